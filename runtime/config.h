@@ -1,0 +1,81 @@
+/* Schemas and typed configurations. A parameter is one row of a table; the loader, the help, the docs, the run
+   file, the editor stubs and the tests read that row.
+
+   In JSON (what Lua hands over and what the run file keeps) a slot's value is {"module": "gqa", "heads": 8, ...},
+   every key of the schema present after config_resolve, keys sorted; a per-layer slot may be
+   {"layers": [value, ...]} with one value a layer. */
+#ifndef SLUICE_CONFIG_H
+#define SLUICE_CONFIG_H
+
+#include "base.h"
+#include <jansson.h>
+
+enum slot {
+    SLOT_INIT, SLOT_EMBED, SLOT_POSITION, SLOT_NORM, SLOT_RESIDUAL, SLOT_ATTENTION, SLOT_MASK, SLOT_KV, SLOT_QK_NORM,
+    SLOT_GATE, SLOT_FFN, SLOT_ROUTER, SLOT_BALANCE, SLOT_DISPATCH, SLOT_SHARED, SLOT_HEAD, SLOT_MTP, SLOT_OPTIM,
+    SLOT_SCHEDULE, SLOT_COUNT
+};
+extern const char *const slot_name[SLOT_COUNT];
+
+struct module;
+struct pick { const struct module *module; void *conf; };             /* what fills a slot */
+struct picks { int n; struct pick *pick; };                           /* a list, or one for each layer */
+struct ints { int n; int *value; };
+
+enum param_type {
+    PARAM_INT,          /* field int */
+    PARAM_REAL,         /* double */
+    PARAM_BOOL,         /* int 0/1; JSON true/false */
+    PARAM_CHOICE,       /* int, index into the words of `choices` */
+    PARAM_INTS,         /* struct ints: a list of integers, each within min..max */
+    PARAM_SLOT,         /* struct pick */
+    PARAM_SLOTS,        /* struct picks: any number of modules */
+    PARAM_LAYERS        /* struct picks: one for each layer */
+};
+
+struct param {
+    const char *name; enum param_type type; size_t offset;
+    double value, min, max;                                           /* default and inclusive range */
+    const char *choices;                                              /* words separated by spaces; the first is no default */
+    const char *unit, *help;
+    enum slot slot; const char *module;                               /* of slots: which, and the default module ("" for an empty list) */
+};
+
+#define INT(type, field, def, low, high, unit, help)  { #field, PARAM_INT, offsetof(type, field), def, low, high, NULL, unit, help, 0, NULL }
+#define REAL(type, field, def, low, high, unit, help) { #field, PARAM_REAL, offsetof(type, field), def, low, high, NULL, unit, help, 0, NULL }
+#define BOOL(type, field, def, help)                  { #field, PARAM_BOOL, offsetof(type, field), def, 0, 1, NULL, "", help, 0, NULL }
+#define CHOICE(type, field, def, words, help)         { #field, PARAM_CHOICE, offsetof(type, field), def, 0, 0, words, "", help, 0, NULL }
+#define INTS(type, field, low, high, help)            { #field, PARAM_INTS, offsetof(type, field), 0, low, high, NULL, "", help, 0, NULL }
+#define SLOT(type, field, which, def, help)           { #field, PARAM_SLOT, offsetof(type, field), 0, 0, 0, NULL, "", help, which, def }
+#define SLOTS(type, field, which, help)               { #field, PARAM_SLOTS, offsetof(type, field), 0, 0, 0, NULL, "", help, which, "" }
+#define LAYERS(type, field, which, def, help)         { #field, PARAM_LAYERS, offsetof(type, field), 0, 0, 0, NULL, "", help, which, def }
+
+struct schema { const char *name, *about; size_t size; const struct param *params; };
+
+/* All mistakes of a configuration, not only the first. path is the key's path in the script's words
+   ("ffn.router.top_k"); text gives value, rule and nearest legal name, without the path. */
+struct problem { char *path, *text; };
+struct problems { int n, room; struct problem *problem; };
+void problem_add(struct problems *p, const char *path, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void problems_free(struct problems *p);
+
+/* Fills conf (schema->size bytes, from `arena`) from JSON; missing keys get their defaults; every mistake is
+   added to problems. `layers` is the number of layers for PARAM_LAYERS (0 when the schema has none; the
+   schema's own "layers" key is used when it has one). Positional "module" words choose modules; a string is
+   short for {"module": string}; a table without "module" means the slot's default module. */
+void config_load(const struct schema *schema, const json_t *json, const char *path, struct arena *arena, void *conf, struct problems *problems);
+
+/* The same configuration written out in full: all keys, canonical (sorted) order. New reference. */
+json_t *config_write(const struct schema *schema, const void *conf);
+
+/* Text of a JSON value as it enters hashes: sorted keys, %.17g reals, no spaces. malloc'd. */
+char *config_canonical(const json_t *json);
+
+/* Sets a value by dotted path of keys and slot names ("attention.gate", "ffn.router.top_k"); a string at a slot
+   chooses the module with its defaults. Per-layer lists get it in every layer. */
+int config_set(const struct schema *schema, json_t *json, const char *path, json_t *value, struct err *e);
+
+/* Reads a value by dotted path (first layer of per-layer lists); NULL when there is none. Borrowed. */
+json_t *config_get(const json_t *json, const char *path);
+
+#endif

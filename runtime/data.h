@@ -1,0 +1,49 @@
+/* Token files: packing text into them, checking foreign ones, and drawing batches. A batch is a pure function of
+   (seed, global sample index): nothing to replay on resume. */
+#ifndef SLUICE_DATA_H
+#define SLUICE_DATA_H
+
+#include "base.h"
+
+enum split { SPLIT_TRAIN, SPLIT_HELD_OUT };
+
+struct corpus;
+struct corpus_info {
+    const char *path, *format;                              /* "sluice-tokens", "nanogpt-bin", "llmc-shard", "synthetic" */
+    const char *tokenizer;                                  /* "byte", or "unknown" for foreign files */
+    int vocab; uint64_t tokens, documents, train_tokens, held_out_tokens;
+    double bytes_per_token;                                 /* of the text; 0 when not known */
+    struct hash hash;                                       /* of the content; kept in packed files' header */
+};
+
+/* Opens a token file (mapped, not read), or the built-in language as "synthetic" or "synthetic:SEED". Every
+   structural check of the format runs; a bad file is an error that names the offset, the value and the rule.
+   Raw nanoGPT .bin files carry no vocabulary: a sidecar meta.json beside it or "path.bin:vocab=N" gives it. */
+int corpus_open(struct corpus **out, const char *path, struct err *e);
+void corpus_close(struct corpus *c);
+const struct corpus_info *corpus_info(const struct corpus *c);
+
+/* Number of windows of seq+1 tokens in a split; 0: too short. */
+int64_t corpus_windows(const struct corpus *c, enum split split, int seq);
+
+/* Fills `batch` windows starting at global sample `first`: each epoch visits every window once in an order keyed
+   by (seed, epoch); held-out samples are taken in file order and do not depend on the seed. ids, target,
+   start: [batch,seq]; weight: [batch,seq], 0 where the target lies in another document, else 1. start: position in
+   the window at which the token's document begins (0 for the document that the window opens in). */
+void corpus_batch(const struct corpus *c, enum split split, uint64_t seed, int64_t first, int batch, int seq,
+                  int32_t *ids, int32_t *target, float *weight, int32_t *start);
+
+/* Packs inputs (text files, folders, .jsonl with a "text" field; a line of "%" alone separates documents in
+   files named *.fortune) with the byte tokenizer into a token file: written under a temporary name, synced and
+   renamed. held_out: share of the documents, chosen by hash. */
+struct pack_options { double held_out; bool split_blank_lines; };
+int corpus_pack(const char *const *inputs, int n, const char *out_path, const struct pack_options *o, struct corpus_info *info, struct err *e);
+
+/* Cross-entropy in nats per byte of unigram and bigram byte models, fitted on the training split (add-one) and
+   measured on the held-out one: what any model must beat. */
+int corpus_baselines(const struct corpus *c, double *unigram, double *bigram, struct err *e);
+
+/* Bytes of a token, for samples. Returns the number of bytes written (at most 16). */
+int corpus_token_text(const struct corpus *c, int token, char out[16]);
+
+#endif

@@ -1,0 +1,149 @@
+/* The graph: one static array of nodes, in order of computation. A module adds nodes; nobody writes a
+   backward pass outside an op. The first error sticks in graph->err and every later call returns NULL, so
+   modules contain no checks. */
+#ifndef SLUICE_GRAPH_H
+#define SLUICE_GRAPH_H
+
+#include "base.h"
+
+enum { SHAPE_RANK = 4, NODE_OUTS = 4, NODE_SAVES = 4, NODE_WORKS = 4 };
+
+struct shape { int rank; int64_t dim[SHAPE_RANK]; };
+#define SHAPE(...) ((struct shape){ COUNT(((int64_t[]){ __VA_ARGS__ })), { __VA_ARGS__ } })
+int64_t shape_count(struct shape s);
+int64_t shape_last(struct shape s);                         /* values in a row */
+int64_t shape_rows(struct shape s);                         /* count / last */
+bool shape_equal(struct shape a, struct shape b);
+const char *shape_text(struct shape s, char out[64]);       /* "[256,128]" */
+
+/* Dtypes are roles. ACT: bf16 or real, chosen per plan. REAL: never below float32 (statistics, scores,
+   gates, losses, master weights, gradients of weights). */
+enum dtype { DTYPE_ACT, DTYPE_REAL, DTYPE_I32, DTYPE_U8 };
+
+/* What a weight, or the matmul that uses it, is: the one selector for init, decay, optimizer group, rate. */
+enum role {
+    ROLE_EMBED, ROLE_HEAD, ROLE_Q, ROLE_K, ROLE_V, ROLE_OUT, ROLE_GATE, ROLE_FFN_GATE, ROLE_FFN_UP, ROLE_FFN_DOWN,
+    ROLE_ROUTER, ROLE_TABLE, ROLE_MIX, ROLE_GAIN, ROLE_COUNT
+};
+extern const char *const role_name[ROLE_COUNT];
+
+/* micro: once per micro-batch, with gradients. update: once per optimizer step. */
+enum region { REGION_MICRO, REGION_UPDATE };
+
+/* How a carry combines the micro-batches of one step. */
+enum carry { CARRY_SUM, CARRY_MEAN, CARRY_MAX, CARRY_LAST };
+
+/* How a leaf is filled before step 0: a rule, so that planning a large model allocates and draws nothing. */
+struct init { enum { INIT_CONSTANT, INIT_NORMAL } kind; double value, std, cut; };   /* cut: truncation in std, 0 none */
+
+struct node;
+struct graph;
+
+/* A tensor that an op declares while it infers: an output, something kept for backward, or scratch. */
+struct decl { struct shape shape; enum dtype dtype; };
+
+/* Algorithmic cost of one use of an op: FLOPs of the forward pass (1 MAC = 2) and bytes read and written. */
+struct cost { double flops, bytes; };
+
+enum op_kind { OP_COMPUTE, OP_LEAF, OP_ALIAS };             /* alias: the node is another node's memory */
+
+struct op {
+    const char *name;
+    int index;                                              /* OP_<name>, the row of every backend's table */
+    enum op_kind kind;
+    int (*infer)(struct node *n, struct err *e);            /* declares shape, dtype, out[], save[], work[] */
+    void (*cost)(const struct node *n, struct cost *c);     /* NULL: no algorithmic FLOPs */
+    bool gradient;                                          /* has a backward kernel */
+    unsigned no_grad;                                       /* bit i: input i gets no gradient (integers never do) */
+    unsigned reads_in, reads_out;                           /* bits of the inputs and outputs that backward reads */
+};
+
+enum leaf_kind { LEAF_INPUT, LEAF_CONTROL, LEAF_WEIGHT, LEAF_BUFFER, LEAF_GRAD };
+
+/* Value of a control at 0-based step `step` of `steps`; conf is what the module resolved from the script. */
+struct control { double (*at)(const void *conf, double scale, int64_t step, int64_t steps); const void *conf; size_t conf_size; double scale; };
+
+/* A named tensor from outside the graph. Leaves live in a set that the graphs of one model (train, eval,
+   decode) share, so that they use the same memory; asking again for a path returns the same leaf. */
+struct leaf {
+    enum leaf_kind kind; const char *path; enum role role; struct decl decl; struct init init;
+    bool decay;                                             /* weight decay applies */
+    bool transient;                                         /* buffer not kept in checkpoints (KV cache) */
+    int stack;                                              /* leading dimension counts independent matrices (experts); 1 otherwise */
+    double active;                                          /* share of the weight that one token uses (k/E); 1 otherwise */
+    const struct leaf *of;                                  /* LEAF_GRAD: the weight */
+    struct control control;                                 /* LEAF_CONTROL */
+    int id; size_t offset;                                  /* place in its slab */
+};
+struct leaves { struct arena *arena; int n, room; struct leaf **leaf; bool frozen; };
+struct leaves *leaves_new(void);
+void leaves_free(struct leaves *l);
+struct leaf *leaves_find(const struct leaves *l, const char *path);
+
+struct node {
+    const struct op *op;
+    struct graph *graph;
+    const char *path;                                       /* where it was emitted, for messages and costs */
+    int id, layer;                                          /* position in graph->node; layer of the model or -1 */
+    enum region region;
+    int n_in; struct node **in;
+    const void *attr; size_t attr_size;
+    struct shape shape; enum dtype dtype;                   /* of the value: output 0 */
+    int n_out, n_save, n_work;                              /* out[0] repeats shape and dtype */
+    struct decl out[NODE_OUTS], save[NODE_SAVES], work[NODE_WORKS];
+    struct leaf *leaf;                                      /* op_leaf */
+    int output;                                             /* op_result: which output of in[0] */
+    enum carry carry;                                       /* op_carry */
+    bool grad;                                              /* a gradient can reach it */
+};
+
+/* Called from infer. */
+void node_value(struct node *n, enum dtype dtype, struct shape shape);       /* output 0 */
+int node_output(struct node *n, enum dtype dtype, struct shape shape);       /* a further output; returns its number */
+int node_save(struct node *n, enum dtype dtype, struct shape shape);         /* kept for backward */
+int node_work(struct node *n, enum dtype dtype, struct shape shape);         /* scratch of forward and of backward */
+int node_need(struct node *n, int input, int rank, struct err *e);           /* 0, or -1: wrong rank */
+
+struct probe { const char *name, *unit; struct node *value; int layer; struct node *carry; };   /* value as declared, carry holds it */
+struct loss { const char *name; struct node *value; double weight; };                            /* value: REAL [1] */
+
+struct graph {
+    struct arena *arena; struct leaves *leaves; struct err err; bool failed;
+    int n, room; struct node **node;
+    enum region region; int layer; const char *path;        /* given to the next nodes */
+    int n_probes, probe_room; struct probe *probe;
+    int n_losses, loss_room; struct loss *loss;
+};
+
+struct graph *graph_new(struct leaves *leaves);
+void graph_free(struct graph *g);
+
+/* Adds a node. `inputs` are n node pointers; any NULL after a failure gives NULL. attr is copied. */
+struct node *graph_emit_n(struct graph *g, const struct op *op, const void *attr, size_t attr_size, int n, struct node *const *inputs);
+#define graph_emit(g, op, attr, attr_size, ...) \
+    graph_emit_n(g, op, attr, attr_size, COUNT(((struct node *[]){ __VA_ARGS__ })), (struct node *[]){ __VA_ARGS__ })
+struct node *graph_fail(struct graph *g, const char *format, ...) __attribute__((format(printf, 2, 3)));   /* NULL */
+
+/* Structural nodes. */
+struct node *graph_input(struct graph *g, const char *name, enum dtype dtype, struct shape shape);
+struct node *graph_weight(struct graph *g, const char *path, enum role role, struct shape shape, struct init init);
+struct node *graph_buffer(struct graph *g, const char *path, enum dtype dtype, struct shape shape, double value);
+struct node *graph_control(struct graph *g, const char *name, struct control control);  /* REAL [1] */
+struct node *graph_grad(struct graph *g, struct node *weight);                          /* update: REAL, shape of weight */
+struct node *graph_grad_of(struct graph *g, struct leaf *weight);
+struct node *graph_leaf(struct graph *g, struct leaf *leaf);                            /* the node of a leaf of the set */
+struct node *graph_result(struct graph *g, struct node *n, int output);                 /* a further output as a node */
+struct node *graph_carry(struct graph *g, struct node *value, enum carry how);          /* the bridge from micro to update */
+struct node *view(struct graph *g, struct node *x, struct shape shape);                 /* same memory, same count */
+struct node *detach(struct graph *g, struct node *x);                                   /* same memory, no gradient */
+
+void graph_metric(struct graph *g, const char *name, struct node *value, enum carry how, const char *unit);
+void graph_loss(struct graph *g, const char *name, struct node *value, double weight);
+
+/* Everything that decides what is computed: ops, attributes, shapes, edges, regions, leaves with init rules,
+   control expressions, losses. Probes do not enter. */
+struct hash graph_fingerprint(const struct graph *g);
+
+extern const struct op op_leaf, op_result, op_view, op_detach;   /* op_carry is in ops.h */
+
+#endif

@@ -1,0 +1,70 @@
+/* What a CPU kernel sees. A kernel computes one use of an op from tensors that the plan has placed; it never
+   allocates. Work is cut into blocks by shape, never by the number of threads, so the bits do not depend on it.
+
+   backward adds: din = beta*din + g, where beta 0 means "do not read" (the memory may hold NaN). din[i].data
+   NULL: not wanted. dout[k].data NULL: nothing reaches output k. */
+#ifndef SLUICE_KERNEL_H
+#define SLUICE_KERNEL_H
+
+#include "ops.h"
+#include <string.h>
+
+enum format { FORMAT_REAL, FORMAT_BF16, FORMAT_I32, FORMAT_U8 };
+size_t format_bytes(enum format f);
+
+struct tensor { void *data; struct shape shape; enum format format; };
+
+/* One optimizer step (or evaluation batch) as kernels may know it. */
+struct moment { int64_t step; int micro, micros; };
+
+struct args {
+    const void *attr;
+    int n_in;
+    const struct tensor *in, *out, *save, *work;
+    const struct tensor *dout, *din;
+    const real *beta;                                       /* one per input, 0 or 1 */
+    const struct moment *moment;
+    void *device;                                           /* the backend's own: the thread pool of the CPU */
+};
+
+struct kernels { void (*forward)(const struct args *a); void (*backward)(const struct args *a); };
+
+/* Calls body for [0,items) in blocks of `grain` items, on all threads; body(a, from, to) owns its block.
+   block number = from / grain. Returns when all are done. */
+void each(const struct args *a, int64_t items, int64_t grain, void (*body)(const struct args *a, int64_t from, int64_t to));
+static inline int64_t blocks_of(int64_t items, int64_t grain) { return (items + grain - 1) / grain; }
+
+/* Values of REAL and integer tensors. */
+static inline real *reals(const struct tensor *t) { return t->data; }
+static inline int32_t *ints(const struct tensor *t) { return t->data; }
+
+/* ACT tensors may be bf16. A kernel works on rows of real: read gives a row (in place, or converted into
+   `scratch`); write gives a place for one; add gives one holding beta times what is there; done stores it.
+
+       real buffer[n];
+       real *y = row_write(&a->out[0], t * n, n, buffer);   ...   row_done(&a->out[0], t * n, n, y);          */
+const real *row_widen(const struct tensor *t, int64_t at, int64_t n, real *scratch);
+void row_narrow(const struct tensor *t, int64_t at, int64_t n, const real *row);
+
+static inline const real *row_read(const struct tensor *t, int64_t at, int64_t n, real *scratch)
+{
+    return t->format == FORMAT_REAL ? (const real *)t->data + at : row_widen(t, at, n, scratch);
+}
+static inline real *row_write(const struct tensor *t, int64_t at, int64_t n, real *scratch)
+{
+    (void)n;
+    return t->format == FORMAT_REAL ? (real *)t->data + at : scratch;
+}
+static inline real *row_add(const struct tensor *t, int64_t at, int64_t n, real beta, real *scratch)
+{
+    real *row = row_write(t, at, n, scratch);
+    if (beta == 0) memset(row, 0, (size_t)n * sizeof *row);
+    else if (t->format != FORMAT_REAL) row_widen(t, at, n, scratch);
+    return row;
+}
+static inline void row_done(const struct tensor *t, int64_t at, int64_t n, const real *row)
+{
+    if (t->format != FORMAT_REAL) row_narrow(t, at, n, row);
+}
+
+#endif

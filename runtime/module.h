@@ -1,0 +1,118 @@
+/* What a module file sees: the registry's types, the builder's helpers, every op. A module is one file that
+   ends in one constant struct, and one line in modules/list.h. It adds nodes and never checks for NULL: the
+   graph keeps the first error. It makes matrices only through linear() and expert_linear(). */
+#ifndef SLUICE_MODULE_H
+#define SLUICE_MODULE_H
+
+#include "config.h"
+#include "ops.h"
+
+enum mode { MODE_TRAIN, MODE_EVAL, MODE_DECODE };
+
+struct model_conf;                                          /* model.h */
+
+/* What every builder may ask. Dimensions: T = batch * seq tokens in this graph. */
+struct build {
+    struct graph *graph; struct arena *arena;
+    enum mode mode;
+    int64_t batch, seq, tokens, width, vocab, context;      /* context: cache length in decode, else seq */
+    int layers, layer;                                      /* trunk layers; current layer: trunk 0..L-1, MTP blocks L.., -1 outside */
+    int blocks;                                             /* layers and MTP blocks together */
+    const struct model_conf *conf;
+    struct pick init, norm, position;                       /* position: of the current layer */
+    bool branch_normed;                                     /* the residual normalises what a branch writes: no depth-scaled init */
+    struct node *ids, *target, *weight, *start, *pos;       /* I32 [B,S], I32 [B,S], REAL [B,S], I32 [B,S], I32 [1] or NULL */
+    int64_t d_ff;                                           /* of the enclosing ffn: the width that "shared" multiplies */
+    struct node *embedded_table;                            /* the token embedding's weight, for tied heads and MTP */
+    struct node **sublayer_input;                           /* [blocks]: normalised input of each attention, for mirrors */
+    struct node *token_loss;                                /* REAL [T], set by the head; NULL before */
+    struct node *logits;                                    /* REAL [T,V], set by the head in decode */
+    struct finish { void (*run)(struct build *b, void *state); void *state; struct finish *next; } *finish;
+    char path[256];                                         /* of weights made now: "layers.3.attention" */
+};
+
+/* A part of the model handed to a module that decides what surrounds it. */
+struct sublayer { struct node *(*build)(struct build *b, const void *context, struct node *u); const void *context; const char *name; };
+struct kv { struct node *k, *v; };
+struct projector { struct kv (*build)(struct build *b, const void *context, struct node *from); const void *context; };
+
+struct routing {
+    int experts, k;
+    struct node *logits;                                    /* REAL [T,E] */
+    struct node *score;                                     /* REAL [T,E], unbiased: softmax or sigmoid */
+    struct node *dense;                                     /* REAL [T,E], score with rows that sum to 1: P of the balance losses */
+    struct node *index, *gate;                              /* I32, REAL [T,K] */
+    struct node *counts;                                    /* I32 [E], set by dispatch */
+};
+struct dispatched { struct node *rows, *offsets, *order, *place; };   /* rows [R,D]; see ops dispatch, gather, combine */
+
+struct module {
+    enum slot slot; const char *name, *about;
+    size_t conf_size; const struct param *params;
+    bool branch_normed;                                     /* residual: see struct build */
+    /* Rules between parameters, and against the model; one problem for each. Optional. path is the module's key path. */
+    void (*check)(const void *conf, const struct model_conf *model, const char *path, struct problems *problems);
+    /* One of these, by slot. */
+    struct init  (*init)(struct build *b, const void *conf, enum role role, struct shape shape);
+    struct node *(*embed)(struct build *b, const void *conf, struct node *ids, const char *name);   /* [T,D] */
+    struct node *(*position)(struct build *b, const void *conf, struct node *x);                    /* q or k [T,H,W] */
+    struct node *(*norm)(struct build *b, const void *conf, const char *name, struct node *x);
+    struct node *(*residual)(struct build *b, const void *conf, struct node *x, struct sublayer f);
+    struct node *(*attention)(struct build *b, const void *conf, struct node *u);                   /* [T,D] -> [T,D] */
+    int64_t      (*mask)(struct build *b, const void *conf);                                        /* window; 0: all of the past */
+    struct kv    (*kv)(struct build *b, const void *conf, struct node *u, struct projector project);
+    struct node *(*qk_norm)(struct build *b, const void *conf, const char *which, struct node *x);  /* which: "q" or "k" */
+    struct node *(*gate)(struct build *b, const void *conf, struct node *u, struct node *heads);    /* heads [T,H,W] */
+    struct node *(*ffn)(struct build *b, const void *conf, struct node *u);
+    struct routing (*router)(struct build *b, const void *conf, struct node *u, int experts, struct picks balance);
+    struct node *(*balance_key)(struct build *b, const void *conf, struct node *key);               /* optional: changes the selection key */
+    void         (*balance)(struct build *b, const void *conf, const struct routing *r);            /* losses, state updates */
+    struct dispatched (*dispatch)(struct build *b, const void *conf, struct node *u, struct routing *r);
+    struct node *(*shared)(struct build *b, const void *conf, struct node *u, struct node *routed); /* routed + shared(u) */
+    void         (*head)(struct build *b, const void *conf, struct node *h);
+    void         (*mtp)(struct build *b, const void *conf, struct node *h, struct node *head_weight);
+    int          (*mtp_blocks)(const void *conf);                                                   /* slot mtp: how many blocks it adds */
+    void         (*optim)(struct build *b, const void *conf, struct node *step, struct node *clip);   /* update region; see build_rate */
+    double       (*schedule)(const void *conf, int64_t step, int64_t steps);                        /* factor on lr, step from 0 */
+};
+
+extern const struct module *const module_all[];             /* ends in NULL */
+const struct module *module_find(enum slot slot, const char *name);
+
+/* Path of the weights and layer-wise metrics made between enter and leave. */
+void build_enter(struct build *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void build_leave(struct build *b);
+
+/* x W^T: W is [out, shape_last(x)], initialised by the init slot, at path "<b->path>.<name>.weight". ACT out; REAL
+   for ROLE_ROUTER and ROLE_GATE (scores are never below float32). x of rank 3 is read as [T, rest]. */
+struct node *linear(struct build *b, const char *name, enum role role, struct node *x, int64_t out);
+/* The same for E stacked matrices [E, out, in] over expert rows. active: share of the stack that a token uses. */
+struct node *expert_linear(struct build *b, const char *name, enum role role, const struct dispatched *d, struct node *rows, int64_t out, int experts, double active);
+/* A gain vector (ones or zeros), a table, or another weight that is no linear. */
+struct node *build_weight(struct build *b, const char *name, enum role role, struct shape shape, struct init init);
+struct node *build_buffer(struct build *b, const char *name, enum dtype dtype, struct shape shape, double value);
+
+/* The model's norm slot. */
+struct node *build_norm(struct build *b, const char *name, struct node *x);
+/* The position slot of the current layer. */
+struct node *build_position(struct build *b, struct node *x);
+/* One block (both residual sublayers) built with the configuration of trunk layer `like`, as layer b->layer. */
+struct node *build_block(struct build *b, int like, struct node *x);
+/* In decode: writes x [T,..] into a cache buffer and gives the whole of it; otherwise x itself. */
+struct node *build_cached(struct build *b, const char *name, struct node *x);
+
+/* A metric of the current layer, or of the model when b->layer is -1: an HDF5 dataset with a unit. Mean over the
+   micro-batches unless said otherwise. Never changes what is computed. Only in train and eval. */
+void build_metric(struct build *b, const char *name, struct node *value, const char *unit);
+void build_metric_as(struct build *b, const char *name, struct node *value, const char *unit, enum carry how);
+/* A term of the objective, REAL [1]. Also a metric "loss_<name>" (summed over layers). */
+void build_loss(struct build *b, const char *name, struct node *value, double weight);
+/* Runs after the head, last registered first. */
+void build_finish(struct build *b, void (*run)(struct build *b, void *state), void *state);
+/* The control "lr": lr times the schedule's factor of the step. REAL [1]. */
+struct node *build_rate(struct build *b, double lr);
+/* Between these, nodes belong to the update region (train only; a no-op elsewhere is the caller's business). */
+void build_update_begin(struct build *b);
+void build_update_end(struct build *b);
+
+#endif

@@ -1,0 +1,78 @@
+/* The verbs of the graph language: one line an op. runtime/ops/<family>.c holds each op's shape rule, counts
+   and CPU kernels; a backend that lacks a twin does not link.
+
+   Symbols: B sequences, S positions, T = B*S tokens, D width, H heads, G key/value heads, W head width,
+   E experts, K chosen, R = T*K expert rows, F hidden, V vocabulary, C cache length.
+   `start` is I32 [B,S]: position in its sequence at which the document of the token begins. `pos` is I32 [1] or
+   NULL: how many positions precede this chunk in the caches (decode); NULL is 0 and no cache.
+   Unless said: out has the shape and dtype of the first input, inputs may be ACT or REAL. */
+#ifndef SLUICE_OPS_H
+#define SLUICE_OPS_H
+
+#include "graph.h"
+
+enum rope_where { ROPE_FIRST, ROPE_LAST, ROPE_PROPORTIONAL };
+enum hash_kind { HASH_MUL32, HASH_MOD };
+struct adamw_attr { double beta1, beta2, eps, decay, rate; };             /* rate multiplies lr */
+struct muon_attr { double momentum, decay, scale; int nesterov, steps; }; /* scale: see optim_muon */
+
+#define OPS(X) \
+    /* products */ \
+    X(matmul,         (struct graph *g, struct node *x /*[T,K]*/, struct node *w /*[N,K]*/, enum dtype out))         /* x w^T [T,N] */ \
+    X(grouped_matmul, (struct graph *g, struct node *x /*[R,K]*/, struct node *w /*[E,N,K]*/, struct node *offsets)) /* rows offsets[e].. use w[e]; [R,N] */ \
+    X(attention,      (struct graph *g, struct node *q /*[T,H,W]*/, struct node *k /*[T|B*C,G,W]*/, struct node *v, struct node *start, struct node *pos, double scale, int64_t window)) /* [T,H,W]; out 1: logit_max REAL [H] */ \
+    X(cross_entropy,  (struct graph *g, struct node *h /*[T,D]*/, struct node *w /*[V,D]*/, struct node *target /*I32 [B,S]*/)) /* REAL [T] -log p; out 1: lse REAL [T]; out 2: hit REAL [T], 1 where argmax is the target */ \
+    /* element by element */ \
+    X(add,       (struct graph *g, struct node *a, struct node *b)) \
+    X(mul,       (struct graph *g, struct node *a, struct node *b)) \
+    X(square,    (struct graph *g, struct node *x)) \
+    X(scale,     (struct graph *g, struct node *x, double by)) \
+    X(add_row,   (struct graph *g, struct node *x /*[T,E]*/, struct node *row /*[E]*/)) \
+    X(sigmoid,   (struct graph *g, struct node *x))                                   /* REAL */ \
+    X(swiglu,    (struct graph *g, struct node *gate, struct node *up))               /* silu(gate)*up */ \
+    X(mul_heads, (struct graph *g, struct node *x /*[T,H,W]*/, struct node *by /*[T,H]*/)) \
+    /* rows */ \
+    X(rmsnorm,   (struct graph *g, struct node *x /*[..,D]*/, struct node *gain /*[D]*/, double eps, bool zero_centred)) /* zero_centred: (1+gain) */ \
+    X(softmax,   (struct graph *g, struct node *x))                                   /* REAL, over the last dimension */ \
+    X(logsumexp, (struct graph *g, struct node *x /*[T,E]*/))                         /* REAL [T] */ \
+    X(normalize, (struct graph *g, struct node *x /*[T,K]*/, double eps))             /* x / (sum of row + eps) */ \
+    X(row_entropy, (struct graph *g, struct node *p /*[T,E]*/))                       /* REAL [T], nat, of p / sum p; no gradient */ \
+    X(rope,      (struct graph *g, struct node *x /*[T,H,W]*/, struct node *start, struct node *pos, int64_t width, enum rope_where where, double base)) \
+    X(concat,    (struct graph *g, int n, struct node *const *x /*[T,Di]*/))          /* [T, sum Di] */ \
+    /* tables and tokens */ \
+    X(embed,     (struct graph *g, struct node *table /*[V,D]*/, struct node *ids /*I32 [B,S]*/))   /* ACT [T,D] */ \
+    X(ngram,     (struct graph *g, struct node *ids /*I32 [B,S|C]*/, struct node *start, struct node *pos, int order, int64_t vocab, int64_t rows, enum hash_kind hash)) /* I32 [B,S] */ \
+    X(collision_rate, (struct graph *g, struct node *ids, struct node *start, struct node *index, int order)) /* REAL [1]: share of the distinct n-grams that share their row with another */ \
+    X(shift,     (struct graph *g, struct node *x /*[B,S], I32 or REAL*/, int by))    /* out[b,s] = x[b,s+by], 0 past the end; no gradient */ \
+    X(cache,     (struct graph *g, struct node *buffer /*[B,C,..]*/, struct node *x /*[T,..]*/, struct node *start, struct node *pos)) /* writes x at pos; the whole buffer */ \
+    /* routing */ \
+    X(topk,      (struct graph *g, struct node *key /*REAL [T,E]*/, int k))           /* I32 [T,K]: largest first, ties to the lower index; out 1: margin REAL [T] = key K minus key K+1 (0 when K = E) */ \
+    X(pick,      (struct graph *g, struct node *x /*REAL [T,E]*/, struct node *index /*[T,K]*/))    /* REAL [T,K] */ \
+    X(dispatch,  (struct graph *g, struct node *index /*[T,K]*/, int experts))        /* stable sort by expert: offsets I32 [E+1]; out 1: order I32 [R], row -> t*K+j; out 2: place I32 [T,K], inverse; out 3: counts I32 [E] */ \
+    X(gather,    (struct graph *g, struct node *x /*[T,D]*/, struct node *order, struct node *place))   /* row r = x[order[r] / K]; [R,D] */ \
+    X(combine,   (struct graph *g, struct node *y /*[R,D]*/, struct node *order, struct node *place, struct node *gate /*REAL [T,K]*/)) /* ACT [T,D]: sum_j gate[t,j] y[place[t,j]] */ \
+    X(load,      (struct graph *g, struct node *counts /*[E] I32 or REAL*/))          /* REAL [E]: E n_i / sum n; no gradient */ \
+    /* to few values */ \
+    X(mean_rows, (struct graph *g, struct node *x /*[..,E] or [T]*/))                 /* REAL [E]; [1] for rank 1 */ \
+    X(weighted_mean, (struct graph *g, struct node *x /*REAL [T]*/, struct node *weight /*REAL [B,S] or [T]*/)) /* REAL [1]: sum w x / sum w, 0 where sum w = 0; gradient to x only */ \
+    X(dot,       (struct graph *g, struct node *a, struct node *b))                   /* REAL [1] */ \
+    X(max_all,   (struct graph *g, struct node *x))                                   /* REAL [1]; no gradient */ \
+    X(rms,       (struct graph *g, struct node *x))                                   /* REAL [1]: sqrt(mean x^2); no gradient */ \
+    X(outside,   (struct graph *g, struct node *x, double low, double high))          /* REAL [1]: share of values below low or above high; no gradient */ \
+    /* bridge */ \
+    X(carry,     (struct graph *g, struct node *x, enum carry how))                   /* REAL: x over the micro-batches of a step; use graph_carry */ \
+    /* update region: inputs marked * are changed in place; step is the 1-based number of the step, lr is REAL [1];
+       clip is what clip_norm gives: [0] factor on gradients, [1] go (0: the step is skipped, nothing changes) */ \
+    X(global_norm, (struct graph *g, int n, struct node *const *grads))               /* REAL [1]: L2 norm, accumulated in double */ \
+    X(clip_norm, (struct graph *g, struct node *norm, double most))                   /* REAL [2]: min(1, most/(norm+1e-6)), 1 if norm is finite else 0; most 0: no clipping */ \
+    X(adamw,     (struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *v, struct node *lr, struct node *step, struct node *clip, struct adamw_attr a)) /* w* m* v*; REAL [2]: sum of squares of the change, of w before */ \
+    X(muon,      (struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *lr, struct node *clip, struct muon_attr a))  /* w* m*; REAL [2] as adamw; leading dimensions are a stack */ \
+    X(bias_step, (struct graph *g, struct node *bias /*[E]*/, struct node *counts /*REAL [E]*/, struct node *clip, double rate, bool centred)) /* bias*; REAL [1]: max - min of bias */ \
+    X(update_ratio, (struct graph *g, int n, struct node *const *changes))            /* REAL [1]: sqrt(sum of changes[i][0] / sum of changes[i][1]) */
+
+#define OPS_DECLARE(name, signature) struct node *name signature; extern const struct op op_##name;
+#define OPS_INDEX(name, signature) OP_##name,
+enum { OPS(OPS_INDEX) OP_COUNT };
+OPS(OPS_DECLARE)
+
+#endif

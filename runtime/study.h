@@ -1,0 +1,42 @@
+/* A study: variants x paired replicates with a named baseline. Resolved once from what the script describes, kept
+   as study.json in the study's folder; every later command reads that.
+
+   runs/NAME/study.json
+   runs/NAME/VARIANT-HASH8/REPLICATE/run.h5, run.lock, events.jsonl, checkpoints/                              */
+#ifndef SLUICE_STUDY_H
+#define SLUICE_STUDY_H
+
+#include "data.h"
+#include "model.h"
+
+struct variant {
+    const char *name;
+    json_t *config;                     /* {"data": ..., "model": {...}, "train": {...}}, every key present */
+    struct hash fingerprint, hash;      /* of the graph; of config + data + format version (the identity) */
+    struct counts counts;
+    double train_flops_per_token; size_t kv_bytes_per_token, memory_bytes;
+};
+
+struct point { int variant, replicate; uint64_t seed; char *dir; };         /* dir relative to the study's folder */
+
+struct study {
+    struct arena *arena;
+    const char *name, *dir;             /* dir: the folder, "runs/NAME" */
+    const char *script_path, *script_text, *data_path;
+    const char *primary;                /* "eval.loss": GROUP.SERIES, the metric that answers */
+    const char *match_quantity, *match_adjust; double match_tolerance;      /* NULL: no match asked */
+    int n_variants, baseline, replicates; struct variant *variant;
+    int n_points; struct point *point;
+};
+
+/* From a description: {"name","script_path","script_text","base":{..},"train":{..},"data":"..","replicates":n,"seed":n,
+   "baseline":"..","primary":"..","variants":[{"name":"..","set":{"dotted.path":value,..}},..],
+   "match":{"quantity":"active_params","adjust":"ffn.d_ff","tolerance":x} or absent}. Paths in "set" that start with "train." address
+   the training table, others the model. Finds all mistakes; two variants with one fingerprint are one. */
+int study_resolve(const json_t *description, const struct corpus_info *data, struct study **out, struct problems *problems);
+int study_save(const struct study *s, struct err *e);                       /* writes study.json atomically; makes folders */
+int study_open(const char *dir, struct study **out, struct err *e);
+void study_free(struct study *s);
+char *study_point_path(const struct study *s, int point, const char *file); /* malloc'd: DIR/VARIANT-HASH8/K/FILE */
+
+#endif
