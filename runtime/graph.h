@@ -55,6 +55,7 @@ struct op {
     void (*cost)(const struct node *n, struct cost *c);     /* NULL: no algorithmic FLOPs */
     bool gradient;                                          /* has a backward kernel */
     unsigned no_grad;                                       /* bit i: input i gets no gradient (integers never do) */
+    bool changes_inputs;                                    /* an update op: writes some inputs in place */
     unsigned reads_in, reads_out;                           /* bits of the inputs and outputs that backward reads */
 };
 

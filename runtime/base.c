@@ -1,0 +1,220 @@
+/* Errors, arenas, hashes and keyed random numbers. */
+#include "base.h"
+
+#include <Random123/philox.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <xxhash.h>
+
+int err_set(struct err *e, const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    vsnprintf(e->text, sizeof e->text, format, list);
+    va_end(list);
+    return -1;
+}
+
+int err_prefix(struct err *e, const char *format, ...)
+{
+    struct err old = *e;
+    va_list list;
+    va_start(list, format);
+    int n = vsnprintf(e->text, sizeof e->text, format, list);
+    va_end(list);
+    if (n >= 0 && (size_t)n < sizeof e->text) snprintf(e->text + n, sizeof e->text - (size_t)n, "%s", old.text);
+    return -1;
+}
+
+_Noreturn void invariant_broken(const char *file, int line, const char *format, ...)
+{
+    va_list list;
+    fprintf(stderr, "%s:%d: broken invariant: ", file, line);
+    va_start(list, format);
+    vfprintf(stderr, format, list);
+    va_end(list);
+    fputc('\n', stderr);
+    abort();
+}
+
+static void *demand(void *memory, size_t bytes)
+{
+    if (memory || bytes == 0) return memory;
+    fprintf(stderr, "out of memory: %zu bytes of heap were wanted\n", bytes);
+    exit(1);
+}
+
+void *xmalloc(size_t bytes) { return demand(malloc(bytes), bytes); }
+void *xcalloc(size_t count, size_t bytes) { return demand(calloc(count, bytes), count * bytes); }
+void *xrealloc(void *old, size_t bytes) { return demand(realloc(old, bytes), bytes); }
+
+char *xstrdup(const char *text)
+{
+    size_t n = strlen(text) + 1;
+    return memcpy(xmalloc(n), text, n);
+}
+
+/* ---- arenas: a chain of chunks; the newest is first ---- */
+
+enum { ALIGNMENT = 64, CHUNK = 1 << 16 };
+
+struct chunk { struct chunk *next; size_t used, room; char *memory; };
+struct arena { struct chunk *chunk; size_t bytes; };
+
+struct arena *arena_new(void) { return xcalloc(1, sizeof(struct arena)); }
+
+void *arena_alloc(struct arena *a, size_t bytes)
+{
+    bytes = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    struct chunk *c = a->chunk;
+    if (!c || c->room - c->used < bytes) {
+        c = xcalloc(1, sizeof *c);
+        c->room = bytes > CHUNK ? bytes : CHUNK;
+        c->memory = demand(aligned_alloc(ALIGNMENT, c->room), c->room);
+        memset(c->memory, 0, c->room);
+        c->next = a->chunk;
+        a->chunk = c;
+        a->bytes += c->room;
+    }
+    void *memory = c->memory + c->used;
+    c->used += bytes;
+    return memory;
+}
+
+void *arena_copy(struct arena *a, const void *from, size_t bytes)
+{
+    void *to = arena_alloc(a, bytes ? bytes : 1);
+    return bytes ? memcpy(to, from, bytes) : to;
+}
+
+char *arena_text(struct arena *a, const char *format, ...)
+{
+    va_list list, again;
+    va_start(list, format);
+    va_copy(again, list);
+    int n = vsnprintf(NULL, 0, format, list);
+    va_end(list);
+    INVARIANT(n >= 0, "a text cannot be formatted: %s", format);
+    char *text = arena_alloc(a, (size_t)n + 1);
+    vsnprintf(text, (size_t)n + 1, format, again);
+    va_end(again);
+    return text;
+}
+
+size_t arena_bytes(const struct arena *a) { return a->bytes; }
+
+void arena_free(struct arena *a)
+{
+    if (!a) return;
+    for (struct chunk *c = a->chunk, *next; c; c = next) {
+        next = c->next;
+        free(c->memory);
+        free(c);
+    }
+    free(a);
+}
+
+/* ---- names ---- */
+
+/* Edit distance with transpositions (optimal string alignment). */
+static int distance(const char *a, const char *b)
+{
+    enum { MOST = 63 };
+    int n = (int)strlen(a), m = (int)strlen(b), row[3][MOST + 1];
+    if (n > MOST || m > MOST) return n + m;
+    for (int j = 0; j <= m; j++) row[0][j] = j;
+    for (int i = 1; i <= n; i++) {
+        int *now = row[i % 3], *up = row[(i + 2) % 3], *up2 = row[(i + 1) % 3];
+        now[0] = i;
+        for (int j = 1; j <= m; j++) {
+            int best = up[j - 1] + (a[i - 1] != b[j - 1]);
+            if (up[j] + 1 < best) best = up[j] + 1;
+            if (now[j - 1] + 1 < best) best = now[j - 1] + 1;
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && up2[j - 2] + 1 < best) best = up2[j - 2] + 1;
+            now[j] = best;
+        }
+    }
+    return row[n % 3][m];
+}
+
+const char *nearest_name(const char *given, const char *const *names)
+{
+    const char *best = NULL;
+    int length = (int)strlen(given), least = length / 2 + 1;
+    for (; *names; names++) {
+        int d = distance(given, *names);
+        if (d < least || (best && d == least && strlen(*names) < strlen(best))) { least = d; best = *names; }
+    }
+    return best;
+}
+
+/* ---- hashes ---- */
+
+struct hash hash_bytes(const void *data, size_t bytes)
+{
+    XXH128_hash_t h = XXH3_128bits(data, bytes);
+    return (struct hash){ h.low64, h.high64 };
+}
+
+struct hash hash_more(struct hash so_far, const void *data, size_t bytes)
+{
+    struct hash next[2] = { so_far, hash_bytes(data, bytes) };
+    return hash_bytes(next, sizeof next);
+}
+
+bool hash_equal(struct hash a, struct hash b) { return a.low == b.low && a.high == b.high; }
+
+void hash_print(struct hash h, char out[33])
+{
+    snprintf(out, 33, "%016llx%016llx", (unsigned long long)h.high, (unsigned long long)h.low);
+}
+
+uint64_t hash_name(const char *text) { return XXH3_64bits(text, strlen(text)); }
+
+/* ---- keyed random numbers ---- */
+
+void key_bits(struct key k, uint64_t index, uint32_t out[4])
+{
+    uint64_t words[3] = { k.seed, (uint64_t)k.purpose, k.name }, mixed = XXH3_64bits(words, sizeof words);
+    philox4x32_key_t key = { { (uint32_t)mixed, (uint32_t)(mixed >> 32) } };
+    philox4x32_ctr_t counter = { { (uint32_t)index, (uint32_t)(index >> 32), (uint32_t)k.step, (uint32_t)(k.step >> 32) } };
+    philox4x32_ctr_t bits = philox4x32(counter, key);
+    memcpy(out, bits.v, sizeof bits.v);
+}
+
+static double unit(uint32_t high, uint32_t low)
+{
+    return ((double)(((uint64_t)high << 32 | low) >> 11) + 0.5) * 0x1p-53;
+}
+
+double key_uniform(struct key k, uint64_t index)
+{
+    uint32_t b[4];
+    key_bits(k, index, b);
+    return unit(b[0], b[1]);
+}
+
+double key_normal(struct key k, uint64_t index)
+{
+    uint32_t b[4];
+    key_bits(k, index, b);
+    return sqrt(-2 * log(unit(b[0], b[1]))) * cos(6.283185307179586476925 * unit(b[2], b[3]));
+}
+
+uint64_t key_below(struct key k, uint64_t index, uint64_t bound)
+{
+    uint32_t b[4];
+    key_bits(k, index, b);
+    return (uint64_t)((unsigned __int128)((uint64_t)b[0] << 32 | b[1]) * bound >> 64);
+}
+
+double clock_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}

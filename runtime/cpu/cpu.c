@@ -1,0 +1,34 @@
+/* The CPU backend: one row for each op, host memory, the thread pool. */
+#define _GNU_SOURCE
+#include "backend.h"
+#include "pool.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#define DECLARE(name, signature) extern const struct kernels cpu_##name;
+OPS(DECLARE)
+#define ROW(name, signature) [OP_##name] = &cpu_##name,
+static const struct kernels *const table[OP_COUNT] = { OPS(ROW) };
+
+/* Mapped memory is zeroed, takes huge pages where it is large, and is given back whole. */
+static void *cpu_alloc(size_t bytes)
+{
+    if (bytes == 0) return NULL;
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+        fprintf(stderr, "cpu: %zu bytes of memory were wanted and are not to be had\n", bytes);
+        exit(7);
+    }
+    madvise(memory, bytes, MADV_HUGEPAGE);
+    return memory;
+}
+
+static void cpu_release(void *memory, size_t bytes) { if (memory) munmap(memory, bytes); }
+static void cpu_put(void *device, const void *host, size_t bytes) { memcpy(device, host, bytes); }
+static void cpu_get(void *host, const void *device, size_t bytes) { memcpy(host, device, bytes); }
+static void *cpu_open(int threads) { return pool_new(threads); }
+static void cpu_close(void *device) { pool_free(device); }
+
+const struct backend backend_cpu = { "cpu", table, cpu_alloc, cpu_release, cpu_put, cpu_get, cpu_open, cpu_close };

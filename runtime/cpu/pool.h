@@ -1,0 +1,11 @@
+/* Threads of the CPU backend: the caller and threads-1 workers, which spin for a moment and then sleep. */
+#ifndef SLUICE_POOL_H
+#define SLUICE_POOL_H
+
+struct pool;
+struct pool *pool_new(int threads);                         /* also flushes denormals to zero, in the caller too */
+void pool_free(struct pool *p);
+int pool_threads(const struct pool *p);
+int pool_cores(void);                                       /* cores that this process may run on */
+
+#endif

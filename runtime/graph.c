@@ -1,0 +1,430 @@
+/* Building a graph: nodes in order of computation, leaves by path, the first error kept. */
+#include "graph.h"
+#include "ops.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *const role_name[ROLE_COUNT] = {
+    "embed", "head", "q", "k", "v", "out", "gate", "ffn_gate", "ffn_up", "ffn_down", "router", "table", "mix", "gain",
+};
+
+/* ---- shapes ---- */
+
+int64_t shape_count(struct shape s)
+{
+    int64_t n = 1;
+    for (int i = 0; i < s.rank; i++) n *= s.dim[i];
+    return n;
+}
+
+int64_t shape_last(struct shape s) { return s.rank ? s.dim[s.rank - 1] : 1; }
+
+int64_t shape_rows(struct shape s)
+{
+    int64_t last = shape_last(s);
+    return last ? shape_count(s) / last : 0;
+}
+
+bool shape_equal(struct shape a, struct shape b)
+{
+    if (a.rank != b.rank) return false;
+    for (int i = 0; i < a.rank; i++) if (a.dim[i] != b.dim[i]) return false;
+    return true;
+}
+
+const char *shape_text(struct shape s, char out[64])
+{
+    int n = snprintf(out, 64, "[");
+    for (int i = 0; i < s.rank; i++) n += snprintf(out + n, (size_t)(64 - n), "%s%lld", i ? "," : "", (long long)s.dim[i]);
+    snprintf(out + n, (size_t)(64 - n), "]");
+    return out;
+}
+
+/* ---- leaves ---- */
+
+struct leaves *leaves_new(void)
+{
+    struct leaves *l = xcalloc(1, sizeof *l);
+    l->arena = arena_new();
+    return l;
+}
+
+void leaves_free(struct leaves *l)
+{
+    if (!l) return;
+    arena_free(l->arena);
+    free(l->leaf);
+    free(l);
+}
+
+struct leaf *leaves_find(const struct leaves *l, const char *path)
+{
+    for (int i = 0; i < l->n; i++) if (strcmp(l->leaf[i]->path, path) == 0) return l->leaf[i];
+    return NULL;
+}
+
+static struct leaf *leaves_add(struct leaves *l, const char *path, enum leaf_kind kind, struct decl decl)
+{
+    if (l->n == l->room) {
+        l->room = l->room ? 2 * l->room : 64;
+        l->leaf = xrealloc(l->leaf, (size_t)l->room * sizeof *l->leaf);
+    }
+    struct leaf *leaf = arena_alloc(l->arena, sizeof *leaf);
+    leaf->kind = kind;
+    leaf->path = arena_text(l->arena, "%s", path);
+    leaf->decl = decl;
+    leaf->stack = 1;
+    leaf->active = 1;
+    leaf->id = l->n;
+    l->leaf[l->n++] = leaf;
+    return leaf;
+}
+
+/* ---- nodes ---- */
+
+struct graph *graph_new(struct leaves *leaves)
+{
+    struct graph *g = xcalloc(1, sizeof *g);
+    g->arena = arena_new();
+    g->leaves = leaves;
+    g->layer = -1;
+    g->path = "";
+    return g;
+}
+
+void graph_free(struct graph *g)
+{
+    if (!g) return;
+    arena_free(g->arena);
+    free(g->node);
+    free(g->probe);
+    free(g->loss);
+    free(g);
+}
+
+struct node *graph_fail(struct graph *g, const char *format, ...)
+{
+    if (g->failed) return NULL;
+    g->failed = true;
+    va_list list;
+    va_start(list, format);
+    vsnprintf(g->err.text, sizeof g->err.text, format, list);
+    va_end(list);
+    return NULL;
+}
+
+void node_value(struct node *n, enum dtype dtype, struct shape shape)
+{
+    n->dtype = dtype;
+    n->shape = shape;
+    n->out[0] = (struct decl){ shape, dtype };
+    if (n->n_out == 0) n->n_out = 1;
+}
+
+int node_output(struct node *n, enum dtype dtype, struct shape shape)
+{
+    INVARIANT(n->n_out > 0 && n->n_out < NODE_OUTS, "%s: outputs are declared after the value, at most %d", n->op->name, NODE_OUTS);
+    n->out[n->n_out] = (struct decl){ shape, dtype };
+    return n->n_out++;
+}
+
+int node_save(struct node *n, enum dtype dtype, struct shape shape)
+{
+    INVARIANT(n->n_save < NODE_SAVES, "%s: more than %d saved tensors", n->op->name, NODE_SAVES);
+    n->save[n->n_save] = (struct decl){ shape, dtype };
+    return n->n_save++;
+}
+
+int node_work(struct node *n, enum dtype dtype, struct shape shape)
+{
+    INVARIANT(n->n_work < NODE_WORKS, "%s: more than %d work tensors", n->op->name, NODE_WORKS);
+    n->work[n->n_work] = (struct decl){ shape, dtype };
+    return n->n_work++;
+}
+
+int node_need(struct node *n, int input, int rank, struct err *e)
+{
+    char text[64];
+    if (n->in[input]->shape.rank == rank) return 0;
+    return err_set(e, "input %d has shape %s, rank %d is needed", input, shape_text(n->in[input]->shape, text), rank);
+}
+
+/* A gradient reaches a node when one of its inputs has one and the op passes it on. */
+static bool passes_gradient(const struct node *n)
+{
+    if (n->region != REGION_MICRO) return false;
+    if (n->op == &op_leaf) return n->leaf->kind == LEAF_WEIGHT;
+    if (n->op == &op_detach || (n->op->kind == OP_COMPUTE && !n->op->gradient)) return false;
+    if (n->dtype == DTYPE_I32 || n->dtype == DTYPE_U8) return false;
+    for (int i = 0; i < n->n_in; i++) if (n->in[i]->grad && !(n->op->no_grad >> i & 1)) return true;
+    return false;
+}
+
+static struct node *append(struct graph *g, const struct op *op, const void *attr, size_t attr_size, int n, struct node *const *inputs)
+{
+    struct node *node = arena_alloc(g->arena, sizeof *node);
+    node->op = op;
+    node->graph = g;
+    node->path = g->path;
+    node->id = g->n;
+    node->layer = g->layer;
+    node->region = g->region;
+    node->n_in = n;
+    node->in = arena_copy(g->arena, inputs, (size_t)n * sizeof *inputs);
+    node->attr = attr_size ? arena_copy(g->arena, attr, attr_size) : NULL;
+    node->attr_size = attr_size;
+    return node;
+}
+
+static struct node *publish(struct graph *g, struct node *node)
+{
+    if (g->n == g->room) {
+        g->room = g->room ? 2 * g->room : 256;
+        g->node = xrealloc(g->node, (size_t)g->room * sizeof *g->node);
+    }
+    node->grad = passes_gradient(node);
+    g->node[g->n++] = node;
+    return node;
+}
+
+struct node *graph_emit_n(struct graph *g, const struct op *op, const void *attr, size_t attr_size, int n, struct node *const *inputs)
+{
+    if (g->failed) return NULL;
+    /* Optional inputs come last and may be NULL; the node has only those that are there. */
+    while (n > 0 && !inputs[n - 1]) n--;
+    for (int i = 0; i < n; i++) if (!inputs[i]) return graph_fail(g, "%s: %s: input %d is missing", g->path, op->name, i);
+    struct node *node = append(g, op, attr, attr_size, n, inputs);
+    struct err e;
+    if (op->infer(node, &e) != 0) return graph_fail(g, "%s: %s: %s", g->path, op->name, e.text);
+    return publish(g, node);
+}
+
+struct node *graph_leaf(struct graph *g, struct leaf *leaf)
+{
+    if (g->failed) return NULL;
+    for (int i = 0; i < g->n; i++)
+        if (g->node[i]->op == &op_leaf && g->node[i]->leaf == leaf && g->node[i]->region == g->region) return g->node[i];
+    struct node *node = append(g, &op_leaf, NULL, 0, 0, NULL);
+    node->leaf = leaf;
+    node->path = leaf->path;
+    node_value(node, leaf->decl.dtype, leaf->decl.shape);
+    return publish(g, node);
+}
+
+/* The leaf of a path: new, or the one that is there, which must agree. */
+static struct leaf *demand_leaf(struct graph *g, const char *path, enum leaf_kind kind, struct decl decl, bool *made)
+{
+    char old[64], now[64];
+    struct leaf *leaf = leaves_find(g->leaves, path);
+    *made = !leaf;
+    if (!leaf) {
+        if (g->leaves->frozen && (kind == LEAF_WEIGHT)) { graph_fail(g, "%s: the model has no such weight", path); return NULL; }
+        return leaves_add(g->leaves, path, kind, decl);
+    }
+    if (leaf->kind != kind || leaf->decl.dtype != decl.dtype || !shape_equal(leaf->decl.shape, decl.shape)) {
+        graph_fail(g, "%s: is used with shape %s and with %s", path, shape_text(leaf->decl.shape, old), shape_text(decl.shape, now));
+        return NULL;
+    }
+    return leaf;
+}
+
+struct node *graph_input(struct graph *g, const char *name, enum dtype dtype, struct shape shape)
+{
+    if (g->failed) return NULL;
+    bool made;
+    struct leaf *leaf = demand_leaf(g, name, LEAF_INPUT, (struct decl){ shape, dtype }, &made);
+    return leaf ? graph_leaf(g, leaf) : NULL;
+}
+
+struct node *graph_weight(struct graph *g, const char *path, enum role role, struct shape shape, struct init init)
+{
+    if (g->failed) return NULL;
+    bool made;
+    struct leaf *leaf = demand_leaf(g, path, LEAF_WEIGHT, (struct decl){ shape, DTYPE_REAL }, &made);
+    if (!leaf) return NULL;
+    if (made) {
+        leaf->role = role;
+        leaf->init = init;
+        leaf->decay = role != ROLE_GAIN && role != ROLE_EMBED && role != ROLE_TABLE;
+        for (int i = 0; i + 2 < shape.rank; i++) leaf->stack *= (int)shape.dim[i];
+    }
+    return graph_leaf(g, leaf);
+}
+
+struct node *graph_buffer(struct graph *g, const char *path, enum dtype dtype, struct shape shape, double value)
+{
+    if (g->failed) return NULL;
+    bool made;
+    struct leaf *leaf = demand_leaf(g, path, LEAF_BUFFER, (struct decl){ shape, dtype }, &made);
+    if (!leaf) return NULL;
+    if (made) leaf->init = (struct init){ .kind = INIT_CONSTANT, .value = value };
+    return graph_leaf(g, leaf);
+}
+
+struct node *graph_control(struct graph *g, const char *name, struct control control)
+{
+    if (g->failed) return NULL;
+    bool made;
+    struct leaf *leaf = demand_leaf(g, name, LEAF_CONTROL, (struct decl){ SHAPE(1), DTYPE_REAL }, &made);
+    if (!leaf) return NULL;
+    if (made) {
+        leaf->control = control;
+        if (control.conf_size) leaf->control.conf = arena_copy(g->leaves->arena, control.conf, control.conf_size);
+    }
+    return graph_leaf(g, leaf);
+}
+
+struct node *graph_grad_of(struct graph *g, struct leaf *weight)
+{
+    if (g->failed) return NULL;
+    INVARIANT(weight->kind == LEAF_WEIGHT, "%s has no gradient: it is no weight", weight->path);
+    char path[512];
+    snprintf(path, sizeof path, "grad.%s", weight->path);
+    bool made;
+    struct leaf *leaf = demand_leaf(g, path, LEAF_GRAD, (struct decl){ weight->decl.shape, DTYPE_REAL }, &made);
+    if (!leaf) return NULL;
+    leaf->of = weight;
+    leaf->transient = true;
+    return graph_leaf(g, leaf);
+}
+
+struct node *graph_grad(struct graph *g, struct node *weight)
+{
+    return weight ? graph_grad_of(g, weight->leaf) : NULL;
+}
+
+struct node *graph_result(struct graph *g, struct node *n, int output)
+{
+    if (g->failed || !n) return NULL;
+    INVARIANT(output < n->n_out, "%s has no output %d", n->op->name, output);
+    if (output == 0) return n;
+    for (int i = n->id + 1; i < g->n; i++)
+        if (g->node[i]->op == &op_result && g->node[i]->in[0] == n && g->node[i]->output == output) return g->node[i];
+    struct node *node = append(g, &op_result, &output, sizeof output, 1, &n);
+    node->output = output;
+    node_value(node, n->out[output].dtype, n->out[output].shape);
+    return publish(g, node);
+}
+
+struct node *view(struct graph *g, struct node *x, struct shape shape)
+{
+    if (g->failed || !x) return NULL;
+    if (shape_count(shape) != shape_count(x->shape)) {
+        char from[64], to[64];
+        return graph_fail(g, "%s: view: %s has another count than %s", g->path, shape_text(x->shape, from), shape_text(shape, to));
+    }
+    struct node *node = append(g, &op_view, &shape, sizeof shape, 1, &x);
+    node_value(node, x->dtype, shape);
+    return publish(g, node);
+}
+
+struct node *detach(struct graph *g, struct node *x)
+{
+    if (g->failed || !x) return NULL;
+    struct node *node = append(g, &op_detach, NULL, 0, 1, &x);
+    node_value(node, x->dtype, x->shape);
+    return publish(g, node);
+}
+
+struct node *graph_carry(struct graph *g, struct node *value, enum carry how)
+{
+    struct node *n = carry(g, value, how);
+    if (n) n->carry = how;
+    return n;
+}
+
+void graph_metric(struct graph *g, const char *name, struct node *value, enum carry how, const char *unit)
+{
+    struct node *held = graph_carry(g, value, how);
+    if (!held) return;
+    if (g->n_probes == g->probe_room) {
+        g->probe_room = g->probe_room ? 2 * g->probe_room : 64;
+        g->probe = xrealloc(g->probe, (size_t)g->probe_room * sizeof *g->probe);
+    }
+    g->probe[g->n_probes++] = (struct probe){ arena_text(g->arena, "%s", name), arena_text(g->arena, "%s", unit), value, g->layer, held };
+}
+
+void graph_loss(struct graph *g, const char *name, struct node *value, double weight)
+{
+    if (g->failed || !value) return;
+    INVARIANT(value->dtype == DTYPE_REAL && shape_count(value->shape) == 1, "loss %s is no REAL [1]", name);
+    if (g->n_losses == g->loss_room) {
+        g->loss_room = g->loss_room ? 2 * g->loss_room : 16;
+        g->loss = xrealloc(g->loss, (size_t)g->loss_room * sizeof *g->loss);
+    }
+    g->loss[g->n_losses++] = (struct loss){ arena_text(g->arena, "%s", name), value, weight };
+}
+
+/* ---- fingerprint ---- */
+
+/* Whether a node matters to what is computed: probes and what only they read do not. */
+static void mark(const struct graph *g, bool *used, const struct node *n)
+{
+    if (used[n->id]) return;
+    used[n->id] = true;
+    for (int i = 0; i < n->n_in; i++) mark(g, used, n->in[i]);
+}
+
+static struct hash hash_text(struct hash h, const char *text) { return hash_more(h, text, strlen(text) + 1); }
+
+static struct hash hash_leaf(struct hash h, const struct leaf *l)
+{
+    h = hash_text(h, l->path);
+    h = hash_more(h, &l->kind, sizeof l->kind);
+    if (l->kind == LEAF_WEIGHT || l->kind == LEAF_BUFFER) {
+        double rule[] = { (double)l->init.kind, l->init.value, l->init.std, l->init.cut, (double)l->role, l->decay };
+        h = hash_more(h, rule, sizeof rule);
+    }
+    if (l->kind == LEAF_CONTROL) {
+        double scale = l->control.scale;
+        h = hash_more(h, &scale, sizeof scale);
+        /* The expression is code and its settings; its values over a nominal run stand for both. */
+        for (int step = 0; step <= 1000 && l->control.at; step += 10) {
+            double value = l->control.at(l->control.conf, scale, step, 1000);
+            h = hash_more(h, &value, sizeof value);
+        }
+    }
+    return h;
+}
+
+struct hash graph_fingerprint(const struct graph *g)
+{
+    bool *used = xcalloc((size_t)g->n + 1, sizeof *used);
+    int *number = xcalloc((size_t)g->n + 1, sizeof *number), next = 0;
+    for (int i = 0; i < g->n_losses; i++) mark(g, used, g->loss[i].value);
+    /* Update nodes act through what they change, so all count that no probe alone asked for. */
+    for (int i = 0; i < g->n; i++) {
+        const struct node *n = g->node[i];
+        if (n->region == REGION_UPDATE && n->op->kind == OP_COMPUTE && n->op->changes_inputs) mark(g, used, n);
+        if (g->n_losses == 0 && n->op->kind == OP_COMPUTE && n->op->index != OP_carry) mark(g, used, n);
+    }
+    struct hash h = hash_bytes("sluice graph 1", 14);
+    for (int i = 0; i < g->n; i++) {
+        const struct node *n = g->node[i];
+        if (!used[i]) continue;
+        number[i] = ++next;
+        h = hash_text(h, n->op->name);
+        h = hash_more(h, &n->region, sizeof n->region);
+        if (n->leaf) h = hash_leaf(h, n->leaf);
+        if (n->attr_size) h = hash_more(h, n->attr, n->attr_size);
+        h = hash_more(h, &n->shape.rank, sizeof n->shape.rank);
+        h = hash_more(h, n->shape.dim, (size_t)n->shape.rank * sizeof n->shape.dim[0]);
+        h = hash_more(h, &n->dtype, sizeof n->dtype);
+        for (int k = 0; k < n->n_in; k++) h = hash_more(h, &number[n->in[k]->id], sizeof(int));
+    }
+    for (int i = 0; i < g->n_losses; i++) {
+        h = hash_more(h, &number[g->loss[i].value->id], sizeof(int));
+        h = hash_more(h, &g->loss[i].weight, sizeof g->loss[i].weight);
+    }
+    free(used);
+    free(number);
+    return h;
+}
+
+const struct op op_leaf = { .name = "leaf", .index = -1, .kind = OP_LEAF };
+const struct op op_result = { .name = "result", .index = -1, .kind = OP_ALIAS };
+const struct op op_view = { .name = "view", .index = -1, .kind = OP_ALIAS };
+const struct op op_detach = { .name = "detach", .index = -1, .kind = OP_ALIAS };
