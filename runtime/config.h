@@ -71,8 +71,10 @@ json_t *config_write(const struct schema *schema, const void *conf);
 /* Text of a JSON value as it enters hashes: sorted keys, %.17g reals, no spaces. malloc'd. */
 char *config_canonical(const json_t *json);
 
-/* Sets a value by dotted path of keys and slot names ("attention.gate", "ffn.router.top_k"); a string at a slot
-   chooses the module with its defaults. Per-layer lists get it in every layer. */
+/* Sets a copy of value by dotted path of keys and slot names ("attention.gate", "ffn.router.top_k"; in lists the name of the
+   module: "ffn.balance.bias.gamma"). A string at a slot chooses the module with its defaults; a table that names no
+   module changes keys of the module that is there. Per-layer lists get it in every layer that has such a key. Values
+   are not checked: config_load does that. The error's text, as in problems, does not repeat the path. */
 int config_set(const struct schema *schema, json_t *json, const char *path, json_t *value, struct err *e);
 
 /* Reads a value by dotted path (first layer of per-layer lists); NULL when there is none. Borrowed. */

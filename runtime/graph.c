@@ -159,6 +159,7 @@ static bool passes_gradient(const struct node *n)
     if (n->op == &op_leaf) return n->leaf->kind == LEAF_WEIGHT;
     if (n->op == &op_detach || (n->op->kind == OP_COMPUTE && !n->op->gradient)) return false;
     if (n->dtype == DTYPE_I32 || n->dtype == DTYPE_U8) return false;
+    if (n->op == &op_result && n->in[0]->op->no_grad_out >> n->output & 1) return false;
     for (int i = 0; i < n->n_in; i++) if (n->in[i]->grad && !(n->op->no_grad >> i & 1)) return true;
     return false;
 }

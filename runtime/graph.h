@@ -54,7 +54,8 @@ struct op {
     int (*infer)(struct node *n, struct err *e);            /* declares shape, dtype, out[], save[], work[] */
     void (*cost)(const struct node *n, struct cost *c);     /* NULL: no algorithmic FLOPs */
     bool gradient;                                          /* has a backward kernel */
-    unsigned no_grad;                                       /* bit i: input i gets no gradient (integers never do) */
+    unsigned no_grad, no_grad_out;                          /* bit i: input i gets, output i passes no gradient (integers never do) */
+    bool in_place;                                          /* output 0 is the memory of input 0 */
     bool changes_inputs;                                    /* an update op: writes some inputs in place */
     unsigned reads_in, reads_out;                           /* bits of the inputs and outputs that backward reads */
 };
@@ -96,6 +97,7 @@ struct node {
     int output;                                             /* op_result: which output of in[0] */
     enum carry carry;                                       /* op_carry */
     bool grad;                                              /* a gradient can reach it */
+    bool output_of_graph;                                   /* kept to be read after the step (logits) */
 };
 
 /* Called from infer. */
@@ -112,6 +114,7 @@ struct graph {
     struct arena *arena; struct leaves *leaves; struct err err; bool failed;
     int n, room; struct node **node;
     enum region region; int layer; const char *path;        /* given to the next nodes */
+    bool keep;                                              /* every value stays readable after a step (tests) */
     int n_probes, probe_room; struct probe *probe;
     int n_losses, loss_room; struct loss *loss;
 };

@@ -3,18 +3,13 @@
 #define SLUICE_MODEL_H
 
 #include "module.h"
+#include "plan.h"
 
-/* The keys of sl.model{}. */
-struct model_conf {
-    int layers, d_model, seq, vocab;
-    struct pick init, embed, norm, head;
-    struct picks position, residual, attention, ffn;        /* one a layer */
-};
 extern const struct schema model_schema;
 
 /* The keys of train = {}. */
 struct train_conf {
-    int steps, batch, micro, seed;
+    int steps, batch, micro;
     double clip;
     int precision;                                          /* enum precision */
     struct pick optim, schedule;
@@ -29,10 +24,18 @@ void train_load(const json_t *json, struct arena *arena, struct train_conf *conf
 
 /* Adds the whole model to a graph. batch, seq: of this graph (micro-batch; chunk in decode). In MODE_TRAIN with
    train != NULL the update region (clipping, optimizer) follows. Inputs are the leaves "ids", "target", "weight",
-   "start" and, in decode, "pos". Returns the node of REAL [T,V] logits in decode, else NULL; errors are in g->err. */
-struct node *model_build(struct graph *g, const struct model_conf *conf, const struct train_conf *train, enum mode mode, int64_t batch, int64_t seq, int64_t context);
+   "start" and, in decode, "pos". Returns the node of REAL [T,V] logits in decode, else NULL; errors are in g->err.
+   `arena` holds what callbacks keep; it and the confs outlive the graph. */
+struct node *model_build(struct graph *g, struct arena *arena, const struct model_conf *conf, const struct train_conf *train, enum mode mode,
+                         int64_t batch, int64_t seq, int64_t context);
 
-/* Parameter counts of what the graph's leaves hold. */
+/* Blocks with the ones that MTP adds: the layer dimension of metrics. */
+int model_blocks(const struct model_conf *conf);
+/* Bytes of K and V that decoding keeps for each token, for elements of `bytes` bytes. */
+size_t model_kv_bytes(const struct leaves *decode_leaves, int64_t batch, int64_t context, size_t bytes);
+
+/* Parameter counts of what the leaves hold. active: what one token uses (k of E experts, one row of a table; an
+   untied input embedding counts one row). non_embedding: without token embedding, tables and head. */
 struct counts { int64_t total, active, non_embedding; };
 struct counts model_count(const struct leaves *l);
 

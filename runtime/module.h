@@ -7,9 +7,16 @@
 #include "config.h"
 #include "ops.h"
 
+struct train_conf;                                          /* model.h */
+
 enum mode { MODE_TRAIN, MODE_EVAL, MODE_DECODE };
 
-struct model_conf;                                          /* model.h */
+/* The keys of sl.model{}. */
+struct model_conf {
+    int layers, d_model, seq, vocab;
+    struct pick init, embed, norm, head;
+    struct picks position, residual, attention, ffn;        /* one a layer */
+};
 
 /* What every builder may ask. Dimensions: T = batch * seq tokens in this graph. */
 struct build {
@@ -18,17 +25,21 @@ struct build {
     int64_t batch, seq, tokens, width, vocab, context;      /* context: cache length in decode, else seq */
     int layers, layer;                                      /* trunk layers; current layer: trunk 0..L-1, MTP blocks L.., -1 outside */
     int blocks;                                             /* layers and MTP blocks together */
-    const struct model_conf *conf;
+    const struct model_conf *conf; const struct train_conf *train;   /* train: NULL outside MODE_TRAIN */
     struct pick init, norm, position;                       /* position: of the current layer */
     bool branch_normed;                                     /* the residual normalises what a branch writes: no depth-scaled init */
     struct node *ids, *target, *weight, *start, *pos;       /* I32 [B,S], I32 [B,S], REAL [B,S], I32 [B,S], I32 [1] or NULL */
-    int64_t d_ff;                                           /* of the enclosing ffn: the width that "shared" multiplies */
+    int64_t d_ff, experts;                                  /* of the enclosing ffn: the width that "shared" multiplies, and E */
+    int64_t heads, head_dim;                                /* of the enclosing attention */
+    double gain_shift;                                      /* added to the initial gain of norms made now; 0 unless a residual says otherwise */
+    struct node *clip;                                      /* REAL [2] of clip_norm, while update callbacks run; NULL before */
     struct node *embedded_table;                            /* the token embedding's weight, for tied heads and MTP */
     struct node **sublayer_input;                           /* [blocks]: normalised input of each attention, for mirrors */
     struct node *token_loss;                                /* REAL [T], set by the head; NULL before */
     struct node *logits;                                    /* REAL [T,V], set by the head in decode */
-    struct finish { void (*run)(struct build *b, void *state); void *state; struct finish *next; } *finish;
-    char path[256];                                         /* of weights made now: "layers.3.attention" */
+    struct callback { void (*run)(struct build *b, void *state); void *state; int layer; struct callback *next; } *finish, *update;
+    int n_losses, loss_room; struct build_loss { const char *name; struct node *value; double weight; } *loss;
+    char path[256]; int depth[16], n_depth;                 /* of weights made now: "layers.3.attention" */
 };
 
 /* A part of the model handed to a module that decides what surrounds it. */
@@ -54,7 +65,7 @@ struct module {
     void (*check)(const void *conf, const struct model_conf *model, const char *path, struct problems *problems);
     /* One of these, by slot. */
     struct init  (*init)(struct build *b, const void *conf, enum role role, struct shape shape);
-    struct node *(*embed)(struct build *b, const void *conf, struct node *ids, const char *name);   /* [T,D] */
+    struct node *(*embed)(struct build *b, const void *conf, int ahead);                            /* [T,D] of the token `ahead` positions later */
     struct node *(*position)(struct build *b, const void *conf, struct node *x);                    /* q or k [T,H,W] */
     struct node *(*norm)(struct build *b, const void *conf, const char *name, struct node *x);
     struct node *(*residual)(struct build *b, const void *conf, struct node *x, struct sublayer f);
@@ -79,9 +90,19 @@ struct module {
 extern const struct module *const module_all[];             /* ends in NULL */
 const struct module *module_find(enum slot slot, const char *name);
 
+/* For check: the field of a parameter in the configuration of a slot; NULL: the module there has no such parameter. */
+const void *module_value(struct pick pick, const char *name);
+/* Whether a choice of the module in a slot has been set to `word`. */
+bool module_chose(struct pick pick, const char *name, const char *word);
+/* Adds a problem whose path is "<path>.<key>". */
+void module_problem(struct problems *p, const char *path, const char *key, const char *format, ...) __attribute__((format(printf, 4, 5)));
+
 /* Path of the weights and layer-wise metrics made between enter and leave. */
 void build_enter(struct build *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void build_leave(struct build *b);
+
+/* The initial values that the init slot gives a matrix. */
+static inline struct init build_init(struct build *b, enum role role, struct shape shape) { return b->init.module->init(b, b->init.conf, role, shape); }
 
 /* x W^T: W is [out, shape_last(x)], initialised by the init slot, at path "<b->path>.<name>.weight". ACT out; REAL
    for ROLE_ROUTER and ROLE_GATE (scores are never below float32). x of rank 3 is read as [T, rest]. */
@@ -107,12 +128,12 @@ void build_metric(struct build *b, const char *name, struct node *value, const c
 void build_metric_as(struct build *b, const char *name, struct node *value, const char *unit, enum carry how);
 /* A term of the objective, REAL [1]. Also a metric "loss_<name>" (summed over layers). */
 void build_loss(struct build *b, const char *name, struct node *value, double weight);
-/* Runs after the head, last registered first. */
+/* Runs after the head, in the micro region, where token_loss can be read; the first registered runs first. */
 void build_finish(struct build *b, void (*run)(struct build *b, void *state), void *state);
+/* Runs in the update region after the optimizer, with b->layer as it was when registered; b->clip tells whether the
+   step counts. Never called outside MODE_TRAIN. */
+void build_update(struct build *b, void (*run)(struct build *b, void *state), void *state);
 /* The control "lr": lr times the schedule's factor of the step. REAL [1]. */
 struct node *build_rate(struct build *b, double lr);
-/* Between these, nodes belong to the update region (train only; a no-op elsewhere is the caller's business). */
-void build_update_begin(struct build *b);
-void build_update_end(struct build *b);
 
 #endif

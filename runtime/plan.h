@@ -7,6 +7,9 @@
 
 enum precision { PRECISION_FP32, PRECISION_BF16 };
 
+struct state_bytes { size_t weights, grads, buffers, inputs; };
+struct state_bytes state_layout(struct leaves *l);          /* gives every leaf its offset */
+
 /* Bytes by slab, and the algorithmic cost of one micro-batch forward pass. Backward is twice the forward. */
 struct plan_report {
     size_t weights, grads, buffers, inputs, carries, arena, total;
@@ -20,13 +23,13 @@ const struct plan_report *plan_report(const struct plan *p);
 
 /* Memory of all leaves of a set. */
 struct state;
-struct state *state_new(struct leaves *l, const struct backend *b, int threads);
+struct state *state_new(struct leaves *l, const struct backend *b, int threads);   /* after all graphs of the set are built */
 void state_free(struct state *s);
 void state_fill(struct state *s, uint64_t seed);            /* weights and buffers by their rules, keyed by path */
-void *state_host(struct state *s, const struct leaf *l, size_t *bytes);      /* a leaf's memory when it is host memory */
 void state_put(struct state *s, const struct leaf *l, const void *from);
 void state_get(struct state *s, const struct leaf *l, void *to);
 size_t leaf_bytes(const struct leaf *l);
+void *state_data(const struct state *s, const struct leaf *l);               /* address in the backend's memory */
 
 /* Gives a plan its arena over a state. Then, for each step: for each micro-batch put the inputs, plan_forward,
    plan_backward; then plan_update. Controls are written by plan_begin. */
@@ -45,5 +48,6 @@ bool plan_read_grad(struct plan *p, const struct node *n, double *to);
 struct op_time { const char *name; double forward_seconds, backward_seconds, flops, bytes; int64_t calls; };
 void plan_timing(struct plan *p, bool on);
 int plan_times(struct plan *p, struct op_time out[OP_COUNT]);
+double plan_executed_flops(const struct plan *p);           /* algorithmic FLOPs of all kernels called so far */
 
 #endif

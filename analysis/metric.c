@@ -1,0 +1,136 @@
+/* Names of metrics, and reading them. */
+#include "metric.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *const metric_group[STORE_GROUPS] = { "train", "eval" };
+static const char *const reductions[] = { "mean", "max", "min", NULL };
+
+static int64_t cells_of(const struct reader_series *s)
+{
+    int64_t cells = 1;
+    for (int i = 0; i < s->rank; i++) cells *= s->dim[i];
+    return cells;
+}
+
+int metric_list(struct reader *r, struct metric **list)
+{
+    int stored = reader_series_count(r), n = 0, most = stored;
+    for (const struct derived *d = routing_derived; d->name; d++) most += STORE_GROUPS;
+    struct metric *m = *list = xcalloc((size_t)most + 1, sizeof *m);
+    for (int i = 0; i < stored; i++) m[n++].series = *reader_series(r, i);
+    for (int group = 0; group < STORE_GROUPS; group++) {
+        const struct reader_series *tokens = reader_find(r, group, "expert_tokens");
+        if (!tokens || tokens->rank != 2) continue;
+        for (const struct derived *d = routing_derived; d->name; d++) {
+            if (reader_find(r, group, d->name) || (d->needs_dropped && !reader_find(r, group, "expert_dropped"))) continue;
+            struct reader_series s = { .group = group, .type = STORE_F64, .rank = 1, .dim = { tokens->dim[0] } };
+            snprintf(s.name, sizeof s.name, "%s", d->name);
+            snprintf(s.unit, sizeof s.unit, "%s", d->unit);
+            snprintf(s.about, sizeof s.about, "%s", d->about);
+            snprintf(s.dim_name[0], sizeof s.dim_name[0], "%s", tokens->dim_name[0]);
+            m[n++] = (struct metric){ s, d };
+        }
+    }
+    return n;
+}
+
+static int read_derived(struct reader *r, const struct metric *m, double **value, struct err *e)
+{
+    const struct reader_series *tokens = reader_find(r, m->series.group, "expert_tokens");
+    struct loads l = { .rows = reader_rows(r, m->series.group), .layers = tokens->dim[0], .experts = tokens->dim[1] };
+    double *counts, *dropped = NULL;
+    if (reader_read(r, tokens, &counts, e)) return -1;
+    if (m->derived->needs_dropped && reader_read(r, reader_find(r, m->series.group, "expert_dropped"), &dropped, e)) {
+        free(counts);
+        return -1;
+    }
+    l.tokens = counts;
+    l.dropped = dropped;
+    *value = xcalloc((size_t)(l.rows * l.layers) + 1, sizeof **value);
+    routing_derive(m->derived, &l, *value);
+    free(counts);
+    free(dropped);
+    return 0;
+}
+
+int metric_read(struct reader *r, const struct metric *m, struct curve *out, struct err *e)
+{
+    *out = (struct curve){ .rows = reader_rows(r, m->series.group), .cells = cells_of(&m->series) };
+    if (reader_steps(r, m->series.group, &out->step, e)) return -1;
+    if (m->derived ? read_derived(r, m, &out->value, e) : reader_read(r, &m->series, &out->value, e)) {
+        curve_free(out);
+        return -1;
+    }
+    return 0;
+}
+
+void curve_free(struct curve *c)
+{
+    free(c->step);
+    free(c->value);
+    *c = (struct curve){ 0 };
+}
+
+static double reduce(const char *how, const double *x, int64_t n)
+{
+    double sum = 0, most = -INFINITY, least = INFINITY;
+    int64_t measured = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (isnan(x[i])) continue;
+        measured++;
+        sum += x[i];
+        most = fmax(most, x[i]);
+        least = fmin(least, x[i]);
+    }
+    if (!measured) return NAN;
+    return !strcmp(how, "max") ? most : !strcmp(how, "min") ? least : sum / (double)measured;
+}
+
+static void full_name(const struct metric *m, char out[96])
+{
+    snprintf(out, 96, "%s.%s", metric_group[m->series.group], m->series.name);
+}
+
+static int find(struct reader *r, const char *name, struct metric *found, struct err *e)
+{
+    struct metric *list;
+    int n = metric_list(r, &list), at = -1;
+    char (*text)[96] = xcalloc((size_t)n + 1, sizeof *text);
+    const char **names = xcalloc((size_t)n + 1, sizeof *names);
+    for (int i = 0; i < n; i++) {
+        full_name(&list[i], text[i]);
+        names[i] = text[i];
+        if (!strcmp(text[i], name)) at = i;
+    }
+    const char *near = at < 0 ? nearest_name(name, names) : NULL;
+    if (at >= 0) *found = list[at];
+    else if (near) err_set(e, "no metric '%s' (did you mean '%s'?)", name, near);
+    else err_set(e, "no metric '%s'; 'sluice show' lists a run's metrics", name);
+    free(list);
+    free(text);
+    free(names);
+    return at < 0 ? -1 : 0;
+}
+
+int metric_scalar(struct reader *r, const char *name, struct curve *out, struct metric *metric, struct err *e)
+{
+    const char *colon = strchr(name, ':'), *how = colon ? colon + 1 : "";
+    char base[96];
+    struct metric m;
+    snprintf(base, sizeof base, "%.*s", colon ? (int)(colon - name) : (int)strlen(name), name);
+    if (find(r, base, &m, e)) return -1;
+    bool known = false;
+    for (int i = 0; reductions[i]; i++) known |= !strcmp(how, reductions[i]);
+    if (colon && !known) return err_set(e, "metric '%s': '%s' must be mean, max or min", name, how);
+    if (!colon && cells_of(&m.series) > 1)
+        return err_set(e, "metric '%s' has %lld values a row; ask for '%s:mean', ':max' or ':min'", name, (long long)cells_of(&m.series), name);
+    if (metric_read(r, &m, out, e)) return -1;
+    for (int64_t row = 0; row < out->rows && out->cells > 1; row++)
+        out->value[row] = reduce(how, out->value + row * out->cells, out->cells);
+    out->cells = 1;
+    if (metric) *metric = m;
+    return 0;
+}

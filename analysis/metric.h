@@ -1,0 +1,22 @@
+/* Metrics of a run file by name: those that are stored, and those that follow from them (routing.h). */
+#ifndef SLUICE_METRIC_H
+#define SLUICE_METRIC_H
+
+#include "routing.h"
+#include "store.h"
+
+extern const char *const metric_group[STORE_GROUPS];        /* "train", "eval" */
+
+struct metric { struct reader_series series; const struct derived *derived; };      /* derived: NULL when stored */
+int metric_list(struct reader *r, struct metric **list);    /* malloc'd; returns how many */
+
+/* Values of all committed rows: value[row * cells + cell], cells being the product of the series' dimensions. */
+struct curve { int64_t rows, cells; int64_t *step; double *value; };
+int metric_read(struct reader *r, const struct metric *m, struct curve *out, struct err *e);
+void curve_free(struct curve *c);
+
+/* One number a row, by name: "eval.loss", or with a reduction over layers, experts, … "train.max_vio:mean" (mean, max,
+   min; values that were not measured are left out). *metric says what it is; may be NULL. */
+int metric_scalar(struct reader *r, const char *name, struct curve *out, struct metric *metric, struct err *e);
+
+#endif

@@ -1,0 +1,159 @@
+/* Student's t from the incomplete beta function, paired and Welch contrasts, power, Holm's correction. */
+#include "stats.h"
+#include <math.h>
+
+double stats_mean(const double *x, int n)
+{
+    double s = 0;
+    for (int i = 0; i < n; i++) s += x[i];
+    return s / n;
+}
+
+double stats_sd(const double *x, int n)
+{
+    if (n < 2) return NAN;
+    double mean = stats_mean(x, n), s = 0;
+    for (int i = 0; i < n; i++) s += (x[i] - mean) * (x[i] - mean);
+    return sqrt(s / (n - 1));
+}
+
+double stats_correlation(const double *x, const double *y, int n)
+{
+    double mx = stats_mean(x, n), my = stats_mean(y, n), xx = 0, yy = 0, xy = 0;
+    for (int i = 0; i < n; i++) {
+        xx += (x[i] - mx) * (x[i] - mx);
+        yy += (y[i] - my) * (y[i] - my);
+        xy += (x[i] - mx) * (y[i] - my);
+    }
+    return xx > 0 && yy > 0 ? xy / sqrt(xx * yy) : NAN;
+}
+
+/* The continued fraction of the incomplete beta function (DLMF 8.17.22), by Lentz's method. */
+static double beta_fraction(double a, double b, double x)
+{
+    const double tiny = 1e-300;
+    double c = 1, d = 1 - (a + b) * x / (a + 1), f;
+    d = 1 / (fabs(d) < tiny ? tiny : d);
+    f = d;
+    for (int m = 1; m < 10000; m++) {
+        double even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m));
+        double odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)), before = f;
+        for (int half = 0; half < 2; half++) {
+            double term = half ? odd : even;
+            d = 1 + term * d;
+            c = 1 + term / c;
+            d = 1 / (fabs(d) < tiny ? tiny : d);
+            if (fabs(c) < tiny) c = tiny;
+            f *= c * d;
+        }
+        if (fabs(f - before) <= 1e-16 * fabs(f)) break;
+    }
+    return f;
+}
+
+/* I_x(a,b); y = 1 - x is given apart, so that neither end loses digits. */
+static double beta_incomplete(double a, double b, double x, double y)
+{
+    if (x <= 0) return 0;
+    if (y <= 0) return 1;
+    double front = exp(lgamma(a + b) - lgamma(a) - lgamma(b) + a * log(x) + b * log(y));
+    return x < (a + 1) / (a + b + 2) ? front * beta_fraction(a, b, x) / a : 1 - front * beta_fraction(b, a, y) / b;
+}
+
+double stats_t_p(double t, double df)
+{
+    if (isnan(t)) return NAN;
+    if (isinf(t)) return 0;
+    return beta_incomplete(df / 2, 0.5, df / (df + t * t), t * t / (df + t * t));
+}
+
+double stats_t_quantile(double p, double df)
+{
+    double tail = 2 * (p < 0.5 ? p : 1 - p), low = 0, high = 1;
+    while (stats_t_p(high, df) > tail) high *= 2;
+    for (int i = 0; i < 100 && high - low > 1e-15 * high; i++) {
+        double middle = (low + high) / 2;
+        if (stats_t_p(middle, df) > tail) low = middle; else high = middle;
+    }
+    return p < 0.5 ? -high : high;
+}
+
+static double normal_cdf(double z)
+{
+    return erfc(-z / sqrt(2)) / 2;
+}
+
+/* T = (Z + shift) / s with s = sqrt(chi2/df): the power given s, averaged over the density of s (Simpson's rule). */
+double stats_t_power(double shift, double df, double alpha)
+{
+    enum { STEPS = 2000 };
+    double critical = stats_t_quantile(1 - alpha / 2, df), top = 1 + 9 / sqrt(2 * df), h = top / STEPS, sum = 0;
+    double scale = log(2) + df / 2 * log(df / 2) - lgamma(df / 2);
+    for (int i = 0; i <= STEPS; i++) {
+        double s = i * h, weight = i == 0 || i == STEPS ? 1 : i % 2 ? 4 : 2;
+        double density = s > 0 || df == 1 ? exp(scale + (s > 0 ? (df - 1) * log(s) : 0) - df * s * s / 2) : 0;
+        sum += weight * density * (normal_cdf(shift - critical * s) + normal_cdf(-shift - critical * s));
+    }
+    return sum * h / 3;
+}
+
+double stats_detectable(double sd, int n)
+{
+    if (n < 2 || isnan(sd)) return NAN;
+    double low = 0, high = 4;
+    while (stats_t_power(high, n - 1, 0.05) < 0.8) high *= 2;
+    for (int i = 0; i < 40; i++) {
+        double middle = (low + high) / 2;
+        if (stats_t_power(middle, n - 1, 0.05) < 0.8) low = middle; else high = middle;
+    }
+    return high * sd / sqrt(n);
+}
+
+/* error: the standard error of delta. */
+static void finish(struct contrast *c, double error, int least)
+{
+    c->half = c->p = NAN;
+    if (least < STATS_LEAST) return;
+    c->half = stats_t_quantile(0.975, c->df) * error;
+    c->p = error > 0 ? stats_t_p(c->delta / error, c->df) : c->delta == 0 ? 1 : 0;
+}
+
+struct contrast stats_paired(const double *variant, const double *baseline, int n)
+{
+    struct contrast c = { .n = n, .df = n - 1 };
+    double s = 0;
+    for (int i = 0; i < n; i++) c.delta += (variant[i] - baseline[i]) / n;
+    for (int i = 0; i < n; i++) s += pow(variant[i] - baseline[i] - c.delta, 2);
+    c.sd = n < 2 ? NAN : sqrt(s / (n - 1));
+    if (n == 0) c.delta = NAN;
+    finish(&c, c.sd / sqrt(n), n);
+    return c;
+}
+
+struct contrast stats_welch(const double *variant, int n, const double *baseline, int m)
+{
+    struct contrast c = { .n = n + m, .delta = stats_mean(variant, n) - stats_mean(baseline, m), .sd = NAN };
+    double u = pow(stats_sd(variant, n), 2) / n, v = pow(stats_sd(baseline, m), 2) / m;
+    c.df = u + v > 0 ? (u + v) * (u + v) / (u * u / (n - 1) + v * v / (m - 1)) : n + m - 2;
+    finish(&c, sqrt(u + v), n < m ? n : m);
+    return c;
+}
+
+void stats_holm(double *p, int n)
+{
+    int tests = 0;
+    for (int i = 0; i < n; i++) tests += !isnan(p[i]);
+    double floor = 0, done = -1;                            /* p-values up to `done` are corrected already */
+    double original[n > 0 ? n : 1];
+    for (int i = 0; i < n; i++) original[i] = p[i];
+    for (int left = tests; left > 0;) {
+        double least = INFINITY;
+        int same = 0;
+        for (int i = 0; i < n; i++) if (original[i] > done && original[i] < least) least = original[i];
+        for (int i = 0; i < n; i++) same += original[i] == least;
+        floor = fmax(floor, fmin(1, least * left));
+        for (int i = 0; i < n; i++) if (original[i] == least) p[i] = floor;
+        left -= same;
+        done = least;
+    }
+}

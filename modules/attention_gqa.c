@@ -1,0 +1,64 @@
+/* Attention with shared key and value heads: groups of heads / kv_heads queries read one. Ainslie 2023; kv_heads = heads
+   is MHA, 1 is MQA. The heads' width is free of the model's (WeLM: three times as wide). */
+#include "module.h"
+#include <math.h>
+
+struct conf { int heads, kv_heads, head_dim; struct pick mask, kv, qk_norm, gate; };
+static const struct param params[] = {
+    INT(struct conf, heads, 4, 1, 1024, "", "query heads"),
+    INT(struct conf, kv_heads, 2, 1, 1024, "", "key and value heads"),
+    INT(struct conf, head_dim, 32, 2, 1024, "", "width of a head"),
+    SLOT(struct conf, mask, SLOT_MASK, "causal", "what a position may look at"),
+    SLOT(struct conf, kv, SLOT_KV, "own", "where keys and values come from"),
+    SLOT(struct conf, qk_norm, SLOT_QK_NORM, "none", "norm on queries and keys"),
+    SLOT(struct conf, gate, SLOT_GATE, "none", "gate on the heads' outputs"),
+    { 0 }
+};
+
+static void check(const void *conf, const struct model_conf *model, const char *path, struct problems *problems)
+{
+    (void)model;
+    const struct conf *c = conf;
+    if (c->heads % c->kv_heads) module_problem(problems, path, "kv_heads", "%d: must divide heads = %d", c->kv_heads, c->heads);
+    if (c->head_dim % 2) module_problem(problems, path, "head_dim", "%d: must be even", c->head_dim);
+}
+
+static struct kv project(struct build *b, const void *context, struct node *from)
+{
+    const struct conf *c = context;
+    int64_t width = (int64_t)c->kv_heads * c->head_dim;
+    return (struct kv){ linear(b, "k", ROLE_K, from, width), linear(b, "v", ROLE_V, from, width) };
+}
+
+/* Norm and position come before the cache: a key is rotated once. */
+static struct node *finish(struct build *b, const struct conf *c, const char *which, struct node *x, int64_t heads)
+{
+    x = view(b->graph, x, SHAPE(b->tokens, heads, c->head_dim));
+    return build_position(b, c->qk_norm.module->qk_norm(b, c->qk_norm.conf, which, x));
+}
+
+static struct node *build(struct build *b, const void *conf, struct node *u)
+{
+    const struct conf *c = conf;
+    struct graph *g = b->graph;
+    int64_t width = (int64_t)c->heads * c->head_dim, past = b->batch * b->context;
+    b->heads = c->heads;
+    b->head_dim = c->head_dim;
+    b->sublayer_input[b->layer] = u;
+
+    struct node *q = finish(b, c, "q", linear(b, "q", ROLE_Q, u, width), c->heads);                           /* [T,H,W] */
+    struct kv kv = c->kv.module->kv(b, c->kv.conf, u, (struct projector){ project, c });
+    struct shape kept = SHAPE(past, c->kv_heads, c->head_dim);
+    struct node *k = view(g, build_cached(b, "k_cache", finish(b, c, "k", kv.k, c->kv_heads)), kept);         /* [B*C,G,W] */
+    struct node *v = view(g, build_cached(b, "v_cache", view(g, kv.v, SHAPE(b->tokens, c->kv_heads, c->head_dim))), kept);
+
+    struct node *heads = attention(g, q, k, v, b->start, b->pos, 1 / sqrt(c->head_dim), c->mask.module->mask(b, c->mask.conf));
+    if (b->mode != MODE_DECODE) build_metric_as(b, "layer_attn_logit_max", max_all(g, graph_result(g, heads, 1)), "", CARRY_MAX);
+    heads = c->gate.module->gate(b, c->gate.conf, u, heads);                                                  /* [T,H,W] */
+    return linear(b, "out", ROLE_OUT, view(g, heads, SHAPE(b->tokens, width)), b->width);
+}
+
+const struct module attention_gqa = {
+    .slot = SLOT_ATTENTION, .name = "gqa", .about = "multi-head attention with shared key and value heads",
+    .conf_size = sizeof(struct conf), .params = params, .check = check, .attention = build,
+};

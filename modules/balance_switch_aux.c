@@ -1,0 +1,21 @@
+/* Balance loss: alpha * sum_i load_i * P_i, where load_i = E n_i / (K T) is a constant and P_i the mean probability.
+   1 when both are uniform. Counts are of the micro-batch. Fedus 2021 (Switch). */
+#include "module.h"
+
+struct conf { double alpha; };
+static const struct param params[] = {
+    REAL(struct conf, alpha, 0.01, 0, 10, "", "weight of the loss"),
+    { 0 }
+};
+
+static void build(struct build *b, const void *conf, const struct routing *r)
+{
+    const struct conf *c = conf;
+    struct graph *g = b->graph;
+    build_loss(b, "aux", dot(g, load(g, r->counts), mean_rows(g, r->dense)), c->alpha);
+}
+
+const struct module balance_switch_aux = {
+    .slot = SLOT_BALANCE, .name = "switch_aux", .about = "loss on load times probability",
+    .conf_size = sizeof(struct conf), .params = params, .balance = build,
+};

@@ -1,0 +1,81 @@
+/* Over-Encoding: hashed n-grams that end in the token add to its vector. Huang 2025 (arXiv 2501.16975); WeLM.
+       x = (E[id] + concat_i(E_i[hash_i]) W) / 2        welm; paper: / (1 + tables); normsum: norms, / sqrt 2
+   Tables of one order share their hash and differ in their number of rows alone, so the rows are distinct primes:
+   else a second table would say what the first says. History stops at the start of a document. */
+#include "module.h"
+#include <math.h>
+
+enum { TABLES_MAX = 16 };
+enum combine { WELM, PAPER, NORMSUM };
+struct conf { struct ints grams; int rows, width, hash, combine; };
+static const struct param params[] = {
+    INTS(struct conf, grams, 2, 4, "tokens in the n-grams of each table; empty: 2 2 3 3"),
+    INT(struct conf, rows, 4096, 2, 1 << 28, "row", "rows of the smallest table; each table takes the next prime"),
+    INT(struct conf, width, 32, 1, 8192, "", "width of a row"),
+    CHOICE(struct conf, hash, HASH_MUL32, "mul32 mod", "32-bit multiplicative hash, or the exact n-gram number modulo rows"),
+    CHOICE(struct conf, combine, WELM, "welm paper normsum", "how token and n-grams are added"),
+    { 0 }
+};
+static const struct ints usual = { 4, (int[]){ 2, 2, 3, 3 } };
+
+static const struct ints *grams_of(const struct conf *c) { return c->grams.n ? &c->grams : &usual; }
+
+static void check(const void *conf, const struct model_conf *model, const char *path, struct problems *problems)
+{
+    (void)model;
+    const struct conf *c = conf;
+    if (c->grams.n > TABLES_MAX) module_problem(problems, path, "grams", "%d tables: at most %d", c->grams.n, TABLES_MAX);
+}
+
+static bool prime(int64_t n)
+{
+    for (int64_t i = 2; i * i <= n; i++) if (n % i == 0) return false;
+    return n > 1;
+}
+
+static int64_t next_prime(int64_t from, int64_t vocab)      /* that does not divide the vocabulary */
+{
+    while (!prime(from) || vocab % from == 0) from++;
+    return from;
+}
+
+static struct node *combine(struct build *b, const struct conf *c, struct node *token, struct node *grams)
+{
+    struct graph *g = b->graph;
+    if (c->combine == NORMSUM) return scale(g, add(g, build_norm(b, "norm_token", token), build_norm(b, "norm_grams", grams)), sqrt(0.5));
+    return scale(g, add(g, token, grams), c->combine == WELM ? 0.5 : 1.0 / (1 + grams_of(c)->n));
+}
+
+static struct node *build(struct build *b, const void *conf, int ahead)
+{
+    const struct conf *c = conf;
+    const struct ints *grams = grams_of(c);
+    struct graph *g = b->graph;
+    struct shape shape = SHAPE(b->vocab, b->width);
+    bool first = !b->embedded_table;                        /* later calls add no second copy of the metric */
+    build_enter(b, "embed");
+    b->embedded_table = build_weight(b, "weight", ROLE_EMBED, shape, build_init(b, ROLE_EMBED, shape));
+    struct node *token = embed(g, b->embedded_table, ahead ? shift(g, b->ids, ahead) : b->ids);     /* [T,D] */
+
+    struct node *history = build_cached(b, "ids", b->ids);  /* [B,S], in decode [B,C] */
+    struct node *row[TABLES_MAX], *rate[TABLES_MAX];
+    int64_t rows = c->rows - 1;
+    for (int i = 0; i < grams->n; i++) {
+        rows = next_prime(rows + 1, b->vocab);
+        struct shape size = SHAPE(rows, c->width);
+        struct node *table = build_weight(b, arena_text(b->arena, "table%d", i), ROLE_TABLE, size, build_init(b, ROLE_TABLE, size));
+        struct node *index = ngram(g, history, b->start, b->pos, grams->value[i], b->vocab, rows, c->hash);   /* [B,S] */
+        row[i] = embed(g, table, ahead ? shift(g, index, ahead) : index);                                     /* [T,width] */
+        if (first && b->mode == MODE_TRAIN) rate[i] = view(g, collision_rate(g, b->ids, b->start, index, grams->value[i]), SHAPE(1, 1));
+    }
+    if (first && b->mode == MODE_TRAIN)
+        build_metric(b, "oe_collision_rate", view(g, concat(g, grams->n, rate), SHAPE(grams->n)), "");
+    struct node *x = combine(b, c, token, linear(b, "mix", ROLE_MIX, concat(g, grams->n, row), b->width));
+    build_leave(b);
+    return x;
+}
+
+const struct module embed_over_encoding = {
+    .slot = SLOT_EMBED, .name = "over_encoding", .about = "hashed n-gram tables beside the token's vector",
+    .conf_size = sizeof(struct conf), .params = params, .check = check, .embed = build,
+};

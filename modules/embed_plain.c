@@ -1,0 +1,25 @@
+/* One vector a token: scale * E[id]. */
+#include "module.h"
+
+struct conf { double scale; };
+static const struct param params[] = {
+    REAL(struct conf, scale, 1, 0.01, 1000, "", "factor on the vectors; Gemma: sqrt(d_model)"),
+    { 0 }
+};
+
+static struct node *build(struct build *b, const void *conf, int ahead)
+{
+    const struct conf *c = conf;
+    struct graph *g = b->graph;
+    struct shape shape = SHAPE(b->vocab, b->width);
+    build_enter(b, "embed");
+    b->embedded_table = build_weight(b, "weight", ROLE_EMBED, shape, build_init(b, ROLE_EMBED, shape));
+    build_leave(b);
+    struct node *x = embed(g, b->embedded_table, ahead ? shift(g, b->ids, ahead) : b->ids);         /* [T,D] */
+    return c->scale == 1 ? x : scale(g, x, c->scale);
+}
+
+const struct module embed_plain = {
+    .slot = SLOT_EMBED, .name = "plain", .about = "one vector a token",
+    .conf_size = sizeof(struct conf), .params = params, .embed = build,
+};

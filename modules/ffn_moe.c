@@ -1,0 +1,64 @@
+/* Mixture of experts: shared(u) + sum over the K chosen experts of gate * swiglu_i(u). The main loss trains the router
+   through the gates alone; which experts are chosen is a constant to it. */
+#include "module.h"
+#include <string.h>
+
+struct conf { int experts, d_ff; struct pick router; struct picks balance; struct pick dispatch, shared; };
+static const struct param params[] = {
+    INT(struct conf, experts, 8, 1, 4096, "", "routed experts"),
+    INT(struct conf, d_ff, 64, 1, 1 << 20, "", "hidden width of an expert"),
+    SLOT(struct conf, router, SLOT_ROUTER, "staged", "who goes where"),
+    SLOTS(struct conf, balance, SLOT_BALANCE, "what keeps the load even"),
+    SLOT(struct conf, dispatch, SLOT_DISPATCH, "dropless", "how tokens reach their experts"),
+    SLOT(struct conf, shared, SLOT_SHARED, "none", "experts that every token uses"),
+    { 0 }
+};
+
+static void check(const void *conf, const struct model_conf *model, const char *path, struct problems *problems)
+{
+    (void)model;
+    const struct conf *c = conf;
+    const int *top_k = module_value(c->router, "top_k");
+    if (top_k && *top_k > c->experts) module_problem(problems, path, "router.top_k", "%d: the model has only %d experts", *top_k, c->experts);
+    if (top_k && *top_k == 1 && c->experts > 1 && module_chose(c->router, "normalize", "after"))
+        module_problem(problems, path, "router.normalize", "after: with top_k = 1 every gate would be 1 and the router would get no gradient");
+    for (int i = 0; i < c->balance.n; i++)
+        if (strcmp(c->balance.pick[i].module->name, "z_loss") == 0 && module_chose(c->router, "score", "sigmoid"))
+            module_problem(problems, path, "balance", "z_loss: log-sum-exp is the normaliser of softmax scores, the router's are sigmoid");
+}
+
+static void observe(struct build *b, const struct routing *r)
+{
+    struct graph *g = b->graph;
+    build_metric_as(b, "expert_tokens", r->counts, "assignment", CARRY_SUM);
+    build_metric(b, "router_prob_mean", mean_rows(g, r->dense), "");                                          /* [E] */
+    build_metric(b, "router_token_entropy", mean_rows(g, row_entropy(g, r->dense)), "nat");
+    build_metric_as(b, "router_logit_max", max_all(g, r->logits), "", CARRY_MAX);
+    build_metric(b, "router_lse2", mean_rows(g, square(g, logsumexp(g, r->logits))), "");
+}
+
+static struct node *build(struct build *b, const void *conf, struct node *u)
+{
+    const struct conf *c = conf;
+    struct graph *g = b->graph;
+    b->d_ff = c->d_ff;
+    b->experts = c->experts;
+    struct routing r = c->router.module->router(b, c->router.conf, u, c->experts, c->balance);
+    struct dispatched d = c->dispatch.module->dispatch(b, c->dispatch.conf, u, &r);
+    if (b->mode != MODE_DECODE) {
+        for (int i = 0; i < c->balance.n; i++) c->balance.pick[i].module->balance(b, c->balance.pick[i].conf, &r);
+        observe(b, &r);
+    }
+
+    double active = (double)r.k / r.experts;
+    struct node *gate = expert_linear(b, "experts.gate", ROLE_FFN_GATE, &d, d.rows, c->d_ff, c->experts, active);     /* [R,F] */
+    struct node *up = expert_linear(b, "experts.up", ROLE_FFN_UP, &d, d.rows, c->d_ff, c->experts, active);
+    struct node *y = expert_linear(b, "experts.down", ROLE_FFN_DOWN, &d, swiglu(g, gate, up), b->width, c->experts, active);
+    struct node *routed = combine(g, y, d.order, d.place, r.gate);                                                    /* [T,D] */
+    return c->shared.module->shared(b, c->shared.conf, u, routed);
+}
+
+const struct module ffn_moe = {
+    .slot = SLOT_FFN, .name = "moe", .about = "mixture of experts",
+    .conf_size = sizeof(struct conf), .params = params, .check = check, .ffn = build,
+};

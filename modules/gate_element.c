@@ -1,0 +1,22 @@
+/* Element gating: heads * mult * sigmoid(u W), one gate for each dimension of each head, before the output projection.
+   Qiu 2025 (G1, element-wise); Qwen3-Next. */
+#include "module.h"
+
+struct conf { double mult; };
+static const struct param params[] = {
+    REAL(struct conf, mult, 1, 0.5, 2, "", "factor on the sigmoid"),
+    { 0 }
+};
+
+static struct node *build(struct build *b, const void *conf, struct node *u, struct node *heads)
+{
+    const struct conf *c = conf;
+    struct graph *g = b->graph;
+    struct node *open = sigmoid(g, linear(b, "gate", ROLE_GATE, u, b->heads * b->head_dim));    /* [T,H*W] */
+    if (b->mode != MODE_DECODE) build_metric(b, "head_gate_sat", outside(g, open, 0.05, 0.95), "");
+    return mul(g, heads, view(g, scale(g, open, c->mult), SHAPE(b->tokens, b->heads, b->head_dim)));
+}
+
+const struct module gate_element = {
+    .slot = SLOT_GATE, .name = "element", .about = "one sigmoid gate per dimension", .conf_size = sizeof(struct conf), .params = params, .gate = build,
+};

@@ -1,0 +1,25 @@
+/* Head gating: heads * mult * sigmoid(u W). The gate reads the sublayer's normalised input u, not its output; with
+   mirrored keys and values it is still this layer's own u. Qiu 2025 (G1, head-wise); WeLM. */
+#include "module.h"
+
+struct conf { double mult; };
+static const struct param params[] = {
+    REAL(struct conf, mult, 1, 0.5, 2, "", "factor on the sigmoid"),
+    { 0 }
+};
+
+static struct node *build(struct build *b, const void *conf, struct node *u, struct node *heads)
+{
+    const struct conf *c = conf;
+    struct graph *g = b->graph;
+    struct node *open = sigmoid(g, linear(b, "gate", ROLE_GATE, u, b->heads));                  /* [T,H] */
+    if (b->mode != MODE_DECODE) {
+        build_metric(b, "head_gate_mean", mean_rows(g, open), "");                              /* [H] */
+        build_metric(b, "head_gate_sat", outside(g, open, 0.05, 0.95), "");
+    }
+    return mul_heads(g, heads, scale(g, open, c->mult));
+}
+
+const struct module gate_head = {
+    .slot = SLOT_GATE, .name = "head", .about = "one sigmoid gate per head", .conf_size = sizeof(struct conf), .params = params, .gate = build,
+};

@@ -1,0 +1,10 @@
+/* A layer's keys and values come from its own input. */
+#include "module.h"
+
+static struct kv build(struct build *b, const void *conf, struct node *u, struct projector project)
+{
+    (void)conf;
+    return project.build(b, project.context, u);
+}
+
+const struct module kv_own = { .slot = SLOT_KV, .name = "own", .about = "from the layer's own input", .kv = build };

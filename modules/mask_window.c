@@ -1,0 +1,18 @@
+/* Sliding window: position i looks at i - size + 1 .. i, itself included. */
+#include "module.h"
+
+struct conf { int size; };
+static const struct param params[] = {
+    INT(struct conf, size, 64, 1, 1 << 20, "token", "positions that are seen, the own one included"),
+    { 0 }
+};
+
+static int64_t window(struct build *b, const void *conf)
+{
+    (void)b;
+    return ((const struct conf *)conf)->size;
+}
+
+const struct module mask_window = {
+    .slot = SLOT_MASK, .name = "window", .about = "the last positions", .conf_size = sizeof(struct conf), .params = params, .mask = window,
+};

@@ -1,0 +1,25 @@
+/* RMSNorm: gain * x / sqrt(mean(x^2) + eps). Zhang 2019. Zero-centred, (1 + gain), is the same function until weight
+   decay or a change of learning rate pulls at the gain. */
+#include "module.h"
+
+struct conf { double eps; int zero_centred; };
+static const struct param params[] = {
+    REAL(struct conf, eps, 1e-6, 1e-12, 1e-2, "", "added to the mean square"),
+    BOOL(struct conf, zero_centred, false, "keep the gain as its distance from 1"),
+    { 0 }
+};
+
+static struct node *build(struct build *b, const void *conf, const char *name, struct node *x)
+{
+    const struct conf *c = conf;
+    struct init init = { .kind = INIT_CONSTANT, .value = (c->zero_centred ? 0 : 1) + b->gain_shift };
+    build_enter(b, "%s", name);
+    struct node *gain = build_weight(b, "gain", ROLE_GAIN, SHAPE(b->width), init);
+    build_leave(b);
+    return rmsnorm(b->graph, x, gain, c->eps, c->zero_centred);
+}
+
+const struct module norm_rms = {
+    .slot = SLOT_NORM, .name = "rms", .about = "root mean square",
+    .conf_size = sizeof(struct conf), .params = params, .norm = build,
+};

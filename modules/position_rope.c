@@ -1,0 +1,37 @@
+/* Rotary positions, on a share of each head: pairs (i, i + width/2) turn by p * base^(-2i/width). Su 2021; the
+   unrotated dimensions match content alone. where = proportional keeps the whole head's frequencies and turns the
+   fastest of them only (Gemma 4), so it is not first or last with the dimensions moved. */
+#include "module.h"
+#include <math.h>
+
+struct conf { double base, fraction; int where; };
+static const struct param params[] = {
+    REAL(struct conf, base, 10000, 2, 1e9, "", "ratio of the slowest to the fastest frequency"),
+    REAL(struct conf, fraction, 1, 0.0078125, 1, "", "share of each head that turns"),
+    CHOICE(struct conf, where, ROPE_LAST, "first last proportional", "which dimensions of the head turn"),
+    { 0 }
+};
+
+static void check(const void *conf, const struct model_conf *model, const char *path, struct problems *problems)
+{
+    const struct conf *c = conf;
+    for (int i = 0; i < model->layers; i++) {
+        const int *head_dim = module_value(model->attention.pick[i], "head_dim");
+        if (model->position.pick[i].conf != conf || !head_dim) continue;
+        double half = c->fraction * *head_dim / 2;
+        if (fabs(half - nearbyint(half)) < 1e-6 && half > 0.5) continue;
+        module_problem(problems, path, "fraction", "%g of a head of %d is %g dimensions: they turn in pairs", c->fraction, *head_dim, 2 * half);
+        return;
+    }
+}
+
+static struct node *build(struct build *b, const void *conf, struct node *x)
+{
+    const struct conf *c = conf;
+    return rope(b->graph, x, b->start, b->pos, llrint(c->fraction * (double)b->head_dim), c->where, c->base);
+}
+
+const struct module position_rope = {
+    .slot = SLOT_POSITION, .name = "rope", .about = "rotary positions on a share of each head",
+    .conf_size = sizeof(struct conf), .params = params, .check = check, .position = build,
+};

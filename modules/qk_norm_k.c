@@ -1,0 +1,21 @@
+/* KNorm: RMSNorm over each key head, before RoPE (WeLM). Outliers among keys go; the query's length stays a learned
+   temperature. */
+#include "module.h"
+
+struct conf { double eps; };
+static const struct param params[] = {
+    REAL(struct conf, eps, 1e-6, 1e-12, 1e-2, "", "added to the mean square"),
+    { 0 }
+};
+
+static struct node *build(struct build *b, const void *conf, const char *which, struct node *x)
+{
+    if (*which != 'k') return x;
+    const struct conf *c = conf;
+    struct node *gain = build_weight(b, "k_norm.gain", ROLE_GAIN, SHAPE(b->head_dim), (struct init){ .kind = INIT_CONSTANT, .value = 1 });
+    return rmsnorm(b->graph, x, gain, c->eps, false);
+}
+
+const struct module qk_norm_k = {
+    .slot = SLOT_QK_NORM, .name = "k", .about = "norm on each key head", .conf_size = sizeof(struct conf), .params = params, .qk_norm = build,
+};

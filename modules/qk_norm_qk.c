@@ -1,0 +1,22 @@
+/* QK-norm: RMSNorm over each query and key head, before RoPE; the heads share a gain (Qwen3). Logits are bounded by
+   sqrt(head_dim) and the gains. Henry 2020; Dehghani 2023. */
+#include "module.h"
+
+struct conf { double eps; };
+static const struct param params[] = {
+    REAL(struct conf, eps, 1e-6, 1e-12, 1e-2, "", "added to the mean square"),
+    { 0 }
+};
+
+static struct node *build(struct build *b, const void *conf, const char *which, struct node *x)
+{
+    const struct conf *c = conf;
+    build_enter(b, "%s_norm", which);
+    struct node *gain = build_weight(b, "gain", ROLE_GAIN, SHAPE(b->head_dim), (struct init){ .kind = INIT_CONSTANT, .value = 1 });
+    build_leave(b);
+    return rmsnorm(b->graph, x, gain, c->eps, false);
+}
+
+const struct module qk_norm_qk = {
+    .slot = SLOT_QK_NORM, .name = "qk", .about = "norm on each query and key head", .conf_size = sizeof(struct conf), .params = params, .qk_norm = build,
+};

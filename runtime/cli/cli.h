@@ -1,0 +1,79 @@
+/* The frame of the command line. A command is one file in runtime/cli/ that ends in one constant struct, and one
+   line in list.h. Data goes to stdout, everything else to stderr. */
+#ifndef SLUICE_CLI_H
+#define SLUICE_CLI_H
+
+#include "base.h"
+#include <stdio.h>
+
+/* What the program says when it leaves. */
+enum code {
+    CODE_OK = 0,
+    CODE_FAILURE = 1,
+    CODE_USAGE = 2,
+    CODE_SCRIPT = 3,            /* mistakes in a script or a configuration */
+    CODE_INPUT = 4,             /* data, checkpoint, run file or study rejected */
+    CODE_DIVERGED = 5,          /* stopped by a rule */
+    CODE_DISK = 6,              /* disk full */
+    CODE_DEVICE = 7,            /* device, memory or communication */
+    CODE_MISMATCH = 8,          /* a verification found different values */
+    CODE_INTERRUPTED = 75       /* stopped by a signal; can be resumed */
+};
+
+/* One option. argument: what follows it in the help ("N", "FILE"), NULL for a flag. Ends with { 0 }. */
+struct option { const char *name; char letter; const char *argument, *help; };
+
+struct call;
+struct command {
+    const char *name, *about;
+    const char *usage;          /* the words after the name: "STUDY [NAME]" */
+    const char *example;        /* whole command lines, one a line */
+    const struct option *options;
+    int least, most;            /* number of words; most -1: any number */
+    const char *more;           /* paragraphs at the end of the help, or NULL */
+    enum code (*run)(const struct call *c);
+};
+
+/* A command line taken apart. */
+struct given { const struct option *option; const char *value; };
+struct call {
+    const struct command *command;
+    int n_words; const char **word;
+    int n_given; struct given *given;
+};
+
+/* Finds the command, parses and runs it; the table ends in NULL. Returns the exit code. */
+enum code cli_run(const struct command *const *commands, int argc, char **argv);
+
+bool cli_flag(const struct call *c, const char *name);
+const char *cli_value(const struct call *c, const char *name, const char *otherwise);     /* the last one given */
+int cli_values(const struct call *c, const char *name, const char ***values);             /* all given, malloc'd list; returns how many */
+/* A number within low..high; *value keeps its default when the option was not given. Prints the mistake and returns -1. */
+int cli_integer(const struct call *c, const char *name, int64_t low, int64_t high, int64_t *value);
+int cli_real(const struct call *c, const char *name, double low, double high, double *value);
+
+/* "sluice NAME: text" on stderr; returns the code. */
+enum code cli_fail(enum code code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The same with where to find help; returns CODE_USAGE. */
+enum code cli_usage(const struct call *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Colour of what stands between two calls, "" when colours are off for that stream. */
+enum paint { PAINT_OFF, PAINT_BOLD, PAINT_DIM, PAINT_GOOD, PAINT_BAD, PAINT_WARN };
+const char *cli_paint(FILE *to, enum paint paint);
+
+/* Numbers for people, the same in every locale. Return `out`. */
+enum { FORMAT_SIZE = 32 };
+char *format_count(double x, char out[FORMAT_SIZE]);        /* 1.23M */
+char *format_bytes(double x, char out[FORMAT_SIZE]);        /* 4.5 GiB */
+char *format_seconds(double x, char out[FORMAT_SIZE]);      /* 2 h 05 min */
+char *format_real(double x, int digits, char out[FORMAT_SIZE]);     /* fixed digits; "-" for NaN */
+
+/* A table: columns as wide as their widest cell in UTF-8 characters; those named with '>' in front are aligned to the right. */
+struct table;
+struct table *table_new(const char *const *columns, int n);
+void table_cell(struct table *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void table_paint(struct table *t, enum paint paint);       /* of the last cell */
+void table_print(struct table *t, FILE *to);                /* prints and frees */
+int text_width(const char *utf8);
+
+#endif

@@ -1,0 +1,156 @@
+/* Opening a corpus of any format, and what it says about itself. */
+#include "corpus.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int corpus_map(struct map *m, const char *path, struct err *e)
+{
+    *m = (struct map){ 0 };
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0) return err_set(e, "cannot be opened: %s", strerror(errno));
+    struct stat s;
+    int failed = fstat(file, &s);
+    if (failed) err_set(e, "cannot be examined: %s", strerror(errno));
+    else if (!S_ISREG(s.st_mode)) failed = err_set(e, "is a %s, not a file", S_ISDIR(s.st_mode) ? "folder" : "device or pipe");
+    else if (s.st_size) {
+        void *bytes = mmap(NULL, (size_t)s.st_size, PROT_READ, MAP_PRIVATE, file, 0);
+        if (bytes == MAP_FAILED) failed = err_set(e, "cannot be mapped: %s", strerror(errno));
+        else *m = (struct map){ bytes, (size_t)s.st_size };
+    }
+    close(file);
+    return failed;
+}
+
+void corpus_unmap(struct map *m)
+{
+    if (m->bytes) munmap((void *)m->bytes, m->size);
+    *m = (struct map){ 0 };
+}
+
+static void read_u8(const struct corpus *c, uint64_t first, int64_t count, int32_t *ids)
+{
+    const uint8_t *from = (const uint8_t *)c->tokens + first;
+    for (int64_t i = 0; i < count; i++) ids[i] = from[i];
+}
+
+static void read_u16(const struct corpus *c, uint64_t first, int64_t count, int32_t *ids)
+{
+    const uint16_t *from = (const uint16_t *)c->tokens + first;
+    for (int64_t i = 0; i < count; i++) ids[i] = from[i];
+}
+
+int corpus_take_tokens(struct corpus *c, size_t offset, int token_bytes, struct err *e)
+{
+    enum { BLOCK = 4096 };
+    int32_t ids[BLOCK];
+    c->tokens = c->map.bytes + offset;
+    c->token_bytes = token_bytes;
+    c->read = token_bytes == 1 ? read_u8 : read_u16;
+    if (c->info.vocab >= 1 << 8 * token_bytes) return 0;
+    for (uint64_t first = 0; first < c->info.tokens; first += BLOCK) {
+        int n = c->info.tokens - first < BLOCK ? (int)(c->info.tokens - first) : BLOCK;
+        c->read(c, first, n, ids);
+        for (int i = 0; i < n; i++)
+            if (ids[i] >= c->info.vocab)
+                return err_set(e, "offset %llu: token %d: must be below the vocabulary, %d",
+                               (unsigned long long)(offset + (first + (uint64_t)i) * (uint64_t)token_bytes), ids[i], c->info.vocab);
+    }
+    return 0;
+}
+
+uint64_t corpus_document(const struct corpus *c, uint64_t token)
+{
+    uint64_t low = 0, high = c->info.documents;     /* bound[low] <= token < bound[high] */
+    while (high - low > 1) {
+        uint64_t middle = low + (high - low) / 2;
+        if (c->bound[middle] <= token) low = middle; else high = middle;
+    }
+    return low;
+}
+
+/* A number as people write it: digits and nothing else. */
+static bool number(const char *text, uint64_t *value)
+{
+    char *end;
+    errno = 0;
+    *value = strtoull(text, &end, 10);
+    return *text >= '0' && *text <= '9' && !*end && !errno;
+}
+
+static int open_synthetic(struct corpus *c, const char *seed_text, struct err *e)
+{
+    uint64_t seed = 1;
+    if (*seed_text && !number(seed_text + 1, &seed)) return err_set(e, "the seed '%s' must be a whole number of 0 to 2^64-1", seed_text + 1);
+    synthetic_open(c, seed);
+    return 0;
+}
+
+static int open_file(struct corpus *c, char *path, struct err *e)
+{
+    static const char option[] = ":vocab=";
+    uint64_t vocab = 0;
+    char *given = strstr(path, option);
+    if (given) {
+        if (!number(given + strlen(option), &vocab) || vocab < 1 || vocab > 65536)
+            return err_set(e, "the vocabulary '%s' must be a whole number of 1 to 65536", given + strlen(option));
+        *given = 0;
+    }
+    if (corpus_map(&c->map, path, e)) return -1;
+    size_t length = strlen(path);
+    if (c->map.size == 0) return err_set(e, "is empty");
+    if (tokens_magic(&c->map)) return tokens_open(c, (int)vocab, e);
+    if (llmc_magic(&c->map)) return llmc_open(c, path, (int)vocab, e);
+    if (length > 4 && !strcmp(path + length - 4, ".bin")) return nanogpt_open(c, path, (int)vocab, e);
+    return err_set(e, "offset 0: neither a token file (starts with SLUICETK), an llm.c shard (starts with 20240520) nor a nanoGPT file "
+                      "(named *.bin); 'sluice data pack' makes a token file of text");
+}
+
+int corpus_open(struct corpus **out, const char *path, struct err *e)
+{
+    static const char synthetic[] = "synthetic";
+    struct arena *arena = arena_new();
+    struct corpus *c = arena_alloc(arena, sizeof *c);
+    const char *rest = path + strlen(synthetic);
+    c->arena = arena;
+    c->info.path = arena_text(arena, "%s", path);
+    *out = NULL;
+    int failed = !strncmp(path, synthetic, strlen(synthetic)) && (!*rest || *rest == ':') ? open_synthetic(c, rest, e)
+                                                                                          : open_file(c, arena_text(arena, "%s", path), e);
+    if (failed) {
+        err_prefix(e, "%s: ", path);
+        corpus_close(c);
+        return -1;
+    }
+    *out = c;
+    return 0;
+}
+
+void corpus_close(struct corpus *c)
+{
+    if (!c) return;
+    corpus_unmap(&c->map);
+    arena_free(c->arena);
+}
+
+const struct corpus_info *corpus_info(const struct corpus *c) { return &c->info; }
+
+int corpus_verify(const struct corpus *c, struct err *e)
+{
+    if (strcmp(c->info.format, "sluice-tokens")) return 0;
+    return tokens_verify(c, e) ? err_prefix(e, "%s: ", c->info.path) : 0;
+}
+
+int corpus_token_text(const struct corpus *c, int token, char out[16])
+{
+    INVARIANT(token >= 0 && token < c->info.vocab, "token %d of a vocabulary of %d", token, c->info.vocab);
+    if (strcmp(c->info.tokenizer, "byte")) return snprintf(out, 16, "<%d>", token);
+    out[0] = (char)token;
+    return 1;
+}

@@ -1,0 +1,49 @@
+/* What the parts of data share: an open corpus is the bounds of its documents and a way to read its tokens. */
+#ifndef SLUICE_DATA_CORPUS_H
+#define SLUICE_DATA_CORPUS_H
+
+#include "data.h"
+
+struct map { const unsigned char *bytes; size_t size; };
+
+/* Training documents come first, held-out ones after them: a split is one range of tokens. No document is empty. */
+struct corpus {
+    struct corpus_info info;
+    struct arena *arena;                    /* owns all but the map, this struct included */
+    struct map map;                         /* of the file, when there is one */
+    const void *tokens;                     /* in the map: info.tokens numbers of token_bytes each */
+    int token_bytes;
+    const void *language;                   /* of the synthetic corpus */
+    const uint64_t *bound;                  /* [documents+1]: document d is the tokens bound[d] .. bound[d+1]-1 */
+    uint64_t train_documents;
+    void (*read)(const struct corpus *c, uint64_t first, int64_t count, int32_t *ids);
+};
+
+/* Maps a whole file for reading; an empty file is bytes NULL, size 0. */
+int corpus_map(struct map *m, const char *path, struct err *e);
+void corpus_unmap(struct map *m);
+
+/* Sets tokens, token_bytes and read to numbers that lie in the map at `offset`; each must be below info.vocab. */
+int corpus_take_tokens(struct corpus *c, size_t offset, int token_bytes, struct err *e);
+
+/* The document that holds a token. */
+uint64_t corpus_document(const struct corpus *c, uint64_t token);
+
+/* Place of `index` in a keyed permutation of 0 .. count-1. */
+uint64_t corpus_permute(struct key key, uint64_t index, uint64_t count);
+
+/* The formats. Each fills a corpus whose map is open; messages leave the path to the caller. `vocab` is what the
+   path's ":vocab=" gave, or 0. */
+int tokens_open(struct corpus *c, int vocab, struct err *e);
+int tokens_verify(const struct corpus *c, struct err *e);
+int nanogpt_open(struct corpus *c, const char *path, int vocab, struct err *e);
+int llmc_open(struct corpus *c, const char *path, int vocab, struct err *e);
+bool tokens_magic(const struct map *m);
+bool llmc_magic(const struct map *m);
+void synthetic_open(struct corpus *c, uint64_t seed);
+
+/* Walks a file, or a folder in the order of its names, and hands over each non-empty document. */
+struct sink { int (*document)(struct sink *to, const char *text, size_t bytes, struct err *e); };
+int inputs_walk(const char *path, bool split_blank_lines, struct sink *to, struct err *e);
+
+#endif

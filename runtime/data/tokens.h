@@ -1,0 +1,38 @@
+/* Sluice's token file, version 1, little-endian:
+
+     header      144 bytes, below
+     tokens      tokens * token_bytes; training documents first, then held-out ones
+     padding     zeros up to a multiple of 8
+     bounds      (documents + 1) * uint64: where each document begins; the last is `tokens`
+
+   `bounds` and `self` are checked at each opening, `content` only on demand: it costs a read of the whole file.
+   `self` covers the header before it, thus the other two hashes: it is the identity of the corpus. */
+#ifndef SLUICE_DATA_TOKENS_H
+#define SLUICE_DATA_TOKENS_H
+
+#include "base.h"
+
+#define TOKENS_MAGIC "SLUICETK"
+enum { TOKENS_VERSION = 1 };
+
+struct token_header {
+    char magic[8];
+    uint32_t version, token_bytes;          /* 1 or 2 */
+    char tokenizer[16];                     /* "byte" or "unknown", filled with zeros */
+    uint32_t vocab, reserved;               /* reserved: 0 */
+    uint64_t tokens, documents, train_tokens, train_documents;
+    uint64_t text_bytes;                    /* 0: not known */
+    struct hash content;                    /* of all that follows the header */
+    struct hash bounds;                     /* of the table of bounds */
+    struct hash self;                       /* of the header before this field */
+};
+_Static_assert(sizeof(struct token_header) == 144, "the header is part of the format");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "token files are little-endian");
+
+/* Where the table of bounds begins. */
+static inline uint64_t tokens_bounds_at(const struct token_header *h)
+{
+    return (sizeof *h + h->tokens * h->token_bytes + 7) / 8 * 8;
+}
+
+#endif

@@ -1,0 +1,245 @@
+/* The skeleton: it knows slots, never modules. */
+#include "model.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct param model_params[] = {
+    INT(struct model_conf, layers, 4, 1, 1024, "", "blocks of attention and ffn"),
+    INT(struct model_conf, d_model, 128, 2, 65536, "", "width of the residual stream"),
+    INT(struct model_conf, seq, 256, 1, 1048576, "token", "length of a training sequence"),
+    INT(struct model_conf, vocab, 256, 2, 1048576, "", "size of the vocabulary; must equal the data's"),
+    SLOT(struct model_conf, init, SLOT_INIT, "normal", "how weights are drawn"),
+    SLOT(struct model_conf, embed, SLOT_EMBED, "plain", "from token ids to vectors"),
+    SLOT(struct model_conf, norm, SLOT_NORM, "rms", "the normalisation that residual, head and blocks use"),
+    SLOT(struct model_conf, head, SLOT_HEAD, "lm", "from vectors to losses"),
+    LAYERS(struct model_conf, position, SLOT_POSITION, "rope", "how queries and keys know where they are"),
+    LAYERS(struct model_conf, residual, SLOT_RESIDUAL, "pre", "where norms stand around a branch"),
+    LAYERS(struct model_conf, attention, SLOT_ATTENTION, "gqa", "mixing along the sequence"),
+    LAYERS(struct model_conf, ffn, SLOT_FFN, "swiglu", "mixing along the width, dense or mixture of experts"),
+    { 0 }
+};
+const struct schema model_schema = { "model", "the architecture", sizeof(struct model_conf), model_params };
+
+static const struct param train_params[] = {
+    INT(struct train_conf, steps, 400, 1, 1e9, "step", "optimizer steps"),
+    INT(struct train_conf, batch, 16, 1, 1e6, "sequence", "sequences in a step"),
+    INT(struct train_conf, micro, 1, 1, 1e6, "", "micro-batches that a step's batch is cut into"),
+    REAL(struct train_conf, clip, 1, 0, 1e9, "", "largest global gradient norm; 0: no clipping"),
+    CHOICE(struct train_conf, precision, 0, "fp32 bf16", "of activations; weights, scores and sums stay fp32"),
+    SLOT(struct train_conf, optim, SLOT_OPTIM, "adamw", "the optimizer"),
+    SLOT(struct train_conf, schedule, SLOT_SCHEDULE, "wsd", "the learning rate over the run"),
+    INT(struct train_conf, eval_every, 100, 1, 1e9, "step", "steps between evaluations; the last step always evaluates"),
+    INT(struct train_conf, eval_batches, 8, 1, 1e6, "", "held-out micro-batches in an evaluation"),
+    INT(struct train_conf, checkpoint_every, 100, 1, 1e9, "step", "steps between checkpoints"),
+    INT(struct train_conf, keep, 2, 1, 1000, "", "checkpoints kept"),
+    INT(struct train_conf, stop_window, 50, 5, 1e6, "step", "trailing steps that a loss spike is measured against"),
+    REAL(struct train_conf, stop_sigma, 0, 0, 1e6, "", "stop as diverged when the loss stays this many standard deviations above the window for 10 steps; 0: never"),
+    REAL(struct train_conf, stop_dead, 0, 0, 1, "", "stop when this share of experts got no token for a window; 0: never"),
+    REAL(struct train_conf, stop_seconds, 0, 0, 1e9, "s", "stop after so much training time; 0: never"),
+    { 0 }
+};
+const struct schema train_schema = { "train", "the training run", sizeof(struct train_conf), train_params };
+
+/* ---- loading ---- */
+
+static void check_picks(const struct param *params, const void *conf, const char *path, const struct model_conf *model, struct problems *problems);
+
+static void check_pick(const struct pick *p, const char *path, const struct model_conf *model, struct problems *problems)
+{
+    if (!p->module) return;
+    if (p->module->check) p->module->check(p->conf, model, path, problems);
+    if (p->module->params) check_picks(p->module->params, p->conf, path, model, problems);
+}
+
+/* Every module's own rules, depth first; a mistake that several layers share is said once. */
+static void check_picks(const struct param *params, const void *conf, const char *path, const struct model_conf *model, struct problems *problems)
+{
+    for (const struct param *p = params; p->name; p++) {
+        char below[256];
+        const void *field = (const char *)conf + p->offset;
+        snprintf(below, sizeof below, "%s%s%s", path, *path ? "." : "", p->name);
+        if (p->type == PARAM_SLOT) check_pick(field, below, model, problems);
+        if (p->type != PARAM_SLOTS && p->type != PARAM_LAYERS) continue;
+        const struct picks *list = field;
+        for (int i = 0; i < list->n; i++) {
+            int before = problems->n;
+            check_pick(&list->pick[i], below, model, problems);
+            if (p->type == PARAM_LAYERS && problems->n > before) break;
+        }
+    }
+}
+
+void model_load(const json_t *json, struct arena *arena, struct model_conf *conf, struct problems *problems)
+{
+    int before = problems->n;
+    config_load(&model_schema, json, "", arena, conf, problems);
+    if (problems->n == before) check_picks(model_params, conf, "", conf, problems);
+}
+
+void train_load(const json_t *json, struct arena *arena, struct train_conf *conf, struct problems *problems)
+{
+    int before = problems->n;
+    config_load(&train_schema, json, "train", arena, conf, problems);
+    if (problems->n > before) return;
+    if (conf->batch % conf->micro != 0)
+        problem_add(problems, "train.micro", "%d does not divide the batch of %d sequences", conf->micro, conf->batch);
+    check_picks(train_params, conf, "train", NULL, problems);
+}
+
+/* ---- building ---- */
+
+int model_blocks(const struct model_conf *conf)
+{
+    int blocks = conf->layers;
+    for (const struct param *p = conf->head.module->params; p && p->name; p++) {
+        if (p->type != PARAM_SLOT || p->slot != SLOT_MTP) continue;
+        const struct pick *mtp = (const void *)((const char *)conf->head.conf + p->offset);
+        if (mtp->module->mtp_blocks) blocks += mtp->module->mtp_blocks(mtp->conf);
+    }
+    return blocks;
+}
+
+/* loss_NAME: each loss summed over layers, unweighted; loss: that of the next token; objective: the weighted sum. */
+static void report_losses(struct build *b)
+{
+    struct graph *g = b->graph;
+    struct node *objective = NULL;
+    for (int i = 0; i < b->n_losses; i++) {
+        struct node *term = scale(g, b->loss[i].value, b->loss[i].weight), *sum = NULL;
+        objective = objective ? add(g, objective, term) : term;
+        bool said = false;
+        for (int k = 0; k < b->n_losses; k++) {
+            if (strcmp(b->loss[k].name, b->loss[i].name) != 0) continue;
+            if (k < i) said = true;
+            sum = sum ? add(g, sum, b->loss[k].value) : b->loss[k].value;
+        }
+        if (said) continue;
+        bool next_token = strcmp(b->loss[i].name, "lm") == 0;
+        build_metric(b, next_token ? "loss" : arena_text(b->arena, "loss_%s", b->loss[i].name), sum, next_token || strcmp(b->loss[i].name, "mtp") == 0 ? "nat/token" : "");
+    }
+    if (objective && b->mode == MODE_TRAIN) build_metric(b, "objective", objective, "nat/token");
+}
+
+static double step_number(const void *conf, double scale, int64_t step, int64_t steps)
+{
+    (void)conf; (void)scale; (void)steps;
+    return (double)step + 1;
+}
+
+static bool in_layer(const struct leaf *l, int layer)
+{
+    char prefix[32];
+    int n = snprintf(prefix, sizeof prefix, "layers.%d.", layer);
+    return strncmp(l->path, prefix, (size_t)n) == 0;
+}
+
+/* Gradients of the weights of a layer, or of all (layer -1). */
+static struct node *norm_of(struct build *b, int layer)
+{
+    struct graph *g = b->graph;
+    struct node **grads = arena_alloc(b->arena, (size_t)(g->leaves->n + 1) * sizeof *grads);
+    int n = 0, leaves = g->leaves->n;
+    for (int i = 0; i < leaves; i++) {
+        struct leaf *l = g->leaves->leaf[i];
+        if (l->kind == LEAF_WEIGHT && (layer < 0 || in_layer(l, layer))) grads[n++] = graph_grad_of(g, l);
+    }
+    return n ? global_norm(g, n, grads) : NULL;
+}
+
+static void build_update_region(struct build *b)
+{
+    struct graph *g = b->graph;
+    g->region = REGION_UPDATE;
+    b->layer = -1;
+    struct node *norm = norm_of(b, -1);
+    build_metric(b, "grad_norm", norm, "");
+    b->clip = clip_norm(g, norm, b->train->clip);
+    build_metric(b, "clip", b->clip, "");
+    struct node *step = graph_control(g, "step", (struct control){ step_number, NULL, 0, 1 });
+    b->train->optim.module->optim(b, b->train->optim.conf, step, b->clip);
+    for (struct callback *c = b->update; c; c = c->next) {
+        b->layer = c->layer;
+        c->run(b, c->state);
+    }
+    for (b->layer = 0; b->layer < b->layers; b->layer++) build_metric(b, "layer_grad_norm", norm_of(b, b->layer), "");
+    b->layer = -1;
+    g->region = REGION_MICRO;
+}
+
+static void build_inputs(struct build *b)
+{
+    struct graph *g = b->graph;
+    struct shape s = SHAPE(b->batch, b->seq);
+    b->ids = graph_input(g, "ids", DTYPE_I32, s);
+    b->start = graph_input(g, "start", DTYPE_I32, s);
+    if (b->mode == MODE_DECODE) {
+        b->pos = graph_input(g, "pos", DTYPE_I32, SHAPE(1));
+    } else {
+        b->target = graph_input(g, "target", DTYPE_I32, s);
+        b->weight = graph_input(g, "weight", DTYPE_REAL, s);
+    }
+}
+
+struct node *model_build(struct graph *g, struct arena *arena, const struct model_conf *conf, const struct train_conf *train, enum mode mode,
+                         int64_t batch, int64_t seq, int64_t context)
+{
+    struct build build = {
+        .graph = g, .arena = arena, .mode = mode, .batch = batch, .seq = seq, .tokens = batch * seq, .width = conf->d_model,
+        .vocab = conf->vocab, .context = mode == MODE_DECODE ? context : seq, .layers = conf->layers, .layer = -1, .blocks = model_blocks(conf),
+        .conf = conf, .train = mode == MODE_TRAIN ? train : NULL, .init = conf->init, .norm = conf->norm, .position = conf->position.pick[0],
+    }, *b = &build;
+    b->sublayer_input = arena_alloc(arena, (size_t)(b->blocks + 1) * sizeof *b->sublayer_input);
+    build_inputs(b);
+    struct node *x = conf->embed.module->embed(b, conf->embed.conf, 0);      /* [T,D] */
+    for (b->layer = 0; b->layer < conf->layers; b->layer++) {
+        build_enter(b, "layers.%d", b->layer);
+        x = build_block(b, b->layer, x);
+        build_leave(b);
+    }
+    b->layer = -1;
+    b->branch_normed = false;
+    x = build_norm(b, "final_norm", x);
+    build_enter(b, "head");
+    conf->head.module->head(b, conf->head.conf, x);
+    build_leave(b);
+    for (struct callback *c = b->finish; c; c = c->next) {
+        b->layer = c->layer;
+        c->run(b, c->state);
+    }
+    b->layer = -1;
+    if (mode != MODE_DECODE) report_losses(b);
+    if (b->train) build_update_region(b);
+    if (b->logits) b->logits->output_of_graph = true;
+    return b->logits;
+}
+
+/* ---- counting ---- */
+
+struct counts model_count(const struct leaves *l)
+{
+    struct counts c = { 0 };
+    double active = 0;
+    bool untied = false;
+    for (int i = 0; i < l->n; i++) untied |= l->leaf[i]->kind == LEAF_WEIGHT && l->leaf[i]->role == ROLE_HEAD;
+    for (int i = 0; i < l->n; i++) {
+        const struct leaf *w = l->leaf[i];
+        if (w->kind != LEAF_WEIGHT) continue;
+        int64_t n = shape_count(w->decl.shape);
+        c.total += n;
+        active += w->role == ROLE_EMBED && untied ? (double)shape_last(w->decl.shape) : (double)n * w->active;
+        if (w->role != ROLE_EMBED && w->role != ROLE_TABLE && w->role != ROLE_HEAD) c.non_embedding += n;
+    }
+    c.active = (int64_t)(active + 0.5);
+    return c;
+}
+
+size_t model_kv_bytes(const struct leaves *decode_leaves, int64_t batch, int64_t context, size_t bytes)
+{
+    int64_t values = 0;
+    for (int i = 0; i < decode_leaves->n; i++) {
+        const struct leaf *b = decode_leaves->leaf[i];
+        if (b->kind == LEAF_BUFFER && b->transient && b->decl.dtype != DTYPE_I32) values += shape_count(b->decl.shape);
+    }
+    return (size_t)(values / (batch * context)) * bytes;
+}

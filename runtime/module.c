@@ -1,0 +1,218 @@
+/* The registry, and what builders of modules call. */
+#include "module.h"
+#include "model.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *const slot_name[SLOT_COUNT] = {
+    "init", "embed", "position", "norm", "residual", "attention", "mask", "kv", "qk_norm", "gate", "ffn", "router",
+    "balance", "dispatch", "shared", "head", "mtp", "optim", "schedule",
+};
+
+#define MODULE(slot, name) extern const struct module slot##_##name;
+#include "list.h"
+#undef MODULE
+#define MODULE(slot, name) &slot##_##name,
+const struct module *const module_all[] = {
+#include "list.h"
+    NULL
+};
+#undef MODULE
+
+const struct module *module_find(enum slot slot, const char *name)
+{
+    for (const struct module *const *m = module_all; *m; m++)
+        if ((*m)->slot == slot && strcmp((*m)->name, name) == 0) return *m;
+    return NULL;
+}
+
+const void *module_value(struct pick pick, const char *name)
+{
+    for (const struct param *p = pick.module->params; p && p->name; p++)
+        if (strcmp(p->name, name) == 0) return (const char *)pick.conf + p->offset;
+    return NULL;
+}
+
+void module_problem(struct problems *p, const char *path, const char *key, const char *format, ...)
+{
+    char full[256], text[512];
+    va_list list;
+    snprintf(full, sizeof full, "%s%s%s", path, *path ? "." : "", key);
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    problem_add(p, full, "%s", text);
+}
+
+/* ---- paths ---- */
+
+static void publish_path(struct build *b) { b->graph->path = arena_text(b->graph->arena, "%s", b->path); }
+
+void build_enter(struct build *b, const char *format, ...)
+{
+    size_t used = strlen(b->path);
+    if (used) used += (size_t)snprintf(b->path + used, sizeof b->path - used, ".");
+    va_list list;
+    va_start(list, format);
+    int n = vsnprintf(b->path + used, sizeof b->path - used, format, list);
+    va_end(list);
+    INVARIANT(n >= 0 && used + (size_t)n < sizeof b->path, "path of weights is too long: %s", b->path);
+    b->depth[b->n_depth++] = (int)(used ? used - 1 : 0);
+    INVARIANT(b->n_depth < COUNT(b->depth), "path of weights is too deep: %s", b->path);
+    publish_path(b);
+}
+
+void build_leave(struct build *b)
+{
+    b->path[b->depth[--b->n_depth]] = 0;
+    publish_path(b);
+}
+
+static const char *path_of(struct build *b, const char *name, const char *suffix)
+{
+    return arena_text(b->arena, "%s%s%s%s", b->path, *b->path ? "." : "", name, suffix);
+}
+
+/* ---- weights ---- */
+
+static struct node *matrix(struct build *b, const char *name, enum role role, struct shape shape)
+{
+    struct init init = b->init.module->init(b, b->init.conf, role, shape);
+    return graph_weight(b->graph, path_of(b, name, ".weight"), role, shape, init);
+}
+
+struct node *linear(struct build *b, const char *name, enum role role, struct node *x, int64_t out)
+{
+    struct graph *g = b->graph;
+    if (!x) return NULL;
+    if (x->shape.rank != 2) x = view(g, x, SHAPE(b->tokens, shape_count(x->shape) / b->tokens));
+    if (!x) return NULL;
+    struct node *w = matrix(b, name, role, SHAPE(out, shape_last(x->shape)));                /* [out,in] */
+    return matmul(g, x, w, role == ROLE_ROUTER || role == ROLE_GATE ? DTYPE_REAL : DTYPE_ACT);    /* [T,out] */
+}
+
+struct node *expert_linear(struct build *b, const char *name, enum role role, const struct dispatched *d, struct node *rows, int64_t out, int experts, double active)
+{
+    if (!rows) return NULL;
+    struct node *w = matrix(b, name, role, SHAPE(experts, out, shape_last(rows->shape)));    /* [E,out,in] */
+    if (w) w->leaf->active = active;
+    return grouped_matmul(b->graph, rows, w, d->offsets);                                     /* [R,out] */
+}
+
+struct node *build_weight(struct build *b, const char *name, enum role role, struct shape shape, struct init init)
+{
+    struct node *w = graph_weight(b->graph, path_of(b, name, ""), role, shape, init);
+    if (w && role == ROLE_TABLE) w->leaf->active = 1.0 / (double)shape.dim[0];               /* a token looks up one row */
+    return w;
+}
+
+struct node *build_buffer(struct build *b, const char *name, enum dtype dtype, struct shape shape, double value)
+{
+    return graph_buffer(b->graph, path_of(b, name, ""), dtype, shape, value);
+}
+
+/* ---- parts of the model ---- */
+
+struct node *build_norm(struct build *b, const char *name, struct node *x)
+{
+    return b->norm.module->norm(b, b->norm.conf, name, x);
+}
+
+struct node *build_position(struct build *b, struct node *x)
+{
+    return b->position.module->position(b, b->position.conf, x);
+}
+
+static struct node *attention_sublayer(struct build *b, const void *context, struct node *u)
+{
+    const struct pick *p = context;
+    return p->module->attention(b, p->conf, u);
+}
+
+static struct node *ffn_sublayer(struct build *b, const void *context, struct node *u)
+{
+    const struct pick *p = context;
+    return p->module->ffn(b, p->conf, u);
+}
+
+struct node *build_block(struct build *b, int like, struct node *x)
+{
+    const struct model_conf *c = b->conf;
+    struct pick residual = c->residual.pick[like], old = b->position;
+    b->position = c->position.pick[like];
+    b->branch_normed = residual.module->branch_normed;
+    build_enter(b, "attention");
+    x = residual.module->residual(b, residual.conf, x, (struct sublayer){ attention_sublayer, &c->attention.pick[like], "attention" });
+    build_leave(b);
+    build_enter(b, "ffn");
+    x = residual.module->residual(b, residual.conf, x, (struct sublayer){ ffn_sublayer, &c->ffn.pick[like], "ffn" });
+    build_leave(b);
+    if (x) build_metric(b, "layer_resid_rms", rms(b->graph, x), "");
+    b->position = old;
+    return x;
+}
+
+struct node *build_cached(struct build *b, const char *name, struct node *x)
+{
+    if (b->mode != MODE_DECODE || !x) return x;
+    struct shape shape = { .rank = 2, .dim = { b->batch, b->context } };
+    int first = x->dtype == DTYPE_I32 ? 2 : 1;               /* ids are [B,S], activations [T,..] */
+    for (int i = first; i < x->shape.rank; i++) shape.dim[shape.rank++] = x->shape.dim[i];
+    struct node *buffer = graph_buffer(b->graph, path_of(b, name, ".cache"), x->dtype == DTYPE_I32 ? DTYPE_I32 : DTYPE_REAL, shape, 0);
+    if (buffer) buffer->leaf->transient = true;
+    return cache(b->graph, buffer, x, b->start, b->pos);
+}
+
+/* ---- metrics, losses, callbacks ---- */
+
+void build_metric_as(struct build *b, const char *name, struct node *value, const char *unit, enum carry how)
+{
+    if (b->mode == MODE_DECODE || !value) return;
+    b->graph->layer = b->layer;
+    graph_metric(b->graph, name, value, how, unit);
+}
+
+void build_metric(struct build *b, const char *name, struct node *value, const char *unit)
+{
+    build_metric_as(b, name, value, unit, CARRY_MEAN);
+}
+
+void build_loss(struct build *b, const char *name, struct node *value, double weight)
+{
+    if (!value) return;
+    if (b->n_losses == b->loss_room) {
+        int room = b->loss_room ? 2 * b->loss_room : 16;
+        struct build_loss *more = arena_alloc(b->arena, (size_t)room * sizeof *more);
+        if (b->n_losses) memcpy(more, b->loss, (size_t)b->n_losses * sizeof *more);
+        b->loss = more;
+        b->loss_room = room;
+    }
+    b->loss[b->n_losses++] = (struct build_loss){ name, value, weight };
+    if (b->mode == MODE_TRAIN) graph_loss(b->graph, name, value, weight);
+}
+
+static void append(struct build *b, struct callback **list, void (*run)(struct build *b, void *state), void *state)
+{
+    struct callback *c = arena_alloc(b->arena, sizeof *c);
+    *c = (struct callback){ run, state, b->layer, NULL };
+    while (*list) list = &(*list)->next;
+    *list = c;
+}
+
+void build_finish(struct build *b, void (*run)(struct build *b, void *state), void *state) { append(b, &b->finish, run, state); }
+void build_update(struct build *b, void (*run)(struct build *b, void *state), void *state) { append(b, &b->update, run, state); }
+
+/* The schedule's factor; conf is the pick of the schedule slot. */
+static double scheduled(const void *conf, double scale, int64_t step, int64_t steps)
+{
+    const struct pick *schedule = conf;
+    return scale * schedule->module->schedule(schedule->conf, step, steps);
+}
+
+struct node *build_rate(struct build *b, double lr)
+{
+    return graph_control(b->graph, "lr", (struct control){ scheduled, &b->train->schedule, sizeof b->train->schedule, lr });
+}

@@ -1,0 +1,184 @@
+/* AdamW (Loshchilov and Hutter) with what stands around an update: the norm of all gradients, clipping by it, and
+   how large the changes are. Sums are in double over blocks that the shapes cut. */
+#include "kernel.h"
+
+#include <math.h>
+
+enum { BLOCK = 1 << 14 };
+
+static int need_reals(const struct node *n, struct err *e)
+{
+    for (int i = 0; i < n->n_in; i++)
+        if (n->in[i]->dtype != DTYPE_REAL) return err_set(e, "input %d must be REAL", i);
+    return 0;
+}
+
+/* Room for `each` block's part of a sum. */
+static void work_doubles(struct node *n, int64_t count) { node_work(n, DTYPE_U8, SHAPE(count * (int64_t)sizeof(double))); }
+static double *doubles(const struct tensor *t) { return t->data; }
+
+/* ---- adamw: m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;  w -= lr (m^ / (sqrt(v^) + eps) + decay w) ---- */
+
+enum { W, GRAD, M, V, LR, STEP, CLIP, INPUTS };
+
+struct node *adamw(struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *v, struct node *lr, struct node *step,
+                   struct node *clip, struct adamw_attr a)
+{
+    return graph_emit(g, &op_adamw, &a, sizeof a, w, grad, m, v, lr, step, clip);
+}
+
+static int adamw_infer(struct node *n, struct err *e)
+{
+    char w[64], other[64];
+    if (need_reals(n, e) != 0) return -1;
+    for (int i = GRAD; i <= V; i++)
+        if (!shape_equal(n->in[i]->shape, n->in[W]->shape))
+            return err_set(e, "input %d has shape %s, the weight %s", i, shape_text(n->in[i]->shape, other), shape_text(n->in[W]->shape, w));
+    if (shape_count(n->in[LR]->shape) != 1 || shape_count(n->in[STEP]->shape) != 1 || shape_count(n->in[CLIP]->shape) != 2)
+        return err_set(e, "wants one rate, one step and the two values of clip_norm");
+    node_value(n, DTYPE_REAL, SHAPE(2));
+    work_doubles(n, 2 * blocks_of(shape_count(n->in[W]->shape), BLOCK));
+    return 0;
+}
+
+static void adamw_block(const struct args *a, int64_t from, int64_t to)
+{
+    const struct adamw_attr *at = a->attr;
+    real *w = reals(&a->in[W]), *m = reals(&a->in[M]), *v = reals(&a->in[V]);
+    const real *grad = reals(&a->in[GRAD]);
+    double step = (double)reals(&a->in[STEP])[0], changed = 0, before = 0;
+    real b1 = (real)at->beta1, b2 = (real)at->beta2, eps = (real)at->eps, decay = (real)at->decay, clip = reals(&a->in[CLIP])[0];
+    real keep1 = (real)(1 - at->beta1), keep2 = (real)(1 - at->beta2), rate = (real)(at->rate * (double)reals(&a->in[LR])[0]);
+    real correct1 = (real)(1 / (1 - pow(at->beta1, step))), correct2 = (real)(1 / (1 - pow(at->beta2, step)));
+    for (int64_t i = from; i < to; i++) {
+        real g = clip * grad[i], old = w[i];
+        m[i] = b1 * m[i] + keep1 * g;
+        v[i] = b2 * v[i] + keep2 * g * g;
+        w[i] = old - rate * (m[i] * correct1 / ((real)sqrt(v[i] * correct2) + eps) + decay * old);
+        double change = (double)w[i] - (double)old;
+        changed += change * change;
+        before += (double)old * (double)old;
+    }
+    double *part = doubles(&a->work[0]) + 2 * (from / BLOCK);
+    part[0] = changed;
+    part[1] = before;
+}
+
+static void adamw_forward(const struct args *a)
+{
+    real *out = reals(&a->out[0]);
+    out[0] = out[1] = 0;
+    if (reals(&a->in[CLIP])[1] == 0) return;
+    int64_t count = shape_count(a->in[W].shape);
+    each(a, count, BLOCK, adamw_block);
+    double changed = 0, before = 0;
+    const double *part = doubles(&a->work[0]);
+    for (int64_t b = 0; b < blocks_of(count, BLOCK); b++) changed += part[2 * b], before += part[2 * b + 1];
+    out[0] = (real)changed;
+    out[1] = (real)before;
+}
+
+const struct kernels cpu_adamw = { adamw_forward, NULL };
+const struct op op_adamw = { .name = "adamw", .index = OP_adamw, .infer = adamw_infer, .changes_inputs = true };
+
+/* ---- global_norm: the L2 norm of all gradients as one vector ---- */
+
+struct node *global_norm(struct graph *g, int n, struct node *const *grads)
+{
+    return graph_emit_n(g, &op_global_norm, NULL, 0, n, grads);
+}
+
+static int global_norm_infer(struct node *n, struct err *e)
+{
+    if (n->n_in == 0) return err_set(e, "there are no gradients");
+    if (need_reals(n, e) != 0) return -1;
+    int64_t count = 0;
+    for (int i = 0; i < n->n_in; i++) count += shape_count(n->in[i]->shape);
+    node_value(n, DTYPE_REAL, SHAPE(1));
+    work_doubles(n, blocks_of(count, BLOCK));
+    return 0;
+}
+
+/* The gradients lie end to end in [from, to). */
+static void square_block(const struct args *a, int64_t from, int64_t to)
+{
+    double sum = 0;
+    for (int64_t i = 0, start = 0; i < a->n_in && start < to; i++) {
+        int64_t count = shape_count(a->in[i].shape), at = from > start ? from - start : 0, end = to - start < count ? to - start : count;
+        const real *x = reals(&a->in[i]);
+        for (; at < end; at++) sum += (double)x[at] * (double)x[at];
+        start += count;
+    }
+    doubles(&a->work[0])[from / BLOCK] = sum;
+}
+
+static void global_norm_forward(const struct args *a)
+{
+    int64_t count = 0;
+    double sum = 0;
+    for (int i = 0; i < a->n_in; i++) count += shape_count(a->in[i].shape);
+    each(a, count, BLOCK, square_block);
+    for (int64_t b = 0; b < blocks_of(count, BLOCK); b++) sum += doubles(&a->work[0])[b];
+    reals(&a->out[0])[0] = (real)sqrt(sum);
+}
+
+const struct kernels cpu_global_norm = { global_norm_forward, NULL };
+const struct op op_global_norm = { .name = "global_norm", .index = OP_global_norm, .infer = global_norm_infer };
+
+/* ---- clip_norm: a factor on gradients, and whether to go at all ---- */
+
+struct node *clip_norm(struct graph *g, struct node *norm, double most)
+{
+    return graph_emit(g, &op_clip_norm, &most, sizeof most, norm);
+}
+
+static int clip_norm_infer(struct node *n, struct err *e)
+{
+    double most = *(const double *)n->attr;
+    if (need_reals(n, e) != 0) return -1;
+    if (shape_count(n->in[0]->shape) != 1) return err_set(e, "wants one norm");
+    if (!(most >= 0)) return err_set(e, "the largest norm is %g, it must be 0 (no clipping) or more", most);
+    node_value(n, DTYPE_REAL, SHAPE(2));
+    return 0;
+}
+
+static void clip_norm_forward(const struct args *a)
+{
+    double most = *(const double *)a->attr, norm = (double)reals(&a->in[0])[0];
+    bool go = isfinite(norm);
+    reals(&a->out[0])[0] = go && most > 0 ? (real)fmin(1, most / (norm + 1e-6)) : 1;
+    reals(&a->out[0])[1] = go;
+}
+
+const struct kernels cpu_clip_norm = { clip_norm_forward, NULL };
+const struct op op_clip_norm = { .name = "clip_norm", .index = OP_clip_norm, .infer = clip_norm_infer };
+
+/* ---- update_ratio: length of all changes over length of all weights; 0 for a skipped step ---- */
+
+struct node *update_ratio(struct graph *g, int n, struct node *const *changes)
+{
+    return graph_emit_n(g, &op_update_ratio, NULL, 0, n, changes);
+}
+
+static int update_ratio_infer(struct node *n, struct err *e)
+{
+    if (n->n_in == 0) return err_set(e, "there are no updates");
+    if (need_reals(n, e) != 0) return -1;
+    for (int i = 0; i < n->n_in; i++)
+        if (shape_count(n->in[i]->shape) != 2) return err_set(e, "input %d is not what an update gives", i);
+    node_value(n, DTYPE_REAL, SHAPE(1));
+    return 0;
+}
+
+static void update_ratio_forward(const struct args *a)
+{
+    double changed = 0, before = 0;
+    for (int i = 0; i < a->n_in; i++) {
+        changed += (double)reals(&a->in[i])[0];
+        before += (double)reals(&a->in[i])[1];
+    }
+    reals(&a->out[0])[0] = before > 0 ? (real)sqrt(changed / before) : 0;
+}
+
+const struct kernels cpu_update_ratio = { update_ratio_forward, NULL };
+const struct op op_update_ratio = { .name = "update_ratio", .index = OP_update_ratio, .infer = update_ratio_infer };

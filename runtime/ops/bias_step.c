@@ -1,0 +1,57 @@
+/* Loss-free balancing: after a step an expert that got less than its share becomes likelier, one that got more less
+   likely. bias_i += rate * sign(mean(counts) - counts_i). Wang 2024; DeepSeek-V3. The centred form (Moonlight)
+   subtracts the mean of the update, so that the biases do not drift together. */
+#include "kernel.h"
+
+enum { BIAS, COUNTS, CLIP };
+
+struct attr { double rate; int64_t centred; };
+
+struct node *bias_step(struct graph *g, struct node *bias, struct node *counts, struct node *clip, double rate, bool centred)
+{
+    struct attr a = { rate, centred };
+    return graph_emit(g, &op_bias_step, &a, sizeof a, bias, counts, clip);
+}
+
+static int infer(struct node *n, struct err *e)
+{
+    char bias[64], counts[64];
+    for (int i = BIAS; i <= CLIP; i++) {
+        if (node_need(n, i, 1, e) != 0) return -1;
+        if (n->in[i]->dtype != DTYPE_REAL) return err_set(e, "input %d must be REAL", i);
+    }
+    if (!shape_equal(n->in[BIAS]->shape, n->in[COUNTS]->shape))
+        return err_set(e, "bias has shape %s, counts %s", shape_text(n->in[BIAS]->shape, bias), shape_text(n->in[COUNTS]->shape, counts));
+    if (n->in[CLIP]->shape.dim[0] != 2) return err_set(e, "wants the two values of clip_norm");
+    node_value(n, DTYPE_REAL, SHAPE(1));
+    return 0;
+}
+
+/* sum - E*n has the sign of mean - n and, for counts, no rounding: an expert at the mean stays where it is. */
+static int direction(double sum, double experts, double count)
+{
+    double lack = sum - experts * count;
+    return (lack > 0) - (lack < 0);
+}
+
+static void update(real *bias, const real *counts, int64_t experts, const struct attr *at)
+{
+    double sum = 0, drift = 0;
+    for (int64_t i = 0; i < experts; i++) sum += (double)counts[i];
+    for (int64_t i = 0; i < experts; i++) drift += direction(sum, (double)experts, (double)counts[i]);
+    drift = at->centred ? drift / (double)experts : 0;
+    for (int64_t i = 0; i < experts; i++) bias[i] += (real)(at->rate * (direction(sum, (double)experts, (double)counts[i]) - drift));
+}
+
+static void forward(const struct args *a)
+{
+    int64_t experts = a->in[BIAS].shape.dim[0];
+    real *bias = reals(&a->in[BIAS]);
+    if (reals(&a->in[CLIP])[1] != 0) update(bias, reals(&a->in[COUNTS]), experts, a->attr);
+    real low = bias[0], high = bias[0];
+    for (int64_t i = 1; i < experts; i++) low = bias[i] < low ? bias[i] : low, high = bias[i] > high ? bias[i] : high;
+    reals(&a->out[0])[0] = high - low;
+}
+
+const struct kernels cpu_bias_step = { forward, NULL };
+const struct op op_bias_step = { .name = "bias_step", .index = OP_bias_step, .infer = infer, .changes_inputs = true };

@@ -1,0 +1,233 @@
+/* Rows on their way to experts and back. dispatch sorts the T*K assignments by expert, ties in token order; gather
+   copies tokens into that order, combine sums a token's K rows again. Sums run in slot order, over the inverse map:
+   no scatter, so the same inputs give the same bits. */
+#include "kernel.h"
+
+enum { ASSIGNMENTS = 4096, TOKENS = 16, LANES = 8 };        /* of a block; of a sum */
+
+/* ---- dispatch: a stable counting sort ---- */
+
+struct node *dispatch(struct graph *g, struct node *index, int experts)
+{
+    return graph_emit(g, &op_dispatch, &experts, sizeof experts, index);
+}
+
+static int dispatch_infer(struct node *n, struct err *e)
+{
+    int experts = *(const int *)n->attr;
+    if (node_need(n, 0, 2, e) != 0) return -1;
+    int64_t rows = shape_count(n->in[0]->shape);
+    if (n->in[0]->dtype != DTYPE_I32) return err_set(e, "indices must be I32");
+    if (experts < 1) return err_set(e, "experts = %d, at least 1 is needed", experts);
+    if (rows > INT32_MAX) return err_set(e, "%lld rows do not fit 32 bits", (long long)rows);
+    node_value(n, DTYPE_I32, SHAPE(experts + 1));           /* offsets */
+    node_output(n, DTYPE_I32, SHAPE(rows));                 /* order */
+    node_output(n, DTYPE_I32, n->in[0]->shape);             /* place */
+    node_output(n, DTYPE_I32, SHAPE(experts));              /* counts */
+    node_work(n, DTYPE_I32, SHAPE(blocks_of(rows, ASSIGNMENTS), experts));     /* first: of each block and expert */
+    return 0;
+}
+
+/* The block's row of a [blocks, E] table. */
+static int32_t *block_row(const struct args *a, int64_t from)
+{
+    return ints(&a->work[0]) + from / ASSIGNMENTS * a->work[0].shape.dim[1];
+}
+
+static void count_block(const struct args *a, int64_t from, int64_t to)
+{
+    int32_t experts = (int32_t)a->work[0].shape.dim[1], *count = block_row(a, from);
+    const int32_t *index = ints(&a->in[0]);
+    memset(count, 0, (size_t)experts * sizeof *count);
+    for (int64_t i = from; i < to; i++) {
+        INVARIANT(index[i] >= 0 && index[i] < experts, "dispatch: expert %d of %d", index[i], experts);
+        count[index[i]]++;
+    }
+}
+
+/* Turns the counts of blocks into the first row of each expert in each block. */
+static void scan(const struct args *a)
+{
+    int64_t blocks = a->work[0].shape.dim[0], experts = a->work[0].shape.dim[1];
+    int32_t *table = ints(&a->work[0]), *offsets = ints(&a->out[0]), *counts = ints(&a->out[3]), next = 0;
+    for (int64_t e = 0; e < experts; e++) {
+        offsets[e] = next;
+        for (int64_t b = 0; b < blocks; b++) {
+            int32_t count = table[b * experts + e];
+            table[b * experts + e] = next;
+            next += count;
+        }
+        counts[e] = next - offsets[e];
+    }
+    offsets[experts] = next;
+}
+
+static void place_block(const struct args *a, int64_t from, int64_t to)
+{
+    const int32_t *index = ints(&a->in[0]);
+    int32_t *order = ints(&a->out[1]), *place = ints(&a->out[2]), *next = block_row(a, from);
+    for (int64_t i = from; i < to; i++) {
+        place[i] = next[index[i]]++;
+        order[place[i]] = (int32_t)i;
+    }
+}
+
+static void dispatch_forward(const struct args *a)
+{
+    int64_t rows = shape_count(a->in[0].shape);
+    each(a, rows, ASSIGNMENTS, count_block);
+    scan(a);
+    each(a, rows, ASSIGNMENTS, place_block);
+}
+
+const struct kernels cpu_dispatch = { dispatch_forward, NULL };
+const struct op op_dispatch = { .name = "dispatch", .index = OP_dispatch, .infer = dispatch_infer };
+
+/* ---- gather: row r = x[order[r] / K] ---- */
+
+struct node *gather(struct graph *g, struct node *x, struct node *order, struct node *place)
+{
+    return graph_emit(g, &op_gather, NULL, 0, x, order, place);
+}
+
+/* order [R] and place [T,K] are inverse to one another; they are inputs 1 and 2 of both ops. */
+static int need_maps(struct node *n, struct err *e)
+{
+    char text[64];
+    if (node_need(n, 0, 2, e) != 0 || node_need(n, 1, 1, e) != 0 || node_need(n, 2, 2, e) != 0) return -1;
+    if (n->in[1]->dtype != DTYPE_I32 || n->in[2]->dtype != DTYPE_I32) return err_set(e, "order and place must be I32");
+    if (n->in[1]->shape.dim[0] != shape_count(n->in[2]->shape))
+        return err_set(e, "order has %lld rows, place %s", (long long)n->in[1]->shape.dim[0], shape_text(n->in[2]->shape, text));
+    return 0;
+}
+
+static int gather_infer(struct node *n, struct err *e)
+{
+    if (need_maps(n, e) != 0) return -1;
+    struct shape x = n->in[0]->shape, place = n->in[2]->shape;
+    if (x.dim[0] != place.dim[0])
+        return err_set(e, "there are %lld tokens, place has %lld", (long long)x.dim[0], (long long)place.dim[0]);
+    node_value(n, n->in[0]->dtype, SHAPE(shape_count(place), x.dim[1]));
+    return 0;
+}
+
+static void gather_rows(const struct args *a, int64_t from, int64_t to)
+{
+    int64_t k = a->in[2].shape.dim[1];
+    size_t bytes = (size_t)a->in[0].shape.dim[1] * format_bytes(a->in[0].format);
+    const char *x = a->in[0].data;
+    char *out = a->out[0].data;
+    for (int64_t r = from; r < to; r++) memcpy(out + (size_t)r * bytes, x + (size_t)(ints(&a->in[1])[r] / k) * bytes, bytes);
+}
+
+static void gather_forward(const struct args *a)
+{
+    each(a, a->out[0].shape.dim[0], TOKENS, gather_rows);
+}
+
+/* dx[t] = sum_j dout[place[t,j]] */
+static void gather_back(const struct args *a, int64_t from, int64_t to)
+{
+    int64_t d = a->in[0].shape.dim[1], k = a->in[2].shape.dim[1];
+    real sum[d], buffer[d];
+    for (int64_t t = from; t < to; t++) {
+        real *dx = row_add(&a->din[0], t * d, d, a->beta[0], sum);
+        for (int64_t j = 0; j < k; j++) {
+            const real *dy = row_read(&a->dout[0], ints(&a->in[2])[t * k + j] * d, d, buffer);
+            for (int64_t i = 0; i < d; i++) dx[i] += dy[i];
+        }
+        row_done(&a->din[0], t * d, d, dx);
+    }
+}
+
+static void gather_backward(const struct args *a)
+{
+    if (a->din[0].data) each(a, a->in[0].shape.dim[0], TOKENS, gather_back);
+}
+
+const struct kernels cpu_gather = { gather_forward, gather_backward };
+const struct op op_gather = { .name = "gather", .index = OP_gather, .infer = gather_infer, .gradient = true, .reads_in = 1u << 2 };
+
+/* ---- combine: out[t] = sum_j gate[t,j] y[place[t,j]] ---- */
+
+struct node *combine(struct graph *g, struct node *y, struct node *order, struct node *place, struct node *gate)
+{
+    return graph_emit(g, &op_combine, NULL, 0, y, order, place, gate);
+}
+
+static int combine_infer(struct node *n, struct err *e)
+{
+    char gate[64], place[64];
+    if (need_maps(n, e) != 0) return -1;
+    struct shape y = n->in[0]->shape, map = n->in[2]->shape;
+    if (n->in[3]->dtype != DTYPE_REAL) return err_set(e, "gates must be REAL");
+    if (!shape_equal(n->in[3]->shape, map))
+        return err_set(e, "gates have shape %s, place %s", shape_text(n->in[3]->shape, gate), shape_text(map, place));
+    if (y.dim[0] != shape_count(map))
+        return err_set(e, "there are %lld rows, place is %s", (long long)y.dim[0], shape_text(map, place));
+    node_value(n, DTYPE_ACT, SHAPE(map.dim[0], y.dim[1]));
+    return 0;
+}
+
+static void combine_tokens(const struct args *a, int64_t from, int64_t to)
+{
+    int64_t d = a->in[0].shape.dim[1], k = a->in[2].shape.dim[1];
+    real sum[d], buffer[d];
+    for (int64_t t = from; t < to; t++) {
+        real *out = row_write(&a->out[0], t * d, d, sum);
+        memset(out, 0, (size_t)d * sizeof *out);
+        for (int64_t j = 0; j < k; j++) {
+            const real *y = row_read(&a->in[0], ints(&a->in[2])[t * k + j] * d, d, buffer);
+            real gate = reals(&a->in[3])[t * k + j];
+            for (int64_t i = 0; i < d; i++) out[i] += gate * y[i];
+        }
+        row_done(&a->out[0], t * d, d, out);
+    }
+}
+
+static void combine_forward(const struct args *a)
+{
+    each(a, a->out[0].shape.dim[0], TOKENS, combine_tokens);
+}
+
+/* In lanes, so that one addition need not wait for the last. */
+static real inner(const real *a, const real *b, int64_t n)
+{
+    real lane[LANES] = { 0 }, sum = 0;
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) for (int l = 0; l < LANES; l++) lane[l] += a[i + l] * b[i + l];
+    for (; i < n; i++) sum += a[i] * b[i];
+    for (int l = 0; l < LANES; l++) sum += lane[l];
+    return sum;
+}
+
+/* dy[place[t,j]] = gate[t,j] dout[t];  dgate[t,j] = <dout[t], y[place[t,j]]> */
+static void combine_back(const struct args *a, int64_t from, int64_t to)
+{
+    int64_t d = a->in[0].shape.dim[1], k = a->in[2].shape.dim[1];
+    const struct tensor *dy = &a->din[0], *dgate = &a->din[3];
+    real wide[d], buffer[d], sum[d];
+    for (int64_t t = from; t < to; t++) {
+        const real *dout = row_read(&a->dout[0], t * d, d, wide);
+        for (int64_t i = t * k; i < (t + 1) * k; i++) {
+            int64_t at = ints(&a->in[2])[i] * d;
+            if (dgate->data) {
+                real *to_gate = row_add(dgate, i, 1, a->beta[3], NULL);
+                *to_gate += inner(dout, row_read(&a->in[0], at, d, buffer), d);
+            }
+            if (dy->data) {
+                real *to_row = row_add(dy, at, d, a->beta[0], sum), gate = reals(&a->in[3])[i];
+                for (int64_t c = 0; c < d; c++) to_row[c] += gate * dout[c];
+                row_done(dy, at, d, to_row);
+            }
+        }
+    }
+}
+
+static void combine_backward(const struct args *a)
+{
+    each(a, a->dout[0].shape.dim[0], TOKENS, combine_back);
+}
+
+const struct kernels cpu_combine = { combine_forward, combine_backward };
+const struct op op_combine = { .name = "combine", .index = OP_combine, .infer = combine_infer, .gradient = true, .reads_in = 1u << 0 | 1u << 2 | 1u << 3 };

@@ -1,0 +1,94 @@
+/* y = gain x / sqrt(mean(x^2) + eps) over the last dimension; zero_centred: (1 + gain) in place of gain. Zhang 2019. */
+#include "vec_math.h"
+
+struct attr { double eps; int64_t zero_centred; };          /* no padding: attributes are hashed */
+
+struct node *rmsnorm(struct graph *g, struct node *x, struct node *gain, double eps, bool zero_centred)
+{
+    struct attr at = { eps, zero_centred };
+    return graph_emit(g, &op_rmsnorm, &at, sizeof at, x, gain);
+}
+
+static int infer(struct node *n, struct err *e)
+{
+    struct shape x = n->in[0]->shape, gain = n->in[1]->shape;
+    if (n->in[0]->dtype > DTYPE_REAL || n->in[1]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
+    if (gain.rank != 1 || gain.dim[0] != shape_last(x))
+        return err_set(e, "gain has %lld values, rows have %lld", (long long)shape_count(gain), (long long)shape_last(x));
+    node_value(n, n->in[0]->dtype, x);
+    node_parts(n, shape_rows(x), shape_last(x));
+    return 0;
+}
+
+static real inverse_rms(const real *x, int64_t d, double eps)
+{
+    double sum;
+    ROW_SUM(sum, i, d, (double)x[i] * x[i]);
+    return (real)(1 / sqrt(sum / (double)d + eps));
+}
+
+/* What x / rms is multiplied by. */
+static const real *factor(const struct args *a, int64_t d, real *buffer)
+{
+    const struct attr *at = a->attr;
+    const real *gain = row_read(&a->in[1], 0, d, buffer);
+    for (int64_t i = 0; i < d; i++) buffer[i] = at->zero_centred ? 1 + gain[i] : gain[i];
+    return buffer;
+}
+
+static void rows(const struct args *a, int64_t from, int64_t to)
+{
+    const struct attr *at = a->attr;
+    int64_t d = shape_last(a->in[0].shape);
+    real x_buffer[d], y_buffer[d], gain_buffer[d];
+    const real *restrict gain = factor(a, d, gain_buffer);
+    for (int64_t t = from; t < to; t++) {
+        const real *restrict x = row_read(&a->in[0], t * d, d, x_buffer);
+        real *restrict y = row_write(&a->out[0], t * d, d, y_buffer), r = inverse_rms(x, d, at->eps);
+        for (int64_t i = 0; i < d; i++) y[i] = gain[i] * (x[i] * r);
+        row_done(&a->out[0], t * d, d, y);
+    }
+}
+
+/* dx = r gain dy - x r^3/d sum(gain dy x);  dgain = sum over rows of dy x r.
+   r is computed again: one pass over a row that is read anyway. */
+static void gradient(const struct args *a, int64_t from, int64_t to)
+{
+    const struct attr *at = a->attr;
+    int64_t d = shape_last(a->in[0].shape), n = shape_rows(a->in[0].shape);
+    real x_buffer[d], dy_buffer[d], dx_buffer[d], gain_buffer[d];
+    const real *restrict gain = factor(a, d, gain_buffer);
+    double *restrict dgain = a->din[1].data ? parts_line(&a->work[0], from, n, d) : NULL;
+    for (int64_t t = from; t < to; t++) {
+        const real *restrict x = row_read(&a->in[0], t * d, d, x_buffer), *restrict dy = row_read(&a->dout[0], t * d, d, dy_buffer);
+        real r = inverse_rms(x, d, at->eps);
+        if (a->din[0].data) {
+            double dot;
+            ROW_SUM(dot, i, d, (double)(gain[i] * dy[i]) * x[i]);
+            real pull = (real)(dot * r * r * r / (double)d), *restrict dx = row_add(&a->din[0], t * d, d, a->beta[0], dx_buffer);
+            for (int64_t i = 0; i < d; i++) dx[i] += r * (gain[i] * dy[i]) - x[i] * pull;
+            row_done(&a->din[0], t * d, d, dx);
+        }
+        if (dgain) for (int64_t i = 0; i < d; i++) dgain[i] += dy[i] * (x[i] * r);
+    }
+}
+
+static void forward(const struct args *a)
+{
+    struct shape s = a->in[0].shape;
+    each(a, shape_rows(s), rows_grain(shape_last(s)), rows);
+}
+
+static void backward(const struct args *a)
+{
+    int64_t n = shape_rows(a->in[0].shape), d = shape_last(a->in[0].shape);
+    each(a, n, parts_grain(n, d), gradient);
+    if (!a->din[1].data) return;
+    const double *sum = parts_fold(&a->work[0], n, d);
+    real buffer[d], *dgain = row_add(&a->din[1], 0, d, a->beta[1], buffer);
+    for (int64_t i = 0; i < d; i++) dgain[i] += (real)sum[i];
+    row_done(&a->din[1], 0, d, dgain);
+}
+
+const struct kernels cpu_rmsnorm = { forward, backward };
+const struct op op_rmsnorm = { .name = "rmsnorm", .index = OP_rmsnorm, .infer = infer, .gradient = true, .reads_in = 3 };

@@ -1,0 +1,135 @@
+/* Routing: which experts a token takes (topk), what it thinks of them (pick), how busy they are (load). */
+#include "kernel.h"
+
+#include <math.h>
+
+enum { TOKENS = 64 };                                       /* a block */
+
+/* ---- topk: the K largest keys of a row, largest first; ties go to the lower index, NaN comes last ---- */
+
+struct node *topk(struct graph *g, struct node *key, int k)
+{
+    return graph_emit(g, &op_topk, &k, sizeof k, key);
+}
+
+static int topk_infer(struct node *n, struct err *e)
+{
+    int k = *(const int *)n->attr;
+    if (node_need(n, 0, 2, e) != 0) return -1;
+    int64_t tokens = n->in[0]->shape.dim[0], experts = n->in[0]->shape.dim[1];
+    if (n->in[0]->dtype != DTYPE_REAL) return err_set(e, "keys must be REAL");
+    if (k < 1 || k > experts) return err_set(e, "k = %d, there are %lld keys to choose from", k, (long long)experts);
+    node_value(n, DTYPE_I32, SHAPE(tokens, k));
+    node_output(n, DTYPE_REAL, SHAPE(tokens));              /* margin */
+    return 0;
+}
+
+static bool above(real a, real b) { return a > b || (isnan(b) && !isnan(a)); }
+
+/* best[0..kept) are the indices of the largest keys in order. Later equals stay behind earlier ones. */
+static void best_of(const real *key, int32_t experts, int32_t *best, int32_t kept)
+{
+    for (int32_t e = 0; e < experts; e++) {
+        int32_t at = e;
+        if (at >= kept) {
+            at = kept - 1;
+            if (!above(key[e], key[best[at]])) continue;
+        }
+        for (; at > 0 && above(key[e], key[best[at - 1]]); at--) best[at] = best[at - 1];
+        best[at] = e;
+    }
+}
+
+static void topk_tokens(const struct args *a, int64_t from, int64_t to)
+{
+    int32_t experts = (int32_t)a->in[0].shape.dim[1], k = (int32_t)a->out[0].shape.dim[1];
+    int32_t kept = k < experts ? k + 1 : k, best[kept];
+    for (int64_t t = from; t < to; t++) {
+        const real *key = reals(&a->in[0]) + t * experts;
+        best_of(key, experts, best, kept);
+        memcpy(ints(&a->out[0]) + t * k, best, (size_t)k * sizeof *best);
+        reals(&a->out[1])[t] = kept > k ? key[best[k - 1]] - key[best[k]] : 0;
+    }
+}
+
+static void topk_forward(const struct args *a)
+{
+    each(a, a->in[0].shape.dim[0], TOKENS, topk_tokens);
+}
+
+const struct kernels cpu_topk = { topk_forward, NULL };
+const struct op op_topk = { .name = "topk", .index = OP_topk, .infer = topk_infer };
+
+/* ---- pick: out[t,j] = x[t, index[t,j]] ---- */
+
+struct node *pick(struct graph *g, struct node *x, struct node *index)
+{
+    return graph_emit(g, &op_pick, NULL, 0, x, index);
+}
+
+static int pick_infer(struct node *n, struct err *e)
+{
+    if (node_need(n, 0, 2, e) != 0 || node_need(n, 1, 2, e) != 0) return -1;
+    struct shape x = n->in[0]->shape, index = n->in[1]->shape;
+    if (n->in[0]->dtype != DTYPE_REAL || n->in[1]->dtype != DTYPE_I32) return err_set(e, "wants REAL values and I32 indices");
+    if (index.dim[0] != x.dim[0])
+        return err_set(e, "indices are for %lld tokens, values for %lld", (long long)index.dim[0], (long long)x.dim[0]);
+    node_value(n, DTYPE_REAL, index);
+    return 0;
+}
+
+static void pick_forward(const struct args *a)
+{
+    int64_t tokens = a->in[0].shape.dim[0], experts = a->in[0].shape.dim[1], k = a->in[1].shape.dim[1];
+    const int32_t *index = ints(&a->in[1]);
+    for (int64_t t = 0; t < tokens; t++)
+        for (int64_t j = 0; j < k; j++)
+            reals(&a->out[0])[t * k + j] = reals(&a->in[0])[t * experts + index[t * k + j]];
+}
+
+/* dx[t,e] = sum over the j with index[t,j] = e of dout[t,j] */
+static void pick_backward(const struct args *a)
+{
+    if (!a->din[0].data) return;
+    int64_t tokens = a->in[0].shape.dim[0], experts = a->in[0].shape.dim[1], k = a->in[1].shape.dim[1];
+    const int32_t *index = ints(&a->in[1]);
+    for (int64_t t = 0; t < tokens; t++) {
+        real *dx = row_add(&a->din[0], t * experts, experts, a->beta[0], NULL);
+        for (int64_t j = 0; j < k; j++) dx[index[t * k + j]] += reals(&a->dout[0])[t * k + j];
+    }
+}
+
+const struct kernels cpu_pick = { pick_forward, pick_backward };
+const struct op op_pick = { .name = "pick", .index = OP_pick, .infer = pick_infer, .gradient = true, .reads_in = 1u << 1 };
+
+/* ---- load: E n_i / sum n, 1 when balanced; all 0 when nothing was routed ---- */
+
+struct node *load(struct graph *g, struct node *counts)
+{
+    return graph_emit(g, &op_load, NULL, 0, counts);
+}
+
+static int load_infer(struct node *n, struct err *e)
+{
+    if (node_need(n, 0, 1, e) != 0) return -1;
+    if (n->in[0]->dtype != DTYPE_I32 && n->in[0]->dtype != DTYPE_REAL) return err_set(e, "counts must be I32 or REAL");
+    node_value(n, DTYPE_REAL, n->in[0]->shape);
+    return 0;
+}
+
+static double count_at(const struct tensor *t, int64_t i)
+{
+    return t->format == FORMAT_I32 ? (double)ints(t)[i] : (double)reals(t)[i];
+}
+
+static void load_forward(const struct args *a)
+{
+    int64_t experts = a->in[0].shape.dim[0];
+    double sum = 0;
+    for (int64_t i = 0; i < experts; i++) sum += count_at(&a->in[0], i);
+    for (int64_t i = 0; i < experts; i++)
+        reals(&a->out[0])[i] = sum > 0 ? (real)((double)experts * count_at(&a->in[0], i) / sum) : 0;
+}
+
+const struct kernels cpu_load = { load_forward, NULL };
+const struct op op_load = { .name = "load", .index = OP_load, .infer = load_infer };

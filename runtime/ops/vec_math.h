@@ -1,0 +1,117 @@
+/* Inner loops of the CPU ops that the compiler turns into vector code. No bit depends on the width of the vectors: functions
+   are plain arithmetic, and sums of a row run in eight lanes of double that are folded in one fixed order. */
+#ifndef SLUICE_VEC_MATH_H
+#define SLUICE_VEC_MATH_H
+
+#include "kernel.h"
+#include <math.h>
+
+enum { LANES = 8 };
+
+#ifdef SLUICE_DOUBLE
+static inline double vec_exp(double x) { return exp(x); }
+static inline double vec_log(double x) { return log(x); }
+#else
+static inline float float_of_bits(uint32_t bits) { union { uint32_t bits; float value; } u = { bits }; return u.value; }
+static inline uint32_t bits_of_float(float value) { union { float value; uint32_t bits; } u = { value }; return u.bits; }
+
+/* e^x = 2^n e^r with |r| <= ln 2 / 2; adding 1.5*2^23 rounds to n and leaves it in the low bits. Two factors for 2^n,
+   because n = 128 has no float of its own. Results below the smallest normal number are 0. Error < 2 ulp. */
+static inline float vec_exp(float x)
+{
+    const float shifter = 12582912.0f;
+    float clamped = x > 89.0f ? 89.0f : x;
+    float shifted = clamped * 1.44269504f + shifter, n = shifted - shifter;
+    float r = clamped - n * 0.693359375f + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    float power = float_of_bits((bits_of_float(shifted) - 0x4B400000u + 126u) << 23);   /* 2^(n-1) */
+    float y = 2.0f * ((p * r * r + r + 1.0f) * power);
+    return x < -87.3f ? 0.0f : y;
+}
+
+/* ln x = n ln 2 + ln m with m in [sqrt(1/2), sqrt 2), for normal x > 0; 0 gives -87.3 or less, so that 0 ln 0 is 0. */
+static inline float vec_log(float x)
+{
+    uint32_t bits = bits_of_float(x) - 0x3F3504F3u;
+    float n = (float)((int32_t)bits >> 23);
+    float f = float_of_bits((bits & 0x7FFFFFu) + 0x3F3504F3u) - 1.0f, z = f * f;
+    float p = 7.0376836292e-2f;
+    p = p * f - 1.1514610310e-1f;
+    p = p * f + 1.1676998740e-1f;
+    p = p * f - 1.2420140846e-1f;
+    p = p * f + 1.4249322787e-1f;
+    p = p * f - 1.6668057665e-1f;
+    p = p * f + 2.0000714765e-1f;
+    p = p * f - 2.4999993993e-1f;
+    p = p * f + 3.3333331174e-1f;
+    return n * 0.693359375f + (f - 0.5f * z + p * f * z - n * 2.12194440e-4f);
+}
+#endif
+
+static inline real vec_sigmoid(real x) { return 1 / (1 + vec_exp(-x)); }
+
+static inline double fold_lanes(const double lane[LANES])
+{
+    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+}
+
+/* The sum over i in [0,n) of an expression in i. */
+#define ROW_SUM(sum, i, n, expression) do { \
+    double lane_[LANES] = { 0 }; \
+    int64_t whole_ = (n) / LANES * LANES; \
+    for (int64_t at_ = 0; at_ < whole_; at_ += LANES) \
+        for (int l_ = 0; l_ < LANES; l_++) { int64_t i = at_ + l_; lane_[l_] += (double)(expression); } \
+    for (int64_t i = whole_; i < (n); i++) lane_[i - whole_] += (double)(expression); \
+    (sum) = fold_lanes(lane_); \
+} while (0)
+
+/* The largest value; NaN when there is one. */
+static inline real row_max(const real *x, int64_t n)
+{
+    real lane[LANES], most;
+    int64_t whole = n / LANES * LANES;
+    for (int l = 0; l < LANES; l++) lane[l] = x[0];
+    for (int64_t at = 0; at < whole; at += LANES)
+        for (int l = 0; l < LANES; l++) lane[l] = x[at + l] > lane[l] || x[at + l] != x[at + l] ? x[at + l] : lane[l];
+    most = lane[0];
+    for (int l = 1; l < LANES; l++) most = lane[l] > most || lane[l] != lane[l] ? lane[l] : most;
+    for (int64_t i = whole; i < n; i++) most = x[i] > most || x[i] != x[i] ? x[i] : most;
+    return most;
+}
+
+/* Rows in a block of about 8192 values. */
+static inline int64_t rows_grain(int64_t width) { return width >= 8192 ? 1 : 8192 / width; }
+
+/* Sums over rows, one a column: at most PARTS blocks of rows add into a line of doubles each, and the lines are added in
+   their order. The lines are work tensor `work` of the node. */
+enum { PARTS = 64 };
+static inline int64_t parts_grain(int64_t rows, int64_t width)
+{
+    int64_t least = blocks_of(rows, PARTS), grain = rows_grain(width);
+    return grain > least ? grain : least;
+}
+static inline void node_parts(struct node *n, int64_t rows, int64_t width)
+{
+    node_work(n, DTYPE_U8, SHAPE(blocks_of(rows, parts_grain(rows, width)), width, (int64_t)sizeof(double)));
+}
+/* The line of the block that starts at row `from`, cleared. */
+static inline double *parts_line(const struct tensor *work, int64_t from, int64_t rows, int64_t width)
+{
+    double *line = (double *)work->data + from / parts_grain(rows, width) * width;
+    memset(line, 0, (size_t)width * sizeof *line);
+    return line;
+}
+static inline const double *parts_fold(const struct tensor *work, int64_t rows, int64_t width)
+{
+    double *sum = work->data;
+    for (int64_t b = 1; b < blocks_of(rows, parts_grain(rows, width)); b++)
+        for (int64_t i = 0; i < width; i++) sum[i] += sum[b * width + i];
+    return sum;
+}
+
+#endif

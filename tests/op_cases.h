@@ -1,0 +1,16 @@
+/* All cases of the op bench; see op_check.h. */
+#ifndef SLUICE_OP_CASES_H
+#define SLUICE_OP_CASES_H
+
+#include "op_check.h"
+#include "op_cases_basic.h"
+#include "op_cases_products.h"
+#include "op_cases_routing.h"
+
+#define CASES(CASE) BASIC_CASES(CASE) PRODUCT_CASES(CASE) ROUTING_CASES(CASE)
+#define LARGE_CASES(CASE) BASIC_LARGE_CASES(CASE) PRODUCT_LARGE_CASES(CASE) ROUTING_LARGE_CASES(CASE)
+
+CASES(BENCH_BUILD)
+LARGE_CASES(BENCH_BUILD)
+
+#endif

@@ -1,0 +1,63 @@
+/* Cases of the op bench: routing, dispatch and the ops of the update region. See op_check.h.
+   The maps of the tiny cases are those of dispatch for these choices, [T,K]:
+       mixed {1,0} {1,2} {0,1}   top_1 {2} {0} {2} {0} (nobody takes 1)   all {1,0} {0,1}   same {0} {0} {0} */
+#define MIXED_ORDER int_in(g, SHAPE(6), 1, 4, 0, 2, 5, 3)
+#define MIXED_PLACE int_in(g, SHAPE(3, 2), 2, 0, 3, 5, 1, 4)
+#define TOP_1_ORDER int_in(g, SHAPE(4), 1, 3, 0, 2)
+#define TOP_1_PLACE int_in(g, SHAPE(4, 1), 2, 0, 3, 1)
+#define ALL_ORDER   int_in(g, SHAPE(4), 1, 2, 0, 3)
+#define ALL_PLACE   int_in(g, SHAPE(2, 2), 2, 0, 1, 3)
+#define SAME_ORDER  int_in(g, SHAPE(3), 0, 1, 2)
+#define SAME_PLACE  int_in(g, SHAPE(3, 1), 0, 1, 2)
+
+/* 1200 rows, 300 tokens of 4 choices. 343 * 7 = 1 modulo 1200: the two are inverse. */
+static inline int32_t large_place(int64_t i) { return (int32_t)((7 * i + 3) % 1200); }
+static inline int32_t large_order(int64_t r) { return (int32_t)(343 * (r + 1197) % 1200); }
+static inline int32_t large_choice(int64_t i) { return (int32_t)(i * i / 3 % 11); }
+static inline int32_t large_index(int64_t i) { return (int32_t)(i * i % 37); }
+
+#define ADAMW(...) adamw(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, __VA_ARGS__), \
+                         positive_in(g, 1), positive_in(g, 1), positive_in(g, 2), (struct adamw_attr){ 0.9, 0.95, 1e-8, 0.1, 1 })
+#define MUON(...) muon(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, 1), positive_in(g, 2), \
+                       (struct muon_attr){ 0.95, 0.1, 0.2, 1, 5 })
+
+#define ROUTING_CASES(CASE) \
+    CASE(topk, some, topk(g, real_in(g, 3, 5), 2)) \
+    CASE(topk, one, topk(g, real_in(g, 3, 5), 1)) \
+    CASE(topk, all, topk(g, real_in(g, 2, 3), 3)) \
+    CASE(pick, some, pick(g, real_in(g, 3, 5), int_in(g, SHAPE(3, 2), 4, 0, 1, 2, 3, 1))) \
+    CASE(pick, one, pick(g, real_in(g, 3, 5), int_in(g, SHAPE(3, 1), 4, 0, 4))) \
+    CASE(pick, all, pick(g, real_in(g, 2, 3), int_in(g, SHAPE(2, 3), 2, 0, 1, 0, 1, 2))) \
+    CASE(pick, twice, pick(g, real_in(g, 1, 3), int_in(g, SHAPE(1, 3), 2, 1, 2))) \
+    CASE(load, integers, load(g, int_in(g, SHAPE(4), 3, 3, 2, 0))) \
+    CASE(load, reals, load(g, positive_in(g, 5))) \
+    CASE(dispatch, mixed, dispatch(g, int_in(g, SHAPE(3, 2), 1, 0, 1, 2, 0, 1), 3)) \
+    CASE(dispatch, empty, dispatch(g, int_in(g, SHAPE(4, 1), 2, 0, 2, 0), 5)) \
+    CASE(dispatch, same, dispatch(g, int_in(g, SHAPE(3, 1), 0, 0, 0), 1)) \
+    CASE(gather, mixed, gather(g, act_in(g, 3, 7), MIXED_ORDER, MIXED_PLACE)) \
+    CASE(gather, top_1, gather(g, act_in(g, 4, 3), TOP_1_ORDER, TOP_1_PLACE)) \
+    CASE(gather, all, gather(g, act_in(g, 2, 9), ALL_ORDER, ALL_PLACE)) \
+    CASE(gather, same, gather(g, real_in(g, 3, 1), SAME_ORDER, SAME_PLACE)) \
+    CASE(combine, mixed, combine(g, act_in(g, 6, 7), MIXED_ORDER, MIXED_PLACE, real_in(g, 3, 2))) \
+    CASE(combine, top_1, combine(g, act_in(g, 4, 3), TOP_1_ORDER, TOP_1_PLACE, real_in(g, 4, 1))) \
+    CASE(combine, all, combine(g, act_in(g, 4, 9), ALL_ORDER, ALL_PLACE, real_in(g, 2, 2))) \
+    CASE(combine, same, combine(g, act_in(g, 3, 1), SAME_ORDER, SAME_PLACE, real_in(g, 3, 1))) \
+    CASE(global_norm, three, global_norm(g, 3, (struct node *[]){ real_in(g, 3, 5), real_in(g, 1), real_in(g, 2, 2, 3) })) \
+    CASE(clip_norm, clips, clip_norm(g, positive_in(g, 1), 0.05)) \
+    CASE(adamw, vector, ADAMW(7)) \
+    CASE(muon, tall, MUON(5, 3)) \
+    CASE(muon, stack, MUON(3, 2, 5)) \
+    CASE(bias_step, sign, bias_step(g, real_in(g, 5), positive_in(g, 5), positive_in(g, 2), 1e-3, false)) \
+    CASE(update_ratio, two, update_ratio(g, 2, (struct node *[]){ positive_in(g, 2), positive_in(g, 2) }))
+
+#define ROUTING_LARGE_CASES(CASE) \
+    CASE(topk, large, topk(g, real_in(g, 700, 37), 5)) \
+    CASE(pick, large, pick(g, real_in(g, 700, 37), count_in(g, SHAPE(700, 5), large_index))) \
+    CASE(dispatch, large, dispatch(g, count_in(g, SHAPE(5000, 3), large_choice), 11)) \
+    CASE(gather, large, gather(g, act_in(g, 300, 33), count_in(g, SHAPE(1200), large_order), count_in(g, SHAPE(300, 4), large_place))) \
+    CASE(combine, large, combine(g, act_in(g, 1200, 33), count_in(g, SHAPE(1200), large_order), count_in(g, SHAPE(300, 4), large_place), \
+                                 real_in(g, 300, 4))) \
+    CASE(global_norm, large, global_norm(g, 3, (struct node *[]){ real_in(g, 300, 70), real_in(g, 5), real_in(g, 3, 100, 80) })) \
+    CASE(adamw, large, ADAMW(300, 133)) \
+    CASE(muon, large, MUON(130, 70)) \
+    CASE(muon, large_stack, MUON(35, 12, 9))

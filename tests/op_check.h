@@ -1,0 +1,210 @@
+/* A bench for one use of an op, below the plan: tensors come from what the node declares, kernels from the
+   backend's table. Every check runs over one list of cases, so an op is tested by one line:
+
+       CASE(op, name, expression)          in tests/op_cases_<family>.h, e.g.
+       CASE(rope, last, rope(g, act_in(g, 6, 2, 8), int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 1, 1), NULL, 4, ROPE_LAST, 100))
+
+   The expression gives the node; all its inputs must be made here:
+       act_in(g, 3, 7)  real_in(g, 3, 7)        N(0,1), of dtype ACT or REAL
+       positive_in(g, 3, 7)                     REAL, uniform in (0.1, 1.1)
+       int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 1, 1) these integers
+       count_in(g, SHAPE(2, 3), value)          value(i), for larger tensors
+
+   CASES holds tiny tensors: grad_ops.c nudges every value of every input. LARGE_CASES holds tensors of several
+   blocks: test_ops.c runs both lists with 1 and 2 threads, and in bf16 against float. An op with a gradient
+   and no case fails grad_ops.c; an op without a case fails test_ops.c. Nothing else to register.
+
+   A bench is strict as a plan is free: outputs, saves and scratch hold NaN before a kernel runs, scratch
+   again before backward, which finds NaN in all inputs and outputs that the op does not say it reads. */
+#ifndef SLUICE_OP_CHECK_H
+#define SLUICE_OP_CHECK_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+#include "backend.h"
+
+enum { BENCH_INS = 16, BENCH_INTS = 64 };
+
+enum fill { FILL_NORMAL, FILL_POSITIVE, FILL_INTS, FILL_COUNT };
+static struct rule { enum fill fill; int32_t ints[BENCH_INTS]; int32_t (*value)(int64_t i); char name[8]; } bench_rule[BENCH_INS];
+static int bench_rules;
+
+static inline struct node *bench_in(struct graph *g, enum dtype dtype, struct shape shape, enum fill fill)
+{
+    assert_true(bench_rules < BENCH_INS);
+    struct rule *r = &bench_rule[bench_rules];
+    r->fill = fill;
+    snprintf(r->name, sizeof r->name, "%d", bench_rules++);
+    return graph_input(g, r->name, dtype, shape);
+}
+
+static inline struct node *bench_ints(struct graph *g, struct shape shape, int n, const int *value)
+{
+    assert_int_equal(n, shape_count(shape));
+    assert_true(n <= BENCH_INTS);
+    struct node *node = bench_in(g, DTYPE_I32, shape, FILL_INTS);
+    for (int i = 0; i < n; i++) bench_rule[bench_rules - 1].ints[i] = value[i];
+    return node;
+}
+
+static inline struct node *count_in(struct graph *g, struct shape shape, int32_t (*value)(int64_t i))
+{
+    struct node *node = bench_in(g, DTYPE_I32, shape, FILL_COUNT);
+    bench_rule[bench_rules - 1].value = value;
+    return node;
+}
+
+#define act_in(g, ...) bench_in(g, DTYPE_ACT, SHAPE(__VA_ARGS__), FILL_NORMAL)
+#define real_in(g, ...) bench_in(g, DTYPE_REAL, SHAPE(__VA_ARGS__), FILL_NORMAL)
+#define positive_in(g, ...) bench_in(g, DTYPE_REAL, SHAPE(__VA_ARGS__), FILL_POSITIVE)
+#define int_in(g, shape, ...) bench_ints(g, shape, COUNT(((int[]){ __VA_ARGS__ })), (int[]){ __VA_ARGS__ })
+
+struct op_case { int op; const char *name; struct node *(*build)(struct graph *g); };
+
+struct bench {
+    struct leaves *leaves; struct graph *graph; const struct node *node; const struct kernels *kernels;
+    bool bf16; void *pool; struct moment moment;
+    struct tensor in[BENCH_INS], din[BENCH_INS], out[NODE_OUTS], dout[NODE_OUTS], save[NODE_SAVES], work[NODE_WORKS];
+    real beta[BENCH_INS];
+};
+
+static inline size_t tensor_bytes(const struct tensor *t) { return (size_t)shape_count(t->shape) * format_bytes(t->format); }
+
+static inline double tensor_get(const struct tensor *t, int64_t i)
+{
+    real one;
+    if (t->format == FORMAT_I32) return ints(t)[i];
+    if (t->format == FORMAT_U8) return ((const uint8_t *)t->data)[i];
+    return *row_read(t, i, 1, &one);
+}
+
+static inline void tensor_set(const struct tensor *t, int64_t i, double value)
+{
+    real one = (real)value;
+    if (t->format == FORMAT_I32) ints(t)[i] = (int32_t)value;
+    else if (t->format == FORMAT_REAL) reals(t)[i] = one;
+    else row_narrow(t, i, 1, &one);
+}
+
+/* All bits set: a NaN in every float format, -1 as an integer. */
+static inline void tensor_spoil(const struct tensor *t) { if (t->data) memset(t->data, 0xff, tensor_bytes(t)); }
+
+static inline struct tensor tensor_new(const struct bench *b, struct shape shape, enum dtype dtype)
+{
+    static const enum format format[] = { FORMAT_REAL, FORMAT_REAL, FORMAT_I32, FORMAT_U8 };
+    struct tensor t = { .shape = shape, .format = dtype == DTYPE_ACT && b->bf16 ? FORMAT_BF16 : format[dtype] };
+    assert_int_equal(posix_memalign(&t.data, 64, tensor_bytes(&t)), 0);
+    tensor_spoil(&t);
+    return t;
+}
+
+/* Values depend on the stream and the place alone, and are those of bf16, so that both formats start equal. */
+static inline void tensor_normal(const struct tensor *t, int stream)
+{
+    uint16_t narrow;
+    struct tensor half = { &narrow, SHAPE(1), FORMAT_BF16 };
+    for (int64_t i = 0; i < shape_count(t->shape); i++) {
+        real value = (real)key_normal((struct key){ 7, PURPOSE_TEST, (uint64_t)stream, 0 }, (uint64_t)i);
+        row_narrow(&half, 0, 1, &value);
+        tensor_set(t, i, tensor_get(&half, 0));
+    }
+}
+
+static inline void bench_fill(struct bench *b, int input)
+{
+    const struct tensor *t = &b->in[input];
+    const struct rule *r = &bench_rule[atoi(b->node->in[input]->leaf->path)];
+    if (r->fill == FILL_NORMAL) tensor_normal(t, input);
+    else for (int64_t i = 0; i < shape_count(t->shape); i++)
+        tensor_set(t, i, r->fill == FILL_INTS ? r->ints[i] : r->fill == FILL_COUNT ? r->value(i) :
+                         0.1 + key_uniform((struct key){ 7, PURPOSE_TEST, (uint64_t)input, 0 }, (uint64_t)i));
+}
+
+static inline bool bench_floats(const struct tensor *t) { return t->format == FORMAT_REAL || t->format == FORMAT_BF16; }
+static inline bool bench_takes_gradient(const struct bench *b, int input)
+{
+    return b->node->op->gradient && bench_floats(&b->in[input]) && !(b->node->op->no_grad >> input & 1);
+}
+static inline bool bench_sends_gradient(const struct bench *b, int output)
+{
+    return b->node->op->gradient && bench_floats(&b->out[output]) && !(b->node->op->no_grad_out >> output & 1);
+}
+
+static inline void bench_open(struct bench *b, const struct op_case *c, bool bf16, int threads)
+{
+    *b = (struct bench){ .leaves = leaves_new(), .bf16 = bf16, .pool = backend_cpu.open(threads), .moment = { 1, 0, 1 } };
+    b->graph = graph_new(b->leaves);
+    bench_rules = 0;
+    const struct node *n = b->node = c->build(b->graph);
+    if (!n) fail_msg("%s: %s", c->name, b->graph->err.text);
+    if (n->op->index != c->op) fail_msg("%s: the case builds a node of %s", c->name, n->op->name);
+    b->kernels = backend_cpu.kernels[n->op->index];
+    for (int i = 0; i < n->n_in; i++) {
+        if (!n->in[i]->leaf) fail_msg("%s: input %d is not made by the bench", c->name, i);
+        b->in[i] = tensor_new(b, n->in[i]->shape, n->in[i]->dtype);
+        bench_fill(b, i);
+        if (bench_takes_gradient(b, i)) b->din[i] = tensor_new(b, n->in[i]->shape, n->in[i]->dtype);
+    }
+    for (int i = 0; i < n->n_out; i++) {
+        b->out[i] = i == 0 && n->op->in_place ? b->in[0] : tensor_new(b, n->out[i].shape, n->out[i].dtype);
+        if (!bench_sends_gradient(b, i)) continue;
+        b->dout[i] = tensor_new(b, n->out[i].shape, n->out[i].dtype);
+        tensor_normal(&b->dout[i], 100 + i);
+    }
+    for (int i = 0; i < n->n_save; i++) b->save[i] = tensor_new(b, n->save[i].shape, n->save[i].dtype);
+    for (int i = 0; i < n->n_work; i++) b->work[i] = tensor_new(b, n->work[i].shape, n->work[i].dtype);
+}
+
+static inline void bench_close(struct bench *b)
+{
+    if (b->node->op->in_place) b->out[0].data = NULL;
+    for (int i = 0; i < BENCH_INS; i++) { free(b->in[i].data); free(b->din[i].data); }
+    for (int i = 0; i < NODE_OUTS; i++) { free(b->out[i].data); free(b->dout[i].data); }
+    for (int i = 0; i < NODE_SAVES; i++) free(b->save[i].data);
+    for (int i = 0; i < NODE_WORKS; i++) free(b->work[i].data);
+    backend_cpu.close(b->pool);
+    graph_free(b->graph);
+    leaves_free(b->leaves);
+}
+
+static inline struct args bench_args(const struct bench *b)
+{
+    return (struct args){ b->node->attr, b->node->n_in, b->in, b->out, b->save, b->work, b->dout, b->din, b->beta, &b->moment, b->pool };
+}
+
+static inline void bench_forward(struct bench *b)
+{
+    struct args a = bench_args(b);
+    for (int i = b->node->op->in_place; i < b->node->n_out; i++) tensor_spoil(&b->out[i]);
+    for (int i = 0; i < b->node->n_save; i++) tensor_spoil(&b->save[i]);
+    for (int i = 0; i < b->node->n_work; i++) tensor_spoil(&b->work[i]);
+    b->kernels->forward(&a);
+}
+
+/* Leaves inputs and outputs as they were: what backward may not read is swapped for spoilt memory meanwhile. */
+static inline void bench_backward(struct bench *b)
+{
+    struct args a = bench_args(b);
+    const struct op *op = b->node->op;
+    struct tensor in[BENCH_INS], out[NODE_OUTS];
+    memcpy(in, b->in, sizeof in);
+    memcpy(out, b->out, sizeof out);
+    for (int i = 0; i < b->node->n_in; i++)
+        if (!(op->reads_in >> i & 1)) b->in[i] = tensor_new(b, in[i].shape, b->node->in[i]->dtype);
+    for (int i = 0; i < b->node->n_out; i++)
+        if (!(op->reads_out >> i & 1)) b->out[i] = tensor_new(b, out[i].shape, b->node->out[i].dtype);
+    for (int i = 0; i < b->node->n_work; i++) tensor_spoil(&b->work[i]);
+    b->kernels->backward(&a);
+    for (int i = 0; i < b->node->n_in; i++) if (b->in[i].data != in[i].data) free(b->in[i].data);
+    for (int i = 0; i < b->node->n_out; i++) if (b->out[i].data != out[i].data) free(b->out[i].data);
+    memcpy(b->in, in, sizeof in);
+    memcpy(b->out, out, sizeof out);
+}
+
+#define BENCH_BUILD(op, name, node) static inline struct node *case_##op##_##name(struct graph *g) { return node; }
+#define BENCH_CASE(op, name, node) { OP_##op, #op " " #name, case_##op##_##name },
+
+#endif
