@@ -97,29 +97,81 @@ static void add_lone(struct runs *all, const char *path)
     json_decref(config);
 }
 
-/* A run's folder is STUDY/VARIANT-HASH8/REPLICATE. */
+/* Of a full path: its folder's folder's folder, because a run file is STUDY/VARIANT-HASH8/REPLICATE/run.h5. */
+static void study_of(const char *file, char out[PATH_MAX])
+{
+    snprintf(out, PATH_MAX, "%s", file);
+    for (int i = 0; i < 3; i++) {
+        char *slash = strrchr(out, '/');
+        if (slash) *slash = 0;
+    }
+}
+
 static int open_single(const char *file, struct runs *all, struct err *e)
 {
-    char full[PATH_MAX], other[PATH_MAX], up[PATH_MAX + 16];
-    all->run = xcalloc(1, sizeof *all->run);
+    char full[PATH_MAX], folder[PATH_MAX], other[PATH_MAX];
     if (!realpath(file, full)) return err_set(e, "%s: %s", file, strerror(errno));
-    snprintf(up, sizeof up, "%s/../../..", full);
-    if (realpath(up, other) || true) {
-        char *cut = full;
-        snprintf(up, sizeof up, "%s", full);
-        for (int i = 0; i < 3 && (cut = strrchr(up, '/')); i++) *cut = 0;
+    all->run = xcalloc(1, sizeof *all->run);
+    study_of(full, folder);
+    if (runs_is_study(folder) && study_open(folder, &all->study, e)) return -1;
+    for (int p = 0; all->study && p < all->study->n_points && !all->n; p++) {
+        char *path = study_point_path(all->study, p, "run.h5");
+        if (realpath(path, other) && !strcmp(full, other)) add_point(all, p);
+        free(path);
     }
-    if (runs_is_study(up)) {
-        if (study_open(up, &all->study, e)) return -1;
-        for (int p = 0; p < all->study->n_points; p++) {
-            char *path = study_point_path(all->study, p, "run.h5");
-            bool same = realpath(path, other) && !strcmp(full, other);
-            free(path);
-            if (same) { add_point(all, p); return 0; }
-        }
-        study_free(all->study);
-        all->study = NULL;
-    }
+    if (all->n) return 0;
+    if (all->study) study_free(all->study);
+    all->study = NULL;
     add_lone(all, file);
     return 0;
+}
+
+static int open_study(const char *folder, struct runs *all, struct err *e)
+{
+    if (study_open(folder, &all->study, e)) return -1;
+    all->run = xcalloc((size_t)all->study->n_points + 1, sizeof *all->run);
+    for (int p = 0; p < all->study->n_points; p++) add_point(all, p);
+    return 0;
+}
+
+int runs_open(const char *path, struct runs **out, struct err *e)
+{
+    struct runs *all = xcalloc(1, sizeof *all);
+    struct stat s;
+    int bad;
+    if (stat(path, &s)) bad = err_set(e, "%s: %s", path, strerror(errno));
+    else if (!S_ISDIR(s.st_mode)) bad = open_single(path, all, e);
+    else if (runs_is_study(path)) bad = open_study(path, all, e);
+    else if (is_file(path, "run.h5")) {
+        char *file = text_join(path, "/", "run.h5");
+        bad = open_single(file, all, e);
+        free(file);
+    }
+    else bad = err_set(e, "%s: neither a study (study.json) nor a run (run.h5)", path);
+    if (bad) runs_close(all); else *out = all;
+    return bad;
+}
+
+void runs_close(struct runs *all)
+{
+    for (int i = 0; i < all->n; i++) {
+        struct run *r = &all->run[i];
+        if (r->reader) reader_close(r->reader);
+        free(r->name);
+        free(r->path);
+        free(r->problem);
+    }
+    if (all->study) study_free(all->study);
+    free(all->run);
+    free(all);
+}
+
+double run_last(const struct run *r, const char *metric)
+{
+    struct curve c;
+    struct err e;
+    if (!r->reader || metric_scalar(r->reader, metric, &c, NULL, &e)) return NAN;
+    double last = c.rows ? c.value[c.rows - 1] : NAN;
+    curve_free(&c);
+    return last;
 }

@@ -11,12 +11,33 @@ static const struct param params[] = {
     { 0 }
 };
 
-struct state { const struct conf *conf; struct node *counts; };
+struct state { const struct conf *conf; struct node *counts; const char *path; int64_t experts; };
 
-static struct node *bias_of(struct build *b) { return build_buffer(b, "router.bias", DTYPE_REAL, SHAPE(b->experts), 0); }
-
-static struct node *key(struct build *b, const void *conf, struct node *key)
+static struct node *biased(struct build *b, const void *conf, struct node *key)
 {
     (void)conf;
-    return add_row(b->graph, key, bias_of(b));
+    struct node *bias = build_buffer(b, "router.bias", DTYPE_REAL, SHAPE(b->experts), 0);       /* [E] */
+    if (b->mode != MODE_DECODE) build_metric(b, "router_bias", bias, "");
+    return add_row(b->graph, key, bias);
 }
+
+static void update(struct build *b, void *state)
+{
+    const struct state *s = state;
+    struct node *bias = graph_buffer(b->graph, s->path, DTYPE_REAL, SHAPE(s->experts), 0);
+    struct node *range = bias_step(b->graph, bias, s->counts, b->clip, s->conf->gamma, s->conf->centred);
+    build_metric(b, "router_bias_range", range, "");
+}
+
+static void build(struct build *b, const void *conf, const struct routing *r)
+{
+    if (b->mode != MODE_TRAIN) return;
+    struct state *s = arena_alloc(b->arena, sizeof *s);
+    *s = (struct state){ conf, graph_carry(b->graph, r->counts, CARRY_SUM), arena_text(b->arena, "%s.router.bias", b->path), r->experts };
+    build_update(b, update, s);
+}
+
+const struct module balance_bias = {
+    .slot = SLOT_BALANCE, .name = "bias", .about = "bias on the selection, moved by counts (loss-free)",
+    .conf_size = sizeof(struct conf), .params = params, .balance_key = biased, .balance = build,
+};

@@ -39,7 +39,7 @@ static int64_t next_prime(int64_t from, int64_t vocab)      /* that does not div
     return from;
 }
 
-static struct node *combine(struct build *b, const struct conf *c, struct node *token, struct node *grams)
+static struct node *joined(struct build *b, const struct conf *c, struct node *token, struct node *grams)
 {
     struct graph *g = b->graph;
     if (c->combine == NORMSUM) return scale(g, add(g, build_norm(b, "norm_token", token), build_norm(b, "norm_grams", grams)), sqrt(0.5));
@@ -70,7 +70,7 @@ static struct node *build(struct build *b, const void *conf, int ahead)
     }
     if (first && b->mode == MODE_TRAIN)
         build_metric(b, "oe_collision_rate", view(g, concat(g, grams->n, rate), SHAPE(grams->n)), "");
-    struct node *x = combine(b, c, token, linear(b, "mix", ROLE_MIX, concat(g, grams->n, row), b->width));
+    struct node *x = joined(b, c, token, linear(b, "mix", ROLE_MIX, concat(g, grams->n, row), b->width));
     build_leave(b);
     return x;
 }

@@ -19,19 +19,13 @@ static int source_of(const struct conf *c, int layers, bool mtp, int layer)
     return source >= 0 && source < (deepest + 1) / 3 ? source : -1;
 }
 
-static int mtp_blocks(const struct model_conf *model)
-{
-    const struct pick *mtp = module_value(model->head, "mtp");
-    return mtp ? mtp->module->mtp_blocks(mtp->conf) : 0;
-}
-
 static void check(const void *conf, const struct model_conf *model, const char *path, struct problems *problems)
 {
     const struct conf *c = conf;
     const int *pair = c->pairs.value;
-    int extra = mtp_blocks(model), blocks = model->layers + extra;
+    int blocks = model_blocks(model);
     if (c->pairs.n % 2) module_problem(problems, path, "pairs", "%d numbers: must be pairs of reader and source", c->pairs.n);
-    if (!c->pairs.n && model->layers + (extra > 0) < 3) module_problem(problems, path, "pairs", "%d layers have no thirds to mirror: give the pairs", blocks);
+    if (!c->pairs.n && model->layers + (blocks > model->layers) < 3) module_problem(problems, path, "pairs", "%d layers have no thirds to mirror: give the pairs", blocks);
     for (int i = 0; i + 1 < c->pairs.n; i += 2) {
         if (pair[i] >= blocks) module_problem(problems, path, "pairs", "%d: the last layer is %d", pair[i], blocks - 1);
         if (pair[i + 1] >= pair[i]) module_problem(problems, path, "pairs", "%d, %d: the source must be a shallower layer", pair[i], pair[i + 1]);

@@ -30,12 +30,12 @@ void problem_add(struct problems *p, const char *path, const char *format, ...)
         p->room = p->room ? 2 * p->room : 8;
         p->problem = xrealloc(p->problem, (size_t)p->room * sizeof *p->problem);
     }
-    p->problem[p->n++] = (struct problem){ xstrdup(path), xstrdup(text) };
+    p->problem[p->n++] = (struct problem){ xstrdup(path), xstrdup(text), p->variant ? xstrdup(p->variant) : NULL };
 }
 
 void problems_free(struct problems *p)
 {
-    for (int i = 0; i < p->n; i++) { free(p->problem[i].path); free(p->problem[i].text); }
+    for (int i = 0; i < p->n; i++) { free(p->problem[i].path); free(p->problem[i].text); free(p->problem[i].variant); }
     free(p->problem);
     *p = (struct problems){ 0 };
 }

@@ -13,15 +13,21 @@ struct corpus_info {
     const char *tokenizer;                                  /* "byte", or "unknown" for foreign files */
     int vocab; uint64_t tokens, documents, train_tokens, held_out_tokens;
     double bytes_per_token;                                 /* of the text; 0 when not known */
-    struct hash hash;                                       /* of the content; kept in packed files' header */
+    struct hash hash;                                       /* identity of content and split, known at once: kept in packed
+                                                               files' header; synthetic: of the language's version and seed */
 };
 
 /* Opens a token file (mapped, not read), or the built-in language as "synthetic" or "synthetic:SEED". Every
    structural check of the format runs; a bad file is an error that names the offset, the value and the rule.
-   Raw nanoGPT .bin files carry no vocabulary: a sidecar meta.json beside it or "path.bin:vocab=N" gives it. */
+   Raw nanoGPT .bin files carry no vocabulary: a sidecar meta.json ({"vocab_size": N}) beside it or "path.bin:vocab=N"
+   gives it. The hash of a packed file's content is not computed here (it costs a read of the file) but by corpus_verify;
+   tables and header are checked by their own. Foreign files are read whole: each id is held against the vocabulary. */
 int corpus_open(struct corpus **out, const char *path, struct err *e);
 void corpus_close(struct corpus *c);
 const struct corpus_info *corpus_info(const struct corpus *c);
+
+/* Holds the content of a packed file against the hash in its header; other formats have none and pass. */
+int corpus_verify(const struct corpus *c, struct err *e);
 
 /* Number of windows of seq+1 tokens in a split; 0: too short. */
 int64_t corpus_windows(const struct corpus *c, enum split split, int seq);

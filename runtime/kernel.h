@@ -10,7 +10,7 @@
 #include <string.h>
 
 enum format { FORMAT_REAL, FORMAT_BF16, FORMAT_I32, FORMAT_U8 };
-size_t format_bytes(enum format f);
+size_t element_bytes(enum format f);
 
 struct tensor { void *data; struct shape shape; enum format format; };
 

@@ -155,7 +155,6 @@ static void build_update_region(struct build *b)
     struct node *norm = norm_of(b, -1);
     build_metric(b, "grad_norm", norm, "");
     b->clip = clip_norm(g, norm, b->train->clip);
-    build_metric(b, "clip", b->clip, "");
     struct node *step = graph_control(g, "step", (struct control){ step_number, NULL, 0, 1 });
     b->train->optim.module->optim(b, b->train->optim.conf, step, b->clip);
     for (struct callback *c = b->update; c; c = c->next) {
@@ -200,9 +199,7 @@ struct node *model_build(struct graph *g, struct arena *arena, const struct mode
     b->layer = -1;
     b->branch_normed = false;
     x = build_norm(b, "final_norm", x);
-    build_enter(b, "head");
     conf->head.module->head(b, conf->head.conf, x);
-    build_leave(b);
     for (struct callback *c = b->finish; c; c = c->next) {
         b->layer = c->layer;
         c->run(b, c->state);

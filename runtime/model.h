@@ -29,8 +29,6 @@ void train_load(const json_t *json, struct arena *arena, struct train_conf *conf
 struct node *model_build(struct graph *g, struct arena *arena, const struct model_conf *conf, const struct train_conf *train, enum mode mode,
                          int64_t batch, int64_t seq, int64_t context);
 
-/* Blocks with the ones that MTP adds: the layer dimension of metrics. */
-int model_blocks(const struct model_conf *conf);
 /* Bytes of K and V that decoding keeps for each token, for elements of `bytes` bytes. */
 size_t model_kv_bytes(const struct leaves *decode_leaves, int64_t batch, int64_t context, size_t bytes);
 

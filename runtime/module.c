@@ -7,11 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const slot_name[SLOT_COUNT] = {
-    "init", "embed", "position", "norm", "residual", "attention", "mask", "kv", "qk_norm", "gate", "ffn", "router",
-    "balance", "dispatch", "shared", "head", "mtp", "optim", "schedule",
-};
-
 #define MODULE(slot, name) extern const struct module slot##_##name;
 #include "list.h"
 #undef MODULE

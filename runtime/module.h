@@ -18,6 +18,9 @@ struct model_conf {
     struct picks position, residual, attention, ffn;        /* one a layer */
 };
 
+/* Blocks with the ones that MTP adds: the layer dimension of metrics. */
+int model_blocks(const struct model_conf *conf);
+
 /* What every builder may ask. Dimensions: T = batch * seq tokens in this graph. */
 struct build {
     struct graph *graph; struct arena *arena;

@@ -71,7 +71,7 @@ static enum format format_of(const struct plan *p, enum dtype d)
     INVARIANT(false, "dtype %d", (int)d);
 }
 
-static size_t decl_bytes(const struct plan *p, struct decl d) { return (size_t)shape_count(d.shape) * format_bytes(format_of(p, d.dtype)); }
+static size_t decl_bytes(const struct plan *p, struct decl d) { return (size_t)shape_count(d.shape) * element_bytes(format_of(p, d.dtype)); }
 
 static int time_forward(const struct plan *p, const struct node *n) { return n->region == REGION_UPDATE ? 2 * p->graph->n + n->id : n->id; }
 static int time_backward(const struct plan *p, const struct node *n) { return 2 * p->graph->n - 1 - n->id; }
@@ -201,8 +201,8 @@ static struct call call_new(struct plan *p, const struct node *n, bool back)
     struct cost cost = { 0 };
     if (n->op->cost) n->op->cost(n, &cost);
     if (cost.bytes == 0) {
-        for (int i = 0; i < n->n_in; i++) cost.bytes += (double)shape_count(in[i].shape) * (double)format_bytes(in[i].format);
-        for (int k = 0; k < n->n_out; k++) cost.bytes += (double)shape_count(out[k].shape) * (double)format_bytes(out[k].format);
+        for (int i = 0; i < n->n_in; i++) cost.bytes += (double)shape_count(in[i].shape) * (double)element_bytes(in[i].format);
+        for (int k = 0; k < n->n_out; k++) cost.bytes += (double)shape_count(out[k].shape) * (double)element_bytes(out[k].format);
     }
     return (struct call){ .node = n, .flops = cost.flops, .bytes = cost.bytes,
         .args = { .attr = n->attr, .n_in = n->n_in, .in = in, .out = out, .save = save, .work = work, .moment = &p->moment } };
@@ -437,8 +437,8 @@ static void read_slot(const struct plan *p, int slot, int64_t count, double *to)
 {
     const struct slot *s = &p->slot[slot];
     enum format f = format_of(p, s->decl.dtype);
-    char *host = xmalloc((size_t)count * format_bytes(f) + 1);
-    p->state->backend->get(host, slot_address(p, s), (size_t)count * format_bytes(f));
+    char *host = xmalloc((size_t)count * element_bytes(f) + 1);
+    p->state->backend->get(host, slot_address(p, s), (size_t)count * element_bytes(f));
     for (int64_t i = 0; i < count; i++) {
         real wide;
         struct tensor t = { host, SHAPE(count), f };

@@ -14,7 +14,7 @@ static enum format leaf_format(const struct leaf *l)
     }
 }
 
-size_t leaf_bytes(const struct leaf *l) { return (size_t)shape_count(l->decl.shape) * format_bytes(leaf_format(l)); }
+size_t leaf_bytes(const struct leaf *l) { return (size_t)shape_count(l->decl.shape) * element_bytes(leaf_format(l)); }
 
 struct state_bytes state_layout(struct leaves *leaves)
 {

@@ -56,6 +56,7 @@ int store_executed(struct store *s, double flops, double peak_bytes, struct err 
 int store_flush(struct store *s, struct err *e);                        /* also writes the heartbeat */
 bool store_failed(const struct store *s);                               /* a write failed: leave with _exit(6) for a full disk */
 bool store_mismatch(const struct store *s);
+int store_exit_code(const struct store *s);                             /* 0; 6: the disk is full, 1: another failed write, 8: a mismatch */
 int64_t store_rows(const struct store *s, enum store_group group);      /* committed */
 
 /* Writes the status, flushes, closes: afterwards any HDF5 reader opens the file. Frees s. */

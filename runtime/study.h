@@ -9,6 +9,8 @@
 #include "data.h"
 #include "model.h"
 
+enum { STUDY_VERSION = 1 };
+
 struct variant {
     const char *name;
     json_t *config;                     /* {"data": ..., "model": {...}, "train": {...}}, every key present */

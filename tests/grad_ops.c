@@ -89,6 +89,10 @@ static void check_case(const struct op_case *c)
     double *expected[BENCH_INS] = { 0 };
     bench_open(&b, c, false, 1);
     int sending = 0;
+    if (!b.node->op->gradient) {
+        bench_close(&b);
+        return;
+    }
     for (int i = 0; i < b.node->n_in; i++) if (b.din[i].data) expected[i] = xmalloc((size_t)shape_count(b.din[i].shape) * sizeof *expected[i]);
     for (int k = 0; k < b.node->n_out; k++) sending += b.dout[k].data != NULL;
     differentiate(&b, expected);

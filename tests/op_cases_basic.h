@@ -1,7 +1,93 @@
 /* Cases of the op bench: element by element, rows, tables and tokens, reductions. See op_check.h. */
+#define TWO(a, b) 2, (struct node *[]){ a, b }
+
+/* Tokens of a small vocabulary; documents of 5 tokens in sequences of any length. */
+static inline int32_t large_token(int64_t i) { return (int32_t)(i * i * 31 % 17); }
+static inline int32_t large_start(int64_t i) { return (int32_t)(i % 50 / 5 * 5); }
+
 #define BASIC_CASES(CASE) \
     CASE(add, rank_3, add(g, act_in(g, 2, 3, 5), act_in(g, 2, 3, 5))) \
-    CASE(add, one_row, add(g, real_in(g, 1, 7), act_in(g, 1, 7)))
+    CASE(add, one_row, add(g, real_in(g, 1, 7), act_in(g, 1, 7))) \
+    CASE(mul, rank_1, mul(g, act_in(g, 9), real_in(g, 9))) \
+    CASE(mul, rank_4, mul(g, real_in(g, 2, 1, 3, 2), real_in(g, 2, 1, 3, 2))) \
+    CASE(square, odd, square(g, act_in(g, 3, 7))) \
+    CASE(scale, odd, scale(g, act_in(g, 3, 7), -0.3)) \
+    CASE(sigmoid, odd, sigmoid(g, act_in(g, 3, 7))) \
+    CASE(swiglu, odd, swiglu(g, act_in(g, 3, 7), act_in(g, 3, 7))) \
+    CASE(swiglu, rank_3, swiglu(g, real_in(g, 1, 3, 1), act_in(g, 1, 3, 1))) \
+    CASE(add_row, odd, add_row(g, act_in(g, 3, 7), real_in(g, 7))) \
+    CASE(add_row, one_row, add_row(g, real_in(g, 1, 5), act_in(g, 5))) \
+    CASE(add_row, rank_3, add_row(g, act_in(g, 2, 3, 2), real_in(g, 2))) \
+    CASE(mul_heads, odd, mul_heads(g, act_in(g, 3, 2, 9), real_in(g, 3, 2))) \
+    CASE(mul_heads, one_head, mul_heads(g, act_in(g, 1, 1, 5), act_in(g, 1, 1))) \
+    CASE(rmsnorm, plain, rmsnorm(g, act_in(g, 3, 7), real_in(g, 7), 1e-2, false)) \
+    CASE(rmsnorm, zero_centred, rmsnorm(g, act_in(g, 3, 9), real_in(g, 9), 1e-2, true)) \
+    CASE(rmsnorm, heads, rmsnorm(g, real_in(g, 2, 3, 8), real_in(g, 8), 0, false)) \
+    CASE(rmsnorm, one_row, rmsnorm(g, act_in(g, 17), real_in(g, 17), 1e-2, true)) \
+    CASE(softmax, odd, softmax(g, act_in(g, 3, 7))) \
+    CASE(softmax, rank_3, softmax(g, real_in(g, 2, 1, 9))) \
+    CASE(softmax, one, softmax(g, real_in(g, 2, 1))) \
+    CASE(logsumexp, odd, logsumexp(g, act_in(g, 3, 7))) \
+    CASE(logsumexp, one_row, logsumexp(g, real_in(g, 1, 9))) \
+    CASE(normalize, odd, normalize(g, positive_in(g, 3, 5), 1e-3)) \
+    CASE(normalize, one_row, normalize(g, positive_in(g, 1, 9), 0)) \
+    CASE(row_entropy, odd, row_entropy(g, positive_in(g, 3, 7))) \
+    CASE(rope, whole, rope(g, act_in(g, 4, 2, 6), int_in(g, SHAPE(1, 4), 0, 0, 2, 2), NULL, 6, ROPE_FIRST, 100)) \
+    CASE(rope, first, rope(g, act_in(g, 6, 1, 7), int_in(g, SHAPE(2, 3), 0, 0, 0, 0, 1, 1), NULL, 4, ROPE_FIRST, 100)) \
+    CASE(rope, last, rope(g, act_in(g, 6, 2, 8), int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 1, 1), NULL, 4, ROPE_LAST, 100)) \
+    CASE(rope, proportional, rope(g, real_in(g, 3, 2, 8), int_in(g, SHAPE(1, 3), 0, 0, 0), NULL, 4, ROPE_PROPORTIONAL, 100)) \
+    CASE(rope, none, rope(g, act_in(g, 2, 2, 3), int_in(g, SHAPE(1, 2), 0, 0), NULL, 0, ROPE_LAST, 100)) \
+    CASE(rope, decode, rope(g, act_in(g, 4, 1, 4), int_in(g, SHAPE(2, 2), 3, 3, 0, 9), int_in(g, SHAPE(1), 8), 4, ROPE_LAST, 100)) \
+    CASE(concat, three, concat(g, 3, (struct node *[]){ act_in(g, 3, 2), real_in(g, 3, 5), act_in(g, 3, 1) })) \
+    CASE(concat, rank_3, concat(g, TWO(act_in(g, 2, 1, 3), act_in(g, 2, 1, 4)))) \
+    CASE(concat, one, concat(g, 1, (struct node *[]){ act_in(g, 1, 3) })) \
+    CASE(embed, repeated, embed(g, real_in(g, 5, 7), int_in(g, SHAPE(2, 3), 4, 0, 4, 2, 4, 0))) \
+    CASE(embed, one, embed(g, real_in(g, 1, 3), int_in(g, SHAPE(1, 1), 0))) \
+    CASE(embed, two_bytes, embed(g, real_in(g, 300, 1), int_in(g, SHAPE(1, 5), 299, 43, 299, 43, 0))) \
+    CASE(ngram, mul32, ngram(g, int_in(g, SHAPE(2, 2), 1, 2, 3, 4), int_in(g, SHAPE(2, 2), 0, 0, 0, 1), NULL, 2, 5, 7, HASH_MUL32)) \
+    CASE(ngram, mod, ngram(g, int_in(g, SHAPE(1, 3), 1, 2, 3), int_in(g, SHAPE(1, 3), 0, 0, 0), NULL, 3, 5, 7, HASH_MOD)) \
+    CASE(collision_rate, few, collision_rate(g, int_in(g, SHAPE(1, 3), 1, 2, 1), int_in(g, SHAPE(1, 3), 0, 0, 0), int_in(g, SHAPE(1, 3), 0, 1, 0), 2)) \
+    CASE(shift, back, shift(g, int_in(g, SHAPE(2, 3), 1, 2, 3, 4, 5, 6), 1)) \
+    CASE(shift, forth, shift(g, real_in(g, 2, 3), -2)) \
+    CASE(cache, heads, cache(g, act_in(g, 2, 4, 1, 3), act_in(g, 4, 1, 3), int_in(g, SHAPE(2, 2), 0, 0, 0, 0), int_in(g, SHAPE(1), 1))) \
+    CASE(mean_rows, odd, mean_rows(g, act_in(g, 3, 7))) \
+    CASE(mean_rows, vector, mean_rows(g, real_in(g, 7))) \
+    CASE(mean_rows, rank_3, mean_rows(g, real_in(g, 2, 3, 2))) \
+    CASE(weighted_mean, odd, weighted_mean(g, real_in(g, 6), positive_in(g, 2, 3))) \
+    CASE(dot, odd, dot(g, act_in(g, 3, 7), real_in(g, 3, 7))) \
+    CASE(dot, one, dot(g, real_in(g, 1), real_in(g, 1))) \
+    CASE(max_all, odd, max_all(g, act_in(g, 3, 7))) \
+    CASE(rms, odd, rms(g, act_in(g, 3, 7))) \
+    CASE(outside, odd, outside(g, act_in(g, 3, 7), -0.5, 0.5)) \
+    CASE(carry, sum, carry(g, act_in(g, 3, 7), CARRY_SUM))
 
 #define BASIC_LARGE_CASES(CASE) \
-    CASE(add, large, add(g, act_in(g, 700, 33), act_in(g, 700, 33)))
+    CASE(add, large, add(g, act_in(g, 700, 33), act_in(g, 700, 33))) \
+    CASE(mul, large, mul(g, act_in(g, 700, 33), act_in(g, 700, 33))) \
+    CASE(square, large, square(g, act_in(g, 700, 33))) \
+    CASE(scale, large, scale(g, act_in(g, 700, 33), 0.7)) \
+    CASE(sigmoid, large, sigmoid(g, act_in(g, 700, 33))) \
+    CASE(swiglu, large, swiglu(g, act_in(g, 700, 33), act_in(g, 700, 33))) \
+    CASE(add_row, large, add_row(g, act_in(g, 700, 33), real_in(g, 33))) \
+    CASE(mul_heads, large, mul_heads(g, act_in(g, 700, 3, 11), real_in(g, 700, 3))) \
+    CASE(rmsnorm, large, rmsnorm(g, act_in(g, 700, 133), real_in(g, 133), 1e-5, false)) \
+    CASE(rmsnorm, wide, rmsnorm(g, act_in(g, 70, 9001), real_in(g, 9001), 1e-5, true)) \
+    CASE(softmax, large, softmax(g, act_in(g, 700, 33))) \
+    CASE(logsumexp, large, logsumexp(g, act_in(g, 700, 33))) \
+    CASE(normalize, large, normalize(g, positive_in(g, 700, 33), 1e-6)) \
+    CASE(row_entropy, large, row_entropy(g, positive_in(g, 700, 33))) \
+    CASE(rope, large, rope(g, act_in(g, 700, 3, 16), count_in(g, SHAPE(14, 50), large_start), NULL, 8, ROPE_LAST, 1e4)) \
+    CASE(concat, large, concat(g, TWO(act_in(g, 700, 33), act_in(g, 700, 8)))) \
+    CASE(embed, large, embed(g, real_in(g, 300, 33), count_in(g, SHAPE(7, 100), large_token))) \
+    CASE(embed, wide, embed(g, real_in(g, 20, 5000), count_in(g, SHAPE(2, 50), large_token))) \
+    CASE(ngram, large, ngram(g, count_in(g, SHAPE(60, 50), large_token), count_in(g, SHAPE(60, 50), large_start), NULL, 3, 17, 1009, HASH_MUL32)) \
+    CASE(collision_rate, large, collision_rate(g, count_in(g, SHAPE(60, 50), large_token), count_in(g, SHAPE(60, 50), large_start), \
+                                               count_in(g, SHAPE(60, 50), large_token), 2)) \
+    CASE(mean_rows, large, mean_rows(g, act_in(g, 7000, 13))) \
+    CASE(mean_rows, long_vector, mean_rows(g, act_in(g, 600001))) \
+    CASE(weighted_mean, large, weighted_mean(g, real_in(g, 9000), positive_in(g, 90, 100))) \
+    CASE(dot, large, dot(g, act_in(g, 700, 33), act_in(g, 700, 33))) \
+    CASE(max_all, large, max_all(g, act_in(g, 700, 33))) \
+    CASE(rms, large, rms(g, act_in(g, 700, 33))) \
+    CASE(outside, large, outside(g, act_in(g, 700, 33), -1, 1)) \
+    CASE(carry, large, carry(g, count_in(g, SHAPE(700, 13), large_token), CARRY_SUM))

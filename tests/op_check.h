@@ -71,7 +71,7 @@ struct bench {
     real beta[BENCH_INS];
 };
 
-static inline size_t tensor_bytes(const struct tensor *t) { return (size_t)shape_count(t->shape) * format_bytes(t->format); }
+static inline size_t tensor_bytes(const struct tensor *t) { return (size_t)shape_count(t->shape) * element_bytes(t->format); }
 
 static inline double tensor_get(const struct tensor *t, int64_t i)
 {
@@ -204,7 +204,7 @@ static inline void bench_backward(struct bench *b)
     memcpy(b->out, out, sizeof out);
 }
 
-#define BENCH_BUILD(op, name, node) static inline struct node *case_##op##_##name(struct graph *g) { return node; }
-#define BENCH_CASE(op, name, node) { OP_##op, #op " " #name, case_##op##_##name },
+#define BENCH_BUILD(op, name, made) static inline struct node *case_##op##_##name(struct graph *g) { return made; }
+#define BENCH_CASE(op, name, made) { OP_##op, #op " " #name, case_##op##_##name },
 
 #endif

@@ -16,7 +16,7 @@ struct matrix matrix_turned(struct matrix m)
 
 static struct matrix moved(struct matrix m, int64_t by)
 {
-    m.data = (char *)m.data + by * (int64_t)format_bytes(m.format);
+    m.data = (char *)m.data + by * (int64_t)element_bytes(m.format);
     return m;
 }
 
@@ -106,7 +106,7 @@ static void blocks(const struct args *a, int64_t from, int64_t to)
 /* Large blocks pack their operands less often; at least some tens of blocks share out evenly. */
 static struct cut cut_of(const struct gemm *g)
 {
-    enum { ENOUGH = 16, FEW_ROWS = 48, FEW_COLS = 64 };
+    enum { ENOUGH = 8, FEW_ROWS = 96, FEW_COLS = 128 };
     struct cut c = { g, MOST_ROWS, MOST_COLS };
     int64_t m = g->cut == GEMM_ROWS ? blocks_of(g->m, g->groups) : g->m;
     while (g->groups * blocks_of(m, c.rows) * blocks_of(g->n, c.cols) < ENOUGH && (c.rows > FEW_ROWS || c.cols > FEW_COLS))

@@ -1,7 +1,7 @@
 /* Conversion between real and bf16, and sizes of formats. */
 #include "kernel.h"
 
-size_t format_bytes(enum format f)
+size_t element_bytes(enum format f)
 {
     switch (f) {
     case FORMAT_REAL: return sizeof(real);

@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { LLMC_MAGIC = 20240520, LLMC_EVAL_MAGIC = 20240522, LLMC_VERSION = 1, LLMC_HEADER = 256 * 4, LLMC_VOCAB = 50257 };
 
@@ -22,12 +23,10 @@ static int sidecar_vocab(struct arena *arena, const char *path, int *vocab, stru
     const char *slash = strrchr(path, '/');
     char *name = arena_text(arena, "%.*smeta.json", slash ? (int)(slash - path + 1) : 0, path);
     json_error_t error;
-    json_t *meta = json_load_file(name, JSON_REJECT_DUPLICATES, &error);
     *vocab = 0;
-    if (!meta) {
-        if (json_error_code(&error) == json_error_cannot_open_file) return 0;
-        return err_set(e, "%s:%d: %s", name, error.line, error.text);
-    }
+    if (access(name, F_OK)) return 0;
+    json_t *meta = json_load_file(name, JSON_REJECT_DUPLICATES, &error);
+    if (!meta) return err_set(e, "%s:%d: %s", name, error.line, error.text);
     json_t *size = json_object_get(meta, "vocab_size");
     json_int_t value = json_integer_value(size);
     int failed = 0;

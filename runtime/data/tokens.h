@@ -1,6 +1,6 @@
 /* Sluice's token file, version 1, little-endian:
 
-     header      144 bytes, below
+     header      128 bytes, below
      tokens      tokens * token_bytes; training documents first, then held-out ones
      padding     zeros up to a multiple of 8
      bounds      (documents + 1) * uint64: where each document begins; the last is `tokens`
@@ -26,7 +26,7 @@ struct token_header {
     struct hash bounds;                     /* of the table of bounds */
     struct hash self;                       /* of the header before this field */
 };
-_Static_assert(sizeof(struct token_header) == 144, "the header is part of the format");
+_Static_assert(sizeof(struct token_header) == 128, "the header is part of the format");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "token files are little-endian");
 
 /* Where the table of bounds begins. */

@@ -1,10 +1,8 @@
 /* AdamW (Loshchilov and Hutter) with what stands around an update: the norm of all gradients, clipping by it, and
    how large the changes are. Sums are in double over blocks that the shapes cut. */
-#include "kernel.h"
+#include "vec_math.h"
 
-#include <math.h>
-
-enum { BLOCK = 1 << 14 };
+enum { BLOCK = 4096 };
 
 static int need_reals(const struct node *n, struct err *e)
 {
@@ -13,13 +11,13 @@ static int need_reals(const struct node *n, struct err *e)
     return 0;
 }
 
-/* Room for `each` block's part of a sum. */
-static void work_doubles(struct node *n, int64_t count) { node_work(n, DTYPE_U8, SHAPE(count * (int64_t)sizeof(double))); }
-static double *doubles(const struct tensor *t) { return t->data; }
+/* Room for the blocks' parts of sums. */
+static double *parts(const struct tensor *t) { return t->data; }
+static void work_parts(struct node *n, int64_t count) { node_work(n, DTYPE_U8, SHAPE(count * (int64_t)sizeof(double))); }
 
 /* ---- adamw: m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;  w -= lr (m^ / (sqrt(v^) + eps) + decay w) ---- */
 
-enum { W, GRAD, M, V, LR, STEP, CLIP, INPUTS };
+enum { W, GRAD, M, V, LR, STEP, CLIP };
 
 struct node *adamw(struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *v, struct node *lr, struct node *step,
                    struct node *clip, struct adamw_attr a)
@@ -37,31 +35,29 @@ static int adamw_infer(struct node *n, struct err *e)
     if (shape_count(n->in[LR]->shape) != 1 || shape_count(n->in[STEP]->shape) != 1 || shape_count(n->in[CLIP]->shape) != 2)
         return err_set(e, "wants one rate, one step and the two values of clip_norm");
     node_value(n, DTYPE_REAL, SHAPE(2));
-    work_doubles(n, 2 * blocks_of(shape_count(n->in[W]->shape), BLOCK));
+    work_parts(n, 2 * blocks_of(shape_count(n->in[W]->shape), BLOCK));
     return 0;
 }
 
 static void adamw_block(const struct args *a, int64_t from, int64_t to)
 {
     const struct adamw_attr *at = a->attr;
-    real *w = reals(&a->in[W]), *m = reals(&a->in[M]), *v = reals(&a->in[V]);
-    const real *grad = reals(&a->in[GRAD]);
-    double step = (double)reals(&a->in[STEP])[0], changed = 0, before = 0;
+    int64_t n = to - from;
+    real *restrict w = reals(&a->in[W]) + from, *restrict m = reals(&a->in[M]) + from, *restrict v = reals(&a->in[V]) + from, old[BLOCK];
+    const real *restrict grad = reals(&a->in[GRAD]) + from;
+    double step = (double)reals(&a->in[STEP])[0], *part = parts(&a->work[0]) + 2 * (from / BLOCK);
     real b1 = (real)at->beta1, b2 = (real)at->beta2, eps = (real)at->eps, decay = (real)at->decay, clip = reals(&a->in[CLIP])[0];
     real keep1 = (real)(1 - at->beta1), keep2 = (real)(1 - at->beta2), rate = (real)(at->rate * (double)reals(&a->in[LR])[0]);
-    real correct1 = (real)(1 / (1 - pow(at->beta1, step))), correct2 = (real)(1 / (1 - pow(at->beta2, step)));
-    for (int64_t i = from; i < to; i++) {
-        real g = clip * grad[i], old = w[i];
+    real unbias1 = (real)(1 / (1 - pow(at->beta1, step))), unbias2 = (real)(1 / (1 - pow(at->beta2, step)));
+    memcpy(old, w, (size_t)n * sizeof *w);
+    for (int64_t i = 0; i < n; i++) {
+        real g = clip * grad[i];
         m[i] = b1 * m[i] + keep1 * g;
         v[i] = b2 * v[i] + keep2 * g * g;
-        w[i] = old - rate * (m[i] * correct1 / ((real)sqrt(v[i] * correct2) + eps) + decay * old);
-        double change = (double)w[i] - (double)old;
-        changed += change * change;
-        before += (double)old * (double)old;
+        w[i] -= rate * (m[i] * unbias1 / ((real)sqrt(v[i] * unbias2) + eps) + decay * w[i]);
     }
-    double *part = doubles(&a->work[0]) + 2 * (from / BLOCK);
-    part[0] = changed;
-    part[1] = before;
+    ROW_SUM(part[0], i, n, ((double)w[i] - (double)old[i]) * ((double)w[i] - (double)old[i]));
+    ROW_SUM(part[1], i, n, (double)old[i] * (double)old[i]);
 }
 
 static void adamw_forward(const struct args *a)
@@ -72,7 +68,7 @@ static void adamw_forward(const struct args *a)
     int64_t count = shape_count(a->in[W].shape);
     each(a, count, BLOCK, adamw_block);
     double changed = 0, before = 0;
-    const double *part = doubles(&a->work[0]);
+    const double *part = parts(&a->work[0]);
     for (int64_t b = 0; b < blocks_of(count, BLOCK); b++) changed += part[2 * b], before += part[2 * b + 1];
     out[0] = (real)changed;
     out[1] = (real)before;
@@ -95,21 +91,27 @@ static int global_norm_infer(struct node *n, struct err *e)
     int64_t count = 0;
     for (int i = 0; i < n->n_in; i++) count += shape_count(n->in[i]->shape);
     node_value(n, DTYPE_REAL, SHAPE(1));
-    work_doubles(n, blocks_of(count, BLOCK));
+    work_parts(n, blocks_of(count, BLOCK));
     return 0;
 }
 
-/* The gradients lie end to end in [from, to). */
-static void square_block(const struct args *a, int64_t from, int64_t to)
+static double squares(const real *x, int64_t n)
+{
+    double sum;
+    ROW_SUM(sum, i, n, (double)x[i] * (double)x[i]);
+    return sum;
+}
+
+/* The gradients as if they lay end to end; a block may begin in one and end in another. */
+static void norm_block(const struct args *a, int64_t from, int64_t to)
 {
     double sum = 0;
     for (int64_t i = 0, start = 0; i < a->n_in && start < to; i++) {
         int64_t count = shape_count(a->in[i].shape), at = from > start ? from - start : 0, end = to - start < count ? to - start : count;
-        const real *x = reals(&a->in[i]);
-        for (; at < end; at++) sum += (double)x[at] * (double)x[at];
+        if (at < end) sum += squares(reals(&a->in[i]) + at, end - at);
         start += count;
     }
-    doubles(&a->work[0])[from / BLOCK] = sum;
+    parts(&a->work[0])[from / BLOCK] = sum;
 }
 
 static void global_norm_forward(const struct args *a)
@@ -117,8 +119,8 @@ static void global_norm_forward(const struct args *a)
     int64_t count = 0;
     double sum = 0;
     for (int i = 0; i < a->n_in; i++) count += shape_count(a->in[i].shape);
-    each(a, count, BLOCK, square_block);
-    for (int64_t b = 0; b < blocks_of(count, BLOCK); b++) sum += doubles(&a->work[0])[b];
+    each(a, count, BLOCK, norm_block);
+    for (int64_t b = 0; b < blocks_of(count, BLOCK); b++) sum += parts(&a->work[0])[b];
     reals(&a->out[0])[0] = (real)sqrt(sum);
 }
 

@@ -1,9 +1,9 @@
 /* Rows on their way to experts and back. dispatch sorts the T*K assignments by expert, ties in token order; gather
    copies tokens into that order, combine sums a token's K rows again. Sums run in slot order, over the inverse map:
    no scatter, so the same inputs give the same bits. */
-#include "kernel.h"
+#include "vec_math.h"
 
-enum { ASSIGNMENTS = 4096, TOKENS = 16, LANES = 8 };        /* of a block; of a sum */
+enum { ASSIGNMENTS = 4096, TOKENS = 16 };                   /* of a block */
 
 /* ---- dispatch: a stable counting sort ---- */
 
@@ -114,7 +114,7 @@ static int gather_infer(struct node *n, struct err *e)
 static void gather_rows(const struct args *a, int64_t from, int64_t to)
 {
     int64_t k = a->in[2].shape.dim[1];
-    size_t bytes = (size_t)a->in[0].shape.dim[1] * format_bytes(a->in[0].format);
+    size_t bytes = (size_t)a->in[0].shape.dim[1] * element_bytes(a->in[0].format);
     const char *x = a->in[0].data;
     char *out = a->out[0].data;
     for (int64_t r = from; r < to; r++) memcpy(out + (size_t)r * bytes, x + (size_t)(ints(&a->in[1])[r] / k) * bytes, bytes);
@@ -190,17 +190,6 @@ static void combine_forward(const struct args *a)
     each(a, a->out[0].shape.dim[0], TOKENS, combine_tokens);
 }
 
-/* In lanes, so that one addition need not wait for the last. */
-static real inner(const real *a, const real *b, int64_t n)
-{
-    real lane[LANES] = { 0 }, sum = 0;
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES) for (int l = 0; l < LANES; l++) lane[l] += a[i + l] * b[i + l];
-    for (; i < n; i++) sum += a[i] * b[i];
-    for (int l = 0; l < LANES; l++) sum += lane[l];
-    return sum;
-}
-
 /* dy[place[t,j]] = gate[t,j] dout[t];  dgate[t,j] = <dout[t], y[place[t,j]]> */
 static void combine_back(const struct args *a, int64_t from, int64_t to)
 {
@@ -212,13 +201,15 @@ static void combine_back(const struct args *a, int64_t from, int64_t to)
         for (int64_t i = t * k; i < (t + 1) * k; i++) {
             int64_t at = ints(&a->in[2])[i] * d;
             if (dgate->data) {
-                real *to_gate = row_add(dgate, i, 1, a->beta[3], NULL);
-                *to_gate += inner(dout, row_read(&a->in[0], at, d, buffer), d);
+                const real *y = row_read(&a->in[0], at, d, buffer);
+                double dot;
+                ROW_SUM(dot, c, d, dout[c] * y[c]);
+                *row_add(dgate, i, 1, a->beta[3], NULL) += (real)dot;
             }
             if (dy->data) {
-                real *to_row = row_add(dy, at, d, a->beta[0], sum), gate = reals(&a->in[3])[i];
-                for (int64_t c = 0; c < d; c++) to_row[c] += gate * dout[c];
-                row_done(dy, at, d, to_row);
+                real *row = row_add(dy, at, d, a->beta[0], sum), gate = reals(&a->in[3])[i];
+                for (int64_t c = 0; c < d; c++) row[c] += gate * dout[c];
+                row_done(dy, at, d, row);
             }
         }
     }

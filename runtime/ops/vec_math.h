@@ -34,7 +34,7 @@ static inline float vec_exp(float x)
     return x < -87.3f ? 0.0f : y;
 }
 
-/* ln x = n ln 2 + ln m with m in [sqrt(1/2), sqrt 2), for normal x > 0; 0 gives -87.3 or less, so that 0 ln 0 is 0. */
+/* ln x = n ln 2 + ln m with m in [sqrt(1/2), sqrt 2), for normal x > 0. */
 static inline float vec_log(float x)
 {
     uint32_t bits = bits_of_float(x) - 0x3F3504F3u;

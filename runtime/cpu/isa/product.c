@@ -14,7 +14,7 @@ enum { BYTES = 16 };
 #endif
 
 #define ONE_MORE(rows) + 1
-enum { LANES = BYTES / sizeof(real), COLS = 2 * LANES, ROWS = TILES(ONE_MORE) };
+enum { LANES = BYTES / sizeof(real), COLS = 2 * LANES, ROWS = TILES(ONE_MORE), AHEAD = 8 };
 #define INLINE static inline __attribute__((always_inline))
 
 typedef real vec __attribute__((vector_size(BYTES)));
@@ -22,6 +22,12 @@ typedef real loose __attribute__((vector_size(BYTES), aligned(sizeof(real))));
 typedef float single __attribute__((vector_size(4 * LANES)));
 typedef uint32_t word __attribute__((vector_size(4 * LANES)));
 typedef uint16_t half __attribute__((vector_size(2 * LANES)));
+
+/* Asks for a cache line in time: operands come from far away in short pieces, which the processor does not foresee. */
+INLINE void soon(const struct matrix *m, int64_t at)
+{
+    __builtin_prefetch((const char *)m->data + at * (m->format == FORMAT_BF16 ? 2 : (int64_t)sizeof(real)));
+}
 
 /* n values from `at`, zeros beyond. */
 INLINE vec values(const struct matrix *m, int64_t at, int64_t n)
@@ -67,6 +73,7 @@ INLINE vec values(const struct matrix *m, int64_t at, int64_t n)
 INLINE void turn(const struct matrix *m, int64_t at, int64_t stride, int64_t lines, int64_t count, real *out, int64_t pitch)
 {
     vec v[LANES];
+    for (int i = 0; i < LANES; i++) soon(m, at + (i + LANES) * stride);
     for (int i = 0; i < LANES; i++) v[i] = values(m, at + i * stride, i < lines ? count : 0);
     TRANSPOSE
     for (int i = 0; i < LANES; i++) *(vec *)(out + i * pitch) = v[i];
@@ -79,22 +86,25 @@ static void pack_a(const struct matrix *a, int64_t m, int64_t from, int64_t k, r
         for (int64_t i = 0; i < m; i++)
             for (int64_t p = 0; p < k; p += LANES) *(vec *)(out + i * PITCH + p) = values(a, i * a->row + from + p, k - p);
     else
-        for (int64_t i = 0; i < m; i += LANES)
-            for (int64_t p = 0; p < k; p += LANES)
+        for (int64_t p = 0; p < k; p += LANES)
+            for (int64_t i = 0; i < m; i += LANES)
                 turn(a, (from + p) * a->col + i, a->col, k - p, m - i, out + i * PITCH + p, PITCH);
 }
 
 /* Panels of COLS columns, DEPTH * COLS apart: out[p][j] = B[from + p, j], zeros beyond n. */
 static void pack_b(const struct matrix *b, int64_t n, int64_t from, int64_t k, real *out)
 {
-    for (int64_t j = 0; j < blocks_of(n, COLS) * COLS; j += LANES) {
-        real *panel = out + j / COLS * (DEPTH * COLS) + j % COLS;
-        if (b->col == 1)
-            for (int64_t p = 0; p < k; p++) *(vec *)(panel + p * COLS) = values(b, (from + p) * b->row + j, n - j);
-        else
+    int64_t whole = blocks_of(n, COLS) * COLS;
+    if (b->col == 1)
+        for (int64_t p = 0; p < k; p++)
+            for (int64_t j = 0; j < whole; j += LANES) {
+                soon(b, (from + p + AHEAD) * b->row + j);
+                *(vec *)(out + j / COLS * (DEPTH * COLS) + j % COLS + p * COLS) = values(b, (from + p) * b->row + j, n - j);
+            }
+    else
+        for (int64_t j = 0; j < whole; j += LANES)
             for (int64_t p = 0; p < k; p += LANES)
-                turn(b, j * b->col + from + p, b->col, n - j, k - p, panel + p * COLS, COLS);
-    }
+                turn(b, j * b->col + from + p, b->col, n - j, k - p, out + j / COLS * (DEPTH * COLS) + j % COLS + p * COLS, COLS);
 }
 
 /* C = A B or C + A B for `rows` rows, a constant where this is expanded. */

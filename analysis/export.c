@@ -1,0 +1,245 @@
+/* CSV in long form, and JSON. Reals are written so that reading them back gives the same bits. */
+#include "export.h"
+#include "metric.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DIMS = 8 };
+
+static bool wanted(const struct export_options *o, const struct metric *m)
+{
+    char name[96];
+    snprintf(name, sizeof name, "%s.%s", metric_group[m->series.group], m->series.name);
+    for (int i = 0; i < o->n_metrics; i++)
+        if (!strcmp(o->metric[i], name)) return true;
+    return o->n_metrics == 0;
+}
+
+static bool kept(const struct export_options *o, int64_t row, int64_t rows)
+{
+    return row % o->every == 0 || row == rows - 1;
+}
+
+static const char *variant_of(const struct runs *runs, const struct run *r)
+{
+    if (runs->study) return runs->study->variant[r->variant].name;
+    const char *name = reader_text(r->reader, "/", "variant");
+    return *name ? name : r->name;
+}
+
+static int replicate_of(const struct runs *runs, const struct run *r)
+{
+    return runs->study ? r->replicate : atoi(reader_text(r->reader, "/", "replicate"));
+}
+
+/* A metric that was asked for and that no run has is a mistake, not an empty file. */
+static int check_asked(const struct runs *runs, const struct export_options *o, struct err *e)
+{
+    for (int i = 0; i < o->n_metrics; i++) {
+        bool found = false;
+        for (int r = 0; r < runs->n && !found; r++) {
+            struct metric *list;
+            struct export_options one = { .n_metrics = 1, .metric = &o->metric[i] };
+            int n = runs->run[r].reader ? metric_list(runs->run[r].reader, &list) : 0;
+            for (int k = 0; k < n; k++) found |= wanted(&one, &list[k]);
+            if (runs->run[r].reader) free(list);
+        }
+        if (!found) return err_set(e, "no run has a metric '%s'; 'sluice show RUN' lists them", o->metric[i]);
+    }
+    return 0;
+}
+
+/* ---- CSV ---- */
+
+struct columns { int n; char name[DIMS][16]; };
+
+static int column_of(const struct columns *c, const char *name)
+{
+    for (int i = 0; i < c->n; i++)
+        if (!strcmp(c->name[i], name)) return i;
+    return -1;
+}
+
+static int find_columns(const struct runs *runs, const struct export_options *o, struct columns *c, struct err *e)
+{
+    for (int r = 0; r < runs->n; r++) {
+        struct metric *list;
+        if (!runs->run[r].reader) continue;
+        int n = metric_list(runs->run[r].reader, &list), bad = 0;
+        for (int i = 0; i < n && !bad; i++)
+            for (int d = 0; d < list[i].series.rank && wanted(o, &list[i]); d++) {
+                if (column_of(c, list[i].series.dim_name[d]) >= 0) continue;
+                if (c->n == DIMS) { bad = err_set(e, "the runs have more than %d kinds of dimensions", DIMS); break; }
+                snprintf(c->name[c->n++], sizeof c->name[0], "%s", list[i].series.dim_name[d]);
+            }
+        free(list);
+        if (bad) return -1;
+    }
+    return 0;
+}
+
+static void csv_text(FILE *to, const char *text)
+{
+    if (!strpbrk(text, ",\"\r\n")) { fputs(text, to); return; }
+    fputc('"', to);
+    for (; *text; text++) fprintf(to, *text == '"' ? "\"\"" : "%c", *text);
+    fputc('"', to);
+}
+
+/* Shortest of 15 to 17 digits that reads back the same. */
+static void print_real(FILE *to, double x)
+{
+    char text[40];
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, x);
+        if (strtod(text, NULL) == x) break;
+    }
+    fputs(text, to);
+}
+
+static void csv_indices(FILE *to, const struct columns *c, const struct reader_series *s, int64_t cell)
+{
+    int64_t index[DIMS];
+    for (int i = 0; i < c->n; i++) index[i] = -1;
+    for (int d = s->rank - 1; d >= 0; d--) {
+        index[column_of(c, s->dim_name[d])] = cell % s->dim[d];
+        cell /= s->dim[d];
+    }
+    for (int i = 0; i < c->n; i++) {
+        if (index[i] >= 0) fprintf(to, "%lld", (long long)index[i]);
+        fputc(',', to);
+    }
+}
+
+static void csv_metric(const struct runs *runs, const struct run *r, const struct columns *c, const struct export_options *o,
+                       const struct metric *m, const struct curve *curve, FILE *to)
+{
+    for (int64_t row = 0; row < curve->rows; row++) {
+        if (!kept(o, row, curve->rows)) continue;
+        for (int64_t cell = 0; cell < curve->cells; cell++) {
+            double x = curve->value[row * curve->cells + cell];
+            if (isnan(x)) continue;
+            csv_text(to, variant_of(runs, r));
+            fprintf(to, ",%d,%lld,%s.%s,", replicate_of(runs, r), (long long)curve->step[row], metric_group[m->series.group], m->series.name);
+            csv_indices(to, c, &m->series, cell);
+            print_real(to, x);
+            fputc('\n', to);
+        }
+    }
+}
+
+static int csv_run(const struct runs *runs, const struct run *r, const struct columns *c, const struct export_options *o, FILE *to, struct err *e)
+{
+    struct metric *list;
+    struct curve curve;
+    int n = metric_list(r->reader, &list), bad = 0;
+    for (int i = 0; i < n && !bad; i++) {
+        if (!wanted(o, &list[i])) continue;
+        bad = metric_read(r->reader, &list[i], &curve, e);
+        if (bad) break;
+        csv_metric(runs, r, c, o, &list[i], &curve, to);
+        curve_free(&curve);
+    }
+    free(list);
+    return bad;
+}
+
+int export_csv(const struct runs *runs, const struct export_options *o, FILE *to, struct err *e)
+{
+    struct columns c = { 0 };
+    if (check_asked(runs, o, e) || find_columns(runs, o, &c, e)) return -1;
+    fputs("variant,replicate,step,metric,", to);
+    for (int i = 0; i < c.n; i++) fprintf(to, "%s,", c.name[i]);
+    fputs("value\n", to);
+    for (int r = 0; r < runs->n; r++)
+        if (runs->run[r].reader && csv_run(runs, &runs->run[r], &c, o, to, e)) return -1;
+    return 0;
+}
+
+/* ---- JSON ---- */
+
+static void json_text(FILE *to, const char *text)
+{
+    json_t *j = json_string(text);
+    char *quoted = j ? json_dumps(j, JSON_ENCODE_ANY) : NULL;
+    fputs(quoted ? quoted : "\"\"", to);
+    free(quoted);
+    json_decref(j);
+}
+
+/* Values of one row, nested like the dimensions from `d` on. Returns what follows. */
+static const double *json_values(FILE *to, const struct reader_series *s, int d, const double *x)
+{
+    if (d == s->rank) {
+        if (isfinite(*x)) print_real(to, *x); else fputs("null", to);
+        return x + 1;
+    }
+    fputc('[', to);
+    for (int64_t i = 0; i < s->dim[d]; i++) {
+        if (i) fputc(',', to);
+        x = json_values(to, s, d + 1, x);
+    }
+    fputc(']', to);
+    return x;
+}
+
+static void json_metric(const struct export_options *o, const struct metric *m, const struct curve *c, FILE *to)
+{
+    const struct reader_series *s = &m->series;
+    fprintf(to, "{\"metric\":\"%s.%s\",\"unit\":", metric_group[s->group], s->name);
+    json_text(to, s->unit);
+    fputs(",\"about\":", to);
+    json_text(to, s->about);
+    fputs(",\"dims\":[", to);
+    for (int d = 0; d < s->rank; d++) { if (d) fputc(',', to); json_text(to, s->dim_name[d]); }
+    for (int part = 0; part < 2; part++) {
+        fputs(part ? "],\"value\":[" : "],\"step\":[", to);
+        for (int64_t row = 0, first = 1; row < c->rows; row++) {
+            if (!kept(o, row, c->rows)) continue;
+            if (!first) fputc(',', to);
+            first = 0;
+            if (part) json_values(to, s, 0, c->value + row * c->cells);
+            else fprintf(to, "%lld", (long long)c->step[row]);
+        }
+    }
+    fputs("]}", to);
+}
+
+static int json_run(const struct runs *runs, const struct run *r, const struct export_options *o, FILE *to, struct err *e)
+{
+    struct metric *list;
+    struct curve curve;
+    int n = metric_list(r->reader, &list), bad = 0, written = 0;
+    const char *config = reader_config(r->reader);
+    fputs("{\"variant\":", to);
+    json_text(to, variant_of(runs, r));
+    fprintf(to, ",\"replicate\":%d,\"status\":\"%s\",\"config\":%s,\"series\":[", replicate_of(runs, r), condition_name(r->condition), *config ? config : "null");
+    for (int i = 0; i < n && !bad; i++) {
+        if (!wanted(o, &list[i])) continue;
+        bad = metric_read(r->reader, &list[i], &curve, e);
+        if (bad) break;
+        if (written++) fputs(",\n", to);
+        json_metric(o, &list[i], &curve, to);
+        curve_free(&curve);
+    }
+    fputs("]}", to);
+    free(list);
+    return bad;
+}
+
+int export_json(const struct runs *runs, const struct export_options *o, FILE *to, struct err *e)
+{
+    int written = 0;
+    if (check_asked(runs, o, e)) return -1;
+    fputs("{\"format\":\"sluice-export\",\"version\":1,\"study\":", to);
+    if (runs->study) json_text(to, runs->study->name); else fputs("null", to);
+    fputs(",\"runs\":[\n", to);
+    for (int r = 0; r < runs->n; r++) {
+        if (!runs->run[r].reader) continue;
+        if (written++) fputs(",\n", to);
+        if (json_run(runs, &runs->run[r], o, to, e)) return -1;
+    }
+    fputs("]}\n", to);
+    return 0;
+}

@@ -1,0 +1,23 @@
+/* One kind of figure: writes gnuplot commands and data for a canvas that plot.c frames. */
+#ifndef SLUICE_FIGURE_H
+#define SLUICE_FIGURE_H
+
+#include "plot.h"
+#include <stdio.h>
+
+struct canvas { FILE *gp; int width, height; };             /* pixels at a scale of 1; draw may set them */
+struct figure { const char *name, *about; int (*draw)(struct canvas *c, const struct runs *runs, const struct plot_options *o, struct err *e); };
+
+extern const struct figure figure_loss, figure_final, figure_pairs, figure_load;
+
+/* Text as a single-quoted gnuplot string, in which nothing is expanded. */
+void figure_quote(FILE *gp, const char *text);
+void figure_title(const struct canvas *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Small grey text in the lower left corner: what is drawn, and from how much. */
+void figure_caption(const struct canvas *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void figure_axis(const struct canvas *c, const char *axis, const char *name, const char *unit);     /* axis: "x", "y", "cb" */
+/* Okabe and Ito's colours, which the colour-blind tell apart; the dash changes when they have been used up. */
+const char *figure_color(int i);
+int figure_dash(int i);
+
+#endif

@@ -1,0 +1,64 @@
+/* The final value of every run as a dot, the mean of each variant with its 95 % interval. */
+#include "figure.h"
+#include <math.h>
+#include <stdlib.h>
+
+/* One line a variant, the first on top. */
+static void write_dots(FILE *gp, const struct comparison *c, int arm)
+{
+    const struct arm *a = &c->arm[arm];
+    double y = c->n_arms - arm, half = a->n >= STATS_LEAST ? stats_t_quantile(0.975, a->n - 1) * a->sd / sqrt(a->n) : NAN;
+    fprintf(gp, "$mean%d << END\n", arm);
+    if (a->n) fprintf(gp, "%.9g %.9g %.9g\n", a->mean, isnan(half) ? 0 : half, y - 0.16);
+    fprintf(gp, "END\n$dots%d << END\n", arm);
+    for (int i = 0; i < a->total; i++)
+        if (c->outcome[a->first + i].counted) fprintf(gp, "%.9g %.9g\n", c->outcome[a->first + i].value, y + 0.16);
+    fputs("END\n", gp);
+}
+
+static void write_names(FILE *gp, const struct comparison *c)
+{
+    fputs("set ytics (", gp);
+    for (int i = 0; i < c->n_arms; i++) {
+        char text[160];
+        if (i) fputs(", ", gp);
+        snprintf(text, sizeof text, "%.100s (n = %d)", c->arm[i].variant->name, c->arm[i].n);
+        figure_quote(gp, text);
+        fprintf(gp, " %d", c->n_arms - i);
+    }
+    fputs(")\n", gp);
+}
+
+static int draw(struct canvas *canvas, const struct runs *runs, const struct plot_options *o, struct err *e)
+{
+    struct compare_options how = { .metric = o->metric, .higher = o->higher };
+    struct comparison *c;
+    FILE *gp = canvas->gp;
+    if (compare_study(runs, &how, &c, e)) return -1;
+    const struct arm *base = &c->arm[c->baseline];
+    int counted = 0, missing = 0;
+    for (int i = 0; i < c->n_arms; i++) { counted += c->arm[i].n; missing += c->arm[i].total - c->arm[i].n; }
+    if (!counted) {
+        compare_free(c);
+        return err_set(e, "no finished run yet: nothing to draw");
+    }
+    for (int i = 0; i < c->n_arms; i++) write_dots(gp, c, i);
+    canvas->height = 170 + 62 * c->n_arms;
+    fprintf(gp, "set tmargin 3.2\nset bmargin 5.5\nset yrange [0.4:%d.6]\nset key off\nset offsets graph 0.03, graph 0.03, 0, 0\n", c->n_arms);
+    figure_title(canvas, "%s: final %s", runs->study->name, c->metric);
+    char left_out[64] = "";
+    if (missing) snprintf(left_out, sizeof left_out, " %d run%s not finished or diverged, not shown.", missing, missing == 1 ? "" : "s");
+    figure_caption(canvas, "Small dots: runs; large: mean with its 95 %% interval (n ≥ %d); line: mean of %s.%s", STATS_LEAST, base->variant->name, left_out);
+    figure_axis(canvas, "x", c->metric, c->unit);
+    write_names(gp, c);
+    if (base->n) fprintf(gp, "set arrow 1 from %.9g, graph 0 to %.9g, graph 1 nohead linecolor rgb '#909090' dashtype 2 back\n", base->mean, base->mean);
+    fputs("set bars 0.6\nplot \\\n", gp);
+    for (int i = 0; i < c->n_arms; i++)
+        fprintf(gp, " $dots%d using 1:2 with points pointtype 7 pointsize 0.7 linecolor rgb '#80%s', $mean%d using 1:3:2 with xerrorbars pointtype 7 pointsize 1.3 linewidth 2 linecolor rgb '%s', \\\n",
+                i, figure_color(i) + 1, i, figure_color(i));
+    fputs(" 1/0\n", gp);
+    compare_free(c);
+    return 0;
+}
+
+const struct figure figure_final = { "final", "final values with intervals", draw };

@@ -1,0 +1,70 @@
+/* Forest plot: the paired differences to the baseline, each pair a dot, the mean with its 95 % interval. */
+#include "figure.h"
+#include <math.h>
+#include <stdlib.h>
+
+static void write_pairs(FILE *gp, const struct comparison *c, const struct arm *a, int index, double y)
+{
+    const struct arm *b = &c->arm[c->baseline];
+    fprintf(gp, "$mean%d << END\n%.9g %.9g %.9g\nEND\n$pairs%d << END\n", index, a->paired.delta, isnan(a->paired.half) ? 0 : a->paired.half, y - 0.14, index);
+    for (int i = 0; i < a->total; i++)
+        for (int k = 0; k < b->total; k++) {
+            const struct outcome *u = &c->outcome[a->first + i], *v = &c->outcome[b->first + k];
+            if (u->counted && v->counted && u->run->replicate == v->run->replicate) fprintf(gp, "%.9g %.9g\n", u->value - v->value, y + 0.14);
+        }
+    fputs("END\n", gp);
+}
+
+static void write_words(FILE *gp, const struct comparison *c, const struct arm *a, double y)
+{
+    char text[160], p[48] = "";
+    int digits = compare_digits(c);
+    if (a->p_holm < 0.001) snprintf(p, sizeof p, "   p < 0.001");
+    else if (!isnan(a->p_holm)) snprintf(p, sizeof p, "   p = %.3f", a->p_holm);
+    if (isnan(a->paired.half)) snprintf(text, sizeof text, "%+.*f   (%d pairs)", digits, a->paired.delta, a->paired.n);
+    else snprintf(text, sizeof text, "%+.*f ± %.*f%s", digits, a->paired.delta, digits, a->paired.half, p);
+    fputs("set label ", gp);
+    figure_quote(gp, text);
+    fprintf(gp, " at graph 1.02, first %.9g left font ',12'\n", y);
+}
+
+static int draw(struct canvas *canvas, const struct runs *runs, const struct plot_options *o, struct err *e)
+{
+    struct compare_options how = { .metric = o->metric, .higher = o->higher };
+    struct comparison *c;
+    FILE *gp = canvas->gp;
+    int lines = 0;
+    if (compare_study(runs, &how, &c, e)) return -1;
+    for (int i = 0; i < c->n_arms; i++) lines += i != c->baseline && c->arm[i].paired.n > 0;
+    if (!lines) {
+        compare_free(c);
+        return err_set(e, "no finished pair of runs yet: nothing to draw");
+    }
+    fputs("set ytics ()\n", gp);
+    for (int i = 0, line = lines; i < c->n_arms; i++) {
+        const struct arm *a = &c->arm[i];
+        if (i == c->baseline || !a->paired.n) continue;
+        write_pairs(gp, c, a, i, line);
+        write_words(gp, c, a, line);
+        fputs("set ytics add (", gp);
+        figure_quote(gp, a->variant->name);
+        fprintf(gp, " %d)\n", line--);
+    }
+    canvas->height = 180 + 58 * lines;
+    fprintf(gp, "set tmargin 3.2\nset bmargin 5.5\nset rmargin at screen 0.70\nset yrange [0.4:%d.6]\nset key off\nset bars 0.6\nset offsets graph 0.04, graph 0.04, 0, 0\n", lines);
+    figure_title(canvas, "%s: %s against %s", runs->study->name, c->metric, c->arm[c->baseline].variant->name);
+    figure_caption(canvas, "Small dots: pairs of runs with one seed; large: their mean with the 95 %% interval; p after Holm over %d test%s.", c->tests, c->tests == 1 ? "" : "s");
+    char name[160];
+    snprintf(name, sizeof name, "difference in %s, %s is better", c->metric, o->higher ? "higher" : "lower");
+    figure_axis(canvas, "x", name, c->unit);
+    fputs("set arrow 1 from 0, graph 0 to 0, graph 1 nohead linecolor rgb '#606060' back\nplot \\\n", gp);
+    for (int i = 0; i < c->n_arms; i++)
+        if (i != c->baseline && c->arm[i].paired.n)
+            fprintf(gp, " $pairs%d using 1:2 with points pointtype 7 pointsize 0.7 linecolor rgb '#80%s', $mean%d using 1:3:2 with xerrorbars pointtype 13 pointsize 1.6 linewidth 2 linecolor rgb '%s', \\\n",
+                    i, figure_color(i) + 1, i, figure_color(i));
+    fputs(" 0, 1/0 notitle\n", gp);
+    compare_free(c);
+    return 0;
+}
+
+const struct figure figure_pairs = { "pairs", "paired differences to the baseline", draw };

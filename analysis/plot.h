@@ -1,0 +1,19 @@
+/* Figures, drawn by gnuplot, which runs as a child process. */
+#ifndef SLUICE_PLOT_H
+#define SLUICE_PLOT_H
+
+#include "compare.h"
+
+struct plot_options {
+    const char *kind;                   /* loss, final, pairs, load */
+    const char *out;                    /* .svg, .png, .pdf, or .gp for the script itself */
+    const char *metric;                 /* NULL: of a study its primary metric; of a run eval.loss */
+    double smooth;                      /* of the exponential mean that is drawn over raw training curves; 0: none; NaN: by kind */
+    const char *variant; int replicate; /* kind load: which run of a study; NULL: the baseline */
+    bool higher;
+};
+extern const char *const plot_kinds[];
+
+int plot_study(const struct runs *runs, const struct plot_options *o, struct err *e);
+
+#endif

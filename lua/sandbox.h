@@ -1,0 +1,22 @@
+/* A Lua state for scripts from anywhere: what they can reach, and how much memory and time they may take. */
+#ifndef SLUICE_SANDBOX_H
+#define SLUICE_SANDBOX_H
+
+#include "base.h"
+#include <lua.h>
+#include <lauxlib.h>
+#include <lualib.h>
+
+enum { SANDBOX_MEMORY = 256 << 20, SANDBOX_INSTRUCTIONS = 200000000, SANDBOX_SECONDS = 20 };
+
+struct sandbox { bool trust, spent; size_t used; int64_t instructions; double start; };
+
+/* A state whose memory is counted in `box`, which must outlive it; NULL: none left. box->trust is the caller's. */
+lua_State *sandbox_new(struct sandbox *box);
+/* Opens the libraries: all of them in trust; otherwise base, math, string, table, utf8 and the clocks of os, without what
+   loads code, and with bounds where the count of instructions sees nothing. May raise. */
+void sandbox_open(lua_State *L);
+/* Undeclared globals become errors, with the nearest name in sight. May raise. */
+void sandbox_strict(lua_State *L);
+
+#endif

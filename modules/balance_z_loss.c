@@ -1,0 +1,19 @@
+/* Router z-loss: coef * mean of log-sum-exp(logits)^2: small logits round well. Zoph 2022 (ST-MoE). */
+#include "module.h"
+
+struct conf { double coef; };
+static const struct param params[] = {
+    REAL(struct conf, coef, 0.001, 0, 10, "", "weight of the loss"),
+    { 0 }
+};
+
+static void build(struct build *b, const void *conf, const struct routing *r)
+{
+    const struct conf *c = conf;
+    struct graph *g = b->graph;
+    build_loss(b, "z", mean_rows(g, square(g, logsumexp(g, r->logits))), c->coef);
+}
+
+const struct module balance_z_loss = {
+    .slot = SLOT_BALANCE, .name = "z_loss", .about = "keeps router logits small", .conf_size = sizeof(struct conf), .params = params, .balance = build,
+};

@@ -1,0 +1,35 @@
+/* Next-token head: logits h W^T, cross-entropy averaged over the tokens that count. Tied: W is the embedding. */
+#include "module.h"
+
+struct conf { int tied; struct pick mtp; };
+static const struct param params[] = {
+    BOOL(struct conf, tied, true, "use the embedding's matrix"),
+    SLOT(struct conf, mtp, SLOT_MTP, "none", "prediction of tokens further on"),
+    { 0 }
+};
+
+static struct node *matrix(struct build *b, const struct conf *c)
+{
+    if (c->tied) return b->embedded_table;
+    struct shape shape = SHAPE(b->vocab, b->width);
+    return build_weight(b, "head.weight", ROLE_HEAD, shape, build_init(b, ROLE_HEAD, shape));
+}
+
+static void build(struct build *b, const void *conf, struct node *h)
+{
+    const struct conf *c = conf;
+    struct graph *g = b->graph;
+    struct node *w = matrix(b, c);                                                              /* [V,D] */
+    if (b->mode == MODE_DECODE) {
+        b->logits = matmul(g, h, w, DTYPE_REAL);                                                /* [T,V] */
+        return;
+    }
+    b->token_loss = cross_entropy(g, h, w, b->target);                                          /* [T] */
+    build_loss(b, "lm", weighted_mean(g, b->token_loss, b->weight), 1);
+    build_metric(b, "accuracy", weighted_mean(g, graph_result(g, b->token_loss, 2), b->weight), "");
+    c->mtp.module->mtp(b, c->mtp.conf, h, w);
+}
+
+const struct module head_lm = {
+    .slot = SLOT_HEAD, .name = "lm", .about = "next-token prediction", .conf_size = sizeof(struct conf), .params = params, .head = build,
+};

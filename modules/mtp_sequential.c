@@ -1,0 +1,46 @@
+/* Multi-token prediction in a chain (DeepSeek-V3, WeLM): depth k = 1.. sees the true token k ahead and predicts the next.
+       h_k = block([norm_e(E[x_i+k]) ; norm_h(h_k-1)] M),  loss = weight/depth * mean CE(norm(h_k) W, x_i+k+1)
+   h_0 is the trunk after its final norm; embedding and head are the trunk's. Rows whose tokens cross a document's end
+   do not count. Not built for decoding. */
+#include "module.h"
+
+struct conf { int depth; double weight; };
+static const struct param params[] = {
+    INT(struct conf, depth, 1, 1, 8, "", "tokens predicted beyond the next"),
+    REAL(struct conf, weight, 0.3, 0, 10, "", "weight of the loss, shared by the depths"),
+    { 0 }
+};
+
+static struct node *block(struct build *b, struct node *ahead, struct node *h)
+{
+    struct node *both = concat(b->graph, 2, (struct node *[]){ build_norm(b, "norm_e", ahead), build_norm(b, "norm_h", h) });   /* [T,2D] */
+    return build_block(b, b->layers - 1, linear(b, "project", ROLE_MIX, both, b->width));
+}
+
+static void build(struct build *b, const void *conf, struct node *h, struct node *head_weight)
+{
+    const struct conf *c = conf;
+    const struct pick *tokens = &b->conf->embed;
+    struct graph *g = b->graph;
+    int outer = b->layer;
+    struct node *weight = b->weight;                                                            /* [B,S] */
+    for (int k = 1; k <= c->depth; k++) {
+        struct node *ahead = tokens->module->embed(b, tokens->conf, k);                           /* [T,D] */
+        weight = mul(g, weight, shift(g, b->weight, k));
+        build_enter(b, "mtp.%d", k - 1);
+        b->layer = b->layers + k - 1;
+        h = block(b, ahead, h);
+        struct node *loss = cross_entropy(g, build_norm(b, "norm", h), head_weight, shift(g, b->target, k));
+        build_loss(b, "mtp", weighted_mean(g, loss, weight), c->weight / c->depth);
+        build_metric(b, "mtp_top1_match", weighted_mean(g, graph_result(g, loss, 2), weight), "");
+        b->layer = outer;
+        build_leave(b);
+    }
+}
+
+static int blocks(const void *conf) { return ((const struct conf *)conf)->depth; }
+
+const struct module mtp_sequential = {
+    .slot = SLOT_MTP, .name = "sequential", .about = "further tokens, one after the other",
+    .conf_size = sizeof(struct conf), .params = params, .mtp = build, .mtp_blocks = blocks,
+};

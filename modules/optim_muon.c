@@ -1,0 +1,64 @@
+/* Muon: the momentum of a matrix, orthogonalised by Newton-Schulz steps, sets the step; every expert of a stack is its own
+   matrix. Jordan 2024; Moonlight (arXiv 2502.16982). Embeddings, tables, the head and gains take AdamW.
+       w -= lr (scale * orthogonal(momentum) + decay w)
+   scale: rms     0.2 sqrt(max(rows, columns))    the size of an AdamW step, so that its rate can be kept
+          spectral sqrt(rows / columns)           jordan  sqrt(max(1, rows / columns)) */
+#include "module.h"
+#include <math.h>
+
+enum scale { RMS, SPECTRAL, JORDAN };
+struct conf { double lr, momentum; int nesterov; double decay; int scale, steps; double beta1, beta2, eps; };
+static const struct param params[] = {
+    REAL(struct conf, lr, 1e-3, 0, 10, "", "peak learning rate, of both kinds of weights"),
+    REAL(struct conf, momentum, 0.95, 0, 0.9999, "", "decay of the momentum"),
+    BOOL(struct conf, nesterov, true, "look one step ahead"),
+    REAL(struct conf, decay, 0.1, 0, 10, "", "weight decay"),
+    CHOICE(struct conf, scale, RMS, "rms spectral jordan", "length of the step by the matrix's shape"),
+    INT(struct conf, steps, 5, 1, 20, "", "Newton-Schulz steps"),
+    REAL(struct conf, beta1, 0.9, 0, 0.9999, "", "AdamW: decay of the first moment"),
+    REAL(struct conf, beta2, 0.95, 0, 0.99999, "", "AdamW: decay of the second moment"),
+    REAL(struct conf, eps, 1e-8, 1e-16, 1, "", "AdamW: added to the root"),
+    { 0 }
+};
+
+static bool hidden_matrix(const struct leaf *w)
+{
+    bool outside = w->role == ROLE_EMBED || w->role == ROLE_TABLE || w->role == ROLE_HEAD || w->role == ROLE_GAIN;
+    return !outside && w->decl.shape.rank >= 2;
+}
+
+static double step_scale(enum scale kind, struct shape s)
+{
+    double rows = (double)s.dim[s.rank - 2], columns = (double)s.dim[s.rank - 1];
+    if (kind == RMS) return 0.2 * sqrt(fmax(rows, columns));
+    return sqrt(kind == SPECTRAL ? rows / columns : fmax(1, rows / columns));
+}
+
+static struct node *moment(struct graph *g, struct arena *arena, const char *which, const struct leaf *w)
+{
+    return graph_buffer(g, arena_text(arena, "optim.%s.%s", which, w->path), DTYPE_REAL, w->decl.shape, 0);
+}
+
+static void build(struct build *b, const void *conf, struct node *step, struct node *clip)
+{
+    const struct conf *c = conf;
+    struct graph *g = b->graph;
+    struct node *lr = build_rate(b, c->lr);
+    int n = 0, leaves = g->leaves->n;                       /* the moments are leaves too */
+    struct node **changes = arena_alloc(b->arena, (size_t)leaves * sizeof *changes);
+    for (int i = 0; i < leaves; i++) {
+        struct leaf *w = g->leaves->leaf[i];
+        if (w->kind != LEAF_WEIGHT) continue;
+        struct node *node = graph_leaf(g, w), *grad = graph_grad_of(g, w), *m = moment(g, b->arena, "m", w);
+        double decay = w->decay ? c->decay : 0;
+        changes[n++] = hidden_matrix(w)
+            ? muon(g, node, grad, m, lr, clip, (struct muon_attr){ c->momentum, decay, step_scale(c->scale, w->decl.shape), c->nesterov, c->steps })
+            : adamw(g, node, grad, m, moment(g, b->arena, "v", w), lr, step, clip, (struct adamw_attr){ c->beta1, c->beta2, c->eps, decay, 1 });
+    }
+    build_metric(b, "update_ratio", update_ratio(g, n, changes), "");
+}
+
+const struct module optim_muon = {
+    .slot = SLOT_OPTIM, .name = "muon", .about = "orthogonalised momentum for hidden matrices",
+    .conf_size = sizeof(struct conf), .params = params, .optim = build,
+};

@@ -1,0 +1,23 @@
+/* Linear warm-up, then half a cosine down to `final` of the peak. Loshchilov 2016. */
+#include "module.h"
+#include <math.h>
+
+struct conf { int warmup; double final; };
+static const struct param params[] = {
+    INT(struct conf, warmup, 0, 0, 1 << 30, "step", "steps of linear warm-up"),
+    REAL(struct conf, final, 0.1, 0, 1, "", "share of the peak that the last step ends at"),
+    { 0 }
+};
+
+static double factor(const void *conf, int64_t step, int64_t steps)
+{
+    const struct conf *c = conf;
+    if (step < c->warmup) return (double)(step + 1) / c->warmup;
+    double x = steps > c->warmup ? fmin(1, (double)(step - c->warmup) / (double)(steps - c->warmup)) : 1;
+    return c->final + 0.5 * (1 - c->final) * (1 + cos(acos(-1) * x));
+}
+
+const struct module schedule_cosine = {
+    .slot = SLOT_SCHEDULE, .name = "cosine", .about = "warm-up, then half a cosine",
+    .conf_size = sizeof(struct conf), .params = params, .schedule = factor,
+};

@@ -1,0 +1,109 @@
+/* Series from probes: names are gathered over layers, shapes are the largest of any layer. */
+#include "metrics.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct metrics {
+    struct arena *arena; const struct graph *graph;
+    int n, n_fixed, blocks; struct series *series; double **value;
+    int *of;                                                /* probe -> series */
+};
+
+static int64_t row_count(const struct series *s)
+{
+    int64_t n = 1;
+    for (int i = 0; i < s->rank; i++) n *= s->dim[i];
+    return n;
+}
+
+/* What a dimension of a metric counts is the first word of its name. */
+static const char *dimension(const char *name)
+{
+    if (strncmp(name, "expert_", 7) == 0 || strncmp(name, "router_", 7) == 0) return "expert";
+    if (strncmp(name, "head_", 5) == 0) return "head";
+    return "index";
+}
+
+static int find(const struct metrics *m, const char *name)
+{
+    for (int i = 0; i < m->n; i++) if (strcmp(m->series[i].name, name) == 0) return i;
+    return -1;
+}
+
+static void add_probe(struct metrics *m, const struct probe *p, enum store_group group)
+{
+    int i = find(m, p->name), layered = p->layer >= 0;
+    int64_t count = shape_count(p->value->shape);
+    if (i < 0) {
+        i = m->n++;
+        m->series[i] = (struct series){ .group = group, .name = p->name, .unit = p->unit, .about = p->name,
+            .type = strcmp(p->unit, "assignment") == 0 ? STORE_U32 : layered || count > 1 ? STORE_F32 : STORE_F64 };
+        if (layered) { m->series[i].dim_name[m->series[i].rank] = "layer"; m->series[i].dim[m->series[i].rank++] = m->blocks; }
+    }
+    struct series *s = &m->series[i];
+    if (count > 1 && s->rank == layered) { s->dim_name[s->rank] = dimension(p->name); s->dim[s->rank++] = count; }
+    if (count > 1 && s->dim[layered] < count) s->dim[layered] = count;
+}
+
+struct metrics *metrics_new(const struct graph *g, enum store_group group, int blocks, const struct series *fixed, int n_fixed)
+{
+    struct metrics *m = xcalloc(1, sizeof *m);
+    m->arena = arena_new();
+    m->graph = g;
+    m->n_fixed = n_fixed;
+    m->blocks = blocks;
+    m->series = arena_alloc(m->arena, (size_t)(n_fixed + g->n_probes + 1) * sizeof *m->series);
+    m->of = arena_alloc(m->arena, (size_t)(g->n_probes + 1) * sizeof *m->of);
+    for (int i = 0; i < n_fixed; i++) m->series[m->n++] = fixed[i];
+    for (int i = 0; i < g->n_probes; i++) add_probe(m, &g->probe[i], group);
+    for (int i = 0; i < g->n_probes; i++) m->of[i] = find(m, g->probe[i].name);
+    m->value = arena_alloc(m->arena, (size_t)(m->n + 1) * sizeof *m->value);
+    for (int i = 0; i < m->n; i++) m->value[i] = arena_alloc(m->arena, (size_t)row_count(&m->series[i]) * sizeof(double));
+    return m;
+}
+
+void metrics_free(struct metrics *m)
+{
+    if (!m) return;
+    arena_free(m->arena);
+    free(m);
+}
+
+int metrics_count(const struct metrics *m) { return m->n; }
+const struct series *metrics_series(const struct metrics *m) { return m->series; }
+const double *const *metrics_values(const struct metrics *m) { return (const double *const *)m->value; }
+
+void metrics_gather(struct metrics *m, struct plan *p)
+{
+    for (int i = 0; i < m->n; i++)
+        for (int64_t k = 0, n = row_count(&m->series[i]); k < n; k++) m->value[i][k] = NAN;
+    for (int i = 0; i < m->graph->n_probes; i++) {
+        const struct probe *probe = &m->graph->probe[i];
+        const struct series *s = &m->series[m->of[i]];
+        int64_t stride = probe->layer < 0 ? 0 : row_count(s) / m->blocks;
+        plan_read(p, probe->carry, m->value[m->of[i]] + (probe->layer < 0 ? 0 : probe->layer * stride));
+    }
+}
+
+void metrics_set(struct metrics *m, const char *name, double value)
+{
+    int i = find(m, name);
+    INVARIANT(i >= 0 && row_count(&m->series[i]) == 1, "no scalar series '%s'", name);
+    m->value[i][0] = value;
+}
+
+double metrics_get(const struct metrics *m, const char *name)
+{
+    int i = find(m, name);
+    return i >= 0 && row_count(&m->series[i]) == 1 ? m->value[i][0] : NAN;
+}
+
+const double *metrics_row(const struct metrics *m, const char *name, int64_t *count)
+{
+    int i = find(m, name);
+    if (i < 0) return NULL;
+    *count = row_count(&m->series[i]);
+    return m->value[i];
+}

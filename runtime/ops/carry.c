@@ -1,0 +1,40 @@
+/* A value over the micro-batches of a step, in memory that outlives them: their sum, largest or last. A mean is kept as a
+   sum, which its reader divides. */
+#include "vec_math.h"
+
+enum { BLOCK = 4096 };
+
+struct node *carry(struct graph *g, struct node *x, enum carry how)
+{
+    int64_t at = how;
+    return graph_emit(g, &op_carry, &at, sizeof at, x);
+}
+
+static int infer(struct node *n, struct err *e)
+{
+    if (n->in[0]->dtype == DTYPE_U8) return err_set(e, "bytes cannot be carried");
+    node_value(n, DTYPE_REAL, n->in[0]->shape);
+    return 0;
+}
+
+static const real *widened(const struct tensor *t, int64_t at, int64_t n, real *buffer)
+{
+    if (t->format != FORMAT_I32) return row_read(t, at, n, buffer);
+    for (int64_t i = 0; i < n; i++) buffer[i] = (real)ints(t)[at + i];
+    return buffer;
+}
+
+static void block(const struct args *a, int64_t from, int64_t to)
+{
+    int64_t how = *(const int64_t *)a->attr, n = to - from;
+    real buffer[BLOCK], *restrict held = reals(&a->out[0]) + from;
+    const real *restrict x = widened(&a->in[0], from, n, buffer);
+    if (a->moment->micro == 0 || how == CARRY_LAST) memcpy(held, x, (size_t)n * sizeof *held);
+    else if (how == CARRY_MAX) for (int64_t i = 0; i < n; i++) held[i] = x[i] > held[i] || x[i] != x[i] ? x[i] : held[i];
+    else for (int64_t i = 0; i < n; i++) held[i] += x[i];
+}
+
+static void forward(const struct args *a) { each(a, shape_count(a->out[0].shape), BLOCK, block); }
+
+const struct kernels cpu_carry = { forward, NULL };
+const struct op op_carry = { .name = "carry", .index = OP_carry, .infer = infer };

@@ -1,0 +1,144 @@
+/* y = x w^T, dense and grouped. */
+#include "cpu/gemm.h"
+
+enum { X, W, OFFSETS };
+
+/* ---- matmul: [T,K] [N,K] -> [T,N] ---- */
+
+struct node *matmul(struct graph *g, struct node *x, struct node *w, enum dtype out)
+{
+    return graph_emit(g, &op_matmul, &out, sizeof out, x, w);
+}
+
+static int floats(const struct node *n, struct err *e)
+{
+    for (int i = X; i <= W; i++)
+        if (n->in[i]->dtype != DTYPE_ACT && n->in[i]->dtype != DTYPE_REAL) return err_set(e, "input %d must be ACT or REAL", i);
+    return 0;
+}
+
+static int matmul_infer(struct node *n, struct err *e)
+{
+    char x[64], w[64];
+    enum dtype out = *(const enum dtype *)n->attr;
+    if (node_need(n, X, 2, e) != 0 || node_need(n, W, 2, e) != 0 || floats(n, e) != 0) return -1;
+    struct shape rows = n->in[X]->shape, weight = n->in[W]->shape;
+    if (rows.dim[1] != weight.dim[1])
+        return err_set(e, "rows %s do not fit the weight %s: both end in the inner extent", shape_text(rows, x), shape_text(weight, w));
+    if (out != DTYPE_ACT && out != DTYPE_REAL) return err_set(e, "the result must be ACT or REAL");
+    node_value(n, out, SHAPE(rows.dim[0], weight.dim[0]));
+    return 0;
+}
+
+/* 2 R K N, R rows of x. */
+static void cost(const struct node *n, struct cost *c)
+{
+    c->flops = 2 * (double)shape_count(n->in[X]->shape) * (double)shape_last(n->shape);
+}
+
+/* The three products of training, dense when E = 0. */
+struct sizes { int64_t rows, k, n; int experts; const int32_t *offsets; };
+
+static struct matrix weight_of(const struct tensor *w, const struct sizes *s)
+{
+    struct matrix m = matrix_of(w, s->k);                   /* [N,K] */
+    m.stack = s->n * s->k;
+    return m;
+}
+
+static void forward(const struct args *a, const struct sizes *s)
+{
+    gemm(a, &(struct gemm){
+        .m = s->rows, .n = s->n, .k = s->k,
+        .a = matrix_of(&a->in[X], s->k), .b = matrix_turned(weight_of(&a->in[W], s)), .c = matrix_of(&a->out[0], s->n),
+        .cut = GEMM_ROWS, .groups = s->experts, .offsets = s->offsets });
+}
+
+/* dx = dy w;  dw = dy^T x */
+static void backward(const struct args *a, const struct sizes *s)
+{
+    if (!a->dout[0].data) return;
+    if (a->din[X].data)
+        gemm(a, &(struct gemm){
+            .m = s->rows, .n = s->k, .k = s->n,
+            .a = matrix_of(&a->dout[0], s->n), .b = weight_of(&a->in[W], s), .c = matrix_of(&a->din[X], s->k),
+            .beta = a->beta[X], .cut = GEMM_ROWS, .groups = s->experts, .offsets = s->offsets });
+    if (a->din[W].data)
+        gemm(a, &(struct gemm){
+            .m = s->n, .n = s->k, .k = s->rows,
+            .a = matrix_turned(matrix_of(&a->dout[0], s->n)), .b = matrix_of(&a->in[X], s->k), .c = weight_of(&a->din[W], s),
+            .beta = a->beta[W], .cut = GEMM_DEPTH, .groups = s->experts, .offsets = s->offsets });
+}
+
+static struct sizes matmul_sizes(const struct args *a)
+{
+    struct shape x = a->in[X].shape, w = a->in[W].shape;
+    return (struct sizes){ .rows = x.dim[0], .k = x.dim[1], .n = w.dim[0] };
+}
+
+static void matmul_forward(const struct args *a)
+{
+    struct sizes s = matmul_sizes(a);
+    forward(a, &s);
+}
+
+static void matmul_backward(const struct args *a)
+{
+    struct sizes s = matmul_sizes(a);
+    backward(a, &s);
+}
+
+const struct kernels cpu_matmul = { matmul_forward, matmul_backward };
+const struct op op_matmul = {
+    .name = "matmul", .index = OP_matmul, .infer = matmul_infer, .cost = cost, .gradient = true, .reads_in = 1u << X | 1u << W,
+};
+
+/* ---- grouped_matmul: rows offsets[e] .. offsets[e+1] of [R,K] with w[e] of [E,N,K] -> [R,N]; later rows are 0 ---- */
+
+struct node *grouped_matmul(struct graph *g, struct node *x, struct node *w, struct node *offsets)
+{
+    return graph_emit(g, &op_grouped_matmul, NULL, 0, x, w, offsets);
+}
+
+static int grouped_infer(struct node *n, struct err *e)
+{
+    char x[64], w[64];
+    if (node_need(n, X, 2, e) != 0 || node_need(n, W, 3, e) != 0 || node_need(n, OFFSETS, 1, e) != 0 || floats(n, e) != 0) return -1;
+    struct shape rows = n->in[X]->shape, weight = n->in[W]->shape, offsets = n->in[OFFSETS]->shape;
+    if (rows.dim[1] != weight.dim[2])
+        return err_set(e, "rows %s do not fit the weights %s: both end in the inner extent", shape_text(rows, x), shape_text(weight, w));
+    if (n->in[OFFSETS]->dtype != DTYPE_I32 || offsets.dim[0] != weight.dim[0] + 1)
+        return err_set(e, "%lld experts need %lld offsets of I32, these are %lld",
+                       (long long)weight.dim[0], (long long)weight.dim[0] + 1, (long long)offsets.dim[0]);
+    node_value(n, n->in[X]->dtype, SHAPE(rows.dim[0], weight.dim[1]));
+    return 0;
+}
+
+static struct sizes grouped_sizes(const struct args *a)
+{
+    struct shape x = a->in[X].shape, w = a->in[W].shape;
+    struct sizes s = { .rows = x.dim[0], .k = x.dim[1], .n = w.dim[1], .experts = (int)w.dim[0], .offsets = ints(&a->in[OFFSETS]) };
+    INVARIANT(s.offsets[0] == 0 && s.offsets[s.experts] <= s.rows, "expert rows %d..%d of %lld",
+              s.offsets[0], s.offsets[s.experts], (long long)s.rows);
+    for (int e = 0; e < s.experts; e++)
+        INVARIANT(s.offsets[e] <= s.offsets[e + 1], "expert %d ends at row %d before it begins at %d", e, s.offsets[e + 1], s.offsets[e]);
+    return s;
+}
+
+static void grouped_forward(const struct args *a)
+{
+    struct sizes s = grouped_sizes(a);
+    forward(a, &s);
+}
+
+static void grouped_backward(const struct args *a)
+{
+    struct sizes s = grouped_sizes(a);
+    backward(a, &s);
+}
+
+const struct kernels cpu_grouped_matmul = { grouped_forward, grouped_backward };
+const struct op op_grouped_matmul = {
+    .name = "grouped_matmul", .index = OP_grouped_matmul, .infer = grouped_infer, .cost = cost, .gradient = true,
+    .reads_in = 1u << X | 1u << W | 1u << OFFSETS,
+};

@@ -1,0 +1,203 @@
+/* Ops that make one number of a whole tensor. Blocks of values give partial results in double, combined in their order. */
+#include "vec_math.h"
+
+enum { CHUNK = 4096 };                                      /* values converted at a time */
+
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* REAL [1], with `width` partial results a block. */
+static int number(struct node *n, int64_t width, struct err *e)
+{
+    for (int i = 0; i < n->n_in; i++) if (n->in[i]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
+    node_value(n, DTYPE_REAL, SHAPE(1));
+    node_parts(n, shape_count(n->in[0]->shape), width);
+    return 0;
+}
+
+static int one_part(struct node *n, struct err *e) { return number(n, 1, e); }
+
+static int64_t values(const struct args *a) { return shape_count(a->in[0].shape); }
+
+/* Runs body over blocks of values, each with its own line of `width` partial results. */
+static void each_part(const struct args *a, int64_t width, void (*body)(const struct args *, int64_t, int64_t))
+{
+    each(a, values(a), parts_grain(values(a), width), body);
+}
+
+/* ---- weighted_mean: sum w x / sum w, 0 where sum w is 0;  dx = dy w / sum w ---- */
+
+static int weighted_mean_infer(struct node *n, struct err *e)
+{
+    char x[64], weight[64];
+    if (number(n, 2, e) != 0) return -1;
+    if (shape_count(n->in[0]->shape) != shape_count(n->in[1]->shape))
+        return err_set(e, "weights %s do not fit values %s", shape_text(n->in[1]->shape, weight), shape_text(n->in[0]->shape, x));
+    if (n->in[0]->dtype != DTYPE_REAL || n->in[1]->dtype != DTYPE_REAL) return err_set(e, "values and weights must be REAL");
+    node_save(n, DTYPE_REAL, SHAPE(1));                     /* sum w */
+    return 0;
+}
+
+static void weighted_mean_block(const struct args *a, int64_t from, int64_t to)
+{
+    const real *restrict x = reals(&a->in[0]), *restrict w = reals(&a->in[1]);
+    double *sum = parts_line(&a->work[0], from, values(a), 2);
+    ROW_SUM(sum[0], i, to - from, (double)w[from + i] * x[from + i]);
+    ROW_SUM(sum[1], i, to - from, w[from + i]);
+}
+
+static void weighted_mean_gradient(const struct args *a, int64_t from, int64_t to)
+{
+    const real *restrict w = reals(&a->in[1]);
+    real total = reals(&a->save[0])[0], by = total == 0 ? 0 : reals(&a->dout[0])[0] / total;
+    real *restrict dx = row_add(&a->din[0], from, to - from, a->beta[0], NULL);
+    for (int64_t i = 0; i < to - from; i++) dx[i] += by * w[from + i];
+}
+
+static void weighted_mean_forward(const struct args *a)
+{
+    each_part(a, 2, weighted_mean_block);
+    const double *sum = parts_fold(&a->work[0], values(a), 2);
+    reals(&a->out[0])[0] = sum[1] == 0 ? 0 : (real)(sum[0] / sum[1]);
+    reals(&a->save[0])[0] = (real)sum[1];
+}
+
+static void weighted_mean_backward(const struct args *a) { if (a->din[0].data) each(a, values(a), CHUNK, weighted_mean_gradient); }
+const struct kernels cpu_weighted_mean = { weighted_mean_forward, weighted_mean_backward };
+const struct op op_weighted_mean = {
+    .name = "weighted_mean", .index = OP_weighted_mean, .infer = weighted_mean_infer, .gradient = true, .no_grad = 1 << 1, .reads_in = 1 << 1,
+};
+
+struct node *weighted_mean(struct graph *g, struct node *x, struct node *weight) { return graph_emit(g, &op_weighted_mean, NULL, 0, x, weight); }
+
+/* ---- dot: sum a b;  da = b dy, db = a dy ---- */
+
+static int dot_infer(struct node *n, struct err *e)
+{
+    char a[64], b[64];
+    if (!shape_equal(n->in[0]->shape, n->in[1]->shape))
+        return err_set(e, "shapes %s and %s differ", shape_text(n->in[0]->shape, a), shape_text(n->in[1]->shape, b));
+    return number(n, 1, e);
+}
+
+static void dot_block(const struct args *a, int64_t from, int64_t to)
+{
+    real x_buffer[CHUNK], y_buffer[CHUNK];
+    double sum, *total = parts_line(&a->work[0], from, values(a), 1);
+    for (; from < to; from += CHUNK) {
+        int64_t n = least(CHUNK, to - from);
+        const real *restrict x = row_read(&a->in[0], from, n, x_buffer), *restrict y = row_read(&a->in[1], from, n, y_buffer);
+        ROW_SUM(sum, i, n, (double)x[i] * y[i]);
+        *total += sum;
+    }
+}
+
+static void dot_gradient(const struct args *a, int64_t from, int64_t to)
+{
+    real other_buffer[CHUNK], d_buffer[CHUNK], dy = reals(&a->dout[0])[0];
+    for (int input = 0; input < 2; input++) {
+        if (!a->din[input].data) continue;
+        const real *restrict other = row_read(&a->in[1 - input], from, to - from, other_buffer);
+        real *restrict d = row_add(&a->din[input], from, to - from, a->beta[input], d_buffer);
+        for (int64_t i = 0; i < to - from; i++) d[i] += other[i] * dy;
+        row_done(&a->din[input], from, to - from, d);
+    }
+}
+
+static void dot_forward(const struct args *a)
+{
+    each_part(a, 1, dot_block);
+    reals(&a->out[0])[0] = (real)parts_fold(&a->work[0], values(a), 1)[0];
+}
+
+static void dot_backward(const struct args *a) { each(a, values(a), CHUNK, dot_gradient); }
+const struct kernels cpu_dot = { dot_forward, dot_backward };
+const struct op op_dot = { .name = "dot", .index = OP_dot, .infer = dot_infer, .gradient = true, .reads_in = 3 };
+
+struct node *dot(struct graph *g, struct node *a, struct node *b) { return graph_emit(g, &op_dot, NULL, 0, a, b); }
+
+/* ---- max_all: the largest value, NaN when there is one ---- */
+
+static void max_all_block(const struct args *a, int64_t from, int64_t to)
+{
+    real buffer[CHUNK];
+    double *most = parts_line(&a->work[0], from, values(a), 1);
+    *most = -INFINITY;
+    for (; from < to; from += CHUNK) {
+        int64_t n = least(CHUNK, to - from);
+        double m = row_max(row_read(&a->in[0], from, n, buffer), n);
+        if (!(m <= *most)) *most = m;
+        if (isnan(m)) return;
+    }
+}
+
+static void max_all_forward(const struct args *a)
+{
+    each_part(a, 1, max_all_block);
+    real part[PARTS];
+    int64_t n = a->work[0].shape.dim[0];
+    for (int64_t b = 0; b < n; b++) part[b] = (real)((const double *)a->work[0].data)[b];
+    reals(&a->out[0])[0] = row_max(part, n);
+}
+
+const struct kernels cpu_max_all = { max_all_forward, NULL };
+const struct op op_max_all = { .name = "max_all", .index = OP_max_all, .infer = one_part };
+
+struct node *max_all(struct graph *g, struct node *x) { return graph_emit(g, &op_max_all, NULL, 0, x); }
+
+/* ---- rms: sqrt(mean x^2) ---- */
+
+static void rms_block(const struct args *a, int64_t from, int64_t to)
+{
+    real buffer[CHUNK];
+    double sum, *total = parts_line(&a->work[0], from, values(a), 1);
+    for (; from < to; from += CHUNK) {
+        int64_t n = least(CHUNK, to - from);
+        const real *restrict x = row_read(&a->in[0], from, n, buffer);
+        ROW_SUM(sum, i, n, (double)x[i] * x[i]);
+        *total += sum;
+    }
+}
+
+static void rms_forward(const struct args *a)
+{
+    each_part(a, 1, rms_block);
+    reals(&a->out[0])[0] = (real)sqrt(parts_fold(&a->work[0], values(a), 1)[0] / (double)values(a));
+}
+
+const struct kernels cpu_rms = { rms_forward, NULL };
+const struct op op_rms = { .name = "rms", .index = OP_rms, .infer = one_part };
+
+struct node *rms(struct graph *g, struct node *x) { return graph_emit(g, &op_rms, NULL, 0, x); }
+
+/* ---- outside: the share of values that are not in [low, high]; NaN is not ---- */
+
+struct range { double low, high; };
+
+static void outside_block(const struct args *a, int64_t from, int64_t to)
+{
+    const struct range *in = a->attr;
+    real buffer[CHUNK], low = (real)in->low, high = (real)in->high;
+    double *total = parts_line(&a->work[0], from, values(a), 1);
+    for (; from < to; from += CHUNK) {
+        int64_t n = least(CHUNK, to - from);
+        const real *restrict x = row_read(&a->in[0], from, n, buffer);
+        int32_t count = 0;
+        for (int64_t i = 0; i < n; i++) count += !(x[i] >= low && x[i] <= high);
+        *total += count;
+    }
+}
+
+static void outside_forward(const struct args *a)
+{
+    each_part(a, 1, outside_block);
+    reals(&a->out[0])[0] = (real)(parts_fold(&a->work[0], values(a), 1)[0] / (double)values(a));
+}
+
+const struct kernels cpu_outside = { outside_forward, NULL };
+const struct op op_outside = { .name = "outside", .index = OP_outside, .infer = one_part };
+
+struct node *outside(struct graph *g, struct node *x, double low, double high)
+{
+    struct range in = { low, high };
+    return graph_emit(g, &op_outside, &in, sizeof in, x);
+}

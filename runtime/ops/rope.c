@@ -1,0 +1,132 @@
+/* Rotary positions: the pair (a, b) of a head turns by the angle p base^(-2i/D), p counted from the start of the document.
+   Half-split pairing. Su 2021; where: first (NeoX) or last (WeLM) `width` values with D = width, or proportional
+   (Gemma 4), pairs over the whole head with D = W of which the width/2 fastest turn. */
+#include "vec_math.h"
+
+struct attr { int64_t width, where; double base; };
+
+enum { X, START, POS };                                     /* inputs */
+
+struct node *rope(struct graph *g, struct node *x, struct node *start, struct node *pos, int64_t width, enum rope_where where, double base)
+{
+    struct attr at = { width, where, base };
+    return graph_emit(g, &op_rope, &at, sizeof at, x, start, pos);
+}
+
+/* Rows of the table of cosines and sines: one a position when the chunk begins its sequences, else one a token. */
+static int64_t table_rows(struct shape start, bool decode) { return decode ? shape_count(start) : start.dim[1]; }
+
+static int infer(struct node *n, struct err *e)
+{
+    const struct attr *at = n->attr;
+    struct shape x = n->in[X]->shape, start = n->in[START]->shape;
+    if (node_need(n, X, 3, e) != 0 || node_need(n, START, 2, e) != 0) return -1;
+    if (n->in[X]->dtype > DTYPE_REAL || n->in[START]->dtype != DTYPE_I32) return err_set(e, "heads must be floats and document starts I32");
+    if (x.dim[0] != shape_count(start)) return err_set(e, "%lld tokens have %lld document starts", (long long)x.dim[0], (long long)shape_count(start));
+    if (at->width < 0 || at->width > x.dim[2] || at->width % 2) return err_set(e, "cannot turn %lld of %lld values of a head", (long long)at->width, (long long)x.dim[2]);
+    if (at->where == ROPE_PROPORTIONAL && x.dim[2] % 2) return err_set(e, "heads of %lld values have no halves", (long long)x.dim[2]);
+    if (!(at->base > 0)) return err_set(e, "base %g must be above 0", at->base);
+    node_value(n, n->in[X]->dtype, x);
+    if (at->width) node_work(n, DTYPE_REAL, SHAPE(table_rows(start, n->n_in > POS), at->width));   /* cosines, then sines */
+    return 0;
+}
+
+static int64_t position(const struct args *a, int64_t token)
+{
+    int64_t before = a->n_in > POS ? ints(&a->in[POS])[0] : 0;
+    return before + token % a->in[START].shape.dim[1] - ints(&a->in[START])[token];
+}
+
+/* Angles in double: the angle of a far position in float would have lost the digits that matter. */
+static void table_block(const struct args *a, int64_t from, int64_t to)
+{
+    const struct attr *at = a->attr;
+    int64_t pairs = at->width / 2, d = at->where == ROPE_PROPORTIONAL ? a->in[X].shape.dim[2] : at->width;
+    double theta[pairs];
+    for (int64_t i = 0; i < pairs; i++) theta[i] = pow(at->base, -2.0 * (double)i / (double)d);
+    for (int64_t r = from; r < to; r++) {
+        real *row = reals(&a->work[0]) + r * at->width;
+        double p = (double)(a->n_in > POS ? position(a, r) : r);
+        for (int64_t i = 0; i < pairs; i++) {
+            row[i] = (real)cos(p * theta[i]);
+            row[pairs + i] = (real)sin(p * theta[i]);
+        }
+    }
+}
+
+static void fill_table(const struct args *a)
+{
+    const struct attr *at = a->attr;
+    if (at->width) each(a, table_rows(a->in[START].shape, a->n_in > POS), 32, table_block);
+}
+
+/* Where the pairs of a head lie, and the cosines of a token; its sines follow. */
+struct turn { int64_t pairs, first, apart; const real *cosines; };
+
+static struct turn turn_of(const struct args *a, int64_t token)
+{
+    const struct attr *at = a->attr;
+    int64_t w = a->in[X].shape.dim[2], row = a->n_in > POS ? token : position(a, token);
+    if (!at->width) return (struct turn){ 0 };
+    INVARIANT(row >= 0 && row < a->work[0].shape.dim[0], "rope: token %lld has position %lld", (long long)token, (long long)row);
+    return (struct turn){ at->width / 2, at->where == ROPE_LAST ? w - at->width : 0,
+                          at->where == ROPE_PROPORTIONAL ? w / 2 : at->width / 2, reals(&a->work[0]) + row * at->width };
+}
+
+/* y = heads of x turned by the angle of the token, or back with sign -1. */
+static void turn_heads(const struct args *a, int64_t token, real sign, const real *x, real *y)
+{
+    int64_t heads = a->in[X].shape.dim[1], w = a->in[X].shape.dim[2];
+    struct turn by = turn_of(a, token);
+    memcpy(y, x, (size_t)(heads * w) * sizeof *y);
+    for (int64_t h = 0; h < heads && by.pairs; h++) {
+        const real *restrict u = x + h * w + by.first, *restrict v = u + by.apart, *restrict c = by.cosines, *restrict s = c + by.pairs;
+        real *restrict yu = y + h * w + by.first, *restrict yv = yu + by.apart;
+        for (int64_t i = 0; i < by.pairs; i++) {
+            yu[i] = u[i] * c[i] - sign * s[i] * v[i];
+            yv[i] = v[i] * c[i] + sign * s[i] * u[i];
+        }
+    }
+}
+
+static void tokens(const struct args *a, int64_t from, int64_t to)
+{
+    int64_t n = a->in[X].shape.dim[1] * a->in[X].shape.dim[2];
+    real x_buffer[n], y_buffer[n];
+    for (int64_t t = from; t < to; t++) {
+        real *y = row_write(&a->out[0], t * n, n, y_buffer);
+        turn_heads(a, t, 1, row_read(&a->in[X], t * n, n, x_buffer), y);
+        row_done(&a->out[0], t * n, n, y);
+    }
+}
+
+/* dx is dy turned back. */
+static void gradient(const struct args *a, int64_t from, int64_t to)
+{
+    int64_t n = a->in[X].shape.dim[1] * a->in[X].shape.dim[2];
+    real dy_buffer[n], dx_buffer[n], back[n];
+    for (int64_t t = from; t < to; t++) {
+        turn_heads(a, t, -1, row_read(&a->dout[0], t * n, n, dy_buffer), back);
+        real *restrict dx = row_add(&a->din[X], t * n, n, a->beta[X], dx_buffer);
+        for (int64_t i = 0; i < n; i++) dx[i] += back[i];
+        row_done(&a->din[X], t * n, n, dx);
+    }
+}
+
+static void forward(const struct args *a)
+{
+    struct shape x = a->in[X].shape;
+    fill_table(a);
+    each(a, x.dim[0], rows_grain(x.dim[1] * x.dim[2]), tokens);
+}
+
+static void backward(const struct args *a)
+{
+    struct shape x = a->in[X].shape;
+    if (!a->din[X].data) return;
+    fill_table(a);
+    each(a, x.dim[0], rows_grain(x.dim[1] * x.dim[2]), gradient);
+}
+
+const struct kernels cpu_rope = { forward, backward };
+const struct op op_rope = { .name = "rope", .index = OP_rope, .infer = infer, .gradient = true, .reads_in = 1 << START | 1 << POS };

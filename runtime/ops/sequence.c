@@ -1,0 +1,71 @@
+/* Tokens moved along their sequence: shift, and cache, which writes a chunk into a buffer of longer sequences. Bytes are
+   copied as they are. */
+#include "kernel.h"
+
+/* ---- shift: out[b,s] = x[b,s+by], 0 past either end ---- */
+
+struct node *shift(struct graph *g, struct node *x, int by)
+{
+    int64_t at = by;
+    return graph_emit(g, &op_shift, &at, sizeof at, x);
+}
+
+static int shift_infer(struct node *n, struct err *e)
+{
+    if (node_need(n, 0, 2, e) != 0) return -1;
+    if (n->in[0]->dtype != DTYPE_I32 && n->in[0]->dtype != DTYPE_REAL) return err_set(e, "only I32 and REAL can be shifted");
+    node_value(n, n->in[0]->dtype, n->in[0]->shape);
+    return 0;
+}
+
+static void shift_forward(const struct args *a)
+{
+    int64_t by = *(const int64_t *)a->attr, length = a->in[0].shape.dim[1];
+    int64_t first = by < 0 ? -by : 0, end = by > 0 ? length - by : length;
+    size_t one = element_bytes(a->in[0].format), line = one * (size_t)length;
+    memset(a->out[0].data, 0, line * (size_t)a->in[0].shape.dim[0]);
+    for (int64_t b = 0; b < a->in[0].shape.dim[0] && first < end; b++)
+        memcpy((char *)a->out[0].data + line * (size_t)b + one * (size_t)first,
+               (const char *)a->in[0].data + line * (size_t)b + one * (size_t)(first + by), one * (size_t)(end - first));
+}
+
+const struct kernels cpu_shift = { shift_forward, NULL };
+const struct op op_shift = { .name = "shift", .index = OP_shift, .infer = shift_infer };
+
+/* ---- cache: rows [B*S,..] go to places pos..pos+S-1 of buffer [B,C,..]; the value is the buffer itself ---- */
+
+enum { BUFFER, ROWS, START, POS };
+
+struct node *cache(struct graph *g, struct node *buffer, struct node *x, struct node *start, struct node *pos)
+{
+    return graph_emit(g, &op_cache, NULL, 0, buffer, x, start, pos);
+}
+
+static int cache_infer(struct node *n, struct err *e)
+{
+    char x_text[64], buffer_text[64];
+    struct shape buffer = n->in[BUFFER]->shape, x = n->in[ROWS]->shape, start = n->in[START]->shape;
+    if (n->n_in <= POS) return err_set(e, "a cache is written at a position");
+    if (node_need(n, START, 2, e) != 0) return -1;
+    if (n->in[POS]->dtype != DTYPE_I32 || n->in[START]->dtype != DTYPE_I32) return err_set(e, "positions must be I32");
+    if (n->in[BUFFER]->dtype != n->in[ROWS]->dtype) return err_set(e, "rows and buffer have different dtypes");
+    int64_t tokens = shape_count(start);
+    if (buffer.rank < 2 || buffer.dim[0] != start.dim[0] || buffer.dim[1] < start.dim[1] ||
+        shape_count(x) * buffer.dim[1] * buffer.dim[0] != shape_count(buffer) * tokens)
+        return err_set(e, "rows %s of %lld tokens do not fit the buffer %s", shape_text(x, x_text), (long long)tokens, shape_text(buffer, buffer_text));
+    node_value(n, n->in[BUFFER]->dtype, buffer);
+    return 0;
+}
+
+static void cache_forward(const struct args *a)
+{
+    struct shape buffer = a->in[BUFFER].shape;
+    int64_t s = a->in[START].shape.dim[1], pos = ints(&a->in[POS])[0];
+    INVARIANT(pos >= 0 && pos + s <= buffer.dim[1], "cache: %lld positions from %lld on, there are %lld", (long long)s, (long long)pos, (long long)buffer.dim[1]);
+    size_t row = (size_t)shape_count(a->in[ROWS].shape) * element_bytes(a->in[ROWS].format) / (size_t)shape_count(a->in[START].shape);
+    for (int64_t b = 0; b < buffer.dim[0]; b++)
+        memcpy((char *)a->out[0].data + row * (size_t)(b * buffer.dim[1] + pos), (const char *)a->in[ROWS].data + row * (size_t)(b * s), row * (size_t)s);
+}
+
+const struct kernels cpu_cache = { cache_forward, NULL };
+const struct op op_cache = { .name = "cache", .index = OP_cache, .infer = cache_infer, .in_place = true };

@@ -1,0 +1,259 @@
+/* The pool of runs: forks, watches, reports. */
+#define _GNU_SOURCE
+#include "run.h"
+#include "cpu/pool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct job { pid_t pid; int pipe, point; struct progress last; double began; bool heard; };
+
+struct runner {
+    const struct study *study; const struct run_options *options;
+    struct job *job; int jobs, threads, running, next, ended, lines;
+    int finished, diverged, failed, skipped;
+    enum outcome worst; bool stopping, terminal;
+    double began, seconds_of_work; int64_t steps_of_work;    /* what this session's runs needed, for the estimate */
+};
+
+static volatile sig_atomic_t asked;
+static void ask(int signal) { (void)signal; asked = 1; }
+
+static const char *name_of(const struct runner *r, int point) { return r->study->variant[r->study->point[point].variant].name; }
+
+/* ---- words for a person ---- */
+
+static void format_time(double seconds, char out[24])
+{
+    if (!(seconds >= 0)) snprintf(out, 24, "?");
+    else if (seconds < 90) snprintf(out, 24, "%.0f s", seconds);
+    else if (seconds < 5400) snprintf(out, 24, "%d min %02d s", (int)seconds / 60, (int)seconds % 60);
+    else snprintf(out, 24, "%d h %02d min", (int)seconds / 3600, (int)seconds / 60 % 60);
+}
+
+static int64_t steps_of(const struct runner *r, int point)
+{
+    const json_t *train = json_object_get(r->study->variant[r->study->point[point].variant].config, "train");
+    return json_integer_value(json_object_get(train, "steps"));
+}
+
+/* Work left over work done, from the step times of this session. */
+static double time_left(const struct runner *r)
+{
+    double seconds = r->seconds_of_work, left = 0;
+    int64_t steps = r->steps_of_work;
+    for (int i = 0; i < r->jobs; i++) {
+        const struct job *j = &r->job[i];
+        if (!j->pid) continue;
+        seconds += j->last.seconds;
+        steps += j->last.step - j->last.first;
+        left += (double)(steps_of(r, j->point) - j->last.step);
+    }
+    for (int p = r->next; p < r->study->n_points; p++) left += (double)steps_of(r, p);
+    return steps ? left * seconds / (double)steps / r->jobs : NAN;
+}
+
+static void erase(struct runner *r)
+{
+    if (r->lines) fprintf(stderr, "\033[%dA\033[J", r->lines);
+    r->lines = 0;
+}
+
+static void draw(struct runner *r)
+{
+    char left[24];
+    struct winsize size = { 0 };
+    if (!r->terminal || r->options->show != SHOW_AUTO) return;
+    int width = ioctl(2, TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col : 80;
+    erase(r);
+    for (int i = 0; i < r->jobs; i++) {
+        const struct job *j = &r->job[i];
+        char line[512];
+        if (!j->pid) continue;
+        const struct progress *p = &j->last;
+        format_time(p->step > p->first ? (double)(p->steps - p->step) * p->seconds / (double)(p->step - p->first) : NAN, left);
+        snprintf(line, sizeof line, "  %s/%d  step %lld/%lld  loss %.4f  eval %.4f  %.0f tok/s  %s left", name_of(r, j->point), r->study->point[j->point].replicate,
+                 (long long)p->step, (long long)steps_of(r, j->point), p->loss, p->eval_loss, p->seconds > 0 ? (double)p->tokens / p->seconds : 0, left);
+        fprintf(stderr, "%.*s\n", width - 1, line);
+        r->lines++;
+    }
+    format_time(time_left(r), left);
+    fprintf(stderr, "%s: %d of %d runs done, %s left\n", r->study->name, r->ended, r->study->n_points, left);
+    r->lines++;
+}
+
+static void json_line(const struct runner *r, const char *event, const struct progress *p)
+{
+    json_t *j = json_pack("{s:s, s:s, s:s, s:i, s:s, s:I, s:I, s:i, s:i}", "event", event, "study", r->study->name, "variant", name_of(r, p->point), "replicate", r->study->point[p->point].replicate,
+                          "status", status_name[p->status], "step", (json_int_t)p->step, "steps", (json_int_t)steps_of(r, p->point), "runs_done", r->ended, "runs", r->study->n_points);
+    double left = time_left(r);
+    if (isfinite(p->loss)) json_object_set_new(j, "loss", json_real(p->loss));
+    if (isfinite(p->eval_loss)) json_object_set_new(j, "eval_loss", json_real(p->eval_loss));
+    if (isfinite(left)) json_object_set_new(j, "seconds_left", json_real(left));
+    char *text = json_dumps(j, JSON_COMPACT);
+    fprintf(stderr, "%s\n", text);
+    free(text);
+    json_decref(j);
+}
+
+static void say_end(struct runner *r, const struct job *j, enum outcome outcome, int signal_number)
+{
+    const struct progress *p = &j->last;
+    char took[24], left[24];
+    bool idle = p->step == p->first && outcome == OUTCOME_FINISHED;
+    if (r->options->show == SHOW_NOTHING) return;
+    if (r->options->show == SHOW_JSON) { json_line(r, "end", p); return; }
+    erase(r);
+    format_time(clock_seconds() - j->began, took);
+    format_time(time_left(r), left);
+    fprintf(stderr, "[%*d/%d] %s/%d ", r->study->n_points > 9 ? 2 : 1, r->ended, r->study->n_points, name_of(r, j->point), r->study->point[j->point].replicate);
+    if (signal_number) fprintf(stderr, "was killed by signal %d (%s) at step %lld", signal_number, strsignal(signal_number), (long long)p->step);
+    else if (outcome == OUTCOME_FINISHED && idle) fprintf(stderr, "was finished before");
+    else if (outcome == OUTCOME_FINISHED) fprintf(stderr, "finished: eval loss %.4f", p->eval_loss);
+    else if (outcome == OUTCOME_DIVERGED) fprintf(stderr, "diverged at step %lld", (long long)p->step);
+    else if (outcome == OUTCOME_INTERRUPTED) fprintf(stderr, "stopped at step %lld", (long long)p->step);
+    else fprintf(stderr, "failed at step %lld (code %d)", (long long)p->step, (int)outcome);
+    if (idle) fputc('\n', stderr);
+    else fprintf(stderr, ", %s; %s left\n", took, left);
+}
+
+/* ---- jobs ---- */
+
+_Noreturn static void child(const struct runner *r, int point, int to)
+{
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() == 1) _exit(OUTCOME_INTERRUPTED);
+    struct train_options o = { r->threads, to, r->options->retry_failed };
+    enum outcome outcome = train_point(r->study, point, &o);
+    _exit((int)outcome);
+}
+
+static void launch(struct runner *r, struct job *j, int point)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+        fprintf(stderr, "sluice: no pipe to watch a run: %s\n", strerror(errno));
+        exit(1);
+    }
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid < 0) {
+        fprintf(stderr, "sluice: a run cannot be started: %s\n", strerror(errno));
+        exit(1);
+    }
+    if (pid == 0) {
+        close(ends[0]);
+        child(r, point, ends[1]);
+    }
+    close(ends[1]);
+    *j = (struct job){ .pid = pid, .pipe = ends[0], .point = point, .began = clock_seconds() };
+    j->last = (struct progress){ .point = point, .status = STATUS_RUNNING, .loss = NAN, .eval_loss = NAN };
+    r->running++;
+}
+
+static void collect(struct runner *r, struct job *j)
+{
+    int status;
+    while (waitpid(j->pid, &status, 0) < 0 && errno == EINTR) { }
+    int killed = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    enum outcome outcome = killed ? OUTCOME_FAILED : (enum outcome)WEXITSTATUS(status);
+    close(j->pipe);
+    r->seconds_of_work += j->last.seconds;
+    r->steps_of_work += j->last.step - j->last.first;
+    j->pid = 0;
+    r->running--;
+    r->ended += outcome != OUTCOME_INTERRUPTED;
+    r->finished += outcome == OUTCOME_FINISHED;
+    r->diverged += outcome == OUTCOME_DIVERGED;
+    r->failed += outcome != OUTCOME_FINISHED && outcome != OUTCOME_DIVERGED && outcome != OUTCOME_INTERRUPTED;
+    if (outcome == OUTCOME_INTERRUPTED) r->stopping = true;
+    else if (outcome != OUTCOME_FINISHED && outcome != OUTCOME_DIVERGED && r->worst == OUTCOME_FINISHED) r->worst = outcome;
+    if (outcome == OUTCOME_DISK) r->stopping = true;        /* the others would only fill it again */
+    say_end(r, j, outcome, killed);
+}
+
+/* False: the run closed its end, which it does only by ending. */
+static bool listen_to(struct runner *r, struct job *j)
+{
+    struct progress p;
+    ssize_t n = read(j->pipe, &p, sizeof p);
+    if (n < 0 && errno == EINTR) return true;
+    if (n != (ssize_t)sizeof p) return false;
+    j->last = p;
+    if (r->options->show == SHOW_JSON) json_line(r, "step", &p);
+    return true;
+}
+
+static void stop_all(struct runner *r)
+{
+    r->stopping = true;
+    for (int i = 0; i < r->jobs; i++) if (r->job[i].pid) kill(r->job[i].pid, SIGTERM);
+}
+
+/* Runs that would not fit into memory together are not started together. */
+static bool fits(const struct runner *r, int point)
+{
+    double need = (double)r->study->variant[r->study->point[point].variant].memory_bytes, used = 0;
+    double there = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGE_SIZE);
+    for (int i = 0; i < r->jobs; i++)
+        if (r->job[i].pid) used += (double)r->study->variant[r->study->point[r->job[i].point].variant].memory_bytes;
+    return r->running == 0 || used + need < 0.9 * there;
+}
+
+static void start_more(struct runner *r)
+{
+    for (int i = 0; i < r->jobs && !r->stopping; i++)
+        if (!r->job[i].pid && r->next < r->study->n_points && fits(r, r->next)) launch(r, &r->job[i], r->next++);
+}
+
+static void watch(struct runner *r)
+{
+    struct pollfd fds[256];
+    int of[256], n = 0;
+    for (int i = 0; i < r->jobs; i++)
+        if (r->job[i].pid) { of[n] = i; fds[n++] = (struct pollfd){ r->job[i].pipe, POLLIN, 0 }; }
+    int ready = poll(fds, (nfds_t)n, 500);
+    if (asked && !r->stopping) stop_all(r);
+    for (int i = 0; ready > 0 && i < n; i++)
+        if (fds[i].revents && !listen_to(r, &r->job[of[i]])) collect(r, &r->job[of[i]]);
+}
+
+enum outcome run_study(const struct study *s, const struct run_options *o)
+{
+    int cores = pool_cores();
+    struct runner runner = { .study = s, .options = o, .began = clock_seconds(), .terminal = isatty(2) }, *r = &runner;
+    r->jobs = o->jobs ? o->jobs : o->threads ? cores / o->threads : cores;
+    if (r->jobs > s->n_points) r->jobs = s->n_points;
+    if (r->jobs < 1) r->jobs = 1;
+    if (r->jobs > 256) r->jobs = 256;
+    r->threads = o->threads ? o->threads : cores / r->jobs > 0 ? cores / r->jobs : 1;
+    r->job = xcalloc((size_t)r->jobs, sizeof *r->job);
+    struct sigaction action = { .sa_handler = ask };
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    asked = 0;
+    for (start_more(r); r->running; start_more(r)) {
+        draw(r);
+        watch(r);
+    }
+    erase(r);
+    free(r->job);
+    if (r->options->show != SHOW_NOTHING && r->options->show != SHOW_JSON) {
+        char took[24];
+        format_time(clock_seconds() - r->began, took);
+        fprintf(stderr, "%s: %d finished, %d diverged, %d failed of %d runs in %s\n", s->name, r->finished, r->diverged, r->failed, s->n_points, took);
+        if (r->ended < s->n_points) fprintf(stderr, "%d runs are left: sluice resume %s goes on\n", s->n_points - r->ended, s->dir);
+    }
+    if (asked || (r->stopping && r->worst == OUTCOME_FINISHED)) return OUTCOME_INTERRUPTED;
+    return r->worst;
+}

@@ -1,0 +1,15 @@
+/* Running the points of a study, each in a process of its own: one that crashes or diverges is a result, and the
+   others go on. */
+#ifndef SLUICE_RUN_H
+#define SLUICE_RUN_H
+
+#include "train.h"
+
+enum show { SHOW_AUTO, SHOW_LINES, SHOW_JSON, SHOW_NOTHING };
+struct run_options { int jobs, threads; enum show show; bool retry_failed; };   /* 0: as many as the cores allow */
+
+/* Returns 0 when every point ended with a result (finished or diverged); else the code of the first that failed, or
+   75 when a signal stopped the study. Finished points are skipped. */
+enum outcome run_study(const struct study *s, const struct run_options *o);
+
+#endif

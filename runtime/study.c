@@ -1,0 +1,286 @@
+/* From a description to variants and points: every mistake found, budgets matched, identities hashed. */
+#include "study.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_REPLICATES = 1000 };
+
+/* ---- one configuration, built and measured ---- */
+
+struct measure { struct counts counts; struct hash fingerprint; double train_flops; size_t memory, kv_bytes; };
+
+/* Builds the graphs that training will build; nothing is allocated for tensors. */
+static int measure(const struct model_conf *model, const struct train_conf *train, struct arena *arena, bool memory, struct measure *out, struct err *e)
+{
+    int64_t batch = train->batch / train->micro;
+    struct leaves *leaves = leaves_new(), *decode_leaves = leaves_new();
+    struct graph *g = graph_new(leaves), *decode = graph_new(decode_leaves);
+    struct plan *plan = NULL;
+    model_build(g, arena, model, train, MODE_TRAIN, batch, model->seq, 0);
+    int failure = g->failed ? err_set(e, "%s", g->err.text) : 0;
+    if (!failure && memory) {
+        model_build(decode, arena, model, NULL, MODE_DECODE, 1, 1, model->seq);
+        failure = plan_new(&plan, g, (enum precision)train->precision, e);
+    }
+    if (!failure) {
+        out->counts = model_count(leaves);
+        out->fingerprint = graph_fingerprint(g);
+        if (plan) {
+            out->train_flops = plan_report(plan)->train_flops / (double)(batch * model->seq);
+            out->memory = plan_report(plan)->total;
+            out->kv_bytes = model_kv_bytes(decode_leaves, 1, model->seq, train->precision == PRECISION_BF16 ? 2 : 4);
+        }
+    }
+    plan_free(plan);
+    graph_free(g);
+    graph_free(decode);
+    leaves_free(leaves);
+    leaves_free(decode_leaves);
+    return failure;
+}
+
+static int measure_json(json_t *model_json, const struct train_conf *train, bool memory, struct measure *out, struct err *e)
+{
+    struct arena *arena = arena_new();
+    struct model_conf model;
+    struct problems problems = { 0 };
+    model_load(model_json, arena, &model, &problems);
+    int failure = problems.n ? err_set(e, "%s: %s", problems.problem[0].path, problems.problem[0].text) : measure(&model, train, arena, memory, out, e);
+    problems_free(&problems);
+    arena_free(arena);
+    return failure;
+}
+
+/* ---- variants ---- */
+
+static void apply(json_t *model, json_t *train, const char *path, json_t *value, struct problems *problems)
+{
+    struct err e;
+    bool training = strncmp(path, "train.", 6) == 0;
+    int failure = training ? config_set(&train_schema, train, path + 6, value, &e) : config_set(&model_schema, model, path, value, &e);
+    if (failure) problem_add(problems, path, "%s", e.text);
+}
+
+/* Loads both tables; false when there is a mistake. */
+static bool load_both(json_t *model_json, json_t *train_json, struct arena *arena, struct model_conf *model, struct train_conf *train, const struct corpus_info *data, struct problems *problems)
+{
+    int before = problems->n;
+    model_load(model_json, arena, model, problems);
+    train_load(train_json, arena, train, problems);
+    if (problems->n > before) return false;
+    if (data && data->vocab > model->vocab)
+        problem_add(problems, "vocab", "%d: the data in %s has token ids up to %d", model->vocab, data->path, data->vocab - 1);
+    return problems->n == before;
+}
+
+static void keep(struct variant *v, const struct measure *m)
+{
+    v->counts = m->counts;
+    v->fingerprint = m->fingerprint;
+    v->train_flops_per_token = m->train_flops;
+    v->kv_bytes_per_token = m->kv_bytes;
+    v->memory_bytes = m->memory;
+}
+
+static void resolve_variant(struct study *s, struct variant *v, json_t *base, json_t *base_train, const json_t *given, const struct corpus_info *data, struct problems *problems)
+{
+    json_t *model_json = json_deep_copy(base), *train_json = json_deep_copy(base_train), *value;
+    const char *path, *name = json_string_value(json_object_get(given, "name"));
+    struct model_conf model;
+    struct train_conf train;
+    struct measure m;
+    struct err e;
+    v->name = arena_text(s->arena, "%s", name ? name : "?");
+    problems->variant = v->name;
+    int before = problems->n;
+    json_object_foreach(json_object_get(given, "set"), path, value) apply(model_json, train_json, path, value, problems);
+    if (problems->n == before && load_both(model_json, train_json, s->arena, &model, &train, data, problems)) {
+        v->config = json_pack("{s:o, s:o}", "model", config_write(&model_schema, &model), "train", config_write(&train_schema, &train));
+        if (measure(&model, &train, s->arena, true, &m, &e)) problem_add(problems, "", "%s", e.text);
+        else keep(v, &m);
+    }
+    problems->variant = NULL;
+    json_decref(model_json);
+    json_decref(train_json);
+}
+
+/* ---- equal budgets ---- */
+
+static double quantity_of(const struct measure *m, const char *quantity)
+{
+    if (strcmp(quantity, "active_params") == 0) return (double)m->counts.active;
+    if (strcmp(quantity, "total_params") == 0) return (double)m->counts.total;
+    return m->train_flops;
+}
+
+static const char *const quantities[] = { "active_params", "total_params", "train_flops", NULL };
+
+/* The whole number at path `adjust` that brings the quantity nearest to `want`; it grows with the number. */
+static int match_variant(struct study *s, struct variant *v, double want, struct problems *problems)
+{
+    json_t *model = json_object_get(v->config, "model"), *old = config_get(model, s->match_adjust);
+    struct arena *arena = arena_new();
+    struct problems none = { 0 };
+    struct train_conf train;
+    struct measure m;
+    struct err e;
+    int low = 1, high = 1 << 17, best = 0;
+    double gap = INFINITY;
+    train_load(json_object_get(v->config, "train"), arena, &train, &none);
+    if (!json_is_integer(old)) {
+        problem_add(problems, "match.adjust", "'%s' is no whole number of variant '%s'", s->match_adjust, v->name);
+        arena_free(arena);
+        return -1;
+    }
+    while (low <= high) {
+        int middle = low + (high - low) / 2;
+        json_t *number = json_integer(middle);
+        int failure = config_set(&model_schema, model, s->match_adjust, number, &e);
+        json_decref(number);
+        if (failure || measure_json(model, &train, true, &m, &e)) { high = middle - 1; continue; }
+        double have = quantity_of(&m, s->match_quantity), distance = fabs(have - want);
+        if (distance < gap) { gap = distance; best = middle; }
+        if (have < want) low = middle + 1; else high = middle - 1;
+    }
+    int failure = best == 0;
+    if (!failure) {
+        json_t *number = json_integer(best);
+        config_set(&model_schema, model, s->match_adjust, number, &e);
+        json_decref(number);
+        failure = measure_json(model, &train, true, &m, &e);
+        keep(v, &m);
+    }
+    if (failure) problem_add(problems, "match.adjust", "no value of '%s' builds: %s", s->match_adjust, e.text);
+    else if (gap > s->match_tolerance * want)
+        problem_add(problems, "match", "variant '%s' comes to %.0f %s with %s = %d, the baseline has %.0f: more than the tolerance of %g apart", v->name, quantity_of(&m, s->match_quantity),
+                    s->match_quantity, s->match_adjust, best, want, s->match_tolerance);
+    arena_free(arena);
+    return failure ? -1 : 0;
+}
+
+static void match_all(struct study *s, const json_t *given, struct problems *problems)
+{
+    struct variant *base = &s->variant[s->baseline];
+    struct measure m = { .counts = base->counts, .train_flops = base->train_flops_per_token };
+    double want = quantity_of(&m, s->match_quantity);
+    for (int i = 0; i < s->n_variants; i++) {
+        const json_t *set = json_object_get(json_array_get(json_object_get(given, "variants"), (size_t)i), "set");
+        if (i == s->baseline) continue;
+        if (json_object_get(set, s->match_adjust)) {
+            problem_add(problems, "match.adjust", "variant '%s' sets '%s' itself: it cannot be adjusted too", s->variant[i].name, s->match_adjust);
+            continue;
+        }
+        match_variant(s, &s->variant[i], want, problems);
+    }
+}
+
+/* ---- the study ---- */
+
+static const char *text_of(struct study *s, const json_t *given, const char *key, const char *otherwise)
+{
+    const char *text = json_string_value(json_object_get(given, key));
+    return arena_text(s->arena, "%s", text ? text : otherwise);
+}
+
+static void name_points(struct study *s, uint64_t seed)
+{
+    s->point = arena_alloc(s->arena, (size_t)(s->n_variants * s->replicates + 1) * sizeof *s->point);
+    /* Replicates outside, variants inside: pairs complete one after another. */
+    for (int k = 0; k < s->replicates; k++)
+        for (int i = 0; i < s->n_variants; i++) {
+            char hash[33];
+            hash_print(s->variant[i].hash, hash);
+            s->point[s->n_points++] = (struct point){ i, k, seed + (uint64_t)k, arena_text(s->arena, "%s-%.8s/%d", s->variant[i].name, hash, k) };
+        }
+}
+
+static void identify(struct study *s, const struct corpus_info *data, uint64_t seed, struct problems *problems)
+{
+    for (int i = 0; i < s->n_variants; i++) {
+        struct variant *v = &s->variant[i];
+        char *text = config_canonical(v->config);
+        uint64_t words[] = { data->hash.low, data->hash.high, STUDY_VERSION, seed };
+        v->hash = hash_more(hash_bytes(words, sizeof words), text, strlen(text));
+        /* What the graph does not hold of a run: how long, on what, how often looked at is no difference. */
+        json_t *train = json_object_get(v->config, "train");
+        int64_t run[] = { json_integer_value(json_object_get(train, "steps")), json_integer_value(json_object_get(train, "batch")), json_integer_value(json_object_get(train, "micro")) };
+        const char *precision = json_string_value(json_object_get(train, "precision"));
+        v->fingerprint = hash_more(hash_more(v->fingerprint, run, sizeof run), precision, precision ? strlen(precision) : 0);
+        free(text);
+        for (int j = 0; j < i; j++)
+            if (hash_equal(v->fingerprint, s->variant[j].fingerprint))
+                problem_add(problems, "variants", "'%s' and '%s' build the same graph: the change has no effect", s->variant[j].name, v->name);
+    }
+}
+
+static int read_head(struct study *s, const json_t *given, struct problems *problems)
+{
+    int before = problems->n;
+    json_int_t replicates = json_integer_value(json_object_get(given, "replicates"));
+    const json_t *match = json_object_get(given, "match"), *variants = json_object_get(given, "variants");
+    s->name = text_of(s, given, "name", "study");
+    s->script_path = text_of(s, given, "script_path", "");
+    s->script_text = text_of(s, given, "script_text", "");
+    s->data_path = text_of(s, given, "data", "");
+    s->primary = text_of(s, given, "primary", "eval.loss");
+    s->replicates = (int)replicates;
+    s->n_variants = (int)json_array_size(variants);
+    if (replicates < 1 || replicates > MOST_REPLICATES) problem_add(problems, "replicates", "%lld is out of range: 1 to %d", (long long)replicates, MOST_REPLICATES);
+    if (strncmp(s->primary, "eval.", 5) != 0 && strncmp(s->primary, "train.", 6) != 0)
+        problem_add(problems, "primary", "'%s': must be eval.SERIES or train.SERIES, as \"eval.loss\"", s->primary);
+    if (s->n_variants == 0) problem_add(problems, "variants", "there is none: a study compares at least two");
+    if (match) {
+        s->match_quantity = text_of(s, match, "quantity", "");
+        s->match_adjust = text_of(s, match, "adjust", "");
+        json_t *tolerance = json_object_get(match, "tolerance");
+        s->match_tolerance = tolerance ? json_number_value(tolerance) : 0.01;
+        bool known = false;
+        for (const char *const *q = quantities; *q; q++) known |= strcmp(*q, s->match_quantity) == 0;
+        const char *near = nearest_name(s->match_quantity, quantities);
+        if (!known) problem_add(problems, "match", "no quantity '%s'%s%s%s\n  known: active_params, total_params, train_flops", s->match_quantity,
+                                near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+    }
+    return problems->n - before;
+}
+
+static int find_baseline(struct study *s, const json_t *given, struct problems *problems)
+{
+    const char *name = json_string_value(json_object_get(given, "baseline"));
+    const char **names = arena_alloc(s->arena, (size_t)(s->n_variants + 1) * sizeof *names);
+    if (!name) name = s->variant[0].name;
+    for (int i = 0; i < s->n_variants; i++) {
+        names[i] = s->variant[i].name;
+        if (strcmp(names[i], name) == 0) return i;
+    }
+    const char *near = nearest_name(name, names);
+    problem_add(problems, "baseline", "no variant '%s'%s%s%s", name, near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+    return -1;
+}
+
+int study_resolve(const json_t *given, const struct corpus_info *data, struct study **out, struct problems *problems)
+{
+    struct study *s = xcalloc(1, sizeof *s);
+    s->arena = arena_new();
+    json_t *base = json_object_get(given, "base"), *train_json = json_object_get(given, "train"), *empty = json_object();
+    struct model_conf model;
+    struct train_conf train;
+    uint64_t seed = (uint64_t)json_integer_value(json_object_get(given, "seed"));
+    bool sound = read_head(s, given, problems) == 0;
+    sound &= load_both(base ? base : empty, train_json ? train_json : empty, s->arena, &model, &train, data, problems);
+    s->variant = arena_alloc(s->arena, (size_t)(s->n_variants + 1) * sizeof *s->variant);
+    if (sound) {
+        for (int i = 0; i < s->n_variants; i++)
+            resolve_variant(s, &s->variant[i], base ? base : empty, train_json ? train_json : empty, json_array_get(json_object_get(given, "variants"), (size_t)i), data, problems);
+        s->baseline = find_baseline(s, given, problems);
+        if (problems->n == 0 && s->match_quantity) match_all(s, given, problems);
+        if (problems->n == 0) identify(s, data, seed, problems);
+        if (problems->n == 0) name_points(s, seed);
+    }
+    json_decref(empty);
+    if (problems->n == 0) { *out = s; return 0; }
+    study_free(s);
+    return -1;
+}

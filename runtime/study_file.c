@@ -1,0 +1,175 @@
+/* study.json: a resolved study, written and read back. */
+#define _GNU_SOURCE
+#include "study.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char *text_of(struct study *s, const json_t *given, const char *key, const char *otherwise)
+{
+    const char *text = json_string_value(json_object_get(given, key));
+    return arena_text(s->arena, "%s", text ? text : otherwise);
+}
+
+void study_free(struct study *s)
+{
+    if (!s) return;
+    for (int i = 0; i < s->n_variants; i++) json_decref(s->variant[i].config);
+    arena_free(s->arena);
+    free(s);
+}
+
+char *study_point_path(const struct study *s, int point, const char *file)
+{
+    size_t n = strlen(s->dir) + strlen(s->point[point].dir) + strlen(file) + 3;
+    char *path = xmalloc(n);
+    snprintf(path, n, "%s/%s%s%s", s->dir, s->point[point].dir, *file ? "/" : "", file);
+    return path;
+}
+
+static json_t *hash_json(struct hash h)
+{
+    char text[33];
+    hash_print(h, text);
+    return json_string(text);
+}
+
+static struct hash hash_of_json(const json_t *json)
+{
+    unsigned long long high = 0, low = 0;
+    const char *text = json_string_value(json);
+    if (text) sscanf(text, "%16llx%16llx", &high, &low);
+    return (struct hash){ low, high };
+}
+
+static json_t *variant_json(const struct variant *v)
+{
+    return json_pack("{s:s, s:O, s:o, s:o, s:I, s:I, s:I, s:f, s:I, s:I}", "name", v->name, "config", v->config, "fingerprint", hash_json(v->fingerprint), "hash", hash_json(v->hash),
+                     "params_total", (json_int_t)v->counts.total, "params_active", (json_int_t)v->counts.active, "params_non_embedding", (json_int_t)v->counts.non_embedding,
+                     "train_flops_per_token", v->train_flops_per_token, "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token, "memory_bytes", (json_int_t)v->memory_bytes);
+}
+
+static json_t *study_json(const struct study *s)
+{
+    json_t *variants = json_array(), *points = json_array();
+    for (int i = 0; i < s->n_variants; i++) json_array_append_new(variants, variant_json(&s->variant[i]));
+    for (int i = 0; i < s->n_points; i++) {
+        const struct point *p = &s->point[i];
+        json_array_append_new(points, json_pack("{s:i, s:i, s:I, s:s}", "variant", p->variant, "replicate", p->replicate, "seed", (json_int_t)p->seed, "dir", p->dir));
+    }
+    json_t *json = json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:o}", "format", "sluice-study", "version", STUDY_VERSION, "name", s->name, "script_path", s->script_path,
+                             "script_text", s->script_text, "data", s->data_path, "primary", s->primary, "baseline", s->baseline, "replicates", s->replicates, "variants", variants, "points", points);
+    if (json && s->match_quantity)
+        json_object_set_new(json, "match", json_pack("{s:s, s:s, s:f}", "quantity", s->match_quantity, "adjust", s->match_adjust, "tolerance", s->match_tolerance));
+    return json;
+}
+
+static int make_folders(const char *path, struct err *e)
+{
+    char *copy = xstrdup(path);
+    for (char *at = copy + 1;; at++) {
+        if (*at && *at != '/') continue;
+        char old = *at;
+        *at = 0;
+        if (mkdir(copy, 0777) != 0 && errno != EEXIST) {
+            err_set(e, "%s: the folder cannot be made: %s", copy, strerror(errno));
+            free(copy);
+            return -1;
+        }
+        *at = old;
+        if (!old) break;
+    }
+    free(copy);
+    return 0;
+}
+
+int study_save(const struct study *s, struct err *e)
+{
+    for (int i = 0; i < s->n_points; i++) {
+        char *path = study_point_path(s, i, "");
+        int failure = make_folders(path, e);
+        free(path);
+        if (failure) return -1;
+    }
+    char *temporary, *final;
+    if (asprintf(&temporary, "%s/study.json.new", s->dir) < 0 || asprintf(&final, "%s/study.json", s->dir) < 0) return err_set(e, "no memory for a path");
+    json_t *json = study_json(s);
+    INVARIANT(json, "study.json cannot be made");
+    FILE *file = fopen(temporary, "w");
+    bool good = file && json_dumpf(json, file, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) == 0 && fputc('\n', file) == '\n' && fflush(file) == 0 && fsync(fileno(file)) == 0;
+    if (file && fclose(file) != 0) good = false;
+    good = good && rename(temporary, final) == 0;
+    if (!good) err_set(e, "%s: cannot be written: %s", final, strerror(errno));
+    json_decref(json);
+    free(temporary);
+    free(final);
+    return good ? 0 : -1;
+}
+
+static void open_variants(struct study *s, const json_t *list)
+{
+    s->n_variants = (int)json_array_size(list);
+    s->variant = arena_alloc(s->arena, (size_t)(s->n_variants + 1) * sizeof *s->variant);
+    for (int i = 0; i < s->n_variants; i++) {
+        const json_t *v = json_array_get(list, (size_t)i);
+        s->variant[i] = (struct variant){ text_of(s, v, "name", "?"), json_incref(json_object_get(v, "config")), hash_of_json(json_object_get(v, "fingerprint")), hash_of_json(json_object_get(v, "hash")),
+            { json_integer_value(json_object_get(v, "params_total")), json_integer_value(json_object_get(v, "params_active")), json_integer_value(json_object_get(v, "params_non_embedding")) },
+            json_number_value(json_object_get(v, "train_flops_per_token")), (size_t)json_integer_value(json_object_get(v, "kv_bytes_per_token")), (size_t)json_integer_value(json_object_get(v, "memory_bytes")) };
+    }
+}
+
+static int open_points(struct study *s, const json_t *list, struct err *e)
+{
+    s->n_points = (int)json_array_size(list);
+    s->point = arena_alloc(s->arena, (size_t)(s->n_points + 1) * sizeof *s->point);
+    for (int i = 0; i < s->n_points; i++) {
+        const json_t *p = json_array_get(list, (size_t)i);
+        int variant = (int)json_integer_value(json_object_get(p, "variant"));
+        if (variant < 0 || variant >= s->n_variants) return err_set(e, "point %d names variant %d of %d", i, variant, s->n_variants);
+        s->point[i] = (struct point){ variant, (int)json_integer_value(json_object_get(p, "replicate")), (uint64_t)json_integer_value(json_object_get(p, "seed")), (char *)(uintptr_t)text_of(s, p, "dir", "?") };
+    }
+    return 0;
+}
+
+int study_open(const char *dir, struct study **out, struct err *e)
+{
+    char *path;
+    json_error_t failure;
+    if (asprintf(&path, "%s/study.json", dir) < 0) return err_set(e, "no memory for a path");
+    json_t *json = json_load_file(path, 0, &failure);
+    const char *format = json_string_value(json_object_get(json, "format"));
+    json_int_t version = json_integer_value(json_object_get(json, "version"));
+    int bad = 0;
+    if (!json) bad = err_set(e, "%s: %s (line %d): no study can be read here", path, failure.text, failure.line);
+    else if (!format || strcmp(format, "sluice-study") != 0) bad = err_set(e, "%s: is no sluice-study file", path);
+    else if (version != STUDY_VERSION) bad = err_set(e, "%s: has version %lld, this program reads %d", path, (long long)version, STUDY_VERSION);
+    free(path);
+    if (bad) { json_decref(json); return -1; }
+    struct study *s = xcalloc(1, sizeof *s);
+    s->arena = arena_new();
+    s->dir = arena_text(s->arena, "%s", dir);
+    s->name = text_of(s, json, "name", "study");
+    s->script_path = text_of(s, json, "script_path", "");
+    s->script_text = text_of(s, json, "script_text", "");
+    s->data_path = text_of(s, json, "data", "");
+    s->primary = text_of(s, json, "primary", "eval.loss");
+    s->baseline = (int)json_integer_value(json_object_get(json, "baseline"));
+    s->replicates = (int)json_integer_value(json_object_get(json, "replicates"));
+    const json_t *match = json_object_get(json, "match");
+    if (match) {
+        s->match_quantity = text_of(s, match, "quantity", "");
+        s->match_adjust = text_of(s, match, "adjust", "");
+        s->match_tolerance = json_number_value(json_object_get(match, "tolerance"));
+    }
+    open_variants(s, json_object_get(json, "variants"));
+    bad = open_points(s, json_object_get(json, "points"), e);
+    if (!bad && (s->baseline < 0 || s->baseline >= s->n_variants)) bad = err_set(e, "the baseline is variant %d of %d", s->baseline, s->n_variants);
+    json_decref(json);
+    if (bad) { err_prefix(e, "%s/study.json: ", dir); study_free(s); return -1; }
+    *out = s;
+    return 0;
+}

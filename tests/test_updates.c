@@ -1,0 +1,345 @@
+/* What changes weights: AdamW, Muon, the balancing bias, and the norm that may stop them. */
+#include "run_graph.h"
+#include <math.h>
+
+static struct node *values(struct run *r, const char *name, struct shape shape) { return graph_input(r->graph, name, DTYPE_REAL, shape); }
+
+static void test_adamw_two_steps(void **state)
+{
+    (void)state;
+    struct run r = run_new();
+    struct node *w = values(&r, "w", SHAPE(1)), *grad = values(&r, "grad", SHAPE(1)), *m = values(&r, "m", SHAPE(1)), *v = values(&r, "v", SHAPE(1));
+    struct node *lr = values(&r, "lr", SHAPE(1)), *step = values(&r, "step", SHAPE(1)), *clip = values(&r, "clip", SHAPE(2));
+    struct node *sums = adamw(r.graph, w, grad, m, v, lr, step, clip, (struct adamw_attr){ 0.9, 0.95, 1e-8, 0.1, 2 });
+    struct node *ratio = update_ratio(r.graph, 2, (struct node *[]){ sums, sums });
+    run_start(&r, 1);
+    run_fill(&r, w, 1);
+    run_fill(&r, m, 0);
+    run_fill(&r, v, 0);
+    run_fill(&r, lr, 0.05);                                 /* times the rate of 2 */
+    run_fill(&r, step, 1);
+    run_fill(&r, grad, 1);
+    run_fill(&r, clip, 0.5, 1);
+    run_forward(&r);
+    assert_reals(run_reals(&r, m), 1e-6, .05);
+    assert_reals(run_reals(&r, v), 1e-6, .0125);
+    assert_reals(run_reals(&r, w), 1e-6, .89);
+    assert_reals(run_reals(&r, sums), 1e-6, .0121, 1);
+    assert_reals(run_reals(&r, ratio), 1e-6, .11);
+    run_fill(&r, step, 2);
+    run_fill(&r, grad, -.25);
+    run_fill(&r, clip, 1, 1);
+    run_forward(&r);
+    assert_reals(run_reals(&r, m), 1e-6, .02);
+    assert_reals(run_reals(&r, v), 1e-6, .015);
+    assert_reals(run_reals(&r, w), 1e-6, .85426306);
+    run_free(&r);
+}
+
+/* A gradient that stays moves a weight by lr, whatever its size; none moves nothing. */
+static void test_adamw_is_scale_free(void **state)
+{
+    (void)state;
+    struct run r = run_new();
+    struct node *w = values(&r, "w", SHAPE(4)), *grad = values(&r, "grad", SHAPE(4)), *m = values(&r, "m", SHAPE(4)), *v = values(&r, "v", SHAPE(4));
+    struct node *lr = values(&r, "lr", SHAPE(1)), *step = values(&r, "step", SHAPE(1)), *clip = values(&r, "clip", SHAPE(2));
+    adamw(r.graph, w, grad, m, v, lr, step, clip, (struct adamw_attr){ 0.9, 0.95, 1e-12, 0, 1 });
+    run_start(&r, 1);
+    run_fill(&r, w, 1, 1, 1, 1);
+    run_fill(&r, m, 0, 0, 0, 0);
+    run_fill(&r, v, 0, 0, 0, 0);
+    run_fill(&r, grad, 100, -1e-3, .5, 0);
+    run_fill(&r, lr, 0.01);
+    run_fill(&r, clip, 1, 1);
+    for (int i = 1; i <= 5; i++) {
+        run_fill(&r, step, i);
+        run_forward(&r);
+    }
+    assert_reals(run_reals(&r, w), 1e-5, .95, 1.05, .95, 1);
+    assert_true(run_reals(&r, w)[3] == 1);
+    run_free(&r);
+}
+
+/* Muon from weights and momentum of zero, without decay and with scale -1: w becomes NS(grad). */
+static void orthogonal(struct shape shape, int steps, int threads, const real *grad, real *made)
+{
+    struct run r = run_new();
+    struct node *w = values(&r, "w", shape), *g = values(&r, "grad", shape), *m = values(&r, "m", shape);
+    struct node *lr = values(&r, "lr", SHAPE(1)), *clip = values(&r, "clip", SHAPE(2));
+    struct node *sums = muon(r.graph, w, g, m, lr, clip, (struct muon_attr){ 0.95, 0, -1, 1, steps });
+    run_start(&r, threads);
+    int64_t n = shape_count(shape);
+    for (int64_t i = 0; i < n; i++) run_reals(&r, w)[i] = run_reals(&r, m)[i] = 0;
+    memcpy(run_reals(&r, g), grad, (size_t)n * sizeof *grad);
+    run_fill(&r, lr, 1);
+    run_fill(&r, clip, 1, 1);
+    run_forward(&r);
+    memcpy(made, run_reals(&r, w), (size_t)n * sizeof *made);
+    double squares = 0;
+    for (int64_t i = 0; i < n; i++) squares += (double)made[i] * (double)made[i];
+    assert_reals(run_reals(&r, sums), 1e-5 * squares, squares, 0);
+    run_free(&r);
+}
+
+static void normal_values(real *x, int64_t n, uint64_t stream)
+{
+    for (int64_t i = 0; i < n; i++) x[i] = (real)key_normal((struct key){ 5, PURPOSE_TEST, stream, 0 }, (uint64_t)i);
+}
+
+static void test_newton_schulz_values(void **state)
+{
+    static const double orbit[][2] = {
+        { .948683, .316228 }, { .751846, .944672 }, { 1.048416, .756801 }, { .681856, 1.041391 }, { 1.134332, .682469 }, { .753033, 1.133706 }
+    };
+    static const double scalar[][2] = { { 1, .69644 }, { .5, .76544 }, { .1, .71212 }, { .03, 1.12233 }, { .01, .69892 }, { .003, 1.11036 }, { .001, .47054 }, { 1e-4, .04847 } };
+    (void)state;
+    real made[9];
+    for (int steps = 0; steps < COUNT(orbit); steps++) {
+        orthogonal(SHAPE(2, 2), steps, 1, (real[]){ 3, 0, 0, 1 }, made);
+        assert_reals(made, 1e-5, orbit[steps][0], 0, 0, orbit[steps][1]);
+    }
+    for (int i = 0; i < COUNT(scalar); i++) {
+        double a = scalar[i][0], b = sqrt(1 - a * a);       /* singular values a and b: the matrix has norm 1 */
+        orthogonal(SHAPE(2, 2), 5, 1, (real[]){ (real)a, 0, 0, (real)b }, made);
+        assert_reals(made, 1e-5, scalar[i][1]);
+    }
+    orthogonal(SHAPE(2, 2), 1, 1, (real[]){ 1, 0, 0, 0 }, made);
+    assert_reals(made, 1e-5, .701, 0, 0, 0);
+    orthogonal(SHAPE(3, 3), 5, 1, (real[]){ 0, 0, 0, 0, 0, 0, 0, 0, 0 }, made);
+    assert_reals(made, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+}
+
+static void test_newton_schulz_of_rank_one(void **state)
+{
+    enum { ROWS = 7, COLS = 12 };
+    (void)state;
+    real left[ROWS], right[COLS], u[ROWS * COLS], made[ROWS * COLS];
+    double norm = 0, expected[ROWS * COLS];
+    normal_values(left, ROWS, 1);
+    normal_values(right, COLS, 2);
+    for (int i = 0; i < ROWS * COLS; i++) {
+        u[i] = left[i / COLS] * right[i % COLS];
+        norm += (double)u[i] * (double)u[i];
+    }
+    for (int i = 0; i < ROWS * COLS; i++) expected[i] = .69644 * (double)u[i] / sqrt(norm);
+    orthogonal(SHAPE(ROWS, COLS), 5, 1, u, made);
+    assert_near(made, ROWS * COLS, expected, 1e-5);
+}
+
+static void test_newton_schulz_turned_and_scaled(void **state)
+{
+    enum { ROWS = 70, COLS = 33, SIZE = ROWS * COLS };
+    (void)state;
+    static real u[SIZE], turned[SIZE], louder[SIZE], made[SIZE], made_turned[SIZE], made_louder[SIZE];
+    normal_values(u, SIZE, 3);
+    for (int r = 0; r < ROWS; r++) for (int c = 0; c < COLS; c++) turned[c * ROWS + r] = u[r * COLS + c];
+    for (int i = 0; i < SIZE; i++) louder[i] = 1000 * u[i];
+    orthogonal(SHAPE(ROWS, COLS), 5, 1, u, made);
+    orthogonal(SHAPE(COLS, ROWS), 5, 1, turned, made_turned);
+    orthogonal(SHAPE(ROWS, COLS), 5, 2, louder, made_louder);
+    double length = 0;
+    for (int r = 0; r < ROWS; r++)
+        for (int c = 0; c < COLS; c++) {
+            double value = (double)made[r * COLS + c];
+            assert_near(&made_turned[c * ROWS + r], 1, &value, 1e-6);
+            assert_near(&made_louder[r * COLS + c], 1, &value, 1e-5);
+            length += value * value;
+        }
+    /* All COLS singular values lie in a band around 1. */
+    assert_true(length > COLS * .682 * .682 && length < COLS * 1.134 * 1.134);
+}
+
+static void test_stack_is_its_matrices(void **state)
+{
+    enum { STACK = 35, ROWS = 12, COLS = 9, SIZE = ROWS * COLS };
+    (void)state;
+    static real u[STACK * SIZE], together[STACK * SIZE], alone[SIZE];
+    normal_values(u, STACK * SIZE, 4);
+    orthogonal(SHAPE(STACK, ROWS, COLS), 5, 2, u, together);
+    for (int i = 0; i < STACK; i++) {
+        orthogonal(SHAPE(ROWS, COLS), 5, 1, u + i * SIZE, alone);
+        assert_memory_equal(alone, together + i * SIZE, sizeof alone);
+    }
+}
+
+/* M = mu M + g;  w -= lr (scale NS(u) + decay w): on a 1x1 matrix NS(u) is .69644 sign(u). */
+static void check_momentum(int nesterov, double momentum, double grad, double expected_sign)
+{
+    struct run r = run_new();
+    struct node *w = values(&r, "w", SHAPE(1, 1)), *g = values(&r, "grad", SHAPE(1, 1)), *m = values(&r, "m", SHAPE(1, 1));
+    struct node *lr = values(&r, "lr", SHAPE(1)), *clip = values(&r, "clip", SHAPE(2));
+    muon(r.graph, w, g, m, lr, clip, (struct muon_attr){ 0.5, 0.1, 0.2, nesterov, 5 });
+    run_start(&r, 1);
+    run_fill(&r, w, 2);
+    run_fill(&r, g, 2 * grad);
+    run_fill(&r, m, momentum);
+    run_fill(&r, lr, 0.1);
+    run_fill(&r, clip, 0.5, 1);
+    run_forward(&r);
+    assert_reals(run_reals(&r, m), 1e-6, 0.5 * momentum + grad);
+    assert_reals(run_reals(&r, w), 1e-5, 2 - 0.1 * (0.2 * .69644 * expected_sign + 0.1 * 2));
+    run_free(&r);
+}
+
+static void test_muon_momentum(void **state)
+{
+    (void)state;
+    check_momentum(0, 4, -1, 1);                            /* M = 1 */
+    check_momentum(1, 4, -1, -1);                           /* -1 + M/2 = -1/2 */
+    check_momentum(1, 4, 1, 1);
+}
+
+static void check_bias(bool centred, const double expected[4], double spread)
+{
+    struct run r = run_new();
+    struct node *bias = values(&r, "bias", SHAPE(4)), *counts = values(&r, "counts", SHAPE(4)), *clip = values(&r, "clip", SHAPE(2));
+    struct node *range = bias_step(r.graph, bias, counts, clip, 1e-3, centred);
+    run_start(&r, 1);
+    run_fill(&r, bias, 0, 0, 0, 0);
+    run_fill(&r, counts, 3, 3, 2, 0);
+    run_fill(&r, clip, 1, 1);
+    run_forward(&r);
+    assert_near(run_reals(&r, bias), 4, expected, 1e-8);
+    assert_reals(run_reals(&r, range), 1e-8, spread);
+    run_fill(&r, clip, 1, 0);
+    run_forward(&r);
+    assert_near(run_reals(&r, bias), 4, expected, 1e-8);
+    assert_reals(run_reals(&r, range), 1e-8, spread);
+    run_free(&r);
+}
+
+static void test_bias_step(void **state)
+{
+    (void)state;
+    check_bias(false, (double[]){ -.001, -.001, 0, .001 }, .002);
+    check_bias(true, (double[]){ -.00075, -.00075, .00025, .00125 }, .002);
+}
+
+static void check_clip(double value, double most, double norm, double factor, double go)
+{
+    struct run r = run_new();
+    struct node *a = values(&r, "a", SHAPE(2)), *b = values(&r, "b", SHAPE(1, 1));
+    struct node *length = global_norm(r.graph, 2, (struct node *[]){ a, b }), *clip = clip_norm(r.graph, length, most);
+    run_start(&r, 1);
+    run_fill(&r, a, 2, value);
+    run_fill(&r, b, 4);
+    run_forward(&r);
+    if (isfinite(norm)) assert_reals(run_reals(&r, length), 1e-6 * norm, norm);
+    else assert_false(isfinite(run_reals(&r, length)[0]));
+    assert_true(run_reals(&r, clip)[1] == (real)go);
+    if (go != 0) assert_reals(run_reals(&r, clip), 1e-6, factor);
+    run_free(&r);
+}
+
+static void test_clip(void **state)
+{
+    (void)state;
+    check_clip(4, 3, 6, .5, 1);
+    check_clip(4, 6.5, 6, 1, 1);
+    check_clip(4, 0, 6, 1, 1);
+    check_clip(INFINITY, 1, INFINITY, 0, 0);
+    check_clip(-INFINITY, 0, INFINITY, 0, 0);
+    check_clip(NAN, 1, NAN, 0, 0);
+    check_clip(1e30, 0, 1e30, 1, 1);                        /* its square is no float */
+}
+
+/* All updates of one step on one graph; bits of everything they may change. */
+static void all_updates(int threads, double go, bool run, real *kept)
+{
+    struct run r = run_new();
+    struct shape shape = SHAPE(150, 130), stack = SHAPE(5, 20, 30), vector = SHAPE(37);
+    struct node *changed[] = {
+        values(&r, "w", shape), values(&r, "m", shape), values(&r, "v", shape), values(&r, "u", stack), values(&r, "n", stack),
+        values(&r, "x", shape), values(&r, "y", shape), values(&r, "bias", vector)
+    };
+    struct node *grad = values(&r, "grad", shape), *stack_grad = values(&r, "stack_grad", stack), *counts = values(&r, "counts", vector);
+    struct node *lr = values(&r, "lr", SHAPE(1)), *step = values(&r, "step", SHAPE(1)), *clip = values(&r, "clip", SHAPE(2));
+    struct muon_attr at = { 0.95, 0.1, 0.2, 1, 5 };
+    struct node *norm = global_norm(r.graph, 2, (struct node *[]){ grad, stack_grad });
+    struct node *sums[] = {
+        adamw(r.graph, changed[0], grad, changed[1], changed[2], lr, step, clip, (struct adamw_attr){ 0.9, 0.95, 1e-8, 0.1, 1 }),
+        muon(r.graph, changed[3], stack_grad, changed[4], lr, clip, at), muon(r.graph, changed[5], grad, changed[6], lr, clip, at)
+    };
+    bias_step(r.graph, changed[7], counts, clip, 1e-3, false);
+    run_start(&r, threads);
+    for (int i = 0; i < COUNT(changed); i++) run_normal(&r, changed[i], (uint64_t)i);
+    for (int64_t i = 0; i < shape_count(shape); i++) run_reals(&r, changed[2])[i] = (real)fabs((double)run_reals(&r, changed[2])[i]);
+    run_normal(&r, grad, 20);
+    run_normal(&r, stack_grad, 21);
+    run_normal(&r, counts, 22);
+    run_fill(&r, lr, 0.01);
+    run_fill(&r, step, 3);
+    run_fill(&r, clip, 0.5, go);
+    if (go == 0) run_reals(&r, grad)[7] = NAN;
+    if (run) run_forward(&r);
+    for (int i = 0; i < COUNT(changed); i++) {
+        int64_t n = shape_count(changed[i]->shape);
+        memcpy(kept, run_reals(&r, changed[i]), (size_t)n * sizeof *kept);
+        kept += n;
+    }
+    for (int i = 0; run && i < 3; i++, kept += 2) memcpy(kept, run_reals(&r, sums[i]), 2 * sizeof *kept);
+    if (run && go == 0) assert_reals(kept - 6, 0, 0, 0, 0, 0, 0, 0);
+    if (run) *kept = run_reals(&r, norm)[0];
+    run_free(&r);
+}
+
+enum { CHANGED = 5 * 150 * 130 + 2 * 5 * 20 * 30 + 37, KEPT = CHANGED + 7 };
+
+static void test_skipped_step(void **state)
+{
+    (void)state;
+    static real before[KEPT], after[KEPT];
+    all_updates(1, 0, false, before);
+    all_updates(1, 0, true, after);
+    assert_memory_equal(before, after, CHANGED * sizeof(real));
+}
+
+static void test_threads_keep_bits(void **state)
+{
+    (void)state;
+    static real before[KEPT], one[KEPT], two[KEPT];
+    all_updates(1, 1, false, before);
+    all_updates(1, 1, true, one);
+    all_updates(2, 1, true, two);
+    assert_memory_equal(one, two, sizeof one);
+    for (int i = 0; i < CHANGED; i++) assert_true(one[i] != before[i]);
+}
+
+static void check_message(struct run *r, const struct node *made, const char *words)
+{
+    assert_null(made);
+    if (!strstr(r->graph->err.text, words)) fail_msg("'%s' lacks '%s'", r->graph->err.text, words);
+    r->graph->failed = false;
+}
+
+static void test_messages(void **state)
+{
+    (void)state;
+    struct run r = run_new();
+    struct node *w = values(&r, "w", SHAPE(3, 4)), *other = values(&r, "other", SHAPE(4, 3)), *flat = values(&r, "flat", SHAPE(4));
+    struct node *lr = values(&r, "lr", SHAPE(1)), *clip = values(&r, "clip", SHAPE(2)), *ids = graph_input(r.graph, "ids", DTYPE_I32, SHAPE(3, 4));
+    struct adamw_attr adam = { 0.9, 0.95, 1e-8, 0.1, 1 };
+    struct muon_attr at = { 0.95, 0.1, 0.2, 1, 5 };
+    check_message(&r, adamw(r.graph, w, other, w, w, lr, lr, clip, adam), "input 1 has shape [4,3], the weight [3,4]");
+    check_message(&r, adamw(r.graph, w, w, w, w, lr, lr, lr, adam), "the two values of clip_norm");
+    check_message(&r, muon(r.graph, flat, flat, flat, lr, clip, at), "a weight of shape [4] is no matrix");
+    check_message(&r, muon(r.graph, w, w, other, lr, clip, at), "input 2 has shape [4,3], the weight [3,4]");
+    check_message(&r, bias_step(r.graph, flat, values(&r, "counts", SHAPE(5)), clip, 1e-3, false), "bias has shape [4], counts [5]");
+    check_message(&r, global_norm(r.graph, 2, (struct node *[]){ w, ids }), "input 1 must be REAL");
+    check_message(&r, global_norm(r.graph, 0, NULL), "there are no gradients");
+    check_message(&r, clip_norm(r.graph, lr, -1), "the largest norm is -1");
+    check_message(&r, update_ratio(r.graph, 1, &lr), "input 0 is not what an update gives");
+    graph_free(r.graph);
+    leaves_free(r.leaves);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_adamw_two_steps), cmocka_unit_test(test_adamw_is_scale_free), cmocka_unit_test(test_newton_schulz_values),
+        cmocka_unit_test(test_newton_schulz_of_rank_one), cmocka_unit_test(test_newton_schulz_turned_and_scaled),
+        cmocka_unit_test(test_stack_is_its_matrices), cmocka_unit_test(test_muon_momentum), cmocka_unit_test(test_bias_step),
+        cmocka_unit_test(test_clip), cmocka_unit_test(test_skipped_step), cmocka_unit_test(test_threads_keep_bits), cmocka_unit_test(test_messages),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
