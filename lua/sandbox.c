@@ -2,9 +2,9 @@
    outgrow their arguments are bounded on their own; metamethods that run with hooks off (__gc), and handlers that run
    inside the hook (xpcall), are not there at all. */
 #include "sandbox.h"
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { HOOK_EVERY = 100, TEXT_MAX = 16 << 20, LIST_MAX = 10000000, NAMES_MAX = 512 };
 static const double MATCH_STEPS = 1e8;
@@ -30,12 +30,14 @@ static struct sandbox *box_of(lua_State *L)
     return box;
 }
 
+static double cpu_seconds(void) { return (double)clock() / CLOCKS_PER_SEC; }
+
 /* Once the limit is met it is met at every instruction, so that no pcall goes on. */
 static void tick(lua_State *L, lua_Debug *ar)
 {
     struct sandbox *box = box_of(L);
     box->instructions += HOOK_EVERY;
-    if (!box->spent && box->instructions <= SANDBOX_INSTRUCTIONS && clock_seconds() - box->start <= SANDBOX_SECONDS) return;
+    if (!box->spent && box->instructions <= SANDBOX_INSTRUCTIONS && cpu_seconds() - box->start <= SANDBOX_SECONDS) return;
     if (!box->spent) lua_sethook(L, tick, LUA_MASKCOUNT, 1);
     box->spent = true;
     lua_getinfo(L, "Sl", ar);
@@ -46,7 +48,7 @@ static void tick(lua_State *L, lua_Debug *ar)
 
 lua_State *sandbox_new(struct sandbox *box)
 {
-    box->start = clock_seconds();
+    box->start = cpu_seconds();
     lua_State *L = lua_newstate(counted, box);
     if (L && !box->trust) lua_sethook(L, tick, LUA_MASKCOUNT, HOOK_EVERY);
     return L;
@@ -195,8 +197,6 @@ void sandbox_open(lua_State *L)
     open_text(L);
     open_tables(L);
     open_clocks(L);
-    lua_pushnil(L);                                         /* the registry's list holds the whole os */
-    lua_setfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
 }
 
 /* ---- strict globals ---- */

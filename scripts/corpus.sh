@@ -36,10 +36,12 @@ own_lists() {
 }
 download() (
     cd "$work"
-    apt download dict-gcide fortunes 2>"$work/log" && exit
-    own_lists update 2>"$work/log" && own_lists download dict-gcide fortunes 2>"$work/log"
+    apt download dict-gcide fortunes || { own_lists update && own_lists download dict-gcide fortunes; }
 )
-download || fail 3 "dict-gcide and fortunes cannot be downloaded (no network?): $(tail -n 1 "$work/log")"
+reason() {
+    grep 'Failed to fetch' "$work/log" || cat "$work/log"
+}
+download 2>"$work/log" || fail 3 "dict-gcide and fortunes cannot be downloaded (no network?): $(reason | head -n 1)"
 
 mkdir "$work/text" "$work/text/fortunes"
 for package in "$work"/*.deb; do
@@ -64,12 +66,15 @@ for file in "$work"/root/usr/share/games/fortunes/*; do
     esac
 done
 
+# check LEAST FILE..
 check() {
+    least=$1
+    shift
     bytes=$(cat "$@" | wc -c)
     [ "$bytes" -ge "$least" ] || fail 1 "$1: $bytes bytes of text; $least or more were expected, so the package has changed"
 }
-least=30000000 check "$work/text/gcide.fortune"
-least=1000000 check "$work"/text/fortunes/*
+check 30000000 "$work/text/gcide.fortune"
+check 1000000 "$work"/text/fortunes/*
 
 "$sluice" data pack "$work/text" -o "$out"
 "$sluice" data inspect "$out"

@@ -1,4 +1,41 @@
 /* Cases of the op bench: products. See op_check.h. */
-#define PRODUCT_CASES(CASE)
+static inline int32_t uneven_offset(int64_t e) { static const int32_t at[] = { 0, 41, 41, 300, 301, 640 }; return at[e]; }
+static inline int32_t long_start(int64_t i) { return (int32_t)(i % 300 < 130 ? 0 : i % 300 < 210 ? 130 : 210); }
+static inline int32_t wide_target(int64_t i) { return (int32_t)(i * 37 % 301); }
+static inline int32_t none(int64_t i) { (void)i; return 0; }
 
-#define PRODUCT_LARGE_CASES(CASE)
+#define TEN(...) int_in(g, SHAPE(2, 5), __VA_ARGS__)
+#define ZEROS TEN(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+
+#define PRODUCT_CASES(CASE) \
+    CASE(matmul, odd, matmul(g, act_in(g, 3, 7), real_in(g, 5, 7), DTYPE_ACT)) \
+    CASE(matmul, scores, matmul(g, real_in(g, 17, 3), real_in(g, 9, 3), DTYPE_REAL)) \
+    CASE(matmul, one, matmul(g, act_in(g, 1, 1), act_in(g, 1, 1), DTYPE_ACT)) \
+    CASE(grouped_matmul, empty_expert_and_rows_left, \
+         grouped_matmul(g, act_in(g, 9, 3), real_in(g, 3, 5, 3), int_in(g, SHAPE(4), 0, 3, 3, 7))) \
+    CASE(grouped_matmul, all_to_one, grouped_matmul(g, act_in(g, 6, 2), real_in(g, 3, 4, 2), int_in(g, SHAPE(4), 0, 0, 6, 6))) \
+    CASE(grouped_matmul, no_rows, grouped_matmul(g, real_in(g, 3, 2), real_in(g, 2, 2, 2), int_in(g, SHAPE(3), 0, 0, 0))) \
+    CASE(attention, mha, attention(g, act_in(g, 10, 2, 3), act_in(g, 10, 2, 3), act_in(g, 10, 2, 3), ZEROS, NULL, 0.6, 0)) \
+    CASE(attention, gqa_window, attention(g, act_in(g, 10, 4, 2), act_in(g, 10, 2, 2), act_in(g, 10, 2, 2), ZEROS, NULL, 0.7, 3)) \
+    CASE(attention, mqa_documents, attention(g, act_in(g, 10, 3, 2), act_in(g, 10, 1, 2), act_in(g, 10, 1, 2), \
+         TEN(0, 0, 2, 2, 2, 0, 0, 0, 0, 4), NULL, 1.0, 0)) \
+    CASE(attention, window_of_one, attention(g, act_in(g, 10, 1, 3), act_in(g, 10, 1, 3), act_in(g, 10, 1, 3), ZEROS, NULL, 0.5, 1)) \
+    CASE(attention, wide_window, attention(g, act_in(g, 10, 1, 3), act_in(g, 10, 1, 3), act_in(g, 10, 1, 3), ZEROS, NULL, 0.5, 9)) \
+    CASE(attention, wider_values, attention(g, real_in(g, 10, 2, 2), real_in(g, 10, 1, 2), real_in(g, 10, 1, 5), ZEROS, NULL, 0.5, 0)) \
+    CASE(attention, cached, attention(g, act_in(g, 4, 2, 2), act_in(g, 2, 7, 1, 2), act_in(g, 2, 7, 1, 2), \
+         int_in(g, SHAPE(2, 2), 0, 0, 3, 3), int_in(g, SHAPE(1), 4), 0.8, 5)) \
+    CASE(cross_entropy, odd, cross_entropy(g, act_in(g, 5, 3), real_in(g, 7, 3), int_in(g, SHAPE(1, 5), 0, 6, 3, 3, 1))) \
+    CASE(cross_entropy, one_word, cross_entropy(g, real_in(g, 2, 3), real_in(g, 1, 3), int_in(g, SHAPE(2, 1), 0, 0)))
+
+#define PRODUCT_LARGE_CASES(CASE) \
+    CASE(matmul, blocks, matmul(g, act_in(g, 401, 300), real_in(g, 530, 300), DTYPE_ACT)) \
+    CASE(matmul, deep, matmul(g, act_in(g, 9, 1030), real_in(g, 35, 1030), DTYPE_REAL)) \
+    CASE(matmul, rows, matmul(g, act_in(g, 1030, 40), real_in(g, 33, 40), DTYPE_ACT)) \
+    CASE(grouped_matmul, uneven, grouped_matmul(g, act_in(g, 700, 48), real_in(g, 5, 40, 48), count_in(g, SHAPE(6), uneven_offset))) \
+    CASE(attention, long, attention(g, act_in(g, 600, 4, 24), act_in(g, 600, 2, 24), act_in(g, 600, 2, 24), \
+         count_in(g, SHAPE(2, 300), none), NULL, 0.2, 0)) \
+    CASE(attention, long_documents, attention(g, act_in(g, 600, 2, 16), act_in(g, 600, 1, 16), act_in(g, 600, 1, 16), \
+         count_in(g, SHAPE(2, 300), long_start), NULL, 0.25, 0)) \
+    CASE(attention, long_window, attention(g, act_in(g, 600, 2, 16), act_in(g, 600, 1, 16), act_in(g, 600, 1, 16), \
+         count_in(g, SHAPE(2, 300), long_start), NULL, 0.25, 70)) \
+    CASE(cross_entropy, chunks, cross_entropy(g, act_in(g, 530, 24), real_in(g, 301, 24), count_in(g, SHAPE(2, 265), wide_target)))

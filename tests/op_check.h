@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <cmocka.h>
+#include <math.h>
 #include "backend.h"
 
 enum { BENCH_INS = 16, BENCH_INTS = 64 };
@@ -206,5 +207,26 @@ static inline void bench_backward(struct bench *b)
 
 #define BENCH_BUILD(op, name, made) static inline struct node *case_##op##_##name(struct graph *g) { return made; }
 #define BENCH_CASE(op, name, made) { OP_##op, #op " " #name, case_##op##_##name },
+
+/* By hand: a list of cases H built with H(BENCH_BUILD) is opened by name, gets values, and shows them. */
+#define OPEN(b, op, name) struct bench b; bench_open(&b, &(struct op_case){ OP_##op, #op " " #name, case_##op##_##name }, false, 1)
+#define PUT(b, input, ...) put(&(b).in[input], COUNT(((double[]){ __VA_ARGS__ })), (double[]){ __VA_ARGS__ })
+#define SEE(t, tolerance, ...) see(&(t), COUNT(((double[]){ __VA_ARGS__ })), (double[]){ __VA_ARGS__ }, tolerance)
+
+static inline void put(const struct tensor *t, int n, const double *value)
+{
+    assert_int_equal(n, shape_count(t->shape));
+    for (int i = 0; i < n; i++) tensor_set(t, i, value[i]);
+}
+
+static inline void see(const struct tensor *t, int n, const double *value, double tolerance)
+{
+    assert_int_equal(n, shape_count(t->shape));
+    for (int i = 0; i < n; i++)
+        if (!(fabs(tensor_get(t, i) - value[i]) <= tolerance) && !(isnan(value[i]) && isnan(tensor_get(t, i))))
+            fail_msg("value %d is %.9g, expected %.9g", i, tensor_get(t, i), value[i]);
+}
+
+static inline void same(const struct tensor *x, const struct tensor *y) { assert_memory_equal(x->data, y->data, tensor_bytes(x)); }
 
 #endif

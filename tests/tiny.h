@@ -160,18 +160,18 @@ static inline void tiny_put(struct tiny *t)
     }
 }
 
-/* One micro-batch, which is the whole first step of 10. */
+/* One micro-batch, which is the whole first step of 1000. */
 static inline void tiny_forward(struct tiny *t)
 {
     tiny_put(t);
-    plan_begin(t->plan, 0, 10, 1);
+    plan_begin(t->plan, 0, 1000, 1);
     plan_forward(t->plan, 0);
 }
 
 static inline void tiny_step(struct tiny *t, int64_t step)
 {
     tiny_put(t);
-    plan_begin(t->plan, step, 10, 1);
+    plan_begin(t->plan, step, 1000, 1);
     plan_forward(t->plan, 0);
     plan_backward(t->plan, 0);
     plan_update(t->plan);

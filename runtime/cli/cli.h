@@ -73,7 +73,7 @@ struct table;
 struct table *table_new(const char *const *columns, int n);
 void table_cell(struct table *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void table_paint(struct table *t, enum paint paint);       /* of the last cell */
-void table_print(struct table *t, FILE *to);                /* prints and frees */
+void table_print(struct table *t, FILE *to);                /* NULL prints nothing; frees */
 int text_width(const char *utf8);
 
 #endif

@@ -1,3 +1,6 @@
+COMMAND(run)
+COMMAND(plan)
+COMMAND(resume)
 COMMAND(ls)
 COMMAND(show)
 COMMAND(watch)

@@ -1,9 +1,8 @@
 /* sluice ls: the studies of a folder, or the runs of a study. */
-#include "cli.h"
-#include "runs.h"
 #include "status.h"
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,75 +11,88 @@ static const struct option options[] = {
     { 0 }
 };
 
-/* How many runs of a study are in each condition. */
-struct tally { int count[CONDITION_COUNT]; };
+/* All studies of a folder, by name. */
+struct shelf { int n; struct runs **runs; };
 
-static struct tally tally(const struct runs *runs)
-{
-    struct tally t = { { 0 } };
-    for (int i = 0; i < runs->n; i++) t.count[runs->run[i].condition]++;
-    return t;
-}
-
-/* "2 running, 1 dead", or "finished" when all are. */
-static void tally_text(const struct tally *t, int n, char *out, size_t size)
-{
-    size_t used = 0;
-    out[0] = 0;
-    for (int i = 0; i < CONDITION_COUNT; i++) {
-        if (!t->count[i]) continue;
-        if (t->count[i] == n) snprintf(out, size, "%s", condition_name(i));
-        else used += (size_t)snprintf(out + used, size - used, "%s%d %s", used ? ", " : "", t->count[i], condition_name(i));
-        if (used >= size) return;
-    }
-}
-
-static json_t *study_json(const struct runs *runs)
-{
-    struct tally t = tally(runs);
-    json_t *status = json_object();
-    for (int i = 0; i < CONDITION_COUNT; i++)
-        if (t.count[i]) json_object_set_new(status, condition_name(i), json_integer(t.count[i]));
-    return json_pack("{s:s, s:s, s:i, s:i, s:i, s:s, s:o}", "study", runs->study->name, "path", runs->study->dir, "variants", runs->study->n_variants,
-                     "replicates", runs->study->replicates, "runs", runs->n, "primary", runs->study->primary, "status", status);
-}
-
-static int is_study_entry(const struct dirent *d)
+static int is_visible(const struct dirent *d)
 {
     return d->d_name[0] != '.';
 }
 
-static enum code list_studies(const char *folder, bool json)
+static enum code open_shelf(const char *folder, struct shelf *shelf)
 {
-    static const char *const columns[] = { "study", ">variants", ">replicates", ">finished", "status" };
     struct dirent **entry;
-    int n = scandir(folder, &entry, is_study_entry, alphasort), found = 0;
+    int n = scandir(folder, &entry, is_visible, alphasort);
     enum code code = CODE_OK;
     if (n < 0) return cli_fail(CODE_INPUT, "%s: %s", folder, strerror(errno));
-    struct table *t = table_new(columns, COUNT(columns));
-    json_t *list = json_array();
+    *shelf = (struct shelf){ 0, xcalloc((size_t)n + 1, sizeof *shelf->runs) };
     for (int i = 0; i < n; i++) {
-        char path[4096], text[160];
-        struct runs *runs;
+        char path[PATH_MAX];
         struct err e;
         snprintf(path, sizeof path, "%s/%s", folder, entry[i]->d_name);
         free(entry[i]);
         if (!runs_is_study(path)) continue;
-        if (runs_open(path, &runs, &e)) { code = cli_fail(CODE_INPUT, "%s", e.text); continue; }
-        struct tally counts = tally(runs);
-        tally_text(&counts, runs->n, text, sizeof text);
-        table_cell(t, "%s", entry_name(path));
-        table_cell(t, "%d", runs->study->n_variants);
-        table_cell(t, "%d", runs->study->replicates);
-        table_cell(t, "%d/%d", counts.count[STATUS_FINISHED], runs->n);
-        table_cell(t, "%s", text);
-        json_array_append_new(list, study_json(runs));
-        runs_close(runs);
-        found++;
+        if (runs_open(path, &shelf->runs[shelf->n], &e)) code = cli_fail(CODE_INPUT, "%s", e.text);
+        else shelf->n++;
     }
     free(entry);
-    if (!found && code == CODE_OK) fprintf(stderr, "no study in %s\n", folder);
-    if (json) print_json(list); else { if (found) table_print(t, stdout); else table_free(t); json_decref(list); }
-    if (json) table_free(t);
     return code;
 }
+
+static void print_shelf(const struct shelf *shelf)
+{
+    static const char *const columns[] = { "study", ">variants", ">replicates", ">finished", "status" };
+    struct table *t = table_new(columns, COUNT(columns));
+    for (int i = 0; i < shelf->n; i++) {
+        const struct runs *runs = shelf->runs[i];
+        char text[160];
+        status_summary(runs, text, sizeof text);
+        table_cell(t, "%s", runs->study->dir);
+        table_cell(t, "%d", runs->study->n_variants);
+        table_cell(t, "%d", runs->study->replicates);
+        table_cell(t, "%d/%d", status_count(runs, STATUS_FINISHED), runs->n);
+        table_cell(t, "%s", text);
+    }
+    table_print(t, stdout);
+}
+
+static json_t *shelf_json(const struct shelf *shelf)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < shelf->n; i++) {
+        const struct runs *runs = shelf->runs[i];
+        json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:i, s:s, s:o}", "study", runs->study->name, "path", runs->study->dir, "variants", runs->study->n_variants,
+                                              "replicates", runs->study->replicates, "primary", runs->study->primary, "runs", status_json(runs)));
+    }
+    return list;
+}
+
+static enum code list_studies(const char *folder, bool json)
+{
+    struct shelf shelf = { 0 };
+    enum code code = open_shelf(folder, &shelf);
+    if (json) print_json(shelf_json(&shelf));
+    else if (shelf.n) print_shelf(&shelf);
+    else if (code == CODE_OK) fprintf(stderr, "no study in %s\n", folder);
+    for (int i = 0; i < shelf.n; i++) runs_close(shelf.runs[i]);
+    free(shelf.runs);
+    return code;
+}
+
+static enum code run(const struct call *c)
+{
+    const char *path = c->n_words ? c->word[0] : "runs";
+    struct runs *runs;
+    struct err e;
+    if (!runs_is_study(path)) return list_studies(path, cli_flag(c, "json"));
+    if (runs_open(path, &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
+    if (cli_flag(c, "json")) print_json(status_json(runs)); else status_print(runs, stdout);
+    runs_close(runs);
+    return CODE_OK;
+}
+
+const struct command command_ls = {
+    .name = "ls", .about = "list studies, or the runs of a study", .usage = "[DIR]",
+    .example = "sluice ls\nsluice ls runs/quickstart", .options = options, .least = 0, .most = 1, .run = run,
+    .more = "DIR is a folder of studies (default: runs) or a study. A run is 'dead' when its file says running and no process holds its lock.",
+};

@@ -59,6 +59,7 @@ void table_paint(struct table *t, enum paint paint)
 static void print_cell(FILE *to, const char *text, int width, bool right, bool last, enum paint paint)
 {
     int pad = width - text_width(text);
+    if (!to) return;
     const char *on = paint == PAINT_OFF ? "" : cli_paint(to, paint), *off = paint == PAINT_OFF ? "" : cli_paint(to, PAINT_OFF);
     fprintf(to, "%*s%s%s%s%*s%s", right ? pad : 0, "", on, text, off, right || last ? 0 : pad, "", last ? "\n" : "  ");
 }
@@ -74,7 +75,9 @@ void table_print(struct table *t, FILE *to)
         for (int i = c; i < t->n; i += t->columns)
             if (text_width(t->cell[i].text) > width[c]) width[c] = text_width(t->cell[i].text);
     }
-    for (int c = 0; c < t->columns; c++) print_cell(to, t->column[c] + right[c], width[c], right[c], c == t->columns - 1, PAINT_DIM);
+    bool headed = false;
+    for (int c = 0; c < t->columns; c++) headed |= t->column[c][right[c]] != 0;
+    for (int c = 0; c < t->columns && headed; c++) print_cell(to, t->column[c] + right[c], width[c], right[c], c == t->columns - 1, PAINT_DIM);
     for (int i = 0; i < t->n; i++) {
         int c = i % t->columns;
         print_cell(to, t->cell[i].text, width[c], right[c], c == t->columns - 1, t->cell[i].paint);

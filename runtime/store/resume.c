@@ -74,14 +74,16 @@ static int64_t cut_group(hid_t file, const char *path)
 }
 
 /* A dead writer's superblock says that it is open and gives a stale end of file. The flags must be cleared and the
-   end moved to the real one before anything is closed, else closing truncates the data (h5clear -s does). */
+   end moved to the real one (rounded up to a page) before anything is closed, else closing truncates the data: that is
+   what h5clear -s does. */
 static int mend(const char *path, int64_t *cut_rows)
 {
     hid_t how = H5Pcopy(h5_access());
     H5Pset(how, "clear_status_flags", &(hbool_t){ true });
     hid_t file = H5Fopen(path, H5F_ACC_RDWR, how);
     H5Pclose(how);
-    if (file < 0 || H5Fincrement_filesize(file, 0) < 0) return -1;
+    hsize_t end;
+    if (file < 0 || H5Fget_filesize(file, &end) < 0 || H5Fincrement_filesize(file, (PAGE - end % PAGE) % PAGE) < 0) return -1;
     for (int g = 0; g < STORE_GROUPS; g++) {
         int64_t cut = cut_group(file, store_group_path[g]);
         if (cut < 0) return -1;

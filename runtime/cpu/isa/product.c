@@ -1,6 +1,6 @@
 /* One block product on one thread. Both operands are packed; a tile of C stays in registers while a row panel of A
    (broadcast) meets a panel of B (two vectors a step). Bound by fused multiply-adds once n is some hundred. */
-#include "isa.h"
+#include "level.h"
 
 #if defined __AVX512F__
 enum { BYTES = 64 };
@@ -158,11 +158,7 @@ static void tiles(const struct gemm *g, const struct panels *panels, int64_t k, 
     }
 }
 
-#define NAMED2(name, level) name##_##level
-#define NAMED(name, level) NAMED2(name, level)
-void NAMED(isa_product, ISA)(const struct gemm *g, struct panels *panels);
-
-void NAMED(isa_product, ISA)(const struct gemm *g, struct panels *panels)
+void ISA_NAME(product)(const struct gemm *g, struct panels *panels)
 {
     if (g->beta == 0 && g->k == 0)
         for (int64_t i = 0; i < g->m; i++) memset((real *)g->c.data + i * g->c.row, 0, (size_t)g->n * sizeof(real));

@@ -1,0 +1,175 @@
+-- Models: what sl.model says, and the changes that sl.extend makes to it. Values that are functions of the layer stay
+-- functions until a study is made, so that a variant may change the number of layers.
+local host = ...
+local tree = require "sluice.tree"
+local model = {}
+
+local PER_LAYER = { "position", "residual", "attention", "ffn" }
+local PER_LAYER_ONLY = ("only %s may be functions of the layer"):format(tree.join(PER_LAYER))
+local content = setmetatable({}, { __mode = "k" })  -- model -> { spec, changes = { { path, value, site } }, sites }
+
+local meta = {
+  __metatable = false,
+  __tostring = function(m) return ("sluice.model (%d changes)"):format(#content[m].changes) end,
+  __index = function(_, key) error(("a model cannot be read: keep '%s' in a variable, or change it with sl.extend"):format(key), 2) end,
+  __newindex = function(_, key) error(("a model cannot be assigned to: sl.extend(model, { %s = ... }) gives a changed one"):format(key), 2) end,
+}
+
+local function wrap(spec, changes, sites)
+  local m = setmetatable({}, meta)
+  content[m] = { spec = spec, changes = changes, sites = sites }
+  return m
+end
+
+function model.is(value) return content[value] ~= nil end
+function model.sites(m) return content[m].sites end
+
+function model.new(site, spec)
+  if type(spec) ~= "table" then host.fail(site, "", "sl.model takes a table of keys") end
+  if rawlen(spec) > 0 then host.fail(site, "", "sl.model takes keys only: 'layers = 4, attention = { ... }'") end
+  return wrap(tree.normal(spec, site, "") or {}, {}, { site })
+end
+
+function model.preset(site, name)
+  for _, known in ipairs(host.presets) do
+    if known == name then return wrap(tree.normal(require("sluice.presets." .. name), site, ""), {}, { site }) end
+  end
+  host.fail(site, "", ("no preset '%s'"):format(name) .. tree.suggest(tostring(name), host.presets))
+end
+
+-- { path, value, site } for each dotted path, in sorted order.
+function model.changes(site, settings, where)
+  local list = {}
+  for _, path in ipairs(tree.sorted(settings)) do
+    local value = tree.normal(settings[path], site, where .. path)
+    if value ~= nil then list[#list + 1] = { path = path, value = value, site = site, where = where .. path } end
+  end
+  if rawlen(settings) > 0 then host.problem(site, where, "changes are written [\"dotted.path\"] = value") end
+  return list
+end
+
+local function appended(a, b)
+  local out = table.move(a, 1, #a, 1, {})
+  return table.move(b, 1, #b, #out + 1, out)
+end
+
+function model.extend(site, base, settings)
+  if not model.is(base) then host.fail(site, "", "sl.extend takes a model first: what sl.model or sl.preset gives") end
+  if type(settings) ~= "table" then host.fail(site, "", "sl.extend takes a table of changes second") end
+  local c = content[base]
+  return wrap(c.spec, appended(c.changes, model.changes(site, settings, "")), appended(c.sites, { site }))
+end
+
+local function root_of(path) return path:match "^[^.]*" end
+
+local function refuse(change, why) host.problem(change.site, change.where, ("%s: %s"):format(change.path, why)) end
+
+-- The per-layer slots of a model that hold functions, or get one from the changes.
+local function varying(spec, changes)
+  local roots = {}
+  for _, root in ipairs(PER_LAYER) do
+    local varies = tree.has_function(spec[root])
+    for _, change in ipairs(changes) do
+      varies = varies or root_of(change.path) == root and tree.has_function(change.value)
+    end
+    if varies then roots[root] = true end
+  end
+  return roots
+end
+
+local function number_of_layers(spec, changes)
+  local layers = spec.layers
+  for _, change in ipairs(changes) do
+    if change.path == "layers" then layers = change.value end
+  end
+  return math.tointeger(layers)
+end
+
+-- One slot for every layer: { layers = { ... } }. A change must fit at least one layer, as in a list of C's.
+local function unrolled(c, root, changes, layers)
+  local list, fits, why = {}, {}, {}
+  for layer = 1, layers do
+    local slot = { [root] = tree.at(c.spec[root], layer, c.sites[1], root) }
+    for i, change in ipairs(changes) do
+      if root_of(change.path) == root then
+        local changed, problem = host.set("model", slot, change.path, tree.at(change.value, layer, change.site, change.where))
+        if changed then slot, fits[i] = changed, true else why[i] = problem end
+      end
+    end
+    list[layer] = slot[root] == nil and {} or slot[root]
+  end
+  for i in ipairs(changes) do
+    if why[i] and not fits[i] then refuse(changes[i], why[i]) end
+  end
+  return { layers = list }
+end
+
+-- The plain tree of a model after its own and more changes, and the set of slots that were unrolled.
+function model.plain(m, more)
+  local c = content[m]
+  local changes = appended(c.changes, more)
+  local roots, out = varying(c.spec, changes), {}
+  local layers = next(roots) and number_of_layers(c.spec, changes)
+  if next(roots) and not (layers and layers >= 1 and layers <= 4096) then
+    host.fail(c.sites[1], "", "a function of the layer needs 'layers' in sl.model: a number from 1 to 4096")
+  end
+  for _, key in ipairs(tree.sorted(c.spec)) do
+    if not roots[key] then
+      if tree.has_function(c.spec[key]) then
+        host.problem(c.sites[1], key, ("%s: %s"):format(key, PER_LAYER_ONLY))
+      else
+        out[key] = c.spec[key]
+      end
+    end
+  end
+  for _, change in ipairs(changes) do
+    if not roots[root_of(change.path)] then
+      local changed, why
+      if tree.has_function(change.value) then why = PER_LAYER_ONLY
+      else changed, why = host.set("model", out, change.path, change.value) end
+      if changed then out = changed else refuse(change, why) end
+    end
+  end
+  for _, root in ipairs(PER_LAYER) do
+    if roots[root] then out[root] = unrolled(c, root, changes, layers) end
+  end
+  return out, roots
+end
+
+-- What a variant sets, as path -> plain value. Where functions of the layer meet it, whole slots are set instead.
+function model.settings(m, common, changes)
+  local roots = varying(content[m].spec, appended(content[m].changes, appended(common, changes)))
+  local of_model, out, whole = {}, {}, false
+  for _, change in ipairs(changes) do
+    local root, varies = root_of(change.path), tree.has_function(change.value)
+    if root ~= "train" then of_model[#of_model + 1] = change end
+    if varies and not roots[root] then refuse(change, PER_LAYER_ONLY) else out[change.path] = change.value end
+    whole = whole or varies or next(roots) and change.path == "layers"
+  end
+  if not whole then return out end
+  for path in next, out do
+    if roots[root_of(path)] then out[path] = nil end
+  end
+  local plain = model.plain(m, appended(common, of_model))
+  for root in next, roots do out[root] = plain[root] end
+  return out
+end
+
+-- Pairs of a KV mirror: the last n layers read the first n, deepest from shallowest. With multi-token prediction its
+-- block counts as the layer after the last. Layers from 0, as in attention.kv.pairs.
+function model.u_mirror(site, layers, n, with_mtp)
+  if math.type(layers) ~= "integer" or layers < 2 then host.fail(site, "", "sl.u_mirror(layers, n, with_mtp): layers must be an integer of at least 2") end
+  local deepest = with_mtp and layers or layers - 1
+  n = n or (deepest + 1) // 3
+  if math.type(n) ~= "integer" or n < 1 or n > (deepest + 1) // 2 then
+    host.fail(site, "", ("sl.u_mirror(%d, %s): n must be from 1 to %d"):format(layers, n, (deepest + 1) // 2))
+  end
+  local pairs_list = {}
+  for source = 0, n - 1 do
+    pairs_list[#pairs_list + 1] = deepest - source
+    pairs_list[#pairs_list + 1] = source
+  end
+  return pairs_list
+end
+
+return model

@@ -1,0 +1,299 @@
+-- Studies: what varies, how often, against what. Names and order come from sorted keys: nothing depends on pairs.
+local host = ...
+local tree = require "sluice.tree"
+local model = require "sluice.model"
+local study = {}
+
+local COMMON = { "base", "baseline", "data", "match", "name", "primary", "replicates", "seed", "train" }
+local MOST_VARIANTS = 4096
+
+local function with(...)
+  local keys = { ... }
+  table.move(COMMON, 1, #COMMON, #keys + 1, keys)
+  table.sort(keys)
+  return keys
+end
+
+local function check_keys(site, spec, where, known, what)
+  local legal = {}
+  for _, key in ipairs(known) do legal[key] = true end
+  for _, key in ipairs(tree.sorted(spec)) do
+    if not legal[key] then host.problem(site, where .. key, ("%s has no key '%s'"):format(what, key) .. tree.suggest(key, known)) end
+  end
+end
+
+local NOUN = { string = "a text", integer = "an integer", number = "a number", table = "a table", ["function"] = "a function" }
+
+-- The value of a key when it has the right type, else (after telling) the default.
+local function take(site, spec, key, kind, default)
+  local value = spec[key]
+  if value == nil then return default end
+  if type(value) == kind or math.type(value) == kind then return value end
+  host.problem(site, key, ("%s: must be %s, not %s"):format(key, NOUN[kind], type(value) == "string" and "'" .. value .. "'" or tostring(value)))
+  return default
+end
+
+local function take_count(site, spec, key, default, least, most)
+  local value = take(site, spec, key, "integer", default)
+  if value >= least and value <= most then return value end
+  host.problem(site, key, ("%s: %d is out of range: %d to %d"):format(key, value, least, most))
+  return default
+end
+
+-- Names become folders.
+local function check_name(site, where, name)
+  if #name > 120 or not name:find "^%w[%w._=,+-]*$" then
+    host.problem(site, where, ("'%s': a name has letters, digits and . _ = , + - only, at most 120"):format(name:sub(1, 120)))
+  end
+end
+
+local function short(path) return path:match "[^.]*$" end
+
+-- Short names of paths, whole paths where two would be the same.
+local function labels(paths)
+  local count, out = {}, {}
+  for _, path in ipairs(paths) do count[short(path)] = (count[short(path)] or 0) + 1 end
+  for _, path in ipairs(paths) do out[path] = count[short(path)] > 1 and path or short(path) end
+  return out
+end
+
+-- A value as part of a name; functions have none, so they get their number in the axis.
+local function word(value, number)
+  if type(value) == "function" then return "v" .. number end
+  if type(value) ~= "table" then
+    return (math.type(value) == "float" and ("%.6g"):format(value) or tostring(value)):gsub("[^%w._+-]", "_")
+  end
+  local parts = { value.module and word(value.module, number) }
+  for _, item in ipairs(value) do parts[#parts + 1] = word(item, number) end
+  for _, key in ipairs(tree.sorted(value)) do
+    if key ~= "module" then parts[#parts + 1] = key .. "=" .. word(value[key], number) end
+  end
+  return #parts == 0 and "none" or table.concat(parts, value.module and "-" or "+")
+end
+
+-- A variant is { name, settings = path -> the script's value, where = its path in the call's table }.
+
+local function named_variants(site, variants)
+  local list = {}
+  for _, name in ipairs(tree.sorted(variants)) do
+    local where = "variants." .. name
+    check_name(site, where, name)
+    if type(variants[name]) == "table" then
+      list[#list + 1] = { name = name, settings = variants[name], where = where .. "." }
+    else
+      host.problem(site, where, ("%s: must be a table of [\"dotted.path\"] = value"):format(where))
+    end
+  end
+  if rawlen(variants) > 0 then host.problem(site, "variants", "variants: each needs a name: 'gated = { ... }'") end
+  return list
+end
+
+-- The values of every axis, and the number of combinations.
+local function read_axes(site, axes)
+  local values, total = {}, 1
+  for _, path in ipairs(tree.sorted(axes)) do
+    local where, seen = "axes." .. path, {}
+    local list = type(axes[path]) == "table" and axes[path] or {}
+    if #list == 0 or #tree.sorted(list) > 0 then host.problem(site, where, where .. ": must be a list of values: { \"softmax\", \"sigmoid\" }") end
+    for i, value in ipairs(list) do
+      local as_word = word(tree.normal(value, site, where), i)
+      if seen[as_word] then host.problem(site, where, ("%s: '%s' is listed twice"):format(where, as_word)) end
+      seen[as_word] = true
+    end
+    values[path], total = list, total * math.max(1, #list)
+    if total > MOST_VARIANTS then host.fail(site, "axes", ("the axes give more than %d variants"):format(MOST_VARIANTS)) end
+  end
+  return values, total
+end
+
+-- The product of the axes; the last axis turns fastest.
+local function product(site, axes)
+  local values, total = read_axes(site, axes)
+  local paths, list = tree.sorted(axes), {}
+  local label = labels(paths)
+  for number = 0, total - 1 do
+    local settings, parts, rest = {}, {}, number
+    for p = #paths, 1, -1 do
+      local path = paths[p]
+      local count = #values[path]
+      if count > 0 then
+        local i = rest % count + 1
+        rest = rest // count
+        settings[path] = values[path][i]
+        table.insert(parts, 1, label[path] .. "=" .. word(tree.normal(values[path][i], site, "axes." .. path), i))
+      end
+    end
+    list[#list + 1] = { name = table.concat(parts, ","), settings = settings, where = "axes." }
+    check_name(site, "axes", list[#list].name)
+  end
+  return list
+end
+
+local function filtered(site, list, keep)
+  local out = {}
+  for _, variant in ipairs(list) do
+    local copy = {}
+    for path, value in next, variant.settings do copy[path] = value end
+    local answer = keep(copy)
+    if type(answer) ~= "boolean" then
+      host.fail(site, "filter", ("filter: must give true or false, gave %s for '%s'"):format(tostring(answer), variant.name))
+    end
+    if answer then out[#out + 1] = variant end
+  end
+  if #out == 0 then host.problem(site, "filter", "filter: no variant is left") end
+  return out
+end
+
+-- Named: it must exist. Not named: the one that changes nothing, or the first combination of axes.
+local function find_baseline(site, spec, list, default)
+  local names, empty = {}, {}
+  for _, variant in ipairs(list) do
+    names[#names + 1] = variant.name
+    if next(variant.settings) == nil then empty[#empty + 1] = variant.name end
+  end
+  local name = take(site, spec, "baseline", "string", default or #empty == 1 and empty[1])
+  for _, known in ipairs(names) do
+    if known == name then return name end
+  end
+  if name then host.problem(site, "baseline", ("baseline: no variant '%s'"):format(name) .. tree.suggest(name, names))
+  elseif #list > 0 then host.problem(site, "baseline", "baseline: which variant are the others compared with?\n  known: " .. tree.join(names)) end
+end
+
+local function read_match(site, spec)
+  local match = take(site, spec, "match", "table")
+  if not match then return nil end
+  check_keys(site, match, "match.", { "adjust", "tolerance" }, "match")
+  if rawlen(match) ~= 1 or type(match[1]) ~= "string" or type(match.adjust) ~= "string" then
+    host.problem(site, "match", "match: must be like { \"active_params\", adjust = \"ffn.d_ff\", tolerance = 0.01 }")
+    return nil
+  end
+  local tolerance = match.tolerance == nil and 0.01 or match.tolerance
+  if type(tolerance) ~= "number" or not (tolerance >= 0 and tolerance < 1) then
+    host.problem(site, "match.tolerance", ("match.tolerance: %s is out of range: from 0 to less than 1"):format(tolerance))
+    return nil
+  end
+  return { quantity = match[1], adjust = match.adjust, tolerance = tolerance }
+end
+
+local STUDY_KEYS = { data = "string", name = "string", primary = "string", baseline = "string", replicates = "integer", seed = "integer" }
+
+-- --set on the command line: keys of the study, of train, or else of the model.
+local function apply_overrides(site, spec, train)
+  local changes = {}
+  for _, set in ipairs(host.overrides) do
+    if STUDY_KEYS[set.path] then
+      spec[set.path] = set.value
+    elseif set.path:find "^train%." then
+      local changed, why = host.set("train", train, set.path:sub(7), set.value)
+      if changed then train = changed else host.problem(site, "", ("--set %s: %s"):format(set.text, why)) end
+    else
+      changes[#changes + 1] = { path = set.path, value = tree.normal(set.value, site, set.path), site = site, where = "" }
+    end
+  end
+  return train, changes
+end
+
+local function check_texts(site, d)
+  check_name(site, "name", d.name)
+  if not d.primary:find "^%a[%w_]*%.[%w_]+$" then
+    host.problem(site, "primary", ("primary: '%s': must be a group and a metric, as \"eval.loss\""):format(d.primary))
+  end
+end
+
+local function description(site, spec, list, default_baseline)
+  local train, changes = apply_overrides(site, spec, tree.normal(take(site, spec, "train", "table", {}), site, "train") or {})
+  local d = {
+    name = take(site, spec, "name", "string", (host.script:gsub("[^%w._-]", "-"))),
+    data = take(site, spec, "data", "string", "synthetic"),
+    primary = take(site, spec, "primary", "string", "eval.loss"),
+    replicates = take_count(site, spec, "replicates", 5, 1, 1000),
+    seed = take_count(site, spec, "seed", 0, 0, 1 << 53),
+    baseline = find_baseline(site, spec, list, default_baseline),
+    match = read_match(site, spec), train = train, variants = {},
+  }
+  check_texts(site, d)
+  if tree.has_function(train) then host.problem(site, "train", "train: functions are for the model's layers") end
+  if not model.is(spec.base) then
+    host.problem(site, "base", spec.base == nil and "base is missing: a model, from sl.model or sl.preset" or "base: must be a model: what sl.model, sl.preset or sl.extend gives")
+    return d, {}
+  end
+  for i, variant in ipairs(list) do
+    local set = model.settings(spec.base, changes, model.changes(site, variant.settings, variant.where))
+    d.variants[i] = { name = variant.name, set = set }
+  end
+  d.base = model.plain(spec.base, changes)
+  return d, model.sites(spec.base)
+end
+
+local function finish(site, spec, list, default_baseline)
+  local d, sites = description(site, spec, list, default_baseline)
+  return host.study(site, d, sites)
+end
+
+local function copy_of(site, spec, what)
+  if type(spec) ~= "table" then host.fail(site, "", what .. " takes a table of keys") end
+  if rawlen(spec) > 0 then host.problem(site, "", what .. " takes keys only: 'base = ..., variants = { ... }'") end
+  local out = {}
+  for _, key in ipairs(tree.sorted(spec)) do out[key] = spec[key] end
+  return out
+end
+
+function study.new(site, spec)
+  spec = copy_of(site, spec, "sl.study")
+  check_keys(site, spec, "", with("axes", "filter", "variants"), "sl.study")
+  local variants, axes = take(site, spec, "variants", "table"), take(site, spec, "axes", "table")
+  local keep = take(site, spec, "filter", "function")
+  if spec.variants == nil and spec.axes == nil then host.problem(site, "", "sl.study needs variants or axes: what is compared?") end
+  if variants and axes then host.problem(site, "axes", "sl.study takes variants or axes, not both") end
+  local list = variants and named_variants(site, variants) or axes and product(site, axes) or {}
+  if (variants or axes) and #list == 0 then host.problem(site, variants and "variants" or "axes", "there is nothing to compare: no variant is given") end
+  local first = axes and list[1] and list[1].name
+  if keep and #list > 0 then list = filtered(site, list, keep) end
+  return finish(site, spec, list, first)
+end
+
+-- What a slot that has no "none" holds when its feature is off.
+local PLAIN = { embed = "plain", residual = "pre", kv = "own", mask = "causal" }
+
+-- One variant with everything, and one for each feature that is left out.
+function study.leave_one_out(site, spec)
+  spec = copy_of(site, spec, "sl.leave_one_out")
+  check_keys(site, spec, "", with("drop"), "sl.leave_one_out")
+  local drop = take(site, spec, "drop", "table", {})
+  local off = {}
+  for _, path in ipairs(tree.sorted(drop)) do off[path] = drop[path] end
+  for _, path in ipairs(drop) do
+    if type(path) ~= "string" then host.fail(site, "drop", "drop: must be a list of paths, or [\"path\"] = value without the feature") end
+    off[path] = PLAIN[short(path)] or "none"
+  end
+  local paths = tree.sorted(off)
+  if #paths == 0 then host.problem(site, "drop", "sl.leave_one_out needs drop: the paths of the features to leave out") end
+  local label, list = labels(paths), { { name = "full", settings = {}, where = "" } }
+  for _, path in ipairs(paths) do
+    list[#list + 1] = { name = "no_" .. label[path], settings = { [path] = off[path] }, where = "drop." }
+  end
+  return finish(site, spec, list, "full")
+end
+
+-- Every subset of the toggles: main effects and interactions.
+function study.factorial(site, spec)
+  spec = copy_of(site, spec, "sl.factorial")
+  check_keys(site, spec, "", with("toggles"), "sl.factorial")
+  local toggles = take(site, spec, "toggles", "table", {})
+  local paths, list = tree.sorted(toggles), {}
+  local label = labels(paths)
+  if #paths == 0 or #paths > 8 then host.fail(site, "toggles", "sl.factorial needs toggles: from 1 to 8 of [\"path\"] = value") end
+  for subset = 0, (1 << #paths) - 1 do
+    local settings, names = {}, {}
+    for i, path in ipairs(paths) do
+      if subset >> (i - 1) & 1 == 1 then
+        settings[path] = toggles[path]
+        names[#names + 1] = label[path]
+      end
+    end
+    list[#list + 1] = { name = subset == 0 and "base" or table.concat(names, "+"), settings = settings, where = "toggles." }
+  end
+  return finish(site, spec, list, "base")
+end
+
+return study

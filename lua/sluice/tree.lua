@@ -1,0 +1,80 @@
+-- Values of a configuration as plain trees: { "gqa", heads = 8 } becomes { module = "gqa", heads = 8 }.
+local host = ...
+local tree = {}
+
+local DEEPEST = 16
+
+function tree.sorted(t)
+  local keys = {}
+  for key in next, t do
+    if type(key) == "string" then keys[#keys + 1] = key end
+  end
+  table.sort(keys)
+  return keys
+end
+
+local function inside(path, key) return path == "" and key or path .. "." .. key end
+
+-- A mistake is told at `path` in the table of the call `site`, and the value is left out.
+function tree.normal(value, site, path, depth)
+  depth = depth or 0
+  local kind = type(value)
+  if kind == "string" or kind == "boolean" or kind == "function" or math.type(value) == "integer" then return value end
+  if kind == "number" then
+    if value - value == 0 then return value end
+    return host.problem(site, path, ("%s: %s is no number to compute with"):format(path, value))
+  end
+  if kind ~= "table" then return host.problem(site, path, ("%s: a %s is no value"):format(path, kind)) end
+  if getmetatable(value) ~= nil then return host.problem(site, path, path .. ": an object is no value: plain tables are") end
+  if depth == DEEPEST then return host.problem(site, path, "tables nest too deeply: does one contain itself?") end
+
+  local count, strange = 0, false
+  for key in next, value do
+    if math.type(key) == "integer" then count = count + 1 elseif type(key) ~= "string" then strange = true end
+  end
+  local names, out = tree.sorted(value), {}
+  if strange then host.problem(site, path, path .. ": keys are names") end
+  if count ~= rawlen(value) then return host.problem(site, path, path .. ": the list has a hole") end
+  for _, name in ipairs(names) do out[name] = tree.normal(value[name], site, inside(path, name), depth + 1) end
+  if count == 1 and type(value[1]) == "string" then
+    if out.module ~= nil then host.problem(site, path, path .. ": the module is named twice") end
+    out.module = value[1]
+  elseif count > 0 then
+    if #names > 0 then
+      return host.problem(site, path, path .. ": a table is a list, or a module's name first and then its keys; this mixes them")
+    end
+    for i = 1, count do out[i] = tree.normal(value[i], site, path, depth + 1) end
+  end
+  return out
+end
+
+function tree.has_function(value)
+  if type(value) ~= "table" then return type(value) == "function" end
+  for _, item in next, value do
+    if tree.has_function(item) then return true end
+  end
+  return false
+end
+
+-- A copy in which functions are replaced by what they give for the layer.
+function tree.at(value, layer, site, path)
+  if type(value) == "function" then
+    local given = value(layer)
+    if given == nil then host.fail(site, path, ("%s: the function gives nothing for layer %d"):format(path, layer)) end
+    return tree.at(tree.normal(given, site, path), layer, site, path)
+  end
+  if type(value) ~= "table" then return value end
+  local out = {}
+  for key, item in next, value do out[key] = tree.at(item, layer, site, path) end
+  return out
+end
+
+function tree.join(names) return table.concat(names, ", ") end
+
+-- " (did you mean 'x'?)" and the known names.
+function tree.suggest(name, known)
+  local near = host.nearest(name, known)
+  return (near and (" (did you mean '%s'?)"):format(near) or "") .. "\n  known: " .. tree.join(known)
+end
+
+return tree

@@ -1,0 +1,129 @@
+/* sluice compare: the answer of a study. */
+#include "compare.h"
+#include "status.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct option options[] = {
+    { "metric", 'm', "NAME", "metric to compare (default: the study's primary metric)" },
+    { "baseline", 'b', "NAME", "variant to compare with (default: the study's baseline)" },
+    { "at", 0, "PLACE", "step=N or tokens=N: the last row at or before it (default: the end of finished runs)" },
+    { "higher", 0, NULL, "larger values are better (default: smaller ones)" },
+    { "unpaired", 0, NULL, "also show Welch's test, which ignores the pairs" },
+    { "json", 0, NULL, "machine-readable" },
+    { 0 }
+};
+
+static int parse_place(const struct call *c, struct compare_options *o)
+{
+    const char *text = cli_value(c, "at", NULL), *equals = text ? strchr(text, '=') : NULL;
+    if (!text) return 0;
+    char *end = NULL;
+    o->where = equals ? strtod(equals + 1, &end) : 0;
+    if (!strncmp(text, "step=", 5)) o->at = AT_STEP;
+    else if (!strncmp(text, "tokens=", 7)) o->at = AT_TOKENS;
+    if (o->at == AT_END || end == equals + 1 || *end || !(o->where >= 0)) {
+        cli_usage(c, "--at %s: must be step=N or tokens=N", text);
+        return -1;
+    }
+    return 0;
+}
+
+static void print_table(const struct comparison *c, bool unpaired)
+{
+    const char *columns[] = { "variant", ">n", ">mean", ">sd", ">difference", ">95 % interval", ">p", ">rho", ">detectable", ">active", "verdict", ">unpaired p" };
+    int digits = compare_digits(c);
+    char text[FORMAT_SIZE], low[FORMAT_SIZE], high[FORMAT_SIZE];
+    struct table *t = table_new(columns, COUNT(columns) - !unpaired);
+    for (int i = 0; i < c->n_arms; i++) {
+        const struct arm *a = &c->arm[i];
+        const struct contrast *p = &a->paired;
+        bool base = i == c->baseline;
+        table_cell(t, "%s", a->variant->name);
+        table_cell(t, a->n == a->total ? "%d" : "%d of %d", a->n, a->total);
+        table_cell(t, "%s", format_real(a->mean, digits, text));
+        table_cell(t, "%s", format_real(a->sd, digits, text));
+        if (base || isnan(p->delta)) table_cell(t, "-"); else table_cell(t, "%+.*f", digits, p->delta);
+        if (base || isnan(p->half)) table_cell(t, "-");
+        else table_cell(t, "%s … %s", format_real(p->delta - p->half, digits, low), format_real(p->delta + p->half, digits, high));
+        if (base || isnan(a->p_holm)) table_cell(t, "-"); else table_cell(t, a->p_holm < 0.001 ? "<0.001" : "%.3f", a->p_holm);
+        table_cell(t, "%s", format_real(base ? NAN : a->rho, 2, text));
+        table_cell(t, "%s", format_real(base ? NAN : a->detectable, digits, text));
+        table_cell(t, "%s", format_count((double)a->variant->counts.active, text));
+        table_cell(t, "%s", verdict_name[a->verdict]);
+        table_paint(t, a->verdict == VERDICT_BETTER ? PAINT_GOOD : a->verdict == VERDICT_WORSE ? PAINT_BAD : PAINT_OFF);
+        if (unpaired) table_cell(t, "%s", format_real(base ? NAN : a->welch.p, 3, text));
+    }
+    table_print(t, stdout);
+}
+
+static void print_answers(const struct comparison *c)
+{
+    char text[512];
+    putchar('\n');
+    for (int i = 0; i < c->n_arms; i++) {
+        if (i == c->baseline) continue;
+        compare_sentence(c, i, text, sizeof text);
+        printf("%s\n", text);
+    }
+}
+
+/* Runs that are in no mean, with their reasons. */
+static void print_left_out(const struct comparison *c)
+{
+    int n = 0;
+    for (int i = 0; i < c->n_outcomes; i++) n += !c->outcome[i].counted;
+    if (!n) return;
+    printf("\nnot counted: %d of %d runs\n", n, c->n_outcomes);
+    for (int i = 0; i < c->n_outcomes; i++)
+        if (!c->outcome[i].counted) printf("  %s: %s\n", c->outcome[i].run->name, c->outcome[i].why);
+}
+
+static void print_notes(const struct comparison *c)
+{
+    const struct arm *base = &c->arm[c->baseline];
+    double worst = 0;
+    char unit[48] = "";
+    if (*c->unit) snprintf(unit, sizeof unit, " (%s)", c->unit);
+    printf("\n%s%s, %s is better; difference = variant - %s, over pairs of runs with one seed.\n", c->metric, unit, c->options.higher ? "higher" : "lower", base->variant->name);
+    if (c->tests) printf("p: paired t test, two-sided, Holm's correction over %d test%s; intervals are not corrected. rho: correlation of the pairs.\n"
+                         "detectable: the smallest difference that this many pairs show with 80 %% power at 5 %%.\n", c->tests, c->tests == 1 ? "" : "s");
+    for (int i = 0; i < c->n_arms && base->variant->counts.active; i++)
+        worst = fmax(worst, fabs((double)c->arm[i].variant->counts.active / (double)base->variant->counts.active - 1));
+    if (worst == 0) printf("All variants have the same number of active parameters.\n");
+    else printf("Active parameters differ from the baseline's by up to %.2g %%.\n", 100 * worst);
+    if (c->step_low < c->step_high) printf("The values are from different steps: %lld to %lld.\n", (long long)c->step_low, (long long)c->step_high);
+}
+
+static enum code run(const struct call *c)
+{
+    struct compare_options o = { .metric = cli_value(c, "metric", NULL), .baseline = cli_value(c, "baseline", NULL), .higher = cli_flag(c, "higher") };
+    struct runs *runs;
+    struct comparison *result;
+    struct err e;
+    if (parse_place(c, &o)) return CODE_USAGE;
+    if (runs_open(c->word[0], &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
+    if (compare_study(runs, &o, &result, &e)) {
+        runs_close(runs);
+        return cli_fail(CODE_INPUT, "%s", e.text);
+    }
+    if (cli_flag(c, "json")) print_json(compare_json(result));
+    else {
+        print_table(result, cli_flag(c, "unpaired"));
+        print_answers(result);
+        print_left_out(result);
+        print_notes(result);
+    }
+    compare_free(result);
+    runs_close(runs);
+    return CODE_OK;
+}
+
+const struct command command_compare = {
+    .name = "compare", .about = "every variant against the baseline: difference, interval, p, n", .usage = "STUDY",
+    .example = "sluice compare runs/quickstart\nsluice compare runs/quickstart --metric train.max_vio:mean --at step=200", .options = options, .least = 1, .most = 1, .run = run,
+    .more = "Runs are paired by replicate: both of a pair saw the same data in the same order and drew the same initial weights.\n"
+            "Only finished runs count, unless --at names a place: then every run that got there counts. What is not counted is listed.\n"
+            "Below four pairs there is no interval and no p-value.",
+};

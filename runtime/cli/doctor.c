@@ -1,0 +1,140 @@
+/* sluice doctor: what this machine and this build can do. */
+#include "cli.h"
+#include "cpu/isa.h"
+#include "cpu/pool.h"
+#include "status.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+static const struct option options[] = {
+    { "json", 0, NULL, "machine-readable" },
+    { 0 }
+};
+
+/* note: empty when all is well; otherwise what does not work, or is slow. */
+struct finding { const char *what; char value[256], note[200]; };
+struct findings { int n; struct finding finding[16]; };
+
+static struct finding *note_on(struct findings *f, const char *what)
+{
+    f->finding[f->n] = (struct finding){ .what = what };
+    return &f->finding[f->n++];
+}
+
+/* A line of a file in /proc that starts with `key`: what follows its colon. */
+static void proc_line(const char *path, const char *key, char *out, size_t size)
+{
+    char *line = NULL;
+    size_t room = 0;
+    FILE *file = fopen(path, "r");
+    out[0] = 0;
+    while (file && !out[0] && getline(&line, &room, file) > 0) {
+        char *colon = strncmp(line, key, strlen(key)) ? NULL : strchr(line, ':');
+        if (colon) snprintf(out, size, "%.*s", (int)strcspn(colon + 1 + strspn(colon + 1, " \t"), "\n"), colon + 1 + strspn(colon + 1, " \t"));
+    }
+    free(line);
+    if (file) fclose(file);
+}
+
+static void find_cpu(struct findings *f)
+{
+    static const char *const wanted[] = { "avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16" };
+    char flags[8192], padded[8200];
+    struct finding *cpu = note_on(f, "processor"), *isa_used = note_on(f, "instructions"), *threads = note_on(f, "cores");
+    proc_line("/proc/cpuinfo", "model name", cpu->value, sizeof cpu->value);
+    proc_line("/proc/cpuinfo", "flags", flags, sizeof flags);
+    snprintf(padded, sizeof padded, " %s ", flags);
+    snprintf(isa_used->value, sizeof isa_used->value, "kernels for %s; the processor has", isa()->name);
+    for (int i = 0; i < COUNT(wanted); i++) {
+        char word[32];
+        size_t used = strlen(isa_used->value);
+        snprintf(word, sizeof word, " %s ", wanted[i]);
+        if (strstr(padded, word)) snprintf(isa_used->value + used, sizeof isa_used->value - used, " %s", wanted[i]);
+    }
+    snprintf(threads->value, sizeof threads->value, "%d for this process, %ld online", pool_cores(), sysconf(_SC_NPROCESSORS_ONLN));
+}
+
+static void find_memory(struct findings *f)
+{
+    char text[256], total[FORMAT_SIZE], available[FORMAT_SIZE];
+    struct finding *memory = note_on(f, "memory");
+    proc_line("/proc/meminfo", "MemTotal", text, sizeof text);
+    format_bytes(strtod(text, NULL) * 1024, total);
+    proc_line("/proc/meminfo", "MemAvailable", text, sizeof text);
+    snprintf(memory->value, sizeof memory->value, "%s available of %s", format_bytes(strtod(text, NULL) * 1024, available), total);
+}
+
+static void find_disk(struct findings *f)
+{
+    struct finding *disk = note_on(f, "disk");
+    struct statvfs s;
+    char text[FORMAT_SIZE];
+    if (statvfs(".", &s)) {
+        snprintf(disk->note, sizeof disk->note, "cannot be asked: %s", strerror(errno));
+        return;
+    }
+    double free_bytes = (double)s.f_bavail * (double)s.f_frsize;
+    snprintf(disk->value, sizeof disk->value, "%s free in this folder", format_bytes(free_bytes, text));
+    if (free_bytes < 1073741824.0) snprintf(disk->note, sizeof disk->note, "less than 1 GiB: a study with checkpoints may not fit");
+}
+
+/* First line of a program's output; false when it fails. */
+static bool ask(const char *command, char *out, size_t size)
+{
+    FILE *pipe = popen(command, "r");
+    out[0] = 0;
+    if (!pipe) return false;
+    if (fgets(out, (int)size, pipe)) out[strcspn(out, "\n")] = 0;
+    return pclose(pipe) == 0 && out[0];
+}
+
+static void find_programs(struct findings *f)
+{
+    struct finding *gnuplot = note_on(f, "gnuplot"), *h5py = note_on(f, "h5py");
+    if (!ask("gnuplot --version 2>/dev/null", gnuplot->value, sizeof gnuplot->value))
+        snprintf(gnuplot->note, sizeof gnuplot->note, "missing: 'sluice plot' draws nothing (Debian: gnuplot-nox)");
+    if (!ask("python3 -c 'import h5py; print(h5py.__version__)' 2>/dev/null", h5py->value, sizeof h5py->value) &&
+        !ask("/usr/bin/python3 -c 'import h5py; print(h5py.__version__)' 2>/dev/null", h5py->value, sizeof h5py->value))
+        snprintf(h5py->note, sizeof h5py->note, "missing: run files cannot be read from Python (Debian: python3-h5py); nothing else needs it");
+}
+
+static void find_build(struct findings *f)
+{
+    struct utsname u;
+    struct finding *build = note_on(f, "sluice"), *system = note_on(f, "system"), *cuda = note_on(f, "CUDA");
+    snprintf(build->value, sizeof build->value, "%s with %s; compiler %s", SLUICE_VERSION, SLUICE_LIBRARIES, __VERSION__);
+    if (uname(&u) == 0) snprintf(system->value, sizeof system->value, "%.60s %.80s %.40s", u.sysname, u.release, u.machine);
+    snprintf(cuda->value, sizeof cuda->value, "not in this build: the CPU backend is used");
+}
+
+static enum code run(const struct call *c)
+{
+    struct findings f = { .n = 0 };
+    static const char *const columns[] = { "", "", "" };
+    find_build(&f);
+    find_cpu(&f);
+    find_memory(&f);
+    find_disk(&f);
+    find_programs(&f);
+    struct table *t = table_new(columns, COUNT(columns));
+    json_t *list = json_object();
+    for (int i = 0; i < f.n; i++) {
+        const struct finding *x = &f.finding[i];
+        json_object_set_new(list, x->what, json_pack("{s:s, s:s}", "value", x->value, "note", x->note));
+        table_cell(t, "%s", x->what);
+        table_cell(t, "%s", x->value);
+        table_cell(t, "%s", x->note);
+        table_paint(t, PAINT_WARN);
+    }
+    table_print(t, cli_flag(c, "json") ? NULL : stdout);
+    if (cli_flag(c, "json")) print_json(list); else json_decref(list);
+    return CODE_OK;
+}
+
+const struct command command_doctor = {
+    .name = "doctor", .about = "what this machine and this build can do", .usage = "", .example = "sluice doctor", .options = options, .least = 0, .most = 0, .run = run,
+};

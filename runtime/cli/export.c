@@ -1,0 +1,69 @@
+/* sluice export: metrics as CSV or JSON. */
+#include "export.h"
+#include "cli.h"
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct option options[] = {
+    { "csv", 0, NULL, "long form, one value a line (default)" },
+    { "json", 0, NULL, "one object with every run, its configuration and its series" },
+    { "metric", 'm', "NAME", "only this metric (\"eval.loss\"); may be given again" },
+    { "every", 0, "N", "each N-th row and the last one (default 1: all)" },
+    { "output", 'o', "FILE", "write to a file, which appears when it is complete" },
+    { 0 }
+};
+
+static enum code write_error(const char *path)
+{
+    return cli_fail(errno == ENOSPC || errno == EDQUOT ? CODE_DISK : CODE_FAILURE, "%s: %s", path, strerror(errno));
+}
+
+static enum code write_to(FILE *to, const struct call *c, const struct runs *runs, const struct export_options *o)
+{
+    struct err e;
+    int bad = cli_flag(c, "json") ? export_json(runs, o, to, &e) : export_csv(runs, o, to, &e);
+    return bad ? cli_fail(CODE_INPUT, "%s", e.text) : CODE_OK;
+}
+
+static enum code write_file(const char *path, const struct call *c, const struct runs *runs, const struct export_options *o)
+{
+    char part[PATH_MAX];
+    snprintf(part, sizeof part, "%s.part", path);
+    FILE *to = fopen(part, "w");
+    if (!to) return write_error(part);
+    enum code code = write_to(to, c, runs, o);
+    bool lost = ferror(to);
+    if ((fclose(to) || lost) && code == CODE_OK) code = write_error(part);
+    if (code == CODE_OK && rename(part, path)) code = write_error(path);
+    if (code != CODE_OK) unlink(part);
+    return code;
+}
+
+static enum code run(const struct call *c)
+{
+    const char *path = cli_value(c, "output", NULL), **metrics;
+    struct export_options o = { .every = 1 };
+    struct runs *runs;
+    struct err e;
+    if (cli_flag(c, "csv") && cli_flag(c, "json")) return cli_usage(c, "--csv and --json exclude each other");
+    if (cli_integer(c, "every", 1, INT64_MAX, &o.every)) return CODE_USAGE;
+    if (runs_open(c->word[0], &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
+    o.n_metrics = cli_values(c, "metric", &metrics);
+    o.metric = metrics;
+    enum code code = path ? write_file(path, c, runs, &o) : write_to(stdout, c, runs, &o);
+    for (int i = 0; i < runs->n; i++)
+        if (runs->run[i].problem) code = cli_fail(CODE_INPUT, "%s is left out: %s", runs->run[i].name, runs->run[i].problem);
+    free(metrics);
+    runs_close(runs);
+    return code;
+}
+
+const struct command command_export = {
+    .name = "export", .about = "metrics as CSV or JSON, at full resolution", .usage = "PATH",
+    .example = "sluice export runs/quickstart --csv -o quickstart.csv\nsluice export runs/quickstart/base-3f9a12cd/0 --json --metric train.loss", .options = options, .least = 1, .most = 1, .run = run,
+    .more = "PATH is a study's folder, a run's folder or a run file; live ones too. Columns: variant, replicate, step, metric, one for each dimension\n"
+            "that occurs (layer, expert, ..., counted from 0), value. Routing metrics that follow from the expert counts are added.",
+};

@@ -1,0 +1,54 @@
+/* sluice plot: figures. */
+#include "plot.h"
+#include "cli.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct option options[] = {
+    { "output", 'o', "FILE", "figure.svg, .png or .pdf; figure.gp for the gnuplot script" },
+    { "kind", 'k', "KIND", "loss (default), final, pairs or load" },
+    { "metric", 'm', "NAME", "metric to draw (default: the study's primary metric)" },
+    { "smooth", 0, "S", "exponential mean over training curves, 0 to below 1 (default 0.9; 0: none)" },
+    { "variant", 0, "NAME", "of kind load: which variant of a study (default: the baseline)" },
+    { "replicate", 0, "K", "of kind load: which replicate (default 0)" },
+    { "higher", 0, NULL, "larger values are better (default: smaller ones)" },
+    { 0 }
+};
+
+static bool is_kind(const char *kind)
+{
+    for (int i = 0; plot_kinds[i]; i++)
+        if (!strcmp(plot_kinds[i], kind)) return true;
+    return false;
+}
+
+static enum code run(const struct call *c)
+{
+    struct plot_options o = { .kind = cli_value(c, "kind", "loss"), .out = cli_value(c, "output", NULL), .metric = cli_value(c, "metric", NULL), .smooth = NAN,
+                              .variant = cli_value(c, "variant", NULL), .higher = cli_flag(c, "higher") };
+    int64_t replicate = 0;
+    struct runs *runs;
+    struct err e;
+    if (!o.out) return cli_usage(c, "where to? give -o FILE");
+    if (!is_kind(o.kind)) {
+        const char *near = nearest_name(o.kind, plot_kinds);
+        return near ? cli_usage(c, "--kind %s: did you mean '%s'?", o.kind, near) : cli_usage(c, "--kind %s: must be loss, final, pairs or load", o.kind);
+    }
+    if (cli_real(c, "smooth", 0, 0.9999, &o.smooth) || cli_integer(c, "replicate", 0, INT32_MAX, &replicate)) return CODE_USAGE;
+    o.replicate = (int)replicate;
+    if (runs_open(c->word[0], &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
+    int bad = plot_study(runs, &o, &e);
+    runs_close(runs);
+    return bad ? cli_fail(CODE_FAILURE, "%s", e.text) : CODE_OK;
+}
+
+const struct command command_plot = {
+    .name = "plot", .about = "figures: loss curves, final values, paired differences, expert load", .usage = "PATH -o FILE",
+    .example = "sluice plot runs/quickstart -o loss.svg\nsluice plot runs/quickstart -o load.png --kind load --variant gated", .options = options, .least = 1, .most = 1, .run = run,
+    .more = "loss   mean over replicates in a band from the lowest to the highest, and the paired difference to the baseline\n"
+            "final  the last value of every run, means with 95 % intervals\n"
+            "pairs  paired differences to the baseline with 95 % intervals\n"
+            "load   how one run's experts share the tokens, by layer and step\n"
+            "gnuplot draws them; it must be installed.",
+};

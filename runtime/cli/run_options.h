@@ -1,0 +1,16 @@
+/* Options of how runs are run, shared by run and resume. */
+#ifndef SLUICE_CLI_RUN_OPTIONS_H
+#define SLUICE_CLI_RUN_OPTIONS_H
+
+#include "cli.h"
+#include "run.h"
+
+#define RUN_OPTIONS \
+    { "jobs", 'j', "N", "runs at once (as many as cores)" }, \
+    { "threads", 't', "N", "threads of each run (cores / jobs)" }, \
+    { "retry-failed", 0, NULL, "train runs again that failed" }, \
+    { "progress", 'p', "auto|lines|json|none", "how progress is shown on stderr (auto: redrawn on a terminal)" }
+
+int run_options_read(const struct call *c, struct run_options *o);      /* prints the mistake; -1 */
+
+#endif

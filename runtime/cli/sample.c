@@ -1,0 +1,96 @@
+/* sluice sample: lets a trained run go on with a prompt. */
+#define _GNU_SOURCE
+#include "cli.h"
+#include "checkpoint.h"
+#include "decoder.h"
+#include "train.h"
+#include "cpu/pool.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const struct option options[] = {
+    { "prompt", 'p', "TEXT", "what to go on from (The )" },
+    { "tokens", 'n', "N", "tokens to produce (200)" },
+    { "temperature", 't', "X", "0: the likeliest token each time; else how freely to draw (0.8)" },
+    { "seed", 's', "N", "of the drawing (0)" },
+    { "checkpoint", 'c', "DIR", "a checkpoint of the run (the newest good one)" },
+    { 0 }
+};
+
+/* The run's configuration, from its run file. */
+static json_t *config_of(const char *run, struct err *e)
+{
+    char *path;
+    struct reader *r;
+    if (asprintf(&path, "%s/run.h5", run) < 0) return NULL;
+    int failure = reader_open(&r, path, e);
+    free(path);
+    if (failure) return NULL;
+    json_t *config = json_loads(reader_config(r), 0, NULL);
+    reader_close(r);
+    if (!config) err_set(e, "%s/run.h5: holds no configuration", run);
+    return config;
+}
+
+static int load_weights(const char *run, const char *wanted, struct session *s, struct err *e)
+{
+    char *dir, path[4096];
+    int64_t step;
+    json_t *extra = NULL;
+    if (asprintf(&dir, "%s/checkpoints", run) < 0) return err_set(e, "no memory for a path");
+    int found = wanted ? snprintf(path, sizeof path, "%s", wanted) : checkpoint_newest(dir, path, sizeof path, e);
+    if (found == 0) err_set(e, "%s: holds no good checkpoint", dir);
+    free(dir);
+    if (found <= 0) return -1;
+    int failure = checkpoint_load(path, s->leaves, s->state, &step, &extra, e);
+    json_decref(extra);
+    if (!failure) fprintf(stderr, "%s, step %lld\n", path, (long long)step);
+    return failure;
+}
+
+static int produce(struct decoder *d, const struct session *s, const char *prompt, int64_t tokens, double temperature, uint64_t seed)
+{
+    int64_t context = s->model.seq, n = (int64_t)strlen(prompt);
+    real *logits = xmalloc((size_t)s->model.vocab * sizeof *logits);
+    int32_t token = 0;
+    for (int64_t pos = 0; pos < n + tokens && pos < context; pos++) {
+        if (pos < n) token = (unsigned char)prompt[pos];
+        fputc(token, stdout);
+        decoder_feed(d, pos, &token, logits);
+        token = decoder_choose(logits, s->model.vocab, temperature, seed, pos);
+    }
+    fputc('\n', stdout);
+    free(logits);
+    return 0;
+}
+
+static enum code run(const struct call *c)
+{
+    const char *prompt = cli_value(c, "prompt", "The ");
+    int64_t tokens = 200, seed = 0;
+    double temperature = 0.8;
+    struct err e;
+    struct session *s;
+    struct decoder *d = NULL;
+    if (cli_integer(c, "tokens", 1, 1 << 20, &tokens) || cli_integer(c, "seed", 0, INT64_MAX, &seed) || cli_real(c, "temperature", 0, 100, &temperature)) return CODE_USAGE;
+    if (!*prompt) return cli_usage(c, "--prompt: needs at least one character");
+    json_t *config = config_of(c->word[0], &e);
+    if (!config || session_new(&s, config, pool_cores(), &e)) { json_decref(config); return cli_fail(CODE_INPUT, "%s", e.text); }
+    json_decref(config);
+    enum code code = CODE_OK;
+    if (s->model.vocab != 256) code = cli_fail(CODE_INPUT, "%s: was not trained on bytes; only byte models can be sampled", c->word[0]);
+    else if ((int64_t)strlen(prompt) + tokens > s->model.seq && (int64_t)strlen(prompt) >= s->model.seq)
+        code = cli_fail(CODE_USAGE, "--prompt: has %zu bytes, the model's sequence is %d", strlen(prompt), s->model.seq);
+    else if (load_weights(c->word[0], cli_value(c, "checkpoint", NULL), s, &e) ||
+             decoder_new(&d, &s->model, (enum precision)s->train.precision, s->leaves, s->state, 1, 1, s->model.seq, 1, &e)) code = cli_fail(CODE_INPUT, "%s", e.text);
+    else produce(d, s, prompt, tokens, temperature, (uint64_t)seed);
+    decoder_free(d);
+    session_free(s);
+    return code;
+}
+
+const struct command command_sample = {
+    "sample", "let a trained run go on with a prompt", "RUN", "sluice sample runs/quickstart/base-1a2b3c4d/0 --prompt 'The house ' --temperature 0.7", options, 1, 1,
+    "Decodes byte by byte with a cache of keys and values, up to the length of the model's training sequences.", run,
+};

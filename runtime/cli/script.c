@@ -1,0 +1,92 @@
+/* Script, description, data, study; and every mistake on the way with the line that made it. */
+#define _GNU_SOURCE
+#include "script.h"
+#include "bind.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void report(struct script *script, const struct problems *problems)
+{
+    for (int i = 0; i < problems->n; i++) {
+        const struct problem *p = &problems->problem[i];
+        if (!script || !*p->path) {
+            fprintf(stderr, "%s%s%s%s\n", p->variant ? "variant '" : "", p->variant ? p->variant : "", p->variant ? "': " : "", p->text);
+            continue;
+        }
+        fprintf(stderr, "%s: %s: %s", script_locate(script, p->variant, p->path), p->path, p->text);
+        if (p->variant) fprintf(stderr, "\n  in variant '%s'", p->variant);
+        fputc('\n', stderr);
+    }
+    fprintf(stderr, "%d %s; nothing was run.\n", problems->n, problems->n == 1 ? "mistake" : "mistakes");
+}
+
+/* Keeps the variants that --only names, and the baseline. */
+static int keep_only(const struct call *c, json_t *description, struct problems *problems)
+{
+    const char **only, *baseline = json_string_value(json_object_get(description, "baseline"));
+    int n = cli_values(c, "only", &only);
+    json_t *variants = json_object_get(description, "variants"), *kept = json_array(), *v;
+    const char **names = xcalloc(json_array_size(variants) + 1, sizeof *names);
+    size_t i;
+    json_array_foreach(variants, i, v) {
+        names[i] = json_string_value(json_object_get(v, "name"));
+        bool wanted = baseline ? strcmp(names[i], baseline) == 0 : i == 0;
+        for (int k = 0; k < n; k++) wanted |= strcmp(only[k], names[i]) == 0;
+        if (wanted) json_array_append(kept, v);
+    }
+    for (int k = 0; k < n; k++) {
+        bool known = false;
+        for (size_t j = 0; names[j]; j++) known |= strcmp(names[j], only[k]) == 0;
+        const char *near = known ? NULL : nearest_name(only[k], names);
+        if (!known) problem_add(problems, "", "--only %s: no such variant%s%s%s", only[k], near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+    }
+    if (n) json_object_set(description, "variants", kept);
+    json_decref(kept);
+    free(names);
+    free(only);
+    return problems->n ? -1 : 0;
+}
+
+static struct study *resolve(const struct call *c, json_t *description, struct problems *problems, enum code *code)
+{
+    struct err e;
+    struct corpus *corpus;
+    struct study *study = NULL;
+    int64_t replicates = 0;
+    const char *data = cli_value(c, "data", NULL);
+    if (cli_integer(c, "replicates", 1, 1000, &replicates)) { *code = CODE_USAGE; return NULL; }
+    if (replicates) json_object_set_new(description, "replicates", json_integer(replicates));
+    if (data) json_object_set_new(description, "data", json_string(data));
+    data = json_string_value(json_object_get(description, "data"));
+    *code = CODE_SCRIPT;
+    if (keep_only(c, description, problems)) return NULL;
+    if (corpus_open(&corpus, data ? data : "", &e)) {
+        *code = cli_fail(CODE_INPUT, "data: %s\n  pack text with: sluice data pack TEXT... -o FILE.tok; or use the built-in language: --data synthetic", e.text);
+        return NULL;
+    }
+    if (study_resolve(description, corpus_info(corpus), &study, problems) == 0) {
+        study->dir = arena_text(study->arena, "%s/%s", cli_value(c, "out", "runs"), study->name);
+        *code = CODE_OK;
+    }
+    corpus_close(corpus);
+    return study;
+}
+
+struct study *script_study(const struct call *c, enum code *code)
+{
+    struct script *script = NULL;
+    struct problems problems = { 0 };
+    json_t *description = NULL;
+    struct study *study = NULL;
+    struct script_options o = { .trust = cli_flag(c, "trust") };
+    o.n_set = cli_values(c, "set", (const char ***)(void *)&o.set);
+    *code = CODE_SCRIPT;
+    if (script_run(c->word[0], &o, &script, &description, &problems) == 0) study = resolve(c, description, &problems, code);
+    if (problems.n) report(script, &problems);
+    problems_free(&problems);
+    json_decref(description);
+    script_free(script);
+    free((void *)(uintptr_t)o.set);
+    return study;
+}

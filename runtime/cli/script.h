@@ -1,0 +1,20 @@
+/* From a script on the command line to a resolved study. */
+#ifndef SLUICE_CLI_SCRIPT_H
+#define SLUICE_CLI_SCRIPT_H
+
+#include "cli.h"
+#include "study.h"
+
+/* Options that run and plan share. */
+#define SCRIPT_OPTIONS \
+    { "set", 's', "PATH=VALUE", "change a key of the base model, or of training as train.KEY; may be repeated" }, \
+    { "data", 'd', "FILE", "token file in place of the script's" }, \
+    { "only", 0, "VARIANT", "this variant beside the baseline; may be repeated" }, \
+    { "replicates", 'r', "N", "replicates in place of the script's" }, \
+    { "out", 'o', "DIR", "where studies are kept (runs)" }, \
+    { "trust", 0, NULL, "give the script Lua's full standard library" }
+
+/* Runs the script and resolves what it describes; prints all mistakes, with their places, and returns NULL. */
+struct study *script_study(const struct call *c, enum code *code);
+
+#endif

@@ -1,0 +1,186 @@
+/* sluice show: everything known of a study or of a run. */
+#include "status.h"
+#include "metric.h"
+#include <stdlib.h>
+#include <string.h>
+
+static const struct option options[] = {
+    { "json", 0, NULL, "machine-readable" },
+    { "script", 0, NULL, "print the experiment script and nothing else" },
+    { 0 }
+};
+
+static void heading(const char *text)
+{
+    printf("\n%s%s%s\n", cli_paint(stdout, PAINT_BOLD), text, cli_paint(stdout, PAINT_OFF));
+}
+
+/* ---- a study ---- */
+
+static void print_variants(const struct study *s)
+{
+    static const char *const columns[] = { "variant", ">params", ">active", ">training FLOP/token", ">KV bytes/token", ">memory", "graph" };
+    struct table *t = table_new(columns, COUNT(columns));
+    for (int i = 0; i < s->n_variants; i++) {
+        const struct variant *v = &s->variant[i];
+        char text[FORMAT_SIZE], graph[33];
+        hash_print(v->fingerprint, graph);
+        table_cell(t, "%s%s", v->name, i == s->baseline ? " (baseline)" : "");
+        table_cell(t, "%s", format_count((double)v->counts.total, text));
+        table_cell(t, "%s", format_count((double)v->counts.active, text));
+        table_cell(t, "%s", format_count(v->train_flops_per_token, text));
+        table_cell(t, "%s", format_count((double)v->kv_bytes_per_token, text));
+        table_cell(t, "%s", format_bytes((double)v->memory_bytes, text));
+        table_cell(t, "%.8s", graph);
+    }
+    table_print(t, stdout);
+}
+
+static void show_study(const struct runs *runs)
+{
+    const struct study *s = runs->study;
+    printf("study    %s\nscript   %s\ndata     %s\nprimary  %s\n", s->name, s->script_path, s->data_path, s->primary);
+    if (s->match_quantity) printf("matched  %s within %g by changing %s\n", s->match_quantity, s->match_tolerance, s->match_adjust);
+    heading("variants");
+    print_variants(s);
+    heading("runs");
+    status_print(runs, stdout);
+}
+
+static json_t *study_json(const struct runs *runs)
+{
+    const struct study *s = runs->study;
+    json_t *variants = json_array();
+    for (int i = 0; i < s->n_variants; i++) {
+        const struct variant *v = &s->variant[i];
+        char graph[33];
+        hash_print(v->fingerprint, graph);
+        json_array_append_new(variants, json_pack("{s:s, s:s, s:I, s:I, s:f, s:I, s:I, s:O}", "name", v->name, "fingerprint", graph, "params_total", (json_int_t)v->counts.total,
+            "params_active", (json_int_t)v->counts.active, "train_flops_per_token", v->train_flops_per_token, "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token,
+            "memory_bytes", (json_int_t)v->memory_bytes, "config", v->config));
+    }
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o}", "study", s->name, "script", s->script_path, "data", s->data_path, "primary", s->primary,
+                     "baseline", s->variant[s->baseline].name, "variants", variants, "runs", status_json(runs));
+}
+
+/* ---- a run ---- */
+
+static void print_line(void *state, const char *text)
+{
+    (void)state;
+    printf("%s\n", text);
+}
+
+static int print_rows(struct reader *r, const char *table, struct err *e)
+{
+    heading(table);
+    return reader_table(r, table, print_line, NULL, e);
+}
+
+static void print_range(struct table *t, const double *x, int64_t n)
+{
+    double low = 0, high = 0, sum = 0;
+    int64_t measured = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (x[i] != x[i]) continue;
+        if (!measured || x[i] < low) low = x[i];
+        if (!measured || x[i] > high) high = x[i];
+        sum += x[i];
+        measured++;
+    }
+    if (!measured) table_cell(t, "-");
+    else if (n == 1) table_cell(t, "%.6g", x[0]);
+    else table_cell(t, "%.6g  (%.6g … %.6g)", sum / (double)measured, low, high);
+}
+
+/* The last row of every metric; of those with layers or experts the mean, the lowest and the highest. */
+static int print_metrics(struct reader *r, struct err *e)
+{
+    static const char *const columns[] = { "metric", "unit", ">rows", "dimensions", "last row: value, or mean (lowest … highest)" };
+    struct metric *list;
+    int n = metric_list(r, &list), bad = 0;
+    struct table *t = table_new(columns, COUNT(columns));
+    for (int i = 0; i < n && !bad; i++) {
+        const struct reader_series *s = &list[i].series;
+        struct curve c;
+        char dims[96] = "";
+        bad = metric_read(r, &list[i], &c, e);
+        if (bad) break;
+        for (int d = 0; d < s->rank; d++) snprintf(dims + strlen(dims), sizeof dims - strlen(dims), "%s%s %lld", d ? ", " : "", s->dim_name[d], (long long)s->dim[d]);
+        table_cell(t, "%s.%s", metric_group[s->group], s->name);
+        table_cell(t, "%s", s->unit);
+        table_cell(t, "%lld", (long long)c.rows);
+        table_cell(t, "%s", dims);
+        print_range(t, c.value + (c.rows - 1) * c.cells, c.rows ? c.cells : 0);
+        curve_free(&c);
+    }
+    free(list);
+    heading("metrics");
+    table_print(t, stdout);
+    return bad;
+}
+
+static enum code show_run(const struct run *r)
+{
+    static const char *const tables[] = { "cost", "events", "checkpoints", "attempts", "samples" };
+    struct err e;
+    printf("run      %s\nfile     %s\nstatus   %s\nstep     %lld of %lld\n", r->name, r->path, condition_name(r->condition), (long long)r->step, (long long)r->steps);
+    if (!r->reader) return r->problem ? cli_fail(CODE_INPUT, "%s", r->problem) : CODE_OK;
+    json_t *config = json_loads(reader_config(r->reader), 0, NULL);
+    heading("configuration");
+    if (config) json_dumpf(config, stdout, JSON_INDENT(2) | JSON_SORT_KEYS);
+    putchar('\n');
+    json_decref(config);
+    for (int i = 0; i < COUNT(tables); i++)
+        if (print_rows(r->reader, tables[i], &e)) return cli_fail(CODE_INPUT, "%s", e.text);
+    return print_metrics(r->reader, &e) ? cli_fail(CODE_INPUT, "%s", e.text) : CODE_OK;
+}
+
+static void collect_line(void *state, const char *text)
+{
+    json_array_append_new(state, json_string(text));
+}
+
+static json_t *run_json(const struct runs *runs)
+{
+    const struct run *r = &runs->run[0];
+    json_t *list = status_json(runs), *j = json_incref(json_array_get(list, 0)), *metrics = json_array(), *events = json_array();
+    json_decref(list);
+    if (r->reader) {
+        struct metric *m;
+        struct err e;
+        int n = metric_list(r->reader, &m);
+        for (int i = 0; i < n; i++) {
+            char name[96];
+            snprintf(name, sizeof name, "%s.%s", metric_group[m[i].series.group], m[i].series.name);
+            json_array_append_new(metrics, json_pack("{s:s, s:s, s:s, s:b}", "metric", name, "unit", m[i].series.unit, "about", m[i].series.about, "derived", m[i].derived != NULL));
+        }
+        free(m);
+        json_object_set_new(j, "config", json_loads(reader_config(r->reader), 0, NULL));
+        if (reader_table(r->reader, "events", collect_line, events, &e)) cli_fail(CODE_INPUT, "%s", e.text);
+    }
+    json_object_set_new(j, "metrics", metrics);
+    json_object_set_new(j, "events", events);
+    return j;
+}
+
+static enum code run(const struct call *c)
+{
+    struct runs *runs;
+    struct err e;
+    enum code code = CODE_OK;
+    if (runs_open(c->word[0], &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
+    bool single = !runs_is_study(c->word[0]);
+    if (cli_flag(c, "script")) fputs(runs->study ? runs->study->script_text : runs->run[0].reader ? reader_script(runs->run[0].reader) : "", stdout);
+    else if (cli_flag(c, "json")) print_json(single ? run_json(runs) : study_json(runs));
+    else if (single) code = show_run(&runs->run[0]);
+    else show_study(runs);
+    runs_close(runs);
+    return code;
+}
+
+const struct command command_show = {
+    .name = "show", .about = "what is known of a study or a run: configuration, cost, events, metrics", .usage = "PATH",
+    .example = "sluice show runs/quickstart\nsluice show runs/quickstart/base-3f9a12cd/0", .options = options, .least = 1, .most = 1, .run = run,
+    .more = "PATH is a study's folder, a run's folder or a run file.",
+};

@@ -1,0 +1,111 @@
+/* The table of a study's runs. */
+#include "status.h"
+#include "metric.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum paint status_paint(int condition)
+{
+    switch (condition) {
+    case STATUS_FINISHED: return PAINT_GOOD;
+    case STATUS_RUNNING: return PAINT_BOLD;
+    case STATUS_DIVERGED: case STATUS_FAILED: case CONDITION_DEAD: case CONDITION_UNREADABLE: return PAINT_BAD;
+    case STATUS_PREEMPTED: return PAINT_WARN;
+    default: return PAINT_DIM;
+    }
+}
+
+int status_count(const struct runs *runs, int condition)
+{
+    int n = 0;
+    for (int i = 0; i < runs->n; i++) n += runs->run[i].condition == condition;
+    return n;
+}
+
+void status_summary(const struct runs *runs, char *out, size_t size)
+{
+    size_t used = 0;
+    out[0] = 0;
+    for (int i = 0; i < CONDITION_COUNT; i++) {
+        int n = status_count(runs, i);
+        if (n && n == runs->n) snprintf(out, size, "%s", condition_name(i));
+        else if (n && used < size) used += (size_t)snprintf(out + used, size - used, "%s%d %s", used ? ", " : "", n, condition_name(i));
+    }
+}
+
+/* From the last tenth of the rows, so that a machine that became busy is noticed. */
+double status_remaining(const struct run *r)
+{
+    struct curve c;
+    struct err e;
+    if (!r->reader || !r->steps || metric_scalar(r->reader, "train.wall_time", &c, NULL, &e)) return NAN;
+    double left = NAN;
+    if (c.rows >= 2) {
+        int64_t last = c.rows - 1, first = last - 1 - last / 10;
+        if (first < 0) first = 0;
+        double pace = (c.value[last] - c.value[first]) / (double)(c.step[last] - c.step[first]);
+        left = pace * (double)(r->steps - c.step[last]);
+    }
+    curve_free(&c);
+    return left > 0 ? left : NAN;
+}
+
+static const char *primary_of(const struct runs *runs)
+{
+    return runs->study ? runs->study->primary : "eval.loss";
+}
+
+void status_print(const struct runs *runs, FILE *to)
+{
+    const char *columns[] = { "run", "status", ">step", ">train.loss", NULL, ">time", ">left" };
+    char primary[96], text[FORMAT_SIZE];
+    snprintf(primary, sizeof primary, ">%s", primary_of(runs));
+    columns[4] = primary;
+    struct table *t = table_new(columns, COUNT(columns));
+    for (int i = 0; i < runs->n; i++) {
+        const struct run *r = &runs->run[i];
+        table_cell(t, "%s", r->name);
+        table_cell(t, "%s", condition_name(r->condition));
+        table_paint(t, status_paint(r->condition));
+        table_cell(t, "%lld/%lld", (long long)r->step, (long long)r->steps);
+        table_cell(t, "%s", format_real(run_last(r, "train.loss"), 4, text));
+        table_cell(t, "%s", format_real(run_last(r, primary_of(runs)), 4, text));
+        table_cell(t, "%s", format_seconds(run_last(r, "train.wall_time"), text));
+        table_cell(t, "%s", format_seconds(r->condition == STATUS_RUNNING ? status_remaining(r) : NAN, text));
+    }
+    table_print(t, to);
+    for (int i = 0; i < runs->n; i++)
+        if (runs->run[i].problem) fprintf(stderr, "%s: %s\n", runs->run[i].name, runs->run[i].problem);
+}
+
+static void set_number(json_t *j, const char *key, double x)
+{
+    json_object_set_new(j, key, isfinite(x) ? json_real(x) : json_null());
+}
+
+json_t *status_json(const struct runs *runs)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < runs->n; i++) {
+        const struct run *r = &runs->run[i];
+        json_t *j = json_pack("{s:s, s:s, s:s, s:I, s:I}", "run", r->name, "path", r->path, "status", condition_name(r->condition), "step", (json_int_t)r->step, "steps", (json_int_t)r->steps);
+        if (runs->study) {
+            json_object_set_new(j, "variant", json_string(runs->study->variant[r->variant].name));
+            json_object_set_new(j, "replicate", json_integer(r->replicate));
+        }
+        set_number(j, "train.loss", run_last(r, "train.loss"));
+        set_number(j, primary_of(runs), run_last(r, primary_of(runs)));
+        set_number(j, "seconds", run_last(r, "train.wall_time"));
+        if (r->problem) json_object_set_new(j, "problem", json_string(r->problem));
+        json_array_append_new(list, j);
+    }
+    return list;
+}
+
+void print_json(json_t *json)
+{
+    json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    putchar('\n');
+    json_decref(json);
+}

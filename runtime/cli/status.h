@@ -1,0 +1,17 @@
+/* The table of a study's runs, as ls, show and watch print it. */
+#ifndef SLUICE_CLI_STATUS_H
+#define SLUICE_CLI_STATUS_H
+
+#include "cli.h"
+#include "runs.h"
+
+enum paint status_paint(int condition);
+void status_print(const struct runs *runs, FILE *to);
+json_t *status_json(const struct runs *runs);               /* a list with one object a run */
+/* "3 running, 1 dead, 16 pending", or "finished" when all are. */
+void status_summary(const struct runs *runs, char *out, size_t size);
+int status_count(const struct runs *runs, int condition);
+double status_remaining(const struct run *r);               /* seconds to go at the speed of the last rows; NaN when not known */
+void print_json(json_t *json);                              /* on stdout; takes the reference */
+
+#endif

@@ -1,0 +1,92 @@
+/* sluice watch: a study while it trains. */
+#include "status.h"
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static const struct option options[] = {
+    { "once", 0, NULL, "print once and leave" },
+    { "interval", 'n', "SECONDS", "time between two looks (default 2)" },
+    { 0 }
+};
+
+static volatile sig_atomic_t stop;
+
+static void on_signal(int number)
+{
+    (void)number;
+    stop = 1;
+}
+
+static bool is_over(const struct runs *runs)
+{
+    return !status_count(runs, STATUS_RUNNING) && !status_count(runs, STATUS_CREATED) && !status_count(runs, CONDITION_PENDING);
+}
+
+static void print_head(const struct runs *runs)
+{
+    char text[160];
+    status_summary(runs, text, sizeof text);
+    printf("%s%s%s  %s\n\n", cli_paint(stdout, PAINT_BOLD), runs->study ? runs->study->name : runs->run[0].name, cli_paint(stdout, PAINT_OFF), text);
+}
+
+/* What a run was when it was last printed, for output that is no terminal: one line for each change. */
+struct seen { int condition; int64_t step; };
+
+static void print_changes(const struct runs *runs, struct seen *seen)
+{
+    const char *primary = runs->study ? runs->study->primary : "eval.loss";
+    for (int i = 0; i < runs->n; i++) {
+        const struct run *r = &runs->run[i];
+        char loss[FORMAT_SIZE], answer[FORMAT_SIZE], left[FORMAT_SIZE];
+        if (seen[i].condition == r->condition && seen[i].step == r->step) continue;
+        seen[i] = (struct seen){ r->condition, r->step };
+        printf("%s %s step %lld/%lld train.loss %s %s %s left %s\n", r->name, condition_name(r->condition), (long long)r->step, (long long)r->steps,
+               format_real(run_last(r, "train.loss"), 4, loss), primary, format_real(run_last(r, primary), 4, answer),
+               format_seconds(r->condition == STATUS_RUNNING ? status_remaining(r) : NAN, left));
+    }
+    fflush(stdout);
+}
+
+static void rest(double seconds)
+{
+    struct timespec t = { (time_t)seconds, (long)(fmod(seconds, 1) * 1e9) };
+    nanosleep(&t, NULL);
+}
+
+static enum code run(const struct call *c)
+{
+    double interval = 2;
+    bool once = cli_flag(c, "once"), terminal = isatty(STDOUT_FILENO), over = false;
+    struct seen *seen = NULL;
+    if (cli_real(c, "interval", 0.1, 3600, &interval)) return CODE_USAGE;
+    struct sigaction action = { .sa_handler = on_signal };
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    while (!over && !stop) {
+        struct runs *runs;
+        struct err e;
+        if (runs_open(c->word[0], &runs, &e)) { free(seen); return cli_fail(CODE_INPUT, "%s", e.text); }
+        if (!seen) {
+            seen = xcalloc((size_t)runs->n + 1, sizeof *seen);
+            for (int i = 0; i < runs->n; i++) seen[i].condition = -1;
+        }
+        if (terminal && !once) fputs("\033[H\033[2J", stdout);
+        if (terminal || once) { print_head(runs); status_print(runs, stdout); fflush(stdout); }
+        else print_changes(runs, seen);
+        over = once || is_over(runs);
+        runs_close(runs);
+        if (!over && !stop) rest(interval);
+    }
+    free(seen);
+    return CODE_OK;
+}
+
+const struct command command_watch = {
+    .name = "watch", .about = "follow a study or a run while it trains", .usage = "PATH",
+    .example = "sluice watch runs/quickstart\nsluice watch runs/quickstart --once", .options = options, .least = 1, .most = 1, .run = run,
+    .more = "On a terminal the table is redrawn; otherwise a line is printed for each run that changed. Ends when no run is left to wait for.",
+};

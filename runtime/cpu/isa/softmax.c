@@ -1,0 +1,18 @@
+/* Rows of scores. Bound by the exponential. */
+#include "level.h"
+#include "ops/vec_math.h"
+
+real ISA_NAME(max_row)(const real *x, int64_t n) { return row_max(x, n); }
+
+double ISA_NAME(exp_row)(real *x, int64_t n, real scale, real shift, real by)
+{
+    double sum;
+    for (int64_t i = 0; i < n; i++) x[i] = by * vec_exp(scale * (x[i] - shift));
+    ROW_SUM(sum, i, n, x[i]);
+    return sum;
+}
+
+void ISA_NAME(softmax_back)(real *dp, const real *p, int64_t n, real mean, real scale)
+{
+    for (int64_t i = 0; i < n; i++) dp[i] = scale * p[i] * (dp[i] - mean);
+}

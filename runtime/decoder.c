@@ -1,0 +1,81 @@
+/* Decoding: the model's builder in decode mode over a copy of the trained weights. */
+#include "decoder.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+struct decoder { struct arena *arena; struct leaves *leaves; struct graph *graph; struct plan *plan; struct state *state; struct node *logits; int64_t tokens, vocab; };
+
+static int copy_leaves(struct decoder *d, const struct leaves *from, struct state *trained, struct err *e)
+{
+    for (int i = 0; i < d->leaves->n; i++) {
+        const struct leaf *to = d->leaves->leaf[i];
+        if ((to->kind != LEAF_WEIGHT && to->kind != LEAF_BUFFER) || to->transient) continue;
+        const struct leaf *source = leaves_find(from, to->path);
+        if (!source || leaf_bytes(source) != leaf_bytes(to)) return err_set(e, "%s: the trained model has no such tensor of this size", to->path);
+        void *memory = xmalloc(leaf_bytes(to));
+        state_get(trained, source, memory);
+        state_put(d->state, to, memory);
+        free(memory);
+    }
+    return 0;
+}
+
+int decoder_new(struct decoder **out, const struct model_conf *conf, enum precision precision, const struct leaves *from, struct state *trained, int64_t batch, int64_t chunk, int64_t context,
+                int threads, struct err *e)
+{
+    struct decoder *d = xcalloc(1, sizeof *d);
+    d->arena = arena_new();
+    d->leaves = leaves_new();
+    d->graph = graph_new(d->leaves);
+    d->tokens = batch * chunk;
+    d->vocab = conf->vocab;
+    d->logits = model_build(d->graph, d->arena, conf, NULL, MODE_DECODE, batch, chunk, context);
+    if (plan_new(&d->plan, d->graph, precision, e)) { decoder_free(d); return -1; }
+    d->state = state_new(d->leaves, &backend_cpu, threads);
+    plan_bind(d->plan, d->state);
+    if (copy_leaves(d, from, trained, e)) { decoder_free(d); return -1; }
+    *out = d;
+    return 0;
+}
+
+void decoder_free(struct decoder *d)
+{
+    if (!d) return;
+    plan_free(d->plan);
+    state_free(d->state);
+    graph_free(d->graph);
+    leaves_free(d->leaves);
+    arena_free(d->arena);
+    free(d);
+}
+
+void decoder_feed(struct decoder *d, int64_t pos, const int32_t *ids, real *logits)
+{
+    int32_t at = (int32_t)pos, *start = xcalloc((size_t)d->tokens, sizeof *start);
+    double *wide = xmalloc((size_t)(d->tokens * d->vocab) * sizeof *wide);
+    state_put(d->state, leaves_find(d->leaves, "ids"), ids);
+    state_put(d->state, leaves_find(d->leaves, "start"), start);
+    state_put(d->state, leaves_find(d->leaves, "pos"), &at);
+    plan_forward(d->plan, 0);
+    plan_read(d->plan, d->logits, wide);
+    for (int64_t i = 0; i < d->tokens * d->vocab; i++) logits[i] = (real)wide[i];
+    free(start);
+    free(wide);
+}
+
+int decoder_choose(const real *logits, int64_t vocab, double temperature, uint64_t seed, int64_t position)
+{
+    int64_t best = 0;
+    double sum = 0;
+    for (int64_t v = 1; v < vocab; v++) if (logits[v] > logits[best]) best = v;
+    if (temperature == 0) return (int)best;
+    struct key key = { seed, PURPOSE_SAMPLE, 0, 0 };
+    for (int64_t v = 0; v < vocab; v++) sum += exp(((double)logits[v] - (double)logits[best]) / temperature);
+    double left = key_uniform(key, (uint64_t)position) * sum;
+    for (int64_t v = 0; v < vocab; v++) {
+        left -= exp(((double)logits[v] - (double)logits[best]) / temperature);
+        if (left < 0) return (int)v;
+    }
+    return (int)best;
+}

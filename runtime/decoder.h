@@ -1,0 +1,22 @@
+/* A trained model that produces tokens one by one, with its caches. */
+#ifndef SLUICE_DECODER_H
+#define SLUICE_DECODER_H
+
+#include "model.h"
+
+struct decoder;
+
+/* Builds the decode graph for `batch` sequences in chunks of `chunk` tokens and caches of `context` tokens. Weights
+   and buffers are taken by path from another state of the same model. */
+int decoder_new(struct decoder **out, const struct model_conf *conf, enum precision precision, const struct leaves *from, struct state *trained, int64_t batch, int64_t chunk, int64_t context,
+                int threads, struct err *e);
+void decoder_free(struct decoder *d);
+
+/* Feeds batch*chunk ids that stand at positions pos.. and gives the logits [batch,chunk,vocab] of what follows
+   each. The document begins at position 0. Writing at a smaller pos rolls back. */
+void decoder_feed(struct decoder *d, int64_t pos, const int32_t *ids, real *logits);
+
+/* A token from logits: the largest (temperature 0), or drawn by (seed, position). */
+int decoder_choose(const real *logits, int64_t vocab, double temperature, uint64_t seed, int64_t position);
+
+#endif

@@ -1,0 +1,131 @@
+/* -log softmax(h w^T)[target], and the log-sum-exp. Logits live for a chunk of tokens and are made anew in
+   backward, so the cost in memory does not grow with the batch. */
+#include "cpu/isa.h"
+
+#include <math.h>
+
+enum { H, W, TARGET };
+enum { NLL, LSE, HIT };                                     /* outputs */
+enum { LOGITS };                                            /* work: REAL [chunk,V] */
+enum { CHUNK = 256, GRAIN = 8 };
+
+struct node *cross_entropy(struct graph *g, struct node *h, struct node *w, struct node *target)
+{
+    return graph_emit(g, &op_cross_entropy, NULL, 0, h, w, target);
+}
+
+static int64_t chunk_of(int64_t tokens) { return tokens < CHUNK ? tokens : CHUNK; }
+
+static int infer(struct node *n, struct err *e)
+{
+    char h[64], w[64];
+    if (node_need(n, H, 2, e) != 0 || node_need(n, W, 2, e) != 0) return -1;
+    struct shape rows = n->in[H]->shape, weight = n->in[W]->shape;
+    for (int i = H; i <= W; i++)
+        if (n->in[i]->dtype != DTYPE_ACT && n->in[i]->dtype != DTYPE_REAL) return err_set(e, "input %d must be ACT or REAL", i);
+    if (rows.dim[1] != weight.dim[1])
+        return err_set(e, "rows %s do not fit the weight %s: both end in the width", shape_text(rows, h), shape_text(weight, w));
+    if (n->in[TARGET]->dtype != DTYPE_I32 || shape_count(n->in[TARGET]->shape) != rows.dim[0])
+        return err_set(e, "targets %s must be I32, one for each of %lld tokens", shape_text(n->in[TARGET]->shape, h), (long long)rows.dim[0]);
+    node_value(n, DTYPE_REAL, SHAPE(rows.dim[0]));
+    node_output(n, DTYPE_REAL, SHAPE(rows.dim[0]));
+    node_output(n, DTYPE_REAL, SHAPE(rows.dim[0]));
+    node_work(n, DTYPE_REAL, SHAPE(chunk_of(rows.dim[0]), weight.dim[0]));
+    return 0;
+}
+
+static void cost(const struct node *n, struct cost *c)
+{
+    c->flops = 2 * (double)shape_count(n->in[H]->shape) * (double)n->in[W]->shape.dim[0];
+}
+
+/* Tokens [first, first + n) and their logits. */
+struct chunk { int64_t first, n, width, vocab; struct matrix h, w, logits; };
+
+static struct chunk chunk_at(const struct args *a, int64_t first)
+{
+    struct chunk c = { .first = first, .n = chunk_of(a->in[H].shape.dim[0] - first), .width = a->in[H].shape.dim[1], .vocab = a->in[W].shape.dim[0] };
+    c.h = matrix_at(matrix_of(&a->in[H], c.width), first, 0);
+    c.w = matrix_of(&a->in[W], c.width);
+    c.logits = matrix_of(&a->work[LOGITS], c.vocab);
+    return c;
+}
+
+static void make_logits(const struct args *a, const struct chunk *c)
+{
+    gemm(a, &(struct gemm){ .m = c->n, .n = c->vocab, .k = c->width, .a = c->h, .b = matrix_turned(c->w), .c = c->logits });
+}
+
+static void each_row(const struct args *a, const struct chunk *c, void (*body)(const struct args *a, int64_t from, int64_t to))
+{
+    struct args with = *a;
+    with.attr = c;
+    each(&with, c->n, GRAIN, body);
+}
+
+static int32_t target_of(const struct args *a, const struct chunk *c, int64_t t)
+{
+    int32_t target = ints(&a->in[TARGET])[t];
+    INVARIANT(target >= 0 && target < c->vocab, "target %d of token %lld, the vocabulary has %lld", target, (long long)t, (long long)c->vocab);
+    return target;
+}
+
+/* lse = top + log sum e^(x - top);  nll = lse - x[target] */
+static void score_rows(const struct args *a, int64_t from, int64_t to)
+{
+    const struct chunk *c = a->attr;
+    for (int64_t i = from; i < to; i++) {
+        real *x = (real *)c->logits.data + i * c->vocab, top = isa()->max_row(x, c->vocab);
+        int32_t target = target_of(a, c, c->first + i), best = 0;
+        real chosen = x[target];
+        while (best < target && x[best] != top) best++;
+        double sum = log(isa()->exp_row(x, c->vocab, 1, top, 1));
+        reals(&a->out[NLL])[c->first + i] = (real)(sum - (double)(chosen - top));
+        reals(&a->out[LSE])[c->first + i] = (real)(sum + (double)top);
+        reals(&a->out[HIT])[c->first + i] = best == target && chosen == top;
+    }
+}
+
+static void forward(const struct args *a)
+{
+    for (int64_t first = 0; first < a->in[H].shape.dim[0]; first += CHUNK) {
+        struct chunk c = chunk_at(a, first);
+        make_logits(a, &c);
+        each_row(a, &c, score_rows);
+    }
+}
+
+/* dx = dnll (p - onehot) + dlse p, with p = e^(x - lse) */
+static void differ_rows(const struct args *a, int64_t from, int64_t to)
+{
+    const struct chunk *c = a->attr;
+    for (int64_t i = from; i < to; i++) {
+        int64_t t = c->first + i;
+        real *x = (real *)c->logits.data + i * c->vocab;
+        real dnll = a->dout[NLL].data ? reals(&a->dout[NLL])[t] : 0, dlse = a->dout[LSE].data ? reals(&a->dout[LSE])[t] : 0;
+        isa()->exp_row(x, c->vocab, 1, reals(&a->out[LSE])[t], dnll + dlse);
+        x[target_of(a, c, t)] -= dnll;
+    }
+}
+
+/* dh = dx w;  dw = dx^T h, chunk after chunk */
+static void backward(const struct args *a)
+{
+    for (int64_t first = 0; first < a->in[H].shape.dim[0]; first += CHUNK) {
+        struct chunk c = chunk_at(a, first);
+        make_logits(a, &c);
+        each_row(a, &c, differ_rows);
+        if (a->din[H].data)
+            gemm(a, &(struct gemm){ .m = c.n, .n = c.width, .k = c.vocab, .a = c.logits, .b = c.w,
+                                    .c = matrix_at(matrix_of(&a->din[H], c.width), first, 0), .beta = a->beta[H] });
+        if (a->din[W].data)
+            gemm(a, &(struct gemm){ .m = c.vocab, .n = c.width, .k = c.n, .a = matrix_turned(c.logits), .b = c.h,
+                                    .c = matrix_of(&a->din[W], c.width), .beta = first ? 1 : a->beta[W] });
+    }
+}
+
+const struct kernels cpu_cross_entropy = { forward, backward };
+const struct op op_cross_entropy = {
+    .name = "cross_entropy", .index = OP_cross_entropy, .infer = infer, .cost = cost, .gradient = true, .no_grad_out = 1u << HIT,
+    .reads_in = 1u << H | 1u << W | 1u << TARGET, .reads_out = 1u << LSE,
+};

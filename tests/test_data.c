@@ -1,0 +1,772 @@
+/* Token files, foreign formats, packing, batches, the synthetic language: good files, bad files and their messages. */
+#define _GNU_SOURCE
+#include "data.h"
+#include "data/tokens.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+static char folder[] = "/tmp/sluice-data-XXXXXX";
+
+/* A path in the test's folder; eight may be held at once. */
+static const char *in(const char *name)
+{
+    static char path[8][256];
+    static int next;
+    char *p = path[next++ % 8];
+    snprintf(p, sizeof path[0], "%s/%s", folder, name);
+    return p;
+}
+
+static const char *write_bytes(const char *name, const void *bytes, size_t n)
+{
+    FILE *f = fopen(in(name), "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(bytes, 1, n, f), n);
+    assert_int_equal(fclose(f), 0);
+    return in(name);
+}
+
+static const char *write_text(const char *name, const char *text) { return write_bytes(name, text, strlen(text)); }
+
+static unsigned char *read_bytes(const char *path, size_t *n)
+{
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    fseek(f, 0, SEEK_END);
+    *n = (size_t)ftell(f);
+    rewind(f);
+    unsigned char *bytes = xmalloc(*n + 1);
+    assert_int_equal(fread(bytes, 1, *n, f), *n);
+    fclose(f);
+    return bytes;
+}
+
+static struct corpus *open_good(const char *path)
+{
+    struct corpus *c;
+    struct err e;
+    if (corpus_open(&c, path, &e)) fail_msg("%s", e.text);
+    return c;
+}
+
+/* The file is refused with these words, after its name. */
+static void refused(const char *path, const char *words)
+{
+    struct corpus *c;
+    struct err e;
+    if (!corpus_open(&c, path, &e)) fail_msg("%s was accepted; expected: %s", path, words);
+    assert_null(c);
+    if (strncmp(e.text, path, strlen(path)) || !strstr(e.text, words)) fail_msg("'%s'\n  lacks '%s'", e.text, words);
+}
+
+static void pack_refused(const char *input, double held_out, const char *words)
+{
+    struct pack_options o = { held_out, false };
+    struct corpus_info info;
+    struct err e;
+    if (!corpus_pack(&input, 1, in("refused.tok"), &o, &info, &e)) fail_msg("%s was packed; expected: %s", input, words);
+    if (!strstr(e.text, words)) fail_msg("'%s'\n  lacks '%s'", e.text, words);
+    assert_int_not_equal(access(in("refused.tok"), F_OK), 0);
+}
+
+static struct corpus_info pack(const char *const *inputs, int n, const char *out, double held_out, bool split_blank_lines)
+{
+    struct pack_options o = { held_out, split_blank_lines };
+    struct corpus_info info;
+    struct err e;
+    if (corpus_pack(inputs, n, out, &o, &info, &e)) fail_msg("%s", e.text);
+    return info;
+}
+
+/* Brings the hashes of a token file in memory up to date, as far as its counts allow. */
+static void seal(unsigned char *bytes, size_t size)
+{
+    struct token_header h;
+    memcpy(&h, bytes, sizeof h);
+    h.content = hash_bytes(bytes + sizeof h, size - sizeof h);
+    if (h.tokens <= size && h.documents <= size && h.token_bytes <= 2) {
+        uint64_t at = tokens_bounds_at(&h), n = (h.documents + 1) * sizeof(uint64_t);
+        if (at + n <= size) h.bounds = hash_bytes(bytes + at, n);
+    }
+    h.self = hash_bytes(&h, offsetof(struct token_header, self));
+    memcpy(bytes, &h, sizeof h);
+}
+
+/* A token file of exactly these documents. */
+static const char *make_tokens(const char *name, const char *const *document, int train, int held)
+{
+    unsigned char file[4096] = { 0 };
+    struct token_header h = { .magic = TOKENS_MAGIC, .version = 1, .token_bytes = 1, .tokenizer = "byte", .vocab = 256,
+                              .documents = (uint64_t)(train + held), .train_documents = (uint64_t)train };
+    uint64_t bound[16] = { 0 };
+    for (int d = 0; d < train + held; d++) {
+        memcpy(file + sizeof h + h.tokens, document[d], strlen(document[d]));
+        h.tokens = bound[d + 1] = h.tokens + strlen(document[d]);
+        if (d < train) h.train_tokens = h.tokens;
+    }
+    h.text_bytes = h.tokens;
+    size_t at = tokens_bounds_at(&h), size = at + (h.documents + 1) * sizeof *bound;
+    memcpy(file + at, bound, (h.documents + 1) * sizeof *bound);
+    memcpy(file, &h, sizeof h);
+    seal(file, size);
+    return write_bytes(name, file, size);
+}
+
+/* ---- batches ---- */
+
+struct batch { int32_t ids[512], target[512], start[512]; float weight[512]; };
+
+static struct batch take(const struct corpus *c, enum split split, uint64_t seed, int64_t first, int batch, int seq)
+{
+    struct batch b;
+    memset(&b, 0, sizeof b);
+    corpus_batch(c, split, seed, first, batch, seq, b.ids, b.target, b.weight, b.start);
+    return b;
+}
+
+static void test_documents_in_windows(void **state)
+{
+    (void)state;
+    const char *const documents[] = { "abc", "de", "fghijk", "x", "yz" };
+    struct corpus *c = open_good(make_tokens("tiny.tok", documents, 3, 2));
+    assert_int_equal(corpus_windows(c, SPLIT_TRAIN, 4), 2);
+    assert_int_equal(corpus_windows(c, SPLIT_TRAIN, 5), 2);
+    assert_int_equal(corpus_windows(c, SPLIT_TRAIN, 10), 1);
+    assert_int_equal(corpus_windows(c, SPLIT_TRAIN, 11), 0);
+    assert_int_equal(corpus_windows(c, SPLIT_HELD_OUT, 2), 1);
+    struct batch b = take(c, SPLIT_TRAIN, 1, 0, 2, 4);
+    int first = b.ids[0] == 'a' ? 0 : 4, second = 4 - first;
+    const int32_t ids[8] = { 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h' }, target[8] = { 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i' };
+    const int32_t start[8] = { 0, 0, 0, 3, 0, 1, 1, 1 };
+    const float weight[8] = { 1, 1, 0, 1, 0, 1, 1, 1 };
+    for (int s = 0; s < 4; s++)
+        for (int w = 0; w < 2; w++) {
+            int at = (w ? second : first) + s, want = 4 * w + s;
+            assert_int_equal(b.ids[at], ids[want]);
+            assert_int_equal(b.target[at], target[want]);
+            assert_int_equal(b.start[at], start[want]);
+            assert_true(b.weight[at] == weight[want]);
+        }
+    b = take(c, SPLIT_HELD_OUT, 1, 0, 2, 2);                                /* one window: the batch wraps around */
+    for (int w = 0; w < 2; w++) {
+        assert_int_equal(b.ids[2 * w], 'x');
+        assert_int_equal(b.target[2 * w], 'y');
+        assert_true(b.weight[2 * w] == 0 && b.weight[2 * w + 1] == 1);
+        assert_true(b.start[2 * w] == 0 && b.start[2 * w + 1] == 1);
+    }
+    corpus_close(c);
+}
+
+/* A nanoGPT file whose ids count up: the first id of a window tells where it lies. */
+static struct corpus *counting(int tokens)
+{
+    uint16_t *ids = xmalloc((size_t)tokens * 2);
+    for (int i = 0; i < tokens; i++) ids[i] = (uint16_t)i;
+    write_bytes("counting.bin", ids, (size_t)tokens * 2);
+    free(ids);
+    char path[300];
+    snprintf(path, sizeof path, "%s:vocab=65536", in("counting.bin"));
+    return open_good(path);
+}
+
+static void test_every_window_once_per_epoch(void **state)
+{
+    (void)state;
+    enum { SEQ = 7, MOST = 200 };
+    for (int tokens = 40; tokens < 1400; tokens += 97) {
+        struct corpus *c = counting(tokens);
+        int64_t n = corpus_windows(c, SPLIT_TRAIN, SEQ);
+        assert_int_equal(n, (tokens - tokens / 20 - 1) / SEQ);
+        int32_t order[3][MOST];
+        for (int epoch = 0; epoch < 3; epoch++) {
+            bool seen[MOST] = { false };
+            for (int64_t i = 0; i < n; i++) {
+                struct batch b = take(c, SPLIT_TRAIN, 5, epoch * n + i, 1, SEQ);
+                int w = b.ids[0] / SEQ;
+                assert_int_equal(b.ids[0] % SEQ, 0);
+                assert_in_range(w, 0, n - 1);
+                assert_false(seen[w]);
+                seen[w] = true;
+                order[epoch][i] = w;
+                for (int s = 0; s < SEQ; s++) assert_int_equal(b.target[s], b.ids[0] + s + 1);
+            }
+        }
+        if (n > 20) {
+            assert_memory_not_equal(order[0], order[1], (size_t)n * sizeof order[0][0]);
+            assert_memory_not_equal(order[1], order[2], (size_t)n * sizeof order[0][0]);
+        }
+        corpus_close(c);
+    }
+}
+
+static void test_batch_is_a_function_of_seed_and_sample(void **state)
+{
+    (void)state;
+    enum { SEQ = 16, BATCH = 8 };
+    struct corpus *c = counting(4000);
+    int differs = 0;
+    for (int first = 0; first < 400; first += BATCH) {
+        struct batch whole = take(c, SPLIT_TRAIN, 3, first, BATCH, SEQ), other = take(c, SPLIT_TRAIN, 4, first, BATCH, SEQ);
+        differs += memcmp(whole.ids, other.ids, sizeof whole.ids) != 0;
+        for (int b = BATCH - 1; b >= 0; b--) {
+            struct batch one = take(c, SPLIT_TRAIN, 3, first + b, 1, SEQ);
+            assert_memory_equal(one.ids, whole.ids + b * SEQ, SEQ * sizeof(int32_t));
+            assert_memory_equal(one.target, whole.target + b * SEQ, SEQ * sizeof(int32_t));
+        }
+    }
+    assert_true(differs > 40);
+    struct batch held = take(c, SPLIT_HELD_OUT, 3, 0, BATCH, SEQ), same = take(c, SPLIT_HELD_OUT, 9, 0, BATCH, SEQ);
+    assert_memory_equal(held.ids, same.ids, sizeof held.ids);
+    int64_t n = corpus_windows(c, SPLIT_HELD_OUT, SEQ);
+    for (int i = 0; i < 3 * (int)n; i++)
+        assert_int_equal(take(c, SPLIT_HELD_OUT, 3, i, 1, SEQ).ids[0], 3800 + i % (int)n * SEQ);
+    corpus_close(c);
+}
+
+/* ---- packing ---- */
+
+static void test_pack_inputs(void **state)
+{
+    (void)state;
+    assert_int_equal(mkdir(in("texts"), 0755), 0);
+    assert_int_equal(mkdir(in("texts/b"), 0755), 0);
+    write_text("texts/c.txt", "third\n\n");
+    write_text("texts/a.jsonl", "{\"text\": \"first\\u00e9\", \"id\": 3}\n\n{\"text\": \"\"}\r\n{\"text\": \"second\"}");
+    write_text("texts/b/x.fortune", "%\none\nline\n%\n%% two\n%\n%\n");
+    write_text("texts/b/empty.txt", "");
+    write_text("texts/.hidden", "no");
+    const char *const inputs[] = { in("texts"), write_text("d.txt", "p\nq\n\n \t\n\nr\n") };
+    const char *out = in("packed.tok");
+    struct corpus_info made = pack(inputs, 2, out, 0, false);
+    size_t size;
+    unsigned char *bytes = read_bytes(out, &size);
+    const char want[] = "first\xc3\xa9second" "one\nline\n%% two\n" "third\n\n" "p\nq\n\n \t\n\nr\n";
+    assert_memory_equal(bytes + sizeof(struct token_header), want, sizeof want - 1);
+    free(bytes);
+    struct corpus *c = open_good(out);
+    struct err e;
+    const struct corpus_info *i = corpus_info(c);
+    assert_int_equal(corpus_verify(c, &e), 0);
+    assert_int_equal(i->tokens, sizeof want - 1);
+    assert_int_equal(i->documents, 6);
+    assert_int_equal(i->train_tokens, i->tokens);
+    assert_int_equal(i->vocab, 256);
+    assert_true(i->bytes_per_token == 1);
+    assert_string_equal(i->tokenizer, "byte");
+    assert_string_equal(i->format, "sluice-tokens");
+    assert_string_equal(i->path, out);
+    assert_true(hash_equal(i->hash, made.hash) && made.tokens == i->tokens && made.documents == i->documents);
+    char text[16];
+    assert_int_equal(corpus_token_text(c, 0xe9, text), 1);
+    assert_int_equal((unsigned char)text[0], 0xe9);
+    corpus_close(c);
+
+    made = pack(inputs + 1, 1, out, 0, true);                               /* replaces the old file */
+    assert_int_equal(made.documents, 2);
+    bytes = read_bytes(out, &size);
+    assert_memory_equal(bytes + sizeof(struct token_header), "p\nq\nr\n", 6);
+    free(bytes);
+}
+
+/* Documents that differ, so that no text of one lies in another by chance. */
+static const char *write_many(const char *name, int n)
+{
+    FILE *f = fopen(in(name), "wb");
+    for (int d = 0; d < n; d++) fprintf(f, "document %d says %d twice: %d\n\n", d, d * 7919 % 10007, d * d);
+    for (int d = 0; d < n; d += 3) fprintf(f, "document %d says %d twice: %d\n\n", d, d * 7919 % 10007, d * d);    /* again */
+    fclose(f);
+    return in(name);
+}
+
+static void test_split_is_by_document(void **state)
+{
+    (void)state;
+    enum { MANY = 3000 };
+    const char *input = write_many("many.txt", MANY), *out = in("many.tok");
+    struct corpus_info i = pack(&input, 1, out, 0.05, true), again = pack(&input, 1, in("again.tok"), 0.05, true);
+    assert_true(hash_equal(i.hash, again.hash));
+    assert_int_equal(i.documents, MANY + MANY / 3);
+    assert_int_equal(i.train_tokens + i.held_out_tokens, i.tokens);
+    double share = (double)i.held_out_tokens / (double)i.tokens;
+    assert_true(share > 0.03 && share < 0.07);
+    size_t size;
+    unsigned char *bytes = read_bytes(out, &size), *train = bytes + sizeof(struct token_header), *held = train + i.train_tokens;
+    int measured = 0;
+    for (unsigned char *line = held, *end; line < held + i.held_out_tokens; line = end + 1, measured++) {
+        end = memchr(line, '\n', (size_t)(held + i.held_out_tokens - line));
+        assert_non_null(end);
+        assert_null(memmem(train, i.train_tokens, line, (size_t)(end - line + 1)));
+    }
+    assert_true(measured > 100);
+    free(bytes);
+}
+
+static void test_bad_inputs(void **state)
+{
+    (void)state;
+    struct err e;
+    pack_refused(write_text("l.jsonl", "{\"text\": \"a\"}\n\n{\"text\": }\n"), 0, "l.jsonl:3: column");
+    pack_refused(write_text("l.jsonl", "{\"text\": \"a\"}\n{\"words\": \"b\"}\n"), 0, "l.jsonl:2: must be an object with a string 'text'");
+    pack_refused(write_text("l.jsonl", "{\"text\": 5}\n"), 0, "l.jsonl:1: must be an object with a string 'text'");
+    pack_refused(write_text("l.jsonl", "[\"text\"]\n"), 0, "l.jsonl:1: must be an object");
+    pack_refused(write_text("l.jsonl", "{\"text\": \"a\", \"text\": \"b\"}\n"), 0, "l.jsonl:1: column");
+    pack_refused(write_text("l.jsonl", "{\"text\": \"\xff\"}\n"), 0, "l.jsonl:1: column");
+    pack_refused(in("no such file"), 0, "no such file: No such file or directory");
+    pack_refused(write_text("empty.txt", ""), 0, "the inputs hold no text");
+    pack_refused(write_text("one.txt", "one document"), 0.05, "1 documents, 0 of them held out: a share of 0.05 needs more documents");
+    pack_refused(in("one.txt"), 1, "held_out = 1: must be 0 or more and below 1");
+    pack_refused(in("one.txt"), NAN, "held_out = nan");
+    const char *const documents[] = { "abc" }, *tokens = make_tokens("t.tok", documents, 1, 0);
+    pack_refused(tokens, 0, "t.tok: is a token file, not text");
+    pack_refused("/dev/null", 0, "/dev/null: is a device or pipe, not a file");
+    assert_int_equal(symlink(".", in("texts/loop")), 0);
+    pack_refused(in("texts"), 0, "a link that leads back?");
+
+    struct pack_options o = { 0, false };
+    struct corpus_info info;
+    const char *input = in("one.txt");
+    assert_int_equal(corpus_pack(&input, 1, in("absent/out.tok"), &o, &info, &e), -1);
+    assert_non_null(strstr(e.text, "absent/out.tok: cannot be made: No such file"));
+    char command[300];
+    snprintf(command, sizeof command, "test -z \"$(ls -A %s | grep '^[.]')\"", folder);
+    assert_int_equal(system(command), 0);                                   /* no temporary file is left */
+}
+
+/* A full disk is told as such, and leaves neither file. */
+static void test_disk_full(void **state)
+{
+    (void)state;
+    if (access("/dev/full", W_OK)) skip();
+    struct pack_options o = { 0, false };
+    struct corpus_info info;
+    struct err e;
+    char temporary[300];
+    const char *input = write_text("one.txt", "one document");
+    snprintf(temporary, sizeof temporary, "%s/.full.tok.%ld", folder, (long)getpid());
+    assert_int_equal(symlink("/dev/full", temporary), 0);
+    assert_int_equal(corpus_pack(&input, 1, in("full.tok"), &o, &info, &e), -1);
+    assert_non_null(strstr(e.text, "full.tok: cannot be written: No space left on device"));
+    assert_int_not_equal(access(temporary, F_OK), 0);
+    assert_int_not_equal(access(in("full.tok"), F_OK), 0);
+}
+
+/* ---- damaged token files ---- */
+
+static const char *const three[] = { "the first", "and the second", "and one held out" };
+
+static void test_bad_paths(void **state)
+{
+    (void)state;
+    refused(in("nowhere.tok"), ": cannot be opened: No such file or directory");
+    refused(folder, ": is a folder, not a file");
+    refused(write_text("nothing.tok", ""), ": is empty");
+    refused(write_text("text.tok", "plain text"), ": offset 0: neither a token file");
+    refused("synthetic:", "the seed '' must be a whole number");
+    refused("synthetic:-1", "the seed '-1' must be a whole number");
+    refused("synthetic:12x", "the seed '12x' must be a whole number");
+    refused("synthetic:99999999999999999999", "must be a whole number of 0 to 2^64-1");
+}
+
+static void test_rules_of_the_header(void **state)
+{
+    (void)state;
+    size_t size;
+    unsigned char *good = read_bytes(make_tokens("good.tok", three, 2, 1), &size), *bad = xmalloc(size);
+    struct corpus *c = open_good(in("good.tok"));
+    corpus_close(c);
+    char vocab[300];
+    snprintf(vocab, sizeof vocab, "%s:vocab=256", in("good.tok"));
+    refused(vocab, "':vocab=256' is for files without a vocabulary");
+#define BAD(words, ...) do { \
+        memcpy(bad, good, size); \
+        struct token_header *h = (struct token_header *)(void *)bad; \
+        uint64_t *bound = (uint64_t *)(void *)(bad + tokens_bounds_at(h)); \
+        (void)h; (void)bound; \
+        __VA_ARGS__; \
+        seal(bad, size); \
+        refused(write_bytes("bad.tok", bad, size), words); \
+    } while (0)
+    BAD("offset 8: version 2: this program reads version 1", h->version = 2);
+    BAD("offset 12: 3 bytes a token: must be 1 or 2", h->token_bytes = 3);
+    BAD("offset 16: tokenizer 'bytes': must be", strcpy(h->tokenizer, "bytes"));
+    BAD("offset 16: tokenizer 'bbbbbbbbbbbbbbbb'", memset(h->tokenizer, 'b', 16));
+    BAD("offset 32: vocabulary 0: must be 1 to 65536", h->vocab = 0);
+    BAD("offset 32: vocabulary 65537: must be 1 to 65536", h->vocab = 65537);
+    BAD("offset 32: vocabulary 255, 1 bytes a token, 39 bytes of text", h->vocab = 255);
+    BAD("offset 36: reserved field is 1: must be 0", h->reserved = 1);
+    BAD("offset 40: 0 tokens: must be 1 or more", h->tokens = h->text_bytes = 0);
+    BAD("offset 40: 18446744073709551615 tokens", h->tokens = h->text_bytes = UINT64_MAX);
+    BAD("200 bytes: 38 tokens of 1 bytes and 4 documents take 208", h->tokens = h->text_bytes = 38, h->documents = 4);
+    BAD("offset 48: 0 documents: must be 1 to the number of tokens, 39", h->documents = 0);
+    BAD("offset 48: 18446744073709551615 documents", h->documents = UINT64_MAX);
+    BAD("offset 64: 4 training documents of 3", h->train_documents = 4);
+    BAD("offset 56: 22 training tokens: the training documents hold 23", h->train_tokens = 22);
+    BAD("offset 168: document 0 begins at 1: must be 0", bound[0] = 1);
+    BAD("offset 184: document 1 ends at 9: must be beyond its beginning, 9", bound[2] = 9);
+    BAD("offset 192: the last document ends at 40: must be the number of tokens, 39", bound[3] = 40);
+    BAD("offset 141: token 97: must be below the vocabulary, 97", strcpy(h->tokenizer, "unknown"), h->vocab = 97, memset(bad + 128, 1, 39), bad[141] = 97);
+#undef BAD
+    free(good);
+    free(bad);
+}
+
+static void test_damage_is_found(void **state)
+{
+    (void)state;
+    size_t size;
+    unsigned char *bytes = read_bytes(make_tokens("good.tok", three, 2, 1), &size);
+    for (size_t n = 1; n < size; n++) refused(write_bytes("cut.tok", bytes, n), ": ");
+    bytes = xrealloc(bytes, size + 1);
+    bytes[size] = 0;
+    refused(write_bytes("longer.tok", bytes, size + 1), "201 bytes: 39 tokens of 1 bytes and 3 documents take 200");
+    for (size_t at = 0; at < size; at++)
+        for (int bit = 0; bit < 8; bit++) {
+            struct corpus *c;
+            struct err e;
+            bytes[at] ^= (unsigned char)(1 << bit);
+            const char *path = write_bytes("flip.tok", bytes, size);
+            bytes[at] ^= (unsigned char)(1 << bit);
+            if (corpus_open(&c, path, &e)) continue;
+            if (at < sizeof(struct token_header) || at >= 168) fail_msg("a flipped bit at %zu was not found at opening", at);
+            if (!corpus_verify(c, &e)) fail_msg("a flipped bit at %zu was not found at all", at);
+            assert_non_null(strstr(e.text, "flip.tok: offset 128: the content's hash is "));
+            corpus_close(c);
+        }
+    free(bytes);
+}
+
+/* Headers and tables of random bytes with good hashes: refused, or as usable as any other file. */
+static void test_random_headers(void **state)
+{
+    (void)state;
+    size_t size;
+    unsigned char *good = read_bytes(make_tokens("good.tok", three, 2, 1), &size), *bad = xmalloc(size);
+    struct key key = { 11, PURPOSE_TEST, hash_name("headers"), 0 };
+    int opened = 0;
+    for (uint64_t n = 0; n < 3000; n++) {
+        memcpy(bad, good, size);
+        key.step = n;
+        int changes = 1 + (int)key_below(key, 0, 4);
+        for (int i = 0; i < changes; i++) {
+            uint64_t at = 8 + key_below(key, (uint64_t)(3 * i + 1), size - 8);
+            bool small = key_below(key, (uint64_t)(3 * i + 2), 2);
+            bad[at] = (unsigned char)(small ? (uint64_t)bad[at] + key_below(key, (uint64_t)(3 * i + 3), 5) - 2 : key_below(key, (uint64_t)(3 * i + 3), 256));
+        }
+        if (n % 3) seal(bad, size);
+        struct corpus *c;
+        struct err e;
+        if (corpus_open(&c, write_bytes("fuzz.tok", bad, size), &e)) continue;
+        opened++;
+        for (enum split s = SPLIT_TRAIN; s <= SPLIT_HELD_OUT; s++)
+            if (corpus_windows(c, s, 4)) {
+                struct batch b = take(c, s, n, (int64_t)n, 4, 4);
+                for (int i = 0; i < 16; i++) assert_in_range(b.ids[i], 0, corpus_info(c)->vocab - 1);
+            }
+        double unigram, bigram;
+        if (!corpus_baselines(c, &unigram, &bigram, &e)) assert_true(isfinite(unigram) && isfinite(bigram));
+        corpus_close(c);
+    }
+    assert_in_range(opened, 100, 2900);
+    free(good);
+    free(bad);
+}
+
+/* ---- foreign formats ---- */
+
+struct shard { int32_t header[256]; uint16_t ids[100]; };
+
+static struct shard good_shard(void)
+{
+    struct shard s = { .header = { 20240520, 1, 100 } };
+    for (int i = 0; i < 100; i++) s.ids[i] = (uint16_t)(i * 502);
+    return s;
+}
+
+static void test_llmc_shards(void **state)
+{
+    (void)state;
+    struct shard s = good_shard();
+    struct corpus *c = open_good(write_bytes("shard.bin", &s, sizeof s));
+    const struct corpus_info *i = corpus_info(c);
+    assert_string_equal(i->format, "llmc-shard");
+    assert_string_equal(i->tokenizer, "unknown");
+    assert_int_equal(i->vocab, 50257);
+    assert_int_equal(i->tokens, 100);
+    assert_int_equal(i->train_tokens, 95);
+    assert_int_equal(i->held_out_tokens, 5);
+    assert_int_equal(i->documents, 2);
+    assert_true(i->bytes_per_token == 0);
+    struct batch b = take(c, SPLIT_HELD_OUT, 0, 0, 1, 4);
+    for (int t = 0; t < 4; t++) {
+        assert_int_equal(b.ids[t], (95 + t) * 502);
+        assert_true(b.weight[t] == 1 && b.start[t] == 0);
+    }
+    char text[16];
+    assert_int_equal(corpus_token_text(c, 50256, text), 7);
+    assert_memory_equal(text, "<50256>", 7);
+    double unigram, bigram;
+    struct err e;
+    assert_int_equal(corpus_baselines(c, &unigram, &bigram, &e), -1);
+    assert_non_null(strstr(e.text, "shard.bin: baselines are of bytes; the tokenizer is 'unknown'"));
+    struct hash first = i->hash;
+    corpus_close(c);
+    s.ids[50]++;
+    c = open_good(write_bytes("shard.bin", &s, sizeof s));
+    assert_false(hash_equal(first, corpus_info(c)->hash));
+    corpus_close(c);
+
+    s = good_shard(); s.header[1] = 2;
+    refused(write_bytes("shard.bin", &s, sizeof s), "offset 4: version 2: this program reads version 1");
+    s = good_shard(); s.header[2] = 99;
+    refused(write_bytes("shard.bin", &s, sizeof s), "offset 8: 99 tokens: a file of 1224 bytes holds 100");
+    s = good_shard(); s.header[2] = -1;
+    refused(write_bytes("shard.bin", &s, sizeof s), "offset 8: -1 tokens");
+    s = good_shard();
+    refused(write_bytes("shard.bin", &s, sizeof s - 1), "offset 8: 100 tokens: a file of 1223 bytes holds 99");
+    refused(write_bytes("shard.bin", &s, 1023), "1023 bytes: an llm.c shard's header alone takes 1024");
+    s.header[2] = 19;
+    refused(write_bytes("shard.bin", &s, 1024 + 2 * 19), "19 tokens: at least 20 are needed");
+    s = good_shard(); s.ids[70] = 50257;
+    refused(write_bytes("shard.bin", &s, sizeof s), "offset 1164: token 50257: must be below the vocabulary, 50257");
+    s = good_shard(); s.header[0] = 20240522;
+    refused(write_bytes("shard.bin", &s, sizeof s), "magic 20240522: a multiple-choice file of llm.c");
+}
+
+static void test_nanogpt_files(void **state)
+{
+    (void)state;
+    uint16_t ids[60];
+    for (int i = 0; i < 60; i++) ids[i] = (uint16_t)(64 - i);
+    assert_int_equal(mkdir(in("nano"), 0755), 0);
+    const char *bin = write_bytes("nano/train.bin", ids, sizeof ids);
+    char path[300];
+    refused(bin, "raw uint16 tokens carry no vocabulary: put {\"vocab_size\": N} into meta.json");
+    snprintf(path, sizeof path, "%s:vocab=65", bin);
+    struct corpus *c = open_good(path);
+    assert_string_equal(corpus_info(c)->format, "nanogpt-bin");
+    assert_int_equal(corpus_info(c)->vocab, 65);
+    assert_int_equal(corpus_info(c)->train_tokens, 57);
+    struct hash first = corpus_info(c)->hash;
+    corpus_close(c);
+    write_text("nano/meta.json", "{\"vocab_size\": 65, \"note\": \"characters\"}");
+    c = open_good(bin);
+    assert_true(hash_equal(first, corpus_info(c)->hash));
+    corpus_close(c);
+
+    refused(write_bytes("nano/train.bin", ids, sizeof ids - 1), "119 bytes: uint16 tokens take two bytes each");
+    refused(write_bytes("nano/train.bin", ids, 38), "19 tokens: at least 20 are needed");
+    ids[59] = 65;
+    refused(write_bytes("nano/train.bin", ids, sizeof ids), "offset 118: token 65: must be below the vocabulary, 65");
+    write_text("nano/meta.json", "{\"vocab\": 65}");
+    refused(bin, "nano/meta.json: no whole number 'vocab_size'");
+    write_text("nano/meta.json", "{\"vocab_size\": 70000}");
+    refused(bin, "nano/meta.json: vocab_size = 70000: must be 1 to 65536");
+    write_text("nano/meta.json", "{\n\"vocab_size\": }");
+    refused(bin, "nano/meta.json:2: ");
+    static const char *const wrong[] = { "0", "65537", "", "6e1", "-3", "65 " };
+    for (int i = 0; i < COUNT(wrong); i++) {
+        snprintf(path, sizeof path, "%s:vocab=%s", bin, wrong[i]);
+        char words[100];
+        snprintf(words, sizeof words, "the vocabulary '%s' must be a whole number of 1 to 65536", wrong[i]);
+        refused(path, words);
+    }
+}
+
+/* ---- baselines ---- */
+
+static void test_baselines(void **state)
+{
+    (void)state;
+    double unigram, bigram;
+    struct err e;
+    const char *const documents[] = { "aab", "ab", "ab", "b", "aa" };
+    struct corpus *c = open_good(make_tokens("tiny.tok", documents, 2, 3));
+    assert_int_equal(corpus_baselines(c, &unigram, &bigram, &e), 0);
+    assert_true(fabs(unigram + (log(3. / 261) + log(4. / 261)) / 2) < 1e-12);       /* a 3, b 2 of 5; targets: b, a */
+    assert_true(fabs(bigram + (log(3. / 259) + log(2. / 259)) / 2) < 1e-12);        /* aa 1, ab 2 of 3 */
+    corpus_close(c);
+    c = open_good(make_tokens("tiny.tok", documents, 5, 0));
+    assert_int_equal(corpus_baselines(c, &unigram, &bigram, &e), -1);
+    assert_non_null(strstr(e.text, "tiny.tok: nothing to measure on"));
+    corpus_close(c);
+}
+
+/* ---- the synthetic language ---- */
+
+/* Held-out text from its first document, as one string. */
+static char *held_out_text(const struct corpus *c, int bytes)
+{
+    enum { SEQ = 500 };
+    char *text = xcalloc(1, (size_t)bytes + SEQ + 1);
+    for (int at = 0; at < bytes; at += SEQ) {
+        struct batch b = take(c, SPLIT_HELD_OUT, 0, at / SEQ, 1, SEQ);
+        for (int s = 0; s < SEQ; s++) text[at + s] = (char)b.ids[s];
+    }
+    return text;
+}
+
+static void test_synthetic_is_a_function_of_its_seed(void **state)
+{
+    (void)state;
+    double begin = clock_seconds();
+    struct corpus *c = open_good("synthetic"), *same = open_good("synthetic:1"), *other = open_good("synthetic:2");
+    assert_true(clock_seconds() - begin < 3 * 0.15);
+    const struct corpus_info *i = corpus_info(c);
+    assert_true(hash_equal(i->hash, corpus_info(same)->hash));
+    assert_false(hash_equal(i->hash, corpus_info(other)->hash));
+    assert_in_range(i->tokens, 7500000, 8500000);
+    assert_int_equal(i->vocab, 256);
+    assert_string_equal(i->format, "synthetic");
+    char *a = held_out_text(c, 100000), *b = held_out_text(same, 100000), *o = held_out_text(other, 100000);
+    assert_string_equal(a, b);
+    assert_int_not_equal(strcmp(a, o), 0);
+    for (int64_t first = 0; first < 50; first++) {                          /* random access gives what reading in order gives */
+        struct batch one = take(c, SPLIT_TRAIN, 7, first, 1, 300), two = take(same, SPLIT_TRAIN, 7, first, 1, 300);
+        assert_memory_equal(&one, &two, sizeof one);
+    }
+    /* The identity names the version of the language: a change of the text must change LANGUAGE_VERSION, and this. */
+    char hash[33];
+    hash_print(hash_bytes(a, 100000), hash);
+    assert_string_equal(hash, "7e39ea2c8c80131500008332af85cca7");
+    free(a); free(b); free(o);
+    corpus_close(c); corpus_close(same); corpus_close(other);
+}
+
+struct reach { int documents, people, recur, far, facts, brackets, lists; };
+
+/* Who has what is said in the first sentence, "NAME has the QUALITY THING and NAME has ..", and stays true. */
+static void check_facts(const char *text, const char *end, struct reach *r)
+{
+    char name[16], has[16], the[16], quality[16], thing[16], claim[64];
+    int used = 0;
+    for (const char *at = text; sscanf(at, "%15s %15s %15s %15s %15[a-z]%n", name, has, the, quality, thing, &used) == 5; at += used + 4) {
+        snprintf(claim, sizeof claim, "%s %s %s ", name, has, the);
+        size_t length = strlen(claim);
+        const char *again = strstr(at + used, name);
+        r->people++;
+        r->recur += again != NULL;
+        r->far += again && again - at > 100;
+        for (const char *said = at; (said = strstr(said + 1, claim)); r->facts++) {
+            if (end - said < 32) break;                                     /* perhaps cut */
+            size_t n = strlen(quality);
+            assert_memory_equal(said + length, quality, n);
+            assert_memory_equal(said + length + n + 1, thing, strlen(thing));
+        }
+        if (at[used] == '.') break;
+    }
+}
+
+static void check_brackets(const char *text, struct reach *r)
+{
+    char closing[8];
+    int depth = 0;
+    for (; *text; text++) {
+        const char *open = strchr("([{", *text);
+        if (open) {
+            closing[depth++] = ")]}"[open - "([{"];
+            assert_true(depth < 8);
+        } else if (strchr(")]}", *text)) {
+            assert_true(depth > 0 && closing[--depth] == *text);
+            r->brackets++;
+        } else if (*text == '.') assert_int_equal(depth, 0);
+    }
+}
+
+/* "NUMERAL things: a, b and c.": a numeral always stands before equally long lists. */
+static void check_lists(const char *text, int items[26][26], struct reach *r)
+{
+    for (const char *colon = text; (colon = strchr(colon + 1, ':'));) {
+        const char *dot = strchr(colon, '.'), *numeral = colon;
+        if (!dot) return;                                                   /* cut */
+        for (int words = 0; words < 2; words++) while (numeral > text && *--numeral != ' ' && *numeral != '\n') { }
+        numeral += numeral > text;
+        int n = 2, *known = &items[numeral[0] - 'a'][numeral[1] - 'a'];
+        for (const char *at = colon; at < dot; at++) n += *at == ',';
+        if (*known) assert_int_equal(*known, n);
+        *known = n;
+        r->lists++;
+    }
+}
+
+static void test_synthetic_reaches_far(void **state)
+{
+    (void)state;
+    enum { SEQ = 500 };
+    struct corpus *c = open_good("synthetic:3");
+    struct reach r = { 0 };
+    int items[26][26] = { { 0 } }, size = 0;
+    char text[4001];
+    for (int64_t w = 0; w < corpus_windows(c, SPLIT_HELD_OUT, SEQ); w++) {
+        struct batch b = take(c, SPLIT_HELD_OUT, 0, w, 1, SEQ);
+        for (int s = 0; s < SEQ; s++) {
+            assert_in_range(size, 0, 3999);
+            text[size++] = (char)b.ids[s];
+            if (b.weight[s] == 1) continue;                                 /* a document ends here */
+            assert_in_range(size, 500, 4000);
+            text[size] = 0;
+            check_facts(text, text + size, &r);
+            check_brackets(text, &r);
+            check_lists(text, items, &r);
+            r.documents++;
+            size = 0;
+        }
+    }
+    corpus_close(c);
+    assert_in_range(r.documents, 178, 180);
+    assert_in_range(r.people, 2 * r.documents + 1, 4 * r.documents);
+    assert_true(r.recur > r.people * 97 / 100 && r.far > r.people / 4);
+    assert_true(r.facts > 2 * r.documents && r.brackets > 5 * r.documents && r.lists > 3 * r.documents);
+}
+
+static void test_synthetic_baselines(void **state)
+{
+    (void)state;
+    struct corpus *c = open_good("synthetic");
+    double unigram, bigram;
+    struct err e;
+    assert_int_equal(corpus_baselines(c, &unigram, &bigram, &e), 0);
+    assert_true(unigram > bigram + 0.5 && bigram > 1.8);
+    corpus_close(c);
+}
+
+static int make_folder(void **state) { (void)state; return mkdtemp(folder) ? 0 : -1; }
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    char command[100];
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    return system(command);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_documents_in_windows),
+        cmocka_unit_test(test_every_window_once_per_epoch),
+        cmocka_unit_test(test_batch_is_a_function_of_seed_and_sample),
+        cmocka_unit_test(test_pack_inputs),
+        cmocka_unit_test(test_split_is_by_document),
+        cmocka_unit_test(test_bad_inputs),
+        cmocka_unit_test(test_disk_full),
+        cmocka_unit_test(test_bad_paths),
+        cmocka_unit_test(test_rules_of_the_header),
+        cmocka_unit_test(test_damage_is_found),
+        cmocka_unit_test(test_random_headers),
+        cmocka_unit_test(test_llmc_shards),
+        cmocka_unit_test(test_nanogpt_files),
+        cmocka_unit_test(test_baselines),
+        cmocka_unit_test(test_synthetic_is_a_function_of_its_seed),
+        cmocka_unit_test(test_synthetic_reaches_far),
+        cmocka_unit_test(test_synthetic_baselines),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}

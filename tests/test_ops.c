@@ -1,0 +1,124 @@
+/* Every op in float: one thread and two give the same bits, bf16 agrees with float, wrong shapes are refused. */
+#include "op_cases.h"
+#include <math.h>
+
+static const struct op_case cases[] = { CASES(BENCH_CASE) LARGE_CASES(BENCH_CASE) };
+
+#define NAME(name, signature) #name,
+static const char *const op_names[OP_COUNT] = { OPS(NAME) };
+
+/* Forward, then backward that adds to gradients that are there. */
+static void run(struct bench *b, const struct op_case *c, bool bf16, int threads)
+{
+    bench_open(b, c, bf16, threads);
+    bench_forward(b);
+    if (!b->node->op->gradient) return;
+    for (int i = 0; i < b->node->n_in; i++) {
+        if (!b->din[i].data) continue;
+        b->beta[i] = 1;
+        tensor_normal(&b->din[i], 200 + i);
+    }
+    bench_backward(b);
+}
+
+static void same_bits(const struct op_case *c, const char *what, int i, const struct tensor *x, const struct tensor *y)
+{
+    if (x->data && memcmp(x->data, y->data, tensor_bytes(x)) != 0) fail_msg("%s: %s %d depends on the number of threads", c->name, what, i);
+}
+
+static void test_threads(void **state)
+{
+    (void)state;
+    for (int j = 0; j < COUNT(cases); j++) {
+        struct bench one, two;
+        run(&one, &cases[j], false, 1);
+        run(&two, &cases[j], false, 2);
+        for (int i = 0; i < one.node->n_out; i++) same_bits(&cases[j], "output", i, &one.out[i], &two.out[i]);
+        for (int i = 0; i < one.node->n_in; i++) {
+            same_bits(&cases[j], "input", i, &one.in[i], &two.in[i]);
+            same_bits(&cases[j], "gradient", i, &one.din[i], &two.din[i]);
+        }
+        bench_close(&one);
+        bench_close(&two);
+    }
+}
+
+/* Both start from the same values, so what differs is the rounding of results: at most 1/256 of a value, and of the
+   values that were added up to it, which are no larger than the largest of the tensor. */
+static void agree(const struct op_case *c, const char *what, int i, const struct tensor *narrow, const struct tensor *wide)
+{
+    double most = 0;
+    if (!wide->data) return;
+    for (int64_t j = 0; j < shape_count(wide->shape); j++) most = fmax(most, fabs(tensor_get(wide, j)));
+    for (int64_t j = 0; j < shape_count(wide->shape); j++) {
+        double got = tensor_get(narrow, j), want = tensor_get(wide, j);
+        if (!bench_floats(wide) ? got != want : !(fabs(got - want) <= most / 128) && !(isnan(got) && isnan(want)))
+            fail_msg("%s: %s %d value %lld: %g in bf16, %g in float", c->name, what, i, (long long)j, got, want);
+    }
+}
+
+static void test_bf16(void **state)
+{
+    (void)state;
+    for (int j = 0; j < COUNT(cases); j++) {
+        struct bench narrow, wide;
+        run(&narrow, &cases[j], true, 1);
+        run(&wide, &cases[j], false, 1);
+        for (int i = 0; i < wide.node->n_out; i++) agree(&cases[j], "output", i, &narrow.out[i], &wide.out[i]);
+        for (int i = 0; i < wide.node->n_in; i++) agree(&cases[j], "gradient", i, &narrow.din[i], &wide.din[i]);
+        bench_close(&narrow);
+        bench_close(&wide);
+    }
+}
+
+static void test_no_op_without_a_case(void **state)
+{
+    (void)state;
+    int missing = 0;
+    for (int i = 0; i < OP_COUNT; i++) {
+        bool found = false;
+        for (int j = 0; j < COUNT(cases); j++) found |= cases[j].op == i;
+        if (!found) print_error("op %s has no case in tests/op_cases_*.h\n", op_names[i]);
+        missing += !found;
+    }
+    assert_int_equal(missing, 0);
+}
+
+static void refuses(struct node *(*build)(struct graph *g), const char *words)
+{
+    struct leaves *l = leaves_new();
+    struct graph *g = graph_new(l);
+    bench_rules = 0;
+    if (build(g)) fail_msg("accepted, where '%s' was expected", words);
+    if (!strstr(g->err.text, words)) fail_msg("'%s' says nothing of '%s'", g->err.text, words);
+    graph_free(g);
+    leaves_free(l);
+}
+
+#define REFUSED(CASE) \
+    CASE(add, "shapes [3,2] and [2,3] differ", add(g, act_in(g, 3, 2), act_in(g, 2, 3))) \
+    CASE(integers, "integers", square(g, int_in(g, SHAPE(2), 1, 2))) \
+    CASE(gain, "gain has 3 values, rows have 2", rmsnorm(g, act_in(g, 3, 2), real_in(g, 3), 0, false)) \
+    CASE(odd_width, "cannot turn 3 of 4 values", rope(g, act_in(g, 2, 1, 4), int_in(g, SHAPE(1, 2), 0, 0), NULL, 3, ROPE_LAST, 10)) \
+    CASE(starts, "2 tokens have 3 document starts", rope(g, act_in(g, 2, 1, 4), int_in(g, SHAPE(1, 3), 0, 0, 0), NULL, 2, ROPE_LAST, 10)) \
+    CASE(side, "cannot stand side by side", concat(g, TWO(act_in(g, 2, 3), act_in(g, 3, 3)))) \
+    CASE(rank, "rank 2 is needed", embed(g, real_in(g, 5), int_in(g, SHAPE(1, 1), 0))) \
+    CASE(full, "do not fit the buffer", cache(g, act_in(g, 1, 2, 3), act_in(g, 3, 3), int_in(g, SHAPE(1, 3), 0, 0, 0), int_in(g, SHAPE(1), 0)))
+
+#define REFUSED_BUILD(name, words, made) static struct node *refused_##name(struct graph *g) { return made; }
+REFUSED(REFUSED_BUILD)
+
+static void test_messages(void **state)
+{
+    (void)state;
+#define REFUSES(name, words, made) refuses(refused_##name, words);
+    REFUSED(REFUSES)
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_threads), cmocka_unit_test(test_bf16), cmocka_unit_test(test_no_op_without_a_case), cmocka_unit_test(test_messages),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
