@@ -31,7 +31,7 @@ static double *tokens_of(struct reader *r, enum store_group group, const struct 
 }
 
 /* The row that answers: the last one, or the last at or before a place that the run has reached. -1: none. */
-static int64_t row_at(const struct compare_options *o, const struct run *run, enum store_group group, const struct curve *c, struct outcome *out)
+static int64_t row_at(const struct compare_options *o, const struct run *run, enum store_group group, const struct curve *c, struct reading *out)
 {
     if (o->at == AT_END) {
         if (c->rows == 0) snprintf(out->why, sizeof out->why, "%s, no row of this metric", condition_name(run->condition));
@@ -58,9 +58,9 @@ static int64_t row_at(const struct compare_options *o, const struct run *run, en
 }
 
 /* A run counts at its end only when it finished; at a step or number of tokens, when it got there. */
-static int look_at(const struct run *run, struct comparison *c, struct outcome *out, struct err *e)
+static int look_at(const struct run *run, struct comparison *c, struct reading *out, struct err *e)
 {
-    *out = (struct outcome){ .run = run, .value = NAN, .step = -1 };
+    *out = (struct reading){ .run = run, .value = NAN, .step = -1 };
     if (!run->reader) {
         snprintf(out->why, sizeof out->why, "%s%s%.100s", condition_name(run->condition), run->problem ? ": " : "", run->problem ? run->problem : "");
         return 0;
@@ -91,7 +91,7 @@ static int counted_values(const struct comparison *c, const struct arm *a, doubl
 {
     int n = 0;
     for (int i = 0; i < a->total; i++)
-        if (c->outcome[a->first + i].counted) value[n++] = c->outcome[a->first + i].value;
+        if (c->reading[a->first + i].counted) value[n++] = c->reading[a->first + i].value;
     return n;
 }
 
@@ -101,7 +101,7 @@ static int pair(const struct comparison *c, const struct arm *a, const struct ar
     int n = 0;
     for (int i = 0; i < a->total; i++)
         for (int k = 0; k < b->total; k++) {
-            const struct outcome *u = &c->outcome[a->first + i], *v = &c->outcome[b->first + k];
+            const struct reading *u = &c->reading[a->first + i], *v = &c->reading[b->first + k];
             if (!u->counted || !v->counted || u->run->replicate != v->run->replicate) continue;
             x[n] = u->value;
             y[n++] = v->value;
@@ -112,7 +112,7 @@ static int pair(const struct comparison *c, const struct arm *a, const struct ar
 static void contrast_arm(struct comparison *c, struct arm *a)
 {
     const struct arm *b = &c->arm[c->baseline];
-    double *x = xcalloc((size_t)c->n_outcomes + 1, 2 * sizeof *x), *y = x + c->n_outcomes + 1;
+    double *x = xcalloc((size_t)c->n_readings + 1, 2 * sizeof *x), *y = x + c->n_readings + 1;
     int n = counted_values(c, a, x), m = counted_values(c, b, y);
     a->welch = stats_welch(x, n, y, m);
     n = pair(c, a, b, x, y);
@@ -143,9 +143,9 @@ static void judge(struct comparison *c)
 static void fill_arm(struct comparison *c, const struct study *s, int variant, int first)
 {
     struct arm *a = &c->arm[variant];
-    double *x = xcalloc((size_t)c->n_outcomes + 1, sizeof *x);
+    double *x = xcalloc((size_t)c->n_readings + 1, sizeof *x);
     *a = (struct arm){ .variant = &s->variant[variant], .first = first };
-    while (first + a->total < c->n_outcomes && c->outcome[first + a->total].run->variant == variant) a->total++;
+    while (first + a->total < c->n_readings && c->reading[first + a->total].run->variant == variant) a->total++;
     a->n = counted_values(c, a, x);
     a->mean = a->n ? stats_mean(x, a->n) : NAN;
     a->sd = stats_sd(x, a->n);
@@ -170,13 +170,13 @@ static int find_baseline(const struct study *s, const char *name, struct err *e)
     return at;
 }
 
-static int read_outcomes(const struct runs *runs, struct comparison *c, struct err *e)
+static int read_all(const struct runs *runs, struct comparison *c, struct err *e)
 {
     c->step_low = INT64_MAX;
     for (int v = 0; v < runs->study->n_variants; v++)
         for (int i = 0; i < runs->n; i++) {
             if (runs->run[i].variant != v) continue;
-            struct outcome *o = &c->outcome[c->n_outcomes++];
+            struct reading *o = &c->reading[c->n_readings++];
             if (look_at(&runs->run[i], c, o, e)) return -1;
             if (o->counted && o->step < c->step_low) c->step_low = o->step;
             if (o->counted && o->step > c->step_high) c->step_high = o->step;
@@ -194,9 +194,9 @@ int compare_study(const struct runs *runs, const struct compare_options *o, stru
     snprintf(c->metric, sizeof c->metric, "%s", o->metric ? o->metric : s->primary);
     c->n_arms = s->n_variants;
     c->arm = xcalloc((size_t)s->n_variants + 1, sizeof *c->arm);
-    c->outcome = xcalloc((size_t)runs->n + 1, sizeof *c->outcome);
+    c->reading = xcalloc((size_t)runs->n + 1, sizeof *c->reading);
     c->baseline = find_baseline(s, o->baseline, e);
-    if (c->baseline < 0 || read_outcomes(runs, c, e)) {
+    if (c->baseline < 0 || read_all(runs, c, e)) {
         compare_free(c);
         return -1;
     }
@@ -212,7 +212,7 @@ int compare_study(const struct runs *runs, const struct compare_options *o, stru
 void compare_free(struct comparison *c)
 {
     free(c->arm);
-    free(c->outcome);
+    free(c->reading);
     free(c);
 }
 
@@ -267,7 +267,7 @@ static json_t *number(double x)
     return isfinite(x) ? json_real(x) : json_null();
 }
 
-static json_t *outcome_json(const struct outcome *o)
+static json_t *reading_json(const struct reading *o)
 {
     json_t *j = json_pack("{s:i, s:s, s:o}", "replicate", o->run->replicate, "status", condition_name(o->run->condition), "value", number(o->value));
     if (o->step >= 0) json_object_set_new(j, "step", json_integer(o->step));
@@ -279,7 +279,7 @@ static json_t *arm_json(const struct comparison *c, int arm)
 {
     const struct arm *a = &c->arm[arm];
     json_t *runs = json_array();
-    for (int i = 0; i < a->total; i++) json_array_append_new(runs, outcome_json(&c->outcome[a->first + i]));
+    for (int i = 0; i < a->total; i++) json_array_append_new(runs, reading_json(&c->reading[a->first + i]));
     json_t *j = json_pack("{s:s, s:i, s:i, s:o, s:o, s:I, s:I, s:o, s:I, s:o}", "variant", a->variant->name, "runs_asked", a->total, "n", a->n, "mean", number(a->mean),
                           "sd", number(a->sd), "params_total", (json_int_t)a->variant->counts.total, "params_active", (json_int_t)a->variant->counts.active,
                           "train_flops_per_token", number(a->variant->train_flops_per_token), "kv_bytes_per_token", (json_int_t)a->variant->kv_bytes_per_token, "runs", runs);

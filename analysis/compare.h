@@ -13,14 +13,14 @@ struct compare_options {
 };
 
 /* What one run contributes. counted false: why says the reason ("diverged at step 210", "running, 120 of 400 steps"). */
-struct outcome { const struct run *run; bool counted; double value; int64_t step; char why[128]; };
+struct reading { const struct run *run; bool counted; double value; int64_t step; char why[128]; };
 
 enum verdict { VERDICT_BASELINE, VERDICT_BETTER, VERDICT_WORSE, VERDICT_NONE, VERDICT_FEW };
 
 /* delta is variant minus baseline: negative means a lower value, which is better unless `higher` was asked. */
 struct arm {
     const struct variant *variant;
-    int total, n, first;                /* runs; of them counted; index of its first outcome */
+    int total, n, first;                /* runs; of them counted; index of its first reading */
     double mean, sd;
     struct contrast paired, welch;      /* against the baseline; paired.n is the number of pairs */
     double rho, detectable, p_holm;
@@ -30,9 +30,9 @@ struct arm {
 struct comparison {
     struct compare_options options;
     char metric[96], unit[32];
-    int baseline, n_arms, n_outcomes, tests;        /* tests: p-values that Holm's correction is over */
-    struct arm *arm; struct outcome *outcome;       /* outcomes by variant, then replicate */
-    int64_t step_low, step_high;                    /* of the counted outcomes */
+    int baseline, n_arms, n_readings, tests;        /* tests: p-values that Holm's correction is over */
+    struct arm *arm; struct reading *reading;       /* readings by variant, then replicate */
+    int64_t step_low, step_high;                    /* of the counted readings */
 };
 
 int compare_study(const struct runs *runs, const struct compare_options *o, struct comparison **out, struct err *e);

@@ -12,7 +12,7 @@ static void write_dots(FILE *gp, const struct comparison *c, int arm)
     if (a->n) fprintf(gp, "%.9g %.9g %.9g\n", a->mean, isnan(half) ? 0 : half, y - 0.16);
     fprintf(gp, "END\n$dots%d << END\n", arm);
     for (int i = 0; i < a->total; i++)
-        if (c->outcome[a->first + i].counted) fprintf(gp, "%.9g %.9g\n", c->outcome[a->first + i].value, y + 0.16);
+        if (c->reading[a->first + i].counted) fprintf(gp, "%.9g %.9g\n", c->reading[a->first + i].value, y + 0.16);
     fputs("END\n", gp);
 }
 

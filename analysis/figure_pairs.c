@@ -9,7 +9,7 @@ static void write_pairs(FILE *gp, const struct comparison *c, const struct arm *
     fprintf(gp, "$mean%d << END\n%.9g %.9g %.9g\nEND\n$pairs%d << END\n", index, a->paired.delta, isnan(a->paired.half) ? 0 : a->paired.half, y - 0.14, index);
     for (int i = 0; i < a->total; i++)
         for (int k = 0; k < b->total; k++) {
-            const struct outcome *u = &c->outcome[a->first + i], *v = &c->outcome[b->first + k];
+            const struct reading *u = &c->reading[a->first + i], *v = &c->reading[b->first + k];
             if (u->counted && v->counted && u->run->replicate == v->run->replicate) fprintf(gp, "%.9g %.9g\n", u->value - v->value, y + 0.14);
         }
     fputs("END\n", gp);

@@ -42,7 +42,7 @@ bool runs_is_study(const char *path)
 
 /* The writer holds an exclusive lock on run.lock; the kernel drops it with the process, however that ends. A shared
    lock is asked for, and given back at once. */
-static bool is_alive(const char *run_file)
+bool runs_is_alive(const char *run_file)
 {
     char path[PATH_MAX];
     const char *slash = strrchr(run_file, '/');
@@ -54,10 +54,14 @@ static bool is_alive(const char *run_file)
     return held;
 }
 
+static int64_t steps_asked(const json_t *config)
+{
+    return config ? json_integer_value(config_get(config, "train.steps")) : 0;
+}
+
 static void look(struct run *r)
 {
     struct err e = { "" };
-    r->condition = CONDITION_PENDING;
     if (access(r->path, F_OK)) return;
     if (reader_open(&r->reader, r->path, &e)) {
         r->reader = NULL;
@@ -66,10 +70,14 @@ static void look(struct run *r)
         return;
     }
     r->condition = reader_status(r->reader);
-    if ((r->condition == STATUS_RUNNING || r->condition == STATUS_CREATED) && !is_alive(r->path)) r->condition = CONDITION_DEAD;
+    if ((r->condition == STATUS_RUNNING || r->condition == STATUS_CREATED) && !runs_is_alive(r->path)) r->condition = CONDITION_DEAD;
     int64_t *step = NULL, rows = reader_rows(r->reader, STORE_TRAIN);
     if (rows && reader_steps(r->reader, STORE_TRAIN, &step, &e) == 0) r->step = step[rows - 1];
     free(step);
+    if (r->variant >= 0) return;
+    json_t *config = json_loads(reader_config(r->reader), 0, NULL);
+    r->steps = steps_asked(config);
+    json_decref(config);
 }
 
 static void add_point(struct runs *all, int p)
@@ -79,22 +87,14 @@ static void add_point(struct runs *all, int p)
     struct run *r = &all->run[all->n++];
     char replicate[16];
     snprintf(replicate, sizeof replicate, "%d", s->point[p].replicate);
-    *r = (struct run){ .variant = s->point[p].variant, .replicate = s->point[p].replicate };
+    *r = (struct run){ .variant = s->point[p].variant, .replicate = s->point[p].replicate, .condition = CONDITION_PENDING, .steps = steps_asked(v->config) };
     r->name = text_join(v->name, "/", replicate);
     r->path = study_point_path(s, p, "run.h5");
-    json_t *steps = config_get(v->config, "train.steps");
-    r->steps = steps ? json_integer_value(steps) : 0;
-    look(r);
 }
 
 static void add_lone(struct runs *all, const char *path)
 {
-    struct run *r = &all->run[all->n++];
-    *r = (struct run){ .variant = -1, .name = xstrdup(path), .path = xstrdup(path) };
-    look(r);
-    json_t *config = r->reader ? json_loads(reader_config(r->reader), 0, NULL) : NULL, *steps = config ? config_get(config, "train.steps") : NULL;
-    r->steps = steps ? json_integer_value(steps) : 0;
-    json_decref(config);
+    all->run[all->n++] = (struct run){ .variant = -1, .condition = CONDITION_PENDING, .name = xstrdup(path), .path = xstrdup(path) };
 }
 
 /* Of a full path: its folder's folder's folder, because a run file is STUDY/VARIANT-HASH8/REPLICATE/run.h5. */
@@ -134,7 +134,7 @@ static int open_study(const char *folder, struct runs *all, struct err *e)
     return 0;
 }
 
-int runs_open(const char *path, struct runs **out, struct err *e)
+int runs_list(const char *path, struct runs **out, struct err *e)
 {
     struct runs *all = xcalloc(1, sizeof *all);
     struct stat s;
@@ -150,6 +150,13 @@ int runs_open(const char *path, struct runs **out, struct err *e)
     else bad = err_set(e, "%s: neither a study (study.json) nor a run (run.h5)", path);
     if (bad) runs_close(all); else *out = all;
     return bad;
+}
+
+int runs_open(const char *path, struct runs **out, struct err *e)
+{
+    if (runs_list(path, out, e)) return -1;
+    for (int i = 0; i < (*out)->n; i++) look(&(*out)->run[i]);
+    return 0;
 }
 
 void runs_close(struct runs *all)

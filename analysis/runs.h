@@ -21,9 +21,12 @@ struct runs { struct study *study; int n; struct run *run; };           /* study
 
 /* path: a study's folder, a run's folder, or a run file. With a run, only that run is opened. */
 int runs_open(const char *path, struct runs **out, struct err *e);
+/* The same without opening a run file: every condition is pending. */
+int runs_list(const char *path, struct runs **out, struct err *e);
 void runs_close(struct runs *r);
 
 bool runs_is_study(const char *path);   /* a folder with a study.json */
+bool runs_is_alive(const char *file);   /* a process holds the lock beside this run file */
 
 /* The value of a metric in the last committed row; NaN when there is none. */
 double run_last(const struct run *r, const char *metric);

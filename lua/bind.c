@@ -106,13 +106,18 @@ static int table_to_json(lua_State *L, int at, int depth, json_t **out, const ch
         if (failed) return -1;
         json_array_append_new(*out, item);
     }
-    for (lua_pushnil(L); n == 0 && lua_next(L, at); lua_pop(L, 1)) {
+    if (n > 0) return 0;
+    for (lua_pushnil(L); lua_next(L, at); lua_pop(L, 1)) {
         json_t *item;
         size_t length;
-        if (lua_type(L, -2) != LUA_TSTRING) { *why = "a key is no text"; lua_pop(L, 2); return -1; }
-        if (to_json(L, lua_gettop(L), depth + 1, &item, why)) { lua_pop(L, 2); return -1; }
-        const char *key = lua_tolstring(L, -2, &length);
-        if (json_object_setn_new(*out, key, length, item)) { *why = "a key is no UTF-8 text"; lua_pop(L, 2); return -1; }
+        const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tolstring(L, -2, &length) : NULL;
+        int failed = to_json(L, lua_gettop(L), depth + 1, &item, why);
+        if (!failed && (!key || strlen(key) != length || json_object_set(*out, key, item))) {
+            *why = "a key is no UTF-8 text";
+            failed = -1;
+        }
+        json_decref(item);
+        if (failed) { lua_pop(L, 2); return -1; }
     }
     return 0;
 }
@@ -132,8 +137,8 @@ static int to_json(lua_State *L, int at, int depth, json_t **out, const char **w
         break;
     case LUA_TSTRING: {
         const char *text = lua_tolstring(L, at, &length);
-        *out = json_stringn(text, length);
-        if (!*out) *why = "a text is not UTF-8";
+        *out = strlen(text) == length ? json_string(text) : NULL;
+        if (!*out) *why = "a text is not UTF-8, or holds a zero byte";
         break;
     }
     case LUA_TTABLE:

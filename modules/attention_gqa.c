@@ -41,16 +41,15 @@ static struct node *build(struct build *b, const void *conf, struct node *u)
 {
     const struct conf *c = conf;
     struct graph *g = b->graph;
-    int64_t width = (int64_t)c->heads * c->head_dim, past = b->batch * b->context;
+    int64_t width = (int64_t)c->heads * c->head_dim;
     b->heads = c->heads;
     b->head_dim = c->head_dim;
     b->sublayer_input[b->layer] = u;
 
     struct node *q = finish(b, c, "q", linear(b, "q", ROLE_Q, u, width), c->heads);                           /* [T,H,W] */
     struct kv kv = c->kv.module->kv(b, c->kv.conf, u, (struct projector){ project, c });
-    struct shape kept = SHAPE(past, c->kv_heads, c->head_dim);
-    struct node *k = view(g, build_cached(b, "k", finish(b, c, "k", kv.k, c->kv_heads)), kept);         /* [B*C,G,W] */
-    struct node *v = view(g, build_cached(b, "v", view(g, kv.v, SHAPE(b->tokens, c->kv_heads, c->head_dim))), kept);
+    struct node *k = build_cached(b, "k", finish(b, c, "k", kv.k, c->kv_heads));                              /* [T,G,W], cached [B,C,G,W] */
+    struct node *v = build_cached(b, "v", view(g, kv.v, SHAPE(b->tokens, c->kv_heads, c->head_dim)));
 
     struct node *heads = attention(g, q, k, v, b->start, b->pos, 1 / sqrt(c->head_dim), c->mask.module->mask(b, c->mask.conf));
     if (b->mode != MODE_DECODE) build_metric_as(b, "layer_attn_logit_max", max_all(g, graph_result(g, heads, 1)), "", CARRY_MAX);

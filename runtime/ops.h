@@ -20,7 +20,7 @@ struct muon_attr { double momentum, decay, scale; int nesterov, steps; }; /* sca
     /* products */ \
     X(matmul,         (struct graph *g, struct node *x /*[T,K]*/, struct node *w /*[N,K]*/, enum dtype out))         /* x w^T [T,N] */ \
     X(grouped_matmul, (struct graph *g, struct node *x /*[R,K]*/, struct node *w /*[E,N,K]*/, struct node *offsets)) /* rows offsets[e].. use w[e]; [R,N] */ \
-    X(attention,      (struct graph *g, struct node *q /*[T,H,W]*/, struct node *k /*[T|B*C,G,W]*/, struct node *v, struct node *start, struct node *pos, double scale, int64_t window)) /* [T,H,W]; out 1: logit_max REAL [H] */ \
+    X(attention,      (struct graph *g, struct node *q /*[T,H,W]*/, struct node *k /*[T,G,W or B,C,G,W of a cache]*/, struct node *v, struct node *start, struct node *pos, double scale, int64_t window)) /* [T,H,W]; out 1: logit_max REAL [H] */ \
     X(cross_entropy,  (struct graph *g, struct node *h /*[T,D]*/, struct node *w /*[V,D]*/, struct node *target /*I32 [B,S]*/)) /* REAL [T] -log p; out 1: lse REAL [T]; out 2: hit REAL [T], 1 where argmax is the target */ \
     /* element by element */ \
     X(add,       (struct graph *g, struct node *a, struct node *b)) \

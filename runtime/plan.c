@@ -397,7 +397,7 @@ static void run(struct plan *p, struct call *c, bool back)
     struct op_time *t = &p->time[c->node->op->index];
     double start = p->timing ? clock_seconds() : 0;
     (back ? c->kernels->backward : c->kernels->forward)(&c->args);
-    p->executed += back ? 2 * c->flops : c->flops;
+    if (c->node->region == REGION_MICRO) p->executed += back ? 2 * c->flops : c->flops;
     if (!p->timing) return;
     *(back ? &t->backward_seconds : &t->forward_seconds) += clock_seconds() - start;
     t->flops += back ? 2 * c->flops : c->flops;

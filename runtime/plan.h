@@ -48,6 +48,6 @@ bool plan_read_grad(struct plan *p, const struct node *n, double *to);
 struct op_time { const char *name; double forward_seconds, backward_seconds, flops, bytes; int64_t calls; };
 void plan_timing(struct plan *p, bool on);
 int plan_times(struct plan *p, struct op_time out[OP_COUNT]);
-double plan_executed_flops(const struct plan *p);           /* algorithmic FLOPs of all kernels called so far */
+double plan_executed_flops(const struct plan *p);           /* algorithmic FLOPs of all micro-region kernels called so far */
 
 #endif

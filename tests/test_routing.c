@@ -70,7 +70,8 @@ static void test_ties_and_nan(void **state)
 {
     (void)state;
     struct run r = run_new();
-    struct node *key = graph_input(r.graph, "key", DTYPE_REAL, SHAPE(6, 5)), *index = topk(r.graph, key, 3), *margin = graph_result(r.graph, index, 1);
+    struct node *key = graph_input(r.graph, "key", DTYPE_REAL, SHAPE(6, 5));
+    struct node *index = topk(r.graph, key, 3), *margin = graph_result(r.graph, index, 1);
     struct node *all = topk(r.graph, key, 5), *no_margin = graph_result(r.graph, all, 1);
     run_start(&r, 1);
     run_fill(&r, key,
@@ -93,7 +94,8 @@ static void test_ties_and_nan(void **state)
 static void check_dispatch(int k, int threads)
 {
     struct run r = run_new();
-    struct node *key = graph_input(r.graph, "key", DTYPE_REAL, SHAPE(TOKENS, EXPERTS)), *index = topk(r.graph, key, k), *d = dispatch(r.graph, index, EXPERTS);
+    struct node *key = graph_input(r.graph, "key", DTYPE_REAL, SHAPE(TOKENS, EXPERTS));
+    struct node *index = topk(r.graph, key, k), *d = dispatch(r.graph, index, EXPERTS);
     struct node *order_of = graph_result(r.graph, d, 1), *place_of = graph_result(r.graph, d, 2), *counts_of = graph_result(r.graph, d, 3);
     run_start(&r, threads);
     run_normal(&r, key, 1);

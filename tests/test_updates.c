@@ -60,6 +60,27 @@ static void test_adamw_is_scale_free(void **state)
     run_free(&r);
 }
 
+/* eps stands outside the root: with m^ = v^ = 1 and eps = 1/2 the step is lr / 1.5. */
+static void test_adamw_eps(void **state)
+{
+    (void)state;
+    struct run r = run_new();
+    struct node *w = values(&r, "w", SHAPE(1)), *grad = values(&r, "grad", SHAPE(1)), *m = values(&r, "m", SHAPE(1)), *v = values(&r, "v", SHAPE(1));
+    struct node *lr = values(&r, "lr", SHAPE(1)), *step = values(&r, "step", SHAPE(1)), *clip = values(&r, "clip", SHAPE(2));
+    adamw(r.graph, w, grad, m, v, lr, step, clip, (struct adamw_attr){ 0.9, 0.95, 0.5, 0, 1 });
+    run_start(&r, 1);
+    run_fill(&r, w, 1);
+    run_fill(&r, m, 0);
+    run_fill(&r, v, 0);
+    run_fill(&r, lr, 0.3);
+    run_fill(&r, step, 1);
+    run_fill(&r, grad, 1);
+    run_fill(&r, clip, 1, 1);
+    run_forward(&r);
+    assert_reals(run_reals(&r, w), 1e-6, .8);
+    run_free(&r);
+}
+
 /* Muon from weights and momentum of zero, without decay and with scale -1: w becomes NS(grad). */
 static void orthogonal(struct shape shape, int steps, int threads, const real *grad, real *made)
 {
@@ -91,7 +112,9 @@ static void test_newton_schulz_values(void **state)
     static const double orbit[][2] = {
         { .948683, .316228 }, { .751846, .944672 }, { 1.048416, .756801 }, { .681856, 1.041391 }, { 1.134332, .682469 }, { .753033, 1.133706 }
     };
-    static const double scalar[][2] = { { 1, .69644 }, { .5, .76544 }, { .1, .71212 }, { .03, 1.12233 }, { .01, .69892 }, { .003, 1.11036 }, { .001, .47054 }, { 1e-4, .04847 } };
+    static const double scalar[][2] = {
+        { 1, .69644 }, { .5, .76544 }, { .1, .71212 }, { .03, 1.12233 }, { .01, .69892 }, { .003, 1.11036 }, { .001, .47054 }, { 1e-4, .04847 }
+    };
     (void)state;
     real made[9];
     for (int steps = 0; steps < COUNT(orbit); steps++) {
@@ -151,7 +174,7 @@ static void test_newton_schulz_turned_and_scaled(void **state)
 
 static void test_stack_is_its_matrices(void **state)
 {
-    enum { STACK = 35, ROWS = 12, COLS = 9, SIZE = ROWS * COLS };
+    enum { STACK = 35, ROWS = 120, COLS = 90, SIZE = ROWS * COLS };  /* long enough that two threads do meet */
     (void)state;
     static real u[STACK * SIZE], together[STACK * SIZE], alone[SIZE];
     normal_values(u, STACK * SIZE, 4);
@@ -336,7 +359,8 @@ static void test_messages(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_adamw_two_steps), cmocka_unit_test(test_adamw_is_scale_free), cmocka_unit_test(test_newton_schulz_values),
+        cmocka_unit_test(test_adamw_two_steps), cmocka_unit_test(test_adamw_is_scale_free), cmocka_unit_test(test_adamw_eps),
+        cmocka_unit_test(test_newton_schulz_values),
         cmocka_unit_test(test_newton_schulz_of_rank_one), cmocka_unit_test(test_newton_schulz_turned_and_scaled),
         cmocka_unit_test(test_stack_is_its_matrices), cmocka_unit_test(test_muon_momentum), cmocka_unit_test(test_bias_step),
         cmocka_unit_test(test_clip), cmocka_unit_test(test_skipped_step), cmocka_unit_test(test_threads_keep_bits), cmocka_unit_test(test_messages),

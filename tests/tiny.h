@@ -46,11 +46,12 @@ struct tiny {
 /* A table with dotted paths set in it. New reference. */
 static inline json_t *tiny_json(const struct schema *schema, const char *base, const char *sets)
 {
-    json_t *json = json_loads(base, 0, NULL), *changes = json_loads(sets ? sets : "{}", 0, NULL), *value;
-    assert_non_null(json);
-    if (!changes) fail_msg("no JSON: %s", sets);
+    if (!sets) sets = "{}";
+    json_t *json = json_loads(base, 0, NULL), *changes = json_loads(sets, 0, NULL), *value;
     const char *path;
     struct err e;
+    assert_non_null(json);
+    if (!changes) fail_msg("no JSON: %s", sets);
     json_object_foreach(changes, path, value)
         if (config_set(schema, json, path, value, &e) != 0) fail_msg("%s: %s", path, e.text);
     json_decref(changes);

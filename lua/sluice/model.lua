@@ -155,6 +155,21 @@ function model.settings(m, common, changes)
   return out
 end
 
+-- A whole model as what a variant sets. It must say all that the base says, or keys of the base would stay.
+function model.replacement(m, common, base, site, where)
+  local out = model.plain(m, common)
+  for _, key in ipairs(tree.sorted(base)) do
+    if out[key] == nil then host.problem(site, where, ("%s: the model says nothing of '%s', which the base sets"):format(where, key)) end
+  end
+  for _, key in ipairs(tree.sorted(out)) do
+    local value = out[key]
+    if type(value) == "table" and not value.module and not value.layers then
+      host.problem(site, where, ("%s: %s must name its module, to replace that of the base"):format(where, key))
+    end
+  end
+  return out
+end
+
 -- Pairs of a KV mirror: the last n layers read the first n, deepest from shallowest. With multi-token prediction its
 -- block counts as the layer after the last. Layers from 0, as in attention.kv.pairs.
 function model.u_mirror(site, layers, n, with_mtp)

@@ -78,10 +78,11 @@ local function named_variants(site, variants)
   for _, name in ipairs(tree.sorted(variants)) do
     local where = "variants." .. name
     check_name(site, where, name)
-    if type(variants[name]) == "table" then
-      list[#list + 1] = { name = name, settings = variants[name], where = where .. "." }
+    local settings = variants[name]
+    if type(settings) == "table" then
+      list[#list + 1] = { name = name, settings = settings, where = model.is(settings) and where or where .. "." }
     else
-      host.problem(site, where, ("%s: must be a table of [\"dotted.path\"] = value"):format(where))
+      host.problem(site, where, ("%s: must be a table of [\"dotted.path\"] = value, or a model"):format(where))
     end
   end
   if rawlen(variants) > 0 then host.problem(site, "variants", "variants: each needs a name: 'gated = { ... }'") end
@@ -149,7 +150,7 @@ local function find_baseline(site, spec, list, default)
   local names, empty = {}, {}
   for _, variant in ipairs(list) do
     names[#names + 1] = variant.name
-    if next(variant.settings) == nil then empty[#empty + 1] = variant.name end
+    if next(variant.settings) == nil and not model.is(variant.settings) then empty[#empty + 1] = variant.name end
   end
   local name = take(site, spec, "baseline", "string", default or #empty == 1 and empty[1])
   for _, known in ipairs(names) do
@@ -217,11 +218,13 @@ local function description(site, spec, list, default_baseline)
     host.problem(site, "base", spec.base == nil and "base is missing: a model, from sl.model or sl.preset" or "base: must be a model: what sl.model, sl.preset or sl.extend gives")
     return d, {}
   end
+  d.base = model.plain(spec.base, changes)
   for i, variant in ipairs(list) do
-    local set = model.settings(spec.base, changes, model.changes(site, variant.settings, variant.where))
+    local set = variant.settings
+    if model.is(set) then set = model.replacement(set, changes, d.base, site, variant.where)
+    else set = model.settings(spec.base, changes, model.changes(site, set, variant.where)) end
     d.variants[i] = { name = variant.name, set = set }
   end
-  d.base = model.plain(spec.base, changes)
   return d, model.sites(spec.base)
 end
 

@@ -73,11 +73,11 @@ static void print_answers(const struct comparison *c)
 static void print_left_out(const struct comparison *c)
 {
     int n = 0;
-    for (int i = 0; i < c->n_outcomes; i++) n += !c->outcome[i].counted;
+    for (int i = 0; i < c->n_readings; i++) n += !c->reading[i].counted;
     if (!n) return;
-    printf("\nnot counted: %d of %d runs\n", n, c->n_outcomes);
-    for (int i = 0; i < c->n_outcomes; i++)
-        if (!c->outcome[i].counted) printf("  %s: %s\n", c->outcome[i].run->name, c->outcome[i].why);
+    printf("\nnot counted: %d of %d runs\n", n, c->n_readings);
+    for (int i = 0; i < c->n_readings; i++)
+        if (!c->reading[i].counted) printf("  %s: %s\n", c->reading[i].run->name, c->reading[i].why);
 }
 
 static void print_notes(const struct comparison *c)

@@ -122,7 +122,7 @@ static int print_metrics(struct reader *r, struct err *e)
 
 static enum code show_run(const struct run *r)
 {
-    static const char *const tables[] = { "cost", "events", "checkpoints", "attempts", "samples" };
+    static const char *const tables[] = { "cost/planned", "cost/executed", "events", "checkpoints", "attempts", "samples" };
     struct err e;
     printf("run      %s\nfile     %s\nstatus   %s\nstep     %lld of %lld\n", r->name, r->path, condition_name(r->condition), (long long)r->step, (long long)r->steps);
     if (!r->reader) return r->problem ? cli_fail(CODE_INPUT, "%s", r->problem) : CODE_OK;

@@ -221,4 +221,6 @@ static void combine_backward(const struct args *a)
 }
 
 const struct kernels cpu_combine = { combine_forward, combine_backward };
-const struct op op_combine = { .name = "combine", .index = OP_combine, .infer = combine_infer, .gradient = true, .reads_in = 1u << 0 | 1u << 2 | 1u << 3 };
+const struct op op_combine = {
+    .name = "combine", .index = OP_combine, .infer = combine_infer, .gradient = true, .reads_in = 1u << 0 | 1u << 2 | 1u << 3,
+};

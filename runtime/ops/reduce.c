@@ -133,7 +133,7 @@ static void max_all_block(const struct args *a, int64_t from, int64_t to)
 static void max_all_forward(const struct args *a)
 {
     each_part(a, 1, max_all_block);
-    real part[PARTS];
+    real part[PARTS] = { 0 };
     int64_t n = a->work[0].shape.dim[0];
     for (int64_t b = 0; b < n; b++) part[b] = (real)((const double *)a->work[0].data)[b];
     reals(&a->out[0])[0] = row_max(part, n);

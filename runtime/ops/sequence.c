@@ -1,5 +1,5 @@
 /* Tokens moved along their sequence: shift, and cache, which writes a chunk into a buffer of longer sequences. Bytes are
-   copied as they are. */
+   copied as they are; rows in bf16 are widened to a cache, which is memory of the model and never bf16. */
 #include "kernel.h"
 
 /* ---- shift: out[b,s] = x[b,s+by], 0 past either end ---- */
@@ -48,7 +48,7 @@ static int cache_infer(struct node *n, struct err *e)
     if (n->n_in <= POS) return err_set(e, "a cache is written at a position");
     if (node_need(n, START, 2, e) != 0) return -1;
     if (n->in[POS]->dtype != DTYPE_I32 || n->in[START]->dtype != DTYPE_I32) return err_set(e, "positions must be I32");
-    if (n->in[BUFFER]->dtype != n->in[ROWS]->dtype) return err_set(e, "rows and buffer have different dtypes");
+    if ((n->in[BUFFER]->dtype == DTYPE_I32) != (n->in[ROWS]->dtype == DTYPE_I32)) return err_set(e, "rows and buffer must both hold integers, or neither");
     int64_t tokens = shape_count(start);
     if (buffer.rank < 2 || buffer.dim[0] != start.dim[0] || buffer.dim[1] < start.dim[1] ||
         shape_count(x) * buffer.dim[1] * buffer.dim[0] != shape_count(buffer) * tokens)
@@ -62,9 +62,14 @@ static void cache_forward(const struct args *a)
     struct shape buffer = a->in[BUFFER].shape;
     int64_t s = a->in[START].shape.dim[1], pos = ints(&a->in[POS])[0];
     INVARIANT(pos >= 0 && pos + s <= buffer.dim[1], "cache: %lld positions from %lld on, there are %lld", (long long)s, (long long)pos, (long long)buffer.dim[1]);
-    size_t row = (size_t)shape_count(a->in[ROWS].shape) * element_bytes(a->in[ROWS].format) / (size_t)shape_count(a->in[START].shape);
-    for (int64_t b = 0; b < buffer.dim[0]; b++)
-        memcpy((char *)a->out[0].data + row * (size_t)(b * buffer.dim[1] + pos), (const char *)a->in[ROWS].data + row * (size_t)(b * s), row * (size_t)s);
+    const struct tensor *rows = &a->in[ROWS];
+    int64_t width = shape_count(rows->shape) / shape_count(a->in[START].shape);
+    size_t one = element_bytes(a->out[0].format);
+    for (int64_t b = 0; b < buffer.dim[0]; b++) {
+        char *to = (char *)a->out[0].data + one * (size_t)((b * buffer.dim[1] + pos) * width);
+        if (rows->format == a->out[0].format) memcpy(to, (const char *)rows->data + one * (size_t)(b * s * width), one * (size_t)(s * width));
+        else row_widen(rows, b * s * width, s * width, (real *)(void *)to);
+    }
 }
 
 const struct kernels cpu_cache = { cache_forward, NULL };

@@ -1,0 +1,45 @@
+#!/bin/sh
+# Who may include what. Libraries with one home, and one direction between our own layers.
+set -eu
+bad=0
+say() { echo "$*" >&2; bad=1; }
+
+# A header of a library has one home.
+home() {
+    found=$(grep -rlE "#include [<\"]$1" runtime modules lua analysis --include='*.c' --include='*.h' | grep -vE "^($2)" || true)
+    [ -z "$found" ] || say "$1 has its home in $2, but is included by:" $found
+}
+home 'hdf5' 'runtime/store/'
+home '(lua|lualib|lauxlib)\.h' 'lua/'
+home 'mpi\.h' 'runtime/comm'
+home 'cuda' 'cuda/'
+home 'xxhash' 'runtime/base.c'
+home 'Random123' 'runtime/base.c'
+
+# A layer may include itself and those below it.
+layer() {
+    files=$1; allowed=$2
+    for file in $(ls $files 2>/dev/null); do
+        for header in $(sed -n 's/^#include "\([^"]*\)".*/\1/p' "$file"); do
+            echo "$header" | grep -qE "^($allowed)$" || say "$file includes \"$header\"; allowed: $allowed"
+        done
+    done
+}
+layer 'runtime/base.c runtime/base.h' 'base\.h'
+layer 'runtime/graph.h' 'base\.h'
+layer 'runtime/graph.c' '(graph|ops)\.h'
+layer 'runtime/ops.h' 'graph\.h'
+layer 'runtime/kernel.h' 'ops\.h'
+layer 'runtime/ops/*.c runtime/ops/*.h' '(kernel|ops|sort|vec_math|gemm|cpu/gemm|cpu/isa|isa)\.h'
+layer 'runtime/config.h' 'base\.h'
+layer 'runtime/module.h' '(config|ops)\.h'
+layer 'modules/*.c' 'module\.h'
+layer 'runtime/plan.h' 'backend\.h'
+layer 'runtime/backend.h' 'kernel\.h'
+layer 'runtime/plan.c runtime/state.c runtime/place.c' '(plan|place|state)\.h'
+layer 'runtime/model.c runtime/model.h runtime/module.c' '(model|module|plan|list)\.h'
+layer 'runtime/store/*.c runtime/store/*.h runtime/store.h' '(base|store|private)\.h'
+layer 'runtime/data/*.c runtime/data/*.h runtime/data.h' '(base|data|tokens|corpus|foreign)\.h'
+
+[ $bad = 0 ] && echo "includes: one direction"
+exit $bad

@@ -1,0 +1,164 @@
+/* Philox against its published vectors, names, arenas, the thread pool and the placing of tensors. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <math.h>
+#include <cmocka.h>
+#include <Random123/philox.h>
+#include "backend.h"
+#include "place.h"
+#include "cpu/pool.h"
+
+/* Known answer of Random123's own kat_vectors. */
+static void philox_is_philox(void **state)
+{
+    (void)state;
+    philox4x32_ctr_t zero = { { 0 } }, got = philox4x32(zero, (philox4x32_key_t){ { 0 } });
+    const uint32_t want[] = { 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8 };
+    assert_memory_equal(got.v, want, sizeof want);
+}
+
+static void draws_depend_on_their_key_alone(void **state)
+{
+    (void)state;
+    struct key a = { 1, PURPOSE_INIT, hash_name("w"), 0 }, b = a;
+    uint32_t x[4], y[4];
+    key_bits(a, 7, x);
+    key_bits(a, 8, y);
+    key_bits(b, 7, y);
+    assert_memory_equal(x, y, sizeof x);
+    for (int change = 0; change < 4; change++) {
+        b = a;
+        *(change == 0 ? &b.seed : change == 1 ? &b.name : &b.step) += 1;
+        if (change == 3) { b = a; b.purpose = PURPOSE_DATA; }
+        key_bits(b, 7, y);
+        assert_memory_not_equal(x, y, sizeof x);
+    }
+}
+
+static void normals_are_normal(void **state)
+{
+    (void)state;
+    enum { N = 200000 };
+    struct key k = { 3, PURPOSE_TEST, 1, 0 };
+    double sum = 0, square = 0, fourth = 0;
+    for (int i = 0; i < N; i++) {
+        double x = key_normal(k, (uint64_t)i);
+        sum += x;
+        square += x * x;
+        fourth += x * x * x * x;
+    }
+    assert_true(fabs(sum / N) < 4 / sqrt(N));
+    assert_true(fabs(square / N - 1) < 4 * sqrt(2.0 / N));
+    assert_true(fabs(fourth / N - 3) < 4 * sqrt(96.0 / N));
+    for (int i = 0; i < 1000; i++) assert_true(key_below(k, (uint64_t)i, 7) < 7);
+}
+
+static void names_are_suggested(void **state)
+{
+    (void)state;
+    const char *const names[] = { "top_k", "experts", "d_ff", NULL };
+    assert_string_equal(nearest_name("topk", names), "top_k");
+    assert_string_equal(nearest_name("exprets", names), "experts");
+    assert_null(nearest_name("zzzzzzzz", names));
+}
+
+static void arenas_give_zeroed_aligned_memory(void **state)
+{
+    (void)state;
+    struct arena *a = arena_new();
+    for (int i = 1; i < 200; i++) {
+        char *p = arena_alloc(a, (size_t)i * 997);
+        assert_int_equal((uintptr_t)p % 64, 0);
+        for (int k = 0; k < i * 997; k++) assert_int_equal(p[k], 0);
+        memset(p, 1, (size_t)i * 997);
+    }
+    assert_string_equal(arena_text(a, "%d-%s", 4, "x"), "4-x");
+    arena_free(a);
+}
+
+/* ---- the pool ---- */
+
+static _Atomic int64_t total;
+static void count_items(const struct args *a, int64_t from, int64_t to)
+{
+    int *seen = (int *)(uintptr_t)a->attr;
+    for (int64_t i = from; i < to; i++) seen[i]++;
+    atomic_fetch_add(&total, to - from);
+}
+
+static void every_item_once(void **state)
+{
+    (void)state;
+    for (int threads = 1; threads <= 5; threads++) {
+        struct pool *p = pool_new(threads);
+        for (int64_t items = 0; items < 400; items += 13)
+            for (int64_t grain = 1; grain < 50; grain += 9) {
+                int *seen = xcalloc((size_t)items + 1, sizeof *seen);
+                struct args a = { .attr = seen, .device = p };
+                total = 0;
+                each(&a, items, grain, count_items);
+                assert_int_equal(total, items);
+                for (int64_t i = 0; i < items; i++) assert_int_equal(seen[i], 1);
+                free(seen);
+            }
+        pool_free(p);
+    }
+}
+
+static void nested(const struct args *a, int64_t from, int64_t to)
+{
+    for (int64_t i = from; i < to; i++) each(a, 10, 3, count_items);
+}
+
+static void a_region_inside_a_region_runs_alone(void **state)
+{
+    (void)state;
+    struct pool *p = pool_new(3);
+    int seen[10] = { 0 };
+    struct args a = { .attr = seen, .device = p };
+    total = 0;
+    each(&a, 1, 1, nested);
+    assert_int_equal(total, 10);
+    for (int i = 0; i < 10; i++) assert_int_equal(seen[i], 1);
+    pool_free(p);
+}
+
+/* ---- placing ---- */
+
+static void tensors_alive_together_do_not_overlap(void **state)
+{
+    (void)state;
+    enum { N = 300 };
+    struct span s[N];
+    struct key k = { 9, PURPOSE_TEST, 2, 0 };
+    size_t sum = 0;
+    for (int i = 0; i < N; i++) {
+        int from = (int)key_below(k, (uint64_t)(3 * i), 100);
+        s[i] = (struct span){ .bytes = (size_t)key_below(k, (uint64_t)(3 * i + 1), 5000), .from = from, .to = from + (int)key_below(k, (uint64_t)(3 * i + 2), 20) };
+        sum += s[i].bytes;
+    }
+    size_t end = place_spans(s, N);
+    assert_true(end < sum / 2);
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(s[i].offset % PLACE_ALIGNMENT, 0);
+        assert_true(s[i].offset + s[i].bytes <= end);
+        for (int j = 0; j < i; j++) {
+            bool together = s[i].from <= s[j].to && s[j].from <= s[i].to;
+            bool overlap = s[i].offset < s[j].offset + s[j].bytes && s[j].offset < s[i].offset + s[i].bytes;
+            assert_false(together && overlap);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(philox_is_philox), cmocka_unit_test(draws_depend_on_their_key_alone), cmocka_unit_test(normals_are_normal),
+        cmocka_unit_test(names_are_suggested), cmocka_unit_test(arenas_give_zeroed_aligned_memory), cmocka_unit_test(every_item_once),
+        cmocka_unit_test(a_region_inside_a_region_runs_alone), cmocka_unit_test(tensors_alive_together_do_not_overlap),
+    };
+    return cmocka_run_group_tests_name("base", tests, NULL, NULL);
+}
