@@ -238,8 +238,9 @@ void compare_sentence(const struct comparison *c, int arm, char *out, size_t siz
 {
     const struct arm *a = &c->arm[arm];
     const char *name = a->variant->name, *base = c->arm[c->baseline].variant->name, *unit = compare_unit(c), *gap = *unit ? " " : "";
-    int digits = compare_digits(c), n = a->paired.n;
+    int digits = compare_digits(c), n = a->paired.n, diverged = 0;
     char p[32];
+    for (int i = 0; i < a->total; i++) diverged += c->reading[a->first + i].run->condition == STATUS_DIVERGED && !c->reading[a->first + i].counted;
     if (a->p_holm < 0.001) snprintf(p, sizeof p, "p < 0.001");
     else snprintf(p, sizeof p, "p = %.3f", a->p_holm);
     switch (a->verdict) {
@@ -259,6 +260,8 @@ void compare_sentence(const struct comparison *c, int arm, char *out, size_t siz
         else snprintf(out, size, "%s differs from %s by %+.*f%s%s (%d paired seed%s; no interval and no p-value below %d)", name, base,
                       digits, a->paired.delta, gap, unit, n, n == 1 ? "" : "s", STATS_LEAST);
     }
+    size_t used = strlen(out);
+    if (diverged) snprintf(out + used, size - used, "; %d of its %d runs diverged", diverged, a->total);
 }
 
 /* JSON has no NaN. */

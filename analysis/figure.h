@@ -13,11 +13,15 @@ extern const struct figure figure_loss, figure_final, figure_pairs, figure_load;
 /* Text as a single-quoted gnuplot string, in which nothing is expanded. */
 void figure_quote(FILE *gp, const char *text);
 void figure_title(const struct canvas *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Small grey text in the lower left corner: what is drawn, and from how much. */
+/* Small grey text in the lower left corner, in one or two lines: what is drawn, and from how much. */
 void figure_caption(const struct canvas *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void figure_axis(const struct canvas *c, const char *axis, const char *name, const char *unit);     /* axis: "x", "y", "cb" */
-/* Okabe and Ito's colours, which the colour-blind tell apart; the dash changes when they have been used up. */
-const char *figure_color(int i);
-int figure_dash(int i);
+/* The axis' range with a margin, and about five tics at round numbers. */
+void figure_range(const struct canvas *c, const char *axis, double low, double high);
+void figure_tics(const struct canvas *c, const char *axis, double low, double high);
+/* Okabe and Ito's colours, which the colour-blind tell apart; the dash changes when they have been used up. The
+   baseline is dark grey. */
+const char *figure_color(int variant, int baseline);
+int figure_dash(int variant);
 
 #endif

@@ -16,6 +16,23 @@ static void write_dots(FILE *gp, const struct comparison *c, int arm)
     fputs("END\n", gp);
 }
 
+/* From the lowest to the highest dot or end of an interval. */
+static void set_range(const struct canvas *canvas, const struct comparison *c)
+{
+    double low = INFINITY, high = -INFINITY;
+    for (int i = 0; i < c->n_arms; i++) {
+        const struct arm *a = &c->arm[i];
+        double half = a->n >= STATS_LEAST ? stats_t_quantile(0.975, a->n - 1) * a->sd / sqrt(a->n) : 0;
+        if (a->n) { low = fmin(low, a->mean - half); high = fmax(high, a->mean + half); }
+        for (int k = 0; k < a->total; k++) {
+            if (!c->reading[a->first + k].counted) continue;
+            low = fmin(low, c->reading[a->first + k].value);
+            high = fmax(high, c->reading[a->first + k].value);
+        }
+    }
+    figure_range(canvas, "x", low, high);
+}
+
 static void write_names(FILE *gp, const struct comparison *c)
 {
     fputs("set ytics (", gp);
@@ -44,18 +61,19 @@ static int draw(struct canvas *canvas, const struct runs *runs, const struct plo
     }
     for (int i = 0; i < c->n_arms; i++) write_dots(gp, c, i);
     canvas->height = 170 + 62 * c->n_arms;
-    fprintf(gp, "set tmargin 3.2\nset bmargin 5.5\nset yrange [0.4:%d.6]\nset key off\nset offsets graph 0.03, graph 0.03, 0, 0\n", c->n_arms);
+    fprintf(gp, "set tmargin 3.2\nset bmargin 5.5\nset yrange [0.4:%d.6]\nset key off\n", c->n_arms);
     figure_title(canvas, "%s: final %s", runs->study->name, c->metric);
     char left_out[64] = "";
-    if (missing) snprintf(left_out, sizeof left_out, " %d run%s not finished or diverged, not shown.", missing, missing == 1 ? "" : "s");
+    if (missing) snprintf(left_out, sizeof left_out, "\nNot shown: %d run%s that did not finish.", missing, missing == 1 ? "" : "s");
     figure_caption(canvas, "Small dots: runs; large: mean with its 95 %% interval (n ≥ %d); line: mean of %s.%s", STATS_LEAST, base->variant->name, left_out);
     figure_axis(canvas, "x", c->metric, c->unit);
+    set_range(canvas, c);
     write_names(gp, c);
     if (base->n) fprintf(gp, "set arrow 1 from %.9g, graph 0 to %.9g, graph 1 nohead linecolor rgb '#909090' dashtype 2 back\n", base->mean, base->mean);
     fputs("set bars 0.6\nplot \\\n", gp);
     for (int i = 0; i < c->n_arms; i++)
         fprintf(gp, " $dots%d using 1:2 with points pointtype 7 pointsize 0.7 linecolor rgb '#80%s', $mean%d using 1:3:2 with xerrorbars pointtype 7 pointsize 1.3 linewidth 2 linecolor rgb '%s', \\\n",
-                i, figure_color(i) + 1, i, figure_color(i));
+                i, figure_color(i, c->baseline) + 1, i, figure_color(i, c->baseline));
     fputs(" 1/0\n", gp);
     compare_free(c);
     return 0;

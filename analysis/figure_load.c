@@ -59,6 +59,7 @@ static void panels(struct canvas *canvas, const struct curve *c, const struct re
     canvas->width = columns == 1 ? 760 : 960;
     canvas->height = (int)(top + bottom + height * rows);
     double tall = canvas->height;
+    figure_tics(canvas, "x", (double)c->step[0], (double)c->step[c->rows - 1]);
     fputs("set multiplot\nset key off\nset border 15\nunset grid\nset palette defined (0 '#2166AC', 0.5 '#92C5DE', 1 '#F7F7F7', 1.5 '#F4A582', 2 '#B2182B')\n"
           "set cbrange [0:2]\nset cbtics ('0' 0, '0.5' 0.5, '1' 1, '1.5' 1.5, '≥ 2' 2)\nset cblabel 'load / even load' offset 0.5,0\n", gp);
     for (int64_t layer = 0; layer < s->dim[0]; layer++) {

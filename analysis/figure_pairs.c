@@ -15,6 +15,26 @@ static void write_pairs(FILE *gp, const struct comparison *c, const struct arm *
     fputs("END\n", gp);
 }
 
+/* From the lowest to the highest pair or end of an interval, zero included. */
+static void set_range(const struct canvas *canvas, const struct comparison *c)
+{
+    double low = 0, high = 0;
+    for (int i = 0; i < c->n_arms; i++) {
+        const struct arm *a = &c->arm[i], *b = &c->arm[c->baseline];
+        if (i == c->baseline || !a->paired.n) continue;
+        double half = isnan(a->paired.half) ? 0 : a->paired.half;
+        low = fmin(low, a->paired.delta - half);
+        high = fmax(high, a->paired.delta + half);
+        for (int k = 0; k < a->total * b->total; k++) {
+            const struct reading *u = &c->reading[a->first + k / b->total], *v = &c->reading[b->first + k % b->total];
+            if (!u->counted || !v->counted || u->run->replicate != v->run->replicate) continue;
+            low = fmin(low, u->value - v->value);
+            high = fmax(high, u->value - v->value);
+        }
+    }
+    figure_range(canvas, "x", low, high);
+}
+
 static void write_words(FILE *gp, const struct comparison *c, const struct arm *a, double y)
 {
     char text[160], p[48] = "";
@@ -51,18 +71,19 @@ static int draw(struct canvas *canvas, const struct runs *runs, const struct plo
         fprintf(gp, " %d)\n", line--);
     }
     canvas->height = 180 + 58 * lines;
-    fprintf(gp, "set tmargin 3.2\nset bmargin 5.5\nset rmargin at screen 0.70\nset yrange [0.4:%d.6]\nset key off\nset bars 0.6\nset offsets graph 0.04, graph 0.04, 0, 0\n", lines);
+    fprintf(gp, "set tmargin 3.2\nset bmargin 5.5\nset rmargin at screen 0.70\nset yrange [0.4:%d.6]\nset key off\nset bars 0.6\n", lines);
     figure_title(canvas, "%s: %s against %s", runs->study->name, c->metric, c->arm[c->baseline].variant->name);
     figure_caption(canvas, "Small dots: pairs of runs with one seed; large: their mean with the 95 %% interval; p after Holm over %d test%s.", c->tests, c->tests == 1 ? "" : "s");
     char name[160];
     snprintf(name, sizeof name, "difference in %s, %s is better", c->metric, o->higher ? "higher" : "lower");
     figure_axis(canvas, "x", name, c->unit);
+    set_range(canvas, c);
     fputs("set arrow 1 from 0, graph 0 to 0, graph 1 nohead linecolor rgb '#606060' back\nplot \\\n", gp);
     for (int i = 0; i < c->n_arms; i++)
         if (i != c->baseline && c->arm[i].paired.n)
             fprintf(gp, " $pairs%d using 1:2 with points pointtype 7 pointsize 0.7 linecolor rgb '#80%s', $mean%d using 1:3:2 with xerrorbars pointtype 13 pointsize 1.6 linewidth 2 linecolor rgb '%s', \\\n",
-                    i, figure_color(i) + 1, i, figure_color(i));
-    fputs(" 0, 1/0 notitle\n", gp);
+                    i, figure_color(i, c->baseline) + 1, i, figure_color(i, c->baseline));
+    fputs(" 1/0\n", gp);
     compare_free(c);
     return 0;
 }

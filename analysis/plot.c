@@ -26,31 +26,34 @@ void figure_quote(FILE *gp, const char *text)
     fputc('\'', gp);
 }
 
-static void quote_list(FILE *gp, const char *format, va_list list)
-{
-    char text[512];
-    vsnprintf(text, sizeof text, format, list);
-    figure_quote(gp, text);
-}
-
 void figure_title(const struct canvas *c, const char *format, ...)
 {
+    char text[512];
     va_list list;
     va_start(list, format);
-    fprintf(c->gp, "set label 101 ");
-    quote_list(c->gp, format, list);
-    fprintf(c->gp, " at screen 0.5, screen 1 offset 0,-1.2 center font ',15'\n");
+    vsnprintf(text, sizeof text, format, list);
     va_end(list);
+    fprintf(c->gp, "set label 101 ");
+    figure_quote(c->gp, text);
+    fprintf(c->gp, " at screen 0.5, screen 1 offset 0,-1.3 center font ',15'\n");
 }
 
 void figure_caption(const struct canvas *c, const char *format, ...)
 {
+    char text[512];
     va_list list;
     va_start(list, format);
-    fprintf(c->gp, "set label 102 ");
-    quote_list(c->gp, format, list);
-    fprintf(c->gp, " at screen 0, screen 0 offset 1.5,1 left font ',11' textcolor '#707070'\n");
+    vsnprintf(text, sizeof text, format, list);
     va_end(list);
+    char *second = strchr(text, '\n');
+    if (second) *second++ = 0;
+    for (int i = 0; i < 2; i++) {
+        const char *line = i ? second : text;
+        if (!line) break;
+        fprintf(c->gp, "set label %d ", 102 + i);
+        figure_quote(c->gp, line);
+        fprintf(c->gp, " at screen 0, screen 0 offset 1.5,%g left font ',11' textcolor '#707070'\n", second && !i ? 1.9 : 0.9);
+    }
 }
 
 void figure_axis(const struct canvas *c, const char *axis, const char *name, const char *unit)
@@ -62,15 +65,29 @@ void figure_axis(const struct canvas *c, const char *axis, const char *name, con
     fputc('\n', c->gp);
 }
 
-const char *figure_color(int i)
+void figure_tics(const struct canvas *c, const char *axis, double low, double high)
 {
-    static const char *const colors[] = { "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D" };
-    return colors[i % COUNT(colors)];
+    double step = (high - low) / 5, power = pow(10, floor(log10(step))), digit = step / power;
+    if (step > 0) fprintf(c->gp, "set %stics %.6g\n", axis, power * (digit < 1.5 ? 1 : digit < 3.5 ? 2 : digit < 7.5 ? 5 : 10));
 }
 
-int figure_dash(int i)
+void figure_range(const struct canvas *c, const char *axis, double low, double high)
 {
-    return 1 + i / 7;
+    double margin = 0.05 * (high - low);
+    if (!(low < high)) return;
+    fprintf(c->gp, "set %srange [%.9g:%.9g]\n", axis, low - margin, high + margin);
+    figure_tics(c, axis, low, high);
+}
+
+const char *figure_color(int variant, int baseline)
+{
+    static const char *const colors[] = { "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9" };
+    return variant == baseline ? "#404040" : colors[(variant - (variant > baseline)) % COUNT(colors)];
+}
+
+int figure_dash(int variant)
+{
+    return 1 + variant / 7;
 }
 
 /* ---- gnuplot ---- */
@@ -88,7 +105,7 @@ static void frame(FILE *gp, const struct canvas *c, const char *type, const char
     else if (!strcmp(type, "pdf"))
         fprintf(gp, "set terminal pdfcairo noenhanced size %.2f,%.2f font 'DejaVu Sans,13' fontscale 0.72\n", c->width / 100.0, c->height / 100.0);
     else
-        fprintf(gp, "set terminal pngcairo noenhanced size %d,%d font 'DejaVu Sans,13' fontscale 2 linewidth 2 pointscale 2\n", 2 * c->width, 2 * c->height);
+        fprintf(gp, "set terminal pngcairo noenhanced size %d,%d font 'DejaVu Sans,13' fontscale 1.5 linewidth 2 pointscale 2\n", 2 * c->width, 2 * c->height);
     fputs("set encoding utf8\nset minussign\nset border 3 linecolor '#404040'\nset tics nomirror out scale 0.6\n"
           "set grid linecolor '#e4e4e4' linetype 1 linewidth 1\nset style fill noborder\nset datafile missing 'NaN'\n", gp);
     if (*out) {

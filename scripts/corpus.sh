@@ -76,5 +76,5 @@ check() {
 check 30000000 "$work/text/gcide.fortune"
 check 1000000 "$work"/text/fortunes/*
 
-"$sluice" data pack "$work/text" -o "$out"
-"$sluice" data inspect "$out"
+"$sluice" data pack "$work/text" --held-out 0.05 -o "$out" >/dev/null
+"$sluice" data inspect --verify "$out"

@@ -349,7 +349,9 @@ static void test_disk_full(void **state)
     struct corpus_info info;
     struct err e;
     char temporary[300];
-    const char *input = write_text("one.txt", "one document");
+    char *text = xcalloc(1, 100000);
+    const char *input = write_bytes("zeros.txt", text, 100000);
+    free(text);
     snprintf(temporary, sizeof temporary, "%s/.full.tok.%ld", folder, (long)getpid());
     assert_int_equal(symlink("/dev/full", temporary), 0);
     assert_int_equal(corpus_pack(&input, 1, in("full.tok"), &o, &info, &e), -1);
@@ -401,6 +403,7 @@ static void test_rules_of_the_header(void **state)
     BAD("offset 32: vocabulary 0: must be 1 to 65536", h->vocab = 0);
     BAD("offset 32: vocabulary 65537: must be 1 to 65536", h->vocab = 65537);
     BAD("offset 32: vocabulary 255, 1 bytes a token, 39 bytes of text", h->vocab = 255);
+    BAD("offset 32: vocabulary 256, 1 bytes a token, 40 bytes of text", h->text_bytes = 40);
     BAD("offset 36: reserved field is 1: must be 0", h->reserved = 1);
     BAD("offset 40: 0 tokens: must be 1 or more", h->tokens = h->text_bytes = 0);
     BAD("offset 40: 18446744073709551615 tokens", h->tokens = h->text_bytes = UINT64_MAX);
@@ -587,10 +590,10 @@ static void test_baselines(void **state)
     (void)state;
     double unigram, bigram;
     struct err e;
-    const char *const documents[] = { "aab", "ab", "ab", "b", "aa" };
+    const char *const documents[] = { "aab", "aba", "ab", "b", "aa" };
     struct corpus *c = open_good(make_tokens("tiny.tok", documents, 2, 3));
     assert_int_equal(corpus_baselines(c, &unigram, &bigram, &e), 0);
-    assert_true(fabs(unigram + (log(3. / 261) + log(4. / 261)) / 2) < 1e-12);       /* a 3, b 2 of 5; targets: b, a */
+    assert_true(fabs(unigram + (log(3. / 262) + log(5. / 262)) / 2) < 1e-12);       /* a 4, b 2 of 6; targets: b, a */
     assert_true(fabs(bigram + (log(3. / 259) + log(2. / 259)) / 2) < 1e-12);        /* aa 1, ab 2 of 3 */
     corpus_close(c);
     c = open_good(make_tokens("tiny.tok", documents, 5, 0));

@@ -34,7 +34,7 @@ static void print_table(const struct comparison *c, bool unpaired)
 {
     const char *columns[] = { "variant", ">n", ">mean", ">sd", ">difference", ">95 % interval", ">p", ">rho", ">detectable", ">active", "verdict", ">unpaired p" };
     int digits = compare_digits(c);
-    char text[FORMAT_SIZE], low[FORMAT_SIZE], high[FORMAT_SIZE];
+    char text[FORMAT_SIZE];
     struct table *t = table_new(columns, COUNT(columns) - !unpaired);
     for (int i = 0; i < c->n_arms; i++) {
         const struct arm *a = &c->arm[i];
@@ -46,7 +46,7 @@ static void print_table(const struct comparison *c, bool unpaired)
         table_cell(t, "%s", format_real(a->sd, digits, text));
         if (base || isnan(p->delta)) table_cell(t, "-"); else table_cell(t, "%+.*f", digits, p->delta);
         if (base || isnan(p->half)) table_cell(t, "-");
-        else table_cell(t, "%s … %s", format_real(p->delta - p->half, digits, low), format_real(p->delta + p->half, digits, high));
+        else table_cell(t, "%+.*f … %+.*f", digits, p->delta - p->half, digits, p->delta + p->half);
         if (base || isnan(a->p_holm)) table_cell(t, "-"); else table_cell(t, a->p_holm < 0.001 ? "<0.001" : "%.3f", a->p_holm);
         table_cell(t, "%s", format_real(base ? NAN : a->rho, 2, text));
         table_cell(t, "%s", format_real(base ? NAN : a->detectable, digits, text));

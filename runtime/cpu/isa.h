@@ -16,7 +16,7 @@ struct panels { _Alignas(64) real a[MOST_ROWS * PITCH], b[DEPTH * MOST_COLS]; };
 struct isa {
     const char *name;
     void (*product)(const struct gemm *g, struct panels *p);        /* dense, at most MOST_ROWS x MOST_COLS, C of reals */
-    real (*max_row)(const real *x, int64_t n);                      /* NaN when there is one */
+    real (*max_row)(const real *x, int64_t n);                      /* of the values that are numbers */
     double (*exp_row)(real *x, int64_t n, real scale, real shift, real by);     /* x := by e^(scale (x - shift)); their sum */
     void (*softmax_back)(real *dp, const real *p, int64_t n, real mean, real scale);    /* dp := scale p (dp - mean) */
 };

@@ -140,7 +140,7 @@ static void advance(const struct sizes *s, const struct block *q, int64_t j, int
 static void forward_block(const struct args *a, const struct sizes *s, int64_t b, int64_t h, int64_t number)
 {
     struct block q = block_of(a, s, b, number);
-    real score[QUERIES * KEYS], o[QUERIES * s->value_width], most[QUERIES], block_max = -INFINITY;
+    real score[QUERIES * KEYS], o[QUERIES * s->value_width], most[QUERIES], block_max = -INFINITY, failed = 0;
     double sum[QUERIES] = { 0 };
     for (int64_t i = 0; i < q.n; i++) most[i] = -INFINITY;
     for (int64_t j = q.from; j < q.to; j += KEYS) {
@@ -158,9 +158,10 @@ static void forward_block(const struct args *a, const struct sizes *s, int64_t b
         for (int64_t w = 0; w < s->value_width; w++) to[w] = o[i * s->value_width + w] * rescale;
         row_done(&a->out[O], at * s->value_width, s->value_width, to);
         reals(&a->save[LSE])[at] = (real)(s->scale * (double)most[i] + log(sum[i]));
-        block_max = most[i] <= block_max ? block_max : most[i];
+        if (most[i] > block_max) block_max = most[i];
+        if (isnan(sum[i])) failed = NAN;
     }
-    reals(&a->work[BLOCK_MAX])[(b * blocks_of(s->seq, QUERIES) + number) * s->heads + h] = s->scale * block_max;
+    reals(&a->work[BLOCK_MAX])[(b * blocks_of(s->seq, QUERIES) + number) * s->heads + h] = s->scale * block_max + failed;
 }
 
 static void forward_blocks(const struct args *a, int64_t from, int64_t to)
@@ -180,7 +181,7 @@ static void forward(const struct args *a)
         real most = -INFINITY;
         for (int64_t i = 0; i < blocks; i++) {
             real here = reals(&a->work[BLOCK_MAX])[i * s.heads + h];
-            most = here <= most ? most : here;
+            if (here > most || isnan(here)) most = here;
         }
         reals(&a->out[LOGIT_MAX])[h] = most;
     }

@@ -20,7 +20,9 @@ void h5_begin(void)
     INVARIANT(H5dont_atexit() >= 0 && H5open() >= 0, "HDF5 cannot be started");
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     access_properties = H5Pcreate(H5P_FILE_ACCESS);
-    INVARIANT(H5Pset_libver_bounds(access_properties, H5F_LIBVER_V110, H5F_LIBVER_V110) >= 0
+    /* A reader under SWMR repeats a failed metadata read after 1, 2, 4, ... ns: the default of 100 times never ends. */
+    INVARIANT(H5Pset_metadata_read_attempts(access_properties, 24) >= 0
+                  && H5Pset_libver_bounds(access_properties, H5F_LIBVER_V110, H5F_LIBVER_V110) >= 0
                   && H5Pset_file_locking(access_properties, false, true) >= 0
                   && H5Pset_fclose_degree(access_properties, H5F_CLOSE_STRONG) >= 0, "HDF5 refuses the access properties");
 }

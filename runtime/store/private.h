@@ -59,7 +59,7 @@ struct store {
     hid_t table[TABLE_LIVE]; int64_t table_rows[TABLE_LIVE];
     hid_t status, heartbeat;
     bool running;                       /* /status says so */
-    double flushed;
+    double flushed, synced;
 };
 
 /* Evaluates an HDF5 call unless an earlier one failed; the first failure is kept with the call's name. */

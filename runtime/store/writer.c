@@ -121,6 +121,7 @@ double unix_seconds(void)
 static void sync_data(struct store *s)
 {
     if (!s->failed && fdatasync(s->fd) < 0) store_broken_by_system(s, "fdatasync");
+    s->synced = clock_seconds();
 }
 
 static void keep_steps(struct metrics *m)
@@ -136,7 +137,6 @@ static void keep_steps(struct metrics *m)
 
 void store_commit(struct store *s)
 {
-    bool any = false;
     for (int g = 0; g < STORE_GROUPS; g++) {
         struct metrics *m = &s->metrics[g];
         for (int i = 0; i < m->n && m->pending; i++) {
@@ -144,9 +144,9 @@ void store_commit(struct store *s)
             write_rows(s, c->name, c->data, store_number(c->type).memory, m->committed, m->pending, c->pending);
             H5(s, c->name, H5Dflush(c->data));
         }
-        any |= m->pending > 0;
     }
-    if (any) sync_data(s);              /* what the marker promises is on the disk before the marker is */
+    /* A kill needs no sync; a power cut does. What the marker promises goes to the disk before the marker. */
+    if (clock_seconds() - s->synced >= FLUSH_SECONDS) sync_data(s);
     for (int g = 0; g < STORE_GROUPS; g++) {
         struct metrics *m = &s->metrics[g];
         if (!m->pending) continue;

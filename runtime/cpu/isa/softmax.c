@@ -2,7 +2,18 @@
 #include "level.h"
 #include "ops/vec_math.h"
 
-real ISA_NAME(max_row)(const real *x, int64_t n) { return row_max(x, n); }
+real ISA_NAME(max_row)(const real *x, int64_t n)
+{
+    enum { WIDE = 32 };
+    real lane[WIDE], most = -INFINITY;
+    int64_t whole = n / WIDE * WIDE;
+    for (int l = 0; l < WIDE; l++) lane[l] = -INFINITY;
+    for (int64_t at = 0; at < whole; at += WIDE)
+        for (int l = 0; l < WIDE; l++) lane[l] = x[at + l] > lane[l] ? x[at + l] : lane[l];
+    for (int l = 0; l < WIDE; l++) most = lane[l] > most ? lane[l] : most;
+    for (int64_t i = whole; i < n; i++) most = x[i] > most ? x[i] : most;
+    return most;
+}
 
 double ISA_NAME(exp_row)(real *x, int64_t n, real scale, real shift, real by)
 {

@@ -1,0 +1,103 @@
+/* Optimizers and schedules: who is moved by what, how far, and when. */
+#include "tiny_pair.h"
+
+/* W1: who is moved by what, and what decays. */
+static void test_optimizer_groups(void **state)
+{
+    (void)state;
+    static const struct { const char *path; bool muon, decays; } want[] = {
+        { "embed.weight", false, false }, { "embed.table0", false, false }, { "embed.mix.weight", true, true },
+        { "layers.0.attention.norm.gain", false, false }, { "layers.0.attention.q.weight", true, true }, { "layers.0.attention.k.weight", true, true },
+        { "layers.0.attention.v.weight", true, true }, { "layers.0.attention.k_norm.gain", false, false }, { "layers.0.attention.gate.weight", true, true },
+        { "layers.0.attention.out.weight", true, true }, { "layers.0.attention.norm_out.gain", false, false }, { "layers.0.ffn.norm.gain", false, false },
+        { "layers.0.ffn.router.weight", true, true }, { "layers.0.ffn.experts.gate.weight", true, true }, { "layers.0.ffn.experts.up.weight", true, true },
+        { "layers.0.ffn.experts.down.weight", true, true }, { "layers.0.ffn.shared.gate.weight", true, true }, { "mtp.0.project.weight", true, true },
+        { "mtp.0.norm_e.gain", false, false }, { "mtp.0.norm_h.gain", false, false }, { "mtp.0.norm.gain", false, false },
+        { "mtp.0.attention.q.weight", true, true }, { "final_norm.gain", false, false }, { "head.weight", false, true },
+    };
+    static const char *const optim[] = { TEXT({"optim": "adamw"}), TEXT({"optim": "muon"}) };
+    for (int with_muon = 0; with_muon < 2; with_muon++) {
+        struct tiny t = tiny_new(tiny_welm, optim[with_muon], MODE_TRAIN, 2, 6);
+        int updates = 0, weights = 0;
+        for (int i = 0; i < t.leaves->n; i++) weights += t.leaves->leaf[i]->kind == LEAF_WEIGHT;
+        for (int i = 0; i < t.graph->n; i++) {
+            const struct node *n = t.graph->node[i];
+            if (n->op != &op_adamw && n->op != &op_muon) continue;
+            updates++;
+            for (int k = 0; k < COUNT(want); k++) {
+                if (strcmp(want[k].path, n->in[0]->leaf->path) != 0) continue;
+                double decay = n->op == &op_muon ? ((const struct muon_attr *)n->attr)->decay : ((const struct adamw_attr *)n->attr)->decay;
+                if ((n->op == &op_muon) != (with_muon && want[k].muon) || decay != (want[k].decays ? 0.1 : 0)) fail_msg("%s: %s, decay %g", want[k].path, n->op->name, decay);
+            }
+        }
+        for (int k = 0; k < COUNT(want); k++) tiny_leaf(&t, want[k].path);
+        assert_int_equal(updates, weights);
+        tiny_free(&t);
+    }
+}
+
+/* The three lengths of a Muon step. */
+static void test_muon_scale(void **state)
+{
+    (void)state;
+    static const struct { const char *train; double q, down; } kind[] = {       /* q is [16,8], experts.down a stack of [8,6] */
+        { TEXT({"optim": {"module": "muon", "scale": "rms"}}), 0.2 * 4, 0.2 * 2.8284271247461903 },
+        { TEXT({"optim": {"module": "muon", "scale": "spectral"}}), 1.4142135623730951, 1.1547005383792515 },
+        { TEXT({"optim": {"module": "muon", "scale": "jordan"}}), 1.4142135623730951, 1.1547005383792515 },
+    };
+    for (int i = 0; i < COUNT(kind); i++) {
+        struct tiny t = tiny_new(TEXT({"attention.heads": 4}), kind[i].train, MODE_TRAIN, 2, 6);
+        for (int k = 0; k < t.graph->n; k++) {
+            const struct node *n = t.graph->node[k];
+            if (n->op != &op_muon) continue;
+            double scale = ((const struct muon_attr *)n->attr)->scale;
+            if (strcmp(n->in[0]->leaf->path, "layers.0.attention.q.weight") == 0) assert_float_equal(scale, kind[i].q, 1e-12);
+            if (strcmp(n->in[0]->leaf->path, "layers.0.ffn.experts.down.weight") == 0) assert_float_equal(scale, kind[i].down, 1e-12);
+        }
+        tiny_free(&t);
+    }
+}
+
+struct golden { int64_t step; double factor; };
+
+static void check_schedule(const char *train, int64_t steps, const struct golden *want, int n)
+{
+    struct tiny t = tiny_new("{}", train, MODE_EVAL, 1, 2);
+    const struct pick *s = &t.train.schedule;
+    for (int i = 0; i < n; i++) assert_float_equal(s->module->schedule(s->conf, want[i].step, steps), want[i].factor, 1e-6);
+    tiny_free(&t);
+}
+
+static void test_schedules(void **state)
+{
+    (void)state;
+    static const struct golden constant[] = { { 0, 0.1 }, { 4, 0.5 }, { 9, 1 }, { 10, 1 }, { 99, 1 } };
+    static const struct golden cosine[] = { { 0, 0.1 }, { 9, 1 }, { 10, 1 }, { 35, 0.868198 }, { 60, 0.55 }, { 85, 0.231802 }, { 110, 0.1 } };
+    static const struct golden roots[] = { { 0, 0.1 }, { 79, 1 }, { 80, 1 }, { 85, 0.5 }, { 90, 0.292893 }, { 95, 0.133975 }, { 100, 0 } };
+    static const struct golden linear[] = { { 0, 1 }, { 50, 1 }, { 75, 0.5 }, { 100, 0 } };
+    check_schedule(TEXT({"schedule": {"module": "constant", "warmup": 10}}), 100, constant, COUNT(constant));
+    check_schedule(TEXT({"schedule": {"module": "cosine", "warmup": 10}}), 110, cosine, COUNT(cosine));
+    check_schedule(TEXT({"schedule": {"module": "wsd", "warmup": 10}}), 100, roots, COUNT(roots));
+    check_schedule(TEXT({"schedule": {"module": "wsd", "decay": 0.5, "shape": "linear"}}), 100, linear, COUNT(linear));
+}
+
+/* The rate that the optimizer reads is lr times the factor. */
+static void test_rate(void **state)
+{
+    (void)state;
+    struct tiny t = tiny_new("{}", TEXT({"optim": {"module": "adamw", "lr": 0.5}, "schedule": {"module": "constant", "warmup": 4}}), MODE_TRAIN, 2, 6);
+    tiny_start(&t, 1);
+    tiny_step(&t, 0);
+    assert_true(tiny_weight(&t, "lr")[0] == 0.125f);
+    tiny_step(&t, 9);
+    assert_true(tiny_weight(&t, "lr")[0] == 0.5f);
+    tiny_free(&t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        RUN(optimizer_groups), RUN(muon_scale), RUN(schedules), RUN(rate),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,172 @@
+/* Studies: every mistake found, twins refused, budgets matched, identities stable, study.json read back. */
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "study.h"
+
+#define TEXT(...) #__VA_ARGS__
+
+static const char *const base = TEXT({
+    "name": "s", "replicates": 2, "seed": 3, "data": "synthetic", "baseline": "base",
+    "base": { "layers": 2, "d_model": 16, "seq": 16, "attention": {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 8},
+              "ffn": {"module": "moe", "experts": 4, "d_ff": 16} },
+    "train": { "steps": 10, "batch": 4 },
+    "variants": [ {"name": "base", "set": {}}, {"name": "gated", "set": {"attention.gate": "head"}}, {"name": "wide", "set": {"attention.heads": 8}} ]
+});
+
+static const struct corpus_info data = { .path = "synthetic", .vocab = 256, .hash = { 1, 2 } };
+
+static json_t *description(const char *changes)
+{
+    json_t *json = json_loads(base, 0, NULL), *more = json_loads(changes ? changes : "{}", 0, NULL);
+    assert_non_null(json);
+    if (!more) fail_msg("no JSON: %s", changes);
+    json_object_update_recursive(json, more);
+    json_decref(more);
+    return json;
+}
+
+static struct study *resolved(const char *changes)
+{
+    struct study *s = NULL;
+    struct problems problems = { 0 };
+    json_t *json = description(changes);
+    if (study_resolve(json, &data, &s, &problems)) fail_msg("%s: %s", problems.problem[0].path, problems.problem[0].text);
+    json_decref(json);
+    return s;
+}
+
+/* The mistake at `path` (of `variant`) says all of `words`. */
+static void refuses(const char *changes, const char *variant, const char *path, const char *words)
+{
+    struct study *s = NULL;
+    struct problems problems = { 0 };
+    json_t *json = description(changes);
+    assert_int_equal(study_resolve(json, &data, &s, &problems), -1);
+    bool found = false;
+    for (int i = 0; i < problems.n; i++) {
+        const struct problem *p = &problems.problem[i];
+        bool same = variant ? p->variant && strcmp(p->variant, variant) == 0 : !p->variant;
+        found |= same && strcmp(p->path, path) == 0 && strstr(p->text, words);
+    }
+    if (!found) {
+        for (int i = 0; i < problems.n; i++) print_message("%s | %s: %s\n", problems.problem[i].variant ? problems.problem[i].variant : "-", problems.problem[i].path, problems.problem[i].text);
+        fail_msg("no mistake at %s saying '%s'", path, words);
+    }
+    problems_free(&problems);
+    json_decref(json);
+}
+
+static void a_study_has_points(void **state)
+{
+    (void)state;
+    struct study *s = resolved(NULL);
+    assert_int_equal(s->n_variants, 3);
+    assert_int_equal(s->n_points, 6);
+    assert_int_equal(s->point[0].seed, 3);
+    assert_int_equal(s->point[3].seed, 4);
+    assert_int_equal(s->point[1].variant, 1);
+    assert_true(s->variant[1].counts.total > s->variant[0].counts.total);
+    assert_false(hash_equal(s->variant[0].fingerprint, s->variant[1].fingerprint));
+    study_free(s);
+}
+
+static void mistakes_are_named(void **state)
+{
+    (void)state;
+    refuses(TEXT({"base": {"ffn": {"module": "moe", "expertz": 4}}}), NULL, "ffn.expertz", "did you mean 'experts'");
+    refuses(TEXT({"base": {"ffn": {"module": "moe", "router": {"top_k": 9}}}}), NULL, "ffn.router.top_k", "4 experts");
+    refuses(TEXT({"train": {"stepz": 4}}), NULL, "train.stepz", "did you mean 'steps'");
+    refuses(TEXT({"train": {"micro": 3}}), NULL, "train.micro", "does not divide");
+    refuses(TEXT({"base": {"vocab": 100}}), NULL, "vocab", "token ids up to 255");
+    refuses(TEXT({"baseline": "bass"}), NULL, "baseline", "did you mean 'base'");
+    refuses(TEXT({"replicates": 0}), NULL, "replicates", "out of range");
+    refuses(TEXT({"primary": "loss"}), NULL, "primary", "eval.SERIES");
+    refuses(TEXT({"variants": [{"name": "base", "set": {}}, {"name": "x", "set": {"attention.gat": "head"}}]}), "x", "attention.gat", "gate");
+    refuses(TEXT({"variants": [{"name": "base", "set": {}}, {"name": "x", "set": {"attention.gate": "heads"}}]}), "x", "attention.gate", "did you mean 'head'");
+    refuses(TEXT({"variants": [{"name": "base", "set": {}}, {"name": "x", "set": {"train.lrr": 1}}]}), "x", "train.lrr", "no");
+    refuses(TEXT({"variants": []}), NULL, "variants", "at least two");
+    refuses(TEXT({"match": {"quantity": "active_param", "adjust": "ffn.d_ff"}}), NULL, "match", "did you mean 'active_params'");
+    refuses(TEXT({"match": {"quantity": "active_params", "adjust": "ffn.router.score"}}), NULL, "match.adjust", "no whole number");
+    refuses(TEXT({"match": {"quantity": "active_params", "adjust": "attention.heads"}}), NULL, "match.adjust", "sets 'attention.heads' itself");
+}
+
+static void twins_are_refused(void **state)
+{
+    (void)state;
+    refuses(TEXT({"variants": [{"name": "base", "set": {}}, {"name": "same", "set": {"attention.gate": "none"}}]}), NULL, "variants", "the change has no effect");
+    /* Training longer is a difference, though the graph is the same. */
+    struct study *s = resolved(TEXT({"variants": [{"name": "base", "set": {}}, {"name": "long", "set": {"train.steps": 20}}]}));
+    study_free(s);
+}
+
+static void budgets_are_matched(void **state)
+{
+    (void)state;
+    struct study *s = resolved(TEXT({"match": {"quantity": "active_params", "adjust": "ffn.d_ff", "tolerance": 0.02}, "base": {"ffn": {"d_ff": 64}}}));
+    double want = (double)s->variant[0].counts.active;
+    for (int i = 1; i < s->n_variants; i++) {
+        double have = (double)s->variant[i].counts.active;
+        assert_true(have > 0.98 * want && have < 1.02 * want);
+    }
+    assert_true(json_integer_value(config_get(json_object_get(s->variant[2].config, "model"), "ffn.d_ff")) < 64);     /* wide */
+    study_free(s);
+    refuses(TEXT({"match": {"quantity": "active_params", "adjust": "ffn.d_ff", "tolerance": 0.000001}}), NULL, "match", "more than the tolerance");
+}
+
+/* What a point is called depends on its own configuration, not on its neighbours or its place. */
+static void identity_is_content(void **state)
+{
+    (void)state;
+    struct study *a = resolved(NULL), *b = resolved(TEXT({"variants": [{"name": "gated", "set": {"attention.gate": "head"}}, {"name": "base", "set": {}}]}));
+    assert_true(hash_equal(a->variant[1].hash, b->variant[0].hash));
+    assert_string_equal(a->point[1].dir, b->point[0].dir);
+    struct study *c = resolved(TEXT({"train": {"steps": 11}}));
+    assert_false(hash_equal(a->variant[1].hash, c->variant[1].hash));
+    study_free(a);
+    study_free(b);
+    study_free(c);
+}
+
+static void study_json_reads_back(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/sluice-study-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    struct study *s = resolved(TEXT({"match": {"quantity": "total_params", "adjust": "ffn.d_ff", "tolerance": 0.05}})), *back;
+    struct err e;
+    s->dir = arena_text(s->arena, "%s/deep/er", folder);
+    if (study_save(s, &e) || study_open(s->dir, &back, &e)) fail_msg("%s", e.text);
+    assert_int_equal(back->n_points, s->n_points);
+    assert_int_equal(back->baseline, s->baseline);
+    assert_string_equal(back->match_adjust, s->match_adjust);
+    for (int i = 0; i < s->n_variants; i++) {
+        assert_string_equal(back->variant[i].name, s->variant[i].name);
+        assert_true(hash_equal(back->variant[i].hash, s->variant[i].hash));
+        assert_true(hash_equal(back->variant[i].fingerprint, s->variant[i].fingerprint));
+        assert_true(json_equal(back->variant[i].config, s->variant[i].config));
+        assert_int_equal(back->variant[i].counts.active, s->variant[i].counts.active);
+    }
+    for (int i = 0; i < s->n_points; i++) assert_string_equal(back->point[i].dir, s->point[i].dir);
+    study_free(back);
+    assert_int_equal(study_open("/nowhere", &back, &e), -1);
+    assert_non_null(strstr(e.text, "/nowhere/study.json"));
+    study_free(s);
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    assert_int_equal(system(command), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_study_has_points), cmocka_unit_test(mistakes_are_named), cmocka_unit_test(twins_are_refused),
+        cmocka_unit_test(budgets_are_matched), cmocka_unit_test(identity_is_content), cmocka_unit_test(study_json_reads_back),
+    };
+    return cmocka_run_group_tests_name("study", tests, NULL, NULL);
+}

@@ -1,0 +1,69 @@
+/* Two tiny models that say the same, or do not: their logits, compared. */
+#ifndef SLUICE_TINY_PAIR_H
+#define SLUICE_TINY_PAIR_H
+
+#include "tiny.h"
+
+static inline void check_equal(const double *a, const double *b, int64_t n) { assert_memory_equal(a, b, (size_t)n * sizeof *a); }
+static inline bool equal_rows(const double *a, const double *b, int64_t width, int row) { return memcmp(a + row * width, b + row * width, (size_t)width * sizeof *a) == 0; }
+
+static inline void check_near(const double *a, const double *b, int64_t n, double tolerance)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (!(fabs(a[i] - b[i]) <= tolerance * fmax(1, fabs(a[i])))) fail_msg("value %lld: %.9g and %.9g", (long long)i, a[i], b[i]);
+}
+
+static inline double distance(const double *a, const double *b, int64_t n)
+{
+    double most = 0;
+    for (int64_t i = 0; i < n; i++) most = fmax(most, fabs(a[i] - b[i]));
+    return most;
+}
+
+/* Logits [T,V] of a whole sequence, malloc'd: the decoding graph with one chunk. */
+static inline double *logits_of(struct tiny *t)
+{
+    tiny_forward(t);
+    return tiny_read(t, t->logits);
+}
+
+static inline struct tiny decoder(const char *sets)
+{
+    struct tiny t = tiny_new(sets, NULL, MODE_DECODE, 2, 6);
+    tiny_start(&t, 1);
+    return t;
+}
+
+static inline int64_t logits_count(const struct tiny *t) { return (int64_t)t->tokens * t->model.vocab; }
+
+/* Two models with the weights that they share, and what they say to the same tokens. */
+struct pair { struct tiny a, b; double *x, *y; int64_t n; };
+
+static inline struct pair pair_new(const char *a, const char *b)
+{
+    struct pair p = { decoder(a), decoder(b), NULL, NULL, 0 };
+    p.n = logits_count(&p.a);
+    return p;
+}
+
+static inline void pair_run(struct pair *p)
+{
+    free(p->x);
+    free(p->y);
+    p->x = logits_of(&p->a);
+    p->y = logits_of(&p->b);
+}
+
+static inline void pair_free(struct pair *p)
+{
+    free(p->x);
+    free(p->y);
+    tiny_free(&p->a);
+    tiny_free(&p->b);
+}
+
+static inline int other_token(const struct tiny *t, int id) { return (id + 1) % t->model.vocab; }
+
+#define RUN(name) cmocka_unit_test(test_##name)
+
+#endif
