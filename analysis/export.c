@@ -168,20 +168,29 @@ static void json_text(FILE *to, const char *text)
     json_decref(j);
 }
 
-/* Values of one row, nested like the dimensions from `d` on. Returns what follows. */
-static const double *json_values(FILE *to, const struct reader_series *s, int d, const double *x)
+static void repeat(FILE *to, char c, int n)
 {
-    if (d == s->rank) {
-        if (isfinite(*x)) print_real(to, *x); else fputs("null", to);
-        return x + 1;
+    while (n-- > 0) fputc(c, to);
+}
+
+/* How many of the inner dimensions a cell is the first (or one past the last) of. */
+static int edges(const struct reader_series *s, int64_t cell)
+{
+    int n = 0;
+    int64_t block = 1;
+    for (int d = s->rank - 1; d >= 0; d--) n += cell % (block *= s->dim[d]) == 0;
+    return n;
+}
+
+/* One row, nested like the dimensions. */
+static void json_values(FILE *to, const struct reader_series *s, const double *x, int64_t cells)
+{
+    for (int64_t cell = 0; cell < cells; cell++) {
+        if (cell) fputc(',', to);
+        repeat(to, '[', edges(s, cell));
+        if (isfinite(x[cell])) print_real(to, x[cell]); else fputs("null", to);
+        repeat(to, ']', edges(s, cell + 1));
     }
-    fputc('[', to);
-    for (int64_t i = 0; i < s->dim[d]; i++) {
-        if (i) fputc(',', to);
-        x = json_values(to, s, d + 1, x);
-    }
-    fputc(']', to);
-    return x;
 }
 
 static void json_metric(const struct export_options *o, const struct metric *m, const struct curve *c, FILE *to)
@@ -199,7 +208,7 @@ static void json_metric(const struct export_options *o, const struct metric *m, 
             if (!kept(o, row, c->rows)) continue;
             if (!first) fputc(',', to);
             first = 0;
-            if (part) json_values(to, s, 0, c->value + row * c->cells);
+            if (part) json_values(to, s, c->value + row * c->cells, c->cells);
             else fprintf(to, "%lld", (long long)c->step[row]);
         }
     }

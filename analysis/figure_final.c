@@ -60,8 +60,8 @@ static int draw(struct canvas *canvas, const struct runs *runs, const struct plo
         return err_set(e, "no finished run yet: nothing to draw");
     }
     for (int i = 0; i < c->n_arms; i++) write_dots(gp, c, i);
-    canvas->height = 170 + 62 * c->n_arms;
-    fprintf(gp, "set tmargin 3.2\nset bmargin 5.5\nset yrange [0.4:%d.6]\nset key off\n", c->n_arms);
+    canvas->height = 185 + 62 * c->n_arms;
+    fprintf(gp, "set tmargin 3.2\nset bmargin 6.6\nset yrange [0.4:%d.6]\nset key off\n", c->n_arms);
     figure_title(canvas, "%s: final %s", runs->study->name, c->metric);
     char left_out[64] = "";
     if (missing) snprintf(left_out, sizeof left_out, "\nNot shown: %d run%s that did not finish.", missing, missing == 1 ? "" : "s");

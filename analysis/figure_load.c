@@ -55,7 +55,7 @@ static void panels(struct canvas *canvas, const struct curve *c, const struct re
 {
     FILE *gp = canvas->gp;
     int columns = n == 1 ? 1 : n <= 4 ? 2 : 3, rows = (n + columns - 1) / columns, at = 0;
-    double left = 0.075, right = 0.88, bottom = 95, top = 60, height = rows == 1 ? 260 : 170;
+    double left = 0.075, right = 0.88, bottom = 84, top = 52, height = rows == 1 ? 260 : 170;
     canvas->width = columns == 1 ? 760 : 960;
     canvas->height = (int)(top + bottom + height * rows);
     double tall = canvas->height;
@@ -97,7 +97,8 @@ static int draw(struct canvas *canvas, const struct runs *all, const struct plot
     for (int64_t layer = 0; layer < s->dim[0]; layer++)
         if (has_experts(&c, s, layer)) write_layer(canvas->gp, &c, s, layer);
     figure_title(canvas, "%s: expert load of %s", all->study ? all->study->name : "run", r->name);
-    figure_caption(canvas, "Tokens of each expert over the mean of its layer; %lld steps in columns of %lld.", (long long)c.rows, (long long)((c.rows + BINS - 1) / BINS));
+    figure_caption(canvas, "Tokens of each expert over the mean of its layer, in %lld columns of %lld to %lld steps.", (long long)(c.rows < BINS ? c.rows : BINS),
+                   (long long)(c.rows < BINS ? 1 : c.rows / BINS), (long long)((c.rows + BINS - 1) / BINS));
     panels(canvas, &c, s, n);
     curve_free(&c);
     return 0;

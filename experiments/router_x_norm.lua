@@ -1,13 +1,13 @@
--- Does the router's score function matter more under one order of normalisation than under another?
+-- Does softmax or sigmoid routing win, and does the answer depend on normalising the gates or on where the norms stand?
 local sl = require "sluice"
-local base = require "baseline"
 
 return sl.study {
-  base = base, replicates = 5, data = "corpus.tok",
-  train = { steps = 300, batch = 16, eval_every = 100, optim = { "adamw", lr = 3e-3 }, schedule = "wsd" },
+  base = sl.extend(require "baseline", { ["ffn.balance"] = "switch_aux" }),   -- z_loss is for softmax scores only
+  replicates = 5, data = "corpus.tok", baseline = "normalize=after,score=softmax,residual=pre",
+  train = { steps = 300, batch = 16, eval_every = 100, optim = { "adamw", lr = 3e-3 }, schedule = { "wsd", warmup = 20 } },
   axes = {
     ["ffn.router.score"] = { "softmax", "sigmoid" },
-    ["ffn.router.normalize"] = { "none", "before", "after" },
+    ["ffn.router.normalize"] = { "none", "after" },
     residual = { "pre", "sandwich" },
   },
 }

@@ -15,5 +15,6 @@ static void build(struct build *b, const void *conf, const struct routing *r)
 }
 
 const struct module balance_z_loss = {
-    .slot = SLOT_BALANCE, .name = "z_loss", .about = "keeps router logits small", .conf_size = sizeof(struct conf), .params = params, .balance = build,
+    .slot = SLOT_BALANCE, .name = "z_loss", .about = "keeps router logits small",
+    .conf_size = sizeof(struct conf), .params = params, .balance = build,
 };

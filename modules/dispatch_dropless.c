@@ -12,4 +12,6 @@ static struct dispatched build(struct build *b, const void *conf, struct node *u
     return d;
 }
 
-const struct module dispatch_dropless = { .slot = SLOT_DISPATCH, .name = "dropless", .about = "every chosen pair is computed", .dispatch = build };
+const struct module dispatch_dropless = {
+    .slot = SLOT_DISPATCH, .name = "dropless", .about = "every chosen pair is computed", .dispatch = build,
+};

@@ -15,5 +15,6 @@ static struct node *build(struct build *b, const void *conf, struct node *u)
 }
 
 const struct module ffn_swiglu = {
-    .slot = SLOT_FFN, .name = "swiglu", .about = "dense gated feed-forward", .conf_size = sizeof(struct conf), .params = params, .ffn = build,
+    .slot = SLOT_FFN, .name = "swiglu", .about = "dense gated feed-forward",
+    .conf_size = sizeof(struct conf), .params = params, .ffn = build,
 };

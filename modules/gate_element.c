@@ -18,5 +18,6 @@ static struct node *build(struct build *b, const void *conf, struct node *u, str
 }
 
 const struct module gate_element = {
-    .slot = SLOT_GATE, .name = "element", .about = "one sigmoid gate per dimension", .conf_size = sizeof(struct conf), .params = params, .gate = build,
+    .slot = SLOT_GATE, .name = "element", .about = "one sigmoid gate per dimension",
+    .conf_size = sizeof(struct conf), .params = params, .gate = build,
 };

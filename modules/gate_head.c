@@ -21,5 +21,6 @@ static struct node *build(struct build *b, const void *conf, struct node *u, str
 }
 
 const struct module gate_head = {
-    .slot = SLOT_GATE, .name = "head", .about = "one sigmoid gate per head", .conf_size = sizeof(struct conf), .params = params, .gate = build,
+    .slot = SLOT_GATE, .name = "head", .about = "one sigmoid gate per head",
+    .conf_size = sizeof(struct conf), .params = params, .gate = build,
 };

@@ -31,5 +31,6 @@ static void build(struct build *b, const void *conf, struct node *h)
 }
 
 const struct module head_lm = {
-    .slot = SLOT_HEAD, .name = "lm", .about = "next-token prediction", .conf_size = sizeof(struct conf), .params = params, .head = build,
+    .slot = SLOT_HEAD, .name = "lm", .about = "next-token prediction",
+    .conf_size = sizeof(struct conf), .params = params, .head = build,
 };

@@ -14,5 +14,6 @@ static int64_t window(struct build *b, const void *conf)
 }
 
 const struct module mask_window = {
-    .slot = SLOT_MASK, .name = "window", .about = "the last positions", .conf_size = sizeof(struct conf), .params = params, .mask = window,
+    .slot = SLOT_MASK, .name = "window", .about = "the last positions",
+    .conf_size = sizeof(struct conf), .params = params, .mask = window,
 };

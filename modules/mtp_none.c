@@ -1,7 +1,9 @@
 /* Next token only. */
 #include "module.h"
 
-static void build(struct build *b, const void *conf, struct node *h, struct node *head_weight) { (void)b; (void)conf; (void)h; (void)head_weight; }
-static int blocks(const void *conf) { (void)conf; return 0; }
+static void build(struct build *b, const void *conf, struct node *h, struct node *head_weight)
+{
+    (void)b; (void)conf; (void)h; (void)head_weight;
+}
 
-const struct module mtp_none = { .slot = SLOT_MTP, .name = "none", .about = "next token only", .mtp = build, .mtp_blocks = blocks };
+const struct module mtp_none = { .slot = SLOT_MTP, .name = "none", .about = "next token only", .mtp = build };

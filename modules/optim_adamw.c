@@ -28,7 +28,8 @@ static void build(struct build *b, const void *conf, struct node *step, struct n
         struct leaf *w = g->leaves->leaf[i];
         if (w->kind != LEAF_WEIGHT) continue;
         struct adamw_attr attr = { c->beta1, c->beta2, c->eps, w->decay ? c->decay : 0, 1 };
-        changes[n++] = adamw(g, graph_leaf(g, w), graph_grad_of(g, w), moment(g, b->arena, "m", w), moment(g, b->arena, "v", w), lr, step, clip, attr);
+        struct node *m = moment(g, b->arena, "m", w), *v = moment(g, b->arena, "v", w);
+        changes[n++] = adamw(g, graph_leaf(g, w), graph_grad_of(g, w), m, v, lr, step, clip, attr);
     }
     build_metric(b, "update_ratio", update_ratio(g, n, changes), "");
 }

@@ -51,9 +51,13 @@ static void build(struct build *b, const void *conf, struct node *step, struct n
         if (w->kind != LEAF_WEIGHT) continue;
         struct node *node = graph_leaf(g, w), *grad = graph_grad_of(g, w), *m = moment(g, b->arena, "m", w);
         double decay = w->decay ? c->decay : 0;
-        changes[n++] = hidden_matrix(w)
-            ? muon(g, node, grad, m, lr, clip, (struct muon_attr){ c->momentum, decay, step_scale(c->scale, w->decl.shape), c->nesterov, c->steps })
-            : adamw(g, node, grad, m, moment(g, b->arena, "v", w), lr, step, clip, (struct adamw_attr){ c->beta1, c->beta2, c->eps, decay, 1 });
+        if (hidden_matrix(w)) {
+            struct muon_attr attr = { c->momentum, decay, step_scale(c->scale, w->decl.shape), c->nesterov, c->steps };
+            changes[n++] = muon(g, node, grad, m, lr, clip, attr);
+        } else {
+            struct adamw_attr attr = { c->beta1, c->beta2, c->eps, decay, 1 };
+            changes[n++] = adamw(g, node, grad, m, moment(g, b->arena, "v", w), lr, step, clip, attr);
+        }
     }
     build_metric(b, "update_ratio", update_ratio(g, n, changes), "");
 }

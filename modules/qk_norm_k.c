@@ -17,5 +17,6 @@ static struct node *build(struct build *b, const void *conf, const char *which, 
 }
 
 const struct module qk_norm_k = {
-    .slot = SLOT_QK_NORM, .name = "k", .about = "norm on each key head", .conf_size = sizeof(struct conf), .params = params, .qk_norm = build,
+    .slot = SLOT_QK_NORM, .name = "k", .about = "norm on each key head",
+    .conf_size = sizeof(struct conf), .params = params, .qk_norm = build,
 };

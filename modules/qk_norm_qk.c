@@ -18,5 +18,6 @@ static struct node *build(struct build *b, const void *conf, const char *which, 
 }
 
 const struct module qk_norm_qk = {
-    .slot = SLOT_QK_NORM, .name = "qk", .about = "norm on each query and key head", .conf_size = sizeof(struct conf), .params = params, .qk_norm = build,
+    .slot = SLOT_QK_NORM, .name = "qk", .about = "norm on each query and key head",
+    .conf_size = sizeof(struct conf), .params = params, .qk_norm = build,
 };

@@ -15,10 +15,10 @@ static const struct param params[] = {
 
 static void check(const void *conf, const struct model_conf *model, const char *path, struct problems *problems)
 {
-    const struct conf *c = conf;
-    for (int i = 0; i < c->prenorm_layers.n; i++)
-        if (c->prenorm_layers.value[i] >= model->layers)
-            module_problem(problems, path, "prenorm_layers", "%d: the model has only %d layers, counted from 0", c->prenorm_layers.value[i], model->layers);
+    const struct ints *list = &((const struct conf *)conf)->prenorm_layers;
+    int blocks = model_blocks(model);
+    for (int i = 0; i < list->n; i++)
+        if (list->value[i] >= blocks) module_problem(problems, path, "prenorm_layers", "%d: the last layer is %d", list->value[i], blocks - 1);
 }
 
 static bool listed(struct ints list, int layer)

@@ -2,6 +2,8 @@
 static inline int32_t uneven_offset(int64_t e) { static const int32_t at[] = { 0, 41, 41, 300, 301, 640 }; return at[e]; }
 static inline int32_t long_start(int64_t i) { return (int32_t)(i % 300 < 130 ? 0 : i % 300 < 210 ? 130 : 210); }
 static inline int32_t wide_target(int64_t i) { return (int32_t)(i * 37 % 301); }
+static inline int32_t two_experts(int64_t e) { return (int32_t)(e * 135 - e / 2); }
+static inline int32_t odd_word(int64_t i) { return (int32_t)(i % 3 % 2); }
 static inline int32_t none(int64_t i) { (void)i; return 0; }
 
 #define TEN(...) int_in(g, SHAPE(2, 5), __VA_ARGS__)
@@ -10,11 +12,13 @@ static inline int32_t none(int64_t i) { (void)i; return 0; }
 #define PRODUCT_CASES(CASE) \
     CASE(matmul, odd, matmul(g, act_in(g, 3, 7), real_in(g, 5, 7), DTYPE_ACT)) \
     CASE(matmul, scores, matmul(g, real_in(g, 17, 3), real_in(g, 9, 3), DTYPE_REAL)) \
+    CASE(matmul, deep, matmul(g, act_in(g, 2, 260), real_in(g, 2, 260), DTYPE_ACT)) \
     CASE(matmul, one, matmul(g, act_in(g, 1, 1), act_in(g, 1, 1), DTYPE_ACT)) \
     CASE(grouped_matmul, empty_expert_and_rows_left, \
          grouped_matmul(g, act_in(g, 9, 3), real_in(g, 3, 5, 3), int_in(g, SHAPE(4), 0, 3, 3, 7))) \
     CASE(grouped_matmul, all_to_one, grouped_matmul(g, act_in(g, 6, 2), real_in(g, 3, 4, 2), int_in(g, SHAPE(4), 0, 0, 6, 6))) \
     CASE(grouped_matmul, no_rows, grouped_matmul(g, real_in(g, 3, 2), real_in(g, 2, 2, 2), int_in(g, SHAPE(3), 0, 0, 0))) \
+    CASE(grouped_matmul, many_rows, grouped_matmul(g, act_in(g, 270, 1), real_in(g, 2, 2, 1), count_in(g, SHAPE(3), two_experts))) \
     CASE(attention, mha, attention(g, act_in(g, 10, 2, 3), act_in(g, 10, 2, 3), act_in(g, 10, 2, 3), ZEROS, NULL, 0.6, 0)) \
     CASE(attention, gqa_window, attention(g, act_in(g, 10, 4, 2), act_in(g, 10, 2, 2), act_in(g, 10, 2, 2), ZEROS, NULL, 0.7, 3)) \
     CASE(attention, mqa_documents, attention(g, act_in(g, 10, 3, 2), act_in(g, 10, 1, 2), act_in(g, 10, 1, 2), \
@@ -24,12 +28,17 @@ static inline int32_t none(int64_t i) { (void)i; return 0; }
     CASE(attention, wider_values, attention(g, real_in(g, 10, 2, 2), real_in(g, 10, 1, 2), real_in(g, 10, 1, 5), ZEROS, NULL, 0.5, 0)) \
     CASE(attention, cached, attention(g, act_in(g, 4, 2, 2), act_in(g, 2, 7, 1, 2), act_in(g, 2, 7, 1, 2), \
          int_in(g, SHAPE(2, 2), 0, 0, 3, 3), int_in(g, SHAPE(1), 4), 0.8, 5)) \
+    CASE(attention, many_keys, attention(g, act_in(g, 2, 2, 2), act_in(g, 1, 262, 1, 2), act_in(g, 1, 262, 1, 2), \
+         int_in(g, SHAPE(1, 2), 0, 3), int_in(g, SHAPE(1), 258), 0.8, 0)) \
+    CASE(attention, many_queries, attention(g, act_in(g, 70, 1, 1), act_in(g, 70, 1, 1), act_in(g, 70, 1, 1), \
+         count_in(g, SHAPE(1, 70), none), NULL, 0.9, 0)) \
+    CASE(cross_entropy, many_tokens, cross_entropy(g, act_in(g, 260, 1), real_in(g, 3, 1), count_in(g, SHAPE(2, 130), odd_word))) \
     CASE(cross_entropy, odd, cross_entropy(g, act_in(g, 5, 3), real_in(g, 7, 3), int_in(g, SHAPE(1, 5), 0, 6, 3, 3, 1))) \
     CASE(cross_entropy, one_word, cross_entropy(g, real_in(g, 2, 3), real_in(g, 1, 3), int_in(g, SHAPE(2, 1), 0, 0)))
 
 #define PRODUCT_LARGE_CASES(CASE) \
     CASE(matmul, blocks, matmul(g, act_in(g, 401, 300), real_in(g, 530, 300), DTYPE_ACT)) \
-    CASE(matmul, deep, matmul(g, act_in(g, 9, 1030), real_in(g, 35, 1030), DTYPE_REAL)) \
+    CASE(matmul, deeper, matmul(g, act_in(g, 9, 1030), real_in(g, 35, 1030), DTYPE_REAL)) \
     CASE(matmul, rows, matmul(g, act_in(g, 1030, 40), real_in(g, 33, 40), DTYPE_ACT)) \
     CASE(grouped_matmul, uneven, grouped_matmul(g, act_in(g, 700, 48), real_in(g, 5, 40, 48), count_in(g, SHAPE(6), uneven_offset))) \
     CASE(attention, long, attention(g, act_in(g, 600, 4, 24), act_in(g, 600, 2, 24), act_in(g, 600, 2, 24), \

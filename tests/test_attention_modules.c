@@ -80,7 +80,8 @@ static void test_whole_rope(void **state)
     pair_run(&p);
     check_equal(p.x, p.y, p.n);
     pair_free(&p);
-    p = pair_new(TEXT({"position.where": "proportional", "position.fraction": 0.5}), TEXT({"position.where": "first", "position.fraction": 0.5}));
+    p = pair_new(TEXT({"position": {"module": "rope", "where": "proportional", "fraction": 0.5}}),
+                 TEXT({"position": {"module": "rope", "where": "first", "fraction": 0.5}}));
     pair_run(&p);
     assert_true(distance(p.x, p.y, p.n) > 1e-4);
     pair_free(&p);
@@ -135,6 +136,23 @@ static void test_window_reach(void **state)
         free(after);
         tiny_free(&t);
     }
+}
+
+/* A14b: a window of one is the value of the position itself: queries and keys do not matter. */
+static void test_window_of_one(void **state)
+{
+    (void)state;
+    static const char *const sets = TEXT({"attention.mask": {"module": "window", "size": 1}});
+    struct pair p = pair_new(sets, sets);
+    tiny_scale_all(&p.a, "q.weight", -3);
+    tiny_scale_all(&p.a, "k.weight", 5);
+    pair_run(&p);
+    check_equal(p.x, p.y, p.n);
+    tiny_scale_all(&p.a, "v.weight", 2);
+    tiny_scale_all(&p.b, "attention.out.weight", 2);
+    pair_run(&p);
+    check_near(p.x, p.y, p.n, 1e-5);
+    pair_free(&p);
 }
 
 /* The explicit pairs of a U are the U; with an MTP block, that block reads layer 0. */
@@ -193,7 +211,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         RUN(wide_attention), RUN(gate_of_one), RUN(tied_element_gate), RUN(gate_extremes), RUN(whole_rope), RUN(no_position),
-        RUN(wide_window), RUN(window_reach), RUN(mirror_pairs), RUN(mirror_edge), RUN(mirror_with_equal_weights),
+        RUN(wide_window), RUN(window_reach), RUN(window_of_one), RUN(mirror_pairs), RUN(mirror_edge), RUN(mirror_with_equal_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

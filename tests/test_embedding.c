@@ -8,8 +8,8 @@ static void test_empty_tables(void **state)
     static const struct { const char *combine; double scale; } kind[] = { { "welm", 0.5 }, { "paper", 0.2 } };
     for (int i = 0; i < 2; i++) {
         char sets[128], plain[64];
-        snprintf(sets, sizeof sets, "{\"embed\": {\"module\": \"over_encoding\", \"rows\": 7, \"width\": 3, \"combine\": \"%s\"}}", kind[i].combine);
-        snprintf(plain, sizeof plain, "{\"embed.scale\": %g}", kind[i].scale);
+        snprintf(sets, sizeof sets, TEXT({"embed": {"module": "over_encoding", "rows": 7, "width": 3, "combine": "%s"}}), kind[i].combine);
+        snprintf(plain, sizeof plain, TEXT({"embed.scale": %g}), kind[i].scale);
         struct pair p = pair_new(sets, plain);
         for (int k = 0; k < 4; k++) {
             char path[32];
@@ -83,7 +83,7 @@ static double *gradient_of(const char *sets, const char *path, int64_t *n)
     plan_backward(t.plan, 0);
     const struct node *leaf = NULL;
     for (int i = 0; i < t.graph->n && !leaf; i++)
-        if (t.graph->node[i]->leaf && t.graph->node[i]->region == REGION_MICRO && strcmp(t.graph->node[i]->leaf->path, path) == 0) leaf = t.graph->node[i];
+        if (t.graph->node[i]->leaf == tiny_leaf(&t, path) && t.graph->node[i]->region == REGION_MICRO) leaf = t.graph->node[i];
     assert_non_null(leaf);
     *n = shape_count(leaf->shape);
     double *g = xmalloc((size_t)*n * sizeof *g);

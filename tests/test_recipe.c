@@ -6,14 +6,18 @@ static void test_optimizer_groups(void **state)
 {
     (void)state;
     static const struct { const char *path; bool muon, decays; } want[] = {
-        { "embed.weight", false, false }, { "embed.table0", false, false }, { "embed.mix.weight", true, true },
-        { "layers.0.attention.norm.gain", false, false }, { "layers.0.attention.q.weight", true, true }, { "layers.0.attention.k.weight", true, true },
-        { "layers.0.attention.v.weight", true, true }, { "layers.0.attention.k_norm.gain", false, false }, { "layers.0.attention.gate.weight", true, true },
-        { "layers.0.attention.out.weight", true, true }, { "layers.0.attention.norm_out.gain", false, false }, { "layers.0.ffn.norm.gain", false, false },
-        { "layers.0.ffn.router.weight", true, true }, { "layers.0.ffn.experts.gate.weight", true, true }, { "layers.0.ffn.experts.up.weight", true, true },
-        { "layers.0.ffn.experts.down.weight", true, true }, { "layers.0.ffn.shared.gate.weight", true, true }, { "mtp.0.project.weight", true, true },
-        { "mtp.0.norm_e.gain", false, false }, { "mtp.0.norm_h.gain", false, false }, { "mtp.0.norm.gain", false, false },
-        { "mtp.0.attention.q.weight", true, true }, { "final_norm.gain", false, false }, { "head.weight", false, true },
+        { "embed.weight", false, false }, { "embed.table0", false, false },
+        { "embed.mix.weight", true, true }, { "layers.0.attention.norm.gain", false, false },
+        { "layers.0.attention.q.weight", true, true }, { "layers.0.attention.k.weight", true, true },
+        { "layers.0.attention.v.weight", true, true }, { "layers.0.attention.k_norm.gain", false, false },
+        { "layers.0.attention.gate.weight", true, true }, { "layers.0.attention.out.weight", true, true },
+        { "layers.0.attention.norm_out.gain", false, false }, { "layers.0.ffn.norm.gain", false, false },
+        { "layers.0.ffn.router.weight", true, true }, { "layers.0.ffn.experts.gate.weight", true, true },
+        { "layers.0.ffn.experts.up.weight", true, true }, { "layers.0.ffn.experts.down.weight", true, true },
+        { "layers.0.ffn.shared.gate.weight", true, true }, { "mtp.0.project.weight", true, true },
+        { "mtp.0.norm_e.gain", false, false }, { "mtp.0.norm_h.gain", false, false },
+        { "mtp.0.norm.gain", false, false }, { "mtp.0.attention.q.weight", true, true },
+        { "final_norm.gain", false, false }, { "head.weight", false, true },
     };
     static const char *const optim[] = { TEXT({"optim": "adamw"}), TEXT({"optim": "muon"}) };
     for (int with_muon = 0; with_muon < 2; with_muon++) {
@@ -26,8 +30,10 @@ static void test_optimizer_groups(void **state)
             updates++;
             for (int k = 0; k < COUNT(want); k++) {
                 if (strcmp(want[k].path, n->in[0]->leaf->path) != 0) continue;
-                double decay = n->op == &op_muon ? ((const struct muon_attr *)n->attr)->decay : ((const struct adamw_attr *)n->attr)->decay;
-                if ((n->op == &op_muon) != (with_muon && want[k].muon) || decay != (want[k].decays ? 0.1 : 0)) fail_msg("%s: %s, decay %g", want[k].path, n->op->name, decay);
+                bool muon = n->op == &op_muon;
+                double decay = muon ? ((const struct muon_attr *)n->attr)->decay : ((const struct adamw_attr *)n->attr)->decay;
+                if (muon != (with_muon && want[k].muon) || decay != (want[k].decays ? 0.1 : 0))
+                    fail_msg("%s: %s, decay %g", want[k].path, n->op->name, decay);
             }
         }
         for (int k = 0; k < COUNT(want); k++) tiny_leaf(&t, want[k].path);
@@ -85,7 +91,7 @@ static void test_schedules(void **state)
 static void test_rate(void **state)
 {
     (void)state;
-    struct tiny t = tiny_new("{}", TEXT({"optim": {"module": "adamw", "lr": 0.5}, "schedule": {"module": "constant", "warmup": 4}}), MODE_TRAIN, 2, 6);
+    struct tiny t = tiny_new("{}", TEXT({"optim.lr": 0.5, "schedule": {"module": "constant", "warmup": 4}}), MODE_TRAIN, 2, 6);
     tiny_start(&t, 1);
     tiny_step(&t, 0);
     assert_true(tiny_weight(&t, "lr")[0] == 0.125f);

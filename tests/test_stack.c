@@ -136,7 +136,7 @@ static void test_rules(void **state)
     check_refused(TEXT({"ffn.router.top_k": 1, "ffn.router.normalize": "after"}), "the router would get no gradient");
     check_refused(TEXT({"ffn.router.normalize": "before"}), "softmax scores sum to 1 already");
     check_refused(TEXT({"ffn.router.score": "sigmoid", "ffn.balance": ["z_loss"]}), "normaliser of softmax scores");
-    check_refused(TEXT({"residual": {"module": "partial_post", "prenorm_layers": [3]}}), "the model has only 3 layers");
+    check_refused(TEXT({"residual": {"module": "partial_post", "prenorm_layers": [3]}}), "3: the last layer is 2");
 }
 
 /* X3, small: both optimizers bring the whole stack down on one batch. */

@@ -502,7 +502,7 @@ static void test_attempts(void **state)
     char text[1024] = "";
     clear();
     struct confirmed c = { 0, 0 };
-    while (!c.train) c = kill_writer(false, 60000);
+    while (!c.train) { clear(); c = kill_writer(false, 60000); }
     struct store *s;
     struct store_plan p = plan();
     ok(store_resume(&s, path, &p, &err));
@@ -592,7 +592,7 @@ static void test_fsck_lock(void **state)
     struct fsck_result f;
     char lock[160];
     clear();
-    while (!kill_writer(false, 60000).train) ;
+    do clear(); while (!kill_writer(false, 60000).train);
     snprintf(lock, sizeof lock, "%s/run.lock", folder);
     int fd = open(lock, O_RDWR | O_CREAT, 0644);
     assert_int_equal(flock(fd, LOCK_EX), 0);

@@ -144,7 +144,8 @@ static inline void tiny_start(struct tiny *t, uint64_t seed)
     t->target = arena_alloc(t->arena, n * sizeof *t->target);
     t->start = arena_alloc(t->arena, n * sizeof *t->start);
     t->weight = arena_alloc(t->arena, n * sizeof *t->weight);
-    for (int i = 0; i < t->tokens; i++) t->ids[i] = (int32_t)key_below((struct key){ seed, PURPOSE_TEST, 1, 0 }, (uint64_t)i, (uint64_t)t->model.vocab);
+    struct key key = { seed, PURPOSE_TEST, 1, 0 };
+    for (int i = 0; i < t->tokens; i++) t->ids[i] = (int32_t)key_below(key, (uint64_t)i, (uint64_t)t->model.vocab);
     for (int i = 0; i < t->tokens; i++) {
         bool last = i % t->seq == t->seq - 1;
         t->target[i] = last ? 0 : t->ids[i + 1];
@@ -154,7 +155,9 @@ static inline void tiny_start(struct tiny *t, uint64_t seed)
 
 static inline void tiny_put(struct tiny *t)
 {
-    struct { const char *name; const void *from; } input[] = { { "ids", t->ids }, { "target", t->target }, { "weight", t->weight }, { "start", t->start }, { "pos", &t->pos } };
+    struct { const char *name; const void *from; } input[] = {
+        { "ids", t->ids }, { "target", t->target }, { "weight", t->weight }, { "start", t->start }, { "pos", &t->pos },
+    };
     for (int i = 0; i < COUNT(input); i++) {
         struct leaf *l = leaves_find(t->leaves, input[i].name);
         if (l) state_put(t->state, l, input[i].from);
@@ -227,7 +230,10 @@ static inline struct node *tiny_find(const struct tiny *t, const struct op *op, 
     return NULL;
 }
 
-static inline bool tiny_same(const struct tiny *a, const struct tiny *b) { return hash_equal(graph_fingerprint(a->graph), graph_fingerprint(b->graph)); }
+static inline bool tiny_same(const struct tiny *a, const struct tiny *b)
+{
+    return hash_equal(graph_fingerprint(a->graph), graph_fingerprint(b->graph));
+}
 
 static inline void tiny_free(struct tiny *t)
 {

@@ -5,7 +5,10 @@
 #include "tiny.h"
 
 static inline void check_equal(const double *a, const double *b, int64_t n) { assert_memory_equal(a, b, (size_t)n * sizeof *a); }
-static inline bool equal_rows(const double *a, const double *b, int64_t width, int row) { return memcmp(a + row * width, b + row * width, (size_t)width * sizeof *a) == 0; }
+static inline bool equal_rows(const double *a, const double *b, int64_t width, int row)
+{
+    return memcmp(a + row * width, b + row * width, (size_t)width * sizeof *a) == 0;
+}
 
 static inline void check_near(const double *a, const double *b, int64_t n, double tolerance)
 {

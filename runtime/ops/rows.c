@@ -120,8 +120,8 @@ static void normalize_rows(const struct args *a, int64_t from, int64_t to)
         const real *restrict x = row_read(&a->in[0], t * d, d, x_buffer);
         real *restrict y = row_write(&a->out[0], t * d, d, y_buffer);
         ROW_SUM(sum, i, d, x[i]);
-        real by = (real)(1 / (sum + eps));
-        for (int64_t i = 0; i < d; i++) y[i] = x[i] * by;
+        real by = (real)(sum + eps);
+        for (int64_t i = 0; i < d; i++) y[i] = x[i] / by;      /* a row of one value becomes 1 exactly */
         row_done(&a->out[0], t * d, d, y);
     }
 }

@@ -1,0 +1,658 @@
+/* Experiment scripts: what good ones describe, what is said about bad ones, and what hostile ones cannot do. */
+#include "bind.h"
+#include "model.h"
+#include <ctype.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+static char folder[] = "/tmp/sluice-script-XXXXXX";
+
+struct result { int code; struct script *script; json_t *description; struct problems problems; };
+
+static void write_file(const char *name, const char *text, size_t size)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(text, 1, size, f), size);
+    assert_int_equal(fclose(f), 0);
+}
+
+/* What sluice does with a script before it plans: runs it, then checks base, train and what each variant sets. */
+static void check_schemas(struct result *r)
+{
+    struct arena *arena = arena_new();
+    struct model_conf model;
+    struct train_conf train;
+    const char *path;
+    json_t *base = json_object_get(r->description, "base"), *table = json_object_get(r->description, "train"), *variant, *value;
+    size_t i;
+    if (base) model_load(base, arena, &model, &r->problems);
+    train_load(table, arena, &train, &r->problems);
+    json_array_foreach(json_object_get(r->description, "variants"), i, variant) {
+        json_object_foreach(json_object_get(variant, "set"), path, value) {
+            struct err e;
+            json_t *model_copy = json_deep_copy(base), *train_copy = json_deep_copy(table);
+            bool training = strncmp(path, "train.", 6) == 0;
+            r->problems.variant = json_string_value(json_object_get(variant, "name"));
+            if (training ? config_set(&train_schema, train_copy, path + 6, value, &e) : config_set(&model_schema, model_copy, path, value, &e))
+                problem_add(&r->problems, path, "%s", e.text);
+            r->problems.variant = NULL;
+            json_decref(model_copy);
+            json_decref(train_copy);
+        }
+    }
+    arena_free(arena);
+}
+
+static struct result run_file(const char *path, const struct script_options *options)
+{
+    struct result r = { 0 };
+    r.code = script_run(path, options, &r.script, &r.description, &r.problems);
+    assert_int_equal(r.code, r.problems.n ? -1 : 0);
+    if (r.description) check_schemas(&r);
+    return r;
+}
+
+static struct result run_with(const char *text, int n_set, const char *const *set)
+{
+    char path[256];
+    struct script_options options = { false, n_set, set };
+    write_file("x.lua", text, strlen(text));
+    snprintf(path, sizeof path, "%s/x.lua", folder);
+    return run_file(path, &options);
+}
+
+static struct result run(const char *text) { return run_with(text, 0, NULL); }
+
+static void done(struct result *r)
+{
+    json_decref(r->description);
+    problems_free(&r->problems);
+    script_free(r->script);
+}
+
+/* All problems as lines "file:line: path: text", the way they are printed, without the folder. */
+static char *told(struct result *r)
+{
+    static char text[65536];
+    size_t at = 0;
+    text[0] = 0;
+    for (int i = 0; i < r->problems.n; i++) {
+        struct problem *p = &r->problems.problem[i];
+        const char *where = *p->path ? script_locate(r->script, p->variant, p->path) : p->text;
+        where = strncmp(where, folder, strlen(folder)) == 0 ? where + strlen(folder) + 1 : where;
+        at += (size_t)snprintf(text + at, sizeof text - at, *p->path ? "%s: %s: %s\n" : "%s\n", where, p->path, p->text);
+    }
+    return text;
+}
+
+static char *dumped(struct result *r)                       /* without what holds the folder or the text */
+{
+    if (!r->description) fail_msg("no description: %s", told(r));
+    if (r->problems.n) fail_msg("%s", told(r));
+    json_object_del(r->description, "script_text");
+    json_object_del(r->description, "script_path");
+    return config_canonical(r->description);
+}
+
+#define HEAD "local sl = require 'sluice' "
+#define BASE HEAD "local base = sl.model { layers = 2, d_model = 32, ffn = 'moe' } "
+
+static void describes(const char *script, const char *wanted)
+{
+    struct result r = run(script);
+    char *got = dumped(&r), *want = xstrdup(wanted);
+    for (char *c = want; *c; c++) if (*c == '\'') *c = '"';
+    assert_string_equal(got, want);
+    free(got);
+    free(want);
+    done(&r);
+}
+
+static void test_named_variants(void **state)
+{
+    (void)state;
+    describes(BASE "return sl.study { base = base, name = 'q', replicates = 3, seed = 7, data = 'c.tok', primary = 'eval.loss', train = { steps = 10, optim = { 'adamw', lr = 1e-3 } },"
+              "variants = { control = {}, gated = { ['attention.gate'] = { 'head', mult = 2 } }, slow = { ['train.steps'] = 20 } },"
+              "match = { 'active_params', adjust = 'ffn.d_ff' } }",
+              "{'base':{'d_model':32,'ffn':'moe','layers':2},'baseline':'control','data':'c.tok','match':{'adjust':'ffn.d_ff','quantity':'active_params','tolerance':0.01},"
+              "'name':'q','primary':'eval.loss','replicates':3,'seed':7,'train':{'optim':{'lr':0.001,'module':'adamw'},'steps':10},"
+              "'variants':[{'name':'control','set':{}},{'name':'gated','set':{'attention.gate':{'module':'head','mult':2}}},{'name':'slow','set':{'train.steps':20}}]}");
+}
+
+static void test_defaults(void **state)
+{
+    (void)state;
+    describes(BASE "return sl.study { base = base, variants = { a = {}, b = { d_model = 64 } } }",
+              "{'base':{'d_model':32,'ffn':'moe','layers':2},'baseline':'a','data':'synthetic','name':'x','primary':'eval.loss','replicates':5,'seed':0,'train':{},"
+              "'variants':[{'name':'a','set':{}},{'name':'b','set':{'d_model':64}}]}");
+}
+
+static void test_axes(void **state)
+{
+    (void)state;
+    describes(BASE "return sl.study { base = base, filter = function(v) return not (v['ffn.router.score'] == 'sigmoid' and v['ffn.balance'] == 'none') end,"
+              "axes = { ['ffn.router.score'] = { 'softmax', 'sigmoid' }, ['ffn.balance'] = { { 'bias', gamma = 0.01 }, 'none' } } }",
+              "{'base':{'d_model':32,'ffn':'moe','layers':2},'baseline':'balance=bias-gamma=0.01,score=softmax','data':'synthetic','name':'x','primary':'eval.loss','replicates':5,'seed':0,'train':{},"
+              "'variants':[{'name':'balance=bias-gamma=0.01,score=softmax','set':{'ffn.balance':{'gamma':0.01,'module':'bias'},'ffn.router.score':'softmax'}},"
+              "{'name':'balance=bias-gamma=0.01,score=sigmoid','set':{'ffn.balance':{'gamma':0.01,'module':'bias'},'ffn.router.score':'sigmoid'}},"
+              "{'name':'balance=none,score=softmax','set':{'ffn.balance':'none','ffn.router.score':'softmax'}}]}");
+}
+
+static const char *names_of(struct result *r)
+{
+    static char text[1024];
+    json_t *v;
+    size_t i, at = 0;
+    text[0] = 0;
+    if (r->problems.n || !r->description) fail_msg("%s", told(r));
+    json_array_foreach(json_object_get(r->description, "variants"), i, v)
+        at += (size_t)snprintf(text + at, sizeof text - at, "%s%s", i ? " " : "", json_string_value(json_object_get(v, "name")));
+    return text;
+}
+
+static void named(const char *script, const char *names)
+{
+    struct result r = run(script);
+    assert_string_equal(names_of(&r), names);
+    done(&r);
+}
+
+static void test_shapes_of_studies(void **state)
+{
+    (void)state;
+    named(BASE "return sl.leave_one_out { base = base, drop = { 'attention.gate', 'embed', residual = 'post', 'ffn.shared' } }",
+          "full no_gate no_embed no_shared no_residual");
+    named(BASE "return sl.factorial { base = base, toggles = { ['attention.gate'] = 'head', ['attention.kv'] = { 'mirror', pairs = { 1, 0 } } } }",
+          "base gate kv gate+kv");
+    named(BASE "return sl.study { base = base, axes = { ['train.optim.lr'] = { 1e-3, 0.01, 1 }, d_model = { 32 } } }",
+          "d_model=32,lr=0.001 d_model=32,lr=0.01 d_model=32,lr=1");
+    named(BASE "return sl.study { base = base, axes = { ['embed.scale'] = { 1, 2 }, ['ffn.router.scale'] = { 1 } } }",
+          "embed.scale=1,ffn.router.scale=1 embed.scale=2,ffn.router.scale=1");
+    named(BASE "return sl.study { base = base, baseline = 'plain', variants = { plain = {}, other = sl.model { layers = 1, d_model = 64, ffn = 'swiglu' } } }", "other plain");
+}
+
+static void based_on(const char *script, const char *wanted)
+{
+    struct result r = run(script);
+    if (r.problems.n) fail_msg("%s", told(&r));
+    char *got = config_canonical(json_object_get(r.description, "base")), *want = xstrdup(wanted);
+    for (char *c = want; *c; c++) if (*c == '\'') *c = '"';
+    assert_string_equal(got, want);
+    free(got);
+    free(want);
+    done(&r);
+}
+#define STUDY " return sl.study { base = m, variants = { a = {} } }"
+
+static void test_models(void **state)
+{
+    (void)state;
+    based_on(HEAD "local m = sl.model { layers = 3, attention = { 'gqa', mask = function(l) return l < 3 and { 'window', size = 8 } or 'causal' end }, ffn = 'moe' }" STUDY,
+             "{'attention':{'layers':[{'mask':{'module':'window','size':8},'module':'gqa'},{'mask':{'module':'window','size':8},'module':'gqa'},{'mask':'causal','module':'gqa'}]},'ffn':'moe','layers':3}");
+    based_on(HEAD "local m = sl.extend(sl.model { layers = 2, ffn = function(l) return l == 1 and 'swiglu' or { 'moe', experts = 4 } end }, { ['ffn.router.top_k'] = 1 })" STUDY,
+             "{'ffn':{'layers':['swiglu',{'experts':4,'module':'moe','router':{'top_k':1}}]},'layers':2}");
+    based_on(HEAD "local m = sl.extend(sl.model { layers = 2, position = 'rope' }, { position = function(l) return l == 2 and 'none' or 'rope' end })" STUDY,
+             "{'layers':2,'position':{'layers':['rope','none']}}");
+    based_on(HEAD "local m = sl.extend(sl.extend(sl.preset 'baseline-nano', { layers = 1, ffn = 'swiglu', attention = { gate = 'head' } }), { d_model = 32, ['ffn.d_ff'] = 8 })" STUDY,
+             "{'attention':{'gate':'head','head_dim':16,'heads':4,'kv_heads':2,'module':'gqa'},'d_model':32,'embed':'plain','ffn':{'d_ff':8,'module':'swiglu'},"
+             "'head':{'module':'lm','tied':true},'layers':1,'position':'rope','residual':'pre','seq':128}");
+    based_on(HEAD "local m = sl.model { layers = 6, attention = { kv = { 'mirror', pairs = sl.u_mirror(6, 2) } } }" STUDY, "{'attention':{'kv':{'module':'mirror','pairs':[5,0,4,1]}},'layers':6}");
+    based_on(HEAD "local m = sl.model { layers = 6, attention = { kv = { 'mirror', pairs = sl.u_mirror(6, 2, true) } }, head = { mtp = 'sequential' } }" STUDY,
+             "{'attention':{'kv':{'module':'mirror','pairs':[6,0,5,1]}},'head':{'mtp':'sequential'},'layers':6}");
+}
+
+/* A variant that changes the number of layers gets its own list. */
+static void test_functions_meet_variants(void **state)
+{
+    (void)state;
+    struct result r = run(HEAD "local m = sl.model { layers = 2, attention = { mask = function(l) return l == 1 and 'window' or 'causal' end } } "
+                          "return sl.study { base = m, variants = { a = {}, deep = { layers = 3, ['attention.gate'] = 'head' }, gated = { ['attention.gate'] = 'head' },"
+                          "mixed = { ['attention.gate'] = function(l) return l == 2 and 'head' or 'none' end } } }");
+    char *got = dumped(&r);
+    assert_non_null(strstr(got, "{\"name\":\"deep\",\"set\":{\"attention\":{\"layers\":[{\"gate\":\"head\",\"mask\":\"window\"},{\"gate\":\"head\",\"mask\":\"causal\"},"
+                                "{\"gate\":\"head\",\"mask\":\"causal\"}]},\"layers\":3}}"));
+    assert_non_null(strstr(got, "{\"name\":\"gated\",\"set\":{\"attention.gate\":\"head\"}}"));
+    assert_non_null(strstr(got, "{\"name\":\"mixed\",\"set\":{\"attention\":{\"layers\":[{\"gate\":\"none\",\"mask\":\"window\"},{\"gate\":\"head\",\"mask\":\"causal\"}]}}}"));
+    free(got);
+    done(&r);
+}
+
+static void test_overrides(void **state)
+{
+    (void)state;
+    const char *set[] = { "layers=3", "train.steps=7", "ffn.router.score=sigmoid", "replicates=2", "ffn.balance=[{\"module\":\"bias\"}]" };
+    struct result r = run_with(HEAD "local m = sl.model { layers = 2, ffn = { 'moe', d_ff = function(l) return 8 * l end } }" STUDY, COUNT(set), set);
+    char *got = dumped(&r);
+    assert_non_null(strstr(got, "\"base\":{\"ffn\":{\"layers\":[{\"balance\":[{\"module\":\"bias\"}],\"d_ff\":8,\"module\":\"moe\",\"router\":{\"score\":\"sigmoid\"}}"));
+    assert_non_null(strstr(got, "\"d_ff\":24"));
+    assert_non_null(strstr(got, "\"train\":{\"steps\":7}"));
+    assert_non_null(strstr(got, "\"replicates\":2"));
+    free(got);
+    done(&r);
+    const char *bad[] = { "nonsense", "ffn.router.topk=1", "train.stepz=1", "layers=0" };
+    r = run_with(BASE "return sl.study { base = base, variants = { a = {} } }", COUNT(bad), bad);
+    const char *text = told(&r);
+    assert_non_null(strstr(text, "--set nonsense: must be path=value"));
+    assert_non_null(strstr(text, "did you mean 'top_k'?"));
+    assert_non_null(strstr(text, "did you mean 'steps'?"));
+    assert_non_null(strstr(text, "--set layers=0: layers: 0 is out of range"));
+    done(&r);
+}
+
+/* The order of keys in a table never shows, whatever Lua's hash seed is. */
+static void test_order_does_not_matter(void **state)
+{
+    (void)state;
+    char *first = NULL;
+    for (int i = 0; i < 8; i++) {
+        struct result r = run(i % 2 ? BASE "return sl.study { axes = { seq = { 8, 16 }, ['ffn.d_ff'] = { 16, 32 }, ['attention.gate'] = { 'none', 'head' } }, base = base }"
+                                    : BASE "return sl.study { base = base, axes = { ['attention.gate'] = { 'none', 'head' }, ['ffn.d_ff'] = { 16, 32 }, seq = { 8, 16 } } }");
+        char *got = dumped(&r);
+        if (first) assert_string_equal(got, first);
+        else { first = got; got = NULL; }
+        free(got);
+        done(&r);
+    }
+    free(first);
+}
+
+/* A bad script and the words that it must produce. */
+static const struct { const char *script, *words; } bad[] = {
+    /* the language */
+    { "local x = = 3", "x.lua:1: unexpected symbol near '='" },
+    { "return", "x.lua: must return a study" },
+    { "return 3", "must return a study" },
+    { "return { description = {} }", "must return a study" },
+    { "local x = {} \n return x.y.z", "x.lua:2: attempt to index a nil value" },
+    { "error('my words')", "x.lua:1: my words" },
+    { "error({})", "x.lua: an error that is no text" },
+    { HEAD "\nlocal base = 3\nreturn bse", "x.lua:3: undeclared name 'bse' (did you mean 'base'?)" },
+    { HEAD "local function f() return s.model end return f()", "undeclared name 's'" },
+    { "study = 3", "x.lua:1: undeclared name 'study' is assigned to" },
+    { "return requir 'sluice'", "did you mean 'require'?" },
+    { "local _ = head", "a text needs quotes" },
+    { "require 'sluise'", "sluise.lua: No such file" },
+    { "require 'sluice.nothing'", "the library has no part 'sluice.nothing'" },
+    { "require 'x'", "x.lua:1: require 'x': it requires itself" },
+    { HEAD "sl.modell {}", "attempt to call a nil value (field 'modell')" },
+    /* keys of a study */
+    { BASE "return sl.study { base = base, replicate = 3, variants = { a = {} } }", "sl.study has no key 'replicate' (did you mean 'replicates'?)" },
+    { BASE "return sl.study { base = base, variants = { a = {} },\n replicates = 'three' }", "x.lua:2: replicates: must be an integer, not 'three'" },
+    { BASE "return sl.study { base = base, variants = { a = {} }, replicates = 0 }", "replicates: 0 is out of range: 1 to 1000" },
+    { BASE "return sl.study { base = base, variants = { a = {} }, replicates = 2.5 }", "replicates: must be an integer, not 2.5" },
+    { BASE "return sl.study { variants = { a = {} } }", "base is missing" },
+    { BASE "return sl.study { base = { layers = 3 }, variants = { a = {} } }", "base: must be a model" },
+    { BASE "return sl.study { base = base }", "needs variants or axes" },
+    { BASE "return sl.study { base = base, variants = {} }", "nothing to compare" },
+    { BASE "return sl.study { base = base, variants = { a = {} }, axes = { seq = { 1 } } }", "not both" },
+    { BASE "return sl.study { base = base, variants = { {} } }", "each needs a name" },
+    { BASE "return sl.study { base = base, variants = { a = 3 } }", "variants.a: must be a table" },
+    { BASE "return sl.study { base = base, variants = { ['a/b'] = {} } }", "'a/b': a name has letters" },
+    { BASE "return sl.study { base = base, name = '../x', variants = { a = {} } }", "'../x': a name has letters" },
+    { BASE "return sl.study { base = base, variants = { gated = { seq = 8 }, plain = { seq = 4 } } }", "baseline: which variant are the others compared with?\n  known: gated, plain" },
+    { BASE "return sl.study { base = base, variants = { gated = {} }, baseline = 'gate' }", "no variant 'gate' (did you mean 'gated'?)" },
+    { BASE "return sl.study { base = base, variants = { a = {} }, primary = 'loss' }", "primary: 'loss': must be a group and a metric" },
+    { BASE "return sl.study { base = base, variants = { a = {} }, match = { 'active_params', ajust = 'ffn.d_ff' } }", "match has no key 'ajust' (did you mean 'adjust'?)" },
+    { BASE "return sl.study { base = base, variants = { a = {} }, match = { 'active_params', adjust = 'ffn.d_ff', tolerance = 2 } }", "match.tolerance: 2 is out of range" },
+    { BASE "return sl.study { base = base, variants = { a = {} }, filter = true }", "filter: must be a function" },
+    { BASE "return sl.study { base = base, axes = { seq = { 4, 8 } }, filter = function() end }", "filter: must give true or false, gave nil for 'seq=4'" },
+    { BASE "return sl.study { base = base, axes = { seq = { 4, 8 } }, filter = function() return false end }", "no variant is left" },
+    { BASE "return sl.study { base = base, axes = { seq = 4 } }", "axes.seq: must be a list of values" },
+    { BASE "return sl.study { base = base, axes = { seq = { 4, 8, 4 } } }", "'4' is listed twice" },
+    { BASE "return sl.study { base = base, train = { steps = function() return 3 end }, variants = { a = {} } }", "train: functions are for the model's layers" },
+    { BASE "return sl.study { base = base, train = { steps = 0/0 }, variants = { a = {} } }", "no number to compute with" },
+    { BASE "return sl.study(3)", "sl.study takes a table" },
+    { BASE "return sl.leave_one_out { base = base, drop = {} }", "needs drop" },
+    { BASE "return sl.leave_one_out { base = base, dorp = { 'embed' } }", "sl.leave_one_out has no key 'dorp' (did you mean 'drop'?)" },
+    { BASE "return sl.leave_one_out { base = base, drop = { 'attention.gat' } }", "attention.gat: no parameter 'gat' (did you mean 'gate'?)" },
+    { BASE "return sl.factorial { base = base, toggles = {} }", "from 1 to 8" },
+    /* models */
+    { HEAD "local m = sl.model { 'gqa', layers = 3 }" STUDY, "sl.model takes keys only" },
+    { HEAD "local m = sl.model(3)" STUDY, "sl.model takes a table" },
+    { HEAD "local m = sl.preset 'baseline-nan'" STUDY, "no preset 'baseline-nan' (did you mean 'baseline-nano'?)" },
+    { HEAD "local m = sl.extend({}, {})" STUDY, "sl.extend takes a model first" },
+    { BASE "local m = sl.extend(base, { ['ffn.router.topk'] = 3 })" STUDY, "ffn.router.topk: no parameter 'topk' (did you mean 'top_k'?)" },
+    { BASE "base.layers = 3", "a model cannot be assigned to" },
+    { BASE "print(base.layers)", "a model cannot be read" },
+    { HEAD "local m = sl.model { ffn = { 'moe', 'swiglu', d_ff = 3 } }" STUDY, "ffn: a table is a list, or a module's name first" },
+    { HEAD "local m = sl.model { ffn = { 'moe', module = 'swiglu' } }" STUDY, "ffn: the module is named twice" },
+    { HEAD "local m = sl.model { attention = { kv = { 'mirror', pairs = { 1, nil, 3 } } } }" STUDY, "attention.kv.pairs: the list has a hole" },
+    { HEAD "local m = sl.model { [true] = 3 }" STUDY, "keys are names" },
+    { HEAD "local t = {} t.t = t local m = sl.model { attention = t }" STUDY, "tables nest too deeply" },
+    { BASE "local m = sl.model { attention = base }" STUDY, "an object is no value" },
+    { HEAD "local m = sl.model { layers = 2, embed = function() return 'plain' end }" STUDY, "embed: only position, residual, attention, ffn may be functions of the layer" },
+    { HEAD "local m = sl.model { ffn = function() return 'moe' end }" STUDY, "needs 'layers' in sl.model" },
+    { HEAD "local m = sl.model { layers = 2, ffn = function(l) if l < 2 then return 'moe' end end }" STUDY, "ffn: the function gives nothing for layer 2" },
+    { HEAD "local m = sl.model { layers = 2, ffn = function(l) return l.x end }" STUDY, "x.lua:1: attempt to index a number value" },
+    { HEAD "sl.u_mirror(4, 3)", "n must be from 1 to 2" },
+    { HEAD "local m = sl.model { init = '\\xff' }" STUDY, "not UTF-8" },
+    /* schemas */
+    { HEAD "local m = sl.model {\n layer = 3 }" STUDY, "x.lua:2: layer: no parameter 'layer' (did you mean 'layers'?)" },
+    { HEAD "local m = sl.model { layers = 0 }" STUDY, "layers: 0 is out of range" },
+    { HEAD "local m = sl.model { attention = {\n gate = 'heads' } }" STUDY, "x.lua:2: attention.gate: no module named 'heads' (did you mean 'head'?)\n  known: none, head" },
+    { HEAD "local m = sl.model { ffn = { 'moe', router = { score = 'softmx' } } }" STUDY, "no choice 'softmx' (did you mean 'softmax'?)" },
+    { BASE "return sl.study { base = base, variants = { a = {},\n b = {\n ['attention.gat'] = 'head' } } }", "x.lua:3: attention.gat: no parameter 'gat' (did you mean 'gate'?)" },
+    { BASE "return sl.study { base = base, variants = { a = {}, b = sl.model { layers = 2 } } }", "variants.b: the model says nothing of 'd_model'" },
+    { BASE "return sl.study { base = base, variants = { a = {} }, train = {\n optim = { 'adamw',\n rl = 3 } } }", "x.lua:3: train.optim.rl: no parameter 'rl' (did you mean 'lr'?)" },
+};
+
+static void test_bad_scripts(void **state)
+{
+    (void)state;
+    int missed = 0;
+    for (int i = 0; i < COUNT(bad); i++) {
+        struct result r = run(bad[i].script);
+        if (r.problems.n && strstr(told(&r), bad[i].words)) { done(&r); continue; }
+        print_error("%s\n  wanted: %s\n  got: %s\n", bad[i].script, bad[i].words, told(&r));
+        done(&r);
+        missed++;
+    }
+    assert_int_equal(missed, 0);
+}
+
+static void test_all_mistakes_at_once(void **state)
+{
+    (void)state;
+    struct result r = run(HEAD "\nlocal base = sl.model { layer = 3,\nattention = { 'gqa', gate = 'heads' } }\n"
+                          "return sl.study {\n bse = base,\n base = base,\n replicates = 'x',\n variants = { a = {}, b = { ['ffn.x'] = 1 } },\n train = { stepz = 1 } }");
+    const char *text = told(&r);
+    assert_non_null(strstr(text, "x.lua:5: sl.study has no key 'bse' (did you mean 'base'?)"));
+    assert_non_null(strstr(text, "x.lua:7: replicates: must be an integer"));
+    assert_non_null(strstr(text, "x.lua:2: layer: no parameter 'layer'"));
+    assert_non_null(strstr(text, "x.lua:3: attention.gate: no module named 'heads'"));
+    assert_non_null(strstr(text, "x.lua:8: ffn.x: no parameter 'x'"));
+    assert_non_null(strstr(text, "x.lua:9: train.stepz: no parameter 'stepz' (did you mean 'steps'?)"));
+    done(&r);
+}
+
+static void located(struct result *r, const char *variant, const char *path, const char *wanted)
+{
+    const char *at = script_locate(r->script, variant, path);
+    at = strncmp(at, folder, strlen(folder)) == 0 ? at + strlen(folder) + 1 : at;
+    if (strcmp(at, wanted) != 0) fail_msg("%s of %s: %s, not %s", path, variant ? variant : "the base", at, wanted);
+}
+
+static void test_places(void **state)
+{
+    (void)state;
+    static const char other[] = "local sl = require 'sluice'\nlocal gqa = { 'gqa',\n  heads = 4 }\nreturn sl.model {\n layers = 2, -- seq = 3\n attention = gqa,\n ffn = { 'moe',\n"
+                                "  balance = { { 'bias',\n   gamma = 0.1 } } } }\n";
+    write_file("other.lua", other, sizeof other - 1);
+    struct result r = run("local sl = require 'sluice'\nlocal base = sl.extend(require 'other', {\n ['attention.kv_heads'] = 1,\n [ [[seq]] ] = 8 })\n"
+                          "return sl.study {\n base = base,\n train = {\n  steps = 3, optim = { 'adamw',\n   lr = 1 } },\n variants = { a = {},\n  b = { ['attention.heads'] = 8,\n"
+                          "   ffn = { 'moe',\n    experts = 4 } } } }");
+    if (r.problems.n) fail_msg("%s", told(&r));
+    located(&r, NULL, "attention.heads", "other.lua:3");
+    located(&r, NULL, "attention.kv_heads", "x.lua:3");
+    located(&r, NULL, "seq", "x.lua:4");
+    located(&r, NULL, "ffn.balance.bias.gamma", "other.lua:9");
+    located(&r, NULL, "train.optim.lr", "x.lua:9");
+    located(&r, NULL, "train.batch", "x.lua:7");
+    located(&r, NULL, "vocab", "other.lua:4");
+    located(&r, "b", "attention.heads", "x.lua:11");
+    located(&r, "b", "ffn.experts", "x.lua:13");
+    located(&r, "b", "ffn.d_ff", "x.lua:12");
+    located(&r, "a", "attention.heads", "other.lua:3");
+    done(&r);
+}
+
+/* Every experiment that the project ships is without mistakes, and asks its question first. */
+static void test_experiments(void **state)
+{
+    (void)state;
+    static const char *const files[] = { "quickstart", "router_x_norm", "muon_vs_adamw", "welm_leave_one_out", "nano_reference" };
+    struct script_options options = { 0 };
+    for (int i = 0; i < COUNT(files); i++) {
+        char path[128];
+        snprintf(path, sizeof path, "experiments/%s.lua", files[i]);
+        struct result r = run_file(path, &options);
+        if (r.problems.n) fail_msg("%s", told(&r));
+        const char *text = json_string_value(json_object_get(r.description, "script_text"));
+        assert_memory_equal(text, "-- ", 3);
+        assert_int_equal(text[strcspn(text, "\n") - 1], '?');
+        done(&r);
+    }
+    for (const char *const *size = (const char *const[]){ "nano", "micro", "tiny", NULL }; *size; size++) {
+        char script[512];
+        snprintf(script, sizeof script, HEAD "return sl.study { base = sl.preset 'baseline-%s', baseline = 'base', variants = { base = {}, welm = sl.preset 'welm-%s' } }", *size, *size);
+        struct result r = run(script);
+        if (r.problems.n) fail_msg("%s", told(&r));
+        done(&r);
+        snprintf(script, sizeof script, HEAD "return sl.study { base = sl.preset 'welm-%s', variants = { base = {} } }", *size);
+        r = run(script);
+        if (r.problems.n) fail_msg("%s", told(&r));
+        done(&r);
+    }
+}
+
+/* ---- every key of the quickstart, misspelt ---- */
+
+static char *quickstart(void)
+{
+    FILE *f = fopen("experiments/quickstart.lua", "rb");
+    assert_non_null(f);
+    char *text = xcalloc(1, 1 << 16);
+    assert_true(fread(text, 1, (1 << 16) - 1, f) > 0);
+    fclose(f);
+    return text;
+}
+
+/* The word that ends before `end` when it is a key: a name before "=", or the last part of a ["dotted.path"]. */
+static const char *key_before(const char *text, const char *equals, size_t *length)
+{
+    const char *end = equals;
+    while (end > text && end[-1] == ' ') end--;
+    if (end - text > 2 && end[-1] == ']' && end[-2] == '"') end -= 2;
+    const char *start = end;
+    while (start > text && (isalnum((unsigned char)start[-1]) || start[-1] == '_')) start--;
+    *length = (size_t)(end - start);
+    return *length && strncmp(start - 6 < text ? text : start - 6, "local ", 6) != 0 ? start : NULL;
+}
+
+static int line_of(const char *text, const char *at)
+{
+    int line = 1;
+    for (; text < at; text++) line += *text == '\n';
+    return line;
+}
+
+/* names of variants are the script's own */
+static bool is_own(const char *key, size_t length)
+{
+    static const char *const own[] = { "mirror", "gated", "partial_post" };
+    for (int i = 0; i < COUNT(own); i++) if (strlen(own[i]) == length && memcmp(own[i], key, length) == 0) return true;
+    return length == 4 && memcmp(key, "base = {}", 9) == 0;
+}
+
+static void misspell(const char *text, const char *key, size_t length)
+{
+    char changed[1 << 16], right[64], at[32];
+    size_t middle = (size_t)(key - text) + length / 2;
+    snprintf(changed, sizeof changed, "%.*sz%s", (int)middle, text, text + middle);   /* one letter too many */
+    snprintf(right, sizeof right, "did you mean '%.*s'?", (int)length, key);
+    snprintf(at, sizeof at, "x.lua:%d: ", line_of(text, key));
+    struct result r = run(changed);
+    if (!strstr(told(&r), right) || !strstr(told(&r), at)) fail_msg("'%.*s': wanted %s %s, got: %s", (int)length, key, at, right, told(&r));
+    done(&r);
+}
+
+static void test_every_misspelt_key(void **state)
+{
+    (void)state;
+    int keys = 0;
+    char *text = quickstart();
+    for (const char *c = strchr(text, '='); c; c = strchr(c + 1, '=')) {
+        size_t length;
+        const char *key = key_before(text, c, &length);
+        if (!key || is_own(key, length)) continue;
+        misspell(text, key, length);
+        keys++;
+    }
+    assert_true(keys > 35);
+    free(text);
+}
+
+/* ---- hostile scripts ---- */
+
+/* Each ends with an error; `words` says which. None may take more memory or time than the limits. */
+static const struct { const char *script, *words; } hostile[] = {
+    { "load('return 1')()", "'load' is not available" },
+    { "loadstring = 1", "undeclared" },
+    { "dofile '/etc/passwd'", "'dofile' is not available" },
+    { "loadfile '/etc/passwd'", "'loadfile' is not available" },
+    { "io.open '/etc/passwd'", "'io' is not available" },
+    { "os.execute 'true'", "attempt to call a nil value (field 'execute')" },
+    { "os.exit(0)", "attempt to call a nil value (field 'exit')" },
+    { "os.getenv 'HOME'", "field 'getenv'" },
+    { "os.remove 'x'", "field 'remove'" },
+    { "package.loadlib('x', 'y')", "'package' is not available" },
+    { "debug.getregistry()", "'debug' is not available" },
+    { "coroutine.wrap(print)", "'coroutine' is not available" },
+    { "collectgarbage('stop')", "'collectgarbage' is not available" },
+    { "string.dump(print)", "field 'dump'" },
+    { "require '/etc/passwd'", "by their bare names" },
+    { "require '../x'", "by their bare names" },
+    { "require 'io'", "io.lua: No such file" },
+    { "require ''", "by their bare names" },
+    { "require 'x\\0y'", "" },
+    { "local m = getmetatable('') m.__index = nil", "attempt to index a boolean value" },
+    { "local m = getmetatable(_G) m.__index = nil", "attempt to index a boolean value" },
+    { "setmetatable(_G, nil)", "protected metatable" },
+    { "setmetatable(_G, {})", "protected metatable" },
+    { "setmetatable({}, { __gc = function() while true do end end })", "'__gc' is not available" },
+    { "xpcall(function() while true do end end, function() while true do end end)", "'xpcall' is not available" },
+    { "while true do end", "does a loop not end?" },
+    { "while true do pcall(function() while true do end end) end", "does a loop not end?" },
+    { "local function f() pcall(f) pcall(f) end while true do f() end", "does a loop not end?" },
+    { "local t <close> = setmetatable({}, { __close = function() while true do end end }) while true do end", "does a loop not end?" },
+    { "local function f() return f() end f()", "does a loop not end?" },
+    { "local function f() return 1 + f() end f()", "stack overflow" },
+    { "local t = setmetatable({}, {}) getmetatable(t).__index = function(x, k) return x[k .. 'a'] end return t.a", "" },
+    { "local s = 'x' while true do s = s .. s end", "256 MiB" },
+    { "local t = {} for i = 1, 1e9 do t[i] = i end", "256 MiB" },
+    { "local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1e6) .. i end", "256 MiB" },
+    { "('x'):rep(1e9)", "the limit is 16777216" },
+    { "('x'):rep(1 << 62)", "the limit is" },
+    { "('x'):rep(10, ('y'):rep(1e7))", "the limit is" },
+    { "('x'):rep(-1):rep(1e18, 'yyyyyyyy')", "the limit is" },
+    { "('a'):rep(40):find(('a-'):rep(12) .. 'b')", "could take too long" },
+    { "('a'):rep(40):match(('(a-)'):rep(12) .. 'b')", "could take too long" },
+    { "('a'):rep(40):gsub(('a*'):rep(20) .. 'b', '')", "could take too long" },
+    { "for _ in ('a'):rep(40):gmatch(('a?'):rep(20) .. 'b') do end", "could take too long" },
+    { "('a'):rep(1e6):find('a-b')", "could take too long" },
+    { "('a'):rep(1e5):find(('a'):rep(5e4) .. 'b')", "could take too long" },
+    { "('(('):rep(100):find(('%b()'):rep(30))", "could take too long" },
+    { "('a'):find('[a')", "malformed pattern" },
+    { "('a'):find('%')", "malformed pattern" },
+    { "('a'):find(('('):rep(100))", "too many captures" },
+    { "local s = ('%s'):rep(1e6) string.format(s)", "bad argument #2 to 'format'" },
+    { "string.format('%999999d', 1)", "invalid conversion" },
+    { "table.concat({}, '', 1, 1 << 60)", "invalid value (at index 1)" },
+    { "table.unpack({}, 1, 1e8)", "too many results" },
+    { "table.move({}, 1, math.maxinteger - 1, 2)", "too many values" },
+    { "table.insert(setmetatable({}, { __len = function() return 1 << 50 end }), 1, 1)", "a length of its own" },
+    { "table.remove(setmetatable({}, { __len = function() return 1 << 50 end }), 1)", "a length of its own" },
+    { "table.sort({ 3, 1, 2 }, function() while true do end end)", "does a loop not end?" },
+    { "local s = ('x'):rep(1e7) local t = ('x'):rep(1e7) while true do local _ = s .. t end", "" },
+    { "error(setmetatable({}, { __tostring = function() while true do end end }))", "an error that is no text" },
+    { "local s = require 'sluice.study' s.new(99, { variants = {} })", "no site" },
+    { "local m = require 'sluice.model' m.new('x', 3)", "number expected" },
+    { "local t = require 'sluice' t.study = nil t.model { __index = 3 } return setmetatable({}, { __name = 'sluice.study' })", "must return a study" },
+    { "rawset(_G, 'x', 1) x = 2 local n = {} for i = 1, 200 do n = { n } end require('sluice').model { init = n }", "nest too deeply" },
+    { HEAD "local t = {} for i = 1, 16 do local n = {} for k = 1, 9 do n['k' .. k] = t end t = n end sl.model { init = t }", "does a loop not end?" },
+    { BASE "local a = {} for i = 1, 30 do a['k' .. i] = { 1, 2 } end return sl.study { base = base, axes = a }", "more than 4096 variants" },
+    { "\x1bLua\x54\x00", "a binary chunk" },
+};
+
+static void test_hostile_scripts(void **state)
+{
+    (void)state;
+    int missed = 0;
+    for (int i = 0; i < COUNT(hostile); i++) {
+        double start = clock_seconds();
+        struct result r = run(hostile[i].script);
+        if (r.problems.n == 0 || !strstr(told(&r), hostile[i].words)) {
+            print_error("%s\n  wanted: %s\n  got: %s\n", hostile[i].script, hostile[i].words, told(&r));
+            missed++;
+        }
+        if (clock_seconds() - start > 5) print_error("%.1f s: %s\n", clock_seconds() - start, hostile[i].script);
+        done(&r);
+    }
+    assert_int_equal(missed, 0);
+}
+
+static void test_binary_chunk(void **state)
+{
+    (void)state;
+    static const char chunk[] = "\x1bLuaT\0\x19\x93\r\n\x1a\n\x04\x08\x08";
+    write_file("y.lua", chunk, sizeof chunk);
+    struct result r = run("require 'y'");
+    assert_non_null(strstr(told(&r), "attempt to load a binary chunk"));
+    done(&r);
+}
+
+static void test_trust(void **state)
+{
+    (void)state;
+    static const char text[] = HEAD "assert(io and os.getenv and load and debug and coroutine and xpcall) local s = ('x'):rep(2e7) assert(#s == 2e7) assert(require 'string' == string)"
+                               "return sl.study { base = sl.model {}, variants = { a = {} } }";
+    char path[256];
+    struct script_options options = { .trust = true };
+    write_file("t.lua", text, sizeof text - 1);
+    snprintf(path, sizeof path, "%s/t.lua", folder);
+    struct result r = run_file(path, &options);
+    if (r.problems.n) fail_msg("%s", told(&r));
+    done(&r);
+}
+
+static void test_files(void **state)
+{
+    (void)state;
+    struct script_options options = { 0 };
+    struct result r = run_file("/nonexistent/x.lua", &options);
+    assert_string_equal(told(&r), "/nonexistent/x.lua: No such file or directory\n");
+    done(&r);
+    r = run_file("/dev/zero", &options);
+    assert_non_null(strstr(told(&r), "larger than 4 MiB"));
+    done(&r);
+    r = run_file(folder, &options);
+    assert_non_null(strstr(told(&r), "Is a directory"));
+    done(&r);
+    r = run("#!/usr/bin/env sluice\n" BASE "\nreturn sl.study { base = base, variants = { a = 3 } }");
+    assert_non_null(strstr(told(&r), "x.lua:3: variants.a"));
+    done(&r);
+}
+
+static int open_folder(void **state) { (void)state; return mkdtemp(folder) ? 0 : -1; }
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    static const char *const files[] = { "x.lua", "y.lua", "t.lua", "other.lua" };
+    for (int i = 0; i < COUNT(files); i++) {
+        char path[256];
+        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
+        unlink(path);
+    }
+    return rmdir(folder);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_named_variants), cmocka_unit_test(test_defaults), cmocka_unit_test(test_axes), cmocka_unit_test(test_shapes_of_studies),
+        cmocka_unit_test(test_models), cmocka_unit_test(test_functions_meet_variants), cmocka_unit_test(test_overrides),
+        cmocka_unit_test(test_order_does_not_matter), cmocka_unit_test(test_bad_scripts), cmocka_unit_test(test_all_mistakes_at_once),
+        cmocka_unit_test(test_places), cmocka_unit_test(test_experiments), cmocka_unit_test(test_every_misspelt_key),
+        cmocka_unit_test(test_hostile_scripts), cmocka_unit_test(test_binary_chunk), cmocka_unit_test(test_trust), cmocka_unit_test(test_files),
+    };
+    return cmocka_run_group_tests(tests, open_folder, remove_folder);
+}
