@@ -233,20 +233,16 @@ static struct store_plan *describe(struct trainer *t, struct arena *a)
     struct series *series = arena_alloc(a, (size_t)(n_train + n_eval) * sizeof *series);
     memcpy(series, metrics_series(t->train), (size_t)n_train * sizeof *series);
     memcpy(series + n_train, metrics_series(t->eval), (size_t)n_eval * sizeof *series);
-    char *config_hash = arena_alloc(a, 33), *data_hash = arena_alloc(a, 33), *fingerprint = arena_alloc(a, 33), host[256] = "", created[32];
+    char *config_hash = arena_alloc(a, 33), *data_hash = arena_alloc(a, 33), *fingerprint = arena_alloc(a, 33), host[256] = "";
     hash_print(t->variant->hash, config_hash);
     hash_print(data->hash, data_hash);
     hash_print(t->variant->fingerprint, fingerprint);
     gethostname(host, sizeof host - 1);
-    time_t now = time(NULL);
-    struct tm utc;
-    gmtime_r(&now, &utc);
-    strftime(created, sizeof created, "%Y-%m-%dT%H:%M:%SZ", &utc);
 #define TEXT(key, value) { key, ATTRIBUTE_TEXT, value, 0, 0 }
 #define WHOLE(key, value) { key, ATTRIBUTE_INT, NULL, (int64_t)(value), 0 }
 #define NUMBER(key, value) { key, ATTRIBUTE_REAL, NULL, 0, value }
     const struct attribute root[] = { TEXT("study", t->study->name), TEXT("variant", t->variant->name), WHOLE("replicate", t->point->replicate), WHOLE("seed", t->point->seed),
-        TEXT("created", arena_text(a, "%s", created)), TEXT("config_hash", config_hash), TEXT("fingerprint", fingerprint), TEXT("rng", "philox4x32-10") };
+        TEXT("config_hash", config_hash), TEXT("fingerprint", fingerprint), TEXT("rng", "philox4x32-10") };
     const struct attribute environment[] = { TEXT("host", arena_text(a, "%s", host)), WHOLE("threads", t->options->threads), TEXT("backend", backend_cpu.name),
         TEXT("precision", s->train.precision == PRECISION_BF16 ? "bf16" : "fp32"), TEXT("compiler", __VERSION__), WHOLE("deterministic", 1) };
     const struct attribute corpus[] = { TEXT("path", data->path), TEXT("format", data->format), TEXT("tokenizer", data->tokenizer), TEXT("hash", data_hash), WHOLE("tokens", data->tokens),

@@ -1,6 +1,48 @@
 /* Attention and what fills its slots: heads, gates, positions, windows, mirrors. */
 #include "tiny_pair.h"
 
+/* The core against the formula: softmax over the past of q k / sqrt(head_dim), times v, two heads on one key head. */
+static void test_formula(void **state)
+{
+    (void)state;
+    struct tiny t = tiny_new(TEXT({"position": "none"}), NULL, MODE_EVAL, 1, 6);
+    tiny_start(&t, 1);
+    tiny_forward(&t);
+    struct node *core = tiny_find(&t, &op_attention, 0);
+    double *q = tiny_read(&t, core->in[0]), *k = tiny_read(&t, core->in[1]), *v = tiny_read(&t, core->in[2]), *out = tiny_read(&t, core);
+    for (int i = 0; i < 6; i++)
+        for (int head = 0; head < 2; head++) {
+            double want[4] = { 0 }, sum = 0;
+            for (int j = 0; j <= i; j++) {
+                double s = 0;
+                for (int d = 0; d < 4; d++) s += q[(i * 2 + head) * 4 + d] * k[j * 4 + d];
+                sum += s = exp(s / 2);
+                for (int d = 0; d < 4; d++) want[d] += s * v[j * 4 + d];
+            }
+            for (int d = 0; d < 4; d++) want[d] /= sum;
+            check_near(out + (i * 2 + head) * 4, want, 4, 1e-5);
+        }
+    free(q);
+    free(k);
+    free(v);
+    free(out);
+    tiny_free(&t);
+}
+
+/* Keys are normalised before they turn: with a gain that differs between the two of a pair the order matters. */
+static void test_norm_before_rope(void **state)
+{
+    (void)state;
+    struct tiny t = tiny_new(TEXT({"attention.qk_norm": "qk"}), NULL, MODE_EVAL, 2, 6);
+    static const char *const gain[] = { "layers.0.attention.q_norm.gain", "layers.0.attention.k_norm.gain" };
+    for (int i = 0; i < 2; i++) {
+        struct node *norm = tiny_user(&t, gain[i]);
+        assert_ptr_equal(tiny_find(&t, &op_rope, norm->id)->in[0], norm);
+        assert_ptr_equal(tiny_find(&t, &op_attention, 0)->in[i], tiny_find(&t, &op_rope, norm->id));
+    }
+    tiny_free(&t);
+}
+
 /* A8b: more heads whose output columns are 0 are not there; the shared weights are drawn alike. */
 static void test_wide_attention(void **state)
 {
@@ -210,7 +252,7 @@ static void test_mirror_with_equal_weights(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RUN(wide_attention), RUN(gate_of_one), RUN(tied_element_gate), RUN(gate_extremes), RUN(whole_rope), RUN(no_position),
+        RUN(formula), RUN(norm_before_rope), RUN(wide_attention), RUN(gate_of_one), RUN(tied_element_gate), RUN(gate_extremes), RUN(whole_rope), RUN(no_position),
         RUN(wide_window), RUN(window_reach), RUN(window_of_one), RUN(mirror_pairs), RUN(mirror_edge), RUN(mirror_with_equal_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

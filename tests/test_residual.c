@@ -22,6 +22,21 @@ static void test_silent_branches(void **state)
     }
 }
 
+/* PostNorm: every block hands on rows of rms 1. */
+static void test_post_rows(void **state)
+{
+    (void)state;
+    struct tiny t = tiny_new(TEXT({"residual": "post", "norm.eps": 1e-12}), NULL, MODE_EVAL, 2, 6);
+    double rms;
+    tiny_start(&t, 1);
+    tiny_forward(&t);
+    for (int l = 0; l < 3; l++) {
+        tiny_metric(&t, "layer_resid_rms", l, &rms);
+        assert_float_equal(rms, 1, 1e-5);
+    }
+    tiny_free(&t);
+}
+
 /* N4: output gains of 0 silence a branch as well. */
 static void test_sandwich_gain_zero(void **state)
 {
@@ -142,7 +157,7 @@ static void test_initial_widths(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RUN(silent_branches), RUN(sandwich_gain_zero), RUN(scales_that_norms_hide), RUN(partial_post_on_normal_rows),
+        RUN(silent_branches), RUN(post_rows), RUN(sandwich_gain_zero), RUN(scales_that_norms_hide), RUN(partial_post_on_normal_rows),
         RUN(prenorm_layers), RUN(gain_init), RUN(initial_widths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -57,7 +57,8 @@ int nanogpt_open(struct corpus *c, const char *path, int vocab, struct err *e)
 {
     if (!vocab && sidecar_vocab(c->arena, path, &vocab, e)) return -1;
     if (!vocab)
-        return err_set(e, "raw uint16 tokens carry no vocabulary: put {\"vocab_size\": N} into meta.json beside the file, or name it %s:vocab=N", path);
+        return err_set(e, "raw uint16 tokens carry no vocabulary: put {\"vocab_size\": N} into meta.json beside the file, or name it %s:vocab=N",
+                       path);
     if (c->map.size % 2) return err_set(e, "%zu bytes: uint16 tokens take two bytes each", c->map.size);
     return take(c, "nanogpt-bin", 0, vocab, e);
 }
@@ -65,9 +66,11 @@ int nanogpt_open(struct corpus *c, const char *path, int vocab, struct err *e)
 int llmc_open(struct corpus *c, const char *path, int vocab, struct err *e)
 {
     const struct map *m = &c->map;
-    if (word(m, 0) == LLMC_EVAL_MAGIC) return err_set(e, "offset 0: magic %d: a multiple-choice file of llm.c, not a shard of tokens", LLMC_EVAL_MAGIC);
+    if (word(m, 0) == LLMC_EVAL_MAGIC)
+        return err_set(e, "offset 0: magic %d: a multiple-choice file of llm.c, not a shard of tokens", LLMC_EVAL_MAGIC);
     if (m->size < LLMC_HEADER) return err_set(e, "%zu bytes: an llm.c shard's header alone takes %d", m->size, LLMC_HEADER);
-    if (word(m, 1) != LLMC_VERSION) return err_set(e, "offset 4: version %d: this program reads version %d of llm.c's shards", word(m, 1), LLMC_VERSION);
+    if (word(m, 1) != LLMC_VERSION)
+        return err_set(e, "offset 4: version %d: this program reads version %d of llm.c's shards", word(m, 1), LLMC_VERSION);
     int64_t tokens = word(m, 2);
     if (tokens < 0 || m->size != LLMC_HEADER + 2 * (size_t)tokens)
         return err_set(e, "offset 8: %lld tokens: a file of %zu bytes holds %zu", (long long)tokens, m->size, (m->size - LLMC_HEADER) / 2);

@@ -169,7 +169,8 @@ static void sentence(struct page *p)
 /* Cut at its size, as a page would be: the bounds must be known before the text. */
 static void write_document(const struct language *l, uint64_t number, char *text, int size)
 {
-    struct page p = { .language = l, .key = { l->seed, PURPOSE_DATA, hash_name("synthetic document"), number }, .text = text, .size = size, .joined = true };
+    struct key key = { l->seed, PURPOSE_DATA, hash_name("synthetic document"), number };
+    struct page p = { .language = l, .key = key, .text = text, .size = size, .joined = true };
     p.topic = (int)below(&p, TOPICS);
     p.tense = (int)below(&p, 3);
     p.people = 2 + (int)below(&p, PEOPLE - 1);

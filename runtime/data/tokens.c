@@ -33,7 +33,8 @@ static int check_header(const struct token_header *h, size_t size, struct err *e
 static int check_counts(const struct token_header *h, size_t size, struct err *e)
 {
     if (h->tokens < 1 || h->tokens > size)
-        return err_set(e, "offset %zu: %llu tokens: must be 1 or more and fit in the file's %zu bytes", AT(tokens), (unsigned long long)h->tokens, size);
+        return err_set(e, "offset %zu: %llu tokens: must be 1 or more and fit in the file's %zu bytes", AT(tokens),
+                       (unsigned long long)h->tokens, size);
     if (h->documents < 1 || h->documents > h->tokens)
         return err_set(e, "offset %zu: %llu documents: must be 1 to the number of tokens, %llu", AT(documents),
                        (unsigned long long)h->documents, (unsigned long long)h->tokens);
