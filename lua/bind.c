@@ -306,7 +306,7 @@ static char *read_file(const char *path, size_t *size, struct err *e)
 static void load_file(lua_State *L, struct script *s, const char *path)
 {
     struct err e;
-    size_t size;
+    size_t size = 0;
     char *text = read_file(path, &size, &e);
     if (!text) luaL_error(L, "%s", e.text);
     char *kept = arena_copy(s->arena, text, size + 1);

@@ -155,6 +155,6 @@ size_t source_key(const struct source *s, const char *function, int line, const 
 int source_string(const struct source *s, int line, const char *path)
 {
     for (int i = 0; i < s->n; i++)
-        if (s->token[i].line >= line && is_text(s, i, TOKEN_STRING, path, strlen(path))) return s->token[i].line;
+        if (s->token[i].line >= line && !is_sign(s, i - 1, '[') && is_text(s, i, TOKEN_STRING, path, strlen(path))) return s->token[i].line;
     return 0;
 }

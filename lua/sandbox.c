@@ -41,7 +41,7 @@ static void tick(lua_State *L, lua_Debug *ar)
     if (!box->spent) lua_sethook(L, tick, LUA_MASKCOUNT, 1);
     box->spent = true;
     lua_getinfo(L, "Sl", ar);
-    lua_pushfstring(L, "%s:%d: the script ran for more than %d instructions or %d seconds: does a loop not end?",
+    lua_pushfstring(L, "%s:%d: the script took more than %d instructions or %d seconds: does a loop not end?",
                     ar->short_src, ar->currentline, SANDBOX_INSTRUCTIONS, SANDBOX_SECONDS);
     lua_error(L);
 }

@@ -7,7 +7,7 @@
 #include <lauxlib.h>
 #include <lualib.h>
 
-enum { SANDBOX_MEMORY = 256 << 20, SANDBOX_INSTRUCTIONS = 200000000, SANDBOX_SECONDS = 20 };
+enum { SANDBOX_MEMORY = 256 << 20, SANDBOX_INSTRUCTIONS = 200000000, SANDBOX_SECONDS = 5 };
 
 struct sandbox { bool trust, spent; size_t used; int64_t instructions; double start; };
 

@@ -1,4 +1,5 @@
-/* Saving is temporary folder, sync, rename, sync; so a kill at any moment leaves the old checkpoints and no half one. */
+/* Checkpoints. Written in a temporary folder, synced, renamed: a kill or a power cut leaves the old state or the new. Every
+   byte is covered by a hash: the tensors' in the manifest, the manifest's at its own end. */
 #define _GNU_SOURCE
 #include "checkpoint.h"
 #include "safetensors.h"
@@ -11,231 +12,398 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
-enum { PATH = 4096 };
+enum { VERSION = 1, STEP_DIGITS = 8 };
+static const char state_file[] = "state.safetensors", manifest_file[] = "manifest.json";
 
-static bool kept(const struct leaf *l) { return (l->kind == LEAF_WEIGHT || l->kind == LEAF_BUFFER) && !l->transient; }
-
-static const char *dtype_of(const struct leaf *l) { return l->decl.dtype == DTYPE_I32 ? "I32" : l->decl.dtype == DTYPE_U8 ? "U8" : sizeof(real) == 4 ? "F32" : "F64"; }
-
-static int join(char *path, size_t size, struct err *e, const char *a, const char *b)
+static char *join(const char *dir, const char *name, const char *suffix)
 {
-    return (size_t)snprintf(path, size, "%s/%s", a, b) < size ? 0 : err_set(e, "%s: the path is too long", a);
+    char *path;
+    INVARIANT(asprintf(&path, "%s/%s%s", dir, name, suffix) >= 0, "no memory for a path");
+    return path;
 }
 
-static int sync_folder(const char *path, struct err *e)
+static void step_name(char out[32], int64_t step) { snprintf(out, 32, "step-%0*lld", STEP_DIGITS, (long long)step); }
+
+/* The step of a checkpoint's folder name; -1 for every other name. */
+static int64_t name_step(const char *name)
 {
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), bad = fd < 0 || fsync(fd) != 0;
-    if (bad) err_set(e, "%s: cannot be synced: %s", path, strerror(errno));
+    char again[32], *end;
+    if (strncmp(name, "step-", 5)) return -1;
+    int64_t step = strtoll(name + 5, &end, 10);
+    step_name(again, step);
+    return *end || step < 0 || strcmp(again, name) ? -1 : step;
+}
+
+/* ---- files ---- */
+
+struct output { int fd; XXH3_state_t *hash; uint64_t bytes; };
+
+static int put(struct output *o, const void *data, size_t bytes)
+{
+    XXH3_128bits_update(o->hash, data, bytes);
+    o->bytes += bytes;
+    for (const char *at = data; bytes; ) {
+        ssize_t n = write(o->fd, at, bytes);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return -1;
+        at += n;
+        bytes -= (size_t)n;
+    }
+    return 0;
+}
+
+static int sync_path(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC), status = fd < 0 ? -1 : fsync(fd), cause = errno;
     if (fd >= 0) close(fd);
-    return bad ? -1 : 0;
+    errno = cause;
+    return status;
 }
 
-/* A checkpoint's folder holds files only. */
+/* Our folders are flat: files, then the folder. */
 static void remove_folder(const char *path)
 {
-    char file[PATH];
-    struct err ignored;
-    struct dirent *d;
-    DIR *dir = opendir(path);
-    while (dir && (d = readdir(dir)))
-        if (d->d_name[0] != '.' && join(file, sizeof file, &ignored, path, d->d_name) == 0) unlink(file);
-    if (dir) closedir(dir);
+    DIR *d = opendir(path);
+    if (!d) return;
+    for (struct dirent *f; (f = readdir(d)); ) unlinkat(dirfd(d), f->d_name, 0);
+    closedir(d);
     rmdir(path);
 }
 
-/* ---- saving ---- */
+static bool saved(const struct leaf *l) { return l->kind == LEAF_WEIGHT || (l->kind == LEAF_BUFFER && !l->transient); }
 
-struct source { struct state *state; const struct leaf **leaf; };
-
-static void fetch(void *context, int i, void *to)
+static const char *leaf_dtype(const struct leaf *l)
 {
-    const struct source *s = context;
-    state_get(s->state, s->leaf[i], to);
+    return l->decl.dtype == DTYPE_I32 ? "I32" : l->decl.dtype == DTYPE_U8 ? "U8" : sizeof(real) == 8 ? "F64" : "F32";
 }
 
-static int write_state(const char *path, const struct leaves *l, struct state *state, uint64_t *bytes, struct hash *hash, struct err *e)
+static struct stored leaf_tensor(const struct leaf *l)
 {
-    struct source source = { state, xcalloc((size_t)l->n + 1, sizeof *source.leaf) };
-    struct stored *tensor = xcalloc((size_t)l->n + 1, sizeof *tensor);
+    struct stored t = { .name = l->path, .dtype = leaf_dtype(l), .rank = l->decl.shape.rank, .bytes = leaf_bytes(l) };
+    for (int i = 0; i < t.rank; i++) t.dim[i] = l->decl.shape.dim[i];
+    return t;
+}
+
+static int put_state(struct output *o, struct leaves *leaves, struct state *state)
+{
+    struct stored *tensor = xcalloc((size_t)leaves->n + 1, sizeof *tensor);
     int n = 0;
-    for (int i = 0; i < l->n; i++) {
-        const struct leaf *leaf = l->leaf[i];
-        if (!kept(leaf)) continue;
-        source.leaf[n] = leaf;
-        tensor[n] = (struct stored){ .name = leaf->path, .dtype = dtype_of(leaf), .rank = leaf->decl.shape.rank, .bytes = leaf_bytes(leaf) };
-        memcpy(tensor[n++].dim, leaf->decl.shape.dim, sizeof leaf->decl.shape.dim);
+    size_t bytes;
+    for (int i = 0; i < leaves->n; i++) if (saved(leaves->leaf[i])) tensor[n++] = leaf_tensor(leaves->leaf[i]);
+    char *header = safetensors_header(n, tensor, &bytes);
+    int failure = put(o, header, bytes);
+    for (int i = 0; i < leaves->n && !failure; i++) {
+        const struct leaf *l = leaves->leaf[i];
+        if (!saved(l)) continue;
+        void *data = xmalloc(leaf_bytes(l));
+        state_get(state, l, data);
+        failure = put(o, data, leaf_bytes(l));
+        free(data);
     }
-    int failure = safetensors_write(path, n, tensor, fetch, &source, bytes, hash, e);
-    free(source.leaf);
+    free(header);
     free(tensor);
     return failure;
 }
 
-static int write_manifest(const char *path, int64_t step, uint64_t bytes, struct hash hash, const json_t *extra, struct err *e)
+/* The manifest's last member is the hash of all bytes before it. */
+static const char seal[] = ",\"xxh128\":\"", seal_end[] = "\"}\n";
+enum { SEAL = sizeof seal - 1 + 32 + sizeof seal_end - 1 };
+
+static char *manifest_write(int64_t step, const json_t *extra, uint64_t bytes, const char *digest)
 {
-    char text[33];
-    hash_print(hash, text);
-    json_t *json = json_pack("{s:s, s:i, s:I, s:{s:{s:I, s:s}}, s:O}", "format", "sluice-checkpoint", "version", CHECKPOINT_VERSION, "step", (json_int_t)step,
-                             "files", "state.safetensors", "bytes", (json_int_t)bytes, "xxh128", text, "extra", extra);
-    char *body = json_dumps(json, JSON_INDENT(1) | JSON_SORT_KEYS | JSON_REAL_PRECISION(17));
-    json_decref(json);
-    /* The manifest guards itself too: its last line is the hash of what stands above. */
-    hash_print(hash_bytes(body, strlen(body)), text);
-    FILE *file = fopen(path, "w");
-    bool good = file && fprintf(file, "%s\n%s\n", body, text) > 0 && fflush(file) == 0 && fsync(fileno(file)) == 0;
-    int saved = errno;
-    if (file && fclose(file) != 0 && good) { good = false; saved = errno; }
+    char check[33], *text;
+    json_t *j = json_pack("{s:s, s:i, s:I, s:{s:{s:I, s:s}}, s:O}", "format", "sluice-checkpoint", "version", VERSION, "step", (json_int_t)step,
+                          "files", state_file, "bytes", (json_int_t)bytes, "xxh128", digest, "extra", extra);
+    INVARIANT(j, "a checkpoint's manifest cannot be made");
+    char *body = json_dumps(j, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(17));
+    size_t length = strlen(body) - 1;                       /* the closing brace comes after the seal */
+    hash_print(hash_bytes(body, length), check);
+    INVARIANT(asprintf(&text, "%.*s%s%s%s", (int)length, body, seal, check, seal_end) >= 0, "no memory for a manifest");
     free(body);
-    errno = saved;
-    return good ? 0 : err_set(e, "%s: cannot be written: %s", path, strerror(saved));
+    json_decref(j);
+    return text;
 }
 
-static int is_checkpoint(const struct dirent *d) { return strncmp(d->d_name, "step-", 5) == 0 && strspn(d->d_name + 5, "0123456789") == strlen(d->d_name + 5); }
-
-/* Zero-padded numbers sort by name, the newest last. */
-static void remove_old(const char *dir, int keep)
+static int create(struct output *o, const char *path)
 {
-    char path[PATH];
-    struct err ignored;
-    struct dirent **entry;
-    int n = scandir(dir, &entry, is_checkpoint, alphasort);
-    for (int i = 0; i < n; i++) {
-        if (i < n - keep && join(path, sizeof path, &ignored, dir, entry[i]->d_name) == 0) remove_folder(path);
-        free(entry[i]);
-    }
-    if (n >= 0) free(entry);
+    *o = (struct output){ open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644), XXH3_createState(), 0 };
+    INVARIANT(o->hash, "no memory for a hash");
+    XXH3_128bits_reset(o->hash);
+    return o->fd < 0 ? -1 : 0;
 }
 
-int checkpoint_save(const char *dir, int64_t step, const struct leaves *l, struct state *s, const json_t *extra, int keep, char *path, size_t path_size, uint64_t *bytes, struct err *e)
+static int finish(struct output *o, int failure, char digest[33])
 {
-    char temporary[PATH], file[PATH + 64], name[32];
-    struct hash hash;
-    snprintf(name, sizeof name, "step-%010lld", (long long)step);
-    if (mkdir(dir, 0777) != 0 && errno != EEXIST) return err_set(e, "%s: the folder cannot be made: %s", dir, strerror(errno));
-    if (join(temporary, sizeof temporary, e, dir, ".new") || join(path, path_size, e, dir, name)) return -1;
+    XXH128_hash_t h = XXH3_128bits_digest(o->hash);
+    hash_print((struct hash){ h.low64, h.high64 }, digest);
+    XXH3_freeState(o->hash);
+    if (!failure && fsync(o->fd) < 0) failure = -1;
+    int cause = errno;
+    if (o->fd >= 0 && close(o->fd) < 0 && !failure) return -1;
+    errno = cause;
+    return failure;
+}
+
+static int write_folder(const char *folder, int64_t step, struct leaves *leaves, struct state *state, const json_t *extra, uint64_t *bytes)
+{
+    struct output o;
+    char digest[33], unused[33], *path = join(folder, state_file, "");
+    int failure = create(&o, path);
+    failure = finish(&o, failure ? failure : put_state(&o, leaves, state), digest);
+    free(path);
+    if (failure) return -1;
+    *bytes = o.bytes;
+    char *text = manifest_write(step, extra, o.bytes, digest);
+    path = join(folder, manifest_file, "");
+    failure = create(&o, path);
+    failure = finish(&o, failure ? failure : put(&o, text, strlen(text)), unused);
+    *bytes += o.bytes;
+    free(path);
+    free(text);
+    return failure || sync_path(folder);
+}
+
+/* An older checkpoint of the same step changes places with the new one, so that one of them is always there. */
+static int take_place(const char *temporary, const char *path)
+{
+    if (renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RENAME_NOREPLACE) == 0) return 0;
+    if (errno != EEXIST || renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RENAME_EXCHANGE) < 0) return -1;
     remove_folder(temporary);
-    if (mkdir(temporary, 0777) != 0) return err_set(e, "%s: the folder cannot be made: %s", temporary, strerror(errno));
-    if (join(file, sizeof file, e, temporary, "state.safetensors") || write_state(file, l, s, bytes, &hash, e)) return -1;
-    if (join(file, sizeof file, e, temporary, "manifest.json") || write_manifest(file, step, *bytes, hash, extra, e)) return -1;
-    if (sync_folder(temporary, e)) return -1;
-    remove_folder(path);                                    /* the same step again, after going on from an older checkpoint */
-    if (rename(temporary, path) != 0) return err_set(e, "%s: cannot be renamed: %s", temporary, strerror(errno));
-    if (sync_folder(dir, e)) return -1;
-    remove_old(dir, keep);
     return 0;
 }
 
-/* ---- loading ---- */
+/* ---- the folder of checkpoints ---- */
 
-static json_t *read_manifest(const char *path, struct err *e)
+static int descending(const void *a, const void *b)
 {
-    char file[PATH + 64], text[33], *body = NULL;
-    size_t room = 0;
-    json_error_t why;
-    json_t *json = NULL;
-    if (join(file, sizeof file, e, path, "manifest.json")) return NULL;
-    FILE *in = fopen(file, "r");
-    if (!in) { err_set(e, "%s: %s", file, strerror(errno)); return NULL; }
-    ssize_t n = getdelim(&body, &room, 0, in);
-    fclose(in);
-    const char *format;
-    if (n < 34 || body[n - 1] != '\n' || body[n - 34] != '\n') { err_set(e, "%s: is cut short", file); goto out; }
-    hash_print(hash_bytes(body, (size_t)n - 34), text);
-    if (memcmp(text, body + n - 33, 32) != 0) { err_set(e, "%s: its hash is not that of its content", file); goto out; }
-    json = json_loadb(body, (size_t)n - 34, 0, &why);
-    format = json_string_value(json_object_get(json, "format"));
-    json_int_t version = json_integer_value(json_object_get(json, "version"));
-    if (!format || strcmp(format, "sluice-checkpoint") != 0 || version != CHECKPOINT_VERSION) {
-        err_set(e, "%s: is '%s' version %lld; this program reads sluice-checkpoint version %d", file, format ? format : "?", (long long)version, CHECKPOINT_VERSION);
-        json_decref(json);
-        json = NULL;
-    }
-out:
-    free(body);
-    return json;
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return x > y ? -1 : x < y;
 }
 
-static int verify_file(const char *path, const json_t *manifest, struct err *e)
+/* Steps of the checkpoints in dir, newest first; -1: dir cannot be read. Remains of dead writers are removed on the way. */
+static int list(const char *dir, bool tidy, int64_t **steps)
 {
-    const json_t *entry = json_object_get(json_object_get(manifest, "files"), "state.safetensors");
-    const char *wanted = json_string_value(json_object_get(entry, "xxh128"));
-    char text[33];
-    uint64_t bytes;
-    struct hash hash;
-    if (file_hash(path, &bytes, &hash, e)) return -1;
-    hash_print(hash, text);
-    if (bytes != (uint64_t)json_integer_value(json_object_get(entry, "bytes"))) return err_set(e, "%s: has %llu bytes, the manifest says %lld", path, (unsigned long long)bytes, (long long)json_integer_value(json_object_get(entry, "bytes")));
-    return wanted && strcmp(wanted, text) == 0 ? 0 : err_set(e, "%s: its hash is %s, the manifest says %s", path, text, wanted ? wanted : "nothing");
+    int n = 0, room = 0;
+    *steps = NULL;
+    DIR *d = opendir(dir);
+    if (!d) return errno == ENOENT ? 0 : -1;
+    for (struct dirent *f; (f = readdir(d)); ) {
+        size_t length = strlen(f->d_name);
+        if (tidy && length > 4 && !strcmp(f->d_name + length - 4, ".tmp")) {
+            char *path = join(dir, f->d_name, "");
+            remove_folder(path);
+            free(path);
+        }
+        if (name_step(f->d_name) < 0) continue;
+        if (n == room) *steps = xrealloc(*steps, (size_t)(room = 2 * room + 16) * sizeof **steps);
+        (*steps)[n++] = name_step(f->d_name);
+    }
+    closedir(d);
+    if (n) qsort(*steps, (size_t)n, sizeof **steps, descending);
+    return n;
+}
+
+/* Renamed first: a kill amid the removal leaves no half checkpoint under a checkpoint's name. */
+static void prune(const char *dir, int64_t newest, int keep)
+{
+    int64_t *steps;
+    int n = list(dir, false, &steps), seen = 0;
+    for (int i = 0; i < n && keep > 0; i++) {
+        char name[32];
+        if (steps[i] > newest || ++seen <= keep) continue;
+        step_name(name, steps[i]);
+        char *path = join(dir, name, ""), *gone = join(dir, name, ".tmp");
+        if (rename(path, gone) == 0) remove_folder(gone);
+        free(path);
+        free(gone);
+    }
+    free(steps);
+}
+
+int checkpoint_save(const char *dir, int64_t step, struct leaves *leaves, struct state *state, const json_t *extra, int keep,
+                    char *path, size_t room, uint64_t *bytes, struct err *e)
+{
+    char name[32];
+    int64_t *steps;
+    step_name(name, step);
+    INVARIANT((size_t)snprintf(path, room, "%s/%s", dir, name) < room, "a checkpoint's path is too long");
+    char *temporary = join(dir, name, ".tmp");
+    int failure = mkdir(dir, 0755) < 0 && errno != EEXIST;
+    if (!failure) failure = list(dir, true, &steps) < 0;
+    if (!failure) free(steps);
+    if (!failure) failure = mkdir(temporary, 0755) < 0 || write_folder(temporary, step, leaves, state, extra, bytes)
+                            || take_place(temporary, path) < 0 || sync_path(dir) < 0;
+    int cause = errno;
+    if (failure) {
+        remove_folder(temporary);
+        err_set(e, "%s: cannot be written: %s", path, strerror(cause));
+    } else prune(dir, step, keep);
+    free(temporary);
+    errno = cause;
+    return failure ? -1 : 0;
+}
+
+/* ---- reading ---- */
+
+static char *read_text(const char *path, size_t *size, struct err *e)
+{
+    FILE *f = fopen(path, "rb");
+    char *text = NULL;
+    struct stat st;
+    if (!f || fstat(fileno(f), &st) < 0) err_set(e, "%s: %s", path, strerror(errno));
+    else if (st.st_size > 1 << 26) err_set(e, "%s: %lld bytes is no manifest", path, (long long)st.st_size);
+    else {
+        text = xcalloc(1, (size_t)st.st_size + 1);
+        *size = fread(text, 1, (size_t)st.st_size, f);
+    }
+    if (f) fclose(f);
+    return text;
+}
+
+static bool sealed(const char *text, size_t size)
+{
+    char check[33];
+    if (size < SEAL) return false;
+    const char *tail = text + size - SEAL;
+    hash_print(hash_bytes(text, size - SEAL), check);
+    return !memcmp(tail, seal, sizeof seal - 1) && !memcmp(tail + sizeof seal - 1, check, 32) && !memcmp(tail + sizeof seal - 1 + 32, seal_end, sizeof seal_end - 1);
+}
+
+static json_t *manifest_read(const char *folder, struct err *e)
+{
+    char *path = join(folder, manifest_file, ""), *text;
+    size_t size = 0;
+    json_t *j = NULL;
+    if ((text = read_text(path, &size, e))) {
+        if (!sealed(text, size)) err_set(e, "%s: damaged (its hash does not match)", path);
+        else if (!(j = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL))) err_set(e, "%s: not JSON", path);
+    }
+    const char *format = json_string_value(json_object_get(j, "format"));
+    json_int_t version = json_integer_value(json_object_get(j, "version"));
+    if (j && (!format || strcmp(format, "sluice-checkpoint") || version != VERSION)) {
+        err_set(e, "%s: format %s, version %lld; wanted is sluice-checkpoint, version %d", path, format ? format : "?", (long long)version, VERSION);
+        json_decref(j);
+        j = NULL;
+    }
+    free(text);
+    free(path);
+    return j;
+}
+
+/* Opens a checkpoint with every byte verified. */
+static int open_verified(const char *folder, json_t **manifest, struct safetensors **tensors, struct err *e)
+{
+    char digest[33], *path = join(folder, state_file, "");
+    *tensors = NULL;
+    int failure = (*manifest = manifest_read(folder, e)) ? 0 : -1;
+    const json_t *file = json_object_get(json_object_get(*manifest, "files"), state_file);
+    const char *want = json_string_value(json_object_get(file, "xxh128"));
+    if (!failure) failure = safetensors_open(tensors, path, e);
+    if (!failure) {
+        hash_print(safetensors_hash(*tensors), digest);
+        if ((json_int_t)safetensors_bytes(*tensors) != json_integer_value(json_object_get(file, "bytes")))
+            failure = err_set(e, "%s: %llu bytes, the manifest says %lld", path, (unsigned long long)safetensors_bytes(*tensors), (long long)json_integer_value(json_object_get(file, "bytes")));
+        else if (!want || strcmp(want, digest)) failure = err_set(e, "%s: damaged (XXH128 %s, the manifest says %s)", path, digest, want ? want : "nothing");
+    }
+    free(path);
+    if (!failure) return 0;
+    safetensors_close(*tensors);
+    json_decref(*manifest);
+    return -1;
 }
 
 int checkpoint_verify(const char *path, struct err *e)
 {
-    char file[PATH + 64];
-    json_t *manifest = read_manifest(path, e);
-    if (!manifest) return -1;
-    int failure = join(file, sizeof file, e, path, "state.safetensors") || verify_file(file, manifest, e);
+    json_t *manifest;
+    struct safetensors *tensors;
+    if (open_verified(path, &manifest, &tensors, e) < 0) return -1;
+    safetensors_close(tensors);
     json_decref(manifest);
-    return failure ? -1 : 0;
+    return 0;
 }
 
-/* Every leaf has its tensor, and no tensor is left over. */
-static int match_tensors(const char *path, const struct leaves *l, const struct safetensors *t, struct err *e)
+static void tensor_text(const struct stored *t, char out[160])
 {
-    const char **names = xcalloc((size_t)t->n + 1, sizeof *names);
-    int expected = 0, failure = 0;
-    for (int i = 0; i < t->n; i++) names[i] = t->tensor[i].name;
-    for (int i = 0; i < l->n && !failure; i++) {
-        const struct leaf *leaf = l->leaf[i];
-        if (!kept(leaf)) continue;
-        expected++;
-        const struct stored *s = safetensors_find(t, leaf->path);
-        const char *near = s ? NULL : nearest_name(leaf->path, names);
-        if (!s) failure = err_set(e, "%s: holds no '%s'%s%s%s", path, leaf->path, near ? "; the nearest is '" : "", near ? near : "", near ? "'" : "");
-        else if (strcmp(s->dtype, dtype_of(leaf)) != 0 || s->rank != leaf->decl.shape.rank || memcmp(s->dim, leaf->decl.shape.dim, (size_t)s->rank * sizeof *s->dim) != 0) {
-            char text[64];
-            failure = err_set(e, "%s: '%s' is stored with another shape or type than %s %s", path, leaf->path, dtype_of(leaf), shape_text(leaf->decl.shape, text));
-        }
+    int n = snprintf(out, 160, "%s [", t->dtype);
+    for (int i = 0; i < t->rank; i++) n += snprintf(out + n, (size_t)(160 - n), "%s%lld", i ? "," : "", (long long)t->dim[i]);
+    snprintf(out + n, (size_t)(160 - n), "]");
+}
+
+static int same_tensor(const struct stored *have, const struct stored *want, struct err *e)
+{
+    char a[160], b[160];
+    tensor_text(have, a);
+    tensor_text(want, b);
+    return strcmp(a, b) ? err_set(e, "'%s' is %s, the model's is %s", want->name, a, b) : 0;
+}
+
+static const char *hint(const char *name, const char *const *names, char out[256])
+{
+    const char *near = nearest_name(name, names);
+    out[0] = 0;
+    if (near) snprintf(out, 256, " (nearest: '%s')", near);
+    return out;
+}
+
+/* The same set of paths, each with the same type and shape. */
+static int compare(const struct safetensors *s, const struct leaves *leaves, struct err *e)
+{
+    int n = safetensors_count(s), wanted = 0, failure = 0;
+    const char **have = xcalloc((size_t)n + 1, sizeof *have), **want = xcalloc((size_t)leaves->n + 1, sizeof *want);
+    char near[256];
+    for (int i = 0; i < n; i++) have[i] = safetensors_tensor(s, i)->name;
+    for (int i = 0; i < leaves->n; i++) if (saved(leaves->leaf[i])) want[wanted++] = leaves->leaf[i]->path;
+    for (int i = 0; i < leaves->n && !failure; i++) {
+        const struct leaf *l = leaves->leaf[i];
+        if (!saved(l)) continue;
+        struct stored t = leaf_tensor(l);
+        const struct stored *found = safetensors_find(s, l->path);
+        failure = found ? same_tensor(found, &t, e) : err_set(e, "has no '%s'%s", l->path, hint(l->path, have, near));
     }
-    for (int i = 0; i < t->n && !failure && expected < t->n; i++) {
-        const struct leaf *leaf = leaves_find(l, t->tensor[i].name);
-        if (!leaf || !kept(leaf)) failure = err_set(e, "%s: holds '%s', which the model does not have", path, t->tensor[i].name);
+    for (int i = 0; i < n && !failure; i++) {
+        const struct leaf *l = leaves_find(leaves, have[i]);
+        if (!l || !saved(l)) failure = err_set(e, "holds '%s', which the model does not have%s", have[i], hint(have[i], want, near));
     }
-    free(names);
+    free(have);
+    free(want);
     return failure;
 }
 
-int checkpoint_load(const char *path, const struct leaves *l, struct state *s, int64_t *step, json_t **extra, struct err *e)
+int checkpoint_load(const char *path, struct leaves *leaves, struct state *state, int64_t *step, json_t **extra, struct err *e)
 {
-    char file[PATH + 64];
-    struct safetensors tensors;
-    json_t *manifest = read_manifest(path, e);
-    if (!manifest) return -1;
-    int failure = join(file, sizeof file, e, path, "state.safetensors") || verify_file(file, manifest, e) || safetensors_open(&tensors, file, e);
-    if (!failure) {
-        failure = match_tensors(file, l, &tensors, e);
-        for (int i = 0; i < l->n && !failure; i++)
-            if (kept(l->leaf[i])) state_put(s, l->leaf[i], safetensors_find(&tensors, l->leaf[i]->path)->data);
-        safetensors_close(&tensors);
+    json_t *manifest;
+    struct safetensors *tensors;
+    *extra = NULL;
+    if (open_verified(path, &manifest, &tensors, e) < 0) return -1;
+    int failure = compare(tensors, leaves, e);
+    if (failure) err_prefix(e, "%s: ", path);
+    for (int i = 0; i < leaves->n && !failure; i++) {
+        const struct leaf *l = leaves->leaf[i];
+        if (saved(l)) state_put(state, l, safetensors_data(tensors, safetensors_find(tensors, l->path)));
     }
-    *step = json_integer_value(json_object_get(manifest, "step"));
-    *extra = json_incref(json_object_get(manifest, "extra"));
+    if (!failure) {
+        *step = json_integer_value(json_object_get(manifest, "step"));
+        *extra = json_incref(json_object_get(manifest, "extra"));
+    }
+    safetensors_close(tensors);
     json_decref(manifest);
-    return failure ? -1 : 0;
+    return failure;
 }
 
-int checkpoint_newest(const char *dir, char *path, size_t path_size, struct err *e)
+int checkpoint_newest(const char *dir, char *path, size_t room, struct err *e)
 {
-    struct dirent **entry;
-    int n = scandir(dir, &entry, is_checkpoint, alphasort), found = 0;
-    if (n < 0) return errno == ENOENT ? 0 : err_set(e, "%s: %s", dir, strerror(errno));
-    for (int i = n - 1; i >= 0; i--) {
-        if (!found && join(path, path_size, e, dir, entry[i]->d_name) == 0) {
-            if (checkpoint_verify(path, e) == 0) found = 1;
-            else fprintf(stderr, "sluice: a checkpoint is passed over: %s\n", e->text);
-        }
-        free(entry[i]);
+    int64_t *steps;
+    int n = list(dir, false, &steps), found = 0;
+    for (int i = 0; i < n && !found; i++) {
+        char name[32];
+        struct err why;
+        step_name(name, steps[i]);
+        INVARIANT((size_t)snprintf(path, room, "%s/%s", dir, name) < room, "a checkpoint's path is too long");
+        if (checkpoint_verify(path, &why) == 0) found = 1;
+        else fprintf(stderr, "%s; passed over\n", why.text);
     }
-    free(entry);
-    return found;
+    free(steps);
+    return n < 0 ? err_set(e, "%s: %s", dir, strerror(errno)) : found;
 }

@@ -353,7 +353,8 @@ static void bind(struct plan *p, const struct tensor *t, int n)
 
 static void bind_calls(struct plan *p, struct calls *calls)
 {
-    for (struct call *c = calls->call; c < calls->call + calls->n; c++) {
+    for (int i = 0; i < calls->n; i++) {
+        struct call *c = &calls->call[i];
         const struct node *n = c->node;
         bind(p, c->args.in, n->n_in);
         bind(p, c->args.out, n->n_out);

@@ -1,115 +1,140 @@
-/* Reading maps the file and trusts nothing; writing streams and syncs. */
+/* safetensors, read strictly and written plainly. */
 #include "safetensors.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MOST_HEADER = 100 * 1000 * 1000, LENGTH = 8 };
+enum { HEADER_MOST = 100 * 1000 * 1000 };
 
-static const struct { const char *name; uint64_t bytes; } types[] = { { "F64", 8 }, { "F32", 4 }, { "BF16", 2 }, { "F16", 2 }, { "I64", 8 }, { "I32", 4 }, { "I16", 2 }, { "I8", 1 }, { "U8", 1 }, { "BOOL", 1 } };
+struct safetensors { char *map; size_t size; uint64_t data; json_t *header; int n; struct stored *tensor; };
 
-static uint64_t type_bytes(const char *dtype)
+static size_t dtype_bytes(const char *dtype)
 {
-    for (int i = 0; dtype && i < COUNT(types); i++) if (strcmp(types[i].name, dtype) == 0) return types[i].bytes;
+    static const struct { const char *name; size_t bytes; } known[] = {
+        { "F64", 8 }, { "F32", 4 }, { "F16", 2 }, { "BF16", 2 }, { "I64", 8 }, { "I32", 4 }, { "I16", 2 }, { "I8", 1 },
+        { "U64", 8 }, { "U32", 4 }, { "U16", 2 }, { "U8", 1 }, { "BOOL", 1 },
+    };
+    for (int i = 0; i < COUNT(known); i++) if (strcmp(known[i].name, dtype) == 0) return known[i].bytes;
     return 0;
 }
 
-/* ---- reading ---- */
-
-static int read_shape(struct stored *t, const json_t *shape, struct err *e)
+static bool whole(const json_t *j, uint64_t *value)
 {
-    if (!json_is_array(shape) || json_array_size(shape) > COUNT(t->dim)) return err_set(e, "%s: the shape is no list of at most %d sizes", t->name, COUNT(t->dim));
-    uint64_t count = 1;
-    t->rank = (int)json_array_size(shape);
+    if (!json_is_integer(j) || json_integer_value(j) < 0) return false;
+    *value = (uint64_t)json_integer_value(j);
+    return true;
+}
+
+static int tensor_read(struct stored *t, const char *name, const json_t *j, struct err *e)
+{
+    const json_t *shape = json_object_get(j, "shape"), *offsets = json_object_get(j, "data_offsets");
+    const char *dtype = json_string_value(json_object_get(j, "dtype"));
+    uint64_t bytes = dtype ? dtype_bytes(dtype) : 0, dim, end;
+    if (json_object_size(j) != 3 || !bytes) return err_set(e, "'%s': dtype '%s' is not known or keys are missing", name, dtype ? dtype : "");
+    if (!json_is_array(shape) || json_array_size(shape) > SAFETENSORS_RANK) return err_set(e, "'%s': shape is not a list of at most %d sizes", name, SAFETENSORS_RANK);
+    *t = (struct stored){ .name = name, .dtype = dtype, .rank = (int)json_array_size(shape) };
     for (int i = 0; i < t->rank; i++) {
-        t->dim[i] = json_integer_value(json_array_get(shape, (size_t)i));
-        if (t->dim[i] < 0 || __builtin_mul_overflow(count, (uint64_t)t->dim[i], &count)) return err_set(e, "%s: the shape is too large", t->name);
+        if (!whole(json_array_get(shape, (size_t)i), &dim) || __builtin_mul_overflow(bytes, dim, &bytes)) return err_set(e, "'%s': size %d of the shape is out of range", name, i);
+        t->dim[i] = (int64_t)dim;
     }
-    if (__builtin_mul_overflow(count, type_bytes(t->dtype), &count) || count != t->bytes)
-        return err_set(e, "%s: %llu bytes are stored, shape times type is %llu", t->name, (unsigned long long)t->bytes, (unsigned long long)count);
+    if (json_array_size(offsets) != 2 || !whole(json_array_get(offsets, 0), &t->offset) || !whole(json_array_get(offsets, 1), &end) || end < t->offset)
+        return err_set(e, "'%s': data_offsets are not [begin, end]", name);
+    t->bytes = end - t->offset;
+    if (t->bytes != bytes) return err_set(e, "'%s': data_offsets span %llu bytes, shape and dtype need %llu", name, (unsigned long long)t->bytes, (unsigned long long)bytes);
     return 0;
 }
 
-static int read_entry(struct stored *t, const json_t *entry, const char *body, uint64_t room, struct err *e)
-{
-    const json_t *offsets = json_object_get(entry, "data_offsets");
-    json_int_t from = json_integer_value(json_array_get(offsets, 0)), to = json_integer_value(json_array_get(offsets, 1));
-    t->dtype = json_string_value(json_object_get(entry, "dtype"));
-    if (!type_bytes(t->dtype)) return err_set(e, "%s: type '%s' is not known", t->name, t->dtype ? t->dtype : "none");
-    if (json_array_size(offsets) != 2 || from < 0 || to < from || (uint64_t)to > room)
-        return err_set(e, "%s: bytes %lld to %lld do not lie in the %llu that the file holds", t->name, (long long)from, (long long)to, (unsigned long long)room);
-    t->bytes = (uint64_t)(to - from);
-    t->data = body + from;
-    return read_shape(t, json_object_get(entry, "shape"), e);
-}
-
-static int by_place(const void *a, const void *b)
+static int by_offset(const void *a, const void *b)
 {
     const struct stored *x = a, *y = b;
-    if (x->data != y->data) return x->data < y->data ? -1 : 1;
+    if (x->offset != y->offset) return x->offset < y->offset ? -1 : 1;
     return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
 }
 
-static int read_all(struct safetensors *s, struct err *e)
+/* Laid end to end the tensors must be the data, to the byte. */
+static int check_cover(struct safetensors *s, struct err *e)
 {
-    uint64_t length;
-    json_error_t why;
-    if (s->size < LENGTH) return err_set(e, "has %zu bytes, the header's length alone takes %d", s->size, LENGTH);
-    memcpy(&length, s->map, LENGTH);
-    if (length > MOST_HEADER || length > s->size - LENGTH) return err_set(e, "a header of %llu bytes in a file of %zu (at most %d)", (unsigned long long)length, s->size, MOST_HEADER);
-    const char *body = (const char *)s->map + LENGTH + length, *name;
-    uint64_t room = s->size - LENGTH - length;
-    s->header = json_loadb((const char *)s->map + LENGTH, length, JSON_REJECT_DUPLICATES, &why);
-    if (!json_is_object(s->header)) return err_set(e, "the header is no JSON table: %s", why.text);
-    s->tensor = xcalloc(json_object_size(s->header) + 1, sizeof *s->tensor);
-    json_t *entry;
-    json_object_foreach(s->header, name, entry) {
-        if (strcmp(name, "__metadata__") == 0) continue;
-        s->tensor[s->n].name = name;
-        if (read_entry(&s->tensor[s->n++], entry, body, room, e)) return -1;
-    }
-    qsort(s->tensor, (size_t)s->n, sizeof *s->tensor, by_place);
-    const char *next = body;
+    uint64_t at = 0, size = s->size - s->data;
+    qsort(s->tensor, (size_t)s->n, sizeof *s->tensor, by_offset);
     for (int i = 0; i < s->n; i++) {
-        if (s->tensor[i].data != next) return err_set(e, "%s: a gap or an overlap before it", s->tensor[i].name);
-        next += s->tensor[i].bytes;
+        const struct stored *t = &s->tensor[i];
+        if (t->offset != at) return err_set(e, "'%s': begins at %llu, the data before it ends at %llu", t->name, (unsigned long long)t->offset, (unsigned long long)at);
+        at += t->bytes;
+        if (at > size) return err_set(e, "'%s': ends at %llu of %llu bytes", t->name, (unsigned long long)at, (unsigned long long)size);
     }
-    return next == body + room ? 0 : err_set(e, "%llu bytes belong to no tensor", (unsigned long long)(body + room - next));
+    return at == size ? 0 : err_set(e, "%llu bytes follow the last tensor", (unsigned long long)(size - at));
 }
 
-int safetensors_open(struct safetensors *s, const char *path, struct err *e)
+static int header_read(struct safetensors *s, struct err *e)
+{
+    uint64_t length;
+    json_error_t where;
+    if (s->size < sizeof length) return err_set(e, "%zu bytes: too short for a header", s->size);
+    memcpy(&length, s->map, sizeof length);
+    length = le64toh(length);
+    if (length > HEADER_MOST) return err_set(e, "header of %llu bytes, at most %d are read", (unsigned long long)length, HEADER_MOST);
+    if (length > s->size - sizeof length) return err_set(e, "header of %llu bytes in a file of %zu", (unsigned long long)length, s->size);
+    s->data = sizeof length + length;
+    s->header = json_loadb(s->map + sizeof length, length, JSON_REJECT_DUPLICATES, &where);
+    if (!json_is_object(s->header)) return err_set(e, "header: %s at byte %d", s->header ? "not an object" : where.text, where.position);
+    s->tensor = xcalloc(json_object_size(s->header) + 1, sizeof *s->tensor);
+    const char *name;
+    json_t *value;
+    json_object_foreach(s->header, name, value) {
+        if (strcmp(name, "__metadata__") == 0) continue;
+        if (tensor_read(&s->tensor[s->n], name, value, e) < 0) return -1;
+        s->n++;
+    }
+    return check_cover(s, e);
+}
+
+static int map_file(struct safetensors *s, const char *path, struct err *e)
 {
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    *s = (struct safetensors){ 0 };
-    if (fd < 0 || fstat(fd, &st) != 0) {
-        err_set(e, "%s: %s", path, strerror(errno));
-        if (fd >= 0) close(fd);
-        return -1;
-    }
-    s->size = (size_t)st.st_size;
-    s->map = s->size ? mmap(NULL, s->size, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
+    if (fd < 0) return err_set(e, "%s", strerror(errno));
+    int failure = fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size == 0;
+    s->size = failure ? 0 : (size_t)st.st_size;
+    s->map = failure ? MAP_FAILED : mmap(NULL, s->size, PROT_READ, MAP_PRIVATE, fd, 0);
     close(fd);
-    if (s->map == MAP_FAILED) { s->map = NULL; return err_set(e, "%s: cannot be mapped: %s", path, strerror(errno)); }
-    if (read_all(s, e) == 0) return 0;
-    err_prefix(e, "%s: ", path);
-    safetensors_close(s);
-    return -1;
+    if (s->map != MAP_FAILED) return 0;
+    s->map = NULL;
+    return err_set(e, "%s", failure ? "not a file with content" : strerror(errno));
+}
+
+int safetensors_open(struct safetensors **out, const char *path, struct err *e)
+{
+    struct safetensors *s = xcalloc(1, sizeof *s);
+    *out = NULL;
+    if (map_file(s, path, e) < 0 || header_read(s, e) < 0) {
+        safetensors_close(s);
+        return err_prefix(e, "%s: ", path);
+    }
+    *out = s;
+    return 0;
 }
 
 void safetensors_close(struct safetensors *s)
 {
+    if (!s) return;
     if (s->map) munmap(s->map, s->size);
     json_decref(s->header);
     free(s->tensor);
-    *s = (struct safetensors){ 0 };
+    free(s);
 }
+
+int safetensors_count(const struct safetensors *s) { return s->n; }
+const struct stored *safetensors_tensor(const struct safetensors *s, int i) { return &s->tensor[i]; }
+const void *safetensors_data(const struct safetensors *s, const struct stored *t) { return s->map + s->data + t->offset; }
+struct hash safetensors_hash(const struct safetensors *s) { return hash_bytes(s->map, s->size); }
+uint64_t safetensors_bytes(const struct safetensors *s) { return s->size; }
 
 const struct stored *safetensors_find(const struct safetensors *s, const char *name)
 {
@@ -117,65 +142,29 @@ const struct stored *safetensors_find(const struct safetensors *s, const char *n
     return NULL;
 }
 
-/* ---- writing ---- */
-
-static char *header_of(int n, const struct stored *tensor)
+char *safetensors_header(int n, struct stored *tensor, size_t *bytes)
 {
-    json_t *header = json_object();
     uint64_t at = 0;
+    json_t *header = json_object();
     for (int i = 0; i < n; i++) {
+        struct stored *t = &tensor[i];
         json_t *shape = json_array();
-        for (int k = 0; k < tensor[i].rank; k++) json_array_append_new(shape, json_integer(tensor[i].dim[k]));
-        json_object_set_new(header, tensor[i].name, json_pack("{s:s, s:o, s:[I, I]}", "dtype", tensor[i].dtype, "shape", shape, "data_offsets", (json_int_t)at, (json_int_t)(at + tensor[i].bytes)));
-        at += tensor[i].bytes;
+        t->offset = at;
+        at += t->bytes;
+        for (int k = 0; k < t->rank; k++) json_array_append_new(shape, json_integer(t->dim[k]));
+        int clash = json_object_get(header, t->name) != NULL
+            || json_object_set_new(header, t->name, json_pack("{s:s, s:o, s:[I, I]}", "dtype", t->dtype, "shape", shape, "data_offsets", (json_int_t)t->offset, (json_int_t)at));
+        INVARIANT(!clash, "two tensors are named '%s'", t->name);
     }
-    char *text = json_dumps(header, JSON_COMPACT);
+    char *json = json_dumps(header, JSON_COMPACT);
+    size_t length = strlen(json), padded = (length + 7) / 8 * 8;             /* the data begins at a multiple of 8 */
+    char *out = xmalloc(sizeof(uint64_t) + padded);
+    uint64_t stored = htole64(padded);
+    memcpy(out, &stored, sizeof stored);
+    memset(out + sizeof stored, ' ', padded);
+    memcpy(out + sizeof stored, json, length);
+    *bytes = sizeof stored + padded;
+    free(json);
     json_decref(header);
-    return text;
-}
-
-static bool put(FILE *file, const void *data, size_t bytes) { return fwrite(data, 1, bytes, file) == bytes; }
-
-int safetensors_write(const char *path, int n, const struct stored *tensor, void (*fetch)(void *state, int i, void *to), void *state, uint64_t *bytes, struct hash *hash, struct err *e)
-{
-    char *header = header_of(n, tensor);
-    static const char spaces[LENGTH] = "        ";
-    uint64_t length = strlen(header), padded = (length + LENGTH - 1) / LENGTH * LENGTH;
-    FILE *file = fopen(path, "wb");
-    bool good = file && put(file, &padded, LENGTH) && put(file, header, length) && put(file, spaces, padded - length);
-    for (int i = 0; good && i < n; i++) {
-        void *data = xmalloc(tensor[i].bytes + 1);
-        fetch(state, i, data);
-        good = put(file, data, tensor[i].bytes);
-        free(data);
-    }
-    good = good && fflush(file) == 0 && fsync(fileno(file)) == 0;
-    int saved = errno;
-    if (file && fclose(file) != 0 && good) { good = false; saved = errno; }
-    free(header);
-    if (!good) {
-        err_set(e, "%s: cannot be written: %s", path, strerror(saved));
-        errno = saved;
-        return -1;
-    }
-    return file_hash(path, bytes, hash, e);
-}
-
-int file_hash(const char *path, uint64_t *bytes, struct hash *hash, struct err *e)
-{
-    enum { BLOCK = 1 << 20 };
-    FILE *file = fopen(path, "rb");
-    if (!file) return err_set(e, "%s: %s", path, strerror(errno));
-    char *block = xmalloc(BLOCK);
-    size_t n;
-    *bytes = 0;
-    *hash = hash_bytes("", 0);
-    while ((n = fread(block, 1, BLOCK, file)) > 0) {
-        *hash = hash_more(*hash, block, n);
-        *bytes += n;
-    }
-    bool bad = ferror(file);
-    fclose(file);
-    free(block);
-    return bad ? err_set(e, "%s: cannot be read", path) : 0;
+    return out;
 }

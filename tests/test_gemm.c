@@ -150,12 +150,14 @@ static void test_rows_stand_alone(void **state)
         isa_use(isa_level(level));
         fill(left);
         fill(right);
-        struct gemm g = { .m = M, .n = N, .k = K, .a = { left, FORMAT_REAL, K, 1, 0 }, .b = { right, FORMAT_REAL, 1, K, 0 }, .c = { result, FORMAT_REAL, N, 1, 0 } };
+        struct gemm g = { .m = M, .n = N, .k = K, .a = { left, FORMAT_REAL, K, 1, 0 }, .b = { right, FORMAT_REAL, 1, K, 0 },
+                          .c = { result, FORMAT_REAL, N, 1, 0 } };
         gemm(&(struct args){ 0 }, &g);
         for (int i = 0; i < 40; i++) {
             int64_t row = draw(M), col = draw(N);
             real one;
-            gemm_here(&(struct gemm){ .m = 1, .n = 1, .k = K, .a = matrix_at(g.a, row, 0), .b = matrix_at(g.b, 0, col), .c = { &one, FORMAT_REAL, 1, 1, 0 } });
+            gemm_here(&(struct gemm){ .m = 1, .n = 1, .k = K, .a = matrix_at(g.a, row, 0), .b = matrix_at(g.b, 0, col),
+                                      .c = { &one, FORMAT_REAL, 1, 1, 0 } });
             assert_memory_equal(&one, result + row * N + col, sizeof one);
         }
     }

@@ -25,6 +25,7 @@
     CASE(shift, beyond, shift(g, int_in(g, SHAPE(2, 3), 1, 2, 3, 4, 5, 6), 7)) \
     CASE(cache, integers, cache(g, int_in(g, SHAPE(2, 4), 1, 2, 3, 4, 5, 6, 7, 8), int_in(g, SHAPE(2, 2), 10, 20, 30, 40), \
                                 int_in(g, SHAPE(2, 2), 0, 0, 0, 0), int_in(g, SHAPE(1), 1))) \
+    CASE(sigmoid, values, sigmoid(g, real_in(g, 4))) \
     CASE(max_all, values, max_all(g, real_in(g, 3, 3))) \
     CASE(rms, values, rms(g, real_in(g, 4))) \
     CASE(outside, values, outside(g, real_in(g, 5), -1, 2)) \
@@ -306,7 +307,11 @@ static void test_exp_and_log(void **state)
         if (!(fabs(vec_log((real)x) - want) <= 2e-7 * fmax(fabs(want), .1))) fail_msg("ln %g is %g, expected %g", x, (double)vec_log((real)x), want);
     }
     assert_true(vec_exp(-INFINITY) == 0 && vec_exp((real)-1e30) == 0 && isinf(vec_exp(INFINITY)) && isinf(vec_exp(90)) && isnan(vec_exp(NAN)));
-    assert_true(vec_sigmoid(0) == (real)0.5 && vec_sigmoid(-200) == 0 && vec_sigmoid(200) == 1);
+    OPEN(b, sigmoid, values);
+    PUT(b, 0, 0, -200, 200, 1);
+    bench_forward(&b);
+    SEE(b.out[0], 1e-7, .5, 0, 1, 1 / (1 + exp(-1)));
+    bench_close(&b);
 }
 
 int main(void)

@@ -65,16 +65,35 @@ static json_t *study_json(const struct runs *runs)
 
 /* ---- a run ---- */
 
+/* A table's name is printed before its first row, so that empty ones do not show. */
+struct part { const char *name; bool begun; };
+
 static void print_line(void *state, const char *text)
 {
-    (void)state;
+    struct part *p = state;
+    if (!p->begun) heading(p->name);
+    p->begun = true;
     printf("%s\n", text);
 }
 
-static int print_rows(struct reader *r, const char *table, struct err *e)
+static void cost_line(void *state, const char *text)
 {
-    heading(table);
-    return reader_table(r, table, print_line, NULL, e);
+    char part[64], unit[FORMAT_SIZE];
+    double x[7];
+    if (sscanf(text, "%63s %lf %lf %lf %lf %lf %lf %lf", part, &x[0], &x[1], &x[2], &x[3], &x[4], &x[5], &x[6]) != 8) return;
+    table_cell(state, "%s", part);
+    for (int i = 0; i < 4; i++) table_cell(state, "%s", format_count(x[i], unit));
+    for (int i = 4; i < 7; i++) table_cell(state, "%s", format_bytes(x[i], unit));
+}
+
+static int print_cost(struct reader *r, struct err *e)
+{
+    static const char *const columns[] = { "part", ">params", ">active", ">forward FLOP/token", ">training FLOP/token", ">activations", ">state", ">KV/token" };
+    struct table *t = table_new(columns, COUNT(columns));
+    heading("cost, as planned");
+    int bad = reader_table(r, "cost/planned", cost_line, t, e);
+    table_print(t, bad ? NULL : stdout);
+    return bad;
 }
 
 static void print_range(struct table *t, const double *x, int64_t n)
@@ -122,7 +141,7 @@ static int print_metrics(struct reader *r, struct err *e)
 
 static enum code show_run(const struct run *r)
 {
-    static const char *const tables[] = { "cost/planned", "cost/executed", "events", "checkpoints", "attempts", "samples" };
+    static const char *const tables[] = { "events", "checkpoints", "attempts", "samples" };
     struct err e;
     printf("run      %s\nfile     %s\nstatus   %s\nstep     %lld of %lld\n", r->name, r->path, condition_name(r->condition), (long long)r->step, (long long)r->steps);
     if (!r->reader) return r->problem ? cli_fail(CODE_INPUT, "%s", r->problem) : CODE_OK;
@@ -131,8 +150,9 @@ static enum code show_run(const struct run *r)
     if (config) json_dumpf(config, stdout, JSON_INDENT(2) | JSON_SORT_KEYS);
     putchar('\n');
     json_decref(config);
+    if (print_cost(r->reader, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     for (int i = 0; i < COUNT(tables); i++)
-        if (print_rows(r->reader, tables[i], &e)) return cli_fail(CODE_INPUT, "%s", e.text);
+        if (reader_table(r->reader, tables[i], print_line, &(struct part){ .name = tables[i] }, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     return print_metrics(r->reader, &e) ? cli_fail(CODE_INPUT, "%s", e.text) : CODE_OK;
 }
 

@@ -59,9 +59,16 @@ void table_paint(struct table *t, enum paint paint)
 static void print_cell(FILE *to, const char *text, int width, bool right, bool last, enum paint paint)
 {
     int pad = width - text_width(text);
-    if (!to) return;
     const char *on = paint == PAINT_OFF ? "" : cli_paint(to, paint), *off = paint == PAINT_OFF ? "" : cli_paint(to, PAINT_OFF);
     fprintf(to, "%*s%s%s%s%*s%s", right ? pad : 0, "", on, text, off, right || last ? 0 : pad, "", last ? "\n" : "  ");
+}
+
+/* Cells of one line up to its last that is not empty. */
+static void print_row(const struct table *t, const struct cell *cell, const int *width, const bool *right, FILE *to)
+{
+    int end = t->columns;
+    while (end > 0 && !*cell[end - 1].text) end--;
+    for (int c = 0; c < end; c++) print_cell(to, cell[c].text, width[c], right[c], c == end - 1, cell[c].paint);
 }
 
 void table_print(struct table *t, FILE *to)
@@ -69,20 +76,18 @@ void table_print(struct table *t, FILE *to)
     INVARIANT(t->n % t->columns == 0, "a table of %d columns got %d cells", t->columns, t->n);
     int *width = xcalloc((size_t)t->columns, sizeof *width);
     bool *right = xcalloc((size_t)t->columns, sizeof *right);
+    struct cell *head = xcalloc((size_t)t->columns, sizeof *head);
     for (int c = 0; c < t->columns; c++) {
         right[c] = t->column[c][0] == '>';
-        width[c] = text_width(t->column[c] + right[c]);
+        head[c] = (struct cell){ (char *)(uintptr_t)(t->column[c] + right[c]), PAINT_DIM };
+        width[c] = text_width(head[c].text);
         for (int i = c; i < t->n; i += t->columns)
             if (text_width(t->cell[i].text) > width[c]) width[c] = text_width(t->cell[i].text);
     }
-    bool headed = false;
-    for (int c = 0; c < t->columns; c++) headed |= t->column[c][right[c]] != 0;
-    for (int c = 0; c < t->columns && headed; c++) print_cell(to, t->column[c] + right[c], width[c], right[c], c == t->columns - 1, PAINT_DIM);
-    for (int i = 0; i < t->n; i++) {
-        int c = i % t->columns;
-        print_cell(to, t->cell[i].text, width[c], right[c], c == t->columns - 1, t->cell[i].paint);
-        free(t->cell[i].text);
-    }
+    if (to) print_row(t, head, width, right, to);
+    for (int i = 0; i < t->n && to; i += t->columns) print_row(t, t->cell + i, width, right, to);
+    for (int i = 0; i < t->n; i++) free(t->cell[i].text);
+    free(head);
     free(width);
     free(right);
     free(t->cell);

@@ -23,9 +23,10 @@ static bool has_avx512(void)
     void isa_product_##name(const struct gemm *g, struct panels *p); \
     real isa_max_row_##name(const real *x, int64_t n); \
     double isa_exp_row_##name(real *x, int64_t n, real scale, real shift, real by); \
-    void isa_softmax_back_##name(real *dp, const real *p, int64_t n, real mean, real scale);
+    void isa_softmax_back_##name(real *dp, const real *p, int64_t n, real mean, real scale); \
+    void isa_sigmoid_row_##name(const real *x, real *y, int64_t n);
 LEVELS(DECLARE)
-#define ROW(name, has) { { #name, isa_product_##name, isa_max_row_##name, isa_exp_row_##name, isa_softmax_back_##name }, has },
+#define ROW(name, has) { { #name, isa_product_##name, isa_max_row_##name, isa_exp_row_##name, isa_softmax_back_##name, isa_sigmoid_row_##name }, has },
 static const struct { struct isa isa; bool (*has)(void); } levels[] = { LEVELS(ROW) };
 
 static const struct isa *_Atomic chosen;

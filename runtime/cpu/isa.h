@@ -19,6 +19,7 @@ struct isa {
     real (*max_row)(const real *x, int64_t n);                      /* of the values that are numbers */
     double (*exp_row)(real *x, int64_t n, real scale, real shift, real by);     /* x := by e^(scale (x - shift)); their sum */
     void (*softmax_back)(real *dp, const real *p, int64_t n, real mean, real scale);    /* dp := scale p (dp - mean) */
+    void (*sigmoid_row)(const real *x, real *y, int64_t n);
 };
 
 const struct isa *isa(void);                                /* an unknown or unsupported SLUICE_ISA exits with 2 */

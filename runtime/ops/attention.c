@@ -235,16 +235,12 @@ static void backward_block(const struct args *a, const struct sizes *s, int64_t 
     }
 }
 
-static void start_sums(const struct tensor *sums, int64_t rows, int64_t first, int64_t groups, int64_t g, int64_t width)
-{
-    for (int64_t r = first; r < first + rows; r++) memset(reals(sums) + (r * groups + g) * width, 0, (size_t)width * sizeof(real));
-}
-
-static void add_sums(const struct tensor *din, real beta, const struct tensor *sums, int64_t rows, int64_t first, int64_t groups, int64_t g, int64_t width)
+/* din = beta din + sums, for head g of the keys of sequence b. */
+static void add_sums(const struct tensor *din, real beta, const struct tensor *sums, const struct sizes *s, int64_t b, int64_t g, int64_t width)
 {
     real buffer[width];
-    for (int64_t r = first; r < first + rows; r++) {
-        int64_t at = (r * groups + g) * width;
+    for (int64_t r = b * s->keys; din->data && r < (b + 1) * s->keys; r++) {
+        int64_t at = (r * s->groups + g) * width;
         real *to = row_add(din, at, width, beta, buffer);
         for (int64_t w = 0; w < width; w++) to[w] += reals(sums)[at + w];
         row_done(din, at, width, to);
@@ -256,19 +252,18 @@ static void backward_heads(const struct args *a, int64_t from, int64_t to)
 {
     struct sizes s = sizes_of(a);
     for (int64_t at = from; at < to; at++) {
-        int64_t b = at / s.groups, g = at % s.groups, first = b * s.keys;
-        if (a->din[K].data) start_sums(&a->work[DK], s.keys, first, s.groups, g, s.width);
-        if (a->din[V].data) start_sums(&a->work[DV], s.keys, first, s.groups, g, s.value_width);
+        int64_t b = at / s.groups, g = at % s.groups;
         for (int64_t h = g * s.share; h < (g + 1) * s.share; h++)
             for (int64_t block = 0; block < blocks_of(s.seq, QUERIES); block++) backward_block(a, &s, b, h, block);
-        if (a->din[K].data) add_sums(&a->din[K], a->beta[K], &a->work[DK], s.keys, first, s.groups, g, s.width);
-        if (a->din[V].data) add_sums(&a->din[V], a->beta[V], &a->work[DV], s.keys, first, s.groups, g, s.value_width);
+        add_sums(&a->din[K], a->beta[K], &a->work[DK], &s, b, g, s.width);
+        add_sums(&a->din[V], a->beta[V], &a->work[DV], &s, b, g, s.value_width);
     }
 }
 
 static void backward(const struct args *a)
 {
     struct sizes s = sizes_of(a);
+    for (int i = DK; i <= DV; i++) memset(a->work[i].data, 0, (size_t)shape_count(a->work[i].shape) * sizeof(real));
     isa();
     each(a, s.batch * s.groups, 1, backward_heads);
 }

@@ -1,6 +1,6 @@
 /* Ops on one value at a time, and those where a row or a head shares its other operand. Bound by memory: a block is
    small enough that what it converts or clears stays in the first cache. */
-#include "vec_math.h"
+#include "cpu/isa.h"
 
 enum { BLOCK = 4096 };
 
@@ -154,7 +154,7 @@ static void sigmoid_block(const struct args *a, int64_t from, int64_t to)
 {
     READ(x, a->in[0]);
     WRITE(y, a->out[0]);
-    for (int64_t i = 0; i < to - from; i++) y[i] = vec_sigmoid(x[i]);
+    isa()->sigmoid_row(x, y, to - from);
     DONE(y, a->out[0]);
 }
 

@@ -1,4 +1,5 @@
 /* Ops on a row at a time: softmax, logsumexp, normalize, row_entropy. Sums in double. */
+#include "cpu/isa.h"
 #include "vec_math.h"
 
 static int floats_only(const struct node *n, struct err *e)
@@ -9,15 +10,6 @@ static int floats_only(const struct node *n, struct err *e)
 static void each_row(const struct args *a, void (*body)(const struct args *, int64_t, int64_t))
 {
     each(a, shape_rows(a->in[0].shape), rows_grain(shape_last(a->in[0].shape)), body);
-}
-
-/* y = e^(x - most); gives the sum of y. */
-static double exp_row(const real *restrict x, real *restrict y, int64_t d, real most)
-{
-    double sum;
-    for (int64_t i = 0; i < d; i++) y[i] = vec_exp(x[i] - most);
-    ROW_SUM(sum, i, d, y[i]);
-    return sum;
 }
 
 /* ---- softmax, REAL;  dx = y (dy - sum(y dy)) ---- */
@@ -35,7 +27,8 @@ static void softmax_rows(const struct args *a, int64_t from, int64_t to)
     real buffer[d];
     for (int64_t t = from; t < to; t++) {
         const real *x = row_read(&a->in[0], t * d, d, buffer);
-        real *y = reals(&a->out[0]) + t * d, share = (real)(1 / exp_row(x, y, d, row_max(x, d)));
+        real *y = memcpy(reals(&a->out[0]) + t * d, x, (size_t)d * sizeof *y);
+        real share = (real)(1 / isa()->exp_row(y, d, 1, isa()->max_row(x, d), 1));
         for (int64_t i = 0; i < d; i++) y[i] *= share;
     }
 }
@@ -73,22 +66,25 @@ static int per_row_infer(struct node *n, struct err *e)
 static void logsumexp_rows(const struct args *a, int64_t from, int64_t to)
 {
     int64_t d = shape_last(a->in[0].shape);
-    real x_buffer[d], y[d];
+    real x_buffer[d], e[d];
     for (int64_t t = from; t < to; t++) {
         const real *x = row_read(&a->in[0], t * d, d, x_buffer);
-        real most = row_max(x, d);
-        reals(&a->out[0])[t] = (real)((double)most + log(exp_row(x, y, d, most)));
+        real most = isa()->max_row(x, d);
+        memcpy(e, x, sizeof e);
+        reals(&a->out[0])[t] = (real)((double)most + log(isa()->exp_row(e, d, 1, most, 1)));
     }
 }
 
 static void logsumexp_gradient(const struct args *a, int64_t from, int64_t to)
 {
     int64_t d = shape_last(a->in[0].shape);
-    real x_buffer[d], dx_buffer[d];
+    real x_buffer[d], dx_buffer[d], e[d];
     for (int64_t t = from; t < to; t++) {
-        const real *restrict x = row_read(&a->in[0], t * d, d, x_buffer);
-        real y = reals(&a->out[0])[t], dy = reals(&a->dout[0])[t], *restrict dx = row_add(&a->din[0], t * d, d, a->beta[0], dx_buffer);
-        for (int64_t i = 0; i < d; i++) dx[i] += dy * vec_exp(x[i] - y);
+        const real *x = row_read(&a->in[0], t * d, d, x_buffer);
+        real *restrict dx = row_add(&a->din[0], t * d, d, a->beta[0], dx_buffer);
+        memcpy(e, x, sizeof e);
+        isa()->exp_row(e, d, 1, reals(&a->out[0])[t], reals(&a->dout[0])[t]);
+        for (int64_t i = 0; i < d; i++) dx[i] += e[i];
         row_done(&a->din[0], t * d, d, dx);
     }
 }

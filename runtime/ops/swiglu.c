@@ -1,6 +1,6 @@
 /* silu(gate) up, silu(g) = g s with s = 1/(1 + e^-g). Shazeer 2020. Bound by memory; the sigmoid is computed again in
    backward, which is cheaper than keeping it. */
-#include "vec_math.h"
+#include "cpu/isa.h"
 
 enum { BLOCK = 4096 };
 
@@ -19,10 +19,11 @@ static int infer(struct node *n, struct err *e)
 static void block(const struct args *a, int64_t from, int64_t to)
 {
     int64_t n = to - from;
-    real gate_buffer[BLOCK], up_buffer[BLOCK], y_buffer[BLOCK];
+    real gate_buffer[BLOCK], up_buffer[BLOCK], y_buffer[BLOCK], s[BLOCK];
     const real *restrict gate = row_read(&a->in[0], from, n, gate_buffer), *restrict up = row_read(&a->in[1], from, n, up_buffer);
     real *restrict y = row_write(&a->out[0], from, n, y_buffer);
-    for (int64_t i = 0; i < n; i++) y[i] = gate[i] * vec_sigmoid(gate[i]) * up[i];
+    isa()->sigmoid_row(gate, s, n);
+    for (int64_t i = 0; i < n; i++) y[i] = gate[i] * s[i] * up[i];
     row_done(&a->out[0], from, n, y);
 }
 
@@ -33,7 +34,7 @@ static void gradient(const struct args *a, int64_t from, int64_t to)
     real gate_buffer[BLOCK], up_buffer[BLOCK], dy_buffer[BLOCK], s[BLOCK], d_buffer[BLOCK];
     const real *restrict gate = row_read(&a->in[0], from, n, gate_buffer), *restrict up = row_read(&a->in[1], from, n, up_buffer);
     const real *restrict dy = row_read(&a->dout[0], from, n, dy_buffer);
-    for (int64_t i = 0; i < n; i++) s[i] = vec_sigmoid(gate[i]);
+    isa()->sigmoid_row(gate, s, n);
     if (a->din[0].data) {
         real *restrict dgate = row_add(&a->din[0], from, n, a->beta[0], d_buffer);
         for (int64_t i = 0; i < n; i++) dgate[i] += dy[i] * up[i] * s[i] * (1 + gate[i] * (1 - s[i]));

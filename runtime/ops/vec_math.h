@@ -53,8 +53,6 @@ static inline float vec_log(float x)
 }
 #endif
 
-static inline real vec_sigmoid(real x) { return 1 / (1 + vec_exp(-x)); }
-
 static inline double fold_lanes(const double lane[LANES])
 {
     return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
@@ -73,15 +71,24 @@ static inline double fold_lanes(const double lane[LANES])
 /* The largest value; NaN when there is one. */
 static inline real row_max(const real *x, int64_t n)
 {
-    real lane[LANES], most;
+    real lane[LANES], most = x[0];
+    int32_t odd[LANES] = { 0 }, any = 0;
     int64_t whole = n / LANES * LANES;
-    for (int l = 0; l < LANES; l++) lane[l] = x[0];
+    for (int l = 0; l < LANES; l++) lane[l] = most;
     for (int64_t at = 0; at < whole; at += LANES)
-        for (int l = 0; l < LANES; l++) lane[l] = x[at + l] > lane[l] || x[at + l] != x[at + l] ? x[at + l] : lane[l];
-    most = lane[0];
-    for (int l = 1; l < LANES; l++) most = lane[l] > most || lane[l] != lane[l] ? lane[l] : most;
-    for (int64_t i = whole; i < n; i++) most = x[i] > most || x[i] != x[i] ? x[i] : most;
-    return most;
+        for (int l = 0; l < LANES; l++) {
+            lane[l] = x[at + l] > lane[l] ? x[at + l] : lane[l];
+            odd[l] |= x[at + l] != x[at + l];
+        }
+    for (int64_t i = whole; i < n; i++) {
+        most = x[i] > most ? x[i] : most;
+        any |= x[i] != x[i];
+    }
+    for (int l = 0; l < LANES; l++) {
+        most = lane[l] > most ? lane[l] : most;
+        any |= odd[l];
+    }
+    return any ? (real)NAN : most;
 }
 
 /* Rows in a block of about 8192 values. */

@@ -12,5 +12,6 @@ void ISA_NAME(product)(const struct gemm *g, struct panels *p);
 real ISA_NAME(max_row)(const real *x, int64_t n);
 double ISA_NAME(exp_row)(real *x, int64_t n, real scale, real shift, real by);
 void ISA_NAME(softmax_back)(real *dp, const real *p, int64_t n, real mean, real scale);
+void ISA_NAME(sigmoid_row)(const real *x, real *y, int64_t n);
 
 #endif

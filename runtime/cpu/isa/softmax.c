@@ -1,4 +1,4 @@
-/* Rows of scores. Bound by the exponential. */
+/* Rows of exponentials, by which they are bound. */
 #include "level.h"
 #include "ops/vec_math.h"
 
@@ -26,4 +26,9 @@ double ISA_NAME(exp_row)(real *x, int64_t n, real scale, real shift, real by)
 void ISA_NAME(softmax_back)(real *dp, const real *p, int64_t n, real mean, real scale)
 {
     for (int64_t i = 0; i < n; i++) dp[i] = scale * p[i] * (dp[i] - mean);
+}
+
+void ISA_NAME(sigmoid_row)(const real *restrict x, real *restrict y, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) y[i] = 1 / (1 + vec_exp(-x[i]));
 }

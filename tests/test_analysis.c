@@ -1,0 +1,415 @@
+/* Reading, comparing, exporting and drawing a study whose numbers are known. */
+#include "study_fixture.h"
+#include "export.h"
+#include "metric.h"
+#include "plot.h"
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <sys/file.h>
+#include <cmocka.h>
+
+static char folder[64], study_dir[96], few_dir[96];
+static const struct fixture_variant variants[] = { { "base", 0, -1, -1 }, { "gated", -0.012, -1, -1 }, { "wild", 0, 2, -1 } };
+static const struct fixture_variant few[] = { { "base", 0, -1, -1 }, { "other", 0.1, -1, 1 } };
+enum { REPLICATES = 4 };
+
+static void near(double got, double want, double within)
+{
+    if (!(fabs(got - want) <= within)) fail_msg("got %.9g, want %.9g within %g", got, want, within);
+}
+
+static struct runs *open_runs(const char *path)
+{
+    struct runs *runs;
+    struct err e;
+    if (runs_open(path, &runs, &e)) fail_msg("%s", e.text);
+    return runs;
+}
+
+static struct comparison *compare(const struct runs *runs, struct compare_options o)
+{
+    struct comparison *c;
+    struct err e;
+    if (compare_study(runs, &o, &c, &e)) fail_msg("%s", e.text);
+    return c;
+}
+
+/* ---- conditions ---- */
+
+static void test_conditions(void **state)
+{
+    (void)state;
+    struct runs *runs = open_runs(study_dir);
+    assert_int_equal(runs->n, 3 * REPLICATES);
+    assert_string_equal(runs->run[5].name, "gated/1");
+    assert_int_equal(runs->run[0].condition, STATUS_FINISHED);
+    assert_int_equal(runs->run[0].step, FIXTURE_STEPS);
+    assert_int_equal(runs->run[0].steps, FIXTURE_STEPS);
+    assert_int_equal(runs->run[10].condition, STATUS_DIVERGED);
+    assert_int_equal(runs->run[10].step, FIXTURE_STEPS / 2);
+    char *file = xstrdup(runs->run[6].path);
+    runs_close(runs);
+
+    runs = open_runs(file);                                 /* one run finds its study */
+    assert_int_equal(runs->n, 1);
+    assert_string_equal(runs->run[0].name, "gated/2");
+    assert_non_null(runs->study);
+    runs_close(runs);
+    free(file);
+
+    runs = open_runs(few_dir);
+    assert_int_equal(runs->run[4].condition, CONDITION_PENDING);
+    runs_close(runs);
+}
+
+/* A file that says running is alive exactly while a process holds the lock beside it. */
+static void test_dead(void **state)
+{
+    (void)state;
+    static const struct series series[] = { { STORE_TRAIN, "loss", "nat/token", "training loss", STORE_F64, 0, { 0 }, { 0 }, false } };
+    const struct store_plan plan = { .n_series = 1, .series = series, .config_json = "{}", .script_text = "", .script_path = "" };
+    struct store *store;
+    struct err e;
+    char file[128], lock[128];
+    snprintf(file, sizeof file, "%s/run.h5", folder);
+    snprintf(lock, sizeof lock, "%s/run.lock", folder);
+    int fd = open(lock, O_RDWR | O_CREAT, 0666);
+    assert_int_equal(flock(fd, LOCK_EX), 0);
+    fixture_must(store_create(&store, file, &plan, &e), &e);
+    const double loss = 3, *row[] = { &loss };
+    fixture_must(store_append(store, STORE_TRAIN, 1, row, &e) || store_flush(store, &e), &e);
+    struct runs *runs = open_runs(file);
+    assert_int_equal(runs->run[0].condition, STATUS_RUNNING);
+    assert_int_equal(runs->run[0].step, 1);
+    near(run_last(&runs->run[0], "train.loss"), 3, 0);
+    runs_close(runs);
+    close(fd);
+    runs = open_runs(file);
+    assert_int_equal(runs->run[0].condition, CONDITION_DEAD);
+    runs_close(runs);
+    fixture_must(store_close(store, STATUS_FINISHED, &e), &e);
+}
+
+/* ---- the answer ---- */
+
+static double true_loss(int variant, int replicate, int64_t step)
+{
+    return fixture_loss(&variants[variant], variant, replicate, step);
+}
+
+static void test_compare(void **state)
+{
+    (void)state;
+    struct runs *runs = open_runs(study_dir);
+    struct comparison *c = compare(runs, (struct compare_options){ 0 });
+    const struct arm *base = &c->arm[0], *gated = &c->arm[1], *wild = &c->arm[2];
+    double x[REPLICATES], y[REPLICATES], mean = 0;
+    for (int k = 0; k < REPLICATES; k++) {
+        x[k] = true_loss(1, k, FIXTURE_STEPS);
+        y[k] = true_loss(0, k, FIXTURE_STEPS);
+        mean += y[k] / REPLICATES;
+    }
+    struct contrast expected = stats_paired(x, y, REPLICATES);
+    assert_string_equal(c->metric, "eval.loss");
+    assert_string_equal(c->unit, "nat/token");
+    near(base->mean, mean, 1e-12);
+    near(gated->paired.delta, expected.delta, 1e-12);
+    near(gated->paired.half, expected.half, 1e-12);
+    near(gated->paired.p, expected.p, 1e-12);
+    assert_int_equal(gated->verdict, VERDICT_BETTER);
+    assert_true(gated->rho > 0.95 && gated->welch.half > 5 * gated->paired.half);   /* what pairing is worth */
+    near(gated->p_holm, expected.p, 1e-12);                 /* one test: wild has too few pairs for one */
+    assert_int_equal(c->tests, 1);
+
+    assert_int_equal(wild->total, REPLICATES);              /* the diverged run is listed, and in no mean */
+    assert_int_equal(wild->n, REPLICATES - 1);
+    assert_int_equal(wild->verdict, VERDICT_FEW);
+    assert_true(isnan(wild->paired.p) && isnan(wild->paired.half) && isnan(wild->detectable));
+    assert_false(c->reading[wild->first + 2].counted);
+    assert_string_equal(c->reading[wild->first + 2].why, "diverged at step 100 of 200");
+
+    char sentence[256];
+    compare_sentence(c, 1, sentence, sizeof sentence);
+    assert_non_null(strstr(sentence, "gated beats base by 0.0"));
+    assert_non_null(strstr(sentence, " nats (4 paired seeds, p = 0.0"));
+    compare_sentence(c, 2, sentence, sizeof sentence);
+    assert_non_null(strstr(sentence, "3 paired seeds; no interval and no p-value below 4)"));
+    assert_non_null(strstr(sentence, "1 of its 4 runs diverged"));
+    compare_free(c);
+
+    c = compare(runs, (struct compare_options){ .higher = true });
+    assert_int_equal(c->arm[1].verdict, VERDICT_WORSE);
+    compare_free(c);
+    c = compare(runs, (struct compare_options){ .baseline = "gated" });
+    near(c->arm[0].paired.delta, -expected.delta, 1e-12);
+    assert_int_equal(c->arm[0].verdict, VERDICT_WORSE);
+    compare_free(c);
+    runs_close(runs);
+}
+
+static void test_compare_at(void **state)
+{
+    (void)state;
+    struct runs *runs = open_runs(study_dir);
+    struct comparison *c = compare(runs, (struct compare_options){ .at = AT_STEP, .where = 95 });
+    assert_int_equal(c->step_low, 80);                      /* the last evaluation at or before it */
+    assert_int_equal(c->step_high, 80);
+    assert_int_equal(c->arm[2].n, REPLICATES);              /* the diverged run had got there */
+    near(c->reading[0].value, true_loss(0, 0, 80), 1e-12);
+    compare_free(c);
+    c = compare(runs, (struct compare_options){ .at = AT_TOKENS, .where = 120.0 * FIXTURE_TOKENS });
+    assert_int_equal(c->step_high, 120);
+    assert_int_equal(c->arm[2].n, REPLICATES - 1);
+    assert_non_null(strstr(c->reading[c->arm[2].first + 2].why, "has not reached tokens 491520"));
+    compare_free(c);
+    c = compare(runs, (struct compare_options){ .at = AT_STEP, .where = 1000 });
+    assert_int_equal(c->arm[0].n, 0);
+    compare_free(c);
+    runs_close(runs);
+}
+
+static void refuse(const struct runs *runs, struct compare_options o, const char *words)
+{
+    struct comparison *c;
+    struct err e = { "" };
+    assert_int_equal(compare_study(runs, &o, &c, &e), -1);
+    if (!strstr(e.text, words)) fail_msg("'%s' does not say '%s'", e.text, words);
+}
+
+static void test_messages(void **state)
+{
+    (void)state;
+    struct runs *runs = open_runs(study_dir), *none;
+    struct err e;
+    refuse(runs, (struct compare_options){ .metric = "eval.lss" }, "did you mean 'eval.loss'?");
+    refuse(runs, (struct compare_options){ .metric = "train.max_vio" }, "has 4 values a row; ask for 'train.max_vio:mean'");
+    refuse(runs, (struct compare_options){ .metric = "train.max_vio:sum" }, "must be mean, max or min");
+    refuse(runs, (struct compare_options){ .baseline = "gate" }, "did you mean 'gated'?");
+    assert_int_equal(runs_open("/nowhere/at/all", &none, &e), -1);
+    assert_non_null(strstr(e.text, "No such file"));
+    assert_int_equal(runs_open("/", &none, &e), -1);
+    assert_non_null(strstr(e.text, "neither a study"));
+    runs_close(runs);
+}
+
+static void test_json(void **state)
+{
+    (void)state;
+    struct runs *runs = open_runs(study_dir);
+    struct comparison *c = compare(runs, (struct compare_options){ 0 });
+    json_t *j = compare_json(c), *gated = json_array_get(json_object_get(j, "variants"), 1), *wild = json_array_get(json_object_get(j, "variants"), 2);
+    near(json_number_value(json_object_get(json_object_get(gated, "paired"), "delta")), c->arm[1].paired.delta, 0);
+    assert_string_equal(json_string_value(json_object_get(gated, "verdict")), "better");
+    assert_true(json_is_null(json_object_get(json_object_get(wild, "paired"), "p")));
+    assert_int_equal(json_array_size(json_object_get(wild, "runs")), REPLICATES);
+    json_decref(j);
+    compare_free(c);
+    runs_close(runs);
+}
+
+/* ---- routing metrics ---- */
+
+static void test_routing(void **state)
+{
+    (void)state;
+    enum { ROWS = 150 };
+    double *tokens = xcalloc(ROWS * 2 * 4, sizeof *tokens), dropped[ROWS * 2] = { 0 }, out[ROWS * 2];
+    for (int t = 0; t < ROWS; t++) {
+        const double even[] = { 5, 5, 5, 5 }, skewed[] = { 12, 4, t < 120 ? 4 : 0, NAN };    /* the second layer has three experts */
+        for (int e = 0; e < 4; e++) { tokens[t * 8 + e] = even[e]; tokens[t * 8 + 4 + e] = skewed[e]; }
+        dropped[t * 2 + 1] = 5;
+    }
+    struct loads l = { ROWS, 2, 4, tokens, dropped };
+    routing_derive(&routing_derived[0], &l, out);
+    near(out[0], 0, 0);
+    near(out[1], 12 * 3 / 20.0 - 1, 1e-15);
+    routing_derive(&routing_derived[1], &l, out);
+    near(out[0], log(4), 1e-15);
+    near(out[1], -(0.6 * log(0.6) + 0.4 * log(0.2)), 1e-15);
+    routing_derive(&routing_derived[3], &l, out);
+    near(out[0], 0, 0);
+    near(out[1], 0.2, 1e-15);
+    for (int t = 1; t < ROWS; t++) tokens[t * 8 + 6] = 0;   /* expert 2 of the second layer: four tokens in the first row only */
+    routing_derive(&routing_derived[2], &l, out);
+    near(out[2 * 73 + 1], 0, 0);                            /* 4 of 20 + 16 t tokens: below 1 % of the mean from t = 74 on */
+    near(out[2 * 74 + 1], 1 / 3.0, 1e-15);
+    near(out[2 * 149 + 1], 1 / 3.0, 1e-15);
+    near(out[1], 0, 0);
+    near(out[2 * 149], 0, 0);
+    free(tokens);
+}
+
+/* Conservation, and the expert that the fixture starves, through files. */
+static void test_routing_in_files(void **state)
+{
+    (void)state;
+    struct runs *runs = open_runs(study_dir);
+    struct curve c;
+    struct err e;
+    fixture_must(metric_scalar(runs->run[0].reader, "train.dead_frac:max", &c, NULL, &e), &e);
+    near(c.value[59], 0, 0);
+    near(c.value[FIXTURE_STEPS - 1], 1.0 / FIXTURE_EXPERTS, 1e-15);
+    curve_free(&c);
+    const struct reader_series *s = reader_find(runs->run[0].reader, STORE_TRAIN, "expert_tokens");
+    fixture_must(metric_read(runs->run[0].reader, &(struct metric){ .series = *s }, &c, &e), &e);
+    for (int64_t at = 0; at < c.rows * FIXTURE_LAYERS; at++) {
+        double sum = 0;
+        for (int x = 0; x < FIXTURE_EXPERTS; x++) sum += c.value[at * FIXTURE_EXPERTS + x];
+        if (at % FIXTURE_LAYERS < FIXTURE_MOE) near(sum, 2 * FIXTURE_TOKENS, 0);
+        else assert_true(isnan(sum));
+    }
+    curve_free(&c);
+    runs_close(runs);
+}
+
+/* ---- export ---- */
+
+static char *export(const struct runs *runs, const struct export_options *o, bool json)
+{
+    char *text;
+    size_t bytes;
+    struct err e;
+    FILE *to = open_memstream(&text, &bytes);
+    fixture_must(json ? export_json(runs, o, to, &e) : export_csv(runs, o, to, &e), &e);
+    fclose(to);
+    return text;
+}
+
+static void test_export_csv(void **state)
+{
+    (void)state;
+    const char *metrics[] = { "eval.loss", "train.expert_tokens" };
+    struct runs *runs = open_runs(study_dir);
+    char *text = export(runs, &(struct export_options){ 1, 2, metrics }, false), want[128];
+    int lines = 0;
+    for (const char *p = text; *p; p++) lines += *p == '\n';
+    int rows = 3 * REPLICATES * FIXTURE_STEPS - FIXTURE_STEPS / 2;
+    assert_int_equal(lines, 1 + rows / FIXTURE_EVERY + rows * FIXTURE_MOE * FIXTURE_EXPERTS);       /* no line for what was not measured */
+    assert_memory_equal(text, "variant,replicate,step,metric,layer,expert,value\n", 49);
+    snprintf(want, sizeof want, "\ngated,3,200,eval.loss,,,");
+    const char *at = strstr(text, want);
+    assert_non_null(at);
+    assert_true(strtod(at + strlen(want), NULL) == true_loss(1, 3, FIXTURE_STEPS));                /* the same bits */
+    assert_non_null(strstr(text, "\nbase,0,100,train.expert_tokens,1,0,0\n"));
+    free(text);
+    text = export(runs, &(struct export_options){ 150, 1, metrics }, false);
+    assert_non_null(strstr(text, "base,0,20,eval.loss,"));  /* the first row and the last */
+    assert_null(strstr(text, "base,0,40,eval.loss,"));
+    assert_non_null(strstr(text, "base,0,200,eval.loss,"));
+    free(text);
+    runs_close(runs);
+}
+
+static void test_export_json(void **state)
+{
+    (void)state;
+    const char *metrics[] = { "train.expert_tokens" };
+    struct runs *runs = open_runs(few_dir);
+    char *text = export(runs, &(struct export_options){ .every = 100 }, true);
+    json_t *j = json_loads(text, 0, NULL);
+    assert_non_null(j);
+    assert_int_equal(json_array_size(json_object_get(j, "runs")), 5);       /* the pending run has no file */
+    json_decref(j);
+    free(text);
+    text = export(runs, &(struct export_options){ 100, 1, metrics }, true);
+    j = json_loads(text, 0, NULL);
+    json_t *series = json_array_get(json_object_get(json_array_get(json_object_get(j, "runs"), 0), "series"), 0), *value = json_object_get(series, "value");
+    assert_int_equal(json_array_size(value), 3);            /* rows 0, 100 and the last */
+    json_t *last = json_array_get(value, 2);
+    assert_int_equal(json_array_size(last), FIXTURE_LAYERS);
+    assert_true(json_is_null(json_array_get(json_array_get(last, 3), 0)));
+    double sum = 0;
+    for (size_t i = 0; i < FIXTURE_EXPERTS; i++) sum += json_number_value(json_array_get(json_array_get(last, 0), i));
+    near(sum, 2 * FIXTURE_TOKENS, 0);
+    json_decref(j);
+    free(text);
+    struct err e;
+    const char *wrong[] = { "eval.nothing" };
+    assert_int_equal(export_csv(runs, &(struct export_options){ 1, 1, wrong }, stdout, &e), -1);
+    assert_non_null(strstr(e.text, "no run has a metric 'eval.nothing'"));
+    runs_close(runs);
+}
+
+/* ---- figures ---- */
+
+static void draw(const struct runs *runs, struct plot_options o, const char *name, const char *begins)
+{
+    char path[160], head[8] = "";
+    struct err e;
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    o.out = path;
+    if (plot_study(runs, &o, &e)) fail_msg("%s %s: %s", o.kind, name, e.text);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    assert_int_equal(fread(head, 1, 5, file), 5);
+    fclose(file);
+    assert_memory_equal(head, begins, strlen(begins));
+}
+
+static void test_figures(void **state)
+{
+    (void)state;
+    struct runs *runs = open_runs(study_dir), *few_runs = open_runs(few_dir);
+    for (int i = 0; plot_kinds[i]; i++) {
+        struct plot_options o = { .kind = plot_kinds[i], .smooth = NAN };
+        draw(runs, o, "figure.gp", "set t");
+        if (system("command -v gnuplot >/dev/null 2>&1")) continue;
+        draw(runs, o, "figure.svg", "<?xml");
+        draw(few_runs, o, "figure.png", "\x89PNG");
+    }
+    draw(runs, (struct plot_options){ .kind = "loss", .smooth = 0.9, .metric = "train.loss" }, "train.gp", "set t");
+    struct err e;
+    assert_int_equal(plot_study(runs, &(struct plot_options){ .kind = "loss", .smooth = NAN, .out = "figure.bmp" }, &e), -1);
+    assert_non_null(strstr(e.text, "must end in .svg, .png, .pdf or .gp"));
+    assert_int_equal(plot_study(runs, &(struct plot_options){ .kind = "load", .smooth = NAN, .out = "figure.svg", .variant = "base", .replicate = 9 }, &e), -1);
+    assert_non_null(strstr(e.text, "no run of variant 'base' with replicate 9"));
+    runs_close(runs);
+    runs_close(few_runs);
+}
+
+/* A machine without gnuplot gets one clear line. */
+static void test_no_gnuplot(void **state)
+{
+    (void)state;
+    struct runs *runs = open_runs(study_dir);
+    struct err e;
+    char *path = xstrdup(getenv("PATH")), out[128];
+    snprintf(out, sizeof out, "%s/none.svg", folder);
+    setenv("PATH", "/nowhere", 1);
+    assert_int_equal(plot_study(runs, &(struct plot_options){ .kind = "final", .smooth = NAN, .out = out }, &e), -1);
+    setenv("PATH", path, 1);
+    assert_non_null(strstr(e.text, "gnuplot is not installed"));
+    assert_int_not_equal(access(out, F_OK), 0);
+    free(path);
+    runs_close(runs);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    strcpy(folder, "/tmp/sluice-analysis-XXXXXX");
+    if (!mkdtemp(folder)) return -1;
+    snprintf(study_dir, sizeof study_dir, "%s/study", folder);
+    snprintf(few_dir, sizeof few_dir, "%s/few", folder);
+    fixture_study(study_dir, variants, COUNT(variants), REPLICATES);
+    fixture_study(few_dir, few, COUNT(few), 3);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    fixture_remove(folder);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_conditions), cmocka_unit_test(test_dead), cmocka_unit_test(test_compare), cmocka_unit_test(test_compare_at),
+        cmocka_unit_test(test_messages), cmocka_unit_test(test_json), cmocka_unit_test(test_routing), cmocka_unit_test(test_routing_in_files),
+        cmocka_unit_test(test_export_csv), cmocka_unit_test(test_export_json), cmocka_unit_test(test_figures), cmocka_unit_test(test_no_gnuplot),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
