@@ -501,7 +501,7 @@ int script_run(const char *path, const struct script_options *o, struct script *
                           .folder = arena_text(arena, "%.*s", slash ? (int)(slash - path) + 1 : 0, path) };
     s->set = arena_alloc(arena, (size_t)(o->n_set + 1) * sizeof *s->set);
     for (; s->n_set < o->n_set; s->n_set++) s->set[s->n_set] = arena_text(arena, "%s", o->set[s->n_set]);
-    struct sandbox box = { .trust = o->trust };
+    struct sandbox box = { .trust = o->trust, .most_work = o->most_work ? o->most_work : SANDBOX_WORK };
     int before = problems->n;
     lua_State *L = sandbox_new(&box);
     INVARIANT(L, "no memory for a Lua state");

@@ -5,14 +5,17 @@
 #include "config.h"
 
 struct script;
-struct script_options { bool trust; int n_set; const char *const *set; };   /* set: "path=value" overrides of base or train */
+/* trust: the whole of Lua, without limits. set: "path=value" overrides of the model, of train ("train.steps=10") or of the
+   study (name, data, seed, replicates, baseline, primary). most_work: instructions of Lua; 0: 2e8. */
+struct script_options { bool trust; int n_set; const char *const *set; int64_t most_work; };
 
-/* Runs the script at `path`. On success *description is what study_resolve reads (new reference). Mistakes that Lua can see
-   (syntax, undeclared globals, unknown keys of sl.study{}, bad axes) come as problems whose path is "" and whose text
-   begins "file:line: ". Returns -1 when there are any. */
+/* Runs the script at `path`. *description is what study_resolve reads (new reference). Mistakes that Lua can see (syntax,
+   undeclared globals, unknown keys of sl.study{}, bad axes) come as problems whose path is "" and whose text begins
+   "file:line: ". Returns -1 when there are any; *script is there all the same, and *description when enough could be read to
+   look for more mistakes, else it is NULL. */
 int script_run(const char *path, const struct script_options *o, struct script **out, json_t **description, struct problems *problems);
 /* "experiments/x.lua:12" where the last key of a dotted path is written (in the variant's own table when variant is not
-   NULL and sets it), or the line of the enclosing sl.model/sl.study call. Owned by the script. */
+   NULL and sets it; "--set path=value" when that did), or the line of the sl.model or sl.study call. Owned by the script. */
 const char *script_locate(struct script *s, const char *variant, const char *path);
 void script_free(struct script *s);
 

@@ -17,6 +17,7 @@ static void *counted(void *box_, void *old, size_t old_size, size_t size)
     if (!old) old_size = 0;                                 /* then it is the kind of object */
     if (!box->trust && size > old_size && box->used - old_size + size > SANDBOX_MEMORY) return NULL;
     void *memory = NULL;
+    box->work += (int64_t)(size / 64);
     if (size == 0) free(old);
     else if (!(memory = realloc(old, size))) return NULL;
     box->used += size - old_size;
@@ -36,13 +37,13 @@ static double cpu_seconds(void) { return (double)clock() / CLOCKS_PER_SEC; }
 static void tick(lua_State *L, lua_Debug *ar)
 {
     struct sandbox *box = box_of(L);
-    box->instructions += HOOK_EVERY;
-    if (!box->spent && box->instructions <= SANDBOX_INSTRUCTIONS && cpu_seconds() - box->start <= SANDBOX_SECONDS) return;
+    box->work += HOOK_EVERY;
+    if (!box->spent && box->work <= box->most_work && cpu_seconds() - box->start <= SANDBOX_SECONDS) return;
     if (!box->spent) lua_sethook(L, tick, LUA_MASKCOUNT, 1);
     box->spent = true;
     lua_getinfo(L, "Sl", ar);
-    lua_pushfstring(L, "%s:%d: the script took more than %d instructions or %d seconds: does a loop not end?",
-                    ar->short_src, ar->currentline, SANDBOX_INSTRUCTIONS, SANDBOX_SECONDS);
+    lua_pushfstring(L, "%s:%d: the script took more than %I instructions or %d seconds: does a loop not end?",
+                    ar->short_src, ar->currentline, (LUAI_UACINT)box->most_work, SANDBOX_SECONDS);
     lua_error(L);
 }
 

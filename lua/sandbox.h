@@ -7,11 +7,12 @@
 #include <lauxlib.h>
 #include <lualib.h>
 
-enum { SANDBOX_MEMORY = 256 << 20, SANDBOX_INSTRUCTIONS = 200000000, SANDBOX_SECONDS = 5 };
+enum { SANDBOX_MEMORY = 256 << 20, SANDBOX_WORK = 200000000, SANDBOX_SECONDS = 5 };
 
-struct sandbox { bool trust, spent; size_t used; int64_t instructions; double start; };
+/* work: instructions of Lua, and one for each 64 bytes of memory that is asked for. */
+struct sandbox { bool trust, spent; size_t used; int64_t work, most_work; double start; };
 
-/* A state whose memory is counted in `box`, which must outlive it; NULL: none left. box->trust is the caller's. */
+/* A state whose memory is counted in `box`, which must outlive it; NULL: none left. The caller sets trust and most_work. */
 lua_State *sandbox_new(struct sandbox *box);
 /* Opens the libraries: all of them in trust; otherwise base, math, string, table, utf8 and the clocks of os, without what
    loads code, and with bounds where the count of instructions sees nothing. May raise. */

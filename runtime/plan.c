@@ -2,37 +2,14 @@
    tensor lies. Running is then a walk over three arrays of calls.
 
    Time: node i runs forward at i, backward at 2n-1-i, in the update region at 2n+i. */
-#include "plan.h"
+#include "plan_private.h"
 #include "place.h"
-#include "state.h"
 
 #include <stdlib.h>
 
-/* One stored tensor: an output of a compute node, its gradient, a saved or a work tensor. */
-struct slot { struct decl decl; enum { IN_ARENA, IN_CARRIES, IN_LEAF } where; const struct leaf *leaf; bool gradient; int span; size_t offset; int from, to; };
-
-enum { NONE = -1 };
-struct place { int value[NODE_OUTS], grad[NODE_OUTS], save[NODE_SAVES], work[NODE_WORKS], work_back[NODE_WORKS]; bool live, backward; };   /* slots */
-
-struct call { const struct node *node; const struct kernels *kernels; struct args args; real *beta[2]; double flops, bytes; };
-struct calls { int n; struct call *call; };
-
-struct plan {
-    struct arena *arena; struct graph *graph; enum precision precision;
-    struct place *place; int n_slots, room; struct slot *slot;
-    struct plan_report report;
-    struct calls forward, backward, update;
-    int n_seeds; struct seed { int slot; double weight; } *seed;
-    struct state *state; char *memory, *carries;
-    struct moment moment; int64_t steps;
-    bool timing; struct op_time time[OP_COUNT]; double executed;
-};
-
 /* ---- where a node's value lies ---- */
 
-struct root { const struct node *node; int output; };
-
-static struct root root_of(const struct node *n)
+struct root plan_root_of(const struct node *n)
 {
     int output = 0;
     for (;;) {
@@ -60,7 +37,7 @@ static void slot_keep(struct plan *p, int slot, int time)
     if (time < p->slot[slot].from) p->slot[slot].from = time;
 }
 
-static enum format format_of(const struct plan *p, enum dtype d)
+enum format plan_format_of(const struct plan *p, enum dtype d)
 {
     switch (d) {
     case DTYPE_ACT:  return p->precision == PRECISION_BF16 ? FORMAT_BF16 : FORMAT_REAL;
@@ -71,7 +48,7 @@ static enum format format_of(const struct plan *p, enum dtype d)
     INVARIANT(false, "dtype %d", (int)d);
 }
 
-static size_t decl_bytes(const struct plan *p, struct decl d) { return (size_t)shape_count(d.shape) * element_bytes(format_of(p, d.dtype)); }
+static size_t decl_bytes(const struct plan *p, struct decl d) { return (size_t)shape_count(d.shape) * element_bytes(plan_format_of(p, d.dtype)); }
 
 static int time_forward(const struct plan *p, const struct node *n) { return n->region == REGION_UPDATE ? 2 * p->graph->n + n->id : n->id; }
 static int time_backward(const struct plan *p, const struct node *n) { return 2 * p->graph->n - 1 - n->id; }
@@ -102,13 +79,13 @@ static void find_backward(struct plan *p)
 {
     struct graph *g = p->graph;
     bool *arrives = xcalloc((size_t)g->n + 1, sizeof *arrives);
-    for (int i = 0; i < g->n_losses; i++) if (g->loss[i].value->grad) arrives[root_of(g->loss[i].value).node->id] = true;
+    for (int i = 0; i < g->n_losses; i++) if (g->loss[i].value->grad) arrives[plan_root_of(g->loss[i].value).node->id] = true;
     for (int i = g->n - 1; i >= 0; i--) {
         const struct node *n = g->node[i];
         if (!arrives[i] || !n->grad || n->op->kind != OP_COMPUTE) continue;
         p->place[i].backward = true;
         for (int k = 0; k < n->n_in; k++)
-            if (n->in[k]->grad && !(n->op->no_grad >> k & 1)) arrives[root_of(n->in[k]).node->id] = true;
+            if (n->in[k]->grad && !(n->op->no_grad >> k & 1)) arrives[plan_root_of(n->in[k]).node->id] = true;
     }
     free(arrives);
 }
@@ -138,15 +115,15 @@ static void declare(struct plan *p, const struct node *n)
     for (int k = 0; at->backward && k < n->n_work; k++) at->work_back[k] = slot_new(p, n->work[k], time_backward(p, n), time_backward(p, n));
 }
 
-static int value_slot(const struct plan *p, const struct node *n)
+int plan_value_slot(const struct plan *p, const struct node *n)
 {
-    struct root r = root_of(n);
+    struct root r = plan_root_of(n);
     return p->place[r.node->id].value[r.output];
 }
 
 static int grad_slot(struct plan *p, const struct node *n, int time)
 {
-    struct root r = root_of(n);
+    struct root r = plan_root_of(n);
     int *slot = &p->place[r.node->id].grad[r.output];
     if (*slot == NONE) {
         struct decl d = r.node->out[r.output];
@@ -169,13 +146,13 @@ static void live_through(struct plan *p, const struct node *n)
     const struct place *at = &p->place[n->id];
     if (n->op->kind != OP_COMPUTE || !at->live) return;
     for (int i = 0; i < n->n_in; i++) {
-        slot_keep(p, value_slot(p, n->in[i]), time_forward(p, n));
-        if (at->backward && n->op->reads_in >> i & 1) slot_keep(p, value_slot(p, n->in[i]), time_backward(p, n));
-        bool bridge = n->region == REGION_UPDATE && n->in[i]->region == REGION_MICRO && root_of(n->in[i]).node->op->kind == OP_COMPUTE;
-        INVARIANT(!bridge || root_of(n->in[i]).node->op->index == OP_carry, "%s: %s reads %s of the micro region without a carry", n->path, n->op->name, n->in[i]->op->name);
+        slot_keep(p, plan_value_slot(p, n->in[i]), time_forward(p, n));
+        if (at->backward && n->op->reads_in >> i & 1) slot_keep(p, plan_value_slot(p, n->in[i]), time_backward(p, n));
+        bool bridge = n->region == REGION_UPDATE && n->in[i]->region == REGION_MICRO && plan_root_of(n->in[i]).node->op->kind == OP_COMPUTE;
+        INVARIANT(!bridge || plan_root_of(n->in[i]).node->op->index == OP_carry, "%s: %s reads %s of the micro region without a carry", n->path, n->op->name, n->in[i]->op->name);
     }
     for (int k = 0; at->backward && k < n->n_out; k++)
-        if (n->op->reads_out >> k & 1) slot_keep(p, value_slot(p, n), time_backward(p, n)), slot_keep(p, at->value[k], time_backward(p, n));
+        if (n->op->reads_out >> k & 1) slot_keep(p, plan_value_slot(p, n), time_backward(p, n)), slot_keep(p, at->value[k], time_backward(p, n));
 }
 
 /* ---- calls ---- */
@@ -187,15 +164,15 @@ static struct tensor tensor_in(const struct plan *p, int slot, struct shape shap
 {
     if (slot == NONE) return (struct tensor){ .shape = shape };
     enum dtype d = p->slot[slot].decl.dtype;
-    return (struct tensor){ (void *)(uintptr_t)(slot + 1), shape, format_of(p, d) };
+    return (struct tensor){ (void *)(uintptr_t)(slot + 1), shape, plan_format_of(p, d) };
 }
 
 static struct call call_new(struct plan *p, const struct node *n, bool back)
 {
     const struct place *at = &p->place[n->id];
     struct tensor *in = tensors(p, n->n_in), *out = tensors(p, n->n_out), *save = tensors(p, n->n_save), *work = tensors(p, n->n_work);
-    for (int i = 0; i < n->n_in; i++) in[i] = tensor_in(p, value_slot(p, n->in[i]), n->in[i]->shape);
-    for (int k = 0; k < n->n_out; k++) out[k] = tensor_in(p, k == 0 ? value_slot(p, n) : at->value[k], n->out[k].shape);
+    for (int i = 0; i < n->n_in; i++) in[i] = tensor_in(p, plan_value_slot(p, n->in[i]), n->in[i]->shape);
+    for (int k = 0; k < n->n_out; k++) out[k] = tensor_in(p, k == 0 ? plan_value_slot(p, n) : at->value[k], n->out[k].shape);
     for (int k = 0; k < n->n_save; k++) save[k] = tensor_in(p, at->save[k], n->save[k].shape);
     for (int k = 0; k < n->n_work; k++) work[k] = tensor_in(p, back ? at->work_back[k] : at->work[k], n->work[k].shape);
     struct cost cost = { 0 };
@@ -332,160 +309,3 @@ void plan_free(struct plan *p)
 }
 
 const struct plan_report *plan_report(const struct plan *p) { return &p->report; }
-
-/* ---- binding ---- */
-
-static void *slot_address(const struct plan *p, const struct slot *s)
-{
-    switch (s->where) {
-    case IN_ARENA:   return p->memory + s->offset;
-    case IN_CARRIES: return p->carries + s->offset;
-    case IN_LEAF:    break;
-    }
-    return s->gradient ? (char *)p->state->grads + s->leaf->offset : state_data(p->state, s->leaf);
-}
-
-static void bind(struct plan *p, const struct tensor *t, int n)
-{
-    for (struct tensor *x = (struct tensor *)t; x && x < t + n; x++)
-        if (x->data) x->data = slot_address(p, &p->slot[(uintptr_t)x->data - 1]);
-}
-
-static void bind_calls(struct plan *p, struct calls *calls)
-{
-    for (int i = 0; i < calls->n; i++) {
-        struct call *c = &calls->call[i];
-        const struct node *n = c->node;
-        bind(p, c->args.in, n->n_in);
-        bind(p, c->args.out, n->n_out);
-        bind(p, c->args.save, n->n_save);
-        bind(p, c->args.work, n->n_work);
-        if (c->args.dout) bind(p, c->args.dout, n->n_out);
-        if (c->args.din) bind(p, c->args.din, n->n_in);
-        c->args.device = p->state->device;
-        c->kernels = p->state->backend->kernels[n->op->index];
-    }
-}
-
-void plan_bind(struct plan *p, struct state *s)
-{
-    INVARIANT(!p->state, "a plan is bound once");
-    p->state = s;
-    if (p->backward.n) state_want_grads(s);
-    p->memory = s->backend->alloc(p->report.arena);
-    p->carries = s->backend->alloc(p->report.carries);
-    bind_calls(p, &p->forward);
-    bind_calls(p, &p->backward);
-    bind_calls(p, &p->update);
-}
-
-/* ---- running ---- */
-
-void plan_begin(struct plan *p, int64_t step, int64_t steps, int micros)
-{
-    p->moment = (struct moment){ step, 0, micros };
-    p->steps = steps;
-    for (int i = 0; i < p->graph->leaves->n; i++) {
-        const struct leaf *l = p->graph->leaves->leaf[i];
-        if (l->kind != LEAF_CONTROL) continue;
-        real value = (real)l->control.at(l->control.conf, l->control.scale, step, steps);
-        state_put(p->state, l, &value);
-    }
-}
-
-static void run(struct plan *p, struct call *c, bool back)
-{
-    struct op_time *t = &p->time[c->node->op->index];
-    double start = p->timing ? clock_seconds() : 0;
-    (back ? c->kernels->backward : c->kernels->forward)(&c->args);
-    if (c->node->region == REGION_MICRO) p->executed += back ? 2 * c->flops : c->flops;
-    if (!p->timing) return;
-    *(back ? &t->backward_seconds : &t->forward_seconds) += clock_seconds() - start;
-    t->flops += back ? 2 * c->flops : c->flops;
-    t->bytes += back ? 2 * c->bytes : c->bytes;
-    t->calls++;
-}
-
-void plan_forward(struct plan *p, int micro)
-{
-    p->moment.micro = micro;
-    for (int i = 0; i < p->forward.n; i++) run(p, &p->forward.call[i], false);
-}
-
-void plan_backward(struct plan *p, int micro)
-{
-    p->moment.micro = micro;
-    for (int i = 0; i < p->n_seeds; i++) {
-        real seed = (real)(p->seed[i].weight / p->moment.micros);
-        p->state->backend->put(slot_address(p, &p->slot[p->seed[i].slot]), &seed, sizeof seed);
-    }
-    for (int i = 0; i < p->backward.n; i++) {
-        struct call *c = &p->backward.call[i];
-        c->args.beta = c->beta[micro > 0];
-        run(p, c, true);
-    }
-}
-
-void plan_update(struct plan *p)
-{
-    p->moment.micro = 0;
-    for (int i = 0; i < p->update.n; i++) run(p, &p->update.call[i], false);
-}
-
-/* ---- reading ---- */
-
-static void read_slot(const struct plan *p, int slot, int64_t count, double *to)
-{
-    const struct slot *s = &p->slot[slot];
-    enum format f = format_of(p, s->decl.dtype);
-    char *host = xmalloc((size_t)count * element_bytes(f) + 1);
-    p->state->backend->get(host, slot_address(p, s), (size_t)count * element_bytes(f));
-    for (int64_t i = 0; i < count; i++) {
-        real wide;
-        struct tensor t = { host, SHAPE(count), f };
-        if (f == FORMAT_I32) to[i] = ((int32_t *)(void *)host)[i];
-        else if (f == FORMAT_U8) to[i] = ((uint8_t *)host)[i];
-        else to[i] = (double)*row_read(&t, i, 1, &wide);
-    }
-    free(host);
-}
-
-void plan_read(struct plan *p, const struct node *n, double *to)
-{
-    int64_t count = shape_count(n->shape);
-    int slot = value_slot(p, n);
-    INVARIANT(slot != NONE, "%s: %s was not computed", n->path, n->op->name);
-    read_slot(p, slot, count, to);
-    bool mean = n->op->kind == OP_COMPUTE && n->op->index == OP_carry && n->carry == CARRY_MEAN && n->region == REGION_MICRO;
-    for (int64_t i = 0; mean && i < count; i++) to[i] /= p->moment.micros;
-}
-
-bool plan_read_grad(struct plan *p, const struct node *n, double *to)
-{
-    struct root r = root_of(n);
-    int slot = p->place[r.node->id].grad[r.output];
-    if (slot == NONE) return false;
-    read_slot(p, slot, shape_count(n->shape), to);
-    return true;
-}
-
-void plan_timing(struct plan *p, bool on)
-{
-    p->timing = on;
-    memset(p->time, 0, sizeof p->time);
-}
-
-#define NAME(name, signature) #name,
-int plan_times(struct plan *p, struct op_time out[OP_COUNT])
-{
-    static const char *const names[] = { OPS(NAME) };
-    int n = 0;
-    for (int i = 0; i < OP_COUNT; i++) {
-        if (!p->time[i].calls) continue;
-        out[n] = p->time[i];
-        out[n++].name = names[i];
-    }
-    return n;
-}
-
-double plan_executed_flops(const struct plan *p) { return p->executed; }

@@ -267,8 +267,8 @@ static void test_routing_in_files(void **state)
 
 static char *export(const struct runs *runs, const struct export_options *o, bool json)
 {
-    char *text;
-    size_t bytes;
+    static char *text;
+    static size_t bytes;
     struct err e;
     FILE *to = open_memstream(&text, &bytes);
     fixture_must(json ? export_json(runs, o, to, &e) : export_csv(runs, o, to, &e), &e);

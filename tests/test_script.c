@@ -67,16 +67,16 @@ static struct result run_file(const char *path, const struct script_options *opt
     return r;
 }
 
-static struct result run_with(const char *text, int n_set, const char *const *set)
+static struct result run_with(const char *text, const struct script_options *options)
 {
     char path[256];
-    struct script_options options = { false, n_set, set };
     write_file("x.lua", text, strlen(text));
     snprintf(path, sizeof path, "%s/x.lua", folder);
-    return run_file(path, &options);
+    return run_file(path, options);
 }
 
-static struct result run(const char *text) { return run_with(text, 0, NULL); }
+static struct result run(const char *text) { return run_with(text, &(struct script_options){ 0 }); }
+static struct result run_setting(const char *text, int n, const char *const *set) { return run_with(text, &(struct script_options){ .n_set = n, .set = set }); }
 
 static void done(struct result *r)
 {
@@ -236,7 +236,7 @@ static void test_overrides(void **state)
 {
     (void)state;
     const char *set[] = { "layers=3", "train.steps=7", "ffn.router.score=sigmoid", "replicates=2", "ffn.balance=[{\"module\":\"bias\"}]" };
-    struct result r = run_with(HEAD "local m = sl.model { layers = 2, ffn = { 'moe', d_ff = function(l) return 8 * l end } }" STUDY, COUNT(set), set);
+    struct result r = run_setting(HEAD "local m = sl.model { layers = 2, ffn = { 'moe', d_ff = function(l) return 8 * l end } }" STUDY, COUNT(set), set);
     char *got = dumped(&r);
     assert_non_null(strstr(got, "\"base\":{\"ffn\":{\"layers\":[{\"balance\":[{\"module\":\"bias\"}],\"d_ff\":8,\"module\":\"moe\",\"router\":{\"score\":\"sigmoid\"}}"));
     assert_non_null(strstr(got, "\"d_ff\":24"));
@@ -245,7 +245,7 @@ static void test_overrides(void **state)
     free(got);
     done(&r);
     const char *bad[] = { "nonsense", "ffn.router.topk=1", "train.stepz=1", "layers=0" };
-    r = run_with(BASE "return sl.study { base = base, variants = { a = {} } }", COUNT(bad), bad);
+    r = run_setting(BASE "return sl.study { base = base, variants = { a = {} } }", COUNT(bad), bad);
     const char *text = told(&r);
     assert_non_null(strstr(text, "--set nonsense: must be path=value"));
     assert_non_null(strstr(text, "did you mean 'top_k'?"));
@@ -584,16 +584,25 @@ static void test_hostile_scripts(void **state)
     (void)state;
     int missed = 0;
     for (int i = 0; i < COUNT(hostile); i++) {
-        double start = clock_seconds();
-        struct result r = run(hostile[i].script);
+        struct result r = run_with(hostile[i].script, &(struct script_options){ .most_work = 4000000 });
         if (r.problems.n == 0 || !strstr(told(&r), hostile[i].words)) {
             print_error("%s\n  wanted: %s\n  got: %s\n", hostile[i].script, hostile[i].words, told(&r));
             missed++;
         }
-        if (clock_seconds() - start > 5) print_error("%.1f s: %s\n", clock_seconds() - start, hostile[i].script);
         done(&r);
     }
     assert_int_equal(missed, 0);
+}
+
+/* The limit that people meet: endless, but not for long. */
+static void test_default_limit(void **state)
+{
+    (void)state;
+    double start = clock_seconds();
+    struct result r = run("while true do end");
+    assert_non_null(strstr(told(&r), "x.lua:1: the script took more than 200000000 instructions or 5 seconds"));
+    assert_true(clock_seconds() - start < 120);             /* 5 s of this thread, on a machine that may be busy */
+    done(&r);
 }
 
 static void test_binary_chunk(void **state)
@@ -659,7 +668,7 @@ int main(void)
         cmocka_unit_test(test_models), cmocka_unit_test(test_functions_meet_variants), cmocka_unit_test(test_overrides),
         cmocka_unit_test(test_order_does_not_matter), cmocka_unit_test(test_bad_scripts), cmocka_unit_test(test_all_mistakes_at_once),
         cmocka_unit_test(test_places), cmocka_unit_test(test_experiments), cmocka_unit_test(test_every_misspelt_key),
-        cmocka_unit_test(test_hostile_scripts), cmocka_unit_test(test_binary_chunk), cmocka_unit_test(test_trust), cmocka_unit_test(test_files),
+        cmocka_unit_test(test_hostile_scripts), cmocka_unit_test(test_default_limit), cmocka_unit_test(test_binary_chunk), cmocka_unit_test(test_trust), cmocka_unit_test(test_files),
     };
     return cmocka_run_group_tests(tests, open_folder, remove_folder);
 }

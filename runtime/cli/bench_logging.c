@@ -1,0 +1,77 @@
+/* What metrics and the run file cost: the same steps with a row written for each, as in training, and without. */
+#define _GNU_SOURCE
+#include "bench.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { PAIRS = 8, LEAST_STEPS = 10 };                       /* the run file is flushed every 10 rows at the latest */
+
+struct logging { struct bench *bench; struct store *store; int64_t steps, rows; double inside, whole; };
+
+/* Seconds of one block of steps from the first on. */
+static int block(struct logging *l, bool with, double *seconds, struct err *e)
+{
+    bench_begin(l->bench);
+    double start = clock_seconds(), inside = 0;
+    for (int64_t i = 0; i < l->steps; i++) {
+        bench_step(l->bench);
+        if (!with) continue;
+        double before = clock_seconds();
+        bench_gather(l->bench);
+        if (store_append(l->store, STORE_TRAIN, ++l->rows, metrics_values(l->bench->metrics), e)) return -1;
+        inside += clock_seconds() - before;
+    }
+    *seconds = clock_seconds() - start;
+    l->inside += inside;
+    if (with) l->whole += *seconds;
+    return 0;
+}
+
+/* Every other pair begins with the other side: drift of the machine's speed cancels. */
+static int pairs(struct logging *l, double *ratio, struct err *e)
+{
+    double with, without;
+    for (int i = 0; i < PAIRS; i++) {
+        if (i % 2 && block(l, false, &without, e)) return -1;
+        if (block(l, true, &with, e)) return -1;
+        if (i % 2 == 0 && block(l, false, &without, e)) return -1;
+        ratio[i] = with / without;
+    }
+    return 0;
+}
+
+static int measure(struct logging *l, const char *path, json_t **out, struct err *e)
+{
+    struct metrics *m = l->bench->metrics;
+    struct store_plan plan = { .n_series = metrics_count(m), .series = metrics_series(m), .config_json = "{}", .script_text = "", .script_path = "" };
+    double ratio[PAIRS];
+    if (store_create(&l->store, path, &plan, e)) return -1;
+    if (pairs(l, ratio, e) || store_close(l->store, STATUS_FINISHED, e)) return -1;
+    *out = json_pack("{s:s, s:i, s:I, s:i, s:f}", "file", path, "pairs", PAIRS, "steps", (json_int_t)l->steps, "series", metrics_count(m), "inside_share", l->inside / l->whole);
+    bench_spread(*out, "ratio", ratio, PAIRS);
+    return 0;
+}
+
+int bench_logging(struct bench *b, int64_t steps, json_t **out, struct err *e)
+{
+    const char *parent = getenv("TMPDIR");
+    char *folder, *path;
+    struct logging l = { .bench = b, .steps = steps < LEAST_STEPS ? LEAST_STEPS : steps };
+    INVARIANT(asprintf(&folder, "%s/sluice-bench-XXXXXX", parent && *parent ? parent : "/tmp") >= 0, "no memory for a path");
+    if (!mkdtemp(folder)) {
+        err_set(e, "mkdtemp %s: %s", folder, strerror(errno));
+        free(folder);
+        return -1;
+    }
+    INVARIANT(asprintf(&path, "%s/run.h5", folder) >= 0, "no memory for a path");
+    int failure = measure(&l, path, out, e);
+    unlink(path);
+    rmdir(folder);
+    free(path);
+    free(folder);
+    return failure;
+}

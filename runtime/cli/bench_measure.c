@@ -1,0 +1,295 @@
+/* Timing training steps, the ops in them, and the products that bound them. */
+#include "bench.h"
+#include "cpu/gemm.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+enum { WARM_STEPS = 2, SEED = 1 };
+
+static const struct series fixed[] = {                      /* as many as training has */
+    { STORE_TRAIN, "tokens", "token", "tokens seen", STORE_I64, 0, { 0 }, { 0 }, false },
+    { STORE_TRAIN, "lr", "", "learning rate of the step", STORE_F64, 0, { 0 }, { 0 }, false },
+    { STORE_TRAIN, "clipped", "", "1 where the gradient was scaled down", STORE_U8, 0, { 0 }, { 0 }, false },
+    { STORE_TRAIN, "skipped", "", "1 where the update was left out", STORE_U8, 0, { 0 }, { 0 }, false },
+    { STORE_TRAIN, "wall_time", "s", "training only", STORE_F64, 0, { 0 }, { 0 }, true },
+    { STORE_TRAIN, "wall_time_total", "s", "with evaluation and files", STORE_F64, 0, { 0 }, { 0 }, true },
+};
+
+/* ---- steps ---- */
+
+void bench_begin(struct bench *b)
+{
+    state_fill(b->session->state, SEED);
+    b->done = 0;
+}
+
+void bench_step(struct bench *b)
+{
+    struct session *s = b->session;
+    plan_begin(s->plan, b->done, s->train.steps, s->train.micro);
+    for (int micro = 0; micro < s->train.micro; micro++) {
+        double start = clock_seconds();
+        corpus_batch(b->corpus, SPLIT_TRAIN, SEED, b->done * s->train.batch + micro * s->batch, (int)s->batch, s->model.seq, b->ids, b->target, b->weight, b->start);
+        session_put(s, b->ids, b->target, b->weight, b->start);
+        b->data_seconds += clock_seconds() - start;
+        plan_forward(s->plan, micro);
+        plan_backward(s->plan, micro);
+    }
+    plan_update(s->plan);
+    b->done++;
+}
+
+void bench_gather(struct bench *b)
+{
+    double start = clock_seconds();
+    metrics_gather(b->metrics, b->session->plan);
+    for (int i = 0; i < COUNT(fixed); i++) metrics_set(b->metrics, fixed[i].name, 0);
+    b->gather_seconds += clock_seconds() - start;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void set(json_t *to, const char *key, const char *ending, double x)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%s%s", key, ending);
+    json_object_set_new(to, name, json_real(x));
+}
+
+void bench_spread(json_t *to, const char *key, double *x, int n)
+{
+    qsort(x, (size_t)n, sizeof *x, by_value);
+    set(to, key, "", (x[(n - 1) / 2] + x[n / 2]) / 2);
+    set(to, key, "_min", x[0]);
+    set(to, key, "_max", x[n - 1]);
+}
+
+/* What train_flops counts, for all micro-batches of a step. */
+static double step_flops(const struct session *s) { return plan_report(s->plan)->train_flops * s->train.micro; }
+
+static void time_steps(struct bench *b, int64_t steps, json_t *to)
+{
+    double *seconds = xmalloc((size_t)steps * sizeof *seconds), whole = 0;
+    for (int i = 0; i < WARM_STEPS; i++) { bench_step(b); bench_gather(b); }
+    b->data_seconds = b->gather_seconds = 0;
+    for (int64_t i = 0; i < steps; i++) {
+        double start = clock_seconds();
+        bench_step(b);
+        bench_gather(b);
+        whole += seconds[i] = clock_seconds() - start;
+    }
+    bench_spread(to, "step_seconds", seconds, (int)steps);
+    double median = json_real_value(json_object_get(to, "step_seconds")), tokens = (double)(b->session->train.batch * b->session->model.seq);
+    set(to, "tokens_per_step", "", tokens);
+    set(to, "tokens_per_second", "", tokens / median);
+    set(to, "flops_per_step", "", step_flops(b->session));
+    set(to, "flops_per_second", "", step_flops(b->session) / median);
+    set(to, "data_share", "", b->data_seconds / whole);
+    set(to, "gather_share", "", b->gather_seconds / whole);
+    free(seconds);
+}
+
+/* ---- the best product ---- */
+
+static struct matrix numbers(int64_t rows, int64_t columns, enum format format)
+{
+    struct tensor t = { backend_cpu.alloc((size_t)(rows * columns) * element_bytes(format)), SHAPE(rows, columns), format };
+    real *scratch = xmalloc((size_t)columns * sizeof *scratch);
+    for (int64_t r = 0; r < rows; r++) {
+        real *row = row_write(&t, r * columns, columns, scratch);
+        for (int64_t c = 0; c < columns; c++) row[c] = (real)((r + c) % 13) * (real)0.1 - (real)0.6;
+        row_done(&t, r * columns, columns, row);
+    }
+    free(scratch);
+    return matrix_of(&t, columns);
+}
+
+/* FLOP/s of x w^T [m,n] over depth k, in the formats of training; the best of some, as what else runs only slows. */
+static double product_rate(int64_t m, int64_t n, int64_t k, enum format act, int threads)
+{
+    enum { TIMES = 6 };
+    struct matrix x = numbers(m, k, act), w = numbers(n, k, FORMAT_REAL), y = numbers(m, n, act);
+    struct gemm g = { .m = m, .n = n, .k = k, .a = x, .b = matrix_turned(w), .c = y };
+    struct args a = { .device = backend_cpu.open(threads) };
+    double least = 0;
+    for (int i = 0; i <= TIMES; i++) {                      /* the first warms up */
+        double start = clock_seconds();
+        gemm(&a, &g);
+        double seconds = clock_seconds() - start;
+        if (i == 1 || (i > 1 && seconds < least)) least = seconds;
+    }
+    backend_cpu.close(a.device);
+    backend_cpu.release(x.data, (size_t)(m * k) * element_bytes(act));
+    backend_cpu.release(w.data, (size_t)(n * k) * element_bytes(FORMAT_REAL));
+    backend_cpu.release(y.data, (size_t)(m * n) * element_bytes(act));
+    return 2 * (double)(m * n * k) / least;
+}
+
+static void time_products(enum precision precision, int threads, json_t *to)
+{
+    enum format act = precision == PRECISION_BF16 ? FORMAT_BF16 : FORMAT_REAL;
+    double small = product_rate(2048, 512, 512, act, threads), large = product_rate(2048, 1024, 1024, act, threads);
+    double best = small > large ? small : large;
+    set(to, "best_gemm", "", best);
+    set(to, "best_gemm_share", "", json_real_value(json_object_get(to, "flops_per_second")) / best);
+}
+
+/* ---- ops ---- */
+
+/* A family begins with this op of the list in ops.h and ends where the next begins. */
+static const struct { const char *name; int first; } family[] = {
+    { "products", OP_matmul }, { "attention", OP_attention }, { "loss", OP_cross_entropy }, { "elementwise", OP_add }, { "rows", OP_rmsnorm },
+    { "tables", OP_embed }, { "routing", OP_topk }, { "metrics", OP_mean_rows }, { "update", OP_global_norm },
+};
+
+static int family_of(const char *name)
+{
+#define NAME(op, signature) #op,
+    static const char *const names[] = { OPS(NAME) };
+    int op = 0, f = COUNT(family) - 1;
+    while (strcmp(names[op], name) != 0) op++;
+    while (family[f].first > op) f--;
+    return f;
+}
+
+static double seconds_of(const struct op_time *t) { return t->forward_seconds + t->backward_seconds; }
+
+static int by_time(const void *a, const void *b)
+{
+    double x = seconds_of(a), y = seconds_of(b);
+    return (x < y) - (x > y);
+}
+
+static double rate(double amount, double seconds) { return seconds > 0 ? amount / seconds : 0; }
+
+static json_t *line(const struct op_time *t, int64_t steps, double whole)
+{
+    double each = 1 / (double)steps, seconds = seconds_of(t);
+    return json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "name", t->name, "seconds", seconds * each, "forward_seconds", t->forward_seconds * each,
+        "backward_seconds", t->backward_seconds * each, "share", seconds / whole, "calls", (double)t->calls * each,
+        "flops_per_second", rate(t->flops, seconds), "bytes_per_second", rate(t->bytes, seconds));
+}
+
+static void add_times(struct op_time *sum, const struct op_time *t)
+{
+    sum->forward_seconds += t->forward_seconds;
+    sum->backward_seconds += t->backward_seconds;
+    sum->flops += t->flops;
+    sum->bytes += t->bytes;
+    sum->calls += t->calls;
+}
+
+/* Families by time, in each its ops by time; last what no op accounts for. */
+static json_t *families(struct op_time *op, int n, int64_t steps, double whole)
+{
+    struct op_time sum[COUNT(family)] = { { 0 } };
+    double outside = whole;
+    json_t *list = json_array();
+    for (int i = 0; i < COUNT(family); i++) sum[i].name = family[i].name;
+    for (int i = 0; i < n; i++) add_times(&sum[family_of(op[i].name)], &op[i]);
+    qsort(op, (size_t)n, sizeof *op, by_time);
+    qsort(sum, COUNT(sum), sizeof *sum, by_time);
+    for (int f = 0; f < COUNT(sum) && sum[f].calls; f++) {
+        json_t *ops = json_array(), *j = line(&sum[f], steps, whole);
+        for (int i = 0; i < n; i++)
+            if (!strcmp(family[family_of(op[i].name)].name, sum[f].name)) json_array_append_new(ops, line(&op[i], steps, whole));
+        json_object_set_new(j, "ops", ops);
+        json_array_append_new(list, j);
+        outside -= seconds_of(&sum[f]);
+    }
+    struct op_time rest = { .name = "outside ops", .forward_seconds = outside };
+    json_t *j = line(&rest, steps, whole);
+    json_object_set_new(j, "ops", json_array());
+    json_array_append_new(list, j);
+    return list;
+}
+
+static void time_ops(struct bench *b, int64_t steps, json_t *to)
+{
+    struct op_time op[OP_COUNT];
+    plan_timing(b->session->plan, true);
+    double start = clock_seconds();
+    for (int64_t i = 0; i < steps; i++) { bench_step(b); bench_gather(b); }
+    double whole = clock_seconds() - start;
+    int n = plan_times(b->session->plan, op);
+    plan_timing(b->session->plan, false);
+    json_object_set_new(to, "families", families(op, n, steps, whole));
+}
+
+/* ---- one configuration ---- */
+
+static double peak_bytes(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (double)usage.ru_maxrss * 1024;
+}
+
+static int open_bench(struct bench *b, const json_t *config, int threads, struct err *e)
+{
+    if (corpus_open(&b->corpus, "synthetic", e) || session_new(&b->session, config, threads, e)) return -1;
+    struct session *s = b->session;
+    if (s->model.vocab < corpus_info(b->corpus)->vocab)
+        return err_set(e, "vocab: %d: the built-in language has token ids up to %d", s->model.vocab, corpus_info(b->corpus)->vocab - 1);
+    if (corpus_windows(b->corpus, SPLIT_TRAIN, s->model.seq) == 0) return err_set(e, "seq: %d: longer than the built-in language", s->model.seq);
+    size_t tokens = (size_t)(s->batch * s->model.seq);
+    b->ids = xmalloc(tokens * sizeof *b->ids);
+    b->target = xmalloc(tokens * sizeof *b->target);
+    b->start = xmalloc(tokens * sizeof *b->start);
+    b->weight = xmalloc(tokens * sizeof *b->weight);
+    b->metrics = metrics_new(s->graph, STORE_TRAIN, model_blocks(&s->model), fixed, COUNT(fixed));
+    bench_begin(b);
+    return 0;
+}
+
+static void close_bench(struct bench *b)
+{
+    metrics_free(b->metrics);
+    session_free(b->session);
+    if (b->corpus) corpus_close(b->corpus);
+    free(b->ids);
+    free(b->target);
+    free(b->start);
+    free(b->weight);
+}
+
+static json_t *measure(struct bench *b, const struct bench_options *o, double before)
+{
+    const struct session *s = b->session;
+    struct counts counts = model_count(s->leaves);
+    json_t *j = json_pack("{s:i, s:i, s:i, s:s, s:i, s:i}", "batch", s->train.batch, "micro", s->train.micro, "seq", s->model.seq,
+        "precision", s->train.precision == PRECISION_BF16 ? "bf16" : "fp32", "threads", o->threads, "steps", (int)o->steps);
+    set(j, "params_total", "", (double)counts.total);
+    set(j, "params_active", "", (double)counts.active);
+    time_steps(b, o->steps, j);
+    set(j, "memory_predicted", "", (double)plan_report(s->plan)->total);
+    set(j, "memory_measured", "", peak_bytes() - before);
+    time_products((enum precision)s->train.precision, o->threads, j);
+    if (o->ops) time_ops(b, o->steps, j);
+    return j;
+}
+
+int bench_measure(const json_t *config, const struct bench_options *o, json_t **out, struct err *e)
+{
+    struct bench b = { 0 };
+    json_t *j = NULL, *logging = NULL;
+    double before = peak_bytes(), start = clock_seconds();
+    int failure = open_bench(&b, config, o->threads, e);
+    double seconds = clock_seconds() - start;
+    if (!failure) {
+        j = measure(&b, o, before);
+        set(j, "start_seconds", "", seconds);
+        if (o->logging) failure = bench_logging(&b, o->steps, &logging, e);
+    }
+    if (logging) json_object_set_new(j, "logging", logging);
+    if (failure) json_decref(j);
+    else *out = j;
+    close_bench(&b);
+    return failure;
+}

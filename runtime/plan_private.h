@@ -1,0 +1,33 @@
+/* What planning and executing share. */
+#ifndef SLUICE_PLAN_PRIVATE_H
+#define SLUICE_PLAN_PRIVATE_H
+
+#include "state.h"
+
+/* One stored tensor: an output of a compute node, its gradient, a saved or a work tensor. */
+struct slot { struct decl decl; enum { IN_ARENA, IN_CARRIES, IN_LEAF } where; const struct leaf *leaf; bool gradient; int span; size_t offset; int from, to; };
+
+enum { NONE = -1 };
+struct place { int value[NODE_OUTS], grad[NODE_OUTS], save[NODE_SAVES], work[NODE_WORKS], work_back[NODE_WORKS]; bool live, backward; };   /* slots */
+
+struct call { const struct node *node; const struct kernels *kernels; struct args args; real *beta[2]; double flops, bytes; };
+struct calls { int n; struct call *call; };
+
+struct plan {
+    struct arena *arena; struct graph *graph; enum precision precision;
+    struct place *place; int n_slots, room; struct slot *slot;
+    struct plan_report report;
+    struct calls forward, backward, update;
+    int n_seeds; struct seed { int slot; double weight; } *seed;
+    struct state *state; char *memory, *carries;
+    struct moment moment; int64_t steps;
+    bool timing; struct op_time time[OP_COUNT]; double executed;
+};
+
+struct root { const struct node *node; int output; };
+
+struct root plan_root_of(const struct node *n);                     /* whose memory a node's value is */
+enum format plan_format_of(const struct plan *p, enum dtype d);
+int plan_value_slot(const struct plan *p, const struct node *n);    /* NONE: not computed */
+
+#endif
