@@ -187,7 +187,7 @@ static int read_all(const struct runs *runs, struct comparison *c, struct err *e
 int compare_study(const struct runs *runs, const struct compare_options *o, struct comparison **out, struct err *e)
 {
     const struct study *s = runs->study;
-    if (!s) return err_set(e, "only a study can be compared, this is a single run");
+    if (!s || runs->n < s->n_points) return err_set(e, "only a study can be compared, this is one run");
     struct comparison *c = xcalloc(1, sizeof *c);
     *out = c;
     c->options = *o;
@@ -231,7 +231,7 @@ int compare_digits(const struct comparison *c)
         if (s > 0) least = fmin(least, s);
     }
     int digits = isfinite(least) ? 1 - (int)floor(log10(least)) : 4;
-    return digits < 2 ? 2 : digits > 7 ? 7 : digits;
+    return digits < 3 ? 3 : digits > 7 ? 7 : digits;
 }
 
 void compare_sentence(const struct comparison *c, int arm, char *out, size_t size)

@@ -97,8 +97,8 @@ static int draw(struct canvas *canvas, const struct runs *all, const struct plot
     for (int64_t layer = 0; layer < s->dim[0]; layer++)
         if (has_experts(&c, s, layer)) write_layer(canvas->gp, &c, s, layer);
     figure_title(canvas, "%s: expert load of %s", all->study ? all->study->name : "run", r->name);
-    figure_caption(canvas, "Tokens of each expert over the mean of its layer, in %lld columns of %lld to %lld steps.", (long long)(c.rows < BINS ? c.rows : BINS),
-                   (long long)(c.rows < BINS ? 1 : c.rows / BINS), (long long)((c.rows + BINS - 1) / BINS));
+    if (c.rows <= BINS) figure_caption(canvas, "Tokens of each expert over the mean of its layer, in each step.");
+    else figure_caption(canvas, "Tokens of each expert over the mean of its layer, in columns of %lld or %lld steps.", (long long)(c.rows / BINS), (long long)((c.rows + BINS - 1) / BINS));
     panels(canvas, &c, s, n);
     curve_free(&c);
     return 0;

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { POINTS = 500 };                                      /* drawn per curve; more would not be seen */
+enum { POINTS = 500, MARKED = 30 };                         /* rows drawn of a curve, more would not be seen; up to which each gets a dot */
 
 /* What one figure shows. */
 struct scene {
@@ -92,6 +92,11 @@ static void set_ranges(const struct canvas *c, const struct scene *s)
     figure_tics(c, "x", first, last);
 }
 
+static const char *style_of(const struct bundle *b)
+{
+    return b->rows <= MARKED ? "linespoints pointtype 7 pointsize 0.5" : "lines";
+}
+
 static void plot_curves(FILE *gp, const struct scene *s)
 {
     fputs("plot \\\n", gp);
@@ -109,7 +114,7 @@ static void plot_curves(FILE *gp, const struct scene *s)
         char title[128];
         if (!b->runs) continue;
         snprintf(title, sizeof title, "%.100s (n = %d)", b->name, b->runs);
-        fprintf(gp, " $curve%d using 1:3 with lines linewidth 2 linecolor rgb '%s' dashtype %d title ", v, figure_color(v, s->baseline), figure_dash(v));
+        fprintf(gp, " $curve%d using 1:3 with %s linewidth 2 linecolor rgb '%s' dashtype %d title ", v, style_of(b), figure_color(v, s->baseline), figure_dash(v));
         figure_quote(gp, title);
         fputs(", \\\n", gp);
     }
@@ -119,19 +124,20 @@ static void plot_curves(FILE *gp, const struct scene *s)
 static void plot_deltas(FILE *gp, const struct scene *s)
 {
     fputs("plot 0 with lines linewidth 1 linecolor rgb '#404040' notitle", gp);
-    for (int v = 0; v < s->n; v++) {
-        const char *color = figure_color(v, s->baseline);
-        if (v == s->baseline || !s->bundle[v].runs) continue;
-        fprintf(gp, ", \\\n $delta%d using 1:3:4 with filledcurves fillcolor rgb '%s' fillstyle transparent solid 0.16 notitle", v, color);
-        fprintf(gp, ", \\\n $delta%d using 1:2 with lines linewidth 2 linecolor rgb '%s' dashtype %d notitle", v, color, figure_dash(v));
-    }
+    for (int part = 0; part < 2; part++)                    /* all bands, then all lines */
+        for (int v = 0; v < s->n; v++) {
+            const char *color = figure_color(v, s->baseline);
+            if (v == s->baseline || !s->bundle[v].runs) continue;
+            if (part == 0) fprintf(gp, ", \\\n $delta%d using 1:3:4 with filledcurves fillcolor rgb '%s' fillstyle transparent solid 0.16 notitle", v, color);
+            else fprintf(gp, ", \\\n $delta%d using 1:2 with %s linewidth 2 linecolor rgb '%s' dashtype %d notitle", v, style_of(&s->bundle[v]), color, figure_dash(v));
+        }
     fputc('\n', gp);
 }
 
 static void write_words(const struct canvas *c, const struct scene *s)
 {
     char smoothing[80] = "";
-    if (s->smooth > 0) snprintf(smoothing, sizeof smoothing, " Thick: exponential mean with constant %.4g over the raw line.", s->smooth);
+    if (s->smooth > 0) snprintf(smoothing, sizeof smoothing, " Thick: exponential mean with constant %.3g over the raw line.", s->smooth);
     figure_title(c, "%s: %s", s->all->study ? s->all->study->name : s->all->run[0].name, s->metric);
     figure_caption(c, "Line: mean of n runs; band: lowest to highest.%s%s%s", smoothing, s->pairs ? "\nDifference: mean of the pairs with its 95 % interval (range below 4 pairs)." : "",
                    s->n_lost ? " Dashed, ending in ×: diverged or failed." : "");
@@ -167,10 +173,19 @@ static void draw_scene(struct canvas *c, struct scene *s)
     fputs("unset multiplot\n", gp);
 }
 
+/* A time constant of one fiftieth of the run: enough to tell the curves apart, too little to lag visibly. */
+static double default_smooth(const struct runs *all)
+{
+    int64_t rows = 0;
+    for (int i = 0; i < all->n; i++)
+        if (all->run[i].reader && reader_rows(all->run[i].reader, STORE_TRAIN) > rows) rows = reader_rows(all->run[i].reader, STORE_TRAIN);
+    return rows > 50 ? 1 - 50 / (double)rows : 0;
+}
+
 static int draw(struct canvas *c, const struct runs *all, const struct plot_options *o, struct err *e)
 {
     const struct study *study = all->study;
-    struct scene s = { .all = all, .metric = o->metric ? o->metric : study ? study->primary : "eval.loss", .smooth = isnan(o->smooth) ? 0.9 : o->smooth };
+    struct scene s = { .all = all, .metric = o->metric ? o->metric : study ? study->primary : "eval.loss", .smooth = isnan(o->smooth) ? default_smooth(all) : o->smooth };
     bool single = !study || all->n == 1;
     int bad = 0, curves = 0;
     s.n = single ? 1 : study->n_variants;

@@ -8,7 +8,7 @@ struct plot_options {
     const char *kind;                   /* loss, final, pairs, load */
     const char *out;                    /* .svg, .png, .pdf, or .gp for the script itself */
     const char *metric;                 /* NULL: of a study its primary metric; of a run eval.loss */
-    double smooth;                      /* of the exponential mean that is drawn over raw training curves; 0: none; NaN: by kind */
+    double smooth;                      /* of the exponential mean that is drawn over raw training curves; 0: none; NaN: by the number of rows */
     const char *variant; int replicate; /* kind load: which run of a study; NULL: the baseline */
     bool higher;
 };

@@ -391,7 +391,7 @@ static void push_overrides(lua_State *L, struct script *s)
         lua_newtable(L);
         lua_pushlstring(L, set, (size_t)(value - set));
         lua_setfield(L, -2, "path");
-        if (json) push_json(L, json);
+        if (json && !json_is_null(json)) push_json(L, json);
         else lua_pushstring(L, value + 1);
         lua_setfield(L, -2, "value");
         json_decref(json);
@@ -401,13 +401,23 @@ static void push_overrides(lua_State *L, struct script *s)
     }
 }
 
-static void push_presets(lua_State *L)
+/* Names of the presets, ended by NULL. */
+static const char **preset_names(struct arena *arena)
 {
     static const char folder[] = "sluice/presets/";
+    const char **names = arena_alloc(arena, NAMES_MAX * sizeof *names);
+    int n = 0;
+    for (const struct embedded *e = embedded_lua; e->path && n < NAMES_MAX - 1; e++)
+        if (strncmp(e->path, folder, sizeof folder - 1) == 0)
+            names[n++] = arena_text(arena, "%.*s", (int)(strlen(e->path) - sizeof folder + 1 - strlen(".lua")), e->path + sizeof folder - 1);
+    return names;
+}
+
+static void push_presets(lua_State *L, struct script *s)
+{
     lua_newtable(L);
-    for (const struct embedded *e = embedded_lua; e->path; e++) {
-        if (strncmp(e->path, folder, sizeof folder - 1) != 0) continue;
-        lua_pushlstring(L, e->path + sizeof folder - 1, strlen(e->path) - sizeof folder + 1 - strlen(".lua"));
+    for (const char **name = preset_names(s->arena); *name; name++) {
+        lua_pushstring(L, *name);
         lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
     }
 }
@@ -423,7 +433,7 @@ static void push_host(lua_State *L, struct script *s)
     luaL_setfuncs(L, functions, 1);
     push_overrides(L, s);
     lua_setfield(L, -2, "overrides");
-    push_presets(L);
+    push_presets(L, s);
     lua_setfield(L, -2, "presets");
     const char *file = s->path + strlen(s->folder), *dot = strrchr(file, '.');
     lua_pushlstring(L, file, dot && dot > file ? (size_t)(dot - file) : strlen(file));
@@ -449,9 +459,9 @@ static void take_study(lua_State *L, struct script *s)
     if (to_json(L, lua_gettop(L), 0, &s->description, &why)) luaL_error(L, "%s: %s", s->path, why);
 }
 
-static int run_protected(lua_State *L)
+/* The library in the sandbox, ready for `require "sluice"`. */
+static void open_library(lua_State *L, struct script *s)
 {
-    struct script *s = lua_touserdata(L, 1);
     sandbox_open(L);
     luaL_newmetatable(L, study_name);
     lua_pushboolean(L, false);
@@ -465,9 +475,27 @@ static int run_protected(lua_State *L)
     lua_pushcclosure(L, host_require, 4);
     lua_setglobal(L, "require");
     sandbox_strict(L);
+}
+
+static int run_protected(lua_State *L)
+{
+    struct script *s = lua_touserdata(L, 1);
+    open_library(L, s);
     load_file(L, s, s->path);
     lua_call(L, 0, 1);
     take_study(L, s);
+    return 0;
+}
+
+static int preset_protected(lua_State *L)
+{
+    struct script *s = lua_touserdata(L, 1);
+    const char *why = NULL;
+    open_library(L, s);
+    if (luaL_loadstring(L, "return require 'sluice.tree'.normal(require('sluice.presets.' .. ...), 0, '')") != LUA_OK) lua_error(L);
+    lua_pushstring(L, s->path);
+    lua_call(L, 1, 1);
+    if (to_json(L, lua_gettop(L), 0, &s->tree, &why)) luaL_error(L, "%s", why);
     return 0;
 }
 
@@ -525,4 +553,25 @@ int script_run(const char *path, const struct script_options *o, struct script *
 void script_free(struct script *s)
 {
     if (s) arena_free(s->arena);
+}
+
+int script_preset(const char *name, json_t **model, struct err *e)
+{
+    struct arena *arena = arena_new();
+    struct script s = { .arena = arena, .study = -1, .path = name, .folder = "" };
+    const char **names = preset_names(arena), *near = nearest_name(name, names);
+    while (*names && strcmp(*names, name) != 0) names++;
+    int failure = *names ? 0 : err_set(e, "no preset '%s'%s%s%s", name, near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+    if (!failure) {
+        struct sandbox box = { .most_work = SANDBOX_WORK };
+        lua_State *L = sandbox_new(&box);
+        INVARIANT(L, "no memory for a Lua state");
+        lua_pushcfunction(L, preset_protected);
+        lua_pushlightuserdata(L, &s);
+        if (lua_pcall(L, 1, 0, 0) != LUA_OK) failure = err_set(e, "preset '%s': %s", name, lua_tostring(L, -1));
+        lua_close(L);
+        *model = s.tree;
+    }
+    arena_free(arena);
+    return failure;
 }

@@ -19,4 +19,7 @@ int script_run(const char *path, const struct script_options *o, struct script *
 const char *script_locate(struct script *s, const char *variant, const char *path);
 void script_free(struct script *s);
 
+/* The model table of a preset, as model_load reads it (new reference). The error of an unknown name says the nearest. */
+int script_preset(const char *name, json_t **model, struct err *e);
+
 #endif

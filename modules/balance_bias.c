@@ -17,7 +17,7 @@ static struct node *biased(struct build *b, const void *conf, struct node *key)
 {
     (void)conf;
     struct node *bias = build_buffer(b, "router.bias", DTYPE_REAL, SHAPE(b->experts), 0);       /* [E] */
-    if (b->mode != MODE_DECODE) build_metric(b, "router_bias", bias, "");
+    build_metric(b, "router_bias", bias, "");
     return add_row(b->graph, key, bias);
 }
 

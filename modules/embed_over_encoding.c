@@ -52,7 +52,7 @@ static struct node *build(struct build *b, const void *conf, int ahead)
     const struct ints *grams = grams_of(c);
     struct graph *g = b->graph;
     struct shape shape = SHAPE(b->vocab, b->width);
-    bool first = !b->embedded_table;                        /* later calls add no second copy of the metric */
+    bool watch = !b->embedded_table && b->mode == MODE_TRAIN;       /* later calls add no second copy of the metric */
     build_enter(b, "embed");
     b->embedded_table = build_weight(b, "weight", ROLE_EMBED, shape, build_init(b, ROLE_EMBED, shape));
     struct node *token = embed(g, b->embedded_table, ahead ? shift(g, b->ids, ahead) : b->ids);     /* [T,D] */
@@ -66,10 +66,9 @@ static struct node *build(struct build *b, const void *conf, int ahead)
         struct node *table = build_weight(b, arena_text(b->arena, "table%d", i), ROLE_TABLE, size, build_init(b, ROLE_TABLE, size));
         struct node *index = ngram(g, history, b->start, b->pos, grams->value[i], b->vocab, rows, c->hash);   /* [B,S] */
         row[i] = embed(g, table, ahead ? shift(g, index, ahead) : index);                                     /* [T,width] */
-        if (first && b->mode == MODE_TRAIN) rate[i] = view(g, collision_rate(g, b->ids, b->start, index, grams->value[i]), SHAPE(1, 1));
+        if (watch) rate[i] = view(g, collision_rate(g, b->ids, b->start, index, grams->value[i]), SHAPE(1, 1));
     }
-    if (first && b->mode == MODE_TRAIN)
-        build_metric(b, "oe_collision_rate", view(g, concat(g, grams->n, rate), SHAPE(grams->n)), "");
+    if (watch) build_metric(b, "oe_collision_rate", view(g, concat(g, grams->n, rate), SHAPE(grams->n)), "");
     struct node *x = joined(b, c, token, linear(b, "mix", ROLE_MIX, concat(g, grams->n, row), b->width));
     build_leave(b);
     return x;

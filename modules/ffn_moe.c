@@ -45,10 +45,8 @@ static struct node *build(struct build *b, const void *conf, struct node *u)
     b->experts = c->experts;
     struct routing r = c->router.module->router(b, c->router.conf, u, c->experts, c->balance);
     struct dispatched d = c->dispatch.module->dispatch(b, c->dispatch.conf, u, &r);
-    if (b->mode != MODE_DECODE) {
-        for (int i = 0; i < c->balance.n; i++) c->balance.pick[i].module->balance(b, c->balance.pick[i].conf, &r);
-        observe(b, &r);
-    }
+    for (int i = 0; i < c->balance.n; i++) c->balance.pick[i].module->balance(b, c->balance.pick[i].conf, &r);
+    observe(b, &r);
 
     double active = (double)r.k / r.experts;
     struct node *gate = expert_linear(b, "experts.gate", ROLE_FFN_GATE, &d, d.rows, c->d_ff, c->experts, active);     /* [R,F] */

@@ -25,7 +25,7 @@ static void build(struct build *b, const void *conf, struct node *h, struct node
     int outer = b->layer;
     struct node *weight = b->weight;                                                            /* [B,S] */
     for (int k = 1; k <= c->depth; k++) {
-        struct node *ahead = tokens->module->embed(b, tokens->conf, k);                           /* [T,D] */
+        struct node *ahead = tokens->module->embed(b, tokens->conf, k);                         /* [T,D] */
         weight = mul(g, weight, shift(g, b->weight, k));
         build_enter(b, "mtp.%d", k - 1);
         b->layer = b->layers + k - 1;

@@ -1,8 +1,7 @@
-/* Checkpoints. Written in a temporary folder, synced, renamed: a kill or a power cut leaves the old state or the new. Every
-   byte is covered by a hash: the tensors' in the manifest, the manifest's at its own end. */
+/* The folder of checkpoints. Each is written in a temporary folder, synced, renamed: a kill or a power cut leaves the old
+   state or the new. */
 #define _GNU_SOURCE
-#include "checkpoint.h"
-#include "safetensors.h"
+#include "checkpoint_files.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -12,12 +11,10 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
-enum { VERSION = 1, STEP_DIGITS = 8 };
-static const char state_file[] = "state.safetensors", manifest_file[] = "manifest.json";
+enum { STEP_DIGITS = 8 };
 
-static char *join(const char *dir, const char *name, const char *suffix)
+char *checkpoint_join(const char *dir, const char *name, const char *suffix)
 {
     char *path;
     INVARIANT(asprintf(&path, "%s/%s%s", dir, name, suffix) >= 0, "no memory for a path");
@@ -36,25 +33,7 @@ static int64_t name_step(const char *name)
     return *end || step < 0 || strcmp(again, name) ? -1 : step;
 }
 
-/* ---- files ---- */
-
-struct output { int fd; XXH3_state_t *hash; uint64_t bytes; };
-
-static int put(struct output *o, const void *data, size_t bytes)
-{
-    XXH3_128bits_update(o->hash, data, bytes);
-    o->bytes += bytes;
-    for (const char *at = data; bytes; ) {
-        ssize_t n = write(o->fd, at, bytes);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return -1;
-        at += n;
-        bytes -= (size_t)n;
-    }
-    return 0;
-}
-
-static int sync_path(const char *path)
+int checkpoint_sync(const char *path)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC), status = fd < 0 ? -1 : fsync(fd), cause = errno;
     if (fd >= 0) close(fd);
@@ -72,99 +51,6 @@ static void remove_folder(const char *path)
     rmdir(path);
 }
 
-static bool saved(const struct leaf *l) { return l->kind == LEAF_WEIGHT || (l->kind == LEAF_BUFFER && !l->transient); }
-
-static const char *leaf_dtype(const struct leaf *l)
-{
-    return l->decl.dtype == DTYPE_I32 ? "I32" : l->decl.dtype == DTYPE_U8 ? "U8" : sizeof(real) == 8 ? "F64" : "F32";
-}
-
-static struct stored leaf_tensor(const struct leaf *l)
-{
-    struct stored t = { .name = l->path, .dtype = leaf_dtype(l), .rank = l->decl.shape.rank, .bytes = leaf_bytes(l) };
-    for (int i = 0; i < t.rank; i++) t.dim[i] = l->decl.shape.dim[i];
-    return t;
-}
-
-static int put_state(struct output *o, struct leaves *leaves, struct state *state)
-{
-    struct stored *tensor = xcalloc((size_t)leaves->n + 1, sizeof *tensor);
-    int n = 0;
-    size_t bytes;
-    for (int i = 0; i < leaves->n; i++) if (saved(leaves->leaf[i])) tensor[n++] = leaf_tensor(leaves->leaf[i]);
-    char *header = safetensors_header(n, tensor, &bytes);
-    int failure = put(o, header, bytes);
-    for (int i = 0; i < leaves->n && !failure; i++) {
-        const struct leaf *l = leaves->leaf[i];
-        if (!saved(l)) continue;
-        void *data = xmalloc(leaf_bytes(l));
-        state_get(state, l, data);
-        failure = put(o, data, leaf_bytes(l));
-        free(data);
-    }
-    free(header);
-    free(tensor);
-    return failure;
-}
-
-/* The manifest's last member is the hash of all bytes before it. */
-static const char seal[] = ",\"xxh128\":\"", seal_end[] = "\"}\n";
-enum { SEAL = sizeof seal - 1 + 32 + sizeof seal_end - 1 };
-
-static char *manifest_write(int64_t step, const json_t *extra, uint64_t bytes, const char *digest)
-{
-    char check[33], *text;
-    json_t *j = json_pack("{s:s, s:i, s:I, s:{s:{s:I, s:s}}, s:O}", "format", "sluice-checkpoint", "version", VERSION, "step", (json_int_t)step,
-                          "files", state_file, "bytes", (json_int_t)bytes, "xxh128", digest, "extra", extra);
-    INVARIANT(j, "a checkpoint's manifest cannot be made");
-    char *body = json_dumps(j, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(17));
-    size_t length = strlen(body) - 1;                       /* the closing brace comes after the seal */
-    hash_print(hash_bytes(body, length), check);
-    INVARIANT(asprintf(&text, "%.*s%s%s%s", (int)length, body, seal, check, seal_end) >= 0, "no memory for a manifest");
-    free(body);
-    json_decref(j);
-    return text;
-}
-
-static int create(struct output *o, const char *path)
-{
-    *o = (struct output){ open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644), XXH3_createState(), 0 };
-    INVARIANT(o->hash, "no memory for a hash");
-    XXH3_128bits_reset(o->hash);
-    return o->fd < 0 ? -1 : 0;
-}
-
-static int finish(struct output *o, int failure, char digest[33])
-{
-    XXH128_hash_t h = XXH3_128bits_digest(o->hash);
-    hash_print((struct hash){ h.low64, h.high64 }, digest);
-    XXH3_freeState(o->hash);
-    if (!failure && fsync(o->fd) < 0) failure = -1;
-    int cause = errno;
-    if (o->fd >= 0 && close(o->fd) < 0 && !failure) return -1;
-    errno = cause;
-    return failure;
-}
-
-static int write_folder(const char *folder, int64_t step, struct leaves *leaves, struct state *state, const json_t *extra, uint64_t *bytes)
-{
-    struct output o;
-    char digest[33], unused[33], *path = join(folder, state_file, "");
-    int failure = create(&o, path);
-    failure = finish(&o, failure ? failure : put_state(&o, leaves, state), digest);
-    free(path);
-    if (failure) return -1;
-    *bytes = o.bytes;
-    char *text = manifest_write(step, extra, o.bytes, digest);
-    path = join(folder, manifest_file, "");
-    failure = create(&o, path);
-    failure = finish(&o, failure ? failure : put(&o, text, strlen(text)), unused);
-    *bytes += o.bytes;
-    free(path);
-    free(text);
-    return failure || sync_path(folder);
-}
-
 /* An older checkpoint of the same step changes places with the new one, so that one of them is always there. */
 static int take_place(const char *temporary, const char *path)
 {
@@ -173,8 +59,6 @@ static int take_place(const char *temporary, const char *path)
     remove_folder(temporary);
     return 0;
 }
-
-/* ---- the folder of checkpoints ---- */
 
 static int descending(const void *a, const void *b)
 {
@@ -192,7 +76,7 @@ static int list(const char *dir, bool tidy, int64_t **steps)
     for (struct dirent *f; (f = readdir(d)); ) {
         size_t length = strlen(f->d_name);
         if (tidy && length > 4 && !strcmp(f->d_name + length - 4, ".tmp")) {
-            char *path = join(dir, f->d_name, "");
+            char *path = checkpoint_join(dir, f->d_name, "");
             remove_folder(path);
             free(path);
         }
@@ -214,7 +98,7 @@ static void prune(const char *dir, int64_t newest, int keep)
         char name[32];
         if (steps[i] > newest || ++seen <= keep) continue;
         step_name(name, steps[i]);
-        char *path = join(dir, name, ""), *gone = join(dir, name, ".tmp");
+        char *path = checkpoint_join(dir, name, ""), *gone = checkpoint_join(dir, name, ".tmp");
         if (rename(path, gone) == 0) remove_folder(gone);
         free(path);
         free(gone);
@@ -229,12 +113,12 @@ int checkpoint_save(const char *dir, int64_t step, struct leaves *leaves, struct
     int64_t *steps;
     step_name(name, step);
     INVARIANT((size_t)snprintf(path, room, "%s/%s", dir, name) < room, "a checkpoint's path is too long");
-    char *temporary = join(dir, name, ".tmp");
+    char *temporary = checkpoint_join(dir, name, ".tmp");
     int failure = mkdir(dir, 0755) < 0 && errno != EEXIST;
     if (!failure) failure = list(dir, true, &steps) < 0;
     if (!failure) free(steps);
-    if (!failure) failure = mkdir(temporary, 0755) < 0 || write_folder(temporary, step, leaves, state, extra, bytes)
-                            || take_place(temporary, path) < 0 || sync_path(dir) < 0;
+    if (!failure) failure = mkdir(temporary, 0755) < 0 || checkpoint_write(temporary, step, leaves, state, extra, bytes)
+                            || take_place(temporary, path) < 0 || checkpoint_sync(dir) < 0;
     int cause = errno;
     if (failure) {
         remove_folder(temporary);
@@ -243,153 +127,6 @@ int checkpoint_save(const char *dir, int64_t step, struct leaves *leaves, struct
     free(temporary);
     errno = cause;
     return failure ? -1 : 0;
-}
-
-/* ---- reading ---- */
-
-static char *read_text(const char *path, size_t *size, struct err *e)
-{
-    FILE *f = fopen(path, "rb");
-    char *text = NULL;
-    struct stat st;
-    if (!f || fstat(fileno(f), &st) < 0) err_set(e, "%s: %s", path, strerror(errno));
-    else if (st.st_size > 1 << 26) err_set(e, "%s: %lld bytes is no manifest", path, (long long)st.st_size);
-    else {
-        text = xcalloc(1, (size_t)st.st_size + 1);
-        *size = fread(text, 1, (size_t)st.st_size, f);
-    }
-    if (f) fclose(f);
-    return text;
-}
-
-static bool sealed(const char *text, size_t size)
-{
-    char check[33];
-    if (size < SEAL) return false;
-    const char *tail = text + size - SEAL;
-    hash_print(hash_bytes(text, size - SEAL), check);
-    return !memcmp(tail, seal, sizeof seal - 1) && !memcmp(tail + sizeof seal - 1, check, 32) && !memcmp(tail + sizeof seal - 1 + 32, seal_end, sizeof seal_end - 1);
-}
-
-static json_t *manifest_read(const char *folder, struct err *e)
-{
-    char *path = join(folder, manifest_file, ""), *text;
-    size_t size = 0;
-    json_t *j = NULL;
-    if ((text = read_text(path, &size, e))) {
-        if (!sealed(text, size)) err_set(e, "%s: damaged (its hash does not match)", path);
-        else if (!(j = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL))) err_set(e, "%s: not JSON", path);
-    }
-    const char *format = json_string_value(json_object_get(j, "format"));
-    json_int_t version = json_integer_value(json_object_get(j, "version"));
-    if (j && (!format || strcmp(format, "sluice-checkpoint") || version != VERSION)) {
-        err_set(e, "%s: format %s, version %lld; wanted is sluice-checkpoint, version %d", path, format ? format : "?", (long long)version, VERSION);
-        json_decref(j);
-        j = NULL;
-    }
-    free(text);
-    free(path);
-    return j;
-}
-
-/* Opens a checkpoint with every byte verified. */
-static int open_verified(const char *folder, json_t **manifest, struct safetensors **tensors, struct err *e)
-{
-    char digest[33], *path = join(folder, state_file, "");
-    *tensors = NULL;
-    int failure = (*manifest = manifest_read(folder, e)) ? 0 : -1;
-    const json_t *file = json_object_get(json_object_get(*manifest, "files"), state_file);
-    const char *want = json_string_value(json_object_get(file, "xxh128"));
-    if (!failure) failure = safetensors_open(tensors, path, e);
-    if (!failure) {
-        hash_print(safetensors_hash(*tensors), digest);
-        if ((json_int_t)safetensors_bytes(*tensors) != json_integer_value(json_object_get(file, "bytes")))
-            failure = err_set(e, "%s: %llu bytes, the manifest says %lld", path, (unsigned long long)safetensors_bytes(*tensors), (long long)json_integer_value(json_object_get(file, "bytes")));
-        else if (!want || strcmp(want, digest)) failure = err_set(e, "%s: damaged (XXH128 %s, the manifest says %s)", path, digest, want ? want : "nothing");
-    }
-    free(path);
-    if (!failure) return 0;
-    safetensors_close(*tensors);
-    json_decref(*manifest);
-    return -1;
-}
-
-int checkpoint_verify(const char *path, struct err *e)
-{
-    json_t *manifest;
-    struct safetensors *tensors;
-    if (open_verified(path, &manifest, &tensors, e) < 0) return -1;
-    safetensors_close(tensors);
-    json_decref(manifest);
-    return 0;
-}
-
-static void tensor_text(const struct stored *t, char out[160])
-{
-    int n = snprintf(out, 160, "%s [", t->dtype);
-    for (int i = 0; i < t->rank; i++) n += snprintf(out + n, (size_t)(160 - n), "%s%lld", i ? "," : "", (long long)t->dim[i]);
-    snprintf(out + n, (size_t)(160 - n), "]");
-}
-
-static int same_tensor(const struct stored *have, const struct stored *want, struct err *e)
-{
-    char a[160], b[160];
-    tensor_text(have, a);
-    tensor_text(want, b);
-    return strcmp(a, b) ? err_set(e, "'%s' is %s, the model's is %s", want->name, a, b) : 0;
-}
-
-static const char *hint(const char *name, const char *const *names, char out[256])
-{
-    const char *near = nearest_name(name, names);
-    out[0] = 0;
-    if (near) snprintf(out, 256, " (nearest: '%s')", near);
-    return out;
-}
-
-/* The same set of paths, each with the same type and shape. */
-static int compare(const struct safetensors *s, const struct leaves *leaves, struct err *e)
-{
-    int n = safetensors_count(s), wanted = 0, failure = 0;
-    const char **have = xcalloc((size_t)n + 1, sizeof *have), **want = xcalloc((size_t)leaves->n + 1, sizeof *want);
-    char near[256];
-    for (int i = 0; i < n; i++) have[i] = safetensors_tensor(s, i)->name;
-    for (int i = 0; i < leaves->n; i++) if (saved(leaves->leaf[i])) want[wanted++] = leaves->leaf[i]->path;
-    for (int i = 0; i < leaves->n && !failure; i++) {
-        const struct leaf *l = leaves->leaf[i];
-        if (!saved(l)) continue;
-        struct stored t = leaf_tensor(l);
-        const struct stored *found = safetensors_find(s, l->path);
-        failure = found ? same_tensor(found, &t, e) : err_set(e, "has no '%s'%s", l->path, hint(l->path, have, near));
-    }
-    for (int i = 0; i < n && !failure; i++) {
-        const struct leaf *l = leaves_find(leaves, have[i]);
-        if (!l || !saved(l)) failure = err_set(e, "holds '%s', which the model does not have%s", have[i], hint(have[i], want, near));
-    }
-    free(have);
-    free(want);
-    return failure;
-}
-
-int checkpoint_load(const char *path, struct leaves *leaves, struct state *state, int64_t *step, json_t **extra, struct err *e)
-{
-    json_t *manifest;
-    struct safetensors *tensors;
-    *extra = NULL;
-    if (open_verified(path, &manifest, &tensors, e) < 0) return -1;
-    int failure = compare(tensors, leaves, e);
-    if (failure) err_prefix(e, "%s: ", path);
-    for (int i = 0; i < leaves->n && !failure; i++) {
-        const struct leaf *l = leaves->leaf[i];
-        if (saved(l)) state_put(state, l, safetensors_data(tensors, safetensors_find(tensors, l->path)));
-    }
-    if (!failure) {
-        *step = json_integer_value(json_object_get(manifest, "step"));
-        *extra = json_incref(json_object_get(manifest, "extra"));
-    }
-    safetensors_close(tensors);
-    json_decref(manifest);
-    return failure;
 }
 
 int checkpoint_newest(const char *dir, char *path, size_t room, struct err *e)

@@ -38,7 +38,7 @@ int store_create(struct store **out, const char *path, const struct store_plan *
 /* Opens a run file to go on: repairs it when the writer died, checks that its series equal the plan's, and cuts
    every dataset to its committed rows. Committed rows are then to be replayed from `resume_step`: rows that are
    appended with a step that is already committed are compared with what is there; a difference is an error (store_mismatch
-   is true, exit code 8), volatile series excepted. */
+   is true, exit code 8), volatile series excepted. /attempts gets a row for each process by itself. */
 int store_resume(struct store **out, const char *path, const struct store_plan *plan, struct err *e);
 
 /* Appends one row: value[i] is row data (count = product of dims) of the i-th series of that group in plan order, as
@@ -51,7 +51,6 @@ enum store_event { EVENT_STARTED, EVENT_RESUMED, EVENT_CHECKPOINT, EVENT_SPIKE, 
 int store_event(struct store *s, int64_t step, enum store_level level, enum store_event code, const char *text, struct err *e);
 int store_sample(struct store *s, int64_t step, int prompt, const char *text, struct err *e);
 int store_checkpoint(struct store *s, int64_t step, const char *file, uint64_t bytes, const char *hash, struct err *e);
-int store_attempt(struct store *s, int64_t first_step, int64_t last_step, int64_t cut_rows, const char *host, double start, double stop, const char *reason, struct err *e);
 int store_executed(struct store *s, double flops, double peak_bytes, struct err *e);
 int store_flush(struct store *s, struct err *e);                        /* also writes the heartbeat */
 bool store_failed(const struct store *s);                               /* a write failed: leave with _exit(6) for a full disk */

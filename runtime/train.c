@@ -284,10 +284,9 @@ static int open_files(struct trainer *t)
     struct store_plan *plan = describe(t, a);
     if (access(path, F_OK) == 0) {
         failure = restore(t) || store_resume(&t->store, path, plan, &t->err);
-        char text[64], host[256] = "";
-        gethostname(host, sizeof host - 1);
+        char text[64];
         snprintf(text, sizeof text, "resumed from step %lld", (long long)t->done);
-        if (!failure) failure = store_event(t->store, t->done, LEVEL_INFO, EVENT_RESUMED, text, &t->err) || store_attempt(t->store, t->done, 0, 0, host, (double)time(NULL), 0, "resumed", &t->err);
+        if (!failure) failure = store_event(t->store, t->done, LEVEL_INFO, EVENT_RESUMED, text, &t->err);
     } else {
         failure = store_create(&t->store, path, plan, &t->err);
         if (!failure) failure = store_event(t->store, 0, LEVEL_INFO, EVENT_STARTED, "started", &t->err);

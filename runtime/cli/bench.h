@@ -24,7 +24,10 @@ void bench_gather(struct bench *b);
 int bench_measure(const json_t *config, const struct bench_options *o, json_t **out, struct err *e);
 
 /* What metrics and the run file add to a step: the same steps with and without them, by turns. */
-int bench_logging(struct bench *b, int64_t steps, json_t **out, struct err *e);
+int bench_logging(struct bench *b, int64_t steps, json_t *to, struct err *e);
+
+/* Processor time of all threads so far. Workers that wait spin, so what lacks of the wall clock went to other programs. */
+double bench_processor_seconds(void);
 
 /* Sets KEY, KEY_min and KEY_max to the median and the ends of n values, which it sorts. */
 void bench_spread(json_t *to, const char *key, double *x, int n);

@@ -10,13 +10,15 @@
 
 enum { PAIRS = 8, LEAST_STEPS = 10 };                       /* the run file is flushed every 10 rows at the latest */
 
-struct logging { struct bench *bench; struct store *store; int64_t steps, rows; double inside, whole; };
+struct logging { struct bench *bench; struct store *store; int64_t steps, rows; };
 
-/* Seconds of one block of steps from the first on. */
-static int block(struct logging *l, bool with, double *seconds, struct err *e)
+/* Of one block of steps: wall clock, processor time of all threads, wall clock inside metrics and run file. */
+struct spent { double wall, processor, inside; };
+
+static int block(struct logging *l, bool with, struct spent *out, struct err *e)
 {
     bench_begin(l->bench);
-    double start = clock_seconds(), inside = 0;
+    double start = clock_seconds(), processor = bench_processor_seconds(), inside = 0;
     for (int64_t i = 0; i < l->steps; i++) {
         bench_step(l->bench);
         if (!with) continue;
@@ -25,38 +27,38 @@ static int block(struct logging *l, bool with, double *seconds, struct err *e)
         if (store_append(l->store, STORE_TRAIN, ++l->rows, metrics_values(l->bench->metrics), e)) return -1;
         inside += clock_seconds() - before;
     }
-    *seconds = clock_seconds() - start;
-    l->inside += inside;
-    if (with) l->whole += *seconds;
+    *out = (struct spent){ clock_seconds() - start, bench_processor_seconds() - processor, inside };
     return 0;
 }
 
 /* Every other pair begins with the other side: drift of the machine's speed cancels. */
-static int pairs(struct logging *l, double *ratio, struct err *e)
+static int pairs(struct logging *l, json_t *to, struct err *e)
 {
-    double with, without;
+    double wall[PAIRS], processor[PAIRS], inside[PAIRS];
     for (int i = 0; i < PAIRS; i++) {
+        struct spent with, without;
         if (i % 2 && block(l, false, &without, e)) return -1;
         if (block(l, true, &with, e)) return -1;
         if (i % 2 == 0 && block(l, false, &without, e)) return -1;
-        ratio[i] = with / without;
+        wall[i] = with.wall / without.wall;
+        processor[i] = with.processor / without.processor;
+        inside[i] = with.inside / with.wall;
     }
+    bench_spread(to, "wall_ratio", wall, PAIRS);
+    bench_spread(to, "processor_ratio", processor, PAIRS);
+    bench_spread(to, "inside_share", inside, PAIRS);
     return 0;
 }
 
-static int measure(struct logging *l, const char *path, json_t **out, struct err *e)
+static int measure(struct logging *l, const char *path, json_t *to, struct err *e)
 {
     struct metrics *m = l->bench->metrics;
     struct store_plan plan = { .n_series = metrics_count(m), .series = metrics_series(m), .config_json = "{}", .script_text = "", .script_path = "" };
-    double ratio[PAIRS];
     if (store_create(&l->store, path, &plan, e)) return -1;
-    if (pairs(l, ratio, e) || store_close(l->store, STATUS_FINISHED, e)) return -1;
-    *out = json_pack("{s:s, s:i, s:I, s:i, s:f}", "file", path, "pairs", PAIRS, "steps", (json_int_t)l->steps, "series", metrics_count(m), "inside_share", l->inside / l->whole);
-    bench_spread(*out, "ratio", ratio, PAIRS);
-    return 0;
+    return pairs(l, to, e) || store_close(l->store, STATUS_FINISHED, e) ? -1 : 0;
 }
 
-int bench_logging(struct bench *b, int64_t steps, json_t **out, struct err *e)
+int bench_logging(struct bench *b, int64_t steps, json_t *to, struct err *e)
 {
     const char *parent = getenv("TMPDIR");
     char *folder, *path;
@@ -68,7 +70,8 @@ int bench_logging(struct bench *b, int64_t steps, json_t **out, struct err *e)
         return -1;
     }
     INVARIANT(asprintf(&path, "%s/run.h5", folder) >= 0, "no memory for a path");
-    int failure = measure(&l, path, out, e);
+    json_object_update_new(to, json_pack("{s:i, s:I, s:i, s:s}", "pairs", PAIRS, "steps", (json_int_t)l.steps, "series", metrics_count(b->metrics), "folder", folder));
+    int failure = measure(&l, path, to, e);
     unlink(path);
     rmdir(folder);
     free(path);

@@ -73,11 +73,20 @@ void bench_spread(json_t *to, const char *key, double *x, int n)
 /* What train_flops counts, for all micro-batches of a step. */
 static double step_flops(const struct session *s) { return plan_report(s->plan)->train_flops * s->train.micro; }
 
-static void time_steps(struct bench *b, int64_t steps, json_t *to)
+double bench_processor_seconds(void)
 {
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + 1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+}
+
+static void time_steps(struct bench *b, const struct bench_options *o, json_t *to)
+{
+    int64_t steps = o->steps;
     double *seconds = xmalloc((size_t)steps * sizeof *seconds), whole = 0;
     for (int i = 0; i < WARM_STEPS; i++) { bench_step(b); bench_gather(b); }
     b->data_seconds = b->gather_seconds = 0;
+    double processor = bench_processor_seconds();
     for (int64_t i = 0; i < steps; i++) {
         double start = clock_seconds();
         bench_step(b);
@@ -92,6 +101,7 @@ static void time_steps(struct bench *b, int64_t steps, json_t *to)
     set(to, "flops_per_second", "", step_flops(b->session) / median);
     set(to, "data_share", "", b->data_seconds / whole);
     set(to, "gather_share", "", b->gather_seconds / whole);
+    set(to, "processor_share", "", (bench_processor_seconds() - processor) / (whole * o->threads));
     free(seconds);
 }
 
@@ -131,13 +141,19 @@ static double product_rate(int64_t m, int64_t n, int64_t k, enum format act, int
     return 2 * (double)(m * n * k) / least;
 }
 
+static double of_flops(const json_t *j, const char *seconds)
+{
+    return json_real_value(json_object_get(j, "flops_per_step")) / json_real_value(json_object_get(j, seconds));
+}
+
 static void time_products(enum precision precision, int threads, json_t *to)
 {
     enum format act = precision == PRECISION_BF16 ? FORMAT_BF16 : FORMAT_REAL;
     double small = product_rate(2048, 512, 512, act, threads), large = product_rate(2048, 1024, 1024, act, threads);
     double best = small > large ? small : large;
     set(to, "best_gemm", "", best);
-    set(to, "best_gemm_share", "", json_real_value(json_object_get(to, "flops_per_second")) / best);
+    set(to, "best_gemm_share", "", of_flops(to, "step_seconds") / best);
+    set(to, "best_gemm_share_max", "", of_flops(to, "step_seconds_min") / best);
 }
 
 /* ---- ops ---- */
@@ -170,9 +186,9 @@ static double rate(double amount, double seconds) { return seconds > 0 ? amount 
 
 static json_t *line(const struct op_time *t, int64_t steps, double whole)
 {
-    double each = 1 / (double)steps, seconds = seconds_of(t);
-    return json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "name", t->name, "seconds", seconds * each, "forward_seconds", t->forward_seconds * each,
-        "backward_seconds", t->backward_seconds * each, "share", seconds / whole, "calls", (double)t->calls * each,
+    double per = 1 / (double)steps, seconds = seconds_of(t);
+    return json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "name", t->name, "seconds", seconds * per, "forward_seconds", t->forward_seconds * per,
+        "backward_seconds", t->backward_seconds * per, "share", seconds / whole, "calls", (double)t->calls * per,
         "flops_per_second", rate(t->flops, seconds), "bytes_per_second", rate(t->bytes, seconds));
 }
 
@@ -231,10 +247,12 @@ static double peak_bytes(void)
     return (double)usage.ru_maxrss * 1024;
 }
 
-static int open_bench(struct bench *b, const json_t *config, int threads, struct err *e)
+static int open_bench(struct bench *b, const json_t *config, const struct bench_options *o, struct err *e)
 {
-    if (corpus_open(&b->corpus, "synthetic", e) || session_new(&b->session, config, threads, e)) return -1;
+    if (session_new(&b->session, config, o->threads, e)) return -1;
     struct session *s = b->session;
+    int64_t most = WARM_STEPS + 2 * o->steps;               /* the schedule must know of them all */
+    if (s->train.steps < most) s->train.steps = (int)most;
     if (s->model.vocab < corpus_info(b->corpus)->vocab)
         return err_set(e, "vocab: %d: the built-in language has token ids up to %d", s->model.vocab, corpus_info(b->corpus)->vocab - 1);
     if (corpus_windows(b->corpus, SPLIT_TRAIN, s->model.seq) == 0) return err_set(e, "seq: %d: longer than the built-in language", s->model.seq);
@@ -252,7 +270,7 @@ static void close_bench(struct bench *b)
 {
     metrics_free(b->metrics);
     session_free(b->session);
-    if (b->corpus) corpus_close(b->corpus);
+    corpus_close(b->corpus);
     free(b->ids);
     free(b->target);
     free(b->start);
@@ -267,7 +285,7 @@ static json_t *measure(struct bench *b, const struct bench_options *o, double be
         "precision", s->train.precision == PRECISION_BF16 ? "bf16" : "fp32", "threads", o->threads, "steps", (int)o->steps);
     set(j, "params_total", "", (double)counts.total);
     set(j, "params_active", "", (double)counts.active);
-    time_steps(b, o->steps, j);
+    time_steps(b, o, j);
     set(j, "memory_predicted", "", (double)plan_report(s->plan)->total);
     set(j, "memory_measured", "", peak_bytes() - before);
     time_products((enum precision)s->train.precision, o->threads, j);
@@ -278,16 +296,20 @@ static json_t *measure(struct bench *b, const struct bench_options *o, double be
 int bench_measure(const json_t *config, const struct bench_options *o, json_t **out, struct err *e)
 {
     struct bench b = { 0 };
-    json_t *j = NULL, *logging = NULL;
+    json_t *j = NULL;
+    if (corpus_open(&b.corpus, "synthetic", e)) return -1;
     double before = peak_bytes(), start = clock_seconds();
-    int failure = open_bench(&b, config, o->threads, e);
+    int failure = open_bench(&b, config, o, e);
     double seconds = clock_seconds() - start;
     if (!failure) {
         j = measure(&b, o, before);
         set(j, "start_seconds", "", seconds);
-        if (o->logging) failure = bench_logging(&b, o->steps, &logging, e);
     }
-    if (logging) json_object_set_new(j, "logging", logging);
+    if (!failure && o->logging) {
+        json_t *logging = json_object();
+        json_object_set_new(j, "logging", logging);
+        failure = bench_logging(&b, o->steps, logging, e);
+    }
     if (failure) json_decref(j);
     else *out = j;
     close_bench(&b);

@@ -9,7 +9,7 @@ static const struct option options[] = {
     { "output", 'o', "FILE", "figure.svg, .png or .pdf; figure.gp for the gnuplot script" },
     { "kind", 'k', "KIND", "loss (default), final, pairs or load" },
     { "metric", 'm', "NAME", "metric to draw (default: the study's primary metric)" },
-    { "smooth", 0, "S", "exponential mean over training curves, 0 to below 1 (default 0.9; 0: none)" },
+    { "smooth", 0, "S", "exponential mean over training curves, 0 to below 1 (default: 1 - 50/rows; 0: none)" },
     { "variant", 0, "NAME", "of kind load: which variant of a study (default: the baseline)" },
     { "replicate", 0, "K", "of kind load: which replicate (default 0)" },
     { "higher", 0, NULL, "larger values are better (default: smaller ones)" },

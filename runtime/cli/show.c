@@ -19,7 +19,7 @@ static void heading(const char *text)
 
 static void print_variants(const struct study *s)
 {
-    static const char *const columns[] = { "variant", ">params", ">active", ">training FLOP/token", ">KV bytes/token", ">memory", "graph" };
+    static const char *const columns[] = { "variant", ">params", ">active", ">training FLOP/token", ">KV/token", ">memory", "graph" };
     struct table *t = table_new(columns, COUNT(columns));
     for (int i = 0; i < s->n_variants; i++) {
         const struct variant *v = &s->variant[i];
@@ -29,7 +29,7 @@ static void print_variants(const struct study *s)
         table_cell(t, "%s", format_count((double)v->counts.total, text));
         table_cell(t, "%s", format_count((double)v->counts.active, text));
         table_cell(t, "%s", format_count(v->train_flops_per_token, text));
-        table_cell(t, "%s", format_count((double)v->kv_bytes_per_token, text));
+        table_cell(t, "%s", format_bytes((double)v->kv_bytes_per_token, text));
         table_cell(t, "%s", format_bytes((double)v->memory_bytes, text));
         table_cell(t, "%.8s", graph);
     }

@@ -59,6 +59,7 @@ struct store {
     hid_t table[TABLE_LIVE]; int64_t table_rows[TABLE_LIVE];
     hid_t status, heartbeat;
     bool running;                       /* /status says so */
+    struct attempt_row attempt; bool attempt_stale;         /* the last row of /attempts; not yet written so */
     double flushed, synced;
 };
 
@@ -84,10 +85,18 @@ void layout_make(struct store *s, const struct store_plan *plan);
 struct store *store_new(const char *path, const struct store_plan *plan);
 void store_free(struct store *s);                           /* memory only; HDF5's handles are closed or abandoned before */
 void store_attach(struct store *s);                         /* opens every dataset that grows, counts committed rows */
+void store_write_rows(struct store *s, const char *what, hid_t data, hid_t type, int64_t first, int64_t n, const void *rows);
+void store_put_row(struct store *s, enum store_table table, int64_t at, const void *row);
 void store_add_row(struct store *s, enum store_table table, const void *row);
 void store_commit(struct store *s);
+void store_sync(struct store *s);                           /* fdatasync */
 void store_set_status(struct store *s, enum store_status status);
 int store_replay(struct store *s, enum store_group group, int64_t step, const double *const *value, struct err *e);
+
+void attempt_begin(struct store *s, int64_t cut_rows);
+void attempt_step(struct store *s, int64_t step);
+void attempt_commit(struct store *s);
+void attempt_end(struct store *s, const char *reason);
 
 /* First look at a file, before HDF5 sees it: is it one, and did its last writer leave it open? */
 int superblock_check(const char *path, bool *left_open, struct err *e);

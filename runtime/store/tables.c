@@ -148,7 +148,6 @@ static void print_field(FILE *out, const struct field *f, const char *at)
     }
 }
 
-/* malloc'd */
 char *table_line(const struct table *t, const void *row)
 {
     char *text = NULL;
@@ -161,4 +160,51 @@ char *table_line(const struct table *t, const void *row)
     }
     fclose(out);
     return text;
+}
+
+/* Tables are flushed row by row: they are short, and their rows matter when all else goes wrong. */
+void store_put_row(struct store *s, enum store_table table, int64_t at, const void *row)
+{
+    const struct table *t = &store_table[table];
+    hid_t type = table_type(t);
+    store_write_rows(s, t->path, s->table[table], type, at, 1, row);
+    H5(s, t->path, H5Dflush(s->table[table]));
+    H5Tclose(type);
+}
+
+void store_add_row(struct store *s, enum store_table table, const void *row)
+{
+    store_put_row(s, table, s->table_rows[table], row);
+    if (!s->failed) s->table_rows[table]++;
+}
+
+int store_event(struct store *s, int64_t step, enum store_level level, enum store_event code, const char *text, struct err *e)
+{
+    struct event_row row = { .step = step, .time = unix_seconds(), .level = (uint8_t)level, .code = code };
+    copy_text(row.text, sizeof row.text, text);
+    store_add_row(s, TABLE_EVENTS, &row);
+    return store_result(s, e);
+}
+
+int store_sample(struct store *s, int64_t step, int prompt, const char *text, struct err *e)
+{
+    struct sample_row row = { .step = step, .prompt_id = prompt };
+    row.truncated = copy_text(row.text, sizeof row.text, text);
+    store_add_row(s, TABLE_SAMPLES, &row);
+    return store_result(s, e);
+}
+
+int store_checkpoint(struct store *s, int64_t step, const char *file, uint64_t bytes, const char *hash, struct err *e)
+{
+    struct checkpoint_row row = { .step = step, .bytes = bytes };
+    copy_text(row.file, sizeof row.file, file);
+    copy_text(row.xxh128, sizeof row.xxh128, hash);
+    store_add_row(s, TABLE_CHECKPOINTS, &row);
+    return store_result(s, e);
+}
+
+int store_executed(struct store *s, double flops, double peak_bytes, struct err *e)
+{
+    store_add_row(s, TABLE_EXECUTED, &(struct executed_row){ unix_seconds(), flops, peak_bytes });
+    return store_result(s, e);
 }

@@ -1,0 +1,276 @@
+/* sluice bench: how fast this machine trains. */
+#include "bench.h"
+#include "bind.h"
+#include "cpu/pool.h"
+#include "script.h"
+#include "status.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const struct option options[] = {
+    { "script", 0, "SCRIPT", "a variant of this experiment's in place of presets" },
+    { "variant", 0, "NAME", "which variant of the script (its baseline)" },
+    { "threads", 't', "N", "threads (as many as cores)" },
+    { "steps", 'n', "N", "timed steps, after 2 that warm up (10)" },
+    { "batch", 'b', "N", "sequences in a step (16, or the script's)" },
+    { "precision", 0, "fp32|bf16", "of activations (fp32, or the script's)" },
+    { "ops", 0, NULL, "time of each op" },
+    { "logging", 0, NULL, "what metrics and the run file add: the same steps with and without them, 8 times" },
+    { "json", 0, NULL, "machine-readable" },
+    { 0 }
+};
+static const char *const defaults[] = { "baseline-nano", "welm-nano", "baseline-micro" };
+
+extern const struct command command_plan;
+
+/* ---- what is measured ---- */
+
+/* Resolved as sluice plan does, but for the data. */
+static enum code config_of_script(const struct call *c, const char *path, json_t **config)
+{
+    static const struct option data = { .name = "data" };
+    struct given given[] = { { &data, "synthetic" } };
+    enum code code;
+    struct study *s = script_study(&(struct call){ &command_plan, 1, &path, 1, given }, &code);
+    if (!s) return code;
+    const char *wanted = cli_value(c, "variant", s->variant[s->baseline].name);
+    const char **names = xcalloc((size_t)s->n_variants + 1, sizeof *names);
+    code = CODE_USAGE;
+    for (int i = 0; i < s->n_variants && code; i++) {
+        names[i] = s->variant[i].name;
+        if (strcmp(names[i], wanted) != 0) continue;
+        *config = json_deep_copy(s->variant[i].config);
+        json_object_set_new(*config, "name", json_string(wanted));
+        code = CODE_OK;
+    }
+    const char *near = code ? nearest_name(wanted, names) : NULL;
+    if (code) cli_fail(code, "--variant %s: no such variant%s%s%s", wanted, near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+    free(names);
+    study_free(s);
+    return code;
+}
+
+static enum code config_of_preset(const char *name, json_t **config)
+{
+    struct err e;
+    json_t *model;
+    if (script_preset(name, &model, &e)) return cli_fail(CODE_USAGE, "%s", e.text);
+    *config = json_pack("{s:s, s:o, s:{}}", "name", name, "model", model, "train");
+    return CODE_OK;
+}
+
+static int set_train(const struct call *c, json_t *config)
+{
+    json_t *train = json_object_get(config, "train");
+    int64_t batch = 0;
+    if (cli_integer(c, "batch", 1, 1000000, &batch)) return -1;
+    if (batch) json_object_set_new(train, "batch", json_integer(batch));
+    const char *precision = cli_value(c, "precision", NULL);
+    if (precision && strcmp(precision, "fp32") && strcmp(precision, "bf16")) return cli_usage(c, "--precision %s: must be fp32 or bf16", precision), -1;
+    if (precision) json_object_set_new(train, "precision", json_string(precision));
+    return 0;
+}
+
+/* ---- measuring ---- */
+
+static enum code measure_into(int fd, const json_t *config, const struct bench_options *o)
+{
+    struct err e;
+    json_t *result;
+    if (bench_measure(config, o, &result, &e)) return cli_fail(CODE_FAILURE, "%s", e.text);
+    int failure = json_dumpfd(result, fd, JSON_REAL_PRECISION(17));
+    json_decref(result);
+    return failure ? cli_fail(CODE_FAILURE, "the result cannot be handed on: %s", strerror(errno)) : CODE_OK;
+}
+
+/* In a process of its own: start-up and peak memory are then those of one model. */
+static enum code measure_apart(const char *name, const json_t *config, const struct bench_options *o, json_t *list)
+{
+    int end[2], status;
+    if (pipe(end)) return cli_fail(CODE_FAILURE, "pipe: %s", strerror(errno));
+    fflush(NULL);
+    pid_t child = fork();
+    if (child < 0) return cli_fail(CODE_FAILURE, "fork: %s", strerror(errno));
+    if (child == 0) {
+        close(end[0]);
+        _exit(measure_into(end[1], config, o));
+    }
+    close(end[1]);
+    json_t *result = json_loadfd(end[0], 0, NULL);
+    close(end[0]);
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) { }
+    if (WIFSIGNALED(status)) cli_fail(CODE_FAILURE, "%s: ended by signal %d", name, WTERMSIG(status));
+    enum code code = WIFEXITED(status) ? (enum code)WEXITSTATUS(status) : CODE_FAILURE;
+    if (code) json_decref(result);
+    INVARIANT(code || result, "%s: a measurement without a result", name);
+    if (code) return code;
+    json_object_set_new(result, "name", json_string(name));
+    json_array_append_new(list, result);
+    return CODE_OK;
+}
+
+static enum code measure_config(const struct call *c, json_t *config, const struct bench_options *o, json_t *list)
+{
+    const char *name = json_string_value(json_object_get(config, "name"));
+    enum code code = set_train(c, config) ? CODE_USAGE : CODE_OK;
+    if (!code) fprintf(stderr, "measuring %s\n", name);
+    if (!code) code = measure_apart(name, config, o, list);
+    json_decref(config);
+    return code;
+}
+
+static enum code measure_all(const struct call *c, const struct bench_options *o, json_t *list)
+{
+    const char *script = cli_value(c, "script", NULL);
+    bool usual = !script && !c->n_words;
+    json_t *config;
+    enum code code = CODE_OK;
+    if (script) {
+        code = config_of_script(c, script, &config);
+        if (!code) code = measure_config(c, config, o, list);
+    }
+    for (int i = 0; i < (usual ? COUNT(defaults) : c->n_words) && !code; i++) {
+        code = config_of_preset(usual ? defaults[i] : c->word[i], &config);
+        if (!code) code = measure_config(c, config, o, list);
+    }
+    return code;
+}
+
+/* ---- tables ---- */
+
+static double number(const json_t *j, const char *key) { return json_number_value(json_object_get(j, key)); }
+
+enum form { WHOLE, RATE, MILLI, PERCENT, BYTES, SECONDS };
+static const struct { const char *label, *key; enum form form; } rows[] = {
+    { "parameters", "params_total", RATE }, { "  active", "params_active", RATE },
+    { "tokens a step", "tokens_per_step", WHOLE }, { "step, ms (median)", "step_seconds", MILLI }, { "  least", "step_seconds_min", MILLI },
+    { "  most", "step_seconds_max", MILLI }, { "tokens/s", "tokens_per_second", RATE }, { "FLOP a step", "flops_per_step", RATE },
+    { "FLOP/s", "flops_per_second", RATE }, { "best GEMM, FLOP/s", "best_gemm", RATE }, { "  share reached", "best_gemm_share", PERCENT },
+    { "  in the fastest step", "best_gemm_share_max", PERCENT }, { "processors had", "processor_share", PERCENT },
+    { "loading data", "data_share", PERCENT }, { "gathering metrics", "gather_share", PERCENT }, { "start-up, s", "start_seconds", SECONDS },
+    { "memory, predicted", "memory_predicted", BYTES }, { "  measured", "memory_measured", BYTES },
+};
+
+static char *form_text(enum form form, double x, char out[FORMAT_SIZE])
+{
+    switch (form) {
+    case WHOLE: return format_real(x, 0, out);
+    case RATE: return format_count(x, out);
+    case MILLI: return format_real(x * 1e3, 2, out);
+    case PERCENT: snprintf(out, FORMAT_SIZE, "%.1f %%", 100 * x); return out;
+    case BYTES: return format_bytes(x, out);
+    case SECONDS: return format_real(x, 3, out);
+    }
+    INVARIANT(false, "form %d", (int)form);
+}
+
+static void print_steps(json_t *list)
+{
+    const char **columns = xcalloc(json_array_size(list) + 1, sizeof *columns);
+    char text[FORMAT_SIZE], (*name)[96] = xcalloc(json_array_size(list), sizeof *name);
+    size_t i;
+    json_t *j;
+    columns[0] = "";
+    json_array_foreach(list, i, j) {
+        snprintf(name[i], sizeof *name, ">%s", json_string_value(json_object_get(j, "name")));
+        columns[i + 1] = name[i];
+    }
+    struct table *t = table_new(columns, (int)json_array_size(list) + 1);
+    for (int r = 0; r < COUNT(rows); r++) {
+        table_cell(t, "%s", rows[r].label);
+        json_array_foreach(list, i, j) table_cell(t, "%s", form_text(rows[r].form, number(j, rows[r].key), text));
+    }
+    table_print(t, stdout);
+    j = json_array_get(list, 0);
+    printf("%s activations, %d threads, %d timed steps; FLOPs: 1 MAC = 2, attention counts the causal half, backward is twice the forward.\n",
+           json_string_value(json_object_get(j, "precision")), (int)number(j, "threads"), (int)number(j, "steps"));
+    free(columns);
+    free(name);
+}
+
+static void op_cells(struct table *t, const json_t *j, const char *indent, enum paint paint)
+{
+    static const struct { const char *key; enum form form; } columns[] = {
+        { "seconds", MILLI }, { "forward_seconds", MILLI }, { "backward_seconds", MILLI }, { "share", PERCENT } };
+    char text[FORMAT_SIZE];
+    table_cell(t, "%s%s", indent, json_string_value(json_object_get(j, "name")));
+    table_paint(t, paint);
+    for (int i = 0; i < COUNT(columns); i++) table_cell(t, "%s", form_text(columns[i].form, number(j, columns[i].key), text));
+    table_cell(t, "%.0f", number(j, "calls"));
+    for (int i = 0; i < 2; i++) {
+        double rate = number(j, i ? "bytes_per_second" : "flops_per_second") * 1e-9;
+        table_cell(t, "%s", format_real(rate > 0 ? rate : NAN, 2, text));
+    }
+}
+
+static void print_ops(json_t *list)
+{
+    static const char *const columns[] = { "", ">ms a step", ">forward", ">backward", ">share", ">calls", ">GFLOP/s", ">GB/s" };
+    json_t *j, *family, *op;
+    size_t i, f, k;
+    json_array_foreach(list, i, j) {
+        struct table *t = table_new(columns, COUNT(columns));
+        json_array_foreach(json_object_get(j, "families"), f, family) {
+            op_cells(t, family, "", PAINT_BOLD);
+            json_array_foreach(json_object_get(family, "ops"), k, op) op_cells(t, op, "  ", PAINT_OFF);
+        }
+        printf("\n%s\n", json_string_value(json_object_get(j, "name")));
+        table_print(t, stdout);
+    }
+}
+
+static void print_logging(json_t *list)
+{
+    static const char *const columns[] = { "with metrics and run file", ">median", ">least", ">most" };
+    static const struct { const char *label, *key; } lines[] = {
+        { "time, of that without", "wall_ratio" }, { "processor time, of that without", "processor_ratio" }, { "spent inside them, of a step", "inside_share" } };
+    static const char *const ends[] = { "", "_min", "_max" };
+    size_t i;
+    json_t *j;
+    json_array_foreach(list, i, j) {
+        struct table *t = table_new(columns, COUNT(columns));
+        const json_t *l = json_object_get(j, "logging");
+        for (int r = 0; r < COUNT(lines); r++) {
+            table_cell(t, "%s", lines[r].label);
+            for (int k = 0; k < COUNT(ends); k++) {
+                char key[64];
+                snprintf(key, sizeof key, "%s%s", lines[r].key, ends[k]);
+                table_cell(t, "%.2f %%", 100 * number(l, key));
+            }
+        }
+        printf("\n%s: %d pairs of %d steps, %d series, run file in %s\n", json_string_value(json_object_get(j, "name")), (int)number(l, "pairs"), (int)number(l, "steps"),
+               (int)number(l, "series"), json_string_value(json_object_get(l, "folder")));
+        table_print(t, stdout);
+    }
+}
+
+static enum code run(const struct call *c)
+{
+    int64_t threads = pool_cores(), steps = 10;
+    if (cli_integer(c, "threads", 1, 1024, &threads) || cli_integer(c, "steps", 1, 100000, &steps)) return CODE_USAGE;
+    if (cli_value(c, "variant", NULL) && !cli_value(c, "script", NULL)) return cli_usage(c, "--variant names a variant of a --script");
+    struct bench_options o = { (int)threads, steps, cli_flag(c, "ops"), cli_flag(c, "logging") };
+    json_t *list = json_array();
+    enum code code = measure_all(c, &o, list);
+    if (!code && cli_flag(c, "json")) print_json(json_incref(list));
+    else if (!code) {
+        print_steps(list);
+        if (o.ops) print_ops(list);
+        if (o.logging) print_logging(list);
+    }
+    json_decref(list);
+    return code;
+}
+
+const struct command command_bench = {
+    .name = "bench", .about = "how fast this machine trains: whole steps, and each op", .usage = "[PRESET...]",
+    .example = "sluice bench\nsluice bench baseline-micro --ops --threads 1\nsluice bench --script experiments/quickstart.lua --variant mirror --logging",
+    .options = options, .least = 0, .most = -1, .run = run,
+    .more = "Presets: baseline-nano, welm-nano and baseline-micro when none is named. The data is the built-in language. Each model is\n"
+            "measured in a process of its own. The best GEMM is the fastest of a few large products, measured after the steps.",
+};

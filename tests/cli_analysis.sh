@@ -1,0 +1,112 @@
+#!/bin/sh
+# What reads a study, on one that was trained a moment ago: ls, show, watch, compare, export, plot, fsck.
+set -eu
+
+sluice=$(realpath "$1")
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+
+fail() {
+    echo "cli_analysis.sh: $*" >&2
+    cat out err >&2
+    exit 1
+}
+
+# leaves CODE ARGUMENTS..: runs sluice, keeps its streams in out and err
+leaves() {
+    code=$1 got=0
+    shift
+    "$sluice" "$@" >out 2>err </dev/null || got=$?
+    [ "$got" = "$code" ] || fail "exit code $got, not $code: sluice $*"
+}
+
+says() {
+    grep -q -- "$2" "$1" || fail "$1 does not say '$2'"
+}
+
+is_json() {
+    if command -v python3 >/dev/null; then python3 -m json.tool out >/dev/null || fail "no JSON"; fi
+}
+
+cat >tiny.lua <<'END'
+local sl = require "sluice"
+local base = sl.model {
+  layers = 2, d_model = 16, seq = 16, vocab = 256, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 8 },
+  ffn = { "moe", experts = 4, d_ff = 8, router = { top_k = 2 }, balance = { { "switch_aux", alpha = 0.01 } } },
+}
+return sl.study {
+  name = "tiny", base = base, replicates = 4, baseline = "base", primary = "eval.loss", data = "synthetic",
+  train = { steps = 12, batch = 2, eval_every = 4, eval_batches = 1, optim = { "adamw", lr = 3e-3 } },
+  variants = { base = {}, gated = { ["attention.gate"] = "head" } },
+}
+END
+leaves 0 run tiny.lua --out runs --progress none
+study=runs/tiny run=$(echo runs/tiny/base-*/0)
+
+leaves 0 ls
+says out 'tiny .*8/8 *finished'
+leaves 0 ls "$study"
+says out 'gated/3 *finished *12/12'
+leaves 0 ls "$study" --json
+is_json
+leaves 0 show "$study"
+says out 'base (baseline)'
+leaves 0 show "$study" --json
+is_json
+leaves 0 show "$study" --script
+cmp out tiny.lua || fail "the script was not kept"
+leaves 0 show "$run"
+says out 'train.max_vio'
+says out 'finished'
+leaves 0 show "$run/run.h5" --json
+is_json
+leaves 0 watch "$study"
+leaves 0 watch "$study" --once
+says out 'tiny  finished'
+
+leaves 0 compare "$study"
+says out '^gated .* 4 '
+says out '4 paired seeds, p '
+leaves 0 compare "$study" --at step=8 --baseline gated --unpaired --metric train.loss
+says out 'difference = variant - gated'
+leaves 0 compare "$study" --json
+is_json
+leaves 4 compare "$study" --metric eval.los
+says err "did you mean 'eval.loss'?"
+leaves 4 compare "$run"
+
+leaves 0 export "$study" --metric eval.loss
+[ "$(wc -l <out)" = 25 ] || fail "8 runs with 3 evaluations are not 24 lines"
+leaves 0 export "$run" -o all.csv
+[ ! -s out ] && [ ! -e all.csv.part ] || fail "output beside the file"
+says all.csv 'train.expert_tokens,1,3,'
+leaves 0 export "$run" --json --every 5
+is_json
+leaves 1 export "$run" -o missing/all.csv
+[ ! -e missing ] || fail "a folder was made"
+
+if command -v gnuplot >/dev/null; then
+    for kind in loss final pairs load; do
+        leaves 0 plot "$study" -o "$kind.svg" --kind "$kind"
+        says "$kind.svg" '</svg>'
+        [ ! -s err ] || fail "gnuplot complained about $kind"
+    done
+    leaves 0 plot "$run" -o one.png -m train.loss
+    [ ! -s err ] || fail "gnuplot complained about one run"
+fi
+PATH=/nowhere leaves 1 plot "$study" -o none.svg
+says err 'gnuplot is not installed'
+
+leaves 0 fsck "$study"
+says out 'clean'
+printf 'x' | dd of="$run/run.h5" bs=1 seek=3 conv=notrunc 2>/dev/null
+leaves 4 fsck "$study"
+says out 'unreadable'
+leaves 0 ls "$study"
+says out 'base/0 *unreadable'
+leaves 0 compare "$study"
+says out 'base/0: unreadable'
+says out '3 paired seeds; no interval'
+leaves 4 export "$study" --metric eval.loss
+says err 'base/0 is left out'
