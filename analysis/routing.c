@@ -77,5 +77,5 @@ const struct derived routing_derived[] = {
     { "load_entropy", "nat", "entropy of the shares of tokens that the layer's experts get", false, load_entropy },
     { "dead_frac", "", "share of experts below 1 % of the mean load over the last 100 steps", false, dead_frac },
     { "drop_rate", "", "share of assignments that found no room", true, drop_rate },
-    { NULL }
+    { 0 }
 };

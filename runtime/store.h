@@ -1,6 +1,7 @@
 /* The run file (HDF5): written row by row, readable while training and after kill -9. Only files in runtime/store/
    include hdf5.h. All calls from one thread. Everything that can fail returns -1 with an error that names call,
-   file and dataset; after a failed write the handle is abandoned, never closed (store_failed tells). */
+   file and dataset; after a failed write the handle is abandoned, never closed (store_failed tells), every later call repeats the
+   first error, and errno is the system's (ENOSPC, EFBIG, EDQUOT: the disk is full). Ignore SIGXFSZ. */
 #ifndef SLUICE_STORE_H
 #define SLUICE_STORE_H
 

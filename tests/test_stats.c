@@ -88,7 +88,7 @@ static void draw_pairs(uint64_t trial, int n, double rho, double shift, double *
 static void test_promises(void **state)
 {
     (void)state;
-    enum { TRIALS = 20000 };
+    enum { TRIALS = 10000 };
     static const int sizes[] = { 4, 5, 10 };
     for (int k = 0; k < COUNT(sizes); k++) {
         int n = sizes[k], claimed = 0, covered = 0, unpaired = 0;
@@ -113,7 +113,7 @@ static void test_promises(void **state)
 static void test_family(void **state)
 {
     (void)state;
-    enum { TRIALS = 10000, ARMS = 4, N = 5 };
+    enum { TRIALS = 5000, ARMS = 4, N = 5 };
     int any = 0, plain = 0;
     for (uint64_t trial = 0; trial < TRIALS; trial++) {
         double p[ARMS], a[N], b[N];

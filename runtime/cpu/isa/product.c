@@ -1,6 +1,9 @@
 /* One block product on one thread. Both operands are packed; a tile of C stays in registers while a row panel of A
    (broadcast) meets a panel of B (two vectors a step). Bound by fused multiply-adds once n is some hundred. */
 #include "level.h"
+#if defined __FMA__
+#include <immintrin.h>
+#endif
 
 #if defined __AVX512F__
 enum { BYTES = 64 };
@@ -22,6 +25,24 @@ typedef real loose __attribute__((vector_size(BYTES), aligned(sizeof(real))));
 typedef float single __attribute__((vector_size(4 * LANES)));
 typedef uint32_t word __attribute__((vector_size(4 * LANES)));
 typedef uint16_t half __attribute__((vector_size(2 * LANES)));
+
+/* a * b + c, rounded once where the instruction set can; never left to the compiler, so that a value's bits do not depend
+   on the shape of its tile. */
+INLINE vec multiply_add(real a, vec b, vec c)
+{
+    vec all = a - (vec){ 0 };
+#if defined __AVX512F__ && defined SLUICE_DOUBLE
+    return (vec)_mm512_fmadd_pd((__m512d)all, (__m512d)b, (__m512d)c);
+#elif defined __AVX512F__
+    return (vec)_mm512_fmadd_ps((__m512)all, (__m512)b, (__m512)c);
+#elif defined __FMA__ && defined SLUICE_DOUBLE
+    return (vec)_mm256_fmadd_pd((__m256d)all, (__m256d)b, (__m256d)c);
+#elif defined __FMA__
+    return (vec)_mm256_fmadd_ps((__m256)all, (__m256)b, (__m256)c);
+#else
+    return all * b + c;
+#endif
+}
 
 /* Asks for a cache line in time: operands come from far away in short pieces, which the processor does not foresee. */
 INLINE void soon(const struct matrix *m, int64_t at)
@@ -115,8 +136,8 @@ INLINE void tile(int rows, int64_t k, const real *a, const real *b, real *c, int
     for (int64_t p = 0; p < k; p++, b += COLS) {
         vec left = *(const vec *)b, right = *(const vec *)(b + LANES);
         for (int i = 0; i < rows; i++) {
-            sum[i][0] += a[i * PITCH + p] * left;
-            sum[i][1] += a[i * PITCH + p] * right;
+            sum[i][0] = multiply_add(a[i * PITCH + p], left, sum[i][0]);
+            sum[i][1] = multiply_add(a[i * PITCH + p], right, sum[i][1]);
         }
     }
     for (int i = 0; i < rows; i++) {
