@@ -38,12 +38,4 @@ struct comparison {
 int compare_study(const struct runs *runs, const struct compare_options *o, struct comparison **out, struct err *e);
 void compare_free(struct comparison *c);
 
-/* "gated beats base by 0.0123 ± 0.0041 nats (5 paired seeds, p = 0.003)" */
-void compare_sentence(const struct comparison *c, int arm, char *out, size_t size);
-/* Digits after the point that give the comparison's uncertainty two figures, 3 to 7. */
-int compare_digits(const struct comparison *c);
-const char *compare_unit(const struct comparison *c);
-json_t *compare_json(const struct comparison *c);
-extern const char *const verdict_name[];
-
 #endif

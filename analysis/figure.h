@@ -22,6 +22,6 @@ void figure_tics(const struct canvas *c, const char *axis, double low, double hi
 /* Okabe and Ito's colours, which the colour-blind tell apart; the dash changes when they have been used up. The
    baseline is dark grey. */
 const char *figure_color(int variant, int baseline);
-int figure_dash(int variant);
+int figure_dash(int variant, int baseline);
 
 #endif

@@ -114,7 +114,7 @@ static void plot_curves(FILE *gp, const struct scene *s)
         char title[128];
         if (!b->runs) continue;
         snprintf(title, sizeof title, "%.100s (n = %d)", b->name, b->runs);
-        fprintf(gp, " $curve%d using 1:3 with %s linewidth 2 linecolor rgb '%s' dashtype %d title ", v, style_of(b), figure_color(v, s->baseline), figure_dash(v));
+        fprintf(gp, " $curve%d using 1:3 with %s linewidth 2 linecolor rgb '%s' dashtype %d title ", v, style_of(b), figure_color(v, s->baseline), figure_dash(v, s->baseline));
         figure_quote(gp, title);
         fputs(", \\\n", gp);
     }
@@ -129,7 +129,7 @@ static void plot_deltas(FILE *gp, const struct scene *s)
             const char *color = figure_color(v, s->baseline);
             if (v == s->baseline || !s->bundle[v].runs) continue;
             if (part == 0) fprintf(gp, ", \\\n $delta%d using 1:3:4 with filledcurves fillcolor rgb '%s' fillstyle transparent solid 0.16 notitle", v, color);
-            else fprintf(gp, ", \\\n $delta%d using 1:2 with %s linewidth 2 linecolor rgb '%s' dashtype %d notitle", v, style_of(&s->bundle[v]), color, figure_dash(v));
+            else fprintf(gp, ", \\\n $delta%d using 1:2 with %s linewidth 2 linecolor rgb '%s' dashtype %d notitle", v, style_of(&s->bundle[v]), color, figure_dash(v, s->baseline));
         }
     fputc('\n', gp);
 }

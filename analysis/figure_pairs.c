@@ -1,4 +1,5 @@
 /* Forest plot: the paired differences to the baseline, each pair a dot, the mean with its 95 % interval. */
+#include "answer.h"
 #include "figure.h"
 #include <math.h>
 #include <stdlib.h>
@@ -38,7 +39,7 @@ static void set_range(const struct canvas *canvas, const struct comparison *c)
 static void write_words(FILE *gp, const struct comparison *c, const struct arm *a, double y)
 {
     char text[160], p[48] = "";
-    int digits = compare_digits(c);
+    int digits = answer_digits(c);
     if (a->p_holm < 0.001) snprintf(p, sizeof p, "   p < 0.001");
     else if (!isnan(a->p_holm)) snprintf(p, sizeof p, "   p = %.3f", a->p_holm);
     if (isnan(a->paired.half)) snprintf(text, sizeof text, "%+.*f   (%d pairs)", digits, a->paired.delta, a->paired.n);

@@ -79,15 +79,16 @@ void figure_range(const struct canvas *c, const char *axis, double low, double h
     figure_tics(c, axis, low, high);
 }
 
+static const char *const colors[] = { "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9" };
+
 const char *figure_color(int variant, int baseline)
 {
-    static const char *const colors[] = { "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9" };
     return variant == baseline ? "#404040" : colors[(variant - (variant > baseline)) % COUNT(colors)];
 }
 
-int figure_dash(int variant)
+int figure_dash(int variant, int baseline)
 {
-    return 1 + variant / 7;
+    return variant == baseline ? 1 : 1 + (variant - (variant > baseline)) / COUNT(colors);
 }
 
 /* ---- gnuplot ---- */

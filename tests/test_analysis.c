@@ -1,5 +1,6 @@
 /* Reading, comparing, exporting and drawing a study whose numbers are known. */
 #include "study_fixture.h"
+#include "answer.h"
 #include "export.h"
 #include "metric.h"
 #include "plot.h"
@@ -130,10 +131,10 @@ static void test_compare(void **state)
     assert_string_equal(c->reading[wild->first + 2].why, "diverged at step 100 of 200");
 
     char sentence[256];
-    compare_sentence(c, 1, sentence, sizeof sentence);
+    answer_sentence(c, 1, sentence, sizeof sentence);
     assert_non_null(strstr(sentence, "gated beats base by 0.0"));
     assert_non_null(strstr(sentence, " nats (4 paired seeds, p = 0.0"));
-    compare_sentence(c, 2, sentence, sizeof sentence);
+    answer_sentence(c, 2, sentence, sizeof sentence);
     assert_non_null(strstr(sentence, "3 paired seeds; no interval and no p-value below 4)"));
     assert_non_null(strstr(sentence, "1 of its 4 runs diverged"));
     compare_free(c);
@@ -198,7 +199,7 @@ static void test_json(void **state)
     (void)state;
     struct runs *runs = open_runs(study_dir);
     struct comparison *c = compare(runs, (struct compare_options){ 0 });
-    json_t *j = compare_json(c), *gated = json_array_get(json_object_get(j, "variants"), 1), *wild = json_array_get(json_object_get(j, "variants"), 2);
+    json_t *j = answer_json(c), *gated = json_array_get(json_object_get(j, "variants"), 1), *wild = json_array_get(json_object_get(j, "variants"), 2);
     near(json_number_value(json_object_get(json_object_get(gated, "paired"), "delta")), c->arm[1].paired.delta, 0);
     assert_string_equal(json_string_value(json_object_get(gated, "verdict")), "better");
     assert_true(json_is_null(json_object_get(json_object_get(wild, "paired"), "p")));

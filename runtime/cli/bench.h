@@ -23,6 +23,10 @@ void bench_gather(struct bench *b);
    ops when o->ops and "logging" when o->logging. */
 int bench_measure(const json_t *config, const struct bench_options *o, json_t **out, struct err *e);
 
+/* Times of `steps` steps that took `whole` seconds: families by time, in each its ops by time (the list is sorted), last what
+   no op accounts for. */
+json_t *bench_families(struct op_time *op, int n, int64_t steps, double whole);
+
 /* What metrics and the run file add to a step: the same steps with and without them, by turns. */
 int bench_logging(struct bench *b, int64_t steps, json_t *to, struct err *e);
 

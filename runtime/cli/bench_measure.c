@@ -1,4 +1,4 @@
-/* Timing training steps, the ops in them, and the products that bound them. */
+/* Timing training steps, and the products that bound them. */
 #include "bench.h"
 #include "cpu/gemm.h"
 
@@ -28,7 +28,8 @@ void bench_begin(struct bench *b)
 void bench_step(struct bench *b)
 {
     struct session *s = b->session;
-    plan_begin(s->plan, b->done, s->train.steps, s->train.micro);
+    int64_t steps = b->done < s->train.steps ? s->train.steps : b->done + 1;       /* the schedule ends with the last step */
+    plan_begin(s->plan, b->done, steps, s->train.micro);
     for (int micro = 0; micro < s->train.micro; micro++) {
         double start = clock_seconds();
         corpus_batch(b->corpus, SPLIT_TRAIN, SEED, b->done * s->train.batch + micro * s->batch, (int)s->batch, s->model.seq, b->ids, b->target, b->weight, b->start);
@@ -55,19 +56,17 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void set(json_t *to, const char *key, const char *ending, double x)
-{
-    char name[64];
-    snprintf(name, sizeof name, "%s%s", key, ending);
-    json_object_set_new(to, name, json_real(x));
-}
+static void set(json_t *to, const char *key, double x) { json_object_set_new(to, key, json_real(x)); }
 
 void bench_spread(json_t *to, const char *key, double *x, int n)
 {
+    char least[64], most[64];
+    snprintf(least, sizeof least, "%s_min", key);
+    snprintf(most, sizeof most, "%s_max", key);
     qsort(x, (size_t)n, sizeof *x, by_value);
-    set(to, key, "", (x[(n - 1) / 2] + x[n / 2]) / 2);
-    set(to, key, "_min", x[0]);
-    set(to, key, "_max", x[n - 1]);
+    set(to, key, (x[(n - 1) / 2] + x[n / 2]) / 2);
+    set(to, least, x[0]);
+    set(to, most, x[n - 1]);
 }
 
 /* What train_flops counts, for all micro-batches of a step. */
@@ -95,13 +94,13 @@ static void time_steps(struct bench *b, const struct bench_options *o, json_t *t
     }
     bench_spread(to, "step_seconds", seconds, (int)steps);
     double median = json_real_value(json_object_get(to, "step_seconds")), tokens = (double)(b->session->train.batch * b->session->model.seq);
-    set(to, "tokens_per_step", "", tokens);
-    set(to, "tokens_per_second", "", tokens / median);
-    set(to, "flops_per_step", "", step_flops(b->session));
-    set(to, "flops_per_second", "", step_flops(b->session) / median);
-    set(to, "data_share", "", b->data_seconds / whole);
-    set(to, "gather_share", "", b->gather_seconds / whole);
-    set(to, "processor_share", "", (bench_processor_seconds() - processor) / (whole * o->threads));
+    set(to, "tokens_per_step", tokens);
+    set(to, "tokens_per_second", tokens / median);
+    set(to, "flops_per_step", step_flops(b->session));
+    set(to, "flops_per_second", step_flops(b->session) / median);
+    set(to, "data_share", b->data_seconds / whole);
+    set(to, "gather_share", b->gather_seconds / whole);
+    set(to, "processor_share", (bench_processor_seconds() - processor) / (whole * o->threads));
     free(seconds);
 }
 
@@ -151,80 +150,12 @@ static void time_products(enum precision precision, int threads, json_t *to)
     enum format act = precision == PRECISION_BF16 ? FORMAT_BF16 : FORMAT_REAL;
     double small = product_rate(2048, 512, 512, act, threads), large = product_rate(2048, 1024, 1024, act, threads);
     double best = small > large ? small : large;
-    set(to, "best_gemm", "", best);
-    set(to, "best_gemm_share", "", of_flops(to, "step_seconds") / best);
-    set(to, "best_gemm_share_max", "", of_flops(to, "step_seconds_min") / best);
+    set(to, "best_gemm", best);
+    set(to, "best_gemm_share", of_flops(to, "step_seconds") / best);
+    set(to, "best_gemm_share_max", of_flops(to, "step_seconds_min") / best);
 }
 
-/* ---- ops ---- */
-
-/* A family begins with this op of the list in ops.h and ends where the next begins. */
-static const struct { const char *name; int first; } family[] = {
-    { "products", OP_matmul }, { "attention", OP_attention }, { "loss", OP_cross_entropy }, { "elementwise", OP_add }, { "rows", OP_rmsnorm },
-    { "tables", OP_embed }, { "routing", OP_topk }, { "metrics", OP_mean_rows }, { "update", OP_global_norm },
-};
-
-static int family_of(const char *name)
-{
-#define NAME(op, signature) #op,
-    static const char *const names[] = { OPS(NAME) };
-    int op = 0, f = COUNT(family) - 1;
-    while (strcmp(names[op], name) != 0) op++;
-    while (family[f].first > op) f--;
-    return f;
-}
-
-static double seconds_of(const struct op_time *t) { return t->forward_seconds + t->backward_seconds; }
-
-static int by_time(const void *a, const void *b)
-{
-    double x = seconds_of(a), y = seconds_of(b);
-    return (x < y) - (x > y);
-}
-
-static double rate(double amount, double seconds) { return seconds > 0 ? amount / seconds : 0; }
-
-static json_t *line(const struct op_time *t, int64_t steps, double whole)
-{
-    double per = 1 / (double)steps, seconds = seconds_of(t);
-    return json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "name", t->name, "seconds", seconds * per, "forward_seconds", t->forward_seconds * per,
-        "backward_seconds", t->backward_seconds * per, "share", seconds / whole, "calls", (double)t->calls * per,
-        "flops_per_second", rate(t->flops, seconds), "bytes_per_second", rate(t->bytes, seconds));
-}
-
-static void add_times(struct op_time *sum, const struct op_time *t)
-{
-    sum->forward_seconds += t->forward_seconds;
-    sum->backward_seconds += t->backward_seconds;
-    sum->flops += t->flops;
-    sum->bytes += t->bytes;
-    sum->calls += t->calls;
-}
-
-/* Families by time, in each its ops by time; last what no op accounts for. */
-static json_t *families(struct op_time *op, int n, int64_t steps, double whole)
-{
-    struct op_time sum[COUNT(family)] = { { 0 } };
-    double outside = whole;
-    json_t *list = json_array();
-    for (int i = 0; i < COUNT(family); i++) sum[i].name = family[i].name;
-    for (int i = 0; i < n; i++) add_times(&sum[family_of(op[i].name)], &op[i]);
-    qsort(op, (size_t)n, sizeof *op, by_time);
-    qsort(sum, COUNT(sum), sizeof *sum, by_time);
-    for (int f = 0; f < COUNT(sum) && sum[f].calls; f++) {
-        json_t *ops = json_array(), *j = line(&sum[f], steps, whole);
-        for (int i = 0; i < n; i++)
-            if (!strcmp(family[family_of(op[i].name)].name, sum[f].name)) json_array_append_new(ops, line(&op[i], steps, whole));
-        json_object_set_new(j, "ops", ops);
-        json_array_append_new(list, j);
-        outside -= seconds_of(&sum[f]);
-    }
-    struct op_time rest = { .name = "outside ops", .forward_seconds = outside };
-    json_t *j = line(&rest, steps, whole);
-    json_object_set_new(j, "ops", json_array());
-    json_array_append_new(list, j);
-    return list;
-}
+/* ---- one configuration ---- */
 
 static void time_ops(struct bench *b, int64_t steps, json_t *to)
 {
@@ -235,10 +166,8 @@ static void time_ops(struct bench *b, int64_t steps, json_t *to)
     double whole = clock_seconds() - start;
     int n = plan_times(b->session->plan, op);
     plan_timing(b->session->plan, false);
-    json_object_set_new(to, "families", families(op, n, steps, whole));
+    json_object_set_new(to, "families", bench_families(op, n, steps, whole));
 }
-
-/* ---- one configuration ---- */
 
 static double peak_bytes(void)
 {
@@ -251,8 +180,6 @@ static int open_bench(struct bench *b, const json_t *config, const struct bench_
 {
     if (session_new(&b->session, config, o->threads, e)) return -1;
     struct session *s = b->session;
-    int64_t most = WARM_STEPS + 2 * o->steps;               /* the schedule must know of them all */
-    if (s->train.steps < most) s->train.steps = (int)most;
     if (s->model.vocab < corpus_info(b->corpus)->vocab)
         return err_set(e, "vocab: %d: the built-in language has token ids up to %d", s->model.vocab, corpus_info(b->corpus)->vocab - 1);
     if (corpus_windows(b->corpus, SPLIT_TRAIN, s->model.seq) == 0) return err_set(e, "seq: %d: longer than the built-in language", s->model.seq);
@@ -283,11 +210,11 @@ static json_t *measure(struct bench *b, const struct bench_options *o, double be
     struct counts counts = model_count(s->leaves);
     json_t *j = json_pack("{s:i, s:i, s:i, s:s, s:i, s:i}", "batch", s->train.batch, "micro", s->train.micro, "seq", s->model.seq,
         "precision", s->train.precision == PRECISION_BF16 ? "bf16" : "fp32", "threads", o->threads, "steps", (int)o->steps);
-    set(j, "params_total", "", (double)counts.total);
-    set(j, "params_active", "", (double)counts.active);
+    set(j, "params_total", (double)counts.total);
+    set(j, "params_active", (double)counts.active);
     time_steps(b, o, j);
-    set(j, "memory_predicted", "", (double)plan_report(s->plan)->total);
-    set(j, "memory_measured", "", peak_bytes() - before);
+    set(j, "memory_predicted", (double)plan_report(s->plan)->total);
+    set(j, "memory_measured", peak_bytes() - before);
     time_products((enum precision)s->train.precision, o->threads, j);
     if (o->ops) time_ops(b, o->steps, j);
     return j;
@@ -303,7 +230,7 @@ int bench_measure(const json_t *config, const struct bench_options *o, json_t **
     double seconds = clock_seconds() - start;
     if (!failure) {
         j = measure(&b, o, before);
-        set(j, "start_seconds", "", seconds);
+        set(j, "start_seconds", seconds);
     }
     if (!failure && o->logging) {
         json_t *logging = json_object();

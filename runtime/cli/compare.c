@@ -1,5 +1,5 @@
 /* sluice compare: the answer of a study. */
-#include "compare.h"
+#include "answer.h"
 #include "status.h"
 #include <math.h>
 #include <stdlib.h>
@@ -33,7 +33,7 @@ static int parse_place(const struct call *c, struct compare_options *o)
 static void print_table(const struct comparison *c, bool unpaired)
 {
     const char *columns[] = { "variant", ">n", ">mean", ">sd", ">difference", ">95 % interval", ">p", ">rho", ">detectable", ">active", "verdict", ">unpaired p" };
-    int digits = compare_digits(c);
+    int digits = answer_digits(c);
     char text[FORMAT_SIZE];
     struct table *t = table_new(columns, COUNT(columns) - !unpaired);
     for (int i = 0; i < c->n_arms; i++) {
@@ -51,7 +51,7 @@ static void print_table(const struct comparison *c, bool unpaired)
         table_cell(t, "%s", format_real(base ? NAN : a->rho, 2, text));
         table_cell(t, "%s", format_real(base ? NAN : a->detectable, digits, text));
         table_cell(t, "%s", format_count((double)a->variant->counts.active, text));
-        table_cell(t, "%s", verdict_name[a->verdict]);
+        table_cell(t, "%s", answer_verdict[a->verdict]);
         table_paint(t, a->verdict == VERDICT_BETTER ? PAINT_GOOD : a->verdict == VERDICT_WORSE ? PAINT_BAD : PAINT_OFF);
         if (unpaired) table_cell(t, "%s", format_real(base ? NAN : a->welch.p, 3, text));
     }
@@ -64,7 +64,7 @@ static void print_answers(const struct comparison *c)
     putchar('\n');
     for (int i = 0; i < c->n_arms; i++) {
         if (i == c->baseline) continue;
-        compare_sentence(c, i, text, sizeof text);
+        answer_sentence(c, i, text, sizeof text);
         printf("%s\n", text);
     }
 }
@@ -108,7 +108,7 @@ static enum code run(const struct call *c)
         runs_close(runs);
         return cli_fail(CODE_INPUT, "%s", e.text);
     }
-    if (cli_flag(c, "json")) print_json(compare_json(result));
+    if (cli_flag(c, "json")) print_json(answer_json(result));
     else {
         print_table(result, cli_flag(c, "unpaired"));
         print_answers(result);

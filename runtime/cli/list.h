@@ -1,6 +1,7 @@
 COMMAND(run)
 COMMAND(plan)
 COMMAND(resume)
+COMMAND(sample)
 COMMAND(ls)
 COMMAND(show)
 COMMAND(watch)
