@@ -138,9 +138,11 @@ static void write_words(const struct canvas *c, const struct scene *s)
 {
     char smoothing[80] = "";
     if (s->smooth > 0) snprintf(smoothing, sizeof smoothing, " Thick: exponential mean with constant %.3g over the raw line.", s->smooth);
-    figure_title(c, "%s: %s", s->all->study ? s->all->study->name : s->all->run[0].name, s->metric);
-    figure_caption(c, "Line: mean of n runs; band: lowest to highest.%s%s%s", smoothing, s->pairs ? "\nDifference: mean of the pairs with its 95 % interval (range below 4 pairs)." : "",
-                   s->n_lost ? " Dashed, ending in ×: diverged or failed." : "");
+    if (s->all->n == 1) figure_title(c, "%s: %s", s->all->run[0].name, s->metric);
+    else figure_title(c, "%s: %s", s->all->study->name, s->metric);
+    if (s->all->n == 1) figure_caption(c, "One run.%s", smoothing);
+    else figure_caption(c, "Line: mean of n runs; band: lowest to highest.%s%s%s", smoothing, s->pairs ? "\nDifference: mean of the pairs with its 95 % interval (range below 4 pairs)." : "",
+                        s->n_lost ? " Dashed, ending in ×: diverged or failed." : "");
     figure_axis(c, "y", s->metric, s->what.series.unit);
     figure_axis(c, "x", "step", "");
 }

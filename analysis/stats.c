@@ -67,15 +67,16 @@ double stats_t_p(double t, double df)
     return beta_incomplete(df / 2, 0.5, df / (df + t * t), t * t / (df + t * t));
 }
 
+/* Newton's method on P(|T| > t), which falls and is convex: from 0 it never steps over the root. */
 double stats_t_quantile(double p, double df)
 {
-    double tail = 2 * (p < 0.5 ? p : 1 - p), low = 0, high = 1;
-    while (stats_t_p(high, df) > tail) high *= 2;
-    for (int i = 0; i < 100 && high - low > 1e-15 * high; i++) {
-        double middle = (low + high) / 2;
-        if (stats_t_p(middle, df) > tail) low = middle; else high = middle;
+    double tail = 2 * (p < 0.5 ? p : 1 - p), scale = 2 * exp(lgamma((df + 1) / 2) - lgamma(df / 2)) / sqrt(df * acos(-1)), t = 0;
+    for (int i = 0; i < 1000; i++) {
+        double step = (stats_t_p(t, df) - tail) / (scale * pow(1 + t * t / df, -(df + 1) / 2));
+        t += step;
+        if (fabs(step) <= 1e-15 * t) break;
     }
-    return p < 0.5 ? -high : high;
+    return p < 0.5 ? -t : t;
 }
 
 static double normal_cdf(double z)

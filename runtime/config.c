@@ -2,7 +2,6 @@
 #include "module.h"
 #include <limits.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,29 +15,6 @@ enum { NAMES_MAX = 64, SHOWN_MAX = 60 };
 
 /* What every step of a load shares. */
 struct load { struct arena *arena; struct problems *problems; int layers; };
-
-void problem_add(struct problems *p, const char *path, const char *format, ...)
-{
-    char text[1024];
-    va_list list;
-    va_start(list, format);
-    vsnprintf(text, sizeof text, format, list);
-    va_end(list);
-    for (int i = 0; i < p->n; i++)                          /* the same mistake in every layer is one mistake */
-        if (strcmp(p->problem[i].path, path) == 0 && strcmp(p->problem[i].text, text) == 0) return;
-    if (p->n == p->room) {
-        p->room = p->room ? 2 * p->room : 8;
-        p->problem = xrealloc(p->problem, (size_t)p->room * sizeof *p->problem);
-    }
-    p->problem[p->n++] = (struct problem){ xstrdup(path), xstrdup(text), p->variant ? xstrdup(p->variant) : NULL };
-}
-
-void problems_free(struct problems *p)
-{
-    for (int i = 0; i < p->n; i++) { free(p->problem[i].path); free(p->problem[i].text); free(p->problem[i].variant); }
-    free(p->problem);
-    *p = (struct problems){ 0 };
-}
 
 /* Names: lists ended by NULL, for suggestions */
 

@@ -1,6 +1,5 @@
 /* Building a graph: nodes in order of computation, leaves by path, the first error kept. */
 #include "graph.h"
-#include "ops.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -328,24 +327,6 @@ struct node *detach(struct graph *g, struct node *x)
     struct node *node = append(g, &op_detach, NULL, 0, 1, &x);
     node_value(node, x->dtype, x->shape);
     return publish(g, node);
-}
-
-struct node *graph_carry(struct graph *g, struct node *value, enum carry how)
-{
-    struct node *n = carry(g, value, how);
-    if (n) n->carry = how;
-    return n;
-}
-
-void graph_metric(struct graph *g, const char *name, struct node *value, enum carry how, const char *unit)
-{
-    struct node *held = graph_carry(g, value, how);
-    if (!held) return;
-    if (g->n_probes == g->probe_room) {
-        g->probe_room = g->probe_room ? 2 * g->probe_room : 64;
-        g->probe = xrealloc(g->probe, (size_t)g->probe_room * sizeof *g->probe);
-    }
-    g->probe[g->n_probes++] = (struct probe){ arena_text(g->arena, "%s", name), arena_text(g->arena, "%s", unit), value, g->layer, held };
 }
 
 void graph_loss(struct graph *g, const char *name, struct node *value, double weight)

@@ -1,6 +1,9 @@
 /* A model ready to train: graphs, plans and memory. */
 #include "train.h"
+#include "memory.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static int load_confs(struct session *s, const json_t *config, struct err *e)
@@ -13,11 +16,13 @@ static int load_confs(struct session *s, const json_t *config, struct err *e)
     return failure;
 }
 
-int session_new(struct session **out, const json_t *config, int threads, struct err *e)
+/* Graphs and plans without memory. micro 0: as the configuration says. */
+static int session_plan(struct session **out, const json_t *config, int micro, struct err *e)
 {
     struct session *s = xcalloc(1, sizeof *s);
     s->arena = arena_new();
     if (load_confs(s, config, e)) { session_free(s); return -1; }
+    if (micro) s->train.micro = micro;
     enum precision precision = (enum precision)s->train.precision;
     s->batch = s->train.batch / s->train.micro;
     s->leaves = leaves_new();
@@ -27,6 +32,53 @@ int session_new(struct session **out, const json_t *config, int threads, struct 
     s->leaves->frozen = true;
     model_build(s->eval_graph, s->arena, &s->model, NULL, MODE_EVAL, s->batch, s->model.seq, 0);
     if (plan_new(&s->plan, s->graph, precision, e) || plan_new(&s->eval_plan, s->eval_graph, precision, e)) { session_free(s); return -1; }
+    *out = s;
+    return 0;
+}
+
+size_t session_bytes(const struct session *s)
+{
+    const struct plan_report *eval = plan_report(s->eval_plan);
+    return plan_report(s->plan)->total + eval->arena + eval->carries;
+}
+
+/* More micro-batches need less memory. The smallest number above the present one that fits, or 0. */
+static int smaller_fit(const struct session *s, const json_t *config, size_t room)
+{
+    struct err ignored;
+    for (int micro = s->train.micro + 1; micro <= s->train.batch; micro++) {
+        struct session *other;
+        if (s->train.batch % micro != 0 || session_plan(&other, config, micro, &ignored)) continue;
+        size_t bytes = session_bytes(other);
+        session_free(other);
+        if (bytes <= room) return micro;
+    }
+    return 0;
+}
+
+static void refuse(const struct session *s, const json_t *config, size_t room, struct err *e)
+{
+    const struct plan_report *r = plan_report(s->plan), *eval = plan_report(s->eval_plan);
+    const double mib = 1 << 20;
+    int micro = smaller_fit(s, config, room);
+    char advice[128] = "not even one sequence at a time would fit";
+    if (micro) snprintf(advice, sizeof advice, "train.micro = %d would fit: %d sequences at a time, not %lld", micro, s->train.batch / micro, (long long)s->batch);
+    err_set(e, "needs %.1f MiB of memory, %.1f are free: weights %.1f, gradients %.1f, optimizer and buffers %.1f, activations %.1f, evaluation %.1f; %s",
+            (double)session_bytes(s) / mib, (double)room / mib, (double)r->weights / mib, (double)r->grads / mib, (double)r->buffers / mib,
+            (double)(r->arena + r->carries + r->inputs) / mib, (double)(eval->arena + eval->carries) / mib, advice);
+}
+
+int session_new(struct session **out, const json_t *config, int threads, struct err *e)
+{
+    struct session *s;
+    size_t room = memory_room();
+    if (session_plan(&s, config, 0, e)) { errno = EINVAL; return -1; }
+    if (session_bytes(s) > room) {
+        refuse(s, config, room, e);
+        session_free(s);
+        errno = ENOMEM;
+        return -1;
+    }
     s->state = state_new(s->leaves, &backend_cpu, threads);
     plan_bind(s->plan, s->state);
     plan_bind(s->eval_plan, s->state);

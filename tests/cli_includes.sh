@@ -37,7 +37,7 @@ layer 'modules/*.c' 'module\.h'
 layer 'runtime/plan.h' 'backend\.h'
 layer 'runtime/backend.h' 'kernel\.h'
 layer 'runtime/plan.c runtime/execute.c runtime/state.c runtime/place.c' '(plan|plan_private|place|state)\.h'
-layer 'runtime/model.c runtime/model.h runtime/module.c' '(model|module|plan|list)\.h'
+layer 'runtime/model.c runtime/model.h runtime/build.c runtime/registry.c' '(model|module|plan|list)\.h'
 layer 'runtime/store/*.c runtime/store/*.h runtime/store.h' '(base|store|private)\.h'
 layer 'runtime/data/*.c runtime/data/*.h runtime/data.h' '(base|data|tokens|corpus|foreign)\.h'
 

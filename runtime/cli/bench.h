@@ -30,7 +30,7 @@ json_t *bench_families(struct op_time *op, int n, int64_t steps, double whole);
 /* What metrics and the run file add to a step: the same steps with and without them, by turns. */
 int bench_logging(struct bench *b, int64_t steps, json_t *to, struct err *e);
 
-/* Processor time of all threads so far. Workers that wait spin, so what lacks of the wall clock went to other programs. */
+/* Processor time of all threads of the process so far. */
 double bench_processor_seconds(void);
 
 /* Sets KEY, KEY_min and KEY_max to the median and the ends of n values, which it sorts. */

@@ -1,8 +1,6 @@
 /* sluice modules: what a script can switch on, read from the modules' own schemas. */
-#include "cli.h"
-#include "model.h"
+#include "schema.h"
 #include "status.h"
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,73 +9,6 @@ static const struct option options[] = {
     { 0 }
 };
 
-/* ---- one parameter ---- */
-
-static const char *type_text(const struct param *p)
-{
-    static const char *const text[] = { "integer", "number", "true or false", "word", "list of integers", "module", "list of modules", "module, or one a layer" };
-    return text[p->type];
-}
-
-/* The i-th of words separated by spaces. */
-static int word_at(const char *words, int i, const char **word)
-{
-    for (; i > 0; i--) words += strcspn(words, " ") + (words[strcspn(words, " ")] != 0);
-    *word = words;
-    return (int)strcspn(words, " ");
-}
-
-static void default_text(const struct param *p, char *out, size_t size)
-{
-    const char *word;
-    switch (p->type) {
-    case PARAM_INT: case PARAM_REAL: snprintf(out, size, "%.10g", p->value); break;
-    case PARAM_BOOL: snprintf(out, size, "%s", p->value != 0 ? "true" : "false"); break;
-    case PARAM_CHOICE: {
-        int length = word_at(p->choices, (int)p->value, &word);
-        snprintf(out, size, "%.*s", length, word);
-        break;
-    }
-    case PARAM_INTS: case PARAM_SLOTS: snprintf(out, size, "{}"); break;
-    case PARAM_SLOT: case PARAM_LAYERS: snprintf(out, size, "%s", p->module); break;
-    }
-}
-
-static void list_slot(enum slot slot, char *out, size_t size)
-{
-    size_t used = 0;
-    out[0] = 0;
-    for (const struct module *const *m = module_all; *m; m++)
-        if ((*m)->slot == slot && used < size) used += (size_t)snprintf(out + used, size - used, "%s%s", used ? ", " : "", (*m)->name);
-}
-
-static void bound_text(double bound, double none, char out[FORMAT_SIZE])
-{
-    if (fabs(bound) >= none) snprintf(out, FORMAT_SIZE, "%s", bound < 0 ? "-" : "");
-    else snprintf(out, FORMAT_SIZE, "%.10g", bound);
-}
-
-static void range_text(const struct param *p, char *out, size_t size)
-{
-    char low[FORMAT_SIZE], high[FORMAT_SIZE];
-    size_t used = 0;
-    out[0] = 0;
-    switch (p->type) {
-    case PARAM_INT: case PARAM_REAL: case PARAM_INTS:
-        bound_text(p->min, 2e9, low);
-        bound_text(p->max, 2e9, high);
-        if (*high) snprintf(out, size, "%s … %s", low, high);
-        else snprintf(out, size, "≥ %s", low);
-        break;
-    case PARAM_CHOICE:
-        for (const char *w = p->choices; *w && used < size; w += strcspn(w, " "), w += *w == ' ')
-            used += (size_t)snprintf(out + used, size - used, "%s%.*s", used ? ", " : "", (int)strcspn(w, " "), w);
-        break;
-    case PARAM_SLOT: case PARAM_SLOTS: case PARAM_LAYERS: list_slot(p->slot, out, size); break;
-    case PARAM_BOOL: break;
-    }
-}
-
 static void print_params(const struct param *params)
 {
     static const char *const columns[] = { "parameter", "type", ">default", "allowed", "unit", "meaning" };
@@ -85,10 +16,10 @@ static void print_params(const struct param *params)
     struct table *t = table_new(columns, COUNT(columns));
     for (const struct param *p = params; p->name; p++) {
         char value[64], range[256];
-        default_text(p, value, sizeof value);
-        range_text(p, range, sizeof range);
+        param_default_text(p, value, sizeof value);
+        param_allowed_text(p, range, sizeof range);
         table_cell(t, "%s", p->name);
-        table_cell(t, "%s", type_text(p));
+        table_cell(t, "%s", param_type_text(p));
         table_cell(t, "%s", value);
         table_cell(t, "%s", range);
         table_cell(t, "%s", p->unit ? p->unit : "");
@@ -102,9 +33,9 @@ static json_t *params_json(const struct param *params)
     json_t *list = json_array();
     for (const struct param *p = params; p && p->name; p++) {
         char value[64], range[256];
-        default_text(p, value, sizeof value);
-        range_text(p, range, sizeof range);
-        json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "name", p->name, "type", type_text(p), "default", value, "allowed", range, "unit", p->unit ? p->unit : "", "help", p->help ? p->help : "");
+        param_default_text(p, value, sizeof value);
+        param_allowed_text(p, range, sizeof range);
+        json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "name", p->name, "type", param_type_text(p), "default", value, "allowed", range, "unit", p->unit ? p->unit : "", "help", p->help ? p->help : "");
         if (p->type == PARAM_INT || p->type == PARAM_REAL || p->type == PARAM_INTS) {
             json_object_set_new(j, "min", json_real(p->min));
             json_object_set_new(j, "max", json_real(p->max));
@@ -112,22 +43,6 @@ static json_t *params_json(const struct param *params)
         json_array_append_new(list, j);
     }
     return list;
-}
-
-/* ---- modules and the two tables around them ---- */
-
-/* What can be shown: a module, or the keys of sl.model{} and of train = {}. */
-struct entry { const char *slot, *name, *about; const struct param *params; };
-
-static int collect(struct entry *out)
-{
-    int n = 0;
-    out[n++] = (struct entry){ "model", "model", model_schema.about, model_schema.params };
-    out[n++] = (struct entry){ "train", "train", train_schema.about, train_schema.params };
-    for (int slot = 0; slot < SLOT_COUNT; slot++)
-        for (const struct module *const *m = module_all; *m; m++)
-            if ((int)(*m)->slot == slot) out[n++] = (struct entry){ slot_name[slot], (*m)->name, (*m)->about, (*m)->params };
-    return n;
 }
 
 static json_t *entry_json(const struct entry *x)
@@ -195,11 +110,9 @@ static enum code list(const struct entry *entry, int n, bool json)
 static enum code run(const struct call *c)
 {
     const char *what = c->n_words ? c->word[0] : "list";
-    int total = 2;
     bool json = cli_flag(c, "json");
-    for (const struct module *const *m = module_all; *m; m++) total++;
-    struct entry *entry = xcalloc((size_t)total, sizeof *entry);
-    int n = collect(entry);
+    struct entry *entry;
+    int n = entries_new(&entry);
     enum code code;
     if (!strcmp(what, "list") && c->n_words < 2) code = list(entry, n, json);
     else if (!strcmp(what, "show") && c->n_words == 2) code = show(entry, n, c->word[1], json);

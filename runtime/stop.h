@@ -1,0 +1,18 @@
+/* The rules that end a run before its last step. What they remember is part of a checkpoint. */
+#ifndef SLUICE_STOP_H
+#define SLUICE_STOP_H
+
+#include "model.h"
+
+struct stop;
+struct stop *stop_new(const struct train_conf *conf, int64_t experts);       /* experts: values in a row of counts, all layers */
+void stop_free(struct stop *s);
+
+/* Looks at a completed step; the reason to end the run as diverged, or NULL. tokens[experts]: assignments of each expert,
+   NaN where there is none. */
+const char *stop_look(struct stop *s, double loss, double grad_norm, const double *tokens);
+
+json_t *stop_save(const struct stop *s);
+void stop_load(struct stop *s, const json_t *from);
+
+#endif
