@@ -1,4 +1,4 @@
--- Which of WeLM's changes help a small mixture of experts: mirrored keys and values, gated heads, or partial post-norm?
+-- Which of WeLM's changes help a small mixture of experts: mirrored keys and values, gated heads, partial post-norm, or n-gram embeddings?
 local sl = require "sluice"
 
 local base = sl.model {
@@ -16,11 +16,12 @@ local base = sl.model {
 return sl.study {
   name = "quickstart", base = base, replicates = 5, baseline = "base", primary = "eval.loss",
   data = "corpus.tok",
-  train = { steps = 300, batch = 16, eval_every = 100, optim = { "adamw", lr = 3e-3 }, schedule = { "wsd", warmup = 20 } },
+  train = { steps = 500, batch = 16, eval_every = 100, optim = { "adamw", lr = 3e-3 }, schedule = { "wsd", warmup = 20 } },
   variants = {
     base = {},
     mirror = { ["attention.kv"] = "mirror" },
     gated = { ["attention.gate"] = "head" },
     partial_post = { residual = { "partial_post", output_norm = true } },
+    over_encoding = { embed = { "over_encoding", rows = 4096, width = 16 } },
   },
 }

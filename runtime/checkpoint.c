@@ -106,30 +106,36 @@ static void prune(const char *dir, int64_t newest, int keep)
     free(steps);
 }
 
+static void path_of(const char *dir, const char *name, char *path, size_t room)
+{
+    INVARIANT((size_t)snprintf(path, room, "%s/%s", dir, name) < room, "a checkpoint's path is too long");
+}
+
 int checkpoint_save(const char *dir, int64_t step, struct leaves *leaves, struct state *state, const json_t *extra, int keep,
-                    char *path, size_t room, uint64_t *bytes, struct err *e)
+                    struct checkpoint *out, struct err *e)
 {
     char name[32];
     int64_t *steps;
     step_name(name, step);
-    INVARIANT((size_t)snprintf(path, room, "%s/%s", dir, name) < room, "a checkpoint's path is too long");
+    out->step = step;
+    path_of(dir, name, out->path, sizeof out->path);
     char *temporary = checkpoint_join(dir, name, ".tmp");
     int failure = mkdir(dir, 0755) < 0 && errno != EEXIST;
     if (!failure) failure = list(dir, true, &steps) < 0;
     if (!failure) free(steps);
-    if (!failure) failure = mkdir(temporary, 0755) < 0 || checkpoint_write(temporary, step, leaves, state, extra, bytes)
-                            || take_place(temporary, path) < 0 || checkpoint_sync(dir) < 0;
+    if (!failure) failure = mkdir(temporary, 0755) < 0 || checkpoint_write(temporary, step, leaves, state, extra, out)
+                            || take_place(temporary, out->path) < 0 || checkpoint_sync(dir) < 0;
     int cause = errno;
     if (failure) {
         remove_folder(temporary);
-        err_set(e, "%s: cannot be written: %s", path, strerror(cause));
+        err_set(e, "%s: cannot be written: %s", out->path, strerror(cause));
     } else prune(dir, step, keep);
     free(temporary);
     errno = cause;
     return failure ? -1 : 0;
 }
 
-int checkpoint_newest(const char *dir, char *path, size_t room, struct err *e)
+int checkpoint_newest(const char *dir, int64_t most, char *path, size_t room, struct err *e)
 {
     int64_t *steps;
     int n = list(dir, false, &steps), found = 0;
@@ -137,8 +143,9 @@ int checkpoint_newest(const char *dir, char *path, size_t room, struct err *e)
         char name[32];
         struct err why;
         step_name(name, steps[i]);
-        INVARIANT((size_t)snprintf(path, room, "%s/%s", dir, name) < room, "a checkpoint's path is too long");
-        if (checkpoint_verify(path, &why) == 0) found = 1;
+        path_of(dir, name, path, room);
+        if (steps[i] > most) fprintf(stderr, "%s: is later than step %lld, the last that is committed; passed over\n", path, (long long)most);
+        else if (checkpoint_verify(path, &why) == 0) found = 1;
         else fprintf(stderr, "%s; passed over\n", why.text);
     }
     free(steps);

@@ -6,20 +6,22 @@
 #include "plan.h"
 #include <jansson.h>
 
+/* bytes and hash (XXH128) of state.safetensors. */
+struct checkpoint { char path[4096], hash[33]; int64_t step; uint64_t bytes; };
+
 /* Writes dir/step-N beside the others (making dir), replaces one of the same step, and removes all but the `keep` newest
-   up to this step (0 keeps all). The path goes to `path`, the bytes of all files to *bytes. -1 leaves errno as the system
-   gave it. */
+   up to this step (0 keeps all). -1 leaves errno as the system gave it. */
 int checkpoint_save(const char *dir, int64_t step, struct leaves *leaves, struct state *state, const json_t *extra, int keep,
-                    char *path, size_t room, uint64_t *bytes, struct err *e);
+                    struct checkpoint *out, struct err *e);
 
 /* Verifies every byte, then fills the state. The checkpoint must hold exactly the leaves' paths and shapes; on an error
    nothing is filled. *extra (new reference) is what was given to checkpoint_save. */
-int checkpoint_load(const char *path, struct leaves *leaves, struct state *state, int64_t *step, json_t **extra, struct err *e);
+int checkpoint_load(const char *path, struct leaves *leaves, struct state *state, struct checkpoint *out, json_t **extra, struct err *e);
 
 int checkpoint_verify(const char *path, struct err *e);
 
-/* 1: the newest checkpoint that verifies is in `path`; 0: there is none; -1: the folder cannot be read. Torn and damaged ones
-   are passed over with a message on stderr. */
-int checkpoint_newest(const char *dir, char *path, size_t room, struct err *e);
+/* 1: the newest checkpoint of a step up to `most` that verifies is in `path`; 0: there is none; -1: the folder cannot be read.
+   Torn, damaged and later ones are passed over with a message on stderr. */
+int checkpoint_newest(const char *dir, int64_t most, char *path, size_t room, struct err *e);
 
 #endif

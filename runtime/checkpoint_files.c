@@ -100,26 +100,29 @@ static int write_state(const char *path, struct leaves *leaves, struct state *st
 }
 
 /* Length and hash of the state are those of the file as our own reader takes it. */
-static int write_manifest(const char *path, const char *state_path, int64_t step, const json_t *extra, uint64_t *bytes)
+static int measure(const char *state_path, struct checkpoint *out)
 {
-    char digest[33];
     struct safetensors *written;
     struct err e;
     if (safetensors_open(&written, state_path, &e) < 0) return -1;
-    hash_print(safetensors_hash(written), digest);
-    *bytes = safetensors_bytes(written);
+    hash_print(safetensors_hash(written), out->hash);
+    out->bytes = safetensors_bytes(written);
     safetensors_close(written);
-    char *text = manifest_text(step, extra, *bytes, digest);
+    return 0;
+}
+
+static int write_manifest(const char *path, int64_t step, const json_t *extra, const struct checkpoint *c)
+{
+    char *text = manifest_text(step, extra, c->bytes, c->hash);
     int fd = create(path), failure = finish(fd, fd < 0 ? -1 : put(fd, text, strlen(text)));
-    *bytes += strlen(text);
     free(text);
     return failure;
 }
 
-int checkpoint_write(const char *folder, int64_t step, struct leaves *leaves, struct state *state, const json_t *extra, uint64_t *bytes)
+int checkpoint_write(const char *folder, int64_t step, struct leaves *leaves, struct state *state, const json_t *extra, struct checkpoint *out)
 {
     char *state_path = checkpoint_join(folder, state_file, ""), *manifest_path = checkpoint_join(folder, manifest_file, "");
-    int failure = write_state(state_path, leaves, state) || write_manifest(manifest_path, state_path, step, extra, bytes) || checkpoint_sync(folder);
+    int failure = write_state(state_path, leaves, state) || measure(state_path, out) || write_manifest(manifest_path, step, extra, out) || checkpoint_sync(folder);
     free(state_path);
     free(manifest_path);
     return failure ? -1 : 0;
@@ -249,7 +252,7 @@ static int compare(const struct safetensors *s, const struct leaves *leaves, str
     return failure;
 }
 
-int checkpoint_load(const char *path, struct leaves *leaves, struct state *state, int64_t *step, json_t **extra, struct err *e)
+int checkpoint_load(const char *path, struct leaves *leaves, struct state *state, struct checkpoint *out, json_t **extra, struct err *e)
 {
     json_t *manifest;
     struct safetensors *tensors;
@@ -262,7 +265,9 @@ int checkpoint_load(const char *path, struct leaves *leaves, struct state *state
         if (saved(l)) state_put(state, l, safetensors_data(tensors, safetensors_find(tensors, l->path)));
     }
     if (!failure) {
-        *step = json_integer_value(json_object_get(manifest, "step"));
+        *out = (struct checkpoint){ .step = json_integer_value(json_object_get(manifest, "step")), .bytes = safetensors_bytes(tensors) };
+        snprintf(out->path, sizeof out->path, "%s", path);
+        hash_print(safetensors_hash(tensors), out->hash);
         *extra = json_incref(json_object_get(manifest, "extra"));
     }
     safetensors_close(tensors);

@@ -1,6 +1,7 @@
 /* The pool of runs: forks, watches, reports. */
 #define _GNU_SOURCE
 #include "run.h"
+#include "memory.h"
 #include "cpu/pool.h"
 
 #include <errno.h>
@@ -21,9 +22,11 @@ struct job { pid_t pid; int pipe, point; struct progress last; double began; boo
 struct runner {
     const struct study *study; const struct run_options *options;
     struct job *job; int jobs, threads, running, next, ended, lines;
-    int finished, diverged, failed, skipped;
+    int finished, diverged, failed, killed;
     enum outcome worst; bool stopping, terminal;
-    double began, seconds_of_work; int64_t steps_of_work;    /* what this session's runs needed, for the estimate */
+    double began, seconds_of_work; int64_t steps_of_work;   /* what this session's runs needed, for the estimate */
+    size_t room;                                            /* memory that was free before any of the runs began */
+    pid_t self; sigset_t outside;                           /* signals are heard only while waiting */
 };
 
 static volatile sig_atomic_t asked;
@@ -132,8 +135,9 @@ static void say_end(struct runner *r, const struct job *j, enum outcome outcome,
 _Noreturn static void child(const struct runner *r, int point, int to)
 {
     prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() == 1) _exit(OUTCOME_INTERRUPTED);
-    struct train_options o = { r->threads, to, r->options->retry_failed };
+    if (getppid() != r->self) _exit(OUTCOME_INTERRUPTED);
+    for (int i = 0; i < r->jobs; i++) if (r->job[i].pid) close(r->job[i].pipe);
+    struct train_options o = { r->threads, to, r->options->retry_failed, r->options->mix };
     enum outcome outcome = train_point(r->study, point, &o);
     _exit((int)outcome);
 }
@@ -175,10 +179,14 @@ static void collect(struct runner *r, struct job *j)
     r->ended += outcome != OUTCOME_INTERRUPTED;
     r->finished += outcome == OUTCOME_FINISHED;
     r->diverged += outcome == OUTCOME_DIVERGED;
+    r->killed += killed != 0;
     r->failed += outcome != OUTCOME_FINISHED && outcome != OUTCOME_DIVERGED && outcome != OUTCOME_INTERRUPTED;
     if (outcome == OUTCOME_INTERRUPTED) r->stopping = true;
     else if (outcome != OUTCOME_FINISHED && outcome != OUTCOME_DIVERGED && r->worst == OUTCOME_FINISHED) r->worst = outcome;
-    if (outcome == OUTCOME_DISK) r->stopping = true;        /* the others would only fill it again */
+    if (outcome == OUTCOME_DISK) {                          /* the others would only fill it again */
+        r->stopping = true;
+        r->worst = OUTCOME_DISK;
+    }
     say_end(r, j, outcome, killed);
 }
 
@@ -200,14 +208,14 @@ static void stop_all(struct runner *r)
     for (int i = 0; i < r->jobs; i++) if (r->job[i].pid) kill(r->job[i].pid, SIGTERM);
 }
 
-/* Runs that would not fit into memory together are not started together. */
-static bool fits(const struct runner *r, int point)
+/* Runs that would not fit into memory together are not started together; one that does not fit alone says so itself. */
+static bool fits(struct runner *r, int point)
 {
-    double need = (double)r->study->variant[r->study->point[point].variant].memory_bytes, used = 0;
-    double there = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGE_SIZE);
+    size_t need = r->study->variant[r->study->point[point].variant].memory_bytes;
+    if (r->running == 0) r->room = memory_room();
     for (int i = 0; i < r->jobs; i++)
-        if (r->job[i].pid) used += (double)r->study->variant[r->study->point[r->job[i].point].variant].memory_bytes;
-    return r->running == 0 || used + need < 0.9 * there;
+        if (r->job[i].pid) need += r->study->variant[r->study->point[r->job[i].point].variant].memory_bytes;
+    return r->running == 0 || need < r->room;
 }
 
 static void start_more(struct runner *r)
@@ -222,26 +230,60 @@ static void watch(struct runner *r)
     int of[256], n = 0;
     for (int i = 0; i < r->jobs; i++)
         if (r->job[i].pid) { of[n] = i; fds[n++] = (struct pollfd){ r->job[i].pipe, POLLIN, 0 }; }
-    int ready = poll(fds, (nfds_t)n, 500);
+    int ready = ppoll(fds, (nfds_t)n, &(struct timespec){ .tv_nsec = 500 * 1000 * 1000 }, &r->outside);
     if (asked && !r->stopping) stop_all(r);
     for (int i = 0; ready > 0 && i < n; i++)
         if (fds[i].revents && !listen_to(r, &r->job[of[i]])) collect(r, &r->job[of[i]]);
 }
 
+/* ---- the study ---- */
+
+/* Numbers of two revisions or instruction sets differ in their last bits: a study must not compare them unasked. */
+static int check_origins(struct runner *r)
+{
+    struct origin here = origin_here(), other = { "", "" };
+    int foreign = -1, left = 0;
+    for (int p = 0; p < r->study->n_points; p++) {
+        struct past past;
+        struct err ignored;                                 /* the run itself will say it */
+        if (train_past(r->study, p, &past, &ignored)) continue;
+        left += !past_over(&past, r->options->retry_failed);
+        if (!past.exists || foreign >= 0 || origin_equal(&past.origin, &here)) continue;
+        foreign = p;
+        other = past.origin;
+    }
+    if (foreign < 0 || left == 0 || r->options->mix) return 0;
+    fprintf(stderr, "sluice: %s/%d of %s was computed by revision %s with %s; this is revision %s with %s, and its bits may differ\n"
+            "  --mix goes on all the same; another --out begins anew\n", name_of(r, foreign), r->study->point[foreign].replicate, r->study->dir,
+            *other.revision ? other.revision : "unknown", *other.isa ? other.isa : "unknown", here.revision, here.isa);
+    return -1;
+}
+
+static void mask_signals(struct runner *r)
+{
+    struct sigaction action = { .sa_handler = ask };
+    sigset_t both;
+    sigemptyset(&both);
+    sigaddset(&both, SIGTERM);
+    sigaddset(&both, SIGINT);
+    sigprocmask(SIG_BLOCK, &both, &r->outside);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    asked = 0;
+}
+
 enum outcome run_study(const struct study *s, const struct run_options *o)
 {
     int cores = pool_cores();
-    struct runner runner = { .study = s, .options = o, .began = clock_seconds(), .terminal = isatty(2) }, *r = &runner;
+    struct runner runner = { .study = s, .options = o, .began = clock_seconds(), .terminal = isatty(2), .self = getpid() }, *r = &runner;
     r->jobs = o->jobs ? o->jobs : o->threads ? cores / o->threads : cores;
     if (r->jobs > s->n_points) r->jobs = s->n_points;
     if (r->jobs < 1) r->jobs = 1;
     if (r->jobs > 256) r->jobs = 256;
     r->threads = o->threads ? o->threads : cores / r->jobs > 0 ? cores / r->jobs : 1;
+    if (check_origins(r)) return OUTCOME_INPUT;
     r->job = xcalloc((size_t)r->jobs, sizeof *r->job);
-    struct sigaction action = { .sa_handler = ask };
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
-    asked = 0;
+    mask_signals(r);
     for (start_more(r); r->running; start_more(r)) {
         draw(r);
         watch(r);
@@ -252,8 +294,9 @@ enum outcome run_study(const struct study *s, const struct run_options *o)
         char took[24];
         format_time(clock_seconds() - r->began, took);
         fprintf(stderr, "%s: %d finished, %d diverged, %d failed of %d runs in %s\n", s->name, r->finished, r->diverged, r->failed, s->n_points, took);
-        if (r->ended < s->n_points) fprintf(stderr, "%d runs are left: sluice resume %s goes on\n", s->n_points - r->ended, s->dir);
+        if (r->ended < s->n_points || r->killed) fprintf(stderr, "%d runs are left: sluice resume %s goes on\n", s->n_points - r->ended + r->killed, s->dir);
     }
-    if (asked || (r->stopping && r->worst == OUTCOME_FINISHED)) return OUTCOME_INTERRUPTED;
+    sigprocmask(SIG_SETMASK, &r->outside, NULL);
+    if (r->worst != OUTCOME_DISK && (asked || (r->stopping && r->worst == OUTCOME_FINISHED))) return OUTCOME_INTERRUPTED;
     return r->worst;
 }

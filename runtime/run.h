@@ -6,10 +6,11 @@
 #include "train.h"
 
 enum show { SHOW_AUTO, SHOW_LINES, SHOW_JSON, SHOW_NOTHING };
-struct run_options { int jobs, threads; enum show show; bool retry_failed; };   /* 0: as many as the cores allow */
+struct run_options { int jobs, threads; enum show show; bool retry_failed, mix; };   /* 0: as many as the cores allow */
 
 /* Returns 0 when every point ended with a result (finished or diverged); else the code of the first that failed, or
-   75 when a signal stopped the study. Finished points are skipped. */
+   75 when a signal stopped the study, 6 when a disk is full. Finished points are skipped. Without `mix` nothing is run beside
+   files that another revision or instruction set wrote. */
 enum outcome run_study(const struct study *s, const struct run_options *o);
 
 #endif

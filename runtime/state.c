@@ -73,10 +73,10 @@ void state_get(struct state *s, const struct leaf *l, void *to) { s->backend->ge
 
 /* ---- filling ---- */
 
-struct fill { const struct leaf *leaf; real *to; struct key key; int64_t row_length; };
+struct fill { const struct leaf *leaf; real *to; struct key key; int64_t row_length, rows; };   /* rows: of one matrix of a stack */
 
-/* The draw depends on (seed, path, row, column) alone: not on order, nor on the extent of another dimension. Beyond
-   the cut it is drawn again under the next step number. */
+/* The draw depends on (seed, path, matrix of a stack, row, column) alone: not on order, nor on the extent of a dimension.
+   Beyond the cut it is drawn again under the next step number. */
 static void fill_rows(const struct args *a, int64_t from, int64_t to)
 {
     const struct fill *f = a->attr;
@@ -84,10 +84,11 @@ static void fill_rows(const struct args *a, int64_t from, int64_t to)
     for (int64_t r = from; r < to; r++)
         for (int64_t c = 0; c < f->row_length; c++) {
             struct key k = f->key;
-            double x = key_normal(k, (uint64_t)r << 32 | (uint64_t)c);
+            uint64_t place = (uint64_t)(r / f->rows) << 52 | (uint64_t)(r % f->rows) << 32 | (uint64_t)c;
+            double x = key_normal(k, place);
             while (rule->cut > 0 && fabs(x) > rule->cut) {
                 k.step++;
-                x = key_normal(k, (uint64_t)r << 32 | (uint64_t)c);
+                x = key_normal(k, place);
             }
             f->to[r * f->row_length + c] = (real)(rule->value + rule->std * x);
         }
@@ -110,9 +111,11 @@ void state_fill(struct state *s, uint64_t seed)
         int64_t n = shape_count(l->decl.shape);
         void *to = xmalloc(leaf_bytes(l));
         if (l->kind == LEAF_WEIGHT && l->init.kind == INIT_NORMAL) {
-            struct fill f = { l, to, { seed, PURPOSE_INIT, hash_name(l->path), 0 }, shape_last(l->decl.shape) };
+            struct shape shape = l->decl.shape;
+            int64_t rows = shape_rows(shape);
+            struct fill f = { l, to, { seed, PURPOSE_INIT, hash_name(l->path), 0 }, shape_last(shape), shape.rank > 2 ? shape.dim[shape.rank - 2] : rows };
             struct args a = { .attr = &f, .device = s->device };
-            each(&a, n / f.row_length, 1 + 4096 / f.row_length, fill_rows);
+            each(&a, rows, 1 + 4096 / f.row_length, fill_rows);
         } else {
             fill_constant(to, leaf_format(l), n, l->init.value);
         }

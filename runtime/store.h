@@ -42,6 +42,9 @@ int store_create(struct store **out, const char *path, const struct store_plan *
    is true, exit code 8), volatile series excepted. /attempts gets a row for each process by itself. */
 int store_resume(struct store **out, const char *path, const struct store_plan *plan, struct err *e);
 
+/* Cuts the rows after `step`, and evaluations from it on, of a file that nobody writes: they are then trained anew, not compared. */
+int store_rewind(const char *path, int64_t step, struct err *e);
+
 /* Appends one row: value[i] is row data (count = product of dims) of the i-th series of that group in plan order, as
    doubles, converted to the series' type (NaN to the fill value: 0xFFFFFFFF for u32). Buffered; flushed every 10 rows or 0.5 s,
    data first, `step` last. */
@@ -51,7 +54,7 @@ enum store_level { LEVEL_INFO, LEVEL_WARNING, LEVEL_ERROR };
 enum store_event { EVENT_STARTED, EVENT_RESUMED, EVENT_CHECKPOINT, EVENT_SPIKE, EVENT_SKIPPED, EVENT_PREEMPTED, EVENT_DISK_LOW, EVENT_DIVERGED, EVENT_FINISHED, EVENT_STOPPED };
 int store_event(struct store *s, int64_t step, enum store_level level, enum store_event code, const char *text, struct err *e);
 int store_sample(struct store *s, int64_t step, int prompt, const char *text, struct err *e);
-int store_checkpoint(struct store *s, int64_t step, const char *file, uint64_t bytes, const char *hash, struct err *e);
+int store_checkpoint(struct store *s, int64_t step, const char *file, uint64_t bytes, const char *hash, struct err *e);   /* one row for each step */
 int store_executed(struct store *s, double flops, double peak_bytes, struct err *e);
 int store_flush(struct store *s, struct err *e);                        /* also writes the heartbeat */
 bool store_failed(const struct store *s);                               /* a write failed: leave with _exit(6) for a full disk */

@@ -17,25 +17,29 @@ static int measure(const struct model_conf *model, const struct train_conf *trai
 {
     int64_t batch = train->batch / train->micro;
     struct leaves *leaves = leaves_new(), *decode_leaves = leaves_new();
-    struct graph *g = graph_new(leaves), *decode = graph_new(decode_leaves);
-    struct plan *plan = NULL;
+    struct graph *g = graph_new(leaves), *eval = graph_new(leaves), *decode = graph_new(decode_leaves);
+    struct plan *plan = NULL, *eval_plan = NULL;
     model_build(g, arena, model, train, MODE_TRAIN, batch, model->seq, 0);
     int failure = g->failed ? err_set(e, "%s", g->err.text) : 0;
     if (!failure && memory) {
+        leaves->frozen = true;
+        model_build(eval, arena, model, NULL, MODE_EVAL, batch, model->seq, 0);
         model_build(decode, arena, model, NULL, MODE_DECODE, 1, 1, model->seq);
-        failure = plan_new(&plan, g, (enum precision)train->precision, e);
+        failure = plan_new(&plan, g, (enum precision)train->precision, e) || plan_new(&eval_plan, eval, (enum precision)train->precision, e);
     }
     if (!failure) {
         out->counts = model_count(leaves);
         out->fingerprint = graph_fingerprint(g);
         if (plan) {
             out->train_flops = plan_report(plan)->train_flops / (double)(batch * model->seq);
-            out->memory = plan_report(plan)->total;
+            out->memory = plan_report(plan)->total + plan_report(eval_plan)->arena + plan_report(eval_plan)->carries;
             out->kv_bytes = model_kv_bytes(decode_leaves, 1, model->seq, train->precision == PRECISION_BF16 ? 2 : 4);
         }
     }
     plan_free(plan);
+    plan_free(eval_plan);
     graph_free(g);
+    graph_free(eval);
     graph_free(decode);
     leaves_free(leaves);
     leaves_free(decode_leaves);

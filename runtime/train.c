@@ -1,9 +1,7 @@
 /* The training loop. A step is complete when its row is in the store; a checkpoint holds everything that the steps
    before it left behind, and batches are a function of the step, so going on repeats the same bits. */
 #define _GNU_SOURCE
-#include "train.h"
-#include "checkpoint.h"
-#include "metrics.h"
+#include "train_private.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,52 +11,51 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/resource.h>
 #include <sys/statvfs.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { SPIKE_STEPS = 10, LOW_DISK = 64 << 20 };
-
-struct trainer {
-    const struct study *study; const struct variant *variant; const struct point *point; const struct train_options *options;
-    int number; char *dir;
-    struct corpus *corpus; struct session *session; struct store *store; struct metrics *train, *eval;
-    int32_t *ids, *target, *start; float *weight;
-    double *window; int n_window, spiking;                  /* trailing losses, for the spike rule */
-    double spent, began, paused; int64_t first;             /* training seconds of earlier attempts; of this one; not training */
-    double eval_loss;
-    int64_t done;                                           /* completed steps */
-    struct err err;
-};
+enum { SPARE_DISK = 16 << 20 };
 
 static volatile sig_atomic_t stop_asked;
 static void ask_stop(int signal) { (void)signal; stop_asked = 1; }
 
+double train_seconds(const struct trainer *t) { return t->spent + clock_seconds() - t->began - t->paused; }
+
 static enum outcome fail(struct trainer *t, enum outcome outcome)
 {
     fprintf(stderr, "sluice: %s/%d, step %lld: %s\n", t->variant->name, t->point->replicate, (long long)t->done, t->err.text);
+    if (outcome == OUTCOME_DISK) fprintf(stderr, "  make room where %s lies, then: sluice resume %s\n", t->dir, t->study->dir);
+    if (outcome == OUTCOME_MISMATCH) fprintf(stderr, "  the same configuration and program gave other numbers than before; sluice resume %s --retry-failed --mix drops the rows after the last checkpoint\n", t->study->dir);
     return outcome;
 }
 
-/* A failed write leaves the run file as it was committed: the handle is abandoned and the process leaves at once. */
-static enum outcome store_failure(struct trainer *t)
+/* A failure of the machine or of what is on disk. After a failed write the run file stays as it was committed: closing it
+   would destroy it. */
+static enum outcome leave(struct trainer *t, enum outcome otherwise)
 {
-    enum outcome outcome = store_mismatch(t->store) ? OUTCOME_MISMATCH : errno == ENOSPC || errno == EFBIG || errno == EDQUOT ? OUTCOME_DISK : OUTCOME_FAILED;
-    fail(t, outcome);
-    if (store_failed(t->store)) _exit((int)outcome);
+    bool mismatch = t->store && store_mismatch(t->store), full = t->cause == ENOSPC || t->cause == EFBIG || t->cause == EDQUOT;
+    enum outcome outcome = fail(t, mismatch ? OUTCOME_MISMATCH : full ? OUTCOME_DISK : otherwise);
+    if (mismatch && !store_failed(t->store)) {
+        struct err why = t->err;
+        train_close(t, STATUS_FAILED, LEVEL_ERROR, EVENT_STOPPED, why.text);
+    }
     return outcome;
 }
-
-static double training_seconds(const struct trainer *t) { return t->spent + clock_seconds() - t->began - t->paused; }
 
 static void tell(struct trainer *t, enum store_status status)
 {
     if (t->options->watcher < 0) return;
     struct progress p = { t->number, status, t->done, t->session ? t->session->train.steps : 0, t->first, t->train ? metrics_get(t->train, "loss") : NAN, t->eval_loss,
-                          t->session ? training_seconds(t) - t->spent : 0, t->session ? (t->done - t->first) * t->session->train.batch * t->session->model.seq : 0 };
+                          t->session ? train_seconds(t) - t->spent : 0, t->session ? (t->done - t->first) * t->session->train.batch * t->session->model.seq : 0 };
     ssize_t written = write(t->options->watcher, &p, sizeof p);
     if (written != (ssize_t)sizeof p) stop_asked = 1;       /* nobody watches any more: the parent is gone */
+}
+
+static enum outcome end(struct trainer *t, enum outcome outcome, enum store_status status, enum store_event event, const char *text)
+{
+    if (train_close(t, status, status == STATUS_FINISHED ? LEVEL_INFO : LEVEL_WARNING, event, text)) return leave(t, OUTCOME_FAILED);
+    tell(t, status);
+    return outcome;
 }
 
 /* ---- one step ---- */
@@ -82,6 +79,7 @@ static bool train_step(struct trainer *t)
         plan_backward(s->plan, micro);
     }
     plan_update(s->plan);
+    t->flops = t->flops_before + plan_executed_flops(s->plan);
     t->done++;
     return true;
 }
@@ -98,9 +96,18 @@ static int log_step(struct trainer *t)
     metrics_set(t->train, "lr", (double)lr);
     metrics_set(t->train, "clipped", s->train.clip > 0 && norm > s->train.clip);
     metrics_set(t->train, "skipped", !isfinite(norm));
-    metrics_set(t->train, "wall_time", training_seconds(t));
+    metrics_set(t->train, "wall_time", train_seconds(t));
     metrics_set(t->train, "wall_time_total", t->spent + clock_seconds() - t->began);
-    return store_append(t->store, STORE_TRAIN, t->done, metrics_values(t->train), &t->err);
+    int failure = store_append(t->store, STORE_TRAIN, t->done, metrics_values(t->train), &t->err);
+    if (failure) t->cause = errno;
+    return failure;
+}
+
+static const char *diverged(struct trainer *t)
+{
+    int64_t n = 0;
+    const double *tokens = metrics_row(t->train, "expert_tokens", &n);
+    return stop_look(t->stop, metrics_get(t->train, "loss"), metrics_get(t->train, "grad_norm"), tokens);
 }
 
 /* 1: done; 0: asked to stop; -1: failed. Reads buffers only; nothing of training changes. */
@@ -119,147 +126,74 @@ static int evaluate(struct trainer *t)
     double bytes = corpus_info(t->corpus)->bytes_per_token;
     metrics_set(t->eval, "bits_per_byte", bytes > 0 ? t->eval_loss / (bytes * M_LN2) : NAN);
     t->paused += clock_seconds() - start;
-    return store_append(t->store, STORE_EVAL, t->done, metrics_values(t->eval), &t->err) ? -1 : 1;
+    int failure = store_append(t->store, STORE_EVAL, t->done, metrics_values(t->eval), &t->err);
+    if (failure) t->cause = errno;
+    tell(t, STATUS_RUNNING);
+    return failure ? -1 : 1;
 }
 
-/* ---- checkpoints ---- */
+/* ---- the loop ---- */
 
-static char *folder(const struct trainer *t)
+static enum outcome interrupted(struct trainer *t)
 {
-    char *path;
-    INVARIANT(asprintf(&path, "%s/checkpoints", t->dir) >= 0, "no memory for a path");
-    return path;
+    if (train_save(t)) return leave(t, OUTCOME_FAILED);
+    return end(t, OUTCOME_INTERRUPTED, STATUS_PREEMPTED, EVENT_PREEMPTED, "stopped by a signal; sluice resume goes on");
 }
 
-static json_t *memory_of(const struct trainer *t)
+/* Room for one more checkpoint and the rows until the next look. */
+static bool disk_is_low(struct trainer *t)
 {
-    char hash[33];
-    json_t *window = json_array();
-    hash_print(t->variant->hash, hash);
-    for (int i = 0; i < t->n_window; i++) json_array_append_new(window, json_real(t->window[i]));
-    return json_pack("{s:s, s:I, s:f, s:i, s:o}", "config_hash", hash, "seed", (json_int_t)t->point->seed, "seconds", training_seconds(t), "spiking", t->spiking, "window", window);
+    struct statvfs v;
+    const double mib = 1 << 20, need = (double)train_checkpoint_bytes(t) + SPARE_DISK;
+    if (statvfs(t->dir, &v) != 0 || (double)v.f_bavail * (double)v.f_frsize >= need) return false;
+    err_set(&t->err, "%s: %.0f MiB of disk are free, the next checkpoint and rows may need %.0f", t->dir, (double)v.f_bavail * (double)v.f_frsize / mib, need / mib);
+    return true;
 }
 
-static int save(struct trainer *t)
+/* Ends the run while what it has can still be written. */
+static enum outcome disk_low(struct trainer *t)
 {
-    double start = clock_seconds();
-    char path[4096], *dir = folder(t);
-    uint64_t bytes = 0;
-    json_t *extra = memory_of(t);
-    int failure = store_flush(t->store, &t->err) || checkpoint_save(dir, t->done, t->session->leaves, t->session->state, extra, t->session->train.keep, path, sizeof path, &bytes, &t->err);
-    if (!failure) {
-        const char *name = strrchr(path, '/');
-        failure = store_checkpoint(t->store, t->done, name ? name + 1 : path, bytes, "", &t->err);
-    }
-    json_decref(extra);
-    free(dir);
-    t->paused += clock_seconds() - start;
-    return failure;
+    struct err why = t->err;
+    fail(t, OUTCOME_DISK);
+    if (train_save(t)) return leave(t, OUTCOME_FAILED);
+    return end(t, OUTCOME_DISK, STATUS_PREEMPTED, EVENT_DISK_LOW, why.text);
 }
 
-/* Goes back to the newest good checkpoint; step 0 when there is none. */
-static int restore(struct trainer *t)
-{
-    char path[4096], hash[33], *dir = folder(t);
-    json_t *extra = NULL;
-    int64_t step = 0;
-    int found = checkpoint_newest(dir, path, sizeof path, &t->err);
-    free(dir);
-    if (found < 0) return -1;
-    if (found == 0) return 0;
-    if (checkpoint_load(path, t->session->leaves, t->session->state, &step, &extra, &t->err)) return -1;
-    hash_print(t->variant->hash, hash);
-    const char *saved = json_string_value(json_object_get(extra, "config_hash"));
-    int failure = saved && strcmp(saved, hash) == 0 ? 0 : err_set(&t->err, "%s: belongs to another configuration (%s, not %s)", path, saved ? saved : "none", hash);
-    json_t *window = json_object_get(extra, "window");
-    t->done = step;
-    t->spent = json_number_value(json_object_get(extra, "seconds"));
-    t->spiking = (int)json_integer_value(json_object_get(extra, "spiking"));
-    t->n_window = (int)json_array_size(window);
-    for (int i = 0; i < t->n_window && i < t->session->train.stop_window; i++) t->window[i] = json_number_value(json_array_get(window, (size_t)i));
-    json_decref(extra);
-    return failure;
-}
-
-/* ---- rules that stop ---- */
-
-/* Loss far above its trailing window for some steps in a row. */
-static bool spikes(struct trainer *t, double loss)
+/* By its number, or because the time is spent; while committed rows are repeated time does not count. */
+static bool is_last(const struct trainer *t)
 {
     const struct train_conf *c = &t->session->train;
-    bool high = false;
-    if (c->stop_sigma > 0 && t->n_window == c->stop_window) {
-        double mean = 0, square = 0;
-        for (int i = 0; i < t->n_window; i++) { mean += t->window[i] / t->n_window; square += t->window[i] * t->window[i] / t->n_window; }
-        high = loss > mean + c->stop_sigma * sqrt(fmax(square - mean * mean, 0));
+    return t->done == c->steps || (c->stop_seconds > 0 && t->done > 0 && t->done >= store_rows(t->store, STORE_TRAIN) && train_seconds(t) > c->stop_seconds);
+}
+
+/* What follows a completed step, and what a run that goes on has to repeat for it: evaluation, then the checkpoint. */
+static int after_step(struct trainer *t, bool last, bool repeated)
+{
+    const struct train_conf *c = &t->session->train;
+    int go = t->done > 0 && (t->done % c->eval_every == 0 || last) ? evaluate(t) : 1;
+    if (go > 0 && t->done > 0 && !repeated && (t->done % c->checkpoint_every == 0 || last) && train_save(t)) return -1;
+    return go;
+}
+
+static enum outcome loop(struct trainer *t)
+{
+    double told = 0;
+    for (bool repeated = true;; repeated = false) {
+        if (clock_seconds() - told > 0.25) {
+            tell(t, STATUS_RUNNING);
+            told = clock_seconds();
+            if (disk_is_low(t)) return disk_low(t);
+        }
+        bool last = is_last(t), all = t->done == t->session->train.steps;
+        int go = after_step(t, last, repeated);
+        if (go < 0) return leave(t, OUTCOME_FAILED);
+        if (go == 0) return interrupted(t);
+        if (last) return end(t, OUTCOME_FINISHED, STATUS_FINISHED, all ? EVENT_FINISHED : EVENT_STOPPED, all ? "finished" : "stop_seconds: the time is spent");
+        if (!train_step(t)) return interrupted(t);
+        if (log_step(t)) return leave(t, OUTCOME_FAILED);
+        const char *reason = diverged(t);
+        if (reason) return end(t, OUTCOME_DIVERGED, STATUS_DIVERGED, EVENT_DIVERGED, reason);
     }
-    t->spiking = high ? t->spiking + 1 : 0;
-    if (high) return t->spiking >= SPIKE_STEPS;             /* a spike does not enter the window */
-    if (t->n_window == c->stop_window) memmove(t->window, t->window + 1, (size_t)(t->n_window - 1) * sizeof *t->window);
-    else t->n_window++;
-    t->window[t->n_window - 1] = loss;
-    return false;
-}
-
-static double dead_share(const struct trainer *t)
-{
-    int64_t n = 0, dead = 0, there = 0;
-    const double *tokens = metrics_row(t->train, "expert_tokens", &n);
-    for (int64_t i = 0; i < n; i++) { there += !isnan(tokens[i]); dead += tokens[i] == 0; }
-    return there ? (double)dead / (double)there : 0;
-}
-
-/* The reason to stop as diverged, or NULL. */
-static const char *diverged(struct trainer *t)
-{
-    double loss = metrics_get(t->train, "loss"), norm = metrics_get(t->train, "grad_norm");
-    if (!isfinite(loss)) return "the loss is not finite";
-    if (!isfinite(norm)) return "the gradient norm is not finite";
-    if (spikes(t, loss)) return "stop_sigma: the loss stays far above its window";
-    if (t->session->train.stop_dead > 0 && t->done >= t->session->train.stop_window && dead_share(t) >= t->session->train.stop_dead)
-        return "stop_dead: too many experts got no token";
-    return NULL;
-}
-
-/* ---- the run file ---- */
-
-static struct store_plan *describe(struct trainer *t, struct arena *a)
-{
-    struct session *s = t->session;
-    const struct corpus_info *data = corpus_info(t->corpus);
-    const struct plan_report *report = plan_report(s->plan);
-    struct store_plan *plan = arena_alloc(a, sizeof *plan);
-    int n_train = metrics_count(t->train), n_eval = metrics_count(t->eval);
-    struct series *series = arena_alloc(a, (size_t)(n_train + n_eval) * sizeof *series);
-    memcpy(series, metrics_series(t->train), (size_t)n_train * sizeof *series);
-    memcpy(series + n_train, metrics_series(t->eval), (size_t)n_eval * sizeof *series);
-    char *config_hash = arena_alloc(a, 33), *data_hash = arena_alloc(a, 33), *fingerprint = arena_alloc(a, 33), host[256] = "";
-    hash_print(t->variant->hash, config_hash);
-    hash_print(data->hash, data_hash);
-    hash_print(t->variant->fingerprint, fingerprint);
-    gethostname(host, sizeof host - 1);
-#define TEXT(key, value) { key, ATTRIBUTE_TEXT, value, 0, 0 }
-#define WHOLE(key, value) { key, ATTRIBUTE_INT, NULL, (int64_t)(value), 0 }
-#define NUMBER(key, value) { key, ATTRIBUTE_REAL, NULL, 0, value }
-    const struct attribute root[] = { TEXT("study", t->study->name), TEXT("variant", t->variant->name), WHOLE("replicate", t->point->replicate), WHOLE("seed", t->point->seed),
-        TEXT("config_hash", config_hash), TEXT("fingerprint", fingerprint), TEXT("rng", "philox4x32-10") };
-    const struct attribute environment[] = { TEXT("host", arena_text(a, "%s", host)), WHOLE("threads", t->options->threads), TEXT("backend", backend_cpu.name),
-        TEXT("precision", s->train.precision == PRECISION_BF16 ? "bf16" : "fp32"), TEXT("compiler", __VERSION__), WHOLE("deterministic", 1) };
-    const struct attribute corpus[] = { TEXT("path", data->path), TEXT("format", data->format), TEXT("tokenizer", data->tokenizer), TEXT("hash", data_hash), WHOLE("tokens", data->tokens),
-        WHOLE("documents", data->documents), WHOLE("held_out_tokens", data->held_out_tokens), WHOLE("vocab", data->vocab), NUMBER("bytes_per_token", data->bytes_per_token) };
-    const struct attribute cost[] = { TEXT("flop_convention", "1 MAC = 2 FLOPs; attention counts the causal half; lookups 0; backward twice the forward"),
-        WHOLE("predicted_peak_bytes", report->total), NUMBER("train_flops_per_token", t->variant->train_flops_per_token), WHOLE("params_total", t->variant->counts.total),
-        WHOLE("params_active", t->variant->counts.active), WHOLE("params_non_embedding", t->variant->counts.non_embedding) };
-    const struct attributes groups[] = {
-        { "/", COUNT(root), arena_copy(a, root, sizeof root) }, { "/environment", COUNT(environment), arena_copy(a, environment, sizeof environment) },
-        { "/data", COUNT(corpus), arena_copy(a, corpus, sizeof corpus) }, { "/cost", COUNT(cost), arena_copy(a, cost, sizeof cost) } };
-    const struct cost_line whole = { "model", (uint64_t)t->variant->counts.total, (uint64_t)t->variant->counts.active, t->variant->train_flops_per_token / 3, t->variant->train_flops_per_token,
-                                     report->arena, report->buffers, t->variant->kv_bytes_per_token };
-    char *json = config_canonical(t->variant->config);
-    *plan = (struct store_plan){ n_train + n_eval, series, COUNT(groups), arena_copy(a, groups, sizeof groups), 1, arena_copy(a, &whole, sizeof whole),
-                                 arena_text(a, "%s", json), t->study->script_text, t->study->script_path };
-    free(json);
-    return plan;
 }
 
 static const struct series train_fixed[] = {
@@ -272,116 +206,34 @@ static const struct series train_fixed[] = {
 };
 static const struct series eval_fixed[] = { { STORE_EVAL, "bits_per_byte", "bit/byte", "held-out loss, whatever the tokenizer", STORE_F64, 0, { 0 }, { 0 }, false } };
 
-/* 1: there is nothing left to do. */
-static int open_files(struct trainer *t)
+static void prepare(struct trainer *t)
 {
-    char *path;
-    struct arena *a = arena_new();
-    INVARIANT(asprintf(&path, "%s/run.h5", t->dir) >= 0, "no memory for a path");
-    int blocks = model_blocks(&t->session->model), failure = 0;
-    t->train = metrics_new(t->session->graph, STORE_TRAIN, blocks, train_fixed, COUNT(train_fixed));
-    t->eval = metrics_new(t->session->eval_graph, STORE_EVAL, blocks, eval_fixed, COUNT(eval_fixed));
-    struct store_plan *plan = describe(t, a);
-    if (access(path, F_OK) == 0) {
-        failure = restore(t) || store_resume(&t->store, path, plan, &t->err);
-        char text[64];
-        snprintf(text, sizeof text, "resumed from step %lld", (long long)t->done);
-        if (!failure) failure = store_event(t->store, t->done, LEVEL_INFO, EVENT_RESUMED, text, &t->err);
-    } else {
-        failure = store_create(&t->store, path, plan, &t->err);
-        if (!failure) failure = store_event(t->store, 0, LEVEL_INFO, EVENT_STARTED, "started", &t->err);
-    }
-    arena_free(a);
-    free(path);
-    return failure;
-}
-
-static enum outcome close_files(struct trainer *t, enum store_status status, enum store_event event, const char *text, enum outcome outcome)
-{
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    enum store_level level = status == STATUS_FINISHED ? LEVEL_INFO : LEVEL_WARNING;
-    if (store_executed(t->store, plan_executed_flops(t->session->plan), (double)usage.ru_maxrss * 1024, &t->err) || store_event(t->store, t->done, level, event, text, &t->err)) return store_failure(t);
-    struct store *store = t->store;
-    t->store = NULL;
-    if (store_close(store, status, &t->err)) return fail(t, errno == ENOSPC ? OUTCOME_DISK : OUTCOME_FAILED);
-    tell(t, status);
-    return outcome;
-}
-
-/* ---- the loop ---- */
-
-static bool disk_is_low(const struct trainer *t)
-{
-    struct statvfs v;
-    return statvfs(t->dir, &v) == 0 && (double)v.f_bavail * (double)v.f_frsize < LOW_DISK;
-}
-
-static enum outcome interrupted(struct trainer *t)
-{
-    if (save(t)) return store_failure(t);
-    return close_files(t, STATUS_PREEMPTED, EVENT_PREEMPTED, "stopped by a signal; sluice resume goes on", OUTCOME_INTERRUPTED);
-}
-
-/* What follows a completed step, and what a run that goes on has to repeat for it: evaluation, then the checkpoint. */
-static int after_step(struct trainer *t, bool repeated)
-{
-    const struct train_conf *c = &t->session->train;
-    bool last = t->done == c->steps;
-    if (t->done > 0 && (t->done % c->eval_every == 0 || last)) {
-        int evaluated = evaluate(t);
-        if (evaluated <= 0) return evaluated;
-        tell(t, STATUS_RUNNING);
-    }
-    if (!repeated && (t->done % c->checkpoint_every == 0 || last) && save(t)) return -1;
-    return 1;
-}
-
-static enum outcome loop(struct trainer *t)
-{
-    const struct train_conf *c = &t->session->train;
-    int go = after_step(t, true);
-    for (double told = 0; go > 0 && t->done < c->steps;) {
-        if (!train_step(t)) { go = 0; break; }
-        if (log_step(t)) return store_failure(t);
-        const char *reason = diverged(t);
-        if (reason) return close_files(t, STATUS_DIVERGED, EVENT_DIVERGED, reason, OUTCOME_DIVERGED);
-        if (clock_seconds() - told > 0.25) {
-            tell(t, STATUS_RUNNING);
-            told = clock_seconds();
-            if (disk_is_low(t)) {
-                err_set(&t->err, "less than 64 MiB are free where %s lies", t->dir);
-                fail(t, OUTCOME_DISK);
-                return interrupted(t) == OUTCOME_INTERRUPTED ? OUTCOME_DISK : OUTCOME_FAILED;
-            }
-        }
-        go = after_step(t, false);
-        if (go > 0 && c->stop_seconds > 0 && training_seconds(t) > c->stop_seconds && t->done < c->steps)
-            return close_files(t, STATUS_FINISHED, EVENT_STOPPED, "stop_seconds: the time is spent", OUTCOME_FINISHED);
-    }
-    if (go < 0) return store_failure(t);
-    if (go == 0) return interrupted(t);
-    return close_files(t, STATUS_FINISHED, EVENT_FINISHED, "finished", OUTCOME_FINISHED);
-}
-
-static enum outcome start(struct trainer *t)
-{
-    struct session *s;
-    if (corpus_open(&t->corpus, t->study->data_path, &t->err)) return fail(t, OUTCOME_INPUT);
-    if (session_new(&t->session, t->variant->config, t->options->threads, &t->err)) return fail(t, OUTCOME_SCRIPT);
-    s = t->session;
-    if (corpus_windows(t->corpus, SPLIT_TRAIN, s->model.seq) == 0 || corpus_windows(t->corpus, SPLIT_HELD_OUT, s->model.seq) == 0) {
-        err_set(&t->err, "%s: too short for sequences of %d tokens", t->study->data_path, s->model.seq);
-        return fail(t, OUTCOME_INPUT);
-    }
+    struct session *s = t->session;
     size_t tokens = (size_t)(s->batch * s->model.seq);
+    int blocks = model_blocks(&s->model);
+    int64_t experts = 0;
     t->ids = xmalloc(tokens * sizeof *t->ids);
     t->target = xmalloc(tokens * sizeof *t->target);
     t->start = xmalloc(tokens * sizeof *t->start);
     t->weight = xmalloc(tokens * sizeof *t->weight);
-    t->window = xcalloc((size_t)s->train.stop_window, sizeof *t->window);
+    t->train = metrics_new(s->graph, STORE_TRAIN, blocks, train_fixed, COUNT(train_fixed));
+    t->eval = metrics_new(s->eval_graph, STORE_EVAL, blocks, eval_fixed, COUNT(eval_fixed));
+    metrics_row(t->train, "expert_tokens", &experts);
+    t->stop = stop_new(&s->train, experts);
     state_fill(s->state, t->point->seed);
-    if (open_files(t)) return t->store ? store_failure(t) : fail(t, OUTCOME_FAILED);
+}
+
+static enum outcome start(struct trainer *t, const struct past *past)
+{
+    if (corpus_open(&t->corpus, t->study->data_path, &t->err)) return fail(t, OUTCOME_INPUT);
+    if (session_new(&t->session, t->variant->config, t->options->threads, &t->err)) return fail(t, errno == ENOMEM ? OUTCOME_DEVICE : OUTCOME_SCRIPT);
+    int seq = t->session->model.seq;
+    if (corpus_windows(t->corpus, SPLIT_TRAIN, seq) == 0 || corpus_windows(t->corpus, SPLIT_HELD_OUT, seq) == 0) {
+        err_set(&t->err, "%s: too short for sequences of %d tokens", t->study->data_path, seq);
+        return fail(t, OUTCOME_INPUT);
+    }
+    prepare(t);
+    if (train_open(t, past)) return leave(t, past->exists ? OUTCOME_INPUT : OUTCOME_FAILED);
     t->first = t->done;
     t->began = clock_seconds();
     return loop(t);
@@ -391,51 +243,81 @@ static void finish(struct trainer *t)
 {
     metrics_free(t->train);
     metrics_free(t->eval);
+    stop_free(t->stop);
     session_free(t->session);
     if (t->corpus) corpus_close(t->corpus);
     free(t->ids);
     free(t->target);
     free(t->start);
     free(t->weight);
-    free(t->window);
     free(t->dir);
 }
 
-/* What an earlier attempt left: its status, or CREATED when there is no run file. */
-static enum store_status earlier(const struct trainer *t)
+static enum outcome outcome_of(enum store_status status)
 {
-    char *path;
-    struct err ignored;
-    struct reader *r;
-    enum store_status status = STATUS_CREATED;
-    INVARIANT(asprintf(&path, "%s/run.h5", t->dir) >= 0, "no memory for a path");
-    if (access(path, F_OK) == 0 && reader_open(&r, path, &ignored) == 0) {
-        status = reader_status(r);
-        reader_close(r);
+    return status == STATUS_FINISHED ? OUTCOME_FINISHED : status == STATUS_DIVERGED ? OUTCOME_DIVERGED : OUTCOME_FAILED;
+}
+
+/* With the lock held. */
+static enum outcome train(struct trainer *t)
+{
+    struct past past;
+    if (train_past(t->study, t->number, &past, &t->err)) return fail(t, OUTCOME_INPUT);
+    t->done = past.last;
+    if (past_over(&past, t->options->retry_failed)) {
+        if (past.status == STATUS_FAILED) {
+            err_set(&t->err, "it failed before; sluice resume %s --retry-failed trains it again", t->study->dir);
+            fail(t, OUTCOME_FAILED);
+        }
+        tell(t, past.status);
+        return outcome_of(past.status);
     }
-    free(path);
-    return status;
+    t->done = 0;
+    return start(t, &past);
+}
+
+static void hear_signals(void)
+{
+    struct sigaction action = { .sa_handler = ask_stop };
+    sigset_t both;
+    sigemptyset(&both);
+    sigaddset(&both, SIGTERM);
+    sigaddset(&both, SIGINT);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);                               /* a file that may not grow is a full disk: write says so */
+    sigprocmask(SIG_UNBLOCK, &both, NULL);
+}
+
+/* The lock of a run, or -1. A process that was just killed needs a moment to let go. */
+static int take_lock(const char *path)
+{
+    int lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    for (int tries = 50; lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) != 0; tries--) {
+        if (errno == EINTR) continue;
+        if (errno == EWOULDBLOCK && tries > 0 && !stop_asked && usleep(20000) == 0) continue;
+        int cause = stop_asked ? EINTR : errno;
+        close(lock);
+        errno = cause;
+        return -1;
+    }
+    return lock;
 }
 
 enum outcome train_point(const struct study *s, int point, const struct train_options *o)
 {
     struct trainer trainer = { .study = s, .variant = &s->variant[s->point[point].variant], .point = &s->point[point], .options = o, .number = point,
                                .dir = study_point_path(s, point, ""), .eval_loss = NAN }, *t = &trainer;
-    struct sigaction action = { .sa_handler = ask_stop };
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
-    signal(SIGPIPE, SIG_IGN);
+    hear_signals();
     char *lock_path = study_point_path(s, point, "run.lock");
-    int lock = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    int lock = take_lock(lock_path);
     enum outcome outcome;
-    if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) != 0) {
-        err_set(&t->err, "%s: %s", lock_path, lock >= 0 && errno == EWOULDBLOCK ? "another process is training this run" : strerror(errno));
-        outcome = fail(t, OUTCOME_FAILED);
-    } else {
-        enum store_status was = earlier(t);
-        bool over = was == STATUS_FINISHED || was == STATUS_DIVERGED || (was == STATUS_FAILED && !o->retry_failed);
-        outcome = over ? was == STATUS_FINISHED ? OUTCOME_FINISHED : was == STATUS_DIVERGED ? OUTCOME_DIVERGED : OUTCOME_FAILED : start(t);
-        if (over) tell(t, was);
+    if (lock >= 0) outcome = train(t);
+    else {
+        t->cause = errno;
+        err_set(&t->err, "%s: %s", lock_path, errno == EWOULDBLOCK ? "another process is training this run" : strerror(errno));
+        outcome = stop_asked ? OUTCOME_INTERRUPTED : leave(t, OUTCOME_FAILED);
     }
     if (lock >= 0) close(lock);
     free(lock_path);

@@ -16,11 +16,26 @@ enum outcome {
     OUTCOME_MISMATCH = 8, OUTCOME_INTERRUPTED = 75
 };
 
-struct train_options { int threads; int watcher; bool retry_failed; };      /* watcher: file descriptor, or -1 */
+/* watcher: file descriptor, or -1. retry_failed: also runs that ended as failed. mix: go on although another revision or
+   instruction set began; rows after the last checkpoint are dropped then, not compared. */
+struct train_options { int threads; int watcher; bool retry_failed, mix; };
 
-/* Trains, goes on with, or skips (when finished) a point. Prints mistakes to stderr. SIGTERM and SIGINT end it with a
-   checkpoint after the current micro-batch. */
+/* Trains, goes on with, or skips (when finished) a point. Prints mistakes to stderr. SIGTERM and SIGINT, which it unblocks,
+   end it with a checkpoint after the current micro-batch. For a process of its own: after a failed write the run file
+   is left open, because closing it would destroy it. */
 enum outcome train_point(const struct study *s, int point, const struct train_options *o);
+
+/* Who computed: bits are the same only within one revision of this program and one instruction set. */
+struct origin { char revision[96], isa[16]; };
+struct origin origin_here(void);
+bool origin_equal(const struct origin *a, const struct origin *b);
+extern const char train_revision[];                         /* of the source, as git describes it; "unknown" outside git */
+
+/* What earlier processes left of a point: last is the last committed step. -1: there is a run file, but it cannot be
+   read or is another run's. */
+struct past { bool exists; enum store_status status; int64_t last; struct origin origin; };
+int train_past(const struct study *s, int point, struct past *past, struct err *e);
+bool past_over(const struct past *past, bool retry_failed);                 /* nothing is left to do */
 
 /* Everything a run needs, without a run file: for bench and sample. */
 struct session {
@@ -28,8 +43,10 @@ struct session {
     struct leaves *leaves; struct graph *graph, *eval_graph; struct plan *plan, *eval_plan; struct state *state;
     int64_t batch;                                                          /* sequences in a micro-batch */
 };
+/* errno is ENOMEM when the memory that is free is too small; the error says what would fit. */
 int session_new(struct session **out, const json_t *config, int threads, struct err *e);
 void session_free(struct session *s);
+size_t session_bytes(const struct session *s);              /* all slabs and arenas */
 void session_put(struct session *s, const int32_t *ids, const int32_t *target, const real *weight, const int32_t *start);
 
 #endif

@@ -7,10 +7,23 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export TMPDIR="$work"
 
-fail() { echo "cli_bench.sh: $*" >&2; exit 1; }
+fail() {
+    echo "cli_bench.sh: $*" >&2
+    cat "$work/said" >&2
+    exit 1
+}
 
-"$sluice" bench baseline-nano --steps 3 --batch 2 --ops --json >"$work/one.json" 2>"$work/said"
-"$sluice" bench --script experiments/quickstart.lua --variant mirror --steps 1 --batch 1 --threads 1 --precision bf16 --logging --json >"$work/two.json" 2>>"$work/said"
+cat >"$work/small.lua" <<'END'
+local sl = require "sluice"
+return sl.study {
+  name = "small", replicates = 1, train = { batch = 4, micro = 2 }, data = "synthetic",
+  base = sl.model { layers = 2, d_model = 32, seq = 32, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 }, ffn = { "swiglu", d_ff = 64 } },
+  variants = { base = {}, gated = { ["attention.gate"] = "head" } },
+}
+END
+
+"$sluice" bench baseline-nano --steps 3 --batch 2 --ops --json >"$work/one.json" 2>"$work/said" || fail "a preset fails"
+"$sluice" bench --script "$work/small.lua" --variant gated --steps 1 --threads 1 --precision bf16 --logging --json >"$work/two.json" 2>"$work/said" || fail "a script fails"
 python3 - "$work/one.json" "$work/two.json" <<'END'
 import json, sys
 one, two = (json.load(open(path))[0] for path in sys.argv[1:])
@@ -22,11 +35,11 @@ for run in one, two:
     for key in "data_share", "gather_share":
         assert 0 <= run[key] < 1, (key, run[key])
     assert 0 < run["step_seconds_min"] <= run["step_seconds"] <= run["step_seconds_max"]
-    assert run["params_active"] < run["params_total"]
     assert run["tokens_per_step"] == run["batch"] * run["seq"]
 
+assert one["params_active"] < one["params_total"]
 assert (one["name"], one["precision"], one["steps"], one["batch"]) == ("baseline-nano", "fp32", 3, 2)
-assert (two["name"], two["precision"], two["steps"], two["threads"]) == ("mirror", "bf16", 1, 1)
+assert (two["name"], two["precision"], two["steps"], two["threads"], two["batch"], two["micro"]) == ("gated", "bf16", 1, 1, 4, 2)
 assert "families" not in two and "logging" not in one
 
 families = {f["name"]: f for f in one["families"]}
@@ -57,7 +70,7 @@ leaves() {
     grep -q -- "$words" "$work/said" || fail "does not say '$words': $*"
 }
 leaves 2 "did you mean 'baseline-nano'" baseline-nona
-leaves 2 "did you mean 'mirror'" --script experiments/quickstart.lua --variant mirrr
-leaves 2 "a --script" --variant mirror
+leaves 2 "did you mean 'gated'" --script "$work/small.lua" --variant gatd
+leaves 2 "a --script" --variant gated
 leaves 2 "fp32 or bf16" --precision fp16
 echo "bench: adds up"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # kill -9 at random moments, sluice resume, again and again: the files end equal, bit for bit, to those of a study that
-# nobody disturbed, in every dataset but the @volatile ones. SLUICE_FULL=1: a longer loop.
+# nobody disturbed, in every dataset but the @volatile ones; so do the weights. SLUICE_FULL=1: a longer loop.
 set -eu
 sluice=$(realpath "$1")
 here=$(realpath "$(dirname "$0")")
@@ -9,42 +9,83 @@ kills=${kills:-24}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
-cat >study.lua <<'LUA'
+fail() { echo "cli_resume.sh: $*" >&2; cat log >&2; exit 1; }
+
+# study NAME STEPS EVAL_EVERY EVAL_BATCHES CHECKPOINT_EVERY
+study() {
+    cat >"$1.lua" <<LUA
 local sl = require "sluice"
 return sl.study {
   name = "s", base = sl.extend(sl.preset "welm-nano", { layers = 3, d_model = 32, seq = 32, ["embed.rows"] = 64 }), replicates = 2, baseline = "base",
   data = "synthetic", variants = { base = {}, plain = { ["attention.gate"] = "none" } },
-  train = { steps = 60, batch = 4, micro = 2, eval_every = 20, eval_batches = 3, checkpoint_every = 7, optim = { "muon", lr = 2e-3 } },
+  train = { steps = $2, batch = 4, micro = 2, eval_every = $3, eval_batches = $4, checkpoint_every = $5, optim = { "muon", lr = 2e-3 } },
 }
 LUA
-$sluice run study.lua --out calm --progress none
+    "$sluice" run "$1.lua" --out "calm-$1" --progress none
+}
 
-# A kill of the whole group: the study's process and its runs, at the same moment.
-random() { awk -v seed="$1" 'BEGIN { srand(seed); printf "%.3f", 0.02 + 0.5 * rand() * rand() }'; }
-done=0
+# equal NAME: the torn study's files are the calm one's. Counts the deaths that it went through.
+died=0 replayed=0
+equal() {
+    for file in calm-$1/s/*/*/run.h5; do
+        torn=torn/${file#calm-$1/}
+        /usr/bin/python3 "$here/h5_equal.py" "$file" "$torn" || fail "$torn is not $file"
+        weights=$(ls -d "${file%run.h5}"checkpoints/step-* | tail -n 1)/state.safetensors
+        cmp "$weights" "torn/${weights#calm-$1/}" || fail "other weights"
+    done
+    set -- $(/usr/bin/python3 "$here/attempts.py" torn/s/*/*/run.h5)
+    died=$((died + $1)) replayed=$((replayed + $2))
+    rm -rf torn
+}
+
+now() { date +%s%N; }
+random() { awk -v seed="$1" -v most="$2" 'BEGIN { srand(seed); printf "%.3f", 0.02 + most * rand() }'; }
+
+# torn NAME SEED MOST: begins or goes on with the study, and kills the whole group, the study's process and its runs, within
+# MOST seconds. False: all had ended.
+torn() {
+    if [ -f torn/s/study.json ]; then set -- "$@" resume torn/s; else set -- "$@" run "$1.lua" --out torn; fi
+    name=$1 seed=$2 most=$3
+    shift 3
+    setsid "$sluice" "$@" --progress none 2>>log &
+    pid=$!
+    sleep "$(random "$seed" "$most")"
+    kill -9 -$pid 2>/dev/null && killed=0 || killed=1
+    wait $pid 2>/dev/null || true
+    return $killed
+}
+whole() { [ -f torn/s/study.json ] || fail "no study was begun"; "$sluice" resume torn/s --progress none || fail "resume left $?"; }
+
+# ---- the whole group, anywhere ----
+start=$(now)
+study random 100 20 3 7
+took=$(awk -v ns=$(($(now) - start)) 'BEGIN { print ns / 1e9 }')
 i=0
-command="$sluice run study.lua --out torn --progress none"
 while [ $i -lt "$kills" ]; do
     i=$((i + 1))
-    setsid $command 2>>log &
-    pid=$!
-    sleep "$(random $i)"
-    kill -9 -- -$pid 2>/dev/null || done=$((done + 1))
-    wait $pid 2>/dev/null || true
-    if [ -f torn/s/study.json ]; then command="$sluice resume torn/s --progress none"; fi
-    # All points ended: begin another study to be torn.
-    if [ $done -ge 2 ]; then
-        for file in calm/s/*/*/run.h5; do /usr/bin/python3 "$here/h5_equal.py" "$file" "torn/${file#calm/}"; done
-        rm -rf torn
-        command="$sluice run study.lua --out torn --progress none"
-        done=0
-    fi
+    torn random $i "$(awk -v t="$took" 'BEGIN { print t / 6 }')" || equal random
 done
-[ -f torn/s/study.json ] || $sluice run study.lua --out torn --progress none
-$sluice resume torn/s --progress none
-for file in calm/s/*/*/run.h5; do
-    /usr/bin/python3 "$here/h5_equal.py" "$file" "torn/${file#calm/}"
-    weights=${file%run.h5}checkpoints/step-0000000060/state.safetensors
-    cmp "$weights" "torn/${weights#calm/}"
+if [ -d torn ]; then whole; equal random; fi
+echo "$kills kills within $took s: $died runs died, $replayed steps were trained again; every file equals the undisturbed one"
+[ $died -ge $((kills / 2)) ] && [ $replayed -ge "$kills" ] || fail "too few kills hit a run"
+
+# ---- while evaluating: that is what this study does nearly all the time ----
+died=0 replayed=0
+study eval 12 4 60 5
+for i in 1 2 3 4 5; do torn eval $i 0.3 || break; done
+whole
+equal eval
+echo "killed while evaluating: $died runs died, $replayed steps were trained again"
+[ $died -ge 3 ] || fail "too few kills hit an evaluation"
+
+# ---- while a checkpoint is written: what is left of it proves it ----
+died=0 replayed=0 half=0 i=0
+study checkpoint 80 40 2 1
+while [ $half -lt 3 ] && [ $i -lt 60 ]; do
+    i=$((i + 1))
+    torn checkpoint $i 0.3 || equal checkpoint
+    half=$((half + $(ls -d torn/s/*/*/checkpoints/*.tmp 2>/dev/null | wc -l)))
 done
-echo "$kills kills: every file equals the undisturbed one"
+if [ -d torn ]; then whole; equal checkpoint; fi
+echo "killed while writing a checkpoint: $half half checkpoints in $i kills, $died runs died, $replayed steps were trained again"
+[ $half -ge 3 ] || fail "no kill hit a checkpoint"

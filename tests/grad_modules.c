@@ -1,62 +1,28 @@
 /* What every module must satisfy, found by walking the registry: gradients, legal bounds that build, no parameter
    without effect, "none" equal to nothing, and weights that a neighbour's arrival does not move. */
-#include "tiny.h"
+#include "tiny_gradient.h"
+#include "toggle.h"
 
-/* Where each slot is in the tables of a model or of its training. */
-static const char *const place[SLOT_COUNT] = {
-    [SLOT_INIT] = "init", [SLOT_EMBED] = "embed", [SLOT_POSITION] = "position", [SLOT_NORM] = "norm", [SLOT_RESIDUAL] = "residual",
-    [SLOT_ATTENTION] = "attention", [SLOT_MASK] = "attention.mask", [SLOT_KV] = "attention.kv", [SLOT_QK_NORM] = "attention.qk_norm",
-    [SLOT_GATE] = "attention.gate", [SLOT_FFN] = "ffn", [SLOT_ROUTER] = "ffn.router", [SLOT_BALANCE] = "ffn.balance",
-    [SLOT_DISPATCH] = "ffn.dispatch", [SLOT_SHARED] = "ffn.shared", [SLOT_HEAD] = "head", [SLOT_MTP] = "head.mtp",
-    [SLOT_OPTIM] = "optim", [SLOT_SCHEDULE] = "schedule",
-};
-static bool trains(enum slot slot) { return slot == SLOT_OPTIM || slot == SLOT_SCHEDULE; }
-
-/* The company that a module needs to be active; other legal values where the nearest one means the same. */
-static const struct { const char *module, *model; } company[] = {
-    { "position rope", TEXT({"position.fraction": 0.5}) },
-    { "mask window", TEXT({"attention.mask.size": 2}) },
-    { "balance bias", TEXT({"ffn.router.score": "sigmoid"}) },
-    { "embed over_encoding", TEXT({"embed.rows": 7, "embed.width": 3}) },
-};
+/* Other legal values, where the nearest one means the same. */
 static const struct { const char *param; double value; } other_value[] = {
     { "schedule constant warmup", 2 }, { "schedule cosine warmup", 2 }, { "schedule wsd warmup", 2 },      /* one step of warm-up is none */
     { "embed over_encoding rows", 9 },                                                                    /* rows are rounded up to a prime */
 };
 
-/* A model as JSON with a module in its slot, and the training likewise. */
-struct config { json_t *model, *train; };
-
 static void set(struct config *c, enum slot slot, const char *path, json_t *value)
 {
     struct err e;
-    bool train = trains(slot);
-    if (config_set(train ? &train_schema : &model_schema, train ? c->train : c->model, path, value, &e) != 0) fail_msg("%s: %s", path, e.text);
-    json_decref(value);
+    if (config_try(c, place_of(slot).train, path, value, &e) != 0) fail_msg("%s: %s", path, e.text);
 }
 
+/* A model with a module in its slot, in company. */
 static struct config config_new(const struct module *m)
 {
-    struct config c = { tiny_json(&model_schema, tiny_base, NULL), json_object() };
-    if (!m) return c;
-    set(&c, m->slot, place[m->slot], m->slot == SLOT_BALANCE ? json_pack("[{s:s}]", "module", m->name) : json_pack("{s:s}", "module", m->name));
-    for (int i = 0; i < COUNT(company); i++) {
-        char name[64];
-        snprintf(name, sizeof name, "%s %s", slot_name[m->slot], m->name);
-        if (strcmp(name, company[i].module) != 0) continue;
-        char *so_far = json_dumps(c.model, 0);
-        json_decref(c.model);
-        c.model = tiny_json(&model_schema, so_far, company[i].model);
-        free(so_far);
-    }
+    struct toggle t = { m, NULL, NULL, "" };
+    struct config c;
+    struct err e;
+    if (config_combine(&c, (const struct toggle *[]){ &t }, 1, -1, true, &e) != 0) fail_msg("%s %s: %s", slot_name[m->slot], m->name, e.text);
     return c;
-}
-
-static void config_free(struct config *c) { json_decref(c->model); json_decref(c->train); }
-
-static void param_path(const struct module *m, const struct param *p, char path[128])
-{
-    snprintf(path, 128, "%s%s%s.%s", place[m->slot], m->slot == SLOT_BALANCE ? "." : "", m->slot == SLOT_BALANCE ? m->name : "", p->name);
 }
 
 /* Builds the training graph of a configuration; false when its rules refuse it. */
@@ -83,84 +49,12 @@ static bool fingerprint(const struct config *c, struct hash *out)
 
 /* ---- gradients ---- */
 
-/* Integers that a nudge must not change: a derivative holds only while they stand still. */
-static int32_t *choices(struct tiny *t, int *n)
-{
-    int32_t *all = NULL;
-    *n = 0;
-    for (int i = 0; i < t->graph->n; i++) {
-        const struct node *node = t->graph->node[i];
-        if (node->op != &op_topk) continue;
-        double *value = tiny_read(t, node);
-        int64_t count = shape_count(node->shape);
-        all = xrealloc(all, (size_t)(*n + count) * sizeof *all);
-        for (int64_t k = 0; k < count; k++) all[(*n)++] = (int32_t)value[k];
-        free(value);
-    }
-    return all;
-}
-
-static double objective(struct tiny *t)
-{
-    double value;
-    tiny_forward(t);
-    tiny_metric(t, "objective", -1, &value);
-    return value;
-}
-
-/* The same direction each time: N(0,1) in every weight. */
-static double direction(const struct leaf *l, int64_t i)
-{
-    return key_normal((struct key){ 7, PURPOSE_TEST, hash_name(l->path), 0 }, (uint64_t)i);
-}
-
-static void nudge(struct tiny *t, double by)
-{
-    for (int i = 0; i < t->leaves->n; i++) {
-        const struct leaf *l = t->leaves->leaf[i];
-        if (l->kind != LEAF_WEIGHT) continue;
-        real *w = state_data(t->state, l);
-        for (int64_t k = 0; k < shape_count(l->decl.shape); k++) w[k] += (real)(by * direction(l, k));
-    }
-}
-
-static double slope(struct tiny *t)
-{
-    double sum = 0;
-    plan_backward(t->plan, 0);
-    for (int i = 0; i < t->graph->n; i++) {
-        const struct node *n = t->graph->node[i];
-        if (!n->leaf || n->leaf->kind != LEAF_WEIGHT || n->region != REGION_MICRO) continue;
-        double *g = xcalloc((size_t)shape_count(n->shape), sizeof *g);
-        if (!plan_read_grad(t->plan, n, g)) fail_msg("no gradient reaches %s", n->leaf->path);
-        for (int64_t k = 0; k < shape_count(n->shape); k++) sum += g[k] * direction(n->leaf, k);
-        free(g);
-    }
-    return sum;
-}
-
 static void check_gradient(const char *name, struct tiny *t, uint64_t seed)
 {
-    const double h = 1e-6;
-    int n, m;
     tiny_start(t, seed);
-    t->start[2 * t->seq - 1] = t->start[2 * t->seq - 2] = t->seq - 2;       /* a second document ends the second sequence */
-    t->weight[2 * t->seq - 3] = 0;
-    objective(t);
-    double exact = slope(t);
-    int32_t *before = choices(t, &n);
-    double side[2];
-    for (int i = 0; i < 2; i++) {
-        nudge(t, i ? -2 * h : h);
-        side[i] = objective(t);
-        int32_t *after = choices(t, &m);
-        bool still = n == m && (n == 0 || memcmp(before, after, (size_t)n * sizeof *before) == 0);
-        if (!still) fail_msg("%s: the nudge flipped a choice: take another seed", name);
-        free(after);
-    }
-    free(before);
-    double numeric = (side[0] - side[1]) / (2 * h), error = fabs(exact - numeric) / fmax(fabs(exact), fabs(numeric));
-    if (!(error < 1e-6)) fail_msg("%s: derivative %.12g, by differences %.12g, relative error %.2g", name, exact, numeric, error);
+    struct derivative d = derivative_of(t);
+    if (!d.still) fail_msg("%s: the nudge flipped a choice: take another seed", name);
+    if (!(d.error < 1e-6)) fail_msg("%s: derivative %.12g, by differences %.12g, relative error %.2g", name, d.exact, d.numeric, d.error);
 }
 
 static void test_gradients(void **state)
@@ -181,7 +75,7 @@ static void test_gradients(void **state)
 /* The gradient with one choice or switch set otherwise; true when that is legal. */
 static bool check_choice(const struct module *m, const struct param *p, json_t *value)
 {
-    char path[128], name[128];
+    char path[160], name[128];
     struct config c = config_new(m);
     struct tiny t;
     param_path(m, p, path);
@@ -231,7 +125,7 @@ static json_t *number(const struct param *p, double v) { return p->type == PARAM
 /* Sets a parameter and says whether the result is legal, with its fingerprint. */
 static bool try_value(const struct module *m, const struct param *p, json_t *value, struct hash *out)
 {
-    char path[128];
+    char path[160];
     struct config c = config_new(m);
     param_path(m, p, path);
     set(&c, m->slot, path, value);
@@ -240,15 +134,18 @@ static bool try_value(const struct module *m, const struct param *p, json_t *val
     return legal;
 }
 
-static double value_now(const struct module *m, const struct param *p)
+/* What a parameter is in the company of its module. New reference. */
+static json_t *value_now(const struct module *m, const struct param *p)
 {
-    char path[128];
+    char path[160];
     struct config c = config_new(m);
     param_path(m, p, path);
-    const json_t *given = config_get(trains(m->slot) ? c.train : c.model, path);
-    double v = given ? json_number_value(given) : p->value;
+    json_t *given = config_get(place_of(m->slot).train ? c.train : c.model, path);
+    if (given) json_incref(given);
+    else if (p->type == PARAM_BOOL) given = json_boolean(p->value != 0);
+    else given = json_real(p->value);
     config_free(&c);
-    return v;
+    return given;
 }
 
 /* The nearest other legal number, searched outwards. */
@@ -258,13 +155,23 @@ static bool try_other_number(const struct module *m, const struct param *p, stru
     snprintf(name, sizeof name, "%s %s %s", slot_name[m->slot], m->name, p->name);
     for (int i = 0; i < COUNT(other_value); i++)
         if (strcmp(name, other_value[i].param) == 0) return try_value(m, p, number(p, other_value[i].value), out);
-    double v = value_now(m, p);
+    json_t *now = value_now(m, p);
+    double v = json_number_value(now);
+    json_decref(now);
     double reals[] = { v * 1.001, v * 0.999, v / 2, (v + p->min) / 2, (v + p->max) / 2, p->min, p->max };
     for (int i = 0; i < (p->type == PARAM_INT ? 64 : COUNT(reals)); i++) {
         double w = p->type == PARAM_INT ? v + (i % 2 ? -1 : 1) * (i / 2 + 1) : reals[i];
         if (w != v && w >= p->min && w <= p->max && try_value(m, p, number(p, w), out)) return true;
     }
     return false;
+}
+
+static bool try_other_bool(const struct module *m, const struct param *p, struct hash *out)
+{
+    json_t *now = value_now(m, p);
+    bool legal = try_value(m, p, json_boolean(!json_is_true(now)), out);
+    json_decref(now);
+    return legal;
 }
 
 static const struct module *other_module(const struct param *p)
@@ -280,7 +187,7 @@ static bool try_other(const struct module *m, const struct param *p, struct hash
     const struct module *other;
     switch (p->type) {
     case PARAM_INT: case PARAM_REAL: return try_other_number(m, p, out);
-    case PARAM_BOOL: return try_value(m, p, json_boolean(!p->value), out);
+    case PARAM_BOOL: return try_other_bool(m, p, out);
     case PARAM_CHOICE:                                      /* the first word that is legal and not the default */
         for (int i = 0, at = 0; p->choices[at]; i++) {
             int n = (int)strcspn(p->choices + at, " ");
@@ -332,7 +239,7 @@ static void test_bounds(void **state)
 static void test_off_is_inert(void **state)
 {
     (void)state;
-    struct config plain = config_new(NULL);
+    struct config plain = { tiny_json(&model_schema, tiny_base, NULL), json_object() };
     struct hash without, with;
     int tested = 0;
     assert_true(fingerprint(&plain, &without));
@@ -348,32 +255,74 @@ static void test_off_is_inert(void **state)
     config_free(&plain);
 }
 
+/* Drawn weights of two models that have the same path hold the same values as far as both reach; their number. */
+static int check_shared_weights(const char *name, struct tiny *a, struct tiny *b)
+{
+    int same = 0;
+    for (int i = 0; i < a->leaves->n; i++) {
+        const struct leaf *l = a->leaves->leaf[i], *old = leaves_find(b->leaves, l->path);
+        if (l->kind != LEAF_WEIGHT || l->init.kind == INIT_CONSTANT || !old) continue;
+        const struct shape *x = &l->decl.shape, *y = &old->decl.shape;
+        const real *p = state_data(a->state, l), *q = state_data(b->state, old);
+        for (int64_t k = 0; k < shape_count(*x); k++) {
+            int64_t rest = k, at = 0, scale = 1;
+            bool inside = x->rank == y->rank;
+            for (int d = x->rank - 1; d >= 0 && inside; d--) {
+                inside = rest % x->dim[d] < y->dim[d];
+                at += rest % x->dim[d] * scale;
+                rest /= x->dim[d];
+                scale *= y->dim[d];
+            }
+            if (inside && memcmp(&p[k], &q[at], sizeof *p) != 0) fail_msg("%s moves the initial %s", name, l->path);
+        }
+        same++;
+    }
+    return same;
+}
+
+/* Whatever is switched on, the weights that were there before start as they did. */
 static void test_initial_weights_do_not_move(void **state)
 {
     (void)state;
-    struct config plain = config_new(NULL);
+    struct toggles all = toggles_new();
     struct tiny base, t;
-    assert_true(build(&base, &plain));
+    char why[256];
+    int compared = 0;
+    assert_true(toggles_load(NULL, 0, &base, why));
+    tiny_build(&base, MODE_TRAIN, 2, 6);
     tiny_start(&base, 5);
-    for (const struct module *const *m = module_all; *m; m++) {
-        if ((*m)->slot == SLOT_INIT) continue;
-        int same = 0;
-        struct config c = config_new(*m);
-        assert_true(build(&t, &c));
+    for (int i = 0; i < all.n; i++) {
+        const struct toggle *one = &all.toggle[i];
+        if (one->module->slot == SLOT_INIT || !toggles_load(&one, 1, &t, why)) continue;
+        tiny_build(&t, MODE_TRAIN, 2, 6);
         tiny_start(&t, 5);
-        for (int i = 0; i < t.leaves->n; i++) {
-            const struct leaf *l = t.leaves->leaf[i], *old = leaves_find(base.leaves, l->path);
-            if (l->kind != LEAF_WEIGHT || !old || !shape_equal(l->decl.shape, old->decl.shape)) continue;
-            if (memcmp(state_data(t.state, l), state_data(base.state, old), leaf_bytes(l)) != 0)
-                fail_msg("%s %s moves the initial %s", slot_name[(*m)->slot], (*m)->name, l->path);
-            same++;
-        }
-        if (same < 5) fail_msg("%s %s: only %d weights are left to compare", slot_name[(*m)->slot], (*m)->name, same);
+        int same = check_shared_weights(one->name, &t, &base);
+        if (same < 5) fail_msg("%s: only %d weights are left to compare", one->name, same);
+        compared++;
         tiny_free(&t);
-        config_free(&c);
+    }
+    assert_true(compared > all.n - 4);
+    tiny_free(&base);
+    toggles_free(&all);
+}
+
+/* A larger model begins with the smaller one in its corner. */
+static void test_larger_models_hold_smaller_ones(void **state)
+{
+    (void)state;
+    static const char *const larger[] = {
+        TEXT({"layers": 5}), TEXT({"d_model": 12}), TEXT({"vocab": 17}), TEXT({"seq": 9}), TEXT({"attention.heads": 4}),
+        TEXT({"attention.head_dim": 6}), TEXT({"ffn.experts": 7}), TEXT({"ffn.d_ff": 11}), TEXT({"ffn.router.top_k": 3}),
+    };
+    struct tiny base = tiny_new("{}", NULL, MODE_TRAIN, 2, 6);
+    tiny_start(&base, 5);
+    for (int i = 0; i < COUNT(larger); i++) {
+        struct tiny t = tiny_new(larger[i], NULL, MODE_TRAIN, 2, 6);
+        tiny_start(&t, 5);
+        assert_int_equal(check_shared_weights(larger[i], &base, &t), 25);
+        tiny_free(&t);
     }
     tiny_free(&base);
-    config_free(&plain);
 }
 
 int main(void)
@@ -381,7 +330,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gradients), cmocka_unit_test(test_gradients_of_choices), cmocka_unit_test(test_gradient_of_all),
         cmocka_unit_test(test_no_dead_parameter), cmocka_unit_test(test_bounds), cmocka_unit_test(test_off_is_inert),
-        cmocka_unit_test(test_initial_weights_do_not_move),
+        cmocka_unit_test(test_initial_weights_do_not_move), cmocka_unit_test(test_larger_models_hold_smaller_ones),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

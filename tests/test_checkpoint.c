@@ -81,9 +81,10 @@ static struct hash model_hash(const struct model *m, bool transient)
 
 static int save(const struct model *m, int64_t step, int keep)
 {
-    uint64_t bytes;
+    struct checkpoint c;
     json_t *extra = json_pack("{s:f, s:s}", "seconds", 0.1, "words", "\xc3\xa9 and \"quotes\"");
-    int status = checkpoint_save(folder, step, m->leaves, m->state, extra, keep, path, sizeof path, &bytes, &err);
+    int status = checkpoint_save(folder, step, m->leaves, m->state, extra, keep, &c, &err);
+    memcpy(path, c.path, sizeof path);
     json_decref(extra);
     return status;
 }
@@ -100,7 +101,7 @@ static void test_round_trip(void **state)
 {
     (void)state;
     struct model a = model_new(16, query, 1), b = model_new(16, query, 2);
-    int64_t step = 0;
+    struct checkpoint c;
     json_t *extra;
     clear();
     put_special(&a);
@@ -108,24 +109,25 @@ static void test_round_trip(void **state)
     assert_non_null(strstr(path, "/step-00000100"));
     assert_false(hash_equal(model_hash(&a, false), model_hash(&b, false)));
     struct hash before = model_hash(&b, true);
-    ok(checkpoint_load(path, b.leaves, b.state, &step, &extra, &err));
-    assert_int_equal(step, 100);
+    ok(checkpoint_load(path, b.leaves, b.state, &c, &extra, &err));
+    assert_int_equal(c.step, 100);
+    assert_string_equal(c.path, path);
     assert_true(json_number_value(json_object_get(extra, "seconds")) == 0.1);
     assert_string_equal(json_string_value(json_object_get(extra, "words")), "\xc3\xa9 and \"quotes\"");
     assert_true(hash_equal(model_hash(&a, false), model_hash(&b, false)));
     assert_false(hash_equal(before, model_hash(&b, true)));
     json_decref(extra);
-    assert_int_equal(checkpoint_newest(folder, path, sizeof path, &err), 1);
+    assert_int_equal(checkpoint_newest(folder, INT64_MAX, path, sizeof path, &err), 1);
     model_free(a); model_free(b);
 }
 
 /* Loading into another model says which path or shape differs, and changes nothing. */
 static void refused(struct model other, const char *words)
 {
-    int64_t step;
+    struct checkpoint c;
     json_t *extra;
     struct hash before = model_hash(&other, true);
-    assert_int_equal(checkpoint_load(path, other.leaves, other.state, &step, &extra, &err), -1);
+    assert_int_equal(checkpoint_load(path, other.leaves, other.state, &c, &extra, &err), -1);
     says(words);
     assert_true(hash_equal(before, model_hash(&other, true)));
     model_free(other);
@@ -150,7 +152,7 @@ static void test_keep(void **state)
     (void)state;
     struct model a = model_new(16, query, 1);
     clear();
-    assert_int_equal(checkpoint_newest(folder, path, sizeof path, &err), 0);
+    assert_int_equal(checkpoint_newest(folder, INT64_MAX, path, sizeof path, &err), 0);
     for (int64_t step = 10; step <= 50; step += 10) ok(save(&a, step, 3));
     int left = 0;
     DIR *d = opendir(folder);
@@ -158,12 +160,14 @@ static void test_keep(void **state)
     closedir(d);
     assert_int_equal(left, 3);
     ok(save(&a, 40, 1));                                        /* a replay writes its steps again; later ones stay */
-    ok(checkpoint_newest(folder, path, sizeof path, &err));
+    ok(checkpoint_newest(folder, 49, path, sizeof path, &err));
+    assert_non_null(strstr(path, "step-00000040"));
+    ok(checkpoint_newest(folder, INT64_MAX, path, sizeof path, &err));
     assert_non_null(strstr(path, "step-00000050"));
     char name[8192];
     snprintf(name, sizeof name, "%s/manifest.json", path);
     assert_int_equal(truncate(name, 30), 0);
-    assert_int_equal(checkpoint_newest(folder, path, sizeof path, &err), 1);
+    assert_int_equal(checkpoint_newest(folder, INT64_MAX, path, sizeof path, &err), 1);
     assert_non_null(strstr(path, "step-00000040"));
     model_free(a);
 }
@@ -275,7 +279,7 @@ static void test_full_disk(void **state)
         }
         waitpid(child, &status, 0);
         assert_int_equal(WEXITSTATUS(status), 6);
-        assert_int_equal(checkpoint_newest(folder, path, sizeof path, &err), 1);
+        assert_int_equal(checkpoint_newest(folder, INT64_MAX, path, sizeof path, &err), 1);
         assert_non_null(strstr(path, "step-00000001"));
     }
     model_free(a);

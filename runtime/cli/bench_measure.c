@@ -2,6 +2,7 @@
 #include "bench.h"
 #include "cpu/gemm.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -119,20 +120,19 @@ static struct matrix numbers(int64_t rows, int64_t columns, enum format format)
     return matrix_of(&t, columns);
 }
 
-/* FLOP/s of x w^T [m,n] over depth k, in the formats of training; the best of some, as what else runs only slows. */
+/* FLOP/s of x w^T [m,n] over depth k, in the formats of training; the best of a quarter of a second, as what else runs
+   only slows. */
 static double product_rate(int64_t m, int64_t n, int64_t k, enum format act, int threads)
 {
-    enum { TIMES = 6 };
     struct matrix x = numbers(m, k, act), w = numbers(n, k, FORMAT_REAL), y = numbers(m, n, act);
     struct gemm g = { .m = m, .n = n, .k = k, .a = x, .b = matrix_turned(w), .c = y };
     struct args a = { .device = backend_cpu.open(threads) };
-    double least = 0;
-    for (int i = 0; i <= TIMES; i++) {                      /* the first warms up */
+    double least = INFINITY, began = clock_seconds();
+    do {
         double start = clock_seconds();
         gemm(&a, &g);
-        double seconds = clock_seconds() - start;
-        if (i == 1 || (i > 1 && seconds < least)) least = seconds;
-    }
+        least = fmin(least, clock_seconds() - start);
+    } while (clock_seconds() - began < 0.25);
     backend_cpu.close(a.device);
     backend_cpu.release(x.data, (size_t)(m * k) * element_bytes(act));
     backend_cpu.release(w.data, (size_t)(n * k) * element_bytes(FORMAT_REAL));

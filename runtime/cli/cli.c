@@ -7,10 +7,24 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct option common[] = {
+#define COMMAND(name) extern const struct command command_##name;
+#include "list.h"
+#undef COMMAND
+#define COMMAND(name) &command_##name,
+const struct command *const cli_commands[] = {
+#include "list.h"
+    NULL
+};
+#undef COMMAND
+
+const struct option cli_common[] = {
     { "help", 'h', NULL, "show this and leave" },
     { "color", 0, "WHEN", "auto, always or never (auto: on a terminal, unless NO_COLOR is set)" },
     { 0 }
+};
+const char *const cli_codes[] = {
+    "0 success", "1 failure", "2 usage", "3 script or configuration", "4 input rejected", "5 diverged", "6 disk full", "7 device",
+    "8 verification mismatch", "75 interrupted, can be resumed", NULL
 };
 enum { NAMES = 64 };
 
@@ -67,15 +81,15 @@ static const struct option *find_in(const struct option *o, const char *name, si
 static const struct option *find_option(const struct command *c, const char *name, size_t length, char letter)
 {
     const struct option *o = find_in(c->options, name, length, letter);
-    return o ? o : find_in(common, name, length, letter);
+    return o ? o : find_in(cli_common, name, length, letter);
 }
 
 static const char *nearest_option(const struct command *c, const char *given)
 {
     const char *names[NAMES];
     int n = 0;
-    for (const struct option *o = c->options; o && o->name && n < NAMES - COUNT(common); o++) names[n++] = o->name;
-    for (const struct option *o = common; o->name; o++) names[n++] = o->name;
+    for (const struct option *o = c->options; o && o->name && n < NAMES - COUNT(cli_common); o++) names[n++] = o->name;
+    for (const struct option *o = cli_common; o->name; o++) names[n++] = o->name;
     names[n] = NULL;
     return nearest_name(given, names);
 }
@@ -229,19 +243,19 @@ static void print_help(const struct command *c)
     print_lines(c->example);
     printf("\n%susage%s\n  sluice %s %s\n  %s\n\n%soptions%s\n", bold, off, c->name, c->usage, c->about, bold, off);
     print_options(c->options);
-    print_options(common);
+    print_options(cli_common);
     if (c->more) printf("\n%s\n", c->more);
 }
 
-static void print_overview(FILE *to, const struct command *const *commands)
+static void print_overview(FILE *to)
 {
     const char *bold = cli_paint(to, PAINT_BOLD), *off = cli_paint(to, PAINT_OFF);
     fprintf(to, "Sluice trains the variants of a sparse-MoE language model that a Lua script describes, and compares them.\n\n"
            "%susage%s\n  sluice COMMAND ...            sluice COMMAND --help\n\n%scommands%s\n", bold, off, bold, off);
-    for (; *commands; commands++) fprintf(to, "  %-10s %s\n", (*commands)->name, (*commands)->about);
-    fprintf(to, "\n%sexit codes%s\n"
-           "  0 success   1 failure   2 usage   3 script or configuration   4 input rejected   5 diverged\n"
-           "  6 disk full   7 device   8 verification mismatch   75 interrupted, can be resumed\n", bold, off);
+    for (const struct command *const *c = cli_commands; *c; c++) fprintf(to, "  %-10s %s\n", (*c)->name, (*c)->about);
+    fprintf(to, "\n%sexit codes%s\n", bold, off);
+    for (int i = 0; cli_codes[i]; i++) fprintf(to, "%s%s", i % 6 ? "   " : i ? "\n  " : "  ", cli_codes[i]);
+    fputc('\n', to);
 }
 
 /* ---- the way of a call ---- */
@@ -268,25 +282,25 @@ static enum code finish_output(enum code code)
     return code;
 }
 
-enum code cli_run(const struct command *const *commands, int argc, char **argv)
+enum code cli_run(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "", *names[NAMES];
     int n = 0;
     if (argc < 2) {
-        print_overview(stderr, commands);
+        print_overview(stderr);
         return CODE_USAGE;
     }
     if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) {
-        print_overview(stdout, commands);
+        print_overview(stdout);
         return finish_output(CODE_OK);
     }
     if (!strcmp(name, "--version")) {
         printf("sluice %s (%s; compiler %s; CUDA: not in this build)\n", SLUICE_VERSION, SLUICE_LIBRARIES, __VERSION__);
         return finish_output(CODE_OK);
     }
-    for (int i = 0; commands[i] && n < NAMES - 1; i++) {
-        if (!strcmp(commands[i]->name, name)) return finish_output(run_command(commands[i], argc - 2, argv + 2));
-        names[n++] = commands[i]->name;
+    for (const struct command *const *c = cli_commands; *c && n < NAMES - 1; c++) {
+        if (!strcmp((*c)->name, name)) return finish_output(run_command(*c, argc - 2, argv + 2));
+        names[n++] = (*c)->name;
     }
     names[n] = NULL;
     const char *near = nearest_name(name, names);

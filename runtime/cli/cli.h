@@ -42,8 +42,12 @@ struct call {
     int n_given; struct given *given;
 };
 
-/* Finds the command, parses and runs it; the table ends in NULL. Returns the exit code. */
-enum code cli_run(const struct command *const *commands, int argc, char **argv);
+extern const struct command *const cli_commands[];          /* ends in NULL */
+extern const struct option cli_common[];                    /* of every command */
+extern const char *const cli_codes[];                       /* exit codes: "0 success", ..., NULL */
+
+/* Finds the command, parses and runs it. Returns the exit code. */
+enum code cli_run(int argc, char **argv);
 
 bool cli_flag(const struct call *c, const char *name);
 const char *cli_value(const struct call *c, const char *name, const char *otherwise);     /* the last one given */

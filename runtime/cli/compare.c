@@ -96,6 +96,22 @@ static void print_notes(const struct comparison *c)
     if (c->step_low < c->step_high) printf("The values are from different steps: %lld to %lld.\n", (long long)c->step_low, (long long)c->step_high);
 }
 
+/* What counting alone reaches on the study's data, as a floor for losses in nats a byte. */
+static void print_floor(const struct runs *runs, const struct comparison *c)
+{
+    struct corpus *corpus;
+    struct err e;
+    double unigram, bigram;
+    if (strcmp(c->metric, "eval.loss") != 0) return;
+    if (corpus_open(&corpus, runs->study->data_path, &e)) {
+        printf("No unigram and bigram models to compare with: %s\n", e.text);
+        return;
+    }
+    if (corpus_baselines(corpus, &unigram, &bigram, &e) == 0)
+        printf("For reference, on the same held-out text: a unigram model of bytes has %.4f nats, a bigram model %.4f.\n", unigram, bigram);
+    corpus_close(corpus);
+}
+
 static enum code run(const struct call *c)
 {
     struct compare_options o = { .metric = cli_value(c, "metric", NULL), .baseline = cli_value(c, "baseline", NULL), .higher = cli_flag(c, "higher") };
@@ -114,6 +130,7 @@ static enum code run(const struct call *c)
         print_answers(result);
         print_left_out(result);
         print_notes(result);
+        print_floor(runs, result);
     }
     compare_free(result);
     runs_close(runs);

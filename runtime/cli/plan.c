@@ -1,15 +1,79 @@
 /* sluice plan: what a study would cost, before anything runs. */
 #include "script.h"
+#include "stats.h"
+#include "train.h"
+#include "cpu/pool.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const struct option options[] = { SCRIPT_OPTIONS, { "json", 0, NULL, "the resolved study as JSON" }, { "config", 'c', "VARIANT", "the full configuration of a variant" }, { 0 } };
+static const struct option options[] = { SCRIPT_OPTIONS, { "json", 0, NULL, "the resolved study as JSON" }, { "config", 'c', "VARIANT", "the full configuration of a variant" },
+    { "time", 0, NULL, "measure a step for two seconds and estimate how long the study takes" }, { 0 } };
 
 static int64_t tokens_of(const struct variant *v)
 {
     const json_t *train = json_object_get(v->config, "train"), *model = json_object_get(v->config, "model");
     return json_integer_value(json_object_get(train, "steps")) * json_integer_value(json_object_get(train, "batch")) * json_integer_value(json_object_get(model, "seq"));
+}
+
+/* What this many pairs can see: differences of pairs whose runs have standard deviation 1 and correlation rho. */
+static void print_power(const struct study *s)
+{
+    int n = s->replicates;
+    if (n < 2) { printf("One replicate shows no spread: nothing can be told from noise. Take at least 4.\n"); return; }
+    printf("%d pairs show a difference of %.2f standard deviations between runs when pairs correlate by 0.5, %.2f by 0.9 (80 %% power at 5 %%).\n", n,
+           stats_detectable(1, n), stats_detectable(sqrt(0.2), n));
+    if (n < STATS_LEAST) printf("Below %d replicates no interval and no p-value is given.\n", STATS_LEAST);
+}
+
+/* Seconds of one training step of the baseline, measured on random tokens. */
+static double step_seconds(const struct study *s, struct err *e)
+{
+    enum { SECONDS = 2 };
+    struct session *session;
+    if (session_new(&session, s->variant[s->baseline].config, 1, e)) return NAN;
+    int64_t n = session->batch * session->model.seq, steps = -1;
+    int32_t *ids = xmalloc((size_t)n * sizeof *ids), *start = xcalloc((size_t)n, sizeof *start);
+    real *weight = xmalloc((size_t)n * sizeof *weight);
+    for (int64_t i = 0; i < n; i++) {
+        ids[i] = (int32_t)key_below((struct key){ 1, PURPOSE_TEST, 0, 0 }, (uint64_t)i, (uint64_t)session->model.vocab);
+        weight[i] = 1;
+    }
+    state_fill(session->state, 1);
+    session_put(session, ids, ids, weight, start);
+    double begin = clock_seconds(), now = begin;
+    for (; now - begin < SECONDS || steps < 1; now = clock_seconds()) {
+        plan_begin(session->plan, 0, 1, session->train.micro);
+        for (int micro = 0; micro < session->train.micro; micro++) {
+            plan_forward(session->plan, micro);
+            plan_backward(session->plan, micro);
+        }
+        plan_update(session->plan);
+        if (++steps == 0) begin = clock_seconds();          /* the first step touches memory for the first time */
+    }
+    free(ids);
+    free(start);
+    free(weight);
+    session_free(session);
+    return (now - begin) / (double)steps;
+}
+
+/* Every variant by its FLOPs, runs side by side on all cores. */
+static enum code print_time(const struct study *s)
+{
+    struct err e;
+    char text[FORMAT_SIZE];
+    const struct variant *base = &s->variant[s->baseline];
+    double step = step_seconds(s, &e), total = 0;
+    if (isnan(step)) return cli_fail(CODE_SCRIPT, "%s", e.text);
+    int64_t steps = json_integer_value(json_object_get(json_object_get(base->config, "train"), "steps"));
+    for (int i = 0; i < s->n_variants; i++)
+        total += step * (double)steps * (double)tokens_of(&s->variant[i]) * s->variant[i].train_flops_per_token / ((double)tokens_of(base) * base->train_flops_per_token);
+    int jobs = pool_cores() < s->n_points ? pool_cores() : s->n_points;
+    printf("About %s on %d cores, from %.1f ms a step of the baseline on one thread; evaluation and checkpoints come on top.\n",
+           format_seconds(total * s->replicates / jobs, text), jobs, 1e3 * step);
+    return CODE_OK;
 }
 
 static void print_table(const struct study *s)
@@ -35,6 +99,7 @@ static void print_table(const struct study *s)
     table_print(t, stdout);
     printf("%d variants x %d replicates = %d runs of data %s\n", s->n_variants, s->replicates, s->n_points, s->data_path);
     if (s->match_quantity) printf("matched: %s by %s, tolerance %g\n", s->match_quantity, s->match_adjust, s->match_tolerance);
+    print_power(s);
     printf("FLOPs: 1 MAC = 2; attention counts the causal half; lookups are 0; backward is twice the forward.\n");
 }
 
@@ -75,11 +140,12 @@ static enum code run(const struct call *c)
     if (config) code = print_config(s, config);
     else if (cli_flag(c, "json")) print_json(s);
     else print_table(s);
+    if (code == CODE_OK && cli_flag(c, "time")) code = print_time(s);
     study_free(s);
     return code;
 }
 
 const struct command command_plan = {
-    "plan", "check a script and show what it would cost", "SCRIPT", "sluice plan experiments/quickstart.lua --data synthetic", options, 1, 1,
+    "plan", "check a script and show what it would cost", "SCRIPT", "sluice plan experiments/quickstart.lua --data synthetic --time", options, 1, 1,
     "Nothing is trained and no weight is allocated, so models of any size can be planned.", run,
 };

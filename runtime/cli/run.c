@@ -16,7 +16,7 @@ int run_options_read(const struct call *c, struct run_options *o)
     const char *show = cli_value(c, "progress", "auto");
     int64_t jobs = 0, threads = 0;
     if (cli_integer(c, "jobs", 1, 256, &jobs) || cli_integer(c, "threads", 1, 1024, &threads)) return -1;
-    *o = (struct run_options){ (int)jobs, (int)threads, SHOW_AUTO, cli_flag(c, "retry-failed") };
+    *o = (struct run_options){ (int)jobs, (int)threads, SHOW_AUTO, cli_flag(c, "retry-failed"), cli_flag(c, "mix") };
     for (int i = 0; words[i]; i++) if (strcmp(words[i], show) == 0) { o->show = (enum show)i; return 0; }
     cli_usage(c, "--progress %s: must be auto, lines, json or none", show);
     return -1;

@@ -9,6 +9,7 @@
     { "jobs", 'j', "N", "runs at once (as many as cores)" }, \
     { "threads", 't', "N", "threads of each run (cores / jobs)" }, \
     { "retry-failed", 0, NULL, "train runs again that failed" }, \
+    { "mix", 0, NULL, "go on although another revision of sluice or another instruction set began" }, \
     { "progress", 'p', "auto|lines|json|none", "how progress is shown on stderr (auto: redrawn on a terminal)" }
 
 int run_options_read(const struct call *c, struct run_options *o);      /* prints the mistake; -1 */

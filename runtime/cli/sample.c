@@ -36,16 +36,16 @@ static json_t *config_of(const char *run, struct err *e)
 static int load_weights(const char *run, const char *wanted, struct session *s, struct err *e)
 {
     char *dir, path[4096];
-    int64_t step;
+    struct checkpoint c;
     json_t *extra = NULL;
     if (asprintf(&dir, "%s/checkpoints", run) < 0) return err_set(e, "no memory for a path");
-    int found = wanted ? snprintf(path, sizeof path, "%s", wanted) : checkpoint_newest(dir, path, sizeof path, e);
+    int found = wanted ? snprintf(path, sizeof path, "%s", wanted) : checkpoint_newest(dir, INT64_MAX, path, sizeof path, e);
     if (found == 0) err_set(e, "%s: holds no good checkpoint", dir);
     free(dir);
     if (found <= 0) return -1;
-    int failure = checkpoint_load(path, s->leaves, s->state, &step, &extra, e);
+    int failure = checkpoint_load(path, s->leaves, s->state, &c, &extra, e);
     json_decref(extra);
-    if (!failure) fprintf(stderr, "%s, step %lld\n", path, (long long)step);
+    if (!failure) fprintf(stderr, "%s, step %lld\n", path, (long long)c.step);
     return failure;
 }
 

@@ -58,10 +58,10 @@ static void list_slot(enum slot slot, char *out, size_t size)
         if ((*m)->slot == slot && used < size) used += (size_t)snprintf(out + used, size - used, "%s%s", used ? ", " : "", (*m)->name);
 }
 
-/* Bounds that no model meets are none. */
+/* A bound that no model meets is none. */
 static void list_bounds(const struct param *p, char *out, size_t size)
 {
-    if (p->max >= 2e9) snprintf(out, size, "≥ %.10g", p->min);
+    if (p->max >= 1e9) snprintf(out, size, "≥ %.10g", p->min);
     else snprintf(out, size, "%.10g … %.10g", p->min, p->max);
 }
 

@@ -57,12 +57,24 @@ static herr_t cut_dataset(hid_t group, const char *name, const H5L_info_t *info,
     return 0;
 }
 
-/* Every series to the length of the committed steps; returns the most rows cut from one, or -1. */
-static int64_t cut_group(hid_t file, const char *path)
+/* Committed rows of steps up to `last`; -1: they cannot be read. */
+static int64_t rows_to_keep(hid_t step_data, int64_t last)
+{
+    int64_t rows = rows_committed(step_data);
+    if (rows <= 0 || last == INT64_MAX) return rows;
+    int64_t *step = xmalloc((size_t)rows * sizeof *step);
+    if (rows_read(step_data, H5T_NATIVE_INT64, 0, rows, step) < 0) rows = -1;
+    while (rows > 0 && step[rows - 1] > last) rows--;
+    free(step);
+    return rows;
+}
+
+/* Every series to the length of the steps that are kept; returns the most rows cut from one, or -1. */
+static int64_t cut_group(hid_t file, const char *path, int64_t last)
 {
     struct cut c = { H5Gopen2(file, path, H5P_DEFAULT), 0, 0, false };
     hid_t step = H5Dopen2(c.group, "step", H5P_DEFAULT);
-    c.rows = rows_committed(step);
+    c.rows = rows_to_keep(step, last);
     H5Dclose(step);
     if (c.rows < 0 || H5Literate(c.group, H5_INDEX_NAME, H5_ITER_NATIVE, NULL, cut_dataset, &c) < 0) c.failed = true;
     H5Gclose(c.group);
@@ -72,7 +84,7 @@ static int64_t cut_group(hid_t file, const char *path)
 /* A dead writer's superblock says that it is open and gives a stale end of file. The flags must be cleared and the
    end moved to the real one (rounded up to a page) before anything is closed, else closing truncates the data: that is
    what h5clear -s does. */
-static int mend(const char *path, int64_t *cut_rows)
+static int mend(const char *path, int64_t last, int64_t *cut_rows)
 {
     hid_t how = H5Pcopy(h5_access());
     H5Pset(how, "clear_status_flags", &(hbool_t){ true });
@@ -81,7 +93,7 @@ static int mend(const char *path, int64_t *cut_rows)
     hsize_t end;
     if (file < 0 || H5Fget_filesize(file, &end) < 0 || H5Fincrement_filesize(file, (PAGE - end % PAGE) % PAGE) < 0) return -1;
     for (int g = 0; g < STORE_GROUPS; g++) {
-        int64_t cut = cut_group(file, store_group_path[g]);
+        int64_t cut = cut_group(file, store_group_path[g], g == STORE_EVAL && last < INT64_MAX ? last - 1 : last);
         if (cut < 0) return -1;
         if (cut > *cut_rows) *cut_rows = cut;
     }
@@ -95,17 +107,29 @@ static int sync_file(const char *path)
     return status;
 }
 
-int store_repair(const char *path, int64_t *cut_rows, struct err *e)
+static int rewrite(const char *path, int64_t last, int64_t *cut_rows, struct err *e)
 {
     char *copy = temporary_path(path);
     int status = 0;
     *cut_rows = 0;
     unlink(copy);
+    errno = 0;
     if (copy_file(path, copy) < 0) status = err_set(e, "%s: cannot copy it to mend it: %s", path, strerror(errno));
-    else if (mend(copy, cut_rows) < 0) status = err_set(e, "%s: cannot be mended: %s", path, h5_cause().text);
+    else if (mend(copy, last, cut_rows) < 0) status = err_set(e, "%s: cannot be mended: %s", path, h5_cause().text);
     else if (sync_file(copy) < 0 || rename(copy, path) < 0 || sync_folder_of(path) < 0)
         status = err_set(e, "%s: the mended copy cannot take its place: %s", path, strerror(errno));
+    int cause = errno;
     if (status < 0) unlink(copy);
     free(copy);
+    errno = cause;
     return status;
+}
+
+int store_repair(const char *path, int64_t *cut_rows, struct err *e) { return rewrite(path, INT64_MAX, cut_rows, e); }
+
+int store_rewind(const char *path, int64_t step, struct err *e)
+{
+    int64_t cut_rows;
+    h5_begin();
+    return rewrite(path, step, &cut_rows, e);
 }

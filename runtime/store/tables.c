@@ -194,12 +194,29 @@ int store_sample(struct store *s, int64_t step, int prompt, const char *text, st
     return store_result(s, e);
 }
 
+/* A replay saves the steps of before again: their rows are there, and are written over. */
+static int64_t checkpoint_place(struct store *s, int64_t step)
+{
+    struct checkpoint_row row;
+    hid_t type = table_type(&store_table[TABLE_CHECKPOINTS]);
+    int64_t at = s->table_rows[TABLE_CHECKPOINTS];
+    for (int64_t i = at; i-- > 0 && !s->failed; ) {
+        H5(s, "/checkpoints", rows_read(s->table[TABLE_CHECKPOINTS], type, i, 1, &row));
+        if (!s->failed && row.step == step) { at = i; break; }
+        if (!s->failed && row.step < step) break;
+    }
+    H5Tclose(type);
+    return at;
+}
+
 int store_checkpoint(struct store *s, int64_t step, const char *file, uint64_t bytes, const char *hash, struct err *e)
 {
     struct checkpoint_row row = { .step = step, .bytes = bytes };
+    int64_t at = checkpoint_place(s, step);
     copy_text(row.file, sizeof row.file, file);
     copy_text(row.xxh128, sizeof row.xxh128, hash);
-    store_add_row(s, TABLE_CHECKPOINTS, &row);
+    if (at == s->table_rows[TABLE_CHECKPOINTS]) store_add_row(s, TABLE_CHECKPOINTS, &row);
+    else store_put_row(s, TABLE_CHECKPOINTS, at, &row);
     return store_result(s, e);
 }
 

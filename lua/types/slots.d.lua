@@ -1,0 +1,377 @@
+---@meta _
+-- Written by `sluice reference lua`. What every slot takes; the functions are in sluice.d.lua.
+
+---the architecture
+---@class sluice.model_keys
+---@field layers? integer blocks of attention and ffn; default 4, 1 … 1024
+---@field d_model? integer width of the residual stream; default 128, 2 … 65536
+---@field seq? integer length of a training sequence; default 256, 1 … 1048576
+---@field vocab? integer size of the vocabulary; must equal the data's; default 256, 2 … 1048576
+---@field init? sluice.init how weights are drawn; default normal
+---@field embed? sluice.embed from token ids to vectors; default plain
+---@field norm? sluice.norm the normalisation that residual, head and blocks use; default rms
+---@field head? sluice.head from vectors to losses; default lm
+---@field position? sluice.position|fun(layer: integer): sluice.position how queries and keys know where they are; default rope
+---@field residual? sluice.residual|fun(layer: integer): sluice.residual where norms stand around a branch; default pre
+---@field attention? sluice.attention|fun(layer: integer): sluice.attention mixing along the sequence; default gqa
+---@field ffn? sluice.ffn|fun(layer: integer): sluice.ffn mixing along the width, dense or mixture of experts; default swiglu
+
+---the training run
+---@class sluice.train_keys
+---@field steps? integer optimizer steps; default 400, ≥ 1
+---@field batch? integer sequences in a step; default 16, 1 … 1000000
+---@field micro? integer micro-batches that a step's batch is cut into; default 1, 1 … 1000000
+---@field clip? number largest global gradient norm; 0: no clipping; default 1, ≥ 0
+---@field precision? "fp32"|"bf16" of activations; weights, scores and sums stay fp32; default fp32
+---@field optim? sluice.optim the optimizer; default adamw
+---@field schedule? sluice.schedule the learning rate over the run; default wsd
+---@field eval_every? integer steps between evaluations; the last step always evaluates; default 100, ≥ 1
+---@field eval_batches? integer held-out micro-batches in an evaluation; default 8, 1 … 1000000
+---@field checkpoint_every? integer steps between checkpoints; default 100, ≥ 1
+---@field keep? integer checkpoints kept; default 2, 1 … 1000
+---@field stop_window? integer trailing steps that a loss spike is measured against; default 50, 5 … 1000000
+---@field stop_sigma? number stop as diverged when the loss stays this many standard deviations above the window for 10 steps; 0: never; default 0, 0 … 1000000
+---@field stop_dead? number stop when this share of experts got no token for a window; 0: never; default 0, 0 … 1
+---@field stop_seconds? number stop after so much training time; 0: never; default 0, ≥ 0
+
+---@alias sluice.init
+---| "normal" # truncated normal, branch outputs scaled by depth
+---| sluice.init.normal
+
+---truncated normal, branch outputs scaled by depth
+---@class sluice.init.normal
+---@field [1]? "normal"
+---@field std? number standard deviation; default 0.02, 0.0001 … 1
+---@field cut? number draws beyond it are drawn again; 0: not truncated; default 3, 0 … 10
+---@field depth_scale? boolean divide by sqrt(2 layers) where a branch writes to an un-normalised residual; default true
+
+---@alias sluice.embed
+---| "plain" # one vector a token
+---| sluice.embed.plain
+---| "over_encoding" # hashed n-gram tables beside the token's vector
+---| sluice.embed.over_encoding
+
+---one vector a token
+---@class sluice.embed.plain
+---@field [1]? "plain"
+---@field scale? number factor on the vectors; Gemma: sqrt(d_model); default 1, 0.01 … 1000
+
+---hashed n-gram tables beside the token's vector
+---@class sluice.embed.over_encoding
+---@field [1]? "over_encoding"
+---@field grams? integer[] tokens in the n-grams of each table; empty: 2 2 3 3; default {}, 2 … 4
+---@field rows? integer rows of the smallest table; each table takes the next prime; default 4096, 2 … 268435456
+---@field width? integer width of a row; default 32, 1 … 8192
+---@field hash? "mul32"|"mod" 32-bit multiplicative hash, or the exact n-gram number modulo rows; default mul32
+---@field combine? "welm"|"paper"|"normsum" how token and n-grams are added; default welm
+
+---@alias sluice.position
+---| "none" # no position encoding
+---| sluice.position.none
+---| "rope" # rotary positions on a share of each head
+---| sluice.position.rope
+
+---no position encoding
+---@class sluice.position.none
+---@field [1]? "none"
+
+---rotary positions on a share of each head
+---@class sluice.position.rope
+---@field [1]? "rope"
+---@field base? number|fun(layer: integer): number ratio of the slowest to the fastest frequency; default 10000, ≥ 2
+---@field fraction? number|fun(layer: integer): number share of each head that turns; default 1, 0.0078125 … 1
+---@field where? "first"|"last"|"proportional"|fun(layer: integer): "first"|"last"|"proportional" which dimensions of the head turn; default last
+
+---@alias sluice.norm
+---| "rms" # root mean square
+---| sluice.norm.rms
+
+---root mean square
+---@class sluice.norm.rms
+---@field [1]? "rms"
+---@field eps? number added to the mean square; default 1e-06, 1e-12 … 0.01
+---@field zero_centred? boolean keep the gain as its distance from 1; default false
+
+---@alias sluice.residual
+---| "pre" # norm on the branch's input
+---| sluice.residual.pre
+---| "post" # norm after the sum
+---| sluice.residual.post
+---| "sandwich" # norm on both sides of the branch
+---| sluice.residual.sandwich
+---| "partial_post" # PostNorm once a block, PreNorm before the ffn (WeLM)
+---| sluice.residual.partial_post
+
+---norm on the branch's input
+---@class sluice.residual.pre
+---@field [1]? "pre"
+
+---norm after the sum
+---@class sluice.residual.post
+---@field [1]? "post"
+
+---norm on both sides of the branch
+---@class sluice.residual.sandwich
+---@field [1]? "sandwich"
+
+---PostNorm once a block, PreNorm before the ffn (WeLM)
+---@class sluice.residual.partial_post
+---@field [1]? "partial_post"
+---@field output_norm? boolean|fun(layer: integer): boolean normalise what attention writes; default true
+---@field gain_init? number|fun(layer: integer): number initial gain of the output norm; default 1, 0.01 … 10
+---@field prenorm_layers? integer[]|fun(layer: integer): integer[] layers that are plain PreNorm, without output norm; default {}, 0 … 4095
+
+---@alias sluice.attention
+---| "gqa" # multi-head attention with shared key and value heads
+---| sluice.attention.gqa
+
+---multi-head attention with shared key and value heads
+---@class sluice.attention.gqa
+---@field [1]? "gqa"
+---@field heads? integer|fun(layer: integer): integer query heads; default 4, 1 … 1024
+---@field kv_heads? integer|fun(layer: integer): integer key and value heads; default 2, 1 … 1024
+---@field head_dim? integer|fun(layer: integer): integer width of a head; default 32, 2 … 1024
+---@field mask? sluice.mask|fun(layer: integer): sluice.mask what a position may look at; default causal
+---@field kv? sluice.kv|fun(layer: integer): sluice.kv where keys and values come from; default own
+---@field qk_norm? sluice.qk_norm|fun(layer: integer): sluice.qk_norm norm on queries and keys; default none
+---@field gate? sluice.gate|fun(layer: integer): sluice.gate gate on the heads' outputs; default none
+
+---@alias sluice.mask
+---| "causal" # all of the past
+---| sluice.mask.causal
+---| "window" # the last positions
+---| sluice.mask.window
+
+---all of the past
+---@class sluice.mask.causal
+---@field [1]? "causal"
+
+---the last positions
+---@class sluice.mask.window
+---@field [1]? "window"
+---@field size? integer|fun(layer: integer): integer positions that are seen, the own one included; default 64, 1 … 1048576
+
+---@alias sluice.kv
+---| "own" # from the layer's own input
+---| sluice.kv.own
+---| "mirror" # deep layers read shallow layers' inputs (WeLM)
+---| sluice.kv.mirror
+
+---from the layer's own input
+---@class sluice.kv.own
+---@field [1]? "own"
+
+---deep layers read shallow layers' inputs (WeLM)
+---@class sluice.kv.mirror
+---@field [1]? "mirror"
+---@field pairs? integer[]|fun(layer: integer): integer[] layers from 0: reader, source, reader, source, ...; empty: last third reads first third; default {}, 0 … 4095
+
+---@alias sluice.qk_norm
+---| "none" # no norm
+---| sluice.qk_norm.none
+---| "k" # norm on each key head
+---| sluice.qk_norm.k
+---| "qk" # norm on each query and key head
+---| sluice.qk_norm.qk
+
+---no norm
+---@class sluice.qk_norm.none
+---@field [1]? "none"
+
+---norm on each key head
+---@class sluice.qk_norm.k
+---@field [1]? "k"
+---@field eps? number|fun(layer: integer): number added to the mean square; default 1e-06, 1e-12 … 0.01
+
+---norm on each query and key head
+---@class sluice.qk_norm.qk
+---@field [1]? "qk"
+---@field eps? number|fun(layer: integer): number added to the mean square; default 1e-06, 1e-12 … 0.01
+
+---@alias sluice.gate
+---| "none" # no gate
+---| sluice.gate.none
+---| "head" # one sigmoid gate per head
+---| sluice.gate.head
+---| "element" # one sigmoid gate per dimension
+---| sluice.gate.element
+
+---no gate
+---@class sluice.gate.none
+---@field [1]? "none"
+
+---one sigmoid gate per head
+---@class sluice.gate.head
+---@field [1]? "head"
+---@field mult? number|fun(layer: integer): number factor on the sigmoid; default 1, 0.5 … 2
+
+---one sigmoid gate per dimension
+---@class sluice.gate.element
+---@field [1]? "element"
+---@field mult? number|fun(layer: integer): number factor on the sigmoid; default 1, 0.5 … 2
+
+---@alias sluice.ffn
+---| "swiglu" # dense gated feed-forward
+---| sluice.ffn.swiglu
+---| "moe" # mixture of experts
+---| sluice.ffn.moe
+
+---dense gated feed-forward
+---@class sluice.ffn.swiglu
+---@field [1]? "swiglu"
+---@field d_ff? integer|fun(layer: integer): integer hidden width; default 256, 1 … 1048576
+
+---mixture of experts
+---@class sluice.ffn.moe
+---@field [1]? "moe"
+---@field experts? integer|fun(layer: integer): integer routed experts; default 8, 1 … 4096
+---@field d_ff? integer|fun(layer: integer): integer hidden width of an expert; default 64, 1 … 1048576
+---@field router? sluice.router|fun(layer: integer): sluice.router who goes where; default staged
+---@field balance? sluice.balance|sluice.balance[]|fun(layer: integer): sluice.balance|sluice.balance[] what keeps the load even; default {}
+---@field dispatch? sluice.dispatch|fun(layer: integer): sluice.dispatch how tokens reach their experts; default dropless
+---@field shared? sluice.shared|fun(layer: integer): sluice.shared experts that every token uses; default none
+
+---@alias sluice.router
+---| "staged" # token choice: score, select the top k, gate
+---| sluice.router.staged
+
+---token choice: score, select the top k, gate
+---@class sluice.router.staged
+---@field [1]? "staged"
+---@field score? "softmax"|"sigmoid"|fun(layer: integer): "softmax"|"sigmoid" experts compete for a token, or are scored one by one; default softmax
+---@field top_k? integer|fun(layer: integer): integer experts for each token; default 2, 1 … 256
+---@field normalize? "none"|"before"|"after"|fun(layer: integer): "none"|"before"|"after" divide scores by their sum: over all experts, or over the chosen; default none
+---@field scale? number|fun(layer: integer): number factor on the gates; default 1, 0.01 … 100
+
+---@alias sluice.balance
+---| "none" # no balancing
+---| sluice.balance.none
+---| "switch_aux" # loss on load times probability
+---| sluice.balance.switch_aux
+---| "bias" # bias on the selection, moved by counts (loss-free)
+---| sluice.balance.bias
+---| "z_loss" # keeps router logits small
+---| sluice.balance.z_loss
+
+---no balancing
+---@class sluice.balance.none
+---@field [1]? "none"
+
+---loss on load times probability
+---@class sluice.balance.switch_aux
+---@field [1]? "switch_aux"
+---@field alpha? number|fun(layer: integer): number weight of the loss; default 0.01, 0 … 10
+
+---bias on the selection, moved by counts (loss-free)
+---@class sluice.balance.bias
+---@field [1]? "bias"
+---@field gamma? number|fun(layer: integer): number step of the bias; default 0.001, 0 … 1
+---@field centred? boolean|fun(layer: integer): boolean subtract the mean step, so that the biases keep their sum (Moonlight); default false
+
+---keeps router logits small
+---@class sluice.balance.z_loss
+---@field [1]? "z_loss"
+---@field coef? number|fun(layer: integer): number weight of the loss; default 0.001, 0 … 10
+
+---@alias sluice.dispatch
+---| "dropless" # every chosen pair is computed
+---| sluice.dispatch.dropless
+
+---every chosen pair is computed
+---@class sluice.dispatch.dropless
+---@field [1]? "dropless"
+
+---@alias sluice.shared
+---| "none" # no shared expert
+---| sluice.shared.none
+---| "dense" # experts that every token uses
+---| sluice.shared.dense
+
+---no shared expert
+---@class sluice.shared.none
+---@field [1]? "none"
+
+---experts that every token uses
+---@class sluice.shared.dense
+---@field [1]? "dense"
+---@field n? integer|fun(layer: integer): integer shared experts; default 1, 1 … 64
+
+---@alias sluice.head
+---| "lm" # next-token prediction
+---| sluice.head.lm
+
+---next-token prediction
+---@class sluice.head.lm
+---@field [1]? "lm"
+---@field tied? boolean use the embedding's matrix; default true
+---@field mtp? sluice.mtp prediction of tokens further on; default none
+
+---@alias sluice.mtp
+---| "none" # next token only
+---| sluice.mtp.none
+---| "sequential" # further tokens, one after the other
+---| sluice.mtp.sequential
+
+---next token only
+---@class sluice.mtp.none
+---@field [1]? "none"
+
+---further tokens, one after the other
+---@class sluice.mtp.sequential
+---@field [1]? "sequential"
+---@field depth? integer tokens predicted beyond the next; default 1, 1 … 8
+---@field weight? number weight of the loss, shared by the depths; default 0.3, 0 … 10
+
+---@alias sluice.optim
+---| "adamw" # Adam with decoupled weight decay
+---| sluice.optim.adamw
+---| "muon" # orthogonalised momentum for hidden matrices
+---| sluice.optim.muon
+
+---Adam with decoupled weight decay
+---@class sluice.optim.adamw
+---@field [1]? "adamw"
+---@field lr? number peak learning rate; default 0.001, 0 … 10
+---@field beta1? number decay of the first moment; default 0.9, 0 … 0.9999
+---@field beta2? number decay of the second moment; default 0.95, 0 … 0.99999
+---@field eps? number added to the root; default 1e-08, 1e-16 … 1
+---@field decay? number weight decay; default 0.1, 0 … 10
+
+---orthogonalised momentum for hidden matrices
+---@class sluice.optim.muon
+---@field [1]? "muon"
+---@field lr? number peak learning rate, of both kinds of weights; default 0.001, 0 … 10
+---@field momentum? number decay of the momentum; default 0.95, 0 … 0.9999
+---@field nesterov? boolean look one step ahead; default true
+---@field decay? number weight decay; default 0.1, 0 … 10
+---@field scale? "rms"|"spectral"|"jordan" length of the step by the matrix's shape; default rms
+---@field steps? integer Newton-Schulz steps; default 5, 1 … 20
+---@field beta1? number AdamW: decay of the first moment; default 0.9, 0 … 0.9999
+---@field beta2? number AdamW: decay of the second moment; default 0.95, 0 … 0.99999
+---@field eps? number AdamW: added to the root; default 1e-08, 1e-16 … 1
+
+---@alias sluice.schedule
+---| "constant" # warm-up, then constant
+---| sluice.schedule.constant
+---| "cosine" # warm-up, then half a cosine
+---| sluice.schedule.cosine
+---| "wsd" # warm-up, stable, decay
+---| sluice.schedule.wsd
+
+---warm-up, then constant
+---@class sluice.schedule.constant
+---@field [1]? "constant"
+---@field warmup? integer steps of linear warm-up; default 0, ≥ 0
+
+---warm-up, then half a cosine
+---@class sluice.schedule.cosine
+---@field [1]? "cosine"
+---@field warmup? integer steps of linear warm-up; default 0, ≥ 0
+---@field final? number share of the peak that the last step ends at; default 0.1, 0 … 1
+
+---warm-up, stable, decay
+---@class sluice.schedule.wsd
+---@field [1]? "wsd"
+---@field warmup? integer steps of linear warm-up; default 0, ≥ 0
+---@field decay? number share of the run that decays; default 0.2, 0 … 1
+---@field shape? "sqrt"|"linear" how it decays; default sqrt

@@ -1,0 +1,160 @@
+/* sluice reference: pages and editor types written from the tables that the program itself reads. */
+#include "schema.h"
+#include "cli.h"
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TEXT = 512 };
+
+/* Text inside a table of Markdown, where a bar ends the cell. */
+static void cell(const char *text)
+{
+    for (; *text; text++) printf(*text == '|' ? "\\|" : "%c", *text);
+}
+
+/* ---- modules ---- */
+
+static void write_params(const struct param *params)
+{
+    if (!params || !params->name) { printf("No parameters.\n"); return; }
+    printf("| parameter | type | default | allowed | unit | meaning |\n|---|---|---|---|---|---|\n");
+    for (const struct param *p = params; p->name; p++) {
+        char value[TEXT], allowed[TEXT];
+        param_default_text(p, value, sizeof value);
+        param_allowed_text(p, allowed, sizeof allowed);
+        printf("| `%s` | %s | `%s` | %s | %s | ", p->name, param_type_text(p), value, allowed, p->unit ? p->unit : "");
+        cell(p->help ? p->help : "");
+        printf(" |\n");
+    }
+}
+
+static void write_modules(void)
+{
+    struct entry *entry;
+    int n = entries_new(&entry);
+    const char *last = "";
+    printf("# Modules and their parameters\n\nWritten by `sluice reference modules` from the schemas that the program checks scripts with.\n"
+           "How the tables are used in a script: [lua.md](lua.md).\n");
+    for (int i = 0; i < n; i++) {
+        const struct entry *x = &entry[i];
+        bool table = !strcmp(x->slot, x->name);             /* model, train */
+        if (table) printf("\n## `%s`: %s\n\n", x->name, x->about);
+        else if (strcmp(x->slot, last)) {
+            char path[TEXT];
+            int slot = 0;
+            while (strcmp(slot_name[slot], x->slot)) slot++;
+            const struct param *p = slot_place((enum slot)slot, path, sizeof path);
+            printf("\n## `%s`: %s\n", path, p->help);
+        }
+        if (!table) printf("\n### `\"%s\"`: %s\n\n", x->name, x->about);
+        write_params(x->params);
+        last = x->slot;
+    }
+    free(entry);
+}
+
+/* ---- commands ---- */
+
+static void write_options(const struct option *o)
+{
+    printf("| option | meaning |\n|---|---|\n");
+    for (; o && o->name; o++) {
+        printf("| `--%s%s", o->name, o->argument ? " " : "");
+        cell(o->argument ? o->argument : "");
+        printf("`");
+        if (o->letter) printf(", `-%c`", o->letter);
+        printf(" | ");
+        cell(o->help);
+        printf(" |\n");
+    }
+}
+
+static void write_commands(void)
+{
+    printf("# Commands\n\nWritten by `sluice reference commands` from the tables behind `sluice COMMAND --help`.\n\n"
+           "Data goes to stdout, everything else to stderr. Every command takes:\n\n");
+    write_options(cli_common);
+    printf("\nExit codes:\n\n| code | meaning |\n|---|---|\n");
+    for (int i = 0; cli_codes[i]; i++) {
+        const char *space = strchr(cli_codes[i], ' ');
+        printf("| %.*s | %s |\n", (int)(space - cli_codes[i]), cli_codes[i], space + 1);
+    }
+    for (const struct command *const *c = cli_commands; *c; c++) {
+        printf("\n## `sluice %s %s`\n\n%c%s.\n\n```sh\n%s\n```\n", (*c)->name, (*c)->usage, toupper((*c)->about[0]), (*c)->about + 1, (*c)->example);
+        if ((*c)->options && (*c)->options->name) { printf("\n"); write_options((*c)->options); }
+        if ((*c)->more) printf("\n```text\n%s\n```\n", (*c)->more);
+    }
+}
+
+/* ---- types for the Lua language server ---- */
+
+static void lua_type(const struct param *p, char out[TEXT])
+{
+    static const char *const plain[] = { [PARAM_INT] = "integer", [PARAM_REAL] = "number", [PARAM_BOOL] = "boolean", [PARAM_INTS] = "integer[]" };
+    size_t used = 0;
+    switch (p->type) {
+    case PARAM_CHOICE:
+        for (const char *w = p->choices; *w; w += strcspn(w, " "), w += *w == ' ')
+            used += (size_t)snprintf(out + used, TEXT - used, "%s\"%.*s\"", used ? "|" : "", (int)strcspn(w, " "), w);
+        break;
+    case PARAM_SLOT: case PARAM_LAYERS: snprintf(out, TEXT, "sluice.%s", slot_name[p->slot]); break;
+    case PARAM_SLOTS: snprintf(out, TEXT, "sluice.%s|sluice.%s[]", slot_name[p->slot], slot_name[p->slot]); break;
+    case PARAM_INT: case PARAM_REAL: case PARAM_BOOL: case PARAM_INTS: snprintf(out, TEXT, "%s", plain[p->type]); break;
+    }
+}
+
+/* varies: a function of the layer may give the value. */
+static void write_fields(const struct param *params, bool varies)
+{
+    for (const struct param *p = params; p && p->name; p++) {
+        char type[TEXT], value[TEXT], allowed[TEXT];
+        lua_type(p, type);
+        param_default_text(p, value, sizeof value);
+        param_allowed_text(p, allowed, sizeof allowed);
+        printf("---@field %s? %s", p->name, type);
+        if (varies || p->type == PARAM_LAYERS) printf("|fun(layer: integer): %s", type);
+        printf(" %s; default %s", p->help, value);
+        if (*allowed && p->type != PARAM_CHOICE && !param_is_slot(p)) printf(", %s", allowed);
+        printf("\n");
+    }
+}
+
+static void write_types(void)
+{
+    struct entry *entry;
+    int n = entries_new(&entry);
+    printf("---@meta _\n-- Written by `sluice reference lua`. What every slot takes; the functions are in sluice.d.lua.\n");
+    for (int i = 0; i < 2; i++) {
+        printf("\n---%s\n---@class sluice.%s_keys\n", entry[i].about, entry[i].name);
+        write_fields(entry[i].params, false);
+    }
+    for (int slot = 0; slot < SLOT_COUNT; slot++) {
+        printf("\n---@alias sluice.%s\n", slot_name[slot]);
+        for (int i = 2; i < n; i++)
+            if (!strcmp(entry[i].slot, slot_name[slot])) printf("---| \"%s\" # %s\n---| sluice.%s.%s\n", entry[i].name, entry[i].about, slot_name[slot], entry[i].name);
+        for (int i = 2; i < n; i++) {
+            if (strcmp(entry[i].slot, slot_name[slot])) continue;
+            printf("\n---%s\n---@class sluice.%s.%s\n---@field [1]? \"%s\"\n", entry[i].about, slot_name[slot], entry[i].name, entry[i].name);
+            write_fields(entry[i].params, slot_varies((enum slot)slot));
+        }
+    }
+    free(entry);
+}
+
+/* ---- */
+
+static const struct { const char *name; void (*write)(void); } parts[] = { { "modules", write_modules }, { "commands", write_commands }, { "lua", write_types } };
+
+static enum code run(const struct call *c)
+{
+    for (int i = 0; i < COUNT(parts); i++)
+        if (!strcmp(c->word[0], parts[i].name)) { parts[i].write(); return CODE_OK; }
+    return cli_usage(c, "'%s': must be modules, commands or lua", c->word[0]);
+}
+
+const struct command command_reference = {
+    .name = "reference", .about = "write the reference pages, or the types that editors complete scripts with", .usage = "modules | commands | lua",
+    .example = "sluice reference modules >docs/modules.md\nsluice reference lua >lua/types/slots.d.lua", .least = 1, .most = 1, .run = run,
+    .more = "modules and commands are Markdown; lua is for the Lua language server (LuaLS).",
+};

@@ -1,0 +1,235 @@
+/* The files of a run: what the run file says of it, going on with it, checkpoints. */
+#define _GNU_SOURCE
+#include "train_private.h"
+#include "checkpoint.h"
+#include "cpu/isa.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+struct origin origin_here(void)
+{
+    struct origin o = { "", "" };
+    snprintf(o.revision, sizeof o.revision, "%s", train_revision);
+    snprintf(o.isa, sizeof o.isa, "%s", isa()->name);
+    return o;
+}
+
+bool origin_equal(const struct origin *a, const struct origin *b) { return strcmp(a->revision, b->revision) == 0 && strcmp(a->isa, b->isa) == 0; }
+
+/* ---- what is there already ---- */
+
+static int say_fsck(struct err *e, const char *path)
+{
+    struct err why = *e;
+    return err_set(e, "%s; look at it with: sluice fsck %s", why.text, path);
+}
+
+static int past_read(struct reader *r, const struct study *s, int point, const char *path, struct past *past, struct err *e)
+{
+    char hash[33], seed[24];
+    int64_t *steps, rows = reader_rows(r, STORE_TRAIN);
+    hash_print(s->variant[s->point[point].variant].hash, hash);
+    snprintf(seed, sizeof seed, "%lld", (long long)s->point[point].seed);
+    const char *its_hash = reader_text(r, "/", "config_hash"), *its_seed = reader_text(r, "/", "seed");
+    if (strcmp(its_hash, hash) != 0 || strcmp(its_seed, seed) != 0)
+        return err_set(e, "%s: is the file of another run (configuration %s, seed %s; wanted %s, %s): move it away", path, its_hash, its_seed, hash, seed);
+    snprintf(past->origin.revision, sizeof past->origin.revision, "%s", reader_text(r, "/environment", "revision"));
+    snprintf(past->origin.isa, sizeof past->origin.isa, "%s", reader_text(r, "/environment", "isa"));
+    past->exists = true;
+    past->status = reader_status(r);
+    if (reader_steps(r, STORE_TRAIN, &steps, e)) return -1;
+    past->last = rows ? steps[rows - 1] : 0;
+    free(steps);
+    return 0;
+}
+
+int train_past(const struct study *s, int point, struct past *past, struct err *e)
+{
+    char *path = study_point_path(s, point, "run.h5");
+    struct reader *r = NULL;
+    int failure = 0;
+    *past = (struct past){ .status = STATUS_CREATED };
+    if (access(path, F_OK) == 0 || errno != ENOENT) {
+        failure = reader_open(&r, path, e) || past_read(r, s, point, path, past, e);
+        if (failure && !past->exists) say_fsck(e, path);
+        reader_close(r);
+    }
+    free(path);
+    return failure ? -1 : 0;
+}
+
+bool past_over(const struct past *p, bool retry_failed)
+{
+    return p->status == STATUS_FINISHED || p->status == STATUS_DIVERGED || (p->status == STATUS_FAILED && !retry_failed);
+}
+
+/* ---- checkpoints ---- */
+
+static char *folder(const struct trainer *t)
+{
+    char *path;
+    INVARIANT(asprintf(&path, "%s/checkpoints", t->dir) >= 0, "no memory for a path");
+    return path;
+}
+
+size_t train_checkpoint_bytes(const struct trainer *t)
+{
+    const struct plan_report *r = plan_report(t->session->plan);
+    return r->weights + r->buffers;
+}
+
+/* What a checkpoint holds beside the model's state: whose it is, and what the loop remembers. */
+static json_t *memory_of(const struct trainer *t)
+{
+    struct origin here = origin_here();
+    char hash[33];
+    hash_print(t->variant->hash, hash);
+    return json_pack("{s:s, s:I, s:s, s:s, s:f, s:f, s:o}", "config_hash", hash, "seed", (json_int_t)t->point->seed, "revision", here.revision, "isa", here.isa,
+                     "seconds", train_seconds(t), "flops", t->flops, "stop", stop_save(t->stop));
+}
+
+static const char *text_in(const json_t *j, const char *key)
+{
+    const char *text = json_string_value(json_object_get(j, key));
+    return text ? text : "";
+}
+
+static int check_owner(struct trainer *t, const char *path, const json_t *extra)
+{
+    struct origin here = origin_here(), there = { "", "" };
+    char hash[33];
+    hash_print(t->variant->hash, hash);
+    json_int_t seed = json_integer_value(json_object_get(extra, "seed"));
+    if (strcmp(text_in(extra, "config_hash"), hash) != 0 || (uint64_t)seed != t->point->seed)
+        return err_set(&t->err, "%s: belongs to another run (configuration %s, seed %lld; wanted %s, %llu): move it away", path, text_in(extra, "config_hash"), (long long)seed,
+                       hash, (unsigned long long)t->point->seed);
+    snprintf(there.revision, sizeof there.revision, "%s", text_in(extra, "revision"));
+    snprintf(there.isa, sizeof there.isa, "%s", text_in(extra, "isa"));
+    if (t->options->mix || origin_equal(&here, &there)) return 0;
+    return err_set(&t->err, "%s: was computed by revision %s with %s, this is revision %s with %s; --mix goes on all the same", path, there.revision, there.isa, here.revision, here.isa);
+}
+
+/* Goes back to the newest good checkpoint that the committed rows reach to; step 0 when there is none. */
+static int restore(struct trainer *t, int64_t most, struct checkpoint *from)
+{
+    char path[4096], *dir = folder(t);
+    json_t *extra = NULL;
+    int found = checkpoint_newest(dir, most, path, sizeof path, &t->err);
+    free(dir);
+    if (found <= 0) return found;
+    if (checkpoint_load(path, t->session->leaves, t->session->state, from, &extra, &t->err)) return -1;
+    int failure = check_owner(t, path, extra);
+    t->done = from->step;
+    t->spent = json_number_value(json_object_get(extra, "seconds"));
+    t->flops = t->flops_before = json_number_value(json_object_get(extra, "flops"));
+    stop_load(t->stop, json_object_get(extra, "stop"));
+    json_decref(extra);
+    return failure;
+}
+
+static int list_checkpoint(struct trainer *t, const struct checkpoint *c)
+{
+    return store_checkpoint(t->store, c->step, strrchr(c->path, '/') + 1, c->bytes, c->hash, &t->err);
+}
+
+int train_save(struct trainer *t)
+{
+    double start = clock_seconds();
+    char *dir = folder(t);
+    struct checkpoint c;
+    json_t *extra = memory_of(t);
+    int failure = store_flush(t->store, &t->err) || checkpoint_save(dir, t->done, t->session->leaves, t->session->state, extra, t->session->train.keep, &c, &t->err)
+               || list_checkpoint(t, &c);
+    if (failure) t->cause = errno;
+    json_decref(extra);
+    free(dir);
+    t->paused += clock_seconds() - start;
+    return failure ? -1 : 0;
+}
+
+/* ---- the run file ---- */
+
+static struct store_plan *describe(struct trainer *t, struct arena *a)
+{
+    struct session *s = t->session;
+    const struct corpus_info *data = corpus_info(t->corpus);
+    const struct plan_report *report = plan_report(s->plan);
+    struct store_plan *plan = arena_alloc(a, sizeof *plan);
+    int n_train = metrics_count(t->train), n_eval = metrics_count(t->eval);
+    struct series *series = arena_alloc(a, (size_t)(n_train + n_eval) * sizeof *series);
+    memcpy(series, metrics_series(t->train), (size_t)n_train * sizeof *series);
+    memcpy(series + n_train, metrics_series(t->eval), (size_t)n_eval * sizeof *series);
+    char *config_hash = arena_alloc(a, 33), *data_hash = arena_alloc(a, 33), *fingerprint = arena_alloc(a, 33), host[256] = "";
+    hash_print(t->variant->hash, config_hash);
+    hash_print(data->hash, data_hash);
+    hash_print(t->variant->fingerprint, fingerprint);
+    gethostname(host, sizeof host - 1);
+#define TEXT(key, value) { key, ATTRIBUTE_TEXT, value, 0, 0 }
+#define WHOLE(key, value) { key, ATTRIBUTE_INT, NULL, (int64_t)(value), 0 }
+#define NUMBER(key, value) { key, ATTRIBUTE_REAL, NULL, 0, value }
+    const struct attribute root[] = { TEXT("study", t->study->name), TEXT("variant", t->variant->name), WHOLE("replicate", t->point->replicate), WHOLE("seed", t->point->seed),
+        TEXT("config_hash", config_hash), TEXT("fingerprint", fingerprint), TEXT("rng", "philox4x32-10") };
+    const struct attribute environment[] = { TEXT("revision", train_revision), TEXT("isa", isa()->name), TEXT("host", arena_text(a, "%s", host)), WHOLE("threads", t->options->threads),
+        TEXT("backend", backend_cpu.name), TEXT("precision", s->train.precision == PRECISION_BF16 ? "bf16" : "fp32"), TEXT("compiler", __VERSION__), WHOLE("deterministic", 1) };
+    const struct attribute corpus[] = { TEXT("path", data->path), TEXT("format", data->format), TEXT("tokenizer", data->tokenizer), TEXT("hash", data_hash), WHOLE("tokens", data->tokens),
+        WHOLE("documents", data->documents), WHOLE("held_out_tokens", data->held_out_tokens), WHOLE("vocab", data->vocab), NUMBER("bytes_per_token", data->bytes_per_token) };
+    const struct attribute cost[] = { TEXT("flop_convention", "1 MAC = 2 FLOPs; attention counts the causal half; lookups 0; backward twice the forward"),
+        WHOLE("predicted_peak_bytes", session_bytes(s)), NUMBER("train_flops_per_token", t->variant->train_flops_per_token), WHOLE("params_total", t->variant->counts.total),
+        WHOLE("params_active", t->variant->counts.active), WHOLE("params_non_embedding", t->variant->counts.non_embedding) };
+    const struct attributes groups[] = {
+        { "/", COUNT(root), arena_copy(a, root, sizeof root) }, { "/environment", COUNT(environment), arena_copy(a, environment, sizeof environment) },
+        { "/data", COUNT(corpus), arena_copy(a, corpus, sizeof corpus) }, { "/cost", COUNT(cost), arena_copy(a, cost, sizeof cost) } };
+    const struct cost_line whole = { "model", (uint64_t)t->variant->counts.total, (uint64_t)t->variant->counts.active, t->variant->train_flops_per_token / 3, t->variant->train_flops_per_token,
+                                     report->arena, report->buffers, t->variant->kv_bytes_per_token };
+    char *json = config_canonical(t->variant->config);
+    *plan = (struct store_plan){ n_train + n_eval, series, COUNT(groups), arena_copy(a, groups, sizeof groups), 1, arena_copy(a, &whole, sizeof whole),
+                                 arena_text(a, "%s", json), t->study->script_text, t->study->script_path };
+    free(json);
+    return plan;
+}
+
+static int go_on(struct trainer *t, const char *path, const struct store_plan *plan, const struct past *past)
+{
+    char text[160];
+    struct origin here = origin_here();
+    struct checkpoint from = { .step = 0 };
+    if (restore(t, past->last, &from)) return -1;
+    if (t->options->mix && store_rewind(path, t->done, &t->err)) return -1;
+    if (store_resume(&t->store, path, plan, &t->err)) return say_fsck(&t->err, path);
+    snprintf(text, sizeof text, "resumed from step %lld by revision %s with %s", (long long)t->done, here.revision, here.isa);
+    if (store_event(t->store, t->done, LEVEL_INFO, EVENT_RESUMED, text, &t->err)) return -1;
+    return *from.path ? list_checkpoint(t, &from) : 0;      /* a kill may have come between the checkpoint and its row */
+}
+
+int train_open(struct trainer *t, const struct past *past)
+{
+    char *path = study_point_path(t->study, t->number, "run.h5");
+    struct arena *a = arena_new();
+    struct store_plan *plan = describe(t, a);
+    int failure = past->exists ? go_on(t, path, plan, past)
+                               : store_create(&t->store, path, plan, &t->err) || store_event(t->store, 0, LEVEL_INFO, EVENT_STARTED, "started", &t->err);
+    if (failure) t->cause = errno;
+    arena_free(a);
+    free(path);
+    return failure ? -1 : 0;
+}
+
+int train_close(struct trainer *t, enum store_status status, enum store_level level, enum store_event event, const char *text)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    int failure = store_executed(t->store, t->flops, (double)usage.ru_maxrss * 1024, &t->err) || store_event(t->store, t->done, level, event, text, &t->err);
+    if (!failure) {
+        struct store *store = t->store;
+        t->store = NULL;
+        failure = store_close(store, status, &t->err);
+    }
+    if (failure) t->cause = errno;
+    return failure ? -1 : 0;
+}

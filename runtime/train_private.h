@@ -1,0 +1,28 @@
+/* What the training loop and the files of a run share. */
+#ifndef SLUICE_TRAIN_PRIVATE_H
+#define SLUICE_TRAIN_PRIVATE_H
+
+#include "train.h"
+#include "metrics.h"
+#include "stop.h"
+
+struct trainer {
+    const struct study *study; const struct variant *variant; const struct point *point; const struct train_options *options;
+    int number; char *dir;
+    struct corpus *corpus; struct session *session; struct store *store; struct metrics *train, *eval; struct stop *stop;
+    int32_t *ids, *target, *start; float *weight;
+    double spent, began, paused; int64_t first;             /* training seconds of earlier attempts; of this one; not training */
+    double flops_before, flops;                             /* of the steps up to the checkpoint, and up to `done` */
+    double eval_loss;
+    int64_t done;                                           /* completed steps */
+    struct err err; int cause;                              /* of a failure; errno with it */
+};
+
+double train_seconds(const struct trainer *t);
+
+int train_open(struct trainer *t, const struct past *past);         /* makes the run file, or goes on with it */
+int train_save(struct trainer *t);                                  /* a checkpoint */
+int train_close(struct trainer *t, enum store_status status, enum store_level level, enum store_event event, const char *text);
+size_t train_checkpoint_bytes(const struct trainer *t);
+
+#endif

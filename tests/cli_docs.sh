@@ -1,0 +1,140 @@
+#!/bin/sh
+# What a reader sees is true: generated pages are current, quoted files are quoted, examples run, links lead somewhere,
+# every metric is described. In a block that begins with ```sh run or ```lua run NAME the words after the language are for
+# this test; ```c file=PATH quotes a file.
+set -eu
+export LC_ALL=C
+
+root=$(pwd)
+sluice=$(realpath "$1")
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+pages="README.md docs/*.md"
+bad=0
+
+say() { echo "cli_docs.sh: $*" >&2; bad=1; }
+
+# ---- generated pages ----
+
+# current PART FILE
+current() {
+    "$sluice" reference "$1" >"$work/now"
+    cmp -s "$work/now" "$2" || say "$2 is not what the program says; write it anew: sluice reference $1 >$2"
+}
+current modules docs/modules.md
+current commands docs/commands.md
+current lua lua/types/slots.d.lua
+
+# The hand-written types name the keys that the library knows, and the presets that exist.
+# keys FUNCTION CLASS..
+keys() {
+    printf 'local sl = require "sluice"\nreturn sl.%s { none_such = 1 }\n' "$1" >"$work/keys.lua"
+    "$sluice" plan "$work/keys.lua" 2>&1 | sed -n "/has no key 'none_such'/{n;s/.*known: //;s/, /\n/g;p;}" | sort >"$work/known"
+    shift
+    for class in "$@"; do
+        sed -n "/^---@class sluice.$class\$/,/^\$/s/^---@field \([a-z_]*\).*/\1/p; /^---@class sluice.$class:/,/^\$/s/^---@field \([a-z_]*\).*/\1/p" lua/types/sluice.d.lua
+    done | sort >"$work/typed"
+    [ -s "$work/known" ] && cmp -s "$work/known" "$work/typed" || say "lua/types/sluice.d.lua: $*: has $(tr '\n' ' ' <"$work/typed"), the library $(tr '\n' ' ' <"$work/known")"
+}
+keys study study_keys variants_keys
+keys leave_one_out study_keys leave_one_out_keys
+keys factorial study_keys factorial_keys
+for preset in lua/sluice/presets/*.lua; do
+    name=$(basename "$preset" .lua)
+    for file in lua/types/sluice.d.lua docs/lua.md; do
+        grep -q "[\"\`]$name[\"\`]" $file || say "$file does not name the preset $name"
+    done
+done
+
+# ---- links ----
+
+anchors() { sed -n 's/^##* *//p' "$1" | tr 'A-Z' 'a-z' | sed 's/[^a-z0-9 _-]//g; s/ /-/g'; }
+for page in $pages; do
+    for link in $(grep -o ']([^)]*)' $page | sed 's/^](//; s/)$//' | grep -v '^http'); do
+        file=${link%%#*}
+        target=$page
+        [ -z "$file" ] || target=$(dirname $page)/$file
+        if [ ! -e "$target" ]; then say "$page links to $link, which is not there"
+        elif [ "$link" != "$file" ]; then
+            anchors "$target" | grep -qx -- "${link#*#}" || say "$page links to $link: no such heading"
+        fi
+    done
+done
+
+# ---- blocks ----
+
+# The program with small runs: what is on the page is for real ones.
+mkdir "$work/bin"
+cat >"$work/bin/sluice" <<END
+#!/bin/sh
+case \$1 in
+run) exec "$sluice" "\$@" --progress none --set seq=16 --set train.steps=10 --set train.batch=2 --set train.eval_batches=1 ;;
+*) exec "$sluice" "\$@" ;;
+esac
+END
+chmod +x "$work/bin/sluice"
+
+# Cuts a page into files NUMBER (the text of a block) and NUMBER.info (what stands after ```).
+cut_page() {
+    awk -v to="$2" '
+        /^```/ && !inside { inside = 1; file = sprintf("%s/%03d", to, ++n); print substr($0, 4) >(file ".info"); close(file ".info"); printf "" >file; next }
+        /^```/ { inside = 0; close(file); next }
+        inside { print >file }
+    ' "$1"
+}
+
+# block LANGUAGE VERB ARGUMENT FILE, in the page's own folder
+block() {
+    case $2 in
+    file=*)
+        path=$root/${2#file=}
+        text=$(cat "$path") || return 1
+        case $text in *"$(cat "$4")"*) ;; *) echo "is not in ${2#file=} any more"; return 1 ;; esac ;;
+    run)
+        case $1 in
+        lua) cp "$4" "$3" && "$sluice" plan "$3" 2>&1 >/dev/null ;;
+        sh) PATH="$work/bin:$PATH" sh -eu "$4" 2>&1 >out ;;
+        *) echo "cannot be run"; return 1 ;;
+        esac ;;
+    esac
+}
+
+for page in $pages; do
+    folder=$work/$(basename $page .md)
+    mkdir "$folder" "$folder/blocks"
+    cut_page $page "$folder/blocks"
+    for info in "$folder"/blocks/*.info; do
+        [ -e "$info" ] || continue
+        read -r language verb argument <"$info" || continue
+        why=$(cd "$folder" && block "$language" "${verb:-}" "${argument:-}" "${info%.info}") || say "$page: '$(head -n 1 "${info%.info}")' ...: $why"
+    done
+done
+
+# ---- experiments ----
+
+for file in experiments/*.lua; do
+    head -n 1 $file | grep -q '^-- .*?' || say "$file: the first line asks no question"
+    grep -q 'return sl\.[a-z_]* {' $file || continue        # what others require
+    why=$("$sluice" plan $file --data synthetic 2>&1 >/dev/null) || say "$file: $why"
+done
+
+# ---- metrics ----
+
+cat >"$work/all.lua" <<'END'
+local sl = require "sluice"
+return sl.study {
+  base = sl.preset "welm-nano", data = "synthetic", replicates = 1, baseline = "welm",
+  variants = { welm = {}, softmax = { ["ffn.router.score"] = "softmax", ["ffn.balance"] = { "switch_aux", "z_loss" } } },
+}
+END
+(cd "$work" && bin/sluice run all.lua)
+for run in "$work"/runs/all/*/0; do
+    "$sluice" show "$run" --json | sed -n 's/.*"metric": "[a-z]*\.\([a-z0-9_]*\)".*/\1/p'
+done | sort -u >"$work/metrics"
+[ "$(wc -l <"$work/metrics")" -gt 20 ] || say "too few metrics: $(cat "$work/metrics")"
+while read -r name; do
+    grep -q "^|.*\`$name[\`*]" docs/file-format.md || say "docs/file-format.md does not describe the metric $name"
+done <"$work/metrics"
+
+[ $bad = 0 ] && echo "docs: pages, examples, links and metrics agree with the program"
+exit $bad

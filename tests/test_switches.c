@@ -1,0 +1,254 @@
+/* What the stack promises, with each switch on: it learns, no token sees a later one or another document, a sequence does not
+   know its batch, chunks through the caches equal one pass, no assignment is lost. */
+#include "tiny_pair.h"
+#include "toggle.h"
+
+/* One switch, with the first other that makes it legal where it is not so alone. */
+struct subject { const struct toggle *t[3]; int n; char name[200]; };
+
+static struct subject subject_new(const struct toggles *all, int i)
+{
+    struct subject s = { { &all->toggle[i] }, 1, "" };
+    struct tiny t;
+    char why[256];
+    bool legal = toggles_load(s.t, 1, &t, why);
+    for (int k = 0; k < all->n && !legal; k++) {
+        s.t[1] = &all->toggle[k];
+        if (k != i) legal = toggles_load(s.t, s.n = 2, &t, why);
+    }
+    if (!legal) fail_msg("%s: nothing makes it legal: %s", all->toggle[i].name, why);
+    arena_free(t.arena);
+    snprintf(s.name, sizeof s.name, "%s%s%s", s.t[0]->name, s.n > 1 ? " + " : "", s.n > 1 ? s.t[1]->name : "");
+    return s;
+}
+
+static struct tiny subject_start(const struct subject *s, enum mode mode, int batch, int seq)
+{
+    struct tiny t;
+    char why[256];
+    if (!toggles_load(s->t, s->n, &t, why)) fail_msg("%s: %s", s->name, why);
+    tiny_build(&t, mode, batch, seq);
+    tiny_start(&t, 1);
+    return t;
+}
+
+static void for_each_switch(bool of_training, void (*check)(const struct subject *s))
+{
+    struct toggles all = toggles_new();
+    for (int i = 0; i < all.n; i++) {
+        struct subject s = subject_new(&all, i);
+        if (of_training || !place_of(s.t[0]->module->slot).train) check(&s);
+    }
+    toggles_free(&all);
+}
+
+/* Losses of single tokens: of the next token first, then of those further on. */
+enum { HEADS = 4 };
+struct losses { int n; double *value[HEADS]; };
+
+static struct losses losses_of(struct tiny *t)
+{
+    struct losses l = { 0 };
+    tiny_forward(t);
+    for (int i = 0; i < t->graph->n; i++)
+        if (t->graph->node[i]->op == &op_cross_entropy) l.value[l.n++] = tiny_read(t, t->graph->node[i]);
+    return l;
+}
+
+static void losses_free(struct losses *l) { for (int k = 0; k < l->n; k++) free(l->value[k]); }
+
+/* X4, B2, I10, M1b: depth k of row i reads tokens up to i + k. */
+static void check_causality(const struct subject *s)
+{
+    struct tiny t = subject_start(s, MODE_EVAL, 2, 6);
+    struct losses before = losses_of(&t);
+    for (int j = 0; j < t.seq; j++) {
+        int old = t.ids[j];
+        t.ids[j] = other_token(&t, old);
+        struct losses after = losses_of(&t);
+        for (int k = 0; k < before.n; k++)
+            for (int row = 0; row < t.tokens; row++) {
+                bool same = before.value[k][row] == after.value[k][row], hidden = row + k < j || row >= t.seq;
+                if (hidden && !same) fail_msg("%s: token %d changes row %d of depth %d", s->name, j, row, k);
+                if (row == j && k == 0 && same) fail_msg("%s: token %d does not change its own row", s->name, j);
+            }
+        t.ids[j] = old;
+        losses_free(&after);
+    }
+    losses_free(&before);
+    tiny_free(&t);
+}
+
+static void test_causality(void **state)
+{
+    (void)state;
+    for_each_switch(false, check_causality);
+}
+
+/* Attention, positions, n-grams and further tokens alike: nothing of the first document reaches the second, and a document reads
+   the same wherever it stands. */
+static void check_documents(const struct subject *s)
+{
+    enum { FIRST = 3 };
+    struct tiny t = subject_start(s, MODE_EVAL, 1, 6);
+    for (int i = FIRST; i < t.seq; i++) t.start[i] = FIRST;
+    t.weight[FIRST - 1] = 0;
+    struct losses before = losses_of(&t);
+    for (int j = 0; j < FIRST; j++) {
+        t.ids[j] = other_token(&t, t.ids[j]);
+        t.target[j] = other_token(&t, t.target[j]);
+    }
+    struct losses after = losses_of(&t);
+    for (int k = 0; k < before.n; k++) {
+        int last = t.seq - k;                               /* the rows behind have no token so far ahead */
+        if (memcmp(before.value[k] + FIRST, after.value[k] + FIRST, (size_t)(last - FIRST) * sizeof(double)) != 0) fail_msg("%s: depth %d of a document reads the one before", s->name, k);
+        assert_true(before.value[k][0] != after.value[k][0]);
+    }
+    memmove(t.ids, t.ids + FIRST, FIRST * sizeof *t.ids);
+    memmove(t.target, t.target + FIRST, FIRST * sizeof *t.target);
+    struct losses moved = losses_of(&t);
+    for (int k = 0; k < before.n; k++)
+        for (int i = 0; i + k < FIRST; i++)
+            if (moved.value[k][i] != before.value[k][FIRST + i]) fail_msg("%s: depth %d of a document depends on where it stands", s->name, k);
+    losses_free(&before);
+    losses_free(&after);
+    losses_free(&moved);
+    tiny_free(&t);
+}
+
+static void test_documents(void **state)
+{
+    (void)state;
+    for_each_switch(false, check_documents);
+}
+
+/* Evaluation must not depend on how sequences meet in batches: alone, or one of eight. */
+static void check_batches(const struct subject *s)
+{
+    struct tiny many = subject_start(s, MODE_EVAL, 8, 6), one = subject_start(s, MODE_EVAL, 1, 6);
+    struct losses all = losses_of(&many);
+    for (int b = 0; b < 8; b++) {
+        memcpy(one.ids, many.ids + 6 * b, 6 * sizeof *one.ids);
+        memcpy(one.target, many.target + 6 * b, 6 * sizeof *one.target);
+        struct losses alone = losses_of(&one);
+        for (int k = 0; k < all.n; k++)
+            if (memcmp(alone.value[k], all.value[k] + 6 * b, (size_t)(6 - k) * sizeof(double)) != 0) fail_msg("%s: sequence %d of 8 differs from itself alone", s->name, b);
+        losses_free(&alone);
+    }
+    losses_free(&all);
+    tiny_free(&many);
+    tiny_free(&one);
+}
+
+static void test_batches(void **state)
+{
+    (void)state;
+    for_each_switch(false, check_batches);
+}
+
+/* X5, A7, A14d, A15f, E2d: every kind of keys, values, masks and embeddings decodes to what one pass says; so does a second try
+   after a rolled back draft. */
+static void check_decoding(const struct subject *s)
+{
+    static const struct { int at, n; } chunk[] = { { 0, 2 }, { 2, 3 }, { 2, 1 }, { 3, 1 }, { 4, 2 } };
+    struct tiny whole = subject_start(s, MODE_DECODE, 2, 6), last = { 0 };
+    double *all = logits_of(&whole);
+    int v = whole.model.vocab;
+    for (int c = 0; c < COUNT(chunk); c++) {
+        struct tiny part = subject_start(s, MODE_DECODE, 2, chunk[c].n);
+        bool draft = c == 1;
+        if (c) {
+            tiny_copy(&part, &last);                        /* the caches */
+            tiny_free(&last);
+        }
+        part.pos = chunk[c].at;
+        for (int b = 0; b < 2; b++)
+            for (int i = 0; i < chunk[c].n; i++) {
+                int32_t id = whole.ids[b * 6 + chunk[c].at + i];
+                part.ids[b * chunk[c].n + i] = draft ? other_token(&whole, id) : id;
+            }
+        double *some = logits_of(&part);
+        for (int b = 0; b < 2; b++)
+            for (int i = 0; i < chunk[c].n; i++) {
+                double most = distance(some + (b * chunk[c].n + i) * v, all + (b * 6 + chunk[c].at + i) * v, v);
+                if (draft ? most < 1e-4 : !(most < 1e-5)) fail_msg("%s: position %d is %g from one pass", s->name, chunk[c].at + i, most);
+            }
+        free(some);
+        last = part;
+    }
+    tiny_free(&last);
+    tiny_free(&whole);
+    free(all);
+}
+
+static void test_decoding(void **state)
+{
+    (void)state;
+    for_each_switch(false, check_decoding);
+}
+
+/* X3: one batch is learnt by heart. */
+static void check_learning(const struct subject *s)
+{
+    const struct toggle *given = s->t[0];
+    const struct module *optim = given->module->slot == SLOT_OPTIM ? given->module : module_find(SLOT_OPTIM, "adamw");
+    struct toggle lr = { optim, optim->params, json_real(0.02), "learning rate" };
+    assert_string_equal(lr.param->name, "lr");
+    struct subject faster = *s;
+    faster.t[faster.n++] = &lr;
+    struct tiny t = subject_start(&faster, MODE_TRAIN, 2, 6);
+    double loss = INFINITY;
+    int step = 0;
+    while (step < 400 && !(loss < 0.05)) {
+        tiny_step(&t, step++);
+        loss = tiny_loss(&t, "lm");
+    }
+    if (!(loss < 0.05)) fail_msg("%s: loss %g after %d steps", s->name, loss, step);
+    json_decref(lr.value);
+    tiny_free(&t);
+}
+
+static void test_learning(void **state)
+{
+    (void)state;
+    for_each_switch(true, check_learning);
+}
+
+/* Every token goes to K experts, in every layer, step and micro-batch; A8, 4.2: none is dropped, none counted twice. */
+static void check_conservation(const struct subject *s)
+{
+    struct tiny t = subject_start(s, MODE_TRAIN, 2, 6);
+    for (int step = 0; step < 3; step++) {
+        int micros = 1 + step % 2;
+        plan_begin(t.plan, step, 1000, micros);
+        for (int micro = 0; micro < micros; micro++) {
+            t.ids[micro] = other_token(&t, t.ids[micro]);
+            tiny_put(&t);
+            plan_forward(t.plan, micro);
+            plan_backward(t.plan, micro);
+        }
+        plan_update(t.plan);
+        for (int i = 0; i < t.graph->n_probes; i++) {
+            const struct probe *p = &t.graph->probe[i];
+            if (strcmp(p->name, "expert_tokens") != 0) continue;
+            const int *k = module_value(*(const struct pick *)module_value(t.model.ffn.pick[0], "router"), "top_k");
+            double *tokens = tiny_read(&t, p->carry), sum = 0;
+            for (int64_t e = 0; e < shape_count(p->carry->shape); e++) sum += tokens[e];
+            if (sum != (double)(micros * t.tokens * *k)) fail_msg("%s: layer %d counts %g assignments of %d tokens", s->name, p->layer, sum, micros * t.tokens);
+            free(tokens);
+        }
+    }
+    tiny_free(&t);
+}
+
+static void test_conservation(void **state)
+{
+    (void)state;
+    for_each_switch(true, check_conservation);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { RUN(causality), RUN(documents), RUN(batches), RUN(decoding), RUN(learning), RUN(conservation) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

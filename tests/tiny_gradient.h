@@ -1,0 +1,90 @@
+/* The derivative of a tiny model's objective along one random direction through all weights: by backward, and by
+   central differences. Integers (choices of experts) must stand still meanwhile. The error is relative to the derivative,
+   or to the gradient's length where that is more: what the derivative is in most directions. */
+#ifndef SLUICE_TINY_GRADIENT_H
+#define SLUICE_TINY_GRADIENT_H
+
+#include "tiny.h"
+
+struct derivative { double exact, numeric, error; bool still; };
+
+static inline double objective(struct tiny *t)
+{
+    double value;
+    tiny_forward(t);
+    tiny_metric(t, "objective", -1, &value);
+    return value;
+}
+
+/* Everything that computes to integers, as one hash. */
+static inline struct hash integers_of(struct tiny *t)
+{
+    struct hash h = hash_bytes("", 0);
+    for (int i = 0; i < t->graph->n; i++) {
+        const struct node *n = t->graph->node[i];
+        if (n->op->kind != OP_COMPUTE || n->dtype != DTYPE_I32 || n->region != REGION_MICRO) continue;
+        double *value = tiny_read(t, n);
+        h = hash_more(h, value, (size_t)shape_count(n->shape) * sizeof *value);
+        free(value);
+    }
+    return h;
+}
+
+/* The same direction each time: N(0,1) in every weight. */
+static inline double direction(const struct leaf *l, int64_t i)
+{
+    return key_normal((struct key){ 7, PURPOSE_TEST, hash_name(l->path), 0 }, (uint64_t)i);
+}
+
+static inline void nudge(struct tiny *t, double by)
+{
+    for (int i = 0; i < t->leaves->n; i++) {
+        const struct leaf *l = t->leaves->leaf[i];
+        if (l->kind != LEAF_WEIGHT) continue;
+        real *w = state_data(t->state, l);
+        for (int64_t k = 0; k < shape_count(l->decl.shape); k++) w[k] += (real)(by * direction(l, k));
+    }
+}
+
+/* Of the last forward pass, with the length of the gradient. */
+static inline double slope(struct tiny *t, double *length)
+{
+    double sum = 0, squares = 0;
+    plan_backward(t->plan, 0);
+    for (int i = 0; i < t->graph->n; i++) {
+        const struct node *n = t->graph->node[i];
+        if (!n->leaf || n->leaf->kind != LEAF_WEIGHT || n->region != REGION_MICRO) continue;
+        double *g = xcalloc((size_t)shape_count(n->shape), sizeof *g);
+        if (!plan_read_grad(t->plan, n, g)) fail_msg("no gradient reaches %s", n->leaf->path);
+        for (int64_t k = 0; k < shape_count(n->shape); k++) {
+            sum += g[k] * direction(n->leaf, k);
+            squares += g[k] * g[k];
+        }
+        free(g);
+    }
+    *length = sqrt(squares);
+    return sum;
+}
+
+/* Of a started model. A second document ends the second sequence. */
+static inline struct derivative derivative_of(struct tiny *t)
+{
+    const double h = 2e-7;
+    struct derivative d = { .still = true };
+    double length, side[2];
+    t->start[2 * t->seq - 1] = t->start[2 * t->seq - 2] = t->seq - 2;
+    t->weight[2 * t->seq - 3] = 0;
+    objective(t);
+    d.exact = slope(t, &length);
+    struct hash before = integers_of(t);
+    for (int i = 0; i < 2; i++) {
+        nudge(t, i ? -2 * h : h);
+        side[i] = objective(t);
+        d.still = d.still && hash_equal(before, integers_of(t));
+    }
+    d.numeric = (side[0] - side[1]) / (2 * h);
+    d.error = fabs(d.exact - d.numeric) / fmax(length, fmax(fabs(d.exact), fabs(d.numeric)));
+    return d;
+}
+
+#endif
