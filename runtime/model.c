@@ -8,7 +8,7 @@ static const struct param model_params[] = {
     INT(struct model_conf, layers, 4, 1, 1024, "", "blocks of attention and ffn"),
     INT(struct model_conf, d_model, 128, 2, 65536, "", "width of the residual stream"),
     INT(struct model_conf, seq, 256, 1, 1048576, "token", "length of a training sequence"),
-    INT(struct model_conf, vocab, 256, 2, 1048576, "", "size of the vocabulary; must equal the data's"),
+    INT(struct model_conf, vocab, 256, 2, 1048576, "", "size of the vocabulary; at least the data's"),
     SLOT(struct model_conf, init, SLOT_INIT, "normal", "how weights are drawn"),
     SLOT(struct model_conf, embed, SLOT_EMBED, "plain", "from token ids to vectors"),
     SLOT(struct model_conf, norm, SLOT_NORM, "rms", "the normalisation that residual, head and blocks use"),

@@ -29,7 +29,8 @@ void train_load(const json_t *json, struct arena *arena, struct train_conf *conf
 struct node *model_build(struct graph *g, struct arena *arena, const struct model_conf *conf, const struct train_conf *train, enum mode mode,
                          int64_t batch, int64_t seq, int64_t context);
 
-/* Bytes of K and V that decoding keeps for each token, for elements of `bytes` bytes. */
+/* Bytes of K and V that decoding keeps for each token of the context, for elements of `bytes` bytes: what the caches
+   hold. A window does not shorten them; MTP blocks, which do not decode, have none. */
 size_t model_kv_bytes(const struct leaves *decode_leaves, int64_t batch, int64_t context, size_t bytes);
 
 /* Parameter counts of what the leaves hold. active: what one token uses (k of E experts, one row of a table; an

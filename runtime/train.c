@@ -263,7 +263,7 @@ static enum outcome train(struct trainer *t)
 {
     struct past past;
     if (train_past(t->study, t->number, &past, &t->err)) return fail(t, OUTCOME_INPUT);
-    t->done = past.last;
+    t->done = t->first = past.last;
     if (past_over(&past, t->options->retry_failed)) {
         if (past.status == STATUS_FAILED) {
             err_set(&t->err, "it failed before; sluice resume %s --retry-failed trains it again", t->study->dir);
@@ -272,7 +272,7 @@ static enum outcome train(struct trainer *t)
         tell(t, past.status);
         return outcome_of(past.status);
     }
-    t->done = 0;
+    t->done = t->first = 0;
     return start(t, &past);
 }
 

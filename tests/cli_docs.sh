@@ -12,7 +12,7 @@ trap 'rm -rf "$work"' EXIT
 pages="README.md docs/*.md"
 bad=0
 
-say() { echo "cli_docs.sh: $*" >&2; bad=1; }
+say() { printf 'cli_docs.sh: %s\n' "$*" >&2; bad=1; }
 
 # ---- generated pages ----
 
@@ -25,7 +25,11 @@ current modules docs/modules.md
 current commands docs/commands.md
 current lua lua/types/slots.d.lua
 
-# The hand-written types name the keys that the library knows, and the presets that exist.
+for slot in $(sed -n 's/^## `\([a-z_.]*\)`.*/\1/p' docs/modules.md); do
+    case $slot in model | train) ;; *) grep -q "^|.*\`$slot\`" README.md || say "README.md does not name the slot $slot" ;; esac
+done
+
+# The hand-written types name the keys that the library knows.
 # keys FUNCTION CLASS..
 keys() {
     printf 'local sl = require "sluice"\nreturn sl.%s { none_such = 1 }\n' "$1" >"$work/keys.lua"
@@ -39,12 +43,6 @@ keys() {
 keys study study_keys variants_keys
 keys leave_one_out study_keys leave_one_out_keys
 keys factorial study_keys factorial_keys
-for preset in lua/sluice/presets/*.lua; do
-    name=$(basename "$preset" .lua)
-    for file in lua/types/sluice.d.lua docs/lua.md; do
-        grep -q "[\"\`]$name[\"\`]" $file || say "$file does not name the preset $name"
-    done
-done
 
 # ---- links ----
 

@@ -33,7 +33,7 @@ equal() {
         weights=$(ls -d "${file%run.h5}"checkpoints/step-* | tail -n 1)/state.safetensors
         cmp "$weights" "torn/${weights#calm-$1/}" || fail "other weights"
     done
-    set -- $(/usr/bin/python3 "$here/attempts.py" torn/s/*/*/run.h5)
+    set -- $(/usr/bin/python3 "$here/run_file.py" deaths torn/s/*/*/run.h5)
     died=$((died + $1)) replayed=$((replayed + $2))
     rm -rf torn
 }

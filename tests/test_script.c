@@ -474,7 +474,7 @@ static int line_of(const char *text, const char *at)
 /* names of variants are the script's own */
 static bool is_own(const char *key, size_t length)
 {
-    static const char *const own[] = { "mirror", "gated", "partial_post" };
+    static const char *const own[] = { "mirror", "gated", "partial_post", "over_encoding" };
     for (int i = 0; i < COUNT(own); i++) if (strlen(own[i]) == length && memcmp(own[i], key, length) == 0) return true;
     return length == 4 && memcmp(key, "base = {}", 9) == 0;
 }

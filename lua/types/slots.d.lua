@@ -1,12 +1,25 @@
 ---@meta _
--- Written by `sluice reference lua`. What every slot takes; the functions are in sluice.d.lua.
+-- Written by `sluice reference lua`. What every slot takes, and the presets; the functions are in sluice.d.lua.
+
+---@alias sluice.preset
+---| "baseline-micro" # A mixture of experts as most are built today, 2 M parameters.
+---| "baseline-nano" # A mixture of experts as most are built today, 0.4 M parameters.
+---| "baseline-tiny" # A mixture of experts as most are built today, 12 M parameters.
+---| "deepseekmoe-16b" # DeepSeekMoE-16B, published size, to plan and count (16,375,728,128 parameters). Dai 2024 (arXiv 2401.06066).
+---| "mixtral-8x7b" # Mixtral 8x7B, published size, to plan and count (46,702,792,704 parameters). Jiang 2024 (arXiv 2401.04088).
+---| "qwen3-235b-a22b" # Qwen3-235B-A22B, published size, to plan and count (235,093,634,560 parameters). Yang 2025 (arXiv 2505.09388); the balance is global there.
+---| "qwen3-30b-a3b" # Qwen3-30B-A3B, published size, to plan and count (30,532,122,624 parameters). Yang 2025 (arXiv 2505.09388); the balance is global there.
+---| "welm-80b" # WeLM-80B-A3B at its size, to plan and count (trunk 78.82 B, active 3.02 B), as its serving code and parameter counts tell; rows of the n-gram tables, vocabulary and rates are not public: what fits 6.1 B embedding parameters stands here.
+---| "welm-micro" # WeLM's architecture at the size of baseline-micro: the same width, depth, experts and key-value heads.
+---| "welm-nano" # WeLM's architecture at the size of baseline-nano: the same width, depth, experts and key-value heads.
+---| "welm-tiny" # WeLM's architecture at the size of baseline-tiny: the same width, depth, experts and key-value heads.
 
 ---the architecture
 ---@class sluice.model_keys
 ---@field layers? integer blocks of attention and ffn; default 4, 1 … 1024
 ---@field d_model? integer width of the residual stream; default 128, 2 … 65536
 ---@field seq? integer length of a training sequence; default 256, 1 … 1048576
----@field vocab? integer size of the vocabulary; must equal the data's; default 256, 2 … 1048576
+---@field vocab? integer size of the vocabulary; at least the data's; default 256, 2 … 1048576
 ---@field init? sluice.init how weights are drawn; default normal
 ---@field embed? sluice.embed from token ids to vectors; default plain
 ---@field norm? sluice.norm the normalisation that residual, head and blocks use; default rms

@@ -43,7 +43,7 @@ local sl = {}
 function sl.model(keys) end
 
 ---A model that Sluice brings along.
----@param name "baseline-nano"|"baseline-micro"|"baseline-tiny"|"welm-nano"|"welm-micro"|"welm-tiny"
+---@param name sluice.preset
 ---@return sluice.model
 function sl.preset(name) end
 

@@ -1,0 +1,352 @@
+#!/bin/sh
+# What goes wrong, one thing after another: each is said, costs no committed row, harms no other run, and what goes on
+# afterwards ends with the bits of a study that nobody disturbed.
+set -eu
+sluice=$(realpath "$1")
+here=$(realpath "$(dirname "$0")")
+folder=$(mktemp -d)
+disk=
+trap '[ -z "$disk" ] || umount "$disk"; rm -rf "$folder"' EXIT
+cd "$folder"
+
+cat >study.lua <<'LUA'
+local sl = require "sluice"
+return sl.study {
+  name = "s", replicates = 1, baseline = "base", data = "synthetic", variants = { base = {}, gated = { ["attention.gate"] = "head" } },
+  base = sl.model { layers = 2, d_model = 32, seq = 32, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 },
+                    ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 }, balance = { { "bias", gamma = 1e-3 } } } },
+  train = { steps = 300, batch = 4, micro = 2, eval_every = 25, eval_batches = 4, checkpoint_every = 20, keep = 3, optim = { "adamw", lr = 2e-3 } },
+}
+LUA
+
+fail() { echo "cli_failures.sh: $*" >&2; cat log >&2; exit 1; }
+look() { /usr/bin/python3 "$here/run_file.py" "$@" || fail "run_file.py $*"; }
+now() { date +%s%N; }
+random() { awk -v seed="$1" -v most="$2" 'BEGIN { srand(seed); printf "%.3f", most * rand() }'; }
+
+# leaves CODE ARGUMENTS..: runs sluice, keeps what it says in log.
+leaves() {
+    code=$1 got=0
+    shift
+    "$sluice" "$@" >log 2>&1 || got=$?
+    [ "$got" = "$code" ] || fail "exit code $got, not $code: sluice $*"
+}
+says() { grep -qF -- "$1" log || fail "nothing says '$1'"; }
+run_of() { echo "$1"/s/"$2"-*/0; }
+
+# equal DIR [checkpoints]: every run's file and weights are the calm study's. Not in the list of checkpoints, where one was
+# asked for by a signal.
+equal() {
+    for file in calm/s/*/*/run.h5; do
+        other=$1/${file#calm/}
+        /usr/bin/python3 "$here/h5_equal.py" "$file" "$other" ${2-} >>log || fail "$other is not $file"
+        weights=${file%run.h5}checkpoints/step-00000300/state.safetensors
+        cmp "$weights" "$1/${weights#calm/}" || fail "$1: other weights"
+        look sensible "$other" >/dev/null
+    done
+}
+# reaches PATTERN: waits until such a file is there.
+reaches() {
+    i=0
+    until ls -d $1 >/dev/null 2>&1; do
+        i=$((i + 1))
+        [ $i -lt 3000 ] || fail "$1 never came"
+        sleep 0.01
+    done
+}
+gone() {
+    i=0
+    while kill -0 "$1" 2>/dev/null; do
+        i=$((i + 1))
+        [ $i -lt 1000 ] || fail "process $1 is still there"
+        sleep 0.01
+    done
+}
+# begins DIR OPTIONS..: a study in the background that is past its second checkpoint.
+begins() {
+    out=$1
+    shift
+    "$sluice" run study.lua --out "$out" --progress lines "$@" >log 2>&1 &
+    study=$!
+    reaches "$out/s/base-*/0/checkpoints/step-00000040"
+    reaches "$out/s/gated-*/0/checkpoints/step-00000040"
+}
+children() { cat /proc/"$1"/task/"$1"/children; }
+ends() {
+    code=$1 got=0
+    wait $study || got=$?
+    [ "$got" = "$code" ] || fail "exit code $got, not $code"
+}
+
+leaves 0 run study.lua --out calm -j2
+look cost calm/s/base-*/0/run.h5
+look cost calm/s/gated-*/0/run.h5
+
+# ---- one run is killed: the study goes on, and says so ----
+begins a -j2
+set -- $(children $study)
+kill -9 "$1"
+gone "$1"
+"$sluice" ls a/s >ls_meanwhile
+ends 1
+says 'was killed by signal 9'
+says 'sluice resume a/s goes on'
+grep -q ' dead ' ls_meanwhile || fail "no run is dead: $(cat ls_meanwhile)"
+leaves 0 ls a/s
+says ' dead '
+says ' finished '
+leaves 0 show a/s
+says ' dead '
+leaves 0 resume a/s
+equal a
+echo "a killed run: the study goes on"
+
+# ---- the study's own process is killed: its runs end by themselves, with a checkpoint ----
+begins b -j2
+orphans=$(children $study)
+kill -9 $study
+ends 137
+for orphan in $orphans; do gone "$orphan"; done
+for variant in base gated; do
+    leaves 0 show "$(run_of b $variant)"
+    says preempted
+done
+leaves 0 resume b/s
+equal b checkpoints
+echo "a killed study: its runs end by themselves"
+
+# ---- SIGTERM and SIGINT at any moment ----
+i=0 stopped=0 slowest=0 command="run study.lua --out c --set train.eval_batches=40 --set train.steps=600"
+leaves 0 run study.lua --out calm-c --set train.eval_batches=40 --set train.steps=600 -j2
+while [ $i -lt 14 ]; do
+    i=$((i + 1))
+    "$sluice" $command -j2 --progress none >log 2>&1 &
+    study=$!
+    sleep "$(random $i 0.3)"
+    before=$(now)
+    [ $((i % 2)) = 0 ] && kill -TERM $study 2>/dev/null || kill -INT $study 2>/dev/null || true
+    got=0
+    wait $study || got=$?
+    took=$((($(now) - before) / 1000000))
+    [ ! -f c/s/study.json ] || command="resume c/s"
+    case $got in
+    75) stopped=$((stopped + 1))
+        [ $took -le $slowest ] || slowest=$took
+        "$sluice" ls c/s >after
+        ! grep -qE ' (dead|running|created) ' after || fail "after a signal: $(cat after)"
+        for file in c/s/*/0/run.h5; do
+            [ ! -f "$file" ] || ls -d "$(dirname "$file")"/checkpoints/step-* >/dev/null || fail "$file: no checkpoint"
+        done ;;
+    0) break ;;
+    130 | 143) ;;                                           # before anything had begun
+    *) fail "exit code $got" ;;
+    esac
+done
+leaves 0 resume c/s
+for file in calm-c/s/*/0/run.h5; do
+    other=c/${file#calm-c/}
+    # Those checkpoints that the signals asked for are more than the undisturbed study has.
+    /usr/bin/python3 "$here/h5_equal.py" "$file" "$other" checkpoints || fail "$other is not $file"
+    cmp "$(dirname "$file")/checkpoints/step-00000600/state.safetensors" "$(dirname "$other")/checkpoints/step-00000600/state.safetensors"
+    look sensible "$other"
+done
+[ $stopped -ge 4 ] && [ $slowest -lt 2000 ] || fail "$stopped of $i signals stopped a study, the slowest took $slowest ms"
+echo "$stopped studies stopped by a signal, each within $slowest ms"
+
+# ---- a study stopped at step 40 and later, for what follows ----
+begins stopped -j2
+kill -TERM $study
+ends 75
+copy() { rm -rf "$1"; cp -a stopped "$1"; }
+
+# ---- checkpoints that are damaged ----
+newest() { ls -d "$1"/checkpoints/step-* | tail -n 1; }
+flip() { printf '\377' | dd of="$1" bs=1 seek="$2" conv=notrunc 2>/dev/null; }
+copy d
+flip "$(newest "$(run_of d base)")/state.safetensors" 20000
+: >"$(newest "$(run_of d gated)")/state.safetensors"
+leaves 0 resume d/s
+says 'damaged'
+says 'passed over'
+equal d checkpoints
+copy d
+rm "$(newest "$(run_of d base)")/manifest.json"
+for file in "$(run_of d gated)"/checkpoints/*/manifest.json; do flip "$file" 30; done
+leaves 0 resume d/s
+says 'manifest.json: No such file'
+equal d checkpoints
+leaves 0 show "$(run_of d gated)"
+says 'resumed from step 0'
+echo "damaged checkpoints are passed over, down to step 0"
+
+# ---- run files that are damaged, or another run's ----
+for harm in garbage truncated foreign; do
+    copy e
+    file=$(run_of e base)/run.h5
+    case $harm in
+    garbage) flip "$file" 0; flip "$file" 9; words='sluice fsck' ;;
+    truncated) truncate -s 3000 "$file"; words='sluice fsck' ;;
+    foreign) cp "$(run_of e gated)/run.h5" "$file"; words='is the file of another run' ;;
+    esac
+    leaves 4 resume e/s
+    says "$words"
+    says 'gated/0 finished'
+done
+echo "damaged and foreign run files are refused, the other run goes on"
+
+# ---- checkpoints of another configuration or seed ----
+copy f
+rm -r "$(run_of f base)/checkpoints"
+cp -a "$(run_of f gated)/checkpoints" "$(run_of f base)/"
+leaves 4 resume f/s
+says 'belongs to another run'
+says 'gated/0 finished'
+rm -rf f
+leaves 0 run study.lua --out f --set train.steps=40 --replicates 2
+rm -r f/s/base-*/1/checkpoints/* f/s/base-*/1/run.h5
+cp -a f/s/base-*/0/checkpoints/. f/s/base-*/1/checkpoints/
+cp "$(run_of f base)/run.h5" f/s/base-*/1/
+leaves 4 resume f/s
+says 'is the file of another run'
+leaves 0 run study.lua --out f --set train.steps=41         # another configuration: another folder, trained from its start
+says 'finished'
+[ "$(ls -d f/s/base-* | wc -l)" = 2 ] || fail "two configurations share a folder"
+echo "foreign checkpoints are refused"
+
+# ---- committed rows that the replay does not repeat ----
+copy g
+look spoil "$(run_of g base)/run.h5" metrics/train/loss 39
+for step in "$(run_of g base)"/checkpoints/step-*; do [ "${step##*-}" -lt 40 ] || rm -r "$step"; done
+leaves 8 resume g/s
+says 'train/loss[0] at step 40 was'
+leaves 1 resume g/s
+says 'it failed before'
+leaves 0 resume g/s --retry-failed --mix
+/usr/bin/python3 "$here/h5_equal.py" "$(run_of calm base)/run.h5" "$(run_of g base)/run.h5" checkpoints >>log || fail "the spoilt row was not trained again"
+echo "a row that the replay does not repeat: exit 8"
+
+# ---- two processes on one study ----
+begins h -j2
+leaves 1 resume h/s -j2
+says 'another process is training this run'
+kill -0 $study || fail "the first process had ended before the second"
+ends 0
+equal h
+echo "a second process is told so, and harms nothing"
+
+# ---- threads and jobs ----
+for threads in 1 2 3; do
+    leaves 0 run study.lua --out "t$threads" -j $((threads % 2 + 1)) -t $threads
+    equal "t$threads"
+done
+echo "1, 2, 3 threads and 1, 2 jobs: equal files"
+
+# ---- another instruction set or revision ----
+"$sluice" doctor --json >log
+other_isa=$(sed -n 's/.*"value": "\(.*\)".*/\1/p' log | tr ', ' '\n\n' | grep -x sse2 || true)
+copy m
+if SLUICE_ISA=sse2 "$sluice" resume m/s >log 2>&1; then fail "went on with another instruction set"; fi
+says 'with sse2, and its bits may differ'
+says '--mix goes on all the same'
+SLUICE_ISA=sse2 leaves 0 resume m/s --mix
+leaves 0 show "$(run_of m base)"
+says 'with sse2'
+copy m
+look attribute "$(run_of m base)/run.h5" environment revision v0-stone-age
+leaves 4 resume m/s
+says 'was computed by revision v0-stone-age'
+leaves 0 resume m/s --mix
+equal m checkpoints
+echo "another revision or instruction set asks for --mix"
+
+# ---- runs that diverge, and rules that stop ----
+cat >diverge.lua <<'LUA'
+local sl = require "sluice"
+local mad = { optim = { "adamw", lr = 10, decay = 10 } }
+return sl.study {
+  name = "s", replicates = 1, baseline = "base", data = "synthetic",
+  base = sl.model { layers = 2, d_model = 32, seq = 16, ffn = { "moe", experts = 16, d_ff = 16, router = { top_k = 1 } }, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 } },
+  train = { steps = 120, batch = 2, eval_every = 40, stop_window = 5 },
+  variants = { base = {}, mad = { ["train.optim.lr"] = 10, ["train.optim.decay"] = 10 },
+    mad16 = { ["train.optim.lr"] = 10, ["train.optim.decay"] = 10, ["train.precision"] = "bf16", ["train.clip"] = 0 },
+    spike = { ["train.optim.lr"] = 0.5, ["train.stop_sigma"] = 2 }, starved = { ["train.stop_dead"] = 0.05 },
+    late = { ["train.steps"] = 1000000, ["train.stop_seconds"] = 0.2, ["train.eval_every"] = 1000000 } },
+}
+LUA
+leaves 0 run diverge.lua --out n
+says '4 diverged, 0 failed of 6 runs'
+reason() {
+    leaves 0 show "$(run_of n "$1")"
+    says "$2"
+}
+reason mad 'the loss is not finite'
+reason mad16 'the loss is not finite'
+reason spike 'stop_sigma: the loss stays far above its window'
+reason starved 'stop_dead: too many experts got no token for a window'
+reason late 'stop_seconds: the time is spent'
+look rows "$(run_of n mad)/run.h5" >rows
+read -r train evals <rows
+[ "$train" -gt 1 ] || fail "$train rows of the run that diverged"
+look rows "$(run_of n late)/run.h5" >rows
+read -r train evals <rows
+[ "$evals" = 1 ] || fail "$evals evaluations of the run whose time was spent"
+leaves 0 compare n/s
+says 'mad/0: diverged at step'
+echo "runs that diverge are results"
+
+# ---- memory that is not there ----
+cat >wide.lua <<'LUA'
+local sl = require "sluice"
+return sl.study {
+  name = "s", replicates = 1, baseline = "base", data = "synthetic", variants = { wide = { d_model = 1536, seq = 256, ["train.batch"] = 32 }, base = {}, huge = { d_model = 8192 } },
+  base = sl.model { layers = 2, d_model = 32, seq = 32, ffn = "swiglu", attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 } },
+  train = { steps = 10, batch = 4 },
+}
+LUA
+(ulimit -v 900000; leaves 7 run wide.lua --out o -j1 -t1)
+says 'MiB of memory'
+says 'sequences at a time, not 32'
+says 'not even one sequence at a time would fit'
+says 'base/0 finished'
+echo "$(grep -c 'would fit' log) runs that do not fit say so, the other goes on"
+
+# ---- readers beside the writer ----
+begins p -j1 --set train.steps=6000 --only base
+look follow "$(run_of p base)/run.h5" 3
+kill -TERM $study
+ends 75
+
+# ---- full disks ----
+# full DIR: after exit code 6 every committed row can be read, and with room again the study ends as the calm one.
+full() {
+    for file in "$1"/s/*/0/run.h5; do
+        [ ! -f "$file" ] || look rows "$file" >rows
+    done
+    says 'make room where'
+    says "sluice resume $1/s"
+}
+for blocks in 200 400 600 700 760; do
+    (ulimit -f $blocks; leaves 6 run study.lua --out q$blocks -j1)
+    full q$blocks
+    leaves 0 resume q$blocks/s
+    equal q$blocks
+done
+echo "files that may not grow: no committed row is lost, and the study goes on"
+mkdir disk
+if mount -t tmpfs -o size=8m none disk 2>/dev/null; then
+    disk=$folder/disk
+    leaves 6 run study.lua --out disk/r -j2
+    says 'MiB of disk are free, the next checkpoint and rows may need'
+    full disk/r
+    mount -o remount,size=64m disk
+    begins disk/r2 -j2
+    dd if=/dev/zero of=disk/ballast bs=1M 2>/dev/null || true
+    ends 6
+    full disk/r2
+    rm disk/ballast
+    leaves 0 resume disk/r/s
+    equal disk/r checkpoints
+    leaves 0 resume disk/r2/s
+    equal disk/r2 checkpoints
+    echo "a disk that is full, or nearly so: the same"
+fi

@@ -1,0 +1,235 @@
+/* Models at their published size: planned, counted and costed exactly. Nothing of them is allocated. */
+#include "tiny.h"
+#include "bind.h"
+
+/* A planned model, its training graph and what decoding keeps. */
+struct planned {
+    struct arena *arena; struct model_conf model; struct train_conf train;
+    struct leaves *leaves, *decode_leaves; struct plan *plan; struct graph *graph; struct counts counts; double forward, backward; size_t kv;
+};
+
+/* forward, backward: FLOPs of a token. kv: bytes of a token in bf16. */
+static struct planned planned_new(json_t *model, int batch)
+{
+    struct planned p = { .arena = arena_new(), .leaves = leaves_new(), .decode_leaves = leaves_new() };
+    struct problems problems = { 0 };
+    struct err e;
+    json_t *train = json_object();
+    model_load(model, p.arena, &p.model, &problems);
+    train_load(train, p.arena, &p.train, &problems);
+    if (problems.n) fail_msg("%s: %s", problems.problem[0].path, problems.problem[0].text);
+    p.graph = graph_new(p.leaves);
+    struct graph *decode = graph_new(p.decode_leaves);
+    model_build(p.graph, p.arena, &p.model, &p.train, MODE_TRAIN, batch, p.model.seq, 0);
+    if (plan_new(&p.plan, p.graph, PRECISION_BF16, &e)) fail_msg("%s", e.text);
+    model_build(decode, p.arena, &p.model, NULL, MODE_DECODE, 1, 1, p.model.seq);
+    if (decode->failed) fail_msg("%s", decode->err.text);
+    const struct plan_report *r = plan_report(p.plan);
+    double tokens = (double)batch * p.model.seq;
+    p.counts = model_count(p.leaves);
+    p.forward = r->forward_flops / tokens;
+    p.backward = (r->train_flops - r->forward_flops) / tokens;
+    p.kv = model_kv_bytes(p.decode_leaves, 1, p.model.seq, 2);
+    graph_free(decode);
+    json_decref(train);
+    json_decref(model);
+    return p;
+}
+
+static void planned_free(struct planned *p)
+{
+    plan_free(p->plan);
+    graph_free(p->graph);
+    leaves_free(p->leaves);
+    leaves_free(p->decode_leaves);
+    arena_free(p->arena);
+}
+
+static json_t *preset(const char *name)
+{
+    json_t *model;
+    struct err e;
+    if (script_preset(name, &model, &e)) fail_msg("%s", e.text);
+    return model;
+}
+
+static json_t *text(const char *json)
+{
+    json_t *model = json_loads(json, 0, NULL);
+    assert_non_null(model);
+    return model;
+}
+
+/* Parameters to the last one. `both`: active parameters in billions where input and output embedding count whole, as their
+   publishers count; ours counts one row of an untied input embedding. kv: 2 layers kv_heads head_dim 2 bytes. */
+static void test_counts(void **state)
+{
+    (void)state;
+    static const struct { const char *preset; int64_t total; double both; int64_t kv; } model[] = {
+        { "mixtral-8x7b", 46702792704, 12.88, 2 * 32 * 8 * 128 * 2 },
+        { "qwen3-30b-a3b", 30532122624, 3.35, 2 * 48 * 4 * 128 * 2 },
+        { "qwen3-235b-a22b", 235093634560, 22.2, 2 * 94 * 4 * 128 * 2 },
+        { "deepseekmoe-16b", 16375728128, 2.83, 2 * 28 * 16 * 128 * 2 },
+    };
+    for (int i = 0; i < COUNT(model); i++) {
+        struct planned p = planned_new(preset(model[i].preset), 1);
+        int64_t table = (int64_t)p.model.vocab * p.model.d_model;
+        double both = (double)(p.counts.active - p.model.d_model + table) / 1e9, digit = model[i].both > 20 ? 0.1 : 0.01;
+        if (p.counts.total != model[i].total) fail_msg("%s: %lld parameters, published %lld", model[i].preset, (long long)p.counts.total, (long long)model[i].total);
+        if (fabs(both - model[i].both) > digit / 2) fail_msg("%s: %.4f G active with both embeddings, published %g G", model[i].preset, both, model[i].both);
+        assert_int_equal(p.counts.non_embedding, p.counts.total - 2 * table);
+        assert_int_equal(p.kv, model[i].kv);
+        const struct plan_report *r = plan_report(p.plan);
+        assert_true(r->weights >= 4 * (size_t)model[i].total && r->weights < 4 * (size_t)model[i].total + 64 * (size_t)p.leaves->n);
+        assert_true(r->grads == r->weights && r->buffers >= 8 * (size_t)model[i].total);        /* two moments */
+        planned_free(&p);
+    }
+}
+
+/* Dense, deep and narrow; three of them tied. */
+static void test_dense_counts(void **state)
+{
+    (void)state;
+    static const struct { int layers, width, heads, d_ff; bool tied; int64_t total; } qwen3[] = {
+        { 28, 1024, 16, 3072, true, 596049920 },     { 28, 2048, 16, 6144, true, 1720574976 },    { 36, 2560, 32, 9728, true, 4022468096 },
+        { 36, 4096, 32, 12288, false, 8190735360 },  { 40, 5120, 40, 17408, false, 14768307200 }, { 64, 5120, 64, 25600, false, 32762123264 },
+    };
+    for (int i = 0; i < COUNT(qwen3); i++) {
+        json_t *model = json_pack("{s:i, s:i, s:i, s:i, s:{s:s, s:i, s:i, s:i, s:s}, s:{s:s, s:i}, s:{s:s, s:b}}", "layers", qwen3[i].layers, "d_model", qwen3[i].width, "seq", 1024,
+            "vocab", 151936, "attention", "module", "gqa", "heads", qwen3[i].heads, "kv_heads", 8, "head_dim", 128, "qk_norm", "qk",
+            "ffn", "module", "swiglu", "d_ff", qwen3[i].d_ff, "head", "module", "lm", "tied", qwen3[i].tied);
+        struct planned p = planned_new(model, 1);
+        assert_int_equal(p.counts.total, qwen3[i].total);
+        assert_int_equal(p.counts.active, qwen3[i].total - (qwen3[i].tied ? 0 : (int64_t)151935 * qwen3[i].width));
+        assert_int_equal(p.kv, 2 * qwen3[i].layers * 8 * 128 * 2);
+        planned_free(&p);
+    }
+}
+
+static int64_t weights_below(const struct planned *p, const char *prefix, int64_t *experts)
+{
+    int64_t n = 0;
+    *experts = 0;
+    for (int i = 0; i < p->leaves->n; i++) {
+        const struct leaf *l = p->leaves->leaf[i];
+        if (l->kind != LEAF_WEIGHT || strncmp(l->path, prefix, strlen(prefix)) != 0) continue;
+        if (l->decl.shape.rank == 3) *experts += shape_count(l->decl.shape) / l->decl.shape.dim[0];
+        else n += shape_count(l->decl.shape);
+    }
+    return n;
+}
+
+/* A layer of WeLM-80B, its trunk, the block of multi-token prediction, and the caches (of which MTP has none while it does not draft). */
+static void test_welm(void **state)
+{
+    (void)state;
+    enum { WIDTH = 2048, EXPERT = 3145728, ROUTER = 1048576, ATTENTION = 27312128, KNORM = 256, NORMS = 3 * WIDTH };
+    const int64_t shared = EXPERT, block = ATTENTION + 512LL * EXPERT + ROUTER + shared + KNORM + NORMS, busy = ATTENTION + 11LL * EXPERT + ROUTER + KNORM + NORMS;
+    struct planned p = planned_new(preset("welm-80b"), 1);
+    int64_t expert, none;
+    assert_int_equal(weights_below(&p, "layers.7.attention.", &none), ATTENTION + KNORM + 2 * WIDTH);
+    assert_int_equal(weights_below(&p, "layers.7.ffn.", &expert), ROUTER + shared + WIDTH);
+    assert_int_equal(expert, EXPERT);
+    assert_int_equal(weights_below(&p, "layers.7.", &expert) + 512 * expert, block);
+    int64_t trunk = 0, further;
+    for (int l = 0; l < 48; l++) {
+        char prefix[32];
+        snprintf(prefix, sizeof prefix, "layers.%d.", l);
+        trunk += weights_below(&p, prefix, &expert) + 512 * expert;
+    }
+    assert_int_equal(trunk, 48 * block);
+    assert_true(llround((double)trunk / 1e7) == 7882 && llround(48 * (double)busy / 1e6) == 3023);
+    further = weights_below(&p, "mtp.0.", &expert) + 512 * expert;
+    assert_int_equal(further, block + 2 * WIDTH * WIDTH + 3 * WIDTH);
+    assert_true(llround((double)(49 * block) / 1e7) == 8046);
+    assert_int_equal(p.kv, 98304);
+    int64_t tables = 0;
+    for (int i = 0; i < 4; i++) {
+        char path[32];
+        snprintf(path, sizeof path, "embed.table%d", i);
+        tables += shape_count(leaves_find(p.leaves, path)->decl.shape);
+    }
+    assert_true(llround((double)(tables + weights_below(&p, "embed.weight", &none)) / 1e8) == 60);
+    int64_t outside = WIDTH + 4 * 512 + 2048 * WIDTH + WIDTH + 151936LL * WIDTH;        /* a row each, mix, final norm, head */
+    assert_int_equal(p.counts.active, 48 * busy + outside + busy + 2 * WIDTH * WIDTH + 3 * WIDTH);
+    planned_free(&p);
+    json_t *deep = preset("welm-80b");
+    json_object_set_new(deep, "layers", json_integer(78));
+    p = planned_new(deep, 1);
+    assert_int_equal(weights_below(&p, "layers.77.", &expert) + 512 * expert, block);
+    assert_true(llround(78 * (double)block / 1e7) == 12809 && llround(78 * (double)busy / 1e6) == 4912);
+    planned_free(&p);
+}
+
+/* ---- FLOPs ---- */
+
+struct parts { double layers, width, heads, kv_heads, head_dim, window, gate, experts, k, hidden, shared, dense, grams, mtp, vocab, seq; };
+
+/* Forward FLOPs of a token by hand: two for each parameter of a matrix that it meets; attention's core counts the causal half.
+   Each further token is embedded once more, n-grams and all. */
+static double by_hand(const struct parts *m)
+{
+    double blocks = m->layers + m->mtp, wide = m->heads * m->head_dim, w = m->window ? m->window : m->seq;
+    double matrices = 2 * m->width * wide + 2 * m->width * m->kv_heads * m->head_dim + m->gate * m->width;
+    double core = m->window ? 4 * wide * (w - w * (w - 1) / (2 * m->seq)) : 2 * wide * m->seq;
+    double ffn = m->experts ? m->width * m->experts + 3 * m->width * m->hidden * (m->k + m->shared) : 3 * m->width * m->dense;
+    return blocks * (2 * matrices + core + 2 * ffn) + (1 + m->mtp) * (2 * m->grams * m->width + 2 * m->width * m->vocab) + m->mtp * 4 * m->width * m->width;
+}
+
+static void check_flops(const char *name, json_t *model, struct parts m)
+{
+    struct planned p = planned_new(model, 2);
+    double want = by_hand(&m);
+    if (fabs(p.forward - want) > 1e-9 * want) fail_msg("%s: %.0f FLOPs forward a token, by hand %.0f", name, p.forward, want);
+    if (fabs(p.backward - 2 * want) > 1e-9 * want) fail_msg("%s: %.0f FLOPs backward a token, twice the forward is %.0f", name, p.backward, 2 * want);
+    planned_free(&p);
+}
+
+static void test_flops(void **state)
+{
+    (void)state;
+    check_flops("mixtral-8x7b", preset("mixtral-8x7b"), (struct parts){ .layers = 32, .width = 4096, .heads = 32, .kv_heads = 8, .head_dim = 128,
+        .experts = 8, .k = 2, .hidden = 14336, .vocab = 32000, .seq = 4096 });
+    check_flops("welm-80b", preset("welm-80b"), (struct parts){ .layers = 48, .width = 2048, .heads = 24, .kv_heads = 2, .head_dim = 256, .gate = 24,
+        .experts = 512, .k = 10, .hidden = 512, .shared = 1, .grams = 2048, .mtp = 1, .vocab = 151936, .seq = 4096 });
+    check_flops("element gate", text(TEXT({"layers": 2, "d_model": 64, "seq": 32, "vocab": 100, "attention": {"module": "gqa", "heads": 3, "kv_heads": 1, "head_dim": 16, "gate": "element"},
+        "ffn": {"module": "swiglu", "d_ff": 96}})), (struct parts){ .layers = 2, .width = 64, .heads = 3, .kv_heads = 1, .head_dim = 16, .gate = 48, .dense = 96, .vocab = 100, .seq = 32 });
+    check_flops("window", text(TEXT({"layers": 3, "d_model": 64, "seq": 128, "vocab": 100, "attention": {"module": "gqa", "heads": 4, "kv_heads": 2, "head_dim": 16, "mask": {"module": "window", "size": 24}},
+        "ffn": {"module": "moe", "experts": 6, "d_ff": 20, "router": {"top_k": 3}}})),
+        (struct parts){ .layers = 3, .width = 64, .heads = 4, .kv_heads = 2, .head_dim = 16, .window = 24, .experts = 6, .k = 3, .hidden = 20, .vocab = 100, .seq = 128 });
+}
+
+/* What the trunk of WeLM-80B costs without its head: 8.46 GFLOP a token at 4096, of which 29 % attention's core; 25.4 and 76 % at 32768. */
+static void test_long_sequences(void **state)
+{
+    (void)state;
+    static const struct { int seq; double giga, core; } at[] = { { 4096, 8.46, 0.29 }, { 32768, 25.4, 0.76 } };
+    for (int i = 0; i < 2; i++) {
+        json_t *model = preset("welm-80b");
+        json_object_set_new(model, "seq", json_integer(at[i].seq));
+        json_object_set_new(model, "embed", json_string("plain"));
+        json_object_set_new(json_object_get(model, "head"), "mtp", json_string("none"));
+        struct planned p = planned_new(model, 1);
+        double trunk = p.forward - 2.0 * 2048 * 151936, core = 48.0 * 2 * 24 * 256 * at[i].seq;
+        assert_true(fabs(trunk / 1e9 - at[i].giga) < 0.05 && fabs(core / trunk - at[i].core) < 0.005);
+        planned_free(&p);
+    }
+}
+
+/* A window shortens attention's work, not the caches: they hold the whole context. */
+static void test_caches_of_a_window(void **state)
+{
+    (void)state;
+    struct planned p = planned_new(text(TEXT({"layers": 6, "seq": 512, "attention": {"module": "gqa", "heads": 4, "kv_heads": 2, "head_dim": 32, "mask": {"module": "window", "size": 16}}})), 1);
+    assert_int_equal(p.kv, 2 * 6 * 2 * 32 * 2);
+    planned_free(&p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_counts), cmocka_unit_test(test_dense_counts), cmocka_unit_test(test_welm), cmocka_unit_test(test_flops),
+        cmocka_unit_test(test_long_sequences), cmocka_unit_test(test_caches_of_a_window),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
