@@ -21,11 +21,21 @@ static void ask_stop(int signal) { (void)signal; stop_asked = 1; }
 
 double train_seconds(const struct trainer *t) { return t->spent + clock_seconds() - t->began - t->paused; }
 
+static void tell(struct trainer *t, enum store_status status)
+{
+    if (t->options->watcher < 0) return;
+    struct progress p = { t->number, status, t->done, t->session ? t->session->train.steps : 0, t->first, t->train ? metrics_get(t->train, "loss") : NAN, t->eval_loss,
+                          t->session ? train_seconds(t) - t->spent : 0, t->session ? (t->done - t->first) * t->session->train.batch * t->session->model.seq : 0 };
+    ssize_t written = write(t->options->watcher, &p, sizeof p);
+    if (written != (ssize_t)sizeof p) stop_asked = 1;       /* nobody watches any more: the parent is gone */
+}
+
 static enum outcome fail(struct trainer *t, enum outcome outcome)
 {
     fprintf(stderr, "sluice: %s/%d, step %lld: %s\n", t->variant->name, t->point->replicate, (long long)t->done, t->err.text);
     if (outcome == OUTCOME_DISK) fprintf(stderr, "  make room where %s lies, then: sluice resume %s\n", t->dir, t->study->dir);
     if (outcome == OUTCOME_MISMATCH) fprintf(stderr, "  the same configuration and program gave other numbers than before; sluice resume %s --retry-failed --mix drops the rows after the last checkpoint\n", t->study->dir);
+    tell(t, STATUS_FAILED);
     return outcome;
 }
 
@@ -40,15 +50,6 @@ static enum outcome leave(struct trainer *t, enum outcome otherwise)
         train_close(t, STATUS_FAILED, LEVEL_ERROR, EVENT_STOPPED, why.text);
     }
     return outcome;
-}
-
-static void tell(struct trainer *t, enum store_status status)
-{
-    if (t->options->watcher < 0) return;
-    struct progress p = { t->number, status, t->done, t->session ? t->session->train.steps : 0, t->first, t->train ? metrics_get(t->train, "loss") : NAN, t->eval_loss,
-                          t->session ? train_seconds(t) - t->spent : 0, t->session ? (t->done - t->first) * t->session->train.batch * t->session->model.seq : 0 };
-    ssize_t written = write(t->options->watcher, &p, sizeof p);
-    if (written != (ssize_t)sizeof p) stop_asked = 1;       /* nobody watches any more: the parent is gone */
 }
 
 static enum outcome end(struct trainer *t, enum outcome outcome, enum store_status status, enum store_event event, const char *text)

@@ -1,4 +1,7 @@
-"""Looks at a run file as a user's script would: run_file.py COMMAND FILE ..."""
+"""Looks at run files as a user's script would: run_file.py COMMAND ..."""
+import filecmp
+import glob
+import os
 import sys
 import time
 import h5py
@@ -40,7 +43,41 @@ def sensible(path):
         codes = file["events"]["code"]
         resumed = int((codes == 1).sum())
         assert (codes[0], codes[-1]) == (0, 8) and resumed == len(attempts) - 1, f"events {codes}, {len(attempts)} attempts"
-        print(f"{len(attempts)} attempts, {len(saved)} checkpoints, {len(evals)} evaluations")
+
+
+# Attributes that say where and when, not what.
+ELSEWHERE = {"created", "host", "threads", "path", "DIMENSION_LIST", "REFERENCE_LIST"}
+
+
+def flat(path):
+    """Every dataset and attribute that must repeat: all but the @volatile ones."""
+    out = {}
+
+    def visit(name, thing):
+        if isinstance(thing, h5py.Dataset):
+            if thing.attrs.get("volatile", 0):
+                return
+            out[name] = (thing.shape, str(thing.dtype), thing[()].tobytes())
+        out.update({f"{name}@{key}": str(value) for key, value in thing.attrs.items() if key not in ELSEWHERE})
+
+    with h5py.File(path, "r") as file:
+        visit("", file)
+        file.visititems(visit)
+    return out
+
+
+def equal(calm, other, *left_out):
+    """Two studies hold the same bits: run files and the last checkpoints' weights."""
+    files = glob.glob(f"{calm}/*/*/run.h5")
+    assert files, f"no run in {calm}"
+    for file in files:
+        twin = other + file[len(calm):]
+        left, right = flat(file), flat(twin)
+        bad = [k for k in sorted(left | right) if left.get(k) != right.get(k) and k not in left_out]
+        assert not bad, f"{twin} is not {file}: {', '.join(bad)}"
+        weights = max(glob.glob(os.path.dirname(file) + "/checkpoints/step-*")) + "/state.safetensors"
+        assert filecmp.cmp(weights, other + weights[len(calm):], shallow=False), f"{twin}: other weights"
+        sensible(twin)
 
 
 def deaths(*paths):
@@ -69,6 +106,11 @@ def cost(path):
 def spoil(path, name, row):
     with h5py.File(path, "r+") as file:
         file[name][int(row)] *= 1 + 1e-15 if file[name].dtype == "f8" else 1 + 1e-6
+
+
+def write(path, name, row, value):
+    with h5py.File(path, "r+") as file:
+        file[name][int(row)] = float(value)
 
 
 def attribute(path, group, name, text):

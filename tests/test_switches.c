@@ -85,6 +85,20 @@ static void test_causality(void **state)
     for_each_switch(false, check_causality);
 }
 
+/* Row i of depth k counts when its document holds token i + k + 1 too. */
+static void check_counted(const struct subject *s, struct tiny *t, int length)
+{
+    int k = 0;
+    for (int i = 0; i < t->graph->n; i++) {
+        if (t->graph->node[i]->op != &op_cross_entropy) continue;
+        double *weight = tiny_read(t, tiny_find(t, &op_weighted_mean, i)->in[1]);
+        for (int row = 0; row < t->tokens; row++)
+            if (weight[row] != (row % length + k + 1 < length)) fail_msg("%s: row %d of depth %d has weight %g", s->name, row, k, weight[row]);
+        free(weight);
+        k++;
+    }
+}
+
 /* Attention, positions, n-grams and further tokens alike: nothing of the first document reaches the second, and a document reads
    the same wherever it stands. */
 static void check_documents(const struct subject *s)
@@ -99,6 +113,7 @@ static void check_documents(const struct subject *s)
         t.target[j] = other_token(&t, t.target[j]);
     }
     struct losses after = losses_of(&t);
+    check_counted(s, &t, FIRST);
     for (int k = 0; k < before.n; k++) {
         int last = t.seq - k;                               /* the rows behind have no token so far ahead */
         if (memcmp(before.value[k] + FIRST, after.value[k] + FIRST, (size_t)(last - FIRST) * sizeof(double)) != 0) fail_msg("%s: depth %d of a document reads the one before", s->name, k);
