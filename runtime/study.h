@@ -2,7 +2,7 @@
    as study.json in the study's folder; every later command reads that.
 
    runs/NAME/study.json
-   runs/NAME/VARIANT-HASH8/REPLICATE/run.h5, run.lock, events.jsonl, checkpoints/                              */
+   runs/NAME/VARIANT-HASH8/REPLICATE/run.h5, run.lock, checkpoints/                                            */
 #ifndef SLUICE_STUDY_H
 #define SLUICE_STUDY_H
 
@@ -39,6 +39,8 @@ int study_resolve(const json_t *description, const struct corpus_info *data, str
 int study_save(const struct study *s, struct err *e);                       /* writes study.json atomically; makes folders */
 int study_open(const char *dir, struct study **out, struct err *e);
 void study_free(struct study *s);
+/* Leaves only the points of the named variants and of the baseline; what is saved stays whole. */
+int study_select(struct study *s, const char *const *names, int n, struct err *e);
 char *study_point_path(const struct study *s, int point, const char *file); /* malloc'd: DIR/VARIANT-HASH8/K/FILE */
 
 #endif

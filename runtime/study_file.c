@@ -23,6 +23,25 @@ void study_free(struct study *s)
     free(s);
 }
 
+int study_select(struct study *s, const char *const *names, int n, struct err *e)
+{
+    bool *wanted = arena_alloc(s->arena, (size_t)s->n_variants * sizeof *wanted);
+    const char **known = arena_alloc(s->arena, (size_t)(s->n_variants + 1) * sizeof *known);
+    for (int i = 0; i < s->n_variants; i++) known[i] = s->variant[i].name;
+    wanted[s->baseline] = true;
+    for (int k = 0; k < n; k++) {
+        int i = 0;
+        while (i < s->n_variants && strcmp(known[i], names[k]) != 0) i++;
+        const char *near = i < s->n_variants ? NULL : nearest_name(names[k], known);
+        if (i == s->n_variants) return err_set(e, "%s: no such variant%s%s%s", names[k], near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+        wanted[i] = true;
+    }
+    int left = 0;
+    for (int i = 0; i < s->n_points; i++) if (wanted[s->point[i].variant]) s->point[left++] = s->point[i];
+    s->n_points = left;
+    return 0;
+}
+
 char *study_point_path(const struct study *s, int point, const char *file)
 {
     size_t n = strlen(s->dir) + strlen(s->point[point].dir) + strlen(file) + 3;

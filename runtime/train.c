@@ -116,8 +116,9 @@ static int evaluate(struct trainer *t)
 {
     struct session *s = t->session;
     double start = clock_seconds();
-    plan_begin(s->eval_plan, t->done, s->train.steps, s->train.eval_batches);
-    for (int i = 0; i < s->train.eval_batches; i++) {
+    int parts = s->train.eval_batches * s->train.micro;     /* the same sequences however a batch is cut */
+    plan_begin(s->eval_plan, t->done, s->train.steps, parts);
+    for (int i = 0; i < parts; i++) {
         if (stop_asked) return 0;
         put_batch(t, SPLIT_HELD_OUT, i * s->batch);
         plan_forward(s->eval_plan, i);

@@ -290,6 +290,10 @@ enum code cli_run(int argc, char **argv)
         print_overview(stderr);
         return CODE_USAGE;
     }
+    if (!strcmp(name, "help") && argc == 3) {               /* help COMMAND is COMMAND --help */
+        char help[] = "--help", *swapped[] = { argv[0], argv[2], help, NULL };
+        return cli_run(3, swapped);
+    }
     if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) {
         print_overview(stdout);
         return finish_output(CODE_OK);

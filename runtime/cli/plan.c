@@ -78,8 +78,8 @@ static enum code print_time(const struct study *s)
 
 static void print_table(const struct study *s)
 {
-    static const char *const columns[] = { "variant", ">params", ">active", ">non-emb", ">train FLOP/token", ">tokens", ">train FLOP", ">memory", ">KV B/token", "graph" };
-    struct table *t = table_new(columns, COUNT(columns));
+    const char *const columns[] = { "variant", ">params", ">active", ">non-emb", ">train FLOP/token", ">tokens", ">train FLOP", ">memory", ">KV B/token", "graph", s->match_adjust };
+    struct table *t = table_new(columns, COUNT(columns) - !s->match_adjust);
     char text[FORMAT_SIZE], hash[33];
     for (int i = 0; i < s->n_variants; i++) {
         const struct variant *v = &s->variant[i];
@@ -95,6 +95,9 @@ static void print_table(const struct study *s)
         table_cell(t, "%zu", v->kv_bytes_per_token);
         hash_print(v->fingerprint, hash);
         table_cell(t, "%.8s", hash);
+        if (!s->match_adjust) continue;
+        const json_t *value = config_get(json_object_get(v->config, "model"), s->match_adjust);
+        table_cell(t, "%lld", (long long)json_integer_value(value));
     }
     table_print(t, stdout);
     printf("%d variants x %d replicates = %d runs of data %s\n", s->n_variants, s->replicates, s->n_points, s->data_path);

@@ -10,7 +10,7 @@ static enum code run(const struct call *c)
     struct err e;
     if (run_options_read(c, &o)) return CODE_USAGE;
     if (study_open(c->word[0], &s, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
-    enum code code = (enum code)run_study(s, &o);
+    enum code code = run_points(c, s);
     study_free(s);
     return code;
 }

@@ -1,7 +1,9 @@
 /* sluice run: trains every point of a script's study. */
 #include "script.h"
 #include "run_options.h"
+#include "cpu/pool.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static const struct option options[] = {
@@ -16,10 +18,28 @@ int run_options_read(const struct call *c, struct run_options *o)
     const char *show = cli_value(c, "progress", "auto");
     int64_t jobs = 0, threads = 0;
     if (cli_integer(c, "jobs", 1, 256, &jobs) || cli_integer(c, "threads", 1, 1024, &threads)) return -1;
+    if ((jobs ? jobs : 1) * (threads ? threads : 1) > pool_cores()) {
+        cli_usage(c, "%lld jobs of %lld threads: there are %d cores, and runs that share a core only slow each other down", (long long)(jobs ? jobs : 1), (long long)(threads ? threads : 1), pool_cores());
+        return -1;
+    }
     *o = (struct run_options){ (int)jobs, (int)threads, SHOW_AUTO, cli_flag(c, "retry-failed"), cli_flag(c, "mix") };
     for (int i = 0; words[i]; i++) if (strcmp(words[i], show) == 0) { o->show = (enum show)i; return 0; }
     cli_usage(c, "--progress %s: must be auto, lines, json or none", show);
     return -1;
+}
+
+enum code run_points(const struct call *c, struct study *s)
+{
+    struct run_options o;
+    struct err e;
+    const char **only;
+    if (run_options_read(c, &o)) return CODE_USAGE;
+    int n = cli_values(c, "only", &only), unknown = n ? study_select(s, only, n, &e) : 0;
+    free(only);
+    if (unknown) return cli_fail(CODE_USAGE, "--only %s", e.text);
+    enum code code = (enum code)run_study(s, &o);
+    if (code == CODE_OK && o.show != SHOW_NOTHING && o.show != SHOW_JSON) fprintf(stderr, "next: sluice compare %s\n", s->dir);
+    return code;
 }
 
 static enum code run(const struct call *c)
@@ -27,12 +47,10 @@ static enum code run(const struct call *c)
     struct run_options o;
     struct err e;
     enum code code;
-    if (run_options_read(c, &o)) return CODE_USAGE;
+    if (run_options_read(c, &o)) return CODE_USAGE;         /* before the script is run */
     struct study *s = script_study(c, &code);
     if (!s) return code;
-    if (study_save(s, &e)) code = cli_fail(CODE_FAILURE, "%s", e.text);
-    else code = (enum code)run_study(s, &o);
-    if (code == CODE_OK && o.show != SHOW_NOTHING && o.show != SHOW_JSON) fprintf(stderr, "next: sluice compare %s\n", s->dir);
+    code = study_save(s, &e) ? cli_fail(CODE_FAILURE, "%s", e.text) : run_points(c, s);
     study_free(s);
     return code;
 }

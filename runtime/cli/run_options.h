@@ -6,12 +6,15 @@
 #include "run.h"
 
 #define RUN_OPTIONS \
+    { "only", 0, "VARIANT", "run this variant and the baseline only; may be repeated" }, \
     { "jobs", 'j', "N", "runs at once (as many as cores)" }, \
     { "threads", 't', "N", "threads of each run (cores / jobs)" }, \
     { "retry-failed", 0, NULL, "train runs again that failed" }, \
     { "mix", 0, NULL, "go on although another revision of sluice or another instruction set began" }, \
     { "progress", 'p', "auto|lines|json|none", "how progress is shown on stderr (auto: redrawn on a terminal)" }
 
+/* Reads the options, leaves the points that --only asks for, runs them. Prints every mistake. */
+enum code run_points(const struct call *c, struct study *s);
 int run_options_read(const struct call *c, struct run_options *o);      /* prints the mistake; -1 */
 
 #endif

@@ -49,6 +49,13 @@ static int load_weights(const char *run, const char *wanted, struct session *s, 
     return failure;
 }
 
+/* A byte as it is, but control characters would speak to the terminal. */
+static void show(int byte)
+{
+    if (byte == '\n' || byte == '\t' || (byte >= 32 && byte != 127)) fputc(byte, stdout);
+    else printf("\\x%02x", (unsigned)byte);
+}
+
 static int produce(struct decoder *d, const struct session *s, const char *prompt, int64_t tokens, double temperature, uint64_t seed)
 {
     int64_t context = s->model.seq, n = (int64_t)strlen(prompt);
@@ -56,7 +63,7 @@ static int produce(struct decoder *d, const struct session *s, const char *promp
     int32_t token = 0;
     for (int64_t pos = 0; pos < n + tokens && pos < context; pos++) {
         if (pos < n) token = (unsigned char)prompt[pos];
-        fputc(token, stdout);
+        show(token);
         decoder_feed(d, pos, &token, logits);
         token = decoder_choose(logits, s->model.vocab, temperature, seed, pos);
     }

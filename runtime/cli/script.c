@@ -21,33 +21,6 @@ static void report(struct script *script, const struct problems *problems)
     fprintf(stderr, "%d %s; nothing was run.\n", problems->n, problems->n == 1 ? "mistake" : "mistakes");
 }
 
-/* Keeps the variants that --only names, and the baseline. */
-static int keep_only(const struct call *c, json_t *description, struct problems *problems)
-{
-    const char **only, *baseline = json_string_value(json_object_get(description, "baseline"));
-    int n = cli_values(c, "only", &only);
-    json_t *variants = json_object_get(description, "variants"), *kept = json_array(), *v;
-    const char **names = xcalloc(json_array_size(variants) + 1, sizeof *names);
-    size_t i;
-    json_array_foreach(variants, i, v) {
-        names[i] = json_string_value(json_object_get(v, "name"));
-        bool wanted = baseline ? strcmp(names[i], baseline) == 0 : i == 0;
-        for (int k = 0; k < n; k++) wanted |= strcmp(only[k], names[i]) == 0;
-        if (wanted) json_array_append(kept, v);
-    }
-    for (int k = 0; k < n; k++) {
-        bool known = false;
-        for (size_t j = 0; names[j]; j++) known |= strcmp(names[j], only[k]) == 0;
-        const char *near = known ? NULL : nearest_name(only[k], names);
-        if (!known) problem_add(problems, "", "--only %s: no such variant%s%s%s", only[k], near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
-    }
-    if (n) json_object_set(description, "variants", kept);
-    json_decref(kept);
-    free(names);
-    free(only);
-    return problems->n ? -1 : 0;
-}
-
 static struct study *resolve(const struct call *c, json_t *description, struct problems *problems, enum code *code)
 {
     struct err e;
@@ -60,7 +33,6 @@ static struct study *resolve(const struct call *c, json_t *description, struct p
     if (data) json_object_set_new(description, "data", json_string(data));
     data = json_string_value(json_object_get(description, "data"));
     *code = CODE_SCRIPT;
-    if (keep_only(c, description, problems)) return NULL;
     if (corpus_open(&corpus, data ? data : "", &e)) {
         *code = cli_fail(CODE_INPUT, "data: %s\n  pack text with: sluice data pack TEXT... -o FILE.tok; or use the built-in language: --data synthetic", e.text);
         return NULL;

@@ -9,7 +9,6 @@
 #define SCRIPT_OPTIONS \
     { "set", 's', "PATH=VALUE", "change a key of the base model, or of training as train.KEY; may be repeated" }, \
     { "data", 'd', "FILE", "token file in place of the script's" }, \
-    { "only", 0, "VARIANT", "this variant beside the baseline; may be repeated" }, \
     { "replicates", 'r', "N", "replicates in place of the script's" }, \
     { "out", 'o', "DIR", "where studies are kept (runs)" }, \
     { "trust", 0, NULL, "give the script Lua's full standard library" }
