@@ -31,7 +31,7 @@ static void build(struct build *b, const void *conf, struct node *step, struct n
         struct node *m = moment(g, b->arena, "m", w), *v = moment(g, b->arena, "v", w);
         changes[n++] = adamw(g, graph_leaf(g, w), graph_grad_of(g, w), m, v, lr, step, clip, attr);
     }
-    build_metric(b, "update_ratio", update_ratio(g, n, changes), "");
+    build_metric(b, "update_ratio", update_ratio(g, n, changes), "", "norm of the step's change over norm of the weights");
 }
 
 const struct module optim_adamw = {

@@ -59,7 +59,7 @@ static void build(struct build *b, const void *conf, struct node *step, struct n
             changes[n++] = adamw(g, node, grad, m, moment(g, b->arena, "v", w), lr, step, clip, attr);
         }
     }
-    build_metric(b, "update_ratio", update_ratio(g, n, changes), "");
+    build_metric(b, "update_ratio", update_ratio(g, n, changes), "", "norm of the step's change over norm of the weights");
 }
 
 const struct module optim_muon = {

@@ -115,10 +115,12 @@ static void report_losses(struct build *b)
             sum = sum ? add(g, sum, b->loss[k].value) : b->loss[k].value;
         }
         if (said) continue;
-        bool next_token = strcmp(b->loss[i].name, "lm") == 0;
-        build_metric(b, next_token ? "loss" : arena_text(b->arena, "loss_%s", b->loss[i].name), sum, next_token || strcmp(b->loss[i].name, "mtp") == 0 ? "nat/token" : "");
+        const char *name = b->loss[i].name;
+        bool next_token = strcmp(name, "lm") == 0, mtp = strcmp(name, "mtp") == 0;
+        build_metric(b, next_token ? "loss" : arena_text(b->arena, "loss_%s", name), sum, next_token || mtp ? "nat/token" : "",
+                     next_token ? "cross-entropy of the next token" : arena_text(b->arena, "loss '%s' summed over layers, without its weight", name));
     }
-    if (objective && b->mode == MODE_TRAIN) build_metric(b, "objective", objective, "nat/token");
+    if (objective && b->mode == MODE_TRAIN) build_metric(b, "objective", objective, "nat/token", "weighted sum of all losses");
 }
 
 static double step_number(const void *conf, double scale, int64_t step, int64_t steps)
@@ -153,7 +155,7 @@ static void build_update_region(struct build *b)
     g->region = REGION_UPDATE;
     b->layer = -1;
     struct node *norm = norm_of(b, -1);
-    build_metric(b, "grad_norm", norm, "");
+    build_metric(b, "grad_norm", norm, "", "L2 norm of all gradients before clipping");
     b->clip = clip_norm(g, norm, b->train->clip);
     struct node *step = graph_control(g, "step", (struct control){ step_number, NULL, 0, 1 });
     b->train->optim.module->optim(b, b->train->optim.conf, step, b->clip);
@@ -161,7 +163,7 @@ static void build_update_region(struct build *b)
         b->layer = c->layer;
         c->run(b, c->state);
     }
-    for (b->layer = 0; b->layer < b->layers; b->layer++) build_metric(b, "layer_grad_norm", norm_of(b, b->layer), "");
+    for (b->layer = 0; b->layer < b->layers; b->layer++) build_metric(b, "layer_grad_norm", norm_of(b, b->layer), "", "L2 norm of the layer's gradients before clipping");
     b->layer = -1;
     g->region = REGION_MICRO;
 }

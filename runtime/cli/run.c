@@ -18,12 +18,9 @@ int run_options_read(const struct call *c, struct run_options *o)
     const char *show = cli_value(c, "progress", "auto");
     int64_t jobs = 0, threads = 0;
     if (cli_integer(c, "jobs", 1, 256, &jobs) || cli_integer(c, "threads", 1, 1024, &threads)) return -1;
-    if ((jobs ? jobs : 1) * (threads ? threads : 1) > pool_cores()) {
-        cli_usage(c, "%lld jobs of %lld threads: there are %d cores, and runs that share a core only slow each other down", (long long)(jobs ? jobs : 1), (long long)(threads ? threads : 1), pool_cores());
-        return -1;
-    }
     *o = (struct run_options){ (int)jobs, (int)threads, SHOW_AUTO, cli_flag(c, "retry-failed"), cli_flag(c, "mix") };
-    for (int i = 0; words[i]; i++) if (strcmp(words[i], show) == 0) { o->show = (enum show)i; return 0; }
+    while (words[o->show] && strcmp(words[o->show], show) != 0) o->show++;
+    if (words[o->show]) return 0;
     cli_usage(c, "--progress %s: must be auto, lines, json or none", show);
     return -1;
 }
@@ -37,6 +34,8 @@ enum code run_points(const struct call *c, struct study *s)
     int n = cli_values(c, "only", &only), unknown = n ? study_select(s, only, n, &e) : 0;
     free(only);
     if (unknown) return cli_fail(CODE_USAGE, "--only %s", e.text);
+    if (o.jobs * o.threads > pool_cores())
+        fprintf(stderr, "note: %d jobs of %d threads share %d cores; they slow each other down\n", o.jobs, o.threads, pool_cores());
     enum code code = (enum code)run_study(s, &o);
     if (code == CODE_OK && o.show != SHOW_NOTHING && o.show != SHOW_JSON) fprintf(stderr, "next: sluice compare %s\n", s->dir);
     return code;

@@ -43,7 +43,7 @@ struct node *graph_carry(struct graph *g, struct node *value, enum carry how)
     return n;
 }
 
-void graph_metric(struct graph *g, const char *name, struct node *value, enum carry how, const char *unit)
+void graph_metric(struct graph *g, const char *name, struct node *value, enum carry how, const char *unit, const char *about)
 {
     struct node *held = graph_carry(g, value, how);
     if (!held) return;
@@ -51,7 +51,7 @@ void graph_metric(struct graph *g, const char *name, struct node *value, enum ca
         g->probe_room = g->probe_room ? 2 * g->probe_room : 64;
         g->probe = xrealloc(g->probe, (size_t)g->probe_room * sizeof *g->probe);
     }
-    g->probe[g->n_probes++] = (struct probe){ arena_text(g->arena, "%s", name), arena_text(g->arena, "%s", unit), value, g->layer, held };
+    g->probe[g->n_probes++] = (struct probe){ arena_text(g->arena, "%s", name), arena_text(g->arena, "%s", unit), arena_text(g->arena, "%s", about), value, g->layer, held };
 }
 
 const struct kernels cpu_carry = { forward, NULL };
