@@ -2,18 +2,19 @@
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>
-#include <cmocka.h>
 #include <ftw.h>
 #include <malloc.h>
 #include <math.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <cmocka.h>
 #include "checkpoint.h"
 #include "stop.h"
 #include "train.h"
@@ -70,8 +71,237 @@ static void memory_is_what_was_planned(void **state)
     json_decref(json);
 }
 
+/* ---- rules that stop ---- */
+
+static struct train_conf rules(int window, double sigma, double dead) { return (struct train_conf){ .stop_window = window, .stop_sigma = sigma, .stop_dead = dead }; }
+
+static struct stop *reload(struct stop *s, const struct train_conf *c, int64_t experts)
+{
+    json_t *memory = stop_save(s);
+    struct stop *again = stop_new(c, experts);
+    stop_load(again, memory);
+    json_decref(memory);
+    stop_free(s);
+    return again;
+}
+
+static void values_that_are_no_numbers_stop_a_run(void **state)
+{
+    (void)state;
+    struct train_conf c = rules(5, 0, 0);
+    struct stop *s = stop_new(&c, 0);
+    assert_null(stop_look(s, 1, 1, NULL));
+    assert_non_null(stop_look(s, NAN, 1, NULL));
+    assert_non_null(stop_look(s, INFINITY, 1, NULL));
+    assert_non_null(stop_look(s, 1, NAN, NULL));
+    assert_null(stop_look(s, 1e30, 1, NULL));               /* no rule was asked for */
+    stop_free(s);
+}
+
+/* A loss that stays above stops at its tenth step; one that comes back does not; what is remembered survives a checkpoint. */
+static void a_loss_that_stays_high_stops_a_run(void **state)
+{
+    (void)state;
+    struct train_conf c = rules(20, 3, 0);
+    for (int back = 0; back < 2; back++) {
+        struct stop *s = stop_new(&c, 0);
+        for (int i = 0; i < 40; i++) assert_null(stop_look(s, 2 + 0.01 * (i % 3), 1, NULL));
+        for (int i = 0; i < 9; i++) {
+            assert_null(stop_look(s, 5, 1, NULL));
+            s = reload(s, &c, 0);
+        }
+        if (back) assert_null(stop_look(s, 2, 1, NULL));
+        const char *reason = stop_look(s, 5, 1, NULL);
+        if (back) assert_null(reason);
+        else assert_non_null(strstr(reason, "stop_sigma"));
+        stop_free(s);
+    }
+}
+
+/* Two of the six experts that are there get nothing for a window of five steps. */
+static void starving_experts_stop_a_run(void **state)
+{
+    (void)state;
+    double tokens[8] = { 4, 0, 7, NAN, NAN, 1, 0, 2 };
+    for (int asked = 0; asked < 2; asked++) {
+        struct train_conf c = rules(5, 0, asked ? 0.5 : 0.33);
+        struct stop *s = stop_new(&c, 8);
+        for (int i = 0; i < 3; i++) assert_null(stop_look(s, 1, 1, tokens));
+        tokens[1] = 1;                                      /* one token, and the count begins anew */
+        assert_null(stop_look(s, 1, 1, tokens));
+        tokens[1] = 0;
+        for (int i = 0; i < 4; i++) {
+            assert_null(stop_look(s, 1, 1, tokens));
+            s = reload(s, &c, 8);
+        }
+        const char *reason = stop_look(s, 1, 1, tokens);
+        if (asked) assert_null(reason);
+        else assert_non_null(strstr(reason, "stop_dead"));
+        stop_free(s);
+    }
+}
+
+/* ---- runs ---- */
+
+static char folder[64];
+static int remove_one(const char *name, const struct stat *st, int flag, struct FTW *ftw) { (void)st; (void)flag; (void)ftw; return remove(name); }
+
+static struct study *study_new(const char *train)
+{
+    struct corpus *corpus;
+    struct study *s;
+    struct err e;
+    struct problems problems = { 0 };
+    static const char *const model = TEXT({ "layers": 2, "d_model": 32, "seq": 32, "vocab": 256, "attention": {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 16},
+        "ffn": {"module": "moe", "experts": 4, "d_ff": 24, "router": {"top_k": 2}} });
+    json_t *given = json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:o, s:[{s:s, s:{}}]}", "name", "s", "script_path", "", "script_text", "", "data", "synthetic", "replicates", 1, "seed", 1,
+                              "base", json_loads(model, 0, NULL), "train", json_loads(train, 0, NULL), "variants", "name", "base", "set");
+    strcpy(folder, "/tmp/sluice-run-XXXXXX");
+    assert_non_null(mkdtemp(folder));
+    if (corpus_open(&corpus, "synthetic", &e)) fail_msg("%s", e.text);
+    if (study_resolve(given, corpus_info(corpus), &s, &problems)) fail_msg("%s: %s", problems.problem[0].path, problems.problem[0].text);
+    corpus_close(corpus);
+    json_decref(given);
+    s->dir = folder;
+    if (study_save(s, &e)) fail_msg("%s", e.text);
+    return s;
+}
+
+static void study_end(struct study *s)
+{
+    study_free(s);
+    nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+static const struct train_options quiet = { .threads = 1, .watcher = -1 };
+
+static pid_t begin(const struct study *s)
+{
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) _exit((int)train_point(s, 0, &quiet));
+    return pid;
+}
+
+static int ended(pid_t pid)
+{
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+/* Trains to a checkpoint behind step 10 and stops there. */
+static void train_and_stop(const struct study *s)
+{
+    char *path = study_point_path(s, 0, "checkpoints/step-00000010");
+    pid_t pid = begin(s);
+    while (access(path, F_OK) != 0) usleep(1000);
+    kill(pid, SIGTERM);
+    assert_int_equal(ended(pid), OUTCOME_INTERRUPTED);
+    free(path);
+}
+
+static struct past past_of(const struct study *s)
+{
+    struct past past;
+    struct err e;
+    if (train_past(s, 0, &past, &e)) fail_msg("%s", e.text);
+    return past;
+}
+
+static int64_t damage_newest(const struct study *s)
+{
+    char *dir = study_point_path(s, 0, "checkpoints"), path[4096];
+    struct session *session;
+    struct checkpoint c;
+    struct err e;
+    json_t *extra;
+    if (session_new(&session, s->variant[0].config, 1, &e)) fail_msg("%s", e.text);
+    assert_int_equal(checkpoint_newest(dir, INT64_MAX, path, sizeof path, &e), 1);
+    if (checkpoint_load(path, session->leaves, session->state, &c, &extra, &e)) fail_msg("%s", e.text);
+    const struct leaf *weight = leaves_find(session->leaves, "layers.1.attention.out.weight");
+    assert_non_null(weight);
+    ((real *)state_data(session->state, weight))[7] = NAN;
+    if (checkpoint_save(dir, c.step, session->leaves, session->state, extra, 0, &c, &e)) fail_msg("%s", e.text);
+    json_decref(extra);
+    session_free(session);
+    free(dir);
+    return c.step;
+}
+
+/* Whatever lets a value go bad, memory or mathematics: the step at which it happens is the last. */
+static void a_bad_value_ends_the_run_at_once(void **state)
+{
+    (void)state;
+    struct study *s = study_new(TEXT({ "steps": 100000, "batch": 4, "eval_every": 100000, "checkpoint_every": 10 }));
+    train_and_stop(s);
+    int64_t step = damage_newest(s);
+    assert_int_equal(past_of(s).last, step);
+    assert_int_equal(ended(begin(s)), OUTCOME_DIVERGED);
+    struct past past = past_of(s);
+    assert_int_equal(past.status, STATUS_DIVERGED);
+    assert_int_equal(past.last, step + 1);
+    assert_int_equal(ended(begin(s)), OUTCOME_DIVERGED);    /* it stays a result */
+    assert_int_equal(past_of(s).last, step + 1);
+    study_end(s);
+}
+
+/* ---- memory of a whole run ---- */
+
+enum { SAMPLES = 1 << 16 };
+struct watch { atomic_int n; double at[SAMPLES]; size_t heap[SAMPLES]; };
+
+static void *watch_heap(void *to)
+{
+    for (struct watch *w = to; w->n < SAMPLES; usleep(1000)) {
+        w->at[w->n] = clock_seconds();
+        w->heap[w->n] = heap();
+        w->n++;
+    }
+    return NULL;
+}
+
+/* The most that was in use between two shares of the run. */
+static size_t most_between(const struct watch *w, double from, double to)
+{
+    size_t most = 0;
+    double first = w->at[0], last = w->at[w->n - 1];
+    for (int i = 0; i < w->n; i++)
+        if (w->at[i] >= first + from * (last - first) && w->at[i] <= first + to * (last - first) && w->heap[i] > most) most = w->heap[i];
+    return most;
+}
+
+/* What grows is the list of committed steps and the index of chunks in the file: some bytes a step. */
+static void the_heap_does_not_grow(void **state)
+{
+    (void)state;
+    enum { STEPS = 3000, BYTES_A_STEP = 48, SLACK = 32 << 10 };
+    struct study *s = study_new(TEXT({ "steps": 3000, "batch": 1, "eval_every": 3000, "checkpoint_every": 3000, "eval_batches": 1 }));
+    struct watch *w = mmap(NULL, sizeof *w, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(w, MAP_FAILED);
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, watch_heap, w)) _exit(99);
+        _exit((int)train_point(s, 0, &quiet));
+    }
+    assert_int_equal(ended(pid), OUTCOME_FINISHED);
+    assert_int_equal(past_of(s).last, STEPS);
+    size_t early = most_between(w, 0.2, 0.4), late = most_between(w, 0.7, 0.9);
+    print_message("heap after a third of %d steps %zu KiB, at the end %zu KiB (%d samples)\n", STEPS, early >> 10, late >> 10, (int)w->n);
+    assert_true(w->n > 50);
+    assert_true(late < early + STEPS / 2 * BYTES_A_STEP + SLACK);
+    munmap(w, sizeof *w);
+    study_end(s);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(memory_is_what_was_planned) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(memory_is_what_was_planned), cmocka_unit_test(values_that_are_no_numbers_stop_a_run), cmocka_unit_test(a_loss_that_stays_high_stops_a_run),
+        cmocka_unit_test(starving_experts_stop_a_run), cmocka_unit_test(a_bad_value_ends_the_run_at_once), cmocka_unit_test(the_heap_does_not_grow),
+    };
     return cmocka_run_group_tests_name("run", tests, NULL, NULL);
 }
