@@ -125,6 +125,7 @@ static int run_gnuplot(FILE *script, struct err *e)
     int status;
     fflush(script);
     rewind(script);
+    setenv("LC_ALL", "C.UTF-8", 1);                         /* gnuplot converts its own symbols to the locale's bytes */
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, fileno(script), STDIN_FILENO);
     int bad = posix_spawnp(&child, words[0], &actions, NULL, words, environ);

@@ -12,26 +12,12 @@ static const struct param params[] = {
     { 0 }
 };
 
-static struct node *moment(struct graph *g, struct arena *arena, const char *which, const struct leaf *w)
-{
-    return graph_buffer(g, arena_text(arena, "optim.%s.%s", which, w->path), DTYPE_REAL, w->decl.shape, 0);
-}
-
-static void build(struct build *b, const void *conf, struct node *step, struct node *clip)
+static struct node *build(struct build *b, const void *conf, struct node *w, struct node *grad, struct pace pace)
 {
     const struct conf *c = conf;
-    struct graph *g = b->graph;
-    struct node *lr = build_rate(b, c->lr);
-    int n = 0, leaves = g->leaves->n;                       /* the moments are leaves too */
-    struct node **changes = arena_alloc(b->arena, (size_t)leaves * sizeof *changes);
-    for (int i = 0; i < leaves; i++) {
-        struct leaf *w = g->leaves->leaf[i];
-        if (w->kind != LEAF_WEIGHT) continue;
-        struct adamw_attr attr = { c->beta1, c->beta2, c->eps, w->decay ? c->decay : 0, 1 };
-        struct node *m = moment(g, b->arena, "m", w), *v = moment(g, b->arena, "v", w);
-        changes[n++] = adamw(g, graph_leaf(g, w), graph_grad_of(g, w), m, v, lr, step, clip, attr);
-    }
-    build_metric(b, "update_ratio", update_ratio(g, n, changes), "", "norm of the step's change over norm of the weights");
+    struct adamw_attr attr = { c->beta1, c->beta2, c->eps, w->leaf->decay ? c->decay : 0, 1 };
+    struct node *m = build_moment(b, "m", w), *v = build_moment(b, "v", w);
+    return adamw(b->graph, w, grad, m, v, pace.lr, pace.step, pace.clip, attr);
 }
 
 const struct module optim_adamw = {

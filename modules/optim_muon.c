@@ -34,32 +34,17 @@ static double step_scale(enum scale kind, struct shape s)
     return sqrt(kind == SPECTRAL ? rows / columns : fmax(1, rows / columns));
 }
 
-static struct node *moment(struct graph *g, struct arena *arena, const char *which, const struct leaf *w)
-{
-    return graph_buffer(g, arena_text(arena, "optim.%s.%s", which, w->path), DTYPE_REAL, w->decl.shape, 0);
-}
-
-static void build(struct build *b, const void *conf, struct node *step, struct node *clip)
+static struct node *build(struct build *b, const void *conf, struct node *w, struct node *grad, struct pace pace)
 {
     const struct conf *c = conf;
-    struct graph *g = b->graph;
-    struct node *lr = build_rate(b, c->lr);
-    int n = 0, leaves = g->leaves->n;                       /* the moments are leaves too */
-    struct node **changes = arena_alloc(b->arena, (size_t)leaves * sizeof *changes);
-    for (int i = 0; i < leaves; i++) {
-        struct leaf *w = g->leaves->leaf[i];
-        if (w->kind != LEAF_WEIGHT) continue;
-        struct node *node = graph_leaf(g, w), *grad = graph_grad_of(g, w), *m = moment(g, b->arena, "m", w);
-        double decay = w->decay ? c->decay : 0;
-        if (hidden_matrix(w)) {
-            struct muon_attr attr = { c->momentum, decay, step_scale(c->scale, w->decl.shape), c->nesterov, c->steps };
-            changes[n++] = muon(g, node, grad, m, lr, clip, attr);
-        } else {
-            struct adamw_attr attr = { c->beta1, c->beta2, c->eps, decay, 1 };
-            changes[n++] = adamw(g, node, grad, m, moment(g, b->arena, "v", w), lr, step, clip, attr);
-        }
+    double decay = w->leaf->decay ? c->decay : 0;
+    struct node *m = build_moment(b, "m", w);
+    if (hidden_matrix(w->leaf)) {
+        struct muon_attr attr = { c->momentum, decay, step_scale(c->scale, w->shape), c->nesterov, c->steps };
+        return muon(b->graph, w, grad, m, pace.lr, pace.clip, attr);
     }
-    build_metric(b, "update_ratio", update_ratio(g, n, changes), "", "norm of the step's change over norm of the weights");
+    struct adamw_attr attr = { c->beta1, c->beta2, c->eps, decay, 1 };
+    return adamw(b->graph, w, grad, m, build_moment(b, "v", w), pace.lr, pace.step, pace.clip, attr);
 }
 
 const struct module optim_muon = {

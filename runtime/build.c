@@ -174,3 +174,8 @@ struct node *build_rate(struct build *b, double lr)
 {
     return graph_control(b->graph, "lr", (struct control){ scheduled, &b->train->schedule, sizeof b->train->schedule, lr });
 }
+
+struct node *build_moment(struct build *b, const char *which, const struct node *w)
+{
+    return graph_buffer(b->graph, arena_text(b->arena, "optim.%s.%s", which, w->leaf->path), DTYPE_REAL, w->shape, 0);
+}

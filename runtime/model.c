@@ -149,6 +149,20 @@ static struct node *norm_of(struct build *b, int layer)
     return n ? global_norm(g, n, grads) : NULL;
 }
 
+/* One update for each weight. */
+static void optimize(struct build *b, struct pace pace)
+{
+    struct graph *g = b->graph;
+    const struct pick *optim = &b->train->optim;
+    int n = 0, leaves = g->leaves->n;                       /* the optimizer's memory are leaves too */
+    struct node **changes = arena_alloc(b->arena, (size_t)(leaves + 1) * sizeof *changes);
+    for (int i = 0; i < leaves && !g->failed; i++) {
+        struct leaf *w = g->leaves->leaf[i];
+        if (w->kind == LEAF_WEIGHT) changes[n++] = optim->module->optim(b, optim->conf, graph_leaf(g, w), graph_grad_of(g, w), pace);
+    }
+    build_metric(b, "update_ratio", update_ratio(g, n, changes), "", "norm of the step's change over norm of the weights");
+}
+
 static void build_update_region(struct build *b)
 {
     struct graph *g = b->graph;
@@ -157,8 +171,10 @@ static void build_update_region(struct build *b)
     struct node *norm = norm_of(b, -1);
     build_metric(b, "grad_norm", norm, "", "L2 norm of all gradients before clipping");
     b->clip = clip_norm(g, norm, b->train->clip);
+    const double *lr = module_value(b->train->optim, "lr");
+    INVARIANT(lr, "optimizer %s has no parameter lr", b->train->optim.module->name);
     struct node *step = graph_control(g, "step", (struct control){ step_number, NULL, 0, 1 });
-    b->train->optim.module->optim(b, b->train->optim.conf, step, b->clip);
+    optimize(b, (struct pace){ build_rate(b, *lr), step, b->clip });
     for (struct callback *c = b->update; c; c = c->next) {
         b->layer = c->layer;
         c->run(b, c->state);

@@ -58,6 +58,8 @@ struct routing {
     struct node *index, *gate;                              /* I32, REAL [T,K] */
     struct node *counts;                                    /* I32 [E], set by dispatch */
 };
+/* What an update of the update region goes by: the learning rate and number of the step, REAL [1]; clip, REAL [2]. */
+struct pace { struct node *lr, *step, *clip; };
 struct dispatched { struct node *rows, *offsets, *order, *place; };   /* rows [R,D]; see ops dispatch, gather, combine */
 
 struct module {
@@ -86,7 +88,7 @@ struct module {
     void         (*head)(struct build *b, const void *conf, struct node *h);
     void         (*mtp)(struct build *b, const void *conf, struct node *h, struct node *head_weight);
     int          (*mtp_blocks)(const void *conf);                                                   /* slot mtp: how many blocks it adds */
-    void         (*optim)(struct build *b, const void *conf, struct node *step, struct node *clip);   /* update region; see build_rate */
+    struct node *(*optim)(struct build *b, const void *conf, struct node *w, struct node *grad, struct pace pace);   /* one weight's update, REAL [2] as op adamw's; conf has a parameter "lr" */
     double       (*schedule)(const void *conf, int64_t step, int64_t steps);                        /* factor on lr, step from 0 */
 };
 
@@ -138,5 +140,7 @@ void build_finish(struct build *b, void (*run)(struct build *b, void *state), vo
 void build_update(struct build *b, void (*run)(struct build *b, void *state), void *state);
 /* The control "lr": lr times the schedule's factor of the step. REAL [1]. */
 struct node *build_rate(struct build *b, double lr);
+/* An optimizer's memory of a weight, of its shape, zero at first. */
+struct node *build_moment(struct build *b, const char *which, const struct node *w);
 
 #endif

@@ -201,19 +201,25 @@ static void name_points(struct study *s, uint64_t seed)
         }
 }
 
+struct hash study_identity(const json_t *config, const struct corpus_info *data, uint64_t seed)
+{
+    char *text = config_canonical(config);
+    uint64_t words[] = { data->hash.low, data->hash.high, STUDY_VERSION, seed };
+    struct hash h = hash_more(hash_bytes(words, sizeof words), text, strlen(text));
+    free(text);
+    return h;
+}
+
 static void identify(struct study *s, const struct corpus_info *data, uint64_t seed, struct problems *problems)
 {
     for (int i = 0; i < s->n_variants; i++) {
         struct variant *v = &s->variant[i];
-        char *text = config_canonical(v->config);
-        uint64_t words[] = { data->hash.low, data->hash.high, STUDY_VERSION, seed };
-        v->hash = hash_more(hash_bytes(words, sizeof words), text, strlen(text));
+        v->hash = study_identity(v->config, data, seed);
         /* What the graph does not hold of a run: how long, on what, how often looked at is no difference. */
         json_t *train = json_object_get(v->config, "train");
         int64_t run[] = { json_integer_value(json_object_get(train, "steps")), json_integer_value(json_object_get(train, "batch")), json_integer_value(json_object_get(train, "micro")) };
         const char *precision = json_string_value(json_object_get(train, "precision"));
         v->fingerprint = hash_more(hash_more(v->fingerprint, run, sizeof run), precision, precision ? strlen(precision) : 0);
-        free(text);
         for (int j = 0; j < i; j++)
             if (hash_equal(v->fingerprint, s->variant[j].fingerprint))
                 problem_add(problems, "variants", "'%s' and '%s' build the same graph: the change has no effect", s->variant[j].name, v->name);

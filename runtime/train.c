@@ -198,7 +198,7 @@ static enum outcome loop(struct trainer *t)
     }
 }
 
-static const struct series train_fixed[] = {
+const struct series train_series[TRAIN_SERIES] = {
     { STORE_TRAIN, "tokens", "token", "tokens seen", STORE_I64, 0, { 0 }, { 0 }, false },
     { STORE_TRAIN, "lr", "", "learning rate of the step", STORE_F64, 0, { 0 }, { 0 }, false },
     { STORE_TRAIN, "clipped", "", "1 where the gradient was scaled down", STORE_U8, 0, { 0 }, { 0 }, false },
@@ -218,7 +218,7 @@ static void prepare(struct trainer *t)
     t->target = xmalloc(tokens * sizeof *t->target);
     t->start = xmalloc(tokens * sizeof *t->start);
     t->weight = xmalloc(tokens * sizeof *t->weight);
-    t->train = metrics_new(s->graph, STORE_TRAIN, blocks, train_fixed, COUNT(train_fixed));
+    t->train = metrics_new(s->graph, STORE_TRAIN, blocks, train_series, TRAIN_SERIES);
     t->eval = metrics_new(s->eval_graph, STORE_EVAL, blocks, eval_fixed, COUNT(eval_fixed));
     metrics_row(t->train, "expert_tokens", &experts);
     t->stop = stop_new(&s->train, experts);
@@ -228,6 +228,11 @@ static void prepare(struct trainer *t)
 static enum outcome start(struct trainer *t, const struct past *past)
 {
     if (corpus_open(&t->corpus, t->study->data_path, &t->err)) return fail(t, OUTCOME_INPUT);
+    struct hash now = study_identity(t->variant->config, corpus_info(t->corpus), t->point->seed - (uint64_t)t->point->replicate);
+    if (!hash_equal(now, t->variant->hash)) {
+        err_set(&t->err, "%s: the data, or the configuration in %s/study.json, is not what the study was made with; sluice run makes it anew", t->study->data_path, t->study->dir);
+        return fail(t, OUTCOME_INPUT);
+    }
     if (session_new(&t->session, t->variant->config, t->options->threads, &t->err)) return fail(t, errno == ENOMEM ? OUTCOME_DEVICE : OUTCOME_SCRIPT);
     int seq = t->session->model.seq;
     if (corpus_windows(t->corpus, SPLIT_TRAIN, seq) == 0 || corpus_windows(t->corpus, SPLIT_HELD_OUT, seq) == 0) {

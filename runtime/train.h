@@ -37,6 +37,10 @@ struct past { bool exists; enum store_status status; int64_t last; struct origin
 int train_past(const struct study *s, int point, struct past *past, struct err *e);
 bool past_over(const struct past *past, bool retry_failed);                 /* nothing is left to do */
 
+/* The series of a row that the trainer itself measures, beside those of the model's probes. */
+enum { TRAIN_SERIES = 6 };
+extern const struct series train_series[TRAIN_SERIES];
+
 /* Everything a run needs, without a run file: for bench and sample. */
 struct session {
     struct arena *arena; struct model_conf model; struct train_conf train;

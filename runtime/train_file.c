@@ -5,11 +5,10 @@
 #include "cpu/isa.h"
 
 #include <errno.h>
-#include <math.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 struct origin origin_here(void)
@@ -222,9 +221,9 @@ int train_open(struct trainer *t, const struct past *past)
 
 int train_close(struct trainer *t, enum store_status status, enum store_level level, enum store_event event, const char *text)
 {
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    int failure = store_executed(t->store, t->flops, (double)usage.ru_maxrss * 1024, &t->err) || store_event(t->store, t->done, level, event, text, &t->err);
+    struct mallinfo2 heap = mallinfo2();
+    double bytes = (double)session_bytes(t->session) + (double)(heap.uordblks + heap.hblkhd);
+    int failure = store_executed(t->store, t->flops, bytes, &t->err) || store_event(t->store, t->done, level, event, text, &t->err);
     if (!failure) {
         struct store *store = t->store;
         t->store = NULL;

@@ -25,7 +25,7 @@ echo "demo: training on $data" >&2
 
 $sluice run experiments/quickstart.lua --data "$data"
 $sluice compare "$out"
-$sluice plot "$out" --kind loss -o "$out/loss.png"
+$sluice plot "$out" --kind loss -m train.loss -o "$out/loss.png"
 $sluice plot "$out" --kind final -o "$out/final.png"
 $sluice plot "$out" --kind pairs -o "$out/pairs.png"
 echo "The runs, their curves and plots: $out. Ask again: $sluice compare $out; $sluice --help"

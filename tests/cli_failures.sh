@@ -72,8 +72,9 @@ ends() {
 }
 
 leaves 0 run study.lua --out calm -j2
-look cost calm/s/base-*/0/run.h5
 look cost calm/s/gated-*/0/run.h5
+leaves 0 run study.lua --out large --only base --set train.steps=2 --set layers=6 --set d_model=128 --set seq=128 --set ffn.experts=16 --set ffn.d_ff=96 --set train.batch=16
+look cost large/s/base-*/0/run.h5 0.05
 
 # ---- one run is killed: the study goes on, and says so ----
 begins a -j2
@@ -201,6 +202,16 @@ leaves 4 resume f/s
 [ "$(grep -c 'belongs to another run' log)" = 2 ] || fail "a foreign checkpoint was taken"
 echo "foreign checkpoints are refused"
 
+# ---- data that changed under a study ----
+seq 1 20000 | awk '{ print } NR % 100 == 0 { print "%" }' >numbers.fortune
+seq 5 20004 | awk '{ print } NR % 100 == 0 { print "%" }' >others.fortune
+leaves 0 data pack numbers.fortune -o data.tok
+leaves 0 run study.lua --out v --data data.tok --set train.steps=20 --only base
+look write v/s/base-*/0/run.h5 status 0 5
+leaves 0 data pack others.fortune -o data.tok
+leaves 4 resume v/s
+says 'data.tok: the data, or the configuration in v/s/study.json, is not what the study was made with'
+
 # ---- committed rows that the replay does not repeat ----
 copy g
 look spoil "$(run_of g base)/run.h5" metrics/train/loss 39
@@ -292,12 +303,25 @@ return sl.study {
   train = { steps = 10, batch = 4 },
 }
 LUA
-(ulimit -v 400000; leaves 7 run wide.lua --out o -j1 -t1)
-says 'MiB of memory'
-says 'sequences at a time, not 32'
-says 'not even one sequence at a time would fit'
-says 'base/0 finished'
-echo "$(grep -c 'would fit' log) runs that do not fit say so, the other goes on"
+cat >heavy.lua <<'LUA'
+local sl = require "sluice"
+return sl.study {
+  name = "s", replicates = 1, baseline = "base", data = "synthetic", variants = { base = {}, gated = { ["attention.gate"] = "head" } },
+  base = sl.model { layers = 2, d_model = 64, seq = 32, embed = { "over_encoding", rows = 59999, width = 32 }, ffn = "swiglu", attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 } },
+  train = { steps = 3, batch = 2, eval_batches = 1 },
+}
+LUA
+if (ulimit -v 400000; "$sluice" --version >/dev/null 2>&1); then        # a sanitizer's own memory does not fit
+    (ulimit -v 400000; leaves 7 run wide.lua --out o -j1 -t1)
+    says 'MiB of memory'
+    says 'sequences at a time, not 32'
+    says 'not even one sequence at a time would fit'
+    says 'base/0 finished'
+    (ulimit -v 240000; leaves 0 run heavy.lua --out w -j2 -t1)
+    look apart w/s/*/0/run.h5
+    rm -r w
+    echo "runs that do not fit say so, those that do not fit together run one after the other"
+fi
 
 # ---- readers beside the writer ----
 begins p -j2 --set train.steps=6000

@@ -93,14 +93,22 @@ def deaths(*paths):
     print(died, replayed)
 
 
-def cost(path):
-    """What was executed is what was planned."""
+def apart(first, second):
+    """Two runs that did not run at the same time."""
+    with h5py.File(first, "r") as a, h5py.File(second, "r") as b:
+        x, y = a["attempts"][0], b["attempts"][0]
+    assert x["stop"] <= y["start"] or y["stop"] <= x["start"], f"{x}, {y}"
+
+
+def cost(path, most=None):
+    """What was executed is what was planned; memory, slabs and heap, within a share of it."""
     with h5py.File(path, "r") as file:
-        tokens = file["metrics/train/tokens"][-1]
-        planned = file["cost"].attrs["train_flops_per_token"] * tokens
-        executed = file["cost/executed"]["flops"][-1]
-        assert abs(executed - planned) < 0.5, f"{executed} FLOPs executed, {planned} planned"
-        print(f"{executed:.0f} FLOPs executed, as planned")
+        plan, done = file["cost"].attrs, file["cost/executed"][-1]
+        flops = plan["train_flops_per_token"] * file["metrics/train/tokens"][-1]
+        assert abs(done["flops"] - flops) < 0.5, f"{done['flops']} FLOPs executed, {flops} planned"
+        ratio = done["peak_bytes"] / plan["predicted_peak_bytes"]
+        assert ratio >= 1 and (most is None or ratio < 1 + float(most)), f"{ratio} of the planned memory"
+        print(f"{done['flops']:.0f} FLOPs executed, as planned; memory {ratio:.3f} of the plan")
 
 
 def spoil(path, name, row):

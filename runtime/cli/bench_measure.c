@@ -9,15 +9,6 @@
 
 enum { WARM_STEPS = 2, SEED = 1 };
 
-static const struct series fixed[] = {                      /* as many as training has */
-    { STORE_TRAIN, "tokens", "token", "tokens seen", STORE_I64, 0, { 0 }, { 0 }, false },
-    { STORE_TRAIN, "lr", "", "learning rate of the step", STORE_F64, 0, { 0 }, { 0 }, false },
-    { STORE_TRAIN, "clipped", "", "1 where the gradient was scaled down", STORE_U8, 0, { 0 }, { 0 }, false },
-    { STORE_TRAIN, "skipped", "", "1 where the update was left out", STORE_U8, 0, { 0 }, { 0 }, false },
-    { STORE_TRAIN, "wall_time", "s", "training only", STORE_F64, 0, { 0 }, { 0 }, true },
-    { STORE_TRAIN, "wall_time_total", "s", "with evaluation and files", STORE_F64, 0, { 0 }, { 0 }, true },
-};
-
 /* ---- steps ---- */
 
 void bench_begin(struct bench *b)
@@ -47,7 +38,7 @@ void bench_gather(struct bench *b)
 {
     double start = clock_seconds();
     metrics_gather(b->metrics, b->session->plan);
-    for (int i = 0; i < COUNT(fixed); i++) metrics_set(b->metrics, fixed[i].name, 0);
+    for (int i = 0; i < TRAIN_SERIES; i++) metrics_set(b->metrics, train_series[i].name, 0);
     b->gather_seconds += clock_seconds() - start;
 }
 
@@ -188,7 +179,7 @@ static int open_bench(struct bench *b, const json_t *config, const struct bench_
     b->target = xmalloc(tokens * sizeof *b->target);
     b->start = xmalloc(tokens * sizeof *b->start);
     b->weight = xmalloc(tokens * sizeof *b->weight);
-    b->metrics = metrics_new(s->graph, STORE_TRAIN, model_blocks(&s->model), fixed, COUNT(fixed));
+    b->metrics = metrics_new(s->graph, STORE_TRAIN, model_blocks(&s->model), train_series, TRAIN_SERIES);
     bench_begin(b);
     return 0;
 }
