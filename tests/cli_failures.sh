@@ -15,7 +15,7 @@ return sl.study {
   name = "s", replicates = 1, baseline = "base", data = "synthetic", variants = { base = {}, gated = { ["attention.gate"] = "head" } },
   base = sl.model { layers = 2, d_model = 32, seq = 32, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 },
                     ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 }, balance = { { "bias", gamma = 1e-3 } } } },
-  train = { steps = 200, batch = 4, micro = 2, eval_every = 25, eval_batches = 4, checkpoint_every = 20, keep = 3, optim = { "adamw", lr = 2e-3 } },
+  train = { steps = 300, batch = 4, micro = 2, eval_every = 25, eval_batches = 4, checkpoint_every = 20, keep = 3, optim = { "adamw", lr = 2e-3 } },
 }
 LUA
 
@@ -73,7 +73,12 @@ ends() {
 
 leaves 0 run study.lua --out calm -j2
 look cost calm/s/gated-*/0/run.h5
-leaves 0 run study.lua --out large --only base --set train.steps=2 --set layers=6 --set d_model=128 --set seq=128 --set ffn.experts=16 --set ffn.d_ff=96 --set train.batch=16
+cat >micro.lua <<'LUA'
+local sl = require "sluice"
+return sl.study { name = "s", base = sl.preset "baseline-micro", replicates = 1, baseline = "base", data = "synthetic", variants = { base = {} },
+                  train = { steps = 2, batch = 8, eval_batches = 1 } }
+LUA
+leaves 0 run micro.lua --out large
 look cost large/s/base-*/0/run.h5 0.05
 
 # ---- one run is killed: the study goes on, and says so ----
@@ -116,7 +121,7 @@ while [ $i -lt 14 ]; do
     i=$((i + 1))
     "$sluice" $command -j2 --progress none >log 2>&1 &
     study=$!
-    sleep "$(random $i 0.3)"
+    sleep "$(random $i 0.15)"
     before=$(now)
     [ $((i % 2)) = 0 ] && kill -TERM $study 2>/dev/null || kill -INT $study 2>/dev/null || true
     got=0
@@ -180,6 +185,10 @@ for harm in garbage truncated foreign; do
     says "$words"
     says 'gated/0 finished'
 done
+copy e
+rm "$(run_of e base)/run.h5"                                # its checkpoints are later than a new file's rows
+leaves 0 resume e/s
+equal e checkpoints
 echo "damaged and foreign run files are refused, the other run goes on"
 
 # ---- checkpoints of another configuration or seed ----
@@ -307,8 +316,8 @@ cat >heavy.lua <<'LUA'
 local sl = require "sluice"
 return sl.study {
   name = "s", replicates = 1, baseline = "base", data = "synthetic", variants = { base = {}, gated = { ["attention.gate"] = "head" } },
-  base = sl.model { layers = 2, d_model = 64, seq = 32, embed = { "over_encoding", rows = 59999, width = 32 }, ffn = "swiglu", attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 } },
-  train = { steps = 3, batch = 2, eval_batches = 1 },
+  base = sl.model { layers = 2, d_model = 32, seq = 256, ffn = "swiglu", attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 } },
+  train = { steps = 2, batch = 64, eval_batches = 1 },
 }
 LUA
 if (ulimit -v 400000; "$sluice" --version >/dev/null 2>&1); then        # a sanitizer's own memory does not fit
@@ -317,7 +326,7 @@ if (ulimit -v 400000; "$sluice" --version >/dev/null 2>&1); then        # a sani
     says 'sequences at a time, not 32'
     says 'not even one sequence at a time would fit'
     says 'base/0 finished'
-    (ulimit -v 240000; leaves 0 run heavy.lua --out w -j2 -t1)
+    (ulimit -v 320000; leaves 0 run heavy.lua --out w -j2 -t1)
     look apart w/s/*/0/run.h5
     rm -r w
     echo "runs that do not fit say so, those that do not fit together run one after the other"

@@ -40,9 +40,9 @@ def sensible(path):
         attempts = file["attempts"][:]
         assert list(attempts["attempt"]) == list(range(1, len(attempts) + 1)), "attempts"
         assert all(b"running" != r for r in attempts["reason"]), "an attempt that still runs"
-        codes = file["events"]["code"]
-        resumed = int((codes == 1).sum())
-        assert (codes[0], codes[-1]) == (0, 8) and resumed == len(attempts) - 1, f"events {codes}, {len(attempts)} attempts"
+        # A kill may come between an attempt and its event.
+        codes = list(file["events"]["code"])
+        assert codes[-1] == 8 and 0 not in codes[1:] and codes.count(1) < len(attempts), f"events {codes}, {len(attempts)} attempts"
 
 
 # Attributes that say where and when, not what.
