@@ -316,7 +316,7 @@ struct node *view(struct graph *g, struct node *x, struct shape shape)
         char from[64], to[64];
         return graph_fail(g, "%s: view: %s has another count than %s", g->path, shape_text(x->shape, from), shape_text(shape, to));
     }
-    struct node *node = append(g, &op_view, &shape, sizeof shape, 1, &x);
+    struct node *node = append(g, &op_view, NULL, 0, 1, &x);
     node_value(node, x->dtype, shape);
     return publish(g, node);
 }

@@ -122,7 +122,8 @@ struct graph {
 struct graph *graph_new(struct leaves *leaves);
 void graph_free(struct graph *g);
 
-/* Adds a node. `inputs` are n node pointers; any NULL after a failure gives NULL. attr is copied. */
+/* Adds a node. `inputs` are n node pointers; any NULL after a failure gives NULL. attr is copied, and hashed
+   by the fingerprint: it has no padding. */
 struct node *graph_emit_n(struct graph *g, const struct op *op, const void *attr, size_t attr_size, int n, struct node *const *inputs);
 #define graph_emit(g, op, attr, attr_size, ...) \
     graph_emit_n(g, op, attr, attr_size, COUNT(((struct node *[]){ __VA_ARGS__ })), (struct node *[]){ __VA_ARGS__ })

@@ -166,7 +166,7 @@ static void test_rows_stand_alone(void **state)
 
 static int exit_code(const char *level)
 {
-    int status;
+    int status = 0;
     pid_t child = fork();
     if (child == 0) {
         setenv("SLUICE_ISA", level, 1);

@@ -351,7 +351,7 @@ static void test_broken_target(void **state)
     (void)state;
     static const int32_t wrong[] = { -1, 4 };
     for (int i = 0; i < 2; i++) {
-        int status;
+        int status = 0;
         pid_t child = fork();
         if (child == 0) {
             struct bench b;

@@ -138,7 +138,7 @@ static void study_json_reads_back(void **state)
     (void)state;
     char folder[] = "/tmp/sluice-study-XXXXXX";
     assert_non_null(mkdtemp(folder));
-    struct study *s = resolved(TEXT({"match": {"quantity": "total_params", "adjust": "ffn.d_ff", "tolerance": 0.05}})), *back;
+    struct study *s = resolved(TEXT({"match": {"quantity": "total_params", "adjust": "ffn.d_ff", "tolerance": 0.05}})), *back = NULL;
     struct err e;
     s->dir = arena_text(s->arena, "%s/deep/er", folder);
     if (study_save(s, &e) || study_open(s->dir, &back, &e)) fail_msg("%s", e.text);
