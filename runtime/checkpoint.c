@@ -14,13 +14,6 @@
 
 enum { STEP_DIGITS = 8 };
 
-char *checkpoint_join(const char *dir, const char *name, const char *suffix)
-{
-    char *path;
-    INVARIANT(asprintf(&path, "%s/%s%s", dir, name, suffix) >= 0, "no memory for a path");
-    return path;
-}
-
 static void step_name(char out[32], int64_t step) { snprintf(out, 32, "step-%0*lld", STEP_DIGITS, (long long)step); }
 
 /* The step of a checkpoint's folder name; -1 for every other name. */
@@ -31,14 +24,6 @@ static int64_t name_step(const char *name)
     int64_t step = strtoll(name + 5, &end, 10);
     step_name(again, step);
     return *end || step < 0 || strcmp(again, name) ? -1 : step;
-}
-
-int checkpoint_sync(const char *path)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC), status = fd < 0 ? -1 : fsync(fd), cause = errno;
-    if (fd >= 0) close(fd);
-    errno = cause;
-    return status;
 }
 
 /* Our folders are flat: files, then the folder. */

@@ -15,6 +15,21 @@
 enum { VERSION = 1 };
 static const char state_file[] = "state.safetensors", manifest_file[] = "manifest.json";
 
+char *checkpoint_join(const char *dir, const char *name, const char *suffix)
+{
+    char *path;
+    INVARIANT(asprintf(&path, "%s/%s%s", dir, name, suffix) >= 0, "no memory for a path");
+    return path;
+}
+
+int checkpoint_sync(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC), status = fd < 0 ? -1 : fsync(fd), cause = errno;
+    if (fd >= 0) close(fd);
+    errno = cause;
+    return status;
+}
+
 static int put(int fd, const void *data, size_t bytes)
 {
     for (const char *at = data; bytes; ) {
