@@ -63,7 +63,7 @@ char *xstrdup(const char *text)
 enum { ALIGNMENT = 64, CHUNK = 1 << 16 };
 
 struct chunk { struct chunk *next; size_t used, room; char *memory; };
-struct arena { struct chunk *chunk; size_t bytes; };
+struct arena { struct chunk *chunk; };
 
 struct arena *arena_new(void) { return xcalloc(1, sizeof(struct arena)); }
 
@@ -78,7 +78,6 @@ void *arena_alloc(struct arena *a, size_t bytes)
         memset(c->memory, 0, c->room);
         c->next = a->chunk;
         a->chunk = c;
-        a->bytes += c->room;
     }
     void *memory = c->memory + c->used;
     c->used += bytes;
@@ -104,8 +103,6 @@ char *arena_text(struct arena *a, const char *format, ...)
     va_end(again);
     return text;
 }
-
-size_t arena_bytes(const struct arena *a) { return a->bytes; }
 
 void arena_free(struct arena *a)
 {

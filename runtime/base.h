@@ -31,7 +31,6 @@ struct arena *arena_new(void);
 void *arena_alloc(struct arena *a, size_t bytes);
 char *arena_text(struct arena *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void *arena_copy(struct arena *a, const void *from, size_t bytes);
-size_t arena_bytes(const struct arena *a);
 void arena_free(struct arena *a);
 
 /* Heap that cannot be NULL: out of memory prints what was wanted and leaves with exit code 1. */

@@ -291,11 +291,6 @@ struct node *graph_grad_of(struct graph *g, struct leaf *weight)
     return graph_leaf(g, leaf);
 }
 
-struct node *graph_grad(struct graph *g, struct node *weight)
-{
-    return weight ? graph_grad_of(g, weight->leaf) : NULL;
-}
-
 struct node *graph_result(struct graph *g, struct node *n, int output)
 {
     if (g->failed || !n) return NULL;

@@ -134,8 +134,7 @@ struct node *graph_input(struct graph *g, const char *name, enum dtype dtype, st
 struct node *graph_weight(struct graph *g, const char *path, enum role role, struct shape shape, struct init init);
 struct node *graph_buffer(struct graph *g, const char *path, enum dtype dtype, struct shape shape, double value);
 struct node *graph_control(struct graph *g, const char *name, struct control control);  /* REAL [1] */
-struct node *graph_grad(struct graph *g, struct node *weight);                          /* update: REAL, shape of weight */
-struct node *graph_grad_of(struct graph *g, struct leaf *weight);
+struct node *graph_grad_of(struct graph *g, struct leaf *weight);                       /* update: REAL, shape of weight */
 struct node *graph_leaf(struct graph *g, struct leaf *leaf);                            /* the node of a leaf of the set */
 struct node *graph_result(struct graph *g, struct node *n, int output);                 /* a further output as a node */
 struct node *graph_carry(struct graph *g, struct node *value, enum carry how);          /* the bridge from micro to update */

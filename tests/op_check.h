@@ -229,4 +229,16 @@ static inline void see(const struct tensor *t, int n, const double *value, doubl
 
 static inline void same(const struct tensor *x, const struct tensor *y) { assert_memory_equal(x->data, y->data, tensor_bytes(x)); }
 
+/* A node that an op's shape rule refuses, saying `words`. */
+static inline void refuses(struct node *(*build)(struct graph *g), const char *words)
+{
+    struct leaves *l = leaves_new();
+    struct graph *g = graph_new(l);
+    bench_rules = 0;
+    if (build(g)) fail_msg("accepted, where '%s' was expected", words);
+    if (!strstr(g->err.text, words)) fail_msg("'%s' says nothing of '%s'", g->err.text, words);
+    graph_free(g);
+    leaves_free(l);
+}
+
 #endif

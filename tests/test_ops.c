@@ -84,17 +84,6 @@ static void test_no_op_without_a_case(void **state)
     assert_int_equal(missing, 0);
 }
 
-static void refuses(struct node *(*build)(struct graph *g), const char *words)
-{
-    struct leaves *l = leaves_new();
-    struct graph *g = graph_new(l);
-    bench_rules = 0;
-    if (build(g)) fail_msg("accepted, where '%s' was expected", words);
-    if (!strstr(g->err.text, words)) fail_msg("'%s' says nothing of '%s'", g->err.text, words);
-    graph_free(g);
-    leaves_free(l);
-}
-
 #define REFUSED(CASE) \
     CASE(add, "shapes [3,2] and [2,3] differ", add(g, act_in(g, 3, 2), act_in(g, 2, 3))) \
     CASE(integers, "integers", square(g, int_in(g, SHAPE(2), 1, 2))) \

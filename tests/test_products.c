@@ -386,17 +386,6 @@ static void test_broken_target(void **state)
 #define REFUSED_BUILD(name, words, made) static struct node *refused_##name(struct graph *g) { return made; }
 REFUSED(REFUSED_BUILD)
 
-static void refuses(struct node *(*build)(struct graph *g), const char *words)
-{
-    struct leaves *l = leaves_new();
-    struct graph *g = graph_new(l);
-    bench_rules = 0;
-    if (build(g)) fail_msg("accepted, where '%s' was expected", words);
-    if (!strstr(g->err.text, words)) fail_msg("'%s' says nothing of '%s'", g->err.text, words);
-    graph_free(g);
-    leaves_free(l);
-}
-
 static void test_messages(void **state)
 {
     (void)state;

@@ -23,7 +23,7 @@ static json_t *config_of(const char *run, struct err *e)
 {
     char *path;
     struct reader *r;
-    if (asprintf(&path, "%s/run.h5", run) < 0) return NULL;
+    INVARIANT(asprintf(&path, "%s/run.h5", run) >= 0, "no memory for a path");
     int failure = reader_open(&r, path, e);
     free(path);
     if (failure) return NULL;
@@ -38,7 +38,7 @@ static int load_weights(const char *run, const char *wanted, struct session *s, 
     char *dir, path[4096];
     struct checkpoint c;
     json_t *extra = NULL;
-    if (asprintf(&dir, "%s/checkpoints", run) < 0) return err_set(e, "no memory for a path");
+    INVARIANT(asprintf(&dir, "%s/checkpoints", run) >= 0, "no memory for a path");
     int found = wanted ? snprintf(path, sizeof path, "%s", wanted) : checkpoint_newest(dir, INT64_MAX, path, sizeof path, e);
     if (found == 0) err_set(e, "%s: holds no good checkpoint", dir);
     free(dir);

@@ -145,8 +145,6 @@ void pool_free(struct pool *p)
     free(p);
 }
 
-int pool_threads(const struct pool *p) { return p->threads; }
-
 static void region(struct pool *p, const struct args *a, int64_t base, int64_t items, int64_t grain, int64_t blocks,
                    void (*body)(const struct args *, int64_t, int64_t))
 {

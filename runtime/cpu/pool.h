@@ -5,7 +5,6 @@
 struct pool;
 struct pool *pool_new(int threads);                         /* also flushes denormals to zero, in the caller too */
 void pool_free(struct pool *p);
-int pool_threads(const struct pool *p);
 int pool_cores(void);                                       /* cores that this process may run on */
 
 #endif
