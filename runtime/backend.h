@@ -6,11 +6,14 @@
 
 struct backend {
     const char *name;
-    const struct kernels *const *kernels;                   /* [OP_COUNT], none missing */
+    const struct kernels *(*kernels)(int op);               /* none is missing */
     void *(*alloc)(size_t bytes);                           /* zeroed; never NULL: prints the size wanted and exits 7 */
     void (*release)(void *memory, size_t bytes);
     void (*put)(void *device, const void *host, size_t bytes);
     void (*get)(void *host, const void *device, size_t bytes);
+    /* Weights are packed once a step, where products of `rows` rows with one of their matrices gain by it. */
+    size_t (*packed_bytes)(struct shape weight, int64_t rows, enum format act);     /* 0: they do not */
+    void (*pack)(void *device, const struct tensor *weight);                        /* writes weight->packed */
     void *(*open)(int threads);                             /* what kernels get as args->device */
     void (*close)(void *device);
 };

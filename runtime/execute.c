@@ -33,7 +33,7 @@ static void bind_calls(struct plan *p, struct calls *calls)
         if (c->args.dout) bind(p, c->args.dout, n->n_out);
         if (c->args.din) bind(p, c->args.din, n->n_in);
         c->args.device = p->state->device;
-        c->kernels = p->state->backend->kernels[n->op->index];
+        c->kernels = p->state->backend->kernels(n->op->index);
     }
 }
 
@@ -112,7 +112,7 @@ static void read_slot(const struct plan *p, int slot, int64_t count, double *to)
     p->state->backend->get(host, slot_address(p, s), (size_t)count * element_bytes(f));
     for (int64_t i = 0; i < count; i++) {
         real wide;
-        struct tensor t = { host, SHAPE(count), f };
+        struct tensor t = { .data = host, .shape = SHAPE(count), .format = f };
         if (f == FORMAT_I32) to[i] = ((int32_t *)(void *)host)[i];
         else if (f == FORMAT_U8) to[i] = ((uint8_t *)host)[i];
         else to[i] = (double)*row_read(&t, i, 1, &wide);

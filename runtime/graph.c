@@ -1,5 +1,5 @@
 /* Building a graph: nodes in order of computation, leaves by path, the first error kept. */
-#include "graph.h"
+#include "ops.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -333,6 +333,24 @@ void graph_loss(struct graph *g, const char *name, struct node *value, double we
         g->loss = xrealloc(g->loss, (size_t)g->loss_room * sizeof *g->loss);
     }
     g->loss[g->n_losses++] = (struct loss){ arena_text(g->arena, "%s", name), value, weight };
+}
+
+struct node *graph_carry(struct graph *g, struct node *value, enum carry how)
+{
+    struct node *n = carry(g, value, how);
+    if (n) n->carry = how;
+    return n;
+}
+
+void graph_metric(struct graph *g, const char *name, struct node *value, enum carry how, const char *unit, const char *about)
+{
+    struct node *held = graph_carry(g, value, how);
+    if (!held) return;
+    if (g->n_probes == g->probe_room) {
+        g->probe_room = g->probe_room ? 2 * g->probe_room : 64;
+        g->probe = xrealloc(g->probe, (size_t)g->probe_room * sizeof *g->probe);
+    }
+    g->probe[g->n_probes++] = (struct probe){ arena_text(g->arena, "%s", name), arena_text(g->arena, "%s", unit), arena_text(g->arena, "%s", about), value, g->layer, held };
 }
 
 const struct op op_leaf = { .name = "leaf", .index = -1, .kind = OP_LEAF };

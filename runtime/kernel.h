@@ -10,9 +10,14 @@
 #include <string.h>
 
 enum format { FORMAT_REAL, FORMAT_BF16, FORMAT_I32, FORMAT_U8 };
-size_t element_bytes(enum format f);
+static inline size_t element_bytes(enum format f)
+{
+    static const size_t bytes[] = { [FORMAT_REAL] = sizeof(real), [FORMAT_BF16] = 2, [FORMAT_I32] = 4, [FORMAT_U8] = 1 };
+    return bytes[f];
+}
 
-struct tensor { void *data; struct shape shape; enum format format; };
+/* packed: a weight once more, in the layout that the backend's products read fastest; NULL: it has none. */
+struct tensor { void *data; struct shape shape; enum format format; void *packed; };
 
 /* One optimizer step (or evaluation batch) as kernels may know it. */
 struct moment { int64_t step; int micro, micros; };

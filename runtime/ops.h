@@ -10,6 +10,7 @@
 #define SLUICE_OPS_H
 
 #include "graph.h"
+#include "level.h"
 
 enum rope_where { ROPE_FIRST, ROPE_LAST, ROPE_PROPORTIONAL };
 enum hash_kind { HASH_MUL32, HASH_MOD };
@@ -70,7 +71,11 @@ struct muon_attr { double momentum, decay, scale; int nesterov, steps; }; /* sca
     X(bias_step, (struct graph *g, struct node *bias /*[E]*/, struct node *counts /*REAL [E]*/, struct node *clip, double rate, bool centred)) /* bias*; REAL [1]: max - min of bias */ \
     X(update_ratio, (struct graph *g, int n, struct node *const *changes))            /* REAL [1]: sqrt(sum of changes[i][0] / sum of changes[i][1]) */
 
+#ifdef ISA
+#define OPS_DECLARE(name, signature) static struct node *name signature; OP(name);
+#else
 #define OPS_DECLARE(name, signature) struct node *name signature; extern const struct op op_##name;
+#endif
 #define OPS_INDEX(name, signature) OP_##name,
 enum { OPS(OPS_INDEX) OP_COUNT };
 OPS(OPS_DECLARE)

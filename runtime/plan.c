@@ -164,7 +164,7 @@ static struct tensor tensor_in(const struct plan *p, int slot, struct shape shap
 {
     if (slot == NONE) return (struct tensor){ .shape = shape };
     enum dtype d = p->slot[slot].decl.dtype;
-    return (struct tensor){ (void *)(uintptr_t)(slot + 1), shape, plan_format_of(p, d) };
+    return (struct tensor){ .data = (void *)(uintptr_t)(slot + 1), .shape = shape, .format = plan_format_of(p, d) };
 }
 
 static struct call call_new(struct plan *p, const struct node *n, bool back)

@@ -106,7 +106,7 @@ static inline struct tensor tensor_new(const struct bench *b, struct shape shape
 static inline void tensor_normal(const struct tensor *t, int stream)
 {
     uint16_t narrow;
-    struct tensor half = { &narrow, SHAPE(1), FORMAT_BF16 };
+    struct tensor half = { .data = &narrow, .shape = SHAPE(1), .format = FORMAT_BF16 };
     for (int64_t i = 0; i < shape_count(t->shape); i++) {
         real value = (real)key_normal((struct key){ 7, PURPOSE_TEST, (uint64_t)stream, 0 }, (uint64_t)i);
         row_narrow(&half, 0, 1, &value);
@@ -142,7 +142,7 @@ static inline void bench_open(struct bench *b, const struct op_case *c, bool bf1
     const struct node *n = b->node = c->build(b->graph);
     if (!n) fail_msg("%s: %s", c->name, b->graph->err.text);
     if (n->op->index != c->op) fail_msg("%s: the case builds a node of %s", c->name, n->op->name);
-    b->kernels = backend_cpu.kernels[n->op->index];
+    b->kernels = backend_cpu.kernels(n->op->index);
     for (int i = 0; i < n->n_in; i++) {
         if (!n->in[i]->leaf) fail_msg("%s: input %d is not made by the bench", c->name, i);
         b->in[i] = tensor_new(b, n->in[i]->shape, n->in[i]->dtype);

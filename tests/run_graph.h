@@ -88,7 +88,7 @@ static inline void run_forward(struct run *r)
         if (n->op->kind != OP_COMPUTE) continue;
         struct tensor in[n->n_in];
         for (int k = 0; k < n->n_in; k++) in[k] = run_value(r, n->in[k]);
-        backend_cpu.kernels[n->op->index]->forward(&(struct args){
+        backend_cpu.kernels(n->op->index)->forward(&(struct args){
             .attr = n->attr, .n_in = n->n_in, .in = in, .out = r->value[i], .work = r->work[i], .moment = &moment, .device = r->pool });
     }
 }

@@ -38,7 +38,7 @@ static double get(const struct matrix *m, int64_t at)
 static struct matrix made(real *data, uint16_t *narrow, bool bf16, int64_t rows, int64_t cols, bool turned, int64_t stack)
 {
     int64_t line = (turned ? rows : cols) + draw(3), count = stack * (turned ? cols : rows) * line;
-    struct matrix m = { data, FORMAT_REAL, line, 1, count / stack };
+    struct matrix m = { .data = data, .format = FORMAT_REAL, .row = line, .col = 1, .stack = count / stack };
     struct tensor t = { .data = narrow, .format = FORMAT_BF16 };
     assert_true(count <= MOST);
     fill(data);

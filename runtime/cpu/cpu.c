@@ -1,16 +1,14 @@
 /* The CPU backend: one row for each op, host memory, the thread pool. */
 #define _GNU_SOURCE
 #include "backend.h"
+#include "isa.h"
 #include "pool.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#define DECLARE(name, signature) extern const struct kernels cpu_##name;
-OPS(DECLARE)
-#define ROW(name, signature) [OP_##name] = &cpu_##name,
-static const struct kernels *const table[OP_COUNT] = { OPS(ROW) };
+static const struct kernels *cpu_kernels(int op) { return isa()->level->kernels[op]; }
 
 /* Mapped memory is zeroed, takes huge pages where it is large, and is given back whole. */
 static void *cpu_alloc(size_t bytes)
@@ -28,7 +26,9 @@ static void *cpu_alloc(size_t bytes)
 static void cpu_release(void *memory, size_t bytes) { if (memory) munmap(memory, bytes); }
 static void cpu_put(void *device, const void *host, size_t bytes) { memcpy(device, host, bytes); }
 static void cpu_get(void *host, const void *device, size_t bytes) { memcpy(host, device, bytes); }
+static size_t cpu_packed_bytes(struct shape weight, int64_t rows, enum format act) { return isa()->level->packed_bytes(weight, rows, act); }
+static void cpu_pack(void *device, const struct tensor *weight) { isa()->level->pack(&(struct args){ .device = device }, weight); }
 static void *cpu_open(int threads) { return pool_new(threads); }
 static void cpu_close(void *device) { pool_free(device); }
 
-const struct backend backend_cpu = { "cpu", table, cpu_alloc, cpu_release, cpu_put, cpu_get, cpu_open, cpu_close };
+const struct backend backend_cpu = { "cpu", cpu_kernels, cpu_alloc, cpu_release, cpu_put, cpu_get, cpu_packed_bytes, cpu_pack, cpu_open, cpu_close };

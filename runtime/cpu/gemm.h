@@ -12,12 +12,21 @@
 #include "kernel.h"
 
 /* Strides are in values, and row or col is 1; stack leads to the matrix of the next group. */
-struct matrix { void *data; enum format format; int64_t row, col, stack; };
+struct matrix {
+    void *data; enum format format; int64_t row, col, stack;
+    const void *packed; bool turned;                        /* of a whole weight: see struct tensor */
+};
 
 /* A tensor read as rows of `width` values, and the same read the other way round. */
-struct matrix matrix_of(const struct tensor *t, int64_t width);
-struct matrix matrix_turned(struct matrix m);
-struct matrix matrix_at(struct matrix m, int64_t row, int64_t col);
+static inline struct matrix matrix_of(const struct tensor *t, int64_t width) { return (struct matrix){ t->data, t->format, width, 1, 0, t->packed, false }; }
+static inline struct matrix matrix_reals(real *data, int64_t width) { return (struct matrix){ .data = data, .format = FORMAT_REAL, .row = width, .col = 1 }; }
+static inline struct matrix matrix_turned(struct matrix m) { return (struct matrix){ m.data, m.format, m.col, m.row, m.stack, m.packed, !m.turned }; }
+static inline struct matrix matrix_moved(struct matrix m, int64_t by)      /* by values */
+{
+    m.data = (char *)m.data + by * (int64_t)element_bytes(m.format);
+    return m;
+}
+static inline struct matrix matrix_at(struct matrix m, int64_t row, int64_t col) { return matrix_moved(m, row * m.row + col * m.col); }
 
 enum gemm_cut { GEMM_ROWS, GEMM_DEPTH };
 
@@ -25,8 +34,12 @@ struct gemm {
     int64_t m, n, k;                                        /* C [m,n], A [m,k], B [k,n] */
     struct matrix a, b, c;                                  /* c.col is 1 */
     real beta;                                              /* 0 (C is not read) or 1 */
+    bool narrow;                                            /* operands may be rounded to bf16 */
     enum gemm_cut cut; int groups; const int32_t *offsets;
 };
+
+size_t packed_bytes(struct shape weight, int64_t rows, enum format act);
+void pack(const struct args *a, const struct tensor *weight);
 
 void gemm(const struct args *a, const struct gemm *g);      /* on all threads */
 void gemm_here(const struct gemm *g);                       /* a dense product with C of reals, on the calling thread */

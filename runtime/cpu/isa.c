@@ -19,14 +19,9 @@ static bool has_avx512(void)
 #define LEVELS(X) X(portable, always)
 #endif
 
-#define DECLARE(name, has) \
-    void isa_product_##name(const struct gemm *g, struct panels *p); \
-    real isa_max_row_##name(const real *x, int64_t n); \
-    double isa_exp_row_##name(real *x, int64_t n, real scale, real shift, real by); \
-    void isa_softmax_back_##name(real *dp, const real *p, int64_t n, real mean, real scale); \
-    void isa_sigmoid_row_##name(const real *x, real *y, int64_t n);
+#define DECLARE(name, has) extern const struct level isa_level_##name;
 LEVELS(DECLARE)
-#define ROW(name, has) { { #name, isa_product_##name, isa_max_row_##name, isa_exp_row_##name, isa_softmax_back_##name, isa_sigmoid_row_##name }, has },
+#define ROW(name, has) { { #name, &isa_level_##name, NULL }, has },
 static const struct { struct isa isa; bool (*has)(void); } levels[] = { LEVELS(ROW) };
 
 static const struct isa *_Atomic chosen;
@@ -37,7 +32,7 @@ const struct isa *isa_level(int i)
     return NULL;
 }
 
-void isa_use(const struct isa *level) { chosen = level; }
+void isa_use(const struct isa *wanted) { chosen = wanted; }
 
 static const struct isa *choose(void)
 {
@@ -55,3 +50,8 @@ const struct isa *isa(void)
     if (!chosen) chosen = choose();
     return chosen;
 }
+
+void gemm(const struct args *a, const struct gemm *g) { isa()->level->gemm(a, g); }
+void gemm_here(const struct gemm *g) { isa()->level->gemm_here(g); }
+const real *row_widen(const struct tensor *t, int64_t at, int64_t n, real *scratch) { return isa()->level->row_widen(t, at, n, scratch); }
+void row_narrow(const struct tensor *t, int64_t at, int64_t n, const real *row) { isa()->level->row_narrow(t, at, n, row); }

@@ -1,29 +1,32 @@
-/* What is compiled once for each instruction set (the files of isa/) and chosen at run time by the feature bits of
-   the processor, or by SLUICE_ISA. Results are bitwise reproducible within one instruction set. */
+/* The instruction set, chosen at run time by the feature bits of the processor, or by SLUICE_ISA. Results are bitwise
+   reproducible within one instruction set. */
 #ifndef SLUICE_ISA_H
 #define SLUICE_ISA_H
 
 #include "gemm.h"
 
-/* The largest block of one product: C [MOST_ROWS, MOST_COLS] stays in the second-level cache with its operands,
-   DEPTH rows of a panel of B in the first. */
-enum { MOST_ROWS = 192, MOST_COLS = 512, DEPTH = 256 };
-
-/* Where the operands of a block are packed. A: rows of DEPTH values, padded so that they do not share cache sets. */
-enum { PITCH = DEPTH + 16 };
-struct panels { _Alignas(64) real a[MOST_ROWS * PITCH], b[DEPTH * MOST_COLS]; };
-
-struct isa {
-    const char *name;
-    void (*product)(const struct gemm *g, struct panels *p);        /* dense, at most MOST_ROWS x MOST_COLS, C of reals */
-    real (*max_row)(const real *x, int64_t n);                      /* of the values that are numbers */
-    double (*exp_row)(real *x, int64_t n, real scale, real shift, real by);     /* x := by e^(scale (x - shift)); their sum */
-    void (*softmax_back)(real *dp, const real *p, int64_t n, real mean, real scale);    /* dp := scale p (dp - mean) */
-    void (*sigmoid_row)(const real *x, real *y, int64_t n);
+/* What is compiled once for each instruction set. */
+struct level {
+    const struct kernels *const *kernels;                   /* [OP_COUNT] */
+    void (*gemm)(const struct args *a, const struct gemm *g);
+    void (*gemm_here)(const struct gemm *g);
+    size_t (*packed_bytes)(struct shape weight, int64_t rows, enum format act);
+    void (*pack)(const struct args *a, const struct tensor *weight);
+    const real *(*row_widen)(const struct tensor *t, int64_t at, int64_t n, real *scratch);
+    void (*row_narrow)(const struct tensor *t, int64_t at, int64_t n, const real *row);
 };
 
+/* C = A B or C + A B for bf16 A and B and float C, on one thread, by instructions made for it. Rows of A lie a_row values apart and
+   are padded with zeros to a multiple of DOT_DEPTH; B comes in panels of DOT_COLS columns, `panel` values apart, padded likewise, in which
+   pairs of depths stand together: panel[k/2][column][k%2]. */
+enum { DOT_DEPTH = 32, DOT_COLS = 32 };
+typedef void dot_product(int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t a_row, const uint16_t *b, int64_t panel,
+                         float *c, int64_t c_row, bool add);
+
+struct isa { const char *name; const struct level *level; dot_product *dot; };     /* dot NULL: bf16 is computed as reals */
+
 const struct isa *isa(void);                                /* an unknown or unsupported SLUICE_ISA exits with 2 */
-const struct isa *isa_level(int i);                         /* every level this processor has, best first; NULL ends */
-void isa_use(const struct isa *level);                      /* for tests: from now on */
+const struct isa *isa_level(int i);                         /* every one this processor has, best first; NULL ends */
+void isa_use(const struct isa *isa);                        /* for tests: from now on; NULL: as if nothing had been chosen */
 
 #endif

@@ -74,8 +74,8 @@ static void adamw_forward(const struct args *a)
     out[1] = (real)before;
 }
 
-const struct kernels cpu_adamw = { adamw_forward, NULL };
-const struct op op_adamw = { .name = "adamw", .index = OP_adamw, .infer = adamw_infer, .changes_inputs = true };
+KERNELS(adamw) = { adamw_forward, NULL };
+OP(adamw) = { .name = "adamw", .index = OP_adamw, .infer = adamw_infer, .changes_inputs = true };
 
 /* ---- global_norm: the L2 norm of all gradients as one vector ---- */
 
@@ -124,8 +124,8 @@ static void global_norm_forward(const struct args *a)
     reals(&a->out[0])[0] = (real)sqrt(sum);
 }
 
-const struct kernels cpu_global_norm = { global_norm_forward, NULL };
-const struct op op_global_norm = { .name = "global_norm", .index = OP_global_norm, .infer = global_norm_infer };
+KERNELS(global_norm) = { global_norm_forward, NULL };
+OP(global_norm) = { .name = "global_norm", .index = OP_global_norm, .infer = global_norm_infer };
 
 /* ---- clip_norm: a factor on gradients, and whether to go at all ---- */
 
@@ -152,8 +152,8 @@ static void clip_norm_forward(const struct args *a)
     reals(&a->out[0])[1] = go;
 }
 
-const struct kernels cpu_clip_norm = { clip_norm_forward, NULL };
-const struct op op_clip_norm = { .name = "clip_norm", .index = OP_clip_norm, .infer = clip_norm_infer };
+KERNELS(clip_norm) = { clip_norm_forward, NULL };
+OP(clip_norm) = { .name = "clip_norm", .index = OP_clip_norm, .infer = clip_norm_infer };
 
 /* ---- update_ratio: length of all changes over length of all weights; 0 for a skipped step ---- */
 
@@ -182,5 +182,5 @@ static void update_ratio_forward(const struct args *a)
     reals(&a->out[0])[0] = before > 0 ? (real)sqrt(changed / before) : 0;
 }
 
-const struct kernels cpu_update_ratio = { update_ratio_forward, NULL };
-const struct op op_update_ratio = { .name = "update_ratio", .index = OP_update_ratio, .infer = update_ratio_infer };
+KERNELS(update_ratio) = { update_ratio_forward, NULL };
+OP(update_ratio) = { .name = "update_ratio", .index = OP_update_ratio, .infer = update_ratio_infer };

@@ -2,7 +2,8 @@
    p_i = softmax of scale q_i.k_j over the keys j with start_i <= j <= i and j > i - window. The maximum and the sum of
    a row are carried from block to block of keys (Milakov & Gimelshein 2018); backward makes p anew from the log-sum-exp
    (Dao 2022). Query head h reads key head h / (H/G). */
-#include "cpu/isa.h"
+#include "cpu/gemm.h"
+#include "vec_math.h"
 
 #include <math.h>
 
@@ -104,7 +105,7 @@ static struct matrix head(const struct tensor *t, int64_t row, int64_t heads, in
 {
     return matrix_at(matrix_of(t, heads * width), row, at * width);
 }
-static struct matrix local(real *data, int64_t width) { return (struct matrix){ data, FORMAT_REAL, width, 1, 0 }; }
+static struct matrix local(real *data, int64_t width) { return matrix_reals(data, width); }
 
 static void product(int64_t m, int64_t n, int64_t k, struct matrix a, struct matrix b, struct matrix c, real beta)
 {
@@ -128,9 +129,9 @@ static void advance(const struct sizes *s, const struct block *q, int64_t j, int
         int64_t from, to;
         mask(q, i, j, n, score, &from, &to);
         if (from == to) continue;
-        real top = isa()->max_row(score + from, to - from);
+        real top = row_top(score + from, to - from);
         real now = most[i] > top ? most[i] : top, fade = (real)exp(s->scale * (double)(most[i] - now));
-        sum[i] = sum[i] * fade + isa()->exp_row(score + from, to - from, s->scale, now, 1);
+        sum[i] = sum[i] * fade + row_exp(score + from, to - from, s->scale, now, 1);
         most[i] = now;
         if (j > q->from && fade != 1)
             for (int64_t w = 0; w < s->value_width; w++) o[i * s->value_width + w] *= fade;
@@ -175,7 +176,6 @@ static void forward(const struct args *a)
 {
     struct sizes s = sizes_of(a);
     int64_t blocks = s.batch * blocks_of(s.seq, QUERIES);
-    isa();                                                  /* chosen, or refused, before threads ask */
     each(a, blocks * s.heads, 1, forward_blocks);
     for (int64_t h = 0; h < s.heads; h++) {
         real most = -INFINITY;
@@ -217,8 +217,8 @@ static void backward_block(const struct args *a, const struct sizes *s, int64_t 
         for (int64_t i = 0; i < q.n; i++) {
             mask(&q, i, j, n, p + i * KEYS, &from, &to);
             real lse = reals(&a->save[LSE])[(q.row + i) * s->heads + h];
-            isa()->exp_row(p + i * KEYS + from, to - from, s->scale, lse / s->scale, 1);
-            isa()->softmax_back(ds + i * KEYS, p + i * KEYS, n, mean[i], s->scale);
+            row_exp(p + i * KEYS + from, to - from, s->scale, lse / s->scale, 1);
+            for (int64_t w = 0; w < n; w++) ds[i * KEYS + w] = s->scale * p[i * KEYS + w] * (ds[i * KEYS + w] - mean[i]);
         }
         if (a->din[V].data)
             product(n, s->value_width, q.n, matrix_turned(local(p, KEYS)), dout, head(&a->work[DV], row, s->groups, g, s->value_width), 1);
@@ -264,12 +264,11 @@ static void backward(const struct args *a)
 {
     struct sizes s = sizes_of(a);
     for (int i = DK; i <= DV; i++) memset(a->work[i].data, 0, (size_t)shape_count(a->work[i].shape) * sizeof(real));
-    isa();
     each(a, s.batch * s.groups, 1, backward_heads);
 }
 
-const struct kernels cpu_attention = { forward, backward };
-const struct op op_attention = {
+KERNELS(attention) = { forward, backward };
+OP(attention) = {
     .name = "attention", .index = OP_attention, .infer = infer, .cost = cost, .gradient = true, .no_grad_out = 1u << LOGIT_MAX,
     .reads_in = 1u << Q | 1u << K | 1u << V | 1u << START | 1u << POS, .reads_out = 1u << O,
 };

@@ -53,5 +53,5 @@ static void forward(const struct args *a)
     reals(&a->out[0])[0] = high - low;
 }
 
-const struct kernels cpu_bias_step = { forward, NULL };
-const struct op op_bias_step = { .name = "bias_step", .index = OP_bias_step, .infer = infer, .changes_inputs = true };
+KERNELS(bias_step) = { forward, NULL };
+OP(bias_step) = { .name = "bias_step", .index = OP_bias_step, .infer = infer, .changes_inputs = true };

@@ -73,8 +73,8 @@ static void add_row_backward(const struct args *a)
     row_done(&a->din[1], 0, d, drow);
 }
 
-const struct kernels cpu_add_row = { add_row_forward, add_row_backward };
-const struct op op_add_row = { .name = "add_row", .index = OP_add_row, .infer = add_row_infer, .gradient = true };
+KERNELS(add_row) = { add_row_forward, add_row_backward };
+OP(add_row) = { .name = "add_row", .index = OP_add_row, .infer = add_row_infer, .gradient = true };
 
 struct node *add_row(struct graph *g, struct node *x, struct node *row) { return graph_emit(g, &op_add_row, NULL, 0, x, row); }
 
@@ -127,8 +127,8 @@ static void mean_rows_backward(const struct args *a)
     if (a->din[0].data) each(a, s.dim[0], rows_grain(s.dim[1]), mean_rows_gradient);
 }
 
-const struct kernels cpu_mean_rows = { mean_rows_forward, mean_rows_backward };
-const struct op op_mean_rows = { .name = "mean_rows", .index = OP_mean_rows, .infer = mean_rows_infer, .gradient = true };
+KERNELS(mean_rows) = { mean_rows_forward, mean_rows_backward };
+OP(mean_rows) = { .name = "mean_rows", .index = OP_mean_rows, .infer = mean_rows_infer, .gradient = true };
 
 struct node *mean_rows(struct graph *g, struct node *x) { return graph_emit(g, &op_mean_rows, NULL, 0, x); }
 
@@ -193,7 +193,7 @@ static void mul_heads_backward(const struct args *a)
     each(a, s.dim[0] * s.dim[1], rows_grain(s.dim[2]), mul_heads_gradient);
 }
 
-const struct kernels cpu_mul_heads = { mul_heads_forward, mul_heads_backward };
-const struct op op_mul_heads = { .name = "mul_heads", .index = OP_mul_heads, .infer = mul_heads_infer, .gradient = true, .reads_in = 3 };
+KERNELS(mul_heads) = { mul_heads_forward, mul_heads_backward };
+OP(mul_heads) = { .name = "mul_heads", .index = OP_mul_heads, .infer = mul_heads_infer, .gradient = true, .reads_in = 3 };
 
 struct node *mul_heads(struct graph *g, struct node *x, struct node *by) { return graph_emit(g, &op_mul_heads, NULL, 0, x, by); }

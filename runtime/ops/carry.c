@@ -36,23 +36,5 @@ static void block(const struct args *a, int64_t from, int64_t to)
 
 static void forward(const struct args *a) { each(a, shape_count(a->out[0].shape), BLOCK, block); }
 
-struct node *graph_carry(struct graph *g, struct node *value, enum carry how)
-{
-    struct node *n = carry(g, value, how);
-    if (n) n->carry = how;
-    return n;
-}
-
-void graph_metric(struct graph *g, const char *name, struct node *value, enum carry how, const char *unit, const char *about)
-{
-    struct node *held = graph_carry(g, value, how);
-    if (!held) return;
-    if (g->n_probes == g->probe_room) {
-        g->probe_room = g->probe_room ? 2 * g->probe_room : 64;
-        g->probe = xrealloc(g->probe, (size_t)g->probe_room * sizeof *g->probe);
-    }
-    g->probe[g->n_probes++] = (struct probe){ arena_text(g->arena, "%s", name), arena_text(g->arena, "%s", unit), arena_text(g->arena, "%s", about), value, g->layer, held };
-}
-
-const struct kernels cpu_carry = { forward, NULL };
-const struct op op_carry = { .name = "carry", .index = OP_carry, .infer = infer };
+KERNELS(carry) = { forward, NULL };
+OP(carry) = { .name = "carry", .index = OP_carry, .infer = infer };

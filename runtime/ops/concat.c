@@ -58,5 +58,5 @@ static void gradient(const struct args *a, int64_t from, int64_t to)
 static void forward(const struct args *a) { each(a, shape_rows(a->out[0].shape), rows_grain(shape_last(a->out[0].shape)), rows); }
 static void backward(const struct args *a) { each(a, shape_rows(a->out[0].shape), rows_grain(shape_last(a->out[0].shape)), gradient); }
 
-const struct kernels cpu_concat = { forward, backward };
-const struct op op_concat = { .name = "concat", .index = OP_concat, .infer = infer, .gradient = true };
+KERNELS(concat) = { forward, backward };
+OP(concat) = { .name = "concat", .index = OP_concat, .infer = infer, .gradient = true };

@@ -1,6 +1,7 @@
 /* -log softmax(h w^T)[target], and the log-sum-exp. Logits live for a chunk of tokens and are made anew in
    backward, so the cost in memory does not grow with the batch. */
-#include "cpu/isa.h"
+#include "cpu/gemm.h"
+#include "vec_math.h"
 
 #include <math.h>
 
@@ -75,11 +76,11 @@ static void score_rows(const struct args *a, int64_t from, int64_t to)
 {
     const struct chunk *c = a->attr;
     for (int64_t i = from; i < to; i++) {
-        real *x = (real *)c->logits.data + i * c->vocab, top = isa()->max_row(x, c->vocab);
+        real *x = (real *)c->logits.data + i * c->vocab, top = row_top(x, c->vocab);
         int32_t target = target_of(a, c, c->first + i), best = 0;
         real chosen = x[target];
         while (best < target && x[best] != top) best++;
-        double sum = log(isa()->exp_row(x, c->vocab, 1, top, 1));
+        double sum = log(row_exp(x, c->vocab, 1, top, 1));
         reals(&a->out[NLL])[c->first + i] = (real)(sum - (double)(chosen - top));
         reals(&a->out[LSE])[c->first + i] = (real)(sum + (double)top);
         reals(&a->out[HIT])[c->first + i] = best == target && chosen == top;
@@ -103,7 +104,7 @@ static void differ_rows(const struct args *a, int64_t from, int64_t to)
         int64_t t = c->first + i;
         real *x = (real *)c->logits.data + i * c->vocab;
         real dnll = a->dout[NLL].data ? reals(&a->dout[NLL])[t] : 0, dlse = a->dout[LSE].data ? reals(&a->dout[LSE])[t] : 0;
-        isa()->exp_row(x, c->vocab, 1, reals(&a->out[LSE])[t], dnll + dlse);
+        row_exp(x, c->vocab, 1, reals(&a->out[LSE])[t], dnll + dlse);
         x[target_of(a, c, t)] -= dnll;
     }
 }
@@ -124,8 +125,8 @@ static void backward(const struct args *a)
     }
 }
 
-const struct kernels cpu_cross_entropy = { forward, backward };
-const struct op op_cross_entropy = {
+KERNELS(cross_entropy) = { forward, backward };
+OP(cross_entropy) = {
     .name = "cross_entropy", .index = OP_cross_entropy, .infer = infer, .cost = cost, .gradient = true, .no_grad_out = 1u << HIT,
     .reads_in = 1u << H | 1u << W | 1u << TARGET, .reads_out = 1u << LSE,
 };

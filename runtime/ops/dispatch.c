@@ -80,8 +80,8 @@ static void dispatch_forward(const struct args *a)
     each(a, rows, ASSIGNMENTS, place_block);
 }
 
-const struct kernels cpu_dispatch = { dispatch_forward, NULL };
-const struct op op_dispatch = { .name = "dispatch", .index = OP_dispatch, .infer = dispatch_infer };
+KERNELS(dispatch) = { dispatch_forward, NULL };
+OP(dispatch) = { .name = "dispatch", .index = OP_dispatch, .infer = dispatch_infer };
 
 /* ---- gather: row r = x[order[r] / K] ---- */
 
@@ -145,8 +145,8 @@ static void gather_backward(const struct args *a)
     if (a->din[0].data) each(a, a->in[0].shape.dim[0], TOKENS, gather_back);
 }
 
-const struct kernels cpu_gather = { gather_forward, gather_backward };
-const struct op op_gather = { .name = "gather", .index = OP_gather, .infer = gather_infer, .gradient = true, .reads_in = 1u << 2 };
+KERNELS(gather) = { gather_forward, gather_backward };
+OP(gather) = { .name = "gather", .index = OP_gather, .infer = gather_infer, .gradient = true, .reads_in = 1u << 2 };
 
 /* ---- combine: out[t] = sum_j gate[t,j] y[place[t,j]] ---- */
 
@@ -220,7 +220,7 @@ static void combine_backward(const struct args *a)
     each(a, a->dout[0].shape.dim[0], TOKENS, combine_back);
 }
 
-const struct kernels cpu_combine = { combine_forward, combine_backward };
-const struct op op_combine = {
+KERNELS(combine) = { combine_forward, combine_backward };
+OP(combine) = {
     .name = "combine", .index = OP_combine, .infer = combine_infer, .gradient = true, .reads_in = 1u << 0 | 1u << 2 | 1u << 3,
 };

@@ -1,6 +1,6 @@
 /* Ops on one value at a time, and those where a row or a head shares its other operand. Bound by memory: a block is
    small enough that what it converts or clears stays in the first cache. */
-#include "cpu/isa.h"
+#include "vec_math.h"
 
 enum { BLOCK = 4096 };
 
@@ -60,8 +60,8 @@ static void add_gradient(const struct args *a, int64_t from, int64_t to)
 
 static void add_forward(const struct args *a) { flat(a, add_block); }
 static void add_backward(const struct args *a) { flat(a, add_gradient); }
-const struct kernels cpu_add = { add_forward, add_backward };
-const struct op op_add = { .name = "add", .index = OP_add, .infer = same_shape, .gradient = true };
+KERNELS(add) = { add_forward, add_backward };
+OP(add) = { .name = "add", .index = OP_add, .infer = same_shape, .gradient = true };
 
 struct node *add(struct graph *g, struct node *a, struct node *b) { return graph_emit(g, &op_add, NULL, 0, a, b); }
 
@@ -87,8 +87,8 @@ static void mul_gradient(const struct args *a, int64_t from, int64_t to)
 
 static void mul_forward(const struct args *a) { flat(a, mul_block); }
 static void mul_backward(const struct args *a) { flat(a, mul_gradient); }
-const struct kernels cpu_mul = { mul_forward, mul_backward };
-const struct op op_mul = { .name = "mul", .index = OP_mul, .infer = same_shape, .gradient = true, .reads_in = 3 };
+KERNELS(mul) = { mul_forward, mul_backward };
+OP(mul) = { .name = "mul", .index = OP_mul, .infer = same_shape, .gradient = true, .reads_in = 3 };
 
 struct node *mul(struct graph *g, struct node *a, struct node *b) { return graph_emit(g, &op_mul, NULL, 0, a, b); }
 
@@ -111,8 +111,8 @@ static void square_gradient(const struct args *a, int64_t from, int64_t to)
 
 static void square_forward(const struct args *a) { flat(a, square_block); }
 static void square_backward(const struct args *a) { flat(a, square_gradient); }
-const struct kernels cpu_square = { square_forward, square_backward };
-const struct op op_square = { .name = "square", .index = OP_square, .infer = same_as_input, .gradient = true, .reads_in = 1 };
+KERNELS(square) = { square_forward, square_backward };
+OP(square) = { .name = "square", .index = OP_square, .infer = same_as_input, .gradient = true, .reads_in = 1 };
 
 struct node *square(struct graph *g, struct node *x) { return graph_emit(g, &op_square, NULL, 0, x); }
 
@@ -136,8 +136,8 @@ static void scale_gradient(const struct args *a, int64_t from, int64_t to)
 
 static void scale_forward(const struct args *a) { flat(a, scale_block); }
 static void scale_backward(const struct args *a) { flat(a, scale_gradient); }
-const struct kernels cpu_scale = { scale_forward, scale_backward };
-const struct op op_scale = { .name = "scale", .index = OP_scale, .infer = same_as_input, .gradient = true };
+KERNELS(scale) = { scale_forward, scale_backward };
+OP(scale) = { .name = "scale", .index = OP_scale, .infer = same_as_input, .gradient = true };
 
 struct node *scale(struct graph *g, struct node *x, double by) { return graph_emit(g, &op_scale, &by, sizeof by, x); }
 
@@ -154,7 +154,7 @@ static void sigmoid_block(const struct args *a, int64_t from, int64_t to)
 {
     READ(x, a->in[0]);
     WRITE(y, a->out[0]);
-    isa()->sigmoid_row(x, y, to - from);
+    row_sigmoid(x, y, to - from);
     DONE(y, a->out[0]);
 }
 
@@ -167,7 +167,7 @@ static void sigmoid_gradient(const struct args *a, int64_t from, int64_t to)
 
 static void sigmoid_forward(const struct args *a) { flat(a, sigmoid_block); }
 static void sigmoid_backward(const struct args *a) { flat(a, sigmoid_gradient); }
-const struct kernels cpu_sigmoid = { sigmoid_forward, sigmoid_backward };
-const struct op op_sigmoid = { .name = "sigmoid", .index = OP_sigmoid, .infer = sigmoid_infer, .gradient = true, .reads_out = 1 };
+KERNELS(sigmoid) = { sigmoid_forward, sigmoid_backward };
+OP(sigmoid) = { .name = "sigmoid", .index = OP_sigmoid, .infer = sigmoid_infer, .gradient = true, .reads_out = 1 };
 
 struct node *sigmoid(struct graph *g, struct node *x) { return graph_emit(g, &op_sigmoid, NULL, 0, x); }

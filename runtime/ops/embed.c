@@ -75,5 +75,5 @@ static void backward(const struct args *a)
     each(a, n, grain(d), runs);
 }
 
-const struct kernels cpu_embed = { forward, backward };
-const struct op op_embed = { .name = "embed", .index = OP_embed, .infer = infer, .gradient = true, .reads_in = 1 << 1 };
+KERNELS(embed) = { forward, backward };
+OP(embed) = { .name = "embed", .index = OP_embed, .infer = infer, .gradient = true, .reads_in = 1 << 1 };

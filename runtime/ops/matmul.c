@@ -87,8 +87,8 @@ static void matmul_backward(const struct args *a)
     backward(a, &s);
 }
 
-const struct kernels cpu_matmul = { matmul_forward, matmul_backward };
-const struct op op_matmul = {
+KERNELS(matmul) = { matmul_forward, matmul_backward };
+OP(matmul) = {
     .name = "matmul", .index = OP_matmul, .infer = matmul_infer, .cost = cost, .gradient = true, .reads_in = 1u << X | 1u << W,
 };
 
@@ -136,8 +136,8 @@ static void grouped_backward(const struct args *a)
     backward(a, &s);
 }
 
-const struct kernels cpu_grouped_matmul = { grouped_forward, grouped_backward };
-const struct op op_grouped_matmul = {
+KERNELS(grouped_matmul) = { grouped_forward, grouped_backward };
+OP(grouped_matmul) = {
     .name = "grouped_matmul", .index = OP_grouped_matmul, .infer = grouped_infer, .cost = cost, .gradient = true,
     .reads_in = 1u << X | 1u << W | 1u << OFFSETS,
 };

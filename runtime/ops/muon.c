@@ -53,7 +53,7 @@ static void cost(const struct node *n, struct cost *c)
     c->bytes = 5 * (double)shape_count(w) * sizeof(real);
 }
 
-static struct matrix matrix(real *data, int64_t cols) { return (struct matrix){ data, FORMAT_REAL, cols, 1, 0 }; }
+static struct matrix matrix(real *data, int64_t cols) { return matrix_reals(data, cols); }
 
 /* out := beta out + x y, [m,n] = [m,k] [k,n]. Many matrices share the threads, one has them all. */
 static void product(const struct args *a, const struct sizes *s, int64_t m, int64_t n, int64_t k,
@@ -151,5 +151,5 @@ static void forward(const struct args *a)
     out[1] = (real)before;
 }
 
-const struct kernels cpu_muon = { forward, NULL };
-const struct op op_muon = { .name = "muon", .index = OP_muon, .infer = infer, .cost = cost, .changes_inputs = true };
+KERNELS(muon) = { forward, NULL };
+OP(muon) = { .name = "muon", .index = OP_muon, .infer = infer, .cost = cost, .changes_inputs = true };

@@ -62,8 +62,8 @@ static void weighted_mean_forward(const struct args *a)
 }
 
 static void weighted_mean_backward(const struct args *a) { if (a->din[0].data) each(a, values(a), CHUNK, weighted_mean_gradient); }
-const struct kernels cpu_weighted_mean = { weighted_mean_forward, weighted_mean_backward };
-const struct op op_weighted_mean = {
+KERNELS(weighted_mean) = { weighted_mean_forward, weighted_mean_backward };
+OP(weighted_mean) = {
     .name = "weighted_mean", .index = OP_weighted_mean, .infer = weighted_mean_infer, .gradient = true, .no_grad = 1 << 1, .reads_in = 1 << 1,
 };
 
@@ -110,8 +110,8 @@ static void dot_forward(const struct args *a)
 }
 
 static void dot_backward(const struct args *a) { each(a, values(a), CHUNK, dot_gradient); }
-const struct kernels cpu_dot = { dot_forward, dot_backward };
-const struct op op_dot = { .name = "dot", .index = OP_dot, .infer = dot_infer, .gradient = true, .reads_in = 3 };
+KERNELS(dot) = { dot_forward, dot_backward };
+OP(dot) = { .name = "dot", .index = OP_dot, .infer = dot_infer, .gradient = true, .reads_in = 3 };
 
 struct node *dot(struct graph *g, struct node *a, struct node *b) { return graph_emit(g, &op_dot, NULL, 0, a, b); }
 
@@ -139,8 +139,8 @@ static void max_all_forward(const struct args *a)
     reals(&a->out[0])[0] = row_max(part, n);
 }
 
-const struct kernels cpu_max_all = { max_all_forward, NULL };
-const struct op op_max_all = { .name = "max_all", .index = OP_max_all, .infer = one_part };
+KERNELS(max_all) = { max_all_forward, NULL };
+OP(max_all) = { .name = "max_all", .index = OP_max_all, .infer = one_part };
 
 struct node *max_all(struct graph *g, struct node *x) { return graph_emit(g, &op_max_all, NULL, 0, x); }
 
@@ -164,8 +164,8 @@ static void rms_forward(const struct args *a)
     reals(&a->out[0])[0] = (real)sqrt(parts_fold(&a->work[0], values(a), 1)[0] / (double)values(a));
 }
 
-const struct kernels cpu_rms = { rms_forward, NULL };
-const struct op op_rms = { .name = "rms", .index = OP_rms, .infer = one_part };
+KERNELS(rms) = { rms_forward, NULL };
+OP(rms) = { .name = "rms", .index = OP_rms, .infer = one_part };
 
 struct node *rms(struct graph *g, struct node *x) { return graph_emit(g, &op_rms, NULL, 0, x); }
 
@@ -193,8 +193,8 @@ static void outside_forward(const struct args *a)
     reals(&a->out[0])[0] = (real)(parts_fold(&a->work[0], values(a), 1)[0] / (double)values(a));
 }
 
-const struct kernels cpu_outside = { outside_forward, NULL };
-const struct op op_outside = { .name = "outside", .index = OP_outside, .infer = one_part };
+KERNELS(outside) = { outside_forward, NULL };
+OP(outside) = { .name = "outside", .index = OP_outside, .infer = one_part };
 
 struct node *outside(struct graph *g, struct node *x, double low, double high)
 {

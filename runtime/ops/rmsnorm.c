@@ -90,5 +90,5 @@ static void backward(const struct args *a)
     row_done(&a->din[1], 0, d, dgain);
 }
 
-const struct kernels cpu_rmsnorm = { forward, backward };
-const struct op op_rmsnorm = { .name = "rmsnorm", .index = OP_rmsnorm, .infer = infer, .gradient = true, .reads_in = 3 };
+KERNELS(rmsnorm) = { forward, backward };
+OP(rmsnorm) = { .name = "rmsnorm", .index = OP_rmsnorm, .infer = infer, .gradient = true, .reads_in = 3 };

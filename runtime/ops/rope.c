@@ -128,5 +128,5 @@ static void backward(const struct args *a)
     each(a, x.dim[0], rows_grain(x.dim[1] * x.dim[2]), gradient);
 }
 
-const struct kernels cpu_rope = { forward, backward };
-const struct op op_rope = { .name = "rope", .index = OP_rope, .infer = infer, .gradient = true, .reads_in = 1 << START | 1 << POS };
+KERNELS(rope) = { forward, backward };
+OP(rope) = { .name = "rope", .index = OP_rope, .infer = infer, .gradient = true, .reads_in = 1 << START | 1 << POS };

@@ -57,8 +57,8 @@ static void topk_forward(const struct args *a)
     each(a, a->in[0].shape.dim[0], TOKENS, topk_tokens);
 }
 
-const struct kernels cpu_topk = { topk_forward, NULL };
-const struct op op_topk = { .name = "topk", .index = OP_topk, .infer = topk_infer };
+KERNELS(topk) = { topk_forward, NULL };
+OP(topk) = { .name = "topk", .index = OP_topk, .infer = topk_infer };
 
 /* ---- pick: out[t,j] = x[t, index[t,j]] ---- */
 
@@ -99,8 +99,8 @@ static void pick_backward(const struct args *a)
     }
 }
 
-const struct kernels cpu_pick = { pick_forward, pick_backward };
-const struct op op_pick = { .name = "pick", .index = OP_pick, .infer = pick_infer, .gradient = true, .reads_in = 1u << 1 };
+KERNELS(pick) = { pick_forward, pick_backward };
+OP(pick) = { .name = "pick", .index = OP_pick, .infer = pick_infer, .gradient = true, .reads_in = 1u << 1 };
 
 /* ---- load: E n_i / sum n, 1 when balanced; all 0 when nothing was routed ---- */
 
@@ -131,5 +131,5 @@ static void load_forward(const struct args *a)
         reals(&a->out[0])[i] = sum > 0 ? (real)((double)experts * count_at(&a->in[0], i) / sum) : 0;
 }
 
-const struct kernels cpu_load = { load_forward, NULL };
-const struct op op_load = { .name = "load", .index = OP_load, .infer = load_infer };
+KERNELS(load) = { load_forward, NULL };
+OP(load) = { .name = "load", .index = OP_load, .infer = load_infer };

@@ -1,5 +1,5 @@
 /* Ops on a row at a time: softmax, logsumexp, normalize, row_entropy. Sums in double. */
-#include "cpu/isa.h"
+#include "vec_math.h"
 #include "vec_math.h"
 
 static int floats_only(const struct node *n, struct err *e)
@@ -28,7 +28,7 @@ static void softmax_rows(const struct args *a, int64_t from, int64_t to)
     for (int64_t t = from; t < to; t++) {
         const real *x = row_read(&a->in[0], t * d, d, buffer);
         real *y = memcpy(reals(&a->out[0]) + t * d, x, (size_t)d * sizeof *y);
-        real share = (real)(1 / isa()->exp_row(y, d, 1, isa()->max_row(x, d), 1));
+        real share = (real)(1 / row_exp(y, d, 1, row_top(x, d), 1));
         for (int64_t i = 0; i < d; i++) y[i] *= share;
     }
 }
@@ -49,8 +49,8 @@ static void softmax_gradient(const struct args *a, int64_t from, int64_t to)
 
 static void softmax_forward(const struct args *a) { each_row(a, softmax_rows); }
 static void softmax_backward(const struct args *a) { if (a->din[0].data) each_row(a, softmax_gradient); }
-const struct kernels cpu_softmax = { softmax_forward, softmax_backward };
-const struct op op_softmax = { .name = "softmax", .index = OP_softmax, .infer = softmax_infer, .gradient = true, .reads_out = 1 };
+KERNELS(softmax) = { softmax_forward, softmax_backward };
+OP(softmax) = { .name = "softmax", .index = OP_softmax, .infer = softmax_infer, .gradient = true, .reads_out = 1 };
 
 struct node *softmax(struct graph *g, struct node *x) { return graph_emit(g, &op_softmax, NULL, 0, x); }
 
@@ -69,9 +69,9 @@ static void logsumexp_rows(const struct args *a, int64_t from, int64_t to)
     real x_buffer[d], e[d];
     for (int64_t t = from; t < to; t++) {
         const real *x = row_read(&a->in[0], t * d, d, x_buffer);
-        real most = isa()->max_row(x, d);
+        real most = row_top(x, d);
         memcpy(e, x, sizeof e);
-        reals(&a->out[0])[t] = (real)((double)most + log(isa()->exp_row(e, d, 1, most, 1)));
+        reals(&a->out[0])[t] = (real)((double)most + log(row_exp(e, d, 1, most, 1)));
     }
 }
 
@@ -83,7 +83,7 @@ static void logsumexp_gradient(const struct args *a, int64_t from, int64_t to)
         const real *x = row_read(&a->in[0], t * d, d, x_buffer);
         real *restrict dx = row_add(&a->din[0], t * d, d, a->beta[0], dx_buffer);
         memcpy(e, x, sizeof e);
-        isa()->exp_row(e, d, 1, reals(&a->out[0])[t], reals(&a->dout[0])[t]);
+        row_exp(e, d, 1, reals(&a->out[0])[t], reals(&a->dout[0])[t]);
         for (int64_t i = 0; i < d; i++) dx[i] += e[i];
         row_done(&a->din[0], t * d, d, dx);
     }
@@ -91,8 +91,8 @@ static void logsumexp_gradient(const struct args *a, int64_t from, int64_t to)
 
 static void logsumexp_forward(const struct args *a) { each_row(a, logsumexp_rows); }
 static void logsumexp_backward(const struct args *a) { if (a->din[0].data) each_row(a, logsumexp_gradient); }
-const struct kernels cpu_logsumexp = { logsumexp_forward, logsumexp_backward };
-const struct op op_logsumexp = {
+KERNELS(logsumexp) = { logsumexp_forward, logsumexp_backward };
+OP(logsumexp) = {
     .name = "logsumexp", .index = OP_logsumexp, .infer = per_row_infer, .gradient = true, .reads_in = 1, .reads_out = 1,
 };
 
@@ -140,8 +140,8 @@ static void normalize_gradient(const struct args *a, int64_t from, int64_t to)
 
 static void normalize_forward(const struct args *a) { each_row(a, normalize_rows); }
 static void normalize_backward(const struct args *a) { if (a->din[0].data) each_row(a, normalize_gradient); }
-const struct kernels cpu_normalize = { normalize_forward, normalize_backward };
-const struct op op_normalize = { .name = "normalize", .index = OP_normalize, .infer = normalize_infer, .gradient = true, .reads_in = 1 };
+KERNELS(normalize) = { normalize_forward, normalize_backward };
+OP(normalize) = { .name = "normalize", .index = OP_normalize, .infer = normalize_infer, .gradient = true, .reads_in = 1 };
 
 struct node *normalize(struct graph *g, struct node *x, double eps) { return graph_emit(g, &op_normalize, &eps, sizeof eps, x); }
 
@@ -161,7 +161,7 @@ static void row_entropy_rows(const struct args *a, int64_t from, int64_t to)
 }
 
 static void row_entropy_forward(const struct args *a) { each_row(a, row_entropy_rows); }
-const struct kernels cpu_row_entropy = { row_entropy_forward, NULL };
-const struct op op_row_entropy = { .name = "row_entropy", .index = OP_row_entropy, .infer = per_row_infer };
+KERNELS(row_entropy) = { row_entropy_forward, NULL };
+OP(row_entropy) = { .name = "row_entropy", .index = OP_row_entropy, .infer = per_row_infer };
 
 struct node *row_entropy(struct graph *g, struct node *p) { return graph_emit(g, &op_row_entropy, NULL, 0, p); }

@@ -29,8 +29,8 @@ static void shift_forward(const struct args *a)
                (const char *)a->in[0].data + line * (size_t)b + one * (size_t)(first + by), one * (size_t)(end - first));
 }
 
-const struct kernels cpu_shift = { shift_forward, NULL };
-const struct op op_shift = { .name = "shift", .index = OP_shift, .infer = shift_infer };
+KERNELS(shift) = { shift_forward, NULL };
+OP(shift) = { .name = "shift", .index = OP_shift, .infer = shift_infer };
 
 /* ---- cache: rows [B*S,..] go to places pos..pos+S-1 of buffer [B,C,..]; the value is the buffer itself ---- */
 
@@ -72,5 +72,5 @@ static void cache_forward(const struct args *a)
     }
 }
 
-const struct kernels cpu_cache = { cache_forward, NULL };
-const struct op op_cache = { .name = "cache", .index = OP_cache, .infer = cache_infer, .in_place = true };
+KERNELS(cache) = { cache_forward, NULL };
+OP(cache) = { .name = "cache", .index = OP_cache, .infer = cache_infer, .in_place = true };

@@ -1,6 +1,6 @@
 /* silu(gate) up, silu(g) = g s with s = 1/(1 + e^-g). Shazeer 2020. Bound by memory; the sigmoid is computed again in
    backward, which is cheaper than keeping it. */
-#include "cpu/isa.h"
+#include "vec_math.h"
 
 enum { BLOCK = 4096 };
 
@@ -22,7 +22,7 @@ static void block(const struct args *a, int64_t from, int64_t to)
     real gate_buffer[BLOCK], up_buffer[BLOCK], y_buffer[BLOCK], s[BLOCK];
     const real *restrict gate = row_read(&a->in[0], from, n, gate_buffer), *restrict up = row_read(&a->in[1], from, n, up_buffer);
     real *restrict y = row_write(&a->out[0], from, n, y_buffer);
-    isa()->sigmoid_row(gate, s, n);
+    row_sigmoid(gate, s, n);
     for (int64_t i = 0; i < n; i++) y[i] = gate[i] * s[i] * up[i];
     row_done(&a->out[0], from, n, y);
 }
@@ -34,7 +34,7 @@ static void gradient(const struct args *a, int64_t from, int64_t to)
     real gate_buffer[BLOCK], up_buffer[BLOCK], dy_buffer[BLOCK], s[BLOCK], d_buffer[BLOCK];
     const real *restrict gate = row_read(&a->in[0], from, n, gate_buffer), *restrict up = row_read(&a->in[1], from, n, up_buffer);
     const real *restrict dy = row_read(&a->dout[0], from, n, dy_buffer);
-    isa()->sigmoid_row(gate, s, n);
+    row_sigmoid(gate, s, n);
     if (a->din[0].data) {
         real *restrict dgate = row_add(&a->din[0], from, n, a->beta[0], d_buffer);
         for (int64_t i = 0; i < n; i++) dgate[i] += dy[i] * up[i] * s[i] * (1 + gate[i] * (1 - s[i]));
@@ -50,5 +50,5 @@ static void gradient(const struct args *a, int64_t from, int64_t to)
 static void forward(const struct args *a) { each(a, shape_count(a->out[0].shape), BLOCK, block); }
 static void backward(const struct args *a) { each(a, shape_count(a->out[0].shape), BLOCK, gradient); }
 
-const struct kernels cpu_swiglu = { forward, backward };
-const struct op op_swiglu = { .name = "swiglu", .index = OP_swiglu, .infer = infer, .gradient = true, .reads_in = 3 };
+KERNELS(swiglu) = { forward, backward };
+OP(swiglu) = { .name = "swiglu", .index = OP_swiglu, .infer = infer, .gradient = true, .reads_in = 3 };

@@ -91,6 +91,34 @@ static inline real row_max(const real *x, int64_t n)
     return any ? (real)NAN : most;
 }
 
+/* The largest of the values that are numbers. */
+static inline real row_top(const real *x, int64_t n)
+{
+    enum { WIDE = 32 };
+    real lane[WIDE], most = -INFINITY;
+    int64_t whole = n / WIDE * WIDE;
+    for (int l = 0; l < WIDE; l++) lane[l] = -INFINITY;
+    for (int64_t at = 0; at < whole; at += WIDE)
+        for (int l = 0; l < WIDE; l++) lane[l] = x[at + l] > lane[l] ? x[at + l] : lane[l];
+    for (int l = 0; l < WIDE; l++) most = lane[l] > most ? lane[l] : most;
+    for (int64_t i = whole; i < n; i++) most = x[i] > most ? x[i] : most;
+    return most;
+}
+
+/* x := by e^(scale (x - shift)); gives their sum. */
+static inline double row_exp(real *x, int64_t n, real scale, real shift, real by)
+{
+    double sum;
+    for (int64_t i = 0; i < n; i++) x[i] = by * vec_exp(scale * (x[i] - shift));
+    ROW_SUM(sum, i, n, x[i]);
+    return sum;
+}
+
+static inline void row_sigmoid(const real *restrict x, real *restrict y, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) y[i] = 1 / (1 + vec_exp(-x[i]));
+}
+
 /* Rows in a block of about 8192 values. */
 static inline int64_t rows_grain(int64_t width) { return width >= 8192 ? 1 : 8192 / width; }
 

@@ -1,6 +1,6 @@
 /* One block product on one thread. Both operands are packed; a tile of C stays in registers while a row panel of A
    (broadcast) meets a panel of B (two vectors a step). Bound by fused multiply-adds once n is some hundred. */
-#include "level.h"
+#include "product.h"
 #if defined __FMA__
 #include <immintrin.h>
 #endif
@@ -179,7 +179,7 @@ static void tiles(const struct gemm *g, const struct panels *panels, int64_t k, 
     }
 }
 
-void ISA_NAME(product)(const struct gemm *g, struct panels *panels)
+void product(const struct gemm *g, struct panels *panels)
 {
     if (g->beta == 0 && g->k == 0)
         for (int64_t i = 0; i < g->m; i++) memset((real *)g->c.data + i * g->c.row, 0, (size_t)g->n * sizeof(real));

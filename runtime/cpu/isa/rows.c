@@ -1,16 +1,5 @@
-/* Conversion between real and bf16, and sizes of formats. */
+/* Conversion between real and bf16. */
 #include "kernel.h"
-
-size_t element_bytes(enum format f)
-{
-    switch (f) {
-    case FORMAT_REAL: return sizeof(real);
-    case FORMAT_BF16: return 2;
-    case FORMAT_I32:  return 4;
-    case FORMAT_U8:   return 1;
-    }
-    INVARIANT(false, "format %d", (int)f);
-}
 
 const real *row_widen(const struct tensor *t, int64_t at, int64_t n, real *scratch)
 {

@@ -1,26 +1,8 @@
 /* Cutting products into blocks, by shape. */
-#include "isa.h"
+#include "product.h"
 
 static _Thread_local struct panels panels;
 static _Thread_local real narrow[MOST_ROWS * MOST_COLS];    /* a block of C that is stored as bf16 */
-
-struct matrix matrix_of(const struct tensor *t, int64_t width)
-{
-    return (struct matrix){ t->data, t->format, width, 1, 0 };
-}
-
-struct matrix matrix_turned(struct matrix m)
-{
-    return (struct matrix){ m.data, m.format, m.col, m.row, m.stack };
-}
-
-static struct matrix moved(struct matrix m, int64_t by)
-{
-    m.data = (char *)m.data + by * (int64_t)element_bytes(m.format);
-    return m;
-}
-
-struct matrix matrix_at(struct matrix m, int64_t row, int64_t col) { return moved(m, row * m.row + col * m.col); }
 
 /* Rows [i, i+m) and columns [j, j+n) of C. */
 static struct gemm part(const struct gemm *g, int64_t i, int64_t m, int64_t j, int64_t n)
@@ -42,7 +24,7 @@ void gemm_here(const struct gemm *g)
     for (int64_t i = 0; i < g->m; i += MOST_ROWS)
         for (int64_t j = 0; j < g->n; j += MOST_COLS) {
             struct gemm p = part(g, i, least(g->m - i, MOST_ROWS), j, least(g->n - j, MOST_COLS));
-            isa()->product(&p, &panels);
+            product(&p, &panels);
         }
 }
 
@@ -50,15 +32,15 @@ void gemm_here(const struct gemm *g)
 static void block(const struct gemm *g)
 {
     if (g->c.format == FORMAT_REAL) {
-        isa()->product(g, &panels);
+        product(g, &panels);
         return;
     }
     struct tensor c = { .data = g->c.data, .format = g->c.format };
     struct gemm wide = *g;
-    wide.c = (struct matrix){ narrow, FORMAT_REAL, MOST_COLS, 1, 0 };
+    wide.c = matrix_reals(narrow, MOST_COLS);
     if (g->beta != 0)
         for (int64_t i = 0; i < g->m; i++) row_widen(&c, i * g->c.row, g->n, narrow + i * MOST_COLS);
-    isa()->product(&wide, &panels);
+    product(&wide, &panels);
     for (int64_t i = 0; i < g->m; i++) row_narrow(&c, i * g->c.row, g->n, narrow + i * MOST_COLS);
 }
 
@@ -71,7 +53,7 @@ static struct gemm group(const struct gemm *g, int e)
     struct gemm p = *g;
     if (g->cut == GEMM_ROWS) {
         p = part(g, from, to - from, 0, g->n);
-        p.b = moved(p.b, e * g->b.stack);
+        p.b = matrix_moved(p.b, e * g->b.stack);
         if (e == g->groups) p.k = 0;
     } else if (e == g->groups) {
         p.m = 0;
@@ -79,7 +61,7 @@ static struct gemm group(const struct gemm *g, int e)
         p.k = to - from;
         p.a = matrix_at(g->a, 0, from);
         p.b = matrix_at(g->b, from, 0);
-        p.c = moved(g->c, e * g->c.stack);
+        p.c = matrix_moved(g->c, e * g->c.stack);
     }
     return p;
 }
@@ -132,6 +114,16 @@ void gemm(const struct args *a, const struct gemm *g)
     }
     struct args with = *a;
     with.attr = &c;
-    isa();                                                  /* chosen, or refused, before threads ask */
     each(&with, total, 1, blocks);
+}
+
+size_t packed_bytes(struct shape weight, int64_t rows, enum format act)
+{
+    (void)weight; (void)rows; (void)act;
+    return 0;
+}
+
+void pack(const struct args *a, const struct tensor *weight)
+{
+    (void)a; (void)weight;
 }
