@@ -6,9 +6,11 @@
 
 struct backend {
     const char *name;
+    bool cuts_rows;                                         /* calls may run on a part of their rows, from any of its threads */
     const struct kernels *(*kernels)(int op);               /* none is missing */
     void *(*alloc)(size_t bytes);                           /* zeroed; never NULL: prints the size wanted and exits 7 */
     void (*release)(void *memory, size_t bytes);
+    void (*clear)(void *memory, size_t bytes);              /* what alloc gave: zeroed again */
     void (*put)(void *device, const void *host, size_t bytes);
     void (*get)(void *host, const void *device, size_t bytes);
     /* Weights are packed once a step, where products of `rows` rows with one of their matrices gain by it. */

@@ -17,8 +17,12 @@ static void *slot_address(const struct plan *p, const struct slot *s)
 
 static void bind(struct plan *p, const struct tensor *t, int n)
 {
-    for (struct tensor *x = (struct tensor *)t; x && x < t + n; x++)
-        if (x->data) x->data = slot_address(p, &p->slot[(uintptr_t)x->data - 1]);
+    for (struct tensor *x = (struct tensor *)t; x && x < t + n; x++) {
+        if (!x->data) continue;
+        const struct slot *s = &p->slot[(uintptr_t)x->data - 1];
+        x->data = slot_address(p, s);
+        if (s->where == IN_LEAF && !s->gradient && s->leaf->packed_bytes) x->packed = (char *)p->state->packed + s->leaf->packed;
+    }
 }
 
 static void bind_calls(struct plan *p, struct calls *calls)
@@ -33,16 +37,19 @@ static void bind_calls(struct plan *p, struct calls *calls)
         if (c->args.dout) bind(p, c->args.dout, n->n_out);
         if (c->args.din) bind(p, c->args.din, n->n_in);
         c->args.device = p->state->device;
-        c->kernels = p->state->backend->kernels(n->op->index);
+        const struct kernels *kernels = p->backend->kernels(n->op->index);
+        c->run = c->direction == FORWARD ? kernels->forward : c->direction == BACKWARD ? kernels->backward : kernels->joint;
     }
 }
 
-void plan_bind(struct plan *p, struct state *s)
+void plan_bind(struct plan *p, struct state *s, struct plan *shares)
 {
-    INVARIANT(!p->state, "a plan is bound once");
+    INVARIANT(!p->state && s->backend == p->backend, "a plan is bound once, over a state of its backend");
+    INVARIANT(!shares || shares->report.arena >= p->report.arena, "the plan with the larger arena is bound first");
     p->state = s;
     if (p->backward.n) state_want_grads(s);
-    p->memory = s->backend->alloc(p->report.arena);
+    p->lodges = shares != NULL;
+    p->memory = shares ? shares->memory : s->backend->alloc(p->report.arena);
     p->carries = s->backend->alloc(p->report.carries);
     bind_calls(p, &p->forward);
     bind_calls(p, &p->backward);
@@ -63,23 +70,42 @@ void plan_begin(struct plan *p, int64_t step, int64_t steps, int micros)
     }
 }
 
-static void run(struct plan *p, struct call *c, bool back)
+void plan_account(struct plan *p, const struct call *c, double seconds)
 {
+    /* A joint call counts as its forward third and its backward two thirds. */
+    static const double forward_share[] = { [FORWARD] = 1, [BACKWARD] = 0, [JOINT] = 1.0 / 3 }, times[] = { [FORWARD] = 1, [BACKWARD] = 2, [JOINT] = 3 };
     struct op_time *t = &p->time[c->node->op->index];
-    double start = p->timing ? clock_seconds() : 0;
-    (back ? c->kernels->backward : c->kernels->forward)(&c->args);
-    if (c->node->region == REGION_MICRO) p->executed += back ? 2 * c->flops : c->flops;
+    if (c->node->region == REGION_MICRO) p->executed += times[c->direction] * c->flops;
     if (!p->timing) return;
-    *(back ? &t->backward_seconds : &t->forward_seconds) += clock_seconds() - start;
-    t->flops += back ? 2 * c->flops : c->flops;
-    t->bytes += back ? 2 * c->bytes : c->bytes;
+    t->forward_seconds += forward_share[c->direction] * seconds;
+    t->backward_seconds += (1 - forward_share[c->direction]) * seconds;
+    t->flops += times[c->direction] * c->flops;
+    t->bytes += times[c->direction] * c->bytes;
     t->calls++;
+}
+
+static void run(struct plan *p, struct call *c)
+{
+    double start = p->timing ? clock_seconds() : 0;
+    c->run(&c->args);
+    plan_account(p, c, p->timing ? clock_seconds() - start : 0);
+}
+
+static void run_all(struct plan *p, struct calls *calls)
+{
+    for (int i = 0, n; i < calls->n; i += n) {
+        struct call *c = &calls->call[i];
+        for (n = 1; c->chain != NONE && i + n < calls->n && c[n].chain == c->chain; n++) { }
+        if (n > 1) chain_run(p, c, n);
+        else run(p, c);
+    }
 }
 
 void plan_forward(struct plan *p, int micro)
 {
     p->moment.micro = micro;
-    for (int i = 0; i < p->forward.n; i++) run(p, &p->forward.call[i], false);
+    if (p->state->stale) state_pack(p->state);
+    run_all(p, &p->forward);
 }
 
 void plan_backward(struct plan *p, int micro)
@@ -87,19 +113,21 @@ void plan_backward(struct plan *p, int micro)
     p->moment.micro = micro;
     for (int i = 0; i < p->n_seeds; i++) {
         real seed = (real)(p->seed[i].weight / p->moment.micros);
-        p->state->backend->put(slot_address(p, &p->slot[p->seed[i].slot]), &seed, sizeof seed);
+        p->backend->put(slot_address(p, &p->slot[p->seed[i].slot]), &seed, sizeof seed);
     }
-    for (int i = 0; i < p->backward.n; i++) {
-        struct call *c = &p->backward.call[i];
-        c->args.beta = c->beta[micro > 0];
-        run(p, c, true);
-    }
+    for (int i = 0; i < p->backward.n; i++) p->backward.call[i].args.beta = p->backward.call[i].beta[micro > 0];     /* NULL for a forward call */
+    run_all(p, &p->backward);
 }
 
 void plan_update(struct plan *p)
 {
     p->moment.micro = 0;
-    for (int i = 0; i < p->update.n; i++) run(p, &p->update.call[i], false);
+    for (int i = 0; i < p->update.n; i++) {
+        const struct call *c = &p->update.call[i];
+        run(p, &p->update.call[i]);
+        for (int k = 0; k < c->args.n_in && c->node->op->changes_inputs; k++)
+            if (c->args.in[k].packed) p->backend->pack(p->state->device, &c->args.in[k]);
+    }
 }
 
 /* ---- reading ---- */
@@ -109,7 +137,7 @@ static void read_slot(const struct plan *p, int slot, int64_t count, double *to)
     const struct slot *s = &p->slot[slot];
     enum format f = plan_format_of(p, s->decl.dtype);
     char *host = xmalloc((size_t)count * element_bytes(f) + 1);
-    p->state->backend->get(host, slot_address(p, s), (size_t)count * element_bytes(f));
+    p->backend->get(host, slot_address(p, s), (size_t)count * element_bytes(f));
     for (int64_t i = 0; i < count; i++) {
         real wide;
         struct tensor t = { .data = host, .shape = SHAPE(count), .format = f };

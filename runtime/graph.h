@@ -58,6 +58,11 @@ struct op {
     bool in_place;                                          /* output 0 is the memory of input 0 */
     bool changes_inputs;                                    /* an update op: writes some inputs in place */
     unsigned reads_in, reads_out;                           /* bits of the inputs and outputs that backward reads */
+    unsigned rows;                                          /* bits of the inputs of which row r, with the others as a whole, gives row r of every output; 0: not row by row */
+    bool rows_back;                                         /* backward likewise, for the gradients of these inputs */
+    unsigned groups;                                        /* bit of the input that holds where groups of rows begin */
+    bool joins;                                             /* can run forward and backward at once, where nothing else needs its value */
+    unsigned packs;                                         /* bits of the inputs that are read as packed weights by the rows of input 0 */
 };
 
 enum leaf_kind { LEAF_INPUT, LEAF_CONTROL, LEAF_WEIGHT, LEAF_BUFFER, LEAF_GRAD };
@@ -76,6 +81,7 @@ struct leaf {
     const struct leaf *of;                                  /* LEAF_GRAD: the weight */
     struct control control;                                 /* LEAF_CONTROL */
     int id; size_t offset;                                  /* place in its slab */
+    size_t packed_bytes, packed;                            /* its packed form and where it lies; 0: none is wanted */
 };
 struct leaves { struct arena *arena; int n, room; struct leaf **leaf; bool frozen; };
 struct leaves *leaves_new(void);

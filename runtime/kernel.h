@@ -30,9 +30,12 @@ struct args {
     const real *beta;                                       /* one per input, 0 or 1 */
     const struct moment *moment;
     void *device;                                           /* the backend's own: the thread pool of the CPU */
+    int64_t first_row;                                      /* tensors that are cut by rows begin here; offsets count from row 0 */
 };
 
-struct kernels { void (*forward)(const struct args *a); void (*backward)(const struct args *a); };
+/* joint does both at once: it writes the outputs and adds the gradients. NULL: the op has no such kernel. */
+typedef void kernel(const struct args *a);
+struct kernels { kernel *forward, *backward, *joint; };
 
 /* Calls body for [0,items) in blocks of `grain` items, on all threads; body(a, from, to) owns its block.
    block number = from / grain. Returns when all are done. */
@@ -71,5 +74,9 @@ static inline void row_done(const struct tensor *t, int64_t at, int64_t n, const
 {
     if (t->format != FORMAT_REAL) row_narrow(t, at, n, row);
 }
+
+/* Normals of a key: to[i] is number first + i, as key_normal gives it. One beyond ±cut is drawn again under the next step
+   number; cut 0: none is. The same bits at every instruction set. */
+void key_normals(struct key k, uint64_t first, int64_t n, float cut, float *to);
 
 #endif

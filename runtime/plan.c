@@ -1,7 +1,5 @@
-/* Planning: which nodes run, in which order, which gradients are wanted and who writes them first, where every
-   tensor lies. Running is then a walk over three arrays of calls.
-
-   Time: node i runs forward at i, backward at 2n-1-i, in the update region at 2n+i. */
+/* Planning: which gradients are wanted and who writes them first, how long every tensor lives and where it lies. Running is
+   then a walk over three arrays of calls. */
 #include "plan_private.h"
 #include "place.h"
 
@@ -50,52 +48,12 @@ enum format plan_format_of(const struct plan *p, enum dtype d)
 
 static size_t decl_bytes(const struct plan *p, struct decl d) { return (size_t)shape_count(d.shape) * element_bytes(plan_format_of(p, d.dtype)); }
 
-static int time_forward(const struct plan *p, const struct node *n) { return n->region == REGION_UPDATE ? 2 * p->graph->n + n->id : n->id; }
-static int time_backward(const struct plan *p, const struct node *n) { return 2 * p->graph->n - 1 - n->id; }
-
-/* ---- what runs ---- */
-
-/* A node is live when a loss, a carry, an update or the caller's outputs need it. */
-static void mark_live(struct plan *p, const struct node *n)
-{
-    if (p->place[n->id].live) return;
-    p->place[n->id].live = true;
-    for (int i = 0; i < n->n_in; i++) mark_live(p, n->in[i]);
-}
-
-static void find_live(struct plan *p)
-{
-    struct graph *g = p->graph;
-    for (int i = 0; i < g->n_losses; i++) mark_live(p, g->loss[i].value);
-    for (int i = 0; i < g->n; i++) {
-        const struct node *n = g->node[i];
-        bool effect = n->op->kind == OP_COMPUTE && (n->op->changes_inputs || n->op->in_place || n->op->index == OP_carry);
-        if (effect || n->output_of_graph || g->keep) mark_live(p, n);
-    }
-}
-
-/* A node runs backward when a gradient arrives and one of its inputs wants one. */
-static void find_backward(struct plan *p)
-{
-    struct graph *g = p->graph;
-    bool *arrives = xcalloc((size_t)g->n + 1, sizeof *arrives);
-    for (int i = 0; i < g->n_losses; i++) if (g->loss[i].value->grad) arrives[plan_root_of(g->loss[i].value).node->id] = true;
-    for (int i = g->n - 1; i >= 0; i--) {
-        const struct node *n = g->node[i];
-        if (!arrives[i] || !n->grad || n->op->kind != OP_COMPUTE) continue;
-        p->place[i].backward = true;
-        for (int k = 0; k < n->n_in; k++)
-            if (n->in[k]->grad && !(n->op->no_grad >> k & 1)) arrives[plan_root_of(n->in[k]).node->id] = true;
-    }
-    free(arrives);
-}
-
 /* ---- slots and lives ---- */
 
 static void declare(struct plan *p, const struct node *n)
 {
     struct place *at = &p->place[n->id];
-    int now = time_forward(p, n), last = p->graph->keep ? 4 * p->graph->n : now;
+    int now = p->place[n->id].time_forward, last = p->graph->keep ? p->end : now;
     for (int k = 0; k < NODE_OUTS; k++) at->value[k] = at->grad[k] = NONE;
     for (int k = 0; k < NODE_SAVES; k++) at->save[k] = NONE;
     for (int k = 0; k < NODE_WORKS; k++) at->work[k] = at->work_back[k] = NONE;
@@ -107,12 +65,12 @@ static void declare(struct plan *p, const struct node *n)
     }
     if (n->op->kind != OP_COMPUTE || !at->live) return;
     for (int k = n->op->in_place ? 1 : 0; k < n->n_out; k++) {
-        at->value[k] = slot_new(p, n->out[k], now, n->output_of_graph ? 4 * p->graph->n : last);
+        at->value[k] = slot_new(p, n->out[k], now, n->output_of_graph ? p->end : last);
         if (n->op->index == OP_carry) p->slot[at->value[k]].where = IN_CARRIES;
     }
-    for (int k = 0; k < n->n_save; k++) at->save[k] = slot_new(p, n->save[k], now, at->backward ? time_backward(p, n) : now);
+    for (int k = 0; k < n->n_save; k++) at->save[k] = slot_new(p, n->save[k], now, at->backward ? p->place[n->id].time_backward : now);
     for (int k = 0; k < n->n_work; k++) at->work[k] = slot_new(p, n->work[k], now, now);
-    for (int k = 0; at->backward && k < n->n_work; k++) at->work_back[k] = slot_new(p, n->work[k], time_backward(p, n), time_backward(p, n));
+    for (int k = 0; at->backward && k < n->n_work; k++) at->work_back[k] = slot_new(p, n->work[k], p->place[n->id].time_backward, p->place[n->id].time_backward);
 }
 
 int plan_value_slot(const struct plan *p, const struct node *n)
@@ -133,8 +91,8 @@ static int grad_slot(struct plan *p, const struct node *n, int time)
             p->slot[*slot].leaf = r.node->leaf;
             p->slot[*slot].gradient = true;
         } else if (r.node->op->kind == OP_COMPUTE) {
-            slot_keep(p, *slot, time_backward(p, r.node));
-            if (p->graph->keep) slot_keep(p, *slot, 4 * p->graph->n);
+            slot_keep(p, *slot, p->place[r.node->id].time_backward);
+            if (p->graph->keep) slot_keep(p, *slot, p->end);
         }
     }
     slot_keep(p, *slot, time);
@@ -146,13 +104,13 @@ static void live_through(struct plan *p, const struct node *n)
     const struct place *at = &p->place[n->id];
     if (n->op->kind != OP_COMPUTE || !at->live) return;
     for (int i = 0; i < n->n_in; i++) {
-        slot_keep(p, plan_value_slot(p, n->in[i]), time_forward(p, n));
-        if (at->backward && n->op->reads_in >> i & 1) slot_keep(p, plan_value_slot(p, n->in[i]), time_backward(p, n));
+        slot_keep(p, plan_value_slot(p, n->in[i]), p->place[n->id].time_forward);
+        if (at->backward && n->op->reads_in >> i & 1) slot_keep(p, plan_value_slot(p, n->in[i]), p->place[n->id].time_backward);
         bool bridge = n->region == REGION_UPDATE && n->in[i]->region == REGION_MICRO && plan_root_of(n->in[i]).node->op->kind == OP_COMPUTE;
         INVARIANT(!bridge || plan_root_of(n->in[i]).node->op->index == OP_carry, "%s: %s reads %s of the micro region without a carry", n->path, n->op->name, n->in[i]->op->name);
     }
     for (int k = 0; at->backward && k < n->n_out; k++)
-        if (n->op->reads_out >> k & 1) slot_keep(p, plan_value_slot(p, n), time_backward(p, n)), slot_keep(p, at->value[k], time_backward(p, n));
+        if (n->op->reads_out >> k & 1) slot_keep(p, plan_value_slot(p, n), p->place[n->id].time_backward), slot_keep(p, at->value[k], p->place[n->id].time_backward);
 }
 
 /* ---- calls ---- */
@@ -167,8 +125,9 @@ static struct tensor tensor_in(const struct plan *p, int slot, struct shape shap
     return (struct tensor){ .data = (void *)(uintptr_t)(slot + 1), .shape = shape, .format = plan_format_of(p, d) };
 }
 
-static struct call call_new(struct plan *p, const struct node *n, bool back)
+static struct call call_new(struct plan *p, const struct node *n, enum direction direction)
 {
+    bool back = direction != FORWARD;
     const struct place *at = &p->place[n->id];
     struct tensor *in = tensors(p, n->n_in), *out = tensors(p, n->n_out), *save = tensors(p, n->n_save), *work = tensors(p, n->n_work);
     for (int i = 0; i < n->n_in; i++) in[i] = tensor_in(p, plan_value_slot(p, n->in[i]), n->in[i]->shape);
@@ -181,7 +140,7 @@ static struct call call_new(struct plan *p, const struct node *n, bool back)
         for (int i = 0; i < n->n_in; i++) cost.bytes += (double)shape_count(in[i].shape) * (double)element_bytes(in[i].format);
         for (int k = 0; k < n->n_out; k++) cost.bytes += (double)shape_count(out[k].shape) * (double)element_bytes(out[k].format);
     }
-    return (struct call){ .node = n, .flops = cost.flops, .bytes = cost.bytes,
+    return (struct call){ .node = n, .direction = direction, .chain = back ? at->chain_backward : at->chain_forward, .flops = cost.flops, .bytes = cost.bytes,
         .args = { .attr = n->attr, .n_in = n->n_in, .in = in, .out = out, .save = save, .work = work, .moment = &p->moment } };
 }
 
@@ -189,9 +148,9 @@ static struct call call_new(struct plan *p, const struct node *n, bool back)
    The first micro-batch of a step writes a weight's gradient, the later ones add to it. */
 static struct call call_backward(struct plan *p, const struct node *n, bool *written)
 {
-    struct call c = call_new(p, n, true);
+    struct call c = call_new(p, n, p->place[n->id].joint ? JOINT : BACKWARD);
     struct tensor *dout = tensors(p, n->n_out), *din = tensors(p, n->n_in);
-    int now = time_backward(p, n);
+    int now = p->place[n->id].time_backward;
     for (int b = 0; b < 2; b++) c.beta[b] = arena_alloc(p->arena, (size_t)(n->n_in + 1) * sizeof(real));
     for (int k = 0; k < n->n_out; k++) {
         int slot = p->place[n->id].grad[k];
@@ -226,7 +185,7 @@ static void plan_seeds(struct plan *p, bool *written)
     p->seed = arena_alloc(p->arena, (size_t)(g->n_losses + 1) * sizeof *p->seed);
     for (int i = 0; i < g->n_losses; i++) {
         if (!g->loss[i].value->grad) continue;
-        int slot = grad_slot(p, g->loss[i].value, g->n), k = 0;
+        int slot = grad_slot(p, g->loss[i].value, p->first_backward), k = 0;
         while (k < p->n_seeds && p->seed[k].slot != slot) k++;
         if (k == p->n_seeds) p->seed[p->n_seeds++] = (struct seed){ slot, 0 };
         p->seed[k].weight += g->loss[i].weight;
@@ -234,25 +193,108 @@ static void plan_seeds(struct plan *p, bool *written)
     }
 }
 
+static void count_flops(struct plan *p, const struct node *n, const struct call *c)
+{
+    if (n->region != REGION_MICRO) return;
+    p->report.forward_flops += c->flops;
+    p->report.forward_bytes += c->bytes;
+    p->report.train_flops += p->place[n->id].backward ? 3 * c->flops : c->flops;
+}
+
+static void add_forward(struct plan *p, const struct node *n, struct calls *to)
+{
+    if (n->op->kind != OP_COMPUTE || !p->place[n->id].live) return;
+    struct call c = call_new(p, n, FORWARD);
+    count_flops(p, n, &c);
+    add_call(n->region == REGION_MICRO ? to : &p->update, c, p->arena, 3 * p->graph->n);
+}
+
+static struct tensor *copied(struct plan *p, const struct tensor *from, int n)
+{
+    struct tensor *to = tensors(p, n);
+    for (int i = 0; i < n; i++) to[i] = from[i];
+    return to;
+}
+
+/* The same call with tensors of its own. */
+static struct call call_again(struct plan *p, struct call c)
+{
+    const struct node *n = c.node;
+    c.args.in = copied(p, c.args.in, n->n_in);
+    c.args.out = copied(p, c.args.out, n->n_out);
+    c.args.save = copied(p, c.args.save, n->n_save);
+    c.args.work = copied(p, c.args.work, n->n_work);
+    c.args.dout = copied(p, c.args.dout, n->n_out);
+    return c;
+}
+
+/* In a chain the gradients of rows are computed block by block; those of weights, sums over all rows, when it is done. */
+static void add_backward(struct plan *p, struct call c, struct calls *whole)
+{
+    int most = 3 * p->graph->n;
+    if (c.chain == NONE) {
+        add_call(&p->backward, c, p->arena, most);
+        return;
+    }
+    struct call rest = call_again(p, c);
+    struct tensor *cut = tensors(p, c.args.n_in), *others = tensors(p, c.args.n_in);
+    bool any = false;
+    for (int i = 0; i < c.args.n_in; i++) {
+        bool by_rows = c.node->op->rows >> i & 1;
+        cut[i] = others[i] = c.args.din[i];
+        if (by_rows) others[i].data = NULL;
+        else cut[i].data = NULL;
+        any |= others[i].data != NULL;
+    }
+    c.args.din = cut;
+    rest.args.din = others;
+    rest.chain = NONE;
+    if (any) c.flops /= 2, rest.flops /= 2;
+    add_call(&p->backward, c, p->arena, most);
+    if (any) add_call(whole, rest, p->arena, most);
+}
+
+static void add_whole(struct plan *p, struct calls *whole)
+{
+    for (int i = 0; i < whole->n; i++) add_call(&p->backward, whole->call[i], p->arena, 3 * p->graph->n);
+    whole->n = 0;
+}
+
 static void plan_calls(struct plan *p)
 {
     struct graph *g = p->graph;
     bool *written = xcalloc((size_t)(p->n_slots + 4 * g->n + 16), sizeof *written);
+    struct calls whole = { 0 };
+    int chain = NONE;
     plan_seeds(p, written);
-    for (int i = g->n - 1; i >= 0; i--)
-        if (p->place[i].backward) add_call(&p->backward, call_backward(p, g->node[i], written), p->arena, g->n);
-    for (int i = 0; i < g->n; i++) {
-        const struct node *n = g->node[i];
-        if (n->op->kind != OP_COMPUTE || !p->place[i].live) continue;
-        struct call c = call_new(p, n, false);
-        if (n->region == REGION_MICRO) {
-            p->report.forward_flops += c.flops;
-            p->report.forward_bytes += c.bytes;
-            p->report.train_flops += p->place[i].backward ? 3 * c.flops : c.flops;
-        }
-        add_call(n->region == REGION_MICRO ? &p->forward : &p->update, c, p->arena, g->n);
+    for (int i = 0; i < g->n; i++) if (p->place[i].after == NONE && !p->place[i].joint) add_forward(p, g->node[i], &p->forward);
+    for (int i = g->n - 1; i >= 0; i--) {
+        const struct place *at = &p->place[i];
+        if (!at->backward) continue;
+        if (at->chain_backward != chain) add_whole(p, &whole);
+        chain = at->chain_backward;
+        add_backward(p, call_backward(p, g->node[i], written), &whole);
+        if (!at->joint) continue;
+        count_flops(p, g->node[i], &p->backward.call[p->backward.n - 1]);
+        for (int k = i + 1; k < g->n; k++) if (p->place[k].after == i) add_forward(p, g->node[k], &p->backward);
     }
+    add_whole(p, &whole);
     free(written);
+}
+
+/* What products want packed. Plans over one set of leaves want the most of them. */
+static void find_packed(struct plan *p)
+{
+    for (int i = 0; i < p->graph->n; i++) {
+        const struct node *n = p->graph->node[i];
+        for (int k = 0; k < n->n_in; k++) {
+            struct leaf *l = plan_root_of(n->in[k]).node->leaf;
+            if (n->op->kind != OP_COMPUTE || !p->place[i].live || !(n->op->packs >> k & 1) || !l || l->kind != LEAF_WEIGHT) continue;
+            int64_t matrices = l->decl.shape.rank > 2 ? l->decl.shape.dim[0] : 1;
+            size_t bytes = p->backend->packed_bytes(l->decl.shape, shape_rows(n->in[0]->shape) / matrices, plan_format_of(p, DTYPE_ACT));
+            if (bytes > l->packed_bytes) l->packed_bytes = bytes;
+        }
+    }
 }
 
 static void plan_places(struct plan *p)
@@ -270,24 +312,26 @@ static void plan_places(struct plan *p)
     p->report.arena = place_spans(span, n);
     for (int i = 0; i < p->n_slots; i++) if (p->slot[i].where == IN_ARENA) p->slot[i].offset = span[p->slot[i].span].offset;
     free(span);
+    find_packed(p);
     struct state_bytes b = state_layout(p->graph->leaves);
     p->report.weights = b.weights;
+    p->report.packed = b.packed;
     p->report.grads = p->backward.n ? b.weights : b.grads;
     p->report.buffers = b.buffers;
     p->report.inputs = b.inputs;
-    p->report.total = p->report.weights + p->report.grads + p->report.buffers + p->report.inputs + p->report.carries + p->report.arena;
+    p->report.total = p->report.weights + p->report.packed + p->report.grads + p->report.buffers + p->report.inputs + p->report.carries + p->report.arena;
 }
 
-int plan_new(struct plan **out, struct graph *g, enum precision precision, struct err *e)
+int plan_new(struct plan **out, struct graph *g, const struct backend *b, enum precision precision, struct err *e)
 {
     if (g->failed) return err_set(e, "%s", g->err.text);
     struct plan *p = xcalloc(1, sizeof *p);
     p->arena = arena_new();
     p->graph = g;
+    p->backend = b;
     p->precision = sizeof(real) == sizeof(float) ? precision : PRECISION_FP32;
     p->place = arena_alloc(p->arena, (size_t)(g->n + 1) * sizeof *p->place);
-    find_live(p);
-    find_backward(p);
+    order_find(p);
     for (int i = 0; i < g->n; i++) declare(p, g->node[i]);
     for (int i = 0; i < g->n; i++) live_through(p, g->node[i]);
     plan_calls(p);
@@ -300,8 +344,8 @@ void plan_free(struct plan *p)
 {
     if (!p) return;
     if (p->state) {
-        p->state->backend->release(p->memory, p->report.arena);
-        p->state->backend->release(p->carries, p->report.carries);
+        if (!p->lodges) p->backend->release(p->memory, p->report.arena);
+        p->backend->release(p->carries, p->report.carries);
     }
     free(p->slot);
     arena_free(p->arena);
@@ -309,3 +353,10 @@ void plan_free(struct plan *p)
 }
 
 const struct plan_report *plan_report(const struct plan *p) { return &p->report; }
+
+size_t plan_bytes(const struct plan *p, const struct plan *other)
+{
+    size_t bytes = p->report.total;
+    if (other) bytes += other->report.carries + (other->report.arena > p->report.arena ? other->report.arena - p->report.arena : 0);
+    return bytes;
+}

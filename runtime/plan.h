@@ -7,19 +7,20 @@
 
 enum precision { PRECISION_FP32, PRECISION_BF16 };
 
-struct state_bytes { size_t weights, grads, buffers, inputs; };
+struct state_bytes { size_t weights, packed, grads, buffers, inputs; };
 struct state_bytes state_layout(struct leaves *l);          /* gives every leaf its offset */
 
 /* Bytes by slab, and the algorithmic cost of one micro-batch forward pass. Backward is twice the forward. */
 struct plan_report {
-    size_t weights, grads, buffers, inputs, carries, arena, total;
+    size_t weights, packed, grads, buffers, inputs, carries, arena, total;
     double forward_flops, train_flops, forward_bytes;
 };
 
 struct plan;
-int plan_new(struct plan **out, struct graph *g, enum precision precision, struct err *e);
+int plan_new(struct plan **out, struct graph *g, const struct backend *b, enum precision precision, struct err *e);
 void plan_free(struct plan *p);
 const struct plan_report *plan_report(const struct plan *p);
+size_t plan_bytes(const struct plan *p, const struct plan *other);          /* of both over one state; they share an arena. NULL: none */
 
 /* Memory of all leaves of a set. */
 struct state;
@@ -31,9 +32,9 @@ void state_get(struct state *s, const struct leaf *l, void *to);
 size_t leaf_bytes(const struct leaf *l);
 void *state_data(const struct state *s, const struct leaf *l);               /* address in the backend's memory */
 
-/* Gives a plan its arena over a state. Then, for each step: for each micro-batch put the inputs, plan_forward,
+/* Gives a plan its memory over a state; plans that run in turn may share the arena of the first, NULL: its own. Then, for each step: for each micro-batch put the inputs, plan_forward,
    plan_backward; then plan_update. Controls are written by plan_begin. */
-void plan_bind(struct plan *p, struct state *s);
+void plan_bind(struct plan *p, struct state *s, struct plan *shares);
 void plan_begin(struct plan *p, int64_t step, int64_t steps, int micros);
 void plan_forward(struct plan *p, int micro);
 void plan_backward(struct plan *p, int micro);

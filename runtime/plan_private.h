@@ -8,23 +8,35 @@
 struct slot { struct decl decl; enum { IN_ARENA, IN_CARRIES, IN_LEAF } where; const struct leaf *leaf; bool gradient; int span; size_t offset; int from, to; };
 
 enum { NONE = -1 };
-struct place { int value[NODE_OUTS], grad[NODE_OUTS], save[NODE_SAVES], work[NODE_WORKS], work_back[NODE_WORKS]; bool live, backward; };   /* slots */
+/* What planning knows of a node: its slots, and when it runs. after: the joint node whose call its forward call follows, or NONE. */
+struct place {
+    int value[NODE_OUTS], grad[NODE_OUTS], save[NODE_SAVES], work[NODE_WORKS], work_back[NODE_WORKS];
+    bool live, backward, joint;
+    int after, time_forward, time_backward, chain_forward, chain_backward;
+};
 
-struct call { const struct node *node; const struct kernels *kernels; struct args args; real *beta[2]; double flops, bytes; };
+enum direction { FORWARD, BACKWARD, JOINT };
+struct call { const struct node *node; enum direction direction; int chain; kernel *run; struct args args; real *beta[2]; double flops, bytes; };
 struct calls { int n; struct call *call; };
 
 struct plan {
-    struct arena *arena; struct graph *graph; enum precision precision;
+    struct arena *arena; struct graph *graph; const struct backend *backend; enum precision precision;
+    int first_backward, end;                                /* times: of the first backward call, after the last call */
     struct place *place; int n_slots, room; struct slot *slot;
     struct plan_report report;
     struct calls forward, backward, update;
     int n_seeds; struct seed { int slot; double weight; } *seed;
-    struct state *state; char *memory, *carries;
+    struct state *state; bool lodges; char *memory, *carries;      /* lodges: in the arena of another plan */
     struct moment moment; int64_t steps;
     bool timing; struct op_time time[OP_COUNT]; double executed;
 };
 
 struct root { const struct node *node; int output; };
+
+void order_find(struct plan *p);                                    /* fills what places say of order */
+void chain_run(struct plan *p, struct call *call, int n);          /* consecutive calls of one chain */
+
+void plan_account(struct plan *p, const struct call *c, double seconds);      /* a call has run */
 
 struct root plan_root_of(const struct node *n);                     /* whose memory a node's value is */
 enum format plan_format_of(const struct plan *p, enum dtype d);

@@ -31,16 +31,12 @@ static int session_plan(struct session **out, const json_t *config, int micro, s
     model_build(s->graph, s->arena, &s->model, &s->train, MODE_TRAIN, s->batch, s->model.seq, 0);
     s->leaves->frozen = true;
     model_build(s->eval_graph, s->arena, &s->model, NULL, MODE_EVAL, s->batch, s->model.seq, 0);
-    if (plan_new(&s->plan, s->graph, precision, e) || plan_new(&s->eval_plan, s->eval_graph, precision, e)) { session_free(s); return -1; }
+    if (plan_new(&s->plan, s->graph, &backend_cpu, precision, e) || plan_new(&s->eval_plan, s->eval_graph, &backend_cpu, precision, e)) { session_free(s); return -1; }
     *out = s;
     return 0;
 }
 
-size_t session_bytes(const struct session *s)
-{
-    const struct plan_report *eval = plan_report(s->eval_plan);
-    return plan_report(s->plan)->total + eval->arena + eval->carries;
-}
+size_t session_bytes(const struct session *s) { return plan_bytes(s->plan, s->eval_plan); }
 
 /* More micro-batches need less memory. The smallest number above the present one that fits, or 0. */
 static int smaller_fit(const struct session *s, const json_t *config, size_t room)
@@ -58,14 +54,14 @@ static int smaller_fit(const struct session *s, const json_t *config, size_t roo
 
 static void refuse(const struct session *s, const json_t *config, size_t room, struct err *e)
 {
-    const struct plan_report *r = plan_report(s->plan), *eval = plan_report(s->eval_plan);
+    const struct plan_report *r = plan_report(s->plan);
     const double mib = 1 << 20;
     int micro = smaller_fit(s, config, room);
     char advice[128] = "not even one sequence at a time would fit";
     if (micro) snprintf(advice, sizeof advice, "train.micro = %d would fit: %d sequences at a time, not %lld", micro, s->train.batch / micro, (long long)s->batch);
-    err_set(e, "needs %.1f MiB of memory, %.1f are free: weights %.1f, gradients %.1f, optimizer and buffers %.1f, activations %.1f, evaluation %.1f; %s",
+    err_set(e, "needs %.1f MiB of memory, %.1f are free: weights %.1f, gradients %.1f, optimizer and buffers %.1f, activations %.1f; %s",
             (double)session_bytes(s) / mib, (double)room / mib, (double)r->weights / mib, (double)r->grads / mib, (double)r->buffers / mib,
-            (double)(r->arena + r->carries + r->inputs) / mib, (double)(eval->arena + eval->carries) / mib, advice);
+            (double)(session_bytes(s) - r->weights - r->grads - r->buffers) / mib, advice);
 }
 
 int session_new(struct session **out, const json_t *config, int threads, struct err *e)
@@ -80,8 +76,10 @@ int session_new(struct session **out, const json_t *config, int threads, struct 
         return -1;
     }
     s->state = state_new(s->leaves, &backend_cpu, threads);
-    plan_bind(s->plan, s->state);
-    plan_bind(s->eval_plan, s->state);
+    bool training_is_larger = plan_report(s->plan)->arena >= plan_report(s->eval_plan)->arena;
+    struct plan *first = training_is_larger ? s->plan : s->eval_plan, *second = training_is_larger ? s->eval_plan : s->plan;
+    plan_bind(first, s->state, NULL);
+    plan_bind(second, s->state, first);
     *out = s;
     return 0;
 }

@@ -7,8 +7,10 @@
 struct state {
     struct leaves *leaves; const struct backend *backend;
     struct state_bytes bytes;
-    void *weights, *grads, *buffers, *inputs, *device;
+    void *weights, *packed, *grads, *buffers, *inputs, *device;
+    bool stale;                                             /* packed weights are not those of the weights */
 };
+void state_pack(struct state *s);                           /* all that are wanted */
 void state_want_grads(struct state *s);
 
 #endif

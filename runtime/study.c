@@ -25,14 +25,14 @@ static int measure(const struct model_conf *model, const struct train_conf *trai
         leaves->frozen = true;
         model_build(eval, arena, model, NULL, MODE_EVAL, batch, model->seq, 0);
         model_build(decode, arena, model, NULL, MODE_DECODE, 1, 1, model->seq);
-        failure = plan_new(&plan, g, (enum precision)train->precision, e) || plan_new(&eval_plan, eval, (enum precision)train->precision, e);
+        failure = plan_new(&plan, g, &backend_cpu, (enum precision)train->precision, e) || plan_new(&eval_plan, eval, &backend_cpu, (enum precision)train->precision, e);
     }
     if (!failure) {
         out->counts = model_count(leaves);
         out->fingerprint = graph_fingerprint(g);
         if (plan) {
             out->train_flops = plan_report(plan)->train_flops / (double)(batch * model->seq);
-            out->memory = plan_report(plan)->total + plan_report(eval_plan)->arena + plan_report(eval_plan)->carries;
+            out->memory = plan_bytes(plan, eval_plan);
             out->kv_bytes = model_kv_bytes(decode_leaves, 1, model->seq, train->precision == PRECISION_BF16 ? 2 : 4);
         }
     }

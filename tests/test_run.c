@@ -56,11 +56,11 @@ static void memory_is_what_was_planned(void **state)
     counting.alloc = counting_alloc;
     /* The same plans once more, over memory that is counted. */
     struct plan *plan, *eval;
-    assert_int_equal(plan_new(&plan, s->graph, PRECISION_FP32, &e), 0);
-    assert_int_equal(plan_new(&eval, s->eval_graph, PRECISION_FP32, &e), 0);
+    assert_int_equal(plan_new(&plan, s->graph, &counting, PRECISION_FP32, &e), 0);
+    assert_int_equal(plan_new(&eval, s->eval_graph, &counting, PRECISION_FP32, &e), 0);
     struct state *memory = state_new(s->leaves, &counting, 1);
-    plan_bind(plan, memory);
-    plan_bind(eval, memory);
+    plan_bind(plan, memory, NULL);
+    plan_bind(eval, memory, plan);
     print_message("%.2f MiB planned, %.2f mapped, %.2f of heap\n", planned / (1 << 20), (double)mapped / (1 << 20), used / (1 << 20));
     assert_int_equal(mapped, session_bytes(s));
     assert_true(used < 0.05 * planned);

@@ -106,14 +106,40 @@ static void placed_memory_changes_nothing(void **state)
         struct plan *kept;
         struct err e;
         s->graph->keep = true;
-        assert_int_equal(plan_new(&kept, s->graph, PRECISION_FP32, &e), 0);
-        plan_bind(kept, s->state);
+        assert_int_equal(plan_new(&kept, s->graph, &backend_cpu, PRECISION_FP32, &e), 0);
+        plan_bind(kept, s->state, NULL);
         assert_true(small < plan_report(kept)->arena);
         plan_free(s->plan);
         s->plan = kept;
         state_fill(s->state, 5);
         train(s, 3);
         assert_true(hash_equal(placed, weights_of(s)));
+        session_free(s);
+    }
+}
+
+/* Calls that run together, a block of rows at a time, give the bits of calls that run one after the other. */
+static void chains_change_nothing(void **state)
+{
+    static struct backend apart;
+    (void)state;
+    apart = backend_cpu;
+    apart.cuts_rows = false;
+    for (int i = 0; i < 4; i++) {
+        struct session *s = open_session(config(i % 2), "batch", json_integer(30), 1 + i / 2);     /* 720 tokens, 1440 expert rows */
+        struct err e;
+        train(s, 3);
+        struct hash together = weights_of(s);
+        plan_free(s->plan);
+        plan_free(s->eval_plan);
+        state_free(s->state);
+        assert_int_equal(plan_new(&s->plan, s->graph, &apart, PRECISION_FP32, &e), 0);
+        s->eval_plan = NULL;
+        s->state = state_new(s->leaves, &apart, 1 + i / 2);
+        plan_bind(s->plan, s->state, NULL);
+        state_fill(s->state, 5);
+        train(s, 3);
+        assert_true(hash_equal(together, weights_of(s)));
         session_free(s);
     }
 }
@@ -262,7 +288,7 @@ static void no_heap_grows_after_the_second_step(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(placed_memory_changes_nothing), cmocka_unit_test(threads_change_nothing), cmocka_unit_test(micro_batches_add_up),
+        cmocka_unit_test(placed_memory_changes_nothing), cmocka_unit_test(chains_change_nothing), cmocka_unit_test(threads_change_nothing), cmocka_unit_test(micro_batches_add_up),
         cmocka_unit_test(evaluation_disturbs_nothing), cmocka_unit_test(learning_learns), cmocka_unit_test(bf16_stays_near),
         cmocka_unit_test(decoding_equals_the_forward_pass), cmocka_unit_test(samples_follow_their_distribution),
         cmocka_unit_test(executed_flops_are_the_planned_ones), cmocka_unit_test(no_heap_grows_after_the_second_step),

@@ -24,6 +24,13 @@ static void *cpu_alloc(size_t bytes)
 }
 
 static void cpu_release(void *memory, size_t bytes) { if (memory) munmap(memory, bytes); }
+
+/* Pages are given up, to come back zeroed when they are touched: costs nothing where none was touched yet. */
+static void cpu_clear(void *memory, size_t bytes)
+{
+    if (bytes && madvise(memory, bytes, MADV_DONTNEED) != 0) memset(memory, 0, bytes);
+}
+
 static void cpu_put(void *device, const void *host, size_t bytes) { memcpy(device, host, bytes); }
 static void cpu_get(void *host, const void *device, size_t bytes) { memcpy(host, device, bytes); }
 static size_t cpu_packed_bytes(struct shape weight, int64_t rows, enum format act) { return isa()->level->packed_bytes(weight, rows, act); }
@@ -31,4 +38,4 @@ static void cpu_pack(void *device, const struct tensor *weight) { isa()->level->
 static void *cpu_open(int threads) { return pool_new(threads); }
 static void cpu_close(void *device) { pool_free(device); }
 
-const struct backend backend_cpu = { "cpu", cpu_kernels, cpu_alloc, cpu_release, cpu_put, cpu_get, cpu_packed_bytes, cpu_pack, cpu_open, cpu_close };
+const struct backend backend_cpu = { "cpu", true, cpu_kernels, cpu_alloc, cpu_release, cpu_clear, cpu_put, cpu_get, cpu_packed_bytes, cpu_pack, cpu_open, cpu_close };

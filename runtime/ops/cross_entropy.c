@@ -1,5 +1,5 @@
-/* -log softmax(h w^T)[target], and the log-sum-exp. Logits live for a chunk of tokens and are made anew in
-   backward, so the cost in memory does not grow with the batch. */
+/* -log softmax(h w^T)[target], and the log-sum-exp. Logits live for a chunk of tokens, so the cost in memory does not grow
+   with the batch. Joint makes them once and puts their gradient in their place; backward alone makes them anew. */
 #include "cpu/gemm.h"
 #include "vec_math.h"
 
@@ -8,14 +8,19 @@
 enum { H, W, TARGET };
 enum { NLL, LSE, HIT };                                     /* outputs */
 enum { LOGITS };                                            /* work: REAL [chunk,V] */
-enum { CHUNK = 256, GRAIN = 8 };
+enum { CHUNK = 256, MOST_LOGITS = 1 << 24, GRAIN = 8 };     /* a chunk: CHUNK tokens, or more while that is no more memory */
 
 struct node *cross_entropy(struct graph *g, struct node *h, struct node *w, struct node *target)
 {
     return graph_emit(g, &op_cross_entropy, NULL, 0, h, w, target);
 }
 
-static int64_t chunk_of(int64_t tokens) { return tokens < CHUNK ? tokens : CHUNK; }
+/* Tokens in a chunk: each chunk reads and adds to the gradient of the whole matrix, so few are better than many. */
+static int64_t chunk_of(int64_t tokens, int64_t vocab)
+{
+    int64_t most = MOST_LOGITS / vocab > CHUNK ? MOST_LOGITS / vocab : CHUNK;
+    return blocks_of(tokens, blocks_of(tokens, most));
+}
 
 static int infer(struct node *n, struct err *e)
 {
@@ -31,7 +36,7 @@ static int infer(struct node *n, struct err *e)
     node_value(n, DTYPE_REAL, SHAPE(rows.dim[0]));
     node_output(n, DTYPE_REAL, SHAPE(rows.dim[0]));
     node_output(n, DTYPE_REAL, SHAPE(rows.dim[0]));
-    node_work(n, DTYPE_REAL, SHAPE(chunk_of(rows.dim[0]), weight.dim[0]));
+    node_work(n, DTYPE_REAL, SHAPE(chunk_of(rows.dim[0], weight.dim[0]), weight.dim[0]));
     return 0;
 }
 
@@ -45,7 +50,8 @@ struct chunk { int64_t first, n, width, vocab; struct matrix h, w, logits; };
 
 static struct chunk chunk_at(const struct args *a, int64_t first)
 {
-    struct chunk c = { .first = first, .n = chunk_of(a->in[H].shape.dim[0] - first), .width = a->in[H].shape.dim[1], .vocab = a->in[W].shape.dim[0] };
+    int64_t tokens = a->in[H].shape.dim[0], most = a->work[LOGITS].shape.dim[0];
+    struct chunk c = { .first = first, .n = tokens - first < most ? tokens - first : most, .width = a->in[H].shape.dim[1], .vocab = a->in[W].shape.dim[0] };
     c.h = matrix_at(matrix_of(&a->in[H], c.width), first, 0);
     c.w = matrix_of(&a->in[W], c.width);
     c.logits = matrix_of(&a->work[LOGITS], c.vocab);
@@ -71,51 +77,80 @@ static int32_t target_of(const struct args *a, const struct chunk *c, int64_t t)
     return target;
 }
 
+/* Of a row of logits x, which becomes e^(x - top). */
+struct score { double sum; real top, chosen; bool hit; };
+
+static struct score score_of(const struct args *a, const struct chunk *c, int64_t i)
+{
+    real *x = (real *)c->logits.data + i * c->vocab;
+    int32_t target = target_of(a, c, c->first + i), best = 0;
+    struct score s = { .top = row_top(x, c->vocab), .chosen = x[target] };
+    while (best < target && x[best] != s.top) best++;
+    s.hit = best == target && s.chosen == s.top;
+    s.sum = row_exp(x, c->vocab, 1, s.top, 1);
+    return s;
+}
+
 /* lse = top + log sum e^(x - top);  nll = lse - x[target] */
-static void score_rows(const struct args *a, int64_t from, int64_t to)
+static void report(const struct args *a, int64_t t, struct score s)
+{
+    double lse = log(s.sum);
+    reals(&a->out[NLL])[t] = (real)(lse - (double)(s.chosen - s.top));
+    reals(&a->out[LSE])[t] = (real)(lse + (double)s.top);
+    reals(&a->out[HIT])[t] = s.hit;
+}
+
+static real incoming(const struct tensor *dout, int64_t t) { return dout->data ? reals(dout)[t] : 0; }
+
+/* dx = dnll (p - onehot) + dlse p, with p = e^(x - top) / sum */
+static void differ(const struct args *a, const struct chunk *c, int64_t i, struct score s)
+{
+    int64_t t = c->first + i;
+    real *restrict x = (real *)c->logits.data + i * c->vocab, dnll = incoming(&a->dout[NLL], t);
+    real by = (real)((double)(dnll + incoming(&a->dout[LSE], t)) / s.sum);
+    for (int64_t v = 0; v < c->vocab; v++) x[v] *= by;
+    x[target_of(a, c, t)] -= dnll;
+}
+
+static void forward_rows(const struct args *a, int64_t from, int64_t to)
+{
+    const struct chunk *c = a->attr;
+    for (int64_t i = from; i < to; i++) report(a, c->first + i, score_of(a, c, i));
+}
+
+static void backward_rows(const struct args *a, int64_t from, int64_t to)
+{
+    for (int64_t i = from; i < to; i++) differ(a, a->attr, i, score_of(a, a->attr, i));
+}
+
+static void joint_rows(const struct args *a, int64_t from, int64_t to)
 {
     const struct chunk *c = a->attr;
     for (int64_t i = from; i < to; i++) {
-        real *x = (real *)c->logits.data + i * c->vocab, top = row_top(x, c->vocab);
-        int32_t target = target_of(a, c, c->first + i), best = 0;
-        real chosen = x[target];
-        while (best < target && x[best] != top) best++;
-        double sum = log(row_exp(x, c->vocab, 1, top, 1));
-        reals(&a->out[NLL])[c->first + i] = (real)(sum - (double)(chosen - top));
-        reals(&a->out[LSE])[c->first + i] = (real)(sum + (double)top);
-        reals(&a->out[HIT])[c->first + i] = best == target && chosen == top;
+        struct score s = score_of(a, c, i);
+        report(a, c->first + i, s);
+        differ(a, c, i, s);
     }
 }
 
 static void forward(const struct args *a)
 {
-    for (int64_t first = 0; first < a->in[H].shape.dim[0]; first += CHUNK) {
-        struct chunk c = chunk_at(a, first);
+    struct chunk c;
+    for (int64_t first = 0; first < a->in[H].shape.dim[0]; first += c.n) {
+        c = chunk_at(a, first);
         make_logits(a, &c);
-        each_row(a, &c, score_rows);
-    }
-}
-
-/* dx = dnll (p - onehot) + dlse p, with p = e^(x - lse) */
-static void differ_rows(const struct args *a, int64_t from, int64_t to)
-{
-    const struct chunk *c = a->attr;
-    for (int64_t i = from; i < to; i++) {
-        int64_t t = c->first + i;
-        real *x = (real *)c->logits.data + i * c->vocab;
-        real dnll = a->dout[NLL].data ? reals(&a->dout[NLL])[t] : 0, dlse = a->dout[LSE].data ? reals(&a->dout[LSE])[t] : 0;
-        row_exp(x, c->vocab, 1, reals(&a->out[LSE])[t], dnll + dlse);
-        x[target_of(a, c, t)] -= dnll;
+        each_row(a, &c, forward_rows);
     }
 }
 
 /* dh = dx w;  dw = dx^T h, chunk after chunk */
-static void backward(const struct args *a)
+static void gradients(const struct args *a, void (*rows)(const struct args *a, int64_t from, int64_t to))
 {
-    for (int64_t first = 0; first < a->in[H].shape.dim[0]; first += CHUNK) {
-        struct chunk c = chunk_at(a, first);
+    struct chunk c;
+    for (int64_t first = 0; first < a->in[H].shape.dim[0]; first += c.n) {
+        c = chunk_at(a, first);
         make_logits(a, &c);
-        each_row(a, &c, differ_rows);
+        each_row(a, &c, rows);
         if (a->din[H].data)
             gemm(a, &(struct gemm){ .m = c.n, .n = c.width, .k = c.vocab, .a = c.logits, .b = c.w,
                                     .c = matrix_at(matrix_of(&a->din[H], c.width), first, 0), .beta = a->beta[H] });
@@ -125,8 +160,11 @@ static void backward(const struct args *a)
     }
 }
 
-KERNELS(cross_entropy) = { forward, backward };
+static void backward(const struct args *a) { gradients(a, backward_rows); }
+static void joint(const struct args *a) { gradients(a, joint_rows); }
+
+KERNELS(cross_entropy) = { forward, backward, joint };
 OP(cross_entropy) = {
     .name = "cross_entropy", .index = OP_cross_entropy, .infer = infer, .cost = cost, .gradient = true, .no_grad_out = 1u << HIT,
-    .reads_in = 1u << H | 1u << W | 1u << TARGET, .reads_out = 1u << LSE,
+    .reads_in = 1u << H | 1u << W | 1u << TARGET, .joins = true, .packs = 1u << W,
 };
