@@ -1,37 +1,29 @@
-/* Speed of matrix products: GFLOP/s at training shapes, for 1 and 2 threads, beside what one block product reaches
-   when its operands are in cache. `bench_gemm [seconds per figure]`; pin it and let nothing else run. */
+/* Speed of matrix products at training shapes, in GFLOP/s, beside the libraries that are installed.
+   `bench_gemm [THREADS [SECONDS]]`; pin it and let nothing else run. One thread is timed by its processor time. */
+#define _GNU_SOURCE
+#include "backend.h"
 #include "cpu/isa.h"
-#include "cpu/pool.h"
+#include "library.h"
 
-#include <stdio.h>
-#include <stdlib.h>
+#include <math.h>
 #include <sys/mman.h>
+#include <time.h>
 
-enum { MOST = 8192 * 1024 };
+enum { MOST = 8192 * 1024, ROUNDS = 5 };
 
 struct shape3 { int groups; int64_t m, n, k; };             /* m: rows of all groups */
 static const struct shape3 shapes[] = {
     { 0, 1024, 64, 64 },    { 0, 2048, 128, 128 },  { 0, 2048, 256, 256 },   { 0, 8192, 256, 256 },   { 0, 2048, 512, 256 },
-    { 0, 2048, 256, 512 },  { 0, 2048, 512, 512 },  { 0, 8192, 512, 512 },   { 16, 512, 128, 256 },   { 16, 1024, 128, 256 },
-    { 16, 4096, 128, 256 }, { 16, 8192, 128, 256 }, { 16, 4096, 256, 128 },  { 64, 2048, 256, 512 },  { 64, 8192, 256, 512 },
+    { 0, 2048, 256, 512 },  { 0, 2048, 512, 512 },  { 0, 8192, 512, 512 },   { 0, 2048, 2048, 512 },  { 0, 2048, 768, 768 },
+    { 0, 1024, 8192, 512 }, { 16, 512, 128, 256 },  { 16, 1024, 128, 256 },  { 16, 4096, 128, 256 },  { 16, 8192, 128, 256 },
+    { 16, 4096, 256, 128 }, { 64, 2048, 256, 512 }, { 64, 8192, 256, 512 },
 };
+static const char *const forms[] = { "x w^T", "dy w", "dy^T x" };
 
-static real *x, *w, *y;
+static real *x, *w, *y, *out, *check;
 static int32_t offsets[65];
-
-static struct matrix rows(real *data, int64_t width, int64_t stack) { return (struct matrix){ data, FORMAT_REAL, width, 1, stack }; }
-
-/* 0: y = x w^T; 1: dx = dy w; 2: dw = dy^T x */
-static struct gemm training(struct shape3 s, int which)
-{
-    struct matrix mx = rows(x, s.k, 0), my = rows(y, s.n, 0), mw = rows(w, s.k, s.n * s.k);
-    struct gemm g = { .m = s.m, .n = s.n, .k = s.k, .a = mx, .b = matrix_turned(mw), .c = my };
-    if (which == 1) g = (struct gemm){ .m = s.m, .n = s.k, .k = s.n, .a = my, .b = mw, .c = mx };
-    if (which == 2) g = (struct gemm){ .m = s.n, .n = s.k, .k = s.m, .a = matrix_turned(my), .b = mx, .c = mw, .cut = GEMM_DEPTH };
-    g.groups = s.groups;
-    g.offsets = s.groups ? offsets : NULL;
-    return g;
-}
+static int threads = 2;
+static double seconds = 0.02;
 
 /* On huge pages, as tensors are. */
 static real *numbers(int64_t n)
@@ -52,55 +44,214 @@ static void share_out(struct shape3 s)
     }
 }
 
+/* 0: y = x w^T; 1: dx = dy w; 2: dw = dy^T x */
+static struct gemm training(struct shape3 s, int form, void *weight_packed)
+{
+    struct tensor weight = { .data = w, .format = FORMAT_REAL, .packed = weight_packed };
+    struct matrix mx = matrix_reals(x, s.k), my = matrix_reals(y, s.n), mw = matrix_of(&weight, s.k);
+    mw.stack = s.n * s.k;
+    struct gemm g = { .m = s.m, .n = s.n, .k = s.k, .a = mx, .b = matrix_turned(mw) };
+    if (form == 1) g = (struct gemm){ .m = s.m, .n = s.k, .k = s.n, .a = my, .b = mw };
+    if (form == 2) g = (struct gemm){ .m = s.n, .n = s.k, .k = s.m, .a = matrix_turned(my), .b = mx, .cut = GEMM_DEPTH };
+    g.c = matrix_reals(out, g.n);
+    g.c.stack = g.m * g.n;
+    g.groups = s.groups;
+    g.offsets = s.groups ? offsets : NULL;
+    return g;
+}
+
+/* ---- who computes ---- */
+
+struct contender { const char *name; const struct library *library; struct gemm g; double rate[ROUNDS]; };
+
+/* One group, as a product of its own. */
+static struct gemm group(const struct gemm *g, int e)
+{
+    struct gemm one = *g;
+    int64_t from = offsets[e], count = offsets[e + 1] - from;
+    if (g->cut == GEMM_ROWS) {
+        one.m = count;
+        one.a = matrix_at(g->a, from, 0);
+        one.b = matrix_moved(g->b, e * g->b.stack);
+        one.c = matrix_at(g->c, from, 0);
+    } else {
+        one.k = count;
+        one.a = matrix_at(g->a, 0, from);
+        one.b = matrix_at(g->b, from, 0);
+        one.c = matrix_moved(g->c, e * g->c.stack);
+    }
+    return one;
+}
+
+static void groups_by_library(const struct args *a, int64_t from, int64_t to)
+{
+    const struct contender *c = a->attr;
+    c->library->threads(1);
+    for (int64_t e = from; e < to; e++) {
+        struct gemm one = group(&c->g, (int)e);
+        c->library->product(&one);
+    }
+}
+
+/* A library has no grouped product: its fastest form is one call for each group, on one thread, from a parallel loop. */
+static void compute(const struct args *a, const struct contender *c)
+{
+    if (!c->library) {
+        gemm(a, &c->g);
+    } else if (c->g.groups) {
+        struct args with = *a;
+        with.attr = c;
+        each(&with, c->g.groups, 1, groups_by_library);
+    } else {
+        c->library->threads(threads);
+        c->library->product(&c->g);
+    }
+}
+
+/* ---- timing ---- */
+
+static double own_wall, own_processor;                      /* of Sluice's products */
+
+static double processor_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static double now(void) { return threads == 1 ? processor_seconds() : clock_seconds(); }
+
+static double rate(const struct args *a, const struct contender *c)
+{
+    int64_t times = 0;
+    compute(a, c);
+    double start = now(), end, wall = clock_seconds(), processor = processor_seconds();
+    do { compute(a, c); times++; end = now(); } while (end - start < seconds);
+    if (!c->library) {
+        own_wall += clock_seconds() - wall;
+        own_processor += processor_seconds() - processor;
+    }
+    return 2e-9 * (double)(c->g.m * c->g.n * c->g.k * times) / (end - start);
+}
+
 static int by_value(const void *a, const void *b)
 {
     double left = *(const double *)a, right = *(const double *)b;
     return (left > right) - (left < right);
 }
 
-/* Median of five timings, each of `seconds`. */
-static double rate(const struct args *a, const struct gemm *g, double flops, double seconds)
+static double median(const double *values)
 {
-    double best[5];
-    gemm(a, g);
-    for (int i = 0; i < COUNT(best); i++) {
-        int64_t times = 0;
-        double start = clock_seconds(), now;
-        do { gemm(a, g); times++; now = clock_seconds(); } while (now - start < seconds);
-        best[i] = flops * (double)times / (now - start) * 1e-9;
+    double sorted[ROUNDS];
+    memcpy(sorted, values, sizeof sorted);
+    qsort(sorted, ROUNDS, sizeof *sorted, by_value);
+    return sorted[ROUNDS / 2];
+}
+
+/* All must have computed the same as the first. */
+static void hold_against(const struct args *a, const struct contender *own, const struct contender *c)
+{
+    int64_t n = own->g.m * own->g.n * (own->g.cut == GEMM_DEPTH && own->g.groups ? own->g.groups : 1);
+    real most = 0, off = 0;
+    compute(a, own);
+    memcpy(check, out, (size_t)n * sizeof *check);
+    memset(out, 0, (size_t)n * sizeof *out);
+    compute(a, c);
+    for (int64_t i = 0; i < n; i++) {
+        most = fmaxf(most, fabsf(check[i]));
+        off = fmaxf(off, fabsf(check[i] - out[i]));
     }
-    qsort(best, COUNT(best), sizeof *best, by_value);
-    return best[COUNT(best) / 2];
+    INVARIANT(off <= 1e-4f * most, "%s computes something else: differs by %g where values reach %g", c->name, (double)off, (double)most);
+}
+
+/* ---- the table ---- */
+
+enum { OWN, PACKED, FIRST_LIBRARY, CONTENDERS = FIRST_LIBRARY + LIBRARIES };
+
+/* Ratios with the best library: sums of logarithms over the lines of a kind. */
+struct mean { double own, packed; int n; };
+
+static int contenders(const struct args *a, struct contender *c, struct shape3 s, int form, const struct library *library, int libraries)
+{
+    struct shape shape = s.groups ? SHAPE(s.groups, s.n, s.k) : SHAPE(s.n, s.k);
+    size_t bytes = form < 2 ? backend_cpu.packed_bytes(shape, s.groups ? s.m / s.groups : s.m, FORMAT_REAL) : 0;
+    void *memory = bytes ? numbers((int64_t)(bytes / sizeof(real)) + 1) : NULL;
+    if (bytes) backend_cpu.pack(a->device, &(struct tensor){ .data = w, .shape = shape, .format = FORMAT_REAL, .packed = memory });
+    c[OWN] = (struct contender){ .name = "own", .g = training(s, form, NULL) };
+    c[PACKED] = (struct contender){ .name = "packed", .g = training(s, form, memory) };
+    for (int i = 0; i < libraries; i++) c[FIRST_LIBRARY + i] = (struct contender){ .name = library[i].name, .library = &library[i], .g = c[OWN].g };
+    return FIRST_LIBRARY + libraries;
+}
+
+static void line(const struct args *a, struct shape3 s, int form, const struct library *library, int libraries, struct mean *mean)
+{
+    struct contender c[CONTENDERS];
+    int n = contenders(a, c, s, form, library, libraries);
+    double best = 0;
+    for (int i = PACKED; i < n; i++) hold_against(a, &c[OWN], &c[i]);
+    for (int r = 0; r < ROUNDS; r++)
+        for (int i = 0; i < n; i++) c[i].rate[r] = rate(a, &c[i]);
+    printf("| %d | %lld | %lld | %lld | %s |", s.groups, (long long)s.m, (long long)s.n, (long long)s.k, forms[form]);
+    for (int i = 0; i < n; i++) {
+        printf(" %.0f |", median(c[i].rate));
+        if (i >= FIRST_LIBRARY) best = fmax(best, median(c[i].rate));
+    }
+    if (best > 0) printf(" %.2f | %.2f |", median(c[OWN].rate) / best, median(c[PACKED].rate) / best);
+    printf("\n");
+    fflush(stdout);
+    mean->own += log(median(c[OWN].rate) / best);
+    mean->packed += log(median(c[PACKED].rate) / best);
+    mean->n++;
+    free((void *)c[PACKED].g.b.packed);
+}
+
+static void head(const struct library *library, int libraries)
+{
+    printf("%s, %d threads, GFLOP/s\n\n| groups | m | n | k | product | own | packed |", isa()->name, threads);
+    for (int i = 0; i < libraries; i++) printf(" %s |", library[i].name);
+    printf(libraries ? " own ÷ best | packed ÷ best |\n" : "\n");
+    for (int i = 0; i < 7 + libraries + 2 * (libraries > 0); i++) printf(i == 4 ? "|---" : "|---:");
+    printf("|\n");
+}
+
+static void summary(const struct library *library, int libraries, const struct mean *mean)
+{
+    double had = own_processor / (own_wall * threads);
+    printf("\nBeside %s", libraries ? "" : "no library (apt-get install libopenblas0-openmp libdnnl2)");
+    for (int i = 0; i < libraries; i++) printf("%s%s", library[i].what, i + 1 < libraries ? ", " : "");
+    printf("; %s, %d threads\n", isa()->name, threads);
+    if (had < 0.85) printf("\n**Not a quiet machine**: own products had only %.0f %% of their processors.\n", 100 * had);
+    if (libraries) printf("\n| geometric mean | products | own ÷ best library | with weights packed beforehand |\n|---|---:|---:|---:|\n");
+    for (int i = 0; i < 2 && libraries; i++)
+        printf("| %s | %d | %.2f | %.2f |\n", i ? "grouped" : "dense", mean[i].n, exp(mean[i].own / mean[i].n), exp(mean[i].packed / mean[i].n));
 }
 
 int main(int argc, char **argv)
 {
-    double seconds = argc > 1 ? atof(argv[1]) : 0.05;
+    if (argc > 1) threads = atoi(argv[1]);
+    if (argc > 2) seconds = atof(argv[2]);
+    if (threads < 1 || seconds <= 0) return fprintf(stderr, "usage: bench_gemm [THREADS [SECONDS]]\n"), 2;
     x = numbers(MOST);
     w = numbers(2 * MOST);
     y = numbers(MOST);
-    struct pool *pool[] = { pool_new(1), pool_new(2) };
-    struct args a[] = { { .device = pool[0] }, { .device = pool[1] } };
+    out = numbers(MOST);
+    check = numbers(MOST);
+    struct args a = { .device = backend_cpu.open(threads) };
+    struct library library[LIBRARIES];
+    struct mean mean[2] = { 0 };
+    int libraries = library_open(library);
 
-    printf("%s\n", isa()->name);
-    struct gemm hot = training((struct shape3){ 0, MOST_ROWS, 256, 256 }, 0);
-    printf("hot block %lld x %lld x %lld: %.1f\n", (long long)hot.m, (long long)hot.n, (long long)hot.k,
-           rate(&a[0], &hot, 2 * (double)(hot.m * hot.n * hot.k), seconds));
-    printf("%6s %6s %5s %5s | %15s | %15s | %15s   GFLOP/s, 1 and 2 threads\n", "groups", "m", "n", "k", "x w^T", "dy w", "dy^T x");
+    head(library, libraries);
     for (int i = 0; i < COUNT(shapes); i++) {
-        struct shape3 s = shapes[i];
-        if (s.groups) share_out(s);
-        printf("%6d %6lld %5lld %5lld", s.groups, (long long)s.m, (long long)s.n, (long long)s.k);
-        for (int which = 0; which < 3; which++) {
-            struct gemm g = training(s, which);
-            double flops = 2 * (double)(s.m * s.n * s.k), one = rate(&a[0], &g, flops, seconds);
-            printf(" | %7.1f %7.1f", one, rate(&a[1], &g, flops, seconds));
-        }
-        printf("\n");
+        if (shapes[i].groups) share_out(shapes[i]);
+        for (int form = 0; form < 3; form++) line(&a, shapes[i], form, library, libraries, &mean[shapes[i].groups > 0]);
     }
-    for (int i = 0; i < 2; i++) pool_free(pool[i]);
+    summary(library, libraries, mean);
+    backend_cpu.close(a.device);
     free(x);
     free(w);
     free(y);
+    free(out);
+    free(check);
     return 0;
 }

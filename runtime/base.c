@@ -1,7 +1,7 @@
 /* Errors, arenas, hashes and keyed random numbers. */
 #include "base.h"
+#include "draw.h"
 
-#include <Random123/philox.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -174,12 +174,15 @@ uint64_t hash_name(const char *text) { return XXH3_64bits(text, strlen(text)); }
 
 /* ---- keyed random numbers ---- */
 
+uint64_t key_mixed(struct key k)
+{
+    uint64_t words[3] = { k.seed, (uint64_t)k.purpose, k.name };
+    return XXH3_64bits(words, sizeof words);
+}
+
 void key_bits(struct key k, uint64_t index, uint32_t out[4])
 {
-    uint64_t words[3] = { k.seed, (uint64_t)k.purpose, k.name }, mixed = XXH3_64bits(words, sizeof words);
-    philox4x32_key_t key = { { (uint32_t)mixed, (uint32_t)(mixed >> 32) } };
-    philox4x32_ctr_t counter = { { (uint32_t)index, (uint32_t)(index >> 32), (uint32_t)k.step, (uint32_t)(k.step >> 32) } };
-    philox4x32_ctr_t bits = philox4x32(counter, key);
+    philox4x32_ctr_t bits = draw_bits(key_mixed(k), index, k.step);
     memcpy(out, bits.v, sizeof bits.v);
 }
 
@@ -198,8 +201,11 @@ double key_uniform(struct key k, uint64_t index)
 double key_normal(struct key k, uint64_t index)
 {
     uint32_t b[4];
-    key_bits(k, index, b);
-    return sqrt(-2 * log(unit(b[0], b[1]))) * cos(6.283185307179586476925 * unit(b[2], b[3]));
+    float pair[2];
+    uint64_t word = index % DRAW_BLOCK / DRAW_INDICES;
+    key_bits(k, index / DRAW_BLOCK * DRAW_INDICES + index % DRAW_INDICES, b);
+    draw_normals(b[word & 2], b[word | 1], &pair[0], &pair[1]);
+    return (double)pair[word & 1];
 }
 
 uint64_t key_below(struct key k, uint64_t index, uint64_t bound)

@@ -55,8 +55,9 @@ uint64_t hash_name(const char *text);                       /* 64 bits, for keys
 enum purpose { PURPOSE_INIT, PURPOSE_DATA, PURPOSE_ROUTER, PURPOSE_EVAL, PURPOSE_SAMPLE, PURPOSE_TEST };
 struct key { uint64_t seed; enum purpose purpose; uint64_t name; uint64_t step; };
 void key_bits(struct key k, uint64_t index, uint32_t out[4]);
+uint64_t key_mixed(struct key k);                           /* Philox's own key: seed, purpose and name */
 double key_uniform(struct key k, uint64_t index);           /* (0,1), 53 bits */
-double key_normal(struct key k, uint64_t index);            /* N(0,1) */
+double key_normal(struct key k, uint64_t index);            /* N(0,1), in the precision of float; many: key_normals of kernel.h */
 uint64_t key_below(struct key k, uint64_t index, uint64_t bound);   /* [0,bound) */
 
 double clock_seconds(void);                                 /* monotonic */

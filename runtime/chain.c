@@ -29,8 +29,8 @@ static void run_rows(struct call *c, int64_t from, int64_t to)
     int outs = c->node->n_out, saves = c->node->n_save;
     struct tensor in[a->n_in], din[a->n_in], out[NODE_OUTS], dout[NODE_OUTS], save[NODE_SAVES];
     for (int i = 0; i < a->n_in; i++) {
-        in[i] = by_rows >> i & 1 ? rows_of(&a->in[i], from, to) : a->in[i];
-        if (a->din) din[i] = by_rows >> i & 1 ? rows_of(&a->din[i], from, to) : a->din[i];
+        in[i] = has_bit(by_rows, i) ? rows_of(&a->in[i], from, to) : a->in[i];
+        if (a->din) din[i] = has_bit(by_rows, i) ? rows_of(&a->din[i], from, to) : a->din[i];
     }
     for (int i = 0; i < outs; i++) {
         out[i] = rows_of(&a->out[i], from, to);
@@ -65,7 +65,7 @@ static int64_t rows_in_block(const struct call *call, int n)
     for (int i = 0; i < n; i++) {
         const struct args *a = &call[i].args;
         for (int k = 0; !a->din && k < call[i].node->n_out; k++) bytes += row_bytes(&a->out[k]);
-        for (int k = 0; a->din && k < a->n_in; k++) if (call[i].node->op->rows >> k & 1) bytes += row_bytes(&a->din[k]) + row_bytes(&a->in[k]);
+        for (int k = 0; a->din && k < a->n_in; k++) if (has_bit(call[i].node->op->rows, k)) bytes += row_bytes(&a->din[k]) + row_bytes(&a->in[k]);
     }
     int64_t rows = (int64_t)(CACHE / (bytes + 1)) / 16 * 16;
     return rows < FEWEST ? FEWEST : rows > MOST ? MOST : rows;
@@ -75,7 +75,7 @@ static int64_t rows_in_block(const struct call *call, int n)
 static const struct tensor *groups_of(const struct call *call, int n)
 {
     for (int i = 0; i < n; i++)
-        for (int k = 0; k < call[i].args.n_in; k++) if (call[i].node->op->groups >> k & 1) return &call[i].args.in[k];
+        for (int k = 0; k < call[i].args.n_in; k++) if (has_bit(call[i].node->op->groups, k)) return &call[i].args.in[k];
     return NULL;
 }
 

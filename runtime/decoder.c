@@ -31,7 +31,7 @@ int decoder_new(struct decoder **out, const struct model_conf *conf, enum precis
     d->tokens = batch * chunk;
     d->vocab = conf->vocab;
     d->logits = model_build(d->graph, d->arena, conf, NULL, MODE_DECODE, batch, chunk, context);
-    if (plan_new(&d->plan, d->graph, &backend_cpu, precision, e)) { decoder_free(d); return -1; }
+    if (plan_new(&d->plan, d->graph, (struct plan_how){ &backend_cpu, precision, RECOMPUTE_NONE }, e)) { decoder_free(d); return -1; }
     d->state = state_new(d->leaves, &backend_cpu, threads);
     plan_bind(d->plan, d->state, NULL);
     if (copy_leaves(d, from, trained, e)) { decoder_free(d); return -1; }

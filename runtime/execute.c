@@ -37,14 +37,14 @@ static void bind_calls(struct plan *p, struct calls *calls)
         if (c->args.dout) bind(p, c->args.dout, n->n_out);
         if (c->args.din) bind(p, c->args.din, n->n_in);
         c->args.device = p->state->device;
-        const struct kernels *kernels = p->backend->kernels(n->op->index);
-        c->run = c->direction == FORWARD ? kernels->forward : c->direction == BACKWARD ? kernels->backward : kernels->joint;
+        const struct kernels *kernels = p->how.backend->kernels(n->op->index);
+        c->run = c->joint ? kernels->joint : c->pass == BACKWARD ? kernels->backward : kernels->forward;
     }
 }
 
 void plan_bind(struct plan *p, struct state *s, struct plan *shares)
 {
-    INVARIANT(!p->state && s->backend == p->backend, "a plan is bound once, over a state of its backend");
+    INVARIANT(!p->state && s->backend == p->how.backend, "a plan is bound once, over a state of its backend");
     INVARIANT(!shares || shares->report.arena >= p->report.arena, "the plan with the larger arena is bound first");
     p->state = s;
     if (p->backward.n) state_want_grads(s);
@@ -72,15 +72,15 @@ void plan_begin(struct plan *p, int64_t step, int64_t steps, int micros)
 
 void plan_account(struct plan *p, const struct call *c, double seconds)
 {
-    /* A joint call counts as its forward third and its backward two thirds. */
-    static const double forward_share[] = { [FORWARD] = 1, [BACKWARD] = 0, [JOINT] = 1.0 / 3 }, times[] = { [FORWARD] = 1, [BACKWARD] = 2, [JOINT] = 3 };
+    /* A joint call counts as its forward third and its backward two thirds; computing again counts as time alone. */
+    double forward_share = c->joint ? 1.0 / 3 : c->pass == FORWARD, times = c->joint ? 3 : c->pass == FORWARD ? 1 : c->pass == BACKWARD ? 2 : 0;
     struct op_time *t = &p->time[c->node->op->index];
-    if (c->node->region == REGION_MICRO) p->executed += times[c->direction] * c->flops;
+    if (c->node->region == REGION_MICRO) p->executed += times * c->flops;
     if (!p->timing) return;
-    t->forward_seconds += forward_share[c->direction] * seconds;
-    t->backward_seconds += (1 - forward_share[c->direction]) * seconds;
-    t->flops += times[c->direction] * c->flops;
-    t->bytes += times[c->direction] * c->bytes;
+    t->forward_seconds += forward_share * seconds;
+    t->backward_seconds += (1 - forward_share) * seconds;
+    t->flops += times * c->flops;
+    t->bytes += times * c->bytes;
     t->calls++;
 }
 
@@ -113,7 +113,7 @@ void plan_backward(struct plan *p, int micro)
     p->moment.micro = micro;
     for (int i = 0; i < p->n_seeds; i++) {
         real seed = (real)(p->seed[i].weight / p->moment.micros);
-        p->backend->put(slot_address(p, &p->slot[p->seed[i].slot]), &seed, sizeof seed);
+        p->how.backend->put(slot_address(p, &p->slot[p->seed[i].slot]), &seed, sizeof seed);
     }
     for (int i = 0; i < p->backward.n; i++) p->backward.call[i].args.beta = p->backward.call[i].beta[micro > 0];     /* NULL for a forward call */
     run_all(p, &p->backward);
@@ -126,7 +126,7 @@ void plan_update(struct plan *p)
         const struct call *c = &p->update.call[i];
         run(p, &p->update.call[i]);
         for (int k = 0; k < c->args.n_in && c->node->op->changes_inputs; k++)
-            if (c->args.in[k].packed) p->backend->pack(p->state->device, &c->args.in[k]);
+            if (c->args.in[k].packed) p->how.backend->pack(p->state->device, &c->args.in[k]);
     }
 }
 
@@ -137,7 +137,7 @@ static void read_slot(const struct plan *p, int slot, int64_t count, double *to)
     const struct slot *s = &p->slot[slot];
     enum format f = plan_format_of(p, s->decl.dtype);
     char *host = xmalloc((size_t)count * element_bytes(f) + 1);
-    p->backend->get(host, slot_address(p, s), (size_t)count * element_bytes(f));
+    p->how.backend->get(host, slot_address(p, s), (size_t)count * element_bytes(f));
     for (int64_t i = 0; i < count; i++) {
         real wide;
         struct tensor t = { .data = host, .shape = SHAPE(count), .format = f };

@@ -61,9 +61,13 @@ struct op {
     unsigned rows;                                          /* bits of the inputs of which row r, with the others as a whole, gives row r of every output; 0: not row by row */
     bool rows_back;                                         /* backward likewise, for the gradients of these inputs */
     unsigned groups;                                        /* bit of the input that holds where groups of rows begin */
+    bool cheap;                                             /* may be computed again in backward rather than kept */
     bool joins;                                             /* can run forward and backward at once, where nothing else needs its value */
     unsigned packs;                                         /* bits of the inputs that are read as packed weights by the rows of input 0 */
 };
+
+/* Whether a set of inputs or outputs has number i. */
+static inline bool has_bit(unsigned bits, int i) { return i < 32 && bits >> i & 1; }
 
 enum leaf_kind { LEAF_INPUT, LEAF_CONTROL, LEAF_WEIGHT, LEAF_BUFFER, LEAF_GRAD };
 

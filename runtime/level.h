@@ -16,6 +16,7 @@
 #define pack(...) ISA_NAME(pack)(__VA_ARGS__)
 #define row_widen(...) ISA_NAME(row_widen)(__VA_ARGS__)
 #define row_narrow(...) ISA_NAME(row_narrow)(__VA_ARGS__)
+#define key_normals(...) ISA_NAME(key_normals)(__VA_ARGS__)
 #else
 #define KERNELS(name) static const struct kernels cpu_##name __attribute__((unused))
 #define OP(name) const struct op op_##name

@@ -27,6 +27,7 @@ static const struct param train_params[] = {
     INT(struct train_conf, micro, 1, 1, 1e6, "", "micro-batches that a step's batch is cut into"),
     REAL(struct train_conf, clip, 1, 0, 1e9, "", "largest global gradient norm; 0: no clipping"),
     CHOICE(struct train_conf, precision, 0, "fp32 bf16", "of activations; weights, scores and sums stay fp32"),
+    CHOICE(struct train_conf, recompute, 0, "none selective", "selective: norms, gathered expert rows and gated activations are computed again for backward; less memory, a little more time, the same bits"),
     SLOT(struct train_conf, optim, SLOT_OPTIM, "adamw", "the optimizer"),
     SLOT(struct train_conf, schedule, SLOT_SCHEDULE, "wsd", "the learning rate over the run"),
     INT(struct train_conf, eval_every, 100, 1, 1e9, "step", "steps between evaluations; the last step always evaluates"),

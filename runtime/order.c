@@ -34,7 +34,7 @@ static void find_backward(struct plan *p)
         if (!arrives[i] || !n->grad || n->op->kind != OP_COMPUTE) continue;
         p->place[i].backward = true;
         for (int k = 0; k < n->n_in; k++)
-            if (n->in[k]->grad && !(n->op->no_grad >> k & 1)) arrives[plan_root_of(n->in[k]).node->id] = true;
+            if (n->in[k]->grad && !has_bit(n->op->no_grad, k)) arrives[plan_root_of(n->in[k]).node->id] = true;
     }
     free(arrives);
 }
@@ -53,7 +53,7 @@ static bool can_wait(const struct plan *p, const struct node *first, bool *follo
         for (int k = 0; k < n->n_in; k++) {
             if (n->region != REGION_MICRO || !follows[n->in[k]->id]) continue;
             follows[i] = true;
-            if (waits && n->op->reads_in >> k & 1) return false;
+            if (waits && has_bit(n->op->reads_in, k)) return false;
         }
         if (follows[i] && waits && (n->op->reads_out || n->n_save)) return false;
     }
@@ -76,73 +76,129 @@ static void find_joint(struct plan *p)
     free(follows);
 }
 
+/* Whether a backward call reads what node n computes. */
+static bool read_in_backward(const struct plan *p, const struct node *n)
+{
+    const struct graph *g = p->graph;
+    for (int i = n->id; i < g->n; i++) {
+        const struct node *reader = g->node[i];
+        if (!p->place[i].backward) continue;
+        if (reader == n && n->op->reads_out) return true;
+        for (int k = 0; k < reader->n_in; k++) if (has_bit(reader->op->reads_in, k) && plan_root_of(reader->in[k]).node == n) return true;
+    }
+    return false;
+}
+
+static void find_twice(struct plan *p)
+{
+    const struct graph *g = p->graph;
+    for (int i = 0; i < g->n && p->how.recompute == RECOMPUTE_SELECTIVE && !g->keep; i++) {
+        const struct node *n = g->node[i];
+        bool may = n->op->kind == OP_COMPUTE && n->op->cheap && n->region == REGION_MICRO && p->place[i].backward && !n->output_of_graph;
+        p->place[i].twice = may && n->n_out == 1 && n->n_save == 0 && read_in_backward(p, n);
+    }
+}
+
+/* What products want packed. Plans over one set of leaves want the most of them. */
+static void find_packed(struct plan *p)
+{
+    for (int i = 0; i < p->graph->n; i++) {
+        const struct node *n = p->graph->node[i];
+        for (int k = 0; k < n->n_in; k++) {
+            struct leaf *l = plan_root_of(n->in[k]).node->leaf;
+            if (n->op->kind != OP_COMPUTE || !p->place[i].live || !has_bit(n->op->packs, k) || !l || l->kind != LEAF_WEIGHT) continue;
+            int64_t matrices = l->decl.shape.rank > 2 ? l->decl.shape.dim[0] : 1;
+            size_t bytes = p->how.backend->packed_bytes(l->decl.shape, shape_rows(n->in[0]->shape) / matrices, plan_format_of(p, DTYPE_ACT));
+            if (bytes > l->packed_bytes) l->packed_bytes = bytes;
+        }
+    }
+}
+
 /* ---- chains ---- */
 
 /* A chain: calls one after the other in which row r of every result needs only row r of what the others in it make. Run
    a block of rows at a time, it keeps what one call makes in the cache for the next. */
-struct chain { int number, calls; int64_t rows; };
+struct chain { int number; int64_t rows; };
 
 enum { FEWEST_ROWS = 256 };                                 /* below, there is nothing to keep in a cache */
 
-/* Rows of a node that works row by row, or 0. */
-static int64_t rows_of(const struct node *n, bool back)
+/* Rows of a node that works row by row, or 0. A product would pack its weight anew for each block, if that is not packed
+   already or cut into groups, as the rows are. */
+static int64_t rows_of(const struct node *n, enum pass pass)
 {
     int64_t rows = n->shape.dim[0];
-    if (n->op->kind != OP_COMPUTE || !n->op->rows || (back && !n->op->rows_back)) return 0;
+    if (!n->op->rows || (pass == BACKWARD && !n->op->rows_back)) return 0;
+    for (int k = 0; k < n->n_in && !n->op->groups; k++) {
+        const struct leaf *l = plan_root_of(n->in[k]).node->leaf;
+        if (has_bit(n->op->packs, k) && !(l && l->packed_bytes)) return 0;
+    }
     for (int k = 0; k < n->n_out; k++) if (n->out[k].shape.dim[0] != rows) return 0;
     for (int k = 0; k < n->n_save; k++) if (n->save[k].shape.dim[0] != rows) return 0;
-    for (int k = 0; k < n->n_in; k++) if (n->op->rows >> k & 1 && n->in[k]->shape.dim[0] != rows) return 0;
+    for (int k = 0; k < n->n_in; k++) if (has_bit(n->op->rows, k) && n->in[k]->shape.dim[0] != rows) return 0;
     return rows >= FEWEST_ROWS ? rows : 0;
 }
 
 /* What is read as a whole must be there, and a gradient of it is a weight's, which is computed when the chain is done. */
-static bool fits(const struct plan *p, const struct node *n, const struct chain *r, bool back)
+static bool fits(const struct plan *p, const struct node *n, enum pass pass, int chain)
 {
     for (int k = 0; k < n->n_in; k++) {
-        if (n->op->rows >> k & 1) continue;
         const struct node *root = plan_root_of(n->in[k]).node;
-        if (back ? n->in[k]->grad && !(n->op->no_grad >> k & 1) && root->op != &op_leaf : root->op != &op_leaf && p->place[root->id].chain_forward == r->number) return false;
+        if (has_bit(n->op->rows, k) || root->op == &op_leaf) continue;
+        if (pass == BACKWARD && n->in[k]->grad && !has_bit(n->op->no_grad, k)) return false;
+        if (p->place[root->id].chain[FORWARD] == chain || p->place[root->id].chain[AGAIN] == chain) return false;
     }
     return true;
 }
 
-static int *chain_at(struct plan *p, int i, bool back) { return back ? &p->place[i].chain_backward : &p->place[i].chain_forward; }
-
-/* The time of node i's call: that of the chain which it goes on with, or a new one. */
-static int call_time(struct plan *p, int i, bool back, struct chain *r, int *now)
+/* Gives a call of node n its time: that of the chain which it goes on with, or a new one. */
+static void add_time(struct plan *p, const struct node *n, enum pass pass, struct chain *c)
 {
-    const struct node *n = p->graph->node[i];
-    int64_t rows = p->graph->keep || !p->backend->cuts_rows ? 0 : rows_of(n, back);
-    if (n->op->kind != OP_COMPUTE || !p->place[i].live) return *now;
-    if (rows && rows == r->rows && fits(p, n, r, back)) {
-        r->calls++;
-        *chain_at(p, i, back) = r->number;
-        return *now - 1;
-    }
-    *r = (struct chain){ r->number + 1, 1, rows && fits(p, n, &(struct chain){ .number = NONE - 1 }, back) ? rows : 0 };
-    if (r->rows) *chain_at(p, i, back) = r->number;
-    return (*now)++;
+    struct place *at = &p->place[n->id];
+    if (n->op->kind != OP_COMPUTE || !at->live) return;
+    int64_t rows = p->graph->keep || !p->how.backend->cuts_rows || at->joint ? 0 : rows_of(n, pass);
+    bool goes_on = rows && rows == c->rows && fits(p, n, pass, c->number);
+    if (!goes_on) *c = (struct chain){ c->number + 1, rows && fits(p, n, pass, c->number + 1) ? rows : 0 };
+    if (c->rows) at->chain[pass] = c->number;
+    at->time[pass] = p->end - goes_on;
+    p->end += !goes_on;
+    p->order[p->n_order++] = (struct turn){ n, pass };
+}
+
+/* Values that are made twice come before the first call that reads them. */
+static void add_again(struct plan *p, const struct node *n, struct chain *c)
+{
+    struct place *at = &p->place[n->id];
+    if (!at->twice || at->time[AGAIN] != NONE) return;
+    for (int k = 0; k < n->n_in; k++) add_again(p, plan_root_of(n->in[k]).node, c);
+    add_time(p, n, AGAIN, c);
+}
+
+static void add_backward(struct plan *p, const struct node *n, struct chain *c)
+{
+    for (int k = 0; k < n->n_in; k++) if (has_bit(n->op->reads_in, k)) add_again(p, plan_root_of(n->in[k]).node, c);
+    if (n->op->reads_out) add_again(p, n, c);
+    add_time(p, n, BACKWARD, c);
 }
 
 static void count_calls(struct plan *p)
 {
     struct graph *g = p->graph;
-    struct chain r = { 0 };
-    int now = 0;
-    for (int i = 0; i < g->n; i++) p->place[i].chain_forward = p->place[i].chain_backward = NONE;
+    struct chain c = { 0 };
+    p->order = arena_alloc(p->arena, (size_t)(PASSES * g->n + 1) * sizeof *p->order);
+    for (int i = 0; i < g->n; i++) for (enum pass pass = 0; pass < PASSES; pass++) p->place[i].chain[pass] = p->place[i].time[pass] = NONE;
     for (int i = 0; i < g->n; i++)
-        if (g->node[i]->region == REGION_MICRO && p->place[i].after == NONE && !p->place[i].joint) p->place[i].time_forward = call_time(p, i, false, &r, &now);
-    p->first_backward = now;
-    r.rows = 0;
+        if (g->node[i]->region == REGION_MICRO && p->place[i].after == NONE && !p->place[i].joint) add_time(p, g->node[i], FORWARD, &c);
+    p->first_backward = p->end;
+    p->n_forward = p->n_order;
+    c.rows = 0;
     for (int i = g->n - 1; i >= 0; i--) {
         if (!p->place[i].backward) continue;
-        p->place[i].time_backward = call_time(p, i, true, &r, &now);
+        add_backward(p, g->node[i], &c);
         if (!p->place[i].joint) continue;
-        p->place[i].time_forward = p->place[i].time_backward;
-        for (int k = i + 1; k < g->n; k++) if (p->place[k].after == i) p->place[k].time_forward = now++;
+        p->place[i].time[FORWARD] = p->place[i].time[BACKWARD];
+        for (int k = i + 1; k < g->n; k++) if (p->place[k].after == i) add_time(p, g->node[k], FORWARD, &c);
     }
-    for (int i = 0; i < g->n; i++) if (g->node[i]->region == REGION_UPDATE) p->place[i].time_forward = now++;
-    p->end = now;
+    for (int i = 0; i < g->n; i++) if (g->node[i]->region == REGION_UPDATE) add_time(p, g->node[i], FORWARD, &c);
 }
 
 void order_find(struct plan *p)
@@ -150,5 +206,7 @@ void order_find(struct plan *p)
     find_live(p);
     find_backward(p);
     find_joint(p);
+    find_twice(p);
+    find_packed(p);
     count_calls(p);
 }

@@ -38,7 +38,7 @@ static void slot_keep(struct plan *p, int slot, int time)
 enum format plan_format_of(const struct plan *p, enum dtype d)
 {
     switch (d) {
-    case DTYPE_ACT:  return p->precision == PRECISION_BF16 ? FORMAT_BF16 : FORMAT_REAL;
+    case DTYPE_ACT:  return p->how.precision == PRECISION_BF16 ? FORMAT_BF16 : FORMAT_REAL;
     case DTYPE_REAL: return FORMAT_REAL;
     case DTYPE_I32:  return FORMAT_I32;
     case DTYPE_U8:   return FORMAT_U8;
@@ -53,10 +53,11 @@ static size_t decl_bytes(const struct plan *p, struct decl d) { return (size_t)s
 static void declare(struct plan *p, const struct node *n)
 {
     struct place *at = &p->place[n->id];
-    int now = p->place[n->id].time_forward, last = p->graph->keep ? p->end : now;
+    int now = at->time[FORWARD], last = p->graph->keep ? p->end : now;
     for (int k = 0; k < NODE_OUTS; k++) at->value[k] = at->grad[k] = NONE;
     for (int k = 0; k < NODE_SAVES; k++) at->save[k] = NONE;
-    for (int k = 0; k < NODE_WORKS; k++) at->work[k] = at->work_back[k] = NONE;
+    for (int k = 0; k < NODE_WORKS; k++) at->work[FORWARD][k] = at->work[BACKWARD][k] = at->work[AGAIN][k] = NONE;
+    at->again = NONE;
     if (n->op->kind == OP_LEAF) {
         at->value[0] = slot_new(p, n->out[0], 0, 0);
         p->slot[at->value[0]].where = IN_LEAF;
@@ -68,15 +69,24 @@ static void declare(struct plan *p, const struct node *n)
         at->value[k] = slot_new(p, n->out[k], now, n->output_of_graph ? p->end : last);
         if (n->op->index == OP_carry) p->slot[at->value[k]].where = IN_CARRIES;
     }
-    for (int k = 0; k < n->n_save; k++) at->save[k] = slot_new(p, n->save[k], now, at->backward ? p->place[n->id].time_backward : now);
-    for (int k = 0; k < n->n_work; k++) at->work[k] = slot_new(p, n->work[k], now, now);
-    for (int k = 0; at->backward && k < n->n_work; k++) at->work_back[k] = slot_new(p, n->work[k], p->place[n->id].time_backward, p->place[n->id].time_backward);
+    if (at->twice) at->again = slot_new(p, n->out[0], at->time[AGAIN], at->time[AGAIN]);
+    for (int k = 0; k < n->n_save; k++) at->save[k] = slot_new(p, n->save[k], now, at->backward ? at->time[BACKWARD] : now);
+    for (enum pass pass = 0; pass < PASSES; pass++)
+        for (int k = 0; k < n->n_work && at->time[pass] != NONE && !(at->joint && pass == FORWARD); k++) at->work[pass][k] = slot_new(p, n->work[k], at->time[pass], at->time[pass]);
 }
 
 int plan_value_slot(const struct plan *p, const struct node *n)
 {
     struct root r = plan_root_of(n);
     return p->place[r.node->id].value[r.output];
+}
+
+/* Where a call finds a value. */
+static int read_slot(const struct plan *p, const struct node *n, enum pass pass)
+{
+    struct root r = plan_root_of(n);
+    const struct place *at = &p->place[r.node->id];
+    return pass != FORWARD && at->twice ? at->again : at->value[r.output];
 }
 
 static int grad_slot(struct plan *p, const struct node *n, int time)
@@ -91,7 +101,7 @@ static int grad_slot(struct plan *p, const struct node *n, int time)
             p->slot[*slot].leaf = r.node->leaf;
             p->slot[*slot].gradient = true;
         } else if (r.node->op->kind == OP_COMPUTE) {
-            slot_keep(p, *slot, p->place[r.node->id].time_backward);
+            slot_keep(p, *slot, p->place[r.node->id].time[BACKWARD]);
             if (p->graph->keep) slot_keep(p, *slot, p->end);
         }
     }
@@ -104,13 +114,14 @@ static void live_through(struct plan *p, const struct node *n)
     const struct place *at = &p->place[n->id];
     if (n->op->kind != OP_COMPUTE || !at->live) return;
     for (int i = 0; i < n->n_in; i++) {
-        slot_keep(p, plan_value_slot(p, n->in[i]), p->place[n->id].time_forward);
-        if (at->backward && n->op->reads_in >> i & 1) slot_keep(p, plan_value_slot(p, n->in[i]), p->place[n->id].time_backward);
+        slot_keep(p, read_slot(p, n->in[i], FORWARD), at->time[FORWARD]);
+        if (at->twice) slot_keep(p, read_slot(p, n->in[i], AGAIN), at->time[AGAIN]);
+        if (at->backward && has_bit(n->op->reads_in, i)) slot_keep(p, read_slot(p, n->in[i], BACKWARD), at->time[BACKWARD]);
         bool bridge = n->region == REGION_UPDATE && n->in[i]->region == REGION_MICRO && plan_root_of(n->in[i]).node->op->kind == OP_COMPUTE;
         INVARIANT(!bridge || plan_root_of(n->in[i]).node->op->index == OP_carry, "%s: %s reads %s of the micro region without a carry", n->path, n->op->name, n->in[i]->op->name);
     }
     for (int k = 0; at->backward && k < n->n_out; k++)
-        if (n->op->reads_out >> k & 1) slot_keep(p, plan_value_slot(p, n), p->place[n->id].time_backward), slot_keep(p, at->value[k], p->place[n->id].time_backward);
+        if (has_bit(n->op->reads_out, k)) slot_keep(p, k == 0 ? read_slot(p, n, BACKWARD) : at->value[k], at->time[BACKWARD]);
 }
 
 /* ---- calls ---- */
@@ -125,22 +136,21 @@ static struct tensor tensor_in(const struct plan *p, int slot, struct shape shap
     return (struct tensor){ .data = (void *)(uintptr_t)(slot + 1), .shape = shape, .format = plan_format_of(p, d) };
 }
 
-static struct call call_new(struct plan *p, const struct node *n, enum direction direction)
+static struct call call_new(struct plan *p, const struct node *n, enum pass pass)
 {
-    bool back = direction != FORWARD;
     const struct place *at = &p->place[n->id];
     struct tensor *in = tensors(p, n->n_in), *out = tensors(p, n->n_out), *save = tensors(p, n->n_save), *work = tensors(p, n->n_work);
-    for (int i = 0; i < n->n_in; i++) in[i] = tensor_in(p, plan_value_slot(p, n->in[i]), n->in[i]->shape);
-    for (int k = 0; k < n->n_out; k++) out[k] = tensor_in(p, k == 0 ? plan_value_slot(p, n) : at->value[k], n->out[k].shape);
+    for (int i = 0; i < n->n_in; i++) in[i] = tensor_in(p, read_slot(p, n->in[i], pass), n->in[i]->shape);
+    for (int k = 0; k < n->n_out; k++) out[k] = tensor_in(p, k == 0 ? read_slot(p, n, pass) : at->value[k], n->out[k].shape);
     for (int k = 0; k < n->n_save; k++) save[k] = tensor_in(p, at->save[k], n->save[k].shape);
-    for (int k = 0; k < n->n_work; k++) work[k] = tensor_in(p, back ? at->work_back[k] : at->work[k], n->work[k].shape);
+    for (int k = 0; k < n->n_work; k++) work[k] = tensor_in(p, at->work[pass][k], n->work[k].shape);
     struct cost cost = { 0 };
     if (n->op->cost) n->op->cost(n, &cost);
     if (cost.bytes == 0) {
         for (int i = 0; i < n->n_in; i++) cost.bytes += (double)shape_count(in[i].shape) * (double)element_bytes(in[i].format);
         for (int k = 0; k < n->n_out; k++) cost.bytes += (double)shape_count(out[k].shape) * (double)element_bytes(out[k].format);
     }
-    return (struct call){ .node = n, .direction = direction, .chain = back ? at->chain_backward : at->chain_forward, .flops = cost.flops, .bytes = cost.bytes,
+    return (struct call){ .node = n, .pass = pass, .joint = pass == BACKWARD && at->joint, .chain = at->chain[pass], .flops = cost.flops, .bytes = cost.bytes,
         .args = { .attr = n->attr, .n_in = n->n_in, .in = in, .out = out, .save = save, .work = work, .moment = &p->moment } };
 }
 
@@ -148,9 +158,9 @@ static struct call call_new(struct plan *p, const struct node *n, enum direction
    The first micro-batch of a step writes a weight's gradient, the later ones add to it. */
 static struct call call_backward(struct plan *p, const struct node *n, bool *written)
 {
-    struct call c = call_new(p, n, p->place[n->id].joint ? JOINT : BACKWARD);
+    struct call c = call_new(p, n, BACKWARD);
     struct tensor *dout = tensors(p, n->n_out), *din = tensors(p, n->n_in);
-    int now = p->place[n->id].time_backward;
+    int now = p->place[n->id].time[BACKWARD];
     for (int b = 0; b < 2; b++) c.beta[b] = arena_alloc(p->arena, (size_t)(n->n_in + 1) * sizeof(real));
     for (int k = 0; k < n->n_out; k++) {
         int slot = p->place[n->id].grad[k];
@@ -158,7 +168,7 @@ static struct call call_backward(struct plan *p, const struct node *n, bool *wri
     }
     for (int i = 0; i < n->n_in; i++) {
         din[i] = (struct tensor){ .shape = n->in[i]->shape };
-        if (!n->in[i]->grad || n->op->no_grad >> i & 1) continue;
+        if (!n->in[i]->grad || has_bit(n->op->no_grad, i)) continue;
         int slot = grad_slot(p, n->in[i], now);
         for (int j = 0; j < i; j++)
             INVARIANT(din[j].data != (void *)(uintptr_t)(slot + 1), "%s: %s takes the same tensor twice", n->path, n->op->name);
@@ -193,20 +203,13 @@ static void plan_seeds(struct plan *p, bool *written)
     }
 }
 
-static void count_flops(struct plan *p, const struct node *n, const struct call *c)
+static void count_flops(struct plan *p, const struct call *c)
 {
-    if (n->region != REGION_MICRO) return;
+    const struct place *at = &p->place[c->node->id];
+    if (c->node->region != REGION_MICRO || c->pass == AGAIN || (c->pass == BACKWARD && !c->joint)) return;
     p->report.forward_flops += c->flops;
     p->report.forward_bytes += c->bytes;
-    p->report.train_flops += p->place[n->id].backward ? 3 * c->flops : c->flops;
-}
-
-static void add_forward(struct plan *p, const struct node *n, struct calls *to)
-{
-    if (n->op->kind != OP_COMPUTE || !p->place[n->id].live) return;
-    struct call c = call_new(p, n, FORWARD);
-    count_flops(p, n, &c);
-    add_call(n->region == REGION_MICRO ? to : &p->update, c, p->arena, 3 * p->graph->n);
+    p->report.train_flops += at->backward ? 3 * c->flops : c->flops;
 }
 
 static struct tensor *copied(struct plan *p, const struct tensor *from, int n)
@@ -229,35 +232,36 @@ static struct call call_again(struct plan *p, struct call c)
 }
 
 /* In a chain the gradients of rows are computed block by block; those of weights, sums over all rows, when it is done. */
-static void add_backward(struct plan *p, struct call c, struct calls *whole)
+static void split(struct plan *p, struct call *c, struct calls *whole)
 {
-    int most = 3 * p->graph->n;
-    if (c.chain == NONE) {
-        add_call(&p->backward, c, p->arena, most);
-        return;
-    }
-    struct call rest = call_again(p, c);
-    struct tensor *cut = tensors(p, c.args.n_in), *others = tensors(p, c.args.n_in);
+    struct call rest = call_again(p, *c);
+    struct tensor *cut = tensors(p, c->args.n_in), *others = tensors(p, c->args.n_in);
     bool any = false;
-    for (int i = 0; i < c.args.n_in; i++) {
-        bool by_rows = c.node->op->rows >> i & 1;
-        cut[i] = others[i] = c.args.din[i];
+    for (int i = 0; i < c->args.n_in; i++) {
+        bool by_rows = has_bit(c->node->op->rows, i);
+        cut[i] = others[i] = c->args.din[i];
         if (by_rows) others[i].data = NULL;
         else cut[i].data = NULL;
         any |= others[i].data != NULL;
     }
-    c.args.din = cut;
+    c->args.din = cut;
+    if (!any) return;
     rest.args.din = others;
     rest.chain = NONE;
-    if (any) c.flops /= 2, rest.flops /= 2;
-    add_call(&p->backward, c, p->arena, most);
-    if (any) add_call(whole, rest, p->arena, most);
+    c->flops = rest.flops = c->flops / 2;
+    add_call(whole, rest, p->arena, p->n_order);
 }
 
 static void add_whole(struct plan *p, struct calls *whole)
 {
-    for (int i = 0; i < whole->n; i++) add_call(&p->backward, whole->call[i], p->arena, 3 * p->graph->n);
+    for (int i = 0; i < whole->n; i++) add_call(&p->backward, whole->call[i], p->arena, 2 * p->n_order);
     whole->n = 0;
+}
+
+static int chain_before(const struct plan *p, int turn)
+{
+    const struct turn *t = &p->order[turn - 1];
+    return p->place[t->node->id].chain[t->pass];
 }
 
 static void plan_calls(struct plan *p)
@@ -265,36 +269,19 @@ static void plan_calls(struct plan *p)
     struct graph *g = p->graph;
     bool *written = xcalloc((size_t)(p->n_slots + 4 * g->n + 16), sizeof *written);
     struct calls whole = { 0 };
-    int chain = NONE;
     plan_seeds(p, written);
-    for (int i = 0; i < g->n; i++) if (p->place[i].after == NONE && !p->place[i].joint) add_forward(p, g->node[i], &p->forward);
-    for (int i = g->n - 1; i >= 0; i--) {
-        const struct place *at = &p->place[i];
-        if (!at->backward) continue;
-        if (at->chain_backward != chain) add_whole(p, &whole);
-        chain = at->chain_backward;
-        add_backward(p, call_backward(p, g->node[i], written), &whole);
-        if (!at->joint) continue;
-        count_flops(p, g->node[i], &p->backward.call[p->backward.n - 1]);
-        for (int k = i + 1; k < g->n; k++) if (p->place[k].after == i) add_forward(p, g->node[k], &p->backward);
+    for (int i = 0; i < p->n_order; i++) {
+        const struct node *n = p->order[i].node;
+        enum pass pass = p->order[i].pass;
+        struct call c = pass == BACKWARD ? call_backward(p, n, written) : call_new(p, n, pass);
+        struct calls *to = n->region == REGION_UPDATE ? &p->update : i < p->n_forward ? &p->forward : &p->backward;
+        if (to != &p->backward || i == p->n_forward || c.chain != chain_before(p, i)) add_whole(p, &whole);
+        count_flops(p, &c);
+        if (pass == BACKWARD && c.chain != NONE) split(p, &c, &whole);
+        add_call(to, c, p->arena, 2 * p->n_order);
     }
     add_whole(p, &whole);
     free(written);
-}
-
-/* What products want packed. Plans over one set of leaves want the most of them. */
-static void find_packed(struct plan *p)
-{
-    for (int i = 0; i < p->graph->n; i++) {
-        const struct node *n = p->graph->node[i];
-        for (int k = 0; k < n->n_in; k++) {
-            struct leaf *l = plan_root_of(n->in[k]).node->leaf;
-            if (n->op->kind != OP_COMPUTE || !p->place[i].live || !(n->op->packs >> k & 1) || !l || l->kind != LEAF_WEIGHT) continue;
-            int64_t matrices = l->decl.shape.rank > 2 ? l->decl.shape.dim[0] : 1;
-            size_t bytes = p->backend->packed_bytes(l->decl.shape, shape_rows(n->in[0]->shape) / matrices, plan_format_of(p, DTYPE_ACT));
-            if (bytes > l->packed_bytes) l->packed_bytes = bytes;
-        }
-    }
 }
 
 static void plan_places(struct plan *p)
@@ -312,7 +299,6 @@ static void plan_places(struct plan *p)
     p->report.arena = place_spans(span, n);
     for (int i = 0; i < p->n_slots; i++) if (p->slot[i].where == IN_ARENA) p->slot[i].offset = span[p->slot[i].span].offset;
     free(span);
-    find_packed(p);
     struct state_bytes b = state_layout(p->graph->leaves);
     p->report.weights = b.weights;
     p->report.packed = b.packed;
@@ -322,14 +308,14 @@ static void plan_places(struct plan *p)
     p->report.total = p->report.weights + p->report.packed + p->report.grads + p->report.buffers + p->report.inputs + p->report.carries + p->report.arena;
 }
 
-int plan_new(struct plan **out, struct graph *g, const struct backend *b, enum precision precision, struct err *e)
+int plan_new(struct plan **out, struct graph *g, struct plan_how how, struct err *e)
 {
     if (g->failed) return err_set(e, "%s", g->err.text);
     struct plan *p = xcalloc(1, sizeof *p);
     p->arena = arena_new();
     p->graph = g;
-    p->backend = b;
-    p->precision = sizeof(real) == sizeof(float) ? precision : PRECISION_FP32;
+    p->how = how;
+    if (sizeof(real) != sizeof(float)) p->how.precision = PRECISION_FP32;
     p->place = arena_alloc(p->arena, (size_t)(g->n + 1) * sizeof *p->place);
     order_find(p);
     for (int i = 0; i < g->n; i++) declare(p, g->node[i]);
@@ -344,8 +330,8 @@ void plan_free(struct plan *p)
 {
     if (!p) return;
     if (p->state) {
-        if (!p->lodges) p->backend->release(p->memory, p->report.arena);
-        p->backend->release(p->carries, p->report.carries);
+        if (!p->lodges) p->how.backend->release(p->memory, p->report.arena);
+        p->how.backend->release(p->carries, p->report.carries);
     }
     free(p->slot);
     arena_free(p->arena);

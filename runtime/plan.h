@@ -6,6 +6,8 @@
 #include "backend.h"
 
 enum precision { PRECISION_FP32, PRECISION_BF16 };
+enum recompute { RECOMPUTE_NONE, RECOMPUTE_SELECTIVE };     /* selective: the values of cheap ops are made again for backward */
+struct plan_how { const struct backend *backend; enum precision precision; enum recompute recompute; };
 
 struct state_bytes { size_t weights, packed, grads, buffers, inputs; };
 struct state_bytes state_layout(struct leaves *l);          /* gives every leaf its offset */
@@ -17,7 +19,7 @@ struct plan_report {
 };
 
 struct plan;
-int plan_new(struct plan **out, struct graph *g, const struct backend *b, enum precision precision, struct err *e);
+int plan_new(struct plan **out, struct graph *g, struct plan_how how, struct err *e);
 void plan_free(struct plan *p);
 const struct plan_report *plan_report(const struct plan *p);
 size_t plan_bytes(const struct plan *p, const struct plan *other);          /* of both over one state; they share an arena. NULL: none */

@@ -8,20 +8,24 @@
 struct slot { struct decl decl; enum { IN_ARENA, IN_CARRIES, IN_LEAF } where; const struct leaf *leaf; bool gradient; int span; size_t offset; int from, to; };
 
 enum { NONE = -1 };
-/* What planning knows of a node: its slots, and when it runs. after: the joint node whose call its forward call follows, or NONE. */
+/* A node's calls: forward; backward; forward once more in the backward walk. */
+enum pass { FORWARD, BACKWARD, AGAIN, PASSES };
+
+/* What planning knows of a node: its slots, and when its calls run. joint: forward and backward are one call. after: the joint
+   node whose call its forward call follows, or NONE. again: a slot, when the value is made again for backward. */
 struct place {
-    int value[NODE_OUTS], grad[NODE_OUTS], save[NODE_SAVES], work[NODE_WORKS], work_back[NODE_WORKS];
-    bool live, backward, joint;
-    int after, time_forward, time_backward, chain_forward, chain_backward;
+    int value[NODE_OUTS], grad[NODE_OUTS], save[NODE_SAVES], work[PASSES][NODE_WORKS], again;
+    bool live, backward, joint, twice;
+    int after, time[PASSES], chain[PASSES];
 };
 
-enum direction { FORWARD, BACKWARD, JOINT };
-struct call { const struct node *node; enum direction direction; int chain; kernel *run; struct args args; real *beta[2]; double flops, bytes; };
+struct call { const struct node *node; enum pass pass; bool joint; int chain; kernel *run; struct args args; real *beta[2]; double flops, bytes; };
 struct calls { int n; struct call *call; };
 
 struct plan {
-    struct arena *arena; struct graph *graph; const struct backend *backend; enum precision precision;
+    struct arena *arena; struct graph *graph; struct plan_how how;
     int first_backward, end;                                /* times: of the first backward call, after the last call */
+    int n_forward, n_order; struct turn { const struct node *node; enum pass pass; } *order;
     struct place *place; int n_slots, room; struct slot *slot;
     struct plan_report report;
     struct calls forward, backward, update;

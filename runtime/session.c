@@ -23,7 +23,7 @@ static int session_plan(struct session **out, const json_t *config, int micro, s
     s->arena = arena_new();
     if (load_confs(s, config, e)) { session_free(s); return -1; }
     if (micro) s->train.micro = micro;
-    enum precision precision = (enum precision)s->train.precision;
+    struct plan_how how = { &backend_cpu, (enum precision)s->train.precision, (enum recompute)s->train.recompute };
     s->batch = s->train.batch / s->train.micro;
     s->leaves = leaves_new();
     s->graph = graph_new(s->leaves);
@@ -31,7 +31,7 @@ static int session_plan(struct session **out, const json_t *config, int micro, s
     model_build(s->graph, s->arena, &s->model, &s->train, MODE_TRAIN, s->batch, s->model.seq, 0);
     s->leaves->frozen = true;
     model_build(s->eval_graph, s->arena, &s->model, NULL, MODE_EVAL, s->batch, s->model.seq, 0);
-    if (plan_new(&s->plan, s->graph, &backend_cpu, precision, e) || plan_new(&s->eval_plan, s->eval_graph, &backend_cpu, precision, e)) { session_free(s); return -1; }
+    if (plan_new(&s->plan, s->graph, how, e) || plan_new(&s->eval_plan, s->eval_graph, how, e)) { session_free(s); return -1; }
     *out = s;
     return 0;
 }

@@ -2,7 +2,6 @@
 #include "state.h"
 #include "place.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 static enum format leaf_format(const struct leaf *l)
@@ -25,6 +24,8 @@ struct state_bytes state_layout(struct leaves *leaves)
         if (l->kind == LEAF_GRAD) { l->offset = l->of->offset; b.grads = 1; continue; }
         l->offset = *slab;
         *slab += place_round(leaf_bytes(l));
+        l->packed = b.packed;
+        b.packed += place_round(l->packed_bytes);
     }
     if (b.grads) b.grads = b.weights;                       /* a gradient lies where its weight does */
     return b;
@@ -37,6 +38,7 @@ struct state *state_new(struct leaves *l, const struct backend *b, int threads)
     s->backend = b;
     s->bytes = state_layout(l);
     s->weights = b->alloc(s->bytes.weights);
+    s->packed = b->alloc(s->bytes.packed);
     s->buffers = b->alloc(s->bytes.buffers);
     s->inputs = b->alloc(s->bytes.inputs);
     if (s->bytes.grads) s->grads = b->alloc(s->bytes.grads);
@@ -55,6 +57,7 @@ void state_free(struct state *s)
 {
     if (!s) return;
     s->backend->release(s->weights, s->bytes.weights);
+    s->backend->release(s->packed, s->bytes.packed);
     s->backend->release(s->grads, s->bytes.grads);
     s->backend->release(s->buffers, s->bytes.buffers);
     s->backend->release(s->inputs, s->bytes.inputs);
@@ -68,31 +71,49 @@ void *state_data(const struct state *s, const struct leaf *l)
     return slab + l->offset;
 }
 
-void state_put(struct state *s, const struct leaf *l, const void *from) { s->backend->put(state_data(s, l), from, leaf_bytes(l)); }
+void state_put(struct state *s, const struct leaf *l, const void *from)
+{
+    s->backend->put(state_data(s, l), from, leaf_bytes(l));
+    s->stale |= l->packed_bytes > 0;
+}
+
+void state_pack(struct state *s)
+{
+    for (int i = 0; i < s->leaves->n; i++) {
+        const struct leaf *l = s->leaves->leaf[i];
+        struct tensor weight = { .data = state_data(s, l), .shape = l->decl.shape, .format = FORMAT_REAL, .packed = (char *)s->packed + l->packed };
+        if (l->packed_bytes) s->backend->pack(s->device, &weight);
+    }
+    s->stale = false;
+}
+
 void state_get(struct state *s, const struct leaf *l, void *to) { s->backend->get(to, state_data(s, l), leaf_bytes(l)); }
 
 /* ---- filling ---- */
 
-struct fill { const struct leaf *leaf; real *to; struct key key; int64_t row_length, rows; };   /* rows: of one matrix of a stack */
+/* Values that a thread makes at a time: they are in its cache when they are put. */
+enum { PIECE = 4096 };
 
-/* The draw depends on (seed, path, matrix of a stack, row, column) alone: not on order, nor on the extent of a dimension.
-   Beyond the cut it is drawn again under the next step number. */
-static void fill_rows(const struct args *a, int64_t from, int64_t to)
+struct fill { const struct state *state; const struct leaf *leaf; struct key key; };
+
+/* The draw depends on (seed, path, matrix of a stack, row, column) alone: not on order, nor on the extent of a dimension. */
+static void draw_piece(const struct fill *f, int64_t from, int64_t to, real *values)
 {
-    const struct fill *f = a->attr;
     const struct init *rule = &f->leaf->init;
-    for (int64_t r = from; r < to; r++)
-        for (int64_t c = 0; c < f->row_length; c++) {
-            struct key k = f->key;
-            uint64_t place = (uint64_t)(r / f->rows) << 52 | (uint64_t)(r % f->rows) << 32 | (uint64_t)c;
-            double x = key_normal(k, place);
-            while (rule->cut > 0 && fabs(x) > rule->cut) {
-                k.step++;
-                x = key_normal(k, place);
-            }
-            f->to[r * f->row_length + c] = (real)(rule->value + rule->std * x);
-        }
+    struct shape shape = f->leaf->decl.shape;
+    int64_t columns = shape_last(shape), rows = shape.rank > 2 ? shape.dim[shape.rank - 2] : shape_rows(shape);
+    float drawn[PIECE];
+    for (int64_t at = from, n; at < to; at += n) {
+        int64_t row = at / columns, column = at % columns;
+        n = columns - column < to - at ? columns - column : to - at;
+        struct key key = f->key;
+        key.step = (uint64_t)(row / rows) << 32;
+        key_normals(key, (uint64_t)(row % rows) << 32 | (uint64_t)column, n, (float)rule->cut, drawn + (at - from));
+    }
+    for (int64_t i = 0; i < to - from; i++) values[i] = (real)rule->value + (real)rule->std * (real)drawn[i];
 }
+
+static bool is_drawn(const struct leaf *l) { return l->kind == LEAF_WEIGHT && l->init.kind == INIT_NORMAL; }
 
 static void fill_constant(void *to, enum format format, int64_t n, double value)
 {
@@ -103,23 +124,28 @@ static void fill_constant(void *to, enum format format, int64_t n, double value)
     }
 }
 
+static void fill_piece(const struct args *a, int64_t from, int64_t to)
+{
+    const struct fill *f = a->attr;
+    enum format format = leaf_format(f->leaf);
+    real values[PIECE];
+    if (is_drawn(f->leaf)) draw_piece(f, from, to, values);
+    else fill_constant(values, format, to - from, f->leaf->init.value);
+    size_t bytes = element_bytes(format);
+    f->state->backend->put((char *)state_data(f->state, f->leaf) + (size_t)from * bytes, values, (size_t)(to - from) * bytes);
+}
+
 void state_fill(struct state *s, uint64_t seed)
 {
+    s->backend->clear(s->weights, s->bytes.weights);
+    s->backend->clear(s->buffers, s->bytes.buffers);
+    s->stale = s->bytes.packed > 0;
     for (int i = 0; i < s->leaves->n; i++) {
         const struct leaf *l = s->leaves->leaf[i];
         if (l->kind != LEAF_WEIGHT && l->kind != LEAF_BUFFER) continue;
-        int64_t n = shape_count(l->decl.shape);
-        void *to = xmalloc(leaf_bytes(l));
-        if (l->kind == LEAF_WEIGHT && l->init.kind == INIT_NORMAL) {
-            struct shape shape = l->decl.shape;
-            int64_t rows = shape_rows(shape);
-            struct fill f = { l, to, { seed, PURPOSE_INIT, hash_name(l->path), 0 }, shape_last(shape), shape.rank > 2 ? shape.dim[shape.rank - 2] : rows };
-            struct args a = { .attr = &f, .device = s->device };
-            each(&a, rows, 1 + 4096 / f.row_length, fill_rows);
-        } else {
-            fill_constant(to, leaf_format(l), n, l->init.value);
-        }
-        state_put(s, l, to);
-        free(to);
+        if (!is_drawn(l) && l->init.value == 0) continue;
+        struct fill f = { s, l, { seed, PURPOSE_INIT, hash_name(l->path), 0 } };
+        struct args a = { .attr = &f, .device = s->device };
+        each(&a, shape_count(l->decl.shape), PIECE, fill_piece);
     }
 }

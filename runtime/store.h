@@ -42,6 +42,9 @@ int store_create(struct store **out, const char *path, const struct store_plan *
    is true, exit code 8), volatile series excepted. /attempts gets a row for each process by itself. */
 int store_resume(struct store **out, const char *path, const struct store_plan *plan, struct err *e);
 
+/* Closes the file of a writer that died between its last word and closing it; a closed file stays as it is. */
+int store_mend(const char *path, struct err *e);
+
 /* Cuts the rows after `step`, and evaluations from it on, of a file that nobody writes: they are then trained anew, not compared. */
 int store_rewind(const char *path, int64_t step, struct err *e);
 

@@ -16,6 +16,7 @@ struct measure { struct counts counts; struct hash fingerprint; double train_flo
 static int measure(const struct model_conf *model, const struct train_conf *train, struct arena *arena, bool memory, struct measure *out, struct err *e)
 {
     int64_t batch = train->batch / train->micro;
+    struct plan_how how = { &backend_cpu, (enum precision)train->precision, (enum recompute)train->recompute };
     struct leaves *leaves = leaves_new(), *decode_leaves = leaves_new();
     struct graph *g = graph_new(leaves), *eval = graph_new(leaves), *decode = graph_new(decode_leaves);
     struct plan *plan = NULL, *eval_plan = NULL;
@@ -25,7 +26,7 @@ static int measure(const struct model_conf *model, const struct train_conf *trai
         leaves->frozen = true;
         model_build(eval, arena, model, NULL, MODE_EVAL, batch, model->seq, 0);
         model_build(decode, arena, model, NULL, MODE_DECODE, 1, 1, model->seq);
-        failure = plan_new(&plan, g, &backend_cpu, (enum precision)train->precision, e) || plan_new(&eval_plan, eval, &backend_cpu, (enum precision)train->precision, e);
+        failure = plan_new(&plan, g, how, e) || plan_new(&eval_plan, eval, how, e);
     }
     if (!failure) {
         out->counts = model_count(leaves);

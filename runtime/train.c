@@ -272,6 +272,10 @@ static enum outcome train(struct trainer *t)
     if (train_past(t->study, t->number, &past, &t->err)) return fail(t, OUTCOME_INPUT);
     t->done = t->first = past.last;
     if (past_over(&past, t->options->retry_failed)) {
+        char *path = study_point_path(t->study, t->number, "run.h5");
+        int failure = store_mend(path, &t->err);
+        free(path);
+        if (failure) return fail(t, OUTCOME_INPUT);
         if (past.status == STATUS_FAILED) {
             err_set(&t->err, "it failed before; sluice resume %s --retry-failed trains it again", t->study->dir);
             fail(t, OUTCOME_FAILED);

@@ -250,7 +250,7 @@ done
 echo "1, 2, 3 threads and 1, 2 jobs: equal files"
 
 # ---- another instruction set or revision ----
-if "$sluice" doctor | grep -q 'kernels for avx'; then
+if "$sluice" doctor | grep -q 'kernels for a'; then
     copy m
     export SLUICE_ISA=sse2
     leaves 4 resume m/s

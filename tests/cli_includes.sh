@@ -14,7 +14,7 @@ home '(lua|lualib|lauxlib)\.h' 'lua/'
 home 'mpi\.h' 'runtime/comm'
 home 'cuda' 'cuda/'
 home 'xxhash' 'runtime/base.c'
-home 'Random123' 'runtime/base.c'
+home 'Random123' 'runtime/draw.h'
 
 # A layer may include itself and those below it.
 layer() {
@@ -25,20 +25,20 @@ layer() {
         done
     done
 }
-layer 'runtime/base.c runtime/base.h' 'base\.h'
+layer 'runtime/base.c runtime/base.h' '(base|draw)\.h'
 layer 'runtime/graph.h' 'base\.h'
 layer 'runtime/graph.c runtime/fingerprint.c' '(graph|ops)\.h'
 layer 'runtime/ops.h' '(graph|level)\.h'
 layer 'runtime/level.h' 'none'
 layer 'runtime/kernel.h' 'ops\.h'
-layer 'runtime/ops/*.c runtime/ops/*.h' '(kernel|ops|sort|vec_math|cpu/gemm)\.h'
-layer 'runtime/cpu/isa/*' '(kernel|product|cpu/gemm|cpu/isa|ops/vec_math)\.h'
+layer 'runtime/ops/*.c runtime/ops/*.h' '(kernel|ops|sort|values|vec_math|cpu/isa/attend_few|cpu/gemm)\.h'
+layer 'runtime/cpu/isa/*' '(kernel|attend|attend_vec|attend_rows|draw|product|vector|cpu/gemm|cpu/isa|ops/vec_math)\.h'
 layer 'runtime/config.h' 'base\.h'
 layer 'runtime/module.h' '(config|ops)\.h'
 layer 'modules/*.c' 'module\.h'
 layer 'runtime/plan.h' 'backend\.h'
 layer 'runtime/backend.h' 'kernel\.h'
-layer 'runtime/plan.c runtime/execute.c runtime/state.c runtime/place.c' '(plan|plan_private|place|state)\.h'
+layer 'runtime/order.c runtime/plan.c runtime/execute.c runtime/chain.c runtime/state.c runtime/place.c' '(plan|plan_private|place|state)\.h'
 layer 'runtime/model.c runtime/model.h runtime/build.c runtime/registry.c' '(model|module|plan|list)\.h'
 layer 'runtime/store/*.c runtime/store/*.h runtime/store.h' '(base|store|private)\.h'
 layer 'runtime/data/*.c runtime/data/*.h runtime/data.h' '(base|data|tokens|corpus|foreign)\.h'

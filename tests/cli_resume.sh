@@ -84,3 +84,13 @@ done
 if [ -d torn ]; then whole; equal checkpoint; fi
 echo "killed while writing a checkpoint: $half half checkpoints in $i kills, $died runs died, $replayed steps were trained again"
 [ $half -ge 3 ] || fail "no kill hit a checkpoint"
+
+# ---- after the last word, before the file is closed: what that leaves is closed by resume ----
+"$sluice" run random.lua --out torn --progress none
+for file in torn/s/*/*/run.h5; do
+    /usr/bin/python3 -c 'import h5py, os, sys; f = h5py.File(sys.argv[1], "r+", libver="latest"); f.swmr_mode = True; os._exit(0)' "$file"
+    /usr/bin/python3 -c 'import h5py, sys; h5py.File(sys.argv[1], "r")' "$file" 2>/dev/null && fail "$file was not left open"
+done
+whole
+equal random
+echo "left open at the end: closed"

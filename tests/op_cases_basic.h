@@ -23,11 +23,14 @@ static inline int32_t large_start(int64_t i) { return (int32_t)(i % 50 / 5 * 5);
     CASE(rmsnorm, plain, rmsnorm(g, act_in(g, 3, 7), real_in(g, 7), 1e-2, false)) \
     CASE(rmsnorm, zero_centred, rmsnorm(g, act_in(g, 3, 9), real_in(g, 9), 1e-2, true)) \
     CASE(rmsnorm, heads, rmsnorm(g, real_in(g, 2, 3, 8), real_in(g, 8), 0, false)) \
+    CASE(rmsnorm, five_rows, rmsnorm(g, act_in(g, 5, 3), real_in(g, 3), 1e-2, false)) \
     CASE(rmsnorm, one_row, rmsnorm(g, act_in(g, 17), real_in(g, 17), 1e-2, true)) \
     CASE(softmax, odd, softmax(g, act_in(g, 3, 7))) \
     CASE(softmax, rank_3, softmax(g, real_in(g, 2, 1, 9))) \
+    CASE(softmax, wide, softmax(g, real_in(g, 2, 70))) \
     CASE(softmax, one, softmax(g, real_in(g, 2, 1))) \
     CASE(logsumexp, odd, logsumexp(g, act_in(g, 3, 7))) \
+    CASE(logsumexp, wide, logsumexp(g, act_in(g, 2, 70))) \
     CASE(logsumexp, one_row, logsumexp(g, real_in(g, 1, 9))) \
     CASE(normalize, odd, normalize(g, positive_in(g, 3, 5), 1e-3)) \
     CASE(normalize, one_row, normalize(g, positive_in(g, 1, 9), 0)) \
@@ -75,8 +78,10 @@ static inline int32_t large_start(int64_t i) { return (int32_t)(i % 50 / 5 * 5);
     CASE(softmax, large, softmax(g, act_in(g, 700, 33))) \
     CASE(logsumexp, large, logsumexp(g, act_in(g, 700, 33))) \
     CASE(normalize, large, normalize(g, positive_in(g, 700, 33), 1e-6)) \
+    CASE(row_entropy, wide, row_entropy(g, positive_in(g, 50, 133))) \
     CASE(row_entropy, large, row_entropy(g, positive_in(g, 700, 33))) \
     CASE(rope, large, rope(g, act_in(g, 700, 3, 16), count_in(g, SHAPE(14, 50), large_start), NULL, 8, ROPE_LAST, 1e4)) \
+    CASE(rope, long, rope(g, act_in(g, 300, 2, 8), count_in(g, SHAPE(2, 150), large_start), NULL, 8, ROPE_FIRST, 1e4)) \
     CASE(concat, large, concat(g, TWO(act_in(g, 700, 33), act_in(g, 700, 8)))) \
     CASE(embed, large, embed(g, real_in(g, 300, 33), count_in(g, SHAPE(7, 100), large_token))) \
     CASE(embed, wide, embed(g, real_in(g, 20, 5000), count_in(g, SHAPE(2, 50), large_token))) \

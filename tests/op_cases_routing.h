@@ -1,10 +1,15 @@
 /* Cases of the op bench: routing, dispatch and the ops of the update region. See op_check.h.
    The maps of the tiny cases are those of dispatch for these choices, [T,K]:
-       mixed {1,0} {1,2} {0,1}   top_1 {2} {0} {2} {0} (nobody takes 1)   all {1,0} {0,1}   same {0} {0} {0} */
+       mixed {1,0} {1,2} {0,1}   top_1 {2} {0} {2} {0} (nobody takes 1)   all {1,0} {0,1}   same {0} {0} {0}
+       top_3 and top_5 {0,1,2,..} {0,1,2,..} */
 #define MIXED_ORDER int_in(g, SHAPE(6), 1, 4, 0, 2, 5, 3)
 #define MIXED_PLACE int_in(g, SHAPE(3, 2), 2, 0, 3, 5, 1, 4)
 #define TOP_1_ORDER int_in(g, SHAPE(4), 1, 3, 0, 2)
 #define TOP_1_PLACE int_in(g, SHAPE(4, 1), 2, 0, 3, 1)
+#define TOP_3_ORDER int_in(g, SHAPE(6), 0, 3, 1, 4, 2, 5)
+#define TOP_3_PLACE int_in(g, SHAPE(2, 3), 0, 2, 4, 1, 3, 5)
+#define TOP_5_ORDER int_in(g, SHAPE(10), 0, 5, 1, 6, 2, 7, 3, 8, 4, 9)
+#define TOP_5_PLACE int_in(g, SHAPE(2, 5), 0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 #define ALL_ORDER   int_in(g, SHAPE(4), 1, 2, 0, 3)
 #define ALL_PLACE   int_in(g, SHAPE(2, 2), 2, 0, 1, 3)
 #define SAME_ORDER  int_in(g, SHAPE(3), 0, 1, 2)
@@ -37,10 +42,14 @@ static inline int32_t large_index(int64_t i) { return (int32_t)(i * i % 37); }
     CASE(gather, mixed, gather(g, act_in(g, 3, 7), MIXED_ORDER, MIXED_PLACE)) \
     CASE(gather, top_1, gather(g, act_in(g, 4, 3), TOP_1_ORDER, TOP_1_PLACE)) \
     CASE(gather, all, gather(g, act_in(g, 2, 9), ALL_ORDER, ALL_PLACE)) \
+    CASE(gather, top_3, gather(g, act_in(g, 2, 3), TOP_3_ORDER, TOP_3_PLACE)) \
+    CASE(gather, top_5, gather(g, act_in(g, 2, 3), TOP_5_ORDER, TOP_5_PLACE)) \
     CASE(gather, same, gather(g, real_in(g, 3, 1), SAME_ORDER, SAME_PLACE)) \
     CASE(combine, mixed, combine(g, act_in(g, 6, 7), MIXED_ORDER, MIXED_PLACE, real_in(g, 3, 2))) \
     CASE(combine, top_1, combine(g, act_in(g, 4, 3), TOP_1_ORDER, TOP_1_PLACE, real_in(g, 4, 1))) \
     CASE(combine, all, combine(g, act_in(g, 4, 9), ALL_ORDER, ALL_PLACE, real_in(g, 2, 2))) \
+    CASE(combine, top_3, combine(g, act_in(g, 6, 3), TOP_3_ORDER, TOP_3_PLACE, real_in(g, 2, 3))) \
+    CASE(combine, top_5, combine(g, act_in(g, 10, 3), TOP_5_ORDER, TOP_5_PLACE, real_in(g, 2, 5))) \
     CASE(combine, same, combine(g, act_in(g, 3, 1), SAME_ORDER, SAME_PLACE, real_in(g, 3, 1))) \
     CASE(global_norm, three, global_norm(g, 3, (struct node *[]){ real_in(g, 3, 5), real_in(g, 1), real_in(g, 2, 2, 3) })) \
     CASE(clip_norm, clips, clip_norm(g, positive_in(g, 1), 0.05)) \
@@ -52,12 +61,13 @@ static inline int32_t large_index(int64_t i) { return (int32_t)(i * i % 37); }
 
 #define ROUTING_LARGE_CASES(CASE) \
     CASE(topk, large, topk(g, real_in(g, 700, 37), 5)) \
+    CASE(topk, many, topk(g, real_in(g, 333, 70), 8)) \
     CASE(pick, large, pick(g, real_in(g, 700, 37), count_in(g, SHAPE(700, 5), large_index))) \
     CASE(dispatch, large, dispatch(g, count_in(g, SHAPE(5000, 3), large_choice), 11)) \
     CASE(gather, large, gather(g, act_in(g, 300, 33), count_in(g, SHAPE(1200), large_order), count_in(g, SHAPE(300, 4), large_place))) \
     CASE(combine, large, combine(g, act_in(g, 1200, 33), count_in(g, SHAPE(1200), large_order), count_in(g, SHAPE(300, 4), large_place), \
                                  real_in(g, 300, 4))) \
-    CASE(global_norm, large, global_norm(g, 3, (struct node *[]){ real_in(g, 300, 70), real_in(g, 5), real_in(g, 3, 100, 80) })) \
+    CASE(global_norm, large, global_norm(g, 3, (struct node *[]){ real_in(g, 1000, 70), real_in(g, 5), real_in(g, 3, 300, 80) })) \
     CASE(adamw, large, ADAMW(300, 133)) \
     CASE(muon, large, MUON(130, 70)) \
     CASE(muon, large_stack, MUON(35, 12, 9))

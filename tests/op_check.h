@@ -173,7 +173,8 @@ static inline void bench_close(struct bench *b)
 
 static inline struct args bench_args(const struct bench *b)
 {
-    return (struct args){ b->node->attr, b->node->n_in, b->in, b->out, b->save, b->work, b->dout, b->din, b->beta, &b->moment, b->pool };
+    return (struct args){ .attr = b->node->attr, .n_in = b->node->n_in, .in = b->in, .out = b->out, .save = b->save, .work = b->work,
+                          .dout = b->dout, .din = b->din, .beta = b->beta, .moment = &b->moment, .device = b->pool };
 }
 
 static inline void bench_forward(struct bench *b)

@@ -14,6 +14,7 @@
     CASE(rope, whole_proportional, rope(g, act_in(g, 6, 2, 8), int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 0, 0), NULL, 8, ROPE_PROPORTIONAL, 1e4)) \
     CASE(rope, none, rope(g, act_in(g, 6, 2, 8), int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 0, 0), NULL, 0, ROPE_LAST, 1e4)) \
     CASE(rope, near, rope(g, act_in(g, 40, 1, 8), count_in(g, SHAPE(1, 40), zero), int_in(g, SHAPE(1), 0), 8, ROPE_LAST, 1e4)) \
+    CASE(rope, long, rope(g, real_in(g, 200, 1, 4), count_in(g, SHAPE(1, 200), zero), NULL, 4, ROPE_FIRST, 1e4)) \
     CASE(rope, far, rope(g, act_in(g, 40, 1, 8), count_in(g, SHAPE(1, 40), zero), int_in(g, SHAPE(1), 37), 8, ROPE_LAST, 1e4)) \
     CASE(embed, misses, embed(g, real_in(g, 9, 5), int_in(g, SHAPE(2, 3), 4, 0, 4, 2, 4, 0))) \
     CASE(row_entropy, golden, row_entropy(g, positive_in(g, 3, 4))) \
@@ -102,6 +103,20 @@ static void test_rope(void **state)
     bench_forward(&d);
     SEE(d.out[0], 1e-6, 1, 2, 3, 4, 5, 6, 7, 8, cos(1) - 5 * sin(1), 2 * cos(.1) - 6 * sin(.1), 3, 4, 5 * cos(1) + sin(1), 6 * cos(.1) + 2 * sin(.1), 7, 8);
     bench_close(&d);
+}
+
+/* Each position has its own angle, wherever the table that holds them was cut. */
+static void test_rope_of_a_long_sequence(void **state)
+{
+    (void)state;
+    OPEN(b, rope, long);
+    for (int64_t i = 0; i < 800; i++) tensor_set(&b.in[0], i, i % 4 < 2);
+    bench_forward(&b);
+    for (int64_t p = 0; p < 200; p++) {
+        double want[] = { cos((double)p), cos((double)p / 100), sin((double)p), sin((double)p / 100) };
+        for (int i = 0; i < 4; i++) assert_true(fabs(tensor_get(&b.out[0], 4 * p + i) - want[i]) <= 6e-8);
+    }
+    bench_close(&b);
 }
 
 /* All of a head is the same head from either end; none of it is the head as it was. */
@@ -317,7 +332,7 @@ static void test_exp_and_log(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rmsnorm), cmocka_unit_test(test_rmsnorm_has_no_scale), cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_rmsnorm), cmocka_unit_test(test_rmsnorm_has_no_scale), cmocka_unit_test(test_rope), cmocka_unit_test(test_rope_of_a_long_sequence),
         cmocka_unit_test(test_rope_of_all_and_none), cmocka_unit_test(test_rope_is_relative), cmocka_unit_test(test_rows),
         cmocka_unit_test(test_to_one_number), cmocka_unit_test(test_embed_leaves_other_rows), cmocka_unit_test(test_shift),
         cmocka_unit_test(test_cache), cmocka_unit_test(test_carry), cmocka_unit_test(test_exp_and_log),

@@ -1,5 +1,6 @@
 /* What products must mean: attention by its definition and at its corners, expert rows, cross-entropy. */
 #include "op_check.h"
+#include "cpu/isa.h"
 #include <math.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -293,6 +294,31 @@ static void test_one_expert_is_dense(void **state)
     for (int i = 0; i < 2; i++) bench_close(&b[i]);
 }
 
+/* ---- rounding ---- */
+
+static struct node *difference(struct graph *g) { return matmul(g, act_in(g, 1, 2), real_in(g, 1, 2), DTYPE_ACT); }
+static struct node *real_difference(struct graph *g) { return matmul(g, act_in(g, 1, 2), real_in(g, 1, 2), DTYPE_REAL); }
+
+/* (1 + 2^-9) - 1, where a dot product unit rounds the weight to 1. Only products between bf16 activations may use it. */
+static void test_rounding_of_weights(void **state)
+{
+    (void)state;
+    for (int level = 0; isa_level(level); level++) {
+        isa_use(isa_level(level));
+        for (int i = 0; i < 4; i++) {
+            struct bench b;
+            bool bf16 = i & 1, real_result = i & 2;
+            bench_open(&b, &(struct op_case){ OP_matmul, "difference", real_result ? real_difference : difference }, bf16, 1);
+            PUT(b, 0, 1, -1);
+            PUT(b, 1, 1 + 1.0 / 512, 1);
+            bench_forward(&b);
+            near(isa_level(level)->name, i, tensor_get(&b.out[0], 0), bf16 && !real_result && isa_level(level)->dot ? 0 : 1.0 / 512, 0);
+            bench_close(&b);
+        }
+    }
+    isa_use(NULL);
+}
+
 /* ---- cross-entropy ---- */
 
 enum { TOKENS = 300, VOCAB = 77, WIDTH = 9 };
@@ -419,7 +445,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_attention_is_its_definition), cmocka_unit_test(test_shared_heads), cmocka_unit_test(test_equal_scores),
         cmocka_unit_test(test_windows), cmocka_unit_test(test_masked_keys), cmocka_unit_test(test_golden_row), cmocka_unit_test(test_cache),
-        cmocka_unit_test(test_rows_of_no_expert), cmocka_unit_test(test_one_expert_is_dense),
+        cmocka_unit_test(test_rows_of_no_expert), cmocka_unit_test(test_one_expert_is_dense), cmocka_unit_test(test_rounding_of_weights),
         cmocka_unit_test(test_cross_entropy_is_its_definition), cmocka_unit_test(test_ties), cmocka_unit_test(test_broken_target),
         cmocka_unit_test(test_messages), cmocka_unit_test(test_costs),
     };

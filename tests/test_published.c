@@ -21,7 +21,7 @@ static struct planned planned_new(json_t *model, int batch)
     p.graph = graph_new(p.leaves);
     struct graph *decode = graph_new(p.decode_leaves);
     model_build(p.graph, p.arena, &p.model, &p.train, MODE_TRAIN, batch, p.model.seq, 0);
-    if (plan_new(&p.plan, p.graph, &backend_cpu, PRECISION_BF16, &e)) fail_msg("%s", e.text);
+    if (plan_new(&p.plan, p.graph, (struct plan_how){ &backend_cpu, PRECISION_BF16, RECOMPUTE_NONE }, &e)) fail_msg("%s", e.text);
     model_build(decode, p.arena, &p.model, NULL, MODE_DECODE, 1, 1, p.model.seq);
     if (decode->failed) fail_msg("%s", decode->err.text);
     const struct plan_report *r = plan_report(p.plan);

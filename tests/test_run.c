@@ -56,8 +56,8 @@ static void memory_is_what_was_planned(void **state)
     counting.alloc = counting_alloc;
     /* The same plans once more, over memory that is counted. */
     struct plan *plan, *eval;
-    assert_int_equal(plan_new(&plan, s->graph, &counting, PRECISION_FP32, &e), 0);
-    assert_int_equal(plan_new(&eval, s->eval_graph, &counting, PRECISION_FP32, &e), 0);
+    assert_int_equal(plan_new(&plan, s->graph, (struct plan_how){ &counting, PRECISION_FP32, RECOMPUTE_NONE }, &e), 0);
+    assert_int_equal(plan_new(&eval, s->eval_graph, (struct plan_how){ &counting, PRECISION_FP32, RECOMPUTE_NONE }, &e), 0);
     struct state *memory = state_new(s->leaves, &counting, 1);
     plan_bind(plan, memory, NULL);
     plan_bind(eval, memory, plan);

@@ -106,7 +106,7 @@ static void placed_memory_changes_nothing(void **state)
         struct plan *kept;
         struct err e;
         s->graph->keep = true;
-        assert_int_equal(plan_new(&kept, s->graph, &backend_cpu, PRECISION_FP32, &e), 0);
+        assert_int_equal(plan_new(&kept, s->graph, (struct plan_how){ &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE }, &e), 0);
         plan_bind(kept, s->state, NULL);
         assert_true(small < plan_report(kept)->arena);
         plan_free(s->plan);
@@ -133,7 +133,7 @@ static void chains_change_nothing(void **state)
         plan_free(s->plan);
         plan_free(s->eval_plan);
         state_free(s->state);
-        assert_int_equal(plan_new(&s->plan, s->graph, &apart, PRECISION_FP32, &e), 0);
+        assert_int_equal(plan_new(&s->plan, s->graph, (struct plan_how){ &apart, PRECISION_FP32, RECOMPUTE_NONE }, &e), 0);
         s->eval_plan = NULL;
         s->state = state_new(s->leaves, &apart, 1 + i / 2);
         plan_bind(s->plan, s->state, NULL);
@@ -141,6 +141,24 @@ static void chains_change_nothing(void **state)
         train(s, 3);
         assert_true(hash_equal(together, weights_of(s)));
         session_free(s);
+    }
+}
+
+/* What is computed again is what was computed, in less memory. */
+static void recomputing_changes_nothing(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct hash kept = { 0 };
+        size_t arena = 0;
+        for (int selective = 0; selective < 2; selective++) {
+            struct session *s = open_session(config(i), "recompute", json_string(selective ? "selective" : "none"), 2);
+            train(s, 3);
+            if (!selective) kept = weights_of(s), arena = plan_report(s->plan)->arena;
+            assert_true(hash_equal(kept, weights_of(s)));
+            if (selective) assert_true(plan_report(s->plan)->arena < arena);
+            session_free(s);
+        }
     }
 }
 
@@ -288,7 +306,7 @@ static void no_heap_grows_after_the_second_step(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(placed_memory_changes_nothing), cmocka_unit_test(chains_change_nothing), cmocka_unit_test(threads_change_nothing), cmocka_unit_test(micro_batches_add_up),
+        cmocka_unit_test(placed_memory_changes_nothing), cmocka_unit_test(chains_change_nothing), cmocka_unit_test(recomputing_changes_nothing), cmocka_unit_test(threads_change_nothing), cmocka_unit_test(micro_batches_add_up),
         cmocka_unit_test(evaluation_disturbs_nothing), cmocka_unit_test(learning_learns), cmocka_unit_test(bf16_stays_near),
         cmocka_unit_test(decoding_equals_the_forward_pass), cmocka_unit_test(samples_follow_their_distribution),
         cmocka_unit_test(executed_flops_are_the_planned_ones), cmocka_unit_test(no_heap_grows_after_the_second_step),

@@ -135,7 +135,7 @@ static inline void tiny_copy(const struct tiny *t, const struct tiny *from)
 static inline void tiny_start(struct tiny *t, uint64_t seed)
 {
     struct err e;
-    if (plan_new(&t->plan, t->graph, &backend_cpu, PRECISION_FP32, &e) != 0) fail_msg("%s", e.text);
+    if (plan_new(&t->plan, t->graph, (struct plan_how){ &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE }, &e) != 0) fail_msg("%s", e.text);
     t->state = state_new(t->leaves, &backend_cpu, 1);
     plan_bind(t->plan, t->state, NULL);
     state_fill(t->state, seed);

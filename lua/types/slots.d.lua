@@ -2,10 +2,13 @@
 -- Written by `sluice reference lua`. What every slot takes, and the presets; the functions are in sluice.d.lua.
 
 ---@alias sluice.preset
+---| "baseline-medium" # A mixture of experts as most are built today, 272 M parameters with a vocabulary of 16384.
 ---| "baseline-micro" # A mixture of experts as most are built today, 2 M parameters.
 ---| "baseline-nano" # A mixture of experts as most are built today, 0.4 M parameters.
+---| "baseline-small" # A mixture of experts as most are built today, 114 M parameters with a vocabulary of 8192.
 ---| "baseline-tiny" # A mixture of experts as most are built today, 12 M parameters.
 ---| "deepseekmoe-16b" # DeepSeekMoE-16B, published size, to plan and count (16,375,728,128 parameters). Dai 2024 (arXiv 2401.06066).
+---| "dense-124m" # A dense model at the size of GPT-2 small, 124 M parameters with its vocabulary, built as most are today.
 ---| "mixtral-8x7b" # Mixtral 8x7B, published size, to plan and count (46,702,792,704 parameters). Jiang 2024 (arXiv 2401.04088).
 ---| "qwen3-235b-a22b" # Qwen3-235B-A22B, published size, to plan and count (235,093,634,560 parameters). Yang 2025 (arXiv 2505.09388); the balance is global there.
 ---| "qwen3-30b-a3b" # Qwen3-30B-A3B, published size, to plan and count (30,532,122,624 parameters). Yang 2025 (arXiv 2505.09388); the balance is global there.
@@ -36,6 +39,7 @@
 ---@field micro? integer micro-batches that a step's batch is cut into; default 1, 1 … 1000000
 ---@field clip? number largest global gradient norm; 0: no clipping; default 1, ≥ 0
 ---@field precision? "fp32"|"bf16" of activations; weights, scores and sums stay fp32; default fp32
+---@field recompute? "none"|"selective" selective: norms, gathered expert rows and gated activations are computed again for backward; less memory, a little more time, the same bits; default none
 ---@field optim? sluice.optim the optimizer; default adamw
 ---@field schedule? sluice.schedule the learning rate over the run; default wsd
 ---@field eval_every? integer steps between evaluations; the last step always evaluates; default 100, ≥ 1

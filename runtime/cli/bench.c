@@ -6,10 +6,10 @@
 #include "status.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static const struct option options[] = {
@@ -124,144 +124,54 @@ static enum code measure_config(const struct call *c, json_t *config, const stru
     return code;
 }
 
-static enum code measure_all(const struct call *c, const struct bench_options *o, json_t *list)
+/* How old this process is, in the kernel's hundredths of a second. */
+static double process_seconds(void)
+{
+    struct timespec now;
+    unsigned long long born = 0;
+    FILE *f = fopen("/proc/self/stat", "r");
+    int read = f ? fscanf(f, "%*d (%*[^)]) %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu", &born) : 0;
+    INVARIANT(read == 1, "/proc/self/stat does not say when the process was started");
+    fclose(f);
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec - (double)born / (double)sysconf(_SC_CLK_TCK);
+}
+
+static enum code measure_all(const struct call *c, struct bench_options *o, json_t *list)
 {
     const char *script = cli_value(c, "script", NULL);
     bool usual = !script && !c->n_words;
+    double loading = process_seconds();
     json_t *config;
     enum code code = CODE_OK;
     if (script) {
+        o->began = clock_seconds() - loading;
         code = config_of_script(c, script, &config);
         if (!code) code = measure_config(c, config, o, list);
     }
     for (int i = 0; i < (usual ? COUNT(defaults) : c->n_words) && !code; i++) {
+        o->began = clock_seconds() - loading;
         code = config_of_preset(usual ? defaults[i] : c->word[i], &config);
         if (!code) code = measure_config(c, config, o, list);
     }
     return code;
 }
 
-/* ---- tables ---- */
-
-static double number(const json_t *j, const char *key) { return json_number_value(json_object_get(j, key)); }
-
-enum form { WHOLE, RATE, MILLI, PERCENT, BYTES, SECONDS };
-static const struct { const char *label, *key; enum form form; } rows[] = {
-    { "parameters", "params_total", RATE }, { "  active", "params_active", RATE },
-    { "tokens a step", "tokens_per_step", WHOLE }, { "step, ms (median)", "step_seconds", MILLI }, { "  least", "step_seconds_min", MILLI },
-    { "  most", "step_seconds_max", MILLI }, { "tokens/s", "tokens_per_second", RATE }, { "FLOP a step", "flops_per_step", RATE },
-    { "FLOP/s", "flops_per_second", RATE }, { "best GEMM, FLOP/s", "best_gemm", RATE }, { "  share reached", "best_gemm_share", PERCENT },
-    { "  in the fastest step", "best_gemm_share_max", PERCENT }, { "processors had", "processor_share", PERCENT },
-    { "loading data", "data_share", PERCENT }, { "gathering metrics", "gather_share", PERCENT }, { "start-up, s", "start_seconds", SECONDS },
-    { "memory, predicted", "memory_predicted", BYTES }, { "  measured", "memory_measured", BYTES },
-};
-
-static char *form_text(enum form form, double x, char out[FORMAT_SIZE])
-{
-    switch (form) {
-    case WHOLE: return format_real(x, 0, out);
-    case RATE: return format_count(x, out);
-    case MILLI: return format_real(x * 1e3, 2, out);
-    case PERCENT: snprintf(out, FORMAT_SIZE, "%.1f %%", 100 * x); return out;
-    case BYTES: return format_bytes(x, out);
-    case SECONDS: return format_real(x, 3, out);
-    }
-    INVARIANT(false, "form %d", (int)form);
-}
-
-static void print_steps(json_t *list)
-{
-    const char **columns = xcalloc(json_array_size(list) + 1, sizeof *columns);
-    char text[FORMAT_SIZE], (*name)[96] = xcalloc(json_array_size(list), sizeof *name);
-    size_t i;
-    json_t *j;
-    columns[0] = "";
-    json_array_foreach(list, i, j) {
-        snprintf(name[i], sizeof *name, ">%s", json_string_value(json_object_get(j, "name")));
-        columns[i + 1] = name[i];
-    }
-    struct table *t = table_new(columns, (int)json_array_size(list) + 1);
-    for (int r = 0; r < COUNT(rows); r++) {
-        table_cell(t, "%s", rows[r].label);
-        json_array_foreach(list, i, j) table_cell(t, "%s", form_text(rows[r].form, number(j, rows[r].key), text));
-    }
-    table_print(t, stdout);
-    j = json_array_get(list, 0);
-    printf("%s activations, %d threads, %d timed steps; FLOPs: 1 MAC = 2, attention counts the causal half, backward is twice the forward.\n",
-           json_string_value(json_object_get(j, "precision")), (int)number(j, "threads"), (int)number(j, "steps"));
-    free(columns);
-    free(name);
-}
-
-static void op_cells(struct table *t, const json_t *j, const char *indent, enum paint paint)
-{
-    static const struct { const char *key; enum form form; } columns[] = {
-        { "seconds", MILLI }, { "forward_seconds", MILLI }, { "backward_seconds", MILLI }, { "share", PERCENT } };
-    char text[FORMAT_SIZE];
-    table_cell(t, "%s%s", indent, json_string_value(json_object_get(j, "name")));
-    table_paint(t, paint);
-    for (int i = 0; i < COUNT(columns); i++) table_cell(t, "%s", form_text(columns[i].form, number(j, columns[i].key), text));
-    table_cell(t, "%.0f", number(j, "calls"));
-    for (int i = 0; i < 2; i++) {
-        double rate = number(j, i ? "bytes_per_second" : "flops_per_second") * 1e-9;
-        table_cell(t, "%s", format_real(rate > 0 ? rate : NAN, 2, text));
-    }
-}
-
-static void print_ops(json_t *list)
-{
-    static const char *const columns[] = { "", ">ms a step", ">forward", ">backward", ">share", ">calls", ">GFLOP/s", ">GB/s" };
-    json_t *j, *family, *op;
-    size_t i, f, k;
-    json_array_foreach(list, i, j) {
-        struct table *t = table_new(columns, COUNT(columns));
-        json_array_foreach(json_object_get(j, "families"), f, family) {
-            op_cells(t, family, "", PAINT_BOLD);
-            json_array_foreach(json_object_get(family, "ops"), k, op) op_cells(t, op, "  ", PAINT_OFF);
-        }
-        printf("\n%s\n", json_string_value(json_object_get(j, "name")));
-        table_print(t, stdout);
-    }
-}
-
-static void print_logging(json_t *list)
-{
-    static const char *const columns[] = { "with metrics and run file", ">median", ">least", ">most" };
-    static const struct { const char *label, *key; } lines[] = {
-        { "time, of that without", "wall_ratio" }, { "processor time, of that without", "processor_ratio" }, { "spent inside them, of a step", "inside_share" } };
-    static const char *const ends[] = { "", "_min", "_max" };
-    size_t i;
-    json_t *j;
-    json_array_foreach(list, i, j) {
-        struct table *t = table_new(columns, COUNT(columns));
-        const json_t *l = json_object_get(j, "logging");
-        for (int r = 0; r < COUNT(lines); r++) {
-            table_cell(t, "%s", lines[r].label);
-            for (int k = 0; k < COUNT(ends); k++) {
-                char key[64];
-                snprintf(key, sizeof key, "%s%s", lines[r].key, ends[k]);
-                table_cell(t, "%.2f %%", 100 * number(l, key));
-            }
-        }
-        printf("\n%s: %d pairs of %d steps, %d series, run file in %s\n", json_string_value(json_object_get(j, "name")), (int)number(l, "pairs"), (int)number(l, "steps"),
-               (int)number(l, "series"), json_string_value(json_object_get(l, "folder")));
-        table_print(t, stdout);
-    }
-}
+/* ---- the command ---- */
 
 static enum code run(const struct call *c)
 {
     int64_t threads = pool_cores(), steps = 10;
     if (cli_integer(c, "threads", 1, 1024, &threads) || cli_integer(c, "steps", 1, 100000, &steps)) return CODE_USAGE;
     if (cli_value(c, "variant", NULL) && !cli_value(c, "script", NULL)) return cli_usage(c, "--variant names a variant of a --script");
-    struct bench_options o = { (int)threads, steps, cli_flag(c, "ops"), cli_flag(c, "logging") };
+    struct bench_options o = { (int)threads, steps, cli_flag(c, "ops"), cli_flag(c, "logging"), 0 };
     json_t *list = json_array();
     enum code code = measure_all(c, &o, list);
     if (!code && cli_flag(c, "json")) print_json(json_incref(list));
     else if (!code) {
-        print_steps(list);
-        if (o.ops) print_ops(list);
-        if (o.logging) print_logging(list);
+        bench_print_steps(list);
+        if (o.ops) bench_print_ops(list);
+        if (o.logging) bench_print_logging(list);
     }
     json_decref(list);
     return code;

@@ -5,7 +5,8 @@
 #include "metrics.h"
 #include "train.h"
 
-struct bench_options { int threads; int64_t steps; bool ops, logging; };
+/* began: by clock_seconds, when a program that measures this model alone would have been started. */
+struct bench_options { int threads; int64_t steps; bool ops, logging; double began; };
 
 /* A model ready to train on the built-in language. */
 struct bench {
@@ -23,12 +24,25 @@ void bench_gather(struct bench *b);
    ops when o->ops and "logging" when o->logging. */
 int bench_measure(const json_t *config, const struct bench_options *o, json_t **out, struct err *e);
 
-/* Times of `steps` steps that took `whole` seconds: families by time, in each its ops by time (the list is sorted), last what
-   no op accounts for. */
-json_t *bench_families(struct op_time *op, int n, int64_t steps, double whole);
+/* What this machine reaches at best, measured here: FLOP/s of large products in the formats of training, and bytes read
+   and written in a second, by how much is touched. */
+enum { BENCH_STREAMS = 6 };
+struct bench_ceiling { double products, stream[BENCH_STREAMS]; };
+double bench_best_product(enum precision precision, int threads);
+void bench_ceiling(struct bench_ceiling *c, double products, int threads);
+double bench_stream(const struct bench_ceiling *c, double bytes);
+
+/* A step held against the ceiling: families of ops, and in each its ops, by the time that could be gained at most; last
+   what no op accounts for. */
+json_t *bench_families(const struct op_time *times, int n, double outside, const struct bench_ceiling *c);
 
 /* What metrics and the run file add to a step: the same steps with and without them, by turns. */
 int bench_logging(struct bench *b, int64_t steps, json_t *to, struct err *e);
+
+/* Tables of a list of such objects. */
+void bench_print_steps(json_t *list);
+void bench_print_ops(json_t *list);
+void bench_print_logging(json_t *list);
 
 /* Processor time of all threads of the process so far. */
 double bench_processor_seconds(void);

@@ -1,6 +1,5 @@
-/* Timing training steps, and the products that bound them. */
+/* Timing training steps. */
 #include "bench.h"
-#include "cpu/gemm.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -77,13 +76,14 @@ static void time_steps(struct bench *b, const struct bench_options *o, json_t *t
     double *seconds = xmalloc((size_t)steps * sizeof *seconds), whole = 0;
     for (int i = 0; i < WARM_STEPS; i++) { bench_step(b); bench_gather(b); }
     b->data_seconds = b->gather_seconds = 0;
-    double processor = bench_processor_seconds();
+    double before = bench_processor_seconds();
     for (int64_t i = 0; i < steps; i++) {
         double start = clock_seconds();
         bench_step(b);
         bench_gather(b);
         whole += seconds[i] = clock_seconds() - start;
     }
+    double processor = bench_processor_seconds() - before;
     bench_spread(to, "step_seconds", seconds, (int)steps);
     double median = json_real_value(json_object_get(to, "step_seconds")), tokens = (double)(b->session->train.batch * b->session->model.seq);
     set(to, "tokens_per_step", tokens);
@@ -92,72 +92,52 @@ static void time_steps(struct bench *b, const struct bench_options *o, json_t *t
     set(to, "flops_per_second", step_flops(b->session) / median);
     set(to, "data_share", b->data_seconds / whole);
     set(to, "gather_share", b->gather_seconds / whole);
-    set(to, "processor_share", (bench_processor_seconds() - processor) / (whole * o->threads));
+    set(to, "processor_seconds", processor / (double)steps);
+    set(to, "processor_share", processor / (whole * o->threads));
     free(seconds);
 }
 
-/* ---- the best product ---- */
-
-static struct matrix numbers(int64_t rows, int64_t columns, enum format format)
-{
-    struct tensor t = { backend_cpu.alloc((size_t)(rows * columns) * element_bytes(format)), SHAPE(rows, columns), format };
-    real *scratch = xmalloc((size_t)columns * sizeof *scratch);
-    for (int64_t r = 0; r < rows; r++) {
-        real *row = row_write(&t, r * columns, columns, scratch);
-        for (int64_t c = 0; c < columns; c++) row[c] = (real)((r + c) % 13) * (real)0.1 - (real)0.6;
-        row_done(&t, r * columns, columns, row);
-    }
-    free(scratch);
-    return matrix_of(&t, columns);
-}
-
-/* FLOP/s of x w^T [m,n] over depth k, in the formats of training; the best of a quarter of a second, as what else runs
-   only slows. */
-static double product_rate(int64_t m, int64_t n, int64_t k, enum format act, int threads)
-{
-    struct matrix x = numbers(m, k, act), w = numbers(n, k, FORMAT_REAL), y = numbers(m, n, act);
-    struct gemm g = { .m = m, .n = n, .k = k, .a = x, .b = matrix_turned(w), .c = y };
-    struct args a = { .device = backend_cpu.open(threads) };
-    double least = INFINITY, began = clock_seconds();
-    do {
-        double start = clock_seconds();
-        gemm(&a, &g);
-        least = fmin(least, clock_seconds() - start);
-    } while (clock_seconds() - began < 0.25);
-    backend_cpu.close(a.device);
-    backend_cpu.release(x.data, (size_t)(m * k) * element_bytes(act));
-    backend_cpu.release(w.data, (size_t)(n * k) * element_bytes(FORMAT_REAL));
-    backend_cpu.release(y.data, (size_t)(m * n) * element_bytes(act));
-    return 2 * (double)(m * n * k) / least;
-}
+/* ---- one configuration ---- */
 
 static double of_flops(const json_t *j, const char *seconds)
 {
     return json_real_value(json_object_get(j, "flops_per_step")) / json_real_value(json_object_get(j, seconds));
 }
 
-static void time_products(enum precision precision, int threads, json_t *to)
+static void hold_against(double best, json_t *to)
 {
-    enum format act = precision == PRECISION_BF16 ? FORMAT_BF16 : FORMAT_REAL;
-    double small = product_rate(2048, 512, 512, act, threads), large = product_rate(2048, 1024, 1024, act, threads);
-    double best = small > large ? small : large;
     set(to, "best_gemm", best);
     set(to, "best_gemm_share", of_flops(to, "step_seconds") / best);
     set(to, "best_gemm_share_max", of_flops(to, "step_seconds_min") / best);
 }
 
-/* ---- one configuration ---- */
-
-static void time_ops(struct bench *b, int64_t steps, json_t *to)
+/* Each op's least time in any of the steps: what else runs only slows, and not all steps alike. */
+static void time_ops(struct bench *b, const struct bench_options *o, double best, json_t *to)
 {
-    struct op_time op[OP_COUNT];
-    plan_timing(b->session->plan, true);
-    double start = clock_seconds();
-    for (int64_t i = 0; i < steps; i++) { bench_step(b); bench_gather(b); }
-    double whole = clock_seconds() - start;
-    int n = plan_times(b->session->plan, op);
+    struct op_time least[OP_COUNT], now[OP_COUNT];
+    struct bench_ceiling ceiling;
+    double outside = INFINITY;
+    int n = 0;
+    bench_ceiling(&ceiling, best, o->threads);
+    for (int64_t i = 0; i < o->steps; i++) {
+        plan_timing(b->session->plan, true);
+        double start = clock_seconds();
+        bench_step(b);
+        bench_gather(b);
+        double rest = clock_seconds() - start;
+        n = plan_times(b->session->plan, now);
+        for (int k = 0; k < n; k++) {
+            rest -= now[k].forward_seconds + now[k].backward_seconds;
+            if (i == 0) least[k] = now[k];
+            least[k].forward_seconds = fmin(least[k].forward_seconds, now[k].forward_seconds);
+            least[k].backward_seconds = fmin(least[k].backward_seconds, now[k].backward_seconds);
+        }
+        outside = fmin(outside, rest);
+    }
     plan_timing(b->session->plan, false);
-    json_object_set_new(to, "families", bench_families(op, n, steps, whole));
+    json_object_set_new(to, "families", bench_families(least, n, outside, &ceiling));
+    set(to, "best_stream", bench_stream(&ceiling, INFINITY));
+    set(to, "best_stream_cached", bench_stream(&ceiling, 0));
 }
 
 static double peak_bytes(void)
@@ -199,15 +179,19 @@ static json_t *measure(struct bench *b, const struct bench_options *o, double be
 {
     const struct session *s = b->session;
     struct counts counts = model_count(s->leaves);
-    json_t *j = json_pack("{s:i, s:i, s:i, s:s, s:i, s:i}", "batch", s->train.batch, "micro", s->train.micro, "seq", s->model.seq,
+    struct origin origin = origin_here();
+    json_t *j = json_pack("{s:s, s:s, s:i, s:i, s:i, s:s, s:i, s:i}", "revision", origin.revision, "isa", origin.isa, "batch", s->train.batch, "micro", s->train.micro, "seq", s->model.seq,
         "precision", s->train.precision == PRECISION_BF16 ? "bf16" : "fp32", "threads", o->threads, "steps", (int)o->steps);
     set(j, "params_total", (double)counts.total);
     set(j, "params_active", (double)counts.active);
+    set(j, "first_step_seconds", clock_seconds() - o->began);
     time_steps(b, o, j);
     set(j, "memory_predicted", (double)plan_report(s->plan)->total);
     set(j, "memory_measured", peak_bytes() - before);
-    time_products((enum precision)s->train.precision, o->threads, j);
-    if (o->ops) time_ops(b, o->steps, j);
+    set(j, "memory_peak", peak_bytes());
+    double best = bench_best_product((enum precision)s->train.precision, o->threads);
+    hold_against(best, j);
+    if (o->ops) time_ops(b, o, best, j);
     return j;
 }
 

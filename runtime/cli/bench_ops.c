@@ -1,6 +1,7 @@
-/* Ops by family. */
+/* Ops by family, and how far each is from what bounds it. */
 #include "bench.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 /* A family begins with this op of the list in ops.h and ends where the next begins. */
@@ -19,53 +20,73 @@ static int family_of(const char *name)
     return f;
 }
 
-static double seconds_of(const struct op_time *t) { return t->forward_seconds + t->backward_seconds; }
+/* An op, or a family of them: seconds taken, and the least that would do; of that, where arithmetic is the bound. */
+struct line { struct op_time time; double seconds, least, arithmetic; };
 
-static int by_time(const void *a, const void *b)
+static int by_gain(const void *a, const void *b)
 {
-    double x = seconds_of(a), y = seconds_of(b);
-    return (x < y) - (x > y);
+    const struct line *x = a, *y = b;
+    double more = (x->seconds - x->least) - (y->seconds - y->least);
+    return (more < 0) - (more > 0);
+}
+
+/* A call mostly touches what was touched just before it; but the update goes over all parameters, once a step. */
+static struct line line_of(const struct op_time *t, const struct bench_ceiling *c)
+{
+    bool update = family[family_of(t->name)].first == OP_global_norm;
+    double touched = update ? t->bytes : t->bytes / (double)t->calls;
+    double arithmetic = t->flops / c->products, traffic = t->bytes / bench_stream(c, touched);
+    return (struct line){ *t, t->forward_seconds + t->backward_seconds, fmax(arithmetic, traffic), arithmetic > traffic ? arithmetic : 0 };
+}
+
+static void add_line(struct line *sum, const struct line *l)
+{
+    sum->time.forward_seconds += l->time.forward_seconds;
+    sum->time.backward_seconds += l->time.backward_seconds;
+    sum->time.flops += l->time.flops;
+    sum->time.bytes += l->time.bytes;
+    sum->time.calls += l->time.calls;
+    sum->seconds += l->seconds;
+    sum->least += l->least;
+    sum->arithmetic += l->arithmetic;
 }
 
 static double rate(double amount, double seconds) { return seconds > 0 ? amount / seconds : 0; }
 
-static json_t *line(const struct op_time *t, int64_t steps, double whole)
+static json_t *line_json(const struct line *l, double whole)
 {
-    double per = 1 / (double)steps, seconds = seconds_of(t);
-    return json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "name", t->name, "seconds", seconds * per, "forward_seconds", t->forward_seconds * per,
-        "backward_seconds", t->backward_seconds * per, "share", seconds / whole, "calls", (double)t->calls * per,
-        "flops_per_second", rate(t->flops, seconds), "bytes_per_second", rate(t->bytes, seconds));
+    const struct op_time *t = &l->time;
+    return json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:f, s:f, s:f}", "name", t->name, "seconds", l->seconds,
+        "forward_seconds", t->forward_seconds, "backward_seconds", t->backward_seconds, "share", l->seconds / whole, "calls", (double)t->calls,
+        "flops_per_second", rate(t->flops, l->seconds), "bytes_per_second", rate(t->bytes, l->seconds),
+        "bound", 2 * l->arithmetic > l->least ? "products" : "memory", "least_seconds", l->least, "ceiling_share", rate(l->least, l->seconds),
+        "gain_seconds", l->seconds - l->least);
 }
 
-static void add_times(struct op_time *sum, const struct op_time *t)
+static json_t *family_json(const struct line *sum, const struct line *op, int n, double whole)
 {
-    sum->forward_seconds += t->forward_seconds;
-    sum->backward_seconds += t->backward_seconds;
-    sum->flops += t->flops;
-    sum->bytes += t->bytes;
-    sum->calls += t->calls;
+    json_t *ops = json_array(), *j = line_json(sum, whole);
+    for (int i = 0; i < n; i++)
+        if (!strcmp(family[family_of(op[i].time.name)].name, sum->time.name)) json_array_append_new(ops, line_json(&op[i], whole));
+    json_object_set_new(j, "ops", ops);
+    return j;
 }
 
-json_t *bench_families(struct op_time *op, int n, int64_t steps, double whole)
+json_t *bench_families(const struct op_time *times, int n, double outside, const struct bench_ceiling *c)
 {
-    struct op_time sum[COUNT(family)] = { { 0 } };
-    double outside = whole;
+    struct line op[OP_COUNT], sum[COUNT(family)] = { 0 }, rest = { .time = { .name = "outside ops", .forward_seconds = outside }, .seconds = outside };
+    double whole = outside;
     json_t *list = json_array();
-    for (int i = 0; i < COUNT(family); i++) sum[i].name = family[i].name;
-    for (int i = 0; i < n; i++) add_times(&sum[family_of(op[i].name)], &op[i]);
-    qsort(op, (size_t)n, sizeof *op, by_time);
-    qsort(sum, COUNT(sum), sizeof *sum, by_time);
-    for (int f = 0; f < COUNT(sum) && sum[f].calls; f++) {
-        json_t *ops = json_array(), *j = line(&sum[f], steps, whole);
-        for (int i = 0; i < n; i++)
-            if (!strcmp(family[family_of(op[i].name)].name, sum[f].name)) json_array_append_new(ops, line(&op[i], steps, whole));
-        json_object_set_new(j, "ops", ops);
-        json_array_append_new(list, j);
-        outside -= seconds_of(&sum[f]);
+    for (int f = 0; f < COUNT(family); f++) sum[f].time.name = family[f].name;
+    for (int i = 0; i < n; i++) {
+        op[i] = line_of(&times[i], c);
+        add_line(&sum[family_of(times[i].name)], &op[i]);
+        whole += op[i].seconds;
     }
-    struct op_time rest = { .name = "outside ops", .forward_seconds = outside };
-    json_t *j = line(&rest, steps, whole);
-    json_object_set_new(j, "ops", json_array());
-    json_array_append_new(list, j);
+    qsort(op, (size_t)n, sizeof *op, by_gain);
+    qsort(sum, COUNT(sum), sizeof *sum, by_gain);
+    for (int f = 0; f < COUNT(sum); f++)
+        if (sum[f].time.calls) json_array_append_new(list, family_json(&sum[f], op, n, whole));
+    json_array_append_new(list, family_json(&rest, op, 0, whole));
     return list;
 }

@@ -40,21 +40,34 @@ static void proc_line(const char *path, const char *key, char *out, size_t size)
     if (file) fclose(file);
 }
 
+/* Goes on with a finding's value. */
+static void add_word(struct finding *x, const char *before, const char *word)
+{
+    size_t used = strlen(x->value);
+    snprintf(x->value + used, sizeof x->value - used, "%s%s", before, word);
+}
+
 static void find_cpu(struct findings *f)
 {
     static const char *const wanted[] = { "avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16" };
     char flags[8192], padded[8200];
     struct finding *cpu = note_on(f, "processor"), *isa_used = note_on(f, "instructions"), *threads = note_on(f, "cores");
+    bool amx = false;
     proc_line("/proc/cpuinfo", "model name", cpu->value, sizeof cpu->value);
     proc_line("/proc/cpuinfo", "flags", flags, sizeof flags);
     snprintf(padded, sizeof padded, " %s ", flags);
-    snprintf(isa_used->value, sizeof isa_used->value, "kernels for %s; the processor has", isa()->name);
+    snprintf(isa_used->value, sizeof isa_used->value, "kernels for %s", isa()->name);
+    for (int i = 0; isa_level(i); i++) {
+        add_word(isa_used, i ? " " : ", of ", isa_level(i)->name);
+        amx |= strcmp(isa_level(i)->name, "amx") == 0;
+    }
+    add_word(isa_used, "; ", "the processor has");
     for (int i = 0; i < COUNT(wanted); i++) {
         char word[32];
-        size_t used = strlen(isa_used->value);
         snprintf(word, sizeof word, " %s ", wanted[i]);
-        if (strstr(padded, word)) snprintf(isa_used->value + used, sizeof isa_used->value - used, " %s", wanted[i]);
+        if (strstr(padded, word)) add_word(isa_used, " ", wanted[i]);
     }
+    if (strstr(padded, " amx_bf16 ") && !amx) snprintf(isa_used->note, sizeof isa_used->note, "the system does not grant AMX to this process");
     snprintf(threads->value, sizeof threads->value, "%d for this process, %ld online", pool_cores(), sysconf(_SC_NPROCESSORS_ONLN));
 }
 

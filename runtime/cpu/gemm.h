@@ -21,8 +21,9 @@ struct matrix {
 static inline struct matrix matrix_of(const struct tensor *t, int64_t width) { return (struct matrix){ t->data, t->format, width, 1, 0, t->packed, false }; }
 static inline struct matrix matrix_reals(real *data, int64_t width) { return (struct matrix){ .data = data, .format = FORMAT_REAL, .row = width, .col = 1 }; }
 static inline struct matrix matrix_turned(struct matrix m) { return (struct matrix){ m.data, m.format, m.col, m.row, m.stack, m.packed, !m.turned }; }
-static inline struct matrix matrix_moved(struct matrix m, int64_t by)      /* by values */
+static inline struct matrix matrix_moved(struct matrix m, int64_t by)      /* by values; no longer the whole */
 {
+    m.packed = NULL;
     m.data = (char *)m.data + by * (int64_t)element_bytes(m.format);
     return m;
 }

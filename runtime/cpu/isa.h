@@ -14,6 +14,7 @@ struct level {
     void (*pack)(const struct args *a, const struct tensor *weight);
     const real *(*row_widen)(const struct tensor *t, int64_t at, int64_t n, real *scratch);
     void (*row_narrow)(const struct tensor *t, int64_t at, int64_t n, const real *row);
+    void (*key_normals)(struct key k, uint64_t first, int64_t n, float cut, float *to);
 };
 
 /* C = A B or C + A B for bf16 A and B and float C, on one thread, by instructions made for it. Rows of A lie a_row values apart and

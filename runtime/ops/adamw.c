@@ -2,7 +2,7 @@
    how large the changes are. Sums are in double over blocks that the shapes cut. */
 #include "vec_math.h"
 
-enum { BLOCK = 4096 };
+enum { BLOCK = 8192, SPAN = 65536 };                        /* values of a block of an update, and of the norm */
 
 static int need_reals(const struct node *n, struct err *e)
 {
@@ -39,25 +39,44 @@ static int adamw_infer(struct node *n, struct err *e)
     return 0;
 }
 
-static void adamw_block(const struct args *a, int64_t from, int64_t to)
+struct rates { real b1, b2, keep1, keep2, eps, decay, clip, rate, unbias1, unbias2; };
+
+static struct rates rates_of(const struct args *a)
 {
     const struct adamw_attr *at = a->attr;
-    int64_t n = to - from;
-    real *restrict w = reals(&a->in[W]) + from, *restrict m = reals(&a->in[M]) + from, *restrict v = reals(&a->in[V]) + from, old[BLOCK];
-    const real *restrict grad = reals(&a->in[GRAD]) + from;
-    double step = (double)reals(&a->in[STEP])[0], *part = parts(&a->work[0]) + 2 * (from / BLOCK);
-    real b1 = (real)at->beta1, b2 = (real)at->beta2, eps = (real)at->eps, decay = (real)at->decay, clip = reals(&a->in[CLIP])[0];
-    real keep1 = (real)(1 - at->beta1), keep2 = (real)(1 - at->beta2), rate = (real)(at->rate * (double)reals(&a->in[LR])[0]);
-    real unbias1 = (real)(1 / (1 - pow(at->beta1, step))), unbias2 = (real)(1 / (1 - pow(at->beta2, step)));
-    memcpy(old, w, (size_t)n * sizeof *w);
+    double step = (double)reals(&a->in[STEP])[0];
+    return (struct rates){
+        .b1 = (real)at->beta1, .b2 = (real)at->beta2, .keep1 = (real)(1 - at->beta1), .keep2 = (real)(1 - at->beta2),
+        .eps = (real)at->eps, .decay = (real)at->decay, .clip = reals(&a->in[CLIP])[0], .rate = (real)(at->rate * (double)reals(&a->in[LR])[0]),
+        .unbias1 = (real)(1 / (1 - pow(at->beta1, step))), .unbias2 = (real)(1 / (1 - pow(at->beta2, step))),
+    };
+}
+
+/* n <= LANES values, and the squares of their changes and of what they were, a lane each. */
+static inline void adamw_some(const struct rates *k, int64_t n, real *restrict w, const real *restrict grad, real *restrict m, real *restrict v,
+                              double *restrict changed, double *restrict before)
+{
     for (int64_t i = 0; i < n; i++) {
-        real g = clip * grad[i];
-        m[i] = b1 * m[i] + keep1 * g;
-        v[i] = b2 * v[i] + keep2 * g * g;
-        w[i] -= rate * (m[i] * unbias1 / ((real)sqrt(v[i] * unbias2) + eps) + decay * w[i]);
+        real g = k->clip * grad[i], old = w[i];
+        m[i] = k->b1 * m[i] + k->keep1 * g;
+        v[i] = k->b2 * v[i] + k->keep2 * g * g;
+        w[i] = old - k->rate * (m[i] * k->unbias1 / ((real)sqrt(v[i] * k->unbias2) + k->eps) + k->decay * old);
+        changed[i] += ((double)w[i] - (double)old) * ((double)w[i] - (double)old);
+        before[i] += (double)old * (double)old;
     }
-    ROW_SUM(part[0], i, n, ((double)w[i] - (double)old[i]) * ((double)w[i] - (double)old[i]));
-    ROW_SUM(part[1], i, n, (double)old[i] * (double)old[i]);
+}
+
+static void adamw_block(const struct args *a, int64_t from, int64_t to)
+{
+    const struct rates k = rates_of(a);
+    real *w = reals(&a->in[W]), *m = reals(&a->in[M]), *v = reals(&a->in[V]);
+    const real *grad = reals(&a->in[GRAD]);
+    double changed[LANES] = { 0 }, before[LANES] = { 0 }, *part = parts(&a->work[0]) + 2 * (from / BLOCK);
+    int64_t i = from;
+    for (; i + LANES <= to; i += LANES) adamw_some(&k, LANES, w + i, grad + i, m + i, v + i, changed, before);
+    adamw_some(&k, to - i, w + i, grad + i, m + i, v + i, changed, before);
+    part[0] = fold_lanes(changed);
+    part[1] = fold_lanes(before);
 }
 
 static void adamw_forward(const struct args *a)
@@ -74,7 +93,7 @@ static void adamw_forward(const struct args *a)
     out[1] = (real)before;
 }
 
-KERNELS(adamw) = { adamw_forward, NULL };
+KERNELS(adamw) = { adamw_forward, NULL, NULL };
 OP(adamw) = { .name = "adamw", .index = OP_adamw, .infer = adamw_infer, .changes_inputs = true };
 
 /* ---- global_norm: the L2 norm of all gradients as one vector ---- */
@@ -91,7 +110,7 @@ static int global_norm_infer(struct node *n, struct err *e)
     int64_t count = 0;
     for (int i = 0; i < n->n_in; i++) count += shape_count(n->in[i]->shape);
     node_value(n, DTYPE_REAL, SHAPE(1));
-    work_parts(n, blocks_of(count, BLOCK));
+    work_parts(n, blocks_of(count, SPAN));
     return 0;
 }
 
@@ -111,7 +130,7 @@ static void norm_block(const struct args *a, int64_t from, int64_t to)
         if (at < end) sum += squares(reals(&a->in[i]) + at, end - at);
         start += count;
     }
-    parts(&a->work[0])[from / BLOCK] = sum;
+    parts(&a->work[0])[from / SPAN] = sum;
 }
 
 static void global_norm_forward(const struct args *a)
@@ -119,12 +138,12 @@ static void global_norm_forward(const struct args *a)
     int64_t count = 0;
     double sum = 0;
     for (int i = 0; i < a->n_in; i++) count += shape_count(a->in[i].shape);
-    each(a, count, BLOCK, norm_block);
-    for (int64_t b = 0; b < blocks_of(count, BLOCK); b++) sum += parts(&a->work[0])[b];
+    each(a, count, SPAN, norm_block);
+    for (int64_t b = 0; b < blocks_of(count, SPAN); b++) sum += parts(&a->work[0])[b];
     reals(&a->out[0])[0] = (real)sqrt(sum);
 }
 
-KERNELS(global_norm) = { global_norm_forward, NULL };
+KERNELS(global_norm) = { global_norm_forward, NULL, NULL };
 OP(global_norm) = { .name = "global_norm", .index = OP_global_norm, .infer = global_norm_infer };
 
 /* ---- clip_norm: a factor on gradients, and whether to go at all ---- */
@@ -152,7 +171,7 @@ static void clip_norm_forward(const struct args *a)
     reals(&a->out[0])[1] = go;
 }
 
-KERNELS(clip_norm) = { clip_norm_forward, NULL };
+KERNELS(clip_norm) = { clip_norm_forward, NULL, NULL };
 OP(clip_norm) = { .name = "clip_norm", .index = OP_clip_norm, .infer = clip_norm_infer };
 
 /* ---- update_ratio: length of all changes over length of all weights; 0 for a skipped step ---- */
@@ -182,5 +201,5 @@ static void update_ratio_forward(const struct args *a)
     reals(&a->out[0])[0] = before > 0 ? (real)sqrt(changed / before) : 0;
 }
 
-KERNELS(update_ratio) = { update_ratio_forward, NULL };
+KERNELS(update_ratio) = { update_ratio_forward, NULL, NULL };
 OP(update_ratio) = { .name = "update_ratio", .index = OP_update_ratio, .infer = update_ratio_infer };

@@ -1,19 +1,10 @@
 /* Causal attention over blocks of queries and keys; scores live in a block only. o_i = sum_j p_ij v_j with
    p_i = softmax of scale q_i.k_j over the keys j with start_i <= j <= i and j > i - window. The maximum and the sum of
    a row are carried from block to block of keys (Milakov & Gimelshein 2018); backward makes p anew from the log-sum-exp
-   (Dao 2022). Query head h reads key head h / (H/G). */
-#include "cpu/gemm.h"
-#include "vec_math.h"
+   (Dao 2022). Query head h reads key head h / (H/G), and a block holds queries of all heads that share a key head. */
+#include "cpu/isa/attend_few.h"
 
-#include <math.h>
-
-enum { Q, K, V, START, POS };
-enum { O, LOGIT_MAX };                                      /* outputs */
-enum { LSE };                                               /* saved: REAL [T,H] */
-enum { BLOCK_MAX, DK, DV };                                 /* work */
-enum { QUERIES = 64, KEYS = 256, WIDEST = 1024 };
-
-struct attr { double scale; int64_t window; };
+enum { WIDEST = 1024, TASKS = 8 };
 
 struct node *attention(struct graph *g, struct node *q, struct node *k, struct node *v, struct node *start, struct node *pos,
                        double scale, int64_t window)
@@ -50,9 +41,12 @@ static int infer(struct node *n, struct err *e)
     node_value(n, n->in[Q]->dtype, SHAPE(q.dim[0], q.dim[1], shape_last(v)));
     node_output(n, DTYPE_REAL, SHAPE(q.dim[1]));
     node_save(n, DTYPE_REAL, SHAPE(q.dim[0], q.dim[1]));
-    node_work(n, DTYPE_REAL, SHAPE(start.dim[0] * blocks_of(start.dim[1], QUERIES), q.dim[1]));
-    node_work(n, DTYPE_REAL, k);
-    node_work(n, DTYPE_REAL, v);
+    int64_t heads = start.dim[0] * groups, blocks = blocks_of(start.dim[1] * (q.dim[1] / groups), QUERIES), parts = blocks_of(TASKS, heads);
+    int64_t keys = rows / start.dim[0], wide = padded(q.dim[2]), value_wide = padded(shape_last(v));
+    node_work(n, DTYPE_REAL, SHAPE(start.dim[0] * blocks, q.dim[1]));
+    node_work(n, DTYPE_REAL, SHAPE(heads, keys, wide));
+    node_work(n, DTYPE_REAL, SHAPE(heads, keys, value_wide));
+    node_work(n, DTYPE_REAL, SHAPE(parts < blocks ? parts : blocks, heads, keys, wide + value_wide));
     return 0;
 }
 
@@ -67,207 +61,153 @@ static void cost(const struct node *n, struct cost *c)
                (double)(shape_last(k) + shape_last(n->in[V]->shape));
 }
 
-struct sizes { int64_t batch, seq, keys, heads, share, groups, width, value_width, pos, window; real scale; };
-
-static struct sizes sizes_of(const struct args *a)
+static const real *packed(const struct args *a, const struct sizes *s, int which, int64_t head, int64_t j)
 {
-    const struct attr *at = a->attr;
-    struct shape q = a->in[Q].shape, k = a->in[K].shape, start = a->in[START].shape;
-    struct sizes s = {
-        .batch = start.dim[0], .seq = start.dim[1], .heads = q.dim[1], .groups = k.dim[k.rank - 2], .width = q.dim[2],
-        .value_width = shape_last(a->in[V].shape), .pos = a->n_in > POS ? ints(&a->in[POS])[0] : 0, .window = at->window, .scale = (real)at->scale };
-    s.keys = k.rank == 4 ? k.dim[1] : s.seq;
-    s.share = s.heads / s.groups;
-    return s;
+    return reals(&a->work[which]) + head * s->keys * (which == KEYS ? s->wide : s->value_wide) + j * SLICE;
 }
 
-/* Queries [row, row+n) of the batch's rows, and the keys [first, last) of their sequence that each may see. */
-struct block { int64_t b, row, n, from, to, first[QUERIES], last[QUERIES]; };
-
-static struct block block_of(const struct args *a, const struct sizes *s, int64_t b, int64_t number)
+/* Scores of keys [j, j+n) to base 2, -infinity where a query may not look. */
+static void block_scores(const struct args *a, const struct sizes *s, const struct block *q, int64_t j, int64_t n, const real *queries, real *score)
 {
-    int64_t at = number * QUERIES;
-    struct block q = { .b = b, .row = b * s->seq + at, .n = s->seq - at < QUERIES ? s->seq - at : QUERIES };
-    for (int64_t i = 0; i < q.n; i++) {
-        int64_t here = s->pos + at + i, start = ints(&a->in[START])[q.row + i], edge = here - s->window + 1;
-        INVARIANT(start >= 0 && start <= here && here < s->keys, "query at %lld of %lld in a document from %lld",
-                  (long long)here, (long long)s->keys, (long long)start);
-        q.first[i] = s->window && edge > start ? edge : start;
-        q.last[i] = here + 1;
-        if (i == 0 || q.first[i] < q.from) q.from = q.first[i];
-        if (i == 0 || q.last[i] > q.to) q.to = q.last[i];
+    int64_t head = q->all_from - j, tail = q->all_to - j;
+    scores(n, s->wide, s->keys * SLICE, packed(a, s, KEYS, q->head, j), queries, score);
+    head = head < 0 ? 0 : head < n ? head : n;
+    tail = tail < head ? head : tail < n ? tail : n;
+    hide(j, head, q->first, q->last, score);
+    hide(j + tail, n - tail, q->first, q->last, score + tail * QUERIES);
+}
+
+static void forward_block(const struct args *a, const struct sizes *s, int64_t head, int64_t number)
+{
+    struct block q = block_of(a, s, head, number);
+    _Alignas(64) real rows[QUERIES * s->widest], queries[s->wide * QUERIES], o[s->value_wide * QUERIES], score[STEP * QUERIES], most[QUERIES], sum[QUERIES] = { 0 },
+        rescale[QUERIES];
+    read_rows(&a->in[Q], &q, s->width, s->scale, rows, queries);
+    memset(o, 0, (size_t)(s->value_wide * QUERIES) * sizeof *o);
+    for (int i = 0; i < QUERIES; i++) most[i] = -INFINITY;
+    for (int64_t j = q.from; j < q.to; j += STEP) {
+        int64_t n = q.to - j < STEP ? q.to - j : STEP;
+        block_scores(a, s, &q, j, n, queries, score);
+        advance(n, score, most, sum, s->value_wide, o);
+        collect(n, s->value_wide, s->keys * SLICE, packed(a, s, VALUES, head, j), score, o);
     }
-    return q;
+    for (int i = 0; i < QUERIES; i++) rescale[i] = 1 / sum[i];
+    for (int64_t w = 0; w < s->value_wide; w++)
+        for (int i = 0; i < QUERIES; i++) o[w * QUERIES + i] *= rescale[i];
+    turn(s->value_wide, QUERIES, o, rows);
+    finish(a, s, &q, rows, most, sum);
 }
 
-/* Rows from `row` of one head. */
-static struct matrix head(const struct tensor *t, int64_t row, int64_t heads, int64_t at, int64_t width)
+/* Calls body for the parts of all key heads, [head][part], with keys and values packed: by the part itself where there is
+   one only, so that they are still in cache. */
+static void each_part(const struct args *a, const struct sizes *s, void (*body)(const struct args *a, int64_t from, int64_t to))
 {
-    return matrix_at(matrix_of(t, heads * width), row, at * width);
-}
-static struct matrix local(real *data, int64_t width) { return matrix_reals(data, width); }
-
-static void product(int64_t m, int64_t n, int64_t k, struct matrix a, struct matrix b, struct matrix c, real beta)
-{
-    gemm_here(&(struct gemm){ .m = m, .n = n, .k = k, .a = a, .b = b, .c = c, .beta = beta });
+    int64_t heads = s->batch * s->groups;
+    if (s->parts > 1) each(a, heads, 1, pack_heads);
+    each(a, heads * s->parts, 1, body);
 }
 
-/* Zeros where row i of the block may not look, among keys [j, j+n); gives what is left, [*from, *to) from j on. */
-static void mask(const struct block *q, int64_t i, int64_t j, int64_t n, real *score, int64_t *from, int64_t *to)
-{
-    *from = q->first[i] > j ? q->first[i] - j : 0;
-    *to = q->last[i] < j + n ? q->last[i] - j : n;
-    if (*from > *to) *from = *to = 0;
-    memset(score, 0, (size_t)*from * sizeof *score);
-    memset(score + *to, 0, (size_t)(n - *to) * sizeof *score);
-}
-
-/* Takes keys [j, j+n) into the running softmax: score becomes e^(scale (s - most)), older sums are made to fit. */
-static void advance(const struct sizes *s, const struct block *q, int64_t j, int64_t n, real *score, real *most, double *sum, real *o)
-{
-    for (int64_t i = 0; i < q->n; i++, score += KEYS) {
-        int64_t from, to;
-        mask(q, i, j, n, score, &from, &to);
-        if (from == to) continue;
-        real top = row_top(score + from, to - from);
-        real now = most[i] > top ? most[i] : top, fade = (real)exp(s->scale * (double)(most[i] - now));
-        sum[i] = sum[i] * fade + row_exp(score + from, to - from, s->scale, now, 1);
-        most[i] = now;
-        if (j > q->from && fade != 1)
-            for (int64_t w = 0; w < s->value_width; w++) o[i * s->value_width + w] *= fade;
-    }
-}
-
-static void forward_block(const struct args *a, const struct sizes *s, int64_t b, int64_t h, int64_t number)
-{
-    struct block q = block_of(a, s, b, number);
-    real score[QUERIES * KEYS], o[QUERIES * s->value_width], most[QUERIES], block_max = -INFINITY, failed = 0;
-    double sum[QUERIES] = { 0 };
-    for (int64_t i = 0; i < q.n; i++) most[i] = -INFINITY;
-    for (int64_t j = q.from; j < q.to; j += KEYS) {
-        int64_t n = q.to - j < KEYS ? q.to - j : KEYS, row = b * s->keys + j, g = h / s->share;
-        product(q.n, n, s->width, head(&a->in[Q], q.row, s->heads, h, s->width),
-                matrix_turned(head(&a->in[K], row, s->groups, g, s->width)), local(score, KEYS), 0);
-        advance(s, &q, j, n, score, most, sum, o);
-        product(q.n, s->value_width, n, local(score, KEYS), head(&a->in[V], row, s->groups, g, s->value_width),
-                local(o, s->value_width), j > q.from);
-    }
-    for (int64_t i = 0; i < q.n; i++) {
-        real buffer[s->value_width], rescale = (real)(1 / sum[i]);
-        int64_t at = (q.row + i) * s->heads + h;
-        real *to = row_write(&a->out[O], at * s->value_width, s->value_width, buffer);
-        for (int64_t w = 0; w < s->value_width; w++) to[w] = o[i * s->value_width + w] * rescale;
-        row_done(&a->out[O], at * s->value_width, s->value_width, to);
-        reals(&a->save[LSE])[at] = (real)(s->scale * (double)most[i] + log(sum[i]));
-        if (most[i] > block_max) block_max = most[i];
-        if (isnan(sum[i])) failed = NAN;
-    }
-    reals(&a->work[BLOCK_MAX])[(b * blocks_of(s->seq, QUERIES) + number) * s->heads + h] = s->scale * block_max + failed;
-}
-
-static void forward_blocks(const struct args *a, int64_t from, int64_t to)
+static void forward_parts(const struct args *a, int64_t from, int64_t to)
 {
     struct sizes s = sizes_of(a);
-    int64_t blocks = blocks_of(s.seq, QUERIES);
-    for (int64_t at = from; at < to; at++) forward_block(a, &s, at / blocks / s.heads, at / blocks % s.heads, at % blocks);
+    for (int64_t at = from; at < to; at++) {
+        if (s.parts == 1) pack_heads(a, at, at + 1);
+        for (int64_t number = at % s.parts; number < s.blocks; number += s.parts) forward_block(a, &s, at / s.parts, number);
+    }
+}
+
+static void forward_heads(const struct args *a, int64_t from, int64_t to)
+{
+    struct sizes s = sizes_of(a);
+    for (int64_t head = from; head < to; head++) forward_few(a, &s, head);
 }
 
 static void forward(const struct args *a)
 {
     struct sizes s = sizes_of(a);
-    int64_t blocks = s.batch * blocks_of(s.seq, QUERIES);
-    each(a, blocks * s.heads, 1, forward_blocks);
+    if (s.seq * s.share <= FEW) each(a, s.batch * s.groups, 1, forward_heads);
+    else each_part(a, &s, forward_parts);
     for (int64_t h = 0; h < s.heads; h++) {
         real most = -INFINITY;
-        for (int64_t i = 0; i < blocks; i++) {
-            real here = reals(&a->work[BLOCK_MAX])[i * s.heads + h];
-            if (here > most || isnan(here)) most = here;
-        }
+        for (int64_t i = 0; i < s.batch * s.blocks; i++) most = larger_number(most, reals(&a->work[TOPS])[i * s.heads + h]);
         reals(&a->out[LOGIT_MAX])[h] = most;
     }
 }
 
-/* mean_i = do_i . o_i, which is the sum over j of p_ij dp_ij. */
-static void row_means(const struct args *a, const struct sizes *s, const struct block *q, int64_t h, real *mean)
+/* p = 2^(s - lse);  dv += p^T do;  dp = do v^T;  ds = p (dp - mean);  dk += ds^T q;  dq = ds k, where s is scale log2(e) q k: dq
+   lacks a factor of scale, dk of ln 2. mean_i = do_i . o_i, which is the sum over j of p_ij dp_ij. */
+static void backward_block(const struct args *a, const struct sizes *s, int64_t head, int64_t number, real *dk, real *dv)
 {
-    real left[s->value_width], right[s->value_width];
-    for (int64_t i = 0; i < q->n; i++) {
-        int64_t at = ((q->row + i) * s->heads + h) * s->value_width;
-        const real *d = row_read(&a->dout[O], at, s->value_width, left), *o = row_read(&a->out[O], at, s->value_width, right);
-        double sum = 0;
-        for (int64_t w = 0; w < s->value_width; w++) sum += (double)d[w] * (double)o[w];
-        mean[i] = (real)sum;
+    struct block q = block_of(a, s, head, number);
+    _Alignas(64) real rows[QUERIES * s->wide], queries[s->wide * QUERIES], dout_rows[QUERIES * s->value_wide], dout[s->value_wide * QUERIES],
+        other[QUERIES * s->widest], dq[s->widest * QUERIES], p[STEP * QUERIES], ds[STEP * QUERIES], lse[QUERIES] = { 0 }, mean[QUERIES] = { 0 };
+    read_rows(&a->in[Q], &q, s->width, s->scale, rows, queries);
+    read_rows(&a->dout[O], &q, s->value_width, 1, dout_rows, dout);
+    read_rows(&a->out[O], &q, s->value_width, 1, other, dq);
+    for (int64_t w = 0; w < s->value_wide; w++)
+        for (int i = 0; i < QUERIES; i++) mean[i] += dout[w * QUERIES + i] * dq[w * QUERIES + i];
+    for (int64_t i = 0; i < q.n; i++) lse[i] = reals(&a->save[LSE])[q.row[i]];
+    memset(dq, 0, (size_t)(s->wide * QUERIES) * sizeof *dq);
+    for (int64_t j = q.from; j < q.to; j += STEP) {
+        int64_t n = q.to - j < STEP ? q.to - j : STEP, jump = s->keys * SLICE;
+        block_scores(a, s, &q, j, n, queries, p);
+        scores(n, s->value_wide, jump, packed(a, s, VALUES, head, j), dout, ds);
+        slopes(n, lse, mean, p, ds);
+        if (a->din[V].data) spread(n, s->value_wide, p, dout_rows, dv + j * s->value_wide);
+        if (a->din[K].data) spread(n, s->wide, ds, rows, dk + j * s->wide);
+        if (a->din[Q].data) collect(n, s->wide, jump, packed(a, s, KEYS, head, j), ds, dq);
     }
+    if (!a->din[Q].data) return;
+    turn(s->wide, QUERIES, dq, other);
+    write_rows(&a->din[Q], &q, s->width, a->beta[Q], s->scale / LOG2E, other);
 }
 
-/* p = e^(scale s - lse);  dv += p^T do;  dp = do v^T;  ds = scale p (dp - mean);  dk += ds^T q;  dq = ds k */
-static void backward_block(const struct args *a, const struct sizes *s, int64_t b, int64_t h, int64_t number)
+/* Sums of the gradients of a key head's keys, [keys, wide], then of its values, in one part of the blocks. */
+static real *sums(const struct args *a, const struct sizes *s, int64_t part, int64_t head)
 {
-    struct block q = block_of(a, s, b, number);
-    real p[QUERIES * KEYS], ds[QUERIES * KEYS], dq[QUERIES * s->width], mean[QUERIES];
-    int64_t g = h / s->share;
-    struct matrix queries = head(&a->in[Q], q.row, s->heads, h, s->width);
-    struct matrix dout = head(&a->dout[O], q.row, s->heads, h, s->value_width);
-    row_means(a, s, &q, h, mean);
-    for (int64_t j = q.from; j < q.to; j += KEYS) {
-        int64_t n = q.to - j < KEYS ? q.to - j : KEYS, row = b * s->keys + j, from, to;
-        struct matrix keys = head(&a->in[K], row, s->groups, g, s->width);
-        product(q.n, n, s->width, queries, matrix_turned(keys), local(p, KEYS), 0);
-        product(q.n, n, s->value_width, dout, matrix_turned(head(&a->in[V], row, s->groups, g, s->value_width)), local(ds, KEYS), 0);
-        for (int64_t i = 0; i < q.n; i++) {
-            mask(&q, i, j, n, p + i * KEYS, &from, &to);
-            real lse = reals(&a->save[LSE])[(q.row + i) * s->heads + h];
-            row_exp(p + i * KEYS + from, to - from, s->scale, lse / s->scale, 1);
-            for (int64_t w = 0; w < n; w++) ds[i * KEYS + w] = s->scale * p[i * KEYS + w] * (ds[i * KEYS + w] - mean[i]);
+    return reals(&a->work[SUMS]) + (part * s->batch * s->groups + head) * s->keys * (s->wide + s->value_wide);
+}
+
+/* dk and dv of heads [from, to): the sums of their parts, added in order. */
+static void fold_heads(const struct args *a, int64_t from, int64_t to)
+{
+    struct sizes s = sizes_of(a);
+    int64_t next = sums(a, &s, 1, 0) - sums(a, &s, 0, 0);
+    for (int64_t head = from; head < to; head++)
+        for (int which = K; which <= V; which++) {
+            const struct tensor *t = &a->din[which];
+            struct keys keys = keys_of(a, &s, which, head);
+            const real *sum = sums(a, &s, 0, head) + (which == V ? s.keys * s.wide : 0), zero[WIDEST] = { 0 };
+            for (int64_t j = 0; t->data && j < s.keys; j++, keys.first += keys.step, sum += padded(keys.width)) {
+                soon(t, keys.first + AHEAD * keys.step, keys.width);
+                add_rows(t, keys.first, keys.width, a->beta[which], which == K ? 1 / LOG2E : 1, j < s.seen ? sum : zero, next, j < s.seen ? s.parts : 1);
+            }
         }
-        if (a->din[V].data)
-            product(n, s->value_width, q.n, matrix_turned(local(p, KEYS)), dout, head(&a->work[DV], row, s->groups, g, s->value_width), 1);
-        if (a->din[K].data)
-            product(n, s->width, q.n, matrix_turned(local(ds, KEYS)), queries, head(&a->work[DK], row, s->groups, g, s->width), 1);
-        if (a->din[Q].data) product(q.n, s->width, n, local(ds, KEYS), keys, local(dq, s->width), j > q.from);
-    }
-    for (int64_t i = 0; a->din[Q].data && i < q.n; i++) {
-        real buffer[s->width];
-        int64_t at = ((q.row + i) * s->heads + h) * s->width;
-        real *to = row_add(&a->din[Q], at, s->width, a->beta[Q], buffer);
-        for (int64_t w = 0; w < s->width; w++) to[w] += dq[i * s->width + w];
-        row_done(&a->din[Q], at, s->width, to);
-    }
 }
 
-/* din = beta din + sums, for head g of the keys of sequence b. */
-static void add_sums(const struct tensor *din, real beta, const struct tensor *sums, const struct sizes *s, int64_t b, int64_t g, int64_t width)
-{
-    real buffer[width];
-    for (int64_t r = b * s->keys; din->data && r < (b + 1) * s->keys; r++) {
-        int64_t at = (r * s->groups + g) * width;
-        real *to = row_add(din, at, width, beta, buffer);
-        for (int64_t w = 0; w < width; w++) to[w] += reals(sums)[at + w];
-        row_done(din, at, width, to);
-    }
-}
-
-/* One key head of one sequence has all its queries on one thread: the order of the sums in dk and dv is fixed. */
-static void backward_heads(const struct args *a, int64_t from, int64_t to)
+/* One part of the blocks of one key head has one thread: the order of the sums in dk and dv is fixed. */
+static void backward_parts(const struct args *a, int64_t from, int64_t to)
 {
     struct sizes s = sizes_of(a);
     for (int64_t at = from; at < to; at++) {
-        int64_t b = at / s.groups, g = at % s.groups;
-        for (int64_t h = g * s.share; h < (g + 1) * s.share; h++)
-            for (int64_t block = 0; block < blocks_of(s.seq, QUERIES); block++) backward_block(a, &s, b, h, block);
-        add_sums(&a->din[K], a->beta[K], &a->work[DK], &s, b, g, s.width);
-        add_sums(&a->din[V], a->beta[V], &a->work[DV], &s, b, g, s.value_width);
+        int64_t part = at % s.parts, head = at / s.parts;
+        real *dk = sums(a, &s, part, head), *dv = dk + s.keys * s.wide;
+        if (s.parts == 1) pack_heads(a, head, head + 1);
+        memset(dk, 0, (size_t)(s.seen * s.wide) * sizeof *dk);
+        memset(dv, 0, (size_t)(s.seen * s.value_wide) * sizeof *dv);
+        for (int64_t number = part; number < s.blocks; number += s.parts) backward_block(a, &s, head, number, dk, dv);
+        if (s.parts == 1) fold_heads(a, head, head + 1);
     }
 }
 
 static void backward(const struct args *a)
 {
     struct sizes s = sizes_of(a);
-    for (int i = DK; i <= DV; i++) memset(a->work[i].data, 0, (size_t)shape_count(a->work[i].shape) * sizeof(real));
-    each(a, s.batch * s.groups, 1, backward_heads);
+    each_part(a, &s, backward_parts);
+    if (s.parts > 1) each(a, s.batch * s.groups, 1, fold_heads);
 }
 
-KERNELS(attention) = { forward, backward };
+KERNELS(attention) = { forward, backward, NULL };
 OP(attention) = {
     .name = "attention", .index = OP_attention, .infer = infer, .cost = cost, .gradient = true, .no_grad_out = 1u << LOGIT_MAX,
     .reads_in = 1u << Q | 1u << K | 1u << V | 1u << START | 1u << POS, .reads_out = 1u << O,

@@ -53,5 +53,5 @@ static void forward(const struct args *a)
     reals(&a->out[0])[0] = high - low;
 }
 
-KERNELS(bias_step) = { forward, NULL };
+KERNELS(bias_step) = { forward, NULL, NULL };
 OP(bias_step) = { .name = "bias_step", .index = OP_bias_step, .infer = infer, .changes_inputs = true };

@@ -46,11 +46,11 @@ static void add_row_block(const struct args *a, int64_t from, int64_t to)
 static void add_row_gradient(const struct args *a, int64_t from, int64_t to)
 {
     int64_t d = shape_last(a->in[0].shape);
-    real dx_buffer[d], dy_buffer[d];
+    real dx_buffer[d], dy_buffer[d], beta = a->beta[0];
     for (int64_t t = from; t < to && a->din[0].data; t++) {
         const real *restrict dy = row_read(&a->dout[0], t * d, d, dy_buffer);
-        real *restrict dx = row_add(&a->din[0], t * d, d, a->beta[0], dx_buffer);
-        for (int64_t i = 0; i < d; i++) dx[i] += dy[i];
+        real *restrict dx = row_open(&a->din[0], t * d, d, beta, dx_buffer);
+        for (int64_t i = 0; i < d; i++) dx[i] = keep(beta, dx[i]) + dy[i];
         row_done(&a->din[0], t * d, d, dx);
     }
     if (a->din[1].data) sum_rows(a, &a->dout[0], from, to);
@@ -73,7 +73,7 @@ static void add_row_backward(const struct args *a)
     row_done(&a->din[1], 0, d, drow);
 }
 
-KERNELS(add_row) = { add_row_forward, add_row_backward };
+KERNELS(add_row) = { add_row_forward, add_row_backward, NULL };
 OP(add_row) = { .name = "add_row", .index = OP_add_row, .infer = add_row_infer, .gradient = true };
 
 struct node *add_row(struct graph *g, struct node *x, struct node *row) { return graph_emit(g, &op_add_row, NULL, 0, x, row); }
@@ -106,10 +106,10 @@ static void mean_rows_gradient(const struct args *a, int64_t from, int64_t to)
 {
     struct shape s = columns(a->in[0].shape);
     int64_t d = s.dim[1], n = (to - from) * d;
-    real buffer[n], *restrict dx = row_add(&a->din[0], from * d, n, a->beta[0], buffer), share = 1 / (real)s.dim[0];
+    real buffer[n], beta = a->beta[0], *restrict dx = row_open(&a->din[0], from * d, n, beta, buffer), share = 1 / (real)s.dim[0];
     const real *restrict dy = reals(&a->dout[0]);
     for (int64_t t = 0; t < to - from; t++)
-        for (int64_t i = 0; i < d; i++) dx[t * d + i] += share * dy[i];
+        for (int64_t i = 0; i < d; i++) dx[t * d + i] = keep(beta, dx[t * d + i]) + share * dy[i];
     row_done(&a->din[0], from * d, n, dx);
 }
 
@@ -127,7 +127,7 @@ static void mean_rows_backward(const struct args *a)
     if (a->din[0].data) each(a, s.dim[0], rows_grain(s.dim[1]), mean_rows_gradient);
 }
 
-KERNELS(mean_rows) = { mean_rows_forward, mean_rows_backward };
+KERNELS(mean_rows) = { mean_rows_forward, mean_rows_backward, NULL };
 OP(mean_rows) = { .name = "mean_rows", .index = OP_mean_rows, .infer = mean_rows_infer, .gradient = true };
 
 struct node *mean_rows(struct graph *g, struct node *x) { return graph_emit(g, &op_mean_rows, NULL, 0, x); }
@@ -154,7 +154,8 @@ static void mul_heads_block(const struct args *a, int64_t from, int64_t to)
     for (int64_t h = from; h < to; h++) {
         const real *restrict x = row_read(&a->in[0], h * w, w, x_buffer);
         real *restrict y = row_write(&a->out[0], h * w, w, y_buffer);
-        for (int64_t i = 0; i < w; i++) y[i] = by[h - from] * x[i];
+        const real factor = by[h - from];
+        for (int64_t i = 0; i < w; i++) y[i] = factor * x[i];
         row_done(&a->out[0], h * w, w, y);
     }
 }
@@ -162,14 +163,14 @@ static void mul_heads_block(const struct args *a, int64_t from, int64_t to)
 static void mul_heads_gradient(const struct args *a, int64_t from, int64_t to)
 {
     int64_t w = a->in[0].shape.dim[2], n = to - from;
-    real x_buffer[w], dy_buffer[w], dx_buffer[w], by_buffer[n], dby_buffer[n], *dby = NULL;
+    real x_buffer[w], dy_buffer[w], dx_buffer[w], by_buffer[n], dby_buffer[n], *dby = NULL, beta = a->beta[0];
     const real *by = row_read(&a->in[1], from, n, by_buffer);
     if (a->din[1].data) dby = row_add(&a->din[1], from, n, a->beta[1], dby_buffer);
     for (int64_t h = from; h < to; h++) {
         const real *restrict x = row_read(&a->in[0], h * w, w, x_buffer), *restrict dy = row_read(&a->dout[0], h * w, w, dy_buffer);
         if (a->din[0].data) {
-            real *restrict dx = row_add(&a->din[0], h * w, w, a->beta[0], dx_buffer);
-            for (int64_t i = 0; i < w; i++) dx[i] += by[h - from] * dy[i];
+            real *restrict dx = row_open(&a->din[0], h * w, w, beta, dx_buffer), factor = by[h - from];
+            for (int64_t i = 0; i < w; i++) dx[i] = keep(beta, dx[i]) + factor * dy[i];
             row_done(&a->din[0], h * w, w, dx);
         }
         if (dby) {
@@ -193,7 +194,7 @@ static void mul_heads_backward(const struct args *a)
     each(a, s.dim[0] * s.dim[1], rows_grain(s.dim[2]), mul_heads_gradient);
 }
 
-KERNELS(mul_heads) = { mul_heads_forward, mul_heads_backward };
-OP(mul_heads) = { .name = "mul_heads", .index = OP_mul_heads, .infer = mul_heads_infer, .gradient = true, .reads_in = 3 };
+KERNELS(mul_heads) = { mul_heads_forward, mul_heads_backward, NULL };
+OP(mul_heads) = { .name = "mul_heads", .index = OP_mul_heads, .infer = mul_heads_infer, .gradient = true, .cheap = true, .rows = 3, .rows_back = true, .reads_in = 3 };
 
 struct node *mul_heads(struct graph *g, struct node *x, struct node *by) { return graph_emit(g, &op_mul_heads, NULL, 0, x, by); }

@@ -46,8 +46,8 @@ static void gradient(const struct args *a, int64_t from, int64_t to)
         for (int64_t i = 0, at = 0; i < a->n_in; i++) {
             int64_t d = shape_last(a->in[i].shape);
             if (a->din[i].data) {
-                real *restrict dx = row_add(&a->din[i], t * d, d, a->beta[i], dx_buffer);
-                for (int64_t j = 0; j < d; j++) dx[j] += dy[at + j];
+                real beta = a->beta[i], *restrict dx = row_open(&a->din[i], t * d, d, beta, dx_buffer);
+                for (int64_t j = 0; j < d; j++) dx[j] = keep(beta, dx[j]) + dy[at + j];
                 row_done(&a->din[i], t * d, d, dx);
             }
             at += d;
@@ -58,5 +58,5 @@ static void gradient(const struct args *a, int64_t from, int64_t to)
 static void forward(const struct args *a) { each(a, shape_rows(a->out[0].shape), rows_grain(shape_last(a->out[0].shape)), rows); }
 static void backward(const struct args *a) { each(a, shape_rows(a->out[0].shape), rows_grain(shape_last(a->out[0].shape)), gradient); }
 
-KERNELS(concat) = { forward, backward };
+KERNELS(concat) = { forward, backward, NULL };
 OP(concat) = { .name = "concat", .index = OP_concat, .infer = infer, .gradient = true };

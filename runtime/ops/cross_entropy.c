@@ -46,7 +46,7 @@ static void cost(const struct node *n, struct cost *c)
 }
 
 /* Tokens [first, first + n) and their logits. */
-struct chunk { int64_t first, n, width, vocab; struct matrix h, w, logits; };
+struct chunk { int64_t first, n, width, vocab; struct matrix h, w, logits; bool narrow; };
 
 static struct chunk chunk_at(const struct args *a, int64_t first)
 {
@@ -55,12 +55,13 @@ static struct chunk chunk_at(const struct args *a, int64_t first)
     c.h = matrix_at(matrix_of(&a->in[H], c.width), first, 0);
     c.w = matrix_of(&a->in[W], c.width);
     c.logits = matrix_of(&a->work[LOGITS], c.vocab);
+    c.narrow = a->in[H].format == FORMAT_BF16;
     return c;
 }
 
 static void make_logits(const struct args *a, const struct chunk *c)
 {
-    gemm(a, &(struct gemm){ .m = c->n, .n = c->vocab, .k = c->width, .a = c->h, .b = matrix_turned(c->w), .c = c->logits });
+    gemm(a, &(struct gemm){ .m = c->n, .n = c->vocab, .k = c->width, .a = c->h, .b = matrix_turned(c->w), .c = c->logits, .narrow = c->narrow });
 }
 
 static void each_row(const struct args *a, const struct chunk *c, void (*body)(const struct args *a, int64_t from, int64_t to))
@@ -153,10 +154,10 @@ static void gradients(const struct args *a, void (*rows)(const struct args *a, i
         each_row(a, &c, rows);
         if (a->din[H].data)
             gemm(a, &(struct gemm){ .m = c.n, .n = c.width, .k = c.vocab, .a = c.logits, .b = c.w,
-                                    .c = matrix_at(matrix_of(&a->din[H], c.width), first, 0), .beta = a->beta[H] });
+                                    .c = matrix_at(matrix_of(&a->din[H], c.width), first, 0), .beta = a->beta[H], .narrow = c.narrow });
         if (a->din[W].data)
             gemm(a, &(struct gemm){ .m = c.vocab, .n = c.width, .k = c.n, .a = matrix_turned(c.logits), .b = c.h,
-                                    .c = matrix_of(&a->din[W], c.width), .beta = first ? 1 : a->beta[W] });
+                                    .c = matrix_of(&a->din[W], c.width), .beta = first ? 1 : a->beta[W], .narrow = c.narrow });
     }
 }
 

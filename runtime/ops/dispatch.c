@@ -3,7 +3,7 @@
    no scatter, so the same inputs give the same bits. */
 #include "vec_math.h"
 
-enum { ASSIGNMENTS = 4096, TOKENS = 16 };                   /* of a block */
+enum { ASSIGNMENTS = 4096, TOKENS = 64, FOUR = 4, AHEAD = 4 };   /* of a block; rows of a sum at a time; rows asked for in time */
 
 /* ---- dispatch: a stable counting sort ---- */
 
@@ -80,7 +80,7 @@ static void dispatch_forward(const struct args *a)
     each(a, rows, ASSIGNMENTS, place_block);
 }
 
-KERNELS(dispatch) = { dispatch_forward, NULL };
+KERNELS(dispatch) = { dispatch_forward, NULL, NULL };
 OP(dispatch) = { .name = "dispatch", .index = OP_dispatch, .infer = dispatch_infer };
 
 /* ---- gather: row r = x[order[r] / K] ---- */
@@ -113,11 +113,15 @@ static int gather_infer(struct node *n, struct err *e)
 
 static void gather_rows(const struct args *a, int64_t from, int64_t to)
 {
-    int64_t k = a->in[2].shape.dim[1];
-    size_t bytes = (size_t)a->in[0].shape.dim[1] * element_bytes(a->in[0].format);
+    int64_t d = a->in[0].shape.dim[1], k = a->in[2].shape.dim[1];
+    size_t bytes = (size_t)d * element_bytes(a->in[0].format);
+    const int32_t *order = ints(&a->in[1]);
     const char *x = a->in[0].data;
     char *out = a->out[0].data;
-    for (int64_t r = from; r < to; r++) memcpy(out + (size_t)r * bytes, x + (size_t)(ints(&a->in[1])[r] / k) * bytes, bytes);
+    for (int64_t r = from; r < to; r++) {
+        if (r + AHEAD < to) row_soon(&a->in[0], order[r + AHEAD] / k * d, d);
+        memcpy(out + (size_t)r * bytes, x + (size_t)(order[r] / k) * bytes, bytes);
+    }
 }
 
 static void gather_forward(const struct args *a)
@@ -125,17 +129,34 @@ static void gather_forward(const struct args *a)
     each(a, a->out[0].shape.dim[0], TOKENS, gather_rows);
 }
 
+/* to := beta to + sum_j by[j] y[place[j]], by NULL: all 1. */
+static void sum_rows(const struct tensor *y, const int32_t *place, const real *by, int64_t k, int64_t d, real beta, real *restrict to)
+{
+    real buffer[FOUR * d];
+    for (int64_t j = 0; j < k; j += FOUR, beta = 1) {
+        int64_t n = k - j < FOUR ? k - j : FOUR;
+        const real *row[FOUR] = { NULL };
+        real f[FOUR] = { 0 };
+        for (int64_t i = 0; i < n && y->format != FORMAT_REAL; i++) row_soon(y, place[j + i] * d, d);   /* they are converted one by one */
+        for (int64_t i = 0; i < n; i++) row[i] = row_read(y, place[j + i] * d, d, buffer + i * d), f[i] = by ? by[j + i] : 1;
+        const real *restrict p = row[0], *restrict q = row[1], *restrict r = row[2], *restrict s = row[3];
+        switch (n) {
+        case 1: for (int64_t i = 0; i < d; i++) to[i] = keep(beta, to[i]) + f[0] * p[i]; break;
+        case 2: for (int64_t i = 0; i < d; i++) to[i] = keep(beta, to[i]) + f[0] * p[i] + f[1] * q[i]; break;
+        case 3: for (int64_t i = 0; i < d; i++) to[i] = keep(beta, to[i]) + f[0] * p[i] + f[1] * q[i] + f[2] * r[i]; break;
+        case 4: for (int64_t i = 0; i < d; i++) to[i] = keep(beta, to[i]) + f[0] * p[i] + f[1] * q[i] + f[2] * r[i] + f[3] * s[i]; break;
+        }
+    }
+}
+
 /* dx[t] = sum_j dout[place[t,j]] */
 static void gather_back(const struct args *a, int64_t from, int64_t to)
 {
     int64_t d = a->in[0].shape.dim[1], k = a->in[2].shape.dim[1];
-    real sum[d], buffer[d];
+    real buffer[d];
     for (int64_t t = from; t < to; t++) {
-        real *dx = row_add(&a->din[0], t * d, d, a->beta[0], sum);
-        for (int64_t j = 0; j < k; j++) {
-            const real *dy = row_read(&a->dout[0], ints(&a->in[2])[t * k + j] * d, d, buffer);
-            for (int64_t i = 0; i < d; i++) dx[i] += dy[i];
-        }
+        real *dx = row_open(&a->din[0], t * d, d, a->beta[0], buffer);
+        sum_rows(&a->dout[0], ints(&a->in[2]) + t * k, NULL, k, d, a->beta[0], dx);
         row_done(&a->din[0], t * d, d, dx);
     }
 }
@@ -145,8 +166,8 @@ static void gather_backward(const struct args *a)
     if (a->din[0].data) each(a, a->in[0].shape.dim[0], TOKENS, gather_back);
 }
 
-KERNELS(gather) = { gather_forward, gather_backward };
-OP(gather) = { .name = "gather", .index = OP_gather, .infer = gather_infer, .gradient = true, .reads_in = 1u << 2 };
+KERNELS(gather) = { gather_forward, gather_backward, NULL };
+OP(gather) = { .name = "gather", .index = OP_gather, .infer = gather_infer, .gradient = true, .cheap = true, .rows = 2, .reads_in = 1u << 2 };
 
 /* ---- combine: out[t] = sum_j gate[t,j] y[place[t,j]] ---- */
 
@@ -172,15 +193,10 @@ static int combine_infer(struct node *n, struct err *e)
 static void combine_tokens(const struct args *a, int64_t from, int64_t to)
 {
     int64_t d = a->in[0].shape.dim[1], k = a->in[2].shape.dim[1];
-    real sum[d], buffer[d];
+    real buffer[d];
     for (int64_t t = from; t < to; t++) {
-        real *out = row_write(&a->out[0], t * d, d, sum);
-        memset(out, 0, (size_t)d * sizeof *out);
-        for (int64_t j = 0; j < k; j++) {
-            const real *y = row_read(&a->in[0], ints(&a->in[2])[t * k + j] * d, d, buffer);
-            real gate = reals(&a->in[3])[t * k + j];
-            for (int64_t i = 0; i < d; i++) out[i] += gate * y[i];
-        }
+        real *out = row_write(&a->out[0], t * d, d, buffer);
+        sum_rows(&a->in[0], ints(&a->in[2]) + t * k, reals(&a->in[3]) + t * k, k, d, 0, out);
         row_done(&a->out[0], t * d, d, out);
     }
 }
@@ -195,21 +211,25 @@ static void combine_back(const struct args *a, int64_t from, int64_t to)
 {
     int64_t d = a->in[0].shape.dim[1], k = a->in[2].shape.dim[1];
     const struct tensor *dy = &a->din[0], *dgate = &a->din[3];
-    real wide[d], buffer[d], sum[d];
+    const int32_t *place = ints(&a->in[2]);
+    real wide[d], buffer[d], sum[d], beta = a->beta[0];
     for (int64_t t = from; t < to; t++) {
-        const real *dout = row_read(&a->dout[0], t * d, d, wide);
+        for (int64_t i = (t + 1) * k; t + 1 < to && i < (t + 2) * k; i++) {
+            row_soon(&a->in[0], place[i] * d, d);
+            if (dy->data) row_soon(dy, place[i] * d, d);
+        }
+        const real *restrict dout = row_read(&a->dout[0], t * d, d, wide);
         for (int64_t i = t * k; i < (t + 1) * k; i++) {
-            int64_t at = ints(&a->in[2])[i] * d;
             if (dgate->data) {
-                const real *y = row_read(&a->in[0], at, d, buffer);
+                const real *restrict y = row_read(&a->in[0], place[i] * d, d, buffer);
                 double dot;
                 ROW_SUM(dot, c, d, dout[c] * y[c]);
-                *row_add(dgate, i, 1, a->beta[3], NULL) += (real)dot;
+                reals(dgate)[i] = keep(a->beta[3], reals(dgate)[i]) + (real)dot;
             }
             if (dy->data) {
-                real *row = row_add(dy, at, d, a->beta[0], sum), gate = reals(&a->in[3])[i];
-                for (int64_t c = 0; c < d; c++) row[c] += gate * dout[c];
-                row_done(dy, at, d, row);
+                real *restrict row = row_open(dy, place[i] * d, d, beta, sum), gate = reals(&a->in[3])[i];
+                for (int64_t c = 0; c < d; c++) row[c] = keep(beta, row[c]) + gate * dout[c];
+                row_done(dy, place[i] * d, d, row);
             }
         }
     }
@@ -220,7 +240,7 @@ static void combine_backward(const struct args *a)
     each(a, a->dout[0].shape.dim[0], TOKENS, combine_back);
 }
 
-KERNELS(combine) = { combine_forward, combine_backward };
+KERNELS(combine) = { combine_forward, combine_backward, NULL };
 OP(combine) = {
     .name = "combine", .index = OP_combine, .infer = combine_infer, .gradient = true, .reads_in = 1u << 0 | 1u << 2 | 1u << 3,
 };

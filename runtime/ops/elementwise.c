@@ -1,8 +1,5 @@
-/* Ops on one value at a time, and those where a row or a head shares its other operand. Bound by memory: a block is
-   small enough that what it converts or clears stays in the first cache. */
-#include "vec_math.h"
-
-enum { BLOCK = 4096 };
+/* add, mul, square, scale, sigmoid. */
+#include "values.h"
 
 static int same_shape(struct node *n, struct err *e)
 {
@@ -20,25 +17,6 @@ static int same_as_input(struct node *n, struct err *e)
     node_value(n, n->in[0]->dtype, n->in[0]->shape);
     return 0;
 }
-
-/* Runs body over all values of output 0. */
-static void flat(const struct args *a, void (*body)(const struct args *, int64_t, int64_t))
-{
-    each(a, shape_count(a->out[0].shape), BLOCK, body);
-}
-
-/* Opens block [from,to) of tensor t, reads it, and names the row; likewise for writing and for adding a gradient. */
-#define READ(row, t) real row##_buffer[BLOCK]; const real *restrict row = row_read(&(t), from, to - from, row##_buffer)
-#define WRITE(row, t) real row##_buffer[BLOCK]; real *restrict row = row_write(&(t), from, to - from, row##_buffer)
-#define DONE(row, t) row_done(&(t), from, to - from, row)
-
-/* din[input][i] += expression in i. */
-#define ADD_GRADIENT(input, expression) do { \
-    if (!a->din[input].data) break; \
-    real buffer_[BLOCK], *restrict d_ = row_add(&a->din[input], from, to - from, a->beta[input], buffer_); \
-    for (int64_t i = 0; i < to - from; i++) d_[i] += (expression); \
-    DONE(d_, a->din[input]); \
-} while (0)
 
 /* ---- add: a + b ---- */
 
@@ -58,10 +36,10 @@ static void add_gradient(const struct args *a, int64_t from, int64_t to)
     ADD_GRADIENT(1, dz[i]);
 }
 
-static void add_forward(const struct args *a) { flat(a, add_block); }
-static void add_backward(const struct args *a) { flat(a, add_gradient); }
-KERNELS(add) = { add_forward, add_backward };
-OP(add) = { .name = "add", .index = OP_add, .infer = same_shape, .gradient = true };
+EACH_BLOCK(add_forward, add_block)
+EACH_BLOCK(add_backward, add_gradient)
+KERNELS(add) = { add_forward, add_backward, NULL };
+OP(add) = { .name = "add", .index = OP_add, .infer = same_shape, .gradient = true, .rows = 3, .rows_back = true };
 
 struct node *add(struct graph *g, struct node *a, struct node *b) { return graph_emit(g, &op_add, NULL, 0, a, b); }
 
@@ -85,10 +63,10 @@ static void mul_gradient(const struct args *a, int64_t from, int64_t to)
     ADD_GRADIENT(1, x[i] * dz[i]);
 }
 
-static void mul_forward(const struct args *a) { flat(a, mul_block); }
-static void mul_backward(const struct args *a) { flat(a, mul_gradient); }
-KERNELS(mul) = { mul_forward, mul_backward };
-OP(mul) = { .name = "mul", .index = OP_mul, .infer = same_shape, .gradient = true, .reads_in = 3 };
+EACH_BLOCK(mul_forward, mul_block)
+EACH_BLOCK(mul_backward, mul_gradient)
+KERNELS(mul) = { mul_forward, mul_backward, NULL };
+OP(mul) = { .name = "mul", .index = OP_mul, .infer = same_shape, .gradient = true, .rows = 3, .rows_back = true, .reads_in = 3 };
 
 struct node *mul(struct graph *g, struct node *a, struct node *b) { return graph_emit(g, &op_mul, NULL, 0, a, b); }
 
@@ -109,10 +87,10 @@ static void square_gradient(const struct args *a, int64_t from, int64_t to)
     ADD_GRADIENT(0, 2 * x[i] * dy[i]);
 }
 
-static void square_forward(const struct args *a) { flat(a, square_block); }
-static void square_backward(const struct args *a) { flat(a, square_gradient); }
-KERNELS(square) = { square_forward, square_backward };
-OP(square) = { .name = "square", .index = OP_square, .infer = same_as_input, .gradient = true, .reads_in = 1 };
+EACH_BLOCK(square_forward, square_block)
+EACH_BLOCK(square_backward, square_gradient)
+KERNELS(square) = { square_forward, square_backward, NULL };
+OP(square) = { .name = "square", .index = OP_square, .infer = same_as_input, .gradient = true, .rows = 1, .rows_back = true, .reads_in = 1 };
 
 struct node *square(struct graph *g, struct node *x) { return graph_emit(g, &op_square, NULL, 0, x); }
 
@@ -134,10 +112,10 @@ static void scale_gradient(const struct args *a, int64_t from, int64_t to)
     ADD_GRADIENT(0, by * dy[i]);
 }
 
-static void scale_forward(const struct args *a) { flat(a, scale_block); }
-static void scale_backward(const struct args *a) { flat(a, scale_gradient); }
-KERNELS(scale) = { scale_forward, scale_backward };
-OP(scale) = { .name = "scale", .index = OP_scale, .infer = same_as_input, .gradient = true };
+EACH_BLOCK(scale_forward, scale_block)
+EACH_BLOCK(scale_backward, scale_gradient)
+KERNELS(scale) = { scale_forward, scale_backward, NULL };
+OP(scale) = { .name = "scale", .index = OP_scale, .infer = same_as_input, .gradient = true, .rows = 1, .rows_back = true };
 
 struct node *scale(struct graph *g, struct node *x, double by) { return graph_emit(g, &op_scale, &by, sizeof by, x); }
 
@@ -154,7 +132,7 @@ static void sigmoid_block(const struct args *a, int64_t from, int64_t to)
 {
     READ(x, a->in[0]);
     WRITE(y, a->out[0]);
-    row_sigmoid(x, y, to - from);
+    for (int64_t i = 0; i < to - from; i++) y[i] = vec_sigmoid(x[i]);
     DONE(y, a->out[0]);
 }
 
@@ -165,9 +143,9 @@ static void sigmoid_gradient(const struct args *a, int64_t from, int64_t to)
     ADD_GRADIENT(0, y[i] * (1 - y[i]) * dy[i]);
 }
 
-static void sigmoid_forward(const struct args *a) { flat(a, sigmoid_block); }
-static void sigmoid_backward(const struct args *a) { flat(a, sigmoid_gradient); }
-KERNELS(sigmoid) = { sigmoid_forward, sigmoid_backward };
-OP(sigmoid) = { .name = "sigmoid", .index = OP_sigmoid, .infer = sigmoid_infer, .gradient = true, .reads_out = 1 };
+EACH_BLOCK(sigmoid_forward, sigmoid_block)
+EACH_BLOCK(sigmoid_backward, sigmoid_gradient)
+KERNELS(sigmoid) = { sigmoid_forward, sigmoid_backward, NULL };
+OP(sigmoid) = { .name = "sigmoid", .index = OP_sigmoid, .infer = sigmoid_infer, .gradient = true, .rows = 1, .rows_back = true, .reads_out = 1 };
 
 struct node *sigmoid(struct graph *g, struct node *x) { return graph_emit(g, &op_sigmoid, NULL, 0, x); }

@@ -1,5 +1,8 @@
 /* y[t] = table[ids[t]]. Backward adds the rows of one id in the order of the tokens, in double, and writes the sum once. */
 #include "sort.h"
+#include "vec_math.h"
+
+enum { AHEAD = 4 };                                         /* rows asked for in time */
 
 struct node *embed(struct graph *g, struct node *table, struct node *ids) { return graph_emit(g, &op_embed, NULL, 0, table, ids); }
 
@@ -51,6 +54,7 @@ static void runs(const struct args *a, int64_t from, int64_t to)
         int64_t row = ids[order[from]];
         memset(sum, 0, sizeof sum);
         for (; from < n && ids[order[from]] == row; from++) {
+            if (from + AHEAD < n) row_soon(&a->dout[0], order[from + AHEAD] * d, d);
             const real *dy = row_read(&a->dout[0], order[from] * d, d, dy_buffer);
             for (int64_t i = 0; i < d; i++) sum[i] += dy[i];
         }
@@ -75,5 +79,5 @@ static void backward(const struct args *a)
     each(a, n, grain(d), runs);
 }
 
-KERNELS(embed) = { forward, backward };
+KERNELS(embed) = { forward, backward, NULL };
 OP(embed) = { .name = "embed", .index = OP_embed, .infer = infer, .gradient = true, .reads_in = 1 << 1 };

@@ -46,12 +46,15 @@ static struct matrix weight_of(const struct tensor *w, const struct sizes *s)
     return m;
 }
 
+/* Where activations are bf16 already, weights may be too; results that are REAL are exact. */
+static bool narrow(const struct args *a) { return a->in[X].format == FORMAT_BF16 && a->out[0].format == FORMAT_BF16; }
+
 static void forward(const struct args *a, const struct sizes *s)
 {
     gemm(a, &(struct gemm){
         .m = s->rows, .n = s->n, .k = s->k,
         .a = matrix_of(&a->in[X], s->k), .b = matrix_turned(weight_of(&a->in[W], s)), .c = matrix_of(&a->out[0], s->n),
-        .cut = GEMM_ROWS, .groups = s->experts, .offsets = s->offsets });
+        .narrow = narrow(a), .cut = GEMM_ROWS, .groups = s->experts, .offsets = s->offsets });
 }
 
 /* dx = dy w;  dw = dy^T x */
@@ -61,12 +64,12 @@ static void backward(const struct args *a, const struct sizes *s)
         gemm(a, &(struct gemm){
             .m = s->rows, .n = s->k, .k = s->n,
             .a = matrix_of(&a->dout[0], s->n), .b = weight_of(&a->in[W], s), .c = matrix_of(&a->din[X], s->k),
-            .beta = a->beta[X], .cut = GEMM_ROWS, .groups = s->experts, .offsets = s->offsets });
+            .beta = a->beta[X], .narrow = narrow(a), .cut = GEMM_ROWS, .groups = s->experts, .offsets = s->offsets });
     if (a->din[W].data)
         gemm(a, &(struct gemm){
             .m = s->n, .n = s->k, .k = s->rows,
             .a = matrix_turned(matrix_of(&a->dout[0], s->n)), .b = matrix_of(&a->in[X], s->k), .c = weight_of(&a->din[W], s),
-            .beta = a->beta[W], .cut = GEMM_DEPTH, .groups = s->experts, .offsets = s->offsets });
+            .beta = a->beta[W], .narrow = narrow(a), .cut = GEMM_DEPTH, .groups = s->experts, .offsets = s->offsets });
 }
 
 static struct sizes matmul_sizes(const struct args *a)
@@ -87,9 +90,10 @@ static void matmul_backward(const struct args *a)
     backward(a, &s);
 }
 
-KERNELS(matmul) = { matmul_forward, matmul_backward };
+KERNELS(matmul) = { matmul_forward, matmul_backward, NULL };
 OP(matmul) = {
-    .name = "matmul", .index = OP_matmul, .infer = matmul_infer, .cost = cost, .gradient = true, .reads_in = 1u << X | 1u << W,
+    .name = "matmul", .index = OP_matmul, .infer = matmul_infer, .cost = cost, .gradient = true, .reads_in = 1u << X | 1u << W, .packs = 1u << W,
+    .rows = 1u << X, .rows_back = true,
 };
 
 /* ---- grouped_matmul: rows offsets[e] .. offsets[e+1] of [R,K] with w[e] of [E,N,K] -> [R,N]; later rows are 0 ---- */
@@ -113,31 +117,37 @@ static int grouped_infer(struct node *n, struct err *e)
     return 0;
 }
 
-static struct sizes grouped_sizes(const struct args *a)
+/* Where the experts' rows begin among those that are here. */
+static struct sizes grouped_sizes(const struct args *a, int32_t *local)
 {
     struct shape x = a->in[X].shape, w = a->in[W].shape;
-    struct sizes s = { .rows = x.dim[0], .k = x.dim[1], .n = w.dim[1], .experts = (int)w.dim[0], .offsets = ints(&a->in[OFFSETS]) };
-    INVARIANT(s.offsets[0] == 0 && s.offsets[s.experts] <= s.rows, "expert rows %d..%d of %lld",
-              s.offsets[0], s.offsets[s.experts], (long long)s.rows);
-    for (int e = 0; e < s.experts; e++)
-        INVARIANT(s.offsets[e] <= s.offsets[e + 1], "expert %d ends at row %d before it begins at %d", e, s.offsets[e + 1], s.offsets[e]);
+    struct sizes s = { .rows = x.dim[0], .k = x.dim[1], .n = w.dim[1], .experts = (int)w.dim[0], .offsets = local };
+    const int32_t *offsets = ints(&a->in[OFFSETS]);
+    INVARIANT(offsets[0] == 0, "the first expert begins at row %d", offsets[0]);
+    for (int e = 0; e <= s.experts; e++) {
+        int64_t here = offsets[e] - a->first_row;
+        INVARIANT(e == 0 || offsets[e - 1] <= offsets[e], "expert %d ends at row %d before it begins at %d", e - 1, offsets[e], offsets[e - 1]);
+        local[e] = (int32_t)(here < 0 ? 0 : here < s.rows ? here : s.rows);
+    }
     return s;
 }
 
 static void grouped_forward(const struct args *a)
 {
-    struct sizes s = grouped_sizes(a);
+    int32_t local[a->in[OFFSETS].shape.dim[0]];
+    struct sizes s = grouped_sizes(a, local);
     forward(a, &s);
 }
 
 static void grouped_backward(const struct args *a)
 {
-    struct sizes s = grouped_sizes(a);
+    int32_t local[a->in[OFFSETS].shape.dim[0]];
+    struct sizes s = grouped_sizes(a, local);
     backward(a, &s);
 }
 
-KERNELS(grouped_matmul) = { grouped_forward, grouped_backward };
+KERNELS(grouped_matmul) = { grouped_forward, grouped_backward, NULL };
 OP(grouped_matmul) = {
     .name = "grouped_matmul", .index = OP_grouped_matmul, .infer = grouped_infer, .cost = cost, .gradient = true,
-    .reads_in = 1u << X | 1u << W | 1u << OFFSETS,
+    .reads_in = 1u << X | 1u << W | 1u << OFFSETS, .packs = 1u << W, .rows = 1u << X, .rows_back = true, .groups = 1u << OFFSETS,
 };

@@ -2,17 +2,18 @@
    alike. M = mu M + g;  w -= lr (scale NS(M or g + mu M) + decay w). Jordan 2024; Moonlight.
    The leading dimensions of a weight are a stack of independent matrices [N,K]. */
 #include "cpu/gemm.h"
+#include "vec_math.h"
 
-#include <math.h>
-
-enum { W, GRAD, M, LR, CLIP, BLOCKS = 16 };                 /* BLOCKS: most matrices at work at one time, each with its scratch */
+enum { W, GRAD, M, LR, CLIP };                              /* inputs */
+enum { BLOCKS = 16 };                                       /* most matrices at work at one time, each with its scratch */
+enum { BANDS = 4, BAND = 32 };                              /* of a symmetric product: most of them, and what their columns are a multiple of */
 
 struct node *muon(struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *lr, struct node *clip, struct muon_attr a)
 {
     return graph_emit(g, &op_muon, &a, sizeof a, w, grad, m, lr, clip);
 }
 
-/* A stack of [rows,cols], iterated as [low,high], low <= high. */
+/* A stack of [rows,cols]; low and high are the smaller and the larger of the two. */
 struct sizes { int64_t stack, rows, cols, low, high, grain; };
 
 static struct sizes sizes_of(struct shape w)
@@ -64,65 +65,69 @@ static void product(const struct args *a, const struct sizes *s, int64_t m, int6
     else gemm_here(&g);
 }
 
-/* X := 3.4445 X - 4.7750 A X + 2.0315 A^2 X with A = X X^T; returns where the last X is. */
+/* out := x y, [n,n] = [n,k] [k,n], where that is symmetric: the lower half in bands of columns, then mirrored. */
+static void symmetric(const struct args *a, const struct sizes *s, int64_t n, int64_t k, struct matrix x, struct matrix y, real *out)
+{
+    int64_t band = blocks_of(n, BANDS * BAND) * BAND;
+    for (int64_t at = 0; at < n; at += band)
+        product(a, s, n - at, n - at < band ? n - at : band, k, matrix_at(x, at, 0), matrix_at(y, 0, at), matrix_at(matrix(out, n), at, at), 0);
+    for (int64_t at = 0; at < n; at += LANES)
+        for (int64_t r = 0; r < at / band * band; r++)
+            for (int64_t c = at; c < n && c < at + LANES; c++) out[r * n + c] = out[c * n + r];
+}
+
+/* X := 3.4445 X - 4.7750 A X + 2.0315 A^2 X with A = X X^T, the other way round where X is tall; returns where the last X is. */
 static real *newton_schulz(const struct args *a, const struct sizes *s, real *x, int steps)
 {
     int64_t low = s->low, high = s->high;
-    real *next = x + low * high, *first = next + low * high, *second = first + low * low;
-    struct matrix one = matrix(first, low), two = matrix(second, low);      /* A, A^2 */
+    real *next = x + low * high, *first = next + low * high, *second = first + low * low;      /* X, A, A^2 */
+    bool tall = s->rows > s->cols;
     for (int step = 0; step < steps; step++) {
-        product(a, s, low, low, high, matrix(x, high), matrix_turned(matrix(x, high)), one, 0);
-        product(a, s, low, low, low, one, one, two, 0);
+        struct matrix old = matrix(x, s->cols), one = matrix(first, low), two = matrix(second, low), wide = tall ? matrix_turned(old) : old;
+        symmetric(a, s, low, high, wide, matrix_turned(wide), first);
+        symmetric(a, s, low, low, one, one, second);
         for (int64_t i = 0; i < low * low; i++) second[i] = (real)-4.7750 * first[i] + (real)2.0315 * second[i];
         for (int64_t i = 0; i < low * high; i++) next[i] = (real)3.4445 * x[i];
-        product(a, s, low, high, low, two, matrix(x, high), matrix(next, high), 1);
-        real *old = x;
+        product(a, s, s->rows, s->cols, low, tall ? old : two, tall ? two : old, matrix(next, s->cols), 1);
+        real *spare = x;
         x = next;
-        next = old;
+        next = spare;
     }
     return x;
 }
 
-/* Where value (r,c) of a matrix is in the iterate. */
-static int64_t iterate_at(const struct sizes *s, int64_t r, int64_t c) { return s->rows > s->cols ? c * s->rows + r : r * s->cols + c; }
-
 /* Takes the gradient in; x := what is to be made orthogonal, of Frobenius norm 1. */
-static void load_momentum(const struct args *a, const struct sizes *s, int64_t start, real *x)
+static void load_momentum(const struct args *a, const struct sizes *s, int64_t start, real *restrict x)
 {
     const struct muon_attr *at = a->attr;
-    const real *grad = reals(&a->in[GRAD]) + start;
-    real *m = reals(&a->in[M]) + start, mu = (real)at->momentum, clip = reals(&a->in[CLIP])[0];
-    double sum = 0;
-    for (int64_t r = 0; r < s->rows; r++)
-        for (int64_t c = 0; c < s->cols; c++) {
-            int64_t i = r * s->cols + c;
-            real g = clip * grad[i];
-            m[i] = mu * m[i] + g;
-            real u = at->nesterov ? g + mu * m[i] : m[i];
-            x[iterate_at(s, r, c)] = u;
-            sum += (double)u * (double)u;
-        }
+    int64_t n = s->rows * s->cols;
+    const real *restrict grad = reals(&a->in[GRAD]) + start;
+    real *restrict m = reals(&a->in[M]) + start, mu = (real)at->momentum, clip = reals(&a->in[CLIP])[0];
+    bool nesterov = at->nesterov;
+    double sum;
+    for (int64_t i = 0; i < n; i++) {
+        real g = clip * grad[i];
+        m[i] = mu * m[i] + g;
+        x[i] = nesterov ? g + mu * m[i] : m[i];
+    }
+    ROW_SUM(sum, i, n, (double)x[i] * x[i]);
     real by = (real)(1 / (sqrt(sum) + 1e-7));
-    for (int64_t i = 0; i < s->rows * s->cols; i++) x[i] *= by;
+    for (int64_t i = 0; i < n; i++) x[i] *= by;
 }
 
 /* sums: of squares of the change, and of w before */
-static void apply(const struct args *a, const struct sizes *s, int64_t start, const real *x, double *sums)
+static void apply(const struct args *a, const struct sizes *s, int64_t start, real *restrict x, double *sums)
 {
     const struct muon_attr *at = a->attr;
-    real *w = reals(&a->in[W]) + start, lr = reals(&a->in[LR])[0], scale = (real)at->scale, decay = (real)at->decay;
-    double changed = 0, before = 0;
-    for (int64_t r = 0; r < s->rows; r++)
-        for (int64_t c = 0; c < s->cols; c++) {
-            int64_t i = r * s->cols + c;
-            real old = w[i];
-            w[i] = old - lr * (scale * x[iterate_at(s, r, c)] + decay * old);
-            double change = (double)w[i] - (double)old;
-            changed += change * change;
-            before += (double)old * (double)old;
-        }
-    sums[0] = changed;
-    sums[1] = before;
+    int64_t n = s->rows * s->cols;
+    real *restrict w = reals(&a->in[W]) + start, lr = reals(&a->in[LR])[0], scale = (real)at->scale, decay = (real)at->decay;
+    ROW_SUM(sums[1], i, n, (double)w[i] * w[i]);
+    for (int64_t i = 0; i < n; i++) {
+        real old = w[i];
+        w[i] = old - lr * (scale * x[i] + decay * old);
+        x[i] = w[i] - old;
+    }
+    ROW_SUM(sums[0], i, n, (double)x[i] * x[i]);
 }
 
 static void matrices(const struct args *a, int64_t from, int64_t to)
@@ -151,5 +156,5 @@ static void forward(const struct args *a)
     out[1] = (real)before;
 }
 
-KERNELS(muon) = { forward, NULL };
+KERNELS(muon) = { forward, NULL, NULL };
 OP(muon) = { .name = "muon", .index = OP_muon, .infer = infer, .cost = cost, .changes_inputs = true };

@@ -55,7 +55,7 @@ static void tokens(const struct args *a, int64_t from, int64_t to)
 
 static void forward(const struct args *a) { each(a, shape_count(a->out[0].shape), 1024, tokens); }
 
-KERNELS(ngram) = { forward, NULL };
+KERNELS(ngram) = { forward, NULL, NULL };
 OP(ngram) = { .name = "ngram", .index = OP_ngram, .infer = infer };
 
 /* ---- collision_rate: of the distinct n-grams of a batch, the share that shares its row with another one ---- */
@@ -113,5 +113,5 @@ static void collision_forward(const struct args *a)
     reals(&a->out[0])[0] = (real)((double)sharing / (double)distinct);
 }
 
-KERNELS(collision_rate) = { collision_forward, NULL };
+KERNELS(collision_rate) = { collision_forward, NULL, NULL };
 OP(collision_rate) = { .name = "collision_rate", .index = OP_collision_rate, .infer = collision_infer };

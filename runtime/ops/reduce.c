@@ -33,7 +33,6 @@ static int weighted_mean_infer(struct node *n, struct err *e)
     if (shape_count(n->in[0]->shape) != shape_count(n->in[1]->shape))
         return err_set(e, "weights %s do not fit values %s", shape_text(n->in[1]->shape, weight), shape_text(n->in[0]->shape, x));
     if (n->in[0]->dtype != DTYPE_REAL || n->in[1]->dtype != DTYPE_REAL) return err_set(e, "values and weights must be REAL");
-    node_save(n, DTYPE_REAL, SHAPE(1));                     /* sum w */
     return 0;
 }
 
@@ -45,12 +44,19 @@ static void weighted_mean_block(const struct args *a, int64_t from, int64_t to)
     ROW_SUM(sum[1], i, to - from, w[from + i]);
 }
 
+/* Of the weights alone: backward may run before forward. */
+static void weighted_mean_weights(const struct args *a, int64_t from, int64_t to)
+{
+    const real *restrict w = reals(&a->in[1]);
+    ROW_SUM(parts_line(&a->work[0], from, values(a), 1)[0], i, to - from, w[from + i]);
+}
+
 static void weighted_mean_gradient(const struct args *a, int64_t from, int64_t to)
 {
     const real *restrict w = reals(&a->in[1]);
-    real total = reals(&a->save[0])[0], by = total == 0 ? 0 : reals(&a->dout[0])[0] / total;
-    real *restrict dx = row_add(&a->din[0], from, to - from, a->beta[0], NULL);
-    for (int64_t i = 0; i < to - from; i++) dx[i] += by * w[from + i];
+    real total = (real)*(const double *)a->work[0].data, by = total == 0 ? 0 : reals(&a->dout[0])[0] / total;
+    real beta = a->beta[0], *restrict dx = row_open(&a->din[0], from, to - from, beta, NULL);
+    for (int64_t i = 0; i < to - from; i++) dx[i] = keep(beta, dx[i]) + by * w[from + i];
 }
 
 static void weighted_mean_forward(const struct args *a)
@@ -58,11 +64,16 @@ static void weighted_mean_forward(const struct args *a)
     each_part(a, 2, weighted_mean_block);
     const double *sum = parts_fold(&a->work[0], values(a), 2);
     reals(&a->out[0])[0] = sum[1] == 0 ? 0 : (real)(sum[0] / sum[1]);
-    reals(&a->save[0])[0] = (real)sum[1];
 }
 
-static void weighted_mean_backward(const struct args *a) { if (a->din[0].data) each(a, values(a), CHUNK, weighted_mean_gradient); }
-KERNELS(weighted_mean) = { weighted_mean_forward, weighted_mean_backward };
+static void weighted_mean_backward(const struct args *a)
+{
+    if (!a->din[0].data) return;
+    each_part(a, 1, weighted_mean_weights);
+    parts_fold(&a->work[0], values(a), 1);
+    each(a, values(a), CHUNK, weighted_mean_gradient);
+}
+KERNELS(weighted_mean) = { weighted_mean_forward, weighted_mean_backward, NULL };
 OP(weighted_mean) = {
     .name = "weighted_mean", .index = OP_weighted_mean, .infer = weighted_mean_infer, .gradient = true, .no_grad = 1 << 1, .reads_in = 1 << 1,
 };
@@ -97,8 +108,8 @@ static void dot_gradient(const struct args *a, int64_t from, int64_t to)
     for (int input = 0; input < 2; input++) {
         if (!a->din[input].data) continue;
         const real *restrict other = row_read(&a->in[1 - input], from, to - from, other_buffer);
-        real *restrict d = row_add(&a->din[input], from, to - from, a->beta[input], d_buffer);
-        for (int64_t i = 0; i < to - from; i++) d[i] += other[i] * dy;
+        real beta = a->beta[input], *restrict d = row_open(&a->din[input], from, to - from, beta, d_buffer);
+        for (int64_t i = 0; i < to - from; i++) d[i] = keep(beta, d[i]) + other[i] * dy;
         row_done(&a->din[input], from, to - from, d);
     }
 }
@@ -110,7 +121,7 @@ static void dot_forward(const struct args *a)
 }
 
 static void dot_backward(const struct args *a) { each(a, values(a), CHUNK, dot_gradient); }
-KERNELS(dot) = { dot_forward, dot_backward };
+KERNELS(dot) = { dot_forward, dot_backward, NULL };
 OP(dot) = { .name = "dot", .index = OP_dot, .infer = dot_infer, .gradient = true, .reads_in = 3 };
 
 struct node *dot(struct graph *g, struct node *a, struct node *b) { return graph_emit(g, &op_dot, NULL, 0, a, b); }
@@ -139,7 +150,7 @@ static void max_all_forward(const struct args *a)
     reals(&a->out[0])[0] = row_max(part, n);
 }
 
-KERNELS(max_all) = { max_all_forward, NULL };
+KERNELS(max_all) = { max_all_forward, NULL, NULL };
 OP(max_all) = { .name = "max_all", .index = OP_max_all, .infer = one_part };
 
 struct node *max_all(struct graph *g, struct node *x) { return graph_emit(g, &op_max_all, NULL, 0, x); }
@@ -164,7 +175,7 @@ static void rms_forward(const struct args *a)
     reals(&a->out[0])[0] = (real)sqrt(parts_fold(&a->work[0], values(a), 1)[0] / (double)values(a));
 }
 
-KERNELS(rms) = { rms_forward, NULL };
+KERNELS(rms) = { rms_forward, NULL, NULL };
 OP(rms) = { .name = "rms", .index = OP_rms, .infer = one_part };
 
 struct node *rms(struct graph *g, struct node *x) { return graph_emit(g, &op_rms, NULL, 0, x); }
@@ -193,7 +204,7 @@ static void outside_forward(const struct args *a)
     reals(&a->out[0])[0] = (real)(parts_fold(&a->work[0], values(a), 1)[0] / (double)values(a));
 }
 
-KERNELS(outside) = { outside_forward, NULL };
+KERNELS(outside) = { outside_forward, NULL, NULL };
 OP(outside) = { .name = "outside", .index = OP_outside, .infer = one_part };
 
 struct node *outside(struct graph *g, struct node *x, double low, double high)

@@ -1,6 +1,8 @@
 /* y = gain x / sqrt(mean(x^2) + eps) over the last dimension; zero_centred: (1 + gain) in place of gain. Zhang 2019. */
 #include "vec_math.h"
 
+enum { SOME = 2 };                                          /* rows that backward takes at a time */
+
 struct attr { double eps; int64_t zero_centred; };          /* no padding: attributes are hashed */
 
 struct node *rmsnorm(struct graph *g, struct node *x, struct node *gain, double eps, bool zero_centred)
@@ -50,26 +52,39 @@ static void rows(const struct args *a, int64_t from, int64_t to)
     }
 }
 
+/* sum[i] += sum over the rows of dy x r, in reals for the few rows that are at hand. */
+static void add_gain(double *restrict sum, int64_t n, const real *restrict x, const real *restrict dy, const real *r, int64_t d)
+{
+    if (n == SOME)
+        for (int64_t i = 0; i < d; i++)
+            sum[i] += dy[i] * (x[i] * r[0]) + dy[d + i] * (x[d + i] * r[1]);
+    else
+        for (int64_t t = 0; t < n; t++)
+            for (int64_t i = 0; i < d; i++) sum[i] += dy[t * d + i] * (x[t * d + i] * r[t]);
+}
+
 /* dx = r gain dy - x r^3/d sum(gain dy x);  dgain = sum over rows of dy x r.
    r is computed again: one pass over a row that is read anyway. */
 static void gradient(const struct args *a, int64_t from, int64_t to)
 {
     const struct attr *at = a->attr;
-    int64_t d = shape_last(a->in[0].shape), n = shape_rows(a->in[0].shape);
-    real x_buffer[d], dy_buffer[d], dx_buffer[d], gain_buffer[d];
+    int64_t d = shape_last(a->in[0].shape), rows = shape_rows(a->in[0].shape);
+    real x_buffer[SOME * d], dy_buffer[SOME * d], dx_buffer[d], gain_buffer[d], r[SOME], beta = a->beta[0];
     const real *restrict gain = factor(a, d, gain_buffer);
-    double *restrict dgain = a->din[1].data ? parts_line(&a->work[0], from, n, d) : NULL;
-    for (int64_t t = from; t < to; t++) {
-        const real *restrict x = row_read(&a->in[0], t * d, d, x_buffer), *restrict dy = row_read(&a->dout[0], t * d, d, dy_buffer);
-        real r = inverse_rms(x, d, at->eps);
-        if (a->din[0].data) {
-            double dot;
-            ROW_SUM(dot, i, d, (double)(gain[i] * dy[i]) * x[i]);
-            real pull = (real)(dot * r * r * r / (double)d), *restrict dx = row_add(&a->din[0], t * d, d, a->beta[0], dx_buffer);
-            for (int64_t i = 0; i < d; i++) dx[i] += r * (gain[i] * dy[i]) - x[i] * pull;
-            row_done(&a->din[0], t * d, d, dx);
+    double *dgain = a->din[1].data ? parts_line(&a->work[0], from, rows, d) : NULL, dot;
+    for (int64_t some; from < to; from += some) {
+        some = to - from < SOME ? to - from : SOME;
+        const real *restrict x = row_read(&a->in[0], from * d, some * d, x_buffer), *restrict dy = row_read(&a->dout[0], from * d, some * d, dy_buffer);
+        for (int64_t t = 0; t < some; t++) r[t] = inverse_rms(x + t * d, d, at->eps);
+        for (int64_t t = 0; t < some && a->din[0].data; t++) {
+            const real *restrict u = x + t * d, *restrict du = dy + t * d;
+            ROW_SUM(dot, i, d, (double)(gain[i] * du[i]) * u[i]);
+            real pull = (real)(dot * r[t] * r[t] * r[t] / (double)d);
+            real *restrict dx = row_open(&a->din[0], (from + t) * d, d, beta, dx_buffer);
+            for (int64_t i = 0; i < d; i++) dx[i] = keep(beta, dx[i]) + (r[t] * (gain[i] * du[i]) - u[i] * pull);
+            row_done(&a->din[0], (from + t) * d, d, dx);
         }
-        if (dgain) for (int64_t i = 0; i < d; i++) dgain[i] += dy[i] * (x[i] * r);
+        if (dgain) add_gain(dgain, some, x, dy, r, d);
     }
 }
 
@@ -90,5 +105,5 @@ static void backward(const struct args *a)
     row_done(&a->din[1], 0, d, dgain);
 }
 
-KERNELS(rmsnorm) = { forward, backward };
-OP(rmsnorm) = { .name = "rmsnorm", .index = OP_rmsnorm, .infer = infer, .gradient = true, .reads_in = 3 };
+KERNELS(rmsnorm) = { forward, backward, NULL };
+OP(rmsnorm) = { .name = "rmsnorm", .index = OP_rmsnorm, .infer = infer, .gradient = true, .cheap = true, .rows = 1, .reads_in = 3 };

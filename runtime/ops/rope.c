@@ -37,27 +37,41 @@ static int64_t position(const struct args *a, int64_t token)
     return before + token % a->in[START].shape.dim[1] - ints(&a->in[START])[token];
 }
 
-/* Angles in double: the angle of a far position in float would have lost the digits that matter. */
+/* Angles in double: the angle of a far position in float would have lost the digits that matter. A row that follows on the one
+   before it is that row turned by one position more; over a block that costs less than 1e-14. */
 static void table_block(const struct args *a, int64_t from, int64_t to)
 {
     const struct attr *at = a->attr;
-    int64_t pairs = at->width / 2, d = at->where == ROPE_PROPORTIONAL ? a->in[X].shape.dim[2] : at->width;
-    double theta[pairs];
-    for (int64_t i = 0; i < pairs; i++) theta[i] = pow(at->base, -2.0 * (double)i / (double)d);
+    int64_t pairs = at->width / 2, d = at->where == ROPE_PROPORTIONAL ? a->in[X].shape.dim[2] : at->width, last = 0;
+    double theta[pairs], cosine[pairs], sine[pairs], c[pairs], s[pairs];
+    for (int64_t i = 0; i < pairs; i++) {
+        theta[i] = pow(at->base, -2.0 * (double)i / (double)d);
+        cosine[i] = cos(theta[i]);
+        sine[i] = sin(theta[i]);
+    }
     for (int64_t r = from; r < to; r++) {
-        real *row = reals(&a->work[0]) + r * at->width;
-        double p = (double)(a->n_in > POS ? position(a, r) : r);
+        real *restrict row = reals(&a->work[0]) + r * at->width;
+        int64_t p = a->n_in > POS ? position(a, r) : r;
+        if (r == from || p != last + 1)
+            for (int64_t i = 0; i < pairs; i++) c[i] = cos((double)p * theta[i]), s[i] = sin((double)p * theta[i]);
+        else
+            for (int64_t i = 0; i < pairs; i++) {
+                double before = c[i];
+                c[i] = c[i] * cosine[i] - s[i] * sine[i];
+                s[i] = s[i] * cosine[i] + before * sine[i];
+            }
         for (int64_t i = 0; i < pairs; i++) {
-            row[i] = (real)cos(p * theta[i]);
-            row[pairs + i] = (real)sin(p * theta[i]);
+            row[i] = (real)c[i];
+            row[pairs + i] = (real)s[i];
         }
+        last = p;
     }
 }
 
 static void fill_table(const struct args *a)
 {
     const struct attr *at = a->attr;
-    if (at->width) each(a, table_rows(a->in[START].shape, a->n_in > POS), 32, table_block);
+    if (at->width) each(a, table_rows(a->in[START].shape, a->n_in > POS), 64, table_block);
 }
 
 /* Where the pairs of a head lie, and the cosines of a token; its sines follow. */
@@ -73,19 +87,31 @@ static struct turn turn_of(const struct args *a, int64_t token)
                           at->where == ROPE_PROPORTIONAL ? w / 2 : at->width / 2, reals(&a->work[0]) + row * at->width };
 }
 
-/* y = heads of x turned by the angle of the token, or back with sign -1. */
-static void turn_heads(const struct args *a, int64_t token, real sign, const real *x, real *y)
+static inline void turn_pairs(int64_t n, real sign, const real *restrict c, const real *restrict s, const real *restrict u, const real *restrict v,
+                              real beta, real *restrict yu, real *restrict yv)
+{
+    for (int64_t i = 0; i < n; i++) {
+        yu[i] = keep(beta, yu[i]) + (u[i] * c[i] - sign * s[i] * v[i]);
+        yv[i] = keep(beta, yv[i]) + (v[i] * c[i] + sign * s[i] * u[i]);
+    }
+}
+
+static inline void pass(int64_t n, const real *restrict x, real beta, real *restrict y)
+{
+    for (int64_t i = 0; i < n; i++) y[i] = keep(beta, y[i]) + x[i];
+}
+
+/* y := beta y + heads of x turned by the angle of the token, or back with sign -1. */
+static void turn_heads(const struct args *a, int64_t token, real sign, const real *x, real beta, real *y)
 {
     int64_t heads = a->in[X].shape.dim[1], w = a->in[X].shape.dim[2];
     struct turn by = turn_of(a, token);
-    memcpy(y, x, (size_t)(heads * w) * sizeof *y);
-    for (int64_t h = 0; h < heads && by.pairs; h++) {
-        const real *restrict u = x + h * w + by.first, *restrict v = u + by.apart, *restrict c = by.cosines, *restrict s = c + by.pairs;
-        real *restrict yu = y + h * w + by.first, *restrict yv = yu + by.apart;
-        for (int64_t i = 0; i < by.pairs; i++) {
-            yu[i] = u[i] * c[i] - sign * s[i] * v[i];
-            yv[i] = v[i] * c[i] + sign * s[i] * u[i];
-        }
+    int64_t first = by.first, second = first + by.apart, rest = second + by.pairs;
+    for (int64_t h = 0; h < heads; h++, x += w, y += w) {
+        turn_pairs(by.pairs, sign, by.cosines, by.cosines + by.pairs, x + first, x + second, beta, y + first, y + second);
+        pass(first, x, beta, y);
+        pass(by.apart - by.pairs, x + first + by.pairs, beta, y + first + by.pairs);
+        pass(w - rest, x + rest, beta, y + rest);
     }
 }
 
@@ -95,7 +121,7 @@ static void tokens(const struct args *a, int64_t from, int64_t to)
     real x_buffer[n], y_buffer[n];
     for (int64_t t = from; t < to; t++) {
         real *y = row_write(&a->out[0], t * n, n, y_buffer);
-        turn_heads(a, t, 1, row_read(&a->in[X], t * n, n, x_buffer), y);
+        turn_heads(a, t, 1, row_read(&a->in[X], t * n, n, x_buffer), 0, y);
         row_done(&a->out[0], t * n, n, y);
     }
 }
@@ -104,11 +130,10 @@ static void tokens(const struct args *a, int64_t from, int64_t to)
 static void gradient(const struct args *a, int64_t from, int64_t to)
 {
     int64_t n = a->in[X].shape.dim[1] * a->in[X].shape.dim[2];
-    real dy_buffer[n], dx_buffer[n], back[n];
+    real dy_buffer[n], dx_buffer[n];
     for (int64_t t = from; t < to; t++) {
-        turn_heads(a, t, -1, row_read(&a->dout[0], t * n, n, dy_buffer), back);
-        real *restrict dx = row_add(&a->din[X], t * n, n, a->beta[X], dx_buffer);
-        for (int64_t i = 0; i < n; i++) dx[i] += back[i];
+        real *dx = row_open(&a->din[X], t * n, n, a->beta[X], dx_buffer);
+        turn_heads(a, t, -1, row_read(&a->dout[0], t * n, n, dy_buffer), a->beta[X], dx);
         row_done(&a->din[X], t * n, n, dx);
     }
 }
@@ -128,5 +153,5 @@ static void backward(const struct args *a)
     each(a, x.dim[0], rows_grain(x.dim[1] * x.dim[2]), gradient);
 }
 
-KERNELS(rope) = { forward, backward };
+KERNELS(rope) = { forward, backward, NULL };
 OP(rope) = { .name = "rope", .index = OP_rope, .infer = infer, .gradient = true, .reads_in = 1 << START | 1 << POS };

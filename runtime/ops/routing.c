@@ -3,7 +3,14 @@
 
 #include <math.h>
 
-enum { TOKENS = 64 };                                       /* a block */
+#if defined __AVX512F__
+enum { BYTES = 64 };
+#elif defined __AVX2__
+enum { BYTES = 32 };
+#else
+enum { BYTES = 16 };
+#endif
+enum { TOKENS = 256, SIDE = BYTES / sizeof(real) };         /* a block; rows that one vector takes */
 
 /* ---- topk: the K largest keys of a row, largest first; ties go to the lower index, NaN comes last ---- */
 
@@ -24,31 +31,48 @@ static int topk_infer(struct node *n, struct err *e)
     return 0;
 }
 
-static bool above(real a, real b) { return a > b || (isnan(b) && !isnan(a)); }
+/* SIDE rows side by side, so that nothing branches. */
+typedef __typeof__(__builtin_choose_expr(sizeof(real) == 8, (int64_t)0, (int32_t)0)) integer;        /* as wide as a real */
+typedef real keys __attribute__((vector_size(BYTES)));
+typedef integer places __attribute__((vector_size(BYTES)));
+#define CHOOSE(when, yes, no) (((places)(yes) & (when)) | ((places)(no) & ~(when)))     /* when: all bits or none */
 
-/* best[0..kept) are the indices of the largest keys in order. Later equals stay behind earlier ones. */
-static void best_of(const real *key, int32_t experts, int32_t *best, int32_t kept)
+/* The `kept` largest keys: a key goes down its column until it meets a smaller one and takes its place, and what it pushes
+   out moves down. Later equals stay behind earlier ones. */
+static void best_of(const keys *key, integer experts, int64_t kept, keys *best, places *index)
 {
-    for (int32_t e = 0; e < experts; e++) {
-        int32_t at = e;
-        if (at >= kept) {
-            at = kept - 1;
-            if (!above(key[e], key[best[at]])) continue;
+    for (integer e = 0; e < experts; e++) {
+        keys now = key[e];
+        places at = (places){ 0 } + e, in = { 0 };
+        for (int64_t j = 0; j < kept && j <= e; j++) {
+            keys old = best[j];
+            places old_at = index[j];
+            in |= j == e ? ~(places){ 0 } : (now > old) | ((old != old) & (now == now));
+            best[j] = (keys)CHOOSE(in, now, old);
+            index[j] = CHOOSE(in, at, old_at);
+            now = (keys)CHOOSE(in, old, now);
+            at = CHOOSE(in, old_at, at);
         }
-        for (; at > 0 && above(key[e], key[best[at - 1]]); at--) best[at] = best[at - 1];
-        best[at] = e;
     }
 }
 
 static void topk_tokens(const struct args *a, int64_t from, int64_t to)
 {
-    int32_t experts = (int32_t)a->in[0].shape.dim[1], k = (int32_t)a->out[0].shape.dim[1];
-    int32_t kept = k < experts ? k + 1 : k, best[kept];
-    for (int64_t t = from; t < to; t++) {
-        const real *key = reals(&a->in[0]) + t * experts;
-        best_of(key, experts, best, kept);
-        memcpy(ints(&a->out[0]) + t * k, best, (size_t)k * sizeof *best);
-        reals(&a->out[1])[t] = kept > k ? key[best[k - 1]] - key[best[k]] : 0;
+    int32_t experts = (int32_t)a->in[0].shape.dim[1], k = (int32_t)a->out[0].shape.dim[1], kept = k < experts ? k + 1 : k;
+    keys key[experts], best[kept];
+    places index[kept];
+    memset(key, 0, sizeof key);
+    memset(best, 0, sizeof best);
+    memset(index, 0, sizeof index);
+    for (int64_t rows; from < to; from += rows) {
+        rows = to - from < SIDE ? to - from : SIDE;
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t e = 0; e < experts; e++) key[e][r] = reals(&a->in[0])[(from + r) * experts + e];
+        best_of(key, experts, kept, best, index);
+        for (int64_t r = 0; r < rows; r++) {
+            for (int64_t j = 0; j < k; j++) ints(&a->out[0])[(from + r) * k + j] = (int32_t)index[j][r];
+            reals(&a->out[1])[from + r] = kept > k ? best[k - 1][r] - best[k][r] : 0;
+        }
     }
 }
 
@@ -57,7 +81,7 @@ static void topk_forward(const struct args *a)
     each(a, a->in[0].shape.dim[0], TOKENS, topk_tokens);
 }
 
-KERNELS(topk) = { topk_forward, NULL };
+KERNELS(topk) = { topk_forward, NULL, NULL };
 OP(topk) = { .name = "topk", .index = OP_topk, .infer = topk_infer };
 
 /* ---- pick: out[t,j] = x[t, index[t,j]] ---- */
@@ -99,8 +123,8 @@ static void pick_backward(const struct args *a)
     }
 }
 
-KERNELS(pick) = { pick_forward, pick_backward };
-OP(pick) = { .name = "pick", .index = OP_pick, .infer = pick_infer, .gradient = true, .reads_in = 1u << 1 };
+KERNELS(pick) = { pick_forward, pick_backward, NULL };
+OP(pick) = { .name = "pick", .index = OP_pick, .infer = pick_infer, .gradient = true, .rows = 3, .reads_in = 1u << 1 };
 
 /* ---- load: E n_i / sum n, 1 when balanced; all 0 when nothing was routed ---- */
 
@@ -131,5 +155,5 @@ static void load_forward(const struct args *a)
         reals(&a->out[0])[i] = sum > 0 ? (real)((double)experts * count_at(&a->in[0], i) / sum) : 0;
 }
 
-KERNELS(load) = { load_forward, NULL };
+KERNELS(load) = { load_forward, NULL, NULL };
 OP(load) = { .name = "load", .index = OP_load, .infer = load_infer };

@@ -1,6 +1,5 @@
 /* Ops on a row at a time: softmax, logsumexp, normalize, row_entropy. Sums in double. */
 #include "vec_math.h"
-#include "vec_math.h"
 
 static int floats_only(const struct node *n, struct err *e)
 {
@@ -10,6 +9,45 @@ static int floats_only(const struct node *n, struct err *e)
 static void each_row(const struct args *a, void (*body)(const struct args *, int64_t, int64_t))
 {
     each(a, shape_rows(a->in[0].shape), rows_grain(shape_last(a->in[0].shape)), body);
+}
+
+/* Rows are short where these ops stand, so vectors run across SIDE rows, STRIP columns at a time. */
+enum { SIDE = 16, STRIP = 64 };
+
+/* side[i][r] = x[row + r, at + i] for n columns. */
+static void turn(const struct tensor *x, int64_t row, int64_t rows, int64_t at, int64_t n, real side[STRIP][SIDE])
+{
+    int64_t d = shape_last(x->shape);
+    real buffer[STRIP];
+    for (int64_t r = 0; r < rows; r++) {
+        const real *from = row_read(x, (row + r) * d + at, n, buffer);
+        for (int64_t i = 0; i < n; i++) side[i][r] = from[i];
+    }
+}
+
+/* The largest of each row and the sum of e^(x - largest), and these values into y where it is not NULL. */
+static void sum_exp(const struct tensor *x, int64_t row, int64_t rows, real top[SIDE], double sum[SIDE], real *y)
+{
+    int64_t d = shape_last(x->shape);
+    real side[STRIP][SIDE] = { 0 };
+    for (int r = 0; r < SIDE; r++) top[r] = -INFINITY, sum[r] = 0;
+    for (int64_t at = 0; at < d; at += STRIP) {
+        int64_t n = d - at < STRIP ? d - at : STRIP;
+        turn(x, row, rows, at, n, side);
+        for (int64_t i = 0; i < n; i++)
+            for (int r = 0; r < SIDE; r++) top[r] = side[i][r] > top[r] ? side[i][r] : top[r];
+    }
+    for (int64_t at = 0; at < d; at += STRIP) {
+        int64_t n = d - at < STRIP ? d - at : STRIP;
+        if (d > STRIP) turn(x, row, rows, at, n, side);
+        for (int64_t i = 0; i < n; i++)
+            for (int r = 0; r < SIDE; r++) {
+                side[i][r] = vec_exp(side[i][r] - top[r]);
+                sum[r] += (double)side[i][r];
+            }
+        for (int64_t r = 0; y && r < rows; r++)
+            for (int64_t i = 0; i < n; i++) y[r * d + at + i] = side[i][r];
+    }
 }
 
 /* ---- softmax, REAL;  dx = y (dy - sum(y dy)) ---- */
@@ -24,33 +62,36 @@ static int softmax_infer(struct node *n, struct err *e)
 static void softmax_rows(const struct args *a, int64_t from, int64_t to)
 {
     int64_t d = shape_last(a->in[0].shape);
-    real buffer[d];
-    for (int64_t t = from; t < to; t++) {
-        const real *x = row_read(&a->in[0], t * d, d, buffer);
-        real *y = memcpy(reals(&a->out[0]) + t * d, x, (size_t)d * sizeof *y);
-        real share = (real)(1 / row_exp(y, d, 1, row_top(x, d), 1));
-        for (int64_t i = 0; i < d; i++) y[i] *= share;
+    real top[SIDE], *y = reals(&a->out[0]) + from * d;
+    double sum[SIDE];
+    for (int64_t rows; from < to; from += rows) {
+        rows = to - from < SIDE ? to - from : SIDE;
+        sum_exp(&a->in[0], from, rows, top, sum, y);
+        for (int64_t r = 0; r < rows; r++, y += d) {
+            real share = (real)(1 / sum[r]);
+            for (int64_t i = 0; i < d; i++) y[i] *= share;
+        }
     }
 }
 
 static void softmax_gradient(const struct args *a, int64_t from, int64_t to)
 {
     int64_t d = shape_last(a->in[0].shape);
-    real buffer[d];
+    real buffer[d], beta = a->beta[0];
     for (int64_t t = from; t < to; t++) {
         const real *restrict y = reals(&a->out[0]) + t * d, *restrict dy = reals(&a->dout[0]) + t * d;
         double dot;
         ROW_SUM(dot, i, d, (double)y[i] * dy[i]);
-        real mean = (real)dot, *restrict dx = row_add(&a->din[0], t * d, d, a->beta[0], buffer);
-        for (int64_t i = 0; i < d; i++) dx[i] += y[i] * (dy[i] - mean);
+        real mean = (real)dot, *restrict dx = row_open(&a->din[0], t * d, d, beta, buffer);
+        for (int64_t i = 0; i < d; i++) dx[i] = keep(beta, dx[i]) + y[i] * (dy[i] - mean);
         row_done(&a->din[0], t * d, d, dx);
     }
 }
 
 static void softmax_forward(const struct args *a) { each_row(a, softmax_rows); }
 static void softmax_backward(const struct args *a) { if (a->din[0].data) each_row(a, softmax_gradient); }
-KERNELS(softmax) = { softmax_forward, softmax_backward };
-OP(softmax) = { .name = "softmax", .index = OP_softmax, .infer = softmax_infer, .gradient = true, .reads_out = 1 };
+KERNELS(softmax) = { softmax_forward, softmax_backward, NULL };
+OP(softmax) = { .name = "softmax", .index = OP_softmax, .infer = softmax_infer, .gradient = true, .rows = 1, .reads_out = 1 };
 
 struct node *softmax(struct graph *g, struct node *x) { return graph_emit(g, &op_softmax, NULL, 0, x); }
 
@@ -65,35 +106,32 @@ static int per_row_infer(struct node *n, struct err *e)
 
 static void logsumexp_rows(const struct args *a, int64_t from, int64_t to)
 {
-    int64_t d = shape_last(a->in[0].shape);
-    real x_buffer[d], e[d];
-    for (int64_t t = from; t < to; t++) {
-        const real *x = row_read(&a->in[0], t * d, d, x_buffer);
-        real most = row_top(x, d);
-        memcpy(e, x, sizeof e);
-        reals(&a->out[0])[t] = (real)((double)most + log(row_exp(e, d, 1, most, 1)));
+    real top[SIDE];
+    double sum[SIDE];
+    for (int64_t rows; from < to; from += rows) {
+        rows = to - from < SIDE ? to - from : SIDE;
+        sum_exp(&a->in[0], from, rows, top, sum, NULL);
+        for (int64_t r = 0; r < rows; r++) reals(&a->out[0])[from + r] = (real)((double)top[r] + log(sum[r]));
     }
 }
 
 static void logsumexp_gradient(const struct args *a, int64_t from, int64_t to)
 {
     int64_t d = shape_last(a->in[0].shape);
-    real x_buffer[d], dx_buffer[d], e[d];
+    real x_buffer[d], dx_buffer[d], beta = a->beta[0];
     for (int64_t t = from; t < to; t++) {
-        const real *x = row_read(&a->in[0], t * d, d, x_buffer);
-        real *restrict dx = row_add(&a->din[0], t * d, d, a->beta[0], dx_buffer);
-        memcpy(e, x, sizeof e);
-        row_exp(e, d, 1, reals(&a->out[0])[t], reals(&a->dout[0])[t]);
-        for (int64_t i = 0; i < d; i++) dx[i] += e[i];
+        const real *restrict x = row_read(&a->in[0], t * d, d, x_buffer);
+        real *restrict dx = row_open(&a->din[0], t * d, d, beta, dx_buffer), lse = reals(&a->out[0])[t], by = reals(&a->dout[0])[t];
+        for (int64_t i = 0; i < d; i++) dx[i] = keep(beta, dx[i]) + by * vec_exp(x[i] - lse);
         row_done(&a->din[0], t * d, d, dx);
     }
 }
 
 static void logsumexp_forward(const struct args *a) { each_row(a, logsumexp_rows); }
 static void logsumexp_backward(const struct args *a) { if (a->din[0].data) each_row(a, logsumexp_gradient); }
-KERNELS(logsumexp) = { logsumexp_forward, logsumexp_backward };
+KERNELS(logsumexp) = { logsumexp_forward, logsumexp_backward, NULL };
 OP(logsumexp) = {
-    .name = "logsumexp", .index = OP_logsumexp, .infer = per_row_infer, .gradient = true, .reads_in = 1, .reads_out = 1,
+    .name = "logsumexp", .index = OP_logsumexp, .infer = per_row_infer, .gradient = true, .rows = 1, .reads_in = 1, .reads_out = 1,
 };
 
 struct node *logsumexp(struct graph *g, struct node *x) { return graph_emit(g, &op_logsumexp, NULL, 0, x); }
@@ -126,22 +164,22 @@ static void normalize_gradient(const struct args *a, int64_t from, int64_t to)
 {
     double eps = *(const double *)a->attr, sum, dot;
     int64_t d = shape_last(a->in[0].shape);
-    real x_buffer[d], dy_buffer[d], dx_buffer[d];
+    real x_buffer[d], dy_buffer[d], dx_buffer[d], beta = a->beta[0];
     for (int64_t t = from; t < to; t++) {
         const real *restrict x = row_read(&a->in[0], t * d, d, x_buffer), *restrict dy = row_read(&a->dout[0], t * d, d, dy_buffer);
-        real *restrict dx = row_add(&a->din[0], t * d, d, a->beta[0], dx_buffer);
+        real *restrict dx = row_open(&a->din[0], t * d, d, beta, dx_buffer);
         ROW_SUM(sum, i, d, x[i]);
         ROW_SUM(dot, i, d, (double)x[i] * dy[i]);
         real by = (real)(1 / (sum + eps)), mean = (real)(dot / (sum + eps));
-        for (int64_t i = 0; i < d; i++) dx[i] += (dy[i] - mean) * by;
+        for (int64_t i = 0; i < d; i++) dx[i] = keep(beta, dx[i]) + (dy[i] - mean) * by;
         row_done(&a->din[0], t * d, d, dx);
     }
 }
 
 static void normalize_forward(const struct args *a) { each_row(a, normalize_rows); }
 static void normalize_backward(const struct args *a) { if (a->din[0].data) each_row(a, normalize_gradient); }
-KERNELS(normalize) = { normalize_forward, normalize_backward };
-OP(normalize) = { .name = "normalize", .index = OP_normalize, .infer = normalize_infer, .gradient = true, .reads_in = 1 };
+KERNELS(normalize) = { normalize_forward, normalize_backward, NULL };
+OP(normalize) = { .name = "normalize", .index = OP_normalize, .infer = normalize_infer, .gradient = true, .rows = 1, .reads_in = 1 };
 
 struct node *normalize(struct graph *g, struct node *x, double eps) { return graph_emit(g, &op_normalize, &eps, sizeof eps, x); }
 
@@ -149,19 +187,27 @@ struct node *normalize(struct graph *g, struct node *x, double eps) { return gra
 
 static void row_entropy_rows(const struct args *a, int64_t from, int64_t to)
 {
-    double sum, plogp;
     int64_t d = shape_last(a->in[0].shape);
-    real buffer[d];
-    for (int64_t t = from; t < to; t++) {
-        const real *restrict p = row_read(&a->in[0], t * d, d, buffer);
-        ROW_SUM(sum, i, d, p[i]);
-        ROW_SUM(plogp, i, d, p[i] * vec_log(p[i] > 0 ? p[i] : 1));
-        reals(&a->out[0])[t] = (real)(log(sum) - plogp / sum);
+    real side[STRIP][SIDE] = { 0 };
+    for (int64_t rows; from < to; from += rows) {
+        double sum[SIDE] = { 0 }, plogp[SIDE] = { 0 };
+        rows = to - from < SIDE ? to - from : SIDE;
+        for (int64_t at = 0; at < d; at += STRIP) {
+            int64_t n = d - at < STRIP ? d - at : STRIP;
+            turn(&a->in[0], from, rows, at, n, side);
+            for (int64_t i = 0; i < n; i++)
+                for (int r = 0; r < SIDE; r++) {
+                    real p = side[i][r];
+                    sum[r] += (double)p;
+                    plogp[r] += (double)(p * vec_log(p > 0 ? p : 1));
+                }
+        }
+        for (int64_t r = 0; r < rows; r++) reals(&a->out[0])[from + r] = (real)(log(sum[r]) - plogp[r] / sum[r]);
     }
 }
 
 static void row_entropy_forward(const struct args *a) { each_row(a, row_entropy_rows); }
-KERNELS(row_entropy) = { row_entropy_forward, NULL };
+KERNELS(row_entropy) = { row_entropy_forward, NULL, NULL };
 OP(row_entropy) = { .name = "row_entropy", .index = OP_row_entropy, .infer = per_row_infer };
 
 struct node *row_entropy(struct graph *g, struct node *p) { return graph_emit(g, &op_row_entropy, NULL, 0, p); }

@@ -29,7 +29,7 @@ static void shift_forward(const struct args *a)
                (const char *)a->in[0].data + line * (size_t)b + one * (size_t)(first + by), one * (size_t)(end - first));
 }
 
-KERNELS(shift) = { shift_forward, NULL };
+KERNELS(shift) = { shift_forward, NULL, NULL };
 OP(shift) = { .name = "shift", .index = OP_shift, .infer = shift_infer };
 
 /* ---- cache: rows [B*S,..] go to places pos..pos+S-1 of buffer [B,C,..]; the value is the buffer itself ---- */
@@ -72,5 +72,5 @@ static void cache_forward(const struct args *a)
     }
 }
 
-KERNELS(cache) = { cache_forward, NULL };
+KERNELS(cache) = { cache_forward, NULL, NULL };
 OP(cache) = { .name = "cache", .index = OP_cache, .infer = cache_infer, .in_place = true };

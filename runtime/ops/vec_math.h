@@ -1,12 +1,12 @@
 /* Inner loops of the CPU ops that the compiler turns into vector code. No bit depends on the width of the vectors: functions
-   are plain arithmetic, and sums of a row run in eight lanes of double that are folded in one fixed order. */
+   are plain arithmetic, and sums of a row run in sixteen lanes of double that are folded in one fixed order. */
 #ifndef SLUICE_VEC_MATH_H
 #define SLUICE_VEC_MATH_H
 
 #include "kernel.h"
 #include <math.h>
 
-enum { LANES = 8 };
+enum { LANES = 16 };
 
 #ifdef SLUICE_DOUBLE
 static inline double vec_exp(double x) { return exp(x); }
@@ -53,56 +53,46 @@ static inline float vec_log(float x)
 }
 #endif
 
+/* Lane l and lane l + n/2, again and again. */
 static inline double fold_lanes(const double lane[LANES])
 {
-    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+    double half[LANES / 2], quarter[LANES / 4];
+    for (int l = 0; l < LANES / 2; l++) half[l] = lane[l] + lane[l + LANES / 2];
+    for (int l = 0; l < LANES / 4; l++) quarter[l] = half[l] + half[l + LANES / 4];
+    return (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
 }
 
 /* The sum over i in [0,n) of an expression in i. */
 #define ROW_SUM(sum, i, n, expression) do { \
-    double lane_[LANES] = { 0 }; \
+    double lane_[LANES] = { 0 }, rest_ = 0; \
     int64_t whole_ = (n) / LANES * LANES; \
     for (int64_t at_ = 0; at_ < whole_; at_ += LANES) \
         for (int l_ = 0; l_ < LANES; l_++) { int64_t i = at_ + l_; lane_[l_] += (double)(expression); } \
-    for (int64_t i = whole_; i < (n); i++) lane_[i - whole_] += (double)(expression); \
-    (sum) = fold_lanes(lane_); \
+    for (int64_t i = whole_; i < (n); i++) rest_ += (double)(expression); \
+    (sum) = whole_ ? fold_lanes(lane_) + rest_ : rest_; \
 } while (0)
-
-/* The largest value; NaN when there is one. */
-static inline real row_max(const real *x, int64_t n)
-{
-    real lane[LANES], most = x[0];
-    int32_t odd[LANES] = { 0 }, any = 0;
-    int64_t whole = n / LANES * LANES;
-    for (int l = 0; l < LANES; l++) lane[l] = most;
-    for (int64_t at = 0; at < whole; at += LANES)
-        for (int l = 0; l < LANES; l++) {
-            lane[l] = x[at + l] > lane[l] ? x[at + l] : lane[l];
-            odd[l] |= x[at + l] != x[at + l];
-        }
-    for (int64_t i = whole; i < n; i++) {
-        most = x[i] > most ? x[i] : most;
-        any |= x[i] != x[i];
-    }
-    for (int l = 0; l < LANES; l++) {
-        most = lane[l] > most ? lane[l] : most;
-        any |= odd[l];
-    }
-    return any ? (real)NAN : most;
-}
 
 /* The largest of the values that are numbers. */
 static inline real row_top(const real *x, int64_t n)
 {
-    enum { WIDE = 32 };
-    real lane[WIDE], most = -INFINITY;
-    int64_t whole = n / WIDE * WIDE;
-    for (int l = 0; l < WIDE; l++) lane[l] = -INFINITY;
-    for (int64_t at = 0; at < whole; at += WIDE)
-        for (int l = 0; l < WIDE; l++) lane[l] = x[at + l] > lane[l] ? x[at + l] : lane[l];
-    for (int l = 0; l < WIDE; l++) most = lane[l] > most ? lane[l] : most;
-    for (int64_t i = whole; i < n; i++) most = x[i] > most ? x[i] : most;
-    return most;
+    real lane[LANES];
+    int64_t whole = n / LANES * LANES;
+    for (int l = 0; l < LANES; l++) lane[l] = -INFINITY;
+    for (int64_t at = 0; at < whole; at += LANES)
+        for (int l = 0; l < LANES; l++) lane[l] = x[at + l] > lane[l] ? x[at + l] : lane[l];
+    for (int64_t i = whole; i < n; i++) lane[i - whole] = x[i] > lane[i - whole] ? x[i] : lane[i - whole];
+    for (int l = 0; l < LANES / 2; l++) lane[l] = lane[l + LANES / 2] > lane[l] ? lane[l + LANES / 2] : lane[l];
+    for (int l = 0; l < LANES / 4; l++) lane[l] = lane[l + LANES / 4] > lane[l] ? lane[l + LANES / 4] : lane[l];
+    for (int l = 0; l < LANES / 8; l++) lane[l] = lane[l + LANES / 8] > lane[l] ? lane[l + LANES / 8] : lane[l];
+    return lane[1] > lane[0] ? lane[1] : lane[0];
+}
+
+/* The largest value; NaN when there is one. */
+static inline real row_max(const real *x, int64_t n)
+{
+    int32_t odd = 0;
+    for (int64_t i = 0; i < n; i++) odd |= x[i] != x[i];
+    return odd ? (real)NAN : row_top(x, n);
 }
 
 /* x := by e^(scale (x - shift)); gives their sum. */
@@ -114,9 +104,20 @@ static inline double row_exp(real *x, int64_t n, real scale, real shift, real by
     return sum;
 }
 
-static inline void row_sigmoid(const real *restrict x, real *restrict y, int64_t n)
+static inline real vec_sigmoid(real x) { return 1 / (1 + vec_exp(-x)); }
+
+/* Asks for values in time: rows that lie all over memory in short pieces the processor does not foresee. */
+static inline void row_soon(const struct tensor *t, int64_t at, int64_t n)
 {
-    for (int64_t i = 0; i < n; i++) y[i] = 1 / (1 + vec_exp(-x[i]));
+    const char *row = (const char *)t->data + (size_t)at * element_bytes(t->format);
+    for (size_t i = 0; i < (size_t)n * element_bytes(t->format); i += 64) __builtin_prefetch(row + i);
+}
+
+/* A gradient is opened, gets d[i] = keep(beta, d[i]) + g for each of its values in one pass, and is closed with row_done. */
+static inline real keep(real beta, real old) { return beta == 0 ? 0 : old; }
+static inline real *row_open(const struct tensor *t, int64_t at, int64_t n, real beta, real *scratch)
+{
+    return beta == 0 ? row_write(t, at, n, scratch) : row_add(t, at, n, beta, scratch);
 }
 
 /* Rows in a block of about 8192 values. */

@@ -34,6 +34,15 @@ static void check_lengths(struct store *s)
         }
 }
 
+int store_mend(const char *path, struct err *e)
+{
+    bool died;
+    int64_t cut_rows;
+    h5_begin();
+    if (superblock_check(path, &died, e) < 0) return -1;
+    return died ? store_repair(path, &cut_rows, e) : 0;
+}
+
 int store_resume(struct store **out, const char *path, const struct store_plan *plan, struct err *e)
 {
     bool died;

@@ -1,8 +1,7 @@
 /* Cutting products into blocks, by shape. */
 #include "product.h"
 
-static _Thread_local struct panels panels;
-static _Thread_local real narrow[MOST_ROWS * MOST_COLS];    /* a block of C that is stored as bf16 */
+static _Thread_local real sums[MOST_ROWS * MOST_COLS];      /* a block of C that is stored as bf16 */
 
 /* Rows [i, i+m) and columns [j, j+n) of C. */
 static struct gemm part(const struct gemm *g, int64_t i, int64_t m, int64_t j, int64_t n)
@@ -18,13 +17,21 @@ static struct gemm part(const struct gemm *g, int64_t i, int64_t m, int64_t j, i
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
+static void multiply(const struct gemm *g)
+{
+    dot_product *unit = g->narrow ? isa()->dot : NULL;
+    if (unit && g->k > 0) narrow_product(g, unit);
+    else if (upright_pays(g)) upright_product(g);
+    else product(g);
+}
+
 void gemm_here(const struct gemm *g)
 {
     INVARIANT(g->c.format == FORMAT_REAL && g->c.col == 1, "a block product writes rows of reals");
     for (int64_t i = 0; i < g->m; i += MOST_ROWS)
         for (int64_t j = 0; j < g->n; j += MOST_COLS) {
             struct gemm p = part(g, i, least(g->m - i, MOST_ROWS), j, least(g->n - j, MOST_COLS));
-            product(&p, &panels);
+            multiply(&p);
         }
 }
 
@@ -32,19 +39,20 @@ void gemm_here(const struct gemm *g)
 static void block(const struct gemm *g)
 {
     if (g->c.format == FORMAT_REAL) {
-        product(g, &panels);
+        multiply(g);
         return;
     }
     struct tensor c = { .data = g->c.data, .format = g->c.format };
     struct gemm wide = *g;
-    wide.c = matrix_reals(narrow, MOST_COLS);
+    wide.c = matrix_reals(sums, MOST_COLS);
     if (g->beta != 0)
-        for (int64_t i = 0; i < g->m; i++) row_widen(&c, i * g->c.row, g->n, narrow + i * MOST_COLS);
-    product(&wide, &panels);
-    for (int64_t i = 0; i < g->m; i++) row_narrow(&c, i * g->c.row, g->n, narrow + i * MOST_COLS);
+        for (int64_t i = 0; i < g->m; i++) row_widen(&c, i * g->c.row, g->n, sums + i * MOST_COLS);
+    multiply(&wide);
+    for (int64_t i = 0; i < g->m; i++) row_narrow(&c, i * g->c.row, g->n, sums + i * MOST_COLS);
 }
 
-struct cut { const struct gemm *g; int64_t rows, cols; };   /* of a block */
+/* Blocks of all groups are numbered one after the other; first[e] is the number of the first block of group e. */
+struct cut { const struct gemm *g; int64_t rows, cols, *first; };
 
 /* The product of group e; e = groups: the rows that belong to none, a product of depth 0. */
 static struct gemm group(const struct gemm *g, int e)
@@ -66,30 +74,28 @@ static struct gemm group(const struct gemm *g, int e)
     return p;
 }
 
-static int64_t blocks_in(const struct gemm *p, const struct cut *c) { return blocks_of(p->m, c->rows) * blocks_of(p->n, c->cols); }
-
-/* Blocks [from, to) of all groups, which are numbered one after the other. */
 static void blocks(const struct args *a, int64_t from, int64_t to)
 {
     const struct cut *c = a->attr;
-    int64_t first = 0;
-    for (int e = 0; e <= c->g->groups && first < to; e++) {
+    int64_t wide = blocks_of(c->g->n, c->cols);
+    for (int e = 0; from < to; e++) {
+        if (from >= c->first[e + 1]) continue;
         struct gemm p = group(c->g, e);
-        int64_t n = blocks_in(&p, c), wide = blocks_of(p.n, c->cols), high = n ? blocks_of(p.m, n / wide) : 0;
-        for (int64_t at = from > first ? from - first : 0; at < least(n, to - first); at++) {
-            int64_t i = at / wide * high, j = at % wide * c->cols;
+        int64_t high = blocks_of(p.m, (c->first[e + 1] - c->first[e]) / wide);      /* rows shared out evenly */
+        for (; from < least(to, c->first[e + 1]); from++) {
+            int64_t at = from - c->first[e], i = at / wide * high, j = at % wide * c->cols;
             struct gemm one = part(&p, i, least(p.m - i, high), j, least(p.n - j, c->cols));
+            if (c->g->b.packed) one.b.packed = packed_part(c->g, e, j);
             block(&one);
         }
-        first += n;
     }
 }
 
-/* Large blocks pack their operands less often; at least some tens of blocks share out evenly. */
+/* Large blocks pack their operands less often; some blocks more share out evenly. */
 static struct cut cut_of(const struct gemm *g)
 {
     enum { ENOUGH = 8, FEW_ROWS = 96, FEW_COLS = 128 };
-    struct cut c = { g, MOST_ROWS, MOST_COLS };
+    struct cut c = { .g = g, .rows = MOST_ROWS, .cols = MOST_COLS };
     int64_t m = g->cut == GEMM_ROWS ? blocks_of(g->m, g->groups) : g->m;
     while (g->groups * blocks_of(m, c.rows) * blocks_of(g->n, c.cols) < ENOUGH && (c.rows > FEW_ROWS || c.cols > FEW_COLS))
         if (c.cols > FEW_COLS && c.cols >= c.rows) c.cols /= 2;
@@ -97,33 +103,30 @@ static struct cut cut_of(const struct gemm *g)
     return c;
 }
 
-void gemm(const struct args *a, const struct gemm *g)
+static void grouped(const struct args *a, const struct gemm *g)
 {
-    int32_t whole[] = { 0, (int32_t)g->m };
-    struct gemm dense = *g;
-    if (!g->offsets) {
-        dense.groups = 1;
-        dense.cut = GEMM_ROWS;
-        dense.offsets = whole;
-    }
-    struct cut c = cut_of(&dense);
-    int64_t total = 0;
-    for (int e = 0; e <= dense.groups; e++) {
-        struct gemm p = group(&dense, e);
-        total += blocks_in(&p, &c);
+    int64_t first[g->groups + 2];
+    struct cut c = cut_of(g);
+    c.first = first;
+    first[0] = 0;
+    for (int e = 0; e <= g->groups; e++) {
+        int64_t m = g->cut == GEMM_DEPTH ? (e < g->groups ? g->m : 0) : (e < g->groups ? g->offsets[e + 1] : g->m) - g->offsets[e];
+        first[e + 1] = first[e] + blocks_of(m, c.rows) * blocks_of(g->n, c.cols);
     }
     struct args with = *a;
     with.attr = &c;
-    each(&with, total, 1, blocks);
+    each(&with, first[g->groups + 1], 1, blocks);
 }
 
-size_t packed_bytes(struct shape weight, int64_t rows, enum format act)
+void gemm(const struct args *a, const struct gemm *g)
 {
-    (void)weight; (void)rows; (void)act;
-    return 0;
-}
-
-void pack(const struct args *a, const struct tensor *weight)
-{
-    (void)a; (void)weight;
+    if (g->offsets) {
+        grouped(a, g);
+        return;
+    }
+    struct gemm one = *g;
+    one.groups = 1;
+    one.cut = GEMM_ROWS;
+    one.offsets = (int32_t[]){ 0, (int32_t)g->m };
+    grouped(a, &one);
 }

@@ -1,193 +1,187 @@
-/* One block product on one thread. Both operands are packed; a tile of C stays in registers while a row panel of A
-   (broadcast) meets a panel of B (two vectors a step). Bound by fused multiply-adds once n is some hundred. */
+/* One block product on one thread. A tile of C stays in registers while some rows of A (broadcast) meet a panel of B (two
+   vectors a step). Operands are read where they lie if that can be; else packed. Bound by fused multiply-adds. */
 #include "product.h"
-#if defined __FMA__
-#include <immintrin.h>
-#endif
+#include "vector.h"
 
 #if defined __AVX512F__
-enum { BYTES = 64 };
 #define TILES(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
 #elif defined __AVX2__
-enum { BYTES = 32 };
 #define TILES(X) X(1) X(2) X(3) X(4) X(5) X(6)
 #else
-enum { BYTES = 16 };
 #define TILES(X) X(1) X(2) X(3) X(4)
 #endif
 
 #define ONE_MORE(rows) + 1
-enum { LANES = BYTES / sizeof(real), COLS = 2 * LANES, ROWS = TILES(ONE_MORE), AHEAD = 8 };
-#define INLINE static inline __attribute__((always_inline))
+enum { COLS = 2 * LANES, ROWS = TILES(ONE_MORE), LINE = 64 / sizeof(real), AHEAD = 8 };
 
-typedef real vec __attribute__((vector_size(BYTES)));
-typedef real loose __attribute__((vector_size(BYTES), aligned(sizeof(real))));
-typedef float single __attribute__((vector_size(4 * LANES)));
-typedef uint32_t word __attribute__((vector_size(4 * LANES)));
-typedef uint16_t half __attribute__((vector_size(2 * LANES)));
+/* Packed rows of A are padded so that they do not share cache sets; packed columns are whole vectors. */
+enum { PITCH = DEPTH + LINE, TALL = (ROWS + LANES - 1) / LANES * LANES };
+static _Thread_local struct {
+    _Alignas(64) real a[TALL * PITCH], b[DEPTH * MOST_COLS];
+} packed;
 
-/* a * b + c, rounded once where the instruction set can; never left to the compiler, so that a value's bits do not depend
-   on the shape of its tile. */
-INLINE vec multiply_add(real a, vec b, vec c)
+/* ---- operands, as tiles read them ---- */
+
+/* Value (i, p) of some rows of A is at i * line + p * step, one of which is 1. Value (p, j) of a panel of B is at p * pitch + j;
+   the panel to be read next begins `next` values further on. */
+struct left { const real *at; int64_t line, step; };
+struct right { const real *at; int64_t pitch, next; };
+
+/* Rows 4 KiB apart share the sets of the first-level cache. */
+static bool lies_well(const struct matrix *a, int64_t uses)
 {
-    vec all = a - (vec){ 0 };
-#if defined __AVX512F__ && defined SLUICE_DOUBLE
-    return (vec)_mm512_fmadd_pd((__m512d)all, (__m512d)b, (__m512d)c);
-#elif defined __AVX512F__
-    return (vec)_mm512_fmadd_ps((__m512)all, (__m512)b, (__m512)c);
-#elif defined __FMA__ && defined SLUICE_DOUBLE
-    return (vec)_mm256_fmadd_pd((__m256d)all, (__m256d)b, (__m256d)c);
-#elif defined __FMA__
-    return (vec)_mm256_fmadd_ps((__m256)all, (__m256)b, (__m256)c);
-#else
-    return all * b + c;
-#endif
+    return a->format == FORMAT_REAL && (a->col != 1 || uses <= 2 || a->row * (int64_t)sizeof(real) % 4096 != 0);
 }
 
-/* Asks for a cache line in time: operands come from far away in short pieces, which the processor does not foresee. */
-INLINE void soon(const struct matrix *m, int64_t at)
+static struct left left_of(const struct gemm *g, int64_t i, int64_t rows, int64_t from, int64_t k)
 {
-    __builtin_prefetch((const char *)m->data + at * (m->format == FORMAT_BF16 ? 2 : (int64_t)sizeof(real)));
-}
-
-/* n values from `at`, zeros beyond. */
-INLINE vec values(const struct matrix *m, int64_t at, int64_t n)
-{
-    if (n <= 0) return (vec){ 0 };
-    if (m->format == FORMAT_BF16) {
-        half h = { 0 };
-        memcpy(&h, (const uint16_t *)m->data + at, n >= LANES ? sizeof h : (size_t)n * 2);
-        return __builtin_convertvector((single)(__builtin_convertvector(h, word) << 16), vec);
+    struct matrix a = matrix_at(g->a, i, from);
+    if (lies_well(&a, blocks_of(g->n, COLS))) return (struct left){ a.data, a.row, a.col };
+    if (a.col == 1) {
+        for (int64_t r = 0; r < rows; r++)
+            for (int64_t p = 0; p < k; p += LANES) *(vec *)(packed.a + r * PITCH + p) = values(&a, r * a.row + p, k - p);
+        return (struct left){ packed.a, PITCH, 1 };
     }
-    vec v = { 0 };
-    if (n >= LANES) return *(const loose *)((const real *)m->data + at);
-    memcpy(&v, (const real *)m->data + at, (size_t)n * sizeof(real));
-    return v;
+    for (int64_t p = 0; p < k; p++)
+        for (int64_t r = 0; r < rows; r += LANES) *(vec *)(packed.a + p * TALL + r) = values(&a, p * a.col + r, g->m - i - r);
+    return (struct left){ packed.a, 1, TALL };
 }
 
-/* Transposes LANES x LANES values: at distance s, lanes with bit s change places with lanes without it in the vector
-   s further on. */
-#define LOW(lane, s) ((lane) & (s) ? (lane) - (s) + LANES : (lane))
-#define HIGH(lane, s) ((lane) & (s) ? (lane) + LANES : (lane) + (s))
-#define LIST2(f, s) f(0, s), f(1, s)
-#define LIST4(f, s) LIST2(f, s), f(2, s), f(3, s)
-#define LIST8(f, s) LIST4(f, s), f(4, s), f(5, s), f(6, s), f(7, s)
-#define LIST16(f, s) LIST8(f, s), f(8, s), f(9, s), f(10, s), f(11, s), f(12, s), f(13, s), f(14, s), f(15, s)
-#define SWAP(list, s) \
-    for (int i = 0; i < LANES; i++) \
-        if (!(i & (s))) { \
-            vec x = v[i], y = v[i + (s)]; \
-            v[i] = __builtin_shufflevector(x, y, list(LOW, s)); \
-            v[i + (s)] = __builtin_shufflevector(x, y, list(HIGH, s)); \
-        }
-#if defined __AVX512F__ && !defined SLUICE_DOUBLE
-#define TRANSPOSE SWAP(LIST16, 8) SWAP(LIST16, 4) SWAP(LIST16, 2) SWAP(LIST16, 1)
-#elif defined __AVX512F__ || (defined __AVX2__ && !defined SLUICE_DOUBLE)
-#define TRANSPOSE SWAP(LIST8, 4) SWAP(LIST8, 2) SWAP(LIST8, 1)
-#elif defined __AVX2__ || !defined SLUICE_DOUBLE
-#define TRANSPOSE SWAP(LIST4, 2) SWAP(LIST4, 1)
-#else
-#define TRANSPOSE SWAP(LIST2, 1)
-#endif
-
-/* out[c * pitch + r] = line r, value c, for LANES x LANES of them; zeros beyond `lines` and `count`. */
-INLINE void turn(const struct matrix *m, int64_t at, int64_t stride, int64_t lines, int64_t count, real *out, int64_t pitch)
+/* out[p][j] = B[from + p, j] for COLS columns, zeros beyond n. */
+static void pack_panel(const struct matrix *b, int64_t n, int64_t k, real *out)
 {
-    vec v[LANES];
-    for (int i = 0; i < LANES; i++) soon(m, at + (i + LANES) * stride);
-    for (int i = 0; i < LANES; i++) v[i] = values(m, at + i * stride, i < lines ? count : 0);
-    TRANSPOSE
-    for (int i = 0; i < LANES; i++) *(vec *)(out + i * pitch) = v[i];
-}
-
-/* out[i][p] = A[i, from + p], rows PITCH apart. */
-static void pack_a(const struct matrix *a, int64_t m, int64_t from, int64_t k, real *out)
-{
-    if (a->col == 1)
-        for (int64_t i = 0; i < m; i++)
-            for (int64_t p = 0; p < k; p += LANES) *(vec *)(out + i * PITCH + p) = values(a, i * a->row + from + p, k - p);
-    else
-        for (int64_t p = 0; p < k; p += LANES)
-            for (int64_t i = 0; i < m; i += LANES)
-                turn(a, (from + p) * a->col + i, a->col, k - p, m - i, out + i * PITCH + p, PITCH);
-}
-
-/* Panels of COLS columns, DEPTH * COLS apart: out[p][j] = B[from + p, j], zeros beyond n. */
-static void pack_b(const struct matrix *b, int64_t n, int64_t from, int64_t k, real *out)
-{
-    int64_t whole = blocks_of(n, COLS) * COLS;
     if (b->col == 1)
         for (int64_t p = 0; p < k; p++)
-            for (int64_t j = 0; j < whole; j += LANES) {
-                soon(b, (from + p + AHEAD) * b->row + j);
-                *(vec *)(out + j / COLS * (DEPTH * COLS) + j % COLS + p * COLS) = values(b, (from + p) * b->row + j, n - j);
+            for (int64_t j = 0; j < COLS; j += LANES) {
+                soon(b, (p + AHEAD) * b->row + j);
+                *(vec *)(out + p * COLS + j) = values(b, p * b->row + j, n - j);
             }
     else
-        for (int64_t j = 0; j < whole; j += LANES)
-            for (int64_t p = 0; p < k; p += LANES)
-                turn(b, j * b->col + from + p, b->col, n - j, k - p, out + j / COLS * (DEPTH * COLS) + j % COLS + p * COLS, COLS);
+        for (int64_t j = 0; j < COLS; j += LANES)
+            for (int64_t p = 0; p < k; p += LANES) {
+                vec v[LANES];
+                UNROLLED for (int i = 0; i < LANES; i++) soon(b, (j + i + LANES) * b->col + p);
+                UNROLLED for (int i = 0; i < LANES; i++) v[i] = values(b, (j + i) * b->col + p, i < n - j ? k - p : 0);
+                transpose(v);
+                UNROLLED for (int i = 0; i < LANES; i++) *(vec *)(out + (p + i) * COLS + j) = v[i];
+            }
 }
 
-/* C = A B or C + A B for `rows` rows, a constant where this is expanded. */
-INLINE void tile(int rows, int64_t k, const real *a, const real *b, real *c, int64_t pitch, bool add)
+static struct right right_of(const struct gemm *g, int64_t j, int64_t from, int64_t k, bool first)
+{
+    struct matrix b = matrix_at(g->b, from, j);
+    if (b.format == FORMAT_REAL && b.col == 1 && g->n - j >= COLS)
+        return (struct right){ b.data, b.row, first && g->n - j >= 2 * COLS ? COLS : 0 };
+    if (first) pack_panel(&b, g->n - j, k, packed.b + j * DEPTH);
+    return (struct right){ packed.b + j * DEPTH, COLS, 0 };
+}
+
+/* Asks for a tile of C, and for share j of the rows of A that come after these. */
+static void ask(const struct gemm *g, int64_t i, int64_t rows, int64_t j, int64_t from, int64_t k)
+{
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t at = 0; at < COLS; at += LINE) soon(&g->c, (i + r) * g->c.row + j + at);
+    if (g->a.col != 1 || g->n < 4 * COLS) return;
+    int64_t share = blocks_of(k, blocks_of(g->n, COLS)), first = j / COLS * share, end = first + share < k ? first + share : k;
+    for (int64_t r = i + rows; r < i + 2 * rows && r < g->m; r++)
+        for (int64_t p = first; p < end; p += LINE) soon(&g->a, r * g->a.row + from + p);
+}
+
+/* ---- tiles ---- */
+
+/* C = A B or C + A B for rows x wide vectors, constants where this is expanded; unrolled, or the sums would lie in memory. */
+INLINE void tile(int rows, int wide, int64_t k, const real *a, int64_t line, int64_t step, const struct right *right, real *c, int64_t c_row, bool add)
 {
     vec sum[ROWS][2];
-    for (int i = 0; i < rows; i++) sum[i][0] = sum[i][1] = (vec){ 0 };
-    for (int64_t p = 0; p < k; p++, b += COLS) {
-        vec left = *(const vec *)b, right = *(const vec *)(b + LANES);
-        for (int i = 0; i < rows; i++) {
-            sum[i][0] = multiply_add(a[i * PITCH + p], left, sum[i][0]);
-            sum[i][1] = multiply_add(a[i * PITCH + p], right, sum[i][1]);
+    const real *a5 = a + 5 * line, *a10 = a + 10 * line, *b = right->at;    /* addresses are sums of two registers */
+    int64_t pitch = right->pitch, next = right->next;
+    UNROLLED for (int i = 0; i < rows; i++) sum[i][0] = sum[i][1] = (vec){ 0 };
+    for (int64_t p = 0; p < k; p++, b += pitch, a += step, a5 += step, a10 += step) {
+        vec low = *(const loose *)b, high = wide == 2 ? *(const loose *)(b + LANES) : (vec){ 0 };
+        for (int at = 0; at < COLS; at += LINE) __builtin_prefetch(b + next + at);
+        UNROLLED for (int i = 0; i < rows; i++) {
+            real left = i < 5 ? a[i * line] : i < 10 ? a5[(i - 5) * line] : a10[(i - 10) * line];
+            sum[i][0] = multiply_add(left, low, sum[i][0]);
+            if (wide == 2) sum[i][1] = multiply_add(left, high, sum[i][1]);
         }
     }
-    for (int i = 0; i < rows; i++) {
-        loose *to = (loose *)(c + i * pitch);
+    UNROLLED for (int i = 0; i < rows; i++) {
+        loose *to = (loose *)(c + i * c_row);
         to[0] = add ? to[0] + sum[i][0] : sum[i][0];
-        to[1] = add ? to[1] + sum[i][1] : sum[i][1];
+        if (wide == 2) to[1] = add ? to[1] + sum[i][1] : sum[i][1];
     }
 }
 
-#define TILE(rows) \
-    static void tile_##rows(int64_t k, const real *a, const real *b, real *c, int64_t pitch, bool add) \
+typedef void tile_function(int64_t k, const struct left *a, const struct right *b, real *c, int64_t c_row, bool add);
+#define TILE(name, rows, wide, line, step) \
+    static void name(int64_t k, const struct left *a, const struct right *b, real *c, int64_t c_row, bool add) \
     { \
-        tile(rows, k, a, b, c, pitch, add); \
+        tile(rows, wide, k, a->at, line, step, b, c, c_row, add); \
     }
-TILES(TILE)
-#define ENTRY(rows) tile_##rows,
-static void (*const tile_of[])(int64_t k, const real *a, const real *b, real *c, int64_t pitch, bool add) = { TILES(ENTRY) };
+#define FOUR(rows) \
+    TILE(columns_##rows, rows, 1, 1, a->step) TILE(wide_columns_##rows, rows, 2, 1, a->step) \
+    TILE(rows_##rows, rows, 1, a->line, 1) TILE(wide_rows_##rows, rows, 2, a->line, 1)
+TILES(FOUR)
+#define ENTRY(rows) { { columns_##rows, wide_columns_##rows }, { rows_##rows, wide_rows_##rows } },
+static tile_function *const tile_of[][2][2] = { TILES(ENTRY) };     /* [rows - 1][A by rows][two vectors] */
 
-/* A tile at the right edge of C, where whole vectors would write into the next row. */
-static void edge(int64_t rows, int64_t cols, int64_t k, const real *a, const real *b, real *c, int64_t pitch, bool add)
+static void tile_into(real *c, int64_t c_row, int64_t rows, int64_t cols, int64_t k, const struct left *a, const struct right *b, bool add)
 {
-    _Alignas(64) real whole[ROWS * COLS];
-    tile_of[rows - 1](k, a, b, whole, COLS, false);
+    tile_function *f = tile_of[rows - 1][a->step == 1][cols > LANES];
+    if (cols >= COLS || cols == LANES) {
+        f(k, a, b, c, c_row, add);
+        return;
+    }
+    _Alignas(64) real whole[ROWS * COLS];                   /* in C, whole vectors would write into the next row */
+    f(k, a, b, whole, COLS, false);
     for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < cols; j++) c[i * pitch + j] = (add ? c[i * pitch + j] : 0) + whole[i * COLS + j];
+        for (int64_t j = 0; j < cols; j++) c[i * c_row + j] = add ? c[i * c_row + j] + whole[i * COLS + j] : whole[i * COLS + j];
 }
 
-static void tiles(const struct gemm *g, const struct panels *panels, int64_t k, bool add)
+static void pass(const struct gemm *g, int64_t from, int64_t k, bool add)
 {
     int64_t high = blocks_of(g->m, blocks_of(g->m, ROWS));  /* rows shared out evenly */
     for (int64_t i = 0; i < g->m; i += high) {
         int64_t rows = g->m - i < high ? g->m - i : high;
-        real *c = (real *)g->c.data + i * g->c.row;
+        struct left a = left_of(g, i, rows, from, k);
         for (int64_t j = 0; j < g->n; j += COLS) {
-            const real *a = panels->a + i * PITCH, *b = panels->b + j * DEPTH;
-            if (g->n - j >= COLS) tile_of[rows - 1](k, a, b, c + j, g->c.row, add);
-            else edge(rows, g->n - j, k, a, b, c + j, g->c.row, add);
+            struct right b = right_of(g, j, from, k, i == 0);
+            ask(g, i, rows, j, from, k);
+            tile_into((real *)g->c.data + i * g->c.row + j, g->c.row, rows, g->n - j, k, &a, &b, add);
         }
     }
 }
 
-void product(const struct gemm *g, struct panels *panels)
+void product(const struct gemm *g)
 {
     if (g->beta == 0 && g->k == 0)
         for (int64_t i = 0; i < g->m; i++) memset((real *)g->c.data + i * g->c.row, 0, (size_t)g->n * sizeof(real));
     int64_t parts = blocks_of(g->k, DEPTH), step = parts ? blocks_of(blocks_of(g->k, parts), LANES) * LANES : 1;
-    for (int64_t from = 0; from < g->k; from += step) {
-        int64_t k = g->k - from < step ? g->k - from : step;
-        pack_a(&g->a, g->m, from, k, panels->a);
-        pack_b(&g->b, g->n, from, k, panels->b);
-        tiles(g, panels, k, g->beta != 0 || from > 0);
-    }
+    for (int64_t from = 0; from < g->k; from += step)
+        pass(g, from, g->k - from < step ? g->k - from : step, g->beta != 0 || from > 0);
+}
+
+/* ---- upright ---- */
+
+enum { FEW_ROWS = 64 };
+static _Thread_local _Alignas(64) real upright[MOST_COLS * FEW_ROWS];
+
+/* Packing the columns costs as much as some eight rows. */
+bool upright_pays(const struct gemm *g)
+{
+    int64_t empty = blocks_of(g->m, LANES) * LANES - g->m;
+    return g->b.row == 1 && g->b.format == FORMAT_REAL && g->beta == 0 && g->k > 0 && g->n % LANES == 0 && g->m > 8 && g->m <= FEW_ROWS && empty < 8;
+}
+
+void upright_product(const struct gemm *g)
+{
+    product(&(struct gemm){ .m = g->n, .n = g->m, .k = g->k, .a = matrix_turned(g->b), .b = matrix_turned(g->a),
+                            .c = matrix_reals(upright, FEW_ROWS) });
+    for (int64_t j = 0; j < g->n; j += LANES)
+        for (int64_t i = 0; i < g->m; i += LANES) {
+            vec v[LANES];
+            UNROLLED for (int l = 0; l < LANES; l++) v[l] = *(const vec *)(upright + (j + l) * FEW_ROWS + i);
+            transpose(v);
+            UNROLLED for (int l = 0; l < LANES; l++) if (i + l < g->m) *(loose *)((real *)g->c.data + (i + l) * g->c.row + j) = v[l];
+        }
 }

@@ -2,17 +2,26 @@
 #ifndef SLUICE_PRODUCT_H
 #define SLUICE_PRODUCT_H
 
-#include "cpu/gemm.h"
+#include "cpu/isa.h"
 
-/* The largest block of one product: C [MOST_ROWS, MOST_COLS] stays in the second-level cache with its operands,
-   DEPTH rows of a panel of B in the first. */
-enum { MOST_ROWS = 192, MOST_COLS = 512, DEPTH = 256 };
-
-/* Where the operands of a block are packed. A: rows of DEPTH values, padded so that they do not share cache sets. */
-enum { PITCH = DEPTH + 16 };
-struct panels { _Alignas(64) real a[MOST_ROWS * PITCH], b[DEPTH * MOST_COLS]; };
+/* The largest block, and how much of the inner extent one pass takes: a panel of B stays in the first-level cache, all of B
+   and much of C in the second. */
+enum { MOST_ROWS = 512, MOST_COLS = 256, DEPTH = 256 };
 
 #define product ISA_NAME(product)
-void product(const struct gemm *g, struct panels *p);       /* dense, at most MOST_ROWS x MOST_COLS, C of reals */
+#define upright_product ISA_NAME(upright_product)
+#define upright_pays ISA_NAME(upright_pays)
+void product(const struct gemm *g);                         /* dense, at most MOST_ROWS x MOST_COLS, C of reals */
+
+/* The same value for value, as C^T = B^T A^T: then the columns of B are read where they lie, which is cheaper than packing
+   them when they meet few rows, if these fill vectors. */
+bool upright_pays(const struct gemm *g);
+void upright_product(const struct gemm *g);
+
+/* The same with operands rounded to bf16, for k > 0. b.packed is the packed weight from column 0 of B on, or NULL. */
+#define narrow_product ISA_NAME(narrow_product)
+#define packed_part ISA_NAME(packed_part)
+void narrow_product(const struct gemm *g, dot_product *unit);
+const void *packed_part(const struct gemm *g, int e, int64_t j);    /* column j, a multiple of DOT_COLS, of matrix e of a packed weight */
 
 #endif

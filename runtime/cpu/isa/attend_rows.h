@@ -1,0 +1,160 @@
+/* What the kernels of attention share: the node's sizes, blocks of queries, and rows in and out. */
+#ifndef SLUICE_ATTEND_ROWS_H
+#define SLUICE_ATTEND_ROWS_H
+
+#include "attend.h"
+
+enum { Q, K, V, START, POS };
+enum { O, LOGIT_MAX };                                      /* outputs */
+enum { LSE };                                               /* saved: REAL [T,H], to base 2 */
+enum { TOPS, KEYS, VALUES, SUMS };                          /* work */
+enum { STEP = 128, AHEAD = 8 };                                        /* keys whose scores are in work at once */
+#define LOG2E ((real)1.4426950408889634)
+
+struct attr { double scale; int64_t window; };
+
+struct sizes {
+    int64_t batch, seq, keys, seen, heads, share, groups, width, value_width, wide, value_wide, widest, pos, window, blocks, parts;
+    real scale;                                             /* to base 2 */
+};
+
+static int64_t padded(int64_t width) { return blocks_of(width, SLICE) * SLICE; }
+
+static struct sizes sizes_of(const struct args *a)
+{
+    const struct attr *at = a->attr;
+    struct shape q = a->in[Q].shape, k = a->in[K].shape, start = a->in[START].shape;
+    struct sizes s = {
+        .batch = start.dim[0], .seq = start.dim[1], .heads = q.dim[1], .groups = k.dim[k.rank - 2], .width = q.dim[2],
+        .value_width = shape_last(a->in[V].shape), .pos = a->n_in > POS ? ints(&a->in[POS])[0] : 0, .window = at->window,
+        .parts = a->work[SUMS].shape.dim[0], .scale = (real)at->scale * LOG2E };
+    s.keys = k.rank == 4 ? k.dim[1] : s.seq;
+    s.seen = s.pos + s.seq;
+    s.share = s.heads / s.groups;
+    s.wide = padded(s.width);
+    s.value_wide = padded(s.value_width);
+    s.widest = s.wide > s.value_wide ? s.wide : s.value_wide;
+    s.blocks = blocks_of(s.seq * s.share, QUERIES);
+    return s;
+}
+
+/* Queries of one key head, head after head of a position and position after position: their rows in [T,H], and the keys
+   [first, last) of the sequence that each may see; together they see [from, to), and each of them [all_from, all_to). */
+struct block {
+    int64_t head, number, n, row[QUERIES], from, to, all_from, all_to;
+    _Alignas(64) place first[QUERIES], last[QUERIES];
+};
+
+/* Key head `head` counts through all sequences. */
+static struct block block_of(const struct args *a, const struct sizes *s, int64_t head, int64_t number)
+{
+    int64_t done = number * QUERIES, rest = s->seq * s->share - done, at = done / s->share, h = done % s->share;
+    int64_t first_token = head / s->groups * s->seq, first_head = head % s->groups * s->share;
+    struct block q = { .head = head, .number = number, .n = rest < QUERIES ? rest : QUERIES, .from = INT64_MAX, .all_to = INT64_MAX };
+    for (int64_t i = 0; i < q.n; i++) {
+        int64_t token = first_token + at, here = s->pos + at, start = ints(&a->in[START])[token], edge = here - s->window + 1;
+        INVARIANT(start >= 0 && start <= here && here < s->keys, "query at %lld of %lld in a document from %lld",
+                  (long long)here, (long long)s->keys, (long long)start);
+        int64_t first = s->window && edge > start ? edge : start, last = here + 1;
+        q.row[i] = token * s->heads + first_head + h;
+        q.first[i] = (place)first;
+        q.last[i] = (place)last;
+        if (first < q.from) q.from = first;
+        if (first > q.all_from) q.all_from = first;
+        if (last > q.to) q.to = last;
+        if (last < q.all_to) q.all_to = last;
+        if (++h == s->share) { h = 0; at++; }
+    }
+    return q;
+}
+
+/* Asks for n values in time: the rows of a head are short and far apart, which the processor does not foresee. */
+static void soon(const struct tensor *t, int64_t at, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += SLICE) __builtin_prefetch((const char *)t->data + (at + i) * (int64_t)element_bytes(t->format));
+}
+
+/* The keys or the values of a head: row 0 and what leads from one to the next. */
+struct keys { const struct tensor *t; int64_t width, first, step; };
+static struct keys keys_of(const struct args *a, const struct sizes *s, int which, int64_t head)
+{
+    int64_t width = which == K ? s->width : s->value_width;
+    return (struct keys){ &a->in[which], width, (head / s->groups * s->keys * s->groups + head % s->groups) * width, s->groups * width };
+}
+
+/* Row j, with zeros up to a whole slice; `line` is a place for it, zero beyond the width. */
+INLINE const real *key_row(const struct keys *k, int64_t j, real *line)
+{
+    int64_t at = k->first + j * k->step;
+    const real *row = row_read(k->t, at, k->width, line);
+    soon(k->t, at + AHEAD * k->step, k->width);
+    return k->width % SLICE == 0 || row == line ? row : memcpy(line, row, (size_t)k->width * sizeof *line);
+}
+
+/* The seen keys and values of heads [from, to) go into slices. */
+static void pack_heads(const struct args *a, int64_t from, int64_t to)
+{
+    struct sizes s = sizes_of(a);
+    for (int64_t head = from; head < to; head++)
+        for (int which = K; which <= V; which++) {
+            struct keys keys = keys_of(a, &s, which, head);
+            int64_t wide = padded(keys.width);
+            real line[wide], *slice = reals(&a->work[which == K ? KEYS : VALUES]) + head * s.keys * wide;
+            memset(line, 0, (size_t)wide * sizeof *line);
+            for (int64_t j = 0; j < s.seen; j++, slice += SLICE) {
+                const real *row = key_row(&keys, j, line);
+                for (int64_t w = 0; w < wide; w += SLICE) memcpy(slice + w * s.keys, row + w, SLICE * sizeof *row);
+            }
+        }
+}
+
+/* Rows of the block's queries times `scale`, [QUERIES, wide], padded with zeros; also turned, [wide, QUERIES]. */
+static void read_rows(const struct tensor *t, const struct block *q, int64_t width, real scale, real *rows, real *turned)
+{
+    int64_t wide = padded(width);
+    for (int64_t i = 0; i < QUERIES; i++) {
+        int64_t n = i < q->n ? width : 0;
+        real *to = rows + i * wide;
+        if (i + AHEAD < q->n) soon(t, q->row[i + AHEAD] * width, width);
+        if (n) scaled(width, scale, row_read(t, q->row[i] * width, width, to), to);
+        for (int64_t w = n; w < wide; w++) to[w] = 0;
+    }
+    turn(QUERIES, wide, rows, turned);
+}
+
+/* Row := beta row + scale * the sum of n >= 1 rows, which lie `next` apart. */
+static void add_rows(const struct tensor *t, int64_t at, int64_t width, real beta, real scale, const real *from, int64_t next, int64_t n)
+{
+    real buffer[width], *to = beta == 0 ? row_write(t, at, width, buffer) : row_add(t, at, width, beta, buffer);
+    if (beta == 0) scaled(width, scale, from, to);
+    else add_scaled(width, scale, from, to);
+    for (int64_t k = 1; k < n; k++) add_scaled(width, scale, from + k * next, to);
+    row_done(t, at, width, to);
+}
+
+/* The same for the rows of the block's queries, which come from [QUERIES, padded(width)]. */
+static void write_rows(const struct tensor *t, const struct block *q, int64_t width, real beta, real scale, const real *from)
+{
+    for (int64_t i = 0; i < q->n; i++, from += padded(width)) {
+        if (i + AHEAD < q->n) soon(t, q->row[i + AHEAD] * width, width);
+        add_rows(t, q->row[i] * width, width, beta, scale, from, 0, 1);
+    }
+}
+
+/* The larger; NaN if the new one is. */
+static real larger_number(real most, real now) { return now > most || isnan(now) ? now : most; }
+
+/* What the queries leave: rows of o, [QUERIES, value_wide], the log-sum-exp, and the largest score of each of their heads. */
+static void finish(const struct args *a, const struct sizes *s, const struct block *q, const real *rows, const real *most, const real *sum)
+{
+    real *top = reals(&a->work[TOPS]) + (q->head / s->groups * s->blocks + q->number) * s->heads + q->head % s->groups * s->share, lse[QUERIES];
+    for (int i = 0; i < QUERIES; i++) lse[i] = most[i] + vec_log(sum[i]) * LOG2E + (sum[i] - sum[i]);
+    for (int64_t h = 0; h < s->share; h++) top[h] = -INFINITY;
+    write_rows(&a->out[O], q, s->value_width, 0, 1, rows);
+    for (int64_t i = 0, h = q->number * QUERIES % s->share; i < q->n; i++, h = h + 1 < s->share ? h + 1 : 0) {
+        reals(&a->save[LSE])[q->row[i]] = lse[i];
+        top[h] = larger_number(top[h], most[i] / LOG2E + (sum[i] - sum[i]));
+    }
+}
+
+#endif
