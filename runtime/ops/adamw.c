@@ -52,7 +52,7 @@ static struct rates rates_of(const struct args *a)
     };
 }
 
-/* n <= LANES values, and the squares of their changes and of what they were, a lane each. */
+/* n <= SUM_LANES values, and the squares of their changes and of what they were, a lane each. */
 static inline void adamw_some(const struct rates *k, int64_t n, real *restrict w, const real *restrict grad, real *restrict m, real *restrict v,
                               double *restrict changed, double *restrict before)
 {
@@ -71,9 +71,9 @@ static void adamw_block(const struct args *a, int64_t from, int64_t to)
     const struct rates k = rates_of(a);
     real *w = reals(&a->in[W]), *m = reals(&a->in[M]), *v = reals(&a->in[V]);
     const real *grad = reals(&a->in[GRAD]);
-    double changed[LANES] = { 0 }, before[LANES] = { 0 }, *part = parts(&a->work[0]) + 2 * (from / BLOCK);
+    double changed[SUM_LANES] = { 0 }, before[SUM_LANES] = { 0 }, *part = parts(&a->work[0]) + 2 * (from / BLOCK);
     int64_t i = from;
-    for (; i + LANES <= to; i += LANES) adamw_some(&k, LANES, w + i, grad + i, m + i, v + i, changed, before);
+    for (; i + SUM_LANES <= to; i += SUM_LANES) adamw_some(&k, SUM_LANES, w + i, grad + i, m + i, v + i, changed, before);
     adamw_some(&k, to - i, w + i, grad + i, m + i, v + i, changed, before);
     part[0] = fold_lanes(changed);
     part[1] = fold_lanes(before);

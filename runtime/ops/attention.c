@@ -179,7 +179,7 @@ static void fold_heads(const struct args *a, int64_t from, int64_t to)
             struct keys keys = keys_of(a, &s, which, head);
             const real *sum = sums(a, &s, 0, head) + (which == V ? s.keys * s.wide : 0), zero[WIDEST] = { 0 };
             for (int64_t j = 0; t->data && j < s.keys; j++, keys.first += keys.step, sum += padded(keys.width)) {
-                soon(t, keys.first + AHEAD * keys.step, keys.width);
+                soon_row(t, keys.first + AHEAD * keys.step, keys.width);
                 add_rows(t, keys.first, keys.width, a->beta[which], which == K ? 1 / LOG2E : 1, j < s.seen ? sum : zero, next, j < s.seen ? s.parts : 1);
             }
         }

@@ -71,9 +71,9 @@ static void symmetric(const struct args *a, const struct sizes *s, int64_t n, in
     int64_t band = blocks_of(n, BANDS * BAND) * BAND;
     for (int64_t at = 0; at < n; at += band)
         product(a, s, n - at, n - at < band ? n - at : band, k, matrix_at(x, at, 0), matrix_at(y, 0, at), matrix_at(matrix(out, n), at, at), 0);
-    for (int64_t at = 0; at < n; at += LANES)
+    for (int64_t at = 0; at < n; at += SUM_LANES)
         for (int64_t r = 0; r < at / band * band; r++)
-            for (int64_t c = at; c < n && c < at + LANES; c++) out[r * n + c] = out[c * n + r];
+            for (int64_t c = at; c < n && c < at + SUM_LANES; c++) out[r * n + c] = out[c * n + r];
 }
 
 /* X := 3.4445 X - 4.7750 A X + 2.0315 A^2 X with A = X X^T, the other way round where X is tall; returns where the last X is. */

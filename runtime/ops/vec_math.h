@@ -6,7 +6,7 @@
 #include "kernel.h"
 #include <math.h>
 
-enum { LANES = 16 };
+enum { SUM_LANES = 16 };
 
 #ifdef SLUICE_DOUBLE
 static inline double vec_exp(double x) { return exp(x); }
@@ -54,20 +54,20 @@ static inline float vec_log(float x)
 #endif
 
 /* Lane l and lane l + n/2, again and again. */
-static inline double fold_lanes(const double lane[LANES])
+static inline double fold_lanes(const double lane[SUM_LANES])
 {
-    double half[LANES / 2], quarter[LANES / 4];
-    for (int l = 0; l < LANES / 2; l++) half[l] = lane[l] + lane[l + LANES / 2];
-    for (int l = 0; l < LANES / 4; l++) quarter[l] = half[l] + half[l + LANES / 4];
-    return (quarter[0] + quarter[2]) + (quarter[1] + quarter[3]);
+    double eight[SUM_LANES / 2], four[SUM_LANES / 4];
+    for (int l = 0; l < SUM_LANES / 2; l++) eight[l] = lane[l] + lane[l + SUM_LANES / 2];
+    for (int l = 0; l < SUM_LANES / 4; l++) four[l] = eight[l] + eight[l + SUM_LANES / 4];
+    return (four[0] + four[2]) + (four[1] + four[3]);
 }
 
 /* The sum over i in [0,n) of an expression in i. */
 #define ROW_SUM(sum, i, n, expression) do { \
-    double lane_[LANES] = { 0 }, rest_ = 0; \
-    int64_t whole_ = (n) / LANES * LANES; \
-    for (int64_t at_ = 0; at_ < whole_; at_ += LANES) \
-        for (int l_ = 0; l_ < LANES; l_++) { int64_t i = at_ + l_; lane_[l_] += (double)(expression); } \
+    double lane_[SUM_LANES] = { 0 }, rest_ = 0; \
+    int64_t whole_ = (n) / SUM_LANES * SUM_LANES; \
+    for (int64_t at_ = 0; at_ < whole_; at_ += SUM_LANES) \
+        for (int l_ = 0; l_ < SUM_LANES; l_++) { int64_t i = at_ + l_; lane_[l_] += (double)(expression); } \
     for (int64_t i = whole_; i < (n); i++) rest_ += (double)(expression); \
     (sum) = whole_ ? fold_lanes(lane_) + rest_ : rest_; \
 } while (0)
@@ -75,15 +75,15 @@ static inline double fold_lanes(const double lane[LANES])
 /* The largest of the values that are numbers. */
 static inline real row_top(const real *x, int64_t n)
 {
-    real lane[LANES];
-    int64_t whole = n / LANES * LANES;
-    for (int l = 0; l < LANES; l++) lane[l] = -INFINITY;
-    for (int64_t at = 0; at < whole; at += LANES)
-        for (int l = 0; l < LANES; l++) lane[l] = x[at + l] > lane[l] ? x[at + l] : lane[l];
+    real lane[SUM_LANES];
+    int64_t whole = n / SUM_LANES * SUM_LANES;
+    for (int l = 0; l < SUM_LANES; l++) lane[l] = -INFINITY;
+    for (int64_t at = 0; at < whole; at += SUM_LANES)
+        for (int l = 0; l < SUM_LANES; l++) lane[l] = x[at + l] > lane[l] ? x[at + l] : lane[l];
     for (int64_t i = whole; i < n; i++) lane[i - whole] = x[i] > lane[i - whole] ? x[i] : lane[i - whole];
-    for (int l = 0; l < LANES / 2; l++) lane[l] = lane[l + LANES / 2] > lane[l] ? lane[l + LANES / 2] : lane[l];
-    for (int l = 0; l < LANES / 4; l++) lane[l] = lane[l + LANES / 4] > lane[l] ? lane[l + LANES / 4] : lane[l];
-    for (int l = 0; l < LANES / 8; l++) lane[l] = lane[l + LANES / 8] > lane[l] ? lane[l + LANES / 8] : lane[l];
+    for (int l = 0; l < SUM_LANES / 2; l++) lane[l] = lane[l + SUM_LANES / 2] > lane[l] ? lane[l + SUM_LANES / 2] : lane[l];
+    for (int l = 0; l < SUM_LANES / 4; l++) lane[l] = lane[l + SUM_LANES / 4] > lane[l] ? lane[l + SUM_LANES / 4] : lane[l];
+    for (int l = 0; l < SUM_LANES / 8; l++) lane[l] = lane[l + SUM_LANES / 8] > lane[l] ? lane[l + SUM_LANES / 8] : lane[l];
     return lane[1] > lane[0] ? lane[1] : lane[0];
 }
 

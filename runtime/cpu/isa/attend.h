@@ -22,7 +22,7 @@ enum { TALL = 4 };
 #endif
 
 #define ONE_MORE(rows) + 1
-enum { QUERIES = 32, SLICE = 16, PAIR = 2 * SPAN, ROWS = TILES(ONE_MORE) };
+enum { QUERIES = 32, SLICE = 16, PAIR = 2 * LANES, ROWS = TILES(ONE_MORE) };
 
 /* C = A B, or C + A B, in `rows` rows of `cols` vectors: constants where this is expanded, as the strides of A are. The depth is
    `runs` runs of `run`; from one to the next A goes on by `jump`. */
@@ -35,7 +35,7 @@ INLINE void tile(int rows, int cols, int64_t a_row, int64_t a_step, int64_t runs
     for (; runs > 0; runs--, a += jump) {
         const real *left = a;
         for (int64_t p = 0; p < run; p++, left += a_step, b += b_row) {
-            vec first = vec_load(b), second = cols > 1 ? vec_load(b + SPAN) : (vec){ 0 };
+            vec first = vec_load(b), second = cols > 1 ? vec_load(b + LANES) : (vec){ 0 };
             UNROLLED
             for (int i = 0; i < rows; i++) {
                 sum[i][0] = multiply_add(splat(left[i * a_row]), first, sum[i][0]);
@@ -46,7 +46,7 @@ INLINE void tile(int rows, int cols, int64_t a_row, int64_t a_step, int64_t runs
     UNROLLED
     for (int i = 0; i < rows; i++, c += c_row) {
         vec_store(c, add ? vec_load(c) + sum[i][0] : sum[i][0]);
-        if (cols > 1) vec_store(c + SPAN, add ? vec_load(c + SPAN) + sum[i][1] : sum[i][1]);
+        if (cols > 1) vec_store(c + LANES, add ? vec_load(c + LANES) + sum[i][1] : sum[i][1]);
     }
 }
 
@@ -99,7 +99,7 @@ static void spread(int64_t n, int64_t width, const real *p, const real *y, real 
 static void hide(int64_t j, int64_t n, const place *first, const place *last, real *s)
 {
     for (int64_t i = 0; i < n; i++)
-        for (int q = 0; q < QUERIES; q += SPAN) {
+        for (int q = 0; q < QUERIES; q += LANES) {
             places key = (place)(j + i) - (places){ 0 };
             places seen = (key >= *(const places *)(first + q)) & (key < *(const places *)(last + q));
             vec_store(s + i * QUERIES + q, choose(seen, vec_load(s + i * QUERIES + q), splat((real)-INFINITY)));
@@ -120,7 +120,7 @@ INLINE vec weigh(int count, vec most, real *s, vec sum)
 /* Takes n keys into the running softmax: s becomes 2^(s - most), and what was summed before is made to fit. */
 static void advance(int64_t n, real *s, real *most, real *sum, int64_t width, real *o)
 {
-    for (int q = 0; q < QUERIES; q += SPAN, s += SPAN) {
+    for (int q = 0; q < QUERIES; q += LANES, s += LANES) {
         vec top[CHAINS], part = { 0 };
         int64_t i = 0, whole = n - n % CHAINS;
         EACH(CHAINS) top[k] = vec_load(most + q);
@@ -149,7 +149,7 @@ INLINE void slope(int count, vec lse, vec mean, real *s, real *d)
 
 static void slopes(int64_t n, const real *lse, const real *mean, real *s, real *d)
 {
-    for (int q = 0; q < QUERIES; q += SPAN, s += SPAN, d += SPAN) {
+    for (int q = 0; q < QUERIES; q += LANES, s += LANES, d += LANES) {
         int64_t i = 0;
         for (; i + CHAINS <= n; i += CHAINS) slope(CHAINS, vec_load(lse + q), vec_load(mean + q), s + i * QUERIES, d + i * QUERIES);
         for (; i < n; i++) slope(1, vec_load(lse + q), vec_load(mean + q), s + i * QUERIES, d + i * QUERIES);

@@ -7,20 +7,20 @@
 
 enum { FEW = 8 };
 
-/* Scores of keys [j, j+n) with each query, rows of STEP. A sum over lanes is a sum of rows once SPAN keys are transposed. */
+/* Scores of keys [j, j+n) with each query, rows of STEP. A sum over lanes is a sum of rows once LANES keys are transposed. */
 static void few_scores(const struct keys *keys, const struct block *q, int64_t j, int64_t n, const real *rows, real *line, real *score)
 {
     int64_t wide = padded(keys->width);
-    _Alignas(64) real part[FEW][SPAN * SPAN] = { 0 }, turned[SPAN * SPAN];
-    for (int64_t k = 0; k < n; k += SPAN) {
-        for (int64_t l = 0; l < SPAN && k + l < n; l++) {
+    _Alignas(64) real part[FEW][LANES * LANES] = { 0 }, turned[LANES * LANES];
+    for (int64_t k = 0; k < n; k += LANES) {
+        for (int64_t l = 0; l < LANES && k + l < n; l++) {
             const real *key = key_row(keys, j + k + l, line);
-            for (int64_t i = 0; i < q->n; i++) vec_store(part[i] + l * SPAN, products(wide, key, rows + i * wide));
+            for (int64_t i = 0; i < q->n; i++) vec_store(part[i] + l * LANES, products(wide, key, rows + i * wide));
         }
         for (int64_t i = 0; i < q->n; i++) {
             vec sum = { 0 };
-            turn(SPAN, SPAN, part[i], turned);
-            for (int l = 0; l < SPAN; l++) sum += vec_load(turned + l * SPAN);
+            turn(LANES, LANES, part[i], turned);
+            for (int l = 0; l < LANES; l++) sum += vec_load(turned + l * LANES);
             vec_store(score + i * STEP + k, sum);
         }
     }

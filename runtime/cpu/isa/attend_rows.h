@@ -69,7 +69,7 @@ static struct block block_of(const struct args *a, const struct sizes *s, int64_
 }
 
 /* Asks for n values in time: the rows of a head are short and far apart, which the processor does not foresee. */
-static void soon(const struct tensor *t, int64_t at, int64_t n)
+static void soon_row(const struct tensor *t, int64_t at, int64_t n)
 {
     for (int64_t i = 0; i < n; i += SLICE) __builtin_prefetch((const char *)t->data + (at + i) * (int64_t)element_bytes(t->format));
 }
@@ -87,7 +87,7 @@ INLINE const real *key_row(const struct keys *k, int64_t j, real *line)
 {
     int64_t at = k->first + j * k->step;
     const real *row = row_read(k->t, at, k->width, line);
-    soon(k->t, at + AHEAD * k->step, k->width);
+    soon_row(k->t, at + AHEAD * k->step, k->width);
     return k->width % SLICE == 0 || row == line ? row : memcpy(line, row, (size_t)k->width * sizeof *line);
 }
 
@@ -115,7 +115,7 @@ static void read_rows(const struct tensor *t, const struct block *q, int64_t wid
     for (int64_t i = 0; i < QUERIES; i++) {
         int64_t n = i < q->n ? width : 0;
         real *to = rows + i * wide;
-        if (i + AHEAD < q->n) soon(t, q->row[i + AHEAD] * width, width);
+        if (i + AHEAD < q->n) soon_row(t, q->row[i + AHEAD] * width, width);
         if (n) scaled(width, scale, row_read(t, q->row[i] * width, width, to), to);
         for (int64_t w = n; w < wide; w++) to[w] = 0;
     }
@@ -136,7 +136,7 @@ static void add_rows(const struct tensor *t, int64_t at, int64_t width, real bet
 static void write_rows(const struct tensor *t, const struct block *q, int64_t width, real beta, real scale, const real *from)
 {
     for (int64_t i = 0; i < q->n; i++, from += padded(width)) {
-        if (i + AHEAD < q->n) soon(t, q->row[i + AHEAD] * width, width);
+        if (i + AHEAD < q->n) soon_row(t, q->row[i + AHEAD] * width, width);
         add_rows(t, q->row[i] * width, width, beta, scale, from, 0, 1);
     }
 }

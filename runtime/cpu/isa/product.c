@@ -101,8 +101,8 @@ INLINE void tile(int rows, int wide, int64_t k, const real *a, int64_t line, int
         for (int at = 0; at < COLS; at += LINE) __builtin_prefetch(b + next + at);
         UNROLLED for (int i = 0; i < rows; i++) {
             real left = i < 5 ? a[i * line] : i < 10 ? a5[(i - 5) * line] : a10[(i - 10) * line];
-            sum[i][0] = multiply_add(left, low, sum[i][0]);
-            if (wide == 2) sum[i][1] = multiply_add(left, high, sum[i][1]);
+            sum[i][0] = multiply_add(splat(left), low, sum[i][0]);
+            if (wide == 2) sum[i][1] = multiply_add(splat(left), high, sum[i][1]);
         }
     }
     UNROLLED for (int i = 0; i < rows; i++) {

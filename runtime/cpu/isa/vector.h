@@ -25,21 +25,22 @@ typedef float single __attribute__((vector_size(4 * LANES)));
 typedef uint32_t word __attribute__((vector_size(4 * LANES)));
 typedef uint16_t half __attribute__((vector_size(2 * LANES)));
 
+INLINE vec splat(real x) { return x - (vec){ 0 }; }
+
 /* a * b + c, rounded once where the instruction set can; never left to the compiler, so that a value's bits do not depend
    on the shape of its tile. */
-INLINE vec multiply_add(real a, vec b, vec c)
+INLINE vec multiply_add(vec a, vec b, vec c)
 {
-    vec all = a - (vec){ 0 };
 #if defined __AVX512F__ && defined SLUICE_DOUBLE
-    return (vec)_mm512_fmadd_pd((__m512d)all, (__m512d)b, (__m512d)c);
+    return (vec)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
 #elif defined __AVX512F__
-    return (vec)_mm512_fmadd_ps((__m512)all, (__m512)b, (__m512)c);
+    return (vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 #elif defined __FMA__ && defined SLUICE_DOUBLE
-    return (vec)_mm256_fmadd_pd((__m256d)all, (__m256d)b, (__m256d)c);
+    return (vec)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
 #elif defined __FMA__
-    return (vec)_mm256_fmadd_ps((__m256)all, (__m256)b, (__m256)c);
+    return (vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 #else
-    return all * b + c;
+    return a * b + c;
 #endif
 }
 
