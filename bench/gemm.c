@@ -45,9 +45,9 @@ static void share_out(struct shape3 s)
 }
 
 /* 0: y = x w^T; 1: dx = dy w; 2: dw = dy^T x */
-static struct gemm training(struct shape3 s, int form, void *weight_packed)
+static struct gemm training(struct shape3 s, int form)
 {
-    struct tensor weight = { .data = w, .format = FORMAT_REAL, .packed = weight_packed };
+    struct tensor weight = { .data = w, .format = FORMAT_REAL };
     struct matrix mx = matrix_reals(x, s.k), my = matrix_reals(y, s.n), mw = matrix_of(&weight, s.k);
     mw.stack = s.n * s.k;
     struct gemm g = { .m = s.m, .n = s.n, .k = s.k, .a = mx, .b = matrix_turned(mw) };
@@ -121,9 +121,13 @@ static double processor_seconds(void)
 
 static double now(void) { return threads == 1 ? processor_seconds() : clock_seconds(); }
 
+/* The threads of the library that ran before spin for some milliseconds before they sleep. */
+static void let_sleep(void) { nanosleep(&(struct timespec){ .tv_nsec = 30 * 1000 * 1000 }, NULL); }
+
 static double rate(const struct args *a, const struct contender *c)
 {
     int64_t times = 0;
+    let_sleep();
     compute(a, c);
     double start = now(), end, wall = clock_seconds(), processor = processor_seconds();
     do { compute(a, c); times++; end = now(); } while (end - start < seconds);
@@ -166,19 +170,14 @@ static void hold_against(const struct args *a, const struct contender *own, cons
 
 /* ---- the table ---- */
 
-enum { OWN, PACKED, FIRST_LIBRARY, CONTENDERS = FIRST_LIBRARY + LIBRARIES };
+enum { OWN, FIRST_LIBRARY, CONTENDERS = FIRST_LIBRARY + LIBRARIES };
 
 /* Ratios with the best library: sums of logarithms over the lines of a kind. */
-struct mean { double own, packed; int n; };
+struct mean { double own; int n; };
 
-static int contenders(const struct args *a, struct contender *c, struct shape3 s, int form, const struct library *library, int libraries)
+static int contenders(struct contender *c, struct shape3 s, int form, const struct library *library, int libraries)
 {
-    struct shape shape = s.groups ? SHAPE(s.groups, s.n, s.k) : SHAPE(s.n, s.k);
-    size_t bytes = form < 2 ? backend_cpu.packed_bytes(shape, s.groups ? s.m / s.groups : s.m, FORMAT_REAL) : 0;
-    void *memory = bytes ? numbers((int64_t)(bytes / sizeof(real)) + 1) : NULL;
-    if (bytes) backend_cpu.pack(a->device, &(struct tensor){ .data = w, .shape = shape, .format = FORMAT_REAL, .packed = memory });
-    c[OWN] = (struct contender){ .name = "own", .g = training(s, form, NULL) };
-    c[PACKED] = (struct contender){ .name = "packed", .g = training(s, form, memory) };
+    c[OWN] = (struct contender){ .name = "own", .g = training(s, form) };
     for (int i = 0; i < libraries; i++) c[FIRST_LIBRARY + i] = (struct contender){ .name = library[i].name, .library = &library[i], .g = c[OWN].g };
     return FIRST_LIBRARY + libraries;
 }
@@ -186,9 +185,9 @@ static int contenders(const struct args *a, struct contender *c, struct shape3 s
 static void line(const struct args *a, struct shape3 s, int form, const struct library *library, int libraries, struct mean *mean)
 {
     struct contender c[CONTENDERS];
-    int n = contenders(a, c, s, form, library, libraries);
+    int n = contenders(c, s, form, library, libraries);
     double best = 0;
-    for (int i = PACKED; i < n; i++) hold_against(a, &c[OWN], &c[i]);
+    for (int i = FIRST_LIBRARY; i < n; i++) hold_against(a, &c[OWN], &c[i]);
     for (int r = 0; r < ROUNDS; r++)
         for (int i = 0; i < n; i++) c[i].rate[r] = rate(a, &c[i]);
     printf("| %d | %lld | %lld | %lld | %s |", s.groups, (long long)s.m, (long long)s.n, (long long)s.k, forms[form]);
@@ -196,21 +195,19 @@ static void line(const struct args *a, struct shape3 s, int form, const struct l
         printf(" %.0f |", median(c[i].rate));
         if (i >= FIRST_LIBRARY) best = fmax(best, median(c[i].rate));
     }
-    if (best > 0) printf(" %.2f | %.2f |", median(c[OWN].rate) / best, median(c[PACKED].rate) / best);
+    if (best > 0) printf(" %.2f |", median(c[OWN].rate) / best);
     printf("\n");
     fflush(stdout);
     mean->own += log(median(c[OWN].rate) / best);
-    mean->packed += log(median(c[PACKED].rate) / best);
     mean->n++;
-    free((void *)c[PACKED].g.b.packed);
 }
 
 static void head(const struct library *library, int libraries)
 {
-    printf("%s, %d threads, GFLOP/s\n\n| groups | m | n | k | product | own | packed |", isa()->name, threads);
+    printf("%s, %d threads, GFLOP/s\n\n| groups | m | n | k | product | own |", isa()->name, threads);
     for (int i = 0; i < libraries; i++) printf(" %s |", library[i].name);
-    printf(libraries ? " own ÷ best | packed ÷ best |\n" : "\n");
-    for (int i = 0; i < 7 + libraries + 2 * (libraries > 0); i++) printf(i == 4 ? "|---" : "|---:");
+    printf(libraries ? " own ÷ best |\n" : "\n");
+    for (int i = 0; i < 6 + libraries + (libraries > 0); i++) printf(i == 4 ? "|---" : "|---:");
     printf("|\n");
 }
 
@@ -221,9 +218,9 @@ static void summary(const struct library *library, int libraries, const struct m
     for (int i = 0; i < libraries; i++) printf("%s%s", library[i].what, i + 1 < libraries ? ", " : "");
     printf("; %s, %d threads\n", isa()->name, threads);
     if (had < 0.85) printf("\n**Not a quiet machine**: own products had only %.0f %% of their processors.\n", 100 * had);
-    if (libraries) printf("\n| geometric mean | products | own ÷ best library | with weights packed beforehand |\n|---|---:|---:|---:|\n");
+    if (libraries) printf("\n| geometric mean | products | own ÷ best library |\n|---|---:|---:|\n");
     for (int i = 0; i < 2 && libraries; i++)
-        printf("| %s | %d | %.2f | %.2f |\n", i ? "grouped" : "dense", mean[i].n, exp(mean[i].own / mean[i].n), exp(mean[i].packed / mean[i].n));
+        printf("| %s | %d | %.2f |\n", i ? "grouped" : "dense", mean[i].n, exp(mean[i].own / mean[i].n));
 }
 
 int main(int argc, char **argv)
