@@ -13,8 +13,8 @@ struct backend {
     void (*clear)(void *memory, size_t bytes);              /* what alloc gave: zeroed again */
     void (*put)(void *device, const void *host, size_t bytes);
     void (*get)(void *host, const void *device, size_t bytes);
-    /* Weights are packed once a step, where products of `rows` rows with one of their matrices gain by it. */
-    size_t (*packed_bytes)(struct shape weight, int64_t rows, enum format act);     /* 0: they do not */
+    /* Weights are packed once a step, where products with activations of this format gain by it. */
+    size_t (*packed_bytes)(struct shape weight, enum format act);     /* 0: they do not */
     void (*pack)(void *device, const struct tensor *weight);                        /* writes weight->packed */
     void *(*open)(int threads);                             /* what kernels get as args->device */
     void (*close)(void *device);

@@ -63,7 +63,7 @@ struct op {
     unsigned groups;                                        /* bit of the input that holds where groups of rows begin */
     bool cheap;                                             /* may be computed again in backward rather than kept */
     bool joins;                                             /* can run forward and backward at once, where nothing else needs its value */
-    unsigned packs;                                         /* bits of the inputs that are read as packed weights by the rows of input 0 */
+    unsigned packs;                                         /* bits of the inputs that are read as packed weights */
 };
 
 /* Whether a set of inputs or outputs has number i. */

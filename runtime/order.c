@@ -76,30 +76,27 @@ static void find_joint(struct plan *p)
     free(follows);
 }
 
-/* Whether a backward call reads what node n computes. */
-static bool read_in_backward(const struct plan *p, const struct node *n)
-{
-    const struct graph *g = p->graph;
-    for (int i = n->id; i < g->n; i++) {
-        const struct node *reader = g->node[i];
-        if (!p->place[i].backward) continue;
-        if (reader == n && n->op->reads_out) return true;
-        for (int k = 0; k < reader->n_in; k++) if (has_bit(reader->op->reads_in, k) && plan_root_of(reader->in[k]).node == n) return true;
-    }
-    return false;
-}
-
+/* Values of cheap ops that a backward call reads are made twice, where that is wanted. */
 static void find_twice(struct plan *p)
 {
     const struct graph *g = p->graph;
-    for (int i = 0; i < g->n && p->how.recompute == RECOMPUTE_SELECTIVE && !g->keep; i++) {
+    if (p->how.recompute != RECOMPUTE_SELECTIVE || g->keep) return;
+    bool *read = xcalloc((size_t)g->n + 1, sizeof *read);
+    for (int i = 0; i < g->n; i++) {
         const struct node *n = g->node[i];
-        bool may = n->op->kind == OP_COMPUTE && n->op->cheap && n->region == REGION_MICRO && p->place[i].backward && !n->output_of_graph;
-        p->place[i].twice = may && n->n_out == 1 && n->n_save == 0 && read_in_backward(p, n);
+        if (!p->place[i].backward) continue;
+        read[i] |= n->op->reads_out != 0;
+        for (int k = 0; k < n->n_in; k++) if (has_bit(n->op->reads_in, k)) read[plan_root_of(n->in[k]).node->id] = true;
     }
+    for (int i = 0; i < g->n; i++) {
+        const struct node *n = g->node[i];
+        bool may = n->op->cheap && n->region == REGION_MICRO && p->place[i].backward && !n->output_of_graph;
+        p->place[i].twice = may && n->n_out == 1 && n->n_save == 0 && read[i];
+    }
+    free(read);
 }
 
-/* What products want packed. Plans over one set of leaves want the most of them. */
+/* What products want packed. */
 static void find_packed(struct plan *p)
 {
     for (int i = 0; i < p->graph->n; i++) {
@@ -107,9 +104,7 @@ static void find_packed(struct plan *p)
         for (int k = 0; k < n->n_in; k++) {
             struct leaf *l = plan_root_of(n->in[k]).node->leaf;
             if (n->op->kind != OP_COMPUTE || !p->place[i].live || !has_bit(n->op->packs, k) || !l || l->kind != LEAF_WEIGHT) continue;
-            int64_t matrices = l->decl.shape.rank > 2 ? l->decl.shape.dim[0] : 1;
-            size_t bytes = p->how.backend->packed_bytes(l->decl.shape, shape_rows(n->in[0]->shape) / matrices, plan_format_of(p, DTYPE_ACT));
-            if (bytes > l->packed_bytes) l->packed_bytes = bytes;
+            l->packed_bytes = p->how.backend->packed_bytes(l->decl.shape, plan_format_of(p, DTYPE_ACT));
         }
     }
 }

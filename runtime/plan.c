@@ -220,7 +220,7 @@ static struct tensor *copied(struct plan *p, const struct tensor *from, int n)
 }
 
 /* The same call with tensors of its own. */
-static struct call call_again(struct plan *p, struct call c)
+static struct call call_copy(struct plan *p, struct call c)
 {
     const struct node *n = c.node;
     c.args.in = copied(p, c.args.in, n->n_in);
@@ -234,7 +234,6 @@ static struct call call_again(struct plan *p, struct call c)
 /* In a chain the gradients of rows are computed block by block; those of weights, sums over all rows, when it is done. */
 static void split(struct plan *p, struct call *c, struct calls *whole)
 {
-    struct call rest = call_again(p, *c);
     struct tensor *cut = tensors(p, c->args.n_in), *others = tensors(p, c->args.n_in);
     bool any = false;
     for (int i = 0; i < c->args.n_in; i++) {
@@ -246,6 +245,7 @@ static void split(struct plan *p, struct call *c, struct calls *whole)
     }
     c->args.din = cut;
     if (!any) return;
+    struct call rest = call_copy(p, *c);
     rest.args.din = others;
     rest.chain = NONE;
     c->flops = rest.flops = c->flops / 2;

@@ -26,12 +26,14 @@ layer() {
     done
 }
 layer 'runtime/base.c runtime/base.h' '(base|draw)\.h'
+layer 'runtime/draw.h' 'float_log\.h'
+layer 'runtime/float_log.h' 'none'
 layer 'runtime/graph.h' 'base\.h'
 layer 'runtime/graph.c runtime/fingerprint.c' '(graph|ops)\.h'
 layer 'runtime/ops.h' '(graph|level)\.h'
 layer 'runtime/level.h' 'none'
 layer 'runtime/kernel.h' 'ops\.h'
-layer 'runtime/ops/*.c runtime/ops/*.h' '(kernel|ops|sort|values|vec_math|cpu/isa/attend_few|cpu/gemm)\.h'
+layer 'runtime/ops/*.c runtime/ops/*.h' '(kernel|ops|sort|values|vec_math|float_log|cpu/isa/attend_few|cpu/isa/vector|cpu/gemm)\.h'
 layer 'runtime/cpu/isa/*' '(kernel|attend|attend_vec|attend_rows|draw|product|vector|cpu/gemm|cpu/isa|ops/vec_math)\.h'
 layer 'runtime/config.h' 'base\.h'
 layer 'runtime/module.h' '(config|ops)\.h'

@@ -32,7 +32,7 @@ static double product_rate(int64_t m, int64_t n, int64_t k, enum format act, int
 {
     struct tensor x = numbers(m, k, act), w = numbers(n, k, FORMAT_REAL), y = numbers(m, n, act);
     struct args a = { .device = backend_cpu.open(threads) };
-    size_t packed = backend_cpu.packed_bytes(w.shape, m, act);
+    size_t packed = backend_cpu.packed_bytes(w.shape, act);
     if (packed) {
         w.packed = backend_cpu.alloc(packed);
         backend_cpu.pack(a.device, &w);

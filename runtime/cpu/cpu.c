@@ -33,7 +33,7 @@ static void cpu_clear(void *memory, size_t bytes)
 
 static void cpu_put(void *device, const void *host, size_t bytes) { memcpy(device, host, bytes); }
 static void cpu_get(void *host, const void *device, size_t bytes) { memcpy(host, device, bytes); }
-static size_t cpu_packed_bytes(struct shape weight, int64_t rows, enum format act) { return isa()->level->packed_bytes(weight, rows, act); }
+static size_t cpu_packed_bytes(struct shape weight, enum format act) { return isa()->level->packed_bytes(weight, act); }
 static void cpu_pack(void *device, const struct tensor *weight) { isa()->level->pack(&(struct args){ .device = device }, weight); }
 static void *cpu_open(int threads) { return pool_new(threads); }
 static void cpu_close(void *device) { pool_free(device); }

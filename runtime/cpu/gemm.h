@@ -39,7 +39,7 @@ struct gemm {
     enum gemm_cut cut; int groups; const int32_t *offsets;
 };
 
-size_t packed_bytes(struct shape weight, int64_t rows, enum format act);
+size_t packed_bytes(struct shape weight, enum format act);
 void pack(const struct args *a, const struct tensor *weight);
 
 void gemm(const struct args *a, const struct gemm *g);      /* on all threads */

@@ -10,7 +10,7 @@ struct level {
     const struct kernels *const *kernels;                   /* [OP_COUNT] */
     void (*gemm)(const struct args *a, const struct gemm *g);
     void (*gemm_here)(const struct gemm *g);
-    size_t (*packed_bytes)(struct shape weight, int64_t rows, enum format act);
+    size_t (*packed_bytes)(struct shape weight, enum format act);
     void (*pack)(const struct args *a, const struct tensor *weight);
     const real *(*row_widen)(const struct tensor *t, int64_t at, int64_t n, real *scratch);
     void (*row_narrow)(const struct tensor *t, int64_t at, int64_t n, const real *row);

@@ -1,16 +1,9 @@
 /* Routing: which experts a token takes (topk), what it thinks of them (pick), how busy they are (load). */
-#include "kernel.h"
+#include "cpu/isa/vector.h"
 
 #include <math.h>
 
-#if defined __AVX512F__
-enum { BYTES = 64 };
-#elif defined __AVX2__
-enum { BYTES = 32 };
-#else
-enum { BYTES = 16 };
-#endif
-enum { TOKENS = 256, SIDE = BYTES / sizeof(real) };         /* a block; rows that one vector takes */
+enum { TOKENS = 256 };                                      /* a block */
 
 /* ---- topk: the K largest keys of a row, largest first; ties go to the lower index, NaN comes last ---- */
 
@@ -31,26 +24,25 @@ static int topk_infer(struct node *n, struct err *e)
     return 0;
 }
 
-/* SIDE rows side by side, so that nothing branches. */
+/* LANES rows side by side, so that nothing branches. */
 typedef __typeof__(__builtin_choose_expr(sizeof(real) == 8, (int64_t)0, (int32_t)0)) integer;        /* as wide as a real */
-typedef real keys __attribute__((vector_size(BYTES)));
-typedef integer places __attribute__((vector_size(BYTES)));
+typedef integer places __attribute__((vector_size(VECTOR_BYTES)));
 #define CHOOSE(when, yes, no) (((places)(yes) & (when)) | ((places)(no) & ~(when)))     /* when: all bits or none */
 
 /* The `kept` largest keys: a key goes down its column until it meets a smaller one and takes its place, and what it pushes
    out moves down. Later equals stay behind earlier ones. */
-static void best_of(const keys *key, integer experts, int64_t kept, keys *best, places *index)
+static void best_of(const vec *key, integer experts, int64_t kept, vec *best, places *index)
 {
     for (integer e = 0; e < experts; e++) {
-        keys now = key[e];
+        vec now = key[e];
         places at = (places){ 0 } + e, in = { 0 };
         for (int64_t j = 0; j < kept && j <= e; j++) {
-            keys old = best[j];
+            vec old = best[j];
             places old_at = index[j];
             in |= j == e ? ~(places){ 0 } : (now > old) | ((old != old) & (now == now));
-            best[j] = (keys)CHOOSE(in, now, old);
+            best[j] = (vec)CHOOSE(in, now, old);
             index[j] = CHOOSE(in, at, old_at);
-            now = (keys)CHOOSE(in, old, now);
+            now = (vec)CHOOSE(in, old, now);
             at = CHOOSE(in, old_at, at);
         }
     }
@@ -59,13 +51,13 @@ static void best_of(const keys *key, integer experts, int64_t kept, keys *best, 
 static void topk_tokens(const struct args *a, int64_t from, int64_t to)
 {
     int32_t experts = (int32_t)a->in[0].shape.dim[1], k = (int32_t)a->out[0].shape.dim[1], kept = k < experts ? k + 1 : k;
-    keys key[experts], best[kept];
+    vec key[experts], best[kept];
     places index[kept];
     memset(key, 0, sizeof key);
     memset(best, 0, sizeof best);
     memset(index, 0, sizeof index);
     for (int64_t rows; from < to; from += rows) {
-        rows = to - from < SIDE ? to - from : SIDE;
+        rows = to - from < LANES ? to - from : LANES;
         for (int64_t r = 0; r < rows; r++)
             for (int64_t e = 0; e < experts; e++) key[e][r] = reals(&a->in[0])[(from + r) * experts + e];
         best_of(key, experts, kept, best, index);

@@ -4,6 +4,7 @@
 #define SLUICE_VEC_MATH_H
 
 #include "kernel.h"
+#include "float_log.h"
 #include <math.h>
 
 enum { SUM_LANES = 16 };
@@ -12,9 +13,6 @@ enum { SUM_LANES = 16 };
 static inline double vec_exp(double x) { return exp(x); }
 static inline double vec_log(double x) { return log(x); }
 #else
-static inline float float_of_bits(uint32_t bits) { union { uint32_t bits; float value; } u = { bits }; return u.value; }
-static inline uint32_t bits_of_float(float value) { union { float value; uint32_t bits; } u = { value }; return u.bits; }
-
 /* e^x = 2^n e^r with |r| <= ln 2 / 2; adding 1.5*2^23 rounds to n and leaves it in the low bits. Two factors for 2^n,
    because n = 128 has no float of its own. Results below 2e-38 are 0. Relative error < 1e-7. */
 static inline float vec_exp(float x)
@@ -34,23 +32,7 @@ static inline float vec_exp(float x)
     return x < -86.9f ? 0.0f : y;
 }
 
-/* ln x = n ln 2 + ln m with m in [sqrt(1/2), sqrt 2), for normal x > 0. */
-static inline float vec_log(float x)
-{
-    uint32_t bits = bits_of_float(x) - 0x3F3504F3u;
-    float n = (float)((int32_t)bits >> 23);
-    float f = float_of_bits((bits & 0x7FFFFFu) + 0x3F3504F3u) - 1.0f, z = f * f;
-    float p = 7.0376836292e-2f;
-    p = p * f - 1.1514610310e-1f;
-    p = p * f + 1.1676998740e-1f;
-    p = p * f - 1.2420140846e-1f;
-    p = p * f + 1.4249322787e-1f;
-    p = p * f - 1.6668057665e-1f;
-    p = p * f + 2.0000714765e-1f;
-    p = p * f - 2.4999993993e-1f;
-    p = p * f + 3.3333331174e-1f;
-    return n * 0.693359375f + (f - 0.5f * z + p * f * z - n * 2.12194440e-4f);
-}
+static inline float vec_log(float x) { return float_log(x); }
 #endif
 
 /* Lane l and lane l + n/2, again and again. */
