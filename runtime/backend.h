@@ -1,25 +1,58 @@
-/* A backend: a table of kernels and how to hold memory. `cpu` is the embedded default. */
+/* A backend: a table of kernels and how to hold memory. `cpu` is the embedded default; `cuda` is a shared object that is
+   loaded when it is asked for.
+
+   What a backend is given runs in the order in which it is given; `get` waits for it. Other calls need not wait. */
 #ifndef SLUICE_BACKEND_H
 #define SLUICE_BACKEND_H
 
+#include "comm.h"
 #include "kernel.h"
+
+/* Values of a leaf by its rule: number i of the leaf is set to value + std times the normal of its key. */
+struct fill { void *to; struct shape shape; enum format format; struct init rule; struct key key; };
 
 struct backend {
     const char *name;
     bool cuts_rows;                                         /* calls may run on a part of their rows, from any of its threads */
     const struct kernels *(*kernels)(int op);               /* none is missing */
-    void *(*alloc)(size_t bytes);                           /* zeroed; never NULL: prints the size wanted and exits 7 */
-    void (*release)(void *memory, size_t bytes);
-    void (*clear)(void *memory, size_t bytes);              /* what alloc gave: zeroed again */
-    void (*put)(void *device, const void *host, size_t bytes);
-    void (*get)(void *host, const void *device, size_t bytes);
-    /* Weights are packed once a step, where products with activations of this format gain by it. */
-    size_t (*packed_bytes)(struct shape weight, enum format act);     /* 0: they do not */
-    void (*pack)(void *device, const struct tensor *weight);                        /* writes weight->packed */
-    void *(*open)(int threads);                             /* what kernels get as args->device */
+    size_t (*scratch)(int op, const struct args *a);        /* bytes that the call needs beside the op's own work; NULL: none ever */
+    /* The instruction set, which decides the bits: "avx512", "sm_90". -1: there is no device, e says what is missing. Touches no
+       device in this process, which may still fork. */
+    int (*probe)(char isa[16], struct err *e);
+    size_t (*room)(void);                                   /* bytes that can still be had */
+    void *(*open)(int threads);                             /* a device, what kernels get as args->device; never NULL: prints what is missing and exits 7 */
     void (*close)(void *device);
+    void *(*alloc)(void *device, size_t bytes);             /* zeroed; never NULL: prints the size wanted and exits 7 */
+    void (*release)(void *device, void *memory, size_t bytes);
+    void (*clear)(void *device, void *memory, size_t bytes);                        /* what alloc gave: zeroed again */
+    void (*put)(void *device, void *to, const void *host, size_t bytes);
+    void (*copy)(void *device, void *to, const void *from, size_t bytes);           /* within the device */
+    void (*get)(void *device, void *host, const void *from, size_t bytes);
+    void (*fill)(void *device, const struct fill *f);
+    /* Weights are packed once a step, where products with activations of this format gain by it. */
+    size_t (*packed_bytes)(struct shape weight, enum format act);                   /* 0: they do not */
+    void (*pack)(void *device, const struct tensor *weight);                        /* writes weight->packed */
+    /* Between the ranks of comm_here(), where there are several; all in place. They may run beside what is given next, up to meet. */
+    void (*reduce)(void *device, real *data, int64_t n, enum reduction how);
+    void (*broadcast)(void *device, void *data, size_t bytes, int root);
+    void (*meet)(void *device);
+    /* What is given between record and recorded does not run: it becomes a recording, which replay runs as often as one likes, in
+       less time than giving it anew. record NULL, or false: the backend gains nothing by it. */
+    bool (*record)(void *device);
+    void *(*recorded)(void *device);
+    void (*replay)(void *device, void *recording);
+    void (*forget)(void *device, void *recording);
 };
 
 extern const struct backend backend_cpu;
+
+/* The words of train.backend, in the order of enum. NULL: it cannot be had here, and e says what is missing. */
+#define BACKENDS "cpu cuda"
+enum backend_kind { BACKEND_CPU, BACKEND_CUDA };
+const struct backend *backend_find(enum backend_kind kind, struct err *e);
+
+/* What a shared object that holds a backend exports as `backend_entry`. Sizes tell apart what was built from other sources. */
+struct backend_entry { size_t ops, args, backend; const struct backend *of; };
+#define BACKEND_ENTRY(of) { OP_COUNT, sizeof(struct args), sizeof(struct backend), of }
 
 #endif

@@ -30,7 +30,7 @@ int err_prefix(struct err *e, const char *format, ...)
     return -1;
 }
 
-_Noreturn void invariant_broken(const char *file, int line, const char *format, ...)
+void invariant_broken(const char *file, int line, const char *format, ...)
 {
     va_list list;
     fprintf(stderr, "%s:%d: broken invariant: ", file, line);

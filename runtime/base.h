@@ -23,7 +23,7 @@ int err_prefix(struct err *e, const char *format, ...) __attribute__((format(pri
 
 /* A broken invariant of the program itself: prints the place and aborts. Never for a user's mistake. */
 #define INVARIANT(ok, ...) ((ok) ? (void)0 : invariant_broken(__FILE__, __LINE__, __VA_ARGS__))
-_Noreturn void invariant_broken(const char *file, int line, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void invariant_broken(const char *file, int line, const char *format, ...) __attribute__((noreturn, format(printf, 3, 4)));
 
 /* Memory that dies together. Allocations are zeroed and aligned to 64 bytes; there is no free of one thing. */
 struct arena;

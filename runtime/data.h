@@ -36,8 +36,10 @@ int64_t corpus_windows(const struct corpus *c, enum split split, int seq);
    by (seed, epoch); held-out samples are taken in file order and do not depend on the seed. ids, target,
    start: [batch,seq]; weight: [batch,seq], 0 where the target lies in another document, else 1. start: position in
    the window at which the token's document begins (0 for the document that the window opens in). */
-void corpus_batch(const struct corpus *c, enum split split, uint64_t seed, int64_t first, int batch, int seq,
-                  int32_t *ids, int32_t *target, float *weight, int32_t *start);
+struct batch { int32_t *ids, *target, *start; float *weight; };
+struct batch batch_new(int64_t tokens);                     /* weights 1, the rest 0 */
+void batch_free(struct batch b);
+void corpus_batch(const struct corpus *c, enum split split, uint64_t seed, int64_t first, int batch, int seq, struct batch to);
 
 /* Packs inputs (text files, folders, .jsonl with a "text" field; a line of "%" alone separates documents in
    files named *.fortune) with the byte tokenizer into a token file: written under a temporary name, synced and

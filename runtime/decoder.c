@@ -21,7 +21,7 @@ static int copy_leaves(struct decoder *d, const struct leaves *from, struct stat
     return 0;
 }
 
-int decoder_new(struct decoder **out, const struct model_conf *conf, enum precision precision, const struct leaves *from, struct state *trained, int64_t batch, int64_t chunk, int64_t context,
+int decoder_new(struct decoder **out, const struct model_conf *conf, struct plan_how how, const struct leaves *from, struct state *trained, int64_t batch, int64_t chunk, int64_t context,
                 int threads, struct err *e)
 {
     struct decoder *d = xcalloc(1, sizeof *d);
@@ -31,8 +31,8 @@ int decoder_new(struct decoder **out, const struct model_conf *conf, enum precis
     d->tokens = batch * chunk;
     d->vocab = conf->vocab;
     d->logits = model_build(d->graph, d->arena, conf, NULL, MODE_DECODE, batch, chunk, context);
-    if (plan_new(&d->plan, d->graph, (struct plan_how){ &backend_cpu, precision, RECOMPUTE_NONE }, e)) { decoder_free(d); return -1; }
-    d->state = state_new(d->leaves, &backend_cpu, threads);
+    if (plan_new(&d->plan, d->graph, how, e)) { decoder_free(d); return -1; }
+    d->state = state_new(d->leaves, how.backend, threads);
     plan_bind(d->plan, d->state, NULL);
     if (copy_leaves(d, from, trained, e)) { decoder_free(d); return -1; }
     *out = d;

@@ -8,7 +8,7 @@
 #include <Random123/philox.h>
 #include <math.h>
 
-static inline __attribute__((always_inline)) philox4x32_ctr_t draw_bits(uint64_t mixed, uint64_t index, uint64_t step)
+PLAIN philox4x32_ctr_t draw_bits(uint64_t mixed, uint64_t index, uint64_t step)
 {
     philox4x32_key_t key = { { (uint32_t)mixed, (uint32_t)(mixed >> 32) } };
     philox4x32_ctr_t counter = { { (uint32_t)index, (uint32_t)(index >> 32), (uint32_t)step, (uint32_t)(step >> 32) } };
@@ -16,11 +16,11 @@ static inline __attribute__((always_inline)) philox4x32_ctr_t draw_bits(uint64_t
 }
 
 /* sqrt(-2 ln u), u the float nearest to (word + 1/2) / 2^32; at most 6.764. Relative error < 1.2e-7. */
-static inline __attribute__((always_inline)) float draw_radius(uint32_t word) { return sqrtf(-2.0f * float_log(((float)word + 0.5f) * 0x1p-32f)); }
+PLAIN float draw_radius(uint32_t word) { return sqrtf(-2.0f * float_log(((float)word + 0.5f) * 0x1p-32f)); }
 
 /* Two independent normals: a radius times cosine and sine of 2 pi second / 2^32. The polynomials take the angle from its nearest
    quarter turn, at most an eighth; quarter turns swap the two and change signs. Error < 7e-7. */
-static inline __attribute__((always_inline)) void draw_normals(uint32_t first, uint32_t second, float *x, float *y)
+PLAIN void draw_normals(uint32_t first, uint32_t second, float *x, float *y)
 {
     const uint32_t eighth = 1u << 29, half = 1u << 31;
     uint32_t turn = second + eighth;

@@ -1,5 +1,6 @@
 /* Executing a plan: addresses are filled in once, then a step is a walk over the calls. */
 #include "plan_private.h"
+#include "place.h"
 
 #include <stdlib.h>
 
@@ -37,6 +38,7 @@ static void bind_calls(struct plan *p, struct calls *calls)
         if (c->args.dout) bind(p, c->args.dout, n->n_out);
         if (c->args.din) bind(p, c->args.din, n->n_in);
         c->args.device = p->state->device;
+        c->args.scratch = p->memory + p->scratch;
         const struct kernels *kernels = p->how.backend->kernels(n->op->index);
         c->run = c->joint ? kernels->joint : c->pass == BACKWARD ? kernels->backward : kernels->forward;
     }
@@ -49,8 +51,9 @@ void plan_bind(struct plan *p, struct state *s, struct plan *shares)
     p->state = s;
     if (p->backward.n) state_want_grads(s);
     p->lodges = shares != NULL;
-    p->memory = shares ? shares->memory : s->backend->alloc(p->report.arena);
-    p->carries = s->backend->alloc(p->report.carries);
+    p->memory = shares ? shares->memory : s->backend->alloc(s->device, p->report.arena);
+    p->carries = s->backend->alloc(s->device, p->report.carries);
+    p->gathered = xcalloc(1, p->report.carries + 1);
     bind_calls(p, &p->forward);
     bind_calls(p, &p->backward);
     bind_calls(p, &p->update);
@@ -58,9 +61,23 @@ void plan_bind(struct plan *p, struct state *s, struct plan *shares)
 
 /* ---- running ---- */
 
+static char *seed_place(const struct plan *p, int i) { return p->carries + p->seeds + (size_t)i * PLACE_ALIGNMENT; }
+
+static void put_seeds(struct plan *p)
+{
+    for (int i = 0; i < p->n_seeds; i++) {
+        real seed = (real)(p->seed[i].weight / p->moment.micros / comm_here()->ranks);
+        p->how.backend->put(p->state->device, seed_place(p, i), &seed, sizeof seed);
+    }
+}
+
 void plan_begin(struct plan *p, int64_t step, int64_t steps, int micros)
 {
+    bool same = p->moment.micros == micros;
+    INVARIANT(same || !p->recording, "the number of micro-batches does not change");
     p->moment = (struct moment){ step, 0, micros };
+    p->is_gathered = false;
+    if (!same) put_seeds(p);
     p->steps = steps;
     for (int i = 0; i < p->graph->leaves->n; i++) {
         const struct leaf *l = p->graph->leaves->leaf[i];
@@ -91,53 +108,103 @@ static void run(struct plan *p, struct call *c)
     plan_account(p, c, p->timing ? clock_seconds() - start : 0);
 }
 
-static void run_all(struct plan *p, struct calls *calls)
+/* Gives the number of calls it ran: one, or a chain. */
+static int run_next(struct plan *p, struct calls *calls, int at)
 {
-    for (int i = 0, n; i < calls->n; i += n) {
-        struct call *c = &calls->call[i];
-        for (n = 1; c->chain != NONE && i + n < calls->n && c[n].chain == c->chain; n++) { }
-        if (n > 1) chain_run(p, c, n);
-        else run(p, c);
-    }
+    struct call *c = &calls->call[at];
+    int n = 1;
+    while (c->chain != NONE && at + n < calls->n && c[n].chain == c->chain) n++;
+    if (n > 1) chain_run(p, c, n);
+    else run(p, c);
+    return n;
 }
 
 void plan_forward(struct plan *p, int micro)
 {
     p->moment.micro = micro;
     if (p->state->stale) state_pack(p->state);
-    run_all(p, &p->forward);
+    for (int i = 0; i < p->forward.n; ) i += run_next(p, &p->forward, i);
 }
 
 void plan_backward(struct plan *p, int micro)
 {
     p->moment.micro = micro;
     for (int i = 0; i < p->n_seeds; i++) {
-        real seed = (real)(p->seed[i].weight / p->moment.micros);
-        p->how.backend->put(slot_address(p, &p->slot[p->seed[i].slot]), &seed, sizeof seed);
+        p->how.backend->copy(p->state->device, slot_address(p, &p->slot[p->seed[i].slot]), seed_place(p, i), sizeof(real));
     }
     for (int i = 0; i < p->backward.n; i++) p->backward.call[i].args.beta = p->backward.call[i].beta[micro > 0];     /* NULL for a forward call */
-    run_all(p, &p->backward);
+    bool last = micro == p->moment.micros - 1;
+    for (int i = 0, bucket = 0; i < p->backward.n; ) {
+        i += run_next(p, &p->backward, i);
+        if (last) ranks_reduce_grads(p, &bucket, i);
+    }
 }
 
 void plan_update(struct plan *p)
 {
+    const struct backend *b = p->how.backend;
+    void *device = p->state->device;
     p->moment.micro = 0;
+    ranks_reduce_carries(p);
+    if (p->shared) b->clear(device, p->carries + p->changes, p->changes_end - p->changes);
     for (int i = 0; i < p->update.n; i++) {
-        const struct call *c = &p->update.call[i];
-        run(p, &p->update.call[i]);
-        for (int k = 0; k < c->args.n_in && c->node->op->changes_inputs; k++)
-            if (c->args.in[k].packed) p->how.backend->pack(p->state->device, &c->args.in[k]);
+        struct call *c = &p->update.call[i];
+        if (ranks_mine(c)) {
+            run(p, c);
+            for (int k = 0; k < c->args.n_in && c->node->op->changes_inputs; k++)
+                if (c->args.in[k].packed) b->pack(device, &c->args.in[k]);
+        }
+        if (i + 1 == p->shared) ranks_share_updates(p);
     }
 }
 
+void plan_combine(struct plan *p) { ranks_reduce_carries(p); }
+
+static bool step(struct plan *p, bool (*go_on)(void))
+{
+    for (int micro = 0; micro < p->moment.micros; micro++) {
+        if (go_on && !go_on()) return false;
+        state_unstage(p->state, micro);
+        plan_forward(p, micro);
+        plan_backward(p, micro);
+    }
+    plan_update(p);
+    return true;
+}
+
+bool plan_step(struct plan *p, bool (*go_on)(void))
+{
+    const struct backend *b = p->how.backend;
+    void *device = p->state->device;
+    if (go_on && !go_on()) return false;
+    if (p->state->stale) state_pack(p->state);
+    if (!p->recording && (p->timing || !b->record || !b->record(device))) return step(p, go_on);
+    if (p->recording) p->executed += p->recorded_flops;
+    else {
+        double before = p->executed;
+        step(p, NULL);
+        p->recording = b->recorded(device);
+        p->recorded_flops = p->executed - before;
+    }
+    b->replay(device, p->recording);
+    return true;
+}
+
 /* ---- reading ---- */
+
+void plan_gather(struct plan *p)
+{
+    p->how.backend->get(p->state->device, p->gathered, p->carries, p->report.carries);
+    p->is_gathered = true;
+}
 
 static void read_slot(const struct plan *p, int slot, int64_t count, double *to)
 {
     const struct slot *s = &p->slot[slot];
     enum format f = plan_format_of(p, s->decl.dtype);
     char *host = xmalloc((size_t)count * element_bytes(f) + 1);
-    p->how.backend->get(host, slot_address(p, s), (size_t)count * element_bytes(f));
+    if (s->where == IN_CARRIES && p->is_gathered) memcpy(host, p->gathered + s->offset, (size_t)count * element_bytes(f));
+    else p->how.backend->get(p->state->device, host, slot_address(p, s), (size_t)count * element_bytes(f));
     for (int64_t i = 0; i < count; i++) {
         real wide;
         struct tensor t = { .data = host, .shape = SHAPE(count), .format = f };
@@ -155,7 +222,7 @@ void plan_read(struct plan *p, const struct node *n, double *to)
     INVARIANT(slot != NONE, "%s: %s was not computed", n->path, n->op->name);
     read_slot(p, slot, count, to);
     bool mean = n->op->kind == OP_COMPUTE && n->op->index == OP_carry && n->carry == CARRY_MEAN && n->region == REGION_MICRO;
-    for (int64_t i = 0; mean && i < count; i++) to[i] /= p->moment.micros;
+    for (int64_t i = 0; mean && i < count; i++) to[i] /= p->moment.micros * comm_here()->ranks;
 }
 
 bool plan_read_grad(struct plan *p, const struct node *n, double *to)

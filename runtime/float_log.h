@@ -4,11 +4,18 @@
 
 #include <stdint.h>
 
-static inline float float_of_bits(uint32_t bits) { union { uint32_t bits; float value; } u = { bits }; return u.value; }
-static inline uint32_t bits_of_float(float value) { union { float value; uint32_t bits; } u = { value }; return u.bits; }
+/* Functions for the processor, and for a GPU where nvcc compiles its side. */
+#ifdef __CUDA_ARCH__
+#define PLAIN static __device__ inline
+#else
+#define PLAIN static inline __attribute__((always_inline))
+#endif
+
+PLAIN float float_of_bits(uint32_t bits) { union { uint32_t bits; float value; } u = { bits }; return u.value; }
+PLAIN uint32_t bits_of_float(float value) { union { float value; uint32_t bits; } u = { value }; return u.bits; }
 
 /* ln x = n ln 2 + ln(1 + f), with 1 + f in [sqrt(1/2), sqrt 2), for normal x > 0. */
-static inline __attribute__((always_inline)) float float_log(float x)
+PLAIN float float_log(float x)
 {
     uint32_t bits = bits_of_float(x) - 0x3F3504F3u;
     float n = (float)((int32_t)bits >> 23);

@@ -4,17 +4,9 @@
 #ifndef SLUICE_GRAPH_H
 #define SLUICE_GRAPH_H
 
-#include "base.h"
+#include "shape.h"
 
-enum { SHAPE_RANK = 4, NODE_OUTS = 4, NODE_SAVES = 4, NODE_WORKS = 4 };
-
-struct shape { int rank; int64_t dim[SHAPE_RANK]; };
-#define SHAPE(...) ((struct shape){ COUNT(((int64_t[]){ __VA_ARGS__ })), { __VA_ARGS__ } })
-int64_t shape_count(struct shape s);
-int64_t shape_last(struct shape s);                         /* values in a row */
-int64_t shape_rows(struct shape s);                         /* count / last */
-bool shape_equal(struct shape a, struct shape b);
-const char *shape_text(struct shape s, char out[64]);       /* "[256,128]" */
+enum { NODE_OUTS = 4, NODE_SAVES = 4, NODE_WORKS = 4 };
 
 /* Dtypes are roles. ACT: bf16 or real, chosen per plan. REAL: never below float32 (statistics, scores,
    gates, losses, master weights, gradients of weights). */
@@ -81,6 +73,7 @@ struct leaf {
     bool decay;                                             /* weight decay applies */
     bool transient;                                         /* buffer not kept in checkpoints (KV cache) */
     int stack;                                              /* leading dimension counts independent matrices (experts); 1 otherwise */
+    int holder;                                             /* the rank that alone updates the weight, and keeps the buffer, counted from 1; 0: every rank does */
     double active;                                          /* share of the weight that one token uses (k/E); 1 otherwise */
     const struct leaf *of;                                  /* LEAF_GRAD: the weight */
     struct control control;                                 /* LEAF_CONTROL */

@@ -1,4 +1,4 @@
-/* What a CPU kernel sees. A kernel computes one use of an op from tensors that the plan has placed; it never
+/* What a kernel sees. A kernel computes one use of an op from tensors that the plan has placed; it never
    allocates. Work is cut into blocks by shape, never by the number of threads, so the bits do not depend on it.
 
    backward adds: din = beta*din + g, where beta 0 means "do not read" (the memory may hold NaN). din[i].data
@@ -29,7 +29,8 @@ struct args {
     const struct tensor *dout, *din;
     const real *beta;                                       /* one per input, 0 or 1 */
     const struct moment *moment;
-    void *device;                                           /* the backend's own: the thread pool of the CPU */
+    void *device;                                           /* the backend's own: the thread pool of the CPU, the stream of a GPU */
+    void *scratch;                                          /* what the backend asked for beside the op's work; every call has the same */
     int64_t first_row;                                      /* tensors that are cut by rows begin here; offsets count from row 0 */
 };
 
@@ -43,8 +44,8 @@ void each(const struct args *a, int64_t items, int64_t grain, void (*body)(const
 static inline int64_t blocks_of(int64_t items, int64_t grain) { return (items + grain - 1) / grain; }
 
 /* Values of REAL and integer tensors. */
-static inline real *reals(const struct tensor *t) { return t->data; }
-static inline int32_t *ints(const struct tensor *t) { return t->data; }
+static inline real *reals(const struct tensor *t) { return (real *)t->data; }
+static inline int32_t *ints(const struct tensor *t) { return (int32_t *)t->data; }
 
 /* ACT tensors may be bf16. A kernel works on rows of real: read gives a row (in place, or converted into
    `scratch`); write gives a place for one; add gives one holding beta times what is there; done stores it.

@@ -26,6 +26,7 @@ static const struct param train_params[] = {
     INT(struct train_conf, batch, 16, 1, 1e6, "sequence", "sequences in a step"),
     INT(struct train_conf, micro, 1, 1, 1e6, "", "micro-batches that a step's batch is cut into"),
     REAL(struct train_conf, clip, 1, 0, 1e9, "", "largest global gradient norm; 0: no clipping"),
+    CHOICE(struct train_conf, backend, BACKEND_CPU, BACKENDS, "what computes: the processor, or an NVIDIA GPU"),
     CHOICE(struct train_conf, precision, 0, "fp32 bf16", "of activations; weights, scores and sums stay fp32"),
     CHOICE(struct train_conf, recompute, 0, "none selective", "selective: norms, gathered expert rows and gated activations are computed again for backward; less memory, a little more time, the same bits"),
     SLOT(struct train_conf, optim, SLOT_OPTIM, "adamw", "the optimizer"),

@@ -11,7 +11,7 @@ extern const struct schema model_schema;
 struct train_conf {
     int steps, batch, micro;
     double clip;
-    int precision, recompute;                               /* enum precision, enum recompute */
+    int backend, precision, recompute;                      /* enum backend_kind, enum precision, enum recompute */
     struct pick optim, schedule;
     int eval_every, eval_batches, checkpoint_every, keep;
     int stop_window; double stop_sigma, stop_dead, stop_seconds;

@@ -50,6 +50,13 @@ static size_t decl_bytes(const struct plan *p, struct decl d) { return (size_t)s
 
 /* ---- slots and lives ---- */
 
+/* How ranks combine what a node leaves among the carries. */
+static enum bridge bridge_of(const struct node *n)
+{
+    if (n->region == REGION_UPDATE) return n->op->changes_inputs ? BRIDGE_CHANGE : BRIDGE_OWN;
+    return n->carry == CARRY_SUM || n->carry == CARRY_MEAN ? BRIDGE_SUM : n->carry == CARRY_MAX ? BRIDGE_MAX : BRIDGE_OWN;
+}
+
 static void declare(struct plan *p, const struct node *n)
 {
     struct place *at = &p->place[n->id];
@@ -67,7 +74,8 @@ static void declare(struct plan *p, const struct node *n)
     if (n->op->kind != OP_COMPUTE || !at->live) return;
     for (int k = n->op->in_place ? 1 : 0; k < n->n_out; k++) {
         at->value[k] = slot_new(p, n->out[k], now, n->output_of_graph ? p->end : last);
-        if (n->op->index == OP_carry) p->slot[at->value[k]].where = IN_CARRIES;
+        if (n->op->index == OP_carry || (n->region == REGION_UPDATE && n->op->changes_inputs)) p->slot[at->value[k]].where = IN_CARRIES;
+        p->slot[at->value[k]].bridge = bridge_of(n);
     }
     if (at->twice) at->again = slot_new(p, n->out[0], at->time[AGAIN], at->time[AGAIN]);
     for (int k = 0; k < n->n_save; k++) at->save[k] = slot_new(p, n->save[k], now, at->backward ? at->time[BACKWARD] : now);
@@ -284,6 +292,36 @@ static void plan_calls(struct plan *p)
     free(written);
 }
 
+static size_t scratch_bytes(const struct plan *p)
+{
+    const struct calls *all[] = { &p->forward, &p->backward, &p->update };
+    size_t most = 0;
+    for (int k = 0; k < COUNT(all) && p->how.backend->scratch; k++)
+        for (int i = 0; i < all[k]->n; i++) {
+            size_t bytes = p->how.backend->scratch(all[k]->call[i].node->op->index, &all[k]->call[i].args);
+            if (bytes > most) most = bytes;
+        }
+    return place_round(most);
+}
+
+/* What ranks combine alike lies together. */
+static void place_carries(struct plan *p)
+{
+    size_t end[BRIDGES], at = 0;
+    for (enum bridge bridge = 0; bridge < BRIDGES; end[bridge++] = at)
+        for (int i = 0; i < p->n_slots; i++) {
+            struct slot *s = &p->slot[i];
+            if (s->where != IN_CARRIES || s->bridge != bridge) continue;
+            s->offset = at;
+            at += place_round(decl_bytes(p, s->decl));
+        }
+    p->sums = end[BRIDGE_SUM];
+    p->changes = p->maxes = end[BRIDGE_MAX];
+    p->changes_end = end[BRIDGE_CHANGE];
+    p->seeds = at;
+    p->report.carries = at + (size_t)p->n_seeds * PLACE_ALIGNMENT;
+}
+
 static void plan_places(struct plan *p)
 {
     struct span *span = xcalloc((size_t)p->n_slots + 1, sizeof *span);
@@ -291,12 +329,13 @@ static void plan_places(struct plan *p)
     for (int i = 0; i < p->n_slots; i++) {
         struct slot *s = &p->slot[i];
         size_t bytes = decl_bytes(p, s->decl);
-        if (s->where == IN_CARRIES) { s->offset = p->report.carries; p->report.carries += place_round(bytes); }
         if (s->where != IN_ARENA) continue;
         s->span = n;
         span[n++] = (struct span){ .bytes = bytes, .from = s->from, .to = s->to };
     }
-    p->report.arena = place_spans(span, n);
+    p->scratch = place_spans(span, n);
+    p->report.arena = p->scratch + scratch_bytes(p);
+    place_carries(p);
     for (int i = 0; i < p->n_slots; i++) if (p->slot[i].where == IN_ARENA) p->slot[i].offset = span[p->slot[i].span].offset;
     free(span);
     struct state_bytes b = state_layout(p->graph->leaves);
@@ -304,7 +343,7 @@ static void plan_places(struct plan *p)
     p->report.packed = b.packed;
     p->report.grads = p->backward.n ? b.weights : b.grads;
     p->report.buffers = b.buffers;
-    p->report.inputs = b.inputs;
+    p->report.inputs = b.controls + b.inputs;
     p->report.total = p->report.weights + p->report.packed + p->report.grads + p->report.buffers + p->report.inputs + p->report.carries + p->report.arena;
 }
 
@@ -318,10 +357,12 @@ int plan_new(struct plan **out, struct graph *g, struct plan_how how, struct err
     if (sizeof(real) != sizeof(float)) p->how.precision = PRECISION_FP32;
     p->place = arena_alloc(p->arena, (size_t)(g->n + 1) * sizeof *p->place);
     order_find(p);
+    ranks_hold(p);
     for (int i = 0; i < g->n; i++) declare(p, g->node[i]);
     for (int i = 0; i < g->n; i++) live_through(p, g->node[i]);
     plan_calls(p);
     plan_places(p);
+    ranks_plan(p);
     *out = p;
     return 0;
 }
@@ -330,8 +371,11 @@ void plan_free(struct plan *p)
 {
     if (!p) return;
     if (p->state) {
-        if (!p->lodges) p->how.backend->release(p->memory, p->report.arena);
-        p->how.backend->release(p->carries, p->report.carries);
+        const struct backend *b = p->how.backend;
+        if (p->recording) b->forget(p->state->device, p->recording);
+        if (!p->lodges) b->release(p->state->device, p->memory, p->report.arena);
+        b->release(p->state->device, p->carries, p->report.carries);
+        free(p->gathered);
     }
     free(p->slot);
     arena_free(p->arena);

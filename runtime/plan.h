@@ -9,12 +9,12 @@ enum precision { PRECISION_FP32, PRECISION_BF16 };
 enum recompute { RECOMPUTE_NONE, RECOMPUTE_SELECTIVE };     /* selective: the values of cheap ops are made again for backward */
 struct plan_how { const struct backend *backend; enum precision precision; enum recompute recompute; };
 
-struct state_bytes { size_t weights, packed, grads, buffers, inputs; };
+struct state_bytes { size_t weights, packed, grads, buffers, controls, inputs; };
 struct state_bytes state_layout(struct leaves *l);          /* gives every leaf its offset */
 
 /* Bytes by slab, and the algorithmic cost of one micro-batch forward pass. Backward is twice the forward. */
 struct plan_report {
-    size_t weights, packed, grads, buffers, inputs, carries, arena, total;
+    size_t weights, packed, grads, buffers, inputs, carries, arena, total;      /* inputs: with controls; arena: with scratch of the backend */
     double forward_flops, train_flops, forward_bytes;
 };
 
@@ -30,19 +30,29 @@ struct state *state_new(struct leaves *l, const struct backend *b, int threads);
 void state_free(struct state *s);
 void state_fill(struct state *s, uint64_t seed);            /* weights and buffers by their rules, keyed by path */
 void state_put(struct state *s, const struct leaf *l, const void *from);
-void state_get(struct state *s, const struct leaf *l, void *to);
+void state_stage(struct state *s, const struct leaf *input, int micro, int micros, const void *from);   /* for micro-batch `micro` of the next plan_step */
+size_t state_staged_bytes(const struct leaves *l, int micros);               /* what staging takes beside the slabs */
+void state_get(struct state *s, const struct leaf *l, void *to);              /* put and get of rank 0 order a buffer that another rank holds */
+void state_answer(struct state *s, struct order o);                          /* which answers by this; the other ranks pass */
+void state_share(struct state *s);                                           /* weights and the buffers that every rank has become those of rank 0 */
 size_t leaf_bytes(const struct leaf *l);
 void *state_data(const struct state *s, const struct leaf *l);               /* address in the backend's memory */
 
-/* Gives a plan its memory over a state; plans that run in turn may share the arena of the first, NULL: its own. Then, for each step: for each micro-batch put the inputs, plan_forward,
-   plan_backward; then plan_update. Controls are written by plan_begin. */
+/* Gives a plan its memory over a state; plans that run in turn may share the arena of the first, NULL: its own. Then, for each
+   step: plan_begin, which writes the controls; stage the inputs of all micro-batches; plan_step. It goes forward and backward
+   through each micro-batch and updates, on a backend that records as one recording; false: go_on (NULL: always) said so
+   before the update, and nothing has changed. Or, for one micro-batch at a time: put the inputs, plan_forward, plan_backward; then plan_update. */
 void plan_bind(struct plan *p, struct state *s, struct plan *shares);
 void plan_begin(struct plan *p, int64_t step, int64_t steps, int micros);
+bool plan_step(struct plan *p, bool (*go_on)(void));
 void plan_forward(struct plan *p, int micro);
 void plan_backward(struct plan *p, int micro);
 void plan_update(struct plan *p);
 
-/* Values after the step: what a node holds, converted to double. Means are over the micro-batches. */
+/* Values after the step: what a node holds, converted to double. Means are over the micro-batches. plan_gather fetches what
+   carries hold at once; until the next plan_begin they are read from there. */
+void plan_gather(struct plan *p);
+void plan_combine(struct plan *p);                          /* after plan_forward alone (evaluation): what ranks carry becomes that of all; plan_update does it by itself */
 void plan_read(struct plan *p, const struct node *n, double *to);
 /* For tests: the gradient of a node after plan_backward (NULL memory gives false), and writing a node's value. */
 bool plan_read_grad(struct plan *p, const struct node *n, double *to);

@@ -4,8 +4,11 @@
 
 #include "state.h"
 
+/* How ranks combine what is carried: add, take the largest, add what updates say of themselves, each keeps its own. */
+enum bridge { BRIDGE_SUM, BRIDGE_MAX, BRIDGE_CHANGE, BRIDGE_OWN, BRIDGES };
+
 /* One stored tensor: an output of a compute node, its gradient, a saved or a work tensor. */
-struct slot { struct decl decl; enum { IN_ARENA, IN_CARRIES, IN_LEAF } where; const struct leaf *leaf; bool gradient; int span; size_t offset; int from, to; };
+struct slot { struct decl decl; enum { IN_ARENA, IN_CARRIES, IN_LEAF } where; const struct leaf *leaf; bool gradient; enum bridge bridge; int span; size_t offset; int from, to; };
 
 enum { NONE = -1 };
 /* A node's calls: forward; backward; forward once more in the backward walk. */
@@ -31,11 +34,24 @@ struct plan {
     struct calls forward, backward, update;
     int n_seeds; struct seed { int slot; double weight; } *seed;
     struct state *state; bool lodges; char *memory, *carries;      /* lodges: in the arena of another plan */
+    size_t scratch, seeds;                                          /* where they lie: in the arena, among the carries */
+    char *gathered; bool is_gathered;                               /* the carries as the host last saw them */
+    void *recording; double recorded_flops;                         /* of a step */
+    size_t sums, maxes, changes, changes_end;                       /* carries that ranks add lie up to sums, those of which they take the largest up to maxes */
+    int n_buckets; struct bucket { size_t from, to; int after; } *bucket;       /* pieces of the gradients, and the backward call after which each is complete */
+    int shared;                                                     /* update calls up to here are divided among the ranks */
     struct moment moment; int64_t steps;
     bool timing; struct op_time time[OP_COUNT]; double executed;
 };
 
 struct root { const struct node *node; int output; };
+
+void ranks_hold(struct plan *p);                                    /* who updates which weight */
+void ranks_plan(struct plan *p);                                    /* what ranks exchange, and when */
+void ranks_reduce_carries(struct plan *p);
+void ranks_reduce_grads(struct plan *p, int *bucket, int done);     /* those that are complete when `done` backward calls have run */
+void ranks_share_updates(struct plan *p);
+bool ranks_mine(const struct call *update);                         /* this rank runs it */
 
 void order_find(struct plan *p);                                    /* fills what places say of order */
 void chain_run(struct plan *p, struct call *call, int n);          /* consecutive calls of one chain */

@@ -17,11 +17,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-struct job { pid_t pid; int pipe, point; struct progress last; double began; bool heard; };
+struct job { pid_t pid; int pipe, point; struct progress last; double began; bool settled; };
 
 struct runner {
     const struct study *study; const struct run_options *options;
-    struct job *job; int jobs, threads, running, next, ended, lines;
+    struct job *job; int jobs, threads, rank, ranks, running, next, ended, lines;
     int finished, diverged, failed, killed;
     enum outcome worst; bool stopping, terminal;
     double began, seconds_of_work; int64_t steps_of_work;   /* what this session's runs needed, for the estimate */
@@ -132,12 +132,34 @@ static void say_end(struct runner *r, const struct job *j, enum outcome outcome,
 
 /* ---- jobs ---- */
 
+/* Ranks are joined once, for all points in turn. */
+_Noreturn static void all_points(const struct runner *r, const struct train_options *o)
+{
+    struct err e;
+    enum outcome worst = OUTCOME_FINISHED;
+    if (comm_join(&e)) {
+        fprintf(stderr, "sluice: %s\n", e.text);
+        _exit(OUTCOME_DEVICE);
+    }
+    if (r->rank > 0) for (struct order next; worst == OUTCOME_FINISHED && (next = comm_follow()).kind == ORDER_POINT; ) worst = train_follow(r->study, (int)next.value, o);
+    for (int p = 0; r->rank == 0 && p < r->study->n_points && worst == OUTCOME_FINISHED; p++) {
+        comm_order(ORDER_POINT, p);
+        struct progress end = { .ended = true, .outcome = train_point(r->study, p, o), .point = p };
+        if (end.outcome != OUTCOME_FINISHED && end.outcome != OUTCOME_DIVERGED) worst = end.outcome;
+        if (write(o->watcher, &end, sizeof end) != (ssize_t)sizeof end) worst = OUTCOME_INTERRUPTED;
+    }
+    if (r->rank == 0) comm_order(ORDER_END, 0);
+    comm_leave();
+    _exit((int)worst);
+}
+
 _Noreturn static void child(const struct runner *r, int point, int to)
 {
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != r->self) _exit(OUTCOME_INTERRUPTED);
     for (int i = 0; i < r->jobs; i++) if (r->job[i].pid) close(r->job[i].pipe);
     struct train_options o = { r->threads, to, r->options->retry_failed, r->options->mix };
+    if (r->ranks > 1) all_points(r, &o);
     enum outcome outcome = train_point(r->study, point, &o);
     _exit((int)outcome);
 }
@@ -165,17 +187,10 @@ static void launch(struct runner *r, struct job *j, int point)
     r->running++;
 }
 
-static void collect(struct runner *r, struct job *j)
+static void settle(struct runner *r, struct job *j, enum outcome outcome, int killed)
 {
-    int status;
-    while (waitpid(j->pid, &status, 0) < 0 && errno == EINTR) { }
-    int killed = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-    enum outcome outcome = killed ? OUTCOME_FAILED : (enum outcome)WEXITSTATUS(status);
-    close(j->pipe);
     r->seconds_of_work += j->last.seconds;
     r->steps_of_work += j->last.step - j->last.first;
-    j->pid = 0;
-    r->running--;
     r->ended += outcome != OUTCOME_INTERRUPTED;
     r->finished += outcome == OUTCOME_FINISHED;
     r->diverged += outcome == OUTCOME_DIVERGED;
@@ -188,6 +203,27 @@ static void collect(struct runner *r, struct job *j)
         r->worst = OUTCOME_DISK;
     }
     say_end(r, j, outcome, killed);
+    j->settled = true;
+}
+
+static void collect(struct runner *r, struct job *j)
+{
+    int status;
+    while (waitpid(j->pid, &status, 0) < 0 && errno == EINTR) { }
+    int killed = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    close(j->pipe);
+    j->pid = 0;
+    r->running--;
+    if (!j->settled) settle(r, j, killed ? OUTCOME_FAILED : (enum outcome)WEXITSTATUS(status), killed);
+}
+
+/* A process that trains several points goes on with the next. */
+static void go_on(struct job *j, int point)
+{
+    if (!j->settled) return;
+    j->settled = false;
+    j->point = point;
+    j->began = clock_seconds();
 }
 
 /* False: the run closed its end, which it does only by ending. */
@@ -197,6 +233,8 @@ static bool listen_to(struct runner *r, struct job *j)
     ssize_t n = read(j->pipe, &p, sizeof p);
     if (n < 0 && errno == EINTR) return true;
     if (n != (ssize_t)sizeof p) return false;
+    if (p.ended) { settle(r, j, p.outcome, 0); return true; }
+    go_on(j, p.point);
     j->last = p;
     if (r->options->show == SHOW_JSON) json_line(r, "step", &p);
     return true;
@@ -221,7 +259,10 @@ static bool fits(struct runner *r, int point)
 static void start_more(struct runner *r)
 {
     for (int i = 0; i < r->jobs && !r->stopping; i++)
-        if (!r->job[i].pid && r->next < r->study->n_points && fits(r, r->next)) launch(r, &r->job[i], r->next++);
+        if (!r->job[i].pid && r->next < r->study->n_points && fits(r, r->next)) {
+            launch(r, &r->job[i], r->next++);
+            if (r->ranks > 1) r->next = r->study->n_points;
+        }
 }
 
 static void watch(struct runner *r)
@@ -238,25 +279,33 @@ static void watch(struct runner *r)
 
 /* ---- the study ---- */
 
-/* Numbers of two revisions or instruction sets differ in their last bits: a study must not compare them unasked. */
-static int check_origins(struct runner *r)
+/* Numbers of two revisions or instruction sets differ in their last bits: a study must not compare them unasked. A device that is
+   missing is told once, before the first run. */
+static enum outcome check_origins(struct runner *r)
 {
-    struct origin here = origin_here(), other = { "", "" };
+    struct origin here = { "", "" }, other = { "", "" };
     int foreign = -1, left = 0;
     for (int p = 0; p < r->study->n_points; p++) {
         struct past past;
-        struct err ignored;                                 /* the run itself will say it */
-        if (train_past(r->study, p, &past, &ignored)) continue;
-        left += !past_over(&past, r->options->retry_failed);
-        if (!past.exists || foreign >= 0 || origin_equal(&past.origin, &here)) continue;
+        struct origin now;
+        struct err e;
+        if (train_past(r->study, p, &past, &e)) continue;   /* the run itself will say it */
+        if (past_over(&past, r->options->retry_failed)) continue;
+        left++;
+        if (origin_here(&now, variant_backend(&r->study->variant[r->study->point[p].variant]), &e)) {
+            fprintf(stderr, "sluice: %s/%d: %s\n", name_of(r, p), r->study->point[p].replicate, e.text);
+            return OUTCOME_DEVICE;
+        }
+        if (!past.exists || foreign >= 0 || origin_equal(&past.origin, &now)) continue;
         foreign = p;
+        here = now;
         other = past.origin;
     }
-    if (foreign < 0 || left == 0 || r->options->mix) return 0;
+    if (foreign < 0 || left == 0 || r->options->mix) return OUTCOME_FINISHED;
     fprintf(stderr, "sluice: %s/%d of %s was computed by revision %s with %s; this is revision %s with %s, and its bits may differ\n"
             "  --mix goes on all the same; another --out begins anew\n", name_of(r, foreign), r->study->point[foreign].replicate, r->study->dir,
             *other.revision ? other.revision : "unknown", *other.isa ? other.isa : "unknown", here.revision, here.isa);
-    return -1;
+    return OUTCOME_INPUT;
 }
 
 static void mask_signals(struct runner *r)
@@ -274,14 +323,20 @@ static void mask_signals(struct runner *r)
 
 enum outcome run_study(const struct study *s, const struct run_options *o)
 {
-    int cores = pool_cores();
+    int cores = pool_cores() / o->ranks > 0 ? pool_cores() / o->ranks : 1;      /* ranks of one machine share it */
+    struct run_options quiet;
     struct runner runner = { .study = s, .options = o, .began = clock_seconds(), .terminal = isatty(2), .self = getpid() }, *r = &runner;
     r->jobs = o->jobs ? o->jobs : o->threads ? cores / o->threads : cores;
     if (r->jobs > s->n_points) r->jobs = s->n_points;
     if (r->jobs < 1) r->jobs = 1;
     if (r->jobs > 256) r->jobs = 256;
     r->threads = o->threads ? o->threads : cores / r->jobs > 0 ? cores / r->jobs : 1;
-    if (check_origins(r)) return OUTCOME_INPUT;
+    r->rank = o->rank;
+    r->ranks = o->ranks;
+    if (r->ranks > 1) r->jobs = 1;
+    if (r->rank > 0) quiet = *o, quiet.show = SHOW_NOTHING, r->options = &quiet;
+    enum outcome origins = check_origins(r);
+    if (origins) return origins;
     r->job = xcalloc((size_t)r->jobs, sizeof *r->job);
     mask_signals(r);
     for (start_more(r); r->running; start_more(r)) {

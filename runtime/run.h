@@ -6,7 +6,7 @@
 #include "train.h"
 
 enum show { SHOW_AUTO, SHOW_LINES, SHOW_JSON, SHOW_NOTHING };
-struct run_options { int jobs, threads; enum show show; bool retry_failed, mix; };   /* 0: as many as the cores allow */
+struct run_options { int jobs, threads; enum show show; bool retry_failed, mix; int rank, ranks; };     /* jobs, threads 0: as many as the cores allow */
 
 /* Returns 0 when every point ended with a result (finished or diverged); else the code of the first that failed, or
    75 when a signal stopped the study, 6 when a disk is full. Finished points are skipped. Without `mix` nothing is run beside

@@ -1,6 +1,5 @@
 /* A model ready to train: graphs, plans and memory. */
 #include "train.h"
-#include "memory.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -23,8 +22,16 @@ static int session_plan(struct session **out, const json_t *config, int micro, s
     s->arena = arena_new();
     if (load_confs(s, config, e)) { session_free(s); return -1; }
     if (micro) s->train.micro = micro;
-    struct plan_how how = { &backend_cpu, (enum precision)s->train.precision, (enum recompute)s->train.recompute };
-    s->batch = s->train.batch / s->train.micro;
+    struct plan_how how = { backend_find((enum backend_kind)s->train.backend, e), (enum precision)s->train.precision, (enum recompute)s->train.recompute };
+    if (!how.backend) { session_free(s); return -1; }
+    s->backend = how.backend;
+    int ranks = comm_here()->ranks;
+    s->batch = s->train.batch / s->train.micro / ranks;
+    if (s->batch * s->train.micro * ranks != s->train.batch) {
+        err_set(e, "train.batch: %d sequences in %d micro-batches cannot be divided among %d ranks: take a multiple of %d", s->train.batch, s->train.micro, ranks, s->train.micro * ranks);
+        session_free(s);
+        return -1;
+    }
     s->leaves = leaves_new();
     s->graph = graph_new(s->leaves);
     s->eval_graph = graph_new(s->leaves);
@@ -36,7 +43,7 @@ static int session_plan(struct session **out, const json_t *config, int micro, s
     return 0;
 }
 
-size_t session_bytes(const struct session *s) { return plan_bytes(s->plan, s->eval_plan); }
+size_t session_bytes(const struct session *s) { return plan_bytes(s->plan, s->eval_plan) + state_staged_bytes(s->leaves, s->train.micro); }
 
 /* More micro-batches need less memory. The smallest number above the present one that fits, or 0. */
 static int smaller_fit(const struct session *s, const json_t *config, size_t room)
@@ -44,7 +51,7 @@ static int smaller_fit(const struct session *s, const json_t *config, size_t roo
     struct err ignored;
     for (int micro = s->train.micro + 1; micro <= s->train.batch; micro++) {
         struct session *other;
-        if (s->train.batch % micro != 0 || session_plan(&other, config, micro, &ignored)) continue;
+        if (s->train.batch % (micro * comm_here()->ranks) != 0 || session_plan(&other, config, micro, &ignored)) continue;
         size_t bytes = session_bytes(other);
         session_free(other);
         if (bytes <= room) return micro;
@@ -67,15 +74,15 @@ static void refuse(const struct session *s, const json_t *config, size_t room, s
 int session_new(struct session **out, const json_t *config, int threads, struct err *e)
 {
     struct session *s;
-    size_t room = memory_room();
     if (session_plan(&s, config, 0, e)) { errno = EINVAL; return -1; }
+    size_t room = s->backend->room();
     if (session_bytes(s) > room) {
         refuse(s, config, room, e);
         session_free(s);
         errno = ENOMEM;
         return -1;
     }
-    s->state = state_new(s->leaves, &backend_cpu, threads);
+    s->state = state_new(s->leaves, s->backend, threads);
     bool training_is_larger = plan_report(s->plan)->arena >= plan_report(s->eval_plan)->arena;
     struct plan *first = training_is_larger ? s->plan : s->eval_plan, *second = training_is_larger ? s->eval_plan : s->plan;
     plan_bind(first, s->state, NULL);
@@ -97,16 +104,19 @@ void session_free(struct session *s)
     free(s);
 }
 
-static void put(struct session *s, const char *name, const void *from)
+static void put(struct session *s, const char *name, int micro, int micros, const void *from)
 {
     const struct leaf *l = leaves_find(s->leaves, name);
-    if (l) state_put(s->state, l, from);
+    if (l) state_stage(s->state, l, micro, micros, from);
 }
 
-void session_put(struct session *s, const int32_t *ids, const int32_t *target, const real *weight, const int32_t *start)
+static void put_all(struct session *s, int micro, int micros, const struct batch *b)
 {
-    put(s, "ids", ids);
-    put(s, "target", target);
-    put(s, "weight", weight);
-    put(s, "start", start);
+    put(s, "ids", micro, micros, b->ids);
+    put(s, "target", micro, micros, b->target);
+    put(s, "weight", micro, micros, b->weight);
+    put(s, "start", micro, micros, b->start);
 }
+
+void session_stage(struct session *s, int micro, const struct batch *b) { put_all(s, micro, s->train.micro, b); }
+void session_put(struct session *s, const struct batch *b) { put_all(s, 0, 1, b); }

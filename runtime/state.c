@@ -15,13 +15,17 @@ static enum format leaf_format(const struct leaf *l)
 
 size_t leaf_bytes(const struct leaf *l) { return (size_t)shape_count(l->decl.shape) * element_bytes(leaf_format(l)); }
 
+/* A buffer that another rank keeps. */
+static bool is_foreign(const struct leaf *l) { return l->kind == LEAF_BUFFER && l->holder && l->holder != comm_here()->rank + 1; }
+
 struct state_bytes state_layout(struct leaves *leaves)
 {
     struct state_bytes b = { 0 };
     for (int i = 0; i < leaves->n; i++) {
         struct leaf *l = leaves->leaf[i];
-        size_t *slab = l->kind == LEAF_WEIGHT ? &b.weights : l->kind == LEAF_BUFFER ? &b.buffers : &b.inputs;
+        size_t *slab = l->kind == LEAF_WEIGHT ? &b.weights : l->kind == LEAF_BUFFER ? &b.buffers : l->kind == LEAF_CONTROL ? &b.controls : &b.inputs;
         if (l->kind == LEAF_GRAD) { l->offset = l->of->offset; b.grads = 1; continue; }
+        if (is_foreign(l)) continue;
         l->offset = *slab;
         *slab += place_round(leaf_bytes(l));
         l->packed = b.packed;
@@ -37,12 +41,13 @@ struct state *state_new(struct leaves *l, const struct backend *b, int threads)
     s->leaves = l;
     s->backend = b;
     s->bytes = state_layout(l);
-    s->weights = b->alloc(s->bytes.weights);
-    s->packed = b->alloc(s->bytes.packed);
-    s->buffers = b->alloc(s->bytes.buffers);
-    s->inputs = b->alloc(s->bytes.inputs);
-    if (s->bytes.grads) s->grads = b->alloc(s->bytes.grads);
     s->device = b->open(threads);
+    s->weights = b->alloc(s->device, s->bytes.weights);
+    s->packed = b->alloc(s->device, s->bytes.packed);
+    s->buffers = b->alloc(s->device, s->bytes.buffers);
+    s->controls = b->alloc(s->device, s->bytes.controls);
+    s->inputs = b->alloc(s->device, s->bytes.inputs);
+    if (s->bytes.grads) s->grads = b->alloc(s->device, s->bytes.grads);
     return s;
 }
 
@@ -50,31 +55,61 @@ void state_want_grads(struct state *s)
 {
     if (s->grads) return;
     s->bytes.grads = s->bytes.weights;
-    s->grads = s->backend->alloc(s->bytes.grads);
+    s->grads = s->backend->alloc(s->device, s->bytes.grads);
 }
 
 void state_free(struct state *s)
 {
     if (!s) return;
-    s->backend->release(s->weights, s->bytes.weights);
-    s->backend->release(s->packed, s->bytes.packed);
-    s->backend->release(s->grads, s->bytes.grads);
-    s->backend->release(s->buffers, s->bytes.buffers);
-    s->backend->release(s->inputs, s->bytes.inputs);
-    s->backend->close(s->device);
+    const struct backend *b = s->backend;
+    b->release(s->device, s->weights, s->bytes.weights);
+    b->release(s->device, s->packed, s->bytes.packed);
+    b->release(s->device, s->grads, s->bytes.grads);
+    b->release(s->device, s->buffers, s->bytes.buffers);
+    b->release(s->device, s->controls, s->bytes.controls);
+    b->release(s->device, s->inputs, s->bytes.inputs);
+    b->release(s->device, s->staged, s->staged_bytes);
+    b->close(s->device);
     free(s);
 }
 
 void *state_data(const struct state *s, const struct leaf *l)
 {
-    char *slab = l->kind == LEAF_WEIGHT ? s->weights : l->kind == LEAF_GRAD ? s->grads : l->kind == LEAF_BUFFER ? s->buffers : s->inputs;
-    return slab + l->offset;
+    char *slab[] = { [LEAF_INPUT] = s->inputs, [LEAF_CONTROL] = s->controls, [LEAF_WEIGHT] = s->weights, [LEAF_BUFFER] = s->buffers, [LEAF_GRAD] = s->grads };
+    return slab[l->kind] + l->offset;
 }
 
 void state_put(struct state *s, const struct leaf *l, const void *from)
 {
-    s->backend->put(state_data(s, l), from, leaf_bytes(l));
+    if (is_foreign(l)) {
+        comm_order(ORDER_PUT, l->id);
+        comm_here()->send(from, leaf_bytes(l), l->holder - 1);
+        return;
+    }
+    s->backend->put(s->device, state_data(s, l), from, leaf_bytes(l));
     s->stale |= l->packed_bytes > 0;
+}
+
+/* The inputs of a single micro-batch are put where they are read. */
+size_t state_staged_bytes(const struct leaves *l, int micros)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < l->n && micros > 1; i++) if (l->leaf[i]->kind == LEAF_INPUT) bytes += (size_t)micros * place_round(leaf_bytes(l->leaf[i]));
+    return bytes;
+}
+
+void state_stage(struct state *s, const struct leaf *input, int micro, int micros, const void *from)
+{
+    size_t bytes = state_staged_bytes(s->leaves, micros);
+    if (bytes == 0) { state_put(s, input, from); return; }
+    INVARIANT(!s->staged || s->staged_bytes == bytes, "the number of micro-batches does not change");
+    if (!s->staged) s->staged = s->backend->alloc(s->device, s->staged_bytes = bytes);
+    s->backend->put(s->device, s->staged + (size_t)micro * s->bytes.inputs + input->offset, from, leaf_bytes(input));
+}
+
+void state_unstage(struct state *s, int micro)
+{
+    if (s->staged) s->backend->copy(s->device, s->inputs, s->staged + (size_t)micro * s->bytes.inputs, s->bytes.inputs);
 }
 
 void state_pack(struct state *s)
@@ -87,65 +122,53 @@ void state_pack(struct state *s)
     s->stale = false;
 }
 
-void state_get(struct state *s, const struct leaf *l, void *to) { s->backend->get(to, state_data(s, l), leaf_bytes(l)); }
-
-/* ---- filling ---- */
-
-/* Values that a thread makes at a time: they are in its cache when they are put. */
-enum { PIECE = 4096 };
-
-struct fill { const struct state *state; const struct leaf *leaf; struct key key; };
-
-/* The draw depends on (seed, path, matrix of a stack, row, column) alone: not on order, nor on the extent of a dimension. */
-static void draw_piece(const struct fill *f, int64_t from, int64_t to, real *values)
+void state_get(struct state *s, const struct leaf *l, void *to) 
 {
-    const struct init *rule = &f->leaf->init;
-    struct shape shape = f->leaf->decl.shape;
-    int64_t columns = shape_last(shape), rows = shape.rank > 2 ? shape.dim[shape.rank - 2] : shape_rows(shape);
-    float drawn[PIECE];
-    for (int64_t at = from, n; at < to; at += n) {
-        int64_t row = at / columns, column = at % columns;
-        n = columns - column < to - at ? columns - column : to - at;
-        struct key key = f->key;
-        key.step = (uint64_t)(row / rows) << 32;
-        key_normals(key, (uint64_t)(row % rows) << 32 | (uint64_t)column, n, (float)rule->cut, drawn + (at - from));
-    }
-    for (int64_t i = 0; i < to - from; i++) values[i] = (real)rule->value + (real)rule->std * (real)drawn[i];
+    if (!is_foreign(l)) { s->backend->get(s->device, to, state_data(s, l), leaf_bytes(l)); return; }
+    comm_order(ORDER_GET, l->id);
+    comm_here()->receive(to, leaf_bytes(l), l->holder - 1);
 }
 
-static bool is_drawn(const struct leaf *l) { return l->kind == LEAF_WEIGHT && l->init.kind == INIT_NORMAL; }
-
-static void fill_constant(void *to, enum format format, int64_t n, double value)
+void state_answer(struct state *s, struct order o)
 {
-    for (int64_t i = 0; i < n; i++) {
-        if (format == FORMAT_REAL) ((real *)to)[i] = (real)value;
-        else if (format == FORMAT_I32) ((int32_t *)to)[i] = (int32_t)value;
-        else ((uint8_t *)to)[i] = (uint8_t)value;
+    const struct leaf *l = s->leaves->leaf[o.value];
+    if (l->holder != comm_here()->rank + 1) return;
+    void *values = xmalloc(leaf_bytes(l));
+    if (o.kind == ORDER_PUT) {
+        comm_here()->receive(values, leaf_bytes(l), 0);
+        state_put(s, l, values);
+    } else {
+        state_get(s, l, values);
+        comm_here()->send(values, leaf_bytes(l), 0);
+    }
+    free(values);
+}
+
+void state_share(struct state *s)
+{
+    for (int i = 0; i < s->leaves->n; i++) {
+        const struct leaf *l = s->leaves->leaf[i];
+        if (l->kind != LEAF_WEIGHT && (l->kind != LEAF_BUFFER || l->holder)) continue;
+        void *values = xmalloc(leaf_bytes(l));
+        state_get(s, l, values);
+        comm_here()->broadcast(values, leaf_bytes(l), 0);
+        state_put(s, l, values);
+        free(values);
     }
 }
 
-static void fill_piece(const struct args *a, int64_t from, int64_t to)
-{
-    const struct fill *f = a->attr;
-    enum format format = leaf_format(f->leaf);
-    real values[PIECE];
-    if (is_drawn(f->leaf)) draw_piece(f, from, to, values);
-    else fill_constant(values, format, to - from, f->leaf->init.value);
-    size_t bytes = element_bytes(format);
-    f->state->backend->put((char *)state_data(f->state, f->leaf) + (size_t)from * bytes, values, (size_t)(to - from) * bytes);
-}
 
+/* A draw depends on (seed, path, matrix of a stack, row, column) alone: not on order, nor on the extent of a dimension. */
 void state_fill(struct state *s, uint64_t seed)
 {
-    s->backend->clear(s->weights, s->bytes.weights);
-    s->backend->clear(s->buffers, s->bytes.buffers);
+    s->backend->clear(s->device, s->weights, s->bytes.weights);
+    s->backend->clear(s->device, s->buffers, s->bytes.buffers);
     s->stale = s->bytes.packed > 0;
     for (int i = 0; i < s->leaves->n; i++) {
         const struct leaf *l = s->leaves->leaf[i];
         if (l->kind != LEAF_WEIGHT && l->kind != LEAF_BUFFER) continue;
-        if (!is_drawn(l) && l->init.value == 0) continue;
-        struct fill f = { s, l, { seed, PURPOSE_INIT, hash_name(l->path), 0 } };
-        struct args a = { .attr = &f, .device = s->device };
-        each(&a, shape_count(l->decl.shape), PIECE, fill_piece);
+        if (is_foreign(l) || (l->init.kind == INIT_CONSTANT && l->init.value == 0)) continue;
+        struct fill f = { state_data(s, l), l->decl.shape, leaf_format(l), l->init, { seed, PURPOSE_INIT, hash_name(l->path), 0 } };
+        s->backend->fill(s->device, &f);
     }
 }

@@ -8,6 +8,13 @@
 
 enum { MOST_REPLICATES = 1000 };
 
+/* A configuration that study_resolve or study_open has checked. */
+enum backend_kind variant_backend(const struct variant *v)
+{
+    const char *word = json_string_value(json_object_get(json_object_get(v->config, "train"), "backend"));
+    return word && strcmp(word, "cuda") == 0 ? BACKEND_CUDA : BACKEND_CPU;
+}
+
 /* ---- one configuration, built and measured ---- */
 
 struct measure { struct counts counts; struct hash fingerprint; double train_flops; size_t memory, kv_bytes; };
@@ -16,7 +23,8 @@ struct measure { struct counts counts; struct hash fingerprint; double train_flo
 static int measure(const struct model_conf *model, const struct train_conf *train, struct arena *arena, bool memory, struct measure *out, struct err *e)
 {
     int64_t batch = train->batch / train->micro;
-    struct plan_how how = { &backend_cpu, (enum precision)train->precision, (enum recompute)train->recompute };
+    struct plan_how how = { backend_find((enum backend_kind)train->backend, e), (enum precision)train->precision, (enum recompute)train->recompute };
+    if (!how.backend) return -1;
     struct leaves *leaves = leaves_new(), *decode_leaves = leaves_new();
     struct graph *g = graph_new(leaves), *eval = graph_new(leaves), *decode = graph_new(decode_leaves);
     struct plan *plan = NULL, *eval_plan = NULL;

@@ -24,7 +24,7 @@ double train_seconds(const struct trainer *t) { return t->spent + clock_seconds(
 static void tell(struct trainer *t, enum store_status status)
 {
     if (t->options->watcher < 0) return;
-    struct progress p = { t->number, status, t->done, t->session ? t->session->train.steps : 0, t->first, t->train ? metrics_get(t->train, "loss") : NAN, t->eval_loss,
+    struct progress p = { false, OUTCOME_FINISHED, t->number, status, t->done, t->session ? t->session->train.steps : 0, t->first, t->train ? metrics_get(t->train, "loss") : NAN, t->eval_loss,
                           t->session ? train_seconds(t) - t->spent : 0, t->session ? (t->done - t->first) * t->session->train.batch * t->session->model.seq : 0 };
     ssize_t written = write(t->options->watcher, &p, sizeof p);
     if (written != (ssize_t)sizeof p) stop_asked = 1;       /* nobody watches any more: the parent is gone */
@@ -61,27 +61,38 @@ static enum outcome end(struct trainer *t, enum outcome outcome, enum store_stat
 
 /* ---- one step ---- */
 
-static void put_batch(struct trainer *t, enum split split, int64_t first)
+static bool go_on(void) { return !stop_asked; }
+
+/* This rank's sequences of a micro-batch: all ranks together read number `first` and those that follow. */
+static const struct batch *read_batch(struct trainer *t, enum split split, int64_t first)
+{
+    first += comm_here()->rank * t->session->batch;
+    corpus_batch(t->corpus, split, t->point->seed, first, (int)t->session->batch, t->session->model.seq, t->batch);
+    return &t->batch;
+}
+
+static int64_t sequences(const struct trainer *t) { return t->session->batch * comm_here()->ranks; }      /* in a micro-batch, of all ranks */
+
+static void stage(struct trainer *t, int64_t step)
 {
     struct session *s = t->session;
-    corpus_batch(t->corpus, split, t->point->seed, first, (int)s->batch, s->model.seq, t->ids, t->target, t->weight, t->start);
-    session_put(s, t->ids, t->target, t->weight, t->start);
+    for (int micro = 0; micro < s->train.micro && t->staged != step; micro++)
+        session_stage(s, micro, read_batch(t, SPLIT_TRAIN, step * s->train.batch + micro * sequences(t)));
+    t->staged = step;
 }
 
 /* False: asked to stop before the weights changed. */
 static bool train_step(struct trainer *t)
 {
     struct session *s = t->session;
+    if (stop_asked) return false;
+    comm_order(ORDER_STEP, t->done);
     plan_begin(s->plan, t->done, s->train.steps, s->train.micro);
-    for (int micro = 0; micro < s->train.micro; micro++) {
-        if (stop_asked) return false;
-        put_batch(t, SPLIT_TRAIN, t->done * s->train.batch + micro * s->batch);
-        plan_forward(s->plan, micro);
-        plan_backward(s->plan, micro);
-    }
-    plan_update(s->plan);
+    stage(t, t->done);
+    if (!plan_step(s->plan, comm_here()->ranks == 1 ? go_on : NULL)) return false;      /* ranks end a step that they began */
     t->flops = t->flops_before + plan_executed_flops(s->plan);
     t->done++;
+    if (t->done < s->train.steps) stage(t, t->done);       /* while a GPU still computes */
     return true;
 }
 
@@ -111,18 +122,29 @@ static const char *diverged(struct trainer *t)
     return stop_look(t->stop, metrics_get(t->train, "loss"), metrics_get(t->train, "grad_norm"), tokens);
 }
 
-/* 1: done; 0: asked to stop; -1: failed. Reads buffers only; nothing of training changes. */
+/* 0: asked to stop. Reads buffers only; nothing of training changes. */
+static bool evaluate_parts(struct trainer *t)
+{
+    struct session *s = t->session;
+    int parts = s->train.eval_batches * s->train.micro;     /* the same sequences however a batch is cut */
+    plan_begin(s->eval_plan, t->done, s->train.steps, parts);
+    t->staged = -1;                                         /* its inputs lie where those of the next step would */
+    for (int i = 0; i < parts; i++) {
+        if (stop_asked && comm_here()->ranks == 1) return false;
+        session_put(s, read_batch(t, SPLIT_HELD_OUT, i * sequences(t)));
+        plan_forward(s->eval_plan, i);
+    }
+    plan_combine(s->eval_plan);
+    return true;
+}
+
+/* 1: done; 0: asked to stop; -1: failed. */
 static int evaluate(struct trainer *t)
 {
     struct session *s = t->session;
     double start = clock_seconds();
-    int parts = s->train.eval_batches * s->train.micro;     /* the same sequences however a batch is cut */
-    plan_begin(s->eval_plan, t->done, s->train.steps, parts);
-    for (int i = 0; i < parts; i++) {
-        if (stop_asked) return 0;
-        put_batch(t, SPLIT_HELD_OUT, i * s->batch);
-        plan_forward(s->eval_plan, i);
-    }
+    comm_order(ORDER_EVALUATE, t->done);
+    if (!evaluate_parts(t)) return 0;
     metrics_gather(t->eval, s->eval_plan);
     t->eval_loss = metrics_get(t->eval, "loss");
     double bytes = corpus_info(t->corpus)->bytes_per_token;
@@ -211,13 +233,10 @@ static const struct series eval_fixed[] = { { STORE_EVAL, "bits_per_byte", "bit/
 static void prepare(struct trainer *t)
 {
     struct session *s = t->session;
-    size_t tokens = (size_t)(s->batch * s->model.seq);
     int blocks = model_blocks(&s->model);
     int64_t experts = 0;
-    t->ids = xmalloc(tokens * sizeof *t->ids);
-    t->target = xmalloc(tokens * sizeof *t->target);
-    t->start = xmalloc(tokens * sizeof *t->start);
-    t->weight = xmalloc(tokens * sizeof *t->weight);
+    t->batch = batch_new(s->batch * s->model.seq);
+    t->staged = -1;
     t->train = metrics_new(s->graph, STORE_TRAIN, blocks, train_series, TRAIN_SERIES);
     t->eval = metrics_new(s->eval_graph, STORE_EVAL, blocks, eval_fixed, COUNT(eval_fixed));
     metrics_row(t->train, "expert_tokens", &experts);
@@ -225,7 +244,8 @@ static void prepare(struct trainer *t)
     state_fill(s->state, t->point->seed);
 }
 
-static enum outcome start(struct trainer *t, const struct past *past)
+/* Data, graphs and memory. */
+static enum outcome open_point(struct trainer *t)
 {
     if (corpus_open(&t->corpus, t->study->data_path, &t->err)) return fail(t, OUTCOME_INPUT);
     struct hash now = study_identity(t->variant->config, corpus_info(t->corpus), t->point->seed - (uint64_t)t->point->replicate);
@@ -240,10 +260,47 @@ static enum outcome start(struct trainer *t, const struct past *past)
         return fail(t, OUTCOME_INPUT);
     }
     prepare(t);
+    return OUTCOME_FINISHED;
+}
+
+static enum outcome start(struct trainer *t, const struct past *past)
+{
+    comm_order(ORDER_OPEN, t->number);
+    enum outcome outcome = open_point(t);
+    if (outcome) return outcome;
     if (train_open(t, past)) return leave(t, past->exists ? OUTCOME_INPUT : OUTCOME_FAILED);
     t->first = t->done;
     t->began = clock_seconds();
+    comm_order(ORDER_SHARE, 0);
+    if (comm_here()->ranks > 1) state_share(t->session->state);
     return loop(t);
+}
+
+/* ---- the other ranks ---- */
+
+static enum outcome follow(struct trainer *t)
+{
+    struct session *s = t->session;
+    for (;;) {
+        struct order o = comm_follow();
+        switch (o.kind) {
+        case ORDER_STEP:
+            t->done = o.value;
+            plan_begin(s->plan, t->done, s->train.steps, s->train.micro);
+            stage(t, t->done);
+            plan_step(s->plan, NULL);
+            if (t->done + 1 < s->train.steps) stage(t, t->done + 1);
+            break;
+        case ORDER_EVALUATE:
+            t->done = o.value;
+            evaluate_parts(t);
+            break;
+        case ORDER_SHARE:    state_share(s->state); break;
+        case ORDER_GET:
+        case ORDER_PUT:      state_answer(s->state, o); break;
+        default:             return OUTCOME_FINISHED;       /* rank 0 leaves the point */
+        }
+    }
 }
 
 static void finish(struct trainer *t)
@@ -253,10 +310,7 @@ static void finish(struct trainer *t)
     stop_free(t->stop);
     session_free(t->session);
     if (t->corpus) corpus_close(t->corpus);
-    free(t->ids);
-    free(t->target);
-    free(t->start);
-    free(t->weight);
+    batch_free(t->batch);
     free(t->dir);
 }
 
@@ -330,8 +384,22 @@ enum outcome train_point(const struct study *s, int point, const struct train_op
         err_set(&t->err, "%s: %s", lock_path, errno == EWOULDBLOCK ? "another process is training this run" : strerror(errno));
         outcome = stop_asked ? OUTCOME_INTERRUPTED : leave(t, OUTCOME_FAILED);
     }
+    comm_order(ORDER_LEAVE_POINT, point);
     if (lock >= 0) close(lock);
     free(lock_path);
+    finish(t);
+    return outcome;
+}
+
+enum outcome train_follow(const struct study *s, int point, const struct train_options *o)
+{
+    struct trainer trainer = { .study = s, .variant = &s->variant[s->point[point].variant], .point = &s->point[point], .options = o, .number = point,
+                               .dir = study_point_path(s, point, ""), .eval_loss = NAN }, *t = &trainer;
+    signal(SIGTERM, SIG_IGN);                               /* rank 0 hears it, and has the others end with it */
+    signal(SIGINT, SIG_IGN);
+    bool opens = comm_follow().kind == ORDER_OPEN;          /* not when the point was finished before */
+    enum outcome outcome = opens ? open_point(t) : OUTCOME_FINISHED;
+    if (opens && outcome == OUTCOME_FINISHED) outcome = follow(t);
     finish(t);
     return outcome;
 }

@@ -5,15 +5,16 @@
 #include "store.h"
 #include "study.h"
 
-/* What the run tells its watcher, over a pipe: small enough to be written at once. */
-struct progress {
-    int point; enum store_status status; int64_t step, steps, first;        /* first: where this attempt began */
-    double loss, eval_loss, seconds; int64_t tokens;                        /* seconds, tokens: of this attempt */
-};
-
 enum outcome {
     OUTCOME_FINISHED = 0, OUTCOME_FAILED = 1, OUTCOME_SCRIPT = 3, OUTCOME_INPUT = 4, OUTCOME_DIVERGED = 5, OUTCOME_DISK = 6, OUTCOME_DEVICE = 7,
     OUTCOME_MISMATCH = 8, OUTCOME_INTERRUPTED = 75
+};
+
+/* What the run tells its watcher, over a pipe: small enough to be written at once. ended: nothing but point and outcome count. */
+struct progress {
+    bool ended; enum outcome outcome;
+    int point; enum store_status status; int64_t step, steps, first;        /* first: where this attempt began */
+    double loss, eval_loss, seconds; int64_t tokens;                        /* seconds, tokens: of this attempt */
 };
 
 /* watcher: file descriptor, or -1. retry_failed: also runs that ended as failed. mix: go on although another revision or
@@ -24,10 +25,12 @@ struct train_options { int threads; int watcher; bool retry_failed, mix; };
    end it with a checkpoint after the current micro-batch. For a process of its own: after a failed write the run file
    is left open, because closing it would destroy it. */
 enum outcome train_point(const struct study *s, int point, const struct train_options *o);
+/* On a rank other than 0: computes its part of what rank 0 orders for this point, until rank 0 leaves it. */
+enum outcome train_follow(const struct study *s, int point, const struct train_options *o);
 
 /* Who computed: bits are the same only within one revision of this program and one instruction set. */
 struct origin { char revision[96], isa[16]; };
-struct origin origin_here(void);
+int origin_here(struct origin *o, enum backend_kind backend, struct err *e);     /* -1: the backend cannot be had */
 bool origin_equal(const struct origin *a, const struct origin *b);
 extern const char train_revision[];                         /* of the source, as git describes it; "unknown" outside git */
 
@@ -44,6 +47,7 @@ extern const struct series train_series[TRAIN_SERIES];
 /* Everything a run needs, without a run file: for bench and sample. */
 struct session {
     struct arena *arena; struct model_conf model; struct train_conf train;
+    const struct backend *backend;
     struct leaves *leaves; struct graph *graph, *eval_graph; struct plan *plan, *eval_plan; struct state *state;
     int64_t batch;                                                          /* sequences in a micro-batch */
 };
@@ -51,6 +55,7 @@ struct session {
 int session_new(struct session **out, const json_t *config, int threads, struct err *e);
 void session_free(struct session *s);
 size_t session_bytes(const struct session *s);              /* all slabs and arenas */
-void session_put(struct session *s, const int32_t *ids, const int32_t *target, const real *weight, const int32_t *start);
+void session_put(struct session *s, const struct batch *b);                 /* for plan_forward */
+void session_stage(struct session *s, int micro, const struct batch *b);    /* for plan_step */
 
 #endif

@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include "train_private.h"
 #include "checkpoint.h"
-#include "cpu/isa.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -11,11 +10,19 @@
 #include <string.h>
 #include <unistd.h>
 
-struct origin origin_here(void)
+int origin_here(struct origin *o, enum backend_kind kind, struct err *e)
 {
-    struct origin o = { "", "" };
-    snprintf(o.revision, sizeof o.revision, "%s", train_revision);
-    snprintf(o.isa, sizeof o.isa, "%s", isa()->name);
+    const struct backend *b = backend_find(kind, e);
+    *o = (struct origin){ "", "" };
+    snprintf(o->revision, sizeof o->revision, "%s", train_revision);
+    return b ? b->probe(o->isa, e) : -1;
+}
+
+/* Of a trainer whose session is open: its backend answers. */
+static struct origin origin_of(struct trainer *t)
+{
+    struct origin o;
+    origin_here(&o, (enum backend_kind)t->session->train.backend, &t->err);
     return o;
 }
 
@@ -84,9 +91,9 @@ size_t train_checkpoint_bytes(const struct trainer *t)
 }
 
 /* What a checkpoint holds beside the model's state: whose it is, and what the loop remembers. */
-static json_t *memory_of(const struct trainer *t)
+static json_t *memory_of(struct trainer *t)
 {
-    struct origin here = origin_here();
+    struct origin here = origin_of(t);
     char hash[33];
     hash_print(t->variant->hash, hash);
     return json_pack("{s:s, s:I, s:s, s:s, s:f, s:f, s:o}", "config_hash", hash, "seed", (json_int_t)t->point->seed, "revision", here.revision, "isa", here.isa,
@@ -101,7 +108,7 @@ static const char *text_in(const json_t *j, const char *key)
 
 static int check_owner(struct trainer *t, const char *path, const json_t *extra)
 {
-    struct origin here = origin_here(), there = { "", "" };
+    struct origin here = origin_of(t), there = { "", "" };
     char hash[33];
     hash_print(t->variant->hash, hash);
     json_int_t seed = json_integer_value(json_object_get(extra, "seed"));
@@ -174,8 +181,8 @@ static struct store_plan *describe(struct trainer *t, struct arena *a)
 #define NUMBER(key, value) { key, ATTRIBUTE_REAL, NULL, 0, value }
     const struct attribute root[] = { TEXT("study", t->study->name), TEXT("variant", t->variant->name), WHOLE("replicate", t->point->replicate), WHOLE("seed", t->point->seed),
         TEXT("config_hash", config_hash), TEXT("fingerprint", fingerprint), TEXT("rng", "philox4x32-10") };
-    const struct attribute environment[] = { TEXT("revision", train_revision), TEXT("isa", isa()->name), TEXT("host", arena_text(a, "%s", host)), WHOLE("threads", t->options->threads),
-        TEXT("backend", backend_cpu.name), TEXT("precision", s->train.precision == PRECISION_BF16 ? "bf16" : "fp32"), TEXT("compiler", __VERSION__), WHOLE("deterministic", 1) };
+    const struct attribute environment[] = { TEXT("revision", train_revision), TEXT("isa", arena_text(a, "%s", origin_of(t).isa)), TEXT("host", arena_text(a, "%s", host)), WHOLE("threads", t->options->threads),
+        TEXT("backend", s->backend->name), TEXT("precision", s->train.precision == PRECISION_BF16 ? "bf16" : "fp32"), TEXT("compiler", __VERSION__), WHOLE("deterministic", 1) };
     const struct attribute corpus[] = { TEXT("path", data->path), TEXT("format", data->format), TEXT("tokenizer", data->tokenizer), TEXT("hash", data_hash), WHOLE("tokens", data->tokens),
         WHOLE("documents", data->documents), WHOLE("held_out_tokens", data->held_out_tokens), WHOLE("vocab", data->vocab), NUMBER("bytes_per_token", data->bytes_per_token) };
     const struct attribute cost[] = { TEXT("flop_convention", "1 MAC = 2 FLOPs; attention counts the causal half; lookups 0; backward twice the forward"),
@@ -196,7 +203,7 @@ static struct store_plan *describe(struct trainer *t, struct arena *a)
 static int go_on(struct trainer *t, const char *path, const struct store_plan *plan, const struct past *past)
 {
     char text[160];
-    struct origin here = origin_here();
+    struct origin here = origin_of(t);
     struct checkpoint from = { .step = 0 };
     if (restore(t, past->last, &from)) return -1;
     if (t->options->mix && store_rewind(path, t->done, &t->err)) return -1;

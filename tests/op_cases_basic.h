@@ -3,6 +3,8 @@
 
 /* Tokens of a small vocabulary; documents of 5 tokens in sequences of any length. */
 static inline int32_t large_token(int64_t i) { return (int32_t)(i * i * 31 % 17); }
+static inline int32_t large_same(int64_t i) { return i == 900 ? 2 : 7; }
+static inline int32_t large_gram(int64_t i) { return (int32_t)(i * i * 31 % 4999); }
 static inline int32_t large_start(int64_t i) { return (int32_t)(i % 50 / 5 * 5); }
 
 #define BASIC_CASES(CASE) \
@@ -95,4 +97,10 @@ static inline int32_t large_start(int64_t i) { return (int32_t)(i % 50 / 5 * 5);
     CASE(max_all, large, max_all(g, act_in(g, 700, 33))) \
     CASE(rms, large, rms(g, act_in(g, 700, 33))) \
     CASE(outside, large, outside(g, act_in(g, 700, 33), -1, 1)) \
-    CASE(carry, large, carry(g, count_in(g, SHAPE(700, 13), large_token), CARRY_SUM))
+    CASE(carry, large, carry(g, count_in(g, SHAPE(700, 13), large_token), CARRY_SUM)) \
+    CASE(embed, same, embed(g, real_in(g, 9, 8), count_in(g, SHAPE(3, 700), large_same))) \
+    CASE(embed, tall, embed(g, real_in(g, 5000, 3), count_in(g, SHAPE(9, 100), large_gram))) \
+    CASE(ngram, residues, ngram(g, count_in(g, SHAPE(9, 100), large_gram), count_in(g, SHAPE(9, 100), large_start), NULL, 4, 2147483647, 2147483629, HASH_MOD)) \
+    CASE(ngram, decode, ngram(g, count_in(g, SHAPE(9, 100), large_gram), count_in(g, SHAPE(9, 40), large_start), int_in(g, SHAPE(1), 60), 3, 5000, 1009, HASH_MUL32)) \
+    CASE(collision_rate, distinct, collision_rate(g, count_in(g, SHAPE(9, 100), large_gram), count_in(g, SHAPE(9, 100), large_start), \
+                                                  count_in(g, SHAPE(9, 100), large_token), 3))

@@ -2,6 +2,8 @@
 static inline int32_t uneven_offset(int64_t e) { static const int32_t at[] = { 0, 41, 41, 300, 301, 640 }; return at[e]; }
 static inline int32_t long_start(int64_t i) { return (int32_t)(i % 300 < 130 ? 0 : i % 300 < 210 ? 130 : 210); }
 static inline int32_t wide_target(int64_t i) { return (int32_t)(i * 37 % 301); }
+static inline int32_t tile_edges(int64_t e) { static const int32_t at[] = { 0, 127, 255, 255, 384 }; return at[e]; }
+static inline int32_t five_each(int64_t e) { return (int32_t)(e * 5); }
 static inline int32_t two_experts(int64_t e) { return (int32_t)(e * 135 - e / 2); }
 static inline int32_t odd_word(int64_t i) { return (int32_t)(i % 3 % 2); }
 static inline int32_t none(int64_t i) { (void)i; return 0; }
@@ -40,6 +42,13 @@ static inline int32_t none(int64_t i) { (void)i; return 0; }
     CASE(matmul, blocks, matmul(g, act_in(g, 401, 300), real_in(g, 530, 300), DTYPE_ACT)) \
     CASE(matmul, deeper, matmul(g, act_in(g, 9, 1030), real_in(g, 35, 1030), DTYPE_REAL)) \
     CASE(matmul, rows, matmul(g, act_in(g, 1030, 40), real_in(g, 33, 40), DTYPE_ACT)) \
+    CASE(matmul, rounded, matmul(g, real_in(g, 129, 20), real_in(g, 10, 20), DTYPE_ACT)) \
+    CASE(matmul, of_activations, matmul(g, act_in(g, 33, 24), act_in(g, 17, 24), DTYPE_REAL)) \
+    CASE(grouped_matmul, tile_edges, grouped_matmul(g, act_in(g, 388, 72), real_in(g, 4, 136, 72), count_in(g, SHAPE(5), tile_edges))) \
+    CASE(grouped_matmul, odd_widths, grouped_matmul(g, act_in(g, 200, 267), real_in(g, 3, 129, 267), int_in(g, SHAPE(4), 0, 0, 130, 190))) \
+    CASE(grouped_matmul, even_widths, grouped_matmul(g, act_in(g, 140, 260), real_in(g, 1, 130, 260), int_in(g, SHAPE(2), 0, 139))) \
+    CASE(grouped_matmul, many_experts, grouped_matmul(g, act_in(g, 201, 16), real_in(g, 40, 8, 16), count_in(g, SHAPE(41), five_each))) \
+    CASE(grouped_matmul, experts_of_a_warp, grouped_matmul(g, real_in(g, 161, 5), real_in(g, 32, 6, 5), count_in(g, SHAPE(33), five_each))) \
     CASE(grouped_matmul, uneven, grouped_matmul(g, act_in(g, 700, 48), real_in(g, 5, 40, 48), count_in(g, SHAPE(6), uneven_offset))) \
     CASE(attention, long, attention(g, act_in(g, 600, 4, 24), act_in(g, 600, 2, 24), act_in(g, 600, 2, 24), \
          count_in(g, SHAPE(2, 300), none), NULL, 0.2, 0)) \
@@ -47,4 +56,6 @@ static inline int32_t none(int64_t i) { (void)i; return 0; }
          count_in(g, SHAPE(2, 300), long_start), NULL, 0.25, 0)) \
     CASE(attention, long_window, attention(g, act_in(g, 600, 2, 16), act_in(g, 600, 1, 16), act_in(g, 600, 1, 16), \
          count_in(g, SHAPE(2, 300), long_start), NULL, 0.25, 70)) \
-    CASE(cross_entropy, chunks, cross_entropy(g, act_in(g, 530, 24), real_in(g, 301, 24), count_in(g, SHAPE(2, 265), wide_target)))
+    CASE(cross_entropy, chunks, cross_entropy(g, act_in(g, 530, 24), real_in(g, 301, 24), count_in(g, SHAPE(2, 265), wide_target))) \
+    CASE(cross_entropy, more_chunks, cross_entropy(g, act_in(g, 2049, 4), real_in(g, 3, 4), count_in(g, SHAPE(1, 2049), odd_word))) \
+    CASE(cross_entropy, many_words, cross_entropy(g, act_in(g, 5, 16), real_in(g, 2068, 16), int_in(g, SHAPE(1, 5), 0, 2067, 2064, 2047, 2048)))

@@ -20,6 +20,11 @@ static inline int32_t large_place(int64_t i) { return (int32_t)((7 * i + 3) % 12
 static inline int32_t large_order(int64_t r) { return (int32_t)(343 * (r + 1197) % 1200); }
 static inline int32_t large_choice(int64_t i) { return (int32_t)(i * i / 3 % 11); }
 static inline int32_t large_index(int64_t i) { return (int32_t)(i * i % 37); }
+static inline int32_t large_crowd(int64_t i) { return i == 700 ? 1 : 3; }
+
+/* 120 rows likewise: 103 * 7 = 1 modulo 120. */
+static inline int32_t wide_place(int64_t i) { return (int32_t)((7 * i + 3) % 120); }
+static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) % 120); }
 
 #define ADAMW(...) adamw(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, __VA_ARGS__), \
                          positive_in(g, 1), positive_in(g, 1), positive_in(g, 2), (struct adamw_attr){ 0.9, 0.95, 1e-8, 0.1, 1 })
@@ -70,4 +75,10 @@ static inline int32_t large_index(int64_t i) { return (int32_t)(i * i % 37); }
     CASE(global_norm, large, global_norm(g, 3, (struct node *[]){ real_in(g, 1000, 70), real_in(g, 5), real_in(g, 3, 300, 80) })) \
     CASE(adamw, large, ADAMW(300, 133)) \
     CASE(muon, large, MUON(130, 70)) \
-    CASE(muon, large_stack, MUON(35, 12, 9))
+    CASE(muon, large_stack, MUON(35, 12, 9)) \
+    CASE(topk, thousand, topk(g, real_in(g, 9, 1000), 40)) \
+    CASE(dispatch, thousand, dispatch(g, count_in(g, SHAPE(800, 4), large_place), 1200)) \
+    CASE(dispatch, crowded, dispatch(g, count_in(g, SHAPE(1500, 1), large_crowd), 5)) \
+    CASE(gather, wide, gather(g, act_in(g, 30, 520), count_in(g, SHAPE(120), wide_order), count_in(g, SHAPE(30, 4), wide_place))) \
+    CASE(combine, wide, combine(g, act_in(g, 120, 520), count_in(g, SHAPE(120), wide_order), count_in(g, SHAPE(30, 4), wide_place), real_in(g, 30, 4))) \
+    CASE(bias_step, centred, bias_step(g, real_in(g, 70), positive_in(g, 70), positive_in(g, 2), 1e-3, true))

@@ -15,7 +15,9 @@
    and no case fails grad_ops.c; an op without a case fails test_ops.c. Nothing else to register.
 
    A bench is strict as a plan is free: outputs, saves and scratch hold NaN before a kernel runs, scratch
-   again before backward, which finds NaN in all inputs and outputs that the op does not say it reads. */
+   again before backward, which finds NaN in all inputs and outputs that the op does not say it reads.
+
+   Tensors of a bench lie in memory of the host. A backend with a memory of its own gets copies of them for each call. */
 #ifndef SLUICE_OP_CHECK_H
 #define SLUICE_OP_CHECK_H
 
@@ -29,15 +31,15 @@
 
 enum { BENCH_INS = 16, BENCH_INTS = 64 };
 
-enum fill { FILL_NORMAL, FILL_POSITIVE, FILL_INTS, FILL_COUNT };
-static struct rule { enum fill fill; int32_t ints[BENCH_INTS]; int32_t (*value)(int64_t i); char name[8]; } bench_rule[BENCH_INS];
+enum content { FILL_NORMAL, FILL_POSITIVE, FILL_INTS, FILL_COUNT };
+static struct rule { enum content content; int32_t ints[BENCH_INTS]; int32_t (*value)(int64_t i); char name[8]; } bench_rule[BENCH_INS];
 static int bench_rules;
 
-static inline struct node *bench_in(struct graph *g, enum dtype dtype, struct shape shape, enum fill fill)
+static inline struct node *bench_in(struct graph *g, enum dtype dtype, struct shape shape, enum content content)
 {
     assert_true(bench_rules < BENCH_INS);
     struct rule *r = &bench_rule[bench_rules];
-    r->fill = fill;
+    r->content = content;
     snprintf(r->name, sizeof r->name, "%d", bench_rules++);
     return graph_input(g, r->name, dtype, shape);
 }
@@ -65,10 +67,17 @@ static inline struct node *count_in(struct graph *g, struct shape shape, int32_t
 
 struct op_case { int op; const char *name; struct node *(*build)(struct graph *g); };
 
+/* Where benches that are opened run. device NULL: each opens one of its own. */
+static struct { const struct backend *backend; void *device; } bench_on = { &backend_cpu, NULL };
+
+enum { BENCH_TENSORS = 2 * BENCH_INS + 2 * NODE_OUTS + NODE_SAVES + NODE_WORKS };
 struct bench {
     struct leaves *leaves; struct graph *graph; const struct node *node; const struct kernels *kernels;
-    bool bf16; void *pool; struct moment moment;
-    struct tensor in[BENCH_INS], din[BENCH_INS], out[NODE_OUTS], dout[NODE_OUTS], save[NODE_SAVES], work[NODE_WORKS];
+    const struct backend *backend; void *device; bool bf16, packs; struct moment moment;      /* packs: weights are packed for calls */
+    union {
+        struct { struct tensor in[BENCH_INS], din[BENCH_INS], out[NODE_OUTS], dout[NODE_OUTS], save[NODE_SAVES], work[NODE_WORKS]; };
+        struct tensor tensor[BENCH_TENSORS];
+    };
     real beta[BENCH_INS];
 };
 
@@ -118,9 +127,9 @@ static inline void bench_fill(struct bench *b, int input)
 {
     const struct tensor *t = &b->in[input];
     const struct rule *r = &bench_rule[atoi(b->node->in[input]->leaf->path)];
-    if (r->fill == FILL_NORMAL) tensor_normal(t, input);
+    if (r->content == FILL_NORMAL) tensor_normal(t, input);
     else for (int64_t i = 0; i < shape_count(t->shape); i++)
-        tensor_set(t, i, r->fill == FILL_INTS ? r->ints[i] : r->fill == FILL_COUNT ? r->value(i) :
+        tensor_set(t, i, r->content == FILL_INTS ? r->ints[i] : r->content == FILL_COUNT ? r->value(i) :
                          0.1 + key_uniform((struct key){ 7, PURPOSE_TEST, (uint64_t)input, 0 }, (uint64_t)i));
 }
 
@@ -136,13 +145,14 @@ static inline bool bench_sends_gradient(const struct bench *b, int output)
 
 static inline void bench_open(struct bench *b, const struct op_case *c, bool bf16, int threads)
 {
-    *b = (struct bench){ .leaves = leaves_new(), .bf16 = bf16, .pool = backend_cpu.open(threads), .moment = { 1, 0, 1 } };
+    *b = (struct bench){ .leaves = leaves_new(), .bf16 = bf16, .backend = bench_on.backend, .device = bench_on.device, .moment = { 1, 0, 1 } };
+    if (!b->device) b->device = b->backend->open(threads);
     b->graph = graph_new(b->leaves);
     bench_rules = 0;
     const struct node *n = b->node = c->build(b->graph);
     if (!n) fail_msg("%s: %s", c->name, b->graph->err.text);
     if (n->op->index != c->op) fail_msg("%s: the case builds a node of %s", c->name, n->op->name);
-    b->kernels = backend_cpu.kernels(n->op->index);
+    b->kernels = b->backend->kernels(n->op->index);
     for (int i = 0; i < n->n_in; i++) {
         if (!n->in[i]->leaf) fail_msg("%s: input %d is not made by the bench", c->name, i);
         b->in[i] = tensor_new(b, n->in[i]->shape, n->in[i]->dtype);
@@ -162,11 +172,8 @@ static inline void bench_open(struct bench *b, const struct op_case *c, bool bf1
 static inline void bench_close(struct bench *b)
 {
     if (b->node->op->in_place) b->out[0].data = NULL;
-    for (int i = 0; i < BENCH_INS; i++) { free(b->in[i].data); free(b->din[i].data); }
-    for (int i = 0; i < NODE_OUTS; i++) { free(b->out[i].data); free(b->dout[i].data); }
-    for (int i = 0; i < NODE_SAVES; i++) free(b->save[i].data);
-    for (int i = 0; i < NODE_WORKS; i++) free(b->work[i].data);
-    backend_cpu.close(b->pool);
+    for (int i = 0; i < BENCH_TENSORS; i++) free(b->tensor[i].data);
+    if (b->device != bench_on.device) b->backend->close(b->device);
     graph_free(b->graph);
     leaves_free(b->leaves);
 }
@@ -174,22 +181,93 @@ static inline void bench_close(struct bench *b)
 static inline struct args bench_args(const struct bench *b)
 {
     return (struct args){ .attr = b->node->attr, .n_in = b->node->n_in, .in = b->in, .out = b->out, .save = b->save, .work = b->work,
-                          .dout = b->dout, .din = b->din, .beta = b->beta, .moment = &b->moment, .device = b->pool };
+                          .dout = b->dout, .din = b->din, .beta = b->beta, .moment = &b->moment, .device = b->device };
+}
+
+/* Bytes of the packed form of an input; 0: there is none. */
+static inline size_t bench_packed(const struct bench *b, int input)
+{
+    const struct tensor *t = &b->in[input];
+    if (!b->packs || !has_bit(b->node->op->packs, input) || t->format != FORMAT_REAL) return 0;
+    return b->backend->packed_bytes(t->shape, b->bf16 ? FORMAT_BF16 : FORMAT_REAL);
+}
+
+static inline void *bench_give(struct bench *b, const void *host, size_t bytes)
+{
+    void *memory = b->backend->alloc(b->device, bytes);
+    b->backend->put(b->device, memory, host, bytes);
+    return memory;
+}
+
+/* Replaces the tensors of host memory by copies, each an allocation of its own, so that a step beyond its bounds is one beyond
+   the device's memory. Tensors that are one memory stay one. */
+static inline void bench_lend(struct bench *b, const struct tensor host[BENCH_TENSORS])
+{
+    for (int i = 0, same = 0; i < BENCH_TENSORS; i++, same = 0) {
+        if (!host[i].data) continue;
+        while (host[same].data != host[i].data) same++;
+        b->tensor[i].data = same < i ? b->tensor[same].data : bench_give(b, host[i].data, tensor_bytes(&host[i]));
+    }
+    for (int i = 0; i < b->node->n_in; i++) {
+        if (bench_packed(b, i) == 0) continue;
+        b->in[i].packed = b->backend->alloc(b->device, bench_packed(b, i));
+        b->backend->pack(b->device, &b->in[i]);
+    }
+}
+
+static inline void bench_return(struct bench *b, const struct tensor host[BENCH_TENSORS])
+{
+    for (int i = 0; i < b->node->n_in; i++) if (b->in[i].packed) b->backend->release(b->device, b->in[i].packed, bench_packed(b, i));
+    for (int i = 0, same = 0; i < BENCH_TENSORS; i++, same = 0) {
+        if (!host[i].data) continue;
+        while (host[same].data != host[i].data) same++;
+        if (same < i) continue;
+        b->backend->get(b->device, host[i].data, b->tensor[i].data, tensor_bytes(&host[i]));
+        b->backend->release(b->device, b->tensor[i].data, tensor_bytes(&host[i]));
+    }
+    memcpy(b->tensor, host, sizeof b->tensor);
+}
+
+/* A kernel on the tensors of the bench, with spoilt scratch. */
+static inline void bench_call(struct bench *b, kernel *call)
+{
+    struct args a = bench_args(b);
+    struct tensor host[BENCH_TENSORS];
+    if (b->backend == &backend_cpu) { call(&a); return; }
+    memcpy(host, b->tensor, sizeof host);
+    size_t bytes = b->backend->scratch ? b->backend->scratch(b->node->op->index, &a) : 0;
+    void *spoilt = memset(xmalloc(bytes + 1), 0xff, bytes);
+    bench_lend(b, host);
+    if (bytes) a.scratch = bench_give(b, spoilt, bytes);
+    call(&a);
+    bench_return(b, host);
+    if (bytes) b->backend->release(b->device, a.scratch, bytes);
+    free(spoilt);
+}
+
+static inline void bench_spoil(struct bench *b)
+{
+    for (int i = b->node->op->in_place; i < b->node->n_out; i++) tensor_spoil(&b->out[i]);
+    for (int i = 0; i < b->node->n_save; i++) tensor_spoil(&b->save[i]);
+    for (int i = 0; i < b->node->n_work; i++) tensor_spoil(&b->work[i]);
 }
 
 static inline void bench_forward(struct bench *b)
 {
-    struct args a = bench_args(b);
-    for (int i = b->node->op->in_place; i < b->node->n_out; i++) tensor_spoil(&b->out[i]);
-    for (int i = 0; i < b->node->n_save; i++) tensor_spoil(&b->save[i]);
-    for (int i = 0; i < b->node->n_work; i++) tensor_spoil(&b->work[i]);
-    b->kernels->forward(&a);
+    bench_spoil(b);
+    bench_call(b, b->kernels->forward);
+}
+
+/* Forward and backward at once. */
+static inline void bench_joint(struct bench *b)
+{
+    bench_spoil(b);
+    bench_call(b, b->kernels->joint);
 }
 
 /* Leaves inputs and outputs as they were: what backward may not read is swapped for spoilt memory meanwhile. */
 static inline void bench_backward(struct bench *b)
 {
-    struct args a = bench_args(b);
     const struct op *op = b->node->op;
     struct tensor in[BENCH_INS], out[NODE_OUTS];
     memcpy(in, b->in, sizeof in);
@@ -199,7 +277,7 @@ static inline void bench_backward(struct bench *b)
     for (int i = 0; i < b->node->n_out; i++)
         if (!(op->reads_out >> i & 1)) b->out[i] = tensor_new(b, out[i].shape, b->node->out[i].dtype);
     for (int i = 0; i < b->node->n_work; i++) tensor_spoil(&b->work[i]);
-    b->kernels->backward(&a);
+    bench_call(b, b->kernels->backward);
     for (int i = 0; i < b->node->n_in; i++) if (b->in[i].data != in[i].data) free(b->in[i].data);
     for (int i = 0; i < b->node->n_out; i++) if (b->out[i].data != out[i].data) free(b->out[i].data);
     memcpy(b->in, in, sizeof in);

@@ -122,13 +122,13 @@ static const char *make_tokens(const char *name, const char *const *document, in
 
 /* ---- batches ---- */
 
-struct batch { int32_t ids[512], target[512], start[512]; float weight[512]; };
+struct windows { int32_t ids[512], target[512], start[512]; float weight[512]; };
 
-static struct batch take(const struct corpus *c, enum split split, uint64_t seed, int64_t first, int batch, int seq)
+static struct windows take(const struct corpus *c, enum split split, uint64_t seed, int64_t first, int batch, int seq)
 {
-    struct batch b;
+    struct windows b;
     memset(&b, 0, sizeof b);
-    corpus_batch(c, split, seed, first, batch, seq, b.ids, b.target, b.weight, b.start);
+    corpus_batch(c, split, seed, first, batch, seq, (struct batch){ b.ids, b.target, b.start, b.weight });
     return b;
 }
 
@@ -142,7 +142,7 @@ static void test_documents_in_windows(void **state)
     assert_int_equal(corpus_windows(c, SPLIT_TRAIN, 10), 1);
     assert_int_equal(corpus_windows(c, SPLIT_TRAIN, 11), 0);
     assert_int_equal(corpus_windows(c, SPLIT_HELD_OUT, 2), 1);
-    struct batch b = take(c, SPLIT_TRAIN, 1, 0, 2, 4);
+    struct windows b = take(c, SPLIT_TRAIN, 1, 0, 2, 4);
     int first = b.ids[0] == 'a' ? 0 : 4, second = 4 - first;
     const int32_t ids[8] = { 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h' }, target[8] = { 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i' };
     const int32_t start[8] = { 0, 0, 0, 3, 0, 1, 1, 1 };
@@ -189,7 +189,7 @@ static void test_every_window_once_per_epoch(void **state)
         for (int epoch = 0; epoch < 3; epoch++) {
             bool seen[MOST] = { false };
             for (int64_t i = 0; i < n; i++) {
-                struct batch b = take(c, SPLIT_TRAIN, 5, epoch * n + i, 1, SEQ);
+                struct windows b = take(c, SPLIT_TRAIN, 5, epoch * n + i, 1, SEQ);
                 int w = b.ids[0] / SEQ;
                 assert_int_equal(b.ids[0] % SEQ, 0);
                 assert_in_range(w, 0, n - 1);
@@ -214,16 +214,16 @@ static void test_batch_is_a_function_of_seed_and_sample(void **state)
     struct corpus *c = counting(4000);
     int differs = 0;
     for (int first = 0; first < 400; first += BATCH) {
-        struct batch whole = take(c, SPLIT_TRAIN, 3, first, BATCH, SEQ), other = take(c, SPLIT_TRAIN, 4, first, BATCH, SEQ);
+        struct windows whole = take(c, SPLIT_TRAIN, 3, first, BATCH, SEQ), other = take(c, SPLIT_TRAIN, 4, first, BATCH, SEQ);
         differs += memcmp(whole.ids, other.ids, sizeof whole.ids) != 0;
         for (int b = BATCH - 1; b >= 0; b--) {
-            struct batch one = take(c, SPLIT_TRAIN, 3, first + b, 1, SEQ);
+            struct windows one = take(c, SPLIT_TRAIN, 3, first + b, 1, SEQ);
             assert_memory_equal(one.ids, whole.ids + b * SEQ, SEQ * sizeof(int32_t));
             assert_memory_equal(one.target, whole.target + b * SEQ, SEQ * sizeof(int32_t));
         }
     }
     assert_true(differs > 40);
-    struct batch held = take(c, SPLIT_HELD_OUT, 3, 0, BATCH, SEQ), same = take(c, SPLIT_HELD_OUT, 9, 0, BATCH, SEQ);
+    struct windows held = take(c, SPLIT_HELD_OUT, 3, 0, BATCH, SEQ), same = take(c, SPLIT_HELD_OUT, 9, 0, BATCH, SEQ);
     assert_memory_equal(held.ids, same.ids, sizeof held.ids);
     int64_t n = corpus_windows(c, SPLIT_HELD_OUT, SEQ);
     for (int i = 0; i < 3 * (int)n; i++)
@@ -470,7 +470,7 @@ static void test_random_headers(void **state)
         opened++;
         for (enum split s = SPLIT_TRAIN; s <= SPLIT_HELD_OUT; s++)
             if (corpus_windows(c, s, 4)) {
-                struct batch b = take(c, s, n, (int64_t)n, 4, 4);
+                struct windows b = take(c, s, n, (int64_t)n, 4, 4);
                 for (int i = 0; i < 16; i++) assert_in_range(b.ids[i], 0, corpus_info(c)->vocab - 1);
             }
         double unigram, bigram;
@@ -507,7 +507,7 @@ static void test_llmc_shards(void **state)
     assert_int_equal(i->held_out_tokens, 5);
     assert_int_equal(i->documents, 2);
     assert_true(i->bytes_per_token == 0);
-    struct batch b = take(c, SPLIT_HELD_OUT, 0, 0, 1, 4);
+    struct windows b = take(c, SPLIT_HELD_OUT, 0, 0, 1, 4);
     for (int t = 0; t < 4; t++) {
         assert_int_equal(b.ids[t], (95 + t) * 502);
         assert_true(b.weight[t] == 1 && b.start[t] == 0);
@@ -610,7 +610,7 @@ static char *held_out_text(const struct corpus *c, int bytes)
     enum { SEQ = 500 };
     char *text = xcalloc(1, (size_t)bytes + SEQ + 1);
     for (int at = 0; at < bytes; at += SEQ) {
-        struct batch b = take(c, SPLIT_HELD_OUT, 0, at / SEQ, 1, SEQ);
+        struct windows b = take(c, SPLIT_HELD_OUT, 0, at / SEQ, 1, SEQ);
         for (int s = 0; s < SEQ; s++) text[at + s] = (char)b.ids[s];
     }
     return text;
@@ -632,7 +632,7 @@ static void test_synthetic_is_a_function_of_its_seed(void **state)
     assert_string_equal(a, b);
     assert_int_not_equal(strcmp(a, o), 0);
     for (int64_t first = 0; first < 50; first++) {                          /* random access gives what reading in order gives */
-        struct batch one = take(c, SPLIT_TRAIN, 7, first, 1, 300), two = take(same, SPLIT_TRAIN, 7, first, 1, 300);
+        struct windows one = take(c, SPLIT_TRAIN, 7, first, 1, 300), two = take(same, SPLIT_TRAIN, 7, first, 1, 300);
         assert_memory_equal(&one, &two, sizeof one);
     }
     /* The identity names the version of the language: a change of the text must change LANGUAGE_VERSION, and this. */
@@ -708,7 +708,7 @@ static void test_synthetic_reaches_far(void **state)
     int items[26][26] = { { 0 } }, size = 0;
     char text[4001];
     for (int64_t w = 0; w < corpus_windows(c, SPLIT_HELD_OUT, SEQ); w++) {
-        struct batch b = take(c, SPLIT_HELD_OUT, 0, w, 1, SEQ);
+        struct windows b = take(c, SPLIT_HELD_OUT, 0, w, 1, SEQ);
         for (int s = 0; s < SEQ; s++) {
             assert_in_range(size, 0, 3999);
             text[size++] = (char)b.ids[s];

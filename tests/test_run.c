@@ -31,10 +31,10 @@ static const char *const micro = TEXT({
 /* ---- memory ---- */
 
 static size_t mapped;
-static void *counting_alloc(size_t bytes)
+static void *counting_alloc(void *device, size_t bytes)
 {
     mapped += bytes;
-    return backend_cpu.alloc(bytes);
+    return backend_cpu.alloc(device, bytes);
 }
 
 static size_t heap(void)

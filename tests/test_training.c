@@ -37,38 +37,30 @@ static struct session *open_session(const char *config, const char *train_key, j
     return s;
 }
 
-static void put_random(struct session *s, int64_t step, int micro)
+static void stage_random(struct session *s, int64_t step, int micro)
 {
     int64_t seq = s->model.seq, n = s->batch * seq;
-    int32_t *ids = xmalloc((size_t)n * 4), *target = xmalloc((size_t)n * 4), *start = xcalloc((size_t)n, 4);
-    real *weight = xmalloc((size_t)n * sizeof *weight);
+    struct batch b = batch_new(n);
     for (int64_t i = 0; i < n; i++) {
         int64_t sequence = micro * s->batch + i / seq;      /* the same tokens however the batch is cut */
-        ids[i] = (int32_t)key_below((struct key){ 8, PURPOSE_TEST, (uint64_t)sequence, (uint64_t)step }, (uint64_t)(i % seq), (uint64_t)s->model.vocab);
-        if (i % seq >= 10) start[i] = 10;                   /* a second document */
+        b.ids[i] = (int32_t)key_below((struct key){ 8, PURPOSE_TEST, (uint64_t)sequence, (uint64_t)step }, (uint64_t)(i % seq), (uint64_t)s->model.vocab);
+        if (i % seq >= 10) b.start[i] = 10;                   /* a second document */
     }
     for (int64_t i = 0; i < n; i++) {
         bool last = i % seq == seq - 1 || i % seq == 9;
-        target[i] = last ? 0 : ids[i + 1];
-        weight[i] = last ? 0 : 1;
+        b.target[i] = last ? 0 : b.ids[i + 1];
+        b.weight[i] = last ? 0 : 1;
     }
-    session_put(s, ids, target, weight, start);
-    free(ids);
-    free(target);
-    free(start);
-    free(weight);
+    session_stage(s, micro, &b);
+    batch_free(b);
 }
 
 static void train(struct session *s, int steps)
 {
     for (int step = 0; step < steps; step++) {
         plan_begin(s->plan, step, s->train.steps, s->train.micro);
-        for (int micro = 0; micro < s->train.micro; micro++) {
-            put_random(s, step, micro);
-            plan_forward(s->plan, micro);
-            plan_backward(s->plan, micro);
-        }
-        plan_update(s->plan);
+        for (int micro = 0; micro < s->train.micro; micro++) stage_random(s, step, micro);
+        plan_step(s->plan, NULL);
     }
 }
 
@@ -201,7 +193,7 @@ static void evaluation_disturbs_nothing(void **state)
     struct hash before = weights_of(s);
     plan_begin(s->eval_plan, 2, 20, 2);
     for (int i = 0; i < 2; i++) {
-        put_random(s, 50, i);
+        stage_random(s, 50, i);
         plan_forward(s->eval_plan, i);
     }
     assert_true(hash_equal(before, weights_of(s)));
@@ -215,7 +207,7 @@ static void learning_learns(void **state)
         struct session *s = open_session(config(i), "steps", json_integer(300), 1);
         for (int step = 0; step < 300; step++) {
             plan_begin(s->plan, step, 300, 1);
-            put_random(s, 0, 0);                            /* one batch over and over */
+            stage_random(s, 0, 0);                            /* one batch over and over */
             plan_forward(s->plan, 0);
             plan_backward(s->plan, 0);
             plan_update(s->plan);
@@ -254,8 +246,8 @@ static void decoding_equals_the_forward_pass(void **state)
         real want[N * V], got[V];
         train(s, 3);
         for (int k = 0; k < N; k++) ids[k] = (int32_t)key_below((struct key){ 2, PURPOSE_TEST, 0, 0 }, (uint64_t)k, V);
-        if (decoder_new(&whole, &s->model, PRECISION_FP32, s->leaves, s->state, 1, N, N, 1, &e) ||
-            decoder_new(&one, &s->model, PRECISION_FP32, s->leaves, s->state, 1, 1, N, 1, &e)) fail_msg("%s", e.text);
+        if (decoder_new(&whole, &s->model, (struct plan_how){ &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE }, s->leaves, s->state, 1, N, N, 1, &e) ||
+            decoder_new(&one, &s->model, (struct plan_how){ &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE }, s->leaves, s->state, 1, 1, N, 1, &e)) fail_msg("%s", e.text);
         decoder_feed(whole, 0, ids, want);
         for (int k = 0; k < N; k++) {
             decoder_feed(one, k, &ids[k], got);

@@ -38,6 +38,7 @@
 ---@field batch? integer sequences in a step; default 16, 1 … 1000000
 ---@field micro? integer micro-batches that a step's batch is cut into; default 1, 1 … 1000000
 ---@field clip? number largest global gradient norm; 0: no clipping; default 1, ≥ 0
+---@field backend? "cpu"|"cuda" what computes: the processor, or an NVIDIA GPU; default cpu
 ---@field precision? "fp32"|"bf16" of activations; weights, scores and sums stay fp32; default fp32
 ---@field recompute? "none"|"selective" selective: norms, gathered expert rows and gated activations are computed again for backward; less memory, a little more time, the same bits; default none
 ---@field optim? sluice.optim the optimizer; default adamw

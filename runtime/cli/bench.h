@@ -11,7 +11,7 @@ struct bench_options { int threads; int64_t steps; bool ops, logging; double beg
 /* A model ready to train on the built-in language. */
 struct bench {
     struct session *session; struct corpus *corpus; struct metrics *metrics;
-    int32_t *ids, *target, *start; float *weight;
+    struct batch batch;
     int64_t done;
     double data_seconds, gather_seconds;                    /* spent in all steps so far */
 };

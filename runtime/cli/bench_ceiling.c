@@ -9,7 +9,7 @@
 
 static struct tensor numbers(int64_t rows, int64_t columns, enum format format)
 {
-    struct tensor t = { .data = backend_cpu.alloc((size_t)(rows * columns) * element_bytes(format)), .shape = SHAPE(rows, columns), .format = format };
+    struct tensor t = { .data = backend_cpu.alloc(NULL, (size_t)(rows * columns) * element_bytes(format)), .shape = SHAPE(rows, columns), .format = format };
     real *scratch = xmalloc((size_t)columns * sizeof *scratch);
     for (int64_t r = 0; r < rows; r++) {
         real *row = row_write(&t, r * columns, columns, scratch);
@@ -22,8 +22,8 @@ static struct tensor numbers(int64_t rows, int64_t columns, enum format format)
 
 static void release(const struct tensor *t, size_t packed)
 {
-    backend_cpu.release(t->data, (size_t)shape_count(t->shape) * element_bytes(t->format));
-    if (packed) backend_cpu.release(t->packed, packed);
+    backend_cpu.release(NULL, t->data, (size_t)shape_count(t->shape) * element_bytes(t->format));
+    if (packed) backend_cpu.release(NULL, t->packed, packed);
 }
 
 /* FLOP/s of x w^T [m,n] over depth k, in the formats of training and with w packed as weights are; the best of a quarter
@@ -34,7 +34,7 @@ static double product_rate(int64_t m, int64_t n, int64_t k, enum format act, int
     struct args a = { .device = backend_cpu.open(threads) };
     size_t packed = backend_cpu.packed_bytes(w.shape, act);
     if (packed) {
-        w.packed = backend_cpu.alloc(packed);
+        w.packed = backend_cpu.alloc(NULL, packed);
         backend_cpu.pack(a.device, &w);
     }
     struct gemm g = { .m = m, .n = n, .k = k, .a = matrix_of(&x, k), .b = matrix_turned(matrix_of(&w, k)), .c = matrix_of(&y, n), .narrow = act == FORMAT_BF16 };
@@ -107,7 +107,7 @@ static double stream_rate(char *memory, size_t bytes, void *device, int threads)
 void bench_ceiling(struct bench_ceiling *c, double products, int threads)
 {
     size_t most = stream_bytes[BENCH_STREAMS - 1];
-    char *memory = backend_cpu.alloc(most);
+    char *memory = backend_cpu.alloc(NULL, most);
     void *device = backend_cpu.open(threads);
     memset(memory, 1, most);
     c->products = products;
@@ -116,7 +116,7 @@ void bench_ceiling(struct bench_ceiling *c, double products, int threads)
         c->stream[i] = i + 1 < BENCH_STREAMS ? fmax(rate, c->stream[i + 1]) : rate;
     }
     backend_cpu.close(device);
-    backend_cpu.release(memory, most);
+    backend_cpu.release(NULL, memory, most);
 }
 
 double bench_stream(const struct bench_ceiling *c, double bytes)

@@ -23,13 +23,11 @@ void bench_step(struct bench *b)
     plan_begin(s->plan, b->done, steps, s->train.micro);
     for (int micro = 0; micro < s->train.micro; micro++) {
         double start = clock_seconds();
-        corpus_batch(b->corpus, SPLIT_TRAIN, SEED, b->done * s->train.batch + micro * s->batch, (int)s->batch, s->model.seq, b->ids, b->target, b->weight, b->start);
-        session_put(s, b->ids, b->target, b->weight, b->start);
+        corpus_batch(b->corpus, SPLIT_TRAIN, SEED, b->done * s->train.batch + micro * s->batch, (int)s->batch, s->model.seq, b->batch);
+        session_stage(s, micro, &b->batch);
         b->data_seconds += clock_seconds() - start;
-        plan_forward(s->plan, micro);
-        plan_backward(s->plan, micro);
     }
-    plan_update(s->plan);
+    plan_step(s->plan, NULL);
     b->done++;
 }
 
@@ -154,11 +152,7 @@ static int open_bench(struct bench *b, const json_t *config, const struct bench_
     if (s->model.vocab < corpus_info(b->corpus)->vocab)
         return err_set(e, "vocab: %d: the built-in language has token ids up to %d", s->model.vocab, corpus_info(b->corpus)->vocab - 1);
     if (corpus_windows(b->corpus, SPLIT_TRAIN, s->model.seq) == 0) return err_set(e, "seq: %d: longer than the built-in language", s->model.seq);
-    size_t tokens = (size_t)(s->batch * s->model.seq);
-    b->ids = xmalloc(tokens * sizeof *b->ids);
-    b->target = xmalloc(tokens * sizeof *b->target);
-    b->start = xmalloc(tokens * sizeof *b->start);
-    b->weight = xmalloc(tokens * sizeof *b->weight);
+    b->batch = batch_new(s->batch * s->model.seq);
     b->metrics = metrics_new(s->graph, STORE_TRAIN, model_blocks(&s->model), train_series, TRAIN_SERIES);
     bench_begin(b);
     return 0;
@@ -169,17 +163,16 @@ static void close_bench(struct bench *b)
     metrics_free(b->metrics);
     session_free(b->session);
     corpus_close(b->corpus);
-    free(b->ids);
-    free(b->target);
-    free(b->start);
-    free(b->weight);
+    batch_free(b->batch);
 }
 
 static json_t *measure(struct bench *b, const struct bench_options *o, double before)
 {
     const struct session *s = b->session;
     struct counts counts = model_count(s->leaves);
-    struct origin origin = origin_here();
+    struct origin origin;
+    struct err ignored;                                     /* it has just computed */
+    origin_here(&origin, (enum backend_kind)s->train.backend, &ignored);
     json_t *j = json_pack("{s:s, s:s, s:i, s:i, s:i, s:s, s:i, s:i}", "revision", origin.revision, "isa", origin.isa, "batch", s->train.batch, "micro", s->train.micro, "seq", s->model.seq,
         "precision", s->train.precision == PRECISION_BF16 ? "bf16" : "fp32", "threads", o->threads, "steps", (int)o->steps);
     set(j, "params_total", (double)counts.total);

@@ -34,27 +34,18 @@ static double step_seconds(const struct study *s, struct err *e)
     struct session *session;
     if (session_new(&session, s->variant[s->baseline].config, 1, e)) return NAN;
     int64_t n = session->batch * session->model.seq, steps = -1;
-    int32_t *ids = xmalloc((size_t)n * sizeof *ids), *start = xcalloc((size_t)n, sizeof *start);
-    real *weight = xmalloc((size_t)n * sizeof *weight);
-    for (int64_t i = 0; i < n; i++) {
-        ids[i] = (int32_t)key_below((struct key){ 1, PURPOSE_TEST, 0, 0 }, (uint64_t)i, (uint64_t)session->model.vocab);
-        weight[i] = 1;
-    }
+    struct batch batch = batch_new(n);
+    for (int64_t i = 0; i < n; i++)
+        batch.ids[i] = batch.target[i] = (int32_t)key_below((struct key){ 1, PURPOSE_TEST, 0, 0 }, (uint64_t)i, (uint64_t)session->model.vocab);
     state_fill(session->state, 1);
-    session_put(session, ids, ids, weight, start);
+    for (int micro = 0; micro < session->train.micro; micro++) session_stage(session, micro, &batch);
     double begin = clock_seconds(), now = begin;
     for (; now - begin < SECONDS || steps < 1; now = clock_seconds()) {
         plan_begin(session->plan, 0, 1, session->train.micro);
-        for (int micro = 0; micro < session->train.micro; micro++) {
-            plan_forward(session->plan, micro);
-            plan_backward(session->plan, micro);
-        }
-        plan_update(session->plan);
+        plan_step(session->plan, NULL);
         if (++steps == 0) begin = clock_seconds();          /* the first step touches memory for the first time */
     }
-    free(ids);
-    free(start);
-    free(weight);
+    batch_free(batch);
     session_free(session);
     return (now - begin) / (double)steps;
 }

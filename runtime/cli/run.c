@@ -17,8 +17,11 @@ int run_options_read(const struct call *c, struct run_options *o)
     static const char *const words[] = { "auto", "lines", "json", "none", NULL };
     const char *show = cli_value(c, "progress", "auto");
     int64_t jobs = 0, threads = 0;
+    struct err e;
     if (cli_integer(c, "jobs", 1, 256, &jobs) || cli_integer(c, "threads", 1, 1024, &threads)) return -1;
-    *o = (struct run_options){ (int)jobs, (int)threads, SHOW_AUTO, cli_flag(c, "retry-failed"), cli_flag(c, "mix") };
+    *o = (struct run_options){ (int)jobs, (int)threads, SHOW_AUTO, cli_flag(c, "retry-failed"), cli_flag(c, "mix"), 0, 1 };
+    if (comm_look(&o->rank, &o->ranks, &e)) return cli_usage(c, "%s", e.text), -1;
+    if (o->ranks > 1 && jobs > 1) return cli_usage(c, "--jobs %d: %d ranks train one run after the other", (int)jobs, o->ranks), -1;
     while (words[o->show] && strcmp(words[o->show], show) != 0) o->show++;
     if (words[o->show]) return 0;
     cli_usage(c, "--progress %s: must be auto, lines, json or none", show);
@@ -37,7 +40,7 @@ enum code run_points(const struct call *c, struct study *s)
     if (o.jobs * o.threads > pool_cores())
         fprintf(stderr, "note: %d jobs of %d threads share %d cores; they slow each other down\n", o.jobs, o.threads, pool_cores());
     enum code code = (enum code)run_study(s, &o);
-    if (code == CODE_OK && o.show != SHOW_NOTHING && o.show != SHOW_JSON) fprintf(stderr, "next: sluice compare %s\n", s->dir);
+    if (code == CODE_OK && o.rank == 0 && o.show != SHOW_NOTHING && o.show != SHOW_JSON) fprintf(stderr, "next: sluice compare %s\n", s->dir);
     return code;
 }
 
@@ -49,7 +52,7 @@ static enum code run(const struct call *c)
     if (run_options_read(c, &o)) return CODE_USAGE;         /* before the script is run */
     struct study *s = script_study(c, &code);
     if (!s) return code;
-    code = study_save(s, &e) ? cli_fail(CODE_FAILURE, "%s", e.text) : run_points(c, s);
+    code = o.rank == 0 && study_save(s, &e) ? cli_fail(CODE_FAILURE, "%s", e.text) : run_points(c, s);
     study_free(s);
     return code;
 }

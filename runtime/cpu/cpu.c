@@ -1,7 +1,9 @@
 /* The CPU backend: one row for each op, host memory, the thread pool. */
 #define _GNU_SOURCE
 #include "backend.h"
+#include "cpu.h"
 #include "isa.h"
+#include "memory.h"
 #include "pool.h"
 
 #include <stdio.h>
@@ -11,8 +13,9 @@
 static const struct kernels *cpu_kernels(int op) { return isa()->level->kernels[op]; }
 
 /* Mapped memory is zeroed, takes huge pages where it is large, and is given back whole. */
-static void *cpu_alloc(size_t bytes)
+static void *cpu_alloc(void *device, size_t bytes)
 {
+    (void)device;
     if (bytes == 0) return NULL;
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
@@ -23,19 +26,55 @@ static void *cpu_alloc(size_t bytes)
     return memory;
 }
 
-static void cpu_release(void *memory, size_t bytes) { if (memory) munmap(memory, bytes); }
+static void cpu_release(void *device, void *memory, size_t bytes)
+{
+    (void)device;
+    if (memory) munmap(memory, bytes);
+}
 
 /* Pages are given up, to come back zeroed when they are touched: costs nothing where none was touched yet. */
-static void cpu_clear(void *memory, size_t bytes)
+static void cpu_clear(void *device, void *memory, size_t bytes)
 {
+    (void)device;
     if (bytes && madvise(memory, bytes, MADV_DONTNEED) != 0) memset(memory, 0, bytes);
 }
 
-static void cpu_put(void *device, const void *host, size_t bytes) { memcpy(device, host, bytes); }
-static void cpu_get(void *host, const void *device, size_t bytes) { memcpy(host, device, bytes); }
+static void cpu_copy(void *device, void *to, const void *from, size_t bytes)
+{
+    (void)device;
+    memcpy(to, from, bytes);
+}
+
 static size_t cpu_packed_bytes(struct shape weight, enum format act) { return isa()->level->packed_bytes(weight, act); }
 static void cpu_pack(void *device, const struct tensor *weight) { isa()->level->pack(&(struct args){ .device = device }, weight); }
+static int cpu_probe(char name[16], struct err *e)
+{
+    (void)e;
+    snprintf(name, 16, "%s", isa()->name);
+    return 0;
+}
+
 static void *cpu_open(int threads) { return pool_new(threads); }
 static void cpu_close(void *device) { pool_free(device); }
 
-const struct backend backend_cpu = { "cpu", true, cpu_kernels, cpu_alloc, cpu_release, cpu_clear, cpu_put, cpu_get, cpu_packed_bytes, cpu_pack, cpu_open, cpu_close };
+static void cpu_reduce(void *device, real *data, int64_t n, enum reduction how)
+{
+    (void)device;
+    INVARIANT(sizeof *data == sizeof(float), "ranks work in float");
+    comm_here()->reduce((float *)(void *)data, n, how);
+}
+
+static void cpu_broadcast(void *device, void *data, size_t bytes, int root)
+{
+    (void)device;
+    comm_here()->broadcast(data, bytes, root);
+}
+
+static void cpu_meet(void *device) { (void)device; }
+
+const struct backend backend_cpu = {
+    .name = "cpu", .cuts_rows = true, .kernels = cpu_kernels, .probe = cpu_probe, .room = memory_room, .open = cpu_open, .close = cpu_close,
+    .alloc = cpu_alloc, .release = cpu_release, .clear = cpu_clear, .put = cpu_copy, .copy = cpu_copy, .get = cpu_copy,
+    .fill = cpu_fill, .packed_bytes = cpu_packed_bytes, .pack = cpu_pack,
+    .reduce = cpu_reduce, .broadcast = cpu_broadcast, .meet = cpu_meet,
+};

@@ -38,25 +38,40 @@ static uint64_t window_of(enum split split, uint64_t seed, uint64_t sample, uint
     return split == SPLIT_TRAIN ? corpus_permute(key, sample % windows, windows) : sample % windows;
 }
 
-void corpus_batch(const struct corpus *c, enum split split, uint64_t seed, int64_t first, int batch, int seq,
-                  int32_t *ids, int32_t *target, float *weight, int32_t *start)
+struct batch batch_new(int64_t tokens)
+{
+    size_t n = (size_t)tokens;
+    struct batch b = { xcalloc(n, sizeof *b.ids), xcalloc(n, sizeof *b.target), xcalloc(n, sizeof *b.start), xmalloc(n * sizeof *b.weight) };
+    for (size_t i = 0; i < n; i++) b.weight[i] = 1;
+    return b;
+}
+
+void batch_free(struct batch b)
+{
+    free(b.ids);
+    free(b.target);
+    free(b.start);
+    free(b.weight);
+}
+
+void corpus_batch(const struct corpus *c, enum split split, uint64_t seed, int64_t first, int batch, int seq, struct batch to)
 {
     int64_t windows = corpus_windows(c, split, seq);
     INVARIANT(windows > 0 && first >= 0, "sample %lld of %lld windows", (long long)first, (long long)windows);
     size_t row_bytes = (size_t)seq * sizeof(int32_t);
     int32_t *window = xmalloc(row_bytes + sizeof *window);                      /* [S+1] */
-    for (int b = 0; b < batch; b++, ids += seq, target += seq, weight += seq, start += seq) {
+    for (int b = 0; b < batch; b++, to.ids += seq, to.target += seq, to.weight += seq, to.start += seq) {
         uint64_t from = window_of(split, seed, (uint64_t)first + (uint64_t)b, (uint64_t)windows) * (uint64_t)seq;
         if (split == SPLIT_HELD_OUT) from += c->info.train_tokens;
         c->read(c, from, seq + 1, window);
-        memcpy(ids, window, row_bytes);
-        memcpy(target, window + 1, row_bytes);
+        memcpy(to.ids, window, row_bytes);
+        memcpy(to.target, window + 1, row_bytes);
         uint64_t document = corpus_document(c, from);
         int32_t begin = 0;
         for (int s = 0; s < seq; s++) {
             bool last = from + (uint64_t)s + 1 == c->bound[document + 1];
-            weight[s] = last ? 0 : 1;
-            start[s] = begin;
+            to.weight[s] = last ? 0 : 1;
+            to.start[s] = begin;
             if (last) { document++; begin = s + 1; }
         }
     }

@@ -1,0 +1,99 @@
+/* Attention: the choice of kernels, what they start from in backward, and the largest score of each head. See attention.cuh. */
+#include "attention.cuh"
+
+struct attr { double scale; int64_t window; };
+enum { ACROSS = 4, WIDEST_BF16 = 256 };                     /* ACROSS: lanes that share a row */
+
+/* One sequence's rows cut in tiles; offsets within a sequence are of 32 bits. */
+static struct sizes sizes_of(const struct args *a)
+{
+    const struct attr *at = (const struct attr *)a->attr;
+    struct shape q = a->in[Q].shape, k = a->in[K].shape, start = a->in[START].shape;
+    struct sizes s = {};
+    s.seq = (int)start.dim[1];
+    s.keys = (int)(k.rank == 4 ? k.dim[1] : start.dim[1]);
+    s.heads = (int)q.dim[1];
+    s.groups = (int)k.dim[k.rank - 2];
+    s.share = s.heads / s.groups;
+    s.width = (int)q.dim[2];
+    s.value_width = (int)shape_last(a->in[V].shape);
+    s.window = (int)at->window;
+    s.rows = s.seq * s.share;
+    s.tiles = blocks_for(s.rows, TILE);
+    s.cuts = 1;
+    s.by_share = ((1ull << 32) + s.share - 1) / s.share;
+    s.start = (const int32_t *)a->in[START].data;
+    s.pos = a->n_in > POS ? (const int32_t *)a->in[POS].data : NULL;
+    s.scale = (float)at->scale * LOG2E;
+    int64_t widest = max(s.width, s.value_width), share = s.share;
+    INVARIANT(start.dim[1] * share * share < 1ll << 32 && start.dim[1] * s.heads * widest < 1ll << 31 && (s.keys + TILE) * s.groups * widest < 1ll << 31,
+              "attention over %lld positions of %d heads, %lld wide, is beyond 32-bit offsets", (long long)start.dim[1], s.heads, (long long)widest);
+    return s;
+}
+
+static bool all_bf16(const struct args *a, const struct sizes &s)
+{
+    return a->in[Q].format == FORMAT_BF16 && a->in[K].format == FORMAT_BF16 && a->in[V].format == FORMAT_BF16 &&
+           s.width <= WIDEST_BF16 && s.value_width <= WIDEST_BF16;
+}
+
+/* logit_max: one warp for each head goes through what the tiles found. */
+static __global__ void __launch_bounds__(WARP) attention_logit_max(struct sizes s, int batch, const float *tops, float *logit_max)
+{
+    int group = blockIdx.x / s.share, head = blockIdx.x % s.share;
+    float top = -INFINITY;
+    for (int i = threadIdx.x; i < batch * s.tiles; i += WARP) {
+        int b = i / s.tiles, tile = i % s.tiles;
+        top = larger_number(top, tops[(((int64_t)b * s.groups + group) * s.tiles + tile) * s.share + head]);
+    }
+    top = warp_max(top);
+    if (threadIdx.x == 0) logit_max[blockIdx.x] = top;
+}
+
+static void forward(const struct args *a)
+{
+    struct sizes s = sizes_of(a);
+    float *tops = (float *)a->scratch;
+    if (all_bf16(a, s)) attention_forward_bf16(a, s, tops);
+    else attention_forward_float(a, s, tops);
+    LAUNCH(a, attention_logit_max, s.heads, WARP, 0, s, (int)a->in[START].shape.dim[0], tops, (float *)a->out[LOGIT_MAX].data);
+}
+
+/* delta = do . o of each row of a tile, and the tile's span. Bound by memory: do and o are read once. */
+static __global__ void __launch_bounds__(TILE * ACROSS) attention_delta(struct sizes s, struct view dout, struct view out, float *delta, struct span *spans)
+{
+    int row = blockIdx.x * TILE + threadIdx.x / ACROSS, lane = threadIdx.x % ACROSS, width = s.value_width;
+    int64_t at = row < s.rows ? s.first_place() + s.place(row) : 0;
+    float sum = 0;
+    struct span span = span_of(s, blockIdx.x);
+    if (threadIdx.x == 0 && blockIdx.y == 0) spans[s.batch() * s.tiles + blockIdx.x] = span;
+    if (width % LANES == 0)
+        for (int i = lane * LANES; i < width; i += ACROSS * LANES) {
+            struct eight x = load8(dout, at * width + i), y = load8(out, at * width + i);
+            for (int l = 0; l < LANES; l++) sum += x.v[l] * y.v[l];
+        }
+    else
+        for (int i = lane; i < width; i += ACROSS) sum += load(dout, at * width + i) * load(out, at * width + i);
+    sum += __shfl_xor_sync(0xFFFFFFFFu, sum, 1);
+    sum += __shfl_xor_sync(0xFFFFFFFFu, sum, 2);
+    if (row < s.rows && lane == 0) delta[at] = sum;
+}
+
+static void backward(const struct args *a)
+{
+    struct sizes s = sizes_of(a);
+    struct backward_scratch b = { (float *)a->scratch, (struct span *)((char *)a->scratch + shape_count(a->save[LSE].shape) * sizeof(float) / 16 * 16 + 16) };
+    LAUNCH(a, attention_delta, attention_grid(a, s, s.tiles), TILE * ACROSS, 0, s, view_of(a->dout[O]), view_of(a->out[O]), b.delta, b.spans);
+    if (all_bf16(a, s)) attention_backward_bf16(a, s, b);
+    else attention_backward_float(a, s, b);
+}
+
+static size_t scratch(const struct args *a)
+{
+    struct sizes s = sizes_of(a);
+    int64_t batch = a->in[START].shape.dim[0], rows = batch * s.seq * s.heads;
+    int64_t tops = batch * s.groups * s.tiles * s.share, backward = rows + 4 + batch * s.tiles * (int64_t)(sizeof(struct span) / sizeof(float));
+    return (size_t)(tops > backward ? tops : backward) * sizeof(float);
+}
+
+TWIN(attention, forward, backward, NULL, scratch);

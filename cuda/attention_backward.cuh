@@ -1,0 +1,37 @@
+/* What the kernels of attention's backward share, in bf16 and in float: how a weight and its slope are made anew at one place of the
+   scores, and which rows see a tile of keys. */
+#ifndef SLUICE_CUDA_ATTENTION_BACKWARD_CUH
+#define SLUICE_CUDA_ATTENTION_BACKWARD_CUH
+
+#include "attention.cuh"
+
+/* What is known of a row. Past the end it sees nothing. */
+struct __align__(16) row { struct seen see; float lse, delta; };
+static __device__ inline struct row row_of(const struct sizes &s, int row, const float *lse, const float *delta)
+{
+    int64_t at = row < s.rows ? s.first_place() + s.place(row) : -1;
+    return { seen_by(s, row), at < 0 ? 0 : lse[at], at < 0 ? 0 : delta[at] };
+}
+
+/* p from a score, 0 where the row may not look; ds from p and dp, which is no number at keys that nothing has written. */
+static __device__ inline float weight(float score, float scale, const struct row &r, int key)
+{
+    return key >= r.see.first && key < r.see.last ? power_of_two(score * scale - r.lse) : 0;
+}
+static __device__ inline float slope(float p, float dp, float delta) { return p == 0 ? 0 : p * (dp - delta); }
+
+/* Rows [from, to): whole tiles, of which the first and the last see any of the keys [key, key + TILE). Called by all threads of a block. */
+struct reach { int from, to; };
+static __device__ inline struct reach reach_of(const struct sizes &s, const struct span *spans, int key)
+{
+    __shared__ struct reach part[WARP];
+    struct reach all = { s.rows, 0 };
+    for (int tile = threadIdx.x; tile < s.tiles; tile += blockDim.x)
+        if (meets(spans[s.batch() * s.tiles + tile], key)) all = { min(all.from, tile * TILE), tile * TILE + TILE };
+    part[threadIdx.x / WARP] = { __reduce_min_sync(0xFFFFFFFFu, all.from), __reduce_max_sync(0xFFFFFFFFu, all.to) };
+    __syncthreads();
+    for (unsigned w = 0; w < blockDim.x / WARP; w++) all = { min(all.from, part[w].from), max(all.to, part[w].to) };
+    return { all.from, min(all.to, s.rows) };
+}
+
+#endif

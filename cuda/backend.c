@@ -1,0 +1,27 @@
+/* The CUDA backend: one row for each op, an NVIDIA GPU. A shared object by itself; see runtime/backend.c. */
+#include "parts.h"
+
+struct twin { struct kernels kernels; size_t (*scratch)(const struct args *a); };
+#define DECLARE(name, signature) extern const struct twin cuda_##name;
+#define ROW(name, signature) &cuda_##name,
+OPS(DECLARE)
+static const struct twin *const twin[] = { OPS(ROW) };
+
+static const struct kernels *kernels(int op) { return &twin[op]->kernels; }
+static size_t scratch(int op, const struct args *a) { return twin[op]->scratch ? twin[op]->scratch(a) : 0; }
+
+/* Products of bf16 activations read weights that were rounded once a step. */
+static size_t packed_bytes(struct shape weight, enum format act)
+{
+    return act == FORMAT_BF16 ? (size_t)shape_count(weight) * element_bytes(FORMAT_BF16) : 0;
+}
+
+static const struct backend cuda = {
+    .name = "cuda", .kernels = kernels, .scratch = scratch, .probe = device_probe, .room = device_room, .open = device_open, .close = device_close,
+    .alloc = device_alloc, .release = device_release, .clear = device_clear, .put = device_put, .copy = device_copy, .get = device_get,
+    .fill = cuda_fill, .packed_bytes = packed_bytes, .pack = cuda_pack,
+    .record = device_record, .recorded = device_recorded, .replay = device_replay, .forget = device_forget,
+};
+
+__attribute__((visibility("default"))) extern const struct backend_entry backend_entry;
+const struct backend_entry backend_entry = BACKEND_ENTRY(&cuda);

@@ -1,0 +1,34 @@
+/* One GPU as the CUDA backend holds it: a stream on which all calls of a plan run in order, and what the libraries need.
+   A kernel gets it as args->device. */
+#ifndef SLUICE_CUDA_DEVICE_H
+#define SLUICE_CUDA_DEVICE_H
+
+#include <cublasLt.h>
+#include <cuda_runtime_api.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct device {
+    int number, multiprocessors;
+    cudaStream_t stream;
+    cublasLtHandle_t lt; void *workspace; size_t workspace_bytes;
+    struct gemm_cache *gemm_cache;                          /* of gemm.c */
+    struct ring *ring;                                      /* of memory.c: pinned memory through which puts and gets go */
+};
+
+/* A failure of the machine: prints the call, its place and what CUDA says of it, and leaves with exit code 7. */
+void cuda_fail(const char *file, int line, const char *call, const char *says) __attribute__((noreturn));
+#define CUDA(call) do { \
+    cudaError_t status_ = (call); \
+    if (status_ != cudaSuccess) cuda_fail(__FILE__, __LINE__, #call, cudaGetErrorString(status_)); \
+} while (0)
+
+#ifdef __cplusplus
+}
+#endif
+#endif

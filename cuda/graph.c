@@ -1,0 +1,49 @@
+/* A step as a CUDA graph: what its calls launch is captured once and launched as one from then on. SLUICE_CUDA_GRAPH=off leaves
+   every launch by itself, to find the one that fails. */
+#include "device.h"
+#include "parts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool wanted(void)
+{
+    const char *word = getenv("SLUICE_CUDA_GRAPH");
+    if (!word || strcmp(word, "on") == 0) return true;
+    if (strcmp(word, "off") == 0) return false;
+    fprintf(stderr, "SLUICE_CUDA_GRAPH=%s: must be on or off\n", word);
+    exit(2);
+}
+
+bool device_record(void *device)
+{
+    struct device *d = device;
+    if (!wanted()) return false;
+    CUDA(cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeThreadLocal));
+    return true;
+}
+
+void *device_recorded(void *device)
+{
+    struct device *d = device;
+    cudaGraph_t graph;
+    cudaGraphExec_t step;
+    CUDA(cudaStreamEndCapture(d->stream, &graph));
+    CUDA(cudaGraphInstantiate(&step, graph, 0));
+    CUDA(cudaGraphDestroy(graph));
+    return step;
+}
+
+void device_replay(void *device, void *recording)
+{
+    struct device *d = device;
+    CUDA(cudaGraphLaunch(recording, d->stream));
+}
+
+void device_forget(void *device, void *recording)
+{
+    struct device *d = device;
+    CUDA(cudaStreamSynchronize(d->stream));
+    CUDA(cudaGraphExecDestroy(recording));
+}

@@ -1,0 +1,120 @@
+/* y = gain x / sqrt(mean(x^2) + eps) over the last dimension; zero_centred: (1 + gain) in place of gain. Memory bounds it: forward
+   reads x and writes y, backward reads x and dy and adds to dx, each once, which is the least; rows stay in registers in between.
+   The gradient of the gain is summed by each block over its rows; those lines, at most LINES, cost LINES/T of that again. */
+#include "columns.cuh"
+#include "row.cuh"
+
+enum { LINES = 512 };                                       /* most blocks of backward, by shape alone: each sums a line of dgain */
+
+struct attr { double eps; int64_t zero_centred; };
+
+/* What x / rms is multiplied by. */
+static __device__ inline struct eight factor(struct view gain, float centre, int c, int d)
+{
+    struct eight f = row_load(gain, 0, c, d, 0);
+    for (int l = 0; l < LANES; l++) f.v[l] += centre;
+    return f;
+}
+
+template <bool HELD> static __device__ inline float inverse_rms(const struct row<HELD> &x, int d, float eps)
+{
+    float sum = 0;
+    for (int p = 0; p < x.pieces(); p++) {
+        struct eight u = x.piece(p);
+        for (int l = 0; l < LANES; l++) sum += u.v[l] * u.v[l];
+    }
+    return rsqrtf(divide(row_sum(sum, x.lanes), (float)d) + eps);
+}
+
+template <bool HELD> ROWS_KERNEL rmsnorm_forward(struct rows r, struct view x, struct view gain, struct view y, float eps, float centre)
+{
+    for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
+        struct row<HELD> row(x, w, r);
+        float by = inverse_rms(row, r.d, eps);
+        for (int p = 0; p < row.pieces(); p++) {
+            struct eight u = row.piece(p), f = factor(gain, centre, row.column(p), w.d);
+            for (int l = 0; l < LANES; l++) u.v[l] = f.v[l] * (u.v[l] * by);
+            row_store(y, row.at, row.column(p), w.d, u);
+        }
+    }
+}
+
+/* Adds a piece of dy x r to the block's line of dgain, which only this thread touches. */
+static __device__ inline void add_to_line(float *line, bool first, int c, int d, const struct eight &g)
+{
+    for (int l = 0; l < LANES; l++) if (c + l < d) line[c + l] = first ? g.v[l] : line[c + l] + g.v[l];
+}
+
+/* The threads of a block that have the same columns, of different rows, add up. */
+static __device__ inline void write_line(float *line, const struct rows &r, const struct eight &g)
+{
+    __shared__ float part[BLOCK * LANES];
+    int width = r.lanes * LANES;
+    if (r.at_once == 1) { add_to_line(line, true, threadIdx.x * LANES, r.d, g); return; }
+    for (int l = 0; l < LANES; l++) part[threadIdx.x * LANES + l] = g.v[l];
+    __syncthreads();
+    if (threadIdx.x >= r.d) return;
+    float sum = 0;
+    for (int i = 0; i < r.at_once; i++) sum += part[i * width + threadIdx.x];
+    line[threadIdx.x] = sum;
+}
+
+/* dx = r gain dy - x r^3/d sum(gain dy x);  dgain = sum over rows of dy x r. lines NULL: dgain is not wanted. */
+template <bool HELD> ROWS_KERNEL rmsnorm_backward(struct rows r, struct view x, struct view gain, struct view dy, struct sum dx, float *lines,
+                                                                       float eps, float centre)
+{
+    float *line = lines + (int64_t)blockIdx.x * r.d;
+    struct eight dgain = {};
+    for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
+        struct row<HELD> row(x, w, r), drow(dy, w, r);
+        float by = inverse_rms(row, r.d, eps), dot = 0;
+        for (int p = 0; p < row.pieces(); p++) {
+            struct eight u = row.piece(p), du = drow.piece(p), f = factor(gain, centre, row.column(p), w.d);
+            for (int l = 0; l < LANES; l++) dot += f.v[l] * du.v[l] * u.v[l];
+        }
+        float pull = divide(row_sum(dot, r.lanes) * by * by * by, (float)r.d);
+        for (int p = 0; p < row.pieces(); p++) {
+            struct eight u = row.piece(p), du = drow.piece(p), f = factor(gain, centre, row.column(p), w.d), g, share;
+            for (int l = 0; l < LANES; l++) {
+                g.v[l] = by * (f.v[l] * du.v[l]) - u.v[l] * pull;
+                share.v[l] = w.d ? du.v[l] * (u.v[l] * by) : 0;
+            }
+            row_add(dx, row.at, row.column(p), w.d, g);
+            if (!HELD && lines) add_to_line(line, w.first == blockIdx.x, row.column(p), w.d, share);
+            for (int l = 0; l < LANES && HELD; l++) dgain.v[l] += share.v[l];
+        }
+    }
+    if (HELD && lines) write_line(line, r, dgain);
+}
+
+/* Blocks of backward, each of which has some rows. */
+static int64_t lines_of(struct rows r)
+{
+    int64_t walks = (r.n + r.at_once - 1) / r.at_once, lines = (walks + 3) / 4;
+    return lines < LINES ? lines : (int64_t)LINES;
+}
+
+static size_t scratch(const struct args *a)
+{
+    struct rows r = rows_of(a->in[0].shape);
+    return (size_t)(lines_of(r) * r.d) * sizeof(float);
+}
+
+static void forward(const struct args *a)
+{
+    const struct attr *at = (const struct attr *)a->attr;
+    LAUNCH_ROWS(a, rmsnorm_forward, rows_of(a->in[0].shape), view_of(a->in[0]), view_of(a->in[1]), view_of(a->out[0]), (float)at->eps, (float)at->zero_centred);
+}
+
+static void backward(const struct args *a)
+{
+    const struct attr *at = (const struct attr *)a->attr;
+    struct rows r = rows_of(a->in[0].shape);
+    int64_t lines = lines_of(r);
+    float *line = a->din[1].data ? (float *)a->scratch : NULL;
+    LAUNCH_ROWS_IN(a, (int)lines, rmsnorm_backward, r, view_of(a->in[0]), view_of(a->in[1]), view_of(a->dout[0]), sum_of(a, 0), line,
+                   (float)at->eps, (float)at->zero_centred);
+    if (line) columns_add(a, { line, false }, lines, r.d, 1, sum_of(a, 1));
+}
+
+TWIN(rmsnorm, forward, backward, NULL, scratch);

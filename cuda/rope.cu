@@ -1,0 +1,120 @@
+/* Rotary positions: the pair (a, b) of a head turns by the angle p base^(-2i/D), p counted from the start of the document; backward
+   turns dy back. Memory bounds it: x and y are moved once, which is the least. There is no table of angles: a thread computes those of
+   its pairs and turns them in HEADS heads. */
+#include "kernel.cuh"
+#include <math.h>
+
+enum { X, START, POS };                                     /* inputs */
+enum { HEADS = 4, POWERS = 10 };                            /* 2^POWERS: most pairs of a head */
+
+struct attr { int64_t width, where; double base; };
+
+/* tokens [B,S] of `heads` heads of `wide` values. Pair i of a head are the values first + i and first + apart + i. A head is cut into
+   `units` of N neighbours: pairs, then values that do not turn. power[k]: base^(-2/D) to the power 2^k, as a fraction of 2^63. */
+struct turns { int64_t length; unsigned tokens, heads, groups, units, pairs, first, apart, wide; float sign; uint64_t power[POWERS]; };
+
+/* Angles are fractions of a turn in 64 bits, so that their product with any position is exact: whole turns fall off the top.
+   base^(-2i/D) / 2pi: */
+static __device__ inline uint64_t turn_of_pair(const struct turns &t, unsigned pair)
+{
+    uint64_t turn = 0x28BE60DB9391054Aull;                  /* 2^64 / 2pi */
+#pragma unroll
+    for (int k = 0; k < POWERS; k++) if (pair >> k & 1) turn = __umul64hi(turn, t.power[k]) << 1;
+    return turn;
+}
+
+/* Number j of the values that do not turn. */
+static __device__ inline unsigned still(const struct turns &t, unsigned j)
+{
+    if (j < t.first) return j;
+    return j - t.first < t.apart - t.pairs ? j + t.pairs : j + 2 * t.pairs;
+}
+
+/* N neighbours, one or eight. */
+template <int N> static __device__ inline struct eight take(struct view x, int64_t i)
+{
+    if constexpr (N == LANES) return load8(x, i);
+    return { { load(x, i) } };
+}
+template <int N> static __device__ inline void give(struct sum y, int64_t i, const struct eight &e)
+{
+    if constexpr (N == LANES) add8(y, i, e);
+    else add(y, i, e.v[0]);
+}
+
+/* The pairs from `pair` on, N of them, in the heads from x + at on. */
+template <int N>
+static __device__ inline void turn_pairs(const struct turns &t, unsigned pair, int64_t position, unsigned heads, struct view x, struct sum y, int64_t at)
+{
+    struct eight c, s;
+    uint64_t turn = turn_of_pair(t, pair);
+    for (int l = 0; l < N; l++) {
+        int32_t angle = (int32_t)(turn * (uint64_t)position >> 32);     /* -1/2 .. 1/2 turns */
+        sincospif((float)angle * 0x1p-31f, &s.v[l], &c.v[l]);
+        s.v[l] *= t.sign;
+        turn = __umul64hi(turn, t.power[0]) << 1;
+    }
+    at += t.first + pair;
+    for (unsigned h = 0; h < heads; h++, at += t.wide) {
+        struct eight a = take<N>(x, at), b = take<N>(x, at + t.apart), u, v;
+        for (int l = 0; l < N; l++) {
+            u.v[l] = a.v[l] * c.v[l] - b.v[l] * s.v[l];
+            v.v[l] = b.v[l] * c.v[l] + a.v[l] * s.v[l];
+        }
+        give<N>(y, at, u);
+        give<N>(y, at + t.apart, v);
+    }
+}
+
+template <int N>
+static __global__ void __launch_bounds__(BLOCK) rope_turn(const struct turns t, struct view x, struct sum y, const int32_t *start, const int32_t *pos)
+{
+    unsigned items = t.tokens * t.groups * t.units;
+    for (unsigned i = (unsigned)first_item(); i < items; i += (unsigned)all_items()) {
+        unsigned unit = i % t.units * N, group = i / t.units % t.groups, token = i / t.units / t.groups;
+        unsigned head = group * HEADS, heads = t.heads - head < HEADS ? t.heads - head : (unsigned)HEADS;
+        int64_t at = ((int64_t)token * t.heads + head) * t.wide;
+        if (unit < t.pairs) {
+            int64_t position = (pos ? pos[0] : 0) + (int64_t)(token % (unsigned)t.length) - start[token];
+            turn_pairs<N>(t, unit, position, heads, x, y, at);
+        } else {
+            at += still(t, unit - t.pairs);
+            for (unsigned h = 0; h < heads; h++, at += t.wide) give<N>(y, at, take<N>(x, at));
+        }
+    }
+}
+
+static struct turns turns_of(const struct args *a, float sign)
+{
+    const struct attr *at = (const struct attr *)a->attr;
+    struct shape x = a->in[X].shape;
+    int64_t w = x.dim[2], pairs = at->width / 2;
+    double depth = (double)(at->where == ROPE_PROPORTIONAL ? w : at->width);
+    struct turns t = { a->in[START].shape.dim[1], (unsigned)x.dim[0], (unsigned)x.dim[1], (unsigned)((x.dim[1] + HEADS - 1) / HEADS), (unsigned)(w - pairs),
+                       (unsigned)pairs, (unsigned)(at->where == ROPE_LAST ? w - at->width : 0),
+                       (unsigned)(at->where == ROPE_PROPORTIONAL ? w / 2 : pairs), (unsigned)w, sign, {} };
+    INVARIANT(pairs <= 1 << POWERS && at->base > 1, "rope: %lld pairs, base %g", (long long)pairs, at->base);
+    for (int k = 0; k < POWERS && pairs; k++) t.power[k] = (uint64_t)(pow(at->base, -2.0 * (1 << k) / depth) * 0x1p63);
+    return t;
+}
+
+static void turn(const struct args *a, float sign, struct view x, struct sum y)
+{
+    struct turns t = turns_of(a, sign);
+    const int32_t *start = ints(&a->in[START]), *pos = a->n_in > POS ? ints(&a->in[POS]) : NULL;
+    bool eights = (t.wide | t.pairs | t.first | t.apart) % LANES == 0;
+    if (eights) t.units /= LANES;
+    int grid = grid_for(a, (int64_t)t.tokens * t.groups * t.units, BLOCK);
+    if (eights) LAUNCH(a, rope_turn<LANES>, grid, BLOCK, 0, t, x, y, start, pos);
+    else LAUNCH(a, rope_turn<1>, grid, BLOCK, 0, t, x, y, start, pos);
+}
+
+static void forward(const struct args *a)
+{
+    struct sum y = { view_of(a->out[0]), 0 };
+    turn(a, 1, view_of(a->in[X]), y);
+}
+
+static void backward(const struct args *a) { if (a->din[X].data) turn(a, -1, view_of(a->dout[0]), sum_of(a, X)); }
+
+TWIN(rope, forward, backward);

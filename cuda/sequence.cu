@@ -1,0 +1,48 @@
+/* Tokens moved along their sequence: shift, and cache, which writes a chunk into a buffer of longer sequences. Memory bounds them: each
+   value is read and written once. Integers pass as the floats of the same bits. */
+#include "row.cuh"
+
+/* ---- shift: out[b,s] = x[b,s+by], 0 past either end ---- */
+
+static __global__ void __launch_bounds__(BLOCK) shift_values(const uint32_t *x, uint32_t *y, unsigned n, unsigned length, int64_t by)
+{
+    for (unsigned i = (unsigned)first_item(); i < n; i += (unsigned)all_items()) {
+        int64_t s = i % length + by;
+        y[i] = s >= 0 && s < length ? x[i + by] : 0;
+    }
+}
+
+static void shift_forward(const struct args *a)
+{
+    struct shape s = a->in[0].shape;
+    int64_t n = shape_count(s);
+    LAUNCH(a, shift_values, grid_for(a, n, BLOCK), BLOCK, 0, (const uint32_t *)a->in[0].data, (uint32_t *)a->out[0].data, (unsigned)n, (unsigned)s.dim[1],
+           *(const int64_t *)a->attr);
+}
+
+TWIN(shift, shift_forward);
+
+/* ---- cache: rows [B*S,..] go to places pos..pos+S-1 of buffer [B,C,..]; the value is the buffer itself ---- */
+
+enum { BUFFER, ROWS, START, POS };
+
+ROWS_KERNEL cache_rows(struct rows r, struct view x, struct view buffer, const int32_t *pos, unsigned length, unsigned room)
+{
+    int32_t before = pos[0];
+    if (before < 0 || before + length > room) __trap();
+    for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
+        int64_t from = w.row * r.d, to = ((int64_t)((unsigned)w.row / length) * room + before + (unsigned)w.row % length) * r.d;
+        for (int c = w.lane * LANES; c < w.d; c += r.lanes * LANES) row_store(buffer, to, c, w.d, row_load(x, from, c, w.d, 0));
+    }
+}
+
+static void cache_forward(const struct args *a)
+{
+    struct shape start = a->in[START].shape;
+    int64_t tokens = shape_count(start);
+    struct rows r = rows_shape(tokens, shape_count(a->in[ROWS].shape) / tokens);
+    LAUNCH(a, cache_rows, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, view_of(a->in[ROWS]), view_of(a->out[0]), ints(&a->in[POS]),
+           (unsigned)start.dim[1], (unsigned)a->in[BUFFER].shape.dim[1]);
+}
+
+TWIN(cache, cache_forward);

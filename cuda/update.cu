@@ -1,0 +1,171 @@
+/* What stands around the updates of weights: the norm of all gradients, clipping by it, how large the changes are, and the rule that
+   balances experts. The norm reads every gradient once, which bounds it; the others are a few values, and latency. */
+#include "update.cuh"
+
+#include <float.h>
+
+/* ---- global_norm: the L2 norm of all gradients as one vector, its squares summed in double ---- */
+
+enum { STRETCH = 65536, TENSORS = 32 };                     /* values of a block; tensors of a launch */
+
+/* Tensor i is cut into blocks first[i] to first[i+1]. */
+struct tensors { int n; const float *data[TENSORS]; int64_t count[TENSORS]; int first[TENSORS + 1]; };
+
+static __global__ void __launch_bounds__(BLOCK) global_norm_blocks(struct tensors t, double *part)
+{
+    int block = blockIdx.x, i = 0;
+    while (block >= t.first[i + 1]) i++;
+    const float *x = t.data[i] + (int64_t)(block - t.first[i]) * STRETCH;
+    int64_t rest = t.count[i] - (int64_t)(block - t.first[i]) * STRETCH;
+    int n = rest < STRETCH ? (int)rest : STRETCH, whole = n / LANES * LANES;
+    double sum = 0;
+    for (int at = threadIdx.x * LANES; at < whole; at += BLOCK * LANES) {
+        struct eight e = load8({ (void *)x, false }, at);
+        for (int l = 0; l < LANES; l++) sum += (double)e.v[l] * e.v[l];
+    }
+    for (int at = whole + threadIdx.x; at < n; at += BLOCK) sum += (double)x[at] * x[at];
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) part[block] = sum;
+}
+
+static __global__ void __launch_bounds__(BLOCK) global_norm_fold(const double *part, int blocks, float *out)
+{
+    double sum = 0;
+    for (int b = threadIdx.x; b < blocks; b += BLOCK) sum += part[b];
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) *out = (float)sqrt(sum);
+}
+
+static int stretches(const struct tensor *t) { return (int)((shape_count(t->shape) + STRETCH - 1) / STRETCH); }
+
+static size_t global_norm_scratch(const struct args *a)
+{
+    size_t blocks = 0;
+    for (int i = 0; i < a->n_in; i++) blocks += stretches(&a->in[i]);
+    return blocks * sizeof(double);
+}
+
+static void global_norm(const struct args *a)
+{
+    double *part = (double *)a->scratch;
+    int blocks = 0;
+    for (int from = 0; from < a->n_in; from += TENSORS) {
+        struct tensors t = {};
+        for (; t.n < TENSORS && from + t.n < a->n_in; t.n++) {
+            const struct tensor *in = &a->in[from + t.n];
+            t.data[t.n] = reals(in);
+            t.count[t.n] = shape_count(in->shape);
+            t.first[t.n + 1] = t.first[t.n] + stretches(in);
+        }
+        LAUNCH(a, global_norm_blocks, t.first[t.n], BLOCK, 0, t, part + blocks);
+        blocks += t.first[t.n];
+    }
+    LAUNCH(a, global_norm_fold, 1, BLOCK, 0, part, blocks, reals(&a->out[0]));
+}
+
+TWIN(global_norm, global_norm, NULL, NULL, global_norm_scratch);
+
+/* ---- clip_norm: a factor on gradients, and whether to go at all ---- */
+
+static __global__ void __launch_bounds__(WARP) clip_norm_values(const float *norm, double most, float *out)
+{
+    if (threadIdx.x != 0) return;
+    bool go = fabsf(*norm) <= FLT_MAX;
+    out[0] = go && most > 0 ? (float)fmin(1.0, most / (*norm + 1e-6)) : 1;
+    out[1] = go;
+}
+
+static void clip_norm(const struct args *a)
+{
+    LAUNCH(a, clip_norm_values, 1, WARP, 0, reals(&a->in[0]), *(const double *)a->attr, reals(&a->out[0]));
+}
+
+TWIN(clip_norm, clip_norm);
+
+/* ---- update_ratio: length of all changes over length of all weights; 0 for a skipped step ---- */
+
+enum { CHANGES = 128 };                                     /* of a launch */
+
+struct changes { int n; const float *of[CHANGES]; };
+
+/* Adds to the sums of the launch before, in the order of the inputs. */
+static __global__ void __launch_bounds__(WARP) update_ratio_sums(struct changes c, double *sums, bool first, float *out)
+{
+    if (threadIdx.x != 0) return;
+    double changed = first ? 0 : sums[0], before = first ? 0 : sums[1];
+    for (int i = 0; i < c.n; i++) changed += c.of[i][0], before += c.of[i][1];
+    sums[0] = changed;
+    sums[1] = before;
+    *out = before > 0 ? (float)sqrt(changed / before) : 0;
+}
+
+static void update_ratio(const struct args *a)
+{
+    for (int from = 0; from < a->n_in; from += CHANGES) {
+        struct changes c = {};
+        for (; c.n < CHANGES && from + c.n < a->n_in; c.n++) c.of[c.n] = reals(&a->in[from + c.n]);
+        LAUNCH(a, update_ratio_sums, 1, WARP, 0, c, (double *)a->scratch, from == 0, reals(&a->out[0]));
+    }
+}
+
+static size_t update_ratio_scratch(const struct args *) { return 2 * sizeof(double); }
+
+TWIN(update_ratio, update_ratio, NULL, NULL, update_ratio_scratch);
+
+/* ---- the sums of one update ---- */
+
+static __global__ void __launch_bounds__(BLOCK) changes_fold(const double *part, int spans, const float *clip, float *out)
+{
+    double changed = 0, before = 0;
+    if (clip[1] != 0) for (int s = threadIdx.x; s < spans; s += BLOCK) changed += part[2 * s], before += part[2 * s + 1];
+    changed = block_sum(changed);
+    before = block_sum(before);
+    if (threadIdx.x != 0) return;
+    out[0] = (float)changed;
+    out[1] = (float)before;
+}
+
+void fold_changes(const struct args *a, const double *part, int spans, const float *clip, float *out)
+{
+    LAUNCH(a, changes_fold, 1, BLOCK, 0, part, spans, clip, out);
+}
+
+/* ---- bias_step: bias_i += rate (sign(mean(counts) - counts_i), less its mean where centred) ---- */
+
+enum { BIAS, COUNTS, CLIP };
+
+struct bias_step_attr { double rate; int64_t centred; };
+
+/* sum - E*n has the sign of mean - n and, for counts, no rounding: an expert at the mean stays where it is. */
+static __device__ inline int direction(double sum, int experts, float count)
+{
+    double lack = sum - (double)experts * count;
+    return (lack > 0) - (lack < 0);
+}
+
+static __global__ void __launch_bounds__(WARP) bias_step_experts(float *bias, const float *counts, const float *clip, int experts,
+                                                                 struct bias_step_attr at, float *out)
+{
+    double sum = 0, drift = 0;
+    float low = INFINITY, high = -INFINITY;
+    bool go = clip[1] != 0;
+    for (int i = threadIdx.x; i < experts; i += WARP) sum += counts[i];
+    sum = warp_sum(sum);
+    for (int i = threadIdx.x; i < experts; i += WARP) drift += direction(sum, experts, counts[i]);
+    drift = at.centred ? warp_sum(drift) / experts : 0;
+    for (int i = threadIdx.x; i < experts; i += WARP) {
+        if (go) bias[i] += (float)(at.rate * (direction(sum, experts, counts[i]) - drift));
+        low = fminf(low, bias[i]);
+        high = fmaxf(high, bias[i]);
+    }
+    float range = warp_max(high) + warp_max(-low);
+    if (threadIdx.x == 0) *out = range;
+}
+
+static void bias_step(const struct args *a)
+{
+    LAUNCH(a, bias_step_experts, 1, WARP, 0, reals(&a->in[BIAS]), reals(&a->in[COUNTS]), reals(&a->in[CLIP]), (int)a->in[BIAS].shape.dim[0],
+           *(const struct bias_step_attr *)a->attr, reals(&a->out[0]));
+}
+
+TWIN(bias_step, bias_step);

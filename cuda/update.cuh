@@ -1,0 +1,15 @@
+/* What the optimizers share. An update's output is REAL [2], the sum of squares of the change and of the weight before, made of
+   partial sums of spans: span s leaves its two doubles in part[2s] and part[2s+1]. */
+#ifndef SLUICE_CUDA_UPDATE_CUH
+#define SLUICE_CUDA_UPDATE_CUH
+
+#include "kernel.cuh"
+
+enum { SPAN = 8192 };                                       /* values of a block of an update: bits depend on shapes alone */
+
+static inline int spans_of(int64_t n) { return (int)((n + SPAN - 1) / SPAN); }
+
+/* out := the sum of the spans' parts, or zeros where clip, what clip_norm gave, says that the step is skipped. */
+void fold_changes(const struct args *a, const double *part, int spans, const float *clip, float *out);
+
+#endif

@@ -1,0 +1,67 @@
+/* Ops on one value at a time: z = f(x, y). Memory bounds them: each tensor that the formula names is read or written once, eight
+   values by a thread, which is the least. Forward moves its operands and z; backward what its formula reads, and the gradients. */
+#ifndef SLUICE_CUDA_VALUES_CUH
+#define SLUICE_CUDA_VALUES_CUH
+
+#include "kernel.cuh"
+
+/* Op is a struct of two functions:
+
+       static __device__ float value(float x, float y, float by);
+       static __device__ void gradient(float x, float y, float dz, float by, float *dx, float *dy);
+
+   An operand that is not given reads as 0; a gradient that is not wanted is not stored. */
+
+static __device__ inline float given(struct view x, int64_t i) { return x.data ? load(x, i) : 0; }
+static __device__ inline struct eight given8(struct view x, int64_t i)
+{
+    if (x.data) return load8(x, i);
+    return {};
+}
+
+template <class Op>
+static __global__ void __launch_bounds__(BLOCK) values_forward(struct view x, struct view y, struct view z, float by, int64_t n)
+{
+    int64_t whole = n / LANES;
+    for (int64_t i = first_item(); i < whole; i += all_items()) {
+        struct eight u = given8(x, i * LANES), v = given8(y, i * LANES);
+        for (int l = 0; l < LANES; l++) u.v[l] = Op::value(u.v[l], v.v[l], by);
+        store8(z, i * LANES, u);
+    }
+    for (int64_t i = whole * LANES + first_item(); i < n; i += all_items()) store(z, i, Op::value(given(x, i), given(y, i), by));
+}
+
+template <class Op>
+static __global__ void __launch_bounds__(BLOCK) values_backward(struct view x, struct view y, struct view dz, float by, struct sum dx, struct sum dy, int64_t n)
+{
+    int64_t whole = n / LANES;
+    for (int64_t i = first_item(); i < whole; i += all_items()) {
+        struct eight u = given8(x, i * LANES), v = given8(y, i * LANES), d = load8(dz, i * LANES), du, dv;
+        for (int l = 0; l < LANES; l++) Op::gradient(u.v[l], v.v[l], d.v[l], by, &du.v[l], &dv.v[l]);
+        add8(dx, i * LANES, du);
+        add8(dy, i * LANES, dv);
+    }
+    for (int64_t i = whole * LANES + first_item(); i < n; i += all_items()) {
+        float du, dv;
+        Op::gradient(given(x, i), given(y, i), load(dz, i), by, &du, &dv);
+        add(dx, i, du);
+        add(dy, i, dv);
+    }
+}
+
+/* The host's side; x and y are the operands that the op's formulas read. */
+template <class Op> static inline void forward_values(const struct args *a, struct view x, struct view y, double by)
+{
+    int64_t n = shape_count(a->out[0].shape);
+    LAUNCH(a, values_forward<Op>, grid_for(a, n, BLOCK * LANES), BLOCK, 0, x, y, view_of(a->out[0]), (float)by, n);
+}
+
+template <class Op> static inline void backward_values(const struct args *a, struct view x, struct view y, double by)
+{
+    int64_t n = shape_count(a->out[0].shape);
+    struct sum none = {};
+    LAUNCH(a, values_backward<Op>, grid_for(a, n, BLOCK * LANES), BLOCK, 0,
+           x, y, view_of(a->dout[0]), (float)by, sum_of(a, 0), a->n_in > 1 ? sum_of(a, 1) : none, n);
+}
+
+#endif

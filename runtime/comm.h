@@ -1,0 +1,36 @@
+/* Ranks: processes that train one model together, each on its part of every batch. They are launched by mpirun or srun; MPI
+   carries what they tell each other. A process that was launched alone is rank 0 of 1.
+
+   Every rank calls the same functions in the same order. A rank that does not answer within SLUICE_COMM_TIMEOUT seconds (600),
+   or that asks for something else, is named, and the process leaves with exit code 7. */
+#ifndef SLUICE_COMM_H
+#define SLUICE_COMM_H
+
+#include "base.h"
+
+enum reduction { REDUCE_SUM, REDUCE_MAX };
+
+struct comm {
+    int rank, ranks, local;                                 /* local: its number among the ranks of this machine */
+    void (*broadcast)(void *data, size_t bytes, int root);
+    void (*reduce)(float *data, int64_t n, enum reduction how);     /* in the order of ranks: every rank gets the same bits; NaN stays */
+    void (*send)(const void *data, size_t bytes, int to);
+    void (*receive)(void *data, size_t bytes, int from);
+};
+
+/* What the environment says of this process: rank 0 of 1 when it was launched alone. -1: it contradicts itself, and e says how. */
+int comm_look(int *rank, int *ranks, struct err *e);
+
+/* Joins the ranks that this process was launched with. -1: the environment contradicts itself or names ranks that cannot be
+   joined, and e says what and how to launch. To be called once, in the process that trains, by every rank. */
+int comm_join(struct err *e);
+void comm_leave(void);
+const struct comm *comm_here(void);                         /* alone, until comm_join says otherwise */
+
+/* Rank 0 leads: it reads and writes all files and says what is done next; the others follow. */
+enum order_kind { ORDER_POINT, ORDER_OPEN, ORDER_STEP, ORDER_EVALUATE, ORDER_SHARE, ORDER_GET, ORDER_PUT, ORDER_LEAVE_POINT, ORDER_END };
+struct order { enum order_kind kind; int64_t value; };      /* point, step, leaf */
+void comm_order(enum order_kind kind, int64_t value);       /* on rank 0; alone it does nothing */
+struct order comm_follow(void);                             /* on the others: the next order */
+
+#endif

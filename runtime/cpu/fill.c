@@ -1,0 +1,35 @@
+/* The initial values of a leaf, in pieces on all threads. */
+#include "backend.h"
+#include "cpu.h"
+
+/* Values that a thread makes at a time. */
+enum { PIECE = 4096 };
+
+/* Row and column of a matrix of the stack number the normals of its key. */
+static void draw_piece(const struct fill *f, int64_t from, int64_t to, real *values)
+{
+    int64_t columns = shape_last(f->shape), rows = f->shape.rank > 2 ? f->shape.dim[f->shape.rank - 2] : shape_rows(f->shape);
+    float drawn[PIECE];
+    for (int64_t at = from, n; at < to; at += n) {
+        int64_t row = at / columns, column = at % columns;
+        n = columns - column < to - at ? columns - column : to - at;
+        struct key key = f->key;
+        key.step = (uint64_t)(row / rows) << 32;
+        key_normals(key, (uint64_t)(row % rows) << 32 | (uint64_t)column, n, (float)f->rule.cut, drawn + (at - from));
+    }
+    for (int64_t i = 0; i < to - from; i++) values[i] = (real)f->rule.value + (real)f->rule.std * (real)drawn[i];
+}
+
+static void piece(const struct args *a, int64_t from, int64_t to)
+{
+    const struct fill *f = a->attr;
+    struct tensor t = { .data = f->to, .shape = f->shape, .format = f->format };
+    if (f->rule.kind == INIT_NORMAL) { draw_piece(f, from, to, reals(&t) + from); return; }
+    for (int64_t i = from; i < to; i++) {
+        if (f->format == FORMAT_REAL) reals(&t)[i] = (real)f->rule.value;
+        else if (f->format == FORMAT_I32) ints(&t)[i] = (int32_t)f->rule.value;
+        else ((uint8_t *)f->to)[i] = (uint8_t)f->rule.value;
+    }
+}
+
+void cpu_fill(void *device, const struct fill *f) { each(&(struct args){ .attr = f, .device = device }, shape_count(f->shape), PIECE, piece); }

@@ -1,0 +1,242 @@
+/* What random tensors do not hold, on the GPU as on the CPU: ties and NaN among keys, counts of nothing, norms that are not finite, steps
+   that are skipped, more tensors than one launch takes; and weights that an update also rounds to bf16. */
+#include "op_check.h"
+
+#define KEY(...) positive_in(g, __VA_ARGS__)
+#define EDGE_CASES(CASE) \
+    CASE(topk, some, topk(g, KEY(4, 5), 3)) \
+    CASE(topk, all, topk(g, KEY(2, 3), 3)) \
+    CASE(load, reals, load(g, positive_in(g, 3))) \
+    CASE(clip_norm, clips, clip_norm(g, positive_in(g, 1), 2)) \
+    CASE(clip_norm, never, clip_norm(g, positive_in(g, 1), 0)) \
+    CASE(global_norm, two, global_norm(g, 2, (struct node *[]){ positive_in(g, 3), positive_in(g, 1, 2) })) \
+    CASE(adamw, small, adamw(g, real_in(g, 11), real_in(g, 11), real_in(g, 11), positive_in(g, 11), positive_in(g, 1), positive_in(g, 1), positive_in(g, 2), \
+                             (struct adamw_attr){ 0.9, 0.95, 1e-8, 0.1, 1 })) \
+    CASE(muon, small, muon(g, real_in(g, 2, 3, 5), real_in(g, 2, 3, 5), real_in(g, 2, 3, 5), positive_in(g, 1), positive_in(g, 2), \
+                           (struct muon_attr){ 0.95, 0.1, 0.2, 1, 5 })) \
+    CASE(bias_step, small, bias_step(g, real_in(g, 4), positive_in(g, 4), positive_in(g, 2), 1e-3, true)) \
+    CASE(update_ratio, two, update_ratio(g, 2, (struct node *[]){ positive_in(g, 2), positive_in(g, 2) }))
+EDGE_CASES(BENCH_BUILD)
+
+static const struct backend *cuda;
+static void *host, *gpu;
+
+/* One case on both. */
+struct pair { struct bench cpu, gpu; };
+
+static void use(const struct backend *backend, void *device) { bench_on.backend = backend, bench_on.device = device; }
+
+static struct pair pair_open(int op, struct node *(*build)(struct graph *g))
+{
+    struct pair p;
+    struct op_case c = { op, "edge", build };
+    use(&backend_cpu, host);
+    bench_open(&p.cpu, &c, false, 1);
+    use(cuda, gpu);
+    bench_open(&p.gpu, &c, false, 1);
+    return p;
+}
+
+static void same_value(double want, double got, const char *what, int tensor, int64_t i)
+{
+    if (want == got || (isnan(want) && isnan(got)) || fabs(want - got) <= 1e-6 * fabs(want)) return;
+    fail_msg("%s %d: value %lld is %.9g, on the CPU %.9g", what, tensor, (long long)i, got, want);
+}
+
+/* Runs both; what they write and what they change in place is the same. */
+static void same_on_both(struct pair *p)
+{
+    bench_forward(&p->cpu);
+    bench_forward(&p->gpu);
+    for (int k = 0; k < p->cpu.node->n_out; k++)
+        for (int64_t i = 0; i < shape_count(p->cpu.out[k].shape); i++) same_value(tensor_get(&p->cpu.out[k], i), tensor_get(&p->gpu.out[k], i), "output", k, i);
+    for (int k = 0; k < p->cpu.node->n_in; k++)
+        for (int64_t i = 0; i < shape_count(p->cpu.in[k].shape); i++) same_value(tensor_get(&p->cpu.in[k], i), tensor_get(&p->gpu.in[k], i), "input", k, i);
+    bench_close(&p->gpu);
+    use(&backend_cpu, host);
+    bench_close(&p->cpu);
+}
+
+#define BOTH(op, name) struct pair p = pair_open(OP_##op, case_##op##_##name)
+#define GIVE(input, ...) (PUT(p.cpu, input, __VA_ARGS__), PUT(p.gpu, input, __VA_ARGS__))
+
+static void test_keys(void **state)
+{
+    (void)state;
+    {
+        BOTH(topk, some);
+        GIVE(0, 1, 1, 1, 1, 1, /**/ 0, -0.0, NAN, 0, -0.0, /**/ NAN, -INFINITY, NAN, 2, -1e-40, /**/ INFINITY, NAN, NAN, NAN, INFINITY);
+        same_on_both(&p);
+    }
+    {
+        BOTH(topk, all);
+        GIVE(0, NAN, NAN, NAN, /**/ -1, NAN, -1);
+        same_on_both(&p);
+    }
+}
+
+static void test_counts_of_nothing(void **state)
+{
+    (void)state;
+    BOTH(load, reals);
+    GIVE(0, 0, 0, 0);
+    same_on_both(&p);
+}
+
+static void test_norms(void **state)
+{
+    static const double norms[] = { 0, 1e-30, 1.9, 2, 7, 3e38, INFINITY, NAN };
+    (void)state;
+    for (int i = 0; i < COUNT(norms); i++) {
+        {
+            BOTH(clip_norm, clips);
+            GIVE(0, norms[i]);
+            same_on_both(&p);
+        }
+        {
+            BOTH(clip_norm, never);
+            GIVE(0, norms[i]);
+            same_on_both(&p);
+        }
+        BOTH(global_norm, two);
+        GIVE(0, 1e30, norms[i], -1e30);                     /* their squares are beyond float */
+        GIVE(1, 3e20, 1);
+        same_on_both(&p);
+    }
+}
+
+/* Gradients are NaN: what the step would change stays as it is, and nothing was changed. */
+static void test_skipped_steps(void **state)
+{
+    (void)state;
+    {
+        BOTH(adamw, small);
+        GIVE(1, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN);
+        GIVE(6, 1, 0);
+        same_on_both(&p);
+    }
+    {
+        BOTH(muon, small);
+        for (int i = 0; i < 30; i++) tensor_set(&p.cpu.in[1], i, NAN), tensor_set(&p.gpu.in[1], i, NAN);
+        GIVE(4, 1, 0);
+        same_on_both(&p);
+    }
+    {
+        BOTH(bias_step, small);
+        GIVE(2, 1, 0);
+        same_on_both(&p);
+    }
+    BOTH(update_ratio, two);
+    GIVE(0, 0, 0);
+    GIVE(1, 0, 0);
+    same_on_both(&p);
+}
+
+/* An expert at the mean stays where it is. */
+static void test_balanced(void **state)
+{
+    (void)state;
+    BOTH(bias_step, small);
+    GIVE(1, 5, 7, 6, 6);
+    same_on_both(&p);
+}
+
+/* An op on n tensors of `width` values, of which the first is i + 1 in tensor i and the others are 1. */
+static float of_many(int op, int n, int64_t width)
+{
+    struct tensor *in = xcalloc((size_t)n, sizeof *in), out = { cuda->alloc(gpu, sizeof(float)), SHAPE(1), FORMAT_REAL, NULL };
+    float *value = xcalloc((size_t)width, sizeof *value), result;
+    for (int i = 0; i < n; i++) {
+        in[i] = (struct tensor){ cuda->alloc(gpu, (size_t)width * sizeof *value), SHAPE(width), FORMAT_REAL, NULL };
+        for (int64_t k = 0; k < width; k++) value[k] = k == 0 ? (float)i + 1 : 1;
+        cuda->put(gpu, in[i].data, value, (size_t)width * sizeof *value);
+    }
+    struct args a = { .n_in = n, .in = in, .out = &out, .device = gpu };
+    size_t scratch = cuda->scratch(op, &a);
+    a.scratch = cuda->alloc(gpu, scratch);
+    cuda->kernels(op)->forward(&a);
+    cuda->get(gpu, &result, out.data, sizeof result);
+    for (int i = 0; i < n; i++) cuda->release(gpu, in[i].data, (size_t)width * sizeof *value);
+    cuda->release(gpu, out.data, sizeof result);
+    cuda->release(gpu, a.scratch, scratch);
+    free(value);
+    free(in);
+    return result;
+}
+
+static void test_many_tensors(void **state)
+{
+    static const struct { int n; int64_t width; } norms[] = { { 31, 1 }, { 32, 3 }, { 33, 3 }, { 70, 1 }, { 2, 131071 } };
+    (void)state;
+    for (int i = 0; i < COUNT(norms); i++) {
+        double n = norms[i].n, squares = n * (n + 1) * (2 * n + 1) / 6 + n * (double)(norms[i].width - 1);
+        same_value(sqrt(squares), (double)of_many(OP_global_norm, norms[i].n, norms[i].width), "norm of", norms[i].n, 0);
+    }
+    for (int n = 1; n <= 300; n += 127) same_value(sqrt((n + 1) / 2.), (double)of_many(OP_update_ratio, n, 2), "ratio of", n, 0);
+}
+
+/* The weight's bf16 form after an update is what packing gives. */
+static void packs(int op, struct node *(*build)(struct graph *g))
+{
+    struct pair p = pair_open(op, build);
+    struct bench *b = &p.gpu;
+    struct tensor memory[BENCH_TENSORS];
+    struct args a = bench_args(b);
+    int64_t n = shape_count(b->in[0].shape);
+    uint16_t *left = xcalloc((size_t)n, sizeof *left), *right = xcalloc((size_t)n, sizeof *right);
+    size_t scratch = cuda->scratch(op, &a), bytes = cuda->packed_bytes(b->in[0].shape, FORMAT_BF16);
+    memcpy(memory, b->tensor, sizeof memory);
+    bench_lend(b, memory);
+    a.scratch = cuda->alloc(gpu, scratch);
+    b->in[0].packed = cuda->alloc(gpu, bytes);
+    b->kernels->forward(&a);
+    cuda->get(gpu, left, b->in[0].packed, bytes);
+    cuda->pack(gpu, &b->in[0]);
+    cuda->get(gpu, right, b->in[0].packed, bytes);
+    assert_memory_equal(left, right, bytes);
+    assert_true(left[0] != 0);
+    cuda->release(gpu, b->in[0].packed, bytes);
+    cuda->release(gpu, a.scratch, scratch);
+    b->in[0].packed = NULL;
+    bench_return(b, memory);
+    bench_close(b);
+    use(&backend_cpu, host);
+    bench_close(&p.cpu);
+    free(left);
+    free(right);
+}
+
+static void test_packing(void **state)
+{
+    (void)state;
+    packs(OP_adamw, case_adamw_small);
+    packs(OP_muon, case_muon_small);
+}
+
+static int open_devices(void **state)
+{
+    struct err e;
+    char isa[16];
+    (void)state;
+    if (!(cuda = backend_find(BACKEND_CUDA, &e)) || cuda->probe(isa, &e) != 0) fail_msg("%s", e.text);
+    host = backend_cpu.open(1);
+    gpu = cuda->open(1);
+    return 0;
+}
+
+static int close_devices(void **state)
+{
+    (void)state;
+    cuda->close(gpu);
+    backend_cpu.close(host);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_keys), cmocka_unit_test(test_counts_of_nothing), cmocka_unit_test(test_norms), cmocka_unit_test(test_skipped_steps),
+        cmocka_unit_test(test_balanced), cmocka_unit_test(test_many_tensors), cmocka_unit_test(test_packing),
+    };
+    return cmocka_run_group_tests(tests, open_devices, close_devices);
+}

@@ -1,0 +1,133 @@
+/* Initial values on the GPU against the CPU's, bit by bit: draws of odd shapes, with and without a cut, constants of every format; and
+   weights rounded to bf16. What lies behind them stays as it was. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+#include <math.h>
+#include "backend.h"
+
+enum { BEHIND = 64 };                                       /* bytes */
+
+static const struct backend *cuda;
+static void *host, *gpu;
+
+/* Memory of the GPU with all bits set, and what is in it then. */
+struct block { size_t bytes; void *device, *seen; };
+
+static struct block block_new(size_t bytes)
+{
+    struct block b = { bytes + BEHIND, cuda->alloc(gpu, bytes + BEHIND), malloc(bytes + BEHIND) };
+    memset(b.seen, 0xFF, b.bytes);
+    cuda->put(gpu, b.device, b.seen, b.bytes);
+    return b;
+}
+
+/* Holds exactly these bytes, and all bits set behind them. */
+static void block_holds(struct block *b, const void *bytes)
+{
+    size_t n = b->bytes - BEHIND;
+    cuda->get(gpu, b->seen, b->device, b->bytes);
+    assert_memory_equal(b->seen, bytes, n);
+    for (size_t i = n; i < b->bytes; i++) assert_int_equal(((uint8_t *)b->seen)[i], 0xFF);
+    cuda->release(gpu, b->device, b->bytes);
+    free(b->seen);
+}
+
+static void same_fill(struct shape shape, enum format format, struct init rule)
+{
+    size_t bytes = (size_t)shape_count(shape) * element_bytes(format);
+    struct block b = block_new(bytes);
+    void *expected = malloc(bytes);
+    struct fill f = { expected, shape, format, rule, { 11, PURPOSE_INIT, hash_name("layers.0.ffn.up.weight"), 0 } };
+    backend_cpu.fill(host, &f);
+    f.to = b.device;
+    cuda->fill(gpu, &f);
+    block_holds(&b, expected);
+    free(expected);
+}
+
+/* Matrices of a stack, rows and columns number the normals: each of the three alone, and blocks of columns that end early. */
+static void test_draws(void **state)
+{
+    static const struct shape shapes[] = { { 1, { 1 } }, { 1, { 63 } }, { 1, { 1000 } }, { 2, { 1, 64 } }, { 2, { 50, 1 } }, { 2, { 7, 65 } },
+                                           { 2, { 33, 16 } }, { 3, { 5, 31, 333 } }, { 3, { 9, 1, 17 } }, { 4, { 2, 3, 4, 130 } } };
+    static const struct init rules[] = { { INIT_NORMAL, 0, 1, 0 }, { INIT_NORMAL, 0.25, 0.02, 0 }, { INIT_NORMAL, 0, 0.02, 3 }, { INIT_NORMAL, -1, 2, 0.5 } };
+    (void)state;
+    for (int s = 0; s < COUNT(shapes); s++)
+        for (int r = 0; r < COUNT(rules); r++) same_fill(shapes[s], FORMAT_REAL, rules[r]);
+}
+
+/* A cut so near that many of a block are drawn again and again. */
+static void test_draws_again(void **state)
+{
+    (void)state;
+    same_fill(SHAPE(3, 100), FORMAT_REAL, (struct init){ INIT_NORMAL, 0, 1, 0.02 });
+}
+
+static void test_constants(void **state)
+{
+    (void)state;
+    for (int64_t n = 1; n < 3000; n = 3 * n + 2) {
+        same_fill(SHAPE(n), FORMAT_REAL, (struct init){ INIT_CONSTANT, 0.1, 0, 0 });
+        same_fill(SHAPE(n, 3), FORMAT_I32, (struct init){ INIT_CONSTANT, -7, 0, 0 });
+        same_fill(SHAPE(n), FORMAT_U8, (struct init){ INIT_CONSTANT, 200, 0, 0 });
+    }
+}
+
+/* Normals, ties between two bf16, values that round up to infinity, infinities, and NaN, which stays one. */
+static void test_packing(void **state)
+{
+    static const float odd[] = { 0, -0.0f, 1.00390625f, 1.01171875f, -1.00390625f, 3.4e38f, -3.4e38f, 1e-40f, 9.2e-41f, INFINITY, -INFINITY, NAN };
+    (void)state;
+    for (int64_t n = 1; n < 10000; n = 2 * n + 3) {
+        float *weight = malloc((size_t)n * sizeof *weight);
+        uint16_t *expected = malloc((size_t)n * sizeof *expected);
+        struct fill f = { weight, SHAPE(n), FORMAT_REAL, { INIT_NORMAL, 0, 1, 0 }, { 3, PURPOSE_TEST, 0, 0 } };
+        backend_cpu.fill(host, &f);
+        for (int64_t i = 0; i < COUNT(odd) && i < n; i++) weight[i] = odd[i];
+        row_narrow(&(struct tensor){ .data = expected, .shape = SHAPE(n), .format = FORMAT_BF16 }, 0, n, weight);
+        struct block from = block_new((size_t)n * sizeof *weight), to = block_new((size_t)n * sizeof *expected);
+        cuda->put(gpu, from.device, weight, (size_t)n * sizeof *weight);
+        cuda->pack(gpu, &(struct tensor){ .data = from.device, .shape = SHAPE(n), .format = FORMAT_REAL, .packed = to.device });
+        cuda->get(gpu, to.seen, to.device, to.bytes);
+        for (int64_t i = 0; i < n; i++) {
+            uint16_t narrow = ((uint16_t *)to.seen)[i];
+            if (isnan(weight[i])) assert_true((narrow & 0x7FFF) > 0x7F80);
+            else assert_int_equal(narrow, expected[i]);
+            expected[i] = narrow;
+        }
+        block_holds(&from, weight);
+        block_holds(&to, expected);
+        free(weight);
+        free(expected);
+    }
+}
+
+static int open_devices(void **state)
+{
+    struct err e;
+    char isa[16];
+    (void)state;
+    if (!(cuda = backend_find(BACKEND_CUDA, &e)) || cuda->probe(isa, &e) != 0) fail_msg("%s", e.text);
+    host = backend_cpu.open(1);
+    gpu = cuda->open(1);
+    return 0;
+}
+
+static int close_devices(void **state)
+{
+    (void)state;
+    cuda->close(gpu);
+    backend_cpu.close(host);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_draws), cmocka_unit_test(test_draws_again), cmocka_unit_test(test_constants), cmocka_unit_test(test_packing),
+    };
+    return cmocka_run_group_tests(tests, open_devices, close_devices);
+}

@@ -1,0 +1,200 @@
+/* Every op on the GPU against the CPU, from equal tensors: outputs, inputs that are changed in place, gradients; in float and bf16.
+
+       test_cuda_ops               all cases of op_cases.h
+       test_cuda_ops rope topk     those of these ops, each named before it runs
+
+   Integers must be equal. Floats may differ by a share of the largest value in their row, see tolerance(). The last line is a
+   digest of all bits that the GPU gave, which is the same for every order in which it may run its threads. */
+#include "op_cases.h"
+
+static const struct op_case cases[] = { CASES(BENCH_CASE) LARGE_CASES(BENCH_CASE) };
+
+#define ADDRESS(name, signature) &op_##name,
+static const struct op *const ops[OP_COUNT] = { OPS(ADDRESS) };
+
+static const struct backend *cuda;
+static void *host, *gpu;                                    /* devices of the two backends */
+static struct hash digest;
+static int differing;
+static char **chosen;                                       /* names of ops, ended by NULL; none: all */
+
+/* One case on both. */
+struct pair { const struct op_case *is; const char *mode; struct bench cpu, gpu; };
+
+/* Products in bf16 round what they multiply: probabilities, gradients of scores. Everything else computes in float and differs
+   by the order of its sums; what is stored as bf16 by one rounding more. */
+static double tolerance(const struct pair *p, const struct tensor *t)
+{
+    bool product = p->cpu.bf16 && ops[p->is->op]->packs;
+    return t->format == FORMAT_BF16 || product || p->is->op == OP_muon ? 1.0 / 128 : 1e-5;
+}
+
+static double largest(const struct tensor *t, int64_t from, int64_t to)
+{
+    double most = 0;
+    for (int64_t i = from; i < to; i++) if (isfinite(tensor_get(t, i))) most = fmax(most, fabs(tensor_get(t, i)));
+    return most;
+}
+
+static const char *place(struct shape s, int64_t i, char text[64])
+{
+    struct shape at = s;
+    for (int d = s.rank - 1; d >= 0; i /= s.dim[d--]) at.dim[d] = i % s.dim[d];
+    return shape_text(at, text);
+}
+
+/* Says where two tensors differ first. A row of values far below the others of its tensor, or below 1, which is the size of the
+   inputs, is what is left of larger ones. */
+static void compare(const struct pair *p, const char *run, const char *what, int number, const struct tensor *want, const struct tensor *got)
+{
+    char at[64];
+    if (!want->data) return;
+    digest = hash_more(digest, got->data, tensor_bytes(got));
+    int64_t count = shape_count(want->shape), width = shape_last(want->shape);
+    double all = largest(want, 0, count), bound = 0;
+    for (int64_t i = 0; i < count; i++) {
+        double x = tensor_get(want, i), y = tensor_get(got, i);
+        if (i % width == 0 && bench_floats(want)) bound = tolerance(p, want) * (largest(want, i, i + width) + all / 100 + 0.01);
+        if (x == y || fabs(x - y) <= bound || (isnan(x) && isnan(y))) continue;
+        print_error("%s, %s, %s: %s %d at %s is %.9g, on the CPU %.9g; %.2g apart, %.2g may be\n",
+                    p->is->name, p->mode, run, what, number, place(want->shape, i, at), y, x, fabs(x - y), bound);
+        differing++;
+        return;
+    }
+}
+
+static void compare_values(const struct pair *p, const char *run)
+{
+    for (int i = 0; i < p->cpu.node->n_out; i++) compare(p, run, "output", i, &p->cpu.out[i], &p->gpu.out[i]);
+    for (int i = 0; i < p->cpu.node->n_in; i++) compare(p, run, "input", i, &p->cpu.in[i], &p->gpu.in[i]);
+}
+
+static void compare_gradients(const struct pair *p, const char *run)
+{
+    for (int i = 0; i < p->cpu.node->n_in; i++) compare(p, run, "gradient", i, &p->cpu.din[i], &p->gpu.din[i]);
+}
+
+/* Inputs in `adding` have a gradient to add to, the others NaN that is not read; those in `absent` are not wanted. */
+static void run_backward(struct bench *b, void (*run)(struct bench *), unsigned adding, unsigned absent)
+{
+    struct tensor kept[BENCH_INS];
+    memcpy(kept, b->din, sizeof kept);
+    for (int i = 0; i < b->node->n_in; i++) {
+        if (!b->din[i].data) continue;
+        b->beta[i] = adding >> i & 1;
+        if (b->beta[i] == 0) tensor_spoil(&b->din[i]);
+        else tensor_normal(&b->din[i], 200 + i);
+        if (absent >> i & 1) b->din[i].data = NULL;
+    }
+    run(b);
+    memcpy(b->din, kept, sizeof kept);
+}
+
+static void check_backward(struct pair *p, const char *run, unsigned adding, unsigned absent)
+{
+    run_backward(&p->cpu, bench_backward, adding, absent);
+    run_backward(&p->gpu, bench_backward, adding, absent);
+    compare_gradients(p, run);
+}
+
+static void check_gradients(struct pair *p)
+{
+    const struct node *n = p->cpu.node;
+    int sending = 0, taking = 0;
+    for (int k = 0; k < n->n_out; k++) sending += p->cpu.dout[k].data != NULL;
+    for (int i = 0; i < n->n_in; i++) taking += p->cpu.din[i].data != NULL;
+    check_backward(p, "backward", 0, 0);
+    check_backward(p, "backward that adds", ~0u, 0);
+    for (int i = 0; taking > 1 && i < n->n_in; i++) {
+        if (!p->cpu.din[i].data) continue;
+        check_backward(p, "backward that adds to one", 1u << i, 0);
+        check_backward(p, "backward without one", 0, 1u << i);
+    }
+    for (int k = 0; sending > 1 && k < n->n_out; k++) {
+        struct tensor on_cpu = p->cpu.dout[k], on_gpu = p->gpu.dout[k];
+        p->cpu.dout[k].data = p->gpu.dout[k].data = NULL;
+        if (on_cpu.data) check_backward(p, "backward of one output less", 0, 0);
+        p->cpu.dout[k] = on_cpu;
+        p->gpu.dout[k] = on_gpu;
+    }
+}
+
+static void check_joint(struct pair *p, const char *run, unsigned adding)
+{
+    run_backward(&p->cpu, bench_joint, adding, 0);
+    run_backward(&p->gpu, bench_joint, adding, 0);
+    compare_values(p, run);
+    compare_gradients(p, run);
+}
+
+static void check(const struct op_case *c, const char *mode, bool bf16, bool packs)
+{
+    struct pair p = { .is = c, .mode = mode };
+    bench_on.backend = &backend_cpu, bench_on.device = host;
+    bench_open(&p.cpu, c, bf16, 1);
+    bench_on.backend = cuda, bench_on.device = gpu;
+    bench_open(&p.gpu, c, bf16, 1);
+    p.gpu.packs = packs;
+    bench_forward(&p.cpu);
+    bench_forward(&p.gpu);
+    compare_values(&p, "forward");
+    if (ops[c->op]->gradient) check_gradients(&p);
+    assert_true(ops[c->op]->joins == (p.gpu.kernels->joint != NULL));
+    if (ops[c->op]->joins) check_joint(&p, "joint", 0);
+    if (ops[c->op]->joins) check_joint(&p, "joint that adds", ~0u);
+    bench_close(&p.gpu);
+    bench_on.backend = &backend_cpu, bench_on.device = host;
+    bench_close(&p.cpu);
+}
+
+static bool is_chosen(const char *name)
+{
+    bool found = !*chosen;
+    for (char **c = chosen; *c; c++) found |= strcmp(*c, name) == 0;
+    return found;
+}
+
+static void test_parity(void **state)
+{
+    (void)state;
+    char text[33];
+    int tried = 0;
+    for (int i = 0; i < COUNT(cases); i++) {
+        if (!is_chosen(ops[cases[i].op]->name)) continue;
+        if (*chosen) print_message("%s\n", cases[i].name);
+        check(&cases[i], "float", false, false);
+        check(&cases[i], "bf16", true, false);
+        if (ops[cases[i].op]->packs) check(&cases[i], "bf16 packed", true, true);
+        tried++;
+    }
+    hash_print(digest, text);
+    print_message("%d cases, bits %s\n", tried, text);
+    assert_true(tried > 0);
+    assert_int_equal(differing, 0);
+}
+
+static int open_devices(void **state)
+{
+    struct err e;
+    char isa[16];
+    (void)state;
+    if (!(cuda = backend_find(BACKEND_CUDA, &e)) || cuda->probe(isa, &e) != 0) fail_msg("%s", e.text);
+    host = backend_cpu.open(1);
+    gpu = cuda->open(1);
+    return 0;
+}
+
+static int close_devices(void **state)
+{
+    (void)state;
+    cuda->close(gpu);
+    backend_cpu.close(host);
+    return 0;
+}
+
+int main(int n, char **name)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_parity) };
+    chosen = name + (n > 0);
+    return cmocka_run_group_tests(tests, open_devices, close_devices);
+}
