@@ -54,7 +54,7 @@ static __device__ inline struct span span_of(const struct sizes &s, int tile)
         bool none = row >= s.rows;
         struct span all = { __reduce_min_sync(0xFFFFFFFFu, none ? s.keys : see.first), __reduce_max_sync(0xFFFFFFFFu, see.last),
                             __reduce_max_sync(0xFFFFFFFFu, see.first), __reduce_min_sync(0xFFFFFFFFu, none ? s.keys : see.last) };
-        half[warp] = all;
+        if (threadIdx.x % WARP == 0) half[warp] = all;
     }
     __syncthreads();
     return { min(half[0].from, half[1].from), max(half[0].to, half[1].to), max(half[0].all_from, half[1].all_from), min(half[0].all_to, half[1].all_to) };

@@ -28,7 +28,8 @@ static __device__ inline struct reach reach_of(const struct sizes &s, const stru
     struct reach all = { s.rows, 0 };
     for (int tile = threadIdx.x; tile < s.tiles; tile += blockDim.x)
         if (meets(spans[s.batch() * s.tiles + tile], key)) all = { min(all.from, tile * TILE), tile * TILE + TILE };
-    part[threadIdx.x / WARP] = { __reduce_min_sync(0xFFFFFFFFu, all.from), __reduce_max_sync(0xFFFFFFFFu, all.to) };
+    all = { __reduce_min_sync(0xFFFFFFFFu, all.from), __reduce_max_sync(0xFFFFFFFFu, all.to) };
+    if (threadIdx.x % WARP == 0) part[threadIdx.x / WARP] = all;
     __syncthreads();
     for (unsigned w = 0; w < blockDim.x / WARP; w++) all = { min(all.from, part[w].from), max(all.to, part[w].to) };
     return { all.from, min(all.to, s.rows) };

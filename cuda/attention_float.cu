@@ -226,10 +226,9 @@ static struct source source_of(const struct tensor &t) { return { view_of(t), (i
 /* CASE(chunks) of what a block sums of `width`. */
 #define BY_CHUNKS(s, width, CASE) do { \
     int chunks_ = blocks_for(width, CHUNK); \
-    (s).cuts = blocks_for(chunks_, 4); \
+    (s).cuts = blocks_for(chunks_, 2); \
     if (chunks_ <= 1) CASE(1); \
-    else if (chunks_ <= 2) CASE(2); \
-    else CASE(4); \
+    else CASE(2); \
 } while (0)
 
 void attention_forward_float(const struct args *a, struct sizes s, float *tops)

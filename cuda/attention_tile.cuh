@@ -7,19 +7,15 @@
 
 enum { WARPS = TILE / 16, THREADS = WARPS * WARP, PIECE = 8 };     /* PIECE: values that are moved at once, 16 bytes */
 
-/* A value's width is a key's or half of it: CASE(W, VW) of the least that holds both. */
+/* CASE(W, VW) of the least that holds both widths. 192 and 128 are those of multi-head latent attention. */
 #define BY_WIDTH(s, CASE) do { \
-    int v_ = padded((s).value_width), w_ = max(padded((s).width), v_); \
-    bool half_ = 2 * v_ <= w_; \
-    if (w_ <= 32) { CASE(32, 32); } \
-    else if (w_ <= 64 && half_) { CASE(64, 32); } \
-    else if (w_ <= 64) { CASE(64, 64); } \
-    else if (w_ <= 128 && half_) { CASE(128, 64); } \
-    else if (w_ <= 128) { CASE(128, 128); } \
-    else if (half_) { CASE(256, 128); } \
+    int widest_ = max((s).width, (s).value_width); \
+    if (widest_ <= 32) { CASE(32, 32); } \
+    else if (widest_ <= 64) { CASE(64, 64); } \
+    else if (widest_ <= 128) { CASE(128, 128); } \
+    else if ((s).value_width <= 128) { CASE(256, 128); } \
     else { CASE(256, 256); } \
 } while (0)
-static inline int padded(int width) { return width <= 32 ? 32 : width <= 64 ? 64 : width <= 128 ? 128 : 256; }
 
 static constexpr int tile_bytes(int rows, int width) { return rows * width * 2; }
 
@@ -33,7 +29,7 @@ template <int W> static __device__ inline int piece_at(int row, int piece)
 template <int W, int ROWS, class Offset> static __device__ inline void load_tile(uint4 *tile, const __nv_bfloat16 *from, int width, Offset offset)
 {
     if (width % PIECE == 0) {
-        #pragma unroll 4
+        #pragma unroll 2
         for (int i = threadIdx.x; i < ROWS * W / PIECE; i += THREADS) {
             int row = i / (W / PIECE), piece = i % (W / PIECE), at = offset(row);
             bool there = at >= 0 && piece * PIECE < width;

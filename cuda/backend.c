@@ -10,6 +10,12 @@ static const struct twin *const twin[] = { OPS(ROW) };
 static const struct kernels *kernels(int op) { return &twin[op]->kernels; }
 static size_t scratch(int op, const struct args *a) { return twin[op]->scratch ? twin[op]->scratch(a) : 0; }
 
+static kernel *fuse(int first, const struct args *a, int second, const struct args *b)
+{
+    (void)a;
+    return first == OP_add && second == OP_rmsnorm ? fuse_add_rmsnorm(b) : NULL;
+}
+
 /* Products of bf16 activations read weights that were rounded once a step. */
 static size_t packed_bytes(struct shape weight, enum format act)
 {
@@ -17,11 +23,12 @@ static size_t packed_bytes(struct shape weight, enum format act)
 }
 
 static const struct backend cuda = {
-    .name = "cuda", .kernels = kernels, .scratch = scratch, .probe = device_probe, .room = device_room, .open = device_open, .close = device_close,
-    .alloc = device_alloc, .release = device_release, .clear = device_clear, .put = device_put, .copy = device_copy, .get = device_get,
+    .name = "cuda", .updates_pack = true, .kernels = kernels, .scratch = scratch, .fuse = fuse, .probe = device_probe, .describe = device_describe, .room = device_room, .open = device_open, .close = device_close,
+    .apart = device_apart, .alloc = device_alloc, .release = device_release, .clear = device_clear, .put = device_put, .copy = device_copy, .get = device_get,
     .fill = cuda_fill, .packed_bytes = packed_bytes, .pack = cuda_pack,
+    .reduce = device_reduce, .broadcast = device_broadcast, .meet = device_meet,
     .record = device_record, .recorded = device_recorded, .replay = device_replay, .forget = device_forget,
 };
 
 __attribute__((visibility("default"))) extern const struct backend_entry backend_entry;
-const struct backend_entry backend_entry = BACKEND_ENTRY(&cuda);
+const struct backend_entry backend_entry = BACKEND_ENTRY(&cuda, &comm_of_program);

@@ -46,8 +46,8 @@ static __device__ inline struct tally block_tally(struct tally t)
 {
     __shared__ struct tally part[BLOCK / WARP];
     for (int step = WARP / 2; step > 0; step /= 2) {
-        struct tally other = { __shfl_xor_sync(0xFFFFFFFFu, t.top, step), __shfl_xor_sync(0xFFFFFFFFu, t.sum, step), __shfl_xor_sync(0xFFFFFFFFu, t.at, step) };
-        t = joined(t, other);
+        float top = __shfl_xor_sync(0xFFFFFFFFu, t.top, step), sum = __shfl_xor_sync(0xFFFFFFFFu, t.sum, step);
+        t = joined(t, { top, sum, __shfl_xor_sync(0xFFFFFFFFu, t.at, step) });
     }
     if (threadIdx.x % WARP == 0) part[threadIdx.x / WARP] = t;
     __syncthreads();

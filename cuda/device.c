@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,15 +17,25 @@ void cuda_fail(const char *file, int line, const char *call, const char *says)
     exit(7);
 }
 
-/* The architecture of the GPU, or -1 and why there is none. */
-static int look(int number, struct err *e)
+bool device_switch(const char *variable, const char *on, const char *off)
+{
+    const char *word = getenv(variable);
+    if (!word || strcmp(word, off) == 0) return false;
+    if (strcmp(word, on) == 0) return true;
+    fprintf(stderr, "%s=%s: must be %s or %s\n", variable, word, on, off);
+    exit(2);
+}
+
+/* The architecture of the GPU for a rank, by its number on this machine, or -1 and why there is none. */
+static int look(int local, int *number, struct err *e)
 {
     int devices = 0, major = 0, minor = 0;
     cudaError_t status = cudaGetDeviceCount(&devices);
     if (status != cudaSuccess) return err_set(e, "no GPU can be used: %s; 'sluice doctor' says what is here, train.backend = \"cpu\" needs none", cudaGetErrorString(status));
     if (devices == 0) return err_set(e, "this machine has no NVIDIA GPU; train.backend = \"cpu\" needs none");
-    CUDA(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, number));
-    CUDA(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, number));
+    *number = local % devices;
+    CUDA(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, *number));
+    CUDA(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, *number));
     if (10 * major + minor >= OLDEST) return 10 * major + minor;
     return err_set(e, "the GPU is of architecture sm_%d; sm_%d (Ampere) is the oldest that can be used", 10 * major + minor, OLDEST);
 }
@@ -39,7 +50,8 @@ int device_probe(char isa[16], struct err *e)
         if (pipe(tell)) return err_set(e, "no pipe can be made");
         pid_t child = fork();
         if (child == 0) {
-            answer.arch = look(0, &answer.e);
+            int number;
+            answer.arch = look(0, &number, &answer.e);
             _exit(write(tell[1], &answer, sizeof answer) != (ssize_t)sizeof answer);
         }
         close(tell[1]);
@@ -54,12 +66,34 @@ int device_probe(char isa[16], struct err *e)
     return 0;
 }
 
+bool device_describe(int line, char text[256])
+{
+    int runtime = 0, driver = 0, devices = 0;
+    cudaError_t status = cudaGetDeviceCount(&devices);
+    CUDA(cudaRuntimeGetVersion(&runtime));
+    CUDA(cudaDriverGetVersion(&driver));
+    size_t lt = cublasLtGetVersion();
+    char of_driver[64] = "no driver is installed";
+    if (driver) snprintf(of_driver, sizeof of_driver, "driver for CUDA %d.%d", driver / 1000, driver % 1000 / 10);
+    if (line == 0) {
+        snprintf(text, 256, "runtime %d.%d, cuBLASLt %zu.%zu, %s%s%s", runtime / 1000, runtime % 1000 / 10, lt / 10000, lt % 10000 / 100, of_driver,
+                 status == cudaSuccess ? "" : "; ", status == cudaSuccess ? "" : cudaGetErrorString(status));
+        return true;
+    }
+    struct cudaDeviceProp p;
+    if (status != cudaSuccess || line > devices) return false;
+    CUDA(cudaGetDeviceProperties(&p, line - 1));
+    snprintf(text, 256, "%.100s, sm_%d%d, %d multiprocessors, %.1f GiB%s", p.name, p.major, p.minor, p.multiProcessorCount, (double)p.totalGlobalMem / (1 << 30),
+             10 * p.major + p.minor < OLDEST ? ": too old, sm_80 is needed" : "");
+    return true;
+}
+
 void *device_open(int threads)
 {
     struct device *d = xcalloc(1, sizeof *d);
     struct err e;
     (void)threads;
-    if (look(0, &e) < 0) {
+    if (look(comm_here()->local, &d->number, &e) < 0) {
         fprintf(stderr, "cuda: %s\n", e.text);
         exit(7);
     }
@@ -70,13 +104,15 @@ void *device_open(int threads)
     CUDA(cudaMalloc(&d->workspace, d->workspace_bytes));
     gemm_open(d);
     ring_open(d);
+    exchange_open(d);
     return d;
 }
 
 void device_close(void *device)
 {
     struct device *d = device;
-    CUDA(cudaStreamSynchronize(d->stream));
+    device_wait(d);
+    exchange_close(d);
     ring_close(d);
     gemm_close(d);
     CUDA(cudaFree(d->workspace));

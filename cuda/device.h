@@ -19,6 +19,7 @@ struct device {
     cublasLtHandle_t lt; void *workspace; size_t workspace_bytes;
     struct gemm_cache *gemm_cache;                          /* of gemm.c */
     struct ring *ring;                                      /* of memory.c: pinned memory through which puts and gets go */
+    struct exchange *exchange;                              /* of comm.c; NULL: there is one rank */
 };
 
 /* A failure of the machine: prints the call, its place and what CUDA says of it, and leaves with exit code 7. */

@@ -32,7 +32,10 @@ static void forward(const struct args *a)
 struct pieces { const int32_t *order, *ids; int tokens, n, strips, d; float *heads; };
 
 static __device__ inline int id_at(const struct pieces &p, int place) { return p.ids[p.order[place]]; }
-static __device__ inline int64_t head_at(const struct pieces &p, int piece, int strip) { return ((int64_t)piece * p.strips + strip) * STRIP + lane_of() * LANES; }
+static __device__ inline int64_t head_at(const struct pieces &p, int piece, int strip)
+{
+    return ((int64_t)piece * p.strips + strip) * STRIP + lane_of() * LANES;
+}
 static __device__ inline void add_to(struct eight &sum, const struct eight &e) { for (int l = 0; l < LANES; l++) sum.v[l] += e.v[l]; }
 
 static __global__ void __launch_bounds__(BLOCK) embed_runs(struct pieces p, struct view dy, struct sum dtable)

@@ -3,23 +3,10 @@
 #include "device.h"
 #include "parts.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-static bool wanted(void)
-{
-    const char *word = getenv("SLUICE_CUDA_GRAPH");
-    if (!word || strcmp(word, "on") == 0) return true;
-    if (strcmp(word, "off") == 0) return false;
-    fprintf(stderr, "SLUICE_CUDA_GRAPH=%s: must be on or off\n", word);
-    exit(2);
-}
-
 bool device_record(void *device)
 {
     struct device *d = device;
-    if (!wanted()) return false;
+    if (device_switch("SLUICE_CUDA_GRAPH", "off", "on")) return false;
     CUDA(cudaStreamBeginCapture(d->stream, cudaStreamCaptureModeThreadLocal));
     return true;
 }
@@ -44,6 +31,6 @@ void device_replay(void *device, void *recording)
 void device_forget(void *device, void *recording)
 {
     struct device *d = device;
-    CUDA(cudaStreamSynchronize(d->stream));
+    device_wait(d);
     CUDA(cudaGraphExecDestroy(recording));
 }

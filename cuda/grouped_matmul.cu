@@ -226,7 +226,8 @@ grouped_rows(const T *a, const T *w, struct sum c, const int *offsets, int exper
 template <typename T> static __global__ void __launch_bounds__(BLOCK, 2)
 grouped_depth(const T *dy, const T *x, struct sum dw, const int *offsets, int n, int k)
 {
-    unsigned wide = (unsigned)(k + TILE - 1) / TILE, tiles = wide * ((unsigned)(n + TILE - 1) / TILE), expert = blockIdx.x / tiles, tile = blockIdx.x % tiles;
+    unsigned wide = (unsigned)(k + TILE - 1) / TILE, tiles = wide * ((unsigned)(n + TILE - 1) / TILE);
+    unsigned expert = blockIdx.x / tiles, tile = blockIdx.x % tiles;
     int row = (int)(tile / wide) * TILE, col = (int)(tile % wide) * TILE, from = offsets[expert], deep = offsets[expert + 1] - from;
     multiply<true, true>(side_at<true>(dy + (int64_t)from * n, n, n, deep, row), side_at<true>(x + (int64_t)from * k, k, k, deep, col),
                          { dw, ((int64_t)expert * n + row) * k + col, k, n - row, k - col });

@@ -51,7 +51,7 @@ void device_get(void *device, void *host, const void *from, size_t bytes)
         char *pinned = r->pinned + (size_t)piece * PIECE;
         CUDA(cudaEventSynchronize(r->read[piece]));
         CUDA(cudaMemcpyAsync(pinned, (const char *)from + at, n, cudaMemcpyDeviceToHost, d->stream));
-        CUDA(cudaStreamSynchronize(d->stream));
+        device_wait(d);
         memcpy((char *)host + at, pinned, n);
     }
 }
@@ -67,6 +67,9 @@ void device_clear(void *device, void *memory, size_t bytes)
     struct device *d = device;
     if (bytes) CUDA(cudaMemsetAsync(memory, 0, bytes, d->stream));
 }
+
+/* SLUICE_CUDA_MEMORY=apart: what runs past a tensor does not fall into its neighbour. */
+bool device_apart(void) { return device_switch("SLUICE_CUDA_MEMORY", "apart", "arena"); }
 
 void *device_alloc(void *device, size_t bytes)
 {
@@ -85,7 +88,7 @@ void device_release(void *device, void *memory, size_t bytes)
     struct device *d = device;
     (void)bytes;
     if (!memory) return;
-    CUDA(cudaStreamSynchronize(d->stream));
+    device_wait(d);
     CUDA(cudaFree(memory));
 }
 

@@ -9,6 +9,7 @@
 void ring_open(struct device *d);
 void ring_close(struct device *d);
 size_t device_room(void);
+bool device_apart(void);
 void *device_alloc(void *device, size_t bytes);
 void device_release(void *device, void *memory, size_t bytes);
 void device_clear(void *device, void *memory, size_t bytes);
@@ -17,15 +18,32 @@ void device_copy(void *device, void *to, const void *from, size_t bytes);
 void device_get(void *device, void *host, const void *from, size_t bytes);
 
 /* device.c */
+bool device_switch(const char *variable, const char *on, const char *off);      /* whether it says `on`; unset is `off`, another word ends the program */
 int device_probe(char isa[16], struct err *e);
+bool device_describe(int line, char text[256]);
 void *device_open(int threads);
 void device_close(void *device);
+
+/* comm.c: nothing of it where there is one rank, but the wait for the main stream */
+extern const struct comm *(*comm_of_program)(void);
+void exchange_open(struct device *d);
+void exchange_close(struct device *d);
+void device_wait(struct device *d);
+void device_reduce(void *device, real *data, int64_t n, enum reduction how);
+void device_broadcast(void *device, void *data, size_t bytes, int root);
+void device_meet(void *device);
+
+/* largest.cu */
+void cuda_largest(cudaStream_t stream, float *to, const float *from, int n, int ranks);
 
 /* graph.c */
 bool device_record(void *device);
 void *device_recorded(void *device);
 void device_replay(void *device, void *recording);
 void device_forget(void *device, void *recording);
+
+/* rmsnorm.cu */
+kernel *fuse_add_rmsnorm(const struct args *norm);          /* of a sum that is normed; NULL: its rows are too wide */
 
 /* fill.cu */
 void cuda_fill(void *device, const struct fill *f);

@@ -26,6 +26,23 @@ template <bool HELD> static __device__ inline float inverse_rms(const struct row
     return rsqrtf(divide(row_sum(sum, x.lanes), (float)d) + eps);
 }
 
+/* x = a + b, rounded as it is stored, then its norm: x is not read again. */
+ROWS_KERNEL add_rmsnorm_forward(struct rows r, struct view a, struct view b, struct view x, struct view gain, struct view y, float eps, float centre)
+{
+    for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
+        struct row<true> row(a, w, r), other(b, w, r);
+        for (int l = 0; l < LANES; l++) {
+            float sum = row.held.v[l] + other.held.v[l];
+            row.held.v[l] = x.bf16 ? bf16_low(bf16_two(sum, 0)) : sum;
+        }
+        row_store(x, row.at, row.column(0), w.d, row.held);
+        float by = inverse_rms(row, r.d, eps);
+        struct eight f = factor(gain, centre, row.column(0), w.d);
+        for (int l = 0; l < LANES; l++) f.v[l] *= row.held.v[l] * by;
+        row_store(y, row.at, row.column(0), w.d, f);
+    }
+}
+
 template <bool HELD> ROWS_KERNEL rmsnorm_forward(struct rows r, struct view x, struct view gain, struct view y, float eps, float centre)
 {
     for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
@@ -105,6 +122,16 @@ static void forward(const struct args *a)
     const struct attr *at = (const struct attr *)a->attr;
     LAUNCH_ROWS(a, rmsnorm_forward, rows_of(a->in[0].shape), view_of(a->in[0]), view_of(a->in[1]), view_of(a->out[0]), (float)at->eps, (float)at->zero_centred);
 }
+
+static void add_forward(const struct args *a)
+{
+    const struct attr *at = (const struct attr *)a->next->attr;
+    struct rows r = rows_of(a->next->in[0].shape);
+    LAUNCH(a, add_rmsnorm_forward, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, view_of(a->in[0]), view_of(a->in[1]), view_of(a->out[0]),
+           view_of(a->next->in[1]), view_of(a->next->out[0]), (float)at->eps, (float)at->zero_centred);
+}
+
+extern "C" kernel *fuse_add_rmsnorm(const struct args *norm) { return rows_of(norm->in[0].shape).d <= ROW_HELD ? add_forward : NULL; }
 
 static void backward(const struct args *a)
 {

@@ -14,14 +14,19 @@ struct fill { void *to; struct shape shape; enum format format; struct init rule
 struct backend {
     const char *name;
     bool cuts_rows;                                         /* calls may run on a part of their rows, from any of its threads */
+    bool updates_pack;                                      /* ops that change a weight write its packed form as well */
     const struct kernels *(*kernels)(int op);               /* none is missing */
     size_t (*scratch)(int op, const struct args *a);        /* bytes that the call needs beside the op's own work; NULL: none ever */
     /* The instruction set, which decides the bits: "avx512", "sm_90". -1: there is no device, e says what is missing. Touches no
        device in this process, which may still fork. */
     int (*probe)(char isa[16], struct err *e);
+    bool (*describe)(int line, char text[256]);             /* for a person: line 0 the libraries, then a device each; false: no more. NULL: nothing to say */
     size_t (*room)(void);                                   /* bytes that can still be had */
+    /* A kernel that computes both calls, of which the second reads what the first makes: a->next is the second. NULL: there is none. */
+    kernel *(*fuse)(int first, const struct args *a, int second, const struct args *b);
     void *(*open)(int threads);                             /* a device, what kernels get as args->device; never NULL: prints what is missing and exits 7 */
     void (*close)(void *device);
+    bool (*apart)(void);                                    /* to find mistakes: activations lie in memory of their own each, not in an arena. NULL: never */
     void *(*alloc)(void *device, size_t bytes);             /* zeroed; never NULL: prints the size wanted and exits 7 */
     void (*release)(void *device, void *memory, size_t bytes);
     void (*clear)(void *device, void *memory, size_t bytes);                        /* what alloc gave: zeroed again */
@@ -51,8 +56,9 @@ extern const struct backend backend_cpu;
 enum backend_kind { BACKEND_CPU, BACKEND_CUDA };
 const struct backend *backend_find(enum backend_kind kind, struct err *e);
 
-/* What a shared object that holds a backend exports as `backend_entry`. Sizes tell apart what was built from other sources. */
-struct backend_entry { size_t ops, args, backend; const struct backend *of; };
-#define BACKEND_ENTRY(of) { OP_COUNT, sizeof(struct args), sizeof(struct backend), of }
+/* What a shared object that holds a backend exports as `backend_entry`. Sizes tell apart what was built from other sources. comm_here:
+   the program's, which it sets. */
+struct backend_entry { size_t ops, args, backend, comm; const struct backend *of; const struct comm *(**comm_here)(void); };
+#define BACKEND_ENTRY(of, comm_here) { OP_COUNT, sizeof(struct args), sizeof(struct backend), sizeof(struct comm), of, comm_here }
 
 #endif

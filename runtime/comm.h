@@ -2,7 +2,8 @@
    carries what they tell each other. A process that was launched alone is rank 0 of 1.
 
    Every rank calls the same functions in the same order. A rank that does not answer within SLUICE_COMM_TIMEOUT seconds (600),
-   or that asks for something else, is named, and the process leaves with exit code 7. */
+   or that asks for something else, is named, and the process leaves with exit code 7. A rank that leaves with another code than 0
+   before comm_leave takes the others with it. */
 #ifndef SLUICE_COMM_H
 #define SLUICE_COMM_H
 
@@ -12,10 +13,12 @@ enum reduction { REDUCE_SUM, REDUCE_MAX };
 
 struct comm {
     int rank, ranks, local;                                 /* local: its number among the ranks of this machine */
+    double patience;                                        /* seconds that it waits for another rank */
     void (*broadcast)(void *data, size_t bytes, int root);
     void (*reduce)(float *data, int64_t n, enum reduction how);     /* in the order of ranks: every rank gets the same bits; NaN stays */
     void (*send)(const void *data, size_t bytes, int to);
     void (*receive)(void *data, size_t bytes, int from);
+    void (*leave)(void);
 };
 
 /* What the environment says of this process: rank 0 of 1 when it was launched alone. -1: it contradicts itself, and e says how. */
@@ -32,5 +35,8 @@ enum order_kind { ORDER_POINT, ORDER_OPEN, ORDER_STEP, ORDER_EVALUATE, ORDER_SHA
 struct order { enum order_kind kind; int64_t value; };      /* point, step, leaf */
 void comm_order(enum order_kind kind, int64_t value);       /* on rank 0; alone it does nothing */
 struct order comm_follow(void);                             /* on the others: the next order */
+
+/* What the shared object that joins ranks exports as `comm_entry`. Its size tells apart what was built from other sources. */
+struct comm_entry { size_t comm; const struct comm *(*join)(int rank, int ranks, double patience, struct err *e); };
 
 #endif

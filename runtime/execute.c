@@ -9,7 +9,7 @@
 static void *slot_address(const struct plan *p, const struct slot *s)
 {
     switch (s->where) {
-    case IN_ARENA:   return p->memory + s->offset;
+    case IN_ARENA:   return p->apart ? p->apart[s - p->slot] : p->memory + s->offset;
     case IN_CARRIES: return p->carries + s->offset;
     case IN_LEAF:    break;
     }
@@ -40,8 +40,15 @@ static void bind_calls(struct plan *p, struct calls *calls)
         c->args.device = p->state->device;
         c->args.scratch = p->memory + p->scratch;
         const struct kernels *kernels = p->how.backend->kernels(n->op->index);
-        c->run = c->joint ? kernels->joint : c->pass == BACKWARD ? kernels->backward : kernels->forward;
+        c->run = c->follower ? NULL : c->fused ? c->fused : c->joint ? kernels->joint : c->pass == BACKWARD ? kernels->backward : kernels->forward;
     }
+}
+
+static void place_apart(struct plan *p)
+{
+    p->apart = xcalloc((size_t)p->n_slots + 1, sizeof *p->apart);
+    for (int i = 0; i < p->n_slots; i++)
+        if (p->slot[i].where == IN_ARENA) p->apart[i] = p->how.backend->alloc(p->state->device, plan_decl_bytes(p, p->slot[i].decl));
 }
 
 void plan_bind(struct plan *p, struct state *s, struct plan *shares)
@@ -54,6 +61,7 @@ void plan_bind(struct plan *p, struct state *s, struct plan *shares)
     p->memory = shares ? shares->memory : s->backend->alloc(s->device, p->report.arena);
     p->carries = s->backend->alloc(s->device, p->report.carries);
     p->gathered = xcalloc(1, p->report.carries + 1);
+    if (s->backend->apart && s->backend->apart()) place_apart(p);
     bind_calls(p, &p->forward);
     bind_calls(p, &p->backward);
     bind_calls(p, &p->update);
@@ -104,7 +112,7 @@ void plan_account(struct plan *p, const struct call *c, double seconds)
 static void run(struct plan *p, struct call *c)
 {
     double start = p->timing ? clock_seconds() : 0;
-    c->run(&c->args);
+    if (c->run) c->run(&c->args);
     plan_account(p, c, p->timing ? clock_seconds() - start : 0);
 }
 
@@ -151,7 +159,7 @@ void plan_update(struct plan *p)
         struct call *c = &p->update.call[i];
         if (ranks_mine(c)) {
             run(p, c);
-            for (int k = 0; k < c->args.n_in && c->node->op->changes_inputs; k++)
+            for (int k = 0; k < c->args.n_in && c->node->op->changes_inputs && !b->updates_pack; k++)
                 if (c->args.in[k].packed) b->pack(device, &c->args.in[k]);
         }
         if (i + 1 == p->shared) ranks_share_updates(p);

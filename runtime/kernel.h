@@ -31,6 +31,7 @@ struct args {
     const struct moment *moment;
     void *device;                                           /* the backend's own: the thread pool of the CPU, the stream of a GPU */
     void *scratch;                                          /* what the backend asked for beside the op's work; every call has the same */
+    const struct args *next;                                /* a later call that this one computes as well; NULL: none */
     int64_t first_row;                                      /* tensors that are cut by rows begin here; offsets count from row 0 */
 };
 

@@ -46,7 +46,7 @@ enum format plan_format_of(const struct plan *p, enum dtype d)
     INVARIANT(false, "dtype %d", (int)d);
 }
 
-static size_t decl_bytes(const struct plan *p, struct decl d) { return (size_t)shape_count(d.shape) * element_bytes(plan_format_of(p, d.dtype)); }
+size_t plan_decl_bytes(const struct plan *p, struct decl d) { return (size_t)shape_count(d.shape) * element_bytes(plan_format_of(p, d.dtype)); }
 
 /* ---- slots and lives ---- */
 
@@ -136,13 +136,17 @@ static void live_through(struct plan *p, const struct node *n)
 
 static struct tensor *tensors(struct plan *p, int n) { return arena_alloc(p->arena, (size_t)(n + 1) * sizeof(struct tensor)); }
 
-/* data holds the slot's number + 1 until plan_bind puts the address in its place. */
+/* data, and packed where there will be one, hold the slot's number + 1 until plan_bind puts the address in its place. */
 static struct tensor tensor_in(const struct plan *p, int slot, struct shape shape)
 {
     if (slot == NONE) return (struct tensor){ .shape = shape };
-    enum dtype d = p->slot[slot].decl.dtype;
-    return (struct tensor){ .data = (void *)(uintptr_t)(slot + 1), .shape = shape, .format = plan_format_of(p, d) };
+    const struct slot *s = &p->slot[slot];
+    void *in_place = (void *)(uintptr_t)(slot + 1);
+    bool packed = s->where == IN_LEAF && !s->gradient && s->leaf->packed_bytes;
+    return (struct tensor){ .data = in_place, .shape = shape, .format = plan_format_of(p, s->decl.dtype), .packed = packed ? in_place : NULL };
 }
+
+static int plan_slot_of(const struct tensor *t) { return t->data ? (int)((uintptr_t)t->data - 1) : NONE; }
 
 static struct call call_new(struct plan *p, const struct node *n, enum pass pass)
 {
@@ -292,6 +296,26 @@ static void plan_calls(struct plan *p)
     free(written);
 }
 
+/* What two calls compute together: the second no longer waits for its turn, so that its results live from the turn of the first. */
+static void fuse(struct plan *p)
+{
+    enum { NEAR = 8 };                                      /* metrics may stand between them */
+    struct calls *f = &p->forward;
+    for (int i = 0; p->how.backend->fuse && i < f->n; i++) {
+        struct call *a = &f->call[i];
+        for (int k = i + 1; k < f->n && k <= i + NEAR && !a->fused && !a->follower; k++) {
+            struct call *b = &f->call[k];
+            if (b->follower || b->fused || !b->args.n_in || b->args.in[0].data != a->args.out[0].data) continue;
+            a->fused = p->how.backend->fuse(a->node->op->index, &a->args, b->node->op->index, &b->args);
+            if (!a->fused) continue;
+            a->args.next = &b->args;
+            b->follower = true;
+            for (int o = 0; o < b->node->n_out; o++) slot_keep(p, plan_slot_of(&b->args.out[o]), p->place[a->node->id].time[FORWARD]);
+            for (int o = 0; o < b->node->n_save; o++) slot_keep(p, plan_slot_of(&b->args.save[o]), p->place[a->node->id].time[FORWARD]);
+        }
+    }
+}
+
 static size_t scratch_bytes(const struct plan *p)
 {
     const struct calls *all[] = { &p->forward, &p->backward, &p->update };
@@ -313,7 +337,7 @@ static void place_carries(struct plan *p)
             struct slot *s = &p->slot[i];
             if (s->where != IN_CARRIES || s->bridge != bridge) continue;
             s->offset = at;
-            at += place_round(decl_bytes(p, s->decl));
+            at += place_round(plan_decl_bytes(p, s->decl));
         }
     p->sums = end[BRIDGE_SUM];
     p->changes = p->maxes = end[BRIDGE_MAX];
@@ -328,7 +352,7 @@ static void plan_places(struct plan *p)
     int n = 0;
     for (int i = 0; i < p->n_slots; i++) {
         struct slot *s = &p->slot[i];
-        size_t bytes = decl_bytes(p, s->decl);
+        size_t bytes = plan_decl_bytes(p, s->decl);
         if (s->where != IN_ARENA) continue;
         s->span = n;
         span[n++] = (struct span){ .bytes = bytes, .from = s->from, .to = s->to };
@@ -361,6 +385,7 @@ int plan_new(struct plan **out, struct graph *g, struct plan_how how, struct err
     for (int i = 0; i < g->n; i++) declare(p, g->node[i]);
     for (int i = 0; i < g->n; i++) live_through(p, g->node[i]);
     plan_calls(p);
+    fuse(p);
     plan_places(p);
     ranks_plan(p);
     *out = p;
@@ -375,6 +400,8 @@ void plan_free(struct plan *p)
         if (p->recording) b->forget(p->state->device, p->recording);
         if (!p->lodges) b->release(p->state->device, p->memory, p->report.arena);
         b->release(p->state->device, p->carries, p->report.carries);
+        for (int i = 0; p->apart && i < p->n_slots; i++) b->release(p->state->device, p->apart[i], plan_decl_bytes(p, p->slot[i].decl));
+        free(p->apart);
         free(p->gathered);
     }
     free(p->slot);

@@ -63,4 +63,9 @@ void plan_timing(struct plan *p, bool on);
 int plan_times(struct plan *p, struct op_time out[OP_COUNT]);
 double plan_executed_flops(const struct plan *p);           /* algorithmic FLOPs of all micro-region kernels called so far */
 
+/* What a step costs by its plan: calls take for every call of a step of so many micro-batches. bytes: those that it cannot avoid to move;
+   format: in which it multiplies. */
+struct call_cost { const struct op *op; enum format format; double flops, bytes; };
+void plan_costs(const struct plan *p, int micros, void (*take)(void *to, const struct call_cost *c), void *to);
+
 #endif

@@ -22,7 +22,8 @@ struct place {
     int after, time[PASSES], chain[PASSES];
 };
 
-struct call { const struct node *node; enum pass pass; bool joint; int chain; kernel *run; struct args args; real *beta[2]; double flops, bytes; };
+/* fused: kernel of this call and a later one, which is `follower`: it has no kernel of its own. */
+struct call { const struct node *node; enum pass pass; bool joint, follower; int chain; kernel *fused, *run; struct args args; real *beta[2]; double flops, bytes; };
 struct calls { int n; struct call *call; };
 
 struct plan {
@@ -34,6 +35,7 @@ struct plan {
     struct calls forward, backward, update;
     int n_seeds; struct seed { int slot; double weight; } *seed;
     struct state *state; bool lodges; char *memory, *carries;      /* lodges: in the arena of another plan */
+    void **apart;                                                   /* or each slot by itself */
     size_t scratch, seeds;                                          /* where they lie: in the arena, among the carries */
     char *gathered; bool is_gathered;                               /* the carries as the host last saw them */
     void *recording; double recorded_flops;                         /* of a step */
@@ -60,6 +62,7 @@ void plan_account(struct plan *p, const struct call *c, double seconds);      /*
 
 struct root plan_root_of(const struct node *n);                     /* whose memory a node's value is */
 enum format plan_format_of(const struct plan *p, enum dtype d);
+size_t plan_decl_bytes(const struct plan *p, struct decl d);
 int plan_value_slot(const struct plan *p, const struct node *n);    /* NONE: not computed */
 
 #endif

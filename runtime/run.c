@@ -132,6 +132,35 @@ static void say_end(struct runner *r, const struct job *j, enum outcome outcome,
 
 /* ---- jobs ---- */
 
+/* What ranks have in common: else their sums would be nobody's numbers. */
+struct common { struct origin origin; struct hash study; };
+
+static struct common common_here(const struct study *s)
+{
+    struct common c = { { "", "" }, { 0, 0 } };
+    struct err e;
+    for (int p = 0; p < s->n_points; p++) {
+        const struct variant *v = &s->variant[s->point[p].variant];
+        c.study = hash_more(hash_more(c.study, &v->hash, sizeof v->hash), &s->point[p].seed, sizeof s->point[p].seed);
+        if (origin_here(&c.origin, variant_backend(v), &e)) c.origin = (struct origin){ "", "" };
+    }
+    return c;
+}
+
+static bool is_like_rank_0(const struct runner *r)
+{
+    struct common here = common_here(r->study), first = here;
+    char study[33], its[33];
+    comm_here()->broadcast(&first, sizeof first, 0);
+    if (origin_equal(&here.origin, &first.origin) && hash_equal(here.study, first.study)) return true;
+    hash_print(here.study, study);
+    hash_print(first.study, its);
+    fprintf(stderr, "sluice: rank %d has study %s, revision %s, %s; rank 0 has study %s, revision %s, %s\n"
+            "  all ranks need the same program, script and data; SLUICE_ISA sets an instruction set that all have\n",
+            r->rank, study, here.origin.revision, here.origin.isa, its, first.origin.revision, first.origin.isa);
+    return false;
+}
+
 /* Ranks are joined once, for all points in turn. */
 _Noreturn static void all_points(const struct runner *r, const struct train_options *o)
 {
@@ -141,6 +170,7 @@ _Noreturn static void all_points(const struct runner *r, const struct train_opti
         fprintf(stderr, "sluice: %s\n", e.text);
         _exit(OUTCOME_DEVICE);
     }
+    if (!is_like_rank_0(r)) exit(OUTCOME_INPUT);
     if (r->rank > 0) for (struct order next; worst == OUTCOME_FINISHED && (next = comm_follow()).kind == ORDER_POINT; ) worst = train_follow(r->study, (int)next.value, o);
     for (int p = 0; r->rank == 0 && p < r->study->n_points && worst == OUTCOME_FINISHED; p++) {
         comm_order(ORDER_POINT, p);
@@ -149,6 +179,7 @@ _Noreturn static void all_points(const struct runner *r, const struct train_opti
         if (write(o->watcher, &end, sizeof end) != (ssize_t)sizeof end) worst = OUTCOME_INTERRUPTED;
     }
     if (r->rank == 0) comm_order(ORDER_END, 0);
+    else if (worst != OUTCOME_FINISHED) exit((int)worst);   /* the others cannot go on */
     comm_leave();
     _exit((int)worst);
 }
@@ -214,6 +245,7 @@ static void collect(struct runner *r, struct job *j)
     close(j->pipe);
     j->pid = 0;
     r->running--;
+    if (killed && r->rank > 0) fprintf(stderr, "sluice: rank %d of %d was killed by signal %d (%s)\n", r->rank, r->ranks, killed, strsignal(killed));
     if (!j->settled) settle(r, j, killed ? OUTCOME_FAILED : (enum outcome)WEXITSTATUS(status), killed);
 }
 

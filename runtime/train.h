@@ -28,8 +28,9 @@ enum outcome train_point(const struct study *s, int point, const struct train_op
 /* On a rank other than 0: computes its part of what rank 0 orders for this point, until rank 0 leaves it. */
 enum outcome train_follow(const struct study *s, int point, const struct train_options *o);
 
-/* Who computed: bits are the same only within one revision of this program and one instruction set. */
-struct origin { char revision[96], isa[16]; };
+/* Who computed: bits are the same only within one revision of this program, one instruction set and one number of ranks, which
+   stands in isa where there are several: "avx512 x4". */
+struct origin { char revision[96], isa[32]; };
 int origin_here(struct origin *o, enum backend_kind backend, struct err *e);     /* -1: the backend cannot be had */
 bool origin_equal(const struct origin *a, const struct origin *b);
 extern const char train_revision[];                         /* of the source, as git describes it; "unknown" outside git */

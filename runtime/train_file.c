@@ -14,8 +14,12 @@ int origin_here(struct origin *o, enum backend_kind kind, struct err *e)
 {
     const struct backend *b = backend_find(kind, e);
     *o = (struct origin){ "", "" };
+    int rank, ranks;
+    char isa[16];
     snprintf(o->revision, sizeof o->revision, "%s", train_revision);
-    return b ? b->probe(o->isa, e) : -1;
+    if (!b || b->probe(isa, e) || comm_look(&rank, &ranks, e)) return -1;
+    snprintf(o->isa, sizeof o->isa, ranks > 1 ? "%s x%d" : "%s", isa, ranks);
+    return 0;
 }
 
 /* Of a trainer whose session is open: its backend answers. */
@@ -202,7 +206,7 @@ static struct store_plan *describe(struct trainer *t, struct arena *a)
 
 static int go_on(struct trainer *t, const char *path, const struct store_plan *plan, const struct past *past)
 {
-    char text[160];
+    char text[192];
     struct origin here = origin_of(t);
     struct checkpoint from = { .step = 0 };
     if (restore(t, past->last, &from)) return -1;

@@ -6,12 +6,13 @@ say() { echo "$*" >&2; bad=1; }
 
 # A header of a library has one home.
 home() {
-    found=$(grep -rlE "#include [<\"]$1" runtime modules lua analysis --include='*.c' --include='*.h' | grep -vE "^($2)" || true)
+    found=$(grep -rlE "#include [<\"]$1" runtime modules lua analysis cuda --include='*.c' --include='*.h' | grep -vE "^($2)" || true)
     [ -z "$found" ] || say "$1 has its home in $2, but is included by:" $found
 }
 home 'hdf5' 'runtime/store/'
 home '(lua|lualib|lauxlib)\.h' 'lua/'
-home 'mpi\.h' 'runtime/comm'
+home 'mpi\.h' 'runtime/comm/mpi\.c'
+home 'nccl' 'cuda/comm\.c'
 home 'cuda' 'cuda/'
 home 'xxhash' 'runtime/base.c'
 home 'Random123' 'runtime/draw.h'
@@ -31,6 +32,8 @@ layer 'runtime/float_log.h' 'none'
 layer 'runtime/shape.h runtime/comm.h' 'base\.h'
 layer 'runtime/graph.h' 'shape\.h'
 layer 'runtime/graph.c runtime/fingerprint.c' '(graph|ops)\.h'
+layer 'runtime/object.h' 'base\.h'
+layer 'runtime/comm.c runtime/comm/mpi.c' '(comm|object)\.h'
 layer 'runtime/ops.h' '(graph|level)\.h'
 layer 'runtime/level.h' 'none'
 layer 'runtime/kernel.h' 'ops\.h'
@@ -43,7 +46,7 @@ layer 'runtime/plan.h' 'backend\.h'
 layer 'runtime/backend.h' '(kernel|comm)\.h'
 layer 'cuda/*.c cuda/*.h' '(base|backend|comm|device|gemm|parts)\.h'
 layer 'cuda/*.cu cuda/*.cuh' '(kernel|draw|backend|device|gemm|parts)\.h|[a-z0-9_]+\.cuh'
-layer 'runtime/order.c runtime/plan.c runtime/execute.c runtime/chain.c runtime/state.c runtime/place.c' '(plan|plan_private|place|state|comm)\.h'
+layer 'runtime/order.c runtime/plan.c runtime/cost.c runtime/execute.c runtime/chain.c runtime/state.c runtime/place.c' '(plan|plan_private|place|state|comm)\.h'
 layer 'runtime/model.c runtime/model.h runtime/build.c runtime/registry.c' '(model|module|plan|list)\.h'
 layer 'runtime/store/*.c runtime/store/*.h runtime/store.h' '(base|store|private)\.h'
 layer 'runtime/data/*.c runtime/data/*.h runtime/data.h' '(base|data|tokens|corpus|foreign)\.h'

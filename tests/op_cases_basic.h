@@ -98,6 +98,30 @@ static inline int32_t large_start(int64_t i) { return (int32_t)(i % 50 / 5 * 5);
     CASE(rms, large, rms(g, act_in(g, 700, 33))) \
     CASE(outside, large, outside(g, act_in(g, 700, 33), -1, 1)) \
     CASE(carry, large, carry(g, count_in(g, SHAPE(700, 13), large_token), CARRY_SUM)) \
+    CASE(add_row, even, add_row(g, act_in(g, 700, 72), real_in(g, 72))) \
+    CASE(mul_heads, even, mul_heads(g, act_in(g, 70, 5, 64), act_in(g, 70, 5))) \
+    CASE(rmsnorm, even, rmsnorm(g, act_in(g, 700, 64), real_in(g, 64), 1e-5, false)) \
+    CASE(rmsnorm, middling, rmsnorm(g, act_in(g, 37, 1000), real_in(g, 1000), 1e-5, true)) \
+    CASE(rmsnorm, even_wide, rmsnorm(g, act_in(g, 9, 16400), real_in(g, 16400), 1e-5, false)) \
+    CASE(softmax, even, softmax(g, act_in(g, 700, 64))) \
+    CASE(softmax, middling, softmax(g, act_in(g, 37, 515))) \
+    CASE(softmax, long_rows, softmax(g, act_in(g, 5, 9001))) \
+    CASE(logsumexp, middling, logsumexp(g, act_in(g, 37, 1000))) \
+    CASE(logsumexp, long_rows, logsumexp(g, act_in(g, 5, 9001))) \
+    CASE(normalize, even, normalize(g, positive_in(g, 300, 8), 1e-6)) \
+    CASE(normalize, long_rows, normalize(g, positive_in(g, 5, 9001), 1e-6)) \
+    CASE(row_entropy, long_rows, row_entropy(g, positive_in(g, 5, 9001))) \
+    CASE(rope, even_first, rope(g, act_in(g, 60, 5, 64), count_in(g, SHAPE(1, 60), large_start), NULL, 64, ROPE_FIRST, 1e6)) \
+    CASE(rope, even_last, rope(g, act_in(g, 60, 2, 64), count_in(g, SHAPE(1, 60), large_start), NULL, 32, ROPE_LAST, 1e4)) \
+    CASE(rope, even_proportional, rope(g, act_in(g, 60, 9, 64), count_in(g, SHAPE(1, 60), large_start), NULL, 32, ROPE_PROPORTIONAL, 1e4)) \
+    CASE(rope, far, rope(g, real_in(g, 60, 1, 128), count_in(g, SHAPE(1, 60), large_start), int_in(g, SHAPE(1), 1000000), 128, ROPE_FIRST, 1e4)) \
+    CASE(concat, even, concat(g, 3, (struct node *[]){ act_in(g, 70, 16), real_in(g, 70, 24), act_in(g, 70, 1000) })) \
+    CASE(cache, widened, cache(g, real_in(g, 3, 40, 2, 8), act_in(g, 90, 2, 8), count_in(g, SHAPE(3, 30), large_start), int_in(g, SHAPE(1), 9))) \
+    CASE(shift, large, shift(g, count_in(g, SHAPE(14, 50), large_token), -7)) \
+    CASE(mean_rows, even, mean_rows(g, act_in(g, 7000, 136))) \
+    CASE(mean_rows, wide, mean_rows(g, act_in(g, 11, 9001))) \
+    CASE(max_all, long_vector, max_all(g, act_in(g, 600001))) \
+    CASE(rms, long_vector, rms(g, act_in(g, 600001))) \
     CASE(embed, same, embed(g, real_in(g, 9, 8), count_in(g, SHAPE(3, 700), large_same))) \
     CASE(embed, tall, embed(g, real_in(g, 5000, 3), count_in(g, SHAPE(9, 100), large_gram))) \
     CASE(ngram, residues, ngram(g, count_in(g, SHAPE(9, 100), large_gram), count_in(g, SHAPE(9, 100), large_start), NULL, 4, 2147483647, 2147483629, HASH_MOD)) \

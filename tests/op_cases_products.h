@@ -56,6 +56,22 @@ static inline int32_t none(int64_t i) { (void)i; return 0; }
          count_in(g, SHAPE(2, 300), long_start), NULL, 0.25, 0)) \
     CASE(attention, long_window, attention(g, act_in(g, 600, 2, 16), act_in(g, 600, 1, 16), act_in(g, 600, 1, 16), \
          count_in(g, SHAPE(2, 300), long_start), NULL, 0.25, 70)) \
+    CASE(attention, heads_of_32, attention(g, act_in(g, 130, 4, 32), act_in(g, 130, 2, 32), act_in(g, 130, 2, 32), \
+         count_in(g, SHAPE(2, 65), none), NULL, 0.18, 0)) \
+    CASE(attention, heads_of_64, attention(g, act_in(g, 217, 2, 64), act_in(g, 217, 1, 64), act_in(g, 217, 1, 64), \
+         count_in(g, SHAPE(1, 217), long_start), NULL, 0.125, 70)) \
+    CASE(attention, heads_of_128, attention(g, act_in(g, 141, 3, 128), act_in(g, 141, 1, 128), act_in(g, 141, 1, 128), \
+         count_in(g, SHAPE(1, 141), long_start), NULL, 0.09, 0)) \
+    CASE(attention, heads_of_256, attention(g, act_in(g, 33, 2, 256), act_in(g, 33, 1, 256), act_in(g, 33, 1, 256), \
+         count_in(g, SHAPE(1, 33), none), NULL, 0.0625, 20)) \
+    CASE(attention, latent_heads, attention(g, act_in(g, 37, 2, 192), act_in(g, 37, 2, 192), act_in(g, 37, 2, 128), \
+         count_in(g, SHAPE(1, 37), none), NULL, 0.07, 0)) \
+    CASE(attention, odd_heads, attention(g, act_in(g, 99, 2, 48), act_in(g, 99, 1, 48), act_in(g, 99, 1, 5), \
+         count_in(g, SHAPE(3, 33), none), NULL, 0.14, 0)) \
+    CASE(attention, widest_heads, attention(g, act_in(g, 9, 2, 260), act_in(g, 9, 1, 260), act_in(g, 9, 1, 130), \
+         count_in(g, SHAPE(1, 9), none), NULL, 0.06, 0)) \
+    CASE(attention, decode, attention(g, act_in(g, 2, 6, 64), act_in(g, 2, 150, 2, 64), act_in(g, 2, 150, 2, 64), \
+         int_in(g, SHAPE(2, 1), 0, 90), int_in(g, SHAPE(1), 149), 0.125, 0)) \
     CASE(cross_entropy, chunks, cross_entropy(g, act_in(g, 530, 24), real_in(g, 301, 24), count_in(g, SHAPE(2, 265), wide_target))) \
     CASE(cross_entropy, more_chunks, cross_entropy(g, act_in(g, 2049, 4), real_in(g, 3, 4), count_in(g, SHAPE(1, 2049), odd_word))) \
     CASE(cross_entropy, many_words, cross_entropy(g, act_in(g, 5, 16), real_in(g, 2068, 16), int_in(g, SHAPE(1, 5), 0, 2067, 2064, 2047, 2048)))

@@ -66,11 +66,15 @@ def flat(path):
     return out
 
 
+def runs(study):
+    files = glob.glob(f"{study}/*/*/run.h5")
+    assert files, f"no run in {study}"
+    return files
+
+
 def equal(calm, other, *left_out):
     """Two studies hold the same bits: run files and the last checkpoints' weights."""
-    files = glob.glob(f"{calm}/*/*/run.h5")
-    assert files, f"no run in {calm}"
-    for file in files:
+    for file in runs(calm):
         twin = other + file[len(calm):]
         left, right = flat(file), flat(twin)
         bad = [k for k in sorted(left | right) if left.get(k) != right.get(k) and k not in left_out]
@@ -109,6 +113,28 @@ def cost(path, most=None):
         ratio = done["peak_bytes"] / plan["predicted_peak_bytes"]
         assert ratio >= 1 and (most is None or ratio < 1 + float(most)), f"{ratio} of the planned memory"
         print(f"{done['flops']:.0f} FLOPs executed, as planned; memory {ratio:.3f} of the plan")
+
+
+def near(calm, other, most):
+    """Losses of two studies, row by row, within a relative difference."""
+    worst = 0
+    for file in runs(calm):
+        with h5py.File(file, "r") as a, h5py.File(other + file[len(calm):], "r") as b:
+            for name in ("metrics/train/loss", "metrics/eval/loss"):
+                left, right = a[name][:], b[name][:]
+                assert left.shape == right.shape and len(left) and numpy.isfinite(left).all(), f"{file}: {name}"
+                worst = max(worst, float(numpy.max(abs(left - right) / abs(left))))
+    assert worst <= float(most), f"losses differ by {worst:.1e}, {most} is allowed"
+    print(f"{worst:.1e}")
+
+
+def shard(calm, other):
+    """Of what optimizers keep, rank 0 has a share: at most about half, whole weights are dealt out."""
+    for file in runs(calm):
+        with h5py.File(file, "r") as a, h5py.File(other + file[len(calm):], "r") as b:
+            whole, part = int(a["cost/planned"][0]["state_bytes"]), int(b["cost/planned"][0]["state_bytes"])
+        assert 0 < part < 0.6 * whole, f"{part} bytes on rank 0, {whole} on one rank alone"
+        print(whole, part)
 
 
 def spoil(path, name, row):

@@ -3,8 +3,8 @@
        test_cuda_ops               all cases of op_cases.h
        test_cuda_ops rope topk     those of these ops, each named before it runs
 
-   Integers must be equal. Floats may differ by a share of the largest value in their row, see tolerance(). The last line is a
-   digest of all bits that the GPU gave, which is the same for every order in which it may run its threads. */
+   Integers must be equal. Floats may differ as tolerance() says. The last line is a digest of all bits that the GPU gave,
+   which is the same for every order in which it may run its threads. */
 #include "op_cases.h"
 
 static const struct op_case cases[] = { CASES(BENCH_CASE) LARGE_CASES(BENCH_CASE) };
@@ -21,19 +21,22 @@ static char **chosen;                                       /* names of ops, end
 /* One case on both. */
 struct pair { const struct op_case *is; const char *mode; struct bench cpu, gpu; };
 
-/* Products in bf16 round what they multiply: probabilities, gradients of scores. Everything else computes in float and differs
-   by the order of its sums; what is stored as bf16 by one rounding more. */
-static double tolerance(const struct pair *p, const struct tensor *t)
-{
-    bool product = p->cpu.bf16 && ops[p->is->op]->packs;
-    return t->format == FORMAT_BF16 || product || p->is->op == OP_muon ? 1.0 / 128 : 1e-5;
-}
-
 static double largest(const struct tensor *t, int64_t from, int64_t to)
 {
     double most = 0;
     for (int64_t i = from; i < to; i++) if (isfinite(tensor_get(t, i))) most = fmax(most, fabs(tensor_get(t, i)));
     return most;
+}
+
+/* By how much values of a row may differ. Everything computes in float, and differs by the order of its sums, relative to the
+   largest value of the row; but what is stored as bf16 is rounded once more, and products in bf16 round what they multiply, as
+   probabilities and gradients of scores. Products add up values as large as the largest of the tensor. A row far below the others of
+   its tensor, or below 1, the size of the inputs, is what is left of larger values. */
+static double tolerance(const struct pair *p, const struct tensor *t, double all, double row)
+{
+    bool product = ops[p->is->op]->cost != NULL;
+    double share = t->format == FORMAT_BF16 || (p->cpu.bf16 && product) ? 1.0 / 128 : 1e-5;
+    return share * ((product ? all : row + all / 100) + 0.01);
 }
 
 static const char *place(struct shape s, int64_t i, char text[64])
@@ -43,8 +46,7 @@ static const char *place(struct shape s, int64_t i, char text[64])
     return shape_text(at, text);
 }
 
-/* Says where two tensors differ first. A row of values far below the others of its tensor, or below 1, which is the size of the
-   inputs, is what is left of larger ones. */
+/* Says where two tensors differ first. */
 static void compare(const struct pair *p, const char *run, const char *what, int number, const struct tensor *want, const struct tensor *got)
 {
     char at[64];
@@ -54,7 +56,7 @@ static void compare(const struct pair *p, const char *run, const char *what, int
     double all = largest(want, 0, count), bound = 0;
     for (int64_t i = 0; i < count; i++) {
         double x = tensor_get(want, i), y = tensor_get(got, i);
-        if (i % width == 0 && bench_floats(want)) bound = tolerance(p, want) * (largest(want, i, i + width) + all / 100 + 0.01);
+        if (i % width == 0 && bench_floats(want)) bound = tolerance(p, want, all, largest(want, i, i + width));
         if (x == y || fabs(x - y) <= bound || (isnan(x) && isnan(y))) continue;
         print_error("%s, %s, %s: %s %d at %s is %.9g, on the CPU %.9g; %.2g apart, %.2g may be\n",
                     p->is->name, p->mode, run, what, number, place(want->shape, i, at), y, x, fabs(x - y), bound);

@@ -132,11 +132,11 @@ static inline void tiny_copy(const struct tiny *t, const struct tiny *from)
 }
 
 /* Memory, weights drawn from the seed, and a batch of random tokens: one document a sequence, next tokens as targets. */
-static inline void tiny_start(struct tiny *t, uint64_t seed)
+static inline void tiny_start_on(struct tiny *t, struct plan_how how, uint64_t seed)
 {
     struct err e;
-    if (plan_new(&t->plan, t->graph, (struct plan_how){ &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE }, &e) != 0) fail_msg("%s", e.text);
-    t->state = state_new(t->leaves, &backend_cpu, 1);
+    if (plan_new(&t->plan, t->graph, how, &e) != 0) fail_msg("%s", e.text);
+    t->state = state_new(t->leaves, how.backend, 1);
     plan_bind(t->plan, t->state, NULL);
     state_fill(t->state, seed);
     size_t n = (size_t)t->tokens;
@@ -151,6 +151,11 @@ static inline void tiny_start(struct tiny *t, uint64_t seed)
         t->target[i] = last ? 0 : t->ids[i + 1];
         t->weight[i] = last ? 0 : 1;
     }
+}
+
+static inline void tiny_start(struct tiny *t, uint64_t seed)
+{
+    tiny_start_on(t, (struct plan_how){ &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE }, seed);
 }
 
 static inline void tiny_put(struct tiny *t)

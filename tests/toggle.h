@@ -258,4 +258,23 @@ static inline void toggles_free(struct toggles *all)
     free(all->toggle);
 }
 
+/* One switch, with the first other that makes it legal where it is not so alone. */
+struct subject { const struct toggle *t[3]; int n; char name[200]; };
+
+static inline struct subject subject_new(const struct toggles *all, int i)
+{
+    struct subject s = { { &all->toggle[i] }, 1, "" };
+    struct tiny t;
+    char why[256];
+    bool legal = toggles_load(s.t, 1, &t, why);
+    for (int k = 0; k < all->n && !legal; k++) {
+        s.t[1] = &all->toggle[k];
+        if (k != i) legal = toggles_load(s.t, s.n = 2, &t, why);
+    }
+    if (!legal) fail_msg("%s: nothing makes it legal: %s", all->toggle[i].name, why);
+    arena_free(t.arena);
+    snprintf(s.name, sizeof s.name, "%s%s%s", s.t[0]->name, s.n > 1 ? " + " : "", s.n > 1 ? s.t[1]->name : "");
+    return s;
+}
+
 #endif

@@ -32,6 +32,11 @@ double bench_best_product(enum precision precision, int threads);
 void bench_ceiling(struct bench_ceiling *c, double products, int threads);
 double bench_stream(const struct bench_ceiling *c, double bytes);
 
+/* Ops by family, in the order of ops.h. */
+enum { BENCH_FAMILIES = 9 };
+int bench_family(const char *op);
+const char *bench_family_name(int family);
+
 /* A step held against the ceiling: families of ops, and in each its ops, by the time that could be gained at most; last
    what no op accounts for. */
 json_t *bench_families(const struct op_time *times, int n, double outside, const struct bench_ceiling *c);

@@ -5,20 +5,22 @@
 #include <stdlib.h>
 
 /* A family begins with this op of the list in ops.h and ends where the next begins. */
-static const struct { const char *name; int first; } family[] = {
+static const struct { const char *name; int first; } family[BENCH_FAMILIES] = {
     { "products", OP_matmul }, { "attention", OP_attention }, { "loss", OP_cross_entropy }, { "elementwise", OP_add }, { "rows", OP_rmsnorm },
     { "tables", OP_embed }, { "routing", OP_topk }, { "metrics", OP_mean_rows }, { "update", OP_global_norm },
 };
 
-static int family_of(const char *name)
+int bench_family(const char *name)
 {
 #define NAME(op, signature) #op,
     static const char *const names[] = { OPS(NAME) };
-    int op = 0, f = COUNT(family) - 1;
+    int op = 0, f = BENCH_FAMILIES - 1;
     while (strcmp(names[op], name) != 0) op++;
     while (family[f].first > op) f--;
     return f;
 }
+
+const char *bench_family_name(int f) { return family[f].name; }
 
 /* An op, or a family of them: seconds taken, and the least that would do; of that, where arithmetic is the bound. */
 struct line { struct op_time time; double seconds, least, arithmetic; };
@@ -33,7 +35,7 @@ static int by_gain(const void *a, const void *b)
 /* A call mostly touches what was touched just before it; but the update goes over all parameters, once a step. */
 static struct line line_of(const struct op_time *t, const struct bench_ceiling *c)
 {
-    bool update = family[family_of(t->name)].first == OP_global_norm;
+    bool update = family[bench_family(t->name)].first == OP_global_norm;
     double touched = update ? t->bytes : t->bytes / (double)t->calls;
     double arithmetic = t->flops / c->products, traffic = t->bytes / bench_stream(c, touched);
     return (struct line){ *t, t->forward_seconds + t->backward_seconds, fmax(arithmetic, traffic), arithmetic > traffic ? arithmetic : 0 };
@@ -67,20 +69,20 @@ static json_t *family_json(const struct line *sum, const struct line *op, int n,
 {
     json_t *ops = json_array(), *j = line_json(sum, whole);
     for (int i = 0; i < n; i++)
-        if (!strcmp(family[family_of(op[i].time.name)].name, sum->time.name)) json_array_append_new(ops, line_json(&op[i], whole));
+        if (!strcmp(family[bench_family(op[i].time.name)].name, sum->time.name)) json_array_append_new(ops, line_json(&op[i], whole));
     json_object_set_new(j, "ops", ops);
     return j;
 }
 
 json_t *bench_families(const struct op_time *times, int n, double outside, const struct bench_ceiling *c)
 {
-    struct line op[OP_COUNT], sum[COUNT(family)] = { 0 }, rest = { .time = { .name = "outside ops", .forward_seconds = outside }, .seconds = outside };
+    struct line op[OP_COUNT], sum[BENCH_FAMILIES] = { 0 }, rest = { .time = { .name = "outside ops", .forward_seconds = outside }, .seconds = outside };
     double whole = outside;
     json_t *list = json_array();
-    for (int f = 0; f < COUNT(family); f++) sum[f].time.name = family[f].name;
+    for (int f = 0; f < BENCH_FAMILIES; f++) sum[f].time.name = family[f].name;
     for (int i = 0; i < n; i++) {
         op[i] = line_of(&times[i], c);
-        add_line(&sum[family_of(times[i].name)], &op[i]);
+        add_line(&sum[bench_family(times[i].name)], &op[i]);
         whole += op[i].seconds;
     }
     qsort(op, (size_t)n, sizeof *op, by_gain);

@@ -16,8 +16,8 @@ static const struct option options[] = {
 };
 
 /* note: empty when all is well; otherwise what does not work, or is slow. */
-struct finding { const char *what; char value[256], note[200]; };
-struct findings { int n; struct finding finding[16]; };
+struct finding { const char *what; char value[256], note[400]; };
+struct findings { int n; struct finding finding[32]; };
 
 static struct finding *note_on(struct findings *f, const char *what)
 {
@@ -118,10 +118,29 @@ static void find_programs(struct findings *f)
 static void find_build(struct findings *f)
 {
     struct utsname u;
-    struct finding *build = note_on(f, "sluice"), *system = note_on(f, "system"), *cuda = note_on(f, "CUDA");
+    struct finding *build = note_on(f, "sluice"), *system = note_on(f, "system");
     snprintf(build->value, sizeof build->value, "%s with %s; compiler %s", SLUICE_VERSION, SLUICE_LIBRARIES, __VERSION__);
     if (uname(&u) == 0) snprintf(system->value, sizeof system->value, "%.60s %.80s %.40s", u.sysname, u.release, u.machine);
-    snprintf(cuda->value, sizeof cuda->value, "not in this build: the CPU backend is used");
+}
+
+static void find_cuda(struct findings *f)
+{
+    static const char *const names[] = { "CUDA", "GPU 0", "GPU 1", "GPU 2", "GPU 3", "GPU 4", "GPU 5", "GPU 6", "GPU 7" };
+    struct err e;
+    char text[256];
+    const struct backend *cuda = backend_find(BACKEND_CUDA, &e);
+    if (!cuda) {
+        struct finding *missing = note_on(f, names[0]);
+        snprintf(missing->value, sizeof missing->value, "cannot be used");
+        snprintf(missing->note, sizeof missing->note, "%.*s", (int)sizeof missing->note - 1, e.text);
+        return;
+    }
+    int line = 0;
+    for (; line < COUNT(names) && cuda->describe(line, text); line++) {
+        struct finding *found = note_on(f, names[line]);
+        snprintf(found->value, sizeof found->value, "%.*s", (int)sizeof found->value - 1, text);
+        if (line == 0 && !cuda->describe(1, text)) snprintf(found->note, sizeof found->note, "no GPU: train.backend = \"cuda\" cannot run here");
+    }
 }
 
 static enum code run(const struct call *c)
@@ -129,6 +148,7 @@ static enum code run(const struct call *c)
     struct findings f = { .n = 0 };
     static const char *const columns[] = { "", "", "" };
     find_build(&f);
+    find_cuda(&f);
     find_cpu(&f);
     find_memory(&f);
     find_disk(&f);

@@ -1,4 +1,5 @@
 /* sluice plan: what a study would cost, before anything runs. */
+#include "roofline.h"
 #include "script.h"
 #include "stats.h"
 #include "train.h"
@@ -9,7 +10,8 @@
 #include <string.h>
 
 static const struct option options[] = { SCRIPT_OPTIONS, { "json", 0, NULL, "the resolved study as JSON" }, { "config", 'c', "VARIANT", "the full configuration of a variant" },
-    { "time", 0, NULL, "measure a step for two seconds and estimate how long the study takes" }, { 0 } };
+    { "time", 0, NULL, "measure a step for two seconds and estimate how long the study takes" },
+    { "roofline", 0, "GPU", "what a step of the baseline would take at best by the data sheet of a GPU: a100, h100, h200" }, { 0 } };
 
 static int64_t tokens_of(const struct variant *v)
 {
@@ -130,11 +132,12 @@ static enum code run(const struct call *c)
     enum code code;
     struct study *s = script_study(c, &code);
     if (!s) return code;
-    const char *config = cli_value(c, "config", NULL);
+    const char *config = cli_value(c, "config", NULL), *gpu = cli_value(c, "roofline", NULL);
     if (config) code = print_config(s, config);
     else if (cli_flag(c, "json")) print_json(s);
     else print_table(s);
     if (code == CODE_OK && cli_flag(c, "time")) code = print_time(s);
+    if (code == CODE_OK && gpu) code = roofline_print(s, gpu);
     study_free(s);
     return code;
 }

@@ -208,18 +208,34 @@ void ph_barrier(const struct ph_site *site) { ph_barrier_reduce(0, PH_OR, site);
 
 /* ---- warp-wide instructions ---- */
 
-/* All lanes of the mask have arrived. `last` is one of them. */
-static void compute_warp(struct ph_thread *last)
+static bool differ(const struct ph_thread *t, const struct ph_thread *u) { return t->mask != u->mask || t->op != u->op; }
+
+/* Two lanes of the mask that wait for each other with different masks or instructions will never meet. */
+static void report_disagreement(const struct ph_thread *warp, uint32_t mask)
+{
+    for (uint32_t rest = mask; rest; rest &= rest - 1) {
+        const struct ph_thread *t = &warp[__builtin_ctz(rest)];
+        for (uint32_t others = t->mask & arrived[t->warp]; others; others &= others - 1) {
+            const struct ph_thread *u = &warp[__builtin_ctz(others)];
+            if (!(u->mask >> t->lane & 1) || !differ(t, u)) continue;
+            ph_report("lanes disagree: lane %u has mask %08x, lane %u waits with mask %08x%s at %s", t->lane, t->mask, u->lane, u->mask,
+                      t->op != u->op ? " in another instruction" : "", ph_where(u->site));
+            abandon();
+        }
+    }
+}
+
+/* All lanes of the mask have arrived; `last` is one of them. False if one of them waits for others first: it will come again. */
+static bool compute_warp(struct ph_thread *last)
 {
     struct ph_thread *warp = last - last->lane;
     uint32_t mask = last->mask & ~absent[last->warp];
     void *operands[32] = { 0 };
     for (uint32_t rest = mask; rest; rest &= rest - 1) {
         struct ph_thread *t = &warp[__builtin_ctz(rest)];
-        if (t->mask != last->mask || t->op != last->op) {
-            ph_report("lanes disagree: lane %u has mask %08x, lane %u waits with mask %08x%s at %s", last->lane, last->mask, t->lane, t->mask,
-                      t->op != last->op ? " in another instruction" : "", ph_where(t->site));
-            abandon();
+        if (differ(t, last)) {
+            report_disagreement(warp, mask);
+            return false;
         }
         operands[t->lane] = t->operands;
     }
@@ -230,6 +246,7 @@ static void compute_warp(struct ph_thread *last)
         rest &= ~(1u << lane);
         if (warp[lane].state == IN_WARP) make_ready(&warp[lane]);
     }
+    return true;
 }
 
 static void report_absent(const struct ph_thread *t)
@@ -254,8 +271,7 @@ void ph_warp(uint32_t mask, ph_warp_compute *compute, void *operands, const stru
     }
     if (mask & absent[w]) report_absent(t);
     arrived[w] |= 1u << t->lane;
-    if (mask & ~absent[w] & ~arrived[w]) wait_as(IN_WARP);
-    else compute_warp(t);
+    if (mask & ~absent[w] & ~arrived[w] || !compute_warp(t)) wait_as(IN_WARP);
 }
 
 static void advance_clocks(void *const operands[32], uint32_t mask)

@@ -203,7 +203,7 @@ form("abs(.ftz|).f32", "=f32 f32", function(g, x) return flushed("magnitude", g[
 form("neg(.ftz|).f32", "=f32 f32", function(g, x) return flushed("-", g[1], x) end)
 form("abs.f64", "=f64 f64", "magnitude($2)")
 form("neg.f64", "=f64 f64", "-$2")
-form("copysign.(f32|f64)", "=1 1 1", "copysign($3, $2)")
+form("copysign.(f32|f64)", "=1 1 1", "std::copysign($3, $2)")
 form("testp.(finite|infinite|number|notanumber|normal|subnormal).(f32|f64)", "=pred 2", function(g, x) return ("is_%s(%s)"):format(g[1], x[2]) end)
 
 ---- half precision ----
@@ -234,7 +234,14 @@ local SMALL_INT = "(u8|s8|u16|s16|u32|s32|u64|s64)"
 local to_integral = { [".rni"] = "nearest", [".rzi"] = "truncated", [".rmi"] = "floor_of", [".rpi"] = "ceiling_of" }
 
 form("cvt." .. SMALL_INT .. "." .. SMALL_INT, "=1 2", "(<1>)$2")
-form("cvt.sat." .. SMALL_INT .. "." .. SMALL_INT, "=1 2", "clamp<<1>>($2)")
+-- Saturation only where the source can lie outside of the result's range.
+for to in SMALL_INT:gmatch("%w+") do
+    for from in SMALL_INT:gmatch("%w+") do
+        local to_bits, from_bits = tonumber(to:sub(2)), tonumber(from:sub(2))
+        local holds = to:sub(1, 1) == from:sub(1, 1) and to_bits >= from_bits or to:sub(1, 1) == "s" and to_bits > from_bits
+        if not holds then form("cvt.sat." .. to .. "." .. from, "=" .. to .. " " .. from, "clamp<" .. to .. ">($2)") end
+    end
+end
 form("cvt(.rn|.rz|.rm|.rp).(f32|f64)." .. SMALL_INT, "=2 3", function(g, x)
     return direction[g[1]] and ("from_integer<%s>(%s, %s)"):format(g[2], x[2], direction[g[1]]) or ("(%s)%s"):format(g[2], x[2])
 end)
@@ -351,14 +358,12 @@ form("cp.async.wait_all", "", "copies.wait_all($site);")
 
 ---- barriers and the warp ----
 
-form("(bar|barrier).sync", "0", "ph_barrier($site);")
-form("barrier.sync.aligned", "0", "ph_barrier($site);")
-form("(bar|barrier).cta.sync", "0", "ph_barrier($site);")
-form("bar.red.popc.u32", "=u32 0 pred", "ph_barrier_reduce($3, PH_POPC, $site)")
-form("barrier.cta.red.popc(.aligned|).u32", "=u32 0 pred", "ph_barrier_reduce($3, PH_POPC, $site)")
-form("barrier.red.popc(.aligned|).u32", "=u32 0 pred", "ph_barrier_reduce($3, PH_POPC, $site)")
+form("bar(.cta|).sync", "0", "ph_barrier($site);")
+form("barrier(.cta|).sync(.aligned|)", "0", "ph_barrier($site);")
+form("bar(.cta|).red.popc.u32", "=u32 0 pred", "ph_barrier_reduce($3, PH_POPC, $site)")
+form("barrier(.cta|).red.popc(.aligned|).u32", "=u32 0 pred", "ph_barrier_reduce($3, PH_POPC, $site)")
 for name, how in pairs { ["and"] = "PH_AND", ["or"] = "PH_OR" } do
-    form("bar.red." .. name .. ".pred", "=pred 0 pred", "ph_barrier_reduce($3, " .. how .. ", $site)")
+    form("bar(.cta|).red." .. name .. ".pred", "=pred 0 pred", "ph_barrier_reduce($3, " .. how .. ", $site)")
     form("barrier(.cta|).red." .. name .. "(.aligned|).pred", "=pred 0 pred", "ph_barrier_reduce($3, " .. how .. ", $site)")
 end
 form("bar.warp.sync", "b32", "ph_warp_sync($1, $site);")
@@ -377,13 +382,11 @@ form("activemask.b32", "=b32", "1u << ph_now->lane")
 
 ---- matrices ----
 
-for n, count in pairs { x1 = 1, x2 = 2, x4 = 4 } do
-    for _, opcode in ipairs { "ldmatrix.sync.aligned.m8n8." .. n, "ldmatrix.sync.aligned." .. n .. ".m8n8" } do
-        form(opcode .. "(.trans|).shared.b16", ("=b32*%d:v.row[@] &shared"):format(count), function(g, x)
-            return ("matrices v = {}; v.address = shared_rows(%s, %d, $site); ph_warp(~0u, load_matrices<%d, %s>, &v, $site);")
-                :format(x[2], count, count, g[1] == ".trans" and "true" or "false")
-        end)
-    end
+for _, n in ipairs { 1, 2, 4 } do
+    form("ldmatrix.sync.aligned.m8n8.x" .. n .. "(.trans|).shared.b16", ("=b32*%d:v.row[@] &shared"):format(n), function(g, x)
+        return ("matrices v = {}; v.address = shared_rows(%s, %d, $site); ph_warp(~0u, load_matrices<%d, %s>, &v, $site);")
+            :format(x[2], n, n, g[1] == ".trans" and "true" or "false")
+    end)
 end
 form("mma.sync.aligned.m16n8k16.row.col.f32.(bf16.bf16|f16.f16).f32", "=f32*4:v.d[@] b32*4 b32*2 f32*4",
      "product v = { { $2 }, { $3 }, { $4 } }; ph_warp(~0u, multiply_16<{1}>, &v, $site);")
@@ -398,7 +401,8 @@ form("mma.sync.aligned.m16n8k4.row.col.f32.tf32.tf32.f32", "=f32*4:v.d[@] b32*2 
 
 form("bra(.uni|)", "label", "goto $1;")
 form("brx.idx(.uni|)", "b32 targets", "switch ($1) { $2 }")
-form("(ret|exit)(.uni|)", "", "return;")
+form("ret(.uni|)", "", "return;")
+form("exit", "", "return;")
 form("trap", "", "ph_now->site = $site; ph_report(\"trap\"); return;")
 form("brkpt", "", ";")
 form("nanosleep.u32", "b32", ";")
@@ -410,7 +414,7 @@ local LIFE = { ".L1::evict_normal", ".L1::evict_unchanged", ".L1::evict_first", 
 local FETCH = { ".L2::64B", ".L2::128B", ".L2::256B" }
 local unseen = {
     { "ld", { ".volatile", ".relaxed", ".acquire" } }, { "ld", SCOPE }, { "st", { ".volatile", ".relaxed", ".release" } }, { "st", SCOPE },
-    { "atom", ORDER }, { "atom", SCOPE }, { "red", ORDER }, { "red", SCOPE },
+    { "atom", ORDER }, { "atom", SCOPE }, { "red", { ".relaxed", ".release" } }, { "red", SCOPE },
     { "ld.global", { ".ca", ".cg", ".cs", ".lu", ".cv" } }, { "ld.global", LIFE }, { "ld.global", FETCH },
     { "st.global", { ".wb", ".cg", ".cs", ".wt" } }, { "st.global", LIFE }, { "cp.async.ca", FETCH }, { "cp.async.cg", FETCH },
 }

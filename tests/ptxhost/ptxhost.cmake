@@ -90,3 +90,4 @@ foreach(file ${PTXHOST_TESTS})
 endforeach()
 
 include(${PTXHOST_SOURCE}/planted/planted.cmake)
+include(${PTXHOST_SOURCE}/conformance/conformance.cmake)

@@ -255,7 +255,7 @@ local function expression_of(form, operands)
 end
 
 local function types_filled(code, groups)
-    code = code:gsub("<([uw]*[%dT])>", function(word) return type_of(word, groups) end)
+    code = code:gsub("<([uw]*[%dT])>", function(word) return not ctype[word] and type_of(word, groups) or nil end)
     return (code:gsub("{([%dTE])}", function(i)
         local name = groups[i:find("%a") and #groups or tonumber(i)]
         if i == "E" then name = name:gsub("x2$", "") end

@@ -17,6 +17,7 @@ typedef int8_t s8; typedef int16_t s16; typedef int32_t s32; typedef int64_t s64
 typedef float f32; typedef double f64;
 
 extern bool conform_listing;        /* groups name their opcodes and run nothing */
+extern cudaStream_t conform_stream;  /* of every kernel and copy */
 extern int conform_arch;            /* 80, 90, ...: what the kernels were compiled for */
 void conform_name(const char *opcode);
 /* One line of the table: the first failure, or NULL. */
@@ -52,10 +53,17 @@ template <class T> static T *device(const T *values, size_t n)
 {
     T *d;
     CUDA(cudaMalloc((void **)&d, n * sizeof *d));
-    CUDA(cudaMemset(d, 0, n * sizeof *d));
-    if (values) CUDA(cudaMemcpy(d, values, n * sizeof *d, cudaMemcpyHostToDevice));
+    CUDA(cudaMemsetAsync(d, 0, n * sizeof *d, conform_stream));
+    if (values) CUDA(cudaMemcpyAsync(d, values, n * sizeof *d, cudaMemcpyHostToDevice, conform_stream));
+    CUDA(cudaStreamSynchronize(conform_stream));
     return d;
 }
-template <class T> static void host(T *values, const T *d, size_t n) { CUDA(cudaGetLastError()); CUDA(cudaMemcpy(values, d, n * sizeof *d, cudaMemcpyDeviceToHost)); }
+/* What the kernel launched last left there. */
+template <class T> static void host(T *values, const T *d, size_t n)
+{
+    CUDA(cudaGetLastError());
+    CUDA(cudaMemcpyAsync(values, d, n * sizeof *d, cudaMemcpyDeviceToHost, conform_stream));
+    CUDA(cudaStreamSynchronize(conform_stream));
+}
 
 #endif

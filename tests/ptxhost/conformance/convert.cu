@@ -10,16 +10,21 @@ template <class T> static T clamped(s128 x)
     s128 least = std::is_signed<T>::value ? -((s128)1 << (8 * sizeof(T) - 1)) : 0, most = ((s128)1 << (8 * sizeof(T) - std::is_signed<T>::value)) - 1;
     return (T)(x < least ? least : x > most ? most : x);
 }
-#define INTEGER(S, D) FORM1(80, "cvt." #D "." #S, D, S, "", (D)a) FORM1(80, "cvt.sat." #D "." #S, D, S, "", clamped<D>(a))
+#define INTEGER(S, D) FORM1(80, "cvt." #D "." #S, D, S, "", (D)a)
 #define INTEGER_TO(D, ...) SMALL(INTEGER, D)
 SMALL_OF(INTEGER_TO, 0)
+/* Where the source can lie outside of the result's range. */
+#define SAT(D, S) FORM1(80, "cvt.sat." #D "." #S, D, S, "", clamped<D>(a))
+SAT(u8, s8) SAT(u8, u16) SAT(u8, s16) SAT(u8, u32) SAT(u8, s32) SAT(u8, u64) SAT(u8, s64) SAT(s8, u8) SAT(s8, u16) SAT(s8, s16) SAT(s8, u32) SAT(s8, s32) SAT(s8, u64) SAT(s8, s64)
+SAT(u16, s8) SAT(u16, s16) SAT(u16, u32) SAT(u16, s32) SAT(u16, u64) SAT(u16, s64) SAT(s16, u16) SAT(s16, u32) SAT(s16, s32) SAT(s16, u64) SAT(s16, s64)
+SAT(u32, s8) SAT(u32, s16) SAT(u32, s32) SAT(u32, u64) SAT(u32, s64) SAT(s32, u32) SAT(s32, u64) SAT(s32, s64) SAT(u64, s8) SAT(u64, s16) SAT(u64, s32) SAT(u64, s64) SAT(s64, u64)
 
 /* By long double, which holds all integers here: exact, then one rounding in the host's mode. */
 #define FLOAT_FROM(S, D, rounding, mode) FORM1(80, "cvt" rounding "." #D "." #S, D, S, "", ROUNDED(mode, D, kept((long double)a)))
 #define FLOATS_FROM(D) SMALL(FLOAT_FROM, D, ".rn", FE_TONEAREST) SMALL(FLOAT_FROM, D, ".rz", FE_TOWARDZERO) SMALL(FLOAT_FROM, D, ".rm", FE_DOWNWARD) SMALL(FLOAT_FROM, D, ".rp", FE_UPWARD)
 FLOATS_FROM(f32) FLOATS_FROM(f64)
 
-static f64 nearest_even(f64 x) { f64 f = floor(x), r = x - f; return r > 0.5 || (r == 0.5 && fmod(f, 2) != 0) ? f + 1 : r == 0 ? x : f == 0 || f == -1 ? copysign(r > 0.5 || (r == 0.5 && f != 0) ? f + 1 : f, x) : f; }
+static f64 nearest_even(f64 x) { f64 f = floor(x), r = x - f; return copysign(r > 0.5 || (r == 0.5 && fmod(f, 2) != 0) ? f + 1 : f, x); }
 template <class T, class S> static T integer_from(S x, f64 rounded)
 {
     if (isnan(x)) return sizeof(T) == 8 || sizeof(S) == 8 ? (T)((u64)1 << (8 * sizeof(T) - 1)) : 0;

@@ -80,7 +80,7 @@ COUNTS(b32) COUNTS(b64)
 template <class T> static u32 found(T a, bool amount)
 {
     int msb = 8 * sizeof a - 1;
-    if (a < 0) a = ~a;
+    if (std::is_signed<T>::value && (s64)a < 0) a = ~a;
     for (int i = msb; i >= 0; i--) if ((u64)a >> i & 1) return (u32)(amount ? msb - i : i);
     return ~0u;
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 bool conform_listing;
+cudaStream_t conform_stream;
 int conform_arch;
 static long passed, failed, skipped;
 
@@ -43,8 +44,9 @@ int main(int argc, char **argv)
         return 2;
     }
     if (!conform_listing) {
+        CUDA(cudaStreamCreateWithFlags(&conform_stream, cudaStreamNonBlocking));
         int *arch = device<int>(NULL, 1);
-        arch_of<<<1, 1>>>(arch);
+        arch_of<<<1, 1, 0, conform_stream>>>(arch);
         host(&conform_arch, arch, 1);
         CUDA(cudaFree(arch));
     }

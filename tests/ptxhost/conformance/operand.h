@@ -96,4 +96,8 @@ u64 operand_random(enum kind k);
 /* Equal, a NaN to every NaN; or as far apart as `ulps` of f32, or `absolute`. */
 bool operand_same(enum kind k, u64 got, u64 want, f64 ulps, f64 absolute);
 
+/* What the host knows of a form. */
+struct form_row { const char *opcode; int needs; enum kind d, a, b, c; f64 ulps, absolute; u64 (*expect)(u64, u64, u64); };
+void form_check(const struct form_row *row, int which, void (*launch)(int which, int n, u64 *d, const u64 *x, const u64 *y, const u64 *z));
+
 #endif

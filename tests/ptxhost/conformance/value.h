@@ -2,12 +2,15 @@
 
      FORM2(80, "add.s32", s32, s32, s32, "", a + b)     least architecture, opcode, types of result and sources, further operands, reference
 
-   where the reference sees the sources as a, b, c. APPROXIMATE before a form gives its tolerance. A file of forms ends in FORMS(name). */
+   where the reference sees the sources as a, b, c. ABOUT1 and ABOUT2 have a tolerance. A file of forms ends in FORMS(name). */
 #ifndef SLUICE_CONFORMANCE_VALUE_H
 #define SLUICE_CONFORMANCE_VALUE_H
 
 #include "operand.h"
 #include "reference.h"
+
+/* Each file has its own forms; FORMS closes the namespace. */
+namespace {
 
 template <int N> struct form;
 enum { FIRST_FORM = __COUNTER__ + 1 };
@@ -33,14 +36,6 @@ enum { FIRST_FORM = __COUNTER__ + 1 };
 #define ABOUT1(arch, name, D, A, ulps, absolute, expected) FORM(arch, name, D, A, none, none, TEXT1(name, D, A, ""), ulps, absolute, expected)
 #define ABOUT2(arch, name, D, A, B, ulps, absolute, expected) FORM(arch, name, D, A, B, none, TEXT2(name, D, A, B, ""), ulps, absolute, expected)
 
-/* The operands of a form, as three lists of equal length: all combinations of edges, then random ones. */
-struct operands { std::vector<u64> x, y, z; };
-struct operands operands_of(enum kind a, enum kind b, enum kind c);
-
-/* What the host knows of a form. */
-struct form_row { const char *opcode; int needs; enum kind d, a, b, c; f64 ulps, absolute; u64 (*expect)(u64, u64, u64); };
-void form_check(const struct form_row *row, int which, void (*launch)(int which, int n, u64 *d, const u64 *x, const u64 *y, const u64 *z));
-
 template <int FROM, int TO> static __device__ void form_run(int which, u64 *d, u64 x, u64 y, u64 z)
 {
     if constexpr (FROM == TO) form<FROM>::run(d, x, y, z);
@@ -63,7 +58,8 @@ template <int FROM, int TO, class F> static void form_each(F f)
     static __global__ void run_##name(int which, int n, u64 *d, const u64 *x, const u64 *y, const u64 *z) { \
         int i = blockIdx.x * blockDim.x + threadIdx.x; \
         if (i < n) form_run<0, LAST_FORM>(which, d + i, x[i], y[i], z[i]); } \
-    static void launch_##name(int which, int n, u64 *d, const u64 *x, const u64 *y, const u64 *z) { run_##name<<<(n + 127) / 128, 128>>>(which, n, d, x, y, z); } \
+    static void launch_##name(int which, int n, u64 *d, const u64 *x, const u64 *y, const u64 *z) { run_##name<<<(n + 127) / 128, 128, 0, conform_stream>>>(which, n, d, x, y, z); } \
+    } \
     void check_##name() { form_each<0, LAST_FORM>([](int which, const form_row &row) { form_check(&row, which, launch_##name); }); }
 
 #endif

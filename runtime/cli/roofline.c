@@ -1,0 +1,125 @@
+/* The roofline of a training step on a GPU: every call takes a launch and the longer of its arithmetic and its traffic, both at the
+   peaks of the data sheet. Williams 2009 (Roofline). */
+#include "roofline.h"
+#include "bench.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* Dense peaks in FLOP/s: of bf16 on tensor cores, of fp32 without them. */
+static const struct gpu { const char *word, *name; double bf16, fp32, bandwidth; } gpus[] = {
+    { "a100", "NVIDIA A100 SXM 80 GB", 312e12, 19.5e12, 2.039e12 },
+    { "h100", "NVIDIA H100 SXM", 989e12, 67e12, 3.35e12 },
+    { "h200", "NVIDIA H200 SXM", 989e12, 67e12, 4.8e12 },
+};
+static const double LAUNCH = 3e-6;                          /* seconds from one kernel to the next, assumed: no data sheet says it */
+
+enum { LAUNCHES, TRAFFIC, ARITHMETIC, BOUNDS };
+static const char *const bound_name[BOUNDS] = { "launch", "memory", "compute" };
+
+/* Of an op, a family, or the step. bound: seconds by what bounds the calls; each has its launch, and one of the others. */
+struct line { int64_t calls; double flops, bytes, seconds, bound[BOUNDS]; };
+struct roofline { const struct gpu *gpu; const char *name[OP_COUNT]; struct line op[OP_COUNT], family[BENCH_FAMILIES], step; };
+
+static void add_line(struct line *to, const struct line *l)
+{
+    to->calls += l->calls;
+    to->flops += l->flops;
+    to->bytes += l->bytes;
+    to->seconds += l->seconds;
+    for (int b = 0; b < BOUNDS; b++) to->bound[b] += l->bound[b];
+}
+
+static void add_call(void *to, const struct call_cost *c)
+{
+    struct roofline *r = to;
+    double arithmetic = c->flops / (c->format == FORMAT_BF16 ? r->gpu->bf16 : r->gpu->fp32), traffic = c->bytes / r->gpu->bandwidth;
+    struct line l = { 1, c->flops, c->bytes, LAUNCH + fmax(arithmetic, traffic), { LAUNCH } };
+    l.bound[arithmetic > traffic ? ARITHMETIC : TRAFFIC] = fmax(arithmetic, traffic);
+    r->name[c->op->index] = c->op->name;
+    add_line(&r->op[c->op->index], &l);
+    add_line(&r->family[bench_family(c->op->name)], &l);
+    add_line(&r->step, &l);
+}
+
+static const struct gpu *gpu_find(const char *word)
+{
+    for (int i = 0; i < COUNT(gpus); i++) if (!strcmp(gpus[i].word, word)) return &gpus[i];
+    return NULL;
+}
+
+static void cells(struct table *t, const char *indent, const char *name, const struct line *l, double whole)
+{
+    char text[FORMAT_SIZE];
+    int most = 0;
+    for (int b = 1; b < BOUNDS; b++) if (l->bound[b] > l->bound[most]) most = b;
+    table_cell(t, "%s%s", indent, name);
+    table_paint(t, *indent ? PAINT_OFF : PAINT_BOLD);
+    table_cell(t, "%lld", (long long)l->calls);
+    table_cell(t, "%s", format_count(l->flops, text));
+    table_cell(t, "%s", format_bytes(l->bytes, text));
+    table_cell(t, "%s", bound_name[most]);
+    table_cell(t, "%s", format_real(l->seconds * 1e6, 1, text));
+    table_cell(t, "%.1f %%", 100 * l->seconds / whole);
+}
+
+static void print(const struct roofline *r, const char *variant, enum precision precision, double tokens)
+{
+    static const char *const columns[] = { "model, not measured", ">calls", ">FLOP", ">bytes", "bound", ">us", ">share" };
+    struct table *t = table_new(columns, COUNT(columns));
+    char text[FORMAT_SIZE];
+    for (int f = 0; f < BENCH_FAMILIES; f++) {
+        if (r->family[f].calls) cells(t, "", bench_family_name(f), &r->family[f], r->step.seconds);
+        for (int op = 0; op < OP_COUNT; op++)
+            if (r->op[op].calls && bench_family(r->name[op]) == f) cells(t, "  ", r->name[op], &r->op[op], r->step.seconds);
+    }
+    cells(t, "", "step", &r->step, r->step.seconds);
+    printf("\nA step of %s in %s on one %s: a model, not measured.\n", variant, precision == PRECISION_BF16 ? "bf16" : "fp32", r->gpu->name);
+    table_print(t, stdout);
+    printf("By this model at most %s tokens/s. Data sheet: %.3g TB/s; %.0f TFLOP/s in bf16, %.3g in fp32. Assumed: a call is one kernel, %.0f us to launch.\n"
+           "Bytes: those that no call can avoid to move.\n",
+           format_count(tokens / r->step.seconds, text), 1e-12 * r->gpu->bandwidth, 1e-12 * r->gpu->bf16, 1e-12 * r->gpu->fp32, 1e6 * LAUNCH);
+}
+
+/* What a GPU's plan has otherwise, whether or not the CUDA backend is at hand: a call has all rows at once, and products in bf16 read
+   weights in bf16. */
+static size_t packed_bytes(struct shape weight, enum format act) { return act == FORMAT_BF16 ? 2 * (size_t)shape_count(weight) : 0; }
+
+static enum code model_step(const json_t *config, const char *variant, struct roofline *r)
+{
+    struct backend like_gpu = backend_cpu;
+    like_gpu.cuts_rows = false;
+    like_gpu.packed_bytes = packed_bytes;
+    struct err e;
+    struct problems problems = { 0 };
+    struct model_conf model;
+    struct train_conf train;
+    struct plan *plan = NULL;
+    struct arena *arena = arena_new();
+    struct leaves *leaves = leaves_new();
+    struct graph *g = graph_new(leaves);
+    model_load(json_object_get(config, "model"), arena, &model, &problems);
+    train_load(json_object_get(config, "train"), arena, &train, &problems);
+    INVARIANT(problems.n == 0, "%s: %s", problems.problem[0].path, problems.problem[0].text);    /* the study was resolved */
+    model_build(g, arena, &model, &train, MODE_TRAIN, train.batch / train.micro, model.seq, 0);
+    struct plan_how how = { &like_gpu, (enum precision)train.precision, (enum recompute)train.recompute };
+    enum code code = CODE_OK;
+    if (plan_new(&plan, g, how, &e)) code = cli_fail(CODE_SCRIPT, "%s", e.text);
+    else {
+        plan_costs(plan, train.micro, add_call, r);
+        print(r, variant, how.precision, (double)train.batch * (double)model.seq);
+    }
+    plan_free(plan);
+    graph_free(g);
+    leaves_free(leaves);
+    arena_free(arena);
+    return code;
+}
+
+enum code roofline_print(const struct study *s, const char *gpu)
+{
+    struct roofline r = { .gpu = gpu_find(gpu) };
+    const struct variant *v = &s->variant[s->baseline];
+    if (r.gpu) return model_step(v->config, v->name, &r);
+    return cli_fail(CODE_USAGE, "--roofline %s: no data sheet of it is known; take a100, h100 or h200", gpu);
+}

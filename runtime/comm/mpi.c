@@ -1,0 +1,306 @@
+/* Ranks over MPI: a shared object by itself, see comm.c. Every exchange is made of messages between two ranks, so that the rank that does
+   not answer is known. What is added goes in the order of ranks, each rank adding one part for all, so that all have the same bits. */
+#define _GNU_SOURCE
+#include "comm.h"
+
+#include <math.h>
+#include <mpi.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { LOST = 7, PIECE = 32 << 20, SMALL = 64 << 10, BLOCK = 1024 };      /* exit code; bytes at a time; broadcast without detour; floats added at a time */
+
+/* What two ranks do together; the tag of its messages, so that ranks that do different things notice. */
+enum act { SUM, MAX, GATHER, BROADCAST, VALUES, LEAVE };
+static const char *const act_name[] = { "sum", "maximum", "gather", "broadcast", "exchange of values", "leave" };
+
+struct message { int peer, bytes; bool receives; };
+
+static struct comm here;
+static struct { int n; enum act act; MPI_Request *request; struct message *message; MPI_Status *status; int *done; } open;
+static float *parts; static size_t room;                    /* of the others, for the sum of this rank's part */
+static bool joined;
+
+/* ---- failures ---- */
+
+/* A rank that ends takes the others with it: they would wait for it. */
+static void abandon(int code, void *unused)
+{
+    (void)unused;
+    if (!joined) return;
+    joined = false;
+    fflush(NULL);
+    MPI_Abort(MPI_COMM_WORLD, code ? code : 1);
+}
+
+static _Noreturn void fail(const char *text)
+{
+    fprintf(stderr, "sluice: rank %d of %d: %s\n", here.rank, here.ranks, text);
+    exit(LOST);
+}
+
+static void check(int result)
+{
+    char says[MPI_MAX_ERROR_STRING] = "", text[MPI_MAX_ERROR_STRING + 64];
+    int length;
+    if (result == MPI_SUCCESS) return;
+    MPI_Error_string(result, says, &length);
+    snprintf(text, sizeof text, "MPI fails in %s: %s", act_name[open.act], says);
+    fail(text);
+}
+
+/* The ranks whose messages are not done. */
+static _Noreturn void fail_waiting(void)
+{
+    char text[512];
+    int n = 0, ranks = 0;
+    for (int r = 0; r < here.ranks; r++) {
+        bool waits = false;
+        for (int i = 0; i < open.n; i++) waits |= open.message[i].peer == r && open.request[i] != MPI_REQUEST_NULL;
+        if (waits && n < 300) n += snprintf(text + n, sizeof text - (size_t)n, "%s%d", ranks++ ? ", " : "", r);
+    }
+    char whole[700];
+    snprintf(whole, sizeof whole, "rank%s %s did not answer within %g s in %s; it may have died: see its messages above", ranks > 1 ? "s" : "", text, here.patience, act_name[open.act]);
+    fail(whole);
+}
+
+/* What came is what was awaited. */
+static void look(const struct message *m, const MPI_Status *s, int error)
+{
+    int bytes = 0;
+    char text[300];
+    if (error != MPI_SUCCESS && error != MPI_ERR_TRUNCATE) check(error);
+    if (!m->receives) return;
+    MPI_Get_count(s, MPI_BYTE, &bytes);
+    if (error == MPI_SUCCESS && s->MPI_TAG == (int)open.act && bytes == m->bytes) return;
+    snprintf(text, sizeof text, "rank %d is at %s (%s%d bytes) while this rank is at %s (%d bytes): all ranks have to run the same program, study and options",
+             m->peer, act_name[s->MPI_TAG], error ? "more than " : "", bytes, act_name[open.act], m->bytes);
+    fail(text);
+}
+
+/* ---- messages ---- */
+
+static void post(bool receives, void *data, size_t bytes, int peer)
+{
+    MPI_Request *r = &open.request[open.n];
+    open.message[open.n++] = (struct message){ peer, (int)bytes, receives };
+    if (receives) check(MPI_Irecv(data, (int)bytes, MPI_BYTE, peer, MPI_ANY_TAG, MPI_COMM_WORLD, r));
+    else check(MPI_Isend(data, (int)bytes, MPI_BYTE, peer, (int)open.act, MPI_COMM_WORLD, r));
+}
+
+/* An answer is near at first. Then the processor is left to others: it may be the other rank that needs it. */
+static void pause_before(int look)
+{
+    if (look > 100) nanosleep(&(struct timespec){ .tv_nsec = look < 2000 ? 20000 : 500000 }, NULL);
+}
+
+/* Waits for all that was posted. */
+static void finish(void)
+{
+    double until = clock_seconds() + here.patience;
+    int left = open.n, n;
+    for (int fruitless = 0; left; fruitless++) {
+        int result = MPI_Testsome(open.n, open.request, &n, open.done, open.status);
+        if (result != MPI_ERR_IN_STATUS) check(result);
+        for (int i = 0; i < n; i++) look(&open.message[open.done[i]], &open.status[i], result == MPI_ERR_IN_STATUS ? open.status[i].MPI_ERROR : MPI_SUCCESS);
+        left -= n;
+        if (n) fruitless = 0;
+        else if (clock_seconds() > until) fail_waiting();
+        else pause_before(fruitless);
+    }
+    open.n = 0;
+}
+
+/* ---- what ranks do together, a piece at a time ---- */
+
+struct part { size_t from, n; };                            /* of a piece, in its elements */
+static struct part part_of(int rank, size_t n)
+{
+    size_t from = n * (size_t)rank / (size_t)here.ranks, to = n * (size_t)(rank + 1) / (size_t)here.ranks;
+    return (struct part){ from, to - from };
+}
+
+/* Every rank's part goes to all others; `whole` has them already. */
+static void gather(char *data, size_t n, size_t element, int whole)
+{
+    struct part mine = part_of(here.rank, n);
+    open.act = GATHER;
+    for (int r = 0; r < here.ranks; r++) {
+        struct part its = part_of(r, n);
+        if (r == here.rank) continue;
+        if (here.rank != whole) post(true, data + its.from * element, its.n * element, r);
+        if (r != whole) post(false, data + mine.from * element, mine.n * element, r);
+    }
+    finish();
+}
+
+/* Through all ranks where it is large, so that no rank sends it more than once. */
+static void broadcast_piece(char *data, size_t bytes, int root)
+{
+    bool parted = bytes > SMALL;
+    open.act = BROADCAST;
+    for (int r = 0; r < here.ranks; r++) {
+        struct part its = parted ? part_of(r, bytes) : (struct part){ 0, bytes };
+        if (r == root) continue;
+        if (here.rank == root) post(false, data + its.from, its.n, r);
+        if (here.rank == r) post(true, data + its.from, its.n, root);
+    }
+    finish();
+    if (parted) gather(data, bytes, 1, root);
+}
+
+static void broadcast(void *data, size_t bytes, int root)
+{
+    for (size_t at = 0; at < bytes; at += PIECE) broadcast_piece((char *)data + at, bytes - at < PIECE ? bytes - at : PIECE, root);
+}
+
+static void combine(float *to, const float *from, size_t n, enum reduction how)
+{
+    if (how == REDUCE_SUM) for (size_t i = 0; i < n; i++) to[i] += from[i];
+    else for (size_t i = 0; i < n; i++) to[i] = from[i] > to[i] || from[i] != from[i] ? from[i] : to[i];
+}
+
+/* mine += those of the others, which lie in `parts`, in the order of ranks. */
+static void combine_parts(float *mine, size_t n, enum reduction how)
+{
+    float sum[BLOCK];
+    for (size_t at = 0; at < n; at += BLOCK) {
+        size_t some = n - at < BLOCK ? n - at : BLOCK;
+        for (int r = 0, other = 0; r < here.ranks; r++) {
+            const float *its = (r == here.rank ? mine : parts + (size_t)other++ * n) + at;
+            if (r == 0) memcpy(sum, its, some * sizeof *sum);
+            else combine(sum, its, some, how);
+        }
+        memcpy(mine + at, sum, some * sizeof *sum);
+    }
+}
+
+static void reduce_piece(float *data, size_t n, enum reduction how)
+{
+    struct part mine = part_of(here.rank, n);
+    size_t need = mine.n * (size_t)(here.ranks - 1);
+    if (room < need) parts = xrealloc(parts, (room = need) * sizeof *parts);
+    open.act = how == REDUCE_SUM ? SUM : MAX;
+    for (int r = 0, other = 0; r < here.ranks; r++) {
+        struct part its = part_of(r, n);
+        if (r == here.rank) continue;
+        post(true, parts + (size_t)other++ * mine.n, mine.n * sizeof *parts, r);
+        post(false, data + its.from, its.n * sizeof *data, r);
+    }
+    finish();
+    combine_parts(data + mine.from, mine.n, how);
+    gather((char *)data, n, sizeof *data, -1);
+}
+
+static void reduce(float *data, int64_t n, enum reduction how)
+{
+    enum { FLOATS = PIECE / sizeof *data };
+    for (int64_t at = 0; at < n; at += FLOATS) reduce_piece(data + at, (size_t)(n - at < FLOATS ? n - at : FLOATS), how);
+}
+
+static void pass(bool receives, char *data, size_t bytes, int peer)
+{
+    open.act = VALUES;
+    for (size_t at = 0; at < bytes; at += PIECE) {
+        post(receives, data + at, bytes - at < PIECE ? bytes - at : PIECE, peer);
+        finish();
+    }
+}
+
+static void send(const void *data, size_t bytes, int to) { pass(false, (char *)data, bytes, to); }
+static void receive(void *data, size_t bytes, int from) { pass(true, data, bytes, from); }
+
+/* ---- joining and leaving ---- */
+
+/* MPI_Finalize would wait for ever for a rank that is gone. */
+static void leave(void)
+{
+    open.act = LEAVE;
+    for (int r = 0; r < here.ranks; r++) {
+        if (r == here.rank) continue;
+        post(true, NULL, 0, r);
+        post(false, NULL, 0, r);
+    }
+    finish();
+    joined = false;
+    MPI_Finalize();
+    free(parts);
+    free(open.request);
+    free(open.message);
+    free(open.status);
+    free(open.done);
+}
+
+/* So does MPI_Init for one that never comes. */
+static char late_text[200];
+static void late(int number)
+{
+    (void)number;
+    if (write(2, late_text, strlen(late_text)) >= 0) _exit(LOST);
+    _exit(LOST);
+}
+
+static void start(int rank, int ranks, double patience)
+{
+    int given;
+    snprintf(late_text, sizeof late_text, "sluice: rank %d of %d: not all ranks started within %g s; one may have died: see its messages above\n", rank, ranks, patience);
+    signal(SIGALRM, late);
+    alarm((unsigned)ceil(patience));
+    MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &given);
+    alarm(0);
+    signal(SIGALRM, SIG_DFL);
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+}
+
+static bool is_launched(void)
+{
+#ifdef OPEN_MPI
+    return getenv("PMIX_RANK") || getenv("OMPI_COMM_WORLD_RANK");      /* else MPI_Init ends the process */
+#else
+    return true;
+#endif
+}
+
+static int number_here(void)
+{
+    MPI_Comm machine;
+    int local;
+    MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &machine);
+    MPI_Comm_rank(machine, &local);
+    MPI_Comm_free(&machine);
+    return local;
+}
+
+static const struct comm *join(int rank, int ranks, double patience, struct err *e)
+{
+    static const char how[] = "launch with 'mpirun -np 4 sluice run ...' or 'srun --mpi=pmix -n 4 sluice run ...'";
+    int its_rank = 0, its_ranks = 1;
+    if (is_launched()) {
+        start(rank, ranks, patience);
+        MPI_Comm_rank(MPI_COMM_WORLD, &its_rank);
+        MPI_Comm_size(MPI_COMM_WORLD, &its_ranks);
+    } else {
+        err_set(e, "not to MPI: %s", how);
+        return NULL;
+    }
+    if (its_rank != rank || its_ranks != ranks) {
+        err_set(e, "MPI says rank %d of %d: %s, of the MPI that sluice was built with", its_rank, its_ranks, how);
+        return NULL;
+    }
+    joined = true;
+    on_exit(abandon, NULL);
+    here = (struct comm){ rank, ranks, number_here(), patience, broadcast, reduce, send, receive, leave };
+    size_t most = 2 * (size_t)ranks;
+    open.request = xcalloc(most, sizeof *open.request);
+    open.message = xcalloc(most, sizeof *open.message);
+    open.status = xcalloc(most, sizeof *open.status);
+    open.done = xcalloc(most, sizeof *open.done);
+    return &here;
+}
+
+__attribute__((visibility("default"))) extern const struct comm_entry comm_entry;
+const struct comm_entry comm_entry = { sizeof(struct comm), join };

@@ -1,0 +1,137 @@
+#!/bin/sh
+# The release program on the emulated GPU: a study from the script to the comparison, killed, stopped and resumed with the same bits; what
+# is missing is said before anything is lost.
+set -eu
+sluice=$(realpath "$1")
+here=$(realpath "$(dirname "$0")")
+build=$(dirname "$sluice")
+[ -e "$build/libsluice_cuda.so" ] || { echo "cli_cuda.sh: built without CUDA"; exit 77; }
+[ -e "$build/ptxhost/sluice-fast.so" ] || { echo "cli_cuda.sh: the emulated GPU is not built"; exit 77; }
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+export LD_LIBRARY_PATH="$build/ptxhost" PTXHOST_KERNELS="$build/ptxhost/sluice-fast.so"
+without_gpu="env -u LD_LIBRARY_PATH -u PTXHOST_KERNELS CUDA_VISIBLE_DEVICES="       # whatever this machine has
+
+cat >study.lua <<'LUA'
+local sl = require "sluice"
+return sl.study {
+  name = "s", replicates = 1, baseline = "base", data = "synthetic", variants = { base = {}, gated = { ["attention.gate"] = "head" } },
+  base = sl.model { layers = 2, d_model = 32, seq = 32, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 },
+                    ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 }, balance = { { "bias", gamma = 1e-3 } } } },
+  train = { backend = "cuda", steps = 24, batch = 2, micro = 2, eval_every = 8, eval_batches = 1, checkpoint_every = 6, keep = 3, optim = { "muon", lr = 2e-3 } },
+}
+LUA
+
+fail() { echo "cli_cuda.sh: $*" >&2; cat log >&2; exit 1; }
+look() { /usr/bin/python3 "$here/run_file.py" "$@" || fail "run_file.py $*"; }
+# leaves CODE COMMAND..: runs it, keeps what it says in log.
+leaves() {
+    code=$1 got=0
+    shift
+    "$@" >log 2>&1 || got=$?
+    [ "$got" = "$code" ] || fail "exit code $got, not $code: $*"
+}
+says() { grep -qF -- "$1" log || fail "nothing says '$1'"; }
+run_of() { echo "$1"/s/"$2"-*/0; }
+isa_of() { /usr/bin/python3 -c 'import h5py, sys; print(h5py.File(sys.argv[1], "r")["environment"].attrs["isa"])' "$(run_of "$1" "$2")/run.h5"; }
+
+# begins DIR: the study in a group of its own, past a checkpoint of a variant.
+begins() {
+    setsid "$sluice" run study.lua --out "$1" -j1 --progress none >log 2>&1 &
+    study=$! i=0
+    until ls -d "$1"/s/*/0/checkpoints/step-00000006 >/dev/null 2>&1; do
+        i=$((i + 1))
+        [ $i -lt 3000 ] || fail "$1 never came to its first checkpoint"
+        sleep 0.02
+    done
+}
+ends() {
+    code=$1 got=0
+    wait $study || got=$?
+    [ "$got" = "$code" ] || fail "exit code $got, not $code"
+}
+
+# ---- from the script to the answer ----
+leaves 0 "$sluice" run study.lua --out calm
+says 'gated/0 finished'
+look cost "$(run_of calm base)/run.h5"
+[ "$(isa_of calm base)" = sm_80 ] || fail "computed with $(isa_of calm base)"
+leaves 0 "$sluice" compare calm/s
+says 'gated'
+leaves 0 "$sluice" export calm/s --csv -o rows.csv
+[ "$(grep -c '^' rows.csv)" -gt 48 ] || fail "$(grep -c '^' rows.csv) lines were exported"
+leaves 0 "$sluice" sample "$(run_of calm base)" --tokens 8 --temperature 0
+cp log sample
+leaves 0 "$sluice" sample "$(run_of calm base)" --tokens 8 --temperature 0
+cmp -s log sample || fail "a second sample differs from $(cat sample)"
+echo "a study on the GPU, compared, exported and sampled"
+
+# ---- the processor's study says nearly the same; both kinds go into one study ----
+leaves 0 "$sluice" run study.lua --out cpu --set train.backend=cpu
+for variant in base gated; do
+    mv cpu/s/$variant-* cpu/s/$variant                      # the backend is in the hash
+    cp -a calm/s/$variant-* cpu/s/cuda-$variant
+done
+mkdir -p twins/cpu twins/cuda
+for variant in base gated; do mv cpu/s/$variant twins/cpu/$variant; mv cpu/s/cuda-$variant twins/cuda/$variant; done
+echo "losses differ from the processor's by $(look near twins/cpu twins/cuda 1e-4)"
+sed 's/gated = {/gated = { ["train.backend"] = "cpu",/' study.lua >both.lua
+leaves 0 "$sluice" run both.lua --out both -j2
+leaves 0 "$sluice" compare both/s
+[ "$(isa_of both base)" = sm_80 ] || fail "the GPU's run is computed with $(isa_of both base)"
+case $(isa_of both gated) in sm_*) fail "the processor's run is computed with $(isa_of both gated)" ;; esac
+sed 's/gated = {.*} },/gated = { ["train.backend"] = "cpu" } },/' study.lua >twins.lua
+leaves 3 "$sluice" run twins.lua --out refused
+says 'gated'
+echo "runs of both kinds in one study"
+
+# ---- killed ----
+begins killed
+sleep 0.5
+kill -9 -$study
+wait $study 2>/dev/null || true
+leaves 0 "$sluice" resume killed/s
+look equal calm/s killed/s
+set -- $(look deaths killed/s/*/*/run.h5)
+[ "$1" -ge 1 ] || fail "no run was killed"
+echo "killed and resumed, with the same bits: $1 runs died, $2 steps were trained again"
+
+# ---- stopped; goes on where there is no GPU, on another, without graphs ----
+begins stopped
+kill -TERM $study
+ends 75
+leaves 7 $without_gpu "$sluice" resume stopped/s
+says 'GPU'
+PTXHOST_DEVICES=0 leaves 7 "$sluice" resume stopped/s
+says 'GPU'
+cp -a stopped other
+PTXHOST_ARCH=sm_90 leaves 4 "$sluice" resume other/s
+says 'with sm_80'
+says '--mix'
+PTXHOST_ARCH=sm_90 leaves 0 "$sluice" resume other/s --mix
+leaves 0 "$sluice" ls other/s
+[ "$(grep -c finished log)" = 2 ] || fail "$(cat log)"
+SLUICE_CUDA_GRAPH=off PTXHOST_SEED=1 leaves 0 "$sluice" resume stopped/s
+look equal calm/s stopped/s checkpoints
+echo "stopped: goes on with the same bits, not where the GPU is missing, and on another only when asked"
+
+# ---- what is missing is said, and nothing begins ----
+leaves 7 $without_gpu "$sluice" run study.lua --out none
+says 'GPU'
+says 'train.backend = "cpu"'
+PTXHOST_DEVICES=0 leaves 7 "$sluice" run study.lua --out none
+says 'no GPU can be used'
+leaves 7 $without_gpu "$sluice" sample "$(run_of calm base)"
+leaves 0 $without_gpu "$sluice" compare calm/s
+! ls -d none/s/*/0/run.h5 >/dev/null 2>&1 || fail "a run was begun without a GPU"
+cp "$sluice" alone
+leaves 3 ./alone run study.lua --out none
+says 'this build has no CUDA backend'
+says 'libsluice_cuda.so'
+PTXHOST_MEMORY=64 leaves 7 "$sluice" run study.lua --out none
+leaves 3 "$sluice" run study.lua --out none --set train.backend=cudda
+says "did you mean 'cuda'"
+SLUICE_CUDA_GRAPH=maybe leaves 2 "$sluice" run study.lua --out none -j1
+says 'SLUICE_CUDA_GRAPH=maybe'
+echo "what is missing is said"

@@ -1,0 +1,129 @@
+#!/bin/sh
+# Training on several ranks, launched by mpirun: the numbers of one rank, the same bits each time, and every way to end it.
+set -eu
+sluice=$(realpath "$1")
+here=$(realpath "$(dirname "$0")")
+command -v mpirun >/dev/null || { echo "cli_ranks.sh: no mpirun here"; exit 77; }
+[ -e "$(dirname "$sluice")/libsluice_mpi.so" ] || { echo "cli_ranks.sh: built without MPI"; exit 77; }
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+
+cat >study.lua <<'LUA'
+local sl = require "sluice"
+return sl.study {
+  name = "s", replicates = 1, baseline = "base", data = "synthetic", variants = { base = {}, gated = { ["attention.gate"] = "head" } },
+  base = sl.model { layers = 2, d_model = 32, seq = 32, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 },
+                    ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 }, balance = { { "bias", gamma = 1e-3 } } } },
+  train = { steps = 40, batch = 8, eval_every = 20, eval_batches = 2, checkpoint_every = 20, keep = 3, optim = { "muon", lr = 2e-3 } },
+}
+LUA
+long="--set train.steps=200 --set train.checkpoint_every=10 --only base"
+
+fail() { echo "cli_ranks.sh: $*" >&2; cat log >&2; exit 1; }
+look() { /usr/bin/python3 "$here/run_file.py" "$@" || fail "run_file.py $*"; }
+ranks() { mpirun --oversubscribe -np "$@"; }
+
+# leaves CODE COMMAND..: runs it, keeps what it says in log.
+leaves() {
+    code=$1 got=0
+    shift
+    "$@" >log 2>&1 || got=$?
+    [ "$got" = "$code" ] || fail "exit code $got, not $code: $*"
+}
+says() { grep -qF -- "$1" log || fail "nothing says '$1'"; }
+
+# begins DIR RANKS: a study in the background that is past its first checkpoint: its mpirun is $job, the process of rank R that
+# trains is "$(trainer R)".
+begins() {
+    SLUICE_COMM_TIMEOUT=5 mpirun --oversubscribe -np "$2" "$sluice" run study.lua --out "$1" $long --progress none >log 2>&1 &
+    job=$! i=0
+    until ls -d "$1"/s/base-*/0/checkpoints/step-00000010 >/dev/null 2>&1; do
+        i=$((i + 1))
+        [ $i -lt 3000 ] || fail "$1 never came to its first checkpoint"
+        sleep 0.02
+    done
+}
+children() { cat /proc/"$1"/task/"$1"/children; }
+trainer() {
+    for launched in $(children $job); do
+        if tr '\0' '\n' </proc/"$launched"/environ | grep -qx "OMPI_COMM_WORLD_RANK=$1"; then children "$launched"; fi
+    done
+}
+ends() {
+    code=$1 got=0
+    wait $job || got=$?
+    [ "$got" = "$code" ] || fail "exit code $got, not $code"
+}
+
+# ---- as many parts of a batch, the same numbers; as many ranks, the same bits ----
+for n in 2 4; do
+    leaves 0 "$sluice" run study.lua --out "alone$n" --set train.micro=$n --progress none
+    leaves 0 ranks $n "$sluice" run study.lua --out "ranks$n" --progress none
+    leaves 0 ranks $n "$sluice" run study.lua --out "again$n" --progress none
+    look equal "ranks$n/s" "again$n/s"
+    for variant in base gated; do mv alone$n/s/$variant-* alone$n/s/$variant; mv ranks$n/s/$variant-* ranks$n/s/$variant; done   # micro is in the hash
+    near=$(look near alone$n/s ranks$n/s 1e-5)
+    share=$(look shard alone$n/s ranks$n/s | head -n 1)
+    echo "$n ranks: losses differ from one rank's by $near; bytes of optimizers alone and on rank 0: $share"
+done
+leaves 0 ranks 2 "$sluice" run study.lua --out both --set train.micro=2 --progress none
+for variant in base gated; do mv both/s/$variant-* both/s/$variant; done
+near=$(look near alone4/s both/s 1e-5)
+echo "2 ranks with 2 micro-batches: losses differ by $near"
+
+# ---- interrupted, killed, and on with it ----
+leaves 0 ranks 2 "$sluice" run study.lua --out calm $long --progress none
+
+begins term 2
+kill -TERM $job
+wait $job || true
+leaves 0 "$sluice" ls term/s
+says preempted
+leaves 0 ranks 2 "$sluice" resume term/s --only base --progress none
+look equal calm/s term/s checkpoints
+echo "SIGTERM: a checkpoint, then the same bits"
+
+begins dead 2
+all=$(children $job; for launched in $(children $job); do children "$launched"; done)
+kill -9 $job $all
+wait $job || true
+leaves 4 "$sluice" resume dead/s --only base --progress none
+says 'its bits may differ'
+leaves 0 ranks 2 "$sluice" resume dead/s --only base --progress none
+look equal calm/s dead/s checkpoints
+echo "kill -9 of all: goes on with as many ranks, the same bits"
+
+begins one 2
+kill -9 $(trainer 1)
+ends 1
+says 'rank 1 of 2 was killed by signal 9'
+leaves 0 ranks 2 "$sluice" resume one/s --only base --progress none
+look equal calm/s one/s checkpoints
+echo "kill -9 of one rank: ends all, the same bits after"
+
+begins mute 4
+stopped=$(trainer 2)
+kill -STOP $stopped
+ends 7
+says 'rank 2 did not answer within 5 s in '
+leaves 0 ranks 4 "$sluice" resume mute/s --only base --progress none
+leaves 0 ranks 4 "$sluice" run study.lua --out calm4 $long --progress none
+look equal calm4/s mute/s checkpoints
+echo "a rank that is silent: named, the same bits after"
+
+# ---- refused ----
+leaves 2 ranks 2 "$sluice" run study.lua --out no --jobs 2
+says '--jobs 2: 2 ranks train one run after the other'
+leaves 3 ranks 3 "$sluice" run study.lua --out no
+says '8 sequences in 1 micro-batches cannot be divided among 3 ranks: take a multiple of 3'
+leaves 2 ranks 2 env RANK=1 WORLD_SIZE=3 "$sluice" run study.lua --out no
+says 'torchrun says rank 1 of 3: unset'
+leaves 7 env RANK=1 WORLD_SIZE=3 "$sluice" run study.lua --out no
+says "launch with 'mpirun -np"
+leaves 4 ranks 2 sh -c "exec '$sluice' run study.lua --out no --set train.steps=4\$OMPI_COMM_WORLD_RANK"
+says 'all ranks need the same program, script and data'
+leaves 7 env SLUICE_COMM_TIMEOUT=2 mpirun --oversubscribe -np 2 sh -c "[ \$OMPI_COMM_WORLD_RANK = 0 ] || exec sleep 20; exec '$sluice' run study.lua --out no"
+says 'rank 0 of 2: not all ranks started within 2 s'
+echo "refused: jobs, a batch that cannot be divided, launchers that contradict each other, ranks of different studies or none"

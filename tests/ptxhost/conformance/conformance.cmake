@@ -1,0 +1,35 @@
+# The conformance kit: every form of forms.lua against scalar C, on the emulated GPU; `ptxhost_conformance` alone, on a machine with a GPU,
+# against the hardware. Compiled for CONFORMANCE_TARGET; forms that came later are left out.
+set(CONFORMANCE ${CMAKE_BINARY_DIR}/conformance)
+set(CONFORMANCE_TARGET 90 CACHE STRING "GPU architecture for which the conformance kit is compiled: 80, 90, 100 or 120")
+file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*.cu)
+file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*.h)
+set(objects)
+set(ptx)
+foreach(source ${sources})
+  get_filename_component(name ${source} NAME_WE)
+  add_custom_command(OUTPUT ${CONFORMANCE}/${name}.o ${CONFORMANCE}/${name}.ptx DEPENDS ${source} ${headers} VERBATIM
+    COMMAND ${CMAKE_COMMAND} -E make_directory ${CONFORMANCE}
+    COMMAND ${NVCC} -std=c++17 -O3 -lineinfo -Werror all-warnings -Xcompiler=-ffp-contract=off,-frounding-math
+            -gencode=arch=compute_${CONFORMANCE_TARGET},code=[sm_${CONFORMANCE_TARGET},compute_${CONFORMANCE_TARGET}] --keep --keep-dir ${CONFORMANCE}
+            -c ${source} -o ${CONFORMANCE}/${name}.o
+    COMMENT "nvcc ${name}.cu (conformance)")
+  list(APPEND objects ${CONFORMANCE}/${name}.o)
+  list(APPEND ptx ${CONFORMANCE}/${name}.ptx)
+endforeach()
+add_custom_target(ptxhost_conformance_ptx DEPENDS ${ptx})
+ptxhost_kernels(conformance ${ptx})
+add_dependencies(ptxhost_conformance_sources ptxhost_conformance_ptx)
+
+add_executable(ptxhost_conformance ${objects})
+set_target_properties(ptxhost_conformance PROPERTIES LINKER_LANGUAGE CXX)
+add_dependencies(ptxhost_conformance ptxhost_conformance_ptx ptxhost_conformance_fast ptxhost_conformance_checked)
+target_link_libraries(ptxhost_conformance PRIVATE ptxhost_cudart)
+set(profile ENVIRONMENT PTXHOST_ARCH=${CONFORMANCE_TARGET})
+ptxhost_test(ptxhost_conformance COMMAND ptxhost_conformance KERNELS conformance SEEDS 3 ${profile})
+ptxhost_test(ptxhost_conformance_jitter COMMAND ptxhost_conformance KERNELS conformance ${profile} PTXHOST_JITTER=1)
+ptxhost_test(ptxhost_conformance_checked COMMAND ptxhost_conformance KERNELS conformance CHECKED ${profile})
+# Every form has a test.
+ptxhost_test(ptxhost_conformance_forms COMMAND sh -c "$<TARGET_FILE:ptxhost_conformance> list | ${LUA_PROGRAM} ${PTXHOST_SOURCE}/translate.lua --untested")
+add_test(NAME ptxhost_translate_refuses COMMAND sh ${CMAKE_CURRENT_LIST_DIR}/refused.sh ${LUA_PROGRAM} ${PTXHOST_SOURCE}/translate.lua)
+set_tests_properties(ptxhost_translate_refuses PROPERTIES LABELS cuda)

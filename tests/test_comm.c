@@ -1,0 +1,257 @@
+/* Ranks: what the environment says of them, and what they tell each other. Launches itself with mpirun where there is one. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <math.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "comm.h"
+
+static const char *self;
+
+/* ---- who is here ---- */
+
+static const char *const variables[] = { "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "PMI_RANK", "PMI_SIZE", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_ID", "RANK", "WORLD_SIZE" };
+
+/* "NAME=value NAME=value ..." and nothing else of these. */
+static void set(const char *words)
+{
+    char *all = xstrdup(words), *rest = all, *word;
+    for (int i = 0; i < COUNT(variables); i++) unsetenv(variables[i]);
+    while ((word = strsep(&rest, " ")) != NULL) {
+        char *value = strchr(word, '=');
+        if (!value) continue;
+        *value = 0;
+        setenv(word, value + 1, 1);
+    }
+    free(all);
+}
+
+static void is(const char *words, int rank, int ranks)
+{
+    struct err e;
+    int its_rank, its_ranks;
+    set(words);
+    if (comm_look(&its_rank, &its_ranks, &e)) fail_msg("%s: %s", words, e.text);
+    if (its_rank != rank || its_ranks != ranks) fail_msg("%s: rank %d of %d, not %d of %d", words, its_rank, its_ranks, rank, ranks);
+}
+
+static void refuses(const char *words, const char *says)
+{
+    struct err e;
+    int rank, ranks;
+    set(words);
+    if (!comm_look(&rank, &ranks, &e)) fail_msg("%s: is not refused", words);
+    if (!strstr(e.text, says)) fail_msg("%s: '%s' does not say '%s'", words, e.text, says);
+}
+
+static void test_look(void **state)
+{
+    (void)state;
+    is("", 0, 1);
+    is("OMPI_COMM_WORLD_RANK=2 OMPI_COMM_WORLD_SIZE=4", 2, 4);
+    is("PMI_RANK=1 PMI_SIZE=2", 1, 2);
+    is("RANK=3 WORLD_SIZE=8", 3, 8);
+    is("SLURM_PROCID=1 SLURM_STEP_NUM_TASKS=2 SLURM_STEP_ID=0", 1, 2);
+    is("SLURM_PROCID=1 SLURM_STEP_NUM_TASKS=2", 0, 1);      /* a batch script, not a step */
+    is("SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=1 SLURM_STEP_ID=0 OMPI_COMM_WORLD_RANK=2 OMPI_COMM_WORLD_SIZE=4", 2, 4);     /* mpirun within a step */
+    is("RANK=1 WORLD_SIZE=2 OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=2", 1, 2);
+    refuses("RANK=1 WORLD_SIZE=3 OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=2", "Open MPI says rank 1 of 2, torchrun says rank 1 of 3");
+    refuses("OMPI_COMM_WORLD_RANK=4 OMPI_COMM_WORLD_SIZE=4", "OMPI_COMM_WORLD_RANK=4 is not below OMPI_COMM_WORLD_SIZE=4");
+    refuses("OMPI_COMM_WORLD_RANK=one OMPI_COMM_WORLD_SIZE=4", "OMPI_COMM_WORLD_RANK=one: must be a whole number");
+    refuses("WORLD_SIZE=4", "RANK=: must be a whole number");
+    set("");
+}
+
+static void test_alone(void **state)
+{
+    struct err e;
+    (void)state;
+    set("");
+    assert_int_equal(comm_join(&e), 0);
+    assert_int_equal(comm_here()->ranks, 1);
+    comm_order(ORDER_STEP, 1);
+    comm_leave();
+    set("RANK=1 WORLD_SIZE=3");
+    assert_int_equal(comm_join(&e), -1);
+    if (!strstr(e.text, "torchrun says rank 1 of 3, but ")) fail_msg("%s", e.text);
+    set("");
+}
+
+/* ---- what each of several ranks does: test_comm WORD ---- */
+
+enum { LARGE = (32 << 20) / sizeof(float) + 1001 };         /* more than goes at a time */
+
+enum { DRAWN = 4096, MOST = 4 };
+static float drawn[MOST][DRAWN];
+static float value(int rank, int64_t i) { return drawn[rank][i % DRAWN] + (float)(i / DRAWN); }
+
+static void draw(void)
+{
+    for (int r = 0; r < MOST; r++)
+        for (int i = 0; i < DRAWN; i++) drawn[r][i] = (float)key_uniform((struct key){ (uint64_t)r, PURPOSE_TEST, 0, 0 }, (uint64_t)i) - 0.5f;
+}
+
+static void expect(bool ok, const char *what, int64_t i)
+{
+    if (ok) return;
+    fprintf(stderr, "rank %d: %s is wrong at %lld\n", comm_here()->rank, what, (long long)i);
+    exit(1);
+}
+
+static void sums(int64_t n)
+{
+    const struct comm *c = comm_here();
+    float *x = xmalloc((size_t)n * sizeof *x);
+    for (int64_t i = 0; i < n; i++) x[i] = value(c->rank, i);
+    c->reduce(x, n, REDUCE_SUM);
+    for (int64_t i = 0; i < n; i++) {
+        float sum = value(0, i);
+        for (int r = 1; r < c->ranks; r++) sum += value(r, i);
+        expect(memcmp(&x[i], &sum, sizeof sum) == 0, "a sum", i);
+    }
+    free(x);
+}
+
+/* NaN of any one rank stays. */
+static void largest(void)
+{
+    const struct comm *c = comm_here();
+    float x[64];
+    for (int i = 0; i < 64; i++) x[i] = i % (c->ranks + 1) == c->rank ? NAN : (float)(-10 - (c->rank + i) % c->ranks);
+    c->reduce(x, 64, REDUCE_MAX);
+    for (int i = 0; i < 64; i++) expect(i % (c->ranks + 1) < c->ranks ? isnan(x[i]) : x[i] == -10, "a maximum", i);
+}
+
+static void broadcasts(size_t bytes, int root)
+{
+    const struct comm *c = comm_here();
+    unsigned char *x = xcalloc(bytes, 1);
+    for (size_t i = 0; i < bytes && c->rank == root; i++) x[i] = (unsigned char)(i * 31 + i / 251);
+    c->broadcast(x, bytes, root);
+    for (size_t i = 0; i < bytes; i++) expect(x[i] == (unsigned char)(i * 31 + i / 251), "a broadcast", (int64_t)i);
+    free(x);
+}
+
+static void passes(size_t bytes, int from, int to)
+{
+    const struct comm *c = comm_here();
+    unsigned char *x = xcalloc(bytes, 1);
+    for (size_t i = 0; i < bytes && c->rank == from; i++) x[i] = (unsigned char)(i * 7 + i / 253);
+    if (c->rank == from) c->send(x, bytes, to);
+    if (c->rank == to) c->receive(x, bytes, from);
+    for (size_t i = 0; i < bytes && c->rank == to; i++) expect(x[i] == (unsigned char)(i * 7 + i / 253), "what was sent", (int64_t)i);
+    free(x);
+}
+
+static void exchange(void)
+{
+    static const int64_t sizes[] = { 1, 2, 3, 7, 1000, 5000, LARGE };
+    static const size_t bytes[] = { 1, 16, 64 << 10, (64 << 10) + 1, LARGE * sizeof(float) + 3 };
+    const struct comm *c = comm_here();
+    draw();
+    for (int i = 0; i < COUNT(sizes); i++) sums(sizes[i]);
+    largest();
+    for (int i = 0; i < COUNT(bytes); i++) for (int root = 0; root < c->ranks; root++) broadcasts(bytes[i], root);
+    for (int i = 0; i < COUNT(bytes); i++) passes(bytes[i], 0, c->ranks - 1), passes(bytes[i], 1, 0);
+    if (c->rank == 0) comm_order(ORDER_STEP, 17);
+    else {
+        struct order o = comm_follow();
+        expect(o.kind == ORDER_STEP && o.value == 17, "an order", 0);
+    }
+    printf("rank %d of %d: all is right\n", c->rank, c->ranks);
+}
+
+static void part_ways(const char *word)
+{
+    const struct comm *c = comm_here();
+    float x[100] = { 0 };
+    if (strcmp(word, "unlike") == 0 && c->rank == 1) c->broadcast(x, sizeof x, 1);
+    else if (strcmp(word, "shorter") == 0 && c->rank == 1) c->reduce(x, 50, REDUCE_SUM);
+    else if (strcmp(word, "longer") == 0 && c->rank == 1) c->broadcast(x, 40, 0);
+    else if (strcmp(word, "longer") == 0) c->broadcast(x, sizeof x, 0);
+    else if (strcmp(word, "silent") == 0 && c->rank == 1) sleep(30);
+    else if (strcmp(word, "gone") == 0 && c->rank == 1) exit(3);
+    else c->reduce(x, 100, REDUCE_SUM);
+    if (c->rank != 0 || strcmp(word, "longer") != 0) c->reduce(x, 100, REDUCE_SUM);
+    else sleep(30);
+}
+
+static int be_rank(const char *word)
+{
+    struct err e;
+    if (comm_join(&e)) {
+        fprintf(stderr, "%s\n", e.text);
+        return 7;
+    }
+    if (strcmp(word, "exchange") == 0) exchange();
+    else part_ways(word);
+    comm_leave();
+    return 0;
+}
+
+/* ---- launching them ---- */
+
+/* Gives mpirun's exit code; what the ranks said is in text. */
+static int launch(int ranks, const char *word, char text[8192])
+{
+    char command[1024];
+    snprintf(command, sizeof command, "SLUICE_COMM_TIMEOUT=%d OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun --oversubscribe -np %d '%s' %s 2>&1", strcmp(word, "exchange") == 0 ? 60 : 2,
+             ranks, self, word);
+    FILE *out = popen(command, "r");
+    assert_non_null(out);
+    size_t n = fread(text, 1, 8191, out);
+    text[n] = 0;
+    int status = pclose(out);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static bool can_launch(void)
+{
+    char object[4096];
+    const char *slash = strrchr(self, '/');
+    snprintf(object, sizeof object, "%.*slibsluice_mpi.so", slash ? (int)(slash + 1 - self) : 0, self);
+    return access(object, F_OK) == 0 && system("command -v mpirun >/dev/null") == 0;
+}
+
+static void test_exchange(void **state)
+{
+    char text[8192];
+    (void)state;
+    for (int ranks = 2; ranks <= MOST; ranks++) {
+        int code = launch(ranks, "exchange", text), right = 0;
+        for (const char *at = text; (at = strstr(at, "all is right")) != NULL; at++) right++;
+        if (code != 0 || right != ranks) fail_msg("%d ranks: exit code %d\n%s", ranks, code, text);
+    }
+}
+
+static void parts(const char *word, int code, const char *says)
+{
+    char text[8192];
+    int got = launch(3, word, text);
+    if (got != code || !strstr(text, says)) fail_msg("%s: exit code %d, not %d, or nothing says '%s'\n%s", word, got, code, says, text);
+}
+
+static void test_failures(void **state)
+{
+    (void)state;
+    parts("silent", 7, "rank 1 did not answer within 2 s in sum");
+    parts("unlike", 7, "rank 1 is at broadcast");
+    parts("shorter", 7, "rank 1 is at sum (");
+    parts("longer", 7, "rank 0 is at broadcast (more than ");
+    parts("gone", 3, "");
+}
+
+int main(int argc, char **argv)
+{
+    self = argv[0];
+    if (argc > 1) return be_rank(argv[1]);
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_look), cmocka_unit_test(test_alone) };
+    const struct CMUnitTest launched[] = { cmocka_unit_test(test_exchange), cmocka_unit_test(test_failures) };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    if (can_launch()) return failed + cmocka_run_group_tests_name("launched", launched, NULL, NULL);
+    fprintf(stderr, "mpirun or libsluice_mpi.so is missing: ranks are not tested\n");
+    return failed ? failed : 77;
+}

@@ -1,0 +1,231 @@
+/* Every module of every slot, every word and each yes or no of its parameters, on the GPU as on the CPU: two steps of a tiny model from
+   the same weights, in float and bf16. Losses and all other metrics, gradients; in float what the updates make of weights and buffers.
+
+       test_cuda_modules                 all
+       test_cuda_modules gate kv         those whose name holds one of these words, each named before it runs */
+#include "routing_flip.h"
+#include "toggle.h"
+
+enum { SEEDS = 20, STEPS = 2 };
+
+/* Shares by which the two may differ: a metric of its largest value, a gradient and an update of its length. Adam divides a gradient by
+   its own size: a gradient that is nothing but rounding moves its weight as far as any other, and updates tell nothing in bf16. */
+static const struct kind { const char *name; enum precision precision; double metric, gradient, update; } kinds[] = {
+    { "float", PRECISION_FP32, 1e-5, 1e-5, 1e-3 },
+    { "bf16", PRECISION_BF16, 0.03, 0.1, INFINITY },
+};
+
+static const struct backend *cuda;
+static char **chosen;                                       /* words of names, ended by NULL; none: all */
+static int differing;
+
+/* One model on both. */
+struct twins { struct tiny cpu, gpu; const char *name; const struct kind *kind; };
+
+static struct tiny start(const struct subject *s, struct plan_how how, uint64_t seed)
+{
+    struct tiny t;
+    char why[256];
+    if (!toggles_load(s->t, s->n, &t, why)) fail_msg("%s: %s", s->name, why);
+    tiny_build(&t, MODE_TRAIN, 2, 6);
+    t.graph->keep = false;                                  /* memory and calls as in a run */
+    flip_watch(t.graph);
+    tiny_start_on(&t, how, seed);
+    return t;
+}
+
+static struct twins twins_new(const struct subject *s, const struct kind *k, uint64_t seed)
+{
+    return (struct twins){ start(s, (struct plan_how){ &backend_cpu, k->precision, RECOMPUTE_NONE }, seed), start(s, (struct plan_how){ cuda, k->precision, RECOMPUTE_NONE }, seed), s->name, k };
+}
+
+static void twins_free(struct twins *w)
+{
+    tiny_free(&w->cpu);
+    tiny_free(&w->gpu);
+}
+
+static void step(struct tiny *t, int64_t number)
+{
+    plan_begin(t->plan, number, 1000, 1);
+    tiny_put(t);
+    plan_step(t->plan, NULL);
+}
+
+/* ---- vectors that should be equal ---- */
+
+static double length(const double *x, int64_t n)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += x[i] * x[i];
+    return sqrt(sum);
+}
+
+static double apart(const double *x, const double *y, int64_t n)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += (x[i] - y[i]) * (x[i] - y[i]);
+    return sqrt(sum);
+}
+
+static void check_share(const struct twins *w, const char *what, const char *name, double share, double most)
+{
+    if (share <= most) return;
+    print_error("%s, %s: %s %s: %.2g apart, %.2g may be\n", w->name, w->kind->name, what, name, share, most);
+    differing++;
+}
+
+/* The likeliest token is a choice, which rounding to bf16 may turn. Values that are no numbers are so on both. */
+static void check_metric(struct twins *w, int i)
+{
+    const struct probe *p = &w->cpu.graph->probe[i];
+    if (w->kind->precision == PRECISION_BF16 && strcmp(p->name, "accuracy") == 0) return;
+    double *want = tiny_read(&w->cpu, p->carry), *got = tiny_read(&w->gpu, w->gpu.graph->probe[i].carry), largest = 0.01, most = 0;
+    for (int64_t k = 0; k < shape_count(p->carry->shape); k++) {
+        bool same = want[k] == got[k] || (isnan(want[k]) && isnan(got[k]));
+        if (isfinite(want[k])) largest = fmax(largest, fabs(want[k]));
+        if (!same && !(most > fabs(want[k] - got[k]))) most = fabs(want[k] - got[k]);
+    }
+    check_share(w, "metric", p->name, most / largest, w->kind->metric);
+    free(want);
+    free(got);
+}
+
+static double *gradient(struct tiny *t, int i)
+{
+    const struct node *n = t->graph->node[i];
+    double *g = xmalloc((size_t)shape_count(n->shape) * sizeof *g);
+    if (!plan_read_grad(t->plan, n, g)) fail_msg("no gradient reaches %s", n->leaf->path);
+    return g;
+}
+
+static bool is_weight(const struct node *n) { return n->leaf && n->leaf->kind == LEAF_WEIGHT && n->region == REGION_MICRO; }
+
+/* Of the length of the gradient of all weights, where one's own is far below. */
+static void check_gradients(struct twins *w)
+{
+    const struct graph *g = w->cpu.graph;
+    double squares = 0;
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < g->n; i++) {
+            if (!is_weight(g->node[i])) continue;
+            int64_t n = shape_count(g->node[i]->shape);
+            double *want = gradient(&w->cpu, i), *got = gradient(&w->gpu, i), own = length(want, n);
+            if (pass == 0) squares += own * own;
+            else check_share(w, "gradient of", g->node[i]->leaf->path, apart(want, got, n) / fmax(own, sqrt(squares) / 100), w->kind->gradient);
+            free(want);
+            free(got);
+        }
+}
+
+/* ---- weights and buffers ---- */
+
+static double *leaf_values(struct tiny *t, const struct leaf *l)
+{
+    int64_t n = shape_count(l->decl.shape);
+    real *values = xmalloc(leaf_bytes(l));
+    double *wide = xcalloc((size_t)n, sizeof *wide);
+    state_get(t->state, l, values);
+    for (int64_t i = 0; i < n && l->decl.dtype == DTYPE_REAL; i++) wide[i] = (double)values[i];
+    free(values);
+    return wide;
+}
+
+static void check_leaf(struct twins *w, int i, double **begun)
+{
+    const struct leaf *l = w->cpu.leaves->leaf[i];
+    int64_t n = shape_count(l->decl.shape);
+    double *want = leaf_values(&w->cpu, l), *got = leaf_values(&w->gpu, w->gpu.leaves->leaf[i]);
+    if (!*begun) {
+        if (memcmp(want, got, (size_t)n * sizeof *want) != 0) fail_msg("%s: %s begins with other bits", w->name, l->path);
+        *begun = want;
+    } else {
+        check_share(w, "update of", l->path, apart(want, got, n) / fmax(apart(want, *begun, n), 1e-9), w->kind->update);
+        free(want);
+        free(*begun);
+    }
+    free(got);
+}
+
+static void check_leaves(struct twins *w, double **begun)
+{
+    for (int i = 0; i < w->cpu.leaves->n; i++) {
+        const struct leaf *l = w->cpu.leaves->leaf[i];
+        if (l->kind == LEAF_WEIGHT || l->kind == LEAF_BUFFER) check_leaf(w, i, &begun[i]);
+    }
+}
+
+/* ---- all of it ---- */
+
+/* False: a token routed differently, by keys that are as near as rounding; another seed may tell more. */
+static bool compare(struct twins *w)
+{
+    double **begun = xcalloc((size_t)w->cpu.leaves->n, sizeof *begun);
+    struct flip f = { 0 };
+    check_leaves(w, begun);
+    for (int i = 0; i < STEPS && f.tokens == 0; i++) {
+        step(&w->cpu, i);
+        step(&w->gpu, i);
+        f = flip_find(w->cpu.plan, w->cpu.graph, w->gpu.plan, w->gpu.graph);
+        if (f.tokens) break;
+        for (int k = 0; k < w->cpu.graph->n_probes; k++) check_metric(w, k);
+        if (i == 0) check_gradients(w);
+    }
+    if (f.tokens && !(f.margin < w->kind->metric)) fail_msg("%s, %s: a token of %s routes differently, its key margin is %.3g", w->name, w->kind->name, f.path, f.margin);
+    if (f.tokens == 0) check_leaves(w, begun);
+    for (int i = 0; i < w->cpu.leaves->n && f.tokens; i++) free(begun[i]);
+    free(begun);
+    return f.tokens == 0;
+}
+
+static void check(const struct subject *s, const struct kind *k)
+{
+    bool compared = false;
+    for (uint64_t seed = 1; seed <= SEEDS && !compared; seed++) {
+        struct twins w = twins_new(s, k, seed);
+        compared = compare(&w);
+        twins_free(&w);
+    }
+    if (!compared) fail_msg("%s, %s: tokens route differently from each of %d seeds", s->name, k->name, SEEDS);
+}
+
+static bool is_chosen(const char *name)
+{
+    bool found = !*chosen;
+    for (char **c = chosen; *c; c++) found |= strstr(name, *c) != NULL;
+    return found;
+}
+
+static void test_modules(void **state)
+{
+    (void)state;
+    struct toggles all = toggles_new();
+    int tried = 0;
+    for (int i = 0; i < all.n; i++) {
+        struct subject s = subject_new(&all, i);
+        if (!is_chosen(s.name)) continue;
+        if (*chosen) print_message("%s\n", s.name);
+        for (int k = 0; k < COUNT(kinds); k++) check(&s, &kinds[k]);
+        tried++;
+    }
+    print_message("%d modules and words\n", tried);
+    assert_true(tried > 0);
+    assert_int_equal(differing, 0);
+    toggles_free(&all);
+}
+
+static int find_cuda(void **state)
+{
+    struct err e;
+    char isa[16];
+    (void)state;
+    if (!(cuda = backend_find(BACKEND_CUDA, &e)) || cuda->probe(isa, &e) != 0) fail_msg("%s", e.text);
+    return 0;
+}
+
+int main(int n, char **name)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_modules) };
+    chosen = name + (n > 0);
+    return cmocka_run_group_tests(tests, find_cuda, NULL);
+}
