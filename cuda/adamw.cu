@@ -4,16 +4,19 @@
 
 enum { W, GRAD, M, V, LR, STEP, CLIP };                     /* inputs */
 
-struct adamw { float *w, *m, *v; const float *grad, *lr, *step, *clip; void *packed; double *part; int64_t n; struct adamw_attr at; double log1, log2; };
+/* Up to MANY weights in one launch: small ones alone would cost more to launch than to compute. */
+enum { MANY = 32 };
+struct weight { float *w, *m, *v; const float *grad; void *packed; float *out; int64_t n; float decay; double rate; int first; /* of its spans */ };
+struct adamw { const float *lr, *step, *clip; double *part; struct adamw_attr at; double log1, log2; int weights, spans; struct weight weight[MANY]; };
 struct rates { float b1, b2, keep1, keep2, eps, decay, clip, rate, unbias1, unbias2; };
 
 /* 1 / (1 - beta^step) */
 static __device__ inline float unbias(double log_beta, float step) { return (float)(1 / (1 - exp(log_beta * step))); }
 
-static __device__ inline struct rates rates_of(const struct adamw &a)
+static __device__ inline struct rates rates_of(const struct adamw &a, const struct weight &x)
 {
-    return { (float)a.at.beta1, (float)a.at.beta2, (float)(1 - a.at.beta1), (float)(1 - a.at.beta2), (float)a.at.eps, (float)a.at.decay,
-             a.clip[0], (float)(a.at.rate * *a.lr), unbias(a.log1, *a.step), unbias(a.log2, *a.step) };
+    return { (float)a.at.beta1, (float)a.at.beta2, (float)(1 - a.at.beta1), (float)(1 - a.at.beta2), (float)a.at.eps, x.decay,
+             a.clip[0], (float)(x.rate * *a.lr), unbias(a.log1, *a.step), unbias(a.log2, *a.step) };
 }
 
 /* One value, and the squares of its change and of what it was. */
@@ -28,26 +31,32 @@ static __device__ inline void adamw_value(const struct rates &k, float grad, flo
     before += (double)old * old;
 }
 
-static __global__ void __launch_bounds__(BLOCK) adamw_span(struct adamw a)
+static __global__ void __launch_bounds__(BLOCK) adamw_span(const __grid_constant__ struct adamw a)
 {
     __shared__ struct rates k;
+    __shared__ struct weight x;
     if (a.clip[1] == 0) return;
-    if (threadIdx.x == 0) k = rates_of(a);
+    if (threadIdx.x == 0) {
+        int t = 0;
+        while (t + 1 < a.weights && (int)blockIdx.x >= a.weight[t + 1].first) t++;
+        x = a.weight[t];
+        k = rates_of(a, x);
+    }
     __syncthreads();
-    int64_t from = (int64_t)blockIdx.x * SPAN, to = a.n - from < SPAN ? a.n : from + SPAN, whole = to / LANES * LANES;
-    struct view w = { a.w, false }, m = { a.m, false }, v = { a.v, false }, grad = { (void *)a.grad, false }, packed = { a.packed, true };
+    int64_t from = (int64_t)(blockIdx.x - x.first) * SPAN, to = x.n - from < SPAN ? x.n : from + SPAN, whole = to / LANES * LANES;
+    struct view w = { x.w, false }, m = { x.m, false }, v = { x.v, false }, grad = { (void *)x.grad, false }, packed = { x.packed, true };
     double changed = 0, before = 0;
     for (int64_t i = from + threadIdx.x * LANES; i < whole; i += BLOCK * LANES) {
-        struct eight g = load8(grad, i), x = load8(w, i), y = load8(m, i), z = load8(v, i);
-        for (int l = 0; l < LANES; l++) adamw_value(k, g.v[l], x.v[l], y.v[l], z.v[l], changed, before);
-        store8(w, i, x);
+        struct eight g = load8(grad, i), u = load8(w, i), y = load8(m, i), z = load8(v, i);
+        for (int l = 0; l < LANES; l++) adamw_value(k, g.v[l], u.v[l], y.v[l], z.v[l], changed, before);
+        store8(w, i, u);
         store8(m, i, y);
         store8(v, i, z);
-        if (a.packed) store8(packed, i, x);
+        if (packed.data) store8(packed, i, u);
     }
     for (int64_t i = whole + threadIdx.x; i < to; i += BLOCK) {
-        adamw_value(k, a.grad[i], a.w[i], a.m[i], a.v[i], changed, before);
-        if (a.packed) store(packed, i, a.w[i]);
+        adamw_value(k, x.grad[i], x.w[i], x.m[i], x.v[i], changed, before);
+        if (packed.data) store(packed, i, x.w[i]);
     }
     changed = block_sum(changed);
     before = block_sum(before);
@@ -56,16 +65,49 @@ static __global__ void __launch_bounds__(BLOCK) adamw_span(struct adamw a)
     a.part[2 * blockIdx.x + 1] = before;
 }
 
-static size_t scratch(const struct args *a) { return 2 * spans_of(shape_count(a->in[W].shape)) * sizeof(double); }
+/* A block adds the parts of one weight. */
+static __global__ void __launch_bounds__(BLOCK) adamw_fold(const __grid_constant__ struct adamw a)
+{
+    const struct weight &x = a.weight[blockIdx.x];
+    fold_span_parts(a.part + 2 * x.first, spans_of(x.n), a.clip, x.out);
+}
+
+static size_t scratch(const struct args *a)
+{
+    size_t bytes = 0;
+    for (; a; a = a->next) bytes += 2 * spans_of(shape_count(a->in[W].shape)) * sizeof(double);
+    return bytes;
+}
+
+static void append(struct adamw *all, const struct args *a)
+{
+    const struct adamw_attr *at = (const struct adamw_attr *)a->attr;
+    int64_t n = shape_count(a->in[W].shape);
+    all->weight[all->weights++] = { reals(&a->in[W]), reals(&a->in[M]), reals(&a->in[V]), reals(&a->in[GRAD]), a->in[W].packed, reals(&a->out[0]), n,
+                                    (float)at->decay, at->rate, all->spans };
+    all->spans += spans_of(n);
+}
 
 static void update(const struct args *a)
 {
     const struct adamw_attr *at = (const struct adamw_attr *)a->attr;
-    int64_t n = shape_count(a->in[W].shape);
-    struct adamw all = { reals(&a->in[W]), reals(&a->in[M]), reals(&a->in[V]), reals(&a->in[GRAD]), reals(&a->in[LR]), reals(&a->in[STEP]),
-                         reals(&a->in[CLIP]), a->in[W].packed, (double *)a->scratch, n, *at, log(at->beta1), log(at->beta2) };
-    LAUNCH(a, adamw_span, spans_of(n), BLOCK, 0, all);
-    fold_changes(a, all.part, spans_of(n), all.clip, reals(&a->out[0]));
+    struct adamw all = { reals(&a->in[LR]), reals(&a->in[STEP]), reals(&a->in[CLIP]), (double *)a->scratch, *at, log(at->beta1), log(at->beta2) };
+    for (const struct args *next = a; next; next = next->next) {
+        append(&all, next);
+        if (next->next && all.weights < MANY) continue;
+        LAUNCH(a, adamw_span, all.spans, BLOCK, 0, all);
+        LAUNCH(a, adamw_fold, all.weights, BLOCK, 0, all);
+        all.part += 2 * all.spans;
+        all.weights = all.spans = 0;
+    }
+}
+
+extern "C" kernel *fuse_adamw(const struct args *a, const struct args *b)
+{
+    const struct adamw_attr *x = (const struct adamw_attr *)a->attr, *y = (const struct adamw_attr *)b->attr;
+    bool same = x->beta1 == y->beta1 && x->beta2 == y->beta2 && x->eps == y->eps;
+    for (int i = LR; i <= CLIP; i++) same = same && a->in[i].data == b->in[i].data;
+    return same ? update : NULL;
 }
 
 TWIN(adamw, update, NULL, NULL, scratch);

@@ -10,15 +10,17 @@ typedef float tile_of[TILE][TILE];
 static __device__ inline int own_row() { return threadIdx.x / SIDE * OWN; }
 static __device__ inline int own_column() { return threadIdx.x % SIDE * OWN; }
 
-/* c += left^T right over the `TILE` rows of both. */
-static __device__ inline void multiply(float (&c)[OWN][OWN], const tile_of &left, const tile_of &right)
+/* c += left^T right over the first rows of both: `depth` and what is left of four, which are of zeros. */
+static __device__ inline void multiply(float (&c)[OWN][OWN], const tile_of &left, const tile_of &right, int depth)
 {
-    #pragma unroll 4
-    for (int k = 0; k < TILE; k++) {
-        float4 x = *(const float4 *)&left[k][own_row()], y = *(const float4 *)&right[k][own_column()];
-        float a[OWN] = { x.x, x.y, x.z, x.w }, b[OWN] = { y.x, y.y, y.z, y.w };
-        for (int i = 0; i < OWN; i++) for (int j = 0; j < OWN; j++) c[i][j] = fmaf(a[i], b[j], c[i][j]);
-    }
+    #pragma unroll 1
+    for (int first = 0; first < depth; first += 4)
+        #pragma unroll
+        for (int k = first; k < first + 4; k++) {
+            float4 x = *(const float4 *)&left[k][own_row()], y = *(const float4 *)&right[k][own_column()];
+            float a[OWN] = { x.x, x.y, x.z, x.w }, b[OWN] = { y.x, y.y, y.z, y.w };
+            for (int i = 0; i < OWN; i++) for (int j = 0; j < OWN; j++) c[i][j] = fmaf(a[i], b[j], c[i][j]);
+        }
 }
 
 /* Columns [from, from + CHUNK) of 64 rows of `width` values, as they are or turned; row i is at offset(i), or is of zeros where that
@@ -62,7 +64,7 @@ template <bool KEYS_FIRST> static __device__ inline void scores_of(float (&c)[OW
         load_rows<true>(KEYS_FIRST ? right : left, s, rows, row, from);
         load_keys<true>(KEYS_FIRST ? left : right, s, keys, key, end, from);
         __syncthreads();
-        multiply(c, left, right);
+        multiply(c, left, right, min(CHUNK, rows.width - from));
     }
 }
 
@@ -130,7 +132,7 @@ attention_forward_float(struct sizes s, struct source q, struct source k, struct
         for (int c = 0; c < CHUNKS; c++) {
             load_keys<false>(right, s, v, key, span.to, column + c * CHUNK);
             __syncthreads();
-            multiply(o[c], left, right);
+            multiply(o[c], left, right, TILE);
             __syncthreads();
         }
     }
@@ -171,7 +173,7 @@ attention_backward_rows_float(struct sizes s, struct source q, struct source k, 
         for (int c = 0; c < CHUNKS; c++) {
             load_keys<false>(right, s, k, key, span.to, column + c * CHUNK);
             __syncthreads();
-            multiply(sum[c], left, right);
+            multiply(sum[c], left, right, TILE);
             __syncthreads();
         }
     }
@@ -204,7 +206,7 @@ attention_backward_keys_float(struct sizes s, struct source q, struct source k, 
         for (int c = 0; c < CHUNKS; c++) {
             load_rows<false>(right, s, dout, first, column + c * CHUNK);
             __syncthreads();
-            multiply(sum_v[c], left, right);
+            multiply(sum_v[c], left, right, TILE);
             __syncthreads();
         }
         for (int i = 0; i < OWN; i++) *(float4 *)&left[own_row() + i][own_column()] = make_float4(ds[i][0], ds[i][1], ds[i][2], ds[i][3]);
@@ -212,7 +214,7 @@ attention_backward_keys_float(struct sizes s, struct source q, struct source k, 
         for (int c = 0; c < CHUNKS; c++) {
             load_rows<false>(right, s, q, first, column + c * CHUNK);
             __syncthreads();
-            multiply(sum_k[c], left, right);
+            multiply(sum_k[c], left, right, TILE);
             __syncthreads();
         }
     }

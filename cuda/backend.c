@@ -12,8 +12,8 @@ static size_t scratch(int op, const struct args *a) { return twin[op]->scratch ?
 
 static kernel *fuse(int first, const struct args *a, int second, const struct args *b)
 {
-    (void)a;
-    return first == OP_add && second == OP_rmsnorm ? fuse_add_rmsnorm(b) : NULL;
+    if (first == OP_add && second == OP_rmsnorm) return fuse_add_rmsnorm(b);
+    return first == OP_adamw && second == OP_adamw ? fuse_adamw(a, b) : NULL;
 }
 
 /* Products of bf16 activations read weights that were rounded once a step. */

@@ -2,7 +2,7 @@
 # compilation in ${CUDA_PTX}: the tests execute it on the processor.
 set(SLUICE_CUDA AUTO CACHE STRING "Build the CUDA backend: ON, OFF, or AUTO (when the CUDA Toolkit, cuBLASLt and NCCL are found)")
 set_property(CACHE SLUICE_CUDA PROPERTY STRINGS ON OFF AUTO)
-set(SLUICE_CUDA_TARGETS "80;90;100;120" CACHE STRING "GPU architectures that the backend holds code for; PTX of the last lets later ones run")
+set(SLUICE_CUDA_TARGETS "80;90;100;120" CACHE STRING "GPU architectures that the backend holds code for; the PTX of the first lets later ones run")
 
 find_program(NVCC nvcc HINTS $ENV{CUDA_HOME}/bin /usr/local/cuda/bin)
 if(NVCC)
@@ -40,29 +40,23 @@ message(STATUS "CUDA backend: ${NVCC}, for sm_${SLUICE_CUDA_TARGETS}")
 
 set(NVCC_FLAGS -std=c++17 -O3 -lineinfo -Werror all-warnings -Xcompiler=-Wall,-Wextra,-Wno-missing-field-initializers,-fPIC,-fvisibility=hidden
     -I${CMAKE_SOURCE_DIR}/runtime -I${CMAKE_SOURCE_DIR}/cuda -I${CUDA_INCLUDE})
+# One PTX, of the first target, which all code is assembled from: what the tests execute is what every GPU runs.
 list(GET SLUICE_CUDA_TARGETS 0 first)
-list(GET SLUICE_CUDA_TARGETS -1 last)
-set(CODE)
-foreach(target ${SLUICE_CUDA_TARGETS})
-  set(virtual $<$<STREQUAL:${target},${last}>:,compute_${target}>)
-  list(APPEND CODE "-gencode=arch=compute_${target},code=[sm_${target}$<$<OR:$<STREQUAL:${target},${last}>,$<STREQUAL:${target},${first}>>:,compute_${target}>]")
-endforeach()
+list(TRANSFORM SLUICE_CUDA_TARGETS PREPEND sm_ OUTPUT_VARIABLE assembled)
+list(JOIN assembled "," assembled)
+set(CODE "-gencode=arch=compute_${first},code=[compute_${first},${assembled}]")
 
 # The bits of drawn weights are those of the CPU: no product and sum become one instruction.
 set(NVCC_FLAGS_fill -fmad=false)
 
 set(CUDA_PTX ${CMAKE_BINARY_DIR}/ptx)
-set(of_first .compute_${first})                             # in the names that nvcc gives to several PTX files of one source
-if(first STREQUAL last)
-  set(of_first)
-endif()
 file(GLOB CUDA_KERNELS CONFIGURE_DEPENDS cuda/*.cu)
 set(CUDA_OBJECTS)
 set(CUDA_PTX_FILES)
 foreach(file ${CUDA_KERNELS})
   get_filename_component(name ${file} NAME_WE)
   set(object ${CUDA_PTX}/${name}.o)
-  set(ptx ${CUDA_PTX}/${name}/${name}${of_first}.ptx)
+  set(ptx ${CUDA_PTX}/${name}/${name}.ptx)
   add_custom_command(OUTPUT ${object} ${ptx} DEPFILE ${object}.d DEPENDS ${file} VERBATIM COMMAND_EXPAND_LISTS
     COMMAND ${CMAKE_COMMAND} -E make_directory ${CUDA_PTX}/${name}
     COMMAND ${NVCC} ${NVCC_FLAGS} ${NVCC_FLAGS_${name}} ${CODE} --keep --keep-dir ${CUDA_PTX}/${name} -MD -MF ${object}.d -c ${file} -o ${object}

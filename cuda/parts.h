@@ -45,6 +45,9 @@ void device_forget(void *device, void *recording);
 /* rmsnorm.cu */
 kernel *fuse_add_rmsnorm(const struct args *norm);          /* of a sum that is normed; NULL: its rows are too wide */
 
+/* adamw.cu */
+kernel *fuse_adamw(const struct args *a, const struct args *b);     /* of two weights, and of as many more as follow */
+
 /* fill.cu */
 void cuda_fill(void *device, const struct fill *f);
 void cuda_pack(void *device, const struct tensor *weight);

@@ -116,13 +116,7 @@ TWIN(update_ratio, update_ratio, NULL, NULL, update_ratio_scratch);
 
 static __global__ void __launch_bounds__(BLOCK) changes_fold(const double *part, int spans, const float *clip, float *out)
 {
-    double changed = 0, before = 0;
-    if (clip[1] != 0) for (int s = threadIdx.x; s < spans; s += BLOCK) changed += part[2 * s], before += part[2 * s + 1];
-    changed = block_sum(changed);
-    before = block_sum(before);
-    if (threadIdx.x != 0) return;
-    out[0] = (float)changed;
-    out[1] = (float)before;
+    fold_span_parts(part, spans, clip, out);
 }
 
 void fold_changes(const struct args *a, const double *part, int spans, const float *clip, float *out)

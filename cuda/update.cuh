@@ -7,9 +7,21 @@
 
 enum { SPAN = 8192 };                                       /* values of a block of an update: bits depend on shapes alone */
 
-static inline int spans_of(int64_t n) { return (int)((n + SPAN - 1) / SPAN); }
+static __host__ __device__ inline int spans_of(int64_t n) { return (int)((n + SPAN - 1) / SPAN); }
 
-/* out := the sum of the spans' parts, or zeros where clip, what clip_norm gave, says that the step is skipped. */
+/* By a block: out := the sum of the spans' parts, or zeros where clip, what clip_norm gave, says that the step is skipped. */
+static __device__ inline void fold_span_parts(const double *part, int spans, const float *clip, float *out)
+{
+    double changed = 0, before = 0;
+    if (clip[1] != 0) for (int s = threadIdx.x; s < spans; s += BLOCK) changed += part[2 * s], before += part[2 * s + 1];
+    changed = block_sum(changed);
+    before = block_sum(before);
+    if (threadIdx.x != 0) return;
+    out[0] = (float)changed;
+    out[1] = (float)before;
+}
+
+/* The same as a launch. */
 void fold_changes(const struct args *a, const double *part, int spans, const float *clip, float *out);
 
 #endif

@@ -22,7 +22,8 @@ struct backend {
     int (*probe)(char isa[16], struct err *e);
     bool (*describe)(int line, char text[256]);             /* for a person: line 0 the libraries, then a device each; false: no more. NULL: nothing to say */
     size_t (*room)(void);                                   /* bytes that can still be had */
-    /* A kernel that computes both calls, of which the second reads what the first makes: a->next is the second. NULL: there is none. */
+    /* A kernel that computes both calls, a->next being the second: one that reads what the first makes, or updates that follow each
+       other, of which it computes as many as are linked. NULL: there is none. */
     kernel *(*fuse)(int first, const struct args *a, int second, const struct args *b);
     void *(*open)(int threads);                             /* a device, what kernels get as args->device; never NULL: prints what is missing and exits 7 */
     void (*close)(void *device);

@@ -12,7 +12,7 @@
 enum reduction { REDUCE_SUM, REDUCE_MAX };
 
 struct comm {
-    int rank, ranks, local;                                 /* local: its number among the ranks of this machine */
+    int rank, ranks, local, locals;                         /* local: its number among the `locals` ranks of this machine */
     double patience;                                        /* seconds that it waits for another rank */
     void (*broadcast)(void *data, size_t bytes, int root);
     void (*reduce)(float *data, int64_t n, enum reduction how);     /* in the order of ranks: every rank gets the same bits; NaN stays */

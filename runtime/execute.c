@@ -69,6 +69,8 @@ void plan_bind(struct plan *p, struct state *s, struct plan *shares)
 
 /* ---- running ---- */
 
+real plan_control(const struct plan *p, const struct leaf *l) { return (real)l->control.at(l->control.conf, l->control.scale, p->moment.step, p->steps); }
+
 static char *seed_place(const struct plan *p, int i) { return p->carries + p->seeds + (size_t)i * PLACE_ALIGNMENT; }
 
 static void put_seeds(struct plan *p)
@@ -87,12 +89,13 @@ void plan_begin(struct plan *p, int64_t step, int64_t steps, int micros)
     p->is_gathered = false;
     if (!same) put_seeds(p);
     p->steps = steps;
+    char *controls = xcalloc(1, p->state->bytes.controls + 1);
     for (int i = 0; i < p->graph->leaves->n; i++) {
         const struct leaf *l = p->graph->leaves->leaf[i];
-        if (l->kind != LEAF_CONTROL) continue;
-        real value = (real)l->control.at(l->control.conf, l->control.scale, step, steps);
-        state_put(p->state, l, &value);
+        if (l->kind == LEAF_CONTROL) *(real *)(void *)(controls + l->offset) = plan_control(p, l);
     }
+    p->how.backend->put(p->state->device, p->state->controls, controls, p->state->bytes.controls);
+    free(controls);
 }
 
 void plan_account(struct plan *p, const struct call *c, double seconds)

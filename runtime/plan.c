@@ -316,6 +316,22 @@ static void fuse(struct plan *p)
     }
 }
 
+/* Updates of one kind that follow each other and that this rank runs. */
+static void link_updates(struct plan *p)
+{
+    struct call *head = NULL, *tail = NULL;
+    for (int i = 0; p->how.backend->fuse && i < p->update.n; i++) {
+        struct call *c = &p->update.call[i];
+        if (!ranks_mine(c)) continue;
+        kernel *all = tail ? p->how.backend->fuse(tail->node->op->index, &tail->args, c->node->op->index, &c->args) : NULL;
+        if (!all) { head = tail = c; continue; }
+        head->fused = all;
+        tail->args.next = &c->args;
+        c->follower = true;
+        tail = c;
+    }
+}
+
 static size_t scratch_bytes(const struct plan *p)
 {
     const struct calls *all[] = { &p->forward, &p->backward, &p->update };
@@ -386,6 +402,7 @@ int plan_new(struct plan **out, struct graph *g, struct plan_how how, struct err
     for (int i = 0; i < g->n; i++) live_through(p, g->node[i]);
     plan_calls(p);
     fuse(p);
+    link_updates(p);
     plan_places(p);
     ranks_plan(p);
     *out = p;

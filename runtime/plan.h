@@ -44,6 +44,7 @@ void *state_data(const struct state *s, const struct leaf *l);               /* 
    before the update, and nothing has changed. Or, for one micro-batch at a time: put the inputs, plan_forward, plan_backward; then plan_update. */
 void plan_bind(struct plan *p, struct state *s, struct plan *shares);
 void plan_begin(struct plan *p, int64_t step, int64_t steps, int micros);
+real plan_control(const struct plan *p, const struct leaf *l);              /* its value in the step that plan_begin began */
 bool plan_step(struct plan *p, bool (*go_on)(void));
 void plan_forward(struct plan *p, int micro);
 void plan_backward(struct plan *p, int micro);

@@ -161,8 +161,10 @@ static bool is_like_rank_0(const struct runner *r)
     return false;
 }
 
+static int cores_among(int locals) { return pool_cores() > locals ? pool_cores() / locals : 1; }
+
 /* Ranks are joined once, for all points in turn. */
-_Noreturn static void all_points(const struct runner *r, const struct train_options *o)
+_Noreturn static void all_points(const struct runner *r, struct train_options *o)
 {
     struct err e;
     enum outcome worst = OUTCOME_FINISHED;
@@ -171,6 +173,7 @@ _Noreturn static void all_points(const struct runner *r, const struct train_opti
         _exit(OUTCOME_DEVICE);
     }
     if (!is_like_rank_0(r)) exit(OUTCOME_INPUT);
+    if (!r->options->threads) o->threads = cores_among(comm_here()->locals);
     if (r->rank > 0) for (struct order next; worst == OUTCOME_FINISHED && (next = comm_follow()).kind == ORDER_POINT; ) worst = train_follow(r->study, (int)next.value, o);
     for (int p = 0; r->rank == 0 && p < r->study->n_points && worst == OUTCOME_FINISHED; p++) {
         comm_order(ORDER_POINT, p);
@@ -355,7 +358,7 @@ static void mask_signals(struct runner *r)
 
 enum outcome run_study(const struct study *s, const struct run_options *o)
 {
-    int cores = pool_cores() / o->ranks > 0 ? pool_cores() / o->ranks : 1;      /* ranks of one machine share it */
+    int cores = pool_cores();
     struct run_options quiet;
     struct runner runner = { .study = s, .options = o, .began = clock_seconds(), .terminal = isatty(2), .self = getpid() }, *r = &runner;
     r->jobs = o->jobs ? o->jobs : o->threads ? cores / o->threads : cores;

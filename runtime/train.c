@@ -101,7 +101,7 @@ static int log_step(struct trainer *t)
     struct session *s = t->session;
     real lr = 0;
     const struct leaf *rate = leaves_find(s->leaves, "lr");
-    if (rate) state_get(s->state, rate, &lr);
+    if (rate) lr = plan_control(s->plan, rate);
     metrics_gather(t->train, s->plan);
     double norm = metrics_get(t->train, "grad_norm");
     metrics_set(t->train, "tokens", (double)(t->done * s->train.batch * s->model.seq));
@@ -290,10 +290,12 @@ static enum outcome follow(struct trainer *t)
             stage(t, t->done);
             plan_step(s->plan, NULL);
             if (t->done + 1 < s->train.steps) stage(t, t->done + 1);
+            plan_gather(s->plan);                           /* as on rank 0: waits for the device, and hears of ranks that died meanwhile */
             break;
         case ORDER_EVALUATE:
             t->done = o.value;
             evaluate_parts(t);
+            plan_gather(s->eval_plan);
             break;
         case ORDER_SHARE:    state_share(s->state); break;
         case ORDER_GET:

@@ -129,7 +129,11 @@ cp "$sluice" alone
 leaves 3 ./alone run study.lua --out none
 says 'this build has no CUDA backend'
 says 'libsluice_cuda.so'
-PTXHOST_MEMORY=64 leaves 7 "$sluice" run study.lua --out none
+PTXHOST_MEMORY=64 leaves 7 "$sluice" run study.lua --out wide --set train.batch=1024
+says 'MiB of memory'
+says 'would fit: '
+PTXHOST_MEMORY=16 leaves 7 "$sluice" run study.lua --out small -j1
+says 'out of memory'
 leaves 3 "$sluice" run study.lua --out none --set train.backend=cudda
 says "did you mean 'cuda'"
 SLUICE_CUDA_GRAPH=maybe leaves 2 "$sluice" run study.lua --out none -j1

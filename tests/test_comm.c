@@ -1,4 +1,5 @@
-/* Ranks: what the environment says of them, and what they tell each other. Launches itself with mpirun where there is one. */
+/* Ranks: what the environment says of them, and what they tell each other. Launches itself with mpirun where there is one; with GPUs it
+   is launched by tests/cuda_ranks.sh. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -7,7 +8,7 @@
 #include <math.h>
 #include <unistd.h>
 #include <cmocka.h>
-#include "comm.h"
+#include "backend.h"
 
 static const char *self;
 
@@ -116,13 +117,19 @@ static void sums(int64_t n)
 }
 
 /* NaN of any one rank stays. */
-static void largest(void)
+static float unlike(int64_t i)
 {
     const struct comm *c = comm_here();
+    return i % (c->ranks + 1) == c->rank ? NAN : (float)(-10 - (c->rank + i) % c->ranks);
+}
+static bool is_largest(int64_t i, float x) { return i % (comm_here()->ranks + 1) < comm_here()->ranks ? isnan(x) : x == -10; }
+
+static void largest(void)
+{
     float x[64];
-    for (int i = 0; i < 64; i++) x[i] = i % (c->ranks + 1) == c->rank ? NAN : (float)(-10 - (c->rank + i) % c->ranks);
-    c->reduce(x, 64, REDUCE_MAX);
-    for (int i = 0; i < 64; i++) expect(i % (c->ranks + 1) < c->ranks ? isnan(x[i]) : x[i] == -10, "a maximum", i);
+    for (int i = 0; i < 64; i++) x[i] = unlike(i);
+    comm_here()->reduce(x, 64, REDUCE_MAX);
+    for (int i = 0; i < 64; i++) expect(is_largest(i, x[i]), "a maximum", i);
 }
 
 static void broadcasts(size_t bytes, int root)
@@ -164,6 +171,39 @@ static void exchange(void)
     printf("rank %d of %d: all is right\n", c->rank, c->ranks);
 }
 
+/* The same between GPUs: sums, maxima (more than go at a time), and what one has, each beside the others until they meet. */
+static void exchange_on_gpus(void)
+{
+    enum { N = 300001, SUMS = 0, MAXES = 1, DEALT = 2 };
+    const struct comm *c = comm_here();
+    struct err e;
+    const struct backend *b = backend_find(BACKEND_CUDA, &e);
+    if (!b) fprintf(stderr, "%s\n", e.text), exit(7);
+    void *gpu = b->open(1), *memory[3];
+    float *x = xmalloc(N * sizeof *x);
+    draw();
+    for (int k = 0; k < 3; k++) {
+        memory[k] = b->alloc(gpu, N * sizeof *x);
+        for (int i = 0; i < N; i++) x[i] = k == MAXES ? unlike(i) : value(c->rank, i);
+        b->put(gpu, memory[k], x, N * sizeof *x);
+    }
+    b->reduce(gpu, memory[SUMS], N, REDUCE_SUM);
+    b->reduce(gpu, memory[MAXES], N, REDUCE_MAX);
+    b->broadcast(gpu, memory[DEALT], N * sizeof *x, 1);
+    b->meet(gpu);
+    for (int k = 0; k < 3; k++) {
+        b->get(gpu, x, memory[k], N * sizeof *x);
+        for (int i = 0; i < N; i++) {
+            float sum = 0;
+            for (int r = 0; r < c->ranks; r++) sum += value(r, i);
+            expect(k == SUMS ? fabsf(x[i] - sum) <= 1e-6f * fabsf(sum) + 1e-6f : k == MAXES ? is_largest(i, x[i]) : x[i] == value(1, i), "an exchange between GPUs", i);
+        }
+        b->release(gpu, memory[k], N * sizeof *x);
+    }
+    b->close(gpu);
+    free(x);
+}
+
 static void part_ways(const char *word)
 {
     const struct comm *c = comm_here();
@@ -187,6 +227,7 @@ static int be_rank(const char *word)
         return 7;
     }
     if (strcmp(word, "exchange") == 0) exchange();
+    else if (strcmp(word, "gpus") == 0) exchange_on_gpus();
     else part_ways(word);
     comm_leave();
     return 0;

@@ -265,14 +265,13 @@ static bool is_launched(void)
 #endif
 }
 
-static int number_here(void)
+static void look_around(int *local, int *locals)
 {
     MPI_Comm machine;
-    int local;
     MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &machine);
-    MPI_Comm_rank(machine, &local);
+    MPI_Comm_rank(machine, local);
+    MPI_Comm_size(machine, locals);
     MPI_Comm_free(&machine);
-    return local;
 }
 
 static const struct comm *join(int rank, int ranks, double patience, struct err *e)
@@ -293,7 +292,8 @@ static const struct comm *join(int rank, int ranks, double patience, struct err 
     }
     joined = true;
     on_exit(abandon, NULL);
-    here = (struct comm){ rank, ranks, number_here(), patience, broadcast, reduce, send, receive, leave };
+    here = (struct comm){ rank, ranks, 0, 1, patience, broadcast, reduce, send, receive, leave };
+    look_around(&here.local, &here.locals);
     size_t most = 2 * (size_t)ranks;
     open.request = xcalloc(most, sizeof *open.request);
     open.message = xcalloc(most, sizeof *open.message);

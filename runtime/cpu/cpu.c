@@ -42,7 +42,7 @@ static void cpu_clear(void *device, void *memory, size_t bytes)
 static void cpu_copy(void *device, void *to, const void *from, size_t bytes)
 {
     (void)device;
-    memcpy(to, from, bytes);
+    if (bytes) memcpy(to, from, bytes);
 }
 
 static size_t cpu_packed_bytes(struct shape weight, enum format act) { return isa()->level->packed_bytes(weight, act); }

@@ -5,9 +5,9 @@
 --
 -- opcode     "(.rn|).(f32|f64)": alternatives in parentheses, expanded here; the i-th group is what `i` stands for below.
 -- operands   one word each. A source: its type. A destination: "=type"; behind a statement "=type:where the value lies",
---            and "=type:a|pred:b" for the pair d|p. A type: as in PTX, or a group's number; "u1" is the unsigned one, "w1" the one
+--            and "=type:a|pred:b" for the pair d|p. A type: as in PTX, or a group's number, "T" the last; "u1" is the unsigned one, "w1" the one
 --            twice as wide; "*4": a vector of four, whose index in a destination is "@". "&global": an address. "0": the literal.
--- code       $n the n-th operand, <n> a type's C++ name, $site the place in the source. An expression is assigned to the destination;
+-- code       $n the n-th operand, <n> a type's C++ name, {n} a group's text, {E} the element of a pair, $site the place in the source. An expression is assigned to the destination;
 --            a statement, which ends in ";", stands before the assignments. Or a function (groups, operands) that returns one of them.
 
 local forms, order = {}, {}
@@ -50,7 +50,7 @@ end
 
 ---- integers ----
 
-local INT, INT32 = "(u16|s16|u32|s32|u64|s64)", "(u32|s32)"
+local INT = "(u16|s16|u32|s32|u64|s64)"
 local BITS = "(b16|b32|b64)"
 
 form("add." .. INT, "=1 u1 u1", "$2 + $3")

@@ -91,6 +91,6 @@ bool operand_same(enum kind k, u64 got, u64 want, f64 ulps, f64 absolute)
     }
     if (k != F16 && k != BF16 && k != F32 && k != F64) return false;
     if (nan_of(k, got) || nan_of(k, want)) return nan_of(k, got) && nan_of(k, want);
-    if (k != F32) return false;
+    if (k != F32 || (ulps == 0 && absolute == 0)) return false;         /* zeroes have signs */
     return fabs((f64)(rank_of(got) - rank_of(want))) <= ulps || fabs((f64)from_bits<f32>(got) - from_bits<f32>(want)) <= absolute;
 }

@@ -11,7 +11,7 @@ static struct operands operands_of(enum kind a, enum kind b, enum kind c)
     std::vector<u64> x = operand_edges(a), y = operand_edges(b), z = operand_edges(c);
     bool half = (a == F16 || a == BF16 || a == E4M3X2 || a == E5M2X2) && b == NONE;
     if (half) { x.clear(); for (u64 i = 0; i < 65536; i++) x.push_back(i); }
-    size_t all = x.size() * y.size() * z.size(), step = half || all <= 8192 ? 1 : all / 4096;
+    size_t all = x.size() * y.size() * z.size(), step = half || all <= 20000 ? 1 : all / 4096;
     while (std::gcd(step, all) > 1) step++;             /* or some edges would never meet */
     for (size_t i = 0; i < all; i += step) {
         o.x.push_back(x[i % x.size()]);

@@ -1,0 +1,62 @@
+#!/bin/sh
+# Several ranks, each with an emulated GPU: what NCCL adds and deals out gives the numbers of one rank, the same bits recorded as a graph
+# or not and in any order of streams; a rank that dies is named.
+set -eu
+sluice=$(realpath "$1")
+here=$(realpath "$(dirname "$0")")
+command -v mpirun >/dev/null || { echo "cuda_ranks.sh: no mpirun here"; exit 77; }
+[ -e "$(dirname "$sluice")/libsluice_mpi.so" ] || { echo "cuda_ranks.sh: built without MPI"; exit 77; }
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+
+cat >study.lua <<'LUA'
+local sl = require "sluice"
+return sl.study {
+  name = "s", replicates = 1, baseline = "base", data = "synthetic", variants = { base = {} },
+  base = sl.model { layers = 1, d_model = 32, seq = 16, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 },
+                    ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 }, balance = { { "bias", gamma = 1e-3 } } } },
+  train = { backend = "cuda", steps = 4, batch = 4, eval_every = 2, eval_batches = 1, checkpoint_every = 2, optim = { "muon", lr = 2e-3 } },
+}
+LUA
+
+fail() { echo "cuda_ranks.sh: $*" >&2; cat log >&2; exit 1; }
+look() { /usr/bin/python3 "$here/run_file.py" "$@" || fail "run_file.py $*"; }
+leaves() {
+    code=$1 got=0
+    shift
+    "$@" >log 2>&1 || got=$?
+    [ "$got" = "$code" ] || fail "exit code $got, not $code: $*"
+}
+ranks() { mpirun --oversubscribe -np "$@" --progress none; }
+
+for n in 2 3; do leaves 0 mpirun --oversubscribe -np $n "$(dirname "$sluice")/test_comm" gpus; done
+echo "sums, maxima and broadcasts between 2 and 3 GPUs"
+
+leaves 0 "$sluice" run study.lua --out alone --set train.micro=2 --progress none
+leaves 0 ranks 2 "$sluice" run study.lua --out ranks
+leaves 0 env SLUICE_CUDA_GRAPH=off mpirun --oversubscribe -np 2 "$sluice" run study.lua --out launched --progress none
+look equal ranks/s launched/s
+leaves 0 env PTXHOST_SEED=5 mpirun --oversubscribe -np 2 "$sluice" run study.lua --out shuffled --progress none
+look equal ranks/s shuffled/s
+for run in alone ranks; do mv $run/s/base-* $run/s/base; done       # micro is in the hash
+near=$(look near alone/s ranks/s 1e-5)
+echo "2 GPUs: losses differ from one's by $near"
+
+# ---- a rank dies while the other waits for its part of an exchange ----
+SLUICE_COMM_TIMEOUT=20 PTXHOST_NCCL_TIMEOUT=5 mpirun --oversubscribe -np 2 "$sluice" run study.lua --out dead --set train.steps=1000 --progress none >log 2>&1 &
+job=$! i=0
+until ls -d dead/s/base-*/0/checkpoints/step-00000004 >/dev/null 2>&1; do
+    i=$((i + 1))
+    [ $i -lt 3000 ] || fail "no checkpoint came"
+    sleep 0.02
+done
+for launched in $(cat /proc/$job/task/$job/children); do
+    if tr '\0' '\n' </proc/"$launched"/environ | grep -qx OMPI_COMM_WORLD_RANK=1; then kill -STOP $(cat /proc/"$launched"/task/"$launched"/children); fi
+done
+got=0
+wait $job || got=$?
+[ $got = 7 ] || fail "exit code $got, not 7"
+grep -q 'rank 0.* for rank 1' log || grep -q 'rank 1 did not answer' log || fail "nothing names rank 1"
+echo "a rank that is silent is named"
