@@ -4,7 +4,8 @@
 
    One kernel goes over keys for a tile of rows and sums dq, another over rows for a tile of keys and sums dk and dv: two of seven
    products are made twice, so that each sum has one owner and one order. Sums, scores and slopes stay in registers, where the
-   fragments of p^T and ds^T that one product leaves are what the next takes. Long rows are bound by tensor cores. */
+   fragments of p^T and ds^T that one product leaves are what the next takes. Long rows are bound by tensor cores.
+   Shared memory: 24, 48, 64, 96 KiB at heads of 32, 64, 128, 256; for registers see budget.txt. */
 #include "attention_backward.cuh"
 #include "attention_tile.cuh"
 

@@ -98,8 +98,8 @@ static __device__ inline float row_sum(float x)
     return x;
 }
 
-/* CHUNKS: how much of the value's width a block sums; a wider one is cut among blocks. */
-template <int CHUNKS> static __global__ void __launch_bounds__(THREADS, 1)
+/* CHUNKS, 1 or 2: how much of the width a block sums; a wider one is cut among blocks. With one, two blocks share a multiprocessor. */
+template <int CHUNKS> static __global__ void __launch_bounds__(THREADS, 3 - CHUNKS)
 attention_forward_float(struct sizes s, struct source q, struct source k, struct source v, struct view out, float *lse, float *tops)
 {
     __shared__ __align__(16) tile_of left, right;
@@ -150,7 +150,7 @@ attention_forward_float(struct sizes s, struct source q, struct source k, struct
 }
 
 /* dq: a thread owns scores of 4 keys and 4 rows, so that ds lies as the product with the keys wants it. */
-template <int CHUNKS> static __global__ void __launch_bounds__(THREADS, 1)
+template <int CHUNKS> static __global__ void __launch_bounds__(THREADS, 3 - CHUNKS)
 attention_backward_rows_float(struct sizes s, struct source q, struct source k, struct source v, struct source dout,
                               const float *lse, const float *delta, struct sum dq, float factor)
 {
@@ -181,7 +181,7 @@ attention_backward_rows_float(struct sizes s, struct source q, struct source k, 
 }
 
 /* dk and dv: a thread owns scores of 4 rows and 4 keys. */
-template <int CHUNKS> static __global__ void __launch_bounds__(THREADS, 1)
+template <int CHUNKS> static __global__ void __launch_bounds__(THREADS, 3 - CHUNKS)
 attention_backward_keys_float(struct sizes s, struct source q, struct source k, struct source v, struct source dout,
                               const float *lse, const float *delta, const struct span *spans, struct sum dk, struct sum dv, float factor)
 {

@@ -1,7 +1,8 @@
 /* Forward of attention in bf16. A block takes 64 rows and goes through the keys that they see; scores stay in registers, the maximum
    and the sum of a row are carried along (Milakov & Gimelshein 2018, Dao 2023). The next keys are under way during the product with
    the values, and the values during that with the keys. Long rows are bound by tensor cores, short ones by memory: q and o move
-   once, k and v once for each tile of rows, mostly from the cache of the second level; the least is once. */
+   once, k and v once for each tile of rows, mostly from the cache of the second level; the least is once. Shared memory: 12, 24, 48, 64 KiB
+   at heads of 32, 64, 128, 256; for registers see budget.txt. */
 #include "attention_tile.cuh"
 
 /* Keys that a loop takes at once. */

@@ -97,7 +97,8 @@ template <int N, class Offset>
 static __device__ inline void add_tile(float *stage, const float (&c)[N][4], float upper, float lower, struct sum to, int width, int column, Offset offset)
 {
     int lane = threadIdx.x % WARP, row = threadIdx.x / WARP * 16 + lane / 4;
-    auto place = [](int i, int n) { return (i * N + (n ^ i % 4)) * LANES; };       /* rows that are written together share no bank */
+    /* Rows that are written together share no bank. */
+    auto place = [](int i, int n) { return (i * N + (n ^ i % 4)) * LANES; };      
     __syncthreads();
     #pragma unroll
     for (int n = 0; n < N; n++) {

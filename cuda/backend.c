@@ -13,6 +13,7 @@ static size_t scratch(int op, const struct args *a) { return twin[op]->scratch ?
 static kernel *fuse(int first, const struct args *a, int second, const struct args *b)
 {
     if (first == OP_add && second == OP_rmsnorm) return fuse_add_rmsnorm(b);
+    if (first == OP_rmsnorm && second == OP_rope) return fuse_rmsnorm_rope(a, b);
     return first == OP_adamw && second == OP_adamw ? fuse_adamw(a, b) : NULL;
 }
 

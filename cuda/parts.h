@@ -45,6 +45,9 @@ void device_forget(void *device, void *recording);
 /* rmsnorm.cu */
 kernel *fuse_add_rmsnorm(const struct args *norm);          /* of a sum that is normed; NULL: its rows are too wide */
 
+/* rope.cu */
+kernel *fuse_rmsnorm_rope(const struct args *norm, const struct args *rope);    /* NULL: heads of such widths are not */
+
 /* adamw.cu */
 kernel *fuse_adamw(const struct args *a, const struct args *b);     /* of two weights, and of as many more as follow */
 

@@ -2,29 +2,9 @@
    reads x and writes y, backward reads x and dy and adds to dx, each once, which is the least; rows stay in registers in between.
    The gradient of the gain is summed by each block over its rows; those lines, at most LINES, cost LINES/T of that again. */
 #include "columns.cuh"
-#include "row.cuh"
+#include "norm.cuh"
 
 enum { LINES = 512 };                                       /* most blocks of backward, by shape alone: each sums a line of dgain */
-
-struct attr { double eps; int64_t zero_centred; };
-
-/* What x / rms is multiplied by. */
-static __device__ inline struct eight factor(struct view gain, float centre, int c, int d)
-{
-    struct eight f = row_load(gain, 0, c, d, 0);
-    for (int l = 0; l < LANES; l++) f.v[l] += centre;
-    return f;
-}
-
-template <bool HELD> static __device__ inline float inverse_rms(const struct row<HELD> &x, int d, float eps)
-{
-    float sum = 0;
-    for (int p = 0; p < x.pieces(); p++) {
-        struct eight u = x.piece(p);
-        for (int l = 0; l < LANES; l++) sum += u.v[l] * u.v[l];
-    }
-    return rsqrtf(divide(row_sum(sum, x.lanes), (float)d) + eps);
-}
 
 /* x = a + b, rounded as it is stored, then its norm: x is not read again. */
 ROWS_KERNEL add_rmsnorm_forward(struct rows r, struct view a, struct view b, struct view x, struct view gain, struct view y, float eps, float centre)
@@ -33,7 +13,7 @@ ROWS_KERNEL add_rmsnorm_forward(struct rows r, struct view a, struct view b, str
         struct row<true> row(a, w, r), other(b, w, r);
         for (int l = 0; l < LANES; l++) {
             float sum = row.held.v[l] + other.held.v[l];
-            row.held.v[l] = x.bf16 ? bf16_low(bf16_two(sum, 0)) : sum;
+            row.held.v[l] = as_stored(x, sum);
         }
         row_store(x, row.at, row.column(0), w.d, row.held);
         float by = inverse_rms(row, r.d, eps);
@@ -119,13 +99,13 @@ static size_t scratch(const struct args *a)
 
 static void forward(const struct args *a)
 {
-    const struct attr *at = (const struct attr *)a->attr;
+    const struct norm_attr *at = (const struct norm_attr *)a->attr;
     LAUNCH_ROWS(a, rmsnorm_forward, rows_of(a->in[0].shape), view_of(a->in[0]), view_of(a->in[1]), view_of(a->out[0]), (float)at->eps, (float)at->zero_centred);
 }
 
 static void add_forward(const struct args *a)
 {
-    const struct attr *at = (const struct attr *)a->next->attr;
+    const struct norm_attr *at = (const struct norm_attr *)a->next->attr;
     struct rows r = rows_of(a->next->in[0].shape);
     LAUNCH(a, add_rmsnorm_forward, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, view_of(a->in[0]), view_of(a->in[1]), view_of(a->out[0]),
            view_of(a->next->in[1]), view_of(a->next->out[0]), (float)at->eps, (float)at->zero_centred);
@@ -135,7 +115,7 @@ extern "C" kernel *fuse_add_rmsnorm(const struct args *norm) { return rows_of(no
 
 static void backward(const struct args *a)
 {
-    const struct attr *at = (const struct attr *)a->attr;
+    const struct norm_attr *at = (const struct norm_attr *)a->attr;
     struct rows r = rows_of(a->in[0].shape);
     int64_t lines = lines_of(r);
     float *line = a->din[1].data ? (float *)a->scratch : NULL;

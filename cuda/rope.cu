@@ -1,7 +1,7 @@
 /* Rotary positions: the pair (a, b) of a head turns by the angle p base^(-2i/D), p counted from the start of the document; backward
    turns dy back. Memory bounds it: x and y are moved once, which is the least. There is no table of angles: a thread computes those of
    its pairs and turns them in HEADS heads. */
-#include "kernel.cuh"
+#include "norm.cuh"
 #include <math.h>
 
 enum { X, START, POS };                                     /* inputs */
@@ -29,6 +29,9 @@ static __device__ inline unsigned still(const struct turns &t, unsigned j)
     if (j < t.first) return j;
     return j - t.first < t.apart - t.pairs ? j + t.pairs : j + 2 * t.pairs;
 }
+
+/* x c + other s, rounded alike wherever it stands. */
+static __device__ inline float turned(float x, float other, float c, float s) { return __fmaf_rn(x, c, __fmul_rn(other, s)); }
 
 /* N neighbours, one or eight. */
 template <int N> static __device__ inline struct eight take(struct view x, int64_t i)
@@ -58,8 +61,8 @@ static __device__ inline void turn_pairs(const struct turns &t, unsigned pair, i
     for (unsigned h = 0; h < heads; h++, at += t.wide) {
         struct eight a = take<N>(x, at), b = take<N>(x, at + t.apart), u, v;
         for (int l = 0; l < N; l++) {
-            u.v[l] = a.v[l] * c.v[l] - b.v[l] * s.v[l];
-            v.v[l] = b.v[l] * c.v[l] + a.v[l] * s.v[l];
+            u.v[l] = turned(a.v[l], b.v[l], c.v[l], -s.v[l]);
+            v.v[l] = turned(b.v[l], a.v[l], c.v[l], s.v[l]);
         }
         give<N>(y, at, u);
         give<N>(y, at + t.apart, v);
@@ -81,6 +84,33 @@ static __global__ void __launch_bounds__(BLOCK) rope_turn(const struct turns t, 
             at += still(t, unit - t.pairs);
             for (unsigned h = 0; h < heads; h++, at += t.wide) give<N>(y, at, take<N>(x, at));
         }
+    }
+}
+
+/* The same after a norm of the heads: lanes of a warp share a head, and each gets the other halves of its pairs from another. */
+ROWS_KERNEL rmsnorm_rope_forward(struct rows r, const struct turns t, struct view x, struct view gain, struct view y, struct view z, const int32_t *start,
+                                 const int32_t *pos, float eps, float centre)
+{
+    for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
+        struct row<true> row(x, w, r);
+        float by = inverse_rms(row, r.d, eps);
+        struct eight u = row.held, f = factor(gain, centre, row.column(0), w.d), other;
+        for (int l = 0; l < LANES; l++) u.v[l] = as_stored(y, f.v[l] * (u.v[l] * by));
+        row_store(y, row.at, row.column(0), w.d, u);
+        unsigned column = (unsigned)row.column(0), pair = column - t.first, late = pair - t.apart;
+        bool is_late = column >= t.first + t.apart && late < t.pairs, is_early = column >= t.first && pair < t.pairs;
+        int far = (int)(t.apart / LANES), lane = (int)(threadIdx.x % WARP);
+        for (int l = 0; l < LANES; l++) other.v[l] = __shfl_sync(0xFFFFFFFFu, u.v[l], is_late ? lane - far : is_early ? lane + far : lane);
+        unsigned token = w.d ? (unsigned)w.row / t.heads : 0;
+        int64_t position = (pos ? pos[0] : 0) + (int64_t)(token % (unsigned)t.length) - start[token];
+        uint64_t turn = turn_of_pair(t, is_late ? late : pair);
+        for (int l = 0; l < LANES && (is_late || is_early); l++) {
+            float c, s;
+            sincospif((float)(int32_t)(turn * (uint64_t)position >> 32) * 0x1p-31f, &s, &c);
+            u.v[l] = turned(u.v[l], other.v[l], c, is_late ? s : -s);
+            turn = __umul64hi(turn, t.power[0]) << 1;
+        }
+        row_store(z, row.at, row.column(0), w.d, u);
     }
 }
 
@@ -113,6 +143,24 @@ static void forward(const struct args *a)
 {
     struct sum y = { view_of(a->out[0]), 0 };
     turn(a, 1, view_of(a->in[X]), y);
+}
+
+static void norm_forward(const struct args *a)
+{
+    const struct norm_attr *at = (const struct norm_attr *)a->attr;
+    const struct args *b = a->next;
+    struct rows r = rows_of(a->in[0].shape);
+    LAUNCH(a, rmsnorm_rope_forward, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, turns_of(b, 1), view_of(a->in[0]), view_of(a->in[1]), view_of(a->out[0]),
+           view_of(b->out[0]), ints(&b->in[START]), b->n_in > POS ? ints(&b->in[POS]) : NULL, (float)at->eps, (float)at->zero_centred);
+}
+
+/* Heads of whole eights whose pairs lie in lanes of one warp. */
+extern "C" kernel *fuse_rmsnorm_rope(const struct args *norm, const struct args *rope)
+{
+    struct turns t = turns_of(rope, 1);
+    int64_t d = shape_last(norm->in[0].shape);
+    bool fits = d == t.wide && d <= WARP * LANES && (d & (d - 1)) == 0 && (t.wide | t.pairs | t.first | t.apart) % LANES == 0 && t.pairs > 0;
+    return fits ? norm_forward : NULL;
 }
 
 static void backward(const struct args *a) { if (a->din[X].data) turn(a, -1, view_of(a->dout[0]), sum_of(a, X)); }

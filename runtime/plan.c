@@ -332,6 +332,17 @@ static void link_updates(struct plan *p)
     }
 }
 
+int plan_fused(const struct plan *p, int first, int second)
+{
+    const struct calls *all[] = { &p->forward, &p->update };
+    int n = 0;
+    for (int k = 0; k < COUNT(all); k++)
+        for (int i = 0; i < all[k]->n; i++)
+            for (int j = i + 1; j < all[k]->n; j++)
+                n += all[k]->call[i].node->op->index == first && all[k]->call[j].node->op->index == second && all[k]->call[i].args.next == &all[k]->call[j].args;
+    return n;
+}
+
 static size_t scratch_bytes(const struct plan *p)
 {
     const struct calls *all[] = { &p->forward, &p->backward, &p->update };

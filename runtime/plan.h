@@ -55,6 +55,7 @@ void plan_update(struct plan *p);
 void plan_gather(struct plan *p);
 void plan_combine(struct plan *p);                          /* after plan_forward alone (evaluation): what ranks carry becomes that of all; plan_update does it by itself */
 void plan_read(struct plan *p, const struct node *n, double *to);
+int plan_fused(const struct plan *p, int first, int second);                 /* for tests: calls of op `second` that those of `first` compute as well */
 /* For tests: the gradient of a node after plan_backward (NULL memory gives false), and writing a node's value. */
 bool plan_read_grad(struct plan *p, const struct node *n, double *to);
 

@@ -90,7 +90,7 @@ static bool train_step(struct trainer *t)
     plan_begin(s->plan, t->done, s->train.steps, s->train.micro);
     stage(t, t->done);
     if (!plan_step(s->plan, comm_here()->ranks == 1 ? go_on : NULL)) return false;      /* ranks end a step that they began */
-    t->flops = t->flops_before + plan_executed_flops(s->plan);
+    t->flops = t->flops_before + plan_executed_flops(s->plan) * comm_here()->ranks;        /* they work alike */
     t->done++;
     if (t->done < s->train.steps) stage(t, t->done);       /* while a GPU still computes */
     return true;

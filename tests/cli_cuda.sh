@@ -19,7 +19,8 @@ return sl.study {
   name = "s", replicates = 1, baseline = "base", data = "synthetic", variants = { base = {}, gated = { ["attention.gate"] = "head" } },
   base = sl.model { layers = 2, d_model = 32, seq = 32, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 },
                     ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 }, balance = { { "bias", gamma = 1e-3 } } } },
-  train = { backend = "cuda", steps = 24, batch = 2, micro = 2, eval_every = 8, eval_batches = 1, checkpoint_every = 6, keep = 3, optim = { "muon", lr = 2e-3 } },
+  train = { backend = "cuda", steps = 24, batch = 2, micro = 2, eval_every = 8, eval_batches = 1, checkpoint_every = 6, keep = 3,
+            optim = { "muon", lr = 2e-3 } },
 }
 LUA
 
@@ -34,7 +35,7 @@ leaves() {
 }
 says() { grep -qF -- "$1" log || fail "nothing says '$1'"; }
 run_of() { echo "$1"/s/"$2"-*/0; }
-isa_of() { /usr/bin/python3 -c 'import h5py, sys; print(h5py.File(sys.argv[1], "r")["environment"].attrs["isa"])' "$(run_of "$1" "$2")/run.h5"; }
+isa_of() { /usr/bin/python3 -c 'import h5py, sys; print(h5py.File(sys.argv[1], "r")["environment"].attrs["isa"])' "$1"/s/"$2"-*/0/run.h5; }
 
 # begins DIR: the study in a group of its own, past a checkpoint of a variant.
 begins() {
@@ -53,6 +54,8 @@ ends() {
 }
 
 # ---- from the script to the answer ----
+leaves 0 "$sluice" doctor
+says 'ptxhost sm_80'
 leaves 0 "$sluice" run study.lua --out calm
 says 'gated/0 finished'
 look cost "$(run_of calm base)/run.h5"
@@ -69,12 +72,11 @@ echo "a study on the GPU, compared, exported and sampled"
 
 # ---- the processor's study says nearly the same; both kinds go into one study ----
 leaves 0 "$sluice" run study.lua --out cpu --set train.backend=cpu
-for variant in base gated; do
-    mv cpu/s/$variant-* cpu/s/$variant                      # the backend is in the hash
-    cp -a calm/s/$variant-* cpu/s/cuda-$variant
-done
 mkdir -p twins/cpu twins/cuda
-for variant in base gated; do mv cpu/s/$variant twins/cpu/$variant; mv cpu/s/cuda-$variant twins/cuda/$variant; done
+for variant in base gated; do                               # under equal names: the backend is in the hash
+    mv cpu/s/$variant-* twins/cpu/$variant
+    cp -a calm/s/$variant-* twins/cuda/$variant
+done
 echo "losses differ from the processor's by $(look near twins/cpu twins/cuda 1e-4)"
 sed 's/gated = {/gated = { ["train.backend"] = "cpu",/' study.lua >both.lua
 leaves 0 "$sluice" run both.lua --out both -j2
@@ -103,16 +105,16 @@ kill -TERM $study
 ends 75
 leaves 7 $without_gpu "$sluice" resume stopped/s
 says 'GPU'
-PTXHOST_DEVICES=0 leaves 7 "$sluice" resume stopped/s
+leaves 7 env PTXHOST_DEVICES=0 "$sluice" resume stopped/s
 says 'GPU'
 cp -a stopped other
-PTXHOST_ARCH=sm_90 leaves 4 "$sluice" resume other/s
+leaves 4 env PTXHOST_ARCH=sm_90 "$sluice" resume other/s
 says 'with sm_80'
 says '--mix'
-PTXHOST_ARCH=sm_90 leaves 0 "$sluice" resume other/s --mix
+leaves 0 env PTXHOST_ARCH=sm_90 "$sluice" resume other/s --mix
 leaves 0 "$sluice" ls other/s
 [ "$(grep -c finished log)" = 2 ] || fail "$(cat log)"
-SLUICE_CUDA_GRAPH=off PTXHOST_SEED=1 leaves 0 "$sluice" resume stopped/s
+leaves 0 env SLUICE_CUDA_GRAPH=off PTXHOST_SEED=1 "$sluice" resume stopped/s
 look equal calm/s stopped/s checkpoints
 echo "stopped: goes on with the same bits, not where the GPU is missing, and on another only when asked"
 
@@ -120,7 +122,7 @@ echo "stopped: goes on with the same bits, not where the GPU is missing, and on 
 leaves 7 $without_gpu "$sluice" run study.lua --out none
 says 'GPU'
 says 'train.backend = "cpu"'
-PTXHOST_DEVICES=0 leaves 7 "$sluice" run study.lua --out none
+leaves 7 env PTXHOST_DEVICES=0 "$sluice" run study.lua --out none
 says 'no GPU can be used'
 leaves 7 $without_gpu "$sluice" sample "$(run_of calm base)"
 leaves 0 $without_gpu "$sluice" compare calm/s
@@ -129,13 +131,13 @@ cp "$sluice" alone
 leaves 3 ./alone run study.lua --out none
 says 'this build has no CUDA backend'
 says 'libsluice_cuda.so'
-PTXHOST_MEMORY=64 leaves 7 "$sluice" run study.lua --out wide --set train.batch=1024
+leaves 7 env PTXHOST_MEMORY=64 "$sluice" run study.lua --out wide --set train.batch=1024
 says 'MiB of memory'
 says 'would fit: '
-PTXHOST_MEMORY=16 leaves 7 "$sluice" run study.lua --out small -j1
+leaves 7 env PTXHOST_MEMORY=16 "$sluice" run study.lua --out small -j1
 says 'out of memory'
 leaves 3 "$sluice" run study.lua --out none --set train.backend=cudda
 says "did you mean 'cuda'"
-SLUICE_CUDA_GRAPH=maybe leaves 2 "$sluice" run study.lua --out none -j1
+leaves 2 env SLUICE_CUDA_GRAPH=maybe "$sluice" run study.lua --out none -j1
 says 'SLUICE_CUDA_GRAPH=maybe'
 echo "what is missing is said"

@@ -18,7 +18,7 @@ struct flip { int tokens; double margin; const char *path; };
 
 static inline double *flip_values(struct plan *p, const struct node *n, int output)
 {
-    struct node value = { .op = &op_result, .n_in = 1, .in = (struct node *[]){ (struct node *)n }, .output = output, .shape = n->out[output].shape, .dtype = n->out[output].dtype };
+    struct node *of[] = { (struct node *)n }, value = { .op = &op_result, .n_in = 1, .in = of, .output = output, .shape = n->out[output].shape };
     double *values = xmalloc((size_t)shape_count(value.shape) * sizeof *values);
     plan_read(p, &value, values);
     return values;

@@ -26,7 +26,7 @@ foreach(file ${SHELL_TESTS})
   add_test(NAME ${name} COMMAND sh ${file} $<TARGET_FILE:sluice> WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 endforeach()
 # Exit code 77: what the test needs is not here.
-set_tests_properties(cli_ranks test_comm PROPERTIES SKIP_RETURN_CODE 77)
+set_tests_properties(cli_cuda cli_ranks test_comm PROPERTIES SKIP_RETURN_CODE 77)
 
 # tests/test_cuda_NAME.c runs on the emulated GPU: the kernels that ship, every access checked.
 if(CUDA_FOUND)

@@ -7,8 +7,9 @@
 -- operands   one word each. A source: its type. A destination: "=type"; behind a statement "=type:where the value lies",
 --            and "=type:a|pred:b" for the pair d|p. A type: as in PTX, or a group's number, "T" the last; "u1" is the unsigned one, "w1" the one
 --            twice as wide; "*4": a vector of four, whose index in a destination is "@". "&global": an address. "0": the literal.
--- code       $n the n-th operand, <n> a type's C++ name, {n} a group's text, {E} the element of a pair, $site the place in the source. An expression is assigned to the destination;
---            a statement, which ends in ";", stands before the assignments. Or a function (groups, operands) that returns one of them.
+-- code       $n the n-th operand, <n> a type's C++ name, {n} a group's text, {E} the element of a pair, $site the place in the source.
+--            An expression is assigned to the destination; a statement, which ends in ";", stands before the assignments.
+--            Or a function (groups, operands) that returns one of them.
 
 local forms, order = {}, {}
 

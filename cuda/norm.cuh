@@ -1,0 +1,30 @@
+/* The norm of a row that its threads hold: what rmsnorm and what is fused with it share. */
+#ifndef SLUICE_CUDA_NORM_CUH
+#define SLUICE_CUDA_NORM_CUH
+
+#include "row.cuh"
+
+struct norm_attr { double eps; int64_t zero_centred; };
+
+/* What x / rms is multiplied by. */
+static __device__ inline struct eight factor(struct view gain, float centre, int c, int d)
+{
+    struct eight f = row_load(gain, 0, c, d, 0);
+    for (int l = 0; l < LANES; l++) f.v[l] += centre;
+    return f;
+}
+
+template <bool HELD> static __device__ inline float inverse_rms(const struct row<HELD> &x, int d, float eps)
+{
+    float sum = 0;
+    for (int p = 0; p < x.pieces(); p++) {
+        struct eight u = x.piece(p);
+        for (int l = 0; l < LANES; l++) sum += u.v[l] * u.v[l];
+    }
+    return rsqrtf(divide(row_sum(sum, x.lanes), (float)d) + eps);
+}
+
+/* As it will be read again. */
+static __device__ inline float as_stored(struct view y, float x) { return y.bf16 ? bf16_low(bf16_two(x, 0)) : x; }
+
+#endif
