@@ -23,4 +23,4 @@ suite() {                       # folder, options of cmake
 }
 
 suite build -DCMAKE_BUILD_TYPE=Release
-suite build-sanitize -DCMAKE_BUILD_TYPE=Debug -DSLUICE_SANITIZE=ON
+suite build-sanitize -DCMAKE_BUILD_TYPE=Debug -DSLUICE_SANITIZE=ON -DSLUICE_CUDA=OFF

@@ -48,7 +48,7 @@ allow("trap", "")
 -- What is on the list for some kernels alone.
 local exceptions = {
     { what = "double precision", applies = function(i) return i.opcode:find("%.f64%f[^%w]") end, kernels = [[
-        adamw_span bias_step_experts changes_fold clip_norm_values collision_rate_count global_norm_blocks global_norm_fold load_forward
+        adamw_fold adamw_span bias_step_experts changes_fold clip_norm_values collision_rate_count global_norm_blocks global_norm_fold load_forward
         muon_apply muon_momentum muon_normalize reduce_finish reduce_parts update_ratio_sums ]] },
     { what = "an atomic instruction", applies = function(i) return i.opcode:find("^atom") end, kernels = "collision_rate_insert" },
     { what = "a division of 64 bits", applies = function(i) return i.opcode:find("^div%.[us]64") or i.opcode:find("^rem%.[us]64") end, kernels = [[

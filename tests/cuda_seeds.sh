@@ -1,0 +1,14 @@
+#!/bin/sh
+# Every op on the emulated GPU against the CPU, every access checked, under several orders of threads, blocks and streams: the same bits.
+# cuda_seeds.sh TEST_CUDA_OPS      SLUICE_FULL=1: more of them
+set -eu
+out=$(mktemp)
+trap 'rm -f "$out"' EXIT
+first= seeds="0 1 2${SLUICE_FULL:+ 3 4 5 6 7 8 9}"
+for seed in $seeds; do
+    PTXHOST_SEED=$seed "$1" >"$out" 2>&1 || { cat "$out"; exit 1; }
+    bits=$(grep -o 'bits [0-9a-f]*' "$out")
+    grep -h ' cases, ' "$out"
+    [ -n "$bits" ] || { echo "seed $seed: no bits were printed"; exit 1; }
+    [ "${first:=$bits}" = "$bits" ] || { echo "seed $seed: $bits, but the first seed gave $first"; exit 1; }
+done
