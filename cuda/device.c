@@ -40,12 +40,13 @@ static int look(int local, int *number, struct err *e)
     return err_set(e, "the GPU is of architecture sm_%d; sm_%d (Ampere) is the oldest that can be used", 10 * major + minor, OLDEST);
 }
 
+static int known_arch;                                      /* once it was asked for, or a device is open */
+
 /* A process that has touched a GPU cannot be forked any more: a child of its own looks and tells. */
 int device_probe(char isa[16], struct err *e)
 {
-    static int known;
-    struct { int arch; struct err e; } answer = { .arch = known };
-    if (!known) {
+    struct { int arch; struct err e; } answer;
+    if (!known_arch) {
         int tell[2];
         if (pipe(tell)) return err_set(e, "no pipe can be made");
         pid_t child = fork();
@@ -60,9 +61,9 @@ int device_probe(char isa[16], struct err *e)
         if (child > 0) waitpid(child, NULL, 0);
         if (got != (ssize_t)sizeof answer) return err_set(e, "the CUDA driver fails: the process that asked it for a GPU ended");
         if (answer.arch < 0) return err_set(e, "%s", answer.e.text);
-        known = answer.arch;
+        known_arch = answer.arch;
     }
-    snprintf(isa, 16, "sm_%d", known);
+    snprintf(isa, 16, "sm_%d", known_arch);
     return 0;
 }
 
@@ -88,16 +89,33 @@ bool device_describe(int line, char text[256])
     return true;
 }
 
-void *device_open(int threads)
+/* Makes this rank's GPU the one that calls are for; gives its number. */
+static int take(void)
 {
-    struct device *d = xcalloc(1, sizeof *d);
     struct err e;
-    (void)threads;
-    if (look(comm_here()->local, &d->number, &e) < 0) {
+    int number = 0, arch = look(comm_here()->local, &number, &e);
+    if (arch < 0) {
         fprintf(stderr, "cuda: %s\n", e.text);
         exit(7);
     }
-    CUDA(cudaSetDevice(d->number));
+    known_arch = arch;
+    CUDA(cudaSetDevice(number));
+    return number;
+}
+
+size_t device_room(void)
+{
+    size_t room, all;
+    take();
+    CUDA(cudaMemGetInfo(&room, &all));
+    return room > WORKSPACE ? room - WORKSPACE : 0;
+}
+
+void *device_open(int threads)
+{
+    struct device *d = xcalloc(1, sizeof *d);
+    (void)threads;
+    d->number = take();
     CUDA(cudaDeviceGetAttribute(&d->multiprocessors, cudaDevAttrMultiProcessorCount, d->number));
     CUDA(cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking));
     d->workspace_bytes = WORKSPACE;

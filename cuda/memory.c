@@ -91,10 +91,3 @@ void device_release(void *device, void *memory, size_t bytes)
     device_wait(d);
     CUDA(cudaFree(memory));
 }
-
-size_t device_room(void)
-{
-    size_t room, all;
-    CUDA(cudaMemGetInfo(&room, &all));
-    return room;
-}

@@ -8,7 +8,6 @@
 /* memory.c */
 void ring_open(struct device *d);
 void ring_close(struct device *d);
-size_t device_room(void);
 bool device_apart(void);
 void *device_alloc(void *device, size_t bytes);
 void device_release(void *device, void *memory, size_t bytes);
@@ -21,6 +20,7 @@ void device_get(void *device, void *host, const void *from, size_t bytes);
 bool device_switch(const char *variable, const char *on, const char *off);      /* whether it says `on`; unset is `off`, another word ends the program */
 int device_probe(char isa[16], struct err *e);
 bool device_describe(int line, char text[256]);
+size_t device_room(void);                                   /* without what cuBLASLt will take */
 void *device_open(int threads);
 void device_close(void *device);
 

@@ -356,12 +356,20 @@ static void mask_signals(struct runner *r)
     asked = 0;
 }
 
+/* Runs that share a GPU only slow each other down. */
+static bool uses_gpu(const struct study *s)
+{
+    bool any = false;
+    for (int v = 0; v < s->n_variants; v++) any |= variant_backend(&s->variant[v]) == BACKEND_CUDA;
+    return any;
+}
+
 enum outcome run_study(const struct study *s, const struct run_options *o)
 {
     int cores = pool_cores();
     struct run_options quiet;
     struct runner runner = { .study = s, .options = o, .began = clock_seconds(), .terminal = isatty(2), .self = getpid() }, *r = &runner;
-    r->jobs = o->jobs ? o->jobs : o->threads ? cores / o->threads : cores;
+    r->jobs = o->jobs ? o->jobs : uses_gpu(s) ? 1 : o->threads ? cores / o->threads : cores;
     if (r->jobs > s->n_points) r->jobs = s->n_points;
     if (r->jobs < 1) r->jobs = 1;
     if (r->jobs > 256) r->jobs = 256;

@@ -18,6 +18,7 @@ static const struct option options[] = {
     { "threads", 't', "N", "threads (as many as cores)" },
     { "steps", 'n', "N", "timed steps, after 2 that warm up (10)" },
     { "batch", 'b', "N", "sequences in a step (16, or the script's)" },
+    { "backend", 0, "cpu|cuda", "what computes (cpu, or the script's)" },
     { "precision", 0, "fp32|bf16", "of activations (fp32, or the script's)" },
     { "ops", 0, NULL, "time of each op" },
     { "logging", 0, NULL, "what metrics and the run file add: the same steps with and without them, 8 times" },
@@ -73,6 +74,12 @@ static int set_train(const struct call *c, json_t *config)
     const char *precision = cli_value(c, "precision", NULL);
     if (precision && strcmp(precision, "fp32") && strcmp(precision, "bf16")) return cli_usage(c, "--precision %s: must be fp32 or bf16", precision), -1;
     if (precision) json_object_set_new(train, "precision", json_string(precision));
+    const char *backend = cli_value(c, "backend", NULL);
+    if (backend && strcmp(backend, "cpu") && strcmp(backend, "cuda")) return cli_usage(c, "--backend %s: must be cpu or cuda", backend), -1;
+    if (backend) json_object_set_new(train, "backend", json_string(backend));
+    const char *computes = json_string_value(json_object_get(train, "backend"));
+    if (computes && strcmp(computes, "cuda") == 0 && cli_flag(c, "ops"))
+        return cli_usage(c, "--ops: calls on a GPU are not waited for one by one; 'nsys profile sluice bench --backend cuda' times its kernels"), -1;
     return 0;
 }
 

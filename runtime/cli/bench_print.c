@@ -46,12 +46,12 @@ void bench_print_steps(json_t *list)
     struct table *t = table_new(columns, (int)json_array_size(list) + 1);
     for (int r = 0; r < COUNT(rows); r++) {
         table_cell(t, "%s", rows[r].label);
-        json_array_foreach(list, i, j) table_cell(t, "%s", form_text(rows[r].form, number(j, rows[r].key), text));
+        json_array_foreach(list, i, j) table_cell(t, "%s", json_object_get(j, rows[r].key) ? form_text(rows[r].form, number(j, rows[r].key), text) : "-");
     }
     table_print(t, stdout);
     j = json_array_get(list, 0);
-    printf("%s activations, %d threads, %d timed steps; FLOPs: 1 MAC = 2, attention counts the causal half, backward is twice the forward.\n",
-           json_string_value(json_object_get(j, "precision")), (int)number(j, "threads"), (int)number(j, "steps"));
+    printf("%s, %s activations, %d threads, %d timed steps; FLOPs: 1 MAC = 2, attention counts the causal half, backward is twice the forward.\n",
+           json_string_value(json_object_get(j, "isa")), json_string_value(json_object_get(j, "precision")), (int)number(j, "threads"), (int)number(j, "steps"));
     free(columns);
     free(name);
 }

@@ -7,7 +7,7 @@
 
 #define RUN_OPTIONS \
     { "only", 0, "VARIANT", "run this variant and the baseline only; may be repeated" }, \
-    { "jobs", 'j', "N", "runs at once (as many as cores)" }, \
+    { "jobs", 'j', "N", "runs at once (as many as cores; one on a GPU)" }, \
     { "threads", 't', "N", "threads of each run (cores / jobs)" }, \
     { "retry-failed", 0, NULL, "train runs again that failed" }, \
     { "mix", 0, NULL, "go on although another revision of sluice or another instruction set or number of ranks began" }, \
