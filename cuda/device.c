@@ -11,21 +11,6 @@
 
 enum { WORKSPACE = 32 << 20, OLDEST = 80 };                 /* cuBLASLt's; the oldest architecture with bf16 and asynchronous copies, sm_80 */
 
-void cuda_fail(const char *file, int line, const char *call, const char *says)
-{
-    fprintf(stderr, "cuda: %s:%d: %s: %s\n", file, line, call, says);
-    exit(7);
-}
-
-bool device_switch(const char *variable, const char *on, const char *off)
-{
-    const char *word = getenv(variable);
-    if (!word || strcmp(word, off) == 0) return false;
-    if (strcmp(word, on) == 0) return true;
-    fprintf(stderr, "%s=%s: must be %s or %s\n", variable, word, on, off);
-    exit(2);
-}
-
 /* The architecture of the GPU for a rank, by its number on this machine, or -1 and why there is none. */
 static int look(int local, int *number, struct err *e)
 {

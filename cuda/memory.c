@@ -26,15 +26,22 @@ void ring_close(struct device *d)
     free(r);
 }
 
+/* The next piece, when the copy that read it last is done. */
+static char *next_piece(struct ring *r, int *piece)
+{
+    *piece = r->next++ % PIECES;
+    CUDA(cudaEventSynchronize(r->read[*piece]));            /* of an event never recorded: nothing */
+    return r->pinned + (size_t)*piece * PIECE;
+}
+
 void device_put(void *device, void *to, const void *host, size_t bytes)
 {
     struct device *d = device;
     struct ring *r = d->ring;
+    int piece;
     for (size_t at = 0, n; at < bytes; at += n) {
+        char *pinned = next_piece(r, &piece);
         n = bytes - at < PIECE ? bytes - at : PIECE;
-        int piece = r->next++ % PIECES;
-        char *pinned = r->pinned + (size_t)piece * PIECE;
-        CUDA(cudaEventSynchronize(r->read[piece]));         /* of an event never recorded: nothing */
         memcpy(pinned, (const char *)host + at, n);
         CUDA(cudaMemcpyAsync((char *)to + at, pinned, n, cudaMemcpyHostToDevice, d->stream));
         CUDA(cudaEventRecord(r->read[piece], d->stream));
@@ -44,12 +51,10 @@ void device_put(void *device, void *to, const void *host, size_t bytes)
 void device_get(void *device, void *host, const void *from, size_t bytes)
 {
     struct device *d = device;
-    struct ring *r = d->ring;
+    int piece;
     for (size_t at = 0, n; at < bytes; at += n) {
+        char *pinned = next_piece(d->ring, &piece);
         n = bytes - at < PIECE ? bytes - at : PIECE;
-        int piece = r->next++ % PIECES;
-        char *pinned = r->pinned + (size_t)piece * PIECE;
-        CUDA(cudaEventSynchronize(r->read[piece]));
         CUDA(cudaMemcpyAsync(pinned, (const char *)from + at, n, cudaMemcpyDeviceToHost, d->stream));
         device_wait(d);
         memcpy((char *)host + at, pinned, n);

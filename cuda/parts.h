@@ -16,8 +16,10 @@ void device_put(void *device, void *to, const void *host, size_t bytes);
 void device_copy(void *device, void *to, const void *from, size_t bytes);
 void device_get(void *device, void *host, const void *from, size_t bytes);
 
-/* device.c */
+/* fail.c */
 bool device_switch(const char *variable, const char *on, const char *off);      /* whether it says `on`; unset is `off`, another word ends the program */
+
+/* device.c */
 int device_probe(char isa[16], struct err *e);
 bool device_describe(int line, char text[256]);
 size_t device_room(void);                                   /* without what cuBLASLt will take */

@@ -183,13 +183,16 @@ static bool step(struct plan *p, bool (*go_on)(void))
     return true;
 }
 
+/* The first step is not recorded: in it a device loads its kernels, and libraries choose theirs. */
 bool plan_step(struct plan *p, bool (*go_on)(void))
 {
     const struct backend *b = p->how.backend;
     void *device = p->state->device;
     if (go_on && !go_on()) return false;
     if (p->state->stale) state_pack(p->state);
-    if (!p->recording && (p->timing || !b->record || !b->record(device))) return step(p, go_on);
+    bool ran = p->ran;
+    p->ran = true;
+    if (!p->recording && (p->timing || !ran || !b->record || !b->record(device))) return step(p, go_on);
     if (p->recording) p->executed += p->recorded_flops;
     else {
         double before = p->executed;

@@ -38,7 +38,7 @@ struct plan {
     void **apart;                                                   /* or each slot by itself */
     size_t scratch, seeds;                                          /* where they lie: in the arena, among the carries */
     char *gathered; bool is_gathered;                               /* the carries as the host last saw them */
-    void *recording; double recorded_flops;                         /* of a step */
+    bool ran; void *recording; double recorded_flops;               /* of a step; after the first */
     size_t sums, maxes, changes, changes_end;                       /* carries that ranks add lie up to sums, those of which they take the largest up to maxes */
     int n_buckets; struct bucket { size_t from, to; int after; } *bucket;       /* pieces of the gradients, and the backward call after which each is complete */
     int shared;                                                     /* update calls up to here are divided among the ranks */

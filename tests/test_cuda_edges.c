@@ -1,6 +1,7 @@
 /* What random tensors do not hold, on the GPU as on the CPU: ties and NaN among keys, counts of nothing, norms that are not finite, steps
    that are skipped, more tensors than one launch takes; and weights that an update also rounds to bf16. */
 #include "op_check.h"
+#include "cuda_devices.h"
 
 #define KEY(...) positive_in(g, __VA_ARGS__)
 #define EDGE_CASES(CASE) \
@@ -18,8 +19,6 @@
     CASE(update_ratio, two, update_ratio(g, 2, (struct node *[]){ positive_in(g, 2), positive_in(g, 2) }))
 EDGE_CASES(BENCH_BUILD)
 
-static const struct backend *cuda;
-static void *host, *gpu;
 
 /* One case on both. */
 struct pair { struct bench cpu, gpu; };
@@ -211,25 +210,6 @@ static void test_packing(void **state)
     (void)state;
     packs(OP_adamw, case_adamw_small);
     packs(OP_muon, case_muon_small);
-}
-
-static int open_devices(void **state)
-{
-    struct err e;
-    char isa[16];
-    (void)state;
-    if (!(cuda = backend_find(BACKEND_CUDA, &e)) || cuda->probe(isa, &e) != 0) fail_msg("%s", e.text);
-    host = backend_cpu.open(1);
-    gpu = cuda->open(1);
-    return 0;
-}
-
-static int close_devices(void **state)
-{
-    (void)state;
-    cuda->close(gpu);
-    backend_cpu.close(host);
-    return 0;
 }
 
 int main(void)

@@ -6,12 +6,10 @@
 #include <string.h>
 #include <cmocka.h>
 #include <math.h>
-#include "backend.h"
+#include "cuda_devices.h"
 
 enum { BEHIND = 64 };                                       /* bytes */
 
-static const struct backend *cuda;
-static void *host, *gpu;
 
 /* Memory of the GPU with all bits set, and what is in it then. */
 struct block { size_t bytes; void *device, *seen; };
@@ -103,25 +101,6 @@ static void test_packing(void **state)
         free(weight);
         free(expected);
     }
-}
-
-static int open_devices(void **state)
-{
-    struct err e;
-    char isa[16];
-    (void)state;
-    if (!(cuda = backend_find(BACKEND_CUDA, &e)) || cuda->probe(isa, &e) != 0) fail_msg("%s", e.text);
-    host = backend_cpu.open(1);
-    gpu = cuda->open(1);
-    return 0;
-}
-
-static int close_devices(void **state)
-{
-    (void)state;
-    cuda->close(gpu);
-    backend_cpu.close(host);
-    return 0;
 }
 
 int main(void)

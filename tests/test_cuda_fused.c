@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 #include "bind.h"
-#include "train.h"
+#include "session_hash.h"
 
 enum { STEPS = 2, SEQ = 16, VOCAB = 61 };
 
@@ -52,16 +52,7 @@ static struct hash trained(struct session *s)
         plan_step(s->plan, NULL);
     }
     batch_free(b);
-    struct hash h = hash_bytes("", 0);
-    for (int i = 0; i < s->leaves->n; i++) {
-        const struct leaf *l = s->leaves->leaf[i];
-        if (l->kind != LEAF_WEIGHT && l->kind != LEAF_BUFFER) continue;
-        void *values = xmalloc(leaf_bytes(l));
-        state_get(s->state, l, values);
-        h = hash_more(h, values, leaf_bytes(l));
-        free(values);
-    }
-    return h;
+    return session_hash(s);
 }
 
 static const struct { int first, second, least; } pairs[] = { { OP_add, OP_rmsnorm, 2 }, { OP_rmsnorm, OP_rope, 2 }, { OP_adamw, OP_adamw, 10 } };

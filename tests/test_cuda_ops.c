@@ -6,14 +6,13 @@
    Integers must be equal. Floats may differ as tolerance() says. The last line is a digest of all bits that the GPU gave,
    which is the same for every order in which it may run its threads. */
 #include "op_cases.h"
+#include "cuda_devices.h"
 
 static const struct op_case cases[] = { CASES(BENCH_CASE) LARGE_CASES(BENCH_CASE) };
 
 #define ADDRESS(name, signature) &op_##name,
 static const struct op *const ops[OP_COUNT] = { OPS(ADDRESS) };
 
-static const struct backend *cuda;
-static void *host, *gpu;                                    /* devices of the two backends */
 static struct hash digest;
 static int differing;
 static char **chosen;                                       /* names of ops, ended by NULL; none: all */
@@ -173,25 +172,6 @@ static void test_parity(void **state)
     print_message("%d cases, bits %s\n", tried, text);
     assert_true(tried > 0);
     assert_int_equal(differing, 0);
-}
-
-static int open_devices(void **state)
-{
-    struct err e;
-    char isa[16];
-    (void)state;
-    if (!(cuda = backend_find(BACKEND_CUDA, &e)) || cuda->probe(isa, &e) != 0) fail_msg("%s", e.text);
-    host = backend_cpu.open(1);
-    gpu = cuda->open(1);
-    return 0;
-}
-
-static int close_devices(void **state)
-{
-    (void)state;
-    cuda->close(gpu);
-    backend_cpu.close(host);
-    return 0;
 }
 
 int main(int n, char **name)

@@ -16,7 +16,7 @@
 #include "bind.h"
 #include "decoder.h"
 #include "routing_flip.h"
-#include "train.h"
+#include "session_hash.h"
 
 #define TEXT(...) #__VA_ARGS__
 enum { SEQ = 16, BATCH = 2, VOCAB = 61, STEPS = 20 };
@@ -280,14 +280,8 @@ static int print_bits(const char *preset, const char *train_keys)
     train(s, 2);
     double loss[] = { loss_of(s), evaluate(s) };
     h = hash_more(h, loss, sizeof loss);
-    for (int i = 0; i < s->leaves->n; i++) {
-        const struct leaf *l = s->leaves->leaf[i];
-        if (l->kind != LEAF_WEIGHT && l->kind != LEAF_BUFFER) continue;
-        void *values = xmalloc(leaf_bytes(l));
-        state_get(s->state, l, values);
-        h = hash_more(h, values, leaf_bytes(l));
-        free(values);
-    }
+    struct hash weights = session_hash(s);
+    h = hash_more(h, &weights, sizeof weights);
     decode(s, logits);
     h = hash_more(h, logits, sizeof logits);
     hash_print(h, text);

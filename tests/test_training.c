@@ -7,7 +7,7 @@
 #include <malloc.h>
 #include <cmocka.h>
 #include "decoder.h"
-#include "train.h"
+#include "session_hash.h"
 
 #define TEXT(...) #__VA_ARGS__
 
@@ -74,16 +74,6 @@ static double probe(struct session *s, const char *name)
     return value;
 }
 
-static struct hash weights_of(const struct session *s)
-{
-    struct hash h = hash_bytes("", 0);
-    for (int i = 0; i < s->leaves->n; i++) {
-        const struct leaf *l = s->leaves->leaf[i];
-        if (l->kind == LEAF_WEIGHT || l->kind == LEAF_BUFFER) h = hash_more(h, state_data(s->state, l), leaf_bytes(l));
-    }
-    return h;
-}
-
 static const char *config(int i) { return i ? plain : welm; }
 
 /* Memory that several tensors share in turn gives the bits of memory that none shares. */
@@ -93,7 +83,7 @@ static void placed_memory_changes_nothing(void **state)
     for (int i = 0; i < 2; i++) {
         struct session *s = open_session(config(i), NULL, NULL, 1);
         train(s, 3);
-        struct hash placed = weights_of(s);
+        struct hash placed = session_hash(s);
         size_t small = plan_report(s->plan)->arena;
         struct plan *kept;
         struct err e;
@@ -105,7 +95,7 @@ static void placed_memory_changes_nothing(void **state)
         s->plan = kept;
         state_fill(s->state, 5);
         train(s, 3);
-        assert_true(hash_equal(placed, weights_of(s)));
+        assert_true(hash_equal(placed, session_hash(s)));
         session_free(s);
     }
 }
@@ -121,7 +111,7 @@ static void chains_change_nothing(void **state)
         struct session *s = open_session(config(i % 2), "batch", json_integer(30), 1 + i / 2);     /* 720 tokens, 1440 expert rows */
         struct err e;
         train(s, 3);
-        struct hash together = weights_of(s);
+        struct hash together = session_hash(s);
         plan_free(s->plan);
         plan_free(s->eval_plan);
         state_free(s->state);
@@ -131,7 +121,7 @@ static void chains_change_nothing(void **state)
         plan_bind(s->plan, s->state, NULL);
         state_fill(s->state, 5);
         train(s, 3);
-        assert_true(hash_equal(together, weights_of(s)));
+        assert_true(hash_equal(together, session_hash(s)));
         session_free(s);
     }
 }
@@ -146,8 +136,8 @@ static void recomputing_changes_nothing(void **state)
         for (int selective = 0; selective < 2; selective++) {
             struct session *s = open_session(config(i), "recompute", json_string(selective ? "selective" : "none"), 2);
             train(s, 3);
-            if (!selective) kept = weights_of(s), arena = plan_report(s->plan)->arena;
-            assert_true(hash_equal(kept, weights_of(s)));
+            if (!selective) kept = session_hash(s), arena = plan_report(s->plan)->arena;
+            assert_true(hash_equal(kept, session_hash(s)));
             if (selective) assert_true(plan_report(s->plan)->arena < arena);
             session_free(s);
         }
@@ -162,8 +152,8 @@ static void threads_change_nothing(void **state)
         for (int threads = 1; threads <= 3; threads++) {
             struct session *s = open_session(config(i), NULL, NULL, threads);
             train(s, 4);
-            if (threads == 1) first = weights_of(s);
-            assert_true(hash_equal(first, weights_of(s)));
+            if (threads == 1) first = session_hash(s);
+            assert_true(hash_equal(first, session_hash(s)));
             session_free(s);
         }
     }
@@ -190,13 +180,13 @@ static void evaluation_disturbs_nothing(void **state)
     (void)state;
     struct session *s = open_session(welm, NULL, NULL, 1);
     train(s, 2);
-    struct hash before = weights_of(s);
+    struct hash before = session_hash(s);
     plan_begin(s->eval_plan, 2, 20, 2);
     for (int i = 0; i < 2; i++) {
         stage_random(s, 50, i);
         plan_forward(s->eval_plan, i);
     }
-    assert_true(hash_equal(before, weights_of(s)));
+    assert_true(hash_equal(before, session_hash(s)));
     session_free(s);
 }
 
