@@ -100,6 +100,7 @@ void *device_open(int threads)
 {
     struct device *d = xcalloc(1, sizeof *d);
     (void)threads;
+    grouped_open();
     d->number = take();
     CUDA(cudaDeviceGetAttribute(&d->multiprocessors, cudaDevAttrMultiProcessorCount, d->number));
     CUDA(cudaStreamCreateWithFlags(&d->stream, cudaStreamNonBlocking));

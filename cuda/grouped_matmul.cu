@@ -6,6 +6,9 @@
    the least is once. Rows that do not fill a tile are the price of experts with few. */
 #include "product.cuh"
 #include "ptx.cuh"
+extern "C" {
+#include "parts.h"
+}
 
 enum { X, W, OFFSETS };
 enum { TILE = 128, STAGES = 3, PAIRS = TILE * TILE / BLOCK / 2 };       /* a thread holds so many pairs of C */
@@ -265,6 +268,7 @@ template <typename T> static void by_depth(const struct args *a)
 
 static void forward(const struct args *a)
 {
+    if (grouped_by_library()) return grouped_library_forward(a);
     char *scratch = (char *)a->scratch;
     const void *weight = operand_as(a, sizes_of(a).w, narrow(a), &scratch);
     struct sum y = { view_of(a->out[0]), 0 };
@@ -275,6 +279,7 @@ static void forward(const struct args *a)
 /* dx = dy w;  dw = dy^T x */
 static void backward(const struct args *a)
 {
+    if (grouped_by_library()) return grouped_library_backward(a);
     char *scratch = (char *)a->scratch;
     if (a->din[X].data) {
         const void *weight = operand_as(a, sizes_of(a).w, narrow(a), &scratch);

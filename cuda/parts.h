@@ -50,6 +50,12 @@ kernel *fuse_add_rmsnorm(const struct args *norm);          /* of a sum that is 
 /* rope.cu */
 kernel *fuse_rmsnorm_rope(const struct args *norm, const struct args *rope);    /* NULL: heads of such widths are not */
 
+/* grouped_library.cu: what grouped_matmul.cu calls where it is wanted */
+bool grouped_by_library(void);
+void grouped_open(void);                                    /* refuses it where steps are recorded */
+void grouped_library_forward(const struct args *a);
+void grouped_library_backward(const struct args *a);
+
 /* adamw.cu */
 kernel *fuse_adamw(const struct args *a, const struct args *b);     /* of two weights, and of as many more as follow */
 

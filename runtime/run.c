@@ -314,33 +314,35 @@ static void watch(struct runner *r)
 
 /* ---- the study ---- */
 
+/* Whether a point was computed by another program or device than would go on with the study: 1; 0: no; -1: there is no device, and
+   e says what is missing. */
+static int is_foreign(const struct runner *r, int point, const struct past *past, struct origin *now, struct err *e)
+{
+    if (origin_here(now, variant_backend(&r->study->variant[r->study->point[point].variant]), e)) return -1;
+    return past->exists && !origin_equal(&past->origin, now);
+}
+
 /* Numbers of two revisions or instruction sets differ in their last bits: a study must not compare them unasked. A device that is
    missing is told once, before the first run. */
-static enum outcome check_origins(struct runner *r)
+static enum outcome check_origins(const struct runner *r)
 {
-    struct origin here = { "", "" }, other = { "", "" };
-    int foreign = -1, left = 0;
-    for (int p = 0; p < r->study->n_points; p++) {
-        struct past past;
-        struct origin now;
-        struct err e;
-        if (train_past(r->study, p, &past, &e)) continue;   /* the run itself will say it */
-        if (past_over(&past, r->options->retry_failed)) continue;
-        left++;
-        if (origin_here(&now, variant_backend(&r->study->variant[r->study->point[p].variant]), &e)) {
-            fprintf(stderr, "sluice: %s/%d: %s\n", name_of(r, p), r->study->point[p].replicate, e.text);
-            return OUTCOME_DEVICE;
-        }
-        if (!past.exists || foreign >= 0 || origin_equal(&past.origin, &now)) continue;
-        foreign = p;
-        here = now;
-        other = past.origin;
+    const struct study *s = r->study;
+    struct past *past = xcalloc((size_t)s->n_points, sizeof *past);
+    struct origin now;
+    struct err e;
+    int left = 0, foreign = 0, p = 0;
+    for (int i = 0; i < s->n_points; i++) {
+        if (train_past(s, i, &past[i], &e)) past[i].status = STATUS_FINISHED, past[i].exists = false;     /* the run itself will say it */
+        else left += !past_over(&past[i], r->options->retry_failed);
     }
-    if (foreign < 0 || left == 0 || r->options->mix) return OUTCOME_FINISHED;
-    fprintf(stderr, "sluice: %s/%d of %s was computed by revision %s with %s; this is revision %s with %s, and its bits may differ\n"
-            "  --mix goes on all the same; another --out begins anew\n", name_of(r, foreign), r->study->point[foreign].replicate, r->study->dir,
-            *other.revision ? other.revision : "unknown", *other.isa ? other.isa : "unknown", here.revision, here.isa);
-    return OUTCOME_INPUT;
+    while (left && p < s->n_points && (foreign = is_foreign(r, p, &past[p], &now, &e)) == 0) p++;
+    if (foreign < 0) fprintf(stderr, "sluice: %s/%d: %s\n", name_of(r, p), s->point[p].replicate, e.text);
+    else if (foreign && !r->options->mix)
+        fprintf(stderr, "sluice: %s/%d of %s was computed by revision %s with %s; this is revision %s with %s, and its bits may differ\n"
+                "  --mix goes on all the same; another --out begins anew\n", name_of(r, p), s->point[p].replicate, s->dir,
+                *past[p].origin.revision ? past[p].origin.revision : "unknown", *past[p].origin.isa ? past[p].origin.isa : "unknown", now.revision, now.isa);
+    free(past);
+    return foreign < 0 ? OUTCOME_DEVICE : foreign && !r->options->mix ? OUTCOME_INPUT : OUTCOME_FINISHED;
 }
 
 static void mask_signals(struct runner *r)

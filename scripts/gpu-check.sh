@@ -19,6 +19,7 @@ check() {                       # what, command...
     toolkit=$(sed -n 's/^CUDA_cudart:FILEPATH=\(.*\)\/[^/]*$/\1/p' "$build/CMakeCache.txt")
     check "instructions: every form against scalar C" env LD_LIBRARY_PATH="${LD_LIBRARY_PATH:-$toolkit}" "$build/ptxhost_conformance"
     for test in ops edges fill fused modules training; do check "CPU against GPU: $test" "$build/test_cuda_$test"; done
+    check "CPU against GPU: grouped_matmul by the library" env SLUICE_CUDA_GROUPED=library SLUICE_CUDA_GRAPH=off "$build/test_cuda_ops" grouped_matmul
     for precision in fp32 bf16; do
         "$build/sluice" bench baseline-nano baseline-micro baseline-tiny welm-tiny --backend cuda --precision $precision --batch 64 || echo "FAILED  bench in $precision"
     done

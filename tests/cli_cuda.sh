@@ -135,9 +135,11 @@ leaves 7 env PTXHOST_MEMORY=64 "$sluice" run study.lua --out wide --set train.ba
 says 'MiB of memory'
 says 'would fit: '
 leaves 7 env PTXHOST_MEMORY=16 "$sluice" run study.lua --out small -j1
-says 'out of memory'
+says '0.0 are free'
 leaves 3 "$sluice" run study.lua --out none --set train.backend=cudda
 says "did you mean 'cuda'"
 leaves 2 env SLUICE_CUDA_GRAPH=maybe "$sluice" run study.lua --out none -j1
 says 'SLUICE_CUDA_GRAPH=maybe'
+leaves 2 env SLUICE_CUDA_GROUPED=library "$sluice" run study.lua --out none -j1
+says 'needs SLUICE_CUDA_GRAPH=off'
 echo "what is missing is said"

@@ -10,6 +10,7 @@ end
 
 -- Mangled names to those of a reader: "_Z11embed_headsILi4EEv6pieces3sum" is "embed_heads<4>".
 function ptx.readable(mangled)
+    if #mangled == 0 then return {} end
     local pipe = assert(io.popen("c++filt '" .. table.concat(mangled, "' '") .. "'"))
     local names, i = {}, 0
     for full in pipe:lines() do

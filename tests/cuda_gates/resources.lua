@@ -34,7 +34,7 @@ function resources.read(build)
             if i.opcode:sub(1, 1) ~= "." then kernels[i.kernel].ptx = kernels[i.kernel].ptx + 1 end
         end)
         for k, target in ipairs(resources.targets) do read_log(("%s/sm_%d.txt"):format(file.path:match("^(.*)/"), target), k, kernels) end
-        for name, readable in pairs(#mangled > 0 and ptx.readable(mangled) or {}) do
+        for name, readable in pairs(ptx.readable(mangled)) do
             if all[readable] then twice[#twice + 1] = ("%s is in %s.cu and in %s.cu"):format(readable, all[readable].file, file.name) end
             all[readable] = kernels[name]
         end

@@ -193,10 +193,9 @@ static int by_kind_and_name(const void *left, const void *right)
 }
 
 /* Lines of KIND RUNS NAME, in one write: several processes append to one file. */
-static __attribute__((destructor)) void finish(void)
+static void write_tallies(void)
 {
     const char *path = getenv("PTXHOST_COUNT");
-    if (cudart_setting("PTXHOST_LEAKS", 0)) memory_print_leaks();
     if (!path || !*path || !tally_count) return;
     qsort(tallies, (size_t)tally_count, sizeof *tallies, by_kind_and_name);
     char *text = NULL;
@@ -212,6 +211,19 @@ static __attribute__((destructor)) void finish(void)
     fwrite(text, 1, bytes, file);
     fclose(file);
     free(text);
+    tally_count = 0;
+}
+
+void cudart_settle(void)
+{
+    write_tallies();
+    ph_finish();
+}
+
+static __attribute__((destructor)) void finish(void)
+{
+    if (cudart_setting("PTXHOST_LEAKS", 0)) memory_print_leaks();
+    write_tallies();
 }
 
 void work_run(const struct work *w)

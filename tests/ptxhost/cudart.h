@@ -42,6 +42,8 @@ void memory_tell_checker(void);                             /* checking begins: 
 void memory_release_all(void);
 void memory_print_leaks(void);
 
+void cudart_settle(void);                                   /* what a process leaves at its end: counts; exit code 86 if something was reported */
+
 /* ---- streams (cudart_stream.c) ---- */
 
 /* A place in a stream's work, reached when the stream has done so much. No stream: reached. */

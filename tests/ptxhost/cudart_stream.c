@@ -181,6 +181,8 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream)
     if (!s) return cudaErrorInvalidResourceHandle;
     if (s->capture) return cudart_fail(cudaErrorStreamCaptureUnsupported, "the stream captures");
     s->destroyed = true;
+    for (s = streams; s && s->destroyed; ) s = s->next;
+    if (!s) cudart_settle();                                /* the last: a process that ends by _exit gives no other chance */
     return cudaSuccess;
 }
 

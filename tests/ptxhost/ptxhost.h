@@ -75,6 +75,7 @@ void *ph_map(size_t bytes, int protection);                 /* zeroes; costs not
 /* Prints "ptxhost: ..." with kernel, block, thread and site, counts it, and makes the process end with exit code 86. */
 void ph_report(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int ph_reports(void);
+void ph_finish(void);                                       /* ends the process with exit code 86 if something was reported */
 const char *ph_where(const struct ph_site *site);           /* "cuda/rmsnorm.cu:33", seen from the working directory; until the next call */
 void ph_watch(void);                                        /* for faults, from this host thread on; test frameworks like to take over */
 

@@ -71,7 +71,7 @@ void ph_report(const char *format, ...)
     if (stop && strcmp(stop, "1") == 0) abort();
 }
 
-static void finish(void)
+void ph_finish(void)
 {
     if (!ph_reports()) return;
     fflush(NULL);
@@ -99,7 +99,7 @@ static bool report_fault(uint64_t address)
 static void on_fault(int number, siginfo_t *info, void *context)
 {
     (void)context;
-    if (report_fault((uintptr_t)info->si_addr)) finish();
+    if (report_fault((uintptr_t)info->si_addr)) ph_finish();
     sigaction(number, &before[number], NULL);
 }
 
@@ -118,5 +118,5 @@ void ph_watch(void)
 __attribute__((constructor)) static void begin(void)
 {
     ph_watch();
-    atexit(finish);
+    atexit(ph_finish);
 }
