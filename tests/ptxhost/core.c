@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { THREADS = 1024, WARPS = THREADS / 32, STACK = PH_STACK, GUARD = 4096 };
+enum { THREADS = 1024, WARPS = THREADS / 32, STACK = PH_STACK, GUARD = PH_GUARD };
 enum { NEW, READY, AT_BARRIER, IN_WARP, EXITED };
 
 struct ph_thread *ph_now;
@@ -67,7 +67,7 @@ void *ph_map(size_t bytes, int protection)
     abort();
 }
 
-/* A stack is known by its low end, below which lies a guard page. */
+/* A stack is known by its low end, below which nothing is mapped. */
 static char *stack_at(int i) { return stacks + (size_t)i * (STACK + GUARD) + GUARD; }
 
 static char *take_stack(void)

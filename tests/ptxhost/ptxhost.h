@@ -86,8 +86,9 @@ void ph_watch(void);                                        /* for faults, from 
 #define PH_ARENA_BYTES (64ull << 30)
 static inline bool ph_is_device(uint64_t address) { return address - PH_ARENA < PH_ARENA_BYTES; }
 static inline char *ph_storage(uint64_t address) { return (char *)(uintptr_t)(address + PH_FAR); }
-/* A generic address of shared memory: PH_SHARED + offset. Of local memory: the host address itself. */
 #define PH_STACK (128u << 10)                               /* of a CUDA thread: local memory is on it */
+#define PH_GUARD (64u << 10)                                /* below a stack: what is larger faults */
+/* A generic address of shared memory: PH_SHARED + offset. Of local memory: the host address itself. */
 #define PH_SHARED 0x700000000000ull
 #define PH_SHARED_BYTES (256u << 10)
 static inline bool ph_is_shared(uint64_t address) { return address - PH_SHARED < PH_SHARED_BYTES; }

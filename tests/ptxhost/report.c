@@ -90,7 +90,7 @@ static bool report_fault(uint64_t address)
     else if (ph_is_device(far)) ph_report("the device address %#llx lies in no allocation", (unsigned long long)far);
     else if (!ph_now) return false;
     else if (shared <= UINT32_MAX) ph_report("shared address %u, past the block's %u bytes of shared memory", (uint32_t)shared, ph_here.shared_bytes);
-    else if ((uintptr_t)ph_now->stack - address <= 4096) ph_report("the thread's local memory is larger than its stack");
+    else if ((uintptr_t)ph_now->stack - address <= PH_GUARD) ph_report("the thread's local memory is larger than its stack");
     else ph_report("the kernel follows an address that is not on the device: %#llx", (unsigned long long)(address ? far : 0));
     return true;
 }
