@@ -327,8 +327,9 @@ static void test_kill(void **state)
             ragged += f.ragged_rows > 0;
             rows += train;
             if (k % 2) {
+                bool was_clean = f.clean;                   /* a writer that was killed before it opened the file left it so */
                 ok(store_fsck(path, true, &f, &err));
-                if (!f.clean || !f.repaired || f.rows != train) fail_msg("kill %d: %s", k, f.text);
+                if (!f.clean || f.repaired == was_clean || f.rows != train) fail_msg("kill %d: %s", k, f.text);
             }
         }
         if (access(path, F_OK) < 0) continue;
