@@ -67,6 +67,7 @@ endforeach()
 
 file(GLOB CUDA_HOST CONFIGURE_DEPENDS cuda/*.c)
 add_library(sluice_cuda SHARED ${CUDA_HOST} ${CUDA_OBJECTS} runtime/base.c runtime/shape.c)
+add_dependencies(sluice sluice_cuda)
 target_include_directories(sluice_cuda PRIVATE runtime cuda)
 target_include_directories(sluice_cuda SYSTEM PRIVATE ${CUDA_INCLUDE} ${NCCL_INCLUDE})
 target_compile_options(sluice_cuda PRIVATE -fvisibility=hidden)

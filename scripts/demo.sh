@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 sh scripts/deps.sh
 cmake -S . -B build -G Ninja -DCMAKE_BUILD_TYPE=Release >build.log 2>&1 || { cat build.log >&2; exit 1; }
-cmake --build build -j "$(nproc)" >>build.log 2>&1 || { tail -n 60 build.log >&2; exit 1; }
+cmake --build build --target sluice -j "$(nproc)" >>build.log 2>&1 || { tail -n 60 build.log >&2; exit 1; }
 sluice=build/sluice
 out=runs/quickstart
 
