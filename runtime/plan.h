@@ -31,7 +31,7 @@ void state_free(struct state *s);
 void state_fill(struct state *s, uint64_t seed);            /* weights and buffers by their rules, keyed by path */
 void state_put(struct state *s, const struct leaf *l, const void *from);
 void state_stage(struct state *s, const struct leaf *input, int micro, int micros, const void *from);   /* for micro-batch `micro` of the next plan_step */
-size_t state_staged_bytes(const struct leaves *l, int micros);               /* what staging takes beside the slabs */
+size_t state_staged_bytes(struct leaves *l, int micros);     /* what staging takes beside the slabs */
 void state_get(struct state *s, const struct leaf *l, void *to);              /* put and get of rank 0 order a buffer that another rank holds */
 void state_answer(struct state *s, struct order o);                          /* which answers by this; the other ranks pass */
 void state_share(struct state *s);                                           /* weights and the buffers that every rank has become those of rank 0 */

@@ -91,17 +91,12 @@ void state_put(struct state *s, const struct leaf *l, const void *from)
 }
 
 /* The inputs of a single micro-batch are put where they are read. */
-size_t state_staged_bytes(const struct leaves *l, int micros)
-{
-    size_t bytes = 0;
-    for (int i = 0; i < l->n && micros > 1; i++) if (l->leaf[i]->kind == LEAF_INPUT) bytes += (size_t)micros * place_round(leaf_bytes(l->leaf[i]));
-    return bytes;
-}
+size_t state_staged_bytes(struct leaves *l, int micros) { return micros > 1 ? (size_t)micros * state_layout(l).inputs : 0; }
 
 void state_stage(struct state *s, const struct leaf *input, int micro, int micros, const void *from)
 {
-    size_t bytes = state_staged_bytes(s->leaves, micros);
-    if (bytes == 0) { state_put(s, input, from); return; }
+    size_t bytes = (size_t)micros * s->bytes.inputs;
+    if (micros == 1) { state_put(s, input, from); return; }
     INVARIANT(!s->staged || s->staged_bytes == bytes, "the number of micro-batches does not change");
     if (!s->staged) s->staged = s->backend->alloc(s->device, s->staged_bytes = bytes);
     s->backend->put(s->device, s->staged + (size_t)micro * s->bytes.inputs + input->offset, from, leaf_bytes(input));
@@ -122,7 +117,7 @@ void state_pack(struct state *s)
     s->stale = false;
 }
 
-void state_get(struct state *s, const struct leaf *l, void *to) 
+void state_get(struct state *s, const struct leaf *l, void *to)
 {
     if (!is_foreign(l)) { s->backend->get(s->device, to, state_data(s, l), leaf_bytes(l)); return; }
     comm_order(ORDER_GET, l->id);

@@ -2,14 +2,10 @@
 # The release program on the emulated GPU: a study from the script to the comparison, killed, stopped and resumed with the same bits; what
 # is missing is said before anything is lost.
 set -eu
-sluice=$(realpath "$1")
-here=$(realpath "$(dirname "$0")")
+. "$(dirname "$0")/study.sh"
 build=$(dirname "$sluice")
-[ -e "$build/libsluice_cuda.so" ] || { echo "cli_cuda.sh: built without CUDA"; exit 77; }
-[ -e "$build/ptxhost/sluice-fast.so" ] || { echo "cli_cuda.sh: the emulated GPU is not built"; exit 77; }
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-cd "$folder"
+[ -e "$build/libsluice_cuda.so" ] || skip "built without CUDA"
+[ -e "$build/ptxhost/sluice-fast.so" ] || skip "the emulated GPU is not built"
 export LD_LIBRARY_PATH="$build/ptxhost" PTXHOST_KERNELS="$build/ptxhost/sluice-fast.so"
 without_gpu="env -u LD_LIBRARY_PATH -u PTXHOST_KERNELS CUDA_VISIBLE_DEVICES="       # whatever this machine has
 
@@ -24,16 +20,6 @@ return sl.study {
 }
 LUA
 
-fail() { echo "cli_cuda.sh: $*" >&2; cat log >&2; exit 1; }
-look() { /usr/bin/python3 "$here/run_file.py" "$@" || fail "run_file.py $*"; }
-# leaves CODE COMMAND..: runs it, keeps what it says in log.
-leaves() {
-    code=$1 got=0
-    shift
-    "$@" >log 2>&1 || got=$?
-    [ "$got" = "$code" ] || fail "exit code $got, not $code: $*"
-}
-says() { grep -qF -- "$1" log || fail "nothing says '$1'"; }
 run_of() { echo "$1"/s/"$2"-*/0; }
 isa_of() { /usr/bin/python3 -c 'import h5py, sys; print(h5py.File(sys.argv[1], "r")["environment"].attrs["isa"])' "$1"/s/"$2"-*/0/run.h5; }
 

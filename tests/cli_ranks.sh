@@ -1,14 +1,8 @@
 #!/bin/sh
 # Training on several ranks, launched by mpirun: the numbers of one rank, the same bits each time, and every way to end it.
 set -eu
-sluice=$(realpath "$1")
-here=$(realpath "$(dirname "$0")")
-command -v mpirun >/dev/null || { echo "cli_ranks.sh: no mpirun here"; exit 77; }
-[ -e "$(dirname "$sluice")/libsluice_mpi.so" ] || { echo "cli_ranks.sh: built without MPI"; exit 77; }
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-cd "$folder"
+. "$(dirname "$0")/study.sh"
+needs_ranks
 
 cat >study.lua <<'LUA'
 local sl = require "sluice"
@@ -21,18 +15,7 @@ return sl.study {
 LUA
 long="--set train.steps=200 --set train.checkpoint_every=10 --only base"
 
-fail() { echo "cli_ranks.sh: $*" >&2; cat log >&2; exit 1; }
-look() { /usr/bin/python3 "$here/run_file.py" "$@" || fail "run_file.py $*"; }
 ranks() { mpirun --oversubscribe -np "$@"; }
-
-# leaves CODE COMMAND..: runs it, keeps what it says in log.
-leaves() {
-    code=$1 got=0
-    shift
-    "$@" >log 2>&1 || got=$?
-    [ "$got" = "$code" ] || fail "exit code $got, not $code: $*"
-}
-says() { grep -qF -- "$1" log || fail "nothing says '$1'"; }
 
 # begins DIR RANKS: a study in the background that is past its first checkpoint: its mpirun is $job, the process of rank R that
 # trains is "$(trainer R)".

@@ -2,14 +2,8 @@
 # Several ranks, each with an emulated GPU: what NCCL adds and deals out gives the numbers of one rank, the same bits recorded as a graph
 # or not and in any order of streams; a rank that dies is named.
 set -eu
-sluice=$(realpath "$1")
-here=$(realpath "$(dirname "$0")")
-command -v mpirun >/dev/null || { echo "cuda_ranks.sh: no mpirun here"; exit 77; }
-[ -e "$(dirname "$sluice")/libsluice_mpi.so" ] || { echo "cuda_ranks.sh: built without MPI"; exit 77; }
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-cd "$folder"
+. "$(dirname "$0")/study.sh"
+needs_ranks
 
 cat >study.lua <<'LUA'
 local sl = require "sluice"
@@ -21,14 +15,6 @@ return sl.study {
 }
 LUA
 
-fail() { echo "cuda_ranks.sh: $*" >&2; cat log >&2; exit 1; }
-look() { /usr/bin/python3 "$here/run_file.py" "$@" || fail "run_file.py $*"; }
-leaves() {
-    code=$1 got=0
-    shift
-    "$@" >log 2>&1 || got=$?
-    [ "$got" = "$code" ] || fail "exit code $got, not $code: $*"
-}
 ranks() { mpirun --oversubscribe -np "$@" --progress none; }
 
 for n in 2 3; do leaves 0 mpirun --oversubscribe -np $n "$(dirname "$sluice")/test_comm" gpus; done

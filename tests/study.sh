@@ -1,0 +1,26 @@
+# Sourced by tests that run studies: a folder of their own, and what the program leaves there held against what it should.
+sluice=$(realpath "$1")
+here=$(realpath "$(dirname "$0")")
+test=$(basename "$0")
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+
+skip() { echo "$test: $*"; exit 77; }
+fail() { echo "$test: $*" >&2; cat log >&2; exit 1; }
+look() { /usr/bin/python3 "$here/run_file.py" "$@" || fail "run_file.py $*"; }
+
+# leaves CODE COMMAND..: runs it, keeps what it says in log.
+leaves() {
+    code=$1 got=0
+    shift
+    "$@" >log 2>&1 || got=$?
+    [ "$got" = "$code" ] || fail "exit code $got, not $code: $*"
+}
+says() { grep -qF -- "$1" log || fail "nothing says '$1'"; }
+
+needs_ranks() {
+    command -v mpirun >/dev/null || skip "no mpirun here"
+    [ -e "$(dirname "$sluice")/libsluice_mpi.so" ] || skip "built without MPI"
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+}
