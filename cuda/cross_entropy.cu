@@ -85,11 +85,11 @@ static __device__ inline void differ(float *row, int vocab, int whole, int targe
 
 /* A block a row, of as many warps as find eight values a thread, up to BLOCK threads. */
 static __global__ void __launch_bounds__(BLOCK)
-cross_entropy_rows(float *logits, int vocab, const int *targets, struct report out, struct incoming in)
+cross_entropy_rows(float *logits, int vocab, const int *targets, struct report out, struct incoming in, struct fault *fault)
 {
     float *row = logits + (int64_t)blockIdx.x * vocab;
     int target = targets[blockIdx.x], whole = vocab % 4 ? 0 : vocab / LANES * LANES;       /* else rows are not aligned to 16 bytes */
-    if ((unsigned)target >= (unsigned)vocab) __trap();
+    if (!legal(fault, FAULT_TARGET, target, vocab)) target = 0;
     struct tally t = { -FLT_MAX, 0, INT32_MAX };
     for (int v = (int)threadIdx.x * LANES; v < whole; v += (int)blockDim.x * LANES) {
         struct eight x = load8({ row, false }, v);
@@ -154,7 +154,7 @@ static void chunks(const struct args *a, bool outputs, bool gradients)
         c.logits.rows = c.dx.rows = n;
         product(a, { h, operand_turned(c.w), c.logits, 0, c.narrow }, rest);
         LAUNCH(a, cross_entropy_rows, (unsigned)n, row_threads(c.w.rows), 0, (float *)c.logits.data, (int)c.w.rows, ints(&a->in[TARGET]) + first,
-               outputs ? report_of(a, first) : none, gradients ? incoming_of(a, first, c.narrow) : nothing);
+               outputs ? report_of(a, first) : none, gradients ? incoming_of(a, first, c.narrow) : nothing, device_of(a)->fault);
         if (!gradients) continue;
         if (c.dh.data) product(a, { c.dx, c.w, operand_rows(c.dh, first, n), a->beta[H], c.narrow }, rest);
         if (c.dw.data) product(a, { operand_turned(c.dx), h, c.dw, first ? 1 : a->beta[W], c.narrow }, rest);

@@ -16,39 +16,70 @@ static int look(int local, int *number, struct err *e)
 {
     int devices = 0, major = 0, minor = 0;
     cudaError_t status = cudaGetDeviceCount(&devices);
+    if (status == cudaSuccess && devices == 0) return err_set(e, "this machine has no NVIDIA GPU; train.backend = \"cpu\" needs none");
+    *number = devices ? local % devices : 0;
+    if (status == cudaSuccess) status = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, *number);
+    if (status == cudaSuccess) status = cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, *number);
     if (status != cudaSuccess) return err_set(e, "no GPU can be used: %s; 'sluice doctor' says what is here, train.backend = \"cpu\" needs none", cudaGetErrorString(status));
-    if (devices == 0) return err_set(e, "this machine has no NVIDIA GPU; train.backend = \"cpu\" needs none");
-    *number = local % devices;
-    CUDA(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, *number));
-    CUDA(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, *number));
     if (10 * major + minor >= OLDEST) return 10 * major + minor;
     return err_set(e, "the GPU is of architecture sm_%d; sm_%d (Ampere) is the oldest that can be used", 10 * major + minor, OLDEST);
 }
 
 static int known_arch;                                      /* once it was asked for, or a device is open */
 
-/* A process that has touched a GPU cannot be forked any more: a child of its own looks and tells. */
+/* ---- questions of a process that may still fork ---- */
+
+/* arch -1: e says why there is no answer. */
+struct facts { int arch; size_t room; struct err e; };
+
+static void look_at_arch(struct facts *f)
+{
+    int number;
+    f->arch = look(0, &number, &f->e);
+}
+
+static void look_at_room(struct facts *f)
+{
+    int number;
+    size_t all;
+    if ((f->arch = look(0, &number, &f->e)) < 0) return;
+    cudaError_t status = cudaSetDevice(number);
+    if (status == cudaSuccess) status = cudaMemGetInfo(&f->room, &all);
+    if (status != cudaSuccess) f->arch = err_set(&f->e, "the GPU's memory cannot be asked for: %s", cudaGetErrorString(status));
+}
+
+/* A process that has touched a GPU cannot be forked any more: a child of its own looks, tells, and leaves nothing behind. */
+static int ask(void (*question)(struct facts *f), struct facts *answer, struct err *e)
+{
+    int tell[2];
+    if (pipe(tell)) return err_set(e, "no pipe can be made");
+    pid_t child = fork();
+    if (child == 0) {
+        question(answer);
+        _exit(write(tell[1], answer, sizeof *answer) != (ssize_t)sizeof *answer);
+    }
+    close(tell[1]);
+    ssize_t got = child < 0 ? -1 : read(tell[0], answer, sizeof *answer);
+    close(tell[0]);
+    if (child > 0) waitpid(child, NULL, 0);
+    if (got != (ssize_t)sizeof *answer) return err_set(e, "the CUDA driver fails: the process that asked it for a GPU ended");
+    return answer->arch < 0 ? err_set(e, "%s", answer->e.text) : 0;
+}
+
 int device_probe(char isa[16], struct err *e)
 {
-    struct { int arch; struct err e; } answer;
-    if (!known_arch) {
-        int tell[2];
-        if (pipe(tell)) return err_set(e, "no pipe can be made");
-        pid_t child = fork();
-        if (child == 0) {
-            int number;
-            answer.arch = look(0, &number, &answer.e);
-            _exit(write(tell[1], &answer, sizeof answer) != (ssize_t)sizeof answer);
-        }
-        close(tell[1]);
-        ssize_t got = child < 0 ? -1 : read(tell[0], &answer, sizeof answer);
-        close(tell[0]);
-        if (child > 0) waitpid(child, NULL, 0);
-        if (got != (ssize_t)sizeof answer) return err_set(e, "the CUDA driver fails: the process that asked it for a GPU ended");
-        if (answer.arch < 0) return err_set(e, "%s", answer.e.text);
-        known_arch = answer.arch;
-    }
+    struct facts f = { .arch = known_arch };
+    if (!known_arch && ask(look_at_arch, &f, e)) return -1;
+    known_arch = f.arch;
     snprintf(isa, 16, "sm_%d", known_arch);
+    return 0;
+}
+
+int device_probe_room(size_t *bytes, struct err *e)
+{
+    struct facts f = { 0 };
+    if (ask(look_at_room, &f, e)) return -1;
+    *bytes = f.room;
     return 0;
 }
 
@@ -62,7 +93,9 @@ bool device_describe(int line, char text[256])
     char of_driver[64] = "no driver is installed";
     if (driver) snprintf(of_driver, sizeof of_driver, "driver for CUDA %d.%d", driver / 1000, driver % 1000 / 10);
     if (line == 0) {
-        snprintf(text, 256, "runtime %d.%d, cuBLASLt %zu.%zu, %s%s%s", runtime / 1000, runtime % 1000 / 10, lt / 10000, lt % 10000 / 100, of_driver,
+        char nccl[64];
+        exchange_describe(nccl);
+        snprintf(text, 256, "runtime %d.%d, cuBLASLt %zu.%zu, %s, %s%s%s", runtime / 1000, runtime % 1000 / 10, lt / 10000, lt % 10000 / 100, nccl, of_driver,
                  status == cudaSuccess ? "" : "; ", status == cudaSuccess ? "" : cudaGetErrorString(status));
         return true;
     }
@@ -108,6 +141,7 @@ void *device_open(int threads)
     CUDA(cudaMalloc(&d->workspace, d->workspace_bytes));
     gemm_open(d);
     ring_open(d);
+    clock_open(d);
     exchange_open(d);
     return d;
 }
@@ -115,8 +149,9 @@ void *device_open(int threads)
 void device_close(void *device)
 {
     struct device *d = device;
-    device_wait(d);
+    device_wait(d, NULL);
     exchange_close(d);
+    clock_close(d);
     ring_close(d);
     gemm_close(d);
     CUDA(cudaFree(d->workspace));

@@ -13,20 +13,28 @@
 extern "C" {
 #endif
 
+/* A number that no kernel can compute with: what it counts, and below what it should be. */
+enum fault_kind { FAULT_NONE, FAULT_ID, FAULT_TARGET, FAULT_DOCUMENT, FAULT_POSITION, FAULT_BUCKET, FAULTS };
+struct fault { int32_t kind; int64_t value, limit; };
+
 struct device {
     int number, multiprocessors;
+    struct fault *fault;                                    /* in the device's memory: the first that a kernel met; see memory.c */
     cudaStream_t stream;
     cublasLtHandle_t lt; void *workspace; size_t workspace_bytes;
     struct gemm_cache *gemm_cache;                          /* of gemm.c */
+    struct clock *clock;                                    /* of clock.c */
     struct ring *ring;                                      /* of memory.c: pinned memory through which puts and gets go */
     struct exchange *exchange;                              /* of comm.c; NULL: there is one rank */
 };
 
-/* A failure of the machine: prints the call, its place and what CUDA says of it, and leaves with exit code 7. */
-void cuda_fail(const char *file, int line, const char *call, const char *says) __attribute__((noreturn));
+/* A failure of the machine: prints the call, its place, what the library says of it and, of CUDA, what can be done, and leaves with
+   exit code 7. */
+void library_fail(const char *file, int line, const char *call, const char *says) __attribute__((noreturn));
+void cuda_fail(const char *file, int line, const char *call, cudaError_t status) __attribute__((noreturn));
 #define CUDA(call) do { \
     cudaError_t status_ = (call); \
-    if (status_ != cudaSuccess) cuda_fail(__FILE__, __LINE__, #call, cudaGetErrorString(status_)); \
+    if (status_ != cudaSuccess) cuda_fail(__FILE__, __LINE__, #call, status_); \
 } while (0)
 
 #ifdef __cplusplus

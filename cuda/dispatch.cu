@@ -13,7 +13,7 @@ static void dispatch_forward(const struct args *a)
 {
     struct sort s = { .key = ints(&a->in[0]), .from = NULL, .n = (int)shape_count(a->in[0].shape), .buckets = (int)a->out[COUNTS].shape.dim[0],
                       .shift = 0, .mask = -1, .order = ints(&a->out[ORDER]), .place = ints(&a->out[PLACE]),
-                      .offsets = ints(&a->out[OFFSETS]), .counts = ints(&a->out[COUNTS]), .table = (int32_t *)a->scratch };
+                      .offsets = ints(&a->out[OFFSETS]), .counts = ints(&a->out[COUNTS]), .table = (int32_t *)a->scratch, .fault = device_of(a)->fault };
     sort_bucket(a, &s);
 }
 

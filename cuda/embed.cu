@@ -9,11 +9,11 @@ enum { STRIP = WARP * LANES };                              /* columns that a wa
 
 /* ---- forward ---- */
 
-static __global__ void __launch_bounds__(BLOCK) embed_forward(struct view table, struct view y, const int32_t *ids, int64_t tokens, int rows, int d)
+static __global__ void __launch_bounds__(BLOCK) embed_forward(struct view table, struct view y, const int32_t *ids, int64_t tokens, int rows, int d,
+                                                              struct fault *fault)
 {
     EACH_ROW(t, tokens) {
-        int64_t id = ids[t];
-        if (id < 0 || id >= rows) __trap();
+        int64_t id = legal(fault, FAULT_ID, ids[t], rows) ? ids[t] : 0;
         EACH_EIGHT(c, d) row_store(y, t * d, c, d, row_load(table, id * d, c, d, 0));
     }
 }
@@ -22,14 +22,14 @@ static void forward(const struct args *a)
 {
     int64_t tokens = shape_count(a->in[1].shape);
     LAUNCH(a, embed_forward, grid_for(a, tokens, WARPS), BLOCK, 0, view_of(a->in[0]), view_of(a->out[0]), ints(&a->in[1]), tokens,
-           (int)a->in[0].shape.dim[0], (int)a->in[0].shape.dim[1]);
+           (int)a->in[0].shape.dim[0], (int)a->in[0].shape.dim[1], device_of(a)->fault);
 }
 
 /* ---- backward ---- */
 
 /* Sorted tokens in pieces of WARP, columns in strips of STRIP: a warp takes one of each. heads [pieces, strips, STRIP]: what a piece has
-   of the run that the piece before ends with. */
-struct pieces { const int32_t *order, *ids; int tokens, n, strips, d; float *heads; };
+   of the run that the piece before ends with. Forward has told of ids without a row: here they are left out. */
+struct pieces { const int32_t *order, *ids; int tokens, n, strips, d, rows; float *heads; };
 
 static __device__ inline int id_at(const struct pieces &p, int place) { return p.ids[p.order[place]]; }
 static __device__ inline int64_t head_at(const struct pieces &p, int piece, int strip)
@@ -56,7 +56,7 @@ static __global__ void __launch_bounds__(BLOCK) embed_runs(struct pieces p, stru
         add_to(sum, now);
         if (!(ends >> i & 1)) continue;
         if (head) store8({ p.heads, false }, head_at(p, piece, strip), sum);
-        else row_add(dtable, (int64_t)row * p.d, c, p.d, sum);
+        else if ((unsigned)row < (unsigned)p.rows) row_add(dtable, (int64_t)row * p.d, c, p.d, sum);
         head = false;
         sum = { 0 };
     }
@@ -76,13 +76,13 @@ static __global__ void __launch_bounds__(BLOCK) embed_heads(struct pieces p, str
         more = same == ALL_LANES ? WARP : __ffs(~same) - 1;
         for (int i = 0; i < more && c < p.d; i++) add_to(sum, load8({ p.heads, false }, head_at(p, piece + i, strip)));
     }
-    if (c < p.d) row_add(dtable, (int64_t)id * p.d, c, p.d, sum);
+    if (c < p.d && (unsigned)id < (unsigned)p.rows) row_add(dtable, (int64_t)id * p.d, c, p.d, sum);
 }
 
 static struct pieces pieces_of(const struct args *a)
 {
-    int tokens = (int)shape_count(a->in[1].shape), d = (int)a->in[0].shape.dim[1];
-    return { NULL, ints(&a->in[1]), tokens, (tokens + WARP - 1) / WARP, (d + STRIP - 1) / STRIP, d, (float *)a->scratch };
+    int tokens = (int)shape_count(a->in[1].shape), rows = (int)a->in[0].shape.dim[0], d = (int)a->in[0].shape.dim[1];
+    return { NULL, ints(&a->in[1]), tokens, (tokens + WARP - 1) / WARP, (d + STRIP - 1) / STRIP, d, rows, (float *)a->scratch };
 }
 
 static size_t heads_bytes(struct pieces p) { return (size_t)p.n * p.strips * STRIP * sizeof(float); }

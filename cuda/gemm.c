@@ -32,7 +32,7 @@ static void fail(int line, const char *call, const char *status, const struct ki
              status, k->batch, (long long)k->m, (long long)k->k, k->a_turned ? " turned" : "", (long long)k->k, (long long)k->n, k->b_turned ? " turned" : "",
              name[k->in], name[k->out], (long long)k->a_row, (long long)k->b_row, (long long)k->c_row,
              (long long)k->a_stride, (long long)k->b_stride, (long long)k->c_stride, k->a_align, k->b_align, k->c_align);
-    cuda_fail(__FILE__, line, call, text);
+    library_fail(__FILE__, line, call, text);
 }
 
 /* Kernels read 16 bytes at a time at most. */
@@ -121,7 +121,7 @@ void gemm(struct device *d, const struct gemm *g)
 void gemm_open(struct device *d)
 {
     cublasStatus_t status = cublasLtCreate(&d->lt);
-    if (status != CUBLAS_STATUS_SUCCESS) cuda_fail(__FILE__, __LINE__, "cublasLtCreate", cublasLtGetStatusName(status));
+    if (status != CUBLAS_STATUS_SUCCESS) library_fail(__FILE__, __LINE__, "cublasLtCreate", cublasLtGetStatusName(status));
     d->gemm_cache = xcalloc(1, sizeof *d->gemm_cache);
 }
 

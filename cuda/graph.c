@@ -31,6 +31,6 @@ void device_replay(void *device, void *recording)
 void device_forget(void *device, void *recording)
 {
     struct device *d = device;
-    device_wait(d);
+    device_wait(d, NULL);
     CUDA(cudaGraphExecDestroy(recording));
 }

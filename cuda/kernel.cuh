@@ -13,14 +13,13 @@
 #define SLUICE_CUDA_KERNEL_CUH
 
 extern "C" {
-#include "kernel.h"
+#include "twin.h"
 }
 #include "device.h"
 
 #include <cuda_bf16.h>
 
-/* An op's row. scratch: bytes that a call needs in args->scratch, from its shapes and attributes; NULL: none. */
-struct twin { kernel *forward, *backward, *joint; size_t (*scratch)(const struct args *a); };
+/* TWIN(op, forward, backward, joint, scratch); what is left out is NULL. */
 #define TWIN(name, ...) extern "C" { extern const struct twin cuda_##name; } const struct twin cuda_##name = { __VA_ARGS__ }
 
 enum { WARP = 32, BLOCK = 256, LANES = 8 };                 /* LANES: values that a thread reads at a time, 16 bytes of bf16 */
@@ -43,6 +42,19 @@ static inline int grid_for(const struct args *a, int64_t n, int64_t per)
 /* Every thread's walk over n items: for (int64_t i = first_item(); i < n; i += all_items()). */
 static __device__ inline int64_t first_item() { return (int64_t)blockIdx.x * blockDim.x + threadIdx.x; }
 static __device__ inline int64_t all_items() { return (int64_t)gridDim.x * blockDim.x; }
+
+/* ---- faults ---- */
+
+/* Whether 0 <= value < limit. If not, the host hears of the first such value, and the kernel goes on with one that is legal. */
+static __device__ inline bool legal(struct fault *fault, enum fault_kind kind, int64_t value, int64_t limit)
+{
+    if (value >= 0 && value < limit) return true;
+    if (atomicCAS(&fault->kind, FAULT_NONE, kind) == FAULT_NONE) {
+        fault->value = value;
+        fault->limit = limit;
+    }
+    return false;
+}
 
 /* ---- views ---- */
 

@@ -1,5 +1,6 @@
 /* Device memory, and the pinned memory through which values come and go. A put copies into the next piece of a ring and returns:
-   the device fetches it when the stream gets there. A piece is used again only after the copy that read it is done. */
+   the device fetches it when the stream gets there. A piece is used again only after the copy that read it is done. With whatever comes
+   back comes the word for a fault that a kernel may have met. */
 #include "device.h"
 #include "parts.h"
 
@@ -9,22 +10,47 @@
 
 enum { PIECES = 64, PIECE = 1 << 20 };
 
-struct ring { char *pinned; cudaEvent_t read[PIECES]; int next; };
+/* What fetch asked for. */
+struct answer { char *pinned; size_t room, bytes; cudaEvent_t here; };
+struct ring { char *pinned; cudaEvent_t read[PIECES]; int next; struct fault *fault; struct answer answer; };
 
 void ring_open(struct device *d)
 {
     struct ring *r = d->ring = xcalloc(1, sizeof *r);
     CUDA(cudaHostAlloc((void **)&r->pinned, (size_t)PIECES * PIECE, cudaHostAllocDefault));
     for (int i = 0; i < PIECES; i++) CUDA(cudaEventCreateWithFlags(&r->read[i], cudaEventDisableTiming));
+    CUDA(cudaHostAlloc((void **)&r->fault, sizeof *r->fault, cudaHostAllocDefault));
+    CUDA(cudaEventCreateWithFlags(&r->answer.here, cudaEventDisableTiming));
+    d->fault = device_alloc(d, sizeof *d->fault);
 }
 
 void ring_close(struct device *d)
 {
     struct ring *r = d->ring;
     for (int i = 0; i < PIECES; i++) CUDA(cudaEventDestroy(r->read[i]));
+    CUDA(cudaEventDestroy(r->answer.here));
+    CUDA(cudaFreeHost(r->answer.pinned));
+    CUDA(cudaFreeHost(r->fault));
     CUDA(cudaFreeHost(r->pinned));
+    CUDA(cudaFree(d->fault));
     free(r);
 }
+
+/* ---- faults ---- */
+
+/* As on the CPU, a broken invariant: whoever made these numbers should have refused them. */
+static void look(const struct fault *f)
+{
+    static const char *const words[FAULTS] = {
+        [FAULT_ID] = "embed: id %lld, the table has %lld rows", [FAULT_TARGET] = "target %lld, the vocabulary has %lld",
+        [FAULT_DOCUMENT] = "ngram: document start %lld of %lld positions", [FAULT_POSITION] = "position %lld of %lld", [FAULT_BUCKET] = "dispatch: expert %lld of %lld" };
+    char text[128];
+    if (f->kind == FAULT_NONE) return;
+    snprintf(text, sizeof text, words[f->kind], (long long)f->value, (long long)f->limit);
+    invariant_broken(__FILE__, __LINE__, "a kernel on the GPU met %s", text);
+}
+
+/* ---- to and from the device ---- */
 
 /* The next piece, when the copy that read it last is done. */
 static char *next_piece(struct ring *r, int *piece)
@@ -56,9 +82,35 @@ void device_get(void *device, void *host, const void *from, size_t bytes)
         char *pinned = next_piece(d->ring, &piece);
         n = bytes - at < PIECE ? bytes - at : PIECE;
         CUDA(cudaMemcpyAsync(pinned, (const char *)from + at, n, cudaMemcpyDeviceToHost, d->stream));
-        device_wait(d);
+        CUDA(cudaMemcpyAsync(d->ring->fault, d->fault, sizeof *d->fault, cudaMemcpyDeviceToHost, d->stream));
+        device_wait(d, NULL);
+        look(d->ring->fault);
         memcpy((char *)host + at, pinned, n);
     }
+}
+
+void device_fetch(void *device, const void *from, size_t bytes)
+{
+    struct device *d = device;
+    struct answer *a = &d->ring->answer;
+    if (a->room < bytes) {
+        CUDA(cudaFreeHost(a->pinned));
+        CUDA(cudaHostAlloc((void **)&a->pinned, bytes, cudaHostAllocDefault));
+        a->room = bytes;
+    }
+    a->bytes = bytes;
+    if (bytes) CUDA(cudaMemcpyAsync(a->pinned, from, bytes, cudaMemcpyDeviceToHost, d->stream));
+    CUDA(cudaMemcpyAsync(d->ring->fault, d->fault, sizeof *d->fault, cudaMemcpyDeviceToHost, d->stream));
+    CUDA(cudaEventRecord(a->here, d->stream));
+}
+
+void device_fetched(void *device, void *host)
+{
+    struct device *d = device;
+    struct answer *a = &d->ring->answer;
+    device_wait(d, a->here);
+    look(d->ring->fault);
+    if (a->bytes) memcpy(host, a->pinned, a->bytes);
 }
 
 void device_copy(void *device, void *to, const void *from, size_t bytes)
@@ -76,14 +128,23 @@ void device_clear(void *device, void *memory, size_t bytes)
 /* SLUICE_CUDA_MEMORY=apart: what runs past a tensor does not fall into its neighbour. */
 bool device_apart(void) { return device_switch("SLUICE_CUDA_MEMORY", "apart", "arena"); }
 
+static _Noreturn void out_of_memory(size_t bytes)
+{
+    const double mib = 1 << 20;
+    size_t room = 0, all = 0;
+    CUDA(cudaMemGetInfo(&room, &all));
+    fprintf(stderr, "cuda: %.1f MiB of the GPU's memory were wanted at once, %.1f of %.1f are free: other processes hold some of it (nvidia-smi names them), or it is in pieces\n"
+            "  a larger train.micro needs less; --jobs 1 leaves the GPU to one run of this study\n", (double)bytes / mib, (double)room / mib, (double)all / mib);
+    exit(7);
+}
+
 void *device_alloc(void *device, size_t bytes)
 {
     void *memory = NULL;
     if (bytes == 0) return NULL;
-    if (cudaMalloc(&memory, bytes) != cudaSuccess) {
-        fprintf(stderr, "cuda: %zu bytes of device memory were wanted, %zu are free\n", bytes, device_room());
-        exit(7);
-    }
+    cudaError_t status = cudaMalloc(&memory, bytes);
+    if (status == cudaErrorMemoryAllocation) out_of_memory(bytes);
+    CUDA(status);
     device_clear(device, memory, bytes);
     return memory;
 }
@@ -93,6 +154,6 @@ void device_release(void *device, void *memory, size_t bytes)
     struct device *d = device;
     (void)bytes;
     if (!memory) return;
-    device_wait(d);
+    device_wait(d, NULL);
     CUDA(cudaFree(memory));
 }

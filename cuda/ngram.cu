@@ -18,12 +18,15 @@ static __device__ inline uint64_t residue(uint64_t x, uint64_t rows, uint64_t in
 }
 
 static __global__ void __launch_bounds__(BLOCK) ngram_rows(const int32_t *ids, const int32_t *start, const int32_t *pos, int32_t *out,
-                                                           int tokens, int s, int room, struct ngram_attr at, uint64_t inverse)
+                                                           int tokens, int s, int room, struct ngram_attr at, uint64_t inverse, struct fault *fault)
 {
     for (int t = (int)first_item(); t < tokens; t += (int)all_items()) {
         int sequence = t / s, p = (pos ? *pos : 0) + t % s;
-        if (p >= room || start[t] < 0) __trap();
         uint64_t gram = 0;
+        if (!legal(fault, FAULT_POSITION, p, room) || !legal(fault, FAULT_DOCUMENT, start[t], room)) {
+            out[t] = 0;
+            continue;
+        }
         for (int back = (int)at.order - 1; back >= 0; back--) {
             gram = gram * at.vocab + token_before(ids + (int64_t)sequence * room, p, back, start[t]);
             gram = at.hash == HASH_MUL32 ? (uint32_t)gram : residue(gram, at.rows, inverse);
@@ -38,7 +41,7 @@ static void ngram(const struct args *a)
     const struct ngram_attr *at = (const struct ngram_attr *)a->attr;
     int tokens = (int)shape_count(a->out[0].shape);
     LAUNCH(a, ngram_rows, grid_for(a, tokens, BLOCK), BLOCK, 0, ints(&a->in[IDS]), ints(&a->in[START]), a->n_in > POS ? ints(&a->in[POS]) : NULL,
-           ints(&a->out[0]), tokens, (int)a->in[START].shape.dim[1], (int)a->in[IDS].shape.dim[1], *at, UINT64_MAX / at->rows);
+           ints(&a->out[0]), tokens, (int)a->in[START].shape.dim[1], (int)a->in[IDS].shape.dim[1], *at, UINT64_MAX / at->rows, device_of(a)->fault);
 }
 
 TWIN(ngram, ngram);

@@ -15,12 +15,21 @@ void device_clear(void *device, void *memory, size_t bytes);
 void device_put(void *device, void *to, const void *host, size_t bytes);
 void device_copy(void *device, void *to, const void *from, size_t bytes);
 void device_get(void *device, void *host, const void *from, size_t bytes);
+void device_fetch(void *device, const void *from, size_t bytes);
+void device_fetched(void *device, void *host);
+
+/* clock.c */
+void clock_open(struct device *d);
+void clock_close(struct device *d);
+void device_stamp(void *device, int number);
+double device_between(void *device, int first, int second);
 
 /* fail.c */
 bool device_switch(const char *variable, const char *on, const char *off);      /* whether it says `on`; unset is `off`, another word ends the program */
 
 /* device.c */
 int device_probe(char isa[16], struct err *e);
+int device_probe_room(size_t *bytes, struct err *e);
 bool device_describe(int line, char text[256]);
 size_t device_room(void);                                   /* without what cuBLASLt will take */
 void *device_open(int threads);
@@ -28,9 +37,10 @@ void device_close(void *device);
 
 /* comm.c: nothing of it where there is one rank, but the wait for the main stream */
 extern const struct comm *(*comm_of_program)(void);
+void exchange_describe(char text[64]);                      /* the library, for a person */
 void exchange_open(struct device *d);
 void exchange_close(struct device *d);
-void device_wait(struct device *d);
+void device_wait(struct device *d, cudaEvent_t event);      /* NULL: for all that was given */
 void device_reduce(void *device, real *data, int64_t n, enum reduction how);
 void device_broadcast(void *device, void *data, size_t bytes, int root);
 void device_meet(void *device);

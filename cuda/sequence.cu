@@ -26,10 +26,10 @@ TWIN(shift, shift_forward);
 
 enum { BUFFER, ROWS, START, POS };
 
-ROWS_KERNEL cache_rows(struct rows r, struct view x, struct view buffer, const int32_t *pos, unsigned length, unsigned room)
+ROWS_KERNEL cache_rows(struct rows r, struct view x, struct view buffer, const int32_t *pos, unsigned length, unsigned room, struct fault *fault)
 {
     int32_t before = pos[0];
-    if (before < 0 || before + length > room) __trap();
+    if (!legal(fault, FAULT_POSITION, before, (int64_t)room - length + 1)) return;
     for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
         int64_t from = w.row * r.d, to = ((int64_t)((unsigned)w.row / length) * room + before + (unsigned)w.row % length) * r.d;
         for (int c = w.lane * LANES; c < w.d; c += r.lanes * LANES) row_store(buffer, to, c, w.d, row_load(x, from, c, w.d, 0));
@@ -42,7 +42,7 @@ static void cache_forward(const struct args *a)
     int64_t tokens = shape_count(start);
     struct rows r = rows_shape(tokens, shape_count(a->in[ROWS].shape) / tokens);
     LAUNCH(a, cache_rows, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, view_of(a->in[ROWS]), view_of(a->out[0]), ints(&a->in[POS]),
-           (unsigned)start.dim[1], (unsigned)a->in[BUFFER].shape.dim[1]);
+           (unsigned)start.dim[1], (unsigned)a->in[BUFFER].shape.dim[1], device_of(a)->fault);
 }
 
 TWIN(cache, cache_forward);

@@ -29,8 +29,7 @@ static __device__ inline int sort_rank(int32_t *count, int bucket)
 static __device__ inline int sort_bucket_of(const struct sort &s, int position)
 {
     int bucket = s.key[position] >> s.shift & s.mask;
-    if (bucket < 0 || bucket >= s.buckets) __trap();
-    return bucket;
+    return legal(s.fault, FAULT_BUCKET, bucket, s.buckets) ? bucket : 0;
 }
 
 /* table[bucket][chunk] = count */
@@ -127,7 +126,7 @@ int32_t *sort_positions(const struct args *a, const int32_t *key, int64_t n, int
     struct digits digits = digits_of(below);
     int buckets = 1 << digits.bits;
     struct sort s = { .key = key, .from = NULL, .n = (int)n, .buckets = buckets, .shift = 0, .mask = buckets - 1, .order = order, .place = NULL,
-                      .offsets = NULL, .counts = (int32_t *)scratch, .table = (int32_t *)scratch + buckets };
+                      .offsets = NULL, .counts = (int32_t *)scratch, .table = (int32_t *)scratch + buckets, .fault = device_of(a)->fault };
     for (int digit = 0; digit < digits.n; digit++) {
         s.shift = digit * digits.bits;
         sort_bucket(a, &s);

@@ -5,13 +5,14 @@
 
 #include "kernel.cuh"
 
-/* Bucket of position p: key[p] >> shift & mask. A key beyond the buckets is an invariant broken by whoever made it: a trap. */
+/* Bucket of position p: key[p] >> shift & mask; of a key beyond the buckets, which is a fault: 0. */
 struct sort {
     const int32_t *key, *from;                              /* from: the positions in the order that they have; NULL: 0, 1, 2, ... */
     int n, buckets, shift, mask;
     int32_t *order, *place;                                 /* sorted positions, and where each went; place may be NULL */
     int32_t *offsets, *counts;                              /* [buckets+1], may be NULL; [buckets] */
     int32_t *table;                                         /* scratch of sort_table_bytes */
+    struct fault *fault;                                    /* the device's */
 };
 
 size_t sort_table_bytes(int64_t n, int buckets);

@@ -22,6 +22,8 @@ struct backend {
     int (*probe)(char isa[16], struct err *e);
     bool (*describe)(int line, char text[256]);             /* for a person: line 0 the libraries, then a device each; false: no more. NULL: nothing to say */
     size_t (*room)(void);                                   /* bytes that can still be had */
+    int (*probe_room)(size_t *bytes, struct err *e);        /* the same, as probe does */
+    size_t process_bytes;                                   /* what each process takes of the device beside its tensors */
     /* A kernel that computes both calls, a->next being the second: one that reads what the first makes, or updates that follow each
        other, of which it computes as many as are linked. NULL: there is none. */
     kernel *(*fuse)(int first, const struct args *a, int second, const struct args *b);
@@ -34,6 +36,10 @@ struct backend {
     void (*put)(void *device, void *to, const void *host, size_t bytes);
     void (*copy)(void *device, void *to, const void *from, size_t bytes);           /* within the device */
     void (*get)(void *device, void *host, const void *from, size_t bytes);
+    /* get in two halves, for what is given meanwhile to run beside it: fetch asks for the bytes as they are after what was given so far,
+       fetched waits for them alone. One at a time. NULL: get gains nothing by it. */
+    void (*fetch)(void *device, const void *from, size_t bytes);
+    void (*fetched)(void *device, void *host);
     void (*fill)(void *device, const struct fill *f);
     /* Weights are packed once a step, where products with activations of this format gain by it. */
     size_t (*packed_bytes)(struct shape weight, enum format act);                   /* 0: they do not */
@@ -42,6 +48,10 @@ struct backend {
     void (*reduce)(void *device, real *data, int64_t n, enum reduction how);
     void (*broadcast)(void *device, void *data, size_t bytes, int root);
     void (*meet)(void *device);
+    /* Moments of the device's own time: stamp number n is passed when what was given before is done; between waits for the second. They
+       are numbered from 0 on, and used again. NULL: calls are done when they return. */
+    void (*stamp)(void *device, int number);
+    double (*between)(void *device, int first, int second);                         /* seconds */
     /* What is given between record and recorded does not run: it becomes a recording, which replay runs as often as one likes, in
        less time than giving it anew. record NULL, or false: the backend gains nothing by it. */
     bool (*record)(void *device);
@@ -54,7 +64,7 @@ extern const struct backend backend_cpu;
 
 /* The words of train.backend, in the order of enum. NULL: it cannot be had here, and e says what is missing. */
 #define BACKENDS "cpu cuda"
-enum backend_kind { BACKEND_CPU, BACKEND_CUDA };
+enum backend_kind { BACKEND_CPU, BACKEND_CUDA, BACKEND_KINDS };
 const struct backend *backend_find(enum backend_kind kind, struct err *e);
 
 /* What a shared object that holds a backend exports as `backend_entry`. Sizes tell apart what was built from other sources. comm_here:

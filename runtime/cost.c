@@ -53,9 +53,9 @@ static double backward_bytes(const struct call *c, int micro)
     return bytes;
 }
 
-static struct call_cost cost_of(const struct call *c, int micro)
+struct call_cost plan_cost_of(const struct call *c, int micro)
 {
-    struct call_cost cost = { .op = c->node->op, .format = c->args.n_in ? c->args.in[0].format : FORMAT_REAL };
+    struct call_cost cost = { .node = c->node, .format = c->args.n_in ? c->args.in[0].format : FORMAT_REAL };
     if (c->pass != BACKWARD || c->joint) { cost.flops += c->flops; cost.bytes += forward_bytes(c); }
     if (c->pass == BACKWARD) { cost.flops += 2 * c->flops; cost.bytes += backward_bytes(c, micro); }
     return cost;
@@ -64,7 +64,7 @@ static struct call_cost cost_of(const struct call *c, int micro)
 static void tell(const struct calls *calls, int micro, void (*take)(void *to, const struct call_cost *c), void *to)
 {
     for (int i = 0; i < calls->n; i++) {
-        struct call_cost cost = cost_of(&calls->call[i], micro);
+        struct call_cost cost = plan_cost_of(&calls->call[i], micro);
         take(to, &cost);
     }
 }

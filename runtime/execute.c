@@ -108,13 +108,26 @@ void plan_account(struct plan *p, const struct call *c, double seconds)
     t->forward_seconds += forward_share * seconds;
     t->backward_seconds += (1 - forward_share) * seconds;
     t->flops += times * c->flops;
-    t->bytes += times * c->bytes;
+    t->bytes += times > 0 ? plan_cost_of(c, p->moment.micro).bytes : 0;
     t->calls++;
+}
+
+/* Between two stamps, read when the step is over. */
+static void run_stamped(struct plan *p, struct call *c)
+{
+    const struct backend *b = p->how.backend;
+    int n = p->n_stamped++;
+    p->stamped = xrealloc(p->stamped, (size_t)p->n_stamped * sizeof *p->stamped);
+    p->stamped[n] = c;
+    b->stamp(p->state->device, 2 * n);
+    c->run(&c->args);
+    b->stamp(p->state->device, 2 * n + 1);
 }
 
 static void run(struct plan *p, struct call *c)
 {
     double start = p->timing ? clock_seconds() : 0;
+    if (c->run && p->timing && p->how.backend->stamp) { run_stamped(p, c); return; }
     if (c->run) c->run(&c->args);
     plan_account(p, c, p->timing ? clock_seconds() - start : 0);
 }
@@ -192,7 +205,7 @@ bool plan_step(struct plan *p, bool (*go_on)(void))
     if (p->state->stale) state_pack(p->state);
     bool ran = p->ran;
     p->ran = true;
-    if (!p->recording && (p->timing || !ran || !b->record || !b->record(device))) return step(p, go_on);
+    if (p->timing || (!p->recording && (!ran || !b->record || !b->record(device)))) return step(p, go_on);
     if (p->recording) p->executed += p->recorded_flops;
     else {
         double before = p->executed;
@@ -206,9 +219,20 @@ bool plan_step(struct plan *p, bool (*go_on)(void))
 
 /* ---- reading ---- */
 
+void plan_fetch(struct plan *p)
+{
+    const struct backend *b = p->how.backend;
+    if (!b->fetch) return;
+    b->fetch(p->state->device, p->carries, p->report.carries);
+    p->fetching = true;
+    p->is_gathered = false;
+}
+
 void plan_gather(struct plan *p)
 {
-    p->how.backend->get(p->state->device, p->gathered, p->carries, p->report.carries);
+    if (p->fetching) p->how.backend->fetched(p->state->device, p->gathered);
+    else p->how.backend->get(p->state->device, p->gathered, p->carries, p->report.carries);
+    p->fetching = false;
     p->is_gathered = true;
 }
 
@@ -251,6 +275,7 @@ bool plan_read_grad(struct plan *p, const struct node *n, double *to)
 void plan_timing(struct plan *p, bool on)
 {
     p->timing = on;
+    p->n_stamped = 0;
     memset(p->time, 0, sizeof p->time);
 }
 
@@ -259,6 +284,8 @@ int plan_times(struct plan *p, struct op_time out[OP_COUNT])
 {
     static const char *const names[] = { OPS(NAME) };
     int n = 0;
+    for (int i = 0; i < p->n_stamped; i++) plan_account(p, p->stamped[i], p->how.backend->between(p->state->device, 2 * i, 2 * i + 1));
+    p->n_stamped = 0;
     for (int i = 0; i < OP_COUNT; i++) {
         if (!p->time[i].calls) continue;
         out[n] = p->time[i];

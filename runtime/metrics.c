@@ -77,6 +77,7 @@ const double *const *metrics_values(const struct metrics *m) { return (const dou
 
 void metrics_gather(struct metrics *m, struct plan *p)
 {
+    plan_gather(p);
     for (int i = 0; i < m->n; i++)
         for (int64_t k = 0, n = row_count(&m->series[i]); k < n; k++) m->value[i][k] = NAN;
     for (int i = 0; i < m->graph->n_probes; i++) {

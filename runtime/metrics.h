@@ -14,7 +14,7 @@ void metrics_free(struct metrics *m);
 int metrics_count(const struct metrics *m);
 const struct series *metrics_series(const struct metrics *m);
 
-/* Reads every probe after a step. Then the row is complete but for the fixed series. */
+/* Reads every probe after a step, by one plan_gather. Then the row is complete but for the fixed series. */
 void metrics_gather(struct metrics *m, struct plan *p);
 void metrics_set(struct metrics *m, const char *name, double value);
 /* Value of a scalar series; NaN when there is none of that name. */

@@ -432,6 +432,7 @@ void plan_free(struct plan *p)
         free(p->apart);
         free(p->gathered);
     }
+    free(p->stamped);
     free(p->slot);
     arena_free(p->arena);
     free(p);

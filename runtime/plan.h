@@ -50,8 +50,10 @@ void plan_forward(struct plan *p, int micro);
 void plan_backward(struct plan *p, int micro);
 void plan_update(struct plan *p);
 
-/* Values after the step: what a node holds, converted to double. Means are over the micro-batches. plan_gather fetches what
-   carries hold at once; until the next plan_begin they are read from there. */
+/* Values after the step: what a node holds, converted to double. Means are over the micro-batches. plan_gather brings all carries to
+   the host at once; until the next plan_begin they are read from there. After plan_fetch it brings them as they were then, though
+   another step was given meanwhile, and waits for no more than that. */
+void plan_fetch(struct plan *p);
 void plan_gather(struct plan *p);
 void plan_combine(struct plan *p);                          /* after plan_forward alone (evaluation): what ranks carry becomes that of all; plan_update does it by itself */
 void plan_read(struct plan *p, const struct node *n, double *to);
@@ -67,7 +69,7 @@ double plan_executed_flops(const struct plan *p);           /* algorithmic FLOPs
 
 /* What a step costs by its plan: calls take for every call of a step of so many micro-batches. bytes: those that it cannot avoid to move;
    format: in which it multiplies. */
-struct call_cost { const struct op *op; enum format format; double flops, bytes; };
+struct call_cost { const struct node *node; enum format format; double flops, bytes; };
 void plan_costs(const struct plan *p, int micros, void (*take)(void *to, const struct call_cost *c), void *to);
 
 #endif

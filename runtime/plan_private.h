@@ -37,13 +37,14 @@ struct plan {
     struct state *state; bool lodges; char *memory, *carries;      /* lodges: in the arena of another plan */
     void **apart;                                                   /* or each slot by itself */
     size_t scratch, seeds;                                          /* where they lie: in the arena, among the carries */
-    char *gathered; bool is_gathered;                               /* the carries as the host last saw them */
+    char *gathered; bool fetching, is_gathered;                     /* the carries as the host last saw them */
     bool ran; void *recording; double recorded_flops;               /* of a step; after the first */
     size_t sums, maxes, changes, changes_end;                       /* carries that ranks add lie up to sums, those of which they take the largest up to maxes */
     int n_buckets; struct bucket { size_t from, to; int after; } *bucket;       /* pieces of the gradients, and the backward call after which each is complete */
     int shared;                                                     /* update calls up to here are divided among the ranks */
     struct moment moment; int64_t steps;
     bool timing; struct op_time time[OP_COUNT]; double executed;
+    int n_stamped; const struct call **stamped;                     /* calls of which the device knows the times */
 };
 
 struct root { const struct node *node; int output; };
@@ -58,6 +59,7 @@ bool ranks_mine(const struct call *update);                         /* this rank
 void order_find(struct plan *p);                                    /* fills what places say of order */
 void chain_run(struct plan *p, struct call *call, int n);          /* consecutive calls of one chain */
 
+struct call_cost plan_cost_of(const struct call *c, int micro);
 void plan_account(struct plan *p, const struct call *c, double seconds);      /* a call has run */
 
 struct root plan_root_of(const struct node *n);                     /* whose memory a node's value is */

@@ -1,7 +1,6 @@
 /* The pool of runs: forks, watches, reports. */
 #define _GNU_SOURCE
 #include "run.h"
-#include "memory.h"
 #include "cpu/pool.h"
 
 #include <errno.h>
@@ -25,7 +24,7 @@ struct runner {
     int finished, diverged, failed, killed;
     enum outcome worst; bool stopping, terminal;
     double began, seconds_of_work; int64_t steps_of_work;   /* what this session's runs needed, for the estimate */
-    size_t room;                                            /* memory that was free before any of the runs began */
+    size_t room[BACKEND_KINDS];                             /* memory of the device that was free before any of its runs began */
     pid_t self; sigset_t outside;                           /* signals are heard only while waiting */
 };
 
@@ -147,9 +146,9 @@ static struct common common_here(const struct study *s)
     return c;
 }
 
-static bool is_like_rank_0(const struct runner *r)
+static bool is_like_rank_0(const struct runner *r, struct common here)
 {
-    struct common here = common_here(r->study), first = here;
+    struct common first = here;
     char study[33], its[33];
     comm_here()->broadcast(&first, sizeof first, 0);
     if (origin_equal(&here.origin, &first.origin) && hash_equal(here.study, first.study)) return true;
@@ -168,11 +167,12 @@ _Noreturn static void all_points(const struct runner *r, struct train_options *o
 {
     struct err e;
     enum outcome worst = OUTCOME_FINISHED;
+    struct common here = common_here(r->study);             /* asks in a process of its own, which MPI does not bear */
     if (comm_join(&e)) {
         fprintf(stderr, "sluice: %s\n", e.text);
         _exit(OUTCOME_DEVICE);
     }
-    if (!is_like_rank_0(r)) exit(OUTCOME_INPUT);
+    if (!is_like_rank_0(r, here)) exit(OUTCOME_INPUT);
     if (!r->options->threads) o->threads = cores_among(comm_here()->locals);
     if (r->rank > 0) for (struct order next; worst == OUTCOME_FINISHED && (next = comm_follow()).kind == ORDER_POINT; ) worst = train_follow(r->study, (int)next.value, o);
     for (int p = 0; r->rank == 0 && p < r->study->n_points && worst == OUTCOME_FINISHED; p++) {
@@ -281,14 +281,23 @@ static void stop_all(struct runner *r)
     for (int i = 0; i < r->jobs; i++) if (r->job[i].pid) kill(r->job[i].pid, SIGTERM);
 }
 
-/* Runs that would not fit into memory together are not started together; one that does not fit alone says so itself. */
+static enum backend_kind kind_of(const struct runner *r, int point) { return variant_backend(&r->study->variant[r->study->point[point].variant]); }
+
+/* Runs that would not fit into a device's memory together are not started together; one that does not fit alone says so itself. */
 static bool fits(struct runner *r, int point)
 {
-    size_t need = r->study->variant[r->study->point[point].variant].memory_bytes;
-    if (r->running == 0) r->room = memory_room();
-    for (int i = 0; i < r->jobs; i++)
-        if (r->job[i].pid) need += r->study->variant[r->study->point[r->job[i].point].variant].memory_bytes;
-    return r->running == 0 || need < r->room;
+    struct err e;
+    enum backend_kind kind = kind_of(r, point);
+    const struct backend *b = backend_find(kind, &e);
+    size_t need = r->study->variant[r->study->point[point].variant].memory_bytes + b->process_bytes;
+    int running = 0;
+    for (int i = 0; i < r->jobs; i++) {
+        if (!r->job[i].pid || kind_of(r, r->job[i].point) != kind) continue;
+        need += r->study->variant[r->study->point[r->job[i].point].variant].memory_bytes + b->process_bytes;
+        running++;
+    }
+    if (running == 0 && (r->jobs == 1 || b->probe_room(&r->room[kind], &e))) r->room[kind] = 0;
+    return running == 0 || need < r->room[kind];
 }
 
 static void start_more(struct runner *r)
@@ -318,7 +327,7 @@ static void watch(struct runner *r)
    e says what is missing. */
 static int is_foreign(const struct runner *r, int point, const struct past *past, struct origin *now, struct err *e)
 {
-    if (origin_here(now, variant_backend(&r->study->variant[r->study->point[point].variant]), e)) return -1;
+    if (origin_here(now, kind_of(r, point), e)) return -1;
     return past->exists && !origin_equal(&past->origin, now);
 }
 

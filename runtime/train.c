@@ -82,30 +82,52 @@ static void stage(struct trainer *t, int64_t step)
 }
 
 /* False: asked to stop before the weights changed. */
-static bool train_step(struct trainer *t)
+static bool give_step(struct trainer *t)
 {
     struct session *s = t->session;
     if (stop_asked) return false;
     comm_order(ORDER_STEP, t->done);
     plan_begin(s->plan, t->done, s->train.steps, s->train.micro);
     stage(t, t->done);
-    if (!plan_step(s->plan, comm_here()->ranks == 1 ? go_on : NULL)) return false;      /* ranks end a step that they began */
+    return plan_step(s->plan, comm_here()->ranks == 1 ? go_on : NULL);      /* ranks end a step that they began */
+}
+
+/* By its number, or because the time is spent; while committed rows are repeated time does not count. */
+static bool is_last(const struct trainer *t)
+{
+    const struct train_conf *c = &t->session->train;
+    return t->done == c->steps || (c->stop_seconds > 0 && t->done > 0 && t->done >= store_rows(t->store, STORE_TRAIN) && train_seconds(t) > c->stop_seconds);
+}
+
+/* A device need not wait for the row of the last step, unless something else is due then that needs the weights as they are. */
+static bool may_go_ahead(const struct trainer *t)
+{
+    const struct train_conf *c = &t->session->train;
+    return t->session->backend->fetch && !t->disk_low && !is_last(t) && t->done % c->eval_every != 0 && t->done % c->checkpoint_every != 0;
+}
+
+/* Completes a step, but for its row. False: asked to stop before the weights changed. */
+static bool train_step(struct trainer *t)
+{
+    struct session *s = t->session;
+    const struct leaf *rate = leaves_find(s->leaves, "lr");
+    if (!t->ahead && !give_step(t)) return false;
+    plan_fetch(s->plan);
+    t->lr = rate ? (double)plan_control(s->plan, rate) : 0;
     t->flops = t->flops_before + plan_executed_flops(s->plan) * comm_here()->ranks;        /* they work alike */
     t->done++;
-    if (t->done < s->train.steps) stage(t, t->done);       /* while a GPU still computes */
+    t->ahead = may_go_ahead(t) && give_step(t);
+    if (t->done + t->ahead < s->train.steps) stage(t, t->done + t->ahead);                 /* while a GPU still computes */
     return true;
 }
 
 static int log_step(struct trainer *t)
 {
     struct session *s = t->session;
-    real lr = 0;
-    const struct leaf *rate = leaves_find(s->leaves, "lr");
-    if (rate) lr = plan_control(s->plan, rate);
     metrics_gather(t->train, s->plan);
     double norm = metrics_get(t->train, "grad_norm");
     metrics_set(t->train, "tokens", (double)(t->done * s->train.batch * s->model.seq));
-    metrics_set(t->train, "lr", (double)lr);
+    metrics_set(t->train, "lr", t->lr);
     metrics_set(t->train, "clipped", s->train.clip > 0 && norm > s->train.clip);
     metrics_set(t->train, "skipped", !isfinite(norm));
     metrics_set(t->train, "wall_time", train_seconds(t));
@@ -183,13 +205,6 @@ static enum outcome disk_low(struct trainer *t)
     return end(t, OUTCOME_DISK, STATUS_PREEMPTED, EVENT_DISK_LOW, why.text);
 }
 
-/* By its number, or because the time is spent; while committed rows are repeated time does not count. */
-static bool is_last(const struct trainer *t)
-{
-    const struct train_conf *c = &t->session->train;
-    return t->done == c->steps || (c->stop_seconds > 0 && t->done > 0 && t->done >= store_rows(t->store, STORE_TRAIN) && train_seconds(t) > c->stop_seconds);
-}
-
 /* What follows a completed step, and what a run that goes on has to repeat for it: evaluation, then the checkpoint. */
 static int after_step(struct trainer *t, bool last, bool repeated)
 {
@@ -199,20 +214,26 @@ static int after_step(struct trainer *t, bool last, bool repeated)
     return go;
 }
 
+static void look_around(struct trainer *t)
+{
+    if (clock_seconds() - t->told <= 0.25) return;
+    tell(t, STATUS_RUNNING);
+    t->told = clock_seconds();
+    t->disk_low = disk_is_low(t);
+}
+
 static enum outcome loop(struct trainer *t)
 {
-    double told = 0;
     for (bool repeated = true;; repeated = false) {
-        if (clock_seconds() - told > 0.25) {
-            tell(t, STATUS_RUNNING);
-            told = clock_seconds();
-            if (disk_is_low(t)) return disk_low(t);
+        look_around(t);
+        if (!t->ahead) {
+            if (t->disk_low) return disk_low(t);
+            bool last = is_last(t), all = t->done == t->session->train.steps;
+            int go = after_step(t, last, repeated);
+            if (go < 0) return leave(t, OUTCOME_FAILED);
+            if (go == 0) return interrupted(t);
+            if (last) return end(t, OUTCOME_FINISHED, STATUS_FINISHED, all ? EVENT_FINISHED : EVENT_STOPPED, all ? "finished" : "stop_seconds: the time is spent");
         }
-        bool last = is_last(t), all = t->done == t->session->train.steps;
-        int go = after_step(t, last, repeated);
-        if (go < 0) return leave(t, OUTCOME_FAILED);
-        if (go == 0) return interrupted(t);
-        if (last) return end(t, OUTCOME_FINISHED, STATUS_FINISHED, all ? EVENT_FINISHED : EVENT_STOPPED, all ? "finished" : "stop_seconds: the time is spent");
         if (!train_step(t)) return interrupted(t);
         if (log_step(t)) return leave(t, OUTCOME_FAILED);
         const char *reason = diverged(t);

@@ -15,6 +15,8 @@ struct trainer {
     double flops_before, flops;                             /* of the steps up to the checkpoint, and up to `done` */
     double eval_loss;
     int64_t done;                                           /* completed steps */
+    bool ahead;                                             /* the one after them is given to the device already */
+    double lr, told; bool disk_low;                         /* of the last of them; when the watcher was told; seen then */
     struct err err; int cause;                              /* of a failure; errno with it */
 };
 

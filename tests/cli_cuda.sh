@@ -74,6 +74,24 @@ leaves 3 "$sluice" run twins.lua --out refused
 says 'gated'
 echo "runs of both kinds in one study"
 
+# ---- runs are admitted by the GPU's memory: 1000 MiB hold one process, 2200 two ----
+for room in 1000 2200; do
+    leaves 0 env PTXHOST_MEMORY=$room "$sluice" run study.lua --out jobs-$room -j2 --progress json
+    sed -n 's/.*"event": *"\([a-z]*\)".*"variant": *"\([a-z]*\)".*/\1 \2/p' log | uniq >order
+    cp order order-$room
+done
+[ "$(cut -d' ' -f2 order-1000 | uniq | wc -l)" = 2 ] || fail "two runs shared 1000 MiB: $(cat order-1000)"
+[ "$(cut -d' ' -f2 order-2200 | uniq | wc -l)" -gt 2 ] || fail "two runs did not share 2200 MiB: $(cat order-2200)"
+echo "runs are admitted by the GPU's memory"
+
+# ---- how fast: what it says adds up; no figure is judged ----
+leaves 0 "$sluice" bench --script study.lua --steps 2 --ops --ceilings
+says 'of ceiling'
+"$sluice" bench --script study.lua --steps 2 --ops --ceilings --json >bench.json 2>log || fail "bench fails"
+/usr/bin/python3 "$here/bench_file.py" bench.json || fail "$(cat bench.json)"
+grep -q '"families"' bench.json && grep -q '"ceilings"' bench.json || fail "$(cat bench.json)"
+echo "time of each op on the GPU"
+
 # ---- killed ----
 begins killed
 sleep 0.5
@@ -122,6 +140,11 @@ says 'MiB of memory'
 says 'would fit: '
 leaves 7 env PTXHOST_MEMORY=16 "$sluice" run study.lua --out small -j1
 says '0.0 are free'
+leaves 7 env PTXHOST_LOST=3000 "$sluice" run study.lua --out lost -j1
+says 'the GPU is lost'
+says 'base/0 failed at step'
+leaves 0 "$sluice" resume lost/s --retry-failed
+look equal calm/s lost/s
 leaves 3 "$sluice" run study.lua --out none --set train.backend=cudda
 says "did you mean 'cuda'"
 leaves 2 env SLUICE_CUDA_GRAPH=maybe "$sluice" run study.lua --out none -j1

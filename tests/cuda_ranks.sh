@@ -4,6 +4,7 @@
 set -eu
 . "$(dirname "$0")/study.sh"
 needs_ranks
+export PTXHOST_DEVICES=3
 
 cat >study.lua <<'LUA'
 local sl = require "sluice"
@@ -19,6 +20,9 @@ ranks() { mpirun --oversubscribe -np "$@" --progress none; }
 
 for n in 2 3; do leaves 0 mpirun --oversubscribe -np $n "$(dirname "$sluice")/test_comm" gpus; done
 echo "sums, maxima and broadcasts between 2 and 3 GPUs"
+
+leaves 7 env PTXHOST_DEVICES=1 mpirun --oversubscribe -np 2 "$sluice" run study.lua --out shared
+says 'ranks 0 and 1 of 2 have the same GPU, ptxhost sm_80'
 
 leaves 0 "$sluice" run study.lua --out alone --set train.micro=2 --progress none
 leaves 0 ranks 2 "$sluice" run study.lua --out ranks

@@ -3,6 +3,8 @@
 #include "op_check.h"
 #include "cuda_devices.h"
 
+#include <unistd.h>
+
 #define KEY(...) positive_in(g, __VA_ARGS__)
 #define EDGE_CASES(CASE) \
     CASE(topk, some, topk(g, KEY(4, 5), 3)) \
@@ -212,11 +214,56 @@ static void test_packing(void **state)
     packs(OP_muon, case_muon_small);
 }
 
-int main(void)
+/* ---- what ends the process: numbers that no kernel can compute with, as on the CPU, and memory that is not to be had ---- */
+
+#define FAULTS_OF(CASE) \
+    CASE(embed, beyond, embed(g, real_in(g, 3, 8), int_in(g, SHAPE(1, 4), 0, 3, 1, 2))) \
+    CASE(embed, negative, embed(g, real_in(g, 3, 8), int_in(g, SHAPE(1, 4), 0, -7, 1, 2))) \
+    CASE(cross_entropy, beyond, cross_entropy(g, act_in(g, 2, 8), real_in(g, 5, 8), int_in(g, SHAPE(1, 2), 4, 5))) \
+    CASE(ngram, beyond, ngram(g, int_in(g, SHAPE(1, 4), 1, 2, 3, 1), int_in(g, SHAPE(1, 2), 0, 0), int_in(g, SHAPE(1), 3), 2, 5, 11, HASH_MOD)) \
+    CASE(cache, beyond, cache(g, real_in(g, 1, 4, 8), real_in(g, 2, 8), int_in(g, SHAPE(1, 2), 0, 0), int_in(g, SHAPE(1), 3))) \
+    CASE(dispatch, beyond, dispatch(g, int_in(g, SHAPE(3, 2), 0, 1, 2, 4, 1, 0), 4))
+FAULTS_OF(BENCH_BUILD)
+
+static const struct op_case faults[] = { FAULTS_OF(BENCH_CASE) };
+
+/* What this process says when it is run with a fault's number, and how it ends. */
+static void test_faults(void **state)
+{
+    static const struct { const char *words, *end; } expected[COUNT(faults) + 1] = {
+        { "embed: id 3, the table has 3 rows", "code 134" }, { "embed: id -7, the table has 3 rows", "code 134" }, { "target 5, the vocabulary has 5", "code 134" },
+        { "position 4 of 4", "code 134" }, { "position 3 of 3", "code 134" }, { "dispatch: expert 4 of 4", "code 134" },
+        { "16777216.0 MiB of the GPU's memory were wanted", "code 7" } };
+    char self[1024] = "", command[1200], said[1024];
+    (void)state;
+    assert_true(readlink("/proc/self/exe", self, sizeof self - 1) > 0);
+    for (int i = 0; i < COUNT(expected); i++) {
+        snprintf(command, sizeof command, "ulimit -c 0; '%s' fault %d 2>&1; echo code $?", self, i);
+        FILE *from = popen(command, "r");
+        said[fread(said, 1, sizeof said - 1, from)] = 0;
+        pclose(from);
+        if (!strstr(said, expected[i].words) || !strstr(said, expected[i].end)) fail_msg("where '%s' was expected: %s", expected[i].words, said);
+    }
+}
+
+static int meet_fault(int number)
+{
+    struct bench b;
+    open_devices(NULL);
+    use(cuda, gpu);
+    if (number == COUNT(faults)) cuda->alloc(gpu, (size_t)1 << 44);
+    bench_open(&b, &faults[number], false, 1);
+    bench_forward(&b);
+    if (b.kernels->backward) bench_backward(&b);
+    return 0;
+}
+
+int main(int n, char **word)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_keys), cmocka_unit_test(test_counts_of_nothing), cmocka_unit_test(test_norms), cmocka_unit_test(test_skipped_steps),
-        cmocka_unit_test(test_balanced), cmocka_unit_test(test_many_tensors), cmocka_unit_test(test_packing),
+        cmocka_unit_test(test_balanced), cmocka_unit_test(test_many_tensors), cmocka_unit_test(test_packing), cmocka_unit_test(test_faults),
     };
+    if (n == 3 && strcmp(word[1], "fault") == 0) return meet_fault(atoi(word[2]));
     return cmocka_run_group_tests(tests, open_devices, close_devices);
 }

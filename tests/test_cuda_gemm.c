@@ -28,12 +28,6 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t lt, cublasLtMatmu
     return next(lt, operation, a, b, c, d, wish, wanted, results, found);
 }
 
-void cuda_fail(const char *file, int line, const char *call, const char *says)
-{
-    fprintf(stderr, "cuda: %s:%d: %s: %s\n", file, line, call, says);
-    exit(7);
-}
-
 /* A matrix or a batch of them on the host, as floats, and in device memory, as its type. */
 struct block { enum gemm_type type; int64_t values; float *host; void *device; };
 

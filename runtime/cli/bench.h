@@ -6,7 +6,7 @@
 #include "train.h"
 
 /* began: by clock_seconds, when a program that measures this model alone would have been started. */
-struct bench_options { int threads; int64_t steps; bool ops, logging; double began; };
+struct bench_options { int threads; int64_t steps; bool ops, ceilings, logging; double began; };
 
 /* A model ready to train on the built-in language. */
 struct bench {
@@ -24,12 +24,14 @@ void bench_gather(struct bench *b);
    ops when o->ops and "logging" when o->logging. */
 int bench_measure(const json_t *config, const struct bench_options *o, json_t **out, struct err *e);
 
-/* What this machine reaches at best, measured here: FLOP/s of large products in the formats of training, and bytes read
-   and written in a second, by how much is touched. */
+/* What this machine reaches at best, measured here: FLOP/s of products in the formats of training, and bytes read and written
+   in a second, by how much is touched. */
+struct bench_device { enum backend_kind kind; const struct backend *backend; void *device; enum precision precision; int threads; };
 enum { BENCH_STREAMS = 6 };
 struct bench_ceiling { double products, stream[BENCH_STREAMS]; };
-double bench_best_product(enum precision precision, int threads);
-void bench_ceiling(struct bench_ceiling *c, double products, int threads);
+double bench_product(const struct bench_device *d, int64_t m, int64_t n, int64_t k);      /* x [m,k] w^T, w [n,k] */
+double bench_best_product(const struct bench_device *d, int64_t size[3]);                 /* size: its m, n, k */
+void bench_ceiling(struct bench_ceiling *c, const struct bench_device *d, double products);
 double bench_stream(const struct bench_ceiling *c, double bytes);
 
 /* Ops by family, in the order of ops.h. */
@@ -44,8 +46,12 @@ json_t *bench_families(const struct op_time *times, int n, double outside, const
 /* What metrics and the run file add to a step: the same steps with and without them, by turns. */
 int bench_logging(struct bench *b, int64_t steps, json_t *to, struct err *e);
 
+/* The streams, and products of the shapes that a step of the model has: "streams" and "products". */
+json_t *bench_ceilings(const struct bench *b, const struct bench_device *d, const struct bench_ceiling *c, const int64_t best[3]);
+
 /* Tables of a list of such objects. */
 void bench_print_steps(json_t *list);
+void bench_print_ceilings(json_t *list);
 void bench_print_ops(json_t *list);
 void bench_print_logging(json_t *list);
 

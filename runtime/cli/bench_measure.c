@@ -89,7 +89,7 @@ static void time_steps(struct bench *b, const struct bench_options *o, json_t *t
     set(to, "flops_per_step", step_flops(b->session));
     set(to, "flops_per_second", step_flops(b->session) / median);
     set(to, "data_share", b->data_seconds / whole);
-    set(to, "gather_share", b->gather_seconds / whole);
+    if (!b->session->backend->fetch) set(to, "gather_share", b->gather_seconds / whole);      /* else the host waits there for the device */
     set(to, "processor_seconds", processor / (double)steps);
     set(to, "processor_share", processor / (whole * o->threads));
     free(seconds);
@@ -110,13 +110,11 @@ static void hold_against(double best, json_t *to)
 }
 
 /* Each op's least time in any of the steps: what else runs only slows, and not all steps alike. */
-static void time_ops(struct bench *b, const struct bench_options *o, double best, json_t *to)
+static void time_ops(struct bench *b, const struct bench_options *o, const struct bench_ceiling *ceiling, json_t *to)
 {
     struct op_time least[OP_COUNT], now[OP_COUNT];
-    struct bench_ceiling ceiling;
     double outside = INFINITY;
     int n = 0;
-    bench_ceiling(&ceiling, best, o->threads);
     for (int64_t i = 0; i < o->steps; i++) {
         plan_timing(b->session->plan, true);
         double start = clock_seconds();
@@ -133,9 +131,24 @@ static void time_ops(struct bench *b, const struct bench_options *o, double best
         outside = fmin(outside, rest);
     }
     plan_timing(b->session->plan, false);
-    json_object_set_new(to, "families", bench_families(least, n, outside, &ceiling));
-    set(to, "best_stream", bench_stream(&ceiling, INFINITY));
-    set(to, "best_stream_cached", bench_stream(&ceiling, 0));
+    json_object_set_new(to, "families", bench_families(least, n, outside, ceiling));
+    set(to, "best_stream", bench_stream(ceiling, INFINITY));
+    set(to, "best_stream_cached", bench_stream(ceiling, 0));
+}
+
+/* The steps beside what the machine reaches. */
+static void hold(struct bench *b, const struct bench_options *o, json_t *to)
+{
+    const struct session *s = b->session;
+    struct bench_device d = { (enum backend_kind)s->train.backend, s->backend, s->backend->open(o->threads), (enum precision)s->train.precision, o->threads };
+    struct bench_ceiling ceiling;
+    int64_t size[3];
+    double best = bench_best_product(&d, size);
+    hold_against(best, to);
+    if (o->ops || o->ceilings) bench_ceiling(&ceiling, &d, best);
+    if (o->ops) time_ops(b, o, &ceiling, to);
+    if (o->ceilings) json_object_set_new(to, "ceilings", bench_ceilings(b, &d, &ceiling, size));
+    s->backend->close(d.device);
 }
 
 static double peak_bytes(void)
@@ -181,11 +194,8 @@ static json_t *measure(struct bench *b, const struct bench_options *o, double be
     time_steps(b, o, j);
     set(j, "memory_predicted", (double)plan_report(s->plan)->total);
     set(j, "memory_peak", peak_bytes());
-    if (s->train.backend != BACKEND_CPU) return j;          /* what follows is measured of the processor */
-    set(j, "memory_measured", peak_bytes() - before);
-    double best = bench_best_product((enum precision)s->train.precision, o->threads);
-    hold_against(best, j);
-    if (o->ops) time_ops(b, o, best, j);
+    if (s->train.backend == BACKEND_CPU) set(j, "memory_measured", peak_bytes() - before);     /* else its tensors are the device's */
+    hold(b, o, j);
     return j;
 }
 

@@ -99,6 +99,32 @@ void bench_print_ops(json_t *list)
     }
 }
 
+void bench_print_ceilings(json_t *list)
+{
+    static const char *const of_streams[] = { ">touched", ">GB/s" }, *const of_products[] = { ">m", ">n", ">k", ">GFLOP/s", ">of best" };
+    static const char *const size[] = { "m", "n", "k" };
+    char text[FORMAT_SIZE];
+    json_t *j, *line;
+    size_t i, k;
+    json_array_foreach(list, i, j) {
+        struct table *streams = table_new(of_streams, COUNT(of_streams)), *products = table_new(of_products, COUNT(of_products));
+        json_array_foreach(json_object_get(json_object_get(j, "ceilings"), "streams"), k, line) {
+            table_cell(streams, "%s", format_bytes(number(line, "bytes"), text));
+            table_cell(streams, "%.1f", number(line, "bytes_per_second") * 1e-9);
+        }
+        json_array_foreach(json_object_get(json_object_get(j, "ceilings"), "products"), k, line) {
+            for (int of = 0; of < COUNT(size); of++) table_cell(products, "%.0f", number(line, size[of]));
+            table_cell(products, "%.1f", number(line, "flops_per_second") * 1e-9);
+            table_cell(products, "%s", form_text(PERCENT, number(line, "flops_per_second") / number(j, "best_gemm"), text));
+        }
+        printf("\n%s: bytes read and written\n", json_string_value(json_object_get(j, "name")));
+        table_print(streams, stdout);
+        printf("\n%s: products x [m,k] w [n,k], the best one, then those of a step and of its gradients; experts as one of as many rows\n",
+               json_string_value(json_object_get(j, "name")));
+        table_print(products, stdout);
+    }
+}
+
 void bench_print_logging(json_t *list)
 {
     static const char *const columns[] = { "with metrics and run file", ">median", ">least", ">most" };

@@ -36,9 +36,9 @@ static void add_call(void *to, const struct call_cost *c)
     double arithmetic = c->flops / (c->format == FORMAT_BF16 ? r->gpu->bf16 : r->gpu->fp32), traffic = c->bytes / r->gpu->bandwidth;
     struct line l = { 1, c->flops, c->bytes, LAUNCH + fmax(arithmetic, traffic), { LAUNCH } };
     l.bound[arithmetic > traffic ? ARITHMETIC : TRAFFIC] = fmax(arithmetic, traffic);
-    r->name[c->op->index] = c->op->name;
-    add_line(&r->op[c->op->index], &l);
-    add_line(&r->family[bench_family(c->op->name)], &l);
+    r->name[c->node->op->index] = c->node->op->name;
+    add_line(&r->op[c->node->op->index], &l);
+    add_line(&r->family[bench_family(c->node->op->name)], &l);
     add_line(&r->step, &l);
 }
 

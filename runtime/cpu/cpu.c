@@ -54,6 +54,13 @@ static int cpu_probe(char name[16], struct err *e)
     return 0;
 }
 
+static int cpu_probe_room(size_t *bytes, struct err *e)
+{
+    (void)e;
+    *bytes = memory_room();
+    return 0;
+}
+
 static void *cpu_open(int threads) { return pool_new(threads); }
 static void cpu_close(void *device) { pool_free(device); }
 
@@ -73,7 +80,7 @@ static void cpu_broadcast(void *device, void *data, size_t bytes, int root)
 static void cpu_meet(void *device) { (void)device; }
 
 const struct backend backend_cpu = {
-    .name = "cpu", .cuts_rows = true, .kernels = cpu_kernels, .probe = cpu_probe, .room = memory_room, .open = cpu_open, .close = cpu_close,
+    .name = "cpu", .cuts_rows = true, .kernels = cpu_kernels, .probe = cpu_probe, .room = memory_room, .probe_room = cpu_probe_room, .open = cpu_open, .close = cpu_close,
     .alloc = cpu_alloc, .release = cpu_release, .clear = cpu_clear, .put = cpu_copy, .copy = cpu_copy, .get = cpu_copy,
     .fill = cpu_fill, .packed_bytes = cpu_packed_bytes, .pack = cpu_pack,
     .reduce = cpu_reduce, .broadcast = cpu_broadcast, .meet = cpu_meet,

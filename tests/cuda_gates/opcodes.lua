@@ -43,14 +43,14 @@ allow("atom", "global shared add min max cas" .. BITS .. INT)
 allow("bar", "sync warp")
 allow("shfl vote match redux", "sync up down bfly idx all any ballot add min max and or xor pred" .. BITS .. INT)
 allow("bra ret", "uni")
-allow("trap", "")
 
 -- What is on the list for some kernels alone.
 local exceptions = {
     { what = "double precision", applies = function(i) return i.opcode:find("%.f64%f[^%w]") end, kernels = [[
         adamw_fold adamw_span bias_step_experts changes_fold clip_norm_values collision_rate_count global_norm_blocks global_norm_fold load_forward
         muon_apply muon_momentum muon_normalize reduce_finish reduce_parts update_ratio_sums ]] },
-    { what = "an atomic instruction", applies = function(i) return i.opcode:find("^atom") end, kernels = "collision_rate_insert" },
+    { what = "an atomic instruction", applies = function(i) return i.opcode:find("^atom") end, kernels = [[
+        cache_rows collision_rate_insert cross_entropy_rows embed_forward ngram_rows sort_count sort_place ]] },
     { what = "a division of 64 bits", applies = function(i) return i.opcode:find("^div%.[us]64") or i.opcode:find("^rem%.[us]64") end, kernels = [[
         carry_on fill_constant pack_weight reduce_parts sort_scan ]] },
 }

@@ -15,6 +15,7 @@ void cudart_leave(const char **call);
 cudaError_t cudart_refuse(cudaError_t error);               /* one that a correct program may meet; cudaGetLastError tells it */
 cudaError_t cudart_fail(cudaError_t error, const char *format, ...) __attribute__((format(printf, 2, 3)));  /* a mistake, reported */
 int64_t cudart_setting(const char *name, int64_t usual);    /* an integer of the environment */
+cudaError_t cudart_lost(void);                              /* PTXHOST_LOST=N: when N kernels have run, nothing can be given to the device or waited for any more */
 void cudart_trace(const char *format, ...) __attribute__((format(printf, 1, 2)));   /* printed with PTXHOST_TRACE=1 */
 void *cudart_allocate(size_t bytes);                        /* zeroed */
 

@@ -140,6 +140,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream)
     struct CUstream_st *s = stream_find(stream);
     if (!s) return cudaErrorInvalidResourceHandle;
     if (!exec) return cudart_fail(cudaErrorInvalidValue, "no graph");
+    if (cudart_lost()) return cudaErrorUnknown;
     if (s->capture) return cudart_fail(cudaErrorNotSupported, "a graph in a graph is not emulated");
     const struct CUgraph_st *g = exec->graph;
     struct graph_run *run = cudart_allocate(sizeof *run);

@@ -117,6 +117,7 @@ cudaError_t stream_submit(cudaStream_t stream, const struct work *w)
 {
     struct CUstream_st *s = stream_find(stream);
     if (!s) return cudaErrorInvalidResourceHandle;
+    if (cudart_lost()) return cudaErrorUnknown;
     cudart_trace("stream %d %s %s", s->id, s->capture ? "captures" : "gets", w->what);
     if (s->capture) capture_add(s, w);
     else append(s, (struct entry){ .kind = ENTRY_WORK, .work = work_copy(w) });
@@ -192,7 +193,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
     struct CUstream_st *s = stream_find(stream);
     cudaError_t error = s ? capture_forbid(s) : cudaErrorInvalidResourceHandle;
     if (!error) stream_drain(now_in(s));
-    return error;
+    return error ? error : cudart_lost();
 }
 
 /* Who asks again and again must see progress: each time one piece of work runs. */
@@ -330,7 +331,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event)
     cudaError_t error = find_uncaptured(event, &e);
     if (!error) error = capture_forbid(NULL);
     if (!error) stream_drain(e->recorded);
-    return error;
+    return error ? error : cudart_lost();
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t event)
