@@ -1,4 +1,4 @@
-/* add, mul, square, scale, sigmoid. Bound by memory; see values.cuh. */
+/* add, mul, divide, square, scale, sigmoid. Bound by memory; see values.cuh. */
 #include "values.cuh"
 
 static const struct view none = {};
@@ -24,6 +24,17 @@ struct mul_values {
 static void mul_forward(const struct args *a) { forward_values<mul_values>(a, view_of(a->in[0]), view_of(a->in[1]), 0); }
 static void mul_backward(const struct args *a) { backward_values<mul_values>(a, view_of(a->in[0]), view_of(a->in[1]), 0); }
 TWIN(mul, mul_forward, mul_backward);
+
+/* ---- divide: a / b;  da = dz / b, 0 where b is 0 ---- */
+
+struct divide_values {
+    static __device__ float value(float x, float y, float) { return divide(x, y); }
+    static __device__ void gradient(float, float y, float dz, float, float *dx, float *nothing) { *dx = y == 0 ? 0 : divide(dz, y); *nothing = 0; }
+};
+
+static void divide_forward(const struct args *a) { forward_values<divide_values>(a, view_of(a->in[0]), view_of(a->in[1]), 0); }
+static void divide_backward(const struct args *a) { backward_values<divide_values>(a, none, view_of(a->in[1]), 0); }
+TWIN(divide, divide_forward, divide_backward);
 
 /* ---- square: x^2;  dx = 2 x dy ---- */
 

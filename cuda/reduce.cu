@@ -66,9 +66,7 @@ static int64_t parts_of(int64_t n)
     return parts < PARTS ? parts : (int64_t)PARTS;
 }
 
-/* Scratch: the parts, then one float. */
-static size_t scratch(const struct args *a) { return (size_t)parts_of(shape_count(a->in[0].shape)) * sizeof(struct pair) + sizeof(float); }
-static float *one_value(const struct args *a) { return (float *)((struct pair *)a->scratch + parts_of(shape_count(a->in[0].shape))); }
+static size_t scratch(const struct args *a) { return (size_t)parts_of(shape_count(a->in[0].shape)) * sizeof(struct pair); }
 
 template <class Op> static void reduce(const struct args *a, struct view x, struct view y, struct range in, float *to)
 {
@@ -80,17 +78,17 @@ template <class Op> static void reduce(const struct args *a, struct view x, stru
 
 static const struct view none = {};
 
-/* dx = dy share x; share and x not given: 1. */
-static __global__ void __launch_bounds__(BLOCK) reduce_spread(struct view x, const float *dy, const float *share, struct sum dx, int64_t n)
+/* dx = dy x; x not given: 1. */
+static __global__ void __launch_bounds__(BLOCK) reduce_spread(struct view x, const float *dy, struct sum dx, int64_t n)
 {
-    float by = share ? *dy * *share : *dy;
+    float by = *dy;
     for (int64_t i = first_item(); i < n; i += all_items()) add(dx, i, x.data ? by * load(x, i) : by);
 }
 
-static void spread(const struct args *a, int input, struct view x, const float *share)
+static void spread(const struct args *a, int input, struct view x)
 {
     int64_t n = shape_count(a->in[0].shape);
-    if (a->din[input].data) LAUNCH(a, reduce_spread, grid_for(a, n, BLOCK), BLOCK, 0, x, reals(&a->dout[0]), share, sum_of(a, input), n);
+    if (a->din[input].data) LAUNCH(a, reduce_spread, grid_for(a, n, BLOCK), BLOCK, 0, x, reals(&a->dout[0]), sum_of(a, input), n);
 }
 
 /* ---- mean_rows: the mean of each column, or of all values of a vector;  dx = dy / rows ---- */
@@ -135,32 +133,27 @@ static size_t mean_rows_scratch(const struct args *a)
 
 TWIN(mean_rows, mean_rows_forward, mean_rows_backward, NULL, mean_rows_scratch);
 
-/* ---- weighted_mean: sum w x / sum w, 0 where sum w is 0;  dx = dy w / sum w ---- */
+/* ---- weighted_sum: sum w x;  dx = dy w ---- */
 
 struct weighted_values : summing {
-    static __device__ void take(float x, float w, struct range, float *first, float *second) { *first += w * x; *second += w; }
-    static __device__ double finish(struct pair all, double) { return all.second == 0 ? 0 : all.first / all.second; }
+    static __device__ void take(float x, float w, struct range, float *first, float *) { *first += w * x; }
+    static __device__ double finish(struct pair all, double) { return all.first; }
 };
 
-/* 1 / sum w, of the weights alone: backward may run before forward. */
-struct weight_values : summing {
-    static __device__ void take(float w, float, struct range, float *first, float *) { *first += w; }
-    static __device__ double finish(struct pair all, double) { return all.first == 0 ? 0 : 1 / all.first; }
+struct sum_values : summing {
+    static __device__ void take(float x, float, struct range, float *first, float *) { *first += x; }
+    static __device__ double finish(struct pair all, double) { return all.first; }
 };
 
-static void weighted_mean_forward(const struct args *a)
+static void weighted_sum_forward(const struct args *a)
 {
-    reduce<weighted_values>(a, view_of(a->in[0]), view_of(a->in[1]), {}, reals(&a->out[0]));
+    if (a->n_in > 1) reduce<weighted_values>(a, view_of(a->in[0]), view_of(a->in[1]), {}, reals(&a->out[0]));
+    else reduce<sum_values>(a, view_of(a->in[0]), none, {}, reals(&a->out[0]));
 }
 
-static void weighted_mean_backward(const struct args *a)
-{
-    if (!a->din[0].data) return;
-    reduce<weight_values>(a, view_of(a->in[1]), none, {}, one_value(a));
-    spread(a, 0, view_of(a->in[1]), one_value(a));
-}
+static void weighted_sum_backward(const struct args *a) { spread(a, 0, a->n_in > 1 ? view_of(a->in[1]) : none); }
 
-TWIN(weighted_mean, weighted_mean_forward, weighted_mean_backward, NULL, scratch);
+TWIN(weighted_sum, weighted_sum_forward, weighted_sum_backward, NULL, scratch);
 
 /* ---- dot: sum a b;  da = b dy, db = a dy ---- */
 
@@ -172,8 +165,8 @@ struct dot_values : summing {
 static void dot_forward(const struct args *a) { reduce<dot_values>(a, view_of(a->in[0]), view_of(a->in[1]), {}, reals(&a->out[0])); }
 static void dot_backward(const struct args *a)
 {
-    spread(a, 0, view_of(a->in[1]), NULL);
-    spread(a, 1, view_of(a->in[0]), NULL);
+    spread(a, 0, view_of(a->in[1]));
+    spread(a, 1, view_of(a->in[0]));
 }
 
 TWIN(dot, dot_forward, dot_backward, NULL, scratch);

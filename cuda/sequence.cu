@@ -1,4 +1,4 @@
-/* Tokens moved along their sequence: shift, and cache, which writes a chunk into a buffer of longer sequences. Memory bounds them: each
+/* Tokens moved along their sequence: shift; slice, its first ones alone; and cache, which writes a chunk into a buffer of longer sequences. Memory bounds them: each
    value is read and written once. Integers pass as the floats of the same bits. */
 #include "row.cuh"
 
@@ -21,6 +21,49 @@ static void shift_forward(const struct args *a)
 }
 
 TWIN(shift, shift_forward);
+
+/* ---- slice: out[b,s,..] = x[b,s,..] for s < length;  dx[b,s,..] = dout[b,s,..], 0 beyond. A row is a position ---- */
+
+ROWS_KERNEL slice_rows(struct rows r, struct view x, struct view y, unsigned whole, unsigned kept)
+{
+    for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
+        int64_t from = ((int64_t)((unsigned)w.row / kept) * whole + (unsigned)w.row % kept) * r.d;
+        for (int c = w.lane * LANES; c < w.d; c += r.lanes * LANES) row_store(y, w.row * r.d, c, w.d, row_load(x, from, c, w.d, 0));
+    }
+}
+
+ROWS_KERNEL slice_spread(struct rows r, struct view dy, struct sum dx, unsigned whole, unsigned kept)
+{
+    for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
+        unsigned place = (unsigned)w.row % whole;
+        int64_t from = ((int64_t)((unsigned)w.row / whole) * kept + place) * r.d;
+        for (int c = w.lane * LANES; c < w.d; c += r.lanes * LANES) {
+            struct eight g = {};
+            if (place < kept) g = row_load(dy, from, c, w.d, 0);
+            row_add(dx, w.row * r.d, c, w.d, g);
+        }
+    }
+}
+
+/* Positions of all sequences of s, as rows. */
+static struct rows positions(struct shape s) { return rows_shape(s.dim[0] * s.dim[1], shape_count(s) / (s.dim[0] * s.dim[1])); }
+
+static void slice_forward(const struct args *a)
+{
+    struct rows r = positions(a->out[0].shape);
+    LAUNCH(a, slice_rows, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, view_of(a->in[0]), view_of(a->out[0]),
+           (unsigned)a->in[0].shape.dim[1], (unsigned)a->out[0].shape.dim[1]);
+}
+
+static void slice_backward(const struct args *a)
+{
+    struct rows r = positions(a->in[0].shape);
+    if (a->din[0].data)
+        LAUNCH(a, slice_spread, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, view_of(a->dout[0]), sum_of(a, 0),
+               (unsigned)a->in[0].shape.dim[1], (unsigned)a->out[0].shape.dim[1]);
+}
+
+TWIN(slice, slice_forward, slice_backward);
 
 /* ---- cache: rows [B*S,..] go to places pos..pos+S-1 of buffer [B,C,..]; the value is the buffer itself ---- */
 

@@ -25,8 +25,8 @@ static void build(struct build *b, const void *conf, struct node *h)
         return;
     }
     b->token_loss = cross_entropy(g, h, w, b->target);                                          /* [T] */
-    build_loss(b, "lm", weighted_mean(g, b->token_loss, b->weight), 1);
-    build_metric(b, "accuracy", weighted_mean(g, graph_result(g, b->token_loss, 2), b->weight), "", "share of next tokens that are the likeliest");
+    build_token_loss(b, "lm", b->token_loss, 0, 1);
+    build_token_metric(b, "accuracy", graph_result(g, b->token_loss, 2), 0, "", "share of next tokens that are the likeliest");
     c->mtp.module->mtp(b, c->mtp.conf, h, w);
 }
 

@@ -40,7 +40,7 @@ static void check(const void *conf, const struct model_conf *model, const char *
 static struct kv build(struct build *b, const void *conf, struct node *u, struct projector project)
 {
     int source = source_of(conf, b->layers, b->blocks > b->layers, b->layer);
-    return project.build(b, project.context, source < 0 ? u : b->sublayer_input[source]);
+    return project.build(b, project.context, source < 0 ? u : build_rows(b, b->sublayer_input[source]));
 }
 
 const struct module kv_mirror = {

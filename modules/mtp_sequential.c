@@ -1,7 +1,7 @@
 /* Multi-token prediction in a chain (DeepSeek-V3, WeLM): depth k = 1.. sees the true token k ahead and predicts the next.
        h_k = block([norm_e(E[x_i+k]) ; norm_h(h_k-1)] M),  loss = weight/depth * mean CE(norm(h_k) W, x_i+k+1)
-   h_0 is the trunk after its final norm; embedding and head are the trunk's. Rows whose tokens cross a document's end
-   do not count. Not built for decoding. */
+   h_0 is the trunk after its final norm; embedding and head are the trunk's. A block has no rows for the last k tokens of a sequence,
+   which see no token k ahead; rows whose tokens cross a document's end do not count. Not built for decoding. */
 #include "module.h"
 
 struct conf { int depth; double weight; };
@@ -17,30 +17,46 @@ static struct node *block(struct build *b, struct node *ahead, struct node *h)
     return build_block(b, b->layers - 1, linear(b, "project", ROLE_MIX, both, b->width));
 }
 
+/* A sequence has `seq` tokens from here on. */
+static void shorten(struct build *b, int64_t seq, struct node *start)
+{
+    b->seq = seq;
+    b->tokens = b->batch * seq;
+    b->start = slice(b->graph, start, seq);
+}
+
 static void build(struct build *b, const void *conf, struct node *h, struct node *head_weight)
 {
     const struct conf *c = conf;
     const struct pick *tokens = &b->conf->embed;
     struct graph *g = b->graph;
+    struct node *start = b->start;                                                              /* [B,S] */
+    int64_t seq = b->seq;
     int outer = b->layer;
-    struct node *weight = b->weight;                                                            /* [B,S] */
     for (int k = 1; k <= c->depth; k++) {
-        struct node *ahead = tokens->module->embed(b, tokens->conf, k);                         /* [T,D] */
-        weight = mul(g, weight, shift(g, b->weight, k));
+        struct node *ahead = tokens->module->embed(b, tokens->conf, k);                         /* [B*S,D] */
         build_enter(b, "mtp.%d", k - 1);
         b->layer = b->layers + k - 1;
-        h = block(b, ahead, h);
-        struct node *loss = cross_entropy(g, build_norm(b, "norm", h), head_weight, shift(g, b->target, k));
-        build_loss(b, "mtp", weighted_mean(g, loss, weight), c->weight / c->depth);
-        build_metric(b, "mtp_top1_match", weighted_mean(g, graph_result(g, loss, 2), weight), "", "share of rows whose likeliest token is the one to predict");
+        shorten(b, seq - k, start);
+        h = block(b, build_rows(b, ahead), build_rows(b, h));                                   /* [B*(S-k),D] */
+        struct node *loss = cross_entropy(g, build_norm(b, "norm", h), head_weight, slice(g, shift(g, b->target, k), b->seq));
+        build_token_loss(b, "mtp", loss, k, c->weight / c->depth);
+        build_token_metric(b, "mtp_top1_match", graph_result(g, loss, 2), k, "", "share of rows whose likeliest token is the one to predict");
+        shorten(b, seq, start);
         b->layer = outer;
         build_leave(b);
     }
+}
+
+static void check(const void *conf, const struct model_conf *model, const char *path, struct problems *problems)
+{
+    const struct conf *c = conf;
+    if (c->depth >= model->seq) module_problem(problems, path, "depth", "%d: must be below the length of a sequence, seq = %d", c->depth, model->seq);
 }
 
 static int blocks(const void *conf) { return ((const struct conf *)conf)->depth; }
 
 const struct module mtp_sequential = {
     .slot = SLOT_MTP, .name = "sequential", .about = "further tokens, one after the other",
-    .conf_size = sizeof(struct conf), .params = params, .mtp = build, .mtp_blocks = blocks,
+    .conf_size = sizeof(struct conf), .params = params, .check = check, .mtp = build, .mtp_blocks = blocks,
 };

@@ -113,6 +113,14 @@ struct node *build_block(struct build *b, int like, struct node *x)
     return x;
 }
 
+struct node *build_rows(struct build *b, struct node *x)
+{
+    if (!x || x->shape.dim[0] == b->tokens) return x;
+    struct shape whole = { .rank = 3, .dim = { b->batch, x->shape.dim[0] / b->batch, shape_count(x->shape) / x->shape.dim[0] } }, rows = x->shape;
+    rows.dim[0] = b->tokens;
+    return view(b->graph, slice(b->graph, view(b->graph, x, whole), b->seq), rows);
+}
+
 struct node *build_cached(struct build *b, const char *name, struct node *x)
 {
     if (b->mode != MODE_DECODE || !x) return x;
@@ -130,7 +138,7 @@ void build_metric_as(struct build *b, const char *name, struct node *value, cons
 {
     if (b->mode == MODE_DECODE || !value) return;
     b->graph->layer = b->layer;
-    graph_metric(b->graph, name, value, how, unit, about);
+    graph_probe(b->graph, name, unit, about, 1, &(struct term){ 1, graph_carry(b->graph, value, how), NULL });
 }
 
 void build_metric(struct build *b, const char *name, struct node *value, const char *unit, const char *about)
@@ -138,9 +146,33 @@ void build_metric(struct build *b, const char *name, struct node *value, const c
     build_metric_as(b, name, value, unit, CARRY_MEAN, about);
 }
 
-void build_loss(struct build *b, const char *name, struct node *value, double weight)
+/* Weights of tokens [T], in the region of the graph: those count whose next `ahead` + 1 tokens are there, in their document. */
+static struct node *weights(struct build *b, int ahead)
 {
-    if (!value) return;
+    struct graph *g = b->graph;
+    struct node *own = graph_leaf(g, leaves_find(g->leaves, "weight")), *all = own;             /* [B,S] */
+    for (int k = 1; k <= ahead; k++) all = mul(g, all, shift(g, own, k));
+    return view(g, slice(g, all, b->seq), SHAPE(b->tokens));
+}
+
+/* sum w x over sum w, of all pieces of a step. */
+static struct term token_mean(struct build *b, struct node *x, int ahead)
+{
+    struct graph *g = b->graph;
+    struct node *w = weights(b, ahead);
+    return (struct term){ 1, graph_carry(g, weighted_sum(g, x, w), CARRY_SUM), graph_carry(g, weighted_sum(g, w, NULL), CARRY_SUM) };
+}
+
+void build_token_metric(struct build *b, const char *name, struct node *x, int ahead, const char *unit, const char *about)
+{
+    if (b->mode == MODE_DECODE || !x) return;
+    struct term mean = token_mean(b, x, ahead);
+    b->graph->layer = b->layer;
+    graph_probe(b->graph, name, unit, about, 1, &mean);
+}
+
+static void add_loss(struct build *b, struct build_loss loss)
+{
     if (b->n_losses == b->loss_room) {
         int room = b->loss_room ? 2 * b->loss_room : 16;
         struct build_loss *more = arena_alloc(b->arena, (size_t)room * sizeof *more);
@@ -148,8 +180,27 @@ void build_loss(struct build *b, const char *name, struct node *value, double we
         b->loss = more;
         b->loss_room = room;
     }
-    b->loss[b->n_losses++] = (struct build_loss){ name, value, weight };
-    if (b->mode == MODE_TRAIN) graph_loss(b->graph, name, value, weight);
+    b->loss[b->n_losses++] = loss;
+}
+
+void build_loss(struct build *b, const char *name, struct node *value, double weight)
+{
+    if (!value) return;
+    add_loss(b, (struct build_loss){ name, weight, { 1, graph_carry(b->graph, value, CARRY_MEAN), NULL } });
+    if (b->mode == MODE_TRAIN) graph_loss(b->graph, name, value, weight, false);
+}
+
+/* Gradients need the weight of the whole step before its first token is seen. */
+void build_token_loss(struct build *b, const char *name, struct node *x, int ahead, double weight)
+{
+    struct graph *g = b->graph;
+    if (!x) return;
+    add_loss(b, (struct build_loss){ name, weight, token_mean(b, x, ahead) });
+    if (b->mode != MODE_TRAIN) return;
+    g->region = REGION_AHEAD;
+    struct node *all = graph_carry(g, weighted_sum(g, weights(b, ahead), NULL), CARRY_SUM);
+    g->region = REGION_MICRO;
+    graph_loss(g, name, divide(g, weighted_sum(g, x, weights(b, ahead)), all), weight, true);
 }
 
 static void append(struct build *b, struct callback **list, void (*run)(struct build *b, void *state), void *state)

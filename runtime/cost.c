@@ -72,6 +72,7 @@ static void tell(const struct calls *calls, int micro, void (*take)(void *to, co
 void plan_costs(const struct plan *p, int micros, void (*take)(void *to, const struct call_cost *c), void *to)
 {
     for (int micro = 0; micro < micros; micro++) {
+        tell(&p->ahead, micro, take, to);
         tell(&p->forward, micro, take, to);
         tell(&p->backward, micro, take, to);
     }

@@ -62,6 +62,7 @@ void plan_bind(struct plan *p, struct state *s, struct plan *shares)
     p->carries = s->backend->alloc(s->device, p->report.carries);
     p->gathered = xcalloc(1, p->report.carries + 1);
     if (s->backend->apart && s->backend->apart()) place_apart(p);
+    bind_calls(p, &p->ahead);
     bind_calls(p, &p->forward);
     bind_calls(p, &p->backward);
     bind_calls(p, &p->update);
@@ -73,10 +74,12 @@ real plan_control(const struct plan *p, const struct leaf *l) { return (real)l->
 
 static char *seed_place(const struct plan *p, int i) { return p->carries + p->seeds + (size_t)i * PLACE_ALIGNMENT; }
 
+static int pieces(const struct plan *p) { return p->moment.micros * comm_here()->ranks; }
+
 static void put_seeds(struct plan *p)
 {
     for (int i = 0; i < p->n_seeds; i++) {
-        real seed = (real)(p->seed[i].weight / p->moment.micros / comm_here()->ranks);
+        real seed = (real)(p->seed[i].of_step ? p->seed[i].weight : p->seed[i].weight / pieces(p));
         p->how.backend->put(p->state->device, seed_place(p, i), &seed, sizeof seed);
     }
 }
@@ -143,8 +146,16 @@ static int run_next(struct plan *p, struct calls *calls, int at)
     return n;
 }
 
+void plan_ahead(struct plan *p, int micro)
+{
+    p->moment.micro = micro;
+    for (int i = 0; i < p->ahead.n; ) i += run_next(p, &p->ahead, i);
+    if (micro + 1 == p->moment.micros) ranks_reduce_ahead(p);
+}
+
 void plan_forward(struct plan *p, int micro)
 {
+    if (p->moment.micros == 1) plan_ahead(p, 0);
     p->moment.micro = micro;
     if (p->state->stale) state_pack(p->state);
     for (int i = 0; i < p->forward.n; ) i += run_next(p, &p->forward, i);
@@ -186,6 +197,10 @@ void plan_combine(struct plan *p) { ranks_reduce_carries(p); }
 
 static bool step(struct plan *p, bool (*go_on)(void))
 {
+    for (int micro = 0; p->ahead.n && p->moment.micros > 1 && micro < p->moment.micros; micro++) {
+        state_unstage(p->state, micro);
+        plan_ahead(p, micro);
+    }
     for (int micro = 0; micro < p->moment.micros; micro++) {
         if (go_on && !go_on()) return false;
         state_unstage(p->state, micro);
@@ -260,7 +275,21 @@ void plan_read(struct plan *p, const struct node *n, double *to)
     INVARIANT(slot != NONE, "%s: %s was not computed", n->path, n->op->name);
     read_slot(p, slot, count, to);
     bool mean = n->op->kind == OP_COMPUTE && n->op->index == OP_carry && n->carry == CARRY_MEAN && n->region == REGION_MICRO;
-    for (int64_t i = 0; mean && i < count; i++) to[i] /= p->moment.micros * comm_here()->ranks;
+    for (int64_t i = 0; mean && i < count; i++) to[i] /= pieces(p);
+}
+
+void plan_read_probe(struct plan *p, const struct probe *probe, double *to)
+{
+    int64_t count = probe_count(probe);
+    double *value = xmalloc((size_t)count * sizeof *value), over = 1;
+    memset(to, 0, (size_t)count * sizeof *to);
+    for (int t = 0; t < probe->n; t++) {
+        const struct term *term = &probe->term[t];
+        plan_read(p, term->carry, value);
+        if (term->over) plan_read(p, term->over, &over);
+        for (int64_t i = 0; i < count; i++) to[i] += term->weight * (term->over ? value[i] / over : value[i]);
+    }
+    free(value);
 }
 
 bool plan_read_grad(struct plan *p, const struct node *n, double *to)

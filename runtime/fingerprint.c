@@ -62,6 +62,7 @@ struct hash graph_fingerprint(const struct graph *g)
     for (int i = 0; i < g->n_losses; i++) {
         h = hash_more(h, &number[g->loss[i].value->id], sizeof(int));
         h = hash_more(h, &g->loss[i].weight, sizeof g->loss[i].weight);
+        h = hash_more(h, &g->loss[i].of_step, sizeof g->loss[i].of_step);
     }
     free(used);
     free(number);

@@ -57,6 +57,7 @@ struct graph *graph_new(struct leaves *leaves)
     struct graph *g = xcalloc(1, sizeof *g);
     g->arena = arena_new();
     g->leaves = leaves;
+    g->region = REGION_MICRO;
     g->layer = -1;
     g->path = "";
     return g;
@@ -292,7 +293,7 @@ struct node *detach(struct graph *g, struct node *x)
     return publish(g, node);
 }
 
-void graph_loss(struct graph *g, const char *name, struct node *value, double weight)
+void graph_loss(struct graph *g, const char *name, struct node *value, double weight, bool of_step)
 {
     if (g->failed || !value) return;
     INVARIANT(value->dtype == DTYPE_REAL && shape_count(value->shape) == 1, "loss %s is no REAL [1]", name);
@@ -300,25 +301,30 @@ void graph_loss(struct graph *g, const char *name, struct node *value, double we
         g->loss_room = g->loss_room ? 2 * g->loss_room : 16;
         g->loss = xrealloc(g->loss, (size_t)g->loss_room * sizeof *g->loss);
     }
-    g->loss[g->n_losses++] = (struct loss){ arena_text(g->arena, "%s", name), value, weight };
+    g->loss[g->n_losses++] = (struct loss){ arena_text(g->arena, "%s", name), value, weight, of_step };
 }
 
+/* What is carried alike already is not carried twice. */
 struct node *graph_carry(struct graph *g, struct node *value, enum carry how)
 {
+    for (int i = 0; i < g->n; i++) {
+        struct node *n = g->node[i];
+        if (n->op == &op_carry && n->in[0] == value && n->carry == how && n->region == g->region) return n;
+    }
     struct node *n = carry(g, value, how);
     if (n) n->carry = how;
     return n;
 }
 
-void graph_metric(struct graph *g, const char *name, struct node *value, enum carry how, const char *unit, const char *about)
+void graph_probe(struct graph *g, const char *name, const char *unit, const char *about, int n, const struct term *term)
 {
-    struct node *held = graph_carry(g, value, how);
-    if (!held) return;
+    if (g->failed) return;
     if (g->n_probes == g->probe_room) {
         g->probe_room = g->probe_room ? 2 * g->probe_room : 64;
         g->probe = xrealloc(g->probe, (size_t)g->probe_room * sizeof *g->probe);
     }
-    g->probe[g->n_probes++] = (struct probe){ arena_text(g->arena, "%s", name), arena_text(g->arena, "%s", unit), arena_text(g->arena, "%s", about), value, g->layer, held };
+    g->probe[g->n_probes++] = (struct probe){ arena_text(g->arena, "%s", name), arena_text(g->arena, "%s", unit), arena_text(g->arena, "%s", about), g->layer,
+                                              n, arena_copy(g->arena, term, (size_t)n * sizeof *term) };
 }
 
 const struct op op_leaf = { .name = "leaf", .index = -1, .kind = OP_LEAF };

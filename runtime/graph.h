@@ -19,8 +19,9 @@ enum role {
 };
 extern const char *const role_name[ROLE_COUNT];
 
-/* micro: once per micro-batch, with gradients. update: once per optimizer step. */
-enum region { REGION_MICRO, REGION_UPDATE };
+/* ahead: once per micro-batch, for all of a step before the first forward pass; reads inputs alone, and what it carries is that of the
+   whole step when micro reads it. micro: once per micro-batch, with gradients. update: once per optimizer step. */
+enum region { REGION_AHEAD, REGION_MICRO, REGION_UPDATE };
 
 /* How a carry combines the micro-batches of one step. */
 enum carry { CARRY_SUM, CARRY_MEAN, CARRY_MAX, CARRY_LAST };
@@ -110,8 +111,12 @@ int node_save(struct node *n, enum dtype dtype, struct shape shape);         /* 
 int node_work(struct node *n, enum dtype dtype, struct shape shape);         /* scratch of forward and of backward */
 int node_need(struct node *n, int input, int rank, struct err *e);           /* 0, or -1: wrong rank */
 
-struct probe { const char *name, *unit, *about; struct node *value; int layer; struct node *carry; };   /* value as declared, carry holds it */
-struct loss { const char *name; struct node *value; double weight; };                            /* value: REAL [1] */
+/* What a metric says: the sum of its terms, each weight times what a carry holds, over what `over` holds (NULL: a mean is over the
+   micro-batches of all ranks, all else as it is). No weight at all, 0 / 0, is no value: NaN. */
+struct term { double weight; struct node *carry, *over; };
+struct probe { const char *name, *unit, *about; int layer, n; const struct term *term; };
+/* value: REAL [1]; of_step: a micro-batch's part of a sum over the step, else the step's is the mean over micro-batches. */
+struct loss { const char *name; struct node *value; double weight; bool of_step; };
 
 struct graph {
     struct arena *arena; struct leaves *leaves; struct err err; bool failed;
@@ -140,17 +145,19 @@ struct node *graph_control(struct graph *g, const char *name, struct control con
 struct node *graph_grad_of(struct graph *g, struct leaf *weight);                       /* update: REAL, shape of weight */
 struct node *graph_leaf(struct graph *g, struct leaf *leaf);                            /* the node of a leaf of the set */
 struct node *graph_result(struct graph *g, struct node *n, int output);                 /* a further output as a node */
-struct node *graph_carry(struct graph *g, struct node *value, enum carry how);          /* the bridge from micro to update */
+struct node *graph_carry(struct graph *g, struct node *value, enum carry how);          /* the bridge from region to region */
 struct node *view(struct graph *g, struct node *x, struct shape shape);                 /* same memory, same count */
 struct node *detach(struct graph *g, struct node *x);                                   /* same memory, no gradient */
 
-void graph_metric(struct graph *g, const char *name, struct node *value, enum carry how, const char *unit, const char *about);
-void graph_loss(struct graph *g, const char *name, struct node *value, double weight);
+void graph_probe(struct graph *g, const char *name, const char *unit, const char *about, int n, const struct term *term);
+void graph_loss(struct graph *g, const char *name, struct node *value, double weight, bool of_step);
 
 /* Everything that decides what is computed: ops, attributes, shapes, edges, regions, leaves with init rules,
    control expressions, losses. Probes do not enter. */
 struct hash graph_fingerprint(const struct graph *g);
 
 extern const struct op op_leaf, op_result, op_view, op_detach;   /* op_carry is in ops.h */
+
+static inline int64_t probe_count(const struct probe *p) { return shape_count(p->term[0].carry->shape); }
 
 #endif

@@ -35,7 +35,7 @@ static int find(const struct metrics *m, const char *name)
 static void add_probe(struct metrics *m, const struct probe *p, enum store_group group)
 {
     int i = find(m, p->name), layered = p->layer >= 0;
-    int64_t count = shape_count(p->value->shape);
+    int64_t count = probe_count(p);
     if (i < 0) {
         i = m->n++;
         m->series[i] = (struct series){ .group = group, .name = p->name, .unit = p->unit, .about = p->about,
@@ -84,7 +84,7 @@ void metrics_gather(struct metrics *m, struct plan *p)
         const struct probe *probe = &m->graph->probe[i];
         const struct series *s = &m->series[m->of[i]];
         int64_t stride = probe->layer < 0 ? 0 : row_count(s) / m->blocks;
-        plan_read(p, probe->carry, m->value[m->of[i]] + (probe->layer < 0 ? 0 : probe->layer * stride));
+        plan_read_probe(p, probe, m->value[m->of[i]] + (probe->layer < 0 ? 0 : probe->layer * stride));
     }
 }
 

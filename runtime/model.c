@@ -105,24 +105,26 @@ int model_blocks(const struct model_conf *conf)
 /* loss_NAME: each loss summed over layers, unweighted; loss: that of the next token; objective: the weighted sum. */
 static void report_losses(struct build *b)
 {
-    struct graph *g = b->graph;
-    struct node *objective = NULL;
+    struct term *term = arena_alloc(b->arena, (size_t)(b->n_losses + 1) * sizeof *term);
+    b->graph->layer = -1;
     for (int i = 0; i < b->n_losses; i++) {
-        struct node *term = scale(g, b->loss[i].value, b->loss[i].weight), *sum = NULL;
-        objective = objective ? add(g, objective, term) : term;
-        bool said = false;
+        const char *name = b->loss[i].name;
+        bool said = false, next_token = strcmp(name, "lm") == 0, mtp = strcmp(name, "mtp") == 0;
+        int n = 0;
         for (int k = 0; k < b->n_losses; k++) {
-            if (strcmp(b->loss[k].name, b->loss[i].name) != 0) continue;
-            if (k < i) said = true;
-            sum = sum ? add(g, sum, b->loss[k].value) : b->loss[k].value;
+            if (strcmp(b->loss[k].name, name) != 0) continue;
+            said |= k < i;
+            term[n++] = b->loss[k].value;
         }
         if (said) continue;
-        const char *name = b->loss[i].name;
-        bool next_token = strcmp(name, "lm") == 0, mtp = strcmp(name, "mtp") == 0;
-        build_metric(b, next_token ? "loss" : arena_text(b->arena, "loss_%s", name), sum, next_token || mtp ? "nat/token" : "",
-                     next_token ? "cross-entropy of the next token" : arena_text(b->arena, "loss '%s' summed over layers, without its weight", name));
+        graph_probe(b->graph, next_token ? "loss" : arena_text(b->arena, "loss_%s", name), next_token || mtp ? "nat/token" : "",
+                    next_token ? "cross-entropy of the next token" : arena_text(b->arena, "loss '%s' summed over layers, without its weight", name), n, term);
     }
-    if (objective && b->mode == MODE_TRAIN) build_metric(b, "objective", objective, "nat/token", "weighted sum of all losses");
+    for (int i = 0; i < b->n_losses; i++) {
+        term[i] = b->loss[i].value;
+        term[i].weight = b->loss[i].weight;
+    }
+    if (b->n_losses && b->mode == MODE_TRAIN) graph_probe(b->graph, "objective", "nat/token", "weighted sum of all losses", b->n_losses, term);
 }
 
 static double step_number(const void *conf, double scale, int64_t step, int64_t steps)

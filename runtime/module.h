@@ -41,7 +41,7 @@ struct build {
     struct node *token_loss;                                /* REAL [T], set by the head; NULL before */
     struct node *logits;                                    /* REAL [T,V], set by the head in decode */
     struct callback { void (*run)(struct build *b, void *state); void *state; int layer; struct callback *next; } *finish, *update;
-    int n_losses, loss_room; struct build_loss { const char *name; struct node *value; double weight; } *loss;
+    int n_losses, loss_room; struct build_loss { const char *name; double weight; struct term value; } *loss;
     char path[256]; int depth[16], n_depth;                 /* of weights made now: "layers.3.attention" */
 };
 
@@ -124,6 +124,8 @@ struct node *build_norm(struct build *b, const char *name, struct node *x);
 struct node *build_position(struct build *b, struct node *x);
 /* One block (both residual sublayers) built with the configuration of trunk layer `like`, as layer b->layer. */
 struct node *build_block(struct build *b, int like, struct node *x);
+/* Of x [B*S',..] the rows that the sequences of b have, the first b->seq of each: MTP blocks have fewer than the trunk. */
+struct node *build_rows(struct build *b, struct node *x);
 /* In decode: writes x [T,..] into a cache buffer and gives the whole of it; otherwise x itself. */
 struct node *build_cached(struct build *b, const char *name, struct node *x);
 
@@ -131,8 +133,14 @@ struct node *build_cached(struct build *b, const char *name, struct node *x);
    micro-batches unless said otherwise. Never changes what is computed. Only in train and eval. */
 void build_metric(struct build *b, const char *name, struct node *value, const char *unit, const char *about);
 void build_metric_as(struct build *b, const char *name, struct node *value, const char *unit, enum carry how, const char *about);
-/* A term of the objective, REAL [1]. Also a metric "loss_<name>" (summed over layers). */
+/* The mean of x [T] over the tokens that count, those whose next `ahead` + 1 tokens are there: of all tokens of a step (or an evaluation)
+   together, however its batch is cut. */
+void build_token_metric(struct build *b, const char *name, struct node *x, int ahead, const char *unit, const char *about);
+/* A term of the objective, REAL [1]: of the micro-batch, to be averaged over micro-batches and ranks. Also a metric "loss_<name>" (summed
+   over layers). */
 void build_loss(struct build *b, const char *name, struct node *value, double weight);
+/* The same of x [T], averaged as build_token_metric does. */
+void build_token_loss(struct build *b, const char *name, struct node *x, int ahead, double weight);
 /* Runs after the head, in the micro region, where token_loss can be read; the first registered runs first. */
 void build_finish(struct build *b, void (*run)(struct build *b, void *state), void *state);
 /* Runs in the update region after the optimizer, with b->layer as it was when registered; b->clip tells whether the

@@ -27,6 +27,7 @@ struct muon_attr { double momentum, decay, scale; int nesterov, steps; }; /* sca
     X(add,       (struct graph *g, struct node *a, struct node *b)) \
     X(mul,       (struct graph *g, struct node *a, struct node *b)) \
     X(square,    (struct graph *g, struct node *x)) \
+    X(divide,    (struct graph *g, struct node *a, struct node *b))                   /* a / b; 0 / 0 is NaN, and where b is 0 no gradient passes; gradient to a only */ \
     X(scale,     (struct graph *g, struct node *x, double by)) \
     X(add_row,   (struct graph *g, struct node *x /*[T,E]*/, struct node *row /*[E]*/)) \
     X(sigmoid,   (struct graph *g, struct node *x))                                   /* REAL */ \
@@ -45,6 +46,7 @@ struct muon_attr { double momentum, decay, scale; int nesterov, steps; }; /* sca
     X(ngram,     (struct graph *g, struct node *ids /*I32 [B,S|C]*/, struct node *start, struct node *pos, int order, int64_t vocab, int64_t rows, enum hash_kind hash)) /* I32 [B,S] */ \
     X(collision_rate, (struct graph *g, struct node *ids, struct node *start, struct node *index, int order)) /* REAL [1]: share of the distinct n-grams that share their row with another */ \
     X(shift,     (struct graph *g, struct node *x /*[B,S], I32 or REAL*/, int by))    /* out[b,s] = x[b,s+by], 0 past the end; no gradient */ \
+    X(slice,     (struct graph *g, struct node *x /*[B,S,..]*/, int64_t length))      /* [B,length,..]: the first positions of each sequence */ \
     X(cache,     (struct graph *g, struct node *buffer /*[B,C,..]*/, struct node *x /*[T,..]*/, struct node *start, struct node *pos)) /* writes x at pos; the whole buffer */ \
     /* routing */ \
     X(topk,      (struct graph *g, struct node *key /*REAL [T,E]*/, int k))           /* I32 [T,K]: largest first, ties to the lower index; out 1: margin REAL [T] = key K minus key K+1 (0 when K = E) */ \
@@ -55,7 +57,7 @@ struct muon_attr { double momentum, decay, scale; int nesterov, steps; }; /* sca
     X(load,      (struct graph *g, struct node *counts /*[E] I32 or REAL*/))          /* REAL [E]: E n_i / sum n; no gradient */ \
     /* to few values */ \
     X(mean_rows, (struct graph *g, struct node *x /*[..,E] or [T]*/))                 /* REAL [E]; [1] for rank 1 */ \
-    X(weighted_mean, (struct graph *g, struct node *x /*REAL [T]*/, struct node *weight /*REAL [B,S] or [T]*/)) /* REAL [1]: sum w x / sum w, 0 where sum w = 0; gradient to x only */ \
+    X(weighted_sum, (struct graph *g, struct node *x /*REAL [T]*/, struct node *weight /*REAL [T], NULL: all 1*/)) /* REAL [1]: sum w x; gradient to x only */ \
     X(dot,       (struct graph *g, struct node *a, struct node *b))                   /* REAL [1] */ \
     X(max_all,   (struct graph *g, struct node *x))                                   /* REAL [1]; no gradient */ \
     X(rms,       (struct graph *g, struct node *x))                                   /* REAL [1]: sqrt(mean x^2); no gradient */ \

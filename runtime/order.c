@@ -181,6 +181,9 @@ static void count_calls(struct plan *p)
     struct chain c = { 0 };
     p->order = arena_alloc(p->arena, (size_t)(PASSES * g->n + 1) * sizeof *p->order);
     for (int i = 0; i < g->n; i++) for (enum pass pass = 0; pass < PASSES; pass++) p->place[i].chain[pass] = p->place[i].time[pass] = NONE;
+    for (int i = 0; i < g->n; i++) if (g->node[i]->region == REGION_AHEAD) add_time(p, g->node[i], FORWARD, &c);
+    p->n_ahead = p->n_order;
+    c.rows = 0;
     for (int i = 0; i < g->n; i++)
         if (g->node[i]->region == REGION_MICRO && p->place[i].after == NONE && !p->place[i].joint) add_time(p, g->node[i], FORWARD, &c);
     p->first_backward = p->end;

@@ -54,6 +54,7 @@ size_t plan_decl_bytes(const struct plan *p, struct decl d) { return (size_t)sha
 static enum bridge bridge_of(const struct node *n)
 {
     if (n->region == REGION_UPDATE) return n->op->changes_inputs ? BRIDGE_CHANGE : BRIDGE_OWN;
+    if (n->region == REGION_AHEAD) return BRIDGE_AHEAD;
     return n->carry == CARRY_SUM || n->carry == CARRY_MEAN ? BRIDGE_SUM : n->carry == CARRY_MAX ? BRIDGE_MAX : BRIDGE_OWN;
 }
 
@@ -125,8 +126,9 @@ static void live_through(struct plan *p, const struct node *n)
         slot_keep(p, read_slot(p, n->in[i], FORWARD), at->time[FORWARD]);
         if (at->twice) slot_keep(p, read_slot(p, n->in[i], AGAIN), at->time[AGAIN]);
         if (at->backward && has_bit(n->op->reads_in, i)) slot_keep(p, read_slot(p, n->in[i], BACKWARD), at->time[BACKWARD]);
-        bool bridge = n->region == REGION_UPDATE && n->in[i]->region == REGION_MICRO && plan_root_of(n->in[i]).node->op->kind == OP_COMPUTE;
-        INVARIANT(!bridge || plan_root_of(n->in[i]).node->op->index == OP_carry, "%s: %s reads %s of the micro region without a carry", n->path, n->op->name, n->in[i]->op->name);
+        bool bridge = n->region != n->in[i]->region && plan_root_of(n->in[i]).node->op->kind == OP_COMPUTE;
+        INVARIANT(!bridge || (n->region > n->in[i]->region && plan_root_of(n->in[i]).node->op->index == OP_carry),
+                  "%s: %s reads %s of another region without a carry", n->path, n->op->name, n->in[i]->op->name);
     }
     for (int k = 0; at->backward && k < n->n_out; k++)
         if (has_bit(n->op->reads_out, k)) slot_keep(p, k == 0 ? read_slot(p, n, BACKWARD) : at->value[k], at->time[BACKWARD]);
@@ -209,7 +211,8 @@ static void plan_seeds(struct plan *p, bool *written)
         if (!g->loss[i].value->grad) continue;
         int slot = grad_slot(p, g->loss[i].value, p->first_backward), k = 0;
         while (k < p->n_seeds && p->seed[k].slot != slot) k++;
-        if (k == p->n_seeds) p->seed[p->n_seeds++] = (struct seed){ slot, 0 };
+        INVARIANT(k == p->n_seeds || p->seed[k].of_step == g->loss[i].of_step, "%s: one value is a loss of two kinds", g->loss[i].name);
+        if (k == p->n_seeds) p->seed[p->n_seeds++] = (struct seed){ slot, 0, g->loss[i].of_step };
         p->seed[k].weight += g->loss[i].weight;
         written[slot] = true;
     }
@@ -286,7 +289,7 @@ static void plan_calls(struct plan *p)
         const struct node *n = p->order[i].node;
         enum pass pass = p->order[i].pass;
         struct call c = pass == BACKWARD ? call_backward(p, n, written) : call_new(p, n, pass);
-        struct calls *to = n->region == REGION_UPDATE ? &p->update : i < p->n_forward ? &p->forward : &p->backward;
+        struct calls *to = n->region == REGION_UPDATE ? &p->update : i < p->n_ahead ? &p->ahead : i < p->n_forward ? &p->forward : &p->backward;
         if (to != &p->backward || i == p->n_forward || c.chain != chain_before(p, i)) add_whole(p, &whole);
         count_flops(p, &c);
         if (pass == BACKWARD && c.chain != NONE) split(p, &c, &whole);
@@ -345,7 +348,7 @@ int plan_fused(const struct plan *p, int first, int second)
 
 static size_t scratch_bytes(const struct plan *p)
 {
-    const struct calls *all[] = { &p->forward, &p->backward, &p->update };
+    const struct calls *all[] = { &p->ahead, &p->forward, &p->backward, &p->update };
     size_t most = 0;
     for (int k = 0; k < COUNT(all) && p->how.backend->scratch; k++)
         for (int i = 0; i < all[k]->n; i++) {
@@ -366,6 +369,7 @@ static void place_carries(struct plan *p)
             s->offset = at;
             at += place_round(plan_decl_bytes(p, s->decl));
         }
+    p->aheads = end[BRIDGE_AHEAD];
     p->sums = end[BRIDGE_SUM];
     p->changes = p->maxes = end[BRIDGE_MAX];
     p->changes_end = end[BRIDGE_CHANGE];

@@ -41,11 +41,13 @@ void *state_data(const struct state *s, const struct leaf *l);               /* 
 /* Gives a plan its memory over a state; plans that run in turn may share the arena of the first, NULL: its own. Then, for each
    step: plan_begin, which writes the controls; stage the inputs of all micro-batches; plan_step. It goes forward and backward
    through each micro-batch and updates, on a backend that records as one recording; false: go_on (NULL: always) said so
-   before the update, and nothing has changed. Or, for one micro-batch at a time: put the inputs, plan_forward, plan_backward; then plan_update. */
+   before the update, and nothing has changed. Or, for one micro-batch at a time: put the inputs, plan_forward, plan_backward; then plan_update; several
+   that have losses begin with plan_ahead, with the inputs of each. */
 void plan_bind(struct plan *p, struct state *s, struct plan *shares);
 void plan_begin(struct plan *p, int64_t step, int64_t steps, int micros);
 real plan_control(const struct plan *p, const struct leaf *l);              /* its value in the step that plan_begin began */
 bool plan_step(struct plan *p, bool (*go_on)(void));
+void plan_ahead(struct plan *p, int micro);
 void plan_forward(struct plan *p, int micro);
 void plan_backward(struct plan *p, int micro);
 void plan_update(struct plan *p);
@@ -57,6 +59,7 @@ void plan_fetch(struct plan *p);
 void plan_gather(struct plan *p);
 void plan_combine(struct plan *p);                          /* after plan_forward alone (evaluation): what ranks carry becomes that of all; plan_update does it by itself */
 void plan_read(struct plan *p, const struct node *n, double *to);
+void plan_read_probe(struct plan *p, const struct probe *probe, double *to);
 int plan_fused(const struct plan *p, int first, int second);                 /* for tests: calls of op `second` that those of `first` compute as well */
 /* For tests: the gradient of a node after plan_backward (NULL memory gives false), and writing a node's value. */
 bool plan_read_grad(struct plan *p, const struct node *n, double *to);

@@ -4,8 +4,9 @@
 
 #include "state.h"
 
-/* How ranks combine what is carried: add, take the largest, add what updates say of themselves, each keeps its own. */
-enum bridge { BRIDGE_SUM, BRIDGE_MAX, BRIDGE_CHANGE, BRIDGE_OWN, BRIDGES };
+/* How ranks combine what is carried: add, ahead of the first forward pass or after the last; take the largest; add what updates say of
+   themselves; each keeps its own. */
+enum bridge { BRIDGE_AHEAD, BRIDGE_SUM, BRIDGE_MAX, BRIDGE_CHANGE, BRIDGE_OWN, BRIDGES };
 
 /* One stored tensor: an output of a compute node, its gradient, a saved or a work tensor. */
 struct slot { struct decl decl; enum { IN_ARENA, IN_CARRIES, IN_LEAF } where; const struct leaf *leaf; bool gradient; enum bridge bridge; int span; size_t offset; int from, to; };
@@ -29,17 +30,17 @@ struct calls { int n; struct call *call; };
 struct plan {
     struct arena *arena; struct graph *graph; struct plan_how how;
     int first_backward, end;                                /* times: of the first backward call, after the last call */
-    int n_forward, n_order; struct turn { const struct node *node; enum pass pass; } *order;
+    int n_ahead, n_forward, n_order; struct turn { const struct node *node; enum pass pass; } *order;
     struct place *place; int n_slots, room; struct slot *slot;
     struct plan_report report;
-    struct calls forward, backward, update;
-    int n_seeds; struct seed { int slot; double weight; } *seed;
+    struct calls ahead, forward, backward, update;
+    int n_seeds; struct seed { int slot; double weight; bool of_step; } *seed;
     struct state *state; bool lodges; char *memory, *carries;      /* lodges: in the arena of another plan */
     void **apart;                                                   /* or each slot by itself */
     size_t scratch, seeds;                                          /* where they lie: in the arena, among the carries */
     char *gathered; bool fetching, is_gathered;                     /* the carries as the host last saw them */
     bool ran; void *recording; double recorded_flops;               /* of a step; after the first */
-    size_t sums, maxes, changes, changes_end;                       /* carries that ranks add lie up to sums, those of which they take the largest up to maxes */
+    size_t aheads, sums, maxes, changes, changes_end;               /* carries of the region ahead lie up to aheads, others that ranks add up to sums, those of which they take the largest up to maxes */
     int n_buckets; struct bucket { size_t from, to; int after; } *bucket;       /* pieces of the gradients, and the backward call after which each is complete */
     int shared;                                                     /* update calls up to here are divided among the ranks */
     struct moment moment; int64_t steps;
@@ -51,6 +52,7 @@ struct root { const struct node *node; int output; };
 
 void ranks_hold(struct plan *p);                                    /* who updates which weight */
 void ranks_plan(struct plan *p);                                    /* what ranks exchange, and when */
+void ranks_reduce_ahead(struct plan *p);
 void ranks_reduce_carries(struct plan *p);
 void ranks_reduce_grads(struct plan *p, int *bucket, int done);     /* those that are complete when `done` backward calls have run */
 void ranks_share_updates(struct plan *p);

@@ -92,10 +92,17 @@ void ranks_reduce_grads(struct plan *p, int *bucket, int done)
         reduce(p, (char *)p->state->grads + p->bucket[*bucket].from, p->bucket[*bucket].to - p->bucket[*bucket].from, REDUCE_SUM);
 }
 
+void ranks_reduce_ahead(struct plan *p)
+{
+    if (comm_here()->ranks == 1 || p->aheads == 0) return;
+    reduce(p, p->carries, p->aheads, REDUCE_SUM);
+    p->how.backend->meet(p->state->device);
+}
+
 void ranks_reduce_carries(struct plan *p)
 {
     if (comm_here()->ranks == 1) return;
-    reduce(p, p->carries, p->sums, REDUCE_SUM);
+    reduce(p, p->carries + p->aheads, p->sums - p->aheads, REDUCE_SUM);
     reduce(p, p->carries + p->sums, p->maxes - p->sums, REDUCE_MAX);
     p->how.backend->meet(p->state->device);
 }

@@ -58,7 +58,12 @@ static inline int32_t large_start(int64_t i) { return (int32_t)(i % 50 / 5 * 5);
     CASE(mean_rows, odd, mean_rows(g, act_in(g, 3, 7))) \
     CASE(mean_rows, vector, mean_rows(g, real_in(g, 7))) \
     CASE(mean_rows, rank_3, mean_rows(g, real_in(g, 2, 3, 2))) \
-    CASE(weighted_mean, odd, weighted_mean(g, real_in(g, 6), positive_in(g, 2, 3))) \
+    CASE(weighted_sum, odd, weighted_sum(g, real_in(g, 6), positive_in(g, 2, 3))) \
+    CASE(weighted_sum, plain, weighted_sum(g, real_in(g, 2, 3), NULL)) \
+    CASE(divide, odd, divide(g, real_in(g, 2, 3), positive_in(g, 2, 3))) \
+    CASE(slice, rows, slice(g, act_in(g, 2, 4, 3), 3)) \
+    CASE(slice, numbers, slice(g, real_in(g, 3, 5), 1)) \
+    CASE(slice, ids, slice(g, int_in(g, SHAPE(2, 3), 1, 2, 3, 4, 5, 6), 2)) \
     CASE(dot, odd, dot(g, act_in(g, 3, 7), real_in(g, 3, 7))) \
     CASE(dot, one, dot(g, real_in(g, 1), real_in(g, 1))) \
     CASE(max_all, odd, max_all(g, act_in(g, 3, 7))) \
@@ -92,7 +97,10 @@ static inline int32_t large_start(int64_t i) { return (int32_t)(i % 50 / 5 * 5);
                                                count_in(g, SHAPE(60, 50), large_token), 2)) \
     CASE(mean_rows, large, mean_rows(g, act_in(g, 7000, 13))) \
     CASE(mean_rows, long_vector, mean_rows(g, act_in(g, 600001))) \
-    CASE(weighted_mean, large, weighted_mean(g, real_in(g, 9000), positive_in(g, 90, 100))) \
+    CASE(weighted_sum, large, weighted_sum(g, real_in(g, 9000), positive_in(g, 90, 100))) \
+    CASE(weighted_sum, plain_large, weighted_sum(g, real_in(g, 9000), NULL)) \
+    CASE(divide, large, divide(g, real_in(g, 5000), positive_in(g, 5000))) \
+    CASE(slice, large, slice(g, act_in(g, 5, 67, 33), 64)) \
     CASE(dot, large, dot(g, act_in(g, 700, 33), act_in(g, 700, 33))) \
     CASE(max_all, large, max_all(g, act_in(g, 700, 33))) \
     CASE(rms, large, rms(g, act_in(g, 700, 33))) \

@@ -81,8 +81,11 @@ static void check_metric(struct twins *w, int i)
 {
     const struct probe *p = &w->cpu.graph->probe[i];
     if (w->kind->precision == PRECISION_BF16 && strcmp(p->name, "accuracy") == 0) return;
-    double *want = tiny_read(&w->cpu, p->carry), *got = tiny_read(&w->gpu, w->gpu.graph->probe[i].carry), largest = 0.01, most = 0;
-    for (int64_t k = 0; k < shape_count(p->carry->shape); k++) {
+    int64_t count = probe_count(p);
+    double *want = xcalloc((size_t)count, sizeof *want), *got = xcalloc((size_t)count, sizeof *got), largest = 0.01, most = 0;
+    plan_read_probe(w->cpu.plan, p, want);
+    plan_read_probe(w->gpu.plan, &w->gpu.graph->probe[i], got);
+    for (int64_t k = 0; k < count; k++) {
         bool same = want[k] == got[k] || (isnan(want[k]) && isnan(got[k]));
         if (isfinite(want[k])) largest = fmax(largest, fabs(want[k]));
         if (!same && !(most > fabs(want[k] - got[k]))) most = fabs(want[k] - got[k]);

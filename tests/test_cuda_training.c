@@ -108,7 +108,7 @@ static double probe(const struct graph *g, struct plan *p, const char *name)
 {
     double value = NAN;
     for (int i = 0; i < g->n_probes; i++)
-        if (g->probe[i].layer < 0 && strcmp(g->probe[i].name, name) == 0) plan_read(p, g->probe[i].carry, &value);
+        if (g->probe[i].layer < 0 && strcmp(g->probe[i].name, name) == 0) plan_read_probe(p, &g->probe[i], &value);
     return value;
 }
 

@@ -20,7 +20,9 @@
     CASE(row_entropy, golden, row_entropy(g, positive_in(g, 3, 4))) \
     CASE(softmax, far, softmax(g, real_in(g, 2, 3))) \
     CASE(logsumexp, golden, logsumexp(g, real_in(g, 1, 4))) \
-    CASE(weighted_mean, some, weighted_mean(g, real_in(g, 4), positive_in(g, 2, 2))) \
+    CASE(weighted_sum, some, weighted_sum(g, real_in(g, 4), positive_in(g, 2, 2))) \
+    CASE(divide, some, divide(g, real_in(g, 4), positive_in(g, 4))) \
+    CASE(slice, some, slice(g, real_in(g, 2, 3), 2)) \
     CASE(shift, left, shift(g, int_in(g, SHAPE(2, 3), 1, 2, 3, 4, 5, 6), 1)) \
     CASE(shift, right, shift(g, int_in(g, SHAPE(2, 3), 1, 2, 3, 4, 5, 6), -2)) \
     CASE(shift, beyond, shift(g, int_in(g, SHAPE(2, 3), 1, 2, 3, 4, 5, 6), 7)) \
@@ -198,17 +200,26 @@ static void test_rows(void **state)
 static void test_to_one_number(void **state)
 {
     (void)state;
-    OPEN(w, weighted_mean, some);
+    OPEN(w, weighted_sum, some);
     PUT(w, 0, 1, 2, 3, 4);
     PUT(w, 1, 0, 1, 1, 2);
     bench_forward(&w);
-    SEE(w.out[0], 1e-6, 3.25);
-    PUT(w, 1, 0, 0, 0, 0);                                  /* no weight: 0, and no gradient */
-    bench_forward(&w);
-    bench_backward(&w);
-    SEE(w.out[0], 0, 0);
-    SEE(w.din[0], 0, 0, 0, 0, 0);
+    SEE(w.out[0], 1e-6, 13);
     bench_close(&w);
+    OPEN(d, divide, some);
+    PUT(d, 0, 1, 0, 3, -4);
+    PUT(d, 1, 2, 0, 1, 8);                                  /* nothing over nothing: no value, and no gradient */
+    bench_forward(&d);
+    tensor_normal(&d.dout[0], 1);
+    bench_backward(&d);
+    SEE(d.out[0], 1e-6, 0.5, NAN, 3, -0.5);
+    assert_true(tensor_get(&d.din[0], 1) == 0 && tensor_get(&d.din[0], 2) == tensor_get(&d.dout[0], 2));
+    bench_close(&d);
+    OPEN(s, slice, some);
+    PUT(s, 0, 1, 2, 3, 4, 5, 6);
+    bench_forward(&s);
+    SEE(s.out[0], 0, 1, 2, 4, 5);
+    bench_close(&s);
     OPEN(m, max_all, values);
     PUT(m, 0, -5, -3, -4, -9, -8, -7, -6, -2.5, -11);
     bench_forward(&m);

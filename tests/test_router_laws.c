@@ -17,7 +17,7 @@ static struct result derive(recipe *make, int tokens, const double *z, const dou
     g->keep = true;
     struct node *logits = graph_weight(g, "z", ROLE_ROUTER, SHAPE(tokens, EXPERTS), (struct init){ .kind = INIT_CONSTANT });
     struct node *made = make(g, logits), *by = graph_input(g, "r", DTYPE_REAL, made->shape), *loss = dot(g, made, by);
-    graph_loss(g, "loss", loss, 1);
+    graph_loss(g, "loss", loss, 1, false);
     if (plan_new(&plan, g, (struct plan_how){ &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE }, &e)) fail_msg("%s", e.text);
     struct state *state = state_new(leaves, &backend_cpu, 1);
     plan_bind(plan, state, NULL);

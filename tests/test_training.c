@@ -69,7 +69,7 @@ static double probe(struct session *s, const char *name)
     double value = NAN;
     for (int i = 0; i < s->graph->n_probes; i++) {
         const struct probe *p = &s->graph->probe[i];
-        if (p->layer < 0 && strcmp(p->name, name) == 0) plan_read(s->plan, p->carry, &value);
+        if (p->layer < 0 && strcmp(p->name, name) == 0) plan_read_probe(s->plan, p, &value);
     }
     return value;
 }

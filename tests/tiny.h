@@ -191,7 +191,7 @@ static inline void tiny_metric(struct tiny *t, const char *name, int layer, doub
 {
     for (int i = 0; i < t->graph->n_probes; i++) {
         const struct probe *p = &t->graph->probe[i];
-        if (strcmp(p->name, name) == 0 && p->layer == layer) { plan_read(t->plan, p->carry, to); return; }
+        if (strcmp(p->name, name) == 0 && p->layer == layer) { plan_read_probe(t->plan, p, to); return; }
     }
     fail_msg("no metric '%s' of layer %d", name, layer);
 }

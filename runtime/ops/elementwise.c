@@ -1,4 +1,4 @@
-/* add, mul, square, scale, sigmoid. */
+/* add, mul, divide, square, scale, sigmoid. */
 #include "values.h"
 
 static int same_shape(struct node *n, struct err *e)
@@ -69,6 +69,31 @@ KERNELS(mul) = { mul_forward, mul_backward, NULL };
 OP(mul) = { .name = "mul", .index = OP_mul, .infer = same_shape, .gradient = true, .rows = 3, .rows_back = true, .reads_in = 3 };
 
 struct node *mul(struct graph *g, struct node *a, struct node *b) { return graph_emit(g, &op_mul, NULL, 0, a, b); }
+
+/* ---- divide: a / b;  da = dz / b, 0 where b is 0: nothing was to be divided ---- */
+
+static void divide_block(const struct args *a, int64_t from, int64_t to)
+{
+    READ(x, a->in[0]);
+    READ(y, a->in[1]);
+    WRITE(z, a->out[0]);
+    for (int64_t i = 0; i < to - from; i++) z[i] = x[i] / y[i];
+    DONE(z, a->out[0]);
+}
+
+static void divide_gradient(const struct args *a, int64_t from, int64_t to)
+{
+    READ(y, a->in[1]);
+    READ(dz, a->dout[0]);
+    ADD_GRADIENT(0, y[i] == 0 ? 0 : dz[i] / y[i]);
+}
+
+EACH_BLOCK(divide_forward, divide_block)
+EACH_BLOCK(divide_backward, divide_gradient)
+KERNELS(divide) = { divide_forward, divide_backward, NULL };
+OP(divide) = { .name = "divide", .index = OP_divide, .infer = same_shape, .gradient = true, .no_grad = 1 << 1, .rows = 3, .rows_back = true, .reads_in = 1 << 1 };
+
+struct node *divide(struct graph *g, struct node *a, struct node *b) { return graph_emit(g, &op_divide, NULL, 0, a, b); }
 
 /* ---- square: x^2;  dx = 2 x dy ---- */
 

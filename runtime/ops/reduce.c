@@ -24,61 +24,49 @@ static void each_part(const struct args *a, int64_t width, void (*body)(const st
     each(a, values(a), parts_grain(values(a), width), body);
 }
 
-/* ---- weighted_mean: sum w x / sum w, 0 where sum w is 0;  dx = dy w / sum w ---- */
+/* ---- weighted_sum: sum w x;  dx = dy w ---- */
 
-static int weighted_mean_infer(struct node *n, struct err *e)
+static int weighted_sum_infer(struct node *n, struct err *e)
 {
     char x[64], weight[64];
-    if (number(n, 2, e) != 0) return -1;
-    if (shape_count(n->in[0]->shape) != shape_count(n->in[1]->shape))
+    if (number(n, 1, e) != 0) return -1;
+    if (n->n_in > 1 && shape_count(n->in[0]->shape) != shape_count(n->in[1]->shape))
         return err_set(e, "weights %s do not fit values %s", shape_text(n->in[1]->shape, weight), shape_text(n->in[0]->shape, x));
-    if (n->in[0]->dtype != DTYPE_REAL || n->in[1]->dtype != DTYPE_REAL) return err_set(e, "values and weights must be REAL");
+    for (int i = 0; i < n->n_in; i++) if (n->in[i]->dtype != DTYPE_REAL) return err_set(e, "values and weights must be REAL");
     return 0;
 }
 
-static void weighted_mean_block(const struct args *a, int64_t from, int64_t to)
+static const real *weights_of(const struct args *a) { return a->n_in > 1 ? reals(&a->in[1]) : NULL; }
+
+static void weighted_sum_block(const struct args *a, int64_t from, int64_t to)
 {
-    const real *restrict x = reals(&a->in[0]), *restrict w = reals(&a->in[1]);
-    double *sum = parts_line(&a->work[0], from, values(a), 2);
-    ROW_SUM(sum[0], i, to - from, (double)w[from + i] * x[from + i]);
-    ROW_SUM(sum[1], i, to - from, w[from + i]);
+    const real *restrict x = reals(&a->in[0]), *restrict w = weights_of(a);
+    double *sum = parts_line(&a->work[0], from, values(a), 1);
+    if (w) ROW_SUM(sum[0], i, to - from, (double)w[from + i] * x[from + i]);
+    else ROW_SUM(sum[0], i, to - from, x[from + i]);
 }
 
-/* Of the weights alone: backward may run before forward. */
-static void weighted_mean_weights(const struct args *a, int64_t from, int64_t to)
+static void weighted_sum_gradient(const struct args *a, int64_t from, int64_t to)
 {
-    const real *restrict w = reals(&a->in[1]);
-    ROW_SUM(parts_line(&a->work[0], from, values(a), 1)[0], i, to - from, w[from + i]);
+    const real *restrict w = weights_of(a);
+    real by = reals(&a->dout[0])[0], beta = a->beta[0], *restrict dx = row_open(&a->din[0], from, to - from, beta, NULL);
+    for (int64_t i = 0; i < to - from; i++) dx[i] = keep(beta, dx[i]) + (w ? by * w[from + i] : by);
 }
 
-static void weighted_mean_gradient(const struct args *a, int64_t from, int64_t to)
+static void weighted_sum_forward(const struct args *a)
 {
-    const real *restrict w = reals(&a->in[1]);
-    real total = (real)*(const double *)a->work[0].data, by = total == 0 ? 0 : reals(&a->dout[0])[0] / total;
-    real beta = a->beta[0], *restrict dx = row_open(&a->din[0], from, to - from, beta, NULL);
-    for (int64_t i = 0; i < to - from; i++) dx[i] = keep(beta, dx[i]) + by * w[from + i];
+    each_part(a, 1, weighted_sum_block);
+    reals(&a->out[0])[0] = (real)parts_fold(&a->work[0], values(a), 1)[0];
 }
 
-static void weighted_mean_forward(const struct args *a)
-{
-    each_part(a, 2, weighted_mean_block);
-    const double *sum = parts_fold(&a->work[0], values(a), 2);
-    reals(&a->out[0])[0] = sum[1] == 0 ? 0 : (real)(sum[0] / sum[1]);
-}
+static void weighted_sum_backward(const struct args *a) { if (a->din[0].data) each(a, values(a), CHUNK, weighted_sum_gradient); }
 
-static void weighted_mean_backward(const struct args *a)
-{
-    if (!a->din[0].data) return;
-    each_part(a, 1, weighted_mean_weights);
-    parts_fold(&a->work[0], values(a), 1);
-    each(a, values(a), CHUNK, weighted_mean_gradient);
-}
-KERNELS(weighted_mean) = { weighted_mean_forward, weighted_mean_backward, NULL };
-OP(weighted_mean) = {
-    .name = "weighted_mean", .index = OP_weighted_mean, .infer = weighted_mean_infer, .gradient = true, .no_grad = 1 << 1, .reads_in = 1 << 1,
+KERNELS(weighted_sum) = { weighted_sum_forward, weighted_sum_backward, NULL };
+OP(weighted_sum) = {
+    .name = "weighted_sum", .index = OP_weighted_sum, .infer = weighted_sum_infer, .gradient = true, .no_grad = 1 << 1, .reads_in = 1 << 1,
 };
 
-struct node *weighted_mean(struct graph *g, struct node *x, struct node *weight) { return graph_emit(g, &op_weighted_mean, NULL, 0, x, weight); }
+struct node *weighted_sum(struct graph *g, struct node *x, struct node *weight) { return graph_emit(g, &op_weighted_sum, NULL, 0, x, weight); }
 
 /* ---- dot: sum a b;  da = b dy, db = a dy ---- */
 

@@ -1,4 +1,4 @@
-/* Tokens moved along their sequence: shift, and cache, which writes a chunk into a buffer of longer sequences. Bytes are
+/* Tokens moved along their sequence: shift; slice, its first ones alone; and cache, which writes a chunk into a buffer of longer sequences. Bytes are
    copied as they are; rows in bf16 are widened to a cache, which is memory of the model and never bf16. */
 #include "kernel.h"
 
@@ -31,6 +31,62 @@ static void shift_forward(const struct args *a)
 
 KERNELS(shift) = { shift_forward, NULL, NULL };
 OP(shift) = { .name = "shift", .index = OP_shift, .infer = shift_infer };
+
+/* ---- slice: out[b,s,..] = x[b,s,..] for s < length;  dx[b,s,..] = dout[b,s,..], 0 beyond ---- */
+
+struct node *slice(struct graph *g, struct node *x, int64_t length)
+{
+    if (x && x->shape.rank > 1 && x->shape.dim[1] == length) return x;
+    return graph_emit(g, &op_slice, &length, sizeof length, x);
+}
+
+static int slice_infer(struct node *n, struct err *e)
+{
+    struct shape s = n->in[0]->shape;
+    int64_t length = *(const int64_t *)n->attr;
+    if (s.rank < 2 || n->in[0]->dtype == DTYPE_U8) return err_set(e, "sequences [B,S,..] of numbers or ids are needed");
+    if (length < 1 || length > s.dim[1]) return err_set(e, "%lld positions of sequences of %lld", (long long)length, (long long)s.dim[1]);
+    s.dim[1] = length;
+    node_value(n, n->in[0]->dtype, s);
+    return 0;
+}
+
+/* Values of a sequence of x, and how many of them are kept. */
+struct cut { int64_t whole, kept; };
+static struct cut cut_of(const struct args *a)
+{
+    return (struct cut){ shape_count(a->in[0].shape) / a->in[0].shape.dim[0], shape_count(a->out[0].shape) / a->in[0].shape.dim[0] };
+}
+
+static void slice_sequences(const struct args *a, int64_t from, int64_t to)
+{
+    struct cut c = cut_of(a);
+    size_t one = element_bytes(a->out[0].format);
+    for (int64_t b = from; b < to; b++)
+        memcpy((char *)a->out[0].data + (size_t)(b * c.kept) * one, (const char *)a->in[0].data + (size_t)(b * c.whole) * one, (size_t)c.kept * one);
+}
+
+static void slice_gradients(const struct args *a, int64_t from, int64_t to)
+{
+    enum { AT_ONCE = 1024 };
+    struct cut c = cut_of(a);
+    real dy_buffer[AT_ONCE], dx_buffer[AT_ONCE];
+    for (int64_t b = from; b < to; b++)
+        for (int64_t i = 0, n; i < c.whole; i += n) {
+            int64_t end = i < c.kept ? c.kept : c.whole;
+            n = end - i < AT_ONCE ? end - i : AT_ONCE;
+            real *dx = row_add(&a->din[0], b * c.whole + i, n, a->beta[0], dx_buffer);
+            const real *dy = i < c.kept ? row_read(&a->dout[0], b * c.kept + i, n, dy_buffer) : NULL;
+            for (int64_t k = 0; dy && k < n; k++) dx[k] += dy[k];
+            row_done(&a->din[0], b * c.whole + i, n, dx);
+        }
+}
+
+static void slice_forward(const struct args *a) { each(a, a->in[0].shape.dim[0], 1, slice_sequences); }
+static void slice_backward(const struct args *a) { if (a->din[0].data) each(a, a->in[0].shape.dim[0], 1, slice_gradients); }
+
+KERNELS(slice) = { slice_forward, slice_backward, NULL };
+OP(slice) = { .name = "slice", .index = OP_slice, .infer = slice_infer, .gradient = true };
 
 /* ---- cache: rows [B*S,..] go to places pos..pos+S-1 of buffer [B,C,..]; the value is the buffer itself ---- */
 
