@@ -40,20 +40,21 @@ ends() {
     [ "$got" = "$code" ] || fail "exit code $got, not $code"
 }
 
-# ---- as many parts of a batch, the same numbers; as many ranks, the same bits ----
+# ---- the numbers of one rank, whatever the parts of a batch count; as many ranks, the same bits ----
+leaves 0 "$sluice" run study.lua --out alone --progress none
+for variant in base gated; do mv alone/s/$variant-* alone/s/$variant; done
 for n in 2 4; do
-    leaves 0 "$sluice" run study.lua --out "alone$n" --set train.micro=$n --progress none
     leaves 0 ranks $n "$sluice" run study.lua --out "ranks$n" --progress none
     leaves 0 ranks $n "$sluice" run study.lua --out "again$n" --progress none
     look equal "ranks$n/s" "again$n/s"
-    for variant in base gated; do mv alone$n/s/$variant-* alone$n/s/$variant; mv ranks$n/s/$variant-* ranks$n/s/$variant; done   # micro is in the hash
-    near=$(look near alone$n/s ranks$n/s 1e-5)
-    share=$(look shard alone$n/s ranks$n/s | head -n 1)
+    for variant in base gated; do mv ranks$n/s/$variant-* ranks$n/s/$variant; done
+    near=$(look near alone/s ranks$n/s 1e-5)
+    share=$(look shard alone/s ranks$n/s | sed -n 1p)
     echo "$n ranks: losses differ from one rank's by $near; bytes of optimizers alone and on rank 0: $share"
 done
 leaves 0 ranks 2 "$sluice" run study.lua --out both --set train.micro=2 --progress none
-for variant in base gated; do mv both/s/$variant-* both/s/$variant; done
-near=$(look near alone4/s both/s 1e-5)
+for variant in base gated; do mv both/s/$variant-* both/s/$variant; done    # micro is in the hash
+near=$(look near alone/s both/s 1e-5)
 echo "2 ranks with 2 micro-batches: losses differ by $near"
 
 # ---- interrupted, killed, and on with it ----

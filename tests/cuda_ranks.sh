@@ -24,13 +24,13 @@ echo "sums, maxima and broadcasts between 2 and 3 GPUs"
 leaves 7 env PTXHOST_DEVICES=1 mpirun --oversubscribe -np 2 "$sluice" run study.lua --out shared
 says 'ranks 0 and 1 of 2 have the same GPU, ptxhost sm_80'
 
-leaves 0 "$sluice" run study.lua --out alone --set train.micro=2 --progress none
+leaves 0 "$sluice" run study.lua --out alone --progress none
 leaves 0 ranks 2 "$sluice" run study.lua --out ranks
 leaves 0 env SLUICE_CUDA_GRAPH=off mpirun --oversubscribe -np 2 "$sluice" run study.lua --out launched --progress none
 look equal ranks/s launched/s
 leaves 0 env PTXHOST_SEED=5 mpirun --oversubscribe -np 2 "$sluice" run study.lua --out shuffled --progress none
 look equal ranks/s shuffled/s
-for run in alone ranks; do mv $run/s/base-* $run/s/base; done       # micro is in the hash
+for run in alone ranks; do mv $run/s/base-* $run/s/base; done
 near=$(look near alone/s ranks/s 1e-5)
 echo "2 GPUs: losses differ from one's by $near"
 

@@ -6,11 +6,13 @@
 #include "op_cases_basic.h"
 #include "op_cases_products.h"
 #include "op_cases_routing.h"
+#include "op_cases_waves.h"
 
 #define CASES(CASE) BASIC_CASES(CASE) PRODUCT_CASES(CASE) ROUTING_CASES(CASE)
 #define LARGE_CASES(CASE) BASIC_LARGE_CASES(CASE) PRODUCT_LARGE_CASES(CASE) ROUTING_LARGE_CASES(CASE)
 
 CASES(BENCH_BUILD)
 LARGE_CASES(BENCH_BUILD)
+WAVE_CASES(BENCH_BUILD)
 
 #endif

@@ -114,12 +114,19 @@ static inline struct tensor tensor_new(const struct bench *b, struct shape shape
 /* Values depend on the stream and the place alone, and are those of bf16, so that both formats start equal. */
 static inline void tensor_normal(const struct tensor *t, int stream)
 {
-    uint16_t narrow;
-    struct tensor half = { .data = &narrow, .shape = SHAPE(1), .format = FORMAT_BF16 };
-    for (int64_t i = 0; i < shape_count(t->shape); i++) {
-        real value = (real)key_normal((struct key){ 7, PURPOSE_TEST, (uint64_t)stream, 0 }, (uint64_t)i);
-        row_narrow(&half, 0, 1, &value);
-        tensor_set(t, i, tensor_get(&half, 0));
+    enum { PIECE = 1024 };
+    float normal[PIECE];
+    real row[PIECE];
+    uint16_t narrow[PIECE];
+    struct tensor half = { .data = narrow, .shape = SHAPE(PIECE), .format = FORMAT_BF16 };
+    for (int64_t at = 0, all = shape_count(t->shape); at < all; at += PIECE) {
+        int64_t n = all - at < PIECE ? all - at : PIECE;
+        key_normals((struct key){ 7, PURPOSE_TEST, (uint64_t)stream, 0 }, (uint64_t)at, n, 0, normal);
+        for (int64_t i = 0; i < n; i++) row[i] = normal[i];
+        row_narrow(&half, 0, n, row);
+        real *to = row_write(t, at, n, row);
+        row_widen(&half, 0, n, to);
+        row_done(t, at, n, to);
     }
 }
 

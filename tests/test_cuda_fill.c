@@ -1,5 +1,8 @@
 /* Initial values on the GPU against the CPU's, bit by bit: draws of odd shapes, with and without a cut, constants of every format; and
-   weights rounded to bf16. What lies behind them stays as it was. */
+   weights rounded to bf16. What lies behind them stays as it was.
+
+       test_cuda_fill
+       test_cuda_fill waves        tensors that a GPU of 132 multiprocessors works at in several waves of blocks */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -9,7 +12,6 @@
 #include "cuda_devices.h"
 
 enum { BEHIND = 64 };                                       /* bytes */
-
 
 /* Memory of the GPU with all bits set, and what is in it then. */
 struct block { size_t bytes; void *device, *seen; };
@@ -75,38 +77,56 @@ static void test_constants(void **state)
 }
 
 /* Normals, ties between two bf16, values that round up to infinity, infinities, and NaN, which stays one. */
-static void test_packing(void **state)
+static void same_packing(int64_t n)
 {
     static const float odd[] = { 0, -0.0f, 1.00390625f, 1.01171875f, -1.00390625f, 3.4e38f, -3.4e38f, 1e-40f, 9.2e-41f, INFINITY, -INFINITY, NAN };
-    (void)state;
-    for (int64_t n = 1; n < 10000; n = 2 * n + 3) {
-        float *weight = malloc((size_t)n * sizeof *weight);
-        uint16_t *expected = malloc((size_t)n * sizeof *expected);
-        struct fill f = { weight, SHAPE(n), FORMAT_REAL, { INIT_NORMAL, 0, 1, 0 }, { 3, PURPOSE_TEST, 0, 0 } };
-        backend_cpu.fill(host, &f);
-        for (int64_t i = 0; i < COUNT(odd) && i < n; i++) weight[i] = odd[i];
-        row_narrow(&(struct tensor){ .data = expected, .shape = SHAPE(n), .format = FORMAT_BF16 }, 0, n, weight);
-        struct block from = block_new((size_t)n * sizeof *weight), to = block_new((size_t)n * sizeof *expected);
-        cuda->put(gpu, from.device, weight, (size_t)n * sizeof *weight);
-        cuda->pack(gpu, &(struct tensor){ .data = from.device, .shape = SHAPE(n), .format = FORMAT_REAL, .packed = to.device });
-        cuda->get(gpu, to.seen, to.device, to.bytes);
-        for (int64_t i = 0; i < n; i++) {
-            uint16_t narrow = ((uint16_t *)to.seen)[i];
-            if (isnan(weight[i])) assert_true((narrow & 0x7FFF) > 0x7F80);
-            else assert_int_equal(narrow, expected[i]);
-            expected[i] = narrow;
-        }
-        block_holds(&from, weight);
-        block_holds(&to, expected);
-        free(weight);
-        free(expected);
+    float *weight = malloc((size_t)n * sizeof *weight);
+    uint16_t *expected = malloc((size_t)n * sizeof *expected);
+    struct fill f = { weight, SHAPE(n), FORMAT_REAL, { INIT_NORMAL, 0, 1, 0 }, { 3, PURPOSE_TEST, 0, 0 } };
+    backend_cpu.fill(host, &f);
+    for (int64_t i = 0; i < COUNT(odd) && i < n; i++) weight[i] = odd[i];
+    row_narrow(&(struct tensor){ .data = expected, .shape = SHAPE(n), .format = FORMAT_BF16 }, 0, n, weight);
+    struct block from = block_new((size_t)n * sizeof *weight), to = block_new((size_t)n * sizeof *expected);
+    cuda->put(gpu, from.device, weight, (size_t)n * sizeof *weight);
+    cuda->pack(gpu, &(struct tensor){ .data = from.device, .shape = SHAPE(n), .format = FORMAT_REAL, .packed = to.device });
+    cuda->get(gpu, to.seen, to.device, to.bytes);
+    for (int64_t i = 0; i < n; i++) {
+        uint16_t narrow = ((uint16_t *)to.seen)[i];
+        if (isnan(weight[i])) assert_true((narrow & 0x7FFF) > 0x7F80);
+        else assert_int_equal(narrow, expected[i]);
+        expected[i] = narrow;
     }
+    block_holds(&from, weight);
+    block_holds(&to, expected);
+    free(weight);
+    free(expected);
 }
 
-int main(void)
+static void test_packing(void **state)
 {
+    (void)state;
+    for (int64_t n = 1; n < 10000; n = 2 * n + 3) same_packing(n);
+}
+
+static void test_waves(void **state)
+{
+    (void)state;
+    same_fill(SHAPE(3, 1001, 1201), FORMAT_REAL, (struct init){ INIT_NORMAL, 0, 0.02, 3 });
+    same_fill(SHAPE(5000011), FORMAT_REAL, (struct init){ INIT_CONSTANT, 0.1, 0, 0 });
+    same_packing(5000011);
+}
+
+int main(int n, char **name)
+{
+    const struct CMUnitTest of_waves[] = { cmocka_unit_test(test_waves) };
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_draws), cmocka_unit_test(test_draws_again), cmocka_unit_test(test_constants), cmocka_unit_test(test_packing),
     };
+    bool waves = n == 2 && strcmp(name[1], "waves") == 0;
+    if (n > 1 && !waves) {
+        print_error("usage: %s [waves]\n", name[0]);
+        return 2;
+    }
+    if (waves) return cmocka_run_group_tests(of_waves, open_devices, close_devices);
     return cmocka_run_group_tests(tests, open_devices, close_devices);
 }

@@ -6,21 +6,24 @@
 #include "routing_flip.h"
 #include "toggle.h"
 
-enum { SEEDS = 20, STEPS = 2 };
+enum { SEEDS = 20, STEPS = 2, ROUNDINGS = 4, NEAR = 3 };
 
 /* Shares by which the two may differ: a metric of its largest value, a gradient and an update of its length. Adam divides a gradient by
-   its own size: a gradient that is nothing but rounding moves its weight as far as any other, and updates tell nothing in bf16. */
-static const struct kind { const char *name; enum precision precision; double metric, gradient, update; } kinds[] = {
-    { "float", PRECISION_FP32, 1e-5, 1e-5, 1e-3 },
-    { "bf16", PRECISION_BF16, 0.03, 0.1, INFINITY },
+   its own size: a gradient that is nothing but rounding moves its weight as far as any other, and updates tell nothing in bf16. More may
+   differ where rounding does more: ROUNDINGS times as much as values move when each weight does by `unit`, one rounding of its format, the
+   most of NEAR tries. Some 64 of half a unit lie on the way from a weight to the loss and back to its
+   gradient, and add up like the steps of a random walk. Never more than half: that is no rounding. */
+static const struct kind { const char *name; enum precision precision; double unit, metric, gradient, update; } kinds[] = {
+    { "float", PRECISION_FP32, 0x1p-23, 1e-5, 1e-5, 1e-3 },
+    { "bf16", PRECISION_BF16, 0x1p-8, 0.03, 0.1, INFINITY },
 };
 
 static const struct backend *cuda;
 static char **chosen;                                       /* words of names, ended by NULL; none: all */
 static int differing;
 
-/* One model on both. */
-struct twins { struct tiny cpu, gpu; const char *name; const struct kind *kind; };
+/* One model on both; near: on the CPU, from weights that are a rounding away. */
+struct twins { struct tiny cpu, gpu, near[NEAR]; const char *name; const struct kind *kind; };
 
 static struct tiny start(const struct subject *s, struct plan_how how, uint64_t seed)
 {
@@ -34,16 +37,34 @@ static struct tiny start(const struct subject *s, struct plan_how how, uint64_t 
     return t;
 }
 
+static void nudge(struct tiny *t, double unit, uint64_t seed)
+{
+    for (int i = 0; i < t->leaves->n; i++) {
+        const struct leaf *l = t->leaves->leaf[i];
+        if (l->kind != LEAF_WEIGHT) continue;
+        real *w = state_data(t->state, l);
+        for (int64_t k = 0; k < shape_count(l->decl.shape); k++)
+            w[k] *= (real)(1 + (key_below((struct key){ seed, PURPOSE_TEST, (uint64_t)i, 0 }, (uint64_t)k, 2) ? unit : -unit));
+        state_put(t->state, l, w);
+    }
+}
+
 static struct twins twins_new(const struct subject *s, const struct kind *k, uint64_t seed)
 {
     struct plan_how cpu = { &backend_cpu, k->precision, RECOMPUTE_NONE }, gpu = { cuda, k->precision, RECOMPUTE_NONE };
-    return (struct twins){ start(s, cpu, seed), start(s, gpu, seed), s->name, k };
+    struct twins w = { .cpu = start(s, cpu, seed), .gpu = start(s, gpu, seed), .name = s->name, .kind = k };
+    for (int i = 0; i < NEAR; i++) {
+        w.near[i] = start(s, cpu, seed);
+        nudge(&w.near[i], k->unit, seed * NEAR + (uint64_t)i);
+    }
+    return w;
 }
 
 static void twins_free(struct twins *w)
 {
     tiny_free(&w->cpu);
     tiny_free(&w->gpu);
+    for (int i = 0; i < NEAR; i++) tiny_free(&w->near[i]);
 }
 
 static void step(struct tiny *t, int64_t number)
@@ -69,28 +90,40 @@ static double apart(const double *x, const double *y, int64_t n)
     return sqrt(sum);
 }
 
-static void check_share(const struct twins *w, const char *what, const char *name, double share, double most)
+/* Of a value: its share apart, and that of the near models. */
+static void check_share(const struct twins *w, const char *what, const char *name, double share, double near, double most)
 {
+    most = fmax(most, fmin(ROUNDINGS * near, 0.5));
     if (share <= most) return;
     print_error("%s, %s: %s %s: %.2g apart, %.2g may be\n", w->name, w->kind->name, what, name, share, most);
     differing++;
 }
 
-/* The likeliest token is a choice, which rounding to bf16 may turn. Values that are no numbers are so on both. */
-static void check_metric(struct twins *w, int i)
+/* Values that are no numbers are so on both. */
+static double metric_apart(const double *want, const double *got, int64_t n)
 {
-    const struct probe *p = &w->cpu.graph->probe[i];
-    if (w->kind->precision == PRECISION_BF16 && strcmp(p->name, "accuracy") == 0) return;
-    int64_t count = probe_count(p);
-    double *want = xcalloc((size_t)count, sizeof *want), *got = xcalloc((size_t)count, sizeof *got), largest = 0.01, most = 0;
-    plan_read_probe(w->cpu.plan, p, want);
-    plan_read_probe(w->gpu.plan, &w->gpu.graph->probe[i], got);
-    for (int64_t k = 0; k < count; k++) {
+    double largest = 0.01, most = 0;
+    for (int64_t k = 0; k < n; k++) {
         bool same = want[k] == got[k] || (isnan(want[k]) && isnan(got[k]));
         if (isfinite(want[k])) largest = fmax(largest, fabs(want[k]));
         if (!same && !(most > fabs(want[k] - got[k]))) most = fabs(want[k] - got[k]);
     }
-    check_share(w, "metric", p->name, most / largest, w->kind->metric);
+    return most / largest;
+}
+
+/* The likeliest token is a choice, which rounding to bf16 may turn. */
+static void check_metric(struct twins *w, int i)
+{
+    const struct probe *p = &w->cpu.graph->probe[i];
+    int64_t n = probe_count(p);
+    if (w->kind->precision == PRECISION_BF16 && strcmp(p->name, "accuracy") == 0) return;
+    double *want = tiny_probe(&w->cpu, i), *got = tiny_probe(&w->gpu, i), moved = 0;
+    for (int k = 0; k < NEAR; k++) {
+        double *near = tiny_probe(&w->near[k], i);
+        moved = fmax(moved, metric_apart(want, near, n));
+        free(near);
+    }
+    check_share(w, "metric", p->name, metric_apart(want, got, n), moved, w->kind->metric);
     free(want);
     free(got);
 }
@@ -105,6 +138,18 @@ static double *gradient(struct tiny *t, int i)
 
 static bool is_weight(const struct node *n) { return n->leaf && n->leaf->kind == LEAF_WEIGHT && n->region == REGION_MICRO; }
 
+static void check_gradient(struct twins *w, int i, const double *want, int64_t n, double of)
+{
+    double *got = gradient(&w->gpu, i), moved = 0;
+    for (int k = 0; k < NEAR; k++) {
+        double *near = gradient(&w->near[k], i);
+        moved = fmax(moved, apart(want, near, n));
+        free(near);
+    }
+    check_share(w, "gradient of", w->cpu.graph->node[i]->leaf->path, apart(want, got, n) / of, moved / of, w->kind->gradient);
+    free(got);
+}
+
 /* Of the length of the gradient of all weights, where one's own is far below. */
 static void check_gradients(struct twins *w)
 {
@@ -114,11 +159,10 @@ static void check_gradients(struct twins *w)
         for (int i = 0; i < g->n; i++) {
             if (!is_weight(g->node[i])) continue;
             int64_t n = shape_count(g->node[i]->shape);
-            double *want = gradient(&w->cpu, i), *got = gradient(&w->gpu, i), own = length(want, n);
+            double *want = gradient(&w->cpu, i), own = length(want, n);
             if (pass == 0) squares += own * own;
-            else check_share(w, "gradient of", g->node[i]->leaf->path, apart(want, got, n) / fmax(own, sqrt(squares) / 100), w->kind->gradient);
+            else check_gradient(w, i, want, n, fmax(own, sqrt(squares) / 100));
             free(want);
-            free(got);
         }
 }
 
@@ -144,7 +188,7 @@ static void check_leaf(struct twins *w, int i, double **begun)
         if (memcmp(want, got, (size_t)n * sizeof *want) != 0) fail_msg("%s: %s begins with other bits", w->name, l->path);
         *begun = want;
     } else {
-        check_share(w, "update of", l->path, apart(want, got, n) / fmax(apart(want, *begun, n), 1e-9), w->kind->update);
+        check_share(w, "update of", l->path, apart(want, got, n) / fmax(apart(want, *begun, n), 1e-9), 0, w->kind->update);
         free(want);
         free(*begun);
     }
@@ -171,6 +215,10 @@ static bool compare(struct twins *w)
         step(&w->cpu, i);
         step(&w->gpu, i);
         f = flip_find(w->cpu.plan, w->cpu.graph, w->gpu.plan, w->gpu.graph);
+        for (int k = 0; k < NEAR && f.tokens == 0; k++) {
+            step(&w->near[k], i);
+            f.tokens = flip_find(w->cpu.plan, w->cpu.graph, w->near[k].plan, w->near[k].graph).tokens;
+        }
         if (f.tokens) break;
         for (int k = 0; k < w->cpu.graph->n_probes; k++) check_metric(w, k);
         if (i == 0) check_gradients(w);

@@ -196,6 +196,15 @@ static inline void tiny_metric(struct tiny *t, const char *name, int layer, doub
     fail_msg("no metric '%s' of layer %d", name, layer);
 }
 
+/* What probe number i says: malloc'd. */
+static inline double *tiny_probe(struct tiny *t, int i)
+{
+    const struct probe *p = &t->graph->probe[i];
+    double *value = xmalloc((size_t)probe_count(p) * sizeof *value);
+    plan_read_probe(t->plan, p, value);
+    return value;
+}
+
 /* A loss of the whole model, unweighted. */
 static inline double tiny_loss(struct tiny *t, const char *name)
 {

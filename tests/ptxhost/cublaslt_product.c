@@ -38,7 +38,7 @@ static struct view view(const struct operand *o, int batch, bool transposed)
 /* to [k][width]: `count` rows of v from `from`, then zeroes. Jitter visits k backwards from another place. */
 static void pack(float *to, int64_t width, const struct view *v, int64_t from, int64_t count, int64_t k, bool tf32)
 {
-    int64_t start = ph_jitter() ? ph_seed() % k : -1;
+    int64_t start = ph_jitter() ? ph_jitter() % k : -1;
     for (int64_t p = 0; p < k; p++, to += width) {
         int64_t at = from * v->row + (start < 0 ? p : (start + k - p) % k) * v->col;
         for (int64_t r = 0; r < count; r++) to[r] = load(v->data, at + r * v->row, v->type);

@@ -158,11 +158,11 @@ uint32_t ph_random(uint32_t below)
     return (uint32_t)((z ^ z >> 31) % below);
 }
 
-bool ph_jitter(void)
+uint32_t ph_jitter(void)
 {
-    static int on = -1;
-    if (on < 0) on = cudart_setting("PTXHOST_JITTER", 0) != 0;
-    return on;
+    static int64_t jitter = -1;
+    if (jitter < 0) jitter = (uint32_t)cudart_setting("PTXHOST_JITTER", 0);
+    return (uint32_t)jitter;
 }
 
 static const char *const kind_names[WORK_KINDS] = { "kernel", "copy", "set", "host", "library" };

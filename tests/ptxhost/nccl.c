@@ -132,7 +132,7 @@ static void bring(struct ncclComm *c, const struct operation *o, uint64_t from, 
 static void reduce(struct ncclComm *c, const struct call *call, uint64_t skip, void *to, uint64_t n)
 {
     ncclDataType_t type = (ncclDataType_t)call->type;
-    int first = ph_jitter() ? (int)(ph_seed() % (uint32_t)c->ranks) : 0;
+    int first = (int)(ph_jitter() % (uint32_t)c->ranks);
     memcpy(to, c->shared->chunk[first] + skip, n * size_of(type));
     for (int r = 1; r < c->ranks; r++) combine(to, c->shared->chunk[(first + r) % c->ranks] + skip, n, type, (ncclRedOp_t)call->reduction);
     if (call->reduction == ncclAvg) divide_after(to, n, type, c->ranks);

@@ -55,11 +55,11 @@ template <class T> INLINE bool is_subnormal(T x) { return x != 0 && std::isfinit
 
 // ---- approximations: the nearest value; under jitter off by up to as much as the PTX manual allows, always the same for the same operands ----
 
-static const bool jitter = ph_jitter();
+static const u32 jitter = ph_jitter();
 
 static inline u32 jitter_bits(u64 operands)
 {
-    u64 h = (operands + ph_seed() * 0x9e3779b97f4a7c15) * 0xbf58476d1ce4e5b9;
+    u64 h = (operands + jitter * 0x9e3779b97f4a7c15) * 0xbf58476d1ce4e5b9;
     h = (h ^ h >> 29) * 0x94d049bb133111eb;
     return (u32)(h >> 32);
 }
@@ -71,7 +71,7 @@ INLINE f32 approximately(f32 x, u64 operands, u32 ulps = 2)
     return std::isnormal(moved) ? moved : x;
 }
 
-INLINE f32 ex2_approx(f32 x) { return approximately(exp2f(x), bits(x)); }
+INLINE f32 ex2_approx(f32 x) { return approximately((f32)exp2((f64)x), bits(x)); }
 INLINE f32 lg2_approx(f32 x) { return approximately(log2f(x), bits(x)); }
 INLINE f32 rcp_approx(f32 x) { return approximately(1 / x, bits(x), 1); }
 INLINE f32 sqrt_approx(f32 x) { return approximately(root(x), bits(x)); }

@@ -28,22 +28,29 @@ ptxhost_library(nccl 2 ${nccl})
 target_link_libraries(ptxhost_cublasLt PRIVATE ptxhost_cudart)
 target_link_libraries(ptxhost_nccl PRIVATE ptxhost_cudart)
 
-# ptxhost_kernels(NAME PTX...) translates and builds ${PTXHOST}/NAME-fast.so and NAME-checked.so. The compiler may neither fuse what nvcc
-# left apart, nor assume a rounding mode; v3 of x86-64 has the instructions that round once.
+# ptxhost_kernels(NAME PTX...) translates and builds ${PTXHOST}/NAME-fast.so, NAME-checked.so, and NAME-contracted.so, whose translation
+# fuses products and sums as ptxas may. The compiler may neither fuse what is apart there, nor assume a rounding mode; v3 of x86-64 has the
+# instructions that round once.
 function(ptxhost_kernels name)
-  set(sources)
-  foreach(ptx ${ARGN})
-    get_filename_component(stem ${ptx} NAME_WLE)
-    set(cpp ${PTXHOST}/${name}/${stem}.cpp)
-    add_custom_command(OUTPUT ${cpp} VERBATIM DEPENDS ${ptx} ${PTXHOST_SOURCE}/translate.lua ${PTXHOST_SOURCE}/forms.lua
-      COMMAND ${CMAKE_COMMAND} -E make_directory ${PTXHOST}/${name}
-      COMMAND ${LUA_PROGRAM} ${PTXHOST_SOURCE}/translate.lua ${ptx} ${cpp} COMMENT "translate ${stem}.ptx")
-    list(APPEND sources ${cpp})
+  foreach(as apart contracted)
+    set(${as})
+    foreach(ptx ${ARGN})
+      get_filename_component(stem ${ptx} NAME_WLE)
+      set(cpp ${PTXHOST}/${name}/${as}/${stem}.cpp)
+      add_custom_command(OUTPUT ${cpp} VERBATIM COMMAND_EXPAND_LISTS DEPENDS ${ptx} ${PTXHOST_SOURCE}/translate.lua ${PTXHOST_SOURCE}/forms.lua
+        COMMAND ${CMAKE_COMMAND} -E make_directory ${PTXHOST}/${name}/${as}
+        COMMAND ${LUA_PROGRAM} ${PTXHOST_SOURCE}/translate.lua $<$<STREQUAL:${as},contracted>:--contract> ${ptx} ${cpp} COMMENT "translate ${stem}.ptx, ${as}")
+      list(APPEND ${as} ${cpp})
+    endforeach()
   endforeach()
-  add_custom_target(ptxhost_${name}_sources DEPENDS ${sources})
-  foreach(how fast checked)
+  add_custom_target(ptxhost_${name}_sources DEPENDS ${apart} ${contracted})
+  foreach(how fast checked contracted)
+    set(sources ${apart})
+    if(how STREQUAL "contracted")
+      set(sources ${contracted})
+    endif()
     add_library(ptxhost_${name}_${how} MODULE ${sources})
-    add_dependencies(ptxhost_${name}_${how} ptxhost_${name}_sources)    # else both would translate at once
+    add_dependencies(ptxhost_${name}_${how} ptxhost_${name}_sources)    # else all would translate at once
     target_include_directories(ptxhost_${name}_${how} PRIVATE ${PTXHOST_SOURCE})
     set_target_properties(ptxhost_${name}_${how} PROPERTIES PREFIX "" OUTPUT_NAME ${name}-${how} LIBRARY_OUTPUT_DIRECTORY ${PTXHOST}
       CXX_STANDARD 17 CXX_EXTENSIONS ON
@@ -52,21 +59,27 @@ function(ptxhost_kernels name)
   endforeach()
 endfunction()
 
-# ptxhost_test(NAME COMMAND ... [KERNELS name...] [CHECKED] [SEEDS n] [ENVIRONMENT ...]): the command on the emulated GPU, with the kernels of
-# ptxhost_kernels (none: its own), n times with another schedule each. A test that was reported on ends with exit code 86.
+# ptxhost_test(NAME COMMAND ... [KERNELS name...] [CHECKED | ROUNDED] [SEEDS n] [ENVIRONMENT ...]): the command on the emulated GPU, with the
+# kernels of ptxhost_kernels (none: its own), n times with another schedule each. ROUNDED: as another GPU may round, contracted and under
+# jitter. A test that was reported on ends with exit code 86.
 function(ptxhost_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 T "CHECKED" "SEEDS" "COMMAND;KERNELS;ENVIRONMENT")
-  set(how $<IF:$<BOOL:${T_CHECKED}>,checked,fast>)
+  cmake_parse_arguments(PARSE_ARGV 1 T "CHECKED;ROUNDED" "SEEDS" "COMMAND;KERNELS;ENVIRONMENT")
+  set(how $<IF:$<BOOL:${T_ROUNDED}>,contracted,$<IF:$<BOOL:${T_CHECKED}>,checked,fast>>)
   list(TRANSFORM T_KERNELS PREPEND ${PTXHOST}/)
   list(TRANSFORM T_KERNELS APPEND -${how}.so)
   list(JOIN T_KERNELS : kernels)
   if(NOT T_SEEDS)
     set(T_SEEDS 1)
   endif()
-  math(EXPR last "${T_SEEDS} - 1")
-  foreach(seed RANGE ${last})
+  set(first 0)
+  if(T_ROUNDED)
+    set(first 1)
+    list(APPEND T_ENVIRONMENT PTXHOST_JITTER=1)
+  endif()
+  math(EXPR last "${first} + ${T_SEEDS} - 1")
+  foreach(seed RANGE ${first} ${last})
     set(full ${name})
-    if(last GREATER 0)
+    if(T_SEEDS GREATER 1)
       set(full ${name}_seed${seed})
     endif()
     add_test(NAME ${full} COMMAND ${T_COMMAND} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})

@@ -119,7 +119,7 @@ void ph_enqueue(void *stream, const char *what, void (*run)(const void *data), c
 bool ph_in_bounds(uint64_t address, uint64_t bytes);        /* within one allocation */
 uint32_t ph_random(uint32_t below);                         /* seeded by PTXHOST_SEED and the count of calls */
 uint32_t ph_seed(void);
-bool ph_jitter(void);                                       /* PTXHOST_JITTER=1: approximate instructions move by up to 2 ulp, products sum in another order */
+uint32_t ph_jitter(void);                                   /* PTXHOST_JITTER; not 0: approximate instructions move by up to 2 ulp, products sum in another order */
 
 #ifdef __cplusplus
 }

@@ -1,6 +1,8 @@
 -- Translates the PTX that nvcc makes of one .cu to C++: a function a kernel, a statement an instruction (ptxhost.h, ptx.hpp).
 --
 --   lua5.4 translate.lua IN.ptx OUT.cpp
+--   lua5.4 translate.lua --contract IN.ptx OUT.cpp      with products and sums fused that ptxas may fuse
+--   lua5.4 translate.lua --contractions IN.ptx          how many sums that are
 --   lua5.4 translate.lua --list             every form of forms.lua
 --   lua5.4 translate.lua --untested         those of them that are not on standard input; exit code 1 if there are some
 --   lua5.4 translate.lua --forms IN.ptx     the forms that this PTX uses
@@ -36,6 +38,7 @@ local globals = {}                      -- module-scope symbols: { kind = "globa
 local variables, kernels, text = {}, {}, {}
 local arch = 0
 local at = { file = 0, line = 0 }       -- the place in the CUDA source, from .loc
+local contracting, contractions = false, 0
 
 local function complain(line, what, why)
     io.stderr:write(("%s:%d: %s:%d: %s: %s\n"):format(input, line, files[at.file] or "?", at.line, (what:gsub("%s+", " ")), why))
@@ -148,6 +151,7 @@ local function source(operand, to)
         return table.concat(parts, ", ")
     end
     if operand:sub(1, 1) == "!" then return "!" .. source(operand:sub(2), to) end
+    if operand:sub(1, 1) == "-" and (to == "f32" or to == "f64") then return "-" .. source(operand:sub(2), to) end
     local bits, kind = literal(operand)
     local expression, from
     if bits then return constant(bits, kind, to) or error("literal " .. operand, 0) end
@@ -295,6 +299,32 @@ local function call(statement)
     return ("%s(%s);"):format(identifier(name), table.concat(arguments, ", "))
 end
 
+---- contraction ----
+
+local function forget(written)
+    for register in written:gmatch("[%w_$%%]+") do
+        body.products[register] = nil
+        for name, of in pairs(body.products) do if of[1] == register or of[2] == register then body.products[name] = nil end end
+    end
+end
+
+-- A product and a sum without a rounding modifier, and no label between them: the sum becomes a multiply-add. The product stays, for who
+-- else reads it.
+local function contracted(statement, guard)
+    local opcode, rest = statement:match("^([%w_.:]+)%s*(.*)$")
+    local name, type = opcode:match("^(%l+)%.(f[36][24])$")
+    local to, a, b = table.unpack(split(rest))
+    if name == "add" or name == "sub" then
+        local left, right, minus = body.products[a], body.products[b], name == "sub" and "-" or ""
+        if left then statement = ("fma.rn.%s %s, %s, %s, %s%s"):format(type, to, left[1], left[2], minus, b)
+        elseif right then statement = ("fma.rn.%s %s, %s%s, %s, %s"):format(type, to, minus, right[1], right[2], a) end
+        if left or right then contractions = contractions + 1 end
+    end
+    forget(to or "")
+    if name == "mul" and to ~= a and to ~= b and not guard then body.products[to] = { a, b } end
+    return statement
+end
+
 ---- declarations ----
 
 -- ".align 8 .b8 name[40]" (also without align or bounds): name, bytes of one, count, alignment
@@ -375,6 +405,7 @@ end
 local function guarded(statement)
     local guard, rest = statement:match("^@(!?[%%%w_$]+)%s+(.*)$")
     statement = rest or statement
+    if contracting then statement = contracted(statement, guard) end
     local code = statement:find("^call[%s.]") and call(statement) or instruction(statement)
     if guard then return ("if (%s) { %s }"):format(source(guard, "bool"), code) end
     return code:find("^goto") and code or "{ " .. code .. " }"
@@ -383,6 +414,7 @@ end
 local function translate_body(s, line)
     for name, list in s:gmatch("([%w_$]+):%s*%.branchtargets%s+([^;]+);") do body.targets[name] = split(list) end
     statements(s, line, function(kind, what, line_number)
+        if kind == "label" or kind == "{" or kind == "}" then body.products = {} end
         local ok, why = pcall(function()
             if kind == "loc" then place(what)
             elseif kind == "label" then body.text[#body.text + 1] = label(what) .. ":;"
@@ -413,7 +445,7 @@ end
 
 local function begin(name, is_kernel)
     at = { file = 0, line = 0 }
-    body = { name = name, is_kernel = is_kernel, scopes = { {} }, used = {}, text = {}, head = {}, targets = {},
+    body = { name = name, is_kernel = is_kernel, scopes = { {} }, used = {}, products = {}, text = {}, head = {}, targets = {},
              shared = {}, arrays = {}, shared_bytes = 0, dynamic_align = 16 }
 end
 
@@ -582,6 +614,7 @@ local function untested()
     os.exit(missing == 0)
 end
 
+if arg[1] == "--contract" then contracting = true; table.remove(arg, 1) end
 if arg[1] == "--list" then
     print(table.concat(forms.list(), "\n"))
 elseif arg[1] == "--untested" then
@@ -592,10 +625,14 @@ elseif arg[1] == "--forms" and arg[2] then
     for name in pairs(used) do names[#names + 1] = name end
     table.sort(names)
     print(table.concat(names, "\n"))
+elseif arg[1] == "--contractions" and arg[2] then
+    contracting = true
+    translate(arg[2])
+    print(contractions)
 elseif arg[1] and arg[2] then
     translate(arg[1])
     write(arg[2])
 else
-    io.stderr:write("usage: translate.lua IN.ptx OUT.cpp | --list | --untested | --forms IN.ptx\n")
+    io.stderr:write("usage: translate.lua [--contract] IN.ptx OUT.cpp | --list | --untested | --forms IN.ptx | --contractions IN.ptx\n")
     os.exit(2)
 end

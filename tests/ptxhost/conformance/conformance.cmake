@@ -23,11 +23,11 @@ add_dependencies(ptxhost_conformance_sources ptxhost_conformance_ptx)
 
 add_executable(ptxhost_conformance ${objects})
 set_target_properties(ptxhost_conformance PROPERTIES LINKER_LANGUAGE CXX)
-add_dependencies(ptxhost_conformance ptxhost_conformance_ptx ptxhost_conformance_fast ptxhost_conformance_checked)
+add_dependencies(ptxhost_conformance ptxhost_conformance_ptx ptxhost_conformance_fast ptxhost_conformance_checked ptxhost_conformance_contracted)
 target_link_libraries(ptxhost_conformance PRIVATE ptxhost_cudart)
 set(profile ENVIRONMENT PTXHOST_ARCH=${CONFORMANCE_TARGET})
 ptxhost_test(ptxhost_conformance COMMAND ptxhost_conformance KERNELS conformance SEEDS 3 ${profile})
-ptxhost_test(ptxhost_conformance_jitter COMMAND ptxhost_conformance KERNELS conformance ${profile} PTXHOST_JITTER=1)
+ptxhost_test(ptxhost_conformance_rounded COMMAND ptxhost_conformance contracted KERNELS conformance ROUNDED ${profile})
 ptxhost_test(ptxhost_conformance_checked COMMAND ptxhost_conformance KERNELS conformance CHECKED ${profile})
 # Every form has a test.
 ptxhost_test(ptxhost_conformance_forms COMMAND sh -c "$<TARGET_FILE:ptxhost_conformance> list | ${LUA_PROGRAM} ${PTXHOST_SOURCE}/translate.lua --untested")

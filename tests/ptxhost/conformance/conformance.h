@@ -1,8 +1,9 @@
 /* Does an instruction compute what the PTX manual says? Each form that the emulator knows (forms.lua) is run over edge values and compared
    with scalar C. The same program on a GPU compares the hardware, so it says where emulator, manual and hardware part.
 
-     conformance          a table of forms; exit code 1 if one fails
-     conformance list     the opcodes tested, for translate.lua --untested
+     conformance                a table of forms; exit code 1 if one fails
+     conformance contracted     also if products and sums that may become one instruction do not
+     conformance list           the opcodes tested, for translate.lua --untested
 
    A group of forms is one .cu file: value.h for those that map registers to a register, and files with their own kernels. */
 #ifndef SLUICE_CONFORMANCE_H
@@ -17,6 +18,7 @@ typedef int8_t s8; typedef int16_t s16; typedef int32_t s32; typedef int64_t s64
 typedef float f32; typedef double f64;
 
 extern bool conform_listing;        /* groups name their opcodes and run nothing */
+extern bool conform_contracted;     /* products and sums that may become one instruction must */
 extern cudaStream_t conform_stream;  /* of every kernel and copy */
 extern int conform_arch;            /* 80, 90, ...: what the kernels were compiled for */
 void conform_name(const char *opcode);
@@ -36,6 +38,7 @@ void check_atomic();
 void check_warp();
 void check_matrix();
 void check_special();
+void check_contraction();
 
 /* In device code: the statement only where the architecture knows its instruction. */
 #ifdef __CUDA_ARCH__

@@ -2,7 +2,7 @@
 #include "conformance.h"
 #include <string.h>
 
-bool conform_listing;
+bool conform_listing, conform_contracted;
 cudaStream_t conform_stream;
 int conform_arch;
 static long passed, failed, skipped;
@@ -39,8 +39,9 @@ static __global__ void arch_of(int *arch)
 int main(int argc, char **argv)
 {
     conform_listing = argc == 2 && strcmp(argv[1], "list") == 0;
-    if (argc > 2 || (argc == 2 && !conform_listing)) {
-        fprintf(stderr, "usage: %s [list]\n", argv[0]);
+    conform_contracted = argc == 2 && strcmp(argv[1], "contracted") == 0;
+    if (argc > 2 || (argc == 2 && !conform_listing && !conform_contracted)) {
+        fprintf(stderr, "usage: %s [contracted | list]\n", argv[0]);
         return 2;
     }
     if (!conform_listing) {
@@ -61,6 +62,7 @@ int main(int argc, char **argv)
     check_warp();
     check_matrix();
     check_special();
+    check_contraction();
     if (!conform_listing) printf("%ld forms passed, %ld failed, %ld not on sm_%d\n", passed, failed, skipped, conform_arch);
     return failed != 0;
 }

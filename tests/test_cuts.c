@@ -1,0 +1,134 @@
+/* A step's numbers do not depend on how its batch is cut: every mean over tokens, the gradients and what the optimizer makes of them are those
+   of all tokens together, though the pieces count different numbers of tokens, or none. So are those of an evaluation. */
+#include "tiny.h"
+
+enum { SEQUENCES = 8, SEQ = 6, STEPS = 2 };
+
+/* No loss of these has the micro-batch as its scope. */
+static const char *const models[] = {
+    "{}",
+    TEXT({"head.mtp": {"module": "sequential", "depth": 2}}),
+    TEXT({"ffn.balance": [{"module": "bias", "gamma": 0.01}], "ffn.router.score": "sigmoid", "head.mtp": "sequential"}),
+};
+static const char *const plain = TEXT({"optim": {"module": "adamw", "lr": 0.01}});
+
+/* Sequence k counts its first k tokens alone, the first none. */
+static void weigh(struct tiny *t)
+{
+    for (int i = 0; i < t->tokens; i++) if (i % t->seq >= i / t->seq % SEQUENCES) t->weight[i] = 0;
+}
+
+/* The part's batch becomes piece `micro` of the whole's. */
+static void take(struct tiny *part, const struct tiny *whole, int micro)
+{
+    size_t n = (size_t)part->tokens, at = n * (size_t)micro;
+    memcpy(part->ids, whole->ids + at, n * sizeof *part->ids);
+    memcpy(part->target, whole->target + at, n * sizeof *part->target);
+    memcpy(part->weight, whole->weight + at, n * sizeof *part->weight);
+    tiny_put(part);
+}
+
+static void step(struct tiny *part, const struct tiny *whole, int step, int pieces, bool train)
+{
+    plan_begin(part->plan, step, 1000, pieces);
+    for (int micro = 0; train && pieces > 1 && micro < pieces; micro++) {
+        take(part, whole, micro);
+        plan_ahead(part->plan, micro);
+    }
+    for (int micro = 0; micro < pieces; micro++) {
+        take(part, whole, micro);
+        plan_forward(part->plan, micro);
+        if (train) plan_backward(part->plan, micro);
+    }
+    if (train) plan_update(part->plan);
+}
+
+static void check_values(const char *what, const char *name, int pieces, const double *want, const double *got, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        if (fabs(want[i] - got[i]) <= 1e-6 * fmax(1, fabs(want[i]))) continue;
+        fail_msg("%s, %d pieces: %s %s %lld is %.9g, of the whole %.9g", what, pieces, "value of", name, (long long)i, got[i], want[i]);
+    }
+}
+
+/* Every metric that says a mean over tokens, and the norms of gradients; gives how many there are. */
+static int check_means(struct tiny *whole, struct tiny *part, int pieces)
+{
+    int means = 0;
+    for (int i = 0; i < whole->graph->n_probes; i++) {
+        const struct probe *p = &whole->graph->probe[i];
+        bool of_tokens = true;
+        for (int k = 0; k < p->n; k++) of_tokens &= p->term[k].over != NULL;
+        if (!of_tokens && !strstr(p->name, "grad_norm")) continue;
+        double *want = tiny_probe(whole, i), *got = tiny_probe(part, i);
+        check_values("metric", p->name, pieces, want, got, probe_count(p));
+        free(want);
+        free(got);
+        means++;
+    }
+    return means;
+}
+
+static void check_leaves(struct tiny *whole, struct tiny *part, int pieces)
+{
+    for (int i = 0; i < whole->leaves->n; i++) {
+        const struct leaf *l = whole->leaves->leaf[i];
+        if (l->kind != LEAF_WEIGHT && l->kind != LEAF_BUFFER) continue;
+        const real *want = state_data(whole->state, l), *got = state_data(part->state, leaves_find(part->leaves, l->path));
+        for (int64_t k = 0; k < shape_count(l->decl.shape); k++)
+            if (!(fabs((double)(want[k] - got[k])) <= 2e-6)) fail_msg("%d pieces: %s %lld is %.9g, of the whole %.9g", pieces, l->path, (long long)k, (double)got[k], (double)want[k]);
+    }
+}
+
+static void check(const char *model, int pieces, bool train)
+{
+    struct tiny whole = tiny_new(model, plain, train ? MODE_TRAIN : MODE_EVAL, SEQUENCES, SEQ);
+    struct tiny part = tiny_new(model, plain, train ? MODE_TRAIN : MODE_EVAL, SEQUENCES / pieces, SEQ);
+    tiny_start(&whole, 3);
+    tiny_start(&part, 3);
+    weigh(&whole);
+    for (int i = 0; i < STEPS; i++) {
+        step(&whole, &whole, i, 1, train);
+        step(&part, &whole, i, pieces, train);
+        if (check_means(&whole, &part, pieces) < (train ? 4 : 2)) fail_msg("%s: too few means over tokens", model);
+        if (train) check_leaves(&whole, &part, pieces);
+    }
+    tiny_free(&whole);
+    tiny_free(&part);
+}
+
+static void test_training(void **state)
+{
+    (void)state;
+    for (int m = 0; m < COUNT(models); m++)
+        for (int pieces = 1; pieces <= SEQUENCES; pieces *= 2) check(models[m], pieces, true);
+}
+
+static void test_evaluation(void **state)
+{
+    (void)state;
+    for (int m = 0; m < COUNT(models); m++)
+        for (int pieces = 1; pieces <= SEQUENCES; pieces *= 2) check(models[m], pieces, false);
+}
+
+/* Where no token counts there is no value, not 0; nothing is learnt, and nothing is lost. */
+static void test_no_token(void **state)
+{
+    (void)state;
+    struct tiny t = tiny_new("{}", plain, MODE_TRAIN, 2, SEQ);
+    double loss, accuracy, norm;
+    tiny_start(&t, 3);
+    memset(t.weight, 0, (size_t)t.tokens * sizeof *t.weight);
+    tiny_step(&t, 0);
+    tiny_metric(&t, "loss", -1, &loss);
+    tiny_metric(&t, "accuracy", -1, &accuracy);
+    tiny_metric(&t, "grad_norm", -1, &norm);
+    assert_true(isnan(loss) && isnan(accuracy) && norm == 0);
+    tiny_free(&t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_training), cmocka_unit_test(test_evaluation), cmocka_unit_test(test_no_token) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
