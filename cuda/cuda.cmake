@@ -73,6 +73,7 @@ target_include_directories(sluice_cuda SYSTEM PRIVATE ${CUDA_INCLUDE} ${NCCL_INC
 target_compile_options(sluice_cuda PRIVATE -fvisibility=hidden)
 target_link_libraries(sluice_cuda PRIVATE ${CUDA_cudart} ${CUDA_cublasLt} ${CUDA_nccl} PkgConfig::XXHASH stdc++ m)
 set_target_properties(sluice_cuda PROPERTIES BUILD_RPATH "${CUDA_ROOT}/lib64" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
+install(TARGETS sluice_cuda LIBRARY DESTINATION bin)
 if(NOT SLUICE_SANITIZE)
   target_link_options(sluice_cuda PRIVATE -Wl,--no-undefined)
 endif()
