@@ -65,10 +65,10 @@ state() { cat "$WORK/$1"/study/*/0/checkpoints/*/state.safetensors; }
 
 # same_bits PRECISION HOW NAME=VALUE: the checkpoint of the check "training", trained again.
 same_bits() {
-    [ -d "$WORK/$1" ] || { echo "there is no first training"; return 77; }
+    state "$1" >"$WORK/first" || { echo 'the first training left no checkpoint'; return 77; }
     export "$3"
-    train "$1 $2" --replicates 1 --set train.precision="$1" || return 2
-    state "$1" >"$WORK/first" && state "$1 $2" >"$WORK/second" && cmp "$WORK/first" "$WORK/second" && echo "$(wc -c <"$WORK/first") equal bytes"
+    { train "$1 $2" --replicates 1 --set train.precision="$1" && state "$1 $2" >"$WORK/second"; } || return 2
+    cmp "$WORK/first" "$WORK/second" && echo "$(wc -c <"$WORK/first") equal bytes"
 }
 
 # together JOBS: four runs, so many at once.
