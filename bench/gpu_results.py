@@ -56,7 +56,7 @@ def scaled(x, unit):
     for factor, prefix in (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"):
         if x >= factor:
             return f"{x / factor:.3g} {prefix}{unit}"
-    return f"{x:.3g} {unit}"
+    return f"{x:.3g} {unit}".rstrip()
 
 
 def milliseconds(x):

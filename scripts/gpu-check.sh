@@ -13,7 +13,7 @@ export LC_ALL=C
 
 minutes=12
 self=$0
-list='' small=''
+list='' small='' started=''
 fail() { echo "gpu-check.sh: $*" >&2; exit 2; }
 now() { echo $(($(date +%s%N) / 1000000)); }                # in milliseconds
 
@@ -67,7 +67,7 @@ state() { cat "$WORK/$1"/study/*/0/checkpoints/*/state.safetensors; }
 same_bits() {
     state "$1" >"$WORK/first" || { echo 'the first training left no checkpoint'; return 77; }
     export "$3"
-    { train "$1 $2" --replicates 1 --set train.precision="$1" && state "$1 $2" >"$WORK/second"; } || return 2
+    { train "$1 $2" --replicates 1 --set train.precision="$1" && state "$1 $2" >"$WORK/second"; } || return 7
     cmp "$WORK/first" "$WORK/second" && echo "$(wc -c <"$WORK/first") equal bytes"
 }
 
@@ -110,23 +110,30 @@ result() {
     printf '%-12s %6d.%d s  %s%s\n' "$2" $(($3 / 1000)) $(($3 % 1000 / 100)) "$1" "${5:+: $5}"
 }
 
-# verdict CODE MILLISECONDS GIVEN: sets $verdict and $detail. $wrong is what exit codes of failed comparisons mean.
+# judge CODE MILLISECONDS GIVEN: sets $verdict and $detail. Exit codes 1 to 6, in which tests count what failed, mean $wrong; 7 is a failure
+# of the device.
 judge() {
-    detail=$(tail -n 1 "$said" | tr '\t' ' ' | cut -c 1-160)
-    if [ "$1" = 124 ] || { [ "$1" = 137 ] && [ "$2" -ge $(($3 * 1000)) ]; }; then
-        verdict=hung detail="stopped after $3 s"
-        [ "$3" = "$limit" ] || verdict='not measured' detail="no time left: stopped after $3 s"
-        return
-    fi
+    detail=$(tail -n 1 "$said")
     case $1 in
-    0) verdict=ok; return ;;
-    77) verdict='not measured'; return ;;
-    1) verdict=$wrong ;;
+    0) verdict=ok ;;
+    77) verdict='not measured' ;;
+    [1-6]) verdict=$wrong ;;
+    124) verdict=hung ;;
     126 | 127) verdict=FAILED ;;
-    *) verdict=FAILED; [ "$1" -le 128 ] || verdict=crashed ;;
+    *) if [ "$1" -le 128 ]; then verdict=FAILED; elif [ "$1" = 137 ] && [ "$2" -ge $(($3 * 1000)) ]; then verdict=hung; else verdict=crashed; fi ;;
     esac
-    why=$(grep -iE 'error|apart|differ|fail|cannot|not found|unknown' "$said" | head -n 1 | tr '\t' ' ' | cut -c 1-160)
-    detail="exit code $1: ${why:-$detail}"
+    case $verdict in
+    DIFFERS) ! grep -q 'cannot be loaded' "$said" || verdict=FAILED ;;
+    esac
+    case $verdict in
+    crashed) detail="signal $(($1 - 128)): $detail" ;;
+    hung) detail="stopped after $3 s"
+        [ "$3" = "$limit" ] || verdict='not measured' detail="no time left: $detail" ;;
+    FAILED | DIFFERS)
+        why=$(grep -iE 'error|apart|differ|fail|cannot|not found|unknown' "$said" || cat "$said")
+        detail="exit code $1: $(echo "$why" | head -n 1)" ;;
+    esac
+    detail=$(echo "$detail" | tr -s '\t ' ' ' | cut -c 1-160)
 }
 
 # The part of a long output that matters: how it began and how it ended.
@@ -146,6 +153,7 @@ check() {
     export JSON
     begun=$(now) code=0
     timeout -k 5 "$given" sh "$self" --step "$@" >"$said" 2>&1 </dev/null &
+    started=$!
     wait $! || code=$?
     took=$(($(now) - begun))
     judge $code $took "$given"
@@ -160,10 +168,11 @@ measures() { wrong=FAILED; check "$@"; }
 # parallel NAME LIMIT FUNCTION ARGUMENT..: a comparison beside others, as many at once as there are cores.
 parallel() {
     [ -z "$list" ] || { differs "$@"; return; }
-    { trap stop INT TERM; read -r _ <&3; differs "$@"; echo >&3; } &
+    { trap stop INT TERM; started=''; read -r _ <&3; differs "$@"; echo >&3; } &
+    started="$started $!"
 }
 
-stop() { kill $(jobs -p) 2>/dev/null; exit 130; }
+stop() { kill $started 2>/dev/null; exit 130; }
 
 # ---- all checks: what is worth most comes first ----
 

@@ -49,7 +49,7 @@ verdict 'conformance of instructions' ok '0 failed'
 verdict 'parity: ops' ok PASSED
 verdict 'parity: fill' ok PASSED
 verdict 'parity: edges' FAILED libnowhere
-verdict 'parity: fused' crashed 139
+verdict 'parity: fused' crashed 'signal 11'
 verdict 'parity: modules' DIFFERS '3 values differ'
 verdict 'parity: training' hung stopped
 ! kill -0 "$(cat sleeper)" 2>/dev/null || fail "what the hanging test started is still there"

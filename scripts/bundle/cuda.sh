@@ -1,7 +1,7 @@
 # Sourced with BUNDLE, the folder of this release: adds to LD_LIBRARY_PATH the folders of NVIDIA's libraries that the loader does not find
 # by itself, where the driver, the Toolkit or a Python on PATH keeps them.
 cuda_missing() {
-    /lib64/ld-linux-x86-64.so.2 --preload 'libcuda.so.1 libnccl.so.2' --list "$BUNDLE/bin/libsluice_cuda.so" 2>&1 |
+    LD_TRACE_LOADED_OBJECTS=1 /lib64/ld-linux-x86-64.so.2 --preload 'libcuda.so.1 libnccl.so.2' "$BUNDLE/bin/libsluice_cuda.so" 2>&1 |
         sed -n "s/^[[:space:]]*\(.*\) => not found\$/\1/p; s/.*object '\(.*\)' from --preload cannot.*/\1/p"
 }
 cuda_folders() {
