@@ -25,12 +25,12 @@ in_environment() { . "$BUNDLE/lib/cuda.sh" && "$@"; }
 
 # Where the backend finds no GPU, the kit, which needs fewer libraries, says whether there is none.
 machine() {
-    sluice doctor || return
-    ! command -v nvidia-smi >/dev/null || nvidia-smi
     printf '{"date": "%s", "revision": "%s", "small": %s, "doctor": %s}\n' "$(date -u +%Y-%m-%d)" "$(cat "$BUNDLE/REVISION")" "${SMALL:-false}" \
         "$(sluice doctor --json | tr -d '\n')" >"$JSON"
-    sluice doctor | grep '^GPU 0' && return
-    in_environment "$BUNDLE/check/ptxhost_conformance" | grep 'forms passed' && { sluice doctor | grep '^CUDA'; return 1; }
+    ! command -v nvidia-smi >/dev/null || nvidia-smi
+    doctor=$(sluice doctor) && echo "$doctor" || return
+    echo "$doctor" | grep '^GPU 0' && return
+    in_environment "$BUNDLE/check/ptxhost_conformance" | grep 'forms passed' && { echo "$doctor" | grep '^CUDA'; return 1; }
     echo 'no GPU'
     return 77
 }
@@ -123,13 +123,11 @@ judge() {
     *) if [ "$1" -le 128 ]; then verdict=FAILED; elif [ "$1" = 137 ] && [ "$2" -ge $(($3 * 1000)) ]; then verdict=hung; else verdict=crashed; fi ;;
     esac
     case $verdict in
-    DIFFERS) ! grep -q 'cannot be loaded' "$said" || verdict=FAILED ;;
-    esac
-    case $verdict in
     crashed) detail="signal $(($1 - 128)): $detail" ;;
     hung) detail="stopped after $3 s"
         [ "$3" = "$limit" ] || verdict='not measured' detail="no time left: $detail" ;;
     FAILED | DIFFERS)
+        ! grep -q 'cannot be loaded' "$said" || verdict=FAILED
         why=$(grep -iE 'error|apart|differ|fail|cannot|not found|unknown' "$said" || cat "$said")
         detail="exit code $1: $(echo "$why" | head -n 1)" ;;
     esac
@@ -214,13 +212,12 @@ sanitize() {
 
 case ${1:-} in
 --step) shift; "$@"; exit ;;
---list) list=1 BUNDLE='' WORK=''; measures machine 40 machine; hold; measure; sanitize; exit ;;
+--list) list=1 BUNDLE='' WORK=''; measures machine 60 machine; hold; measure; sanitize; exit ;;
 --small) small=true; shift ;;
 -*) fail "unknown option $1 (known: --small, --list)" ;;
 esac
 [ $# = 2 ] || fail "usage: gpu-check.sh [--small] BUNDLE OUT"
-begun=$(now)
-deadline=$((begun + minutes * 60000))
+deadline=$(($(now) + minutes * 60000 - 10000))              # what hangs at the end takes some seconds to stop
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -246,7 +243,7 @@ mkfifo "$work/places"                                       # for what runs at t
 exec 3<>"$work/places"
 seq "$(nproc)" >&3
 
-measures 'machine' 40 machine
+measures machine 60 machine
 [ "$verdict" != 'not measured' ] || { echo 'gpu-check.sh: no GPU here' >&2; exit 77; }
 hold
 measure

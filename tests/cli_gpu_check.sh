@@ -81,6 +81,17 @@ leaves 0 /usr/bin/python3 "$root/bench/gpu_results.py" -o page.md
 ! grep -q '^Machine, date and revision: not measured' "$page" || cmp "$page" page.md || fail "write it anew: python3 bench/gpu_results.py"
 echo "the page says it"
 
+# ---- where NVIDIA's libraries are: a backend that needs what the loader cannot find, and a Python that has it ----
+packages=$folder/venv/lib/python3.11/site-packages/nvidia/cu13/lib
+mkdir -p apart/bin venv/bin "$packages"
+sed 's/libcublasLt\.so\.13/libcublasLt.so.99/' "$build/libsluice_cuda.so" >apart/bin/libsluice_cuda.so
+ln -s /bin/true venv/bin/python3
+touch "$packages/libcublasLt.so.99"
+environment() { PATH="$folder/venv/bin:$PATH" sh -euc 'BUNDLE=$1; . "$2"; echo "$LD_LIBRARY_PATH"' sh "$1" "$root/scripts/bundle/cuda.sh"; }
+case $(environment apart) in "$build/ptxhost:"*"$packages"*) ;; *) environment apart >log; fail "the folder of libcublasLt.so.99 is not found" ;; esac
+case $(environment bundle) in *venv*) fail "a folder that is not needed is in LD_LIBRARY_PATH" ;; esac
+echo "what the loader lacks is found in Python's packages"
+
 # ---- no GPU; arguments ----
 leaves 77 env PTXHOST_DEVICES=0 sh "$root/scripts/gpu-check.sh" --small bundle none
 leaves 2 check --smal bundle other

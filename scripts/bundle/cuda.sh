@@ -5,12 +5,12 @@ cuda_missing() {
         sed -n "s/^[[:space:]]*\(.*\) => not found\$/\1/p; s/.*object '\(.*\)' from --preload cannot.*/\1/p"
 }
 cuda_folders() {
-    ls -d /usr/local/cuda/lib64 /usr/local/cuda*/lib64 /usr/local/nvidia/lib64 /usr/lib/wsl/lib 2>/dev/null
+    printf '%s\n' /usr/local/cuda/lib64 /usr/local/cuda*/lib64 /usr/local/nvidia/lib64 /usr/lib/wsl/lib
     echo "$PATH" | tr : '\n' | while read -r folder; do
         [ -x "$folder/python3" ] || continue
         for base in "${folder%/*}" "$(readlink -f "$folder/python3" | sed 's|/bin/[^/]*$||')" "${HOME:-}/.local"; do
             for packages in "$base"/lib*/python3*/*-packages "$base"/local/lib*/python3*/*-packages; do
-                ls -d "$packages"/nvidia/*/lib "$packages"/torch/lib 2>/dev/null
+                printf '%s\n' "$packages"/nvidia/*/lib "$packages"/torch/lib
             done
         done
     done
