@@ -180,6 +180,7 @@ hold() {
     kit=$BUNDLE/check
     parallel 'conformance of instructions' 120 in_environment "$kit/ptxhost_conformance"
     for test in ops edges fill fused modules training; do parallel "parity: $test" 200 in_environment "$kit/test_cuda_$test"; done
+    for test in ops fill; do parallel "parity: $test, several waves" 200 in_environment "$kit/test_cuda_$test" waves; done
     parallel 'parity: grouped_matmul by the library' 100 in_environment env SLUICE_CUDA_GROUPED=library SLUICE_CUDA_GRAPH=off "$kit/test_cuda_ops" grouped_matmul
     wait
     for precision in fp32 bf16; do
