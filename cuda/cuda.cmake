@@ -74,6 +74,7 @@ target_compile_options(sluice_cuda PRIVATE -fvisibility=hidden)
 target_link_libraries(sluice_cuda PRIVATE ${CUDA_cudart} ${CUDA_cublasLt} PkgConfig::XXHASH stdc++ m ${CMAKE_DL_LIBS})
 get_filename_component(nccl_folder ${CUDA_nccl} DIRECTORY)  # loaded when there are several ranks
 set_target_properties(sluice_cuda PROPERTIES BUILD_RPATH "${CUDA_ROOT}/lib64;${nccl_folder}" LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
+install(TARGETS sluice_cuda LIBRARY DESTINATION bin)
 if(NOT SLUICE_SANITIZE)
   target_link_options(sluice_cuda PRIVATE -Wl,--no-undefined)
 endif()

@@ -299,7 +299,7 @@ enum code cli_run(int argc, char **argv)
         return finish_output(CODE_OK);
     }
     if (!strcmp(name, "--version")) {
-        printf("sluice %s (%s; compiler %s; CUDA: not in this build)\n", SLUICE_VERSION, SLUICE_LIBRARIES, __VERSION__);
+        printf("sluice %s (%s; compiler %s)\n", SLUICE_VERSION, SLUICE_LIBRARIES, __VERSION__);
         return finish_output(CODE_OK);
     }
     for (const struct command *const *c = cli_commands; *c && n < NAMES - 1; c++) {
