@@ -357,7 +357,7 @@ static void test_split_is_by_document(void **state)
 static void test_alike_on_one_side(void **state)
 {
     (void)state;
-    enum { MANY = 400, WAYS = 7 };
+    enum { MANY = 100, WAYS = 7 };
     static const char *const way[WAYS] = { "%d is one\n\n%d more\n", "%d is one\n\n%d more", "%d is one\r\n\r\n%d more\r\n", "%d is one\r\r%d more\r", "%d is one  \n\n%d more\t\n\n\n",
                                            "\xef\xbb\xbf%d is one\n\n%d more\n", "%d is\none %d\nmore" };
     assert_int_equal(mkdir(in("alike"), 0755), 0);
