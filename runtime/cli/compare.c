@@ -102,7 +102,7 @@ static void print_floor(const struct runs *runs, const struct comparison *c)
 {
     struct counting floor;
     struct err e;
-    if (strcmp(c->metric, "eval.loss") != 0) return;
+    if (strcmp(c->metric, "eval.loss") != 0 || c->step_high == 0) return;
     if (counting_of(runs->study, c->step_high, &floor, &e)) printf("No unigram and bigram models to compare with: %s\n", e.text);
     else printf("For reference, on the same %lld held-out tokens, from the text that %s/0 was trained on: a unigram model of bytes has %.4f nats, a bigram model %.4f.\n",
                 (long long)floor.tokens, runs->study->variant[runs->study->baseline].name, floor.unigram, floor.bigram);

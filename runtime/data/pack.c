@@ -1,5 +1,5 @@
 /* Packing text into a token file. Training documents stream to the file as they come; the held-out ones wait in memory
-   and follow in the order of their hashes: each split is one range, and the first held-out windows, which is all that a
+   and follow in the order of their hashes: each split is one range, and the first held-out tokens, which is all that a
    short evaluation reads, are a fair sample of all inputs. */
 #include "corpus.h"
 #include "tokens.h"
