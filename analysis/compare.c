@@ -72,6 +72,7 @@ static int look_at(const struct run *run, struct comparison *c, struct reading *
     struct metric m;
     if (metric_scalar(run->reader, c->metric, &curve, &m, e)) return err_prefix(e, "%s: ", run->name);
     snprintf(c->unit, sizeof c->unit, "%s", m.series.unit);
+    if (m.series.group == STORE_EVAL) out->text = reader_text(run->reader, "/data", "eval_hash");
     int64_t row = row_at(&c->options, run, m.series.group, &curve, out);
     if (row >= 0) {
         out->value = curve.value[row];
@@ -168,6 +169,20 @@ static int find_baseline(const struct study *s, const char *name, struct err *e)
     return at;
 }
 
+/* Values of different text say nothing of the models. */
+static int check_text(const struct comparison *c, struct err *e)
+{
+    const struct reading *first = NULL;
+    for (int i = 0; i < c->n_readings; i++) {
+        const struct reading *o = &c->reading[i];
+        if (!o->counted || !o->text) continue;
+        if (!first) first = o;
+        if (strcmp(o->text, first->text) != 0)
+            return err_set(e, "%s and %s were measured on different text (eval_hash %s, %s): their values cannot be compared", first->run->name, o->run->name, first->text, o->text);
+    }
+    return 0;
+}
+
 static int read_all(const struct runs *runs, struct comparison *c, struct err *e)
 {
     c->step_low = INT64_MAX;
@@ -194,7 +209,7 @@ int compare_study(const struct runs *runs, const struct compare_options *o, stru
     c->arm = xcalloc((size_t)s->n_variants + 1, sizeof *c->arm);
     c->reading = xcalloc((size_t)runs->n + 1, sizeof *c->reading);
     c->baseline = find_baseline(s, o->baseline, e);
-    if (c->baseline < 0 || read_all(runs, c, e)) {
+    if (c->baseline < 0 || read_all(runs, c, e) || check_text(c, e)) {
         compare_free(c);
         return -1;
     }

@@ -13,7 +13,7 @@ struct compare_options {
 };
 
 /* What one run contributes. counted false: why says the reason ("diverged at step 210", "running, 120 of 400 steps"). */
-struct reading { const struct run *run; bool counted; double value; int64_t step; char why[128]; };
+struct reading { const struct run *run; bool counted; double value; int64_t step; const char *text; char why[128]; };   /* text: identity of what was measured on */
 
 enum verdict { VERDICT_BASELINE, VERDICT_BETTER, VERDICT_WORSE, VERDICT_NONE, VERDICT_FEW };
 

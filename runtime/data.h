@@ -5,8 +5,6 @@
 
 #include "base.h"
 
-enum split { SPLIT_TRAIN, SPLIT_HELD_OUT };
-
 struct corpus;
 struct corpus_info {
     const char *path, *format;                              /* "sluice-tokens", "nanogpt-bin", "llmc-shard", "synthetic" */
@@ -23,33 +21,47 @@ struct corpus_info {
    gives it. The hash of a packed file's content is not computed here (it costs a read of the file) but by corpus_verify;
    tables and header are checked by their own. Foreign files are read whole: each id is held against the vocabulary. */
 int corpus_open(struct corpus **out, const char *path, struct err *e);
+/* The whole path (malloc'd) of what a script calls by a relative one: beside the script, else in the working folder; NULL: only
+   there. What lies in neither, and the built-in language, stays as it is. */
+char *corpus_find(const char *path, const char *script);
 void corpus_close(struct corpus *c);
 const struct corpus_info *corpus_info(const struct corpus *c);
 
 /* Holds the content of a packed file against the hash in its header; other formats have none and pass. */
 int corpus_verify(const struct corpus *c, struct err *e);
 
-/* Number of windows of seq+1 tokens in a split; 0: too short. */
-int64_t corpus_windows(const struct corpus *c, enum split split, int seq);
-
-/* Fills `batch` windows starting at global sample `first`: each epoch visits every window once in an order keyed
-   by (seed, epoch); held-out samples are taken in file order and do not depend on the seed. ids, target,
-   start: [batch,seq]; weight: [batch,seq], 0 where the target lies in another document, else 1. start: position in
+/* ids, target, start: [batch,seq]; weight: [batch,seq], 0 where the target lies in another document, else 1. start: position in
    the window at which the token's document begins (0 for the document that the window opens in). */
 struct batch { int32_t *ids, *target, *start; float *weight; };
 struct batch batch_new(int64_t tokens);                     /* weights 1, the rest 0 */
 void batch_free(struct batch b);
-void corpus_batch(const struct corpus *c, enum split split, uint64_t seed, int64_t first, int batch, int seq, struct batch to);
+
+/* Number of windows of seq+1 tokens in the training split; 0: too short. */
+int64_t corpus_windows(const struct corpus *c, int seq);
+
+/* Fills `batch` windows of the training split starting at global sample `first`: each epoch visits every window once in an
+   order keyed by (seed, epoch). */
+void corpus_batch(const struct corpus *c, uint64_t seed, int64_t first, int batch, int seq, struct batch to);
+
+/* What is measured on: so many targets, the tokens that follow `first`. However it is cut into windows and batches, each is a
+   target once, and the order is the file's; what is left of the last window, and of the last batch, has weight 0. */
+struct eval_set { uint64_t first, targets; struct hash hash; };                 /* hash: of the corpus' identity and the rest */
+struct eval_set corpus_eval_set(const struct corpus *c, int64_t most);          /* of the held-out split; most: targets, 0: all */
+int64_t eval_windows(const struct eval_set *s, int seq);
+void corpus_eval_batch(const struct corpus *c, const struct eval_set *s, int64_t first, int batch, int seq, struct batch to);
 
 /* Packs inputs (text files, folders, .jsonl with a "text" field; a line of "%" alone separates documents in
    files named *.fortune) with the byte tokenizer into a token file: written under a temporary name, synced and
-   renamed. held_out: share of the documents, chosen by hash. */
+   renamed. held_out: share of the documents, chosen by the hash of their words: documents that differ in white space alone
+   (line ends, a final newline, the kind of file they came in) or by a byte order mark fall on one side. */
 struct pack_options { double held_out; bool split_blank_lines; };
-int corpus_pack(const char *const *inputs, int n, const char *out_path, const struct pack_options *o, struct corpus_info *info, struct err *e);
+struct packed { struct corpus_info info; uint64_t repeated, alike; };           /* documents equal to an earlier one; only in their words */
+int corpus_pack(const char *const *inputs, int n, const char *out_path, const struct pack_options *o, struct packed *made, struct err *e);
 
-/* Cross-entropy in nats per byte of unigram and bigram byte models, fitted on the training split (add-one) and
-   measured on the held-out one: what any model must beat. */
-int corpus_baselines(const struct corpus *c, double *unigram, double *bigram, struct err *e);
+/* Cross-entropy in nats per byte of unigram and bigram byte models, fitted (add-one) on the first samples that training reads,
+   NULL: on the whole training split, and measured on the targets of an evaluation set: what any model must beat. */
+struct samples { uint64_t seed; int64_t n; int seq; };
+int corpus_baselines(const struct corpus *c, const struct samples *fit, const struct eval_set *on, double *unigram, double *bigram, struct err *e);
 
 /* Bytes of a token, for samples. Returns the number of bytes written (at most 16). */
 int corpus_token_text(const struct corpus *c, int token, char out[16]);

@@ -32,7 +32,7 @@ static const struct param train_params[] = {
     SLOT(struct train_conf, optim, SLOT_OPTIM, "adamw", "the optimizer"),
     SLOT(struct train_conf, schedule, SLOT_SCHEDULE, "wsd", "the learning rate over the run"),
     INT(struct train_conf, eval_every, 100, 1, 1e9, "step", "steps between evaluations; the last step always evaluates"),
-    INT(struct train_conf, eval_batches, 8, 1, 1e6, "", "held-out batches in an evaluation, each of `batch` sequences"),
+    INT(struct train_conf, eval_tokens, 32768, 0, 2e9, "token", "held-out tokens that an evaluation measures, the same for all variants; 0: all there are"),
     INT(struct train_conf, checkpoint_every, 100, 1, 1e9, "step", "steps between checkpoints"),
     INT(struct train_conf, keep, 2, 1, 1000, "", "checkpoints kept"),
     INT(struct train_conf, stop_window, 50, 5, 1e6, "step", "trailing steps that a loss spike is measured against"),

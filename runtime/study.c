@@ -86,6 +86,8 @@ static bool load_both(json_t *model_json, json_t *train_json, struct arena *aren
     if (problems->n > before) return false;
     if (data && data->vocab > model->vocab)
         problem_add(problems, "vocab", "%d: the data in %s has token ids up to %d", model->vocab, data->path, data->vocab - 1);
+    if (data && data->train_tokens <= (uint64_t)model->seq)
+        problem_add(problems, "seq", "%d: the data in %s has only %llu tokens to train on", model->seq, data->path, (unsigned long long)data->train_tokens);
     return problems->n == before;
 }
 
@@ -98,7 +100,7 @@ static void keep(struct variant *v, const struct measure *m)
     v->memory_bytes = m->memory;
 }
 
-static void resolve_variant(struct study *s, struct variant *v, json_t *base, json_t *base_train, const json_t *given, const struct corpus_info *data, struct problems *problems)
+static void resolve_variant(struct study *s, struct variant *v, json_t *base, json_t *base_train, int eval_tokens, const json_t *given, const struct corpus_info *data, struct problems *problems)
 {
     json_t *model_json = json_deep_copy(base), *train_json = json_deep_copy(base_train), *value;
     const char *path, *name = json_string_value(json_object_get(given, "name"));
@@ -111,6 +113,7 @@ static void resolve_variant(struct study *s, struct variant *v, json_t *base, js
     int before = problems->n;
     json_object_foreach(json_object_get(given, "set"), path, value) apply(model_json, train_json, path, value, problems);
     if (problems->n == before && load_both(model_json, train_json, s->arena, &model, &train, data, problems)) {
+        if (train.eval_tokens != eval_tokens) problem_add(problems, "train.eval_tokens", "%d: all variants are measured on the same text: set it for the whole study", train.eval_tokens);
         v->config = json_pack("{s:o, s:o}", "model", config_write(&model_schema, &model), "train", config_write(&train_schema, &train));
         if (measure(&model, &train, s->arena, true, &m, &e)) problem_add(problems, "", "%s", e.text);
         else keep(v, &m);
@@ -219,6 +222,12 @@ struct hash study_identity(const json_t *config, const struct corpus_info *data,
     return h;
 }
 
+bool study_is_of(const struct study *s, const struct point *p, const struct corpus_info *data)
+{
+    const struct variant *v = &s->variant[p->variant];
+    return hash_equal(study_identity(v->config, data, p->seed - (uint64_t)p->replicate), v->hash);
+}
+
 static void identify(struct study *s, const struct corpus_info *data, uint64_t seed, struct problems *problems)
 {
     for (int i = 0; i < s->n_variants; i++) {
@@ -292,7 +301,7 @@ int study_resolve(const json_t *given, const struct corpus_info *data, struct st
     s->variant = arena_alloc(s->arena, (size_t)(s->n_variants + 1) * sizeof *s->variant);
     if (sound) {
         for (int i = 0; i < s->n_variants; i++)
-            resolve_variant(s, &s->variant[i], base ? base : empty, train_json ? train_json : empty, json_array_get(json_object_get(given, "variants"), (size_t)i), data, problems);
+            resolve_variant(s, &s->variant[i], base ? base : empty, train_json ? train_json : empty, train.eval_tokens, json_array_get(json_object_get(given, "variants"), (size_t)i), data, problems);
         s->baseline = find_baseline(s, given, problems);
         if (problems->n == 0 && s->match_quantity) match_all(s, given, problems);
         if (problems->n == 0) identify(s, data, seed, problems);

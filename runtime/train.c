@@ -63,21 +63,19 @@ static enum outcome end(struct trainer *t, enum outcome outcome, enum store_stat
 
 static bool go_on(void) { return !stop_asked; }
 
-/* This rank's sequences of a micro-batch: all ranks together read number `first` and those that follow. */
-static const struct batch *read_batch(struct trainer *t, enum split split, int64_t first)
-{
-    first += comm_here()->rank * t->session->batch;
-    corpus_batch(t->corpus, split, t->point->seed, first, (int)t->session->batch, t->session->model.seq, t->batch);
-    return &t->batch;
-}
+/* All ranks together read number `first` and those that follow: here this rank's begin. */
+static int64_t mine(const struct trainer *t, int64_t first) { return first + comm_here()->rank * t->session->batch; }
 
 static int64_t sequences(const struct trainer *t) { return t->session->batch * comm_here()->ranks; }      /* in a micro-batch, of all ranks */
 
 static void stage(struct trainer *t, int64_t step)
 {
     struct session *s = t->session;
-    for (int micro = 0; micro < s->train.micro && t->staged != step; micro++)
-        session_stage(s, micro, read_batch(t, SPLIT_TRAIN, step * s->train.batch + micro * sequences(t)));
+    for (int micro = 0; micro < s->train.micro && t->staged != step; micro++) {
+        int64_t first = mine(t, step * s->train.batch + micro * sequences(t));
+        corpus_batch(t->corpus, t->point->seed, first, (int)s->batch, s->model.seq, t->batch);
+        session_stage(s, micro, &t->batch);
+    }
     t->staged = step;
 }
 
@@ -148,12 +146,13 @@ static const char *diverged(struct trainer *t)
 static bool evaluate_parts(struct trainer *t)
 {
     struct session *s = t->session;
-    int parts = s->train.eval_batches * s->train.micro;     /* the same sequences however a batch is cut */
+    int seq = s->model.seq, parts = (int)((eval_windows(&t->eval_set, seq) + sequences(t) - 1) / sequences(t));
     plan_begin(s->eval_plan, t->done, s->train.steps, parts);
     t->staged = -1;                                         /* its inputs lie where those of the next step would */
     for (int i = 0; i < parts; i++) {
         if (stop_asked && comm_here()->ranks == 1) return false;
-        session_put(s, read_batch(t, SPLIT_HELD_OUT, i * sequences(t)));
+        corpus_eval_batch(t->corpus, &t->eval_set, mine(t, i * sequences(t)), (int)s->batch, seq, t->batch);
+        session_put(s, &t->batch);
         plan_forward(s->eval_plan, i);
     }
     plan_combine(s->eval_plan);
@@ -269,15 +268,14 @@ static void prepare(struct trainer *t)
 static enum outcome open_point(struct trainer *t)
 {
     if (corpus_open(&t->corpus, t->study->data_path, &t->err)) return fail(t, OUTCOME_INPUT);
-    struct hash now = study_identity(t->variant->config, corpus_info(t->corpus), t->point->seed - (uint64_t)t->point->replicate);
-    if (!hash_equal(now, t->variant->hash)) {
+    if (!study_is_of(t->study, t->point, corpus_info(t->corpus))) {
         err_set(&t->err, "%s: the data, or the configuration in %s/study.json, is not what the study was made with; sluice run makes it anew", t->study->data_path, t->study->dir);
         return fail(t, OUTCOME_INPUT);
     }
     if (session_new(&t->session, t->variant->config, t->options->threads, &t->err)) return fail(t, errno == ENOMEM ? OUTCOME_DEVICE : OUTCOME_SCRIPT);
-    int seq = t->session->model.seq;
-    if (corpus_windows(t->corpus, SPLIT_TRAIN, seq) == 0 || corpus_windows(t->corpus, SPLIT_HELD_OUT, seq) == 0) {
-        err_set(&t->err, "%s: too short for sequences of %d tokens", t->study->data_path, seq);
+    t->eval_set = corpus_eval_set(t->corpus, t->session->train.eval_tokens);
+    if (t->eval_set.targets == 0) {
+        err_set(&t->err, "%s: nothing is held out to measure on", t->study->data_path);
         return fail(t, OUTCOME_INPUT);
     }
     prepare(t);

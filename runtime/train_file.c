@@ -175,9 +175,10 @@ static struct store_plan *describe(struct trainer *t, struct arena *a)
     struct series *series = arena_alloc(a, (size_t)(n_train + n_eval) * sizeof *series);
     memcpy(series, metrics_series(t->train), (size_t)n_train * sizeof *series);
     memcpy(series + n_train, metrics_series(t->eval), (size_t)n_eval * sizeof *series);
-    char *config_hash = arena_alloc(a, 33), *data_hash = arena_alloc(a, 33), *fingerprint = arena_alloc(a, 33), host[256] = "";
+    char *config_hash = arena_alloc(a, 33), *data_hash = arena_alloc(a, 33), *eval_hash = arena_alloc(a, 33), *fingerprint = arena_alloc(a, 33), host[256] = "";
     hash_print(t->variant->hash, config_hash);
     hash_print(data->hash, data_hash);
+    hash_print(t->eval_set.hash, eval_hash);
     hash_print(t->variant->fingerprint, fingerprint);
     gethostname(host, sizeof host - 1);
 #define TEXT(key, value) { key, ATTRIBUTE_TEXT, value, 0, 0 }
@@ -188,7 +189,8 @@ static struct store_plan *describe(struct trainer *t, struct arena *a)
     const struct attribute environment[] = { TEXT("revision", train_revision), TEXT("isa", arena_text(a, "%s", origin_of(t).isa)), TEXT("host", arena_text(a, "%s", host)), WHOLE("threads", t->options->threads),
         TEXT("backend", s->backend->name), TEXT("precision", s->train.precision == PRECISION_BF16 ? "bf16" : "fp32"), TEXT("compiler", __VERSION__), WHOLE("deterministic", 1) };
     const struct attribute corpus[] = { TEXT("path", data->path), TEXT("format", data->format), TEXT("tokenizer", data->tokenizer), TEXT("hash", data_hash), WHOLE("tokens", data->tokens),
-        WHOLE("documents", data->documents), WHOLE("held_out_tokens", data->held_out_tokens), WHOLE("vocab", data->vocab), NUMBER("bytes_per_token", data->bytes_per_token) };
+        WHOLE("documents", data->documents), WHOLE("held_out_tokens", data->held_out_tokens), WHOLE("vocab", data->vocab), NUMBER("bytes_per_token", data->bytes_per_token),
+        TEXT("eval_hash", eval_hash), WHOLE("eval_tokens", t->eval_set.targets) };
     const struct attribute cost[] = { TEXT("flop_convention", "1 MAC = 2 FLOPs; attention counts the causal half; lookups 0; backward twice the forward"),
         WHOLE("predicted_peak_bytes", session_bytes(s)), NUMBER("train_flops_per_token", t->variant->train_flops_per_token), WHOLE("params_total", t->variant->counts.total),
         WHOLE("params_active", t->variant->counts.active), WHOLE("params_non_embedding", t->variant->counts.non_embedding) };

@@ -37,7 +37,7 @@ local base = sl.model {
 }
 return sl.study {
   name = "tiny", base = base, replicates = 4, baseline = "base", primary = "eval.loss", data = "synthetic",
-  train = { steps = 12, batch = 2, eval_every = 4, eval_batches = 1, optim = { "adamw", lr = 3e-3 } },
+  train = { steps = 12, batch = 2, eval_every = 4, eval_tokens = 32, optim = { "adamw", lr = 3e-3 } },
   variants = { base = {}, gated = { ["attention.gate"] = "head" } },
 }
 END

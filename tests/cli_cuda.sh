@@ -15,7 +15,7 @@ return sl.study {
   name = "s", replicates = 1, baseline = "base", data = "synthetic", variants = { base = {}, gated = { ["attention.gate"] = "head" } },
   base = sl.model { layers = 2, d_model = 32, seq = 32, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 },
                     ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 }, balance = { { "bias", gamma = 1e-3 } } } },
-  train = { backend = "cuda", steps = 24, batch = 2, micro = 2, eval_every = 8, eval_batches = 1, checkpoint_every = 6, keep = 3,
+  train = { backend = "cuda", steps = 24, batch = 2, micro = 2, eval_every = 8, eval_tokens = 64, checkpoint_every = 6, keep = 3,
             optim = { "muon", lr = 2e-3 } },
 }
 LUA

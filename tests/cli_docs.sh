@@ -66,7 +66,7 @@ mkdir "$work/bin"
 cat >"$work/bin/sluice" <<END
 #!/bin/sh
 case \$1 in
-run) exec "$sluice" "\$@" --progress none --replicates 2 --set seq=16 --set train.steps=6 --set train.batch=2 --set train.eval_batches=1 ;;
+run) exec "$sluice" "\$@" --progress none --replicates 2 --set seq=16 --set train.steps=6 --set train.batch=2 --set train.eval_tokens=32 ;;
 *) exec "$sluice" "\$@" ;;
 esac
 END

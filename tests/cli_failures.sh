@@ -15,7 +15,7 @@ return sl.study {
   name = "s", replicates = 1, baseline = "base", data = "synthetic", variants = { base = {}, gated = { ["attention.gate"] = "head" } },
   base = sl.model { layers = 2, d_model = 32, seq = 32, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 },
                     ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 }, balance = { { "bias", gamma = 1e-3 } } } },
-  train = { steps = 300, batch = 4, micro = 2, eval_every = 25, eval_batches = 4, checkpoint_every = 20, keep = 3, optim = { "adamw", lr = 2e-3 } },
+  train = { steps = 300, batch = 4, micro = 2, eval_every = 25, eval_tokens = 512, checkpoint_every = 20, keep = 3, optim = { "adamw", lr = 2e-3 } },
 }
 LUA
 
@@ -76,7 +76,7 @@ look cost calm/s/gated-*/0/run.h5
 cat >micro.lua <<'LUA'
 local sl = require "sluice"
 return sl.study { name = "s", base = sl.preset "baseline-micro", replicates = 1, baseline = "base", data = "synthetic", variants = { base = {} },
-                  train = { steps = 2, batch = 8, eval_batches = 1 } }
+                  train = { steps = 2, batch = 8, eval_tokens = 2048 } }
 LUA
 leaves 0 run micro.lua --out large
 look cost large/s/base-*/0/run.h5 0.05
@@ -115,8 +115,8 @@ equal b checkpoints
 echo "a killed study: its runs end by themselves"
 
 # ---- SIGTERM and SIGINT at any moment ----
-i=0 stopped=0 slowest=0 command="run study.lua --out c --set train.eval_batches=40 --set train.steps=600"
-leaves 0 run study.lua --out calm-c --set train.eval_batches=40 --set train.steps=600 -j2
+i=0 stopped=0 slowest=0 command="run study.lua --out c --set train.eval_tokens=5120 --set train.steps=600"
+leaves 0 run study.lua --out calm-c --set train.eval_tokens=5120 --set train.steps=600 -j2
 while [ $i -lt 14 ]; do
     i=$((i + 1))
     "$sluice" $command -j2 --progress none >log 2>&1 &
@@ -317,7 +317,7 @@ local sl = require "sluice"
 return sl.study {
   name = "s", replicates = 1, baseline = "base", data = "synthetic", variants = { base = {}, gated = { ["attention.gate"] = "head" } },
   base = sl.model { layers = 2, d_model = 32, seq = 256, ffn = "swiglu", attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 } },
-  train = { steps = 2, batch = 64, eval_batches = 1 },
+  train = { steps = 2, batch = 64, eval_tokens = 16384 },
 }
 LUA
 if (ulimit -v 400000; "$sluice" --version >/dev/null 2>&1); then        # a sanitizer's own memory does not fit

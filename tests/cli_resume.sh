@@ -11,14 +11,14 @@ trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 fail() { echo "cli_resume.sh: $*" >&2; cat log >&2; exit 1; }
 
-# study NAME STEPS EVAL_EVERY EVAL_BATCHES CHECKPOINT_EVERY
+# study NAME STEPS EVAL_EVERY EVAL_TOKENS CHECKPOINT_EVERY
 study() {
     cat >"$1.lua" <<LUA
 local sl = require "sluice"
 return sl.study {
   name = "s", base = sl.extend(sl.preset "welm-nano", { layers = 3, d_model = 32, seq = 32, ["embed.rows"] = 64 }), replicates = 2, baseline = "base",
   data = "synthetic", variants = { base = {}, plain = { ["attention.gate"] = "none" } },
-  train = { steps = $2, batch = 4, micro = 2, eval_every = $3, eval_batches = $4, checkpoint_every = $5, optim = { "muon", lr = 2e-3 } },
+  train = { steps = $2, batch = 4, micro = 2, eval_every = $3, eval_tokens = $4, checkpoint_every = $5, optim = { "muon", lr = 2e-3 } },
 }
 LUA
     "$sluice" run "$1.lua" --out "calm-$1" --progress none
@@ -53,7 +53,7 @@ whole() { [ -f torn/s/study.json ] || fail "no study was begun"; "$sluice" resum
 
 # ---- the whole group, anywhere ----
 start=$(now)
-study random 100 20 3 17
+study random 100 20 370 17
 took=$(awk -v ns=$(($(now) - start)) 'BEGIN { print ns / 1e9 }')
 i=0
 while [ $i -lt "$kills" ]; do
@@ -66,7 +66,7 @@ echo "$kills kills within $took s: $died runs died, $replayed steps were trained
 
 # ---- while evaluating: that is what this study does nearly all the time ----
 died=0 replayed=0
-study eval 12 4 60 5
+study eval 12 4 7680 5
 for i in 1 2 3 4 5; do torn eval $i 0.3 || break; done
 whole
 equal eval
@@ -75,7 +75,7 @@ echo "killed while evaluating: $died runs died, $replayed steps were trained aga
 
 # ---- while a checkpoint is written: what is left of it proves it ----
 died=0 replayed=0 half=0 i=0
-study checkpoint 80 40 2 1
+study checkpoint 80 40 256 1
 while [ $half -lt 3 ] && [ $i -lt 60 ]; do
     i=$((i + 1))
     torn checkpoint $i 0.3 || equal checkpoint

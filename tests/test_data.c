@@ -70,20 +70,20 @@ static void refused(const char *path, const char *words)
 static void pack_refused(const char *input, double held_out, const char *words)
 {
     struct pack_options o = { held_out, false };
-    struct corpus_info info;
+    struct packed made;
     struct err e;
-    if (!corpus_pack(&input, 1, in("refused.tok"), &o, &info, &e)) fail_msg("%s was packed; expected: %s", input, words);
+    if (!corpus_pack(&input, 1, in("refused.tok"), &o, &made, &e)) fail_msg("%s was packed; expected: %s", input, words);
     if (!strstr(e.text, words)) fail_msg("'%s'\n  lacks '%s'", e.text, words);
     assert_int_not_equal(access(in("refused.tok"), F_OK), 0);
 }
 
-static struct corpus_info pack(const char *const *inputs, int n, const char *out, double held_out, bool split_blank_lines)
+static struct packed pack(const char *const *inputs, int n, const char *out, double held_out, bool split_blank_lines)
 {
     struct pack_options o = { held_out, split_blank_lines };
-    struct corpus_info info;
+    struct packed made;
     struct err e;
-    if (corpus_pack(inputs, n, out, &o, &info, &e)) fail_msg("%s", e.text);
-    return info;
+    if (corpus_pack(inputs, n, out, &o, &made, &e)) fail_msg("%s", e.text);
+    return made;
 }
 
 /* Brings the hashes of a token file in memory up to date, as far as its counts allow. */
@@ -120,15 +120,30 @@ static const char *make_tokens(const char *name, const char *const *document, in
     return write_bytes(name, file, size);
 }
 
+static int baselines(const struct corpus *c, const struct samples *fit, double *unigram, double *bigram, struct err *e)
+{
+    struct eval_set all = corpus_eval_set(c, 0);
+    return corpus_baselines(c, fit, &all, unigram, bigram, e);
+}
+
 /* ---- batches ---- */
 
 struct windows { int32_t ids[512], target[512], start[512]; float weight[512]; };
 
-static struct windows take(const struct corpus *c, enum split split, uint64_t seed, int64_t first, int batch, int seq)
+static struct windows held(const struct corpus *c, int64_t most, int64_t first, int batch, int seq)
+{
+    struct windows b;
+    struct eval_set s = corpus_eval_set(c, most);
+    memset(&b, 0xff, sizeof b);
+    corpus_eval_batch(c, &s, first, batch, seq, (struct batch){ b.ids, b.target, b.start, b.weight });
+    return b;
+}
+
+static struct windows take(const struct corpus *c, uint64_t seed, int64_t first, int batch, int seq)
 {
     struct windows b;
     memset(&b, 0, sizeof b);
-    corpus_batch(c, split, seed, first, batch, seq, (struct batch){ b.ids, b.target, b.start, b.weight });
+    corpus_batch(c, seed, first, batch, seq, (struct batch){ b.ids, b.target, b.start, b.weight });
     return b;
 }
 
@@ -137,12 +152,11 @@ static void test_documents_in_windows(void **state)
     (void)state;
     const char *const documents[] = { "abc", "de", "fghijk", "x", "yz" };
     struct corpus *c = open_good(make_tokens("tiny.tok", documents, 3, 2));
-    assert_int_equal(corpus_windows(c, SPLIT_TRAIN, 4), 2);
-    assert_int_equal(corpus_windows(c, SPLIT_TRAIN, 5), 2);
-    assert_int_equal(corpus_windows(c, SPLIT_TRAIN, 10), 1);
-    assert_int_equal(corpus_windows(c, SPLIT_TRAIN, 11), 0);
-    assert_int_equal(corpus_windows(c, SPLIT_HELD_OUT, 2), 1);
-    struct windows b = take(c, SPLIT_TRAIN, 1, 0, 2, 4);
+    assert_int_equal(corpus_windows(c, 4), 2);
+    assert_int_equal(corpus_windows(c, 5), 2);
+    assert_int_equal(corpus_windows(c, 10), 1);
+    assert_int_equal(corpus_windows(c, 11), 0);
+    struct windows b = take(c, 1, 0, 2, 4);
     int first = b.ids[0] == 'a' ? 0 : 4, second = 4 - first;
     const int32_t ids[8] = { 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h' }, target[8] = { 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i' };
     const int32_t start[8] = { 0, 0, 0, 3, 0, 1, 1, 1 };
@@ -155,12 +169,12 @@ static void test_documents_in_windows(void **state)
             assert_int_equal(b.start[at], start[want]);
             assert_true(b.weight[at] == weight[want]);
         }
-    b = take(c, SPLIT_HELD_OUT, 1, 0, 2, 2);                                /* one window: the batch wraps around */
-    for (int w = 0; w < 2; w++) {
-        assert_int_equal(b.ids[2 * w], 'x');
-        assert_int_equal(b.target[2 * w], 'y');
-        assert_true(b.weight[2 * w] == 0 && b.weight[2 * w + 1] == 1);
-        assert_true(b.start[2 * w] == 0 && b.start[2 * w + 1] == 1);
+    b = held(c, 0, 0, 2, 3);                                                /* "xyz": two targets, and what fills the batch */
+    const int32_t last[6] = { 'y', 'z', 0, 0, 0, 0 }, begins[6] = { 0, 1, 2, 0, 0, 0 };
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(b.target[i], last[i]);
+        assert_int_equal(b.start[i], begins[i]);
+        assert_true(b.weight[i] == (i == 1));
     }
     corpus_close(c);
 }
@@ -183,13 +197,13 @@ static void test_every_window_once_per_epoch(void **state)
     enum { SEQ = 7, MOST = 200 };
     for (int tokens = 40; tokens < 1400; tokens += 97) {
         struct corpus *c = counting(tokens);
-        int64_t n = corpus_windows(c, SPLIT_TRAIN, SEQ);
+        int64_t n = corpus_windows(c, SEQ);
         assert_int_equal(n, (tokens - tokens / 20 - 1) / SEQ);
         int32_t order[3][MOST];
         for (int epoch = 0; epoch < 3; epoch++) {
             bool seen[MOST] = { false };
             for (int64_t i = 0; i < n; i++) {
-                struct windows b = take(c, SPLIT_TRAIN, 5, epoch * n + i, 1, SEQ);
+                struct windows b = take(c, 5, epoch * n + i, 1, SEQ);
                 int w = b.ids[0] / SEQ;
                 assert_int_equal(b.ids[0] % SEQ, 0);
                 assert_in_range(w, 0, n - 1);
@@ -207,6 +221,39 @@ static void test_every_window_once_per_epoch(void **state)
     }
 }
 
+/* However a held-out set is cut into sequences, batches and ranks, it is the same targets, each once. */
+static void test_held_out_is_one_set(void **state)
+{
+    (void)state;
+    enum { TOKENS = 4001, HELD = TOKENS / 20 };
+    static const struct { int seq, batch, ranks; } cuts[] = { { 1, 1, 1 }, { 7, 1, 1 }, { 7, 3, 1 }, { 16, 4, 1 }, { 32, 4, 1 }, { 32, 2, 3 }, { 128, 2, 2 }, { 250, 1, 1 } };
+    static const int asked[] = { 0, 1, 31, 128, HELD - 2, HELD - 1, HELD, 100000 };
+    struct corpus *c = counting(TOKENS);
+    for (int a = 0; a < COUNT(asked); a++) {
+        struct eval_set s = corpus_eval_set(c, asked[a]);
+        int targets = asked[a] && asked[a] < HELD - 1 ? asked[a] : HELD - 1;
+        assert_int_equal(s.targets, targets);
+        for (int k = 0; k < COUNT(cuts); k++) {
+            int seq = cuts[k].seq, batch = cuts[k].batch, seen[HELD] = { 0 };
+            for (int64_t first = 0; first < eval_windows(&s, seq); first += batch * cuts[k].ranks)
+                for (int rank = 0; rank < cuts[k].ranks; rank++) {
+                    struct windows w = held(c, asked[a], first + rank * batch, batch, seq);
+                    for (int i = 0; i < batch * seq; i++) {
+                        if (w.weight[i] == 0) continue;
+                        assert_true(w.weight[i] == 1);
+                        assert_int_equal(w.target[i], w.ids[i] + 1);
+                        seen[w.target[i] - (TOKENS - HELD)]++;
+                    }
+                }
+            assert_int_equal(seen[0], 0);
+            for (int i = 1; i < HELD; i++) assert_int_equal(seen[i], i <= targets);
+        }
+    }
+    struct eval_set all = corpus_eval_set(c, 0), same = corpus_eval_set(c, HELD + 5), less = corpus_eval_set(c, HELD - 2);
+    assert_true(hash_equal(all.hash, same.hash) && !hash_equal(all.hash, less.hash));
+    corpus_close(c);
+}
+
 static void test_batch_is_a_function_of_seed_and_sample(void **state)
 {
     (void)state;
@@ -214,20 +261,15 @@ static void test_batch_is_a_function_of_seed_and_sample(void **state)
     struct corpus *c = counting(4000);
     int differs = 0;
     for (int first = 0; first < 400; first += BATCH) {
-        struct windows whole = take(c, SPLIT_TRAIN, 3, first, BATCH, SEQ), other = take(c, SPLIT_TRAIN, 4, first, BATCH, SEQ);
+        struct windows whole = take(c, 3, first, BATCH, SEQ), other = take(c, 4, first, BATCH, SEQ);
         differs += memcmp(whole.ids, other.ids, sizeof whole.ids) != 0;
         for (int b = BATCH - 1; b >= 0; b--) {
-            struct windows one = take(c, SPLIT_TRAIN, 3, first + b, 1, SEQ);
+            struct windows one = take(c, 3, first + b, 1, SEQ);
             assert_memory_equal(one.ids, whole.ids + b * SEQ, SEQ * sizeof(int32_t));
             assert_memory_equal(one.target, whole.target + b * SEQ, SEQ * sizeof(int32_t));
         }
     }
     assert_true(differs > 40);
-    struct windows held = take(c, SPLIT_HELD_OUT, 3, 0, BATCH, SEQ), same = take(c, SPLIT_HELD_OUT, 9, 0, BATCH, SEQ);
-    assert_memory_equal(held.ids, same.ids, sizeof held.ids);
-    int64_t n = corpus_windows(c, SPLIT_HELD_OUT, SEQ);
-    for (int i = 0; i < 3 * (int)n; i++)
-        assert_int_equal(take(c, SPLIT_HELD_OUT, 3, i, 1, SEQ).ids[0], 3800 + i % (int)n * SEQ);
     corpus_close(c);
 }
 
@@ -245,7 +287,7 @@ static void test_pack_inputs(void **state)
     write_text("texts/.hidden", "no");
     const char *const inputs[] = { in("texts"), write_text("d.txt", "p\nq\n\n \t\n\nr\n") };
     const char *out = in("packed.tok");
-    struct corpus_info made = pack(inputs, 2, out, 0, false);
+    struct packed made = pack(inputs, 2, out, 0, false);
     size_t size;
     unsigned char *bytes = read_bytes(out, &size);
     const char want[] = "first\xc3\xa9second" "one\nline\n%% two\n" "third\n\n" "p\nq\n\n \t\n\nr\n";
@@ -263,14 +305,14 @@ static void test_pack_inputs(void **state)
     assert_string_equal(i->tokenizer, "byte");
     assert_string_equal(i->format, "sluice-tokens");
     assert_string_equal(i->path, out);
-    assert_true(hash_equal(i->hash, made.hash) && made.tokens == i->tokens && made.documents == i->documents);
+    assert_true(hash_equal(i->hash, made.info.hash) && made.info.tokens == i->tokens && made.info.documents == i->documents);
     char text[16];
     assert_int_equal(corpus_token_text(c, 0xe9, text), 1);
     assert_int_equal((unsigned char)text[0], 0xe9);
     corpus_close(c);
 
     made = pack(inputs + 1, 1, out, 0, true);                               /* replaces the old file */
-    assert_int_equal(made.documents, 2);
+    assert_int_equal(made.info.documents, 2);
     bytes = read_bytes(out, &size);
     assert_memory_equal(bytes + sizeof(struct token_header), "p\nq\nr\n", 6);
     free(bytes);
@@ -291,9 +333,11 @@ static void test_split_is_by_document(void **state)
     (void)state;
     enum { MANY = 3000 };
     const char *input = write_many("many.txt", MANY), *out = in("many.tok");
-    struct corpus_info i = pack(&input, 1, out, 0.05, true), again = pack(&input, 1, in("again.tok"), 0.05, true);
-    assert_true(hash_equal(i.hash, again.hash));
+    struct packed made = pack(&input, 1, out, 0.05, true), again = pack(&input, 1, in("again.tok"), 0.05, true);
+    struct corpus_info i = made.info;
+    assert_true(hash_equal(i.hash, again.info.hash));
     assert_int_equal(i.documents, MANY + MANY / 3);
+    assert_true(made.repeated == MANY / 3 && made.alike == 0);
     assert_int_equal(i.train_tokens + i.held_out_tokens, i.tokens);
     double share = (double)i.held_out_tokens / (double)i.tokens;
     assert_true(share > 0.03 && share < 0.07);
@@ -306,6 +350,44 @@ static void test_split_is_by_document(void **state)
         assert_null(memmem(train, i.train_tokens, line, (size_t)(end - line + 1)));
     }
     assert_true(measured > 100);
+    free(bytes);
+}
+
+/* Texts that differ in line ends, blanks, the file they came in: each with its like on one side, though the bytes are kept. */
+static void test_alike_on_one_side(void **state)
+{
+    (void)state;
+    enum { MANY = 100, WAYS = 7 };
+    static const char *const way[WAYS] = { "%d is one\n\n%d more\n", "%d is one\n\n%d more", "%d is one\r\n\r\n%d more\r\n", "%d is one\r\r%d more\r", "%d is one  \n\n%d more\t\n\n\n",
+                                           "\xef\xbb\xbf%d is one\n\n%d more\n", "%d is\none %d\nmore" };
+    assert_int_equal(mkdir(in("alike"), 0755), 0);
+    FILE *lines = fopen(in("alike/lines.jsonl"), "wb");
+    for (int d = 0; d < MANY; d++) fprintf(lines, "{\"text\": \"%d is one\\n\\n%d more\\n\"}\n", d, 7 * d);
+    fclose(lines);
+    for (int w = 0; w < WAYS; w++)
+        for (int d = 0; d < MANY; d++) {
+            char text[100], name[32];
+            snprintf(text, sizeof text, way[w], d, 7 * d);
+            snprintf(name, sizeof name, "alike/%d-%d.txt", d, w);
+            write_text(name, text);
+        }
+    const char *input = in("alike");
+    struct packed made = pack(&input, 1, in("alike.tok"), 0.2, false);
+    assert_int_equal(made.info.documents, MANY * (WAYS + 1));
+    assert_int_equal(made.repeated, MANY);                                  /* the lines of JSON are the first way's files */
+    assert_int_equal(made.alike, MANY * (WAYS - 1));
+    size_t size;
+    unsigned char *bytes = read_bytes(in("alike.tok"), &size);
+    struct token_header h;
+    memcpy(&h, bytes, sizeof h);
+    const uint64_t *bound = (const void *)(bytes + tokens_bounds_at(&h));
+    int sides[MANY][2] = { { 0 } };
+    for (uint64_t d = 0; d < h.documents; d++) {
+        const char *text = (const char *)bytes + sizeof h + bound[d];
+        sides[atoi(text[0] == '\xef' ? text + 3 : text)][d >= h.train_documents]++;
+    }
+    for (int d = 0; d < MANY; d++) assert_true(sides[d][0] == WAYS + 1 || sides[d][1] == WAYS + 1);
+    assert_in_range(h.documents - h.train_documents, MANY * (WAYS + 1) / 10, MANY * (WAYS + 1) * 3 / 10);
     free(bytes);
 }
 
@@ -331,9 +413,9 @@ static void test_bad_inputs(void **state)
     pack_refused(in("texts"), 0, "a link that leads back?");
 
     struct pack_options o = { 0, false };
-    struct corpus_info info;
+    struct packed made;
     const char *input = in("one.txt");
-    assert_int_equal(corpus_pack(&input, 1, in("absent/out.tok"), &o, &info, &e), -1);
+    assert_int_equal(corpus_pack(&input, 1, in("absent/out.tok"), &o, &made, &e), -1);
     assert_non_null(strstr(e.text, "absent/out.tok: cannot be made: No such file"));
     char command[300];
     snprintf(command, sizeof command, "test -z \"$(ls -A %s | grep '^[.]')\"", folder);
@@ -346,7 +428,7 @@ static void test_disk_full(void **state)
     (void)state;
     if (access("/dev/full", W_OK)) skip();
     struct pack_options o = { 0, false };
-    struct corpus_info info;
+    struct packed made;
     struct err e;
     char temporary[300];
     char *text = xcalloc(1, 100000);
@@ -354,10 +436,37 @@ static void test_disk_full(void **state)
     free(text);
     snprintf(temporary, sizeof temporary, "%s/.full.tok.%ld", folder, (long)getpid());
     assert_int_equal(symlink("/dev/full", temporary), 0);
-    assert_int_equal(corpus_pack(&input, 1, in("full.tok"), &o, &info, &e), -1);
+    assert_int_equal(corpus_pack(&input, 1, in("full.tok"), &o, &made, &e), -1);
     assert_non_null(strstr(e.text, "full.tok: cannot be written: No space left on device"));
     assert_int_not_equal(access(temporary, F_OK), 0);
     assert_int_not_equal(access(in("full.tok"), F_OK), 0);
+}
+
+/* Beside the script first, then in the working folder; the whole path, with the vocabulary that was given. */
+static void test_data_is_found(void **state)
+{
+    (void)state;
+    char *here = getcwd(NULL, 0), *full = realpath(folder, NULL), want[600];
+    assert_int_equal(mkdir(in("beside"), 0755), 0);
+    write_text("both.tok", "");
+    write_text("beside/both.tok", "");
+    write_text("working.tok", "");
+    assert_int_equal(chdir(folder), 0);
+    static const struct { const char *path, *script, *found; } cases[] = {
+        { "both.tok", "beside/script.lua", "%s/beside/both.tok" }, { "both.tok", "script.lua", "%s/both.tok" }, { "both.tok", NULL, "%s/both.tok" },
+        { "working.tok", "beside/script.lua", "%s/working.tok" }, { "../working.tok:vocab=65", "beside/script.lua", "%s/working.tok:vocab=65" },
+        { "nowhere.tok", "beside/script.lua", "nowhere.tok" }, { "/nowhere.tok", "beside/script.lua", "/nowhere.tok" }, { "synthetic:3", "beside/script.lua", "synthetic:3" },
+    };
+    for (int i = 0; i < COUNT(cases); i++) {
+        char *found = corpus_find(cases[i].path, cases[i].script);
+        const char *form = cases[i].found;
+        snprintf(want, sizeof want, "%s%s", strncmp(form, "%s", 2) == 0 ? full : "", strncmp(form, "%s", 2) == 0 ? form + 2 : form);
+        assert_string_equal(found, want);
+        free(found);
+    }
+    assert_int_equal(chdir(here), 0);
+    free(here);
+    free(full);
 }
 
 /* ---- damaged token files ---- */
@@ -468,13 +577,14 @@ static void test_random_headers(void **state)
         struct err e;
         if (corpus_open(&c, write_bytes("fuzz.tok", bad, size), &e)) continue;
         opened++;
-        for (enum split s = SPLIT_TRAIN; s <= SPLIT_HELD_OUT; s++)
-            if (corpus_windows(c, s, 4)) {
-                struct windows b = take(c, s, n, (int64_t)n, 4, 4);
-                for (int i = 0; i < 16; i++) assert_in_range(b.ids[i], 0, corpus_info(c)->vocab - 1);
-            }
+        struct windows train = { 0 }, eval = held(c, 0, 0, 4, 4);
+        if (corpus_windows(c, 4)) train = take(c, n, (int64_t)n, 4, 4);
+        for (int i = 0; i < 16; i++) {
+            assert_in_range(train.ids[i], 0, corpus_info(c)->vocab - 1);
+            assert_in_range(eval.ids[i], 0, corpus_info(c)->vocab - 1);
+        }
         double unigram, bigram;
-        if (!corpus_baselines(c, &unigram, &bigram, &e)) assert_true(isfinite(unigram) && isfinite(bigram));
+        if (!baselines(c, NULL, &unigram, &bigram, &e)) assert_true(isfinite(unigram) && isfinite(bigram));
         corpus_close(c);
     }
     assert_in_range(opened, 100, 2900);
@@ -507,7 +617,7 @@ static void test_llmc_shards(void **state)
     assert_int_equal(i->held_out_tokens, 5);
     assert_int_equal(i->documents, 2);
     assert_true(i->bytes_per_token == 0);
-    struct windows b = take(c, SPLIT_HELD_OUT, 0, 0, 1, 4);
+    struct windows b = held(c, 0, 0, 1, 4);
     for (int t = 0; t < 4; t++) {
         assert_int_equal(b.ids[t], (95 + t) * 502);
         assert_true(b.weight[t] == 1 && b.start[t] == 0);
@@ -517,7 +627,7 @@ static void test_llmc_shards(void **state)
     assert_memory_equal(text, "<50256>", 7);
     double unigram, bigram;
     struct err e;
-    assert_int_equal(corpus_baselines(c, &unigram, &bigram, &e), -1);
+    assert_int_equal(baselines(c, NULL, &unigram, &bigram, &e), -1);
     assert_non_null(strstr(e.text, "shard.bin: baselines are of bytes; the tokenizer is 'unknown'"));
     struct hash first = i->hash;
     corpus_close(c);
@@ -592,13 +702,36 @@ static void test_baselines(void **state)
     struct err e;
     const char *const documents[] = { "aab", "aba", "ab", "b", "aa" };
     struct corpus *c = open_good(make_tokens("tiny.tok", documents, 2, 3));
-    assert_int_equal(corpus_baselines(c, &unigram, &bigram, &e), 0);
-    assert_true(fabs(unigram + (log(3. / 262) + log(5. / 262)) / 2) < 1e-12);       /* a 4, b 2 of 6; targets: b, a */
+    assert_int_equal(baselines(c, NULL, &unigram, &bigram, &e), 0);
+    assert_true(fabs(unigram + log(3. / 260)) < 1e-12);                             /* targets of training: a 2, b 2; of held out: b, a */
     assert_true(fabs(bigram + (log(3. / 259) + log(2. / 259)) / 2) < 1e-12);        /* aa 1, ab 2 of 3 */
     corpus_close(c);
     c = open_good(make_tokens("tiny.tok", documents, 5, 0));
-    assert_int_equal(corpus_baselines(c, &unigram, &bigram, &e), -1);
+    assert_int_equal(baselines(c, NULL, &unigram, &bigram, &e), -1);
     assert_non_null(strstr(e.text, "tiny.tok: nothing to measure on"));
+    corpus_close(c);
+}
+
+/* Fitted on what training read: one window knows less than all, a complete epoch is the split whatever the seed, and more adds nothing. */
+static void test_baselines_of_samples(void **state)
+{
+    (void)state;
+    enum { SEQ = 5 };
+    const char *input = write_many("counted.txt", 3000);
+    pack(&input, 1, in("counted.tok"), 0.1, true);
+    struct corpus *c = open_good(in("counted.tok"));
+    int64_t windows = corpus_windows(c, SEQ);
+    double whole[2], one[2], epoch[2], more[2];
+    struct err e;
+    assert_int_equal(baselines(c, NULL, &whole[0], &whole[1], &e), 0);
+    assert_int_equal(baselines(c, &(struct samples){ 7, 1, SEQ }, &one[0], &one[1], &e), 0);
+    assert_int_equal(baselines(c, &(struct samples){ 7, windows, SEQ }, &epoch[0], &epoch[1], &e), 0);
+    assert_int_equal(baselines(c, &(struct samples){ 9, 3 * windows, SEQ }, &more[0], &more[1], &e), 0);
+    for (int k = 0; k < 2; k++) {
+        assert_true(one[k] > epoch[k] + 0.5 && one[k] < log(256) + 0.1);
+        assert_true(fabs(epoch[k] - whole[k]) < 1e-3);      /* the end of the split fills no window */
+        assert_true(epoch[k] == more[k]);
+    }
     corpus_close(c);
 }
 
@@ -610,7 +743,7 @@ static char *held_out_text(const struct corpus *c, int bytes)
     enum { SEQ = 500 };
     char *text = xcalloc(1, (size_t)bytes + SEQ + 1);
     for (int at = 0; at < bytes; at += SEQ) {
-        struct windows b = take(c, SPLIT_HELD_OUT, 0, at / SEQ, 1, SEQ);
+        struct windows b = held(c, 0, at / SEQ, 1, SEQ);
         for (int s = 0; s < SEQ; s++) text[at + s] = (char)b.ids[s];
     }
     return text;
@@ -632,7 +765,7 @@ static void test_synthetic_is_a_function_of_its_seed(void **state)
     assert_string_equal(a, b);
     assert_int_not_equal(strcmp(a, o), 0);
     for (int64_t first = 0; first < 50; first++) {                          /* random access gives what reading in order gives */
-        struct windows one = take(c, SPLIT_TRAIN, 7, first, 1, 300), two = take(same, SPLIT_TRAIN, 7, first, 1, 300);
+        struct windows one = take(c, 7, first, 1, 300), two = take(same, 7, first, 1, 300);
         assert_memory_equal(&one, &two, sizeof one);
     }
     /* The identity names the version of the language: a change of the text must change LANGUAGE_VERSION, and this. */
@@ -707,8 +840,9 @@ static void test_synthetic_reaches_far(void **state)
     struct reach r = { 0 };
     int items[26][26] = { { 0 } }, size = 0;
     char text[4001];
-    for (int64_t w = 0; w < corpus_windows(c, SPLIT_HELD_OUT, SEQ); w++) {
-        struct windows b = take(c, SPLIT_HELD_OUT, 0, w, 1, SEQ);
+    struct eval_set all = corpus_eval_set(c, 0);
+    for (int64_t w = 0; w < (int64_t)all.targets / SEQ; w++) {
+        struct windows b = held(c, 0, w, 1, SEQ);
         for (int s = 0; s < SEQ; s++) {
             assert_in_range(size, 0, 3999);
             text[size++] = (char)b.ids[s];
@@ -735,7 +869,7 @@ static void test_synthetic_baselines(void **state)
     struct corpus *c = open_good("synthetic");
     double unigram, bigram;
     struct err e;
-    assert_int_equal(corpus_baselines(c, &unigram, &bigram, &e), 0);
+    assert_int_equal(baselines(c, NULL, &unigram, &bigram, &e), 0);
     assert_true(unigram > bigram + 0.5 && bigram > 1.8);
     corpus_close(c);
 }
@@ -755,10 +889,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_documents_in_windows),
         cmocka_unit_test(test_every_window_once_per_epoch),
+        cmocka_unit_test(test_held_out_is_one_set),
         cmocka_unit_test(test_batch_is_a_function_of_seed_and_sample),
         cmocka_unit_test(test_pack_inputs),
         cmocka_unit_test(test_split_is_by_document),
+        cmocka_unit_test(test_alike_on_one_side),
         cmocka_unit_test(test_bad_inputs),
+        cmocka_unit_test(test_data_is_found),
         cmocka_unit_test(test_disk_full),
         cmocka_unit_test(test_bad_paths),
         cmocka_unit_test(test_rules_of_the_header),
@@ -767,6 +904,7 @@ int main(void)
         cmocka_unit_test(test_llmc_shards),
         cmocka_unit_test(test_nanogpt_files),
         cmocka_unit_test(test_baselines),
+        cmocka_unit_test(test_baselines_of_samples),
         cmocka_unit_test(test_synthetic_is_a_function_of_its_seed),
         cmocka_unit_test(test_synthetic_reaches_far),
         cmocka_unit_test(test_synthetic_baselines),

@@ -15,7 +15,7 @@
 static const char *const description = TEXT({
     "name": "pairing", "data": "synthetic", "replicates": 2, "seed": 3, "baseline": "base",
     "base": {"layers": 3, "d_model": 16, "seq": 32, "attention": {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 8}, "ffn": {"module": "moe", "experts": 4, "d_ff": 12}},
-    "train": {"steps": 4, "batch": 4, "optim": {"module": "adamw", "lr": 0}, "eval_every": 2, "eval_batches": 2, "checkpoint_every": 1000},
+    "train": {"steps": 4, "batch": 4, "optim": {"module": "adamw", "lr": 0}, "eval_every": 2, "eval_tokens": 256, "checkpoint_every": 1000},
     "variants": [
         {"name": "base", "set": {}},
         {"name": "balanced", "set": {"ffn.balance": ["switch_aux", "z_loss"]}},

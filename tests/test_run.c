@@ -278,7 +278,7 @@ static void the_heap_does_not_grow(void **state)
     (void)state;
     enum { STEPS = 3000, BYTES_A_STEP = 48, SLACK = 32 << 10 };
     if (heap() == 0) skip();                                /* a sanitizer's heap cannot be asked */
-    struct study *s = study_new(TEXT({ "steps": 3000, "batch": 1, "eval_every": 3000, "checkpoint_every": 3000, "eval_batches": 1 }));
+    struct study *s = study_new(TEXT({ "steps": 3000, "batch": 1, "eval_every": 3000, "checkpoint_every": 3000, "eval_tokens": 32 }));
     struct watch *w = mmap(NULL, sizeof *w, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_ptr_not_equal(w, MAP_FAILED);
     fflush(NULL);

@@ -19,7 +19,7 @@ static const char *const base = TEXT({
     "variants": [ {"name": "base", "set": {}}, {"name": "gated", "set": {"attention.gate": "head"}}, {"name": "wide", "set": {"attention.heads": 8}} ]
 });
 
-static const struct corpus_info data = { .path = "synthetic", .vocab = 256, .hash = { 1, 2 } };
+static const struct corpus_info data = { .path = "synthetic", .vocab = 256, .train_tokens = 1 << 20, .hash = { 1, 2 } };
 
 static json_t *description(const char *changes)
 {
@@ -84,6 +84,9 @@ static void mistakes_are_named(void **state)
     refuses(TEXT({"train": {"stepz": 4}}), NULL, "train.stepz", "did you mean 'steps'");
     refuses(TEXT({"train": {"micro": 3}}), NULL, "train.micro", "does not divide");
     refuses(TEXT({"base": {"vocab": 100}}), NULL, "vocab", "token ids up to 255");
+    refuses(TEXT({"base": {"seq": 1048576}}), NULL, "seq", "only 1048576 tokens to train on");
+    refuses(TEXT({"train": {"eval_batches": 4}}), NULL, "train.eval_batches", "did you mean 'eval_tokens'");
+    refuses(TEXT({"variants": [{"name": "base", "set": {}}, {"name": "x", "set": {"train.eval_tokens": 64}}]}), "x", "train.eval_tokens", "set it for the whole study");
     refuses(TEXT({"baseline": "bass"}), NULL, "baseline", "did you mean 'base'");
     refuses(TEXT({"replicates": 0}), NULL, "replicates", "out of range");
     refuses(TEXT({"primary": "loss"}), NULL, "primary", "eval.SERIES");

@@ -44,7 +44,7 @@
 ---@field optim? sluice.optim the optimizer; default adamw
 ---@field schedule? sluice.schedule the learning rate over the run; default wsd
 ---@field eval_every? integer steps between evaluations; the last step always evaluates; default 100, ≥ 1
----@field eval_batches? integer held-out batches in an evaluation, each of `batch` sequences; default 8, 1 … 1000000
+---@field eval_tokens? integer held-out tokens that an evaluation measures, the same for all variants; 0: all there are; default 32768, ≥ 0
 ---@field checkpoint_every? integer steps between checkpoints; default 100, ≥ 1
 ---@field keep? integer checkpoints kept; default 2, 1 … 1000
 ---@field stop_window? integer trailing steps that a loss spike is measured against; default 50, 5 … 1000000

@@ -23,7 +23,7 @@ void bench_step(struct bench *b)
     plan_begin(s->plan, b->done, steps, s->train.micro);
     for (int micro = 0; micro < s->train.micro; micro++) {
         double start = clock_seconds();
-        corpus_batch(b->corpus, SPLIT_TRAIN, SEED, b->done * s->train.batch + micro * s->batch, (int)s->batch, s->model.seq, b->batch);
+        corpus_batch(b->corpus, SEED, b->done * s->train.batch + micro * s->batch, (int)s->batch, s->model.seq, b->batch);
         session_stage(s, micro, &b->batch);
         b->data_seconds += clock_seconds() - start;
     }
@@ -164,7 +164,7 @@ static int open_bench(struct bench *b, const json_t *config, const struct bench_
     struct session *s = b->session;
     if (s->model.vocab < corpus_info(b->corpus)->vocab)
         return err_set(e, "vocab: %d: the built-in language has token ids up to %d", s->model.vocab, corpus_info(b->corpus)->vocab - 1);
-    if (corpus_windows(b->corpus, SPLIT_TRAIN, s->model.seq) == 0) return err_set(e, "seq: %d: longer than the built-in language", s->model.seq);
+    if (corpus_windows(b->corpus, s->model.seq) == 0) return err_set(e, "seq: %d: longer than the built-in language", s->model.seq);
     b->batch = batch_new(s->batch * s->model.seq);
     b->metrics = metrics_new(s->graph, STORE_TRAIN, model_blocks(&s->model), train_series, TRAIN_SERIES);
     bench_begin(b);

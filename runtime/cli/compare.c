@@ -1,5 +1,6 @@
 /* sluice compare: the answer of a study. */
 #include "answer.h"
+#include "counting.h"
 #include "status.h"
 #include <math.h>
 #include <stdlib.h>
@@ -96,20 +97,15 @@ static void print_notes(const struct comparison *c)
     if (c->step_low < c->step_high) printf("The values are from different steps: %lld to %lld.\n", (long long)c->step_low, (long long)c->step_high);
 }
 
-/* What counting alone reaches on the study's data, as a floor for losses in nats a byte. */
+/* As a floor for losses in nats a byte. */
 static void print_floor(const struct runs *runs, const struct comparison *c)
 {
-    struct corpus *corpus;
+    struct counting floor;
     struct err e;
-    double unigram, bigram;
-    if (strcmp(c->metric, "eval.loss") != 0) return;
-    if (corpus_open(&corpus, runs->study->data_path, &e)) {
-        printf("No unigram and bigram models to compare with: %s\n", e.text);
-        return;
-    }
-    if (corpus_baselines(corpus, &unigram, &bigram, &e) == 0)
-        printf("For reference, on the same held-out text: a unigram model of bytes has %.4f nats, a bigram model %.4f.\n", unigram, bigram);
-    corpus_close(corpus);
+    if (strcmp(c->metric, "eval.loss") != 0 || c->step_high == 0) return;
+    if (counting_of(runs->study, c->step_high, &floor, &e)) printf("No unigram and bigram models to compare with: %s\n", e.text);
+    else printf("For reference, on the same %lld held-out tokens, from the text that %s/0 was trained on: a unigram model of bytes has %.4f nats, a bigram model %.4f.\n",
+                (long long)floor.tokens, runs->study->variant[runs->study->baseline].name, floor.unigram, floor.bigram);
 }
 
 static enum code run(const struct call *c)

@@ -23,13 +23,14 @@ static json_t *info_json(const struct corpus_info *i)
                      "held_out_tokens", (json_int_t)i->held_out_tokens, "bytes_per_token", i->bytes_per_token, "hash", hash);
 }
 
-static void print_info(const struct corpus_info *i)
+static void print_info(const struct corpus_info *i, const struct packed *made)
 {
     char hash[33], text[FORMAT_SIZE];
     hash_print(i->hash, hash);
     printf("file       %s\nformat     %s\ntokenizer  %s, vocabulary %d\n", i->path, i->format, i->tokenizer, i->vocab);
     printf("tokens     %s", format_count((double)i->tokens, text));
     printf(" in %s documents\n", format_count((double)i->documents, text));
+    if (made) printf("duplicates %llu, and %llu that differ in white space alone; each lies on one side with its like\n", (unsigned long long)made->repeated, (unsigned long long)made->alike);
     printf("training   %s\n", format_count((double)i->train_tokens, text));
     printf("held out   %s\n", format_count((double)i->held_out_tokens, text));
     if (i->bytes_per_token > 0) printf("text       %.3f bytes a token\n", i->bytes_per_token);
@@ -40,15 +41,19 @@ static enum code pack(const struct call *c)
 {
     struct pack_options o = { .held_out = 0.1, .split_blank_lines = cli_flag(c, "blank-lines") };
     const char *out = cli_value(c, "output", NULL);
-    struct corpus_info info;
+    struct packed made;
     struct corpus *corpus;
     struct err e;
     if (c->n_words < 2) return cli_usage(c, "pack what? give text files, folders or .jsonl files");
     if (!out) return cli_usage(c, "where to? give -o FILE");
     if (cli_real(c, "held-out", 0, 0.9, &o.held_out)) return CODE_USAGE;
-    if (corpus_pack(c->word + 1, c->n_words - 1, out, &o, &info, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
+    if (corpus_pack(c->word + 1, c->n_words - 1, out, &o, &made, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     if (corpus_open(&corpus, out, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
-    if (cli_flag(c, "json")) print_json(info_json(corpus_info(corpus))); else print_info(corpus_info(corpus));
+    if (cli_flag(c, "json")) {
+        json_t *j = info_json(corpus_info(corpus));
+        json_object_update_new(j, json_pack("{s:I, s:I}", "duplicates", (json_int_t)made.repeated, "duplicates_but_for_white_space", (json_int_t)made.alike));
+        print_json(j);
+    } else print_info(corpus_info(corpus), &made);
     corpus_close(corpus);
     return CODE_OK;
 }
@@ -57,8 +62,9 @@ static enum code pack(const struct call *c)
 static void add_baselines(const struct corpus *corpus, json_t *j)
 {
     double unigram, bigram;
+    struct eval_set all = corpus_eval_set(corpus, 0);
     struct err e;
-    if (corpus_baselines(corpus, &unigram, &bigram, &e)) {
+    if (corpus_baselines(corpus, NULL, &all, &unigram, &bigram, &e)) {
         fprintf(stderr, "no baselines: %s\n", e.text);
         return;
     }
@@ -78,7 +84,7 @@ static enum code inspect(const struct call *c)
     if (corpus_open(&corpus, c->word[1], &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     if (cli_flag(c, "verify") && corpus_verify(corpus, &e)) code = cli_fail(CODE_MISMATCH, "%s", e.text);
     json_t *j = cli_flag(c, "json") ? info_json(corpus_info(corpus)) : NULL;
-    if (!j) print_info(corpus_info(corpus));
+    if (!j) print_info(corpus_info(corpus), NULL);
     if (code == CODE_OK) add_baselines(corpus, j);
     if (j) print_json(j);
     corpus_close(corpus);

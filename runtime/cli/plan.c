@@ -19,6 +19,28 @@ static int64_t tokens_of(const struct variant *v)
     return json_integer_value(json_object_get(train, "steps")) * json_integer_value(json_object_get(train, "batch")) * json_integer_value(json_object_get(model, "seq"));
 }
 
+/* The data once more, for what it holds; a variant's epochs are its samples over the windows of an epoch. */
+static double epochs_of(const struct variant *v, const struct corpus *c)
+{
+    int seq = (int)json_integer_value(config_get(v->config, "model.seq"));
+    return (double)(tokens_of(v) / seq) / (double)corpus_windows(c, seq);
+}
+
+static struct eval_set eval_set_of(const struct study *s, const struct corpus *c)
+{
+    return corpus_eval_set(c, json_integer_value(config_get(s->variant[s->baseline].config, "train.eval_tokens")));
+}
+
+static void print_data(const struct study *s, const struct corpus *c)
+{
+    const struct corpus_info *i = corpus_info(c);
+    struct eval_set on = eval_set_of(s, c);
+    char train[FORMAT_SIZE], held[FORMAT_SIZE], measured[FORMAT_SIZE];
+    printf("%s: %s tokens to train on, ", s->data_path, format_count((double)i->train_tokens, train));
+    if (on.targets == 0) printf("nothing held out: no run can be measured\n");
+    else printf("%s held out; every evaluation measures the first %s of these\n", format_count((double)i->held_out_tokens, held), format_count((double)on.targets, measured));
+}
+
 /* What this many pairs can see: differences of pairs whose runs have standard deviation 1 and correlation rho. */
 static void print_power(const struct study *s)
 {
@@ -69,9 +91,9 @@ static enum code print_time(const struct study *s)
     return CODE_OK;
 }
 
-static void print_table(const struct study *s)
+static void print_table(const struct study *s, const struct corpus *c)
 {
-    const char *const columns[] = { "variant", ">params", ">active", ">non-emb", ">train FLOP/token", ">tokens", ">train FLOP", ">memory", ">KV B/token", "graph", s->match_adjust };
+    const char *const columns[] = { "variant", ">params", ">active", ">non-emb", ">train FLOP/token", ">tokens", ">epochs", ">train FLOP", ">memory", ">KV B/token", "graph", s->match_adjust };
     struct table *t = table_new(columns, COUNT(columns) - !s->match_adjust);
     char text[FORMAT_SIZE], hash[33];
     for (int i = 0; i < s->n_variants; i++) {
@@ -83,6 +105,7 @@ static void print_table(const struct study *s)
         table_cell(t, "%s", format_count((double)v->counts.non_embedding, text));
         table_cell(t, "%s", format_count(v->train_flops_per_token, text));
         table_cell(t, "%s", format_count(tokens, text));
+        table_cell(t, "%s", format_real(epochs_of(v, c), 2, text));
         table_cell(t, "%s", format_count(tokens * v->train_flops_per_token, text));
         table_cell(t, "%s", format_bytes((double)v->memory_bytes, text));
         table_cell(t, "%zu", v->kv_bytes_per_token);
@@ -93,7 +116,8 @@ static void print_table(const struct study *s)
         table_cell(t, "%lld", (long long)json_integer_value(value));
     }
     table_print(t, stdout);
-    printf("%d variants x %d replicates = %d runs of data %s\n", s->n_variants, s->replicates, s->n_points, s->data_path);
+    printf("%d variants x %d replicates = %d runs\n", s->n_variants, s->replicates, s->n_points);
+    print_data(s, c);
     if (s->match_quantity) printf("matched: %s by %s, tolerance %g\n", s->match_quantity, s->match_adjust, s->match_tolerance);
     print_power(s);
     printf("FLOPs: 1 MAC = 2; attention counts the causal half; lookups are 0; backward is twice the forward.\n");
@@ -110,18 +134,20 @@ static enum code print_config(const struct study *s, const char *name)
     return cli_fail(CODE_USAGE, "--config %s: the study has no such variant", name);
 }
 
-static void print_json(const struct study *s)
+static void print_json(const struct study *s, const struct corpus *c)
 {
     json_t *list = json_array();
     for (int i = 0; i < s->n_variants; i++) {
         const struct variant *v = &s->variant[i];
         char hash[33];
         hash_print(v->fingerprint, hash);
-        json_array_append_new(list, json_pack("{s:s, s:O, s:I, s:I, s:I, s:f, s:I, s:I, s:s}", "name", v->name, "config", v->config, "params_total", (json_int_t)v->counts.total, "params_active",
+        json_array_append_new(list, json_pack("{s:s, s:O, s:f, s:I, s:I, s:I, s:f, s:I, s:I, s:s}", "name", v->name, "config", v->config, "epochs", epochs_of(v, c), "params_total", (json_int_t)v->counts.total, "params_active",
             (json_int_t)v->counts.active, "params_non_embedding", (json_int_t)v->counts.non_embedding, "train_flops_per_token", v->train_flops_per_token, "memory_bytes", (json_int_t)v->memory_bytes,
             "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token, "fingerprint", hash));
     }
-    json_t *all = json_pack("{s:s, s:i, s:s, s:s, s:o}", "name", s->name, "replicates", s->replicates, "baseline", s->variant[s->baseline].name, "data", s->data_path, "variants", list);
+    const struct corpus_info *data = corpus_info(c);
+    json_t *all = json_pack("{s:s, s:i, s:s, s:s, s:I, s:I, s:I, s:o}", "name", s->name, "replicates", s->replicates, "baseline", s->variant[s->baseline].name, "data", s->data_path,
+        "train_tokens", (json_int_t)data->train_tokens, "held_out_tokens", (json_int_t)data->held_out_tokens, "eval_tokens", (json_int_t)eval_set_of(s, c).targets, "variants", list);
     json_dumpf(all, stdout, JSON_INDENT(2) | JSON_SORT_KEYS);
     putchar('\n');
     json_decref(all);
@@ -133,9 +159,15 @@ static enum code run(const struct call *c)
     struct study *s = script_study(c, &code);
     if (!s) return code;
     const char *config = cli_value(c, "config", NULL), *gpu = cli_value(c, "roofline", NULL);
+    struct corpus *data;
+    struct err e;
     if (config) code = print_config(s, config);
-    else if (cli_flag(c, "json")) print_json(s);
-    else print_table(s);
+    else if (corpus_open(&data, s->data_path, &e)) code = cli_fail(CODE_INPUT, "data: %s", e.text);
+    else {
+        if (cli_flag(c, "json")) print_json(s, data);
+        else print_table(s, data);
+        corpus_close(data);
+    }
     if (code == CODE_OK && cli_flag(c, "time")) code = print_time(s);
     if (code == CODE_OK && gpu) code = roofline_print(s, gpu);
     study_free(s);

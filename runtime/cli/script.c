@@ -30,11 +30,13 @@ static struct study *resolve(const struct call *c, json_t *description, struct p
     const char *data = cli_value(c, "data", NULL);
     if (cli_integer(c, "replicates", 1, 1000, &replicates)) { *code = CODE_USAGE; return NULL; }
     if (replicates) json_object_set_new(description, "replicates", json_integer(replicates));
-    if (data) json_object_set_new(description, "data", json_string(data));
-    data = json_string_value(json_object_get(description, "data"));
+    char *found = corpus_find(data ? data : json_string_value(json_object_get(description, "data")), data ? NULL : c->word[0]);
+    json_object_set_new(description, "data", json_string(found));
     *code = CODE_SCRIPT;
-    if (corpus_open(&corpus, data ? data : "", &e)) {
-        *code = cli_fail(CODE_INPUT, "data: %s\n  pack text with: sluice data pack TEXT... -o FILE.tok; or use the built-in language: --data synthetic", e.text);
+    int failed = corpus_open(&corpus, found, &e);
+    free(found);
+    if (failed) {
+        *code = cli_fail(CODE_INPUT, "data: %s\n  a path in a script is looked for beside it, then in the working folder; pack text with: sluice data pack TEXT... -o FILE.tok; or use the built-in language: --data synthetic", e.text);
         return NULL;
     }
     if (study_resolve(description, corpus_info(corpus), &study, problems) == 0) {

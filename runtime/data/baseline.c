@@ -1,47 +1,66 @@
-/* Cross-entropy of unigram and bigram byte models, from tables of counts of the two splits. */
+/* Cross-entropy of unigram and bigram byte models, from counts of the pairs of a byte and the next in one document. */
 #include "corpus.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct counts { uint64_t bytes[256], pairs[256][256], after[256]; };   /* pairs lie within a document; after[a] = sum of pairs[a] */
+struct counts { uint64_t pairs[256][256], before[256], after[256], all; };      /* before[a]: pairs (a, .); after[b]: pairs (., b) */
 
-static void tally(const struct corpus *c, uint64_t document, uint64_t end, struct counts *n)
+static void tally(struct counts *n, const struct batch *b, int64_t tokens)
 {
-    enum { BLOCK = 1 << 14 };
-    int32_t ids[BLOCK];
-    for (; document < end; document++) {
-        int previous = -1;
-        for (uint64_t at = c->bound[document], stop = c->bound[document + 1]; at < stop; at += BLOCK) {
-            int some = stop - at < BLOCK ? (int)(stop - at) : BLOCK;
-            c->read(c, at, some, ids);
-            for (int i = 0; i < some; previous = ids[i++]) {
-                n->bytes[ids[i]]++;
-                if (previous < 0) continue;
-                n->pairs[previous][ids[i]]++;
-                n->after[previous]++;
-            }
-        }
+    for (int64_t i = 0; i < tokens; i++) {
+        if (b->weight[i] == 0) continue;
+        n->pairs[b->ids[i]][b->target[i]]++;
+        n->before[b->ids[i]]++;
+        n->after[b->target[i]]++;
+        n->all++;
     }
 }
 
-int corpus_baselines(const struct corpus *c, double *unigram, double *bigram, struct err *e)
+static void tally_set(struct counts *n, const struct corpus *c, const struct eval_set *s)
+{
+    enum { SEQ = 1 << 14 };
+    struct batch b = batch_new(SEQ);
+    for (int64_t w = 0; w < eval_windows(s, SEQ); w++) {
+        corpus_eval_batch(c, s, w, 1, SEQ, b);
+        tally(n, &b, SEQ);
+    }
+    batch_free(b);
+}
+
+/* Of an epoch that is complete every window is counted once, in the order of the file. */
+static void tally_samples(struct counts *n, const struct corpus *c, const struct samples *s)
+{
+    int64_t windows = corpus_windows(c, s->seq);
+    if (s->n >= windows) {
+        tally_set(n, c, &(struct eval_set){ .targets = (uint64_t)(windows * s->seq) });
+        return;
+    }
+    struct batch b = batch_new(s->seq);
+    for (int64_t i = 0; i < s->n; i++) {
+        corpus_batch(c, s->seed, i, 1, s->seq, b);
+        tally(n, &b, s->seq);
+    }
+    batch_free(b);
+}
+
+int corpus_baselines(const struct corpus *c, const struct samples *fit, const struct eval_set *on, double *unigram, double *bigram, struct err *e)
 {
     if (strcmp(c->info.tokenizer, "byte")) return err_set(e, "%s: baselines are of bytes; the tokenizer is '%s'", c->info.path, c->info.tokenizer);
-    struct counts *fit = xcalloc(2, sizeof *fit), *held = fit + 1;
-    double one = 0, two = 0, total = (double)c->info.train_tokens, count = 0;
-    tally(c, 0, c->train_documents, fit);
-    tally(c, c->train_documents, c->info.documents, held);
+    struct counts *seen = xcalloc(2, sizeof *seen), *held = seen + 1;
+    double one = 0, two = 0;
+    if (fit) tally_samples(seen, c, fit);
+    else if (c->info.train_tokens) tally_set(seen, c, &(struct eval_set){ .targets = c->info.train_tokens - 1 });
+    tally_set(held, c, on);
     for (int a = 0; a < 256; a++)
         for (int b = 0; b < 256; b++) {
             double n = (double)held->pairs[a][b];
-            if (n == 0) continue;
-            one -= n * log(((double)fit->bytes[b] + 1) / (total + 256));
-            two -= n * log(((double)fit->pairs[a][b] + 1) / ((double)fit->after[a] + 256));
-            count += n;
+            one -= n * log(((double)seen->after[b] + 1) / ((double)seen->all + 256));
+            two -= n * log(((double)seen->pairs[a][b] + 1) / ((double)seen->before[a] + 256));
         }
-    free(fit);
+    double count = (double)held->all;
+    free(seen);
     if (count == 0) return err_set(e, "%s: nothing to measure on: no held-out document of two bytes or more", c->info.path);
     *unigram = one / count;
     *bigram = two / count;

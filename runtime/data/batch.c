@@ -26,17 +26,22 @@ uint64_t corpus_permute(struct key key, uint64_t index, uint64_t count)
 }
 
 /* Neighbouring windows share one token: the last target of one is the first input of the next. */
-int64_t corpus_windows(const struct corpus *c, enum split split, int seq)
+int64_t corpus_windows(const struct corpus *c, int seq)
 {
-    uint64_t tokens = split == SPLIT_TRAIN ? c->info.train_tokens : c->info.held_out_tokens;
+    uint64_t tokens = c->info.train_tokens;
     return tokens ? (int64_t)((tokens - 1) / (uint64_t)seq) : 0;
 }
 
-static uint64_t window_of(enum split split, uint64_t seed, uint64_t sample, uint64_t windows)
+struct eval_set corpus_eval_set(const struct corpus *c, int64_t most)
 {
-    struct key key = { seed, PURPOSE_DATA, hash_name("windows"), sample / windows };
-    return split == SPLIT_TRAIN ? corpus_permute(key, sample % windows, windows) : sample % windows;
+    uint64_t held = c->info.held_out_tokens, all = held ? held - 1 : 0;
+    struct eval_set s = { c->info.train_tokens, most && (uint64_t)most < all ? (uint64_t)most : all, { 0, 0 } };
+    uint64_t words[] = { c->info.hash.low, c->info.hash.high, s.first, s.targets };
+    s.hash = hash_bytes(words, sizeof words);
+    return s;
 }
+
+int64_t eval_windows(const struct eval_set *s, int seq) { return (int64_t)((s->targets + (uint64_t)seq - 1) / (uint64_t)seq); }
 
 struct batch batch_new(int64_t tokens)
 {
@@ -54,26 +59,50 @@ void batch_free(struct batch b)
     free(b.weight);
 }
 
-void corpus_batch(const struct corpus *c, enum split split, uint64_t seed, int64_t first, int batch, int seq, struct batch to)
+/* A window whose first token is `from`, of which `targets` count; the rest is a document of nothing. */
+static void fill(const struct corpus *c, uint64_t from, int targets, int seq, struct batch to)
 {
-    int64_t windows = corpus_windows(c, split, seq);
-    INVARIANT(windows > 0 && first >= 0, "sample %lld of %lld windows", (long long)first, (long long)windows);
-    size_t row_bytes = (size_t)seq * sizeof(int32_t);
-    int32_t *window = xmalloc(row_bytes + sizeof *window);                      /* [S+1] */
-    for (int b = 0; b < batch; b++, to.ids += seq, to.target += seq, to.weight += seq, to.start += seq) {
-        uint64_t from = window_of(split, seed, (uint64_t)first + (uint64_t)b, (uint64_t)windows) * (uint64_t)seq;
-        if (split == SPLIT_HELD_OUT) from += c->info.train_tokens;
-        c->read(c, from, seq + 1, window);
-        memcpy(to.ids, window, row_bytes);
-        memcpy(to.target, window + 1, row_bytes);
-        uint64_t document = corpus_document(c, from);
-        int32_t begin = 0;
-        for (int s = 0; s < seq; s++) {
-            bool last = from + (uint64_t)s + 1 == c->bound[document + 1];
-            to.weight[s] = last ? 0 : 1;
-            to.start[s] = begin;
-            if (last) { document++; begin = s + 1; }
-        }
-    }
+    size_t bytes = (size_t)targets * sizeof(int32_t);
+    int32_t *window = xmalloc(bytes + sizeof *window), begin = 0;               /* [targets+1] */
+    if (targets) c->read(c, from, targets + 1, window);
+    memcpy(to.ids, window, bytes);
+    memcpy(to.target, window + 1, bytes);
     free(window);
+    uint64_t document = targets ? corpus_document(c, from) : 0;
+    for (int s = 0; s < targets; s++) {
+        bool last = from + (uint64_t)s + 1 == c->bound[document + 1];
+        to.weight[s] = last ? 0 : 1;
+        to.start[s] = begin;
+        if (last) { document++; begin = s + 1; }
+    }
+    for (int s = targets; s < seq; s++) {
+        to.ids[s] = to.target[s] = 0;
+        to.weight[s] = 0;
+        to.start[s] = targets;
+    }
+}
+
+static struct batch row_of(struct batch b, int64_t row, int seq)
+{
+    int64_t at = row * seq;
+    return (struct batch){ b.ids + at, b.target + at, b.start + at, b.weight + at };
+}
+
+void corpus_batch(const struct corpus *c, uint64_t seed, int64_t first, int batch, int seq, struct batch to)
+{
+    uint64_t windows = (uint64_t)corpus_windows(c, seq);
+    INVARIANT(windows > 0 && first >= 0, "sample %lld of %llu windows", (long long)first, (unsigned long long)windows);
+    for (int b = 0; b < batch; b++) {
+        uint64_t sample = (uint64_t)(first + b);
+        struct key key = { seed, PURPOSE_DATA, hash_name("windows"), sample / windows };
+        fill(c, corpus_permute(key, sample % windows, windows) * (uint64_t)seq, seq, seq, row_of(to, b, seq));
+    }
+}
+
+void corpus_eval_batch(const struct corpus *c, const struct eval_set *s, int64_t first, int batch, int seq, struct batch to)
+{
+    for (int b = 0; b < batch; b++) {
+        uint64_t before = (uint64_t)(first + b) * (uint64_t)seq, left = before < s->targets ? s->targets - before : 0;
+        fill(c, s->first + before, left < (uint64_t)seq ? (int)left : seq, seq, row_of(to, b, seq));
+    }
 }

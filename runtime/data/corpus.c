@@ -1,4 +1,5 @@
 /* Opening a corpus of any format, and what it says about itself. */
+#define _GNU_SOURCE
 #include "corpus.h"
 
 #include <errno.h>
@@ -9,6 +10,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+static const char synthetic[] = "synthetic", vocab_option[] = ":vocab=";
 
 int corpus_map(struct map *m, const char *path, struct err *e)
 {
@@ -84,6 +87,36 @@ static bool number(const char *text, uint64_t *value)
     return *text >= '0' && *text <= '9' && !*end && !errno;
 }
 
+static bool built_in(const char *path)
+{
+    const char *rest = path + strlen(synthetic);
+    return !strncmp(path, synthetic, strlen(synthetic)) && (!*rest || *rest == ':');
+}
+
+/* The whole path of folder/name with its ":vocab=" as given, or NULL where there is no such file. */
+static char *whole(const char *folder, int length, const char *name)
+{
+    const char *given = strstr(name, vocab_option);
+    int file = given ? (int)(given - name) : (int)strlen(name);
+    char *path, *full, *out = NULL;
+    INVARIANT(asprintf(&path, "%.*s%.*s", length, folder, file, name) >= 0, "no memory for a path");
+    full = realpath(path, NULL);
+    INVARIANT(!full || asprintf(&out, "%s%s", full, name + file) >= 0, "no memory for a path");
+    free(path);
+    free(full);
+    return out;
+}
+
+char *corpus_find(const char *path, const char *script)
+{
+    const char *slash = script ? strrchr(script, '/') : NULL;
+    char *found = NULL;
+    if (built_in(path) || *path == '/') return xstrdup(path);
+    if (slash) found = whole(script, (int)(slash - script + 1), path);
+    if (!found) found = whole("", 0, path);
+    return found ? found : xstrdup(path);
+}
+
 static int open_synthetic(struct corpus *c, const char *seed_text, struct err *e)
 {
     uint64_t seed = 1;
@@ -94,12 +127,11 @@ static int open_synthetic(struct corpus *c, const char *seed_text, struct err *e
 
 static int open_file(struct corpus *c, char *path, struct err *e)
 {
-    static const char option[] = ":vocab=";
     uint64_t vocab = 0;
-    char *given = strstr(path, option);
+    char *given = strstr(path, vocab_option);
     if (given) {
-        if (!number(given + strlen(option), &vocab) || vocab < 1 || vocab > 65536)
-            return err_set(e, "the vocabulary '%s' must be a whole number of 1 to 65536", given + strlen(option));
+        const char *value = given + strlen(vocab_option);
+        if (!number(value, &vocab) || vocab < 1 || vocab > 65536) return err_set(e, "the vocabulary '%s' must be a whole number of 1 to 65536", value);
         *given = 0;
     }
     if (corpus_map(&c->map, path, e)) return -1;
@@ -114,15 +146,12 @@ static int open_file(struct corpus *c, char *path, struct err *e)
 
 int corpus_open(struct corpus **out, const char *path, struct err *e)
 {
-    static const char synthetic[] = "synthetic";
     struct arena *arena = arena_new();
     struct corpus *c = arena_alloc(arena, sizeof *c);
-    const char *rest = path + strlen(synthetic);
     c->arena = arena;
     c->info.path = arena_text(arena, "%s", path);
     *out = NULL;
-    int failed = !strncmp(path, synthetic, strlen(synthetic)) && (!*rest || *rest == ':') ? open_synthetic(c, rest, e)
-                                                                                          : open_file(c, arena_text(arena, "%s", path), e);
+    int failed = built_in(path) ? open_synthetic(c, path + strlen(synthetic), e) : open_file(c, arena_text(arena, "%s", path), e);
     if (failed) {
         err_prefix(e, "%s: ", path);
         corpus_close(c);

@@ -1,5 +1,5 @@
 /* Packing text into a token file. Training documents stream to the file as they come; the held-out ones wait in memory
-   and follow in the order of their hashes: each split is one range, and the first held-out windows, which is all that a
+   and follow in the order of their hashes: each split is one range, and the first held-out tokens, which is all that a
    short evaluation reads, are a fair sample of all inputs. */
 #include "corpus.h"
 #include "tokens.h"
@@ -28,14 +28,16 @@ struct packer {
     uint64_t end;                           /* of the training documents so far */
     struct buffer bounds;                   /* uint64_t: 0, and the ends of the documents written */
     struct buffer held, text;               /* struct held, and what they point into */
+    struct buffer seen, words;              /* struct seen, one for each document; the words of the last */
 };
 
-struct held { uint64_t hash; size_t at, length; };
+struct seen { uint64_t words, text; };      /* hashes */
+struct held { struct seen seen; size_t at, length; };
 
-static int by_hash(const void *a, const void *b)
+static int by_hashes(const void *a, const void *b)
 {
-    uint64_t x = ((const struct held *)a)->hash, y = ((const struct held *)b)->hash;
-    return (x > y) - (x < y);
+    const struct seen *x = a, *y = b;
+    return x->words != y->words ? (x->words > y->words) - (x->words < y->words) : (x->text > y->text) - (x->text < y->text);
 }
 
 static void emit(struct packer *p, const void *bytes, size_t n)
@@ -50,12 +52,32 @@ static void emit_document(struct packer *p, const char *text, size_t length)
     emit(p, text, length);
 }
 
-/* Chosen by the content alone: equal documents fall on one side, so none is trained on and measured on. */
+static bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+
+/* Of the words alone, with one space after each: the encoding's mark, line ends and trailing blanks say nothing. */
+static uint64_t hash_words(struct buffer *words, const char *text, size_t length)
+{
+    static const char mark[] = "\xef\xbb\xbf";
+    size_t i = length >= 3 && !memcmp(text, mark, 3) ? 3 : 0;
+    words->used = 0;
+    for (;;) {
+        while (i < length && is_space(text[i])) i++;
+        size_t begin = i;
+        while (i < length && !is_space(text[i])) i++;
+        if (i == begin) break;
+        append(words, text + begin, i - begin);
+        append(words, " ", 1);
+    }
+    return hash_bytes(words->bytes, words->used).low;
+}
+
+/* Chosen by the words alone: documents that are alike fall on one side, so none is trained on and measured on. */
 static void take(struct sink *sink, const char *text, size_t length)
 {
     struct packer *p = (struct packer *)sink;
-    struct held held = { hash_bytes(text, length).low, p->text.used, length };
-    if ((double)(held.hash >> 11) * 0x1p-53 >= p->held_out) {
+    struct held held = { { hash_words(&p->words, text, length), hash_bytes(text, length).low }, p->text.used, length };
+    append(&p->seen, &held.seen, sizeof held.seen);
+    if ((double)(held.seen.words >> 11) * 0x1p-53 >= p->held_out) {
         emit_document(p, text, length);
         return;
     }
@@ -77,8 +99,20 @@ static void emit_held_out(struct packer *p)
 {
     struct held *held = (void *)p->held.bytes;
     size_t n = p->held.used / sizeof *held;
-    if (n) qsort(held, n, sizeof *held, by_hash);
+    if (n) qsort(held, n, sizeof *held, by_hashes);
     for (size_t i = 0; i < n; i++) emit_document(p, p->text.bytes + held[i].at, held[i].length);
+}
+
+static void count_alike(struct packer *p, struct packed *made)
+{
+    struct seen *seen = (void *)p->seen.bytes;
+    size_t n = p->seen.used / sizeof *seen;
+    if (n) qsort(seen, n, sizeof *seen, by_hashes);
+    for (size_t i = 1; i < n; i++) {
+        bool same_words = seen[i].words == seen[i - 1].words, same_text = seen[i].text == seen[i - 1].text;
+        made->repeated += same_words && same_text;
+        made->alike += same_words && !same_text;
+    }
 }
 
 /* The rest of the file, then the header with the hashes of what the file now holds. */
@@ -110,7 +144,7 @@ static int finish(struct packer *p, const char *temporary, struct token_header *
 }
 
 static int write_file(const char *const *inputs, int n, const char *out_path, const char *temporary, const struct pack_options *o,
-                      struct token_header *h, struct err *e)
+                      struct token_header *h, struct packed *made, struct err *e)
 {
     struct packer p = { .sink.document = take, .file = fopen(temporary, "wbe"), .held_out = o->held_out };
     if (!p.file) return err_set(e, "%s: cannot be made: %s", out_path, strerror(errno));
@@ -121,9 +155,12 @@ static int write_file(const char *const *inputs, int n, const char *out_path, co
     for (int i = 0; i < n && !failed; i++) failed = inputs_walk(inputs[i], o->split_blank_lines, &p.sink, e);
     if (!failed && finish(&p, temporary, h, e)) failed = err_prefix(e, "%s: ", out_path);
     fclose(p.file);                         /* all was flushed and synced, or has failed */
+    count_alike(&p, made);
     free(p.bounds.bytes);
     free(p.held.bytes);
     free(p.text.bytes);
+    free(p.seen.bytes);
+    free(p.words.bytes);
     return failed;
 }
 
@@ -138,7 +175,7 @@ static int publish(const char *temporary, const char *path, const char *folder, 
     return failed ? -1 : 0;
 }
 
-int corpus_pack(const char *const *inputs, int n, const char *out_path, const struct pack_options *o, struct corpus_info *info, struct err *e)
+int corpus_pack(const char *const *inputs, int n, const char *out_path, const struct pack_options *o, struct packed *made, struct err *e)
 {
     if (!(o->held_out >= 0 && o->held_out < 1)) return err_set(e, "held_out = %g: must be 0 or more and below 1", o->held_out);
     struct arena *arena = arena_new();
@@ -146,9 +183,10 @@ int corpus_pack(const char *const *inputs, int n, const char *out_path, const st
     char *folder = slash ? arena_text(arena, "%.*s", (int)(slash - out_path + 1), out_path) : "./";
     char *temporary = arena_text(arena, "%s.%s.%ld", folder, slash ? slash + 1 : out_path, (long)getpid());
     struct token_header h;
-    int failed = write_file(inputs, n, out_path, temporary, o, &h, e) || publish(temporary, out_path, folder, e) ? -1 : 0;
+    *made = (struct packed){ 0 };
+    int failed = write_file(inputs, n, out_path, temporary, o, &h, made, e) || publish(temporary, out_path, folder, e) ? -1 : 0;
     if (failed) unlink(temporary);
-    else *info = (struct corpus_info){
+    else made->info = (struct corpus_info){
         .path = out_path, .format = "sluice-tokens", .tokenizer = "byte", .vocab = 256, .tokens = h.tokens, .documents = h.documents,
         .train_tokens = h.train_tokens, .held_out_tokens = h.tokens - h.train_tokens, .bytes_per_token = 1, .hash = h.self,
     };

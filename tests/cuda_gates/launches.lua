@@ -5,7 +5,7 @@ local launches = { presets = { "baseline-nano", "welm-nano" } }
 local study = [[
 local sl = require "sluice"
 return sl.study { name = "s", base = sl.preset "%s", replicates = 1, baseline = "base", data = "synthetic", variants = { base = {} },
-  train = { backend = "cuda", precision = "bf16", steps = %d, batch = 2, eval_every = 100, eval_batches = 1, checkpoint_every = 100 } }
+  train = { backend = "cuda", precision = "bf16", steps = %d, batch = 2, eval_every = 100, eval_tokens = 256, checkpoint_every = 100 } }
 ]]
 
 local function run(build, folder, preset, steps)
