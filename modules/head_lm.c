@@ -26,7 +26,7 @@ static void build(struct build *b, const void *conf, struct node *h)
     }
     b->token_loss = cross_entropy(g, h, w, b->target);                                          /* [T] */
     build_loss(b, "lm", weighted_mean(g, b->token_loss, b->weight), 1);
-    build_metric(b, "accuracy", weighted_mean(g, graph_result(g, b->token_loss, 2), b->weight), "", "share of next tokens that are the likeliest");
+    build_metric(b, "accuracy", weighted_mean(g, graph_result(g, b->token_loss, 2), b->weight), "", BETTER_HIGHER, "share of next tokens that are the likeliest");
     c->mtp.module->mtp(b, c->mtp.conf, h, w);
 }
 

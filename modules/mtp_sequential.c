@@ -32,7 +32,7 @@ static void build(struct build *b, const void *conf, struct node *h, struct node
         h = block(b, ahead, h);
         struct node *loss = cross_entropy(g, build_norm(b, "norm", h), head_weight, shift(g, b->target, k));
         build_loss(b, "mtp", weighted_mean(g, loss, weight), c->weight / c->depth);
-        build_metric(b, "mtp_top1_match", weighted_mean(g, graph_result(g, loss, 2), weight), "", "share of rows whose likeliest token is the one to predict");
+        build_metric(b, "mtp_top1_match", weighted_mean(g, graph_result(g, loss, 2), weight), "", BETTER_HIGHER, "share of rows whose likeliest token is the one to predict");
         b->layer = outer;
         build_leave(b);
     }

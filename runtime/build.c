@@ -108,7 +108,7 @@ struct node *build_block(struct build *b, int like, struct node *x)
     build_enter(b, "ffn");
     x = residual.module->residual(b, residual.conf, x, (struct sublayer){ ffn_sublayer, &c->ffn.pick[like], "ffn" });
     build_leave(b);
-    if (x) build_metric(b, "layer_resid_rms", rms(b->graph, x), "", "RMS of the residual stream after the layer");
+    if (x) build_metric(b, "layer_resid_rms", rms(b->graph, x), "", BETTER_NONE, "RMS of the residual stream after the layer");
     b->position = old;
     return x;
 }
@@ -126,16 +126,16 @@ struct node *build_cached(struct build *b, const char *name, struct node *x)
 
 /* ---- metrics, losses, callbacks ---- */
 
-void build_metric_as(struct build *b, const char *name, struct node *value, const char *unit, enum carry how, const char *about)
+void build_metric_as(struct build *b, const char *name, struct node *value, const char *unit, enum carry how, enum better better, const char *about)
 {
     if (b->mode == MODE_DECODE || !value) return;
     b->graph->layer = b->layer;
-    graph_metric(b->graph, name, value, how, unit, about);
+    graph_metric(b->graph, name, value, how, unit, better, about);
 }
 
-void build_metric(struct build *b, const char *name, struct node *value, const char *unit, const char *about)
+void build_metric(struct build *b, const char *name, struct node *value, const char *unit, enum better better, const char *about)
 {
-    build_metric_as(b, name, value, unit, CARRY_MEAN, about);
+    build_metric_as(b, name, value, unit, CARRY_MEAN, better, about);
 }
 
 void build_loss(struct build *b, const char *name, struct node *value, double weight)

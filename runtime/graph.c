@@ -310,7 +310,7 @@ struct node *graph_carry(struct graph *g, struct node *value, enum carry how)
     return n;
 }
 
-void graph_metric(struct graph *g, const char *name, struct node *value, enum carry how, const char *unit, const char *about)
+void graph_metric(struct graph *g, const char *name, struct node *value, enum carry how, const char *unit, enum better better, const char *about)
 {
     struct node *held = graph_carry(g, value, how);
     if (!held) return;
@@ -318,7 +318,7 @@ void graph_metric(struct graph *g, const char *name, struct node *value, enum ca
         g->probe_room = g->probe_room ? 2 * g->probe_room : 64;
         g->probe = xrealloc(g->probe, (size_t)g->probe_room * sizeof *g->probe);
     }
-    g->probe[g->n_probes++] = (struct probe){ arena_text(g->arena, "%s", name), arena_text(g->arena, "%s", unit), arena_text(g->arena, "%s", about), value, g->layer, held };
+    g->probe[g->n_probes++] = (struct probe){ arena_text(g->arena, "%s", name), arena_text(g->arena, "%s", unit), arena_text(g->arena, "%s", about), better, value, g->layer, held };
 }
 
 const struct op op_leaf = { .name = "leaf", .index = -1, .kind = OP_LEAF };

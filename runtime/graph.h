@@ -110,7 +110,7 @@ int node_save(struct node *n, enum dtype dtype, struct shape shape);         /* 
 int node_work(struct node *n, enum dtype dtype, struct shape shape);         /* scratch of forward and of backward */
 int node_need(struct node *n, int input, int rank, struct err *e);           /* 0, or -1: wrong rank */
 
-struct probe { const char *name, *unit, *about; struct node *value; int layer; struct node *carry; };   /* value as declared, carry holds it */
+struct probe { const char *name, *unit, *about; enum better better; struct node *value; int layer; struct node *carry; };   /* value as declared, carry holds it */
 struct loss { const char *name; struct node *value; double weight; };                            /* value: REAL [1] */
 
 struct graph {
@@ -144,7 +144,7 @@ struct node *graph_carry(struct graph *g, struct node *value, enum carry how);  
 struct node *view(struct graph *g, struct node *x, struct shape shape);                 /* same memory, same count */
 struct node *detach(struct graph *g, struct node *x);                                   /* same memory, no gradient */
 
-void graph_metric(struct graph *g, const char *name, struct node *value, enum carry how, const char *unit, const char *about);
+void graph_metric(struct graph *g, const char *name, struct node *value, enum carry how, const char *unit, enum better better, const char *about);
 void graph_loss(struct graph *g, const char *name, struct node *value, double weight);
 
 /* Everything that decides what is computed: ops, attributes, shapes, edges, regions, leaves with init rules,

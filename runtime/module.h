@@ -129,8 +129,8 @@ struct node *build_cached(struct build *b, const char *name, struct node *x);
 
 /* A metric of the current layer, or of the model when b->layer is -1: an HDF5 dataset with a unit. Mean over the
    micro-batches unless said otherwise. Never changes what is computed. Only in train and eval. */
-void build_metric(struct build *b, const char *name, struct node *value, const char *unit, const char *about);
-void build_metric_as(struct build *b, const char *name, struct node *value, const char *unit, enum carry how, const char *about);
+void build_metric(struct build *b, const char *name, struct node *value, const char *unit, enum better better, const char *about);
+void build_metric_as(struct build *b, const char *name, struct node *value, const char *unit, enum carry how, enum better better, const char *about);
 /* A term of the objective, REAL [1]. Also a metric "loss_<name>" (summed over layers). */
 void build_loss(struct build *b, const char *name, struct node *value, double weight);
 /* Runs after the head, in the micro region, where token_loss can be read; the first registered runs first. */

@@ -57,11 +57,11 @@ static inline void fixture_must(int bad, const struct err *e)
 static inline void fixture_run(const struct study *s, int point, const struct fixture_variant *v)
 {
     static const struct series series[] = {
-        { STORE_TRAIN, "tokens", "token", "tokens seen", STORE_I64, 0, { 0 }, { 0 }, false },
-        { STORE_TRAIN, "wall_time", "s", "training only", STORE_F64, 0, { 0 }, { 0 }, true },
-        { STORE_TRAIN, "loss", "nat/token", "training loss", STORE_F64, 0, { 0 }, { 0 }, false },
-        { STORE_TRAIN, "expert_tokens", "assignment", "tokens of each expert", STORE_U32, 2, { FIXTURE_LAYERS, FIXTURE_EXPERTS }, { "layer", "expert" }, false },
-        { STORE_EVAL, "loss", "nat/token", "held-out loss", STORE_F64, 0, { 0 }, { 0 }, false },
+        { STORE_TRAIN, "tokens", "token", "tokens seen", STORE_I64, 0, { 0 }, { 0 }, false, BETTER_NONE },
+        { STORE_TRAIN, "wall_time", "s", "training only", STORE_F64, 0, { 0 }, { 0 }, true, BETTER_LOWER },
+        { STORE_TRAIN, "loss", "nat/token", "training loss", STORE_F64, 0, { 0 }, { 0 }, false, BETTER_LOWER },
+        { STORE_TRAIN, "expert_tokens", "assignment", "tokens of each expert", STORE_U32, 2, { FIXTURE_LAYERS, FIXTURE_EXPERTS }, { "layer", "expert" }, false, BETTER_NONE },
+        { STORE_EVAL, "loss", "nat/token", "held-out loss", STORE_F64, 0, { 0 }, { 0 }, false, BETTER_LOWER },
     };
     const struct point *p = &s->point[point];
     const struct attribute root[] = { { "variant", ATTRIBUTE_TEXT, v->name, 0, 0 }, { "replicate", ATTRIBUTE_INT, NULL, p->replicate, 0 } };
@@ -103,6 +103,7 @@ static inline void fixture_study(const char *dir, const struct fixture_variant *
     s->script_text = "-- no script\n";
     s->data_path = "synthetic";
     s->primary = "eval.loss";
+    s->family = "sidak";
     s->replicates = replicates;
     s->n_variants = n;
     s->variant = arena_alloc(s->arena, (size_t)n * sizeof *s->variant);

@@ -68,7 +68,7 @@ static void test_conditions(void **state)
 static void test_dead(void **state)
 {
     (void)state;
-    static const struct series series[] = { { STORE_TRAIN, "loss", "nat/token", "training loss", STORE_F64, 0, { 0 }, { 0 }, false } };
+    static const struct series series[] = { { STORE_TRAIN, "loss", "nat/token", "training loss", STORE_F64, 0, { 0 }, { 0 }, false, BETTER_LOWER } };
     const struct store_plan plan = { .n_series = 1, .series = series, .config_json = "{}", .script_text = "", .script_path = "" };
     struct store *store;
     struct err e;
