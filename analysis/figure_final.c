@@ -79,7 +79,7 @@ static int draw(struct canvas *canvas, const struct runs *runs, const struct plo
     if (base->n) fprintf(gp, "set arrow 1 from %.9g, graph 0 to %.9g, graph 1 nohead linecolor rgb '#909090' dashtype 2 back\n", base->mean, base->mean);
     fputs("set bars 0.6\nplot \\\n", gp);
     for (int i = 0; i < c->n_arms; i++)
-        fprintf(gp, " $dots%d using 1:2 with points pointtype 7 pointsize 0.7 linecolor rgb '#80%s', $mean%d using 1:3:2 with xerrorbars pointtype 7 pointsize 1.3 linewidth 2 linecolor rgb '%s', \\\n",
+        if (c->arm[i].n) fprintf(gp, " $dots%d using 1:2 with points pointtype 7 pointsize 0.7 linecolor rgb '#80%s', $mean%d using 1:3:2 with xerrorbars pointtype 7 pointsize 1.3 linewidth 2 linecolor rgb '%s', \\\n",
                 i, figure_color(i, c->baseline) + 1, i, figure_color(i, c->baseline));
     fputs(" 1/0\n", gp);
     compare_free(c);

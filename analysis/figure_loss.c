@@ -119,7 +119,7 @@ static void plot_curves(FILE *gp, const struct scene *s)
     for (int v = 0; v < s->n && s->smooth > 0; v++)
         if (s->bundle[v].runs) fprintf(gp, " $curve%d using 1:2 with lines linewidth 0.6 linecolor rgb '#80%s' notitle, \\\n", v, figure_color(v, s->baseline) + 1);
     for (int i = 0; i < s->n_lost; i++) {
-        int v = s->all->study ? s->all->run[s->lost[i]].variant : 0;
+        int v = s->n > 1 ? s->all->run[s->lost[i]].variant : s->baseline;
         fprintf(gp, " $lost%d index 0 with lines linewidth 1.2 dashtype 2 linecolor rgb '%s' notitle, ", i, figure_color(v, s->baseline));
         fprintf(gp, "$lost%d index 1 with points pointtype 2 pointsize 1 linewidth 2 linecolor rgb '%s' notitle, \\\n", i, figure_color(v, s->baseline));
     }
@@ -148,9 +148,10 @@ static void write_words(const struct canvas *c, const struct scene *s)
     if (s->smooth > 0) snprintf(smoothing, sizeof smoothing, " Thick: exponential mean with constant %.3g over the raw line.", s->smooth);
     if (s->all->n == 1) figure_title(c, "%s: %s", s->all->run[0].name, s->metric);
     else figure_title(c, "%s: %s", s->all->study->name, s->metric);
-    if (s->all->n == 1) figure_caption(c, "One run.%s", smoothing);
-    else figure_caption(c, "Line: mean of n runs; band: lowest to highest.%s%s%s", smoothing, s->pairs ? "\nDifference: mean of the pairs with its 95 % interval (range below 4 pairs)." : "",
-                        s->n_lost ? " Dashed, ending in ×: diverged or failed." : "");
+    const char *lost = s->n_lost ? " Dashed, ending in ×: diverged or failed." : "";
+    if (s->all->n == 1) figure_caption(c, "One run.%s%s", smoothing, lost);
+    else figure_caption(c, "Line: mean of n runs; band: lowest to highest.%s%s%s", smoothing,
+                        s->pairs ? "\nDifference: mean of the pairs with its pointwise 95 % interval (range below 4 pairs)." : "", lost);
     figure_axis(c, "y", s->metric, s->what.series.unit);
     figure_axis(c, "x", "step", "");
 }
@@ -162,6 +163,7 @@ static void write_names(struct canvas *c, const struct scene *s)
         const struct bundle *b = &s->bundle[v];
         bool absent = !b->runs && b->absent;
         if (absent) snprintf(entry[v].text, sizeof entry[v].text, "%s (no such metric)", b->name);
+        else if (!b->runs) snprintf(entry[v].text, sizeof entry[v].text, "%s (none finished)", b->name);
         else snprintf(entry[v].text, sizeof entry[v].text, "%s (n = %d)", b->name, b->runs);
         entry[v].color = absent ? NULL : figure_color(v, s->baseline);
         entry[v].dash = figure_dash(v, s->baseline);

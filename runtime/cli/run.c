@@ -40,7 +40,7 @@ enum code run_points(const struct call *c, struct study *s)
     if (o.jobs * o.threads > pool_cores())
         fprintf(stderr, "note: %d jobs of %d threads share %d cores; they slow each other down\n", o.jobs, o.threads, pool_cores());
     enum code code = (enum code)run_study(s, &o);
-    if ((code == CODE_OK || code == CODE_DIVERGED) && o.rank == 0 && o.show != SHOW_NOTHING && o.show != SHOW_JSON) fprintf(stderr, "next: sluice compare %s\n", s->dir);
+    if (code == CODE_OK && o.rank == 0 && o.show != SHOW_NOTHING && o.show != SHOW_JSON) fprintf(stderr, "next: sluice compare %s\n", s->dir);
     return code;
 }
 

@@ -43,6 +43,10 @@ static struct study *resolve(const struct call *c, json_t *description, struct p
         study->dir = arena_text(study->arena, "%s/%s", cli_value(c, "out", "runs"), study->name);
         *code = CODE_OK;
     }
+    else {
+        study_free(study);
+        study = NULL;
+    }
     corpus_close(corpus);
     return study;
 }
