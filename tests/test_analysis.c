@@ -14,7 +14,7 @@ static char folder[64], study_dir[96], few_dir[96], odd_dir[96], wide_dir[96];
 static const struct fixture_variant variants[] = { { "base", 0, -1, -1 }, { "gated", -0.012, -1, -1 }, { "wild", 0, 2, -1 } };
 static const struct fixture_variant few[] = { { "base", 0, -1, -1 }, { "other", 0.1, -1, 1 } };
 static const struct fixture_variant odd[] = { { "base", 0, -1, -1 }, { "bare", 0.01, -1, -1 }, { "brittle", -0.1, 2, -1 }, { "dull", 3, -1, -1 } };
-enum { REPLICATES = 4, ODD = COUNT(odd), ODD_REPLICATES = 6, WIDE = 26, WIDE_REPLICATES = 5 };
+enum { REPLICATES = 4, ODD = COUNT(odd), ODD_REPLICATES = 6, WIDE = 14, WIDE_REPLICATES = 5 };
 
 static void near(double got, double want, double within)
 {
@@ -503,7 +503,7 @@ static int set_up(void **state)
     char name[WIDE][16];
     for (int i = 0; i < WIDE; i++) {
         snprintf(name[i], sizeof name[i], "v%d", i);
-        wide[i] = (struct fixture_variant){ name[i], 0.0015 * (i - WIDE / 2) * (i > 0), -1, -1 };
+        wide[i] = (struct fixture_variant){ name[i], 0.0025 * (i - WIDE / 2) * (i > 0), -1, -1 };
     }
     fixture_study(wide_dir, wide, WIDE, WIDE_REPLICATES);
     return 0;

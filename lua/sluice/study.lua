@@ -179,7 +179,8 @@ end
 local FAMILIES = { "holm", "none", "sidak" }
 
 local function read_test(site, spec)
-  local test = take(site, spec, "test", "table", {})
+  local test = take(site, spec, "test", "table")
+  if not test then return nil end
   check_keys(site, test, "test.", { "family" }, "test")
   local family, known = take(site, test, "family", "string", "sidak"), false
   for _, name in ipairs(FAMILIES) do known = known or name == family end
