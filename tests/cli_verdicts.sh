@@ -4,12 +4,12 @@
 set -eu
 . "$(dirname "$0")/study.sh"
 
-# script NAME KEYS VARIANTS: a study of a tiny mixture of experts, 4 replicates of 6 steps; KEYS come last and win.
+# script NAME KEYS VARIANTS [REPLICATES]: a study of a tiny mixture of experts, 4 replicates of 6 steps; KEYS come last and win.
 script() {
     cat >"$1.lua" <<END
 local sl = require "sluice"
 local keys = {
-  name = "$1", data = "synthetic", baseline = "base", replicates = 4, variants = { $3 },
+  name = "$1", data = "synthetic", baseline = "base", replicates = ${4:-4}, variants = { $3 },
   base = sl.model {
     layers = 2, d_model = 16, seq = 16, vocab = 256, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 8 },
     ffn = { "moe", experts = 4, d_ff = 8, router = { top_k = 2 }, balance = { { "switch_aux", alpha = 0.01 } } },
@@ -52,8 +52,7 @@ script few 'primary = "train.max_vio:mean"' 'base = {}, dense = { ffn = "swiglu"
 leaves 0 "$sluice" plan few.lua
 says "variant 'dense': no metric 'train.max_vio'"
 says '4 pairs show a difference of 2.13 standard deviations'
-script many 'replicates = false' 'base = {}, a = { layers = 1 }, b = { layers = 3 }'
-sed -i 's/^for key/keys.replicates = nil\nfor key/; s/replicates = false//' many.lua
+script many '' 'base = {}, a = { layers = 1 }, b = { layers = 3 }' nil
 leaves 0 "$sluice" plan many.lua
 says '3 variants x 8 replicates'
 says '8 pairs show a difference of 1.34 standard deviations'
@@ -106,7 +105,7 @@ echo "a variant without the metric is left out by name"
 
 # ---- runs that diverge ----
 lost='["train.optim.lr"] = 10, ["train.optim.decay"] = 10, ["train.clip"] = 0, ["train.steps"] = 200'
-script lost 'replicates = 1' "base = { $lost }, other = { $lost, [\"ffn.d_ff\"] = 12 }"
+script lost '' "base = { $lost }, other = { $lost, [\"ffn.d_ff\"] = 12 }" 1
 leaves 5 "$sluice" run lost.lua --out runs --progress none
 leaves 5 "$sluice" resume runs/lost --progress none
 leaves 5 "$sluice" compare runs/lost
@@ -118,7 +117,7 @@ rows=$(awk '$1 == "train.loss" { print $3 }' log)
 leaves 0 "$sluice" export runs/lost/base-*/0 -m train.loss
 [ "$(grep -c ',train.loss,' log)" = "$rows" ] || fail "not all $rows rows of the run that diverged"
 says ',nan'
-script half 'replicates = 1' "base = {}, other = { $lost }"
+script half '' "base = {}, other = { $lost }" 1
 leaves 0 "$sluice" run half.lua --out runs --progress none
 compares runs/half
 says 'other/0: diverged at step'
@@ -127,7 +126,7 @@ echo "runs that diverge are drawn and exported, and alone they are no success"
 # ---- figures ----
 variants='base = {}'
 for i in $(seq 39); do variants="$variants, variant_number_${i}_of_forty_with_a_name_that_is_long = { [\"train.optim.lr\"] = ${i}1e-5 }"; done
-script forty 'replicates = 1, train = { steps = 2, batch = 1, eval_every = 2, eval_batches = 1 }' "$variants"
+script forty 'train = { steps = 2, batch = 1, eval_every = 2, eval_batches = 1 }' "$variants" 1
 trains forty
 mkdir home
 echo 'this is no gnuplot' >home/.gnuplot
@@ -139,11 +138,11 @@ for kind in final pairs; do
     figure runs/forty -k $kind
     shows variant_number_39_of_forty_with_a_name_that_is_long
 done
-script one 'replicates = 1, train = { steps = 1, batch = 1, eval_batches = 1 }' 'base = {}, lone = { ["ffn.experts"] = 1, ["ffn.router.top_k"] = 1 }'
+script one 'train = { steps = 1, batch = 1, eval_batches = 1 }' 'base = {}, lone = { ["ffn.experts"] = 1, ["ffn.router.top_k"] = 1 }' 1
 trains one
 figure runs/one -k load
 figure runs/one -k load --variant lone
-script lone 'replicates = 1' 'base = { ["ffn.experts"] = 1, ["ffn.router.top_k"] = 1 }, other = {}'
+script lone '' 'base = { ["ffn.experts"] = 1, ["ffn.router.top_k"] = 1 }, other = {}' 1
 trains lone
 figure runs/lone -k load
 compares runs/lone -m train.max_vio:max
