@@ -1,10 +1,13 @@
 /* Sentences and JSON of a comparison. */
 #include "answer.h"
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-const char *const answer_verdict[] = { "baseline", "better", "worse", "no difference detected", "too few pairs" };
+const char *const answer_verdict[] = {
+    "baseline", "better", "worse", "higher", "lower", "better where it finishes", "no difference detected", "too few pairs", "no such metric"
+};
 
 const char *answer_unit(const struct comparison *c)
 {
@@ -22,22 +25,63 @@ int answer_digits(const struct comparison *c)
     return digits < 3 ? 3 : digits > 7 ? 7 : digits;
 }
 
+const char *answer_p(double p, const char *less, const char *equal, char out[32])
+{
+    if (isnan(p)) snprintf(out, 32, "-");
+    else if (p < 0.001) snprintf(out, 32, "%s0.001", less);
+    else snprintf(out, 32, "%s%.3f", equal, p);
+    return out;
+}
+
+static void append(char *out, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void append(char *out, size_t size, const char *format, ...)
+{
+    size_t used = strlen(out);
+    va_list list;
+    va_start(list, format);
+    vsnprintf(out + used, size - used, format, list);
+    va_end(list);
+}
+
+/* What the mean does not show. */
+static void append_doubts(const struct comparison *c, const struct arm *a, char *out, size_t size)
+{
+    const struct arm *base = &c->arm[c->baseline];
+    const struct spread *s = &a->spread;
+    int digits = answer_digits(c);
+    const char *wider = s->variant > s->baseline ? a->variant->name : base->variant->name;
+    if (s->differ)
+        append(out, size, "; spreads differ (sd %.*f against %.*f): few seeds hide bad ones of %s; median %+.*f, %s in %d of %d pairs", digits, s->variant, digits, s->baseline,
+               wider, digits, a->median, c->better ? "better" : "higher", a->wins, a->paired.n);
+    if (a->rests == 1) append(out, size, "; rests on seed %d", a->rests_on);
+    if (a->rests > 1) append(out, size, "; rests on each of %d seeds", a->rests);
+    if (a->diverged && a->verdict != VERDICT_PARTIAL) append(out, size, "; %d of its %d runs diverged", a->diverged, a->total);
+    if (a->untaught) append(out, size, "; %d of its %d runs have not learned", a->untaught, a->total);
+}
+
+static const char *verb(enum verdict verdict)
+{
+    return verdict == VERDICT_BETTER ? "beats" : verdict == VERDICT_WORSE ? "loses to" : verdict == VERDICT_HIGHER ? "is higher than" : "is lower than";
+}
+
 void answer_sentence(const struct comparison *c, int arm, char *out, size_t size)
 {
-    const struct arm *a = &c->arm[arm];
-    const char *name = a->variant->name, *base = c->arm[c->baseline].variant->name, *unit = answer_unit(c), *gap = *unit ? " " : "";
-    int digits = answer_digits(c), n = a->paired.n, diverged = 0;
+    const struct arm *a = &c->arm[arm], *b = &c->arm[c->baseline];
+    const char *name = a->variant->name, *base = b->variant->name, *unit = answer_unit(c), *gap = *unit ? " " : "";
+    int digits = answer_digits(c), n = a->paired.n;
     char p[32];
-    for (int i = 0; i < a->total; i++) diverged += c->reading[a->first + i].run->condition == STATUS_DIVERGED && !c->reading[a->first + i].counted;
-    if (a->p_holm < 0.001) snprintf(p, sizeof p, "p < 0.001");
-    else snprintf(p, sizeof p, "p = %.3f", a->p_holm);
+    answer_p(a->p, "p < ", "p = ", p);
+    if (a->paired.sd == 0 && a->paired.delta != 0) snprintf(p, sizeof p, "all differ by the same");
     switch (a->verdict) {
     case VERDICT_BASELINE:
         snprintf(out, size, "%s is the baseline", name);
         break;
-    case VERDICT_BETTER: case VERDICT_WORSE:
-        snprintf(out, size, "%s %s %s by %.*f ± %.*f%s%s (%d paired seeds, %s)", name, a->verdict == VERDICT_BETTER ? "beats" : "loses to", base,
-                 digits, fabs(a->paired.delta), digits, a->paired.half, gap, unit, n, p);
+    case VERDICT_BETTER: case VERDICT_WORSE: case VERDICT_HIGHER: case VERDICT_LOWER:
+        snprintf(out, size, "%s %s %s by %.*f ± %.*f%s%s (%d paired seeds, %s)", name, verb(a->verdict), base, digits, fabs(a->paired.delta), digits, a->paired.half, gap, unit, n, p);
+        break;
+    case VERDICT_PARTIAL:
+        snprintf(out, size, "%s is better than %s where it finishes (%+.*f ± %.*f%s%s, %d pairs), but diverged in %d of %d runs against %d of %d", name, base,
+                 digits, a->paired.delta, digits, a->paired.half, gap, unit, n, a->diverged, a->total, b->diverged, b->total);
         break;
     case VERDICT_NONE:
         snprintf(out, size, "%s against %s: no difference detected, %+.*f ± %.*f%s%s (%d paired seeds, %s; smallest detectable %.*f)", name, base,
@@ -45,11 +89,13 @@ void answer_sentence(const struct comparison *c, int arm, char *out, size_t size
         break;
     case VERDICT_FEW:
         if (n == 0) snprintf(out, size, "%s against %s: no pair of runs to compare", name, base);
-        else snprintf(out, size, "%s differs from %s by %+.*f%s%s (%d paired seed%s; no interval and no p-value below %d)", name, base,
+        else snprintf(out, size, "%s against %s: not tested, %+.*f%s%s (%d paired seed%s; no interval and no p-value below %d)", name, base,
                       digits, a->paired.delta, gap, unit, n, n == 1 ? "" : "s", STATS_LEAST);
+        break;
+    case VERDICT_ABSENT:
+        snprintf(out, size, "%s has no %s: left out", name, c->metric);
     }
-    size_t used = strlen(out);
-    if (diverged) snprintf(out + used, size - used, "; %d of its %d runs diverged", diverged, a->total);
+    if (a->verdict != VERDICT_BASELINE) append_doubts(c, a, out, size);
 }
 
 /* JSON has no NaN. */
@@ -63,6 +109,7 @@ static json_t *reading_json(const struct reading *o)
     json_t *j = json_pack("{s:i, s:s, s:o}", "replicate", o->run->replicate, "status", condition_name(o->run->condition), "value", number(o->value));
     if (o->step >= 0) json_object_set_new(j, "step", json_integer(o->step));
     if (!o->counted) json_object_set_new(j, "not_counted", json_string(o->why));
+    if (o->untaught) json_object_set_new(j, "not_learned", json_true());
     return j;
 }
 
@@ -75,11 +122,14 @@ static json_t *arm_json(const struct comparison *c, int arm)
                           "sd", number(a->sd), "params_total", (json_int_t)a->variant->counts.total, "params_active", (json_int_t)a->variant->counts.active,
                           "train_flops_per_token", number(a->variant->train_flops_per_token), "kv_bytes_per_token", (json_int_t)a->variant->kv_bytes_per_token, "runs", runs);
     if (arm == c->baseline) return j;
-    char sentence[512];
+    char sentence[ANSWER_SIZE];
     answer_sentence(c, arm, sentence, sizeof sentence);
-    json_object_set_new(j, "paired", json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "pairs", a->paired.n, "delta", number(a->paired.delta),
+    json_object_set_new(j, "paired", json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i}", "pairs", a->paired.n, "delta", number(a->paired.delta),
         "sd", number(a->paired.sd), "ci_low", number(a->paired.delta - a->paired.half), "ci_high", number(a->paired.delta + a->paired.half), "p", number(a->paired.p),
-        "p_holm", number(a->p_holm), "rho", number(a->rho), "smallest_detectable", number(a->detectable)));
+        "p_family", number(a->p), "rho", number(a->rho), "detectable", number(a->detectable), "median", number(a->median), "wins", a->wins));
+    json_object_set_new(j, "spread", json_pack("{s:o, s:o, s:o, s:b}", "sd_variant", number(a->spread.variant), "sd_baseline", number(a->spread.baseline), "p", number(a->spread.p),
+        "differ", a->spread.differ));
+    json_object_set_new(j, "verdict_rests_on_seeds", json_integer(a->rests));
     json_object_set_new(j, "unpaired", json_pack("{s:o, s:o, s:o, s:o, s:o}", "delta", number(a->welch.delta), "df", number(a->welch.df),
         "ci_low", number(a->welch.delta - a->welch.half), "ci_high", number(a->welch.delta + a->welch.half), "p", number(a->welch.p)));
     json_object_set_new(j, "verdict", json_string(answer_verdict[a->verdict]));
@@ -92,7 +142,8 @@ json_t *answer_json(const struct comparison *c)
     static const char *const at[] = { "end", "step", "tokens" };
     json_t *arms = json_array();
     for (int i = 0; i < c->n_arms; i++) json_array_append_new(arms, arm_json(c, i));
-    return json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:o, s:i, s:o}", "format", "sluice-comparison", "version", 1, "metric", c->metric, "unit", c->unit,
-                     "better", c->options.higher ? "higher" : "lower", "at", at[c->options.at], "where", c->options.at ? number(c->options.where) : json_null(),
-                     "tests", c->tests, "variants", arms);
+    return json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:o, s:s, s:i, s:f, s:s, s:o, s:o, s:o}", "format", "sluice-comparison", "version", 1, "metric", c->metric, "unit", c->unit,
+                     "better", better_name[c->better], "at", at[c->options.at], "where", c->options.at ? number(c->options.where) : json_null(), "family", stats_family[c->family],
+                     "family_size", c->family_size, "ci_level", 1 - c->alpha, "ci_kind", c->family == FAMILY_SIDAK && c->family_size > 1 ? "simultaneous" : "single",
+                     "unigram", number(c->floor.unigram), "bigram", number(c->floor.bigram), "variants", arms);
 }

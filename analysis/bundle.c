@@ -64,6 +64,7 @@ int bundle_load(struct bundle *b, const struct runs *all, int variant, const cha
     for (int i = 0; i < all->n && !bad; i++) {
         const struct run *r = &all->run[i];
         if (r->variant != variant || !bundle_whole(r)) continue;
+        if (!metric_has(r->reader, name)) { b->absent++; continue; }
         bad = metric_scalar(r->reader, name, &curve[b->runs], metric, e);
         if (!bad) b->replicate[b->runs++] = r->replicate;
     }
@@ -107,7 +108,7 @@ struct band bundle_difference(const struct bundle *v, int64_t row, const struct 
             y[n++] = 0;
         }
     struct band band = bundle_band(x, n);
-    struct contrast c = stats_paired(x, y, n);
+    struct contrast c = stats_paired(x, y, n, 0.05);
     if (!isnan(c.half)) {
         band.low = c.delta - c.half;
         band.high = c.delta + c.half;

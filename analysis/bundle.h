@@ -5,8 +5,8 @@
 #include "metric.h"
 #include "runs.h"
 
-/* raw, smooth: [rows, runs], NaN where a run has no such row. */
-struct bundle { const char *name; int runs; int *replicate; int64_t rows, *step; double *raw, *smooth; };
+/* raw, smooth: [rows, runs], NaN where a run has no such row. absent: runs that have no such metric. */
+struct bundle { const char *name; int runs, absent; int *replicate; int64_t rows, *step; double *raw, *smooth; };
 
 /* variant -1: the lone run. Diverged and failed runs are left out: see bundle_whole. Only training curves are smoothed;
    *metric says what was read and stays as it was when there is no run. */

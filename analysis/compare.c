@@ -63,6 +63,11 @@ static int look_at(const struct run *run, struct comparison *c, struct reading *
         snprintf(out->why, sizeof out->why, "%s%s%.100s", condition_name(run->condition), run->problem ? ": " : "", run->problem ? run->problem : "");
         return 0;
     }
+    out->absent = !metric_has(run->reader, c->metric);
+    if (out->absent) {
+        snprintf(out->why, sizeof out->why, "has no %s", c->metric);
+        return 0;
+    }
     if (c->options.at == AT_END && run->condition != STATUS_FINISHED) {
         if (run->steps) snprintf(out->why, sizeof out->why, "%s at step %lld of %lld", condition_name(run->condition), (long long)run->step, (long long)run->steps);
         else snprintf(out->why, sizeof out->why, "%s at step %lld", condition_name(run->condition), (long long)run->step);
@@ -73,6 +78,7 @@ static int look_at(const struct run *run, struct comparison *c, struct reading *
     if (metric_scalar(run->reader, c->metric, &curve, &m, e)) return err_prefix(e, "%s: ", run->name);
     snprintf(c->unit, sizeof c->unit, "%s", m.series.unit);
     if (m.series.group == STORE_EVAL) out->text = reader_text(run->reader, "/data", "eval_hash");
+    c->better = m.series.better;
     int64_t row = row_at(&c->options, run, m.series.group, &curve, out);
     if (row >= 0) {
         out->value = curve.value[row];
@@ -94,18 +100,42 @@ static int counted_values(const struct comparison *c, const struct arm *a, doubl
     return n;
 }
 
-/* Values of the replicates that both have. */
-static int pair(const struct comparison *c, const struct arm *a, const struct arm *b, double *x, double *y)
+/* Values of the replicates that both have, but for one (-1: for none). Readings are by replicate. */
+static int pair(const struct comparison *c, const struct arm *a, const struct arm *b, int leave, double *x, double *y)
 {
     int n = 0;
-    for (int i = 0; i < a->total; i++)
-        for (int k = 0; k < b->total; k++) {
-            const struct reading *u = &c->reading[a->first + i], *v = &c->reading[b->first + k];
-            if (!u->counted || !v->counted || u->run->replicate != v->run->replicate) continue;
-            x[n] = u->value;
-            y[n++] = v->value;
-        }
+    for (int i = 0, k = 0; i < a->total; i++) {
+        const struct reading *u = &c->reading[a->first + i];
+        while (k < b->total && c->reading[b->first + k].run->replicate < u->run->replicate) k++;
+        if (k == b->total) break;
+        const struct reading *v = &c->reading[b->first + k];
+        if (!u->counted || !v->counted || u->run->replicate != v->run->replicate || u->run->replicate == leave) continue;
+        x[n] = u->value;
+        y[n++] = v->value;
+    }
     return n;
+}
+
+static enum verdict judge(const struct comparison *c, double p, double delta)
+{
+    if (isnan(p)) return VERDICT_FEW;
+    if (p >= 0.05) return VERDICT_NONE;
+    if (c->better == BETTER_NONE) return delta > 0 ? VERDICT_HIGHER : VERDICT_LOWER;
+    return (delta > 0) == (c->better == BETTER_HIGHER) ? VERDICT_BETTER : VERDICT_WORSE;
+}
+
+/* What stands beside the mean: medians, wins, spreads. */
+static void describe_pairs(const struct comparison *c, struct arm *a, const double *x, const double *y, int n)
+{
+    double *d = xcalloc((size_t)n + 1, sizeof *d);
+    for (int i = 0; i < n; i++) {
+        d[i] = x[i] - y[i];
+        a->wins += c->better == BETTER_LOWER ? d[i] < 0 : d[i] > 0;
+    }
+    a->rho = n > 2 ? stats_correlation(x, y, n) : NAN;
+    a->median = stats_median(d, n);
+    a->spread = stats_spread(x, y, n);
+    free(d);
 }
 
 static void contrast_arm(struct comparison *c, struct arm *a)
@@ -113,29 +143,69 @@ static void contrast_arm(struct comparison *c, struct arm *a)
     const struct arm *b = &c->arm[c->baseline];
     double *x = xcalloc((size_t)c->n_readings + 1, 2 * sizeof *x), *y = x + c->n_readings + 1;
     int n = counted_values(c, a, x), m = counted_values(c, b, y);
-    a->welch = stats_welch(x, n, y, m);
-    n = pair(c, a, b, x, y);
-    a->paired = stats_paired(x, y, n);
-    a->rho = n > 2 ? stats_correlation(x, y, n) : NAN;
-    a->detectable = n >= STATS_LEAST ? stats_detectable(a->paired.sd, n) : NAN;
-    a->p_holm = a->paired.p;
+    a->welch = stats_welch(x, n, y, m, 0.05);
+    n = pair(c, a, b, -1, x, y);
+    a->paired = stats_paired(x, y, n, c->alpha);
+    a->detectable = n >= STATS_LEAST ? stats_detectable(a->paired.sd, n, stats_alpha(c->family, c->family_size)) : NAN;
+    describe_pairs(c, a, x, y, n);
     free(x);
 }
 
-static void judge(struct comparison *c)
+/* Puts the family's p of every variant into p, for all pairs or without those of one replicate (leave >= 0). */
+static void correct(const struct comparison *c, int leave, double *p)
 {
-    double *p = xcalloc((size_t)c->n_arms + 1, sizeof *p);
+    double *x = xcalloc((size_t)c->n_readings + 1, 2 * sizeof *x), *y = x + c->n_readings + 1;
     for (int i = 0; i < c->n_arms; i++) {
-        p[i] = i == c->baseline ? NAN : c->arm[i].paired.p;
-        c->tests += !isnan(p[i]);
+        int n = pair(c, &c->arm[i], &c->arm[c->baseline], leave, x, y);
+        p[i] = i == c->baseline ? NAN : stats_paired(x, y, n, c->alpha).p;
     }
-    stats_holm(p, c->n_arms);
+    stats_adjust(c->family, p, c->n_arms, c->family_size);
+    free(x);
+}
+static bool is_lost(const struct reading *o)
+{
+    return !o->counted && o->run->condition == STATUS_DIVERGED;
+}
+
+/* Replicates in which only the one of two diverged. */
+static int lost_alone(const struct comparison *c, const struct arm *a, const struct arm *b)
+{
+    int n = 0;
+    for (int i = 0; i < a->total; i++)
+        for (int k = 0; k < b->total && is_lost(&c->reading[a->first + i]); k++) {
+            const struct reading *other = &c->reading[b->first + k];
+            n += other->run->replicate == c->reading[a->first + i].run->replicate && other->counted;
+        }
+    return n;
+}
+
+static bool is_tested(enum verdict v)
+{
+    return v != VERDICT_BASELINE && v != VERDICT_FEW && v != VERDICT_ABSENT;
+}
+
+/* Verdicts, and whether they would be others without one of the seeds. */
+static void judge_all(struct comparison *c)
+{
+    const struct arm *base = &c->arm[c->baseline];
+    double *p = xcalloc((size_t)c->n_arms + 1, sizeof *p);
+    correct(c, -1, p);
     for (int i = 0; i < c->n_arms; i++) {
         struct arm *a = &c->arm[i];
-        a->p_holm = p[i];
-        bool good = c->options.higher ? a->paired.delta > 0 : a->paired.delta < 0;
-        a->verdict = i == c->baseline ? VERDICT_BASELINE : isnan(p[i]) ? VERDICT_FEW : p[i] >= 0.05 ? VERDICT_NONE : good ? VERDICT_BETTER : VERDICT_WORSE;
+        a->p = p[i];
+        a->verdict = i == c->baseline ? VERDICT_BASELINE : a->absent ? VERDICT_ABSENT : judge(c, p[i], a->paired.delta);
     }
+    for (int k = 0; k < base->total; k++) {
+        int replicate = c->reading[base->first + k].run->replicate;
+        correct(c, replicate, p);
+        for (int i = 0; i < c->n_arms; i++) {
+            struct arm *a = &c->arm[i];
+            if (!is_tested(a->verdict) || isnan(p[i]) || (p[i] < 0.05) == (a->p < 0.05)) continue;
+            if (!a->rests++) a->rests_on = replicate;
+        }
+    }
+    for (int i = 0; i < c->n_arms; i++)
+        if (c->arm[i].verdict == VERDICT_BETTER && lost_alone(c, &c->arm[i], base) > lost_alone(c, base, &c->arm[i])) c->arm[i].verdict = VERDICT_PARTIAL;
     free(p);
 }
 
@@ -144,7 +214,11 @@ static void fill_arm(struct comparison *c, const struct study *s, int variant, i
     struct arm *a = &c->arm[variant];
     double *x = xcalloc((size_t)c->n_readings + 1, sizeof *x);
     *a = (struct arm){ .variant = &s->variant[variant], .first = first };
-    while (first + a->total < c->n_readings && c->reading[first + a->total].run->variant == variant) a->total++;
+    while (first + a->total < c->n_readings && c->reading[first + a->total].run->variant == variant) {
+        a->diverged += is_lost(&c->reading[first + a->total]);
+        a->untaught += c->reading[first + a->total].untaught;
+        a->absent += c->reading[first + a->total++].absent;
+    }
     a->n = counted_values(c, a, x);
     a->mean = a->n ? stats_mean(x, a->n) : NAN;
     a->sd = stats_sd(x, a->n);
@@ -185,16 +259,52 @@ static int check_text(const struct comparison *c, struct err *e)
 
 static int read_all(const struct runs *runs, struct comparison *c, struct err *e)
 {
+    int read = 0, absent = 0;
     c->step_low = INT64_MAX;
     for (int v = 0; v < runs->study->n_variants; v++)
         for (int i = 0; i < runs->n; i++) {
             if (runs->run[i].variant != v) continue;
             struct reading *o = &c->reading[c->n_readings++];
             if (look_at(&runs->run[i], c, o, e)) return -1;
+            read += o->run->reader != NULL;
+            absent += o->absent;
             if (o->counted && o->step < c->step_low) c->step_low = o->step;
             if (o->counted && o->step > c->step_high) c->step_high = o->step;
         }
+    for (int i = 0; read && absent == read; i++) {          /* a mistake, and any run can say what is near */
+        struct curve curve;
+        if (c->reading[i].run->reader && metric_scalar(c->reading[i].run->reader, c->metric, &curve, NULL, e)) return err_prefix(e, "%s: ", c->reading[i].run->name);
+    }
     return 0;
+}
+
+/* No better than counting tokens, or than guessing among all of them. */
+static bool is_untaught(const struct comparison *c, const struct variant *v, const struct reading *o)
+{
+    double loss = strcmp(c->metric, "eval.loss") == 0 ? o->value : run_last(o->run, "eval.loss");
+    double vocab = json_number_value(config_get(v->config, "model.vocab"));
+    return loss >= c->floor.unigram || (vocab > 0 && loss > log(vocab));
+}
+
+/* What counting alone reaches on the study's data, and which runs do no better. */
+static void read_floor(struct comparison *c, const struct study *s)
+{
+    struct err e;
+    c->floor = (struct counting){ NAN, NAN, 0 };
+    if (counting_of(s, c->step_high, &c->floor, &e)) snprintf(c->why_no_floor, sizeof c->why_no_floor, "%.255s", e.text);
+    for (int i = 0; i < c->n_readings; i++) {
+        struct reading *o = &c->reading[i];
+        o->untaught = o->counted && is_untaught(c, &s->variant[o->run->variant], o);
+    }
+}
+
+static int find_family(const char *name, struct err *e)
+{
+    int family = stats_family_find(name);
+    const char *near = nearest_name(name, stats_family);
+    if (family >= 0) return family;
+    if (near) return err_set(e, "no family '%s' (did you mean '%s'?)", name, near);
+    return err_set(e, "no family '%s': must be sidak, holm or none", name);
 }
 
 int compare_study(const struct runs *runs, const struct compare_options *o, struct comparison **out, struct err *e)
@@ -209,16 +319,21 @@ int compare_study(const struct runs *runs, const struct compare_options *o, stru
     c->arm = xcalloc((size_t)s->n_variants + 1, sizeof *c->arm);
     c->reading = xcalloc((size_t)runs->n + 1, sizeof *c->reading);
     c->baseline = find_baseline(s, o->baseline, e);
-    if (c->baseline < 0 || read_all(runs, c, e) || check_text(c, e)) {
+    int family = find_family(o->family ? o->family : s->family, e);
+    if (c->baseline < 0 || family < 0 || read_all(runs, c, e) || check_text(c, e)) {
         compare_free(c);
         return -1;
     }
+    read_floor(c, s);
     for (int v = 0, first = 0; v < s->n_variants; v++) {
         fill_arm(c, s, v, first);
         first += c->arm[v].total;
+        c->family_size += v != c->baseline && !c->arm[v].absent;
     }
+    c->family = (enum family)family;
+    c->alpha = stats_interval_alpha(c->family, c->family_size);
     for (int v = 0; v < s->n_variants; v++) contrast_arm(c, &c->arm[v]);
-    judge(c);
+    judge_all(c);
     return 0;
 }
 

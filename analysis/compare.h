@@ -2,37 +2,51 @@
 #ifndef SLUICE_COMPARE_H
 #define SLUICE_COMPARE_H
 
+#include "counting.h"
 #include "runs.h"
 #include "stats.h"
 
 enum at { AT_END, AT_STEP, AT_TOKENS };
 struct compare_options {
-    const char *metric, *baseline;      /* NULL: the study's own */
-    enum at at; double where;           /* the last row at or before this step or number of tokens */
-    bool higher;                        /* larger values are better; otherwise lower is, as for every loss */
+    const char *metric, *baseline, *family;     /* NULL: the study's own */
+    enum at at; double where;                   /* the last row at or before this step or number of tokens */
 };
 
-/* What one run contributes. counted false: why says the reason ("diverged at step 210", "running, 120 of 400 steps"). */
-struct reading { const struct run *run; bool counted; double value; int64_t step; const char *text; char why[128]; };   /* text: identity of what was measured on */
+/* What one run contributes. counted false: why says the reason ("diverged at step 210", "running, 120 of 400 steps").
+   absent: its model has no such metric. untaught: its held-out loss is no better than counting tokens or guessing. text: identity of
+   what was measured on. */
+struct reading { const struct run *run; bool counted, absent, untaught; double value; int64_t step; const char *text; char why[128]; };
 
-enum verdict { VERDICT_BASELINE, VERDICT_BETTER, VERDICT_WORSE, VERDICT_NONE, VERDICT_FEW };
+/* HIGHER and LOWER are of metrics that are neither better. PARTIAL: better where it finishes, but it diverges more often. */
+enum verdict {
+    VERDICT_BASELINE, VERDICT_BETTER, VERDICT_WORSE, VERDICT_HIGHER, VERDICT_LOWER, VERDICT_PARTIAL, VERDICT_NONE, VERDICT_FEW, VERDICT_ABSENT
+};
 
-/* delta is variant minus baseline: negative means a lower value, which is better unless `higher` was asked. */
+/* delta is variant minus baseline: negative means a lower value. */
 struct arm {
     const struct variant *variant;
     int total, n, first;                /* runs; of them counted; index of its first reading */
+    int diverged, untaught, absent;     /* of its runs */
     double mean, sd;
-    struct contrast paired, welch;      /* against the baseline; paired.n is the number of pairs */
-    double rho, detectable, p_holm;
+    struct contrast paired, welch;      /* against the baseline; paired.n is the number of pairs, welch is of a single test */
+    double p;                           /* of the pairs, after the family's correction */
+    double rho, detectable, median;     /* median: of the pairs' differences */
+    int wins;                           /* pairs in which the variant is the better one; of neither, the higher one */
+    struct spread spread;
+    int rests, rests_on;                /* seeds without which the verdict is another, and the first such replicate */
     enum verdict verdict;
 };
 
 struct comparison {
     struct compare_options options;
-    char metric[96], unit[32];
-    int baseline, n_arms, n_readings, tests;        /* tests: p-values that Holm's correction is over */
+    char metric[96], unit[32]; enum better better;
+    enum family family; int family_size;            /* of the variants that could be tested, whether or not their runs finished */
+    double alpha;                                   /* intervals are of level 1 - alpha */
+    int baseline, n_arms, n_readings;
     struct arm *arm; struct reading *reading;       /* readings by variant, then replicate */
     int64_t step_low, step_high;                    /* of the counted readings */
+    struct counting floor;                          /* NaN: not to be had, why says it */
+    char why_no_floor[256];
 };
 
 int compare_study(const struct runs *runs, const struct compare_options *o, struct comparison **out, struct err *e);

@@ -87,11 +87,11 @@ static void csv_text(FILE *to, const char *text)
     fputc('"', to);
 }
 
-/* Shortest of 15 to 17 digits that reads back the same. */
+/* Shortest of 15 to 17 digits that reads back the same; "nan", "inf" or "-inf". */
 static void print_real(FILE *to, double x)
 {
-    char text[40];
-    for (int digits = 15; digits <= 17; digits++) {
+    char text[40] = "nan";
+    for (int digits = 15; digits <= 17 && !isnan(x); digits++) {
         snprintf(text, sizeof text, "%.*g", digits, x);
         if (strtod(text, NULL) == x) break;
     }
@@ -112,21 +112,32 @@ static void csv_indices(FILE *to, const struct columns *c, const struct reader_s
     }
 }
 
+/* Cells that are NaN in every row are of a layer that has no such expert, head, …. A NaN among numbers, and a run's lone
+   number that is NaN, was measured: the run diverged. */
+static bool *measured_cells(const struct curve *c)
+{
+    bool *measured = xcalloc((size_t)c->cells + 1, sizeof *measured);
+    measured[0] = c->cells == 1;
+    for (int64_t i = 0; i < c->rows * c->cells; i++) measured[i % c->cells] |= !isnan(c->value[i]);
+    return measured;
+}
+
 static void csv_metric(const struct runs *runs, const struct run *r, const struct columns *c, const struct export_options *o,
                        const struct metric *m, const struct curve *curve, FILE *to)
 {
+    bool *measured = measured_cells(curve);
     for (int64_t row = 0; row < curve->rows; row++) {
         if (!kept(o, row, curve->rows)) continue;
         for (int64_t cell = 0; cell < curve->cells; cell++) {
-            double x = curve->value[row * curve->cells + cell];
-            if (isnan(x)) continue;
+            if (!measured[cell]) continue;
             csv_text(to, variant_of(runs, r));
             fprintf(to, ",%d,%lld,%s.%s,", replicate_of(runs, r), (long long)curve->step[row], metric_group[m->series.group], m->series.name);
             csv_indices(to, c, &m->series, cell);
-            print_real(to, x);
+            print_real(to, curve->value[row * curve->cells + cell]);
             fputc('\n', to);
         }
     }
+    free(measured);
 }
 
 static int csv_run(const struct runs *runs, const struct run *r, const struct columns *c, const struct export_options *o, FILE *to, struct err *e)

@@ -22,6 +22,14 @@ void figure_tics(const struct canvas *c, const char *axis, double low, double hi
 /* Okabe and Ito's colours, which the colour-blind tell apart; the dash changes when they have been used up. The
    baseline is dark grey. */
 const char *figure_color(int variant, int baseline);
-int figure_dash(int variant, int baseline);
+const char *figure_dash(int variant, int baseline);
+
+/* What a line means. color NULL: a name without a line, in grey. */
+struct entry { char text[160]; const char *color, *dash; };
+/* Names right of a plot that ends at `right` pixels, in one column that the canvas grows for: gnuplot's own key drops what
+   does not fit. */
+void figure_legend(struct canvas *c, int right, const struct entry *entry, int n);
+/* The pixels that a text of the default font takes at most. */
+int figure_width(const char *text);
 
 #endif

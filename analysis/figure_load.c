@@ -27,6 +27,15 @@ static bool has_experts(const struct curve *c, const struct reader_series *s, in
     return false;
 }
 
+/* One column of the image. It needs two points each way: a lone expert, and a lone column, are drawn as two halves. */
+static void write_column(FILE *gp, double x, const double *sum, int64_t experts, double total, int64_t own)
+{
+    for (int64_t i = 0; i < experts; i++)
+        for (int half = 0; half < (own == 1 ? 2 : 1) && !isnan(sum[i]); half++)
+            fprintf(gp, "%.9g %.9g %.4g\n", x, (double)i + (own == 1 ? half - 0.5 : 0) / 2, total > 0 ? sum[i] * (double)own / total : NAN);
+    fputc('\n', gp);
+}
+
 /* Data block $layerL: step, expert, load / mean load, in bins of equal numbers of rows. */
 static void write_layer(FILE *gp, const struct curve *c, const struct reader_series *s, int64_t layer)
 {
@@ -43,9 +52,8 @@ static void write_layer(FILE *gp, const struct curve *c, const struct reader_ser
             own++;
             total += sum[i];
         }
-        for (int64_t i = 0; i < experts; i++)
-            if (!isnan(sum[i])) fprintf(gp, "%.9g %lld %.4g\n", (double)c->step[0] + width * (double)bin, (long long)i, total > 0 ? sum[i] * (double)own / total : NAN);
-        fputc('\n', gp);
+        double x = (double)c->step[0] + width * (double)bin;
+        for (int half = 0; half < (bins == 1 ? 2 : 1); half++) write_column(gp, x + (bins == 1 ? half - 0.5 : 0) / 2, sum, experts, total, own);
     }
     fputs("END\n", gp);
     free(sum);
@@ -59,7 +67,9 @@ static void panels(struct canvas *canvas, const struct curve *c, const struct re
     canvas->width = columns == 1 ? 760 : 960;
     canvas->height = (int)(top + bottom + height * rows);
     double tall = canvas->height;
-    figure_tics(canvas, "x", (double)c->step[0], (double)c->step[c->rows - 1]);
+    double first = (double)c->step[0], last = (double)c->step[c->rows - 1], margin = first < last ? 0 : 0.5;
+    if (margin > 0) fputs("set xtics 1\n", gp);
+    figure_tics(canvas, "x", first, last);
     fputs("set multiplot\nset key off\nset border 15\nunset grid\nset palette defined (0 '#2166AC', 0.5 '#92C5DE', 1 '#F7F7F7', 1.5 '#F4A582', 2 '#B2182B')\n"
           "set cbrange [0:2]\nset cbtics ('0' 0, '0.5' 0.5, '1' 1, '1.5' 1.5, '≥ 2' 2)\nset cblabel 'load / even load' offset 0.5,0\n", gp);
     for (int64_t layer = 0; layer < s->dim[0]; layer++) {
@@ -69,8 +79,8 @@ static void panels(struct canvas *canvas, const struct curve *c, const struct re
         bool lowest = at + columns >= n;
         fprintf(gp, "set lmargin at screen %.4f\nset rmargin at screen %.4f\nset tmargin at screen %.4f\nset bmargin at screen %.4f\n",
                 left + w * column, left + w * (column + 1) - 0.035, high - 22 / tall, high - (height - 12) / tall);
-        fprintf(gp, "set title 'layer %lld' offset 0,-0.7\nset xrange [%lld:%lld]\nset yrange [-0.5:%lld.5]\nset ytics %d\n", (long long)layer,
-                (long long)c->step[0], (long long)c->step[c->rows - 1], (long long)s->dim[1] - 1, s->dim[1] > 8 ? (int)((s->dim[1] + 3) / 4) : 1);
+        fprintf(gp, "set title 'layer %lld' offset 0,-0.7\nset xrange [%.9g:%.9g]\nset yrange [-0.5:%lld.5]\nset ytics %d\n", (long long)layer,
+                first - margin, last + margin, (long long)s->dim[1] - 1, s->dim[1] > 8 ? (int)((s->dim[1] + 3) / 4) : 1);
         fprintf(gp, "set format x '%s'\nset xlabel '%s'\nset ylabel '%s' offset 0.8,0\n", lowest ? "%g" : "", lowest ? "step" : "", column ? "" : "expert");
         if (at == n - 1) fprintf(gp, "set colorbox user origin screen 0.895, screen %.4f size screen 0.018, screen %.4f\n", bottom / tall, 1 - (bottom + top + 22) / tall);
         else fputs("unset colorbox\n", gp);
@@ -84,22 +94,24 @@ static int draw(struct canvas *canvas, const struct runs *all, const struct plot
 {
     const struct run *r = choose(all, o, e);
     if (!r) return -1;
-    const struct reader_series *s = r->reader ? reader_find(r->reader, STORE_TRAIN, "expert_tokens") : NULL;
+    const struct reader_series *tokens = r->reader ? reader_find(r->reader, STORE_TRAIN, "expert_tokens") : NULL;
     struct curve c;
     int n = 0;
-    if (!s || s->rank != 2) return err_set(e, "%s (%s) has no expert counts", r->name, condition_name(r->condition));
-    if (metric_read(r->reader, &(struct metric){ .series = *s }, &c, e)) return -1;
-    for (int64_t layer = 0; layer < s->dim[0]; layer++) n += has_experts(&c, s, layer);
+    if (!tokens) return err_set(e, "%s (%s) has no expert counts", r->name, condition_name(r->condition));
+    struct reader_series s = *tokens;
+    if (s.rank == 1) s.dim[1] = 1;                          /* a single expert is no dimension */
+    if (metric_read(r->reader, &(struct metric){ .series = *tokens }, &c, e)) return -1;
+    for (int64_t layer = 0; layer < s.dim[0]; layer++) n += has_experts(&c, &s, layer);
     if (!n) {
         curve_free(&c);
         return err_set(e, "%s (%s): no layer has counted a token yet", r->name, condition_name(r->condition));
     }
-    for (int64_t layer = 0; layer < s->dim[0]; layer++)
-        if (has_experts(&c, s, layer)) write_layer(canvas->gp, &c, s, layer);
+    for (int64_t layer = 0; layer < s.dim[0]; layer++)
+        if (has_experts(&c, &s, layer)) write_layer(canvas->gp, &c, &s, layer);
     figure_title(canvas, "%s: expert load of %s", all->study ? all->study->name : "run", r->name);
     if (c.rows <= BINS) figure_caption(canvas, "Tokens of each expert over the mean of its layer, in each step.");
     else figure_caption(canvas, "Tokens of each expert over the mean of its layer, in columns of %lld or %lld steps.", (long long)(c.rows / BINS), (long long)((c.rows + BINS - 1) / BINS));
-    panels(canvas, &c, s, n);
+    panels(canvas, &c, &s, n);
     curve_free(&c);
     return 0;
 }

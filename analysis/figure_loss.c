@@ -4,15 +4,17 @@
 #include "figure.h"
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { POINTS = 500, MARKED = 30 };                         /* rows drawn of a curve, more would not be seen; up to which each gets a dot */
+enum { LEFT = 95, RIGHT = 684, LONG = 24 };                 /* pixels of the plot's edges; letters that fit beside the lower panel */
 
 /* What one figure shows. */
 struct scene {
     const struct runs *all;
     const char *metric; struct metric what; double smooth;  /* smooth 0: raw only */
     int n, baseline, n_lost; struct bundle *bundle;
-    int *lost;                                              /* diverged and failed runs with values */
+    int *lost; struct band lost_range; int64_t lost_first, lost_last;       /* diverged and failed runs with values, and what those span */
     bool pairs;
 };
 
@@ -58,13 +60,19 @@ static void write_lost(FILE *gp, struct scene *s)
         struct curve c;
         struct err e;
         int64_t last = -1;
-        if (!r->reader || bundle_whole(r) || metric_scalar(r->reader, s->metric, &c, NULL, &e)) continue;
+        if (!r->reader || bundle_whole(r) || metric_scalar(r->reader, s->metric, &c, &s->what, &e)) continue;
         bundle_smooth(c.value, c.value, c.rows, 1, s->smooth);
         for (int64_t row = 0; row < c.rows; row++) if (isfinite(c.value[row])) last = row;
         if (last >= 0) {
             fprintf(gp, "$lost%d << END\n", s->n_lost);
-            for (int64_t row = 0; row <= last; row++)
-                if (isfinite(c.value[row]) && is_drawn(row, last + 1)) fprintf(gp, "%lld %.9g\n", (long long)c.step[row], c.value[row]);
+            for (int64_t row = 0; row <= last; row++) {
+                if (!isfinite(c.value[row])) continue;
+                s->lost_range.low = fmin(s->lost_range.low, c.value[row]);
+                s->lost_range.high = fmax(s->lost_range.high, c.value[row]);
+                if (is_drawn(row, last + 1)) fprintf(gp, "%lld %.9g\n", (long long)c.step[row], c.value[row]);
+            }
+            s->lost_first = !s->n_lost || c.step[0] < s->lost_first ? c.step[0] : s->lost_first;
+            s->lost_last = c.step[last] > s->lost_last ? c.step[last] : s->lost_last;
             fprintf(gp, "\n\n%lld %.9g\nEND\n", (long long)c.step[last], c.value[last]);
             s->lost[s->n_lost++] = i;
         }
@@ -87,8 +95,14 @@ static void set_ranges(const struct canvas *c, const struct scene *s)
             high = fmax(high, band.high);
         }
     }
+    if (!(first <= last) && s->n_lost) {                    /* nothing but runs that were lost */
+        low = s->lost_range.low;
+        high = s->lost_range.high;
+        first = (double)s->lost_first;
+        last = (double)s->lost_last;
+    }
     figure_range(c, "y", low, high);
-    if (first < last) fprintf(c->gp, "set xrange [%.9g:%.9g]\n", first, last);
+    if (first <= last) fprintf(c->gp, "set xrange [%.9g:%.9g]\n", first - (first == last), last + (first == last));
     figure_tics(c, "x", first, last);
 }
 
@@ -105,19 +119,13 @@ static void plot_curves(FILE *gp, const struct scene *s)
     for (int v = 0; v < s->n && s->smooth > 0; v++)
         if (s->bundle[v].runs) fprintf(gp, " $curve%d using 1:2 with lines linewidth 0.6 linecolor rgb '#80%s' notitle, \\\n", v, figure_color(v, s->baseline) + 1);
     for (int i = 0; i < s->n_lost; i++) {
-        int v = s->all->study ? s->all->run[s->lost[i]].variant : 0;
+        int v = s->n > 1 ? s->all->run[s->lost[i]].variant : s->baseline;
         fprintf(gp, " $lost%d index 0 with lines linewidth 1.2 dashtype 2 linecolor rgb '%s' notitle, ", i, figure_color(v, s->baseline));
         fprintf(gp, "$lost%d index 1 with points pointtype 2 pointsize 1 linewidth 2 linecolor rgb '%s' notitle, \\\n", i, figure_color(v, s->baseline));
     }
-    for (int v = 0; v < s->n; v++) {
-        const struct bundle *b = &s->bundle[v];
-        char title[128];
-        if (!b->runs) continue;
-        snprintf(title, sizeof title, "%.100s (n = %d)", b->name, b->runs);
-        fprintf(gp, " $curve%d using 1:3 with %s linewidth 2 linecolor rgb '%s' dashtype %d title ", v, style_of(b), figure_color(v, s->baseline), figure_dash(v, s->baseline));
-        figure_quote(gp, title);
-        fputs(", \\\n", gp);
-    }
+    for (int v = 0; v < s->n; v++)
+        if (s->bundle[v].runs)
+            fprintf(gp, " $curve%d using 1:3 with %s linewidth 2 linecolor rgb '%s' dashtype %s notitle, \\\n", v, style_of(&s->bundle[v]), figure_color(v, s->baseline), figure_dash(v, s->baseline));
     fputs(" 1/0 notitle\n", gp);
 }
 
@@ -129,7 +137,7 @@ static void plot_deltas(FILE *gp, const struct scene *s)
             const char *color = figure_color(v, s->baseline);
             if (v == s->baseline || !s->bundle[v].runs) continue;
             if (part == 0) fprintf(gp, ", \\\n $delta%d using 1:3:4 with filledcurves fillcolor rgb '%s' fillstyle transparent solid 0.16 notitle", v, color);
-            else fprintf(gp, ", \\\n $delta%d using 1:2 with %s linewidth 2 linecolor rgb '%s' dashtype %d notitle", v, style_of(&s->bundle[v]), color, figure_dash(v, s->baseline));
+            else fprintf(gp, ", \\\n $delta%d using 1:2 with %s linewidth 2 linecolor rgb '%s' dashtype %s notitle", v, style_of(&s->bundle[v]), color, figure_dash(v, s->baseline));
         }
     fputc('\n', gp);
 }
@@ -140,11 +148,28 @@ static void write_words(const struct canvas *c, const struct scene *s)
     if (s->smooth > 0) snprintf(smoothing, sizeof smoothing, " Thick: exponential mean with constant %.3g over the raw line.", s->smooth);
     if (s->all->n == 1) figure_title(c, "%s: %s", s->all->run[0].name, s->metric);
     else figure_title(c, "%s: %s", s->all->study->name, s->metric);
-    if (s->all->n == 1) figure_caption(c, "One run.%s", smoothing);
-    else figure_caption(c, "Line: mean of n runs; band: lowest to highest.%s%s%s", smoothing, s->pairs ? "\nDifference: mean of the pairs with its 95 % interval (range below 4 pairs)." : "",
-                        s->n_lost ? " Dashed, ending in ×: diverged or failed." : "");
+    const char *lost = s->n_lost ? " Dashed, ending in ×: diverged or failed." : "";
+    if (s->all->n == 1) figure_caption(c, "One run.%s%s", smoothing, lost);
+    else figure_caption(c, "Line: mean of n runs; band: lowest to highest.%s%s%s", smoothing,
+                        s->pairs ? "\nDifference: mean of the pairs with its pointwise 95 % interval (range below 4 pairs)." : "", lost);
     figure_axis(c, "y", s->metric, s->what.series.unit);
     figure_axis(c, "x", "step", "");
+}
+
+static void write_names(struct canvas *c, const struct scene *s)
+{
+    struct entry *entry = xcalloc((size_t)s->n, sizeof *entry);
+    for (int v = 0; v < s->n; v++) {
+        const struct bundle *b = &s->bundle[v];
+        bool absent = !b->runs && b->absent;
+        if (absent) snprintf(entry[v].text, sizeof entry[v].text, "%s (no such metric)", b->name);
+        else if (!b->runs) snprintf(entry[v].text, sizeof entry[v].text, "%s (none finished)", b->name);
+        else snprintf(entry[v].text, sizeof entry[v].text, "%s (n = %d)", b->name, b->runs);
+        entry[v].color = absent ? NULL : figure_color(v, s->baseline);
+        entry[v].dash = figure_dash(v, s->baseline);
+    }
+    figure_legend(c, RIGHT, entry, s->n);
+    free(entry);
 }
 
 static void draw_scene(struct canvas *c, struct scene *s)
@@ -155,19 +180,21 @@ static void draw_scene(struct canvas *c, struct scene *s)
     for (int v = 0; v < s->n && s->pairs; v++)
         if (v != s->baseline && s->bundle[v].runs) write_delta(gp, &s->bundle[v], &s->bundle[s->baseline], v, &range);
     write_lost(gp, s);
-    fputs("set lmargin at screen 0.105\nset rmargin at screen 0.76\nset key at screen 0.775, screen 0.93 left top vertical Left reverse samplen 1.6 spacing 1.25\n", gp);
+    if (s->pairs) c->height = 720;
+    write_names(c, s);
+    fprintf(gp, "set lmargin at screen %.5f\nset rmargin at screen %.5f\n", (double)LEFT / c->width, (double)RIGHT / c->width);
     write_words(c, s);
     set_ranges(c, s);
     if (s->pairs) {
-        c->height = 720;
         fputs("set multiplot\nset tmargin at screen 0.93\nset bmargin at screen 0.47\nset format x ''\nunset xlabel\n", gp);
     }
     else fputs("set tmargin at screen 0.91\nset bmargin at screen 0.17\n", gp);
     plot_curves(gp, s);
     if (!s->pairs) return;
     char text[128];
-    snprintf(text, sizeof text, "minus %.100s", s->bundle[s->baseline].name);
-    fputs("unset label 101\nunset label 102\nunset label 103\nset tmargin at screen 0.43\nset bmargin at screen 0.14\nset format x\n", gp);
+    const char *base = s->bundle[s->baseline].name;
+    snprintf(text, sizeof text, "minus %s", strlen(base) > LONG ? "the baseline" : base);
+    fputs("unset label\nunset arrow\nset tmargin at screen 0.43\nset bmargin at screen 0.14\nset format x\n", gp);
     figure_axis(c, "x", "step", "");
     figure_axis(c, "y", text, s->what.series.unit);
     figure_range(c, "y", range.low, range.high);
@@ -184,23 +211,41 @@ static double default_smooth(const struct runs *all)
     return rows > 50 ? 1 - 50 / (double)rows : 0;
 }
 
+/* Without a whole run there may be some that diverged or failed; else the metric is wrong, or it is too early. */
+static int find_lost(const struct scene *s, struct err *e)
+{
+    int read = 0, absent = 0, finite = 0;
+    for (int i = 0; i < s->all->n; i++) {
+        struct curve c;
+        if (!s->all->run[i].reader) continue;
+        read++;
+        if (metric_scalar(s->all->run[i].reader, s->metric, &c, NULL, e)) { absent++; continue; }
+        for (int64_t row = 0; row < c.rows; row++) finite += isfinite(c.value[row]) != 0;
+        curve_free(&c);
+    }
+    if (read && absent == read) return -1;
+    return finite ? 0 : err_set(e, "no run has a finite value of %s yet", s->metric);
+}
+
 static int draw(struct canvas *c, const struct runs *all, const struct plot_options *o, struct err *e)
 {
     const struct study *study = all->study;
     struct scene s = { .all = all, .metric = o->metric ? o->metric : study ? study->primary : "eval.loss", .smooth = isnan(o->smooth) ? default_smooth(all) : o->smooth };
     bool single = !study || all->n == 1;
-    int bad = 0, curves = 0;
+    int bad = 0, curves = 0, others = 0;
     s.n = single ? 1 : study->n_variants;
     s.baseline = single ? 0 : study->baseline;
-    s.pairs = s.n > 1;
+    s.lost_range = (struct band){ 0, 0, INFINITY, -INFINITY };
     s.bundle = xcalloc((size_t)s.n, sizeof *s.bundle);
     s.lost = xcalloc((size_t)all->n + 1, sizeof *s.lost);
     for (int v = 0; v < s.n && !bad; v++) {
         bad = bundle_load(&s.bundle[v], all, single ? all->run[0].variant : v, s.metric, s.smooth, &s.what, e);
         curves += s.bundle[v].runs;
+        others += v == s.baseline ? 0 : s.bundle[v].runs;
     }
+    s.pairs = others && s.bundle[s.baseline].runs;
     if (s.what.series.group == STORE_EVAL) s.smooth = 0;
-    if (!bad && !curves) bad = err_set(e, "no run has values of %s yet", s.metric);
+    if (!bad && !curves) bad = find_lost(&s, e);
     if (!bad) draw_scene(c, &s);
     for (int v = 0; v < s.n; v++) bundle_free(&s.bundle[v]);
     free(s.bundle);

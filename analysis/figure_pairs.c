@@ -3,6 +3,9 @@
 #include "figure.h"
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
+
+enum { PLOT = 540, WORDS = 270 };                           /* pixels of the plot and right of it; left of it the names */
 
 static void write_pairs(FILE *gp, const struct comparison *c, const struct arm *a, int index, double y)
 {
@@ -38,10 +41,9 @@ static void set_range(const struct canvas *canvas, const struct comparison *c)
 
 static void write_words(FILE *gp, const struct comparison *c, const struct arm *a, double y)
 {
-    char text[160], p[48] = "";
+    char text[160], p[32] = "";
     int digits = answer_digits(c);
-    if (a->p_holm < 0.001) snprintf(p, sizeof p, "   p < 0.001");
-    else if (!isnan(a->p_holm)) snprintf(p, sizeof p, "   p = %.3f", a->p_holm);
+    if (!isnan(a->p)) answer_p(a->p, "   p < ", "   p = ", p);
     if (isnan(a->paired.half)) snprintf(text, sizeof text, "%+.*f   (%d pairs)", digits, a->paired.delta, a->paired.n);
     else snprintf(text, sizeof text, "%+.*f ± %.*f%s", digits, a->paired.delta, digits, a->paired.half, p);
     fputs("set label ", gp);
@@ -51,10 +53,10 @@ static void write_words(FILE *gp, const struct comparison *c, const struct arm *
 
 static int draw(struct canvas *canvas, const struct runs *runs, const struct plot_options *o, struct err *e)
 {
-    struct compare_options how = { .metric = o->metric, .higher = o->higher };
+    struct compare_options how = { .metric = o->metric };
     struct comparison *c;
     FILE *gp = canvas->gp;
-    int lines = 0;
+    int lines = 0, widest = 0;
     if (compare_study(runs, &how, &c, e)) return -1;
     for (int i = 0; i < c->n_arms; i++) lines += i != c->baseline && c->arm[i].paired.n > 0;
     if (!lines) {
@@ -67,16 +69,20 @@ static int draw(struct canvas *canvas, const struct runs *runs, const struct plo
         if (i == c->baseline || !a->paired.n) continue;
         write_pairs(gp, c, a, i, line);
         write_words(gp, c, a, line);
+        widest = figure_width(a->variant->name) > widest ? figure_width(a->variant->name) : widest;
         fputs("set ytics add (", gp);
         figure_quote(gp, a->variant->name);
         fprintf(gp, " %d)\n", line--);
     }
     canvas->height = 180 + 58 * lines;
-    fprintf(gp, "set tmargin 3.2\nset bmargin 5.5\nset rmargin at screen 0.70\nset yrange [0.4:%d.6]\nset key off\nset bars 0.6\n", lines);
+    canvas->width = (widest > 90 ? widest : 90) + PLOT + WORDS;
+    fprintf(gp, "set tmargin 3.2\nset bmargin 5.5\nset rmargin at screen %.5f\nset yrange [0.4:%d.6]\nset key off\nset bars 0.6\n", 1 - (double)WORDS / canvas->width, lines);
     figure_title(canvas, "%s: %s against %s", runs->study->name, c->metric, c->arm[c->baseline].variant->name);
-    figure_caption(canvas, "Small dots: pairs of runs with one seed; large: their mean with the 95 %% interval; p after Holm over %d test%s.", c->tests, c->tests == 1 ? "" : "s");
+    const char *how_many = c->family == FAMILY_HOLM ? "p by Holm over all, intervals are not simultaneous" : c->family == FAMILY_SIDAK && c->family_size > 1 ? "all intervals at once" : "each for itself";
+    figure_caption(canvas, "Small dots: pairs of runs with one seed; large: their mean with the 95 %% interval; %s.", how_many);
     char name[160];
-    snprintf(name, sizeof name, "difference in %s, %s is better", c->metric, o->higher ? "higher" : "lower");
+    snprintf(name, sizeof name, "difference in %s", c->metric);
+    if (c->better) snprintf(name + strlen(name), sizeof name - strlen(name), ", %s is better", better_name[c->better]);
     figure_axis(canvas, "x", name, c->unit);
     set_range(canvas, c);
     fputs("set arrow 1 from 0, graph 0 to 0, graph 1 nohead linecolor rgb '#606060' back\nplot \\\n", gp);

@@ -15,18 +15,29 @@ static int64_t cells_of(const struct reader_series *s)
     return cells;
 }
 
-int metric_list(struct reader *r, struct metric **list)
+static const struct reader_series *stored(const struct metric *list, int n, enum store_group group, const char *name)
 {
-    int stored = reader_series_count(r), n = 0, most = stored;
-    for (const struct derived *d = routing_derived; d->name; d++) most += STORE_GROUPS;
-    struct metric *m = *list = xcalloc((size_t)most + 1, sizeof *m);
-    for (int i = 0; i < stored; i++) m[n++].series = *reader_series(r, i);
+    for (int i = 0; i < n; i++)
+        if (list[i].series.group == group && !strcmp(list[i].series.name, name)) return &list[i].series;
+    return NULL;
+}
+
+/* A single expert is no dimension: its counts are [layers]. */
+static int64_t experts_of(const struct reader_series *tokens)
+{
+    return tokens->rank > 1 ? tokens->dim[1] : 1;
+}
+
+int metric_derive(struct metric **list, int n)
+{
+    int room = n, given = n;
+    for (const struct derived *d = routing_derived; d->name; d++) room += STORE_GROUPS;
+    struct metric *m = *list = xrealloc(*list, ((size_t)room + 1) * sizeof *m);
     for (int group = 0; group < STORE_GROUPS; group++) {
-        const struct reader_series *tokens = reader_find(r, group, "expert_tokens");
-        if (!tokens || tokens->rank != 2) continue;
-        for (const struct derived *d = routing_derived; d->name; d++) {
-            if (reader_find(r, group, d->name) || (d->needs_dropped && !reader_find(r, group, "expert_dropped"))) continue;
-            struct reader_series s = { .group = group, .type = STORE_F64, .rank = 1, .dim = { tokens->dim[0] } };
+        const struct reader_series *tokens = stored(m, given, group, "expert_tokens");
+        for (const struct derived *d = routing_derived; tokens && d->name; d++) {
+            if (stored(m, given, group, d->name) || (d->needs_dropped && !stored(m, given, group, "expert_dropped"))) continue;
+            struct reader_series s = { .group = group, .type = STORE_F64, .rank = 1, .dim = { tokens->dim[0] }, .better = d->better };
             snprintf(s.name, sizeof s.name, "%s", d->name);
             snprintf(s.unit, sizeof s.unit, "%s", d->unit);
             snprintf(s.about, sizeof s.about, "%s", d->about);
@@ -37,10 +48,18 @@ int metric_list(struct reader *r, struct metric **list)
     return n;
 }
 
+int metric_list(struct reader *r, struct metric **list)
+{
+    int n = reader_series_count(r);
+    *list = xcalloc((size_t)n + 1, sizeof **list);
+    for (int i = 0; i < n; i++) (*list)[i].series = *reader_series(r, i);
+    return metric_derive(list, n);
+}
+
 static int read_derived(struct reader *r, const struct metric *m, double **value, struct err *e)
 {
     const struct reader_series *tokens = reader_find(r, m->series.group, "expert_tokens");
-    struct loads l = { .rows = reader_rows(r, m->series.group), .layers = tokens->dim[0], .experts = tokens->dim[1] };
+    struct loads l = { .rows = reader_rows(r, m->series.group), .layers = tokens->dim[0], .experts = experts_of(tokens) };
     double *counts, *dropped = NULL;
     if (reader_read(r, tokens, &counts, e)) return -1;
     if (m->derived->needs_dropped && reader_read(r, reader_find(r, m->series.group, "expert_dropped"), &dropped, e)) {
@@ -94,10 +113,15 @@ static void full_name(const struct metric *m, char out[96])
     snprintf(out, 96, "%s.%s", metric_group[m->series.group], m->series.name);
 }
 
-static int find(struct reader *r, const char *name, struct metric *found, struct err *e)
+/* "train.max_vio:mean" without what follows the colon. */
+static void base_name(const char *name, char out[96])
 {
-    struct metric *list;
-    int n = metric_list(r, &list), at = -1;
+    snprintf(out, 96, "%.*s", (int)strcspn(name, ":"), name);
+}
+
+static int find(const struct metric *list, int n, const char *name, struct metric *found, struct err *e)
+{
+    int at = -1;
     char (*text)[96] = xcalloc((size_t)n + 1, sizeof *text);
     const char **names = xcalloc((size_t)n + 1, sizeof *names);
     for (int i = 0; i < n; i++) {
@@ -109,27 +133,44 @@ static int find(struct reader *r, const char *name, struct metric *found, struct
     if (at >= 0) *found = list[at];
     else if (near) err_set(e, "no metric '%s' (did you mean '%s'?)", name, near);
     else err_set(e, "no metric '%s'; 'sluice show' lists a run's metrics", name);
-    free(list);
     free(text);
     free(names);
     return at < 0 ? -1 : 0;
 }
 
+int metric_choose(const struct metric *list, int n, const char *name, struct metric *m, struct err *e)
+{
+    const char *colon = strchr(name, ':');
+    char base[96];
+    bool known = false;
+    base_name(name, base);
+    if (find(list, n, base, m, e)) return -1;
+    for (int i = 0; reductions[i]; i++) known |= colon && !strcmp(colon + 1, reductions[i]);
+    if (colon && !known) return err_set(e, "metric '%s': '%s' must be mean, max or min", name, colon + 1);
+    if (!colon && cells_of(&m->series) > 1)
+        return err_set(e, "metric '%s' has %lld values a row; ask for '%s:mean', ':max' or ':min'", name, (long long)cells_of(&m->series), name);
+    return 0;
+}
+
+bool metric_has(struct reader *r, const char *name)
+{
+    struct metric *list, m;
+    struct err e;
+    char base[96];
+    base_name(name, base);
+    int n = metric_list(r, &list), absent = find(list, n, base, &m, &e);
+    free(list);
+    return !absent;
+}
+
 int metric_scalar(struct reader *r, const char *name, struct curve *out, struct metric *metric, struct err *e)
 {
-    const char *colon = strchr(name, ':'), *how = colon ? colon + 1 : "";
-    char base[96];
-    struct metric m;
-    snprintf(base, sizeof base, "%.*s", colon ? (int)(colon - name) : (int)strlen(name), name);
-    if (find(r, base, &m, e)) return -1;
-    bool known = false;
-    for (int i = 0; reductions[i]; i++) known |= !strcmp(how, reductions[i]);
-    if (colon && !known) return err_set(e, "metric '%s': '%s' must be mean, max or min", name, how);
-    if (!colon && cells_of(&m.series) > 1)
-        return err_set(e, "metric '%s' has %lld values a row; ask for '%s:mean', ':max' or ':min'", name, (long long)cells_of(&m.series), name);
-    if (metric_read(r, &m, out, e)) return -1;
+    struct metric *list, m;
+    int n = metric_list(r, &list), bad = metric_choose(list, n, name, &m, e);
+    free(list);
+    if (bad || metric_read(r, &m, out, e)) return -1;
     for (int64_t row = 0; row < out->rows && out->cells > 1; row++)
-        out->value[row] = reduce(how, out->value + row * out->cells, out->cells);
+        out->value[row] = reduce(strchr(name, ':') + 1, out->value + row * out->cells, out->cells);
     out->cells = 1;
     if (metric) *metric = m;
     return 0;

@@ -9,6 +9,11 @@ extern const char *const metric_group[STORE_GROUPS];        /* "train", "eval" *
 
 struct metric { struct reader_series series; const struct derived *derived; };      /* derived: NULL when stored */
 int metric_list(struct reader *r, struct metric **list);    /* malloc'd; returns how many */
+/* Adds those that follow from the n stored ones of a malloc'd list; returns how many there are then. */
+int metric_derive(struct metric **list, int n);
+/* The one of that name, which may have a reduction (metric_scalar). The error says what is near. */
+int metric_choose(const struct metric *list, int n, const char *name, struct metric *m, struct err *e);
+bool metric_has(struct reader *r, const char *name);        /* whatever its reduction */
 
 /* Values of all committed rows: value[row * cells + cell], cells being the product of the series' dimensions. */
 struct curve { int64_t rows, cells; int64_t *step; double *value; };

@@ -73,8 +73,8 @@ void figure_tics(const struct canvas *c, const char *axis, double low, double hi
 
 void figure_range(const struct canvas *c, const char *axis, double low, double high)
 {
-    double margin = 0.05 * (high - low);
-    if (!(low < high)) return;
+    double margin = low < high ? 0.05 * (high - low) : fmax(0.05 * fabs(low), 0.001);
+    if (!(low <= high)) return;
     fprintf(c->gp, "set %srange [%.9g:%.9g]\n", axis, low - margin, high + margin);
     figure_tics(c, axis, low, high);
 }
@@ -86,9 +86,34 @@ const char *figure_color(int variant, int baseline)
     return variant == baseline ? "#404040" : colors[(variant - (variant > baseline)) % COUNT(colors)];
 }
 
-int figure_dash(int variant, int baseline)
+const char *figure_dash(int variant, int baseline)
 {
-    return variant == baseline ? 1 : 1 + (variant - (variant > baseline)) / COUNT(colors);
+    static const char *const dashes[] = { "1", "2", "3", "4", "5", "(18,4)", "(2,2)" };
+    return dashes[variant == baseline ? 0 : (variant - (variant > baseline)) / COUNT(colors) % COUNT(dashes)];
+}
+
+int figure_width(const char *text)
+{
+    return (int)(8.3 * (double)strlen(text));
+}
+
+void figure_legend(struct canvas *c, int right, const struct entry *entry, int n)
+{
+    enum { TOP = 56, ROW = 22, LINE = 30 };
+    int widest = 0;
+    for (int i = 0; i < n; i++) widest = figure_width(entry[i].text) > widest ? figure_width(entry[i].text) : widest;
+    if (c->width < right + LINE + widest + 40) c->width = right + LINE + widest + 40;
+    if (c->height < TOP + ROW * n + 40) c->height = TOP + ROW * n + 40;
+    fputs("set key off\n", c->gp);
+    for (int i = 0; i < n; i++) {
+        double y = 1 - (double)(TOP + ROW * i) / c->height, x = (right + 16.0) / c->width;
+        fprintf(c->gp, "set label %d ", 200 + i);
+        figure_quote(c->gp, entry[i].text);
+        fprintf(c->gp, " at screen %.5f, screen %.5f left%s\n", x + (LINE + 8.0) / c->width, y, entry[i].color ? "" : " textcolor '#909090'");
+        if (entry[i].color)
+            fprintf(c->gp, "set arrow %d from screen %.5f, screen %.5f to screen %.5f, screen %.5f nohead linewidth 2 linecolor rgb '%s' dashtype %s\n", 200 + i,
+                    x, y, x + (double)LINE / c->width, y, entry[i].color, entry[i].dash);
+    }
 }
 
 /* ---- gnuplot ---- */
@@ -119,7 +144,7 @@ static void frame(FILE *gp, const struct canvas *c, const char *type, const char
 /* gnuplot reads the script from its standard input. */
 static int run_gnuplot(FILE *script, struct err *e)
 {
-    static char *const words[] = { "gnuplot", "-", NULL };
+    static char *const words[] = { "gnuplot", "-d", "-", NULL };       /* -d: nobody's ~/.gnuplot */
     posix_spawn_file_actions_t actions;
     pid_t child;
     int status;

@@ -10,7 +10,6 @@ struct plot_options {
     const char *metric;                 /* NULL: of a study its primary metric; of a run eval.loss */
     double smooth;                      /* of the exponential mean that is drawn over raw training curves; 0: none; NaN: by the number of rows */
     const char *variant; int replicate; /* kind load: which run of a study; NULL: the baseline */
-    bool higher;
 };
 extern const char *const plot_kinds[];
 

@@ -11,6 +11,7 @@ struct loads { int64_t rows, layers, experts; const double *tokens, *dropped; };
 
 struct derived {
     const char *name, *unit, *about;
+    enum better better;
     bool needs_dropped;
     void (*layer)(const struct loads *l, int64_t layer, double *out);       /* fills out[row * layers + layer] */
 };

@@ -1,12 +1,32 @@
-/* Student's t from the incomplete beta function, paired and Welch contrasts, power, Holm's correction. */
+/* Student's t from the incomplete beta function, paired and Welch contrasts, power, spreads, families of tests. */
 #include "stats.h"
+#include "base.h"
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 double stats_mean(const double *x, int n)
 {
     double s = 0;
     for (int i = 0; i < n; i++) s += x[i];
     return s / n;
+}
+
+static int compare_reals(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double stats_median(const double *x, int n)
+{
+    if (n == 0) return NAN;
+    double *sorted = xcalloc((size_t)n, sizeof *sorted);
+    memcpy(sorted, x, (size_t)n * sizeof *x);
+    qsort(sorted, (size_t)n, sizeof *sorted, compare_reals);
+    double median = (sorted[(n - 1) / 2] + sorted[n / 2]) / 2;
+    free(sorted);
+    return median;
 }
 
 double stats_sd(const double *x, int n)
@@ -68,15 +88,15 @@ double stats_t_p(double t, double df)
 }
 
 /* Newton's method on P(|T| > t), which falls and is convex: from 0 it never steps over the root. */
-double stats_t_quantile(double p, double df)
+double stats_t_critical(double alpha, double df)
 {
-    double tail = 2 * (p < 0.5 ? p : 1 - p), scale = 2 * exp(lgamma((df + 1) / 2) - lgamma(df / 2)) / sqrt(df * acos(-1)), t = 0;
+    double scale = 2 * exp(lgamma((df + 1) / 2) - lgamma(df / 2)) / sqrt(df * acos(-1)), t = 0;
     for (int i = 0; i < 1000; i++) {
-        double step = (stats_t_p(t, df) - tail) / (scale * pow(1 + t * t / df, -(df + 1) / 2));
+        double step = (stats_t_p(t, df) - alpha) / (scale * pow(1 + t * t / df, -(df + 1) / 2));
         t += step;
         if (fabs(step) <= 1e-15 * t) break;
     }
-    return p < 0.5 ? -t : t;
+    return t;
 }
 
 static double normal_cdf(double z)
@@ -88,7 +108,7 @@ static double normal_cdf(double z)
 double stats_t_power(double shift, double df, double alpha)
 {
     enum { STEPS = 2000 };
-    double critical = stats_t_quantile(1 - alpha / 2, df), top = 1 + 9 / sqrt(2 * df), h = top / STEPS, sum = 0;
+    double critical = stats_t_critical(alpha, df), top = 1 + 9 / sqrt(2 * df), h = top / STEPS, sum = 0;
     double scale = log(2) + df / 2 * log(df / 2) - lgamma(df / 2);
     for (int i = 0; i <= STEPS; i++) {
         double s = i * h, weight = i == 0 || i == STEPS ? 1 : i % 2 ? 4 : 2;
@@ -98,28 +118,28 @@ double stats_t_power(double shift, double df, double alpha)
     return sum * h / 3;
 }
 
-double stats_detectable(double sd, int n)
+double stats_detectable(double sd, int n, double alpha)
 {
     if (n < 2 || isnan(sd)) return NAN;
     double low = 0, high = 4;
-    while (stats_t_power(high, n - 1, 0.05) < 0.8) high *= 2;
+    while (stats_t_power(high, n - 1, alpha) < 0.8) high *= 2;
     for (int i = 0; i < 40; i++) {
         double middle = (low + high) / 2;
-        if (stats_t_power(middle, n - 1, 0.05) < 0.8) low = middle; else high = middle;
+        if (stats_t_power(middle, n - 1, alpha) < 0.8) low = middle; else high = middle;
     }
     return high * sd / sqrt(n);
 }
 
 /* error: the standard error of delta. */
-static void finish(struct contrast *c, double error, int least)
+static void finish(struct contrast *c, double error, int least, double alpha)
 {
     c->half = c->p = NAN;
     if (least < STATS_LEAST) return;
-    c->half = stats_t_quantile(0.975, c->df) * error;
+    c->half = stats_t_critical(alpha, c->df) * error;
     c->p = error > 0 ? stats_t_p(c->delta / error, c->df) : c->delta == 0 ? 1 : 0;
 }
 
-struct contrast stats_paired(const double *variant, const double *baseline, int n)
+struct contrast stats_paired(const double *variant, const double *baseline, int n, double alpha)
 {
     struct contrast c = { .n = n, .df = n - 1 };
     double s = 0;
@@ -127,34 +147,82 @@ struct contrast stats_paired(const double *variant, const double *baseline, int 
     for (int i = 0; i < n; i++) s += pow(variant[i] - baseline[i] - c.delta, 2);
     c.sd = n < 2 ? NAN : sqrt(s / (n - 1));
     if (n == 0) c.delta = NAN;
-    finish(&c, c.sd / sqrt(n), n);
+    finish(&c, c.sd / sqrt(n), n, alpha);
     return c;
 }
 
-struct contrast stats_welch(const double *variant, int n, const double *baseline, int m)
+struct contrast stats_welch(const double *variant, int n, const double *baseline, int m, double alpha)
 {
     struct contrast c = { .n = n + m, .delta = stats_mean(variant, n) - stats_mean(baseline, m), .sd = NAN };
     double u = pow(stats_sd(variant, n), 2) / n, v = pow(stats_sd(baseline, m), 2) / m;
     c.df = u + v > 0 ? (u + v) * (u + v) / (u * u / (n - 1) + v * v / (m - 1)) : n + m - 2;
-    finish(&c, sqrt(u + v), n < m ? n : m);
+    finish(&c, sqrt(u + v), n < m ? n : m, alpha);
     return c;
 }
 
-void stats_holm(double *p, int n)
+/* Equal spreads: sums and differences of the pairs do not correlate (Pitman 1939, Morgan 1939). */
+struct spread stats_spread(const double *variant, const double *baseline, int n)
 {
-    int tests = 0;
-    for (int i = 0; i < n; i++) tests += !isnan(p[i]);
-    double floor = 0, done = -1;                            /* p-values up to `done` are corrected already */
-    double original[n > 0 ? n : 1];
-    for (int i = 0; i < n; i++) original[i] = p[i];
-    for (int left = tests; left > 0;) {
+    struct spread s = { stats_sd(variant, n), stats_sd(baseline, n), NAN, false };
+    double *sum = xcalloc((size_t)n + 1, 2 * sizeof *sum), *difference = sum + n + 1;
+    for (int i = 0; i < n; i++) {
+        sum[i] = variant[i] + baseline[i];
+        difference[i] = variant[i] - baseline[i];
+    }
+    double r = stats_correlation(sum, difference, n);
+    if (n >= STATS_LEAST) s.p = stats_t_p(r * sqrt((n - 2) / (1 - r * r)), n - 2);
+    if (n >= STATS_LEAST) s.differ = s.p < 0.05 || s.variant > 1.5 * s.baseline || s.baseline > 1.5 * s.variant;
+    free(sum);
+    return s;
+}
+
+/* ---- families ---- */
+
+const char *const stats_family[] = { "sidak", "holm", "none", NULL };
+static const double level = 0.05;
+
+int stats_family_find(const char *name)
+{
+    for (int i = 0; stats_family[i]; i++)
+        if (strcmp(stats_family[i], name) == 0) return i;
+    return -1;
+}
+
+double stats_alpha(enum family family, int k)
+{
+    if (k < 1 || family == FAMILY_NONE) return level;
+    return family == FAMILY_HOLM ? level / k : -expm1(log1p(-level) / k);
+}
+
+double stats_interval_alpha(enum family family, int k)
+{
+    return family == FAMILY_HOLM ? level : stats_alpha(family, k);
+}
+
+/* Holm 1979: the least p times k, the next times k - 1, ..., none below the one before. */
+static void holm(double *p, int n, int k)
+{
+    double *original = xcalloc((size_t)n + 1, sizeof *original), done = -1, floor = 0;
+    memcpy(original, p, (size_t)n * sizeof *p);
+    for (;;) {                                              /* p-values up to `done` are corrected already */
         double least = INFINITY;
         int same = 0;
         for (int i = 0; i < n; i++) if (original[i] > done && original[i] < least) least = original[i];
-        for (int i = 0; i < n; i++) same += original[i] == least;
-        floor = fmax(floor, fmin(1, least * left));
-        for (int i = 0; i < n; i++) if (original[i] == least) p[i] = floor;
-        left -= same;
+        if (isinf(least)) break;
+        floor = fmax(floor, fmin(1, least * k));
+        for (int i = 0; i < n; i++)
+            if (original[i] == least) {
+                p[i] = floor;
+                same++;
+            }
+        k -= same;
         done = least;
     }
+    free(original);
+}
+
+void stats_adjust(enum family family, double *p, int n, int k)
+{
+    if (family == FAMILY_HOLM) holm(p, n, k);
+    for (int i = 0; i < n && family == FAMILY_SIDAK; i++) p[i] = -expm1(k * log1p(-p[i]));
 }

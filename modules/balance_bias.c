@@ -17,7 +17,7 @@ static struct node *biased(struct build *b, const void *conf, struct node *key)
 {
     (void)conf;
     struct node *bias = build_buffer(b, "router.bias", DTYPE_REAL, SHAPE(b->experts), 0);       /* [E] */
-    build_metric(b, "router_bias", bias, "", "balancing bias of each expert");
+    build_metric(b, "router_bias", bias, "", BETTER_NONE, "balancing bias of each expert");
     return add_row(b->graph, key, bias);
 }
 
@@ -26,7 +26,7 @@ static void update(struct build *b, void *state)
     const struct state *s = state;
     struct node *bias = graph_buffer(b->graph, s->path, DTYPE_REAL, SHAPE(s->experts), 0);
     struct node *range = bias_step(b->graph, bias, s->counts, b->clip, s->conf->gamma, s->conf->centred);
-    build_metric(b, "router_bias_range", range, "", "largest less smallest balancing bias");
+    build_metric(b, "router_bias_range", range, "", BETTER_NONE, "largest less smallest balancing bias");
 }
 
 static void build(struct build *b, const void *conf, const struct routing *r)

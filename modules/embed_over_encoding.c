@@ -68,7 +68,7 @@ static struct node *build(struct build *b, const void *conf, int ahead)
         row[i] = embed(g, table, ahead ? shift(g, index, ahead) : index);                                     /* [T,width] */
         if (watch) rate[i] = view(g, collision_rate(g, b->ids, b->start, index, grams->value[i]), SHAPE(1, 1));
     }
-    if (watch) build_metric(b, "oe_collision_rate", view(g, concat(g, grams->n, rate), SHAPE(grams->n)), "", "share of the distinct n-grams of a micro-batch that share their row, a table");
+    if (watch) build_metric(b, "oe_collision_rate", view(g, concat(g, grams->n, rate), SHAPE(grams->n)), "", BETTER_LOWER, "share of the distinct n-grams of a micro-batch that share their row, a table");
     struct node *x = joined(b, c, token, linear(b, "mix", ROLE_MIX, concat(g, grams->n, row), b->width));
     build_leave(b);
     return x;

@@ -30,11 +30,11 @@ static void check(const void *conf, const struct model_conf *model, const char *
 static void observe(struct build *b, const struct routing *r)
 {
     struct graph *g = b->graph;
-    build_metric_as(b, "expert_tokens", r->counts, "assignment", CARRY_SUM, "assignments to each expert in the step");
-    build_metric(b, "router_prob_mean", mean_rows(g, r->dense), "", "mean over tokens of the normalised score");     /* [E] */
-    build_metric(b, "router_token_entropy", mean_rows(g, row_entropy(g, r->dense)), "nat", "mean over tokens of the entropy of the normalised score");
-    build_metric_as(b, "router_logit_max", max_all(g, r->logits), "", CARRY_MAX, "largest router logit");
-    build_metric(b, "router_lse2", mean_rows(g, square(g, logsumexp(g, r->logits))), "", "mean squared logsumexp of the router logits");
+    build_metric_as(b, "expert_tokens", r->counts, "assignment", CARRY_SUM, BETTER_NONE, "assignments to each expert in the step");
+    build_metric(b, "router_prob_mean", mean_rows(g, r->dense), "", BETTER_NONE, "mean over tokens of the normalised score");     /* [E] */
+    build_metric(b, "router_token_entropy", mean_rows(g, row_entropy(g, r->dense)), "nat", BETTER_NONE, "mean over tokens of the entropy of the normalised score");
+    build_metric_as(b, "router_logit_max", max_all(g, r->logits), "", CARRY_MAX, BETTER_NONE, "largest router logit");
+    build_metric(b, "router_lse2", mean_rows(g, square(g, logsumexp(g, r->logits))), "", BETTER_NONE, "mean squared logsumexp of the router logits");
 }
 
 static struct node *build(struct build *b, const void *conf, struct node *u)

@@ -117,6 +117,8 @@ void arena_free(struct arena *a)
 
 /* ---- names ---- */
 
+const char *const better_name[] = { "none", "lower", "higher" };
+
 /* Edit distance with transpositions (optimal string alignment). */
 static int distance(const char *a, const char *b)
 {

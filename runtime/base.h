@@ -42,6 +42,10 @@ char *xstrdup(const char *text);
 /* The name in a list ended by NULL that is nearest to `given` by edit distance, or NULL when none is near. */
 const char *nearest_name(const char *given, const char *const *names);
 
+/* Which values of a metric are the better ones; NONE: it describes and does not judge. */
+enum better { BETTER_NONE, BETTER_LOWER, BETTER_HIGHER };
+extern const char *const better_name[];
+
 /* XXH128 of bytes; hash_more chains. Text form is 32 lower-case hexadecimal digits. */
 struct hash { uint64_t low, high; };
 struct hash hash_bytes(const void *data, size_t bytes);

@@ -108,7 +108,7 @@ struct node *build_block(struct build *b, int like, struct node *x)
     build_enter(b, "ffn");
     x = residual.module->residual(b, residual.conf, x, (struct sublayer){ ffn_sublayer, &c->ffn.pick[like], "ffn" });
     build_leave(b);
-    if (x) build_metric(b, "layer_resid_rms", rms(b->graph, x), "", "RMS of the residual stream after the layer");
+    if (x) build_metric(b, "layer_resid_rms", rms(b->graph, x), "", BETTER_NONE, "RMS of the residual stream after the layer");
     b->position = old;
     return x;
 }
@@ -134,16 +134,16 @@ struct node *build_cached(struct build *b, const char *name, struct node *x)
 
 /* ---- metrics, losses, callbacks ---- */
 
-void build_metric_as(struct build *b, const char *name, struct node *value, const char *unit, enum carry how, const char *about)
+void build_metric_as(struct build *b, const char *name, struct node *value, const char *unit, enum carry how, enum better better, const char *about)
 {
     if (b->mode == MODE_DECODE || !value) return;
     b->graph->layer = b->layer;
-    graph_probe(b->graph, name, unit, about, 1, &(struct term){ 1, graph_carry(b->graph, value, how), NULL });
+    graph_probe(b->graph, name, unit, better, about, 1, &(struct term){ 1, graph_carry(b->graph, value, how), NULL });
 }
 
-void build_metric(struct build *b, const char *name, struct node *value, const char *unit, const char *about)
+void build_metric(struct build *b, const char *name, struct node *value, const char *unit, enum better better, const char *about)
 {
-    build_metric_as(b, name, value, unit, CARRY_MEAN, about);
+    build_metric_as(b, name, value, unit, CARRY_MEAN, better, about);
 }
 
 /* Weights of tokens [T], in the region of the graph: those count whose next `ahead` + 1 tokens are there, in their document. */
@@ -163,12 +163,12 @@ static struct term token_mean(struct build *b, struct node *x, int ahead)
     return (struct term){ 1, graph_carry(g, weighted_sum(g, x, w), CARRY_SUM), graph_carry(g, weighted_sum(g, w, NULL), CARRY_SUM) };
 }
 
-void build_token_metric(struct build *b, const char *name, struct node *x, int ahead, const char *unit, const char *about)
+void build_token_metric(struct build *b, const char *name, struct node *x, int ahead, const char *unit, enum better better, const char *about)
 {
     if (b->mode == MODE_DECODE || !x) return;
     struct term mean = token_mean(b, x, ahead);
     b->graph->layer = b->layer;
-    graph_probe(b->graph, name, unit, about, 1, &mean);
+    graph_probe(b->graph, name, unit, better, about, 1, &mean);
 }
 
 static void add_loss(struct build *b, struct build_loss loss)

@@ -316,14 +316,14 @@ struct node *graph_carry(struct graph *g, struct node *value, enum carry how)
     return n;
 }
 
-void graph_probe(struct graph *g, const char *name, const char *unit, const char *about, int n, const struct term *term)
+void graph_probe(struct graph *g, const char *name, const char *unit, enum better better, const char *about, int n, const struct term *term)
 {
     if (g->failed) return;
     if (g->n_probes == g->probe_room) {
         g->probe_room = g->probe_room ? 2 * g->probe_room : 64;
         g->probe = xrealloc(g->probe, (size_t)g->probe_room * sizeof *g->probe);
     }
-    g->probe[g->n_probes++] = (struct probe){ arena_text(g->arena, "%s", name), arena_text(g->arena, "%s", unit), arena_text(g->arena, "%s", about), g->layer,
+    g->probe[g->n_probes++] = (struct probe){ arena_text(g->arena, "%s", name), arena_text(g->arena, "%s", unit), arena_text(g->arena, "%s", about), better, g->layer,
                                               n, arena_copy(g->arena, term, (size_t)n * sizeof *term) };
 }
 

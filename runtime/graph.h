@@ -114,7 +114,7 @@ int node_need(struct node *n, int input, int rank, struct err *e);           /* 
 /* What a metric says: the sum of its terms, each weight times what a carry holds, over what `over` holds (NULL: a mean is over the
    micro-batches of all ranks, all else as it is). No weight at all, 0 / 0, is no value: NaN. */
 struct term { double weight; struct node *carry, *over; };
-struct probe { const char *name, *unit, *about; int layer, n; const struct term *term; };
+struct probe { const char *name, *unit, *about; enum better better; int layer, n; const struct term *term; };
 /* value: REAL [1]; of_step: a micro-batch's part of a sum over the step, else the step's is the mean over micro-batches. */
 struct loss { const char *name; struct node *value; double weight; bool of_step; };
 
@@ -149,7 +149,7 @@ struct node *graph_carry(struct graph *g, struct node *value, enum carry how);  
 struct node *view(struct graph *g, struct node *x, struct shape shape);                 /* same memory, same count */
 struct node *detach(struct graph *g, struct node *x);                                   /* same memory, no gradient */
 
-void graph_probe(struct graph *g, const char *name, const char *unit, const char *about, int n, const struct term *term);
+void graph_probe(struct graph *g, const char *name, const char *unit, enum better better, const char *about, int n, const struct term *term);
 void graph_loss(struct graph *g, const char *name, struct node *value, double weight, bool of_step);
 
 /* Everything that decides what is computed: ops, attributes, shapes, edges, regions, leaves with init rules,

@@ -38,7 +38,7 @@ static void add_probe(struct metrics *m, const struct probe *p, enum store_group
     int64_t count = probe_count(p);
     if (i < 0) {
         i = m->n++;
-        m->series[i] = (struct series){ .group = group, .name = p->name, .unit = p->unit, .about = p->about,
+        m->series[i] = (struct series){ .group = group, .name = p->name, .unit = p->unit, .about = p->about, .better = p->better,
             .type = strcmp(p->unit, "assignment") == 0 ? STORE_U32 : layered || count > 1 ? STORE_F32 : STORE_F64 };
         if (layered) { m->series[i].dim_name[m->series[i].rank] = "layer"; m->series[i].dim[m->series[i].rank++] = m->blocks; }
     }

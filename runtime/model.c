@@ -117,14 +117,14 @@ static void report_losses(struct build *b)
             term[n++] = b->loss[k].value;
         }
         if (said) continue;
-        graph_probe(b->graph, next_token ? "loss" : arena_text(b->arena, "loss_%s", name), next_token || mtp ? "nat/token" : "",
+        graph_probe(b->graph, next_token ? "loss" : arena_text(b->arena, "loss_%s", name), next_token || mtp ? "nat/token" : "", BETTER_LOWER,
                     next_token ? "cross-entropy of the next token" : arena_text(b->arena, "loss '%s' summed over layers, without its weight", name), n, term);
     }
     for (int i = 0; i < b->n_losses; i++) {
         term[i] = b->loss[i].value;
         term[i].weight = b->loss[i].weight;
     }
-    if (b->n_losses && b->mode == MODE_TRAIN) graph_probe(b->graph, "objective", "nat/token", "weighted sum of all losses", b->n_losses, term);
+    if (b->n_losses && b->mode == MODE_TRAIN) graph_probe(b->graph, "objective", "nat/token", BETTER_LOWER, "weighted sum of all losses", b->n_losses, term);
 }
 
 static double step_number(const void *conf, double scale, int64_t step, int64_t steps)
@@ -164,7 +164,7 @@ static void optimize(struct build *b, struct pace pace)
         struct leaf *w = g->leaves->leaf[i];
         if (w->kind == LEAF_WEIGHT) changes[n++] = optim->module->optim(b, optim->conf, graph_leaf(g, w), graph_grad_of(g, w), pace);
     }
-    build_metric(b, "update_ratio", update_ratio(g, n, changes), "", "norm of the step's change over norm of the weights");
+    build_metric(b, "update_ratio", update_ratio(g, n, changes), "", BETTER_NONE, "norm of the step's change over norm of the weights");
 }
 
 static void build_update_region(struct build *b)
@@ -173,7 +173,7 @@ static void build_update_region(struct build *b)
     g->region = REGION_UPDATE;
     b->layer = -1;
     struct node *norm = norm_of(b, -1);
-    build_metric(b, "grad_norm", norm, "", "L2 norm of all gradients before clipping");
+    build_metric(b, "grad_norm", norm, "", BETTER_NONE, "L2 norm of all gradients before clipping");
     b->clip = clip_norm(g, norm, b->train->clip);
     const double *lr = module_value(b->train->optim, "lr");
     INVARIANT(lr, "optimizer %s has no parameter lr", b->train->optim.module->name);
@@ -183,7 +183,7 @@ static void build_update_region(struct build *b)
         b->layer = c->layer;
         c->run(b, c->state);
     }
-    for (b->layer = 0; b->layer < b->layers; b->layer++) build_metric(b, "layer_grad_norm", norm_of(b, b->layer), "", "L2 norm of the layer's gradients before clipping");
+    for (b->layer = 0; b->layer < b->layers; b->layer++) build_metric(b, "layer_grad_norm", norm_of(b, b->layer), "", BETTER_NONE, "L2 norm of the layer's gradients before clipping");
     b->layer = -1;
     g->region = REGION_MICRO;
 }

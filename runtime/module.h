@@ -131,11 +131,11 @@ struct node *build_cached(struct build *b, const char *name, struct node *x);
 
 /* A metric of the current layer, or of the model when b->layer is -1: an HDF5 dataset with a unit. Mean over the
    micro-batches unless said otherwise. Never changes what is computed. Only in train and eval. */
-void build_metric(struct build *b, const char *name, struct node *value, const char *unit, const char *about);
-void build_metric_as(struct build *b, const char *name, struct node *value, const char *unit, enum carry how, const char *about);
+void build_metric(struct build *b, const char *name, struct node *value, const char *unit, enum better better, const char *about);
+void build_metric_as(struct build *b, const char *name, struct node *value, const char *unit, enum carry how, enum better better, const char *about);
 /* The mean of x [T] over the tokens that count, those whose next `ahead` + 1 tokens are there: of all tokens of a step (or an evaluation)
    together, however its batch is cut. */
-void build_token_metric(struct build *b, const char *name, struct node *x, int ahead, const char *unit, const char *about);
+void build_token_metric(struct build *b, const char *name, struct node *x, int ahead, const char *unit, enum better better, const char *about);
 /* A term of the objective, REAL [1]: of the micro-batch, to be averaged over micro-batches and ranks. Also a metric "loss_<name>" (summed
    over layers). */
 void build_loss(struct build *b, const char *name, struct node *value, double weight);

@@ -407,5 +407,5 @@ enum outcome run_study(const struct study *s, const struct run_options *o)
     }
     sigprocmask(SIG_SETMASK, &r->outside, NULL);
     if (r->worst != OUTCOME_DISK && (asked || (r->stopping && r->worst == OUTCOME_FINISHED))) return OUTCOME_INTERRUPTED;
-    return r->worst;
+    return r->worst == OUTCOME_FINISHED && r->diverged && !r->finished ? OUTCOME_DIVERGED : r->worst;
 }

@@ -7,7 +7,7 @@
 
 #include "base.h"
 
-enum { STORE_VERSION_MAJOR = 1, STORE_VERSION_MINOR = 0 };
+enum { STORE_VERSION_MAJOR = 1, STORE_VERSION_MINOR = 1 };
 enum store_type { STORE_F64, STORE_F32, STORE_I64, STORE_U32, STORE_U8 };
 enum store_group { STORE_TRAIN, STORE_EVAL, STORE_GROUPS };            /* /metrics/train, /metrics/eval */
 enum store_status { STATUS_CREATED, STATUS_RUNNING, STATUS_FINISHED, STATUS_DIVERGED, STATUS_FAILED, STATUS_PREEMPTED, STATUS_COUNT };
@@ -15,7 +15,7 @@ extern const char *const status_name[STATUS_COUNT];
 
 /* One dataset of a group. Dimensions after `row` (the step dimension); dim names become dimension scales:
    "layer", "expert", "head", or another word. "step" and its scale are made by the store. */
-struct series { enum store_group group; const char *name, *unit, *about; enum store_type type; int rank; int64_t dim[3]; const char *dim_name[3]; bool is_volatile; };
+struct series { enum store_group group; const char *name, *unit, *about; enum store_type type; int rank; int64_t dim[3]; const char *dim_name[3]; bool is_volatile; enum better better; };
 
 struct attribute { const char *name; enum { ATTRIBUTE_TEXT, ATTRIBUTE_INT, ATTRIBUTE_REAL } type; const char *text; int64_t integer; double number; };
 struct attributes { const char *group; int n; const struct attribute *attribute; };      /* group: "/", "/environment", "/data", "/cost", … */
@@ -70,7 +70,7 @@ int store_close(struct store *s, enum store_status status, struct err *e);
 
 /* Reading: live files (SWMR), files of dead writers and finished ones alike; never writes. */
 struct reader;
-struct reader_series { char name[64]; enum store_group group; char unit[32], about[160]; enum store_type type; int rank; int64_t dim[3]; char dim_name[3][16]; bool is_volatile; };
+struct reader_series { char name[64]; enum store_group group; char unit[32], about[160]; enum store_type type; int rank; int64_t dim[3]; char dim_name[3][16]; bool is_volatile; enum better better; };
 int reader_open(struct reader **out, const char *path, struct err *e);
 void reader_close(struct reader *r);
 enum store_status reader_status(const struct reader *r);

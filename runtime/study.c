@@ -254,6 +254,7 @@ static int read_head(struct study *s, const json_t *given, struct problems *prob
     s->script_text = text_of(s, given, "script_text", "");
     s->data_path = text_of(s, given, "data", "");
     s->primary = text_of(s, given, "primary", "eval.loss");
+    s->family = text_of(s, json_object_get(given, "test"), "family", "sidak");
     s->replicates = (int)replicates;
     s->n_variants = (int)json_array_size(variants);
     if (replicates < 1 || replicates > MOST_REPLICATES) problem_add(problems, "replicates", "%lld is out of range: 1 to %d", (long long)replicates, MOST_REPLICATES);

@@ -80,8 +80,8 @@ static json_t *study_json(const struct study *s)
         const struct point *p = &s->point[i];
         json_array_append_new(points, json_pack("{s:i, s:i, s:I, s:s}", "variant", p->variant, "replicate", p->replicate, "seed", (json_int_t)p->seed, "dir", p->dir));
     }
-    json_t *json = json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:o}", "format", "sluice-study", "version", STUDY_VERSION, "name", s->name, "script_path", s->script_path,
-                             "script_text", s->script_text, "data", s->data_path, "primary", s->primary, "baseline", s->baseline, "replicates", s->replicates, "variants", variants, "points", points);
+    json_t *json = json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:{s:s}, s:i, s:i, s:o, s:o}", "format", "sluice-study", "version", STUDY_VERSION, "name", s->name, "script_path", s->script_path,
+                             "script_text", s->script_text, "data", s->data_path, "primary", s->primary, "test", "family", s->family, "baseline", s->baseline, "replicates", s->replicates, "variants", variants, "points", points);
     if (json && s->match_quantity)
         json_object_set_new(json, "match", json_pack("{s:s, s:s, s:f}", "quantity", s->match_quantity, "adjust", s->match_adjust, "tolerance", s->match_tolerance));
     return json;
@@ -176,6 +176,7 @@ int study_open(const char *dir, struct study **out, struct err *e)
     s->script_text = text_of(s, json, "script_text", "");
     s->data_path = text_of(s, json, "data", "");
     s->primary = text_of(s, json, "primary", "eval.loss");
+    s->family = text_of(s, json_object_get(json, "test"), "family", "sidak");
     s->baseline = (int)json_integer_value(json_object_get(json, "baseline"));
     s->replicates = (int)json_integer_value(json_object_get(json, "replicates"));
     const json_t *match = json_object_get(json, "match");

@@ -241,14 +241,14 @@ static enum outcome loop(struct trainer *t)
 }
 
 const struct series train_series[TRAIN_SERIES] = {
-    { STORE_TRAIN, "tokens", "token", "tokens seen", STORE_I64, 0, { 0 }, { 0 }, false },
-    { STORE_TRAIN, "lr", "", "learning rate of the step", STORE_F64, 0, { 0 }, { 0 }, false },
-    { STORE_TRAIN, "clipped", "", "1 where the gradient was scaled down", STORE_U8, 0, { 0 }, { 0 }, false },
-    { STORE_TRAIN, "skipped", "", "1 where the update was left out", STORE_U8, 0, { 0 }, { 0 }, false },
-    { STORE_TRAIN, "wall_time", "s", "training only", STORE_F64, 0, { 0 }, { 0 }, true },
-    { STORE_TRAIN, "wall_time_total", "s", "with evaluation and files", STORE_F64, 0, { 0 }, { 0 }, true },
+    { STORE_TRAIN, "tokens", "token", "tokens seen", STORE_I64, 0, { 0 }, { 0 }, false, BETTER_NONE },
+    { STORE_TRAIN, "lr", "", "learning rate of the step", STORE_F64, 0, { 0 }, { 0 }, false, BETTER_NONE },
+    { STORE_TRAIN, "clipped", "", "1 where the gradient was scaled down", STORE_U8, 0, { 0 }, { 0 }, false, BETTER_NONE },
+    { STORE_TRAIN, "skipped", "", "1 where the update was left out", STORE_U8, 0, { 0 }, { 0 }, false, BETTER_LOWER },
+    { STORE_TRAIN, "wall_time", "s", "training only", STORE_F64, 0, { 0 }, { 0 }, true, BETTER_LOWER },
+    { STORE_TRAIN, "wall_time_total", "s", "with evaluation and files", STORE_F64, 0, { 0 }, { 0 }, true, BETTER_LOWER },
 };
-static const struct series eval_fixed[] = { { STORE_EVAL, "bits_per_byte", "bit/byte", "held-out loss, whatever the tokenizer", STORE_F64, 0, { 0 }, { 0 }, false } };
+const struct series eval_series[EVAL_SERIES] = { { STORE_EVAL, "bits_per_byte", "bit/byte", "held-out loss, whatever the tokenizer", STORE_F64, 0, { 0 }, { 0 }, false, BETTER_LOWER } };
 
 static void prepare(struct trainer *t)
 {
@@ -258,7 +258,7 @@ static void prepare(struct trainer *t)
     t->batch = batch_new(s->batch * s->model.seq);
     t->staged = -1;
     t->train = metrics_new(s->graph, STORE_TRAIN, blocks, train_series, TRAIN_SERIES);
-    t->eval = metrics_new(s->eval_graph, STORE_EVAL, blocks, eval_fixed, COUNT(eval_fixed));
+    t->eval = metrics_new(s->eval_graph, STORE_EVAL, blocks, eval_series, EVAL_SERIES);
     metrics_row(t->train, "expert_tokens", &experts);
     t->stop = stop_new(&s->train, experts);
     state_fill(s->state, t->point->seed);

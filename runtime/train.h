@@ -42,8 +42,8 @@ int train_past(const struct study *s, int point, struct past *past, struct err *
 bool past_over(const struct past *past, bool retry_failed);                 /* nothing is left to do */
 
 /* The series of a row that the trainer itself measures, beside those of the model's probes. */
-enum { TRAIN_SERIES = 6 };
-extern const struct series train_series[TRAIN_SERIES];
+enum { TRAIN_SERIES = 6, EVAL_SERIES = 1 };
+extern const struct series train_series[TRAIN_SERIES], eval_series[EVAL_SERIES];
 
 /* Everything a run needs, without a run file: for bench and sample. */
 struct session {

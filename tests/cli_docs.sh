@@ -127,11 +127,13 @@ return sl.study {
 END
 (cd "$work" && bin/sluice run all.lua)
 for run in "$work"/runs/all/*/0; do
-    "$sluice" show "$run" --json | sed -n 's/.*"metric": "[a-z]*\.\([a-z0-9_]*\)".*/\1/p'
+    "$sluice" show "$run" --json | sed -n 's/.*"metric": "[a-z]*\.\([a-z0-9_]*\)".*/\1/p; s/.*"better": "\([a-z]*\)".*/\1/p' | paste -d ' ' - -
 done | sort -u >"$work/metrics"
 [ "$(wc -l <"$work/metrics")" -gt 20 ] || say "too few metrics: $(cat "$work/metrics")"
-while read -r name; do
-    grep -q "^|.*\`$name[\`*]" docs/file-format.md || say "docs/file-format.md does not describe the metric $name"
+while read -r name better; do
+    row=$(grep "^|[^|]*\`$name\`" docs/file-format.md) || say "docs/file-format.md does not describe the metric $name"
+    [ "$better" != none ] || better=
+    [ "$(echo "$row" | cut -d '|' -f 5 | tr -d ' ')" = "$better" ] || say "docs/file-format.md: which values of $name are better? the program says '$better'"
 done <"$work/metrics"
 
 [ $bad = 0 ] && echo "docs: pages, examples, links and metrics agree with the program"

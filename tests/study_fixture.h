@@ -10,11 +10,12 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { FIXTURE_STEPS = 200, FIXTURE_EVERY = 20, FIXTURE_LAYERS = 4, FIXTURE_MOE = 3, FIXTURE_EXPERTS = 8, FIXTURE_TOKENS = 4096 };
 
-/* loss of replicate k at the end: 2.5 + 0.05 z_k + shift + 0.002 z, z_k shared by the variants. lost: the replicate
+/* Of a variant named "bare" the run files hold no accuracy and no width. Loss of replicate k at the end: 2.5 + 0.05 z_k + shift + 0.002 z, z_k shared by the variants. lost: the replicate
    that diverges half way, or -1; absent: the one that was never begun, or -1. */
 struct fixture_variant { const char *name; double shift; int lost, absent; };
 
@@ -57,18 +58,20 @@ static inline void fixture_must(int bad, const struct err *e)
 static inline void fixture_run(const struct study *s, int point, const struct fixture_variant *v)
 {
     static const struct series series[] = {
-        { STORE_TRAIN, "tokens", "token", "tokens seen", STORE_I64, 0, { 0 }, { 0 }, false },
-        { STORE_TRAIN, "wall_time", "s", "training only", STORE_F64, 0, { 0 }, { 0 }, true },
-        { STORE_TRAIN, "loss", "nat/token", "training loss", STORE_F64, 0, { 0 }, { 0 }, false },
-        { STORE_TRAIN, "expert_tokens", "assignment", "tokens of each expert", STORE_U32, 2, { FIXTURE_LAYERS, FIXTURE_EXPERTS }, { "layer", "expert" }, false },
-        { STORE_EVAL, "loss", "nat/token", "held-out loss", STORE_F64, 0, { 0 }, { 0 }, false },
+        { STORE_TRAIN, "tokens", "token", "tokens seen", STORE_I64, 0, { 0 }, { 0 }, false, BETTER_NONE },
+        { STORE_TRAIN, "wall_time", "s", "training only", STORE_F64, 0, { 0 }, { 0 }, true, BETTER_LOWER },
+        { STORE_TRAIN, "loss", "nat/token", "training loss", STORE_F64, 0, { 0 }, { 0 }, false, BETTER_LOWER },
+        { STORE_TRAIN, "expert_tokens", "assignment", "tokens of each expert", STORE_U32, 2, { FIXTURE_LAYERS, FIXTURE_EXPERTS }, { "layer", "expert" }, false, BETTER_NONE },
+        { STORE_EVAL, "loss", "nat/token", "held-out loss", STORE_F64, 0, { 0 }, { 0 }, false, BETTER_LOWER },
+        { STORE_EVAL, "accuracy", "", "falls as the loss rises", STORE_F64, 0, { 0 }, { 0 }, false, BETTER_HIGHER },
+        { STORE_EVAL, "width", "", "rises with the loss, and is no better for it", STORE_F64, 0, { 0 }, { 0 }, false, BETTER_NONE },
     };
     const struct point *p = &s->point[point];
     const struct attribute root[] = { { "variant", ATTRIBUTE_TEXT, v->name, 0, 0 }, { "replicate", ATTRIBUTE_INT, NULL, p->replicate, 0 } };
     const struct attributes attributes[] = { { "/", COUNT(root), root } };
     const struct cost_line costs[] = { { "ffn", 1000, 500, 1e3, 3e3, 4096, 8192, 0 } };
     char *config = config_canonical(s->variant[p->variant].config), *path = study_point_path(s, point, "run.h5");
-    struct store_plan plan = { COUNT(series), series, COUNT(attributes), attributes, COUNT(costs), costs, config, s->script_text, s->script_path };
+    struct store_plan plan = { COUNT(series) - (strcmp(v->name, "bare") ? 0 : 2), series, COUNT(attributes), attributes, COUNT(costs), costs, config, s->script_text, s->script_path };
     struct store *store;
     struct err e;
     double tokens, seconds, loss, counts[FIXTURE_LAYERS * FIXTURE_EXPERTS];
@@ -79,9 +82,10 @@ static inline void fixture_run(const struct study *s, int point, const struct fi
         double smooth = fixture_loss(v, p->variant, p->replicate, step) + (lost ? 4 * exp((double)(step - last) / 6) : 0);
         tokens = (double)(step * FIXTURE_TOKENS);
         seconds = 0.5 * (double)step;
-        loss = smooth + 0.08 * fixture_draw("batch", 0, p->replicate, step);
+        loss = lost && step == last ? NAN : smooth + 0.08 * fixture_draw("batch", 0, p->replicate, step);
         fixture_counts(counts, p->variant, p->replicate, step);
-        const double *train[] = { &tokens, &seconds, &loss, counts }, *eval[] = { &smooth };
+        double accuracy = 1 - smooth / 8, width = smooth;
+        const double *train[] = { &tokens, &seconds, &loss, counts }, *eval[] = { &smooth, &accuracy, &width };
         fixture_must(store_append(store, STORE_TRAIN, step, train, &e), &e);
         if (step % FIXTURE_EVERY == 0) fixture_must(store_append(store, STORE_EVAL, step, eval, &e), &e);
     }
@@ -103,6 +107,7 @@ static inline void fixture_study(const char *dir, const struct fixture_variant *
     s->script_text = "-- no script\n";
     s->data_path = "synthetic";
     s->primary = "eval.loss";
+    s->family = "sidak";
     s->replicates = replicates;
     s->n_variants = n;
     s->variant = arena_alloc(s->arena, (size_t)n * sizeof *s->variant);

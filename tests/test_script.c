@@ -147,7 +147,7 @@ static void test_axes(void **state)
     (void)state;
     describes(BASE "return sl.study { base = base, filter = function(v) return not (v['ffn.router.score'] == 'sigmoid' and v['ffn.balance'] == 'none') end,"
               "axes = { ['ffn.router.score'] = { 'softmax', 'sigmoid' }, ['ffn.balance'] = { { 'bias', gamma = 0.01 }, 'none' } } }",
-              "{'base':{'d_model':32,'ffn':'moe','layers':2},'baseline':'balance=bias-gamma=0.01,score=softmax','data':'synthetic','name':'x','primary':'eval.loss','replicates':5,'seed':0,'train':{},"
+              "{'base':{'d_model':32,'ffn':'moe','layers':2},'baseline':'balance=bias-gamma=0.01,score=softmax','data':'synthetic','name':'x','primary':'eval.loss','replicates':8,'seed':0,'train':{},"
               "'variants':[{'name':'balance=bias-gamma=0.01,score=softmax','set':{'ffn.balance':{'gamma':0.01,'module':'bias'},'ffn.router.score':'softmax'}},"
               "{'name':'balance=bias-gamma=0.01,score=sigmoid','set':{'ffn.balance':{'gamma':0.01,'module':'bias'},'ffn.router.score':'sigmoid'}},"
               "{'name':'balance=none,score=softmax','set':{'ffn.balance':'none','ffn.router.score':'softmax'}}]}");

@@ -34,7 +34,7 @@ static char names[SERIES][32];
 
 static void add(enum store_group group, const char *name, enum store_type type, int64_t d0, int64_t d1, bool is_volatile)
 {
-    struct series s = { group, name, "nat", "about it", type, (d0 > 0) + (d1 > 0), { d0, d1 }, { "layer", "expert" }, is_volatile };
+    struct series s = { group, name, "nat", "about it", type, (d0 > 0) + (d1 > 0), { d0, d1 }, { "layer", "expert" }, is_volatile, BETTER_LOWER };
     series[n_series++] = s;
 }
 

@@ -4,7 +4,7 @@ local tree = require "sluice.tree"
 local model = require "sluice.model"
 local study = {}
 
-local COMMON = { "base", "baseline", "data", "match", "name", "primary", "replicates", "seed", "train" }
+local COMMON = { "base", "baseline", "data", "match", "name", "primary", "replicates", "seed", "test", "train" }
 local MOST_VARIANTS = 4096
 
 local function with(...)
@@ -176,6 +176,18 @@ local function read_match(site, spec)
   return { quantity = match[1], adjust = match.adjust, tolerance = tolerance }
 end
 
+local FAMILIES = { "holm", "none", "sidak" }
+
+local function read_test(site, spec)
+  local test = take(site, spec, "test", "table")
+  if not test then return nil end
+  check_keys(site, test, "test.", { "family" }, "test")
+  local family, known = take(site, test, "family", "string", "sidak"), false
+  for _, name in ipairs(FAMILIES) do known = known or name == family end
+  if not known then host.problem(site, "test.family", ("test.family: no family '%s'"):format(family) .. tree.suggest(family, FAMILIES)) end
+  return { family = family }
+end
+
 local STUDY_KEYS = { data = "string", name = "string", primary = "string", baseline = "string", replicates = "integer", seed = "integer" }
 
 -- --set on the command line: keys of the study, of train, or else of the model.
@@ -196,8 +208,8 @@ end
 
 local function check_texts(site, d)
   check_name(site, "name", d.name)
-  if not d.primary:find "^%a[%w_]*%.[%w_]+$" then
-    host.problem(site, "primary", ("primary: '%s': must be a group and a metric, as \"eval.loss\""):format(d.primary))
+  if not d.primary:gsub(":%a+$", "", 1):find "^%a[%w_]*%.[%w_]+$" then
+    host.problem(site, "primary", ("primary: '%s': must be a group and a metric, as \"eval.loss\" or \"train.max_vio:mean\""):format(d.primary))
   end
 end
 
@@ -207,10 +219,10 @@ local function description(site, spec, list, default_baseline)
     name = take(site, spec, "name", "string", (host.script:gsub("[^%w._-]", "-"))),
     data = take(site, spec, "data", "string", "synthetic"),
     primary = take(site, spec, "primary", "string", "eval.loss"),
-    replicates = take_count(site, spec, "replicates", 5, 1, 1000),
+    replicates = take_count(site, spec, "replicates", #list < 3 and 5 or 8, 1, 1000),
     seed = take_count(site, spec, "seed", 0, 0, 1 << 53),
     baseline = find_baseline(site, spec, list, default_baseline),
-    match = read_match(site, spec), train = train, variants = {},
+    match = read_match(site, spec), test = read_test(site, spec), train = train, variants = {},
   }
   check_texts(site, d)
   if tree.has_function(train) then host.problem(site, "train", "train: functions are for the model's layers") end

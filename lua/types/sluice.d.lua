@@ -12,6 +12,9 @@
 ---@field adjust string path of the whole number that is changed to get there
 ---@field tolerance? number relative; default 0.01
 
+---@class sluice.test
+---@field family? "sidak"|"holm"|"none" how the variants share the 5 % of false claims; default "sidak"
+
 ---Keys of every kind of study.
 ---@class sluice.study_keys
 ---@field base sluice.model what variants are changes of
@@ -19,9 +22,10 @@
 ---@field data? string token file, beside the script or in the working folder, or "synthetic"; default "synthetic"
 ---@field match? sluice.match
 ---@field name? string folder of the study; default the script's name
----@field primary? string the metric that answers; default "eval.loss"
----@field replicates? integer runs of each variant; default 5
+---@field primary? string the metric that answers, with ":mean", ":max" or ":min" where it has layers or experts; default "eval.loss"
+---@field replicates? integer runs of each variant; default 5, from three variants on 8
 ---@field seed? integer of the first replicate; default 0
+---@field test? sluice.test
 ---@field train? sluice.train_keys
 
 ---@class sluice.variants_keys: sluice.study_keys

@@ -23,7 +23,7 @@ const struct option cli_common[] = {
     { 0 }
 };
 const char *const cli_codes[] = {
-    "0 success", "1 failure", "2 usage", "3 script or configuration", "4 input rejected", "5 diverged", "6 disk full", "7 device",
+    "0 success", "1 failure", "2 usage", "3 script or configuration", "4 input rejected", "5 every run diverged", "6 disk full", "7 device",
     "8 verification mismatch", "75 interrupted, can be resumed", NULL
 };
 enum { NAMES = 64 };

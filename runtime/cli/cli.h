@@ -13,7 +13,7 @@ enum code {
     CODE_USAGE = 2,
     CODE_SCRIPT = 3,            /* mistakes in a script or a configuration */
     CODE_INPUT = 4,             /* data, checkpoint, run file or study rejected */
-    CODE_DIVERGED = 5,          /* stopped by a rule */
+    CODE_DIVERGED = 5,          /* every run did: a number was not finite, or a rule stopped it */
     CODE_DISK = 6,              /* disk full */
     CODE_DEVICE = 7,            /* device, memory or communication */
     CODE_MISMATCH = 8,          /* a verification found different values */

@@ -10,7 +10,7 @@ static const struct option options[] = {
     { "metric", 'm', "NAME", "metric to compare (default: the study's primary metric)" },
     { "baseline", 'b', "NAME", "variant to compare with (default: the study's baseline)" },
     { "at", 0, "PLACE", "step=N or tokens=N: the last row at or before it (default: the end of finished runs)" },
-    { "higher", 0, NULL, "larger values are better (default: smaller ones)" },
+    { "family", 0, "NAME", "how the variants share the 5 % of false claims: sidak, holm or none (default: the study's)" },
     { "unpaired", 0, NULL, "also show Welch's test, which ignores the pairs" },
     { "json", 0, NULL, "machine-readable" },
     { 0 }
@@ -48,20 +48,20 @@ static void print_table(const struct comparison *c, bool unpaired)
         if (base || isnan(p->delta)) table_cell(t, "-"); else table_cell(t, "%+.*f", digits, p->delta);
         if (base || isnan(p->half)) table_cell(t, "-");
         else table_cell(t, "%+.*f … %+.*f", digits, p->delta - p->half, digits, p->delta + p->half);
-        if (base || isnan(a->p_holm)) table_cell(t, "-"); else table_cell(t, a->p_holm < 0.001 ? "<0.001" : "%.3f", a->p_holm);
+        table_cell(t, "%s", answer_p(base ? NAN : a->p, "<", "", text));
         table_cell(t, "%s", format_real(base ? NAN : a->rho, 2, text));
         table_cell(t, "%s", format_real(base ? NAN : a->detectable, digits, text));
         table_cell(t, "%s", format_count((double)a->variant->counts.active, text));
         table_cell(t, "%s", answer_verdict[a->verdict]);
         table_paint(t, a->verdict == VERDICT_BETTER ? PAINT_GOOD : a->verdict == VERDICT_WORSE ? PAINT_BAD : PAINT_OFF);
-        if (unpaired) table_cell(t, "%s", format_real(base ? NAN : a->welch.p, 3, text));
+        if (unpaired) table_cell(t, "%s", answer_p(base ? NAN : a->welch.p, "<", "", text));
     }
     table_print(t, stdout);
 }
 
 static void print_answers(const struct comparison *c)
 {
-    char text[512];
+    char text[ANSWER_SIZE];
     putchar('\n');
     for (int i = 0; i < c->n_arms; i++) {
         if (i == c->baseline) continue;
@@ -81,15 +81,38 @@ static void print_left_out(const struct comparison *c)
         if (!c->reading[i].counted) printf("  %s: %s\n", c->reading[i].run->name, c->reading[i].why);
 }
 
+/* Runs that are in a mean and measure nothing but that they have not learned. */
+static void print_untaught(const struct comparison *c)
+{
+    int n = 0;
+    for (int i = 0; i < c->n_arms; i++) n += c->arm[i].untaught;
+    if (!n) return;
+    printf("\nnot learned: %d runs in these means end at or above the unigram model or above the log of the vocabulary\n", n);
+    for (int i = 0; i < c->n_arms; i++)
+        if (c->arm[i].untaught) printf("  %s: %d of %d\n", c->arm[i].variant->name, c->arm[i].untaught, c->arm[i].total);
+}
+
+static void print_family(const struct comparison *c)
+{
+    int k = c->family_size;
+    printf("p and intervals: paired t test, two-sided");
+    if (k < 2 || c->family == FAMILY_NONE) printf("%s.\n", k < 2 ? "" : ", each variant for itself: one in 20 equal ones is called different");
+    else if (c->family == FAMILY_SIDAK) printf(", Sidak's correction over %d variants; the intervals hold all at once.\n", k);
+    else printf(", Holm's correction of p over %d variants; intervals are not simultaneous.\n", k);
+    printf("detectable: the smallest difference that this many pairs show with 80 %% power at that level. rho: correlation of the pairs.\n");
+}
+
 static void print_notes(const struct comparison *c)
 {
+    static const char *const direction[] = { "neither higher nor lower is better", "lower is better", "higher is better" };
     const struct arm *base = &c->arm[c->baseline];
     double worst = 0;
+    bool tested = false;
     char unit[48] = "";
     if (*c->unit) snprintf(unit, sizeof unit, " (%s)", c->unit);
-    printf("\n%s%s, %s is better; difference = variant - %s, over pairs of runs with one seed.\n", c->metric, unit, c->options.higher ? "higher" : "lower", base->variant->name);
-    if (c->tests) printf("p: paired t test, two-sided, Holm's correction over %d test%s; intervals are not corrected. rho: correlation of the pairs.\n"
-                         "detectable: the smallest difference that this many pairs show with 80 %% power at 5 %%.\n", c->tests, c->tests == 1 ? "" : "s");
+    printf("\n%s%s, %s; difference = variant - %s, over pairs of runs with one seed.\n", c->metric, unit, direction[c->better], base->variant->name);
+    for (int i = 0; i < c->n_arms; i++) tested |= !isnan(c->arm[i].p);
+    if (tested) print_family(c);
     for (int i = 0; i < c->n_arms && base->variant->counts.active; i++)
         worst = fmax(worst, fabs((double)c->arm[i].variant->counts.active / (double)base->variant->counts.active - 1));
     if (worst == 0) printf("All variants have the same number of active parameters.\n");
@@ -100,17 +123,31 @@ static void print_notes(const struct comparison *c)
 /* As a floor for losses in nats a byte. */
 static void print_floor(const struct runs *runs, const struct comparison *c)
 {
-    struct counting floor;
-    struct err e;
+    const struct arm *base = &c->arm[c->baseline];
     if (strcmp(c->metric, "eval.loss") != 0 || c->step_high == 0) return;
-    if (counting_of(runs->study, c->step_high, &floor, &e)) printf("No unigram and bigram models to compare with: %s\n", e.text);
-    else printf("For reference, on the same %lld held-out tokens, from the text that %s/0 was trained on: a unigram model of bytes has %.4f nats, a bigram model %.4f.\n",
-                (long long)floor.tokens, runs->study->variant[runs->study->baseline].name, floor.unigram, floor.bigram);
+    if (isnan(c->floor.bigram)) {
+        printf("No unigram and bigram models to compare with: %s\n", c->why_no_floor);
+        return;
+    }
+    printf("For reference, on the same %lld held-out tokens, from the text that %s/0 was trained on: a unigram model of bytes has %.4f nats, a bigram model %.4f.\n",
+           (long long)c->floor.tokens, runs->study->variant[runs->study->baseline].name, c->floor.unigram, c->floor.bigram);
+    if (base->mean > c->floor.bigram) printf("The baseline is above the bigram model: differences here are of when learning begins.\n");
+}
+
+/* Runs that diverged, and none that did not, are no answer. */
+static enum code outcome_of(const struct comparison *c)
+{
+    int counted = 0, diverged = 0;
+    for (int i = 0; i < c->n_arms; i++) {
+        counted += c->arm[i].n;
+        diverged += c->arm[i].diverged;
+    }
+    return diverged && !counted ? CODE_DIVERGED : CODE_OK;
 }
 
 static enum code run(const struct call *c)
 {
-    struct compare_options o = { .metric = cli_value(c, "metric", NULL), .baseline = cli_value(c, "baseline", NULL), .higher = cli_flag(c, "higher") };
+    struct compare_options o = { .metric = cli_value(c, "metric", NULL), .baseline = cli_value(c, "baseline", NULL), .family = cli_value(c, "family", NULL) };
     struct runs *runs;
     struct comparison *result;
     struct err e;
@@ -125,12 +162,14 @@ static enum code run(const struct call *c)
         print_table(result, cli_flag(c, "unpaired"));
         print_answers(result);
         print_left_out(result);
+        print_untaught(result);
         print_notes(result);
         print_floor(runs, result);
     }
+    enum code code = outcome_of(result);
     compare_free(result);
     runs_close(runs);
-    return CODE_OK;
+    return code;
 }
 
 const struct command command_compare = {
@@ -138,5 +177,6 @@ const struct command command_compare = {
     .example = "sluice compare runs/quickstart\nsluice compare runs/quickstart --metric train.max_vio:mean --at step=200", .options = options, .least = 1, .most = 1, .run = run,
     .more = "Runs are paired by replicate: both of a pair saw the same data in the same order and drew the same initial weights.\n"
             "Only finished runs count, unless --at names a place: then every run that got there counts. What is not counted is listed.\n"
-            "Below four pairs there is no interval and no p-value.",
+            "Below four pairs there is no interval and no p-value. Of metrics that are neither better high nor low it says which is higher.\n"
+            "Leaves with code 5 when every run that could count has diverged.",
 };

@@ -44,10 +44,14 @@ static void print_data(const struct study *s, const struct corpus *c)
 /* What this many pairs can see: differences of pairs whose runs have standard deviation 1 and correlation rho. */
 static void print_power(const struct study *s)
 {
-    int n = s->replicates;
+    int n = s->replicates, k = s->n_variants - 1, family = stats_family_find(s->family);
+    double alpha = stats_alpha(family < 0 ? FAMILY_SIDAK : (enum family)family, k);
     if (n < 2) { printf("One replicate shows no spread: nothing can be told from noise. Take at least 4.\n"); return; }
-    printf("%d pairs show a difference of %.2f standard deviations between runs when pairs correlate by 0.5, %.2f by 0.9 (80 %% power at 5 %%).\n", n,
-           stats_detectable(1, n), stats_detectable(sqrt(0.2), n));
+    if (k < 1) return;
+    printf("%d pairs show a difference of %.2f standard deviations between runs when pairs correlate by 0.5, %.2f by 0.9 (80 %% power at 5 %%", n,
+           stats_detectable(1, n, alpha), stats_detectable(sqrt(0.2), n, alpha));
+    if (k > 1) printf(" over %d comparisons, family %s", k, s->family);
+    printf(").\n");
     if (n < STATS_LEAST) printf("Below %d replicates no interval and no p-value is given.\n", STATS_LEAST);
 }
 

@@ -12,7 +12,6 @@ static const struct option options[] = {
     { "smooth", 0, "S", "exponential mean over training curves, 0 to below 1 (default: 1 - 50/rows; 0: none)" },
     { "variant", 0, "NAME", "of kind load: which variant of a study (default: the baseline)" },
     { "replicate", 0, "K", "of kind load: which replicate (default 0)" },
-    { "higher", 0, NULL, "larger values are better (default: smaller ones)" },
     { 0 }
 };
 
@@ -26,7 +25,7 @@ static bool is_kind(const char *kind)
 static enum code run(const struct call *c)
 {
     struct plot_options o = { .kind = cli_value(c, "kind", "loss"), .out = cli_value(c, "output", NULL), .metric = cli_value(c, "metric", NULL), .smooth = NAN,
-                              .variant = cli_value(c, "variant", NULL), .higher = cli_flag(c, "higher") };
+                              .variant = cli_value(c, "variant", NULL) };
     int64_t replicate = 0;
     struct runs *runs;
     struct err e;

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "script.h"
 #include "bind.h"
+#include "declared.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -39,9 +40,14 @@ static struct study *resolve(const struct call *c, json_t *description, struct p
         *code = cli_fail(CODE_INPUT, "data: %s\n  a path in a script is looked for beside it, then in the working folder; pack text with: sluice data pack TEXT... -o FILE.tok; or use the built-in language: --data synthetic", e.text);
         return NULL;
     }
-    if (study_resolve(description, corpus_info(corpus), &study, problems) == 0) {
+    if (study_resolve(description, corpus_info(corpus), &study, problems) == 0) declared_check(study, problems);
+    if (problems->n == 0) {
         study->dir = arena_text(study->arena, "%s/%s", cli_value(c, "out", "runs"), study->name);
         *code = CODE_OK;
+    }
+    else {
+        study_free(study);
+        study = NULL;
     }
     corpus_close(corpus);
     return study;

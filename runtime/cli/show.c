@@ -173,7 +173,8 @@ static json_t *run_json(const struct runs *runs)
         for (int i = 0; i < n; i++) {
             char name[96];
             snprintf(name, sizeof name, "%s.%s", metric_group[m[i].series.group], m[i].series.name);
-            json_array_append_new(metrics, json_pack("{s:s, s:s, s:s, s:b}", "metric", name, "unit", m[i].series.unit, "about", m[i].series.about, "derived", m[i].derived != NULL));
+            json_array_append_new(metrics, json_pack("{s:s, s:s, s:s, s:s, s:b}", "metric", name, "unit", m[i].series.unit, "about", m[i].series.about,
+                                                      "better", better_name[m[i].series.better], "derived", m[i].derived != NULL));
         }
         free(m);
         json_object_set_new(j, "config", json_loads(reader_config(r->reader), 0, NULL));

@@ -126,6 +126,7 @@ static void series_make(struct store *s, hid_t group, hid_t step, const struct s
     char fill[8];
     store_convert(p->type, NAN, fill);
     hid_t data = dataset_make(s, group, p->name, number.file, growing(p->rank, p->dim, number.size * series_count(p->rank, p->dim)), fill, (struct label){ p->unit, p->about, p->is_volatile });
+    text_attribute(s, data, "better", better_name[p->better]);
     number_attribute(s, data, "_FillValue", number.file, fill, 1);
     if (p->type == STORE_U8) {
         number_attribute(s, data, "flag_values", H5T_NATIVE_UINT8, (uint8_t[]){ 0, 1 }, 2);

@@ -78,6 +78,15 @@ static void take_text(struct reader *r, hid_t data, const char *name, char *to, 
     to[room - 1] = 0;
 }
 
+/* Files of format 1.0 do not say it. */
+static enum better better_of(struct reader *r, hid_t data)
+{
+    const char *text = attribute_text(r, data, "better");
+    int better = BETTER_HIGHER;
+    while (better > BETTER_NONE && (!text || strcmp(text, better_name[better]) != 0)) better--;
+    return (enum better)better;
+}
+
 static bool series_read(struct reader *r, hid_t data, struct reader_series *s)
 {
     hid_t space = H5Dget_space(data);
@@ -93,6 +102,7 @@ static bool series_read(struct reader *r, hid_t data, struct reader_series *s)
     take_text(r, data, "units", s->unit, sizeof s->unit);
     take_text(r, data, "long_name", s->about, sizeof s->about);
     s->is_volatile = H5Aexists(data, "volatile") > 0;
+    s->better = better_of(r, data);
     return true;
 }
 
