@@ -60,8 +60,9 @@ static int draw(struct canvas *canvas, const struct runs *runs, const struct plo
     if (compare_study(runs, &how, &c, e)) return -1;
     for (int i = 0; i < c->n_arms; i++) lines += i != c->baseline && c->arm[i].paired.n > 0;
     if (!lines) {
+        err_set(e, "no pair of runs has values of %s yet: nothing to draw", c->metric);
         compare_free(c);
-        return err_set(e, "no finished pair of runs yet: nothing to draw");
+        return -1;
     }
     fputs("set ytics ()\n", gp);
     for (int i = 0, line = lines; i < c->n_arms; i++) {
