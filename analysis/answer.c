@@ -51,8 +51,8 @@ static void append_doubts(const struct comparison *c, const struct arm *a, char 
     int digits = answer_digits(c);
     const char *wider = s->variant > s->baseline ? a->variant->name : base->variant->name;
     if (s->differ)
-        append(out, size, "; spreads differ (sd %.*f against %.*f): few seeds hide bad ones of %s; median %+.*f, %s in %d of %d pairs", digits, s->variant, digits, s->baseline,
-               wider, digits, a->median, c->better ? "better" : "higher", a->wins, a->paired.n);
+        append(out, size, "; spreads differ (sd %.*f against %.*f): few seeds hide bad ones of %s; median %+.*f, %s in %d of %d pairs",
+               digits, s->variant, digits, s->baseline, wider, digits, a->median, c->better ? "better" : "higher", a->wins, a->paired.n);
     if (a->rests == 1) append(out, size, "; rests on seed %d", a->rests_on);
     if (a->rests > 1) append(out, size, "; rests on each of %d seeds", a->rests);
     if (a->diverged && a->verdict != VERDICT_PARTIAL) append(out, size, "; %d of its %d runs diverged", a->diverged, a->total);
@@ -77,7 +77,8 @@ void answer_sentence(const struct comparison *c, int arm, char *out, size_t size
         snprintf(out, size, "%s is the baseline", name);
         break;
     case VERDICT_BETTER: case VERDICT_WORSE: case VERDICT_HIGHER: case VERDICT_LOWER:
-        snprintf(out, size, "%s %s %s by %.*f ± %.*f%s%s (%d paired seeds, %s)", name, verb(a->verdict), base, digits, fabs(a->paired.delta), digits, a->paired.half, gap, unit, n, p);
+        snprintf(out, size, "%s %s %s by %.*f ± %.*f%s%s (%d paired seeds, %s)", name, verb(a->verdict), base,
+                 digits, fabs(a->paired.delta), digits, a->paired.half, gap, unit, n, p);
         break;
     case VERDICT_PARTIAL:
         snprintf(out, size, "%s is better than %s where it finishes (%+.*f ± %.*f%s%s, %d pairs), but diverged in %d of %d runs against %d of %d", name, base,
@@ -127,8 +128,8 @@ static json_t *arm_json(const struct comparison *c, int arm)
     json_object_set_new(j, "paired", json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i}", "pairs", a->paired.n, "delta", number(a->paired.delta),
         "sd", number(a->paired.sd), "ci_low", number(a->paired.delta - a->paired.half), "ci_high", number(a->paired.delta + a->paired.half), "p", number(a->paired.p),
         "p_family", number(a->p), "rho", number(a->rho), "detectable", number(a->detectable), "median", number(a->median), "wins", a->wins));
-    json_object_set_new(j, "spread", json_pack("{s:o, s:o, s:o, s:b}", "sd_variant", number(a->spread.variant), "sd_baseline", number(a->spread.baseline), "p", number(a->spread.p),
-        "differ", a->spread.differ));
+    json_object_set_new(j, "spread", json_pack("{s:o, s:o, s:o, s:b}", "sd_variant", number(a->spread.variant), "sd_baseline", number(a->spread.baseline),
+        "p", number(a->spread.p), "differ", a->spread.differ));
     json_object_set_new(j, "verdict_rests_on_seeds", json_integer(a->rests));
     json_object_set_new(j, "unpaired", json_pack("{s:o, s:o, s:o, s:o, s:o}", "delta", number(a->welch.delta), "df", number(a->welch.df),
         "ci_low", number(a->welch.delta - a->welch.half), "ci_high", number(a->welch.delta + a->welch.half), "p", number(a->welch.p)));
@@ -142,8 +143,10 @@ json_t *answer_json(const struct comparison *c)
     static const char *const at[] = { "end", "step", "tokens" };
     json_t *arms = json_array();
     for (int i = 0; i < c->n_arms; i++) json_array_append_new(arms, arm_json(c, i));
-    return json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:o, s:s, s:i, s:f, s:s, s:o, s:o, s:o}", "format", "sluice-comparison", "version", 1, "metric", c->metric, "unit", c->unit,
-                     "better", better_name[c->better], "at", at[c->options.at], "where", c->options.at ? number(c->options.where) : json_null(), "family", stats_family[c->family],
-                     "family_size", c->family_size, "ci_level", 1 - c->alpha, "ci_kind", c->family == FAMILY_SIDAK && c->family_size > 1 ? "simultaneous" : "single",
+    bool simultaneous = c->family == FAMILY_SIDAK && c->family_size > 1;
+    return json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:o, s:s, s:i, s:f, s:s, s:o, s:o, s:o}", "format", "sluice-comparison", "version", 1,
+                     "metric", c->metric, "unit", c->unit, "better", better_name[c->better],
+                     "at", at[c->options.at], "where", c->options.at ? number(c->options.where) : json_null(),
+                     "family", stats_family[c->family], "family_size", c->family_size, "ci_level", 1 - c->alpha, "ci_kind", simultaneous ? "simultaneous" : "single",
                      "unigram", number(c->floor.unigram), "bigram", number(c->floor.bigram), "variants", arms);
 }

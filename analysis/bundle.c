@@ -108,7 +108,7 @@ struct band bundle_difference(const struct bundle *v, int64_t row, const struct 
             y[n++] = 0;
         }
     struct band band = bundle_band(x, n);
-    struct contrast c = stats_paired(x, y, n, 0.05);
+    struct contrast c = stats_paired(x, y, n, STATS_LEVEL);
     if (!isnan(c.half)) {
         band.low = c.delta - c.half;
         band.high = c.delta + c.half;

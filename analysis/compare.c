@@ -119,7 +119,7 @@ static int pair(const struct comparison *c, const struct arm *a, const struct ar
 static enum verdict judge(const struct comparison *c, double p, double delta)
 {
     if (isnan(p)) return VERDICT_FEW;
-    if (p >= 0.05) return VERDICT_NONE;
+    if (p >= STATS_LEVEL) return VERDICT_NONE;
     if (c->better == BETTER_NONE) return delta > 0 ? VERDICT_HIGHER : VERDICT_LOWER;
     return (delta > 0) == (c->better == BETTER_HIGHER) ? VERDICT_BETTER : VERDICT_WORSE;
 }
@@ -143,7 +143,7 @@ static void contrast_arm(struct comparison *c, struct arm *a)
     const struct arm *b = &c->arm[c->baseline];
     double *x = xcalloc((size_t)c->n_readings + 1, 2 * sizeof *x), *y = x + c->n_readings + 1;
     int n = counted_values(c, a, x), m = counted_values(c, b, y);
-    a->welch = stats_welch(x, n, y, m, 0.05);
+    a->welch = stats_welch(x, n, y, m, STATS_LEVEL);
     n = pair(c, a, b, -1, x, y);
     a->paired = stats_paired(x, y, n, c->alpha);
     a->detectable = n >= STATS_LEAST ? stats_detectable(a->paired.sd, n, stats_alpha(c->family, c->family_size)) : NAN;
@@ -200,7 +200,7 @@ static void judge_all(struct comparison *c)
         correct(c, replicate, p);
         for (int i = 0; i < c->n_arms; i++) {
             struct arm *a = &c->arm[i];
-            if (!is_tested(a->verdict) || isnan(p[i]) || (p[i] < 0.05) == (a->p < 0.05)) continue;
+            if (!is_tested(a->verdict) || isnan(p[i]) || (p[i] < STATS_LEVEL) == (a->p < STATS_LEVEL)) continue;
             if (!a->rests++) a->rests_on = replicate;
         }
     }

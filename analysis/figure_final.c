@@ -8,7 +8,7 @@
 static void write_dots(FILE *gp, const struct comparison *c, int arm)
 {
     const struct arm *a = &c->arm[arm];
-    double y = c->n_arms - arm, half = a->n >= STATS_LEAST ? stats_t_critical(0.05, a->n - 1) * a->sd / sqrt(a->n) : NAN;
+    double y = c->n_arms - arm, half = a->n >= STATS_LEAST ? stats_t_critical(STATS_LEVEL, a->n - 1) * a->sd / sqrt(a->n) : NAN;
     fprintf(gp, "$mean%d << END\n", arm);
     if (a->n) fprintf(gp, "%.9g %.9g %.9g\n", a->mean, isnan(half) ? 0 : half, y - 0.16);
     fprintf(gp, "END\n$dots%d << END\n", arm);
@@ -23,7 +23,7 @@ static void set_range(const struct canvas *canvas, const struct comparison *c)
     double low = INFINITY, high = -INFINITY;
     for (int i = 0; i < c->n_arms; i++) {
         const struct arm *a = &c->arm[i];
-        double half = a->n >= STATS_LEAST ? stats_t_critical(0.05, a->n - 1) * a->sd / sqrt(a->n) : 0;
+        double half = a->n >= STATS_LEAST ? stats_t_critical(STATS_LEVEL, a->n - 1) * a->sd / sqrt(a->n) : 0;
         if (a->n) { low = fmin(low, a->mean - half); high = fmax(high, a->mean + half); }
         for (int k = 0; k < a->total; k++) {
             if (!c->reading[a->first + k].counted) continue;

@@ -60,8 +60,9 @@ static int draw(struct canvas *canvas, const struct runs *runs, const struct plo
     if (compare_study(runs, &how, &c, e)) return -1;
     for (int i = 0; i < c->n_arms; i++) lines += i != c->baseline && c->arm[i].paired.n > 0;
     if (!lines) {
+        err_set(e, "no pair of runs has values of %s yet: nothing to draw", c->metric);
         compare_free(c);
-        return err_set(e, "no finished pair of runs yet: nothing to draw");
+        return -1;
     }
     fputs("set ytics ()\n", gp);
     for (int i = 0, line = lines; i < c->n_arms; i++) {
@@ -78,8 +79,8 @@ static int draw(struct canvas *canvas, const struct runs *runs, const struct plo
     canvas->width = (widest > 90 ? widest : 90) + PLOT + WORDS;
     fprintf(gp, "set tmargin 3.2\nset bmargin 5.5\nset rmargin at screen %.5f\nset yrange [0.4:%d.6]\nset key off\nset bars 0.6\n", 1 - (double)WORDS / canvas->width, lines);
     figure_title(canvas, "%s: %s against %s", runs->study->name, c->metric, c->arm[c->baseline].variant->name);
-    const char *how_many = c->family == FAMILY_HOLM ? "p by Holm over all, intervals are not simultaneous" : c->family == FAMILY_SIDAK && c->family_size > 1 ? "all intervals at once" : "each for itself";
-    figure_caption(canvas, "Small dots: pairs of runs with one seed; large: their mean with the 95 %% interval; %s.", how_many);
+    static const char *const family[] = { "all intervals hold at once", "p by Holm, intervals are not simultaneous", "each variant for itself" };
+    figure_caption(canvas, "Small dots: pairs of runs with one seed; large: their mean with the 95 %% interval; %s.", family[c->family]);
     char name[160];
     snprintf(name, sizeof name, "difference in %s", c->metric);
     if (c->better) snprintf(name + strlen(name), sizeof name - strlen(name), ", %s is better", better_name[c->better]);

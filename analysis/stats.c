@@ -171,7 +171,7 @@ struct spread stats_spread(const double *variant, const double *baseline, int n)
     }
     double r = stats_correlation(sum, difference, n);
     if (n >= STATS_LEAST) s.p = stats_t_p(r * sqrt((n - 2) / (1 - r * r)), n - 2);
-    if (n >= STATS_LEAST) s.differ = s.p < 0.05 || s.variant > 1.5 * s.baseline || s.baseline > 1.5 * s.variant;
+    if (n >= STATS_LEAST) s.differ = s.p < STATS_LEVEL || s.variant > 1.5 * s.baseline || s.baseline > 1.5 * s.variant;
     free(sum);
     return s;
 }
@@ -179,7 +179,6 @@ struct spread stats_spread(const double *variant, const double *baseline, int n)
 /* ---- families ---- */
 
 const char *const stats_family[] = { "sidak", "holm", "none", NULL };
-static const double level = 0.05;
 
 int stats_family_find(const char *name)
 {
@@ -190,13 +189,13 @@ int stats_family_find(const char *name)
 
 double stats_alpha(enum family family, int k)
 {
-    if (k < 1 || family == FAMILY_NONE) return level;
-    return family == FAMILY_HOLM ? level / k : -expm1(log1p(-level) / k);
+    if (k < 1 || family == FAMILY_NONE) return STATS_LEVEL;
+    return family == FAMILY_HOLM ? STATS_LEVEL / k : -expm1(log1p(-STATS_LEVEL) / k);
 }
 
 double stats_interval_alpha(enum family family, int k)
 {
-    return family == FAMILY_HOLM ? level : stats_alpha(family, k);
+    return family == FAMILY_HOLM ? STATS_LEVEL : stats_alpha(family, k);
 }
 
 /* Holm 1979: the least p times k, the next times k - 1, ..., none below the one before. */

@@ -6,6 +6,8 @@
 
 /* Below this number of values no p-value and no interval is given. */
 enum { STATS_LEAST = 4 };
+/* False claims that a family of tests may make. */
+#define STATS_LEVEL 0.05
 
 double stats_mean(const double *x, int n);
 double stats_median(const double *x, int n);                /* NaN of none */

@@ -15,8 +15,8 @@
 
 enum { FIXTURE_STEPS = 200, FIXTURE_EVERY = 20, FIXTURE_LAYERS = 4, FIXTURE_MOE = 3, FIXTURE_EXPERTS = 8, FIXTURE_TOKENS = 4096 };
 
-/* Of a variant named "bare" the run files hold no accuracy and no width. Loss of replicate k at the end: 2.5 + 0.05 z_k + shift + 0.002 z, z_k shared by the variants. lost: the replicate
-   that diverges half way, or -1; absent: the one that was never begun, or -1. */
+/* Loss of replicate k at the end: 2.5 + 0.05 z_k + shift + 0.002 z, z_k shared by the variants. lost: the replicate that
+   diverges half way, or -1; absent: the one that was never begun, or -1. A variant named "bare" has no accuracy and no width. */
 struct fixture_variant { const char *name; double shift; int lost, absent; };
 
 static inline double fixture_draw(const char *what, int variant, int replicate, int64_t step)
