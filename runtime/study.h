@@ -43,6 +43,7 @@ void study_free(struct study *s);
 /* Leaves only the points of the named variants and of the baseline; what is saved stays whole. */
 int study_select(struct study *s, const char *const *names, int n, struct err *e);
 struct hash study_identity(const json_t *config, const struct corpus_info *data, uint64_t seed);   /* seed: of replicate 0 */
+int64_t variant_tokens(const struct variant *v);                            /* that a run trains on */
 enum backend_kind variant_backend(const struct variant *v);
 char *study_point_path(const struct study *s, int point, const char *file); /* malloc'd: DIR/VARIANT-HASH8/K/FILE */
 

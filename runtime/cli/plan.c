@@ -13,12 +13,6 @@ static const struct option options[] = { SCRIPT_OPTIONS, { "json", 0, NULL, "the
     { "time", 0, NULL, "measure a step for two seconds and estimate how long the study takes" },
     { "roofline", 0, "GPU", "what a step of the baseline would take at best by the data sheet of a GPU: a100, h100, h200" }, { 0 } };
 
-static int64_t tokens_of(const struct variant *v)
-{
-    const json_t *train = json_object_get(v->config, "train"), *model = json_object_get(v->config, "model");
-    return json_integer_value(json_object_get(train, "steps")) * json_integer_value(json_object_get(train, "batch")) * json_integer_value(json_object_get(model, "seq"));
-}
-
 /* What this many pairs can see: differences of pairs whose runs have standard deviation 1 and correlation rho. */
 static void print_power(const struct study *s)
 {
@@ -62,7 +56,7 @@ static enum code print_time(const struct study *s)
     if (isnan(step)) return cli_fail(CODE_SCRIPT, "%s", e.text);
     int64_t steps = json_integer_value(json_object_get(json_object_get(base->config, "train"), "steps"));
     for (int i = 0; i < s->n_variants; i++)
-        total += step * (double)steps * (double)tokens_of(&s->variant[i]) * s->variant[i].train_flops_per_token / ((double)tokens_of(base) * base->train_flops_per_token);
+        total += step * (double)steps * (double)variant_tokens(&s->variant[i]) * s->variant[i].train_flops_per_token / ((double)variant_tokens(base) * base->train_flops_per_token);
     int jobs = pool_cores() < s->n_points ? pool_cores() : s->n_points;
     printf("About %s on %d cores, from %.1f ms a step of the baseline on one thread; evaluation and checkpoints come on top.\n",
            format_seconds(total * s->replicates / jobs, text), jobs, 1e3 * step);
@@ -71,15 +65,16 @@ static enum code print_time(const struct study *s)
 
 static void print_table(const struct study *s)
 {
-    const char *const columns[] = { "variant", ">params", ">active", ">non-emb", ">train FLOP/token", ">tokens", ">train FLOP", ">memory", ">KV B/token", "graph", s->match_adjust };
+    const char *const columns[] = { "variant", ">params", ">active", ">with embedding", ">non-emb", ">train FLOP/token", ">tokens", ">train FLOP", ">memory", ">KV B/token", "graph", s->match_adjust };
     struct table *t = table_new(columns, COUNT(columns) - !s->match_adjust);
     char text[FORMAT_SIZE], hash[33];
     for (int i = 0; i < s->n_variants; i++) {
         const struct variant *v = &s->variant[i];
-        double tokens = (double)tokens_of(v);
+        double tokens = (double)variant_tokens(v);
         table_cell(t, "%s%s", v->name, i == s->baseline ? " (baseline)" : "");
         table_cell(t, "%s", format_count((double)v->counts.total, text));
         table_cell(t, "%s", format_count((double)v->counts.active, text));
+        table_cell(t, "%s", format_count((double)v->counts.active_embedded, text));
         table_cell(t, "%s", format_count((double)v->counts.non_embedding, text));
         table_cell(t, "%s", format_count(v->train_flops_per_token, text));
         table_cell(t, "%s", format_count(tokens, text));
@@ -96,6 +91,7 @@ static void print_table(const struct study *s)
     printf("%d variants x %d replicates = %d runs of data %s\n", s->n_variants, s->replicates, s->n_points, s->data_path);
     if (s->match_quantity) printf("matched: %s by %s, tolerance %g\n", s->match_quantity, s->match_adjust, s->match_tolerance);
     print_power(s);
+    printf("active: parameters that a token uses, one row of an untied input embedding; with embedding: all its rows, as models are advertised.\n");
     printf("FLOPs: 1 MAC = 2; attention counts the causal half; lookups are 0; backward is twice the forward.\n");
 }
 
@@ -117,8 +113,8 @@ static void print_json(const struct study *s)
         const struct variant *v = &s->variant[i];
         char hash[33];
         hash_print(v->fingerprint, hash);
-        json_array_append_new(list, json_pack("{s:s, s:O, s:I, s:I, s:I, s:f, s:I, s:I, s:s}", "name", v->name, "config", v->config, "params_total", (json_int_t)v->counts.total, "params_active",
-            (json_int_t)v->counts.active, "params_non_embedding", (json_int_t)v->counts.non_embedding, "train_flops_per_token", v->train_flops_per_token, "memory_bytes", (json_int_t)v->memory_bytes,
+        json_array_append_new(list, json_pack("{s:s, s:O, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:s}", "name", v->name, "config", v->config, "params_total", (json_int_t)v->counts.total, "params_active",
+            (json_int_t)v->counts.active, "params_active_embedded", (json_int_t)v->counts.active_embedded, "params_non_embedding", (json_int_t)v->counts.non_embedding, "train_flops_per_token", v->train_flops_per_token, "memory_bytes", (json_int_t)v->memory_bytes,
             "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token, "fingerprint", hash));
     }
     json_t *all = json_pack("{s:s, s:i, s:s, s:s, s:o}", "name", s->name, "replicates", s->replicates, "baseline", s->variant[s->baseline].name, "data", s->data_path, "variants", list);
