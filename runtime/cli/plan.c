@@ -10,6 +10,7 @@
 #include <string.h>
 
 static const struct option options[] = { SCRIPT_OPTIONS, { "json", 0, NULL, "the resolved study as JSON" }, { "config", 'c', "VARIANT", "the full configuration of a variant" },
+    { "weights", 'w', "VARIANT", "every weight of a variant: shape, role, optimizer, decay" },
     { "time", 0, NULL, "measure a step for two seconds and estimate how long the study takes" },
     { "roofline", 0, "GPU", "what a step of the baseline would take at best by the data sheet of a GPU: a100, h100, h200" }, { 0 } };
 
@@ -95,15 +96,50 @@ static void print_table(const struct study *s)
     printf("FLOPs: 1 MAC = 2; attention counts the causal half; lookups are 0; backward is twice the forward.\n");
 }
 
-static enum code print_config(const struct study *s, const char *name)
+static const json_t *config_of(const struct study *s, const char *option, const char *name, enum code *code)
 {
-    for (int i = 0; i < s->n_variants; i++) {
-        if (strcmp(s->variant[i].name, name) != 0) continue;
-        json_dumpf(s->variant[i].config, stdout, JSON_INDENT(2) | JSON_SORT_KEYS);
-        putchar('\n');
-        return CODE_OK;
+    for (int i = 0; i < s->n_variants; i++) if (strcmp(s->variant[i].name, name) == 0) return s->variant[i].config;
+    *code = cli_fail(CODE_USAGE, "--%s %s: the study has no such variant", option, name);
+    return NULL;
+}
+
+static void print_config(const json_t *config)
+{
+    json_dumpf(config, stdout, JSON_INDENT(2) | JSON_SORT_KEYS);
+    putchar('\n');
+}
+
+/* Every weight has one update in the training graph, which knows by what it moves and how it decays. */
+static void print_weights(const json_t *config)
+{
+    static const char *const columns[] = { "weight", "shape", ">params", "role", "optimizer", ">decay" };
+    struct arena *arena = arena_new();
+    struct leaves *leaves = leaves_new();
+    struct graph *g = graph_new(leaves);
+    struct table *t = table_new(columns, COUNT(columns));
+    struct problems none = { 0 };
+    struct model_conf model;
+    struct train_conf train;
+    model_load(json_object_get(config, "model"), arena, &model, &none);
+    train_load(json_object_get(config, "train"), arena, &train, &none);
+    model_build(g, arena, &model, &train, MODE_TRAIN, 1, model.seq, 0);
+    INVARIANT(none.n == 0 && !g->failed, "a variant of a resolved study does not build");
+    for (int i = 0; i < g->n; i++) {
+        const struct node *n = g->node[i];
+        if (n->op != &op_adamw && n->op != &op_muon) continue;
+        const struct leaf *w = n->in[0]->leaf;
+        char text[64];
+        table_cell(t, "%s", w->path);
+        table_cell(t, "%s", shape_text(w->decl.shape, text));
+        table_cell(t, "%lld", (long long)shape_count(w->decl.shape));
+        table_cell(t, "%s", role_rule[w->role].name);
+        table_cell(t, "%s", n->op->name);
+        table_cell(t, "%g", n->op == &op_muon ? ((const struct muon_attr *)n->attr)->decay : ((const struct adamw_attr *)n->attr)->decay);
     }
-    return cli_fail(CODE_USAGE, "--config %s: the study has no such variant", name);
+    table_print(t, stdout);
+    graph_free(g);
+    leaves_free(leaves);
+    arena_free(arena);
 }
 
 static void print_json(const struct study *s)
@@ -128,9 +164,11 @@ static enum code run(const struct call *c)
     enum code code;
     struct study *s = script_study(c, &code);
     if (!s) return code;
-    const char *config = cli_value(c, "config", NULL), *gpu = cli_value(c, "roofline", NULL);
-    if (config) code = print_config(s, config);
-    else if (cli_flag(c, "json")) print_json(s);
+    const char *config = cli_value(c, "config", NULL), *weights = cli_value(c, "weights", NULL), *gpu = cli_value(c, "roofline", NULL);
+    const json_t *of_variant = config ? config_of(s, "config", config, &code) : weights ? config_of(s, "weights", weights, &code) : NULL;
+    if (config || weights) {
+        if (of_variant) (config ? print_config : print_weights)(of_variant);
+    } else if (cli_flag(c, "json")) print_json(s);
     else print_table(s);
     if (code == CODE_OK && cli_flag(c, "time")) code = print_time(s);
     if (code == CODE_OK && gpu) code = roofline_print(s, gpu);
