@@ -124,11 +124,11 @@ void fold_changes(const struct args *a, const double *part, int spans, const flo
     LAUNCH(a, changes_fold, 1, BLOCK, 0, part, spans, clip, out);
 }
 
-/* ---- bias_step: bias_i += rate (sign(mean(counts) - counts_i), less its mean where centred) ---- */
+/* ---- bias_step: bias_i += rate sign(mean(counts) - counts_i) ---- */
 
 enum { BIAS, COUNTS, CLIP };
 
-struct bias_step_attr { double rate; int64_t centred; };
+struct bias_step_attr { double rate; };
 
 /* sum - E*n has the sign of mean - n and, for counts, no rounding: an expert at the mean stays where it is. */
 static __device__ inline int direction(double sum, int experts, float count)
@@ -140,17 +140,15 @@ static __device__ inline int direction(double sum, int experts, float count)
 static __global__ void __launch_bounds__(WARP) bias_step_experts(float *bias, const float *counts, const float *clip, int experts,
                                                                  struct bias_step_attr at, float *out)
 {
-    double sum = 0, drift = 0;
+    double sum = 0;
     float low = INFINITY, high = -INFINITY;
     bool go = clip[1] != 0;
     for (int i = threadIdx.x; i < experts; i += WARP) sum += counts[i];
     sum = warp_sum(sum);
-    for (int i = threadIdx.x; i < experts; i += WARP) drift += direction(sum, experts, counts[i]);
-    drift = at.centred ? warp_sum(drift) / experts : 0;
     for (int i = threadIdx.x; i < experts; i += WARP) {
-        if (go) bias[i] += (float)(at.rate * (direction(sum, experts, counts[i]) - drift));
         low = fminf(low, bias[i]);
         high = fmaxf(high, bias[i]);
+        if (go) bias[i] += (float)(at.rate * direction(sum, experts, counts[i]));
     }
     float range = warp_max(high) + warp_max(-low);
     if (threadIdx.x == 0) *out = range;

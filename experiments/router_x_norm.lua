@@ -2,7 +2,7 @@
 local sl = require "sluice"
 
 return sl.study {
-  base = sl.extend(require "baseline", { ["ffn.balance"] = "switch_aux" }),   -- z_loss is for softmax scores only
+  base = require "baseline",
   replicates = 5, data = "corpus.tok", baseline = "normalize=after,score=softmax,residual=pre",
   train = { steps = 300, batch = 16, eval_every = 100, optim = { "adamw", lr = 3e-3 }, schedule = { "wsd", warmup = 20 } },
   axes = {

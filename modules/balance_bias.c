@@ -1,13 +1,12 @@
 /* Loss-free balancing: a bias moves the selection key and nothing else; after each step
        bias_i += gamma * sign(mean n - n_i)
    with counts of the whole optimizer batch. Wang 2024 (arXiv 2408.15664); DeepSeek-V3; WeLM. gamma is in units of the
-   score: the default is for sigmoid. */
+   score: the default is for sigmoid. Taking the mean off the step (Moonlight) would move no choice: top-k ignores what all share. */
 #include "module.h"
 
-struct conf { double gamma; int centred; };
+struct conf { double gamma; };
 static const struct param params[] = {
     REAL(struct conf, gamma, 0.001, 0, 1, "score", "step of the bias"),
-    BOOL(struct conf, centred, false, "subtract the mean step, so that the biases keep their sum (Moonlight)"),
     { 0 }
 };
 
@@ -17,7 +16,7 @@ static struct node *biased(struct build *b, const void *conf, struct node *key)
 {
     (void)conf;
     struct node *bias = build_buffer(b, "router.bias", DTYPE_REAL, SHAPE(b->experts), 0);       /* [E] */
-    build_metric(b, "router_bias", bias, "", BETTER_NONE, "balancing bias of each expert");
+    build_metric(b, "router_bias", bias, "", BETTER_NONE, "balancing bias that the step's choice was made with, of each expert");
     return add_row(b->graph, key, bias);
 }
 
@@ -25,8 +24,8 @@ static void update(struct build *b, void *state)
 {
     const struct state *s = state;
     struct node *bias = graph_buffer(b->graph, s->path, DTYPE_REAL, SHAPE(s->experts), 0);
-    struct node *range = bias_step(b->graph, bias, s->counts, b->clip, s->conf->gamma, s->conf->centred);
-    build_metric(b, "router_bias_range", range, "", BETTER_NONE, "largest less smallest balancing bias");
+    struct node *range = bias_step(b->graph, bias, s->counts, b->clip, s->conf->gamma);
+    build_metric(b, "router_bias_range", range, "", BETTER_NONE, "largest less smallest of them");
 }
 
 static void build(struct build *b, const void *conf, const struct routing *r)

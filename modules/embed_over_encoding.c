@@ -57,7 +57,7 @@ static struct node *build(struct build *b, const void *conf, int ahead)
     b->embedded_table = build_weight(b, "weight", ROLE_EMBED, shape, build_init(b, ROLE_EMBED, shape));
     struct node *token = embed(g, b->embedded_table, ahead ? shift(g, b->ids, ahead) : b->ids);     /* [T,D] */
 
-    struct node *history = build_cached(b, "ids", b->ids);  /* [B,S], in decode [B,C] */
+    struct node *history = build_cached(b, "ids", b->ids, 0);   /* [B,S], in decode [B,C] */
     struct node *row[TABLES_MAX], *rate[TABLES_MAX];
     int64_t rows = c->rows - 1;
     for (int i = 0; i < grams->n; i++) {

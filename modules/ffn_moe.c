@@ -1,7 +1,6 @@
 /* Mixture of experts: shared(u) + sum over the K chosen experts of gate * swiglu_i(u). The main loss trains the router
    through the gates alone; which experts are chosen is a constant to it. */
 #include "module.h"
-#include <string.h>
 
 struct conf { int experts, d_ff; struct pick router; struct picks balance; struct pick dispatch, shared; };
 static const struct param params[] = {
@@ -22,9 +21,6 @@ static void check(const void *conf, const struct model_conf *model, const char *
     if (top_k && *top_k > c->experts) module_problem(problems, path, "router.top_k", "%d: the model has only %d experts", *top_k, c->experts);
     if (top_k && *top_k == 1 && c->experts > 1 && module_chose(c->router, "normalize", "after"))
         module_problem(problems, path, "router.normalize", "after: with top_k = 1 every gate would be 1 and the router would get no gradient");
-    for (int i = 0; i < c->balance.n; i++)
-        if (strcmp(c->balance.pick[i].module->name, "z_loss") == 0 && module_chose(c->router, "score", "sigmoid"))
-            module_problem(problems, path, "balance", "z_loss: log-sum-exp is the normaliser of softmax scores, the router's are sigmoid");
 }
 
 static void observe(struct build *b, const struct routing *r)

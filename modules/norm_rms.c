@@ -1,11 +1,11 @@
-/* RMSNorm: gain * x / sqrt(mean(x^2) + eps). Zhang 2019. Zero-centred, (1 + gain), is the same function until weight
-   decay or a change of learning rate pulls at the gain. */
+/* RMSNorm: gain * x / sqrt(mean(x^2) + eps). Zhang 2019. Zero-centred, (1 + gain), is the same function until gains
+   decay (train.optim.decay_gains): to 1 then, rather than to 0. */
 #include "module.h"
 
 struct conf { double eps; int zero_centred; };
 static const struct param params[] = {
     REAL(struct conf, eps, 1e-6, 1e-12, 1e-2, "", "added to the mean square"),
-    BOOL(struct conf, zero_centred, false, "keep the gain as its distance from 1"),
+    BOOL(struct conf, zero_centred, false, "keep the gain as its distance from 1, to which it then decays where train.optim.decay_gains is set"),
     { 0 }
 };
 

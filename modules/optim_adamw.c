@@ -1,21 +1,22 @@
-/* AdamW with decoupled decay: w -= lr (m^ / (sqrt v^ + eps) + decay w). Loshchilov 2017. Gains, embeddings and tables
-   do not decay. */
+/* AdamW with decoupled decay: w -= lr (m^ / (sqrt v^ + eps) + decay w). Loshchilov 2017. Which weights decay goes by
+   their role. */
 #include "module.h"
 
-struct conf { double lr, beta1, beta2, eps, decay; };
+struct conf { double lr, beta1, beta2, eps, decay; int decay_gains; };
 static const struct param params[] = {
     REAL(struct conf, lr, 1e-3, 0, 10, "", "peak learning rate"),
     REAL(struct conf, beta1, 0.9, 0, 0.9999, "", "decay of the first moment"),
     REAL(struct conf, beta2, 0.95, 0, 0.99999, "", "decay of the second moment"),
     REAL(struct conf, eps, 1e-8, 1e-16, 1, "", "added to the root"),
     REAL(struct conf, decay, 0.1, 0, 10, "", "weight decay"),
+    BOOL(struct conf, decay_gains, false, "the gains of norms decay too: to 0, zero-centred ones to 1"),
     { 0 }
 };
 
 static struct node *build(struct build *b, const void *conf, struct node *w, struct node *grad, struct pace pace)
 {
     const struct conf *c = conf;
-    struct adamw_attr attr = { c->beta1, c->beta2, c->eps, w->leaf->decay ? c->decay : 0, 1 };
+    struct adamw_attr attr = { c->beta1, c->beta2, c->eps, build_decay(w, c->decay, c->decay_gains), 1 };
     struct node *m = build_moment(b, "m", w), *v = build_moment(b, "v", w);
     return adamw(b->graph, w, grad, m, v, pace.lr, pace.step, pace.clip, attr);
 }

@@ -7,12 +7,13 @@
 #include <math.h>
 
 enum scale { RMS, SPECTRAL, JORDAN };
-struct conf { double lr, momentum; int nesterov; double decay; int scale, steps; double beta1, beta2, eps; };
+struct conf { double lr, momentum; int nesterov; double decay; int decay_gains, scale, steps; double beta1, beta2, eps; };
 static const struct param params[] = {
     REAL(struct conf, lr, 1e-3, 0, 10, "", "peak learning rate, of both kinds of weights"),
     REAL(struct conf, momentum, 0.95, 0, 0.9999, "", "decay of the momentum"),
     BOOL(struct conf, nesterov, true, "look one step ahead"),
     REAL(struct conf, decay, 0.1, 0, 10, "", "weight decay"),
+    BOOL(struct conf, decay_gains, false, "the gains of norms decay too: to 0, zero-centred ones to 1"),
     CHOICE(struct conf, scale, RMS, "rms spectral jordan", "length of the step by the matrix's shape"),
     INT(struct conf, steps, 5, 1, 20, "", "Newton-Schulz steps"),
     REAL(struct conf, beta1, 0.9, 0, 0.9999, "", "AdamW: decay of the first moment"),
@@ -20,12 +21,6 @@ static const struct param params[] = {
     REAL(struct conf, eps, 1e-8, 1e-16, 1, "", "AdamW: added to the root"),
     { 0 }
 };
-
-static bool hidden_matrix(const struct leaf *w)
-{
-    bool outside = w->role == ROLE_EMBED || w->role == ROLE_TABLE || w->role == ROLE_HEAD || w->role == ROLE_GAIN;
-    return !outside && w->decl.shape.rank >= 2;
-}
 
 static double step_scale(enum scale kind, struct shape s)
 {
@@ -37,9 +32,9 @@ static double step_scale(enum scale kind, struct shape s)
 static struct node *build(struct build *b, const void *conf, struct node *w, struct node *grad, struct pace pace)
 {
     const struct conf *c = conf;
-    double decay = w->leaf->decay ? c->decay : 0;
+    double decay = build_decay(w, c->decay, c->decay_gains);
     struct node *m = build_moment(b, "m", w);
-    if (hidden_matrix(w->leaf)) {
+    if (!role_rule[w->leaf->role].outside) {
         struct muon_attr attr = { c->momentum, decay, step_scale(c->scale, w->shape), c->nesterov, c->steps };
         return muon(b->graph, w, grad, m, pace.lr, pace.clip, attr);
     }

@@ -36,10 +36,16 @@ static const char *path_of(struct build *b, const char *name, const char *suffix
 
 /* ---- weights ---- */
 
+static struct node *weight(struct build *b, const char *path, enum role role, struct shape shape, struct init init)
+{
+    struct node *w = graph_weight(b->graph, path, role, shape, init);
+    if (w) w->leaf->layer = b->layer;
+    return w;
+}
+
 static struct node *matrix(struct build *b, const char *name, enum role role, struct shape shape)
 {
-    struct init init = b->init.module->init(b, b->init.conf, role, shape);
-    return graph_weight(b->graph, path_of(b, name, ".weight"), role, shape, init);
+    return weight(b, path_of(b, name, ".weight"), role, shape, build_init(b, role, shape));
 }
 
 struct node *linear(struct build *b, const char *name, enum role role, struct node *x, int64_t out)
@@ -62,7 +68,7 @@ struct node *expert_linear(struct build *b, const char *name, enum role role, co
 
 struct node *build_weight(struct build *b, const char *name, enum role role, struct shape shape, struct init init)
 {
-    struct node *w = graph_weight(b->graph, path_of(b, name, ""), role, shape, init);
+    struct node *w = weight(b, path_of(b, name, ""), role, shape, init);
     if (w && role == ROLE_TABLE) w->leaf->active = 1.0 / (double)shape.dim[0];               /* a token looks up one row */
     return w;
 }
@@ -121,14 +127,17 @@ struct node *build_rows(struct build *b, struct node *x)
     return view(b->graph, slice(b->graph, view(b->graph, x, whole), b->seq), rows);
 }
 
-struct node *build_cached(struct build *b, const char *name, struct node *x)
+struct node *build_cached(struct build *b, const char *name, struct node *x, int64_t window)
 {
     if (b->mode != MODE_DECODE || !x) return x;
     struct shape shape = { .rank = 2, .dim = { b->batch, b->context } };
     int first = x->dtype == DTYPE_I32 ? 2 : 1;               /* ids are [B,S], activations [T,..] */
     for (int i = first; i < x->shape.rank; i++) shape.dim[shape.rank++] = x->shape.dim[i];
     struct node *buffer = graph_buffer(b->graph, path_of(b, name, ".cache"), x->dtype == DTYPE_I32 ? DTYPE_I32 : DTYPE_REAL, shape, 0);
-    if (buffer) buffer->leaf->transient = true;
+    if (buffer) {
+        buffer->leaf->transient = true;
+        buffer->leaf->window = window;
+    }
     return cache(b->graph, buffer, x, b->start, b->pos);
 }
 

@@ -12,12 +12,13 @@ enum { NODE_OUTS = 4, NODE_SAVES = 4, NODE_WORKS = 4 };
    gates, losses, master weights, gradients of weights). */
 enum dtype { DTYPE_ACT, DTYPE_REAL, DTYPE_I32, DTYPE_U8 };
 
-/* What a weight, or the matmul that uses it, is: the one selector for init, decay, optimizer group, rate. */
+/* What a weight, or the matmul that uses it, is: the one selector for init, decay, optimizer group. */
 enum role {
     ROLE_EMBED, ROLE_HEAD, ROLE_Q, ROLE_K, ROLE_V, ROLE_OUT, ROLE_GATE, ROLE_FFN_GATE, ROLE_FFN_UP, ROLE_FFN_DOWN,
     ROLE_ROUTER, ROLE_TABLE, ROLE_MIX, ROLE_GAIN, ROLE_COUNT
 };
-extern const char *const role_name[ROLE_COUNT];
+/* outside: no hidden matrix, so that Muon leaves it to AdamW; exempt: no weight decay, gains unless the optimizer decays them. */
+extern const struct role_rule { const char *name, *about; bool outside, exempt; } role_rule[ROLE_COUNT];
 
 /* ahead: once per micro-batch, for all of a step before the first forward pass; reads inputs alone, and what it carries is that of the
    whole step when micro reads it. micro: once per micro-batch, with gradients. update: once per optimizer step. */
@@ -71,8 +72,9 @@ struct control { double (*at)(const void *conf, double scale, int64_t step, int6
    decode) share, so that they use the same memory; asking again for a path returns the same leaf. */
 struct leaf {
     enum leaf_kind kind; const char *path; enum role role; struct decl decl; struct init init;
-    bool decay;                                             /* weight decay applies */
+    int layer;                                              /* of a weight: the layer that it belongs to, -1 for none; MTP blocks count from L */
     bool transient;                                         /* buffer not kept in checkpoints (KV cache) */
+    int64_t window;                                         /* of a cache: how many positions are read back; 0: all */
     int stack;                                              /* leading dimension counts independent matrices (experts); 1 otherwise */
     int holder;                                             /* the rank that alone updates the weight, and keeps the buffer, counted from 1; 0: every rank does */
     double active;                                          /* share of the weight that one token uses (k/E); 1 otherwise */

@@ -133,13 +133,6 @@ static double step_number(const void *conf, double scale, int64_t step, int64_t 
     return (double)step + 1;
 }
 
-static bool in_layer(const struct leaf *l, int layer)
-{
-    char prefix[32];
-    int n = snprintf(prefix, sizeof prefix, "layers.%d.", layer);
-    return strncmp(l->path, prefix, (size_t)n) == 0;
-}
-
 /* Gradients of the weights of a layer, or of all (layer -1). */
 static struct node *norm_of(struct build *b, int layer)
 {
@@ -148,7 +141,7 @@ static struct node *norm_of(struct build *b, int layer)
     int n = 0, leaves = g->leaves->n;
     for (int i = 0; i < leaves; i++) {
         struct leaf *l = g->leaves->leaf[i];
-        if (l->kind == LEAF_WEIGHT && (layer < 0 || in_layer(l, layer))) grads[n++] = graph_grad_of(g, l);
+        if (l->kind == LEAF_WEIGHT && (layer < 0 || l->layer == layer)) grads[n++] = graph_grad_of(g, l);
     }
     return n ? global_norm(g, n, grads) : NULL;
 }
@@ -183,7 +176,7 @@ static void build_update_region(struct build *b)
         b->layer = c->layer;
         c->run(b, c->state);
     }
-    for (b->layer = 0; b->layer < b->layers; b->layer++) build_metric(b, "layer_grad_norm", norm_of(b, b->layer), "", BETTER_NONE, "L2 norm of the layer's gradients before clipping");
+    for (b->layer = 0; b->layer < b->blocks; b->layer++) build_metric(b, "layer_grad_norm", norm_of(b, b->layer), "", BETTER_NONE, "L2 norm of the layer's gradients before clipping");
     b->layer = -1;
     g->region = REGION_MICRO;
 }
@@ -201,6 +194,8 @@ static void build_inputs(struct build *b)
         b->weight = graph_input(g, "weight", DTYPE_REAL, s);
     }
 }
+
+static bool ends_normed(struct pick residual) { return residual.module->ends_normed && residual.module->ends_normed(residual.conf); }
 
 struct node *model_build(struct graph *g, struct arena *arena, const struct model_conf *conf, const struct train_conf *train, enum mode mode,
                          int64_t batch, int64_t seq, int64_t context)
@@ -220,7 +215,7 @@ struct node *model_build(struct graph *g, struct arena *arena, const struct mode
     }
     b->layer = -1;
     b->branch_normed = false;
-    x = build_norm(b, "final_norm", x);
+    if (!ends_normed(conf->residual.pick[conf->layers - 1])) x = build_norm(b, "final_norm", x);
     conf->head.module->head(b, conf->head.conf, x);
     for (struct callback *c = b->finish; c; c = c->next) {
         b->layer = c->layer;
@@ -238,7 +233,7 @@ struct node *model_build(struct graph *g, struct arena *arena, const struct mode
 struct counts model_count(const struct leaves *l)
 {
     struct counts c = { 0 };
-    double active = 0;
+    double active = 0, embedded = 0;
     bool untied = false;
     for (int i = 0; i < l->n; i++) untied |= l->leaf[i]->kind == LEAF_WEIGHT && l->leaf[i]->role == ROLE_HEAD;
     for (int i = 0; i < l->n; i++) {
@@ -246,10 +241,14 @@ struct counts model_count(const struct leaves *l)
         if (w->kind != LEAF_WEIGHT) continue;
         int64_t n = shape_count(w->decl.shape);
         c.total += n;
-        active += w->role == ROLE_EMBED && untied ? (double)shape_last(w->decl.shape) : (double)n * w->active;
+        bool row = w->role == ROLE_EMBED && untied;
+        double used = row ? (double)shape_last(w->decl.shape) : (double)n * w->active;
+        active += used;
+        embedded += row ? (double)n : used;
         if (w->role != ROLE_EMBED && w->role != ROLE_TABLE && w->role != ROLE_HEAD) c.non_embedding += n;
     }
     c.active = (int64_t)(active + 0.5);
+    c.active_embedded = (int64_t)(embedded + 0.5);
     return c;
 }
 
@@ -258,7 +257,9 @@ size_t model_kv_bytes(const struct leaves *decode_leaves, int64_t batch, int64_t
     int64_t values = 0;
     for (int i = 0; i < decode_leaves->n; i++) {
         const struct leaf *b = decode_leaves->leaf[i];
-        if (b->kind == LEAF_BUFFER && b->transient && b->decl.dtype != DTYPE_I32) values += shape_count(b->decl.shape);
+        if (b->kind != LEAF_BUFFER || !b->transient || b->decl.dtype == DTYPE_I32) continue;
+        int64_t held = b->window && b->window < context ? b->window : context;
+        values += shape_count(b->decl.shape) / context * held;
     }
-    return (size_t)(values / (batch * context)) * bytes;
+    return (size_t)(values / batch) * bytes / (size_t)context;
 }

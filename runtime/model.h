@@ -29,13 +29,14 @@ void train_load(const json_t *json, struct arena *arena, struct train_conf *conf
 struct node *model_build(struct graph *g, struct arena *arena, const struct model_conf *conf, const struct train_conf *train, enum mode mode,
                          int64_t batch, int64_t seq, int64_t context);
 
-/* Bytes of K and V that decoding keeps for each token of the context, for elements of `bytes` bytes: what the caches
-   hold. A window does not shorten them; MTP blocks, which do not decode, have none. */
+/* Bytes of K and V that decoding needs for each token of a full context, for elements of `bytes` bytes: a layer keeps the
+   positions that its window reads back, min(window, context). MTP blocks, which do not decode, have none. */
 size_t model_kv_bytes(const struct leaves *decode_leaves, int64_t batch, int64_t context, size_t bytes);
 
 /* Parameter counts of what the leaves hold. active: what one token uses (k of E experts, one row of a table; an
-   untied input embedding counts one row). non_embedding: without token embedding, tables and head. */
-struct counts { int64_t total, active, non_embedding; };
+   untied input embedding counts one row). active_embedded: the same with the input embedding whole, as models are advertised.
+   non_embedding: without token embedding, tables and head. */
+struct counts { int64_t total, active, non_embedding, active_embedded; };
 struct counts model_count(const struct leaves *l);
 
 #endif

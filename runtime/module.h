@@ -74,6 +74,7 @@ struct module {
     struct node *(*position)(struct build *b, const void *conf, struct node *x);                    /* q or k [T,H,W] */
     struct node *(*norm)(struct build *b, const void *conf, const char *name, struct node *x);
     struct node *(*residual)(struct build *b, const void *conf, struct node *x, struct sublayer f);
+    bool         (*ends_normed)(const void *conf);                                                  /* slot residual, optional: no final norm follows the last block */
     struct node *(*attention)(struct build *b, const void *conf, struct node *u);                   /* [T,D] -> [T,D] */
     int64_t      (*mask)(struct build *b, const void *conf);                                        /* window; 0: all of the past */
     struct kv    (*kv)(struct build *b, const void *conf, struct node *u, struct projector project);
@@ -126,8 +127,9 @@ struct node *build_position(struct build *b, struct node *x);
 struct node *build_block(struct build *b, int like, struct node *x);
 /* Of x [B*S',..] the rows that the sequences of b have, the first b->seq of each: MTP blocks have fewer than the trunk. */
 struct node *build_rows(struct build *b, struct node *x);
-/* In decode: writes x [T,..] into a cache buffer and gives the whole of it; otherwise x itself. */
-struct node *build_cached(struct build *b, const char *name, struct node *x);
+/* In decode: writes x [T,..] into a cache buffer and gives the whole of it; otherwise x itself. window: the positions that are
+   read back, as a mask gives them; 0: all. */
+struct node *build_cached(struct build *b, const char *name, struct node *x, int64_t window);
 
 /* A metric of the current layer, or of the model when b->layer is -1: an HDF5 dataset with a unit. Mean over the
    micro-batches unless said otherwise. Never changes what is computed. Only in train and eval. */
@@ -148,6 +150,11 @@ void build_finish(struct build *b, void (*run)(struct build *b, void *state), vo
 void build_update(struct build *b, void (*run)(struct build *b, void *state), void *state);
 /* The control "lr": lr times the schedule's factor of the step. REAL [1]. */
 struct node *build_rate(struct build *b, double lr);
+/* An optimizer's `decay` where it is for this weight, else 0; gains: whether it is for gains too. */
+static inline double build_decay(const struct node *w, double decay, bool gains)
+{
+    return role_rule[w->leaf->role].exempt && !(gains && w->leaf->role == ROLE_GAIN) ? 0 : decay;
+}
 /* An optimizer's memory of a weight, of its shape, zero at first. */
 struct node *build_moment(struct build *b, const char *which, const struct node *w);
 

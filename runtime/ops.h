@@ -70,7 +70,7 @@ struct muon_attr { double momentum, decay, scale; int nesterov, steps; }; /* sca
     X(clip_norm, (struct graph *g, struct node *norm, double most))                   /* REAL [2]: min(1, most/(norm+1e-6)), 1 if norm is finite else 0; most 0: no clipping */ \
     X(adamw,     (struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *v, struct node *lr, struct node *step, struct node *clip, struct adamw_attr a)) /* w* m* v*; REAL [2]: sum of squares of the change, of w before */ \
     X(muon,      (struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *lr, struct node *clip, struct muon_attr a))  /* w* m*; REAL [2] as adamw; leading dimensions are a stack */ \
-    X(bias_step, (struct graph *g, struct node *bias /*[E]*/, struct node *counts /*REAL [E]*/, struct node *clip, double rate, bool centred)) /* bias*; REAL [1]: max - min of bias */ \
+    X(bias_step, (struct graph *g, struct node *bias /*[E]*/, struct node *counts /*REAL [E]*/, struct node *clip, double rate)) /* bias*; REAL [1]: max - min of bias, before */ \
     X(update_ratio, (struct graph *g, int n, struct node *const *changes))            /* REAL [1]: sqrt(sum of changes[i][0] / sum of changes[i][1]) */
 
 #ifdef ISA

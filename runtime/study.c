@@ -15,9 +15,15 @@ enum backend_kind variant_backend(const struct variant *v)
     return word && strcmp(word, "cuda") == 0 ? BACKEND_CUDA : BACKEND_CPU;
 }
 
+int64_t variant_tokens(const struct variant *v)
+{
+    const json_t *train = json_object_get(v->config, "train"), *model = json_object_get(v->config, "model");
+    return json_integer_value(json_object_get(train, "steps")) * json_integer_value(json_object_get(train, "batch")) * json_integer_value(json_object_get(model, "seq"));
+}
+
 /* ---- one configuration, built and measured ---- */
 
-struct measure { struct counts counts; struct hash fingerprint; double train_flops; size_t memory, kv_bytes; };
+struct measure { struct counts counts; struct hash fingerprint; double train_flops; int64_t tokens; size_t memory, kv_bytes; };     /* FLOPs of a token; tokens of the run */
 
 /* Builds the graphs that training will build; nothing is allocated for tensors. */
 static int measure(const struct model_conf *model, const struct train_conf *train, struct arena *arena, bool memory, struct measure *out, struct err *e)
@@ -39,6 +45,7 @@ static int measure(const struct model_conf *model, const struct train_conf *trai
     if (!failure) {
         out->counts = model_count(leaves);
         out->fingerprint = graph_fingerprint(g);
+        out->tokens = (int64_t)train->steps * train->batch * model->seq;
         if (plan) {
             out->train_flops = plan_report(plan)->train_flops / (double)(batch * model->seq);
             out->memory = plan_bytes(plan, eval_plan);
@@ -129,7 +136,7 @@ static double quantity_of(const struct measure *m, const char *quantity)
 {
     if (strcmp(quantity, "active_params") == 0) return (double)m->counts.active;
     if (strcmp(quantity, "total_params") == 0) return (double)m->counts.total;
-    return m->train_flops;
+    return m->train_flops * (double)m->tokens;
 }
 
 static const char *const quantities[] = { "active_params", "total_params", "train_flops", NULL };
@@ -180,7 +187,7 @@ static int match_variant(struct study *s, struct variant *v, double want, struct
 static void match_all(struct study *s, const json_t *given, struct problems *problems)
 {
     struct variant *base = &s->variant[s->baseline];
-    struct measure m = { .counts = base->counts, .train_flops = base->train_flops_per_token };
+    struct measure m = { .counts = base->counts, .train_flops = base->train_flops_per_token, .tokens = variant_tokens(base) };
     double want = quantity_of(&m, s->match_quantity);
     for (int i = 0; i < s->n_variants; i++) {
         const json_t *set = json_object_get(json_array_get(json_object_get(given, "variants"), (size_t)i), "set");

@@ -46,6 +46,7 @@ void study_free(struct study *s);
 int study_select(struct study *s, const char *const *names, int n, struct err *e);
 struct hash study_identity(const json_t *config, const struct corpus_info *data, uint64_t seed);   /* seed: of replicate 0 */
 bool study_is_of(const struct study *s, const struct point *p, const struct corpus_info *data);     /* the data that the point was made with */
+int64_t variant_tokens(const struct variant *v);                            /* that a run trains on */
 enum backend_kind variant_backend(const struct variant *v);
 char *study_point_path(const struct study *s, int point, const char *file); /* malloc'd: DIR/VARIANT-HASH8/K/FILE */
 

@@ -67,8 +67,8 @@ static struct hash hash_of_json(const json_t *json)
 
 static json_t *variant_json(const struct variant *v)
 {
-    return json_pack("{s:s, s:O, s:o, s:o, s:I, s:I, s:I, s:f, s:I, s:I}", "name", v->name, "config", v->config, "fingerprint", hash_json(v->fingerprint), "hash", hash_json(v->hash),
-                     "params_total", (json_int_t)v->counts.total, "params_active", (json_int_t)v->counts.active, "params_non_embedding", (json_int_t)v->counts.non_embedding,
+    return json_pack("{s:s, s:O, s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:I, s:I}", "name", v->name, "config", v->config, "fingerprint", hash_json(v->fingerprint), "hash", hash_json(v->hash),
+                     "params_total", (json_int_t)v->counts.total, "params_active", (json_int_t)v->counts.active, "params_active_embedded", (json_int_t)v->counts.active_embedded, "params_non_embedding", (json_int_t)v->counts.non_embedding,
                      "train_flops_per_token", v->train_flops_per_token, "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token, "memory_bytes", (json_int_t)v->memory_bytes);
 }
 
@@ -136,7 +136,7 @@ static void open_variants(struct study *s, const json_t *list)
     for (int i = 0; i < s->n_variants; i++) {
         const json_t *v = json_array_get(list, (size_t)i);
         s->variant[i] = (struct variant){ text_of(s, v, "name", "?"), json_incref(json_object_get(v, "config")), hash_of_json(json_object_get(v, "fingerprint")), hash_of_json(json_object_get(v, "hash")),
-            { json_integer_value(json_object_get(v, "params_total")), json_integer_value(json_object_get(v, "params_active")), json_integer_value(json_object_get(v, "params_non_embedding")) },
+            { json_integer_value(json_object_get(v, "params_total")), json_integer_value(json_object_get(v, "params_active")), json_integer_value(json_object_get(v, "params_non_embedding")), json_integer_value(json_object_get(v, "params_active_embedded")) },
             json_number_value(json_object_get(v, "train_flops_per_token")), (size_t)json_integer_value(json_object_get(v, "kv_bytes_per_token")), (size_t)json_integer_value(json_object_get(v, "memory_bytes")) };
     }
 }

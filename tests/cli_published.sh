@@ -24,8 +24,25 @@ for v in json.load(open(sys.argv[1]))["variants"]:
     assert 6 * v["params_active"] < v["train_flops_per_token"] < 12 * v["params_active"], f"{name} {v['name']}: {v['train_flops_per_token']}"
 PYTHON
 }
+
+# Every weight is listed once, with what moves it.
+weights() {
+  timeout 20 "$sluice" plan "$work/study.lua" --weights "$1" >"$work/weights" || fail "weights of $1: exit code $?"
+  python3 - "$work/weights" "$work/plan.json" "$@" <<'PYTHON' || fail "weights of $1"
+import json, sys
+rows = [line.split() for line in open(sys.argv[1])][1:]
+total = next(v["params_total"] for v in json.load(open(sys.argv[2]))["variants"] if v["name"] == sys.argv[3])
+assert sum(int(row[2]) for row in rows) == total
+for path, _, _, role, optimizer, decay in rows:
+    outside = role in ("embed", "head", "table", "gain")
+    assert optimizer == ("muon" if sys.argv[3] == "muon" and not outside else "adamw"), path
+    assert float(decay) == (0 if role in ("embed", "table", "gain") else 0.1), path
+PYTHON
+}
 plan mixtral-8x7b 46702792704 131072 696
 plan qwen3-30b-a3b 30532122624 98304 455
 plan qwen3-235b-a22b 235093634560 192512 3503
 plan deepseekmoe-16b 16375728128 229376 244
 plan welm-80b 86833518848 98304 1294
+weights base
+weights muon

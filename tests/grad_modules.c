@@ -9,6 +9,17 @@ static const struct { const char *param; double value; } other_value[] = {
     { "embed over_encoding rows", 9 },                                                                    /* rows are rounded up to a prime */
 };
 
+/* What a parameter needs beside its module's company to change a loss. */
+static const struct { const char *param; bool train; const char *sets; } needs[] = {
+    { "norm rms zero_centred", true, TEXT({"optim.decay_gains": true}) },                                 /* but for decay 1 + w is as good as w */
+    { "position rope base", false, TEXT({"attention.head_dim": 8}) },                                     /* of one pair alone the frequency is 1 */
+};
+
+static void param_label(const struct module *m, const struct param *p, char out[128])
+{
+    snprintf(out, 128, "%s %s %s", slot_name[m->slot], m->name, p->name);
+}
+
 static void set(struct config *c, enum slot slot, const char *path, json_t *value)
 {
     struct err e;
@@ -38,13 +49,31 @@ static bool build(struct tiny *t, const struct config *c)
     return false;
 }
 
-static bool fingerprint(const struct config *c, struct hash *out)
+enum { STEPS = 6 };
+
+/* What a configuration comes to: its graph and, where it is `trained`, the loss before each step and after the last. */
+struct outcome { bool trained; struct hash graph; double loss[STEPS + 1]; };
+
+static bool outcome_of(const struct config *c, struct outcome *out)
 {
     struct tiny t;
     if (!build(&t, c)) return false;
-    *out = graph_fingerprint(t.graph);
+    out->graph = graph_fingerprint(t.graph);
+    if (out->trained) tiny_start(&t, 1);
+    for (int step = 0; out->trained && step <= STEPS; step++) {
+        tiny_step_of(&t, step, STEPS);
+        out->loss[step] = tiny_loss(&t, "lm");
+    }
     tiny_free(&t);
     return true;
+}
+
+static bool fingerprint(const struct config *c, struct hash *out)
+{
+    struct outcome o = { 0 };
+    bool legal = outcome_of(c, &o);
+    *out = o.graph;
+    return legal;
 }
 
 /* ---- gradients ---- */
@@ -122,23 +151,45 @@ static void test_gradient_of_all(void **state)
 
 static json_t *number(const struct param *p, double v) { return p->type == PARAM_INT ? json_integer((json_int_t)v) : json_real(v); }
 
-/* Sets a parameter and says whether the result is legal, with its fingerprint. */
-static bool try_value(const struct module *m, const struct param *p, json_t *value, struct hash *out)
+/* A model with a module, in company and with what one of its parameters needs. */
+static struct config config_for(const struct module *m, const struct param *p)
+{
+    struct config c = config_new(m);
+    char name[128];
+    param_label(m, p, name);
+    for (int i = 0; i < COUNT(needs); i++) {
+        if (strcmp(name, needs[i].param) != 0) continue;
+        json_t *sets = json_loads(needs[i].sets, 0, NULL), *value;
+        const char *path;
+        struct err e;
+        json_object_foreach(sets, path, value)
+            if (config_try(&c, needs[i].train, path, json_incref(value), &e) != 0) fail_msg("%s: %s", path, e.text);
+        json_decref(sets);
+    }
+    return c;
+}
+
+/* Sets a parameter, to another module with its company where it is a slot, and says whether the result is legal, with what it comes to. */
+static bool try_module(const struct module *m, const struct param *p, json_t *value, const struct module *other, struct outcome *out)
 {
     char path[160];
-    struct config c = config_new(m);
+    struct config c = config_for(m, p);
+    struct err e;
     param_path(m, p, path);
     set(&c, m->slot, path, value);
-    bool legal = fingerprint(&c, out);
+    if (other && config_add_company(&c, other, &e) != 0) fail_msg("%s", e.text);
+    bool legal = outcome_of(&c, out);
     config_free(&c);
     return legal;
 }
+
+static bool try_value(const struct module *m, const struct param *p, json_t *value, struct outcome *out) { return try_module(m, p, value, NULL, out); }
 
 /* What a parameter is in the company of its module. New reference. */
 static json_t *value_now(const struct module *m, const struct param *p)
 {
     char path[160];
-    struct config c = config_new(m);
+    struct config c = config_for(m, p);
     param_path(m, p, path);
     json_t *given = config_get(place_of(m->slot).train ? c.train : c.model, path);
     if (given) json_incref(given);
@@ -148,17 +199,17 @@ static json_t *value_now(const struct module *m, const struct param *p)
     return given;
 }
 
-/* The nearest other legal number, searched outwards. */
-static bool try_other_number(const struct module *m, const struct param *p, struct hash *out)
+/* Another legal number: the nearest whole one, or half or twice a real one where that may be. */
+static bool try_other_number(const struct module *m, const struct param *p, struct outcome *out)
 {
     char name[128];
-    snprintf(name, sizeof name, "%s %s %s", slot_name[m->slot], m->name, p->name);
+    param_label(m, p, name);
     for (int i = 0; i < COUNT(other_value); i++)
         if (strcmp(name, other_value[i].param) == 0) return try_value(m, p, number(p, other_value[i].value), out);
     json_t *now = value_now(m, p);
     double v = json_number_value(now);
     json_decref(now);
-    double reals[] = { v * 1.001, v * 0.999, v / 2, (v + p->min) / 2, (v + p->max) / 2, p->min, p->max };
+    double reals[] = { 2 * v, v / 2, (v + p->min) / 2, (v + p->max) / 2, p->min, p->max };
     for (int i = 0; i < (p->type == PARAM_INT ? 64 : COUNT(reals)); i++) {
         double w = p->type == PARAM_INT ? v + (i % 2 ? -1 : 1) * (i / 2 + 1) : reals[i];
         if (w != v && w >= p->min && w <= p->max && try_value(m, p, number(p, w), out)) return true;
@@ -166,7 +217,7 @@ static bool try_other_number(const struct module *m, const struct param *p, stru
     return false;
 }
 
-static bool try_other_bool(const struct module *m, const struct param *p, struct hash *out)
+static bool try_other_bool(const struct module *m, const struct param *p, struct outcome *out)
 {
     json_t *now = value_now(m, p);
     bool legal = try_value(m, p, json_boolean(!json_is_true(now)), out);
@@ -182,43 +233,72 @@ static const struct module *other_module(const struct param *p)
 }
 
 /* False: there is nothing else to choose. */
-static bool try_other(const struct module *m, const struct param *p, struct hash *out)
+static bool try_other(const struct module *m, const struct param *p, struct outcome *out)
 {
     const struct module *other;
     switch (p->type) {
     case PARAM_INT: case PARAM_REAL: return try_other_number(m, p, out);
     case PARAM_BOOL: return try_other_bool(m, p, out);
-    case PARAM_CHOICE:                                      /* the first word that is legal and not the default */
-        for (int i = 0, at = 0; p->choices[at]; i++) {
-            int n = (int)strcspn(p->choices + at, " ");
-            if (i != (int)p->value && try_value(m, p, json_stringn(p->choices + at, (size_t)n), out)) return true;
-            at += n + (p->choices[at + n] == ' ');
-        }
-        return false;
     case PARAM_INTS: return try_value(m, p, json_pack("[i,i]", (int)p->min + 1, (int)p->min), out);
     case PARAM_SLOT: case PARAM_SLOTS:
         other = other_module(p);
-        return other && try_value(m, p, p->type == PARAM_SLOTS ? json_pack("[s]", other->name) : json_string(other->name), out);
-    case PARAM_LAYERS: break;
+        return other && try_module(m, p, p->type == PARAM_SLOTS ? json_pack("[s]", other->name) : json_string(other->name), other, out);
+    case PARAM_CHOICE: case PARAM_LAYERS: break;
     }
     return false;
 }
 
+/* The same losses but for rounding: writing 1 + x for y rounds otherwise. */
+static bool same_losses(const struct outcome *a, const struct outcome *b)
+{
+    for (int i = 0; i <= STEPS; i++) {
+        if (!isfinite(a->loss[i]) || !isfinite(b->loss[i])) fail_msg("a loss of %g and %g", a->loss[i], b->loss[i]);
+        if (fabs(a->loss[i] - b->loss[i]) > 1e-12 * fabs(a->loss[i])) return false;
+    }
+    return true;
+}
+
+static void check_differs(const char *name, const struct outcome *usual, const struct outcome *changed)
+{
+    if (hash_equal(usual->graph, changed->graph)) fail_msg("%s: another value is the same graph", name);
+    if (same_losses(usual, changed)) fail_msg("%s: another value is another graph, but not one loss of %d steps changes", name, STEPS);
+}
+
+/* Every word that is legal and not the default; their number. */
+static int check_words(const struct module *m, const struct param *p, const struct outcome *usual)
+{
+    int legal = 0;
+    for (int i = 0, at = 0; p->choices[at]; i++) {
+        char name[192];
+        int n = (int)strcspn(p->choices + at, " ");
+        struct outcome changed = { .trained = true };
+        snprintf(name, sizeof name, "%s %s %s = %.*s", slot_name[m->slot], m->name, p->name, n, p->choices + at);
+        if (i != (int)p->value && try_value(m, p, json_stringn(p->choices + at, (size_t)n), &changed)) {
+            check_differs(name, usual, &changed);
+            legal++;
+        }
+        at += n + (p->choices[at + n] == ' ');
+    }
+    return legal;
+}
+
+/* Another value of a parameter is another graph, and other losses within a few steps. */
 static void test_no_dead_parameter(void **state)
 {
     (void)state;
-    for (const struct module *const *m = module_all; *m; m++) {
-        struct config c = config_new(*m);
-        struct hash usual, changed;
-        assert_true(fingerprint(&c, &usual));
-        config_free(&c);
+    for (const struct module *const *m = module_all; *m; m++)
         for (const struct param *p = (*m)->params; p && p->name; p++) {
+            char name[128];
+            param_label(*m, p, name);
+            struct config c = config_for(*m, p);
+            struct outcome usual = { .trained = true }, changed = { .trained = true };
+            if (!outcome_of(&c, &usual)) fail_msg("%s: its module is refused", name);
+            config_free(&c);
             bool single = (p->type == PARAM_SLOT || p->type == PARAM_SLOTS) && !other_module(p);
-            bool legal = try_other(*m, p, &changed);
-            if (!legal && !single) fail_msg("%s %s: no other legal value of '%s' was found", slot_name[(*m)->slot], (*m)->name, p->name);
-            if (legal && hash_equal(usual, changed)) fail_msg("%s %s: '%s' changes nothing", slot_name[(*m)->slot], (*m)->name, p->name);
+            bool words = p->type == PARAM_CHOICE, legal = words ? check_words(*m, p, &usual) > 0 : try_other(*m, p, &changed);
+            if (!legal && !single) fail_msg("%s: no other legal value was found", name);
+            if (legal && !words) check_differs(name, &usual, &changed);
         }
-    }
 }
 
 /* At a bound a module builds, or its rules refuse it; one of the bounds is legal. */
@@ -227,9 +307,9 @@ static void test_bounds(void **state)
     (void)state;
     for (const struct module *const *m = module_all; *m; m++)
         for (const struct param *p = (*m)->params; p && p->name; p++) {
-            struct hash h;
+            struct outcome o = { 0 };
             if (p->type != PARAM_INT && p->type != PARAM_REAL) continue;
-            bool low = try_value(*m, p, number(p, p->min), &h), high = try_value(*m, p, number(p, p->max), &h);
+            bool low = try_value(*m, p, number(p, p->min), &o), high = try_value(*m, p, number(p, p->max), &o);
             if (!low && !high) fail_msg("%s %s: '%s' is legal at neither bound", slot_name[(*m)->slot], (*m)->name, p->name);
         }
 }

@@ -61,7 +61,7 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
     CASE(adamw, vector, ADAMW(7)) \
     CASE(muon, tall, MUON(5, 3)) \
     CASE(muon, stack, MUON(3, 2, 5)) \
-    CASE(bias_step, sign, bias_step(g, real_in(g, 5), positive_in(g, 5), positive_in(g, 2), 1e-3, false)) \
+    CASE(bias_step, sign, bias_step(g, real_in(g, 5), positive_in(g, 5), positive_in(g, 2), 1e-3)) \
     CASE(update_ratio, two, update_ratio(g, 2, (struct node *[]){ positive_in(g, 2), positive_in(g, 2) }))
 
 #define ROUTING_LARGE_CASES(CASE) \
@@ -81,4 +81,4 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
     CASE(dispatch, crowded, dispatch(g, count_in(g, SHAPE(1500, 1), large_crowd), 5)) \
     CASE(gather, wide, gather(g, act_in(g, 30, 520), count_in(g, SHAPE(120), wide_order), count_in(g, SHAPE(30, 4), wide_place))) \
     CASE(combine, wide, combine(g, act_in(g, 120, 520), count_in(g, SHAPE(120), wide_order), count_in(g, SHAPE(30, 4), wide_place), real_in(g, 30, 4))) \
-    CASE(bias_step, centred, bias_step(g, real_in(g, 70), positive_in(g, 70), positive_in(g, 2), 1e-3, true))
+    CASE(bias_step, many, bias_step(g, real_in(g, 70), positive_in(g, 70), positive_in(g, 2), 1e-3))

@@ -76,6 +76,20 @@ static void test_gate_of_one(void **state)
     }
 }
 
+/* What is reported as the gate is what the heads are multiplied by. */
+static void test_gate_mean(void **state)
+{
+    (void)state;
+    struct tiny t = tiny_new(TEXT({"attention.gate": {"module": "head", "mult": 1.5}}), NULL, MODE_EVAL, 2, 6);
+    double mean[2];
+    tiny_start(&t, 1);
+    tiny_scale_all(&t, "attention.gate.weight", 0);
+    tiny_forward(&t);
+    tiny_metric(&t, "head_gate_mean", 1, mean);
+    assert_true(mean[0] == 0.75 && mean[1] == 0.75);
+    tiny_free(&t);
+}
+
 /* A9b: an element gate whose columns are tied within each head is the head gate. */
 static void test_tied_element_gate(void **state)
 {
@@ -252,7 +266,7 @@ static void test_mirror_with_equal_weights(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RUN(formula), RUN(norm_before_rope), RUN(wide_attention), RUN(gate_of_one), RUN(tied_element_gate), RUN(gate_extremes), RUN(whole_rope), RUN(no_position),
+        RUN(formula), RUN(norm_before_rope), RUN(wide_attention), RUN(gate_of_one), RUN(gate_mean), RUN(tied_element_gate), RUN(gate_extremes), RUN(whole_rope), RUN(no_position),
         RUN(wide_window), RUN(window_reach), RUN(window_of_one), RUN(mirror_pairs), RUN(mirror_edge), RUN(mirror_with_equal_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -170,6 +170,24 @@ static void test_losses_of_equal_logits(void **state)
     tiny_free(&t);
 }
 
+/* The z-loss is of the logits, whatever scores are made of them. */
+static void test_z_loss_of_sigmoid(void **state)
+{
+    (void)state;
+    struct tiny t = tiny_new(TEXT({"ffn.router.score": "sigmoid", "ffn.balance": ["z_loss"]}), NULL, MODE_EVAL, 2, 6);
+    tiny_start(&t, 1);
+    tiny_forward(&t);
+    double sum = 0;
+    for (int layer = 0; layer < 3; layer++) {
+        double squared;
+        tiny_metric(&t, "router_lse2", layer, &squared);
+        sum += squared;
+    }
+    assert_true(sum > 1);
+    assert_float_equal(tiny_loss(&t, "z"), sum, 1e-6 * sum);
+    tiny_free(&t);
+}
+
 /* The losses enter the objective with their weights. */
 static void test_objective(void **state)
 {
@@ -204,26 +222,44 @@ static void test_bias_moves_the_choice_only(void **state)
 static void test_bias_step(void **state)
 {
     (void)state;
-    static const char *const kind[] = {
-        TEXT({"ffn.router.score": "sigmoid", "ffn.balance": [{"module": "bias", "gamma": 0.01}]}),
-        TEXT({"ffn.router.score": "sigmoid", "ffn.balance": [{"module": "bias", "gamma": 0.01, "centred": true}]}),
-    };
-    for (int centred = 0; centred < 2; centred++) {
-        struct tiny t = tiny_new(kind[centred], TEXT({"optim.lr": 0}), MODE_TRAIN, 2, 6);
-        tiny_start(&t, 1);
-        tiny_step(&t, 0);
-        double tokens[4], step[4], mean = 0;
-        tiny_metric(&t, "expert_tokens", 2, tokens);
-        for (int e = 0; e < 4; e++) mean += (step[e] = 0.01 * ((6 > tokens[e]) - (6 < tokens[e]))) / 4;
-        const real *bias = tiny_weight(&t, "layers.2.ffn.router.bias");
-        for (int e = 0; e < 4; e++) assert_float_equal(bias[e], step[e] - (centred ? mean : 0), 1e-8);
-        tiny_free(&t);
-    }
-    struct tiny eval = tiny_new(kind[0], NULL, MODE_EVAL, 2, 6);
+    static const char *const sets = TEXT({"ffn.router.score": "sigmoid", "ffn.balance": [{"module": "bias", "gamma": 0.01}]});
+    struct tiny t = tiny_new(sets, TEXT({"optim.lr": 0}), MODE_TRAIN, 2, 6);
+    tiny_start(&t, 1);
+    tiny_step(&t, 0);
+    double tokens[4];
+    tiny_metric(&t, "expert_tokens", 2, tokens);
+    const real *bias = tiny_weight(&t, "layers.2.ffn.router.bias");
+    for (int e = 0; e < 4; e++) assert_float_equal(bias[e], 0.01 * ((6 > tokens[e]) - (6 < tokens[e])), 1e-8);
+    tiny_free(&t);
+    struct tiny eval = tiny_new(sets, NULL, MODE_EVAL, 2, 6);
     tiny_start(&eval, 1);
     tiny_forward(&eval);
     for (int e = 0; e < 4; e++) assert_true(tiny_weight(&eval, "layers.2.ffn.router.bias")[e] == 0);
     tiny_free(&eval);
+}
+
+/* A row's biases and their range are of one moment: those that the row's tokens were routed with. */
+static void test_bias_of_a_row(void **state)
+{
+    (void)state;
+    struct tiny t = tiny_new(TEXT({"ffn.router.score": "sigmoid", "ffn.balance": [{"module": "bias", "gamma": 0.01}]}), NULL, MODE_TRAIN, 2, 6);
+    tiny_start(&t, 1);
+    for (int step = 0; step < 5; step++) {
+        double before[4], bias[4], range;
+        for (int e = 0; e < 4; e++) before[e] = tiny_weight(&t, "layers.1.ffn.router.bias")[e];
+        tiny_step(&t, step);
+        tiny_metric(&t, "router_bias", 1, bias);
+        tiny_metric(&t, "router_bias_range", 1, &range);
+        double low = bias[0], high = bias[0];
+        for (int e = 0; e < 4; e++) {
+            assert_true(bias[e] == before[e]);
+            low = fmin(low, bias[e]);
+            high = fmax(high, bias[e]);
+        }
+        assert_float_equal(range, high - low, 1e-8);
+        assert_true((range > 0) == (step > 0));
+    }
+    tiny_free(&t);
 }
 
 /* With every weight standing still, the bias alone evens the load of a skewed router. */
@@ -255,7 +291,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         RUN(one_expert), RUN(routers), RUN(equal_experts), RUN(shared_experts), RUN(expert_order), RUN(losses_of_equal_logits),
-        RUN(objective), RUN(bias_moves_the_choice_only), RUN(bias_step), RUN(bias_balances),
+        RUN(z_loss_of_sigmoid), RUN(objective), RUN(bias_moves_the_choice_only), RUN(bias_step), RUN(bias_of_a_row), RUN(bias_balances),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -61,7 +61,7 @@ static json_t *text(const char *json)
 }
 
 /* Parameters to the last one. `both`: active parameters in billions where input and output embedding count whole, as their
-   publishers count; ours counts one row of an untied input embedding. kv: 2 layers kv_heads head_dim 2 bytes. */
+   publishers count; `active` counts one row of an untied input embedding. kv: 2 layers kv_heads head_dim 2 bytes. */
 static void test_counts(void **state)
 {
     (void)state;
@@ -74,9 +74,10 @@ static void test_counts(void **state)
     for (int i = 0; i < COUNT(model); i++) {
         struct planned p = planned_new(preset(model[i].preset), 1);
         int64_t table = (int64_t)p.model.vocab * p.model.d_model;
-        double both = (double)(p.counts.active - p.model.d_model + table) / 1e9, digit = model[i].both > 20 ? 0.1 : 0.01;
+        double both = (double)p.counts.active_embedded / 1e9, digit = model[i].both > 20 ? 0.1 : 0.01;
         if (p.counts.total != model[i].total) fail_msg("%s: %lld parameters, published %lld", model[i].preset, (long long)p.counts.total, (long long)model[i].total);
         if (fabs(both - model[i].both) > digit / 2) fail_msg("%s: %.4f G active with both embeddings, published %g G", model[i].preset, both, model[i].both);
+        assert_int_equal(p.counts.active_embedded - p.counts.active, table - p.model.d_model);
         assert_int_equal(p.counts.non_embedding, p.counts.total - 2 * table);
         assert_int_equal(p.kv, model[i].kv);
         const struct plan_report *r = plan_report(p.plan);
@@ -100,6 +101,7 @@ static void test_dense_counts(void **state)
             "ffn", "module", "swiglu", "d_ff", qwen3[i].d_ff, "head", "module", "lm", "tied", qwen3[i].tied);
         struct planned p = planned_new(model, 1);
         assert_int_equal(p.counts.total, qwen3[i].total);
+        assert_int_equal(p.counts.active_embedded, qwen3[i].total);
         assert_int_equal(p.counts.active, qwen3[i].total - (qwen3[i].tied ? 0 : (int64_t)151935 * qwen3[i].width));
         assert_int_equal(p.kv, 2 * qwen3[i].layers * 8 * 128 * 2);
         planned_free(&p);
@@ -165,15 +167,24 @@ static void test_welm(void **state)
 
 struct parts { double layers, width, heads, kv_heads, head_dim, window, gate, experts, k, hidden, shared, dense, grams, mtp, vocab, seq; };
 
-/* Forward FLOPs of a token by hand: two for each parameter of a matrix that it meets; attention's core counts the causal half.
-   Each further token is embedded once more, n-grams and all. */
+/* Forward FLOPs of a row of a block by hand, in sequences of so many rows: two for each parameter of a matrix that it meets; attention's
+   core counts the causal half. */
+static double block_by_hand(const struct parts *m, double rows)
+{
+    double wide = m->heads * m->head_dim, w = m->window;
+    double matrices = 2 * m->width * wide + 2 * m->width * m->kv_heads * m->head_dim + m->gate * m->width;
+    double core = m->window ? 4 * wide * (w - w * (w - 1) / (2 * rows)) : 2 * wide * rows;
+    double ffn = m->experts ? m->width * m->experts + 3 * m->width * m->hidden * (m->k + m->shared) : 3 * m->width * m->dense;
+    return 2 * matrices + core + 2 * ffn;
+}
+
+/* Of a token. Each further token is embedded once more, n-grams and all; a block of multi-token prediction has no row for the last. */
 static double by_hand(const struct parts *m)
 {
-    double blocks = m->layers + m->mtp, wide = m->heads * m->head_dim, w = m->window ? m->window : m->seq;
-    double matrices = 2 * m->width * wide + 2 * m->width * m->kv_heads * m->head_dim + m->gate * m->width;
-    double core = m->window ? 4 * wide * (w - w * (w - 1) / (2 * m->seq)) : 2 * wide * m->seq;
-    double ffn = m->experts ? m->width * m->experts + 3 * m->width * m->hidden * (m->k + m->shared) : 3 * m->width * m->dense;
-    return blocks * (2 * matrices + core + 2 * ffn) + (1 + m->mtp) * (2 * m->grams * m->width + 2 * m->width * m->vocab) + m->mtp * 4 * m->width * m->width;
+    double mix = 2 * m->grams * m->width, head = 2 * m->width * m->vocab, all = m->layers * block_by_hand(m, m->seq) + mix + head;
+    for (int k = 1; k <= m->mtp; k++)
+        all += mix + (m->seq - k) / m->seq * (block_by_hand(m, m->seq - k) + head + 4 * m->width * m->width);
+    return all;
 }
 
 static void check_flops(const char *name, json_t *model, struct parts m)
@@ -216,13 +227,23 @@ static void test_long_sequences(void **state)
     }
 }
 
-/* A window shortens attention's work, not the caches: they hold the whole context. */
+/* Of each layer min(window, context) positions are needed: the bytes are those of a full context, for each of its tokens. */
 static void test_caches_of_a_window(void **state)
 {
     (void)state;
-    struct planned p = planned_new(text(TEXT({"layers": 6, "seq": 512, "attention": {"module": "gqa", "heads": 4, "kv_heads": 2, "head_dim": 32, "mask": {"module": "window", "size": 16}}})), 1);
-    assert_int_equal(p.kv, 2 * 6 * 2 * 32 * 2);
-    planned_free(&p);
+    enum { LAYER = 2 * 2 * 32 * 2 };
+    static const struct { int window, seq; size_t kv; } alone[] = { { 16, 128, 6 * LAYER / 8 }, { 128, 128, 6 * LAYER }, { 4096, 128, 6 * LAYER }, { 1, 256, 6 * LAYER / 256 } };
+    for (int i = 0; i < COUNT(alone); i++) {
+        json_t *attention = json_pack("{s:s, s:i, s:i, s:i, s:{s:s, s:i}}", "module", "gqa", "heads", 4, "kv_heads", 2, "head_dim", 32, "mask", "module", "window", "size", alone[i].window);
+        struct planned p = planned_new(json_pack("{s:i, s:i, s:o}", "layers", 6, "seq", alone[i].seq, "attention", attention), 1);
+        assert_int_equal(p.kv, alone[i].kv);
+        planned_free(&p);
+    }
+    struct planned mix = planned_new(text(TEXT({"layers": 3, "seq": 128, "attention": {"layers": [
+        {"module": "gqa", "kv_heads": 2, "head_dim": 32, "mask": {"module": "window", "size": 16}}, {"module": "gqa", "kv_heads": 2, "head_dim": 32},
+        {"module": "gqa", "kv_heads": 2, "head_dim": 32, "mask": {"module": "window", "size": 64}}]}})), 1);
+    assert_int_equal(mix.kv, LAYER / 8 + LAYER + LAYER / 2);
+    planned_free(&mix);
 }
 
 int main(void)

@@ -19,9 +19,12 @@ static void test_optimizer_groups(void **state)
         { "mtp.0.norm.gain", false, false }, { "mtp.0.attention.q.weight", true, true },
         { "final_norm.gain", false, false }, { "head.weight", false, true },
     };
-    static const char *const optim[] = { TEXT({"optim": "adamw"}), TEXT({"optim": "muon"}) };
-    for (int with_muon = 0; with_muon < 2; with_muon++) {
-        struct tiny t = tiny_new(tiny_welm, optim[with_muon], MODE_TRAIN, 2, 6);
+    static const struct { const char *train; bool muon, gains; } optim[] = {
+        { TEXT({"optim": "adamw"}), false, false }, { TEXT({"optim": "muon"}), true, false },
+        { TEXT({"optim": {"module": "adamw", "decay_gains": true}}), false, true }, { TEXT({"optim": {"module": "muon", "decay_gains": true}}), true, true },
+    };
+    for (int o = 0; o < COUNT(optim); o++) {
+        struct tiny t = tiny_new(tiny_welm, optim[o].train, MODE_TRAIN, 2, 6);
         int updates = 0, weights = 0;
         for (int i = 0; i < t.leaves->n; i++) weights += t.leaves->leaf[i]->kind == LEAF_WEIGHT;
         for (int i = 0; i < t.graph->n; i++) {
@@ -32,7 +35,8 @@ static void test_optimizer_groups(void **state)
                 if (strcmp(want[k].path, n->in[0]->leaf->path) != 0) continue;
                 bool muon = n->op == &op_muon;
                 double decay = muon ? ((const struct muon_attr *)n->attr)->decay : ((const struct adamw_attr *)n->attr)->decay;
-                if (muon != (with_muon && want[k].muon) || decay != (want[k].decays ? 0.1 : 0))
+                bool decays = want[k].decays || (optim[o].gains && n->in[0]->leaf->role == ROLE_GAIN);
+                if (muon != (optim[o].muon && want[k].muon) || decay != (decays ? 0.1 : 0))
                     fail_msg("%s: %s, decay %g", want[k].path, n->op->name, decay);
             }
         }
@@ -40,6 +44,30 @@ static void test_optimizer_groups(void **state)
         assert_int_equal(updates, weights);
         tiny_free(&t);
     }
+}
+
+/* The norm of a block's gradients is that of all its weights, of the blocks of multi-token prediction too. */
+static void test_layer_grad_norm(void **state)
+{
+    (void)state;
+    struct tiny t = tiny_new(TEXT({"head.mtp": {"module": "sequential", "depth": 2}}), NULL, MODE_TRAIN, 2, 6);
+    static const char *const block[] = { "layers.0.", "layers.1.", "layers.2.", "mtp.0.", "mtp.1." };
+    tiny_start(&t, 1);
+    tiny_step(&t, 0);
+    for (int layer = 0; layer < COUNT(block); layer++) {
+        double norm, sum = 0;
+        for (int i = 0; i < t.graph->n; i++) {
+            const struct node *n = t.graph->node[i];
+            if (!n->leaf || n->leaf->kind != LEAF_GRAD || strncmp(n->leaf->of->path, block[layer], strlen(block[layer])) != 0) continue;
+            double *grad = tiny_read(&t, n);
+            for (int64_t k = 0; k < shape_count(n->shape); k++) sum += grad[k] * grad[k];
+            free(grad);
+        }
+        tiny_metric(&t, "layer_grad_norm", layer, &norm);
+        assert_true(norm > 0);
+        assert_float_equal(norm, sqrt(sum), 1e-5 * norm);
+    }
+    tiny_free(&t);
 }
 
 /* The three lengths of a Muon step. */
@@ -103,7 +131,7 @@ static void test_rate(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RUN(optimizer_groups), RUN(muon_scale), RUN(schedules), RUN(rate),
+        RUN(optimizer_groups), RUN(layer_grad_norm), RUN(muon_scale), RUN(schedules), RUN(rate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

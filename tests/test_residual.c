@@ -37,6 +37,27 @@ static void test_post_rows(void **state)
     tiny_free(&t);
 }
 
+/* PostNorm ends in a norm: another one follows when asked for, and does nothing to rows of rms 1. All others need theirs. */
+static void test_final_norm(void **state)
+{
+    (void)state;
+    struct pair p = pair_new(TEXT({"residual": "post", "norm.eps": 1e-12}), TEXT({"residual": {"module": "post", "final_norm": true}, "norm.eps": 1e-12}));
+    assert_null(leaves_find(p.a.leaves, "final_norm.gain"));
+    tiny_leaf(&p.b, "final_norm.gain");
+    pair_run(&p);
+    check_near(p.x, p.y, p.n, 1e-5);
+    tiny_scale(&p.b, "final_norm.gain", 2);
+    pair_run(&p);
+    assert_true(distance(p.x, p.y, p.n) > 1e-3);
+    pair_free(&p);
+    static const char *const others[] = { TEXT({"residual": "pre"}), TEXT({"residual": "sandwich"}), TEXT({"residual": "partial_post"}) };
+    for (int i = 0; i < COUNT(others); i++) {
+        struct tiny t = tiny_new(others[i], NULL, MODE_EVAL, 2, 6);
+        tiny_leaf(&t, "final_norm.gain");
+        tiny_free(&t);
+    }
+}
+
 /* N4: output gains of 0 silence a branch as well. */
 static void test_sandwich_gain_zero(void **state)
 {
@@ -157,7 +178,7 @@ static void test_initial_widths(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RUN(silent_branches), RUN(post_rows), RUN(sandwich_gain_zero), RUN(scales_that_norms_hide), RUN(partial_post_on_normal_rows),
+        RUN(silent_branches), RUN(post_rows), RUN(final_norm), RUN(sandwich_gain_zero), RUN(scales_that_norms_hide), RUN(partial_post_on_normal_rows),
         RUN(prenorm_layers), RUN(gain_init), RUN(initial_widths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -135,7 +135,6 @@ static void test_rules(void **state)
     check_refused(TEXT({"ffn.router.top_k": 5}), "ffn.router.top_k = 5: the model has only 4 experts");
     check_refused(TEXT({"ffn.router.top_k": 1, "ffn.router.normalize": "after"}), "the router would get no gradient");
     check_refused(TEXT({"ffn.router.normalize": "before"}), "softmax scores sum to 1 already");
-    check_refused(TEXT({"ffn.router.score": "sigmoid", "ffn.balance": ["z_loss"]}), "normaliser of softmax scores");
     check_refused(TEXT({"residual": {"module": "partial_post", "prenorm_layers": [3]}}), "3: the last layer is 2");
 }
 

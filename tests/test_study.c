@@ -1,5 +1,6 @@
 /* Studies: every mistake found, twins refused, budgets matched, identities stable, study.json read back. */
 #define _GNU_SOURCE
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -122,6 +123,23 @@ static void budgets_are_matched(void **state)
     refuses(TEXT({"match": {"quantity": "active_params", "adjust": "ffn.d_ff", "tolerance": 0.000001}}), NULL, "match", "more than the tolerance");
 }
 
+/* The FLOPs of a run: twice the steps are twice the budget, which half the work a token meets. */
+static void flops_are_of_the_run(void **state)
+{
+    (void)state;
+    const char *longer = TEXT({"match": {"quantity": "train_flops", "adjust": "ffn.d_ff", "tolerance": 0.05}, "base": {"ffn": {"d_ff": 256}},
+                               "variants": [{"name": "base", "set": {}}, {"name": "longer", "set": {"train.steps": 20}}]});
+    struct study *s = resolved(longer);
+    const struct variant *v = s->variant;
+    assert_int_equal(variant_tokens(&v[0]), 10 * 4 * 16);
+    assert_int_equal(variant_tokens(&v[1]), 20 * 4 * 16);
+    double want = (double)variant_tokens(&v[0]) * v[0].train_flops_per_token, have = (double)variant_tokens(&v[1]) * v[1].train_flops_per_token;
+    assert_true(fabs(have - want) <= 0.05 * want && v[1].train_flops_per_token < 0.6 * v[0].train_flops_per_token);
+    study_free(s);
+    refuses(TEXT({"match": {"quantity": "train_flops", "adjust": "ffn.d_ff"}, "variants": [{"name": "base", "set": {}}, {"name": "longer", "set": {"train.steps": 200}}]}),
+            NULL, "match", "more than the tolerance");
+}
+
 /* What a point is called depends on its own configuration, not on its neighbours or its place. */
 static void identity_is_content(void **state)
 {
@@ -154,6 +172,7 @@ static void study_json_reads_back(void **state)
         assert_true(hash_equal(back->variant[i].fingerprint, s->variant[i].fingerprint));
         assert_true(json_equal(back->variant[i].config, s->variant[i].config));
         assert_int_equal(back->variant[i].counts.active, s->variant[i].counts.active);
+        assert_int_equal(back->variant[i].counts.active_embedded, s->variant[i].counts.active_embedded);
     }
     for (int i = 0; i < s->n_points; i++) assert_string_equal(back->point[i].dir, s->point[i].dir);
     study_free(back);
@@ -169,7 +188,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_study_has_points), cmocka_unit_test(mistakes_are_named), cmocka_unit_test(twins_are_refused),
-        cmocka_unit_test(budgets_are_matched), cmocka_unit_test(identity_is_content), cmocka_unit_test(study_json_reads_back),
+        cmocka_unit_test(budgets_are_matched), cmocka_unit_test(flops_are_of_the_run), cmocka_unit_test(identity_is_content), cmocka_unit_test(study_json_reads_back),
     };
     return cmocka_run_group_tests_name("study", tests, NULL, NULL);
 }

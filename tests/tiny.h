@@ -177,14 +177,16 @@ static inline void tiny_forward(struct tiny *t)
     plan_forward(t->plan, 0);
 }
 
-static inline void tiny_step(struct tiny *t, int64_t step)
+static inline void tiny_step_of(struct tiny *t, int64_t step, int64_t steps)
 {
     tiny_put(t);
-    plan_begin(t->plan, step, 1000, 1);
+    plan_begin(t->plan, step, steps, 1);
     plan_forward(t->plan, 0);
     plan_backward(t->plan, 0);
     plan_update(t->plan);
 }
+
+static inline void tiny_step(struct tiny *t, int64_t step) { tiny_step_of(t, step, 1000); }
 
 /* What the graph declares as a metric, on a layer or on the model (-1). */
 static inline void tiny_metric(struct tiny *t, const char *name, int layer, double *to)

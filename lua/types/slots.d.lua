@@ -108,7 +108,7 @@
 ---@class sluice.norm.rms
 ---@field [1]? "rms"
 ---@field eps? number added to the mean square; default 1e-06, 1e-12 … 0.01
----@field zero_centred? boolean keep the gain as its distance from 1; default false
+---@field zero_centred? boolean keep the gain as its distance from 1, to which it then decays where train.optim.decay_gains is set; default false
 
 ---@alias sluice.residual
 ---| "pre" # norm on the branch's input
@@ -127,6 +127,7 @@
 ---norm after the sum
 ---@class sluice.residual.post
 ---@field [1]? "post"
+---@field final_norm? boolean|fun(layer: integer): boolean norm once more between the last block and the head; default false
 
 ---norm on both sides of the branch
 ---@class sluice.residual.sandwich
@@ -284,7 +285,6 @@
 ---@class sluice.balance.bias
 ---@field [1]? "bias"
 ---@field gamma? number|fun(layer: integer): number step of the bias; default 0.001, 0 … 1
----@field centred? boolean|fun(layer: integer): boolean subtract the mean step, so that the biases keep their sum (Moonlight); default false
 
 ---keeps router logits small
 ---@class sluice.balance.z_loss
@@ -354,6 +354,7 @@
 ---@field beta2? number decay of the second moment; default 0.95, 0 … 0.99999
 ---@field eps? number added to the root; default 1e-08, 1e-16 … 1
 ---@field decay? number weight decay; default 0.1, 0 … 10
+---@field decay_gains? boolean the gains of norms decay too: to 0, zero-centred ones to 1; default false
 
 ---orthogonalised momentum for hidden matrices
 ---@class sluice.optim.muon
@@ -362,6 +363,7 @@
 ---@field momentum? number decay of the momentum; default 0.95, 0 … 0.9999
 ---@field nesterov? boolean look one step ahead; default true
 ---@field decay? number weight decay; default 0.1, 0 … 10
+---@field decay_gains? boolean the gains of norms decay too: to 0, zero-centred ones to 1; default false
 ---@field scale? "rms"|"spectral"|"jordan" length of the step by the matrix's shape; default rms
 ---@field steps? integer Newton-Schulz steps; default 5, 1 … 20
 ---@field beta1? number AdamW: decay of the first moment; default 0.9, 0 … 0.9999

@@ -190,6 +190,7 @@ static json_t *measure(struct bench *b, const struct bench_options *o, double be
         "precision", s->train.precision == PRECISION_BF16 ? "bf16" : "fp32", "threads", o->threads, "steps", (int)o->steps);
     set(j, "params_total", (double)counts.total);
     set(j, "params_active", (double)counts.active);
+    set(j, "params_active_embedded", (double)counts.active_embedded);
     set(j, "first_step_seconds", clock_seconds() - o->began);
     time_steps(b, o, j);
     set(j, "memory_predicted", (double)plan_report(s->plan)->total);

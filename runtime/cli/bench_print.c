@@ -10,6 +10,7 @@ static double number(const json_t *j, const char *key) { return json_number_valu
 enum form { WHOLE, RATE, MILLI, PERCENT, BYTES, SECONDS };
 static const struct { const char *label, *key; enum form form; } rows[] = {
     { "parameters", "params_total", RATE }, { "  active", "params_active", RATE },
+    { "  with embedding", "params_active_embedded", RATE },
     { "tokens a step", "tokens_per_step", WHOLE }, { "step, ms (median)", "step_seconds", MILLI }, { "  least", "step_seconds_min", MILLI },
     { "  most", "step_seconds_max", MILLI }, { "tokens/s", "tokens_per_second", RATE }, { "FLOP a step", "flops_per_step", RATE },
     { "FLOP/s", "flops_per_second", RATE }, { "best GEMM, FLOP/s", "best_gemm", RATE }, { "  share reached", "best_gemm_share", PERCENT },

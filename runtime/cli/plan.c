@@ -10,20 +10,15 @@
 #include <string.h>
 
 static const struct option options[] = { SCRIPT_OPTIONS, { "json", 0, NULL, "the resolved study as JSON" }, { "config", 'c', "VARIANT", "the full configuration of a variant" },
+    { "weights", 'w', "VARIANT", "every weight of a variant: shape, role, optimizer, decay" },
     { "time", 0, NULL, "measure a step for two seconds and estimate how long the study takes" },
     { "roofline", 0, "GPU", "what a step of the baseline would take at best by the data sheet of a GPU: a100, h100, h200" }, { 0 } };
-
-static int64_t tokens_of(const struct variant *v)
-{
-    const json_t *train = json_object_get(v->config, "train"), *model = json_object_get(v->config, "model");
-    return json_integer_value(json_object_get(train, "steps")) * json_integer_value(json_object_get(train, "batch")) * json_integer_value(json_object_get(model, "seq"));
-}
 
 /* The data once more, for what it holds; a variant's epochs are its samples over the windows of an epoch. */
 static double epochs_of(const struct variant *v, const struct corpus *c)
 {
     int seq = (int)json_integer_value(config_get(v->config, "model.seq"));
-    return (double)(tokens_of(v) / seq) / (double)corpus_windows(c, seq);
+    return (double)(variant_tokens(v) / seq) / (double)corpus_windows(c, seq);
 }
 
 static struct eval_set eval_set_of(const struct study *s, const struct corpus *c)
@@ -88,7 +83,7 @@ static enum code print_time(const struct study *s)
     if (isnan(step)) return cli_fail(CODE_SCRIPT, "%s", e.text);
     int64_t steps = json_integer_value(json_object_get(json_object_get(base->config, "train"), "steps"));
     for (int i = 0; i < s->n_variants; i++)
-        total += step * (double)steps * (double)tokens_of(&s->variant[i]) * s->variant[i].train_flops_per_token / ((double)tokens_of(base) * base->train_flops_per_token);
+        total += step * (double)steps * (double)variant_tokens(&s->variant[i]) * s->variant[i].train_flops_per_token / ((double)variant_tokens(base) * base->train_flops_per_token);
     int jobs = pool_cores() < s->n_points ? pool_cores() : s->n_points;
     printf("About %s on %d cores, from %.1f ms a step of the baseline on one thread; evaluation and checkpoints come on top.\n",
            format_seconds(total * s->replicates / jobs, text), jobs, 1e3 * step);
@@ -97,15 +92,16 @@ static enum code print_time(const struct study *s)
 
 static void print_table(const struct study *s, const struct corpus *c)
 {
-    const char *const columns[] = { "variant", ">params", ">active", ">non-emb", ">train FLOP/token", ">tokens", ">epochs", ">train FLOP", ">memory", ">KV B/token", "graph", s->match_adjust };
+    const char *const columns[] = { "variant", ">params", ">active", ">with embedding", ">non-emb", ">train FLOP/token", ">tokens", ">epochs", ">train FLOP", ">memory", ">KV B/token", "graph", s->match_adjust };
     struct table *t = table_new(columns, COUNT(columns) - !s->match_adjust);
     char text[FORMAT_SIZE], hash[33];
     for (int i = 0; i < s->n_variants; i++) {
         const struct variant *v = &s->variant[i];
-        double tokens = (double)tokens_of(v);
+        double tokens = (double)variant_tokens(v);
         table_cell(t, "%s%s", v->name, i == s->baseline ? " (baseline)" : "");
         table_cell(t, "%s", format_count((double)v->counts.total, text));
         table_cell(t, "%s", format_count((double)v->counts.active, text));
+        table_cell(t, "%s", format_count((double)v->counts.active_embedded, text));
         table_cell(t, "%s", format_count((double)v->counts.non_embedding, text));
         table_cell(t, "%s", format_count(v->train_flops_per_token, text));
         table_cell(t, "%s", format_count(tokens, text));
@@ -124,18 +120,54 @@ static void print_table(const struct study *s, const struct corpus *c)
     print_data(s, c);
     if (s->match_quantity) printf("matched: %s by %s, tolerance %g\n", s->match_quantity, s->match_adjust, s->match_tolerance);
     print_power(s);
+    printf("active: parameters that a token uses, one row of an untied input embedding; with embedding: all its rows, as models are advertised.\n");
     printf("FLOPs: 1 MAC = 2; attention counts the causal half; lookups are 0; backward is twice the forward.\n");
 }
 
-static enum code print_config(const struct study *s, const char *name)
+static const json_t *config_of(const struct study *s, const char *option, const char *name, enum code *code)
 {
-    for (int i = 0; i < s->n_variants; i++) {
-        if (strcmp(s->variant[i].name, name) != 0) continue;
-        json_dumpf(s->variant[i].config, stdout, JSON_INDENT(2) | JSON_SORT_KEYS);
-        putchar('\n');
-        return CODE_OK;
+    for (int i = 0; i < s->n_variants; i++) if (strcmp(s->variant[i].name, name) == 0) return s->variant[i].config;
+    *code = cli_fail(CODE_USAGE, "--%s %s: the study has no such variant", option, name);
+    return NULL;
+}
+
+static void print_config(const json_t *config)
+{
+    json_dumpf(config, stdout, JSON_INDENT(2) | JSON_SORT_KEYS);
+    putchar('\n');
+}
+
+/* Every weight has one update in the training graph, which knows by what it moves and how it decays. */
+static void print_weights(const json_t *config)
+{
+    static const char *const columns[] = { "weight", "shape", ">params", "role", "optimizer", ">decay" };
+    struct arena *arena = arena_new();
+    struct leaves *leaves = leaves_new();
+    struct graph *g = graph_new(leaves);
+    struct table *t = table_new(columns, COUNT(columns));
+    struct problems none = { 0 };
+    struct model_conf model;
+    struct train_conf train;
+    model_load(json_object_get(config, "model"), arena, &model, &none);
+    train_load(json_object_get(config, "train"), arena, &train, &none);
+    model_build(g, arena, &model, &train, MODE_TRAIN, 1, model.seq, 0);
+    INVARIANT(none.n == 0 && !g->failed, "a variant of a resolved study does not build");
+    for (int i = 0; i < g->n; i++) {
+        const struct node *n = g->node[i];
+        if (n->op != &op_adamw && n->op != &op_muon) continue;
+        const struct leaf *w = n->in[0]->leaf;
+        char text[64];
+        table_cell(t, "%s", w->path);
+        table_cell(t, "%s", shape_text(w->decl.shape, text));
+        table_cell(t, "%lld", (long long)shape_count(w->decl.shape));
+        table_cell(t, "%s", role_rule[w->role].name);
+        table_cell(t, "%s", n->op->name);
+        table_cell(t, "%g", n->op == &op_muon ? ((const struct muon_attr *)n->attr)->decay : ((const struct adamw_attr *)n->attr)->decay);
     }
-    return cli_fail(CODE_USAGE, "--config %s: the study has no such variant", name);
+    table_print(t, stdout);
+    graph_free(g);
+    leaves_free(leaves);
+    arena_free(arena);
 }
 
 static void print_json(const struct study *s, const struct corpus *c)
@@ -145,8 +177,8 @@ static void print_json(const struct study *s, const struct corpus *c)
         const struct variant *v = &s->variant[i];
         char hash[33];
         hash_print(v->fingerprint, hash);
-        json_array_append_new(list, json_pack("{s:s, s:O, s:f, s:I, s:I, s:I, s:f, s:I, s:I, s:s}", "name", v->name, "config", v->config, "epochs", epochs_of(v, c), "params_total", (json_int_t)v->counts.total, "params_active",
-            (json_int_t)v->counts.active, "params_non_embedding", (json_int_t)v->counts.non_embedding, "train_flops_per_token", v->train_flops_per_token, "memory_bytes", (json_int_t)v->memory_bytes,
+        json_array_append_new(list, json_pack("{s:s, s:O, s:f, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:s}", "name", v->name, "config", v->config, "epochs", epochs_of(v, c), "params_total", (json_int_t)v->counts.total, "params_active",
+            (json_int_t)v->counts.active, "params_active_embedded", (json_int_t)v->counts.active_embedded, "params_non_embedding", (json_int_t)v->counts.non_embedding, "train_flops_per_token", v->train_flops_per_token, "memory_bytes", (json_int_t)v->memory_bytes,
             "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token, "fingerprint", hash));
     }
     const struct corpus_info *data = corpus_info(c);
@@ -162,11 +194,13 @@ static enum code run(const struct call *c)
     enum code code;
     struct study *s = script_study(c, &code);
     if (!s) return code;
-    const char *config = cli_value(c, "config", NULL), *gpu = cli_value(c, "roofline", NULL);
+    const char *config = cli_value(c, "config", NULL), *weights = cli_value(c, "weights", NULL), *gpu = cli_value(c, "roofline", NULL);
+    const json_t *of_variant = config ? config_of(s, "config", config, &code) : weights ? config_of(s, "weights", weights, &code) : NULL;
     struct corpus *data;
     struct err e;
-    if (config) code = print_config(s, config);
-    else if (corpus_open(&data, s->data_path, &e)) code = cli_fail(CODE_INPUT, "data: %s", e.text);
+    if (config || weights) {
+        if (of_variant) (config ? print_config : print_weights)(of_variant);
+    } else if (corpus_open(&data, s->data_path, &e)) code = cli_fail(CODE_INPUT, "data: %s", e.text);
     else {
         if (cli_flag(c, "json")) print_json(s, data);
         else print_table(s, data);

@@ -67,6 +67,17 @@ static void write_params(const struct param *params)
     }
 }
 
+/* What the optimizers ask of a weight's role. */
+static void write_roles(void)
+{
+    printf("\n## Roles of weights\n\nA weight's role decides whether `train.optim.decay` is for it, and whether `muon` moves it by orthogonalised momentum or by AdamW.\n"
+           "`sluice plan SCRIPT --weights VARIANT` lists every weight of a variant.\n\n| role | weights | decays | moved by `muon` as |\n|---|---|---|---|\n");
+    for (int i = 0; i < ROLE_COUNT; i++) {
+        const struct role_rule *r = &role_rule[i];
+        printf("| `%s` | %s | %s | %s |\n", r->name, r->about, !r->exempt ? "yes" : i == ROLE_GAIN ? "where `decay_gains` is set" : "no", r->outside ? "AdamW" : "Muon");
+    }
+}
+
 static void write_modules(void)
 {
     struct entry *entry;
@@ -89,6 +100,7 @@ static void write_modules(void)
         write_params(x->params);
         last = x->slot;
     }
+    write_roles();
     write_presets();
     free(entry);
 }

@@ -19,7 +19,7 @@ static void heading(const char *text)
 
 static void print_variants(const struct study *s)
 {
-    static const char *const columns[] = { "variant", ">params", ">active", ">training FLOP/token", ">KV/token", ">memory", "graph" };
+    static const char *const columns[] = { "variant", ">params", ">active", ">with embedding", ">training FLOP/token", ">KV/token", ">memory", "graph" };
     struct table *t = table_new(columns, COUNT(columns));
     for (int i = 0; i < s->n_variants; i++) {
         const struct variant *v = &s->variant[i];
@@ -28,6 +28,7 @@ static void print_variants(const struct study *s)
         table_cell(t, "%s%s", v->name, i == s->baseline ? " (baseline)" : "");
         table_cell(t, "%s", format_count((double)v->counts.total, text));
         table_cell(t, "%s", format_count((double)v->counts.active, text));
+        table_cell(t, "%s", format_count((double)v->counts.active_embedded, text));
         table_cell(t, "%s", format_count(v->train_flops_per_token, text));
         table_cell(t, "%s", format_bytes((double)v->kv_bytes_per_token, text));
         table_cell(t, "%s", format_bytes((double)v->memory_bytes, text));
@@ -55,8 +56,8 @@ static json_t *study_json(const struct runs *runs)
         const struct variant *v = &s->variant[i];
         char graph[33];
         hash_print(v->fingerprint, graph);
-        json_array_append_new(variants, json_pack("{s:s, s:s, s:I, s:I, s:f, s:I, s:I, s:O}", "name", v->name, "fingerprint", graph, "params_total", (json_int_t)v->counts.total,
-            "params_active", (json_int_t)v->counts.active, "train_flops_per_token", v->train_flops_per_token, "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token,
+        json_array_append_new(variants, json_pack("{s:s, s:s, s:I, s:I, s:I, s:f, s:I, s:I, s:O}", "name", v->name, "fingerprint", graph, "params_total", (json_int_t)v->counts.total,
+            "params_active", (json_int_t)v->counts.active, "params_active_embedded", (json_int_t)v->counts.active_embedded, "train_flops_per_token", v->train_flops_per_token, "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token,
             "memory_bytes", (json_int_t)v->memory_bytes, "config", v->config));
     }
     return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o}", "study", s->name, "script", s->script_path, "data", s->data_path, "primary", s->primary,

@@ -1,15 +1,15 @@
 /* Loss-free balancing: after a step an expert that got less than its share becomes likelier, one that got more less
-   likely. bias_i += rate * sign(mean(counts) - counts_i). Wang 2024; DeepSeek-V3. The centred form (Moonlight)
-   subtracts the mean of the update, so that the biases do not drift together. */
+   likely. bias_i += rate * sign(mean(counts) - counts_i). Wang 2024; DeepSeek-V3. The range is that of
+   the biases that the counts came from. */
 #include "kernel.h"
 
 enum { BIAS, COUNTS, CLIP };
 
-struct attr { double rate; int64_t centred; };
+struct attr { double rate; };
 
-struct node *bias_step(struct graph *g, struct node *bias, struct node *counts, struct node *clip, double rate, bool centred)
+struct node *bias_step(struct graph *g, struct node *bias, struct node *counts, struct node *clip, double rate)
 {
-    struct attr a = { rate, centred };
+    struct attr a = { rate };
     return graph_emit(g, &op_bias_step, &a, sizeof a, bias, counts, clip);
 }
 
@@ -36,21 +36,19 @@ static int direction(double sum, double experts, double count)
 
 static void update(real *bias, const real *counts, int64_t experts, const struct attr *at)
 {
-    double sum = 0, drift = 0;
+    double sum = 0;
     for (int64_t i = 0; i < experts; i++) sum += (double)counts[i];
-    for (int64_t i = 0; i < experts; i++) drift += direction(sum, (double)experts, (double)counts[i]);
-    drift = at->centred ? drift / (double)experts : 0;
-    for (int64_t i = 0; i < experts; i++) bias[i] += (real)(at->rate * (direction(sum, (double)experts, (double)counts[i]) - drift));
+    for (int64_t i = 0; i < experts; i++) bias[i] += (real)(at->rate * direction(sum, (double)experts, (double)counts[i]));
 }
 
 static void forward(const struct args *a)
 {
     int64_t experts = a->in[BIAS].shape.dim[0];
     real *bias = reals(&a->in[BIAS]);
-    if (reals(&a->in[CLIP])[1] != 0) update(bias, reals(&a->in[COUNTS]), experts, a->attr);
     real low = bias[0], high = bias[0];
     for (int64_t i = 1; i < experts; i++) low = bias[i] < low ? bias[i] : low, high = bias[i] > high ? bias[i] : high;
     reals(&a->out[0])[0] = high - low;
+    if (reals(&a->in[CLIP])[1] != 0) update(bias, reals(&a->in[COUNTS]), experts, a->attr);
 }
 
 KERNELS(bias_step) = { forward, NULL, NULL };
