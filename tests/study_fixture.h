@@ -99,7 +99,9 @@ static inline void fixture_run(const struct study *s, int point, const struct fi
 static inline void fixture_study(const char *dir, const struct fixture_variant *v, int n, int replicates)
 {
     struct study *s = xcalloc(1, sizeof *s);
+    struct corpus *corpus;
     struct err e;
+    fixture_must(corpus_open(&corpus, "synthetic", &e), &e);
     s->arena = arena_new();
     s->name = "fixture";
     s->dir = dir;
@@ -113,8 +115,10 @@ static inline void fixture_study(const char *dir, const struct fixture_variant *
     s->variant = arena_alloc(s->arena, (size_t)n * sizeof *s->variant);
     s->point = arena_alloc(s->arena, (size_t)(n * replicates) * sizeof *s->point);
     for (int i = 0; i < n; i++) {
-        s->variant[i] = (struct variant){ .name = v[i].name, .config = json_pack("{s:s, s:{s:i}, s:{s:i}}", "data", "synthetic", "model", "layers", FIXTURE_LAYERS, "train", "steps", FIXTURE_STEPS),
+        s->variant[i] = (struct variant){ .name = v[i].name, .config = json_pack("{s:s, s:{s:i, s:i}, s:{s:i, s:i, s:i}}", "data", "synthetic", "model", "layers", FIXTURE_LAYERS, "seq", 32,
+                "train", "steps", FIXTURE_STEPS, "batch", 4, "eval_tokens", 1000),
             .fingerprint = hash_bytes(v[i].name, strlen(v[i].name)), .counts = { 1000000 + i * 1000, 400000 + i * 400, 300000 }, .train_flops_per_token = 2.4e6, .kv_bytes_per_token = 512 };
+        s->variant[i].hash = study_identity(s->variant[i].config, corpus_info(corpus), 0);
         for (int k = 0; k < replicates; k++)
             s->point[s->n_points++] = (struct point){ i, k, (uint64_t)k, arena_text(s->arena, "%s-0000000%d/%d", v[i].name, i, k) };
     }
@@ -122,6 +126,7 @@ static inline void fixture_study(const char *dir, const struct fixture_variant *
     for (int i = 0; i < s->n_points; i++)
         if (s->point[i].replicate != v[s->point[i].variant].absent) fixture_run(s, i, &v[s->point[i].variant]);
     study_free(s);
+    corpus_close(corpus);
 }
 
 static inline int fixture_remove_one(const char *path, const struct stat *status, int kind, struct FTW *walk)
