@@ -14,7 +14,7 @@ local base = sl.model {
 }
 
 return sl.study {
-  name = "quickstart", base = base, replicates = 5, baseline = "base", primary = "eval.loss",
+  name = "quickstart", base = base, replicates = 8, baseline = "base", primary = "eval.loss",
   data = "corpus.tok",
   train = { steps = 500, batch = 16, eval_every = 100, optim = { "adamw", lr = 3e-3 }, schedule = { "wsd", warmup = 20 } },
   variants = {

@@ -237,7 +237,7 @@ cat >"$work/study.lua" <<'END'
 local sl = require "sluice"
 return sl.study {
   base = sl.preset "welm-nano", data = "synthetic", replicates = 4, baseline = "base", variants = { base = {} },
-  train = { backend = "cuda", steps = 20, batch = 64, eval_every = 20, eval_batches = 2 },
+  train = { backend = "cuda", steps = 20, batch = 64, eval_every = 20, eval_tokens = 8192 },
 }
 END
 mkfifo "$work/places"                                       # for what runs at the same time

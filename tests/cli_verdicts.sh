@@ -14,7 +14,7 @@ local keys = {
     layers = 2, d_model = 16, seq = 16, vocab = 256, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 8 },
     ffn = { "moe", experts = 4, d_ff = 8, router = { top_k = 2 }, balance = { { "switch_aux", alpha = 0.01 } } },
   },
-  train = { steps = 6, batch = 4, eval_every = 3, eval_batches = 1, optim = { "adamw", lr = 3e-3 } },
+  train = { steps = 6, batch = 4, eval_every = 3, eval_tokens = 128, optim = { "adamw", lr = 3e-3 } },
 }
 for key, value in pairs { $2 } do keys[key] = value end
 return sl.study(keys)
@@ -60,7 +60,7 @@ says 'over 2 comparisons, family sidak'
 echo "mistakes are told before training"
 
 # ---- which way ----
-script acc 'train = { steps = 120, batch = 8, eval_every = 120, eval_batches = 4, optim = { "adamw", lr = 2e-2 } }' 'base = {}, frozen = { ["train.optim.lr"] = 0 }'
+script acc 'train = { steps = 120, batch = 8, eval_every = 120, eval_tokens = 1024, optim = { "adamw", lr = 2e-2 } }' 'base = {}, frozen = { ["train.optim.lr"] = 0 }'
 trains acc
 compares runs/acc -m eval.accuracy
 says 'higher is better'
@@ -126,7 +126,7 @@ echo "runs that diverge are drawn and exported, and alone they are no success"
 # ---- figures ----
 variants='base = {}'
 for i in $(seq 39); do variants="$variants, variant_number_${i}_of_forty_with_a_name_that_is_long = { [\"train.optim.lr\"] = ${i}1e-5 }"; done
-script forty 'train = { steps = 2, batch = 1, eval_every = 2, eval_batches = 1 }' "$variants" 1
+script forty 'train = { steps = 2, batch = 1, eval_every = 2, eval_tokens = 128 }' "$variants" 1
 trains forty
 mkdir home
 echo 'this is no gnuplot' >home/.gnuplot
@@ -138,7 +138,7 @@ for kind in final pairs; do
     figure runs/forty -k $kind
     shows variant_number_39_of_forty_with_a_name_that_is_long
 done
-script one 'train = { steps = 1, batch = 1, eval_batches = 1 }' 'base = {}, lone = { ["ffn.experts"] = 1, ["ffn.router.top_k"] = 1 }' 1
+script one 'train = { steps = 1, batch = 1, eval_tokens = 128 }' 'base = {}, lone = { ["ffn.experts"] = 1, ["ffn.router.top_k"] = 1 }' 1
 trains one
 figure runs/one -k load
 figure runs/one -k load --variant lone
