@@ -58,7 +58,7 @@ END
 train() {
     folder=$1
     shift
-    [ -z "$SMALL" ] || set -- "$@" --set layers=2 --set d_model=32 --set seq=16 --set train.batch=2 --set train.steps=4
+    [ -z "$SMALL" ] || set -- "$@" --set layers=2 --set d_model=32 --set seq=16 --set train.batch=2 --set train.steps=4 --set train.eval_tokens=32
     sluice run "$WORK/study.lua" --out "$WORK/$folder" --progress none "$@"
 }
 state() { cat "$WORK/$1"/study/*/0/checkpoints/*/state.safetensors; }
@@ -202,7 +202,7 @@ measure() {
 }
 
 sanitize() {
-    tiny='--replicates 1 --set layers=2 --set seq=16 --set train.batch=2 --set train.steps=2'
+    tiny='--replicates 1 --set layers=2 --set seq=16 --set train.batch=2 --set train.steps=2 --set train.eval_tokens=32'
     for tool in memcheck racecheck; do
         differs "$tool: ops" 90 sanitized $tool "$BUNDLE/check/test_cuda_ops" rmsnorm rope dispatch
         differs "$tool: training" 90 sanitized $tool "$BUNDLE/bin/sluice" run "$WORK/study.lua" --out "$WORK/$tool" --progress none $tiny
