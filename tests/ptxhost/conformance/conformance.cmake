@@ -34,7 +34,7 @@ add_dependencies(ptxhost_conformance_sources ptxhost_conformance_ptx)
 
 add_executable(ptxhost_conformance ${objects})
 set_target_properties(ptxhost_conformance PROPERTIES LINKER_LANGUAGE CXX)
-add_dependencies(ptxhost_conformance ptxhost_conformance_ptx ptxhost_conformance_fast ptxhost_conformance_checked ptxhost_conformance_contracted)
+add_dependencies(ptxhost_conformance ptxhost_conformance_ptx)
 target_link_libraries(ptxhost_conformance PRIVATE ptxhost_cudart)
 set(profile ENVIRONMENT PTXHOST_ARCH=${last})
 ptxhost_test(ptxhost_conformance COMMAND ptxhost_conformance KERNELS conformance SEEDS 3 ${profile})
