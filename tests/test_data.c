@@ -366,7 +366,7 @@ static void test_alike_on_one_side(void **state)
     fclose(lines);
     for (int w = 0; w < WAYS; w++)
         for (int d = 0; d < MANY; d++) {
-            char text[100], name[32];
+            char text[100], name[48];
             snprintf(text, sizeof text, way[w], d, 7 * d);
             snprintf(name, sizeof name, "alike/%d-%d.txt", d, w);
             write_text(name, text);
