@@ -1,6 +1,7 @@
 /* Values of runs, pairs by replicate, statistics. */
 #include "compare.h"
 #include "metric.h"
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,6 +101,9 @@ static int counted_values(const struct comparison *c, const struct arm *a, doubl
     return n;
 }
 
+/* Sums of floats in another order differ by as much: they are one value, or a cut of a batch would be told apart from another. */
+static bool one_value(double x, double y) { return fabs(x - y) <= 16 * (double)FLT_EPSILON * fmax(fabs(x), fabs(y)); }
+
 /* Values of the replicates that both have, but for one (-1: for none). Readings are by replicate. */
 static int pair(const struct comparison *c, const struct arm *a, const struct arm *b, int leave, double *x, double *y)
 {
@@ -111,7 +115,7 @@ static int pair(const struct comparison *c, const struct arm *a, const struct ar
         const struct reading *v = &c->reading[b->first + k];
         if (!u->counted || !v->counted || u->run->replicate != v->run->replicate || u->run->replicate == leave) continue;
         x[n] = u->value;
-        y[n++] = v->value;
+        y[n++] = one_value(u->value, v->value) ? u->value : v->value;
     }
     return n;
 }

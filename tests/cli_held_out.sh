@@ -57,7 +57,7 @@ says "did you mean 'eval_tokens'"
 cat >same.lua <<'LUA'
 local sl = require "sluice"
 return sl.study {
-  name = "same", data = "project/a.tok", replicates = 1, baseline = "base",
+  name = "same", data = "project/a.tok", replicates = 4, baseline = "base",
   base = sl.model { layers = 1, d_model = 16, seq = 32, ffn = "swiglu", attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 8 } },
   train = { steps = 1, batch = 8, eval_tokens = 1000, optim = { "adamw", lr = 0 } },
   variants = { base = {}, wide = { ["train.batch"] = 16 }, one = { ["train.batch"] = 1 }, micro = { ["train.micro"] = 4 } },
@@ -69,6 +69,10 @@ import h5py, sys
 losses = [h5py.File(path, "r")["metrics/eval/loss"][-1] for path in sys.argv[1:]]
 assert len(losses) == 4 and max(losses) - min(losses) < 1e-6, losses
 PY
+for family in sidak none; do
+    leaves 0 "$sluice" compare runs/same --family $family
+    ! grep -E 'beats|loses' log || fail "rounding is taken for a difference"
+done
 
 # ---- what counting reaches, on the very tokens ----
 cat >project/seen.lua <<'LUA'
