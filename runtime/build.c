@@ -159,7 +159,7 @@ void build_metric(struct build *b, const char *name, struct node *value, const c
 static struct node *weights(struct build *b, int ahead)
 {
     struct graph *g = b->graph;
-    struct node *own = graph_leaf(g, leaves_find(g->leaves, "weight")), *all = own;             /* [B,S] */
+    struct node *own = b->weight ? graph_leaf(g, b->weight->leaf) : NULL, *all = own;           /* [B,S] */
     for (int k = 1; k <= ahead; k++) all = mul(g, all, shift(g, own, k));
     return view(g, slice(g, all, b->seq), SHAPE(b->tokens));
 }
