@@ -153,14 +153,15 @@ double bench_stream(const struct bench_ceiling *c, double bytes)
 
 /* ---- products of a model's own shapes ---- */
 
-enum { PRODUCTS = 256 };
-struct products { int n; struct size { int64_t m, n, k; } size[PRODUCTS]; };
+struct products { int n; struct size { int64_t m, n, k; } *size; };
 
 static void add_product(struct products *p, int64_t m, int64_t n, int64_t k)
 {
     int i = 0;
     while (i < p->n && (p->size[i].m != m || p->size[i].n != n || p->size[i].k != k)) i++;
-    if (i == p->n && i < PRODUCTS) p->size[p->n++] = (struct size){ m, n, k };
+    if (i < p->n) return;
+    p->size = xrealloc(p->size, (size_t)++p->n * sizeof *p->size);
+    p->size[i] = (struct size){ m, n, k };
 }
 
 /* y = x w^T and the products of its gradients. Of experts: as many rows with one weight, which the best grouped product would equal. */
@@ -192,5 +193,6 @@ json_t *bench_ceilings(const struct bench *b, const struct bench_device *d, cons
         const struct size *s = &own.size[i];
         json_array_append_new(products, product_json(s->m, s->n, s->k, bench_product(d, s->m, s->n, s->k)));
     }
+    free(own.size);
     return json_pack("{s:o, s:o}", "streams", streams, "products", products);
 }

@@ -1,6 +1,5 @@
 /* sluice compare: the answer of a study. */
 #include "answer.h"
-#include "counting.h"
 #include "status.h"
 #include <math.h>
 #include <stdlib.h>
