@@ -2,7 +2,7 @@
 #ifndef SLUICE_COUNTING_H
 #define SLUICE_COUNTING_H
 
-#include "study.h"
+#include "study/study.h"
 
 /* Nats a byte of a unigram and a bigram model, fitted on what the baseline's first replicate read in so many steps. */
 struct counting { double unigram, bigram; int64_t tokens; };            /* tokens: measured on */

@@ -1,7 +1,7 @@
 /* Metrics out of a configuration: its training and evaluation graphs are built, nothing is allocated for tensors. */
 #include "declared.h"
-#include "metrics.h"
-#include "train.h"
+#include "train/metrics.h"
+#include "train/train.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,7 @@
 #define SLUICE_DECLARED_H
 
 #include "metric.h"
-#include "study.h"
+#include "study/study.h"
 
 int declared_list(const struct variant *v, struct metric **list, struct err *e);        /* malloc'd; returns how many, or -1 */
 

@@ -3,7 +3,7 @@
 #define SLUICE_METRIC_H
 
 #include "routing.h"
-#include "store.h"
+#include "store/store.h"
 
 extern const char *const metric_group[STORE_GROUPS];        /* "train", "eval" */
 

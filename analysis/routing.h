@@ -3,7 +3,7 @@
 #ifndef SLUICE_ROUTING_H
 #define SLUICE_ROUTING_H
 
-#include "base.h"
+#include "base/base.h"
 
 /* Rows of expert_tokens [rows,layers,experts] (NaN where a layer has no such expert) and of expert_dropped [rows,layers]
    or NULL. */

@@ -2,8 +2,8 @@
 #ifndef SLUICE_RUNS_H
 #define SLUICE_RUNS_H
 
-#include "store.h"
-#include "study.h"
+#include "store/store.h"
+#include "study/study.h"
 
 /* What the run file says (store_status), and what it cannot say of itself. */
 enum condition { CONDITION_PENDING = STATUS_COUNT, CONDITION_DEAD, CONDITION_UNREADABLE, CONDITION_COUNT };

@@ -1,6 +1,6 @@
 /* Student's t from the incomplete beta function, paired and Welch contrasts, power, spreads, families of tests. */
 #include "stats.h"
-#include "base.h"
+#include "base/base.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

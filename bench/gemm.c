@@ -1,7 +1,7 @@
 /* Speed of matrix products at training shapes, in GFLOP/s, beside the libraries that are installed.
    `bench_gemm [THREADS [SECONDS]]`; pin it and let nothing else run. One thread is timed by its processor time. */
 #define _GNU_SOURCE
-#include "backend.h"
+#include "backend/backend.h"
 #include "cpu/isa.h"
 #include "library.h"
 

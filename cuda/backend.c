@@ -1,4 +1,4 @@
-/* The CUDA backend: one row for each op, an NVIDIA GPU. A shared object by itself; see runtime/backend.c. */
+/* The CUDA backend: one row for each op, an NVIDIA GPU. A shared object by itself; see runtime/backend/backend.c. */
 #include "parts.h"
 #include "twin.h"
 

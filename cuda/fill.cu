@@ -1,10 +1,10 @@
-/* The initial values of a leaf with the bits of the CPU (runtime/draw.h), and weights rounded to bf16. Bound by the multiplications of
+/* The initial values of a leaf with the bits of the CPU (runtime/base/draw.h), and weights rounded to bf16. Bound by the multiplications of
    Philox, and by memory: 6 bytes a value for the rounding, which is the least. Compiled without contraction into fused multiply-adds. */
 #include "kernel.cuh"
 extern "C" {
 #include "parts.h"
 }
-#include "draw.h"
+#include "base/draw.h"
 
 /* Rows of a matrix, and its columns in blocks of DRAW_BLOCK. */
 struct grid { unsigned rows, blocks; int64_t columns; };

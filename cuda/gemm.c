@@ -1,7 +1,7 @@
 /* Matrix products through cuBLASLt, which no other file calls. It knows columns, we know rows: what it is told is the product of the
    transposes, C^T = B^T A^T, whose matrices lie in memory as ours do. A kind of product is planned once: the library's search for an
    algorithm takes longer than most products. */
-#include "base.h"
+#include "base/base.h"
 #include "gemm.h"
 
 #include <stdio.h>

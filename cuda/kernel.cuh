@@ -3,7 +3,7 @@
 
        TWIN(swiglu, forward, backward);
 
-   A host function has the signature of a CPU kernel and the same contract (runtime/kernel.h): tensors lie in device memory,
+   A host function has the signature of a CPU kernel and the same contract (runtime/backend/kernel.h): tensors lie in device memory,
    backward adds (din = beta*din + g, beta 0: not read), a NULL din is not wanted. It launches on the device's stream and
    returns; it never waits, allocates, or reads device memory, so that a step can be recorded as a graph.
 

@@ -2,7 +2,7 @@
 #ifndef SLUICE_CUDA_PARTS_H
 #define SLUICE_CUDA_PARTS_H
 
-#include "backend.h"
+#include "backend/backend.h"
 #include "device.h"
 
 /* memory.c */

@@ -2,7 +2,7 @@
 #ifndef SLUICE_CUDA_TWIN_H
 #define SLUICE_CUDA_TWIN_H
 
-#include "kernel.h"
+#include "backend/kernel.h"
 
 /* scratch: bytes that a call needs in args->scratch, from its shapes and attributes; NULL: none. */
 struct twin { struct kernels kernels; size_t (*scratch)(const struct args *a); };

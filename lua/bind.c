@@ -3,7 +3,7 @@
 #include "bind.h"
 #include "embedded.h"
 #include "locate.h"
-#include "model.h"
+#include "model/model.h"
 #include "sandbox.h"
 #include <errno.h>
 #include <stdio.h>

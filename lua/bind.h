@@ -2,7 +2,7 @@
 #ifndef SLUICE_BIND_H
 #define SLUICE_BIND_H
 
-#include "config.h"
+#include "model/config.h"
 
 struct script;
 /* trust: the whole of Lua, without limits. set: "path=value" overrides of the model, of train ("train.steps=10") or of the

@@ -2,7 +2,7 @@
 #ifndef SLUICE_LOCATE_H
 #define SLUICE_LOCATE_H
 
-#include "base.h"
+#include "base/base.h"
 
 struct token { enum token_kind { TOKEN_NAME, TOKEN_STRING, TOKEN_SIGN, TOKEN_OTHER } kind; const char *at; int length, line; };
 struct source { const char *path; int n; struct token *token; };

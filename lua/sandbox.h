@@ -2,7 +2,7 @@
 #ifndef SLUICE_SANDBOX_H
 #define SLUICE_SANDBOX_H
 
-#include "base.h"
+#include "base/base.h"
 #include <lua.h>
 #include <lauxlib.h>
 #include <lualib.h>

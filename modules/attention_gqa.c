@@ -1,6 +1,6 @@
 /* Attention with shared key and value heads: groups of heads / kv_heads queries read one. Ainslie 2023; kv_heads = heads
    is MHA, 1 is MQA. The heads' width is free of the model's (WeLM: three times as wide). */
-#include "module.h"
+#include "model/module.h"
 #include <math.h>
 
 struct conf { int heads, kv_heads, head_dim; struct pick mask, kv, qk_norm, gate; };

@@ -2,7 +2,7 @@
        bias_i += gamma * sign(mean n - n_i)
    with counts of the whole optimizer batch. Wang 2024 (arXiv 2408.15664); DeepSeek-V3; WeLM. gamma is in units of the
    score: the default is for sigmoid. Taking the mean off the step (Moonlight) would move no choice: top-k ignores what all share. */
-#include "module.h"
+#include "model/module.h"
 
 struct conf { double gamma; };
 static const struct param params[] = {

@@ -1,5 +1,5 @@
 /* Nothing keeps the load even. */
-#include "module.h"
+#include "model/module.h"
 
 static void build(struct build *b, const void *conf, const struct routing *r) { (void)b; (void)conf; (void)r; }
 

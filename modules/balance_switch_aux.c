@@ -1,6 +1,6 @@
 /* Balance loss: alpha * sum_i load_i * P_i, where load_i = E n_i / (K T) is a constant and P_i the mean probability.
    1 when both are uniform. Counts are of the micro-batch. Fedus 2021 (Switch). */
-#include "module.h"
+#include "model/module.h"
 
 struct conf { double alpha; };
 static const struct param params[] = {

@@ -1,5 +1,5 @@
 /* Router z-loss: coef * mean of log-sum-exp(logits)^2: small logits round well. Zoph 2022 (ST-MoE). */
-#include "module.h"
+#include "model/module.h"
 
 struct conf { double coef; };
 static const struct param params[] = {

@@ -1,5 +1,5 @@
 /* Every chosen pair is computed: token rows sorted by expert, segments of any length. Gale 2022 (MegaBlocks). */
-#include "module.h"
+#include "model/module.h"
 
 static struct dispatched build(struct build *b, const void *conf, struct node *u, struct routing *r)
 {

@@ -2,7 +2,7 @@
        x = (E[id] + concat_i(E_i[hash_i]) W) / 2        welm; paper: / (1 + tables); normsum: norms, / sqrt 2
    Tables of one order share their hash and differ in their number of rows alone, so the rows are distinct primes:
    else a second table would say what the first says. History stops at the start of a document. */
-#include "module.h"
+#include "model/module.h"
 #include <math.h>
 
 enum { TABLES_MAX = 16 };

@@ -1,5 +1,5 @@
 /* One vector a token: scale * E[id]. */
-#include "module.h"
+#include "model/module.h"
 
 struct conf { double scale; };
 static const struct param params[] = {

@@ -1,6 +1,6 @@
 /* Mixture of experts: shared(u) + sum over the K chosen experts of gate * swiglu_i(u). The main loss trains the router
    through the gates alone; which experts are chosen is a constant to it. */
-#include "module.h"
+#include "model/module.h"
 
 struct conf { int experts, d_ff; struct pick router; struct picks balance; struct pick dispatch, shared; };
 static const struct param params[] = {

@@ -1,5 +1,5 @@
 /* SwiGLU: (silu(u Wg) * (u Wu)) Wd. Shazeer 2020. */
-#include "module.h"
+#include "model/module.h"
 
 struct conf { int d_ff; };
 static const struct param params[] = {

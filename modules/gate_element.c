@@ -1,6 +1,6 @@
 /* Element gating: heads * mult * sigmoid(u W), one gate for each dimension of each head, before the output projection.
    Qiu 2025 (G1, element-wise); Qwen3-Next. */
-#include "module.h"
+#include "model/module.h"
 
 struct conf { double mult; };
 static const struct param params[] = {

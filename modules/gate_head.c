@@ -1,6 +1,6 @@
 /* Head gating: heads * mult * sigmoid(u W). The gate reads the sublayer's normalised input u, not its output; with
    mirrored keys and values it is still this layer's own u. Qiu 2025 (G1, head-wise); WeLM. */
-#include "module.h"
+#include "model/module.h"
 
 struct conf { double mult; };
 static const struct param params[] = {

@@ -1,5 +1,5 @@
 /* No gate: head outputs pass through. */
-#include "module.h"
+#include "model/module.h"
 
 static struct node *build(struct build *b, const void *conf, struct node *u, struct node *heads)
 {

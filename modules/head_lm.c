@@ -1,5 +1,5 @@
 /* Next-token head: logits h W^T, cross-entropy averaged over the tokens that count. Tied: W is the embedding. */
-#include "module.h"
+#include "model/module.h"
 
 struct conf { int tied; struct pick mtp; };
 static const struct param params[] = {

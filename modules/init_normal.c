@@ -1,6 +1,6 @@
 /* Normal draws of one width for every matrix and table, truncated (OLMo 2). What writes into an un-normalised
    residual stream is narrower by sqrt(2L), so that the stream's variance does not grow with depth (GPT-2). */
-#include "module.h"
+#include "model/module.h"
 #include <math.h>
 
 struct conf { double std, cut; int depth_scale; };

@@ -2,7 +2,7 @@
    mirrored shallow layer. The edge is the whole feature; the gradient reaches the shallow layer from both readers.
    Without pairs the last third mirrors the first, deepest to shallowest; a multi-token-prediction block counts as the
    deepest layer. No cache is saved: every layer keeps its own keys and values. */
-#include "module.h"
+#include "model/module.h"
 
 struct conf { struct ints pairs; };
 static const struct param params[] = {

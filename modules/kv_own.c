@@ -1,5 +1,5 @@
 /* A layer's keys and values come from its own input. */
-#include "module.h"
+#include "model/module.h"
 
 static struct kv build(struct build *b, const void *conf, struct node *u, struct projector project)
 {

@@ -1,5 +1,5 @@
 /* All of the past, within the document. */
-#include "module.h"
+#include "model/module.h"
 
 static int64_t window(struct build *b, const void *conf)
 {

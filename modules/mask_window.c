@@ -1,5 +1,5 @@
 /* Sliding window: position i looks at i - size + 1 .. i, itself included. */
-#include "module.h"
+#include "model/module.h"
 
 struct conf { int size; };
 static const struct param params[] = {

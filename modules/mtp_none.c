@@ -1,5 +1,5 @@
 /* Next token only. */
-#include "module.h"
+#include "model/module.h"
 
 static void build(struct build *b, const void *conf, struct node *h, struct node *head_weight)
 {

@@ -2,7 +2,7 @@
        h_k = block([norm_e(E[x_i+k]) ; norm_h(h_k-1)] M),  loss = weight/depth * mean CE(norm(h_k) W, x_i+k+1)
    h_0 is the trunk after its final norm; embedding and head are the trunk's. A block has no rows for the last k tokens of a sequence,
    which see no token k ahead; rows whose tokens cross a document's end do not count. Not built for decoding. */
-#include "module.h"
+#include "model/module.h"
 
 struct conf { int depth; double weight; };
 static const struct param params[] = {

@@ -1,6 +1,6 @@
 /* RMSNorm: gain * x / sqrt(mean(x^2) + eps). Zhang 2019. Zero-centred, (1 + gain), is the same function until gains
    decay (train.optim.decay_gains): to 1 then, rather than to 0. */
-#include "module.h"
+#include "model/module.h"
 
 struct conf { double eps; int zero_centred; };
 static const struct param params[] = {

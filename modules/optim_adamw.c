@@ -1,6 +1,6 @@
 /* AdamW with decoupled decay: w -= lr (m^ / (sqrt v^ + eps) + decay w). Loshchilov 2017. Which weights decay goes by
    their role. */
-#include "module.h"
+#include "model/module.h"
 
 struct conf { double lr, beta1, beta2, eps, decay; int decay_gains; };
 static const struct param params[] = {

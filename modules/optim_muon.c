@@ -3,7 +3,7 @@
        w -= lr (scale * orthogonal(momentum) + decay w)
    scale: rms     0.2 sqrt(max(rows, columns))    the size of an AdamW step, so that its rate can be kept
           spectral sqrt(rows / columns)           jordan  sqrt(max(1, rows / columns)) */
-#include "module.h"
+#include "model/module.h"
 #include <math.h>
 
 enum scale { RMS, SPECTRAL, JORDAN };

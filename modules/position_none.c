@@ -1,5 +1,5 @@
 /* No position encoding (NoPE): order comes from the causal mask alone. Kazemnejad 2023 (arXiv 2305.19466). */
-#include "module.h"
+#include "model/module.h"
 
 static struct node *build(struct build *b, const void *conf, struct node *x)
 {

@@ -1,7 +1,7 @@
 /* Rotary positions, on a share of each head: pairs (i, i + width/2) turn by p * base^(-2i/width). Su 2021; the
    unrotated dimensions match content alone. where = proportional keeps the whole head's frequencies and turns the
    fastest of them only (Gemma 4), so it is not first or last with the dimensions moved. */
-#include "module.h"
+#include "model/module.h"
 #include <math.h>
 
 struct conf { double base, fraction; int where; };

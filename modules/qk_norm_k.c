@@ -1,6 +1,6 @@
 /* KNorm: RMSNorm over each key head, before RoPE (WeLM). Outliers among keys go; the query's length stays a learned
    temperature. */
-#include "module.h"
+#include "model/module.h"
 
 struct conf { double eps; };
 static const struct param params[] = {

@@ -1,5 +1,5 @@
 /* Queries and keys as they are. */
-#include "module.h"
+#include "model/module.h"
 
 static struct node *build(struct build *b, const void *conf, const char *which, struct node *x)
 {

@@ -1,6 +1,6 @@
 /* QK-norm: RMSNorm over each query and key head, before RoPE; the heads share a gain (Qwen3). Logits are bounded by
    sqrt(head_dim) and the gains. Henry 2020; Dehghani 2023. */
-#include "module.h"
+#include "model/module.h"
 
 struct conf { double eps; };
 static const struct param params[] = {

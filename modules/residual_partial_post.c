@@ -2,7 +2,7 @@
        u = norm(x);  v = u + norm_out(attention(u));  y = v + ffn(norm(v))
    The attention's residual is the normalised u, so each block holds one PostNorm, after the ffn's sum. The output norm
    (over the width, after the output projection) keeps u and the branch from cancelling. */
-#include "module.h"
+#include "model/module.h"
 #include <string.h>
 
 struct conf { int output_norm; double gain_init; struct ints prenorm_layers; };

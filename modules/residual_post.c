@@ -1,6 +1,6 @@
 /* PostNorm: norm(x + f(x)). Vaswani 2017. No path from embedding to logits escapes the norms: it wants warm-up. What the last
    block gives is normed already, so no final norm follows unless asked for. */
-#include "module.h"
+#include "model/module.h"
 
 struct conf { int final_norm; };
 static const struct param params[] = {

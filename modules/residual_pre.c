@@ -1,5 +1,5 @@
 /* PreNorm: x + f(norm(x)). The stream itself is never normalised before the end. */
-#include "module.h"
+#include "model/module.h"
 
 static struct node *build(struct build *b, const void *conf, struct node *x, struct sublayer f)
 {

@@ -1,5 +1,5 @@
 /* Sandwich norm: x + norm(f(norm(x))). Ding 2021 (CogView); Gemma 2. A branch's output cannot grow with its weights. */
-#include "module.h"
+#include "model/module.h"
 
 static struct node *build(struct build *b, const void *conf, struct node *x, struct sublayer f)
 {

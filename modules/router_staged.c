@@ -2,7 +2,7 @@
        Switch, OLMoE, DeepSeek-V2   softmax               Mixtral, Qwen3   softmax, normalize after
        DeepSeek-V3                  sigmoid, after, bias  WeLM             sigmoid, bias
    Balance may move the key; the gate is always the unbiased score. */
-#include "module.h"
+#include "model/module.h"
 
 enum score { SOFTMAX, SIGMOID };
 enum normalize { NONE, BEFORE, AFTER };

@@ -1,5 +1,5 @@
 /* Linear warm-up, then constant. */
-#include "module.h"
+#include "model/module.h"
 
 struct conf { int warmup; };
 static const struct param params[] = {

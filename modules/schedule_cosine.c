@@ -1,5 +1,5 @@
 /* Linear warm-up, then half a cosine down to `final` of the peak. Loshchilov 2016. */
-#include "module.h"
+#include "model/module.h"
 #include <math.h>
 
 struct conf { int warmup; double final; };

@@ -1,5 +1,5 @@
 /* Warm-up, stable, decay to 0 over the last share of the run: 1 - sqrt(x) or 1 - x. Hu 2024 (MiniCPM); Hagele 2024. */
-#include "module.h"
+#include "model/module.h"
 #include <math.h>
 
 enum shape_of_decay { SQRT, LINEAR };

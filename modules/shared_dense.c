@@ -1,5 +1,5 @@
 /* n shared experts that every token uses, as one SwiGLU of n times an expert's width. Dai 2024 (DeepSeekMoE). */
-#include "module.h"
+#include "model/module.h"
 
 struct conf { int n; };
 static const struct param params[] = {

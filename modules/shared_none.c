@@ -1,5 +1,5 @@
 /* Routed experts alone. */
-#include "module.h"
+#include "model/module.h"
 
 static struct node *build(struct build *b, const void *conf, struct node *u, struct node *routed)
 {

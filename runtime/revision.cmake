@@ -4,7 +4,7 @@ execute_process(COMMAND git --no-optional-locks describe --always --dirty --tags
 if(NOT revision)
   set(revision unknown)
 endif()
-set(text "#include \"train.h\"\n\nconst char train_revision[] = \"${revision}\";\n")
+set(text "#include \"train/train.h\"\n\nconst char train_revision[] = \"${revision}\";\n")
 set(before "")
 if(EXISTS ${FILE})
   file(READ ${FILE} before)

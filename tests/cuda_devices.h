@@ -2,7 +2,7 @@
 #ifndef SLUICE_CUDA_DEVICES_H
 #define SLUICE_CUDA_DEVICES_H
 
-#include "backend.h"
+#include "backend/backend.h"
 
 static const struct backend *cuda;
 static void *host, *gpu;

@@ -27,7 +27,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 #include <math.h>
-#include "backend.h"
+#include "backend/backend.h"
 
 enum { BENCH_INS = 16, BENCH_INTS = 64 };
 

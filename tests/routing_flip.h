@@ -3,7 +3,7 @@
 #ifndef SLUICE_ROUTING_FLIP_H
 #define SLUICE_ROUTING_FLIP_H
 
-#include "plan.h"
+#include "plan/plan.h"
 #include <stdlib.h>
 
 /* Keeps what the routers choose readable after a step; before plan_new. */

@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <cmocka.h>
-#include "backend.h"
+#include "backend/backend.h"
 
 struct run { struct leaves *leaves; struct graph *graph; void *pool; struct tensor (*value)[NODE_OUTS], (*work)[NODE_WORKS]; };
 

@@ -2,7 +2,7 @@
 #ifndef SLUICE_SESSION_HASH_H
 #define SLUICE_SESSION_HASH_H
 
-#include "train.h"
+#include "train/train.h"
 #include <stdlib.h>
 
 static inline struct hash session_hash(struct session *s)

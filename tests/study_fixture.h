@@ -4,8 +4,8 @@
 
 #define _GNU_SOURCE                     /* nftw: include this file first */
 
-#include "store.h"
-#include "study.h"
+#include "store/store.h"
+#include "study/study.h"
 #include <ftw.h>
 #include <math.h>
 #include <stdio.h>

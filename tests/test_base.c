@@ -6,8 +6,8 @@
 #include <string.h>
 #include <cmocka.h>
 #include <Random123/philox.h>
-#include "backend.h"
-#include "place.h"
+#include "backend/backend.h"
+#include "plan/place.h"
 #include "cpu/pool.h"
 
 /* Known answer of Random123's own kat_vectors. */

@@ -1,7 +1,7 @@
 /* Checkpoints come back bit for bit, whole or not at all, and only into the model that they came from. */
 #define _GNU_SOURCE
-#include "checkpoint.h"
-#include "safetensors.h"
+#include "train/checkpoint.h"
+#include "train/safetensors.h"
 #include <stdarg.h>
 #include <setjmp.h>
 #include <cmocka.h>

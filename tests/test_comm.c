@@ -8,7 +8,7 @@
 #include <math.h>
 #include <unistd.h>
 #include <cmocka.h>
-#include "backend.h"
+#include "backend/backend.h"
 
 static const char *self;
 

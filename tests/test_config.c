@@ -1,5 +1,5 @@
 /* Configurations: defaults, every kind of mistake and its words, one canonical form, values by path. */
-#include "module.h"
+#include "model/module.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

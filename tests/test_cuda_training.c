@@ -14,7 +14,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "bind.h"
-#include "decoder.h"
+#include "train/decoder.h"
 #include "routing_flip.h"
 #include "session_hash.h"
 

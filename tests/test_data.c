@@ -1,6 +1,6 @@
 /* Token files, foreign formats, packing, batches, the synthetic language: good files, bad files and their messages. */
 #define _GNU_SOURCE
-#include "data.h"
+#include "data/data.h"
 #include "data/tokens.h"
 
 #include <math.h>

@@ -5,8 +5,8 @@
 #include <string.h>
 #include <math.h>
 #include <cmocka.h>
-#include "plan.h"
-#include "draw.h"
+#include "plan/plan.h"
+#include "base/draw.h"
 #include "cpu/isa.h"
 
 enum { MANY = 1 << 20 };

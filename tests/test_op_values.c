@@ -1,6 +1,6 @@
 /* Values and laws of single ops: norms, rotary positions, rows, tables, caches, carries, exponentials. */
 #include "op_check.h"
-#include "ops/vec_math.h"
+#include "cpu/vec_math.h"
 
 #define HERE(CASE) \
     CASE(rmsnorm, golden, rmsnorm(g, real_in(g, 1, 4), real_in(g, 4), 1e-6, false)) \

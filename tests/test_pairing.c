@@ -2,7 +2,7 @@
    the objective or the optimizer alone then give the same losses to the bit while nothing moves; micro-batches the same but for
    rounding and for the weight of sequences with more ends of documents. */
 #include "study_fixture.h"
-#include "train.h"
+#include "train/train.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>

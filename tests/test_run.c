@@ -15,9 +15,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
-#include "checkpoint.h"
-#include "stop.h"
-#include "train.h"
+#include "train/checkpoint.h"
+#include "train/stop.h"
+#include "train/train.h"
 
 #define TEXT(...) #__VA_ARGS__
 

@@ -1,6 +1,6 @@
 /* Experiment scripts: what good ones describe, what is said about bad ones, and what hostile ones cannot do. */
 #include "bind.h"
-#include "model.h"
+#include "model/model.h"
 #include <ctype.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* The statistics against published values, and against what they promise, by simulation with keyed random numbers. */
-#include "base.h"
+#include "base/base.h"
 #include "stats.h"
 #include <math.h>
 #include <setjmp.h>

@@ -1,6 +1,6 @@
 /* The run file: what is written is what is read, whatever kills the writer. SLUICE_FULL=1 repeats more often. */
 #define _GNU_SOURCE
-#include "store.h"
+#include "store/store.h"
 #include <stdarg.h>
 #include <setjmp.h>
 #include <cmocka.h>

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <cmocka.h>
-#include "study.h"
+#include "study/study.h"
 
 #define TEXT(...) #__VA_ARGS__
 

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <malloc.h>
 #include <cmocka.h>
-#include "decoder.h"
+#include "train/decoder.h"
 #include "session_hash.h"
 
 #define TEXT(...) #__VA_ARGS__

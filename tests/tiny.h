@@ -18,7 +18,7 @@
 #include <string.h>
 #include <math.h>
 #include <cmocka.h>
-#include "model.h"
+#include "model/model.h"
 
 #define TEXT(...) #__VA_ARGS__
 

@@ -2,8 +2,8 @@
 #ifndef SLUICE_CLI_BENCH_H
 #define SLUICE_CLI_BENCH_H
 
-#include "metrics.h"
-#include "train.h"
+#include "train/metrics.h"
+#include "train/train.h"
 
 /* began: by clock_seconds, when a program that measures this model alone would have been started. */
 struct bench_options { int threads; int64_t steps; bool ops, ceilings, logging; double began; };

@@ -3,7 +3,7 @@
 #ifndef SLUICE_CLI_H
 #define SLUICE_CLI_H
 
-#include "base.h"
+#include "base/base.h"
 #include <stdio.h>
 
 /* What the program says when it leaves. */

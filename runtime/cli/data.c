@@ -1,5 +1,5 @@
 /* sluice data: token files. */
-#include "data.h"
+#include "data/data.h"
 #include "cli.h"
 #include "status.h"
 #include <math.h>

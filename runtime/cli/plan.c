@@ -2,7 +2,7 @@
 #include "roofline.h"
 #include "script.h"
 #include "stats.h"
-#include "train.h"
+#include "train/train.h"
 #include "cpu/pool.h"
 
 #include <math.h>

@@ -3,7 +3,7 @@
 #define SLUICE_CLI_RUN_OPTIONS_H
 
 #include "cli.h"
-#include "run.h"
+#include "train/run.h"
 
 #define RUN_OPTIONS \
     { "only", 0, "VARIANT", "run this variant and the baseline only; may be repeated" }, \

@@ -1,9 +1,9 @@
 /* sluice sample: lets a trained run go on with a prompt. */
 #define _GNU_SOURCE
 #include "cli.h"
-#include "checkpoint.h"
-#include "decoder.h"
-#include "train.h"
+#include "train/checkpoint.h"
+#include "train/decoder.h"
+#include "train/train.h"
 #include "cpu/pool.h"
 
 #include <stdlib.h>

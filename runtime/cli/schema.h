@@ -2,7 +2,7 @@
 #ifndef SLUICE_CLI_SCHEMA_H
 #define SLUICE_CLI_SCHEMA_H
 
-#include "model.h"
+#include "model/model.h"
 
 /* A module, or the keys of sl.model{} and of train = {} (then slot and name are one word). */
 struct entry { const char *slot, *name, *about; const struct param *params; };

@@ -3,7 +3,7 @@
 #define SLUICE_CLI_SCRIPT_H
 
 #include "cli.h"
-#include "study.h"
+#include "study/study.h"
 
 /* Options that run and plan share. */
 #define SCRIPT_OPTIONS \

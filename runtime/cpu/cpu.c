@@ -1,9 +1,9 @@
 /* The CPU backend: one row for each op, host memory, the thread pool. */
 #define _GNU_SOURCE
-#include "backend.h"
+#include "backend/backend.h"
 #include "cpu.h"
 #include "isa.h"
-#include "memory.h"
+#include "base/memory.h"
 #include "pool.h"
 
 #include <stdio.h>

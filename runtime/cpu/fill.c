@@ -1,5 +1,5 @@
 /* The initial values of a leaf, in pieces on all threads. */
-#include "backend.h"
+#include "backend/backend.h"
 #include "cpu.h"
 
 /* Values that a thread makes at a time. */

@@ -9,7 +9,7 @@
 #ifndef SLUICE_GEMM_H
 #define SLUICE_GEMM_H
 
-#include "kernel.h"
+#include "backend/kernel.h"
 
 /* Strides are in values, and row or col is 1; stack leads to the matrix of the next group. */
 struct matrix {

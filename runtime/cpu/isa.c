@@ -1,7 +1,7 @@
 /* Choice of the instruction set. */
 #include "isa.h"
-#include "dot/amx.h"
-#include "dot/avx512bf16.h"
+#include "cpu/dot/amx.h"
+#include "cpu/dot/avx512bf16.h"
 
 #include <stdatomic.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
    late or preempted worker costs its share only and never touches a finished region. */
 #define _GNU_SOURCE
 #include "pool.h"
-#include "kernel.h"
+#include "backend/kernel.h"
 
 #include <errno.h>
 #include <linux/futex.h>

@@ -10,7 +10,7 @@
 #ifndef SLUICE_DATA_TOKENS_H
 #define SLUICE_DATA_TOKENS_H
 
-#include "base.h"
+#include "base/base.h"
 
 #define TOKENS_MAGIC "SLUICETK"
 enum { TOKENS_VERSION = 1 };

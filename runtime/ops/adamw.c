@@ -1,6 +1,6 @@
 /* AdamW (Loshchilov and Hutter) with what stands around an update: the norm of all gradients, clipping by it, and
    how large the changes are. Sums are in double over blocks that the shapes cut. */
-#include "vec_math.h"
+#include "cpu/vec_math.h"
 
 enum { BLOCK = 8192, SPAN = 65536 };                        /* values of a block of an update, and of the norm */
 

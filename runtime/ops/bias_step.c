@@ -1,7 +1,7 @@
 /* Loss-free balancing: after a step an expert that got less than its share becomes likelier, one that got more less
    likely. bias_i += rate * sign(mean(counts) - counts_i). Wang 2024; DeepSeek-V3. The range is that of
    the biases that the counts came from. */
-#include "kernel.h"
+#include "backend/kernel.h"
 
 enum { BIAS, COUNTS, CLIP };
 

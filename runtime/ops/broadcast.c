@@ -1,5 +1,5 @@
 /* Ops in which the rows, or the values of a head, share their other operand; and the mean over rows. */
-#include "vec_math.h"
+#include "cpu/vec_math.h"
 
 /* Adds rows [from,to) of x into their line of sums, some rows at a time. */
 static void sum_rows(const struct args *a, const struct tensor *x, int64_t from, int64_t to)

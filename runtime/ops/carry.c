@@ -1,6 +1,6 @@
 /* A value over the micro-batches of a step, in memory that outlives them: their sum, largest or last. A mean is kept as a
    sum, which its reader divides. */
-#include "vec_math.h"
+#include "cpu/vec_math.h"
 
 enum { BLOCK = 4096 };
 

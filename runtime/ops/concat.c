@@ -1,5 +1,5 @@
 /* Rows side by side: [.., Di] for i in [0,n) to [.., sum of Di]. */
-#include "vec_math.h"
+#include "cpu/vec_math.h"
 
 struct node *concat(struct graph *g, int n, struct node *const *x) { return graph_emit_n(g, &op_concat, NULL, 0, n, x); }
 

@@ -1,7 +1,7 @@
 /* Rows on their way to experts and back. dispatch sorts the T*K assignments by expert, ties in token order; gather
    copies tokens into that order, combine sums a token's K rows again. Sums run in slot order, over the inverse map:
    no scatter, so the same inputs give the same bits. */
-#include "vec_math.h"
+#include "cpu/vec_math.h"
 
 enum { ASSIGNMENTS = 4096, TOKENS = 64, FOUR = 4, AHEAD = 4 };   /* of a block; rows of a sum at a time; rows asked for in time */
 

@@ -1,5 +1,5 @@
 /* add, mul, divide, square, scale, sigmoid. */
-#include "values.h"
+#include "cpu/values.h"
 
 static int same_shape(struct node *n, struct err *e)
 {

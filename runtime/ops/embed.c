@@ -1,6 +1,6 @@
 /* y[t] = table[ids[t]]. Backward adds the rows of one id in the order of the tokens, in double, and writes the sum once. */
-#include "sort.h"
-#include "vec_math.h"
+#include "cpu/sort.h"
+#include "cpu/vec_math.h"
 
 enum { AHEAD = 4 };                                         /* rows asked for in time */
 

@@ -2,7 +2,7 @@
    alike. M = mu M + g;  w -= lr (scale NS(M or g + mu M) + decay w). Jordan 2024; Moonlight.
    The leading dimensions of a weight are a stack of independent matrices [N,K]. */
 #include "cpu/gemm.h"
-#include "vec_math.h"
+#include "cpu/vec_math.h"
 
 enum { W, GRAD, M, LR, CLIP };                              /* inputs */
 enum { BLOCKS = 16 };                                       /* most matrices at work at one time, each with its scratch */

@@ -1,6 +1,6 @@
 /* Hashed n-grams (over-encoding, Huang 2025): the row of a table that a token and the order - 1 before it share.
    History outside the document or the sequence is token 0; the current token is the lowest digit. */
-#include "sort.h"
+#include "cpu/sort.h"
 
 struct attr { int64_t order, vocab, rows, hash; };
 

@@ -1,5 +1,5 @@
 /* Ops that make one number of a whole tensor. Blocks of values give partial results in double, combined in their order. */
-#include "vec_math.h"
+#include "cpu/vec_math.h"
 
 enum { CHUNK = 4096 };                                      /* values converted at a time */
 

@@ -1,5 +1,5 @@
 /* y = gain x / sqrt(mean(x^2) + eps) over the last dimension; zero_centred: (1 + gain) in place of gain. Zhang 2019. */
-#include "vec_math.h"
+#include "cpu/vec_math.h"
 
 enum { SOME = 2 };                                          /* rows that backward takes at a time */
 

@@ -1,5 +1,5 @@
 /* Ops on a row at a time: softmax, logsumexp, normalize, row_entropy. Sums in double. */
-#include "vec_math.h"
+#include "cpu/vec_math.h"
 
 static int floats_only(const struct node *n, struct err *e)
 {

@@ -1,6 +1,6 @@
 /* Tokens moved along their sequence: shift; slice, its first ones alone; and cache, which writes a chunk into a buffer of longer sequences. Bytes are
    copied as they are; rows in bf16 are widened to a cache, which is memory of the model and never bf16. */
-#include "kernel.h"
+#include "backend/kernel.h"
 
 /* ---- shift: out[b,s] = x[b,s+by], 0 past either end ---- */
 

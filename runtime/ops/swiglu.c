@@ -1,6 +1,6 @@
 /* silu(gate) up, silu(g) = g s with s = 1/(1 + e^-g). Shazeer 2020. Bound by memory; the sigmoid is computed again in
    backward, which is cheaper than keeping it. */
-#include "values.h"
+#include "cpu/values.h"
 
 struct node *swiglu(struct graph *g, struct node *gate, struct node *up) { return graph_emit(g, &op_swiglu, NULL, 0, gate, up); }
 

@@ -3,7 +3,7 @@
 #define SLUICE_ATTEND_VEC_H
 
 #include "vector.h"
-#include "ops/vec_math.h"
+#include "cpu/vec_math.h"
 #if defined __x86_64__
 #include <immintrin.h>
 #endif

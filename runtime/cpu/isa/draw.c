@@ -1,6 +1,6 @@
 /* Normals of a key in vectors, a block at a time. Bound by the multiplications of Philox. */
-#include "kernel.h"
-#include "draw.h"
+#include "backend/kernel.h"
+#include "base/draw.h"
 
 static void block(uint64_t mixed, uint64_t number, uint64_t step, float *restrict to)
 {

@@ -1,5 +1,5 @@
 /* Conversion between real and bf16. */
-#include "kernel.h"
+#include "backend/kernel.h"
 
 const real *row_widen(const struct tensor *t, int64_t at, int64_t n, real *restrict scratch)
 {

@@ -2,8 +2,8 @@
 #ifndef SLUICE_TRAIN_H
 #define SLUICE_TRAIN_H
 
-#include "store.h"
-#include "study.h"
+#include "store/store.h"
+#include "study/study.h"
 
 enum outcome {
     OUTCOME_FINISHED = 0, OUTCOME_FAILED = 1, OUTCOME_SCRIPT = 3, OUTCOME_INPUT = 4, OUTCOME_DIVERGED = 5, OUTCOME_DISK = 6, OUTCOME_DEVICE = 7,

@@ -3,7 +3,7 @@
 #ifndef SLUICE_PLAN_H
 #define SLUICE_PLAN_H
 
-#include "backend.h"
+#include "backend/backend.h"
 
 enum precision { PRECISION_FP32, PRECISION_BF16 };
 enum recompute { RECOMPUTE_NONE, RECOMPUTE_SELECTIVE };     /* selective: the values of cheap ops are made again for backward */

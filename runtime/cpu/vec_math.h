@@ -3,8 +3,8 @@
 #ifndef SLUICE_VEC_MATH_H
 #define SLUICE_VEC_MATH_H
 
-#include "kernel.h"
-#include "float_log.h"
+#include "backend/kernel.h"
+#include "base/float_log.h"
 #include <math.h>
 
 enum { SUM_LANES = 16 };

@@ -7,7 +7,7 @@
 #ifndef SLUICE_COMM_H
 #define SLUICE_COMM_H
 
-#include "base.h"
+#include "base/base.h"
 
 enum reduction { REDUCE_SUM, REDUCE_MAX };
 

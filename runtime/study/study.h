@@ -6,9 +6,9 @@
 #ifndef SLUICE_STUDY_H
 #define SLUICE_STUDY_H
 
-#include "backend.h"
-#include "data.h"
-#include "model.h"
+#include "backend/backend.h"
+#include "data/data.h"
+#include "model/model.h"
 
 enum { STUDY_VERSION = 1 };
 

@@ -4,7 +4,7 @@
 #ifndef SLUICE_GRAPH_H
 #define SLUICE_GRAPH_H
 
-#include "shape.h"
+#include "base/shape.h"
 
 enum { NODE_OUTS = 4, NODE_SAVES = 4, NODE_WORKS = 4 };
 

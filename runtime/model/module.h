@@ -5,7 +5,7 @@
 #define SLUICE_MODULE_H
 
 #include "config.h"
-#include "ops.h"
+#include "graph/ops.h"
 
 struct train_conf;                                          /* model.h */
 

@@ -2,7 +2,7 @@
 #ifndef SLUICE_STOP_H
 #define SLUICE_STOP_H
 
-#include "model.h"
+#include "model/model.h"
 
 struct stop;
 struct stop *stop_new(const struct train_conf *conf, int64_t experts);       /* experts: values in a row of counts, all layers */

@@ -1,7 +1,7 @@
 /* Who the ranks are: what launched this process says it in the environment; MPI, a shared object beside the program, joins them. */
 #define _GNU_SOURCE
 #include "comm.h"
-#include "object.h"
+#include "base/object.h"
 
 #include <stdio.h>
 #include <stdlib.h>

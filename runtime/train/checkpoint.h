@@ -3,7 +3,7 @@
 #ifndef SLUICE_CHECKPOINT_H
 #define SLUICE_CHECKPOINT_H
 
-#include "plan.h"
+#include "plan/plan.h"
 #include <jansson.h>
 
 /* bytes and hash (XXH128) of state.safetensors. */

@@ -2,7 +2,7 @@
 #ifndef SLUICE_DECODER_H
 #define SLUICE_DECODER_H
 
-#include "model.h"
+#include "model/model.h"
 
 struct decoder;
 

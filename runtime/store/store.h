@@ -5,7 +5,7 @@
 #ifndef SLUICE_STORE_H
 #define SLUICE_STORE_H
 
-#include "base.h"
+#include "base/base.h"
 
 enum { STORE_VERSION_MAJOR = 1, STORE_VERSION_MINOR = 1 };
 enum store_type { STORE_F64, STORE_F32, STORE_I64, STORE_U32, STORE_U8 };

@@ -6,7 +6,7 @@
 #ifndef SLUICE_KERNEL_H
 #define SLUICE_KERNEL_H
 
-#include "ops.h"
+#include "graph/ops.h"
 #include <string.h>
 
 enum format { FORMAT_REAL, FORMAT_BF16, FORMAT_I32, FORMAT_U8 };

@@ -10,7 +10,7 @@
 #define SLUICE_OPS_H
 
 #include "graph.h"
-#include "level.h"
+#include "base/level.h"
 
 enum rope_where { ROPE_FIRST, ROPE_LAST, ROPE_PROPORTIONAL };
 enum hash_kind { HASH_MUL32, HASH_MOD };

@@ -3,7 +3,7 @@
 #define SLUICE_MODEL_H
 
 #include "module.h"
-#include "plan.h"
+#include "plan/plan.h"
 
 extern const struct schema model_schema;
 

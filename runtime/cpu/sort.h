@@ -2,7 +2,7 @@
 #ifndef SLUICE_SORT_H
 #define SLUICE_SORT_H
 
-#include "kernel.h"
+#include "backend/kernel.h"
 
 /* order[0..n) holds the positions and gets them sorted; spare is scratch of the same size. */
 static inline void sort_positions(int32_t *order, int32_t *spare, int64_t n, const int32_t *key, int64_t below)

@@ -2,8 +2,8 @@
 #ifndef SLUICE_METRICS_H
 #define SLUICE_METRICS_H
 
-#include "model.h"
-#include "store.h"
+#include "model/model.h"
+#include "store/store.h"
 
 struct metrics;
 

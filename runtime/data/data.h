@@ -3,7 +3,7 @@
 #ifndef SLUICE_DATA_H
 #define SLUICE_DATA_H
 
-#include "base.h"
+#include "base/base.h"
 
 struct corpus;
 struct corpus_info {

@@ -2,7 +2,7 @@
 #ifndef SLUICE_PLACE_H
 #define SLUICE_PLACE_H
 
-#include "base.h"
+#include "base/base.h"
 
 enum { PLACE_ALIGNMENT = 64 };
 struct span { size_t bytes, offset; int from, to; };        /* alive at times from..to inclusive */

@@ -5,7 +5,7 @@
 #ifndef SLUICE_BACKEND_H
 #define SLUICE_BACKEND_H
 
-#include "comm.h"
+#include "comm/comm.h"
 #include "kernel.h"
 
 /* Values of a leaf by its rule: number i of the leaf is set to value + std times the normal of its key. */

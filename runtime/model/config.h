@@ -7,7 +7,7 @@
 #ifndef SLUICE_CONFIG_H
 #define SLUICE_CONFIG_H
 
-#include "base.h"
+#include "base/base.h"
 #include <jansson.h>
 
 enum slot {

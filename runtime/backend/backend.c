@@ -1,6 +1,6 @@
 /* Finding a backend. What is not part of the program is a shared object beside it. */
 #include "backend.h"
-#include "object.h"
+#include "base/object.h"
 
 static const struct backend *load_cuda(struct err *e)
 {

@@ -2,7 +2,7 @@
 #ifndef SLUICE_SAFETENSORS_H
 #define SLUICE_SAFETENSORS_H
 
-#include "base.h"
+#include "base/base.h"
 
 enum { SAFETENSORS_RANK = 8 };
 
