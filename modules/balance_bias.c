@@ -32,7 +32,7 @@ static void build(struct build *b, const void *conf, const struct routing *r)
 {
     if (b->mode != MODE_TRAIN) return;
     struct state *s = arena_alloc(b->arena, sizeof *s);
-    *s = (struct state){ conf, graph_carry(b->graph, r->counts, CARRY_SUM), arena_text(b->arena, "%s.router.bias", b->path), r->experts };
+    *s = (struct state){ conf, carry(b->graph, r->counts, CARRY_SUM), arena_text(b->arena, "%s.router.bias", b->path), r->experts };
     build_update(b, update, s);
 }
 

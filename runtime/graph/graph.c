@@ -316,18 +316,6 @@ void graph_loss(struct graph *g, const char *name, struct node *value, double we
     g->loss[g->n_losses++] = (struct loss){ arena_text(g->arena, "%s", name), value, weight, of_step };
 }
 
-/* What is carried alike already is not carried twice. */
-struct node *graph_carry(struct graph *g, struct node *value, enum carry how)
-{
-    for (int i = 0; i < g->n; i++) {
-        struct node *n = g->node[i];
-        if (n->op == &op_carry && n->in[0] == value && n->carry == how && n->region == g->region) return n;
-    }
-    struct node *n = carry(g, value, how);
-    if (n) n->carry = how;
-    return n;
-}
-
 void graph_probe(struct graph *g, const char *name, const char *unit, enum better better, const char *about, int n, const struct term *term)
 {
     if (g->failed) return;

@@ -147,7 +147,6 @@ struct node *graph_control(struct graph *g, const char *name, struct control con
 struct node *graph_grad_of(struct graph *g, struct leaf *weight);                       /* update: REAL, shape of weight */
 struct node *graph_leaf(struct graph *g, struct leaf *leaf);                            /* the node of a leaf of the set */
 struct node *graph_result(struct graph *g, struct node *n, int output);                 /* a further output as a node */
-struct node *graph_carry(struct graph *g, struct node *value, enum carry how);          /* the bridge from region to region */
 struct node *view(struct graph *g, struct node *x, struct shape shape);                 /* same memory, same count */
 struct node *detach(struct graph *g, struct node *x);                                   /* same memory, no gradient */
 

@@ -63,7 +63,7 @@ struct muon_attr { double momentum, decay, scale; int nesterov, steps; }; /* sca
     X(rms,       (struct graph *g, struct node *x))                                   /* REAL [1]: sqrt(mean x^2); no gradient */ \
     X(outside,   (struct graph *g, struct node *x, double low, double high))          /* REAL [1]: share of values below low or above high; no gradient */ \
     /* bridge */ \
-    X(carry,     (struct graph *g, struct node *x, enum carry how))                   /* REAL: x over the micro-batches of a step; use graph_carry */ \
+    X(carry,     (struct graph *g, struct node *x, enum carry how))                   /* REAL: x over the micro-batches of a step: the bridge from region to region */ \
     /* update region: inputs marked * are changed in place; step is the 1-based number of the step, lr is REAL [1];
        clip is what clip_norm gives: [0] factor on gradients, [1] go (0: the step is skipped, nothing changes) */ \
     X(global_norm, (struct graph *g, int n, struct node *const *grads))               /* REAL [1]: L2 norm, accumulated in double */ \

@@ -147,7 +147,7 @@ void build_metric_as(struct build *b, const char *name, struct node *value, cons
 {
     if (b->mode == MODE_DECODE || !value) return;
     b->graph->layer = b->layer;
-    graph_probe(b->graph, name, unit, better, about, 1, &(struct term){ 1, graph_carry(b->graph, value, how), NULL });
+    graph_probe(b->graph, name, unit, better, about, 1, &(struct term){ 1, carry(b->graph, value, how), NULL });
 }
 
 void build_metric(struct build *b, const char *name, struct node *value, const char *unit, enum better better, const char *about)
@@ -169,7 +169,7 @@ static struct term token_mean(struct build *b, struct node *x, int ahead)
 {
     struct graph *g = b->graph;
     struct node *w = weights(b, ahead);
-    return (struct term){ 1, graph_carry(g, weighted_sum(g, x, w), CARRY_SUM), graph_carry(g, weighted_sum(g, w, NULL), CARRY_SUM) };
+    return (struct term){ 1, carry(g, weighted_sum(g, x, w), CARRY_SUM), carry(g, weighted_sum(g, w, NULL), CARRY_SUM) };
 }
 
 void build_token_metric(struct build *b, const char *name, struct node *x, int ahead, const char *unit, enum better better, const char *about)
@@ -195,7 +195,7 @@ static void add_loss(struct build *b, struct build_loss loss)
 void build_loss(struct build *b, const char *name, struct node *value, double weight)
 {
     if (!value) return;
-    add_loss(b, (struct build_loss){ name, weight, { 1, graph_carry(b->graph, value, CARRY_MEAN), NULL } });
+    add_loss(b, (struct build_loss){ name, weight, { 1, carry(b->graph, value, CARRY_MEAN), NULL } });
     if (b->mode == MODE_TRAIN) graph_loss(b->graph, name, value, weight, false);
 }
 
@@ -207,7 +207,7 @@ void build_token_loss(struct build *b, const char *name, struct node *x, int ahe
     add_loss(b, (struct build_loss){ name, weight, token_mean(b, x, ahead) });
     if (b->mode != MODE_TRAIN) return;
     g->region = REGION_AHEAD;
-    struct node *all = graph_carry(g, weighted_sum(g, weights(b, ahead), NULL), CARRY_SUM);
+    struct node *all = carry(g, weighted_sum(g, weights(b, ahead), NULL), CARRY_SUM);
     g->region = REGION_MICRO;
     graph_loss(g, name, divide(g, weighted_sum(g, x, weights(b, ahead)), all), weight, true);
 }

@@ -91,17 +91,6 @@ void train_load(const json_t *json, struct arena *arena, struct train_conf *conf
 
 /* ---- building ---- */
 
-int model_blocks(const struct model_conf *conf)
-{
-    int blocks = conf->layers;
-    for (const struct param *p = conf->head.module->params; p && p->name; p++) {
-        if (p->type != PARAM_SLOT || p->slot != SLOT_MTP) continue;
-        const struct pick *mtp = (const void *)((const char *)conf->head.conf + p->offset);
-        if (mtp->module->mtp_blocks) blocks += mtp->module->mtp_blocks(mtp->conf);
-    }
-    return blocks;
-}
-
 /* loss_NAME: each loss summed over layers, unweighted; loss: that of the next token; objective: the weighted sum. */
 static void report_losses(struct build *b)
 {

@@ -4,10 +4,17 @@
 
 enum { BLOCK = 4096 };
 
+/* What is carried alike already is not carried twice. */
 struct node *carry(struct graph *g, struct node *x, enum carry how)
 {
     int64_t at = how;
-    return graph_emit(g, &op_carry, &at, sizeof at, x);
+    for (int i = 0; i < g->n; i++) {
+        struct node *n = g->node[i];
+        if (n->op == &op_carry && n->in[0] == x && n->carry == how && n->region == g->region) return n;
+    }
+    struct node *n = graph_emit(g, &op_carry, &at, sizeof at, x);
+    if (n) n->carry = how;
+    return n;
 }
 
 static int infer(struct node *n, struct err *e)

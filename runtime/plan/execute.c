@@ -101,20 +101,6 @@ void plan_begin(struct plan *p, int64_t step, int64_t steps, int micros)
     free(controls);
 }
 
-void plan_account(struct plan *p, const struct call *c, double seconds)
-{
-    /* A joint call counts as its forward third and its backward two thirds; computing again counts as time alone. */
-    double forward_share = c->joint ? 1.0 / 3 : c->pass == FORWARD, times = c->joint ? 3 : c->pass == FORWARD ? 1 : c->pass == BACKWARD ? 2 : 0;
-    struct op_time *t = &p->time[c->node->op->index];
-    if (c->node->region == REGION_MICRO) p->executed += times * c->flops;
-    if (!p->timing) return;
-    t->forward_seconds += forward_share * seconds;
-    t->backward_seconds += (1 - forward_share) * seconds;
-    t->flops += times * c->flops;
-    t->bytes += times > 0 ? plan_cost_of(c, p->moment.micro).bytes : 0;
-    t->calls++;
-}
-
 /* Between two stamps, read when the step is over. */
 static void run_stamped(struct plan *p, struct call *c)
 {
@@ -300,27 +286,3 @@ bool plan_read_grad(struct plan *p, const struct node *n, double *to)
     read_slot(p, slot, shape_count(n->shape), to);
     return true;
 }
-
-void plan_timing(struct plan *p, bool on)
-{
-    p->timing = on;
-    p->n_stamped = 0;
-    memset(p->time, 0, sizeof p->time);
-}
-
-#define NAME(name, signature) #name,
-int plan_times(struct plan *p, struct op_time out[OP_COUNT])
-{
-    static const char *const names[] = { OPS(NAME) };
-    int n = 0;
-    for (int i = 0; i < p->n_stamped; i++) plan_account(p, p->stamped[i], p->how.backend->between(p->state->device, 2 * i, 2 * i + 1));
-    p->n_stamped = 0;
-    for (int i = 0; i < OP_COUNT; i++) {
-        if (!p->time[i].calls) continue;
-        out[n] = p->time[i];
-        out[n++].name = names[i];
-    }
-    return n;
-}
-
-double plan_executed_flops(const struct plan *p) { return p->executed; }
