@@ -23,7 +23,7 @@ static struct sizes sizes_of(const struct args *a)
     s.cuts = 1;
     s.by_share = ((1ull << 32) + s.share - 1) / s.share;
     s.start = (const int32_t *)a->in[START].data;
-    s.pos = a->n_in > POS ? (const int32_t *)a->in[POS].data : NULL;
+    s.pos = a->in[POS].data ? (const int32_t *)a->in[POS].data : NULL;
     s.scale = (float)at->scale * LOG2E;
     int64_t widest = max(s.width, s.value_width), share = s.share;
     INVARIANT(start.dim[1] * share * share < 1ll << 32 && start.dim[1] * s.heads * widest < 1ll << 31 && (s.keys + TILE) * s.groups * widest < 1ll << 31,

@@ -40,7 +40,7 @@ static void ngram(const struct args *a)
 {
     const struct ngram_attr *at = (const struct ngram_attr *)a->attr;
     int tokens = (int)shape_count(a->out[0].shape);
-    LAUNCH(a, ngram_rows, grid_for(a, tokens, BLOCK), BLOCK, 0, ints(&a->in[IDS]), ints(&a->in[START]), a->n_in > POS ? ints(&a->in[POS]) : NULL,
+    LAUNCH(a, ngram_rows, grid_for(a, tokens, BLOCK), BLOCK, 0, ints(&a->in[IDS]), ints(&a->in[START]), a->in[POS].data ? ints(&a->in[POS]) : NULL,
            ints(&a->out[0]), tokens, (int)a->in[START].shape.dim[1], (int)a->in[IDS].shape.dim[1], *at, UINT64_MAX / at->rows, device_of(a)->fault);
 }
 

@@ -147,11 +147,11 @@ struct sum_values : summing {
 
 static void weighted_sum_forward(const struct args *a)
 {
-    if (a->n_in > 1) reduce<weighted_values>(a, view_of(a->in[0]), view_of(a->in[1]), {}, reals(&a->out[0]));
+    if (a->in[1].data) reduce<weighted_values>(a, view_of(a->in[0]), view_of(a->in[1]), {}, reals(&a->out[0]));
     else reduce<sum_values>(a, view_of(a->in[0]), none, {}, reals(&a->out[0]));
 }
 
-static void weighted_sum_backward(const struct args *a) { spread(a, 0, a->n_in > 1 ? view_of(a->in[1]) : none); }
+static void weighted_sum_backward(const struct args *a) { spread(a, 0, view_of(a->in[1])); }
 
 TWIN(weighted_sum, weighted_sum_forward, weighted_sum_backward, NULL, scratch);
 

@@ -131,7 +131,7 @@ static struct turns turns_of(const struct args *a, float sign)
 static void turn(const struct args *a, float sign, struct view x, struct sum y)
 {
     struct turns t = turns_of(a, sign);
-    const int32_t *start = ints(&a->in[START]), *pos = a->n_in > POS ? ints(&a->in[POS]) : NULL;
+    const int32_t *start = ints(&a->in[START]), *pos = a->in[POS].data ? ints(&a->in[POS]) : NULL;
     bool eights = (t.wide | t.pairs | t.first | t.apart) % LANES == 0;
     if (eights) t.units /= LANES;
     int grid = grid_for(a, (int64_t)t.tokens * t.groups * t.units, BLOCK);
@@ -151,7 +151,7 @@ static void norm_forward(const struct args *a)
     const struct args *b = a->next;
     struct rows r = rows_of(a->in[0].shape);
     LAUNCH(a, rmsnorm_rope_forward, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, turns_of(b, 1), view_of(a->in[0]), view_of(a->in[1]), view_of(a->out[0]),
-           view_of(b->out[0]), ints(&b->in[START]), b->n_in > POS ? ints(&b->in[POS]) : NULL, (float)at->eps, (float)at->zero_centred);
+           view_of(b->out[0]), ints(&b->in[START]), b->in[POS].data ? ints(&b->in[POS]) : NULL, (float)at->eps, (float)at->zero_centred);
 }
 
 /* Heads of whole eights whose pairs lie in lanes of one warp. */

@@ -232,7 +232,7 @@ static inline struct node *tiny_user(const struct tiny *t, const char *weight)
     for (int i = 0; i < t->graph->n; i++) {
         struct node *n = t->graph->node[i];
         for (int k = 0; k < n->n_in; k++)
-            if (n->region == REGION_MICRO && n->in[k]->leaf && strcmp(n->in[k]->leaf->path, weight) == 0) return n;
+            if (n->region == REGION_MICRO && n->in[k] && n->in[k]->leaf && strcmp(n->in[k]->leaf->path, weight) == 0) return n;
     }
     fail_msg("nobody uses '%s'", weight);
     return NULL;

@@ -9,7 +9,7 @@ static void mark(const struct graph *g, bool *used, const struct node *n)
 {
     if (used[n->id]) return;
     used[n->id] = true;
-    for (int i = 0; i < n->n_in; i++) mark(g, used, n->in[i]);
+    for (int i = 0; i < n->n_in; i++) if (n->in[i]) mark(g, used, n->in[i]);
 }
 
 static struct hash hash_text(struct hash h, const char *text) { return hash_more(h, text, strlen(text) + 1); }
@@ -42,8 +42,8 @@ struct hash graph_fingerprint(const struct graph *g)
     /* Update nodes act through what they change, so all count that no probe alone asked for. */
     for (int i = 0; i < g->n; i++) {
         const struct node *n = g->node[i];
-        if (n->region == REGION_UPDATE && n->op->kind == OP_COMPUTE && n->op->changes_inputs) mark(g, used, n);
-        if (g->n_losses == 0 && n->op->kind == OP_COMPUTE && n->op->index != OP_carry) mark(g, used, n);
+        if (n->region == REGION_UPDATE && n->op->kind == OP_COMPUTE && op_changes(n->op)) mark(g, used, n);
+        if (g->n_losses == 0 && n->op->kind == OP_COMPUTE && !n->op->bridges) mark(g, used, n);
     }
     struct hash h = hash_bytes("sluice graph 1", 14);
     for (int i = 0; i < g->n; i++) {
@@ -57,7 +57,10 @@ struct hash graph_fingerprint(const struct graph *g)
         h = hash_more(h, &n->shape.rank, sizeof n->shape.rank);
         h = hash_more(h, n->shape.dim, (size_t)n->shape.rank * sizeof n->shape.dim[0]);
         h = hash_more(h, &n->dtype, sizeof n->dtype);
-        for (int k = 0; k < n->n_in; k++) h = hash_more(h, &number[n->in[k]->id], sizeof(int));
+        for (int k = 0; k < n->n_in; k++) {
+            int from = n->in[k] ? number[n->in[k]->id] : 0;
+            h = hash_more(h, &from, sizeof from);
+        }
     }
     for (int i = 0; i < g->n_losses; i++) {
         h = hash_more(h, &number[g->loss[i].value->id], sizeof(int));

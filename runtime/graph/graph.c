@@ -65,6 +65,19 @@ static struct leaf *leaves_add(struct leaves *l, const char *path, enum leaf_kin
 
 /* ---- nodes ---- */
 
+/* Of a shape that every module can take apart, and a leaf whose path it can read. */
+static struct node *poison_new(struct graph *g)
+{
+    struct node *n = arena_alloc(g->arena, sizeof *n);
+    struct leaf *l = arena_alloc(g->arena, sizeof *l);
+    *l = (struct leaf){ .kind = LEAF_INPUT, .path = "poison", .decl = { SHAPE(1, 1, 1, 1), DTYPE_REAL }, .stack = 1, .active = 1 };
+    *n = (struct node){ .op = &op_leaf, .graph = g, .path = g->path, .leaf = l, .n_out = NODE_OUTS };
+    for (int k = 0; k < NODE_OUTS; k++) n->out[k] = l->decl;
+    n->shape = l->decl.shape;
+    n->dtype = l->decl.dtype;
+    return n;
+}
+
 struct graph *graph_new(struct leaves *leaves)
 {
     struct graph *g = xcalloc(1, sizeof *g);
@@ -73,6 +86,7 @@ struct graph *graph_new(struct leaves *leaves)
     g->region = REGION_MICRO;
     g->layer = -1;
     g->path = "";
+    g->poison = poison_new(g);
     return g;
 }
 
@@ -88,13 +102,52 @@ void graph_free(struct graph *g)
 
 struct node *graph_fail(struct graph *g, const char *format, ...)
 {
-    if (g->failed) return NULL;
+    if (g->failed) return g->poison;
     g->failed = true;
     va_list list;
     va_start(list, format);
     vsnprintf(g->err.text, sizeof g->err.text, format, list);
     va_end(list);
-    return NULL;
+    return g->poison;
+}
+
+/* ---- inputs ---- */
+
+bool op_input(const struct op *op, int i, struct op_input *out)
+{
+    const char *at = op->inputs;
+    *out = (struct op_input){ "", false, false, false };
+    for (;; i--) {
+        size_t word = strcspn(at, " "), n = strcspn(at, "?*. ");
+        if (word == 0) return false;
+        bool many = at[n] == '.';
+        if (i == 0 || many) {
+            snprintf(out->name, sizeof out->name, "%.*s", (int)n, at);
+            out->optional = at[n] == '?';
+            out->changed = at[n] == '*';
+            out->many = many;
+            return true;
+        }
+        at += word + (at[word] == ' ');
+    }
+}
+
+static int inputs_of(const struct op *op, int given)
+{
+    struct op_input in;
+    int n = 0;
+    while (op_input(op, n, &in) && !in.many) n++;
+    return in.many && given > n ? given : n;
+}
+
+struct root node_root(const struct node *n)
+{
+    int output = 0;
+    for (;;) {
+        if (n->op == &op_result) return (struct root){ n->in[0], n->output };
+        if (n->op->kind == OP_ALIAS || (n->op->kind == OP_COMPUTE && n->op->in_place)) n = n->in[0];
+        else return (struct root){ n, output };
+    }
 }
 
 void node_value(struct node *n, enum dtype dtype, struct shape shape)
@@ -129,9 +182,13 @@ int node_work(struct node *n, enum dtype dtype, struct shape shape)
 int node_need(struct node *n, int input, int rank, struct err *e)
 {
     char text[64];
+    struct op_input in;
     if (n->in[input]->shape.rank == rank) return 0;
-    return err_set(e, "input %d has shape %s, rank %d is needed", input, shape_text(n->in[input]->shape, text), rank);
+    op_input(n->op, input, &in);
+    return err_set(e, "%s has shape %s, rank %d is needed", in.name, shape_text(n->in[input]->shape, text), rank);
 }
+
+bool node_wants(const struct node *n, int input) { return n->in[input] && n->in[input]->grad && !has_bit(n->op->no_grad, input); }
 
 /* A gradient reaches a node when one of its inputs has one and the op passes it on. */
 static bool passes_gradient(const struct node *n)
@@ -141,7 +198,7 @@ static bool passes_gradient(const struct node *n)
     if (n->op == &op_detach || (n->op->kind == OP_COMPUTE && !n->op->gradient)) return false;
     if (n->dtype == DTYPE_I32 || n->dtype == DTYPE_U8) return false;
     if (n->op == &op_result && n->in[0]->op->no_grad_out >> n->output & 1) return false;
-    for (int i = 0; i < n->n_in; i++) if (n->in[i]->grad && !(n->op->no_grad >> i & 1)) return true;
+    for (int i = 0; i < n->n_in; i++) if (node_wants(n, i)) return true;
     return false;
 }
 
@@ -172,13 +229,36 @@ static struct node *publish(struct graph *g, struct node *node)
     return node;
 }
 
-struct node *graph_emit_n(struct graph *g, const struct op *op, const void *attr, size_t attr_size, int n, struct node *const *inputs)
+/* What another region computes is read through a carry, which a later region finds. */
+static bool is_beyond(const struct graph *g, const struct node *in)
 {
-    if (g->failed) return NULL;
-    /* Optional inputs come last and may be NULL; the node has only those that are there. */
-    while (n > 0 && !inputs[n - 1]) n--;
-    for (int i = 0; i < n; i++) if (!inputs[i]) return graph_fail(g, "%s: %s: input %d is missing", g->path, op->name, i);
-    struct node *node = append(g, op, attr, attr_size, n, inputs);
+    const struct node *root = node_root(in).node;
+    return root->region != g->region && root->op->kind == OP_COMPUTE && !(root->op->bridges && root->region < g->region);
+}
+
+/* Whether the inputs are what the op wants; else fails. */
+static bool are_inputs(struct graph *g, const struct op *op, int n, int given, struct node *const *inputs)
+{
+    struct op_input in;
+    if (given > n) graph_fail(g, "%s: %s: inputs are %d, not %d", g->path, op->name, n, given);
+    if (n == 0 && op_input(op, 0, &in)) graph_fail(g, "%s: %s: there are no %s", g->path, op->name, in.name);
+    for (int i = 0; i < n && !g->failed; i++) {
+        op_input(op, i, &in);
+        if (i >= given || !inputs[i]) { if (!in.optional) graph_fail(g, "%s: %s: input '%s' is missing", g->path, op->name, in.name); }
+        else if (is_beyond(g, inputs[i])) graph_fail(g, "%s: %s: '%s' is %s of another region, which only a carry brings over", g->path, op->name, in.name, inputs[i]->op->name);
+    }
+    return !g->failed;
+}
+
+struct node *graph_emit_n(struct graph *g, const struct op *op, const void *attr, size_t attr_size, int given, struct node *const *inputs)
+{
+    if (g->failed) return g->poison;
+    int n = inputs_of(op, given);
+    if (g->fail_at && g->n >= g->fail_at) return graph_fail(g, "%s: %s: asked to fail", g->path, op->name);
+    if (!are_inputs(g, op, n, given, inputs)) return g->poison;
+    struct node **in = arena_alloc(g->arena, (size_t)n * sizeof *in);
+    for (int i = 0; i < n; i++) in[i] = i < given ? inputs[i] : NULL;
+    struct node *node = append(g, op, attr, attr_size, n, in);
     struct err e;
     if (op->infer(node, &e) != 0) return graph_fail(g, "%s: %s: %s", g->path, op->name, e.text);
     return publish(g, node);
@@ -186,7 +266,7 @@ struct node *graph_emit_n(struct graph *g, const struct op *op, const void *attr
 
 struct node *graph_leaf(struct graph *g, struct leaf *leaf)
 {
-    if (g->failed) return NULL;
+    if (g->failed) return g->poison;
     for (int i = 0; i < g->n; i++)
         if (g->node[i]->op == &op_leaf && g->node[i]->leaf == leaf && g->node[i]->region == g->region) return g->node[i];
     struct node *node = append(g, &op_leaf, NULL, 0, 0, NULL);
@@ -215,18 +295,18 @@ static struct leaf *demand_leaf(struct graph *g, const char *path, enum leaf_kin
 
 struct node *graph_input(struct graph *g, const char *name, enum dtype dtype, struct shape shape)
 {
-    if (g->failed) return NULL;
+    if (g->failed) return g->poison;
     bool made;
     struct leaf *leaf = demand_leaf(g, name, LEAF_INPUT, (struct decl){ shape, dtype }, &made);
-    return leaf ? graph_leaf(g, leaf) : NULL;
+    return leaf ? graph_leaf(g, leaf) : g->poison;
 }
 
 struct node *graph_weight(struct graph *g, const char *path, enum role role, struct shape shape, struct init init)
 {
-    if (g->failed) return NULL;
+    if (g->failed) return g->poison;
     bool made;
     struct leaf *leaf = demand_leaf(g, path, LEAF_WEIGHT, (struct decl){ shape, DTYPE_REAL }, &made);
-    if (!leaf) return NULL;
+    if (!leaf) return g->poison;
     if (made) {
         leaf->role = role;
         leaf->init = init;
@@ -237,20 +317,20 @@ struct node *graph_weight(struct graph *g, const char *path, enum role role, str
 
 struct node *graph_buffer(struct graph *g, const char *path, enum dtype dtype, struct shape shape, double value)
 {
-    if (g->failed) return NULL;
+    if (g->failed) return g->poison;
     bool made;
     struct leaf *leaf = demand_leaf(g, path, LEAF_BUFFER, (struct decl){ shape, dtype }, &made);
-    if (!leaf) return NULL;
+    if (!leaf) return g->poison;
     if (made) leaf->init = (struct init){ .kind = INIT_CONSTANT, .value = value };
     return graph_leaf(g, leaf);
 }
 
 struct node *graph_control(struct graph *g, const char *name, struct control control)
 {
-    if (g->failed) return NULL;
+    if (g->failed) return g->poison;
     bool made;
     struct leaf *leaf = demand_leaf(g, name, LEAF_CONTROL, (struct decl){ SHAPE(1), DTYPE_REAL }, &made);
-    if (!leaf) return NULL;
+    if (!leaf) return g->poison;
     if (made) {
         leaf->control = control;
         if (control.conf_size) leaf->control.conf = arena_copy(g->leaves->arena, control.conf, control.conf_size);
@@ -260,13 +340,13 @@ struct node *graph_control(struct graph *g, const char *name, struct control con
 
 struct node *graph_grad_of(struct graph *g, struct leaf *weight)
 {
-    if (g->failed) return NULL;
+    if (g->failed) return g->poison;
     INVARIANT(weight->kind == LEAF_WEIGHT, "%s has no gradient: it is no weight", weight->path);
     char path[512];
     snprintf(path, sizeof path, "grad.%s", weight->path);
     bool made;
     struct leaf *leaf = demand_leaf(g, path, LEAF_GRAD, (struct decl){ weight->decl.shape, DTYPE_REAL }, &made);
-    if (!leaf) return NULL;
+    if (!leaf) return g->poison;
     leaf->of = weight;
     leaf->transient = true;
     return graph_leaf(g, leaf);
@@ -274,8 +354,8 @@ struct node *graph_grad_of(struct graph *g, struct leaf *weight)
 
 struct node *graph_result(struct graph *g, struct node *n, int output)
 {
-    if (g->failed || !n) return NULL;
-    INVARIANT(output < n->n_out, "%s has no output %d", n->op->name, output);
+    if (g->failed) return g->poison;
+    if (output >= n->n_out) return graph_fail(g, "%s: %s has no output %d", g->path, n->op->name, output);
     if (output == 0) return n;
     for (int i = n->id + 1; i < g->n; i++)
         if (g->node[i]->op == &op_result && g->node[i]->in[0] == n && g->node[i]->output == output) return g->node[i];
@@ -287,7 +367,7 @@ struct node *graph_result(struct graph *g, struct node *n, int output)
 
 struct node *view(struct graph *g, struct node *x, struct shape shape)
 {
-    if (g->failed || !x) return NULL;
+    if (g->failed) return g->poison;
     if (shape_count(shape) != shape_count(x->shape)) {
         char from[64], to[64];
         return graph_fail(g, "%s: view: %s has another count than %s", g->path, shape_text(x->shape, from), shape_text(shape, to));
@@ -299,7 +379,7 @@ struct node *view(struct graph *g, struct node *x, struct shape shape)
 
 struct node *detach(struct graph *g, struct node *x)
 {
-    if (g->failed || !x) return NULL;
+    if (g->failed) return g->poison;
     struct node *node = append(g, &op_detach, NULL, 0, 1, &x);
     node_value(node, x->dtype, x->shape);
     return publish(g, node);
@@ -307,8 +387,9 @@ struct node *detach(struct graph *g, struct node *x)
 
 void graph_loss(struct graph *g, const char *name, struct node *value, double weight, bool of_step)
 {
-    if (g->failed || !value) return;
-    INVARIANT(value->dtype == DTYPE_REAL && shape_count(value->shape) == 1, "loss %s is no REAL [1]", name);
+    char text[64];
+    if (g->failed) return;
+    if (value->dtype != DTYPE_REAL || shape_count(value->shape) != 1) { graph_fail(g, "%s: loss '%s' is one REAL number, not %s", g->path, name, shape_text(value->shape, text)); return; }
     if (g->n_losses == g->loss_room) {
         g->loss_room = g->loss_room ? 2 * g->loss_room : 16;
         g->loss = xrealloc(g->loss, (size_t)g->loss_room * sizeof *g->loss);

@@ -1,10 +1,11 @@
 /* The graph: one static array of nodes, in order of computation. A module adds nodes; nobody writes a
-   backward pass outside an op. The first error sticks in graph->err and every later call returns NULL, so
-   modules contain no checks. */
+   backward pass outside an op. The first error sticks in graph->err and every later call returns graph->poison, a
+   node like any other that nothing runs: modules contain no checks. */
 #ifndef SLUICE_GRAPH_H
 #define SLUICE_GRAPH_H
 
 #include "base/shape.h"
+#include <string.h>
 
 enum { NODE_OUTS = 4, NODE_SAVES = 4, NODE_WORKS = 4 };
 
@@ -43,6 +44,7 @@ enum op_kind { OP_COMPUTE, OP_LEAF, OP_ALIAS };             /* alias: the node i
 
 struct op {
     const char *name;
+    const char *inputs;                                     /* their names; "pos?" may be absent (NULL), "w*" is changed in place, "x.." stands for any number */
     int index;                                              /* OP_<name>, the row of every backend's table */
     enum op_kind kind;
     int (*infer)(struct node *n, struct err *e);            /* declares shape, dtype, out[], save[], work[] */
@@ -50,15 +52,20 @@ struct op {
     bool gradient;                                          /* has a backward kernel */
     unsigned no_grad, no_grad_out;                          /* bit i: input i gets, output i passes no gradient (integers never do) */
     bool in_place;                                          /* output 0 is the memory of input 0 */
-    bool changes_inputs;                                    /* an update op: writes some inputs in place */
     unsigned reads_in, reads_out;                           /* bits of the inputs and outputs that backward reads */
     unsigned rows;                                          /* bits of the inputs of which row r, with the others as a whole, gives row r of every output; 0: not row by row */
     bool rows_back;                                         /* backward likewise, for the gradients of these inputs */
     unsigned groups;                                        /* bit of the input that holds where groups of rows begin */
+    bool bridges;                                           /* later regions read it: a carry */
     bool cheap;                                             /* may be computed again in backward rather than kept */
     bool joins;                                             /* can run forward and backward at once, where nothing else needs its value */
     unsigned packs;                                         /* bits of the inputs that are read as packed weights */
 };
+
+/* One input as its op declares it. */
+struct op_input { char name[16]; bool optional, changed, many; };
+bool op_input(const struct op *op, int i, struct op_input *out);             /* false: the op has no input i */
+static inline bool op_changes(const struct op *op) { return op->inputs && strchr(op->inputs, '*'); }
 
 /* Whether a set of inputs or outputs has number i. */
 static inline bool has_bit(unsigned bits, int i) { return i < 32 && bits >> i & 1; }
@@ -94,7 +101,7 @@ struct node {
     const char *path;                                       /* where it was emitted, for messages and costs */
     int id, layer;                                          /* position in graph->node; layer of the model or -1 */
     enum region region;
-    int n_in; struct node **in;
+    int n_in; struct node **in;                             /* as op->inputs names them; NULL: an optional one that is absent */
     const void *attr; size_t attr_size;
     struct shape shape; enum dtype dtype;                   /* of the value: output 0 */
     int n_out, n_save, n_work;                              /* out[0] repeats shape and dtype */
@@ -113,6 +120,11 @@ int node_save(struct node *n, enum dtype dtype, struct shape shape);         /* 
 int node_work(struct node *n, enum dtype dtype, struct shape shape);         /* scratch of forward and of backward */
 int node_need(struct node *n, int input, int rank, struct err *e);           /* 0, or -1: wrong rank */
 
+/* The node in whose memory, as which of its outputs, the value of n lies: n's own, or what it is a view of. */
+struct root { const struct node *node; int output; };
+struct root node_root(const struct node *n);
+bool node_wants(const struct node *n, int input);           /* a gradient of that input */
+
 /* What a metric says: the sum of its terms, each weight times what a carry holds, over what `over` holds (NULL: a mean is over the
    micro-batches of all ranks, all else as it is). No weight at all, 0 / 0, is no value: NaN. */
 struct term { double weight; struct node *carry, *over; };
@@ -124,7 +136,9 @@ struct graph {
     struct arena *arena; struct leaves *leaves; struct err err; bool failed;
     int n, room; struct node **node;
     enum region region; int layer; const char *path;        /* given to the next nodes */
+    struct node *poison;                                    /* what every call gives after the first error */
     bool keep;                                              /* every value stays readable after a step (tests) */
+    int fail_at;                                            /* fails at the node of this number, 0: never (tests) */
     int n_probes, probe_room; struct probe *probe;
     int n_losses, loss_room; struct loss *loss;
 };
@@ -132,12 +146,12 @@ struct graph {
 struct graph *graph_new(struct leaves *leaves);
 void graph_free(struct graph *g);
 
-/* Adds a node. `inputs` are n node pointers; any NULL after a failure gives NULL. attr is copied, and hashed
-   by the fingerprint: it has no padding. */
+/* Adds a node. `inputs` are n node pointers, in the order of op->inputs; NULL, or less than all: optional ones that are absent.
+   attr is copied, and hashed by the fingerprint: it has no padding. */
 struct node *graph_emit_n(struct graph *g, const struct op *op, const void *attr, size_t attr_size, int n, struct node *const *inputs);
 #define graph_emit(g, op, attr, attr_size, ...) \
     graph_emit_n(g, op, attr, attr_size, COUNT(((struct node *[]){ __VA_ARGS__ })), (struct node *[]){ __VA_ARGS__ })
-struct node *graph_fail(struct graph *g, const char *format, ...) __attribute__((format(printf, 2, 3)));   /* NULL */
+struct node *graph_fail(struct graph *g, const char *format, ...) __attribute__((format(printf, 2, 3)));   /* poison */
 
 /* Structural nodes. */
 struct node *graph_input(struct graph *g, const char *name, enum dtype dtype, struct shape shape);

@@ -39,7 +39,7 @@ static const char *path_of(struct build *b, const char *name, const char *suffix
 static struct node *weight(struct build *b, const char *path, enum role role, struct shape shape, struct init init)
 {
     struct node *w = graph_weight(b->graph, path, role, shape, init);
-    if (w) w->leaf->layer = b->layer;
+    w->leaf->layer = b->layer;
     return w;
 }
 
@@ -51,25 +51,22 @@ static struct node *matrix(struct build *b, const char *name, enum role role, st
 struct node *linear(struct build *b, const char *name, enum role role, struct node *x, int64_t out)
 {
     struct graph *g = b->graph;
-    if (!x) return NULL;
     if (x->shape.rank != 2) x = view(g, x, SHAPE(b->tokens, shape_count(x->shape) / b->tokens));
-    if (!x) return NULL;
     struct node *w = matrix(b, name, role, SHAPE(out, shape_last(x->shape)));                /* [out,in] */
     return matmul(g, x, w, role == ROLE_ROUTER || role == ROLE_GATE ? DTYPE_REAL : DTYPE_ACT);    /* [T,out] */
 }
 
 struct node *expert_linear(struct build *b, const char *name, enum role role, const struct dispatched *d, struct node *rows, int64_t out, int experts, double active)
 {
-    if (!rows) return NULL;
     struct node *w = matrix(b, name, role, SHAPE(experts, out, shape_last(rows->shape)));    /* [E,out,in] */
-    if (w) w->leaf->active = active;
+    w->leaf->active = active;
     return grouped_matmul(b->graph, rows, w, d->offsets);                                     /* [R,out] */
 }
 
 struct node *build_weight(struct build *b, const char *name, enum role role, struct shape shape, struct init init)
 {
     struct node *w = weight(b, path_of(b, name, ""), role, shape, init);
-    if (w && role == ROLE_TABLE) w->leaf->active = 1.0 / (double)shape.dim[0];               /* a token looks up one row */
+    if (role == ROLE_TABLE) w->leaf->active = 1.0 / (double)shape.dim[0];               /* a token looks up one row */
     return w;
 }
 
@@ -114,14 +111,14 @@ struct node *build_block(struct build *b, int like, struct node *x)
     build_enter(b, "ffn");
     x = residual.module->residual(b, residual.conf, x, (struct sublayer){ ffn_sublayer, &c->ffn.pick[like], "ffn" });
     build_leave(b);
-    if (x) build_metric(b, "layer_resid_rms", rms(b->graph, x), "", BETTER_NONE, "RMS of the residual stream after the layer");
+    build_metric(b, "layer_resid_rms", rms(b->graph, x), "", BETTER_NONE, "RMS of the residual stream after the layer");
     b->position = old;
     return x;
 }
 
 struct node *build_rows(struct build *b, struct node *x)
 {
-    if (!x || x->shape.dim[0] == b->tokens) return x;
+    if (x->shape.dim[0] == b->tokens) return x;
     struct shape whole = { .rank = 3, .dim = { b->batch, x->shape.dim[0] / b->batch, shape_count(x->shape) / x->shape.dim[0] } }, rows = x->shape;
     rows.dim[0] = b->tokens;
     return view(b->graph, slice(b->graph, view(b->graph, x, whole), b->seq), rows);
@@ -129,15 +126,13 @@ struct node *build_rows(struct build *b, struct node *x)
 
 struct node *build_cached(struct build *b, const char *name, struct node *x, int64_t window)
 {
-    if (b->mode != MODE_DECODE || !x) return x;
+    if (b->mode != MODE_DECODE) return x;
     struct shape shape = { .rank = 2, .dim = { b->batch, b->context } };
     int first = x->dtype == DTYPE_I32 ? 2 : 1;               /* ids are [B,S], activations [T,..] */
     for (int i = first; i < x->shape.rank; i++) shape.dim[shape.rank++] = x->shape.dim[i];
     struct node *buffer = graph_buffer(b->graph, path_of(b, name, ".cache"), x->dtype == DTYPE_I32 ? DTYPE_I32 : DTYPE_REAL, shape, 0);
-    if (buffer) {
-        buffer->leaf->transient = true;
-        buffer->leaf->window = window;
-    }
+    buffer->leaf->transient = true;
+    buffer->leaf->window = window;
     return cache(b->graph, buffer, x, b->start, b->pos);
 }
 
@@ -174,7 +169,7 @@ static struct term token_mean(struct build *b, struct node *x, int ahead)
 
 void build_token_metric(struct build *b, const char *name, struct node *x, int ahead, const char *unit, enum better better, const char *about)
 {
-    if (b->mode == MODE_DECODE || !x) return;
+    if (b->mode == MODE_DECODE) return;
     struct term mean = token_mean(b, x, ahead);
     b->graph->layer = b->layer;
     graph_probe(b->graph, name, unit, better, about, 1, &mean);
@@ -194,7 +189,6 @@ static void add_loss(struct build *b, struct build_loss loss)
 
 void build_loss(struct build *b, const char *name, struct node *value, double weight)
 {
-    if (!value) return;
     add_loss(b, (struct build_loss){ name, weight, { 1, carry(b->graph, value, CARRY_MEAN), NULL } });
     if (b->mode == MODE_TRAIN) graph_loss(b->graph, name, value, weight, false);
 }
@@ -203,7 +197,6 @@ void build_loss(struct build *b, const char *name, struct node *value, double we
 void build_token_loss(struct build *b, const char *name, struct node *x, int ahead, double weight)
 {
     struct graph *g = b->graph;
-    if (!x) return;
     add_loss(b, (struct build_loss){ name, weight, token_mean(b, x, ahead) });
     if (b->mode != MODE_TRAIN) return;
     g->region = REGION_AHEAD;

@@ -94,7 +94,7 @@ static void adamw_forward(const struct args *a)
 }
 
 KERNELS(adamw) = { adamw_forward, NULL, NULL };
-OP(adamw) = { .name = "adamw", .index = OP_adamw, .infer = adamw_infer, .changes_inputs = true };
+OP(adamw) = { .name = "adamw", .inputs = "w* grad m* v* lr step clip", .index = OP_adamw, .infer = adamw_infer };
 
 /* ---- global_norm: the L2 norm of all gradients as one vector ---- */
 
@@ -105,7 +105,6 @@ struct node *global_norm(struct graph *g, int n, struct node *const *grads)
 
 static int global_norm_infer(struct node *n, struct err *e)
 {
-    if (n->n_in == 0) return err_set(e, "there are no gradients");
     if (need_reals(n, e) != 0) return -1;
     int64_t count = 0;
     for (int i = 0; i < n->n_in; i++) count += shape_count(n->in[i]->shape);
@@ -144,7 +143,7 @@ static void global_norm_forward(const struct args *a)
 }
 
 KERNELS(global_norm) = { global_norm_forward, NULL, NULL };
-OP(global_norm) = { .name = "global_norm", .index = OP_global_norm, .infer = global_norm_infer };
+OP(global_norm) = { .name = "global_norm", .inputs = "grads..", .index = OP_global_norm, .infer = global_norm_infer };
 
 /* ---- clip_norm: a factor on gradients, and whether to go at all ---- */
 
@@ -172,7 +171,7 @@ static void clip_norm_forward(const struct args *a)
 }
 
 KERNELS(clip_norm) = { clip_norm_forward, NULL, NULL };
-OP(clip_norm) = { .name = "clip_norm", .index = OP_clip_norm, .infer = clip_norm_infer };
+OP(clip_norm) = { .name = "clip_norm", .inputs = "norm", .index = OP_clip_norm, .infer = clip_norm_infer };
 
 /* ---- update_ratio: length of all changes over length of all weights; 0 for a skipped step ---- */
 
@@ -183,7 +182,6 @@ struct node *update_ratio(struct graph *g, int n, struct node *const *changes)
 
 static int update_ratio_infer(struct node *n, struct err *e)
 {
-    if (n->n_in == 0) return err_set(e, "there are no updates");
     if (need_reals(n, e) != 0) return -1;
     for (int i = 0; i < n->n_in; i++)
         if (shape_count(n->in[i]->shape) != 2) return err_set(e, "input %d is not what an update gives", i);
@@ -202,4 +200,4 @@ static void update_ratio_forward(const struct args *a)
 }
 
 KERNELS(update_ratio) = { update_ratio_forward, NULL, NULL };
-OP(update_ratio) = { .name = "update_ratio", .index = OP_update_ratio, .infer = update_ratio_infer };
+OP(update_ratio) = { .name = "update_ratio", .inputs = "changes..", .index = OP_update_ratio, .infer = update_ratio_infer };

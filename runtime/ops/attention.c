@@ -19,7 +19,7 @@ static int infer(struct node *n, struct err *e)
     char text[64], other[64];
     if (node_need(n, Q, 3, e) != 0 || node_need(n, START, 2, e) != 0) return -1;
     struct shape q = n->in[Q]->shape, k = n->in[K]->shape, v = n->in[V]->shape, start = n->in[START]->shape;
-    bool cached = n->n_in > POS;
+    bool cached = n->in[POS];
     for (int i = Q; i <= V; i++)
         if (n->in[i]->dtype != DTYPE_ACT && n->in[i]->dtype != DTYPE_REAL) return err_set(e, "input %d must be ACT or REAL", i);
     if (k.rank != (cached ? 4 : 3) || v.rank != k.rank)
@@ -209,6 +209,6 @@ static void backward(const struct args *a)
 
 KERNELS(attention) = { forward, backward, NULL };
 OP(attention) = {
-    .name = "attention", .index = OP_attention, .infer = infer, .cost = cost, .gradient = true, .no_grad_out = 1u << LOGIT_MAX,
+    .name = "attention", .inputs = "q k v start pos?", .index = OP_attention, .infer = infer, .cost = cost, .gradient = true, .no_grad_out = 1u << LOGIT_MAX,
     .reads_in = 1u << Q | 1u << K | 1u << V | 1u << START | 1u << POS, .reads_out = 1u << O,
 };

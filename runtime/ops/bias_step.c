@@ -52,4 +52,4 @@ static void forward(const struct args *a)
 }
 
 KERNELS(bias_step) = { forward, NULL, NULL };
-OP(bias_step) = { .name = "bias_step", .index = OP_bias_step, .infer = infer, .changes_inputs = true };
+OP(bias_step) = { .name = "bias_step", .inputs = "bias* counts clip", .index = OP_bias_step, .infer = infer };

@@ -74,7 +74,7 @@ static void add_row_backward(const struct args *a)
 }
 
 KERNELS(add_row) = { add_row_forward, add_row_backward, NULL };
-OP(add_row) = { .name = "add_row", .index = OP_add_row, .infer = add_row_infer, .gradient = true };
+OP(add_row) = { .name = "add_row", .inputs = "x row", .index = OP_add_row, .infer = add_row_infer, .gradient = true };
 
 struct node *add_row(struct graph *g, struct node *x, struct node *row) { return graph_emit(g, &op_add_row, NULL, 0, x, row); }
 
@@ -128,7 +128,7 @@ static void mean_rows_backward(const struct args *a)
 }
 
 KERNELS(mean_rows) = { mean_rows_forward, mean_rows_backward, NULL };
-OP(mean_rows) = { .name = "mean_rows", .index = OP_mean_rows, .infer = mean_rows_infer, .gradient = true };
+OP(mean_rows) = { .name = "mean_rows", .inputs = "x", .index = OP_mean_rows, .infer = mean_rows_infer, .gradient = true };
 
 struct node *mean_rows(struct graph *g, struct node *x) { return graph_emit(g, &op_mean_rows, NULL, 0, x); }
 
@@ -195,6 +195,6 @@ static void mul_heads_backward(const struct args *a)
 }
 
 KERNELS(mul_heads) = { mul_heads_forward, mul_heads_backward, NULL };
-OP(mul_heads) = { .name = "mul_heads", .index = OP_mul_heads, .infer = mul_heads_infer, .gradient = true, .cheap = true, .rows = 3, .rows_back = true, .reads_in = 3 };
+OP(mul_heads) = { .name = "mul_heads", .inputs = "x by", .index = OP_mul_heads, .infer = mul_heads_infer, .gradient = true, .cheap = true, .rows = 3, .rows_back = true, .reads_in = 3 };
 
 struct node *mul_heads(struct graph *g, struct node *x, struct node *by) { return graph_emit(g, &op_mul_heads, NULL, 0, x, by); }

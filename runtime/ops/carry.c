@@ -44,4 +44,4 @@ static void block(const struct args *a, int64_t from, int64_t to)
 static void forward(const struct args *a) { each(a, shape_count(a->out[0].shape), BLOCK, block); }
 
 KERNELS(carry) = { forward, NULL, NULL };
-OP(carry) = { .name = "carry", .index = OP_carry, .infer = infer };
+OP(carry) = { .name = "carry", .inputs = "x", .bridges = true, .index = OP_carry, .infer = infer };

@@ -6,7 +6,6 @@ struct node *concat(struct graph *g, int n, struct node *const *x) { return grap
 static int infer(struct node *n, struct err *e)
 {
     char first[64], other[64];
-    if (n->n_in < 1) return err_set(e, "nothing to put side by side");
     struct shape out = n->in[0]->shape;
     int last = out.rank - 1;
     for (int i = 0; i < n->n_in; i++) {
@@ -59,4 +58,4 @@ static void forward(const struct args *a) { each(a, shape_rows(a->out[0].shape),
 static void backward(const struct args *a) { each(a, shape_rows(a->out[0].shape), rows_grain(shape_last(a->out[0].shape)), gradient); }
 
 KERNELS(concat) = { forward, backward, NULL };
-OP(concat) = { .name = "concat", .index = OP_concat, .infer = infer, .gradient = true };
+OP(concat) = { .name = "concat", .inputs = "x..", .index = OP_concat, .infer = infer, .gradient = true };

@@ -166,6 +166,6 @@ static void joint(const struct args *a) { gradients(a, joint_rows); }
 
 KERNELS(cross_entropy) = { forward, backward, joint };
 OP(cross_entropy) = {
-    .name = "cross_entropy", .index = OP_cross_entropy, .infer = infer, .cost = cost, .gradient = true, .no_grad_out = 1u << HIT,
+    .name = "cross_entropy", .inputs = "h w target", .index = OP_cross_entropy, .infer = infer, .cost = cost, .gradient = true, .no_grad_out = 1u << HIT,
     .reads_in = 1u << H | 1u << W | 1u << TARGET, .joins = true, .packs = 1u << W,
 };

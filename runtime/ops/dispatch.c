@@ -81,7 +81,7 @@ static void dispatch_forward(const struct args *a)
 }
 
 KERNELS(dispatch) = { dispatch_forward, NULL, NULL };
-OP(dispatch) = { .name = "dispatch", .index = OP_dispatch, .infer = dispatch_infer };
+OP(dispatch) = { .name = "dispatch", .inputs = "index", .index = OP_dispatch, .infer = dispatch_infer };
 
 /* ---- gather: row r = x[order[r] / K] ---- */
 
@@ -167,7 +167,7 @@ static void gather_backward(const struct args *a)
 }
 
 KERNELS(gather) = { gather_forward, gather_backward, NULL };
-OP(gather) = { .name = "gather", .index = OP_gather, .infer = gather_infer, .gradient = true, .cheap = true, .rows = 2, .reads_in = 1u << 2 };
+OP(gather) = { .name = "gather", .inputs = "x order place", .index = OP_gather, .infer = gather_infer, .gradient = true, .cheap = true, .rows = 2, .reads_in = 1u << 2 };
 
 /* ---- combine: out[t] = sum_j gate[t,j] y[place[t,j]] ---- */
 
@@ -242,5 +242,5 @@ static void combine_backward(const struct args *a)
 
 KERNELS(combine) = { combine_forward, combine_backward, NULL };
 OP(combine) = {
-    .name = "combine", .index = OP_combine, .infer = combine_infer, .gradient = true, .reads_in = 1u << 0 | 1u << 2 | 1u << 3,
+    .name = "combine", .inputs = "y order place gate", .index = OP_combine, .infer = combine_infer, .gradient = true, .reads_in = 1u << 0 | 1u << 2 | 1u << 3,
 };

@@ -39,7 +39,7 @@ static void add_gradient(const struct args *a, int64_t from, int64_t to)
 EACH_BLOCK(add_forward, add_block)
 EACH_BLOCK(add_backward, add_gradient)
 KERNELS(add) = { add_forward, add_backward, NULL };
-OP(add) = { .name = "add", .index = OP_add, .infer = same_shape, .gradient = true, .rows = 3, .rows_back = true };
+OP(add) = { .name = "add", .inputs = "a b", .index = OP_add, .infer = same_shape, .gradient = true, .rows = 3, .rows_back = true };
 
 struct node *add(struct graph *g, struct node *a, struct node *b) { return graph_emit(g, &op_add, NULL, 0, a, b); }
 
@@ -66,7 +66,7 @@ static void mul_gradient(const struct args *a, int64_t from, int64_t to)
 EACH_BLOCK(mul_forward, mul_block)
 EACH_BLOCK(mul_backward, mul_gradient)
 KERNELS(mul) = { mul_forward, mul_backward, NULL };
-OP(mul) = { .name = "mul", .index = OP_mul, .infer = same_shape, .gradient = true, .rows = 3, .rows_back = true, .reads_in = 3 };
+OP(mul) = { .name = "mul", .inputs = "a b", .index = OP_mul, .infer = same_shape, .gradient = true, .rows = 3, .rows_back = true, .reads_in = 3 };
 
 struct node *mul(struct graph *g, struct node *a, struct node *b) { return graph_emit(g, &op_mul, NULL, 0, a, b); }
 
@@ -91,7 +91,7 @@ static void divide_gradient(const struct args *a, int64_t from, int64_t to)
 EACH_BLOCK(divide_forward, divide_block)
 EACH_BLOCK(divide_backward, divide_gradient)
 KERNELS(divide) = { divide_forward, divide_backward, NULL };
-OP(divide) = { .name = "divide", .index = OP_divide, .infer = same_shape, .gradient = true, .no_grad = 1 << 1, .rows = 3, .rows_back = true, .reads_in = 1 << 1 };
+OP(divide) = { .name = "divide", .inputs = "a b", .index = OP_divide, .infer = same_shape, .gradient = true, .no_grad = 1 << 1, .rows = 3, .rows_back = true, .reads_in = 1 << 1 };
 
 struct node *divide(struct graph *g, struct node *a, struct node *b) { return graph_emit(g, &op_divide, NULL, 0, a, b); }
 
@@ -115,7 +115,7 @@ static void square_gradient(const struct args *a, int64_t from, int64_t to)
 EACH_BLOCK(square_forward, square_block)
 EACH_BLOCK(square_backward, square_gradient)
 KERNELS(square) = { square_forward, square_backward, NULL };
-OP(square) = { .name = "square", .index = OP_square, .infer = same_as_input, .gradient = true, .rows = 1, .rows_back = true, .reads_in = 1 };
+OP(square) = { .name = "square", .inputs = "x", .index = OP_square, .infer = same_as_input, .gradient = true, .rows = 1, .rows_back = true, .reads_in = 1 };
 
 struct node *square(struct graph *g, struct node *x) { return graph_emit(g, &op_square, NULL, 0, x); }
 
@@ -140,7 +140,7 @@ static void scale_gradient(const struct args *a, int64_t from, int64_t to)
 EACH_BLOCK(scale_forward, scale_block)
 EACH_BLOCK(scale_backward, scale_gradient)
 KERNELS(scale) = { scale_forward, scale_backward, NULL };
-OP(scale) = { .name = "scale", .index = OP_scale, .infer = same_as_input, .gradient = true, .rows = 1, .rows_back = true };
+OP(scale) = { .name = "scale", .inputs = "x", .index = OP_scale, .infer = same_as_input, .gradient = true, .rows = 1, .rows_back = true };
 
 struct node *scale(struct graph *g, struct node *x, double by) { return graph_emit(g, &op_scale, &by, sizeof by, x); }
 
@@ -171,6 +171,6 @@ static void sigmoid_gradient(const struct args *a, int64_t from, int64_t to)
 EACH_BLOCK(sigmoid_forward, sigmoid_block)
 EACH_BLOCK(sigmoid_backward, sigmoid_gradient)
 KERNELS(sigmoid) = { sigmoid_forward, sigmoid_backward, NULL };
-OP(sigmoid) = { .name = "sigmoid", .index = OP_sigmoid, .infer = sigmoid_infer, .gradient = true, .rows = 1, .rows_back = true, .reads_out = 1 };
+OP(sigmoid) = { .name = "sigmoid", .inputs = "x", .index = OP_sigmoid, .infer = sigmoid_infer, .gradient = true, .rows = 1, .rows_back = true, .reads_out = 1 };
 
 struct node *sigmoid(struct graph *g, struct node *x) { return graph_emit(g, &op_sigmoid, NULL, 0, x); }

@@ -80,4 +80,4 @@ static void backward(const struct args *a)
 }
 
 KERNELS(embed) = { forward, backward, NULL };
-OP(embed) = { .name = "embed", .index = OP_embed, .infer = infer, .gradient = true, .reads_in = 1 << 1 };
+OP(embed) = { .name = "embed", .inputs = "table ids", .index = OP_embed, .infer = infer, .gradient = true, .reads_in = 1 << 1 };

@@ -92,7 +92,7 @@ static void matmul_backward(const struct args *a)
 
 KERNELS(matmul) = { matmul_forward, matmul_backward, NULL };
 OP(matmul) = {
-    .name = "matmul", .index = OP_matmul, .infer = matmul_infer, .cost = cost, .gradient = true, .reads_in = 1u << X | 1u << W, .packs = 1u << W,
+    .name = "matmul", .inputs = "x w", .index = OP_matmul, .infer = matmul_infer, .cost = cost, .gradient = true, .reads_in = 1u << X | 1u << W, .packs = 1u << W,
     .rows = 1u << X, .rows_back = true,
 };
 
@@ -148,6 +148,6 @@ static void grouped_backward(const struct args *a)
 
 KERNELS(grouped_matmul) = { grouped_forward, grouped_backward, NULL };
 OP(grouped_matmul) = {
-    .name = "grouped_matmul", .index = OP_grouped_matmul, .infer = grouped_infer, .cost = cost, .gradient = true,
+    .name = "grouped_matmul", .inputs = "x w offsets", .index = OP_grouped_matmul, .infer = grouped_infer, .cost = cost, .gradient = true,
     .reads_in = 1u << X | 1u << W | 1u << OFFSETS, .packs = 1u << W, .rows = 1u << X, .rows_back = true, .groups = 1u << OFFSETS,
 };

@@ -157,4 +157,4 @@ static void forward(const struct args *a)
 }
 
 KERNELS(muon) = { forward, NULL, NULL };
-OP(muon) = { .name = "muon", .index = OP_muon, .infer = infer, .cost = cost, .changes_inputs = true };
+OP(muon) = { .name = "muon", .inputs = "w* grad m* lr clip", .index = OP_muon, .infer = infer, .cost = cost };

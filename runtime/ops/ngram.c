@@ -18,7 +18,7 @@ static int infer(struct node *n, struct err *e)
     struct shape ids = n->in[IDS]->shape, start = n->in[START]->shape;
     if (node_need(n, IDS, 2, e) != 0 || node_need(n, START, 2, e) != 0) return -1;
     if (n->in[IDS]->dtype != DTYPE_I32 || n->in[START]->dtype != DTYPE_I32) return err_set(e, "ids and document starts must be I32");
-    if (ids.dim[0] != start.dim[0] || (n->n_in > POS ? ids.dim[1] < start.dim[1] : ids.dim[1] != start.dim[1])) {
+    if (ids.dim[0] != start.dim[0] || (n->in[POS] ? ids.dim[1] < start.dim[1] : ids.dim[1] != start.dim[1])) {
         char have[64], need[64];
         return err_set(e, "ids %s do not fit document starts %s", shape_text(ids, have), shape_text(start, need));
     }
@@ -38,7 +38,7 @@ static int32_t token_before(const int32_t *ids, int64_t p, int64_t back, int64_t
 static void tokens(const struct args *a, int64_t from, int64_t to)
 {
     const struct attr *at = a->attr;
-    int64_t s = a->in[START].shape.dim[1], room = a->in[IDS].shape.dim[1], before = a->n_in > POS ? ints(&a->in[POS])[0] : 0;
+    int64_t s = a->in[START].shape.dim[1], room = a->in[IDS].shape.dim[1], before = a->in[POS].data ? ints(&a->in[POS])[0] : 0;
     for (int64_t t = from; t < to; t++) {
         const int32_t *ids = ints(&a->in[IDS]) + t / s * room;
         int64_t p = before + t % s, start = ints(&a->in[START])[t];
@@ -56,7 +56,7 @@ static void tokens(const struct args *a, int64_t from, int64_t to)
 static void forward(const struct args *a) { each(a, shape_count(a->out[0].shape), 1024, tokens); }
 
 KERNELS(ngram) = { forward, NULL, NULL };
-OP(ngram) = { .name = "ngram", .index = OP_ngram, .infer = infer };
+OP(ngram) = { .name = "ngram", .inputs = "ids start pos?", .index = OP_ngram, .infer = infer };
 
 /* ---- collision_rate: of the distinct n-grams of a batch, the share that shares its row with another one ---- */
 
@@ -114,4 +114,4 @@ static void collision_forward(const struct args *a)
 }
 
 KERNELS(collision_rate) = { collision_forward, NULL, NULL };
-OP(collision_rate) = { .name = "collision_rate", .index = OP_collision_rate, .infer = collision_infer };
+OP(collision_rate) = { .name = "collision_rate", .inputs = "ids start index", .index = OP_collision_rate, .infer = collision_infer };

@@ -8,7 +8,7 @@ static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 /* REAL [1], with `width` partial results a block. */
 static int number(struct node *n, int64_t width, struct err *e)
 {
-    for (int i = 0; i < n->n_in; i++) if (n->in[i]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
+    for (int i = 0; i < n->n_in; i++) if (n->in[i] && n->in[i]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
     node_value(n, DTYPE_REAL, SHAPE(1));
     node_parts(n, shape_count(n->in[0]->shape), width);
     return 0;
@@ -30,13 +30,13 @@ static int weighted_sum_infer(struct node *n, struct err *e)
 {
     char x[64], weight[64];
     if (number(n, 1, e) != 0) return -1;
-    if (n->n_in > 1 && shape_count(n->in[0]->shape) != shape_count(n->in[1]->shape))
+    if (n->in[1] && shape_count(n->in[0]->shape) != shape_count(n->in[1]->shape))
         return err_set(e, "weights %s do not fit values %s", shape_text(n->in[1]->shape, weight), shape_text(n->in[0]->shape, x));
-    for (int i = 0; i < n->n_in; i++) if (n->in[i]->dtype != DTYPE_REAL) return err_set(e, "values and weights must be REAL");
+    for (int i = 0; i < n->n_in; i++) if (n->in[i] && n->in[i]->dtype != DTYPE_REAL) return err_set(e, "values and weights must be REAL");
     return 0;
 }
 
-static const real *weights_of(const struct args *a) { return a->n_in > 1 ? reals(&a->in[1]) : NULL; }
+static const real *weights_of(const struct args *a) { return reals(&a->in[1]); }
 
 static void weighted_sum_block(const struct args *a, int64_t from, int64_t to)
 {
@@ -63,7 +63,7 @@ static void weighted_sum_backward(const struct args *a) { if (a->din[0].data) ea
 
 KERNELS(weighted_sum) = { weighted_sum_forward, weighted_sum_backward, NULL };
 OP(weighted_sum) = {
-    .name = "weighted_sum", .index = OP_weighted_sum, .infer = weighted_sum_infer, .gradient = true, .no_grad = 1 << 1, .reads_in = 1 << 1,
+    .name = "weighted_sum", .inputs = "x weight?", .index = OP_weighted_sum, .infer = weighted_sum_infer, .gradient = true, .no_grad = 1 << 1, .reads_in = 1 << 1,
 };
 
 struct node *weighted_sum(struct graph *g, struct node *x, struct node *weight) { return graph_emit(g, &op_weighted_sum, NULL, 0, x, weight); }
@@ -110,7 +110,7 @@ static void dot_forward(const struct args *a)
 
 static void dot_backward(const struct args *a) { each(a, values(a), CHUNK, dot_gradient); }
 KERNELS(dot) = { dot_forward, dot_backward, NULL };
-OP(dot) = { .name = "dot", .index = OP_dot, .infer = dot_infer, .gradient = true, .reads_in = 3 };
+OP(dot) = { .name = "dot", .inputs = "a b", .index = OP_dot, .infer = dot_infer, .gradient = true, .reads_in = 3 };
 
 struct node *dot(struct graph *g, struct node *a, struct node *b) { return graph_emit(g, &op_dot, NULL, 0, a, b); }
 
@@ -139,7 +139,7 @@ static void max_all_forward(const struct args *a)
 }
 
 KERNELS(max_all) = { max_all_forward, NULL, NULL };
-OP(max_all) = { .name = "max_all", .index = OP_max_all, .infer = one_part };
+OP(max_all) = { .name = "max_all", .inputs = "x", .index = OP_max_all, .infer = one_part };
 
 struct node *max_all(struct graph *g, struct node *x) { return graph_emit(g, &op_max_all, NULL, 0, x); }
 
@@ -164,7 +164,7 @@ static void rms_forward(const struct args *a)
 }
 
 KERNELS(rms) = { rms_forward, NULL, NULL };
-OP(rms) = { .name = "rms", .index = OP_rms, .infer = one_part };
+OP(rms) = { .name = "rms", .inputs = "x", .index = OP_rms, .infer = one_part };
 
 struct node *rms(struct graph *g, struct node *x) { return graph_emit(g, &op_rms, NULL, 0, x); }
 
@@ -193,7 +193,7 @@ static void outside_forward(const struct args *a)
 }
 
 KERNELS(outside) = { outside_forward, NULL, NULL };
-OP(outside) = { .name = "outside", .index = OP_outside, .infer = one_part };
+OP(outside) = { .name = "outside", .inputs = "x", .index = OP_outside, .infer = one_part };
 
 struct node *outside(struct graph *g, struct node *x, double low, double high)
 {

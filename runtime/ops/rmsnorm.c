@@ -106,4 +106,4 @@ static void backward(const struct args *a)
 }
 
 KERNELS(rmsnorm) = { forward, backward, NULL };
-OP(rmsnorm) = { .name = "rmsnorm", .index = OP_rmsnorm, .infer = infer, .gradient = true, .cheap = true, .rows = 1, .reads_in = 3 };
+OP(rmsnorm) = { .name = "rmsnorm", .inputs = "x gain", .index = OP_rmsnorm, .infer = infer, .gradient = true, .cheap = true, .rows = 1, .reads_in = 3 };

@@ -27,13 +27,13 @@ static int infer(struct node *n, struct err *e)
     if (at->where == ROPE_PROPORTIONAL && x.dim[2] % 2) return err_set(e, "heads of %lld values have no halves", (long long)x.dim[2]);
     if (!(at->base > 0)) return err_set(e, "base %g must be above 0", at->base);
     node_value(n, n->in[X]->dtype, x);
-    if (at->width) node_work(n, DTYPE_REAL, SHAPE(table_rows(start, n->n_in > POS), at->width));   /* cosines, then sines */
+    if (at->width) node_work(n, DTYPE_REAL, SHAPE(table_rows(start, n->in[POS]), at->width));   /* cosines, then sines */
     return 0;
 }
 
 static int64_t position(const struct args *a, int64_t token)
 {
-    int64_t before = a->n_in > POS ? ints(&a->in[POS])[0] : 0;
+    int64_t before = a->in[POS].data ? ints(&a->in[POS])[0] : 0;
     return before + token % a->in[START].shape.dim[1] - ints(&a->in[START])[token];
 }
 
@@ -51,7 +51,7 @@ static void table_block(const struct args *a, int64_t from, int64_t to)
     }
     for (int64_t r = from; r < to; r++) {
         real *restrict row = reals(&a->work[0]) + r * at->width;
-        int64_t p = a->n_in > POS ? position(a, r) : r;
+        int64_t p = a->in[POS].data ? position(a, r) : r;
         if (r == from || p != last + 1)
             for (int64_t i = 0; i < pairs; i++) c[i] = cos((double)p * theta[i]), s[i] = sin((double)p * theta[i]);
         else
@@ -71,7 +71,7 @@ static void table_block(const struct args *a, int64_t from, int64_t to)
 static void fill_table(const struct args *a)
 {
     const struct attr *at = a->attr;
-    if (at->width) each(a, table_rows(a->in[START].shape, a->n_in > POS), 64, table_block);
+    if (at->width) each(a, table_rows(a->in[START].shape, a->in[POS].data), 64, table_block);
 }
 
 /* Where the pairs of a head lie, and the cosines of a token; its sines follow. */
@@ -80,7 +80,7 @@ struct turn { int64_t pairs, first, apart; const real *cosines; };
 static struct turn turn_of(const struct args *a, int64_t token)
 {
     const struct attr *at = a->attr;
-    int64_t w = a->in[X].shape.dim[2], row = a->n_in > POS ? token : position(a, token);
+    int64_t w = a->in[X].shape.dim[2], row = a->in[POS].data ? token : position(a, token);
     if (!at->width) return (struct turn){ 0 };
     INVARIANT(row >= 0 && row < a->work[0].shape.dim[0], "rope: token %lld has position %lld", (long long)token, (long long)row);
     return (struct turn){ at->width / 2, at->where == ROPE_LAST ? w - at->width : 0,
@@ -154,4 +154,4 @@ static void backward(const struct args *a)
 }
 
 KERNELS(rope) = { forward, backward, NULL };
-OP(rope) = { .name = "rope", .index = OP_rope, .infer = infer, .gradient = true, .reads_in = 1 << START | 1 << POS };
+OP(rope) = { .name = "rope", .inputs = "x start pos?", .index = OP_rope, .infer = infer, .gradient = true, .reads_in = 1 << START | 1 << POS };

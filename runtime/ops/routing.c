@@ -74,7 +74,7 @@ static void topk_forward(const struct args *a)
 }
 
 KERNELS(topk) = { topk_forward, NULL, NULL };
-OP(topk) = { .name = "topk", .index = OP_topk, .infer = topk_infer };
+OP(topk) = { .name = "topk", .inputs = "key", .index = OP_topk, .infer = topk_infer };
 
 /* ---- pick: out[t,j] = x[t, index[t,j]] ---- */
 
@@ -116,7 +116,7 @@ static void pick_backward(const struct args *a)
 }
 
 KERNELS(pick) = { pick_forward, pick_backward, NULL };
-OP(pick) = { .name = "pick", .index = OP_pick, .infer = pick_infer, .gradient = true, .rows = 3, .reads_in = 1u << 1 };
+OP(pick) = { .name = "pick", .inputs = "x index", .index = OP_pick, .infer = pick_infer, .gradient = true, .rows = 3, .reads_in = 1u << 1 };
 
 /* ---- load: E n_i / sum n, 1 when balanced; all 0 when nothing was routed ---- */
 
@@ -148,4 +148,4 @@ static void load_forward(const struct args *a)
 }
 
 KERNELS(load) = { load_forward, NULL, NULL };
-OP(load) = { .name = "load", .index = OP_load, .infer = load_infer };
+OP(load) = { .name = "load", .inputs = "counts", .index = OP_load, .infer = load_infer };

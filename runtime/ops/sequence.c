@@ -30,7 +30,7 @@ static void shift_forward(const struct args *a)
 }
 
 KERNELS(shift) = { shift_forward, NULL, NULL };
-OP(shift) = { .name = "shift", .index = OP_shift, .infer = shift_infer };
+OP(shift) = { .name = "shift", .inputs = "x", .index = OP_shift, .infer = shift_infer };
 
 /* ---- slice: out[b,s,..] = x[b,s,..] for s < length;  dx[b,s,..] = dout[b,s,..], 0 beyond ---- */
 
@@ -86,7 +86,7 @@ static void slice_forward(const struct args *a) { each(a, a->in[0].shape.dim[0],
 static void slice_backward(const struct args *a) { if (a->din[0].data) each(a, a->in[0].shape.dim[0], 1, slice_gradients); }
 
 KERNELS(slice) = { slice_forward, slice_backward, NULL };
-OP(slice) = { .name = "slice", .index = OP_slice, .infer = slice_infer, .gradient = true };
+OP(slice) = { .name = "slice", .inputs = "x", .index = OP_slice, .infer = slice_infer, .gradient = true };
 
 /* ---- cache: rows [B*S,..] go to places pos..pos+S-1 of buffer [B,C,..]; the value is the buffer itself ---- */
 
@@ -101,7 +101,6 @@ static int cache_infer(struct node *n, struct err *e)
 {
     char x_text[64], buffer_text[64];
     struct shape buffer = n->in[BUFFER]->shape, x = n->in[ROWS]->shape, start = n->in[START]->shape;
-    if (n->n_in <= POS) return err_set(e, "a cache is written at a position");
     if (node_need(n, START, 2, e) != 0) return -1;
     if (n->in[POS]->dtype != DTYPE_I32 || n->in[START]->dtype != DTYPE_I32) return err_set(e, "positions must be I32");
     if ((n->in[BUFFER]->dtype == DTYPE_I32) != (n->in[ROWS]->dtype == DTYPE_I32)) return err_set(e, "rows and buffer must both hold integers, or neither");
@@ -129,4 +128,4 @@ static void cache_forward(const struct args *a)
 }
 
 KERNELS(cache) = { cache_forward, NULL, NULL };
-OP(cache) = { .name = "cache", .index = OP_cache, .infer = cache_infer, .in_place = true };
+OP(cache) = { .name = "cache", .inputs = "buffer x start pos", .index = OP_cache, .infer = cache_infer, .in_place = true };

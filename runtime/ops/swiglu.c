@@ -44,4 +44,4 @@ EACH_BLOCK(forward, block)
 EACH_BLOCK(backward, gradient)
 
 KERNELS(swiglu) = { forward, backward, NULL };
-OP(swiglu) = { .name = "swiglu", .index = OP_swiglu, .infer = infer, .gradient = true, .cheap = true, .rows = 3, .rows_back = true, .reads_in = 3 };
+OP(swiglu) = { .name = "swiglu", .inputs = "gate up", .index = OP_swiglu, .infer = infer, .gradient = true, .cheap = true, .rows = 3, .rows_back = true, .reads_in = 3 };

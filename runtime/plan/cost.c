@@ -3,7 +3,7 @@
 
 static double tensor_bytes(const struct tensor *t) { return t->data ? (double)shape_count(t->shape) * (double)element_bytes(t->format) : 0; }
 
-static const struct leaf *leaf_of(const struct node *n) { return plan_root_of(n).node->leaf; }
+static const struct leaf *leaf_of(const struct node *n) { return n ? node_root(n).node->leaf : NULL; }
 
 /* Of input i: the packed form of a weight, and of a table the rows that are looked up. */
 static double read_bytes(const struct call *c, int i)
@@ -19,7 +19,7 @@ static double read_bytes(const struct call *c, int i)
 static double changed_bytes(const struct call *c)
 {
     double bytes = 0;
-    for (int i = 0; i < c->args.n_in && c->node->op->changes_inputs; i++) {
+    for (int i = 0; i < c->args.n_in && op_changes(c->node->op); i++) {
         const struct leaf *l = leaf_of(c->node->in[i]);
         if (l && (l->kind == LEAF_WEIGHT || l->kind == LEAF_BUFFER)) bytes += tensor_bytes(&c->args.in[i]);
         if (l && l->kind == LEAF_WEIGHT) bytes += (double)l->packed_bytes;

@@ -172,7 +172,7 @@ void plan_update(struct plan *p)
         struct call *c = &p->update.call[i];
         if (ranks_mine(c)) {
             run(p, c);
-            for (int k = 0; k < c->args.n_in && c->node->op->changes_inputs && !b->updates_pack; k++)
+            for (int k = 0; k < c->args.n_in && op_changes(c->node->op) && !b->updates_pack; k++)
                 if (c->args.in[k].packed) b->pack(device, &c->args.in[k]);
         }
         if (i + 1 == p->shared) ranks_share_updates(p);
@@ -260,7 +260,7 @@ void plan_read(struct plan *p, const struct node *n, double *to)
     int slot = plan_value_slot(p, n);
     INVARIANT(slot != NONE, "%s: %s was not computed", n->path, n->op->name);
     read_slot(p, slot, count, to);
-    bool mean = n->op->kind == OP_COMPUTE && n->op->index == OP_carry && n->carry == CARRY_MEAN && n->region == REGION_MICRO;
+    bool mean = n->op->kind == OP_COMPUTE && n->op->bridges && n->carry == CARRY_MEAN && n->region == REGION_MICRO;
     for (int64_t i = 0; mean && i < count; i++) to[i] /= pieces(p);
 }
 
@@ -280,7 +280,7 @@ void plan_read_probe(struct plan *p, const struct probe *probe, double *to)
 
 bool plan_read_grad(struct plan *p, const struct node *n, double *to)
 {
-    struct root r = plan_root_of(n);
+    struct root r = node_root(n);
     int slot = p->place[r.node->id].grad[r.output];
     if (slot == NONE) return false;
     read_slot(p, slot, shape_count(n->shape), to);

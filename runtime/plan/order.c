@@ -9,7 +9,7 @@ static void mark_live(struct plan *p, const struct node *n)
 {
     if (p->place[n->id].live) return;
     p->place[n->id].live = true;
-    for (int i = 0; i < n->n_in; i++) mark_live(p, n->in[i]);
+    for (int i = 0; i < n->n_in; i++) if (n->in[i]) mark_live(p, n->in[i]);
 }
 
 static void find_live(struct plan *p)
@@ -18,7 +18,7 @@ static void find_live(struct plan *p)
     for (int i = 0; i < g->n_losses; i++) mark_live(p, g->loss[i].value);
     for (int i = 0; i < g->n; i++) {
         const struct node *n = g->node[i];
-        bool effect = n->op->kind == OP_COMPUTE && (n->op->changes_inputs || n->op->in_place || n->op->index == OP_carry);
+        bool effect = n->op->kind == OP_COMPUTE && (op_changes(n->op) || n->op->in_place || n->op->bridges);
         if (effect || n->output_of_graph || g->keep) mark_live(p, n);
     }
 }
@@ -28,13 +28,13 @@ static void find_backward(struct plan *p)
 {
     struct graph *g = p->graph;
     bool *arrives = xcalloc((size_t)g->n + 1, sizeof *arrives);
-    for (int i = 0; i < g->n_losses; i++) if (g->loss[i].value->grad) arrives[plan_root_of(g->loss[i].value).node->id] = true;
+    for (int i = 0; i < g->n_losses; i++) if (g->loss[i].value->grad) arrives[node_root(g->loss[i].value).node->id] = true;
     for (int i = g->n - 1; i >= 0; i--) {
         const struct node *n = g->node[i];
         if (!arrives[i] || !n->grad || n->op->kind != OP_COMPUTE) continue;
         p->place[i].backward = true;
         for (int k = 0; k < n->n_in; k++)
-            if (n->in[k]->grad && !has_bit(n->op->no_grad, k)) arrives[plan_root_of(n->in[k]).node->id] = true;
+            if (node_wants(n, k)) arrives[node_root(n->in[k]).node->id] = true;
     }
     free(arrives);
 }
@@ -51,7 +51,7 @@ static bool can_wait(const struct plan *p, const struct node *first, bool *follo
         const struct node *n = g->node[i];
         bool waits = n->region == REGION_MICRO && p->place[i].backward && n->op->kind == OP_COMPUTE;
         for (int k = 0; k < n->n_in; k++) {
-            if (n->region != REGION_MICRO || !follows[n->in[k]->id]) continue;
+            if (n->region != REGION_MICRO || !n->in[k] || !follows[n->in[k]->id]) continue;
             follows[i] = true;
             if (waits && has_bit(n->op->reads_in, k)) return false;
         }
@@ -76,6 +76,9 @@ static void find_joint(struct plan *p)
     free(follows);
 }
 
+/* Whether the backward call reads input k. */
+static bool reads_back(const struct node *n, int k) { return n->in[k] && has_bit(n->op->reads_in, k); }
+
 /* Values of cheap ops that a backward call reads are made twice, where that is wanted. */
 static void find_twice(struct plan *p)
 {
@@ -86,7 +89,7 @@ static void find_twice(struct plan *p)
         const struct node *n = g->node[i];
         if (!p->place[i].backward) continue;
         read[i] |= n->op->reads_out != 0;
-        for (int k = 0; k < n->n_in; k++) if (has_bit(n->op->reads_in, k)) read[plan_root_of(n->in[k]).node->id] = true;
+        for (int k = 0; k < n->n_in; k++) if (reads_back(n, k)) read[node_root(n->in[k]).node->id] = true;
     }
     for (int i = 0; i < g->n; i++) {
         const struct node *n = g->node[i];
@@ -102,7 +105,7 @@ static void find_packed(struct plan *p)
     for (int i = 0; i < p->graph->n; i++) {
         const struct node *n = p->graph->node[i];
         for (int k = 0; k < n->n_in; k++) {
-            struct leaf *l = plan_root_of(n->in[k]).node->leaf;
+            struct leaf *l = n->in[k] ? node_root(n->in[k]).node->leaf : NULL;
             if (n->op->kind != OP_COMPUTE || !p->place[i].live || !has_bit(n->op->packs, k) || !l || l->kind != LEAF_WEIGHT) continue;
             l->packed_bytes = p->how.backend->packed_bytes(l->decl.shape, plan_format_of(p, DTYPE_ACT));
         }
@@ -124,12 +127,12 @@ static int64_t rows_of(const struct node *n, enum pass pass)
     int64_t rows = n->shape.dim[0];
     if (!n->op->rows || (pass == BACKWARD && !n->op->rows_back)) return 0;
     for (int k = 0; k < n->n_in && !n->op->groups; k++) {
-        const struct leaf *l = plan_root_of(n->in[k]).node->leaf;
+        const struct leaf *l = n->in[k] ? node_root(n->in[k]).node->leaf : NULL;
         if (has_bit(n->op->packs, k) && !(l && l->packed_bytes)) return 0;
     }
     for (int k = 0; k < n->n_out; k++) if (n->out[k].shape.dim[0] != rows) return 0;
     for (int k = 0; k < n->n_save; k++) if (n->save[k].shape.dim[0] != rows) return 0;
-    for (int k = 0; k < n->n_in; k++) if (has_bit(n->op->rows, k) && n->in[k]->shape.dim[0] != rows) return 0;
+    for (int k = 0; k < n->n_in; k++) if (n->in[k] && has_bit(n->op->rows, k) && n->in[k]->shape.dim[0] != rows) return 0;
     return rows >= FEWEST_ROWS ? rows : 0;
 }
 
@@ -137,9 +140,9 @@ static int64_t rows_of(const struct node *n, enum pass pass)
 static bool fits(const struct plan *p, const struct node *n, enum pass pass, int chain)
 {
     for (int k = 0; k < n->n_in; k++) {
-        const struct node *root = plan_root_of(n->in[k]).node;
-        if (has_bit(n->op->rows, k) || root->op == &op_leaf) continue;
-        if (pass == BACKWARD && n->in[k]->grad && !has_bit(n->op->no_grad, k)) return false;
+        const struct node *root = n->in[k] ? node_root(n->in[k]).node : NULL;
+        if (!root || has_bit(n->op->rows, k) || root->op == &op_leaf) continue;
+        if (pass == BACKWARD && node_wants(n, k)) return false;
         if (p->place[root->id].chain[FORWARD] == chain || p->place[root->id].chain[AGAIN] == chain) return false;
     }
     return true;
@@ -164,13 +167,13 @@ static void add_again(struct plan *p, const struct node *n, struct chain *c)
 {
     struct place *at = &p->place[n->id];
     if (!at->twice || at->time[AGAIN] != NONE) return;
-    for (int k = 0; k < n->n_in; k++) add_again(p, plan_root_of(n->in[k]).node, c);
+    for (int k = 0; k < n->n_in; k++) if (n->in[k]) add_again(p, node_root(n->in[k]).node, c);
     add_time(p, n, AGAIN, c);
 }
 
 static void add_backward(struct plan *p, const struct node *n, struct chain *c)
 {
-    for (int k = 0; k < n->n_in; k++) if (has_bit(n->op->reads_in, k)) add_again(p, plan_root_of(n->in[k]).node, c);
+    for (int k = 0; k < n->n_in; k++) if (reads_back(n, k)) add_again(p, node_root(n->in[k]).node, c);
     if (n->op->reads_out) add_again(p, n, c);
     add_time(p, n, BACKWARD, c);
 }

@@ -27,7 +27,7 @@ static void slot_keep(struct plan *p, int slot, int time)
 /* How ranks combine what a node leaves among the carries. */
 static enum bridge bridge_of(const struct node *n)
 {
-    if (n->region == REGION_UPDATE) return n->op->changes_inputs ? BRIDGE_CHANGE : BRIDGE_OWN;
+    if (n->region == REGION_UPDATE) return op_changes(n->op) ? BRIDGE_CHANGE : BRIDGE_OWN;
     if (n->region == REGION_AHEAD) return BRIDGE_AHEAD;
     return n->carry == CARRY_SUM || n->carry == CARRY_MEAN ? BRIDGE_SUM : n->carry == CARRY_MAX ? BRIDGE_MAX : BRIDGE_OWN;
 }
@@ -49,7 +49,7 @@ static void declare(struct plan *p, const struct node *n)
     if (n->op->kind != OP_COMPUTE || !at->live) return;
     for (int k = n->op->in_place ? 1 : 0; k < n->n_out; k++) {
         at->value[k] = slot_new(p, n->out[k], now, n->output_of_graph ? p->end : last);
-        if (n->op->index == OP_carry || (n->region == REGION_UPDATE && n->op->changes_inputs)) p->slot[at->value[k]].where = IN_CARRIES;
+        if (n->op->bridges || (n->region == REGION_UPDATE && op_changes(n->op))) p->slot[at->value[k]].where = IN_CARRIES;
         p->slot[at->value[k]].bridge = bridge_of(n);
     }
     if (at->twice) at->again = slot_new(p, n->out[0], at->time[AGAIN], at->time[AGAIN]);
@@ -60,21 +60,21 @@ static void declare(struct plan *p, const struct node *n)
 
 int plan_value_slot(const struct plan *p, const struct node *n)
 {
-    struct root r = plan_root_of(n);
+    struct root r = node_root(n);
     return p->place[r.node->id].value[r.output];
 }
 
 /* Where a call finds a value. */
 static int read_slot(const struct plan *p, const struct node *n, enum pass pass)
 {
-    struct root r = plan_root_of(n);
+    struct root r = node_root(n);
     const struct place *at = &p->place[r.node->id];
     return pass != FORWARD && at->twice ? at->again : at->value[r.output];
 }
 
 static int grad_slot(struct plan *p, const struct node *n, int time)
 {
-    struct root r = plan_root_of(n);
+    struct root r = node_root(n);
     int *slot = &p->place[r.node->id].grad[r.output];
     if (*slot == NONE) {
         struct decl d = r.node->out[r.output];
@@ -97,12 +97,10 @@ static void live_through(struct plan *p, const struct node *n)
     const struct place *at = &p->place[n->id];
     if (n->op->kind != OP_COMPUTE || !at->live) return;
     for (int i = 0; i < n->n_in; i++) {
+        if (!n->in[i]) continue;
         slot_keep(p, read_slot(p, n->in[i], FORWARD), at->time[FORWARD]);
         if (at->twice) slot_keep(p, read_slot(p, n->in[i], AGAIN), at->time[AGAIN]);
         if (at->backward && has_bit(n->op->reads_in, i)) slot_keep(p, read_slot(p, n->in[i], BACKWARD), at->time[BACKWARD]);
-        bool bridge = n->region != n->in[i]->region && plan_root_of(n->in[i]).node->op->kind == OP_COMPUTE;
-        INVARIANT(!bridge || (n->region > n->in[i]->region && plan_root_of(n->in[i]).node->op->index == OP_carry),
-                  "%s: %s reads %s of another region without a carry", n->path, n->op->name, n->in[i]->op->name);
     }
     for (int k = 0; at->backward && k < n->n_out; k++)
         if (has_bit(n->op->reads_out, k)) slot_keep(p, k == 0 ? read_slot(p, n, BACKWARD) : at->value[k], at->time[BACKWARD]);
@@ -128,14 +126,14 @@ static struct call call_new(struct plan *p, const struct node *n, enum pass pass
 {
     const struct place *at = &p->place[n->id];
     struct tensor *in = tensors(p, n->n_in), *out = tensors(p, n->n_out), *save = tensors(p, n->n_save), *work = tensors(p, n->n_work);
-    for (int i = 0; i < n->n_in; i++) in[i] = tensor_in(p, read_slot(p, n->in[i], pass), n->in[i]->shape);
+    for (int i = 0; i < n->n_in; i++) if (n->in[i]) in[i] = tensor_in(p, read_slot(p, n->in[i], pass), n->in[i]->shape);
     for (int k = 0; k < n->n_out; k++) out[k] = tensor_in(p, k == 0 ? read_slot(p, n, pass) : at->value[k], n->out[k].shape);
     for (int k = 0; k < n->n_save; k++) save[k] = tensor_in(p, at->save[k], n->save[k].shape);
     for (int k = 0; k < n->n_work; k++) work[k] = tensor_in(p, at->work[pass][k], n->work[k].shape);
     struct cost cost = { 0 };
     if (n->op->cost) n->op->cost(n, &cost);
     if (cost.bytes == 0) {
-        for (int i = 0; i < n->n_in; i++) cost.bytes += (double)shape_count(in[i].shape) * (double)element_bytes(in[i].format);
+        for (int i = 0; i < n->n_in; i++) if (n->in[i]) cost.bytes += (double)shape_count(in[i].shape) * (double)element_bytes(in[i].format);
         for (int k = 0; k < n->n_out; k++) cost.bytes += (double)shape_count(out[k].shape) * (double)element_bytes(out[k].format);
     }
     return (struct call){ .node = n, .pass = pass, .joint = pass == BACKWARD && at->joint, .chain = at->chain[pass], .flops = cost.flops, .bytes = cost.bytes,
@@ -143,8 +141,9 @@ static struct call call_new(struct plan *p, const struct node *n, enum pass pass
 }
 
 /* A backward call: the gradients that arrive, those that are wanted, and whether each is the first to be written.
-   The first micro-batch of a step writes a weight's gradient, the later ones add to it. */
-static struct call call_backward(struct plan *p, const struct node *n, bool *written)
+   The first micro-batch of a step writes a weight's gradient, the later ones add to it. `later`: inputs that are the same tensor as
+   one before them, whose gradients calls of their own add. */
+static struct call call_backward(struct plan *p, const struct node *n, bool *written, unsigned *later)
 {
     struct call c = call_new(p, n, BACKWARD);
     struct tensor *dout = tensors(p, n->n_out), *din = tensors(p, n->n_in);
@@ -154,14 +153,15 @@ static struct call call_backward(struct plan *p, const struct node *n, bool *wri
         int slot = p->place[n->id].grad[k];
         dout[k] = tensor_in(p, slot, n->out[k].shape);
     }
+    *later = 0;
     for (int i = 0; i < n->n_in; i++) {
-        din[i] = (struct tensor){ .shape = n->in[i]->shape };
-        if (!n->in[i]->grad || has_bit(n->op->no_grad, i)) continue;
+        if (n->in[i]) din[i] = (struct tensor){ .shape = n->in[i]->shape };
+        if (!node_wants(n, i)) continue;
         int slot = grad_slot(p, n->in[i], now);
-        for (int j = 0; j < i; j++)
-            INVARIANT(din[j].data != (void *)(uintptr_t)(slot + 1), "%s: %s takes the same tensor twice", n->path, n->op->name);
-        din[i] = tensor_in(p, slot, n->in[i]->shape);
-        bool weight = p->slot[slot].where == IN_LEAF;
+        bool weight = p->slot[slot].where == IN_LEAF, again = false;
+        for (int j = 0; j < i; j++) again |= plan_slot_of(&din[j]) == slot;
+        if (again) *later |= 1u << i;
+        else din[i] = tensor_in(p, slot, n->in[i]->shape);
         c.beta[0][i] = written[slot] ? 1 : 0;
         c.beta[1][i] = written[slot] || weight ? 1 : 0;
         written[slot] = true;
@@ -171,9 +171,13 @@ static struct call call_backward(struct plan *p, const struct node *n, bool *wri
     return c;
 }
 
-static void add_call(struct calls *to, struct call c, struct arena *a, int most)
+static void add_call(struct plan *p, struct calls *to, struct call c)
 {
-    if (!to->call) to->call = arena_alloc(a, (size_t)(most + 1) * sizeof c);
+    if (to->n == to->room) {
+        struct call *more = arena_alloc(p->arena, (size_t)(to->room = 2 * to->room + 64) * sizeof c);
+        if (to->n) memcpy(more, to->call, (size_t)to->n * sizeof c);
+        to->call = more;
+    }
     to->call[to->n++] = c;
 }
 
@@ -220,6 +224,18 @@ static struct call call_copy(struct plan *p, struct call c)
     return c;
 }
 
+/* The same backward call for the gradient of one input alone. */
+static struct call call_of_input(struct plan *p, const struct call *c, int input)
+{
+    struct call one = call_copy(p, *c);
+    struct tensor *din = tensors(p, c->args.n_in);
+    for (int i = 0; i < c->args.n_in; i++) din[i].shape = c->args.din[i].shape;
+    din[input] = tensor_in(p, grad_slot(p, c->node->in[input], p->place[c->node->id].time[BACKWARD]), din[input].shape);
+    one.args.din = din;
+    one.flops = 0;
+    return one;
+}
+
 /* In a chain the gradients of rows are computed block by block; those of weights, sums over all rows, when it is done. */
 static void split(struct plan *p, struct call *c, struct calls *whole)
 {
@@ -238,12 +254,12 @@ static void split(struct plan *p, struct call *c, struct calls *whole)
     rest.args.din = others;
     rest.chain = NONE;
     c->flops = rest.flops = c->flops / 2;
-    add_call(whole, rest, p->arena, p->n_order);
+    add_call(p, whole, rest);
 }
 
 static void add_whole(struct plan *p, struct calls *whole)
 {
-    for (int i = 0; i < whole->n; i++) add_call(&p->backward, whole->call[i], p->arena, 2 * p->n_order);
+    for (int i = 0; i < whole->n; i++) add_call(p, &p->backward, whole->call[i]);
     whole->n = 0;
 }
 
@@ -262,12 +278,19 @@ static void plan_calls(struct plan *p)
     for (int i = 0; i < p->n_order; i++) {
         const struct node *n = p->order[i].node;
         enum pass pass = p->order[i].pass;
-        struct call c = pass == BACKWARD ? call_backward(p, n, written) : call_new(p, n, pass);
+        unsigned later = 0;
+        struct call c = pass == BACKWARD ? call_backward(p, n, written, &later) : call_new(p, n, pass);
         struct calls *to = n->region == REGION_UPDATE ? &p->update : i < p->n_ahead ? &p->ahead : i < p->n_forward ? &p->forward : &p->backward;
         if (to != &p->backward || i == p->n_forward || c.chain != chain_before(p, i)) add_whole(p, &whole);
         count_flops(p, &c);
         if (pass == BACKWARD && c.chain != NONE) split(p, &c, &whole);
-        add_call(to, c, p->arena, 2 * p->n_order);
+        add_call(p, to, c);
+        for (int k = 0; later >> k; k++) {
+            if (!has_bit(later, k)) continue;
+            struct call one = call_of_input(p, &c, k);
+            if (one.chain != NONE) split(p, &one, &whole);
+            add_call(p, to, one);
+        }
     }
     add_whole(p, &whole);
     free(written);

@@ -25,7 +25,7 @@ struct place {
 
 /* fused: kernel of this call and a later one, which is `follower`: it has no kernel of its own. */
 struct call { const struct node *node; enum pass pass; bool joint, follower; int chain; kernel *fused, *run; struct args args; real *beta[2]; double flops, bytes; };
-struct calls { int n; struct call *call; };
+struct calls { int n, room; struct call *call; };
 
 struct plan {
     struct arena *arena; struct graph *graph; struct plan_how how;
@@ -48,8 +48,6 @@ struct plan {
     int n_stamped; const struct call **stamped;                     /* calls of which the device knows the times */
 };
 
-struct root { const struct node *node; int output; };
-
 void ranks_hold(struct plan *p);                                    /* who updates which weight */
 void ranks_plan(struct plan *p);                                    /* what ranks exchange, and when */
 void ranks_reduce_ahead(struct plan *p);
@@ -64,7 +62,6 @@ void chain_run(struct plan *p, struct call *call, int n);          /* consecutiv
 struct call_cost plan_cost_of(const struct call *c, int micro);
 void plan_account(struct plan *p, const struct call *c, double seconds);      /* a call has run */
 
-struct root plan_root_of(const struct node *n);                     /* whose memory a node's value is */
 enum format plan_format_of(const struct plan *p, enum dtype d);
 size_t plan_decl_bytes(const struct plan *p, struct decl d);
 int plan_value_slot(const struct plan *p, const struct node *n);    /* NONE: not computed */

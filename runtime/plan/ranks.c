@@ -6,8 +6,8 @@
 
 #include <stdlib.h>
 
-static bool changes_weight(const struct node *n) { return n->op->changes_inputs && plan_root_of(n->in[0]).node->leaf && plan_root_of(n->in[0]).node->leaf->kind == LEAF_WEIGHT; }
-static struct leaf *leaf_of(const struct node *n) { return plan_root_of(n).node->leaf; }
+static bool changes_weight(const struct node *n) { return op_changes(n->op) && node_root(n->in[0]).node->leaf && node_root(n->in[0]).node->leaf->kind == LEAF_WEIGHT; }
+static struct leaf *leaf_of(const struct node *n) { return n ? node_root(n).node->leaf : NULL; }
 
 /* In the order of the graph, each to the rank with the least so far. */
 void ranks_hold(struct plan *p)
@@ -76,7 +76,7 @@ void ranks_plan(struct plan *p)
     for (int i = 0; i < p->update.n; i++) if (changes_weight(p->update.call[i].node)) p->shared = i + 1;
     for (int i = 0; i < p->shared; i++)
         for (int k = 0; k < p->update.call[i].args.n_in; k++)
-            INVARIANT(!changes_weight(plan_root_of(p->update.call[i].node->in[k]).node), "%s reads what an update left before all have run", p->update.call[i].node->path);
+            INVARIANT(!p->update.call[i].node->in[k] || !changes_weight(node_root(p->update.call[i].node->in[k]).node), "%s reads what an update left before all have run", p->update.call[i].node->path);
 }
 
 /* ---- exchange ---- */

@@ -1,16 +1,5 @@
-/* Whose memory a node's value is, and how large. */
+/* Formats and sizes of values under a plan. */
 #include "plan_private.h"
-
-struct root plan_root_of(const struct node *n)
-{
-    int output = 0;
-    for (;;) {
-        if (n->op == &op_result) { output = n->output; n = n->in[0]; return (struct root){ n, output }; }
-        if (n->op->kind == OP_ALIAS) n = n->in[0];
-        else if (n->op->kind == OP_COMPUTE && n->op->in_place) n = n->in[0];
-        else return (struct root){ n, output };
-    }
-}
 
 enum format plan_format_of(const struct plan *p, enum dtype d)
 {

@@ -26,7 +26,7 @@ static struct sizes sizes_of(const struct args *a)
     struct shape q = a->in[Q].shape, k = a->in[K].shape, start = a->in[START].shape;
     struct sizes s = {
         .batch = start.dim[0], .seq = start.dim[1], .heads = q.dim[1], .groups = k.dim[k.rank - 2], .width = q.dim[2],
-        .value_width = shape_last(a->in[V].shape), .pos = a->n_in > POS ? ints(&a->in[POS])[0] : 0, .window = at->window,
+        .value_width = shape_last(a->in[V].shape), .pos = a->in[POS].data ? ints(&a->in[POS])[0] : 0, .window = at->window,
         .parts = a->work[SUMS].shape.dim[0], .scale = (real)at->scale * LOG2E };
     s.keys = k.rank == 4 ? k.dim[1] : s.seq;
     s.seen = s.pos + s.seq;
