@@ -80,6 +80,7 @@ struct control { double (*at)(const void *conf, double scale, int64_t step, int6
 struct leaf {
     enum leaf_kind kind; const char *path; enum role role; struct decl decl; struct init init;
     int layer;                                              /* of a weight: the layer that it belongs to, -1 for none; MTP blocks count from L */
+    bool everywhere;                                        /* a buffer that goes with a weight, and that every rank reads */
     bool transient;                                         /* buffer not kept in checkpoints (KV cache) */
     int64_t window;                                         /* of a cache: how many positions are read back; 0: all */
     int stack;                                              /* leading dimension counts independent matrices (experts); 1 otherwise */

@@ -167,15 +167,15 @@ void plan_update(struct plan *p)
     void *device = p->state->device;
     p->moment.micro = 0;
     ranks_reduce_carries(p);
-    if (p->shared) b->clear(device, p->carries + p->changes, p->changes_end - p->changes);
-    for (int i = 0; i < p->update.n; i++) {
+    for (int x = 0; x < p->n_exchanges; x++) b->clear(device, p->carries + p->exchange[x].from, p->exchange[x].to - p->exchange[x].from);
+    for (int i = 0, x = 0; i < p->update.n; i++) {
         struct call *c = &p->update.call[i];
         if (ranks_mine(c)) {
             run(p, c);
             for (int k = 0; k < c->args.n_in && op_changes(c->node->op) && !b->updates_pack; k++)
                 if (c->args.in[k].packed) b->pack(device, &c->args.in[k]);
         }
-        if (i + 1 == p->shared) ranks_share_updates(p);
+        if (x < p->n_exchanges && i + 1 == p->exchange[x].end) ranks_share_updates(p, x++);
     }
 }
 

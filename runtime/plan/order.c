@@ -199,7 +199,11 @@ static void count_calls(struct plan *p)
         p->place[i].time[FORWARD] = p->place[i].time[BACKWARD];
         for (int k = i + 1; k < g->n; k++) if (p->place[k].after == i) add_time(p, g->node[k], FORWARD, &c);
     }
-    for (int i = 0; i < g->n; i++) if (g->node[i]->region == REGION_UPDATE) add_time(p, g->node[i], FORWARD, &c);
+    int phases = 0;
+    for (int i = 0; i < g->n; i++) if (p->place[i].phase >= phases) phases = p->place[i].phase + 1;
+    for (int phase = 0; phase < phases; phase++)
+        for (int i = 0; i < g->n; i++)
+            if (g->node[i]->region == REGION_UPDATE && p->place[i].phase == phase) add_time(p, g->node[i], FORWARD, &c);
 }
 
 void order_find(struct plan *p)

@@ -27,7 +27,7 @@ static void slot_keep(struct plan *p, int slot, int time)
 /* How ranks combine what a node leaves among the carries. */
 static enum bridge bridge_of(const struct node *n)
 {
-    if (n->region == REGION_UPDATE) return op_changes(n->op) ? BRIDGE_CHANGE : BRIDGE_OWN;
+    if (n->region == REGION_UPDATE) return update_is_held(n) ? BRIDGE_CHANGE : BRIDGE_OWN;
     if (n->region == REGION_AHEAD) return BRIDGE_AHEAD;
     return n->carry == CARRY_SUM || n->carry == CARRY_MEAN ? BRIDGE_SUM : n->carry == CARRY_MAX ? BRIDGE_MAX : BRIDGE_OWN;
 }
@@ -51,6 +51,7 @@ static void declare(struct plan *p, const struct node *n)
         at->value[k] = slot_new(p, n->out[k], now, n->output_of_graph ? p->end : last);
         if (n->op->bridges || (n->region == REGION_UPDATE && op_changes(n->op))) p->slot[at->value[k]].where = IN_CARRIES;
         p->slot[at->value[k]].bridge = bridge_of(n);
+        p->slot[at->value[k]].phase = at->phase;
     }
     if (at->twice) at->again = slot_new(p, n->out[0], at->time[AGAIN], at->time[AGAIN]);
     for (int k = 0; k < n->n_save; k++) at->save[k] = slot_new(p, n->save[k], now, at->backward ? at->time[BACKWARD] : now);
@@ -323,7 +324,8 @@ static void link_updates(struct plan *p)
     for (int i = 0; p->how.backend->fuse && i < p->update.n; i++) {
         struct call *c = &p->update.call[i];
         if (!ranks_mine(c)) continue;
-        kernel *all = tail ? p->how.backend->fuse(tail->node->op->index, &tail->args, c->node->op->index, &c->args) : NULL;
+        bool goes_on = tail && p->place[tail->node->id].phase == p->place[c->node->id].phase;
+        kernel *all = goes_on ? p->how.backend->fuse(tail->node->op->index, &tail->args, c->node->op->index, &c->args) : NULL;
         if (!all) { head = tail = c; continue; }
         head->fused = all;
         tail->args.next = &c->args;
@@ -355,21 +357,33 @@ static size_t scratch_bytes(const struct plan *p)
     return place_round(most);
 }
 
-/* What ranks combine alike lies together. */
+static int by_bridge(const void *a, const void *b)
+{
+    const struct slot *x = *(struct slot *const *)a, *y = *(struct slot *const *)b;
+    if (x->bridge != y->bridge) return x->bridge < y->bridge ? -1 : 1;
+    if (x->phase != y->phase) return x->phase < y->phase ? -1 : 1;
+    return x < y ? -1 : x > y;
+}
+
+/* What ranks combine alike, and at once, lies together. */
 static void place_carries(struct plan *p)
 {
-    size_t end[BRIDGES], at = 0;
-    for (enum bridge bridge = 0; bridge < BRIDGES; end[bridge++] = at)
-        for (int i = 0; i < p->n_slots; i++) {
-            struct slot *s = &p->slot[i];
-            if (s->where != IN_CARRIES || s->bridge != bridge) continue;
-            s->offset = at;
-            at += place_round(plan_decl_bytes(p, s->decl));
-        }
+    struct slot **carried = xmalloc((size_t)(p->n_slots + 1) * sizeof *carried);
+    size_t end[BRIDGES] = { 0 }, at = 0;
+    int n = 0;
+    for (int i = 0; i < p->n_slots; i++) if (p->slot[i].where == IN_CARRIES) carried[n++] = &p->slot[i];
+    if (n) qsort(carried, (size_t)n, sizeof *carried, by_bridge);
+    enum bridge bridge = 0;
+    for (int i = 0; i < n; i++) {
+        while (bridge < carried[i]->bridge) end[bridge++] = at;
+        carried[i]->offset = at;
+        at += place_round(plan_decl_bytes(p, carried[i]->decl));
+    }
+    while (bridge < BRIDGES) end[bridge++] = at;
+    free(carried);
     p->aheads = end[BRIDGE_AHEAD];
     p->sums = end[BRIDGE_SUM];
-    p->changes = p->maxes = end[BRIDGE_MAX];
-    p->changes_end = end[BRIDGE_CHANGE];
+    p->maxes = end[BRIDGE_MAX];
     p->seeds = at;
     p->report.carries = at + (size_t)p->n_seeds * PLACE_ALIGNMENT;
 }
@@ -408,8 +422,8 @@ int plan_new(struct plan **out, struct graph *g, struct plan_how how, struct err
     p->how = how;
     if (sizeof(real) != sizeof(float)) p->how.precision = PRECISION_FP32;
     p->place = arena_alloc(p->arena, (size_t)(g->n + 1) * sizeof *p->place);
+    if (update_find(p, e)) { plan_free(p); return -1; }
     order_find(p);
-    ranks_hold(p);
     for (int i = 0; i < g->n; i++) declare(p, g->node[i]);
     for (int i = 0; i < g->n; i++) live_through(p, g->node[i]);
     plan_calls(p);

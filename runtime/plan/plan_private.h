@@ -9,18 +9,19 @@
 enum bridge { BRIDGE_AHEAD, BRIDGE_SUM, BRIDGE_MAX, BRIDGE_CHANGE, BRIDGE_OWN, BRIDGES };
 
 /* One stored tensor: an output of a compute node, its gradient, a saved or a work tensor. */
-struct slot { struct decl decl; enum { IN_ARENA, IN_CARRIES, IN_LEAF } where; const struct leaf *leaf; bool gradient; enum bridge bridge; int span; size_t offset; int from, to; };
+struct slot { struct decl decl; enum { IN_ARENA, IN_CARRIES, IN_LEAF } where; const struct leaf *leaf; bool gradient; enum bridge bridge; int phase, span; size_t offset; int from, to; };
 
 enum { NONE = -1 };
 /* A node's calls: forward; backward; forward once more in the backward walk. */
 enum pass { FORWARD, BACKWARD, AGAIN, PASSES };
 
 /* What planning knows of a node: its slots, and when its calls run. joint: forward and backward are one call. after: the joint
-   node whose call its forward call follows, or NONE. again: a slot, when the value is made again for backward. */
+   node whose call its forward call follows, or NONE. again: a slot, when the value is made again for backward. phase: of an update,
+   see update.c; precedes: a change of a weight depends on it. */
 struct place {
     int value[NODE_OUTS], grad[NODE_OUTS], save[NODE_SAVES], work[PASSES][NODE_WORKS], again;
-    bool live, backward, joint, twice;
-    int after, time[PASSES], chain[PASSES];
+    bool live, backward, joint, twice, precedes;
+    int after, time[PASSES], chain[PASSES], phase;
 };
 
 /* fused: kernel of this call and a later one, which is `follower`: it has no kernel of its own. */
@@ -40,21 +41,23 @@ struct plan {
     size_t scratch, seeds;                                          /* where they lie: in the arena, among the carries */
     char *gathered; bool fetching, is_gathered;                     /* the carries as the host last saw them */
     bool ran; void *recording; double recorded_flops;               /* of a step; after the first */
-    size_t aheads, sums, maxes, changes, changes_end;               /* carries of the region ahead lie up to aheads, others that ranks add up to sums, those of which they take the largest up to maxes */
+    size_t aheads, sums, maxes;                                     /* carries of the region ahead lie up to aheads, others that ranks add up to sums, those of which they take the largest up to maxes */
     int n_buckets; struct bucket { size_t from, to; int after; } *bucket;       /* pieces of the gradients, and the backward call after which each is complete */
-    int shared;                                                     /* update calls up to here are divided among the ranks */
+    int n_exchanges; struct exchange { int end, n; struct leaf **leaf; size_t from, to; } *exchange;     /* when the update calls up to `end` are done: leaves go from their holders to all, what lies at from..to of the carries is added up */
     struct moment moment; int64_t steps;
     bool timing; struct op_time time[OP_COUNT]; double executed;
     int n_stamped; const struct call **stamped;                     /* calls of which the device knows the times */
 };
 
-void ranks_hold(struct plan *p);                                    /* who updates which weight */
 void ranks_plan(struct plan *p);                                    /* what ranks exchange, and when */
 void ranks_reduce_ahead(struct plan *p);
 void ranks_reduce_carries(struct plan *p);
 void ranks_reduce_grads(struct plan *p, int *bucket, int done);     /* those that are complete when `done` backward calls have run */
-void ranks_share_updates(struct plan *p);
+void ranks_share_updates(struct plan *p, int exchange);
 bool ranks_mine(const struct call *update);                         /* this rank runs it */
+
+int update_find(struct plan *p, struct err *e);                     /* phases and holders of the update region */
+bool update_is_held(const struct node *n);                          /* it changes a weight, or with one: its holder alone runs it */
 
 void order_find(struct plan *p);                                    /* fills what places say of order */
 void chain_run(struct plan *p, struct call *call, int n);          /* consecutive calls of one chain */

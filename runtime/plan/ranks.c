@@ -1,37 +1,24 @@
 /* Plans over several ranks. Each rank computes the gradient of its part of the batch; the gradients are added over the ranks in
    pieces, while backward goes on. Each weight is then updated by one rank, which alone keeps what its optimizer remembers of it
-   (ZeRO-1; a weight is not cut), and goes from there to the others. */
+   (ZeRO-1; a weight is not cut), and goes from there to the others. Who holds what: update.c. */
 #include "plan_private.h"
 #include "place.h"
 
 #include <stdlib.h>
 
-static bool changes_weight(const struct node *n) { return op_changes(n->op) && node_root(n->in[0]).node->leaf && node_root(n->in[0]).node->leaf->kind == LEAF_WEIGHT; }
 static struct leaf *leaf_of(const struct node *n) { return n ? node_root(n).node->leaf : NULL; }
 
-/* In the order of the graph, each to the rank with the least so far. */
-void ranks_hold(struct plan *p)
+/* The rank that runs an update alone, counted from 1; 0: all do. */
+static int holder_of(const struct node *n)
 {
-    int ranks = comm_here()->ranks;
-    if (ranks == 1) return;
-    double *load = xcalloc((size_t)ranks, sizeof *load);
-    for (int i = 0; i < p->graph->n; i++) {
-        const struct node *n = p->graph->node[i];
-        if (n->op->kind != OP_COMPUTE || !changes_weight(n)) continue;
-        int least = 0;
-        for (int r = 1; r < ranks; r++) if (load[r] < load[least]) least = r;
-        load[least] += (double)shape_count(n->in[0]->shape);
-        for (int k = 0; k < n->n_in; k++) {
-            struct leaf *l = leaf_of(n->in[k]);
-            if (l && (k == 0 || l->kind == LEAF_BUFFER)) l->holder = least + 1;
-        }
-    }
-    free(load);
+    for (int k = 0; update_is_held(n) && k < n->n_in; k++) if (leaf_of(n->in[k]) && leaf_of(n->in[k])->holder) return leaf_of(n->in[k])->holder;
+    return 0;
 }
 
 bool ranks_mine(const struct call *update)
 {
-    return !changes_weight(update->node) || leaf_of(update->node->in[0])->holder == 0 || leaf_of(update->node->in[0])->holder == comm_here()->rank + 1;
+    int holder = holder_of(update->node);
+    return holder == 0 || holder == comm_here()->rank + 1;
 }
 
 /* ---- pieces of the gradients ---- */
@@ -69,14 +56,44 @@ static void cut_gradients(struct plan *p)
     }
 }
 
+/* What an update leaves that all ranks read: leaves, once each, and outputs. */
+static void add_to_exchange(struct plan *p, struct exchange *x, const struct node *n)
+{
+    struct op_input in;
+    for (int k = 0; k < n->n_in; k++) {
+        struct leaf *l = leaf_of(n->in[k]);
+        bool there = !l || !l->holder || !op_input(n->op, k, &in) || !in.changed || !(l->kind == LEAF_WEIGHT || l->everywhere);
+        for (int i = 0; i < x->n; i++) there |= x->leaf[i] == l;
+        if (!there) x->leaf[x->n++] = l;
+    }
+    for (int k = 0; k < n->n_out; k++) {
+        const struct slot *s = &p->slot[p->place[n->id].value[k]];
+        size_t end = s->offset + place_round(plan_decl_bytes(p, s->decl));
+        if (s->offset < x->from) x->from = s->offset;
+        if (end > x->to) x->to = end;
+    }
+}
+
+/* An exchange at the end of each phase in which weights are changed. */
+static void plan_exchanges(struct plan *p)
+{
+    p->exchange = arena_alloc(p->arena, (size_t)(p->update.n + 1) * sizeof *p->exchange);
+    for (int i = 0, phase = NONE; i < p->update.n; i++) {
+        const struct node *n = p->update.call[i].node;
+        if (!update_is_held(n)) continue;
+        if (p->place[n->id].phase != phase)
+            p->exchange[p->n_exchanges++] = (struct exchange){ .leaf = arena_alloc(p->arena, (size_t)p->graph->leaves->n * sizeof(struct leaf *)), .from = SIZE_MAX };
+        phase = p->place[n->id].phase;
+        p->exchange[p->n_exchanges - 1].end = i + 1;
+        add_to_exchange(p, &p->exchange[p->n_exchanges - 1], n);
+    }
+}
+
 void ranks_plan(struct plan *p)
 {
     if (comm_here()->ranks == 1 || p->backward.n == 0) return;
     cut_gradients(p);
-    for (int i = 0; i < p->update.n; i++) if (changes_weight(p->update.call[i].node)) p->shared = i + 1;
-    for (int i = 0; i < p->shared; i++)
-        for (int k = 0; k < p->update.call[i].args.n_in; k++)
-            INVARIANT(!p->update.call[i].node->in[k] || !changes_weight(node_root(p->update.call[i].node->in[k]).node), "%s reads what an update left before all have run", p->update.call[i].node->path);
+    plan_exchanges(p);
 }
 
 /* ---- exchange ---- */
@@ -108,17 +125,16 @@ void ranks_reduce_carries(struct plan *p)
 }
 
 /* The weights that other ranks updated, and what updates say of themselves: nothing on the ranks that did not run them. */
-void ranks_share_updates(struct plan *p)
+void ranks_share_updates(struct plan *p, int exchange)
 {
     const struct backend *b = p->how.backend;
     struct state *s = p->state;
-    for (int i = 0; i < p->shared; i++) {
-        const struct leaf *l = changes_weight(p->update.call[i].node) ? leaf_of(p->update.call[i].node->in[0]) : NULL;
-        if (l && l->holder) b->broadcast(s->device, state_data(s, l), leaf_bytes(l), l->holder - 1);
-    }
-    reduce(p, p->carries + p->changes, p->changes_end - p->changes, REDUCE_SUM);
+    const struct exchange *x = &p->exchange[exchange];
+    int first = exchange ? x[-1].end : 0;
+    for (int i = 0; i < x->n; i++) b->broadcast(s->device, state_data(s, x->leaf[i]), leaf_bytes(x->leaf[i]), x->leaf[i]->holder - 1);
+    reduce(p, p->carries + x->from, x->to - x->from, REDUCE_SUM);
     b->meet(s->device);
-    for (int i = 0; i < p->shared; i++) {
+    for (int i = first; i < x->end; i++) {
         const struct call *c = &p->update.call[i];
         for (int k = 0; k < c->args.n_in && !ranks_mine(c); k++) if (c->args.in[k].packed) b->pack(s->device, &c->args.in[k]);
     }

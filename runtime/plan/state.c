@@ -16,7 +16,7 @@ static enum format leaf_format(const struct leaf *l)
 size_t leaf_bytes(const struct leaf *l) { return (size_t)shape_count(l->decl.shape) * element_bytes(leaf_format(l)); }
 
 /* A buffer that another rank keeps. */
-static bool is_foreign(const struct leaf *l) { return l->kind == LEAF_BUFFER && l->holder && l->holder != comm_here()->rank + 1; }
+static bool is_foreign(const struct leaf *l) { return l->kind == LEAF_BUFFER && !l->everywhere && l->holder && l->holder != comm_here()->rank + 1; }
 
 struct state_bytes state_layout(struct leaves *leaves)
 {
@@ -143,7 +143,7 @@ void state_share(struct state *s)
 {
     for (int i = 0; i < s->leaves->n; i++) {
         const struct leaf *l = s->leaves->leaf[i];
-        if (l->kind != LEAF_WEIGHT && (l->kind != LEAF_BUFFER || l->holder)) continue;
+        if (l->kind != LEAF_WEIGHT && (l->kind != LEAF_BUFFER || (l->holder && !l->everywhere))) continue;
         void *values = xmalloc(leaf_bytes(l));
         state_get(s, l, values);
         comm_here()->broadcast(values, leaf_bytes(l), 0);
