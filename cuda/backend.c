@@ -1,6 +1,7 @@
 /* The CUDA backend: one row for each op, an NVIDIA GPU. A shared object by itself; see runtime/backend/backend.c. */
 #include "parts.h"
 #include "twin.h"
+#include "graph/ops.h"
 
 #define DECLARE(name, signature) extern const struct twin cuda_##name;
 #define ROW(name, signature) &cuda_##name,

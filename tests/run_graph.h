@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 #include "backend/backend.h"
+#include "graph/ops.h"
 
 struct run { struct leaves *leaves; struct graph *graph; void *pool; struct tensor (*value)[NODE_OUTS], (*work)[NODE_WORKS]; };
 

@@ -1,6 +1,7 @@
 /* Finding a backend. What is not part of the program is a shared object beside it. */
 #include "backend.h"
 #include "base/object.h"
+#include "graph/ops.h"
 
 static const struct backend *load_cuda(struct err *e)
 {

@@ -6,7 +6,9 @@
 #ifndef SLUICE_KERNEL_H
 #define SLUICE_KERNEL_H
 
-#include "graph/ops.h"
+#include "base/level.h"
+#include "graph/attributes.h"
+#include "graph/graph.h"
 #include <string.h>
 
 enum format { FORMAT_REAL, FORMAT_BF16, FORMAT_I32, FORMAT_U8 };

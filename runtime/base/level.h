@@ -9,7 +9,6 @@
 #define ISA_EXPAND(name, level) ISA_JOIN(name, level)
 #define ISA_NAME(name) ISA_EXPAND(name, ISA)
 #define KERNELS(name) extern const struct kernels ISA_NAME(cpu_##name); const struct kernels ISA_NAME(cpu_##name)
-#define OP(name) static const struct op op_##name __attribute__((unused))
 #define gemm(...) ISA_NAME(gemm)(__VA_ARGS__)
 #define gemm_here(...) ISA_NAME(gemm_here)(__VA_ARGS__)
 #define packed_bytes(...) ISA_NAME(packed_bytes)(__VA_ARGS__)
@@ -19,7 +18,6 @@
 #define key_normals(...) ISA_NAME(key_normals)(__VA_ARGS__)
 #else
 #define KERNELS(name) static const struct kernels cpu_##name __attribute__((unused))
-#define OP(name) const struct op op_##name
 #endif
 
 #endif

@@ -1,5 +1,6 @@
 /* What this machine reaches at best: products of matrices, and streams of bytes by how much they touch. */
 #include "bench.h"
+#include "graph/ops.h"
 
 #include <math.h>
 #include <stdlib.h>

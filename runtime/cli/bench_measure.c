@@ -1,5 +1,6 @@
 /* What one configuration costs: its steps, its ops, its memory. */
 #include "bench.h"
+#include "graph/ops.h"
 
 #include <math.h>
 #include <stdio.h>

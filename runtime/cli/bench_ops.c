@@ -1,5 +1,6 @@
 /* Ops by family, and how far each is from what bounds it. */
 #include "bench.h"
+#include "graph/ops.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -4,6 +4,7 @@
 #include "stats.h"
 #include "train/train.h"
 #include "cpu/pool.h"
+#include "graph/ops.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -2,6 +2,7 @@
    peaks of the data sheet. Williams 2009 (Roofline). */
 #include "roofline.h"
 #include "bench.h"
+#include "graph/ops.h"
 
 #include <math.h>
 #include <stdlib.h>

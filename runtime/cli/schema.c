@@ -1,5 +1,6 @@
 /* Schemas as text. */
 #include "schema.h"
+#include "model/module.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* The fingerprint of a graph: a hash of everything that decides what is computed. */
-#include "ops.h"
+#include "graph.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* Building a graph: nodes in order of computation, leaves by path, the first error kept. */
-#include "ops.h"
+#include "graph.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -9,13 +9,8 @@
 #ifndef SLUICE_OPS_H
 #define SLUICE_OPS_H
 
+#include "attributes.h"
 #include "graph.h"
-#include "base/level.h"
-
-enum rope_where { ROPE_FIRST, ROPE_LAST, ROPE_PROPORTIONAL };
-enum hash_kind { HASH_MUL32, HASH_MOD };
-struct adamw_attr { double beta1, beta2, eps, decay, rate; };             /* rate multiplies lr */
-struct muon_attr { double momentum, decay, scale; int nesterov, steps; }; /* scale: see optim_muon */
 
 #define OPS(X) \
     /* products */ \
@@ -73,11 +68,7 @@ struct muon_attr { double momentum, decay, scale; int nesterov, steps; }; /* sca
     X(bias_step, (struct graph *g, struct node *bias /*[E]*/, struct node *counts /*REAL [E]*/, struct node *clip, double rate)) /* bias*; REAL [1]: max - min of bias, before */ \
     X(update_ratio, (struct graph *g, int n, struct node *const *changes))            /* REAL [1]: sqrt(sum of changes[i][0] / sum of changes[i][1]) */
 
-#ifdef ISA
-#define OPS_DECLARE(name, signature) static struct node *name signature; OP(name);
-#else
 #define OPS_DECLARE(name, signature) struct node *name signature; extern const struct op op_##name;
-#endif
 #define OPS_INDEX(name, signature) OP_##name,
 enum { OPS(OPS_INDEX) OP_COUNT };
 OPS(OPS_DECLARE)

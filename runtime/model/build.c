@@ -1,5 +1,6 @@
 /* What modules call while they build: paths, weights, parts of the model, metrics, losses, callbacks. */
 #include "model.h"
+#include "module.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,5 +1,6 @@
 /* The skeleton: it knows slots, never modules. */
 #include "model.h"
+#include "module.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -2,21 +2,8 @@
 #ifndef SLUICE_MODEL_H
 #define SLUICE_MODEL_H
 
-#include "module.h"
+#include "conf.h"
 #include "plan/plan.h"
-
-extern const struct schema model_schema;
-
-/* The keys of train = {}. */
-struct train_conf {
-    int steps, batch, micro;
-    double clip;
-    int backend, precision, recompute;                      /* enum backend_kind, enum precision, enum recompute */
-    struct pick optim, schedule;
-    int eval_every, eval_tokens, checkpoint_every, keep;
-    int stop_window; double stop_sigma, stop_dead, stop_seconds;
-};
-extern const struct schema train_schema;
 
 /* Reads and checks a model against its schema and every module's own rules. */
 void model_load(const json_t *json, struct arena *arena, struct model_conf *conf, struct problems *problems);

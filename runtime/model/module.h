@@ -4,22 +4,8 @@
 #ifndef SLUICE_MODULE_H
 #define SLUICE_MODULE_H
 
-#include "config.h"
+#include "conf.h"
 #include "graph/ops.h"
-
-struct train_conf;                                          /* model.h */
-
-enum mode { MODE_TRAIN, MODE_EVAL, MODE_DECODE };
-
-/* The keys of sl.model{}. */
-struct model_conf {
-    int layers, d_model, seq, vocab;
-    struct pick init, embed, norm, head;
-    struct picks position, residual, attention, ffn;        /* one a layer */
-};
-
-/* Blocks with the ones that MTP adds: the layer dimension of metrics. */
-int model_blocks(const struct model_conf *conf);
 
 /* What every builder may ask. Dimensions: T = batch * seq tokens in this graph. */
 struct build {

@@ -1,5 +1,6 @@
 /* AdamW (Loshchilov and Hutter) with what stands around an update: the norm of all gradients, clipping by it, and
    how large the changes are. Sums are in double over blocks that the shapes cut. */
+#include "op.h"
 #include "cpu/vec_math.h"
 
 enum { BLOCK = 8192, SPAN = 65536 };                        /* values of a block of an update, and of the norm */
@@ -19,7 +20,7 @@ static void work_parts(struct node *n, int64_t count) { node_work(n, DTYPE_U8, S
 
 enum { W, GRAD, M, V, LR, STEP, CLIP };
 
-struct node *adamw(struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *v, struct node *lr, struct node *step,
+VERB struct node *adamw(struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *v, struct node *lr, struct node *step,
                    struct node *clip, struct adamw_attr a)
 {
     return graph_emit(g, &op_adamw, &a, sizeof a, w, grad, m, v, lr, step, clip);
@@ -94,11 +95,11 @@ static void adamw_forward(const struct args *a)
 }
 
 KERNELS(adamw) = { adamw_forward, NULL, NULL };
-OP(adamw) = { .name = "adamw", .inputs = "w* grad m* v* lr step clip", .index = OP_adamw, .infer = adamw_infer };
+OP(adamw, .inputs = "w* grad m* v* lr step clip", .infer = adamw_infer);
 
 /* ---- global_norm: the L2 norm of all gradients as one vector ---- */
 
-struct node *global_norm(struct graph *g, int n, struct node *const *grads)
+VERB struct node *global_norm(struct graph *g, int n, struct node *const *grads)
 {
     return graph_emit_n(g, &op_global_norm, NULL, 0, n, grads);
 }
@@ -143,11 +144,11 @@ static void global_norm_forward(const struct args *a)
 }
 
 KERNELS(global_norm) = { global_norm_forward, NULL, NULL };
-OP(global_norm) = { .name = "global_norm", .inputs = "grads..", .index = OP_global_norm, .infer = global_norm_infer };
+OP(global_norm, .inputs = "grads..", .infer = global_norm_infer);
 
 /* ---- clip_norm: a factor on gradients, and whether to go at all ---- */
 
-struct node *clip_norm(struct graph *g, struct node *norm, double most)
+VERB struct node *clip_norm(struct graph *g, struct node *norm, double most)
 {
     return graph_emit(g, &op_clip_norm, &most, sizeof most, norm);
 }
@@ -171,11 +172,11 @@ static void clip_norm_forward(const struct args *a)
 }
 
 KERNELS(clip_norm) = { clip_norm_forward, NULL, NULL };
-OP(clip_norm) = { .name = "clip_norm", .inputs = "norm", .index = OP_clip_norm, .infer = clip_norm_infer };
+OP(clip_norm, .inputs = "norm", .infer = clip_norm_infer);
 
 /* ---- update_ratio: length of all changes over length of all weights; 0 for a skipped step ---- */
 
-struct node *update_ratio(struct graph *g, int n, struct node *const *changes)
+VERB struct node *update_ratio(struct graph *g, int n, struct node *const *changes)
 {
     return graph_emit_n(g, &op_update_ratio, NULL, 0, n, changes);
 }
@@ -200,4 +201,4 @@ static void update_ratio_forward(const struct args *a)
 }
 
 KERNELS(update_ratio) = { update_ratio_forward, NULL, NULL };
-OP(update_ratio) = { .name = "update_ratio", .inputs = "changes..", .index = OP_update_ratio, .infer = update_ratio_infer };
+OP(update_ratio, .inputs = "changes..", .infer = update_ratio_infer);

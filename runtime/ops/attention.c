@@ -2,11 +2,12 @@
    p_i = softmax of scale q_i.k_j over the keys j with start_i <= j <= i and j > i - window. The maximum and the sum of
    a row are carried from block to block of keys (Milakov & Gimelshein 2018); backward makes p anew from the log-sum-exp
    (Dao 2022). Query head h reads key head h / (H/G), and a block holds queries of all heads that share a key head. */
+#include "op.h"
 #include "cpu/isa/attend_few.h"
 
 enum { WIDEST = 1024, TASKS = 8 };
 
-struct node *attention(struct graph *g, struct node *q, struct node *k, struct node *v, struct node *start, struct node *pos,
+VERB struct node *attention(struct graph *g, struct node *q, struct node *k, struct node *v, struct node *start, struct node *pos,
                        double scale, int64_t window)
 {
     struct attr at = { scale, window };
@@ -208,7 +209,5 @@ static void backward(const struct args *a)
 }
 
 KERNELS(attention) = { forward, backward, NULL };
-OP(attention) = {
-    .name = "attention", .inputs = "q k v start pos?", .index = OP_attention, .infer = infer, .cost = cost, .gradient = true, .no_grad_out = 1u << LOGIT_MAX,
-    .reads_in = 1u << Q | 1u << K | 1u << V | 1u << START | 1u << POS, .reads_out = 1u << O,
-};
+OP(attention, .inputs = "q k v start pos?", .infer = infer, .cost = cost, .gradient = true, .no_grad_out = 1u << LOGIT_MAX,
+    .reads_in = 1u << Q | 1u << K | 1u << V | 1u << START | 1u << POS, .reads_out = 1u << O);

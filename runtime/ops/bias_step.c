@@ -1,13 +1,13 @@
 /* Loss-free balancing: after a step an expert that got less than its share becomes likelier, one that got more less
    likely. bias_i += rate * sign(mean(counts) - counts_i). Wang 2024; DeepSeek-V3. The range is that of
    the biases that the counts came from. */
-#include "backend/kernel.h"
+#include "op.h"
 
 enum { BIAS, COUNTS, CLIP };
 
 struct attr { double rate; };
 
-struct node *bias_step(struct graph *g, struct node *bias, struct node *counts, struct node *clip, double rate)
+VERB struct node *bias_step(struct graph *g, struct node *bias, struct node *counts, struct node *clip, double rate)
 {
     struct attr a = { rate };
     return graph_emit(g, &op_bias_step, &a, sizeof a, bias, counts, clip);
@@ -52,4 +52,4 @@ static void forward(const struct args *a)
 }
 
 KERNELS(bias_step) = { forward, NULL, NULL };
-OP(bias_step) = { .name = "bias_step", .inputs = "bias* counts clip", .index = OP_bias_step, .infer = infer };
+OP(bias_step, .inputs = "bias* counts clip", .infer = infer);

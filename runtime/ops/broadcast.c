@@ -1,4 +1,5 @@
 /* Ops in which the rows, or the values of a head, share their other operand; and the mean over rows. */
+#include "op.h"
 #include "cpu/vec_math.h"
 
 /* Adds rows [from,to) of x into their line of sums, some rows at a time. */
@@ -74,9 +75,9 @@ static void add_row_backward(const struct args *a)
 }
 
 KERNELS(add_row) = { add_row_forward, add_row_backward, NULL };
-OP(add_row) = { .name = "add_row", .inputs = "x row", .index = OP_add_row, .infer = add_row_infer, .gradient = true };
+OP(add_row, .inputs = "x row", .infer = add_row_infer, .gradient = true);
 
-struct node *add_row(struct graph *g, struct node *x, struct node *row) { return graph_emit(g, &op_add_row, NULL, 0, x, row); }
+VERB struct node *add_row(struct graph *g, struct node *x, struct node *row) { return graph_emit(g, &op_add_row, NULL, 0, x, row); }
 
 /* ---- mean_rows: the mean of each column, or of all values of a vector;  dx = dy / rows ---- */
 
@@ -128,9 +129,9 @@ static void mean_rows_backward(const struct args *a)
 }
 
 KERNELS(mean_rows) = { mean_rows_forward, mean_rows_backward, NULL };
-OP(mean_rows) = { .name = "mean_rows", .inputs = "x", .index = OP_mean_rows, .infer = mean_rows_infer, .gradient = true };
+OP(mean_rows, .inputs = "x", .infer = mean_rows_infer, .gradient = true);
 
-struct node *mean_rows(struct graph *g, struct node *x) { return graph_emit(g, &op_mean_rows, NULL, 0, x); }
+VERB struct node *mean_rows(struct graph *g, struct node *x) { return graph_emit(g, &op_mean_rows, NULL, 0, x); }
 
 /* ---- mul_heads: x[t,h,:] by[t,h];  dx = by dy, dby = sum over the head of x dy ---- */
 
@@ -195,6 +196,6 @@ static void mul_heads_backward(const struct args *a)
 }
 
 KERNELS(mul_heads) = { mul_heads_forward, mul_heads_backward, NULL };
-OP(mul_heads) = { .name = "mul_heads", .inputs = "x by", .index = OP_mul_heads, .infer = mul_heads_infer, .gradient = true, .cheap = true, .rows = 3, .rows_back = true, .reads_in = 3 };
+OP(mul_heads, .inputs = "x by", .infer = mul_heads_infer, .gradient = true, .cheap = true, .rows = 3, .rows_back = true, .reads_in = 3);
 
-struct node *mul_heads(struct graph *g, struct node *x, struct node *by) { return graph_emit(g, &op_mul_heads, NULL, 0, x, by); }
+VERB struct node *mul_heads(struct graph *g, struct node *x, struct node *by) { return graph_emit(g, &op_mul_heads, NULL, 0, x, by); }

@@ -1,16 +1,17 @@
 /* A value over the micro-batches of a step, in memory that outlives them: their sum, largest or last. A mean is kept as a
    sum, which its reader divides. */
+#include "op.h"
 #include "cpu/vec_math.h"
 
 enum { BLOCK = 4096 };
 
 /* What is carried alike already is not carried twice. */
-struct node *carry(struct graph *g, struct node *x, enum carry how)
+VERB struct node *carry(struct graph *g, struct node *x, enum carry how)
 {
     int64_t at = how;
     for (int i = 0; i < g->n; i++) {
         struct node *n = g->node[i];
-        if (n->op == &op_carry && n->in[0] == x && n->carry == how && n->region == g->region) return n;
+        if (n->op->bridges && n->in[0] == x && n->carry == how && n->region == g->region) return n;
     }
     struct node *n = graph_emit(g, &op_carry, &at, sizeof at, x);
     if (n) n->carry = how;
@@ -44,4 +45,4 @@ static void block(const struct args *a, int64_t from, int64_t to)
 static void forward(const struct args *a) { each(a, shape_count(a->out[0].shape), BLOCK, block); }
 
 KERNELS(carry) = { forward, NULL, NULL };
-OP(carry) = { .name = "carry", .inputs = "x", .bridges = true, .index = OP_carry, .infer = infer };
+OP(carry, .inputs = "x", .bridges = true, .infer = infer);

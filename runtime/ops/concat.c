@@ -1,7 +1,8 @@
 /* Rows side by side: [.., Di] for i in [0,n) to [.., sum of Di]. */
+#include "op.h"
 #include "cpu/vec_math.h"
 
-struct node *concat(struct graph *g, int n, struct node *const *x) { return graph_emit_n(g, &op_concat, NULL, 0, n, x); }
+VERB struct node *concat(struct graph *g, int n, struct node *const *x) { return graph_emit_n(g, &op_concat, NULL, 0, n, x); }
 
 static int infer(struct node *n, struct err *e)
 {
@@ -58,4 +59,4 @@ static void forward(const struct args *a) { each(a, shape_rows(a->out[0].shape),
 static void backward(const struct args *a) { each(a, shape_rows(a->out[0].shape), rows_grain(shape_last(a->out[0].shape)), gradient); }
 
 KERNELS(concat) = { forward, backward, NULL };
-OP(concat) = { .name = "concat", .inputs = "x..", .index = OP_concat, .infer = infer, .gradient = true };
+OP(concat, .inputs = "x..", .infer = infer, .gradient = true);

@@ -1,5 +1,6 @@
 /* -log softmax(h w^T)[target], and the log-sum-exp. Logits live for a chunk of tokens, so the cost in memory does not grow
    with the batch. Joint makes them once and puts their gradient in their place; backward alone makes them anew. */
+#include "op.h"
 #include "cpu/gemm.h"
 #include "cpu/vec_math.h"
 
@@ -10,7 +11,7 @@ enum { NLL, LSE, HIT };                                     /* outputs */
 enum { LOGITS };                                            /* work: REAL [chunk,V] */
 enum { CHUNK = 256, MOST_LOGITS = 1 << 24, GRAIN = 8 };     /* a chunk: CHUNK tokens, or more while that is no more memory */
 
-struct node *cross_entropy(struct graph *g, struct node *h, struct node *w, struct node *target)
+VERB struct node *cross_entropy(struct graph *g, struct node *h, struct node *w, struct node *target)
 {
     return graph_emit(g, &op_cross_entropy, NULL, 0, h, w, target);
 }
@@ -165,7 +166,5 @@ static void backward(const struct args *a) { gradients(a, backward_rows); }
 static void joint(const struct args *a) { gradients(a, joint_rows); }
 
 KERNELS(cross_entropy) = { forward, backward, joint };
-OP(cross_entropy) = {
-    .name = "cross_entropy", .inputs = "h w target", .index = OP_cross_entropy, .infer = infer, .cost = cost, .gradient = true, .no_grad_out = 1u << HIT,
-    .reads_in = 1u << H | 1u << W | 1u << TARGET, .joins = true, .packs = 1u << W,
-};
+OP(cross_entropy, .inputs = "h w target", .infer = infer, .cost = cost, .gradient = true, .no_grad_out = 1u << HIT,
+    .reads_in = 1u << H | 1u << W | 1u << TARGET, .joins = true, .packs = 1u << W);

@@ -1,13 +1,14 @@
 /* Rows on their way to experts and back. dispatch sorts the T*K assignments by expert, ties in token order; gather
    copies tokens into that order, combine sums a token's K rows again. Sums run in slot order, over the inverse map:
    no scatter, so the same inputs give the same bits. */
+#include "op.h"
 #include "cpu/vec_math.h"
 
 enum { ASSIGNMENTS = 4096, TOKENS = 64, FOUR = 4, AHEAD = 4 };   /* of a block; rows of a sum at a time; rows asked for in time */
 
 /* ---- dispatch: a stable counting sort ---- */
 
-struct node *dispatch(struct graph *g, struct node *index, int experts)
+VERB struct node *dispatch(struct graph *g, struct node *index, int experts)
 {
     return graph_emit(g, &op_dispatch, &experts, sizeof experts, index);
 }
@@ -81,11 +82,11 @@ static void dispatch_forward(const struct args *a)
 }
 
 KERNELS(dispatch) = { dispatch_forward, NULL, NULL };
-OP(dispatch) = { .name = "dispatch", .inputs = "index", .index = OP_dispatch, .infer = dispatch_infer };
+OP(dispatch, .inputs = "index", .infer = dispatch_infer);
 
 /* ---- gather: row r = x[order[r] / K] ---- */
 
-struct node *gather(struct graph *g, struct node *x, struct node *order, struct node *place)
+VERB struct node *gather(struct graph *g, struct node *x, struct node *order, struct node *place)
 {
     return graph_emit(g, &op_gather, NULL, 0, x, order, place);
 }
@@ -167,11 +168,11 @@ static void gather_backward(const struct args *a)
 }
 
 KERNELS(gather) = { gather_forward, gather_backward, NULL };
-OP(gather) = { .name = "gather", .inputs = "x order place", .index = OP_gather, .infer = gather_infer, .gradient = true, .cheap = true, .rows = 2, .reads_in = 1u << 2 };
+OP(gather, .inputs = "x order place", .infer = gather_infer, .gradient = true, .cheap = true, .rows = 2, .reads_in = 1u << 2);
 
 /* ---- combine: out[t] = sum_j gate[t,j] y[place[t,j]] ---- */
 
-struct node *combine(struct graph *g, struct node *y, struct node *order, struct node *place, struct node *gate)
+VERB struct node *combine(struct graph *g, struct node *y, struct node *order, struct node *place, struct node *gate)
 {
     return graph_emit(g, &op_combine, NULL, 0, y, order, place, gate);
 }
@@ -241,6 +242,4 @@ static void combine_backward(const struct args *a)
 }
 
 KERNELS(combine) = { combine_forward, combine_backward, NULL };
-OP(combine) = {
-    .name = "combine", .inputs = "y order place gate", .index = OP_combine, .infer = combine_infer, .gradient = true, .reads_in = 1u << 0 | 1u << 2 | 1u << 3,
-};
+OP(combine, .inputs = "y order place gate", .infer = combine_infer, .gradient = true, .reads_in = 1u << 0 | 1u << 2 | 1u << 3);

@@ -1,4 +1,5 @@
 /* add, mul, divide, square, scale, sigmoid. */
+#include "op.h"
 #include "cpu/values.h"
 
 static int same_shape(struct node *n, struct err *e)
@@ -39,9 +40,9 @@ static void add_gradient(const struct args *a, int64_t from, int64_t to)
 EACH_BLOCK(add_forward, add_block)
 EACH_BLOCK(add_backward, add_gradient)
 KERNELS(add) = { add_forward, add_backward, NULL };
-OP(add) = { .name = "add", .inputs = "a b", .index = OP_add, .infer = same_shape, .gradient = true, .rows = 3, .rows_back = true };
+OP(add, .inputs = "a b", .infer = same_shape, .gradient = true, .rows = 3, .rows_back = true);
 
-struct node *add(struct graph *g, struct node *a, struct node *b) { return graph_emit(g, &op_add, NULL, 0, a, b); }
+VERB struct node *add(struct graph *g, struct node *a, struct node *b) { return graph_emit(g, &op_add, NULL, 0, a, b); }
 
 /* ---- mul: a b;  da = b dz, db = a dz ---- */
 
@@ -66,9 +67,9 @@ static void mul_gradient(const struct args *a, int64_t from, int64_t to)
 EACH_BLOCK(mul_forward, mul_block)
 EACH_BLOCK(mul_backward, mul_gradient)
 KERNELS(mul) = { mul_forward, mul_backward, NULL };
-OP(mul) = { .name = "mul", .inputs = "a b", .index = OP_mul, .infer = same_shape, .gradient = true, .rows = 3, .rows_back = true, .reads_in = 3 };
+OP(mul, .inputs = "a b", .infer = same_shape, .gradient = true, .rows = 3, .rows_back = true, .reads_in = 3);
 
-struct node *mul(struct graph *g, struct node *a, struct node *b) { return graph_emit(g, &op_mul, NULL, 0, a, b); }
+VERB struct node *mul(struct graph *g, struct node *a, struct node *b) { return graph_emit(g, &op_mul, NULL, 0, a, b); }
 
 /* ---- divide: a / b;  da = dz / b, 0 where b is 0: nothing was to be divided ---- */
 
@@ -91,9 +92,9 @@ static void divide_gradient(const struct args *a, int64_t from, int64_t to)
 EACH_BLOCK(divide_forward, divide_block)
 EACH_BLOCK(divide_backward, divide_gradient)
 KERNELS(divide) = { divide_forward, divide_backward, NULL };
-OP(divide) = { .name = "divide", .inputs = "a b", .index = OP_divide, .infer = same_shape, .gradient = true, .no_grad = 1 << 1, .rows = 3, .rows_back = true, .reads_in = 1 << 1 };
+OP(divide, .inputs = "a b", .infer = same_shape, .gradient = true, .no_grad = 1 << 1, .rows = 3, .rows_back = true, .reads_in = 1 << 1);
 
-struct node *divide(struct graph *g, struct node *a, struct node *b) { return graph_emit(g, &op_divide, NULL, 0, a, b); }
+VERB struct node *divide(struct graph *g, struct node *a, struct node *b) { return graph_emit(g, &op_divide, NULL, 0, a, b); }
 
 /* ---- square: x^2;  dx = 2 x dy ---- */
 
@@ -115,9 +116,9 @@ static void square_gradient(const struct args *a, int64_t from, int64_t to)
 EACH_BLOCK(square_forward, square_block)
 EACH_BLOCK(square_backward, square_gradient)
 KERNELS(square) = { square_forward, square_backward, NULL };
-OP(square) = { .name = "square", .inputs = "x", .index = OP_square, .infer = same_as_input, .gradient = true, .rows = 1, .rows_back = true, .reads_in = 1 };
+OP(square, .inputs = "x", .infer = same_as_input, .gradient = true, .rows = 1, .rows_back = true, .reads_in = 1);
 
-struct node *square(struct graph *g, struct node *x) { return graph_emit(g, &op_square, NULL, 0, x); }
+VERB struct node *square(struct graph *g, struct node *x) { return graph_emit(g, &op_square, NULL, 0, x); }
 
 /* ---- scale: by x ---- */
 
@@ -140,9 +141,9 @@ static void scale_gradient(const struct args *a, int64_t from, int64_t to)
 EACH_BLOCK(scale_forward, scale_block)
 EACH_BLOCK(scale_backward, scale_gradient)
 KERNELS(scale) = { scale_forward, scale_backward, NULL };
-OP(scale) = { .name = "scale", .inputs = "x", .index = OP_scale, .infer = same_as_input, .gradient = true, .rows = 1, .rows_back = true };
+OP(scale, .inputs = "x", .infer = same_as_input, .gradient = true, .rows = 1, .rows_back = true);
 
-struct node *scale(struct graph *g, struct node *x, double by) { return graph_emit(g, &op_scale, &by, sizeof by, x); }
+VERB struct node *scale(struct graph *g, struct node *x, double by) { return graph_emit(g, &op_scale, &by, sizeof by, x); }
 
 /* ---- sigmoid: 1 / (1 + e^-x), REAL;  dx = y (1 - y) dy ---- */
 
@@ -171,6 +172,6 @@ static void sigmoid_gradient(const struct args *a, int64_t from, int64_t to)
 EACH_BLOCK(sigmoid_forward, sigmoid_block)
 EACH_BLOCK(sigmoid_backward, sigmoid_gradient)
 KERNELS(sigmoid) = { sigmoid_forward, sigmoid_backward, NULL };
-OP(sigmoid) = { .name = "sigmoid", .inputs = "x", .index = OP_sigmoid, .infer = sigmoid_infer, .gradient = true, .rows = 1, .rows_back = true, .reads_out = 1 };
+OP(sigmoid, .inputs = "x", .infer = sigmoid_infer, .gradient = true, .rows = 1, .rows_back = true, .reads_out = 1);
 
-struct node *sigmoid(struct graph *g, struct node *x) { return graph_emit(g, &op_sigmoid, NULL, 0, x); }
+VERB struct node *sigmoid(struct graph *g, struct node *x) { return graph_emit(g, &op_sigmoid, NULL, 0, x); }

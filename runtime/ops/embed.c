@@ -1,10 +1,11 @@
 /* y[t] = table[ids[t]]. Backward adds the rows of one id in the order of the tokens, in double, and writes the sum once. */
+#include "op.h"
 #include "cpu/sort.h"
 #include "cpu/vec_math.h"
 
 enum { AHEAD = 4 };                                         /* rows asked for in time */
 
-struct node *embed(struct graph *g, struct node *table, struct node *ids) { return graph_emit(g, &op_embed, NULL, 0, table, ids); }
+VERB struct node *embed(struct graph *g, struct node *table, struct node *ids) { return graph_emit(g, &op_embed, NULL, 0, table, ids); }
 
 static int infer(struct node *n, struct err *e)
 {
@@ -80,4 +81,4 @@ static void backward(const struct args *a)
 }
 
 KERNELS(embed) = { forward, backward, NULL };
-OP(embed) = { .name = "embed", .inputs = "table ids", .index = OP_embed, .infer = infer, .gradient = true, .reads_in = 1 << 1 };
+OP(embed, .inputs = "table ids", .infer = infer, .gradient = true, .reads_in = 1 << 1);

@@ -1,11 +1,12 @@
 /* y = x w^T, dense and grouped. */
+#include "op.h"
 #include "cpu/gemm.h"
 
 enum { X, W, OFFSETS };
 
 /* ---- matmul: [T,K] [N,K] -> [T,N] ---- */
 
-struct node *matmul(struct graph *g, struct node *x, struct node *w, enum dtype out)
+VERB struct node *matmul(struct graph *g, struct node *x, struct node *w, enum dtype out)
 {
     return graph_emit(g, &op_matmul, &out, sizeof out, x, w);
 }
@@ -91,14 +92,12 @@ static void matmul_backward(const struct args *a)
 }
 
 KERNELS(matmul) = { matmul_forward, matmul_backward, NULL };
-OP(matmul) = {
-    .name = "matmul", .inputs = "x w", .index = OP_matmul, .infer = matmul_infer, .cost = cost, .gradient = true, .reads_in = 1u << X | 1u << W, .packs = 1u << W,
-    .rows = 1u << X, .rows_back = true,
-};
+OP(matmul, .inputs = "x w", .infer = matmul_infer, .cost = cost, .gradient = true, .reads_in = 1u << X | 1u << W, .packs = 1u << W,
+    .rows = 1u << X, .rows_back = true);
 
 /* ---- grouped_matmul: rows offsets[e] .. offsets[e+1] of [R,K] with w[e] of [E,N,K] -> [R,N]; later rows are 0 ---- */
 
-struct node *grouped_matmul(struct graph *g, struct node *x, struct node *w, struct node *offsets)
+VERB struct node *grouped_matmul(struct graph *g, struct node *x, struct node *w, struct node *offsets)
 {
     return graph_emit(g, &op_grouped_matmul, NULL, 0, x, w, offsets);
 }
@@ -147,7 +146,5 @@ static void grouped_backward(const struct args *a)
 }
 
 KERNELS(grouped_matmul) = { grouped_forward, grouped_backward, NULL };
-OP(grouped_matmul) = {
-    .name = "grouped_matmul", .inputs = "x w offsets", .index = OP_grouped_matmul, .infer = grouped_infer, .cost = cost, .gradient = true,
-    .reads_in = 1u << X | 1u << W | 1u << OFFSETS, .packs = 1u << W, .rows = 1u << X, .rows_back = true, .groups = 1u << OFFSETS,
-};
+OP(grouped_matmul, .inputs = "x w offsets", .infer = grouped_infer, .cost = cost, .gradient = true,
+    .reads_in = 1u << X | 1u << W | 1u << OFFSETS, .packs = 1u << W, .rows = 1u << X, .rows_back = true, .groups = 1u << OFFSETS);

@@ -1,6 +1,7 @@
 /* Muon: momentum, made (nearly) orthogonal by five Newton-Schulz steps, so that every direction of a matrix moves
    alike. M = mu M + g;  w -= lr (scale NS(M or g + mu M) + decay w). Jordan 2024; Moonlight.
    The leading dimensions of a weight are a stack of independent matrices [N,K]. */
+#include "op.h"
 #include "cpu/gemm.h"
 #include "cpu/vec_math.h"
 
@@ -8,7 +9,7 @@ enum { W, GRAD, M, LR, CLIP };                              /* inputs */
 enum { BLOCKS = 16 };                                       /* most matrices at work at one time, each with its scratch */
 enum { BANDS = 4, BAND = 32 };                              /* of a symmetric product: most of them, and what their columns are a multiple of */
 
-struct node *muon(struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *lr, struct node *clip, struct muon_attr a)
+VERB struct node *muon(struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *lr, struct node *clip, struct muon_attr a)
 {
     return graph_emit(g, &op_muon, &a, sizeof a, w, grad, m, lr, clip);
 }
@@ -157,4 +158,4 @@ static void forward(const struct args *a)
 }
 
 KERNELS(muon) = { forward, NULL, NULL };
-OP(muon) = { .name = "muon", .inputs = "w* grad m* lr clip", .index = OP_muon, .infer = infer, .cost = cost };
+OP(muon, .inputs = "w* grad m* lr clip", .infer = infer, .cost = cost);

@@ -1,12 +1,13 @@
 /* Hashed n-grams (over-encoding, Huang 2025): the row of a table that a token and the order - 1 before it share.
    History outside the document or the sequence is token 0; the current token is the lowest digit. */
+#include "op.h"
 #include "cpu/sort.h"
 
 struct attr { int64_t order, vocab, rows, hash; };
 
 enum { IDS, START, POS };                                   /* inputs of ngram */
 
-struct node *ngram(struct graph *g, struct node *ids, struct node *start, struct node *pos, int order, int64_t vocab, int64_t rows, enum hash_kind hash)
+VERB struct node *ngram(struct graph *g, struct node *ids, struct node *start, struct node *pos, int order, int64_t vocab, int64_t rows, enum hash_kind hash)
 {
     struct attr at = { order, vocab, rows, hash };
     return graph_emit(g, &op_ngram, &at, sizeof at, ids, start, pos);
@@ -56,11 +57,11 @@ static void tokens(const struct args *a, int64_t from, int64_t to)
 static void forward(const struct args *a) { each(a, shape_count(a->out[0].shape), 1024, tokens); }
 
 KERNELS(ngram) = { forward, NULL, NULL };
-OP(ngram) = { .name = "ngram", .inputs = "ids start pos?", .index = OP_ngram, .infer = infer };
+OP(ngram, .inputs = "ids start pos?", .infer = infer);
 
 /* ---- collision_rate: of the distinct n-grams of a batch, the share that shares its row with another one ---- */
 
-struct node *collision_rate(struct graph *g, struct node *ids, struct node *start, struct node *index, int order)
+VERB struct node *collision_rate(struct graph *g, struct node *ids, struct node *start, struct node *index, int order)
 {
     int64_t at = order;
     return graph_emit(g, &op_collision_rate, &at, sizeof at, ids, start, index);
@@ -114,4 +115,4 @@ static void collision_forward(const struct args *a)
 }
 
 KERNELS(collision_rate) = { collision_forward, NULL, NULL };
-OP(collision_rate) = { .name = "collision_rate", .inputs = "ids start index", .index = OP_collision_rate, .infer = collision_infer };
+OP(collision_rate, .inputs = "ids start index", .infer = collision_infer);

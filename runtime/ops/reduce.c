@@ -1,4 +1,5 @@
 /* Ops that make one number of a whole tensor. Blocks of values give partial results in double, combined in their order. */
+#include "op.h"
 #include "cpu/vec_math.h"
 
 enum { CHUNK = 4096 };                                      /* values converted at a time */
@@ -62,11 +63,9 @@ static void weighted_sum_forward(const struct args *a)
 static void weighted_sum_backward(const struct args *a) { if (a->din[0].data) each(a, values(a), CHUNK, weighted_sum_gradient); }
 
 KERNELS(weighted_sum) = { weighted_sum_forward, weighted_sum_backward, NULL };
-OP(weighted_sum) = {
-    .name = "weighted_sum", .inputs = "x weight?", .index = OP_weighted_sum, .infer = weighted_sum_infer, .gradient = true, .no_grad = 1 << 1, .reads_in = 1 << 1,
-};
+OP(weighted_sum, .inputs = "x weight?", .infer = weighted_sum_infer, .gradient = true, .no_grad = 1 << 1, .reads_in = 1 << 1);
 
-struct node *weighted_sum(struct graph *g, struct node *x, struct node *weight) { return graph_emit(g, &op_weighted_sum, NULL, 0, x, weight); }
+VERB struct node *weighted_sum(struct graph *g, struct node *x, struct node *weight) { return graph_emit(g, &op_weighted_sum, NULL, 0, x, weight); }
 
 /* ---- dot: sum a b;  da = b dy, db = a dy ---- */
 
@@ -110,9 +109,9 @@ static void dot_forward(const struct args *a)
 
 static void dot_backward(const struct args *a) { each(a, values(a), CHUNK, dot_gradient); }
 KERNELS(dot) = { dot_forward, dot_backward, NULL };
-OP(dot) = { .name = "dot", .inputs = "a b", .index = OP_dot, .infer = dot_infer, .gradient = true, .reads_in = 3 };
+OP(dot, .inputs = "a b", .infer = dot_infer, .gradient = true, .reads_in = 3);
 
-struct node *dot(struct graph *g, struct node *a, struct node *b) { return graph_emit(g, &op_dot, NULL, 0, a, b); }
+VERB struct node *dot(struct graph *g, struct node *a, struct node *b) { return graph_emit(g, &op_dot, NULL, 0, a, b); }
 
 /* ---- max_all: the largest value, NaN when there is one ---- */
 
@@ -139,9 +138,9 @@ static void max_all_forward(const struct args *a)
 }
 
 KERNELS(max_all) = { max_all_forward, NULL, NULL };
-OP(max_all) = { .name = "max_all", .inputs = "x", .index = OP_max_all, .infer = one_part };
+OP(max_all, .inputs = "x", .infer = one_part);
 
-struct node *max_all(struct graph *g, struct node *x) { return graph_emit(g, &op_max_all, NULL, 0, x); }
+VERB struct node *max_all(struct graph *g, struct node *x) { return graph_emit(g, &op_max_all, NULL, 0, x); }
 
 /* ---- rms: sqrt(mean x^2) ---- */
 
@@ -164,9 +163,9 @@ static void rms_forward(const struct args *a)
 }
 
 KERNELS(rms) = { rms_forward, NULL, NULL };
-OP(rms) = { .name = "rms", .inputs = "x", .index = OP_rms, .infer = one_part };
+OP(rms, .inputs = "x", .infer = one_part);
 
-struct node *rms(struct graph *g, struct node *x) { return graph_emit(g, &op_rms, NULL, 0, x); }
+VERB struct node *rms(struct graph *g, struct node *x) { return graph_emit(g, &op_rms, NULL, 0, x); }
 
 /* ---- outside: the share of values that are not in [low, high]; NaN is not ---- */
 
@@ -193,9 +192,9 @@ static void outside_forward(const struct args *a)
 }
 
 KERNELS(outside) = { outside_forward, NULL, NULL };
-OP(outside) = { .name = "outside", .inputs = "x", .index = OP_outside, .infer = one_part };
+OP(outside, .inputs = "x", .infer = one_part);
 
-struct node *outside(struct graph *g, struct node *x, double low, double high)
+VERB struct node *outside(struct graph *g, struct node *x, double low, double high)
 {
     struct range in = { low, high };
     return graph_emit(g, &op_outside, &in, sizeof in, x);

@@ -1,11 +1,12 @@
 /* y = gain x / sqrt(mean(x^2) + eps) over the last dimension; zero_centred: (1 + gain) in place of gain. Zhang 2019. */
+#include "op.h"
 #include "cpu/vec_math.h"
 
 enum { SOME = 2 };                                          /* rows that backward takes at a time */
 
 struct attr { double eps; int64_t zero_centred; };          /* no padding: attributes are hashed */
 
-struct node *rmsnorm(struct graph *g, struct node *x, struct node *gain, double eps, bool zero_centred)
+VERB struct node *rmsnorm(struct graph *g, struct node *x, struct node *gain, double eps, bool zero_centred)
 {
     struct attr at = { eps, zero_centred };
     return graph_emit(g, &op_rmsnorm, &at, sizeof at, x, gain);
@@ -106,4 +107,4 @@ static void backward(const struct args *a)
 }
 
 KERNELS(rmsnorm) = { forward, backward, NULL };
-OP(rmsnorm) = { .name = "rmsnorm", .inputs = "x gain", .index = OP_rmsnorm, .infer = infer, .gradient = true, .cheap = true, .rows = 1, .reads_in = 3 };
+OP(rmsnorm, .inputs = "x gain", .infer = infer, .gradient = true, .cheap = true, .rows = 1, .reads_in = 3);

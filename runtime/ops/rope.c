@@ -1,13 +1,14 @@
 /* Rotary positions: the pair (a, b) of a head turns by the angle p base^(-2i/D), p counted from the start of the document.
    Half-split pairing. Su 2021; where: first (NeoX) or last (WeLM) `width` values with D = width, or proportional
    (Gemma 4), pairs over the whole head with D = W of which the width/2 fastest turn. */
+#include "op.h"
 #include "cpu/vec_math.h"
 
 struct attr { int64_t width, where; double base; };
 
 enum { X, START, POS };                                     /* inputs */
 
-struct node *rope(struct graph *g, struct node *x, struct node *start, struct node *pos, int64_t width, enum rope_where where, double base)
+VERB struct node *rope(struct graph *g, struct node *x, struct node *start, struct node *pos, int64_t width, enum rope_where where, double base)
 {
     struct attr at = { width, where, base };
     return graph_emit(g, &op_rope, &at, sizeof at, x, start, pos);
@@ -154,4 +155,4 @@ static void backward(const struct args *a)
 }
 
 KERNELS(rope) = { forward, backward, NULL };
-OP(rope) = { .name = "rope", .inputs = "x start pos?", .index = OP_rope, .infer = infer, .gradient = true, .reads_in = 1 << START | 1 << POS };
+OP(rope, .inputs = "x start pos?", .infer = infer, .gradient = true, .reads_in = 1 << START | 1 << POS);

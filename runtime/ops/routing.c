@@ -1,4 +1,5 @@
 /* Routing: which experts a token takes (topk), what it thinks of them (pick), how busy they are (load). */
+#include "op.h"
 #include "cpu/isa/vector.h"
 
 #include <math.h>
@@ -7,7 +8,7 @@ enum { TOKENS = 256 };                                      /* a block */
 
 /* ---- topk: the K largest keys of a row, largest first; ties go to the lower index, NaN comes last ---- */
 
-struct node *topk(struct graph *g, struct node *key, int k)
+VERB struct node *topk(struct graph *g, struct node *key, int k)
 {
     return graph_emit(g, &op_topk, &k, sizeof k, key);
 }
@@ -74,11 +75,11 @@ static void topk_forward(const struct args *a)
 }
 
 KERNELS(topk) = { topk_forward, NULL, NULL };
-OP(topk) = { .name = "topk", .inputs = "key", .index = OP_topk, .infer = topk_infer };
+OP(topk, .inputs = "key", .infer = topk_infer);
 
 /* ---- pick: out[t,j] = x[t, index[t,j]] ---- */
 
-struct node *pick(struct graph *g, struct node *x, struct node *index)
+VERB struct node *pick(struct graph *g, struct node *x, struct node *index)
 {
     return graph_emit(g, &op_pick, NULL, 0, x, index);
 }
@@ -116,11 +117,11 @@ static void pick_backward(const struct args *a)
 }
 
 KERNELS(pick) = { pick_forward, pick_backward, NULL };
-OP(pick) = { .name = "pick", .inputs = "x index", .index = OP_pick, .infer = pick_infer, .gradient = true, .rows = 3, .reads_in = 1u << 1 };
+OP(pick, .inputs = "x index", .infer = pick_infer, .gradient = true, .rows = 3, .reads_in = 1u << 1);
 
 /* ---- load: E n_i / sum n, 1 when balanced; all 0 when nothing was routed ---- */
 
-struct node *load(struct graph *g, struct node *counts)
+VERB struct node *load(struct graph *g, struct node *counts)
 {
     return graph_emit(g, &op_load, NULL, 0, counts);
 }
@@ -148,4 +149,4 @@ static void load_forward(const struct args *a)
 }
 
 KERNELS(load) = { load_forward, NULL, NULL };
-OP(load) = { .name = "load", .inputs = "counts", .index = OP_load, .infer = load_infer };
+OP(load, .inputs = "counts", .infer = load_infer);

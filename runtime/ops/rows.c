@@ -1,4 +1,5 @@
 /* Ops on a row at a time: softmax, logsumexp, normalize, row_entropy. Sums in double. */
+#include "op.h"
 #include "cpu/vec_math.h"
 
 static int floats_only(const struct node *n, struct err *e)
@@ -91,9 +92,9 @@ static void softmax_gradient(const struct args *a, int64_t from, int64_t to)
 static void softmax_forward(const struct args *a) { each_row(a, softmax_rows); }
 static void softmax_backward(const struct args *a) { if (a->din[0].data) each_row(a, softmax_gradient); }
 KERNELS(softmax) = { softmax_forward, softmax_backward, NULL };
-OP(softmax) = { .name = "softmax", .inputs = "x", .index = OP_softmax, .infer = softmax_infer, .gradient = true, .rows = 1, .reads_out = 1 };
+OP(softmax, .inputs = "x", .infer = softmax_infer, .gradient = true, .rows = 1, .reads_out = 1);
 
-struct node *softmax(struct graph *g, struct node *x) { return graph_emit(g, &op_softmax, NULL, 0, x); }
+VERB struct node *softmax(struct graph *g, struct node *x) { return graph_emit(g, &op_softmax, NULL, 0, x); }
 
 /* ---- logsumexp: [T,E] to REAL [T];  dx = dy e^(x - y) ---- */
 
@@ -130,11 +131,9 @@ static void logsumexp_gradient(const struct args *a, int64_t from, int64_t to)
 static void logsumexp_forward(const struct args *a) { each_row(a, logsumexp_rows); }
 static void logsumexp_backward(const struct args *a) { if (a->din[0].data) each_row(a, logsumexp_gradient); }
 KERNELS(logsumexp) = { logsumexp_forward, logsumexp_backward, NULL };
-OP(logsumexp) = {
-    .name = "logsumexp", .inputs = "x", .index = OP_logsumexp, .infer = per_row_infer, .gradient = true, .rows = 1, .reads_in = 1, .reads_out = 1,
-};
+OP(logsumexp, .inputs = "x", .infer = per_row_infer, .gradient = true, .rows = 1, .reads_in = 1, .reads_out = 1);
 
-struct node *logsumexp(struct graph *g, struct node *x) { return graph_emit(g, &op_logsumexp, NULL, 0, x); }
+VERB struct node *logsumexp(struct graph *g, struct node *x) { return graph_emit(g, &op_logsumexp, NULL, 0, x); }
 
 /* ---- normalize: x / (s + eps), s = sum of the row;  dx = (dy - sum(x dy) / (s + eps)) / (s + eps) ---- */
 
@@ -179,9 +178,9 @@ static void normalize_gradient(const struct args *a, int64_t from, int64_t to)
 static void normalize_forward(const struct args *a) { each_row(a, normalize_rows); }
 static void normalize_backward(const struct args *a) { if (a->din[0].data) each_row(a, normalize_gradient); }
 KERNELS(normalize) = { normalize_forward, normalize_backward, NULL };
-OP(normalize) = { .name = "normalize", .inputs = "x", .index = OP_normalize, .infer = normalize_infer, .gradient = true, .rows = 1, .reads_in = 1 };
+OP(normalize, .inputs = "x", .infer = normalize_infer, .gradient = true, .rows = 1, .reads_in = 1);
 
-struct node *normalize(struct graph *g, struct node *x, double eps) { return graph_emit(g, &op_normalize, &eps, sizeof eps, x); }
+VERB struct node *normalize(struct graph *g, struct node *x, double eps) { return graph_emit(g, &op_normalize, &eps, sizeof eps, x); }
 
 /* ---- row_entropy: of q = p / sum p in nat; ln s - (sum of p ln p) / s. A p of 0 adds 0; a row of zeros has none: NaN ---- */
 
@@ -208,6 +207,6 @@ static void row_entropy_rows(const struct args *a, int64_t from, int64_t to)
 
 static void row_entropy_forward(const struct args *a) { each_row(a, row_entropy_rows); }
 KERNELS(row_entropy) = { row_entropy_forward, NULL, NULL };
-OP(row_entropy) = { .name = "row_entropy", .inputs = "p", .index = OP_row_entropy, .infer = per_row_infer };
+OP(row_entropy, .inputs = "p", .infer = per_row_infer);
 
-struct node *row_entropy(struct graph *g, struct node *p) { return graph_emit(g, &op_row_entropy, NULL, 0, p); }
+VERB struct node *row_entropy(struct graph *g, struct node *p) { return graph_emit(g, &op_row_entropy, NULL, 0, p); }

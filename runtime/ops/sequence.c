@@ -1,10 +1,10 @@
 /* Tokens moved along their sequence: shift; slice, its first ones alone; and cache, which writes a chunk into a buffer of longer sequences. Bytes are
    copied as they are; rows in bf16 are widened to a cache, which is memory of the model and never bf16. */
-#include "backend/kernel.h"
+#include "op.h"
 
 /* ---- shift: out[b,s] = x[b,s+by], 0 past either end ---- */
 
-struct node *shift(struct graph *g, struct node *x, int by)
+VERB struct node *shift(struct graph *g, struct node *x, int by)
 {
     int64_t at = by;
     return graph_emit(g, &op_shift, &at, sizeof at, x);
@@ -30,11 +30,11 @@ static void shift_forward(const struct args *a)
 }
 
 KERNELS(shift) = { shift_forward, NULL, NULL };
-OP(shift) = { .name = "shift", .inputs = "x", .index = OP_shift, .infer = shift_infer };
+OP(shift, .inputs = "x", .infer = shift_infer);
 
 /* ---- slice: out[b,s,..] = x[b,s,..] for s < length;  dx[b,s,..] = dout[b,s,..], 0 beyond ---- */
 
-struct node *slice(struct graph *g, struct node *x, int64_t length)
+VERB struct node *slice(struct graph *g, struct node *x, int64_t length)
 {
     if (x && x->shape.rank > 1 && x->shape.dim[1] == length) return x;
     return graph_emit(g, &op_slice, &length, sizeof length, x);
@@ -86,13 +86,13 @@ static void slice_forward(const struct args *a) { each(a, a->in[0].shape.dim[0],
 static void slice_backward(const struct args *a) { if (a->din[0].data) each(a, a->in[0].shape.dim[0], 1, slice_gradients); }
 
 KERNELS(slice) = { slice_forward, slice_backward, NULL };
-OP(slice) = { .name = "slice", .inputs = "x", .index = OP_slice, .infer = slice_infer, .gradient = true };
+OP(slice, .inputs = "x", .infer = slice_infer, .gradient = true);
 
 /* ---- cache: rows [B*S,..] go to places pos..pos+S-1 of buffer [B,C,..]; the value is the buffer itself ---- */
 
 enum { BUFFER, ROWS, START, POS };
 
-struct node *cache(struct graph *g, struct node *buffer, struct node *x, struct node *start, struct node *pos)
+VERB struct node *cache(struct graph *g, struct node *buffer, struct node *x, struct node *start, struct node *pos)
 {
     return graph_emit(g, &op_cache, NULL, 0, buffer, x, start, pos);
 }
@@ -128,4 +128,4 @@ static void cache_forward(const struct args *a)
 }
 
 KERNELS(cache) = { cache_forward, NULL, NULL };
-OP(cache) = { .name = "cache", .inputs = "buffer x start pos", .index = OP_cache, .infer = cache_infer, .in_place = true };
+OP(cache, .inputs = "buffer x start pos", .infer = cache_infer, .in_place = true);

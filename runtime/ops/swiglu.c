@@ -1,8 +1,9 @@
 /* silu(gate) up, silu(g) = g s with s = 1/(1 + e^-g). Shazeer 2020. Bound by memory; the sigmoid is computed again in
    backward, which is cheaper than keeping it. */
+#include "op.h"
 #include "cpu/values.h"
 
-struct node *swiglu(struct graph *g, struct node *gate, struct node *up) { return graph_emit(g, &op_swiglu, NULL, 0, gate, up); }
+VERB struct node *swiglu(struct graph *g, struct node *gate, struct node *up) { return graph_emit(g, &op_swiglu, NULL, 0, gate, up); }
 
 static int infer(struct node *n, struct err *e)
 {
@@ -44,4 +45,4 @@ EACH_BLOCK(forward, block)
 EACH_BLOCK(backward, gradient)
 
 KERNELS(swiglu) = { forward, backward, NULL };
-OP(swiglu) = { .name = "swiglu", .inputs = "gate up", .index = OP_swiglu, .infer = infer, .gradient = true, .cheap = true, .rows = 3, .rows_back = true, .reads_in = 3 };
+OP(swiglu, .inputs = "gate up", .infer = infer, .gradient = true, .cheap = true, .rows = 3, .rows_back = true, .reads_in = 3);

@@ -1,5 +1,6 @@
 /* What a step costs by its plan, call by call: FLOPs, and the bytes that a call cannot avoid to read and write. Nothing runs. */
 #include "plan_private.h"
+#include "graph/ops.h"
 
 static double tensor_bytes(const struct tensor *t) { return t->data ? (double)shape_count(t->shape) * (double)element_bytes(t->format) : 0; }
 

@@ -448,6 +448,7 @@ void plan_free(struct plan *p)
         free(p->gathered);
     }
     free(p->stamped);
+    free(p->time);
     free(p->slot);
     arena_free(p->arena);
     free(p);

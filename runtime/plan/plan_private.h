@@ -45,7 +45,7 @@ struct plan {
     int n_buckets; struct bucket { size_t from, to; int after; } *bucket;       /* pieces of the gradients, and the backward call after which each is complete */
     int n_exchanges; struct exchange { int end, n; struct leaf **leaf; size_t from, to; } *exchange;     /* when the update calls up to `end` are done: leaves go from their holders to all, what lies at from..to of the carries is added up */
     struct moment moment; int64_t steps;
-    bool timing; struct op_time time[OP_COUNT]; double executed;
+    bool timing; struct op_time *time; double executed;
     int n_stamped; const struct call **stamped;                     /* calls of which the device knows the times */
 };
 

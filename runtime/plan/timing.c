@@ -1,13 +1,16 @@
 /* What calls took, summed by op. */
 #include "plan_private.h"
+#include "graph/ops.h"
+
+#include <stdlib.h>
 
 void plan_account(struct plan *p, const struct call *c, double seconds)
 {
     /* A joint call counts as its forward third and its backward two thirds; computing again counts as time alone. */
     double forward_share = c->joint ? 1.0 / 3 : c->pass == FORWARD, times = c->joint ? 3 : c->pass == FORWARD ? 1 : c->pass == BACKWARD ? 2 : 0;
-    struct op_time *t = &p->time[c->node->op->index];
     if (c->node->region == REGION_MICRO) p->executed += times * c->flops;
     if (!p->timing) return;
+    struct op_time *t = &p->time[c->node->op->index];
     t->forward_seconds += forward_share * seconds;
     t->backward_seconds += (1 - forward_share) * seconds;
     t->flops += times * c->flops;
@@ -19,17 +22,18 @@ void plan_timing(struct plan *p, bool on)
 {
     p->timing = on;
     p->n_stamped = 0;
-    memset(p->time, 0, sizeof p->time);
+    if (!p->time) p->time = xmalloc(OP_COUNT * sizeof *p->time);
+    memset(p->time, 0, OP_COUNT * sizeof *p->time);
 }
 
 #define NAME(name, signature) #name,
-int plan_times(struct plan *p, struct op_time out[OP_COUNT])
+int plan_times(struct plan *p, struct op_time *out)
 {
     static const char *const names[] = { OPS(NAME) };
     int n = 0;
     for (int i = 0; i < p->n_stamped; i++) plan_account(p, p->stamped[i], p->how.backend->between(p->state->device, 2 * i, 2 * i + 1));
     p->n_stamped = 0;
-    for (int i = 0; i < OP_COUNT; i++) {
+    for (int i = 0; i < OP_COUNT && p->time; i++) {
         if (!p->time[i].calls) continue;
         out[n] = p->time[i];
         out[n++].name = names[i];

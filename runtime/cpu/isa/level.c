@@ -1,5 +1,6 @@
 /* What this instruction set offers. */
 #include "cpu/isa.h"
+#include "graph/ops.h"
 
 #define DECLARE(name, signature) extern const struct kernels ISA_NAME(cpu_##name);
 OPS(DECLARE)

@@ -1,0 +1,10 @@
+/* What ops know beside their inputs, as scripts of modules and kernels see it. No padding: attributes are hashed. */
+#ifndef SLUICE_ATTRIBUTES_H
+#define SLUICE_ATTRIBUTES_H
+
+enum rope_where { ROPE_FIRST, ROPE_LAST, ROPE_PROPORTIONAL };
+enum hash_kind { HASH_MUL32, HASH_MOD };
+struct adamw_attr { double beta1, beta2, eps, decay, rate; };             /* rate multiplies lr */
+struct muon_attr { double momentum, decay, scale; int nesterov, steps; }; /* scale: see optim_muon */
+
+#endif

@@ -1,0 +1,31 @@
+/* What a configuration comes to: the tables of a script, loaded. */
+#ifndef SLUICE_CONF_H
+#define SLUICE_CONF_H
+
+#include "config.h"
+
+enum mode { MODE_TRAIN, MODE_EVAL, MODE_DECODE };
+
+/* The keys of sl.model{}. */
+struct model_conf {
+    int layers, d_model, seq, vocab;
+    struct pick init, embed, norm, head;
+    struct picks position, residual, attention, ffn;        /* one a layer */
+};
+extern const struct schema model_schema;
+
+/* Blocks with the ones that MTP adds: the layer dimension of metrics. */
+int model_blocks(const struct model_conf *conf);
+
+/* The keys of train = {}. */
+struct train_conf {
+    int steps, batch, micro;
+    double clip;
+    int backend, precision, recompute;                      /* enum backend_kind, enum precision, enum recompute */
+    struct pick optim, schedule;
+    int eval_every, eval_tokens, checkpoint_every, keep;
+    int stop_window; double stop_sigma, stop_dead, stop_seconds;
+};
+extern const struct schema train_schema;
+
+#endif
