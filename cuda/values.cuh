@@ -5,12 +5,15 @@
 
 #include "kernel.cuh"
 
+#include "graph/elementwise.h"
+
 /* Op is a struct of two functions:
 
-       static __device__ float value(float x, float y, float by);
-       static __device__ void gradient(float x, float y, float dz, float by, float *dx, float *dy);
+       static __device__ float value(float x, float y, float p, float q);
+       static __device__ void gradient(float x, float y, float dz, float p, float q, float *dx, float *dy);
 
-   An operand that is not given reads as 0; a gradient that is not wanted is not stored. */
+   An operand that is not given reads as 0; a gradient that is not wanted is not stored. gradient gets z in the place of x where it
+   reads that. */
 
 static __device__ inline float given(struct view x, int64_t i) { return x.data ? load(x, i) : 0; }
 static __device__ inline struct eight given8(struct view x, int64_t i)
@@ -20,48 +23,53 @@ static __device__ inline struct eight given8(struct view x, int64_t i)
 }
 
 template <class Op>
-static __global__ void __launch_bounds__(BLOCK) values_forward(struct view x, struct view y, struct view z, float by, int64_t n)
+static __global__ void __launch_bounds__(BLOCK) values_forward(struct view x, struct view y, struct view z, float p, float q, int64_t n)
 {
     int64_t whole = n / LANES;
     for (int64_t i = first_item(); i < whole; i += all_items()) {
         struct eight u = given8(x, i * LANES), v = given8(y, i * LANES);
-        for (int l = 0; l < LANES; l++) u.v[l] = Op::value(u.v[l], v.v[l], by);
+        for (int l = 0; l < LANES; l++) u.v[l] = Op::value(u.v[l], v.v[l], p, q);
         store8(z, i * LANES, u);
     }
-    for (int64_t i = whole * LANES + first_item(); i < n; i += all_items()) store(z, i, Op::value(given(x, i), given(y, i), by));
+    for (int64_t i = whole * LANES + first_item(); i < n; i += all_items()) store(z, i, Op::value(given(x, i), given(y, i), p, q));
 }
 
 template <class Op>
-static __global__ void __launch_bounds__(BLOCK) values_backward(struct view x, struct view y, struct view dz, float by, struct sum dx, struct sum dy, int64_t n)
+static __global__ void __launch_bounds__(BLOCK) values_backward(struct view x, struct view y, struct view dz, float p, float q, struct sum dx, struct sum dy, int64_t n)
 {
     int64_t whole = n / LANES;
     for (int64_t i = first_item(); i < whole; i += all_items()) {
         struct eight u = given8(x, i * LANES), v = given8(y, i * LANES), d = load8(dz, i * LANES), du, dv;
-        for (int l = 0; l < LANES; l++) Op::gradient(u.v[l], v.v[l], d.v[l], by, &du.v[l], &dv.v[l]);
+        for (int l = 0; l < LANES; l++) Op::gradient(u.v[l], v.v[l], d.v[l], p, q, &du.v[l], &dv.v[l]);
         add8(dx, i * LANES, du);
         add8(dy, i * LANES, dv);
     }
     for (int64_t i = whole * LANES + first_item(); i < n; i += all_items()) {
         float du, dv;
-        Op::gradient(given(x, i), given(y, i), load(dz, i), by, &du, &dv);
+        Op::gradient(given(x, i), given(y, i), load(dz, i), p, q, &du, &dv);
         add(dx, i, du);
         add(dy, i, dv);
     }
 }
 
-/* The host's side; x and y are the operands that the op's formulas read. */
-template <class Op> static inline void forward_values(const struct args *a, struct view x, struct view y, double by)
+template <class Op> static inline void forward_values(const struct args *a)
 {
+    const struct elementwise_attr *attr = (const struct elementwise_attr *)a->attr;
     int64_t n = shape_count(a->out[0].shape);
-    LAUNCH(a, values_forward<Op>, grid_for(a, n, BLOCK * LANES), BLOCK, 0, x, y, view_of(a->out[0]), (float)by, n);
+    struct view none = {};
+    LAUNCH(a, values_forward<Op>, grid_for(a, n, BLOCK * LANES), BLOCK, 0,
+           view_of(a->in[0]), a->n_in > 1 ? view_of(a->in[1]) : none, view_of(a->out[0]), attr ? (float)attr->p : 0, attr ? (float)attr->q : 0, n);
 }
 
-template <class Op> static inline void backward_values(const struct args *a, struct view x, struct view y, double by)
+/* reads: as in the table. */
+template <class Op> static inline void backward_values(const struct args *a, int reads)
 {
+    const struct elementwise_attr *attr = (const struct elementwise_attr *)a->attr;
     int64_t n = shape_count(a->out[0].shape);
-    struct sum none = {};
+    struct view none = {}, x = reads & X_ ? view_of(a->in[0]) : reads & Z_ ? view_of(a->out[0]) : none, y = reads & Y_ ? view_of(a->in[1]) : none;
+    struct sum nothing = {};
     LAUNCH(a, values_backward<Op>, grid_for(a, n, BLOCK * LANES), BLOCK, 0,
-           x, y, view_of(a->dout[0]), (float)by, sum_of(a, 0), a->n_in > 1 ? sum_of(a, 1) : none, n);
+           x, y, view_of(a->dout[0]), attr ? (float)attr->p : 0, attr ? (float)attr->q : 0, sum_of(a, 0), a->n_in > 1 && !(reads & NOT_Y) ? sum_of(a, 1) : nothing, n);
 }
 
 #endif

@@ -7,15 +7,20 @@ static inline int32_t large_same(int64_t i) { return i == 900 ? 2 : 7; }
 static inline int32_t large_gram(int64_t i) { return (int32_t)(i * i * 31 % 4999); }
 static inline int32_t large_start(int64_t i) { return (int32_t)(i % 50 / 5 * 5); }
 
+/* Every op of the elementwise table. */
+#define UNARY_CALL(name, ...) name(g, act_in(g, __VA_ARGS__))
+#define BINARY_CALL(name, ...) name(g, act_in(g, __VA_ARGS__), act_in(g, __VA_ARGS__))
+#define BY_CALL(name, ...) name(g, act_in(g, __VA_ARGS__), 0.8)
+#define RANGE_CALL(name, ...) name(g, act_in(g, __VA_ARGS__), -0.4, 0.5)
+#define ELEMENTWISE_CASE(CASE, kind, name, ...) CASE(name, odd_table, kind##_CALL(name, 3, 7))
+#define ELEMENTWISE_LARGE_CASE(CASE, kind, name, ...) CASE(name, large_table, kind##_CALL(name, 700, 33))
+
 #define BASIC_CASES(CASE) \
+    ELEMENTWISE(ELEMENTWISE_CASE, CASE) \
     CASE(add, rank_3, add(g, act_in(g, 2, 3, 5), act_in(g, 2, 3, 5))) \
     CASE(add, one_row, add(g, real_in(g, 1, 7), act_in(g, 1, 7))) \
     CASE(mul, rank_1, mul(g, act_in(g, 9), real_in(g, 9))) \
     CASE(mul, rank_4, mul(g, real_in(g, 2, 1, 3, 2), real_in(g, 2, 1, 3, 2))) \
-    CASE(square, odd, square(g, act_in(g, 3, 7))) \
-    CASE(scale, odd, scale(g, act_in(g, 3, 7), -0.3)) \
-    CASE(sigmoid, odd, sigmoid(g, act_in(g, 3, 7))) \
-    CASE(swiglu, odd, swiglu(g, act_in(g, 3, 7), act_in(g, 3, 7))) \
     CASE(swiglu, rank_3, swiglu(g, real_in(g, 1, 3, 1), act_in(g, 1, 3, 1))) \
     CASE(add_row, odd, add_row(g, act_in(g, 3, 7), real_in(g, 7))) \
     CASE(add_row, one_row, add_row(g, real_in(g, 1, 5), act_in(g, 5))) \
@@ -72,12 +77,7 @@ static inline int32_t large_start(int64_t i) { return (int32_t)(i % 50 / 5 * 5);
     CASE(carry, sum, carry(g, act_in(g, 3, 7), CARRY_SUM))
 
 #define BASIC_LARGE_CASES(CASE) \
-    CASE(add, large, add(g, act_in(g, 700, 33), act_in(g, 700, 33))) \
-    CASE(mul, large, mul(g, act_in(g, 700, 33), act_in(g, 700, 33))) \
-    CASE(square, large, square(g, act_in(g, 700, 33))) \
-    CASE(scale, large, scale(g, act_in(g, 700, 33), 0.7)) \
-    CASE(sigmoid, large, sigmoid(g, act_in(g, 700, 33))) \
-    CASE(swiglu, large, swiglu(g, act_in(g, 700, 33), act_in(g, 700, 33))) \
+    ELEMENTWISE(ELEMENTWISE_LARGE_CASE, CASE) \
     CASE(add_row, large, add_row(g, act_in(g, 700, 33), real_in(g, 33))) \
     CASE(mul_heads, large, mul_heads(g, act_in(g, 700, 3, 11), real_in(g, 700, 3))) \
     CASE(rmsnorm, large, rmsnorm(g, act_in(g, 700, 133), real_in(g, 133), 1e-5, false)) \

@@ -10,7 +10,14 @@
 #define SLUICE_OPS_H
 
 #include "attributes.h"
+#include "elementwise.h"
 #include "graph.h"
+
+#define UNARY_OF (struct graph *g, struct node *x)
+#define BINARY_OF (struct graph *g, struct node *x, struct node *y)
+#define BY_OF (struct graph *g, struct node *x, double p)
+#define RANGE_OF (struct graph *g, struct node *x, double p, double q)
+#define ELEMENTWISE_OP(X, kind, name, ...) X(name, kind##_OF)
 
 #define OPS(X) \
     /* products */ \
@@ -18,15 +25,9 @@
     X(grouped_matmul, (struct graph *g, struct node *x /*[R,K]*/, struct node *w /*[E,N,K]*/, struct node *offsets)) /* rows offsets[e].. use w[e]; [R,N] */ \
     X(attention,      (struct graph *g, struct node *q /*[T,H,W]*/, struct node *k /*[T,G,W or B,C,G,W of a cache]*/, struct node *v, struct node *start, struct node *pos, double scale, int64_t window)) /* [T,H,W]; out 1: logit_max REAL [H] */ \
     X(cross_entropy,  (struct graph *g, struct node *h /*[T,D]*/, struct node *w /*[V,D]*/, struct node *target /*I32 [B,S]*/)) /* REAL [T] -log p; out 1: lse REAL [T]; out 2: hit REAL [T], 1 where argmax is the target */ \
-    /* element by element */ \
-    X(add,       (struct graph *g, struct node *a, struct node *b)) \
-    X(mul,       (struct graph *g, struct node *a, struct node *b)) \
-    X(square,    (struct graph *g, struct node *x)) \
-    X(divide,    (struct graph *g, struct node *a, struct node *b))                   /* a / b; 0 / 0 is NaN, and where b is 0 no gradient passes; gradient to a only */ \
-    X(scale,     (struct graph *g, struct node *x, double by)) \
+    ELEMENTWISE(ELEMENTWISE_OP, X) \
+    /* broadcast */ \
     X(add_row,   (struct graph *g, struct node *x /*[T,E]*/, struct node *row /*[E]*/)) \
-    X(sigmoid,   (struct graph *g, struct node *x))                                   /* REAL */ \
-    X(swiglu,    (struct graph *g, struct node *gate, struct node *up))               /* silu(gate)*up */ \
     X(mul_heads, (struct graph *g, struct node *x /*[T,H,W]*/, struct node *by /*[T,H]*/)) \
     /* rows */ \
     X(rmsnorm,   (struct graph *g, struct node *x /*[..,D]*/, struct node *gain /*[D]*/, double eps, bool zero_centred)) /* zero_centred: (1+gain) */ \

@@ -1,177 +1,119 @@
-/* add, mul, divide, square, scale, sigmoid. */
+/* Ops on one value at a time, from the table in graph/elementwise.h. Bound by memory: what formulas name more than once is
+   computed again in backward, which is cheaper than keeping it. */
 #include "op.h"
+#include "graph/elementwise.h"
 #include "cpu/values.h"
 
-static int same_shape(struct node *n, struct err *e)
+/* ---- the functions of the table ---- */
+
+#define fn_exp vec_exp
+#define fn_log vec_log
+#define fn_sigmoid vec_sigmoid
+#define fn_divide(x, y) ((x) / (y))
+#define FN static inline __attribute__((unused))
+#ifdef SLUICE_DOUBLE
+FN double fn_tanh(double x) { return tanh(x); }
+FN double fn_softplus(double x) { return (x > 0 ? x : 0) + log1p(exp(x > 0 ? -x : x)); }
+FN double fn_normal(double x) { return 0.5 * erfc(-x * sqrt(0.5)); }
+#else
+ELEMENTWISE_FLOAT(FN)
+#endif
+ELEMENTWISE_SLOPES(FN, real)
+
+/* ---- the ops ---- */
+
+static int infer(struct node *n, bool to_real, struct err *e)
 {
-    char a[64], b[64];
-    if (n->in[0]->dtype > DTYPE_REAL || n->in[1]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
-    if (!shape_equal(n->in[0]->shape, n->in[1]->shape))
-        return err_set(e, "shapes %s and %s differ", shape_text(n->in[0]->shape, a), shape_text(n->in[1]->shape, b));
-    node_value(n, n->in[0]->dtype, n->in[0]->shape);
+    char x[64], y[64];
+    for (int i = 0; i < n->n_in; i++) if (n->in[i]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
+    if (n->n_in > 1 && !shape_equal(n->in[0]->shape, n->in[1]->shape))
+        return err_set(e, "shapes %s and %s differ", shape_text(n->in[0]->shape, x), shape_text(n->in[1]->shape, y));
+    node_value(n, to_real ? DTYPE_REAL : n->in[0]->dtype, n->in[0]->shape);
     return 0;
 }
 
-static int same_as_input(struct node *n, struct err *e)
-{
-    if (n->in[0]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
-    node_value(n, n->in[0]->dtype, n->in[0]->shape);
-    return 0;
+static int infer_same(struct node *n, struct err *e) { return infer(n, false, e); }
+static int infer_real(struct node *n, struct err *e) { return infer(n, true, e); }
+
+#define UNARY_INPUTS 1
+#define BINARY_INPUTS 2
+#define BY_INPUTS 1
+#define RANGE_INPUTS 1
+#define UNARY_VERB(name) VERB struct node *name(struct graph *g, struct node *x) { return graph_emit(g, &op_##name, NULL, 0, x); }
+#define BINARY_VERB(name) VERB struct node *name(struct graph *g, struct node *x, struct node *y) { return graph_emit(g, &op_##name, NULL, 0, x, y); }
+#define RANGE_VERB(name) VERB struct node *name(struct graph *g, struct node *x, double p, double q) \
+{ \
+    struct elementwise_attr attr = { p, q }; \
+    return graph_emit(g, &op_##name, &attr, sizeof attr, x); \
+}
+#define BY_VERB(name) VERB struct node *name(struct graph *g, struct node *x, double p) \
+{ \
+    struct elementwise_attr attr = { p, 0 }; \
+    return graph_emit(g, &op_##name, &attr, sizeof attr, x); \
 }
 
-/* ---- add: a + b ---- */
-
-static void add_block(const struct args *a, int64_t from, int64_t to)
+/* Block [from,to) of what a formula names, or nothing. */
+static inline const real *block_of(const struct tensor *t, bool named, int64_t from, int64_t to, real *buffer)
 {
-    READ(x, a->in[0]);
-    READ(y, a->in[1]);
-    WRITE(z, a->out[0]);
-    for (int64_t i = 0; i < to - from; i++) z[i] = x[i] + y[i];
-    DONE(z, a->out[0]);
+    return named ? row_read(t, from, to - from, buffer) : NULL;
 }
 
-static void add_gradient(const struct args *a, int64_t from, int64_t to)
+static inline real number(const struct args *a, bool second)
 {
-    READ(dz, a->dout[0]);
-    ADD_GRADIENT(0, dz[i]);
-    ADD_GRADIENT(1, dz[i]);
+    const struct elementwise_attr *attr = a->attr;
+    return attr ? (real)(second ? attr->q : attr->p) : 0;
 }
 
-EACH_BLOCK(add_forward, add_block)
-EACH_BLOCK(add_backward, add_gradient)
-KERNELS(add) = { add_forward, add_backward, NULL };
-OP(add, .inputs = "a b", .infer = same_shape, .gradient = true, .rows = 3, .rows_back = true);
+/* The operands that `named` has, of number i. */
+#define NAMES(i, named) \
+    const real x = (named) & X_ ? xs[i] : 0, y = (named) & Y_ ? ys[i] : 0; \
+    (void)x, (void)y
 
-VERB struct node *add(struct graph *g, struct node *a, struct node *b) { return graph_emit(g, &op_add, NULL, 0, a, b); }
+#define ELEMENTWISE_KERNELS(X, kind, name, reads, about, value, slope_x, slope_y) \
+static void name##_block(const struct args *a, int64_t from, int64_t to) \
+{ \
+    const real p = number(a, false), q = number(a, true); \
+    real x_buffer[BLOCK], y_buffer[BLOCK]; \
+    const real *restrict xs = row_read(&a->in[0], from, to - from, x_buffer), *restrict ys = block_of(&a->in[kind##_INPUTS - 1], kind##_INPUTS > 1, from, to, y_buffer); \
+    WRITE(zs, a->out[0]); \
+    (void)p, (void)q; \
+    for (int64_t i = 0; i < to - from; i++) { NAMES(i, kind##_INPUTS > 1 ? X_ | Y_ : X_); zs[i] = (value); } \
+    DONE(zs, a->out[0]); \
+} \
+static void name##_gradient(const struct args *a, int64_t from, int64_t to) \
+{ \
+    const real p = number(a, false), q = number(a, true); \
+    real x_buffer[BLOCK], y_buffer[BLOCK], z_buffer[BLOCK]; \
+    const real *restrict xs = block_of(&a->in[0], (reads) & X_, from, to, x_buffer), *restrict ys = block_of(&a->in[kind##_INPUTS - 1], (reads) & Y_, from, to, y_buffer); \
+    const real *restrict kept = block_of(&a->out[0], (reads) & Z_, from, to, z_buffer); \
+    READ(arrives, a->dout[0]); \
+    GRADIENT(dx, 0); \
+    (void)p, (void)q; \
+    if (kind##_INPUTS > 1 && !((reads) & NOT_Y)) { \
+        GRADIENT(dy, kind##_INPUTS - 1); \
+        for (int64_t i = 0; i < to - from; i++) { \
+            NAMES(i, reads); \
+            const real z = (reads) & Z_ ? kept[i] : 0, dz = arrives[i], along_x = (slope_x), along_y = (slope_y); \
+            (void)z; \
+            dx[i] = keep(dx_beta, dx[i]) + along_x; \
+            dy[i] = keep(dy_beta, dy[i]) + along_y; \
+        } \
+        CLOSE(dy, kind##_INPUTS - 1); \
+    } else { \
+        for (int64_t i = 0; i < to - from; i++) { \
+            NAMES(i, reads); \
+            const real z = (reads) & Z_ ? kept[i] : 0, dz = arrives[i]; \
+            (void)z; \
+            dx[i] = keep(dx_beta, dx[i]) + (slope_x); \
+        } \
+    } \
+    CLOSE(dx, 0); \
+} \
+EACH_BLOCK(name##_forward, name##_block) \
+EACH_BLOCK(name##_backward, name##_gradient) \
+KERNELS(name) = { name##_forward, name##_backward, NULL }; \
+OP(name, .inputs = kind##_INPUTS > 1 ? "x y" : "x", .infer = (reads) & TO_REAL ? infer_real : infer_same, .gradient = true, .no_grad = (reads) & NOT_Y ? 1u << 1 : 0, \
+   .rows = kind##_INPUTS > 1 ? 3 : 1, .rows_back = true, .reads_in = (reads) & (X_ | Y_), .reads_out = (reads) & Z_ ? 1 : 0, .cheap = ((reads) & CHEAP) != 0); \
+kind##_VERB(name)
 
-/* ---- mul: a b;  da = b dz, db = a dz ---- */
-
-static void mul_block(const struct args *a, int64_t from, int64_t to)
-{
-    READ(x, a->in[0]);
-    READ(y, a->in[1]);
-    WRITE(z, a->out[0]);
-    for (int64_t i = 0; i < to - from; i++) z[i] = x[i] * y[i];
-    DONE(z, a->out[0]);
-}
-
-static void mul_gradient(const struct args *a, int64_t from, int64_t to)
-{
-    READ(x, a->in[0]);
-    READ(y, a->in[1]);
-    READ(dz, a->dout[0]);
-    ADD_GRADIENT(0, y[i] * dz[i]);
-    ADD_GRADIENT(1, x[i] * dz[i]);
-}
-
-EACH_BLOCK(mul_forward, mul_block)
-EACH_BLOCK(mul_backward, mul_gradient)
-KERNELS(mul) = { mul_forward, mul_backward, NULL };
-OP(mul, .inputs = "a b", .infer = same_shape, .gradient = true, .rows = 3, .rows_back = true, .reads_in = 3);
-
-VERB struct node *mul(struct graph *g, struct node *a, struct node *b) { return graph_emit(g, &op_mul, NULL, 0, a, b); }
-
-/* ---- divide: a / b;  da = dz / b, 0 where b is 0: nothing was to be divided ---- */
-
-static void divide_block(const struct args *a, int64_t from, int64_t to)
-{
-    READ(x, a->in[0]);
-    READ(y, a->in[1]);
-    WRITE(z, a->out[0]);
-    for (int64_t i = 0; i < to - from; i++) z[i] = x[i] / y[i];
-    DONE(z, a->out[0]);
-}
-
-static void divide_gradient(const struct args *a, int64_t from, int64_t to)
-{
-    READ(y, a->in[1]);
-    READ(dz, a->dout[0]);
-    ADD_GRADIENT(0, y[i] == 0 ? 0 : dz[i] / y[i]);
-}
-
-EACH_BLOCK(divide_forward, divide_block)
-EACH_BLOCK(divide_backward, divide_gradient)
-KERNELS(divide) = { divide_forward, divide_backward, NULL };
-OP(divide, .inputs = "a b", .infer = same_shape, .gradient = true, .no_grad = 1 << 1, .rows = 3, .rows_back = true, .reads_in = 1 << 1);
-
-VERB struct node *divide(struct graph *g, struct node *a, struct node *b) { return graph_emit(g, &op_divide, NULL, 0, a, b); }
-
-/* ---- square: x^2;  dx = 2 x dy ---- */
-
-static void square_block(const struct args *a, int64_t from, int64_t to)
-{
-    READ(x, a->in[0]);
-    WRITE(y, a->out[0]);
-    for (int64_t i = 0; i < to - from; i++) y[i] = x[i] * x[i];
-    DONE(y, a->out[0]);
-}
-
-static void square_gradient(const struct args *a, int64_t from, int64_t to)
-{
-    READ(x, a->in[0]);
-    READ(dy, a->dout[0]);
-    ADD_GRADIENT(0, 2 * x[i] * dy[i]);
-}
-
-EACH_BLOCK(square_forward, square_block)
-EACH_BLOCK(square_backward, square_gradient)
-KERNELS(square) = { square_forward, square_backward, NULL };
-OP(square, .inputs = "x", .infer = same_as_input, .gradient = true, .rows = 1, .rows_back = true, .reads_in = 1);
-
-VERB struct node *square(struct graph *g, struct node *x) { return graph_emit(g, &op_square, NULL, 0, x); }
-
-/* ---- scale: by x ---- */
-
-static void scale_block(const struct args *a, int64_t from, int64_t to)
-{
-    const real by = (real)*(const double *)a->attr;
-    READ(x, a->in[0]);
-    WRITE(y, a->out[0]);
-    for (int64_t i = 0; i < to - from; i++) y[i] = by * x[i];
-    DONE(y, a->out[0]);
-}
-
-static void scale_gradient(const struct args *a, int64_t from, int64_t to)
-{
-    const real by = (real)*(const double *)a->attr;
-    READ(dy, a->dout[0]);
-    ADD_GRADIENT(0, by * dy[i]);
-}
-
-EACH_BLOCK(scale_forward, scale_block)
-EACH_BLOCK(scale_backward, scale_gradient)
-KERNELS(scale) = { scale_forward, scale_backward, NULL };
-OP(scale, .inputs = "x", .infer = same_as_input, .gradient = true, .rows = 1, .rows_back = true);
-
-VERB struct node *scale(struct graph *g, struct node *x, double by) { return graph_emit(g, &op_scale, &by, sizeof by, x); }
-
-/* ---- sigmoid: 1 / (1 + e^-x), REAL;  dx = y (1 - y) dy ---- */
-
-static int sigmoid_infer(struct node *n, struct err *e)
-{
-    if (same_as_input(n, e) != 0) return -1;
-    node_value(n, DTYPE_REAL, n->in[0]->shape);
-    return 0;
-}
-
-static void sigmoid_block(const struct args *a, int64_t from, int64_t to)
-{
-    READ(x, a->in[0]);
-    WRITE(y, a->out[0]);
-    for (int64_t i = 0; i < to - from; i++) y[i] = vec_sigmoid(x[i]);
-    DONE(y, a->out[0]);
-}
-
-static void sigmoid_gradient(const struct args *a, int64_t from, int64_t to)
-{
-    READ(y, a->out[0]);
-    READ(dy, a->dout[0]);
-    ADD_GRADIENT(0, y[i] * (1 - y[i]) * dy[i]);
-}
-
-EACH_BLOCK(sigmoid_forward, sigmoid_block)
-EACH_BLOCK(sigmoid_backward, sigmoid_gradient)
-KERNELS(sigmoid) = { sigmoid_forward, sigmoid_backward, NULL };
-OP(sigmoid, .inputs = "x", .infer = sigmoid_infer, .gradient = true, .rows = 1, .rows_back = true, .reads_out = 1);
-
-VERB struct node *sigmoid(struct graph *g, struct node *x) { return graph_emit(g, &op_sigmoid, NULL, 0, x); }
+ELEMENTWISE(ELEMENTWISE_KERNELS, )
