@@ -193,6 +193,7 @@ static void build_inputs(struct build *b)
         b->target = graph_input(g, "target", DTYPE_I32, s);
         b->weight = graph_input(g, "weight", DTYPE_REAL, s);
     }
+    if (b->mode == MODE_EVAL) b->present.rows = graph_input(g, "present", DTYPE_REAL, s);
 }
 
 static bool ends_normed(struct pick residual) { return residual.module->ends_normed && residual.module->ends_normed(residual.conf); }

@@ -1,8 +1,11 @@
 /* A step's numbers do not depend on how its batch is cut: every mean over tokens, the gradients and what the optimizer makes of them are those
-   of all tokens together, though the pieces count different numbers of tokens, or none. So are those of an evaluation. */
+   of all tokens together, though the pieces count different numbers of tokens, or none. So are those of an evaluation, in which rows that
+   only fill up a batch count for nothing. */
 #include "tiny.h"
+#include "data.h"
 
 enum { SEQUENCES = 8, SEQ = 6, STEPS = 2 };
+enum { WINDOWS = 6, REST = 4, TARGETS = (WINDOWS - 1) * SEQ + REST, TOP_K = 2 };       /* of an evaluation: its last window is not full */
 
 /* No loss of these has the micro-batch as its scope. */
 static const char *const models[] = {
@@ -46,8 +49,8 @@ static void step(struct tiny *part, const struct tiny *whole, int step, int piec
 static void check_values(const char *what, const char *name, int pieces, const double *want, const double *got, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
-        if (fabs(want[i] - got[i]) <= 1e-6 * fmax(1, fabs(want[i]))) continue;
-        fail_msg("%s, %d pieces: %s %s %lld is %.9g, of the whole %.9g", what, pieces, "value of", name, (long long)i, got[i], want[i]);
+        if (want[i] == got[i] || fabs(want[i] - got[i]) <= 1e-6 * fmax(1, fabs(want[i]))) continue;
+        fail_msg("%s, %d pieces: %s %lld is %.9g, of the whole %.9g", what, pieces, name, (long long)i, got[i], want[i]);
     }
 }
 
@@ -111,6 +114,123 @@ static void test_evaluation(void **state)
         for (int pieces = 1; pieces <= SEQUENCES; pieces *= 2) check(models[m], pieces, false);
 }
 
+/* ---- an evaluation that does not fill its batches ---- */
+
+static const char *const filled[] = {
+    TEXT({"vocab": 256, "embed": {"module": "over_encoding", "rows": 7, "width": 3}, "residual": "partial_post", "position.fraction": 0.5,
+          "attention.qk_norm": "k", "attention.gate": "head", "attention.kv": "mirror", "ffn.router.score": "sigmoid", "ffn.shared": "dense",
+          "ffn.balance": ["bias"], "head.tied": false, "head.mtp": "sequential"}),
+    TEXT({"vocab": 256, "attention.gate": "element", "attention.mask": {"module": "window", "size": 3}, "ffn.balance": ["z_loss"],
+          "ffn.router.normalize": "after", "head.mtp": {"module": "sequential", "depth": 2}}),
+};
+
+/* What fills up is no token of the set: any ids will do. */
+static void put_part(struct tiny *t, const struct corpus *c, const struct eval_set *s, int part)
+{
+    struct batch b = batch_new(t->tokens);
+    corpus_eval_batch(c, s, (int64_t)part * t->batch, t->batch, t->seq, b);
+    for (int i = 0; i < t->tokens; i++) {
+        t->ids[i] = b.present[i] ? b.ids[i] : (i * 7 + t->batch) % t->model.vocab;
+        t->target[i] = b.target[i];
+        t->start[i] = b.start[i];
+        t->weight[i] = (real)b.weight[i];
+        t->present[i] = (real)b.present[i];
+    }
+    batch_free(b);
+    tiny_put(t);
+}
+
+static void evaluate(struct tiny *t, const struct corpus *c, const struct eval_set *s)
+{
+    int parts = (int)(eval_windows(s, t->seq) + t->batch - 1) / t->batch;
+    plan_begin(t->plan, 0, 1000, parts);
+    for (int i = 0; i < parts; i++) {
+        put_part(t, c, s, i);
+        plan_forward(t->plan, i);
+    }
+}
+
+static void check_all(struct tiny *want, struct tiny *got, const char *what)
+{
+    for (int i = 0; i < want->graph->n_probes; i++) {
+        const struct probe *p = &want->graph->probe[i];
+        double *x = tiny_probe(want, i), *y = tiny_probe(got, i);
+        check_values(what, p->name, got->batch, x, y, probe_count(p));
+        free(x);
+        free(y);
+    }
+}
+
+/* Every row has its K experts; a block of depth k has no row for the last k tokens of a window. */
+static void check_assignments(struct tiny *t, const struct eval_set *s)
+{
+    for (int layer = 0; layer < model_blocks(&t->model); layer++) {
+        int depth = layer < t->model.layers ? 0 : layer - t->model.layers + 1;
+        int64_t rows = 0;
+        double tokens[16], sum = 0;
+        for (int64_t left = (int64_t)s->targets; left > 0; left -= t->seq) {
+            int64_t n = left < t->seq ? left : t->seq;
+            rows += n > depth ? n - depth : 0;
+        }
+        tiny_metric(t, "expert_tokens", layer, tokens);
+        for (int64_t e = 0; e < 4; e++) sum += tokens[e];
+        if (sum != (double)(TOP_K * rows)) fail_msg("layer %d: %g assignments of %lld rows", layer, sum, (long long)rows);
+    }
+}
+
+/* So that some saturate. */
+static void open_gates(struct tiny *t)
+{
+    for (int i = 0; i < t->leaves->n; i++) {
+        const struct leaf *l = t->leaves->leaf[i];
+        if (!strstr(l->path, "attention.gate")) continue;
+        real *w = xmalloc(leaf_bytes(l));
+        state_get(t->state, l, w);
+        for (int64_t k = 0; k < shape_count(l->decl.shape); k++) w[k] *= 5;
+        state_put(t->state, l, w);
+        free(w);
+    }
+}
+
+static struct tiny evaluated(const char *model, int batch, int seq, const struct corpus *c, const struct eval_set *s)
+{
+    struct tiny t = tiny_new(model, NULL, MODE_EVAL, batch, seq);
+    tiny_start(&t, 3);
+    open_gates(&t);
+    evaluate(&t, c, s);
+    check_assignments(&t, s);
+    return t;
+}
+
+static void check_filled(const char *model)
+{
+    static const int batches[] = { 2, 3, 8 };
+    struct corpus *c;
+    struct err e;
+    if (corpus_open(&c, "synthetic", &e) != 0) fail_msg("%s", e.text);
+    struct eval_set set = corpus_eval_set(c, TARGETS), rest = set;
+    struct tiny one = evaluated(model, 1, SEQ, c, &set);
+    for (int i = 0; i < COUNT(batches); i++) {
+        struct tiny other = evaluated(model, batches[i], SEQ, c, &set);
+        check_all(&one, &other, "cut in batches");
+        tiny_free(&other);
+    }
+    tiny_free(&one);
+    rest.first += TARGETS - REST;
+    rest.targets = REST;
+    struct tiny full = evaluated(model, 1, REST, c, &rest), part = evaluated(model, 2, SEQ, c, &rest);
+    check_all(&full, &part, "the rest alone");
+    tiny_free(&full);
+    tiny_free(&part);
+    corpus_close(c);
+}
+
+static void test_filled_evaluation(void **state)
+{
+    (void)state;
+    for (int m = 0; m < COUNT(filled); m++) check_filled(filled[m]);
+}
+
 /* Where no token counts there is no value, not 0; nothing is learnt, and nothing is lost. */
 static void test_no_token(void **state)
 {
@@ -129,6 +249,6 @@ static void test_no_token(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_training), cmocka_unit_test(test_evaluation), cmocka_unit_test(test_no_token) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_training), cmocka_unit_test(test_evaluation), cmocka_unit_test(test_filled_evaluation), cmocka_unit_test(test_no_token) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
