@@ -251,6 +251,7 @@ void build_token_loss(struct build *b, const char *name, struct node *x, int ahe
     g->region = REGION_AHEAD;
     struct node *all = graph_carry(g, weighted_sum(g, weights(b, ahead), NULL), CARRY_SUM);
     g->region = REGION_MICRO;
+    if (ahead == 0) b->targets = all;
     graph_loss(g, name, divide(g, weighted_sum(g, x, weights(b, ahead)), all), weight, true);
 }
 

@@ -35,7 +35,7 @@ static const struct param train_params[] = {
     INT(struct train_conf, eval_tokens, 32768, 0, 2e9, "token", "held-out tokens that an evaluation measures, the same for all variants; 0: all there are"),
     INT(struct train_conf, checkpoint_every, 100, 1, 1e9, "step", "steps between checkpoints"),
     INT(struct train_conf, keep, 2, 1, 1000, "", "checkpoints kept"),
-    INT(struct train_conf, stop_window, 50, 5, 1e6, "step", "trailing steps that a loss spike is measured against"),
+    INT(struct train_conf, stop_window, 50, 5, 1e6, "step", "trailing steps that a loss spike is measured against; so many without a target end a run"),
     REAL(struct train_conf, stop_sigma, 0, 0, 1e6, "", "stop as diverged when the loss stays this many standard deviations above the window for 10 steps; 0: never"),
     REAL(struct train_conf, stop_dead, 0, 0, 1, "", "stop when this share of experts got no token for a window; 0: never"),
     REAL(struct train_conf, stop_seconds, 0, 0, 1e9, "s", "stop after so much training time; 0: never"),
@@ -102,7 +102,8 @@ int model_blocks(const struct model_conf *conf)
     return blocks;
 }
 
-/* loss_NAME: each loss summed over layers, unweighted; loss: that of the next token; objective: the weighted sum. */
+/* loss_NAME: each loss summed over layers, unweighted; loss: that of the next token; targets: how many of these there are; objective: the
+   weighted sum. */
 static void report_losses(struct build *b)
 {
     struct term *term = arena_alloc(b->arena, (size_t)(b->n_losses + 1) * sizeof *term);
@@ -124,6 +125,7 @@ static void report_losses(struct build *b)
         term[i] = b->loss[i].value;
         term[i].weight = b->loss[i].weight;
     }
+    if (b->targets) graph_probe(b->graph, "targets", "token", BETTER_NONE, "targets that count in the step", 1, &(struct term){ 1, b->targets, NULL, false });
     if (b->n_losses && b->mode == MODE_TRAIN) graph_probe(b->graph, "objective", "nat/token", BETTER_LOWER, "weighted sum of all losses", b->n_losses, term);
 }
 
@@ -167,7 +169,7 @@ static void build_update_region(struct build *b)
     b->layer = -1;
     struct node *norm = norm_of(b, -1);
     build_metric(b, "grad_norm", norm, "", BETTER_NONE, "L2 norm of all gradients before clipping");
-    b->clip = clip_norm(g, norm, b->train->clip);
+    b->clip = clip_norm(g, norm, b->targets, b->train->clip);
     const double *lr = module_value(b->train->optim, "lr");
     INVARIANT(lr, "optimizer %s has no parameter lr", b->train->optim.module->name);
     struct node *step = graph_control(g, "step", (struct control){ step_number, NULL, 0, 1 });

@@ -36,6 +36,7 @@ struct build {
     int64_t d_ff, experts;                                  /* of the enclosing ffn: the width that "shared" multiplies, and E */
     int64_t heads, head_dim;                                /* of the enclosing attention */
     double gain_shift;                                      /* added to the initial gain of norms made now; 0 unless a residual says otherwise */
+    struct node *targets;                                   /* REAL [1]: how many of the step count, once a loss of next tokens is there; NULL before */
     struct node *clip;                                      /* REAL [2] of clip_norm, while update callbacks run; NULL before */
     struct node *embedded_table;                            /* the token embedding's weight, for tied heads and MTP */
     struct node **sublayer_input;                           /* [blocks]: normalised input of each attention, for mirrors */

@@ -68,7 +68,7 @@ struct muon_attr { double momentum, decay, scale; int nesterov, steps; }; /* sca
     /* update region: inputs marked * are changed in place; step is the 1-based number of the step, lr is REAL [1];
        clip is what clip_norm gives: [0] factor on gradients, [1] go (0: the step is skipped, nothing changes) */ \
     X(global_norm, (struct graph *g, int n, struct node *const *grads))               /* REAL [1]: L2 norm, accumulated in double */ \
-    X(clip_norm, (struct graph *g, struct node *norm, double most))                   /* REAL [2]: min(1, most/(norm+1e-6)), 1 if norm is finite else 0; most 0: no clipping */ \
+    X(clip_norm, (struct graph *g, struct node *norm, struct node *targets /*REAL [1] or NULL*/, double most)) /* REAL [2]: min(1, most/(norm+1e-6)), 1 if norm is finite and there are targets else 0; most 0: no clipping */ \
     X(adamw,     (struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *v, struct node *lr, struct node *step, struct node *clip, struct adamw_attr a)) /* w* m* v*; REAL [2]: sum of squares of the change, of w before */ \
     X(muon,      (struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *lr, struct node *clip, struct muon_attr a))  /* w* m*; REAL [2] as adamw; leading dimensions are a stack */ \
     X(bias_step, (struct graph *g, struct node *bias /*[E]*/, struct node *counts /*REAL [E]*/, struct node *clip, double rate)) /* bias*; REAL [1]: max - min of bias, before */ \

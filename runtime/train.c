@@ -123,11 +123,11 @@ static int log_step(struct trainer *t)
 {
     struct session *s = t->session;
     metrics_gather(t->train, s->plan);
-    double norm = metrics_get(t->train, "grad_norm");
+    double norm = metrics_get(t->train, "grad_norm"), targets = metrics_get(t->train, "targets");
     metrics_set(t->train, "tokens", (double)(t->done * s->train.batch * s->model.seq));
     metrics_set(t->train, "lr", t->lr);
     metrics_set(t->train, "clipped", s->train.clip > 0 && norm > s->train.clip);
-    metrics_set(t->train, "skipped", !isfinite(norm));
+    metrics_set(t->train, "skipped", !isfinite(norm) || targets == 0);
     metrics_set(t->train, "wall_time", train_seconds(t));
     metrics_set(t->train, "wall_time_total", t->spent + clock_seconds() - t->began);
     int failure = store_append(t->store, STORE_TRAIN, t->done, metrics_values(t->train), &t->err);
@@ -139,7 +139,7 @@ static const char *diverged(struct trainer *t)
 {
     int64_t n = 0;
     const double *tokens = metrics_row(t->train, "expert_tokens", &n);
-    return stop_look(t->stop, metrics_get(t->train, "loss"), metrics_get(t->train, "grad_norm"), tokens);
+    return stop_look(t->stop, metrics_get(t->train, "loss"), metrics_get(t->train, "grad_norm"), metrics_get(t->train, "targets"), tokens);
 }
 
 /* 0: asked to stop. Reads buffers only; nothing of training changes. */

@@ -71,7 +71,9 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
     CASE(combine, top_5, combine(g, act_in(g, 10, 3), TOP_5_ORDER, TOP_5_PLACE, real_in(g, 2, 5))) \
     CASE(combine, same, combine(g, act_in(g, 3, 1), SAME_ORDER, SAME_PLACE, real_in(g, 3, 1))) \
     CASE(global_norm, three, global_norm(g, 3, (struct node *[]){ real_in(g, 3, 5), real_in(g, 1), real_in(g, 2, 2, 3) })) \
-    CASE(clip_norm, clips, clip_norm(g, positive_in(g, 1), 0.05)) \
+    CASE(clip_norm, clips, clip_norm(g, positive_in(g, 1), NULL, 0.05)) \
+    CASE(clip_norm, targets, clip_norm(g, positive_in(g, 1), positive_in(g, 1), 0.05)) \
+    CASE(clip_norm, no_target, clip_norm(g, positive_in(g, 1), real_count_in(g, SHAPE(1), none_present), 0.05)) \
     CASE(adamw, vector, ADAMW(7)) \
     CASE(muon, tall, MUON(5, 3)) \
     CASE(muon, stack, MUON(3, 2, 5)) \

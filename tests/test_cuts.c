@@ -54,7 +54,7 @@ static void check_values(const char *what, const char *name, int pieces, const d
     }
 }
 
-/* Every metric that says a mean over tokens, and the norms of gradients; gives how many there are. */
+/* Every metric that says a mean over tokens, their number, and the norms of gradients; gives how many there are. */
 static int check_means(struct tiny *whole, struct tiny *part, int pieces)
 {
     int means = 0;
@@ -62,7 +62,7 @@ static int check_means(struct tiny *whole, struct tiny *part, int pieces)
         const struct probe *p = &whole->graph->probe[i];
         bool of_tokens = true;
         for (int k = 0; k < p->n; k++) of_tokens &= p->term[k].over != NULL;
-        if (!of_tokens && !strstr(p->name, "grad_norm")) continue;
+        if (!of_tokens && !strstr(p->name, "grad_norm") && strcmp(p->name, "targets") != 0) continue;
         double *want = tiny_probe(whole, i), *got = tiny_probe(part, i);
         check_values("metric", p->name, pieces, want, got, probe_count(p));
         free(want);
@@ -93,7 +93,7 @@ static void check(const char *model, int pieces, bool train)
     for (int i = 0; i < STEPS; i++) {
         step(&whole, &whole, i, 1, train);
         step(&part, &whole, i, pieces, train);
-        if (check_means(&whole, &part, pieces) < (train ? 4 : 2)) fail_msg("%s: too few means over tokens", model);
+        if (check_means(&whole, &part, pieces) < (train ? 5 : 2)) fail_msg("%s: too few means over tokens", model);
         if (train) check_leaves(&whole, &part, pieces);
     }
     tiny_free(&whole);
@@ -231,20 +231,63 @@ static void test_filled_evaluation(void **state)
     for (int m = 0; m < COUNT(filled); m++) check_filled(filled[m]);
 }
 
-/* Where no token counts there is no value, not 0; nothing is learnt, and nothing is lost. */
+/* ---- a step in which no token counts ---- */
+
+static double metric(struct tiny *t, const char *name)
+{
+    double value;
+    tiny_metric(t, name, -1, &value);
+    return value;
+}
+
+/* Weights, moments and balancing biases, one after the other: malloc'd. */
+static char *learnt(const struct tiny *t, size_t *bytes)
+{
+    char *all = NULL;
+    *bytes = 0;
+    for (int i = 0; i < t->leaves->n; i++) {
+        const struct leaf *l = t->leaves->leaf[i];
+        if (l->kind != LEAF_WEIGHT && l->kind != LEAF_BUFFER) continue;
+        all = xrealloc(all, *bytes + leaf_bytes(l));
+        state_get(t->state, l, all + *bytes);
+        *bytes += leaf_bytes(l);
+    }
+    return all;
+}
+
+/* There is no value, not 0; nothing is learnt though other losses have gradients and weights would decay, and nothing is lost. */
+static void check_no_token(const char *optim)
+{
+    struct tiny t = tiny_new(TEXT({"ffn.balance": ["bias", "z_loss"]}), optim, MODE_TRAIN, 2, SEQ);
+    size_t bytes;
+    tiny_start(&t, 3);
+    double counting = 0;
+    for (int i = 0; i < t.tokens; i++) counting += (double)t.weight[i];
+    tiny_step(&t, 0);
+    assert_true(metric(&t, "targets") == counting && isfinite(metric(&t, "loss")) && metric(&t, "update_ratio") > 0);
+    char *before = learnt(&t, &bytes);
+    memset(t.weight, 0, (size_t)t.tokens * sizeof *t.weight);
+    tiny_step(&t, 1);
+    assert_true(isnan(metric(&t, "loss")) && isnan(metric(&t, "accuracy")) && isnan(metric(&t, "objective")));
+    assert_true(metric(&t, "grad_norm") > 0 && metric(&t, "targets") == 0 && metric(&t, "update_ratio") == 0);
+    char *after = learnt(&t, &bytes);
+    assert_memory_equal(before, after, bytes);
+    free(after);
+    t.weight[3] = 1;
+    tiny_step(&t, 2);
+    after = learnt(&t, &bytes);
+    assert_true(metric(&t, "targets") == 1 && isfinite(metric(&t, "loss")) && metric(&t, "update_ratio") > 0);
+    assert_memory_not_equal(before, after, bytes);
+    free(before);
+    free(after);
+    tiny_free(&t);
+}
+
 static void test_no_token(void **state)
 {
     (void)state;
-    struct tiny t = tiny_new("{}", plain, MODE_TRAIN, 2, SEQ);
-    double loss, accuracy, norm;
-    tiny_start(&t, 3);
-    memset(t.weight, 0, (size_t)t.tokens * sizeof *t.weight);
-    tiny_step(&t, 0);
-    tiny_metric(&t, "loss", -1, &loss);
-    tiny_metric(&t, "accuracy", -1, &accuracy);
-    tiny_metric(&t, "grad_norm", -1, &norm);
-    assert_true(isnan(loss) && isnan(accuracy) && norm == 0);
-    tiny_free(&t);
+    check_no_token(plain);
+    check_no_token(TEXT({"optim": {"module": "muon", "lr": 0.01}}));
 }
 
 int main(void)
