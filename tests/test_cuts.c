@@ -1,8 +1,14 @@
 /* A step's numbers do not depend on how its batch is cut: every mean over tokens, the gradients and what the optimizer makes of them are those
    of all tokens together, though the pieces count different numbers of tokens, or none. So are those of an evaluation, in which rows that
-   only fill up a batch count for nothing. */
+   only fill up a batch count for nothing.
+
+       test_cuts            on the CPU
+       test_cuts cuda       on the GPU, fewer cuts of fewer models, for the emulated one is slow */
 #include "tiny.h"
 #include "data.h"
+
+static struct plan_how how = { &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE };
+static bool on_gpu(void) { return how.backend != &backend_cpu; }
 
 enum { SEQUENCES = 8, SEQ = 6, STEPS = 2 };
 enum { WINDOWS = 6, REST = 4, TARGETS = (WINDOWS - 1) * SEQ + REST, TOP_K = 2 };       /* of an evaluation: its last window is not full */
@@ -72,14 +78,23 @@ static int check_means(struct tiny *whole, struct tiny *part, int pieces)
     return means;
 }
 
+static real *values_of(struct tiny *t, const struct leaf *l)        /* malloc'd */
+{
+    real *values = xmalloc(leaf_bytes(l));
+    state_get(t->state, l, values);
+    return values;
+}
+
 static void check_leaves(struct tiny *whole, struct tiny *part, int pieces)
 {
     for (int i = 0; i < whole->leaves->n; i++) {
         const struct leaf *l = whole->leaves->leaf[i];
         if (l->kind != LEAF_WEIGHT && l->kind != LEAF_BUFFER) continue;
-        const real *want = state_data(whole->state, l), *got = state_data(part->state, leaves_find(part->leaves, l->path));
+        real *want = values_of(whole, l), *got = values_of(part, leaves_find(part->leaves, l->path));
         for (int64_t k = 0; k < shape_count(l->decl.shape); k++)
             if (!(fabs((double)(want[k] - got[k])) <= 2e-6)) fail_msg("%d pieces: %s %lld is %.9g, of the whole %.9g", pieces, l->path, (long long)k, (double)got[k], (double)want[k]);
+        free(want);
+        free(got);
     }
 }
 
@@ -87,8 +102,8 @@ static void check(const char *model, int pieces, bool train)
 {
     struct tiny whole = tiny_new(model, plain, train ? MODE_TRAIN : MODE_EVAL, SEQUENCES, SEQ);
     struct tiny part = tiny_new(model, plain, train ? MODE_TRAIN : MODE_EVAL, SEQUENCES / pieces, SEQ);
-    tiny_start(&whole, 3);
-    tiny_start(&part, 3);
+    tiny_start_on(&whole, how, 3);
+    tiny_start_on(&part, how, 3);
     weigh(&whole);
     for (int i = 0; i < STEPS; i++) {
         step(&whole, &whole, i, 1, train);
@@ -100,18 +115,22 @@ static void check(const char *model, int pieces, bool train)
     tiny_free(&part);
 }
 
+static void check_models(bool train)
+{
+    for (int m = on_gpu() ? COUNT(models) - 1 : 0; m < COUNT(models); m++)
+        for (int pieces = on_gpu() ? 4 : 1; pieces <= (on_gpu() ? 4 : SEQUENCES); pieces *= 2) check(models[m], pieces, train);
+}
+
 static void test_training(void **state)
 {
     (void)state;
-    for (int m = 0; m < COUNT(models); m++)
-        for (int pieces = 1; pieces <= SEQUENCES; pieces *= 2) check(models[m], pieces, true);
+    check_models(true);
 }
 
 static void test_evaluation(void **state)
 {
     (void)state;
-    for (int m = 0; m < COUNT(models); m++)
-        for (int pieces = 1; pieces <= SEQUENCES; pieces *= 2) check(models[m], pieces, false);
+    check_models(false);
 }
 
 /* ---- an evaluation that does not fill its batches ---- */
@@ -184,8 +203,7 @@ static void open_gates(struct tiny *t)
     for (int i = 0; i < t->leaves->n; i++) {
         const struct leaf *l = t->leaves->leaf[i];
         if (!strstr(l->path, "attention.gate")) continue;
-        real *w = xmalloc(leaf_bytes(l));
-        state_get(t->state, l, w);
+        real *w = values_of(t, l);
         for (int64_t k = 0; k < shape_count(l->decl.shape); k++) w[k] *= 5;
         state_put(t->state, l, w);
         free(w);
@@ -195,7 +213,7 @@ static void open_gates(struct tiny *t)
 static struct tiny evaluated(const char *model, int batch, int seq, const struct corpus *c, const struct eval_set *s)
 {
     struct tiny t = tiny_new(model, NULL, MODE_EVAL, batch, seq);
-    tiny_start(&t, 3);
+    tiny_start_on(&t, how, 3);
     open_gates(&t);
     evaluate(&t, c, s);
     check_assignments(&t, s);
@@ -210,7 +228,7 @@ static void check_filled(const char *model)
     if (corpus_open(&c, "synthetic", &e) != 0) fail_msg("%s", e.text);
     struct eval_set set = corpus_eval_set(c, TARGETS), rest = set;
     struct tiny one = evaluated(model, 1, SEQ, c, &set);
-    for (int i = 0; i < COUNT(batches); i++) {
+    for (int i = on_gpu(); i < COUNT(batches) - on_gpu(); i++) {
         struct tiny other = evaluated(model, batches[i], SEQ, c, &set);
         check_all(&one, &other, "cut in batches");
         tiny_free(&other);
@@ -260,7 +278,7 @@ static void check_no_token(const char *optim)
 {
     struct tiny t = tiny_new(TEXT({"ffn.balance": ["bias", "z_loss"]}), optim, MODE_TRAIN, 2, SEQ);
     size_t bytes;
-    tiny_start(&t, 3);
+    tiny_start_on(&t, how, 3);
     double counting = 0;
     for (int i = 0; i < t.tokens; i++) counting += (double)t.weight[i];
     tiny_step(&t, 0);
@@ -290,8 +308,13 @@ static void test_no_token(void **state)
     check_no_token(TEXT({"optim": {"module": "muon", "lr": 0.01}}));
 }
 
-int main(void)
+int main(int n, char **name)
 {
+    struct err e;
+    if (n > 1 && strcmp(name[1], "cuda") == 0 && !(how.backend = backend_find(BACKEND_CUDA, &e))) {
+        fprintf(stderr, "%s\n", e.text);
+        return 1;
+    }
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_training), cmocka_unit_test(test_evaluation), cmocka_unit_test(test_filled_evaluation), cmocka_unit_test(test_no_token) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
