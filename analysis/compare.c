@@ -41,7 +41,7 @@ static int64_t row_at(const struct compare_options *o, const struct run *run, en
         snprintf(out->why, sizeof out->why, "the run file has no count of tokens");
         return -1;
     }
-    double reached = tokens ? run_last(run, "train.tokens") : (double)run->step;
+    double reached = tokens ? run_last(run, "train.tokens") : (double)run->step, first = c->rows == 0 ? NAN : tokens ? tokens[0] : (double)c->step[0];
     int64_t row = -1;
     for (int64_t i = 0; i < c->rows; i++)
         if ((tokens ? tokens[i] : (double)c->step[i]) <= o->where) row = i;
@@ -52,7 +52,8 @@ static int64_t row_at(const struct compare_options *o, const struct run *run, en
                  o->at == AT_STEP ? "step" : "tokens", o->where);
         return -1;
     }
-    if (row < 0) snprintf(out->why, sizeof out->why, "no row at or before %s %.12g", o->at == AT_STEP ? "step" : "tokens", o->where);
+    if (row < 0 && c->rows == 0) snprintf(out->why, sizeof out->why, "no row of this metric");
+    else if (row < 0) snprintf(out->why, sizeof out->why, "no row at or before %s %.12g, the first is at %.12g", o->at == AT_STEP ? "step" : "tokens", o->where, first);
     return row;
 }
 

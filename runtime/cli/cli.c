@@ -232,7 +232,8 @@ static void print_options(const struct option *o)
         char left[64];
         snprintf(left, sizeof left, "%c%c%s --%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ', o->letter ? "," : " ",
                  o->name, o->argument ? " " : "", o->argument ? o->argument : "");
-        printf("  %-26s %s\n", left, o->help);
+        int column = printf("  %-26s ", left);
+        text_print(stdout, column, 29, "%s\n", o->help);
     }
 }
 
@@ -244,7 +245,7 @@ static void print_help(const struct command *c)
     printf("\n%susage%s\n  sluice %s %s\n  %s\n\n%soptions%s\n", bold, off, c->name, c->usage, c->about, bold, off);
     print_options(c->options);
     print_options(cli_common);
-    if (c->more) printf("\n%s\n", c->more);
+    if (c->more) text_print(stdout, 0, 0, "\n%s\n", c->more);
 }
 
 static void print_overview(FILE *to)
@@ -254,7 +255,7 @@ static void print_overview(FILE *to)
            "%susage%s\n  sluice COMMAND ...            sluice COMMAND --help\n\n%scommands%s\n", bold, off, bold, off);
     for (const struct command *const *c = cli_commands; *c; c++) fprintf(to, "  %-10s %s\n", (*c)->name, (*c)->about);
     fprintf(to, "\n%sexit codes%s\n", bold, off);
-    for (int i = 0; cli_codes[i]; i++) fprintf(to, "%s%s", i % 6 ? "   " : i ? "\n  " : "  ", cli_codes[i]);
+    for (int i = 0; cli_codes[i]; i++) fprintf(to, "%s%s", i % 4 ? "   " : i ? "\n  " : "  ", cli_codes[i]);
     fputc('\n', to);
 }
 

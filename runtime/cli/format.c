@@ -1,6 +1,7 @@
 /* Numbers for people. The program never calls setlocale, so printf writes a point everywhere. */
 #include "cli.h"
 #include <math.h>
+#include <string.h>
 
 static char *scaled(double x, double base, const char *const *unit, int units, const char *gap, char *out)
 {
@@ -34,6 +35,21 @@ char *format_seconds(double x, char out[FORMAT_SIZE])
     else if (s < 3600) snprintf(out, FORMAT_SIZE, "%lld min %02lld s", s / 60, s % 60);
     else if (s < 86400) snprintf(out, FORMAT_SIZE, "%lld h %02lld min", s / 3600, s % 3600 / 60);
     else snprintf(out, FORMAT_SIZE, "%lld d %lld h", s / 86400, s % 86400 / 3600);
+    return out;
+}
+
+char *format_figures(double x, int figures, char out[FORMAT_SIZE])
+{
+    enum { MOST = 20 };                                     /* digits after the point */
+    if (!isfinite(x)) return format_real(x, 0, out);
+    if (fabs(x) >= 1e15) return format_count(x, out);
+    int digits = x == 0 ? 0 : figures - 1 - (int)floor(log10(fabs(x)));
+    format_real(x, digits < 0 ? 0 : digits > MOST ? MOST : digits, out);
+    for (char *end = out + strlen(out) - 1; strchr(out, '.') && (*end == '0' || *end == '.'); end--) {
+        bool point = *end == '.';
+        *end = 0;
+        if (point) break;
+    }
     return out;
 }
 
