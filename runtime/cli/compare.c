@@ -87,7 +87,7 @@ static void print_untaught(const struct comparison *c)
     int n = 0;
     for (int i = 0; i < c->n_arms; i++) n += c->arm[i].untaught;
     if (!n) return;
-    text_print(stdout, 0, 2, "\nnot learned: %d runs in these means end at or above the unigram model or above the log of the vocabulary\n", n);
+    text_print(stdout, 0, 2, "\nnot learned: %d run%s in these means end%s at or above the unigram model or above the log of the vocabulary\n", n, n == 1 ? "" : "s", n == 1 ? "s" : "");
     for (int i = 0; i < c->n_arms; i++)
         if (c->arm[i].untaught) printf("  %s: %d of %d\n", c->arm[i].variant->name, c->arm[i].untaught, c->arm[i].total);
 }
@@ -111,7 +111,8 @@ static void print_notes(const struct comparison *c)
     bool tested = false;
     char unit[48] = "", text[FORMAT_SIZE];
     if (*c->unit) snprintf(unit, sizeof unit, " (%s)", c->unit);
-    text_print(stdout, 0, 2, "\n%s%s, %s; difference = variant - %s, over pairs of runs with one seed.\n", c->metric, unit, direction[c->better], base->variant->name);
+    if (!c->known) text_print(stdout, 0, 2, "\nNo run has %s yet.\n", c->metric);
+    else text_print(stdout, 0, 2, "\n%s%s, %s; difference = variant - %s, over pairs of runs with one seed.\n", c->metric, unit, direction[c->better], base->variant->name);
     for (int i = 0; i < c->n_arms; i++) tested |= !isnan(c->arm[i].p);
     if (tested) print_family(c);
     for (int i = 0; i < c->n_arms && base->variant->counts.active; i++)

@@ -50,7 +50,7 @@ size_t text_fit(const char *utf8, int width)
 {
     const char *end = NULL, *p = utf8;                      /* end: of the last word that fits, or of a first one that does not */
     for (int used = 0; *p && *p != '\n'; ) {
-        if (*p == ' ' && p > utf8 && p[-1] != ' ' && (used <= width || !end)) end = p;
+        if (*p == ' ' && p > utf8 && p[-1] != ' ' && p[1] != '%' && (used <= width || !end)) end = p;
         used += next_width(&p);
         if (used > width && end) return (size_t)(end - utf8);
     }
