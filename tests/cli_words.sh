@@ -129,6 +129,7 @@ for asked in "compare runs/wide" "plan wide.lua" "modules show moe"; do
         words | cmp -s - words.all || fail "other words in $room columns: $asked"
     done
 done
+unset COLUMNS
 # What is piped is not folded.
 leaves 0 "$sluice" compare runs/wide
 [ "$(grep -c "^$long  *4 .*\(detected\|better\|worse\)$" log)" = 1 ] || fail "a row of the table is not one line"
@@ -153,7 +154,31 @@ for library in hdf5-serial:HDF5 lua5.4:Lua jansson:jansson libxxhash:xxHash; do
     says "${library#*:} $number"
 done
 if [ -e "$build/libsluice_cuda.so" ]; then says 'CUDA       '; else says 'CUDA       no: this build has no CUDA backend'; fi
-if revision=$(git -C "$root" describe --always --tags 2>/dev/null); then says "revision   $revision"; else says 'revision   unknown'; fi
+says "revision   $(sed -n 's/.*"\(.*\)";$/\1/p' "$build/revision.c")"
+# revision WORDS: what a build of folder source/ would say, as a pattern.
+revision() {
+    cmake -DSOURCE="$folder/source" -DFILE="$folder/revision.c" -P "$root/runtime/revision.cmake"
+    grep -qx "const char train_revision\[\] = \"$1\";" revision.c || { cp revision.c log; fail "the revision is not $1"; }
+}
+git() { command git -c user.name=test -c user.email=test@example.org -c init.defaultBranch=main "$@"; }
+mkdir -p source/runtime
+echo 1 >source/CMakeLists.txt
+GIT_CEILING_DIRECTORIES=$folder revision unknown
+git -C source init -q
+git -C source add .
+git -C source commit -qm one
+revision '[0-9a-f]*'
+echo 1 >source/notes
+revision '[0-9a-f]*'
+echo 1 >source/runtime/new.c
+revision '[0-9a-f]*-dirty'
+rm source/runtime/new.c
+echo 2 >source/CMakeLists.txt
+revision '[0-9a-f]*-dirty'
+rm -rf source/.git
+command git init -q .                                       # another's repository around it
+revision unknown
+rm -rf .git
 echo "--version is the truth"
 
 # ---- rates ----
@@ -220,3 +245,12 @@ assert xxhash.xxh128_digest(tokens[128:])[::-1] == tokens[80:96] and xxhash.xxh1
 files = json.load(open(sys.argv[1] + "/manifest.json"))["files"]
 assert all(xxhash.xxh128_hexdigest(open(f"{sys.argv[1]}/{name}", "rb").read()) == f["xxh128"] for name, f in files.items())' "$checkpoint"
 echo "hashes are as docs/file-format.md says"
+
+# ---- who is cited ----
+version=$("$sluice" --version | sed -n 's/^sluice //p')
+grep -qx "version: $version" "$root/CITATION.cff" || fail "CITATION.cff is of another version than $version"
+grep -qF "Sluice, version $version" "$root/README.md" || fail "README.md cites another version than $version"
+leaves 0 cmake --install "$build" --prefix "$folder/there"
+leaves 0 "$folder/there/bin/sluice" --version
+says "sluice $version"
+echo "what is cited and installed is this version"
