@@ -123,7 +123,7 @@ static void print_table(const struct study *s, const struct corpus *c)
         table_cell(t, "%lld", (long long)json_integer_value(value));
     }
     table_print(t, stdout);
-    printf("%d variants x %d replicates = %d runs\n", s->n_variants, s->replicates, s->n_points);
+    printf("%d variant%s x %d replicate%s = %d run%s\n", s->n_variants, s->n_variants == 1 ? "" : "s", s->replicates, s->replicates == 1 ? "" : "s", s->n_points, s->n_points == 1 ? "" : "s");
     print_data(s, c);
     if (s->match_quantity) printf("matched: %s by %s, tolerance %s\n", s->match_quantity, s->match_adjust, format_figures(s->match_tolerance, 6, text));
     print_power(s);
