@@ -55,8 +55,9 @@ trains faint
 for asked in "compare runs/faint" "show runs/faint" "plan faint.lua --weights base" "ls runs" "show runs/faint/base-*/0"; do
     set -- $asked
     leaves 0 "$sluice" "$@"
-    sed '/^configuration$/,/^}$/d' log >log.read && mv log.read log         # JSON, for a machine
+    sed -i '/"\(lr\|decay\|eps\)": 1e-[5-8],$/d' log                      # as a script would say it
     lacks "$exponent"
+    lacks '[0-9]{15}'
 done
 leaves 0 "$sluice" compare runs/faint
 says 'by up to 312 %.'
@@ -100,21 +101,23 @@ on_terminal() { NO_COLOR=1 TERM=xterm /usr/bin/python3 terminal.py "$@" >log 2>&
 # fits COLUMNS: no line of log is wider, but for commands to copy.
 fits() {
     python -c '
-import sys, unicodedata
+import os, sys, unicodedata
 room = int(sys.argv[1])
 for line in open("log", encoding="utf-8"):
-    line = line.rstrip("\n")
+    line = line.rstrip("\n").replace(os.path.realpath("."), ".")
     width = sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in line)
     assert width <= room or line.startswith("  sluice "), f"{width} columns, not {room}: {line}"' "$1"
 }
 long=a_variant_with_a_name_that_is_long
 script wide '' "base = {}, $long = { [\"ffn.d_ff\"] = 12 }, other = { [\"ffn.d_ff\"] = 16 }" 4
 trains wide
+printf 'one\n\ntwo\n\nthree\n' >text
+leaves 0 "$sluice" data pack text --blank-lines --held-out 0.4 -o text.tok
 for room in 60 80 132; do
     for asked in "compare runs/wide --unpaired" "show runs/wide" "plan wide.lua --roofline h100" "plan wide.lua --weights base" "ls runs" "ls runs/wide" "watch runs/wide --once" \
-                 "modules show moe" "doctor" "compare --help" "bench --help" "--help"; do
+                 "modules show moe" "modules" "doctor" "show runs/wide/base-*/0" "fsck runs/wide" "data inspect text.tok" "compare --help" "bench --help" "--help"; do
         set -- $asked
-        case $1-$room in doctor-60) continue ;; esac        # paths are one word
+        case $1-$room in doctor-60 | fsck-60) continue ;; esac      # paths are one word
         if [ $room = 80 ]; then on_terminal $room "$sluice" "$@"; else COLUMNS=$room leaves 0 "$sluice" "$@"; fi
         fits $room
     done
@@ -238,8 +241,6 @@ wait $run || got=$?
 echo "staged inputs are planned, and signals are heard meanwhile"
 
 # ---- hashes ----
-printf 'one\n\ntwo\n\nthree\n' >text
-leaves 0 "$sluice" data pack text --blank-lines --held-out 0.4 -o text.tok
 leaves 0 "$sluice" data inspect text.tok --json
 checkpoint=$(ls -d runs/wide/base-*/0/checkpoints/step-* | head -n 1)
 python -c '

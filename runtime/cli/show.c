@@ -150,7 +150,7 @@ static enum code show_run(const struct run *r)
     if (!r->reader) return r->problem ? cli_fail(CODE_INPUT, "%s", r->problem) : CODE_OK;
     json_t *config = json_loads(reader_config(r->reader), 0, NULL);
     heading("configuration");
-    if (config) json_dumpf(config, stdout, JSON_INDENT(2) | JSON_SORT_KEYS);
+    if (config) json_dumpf(config, stdout, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(15));
     putchar('\n');
     json_decref(config);
     if (print_cost(r->reader, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
