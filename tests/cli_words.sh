@@ -80,6 +80,14 @@ for family in sidak holm none; do
     lacks 'over 0|nan|neither'
 done
 is_json "$sluice" compare runs/none --json
+script lone '' 'base = {}' 1
+leaves 0 "$sluice" plan lone.lua
+says '1 variant x 1 replicate = 1 run'
+says 'One variant: there is nothing to compare it with.'
+trains lone
+leaves 0 "$sluice" compare runs/lone
+says "base is the study's only variant"
+lacks 'over 0|All variants|[^0-9]nan'
 echo "numbers have no exponent, and of nothing something sensible is said"
 
 # ---- lines that fit ----
