@@ -79,6 +79,19 @@ void model_load(const json_t *json, struct arena *arena, struct model_conf *conf
     if (problems->n == before) check_picks(model_params, conf, "", conf, problems);
 }
 
+/* The rate that is asked for is reached, and what follows it begins there. */
+static void check_warmup(const struct train_conf *c, struct problems *problems)
+{
+    const struct module *m = c->schedule.module;
+    const int *warmup = module_value(c->schedule, "warmup");
+    int64_t most = m->peak_ends ? m->peak_ends(c->schedule.conf, c->steps) + 1 : c->steps;
+    if (most > c->steps) most = c->steps;
+    if (!warmup || *warmup <= most) return;
+    if (*warmup > c->steps) module_problem(problems, "train.schedule", "warmup", "%d steps of warm-up in a run of %d: lr is never reached; at most %lld", *warmup, c->steps, (long long)most);
+    else module_problem(problems, "train.schedule", "warmup", "%d steps of warm-up, but the decay begins after step %lld of %d: at most %lld, or a shorter decay", *warmup,
+                        (long long)most, c->steps, (long long)most);
+}
+
 void train_load(const json_t *json, struct arena *arena, struct train_conf *conf, struct problems *problems)
 {
     int before = problems->n;
@@ -86,6 +99,7 @@ void train_load(const json_t *json, struct arena *arena, struct train_conf *conf
     if (problems->n > before) return;
     if (conf->batch % conf->micro != 0)
         problem_add(problems, "train.micro", "%d does not divide the batch of %d sequences", conf->micro, conf->batch);
+    check_warmup(conf, problems);
     check_picks(train_params, conf, "train", NULL, problems);
 }
 

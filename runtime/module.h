@@ -93,6 +93,7 @@ struct module {
     int          (*mtp_blocks)(const void *conf);                                                   /* slot mtp: how many blocks it adds */
     struct node *(*optim)(struct build *b, const void *conf, struct node *w, struct node *grad, struct pace pace);   /* one weight's update, REAL [2] as op adamw's; conf has a parameter "lr" */
     double       (*schedule)(const void *conf, int64_t step, int64_t steps);                        /* factor on lr, step from 0 */
+    int64_t      (*peak_ends)(const void *conf, int64_t steps);                                     /* slot schedule, optional: the last step before it decays, warm-up or not */
 };
 
 extern const struct module *const module_all[];             /* ends in NULL */

@@ -68,15 +68,18 @@ static int64_t mine(const struct trainer *t, int64_t first) { return first + com
 
 static int64_t sequences(const struct trainer *t) { return t->session->batch * comm_here()->ranks; }      /* in a micro-batch, of all ranks */
 
-static void stage(struct trainer *t, int64_t step)
+/* False: asked to stop before all was there. */
+static bool stage(struct trainer *t, int64_t step)
 {
     struct session *s = t->session;
     for (int micro = 0; micro < s->train.micro && t->staged != step; micro++) {
+        if (stop_asked && comm_here()->ranks == 1) return false;
         int64_t first = mine(t, step * s->train.batch + micro * sequences(t));
         corpus_batch(t->corpus, t->point->seed, first, (int)s->batch, s->model.seq, t->batch);
         session_stage(s, micro, &t->batch);
     }
     t->staged = step;
+    return true;
 }
 
 /* False: asked to stop before the weights changed. */
@@ -86,8 +89,7 @@ static bool give_step(struct trainer *t)
     if (stop_asked) return false;
     comm_order(ORDER_STEP, t->done);
     plan_begin(s->plan, t->done, s->train.steps, s->train.micro);
-    stage(t, t->done);
-    return plan_step(s->plan, comm_here()->ranks == 1 ? go_on : NULL);      /* ranks end a step that they began */
+    return stage(t, t->done) && plan_step(s->plan, comm_here()->ranks == 1 ? go_on : NULL);      /* ranks end a step that they began */
 }
 
 /* By its number, or because the time is spent; while committed rows are repeated time does not count. */

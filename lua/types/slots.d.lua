@@ -387,11 +387,11 @@
 ---@class sluice.schedule.cosine
 ---@field [1]? "cosine"
 ---@field warmup? integer steps of linear warm-up; default 0, ≥ 0
----@field final? number share of the peak that the last step ends at; default 0.1, 0 … 1
+---@field final? number share of the peak that the cosine ends at, where the step after the last would be; default 0.1, 0 … 1
 
 ---warm-up, stable, decay
 ---@class sluice.schedule.wsd
 ---@field [1]? "wsd"
 ---@field warmup? integer steps of linear warm-up; default 0, ≥ 0
----@field decay? number share of the run that decays; default 0.2, 0 … 1
+---@field decay? number share of the run that decays; 0 is where the step after the last would be; default 0.2, 0 … 1
 ---@field shape? "sqrt"|"linear" how it decays; default sqrt
