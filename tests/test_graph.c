@@ -59,7 +59,7 @@ static void test_one_tensor_twice(void **state)
         g->region = REGION_UPDATE;
         struct node *grad = carry(g, graph_grad_of(g, l->leaf[0]), CARRY_LAST);
         g->region = REGION_MICRO;
-        graph_probe(g, "grad", "", BETTER_NONE, "", 1, &(struct term){ 1, grad, NULL });
+        graph_probe(g, "grad", "", BETTER_NONE, "", 1, &(struct term){ 1, grad, NULL, false });
         assert_false(g->failed);
         assert_int_equal(plan_new(&plan, g, (struct plan_how){ &backend_cpu, (enum precision)precision, RECOMPUTE_NONE }, &e), 0);
         struct state *s = state_new(l, &backend_cpu, 1);

@@ -43,6 +43,13 @@ static void format_time(double seconds, char out[24])
     else snprintf(out, 24, "%d h %02d min", (int)seconds / 3600, (int)seconds / 60 % 60);
 }
 
+/* "-" before there is one. */
+static const char *format_loss(double loss, char out[24])
+{
+    snprintf(out, 24, isnan(loss) ? "-" : "%.4f", loss);
+    return out;
+}
+
 static int64_t steps_of(const struct runner *r, int point)
 {
     const json_t *train = json_object_get(r->study->variant[r->study->point[point].variant].config, "train");
@@ -80,12 +87,12 @@ static void draw(struct runner *r)
     erase(r);
     for (int i = 0; i < r->jobs; i++) {
         const struct job *j = &r->job[i];
-        char line[512];
+        char line[512], loss[24], eval[24];
         if (!j->pid) continue;
         const struct progress *p = &j->last;
         format_time(p->step > p->first ? (double)(p->steps - p->step) * p->seconds / (double)(p->step - p->first) : NAN, left);
-        snprintf(line, sizeof line, "  %s/%d  step %lld/%lld  loss %.4f  eval %.4f  %.0f tok/s  %s left", name_of(r, j->point), r->study->point[j->point].replicate,
-                 (long long)p->step, (long long)steps_of(r, j->point), p->loss, p->eval_loss, p->seconds > 0 ? (double)p->tokens / p->seconds : 0, left);
+        snprintf(line, sizeof line, "  %s/%d  step %lld/%lld  loss %s  eval %s  %.0f tok/s  %s left", name_of(r, j->point), r->study->point[j->point].replicate,
+                 (long long)p->step, (long long)steps_of(r, j->point), format_loss(p->loss, loss), format_loss(p->eval_loss, eval), p->seconds > 0 ? (double)p->tokens / p->seconds : 0, left);
         fprintf(stderr, "%.*s\n", width - 1, line);
         r->lines++;
     }
@@ -111,7 +118,7 @@ static void json_line(const struct runner *r, const char *event, const struct pr
 static void say_end(struct runner *r, const struct job *j, enum outcome outcome, int signal_number)
 {
     const struct progress *p = &j->last;
-    char took[24], left[24];
+    char took[24], left[24], eval[24];
     bool idle = p->step == p->first && outcome == OUTCOME_FINISHED;
     if (r->options->show == SHOW_NOTHING) return;
     if (r->options->show == SHOW_JSON) { json_line(r, "end", p); return; }
@@ -121,7 +128,7 @@ static void say_end(struct runner *r, const struct job *j, enum outcome outcome,
     fprintf(stderr, "[%*d/%d] %s/%d ", r->study->n_points > 9 ? 2 : 1, r->ended, r->study->n_points, name_of(r, j->point), r->study->point[j->point].replicate);
     if (signal_number) fprintf(stderr, "was killed by signal %d (%s) at step %lld", signal_number, strsignal(signal_number), (long long)p->step);
     else if (outcome == OUTCOME_FINISHED && idle) fprintf(stderr, "was finished before");
-    else if (outcome == OUTCOME_FINISHED) fprintf(stderr, "finished: eval loss %.4f", p->eval_loss);
+    else if (outcome == OUTCOME_FINISHED) fprintf(stderr, "finished: eval loss %s", format_loss(p->eval_loss, eval));
     else if (outcome == OUTCOME_DIVERGED) fprintf(stderr, "diverged at step %lld", (long long)p->step);
     else if (outcome == OUTCOME_INTERRUPTED) fprintf(stderr, "stopped at step %lld", (long long)p->step);
     else fprintf(stderr, "failed at step %lld (code %d)", (long long)p->step, (int)outcome);
