@@ -8,7 +8,7 @@ enum { BLOCK = 8192, SPAN = 65536 };                        /* values of a block
 static int need_reals(const struct node *n, struct err *e)
 {
     for (int i = 0; i < n->n_in; i++)
-        if (n->in[i]->dtype != DTYPE_REAL) return err_set(e, "input %d must be REAL", i);
+        if (n->in[i] && n->in[i]->dtype != DTYPE_REAL) return err_set(e, "input %d must be REAL", i);
     return 0;
 }
 
