@@ -21,7 +21,7 @@ struct file {
     FILE *stream; int fd;
     int cause;                                              /* errno of the first failure, or 0 */
     char *given;
-    char *path, *folder; const char *base;                  /* where its links lead: folder and base; NULL: it has no place to take */
+    char *path, *folder; const char *base;                  /* where its links lead: folder and base; folder NULL: it has no place to take */
     char *temporary;                                        /* its name until then; NULL: it has none */
     struct file *next;
 };
@@ -152,31 +152,23 @@ static int give_name(struct file *f)
 static int own_descriptor(const char *path)
 {
     int number, used = 0;
-    if (!strcmp(path, "-") || !strcmp(path, "/dev/stdout")) return STDOUT_FILENO;
+    if (!strcmp(path, "/dev/stdout")) return STDOUT_FILENO;
     if (!strcmp(path, "/dev/stderr")) return STDERR_FILENO;
     bool is = sscanf(path, "/dev/fd/%d%n", &number, &used) == 1 || sscanf(path, "/proc/self/fd/%d%n", &number, &used) == 1;
     return is && !path[used] ? number : -1;
 }
 
-/* Where the links of a path lead in the end, whether there is a file or not. malloc'd. */
-static char *follow(const char *path)
+/* Where the links of a path lead in the end, whether there is a file or not (malloc'd), and the open descriptor that this is. */
+static char *follow(const char *path, int *own)
 {
     char *at = xstrdup(path), *next, target[PATH_MAX];
-    for (ssize_t n; (n = readlink(at, target, sizeof target - 1)) >= 0; at = next) {
+    for (ssize_t n; (*own = own_descriptor(at)) < 0 && (n = readlink(at, target, sizeof target - 1)) >= 0; at = next) {
         const char *slash = *target == '/' ? NULL : strrchr(at, '/');
         target[n] = 0;
         INVARIANT(asprintf(&next, "%.*s%s", slash ? (int)(slash - at + 1) : 0, at, target) >= 0, "no memory for a path");
         free(at);
     }
     return at;
-}
-
-static void find_place(struct file *f)
-{
-    f->path = follow(f->given);
-    char *slash = strrchr(f->path, '/');
-    f->base = slash ? slash + 1 : f->path;
-    INVARIANT(asprintf(&f->folder, "%.*s", slash ? (int)(slash - f->path + 1) : 2, slash ? f->path : "./") >= 0, "no memory for a path");
 }
 
 static int keep_mode(const struct file *f, mode_t old)
@@ -188,14 +180,10 @@ static int keep_mode(const struct file *f, mode_t old)
 
 static int open_place(struct file *f, bool is_named)
 {
-    find_place(f);
+    char *slash = strrchr(f->path, '/');
+    f->base = slash ? slash + 1 : f->path;
+    INVARIANT(asprintf(&f->folder, "%.*s", slash ? (int)(slash - f->path + 1) : 2, slash ? f->path : "./") >= 0, "no memory for a path");
     return (is_named || open_unnamed(f)) && open_named(f) ? -1 : 0;
-}
-
-static int open_stream(struct file *f, int own)
-{
-    f->fd = own < 0 ? open(f->given, O_WRONLY | O_NOCTTY | O_CLOEXEC) : fcntl(own, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-    return f->fd < 0 ? -1 : 0;
 }
 
 static int refuse(int cause)
@@ -204,16 +192,24 @@ static int refuse(int cause)
     return -1;
 }
 
+static int open_stream(struct file *f, enum file_kind kind, int own)
+{
+    if (kind != FILE_ANY) return refuse(ESPIPE);
+    f->fd = own < 0 ? open(f->given, O_WRONLY | O_NOCTTY | O_CLOEXEC) : fcntl(own, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    return f->fd < 0 ? -1 : 0;
+}
+
 static int open_file(struct file *f, enum file_kind kind)
 {
     struct stat old;
-    int own = own_descriptor(f->given);
-    bool there = own < 0 && stat(f->given, &old) == 0, is_place = own < 0 && (!there || S_ISREG(old.st_mode));
-    if (own < 0 && !there && errno != ENOENT) return -1;
+    int own;
+    if (!strcmp(f->given, "-")) return open_stream(f, kind, STDOUT_FILENO);
+    bool there = stat(f->given, &old) == 0;
+    if (!there && errno != ENOENT) return -1;
     if (there ? S_ISDIR(old.st_mode) : *f->given && f->given[strlen(f->given) - 1] == '/') return refuse(EISDIR);
-    if (!is_place) return kind == FILE_ANY ? open_stream(f, own) : refuse(ESPIPE);
-    if (there && euidaccess(f->given, W_OK)) return -1;
-    if (open_place(f, kind == FILE_NAMED)) return -1;
+    f->path = follow(f->given, &own);
+    if (own >= 0 || (there && !S_ISREG(old.st_mode))) return open_stream(f, kind, own);
+    if ((there && euidaccess(f->path, W_OK)) || open_place(f, kind == FILE_NAMED)) return -1;
     return there ? keep_mode(f, old.st_mode) : 0;
 }
 
@@ -302,7 +298,7 @@ static int take_place(struct file *f)
 
 int file_commit(struct file *f, struct err *e)
 {
-    if (file_flush(f) == 0 && (f->path ? take_place(f) : close_checked(f))) f->cause = errno;
+    if (file_flush(f) == 0 && (f->folder ? take_place(f) : close_checked(f))) f->cause = errno;
     int cause = f->cause;
     if (cause) say(f, cause, e);
     end(f);
