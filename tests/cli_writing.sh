@@ -113,7 +113,7 @@ for kind in $kinds; do
             says 'must be a regular file'
         done
     else
-        cat $kind/fifo >got &
+        timeout 20 cat $kind/fifo >got &
         leaves 0 writes $kind $kind/fifo
         wait $!
         cmp got $kind/a || fail "$kind into a FIFO"
@@ -165,9 +165,11 @@ for kind in $kinds; do
 done
 
 # A writer that lives is left alone by another one of the same file.
-with $named,rename:1:pause writes export export/b 2>log_slow &
-sleep 0.05
+with $named,rename:1:hold writes export export/b >log_slow 2>&1 &
+i=0
+until ls export/.b.*.tmp >log 2>&1 || [ $i = 1000 ]; do i=$((i + 1)); sleep 0.01; done
 leaves 0 with $named writes export export/b
+touch go
 wait $! || { cp log_slow log; fail "a writer was disturbed by another"; }
 alone export a b
 
@@ -284,10 +286,13 @@ reader=$!
 i=0
 while [ $i -lt ${full:+20}7 ]; do
     i=$((i + 1)) writers=
+    rm go
     for k in 1 2 3; do
-        with fsync:1:pause "$sluice" run one.lua --progress none >log$k 2>&1 &
+        with fsync:1:hold "$sluice" run one.lua --progress none >log$k 2>&1 &
         writers="$writers $!"
     done
+    sleep 0.1
+    touch go
     k=0
     for writer in $writers; do
         k=$((k + 1))

@@ -1,6 +1,6 @@
-/* Preloaded into the program by tests: calls fail, or the process is killed or held up at them, as FAULT says: "CALL:N:WHAT,..."
-   with the number of the call, and an errno (from that call on), or kill, term or pause (at that call). What has a descriptor
-   counts for regular files that are open for writing; `tmpfile` is open with O_TMPFILE, `create` with O_CREAT. */
+/* Preloaded into the program by tests: calls fail, or the process is killed or held at them, as FAULT says: "CALL:N:WHAT,..." with
+   the number of the call, and an errno (from that call on), or at that call kill, term, or hold: until there is a file `go`. What
+   has a descriptor counts for regular files that are open for writing; `tmpfile` is open with O_TMPFILE, `create` with O_CREAT. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -19,7 +19,7 @@ static int act(const char *what, int number, int wanted)
 {
     if (number == wanted && !strcmp(what, "kill")) raise(SIGKILL);
     if (number == wanted && !strcmp(what, "term")) raise(SIGTERM);
-    if (number == wanted && !strcmp(what, "pause")) usleep(100000);
+    for (int i = 0; number == wanted && !strcmp(what, "hold") && i < 2000 && access("go", F_OK); i++) usleep(10000);
     errno = number >= wanted ? atoi(what) : 0;
     return errno != 0;
 }
