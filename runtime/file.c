@@ -203,10 +203,11 @@ static int open_file(struct file *f, enum file_kind kind)
 {
     struct stat old;
     int own;
+    if (!*f->given) return refuse(ENOENT);
     if (!strcmp(f->given, "-")) return open_stream(f, kind, STDOUT_FILENO);
     bool there = stat(f->given, &old) == 0;
     if (!there && errno != ENOENT) return -1;
-    if (there ? S_ISDIR(old.st_mode) : *f->given && f->given[strlen(f->given) - 1] == '/') return refuse(EISDIR);
+    if (there ? S_ISDIR(old.st_mode) : f->given[strlen(f->given) - 1] == '/') return refuse(EISDIR);
     f->path = follow(f->given, &own);
     if (own >= 0 || (there && !S_ISREG(old.st_mode))) return open_stream(f, kind, own);
     if ((there && euidaccess(f->path, W_OK)) || open_place(f, kind == FILE_NAMED)) return -1;

@@ -85,6 +85,7 @@ for kind in $kinds; do
     leaves 1 writes $kind $kind
     says 'Is a directory'
     leaves 1 writes $kind $kind/none/
+    leaves 1 writes $kind ''
     leaves 1 writes $kind missing/a
     leaves 1 writes $kind text.txt/a
     [ ! -e missing ] || fail "$kind made a folder"
