@@ -2,6 +2,7 @@
 #include "data/data.h"
 #include "cli.h"
 #include "status.h"
+#include <errno.h>
 #include <math.h>
 #include <string.h>
 
@@ -47,7 +48,7 @@ static enum code pack(const struct call *c)
     if (c->n_words < 2) return cli_usage(c, "pack what? give text files, folders or .jsonl files");
     if (!out) return cli_usage(c, "where to? give -o FILE");
     if (cli_real(c, "held-out", 0, 0.9, &o.held_out)) return CODE_USAGE;
-    if (corpus_pack(c->word + 1, c->n_words - 1, out, &o, &made, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
+    if (corpus_pack(c->word + 1, c->n_words - 1, out, &o, &made, &e)) return cli_fail(cli_system_code(errno, CODE_INPUT), "%s", e.text);
     if (corpus_open(&corpus, out, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     if (cli_flag(c, "json")) {
         json_t *j = info_json(corpus_info(corpus));

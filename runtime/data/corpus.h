@@ -4,6 +4,8 @@
 
 #include "data.h"
 
+#include <sys/types.h>
+
 struct map { const unsigned char *bytes; size_t size; };
 
 /* Training documents come first, held-out ones after them: a split is one range of tokens. No document is empty. */
@@ -42,8 +44,9 @@ bool tokens_magic(const struct map *m);
 bool llmc_magic(const struct map *m);
 void synthetic_open(struct corpus *c, uint64_t seed);
 
-/* Walks a file, or a folder in the order of its names, and hands over each non-empty document. */
-struct sink { void (*document)(struct sink *to, const char *text, size_t bytes); };
+/* Walks a file, or a folder in the order of its names, and hands over each non-empty document; NULL: files are not read, only
+   looked at. None may be the sink's own file. */
+struct sink { void (*document)(struct sink *to, const char *text, size_t bytes); dev_t own_device; ino_t own_file; };
 int inputs_walk(const char *path, bool split_blank_lines, struct sink *to, struct err *e);
 
 #endif

@@ -51,10 +51,11 @@ struct eval_set corpus_eval_set(const struct corpus *c, int64_t most);          
 int64_t eval_windows(const struct eval_set *s, int seq);
 void corpus_eval_batch(const struct corpus *c, const struct eval_set *s, int64_t first, int batch, int seq, struct batch to);
 
-/* Packs inputs (text files, folders, .jsonl with a "text" field; a line of "%" alone separates documents in
-   files named *.fortune) with the byte tokenizer into a token file: written under a temporary name, synced and
-   renamed. held_out: share of the documents, chosen by the hash of their words: documents that differ in white space alone
-   (line ends, a final newline, the kind of file they came in) or by a byte order mark fall on one side. */
+/* Packs inputs (text files, folders, .jsonl with a "text" field; a line of "%" alone separates documents in files named
+   *.fortune) with the byte tokenizer into a token file, which must be none of them. held_out: share of the documents, chosen
+   by the hash of their words: documents that differ in white space alone (line ends, a final newline, the kind of file they
+   came in) or by a byte order mark fall on one side. -1 leaves errno as the system gave it when the token file could not be
+   written, 0 when it is the inputs. */
 struct pack_options { double held_out; bool split_blank_lines; };
 struct packed { struct corpus_info info; uint64_t repeated, alike; };           /* documents equal to an earlier one; only in their words */
 int corpus_pack(const char *const *inputs, int n, const char *out_path, const struct pack_options *o, struct packed *made, struct err *e);

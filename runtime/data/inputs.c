@@ -99,6 +99,9 @@ static int walk(const char *path, bool split_blank_lines, int depth, struct sink
     enum { DEEPEST = 40 };
     struct stat s;
     if (stat(path, &s)) return err_set(e, "%s: %s", path, strerror(errno));
+    if (to->own_file == s.st_ino && to->own_device == s.st_dev)
+        return err_set(e, "%s: is an input, and what is packed would be written over it: give another file with -o", path);
+    if (!S_ISDIR(s.st_mode) && !to->document) return 0;
     if (!S_ISDIR(s.st_mode)) return walk_file(path, split_blank_lines, to, e);
     if (depth > DEEPEST) return err_set(e, "%s: folders lie more than %d deep: a link that leads back?", path, DEEPEST);
     struct dirent **entry;

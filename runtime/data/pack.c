@@ -2,14 +2,15 @@
    and follow in the order of their hashes: each split is one range, and the first held-out tokens, which is all that a
    short evaluation reads, are a fair sample of all inputs. */
 #include "corpus.h"
+#include "base/file.h"
 #include "tokens.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 
 struct buffer { char *bytes; size_t used, room; };
 
@@ -23,7 +24,6 @@ static void append(struct buffer *b, const void *bytes, size_t n)
 struct packer {
     struct sink sink;
     FILE *file;
-    int error;                              /* of the first write that failed, or 0 */
     double held_out;
     uint64_t end;                           /* of the training documents so far */
     struct buffer bounds;                   /* uint64_t: 0, and the ends of the documents written */
@@ -42,7 +42,7 @@ static int by_hashes(const void *a, const void *b)
 
 static void emit(struct packer *p, const void *bytes, size_t n)
 {
-    if (!p->error && fwrite(bytes, 1, n, p->file) != n) p->error = errno;
+    fwrite(bytes, 1, n, p->file);           /* file_commit hears of what fails */
 }
 
 static void emit_document(struct packer *p, const char *text, size_t length)
@@ -115,8 +115,21 @@ static void count_alike(struct packer *p, struct packed *made)
     }
 }
 
-/* The rest of the file, then the header with the hashes of what the file now holds. */
-static int finish(struct packer *p, const char *temporary, struct token_header *h, struct err *e)
+/* Of what the file now holds behind its header. */
+static int hash_content(int fd, struct token_header *h, struct err *e)
+{
+    struct stat now;
+    if (fstat(fd, &now)) return err_set(e, "cannot be read again: %s", strerror(errno));
+    size_t size = (size_t)now.st_size;
+    unsigned char *bytes = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+    if (bytes == MAP_FAILED) return err_set(e, "cannot be read again: %s", strerror(errno));
+    h->content = hash_bytes(bytes + sizeof *h, size - sizeof *h);
+    munmap(bytes, size);
+    return 0;
+}
+
+/* The rest of the file, then the header with the hashes. */
+static int finish(struct packer *p, struct file *file, struct token_header *h, struct err *e)
 {
     static const char zeros[8];
     *h = (struct token_header){
@@ -130,31 +143,24 @@ static int finish(struct packer *p, const char *temporary, struct token_header *
     if (check_split(h, p->held_out, e)) return -1;
     emit(p, zeros, tokens_bounds_at(h) - sizeof *h - h->tokens);
     emit(p, p->bounds.bytes, p->bounds.used);
-    if (fflush(p->file) && !p->error) p->error = errno;
-    struct map m;
-    if (p->error) return err_set(e, "cannot be written: %s", strerror(p->error));
-    if (corpus_map(&m, temporary, e)) return -1;
-    h->content = hash_bytes(m.bytes + sizeof *h, m.size - sizeof *h);
+    if (file_flush(file)) return 0;         /* file_commit says why */
+    if (hash_content(file_descriptor(file), h, e)) return -1;
     h->self = hash_bytes(h, offsetof(struct token_header, self));
-    corpus_unmap(&m);
     rewind(p->file);
     emit(p, h, sizeof *h);
-    if (!p->error && (fflush(p->file) || fsync(fileno(p->file)))) p->error = errno;
-    return p->error ? err_set(e, "cannot be written: %s", strerror(p->error)) : 0;
+    return 0;
 }
 
-static int write_file(const char *const *inputs, int n, const char *out_path, const char *temporary, const struct pack_options *o,
+static int write_file(const char *const *inputs, int n, const char *out_path, struct file *file, const struct pack_options *o,
                       struct token_header *h, struct packed *made, struct err *e)
 {
-    struct packer p = { .sink.document = take, .file = fopen(temporary, "wbe"), .held_out = o->held_out };
-    if (!p.file) return err_set(e, "%s: cannot be made: %s", out_path, strerror(errno));
+    struct packer p = { .sink.document = take, .file = file_stream(file), .held_out = o->held_out };
     int failed = 0;
     *h = (struct token_header){ 0 };
     emit(&p, h, sizeof *h);
     append(&p.bounds, &p.end, sizeof p.end);
     for (int i = 0; i < n && !failed; i++) failed = inputs_walk(inputs[i], o->split_blank_lines, &p.sink, e);
-    if (!failed && finish(&p, temporary, h, e)) failed = err_prefix(e, "%s: ", out_path);
-    fclose(p.file);                         /* all was flushed and synced, or has failed */
+    if (!failed && finish(&p, file, h, e)) failed = err_prefix(e, "%s: ", out_path);
     count_alike(&p, made);
     free(p.bounds.bytes);
     free(p.held.bytes);
@@ -164,32 +170,38 @@ static int write_file(const char *const *inputs, int n, const char *out_path, co
     return failed;
 }
 
-/* Renames, and makes the new name last. */
-static int publish(const char *temporary, const char *path, const char *folder, struct err *e)
+/* What would be written over must not be read: told before anything is. */
+static int check_apart(const char *const *inputs, int n, const char *out_path, struct err *e)
 {
-    if (rename(temporary, path)) return err_set(e, "%s: cannot be put in place: %s", path, strerror(errno));
-    int directory = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int failed = directory < 0 || fsync(directory);
-    if (failed) err_set(e, "%s: its folder cannot be synced: %s", path, strerror(errno));
-    if (directory >= 0) close(directory);
-    return failed ? -1 : 0;
+    struct stat own;
+    struct sink look = { .document = NULL };
+    int failed = 0;
+    if (stat(out_path, &own)) return 0;
+    look.own_device = own.st_dev;
+    look.own_file = own.st_ino;
+    for (int i = 0; i < n && !failed; i++) failed = inputs_walk(inputs[i], false, &look, e);
+    errno = 0;
+    return failed;
 }
 
 int corpus_pack(const char *const *inputs, int n, const char *out_path, const struct pack_options *o, struct packed *made, struct err *e)
 {
-    if (!(o->held_out >= 0 && o->held_out < 1)) return err_set(e, "held_out = %g: must be 0 or more and below 1", o->held_out);
-    struct arena *arena = arena_new();
-    const char *slash = strrchr(out_path, '/');
-    char *folder = slash ? arena_text(arena, "%.*s", (int)(slash - out_path + 1), out_path) : "./";
-    char *temporary = arena_text(arena, "%s.%s.%ld", folder, slash ? slash + 1 : out_path, (long)getpid());
     struct token_header h;
     *made = (struct packed){ 0 };
-    int failed = write_file(inputs, n, out_path, temporary, o, &h, made, e) || publish(temporary, out_path, folder, e) ? -1 : 0;
-    if (failed) unlink(temporary);
-    else made->info = (struct corpus_info){
+    errno = 0;
+    if (!(o->held_out >= 0 && o->held_out < 1)) return err_set(e, "held_out = %g: must be 0 or more and below 1", o->held_out);
+    if (check_apart(inputs, n, out_path, e)) return -1;
+    struct file *file = file_begin(out_path, FILE_REGULAR, e);
+    if (!file) return -1;
+    if (write_file(inputs, n, out_path, file, o, &h, made, e)) {
+        file_abandon(file);
+        errno = 0;
+        return -1;
+    }
+    if (file_commit(file, e)) return -1;
+    made->info = (struct corpus_info){
         .path = out_path, .format = "sluice-tokens", .tokenizer = "byte", .vocab = 256, .tokens = h.tokens, .documents = h.documents,
         .train_tokens = h.train_tokens, .held_out_tokens = h.tokens - h.train_tokens, .bytes_per_token = 1, .hash = h.self,
     };
-    arena_free(arena);
-    return failed;
+    return 0;
 }
