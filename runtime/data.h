@@ -50,13 +50,38 @@ struct eval_set corpus_eval_set(const struct corpus *c, int64_t most);          
 int64_t eval_windows(const struct eval_set *s, int seq);
 void corpus_eval_batch(const struct corpus *c, const struct eval_set *s, int64_t first, int batch, int seq, struct batch to);
 
-/* Packs inputs (text files, folders, .jsonl with a "text" field; a line of "%" alone separates documents in
-   files named *.fortune) with the byte tokenizer into a token file: written under a temporary name, synced and
-   renamed. held_out: share of the documents, chosen by the hash of their words: documents that differ in white space alone
-   (line ends, a final newline, the kind of file they came in) or by a byte order mark fall on one side. */
-struct pack_options { double held_out; bool split_blank_lines; };
-struct packed { struct corpus_info info; uint64_t repeated, alike; };           /* documents equal to an earlier one; only in their words */
+/* Packs inputs with the byte tokenizer into a token file: written under a temporary name, synced and renamed. An input is a
+   folder or a file: text; JSON (.jsonl, .ndjson a value a line; .json one value, a list, or lines) of objects with a string
+   `key`; a page (.html); sayings (.fortune, a line of "%" alone between them); each also compressed by gzip or zstd.
+   held_out: share of the documents, chosen by the hash of their words: documents that differ in white space alone (line ends,
+   a final newline, the kind of file they came in) or by a byte order mark fall on one side. With `held_out_from` all documents
+   of these inputs are held out, and no other. */
+struct pack_options {
+    double held_out;
+    bool split_blank_lines;
+    bool strict;                            /* JSON that cannot be used is an error; else it is skipped and counted */
+    const char *key;                        /* NULL: "text"; "a.b" is b of the object a */
+    const char *const *held_out_from;
+    int n_held_out_from;
+};
+struct packed_file {
+    const char *path;
+    const char *left;                       /* why nothing was taken of it, or NULL */
+    uint64_t documents, bytes;              /* taken */
+    uint64_t skipped;                       /* values of JSON that could not be used */
+    const char *skip[3];                    /* the first of these: where and why */
+};
+struct packed {
+    struct corpus_info info;
+    uint64_t repeated, alike;               /* documents equal to an earlier one; only in their words */
+    uint64_t contaminated;                  /* held-out documents whose words are also trained on */
+    uint64_t hidden;                        /* files and folders whose names begin with a dot: passed over */
+    struct packed_file *file;               /* [n_files], as they were met */
+    int n_files, room;
+    struct arena *arena;
+};
 int corpus_pack(const char *const *inputs, int n, const char *out_path, const struct pack_options *o, struct packed *made, struct err *e);
+void packed_free(struct packed *made);
 
 /* Cross-entropy in nats per byte of unigram and bigram byte models, fitted (add-one) on the first samples that training reads,
    NULL: on the whole training split, and measured on the targets of an evaluation set: what any model must beat. */

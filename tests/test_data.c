@@ -69,21 +69,25 @@ static void refused(const char *path, const char *words)
 
 static void pack_refused(const char *input, double held_out, const char *words)
 {
-    struct pack_options o = { held_out, false };
+    struct pack_options o = { .held_out = held_out, .strict = true };
     struct packed made;
     struct err e;
     if (!corpus_pack(&input, 1, in("refused.tok"), &o, &made, &e)) fail_msg("%s was packed; expected: %s", input, words);
+    packed_free(&made);
     if (!strstr(e.text, words)) fail_msg("'%s'\n  lacks '%s'", e.text, words);
     assert_int_not_equal(access(in("refused.tok"), F_OK), 0);
 }
 
+/* Its counts; the list of files is gone. */
 static struct packed pack(const char *const *inputs, int n, const char *out, double held_out, bool split_blank_lines)
 {
-    struct pack_options o = { held_out, split_blank_lines };
+    struct pack_options o = { .held_out = held_out, .split_blank_lines = split_blank_lines };
     struct packed made;
     struct err e;
     if (corpus_pack(inputs, n, out, &o, &made, &e)) fail_msg("%s", e.text);
-    return made;
+    struct packed counts = made;
+    packed_free(&made);
+    return counts;
 }
 
 /* Brings the hashes of a token file in memory up to date, as far as its counts allow. */
@@ -396,10 +400,9 @@ static void test_bad_inputs(void **state)
     (void)state;
     struct err e;
     pack_refused(write_text("l.jsonl", "{\"text\": \"a\"}\n\n{\"text\": }\n"), 0, "l.jsonl:3: column");
-    pack_refused(write_text("l.jsonl", "{\"text\": \"a\"}\n{\"words\": \"b\"}\n"), 0, "l.jsonl:2: must be an object with a string 'text'");
-    pack_refused(write_text("l.jsonl", "{\"text\": 5}\n"), 0, "l.jsonl:1: must be an object with a string 'text'");
-    pack_refused(write_text("l.jsonl", "[\"text\"]\n"), 0, "l.jsonl:1: must be an object");
-    pack_refused(write_text("l.jsonl", "{\"text\": \"a\", \"text\": \"b\"}\n"), 0, "l.jsonl:1: column");
+    pack_refused(write_text("l.jsonl", "{\"text\": \"a\"}\n{\"words\": \"b\"}\n"), 0, "l.jsonl:2: no string 'text'; there is words");
+    pack_refused(write_text("l.jsonl", "{\"text\": 5}\n"), 0, "l.jsonl:1: no string 'text'; there is text");
+    pack_refused(write_text("l.jsonl", "[\"text\"]\n"), 0, "l.jsonl:1: neither a string nor an object with a string 'text'");
     pack_refused(write_text("l.jsonl", "{\"text\": \"\xff\"}\n"), 0, "l.jsonl:1: column");
     pack_refused(in("no such file"), 0, "no such file: No such file or directory");
     pack_refused(write_text("empty.txt", ""), 0, "the inputs hold no text");
@@ -407,15 +410,16 @@ static void test_bad_inputs(void **state)
     pack_refused(in("one.txt"), 1, "held_out = 1: must be 0 or more and below 1");
     pack_refused(in("one.txt"), NAN, "held_out = nan");
     const char *const documents[] = { "abc" }, *tokens = make_tokens("t.tok", documents, 1, 0);
-    pack_refused(tokens, 0, "t.tok: is a token file, not text");
+    pack_refused(tokens, 0, "t.tok: is not text but a token file: it is packed already");
     pack_refused("/dev/null", 0, "/dev/null: is a device or pipe, not a file");
     assert_int_equal(symlink(".", in("texts/loop")), 0);
     pack_refused(in("texts"), 0, "a link that leads back?");
 
-    struct pack_options o = { 0, false };
+    struct pack_options o = { 0 };
     struct packed made;
     const char *input = in("one.txt");
     assert_int_equal(corpus_pack(&input, 1, in("absent/out.tok"), &o, &made, &e), -1);
+    packed_free(&made);
     assert_non_null(strstr(e.text, "absent/out.tok: cannot be made: No such file"));
     char command[300];
     snprintf(command, sizeof command, "test -z \"$(ls -A %s | grep '^[.]')\"", folder);
@@ -427,16 +431,17 @@ static void test_disk_full(void **state)
 {
     (void)state;
     if (access("/dev/full", W_OK)) skip();
-    struct pack_options o = { 0, false };
+    struct pack_options o = { 0 };
     struct packed made;
     struct err e;
     char temporary[300];
-    char *text = xcalloc(1, 100000);
-    const char *input = write_bytes("zeros.txt", text, 100000);
+    char *text = xmalloc(100000);
+    const char *input = write_bytes("long.txt", memset(text, 'a', 100000), 100000);
     free(text);
     snprintf(temporary, sizeof temporary, "%s/.full.tok.%ld", folder, (long)getpid());
     assert_int_equal(symlink("/dev/full", temporary), 0);
     assert_int_equal(corpus_pack(&input, 1, in("full.tok"), &o, &made, &e), -1);
+    packed_free(&made);
     assert_non_null(strstr(e.text, "full.tok: cannot be written: No space left on device"));
     assert_int_not_equal(access(temporary, F_OK), 0);
     assert_int_not_equal(access(in("full.tok"), F_OK), 0);

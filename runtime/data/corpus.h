@@ -42,8 +42,4 @@ bool tokens_magic(const struct map *m);
 bool llmc_magic(const struct map *m);
 void synthetic_open(struct corpus *c, uint64_t seed);
 
-/* Walks a file, or a folder in the order of its names, and hands over each non-empty document. */
-struct sink { void (*document)(struct sink *to, const char *text, size_t bytes); };
-int inputs_walk(const char *path, bool split_blank_lines, struct sink *to, struct err *e);
-
 #endif

@@ -1,0 +1,34 @@
+/* From what people have to documents: walking, decompressing, recognising, taking apart. */
+#ifndef SLUICE_DATA_INPUTS_H
+#define SLUICE_DATA_INPUTS_H
+
+#include "bytes.h"
+#include "corpus.h"
+
+#include <sys/types.h>
+
+struct sink { void (*document)(struct sink *to, const char *text, size_t bytes); };
+
+/* Walks a file, or a folder in the order of its names, hands over each non-empty document, and notes in `made` what of each
+   file was taken or left. What a folder holds beside text is left with the reason; named itself it is an error. `own`: the
+   file that is being written, which is passed over; `folder`: where compressed inputs are spread out. */
+struct walk {
+    const struct pack_options *options;
+    struct sink *to;
+    struct packed *made;
+    const char *folder;
+    dev_t own_device;
+    ino_t own_file;
+};
+int inputs_walk(const struct walk *w, const char *path, struct err *e);
+
+/* Replaces the mapped bytes of a gzip or zstd file by what they hold. */
+int inflate_map(struct map *m, const char *folder, bool *compressed, struct err *e);
+
+/* Why a file's first bytes are no text, with what to do about it; NULL: they are. */
+const char *sniff_other(const struct map *m);
+
+/* The text of a page: without tags, scripts and styles, entities decoded, blocks on lines of their own. */
+void html_text(const char *page, size_t bytes, struct buffer *to);
+
+#endif
