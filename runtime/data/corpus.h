@@ -32,14 +32,17 @@ uint64_t corpus_document(const struct corpus *c, uint64_t token);
 /* Place of `index` in a keyed permutation of 0 .. count-1. */
 uint64_t corpus_permute(struct key key, uint64_t index, uint64_t count);
 
-/* The formats. Each fills a corpus whose map is open; messages leave the path to the caller. `vocab` is what the
-   path's ":vocab=" gave, or 0. */
-int tokens_open(struct corpus *c, int vocab, struct err *e);
+/* The formats. Each fills a corpus whose map is open; messages leave the path to the caller. */
+enum { VOCAB_MOST = 1 << 20 };              /* as many as a model may have */
+struct given { int vocab, token_bytes; };   /* behind the path: ":vocab=N", ":u16" or ":u32"; 0: not given */
+int tokens_open(struct corpus *c, struct given given, struct err *e);
 int tokens_verify(const struct corpus *c, struct err *e);
-int nanogpt_open(struct corpus *c, const char *path, int vocab, struct err *e);
-int llmc_open(struct corpus *c, const char *path, int vocab, struct err *e);
+int raw_open(struct corpus *c, const char *path, struct given given, struct err *e);
+int llmc_open(struct corpus *c, const char *path, struct given given, struct err *e);
+int npy_open(struct corpus *c, const char *path, struct given given, struct err *e);
 bool tokens_magic(const struct map *m);
 bool llmc_magic(const struct map *m);
+bool npy_magic(const struct map *m);
 void synthetic_open(struct corpus *c, uint64_t seed);
 
 #endif

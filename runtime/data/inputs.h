@@ -25,7 +25,9 @@ int inputs_walk(const struct walk *w, const char *path, struct err *e);
 /* Replaces the mapped bytes of a gzip or zstd file by what they hold. */
 int inflate_map(struct map *m, const char *folder, bool *compressed, struct err *e);
 
-/* Why a file's first bytes are no text, with what to do about it; NULL: they are. */
+/* What a file is by a magic number of so many bytes or more, with what to do about it; NULL: of none that is known. */
+const char *sniff_magic(const struct map *m, int least);
+/* The same, or why its first bytes are no text; NULL: they are. */
 const char *sniff_other(const struct map *m);
 
 /* The text of a page: without tags, scripts and styles, entities decoded, blocks on lines of their own. */

@@ -34,19 +34,26 @@ static const struct { int at, length; const char *magic, *is; } known[] = {
     { 0, 2, "\xfe\xff", "UTF-16; iconv -f UTF-16 -t UTF-8 makes UTF-8 of it" },
 };
 
+const char *sniff_magic(const struct map *m, int least)
+{
+    for (int i = 0; i < COUNT(known); i++) {
+        size_t at = (size_t)known[i].at, n = (size_t)known[i].length;
+        if (known[i].length >= least && m->size >= at + n && !memcmp(m->bytes + at, known[i].magic, n)) return known[i].is;
+    }
+    return NULL;
+}
+
 /* A zero byte, or more than one byte in ten that is no UTF-8: text of one language in Latin-1 stays below. */
 const char *sniff_other(const struct map *m)
 {
     enum { LOOK = 1 << 16 };
-    for (int i = 0; i < COUNT(known); i++) {
-        size_t at = (size_t)known[i].at, n = (size_t)known[i].length;
-        if (m->size >= at + n && !memcmp(m->bytes + at, known[i].magic, n)) return known[i].is;
-    }
+    const char *is = sniff_magic(m, 1), *at = (const char *)m->bytes;
     size_t wrong = 0, look = m->size < LOOK ? m->size : LOOK;
-    const char *at = (const char *)m->bytes, *end = at + look;
-    if (look && memchr(at, 0, look)) return "binary: it holds zero bytes";
-    for (int n; at < end; at += n ? n : 1) {
-        n = utf8_length(at, end);
+    if (is || !look) return is;
+    if (memchr(at, 0, look)) return "binary: it holds zero bytes";
+    for (const char *end = at + look, *next; at < end; at = next) {
+        int n = utf8_length(at, end);
+        next = at + (n ? n : 1);
         wrong += !n;
     }
     return wrong * 10 > look ? "binary, or text that is not UTF-8; iconv -f ENCODING -t UTF-8 makes UTF-8 of it" : NULL;
