@@ -55,7 +55,9 @@ void corpus_eval_batch(const struct corpus *c, const struct eval_set *s, int64_t
    `key`; a page (.html); sayings (.fortune, a line of "%" alone between them); each also compressed by gzip or zstd.
    held_out: share of the documents, chosen by the hash of their words: documents that differ in white space alone (line ends,
    a final newline, the kind of file they came in) or by a byte order mark fall on one side. With `held_out_from` all documents
-   of these inputs are held out, and no other. */
+   of these inputs are held out, and no other. When the first input holds tokens, all must, of one vocabulary: they are joined,
+   and each keeps its split unless there are others to hold out. */
+bool corpus_holds_tokens(const char *path);
 struct pack_options {
     double held_out;
     bool split_blank_lines;

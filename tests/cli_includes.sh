@@ -50,7 +50,7 @@ layer 'cuda/*.cu cuda/*.cuh' '(kernel|draw|backend|device|gemm|parts|twin)\.h|[a
 layer 'runtime/order.c runtime/plan.c runtime/cost.c runtime/execute.c runtime/chain.c runtime/state.c runtime/place.c' '(plan|plan_private|place|state|comm)\.h'
 layer 'runtime/model.c runtime/model.h runtime/build.c runtime/registry.c' '(model|module|plan|list)\.h'
 layer 'runtime/store/*.c runtime/store/*.h runtime/store.h' '(base|store|private)\.h'
-layer 'runtime/data/*.c runtime/data/*.h runtime/data.h' '(base|bytes|data|tokens|corpus|inputs|jsontext)\.h'
+layer 'runtime/data/*.c runtime/data/*.h runtime/data.h' '(base|bytes|data|tokens|corpus|inputs|jsontext|pack)\.h'
 
 [ $bad = 0 ] && echo "includes: one direction"
 exit $bad

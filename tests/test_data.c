@@ -409,8 +409,6 @@ static void test_bad_inputs(void **state)
     pack_refused(write_text("one.txt", "one document"), 0.05, "1 documents, 0 of them held out: a share of 0.05 needs more documents");
     pack_refused(in("one.txt"), 1, "held_out = 1: must be 0 or more and below 1");
     pack_refused(in("one.txt"), NAN, "held_out = nan");
-    const char *const documents[] = { "abc" }, *tokens = make_tokens("t.tok", documents, 1, 0);
-    pack_refused(tokens, 0, "t.tok: is not text but a token file: it is packed already");
     pack_refused("/dev/null", 0, "/dev/null: is a device or pipe, not a file");
     assert_int_equal(symlink(".", in("texts/loop")), 0);
     pack_refused(in("texts"), 0, "a link that leads back?");

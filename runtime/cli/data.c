@@ -86,10 +86,13 @@ static enum code pack(const struct call *c)
     if (cli_real(c, "held-out", 0, 0.9, &o.held_out)) return CODE_USAGE;
     o.n_held_out_from = cli_values(c, "held-out-from", &held_out_from);
     o.held_out_from = held_out_from;
+    bool joins = corpus_holds_tokens(c->word[1]), share = cli_value(c, "held-out", NULL) != NULL;
     enum code code;
-    if (o.n_held_out_from && cli_value(c, "held-out", NULL)) code = cli_usage(c, "--held-out and --held-out-from: either a share, or inputs of their own");
+    if (o.n_held_out_from && share) code = cli_usage(c, "--held-out and --held-out-from: either a share, or inputs of their own");
+    else if (joins && share)
+        code = cli_usage(c, "--held-out: token files keep their own split; --held-out-from holds out another one whole");
     else {
-        if (o.n_held_out_from) o.held_out = 0;
+        if (o.n_held_out_from || joins) o.held_out = 0;
         code = pack_to(c, out, &o, &made);
     }
     packed_free(&made);

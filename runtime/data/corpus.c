@@ -98,8 +98,7 @@ static bool built_in(const char *path)
     return !strncmp(path, synthetic, strlen(synthetic)) && (!*rest || *rest == ':');
 }
 
-/* Length of the path alone: behind it may stand ":vocab=N", ":u16" and ":u32". */
-static int path_length(const char *path)
+int corpus_path_length(const char *path)
 {
     static const char *const options[] = { ":vocab=", ":u16", ":u32" };
     for (const char *colon = path; (colon = strchr(colon, ':')); colon++)
@@ -128,7 +127,7 @@ static int read_given(char *options, struct given *given, struct err *e)
 /* The whole path of folder/name with what is given behind it, or NULL where there is no such file. */
 static char *whole(const char *folder, int length, const char *name)
 {
-    int file = path_length(name);
+    int file = corpus_path_length(name);
     char *path, *full, *out = NULL;
     INVARIANT(asprintf(&path, "%.*s%.*s", length, folder, file, name) >= 0, "no memory for a path");
     full = realpath(path, NULL);
@@ -156,10 +155,16 @@ static int open_synthetic(struct corpus *c, const char *seed_text, struct err *e
     return 0;
 }
 
+static bool raw(const struct map *m, const char *path, const struct given *given)
+{
+    size_t length = strlen(path);
+    return length > 4 && !strcmp(path + length - 4, ".bin") && (given->token_bytes || (!sniff_magic(m, 4) && sniff_other(m)));
+}
+
 static int open_file(struct corpus *c, char *path, struct err *e)
 {
     struct given given;
-    int length = path_length(path);
+    int length = corpus_path_length(path);
     if (read_given(path + length, &given, e)) return -1;
     path[length] = 0;
     if (corpus_map(&c->map, path, e)) return -1;
@@ -167,11 +172,24 @@ static int open_file(struct corpus *c, char *path, struct err *e)
     if (tokens_magic(&c->map)) return tokens_open(c, given, e);
     if (llmc_magic(&c->map)) return llmc_open(c, path, given, e);
     if (npy_magic(&c->map)) return npy_open(c, path, given, e);
-    const char *other = sniff_magic(&c->map, 4), *ending = length > 4 ? path + length - 4 : "";
+    if (raw(&c->map, path, &given)) return raw_open(c, path, given, e);
+    const char *other = sniff_magic(&c->map, 4);
     if (other) return err_set(e, "is %s", other);
-    if (!strcmp(ending, ".bin") && (given.token_bytes || sniff_other(&c->map))) return raw_open(c, path, given, e);
     return err_set(e, "offset 0: neither a token file (starts with SLUICETK), an llm.c shard (starts with 20240520 or 20240801), a numpy array "
                       "nor raw tokens (named *.bin, and no text); 'sluice data pack' makes a token file of text");
+}
+
+bool corpus_holds_tokens(const char *path)
+{
+    int length = corpus_path_length(path);
+    struct given given = { 0 };
+    struct map m;
+    struct err e;
+    if (path[length]) return true;
+    if (corpus_map(&m, path, &e)) return false;
+    bool holds = tokens_magic(&m) || llmc_magic(&m) || npy_magic(&m) || raw(&m, path, &given);
+    corpus_unmap(&m);
+    return holds;
 }
 
 int corpus_open(struct corpus **out, const char *path, struct err *e)

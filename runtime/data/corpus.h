@@ -35,6 +35,7 @@ uint64_t corpus_permute(struct key key, uint64_t index, uint64_t count);
 /* The formats. Each fills a corpus whose map is open; messages leave the path to the caller. */
 enum { VOCAB_MOST = 1 << 20 };              /* as many as a model may have */
 struct given { int vocab, token_bytes; };   /* behind the path: ":vocab=N", ":u16" or ":u32"; 0: not given */
+int corpus_path_length(const char *path);                   /* of the path alone */
 int tokens_open(struct corpus *c, struct given given, struct err *e);
 int tokens_verify(const struct corpus *c, struct err *e);
 int raw_open(struct corpus *c, const char *path, struct given given, struct err *e);
@@ -44,5 +45,8 @@ bool tokens_magic(const struct map *m);
 bool llmc_magic(const struct map *m);
 bool npy_magic(const struct map *m);
 void synthetic_open(struct corpus *c, uint64_t seed);
+
+/* A file more, in the list of what was packed. */
+struct packed_file *packed_add(struct packed *made, const char *path);
 
 #endif

@@ -204,16 +204,6 @@ static int read_documents(struct reader *r, bool compressed, struct err *e)
     return kinds[k].read(r, e);
 }
 
-static struct packed_file *add_file(struct packed *made, const char *path)
-{
-    if (made->n_files == made->room) {
-        made->room = 2 * made->room + 16;
-        made->file = xrealloc(made->file, (size_t)made->room * sizeof *made->file);
-    }
-    made->file[made->n_files] = (struct packed_file){ .path = arena_text(made->arena, "%s", path) };
-    return &made->file[made->n_files++];
-}
-
 /* What a person named must be of use; of what a folder holds it is said why it is not. */
 static int leave(const struct walk *w, struct packed_file *file, bool named, const char *why, struct err *e)
 {
@@ -246,12 +236,18 @@ static int take_apart(const struct walk *w, struct packed_file *file, const stru
     return 0;
 }
 
-static int walk_file(const struct walk *w, const char *path, bool named, struct err *e)
+static bool same(const struct stat *a, const struct stat *b) { return a->st_dev == b->st_dev && a->st_ino == b->st_ino; }
+
+static int walk_file(const struct walk *w, const char *path, const struct stat *s, bool named, struct err *e)
 {
-    struct packed_file *file = add_file(w->made, path);
+    struct packed_file *file = packed_add(w->made, path);
     struct map m;
     bool compressed = false;
     if (corpus_map(&m, path, e)) return err_prefix(e, "%s: ", path);
+    if (w->replaces && same(s, &w->output) && (named || !tokens_magic(&m))) {
+        corpus_unmap(&m);
+        return err_set(e, "%s: is an input, and what is packed would be written over it: give another file with -o", path);
+    }
     int failed = inflate_map(&m, w->folder, &compressed, e) ? err_prefix(e, "%s: ", path) : 0;
     const char *other = failed ? NULL : sniff_other(&m);
     if (other) failed = leave(w, file, named, other, e);
@@ -290,16 +286,16 @@ static int walk(const struct walk *w, const char *path, int depth, struct err *e
 {
     struct stat s;
     bool named = depth == 0, there = stat(path, &s) == 0;
-    if (there && s.st_dev == w->own_device && s.st_ino == w->own_file) return 0;
+    if (there && same(&s, &w->temporary)) return 0;
     if (!named && strrchr(path, '/')[1] == '.') {
         w->made->hidden++;
         return 0;
     }
     if (!there && (named || errno != ENOENT)) return err_set(e, "%s: %s", path, strerror(errno));
-    if (!there) return leave(w, add_file(w->made, path), named, "a link to what is not there", e);
+    if (!there) return leave(w, packed_add(w->made, path), named, "a link to what is not there", e);
     if (S_ISDIR(s.st_mode)) return walk_folder(w, path, depth, e);
-    if (!named && !S_ISREG(s.st_mode)) return leave(w, add_file(w->made, path), named, "a device, pipe or socket", e);
-    return walk_file(w, path, named, e);
+    if (!named && !S_ISREG(s.st_mode)) return leave(w, packed_add(w->made, path), named, "a device, pipe or socket", e);
+    return walk_file(w, path, &s, named, e);
 }
 
 int inputs_walk(const struct walk *w, const char *path, struct err *e) { return walk(w, path, 0, e); }

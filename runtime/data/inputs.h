@@ -5,20 +5,19 @@
 #include "bytes.h"
 #include "corpus.h"
 
-#include <sys/types.h>
+#include <sys/stat.h>
 
 struct sink { void (*document)(struct sink *to, const char *text, size_t bytes); };
 
 /* Walks a file, or a folder in the order of its names, hands over each non-empty document, and notes in `made` what of each
-   file was taken or left. What a folder holds beside text is left with the reason; named itself it is an error. `own`: the
-   file that is being written, which is passed over; `folder`: where compressed inputs are spread out. */
+   file was taken or left. What a folder holds beside text is left with the reason; named itself it is an error. */
 struct walk {
     const struct pack_options *options;
     struct sink *to;
     struct packed *made;
-    const char *folder;
-    dev_t own_device;
-    ino_t own_file;
+    const char *folder;                     /* where compressed inputs are spread out */
+    struct stat temporary, output;          /* what is being written, and what it will replace: no input */
+    bool replaces;
 };
 int inputs_walk(const struct walk *w, const char *path, struct err *e);
 

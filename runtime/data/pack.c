@@ -1,8 +1,7 @@
 /* Packing text into a token file. Training documents stream to the file as they come; the held-out ones wait in memory
    and follow in the order of their hashes: each split is one range, and the first held-out tokens, which is all that a
    short evaluation reads, are a fair sample of all inputs. */
-#include "inputs.h"
-#include "tokens.h"
+#include "pack.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,19 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-struct packer {
-    struct sink sink;
-    FILE *file;
-    int error;                              /* of the first write that failed, or 0 */
-    const struct pack_options *options;
-    bool holding;                           /* the inputs are those to hold out */
-    uint64_t end;                           /* of the training documents so far */
-    struct buffer bounds;                   /* uint64_t: 0, and the ends of the documents written */
-    struct buffer held, text;               /* struct held, and what they point into */
-    struct buffer seen, words;              /* struct seen, one for each document; the words of the last */
-};
-
-struct seen { uint64_t words, text, held; };                /* hashes; whether it is held out */
 struct held { struct seen seen; size_t at, length; };
 
 static int by_hashes(const void *a, const void *b)
@@ -33,16 +19,28 @@ static int by_hashes(const void *a, const void *b)
     return x->words != y->words ? (x->words > y->words) - (x->words < y->words) : (x->text > y->text) - (x->text < y->text);
 }
 
-static void emit(struct packer *p, const void *bytes, size_t n)
+void pack_emit(struct packer *p, const void *bytes, size_t n)
 {
     if (!p->error && fwrite(bytes, 1, n, p->file) != n) p->error = errno;
 }
 
+void pack_end_document(struct packer *p, uint64_t tokens)
+{
+    p->end += tokens;
+    buffer_append(&p->bounds, &p->end, sizeof p->end);
+}
+
+void pack_end_training(struct packer *p)
+{
+    p->holding = true;
+    p->header.train_tokens = p->end;
+    p->header.train_documents = p->bounds.used / sizeof(uint64_t) - 1;
+}
+
 static void emit_document(struct packer *p, const char *text, size_t length)
 {
-    p->end += length;
-    buffer_append(&p->bounds, &p->end, sizeof p->end);
-    emit(p, text, length);
+    pack_emit(p, text, length);
+    pack_end_document(p, length);
 }
 
 static bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
@@ -126,17 +124,14 @@ static void count_alike(struct packer *p, struct packed *made)
 static int finish(struct packer *p, const char *temporary, struct token_header *h, struct err *e)
 {
     static const char zeros[8];
-    *h = (struct token_header){
-        .magic = TOKENS_MAGIC, .version = TOKENS_VERSION, .token_bytes = 1, .tokenizer = "byte", .vocab = 256,
-        .train_tokens = p->end, .train_documents = p->bounds.used / sizeof(uint64_t) - 1,
-    };
-    emit_held_out(p);
-    h->tokens = h->text_bytes = p->end;
+    *h = p->header;
+    h->tokens = p->end;
+    h->text_bytes = strcmp(h->tokenizer, "byte") ? 0 : p->end;
     h->documents = p->bounds.used / sizeof(uint64_t) - 1;
     h->bounds = hash_bytes(p->bounds.bytes, p->bounds.used);
     if (check_split(h, p->options, e)) return -1;
-    emit(p, zeros, tokens_bounds_at(h) - sizeof *h - h->tokens);
-    emit(p, p->bounds.bytes, p->bounds.used);
+    pack_emit(p, zeros, tokens_bounds_at(h) - sizeof *h - h->tokens * h->token_bytes);
+    pack_emit(p, p->bounds.bytes, p->bounds.used);
     if (fflush(p->file) && !p->error) p->error = errno;
     struct map m;
     if (p->error) return err_set(e, "cannot be written: %s", strerror(p->error));
@@ -145,7 +140,7 @@ static int finish(struct packer *p, const char *temporary, struct token_header *
     h->self = hash_bytes(h, offsetof(struct token_header, self));
     corpus_unmap(&m);
     rewind(p->file);
-    emit(p, h, sizeof *h);
+    pack_emit(p, h, sizeof *h);
     if (!p->error && (fflush(p->file) || fsync(fileno(p->file)))) p->error = errno;
     return p->error ? err_set(e, "cannot be written: %s", strerror(p->error)) : 0;
 }
@@ -157,19 +152,27 @@ static int walk_inputs(struct packer *p, const struct walk *w, const char *const
     for (int i = 0; i < n && !failed; i++) failed = inputs_walk(w, inputs[i], e);
     p->holding = true;
     for (int i = 0; i < o->n_held_out_from && !failed; i++) failed = inputs_walk(w, o->held_out_from[i], e);
-    return failed;
+    if (failed) return -1;
+    pack_end_training(p);
+    emit_held_out(p);
+    return 0;
 }
 
 static int write_file(const char *const *inputs, int n, const char *out_path, const char *temporary, const char *folder,
                       const struct pack_options *o, struct token_header *h, struct packed *made, struct err *e)
 {
-    struct packer p = { .sink.document = take, .file = fopen(temporary, "wbe"), .options = o };
-    struct stat own;
-    if (!p.file || fstat(fileno(p.file), &own)) return err_set(e, "%s: cannot be made: %s", out_path, strerror(errno));
+    struct packer p = {
+        .sink.document = take, .file = fopen(temporary, "wbe"), .options = o, .made = made,
+        .header = { .magic = TOKENS_MAGIC, .version = TOKENS_VERSION, .token_bytes = 1, .tokenizer = "byte", .vocab = 256 },
+    };
+    if (!p.file) return err_set(e, "%s: cannot be made: %s", out_path, strerror(errno));
     *h = (struct token_header){ 0 };
-    emit(&p, h, sizeof *h);
+    pack_emit(&p, h, sizeof *h);
     buffer_append(&p.bounds, &p.end, sizeof p.end);
-    int failed = walk_inputs(&p, &(struct walk){ o, &p.sink, made, folder, own.st_dev, own.st_ino }, inputs, n, e);
+    struct walk w = { .options = o, .to = &p.sink, .made = made, .folder = folder };
+    int failed = fstat(fileno(p.file), &w.temporary) ? err_set(e, "%s: cannot be examined: %s", out_path, strerror(errno)) : 0;
+    w.replaces = stat(out_path, &w.output) == 0;
+    if (!failed) failed = corpus_holds_tokens(inputs[0]) ? join_inputs(&p, &w, inputs, n, e) : walk_inputs(&p, &w, inputs, n, e);
     if (!failed && finish(&p, temporary, h, e)) failed = err_prefix(e, "%s: ", out_path);
     fclose(p.file);                         /* all was flushed and synced, or has failed */
     count_alike(&p, made);
@@ -205,11 +208,22 @@ int corpus_pack(const char *const *inputs, int n, const char *out_path, const st
     int failed = write_file(inputs, n, out_path, temporary, folder, o, &h, made, e) || publish(temporary, out_path, folder, e) ? -1 : 0;
     if (failed) unlink(temporary);
     else made->info = (struct corpus_info){
-        .path = out_path, .format = "sluice-tokens", .tokenizer = "byte", .vocab = 256, .tokens = h.tokens, .documents = h.documents,
-        .train_tokens = h.train_tokens, .held_out_tokens = h.tokens - h.train_tokens, .bytes_per_token = 1, .hash = h.self,
+        .path = out_path, .format = "sluice-tokens", .tokenizer = h.text_bytes ? "byte" : "unknown", .vocab = (int)h.vocab, .tokens = h.tokens,
+        .documents = h.documents, .train_tokens = h.train_tokens, .held_out_tokens = h.tokens - h.train_tokens,
+        .bytes_per_token = (double)h.text_bytes / (double)h.tokens, .hash = h.self,
     };
     arena_free(arena);
     return failed;
+}
+
+struct packed_file *packed_add(struct packed *made, const char *path)
+{
+    if (made->n_files == made->room) {
+        made->room = 2 * made->room + 16;
+        made->file = xrealloc(made->file, (size_t)made->room * sizeof *made->file);
+    }
+    made->file[made->n_files] = (struct packed_file){ .path = arena_text(made->arena, "%s", path) };
+    return &made->file[made->n_files++];
 }
 
 void packed_free(struct packed *made)

@@ -4,12 +4,12 @@
 #include <string.h>
 
 static const struct { int at, length; const char *magic, *is; } known[] = {
-    { 0, 8, "SLUICETK", "a token file: it is packed already" },
-    { 0, 4, "\x88\xd8\x34\x01", "a shard of llm.c: tokens already, a study's 'data' as it is" },
+    { 0, 8, "SLUICETK", "a token file; token files are joined when they are named themselves, and alone" },
+    { 0, 4, "\x88\xd8\x34\x01", "a shard of llm.c; token files are joined when they are named themselves, and alone" },
     { 0, 4, "\x8a\xd8\x34\x01", "a multiple-choice file of llm.c" },
-    { 0, 4, "\xa1\xd9\x34\x01", "a shard of llm.c: tokens already, a study's 'data' as it is" },
-    { 0, 6, "\x93NUMPY", "a numpy array; tokens in one are a study's 'data' as they are" },
-    { 0, 9, "MMIDIDX\0\0", "the index of a Megatron data set; its .bin is a study's 'data' as it is" },
+    { 0, 4, "\xa1\xd9\x34\x01", "a shard of llm.c; token files are joined when they are named themselves, and alone" },
+    { 0, 6, "\x93NUMPY", "a numpy array; token files are joined when they are named themselves, and alone" },
+    { 0, 9, "MMIDIDX\0\0", "the index of a Megatron data set; the .bin beside it is a token file" },
     { 0, 4, "PAR1", "Parquet; from Python: pandas.read_parquet(FILE).to_json(\"FILE.jsonl\", orient=\"records\", lines=True)" },
     { 0, 6, "ARROW1", "Arrow; from Python: datasets.Dataset.from_file(FILE).to_json(\"FILE.jsonl\")" },
     { 0, 4, "\xff\xff\xff\xff", "an Arrow stream; from Python: datasets.Dataset.from_file(FILE).to_json(\"FILE.jsonl\")" },
