@@ -768,6 +768,7 @@ static void test_numpy_and_megatron(void **state)
     static const struct { const char *header; const char *words; } cases[] = {
         { "{'descr': '<u4', 'fortran_order': False, 'shape': (100,), }", NULL },
         { "{'descr': '<i4', 'fortran_order': False, 'shape': (20, 5), }", NULL },
+        { "{'descr': '<u2', 'fortran_order': False, 'shape': (200,), }", "a vocabulary of 100000 does not fit in the 2 bytes of a token" },
         { "{'descr': '<i8', 'fortran_order': False, 'shape': (50,), }", "numbers of type '<i8': must be uint8, uint16, uint32 or int32; from Python:" },
         { "{'descr': '>u4', 'fortran_order': False, 'shape': (100,), }", "numbers of type '>u4'" },
         { "{'descr': '<u4', 'fortran_order': True, 'shape': (20, 5), }", "no array of numbers in C order" },

@@ -22,6 +22,8 @@ static void report(struct script *script, const struct problems *problems)
     fprintf(stderr, "%d %s; nothing was run.\n", problems->n, problems->n == 1 ? "mistake" : "mistakes");
 }
 
+extern const struct command command_run;                    /* whose runs measure */
+
 static struct study *resolve(const struct call *c, json_t *description, struct problems *problems, enum code *code)
 {
     struct err e;
@@ -38,6 +40,11 @@ static struct study *resolve(const struct call *c, json_t *description, struct p
     free(found);
     if (failed) {
         *code = cli_fail(CODE_INPUT, "data: %s\n  a path in a script is looked for beside it, then in the working folder; pack text with: sluice data pack TEXT... -o FILE.tok; or use the built-in language: --data synthetic", e.text);
+        return NULL;
+    }
+    if (c->command == &command_run && corpus_eval_set(corpus, 0).targets == 0) {
+        *code = cli_fail(CODE_INPUT, "data: %s: nothing is held out to measure on; pack it with --held-out SHARE or --held-out-from INPUT", corpus_info(corpus)->path);
+        corpus_close(corpus);
         return NULL;
     }
     if (study_resolve(description, corpus_info(corpus), &study, problems) == 0) declared_check(study, problems);

@@ -62,6 +62,8 @@ static int take(struct corpus *c, const char *format, size_t offset, int token_b
 {
     uint64_t tokens = (c->map.size - offset) / (size_t)token_bytes, *bound = arena_alloc(c->arena, 3 * sizeof *bound);
     uint64_t identity[] = { (uint64_t)vocab, (uint64_t)token_bytes };
+    if (vocab > 1LL << 8 * token_bytes)
+        return err_set(e, "a vocabulary of %d does not fit in the %d byte%s of a token", vocab, token_bytes, token_bytes > 1 ? "s" : "");
     if (tokens < 20) return err_set(e, "%llu tokens: at least 20 are needed, one in twenty is held out", (unsigned long long)tokens);
     bound[1] = tokens - tokens / 20;
     bound[2] = tokens;
@@ -119,7 +121,6 @@ int raw_open(struct corpus *c, const char *path, struct given given, struct err 
     if (!width && given.vocab <= 65536 && looks_wide(&c->map))
         return err_set(e, "tokens of uint16 are expected, but these look like uint32: name it %s:vocab=%d:u32 (or :u16 if they are uint16)", path, given.vocab);
     if (!width) width = given.vocab <= 65536 ? 2 : 4;
-    if (given.vocab > 1LL << 8 * width) return err_set(e, "a vocabulary of %d does not fit in the %d byte%s of a token", given.vocab, width, width > 1 ? "s" : "");
     if (c->map.size % (size_t)width) return err_set(e, "%zu bytes: uint%d tokens take %d bytes each", c->map.size, 8 * width, width);
     return take(c, indexed ? "megatron-bin" : "nanogpt-bin", 0, width, given.vocab, e);
 }
