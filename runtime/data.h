@@ -79,7 +79,7 @@ struct packed {
     uint64_t contaminated;                  /* held-out documents whose words are also trained on */
     uint64_t hidden;                        /* files and folders whose names begin with a dot: passed over */
     struct packed_file *file;               /* [n_files], as they were met */
-    int n_files, room;
+    int n_files, n_train, room;             /* n_train: of the inputs to train on; the rest were named to be held out */
     struct arena *arena;
 };
 int corpus_pack(const char *const *inputs, int n, const char *out_path, const struct pack_options *o, struct packed *made, struct err *e);

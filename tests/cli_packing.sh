@@ -156,12 +156,12 @@ check("a link that is followed", {"a.txt": b"a", "b.txt": "a.txt"}, ["in"], docs
 # ---- file by file ----
 check("what was taken, file by file", {"b/x.txt": b"four", "a.jsonl": line("one") + line("two")}, ["in/"], says=["in/a.jsonl          2      6", "in/b/x.txt          1      4"])
 check("--quiet", {"b/x.txt": b"four", "z": b"\0"}, ["in", "--quiet"], says=["tokens     4 in 1 documents"], silent=["in/"])
-check("of very many, folder by folder", {"%d/%d.txt" % (i % 3, i): b"text" for i in range(100)}, ["in"], says=["taken from", "in/0/              34    136     34", "in/2/              33    132     33"])
+check("of very many, folder by folder", {"%d/%d.txt" % (i % 3, i): b"text" for i in range(100)}, ["in"], says=["in/0/         34    136     34", "in/2/         33    132     33"])
 check("of very many that are left, reason by reason", {**{"%d.bin" % i: b"\0" for i in range(60)}, "a": b"a"}, ["in"], says=["60, as in/0.bin", "zero bytes"], silent=["in/1.bin"])
 write({"a.jsonl": line("one") + b"5\n", "b": b"\0", ".h": b""})
 code, said = sluice_data("pack", "in", "-o", "out.tok", "--held-out", "0", "--json")
 told = json.loads(said)
-assert code == 0 and told["taken"] == [{"path": "in/a.jsonl", "documents": 1, "bytes": 3, "skipped": 1, "first_skipped": [
+assert code == 0 and told["taken"] == [{"path": "in/a.jsonl", "held_out": False, "documents": 1, "bytes": 3, "skipped": 1, "first_skipped": [
     "in/a.jsonl:2: neither a string nor an object with a string 'text'"]}] and told["left_out"][0]["path"] == "in/b" and told["hidden"] == told["skipped"] == 1, said
 check("nothing held out is told", {"a": b"a"}, ["in"], says=["nothing, so no study can run on it: pack with --held-out SHARE or --held-out-from INPUT"])
 
@@ -179,7 +179,8 @@ assert code == 4 and "is an input" in said, said
 # ---- inputs to hold out ----
 split = {"train/a.txt": b"a b", "train/b.txt": b"b", "valid/c.txt": b"c", "valid.jsonl": line("d") + line("a   b\n")}
 check("what to hold out is an input of its own, and what is on both sides is told", split, ["in/train", "--held-out-from", "in/valid", "--held-out-from", "in/valid.jsonl"],
-      docs=[b"a b", b"b"], held=[b"c", b"d", b"a   b\n"], says=["leaked     1 held-out documents are trained on as well"])
+      docs=[b"a b", b"b"], held=[b"c", b"d", b"a   b\n"], says=["taken to train on  documents  bytes\nin/train/a.txt             1      3\n", "taken to hold out  documents  bytes\nin/valid/c.txt             1      1\n",
+      "leaked     1 held-out documents are trained on as well"])
 check("nothing leaks", split, ["in/train", "--held-out-from", "in/valid"], docs=[b"a b", b"b"], held=[b"c"], says=["each lies on one side"], silent=["leaked"])
 check("a share and an input", split, ["in/train", "--held-out-from", "in/valid", "--held-out", "0.1"], code=2, says=["either a share, or inputs of their own"])
 check("nothing to hold out", {**split, "none/x": b""}, ["in/train", "--held-out-from", "in/none"], code=4, says=["the inputs to hold out hold no text"])

@@ -39,7 +39,7 @@ static void print_rest(int rows, const char *of, uint64_t files)
     if (rows) printf("and %d more %s of %llu files\n", rows, of, (unsigned long long)files);
 }
 
-static void print_taken(struct row *row, int n)
+static void print_taken(const char *taken, struct row *row, int n)
 {
     bool folders = n > MOST;
     char text[FORMAT_SIZE];
@@ -51,7 +51,7 @@ static void print_taken(struct row *row, int n)
         }
         n = merge(row, n);
     }
-    const char *const columns[] = { folders ? "taken from" : "taken", ">documents", ">bytes", ">files" };
+    const char *const columns[] = { taken, ">documents", ">bytes", ">files" };
     struct table *t = table_new(columns, COUNT(columns) - !folders);
     for (int i = 0; i < n; i++) {
         if (i >= MOST) { rest += row[i].files; continue; }
@@ -83,19 +83,21 @@ static void print_left(struct row *row, int n)
 
 void data_print_files(const struct packed *made)
 {
-    struct row *taken = xcalloc((size_t)made->n_files + 1, sizeof *taken), *left = xcalloc((size_t)made->n_files + 1, sizeof *left);
-    int n_taken = 0, n_left = 0;
-    for (int i = 0; i < made->n_files; i++) {
-        const struct packed_file *f = &made->file[i];
-        const char *text = f->left ? f->left : f->path;
-        *(f->left ? &left[n_left++] : &taken[n_taken++]) = (struct row){ text, (int)strlen(text), i, 1, f->documents, f->bytes, f->path };
+    struct row *row = xcalloc((size_t)made->n_files + 1, sizeof *row);
+    bool given = made->n_train < made->n_files;
+    for (int kind = 0; kind < 3; kind++) {                  /* to train on, to hold out, left */
+        int n = 0;
+        for (int i = 0; i < made->n_files; i++) {
+            const struct packed_file *f = &made->file[i];
+            const char *text = f->left ? f->left : f->path;
+            if (kind == (f->left ? 2 : i >= made->n_train)) row[n++] = (struct row){ text, (int)strlen(text), i, 1, f->documents, f->bytes, f->path };
+        }
+        if (kind == 2) print_left(row, n);
+        else print_taken(kind ? "taken to hold out" : given ? "taken to train on" : "taken", row, n);
     }
-    print_taken(taken, n_taken);
-    print_left(left, n_left);
     if (made->hidden) printf("%llu hidden files and folders were passed over\n", (unsigned long long)made->hidden);
     if (made->n_files) putchar('\n');
-    free(taken);
-    free(left);
+    free(row);
 }
 
 static uint64_t skipped(const struct packed *made)
@@ -125,7 +127,7 @@ void data_add_files(const struct packed *made, json_t *to)
         json_t *skips = json_array();
         for (int k = 0; k < COUNT(f->skip); k++)
             if (f->skip[k]) json_array_append_new(skips, json_string(f->skip[k]));
-        json_t *file = json_pack("{s:s, s:I, s:I, s:I, s:o}", "path", f->path, "documents", (json_int_t)f->documents, "bytes", (json_int_t)f->bytes,
+        json_t *file = json_pack("{s:s, s:b, s:I, s:I, s:I, s:o}", "path", f->path, "held_out", i >= made->n_train, "documents", (json_int_t)f->documents, "bytes", (json_int_t)f->bytes,
                                  "skipped", (json_int_t)f->skipped, "first_skipped", skips);
         if (f->left) json_object_set_new(file, "why", json_string(f->left));
         json_array_append_new(f->left ? left : taken, file);

@@ -82,6 +82,7 @@ int join_inputs(struct packer *p, const struct walk *w, const char *const *input
         if (!failed) failed = check_alike(&corpus[0]->info, &corpus[opened]->info, e) || check_apart(path, w, e) ? -1 : 0;
         packed_add(p->made, path);
     }
+    p->made->n_train = n;
     if (!failed) {
         const struct corpus_info *i = &corpus[0]->info;
         p->header.token_bytes = i->vocab <= 256 ? 1 : i->vocab <= 65536 ? 2 : 4;

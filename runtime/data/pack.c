@@ -151,6 +151,7 @@ static int walk_inputs(struct packer *p, const struct walk *w, const char *const
     int failed = 0;
     for (int i = 0; i < n && !failed; i++) failed = inputs_walk(w, inputs[i], e);
     p->holding = true;
+    p->made->n_train = p->made->n_files;
     for (int i = 0; i < o->n_held_out_from && !failed; i++) failed = inputs_walk(w, o->held_out_from[i], e);
     if (failed) return -1;
     pack_end_training(p);
