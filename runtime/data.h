@@ -27,6 +27,10 @@ char *corpus_find(const char *path, const char *script);
 void corpus_close(struct corpus *c);
 const struct corpus_info *corpus_info(const struct corpus *c);
 
+/* Reads all of it. Lengths are in tokens. */
+struct corpus_facts { uint64_t shortest, median, longest; int ids, largest_id; };
+struct corpus_facts corpus_facts(const struct corpus *c);
+
 /* Holds the content of a packed file against the hash in its header; other formats have none and pass. */
 int corpus_verify(const struct corpus *c, struct err *e);
 

@@ -856,6 +856,17 @@ static void test_baselines_of_samples(void **state)
     corpus_close(c);
 }
 
+static void test_facts(void **state)
+{
+    (void)state;
+    const char *const documents[] = { "abc", "de", "fghijk", "x", "yz" };
+    struct corpus *c = open_good(make_tokens("tiny.tok", documents, 3, 2));
+    struct corpus_facts f = corpus_facts(c);
+    assert_true(f.shortest == 1 && f.median == 2 && f.longest == 6);
+    assert_true(f.ids == 14 && f.largest_id == 'z');
+    corpus_close(c);
+}
+
 /* ---- the synthetic language ---- */
 
 /* Held-out text from its first document, as one string. */
@@ -1029,6 +1040,7 @@ int main(void)
         cmocka_unit_test(test_numpy_and_megatron),
         cmocka_unit_test(test_baselines),
         cmocka_unit_test(test_baselines_of_samples),
+        cmocka_unit_test(test_facts),
         cmocka_unit_test(test_synthetic_is_a_function_of_its_seed),
         cmocka_unit_test(test_synthetic_reaches_far),
         cmocka_unit_test(test_synthetic_baselines),

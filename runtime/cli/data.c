@@ -100,6 +100,20 @@ static enum code pack(const struct call *c)
     return code;
 }
 
+static void add_facts(const struct corpus *corpus, json_t *j)
+{
+    struct corpus_facts f = corpus_facts(corpus);
+    char shortest[FORMAT_SIZE], median[FORMAT_SIZE], longest[FORMAT_SIZE];
+    if (j) {
+        json_object_update_new(j, json_pack("{s:I, s:I, s:I, s:i, s:i}", "shortest_document", (json_int_t)f.shortest, "median_document", (json_int_t)f.median,
+                                            "longest_document", (json_int_t)f.longest, "ids", f.ids, "largest_id", f.largest_id));
+        return;
+    }
+    printf("lengths    %s to %s tokens a document, median %s\n", format_count((double)f.shortest, shortest), format_count((double)f.longest, longest),
+           format_count((double)f.median, median));
+    printf("ids        %d of %d occur, up to %d\n", f.ids, corpus_info(corpus)->vocab, f.largest_id);
+}
+
 /* What any model must beat. Not every format has both splits to measure it on. */
 static void add_baselines(const struct corpus *corpus, json_t *j)
 {
@@ -127,7 +141,10 @@ static enum code inspect(const struct call *c)
     if (cli_flag(c, "verify") && corpus_verify(corpus, &e)) code = cli_fail(CODE_MISMATCH, "%s", e.text);
     json_t *j = cli_flag(c, "json") ? info_json(corpus_info(corpus)) : NULL;
     if (!j) print_info(corpus_info(corpus), NULL);
-    if (code == CODE_OK) add_baselines(corpus, j);
+    if (code == CODE_OK) {
+        add_facts(corpus, j);
+        add_baselines(corpus, j);
+    }
     if (j) print_json(j);
     corpus_close(corpus);
     return code;
