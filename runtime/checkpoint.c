@@ -1,11 +1,11 @@
 /* The folder of checkpoints. Each is written in a temporary folder, synced, renamed: a kill or a power cut leaves the old
-   state or the new. */
-#define _GNU_SOURCE
+   state or the new. An older checkpoint of the same step steps aside first, as step-N.old, which readers take where there is no
+   step-N; with plain renames, because exchanging two folders at once is what many file systems cannot do. */
 #include "checkpoint_files.h"
+#include "file.h"
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,14 +16,24 @@ enum { STEP_DIGITS = 8 };
 
 static void step_name(char out[32], int64_t step) { snprintf(out, 32, "step-%0*lld", STEP_DIGITS, (long long)step); }
 
-/* The step of a checkpoint's folder name; -1 for every other name. */
-static int64_t name_step(const char *name)
+/* The folder of a checkpoint; old: a newer one of its step was about to take its place. */
+struct entry { int64_t step; bool old; };
+
+static bool name_read(const char *name, struct entry *out)
 {
     char again[32], *end;
-    if (strncmp(name, "step-", 5)) return -1;
-    int64_t step = strtoll(name + 5, &end, 10);
-    step_name(again, step);
-    return *end || step < 0 || strcmp(again, name) ? -1 : step;
+    if (strncmp(name, "step-", 5)) return false;
+    *out = (struct entry){ .step = strtoll(name + 5, &end, 10) };
+    out->old = !strcmp(end, ".old");
+    step_name(again, out->step);
+    return out->step >= 0 && (out->old || !*end) && strlen(again) == (size_t)(end - name) && !strncmp(again, name, strlen(again));
+}
+
+static char *path_of(const char *dir, int64_t step, const char *ending)
+{
+    char name[32];
+    step_name(name, step);
+    return checkpoint_join(dir, name, ending);
 }
 
 /* Our folders are flat: files, then the folder. */
@@ -36,85 +46,103 @@ static void remove_folder(const char *path)
     rmdir(path);
 }
 
-/* An older checkpoint of the same step changes places with the new one, so that one of them is always there. */
-static int take_place(const char *temporary, const char *path)
+static int newest_first(const void *a, const void *b)
 {
-    if (renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RENAME_NOREPLACE) == 0) return 0;
-    if (errno != EEXIST || renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RENAME_EXCHANGE) < 0) return -1;
-    remove_folder(temporary);
-    return 0;
+    const struct entry *x = a, *y = b;
+    return x->step != y->step ? (x->step < y->step) - (x->step > y->step) : x->old - y->old;
 }
 
-static int descending(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return x > y ? -1 : x < y;
-}
-
-/* Steps of the checkpoints in dir, newest first; -1: dir cannot be read. Remains of dead writers are removed on the way. */
-static int list(const char *dir, bool tidy, int64_t **steps)
+/* The checkpoints in dir, newest first, of one step the old one last; -1: dir cannot be read. */
+static int list(const char *dir, struct entry **entries)
 {
     int n = 0, room = 0;
-    *steps = NULL;
+    struct entry one;
+    *entries = NULL;
     DIR *d = opendir(dir);
     if (!d) return errno == ENOENT ? 0 : -1;
     for (struct dirent *f; (f = readdir(d)); ) {
-        size_t length = strlen(f->d_name);
-        if (tidy && length > 4 && !strcmp(f->d_name + length - 4, ".tmp")) {
-            char *path = checkpoint_join(dir, f->d_name, "");
-            remove_folder(path);
-            free(path);
-        }
-        if (name_step(f->d_name) < 0) continue;
-        if (n == room) *steps = xrealloc(*steps, (size_t)(room = 2 * room + 16) * sizeof **steps);
-        (*steps)[n++] = name_step(f->d_name);
+        if (!name_read(f->d_name, &one)) continue;
+        if (n == room) *entries = xrealloc(*entries, (size_t)(room = 2 * room + 16) * sizeof **entries);
+        (*entries)[n++] = one;
     }
     closedir(d);
-    if (n) qsort(*steps, (size_t)n, sizeof **steps, descending);
+    if (n) qsort(*entries, (size_t)n, sizeof **entries, newest_first);
     return n;
 }
 
 /* Renamed first: a kill amid the removal leaves no half checkpoint under a checkpoint's name. */
-static void prune(const char *dir, int64_t newest, int keep)
+static void discard(const char *dir, int64_t step, const char *ending)
 {
-    int64_t *steps;
-    int n = list(dir, false, &steps), seen = 0;
-    for (int i = 0; i < n && keep > 0; i++) {
-        char name[32];
-        if (steps[i] > newest || ++seen <= keep) continue;
-        step_name(name, steps[i]);
-        char *path = checkpoint_join(dir, name, ""), *gone = checkpoint_join(dir, name, ".tmp");
-        if (rename(path, gone) == 0) remove_folder(gone);
-        free(path);
-        free(gone);
-    }
-    free(steps);
+    char *path = path_of(dir, step, ending), *gone = path_of(dir, step, ".tmp");
+    if (rename(path, gone) == 0) remove_folder(gone);
+    free(path);
+    free(gone);
 }
 
-static void path_of(const char *dir, const char *name, char *path, size_t room)
+static void put_back(const char *dir, int64_t step)
 {
-    INVARIANT((size_t)snprintf(path, room, "%s/%s", dir, name) < room, "a checkpoint's path is too long");
+    char *path = path_of(dir, step, ""), *old = path_of(dir, step, ".old");
+    if (rename(old, path) < 0 && (errno == EEXIST || errno == ENOTEMPTY)) discard(dir, step, ".old");
+    free(path);
+    free(old);
+}
+
+int checkpoint_tidy(const char *dir)
+{
+    DIR *d = opendir(dir);
+    if (!d) return errno == ENOENT ? 0 : -1;
+    for (struct dirent *f; (f = readdir(d)); ) {
+        size_t length = strlen(f->d_name);
+        if (length < 4 || strcmp(f->d_name + length - 4, ".tmp")) continue;
+        char *path = checkpoint_join(dir, f->d_name, "");
+        remove_folder(path);
+        free(path);
+    }
+    closedir(d);
+    struct entry *entry;
+    int n = list(dir, &entry);
+    for (int i = 0; i < n; i++) if (entry[i].old) put_back(dir, entry[i].step);
+    free(entry);
+    return n < 0 ? -1 : 0;
+}
+
+static void prune(const char *dir, int64_t newest, int keep)
+{
+    struct entry *entry;
+    int n = list(dir, &entry), seen = 0;
+    for (int i = 0; i < n && keep > 0; i++)
+        if (entry[i].step <= newest && !entry[i].old && ++seen > keep) discard(dir, entry[i].step, "");
+    free(entry);
+}
+
+/* The older one goes when the new name is on the disk. */
+static int take_place(const char *dir, int64_t step, const char *temporary, const char *path)
+{
+    char *old = path_of(dir, step, ".old");
+    bool replaces = rename(path, old) == 0;
+    int failure = (!replaces && errno != ENOENT) || rename(temporary, path) < 0, cause = errno;
+    if (failure && replaces) rename(old, path);
+    free(old);
+    errno = cause;
+    if (failure || file_sync_folder(dir) < 0) return -1;
+    if (replaces) discard(dir, step, ".old");
+    return 0;
 }
 
 int checkpoint_save(const char *dir, int64_t step, struct leaves *leaves, struct state *state, const json_t *extra, int keep,
                     struct checkpoint *out, struct err *e)
 {
-    char name[32];
-    int64_t *steps;
-    step_name(name, step);
+    char *path = path_of(dir, step, ""), *temporary = path_of(dir, step, ".tmp");
     out->step = step;
-    path_of(dir, name, out->path, sizeof out->path);
-    char *temporary = checkpoint_join(dir, name, ".tmp");
-    int failure = mkdir(dir, 0755) < 0 && errno != EEXIST;
-    if (!failure) failure = list(dir, true, &steps) < 0;
-    if (!failure) free(steps);
-    if (!failure) failure = mkdir(temporary, 0755) < 0 || checkpoint_write(temporary, step, leaves, state, extra, out)
-                            || take_place(temporary, out->path) < 0 || checkpoint_sync(dir) < 0;
+    INVARIANT((size_t)snprintf(out->path, sizeof out->path, "%s", path) < sizeof out->path, "a checkpoint's path is too long");
+    int failure = (mkdir(dir, 0777) < 0 && errno != EEXIST) || checkpoint_tidy(dir) < 0 || mkdir(temporary, 0777) < 0
+               || checkpoint_write(temporary, step, leaves, state, extra, out) || take_place(dir, step, temporary, path) < 0;
     int cause = errno;
     if (failure) {
         remove_folder(temporary);
-        err_set(e, "%s: cannot be written: %s", out->path, strerror(cause));
+        err_set(e, "%s: cannot be written: %s", path, strerror(cause));
     } else prune(dir, step, keep);
+    free(path);
     free(temporary);
     errno = cause;
     return failure ? -1 : 0;
@@ -122,17 +150,17 @@ int checkpoint_save(const char *dir, int64_t step, struct leaves *leaves, struct
 
 int checkpoint_newest(const char *dir, int64_t most, char *path, size_t room, struct err *e)
 {
-    int64_t *steps;
-    int n = list(dir, false, &steps), found = 0;
+    struct entry *entry;
+    int n = list(dir, &entry), found = 0;
     for (int i = 0; i < n && !found; i++) {
-        char name[32];
+        char *name = path_of(dir, entry[i].step, entry[i].old ? ".old" : "");
         struct err why;
-        step_name(name, steps[i]);
-        path_of(dir, name, path, room);
-        if (steps[i] > most) fprintf(stderr, "%s: is later than step %lld, the last that is committed; passed over\n", path, (long long)most);
+        INVARIANT((size_t)snprintf(path, room, "%s", name) < room, "a checkpoint's path is too long");
+        if (entry[i].step > most) fprintf(stderr, "%s: is later than step %lld, the last that is committed; passed over\n", path, (long long)most);
         else if (checkpoint_verify(path, &why) == 0) found = 1;
         else fprintf(stderr, "%s; passed over\n", why.text);
+        free(name);
     }
-    free(steps);
+    free(entry);
     return n < 0 ? err_set(e, "%s: %s", dir, strerror(errno)) : found;
 }

@@ -20,6 +20,9 @@ int checkpoint_load(const char *path, struct leaves *leaves, struct state *state
 
 int checkpoint_verify(const char *path, struct err *e);
 
+/* Clears away what dead writers left, and puts back what one had only moved aside. For who alone writes in dir. */
+int checkpoint_tidy(const char *dir);
+
 /* 1: the newest checkpoint of a step up to `most` that verifies is in `path`; 0: there is none; -1: the folder cannot be read.
    Torn, damaged and later ones are passed over with a message on stderr. */
 int checkpoint_newest(const char *dir, int64_t most, char *path, size_t room, struct err *e);

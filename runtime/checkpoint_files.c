@@ -2,15 +2,14 @@
    end. */
 #define _GNU_SOURCE
 #include "checkpoint_files.h"
+#include "file.h"
 #include "safetensors.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 enum { VERSION = 1 };
 static const char state_file[] = "state.safetensors", manifest_file[] = "manifest.json";
@@ -20,38 +19,6 @@ char *checkpoint_join(const char *dir, const char *name, const char *suffix)
     char *path;
     INVARIANT(asprintf(&path, "%s/%s%s", dir, name, suffix) >= 0, "no memory for a path");
     return path;
-}
-
-int checkpoint_sync(const char *path)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC), status = fd < 0 ? -1 : fsync(fd), cause = errno;
-    if (fd >= 0) close(fd);
-    errno = cause;
-    return status;
-}
-
-static int put(int fd, const void *data, size_t bytes)
-{
-    for (const char *at = data; bytes; ) {
-        ssize_t n = write(fd, at, bytes);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return -1;
-        at += n;
-        bytes -= (size_t)n;
-    }
-    return 0;
-}
-
-static int create(const char *path) { return open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644); }
-
-/* Syncs and closes what was written, keeping the errno of a failure. */
-static int finish(int fd, int failure)
-{
-    if (!failure) failure = fsync(fd);
-    int cause = errno;
-    if (fd >= 0) close(fd);
-    errno = cause;
-    return failure;
 }
 
 static bool saved(const struct leaf *l) { return l->kind == LEAF_WEIGHT || (l->kind == LEAF_BUFFER && !l->transient); }
@@ -68,25 +35,24 @@ static struct stored leaf_tensor(const struct leaf *l)
     return t;
 }
 
-static int put_state(int fd, struct leaves *leaves, struct state *state)
+static void put_state(FILE *to, struct leaves *leaves, struct state *state)
 {
     struct stored *tensor = xcalloc((size_t)leaves->n + 1, sizeof *tensor);
     int n = 0;
     size_t bytes;
     for (int i = 0; i < leaves->n; i++) if (saved(leaves->leaf[i])) tensor[n++] = leaf_tensor(leaves->leaf[i]);
     char *header = safetensors_header(n, tensor, &bytes);
-    int failure = put(fd, header, bytes);
-    for (int i = 0; i < leaves->n && !failure; i++) {
+    fwrite(header, 1, bytes, to);
+    for (int i = 0; i < leaves->n && !ferror(to); i++) {
         const struct leaf *l = leaves->leaf[i];
         if (!saved(l)) continue;
         void *data = xmalloc(leaf_bytes(l));
         state_get(state, l, data);
-        failure = put(fd, data, leaf_bytes(l));
+        fwrite(data, 1, leaf_bytes(l), to);
         free(data);
     }
     free(header);
     free(tensor);
-    return failure;
 }
 
 /* The manifest's last member is the hash of all bytes before it. */
@@ -110,8 +76,11 @@ static char *manifest_text(int64_t step, const json_t *extra, uint64_t bytes, co
 
 static int write_state(const char *path, struct leaves *leaves, struct state *state)
 {
-    int fd = create(path);
-    return finish(fd, fd < 0 ? -1 : put_state(fd, leaves, state));
+    struct err e;
+    struct file *file = file_begin(path, FILE_REGULAR, &e);
+    if (!file) return -1;
+    put_state(file_stream(file), leaves, state);
+    return file_commit(file, &e);
 }
 
 /* Length and hash of the state are those of the file as our own reader takes it. */
@@ -128,16 +97,19 @@ static int measure(const char *state_path, struct checkpoint *out)
 
 static int write_manifest(const char *path, int64_t step, const json_t *extra, const struct checkpoint *c)
 {
+    struct err e;
+    struct file *file = file_begin(path, FILE_REGULAR, &e);
+    if (!file) return -1;
     char *text = manifest_text(step, extra, c->bytes, c->hash);
-    int fd = create(path), failure = finish(fd, fd < 0 ? -1 : put(fd, text, strlen(text)));
+    fputs(text, file_stream(file));
     free(text);
-    return failure;
+    return file_commit(file, &e);
 }
 
 int checkpoint_write(const char *folder, int64_t step, struct leaves *leaves, struct state *state, const json_t *extra, struct checkpoint *out)
 {
     char *state_path = checkpoint_join(folder, state_file, ""), *manifest_path = checkpoint_join(folder, manifest_file, "");
-    int failure = write_state(state_path, leaves, state) || measure(state_path, out) || write_manifest(manifest_path, step, extra, out) || checkpoint_sync(folder);
+    int failure = write_state(state_path, leaves, state) || measure(state_path, out) || write_manifest(manifest_path, step, extra, out);
     free(state_path);
     free(manifest_path);
     return failure ? -1 : 0;

@@ -5,7 +5,6 @@
 #include "checkpoint.h"
 
 int checkpoint_write(const char *folder, int64_t step, struct leaves *leaves, struct state *state, const json_t *extra, struct checkpoint *out);
-int checkpoint_sync(const char *path);                      /* fsync of a file or folder */
 char *checkpoint_join(const char *dir, const char *name, const char *suffix);         /* malloc'd */
 
 #endif

@@ -88,7 +88,8 @@ const char *reader_script(struct reader *r);
 /* Calls line() for each row of /events, /checkpoints, /attempts or /samples as aligned text. */
 int reader_table(struct reader *r, const char *table, void (*line)(void *state, const char *text), void *state, struct err *e);
 
-/* fsck: opens, reads every dataset (checksums) in a child process with limits, checks lengths against `step`. */
+/* fsck: opens, reads every dataset (checksums) in a child process with limits, checks lengths against `step`. -1 leaves errno as the
+   system gave it, 0 when it is the file. */
 struct fsck_result { bool readable, clean, repaired; int64_t rows, ragged_rows; int bad_datasets; char text[1024]; };
 int store_fsck(const char *path, bool repair, struct fsck_result *out, struct err *e);
 

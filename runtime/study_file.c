@@ -1,13 +1,13 @@
 /* study.json: a resolved study, written and read back. */
 #define _GNU_SOURCE
 #include "study.h"
+#include "file.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 static const char *text_of(struct study *s, const json_t *given, const char *key, const char *otherwise)
 {
@@ -114,19 +114,17 @@ int study_save(const struct study *s, struct err *e)
         free(path);
         if (failure) return -1;
     }
-    char *temporary, *final;
-    if (asprintf(&temporary, "%s/study.json.new", s->dir) < 0 || asprintf(&final, "%s/study.json", s->dir) < 0) return err_set(e, "no memory for a path");
+    char *path;
+    INVARIANT(asprintf(&path, "%s/study.json", s->dir) >= 0, "no memory for a path");
+    struct file *file = file_begin(path, FILE_REGULAR, e);
+    free(path);
+    if (!file) return -1;
     json_t *json = study_json(s);
     INVARIANT(json, "study.json cannot be made");
-    FILE *file = fopen(temporary, "w");
-    bool good = file && json_dumpf(json, file, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) == 0 && fputc('\n', file) == '\n' && fflush(file) == 0 && fsync(fileno(file)) == 0;
-    if (file && fclose(file) != 0) good = false;
-    good = good && rename(temporary, final) == 0;
-    if (!good) err_set(e, "%s: cannot be written: %s", final, strerror(errno));
+    json_dumpf(json, file_stream(file), JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    fputc('\n', file_stream(file));
     json_decref(json);
-    free(temporary);
-    free(final);
-    return good ? 0 : -1;
+    return file_commit(file, e);
 }
 
 static void open_variants(struct study *s, const json_t *list)

@@ -2,6 +2,7 @@
    before it left behind, and batches are a function of the step, so going on repeats the same bits. */
 #define _GNU_SOURCE
 #include "train_private.h"
+#include "file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -43,8 +44,8 @@ static enum outcome fail(struct trainer *t, enum outcome outcome)
    would destroy it. */
 static enum outcome leave(struct trainer *t, enum outcome otherwise)
 {
-    bool mismatch = t->store && store_mismatch(t->store), full = t->cause == ENOSPC || t->cause == EFBIG || t->cause == EDQUOT;
-    enum outcome outcome = fail(t, mismatch ? OUTCOME_MISMATCH : full ? OUTCOME_DISK : otherwise);
+    bool mismatch = t->store && store_mismatch(t->store);
+    enum outcome outcome = fail(t, mismatch ? OUTCOME_MISMATCH : file_is_full(t->cause) ? OUTCOME_DISK : otherwise);
     if (mismatch && !store_failed(t->store)) {
         struct err why = t->err;
         train_close(t, STATUS_FAILED, LEVEL_ERROR, EVENT_STOPPED, why.text);

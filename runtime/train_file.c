@@ -130,7 +130,7 @@ static int restore(struct trainer *t, int64_t most, struct checkpoint *from)
 {
     char path[4096], *dir = folder(t);
     json_t *extra = NULL;
-    int found = checkpoint_newest(dir, most, path, sizeof path, &t->err);
+    int found = checkpoint_tidy(dir) ? err_set(&t->err, "%s: %s", dir, strerror(errno)) : checkpoint_newest(dir, most, path, sizeof path, &t->err);
     free(dir);
     if (found <= 0) return found;
     if (checkpoint_load(path, t->session->leaves, t->session->state, from, &extra, &t->err)) return -1;

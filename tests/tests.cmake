@@ -25,6 +25,12 @@ foreach(file ${SHELL_TESTS})
   get_filename_component(name ${file} NAME_WE)
   add_test(NAME ${name} COMMAND sh ${file} $<TARGET_FILE:sluice> WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 endforeach()
+# Preloaded by tests/cli_writing.sh, which finds it beside the program.
+add_library(faults MODULE tests/faults.c)
+set_target_properties(faults PROPERTIES PREFIX "")
+target_compile_options(faults PRIVATE -fno-sanitize=all)
+target_link_options(faults PRIVATE -fno-sanitize=all)
+target_link_libraries(faults PRIVATE ${CMAKE_DL_LIBS})
 # Exit code 77: what the test needs is not here.
 set_tests_properties(cli_cuda cli_gpu_check cli_ranks test_comm PROPERTIES SKIP_RETURN_CODE 77)
 

@@ -55,6 +55,7 @@ static int measure(struct logging *l, const char *path, json_t *to, struct err *
     struct metrics *m = l->bench->metrics;
     struct store_plan plan = { .n_series = metrics_count(m), .series = metrics_series(m), .config_json = "{}", .script_text = "", .script_path = "" };
     if (store_create(&l->store, path, &plan, e)) return -1;
+    unlink(path);                                           /* it is open: whatever ends this process leaves nothing */
     return pairs(l, to, e) || store_close(l->store, STATUS_FINISHED, e) ? -1 : 0;
 }
 
@@ -72,7 +73,6 @@ int bench_logging(struct bench *b, int64_t steps, json_t *to, struct err *e)
     INVARIANT(asprintf(&path, "%s/run.h5", folder) >= 0, "no memory for a path");
     json_object_update_new(to, json_pack("{s:i, s:I, s:i, s:s}", "pairs", PAIRS, "steps", (json_int_t)l.steps, "series", metrics_count(b->metrics), "folder", folder));
     int failure = measure(&l, path, to, e);
-    unlink(path);
     rmdir(folder);
     free(path);
     free(folder);

@@ -1,5 +1,6 @@
 /* Parsing, help and messages of the command line. */
 #include "cli.h"
+#include "file.h"
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
@@ -56,6 +57,11 @@ enum code cli_usage(const struct call *c, const char *format, ...)
     if (c) fprintf(stderr, "usage: sluice %s %s\nhelp:  sluice %s --help\n", c->command->name, c->command->usage, c->command->name);
     else fprintf(stderr, "help: sluice --help\n");
     return CODE_USAGE;
+}
+
+enum code cli_system_code(int cause, enum code otherwise)
+{
+    return file_is_full(cause) ? CODE_DISK : cause ? CODE_FAILURE : otherwise;
 }
 
 const char *cli_paint(FILE *to, enum paint paint)
@@ -274,12 +280,20 @@ static enum code run_command(const struct command *command, int argc, char **arg
     return code;
 }
 
+static int output_cause;                                    /* errno of the first failure to write stdout that was seen */
+
+void cli_flush(void)
+{
+    int cause = fflush(stdout) ? errno : ferror(stdout) ? EIO : 0;
+    if (!output_cause) output_cause = cause;
+}
+
 /* Output that could not be written (a full disk behind a redirection) must not look like success. */
 static enum code finish_output(enum code code)
 {
-    if ((fflush(stdout) || ferror(stdout)) && code == CODE_OK)
-        return cli_fail(errno == ENOSPC ? CODE_DISK : CODE_FAILURE, "writing the output: %s", strerror(errno));
-    return code;
+    cli_flush();
+    if (!output_cause || code != CODE_OK) return code;
+    return cli_fail(cli_system_code(output_cause, CODE_FAILURE), "standard output: cannot be written: %s", strerror(output_cause));
 }
 
 enum code cli_run(int argc, char **argv)

@@ -60,6 +60,10 @@ int cli_real(const struct call *c, const char *name, double low, double high, do
 enum code cli_fail(enum code code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The same with where to find help; returns CODE_USAGE. */
 enum code cli_usage(const struct call *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* What was printed so far goes out; a failure becomes the exit code in the end. */
+void cli_flush(void);
+/* Of an errno: CODE_DISK when there is no room, else CODE_FAILURE; of 0, which is not the system's fault: otherwise. */
+enum code cli_system_code(int cause, enum code otherwise);
 
 /* Colour of what stands between two calls, "" when colours are off for that stream. */
 enum paint { PAINT_OFF, PAINT_BOLD, PAINT_DIM, PAINT_GOOD, PAINT_BAD, PAINT_WARN };

@@ -3,6 +3,7 @@
 #include "cli.h"
 #include "data_print.h"
 #include "status.h"
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,7 +59,7 @@ static enum code pack_to(const struct call *c, const char *out, const struct pac
 {
     struct corpus *corpus;
     struct err e;
-    if (corpus_pack(c->word + 1, c->n_words - 1, out, o, made, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
+    if (corpus_pack(c->word + 1, c->n_words - 1, out, o, made, &e)) return cli_fail(cli_system_code(errno, CODE_INPUT), "%s", e.text);
     if (corpus_open(&corpus, out, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     if (cli_flag(c, "json")) {
         json_t *j = info_json(corpus_info(corpus));

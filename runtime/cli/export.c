@@ -1,50 +1,34 @@
 /* sluice export: metrics as CSV or JSON. */
 #include "export.h"
 #include "cli.h"
+#include "file.h"
 #include <errno.h>
-#include <limits.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 static const struct option options[] = {
     { "csv", 0, NULL, "long form, one value a line (default)" },
     { "json", 0, NULL, "one object with every run, its configuration and its series" },
     { "metric", 'm', "NAME", "only this metric (\"eval.loss\"); may be given again" },
     { "every", 0, "N", "each N-th row and the last one (default 1: all)" },
-    { "output", 'o', "FILE", "write to a file, which appears when it is complete" },
+    { "output", 'o', "FILE", "write to a file, which appears when it is complete (default -: stdout)" },
     { 0 }
 };
 
-static enum code write_error(const char *path)
-{
-    return cli_fail(errno == ENOSPC || errno == EDQUOT ? CODE_DISK : CODE_FAILURE, "%s: %s", path, strerror(errno));
-}
-
-static enum code write_to(FILE *to, const struct call *c, const struct runs *runs, const struct export_options *o)
+static enum code write_to(const char *path, const struct call *c, const struct runs *runs, const struct export_options *o)
 {
     struct err e;
-    int bad = cli_flag(c, "json") ? export_json(runs, o, to, &e) : export_csv(runs, o, to, &e);
-    return bad ? cli_fail(CODE_INPUT, "%s", e.text) : CODE_OK;
-}
-
-static enum code write_file(const char *path, const struct call *c, const struct runs *runs, const struct export_options *o)
-{
-    char part[PATH_MAX];
-    snprintf(part, sizeof part, "%s.part", path);
-    FILE *to = fopen(part, "w");
-    if (!to) return write_error(part);
-    enum code code = write_to(to, c, runs, o);
-    bool lost = ferror(to);
-    if ((fclose(to) || lost) && code == CODE_OK) code = write_error(part);
-    if (code == CODE_OK && rename(part, path)) code = write_error(path);
-    if (code != CODE_OK) unlink(part);
-    return code;
+    struct file *file = file_begin(path, FILE_ANY, &e);
+    if (!file) return cli_fail(cli_system_code(errno, CODE_FAILURE), "%s", e.text);
+    if (cli_flag(c, "json") ? export_json(runs, o, file_stream(file), &e) : export_csv(runs, o, file_stream(file), &e)) {
+        file_abandon(file);
+        return cli_fail(CODE_INPUT, "%s", e.text);
+    }
+    return file_commit(file, &e) ? cli_fail(cli_system_code(errno, CODE_FAILURE), "%s", e.text) : CODE_OK;
 }
 
 static enum code run(const struct call *c)
 {
-    const char *path = cli_value(c, "output", NULL), **metrics;
+    const char **metrics;
     struct export_options o = { .every = 1 };
     struct runs *runs;
     struct err e;
@@ -53,7 +37,7 @@ static enum code run(const struct call *c)
     if (runs_open(c->word[0], &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     o.n_metrics = cli_values(c, "metric", &metrics);
     o.metric = metrics;
-    enum code code = path ? write_file(path, c, runs, &o) : write_to(stdout, c, runs, &o);
+    enum code code = write_to(cli_value(c, "output", "-"), c, runs, &o);
     for (int i = 0; i < runs->n; i++)
         if (runs->run[i].problem) code = cli_fail(CODE_INPUT, "%s is left out: %s", runs->run[i].name, runs->run[i].problem);
     free(metrics);

@@ -1,5 +1,6 @@
 /* sluice fsck: checks run files, and makes those of dead writers readable to every program again. */
 #include "status.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -26,7 +27,7 @@ static enum code check(const char *path, bool repair, struct table *t, json_t *l
     struct fsck_result r;
     struct err e;
     bool alive = runs_is_alive(path);
-    if (store_fsck(path, repair && !alive, &r, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
+    if (store_fsck(path, repair && !alive, &r, &e)) return cli_fail(cli_system_code(errno, CODE_INPUT), "%s", e.text);
     bool good = r.readable && !r.bad_datasets;
     table_cell(t, "%s", path);
     table_cell(t, "%s", verdict(&r, alive));

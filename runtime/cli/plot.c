@@ -1,12 +1,14 @@
 /* sluice plot: figures. */
 #include "plot.h"
 #include "cli.h"
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const struct option options[] = {
-    { "output", 'o', "FILE", "figure.svg, .png or .pdf; figure.gp for the gnuplot script" },
+    { "output", 'o', "FILE", "figure.svg, .png or .pdf; figure.gp for the gnuplot script; - for stdout" },
+    { "format", 'f', "FORMAT", "svg, png, pdf or gp (default: as the file's name ends)" },
     { "kind", 'k', "KIND", "loss (default), final, pairs or load" },
     { "metric", 'm', "NAME", "metric to draw (default: the study's primary metric)" },
     { "smooth", 0, "S", "exponential mean over training curves, 0 to below 1 (default: 1 - 50/rows; 0: none)" },
@@ -15,31 +17,25 @@ static const struct option options[] = {
     { 0 }
 };
 
-static bool is_kind(const char *kind)
-{
-    for (int i = 0; plot_kinds[i]; i++)
-        if (!strcmp(plot_kinds[i], kind)) return true;
-    return false;
-}
-
 static enum code run(const struct call *c)
 {
-    struct plot_options o = { .kind = cli_value(c, "kind", "loss"), .out = cli_value(c, "output", NULL), .metric = cli_value(c, "metric", NULL), .smooth = NAN,
-                              .variant = cli_value(c, "variant", NULL) };
+    struct plot_options o = { .kind = cli_value(c, "kind", "loss"), .out = cli_value(c, "output", NULL), .format = cli_value(c, "format", NULL),
+                              .metric = cli_value(c, "metric", NULL), .smooth = NAN, .variant = cli_value(c, "variant", NULL) };
     int64_t replicate = 0;
     struct runs *runs;
     struct err e;
     if (!o.out) return cli_usage(c, "where to? give -o FILE");
-    if (!is_kind(o.kind)) {
+    if (!plot_is_among(plot_kinds, o.kind)) {
         const char *near = nearest_name(o.kind, plot_kinds);
         return near ? cli_usage(c, "--kind %s: did you mean '%s'?", o.kind, near) : cli_usage(c, "--kind %s: must be loss, final, pairs or load", o.kind);
     }
+    if (o.format && !plot_is_among(plot_formats, o.format)) return cli_usage(c, "--format %s: must be svg, png, pdf or gp", o.format);
     if (cli_real(c, "smooth", 0, 0.9999, &o.smooth) || cli_integer(c, "replicate", 0, INT32_MAX, &replicate)) return CODE_USAGE;
     o.replicate = (int)replicate;
     if (runs_open(c->word[0], &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
-    int bad = plot_study(runs, &o, &e);
+    enum code code = plot_study(runs, &o, &e) ? cli_fail(cli_system_code(errno, CODE_FAILURE), "%s", e.text) : CODE_OK;
     runs_close(runs);
-    return bad ? cli_fail(CODE_FAILURE, "%s", e.text) : CODE_OK;
+    return code;
 }
 
 const struct command command_plot = {

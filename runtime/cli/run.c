@@ -3,6 +3,7 @@
 #include "run_options.h"
 #include "cpu/pool.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,7 +53,7 @@ static enum code run(const struct call *c)
     if (run_options_read(c, &o)) return CODE_USAGE;         /* before the script is run */
     struct study *s = script_study(c, &code);
     if (!s) return code;
-    code = o.rank == 0 && study_save(s, &e) ? cli_fail(CODE_FAILURE, "%s", e.text) : run_points(c, s);
+    code = o.rank == 0 && study_save(s, &e) ? cli_fail(cli_system_code(errno, CODE_FAILURE), "%s", e.text) : run_points(c, s);
     study_free(s);
     return code;
 }

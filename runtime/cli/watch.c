@@ -48,7 +48,7 @@ static void print_changes(const struct runs *runs, struct seen *seen)
                format_real(run_last(r, "train.loss"), 4, loss), primary, format_real(run_last(r, primary), 4, answer),
                format_seconds(r->condition == STATUS_RUNNING ? status_remaining(r) : NAN, left));
     }
-    fflush(stdout);
+    cli_flush();
 }
 
 static void rest(double seconds)
@@ -75,7 +75,7 @@ static enum code run(const struct call *c)
             for (int i = 0; i < runs->n; i++) seen[i].condition = -1;
         }
         if (terminal && !once) fputs("\033[H\033[2J", stdout);
-        if (terminal || once) { print_head(runs); status_print(runs, stdout); fflush(stdout); }
+        if (terminal || once) { print_head(runs); status_print(runs, stdout); cli_flush(); }
         else print_changes(runs, seen);
         over = once || is_over(runs);
         runs_close(runs);

@@ -15,13 +15,14 @@
 
 enum { BLOCK = 1 << 20 };
 
-struct spool { int file; unsigned char *block; };           /* block: [BLOCK] */
+struct spool { int file, *cause; unsigned char *block; };   /* block: [BLOCK] */
 
 static int spool_write(const struct spool *to, size_t n, struct err *e)
 {
     for (size_t done = 0; done < n;) {
         ssize_t wrote = write(to->file, to->block + done, n - done);
         if (wrote < 0 && errno == EINTR) continue;
+        if (wrote < 0) *to->cause = errno;
         if (wrote < 0) return err_set(e, "what it holds cannot be written beside the output: %s", strerror(errno));
         done += (size_t)wrote;
     }
@@ -90,7 +91,7 @@ static int nameless(const char *folder, struct err *e)
     file = mkostemp(name, O_CLOEXEC);
     if (file < 0) err_set(e, "compressed, and nothing can be written into %s: %s", folder, strerror(errno));
     else unlink(name);
-    free(name);
+    free(name);                             /* which keeps errno */
     return file;
 }
 
@@ -107,13 +108,13 @@ static int map_spool(struct map *m, int file, struct err *e)
 
 static bool begins(const struct map *m, const char *magic, size_t n) { return m->size >= n && !memcmp(m->bytes, magic, n); }
 
-int inflate_map(struct map *m, const char *folder, bool *compressed, struct err *e)
+int inflate_map(struct map *m, const char *folder, bool *compressed, int *cause, struct err *e)
 {
     bool is_gzip = begins(m, "\x1f\x8b", 2), is_zstd = begins(m, "\x28\xb5\x2f\xfd", 4);
     *compressed = is_gzip || is_zstd;
     if (!*compressed) return 0;
-    struct spool to = { nameless(folder, e), NULL };
-    if (to.file < 0) return -1;
+    struct spool to = { nameless(folder, e), cause, NULL };
+    if (to.file < 0) return *cause = errno, -1;
     to.block = xmalloc(BLOCK);
     int failed = (is_gzip ? gzip : zstd)(m, &to, e);
     free(to.block);

@@ -248,7 +248,7 @@ static int walk_file(const struct walk *w, const char *path, const struct stat *
         corpus_unmap(&m);
         return err_set(e, "%s: is an input, and what is packed would be written over it: give another file with -o", path);
     }
-    int failed = inflate_map(&m, w->folder, &compressed, e) ? err_prefix(e, "%s: ", path) : 0;
+    int failed = inflate_map(&m, w->folder, &compressed, &w->made->cause, e) ? err_prefix(e, "%s: ", path) : 0;
     const char *other = failed ? NULL : sniff_other(&m);
     if (other) failed = leave(w, file, named, other, e);
     else if (!failed) failed = take_apart(w, file, &m, compressed, named, e);

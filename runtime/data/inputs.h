@@ -21,8 +21,8 @@ struct walk {
 };
 int inputs_walk(const struct walk *w, const char *path, struct err *e);
 
-/* Replaces the mapped bytes of a gzip or zstd file by what they hold. */
-int inflate_map(struct map *m, const char *folder, bool *compressed, struct err *e);
+/* Replaces the mapped bytes of a gzip or zstd file by what they hold. *cause: errno, when there is no room for that; else 0. */
+int inflate_map(struct map *m, const char *folder, bool *compressed, int *cause, struct err *e);
 
 /* What a file is by a magic number of so many bytes or more, with what to do about it; NULL: of none that is known. */
 const char *sniff_magic(const struct map *m, int least);

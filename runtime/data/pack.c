@@ -1,15 +1,15 @@
 /* Packing text into a token file. Training documents stream to the file as they come; the held-out ones wait in memory
    and follow in the order of their hashes: each split is one range, and the first held-out tokens, which is all that a
    short evaluation reads, are a fair sample of all inputs. */
+#include "file.h"
 #include "pack.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 struct held { struct seen seen; size_t at, length; };
 
@@ -21,7 +21,7 @@ static int by_hashes(const void *a, const void *b)
 
 void pack_emit(struct packer *p, const void *bytes, size_t n)
 {
-    if (!p->error && fwrite(bytes, 1, n, p->file) != n) p->error = errno;
+    fwrite(bytes, 1, n, p->file);           /* file_commit hears of what fails */
 }
 
 void pack_end_document(struct packer *p, uint64_t tokens)
@@ -120,8 +120,21 @@ static void count_alike(struct packer *p, struct packed *made)
     }
 }
 
-/* The rest of the file, then the header with the hashes of what the file now holds. */
-static int finish(struct packer *p, const char *temporary, struct token_header *h, struct err *e)
+/* Of what the file now holds behind its header. */
+static int hash_content(int fd, struct token_header *h, struct err *e)
+{
+    struct stat now;
+    if (fstat(fd, &now)) return err_set(e, "cannot be read again: %s", strerror(errno));
+    size_t size = (size_t)now.st_size;
+    unsigned char *bytes = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+    if (bytes == MAP_FAILED) return err_set(e, "cannot be read again: %s", strerror(errno));
+    h->content = hash_bytes(bytes + sizeof *h, size - sizeof *h);
+    munmap(bytes, size);
+    return 0;
+}
+
+/* The rest of the file, then the header with the hashes. */
+static int finish(struct packer *p, struct file *file, struct token_header *h, struct err *e)
 {
     static const char zeros[8];
     *h = p->header;
@@ -132,17 +145,12 @@ static int finish(struct packer *p, const char *temporary, struct token_header *
     if (check_split(h, p->options, e)) return -1;
     pack_emit(p, zeros, tokens_bounds_at(h) - sizeof *h - h->tokens * h->token_bytes);
     pack_emit(p, p->bounds.bytes, p->bounds.used);
-    if (fflush(p->file) && !p->error) p->error = errno;
-    struct map m;
-    if (p->error) return err_set(e, "cannot be written: %s", strerror(p->error));
-    if (corpus_map(&m, temporary, e)) return -1;
-    h->content = hash_bytes(m.bytes + sizeof *h, m.size - sizeof *h);
+    if (file_flush(file)) return 0;         /* file_commit says why */
+    if (hash_content(file_descriptor(file), h, e)) return -1;
     h->self = hash_bytes(h, offsetof(struct token_header, self));
-    corpus_unmap(&m);
     rewind(p->file);
     pack_emit(p, h, sizeof *h);
-    if (!p->error && (fflush(p->file) || fsync(fileno(p->file)))) p->error = errno;
-    return p->error ? err_set(e, "cannot be written: %s", strerror(p->error)) : 0;
+    return 0;
 }
 
 static int walk_inputs(struct packer *p, const struct walk *w, const char *const *inputs, int n, struct err *e)
@@ -159,23 +167,22 @@ static int walk_inputs(struct packer *p, const struct walk *w, const char *const
     return 0;
 }
 
-static int write_file(const char *const *inputs, int n, const char *out_path, const char *temporary, const char *folder,
-                      const struct pack_options *o, struct token_header *h, struct packed *made, struct err *e)
+static int write_file(const char *const *inputs, int n, const char *out_path, struct file *file, const struct pack_options *o,
+                      struct token_header *h, struct packed *made, struct err *e)
 {
     struct packer p = {
-        .sink.document = take, .file = fopen(temporary, "wbe"), .options = o, .made = made,
+        .sink.document = take, .file = file_stream(file), .options = o, .made = made,
         .header = { .magic = TOKENS_MAGIC, .version = TOKENS_VERSION, .token_bytes = 1, .tokenizer = "byte", .vocab = 256 },
     };
-    if (!p.file) return err_set(e, "%s: cannot be made: %s", out_path, strerror(errno));
+    const char *slash = strrchr(out_path, '/');
+    struct walk w = { .options = o, .to = &p.sink, .made = made, .folder = slash ? arena_text(made->arena, "%.*s", (int)(slash - out_path + 1), out_path) : "." };
     *h = (struct token_header){ 0 };
     pack_emit(&p, h, sizeof *h);
     buffer_append(&p.bounds, &p.end, sizeof p.end);
-    struct walk w = { .options = o, .to = &p.sink, .made = made, .folder = folder };
-    int failed = fstat(fileno(p.file), &w.temporary) ? err_set(e, "%s: cannot be examined: %s", out_path, strerror(errno)) : 0;
+    int failed = fstat(file_descriptor(file), &w.temporary) ? err_set(e, "%s: cannot be examined: %s", out_path, strerror(errno)) : 0;
     w.replaces = stat(out_path, &w.output) == 0;
     if (!failed) failed = corpus_holds_tokens(inputs[0]) ? join_inputs(&p, &w, inputs, n, e) : walk_inputs(&p, &w, inputs, n, e);
-    if (!failed && finish(&p, temporary, h, e)) failed = err_prefix(e, "%s: ", out_path);
-    fclose(p.file);                         /* all was flushed and synced, or has failed */
+    if (!failed && finish(&p, file, h, e)) failed = err_prefix(e, "%s: ", out_path);
     count_alike(&p, made);
     free(p.bounds.bytes);
     free(p.held.bytes);
@@ -185,36 +192,26 @@ static int write_file(const char *const *inputs, int n, const char *out_path, co
     return failed;
 }
 
-/* Renames, and makes the new name last. */
-static int publish(const char *temporary, const char *path, const char *folder, struct err *e)
-{
-    if (rename(temporary, path)) return err_set(e, "%s: cannot be put in place: %s", path, strerror(errno));
-    int directory = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int failed = directory < 0 || fsync(directory);
-    if (failed) err_set(e, "%s: its folder cannot be synced: %s", path, strerror(errno));
-    if (directory >= 0) close(directory);
-    return failed ? -1 : 0;
-}
-
 int corpus_pack(const char *const *inputs, int n, const char *out_path, const struct pack_options *o, struct packed *made, struct err *e)
 {
-    *made = (struct packed){ 0 };
-    if (!(o->held_out >= 0 && o->held_out < 1)) return err_set(e, "held_out = %g: must be 0 or more and below 1", o->held_out);
-    struct arena *arena = arena_new();
-    const char *slash = strrchr(out_path, '/');
-    char *folder = slash ? arena_text(arena, "%.*s", (int)(slash - out_path + 1), out_path) : "./";
-    char *temporary = arena_text(arena, "%s.%s.%ld", folder, slash ? slash + 1 : out_path, (long)getpid());
     struct token_header h;
     *made = (struct packed){ .arena = arena_new() };
-    int failed = write_file(inputs, n, out_path, temporary, folder, o, &h, made, e) || publish(temporary, out_path, folder, e) ? -1 : 0;
-    if (failed) unlink(temporary);
-    else made->info = (struct corpus_info){
+    errno = 0;
+    if (!(o->held_out >= 0 && o->held_out < 1)) return err_set(e, "held_out = %g: must be 0 or more and below 1", o->held_out);
+    struct file *file = file_begin(out_path, FILE_REGULAR, e);
+    if (!file) return -1;
+    if (write_file(inputs, n, out_path, file, o, &h, made, e)) {
+        file_abandon(file);
+        errno = made->cause;
+        return -1;
+    }
+    if (file_commit(file, e)) return -1;
+    made->info = (struct corpus_info){
         .path = out_path, .format = "sluice-tokens", .tokenizer = h.text_bytes ? "byte" : "unknown", .vocab = (int)h.vocab, .tokens = h.tokens,
         .documents = h.documents, .train_tokens = h.train_tokens, .held_out_tokens = h.tokens - h.train_tokens,
         .bytes_per_token = (double)h.text_bytes / (double)h.tokens, .hash = h.self,
     };
-    arena_free(arena);
-    return failed;
+    return 0;
 }
 
 struct packed_file *packed_add(struct packed *made, const char *path)

@@ -10,7 +10,6 @@
 struct packer {
     struct sink sink;
     FILE *file;
-    int error;                              /* of the first write that failed, or 0 */
     const struct pack_options *options;
     struct packed *made;
     struct token_header header;             /* what it says of the tokens, and of those to train on */

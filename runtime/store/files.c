@@ -1,8 +1,7 @@
 /* A store from the making or opening of its file to the end. */
 #include "private.h"
+#include "file.h"
 #include <errno.h>
-#include <fcntl.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,29 +79,12 @@ void store_attach(struct store *s)
     s->heartbeat = grow_open(s, "/heartbeat", sizeof(double));
 }
 
-char *temporary_path(const char *path)
-{
-    size_t size = strlen(path) + sizeof ".tmp";
-    char *text = xmalloc(size);
-    snprintf(text, size, "%s.tmp", path);
-    return text;
-}
-
-int sync_folder_of(const char *path)
-{
-    char *copy = xstrdup(path);
-    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int status = fd < 0 ? -1 : fsync(fd);
-    if (fd >= 0) close(fd);
-    free(copy);
-    return status;
-}
-
 /* The file gets its name when a kill can no longer hurt it. */
-static void take_name(struct store *s, const char *temporary)
+static void take_name(struct store *s, struct file *file)
 {
-    if (s->failed) return;
-    if (fsync(s->fd) < 0 || rename(temporary, s->path) < 0 || sync_folder_of(s->path) < 0) store_broken_by_system(s, "rename");
+    struct err why;
+    if (s->failed) file_abandon(file);
+    else if (file_commit(file, &why)) store_broken_by_system(s, "rename");
 }
 
 int store_create(struct store **out, const char *path, const struct store_plan *plan, struct err *e)
@@ -110,20 +92,18 @@ int store_create(struct store **out, const char *path, const struct store_plan *
     *out = NULL;
     h5_begin();
     if (access(path, F_OK) == 0) { errno = EEXIST; return err_set(e, "%s: exists already", path); }
+    struct file *file = file_begin(path, FILE_NAMED, e);
+    if (!file) return -1;
     struct store *s = store_new(path, plan);
-    char *temporary = temporary_path(path);
-    unlink(temporary);
     hid_t how = layout_properties();
-    s->file = H5(s, "", H5Fcreate(temporary, H5F_ACC_EXCL, how, h5_access()));
+    s->file = H5(s, "", H5Fcreate(file_name(file), H5F_ACC_TRUNC, how, h5_access()));
     H5Pclose(how);
     layout_make(s, plan);
     H5(s, "", H5Fstart_swmr_write(s->file));
     s->live = true;
     store_attach(s);
     attempt_begin(s, 0);
-    take_name(s, temporary);
-    if (s->failed) unlink(temporary);
-    free(temporary);
+    take_name(s, file);
     int status = store_result(s, e);
     if (status < 0) store_free(s);
     else *out = s;

@@ -149,7 +149,10 @@ static int repair_apart(const char *path, struct fsck_result *f, struct err *e)
 {
     int64_t cut;
     int lock = hold_lock(path);
-    if (lock == -1) return err_set(e, "%s: a live process holds run.lock beside it; nothing to repair while it writes", path);
+    if (lock == -1) {
+        errno = 0;
+        return err_set(e, "%s: a live process holds run.lock beside it; nothing to repair while it writes", path);
+    }
     int status = store_repair(path, &cut, e);
     if (lock >= 0) close(lock);
     if (status < 0) return -1;
@@ -160,7 +163,11 @@ static int repair_apart(const char *path, struct fsck_result *f, struct err *e)
 int store_fsck(const char *path, bool repair, struct fsck_result *out, struct err *e)
 {
     *out = (struct fsck_result){ 0 };
-    if (access(path, R_OK) < 0) return err_set(e, "%s: %s", path, strerror(errno));
+    if (access(path, R_OK) < 0) {
+        err_set(e, "%s: %s", path, strerror(errno));
+        errno = 0;
+        return -1;
+    }
     if (inspect_apart(path, out, e) < 0) return -1;
     return repair && out->readable && !out->clean ? repair_apart(path, out, e) : 0;
 }

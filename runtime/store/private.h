@@ -103,7 +103,5 @@ int superblock_check(const char *path, bool *left_open, struct err *e);
 /* Clears a dead writer's flags and cuts every series to the committed rows, on a copy that replaces the file. */
 int store_repair(const char *path, int64_t *cut_rows, struct err *e);
 double unix_seconds(void);
-char *temporary_path(const char *path);
-int sync_folder_of(const char *path);
 
 #endif

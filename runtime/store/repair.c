@@ -1,7 +1,9 @@
 /* Mending what a killed writer left. */
 #include "private.h"
+#include "file.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -22,23 +24,29 @@ int superblock_check(const char *path, bool *left_open, struct err *e)
     return 0;
 }
 
-static int copy_file(const char *from, const char *to)
+static int copy_to(FILE *to, const char *path)
 {
-    int in = open(from, O_RDONLY | O_CLOEXEC), out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
     char *block = xmalloc(1 << 20);
-    ssize_t n = in < 0 || out < 0 ? -1 : 1;
-    while (n > 0 && (n = read(in, block, 1 << 20)) > 0)
-        for (ssize_t done = 0, k; done < n; done += k)
-            if ((k = write(out, block + done, (size_t)(n - done))) < 0) { n = -1; break; }
+    ssize_t n = fd < 0 ? -1 : 1;
+    while (n > 0 && (n = read(fd, block, 1 << 20)) > 0) fwrite(block, 1, (size_t)n, to);
     free(block);
     int cause = errno;
-    if (in >= 0) close(in);
-    if (out >= 0 && close(out) < 0) n = -1;
+    if (fd >= 0) close(fd);
     errno = cause;
     return n < 0 ? -1 : 0;
 }
 
-struct cut { hid_t group; int64_t rows, most; bool failed; };
+/* The next call to HDF5 forgets why one failed. */
+static bool failed(bool now, struct h5_cause *why)
+{
+    if (now) *why = h5_cause();
+    return now;
+}
+
+struct cut { hid_t group; int64_t rows, most; bool failed; struct h5_cause why; };
+
+static void cut_check(struct cut *c, bool now) { c->failed |= !c->failed && failed(now, &c->why); }
 
 static herr_t cut_dataset(hid_t group, const char *name, const H5L_info_t *info, void *state)
 {
@@ -46,14 +54,14 @@ static herr_t cut_dataset(hid_t group, const char *name, const H5L_info_t *info,
     (void)info;
     hid_t data = H5Dopen2(group, name, H5P_DEFAULT), space = H5Dget_space(data);
     hsize_t dim[H5S_MAX_RANK], most[H5S_MAX_RANK];
-    if (H5Sget_simple_extent_dims(space, dim, most) < 1) c->failed = true;
-    else if (most[0] == H5S_UNLIMITED && (int64_t)dim[0] > c->rows) {
+    cut_check(c, H5Sget_simple_extent_dims(space, dim, most) < 1);
+    if (!c->failed && most[0] == H5S_UNLIMITED && (int64_t)dim[0] > c->rows) {
         if ((int64_t)dim[0] - c->rows > c->most) c->most = (int64_t)dim[0] - c->rows;
         dim[0] = (hsize_t)c->rows;
-        if (H5Dset_extent(data, dim) < 0) c->failed = true;
+        cut_check(c, H5Dset_extent(data, dim) < 0);
     }
     H5Sclose(space);
-    if (H5Dclose(data) < 0) c->failed = true;
+    cut_check(c, H5Dclose(data) < 0);
     return 0;
 }
 
@@ -69,60 +77,55 @@ static int64_t rows_to_keep(hid_t step_data, int64_t last)
     return rows;
 }
 
-/* Every series to the length of the steps that are kept; returns the most rows cut from one, or -1. */
-static int64_t cut_group(hid_t file, const char *path, int64_t last)
+/* Every series to the length of the steps that are kept; *most: the most rows cut from one so far. */
+static int cut_group(hid_t file, const char *path, int64_t last, int64_t *most, struct h5_cause *why)
 {
-    struct cut c = { H5Gopen2(file, path, H5P_DEFAULT), 0, 0, false };
+    struct cut c = { .group = H5Gopen2(file, path, H5P_DEFAULT) };
     hid_t step = H5Dopen2(c.group, "step", H5P_DEFAULT);
     c.rows = rows_to_keep(step, last);
+    cut_check(&c, c.rows < 0);
     H5Dclose(step);
-    if (c.rows < 0 || H5Literate(c.group, H5_INDEX_NAME, H5_ITER_NATIVE, NULL, cut_dataset, &c) < 0) c.failed = true;
+    if (!c.failed) cut_check(&c, H5Literate(c.group, H5_INDEX_NAME, H5_ITER_NATIVE, NULL, cut_dataset, &c) < 0);
     H5Gclose(c.group);
-    return c.failed ? -1 : c.most;
+    if (c.most > *most) *most = c.most;
+    *why = c.why;
+    return c.failed ? -1 : 0;
 }
 
 /* A dead writer's superblock says that it is open and gives a stale end of file. The flags must be cleared and the
    end moved to the real one (rounded up to a page) before anything is closed, else closing truncates the data: that is
    what h5clear -s does. */
-static int mend(const char *path, int64_t last, int64_t *cut_rows)
+static int mend(const char *path, int64_t last, int64_t *cut_rows, struct h5_cause *why)
 {
     hid_t how = H5Pcopy(h5_access());
     H5Pset(how, "clear_status_flags", &(hbool_t){ true });
     hid_t file = H5Fopen(path, H5F_ACC_RDWR, how);
-    H5Pclose(how);
     hsize_t end;
-    if (file < 0 || H5Fget_filesize(file, &end) < 0 || H5Fincrement_filesize(file, (PAGE - end % PAGE) % PAGE) < 0) return -1;
-    for (int g = 0; g < STORE_GROUPS; g++) {
-        int64_t cut = cut_group(file, store_group_path[g], g == STORE_EVAL && last < INT64_MAX ? last - 1 : last);
-        if (cut < 0) return -1;
-        if (cut > *cut_rows) *cut_rows = cut;
-    }
-    return H5Fclose(file) < 0 ? -1 : 0;
-}
-
-static int sync_file(const char *path)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC), status = fd < 0 ? -1 : fsync(fd);
-    if (fd >= 0) close(fd);
-    return status;
+    bool bad = failed(file < 0, why);
+    H5Pclose(how);
+    bad = bad || failed(H5Fget_filesize(file, &end) < 0, why) || failed(H5Fincrement_filesize(file, (PAGE - end % PAGE) % PAGE) < 0, why);
+    for (int g = 0; g < STORE_GROUPS && !bad; g++)
+        bad = cut_group(file, store_group_path[g], g == STORE_EVAL && last < INT64_MAX ? last - 1 : last, cut_rows, why) < 0;
+    return bad || failed(H5Fclose(file) < 0, why) ? -1 : 0;
 }
 
 static int rewrite(const char *path, int64_t last, int64_t *cut_rows, struct err *e)
 {
-    char *copy = temporary_path(path);
+    struct file *copy = file_begin(path, FILE_NAMED, e);
+    struct h5_cause why;
     int status = 0;
     *cut_rows = 0;
-    unlink(copy);
-    errno = 0;
-    if (copy_file(path, copy) < 0) status = err_set(e, "%s: cannot copy it to mend it: %s", path, strerror(errno));
-    else if (mend(copy, last, cut_rows) < 0) status = err_set(e, "%s: cannot be mended: %s", path, h5_cause().text);
-    else if (sync_file(copy) < 0 || rename(copy, path) < 0 || sync_folder_of(path) < 0)
-        status = err_set(e, "%s: the mended copy cannot take its place: %s", path, strerror(errno));
+    if (!copy) return -1;
+    if (copy_to(file_stream(copy), path) < 0) status = err_set(e, "%s: cannot copy it to mend it: %s", path, strerror(errno));
+    else if (file_flush(copy) == 0 && mend(file_name(copy), last, cut_rows, &why) < 0) {
+        status = err_set(e, "%s: cannot be mended: %s", path, why.text);
+        errno = why.number;
+    }
     int cause = errno;
-    if (status < 0) unlink(copy);
-    free(copy);
+    if (!status) return file_commit(copy, e);
+    file_abandon(copy);
     errno = cause;
-    return status;
+    return -1;
 }
 
 int store_repair(const char *path, int64_t *cut_rows, struct err *e) { return rewrite(path, INT64_MAX, cut_rows, e); }

@@ -1,7 +1,7 @@
 /* Writing a run file. Rows wait in memory until the next flush; then every series gets its rows, and `step`
    comes last: a row exists when its step does. Under SWMR a killed writer leaves what it had flushed. */
 #include "private.h"
-#include <errno.h>
+#include "file.h"
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -124,6 +124,5 @@ bool store_mismatch(const struct store *s) { return s->mismatch; }
 int64_t store_rows(const struct store *s, enum store_group group) { return s->metrics[group].committed; }
 int store_exit_code(const struct store *s)
 {
-    bool full = s->cause == ENOSPC || s->cause == EFBIG || s->cause == EDQUOT;
-    return s->failed ? (full ? 6 : 1) : s->mismatch ? 8 : 0;
+    return s->failed ? (file_is_full(s->cause) ? 6 : 1) : s->mismatch ? 8 : 0;
 }
