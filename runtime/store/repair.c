@@ -1,5 +1,6 @@
 /* Mending what a killed writer left. */
 #include "private.h"
+#include "regular.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -11,8 +12,8 @@ int superblock_check(const char *path, bool *left_open, struct err *e)
 {
     static const unsigned char signature[8] = "\x89HDF\r\n\x1a\n";
     unsigned char head[48];
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return err_set(e, "%s: %s", path, strerror(errno));
+    int fd = regular_open(path, e);
+    if (fd < 0) return err_prefix(e, "%s: ", path);
     ssize_t n = read(fd, head, sizeof head);
     close(fd);
     if (n < (ssize_t)sizeof head || memcmp(head, signature, sizeof signature)) return err_set(e, "%s: not a run file (no HDF5 signature)", path);
