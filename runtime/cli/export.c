@@ -1,6 +1,6 @@
 /* sluice export: metrics as CSV or JSON. */
 #include "export.h"
-#include "cli.h"
+#include "status.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -54,8 +54,7 @@ static enum code run(const struct call *c)
     o.n_metrics = cli_values(c, "metric", &metrics);
     o.metric = metrics;
     enum code code = path ? write_file(path, c, runs, &o) : write_to(stdout, c, runs, &o);
-    for (int i = 0; i < runs->n; i++)
-        if (runs->run[i].problem) code = cli_fail(CODE_INPUT, "%s is left out: %s", runs->run[i].name, runs->run[i].problem);
+    if (status_unreadable(runs) != CODE_OK) code = CODE_INPUT;
     free(metrics);
     runs_close(runs);
     return code;
