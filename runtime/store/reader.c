@@ -60,6 +60,7 @@ static int answer_one(int end, struct snapshot *s, const struct question *q)
     struct lines lines = { NULL, 0 };
     struct err e;
     int bad = 0;
+    apart_step();
     switch (q->ask) {
     case ASK_STEPS: case ASK_VALUES: return answer_numbers(end, s, q);
     case ASK_TEXT:   bad = snapshot_text(s, q->group, q->name, &text, &e); break;
