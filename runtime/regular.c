@@ -88,16 +88,9 @@ static void fill_in(int number, siginfo_t *info, void *context)
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = (uintptr_t)info->si_addr / page * page;
     (void)context;
     if (m) m->lost = 1;
-    if (!m || mmap((void *)first, (uintptr_t)m->map.bytes + m->map.size - first, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
-        signal(number, SIG_DFL);
-}
-
-static void hear_lost(void)
-{
-    static bool heard;
-    struct sigaction action = { .sa_sigaction = fill_in, .sa_flags = SA_SIGINFO };
-    if (!heard) sigaction(SIGBUS, &action, NULL);
-    heard = true;
+    if (m && mmap((void *)first, (uintptr_t)m->map.bytes + m->map.size - first, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED) return;
+    signal(number, SIG_DFL);
+    raise(number);
 }
 
 int regular_map(struct map *m, const char *path, struct err *e)
@@ -115,7 +108,7 @@ int regular_map(struct map *m, const char *path, struct err *e)
     *new = (struct mapping){ .next = mappings, .map = { bytes, size }, .file = file };
     strcpy(new->path, path);
     mappings = new;
-    hear_lost();
+    sigaction(SIGBUS, &(struct sigaction){ .sa_sigaction = fill_in, .sa_flags = SA_SIGINFO }, NULL);
     *m = new->map;
     return 0;
 }
