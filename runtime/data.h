@@ -27,6 +27,9 @@ char *corpus_find(const char *path, const char *script);
 void corpus_close(struct corpus *c);
 const struct corpus_info *corpus_info(const struct corpus *c);
 
+/* Whether the file still has all that it had when it was opened; where not, what was drawn last may be zeros. */
+int corpus_whole(const struct corpus *c, struct err *e);
+
 /* Reads all of it. Lengths are in tokens. */
 struct corpus_facts { uint64_t shortest, median, longest; int ids, largest_id; };
 struct corpus_facts corpus_facts(const struct corpus *c);

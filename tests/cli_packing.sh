@@ -153,6 +153,8 @@ for name, reason in reasons.items():
     if name != "empty": check("an error when it is named: " + name, {name: beside[name], "words": b"w"}, ["in/words", "in/" + name], code=4, says=["in/" + name])
 check("a link that is followed", {"a.txt": b"a", "b.txt": "a.txt"}, ["in"], docs=[b"a", b"a"])
 
+check("nothing but what is left", {"a": b"\0", "b": b""}, ["in"], code=4, says=["the inputs hold no text; left out, first of 2: in/a: binary"])
+
 # ---- file by file ----
 check("what was taken, file by file", {"b/x.txt": b"four", "a.jsonl": line("one") + line("two")}, ["in/"], says=["in/a.jsonl          2      6", "in/b/x.txt          1      4"])
 check("--quiet", {"b/x.txt": b"four", "z": b"\0"}, ["in", "--quiet"], says=["tokens     4 in 1 documents"], silent=["in/"])

@@ -162,8 +162,8 @@ static enum code run(const struct call *c)
 
 const struct command command_data = {
     .name = "data", .about = "pack text into a token file, or look into one", .usage = "pack INPUT... -o FILE | inspect FILE",
-    .example = "sluice data pack books/ notes.jsonl.gz -o corpus.tok\nsluice data inspect corpus.tok", .options = options, .least = 1, .most = -1, .run = run,
-    .more = "INPUT is a folder or a file: text, .jsonl or .ndjson (a JSON value a line), .json, .html, .fortune, each also as .gz\n"
-             "or .zst. What else a folder holds is named and left out, hidden files are passed over. JSON that is broken or has no text\n"
-             "is skipped and counted. \"synthetic\" can be inspected too.",
+    .example = "sluice data pack books/ notes.jsonl.gz -o corpus.tok\npdftotext book.pdf - | sluice data pack - -o book.tok --held-out 0\nsluice data inspect corpus.tok", .options = options, .least = 1, .most = -1, .run = run,
+    .more = "INPUT is a folder, a file or - for text from standard input: text, .jsonl or .ndjson (a JSON value a line), .json, .html,\n"
+             ".fortune, each also as .gz or .zst. What else a folder holds is named and left out, hidden files are passed over. JSON that is\n"
+             "broken or has no text is skipped and counted. \"synthetic\" can be inspected too.",
 };

@@ -3,39 +3,11 @@
 #include "inputs.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static const char synthetic[] = "synthetic";
-
-int corpus_map(struct map *m, const char *path, struct err *e)
-{
-    *m = (struct map){ 0 };
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file < 0) return err_set(e, "cannot be opened: %s", strerror(errno));
-    struct stat s;
-    int failed = fstat(file, &s);
-    if (failed) err_set(e, "cannot be examined: %s", strerror(errno));
-    else if (!S_ISREG(s.st_mode)) failed = err_set(e, "is a %s, not a file", S_ISDIR(s.st_mode) ? "folder" : "device or pipe");
-    else if (s.st_size) {
-        void *bytes = mmap(NULL, (size_t)s.st_size, PROT_READ, MAP_PRIVATE, file, 0);
-        if (bytes == MAP_FAILED) failed = err_set(e, "cannot be mapped: %s", strerror(errno));
-        else *m = (struct map){ bytes, (size_t)s.st_size };
-    }
-    close(file);
-    return failed;
-}
-
-void corpus_unmap(struct map *m)
-{
-    if (m->bytes) munmap((void *)m->bytes, m->size);
-    *m = (struct map){ 0 };
-}
 
 static void read_u8(const struct corpus *c, uint64_t first, int64_t count, int32_t *ids)
 {
@@ -167,7 +139,10 @@ static int open_file(struct corpus *c, char *path, struct err *e)
     int length = corpus_path_length(path);
     if (read_given(path + length, &given, e)) return -1;
     path[length] = 0;
-    if (corpus_map(&c->map, path, e)) return -1;
+    if (piped_is(path))
+        return err_set(e, "is %s, and tokens are read more than once: pack its text into a file, with sluice data pack %s -o FILE.tok",
+                       strcmp(path, "-") ? "a named pipe" : "standard input", path);
+    if (regular_map(&c->map, path, e)) return -1;
     if (c->map.size == 0) return err_set(e, "is empty");
     if (tokens_magic(&c->map)) return tokens_open(c, given, e);
     if (llmc_magic(&c->map)) return llmc_open(c, path, given, e);
@@ -186,9 +161,9 @@ bool corpus_holds_tokens(const char *path)
     struct map m;
     struct err e;
     if (path[length]) return true;
-    if (corpus_map(&m, path, &e)) return false;
+    if (regular_map(&m, path, &e)) return false;
     bool holds = tokens_magic(&m) || llmc_magic(&m) || npy_magic(&m) || raw(&m, path, &given);
-    corpus_unmap(&m);
+    regular_unmap(&m);
     return holds;
 }
 
@@ -212,11 +187,13 @@ int corpus_open(struct corpus **out, const char *path, struct err *e)
 void corpus_close(struct corpus *c)
 {
     if (!c) return;
-    corpus_unmap(&c->map);
+    regular_unmap(&c->map);
     arena_free(c->arena);
 }
 
 const struct corpus_info *corpus_info(const struct corpus *c) { return &c->info; }
+
+int corpus_whole(const struct corpus *c, struct err *e) { return regular_whole(&c->map, e); }
 
 int corpus_verify(const struct corpus *c, struct err *e)
 {

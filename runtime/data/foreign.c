@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LLMC_EVAL_MAGIC = 20240522, LLMC_HEADER = 256 * 4 };
+enum { LLMC_EVAL_MAGIC = 20240522, LLMC_HEADER = 256 * 4, SIDECAR_MOST = 1 << 26 };
 static const struct llmc { int32_t magic, version; int token_bytes, vocab; const char *format; } llmc[] = {
     { 20240520, 1, 2, 50257, "llmc-shard" }, { 20240801, 7, 4, 128256, "llmc-shard-llama3" },
 };
@@ -39,7 +39,11 @@ static int sidecar_vocab(struct arena *arena, const char *path, int *vocab, stru
     json_error_t error;
     *vocab = 0;
     if (access(name, F_OK)) return 0;
-    json_t *meta = json_load_file(name, JSON_REJECT_DUPLICATES, &error);
+    size_t bytes;
+    char *content = regular_text(name, SIDECAR_MOST, &bytes, e);
+    if (!content) return err_prefix(e, "%s: ", name);
+    json_t *meta = json_loadb(content, bytes, JSON_REJECT_DUPLICATES, &error);
+    free(content);
     if (!meta) return err_set(e, "%s:%d: %s", name, error.line, error.text);
     json_t *size = json_object_get(meta, "vocab_size");
     json_int_t value = json_integer_value(size);
@@ -103,10 +107,10 @@ static int megatron_width(const struct corpus *c, const char *path, int *token_b
     struct map m;
     *token_bytes = 0;
     if (access(name, F_OK)) return 0;
-    if (corpus_map(&m, name, e)) return err_prefix(e, "%s: ", name);
+    if (regular_map(&m, name, e)) return err_prefix(e, "%s: ", name);
     bool megatron = m.size > TYPE_AT && !memcmp(m.bytes, "MMIDIDX\0\0", 9);
     int type = megatron ? m.bytes[TYPE_AT] : 0;
-    corpus_unmap(&m);
+    regular_unmap(&m);
     if (!megatron) return 0;
     if (type < COUNT(width)) *token_bytes = width[type];
     return *token_bytes ? 0 : err_set(e, "%s: offset %d: tokens are %s (type %d): must be uint8, uint16 or int32", name, TYPE_AT,

@@ -101,7 +101,7 @@ static int map_spool(struct map *m, int file, struct err *e)
     off_t size = lseek(file, 0, SEEK_END);
     void *bytes = size > 0 ? mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, file, 0) : NULL;
     if (size < 0 || bytes == MAP_FAILED) return err_set(e, "what it holds cannot be mapped: %s", strerror(errno));
-    corpus_unmap(m);
+    regular_unmap(m);
     *m = (struct map){ bytes, (size_t)size };
     return 0;
 }
@@ -118,7 +118,7 @@ int inflate_map(struct map *m, const char *folder, bool *compressed, int *cause,
     to.block = xmalloc(BLOCK);
     int failed = (is_gzip ? gzip : zstd)(m, &to, e);
     free(to.block);
-    if (!failed) failed = map_spool(m, to.file, e);
+    if (!failed) failed = regular_whole(m, e) || map_spool(m, to.file, e) ? -1 : 0;
     close(to.file);
     return failed;
 }

@@ -238,21 +238,23 @@ static int take_apart(const struct walk *w, struct packed_file *file, const stru
 
 static bool same(const struct stat *a, const struct stat *b) { return a->st_dev == b->st_dev && a->st_ino == b->st_ino; }
 
+/* s: NULL: a pipe. */
 static int walk_file(const struct walk *w, const char *path, const struct stat *s, bool named, struct err *e)
 {
     struct packed_file *file = packed_add(w->made, path);
     struct map m;
     bool compressed = false;
-    if (corpus_map(&m, path, e)) return err_prefix(e, "%s: ", path);
-    if (w->replaces && same(s, &w->output) && (named || !tokens_magic(&m))) {
-        corpus_unmap(&m);
+    if (s ? regular_map(&m, path, e) : piped_map(&m, path, e)) return err_prefix(e, "%s: ", path);
+    if (s && w->replaces && same(s, &w->output) && (named || !tokens_magic(&m))) {
+        regular_unmap(&m);
         return err_set(e, "%s: is an input, and what is packed would be written over it: give another file with -o", path);
     }
     int failed = inflate_map(&m, w->folder, &compressed, &w->made->cause, e) ? err_prefix(e, "%s: ", path) : 0;
     const char *other = failed ? NULL : sniff_other(&m);
     if (other) failed = leave(w, file, named, other, e);
     else if (!failed) failed = take_apart(w, file, &m, compressed, named, e);
-    corpus_unmap(&m);
+    if (!failed) failed = regular_whole(&m, e);
+    regular_unmap(&m);
     return failed;
 }
 
@@ -285,7 +287,9 @@ static int walk_folder(const struct walk *w, const char *path, int depth, struct
 static int walk(const struct walk *w, const char *path, int depth, struct err *e)
 {
     struct stat s;
-    bool named = depth == 0, there = stat(path, &s) == 0;
+    bool named = depth == 0;
+    if (named && piped_is(path)) return walk_file(w, path, NULL, true, e);      /* in a folder nobody asked for it */
+    bool there = stat(path, &s) == 0;
     if (there && same(&s, &w->temporary)) return 0;
     if (!named && strrchr(path, '/')[1] == '.') {
         w->made->hidden++;
@@ -294,7 +298,7 @@ static int walk(const struct walk *w, const char *path, int depth, struct err *e
     if (!there && (named || errno != ENOENT)) return err_set(e, "%s: %s", path, strerror(errno));
     if (!there) return leave(w, packed_add(w->made, path), named, "a link to what is not there", e);
     if (S_ISDIR(s.st_mode)) return walk_folder(w, path, depth, e);
-    if (!named && !S_ISREG(s.st_mode)) return leave(w, packed_add(w->made, path), named, "a device, pipe or socket", e);
+    if (!named && !S_ISREG(s.st_mode)) return leave(w, packed_add(w->made, path), named, regular_kind(s.st_mode), e);
     return walk_file(w, path, &s, named, e);
 }
 

@@ -82,10 +82,18 @@ static void take(struct sink *sink, const char *text, size_t length)
     buffer_append(&p->text, text, length);
 }
 
-static int check_split(const struct token_header *h, const struct pack_options *o, struct err *e)
+static int say_empty(const struct packed *made, struct err *e)
+{
+    const struct packed_file *f = made->file;
+    while (f < made->file + made->n_files && !f->left) f++;
+    if (f == made->file + made->n_files) return err_set(e, "the inputs hold no text");
+    return err_set(e, "the inputs hold no text; left out, first of %d: %s: %s", made->n_files, f->path, f->left);
+}
+
+static int check_split(const struct token_header *h, const struct packed *made, const struct pack_options *o, struct err *e)
 {
     uint64_t train = h->train_documents, held = h->documents - train;
-    if (!h->documents) return err_set(e, "the inputs hold no text");
+    if (!h->documents) return say_empty(made, e);
     if (o->n_held_out_from && (!train || !held)) return err_set(e, "the inputs to %s hold no text", held ? "train on" : "hold out");
     if (o->held_out > 0 && (!train || !held))
         return err_set(e, "%llu documents, %llu of them held out: a share of %g needs more documents (split them at blank lines?), or set it to 0",
@@ -142,7 +150,7 @@ static int finish(struct packer *p, struct file *file, struct token_header *h, s
     h->text_bytes = strcmp(h->tokenizer, "byte") ? 0 : p->end;
     h->documents = p->bounds.used / sizeof(uint64_t) - 1;
     h->bounds = hash_bytes(p->bounds.bytes, p->bounds.used);
-    if (check_split(h, p->options, e)) return -1;
+    if (check_split(h, p->made, p->options, e)) return -1;
     pack_emit(p, zeros, tokens_bounds_at(h) - sizeof *h - h->tokens * h->token_bytes);
     pack_emit(p, p->bounds.bytes, p->bounds.used);
     if (file_flush(file)) return 0;         /* file_commit says why */
