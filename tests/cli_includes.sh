@@ -52,7 +52,7 @@ layer 'cuda/*.cu cuda/*.cuh' '(kernel|draw|backend|device|gemm|parts|twin)\.h|[a
 layer 'runtime/order.c runtime/plan.c runtime/cost.c runtime/execute.c runtime/chain.c runtime/state.c runtime/place.c' '(plan|plan_private|place|state|comm)\.h'
 layer 'runtime/model.c runtime/model.h runtime/build.c runtime/registry.c' '(model|module|plan|list)\.h'
 layer 'runtime/store/*.c runtime/store/*.h runtime/store.h' '(base|file|regular|store|private)\.h'
-layer 'runtime/data/*.c runtime/data/*.h runtime/data.h' '(base|file|regular|bytes|data|tokens|corpus|inputs|jsontext|pack)\.h'
+layer 'runtime/data/*.c runtime/data/*.h runtime/data.h' '(base|file|regular|bytes|data|tokens|corpus|inputs|documents|jsontext|pack)\.h'
 
 [ $bad = 0 ] && echo "includes: one direction"
 exit $bad

@@ -22,7 +22,8 @@ static inline int utf8_length(const char *at, const char *end)
     int n = c >= 0xc2 && c < 0xe0 ? 2 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
     if (!n || end - at < n) return 0;
     unsigned char second = (unsigned char)at[1];
-    if ((c == 0xe0 && second < 0xa0) || (c == 0xed && second > 0x9f) || (c == 0xf0 && second < 0x90) || (c == 0xf4 && second > 0x8f)) return 0;
+    if ((c == 0xe0 && second < 0xa0) || (c == 0xf0 && second < 0x90)) return 0;         /* longer than need be */
+    if ((c == 0xed && second > 0x9f) || (c == 0xf4 && second > 0x8f)) return 0;         /* surrogates; beyond 10ffff */
     for (int i = 1; i < n; i++)
         if (((unsigned char)at[i] & 0xc0) != 0x80) return 0;
     return n;

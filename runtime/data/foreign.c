@@ -1,5 +1,5 @@
-/* Token files of other programs: nanoGPT's raw .bin of uint16 (or uint32), Megatron's, whose index says how wide its tokens
-   are, numpy's .npy, and llm.c's shards (a header, then uint16 of GPT-2 or uint32 of Llama 3). Their documents are not
+/* Token files of other programs: nanoGPT's raw .bin of uint16 (or uint32), Megatron's, whose index says how wide its
+   tokens are, numpy's .npy, and llm.c's shards (a header, then uint16 of GPT-2 or uint32 of Llama 3). Their documents are not
    known: all but the last twentieth is one for training, the rest one held out. */
 #define _GNU_SOURCE
 #include "corpus.h"
@@ -59,7 +59,8 @@ static int find_vocab(const struct corpus *c, const char *path, struct given *gi
 {
     if (!given->vocab && sidecar_vocab(c->arena, path, &given->vocab, e)) return -1;
     if (given->vocab) return 0;
-    return err_set(e, "raw tokens carry no vocabulary: put {\"vocab_size\": N} into meta.json beside the file, or name it %s:vocab=N", path);
+    return err_set(e, "raw tokens carry no vocabulary: put {\"vocab_size\": N} into meta.json beside the file, or name it "
+                      "%s:vocab=N", path);
 }
 
 static int take(struct corpus *c, const char *format, size_t offset, int token_bytes, int vocab, struct err *e)
@@ -123,7 +124,8 @@ int raw_open(struct corpus *c, const char *path, struct given given, struct err 
     if (find_vocab(c, path, &given, e) || megatron_width(c, path, &indexed, e)) return -1;
     if (!width) width = indexed;
     if (!width && given.vocab <= 65536 && looks_wide(&c->map))
-        return err_set(e, "tokens of uint16 are expected, but these look like uint32: name it %s:vocab=%d:u32 (or :u16 if they are uint16)", path, given.vocab);
+        return err_set(e, "tokens of uint16 are expected, but these look like uint32: name it %s:vocab=%d:u32 (or :u16 if they "
+                          "are uint16)", path, given.vocab);
     if (!width) width = given.vocab <= 65536 ? 2 : 4;
     if (c->map.size % (size_t)width) return err_set(e, "%zu bytes: uint%d tokens take %d bytes each", c->map.size, 8 * width, width);
     return take(c, indexed ? "megatron-bin" : "nanogpt-bin", 0, width, given.vocab, e);
@@ -149,22 +151,26 @@ int llmc_open(struct corpus *c, const char *path, struct given given, struct err
 /* numpy's own header: magic, version, length, then a dictionary as Python writes it, padded to a multiple of 16 or 64. */
 int npy_open(struct corpus *c, const char *path, struct given given, struct err *e)
 {
-    static const struct { const char *type; int token_bytes; } types[] = { { "'|u1'", 1 }, { "'<u2'", 2 }, { "'<u4'", 4 }, { "'<i4'", 4 } };
+    static const struct { const char *type; int token_bytes; } types[] = {
+        { "'|u1'", 1 }, { "'<u2'", 2 }, { "'<u4'", 4 }, { "'<i4'", 4 },
+    };
     const unsigned char *bytes = c->map.bytes;
     bool old = bytes[6] == 1;
     size_t begin = old ? 10 : 12, length = bytes[8] | (size_t)bytes[9] << 8;
     if (!old && c->map.size >= begin) length |= (size_t)bytes[10] << 16 | (size_t)bytes[11] << 24;
-    if (c->map.size < begin || c->map.size - begin < length) return err_set(e, "%zu bytes: the array's header alone takes %zu", c->map.size, begin + length);
+    if (c->map.size < begin || c->map.size - begin < length)
+        return err_set(e, "%zu bytes: the array's header alone takes %zu", c->map.size, begin + length);
     char *header = arena_text(c->arena, "%.*s", (int)length, (const char *)bytes + begin), *type = strstr(header, "'descr':");
     if (given.token_bytes) return err_set(e, "':u%d' is for raw tokens; this file's header states their width", 8 * given.token_bytes);
-    if (!type || !strstr(header, "'fortran_order': False")) return err_set(e, "offset %zu: no array of numbers in C order: %.60s", begin, header);
+    if (!type || !strstr(header, "'fortran_order': False"))
+        return err_set(e, "offset %zu: no array of numbers in C order: %.60s", begin, header);
     type += strlen("'descr':");
     type += strspn(type, " ");
     int k = 0;
     while (k < COUNT(types) && strncmp(type, types[k].type, strlen(types[k].type))) k++;
     if (k == COUNT(types))
-        return err_set(e, "offset %zu: numbers of type %.*s: must be uint8, uint16, uint32 or int32; from Python: numpy.save(FILE, numpy.load(FILE).astype(numpy.uint32))",
-                       begin, (int)strcspn(type, ","), type);
+        return err_set(e, "offset %zu: numbers of type %.*s: must be uint8, uint16, uint32 or int32; from Python: "
+                          "numpy.save(FILE, numpy.load(FILE).astype(numpy.uint32))", begin, (int)strcspn(type, ","), type);
     size_t at = begin + length, width = (size_t)types[k].token_bytes, count = 1;
     const char *shape = strstr(header, "'shape': (");
     for (const char *s = shape ? shape + strlen("'shape': (") : ")"; *s && *s != ')'; s += strspn(s, ", ")) {

@@ -1,5 +1,5 @@
-/* The text of a page: without tags, comments, scripts and styles; entities decoded; white space as a browser joins it, with
-   blocks on lines of their own. No menu or advertisement is told from what the page is about. */
+/* The text of a page: without tags, comments, scripts and styles; entities decoded; white space as a browser joins it,
+   with blocks on lines of their own. No menu or advertisement is told from what the page is about. */
 #define _GNU_SOURCE
 #include "inputs.h"
 
@@ -17,10 +17,16 @@ struct page {
 };
 
 static const char *const skipped[] = { "script", "style", "template", "noscript", "svg", "iframe", "object", NULL };
-static const char *const blocks[] = { "address", "article", "aside", "blockquote", "body", "caption", "center", "dd", "details", "dialog", "div", "dl", "dt",
-    "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "p", "pre", "section",
-    "summary", "table", "tbody", "tfoot", "thead", "title", "tr", "ul", NULL };
-static const char *const paragraphs[] = { "blockquote", "dl", "figure", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "ol", "p", "pre", "table", "title", "ul", NULL };
+static const char *const blocks[] = {
+    "address", "article", "aside", "blockquote", "body", "caption", "center", "dd", "details", "dialog", "div",
+    "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header",
+    "hr", "li", "main", "nav", "ol", "p", "pre", "section", "summary", "table", "tbody", "tfoot", "thead", "title",
+    "tr", "ul", NULL
+};
+static const char *const paragraphs[] = {
+    "blockquote", "dl", "figure", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "ol", "p", "pre", "table", "title",
+    "ul", NULL
+};
 
 static bool among(const char *const *names, const char *name)
 {
@@ -48,16 +54,21 @@ static void break_line(struct page *p, int lines)
 }
 
 /* ISO 8859-1 from 160 on, in order; then others that pages use. */
-static const char latin[] = "nbsp iexcl cent pound curren yen brvbar sect uml copy ordf laquo not shy reg macr deg plusmn sup2 sup3 acute micro para middot "
-    "cedil sup1 ordm raquo frac14 frac12 frac34 iquest Agrave Aacute Acirc Atilde Auml Aring AElig Ccedil Egrave Eacute Ecirc Euml Igrave Iacute Icirc Iuml "
-    "ETH Ntilde Ograve Oacute Ocirc Otilde Ouml times Oslash Ugrave Uacute Ucirc Uuml Yacute THORN szlig agrave aacute acirc atilde auml aring aelig ccedil "
-    "egrave eacute ecirc euml igrave iacute icirc iuml eth ntilde ograve oacute ocirc otilde ouml divide oslash ugrave uacute ucirc uuml yacute thorn yuml ";
+static const char latin[] = 
+    "nbsp iexcl cent pound curren yen brvbar sect uml copy ordf laquo not shy reg macr deg plusmn sup2 sup3 acute "
+    "micro para middot cedil sup1 ordm raquo frac14 frac12 frac34 iquest Agrave Aacute Acirc Atilde Auml Aring "
+    "AElig Ccedil Egrave Eacute Ecirc Euml Igrave Iacute Icirc Iuml ETH Ntilde Ograve Oacute Ocirc Otilde Ouml "
+    "times Oslash Ugrave Uacute Ucirc Uuml Yacute THORN szlig agrave aacute acirc atilde auml aring aelig ccedil "
+    "egrave eacute ecirc euml igrave iacute icirc iuml eth ntilde ograve oacute ocirc otilde ouml divide oslash "
+    "ugrave uacute ucirc uuml yacute thorn yuml ";
 static const struct { const char *name; uint32_t code; } others[] = {
-    { "amp", '&' }, { "lt", '<' }, { "gt", '>' }, { "quot", '"' }, { "apos", '\'' }, { "ndash", 0x2013 }, { "mdash", 0x2014 }, { "lsquo", 0x2018 },
-    { "rsquo", 0x2019 }, { "sbquo", 0x201a }, { "ldquo", 0x201c }, { "rdquo", 0x201d }, { "bdquo", 0x201e }, { "dagger", 0x2020 }, { "bull", 0x2022 },
-    { "hellip", 0x2026 }, { "prime", 0x2032 }, { "lsaquo", 0x2039 }, { "rsaquo", 0x203a }, { "euro", 0x20ac }, { "trade", 0x2122 }, { "larr", 0x2190 },
-    { "rarr", 0x2192 }, { "minus", 0x2212 }, { "infin", 0x221e }, { "asymp", 0x2248 }, { "ne", 0x2260 }, { "le", 0x2264 }, { "ge", 0x2265 },
-    { "ensp", 0x2002 }, { "emsp", 0x2003 }, { "thinsp", 0x2009 }, { "zwnj", 0x200c }, { "zwj", 0x200d }, { "oelig", 0x153 }, { "OElig", 0x152 },
+    { "amp", '&' }, { "lt", '<' }, { "gt", '>' }, { "quot", '"' }, { "apos", '\'' }, { "ndash", 0x2013 },
+    { "mdash", 0x2014 }, { "lsquo", 0x2018 }, { "rsquo", 0x2019 }, { "sbquo", 0x201a }, { "ldquo", 0x201c },
+    { "rdquo", 0x201d }, { "bdquo", 0x201e }, { "dagger", 0x2020 }, { "bull", 0x2022 }, { "hellip", 0x2026 },
+    { "prime", 0x2032 }, { "lsaquo", 0x2039 }, { "rsaquo", 0x203a }, { "euro", 0x20ac }, { "trade", 0x2122 },
+    { "larr", 0x2190 }, { "rarr", 0x2192 }, { "minus", 0x2212 }, { "infin", 0x221e }, { "asymp", 0x2248 },
+    { "ne", 0x2260 }, { "le", 0x2264 }, { "ge", 0x2265 }, { "ensp", 0x2002 }, { "emsp", 0x2003 },
+    { "thinsp", 0x2009 }, { "zwnj", 0x200c }, { "zwj", 0x200d }, { "oelig", 0x153 }, { "OElig", 0x152 },
 };
 
 /* The code of a named entity, 0 when it is not known. */
@@ -115,7 +126,8 @@ static const char *element_end(const char *at, const char *end, const char *name
 {
     size_t n = strlen(name);
     for (; (size_t)(end - at) > n + 2; at++)
-        if (at[0] == '<' && at[1] == '/' && !strncasecmp(at + 2, name, n) && !isalnum((unsigned char)at[n + 2])) return tag_end(at + 2, end);
+        if (at[0] == '<' && at[1] == '/' && !strncasecmp(at + 2, name, n) && !isalnum((unsigned char)at[n + 2]))
+            return tag_end(at + 2, end);
     return end;
 }
 
@@ -132,7 +144,8 @@ static void tag(struct page *p)
     if (left >= 9 && !memcmp(p->at, "<![CDATA[", 9)) { p->at = beyond(p->at + 9, p->end, "]]>"); return; }
     if (left > 1 && (*at == '!' || *at == '?')) { p->at = tag_end(at, p->end); return; }
     if (at == p->end || !isalpha((unsigned char)*at)) { settle(p); buffer_append(p->to, p->at++, 1); return; }
-    for (int i = 0; i < LONGEST - 1 && at < p->end && isalnum((unsigned char)*at); i++, at++) name[i] = (char)tolower((unsigned char)*at);
+    for (int i = 0; i < LONGEST - 1 && at < p->end && isalnum((unsigned char)*at); i++, at++)
+        name[i] = (char)tolower((unsigned char)*at);
     p->at = tag_end(at, p->end);
     if (!closes && p->at[-2] != '/' && among(skipped, name)) p->at = element_end(p->at, p->end, name);
     else if (!strcmp(name, "br")) p->breaks++;

@@ -106,7 +106,10 @@ static int map_spool(struct map *m, int file, struct err *e)
     return 0;
 }
 
-static bool begins(const struct map *m, const char *magic, size_t n) { return m->size >= n && !memcmp(m->bytes, magic, n); }
+static bool begins(const struct map *m, const char *magic, size_t n)
+{
+    return m->size >= n && !memcmp(m->bytes, magic, n);
+}
 
 int inflate_map(struct map *m, const char *folder, bool *compressed, int *cause, struct err *e)
 {

@@ -9,8 +9,8 @@
 
 struct sink { void (*document)(struct sink *to, const char *text, size_t bytes); };
 
-/* Walks a file, or a folder in the order of its names, hands over each non-empty document, and notes in `made` what of each
-   file was taken or left. What a folder holds beside text is left with the reason; named itself it is an error. */
+/* Walks a file, or a folder in the order of its names, hands over each non-empty document, and notes in `made` what of
+   each file was taken or left. What a folder holds beside text is left with the reason; named itself it is an error. */
 struct walk {
     const struct pack_options *options;
     struct sink *to;
@@ -19,9 +19,10 @@ struct walk {
     struct stat temporary, output;          /* what is being written, and what it will replace: no input */
     bool replaces;
 };
+int inputs_over(const char *path, struct err *e);           /* the error that an input is the output */
 int inputs_walk(const struct walk *w, const char *path, struct err *e);
 
-/* Replaces the mapped bytes of a gzip or zstd file by what they hold. *cause: errno, when there is no room for that; else 0. */
+/* Replaces the mapped bytes of a gzip or zstd file by what they hold. *cause: errno, when there is no room for that. */
 int inflate_map(struct map *m, const char *folder, bool *compressed, int *cause, struct err *e);
 
 /* What a file is by a magic number of so many bytes or more, with what to do about it; NULL: of none that is known. */

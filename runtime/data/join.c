@@ -11,14 +11,17 @@ static int check_apart(const char *path, const struct walk *w, struct err *e)
     file[corpus_path_length(path)] = 0;
     bool same = w->replaces && !stat(file, &s) && s.st_dev == w->output.st_dev && s.st_ino == w->output.st_ino;
     free(file);
-    return same ? err_set(e, "%s: is an input, and what is packed would be written over it: give another file with -o", path) : 0;
+    return same ? inputs_over(path, e) : 0;
 }
 
 static int check_alike(const struct corpus_info *first, const struct corpus_info *i, struct err *e)
 {
-    if (i->vocab != first->vocab) return err_set(e, "%s: a vocabulary of %d, and %s has %d: they cannot be joined", i->path, i->vocab, first->path, first->vocab);
+    if (i->vocab != first->vocab)
+        return err_set(e, "%s: a vocabulary of %d, and %s has %d: they cannot be joined", i->path, i->vocab, first->path,
+                       first->vocab);
     if (strcmp(i->tokenizer, first->tokenizer))
-        return err_set(e, "%s: tokenizer '%s', and %s has '%s': they cannot be joined", i->path, i->tokenizer, first->path, first->tokenizer);
+        return err_set(e, "%s: tokenizer '%s', and %s has '%s': they cannot be joined", i->path, i->tokenizer, first->path,
+                       first->tokenizer);
     return 0;
 }
 
@@ -50,7 +53,8 @@ static void put_document(struct packer *p, const struct corpus *c, uint64_t begi
 }
 
 /* Documents first .. last-1. Other programs' files have none: what one gives is one. */
-static void put_documents(struct packer *p, const struct corpus *c, struct packed_file *file, uint64_t first, uint64_t last)
+static void put_documents(struct packer *p, const struct corpus *c, struct packed_file *file, uint64_t first,
+                          uint64_t last)
 {
     bool whole = strcmp(c->info.format, "sluice-tokens") != 0;
     if (first == last) return;
@@ -69,7 +73,10 @@ static void put_all(struct packer *p, struct corpus **corpus, int n, int held)
     }
     if (held) return;
     pack_end_training(p);
-    for (int i = 0; i < n; i++) put_documents(p, corpus[i], &p->made->file[i], corpus[i]->train_documents, corpus[i]->info.documents);
+    for (int i = 0; i < n; i++) {
+        const struct corpus *c = corpus[i];
+        put_documents(p, c, &p->made->file[i], c->train_documents, c->info.documents);
+    }
 }
 
 int join_inputs(struct packer *p, const struct walk *w, const char *const *inputs, int n, struct err *e)
@@ -79,7 +86,8 @@ int join_inputs(struct packer *p, const struct walk *w, const char *const *input
     for (; opened < n + held && !failed; opened++) {
         const char *path = opened < n ? inputs[opened] : p->options->held_out_from[opened - n];
         failed = corpus_open(&corpus[opened], path, e);
-        if (!failed) failed = check_alike(&corpus[0]->info, &corpus[opened]->info, e) || check_apart(path, w, e) ? -1 : 0;
+        if (!failed) failed = check_alike(&corpus[0]->info, &corpus[opened]->info, e);
+        if (!failed) failed = check_apart(path, w, e);
         packed_add(p->made, path);
     }
     p->made->n_train = n;

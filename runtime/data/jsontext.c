@@ -1,6 +1,6 @@
-/* The text in a JSON value: one string of an object, or the value itself when it is a string. Whatever Python's json reads
-   is read: NaN and infinities, numbers of any length, a key that comes again (the last counts), \u0000 as the byte 0, half
-   a surrogate pair as U+FFFD. */
+/* The text in a JSON value: one string of an object, or the value itself when it is a string. Whatever Python's json
+   reads is read: NaN and infinities, numbers of any length, a key that comes again (the last counts), \u0000 as the
+   byte 0, half a surrogate pair as U+FFFD. */
 #include "jsontext.h"
 
 #include <stdlib.h>
@@ -49,7 +49,8 @@ static void unicode(struct jsontext *j, struct buffer *to)
     int32_t code = hex4(j->at, j->end), low = -1;
     if (code < 0) { broken(j, "\\u must have four hexadecimal digits"); return; }
     j->at += 4;
-    if (code >= 0xd800 && code < 0xdc00 && j->end - j->at >= 6 && j->at[0] == '\\' && j->at[1] == 'u') low = hex4(j->at + 2, j->end);
+    bool half = code >= 0xd800 && code < 0xdc00;
+    if (half && j->end - j->at >= 6 && j->at[0] == '\\' && j->at[1] == 'u') low = hex4(j->at + 2, j->end);
     if (low >= 0xdc00 && low < 0xe000) {
         j->at += 6;
         code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);

@@ -183,13 +183,15 @@ static int write_file(const char *const *inputs, int n, const char *out_path, st
         .header = { .magic = TOKENS_MAGIC, .version = TOKENS_VERSION, .token_bytes = 1, .tokenizer = "byte", .vocab = 256 },
     };
     const char *slash = strrchr(out_path, '/');
-    struct walk w = { .options = o, .to = &p.sink, .made = made, .folder = slash ? arena_text(made->arena, "%.*s", (int)(slash - out_path + 1), out_path) : "." };
+    struct walk w = { .options = o, .to = &p.sink, .made = made, .folder = "." };
+    if (slash) w.folder = arena_text(made->arena, "%.*s", (int)(slash - out_path + 1), out_path);
     *h = (struct token_header){ 0 };
     pack_emit(&p, h, sizeof *h);
     buffer_append(&p.bounds, &p.end, sizeof p.end);
-    int failed = fstat(file_descriptor(file), &w.temporary) ? err_set(e, "%s: cannot be examined: %s", out_path, strerror(errno)) : 0;
     w.replaces = stat(out_path, &w.output) == 0;
-    if (!failed) failed = corpus_holds_tokens(inputs[0]) ? join_inputs(&p, &w, inputs, n, e) : walk_inputs(&p, &w, inputs, n, e);
+    int failed = fstat(file_descriptor(file), &w.temporary);
+    if (failed) err_set(e, "%s: cannot be examined: %s", out_path, strerror(errno));
+    else failed = (corpus_holds_tokens(inputs[0]) ? join_inputs : walk_inputs)(&p, &w, inputs, n, e);
     if (!failed && finish(&p, file, h, e)) failed = err_prefix(e, "%s: ", out_path);
     count_alike(&p, made);
     free(p.bounds.bytes);

@@ -26,7 +26,7 @@ void pack_emit(struct packer *p, const void *bytes, size_t n);
 void pack_end_document(struct packer *p, uint64_t tokens);  /* of so many tokens, which are written */
 void pack_end_training(struct packer *p);                   /* what follows is held out */
 
-/* Token files one after the other: those to train on, then those held out; without the latter each keeps its own split. */
+/* Token files one after the other: those to train on, then those held out; without the latter each keeps its split. */
 int join_inputs(struct packer *p, const struct walk *w, const char *const *inputs, int n, struct err *e);
 
 #endif

@@ -10,9 +10,11 @@ static const struct { int at, length; const char *magic, *is; } known[] = {
     { 0, 4, "\xa1\xd9\x34\x01", "a shard of llm.c; token files are joined when they are named themselves, and alone" },
     { 0, 6, "\x93NUMPY", "a numpy array; token files are joined when they are named themselves, and alone" },
     { 0, 9, "MMIDIDX\0\0", "the index of a Megatron data set; the .bin beside it is a token file" },
-    { 0, 4, "PAR1", "Parquet; from Python: pandas.read_parquet(FILE).to_json(\"FILE.jsonl\", orient=\"records\", lines=True)" },
+    { 0, 4, "PAR1", "Parquet; from Python: "
+        "pandas.read_parquet(FILE).to_json(\"FILE.jsonl\", orient=\"records\", lines=True)" },
     { 0, 6, "ARROW1", "Arrow; from Python: datasets.Dataset.from_file(FILE).to_json(\"FILE.jsonl\")" },
-    { 0, 4, "\xff\xff\xff\xff", "an Arrow stream; from Python: datasets.Dataset.from_file(FILE).to_json(\"FILE.jsonl\")" },
+    { 0, 4, "\xff\xff\xff\xff", "an Arrow stream; from Python: "
+        "datasets.Dataset.from_file(FILE).to_json(\"FILE.jsonl\")" },
     { 0, 8, "\x89HDF\r\n\x1a\n", "HDF5" },
     { 0, 5, "%PDF-", "PDF; pdftotext FILE.pdf makes text of it" },
     { 0, 4, "PK\x03\x04", "a ZIP archive (or a .docx, .epub, .xlsx): unpack or convert it" },
@@ -38,7 +40,8 @@ const char *sniff_magic(const struct map *m, int least)
 {
     for (int i = 0; i < COUNT(known); i++) {
         size_t at = (size_t)known[i].at, n = (size_t)known[i].length;
-        if (known[i].length >= least && m->size >= at + n && !memcmp(m->bytes + at, known[i].magic, n)) return known[i].is;
+        bool matches = m->size >= at + n && !memcmp(m->bytes + at, known[i].magic, n);
+        if (matches && known[i].length >= least) return known[i].is;
     }
     return NULL;
 }
