@@ -57,13 +57,15 @@ struct eval_set corpus_eval_set(const struct corpus *c, int64_t most);          
 int64_t eval_windows(const struct eval_set *s, int seq);
 void corpus_eval_batch(const struct corpus *c, const struct eval_set *s, int64_t first, int batch, int seq, struct batch to);
 
-/* Packs inputs with the byte tokenizer into a token file, which must be none of them. An input is a folder or a file: text; JSON (.jsonl, .ndjson a value a line; .json one value, a list, or lines) of objects with a string
-   `key`; a page (.html); sayings (.fortune, a line of "%" alone between them); each also compressed by gzip or zstd.
-   held_out: share of the documents, chosen by the hash of their words: documents that differ in white space alone (line ends,
-   a final newline, the kind of file they came in) or by a byte order mark fall on one side. With `held_out_from` all documents
-   of these inputs are held out, and no other. When the first input holds tokens, all must, of one vocabulary: they are joined,
-   and each keeps its split unless there are others to hold out. -1 leaves errno as the system gave it when the token file, or
-   beside it what is compressed, could not be written, 0 when it is the inputs. */
+/* Packs inputs with the byte tokenizer into a token file, which must be none of them. An input is a folder or a
+   file: text; JSON (.jsonl, .ndjson a value a line; .json one value, a list, or lines) of objects with a string
+   `key`; a page (.html); sayings (.fortune, a line of "%" alone between them); each also compressed by gzip or
+   zstd. held_out: share of the documents, chosen by the hash of their words: documents that differ in white space
+   alone (line ends, a final newline, the kind of file they came in) or by a byte order mark fall on one side. With
+   `held_out_from` all documents of these inputs are held out, and no other. When the first input holds tokens, all
+   must, of one vocabulary: they are joined, and each keeps its split unless there are others to hold out. -1
+   leaves errno as the system gave it when the token file, or beside it what is compressed, could not be written, 0
+   when it is the inputs. */
 bool corpus_holds_tokens(const char *path);
 struct pack_options {
     double held_out;
@@ -90,7 +92,8 @@ struct packed {
     int n_files, n_train, room;             /* n_train: of the inputs to train on; the rest were named to be held out */
     struct arena *arena;
 };
-int corpus_pack(const char *const *inputs, int n, const char *out_path, const struct pack_options *o, struct packed *made, struct err *e);
+int corpus_pack(const char *const *inputs, int n, const char *out_path, const struct pack_options *o, struct packed *made,
+                struct err *e);
 void packed_free(struct packed *made);
 
 /* Cross-entropy in nats per byte of unigram and bigram byte models, fitted (add-one) on the first samples that training reads,

@@ -48,8 +48,8 @@ static void print_info(const struct corpus_info *i, const struct packed *made)
     printf("file       %s\nformat     %s\ntokenizer  %s, vocabulary %d\n", i->path, i->format, i->tokenizer, i->vocab);
     printf("tokens     %s", format_count((double)i->tokens, text));
     printf(" in %s documents\n", format_count((double)i->documents, text));
-    if (made) printf("duplicates %llu, and %llu that differ in white space alone%s\n", (unsigned long long)made->repeated, (unsigned long long)made->alike,
-                     made->contaminated ? "" : "; each lies on one side with its like");
+    if (made) printf("duplicates %llu, and %llu that differ in white space alone%s\n", (unsigned long long)made->repeated,
+                     (unsigned long long)made->alike, made->contaminated ? "" : "; each lies on one side with its like");
     print_split(i, made);
     if (i->bytes_per_token > 0) printf("text       %.3f bytes a token\n", i->bytes_per_token);
     printf("hash       %s\n", hash);
@@ -59,12 +59,14 @@ static enum code pack_to(const struct call *c, const char *out, const struct pac
 {
     struct corpus *corpus;
     struct err e;
-    if (corpus_pack(c->word + 1, c->n_words - 1, out, o, made, &e)) return cli_fail(cli_system_code(errno, CODE_INPUT), "%s", e.text);
+    if (corpus_pack(c->word + 1, c->n_words - 1, out, o, made, &e))
+        return cli_fail(cli_system_code(errno, CODE_INPUT), "%s", e.text);
     if (corpus_open(&corpus, out, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     if (cli_flag(c, "json")) {
         json_t *j = info_json(corpus_info(corpus));
-        json_object_update_new(j, json_pack("{s:I, s:I, s:I}", "duplicates", (json_int_t)made->repeated, "duplicates_but_for_white_space", (json_int_t)made->alike,
-                                            "held_out_and_trained_on", (json_int_t)made->contaminated));
+        json_object_set_new(j, "duplicates", json_integer((json_int_t)made->repeated));
+        json_object_set_new(j, "duplicates_but_for_white_space", json_integer((json_int_t)made->alike));
+        json_object_set_new(j, "held_out_and_trained_on", json_integer((json_int_t)made->contaminated));
         data_add_files(made, j);
         print_json(j);
     } else {
@@ -78,7 +80,8 @@ static enum code pack_to(const struct call *c, const char *out, const struct pac
 
 static enum code pack(const struct call *c)
 {
-    struct pack_options o = { .held_out = 0.1, .split_blank_lines = cli_flag(c, "blank-lines"), .strict = cli_flag(c, "strict"), .key = cli_value(c, "key", NULL) };
+    struct pack_options o = { .held_out = 0.1, .split_blank_lines = cli_flag(c, "blank-lines"), .strict = cli_flag(c, "strict"),
+                              .key = cli_value(c, "key", NULL) };
     const char *out = cli_value(c, "output", NULL), **held_out_from;
     struct packed made = { 0 };
     if (c->n_words < 2) return cli_usage(c, "pack what? give text, folders, JSON or pages");
@@ -89,7 +92,8 @@ static enum code pack(const struct call *c)
     o.held_out_from = held_out_from;
     bool joins = corpus_holds_tokens(c->word[1]), share = cli_value(c, "held-out", NULL) != NULL;
     enum code code;
-    if (o.n_held_out_from && share) code = cli_usage(c, "--held-out and --held-out-from: either a share, or inputs of their own");
+    if (o.n_held_out_from && share)
+        code = cli_usage(c, "--held-out and --held-out-from: either a share, or inputs of their own");
     else if (joins && share)
         code = cli_usage(c, "--held-out: token files keep their own split; --held-out-from holds out another one whole");
     else {
@@ -106,12 +110,15 @@ static void add_facts(const struct corpus *corpus, json_t *j)
     struct corpus_facts f = corpus_facts(corpus);
     char shortest[FORMAT_SIZE], median[FORMAT_SIZE], longest[FORMAT_SIZE];
     if (j) {
-        json_object_update_new(j, json_pack("{s:I, s:I, s:I, s:i, s:i}", "shortest_document", (json_int_t)f.shortest, "median_document", (json_int_t)f.median,
-                                            "longest_document", (json_int_t)f.longest, "ids", f.ids, "largest_id", f.largest_id));
+        json_object_set_new(j, "shortest_document", json_integer((json_int_t)f.shortest));
+        json_object_set_new(j, "median_document", json_integer((json_int_t)f.median));
+        json_object_set_new(j, "longest_document", json_integer((json_int_t)f.longest));
+        json_object_set_new(j, "ids", json_integer(f.ids));
+        json_object_set_new(j, "largest_id", json_integer(f.largest_id));
         return;
     }
-    printf("lengths    %s to %s tokens a document, median %s\n", format_count((double)f.shortest, shortest), format_count((double)f.longest, longest),
-           format_count((double)f.median, median));
+    printf("lengths    %s to %s tokens a document, median %s\n", format_count((double)f.shortest, shortest),
+           format_count((double)f.longest, longest), format_count((double)f.median, median));
     printf("ids        %d of %d occur, up to %d\n", f.ids, corpus_info(corpus)->vocab, f.largest_id);
 }
 
@@ -162,7 +169,10 @@ static enum code run(const struct call *c)
 
 const struct command command_data = {
     .name = "data", .about = "pack text into a token file, or look into one", .usage = "pack INPUT... -o FILE | inspect FILE",
-    .example = "sluice data pack books/ notes.jsonl.gz -o corpus.tok\npdftotext book.pdf - | sluice data pack - -o book.tok --held-out 0\nsluice data inspect corpus.tok", .options = options, .least = 1, .most = -1, .run = run,
+    .example = "sluice data pack books/ notes.jsonl.gz -o corpus.tok\n"
+               "pdftotext book.pdf - | sluice data pack - -o book.tok --held-out 0\n"
+               "sluice data inspect corpus.tok",
+    .options = options, .least = 1, .most = -1, .run = run,
     .more = "INPUT is a folder, a file or - for text from standard input: text, .jsonl or .ndjson (a JSON value a line), .json, .html,\n"
              ".fortune, each also as .gz or .zst. What else a folder holds is named and left out, hidden files are passed over. JSON that is\n"
              "broken or has no text is skipped and counted. \"synthetic\" can be inspected too.",

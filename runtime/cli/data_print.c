@@ -90,7 +90,8 @@ void data_print_files(const struct packed *made)
         for (int i = 0; i < made->n_files; i++) {
             const struct packed_file *f = &made->file[i];
             const char *text = f->left ? f->left : f->path;
-            if (kind == (f->left ? 2 : i >= made->n_train)) row[n++] = (struct row){ text, (int)strlen(text), i, 1, f->documents, f->bytes, f->path };
+            if (kind != (f->left ? 2 : i >= made->n_train)) continue;
+            row[n++] = (struct row){ text, (int)strlen(text), i, 1, f->documents, f->bytes, f->path };
         }
         if (kind == 2) print_left(row, n);
         else print_taken(kind ? "taken to hold out" : given ? "taken to train on" : "taken", row, n);
@@ -112,7 +113,8 @@ void data_print_skipped(const struct packed *made)
     enum { SHOWN = 10 };
     uint64_t all = skipped(made), shown = 0;
     if (!all) return;
-    printf("skipped    %llu values of JSON that are broken or have no text (--strict makes the first an error):\n", (unsigned long long)all);
+    printf("skipped    %llu values of JSON that are broken or have no text (--strict makes the first an error):\n",
+           (unsigned long long)all);
     for (int i = 0; i < made->n_files; i++)
         for (int k = 0; k < COUNT(made->file[i].skip) && !made->file[i].left && shown < SHOWN; k++)
             if (made->file[i].skip[k]) { printf("  %s\n", made->file[i].skip[k]); shown++; }
@@ -127,8 +129,8 @@ void data_add_files(const struct packed *made, json_t *to)
         json_t *skips = json_array();
         for (int k = 0; k < COUNT(f->skip); k++)
             if (f->skip[k]) json_array_append_new(skips, json_string(f->skip[k]));
-        json_t *file = json_pack("{s:s, s:b, s:I, s:I, s:I, s:o}", "path", f->path, "held_out", i >= made->n_train, "documents", (json_int_t)f->documents, "bytes", (json_int_t)f->bytes,
-                                 "skipped", (json_int_t)f->skipped, "first_skipped", skips);
+        json_t *file = json_pack("{s:s, s:b, s:I, s:I, s:I, s:o}", "path", f->path, "held_out", i >= made->n_train,
+                                 "documents", (json_int_t)f->documents, "bytes", (json_int_t)f->bytes, "skipped", (json_int_t)f->skipped, "first_skipped", skips);
         if (f->left) json_object_set_new(file, "why", json_string(f->left));
         json_array_append_new(f->left ? left : taken, file);
     }

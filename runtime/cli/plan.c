@@ -33,8 +33,8 @@ static void print_vocab(const struct study *s, const struct corpus_info *i)
     for (int v = 0; v < s->n_variants; v++) {
         long long vocab = json_integer_value(config_get(s->variant[v].config, "model.vocab"));
         if (vocab < i->vocab + ROUNDED) continue;
-        printf("note: variant '%s' has a vocabulary of %lld, the data %d: %lld rows of its embedding are of no token; vocab = %d leaves them out\n", s->variant[v].name,
-               vocab, i->vocab, vocab - i->vocab, i->vocab);
+        printf("note: variant '%s' has a vocabulary of %lld, the data %d: %lld rows of its embedding are of no token; "
+               "vocab = %d leaves them out\n", s->variant[v].name, vocab, i->vocab, vocab - i->vocab, i->vocab);
         return;
     }
 }

@@ -45,7 +45,8 @@ static struct study *resolve(const struct call *c, json_t *description, struct p
         return NULL;
     }
     if (c->command == &command_run && corpus_eval_set(corpus, 0).targets == 0) {
-        *code = cli_fail(CODE_INPUT, "data: %s: nothing is held out to measure on; pack it with --held-out SHARE or --held-out-from INPUT", corpus_info(corpus)->path);
+        *code = cli_fail(CODE_INPUT, "data: %s: nothing is held out to measure on; "
+                         "pack it with --held-out SHARE or --held-out-from INPUT", corpus_info(corpus)->path);
         corpus_close(corpus);
         return NULL;
     }

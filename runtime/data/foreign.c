@@ -49,7 +49,8 @@ static int sidecar_vocab(struct arena *arena, const char *path, int *vocab, stru
     json_int_t value = json_integer_value(size);
     int failed = 0;
     if (!json_is_integer(size)) failed = err_set(e, "%s: no whole number 'vocab_size'", name);
-    else if (value < 1 || value > VOCAB_MOST) failed = err_set(e, "%s: vocab_size = %lld: must be 1 to %d", name, (long long)value, VOCAB_MOST);
+    else if (value < 1 || value > VOCAB_MOST)
+        failed = err_set(e, "%s: vocab_size = %lld: must be 1 to %d", name, (long long)value, VOCAB_MOST);
     else *vocab = (int)value;
     json_decref(meta);
     return failed;
@@ -127,7 +128,8 @@ int raw_open(struct corpus *c, const char *path, struct given given, struct err 
         return err_set(e, "tokens of uint16 are expected, but these look like uint32: name it %s:vocab=%d:u32 (or :u16 if they "
                           "are uint16)", path, given.vocab);
     if (!width) width = given.vocab <= 65536 ? 2 : 4;
-    if (c->map.size % (size_t)width) return err_set(e, "%zu bytes: uint%d tokens take %d bytes each", c->map.size, 8 * width, width);
+    if (c->map.size % (size_t)width)
+        return err_set(e, "%zu bytes: uint%d tokens take %d bytes each", c->map.size, 8 * width, width);
     return take(c, indexed ? "megatron-bin" : "nanogpt-bin", 0, width, given.vocab, e);
 }
 
@@ -143,7 +145,8 @@ int llmc_open(struct corpus *c, const char *path, struct given given, struct err
     int64_t tokens = word(m, 2);
     size_t width = (size_t)kind->token_bytes;
     if (tokens < 0 || m->size != LLMC_HEADER + width * (size_t)tokens)
-        return err_set(e, "offset 8: %lld tokens: a file of %zu bytes holds %zu", (long long)tokens, m->size, (m->size - LLMC_HEADER) / width);
+        return err_set(e, "offset 8: %lld tokens: a file of %zu bytes holds %zu", (long long)tokens, m->size,
+                       (m->size - LLMC_HEADER) / width);
     if (!given.vocab && sidecar_vocab(c->arena, path, &given.vocab, e)) return -1;
     return take(c, kind->format, LLMC_HEADER, kind->token_bytes, given.vocab ? given.vocab : kind->vocab, e);
 }

@@ -94,7 +94,8 @@ static int check_split(const struct token_header *h, const struct packed *made, 
 {
     uint64_t train = h->train_documents, held = h->documents - train;
     if (!h->documents) return say_empty(made, e);
-    if (o->n_held_out_from && (!train || !held)) return err_set(e, "the inputs to %s hold no text", held ? "train on" : "hold out");
+    if (o->n_held_out_from && (!train || !held))
+        return err_set(e, "the inputs to %s hold no text", held ? "train on" : "hold out");
     if (o->held_out > 0 && (!train || !held))
         return err_set(e, "%llu documents, %llu of them held out: a share of %g needs more documents (split them at blank lines?), or set it to 0",
                        (unsigned long long)h->documents, (unsigned long long)held, o->held_out);
@@ -202,7 +203,8 @@ static int write_file(const char *const *inputs, int n, const char *out_path, st
     return failed;
 }
 
-int corpus_pack(const char *const *inputs, int n, const char *out_path, const struct pack_options *o, struct packed *made, struct err *e)
+int corpus_pack(const char *const *inputs, int n, const char *out_path, const struct pack_options *o, struct packed *made,
+                struct err *e)
 {
     struct token_header h;
     *made = (struct packed){ .arena = arena_new() };
@@ -217,8 +219,8 @@ int corpus_pack(const char *const *inputs, int n, const char *out_path, const st
     }
     if (file_commit(file, e)) return -1;
     made->info = (struct corpus_info){
-        .path = out_path, .format = "sluice-tokens", .tokenizer = h.text_bytes ? "byte" : "unknown", .vocab = (int)h.vocab, .tokens = h.tokens,
-        .documents = h.documents, .train_tokens = h.train_tokens, .held_out_tokens = h.tokens - h.train_tokens,
+        .path = out_path, .format = "sluice-tokens", .tokenizer = h.text_bytes ? "byte" : "unknown",
+        .vocab = (int)h.vocab, .tokens = h.tokens, .documents = h.documents, .train_tokens = h.train_tokens, .held_out_tokens = h.tokens - h.train_tokens,
         .bytes_per_token = (double)h.text_bytes / (double)h.tokens, .hash = h.self,
     };
     return 0;
