@@ -1,6 +1,6 @@
 /* sluice export: metrics as CSV or JSON. */
 #include "export.h"
-#include "cli.h"
+#include "status.h"
 #include "file.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -38,8 +38,7 @@ static enum code run(const struct call *c)
     o.n_metrics = cli_values(c, "metric", &metrics);
     o.metric = metrics;
     enum code code = write_to(cli_value(c, "output", "-"), c, runs, &o);
-    for (int i = 0; i < runs->n; i++)
-        if (runs->run[i].problem) code = cli_fail(CODE_INPUT, "%s is left out: %s", runs->run[i].name, runs->run[i].problem);
+    if (status_unreadable(runs) != CODE_OK) code = CODE_INPUT;
     free(metrics);
     runs_close(runs);
     return code;

@@ -74,7 +74,10 @@ static enum code list_studies(const char *folder, bool json)
     if (json) print_json(shelf_json(&shelf));
     else if (shelf.n) print_shelf(&shelf);
     else if (code == CODE_OK) fprintf(stderr, "no study in %s\n", folder);
-    for (int i = 0; i < shelf.n; i++) runs_close(shelf.runs[i]);
+    for (int i = 0; i < shelf.n; i++) {
+        if (status_unreadable(shelf.runs[i]) != CODE_OK) code = CODE_INPUT;
+        runs_close(shelf.runs[i]);
+    }
     free(shelf.runs);
     return code;
 }
@@ -87,12 +90,14 @@ static enum code run(const struct call *c)
     if (!runs_is_study(path)) return list_studies(path, cli_flag(c, "json"));
     if (runs_open(path, &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     if (cli_flag(c, "json")) print_json(status_json(runs)); else status_print(runs, stdout);
+    enum code code = status_unreadable(runs);
     runs_close(runs);
-    return CODE_OK;
+    return code;
 }
 
 const struct command command_ls = {
     .name = "ls", .about = "list studies, or the runs of a study", .usage = "[DIR]",
     .example = "sluice ls\nsluice ls runs/quickstart", .options = options, .least = 0, .most = 1, .run = run,
-    .more = "DIR is a folder of studies (default: runs) or a study. A run is 'dead' when its file says running and no process holds its lock.",
+    .more = "DIR is a folder of studies (default: runs) or a study. A run is 'dead' when its file says running and no process holds its lock;\n"
+            "of one that is 'unreadable' the reason is said, and the exit code is 4.",
 };

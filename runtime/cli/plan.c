@@ -26,15 +26,29 @@ static struct eval_set eval_set_of(const struct study *s, const struct corpus *c
     return corpus_eval_set(c, json_integer_value(config_get(s->variant[s->baseline].config, "train.eval_tokens")));
 }
 
+/* Rows of an embedding beyond the data's tokens cost parameters and FLOPs and learn nothing. Some round the number up. */
+static void print_vocab(const struct study *s, const struct corpus_info *i)
+{
+    enum { ROUNDED = 128 };
+    for (int v = 0; v < s->n_variants; v++) {
+        long long vocab = json_integer_value(config_get(s->variant[v].config, "model.vocab"));
+        if (vocab < i->vocab + ROUNDED) continue;
+        printf("note: variant '%s' has a vocabulary of %lld, the data %d: %lld rows of its embedding are of no token; "
+               "vocab = %d leaves them out\n", s->variant[v].name, vocab, i->vocab, vocab - i->vocab, i->vocab);
+        return;
+    }
+}
+
 static void print_data(const struct study *s, const struct corpus *c)
 {
     const struct corpus_info *i = corpus_info(c);
     struct eval_set on = eval_set_of(s, c);
     char train[FORMAT_SIZE], held[FORMAT_SIZE], measured[FORMAT_SIZE];
     format_count((double)i->train_tokens, train);
-    if (on.targets == 0) text_print(stdout, 0, 2, "%s: %s tokens to train on, nothing held out: no run can be measured\n", s->data_path, train);
+    if (on.targets == 0) text_print(stdout, 0, 2, "%s: %s tokens to train on, nothing held out: no run can be measured; pack it with --held-out SHARE or --held-out-from INPUT\n", s->data_path, train);
     else text_print(stdout, 0, 2, "%s: %s tokens to train on, %s held out; every evaluation measures the first %s of these\n", s->data_path, train,
                     format_count((double)i->held_out_tokens, held), format_count((double)on.targets, measured));
+    print_vocab(s, i);
 }
 
 /* What this many pairs can see: differences of pairs whose runs have standard deviation 1 and correlation rho. */
@@ -196,8 +210,8 @@ static json_t *study_json(const struct study *s, const struct corpus *c)
             "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token, "fingerprint", hash));
     }
     const struct corpus_info *data = corpus_info(c);
-    return json_pack("{s:s, s:i, s:s, s:s, s:I, s:I, s:I, s:o}", "name", s->name, "replicates", s->replicates, "baseline", s->variant[s->baseline].name, "data", s->data_path,
-        "train_tokens", (json_int_t)data->train_tokens, "held_out_tokens", (json_int_t)data->held_out_tokens, "eval_tokens", (json_int_t)eval_set_of(s, c).targets, "variants", list);
+    return json_pack("{s:s, s:i, s:s, s:s, s:i, s:I, s:I, s:I, s:o}", "name", s->name, "replicates", s->replicates, "baseline", s->variant[s->baseline].name, "data", s->data_path,
+        "data_vocab", data->vocab, "train_tokens", (json_int_t)data->train_tokens, "held_out_tokens", (json_int_t)data->held_out_tokens, "eval_tokens", (json_int_t)eval_set_of(s, c).targets, "variants", list);
 }
 
 static json_t *estimate_json(const struct estimate *t)

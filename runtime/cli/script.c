@@ -3,9 +3,11 @@
 #include "script.h"
 #include "bind.h"
 #include "declared.h"
+#include "regular.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void report(struct script *script, const struct problems *problems)
 {
@@ -21,6 +23,8 @@ static void report(struct script *script, const struct problems *problems)
     }
     fprintf(stderr, "%d %s; nothing was run.\n", problems->n, problems->n == 1 ? "mistake" : "mistakes");
 }
+
+extern const struct command command_run;                    /* whose runs measure */
 
 static struct study *resolve(const struct call *c, json_t *description, struct problems *problems, enum code *code)
 {
@@ -38,6 +42,12 @@ static struct study *resolve(const struct call *c, json_t *description, struct p
     free(found);
     if (failed) {
         *code = cli_fail(CODE_INPUT, "data: %s\n  a path in a script is looked for beside it, then in the working folder; pack text with: sluice data pack TEXT... -o FILE.tok; or use the built-in language: --data synthetic", e.text);
+        return NULL;
+    }
+    if (c->command == &command_run && corpus_eval_set(corpus, 0).targets == 0) {
+        *code = cli_fail(CODE_INPUT, "data: %s: nothing is held out to measure on; "
+                         "pack it with --held-out SHARE or --held-out-from INPUT", corpus_info(corpus)->path);
+        corpus_close(corpus);
         return NULL;
     }
     if (study_resolve(description, corpus_info(corpus), &study, problems) == 0) declared_check(study, problems);
@@ -61,6 +71,14 @@ struct study *script_study(const struct call *c, enum code *code)
     struct study *study = NULL;
     struct script_options o = { .trust = cli_flag(c, "trust") };
     o.n_set = cli_values(c, "set", (const char ***)(void *)&o.set);
+    struct err e;
+    int file = regular_open(c->word[0], &e);
+    if (file < 0) {
+        *code = cli_fail(CODE_INPUT, "%s: %s", c->word[0], e.text);
+        free((void *)(uintptr_t)o.set);
+        return NULL;
+    }
+    close(file);
     *code = CODE_SCRIPT;
     if (script_run(c->word[0], &o, &script, &description, &problems) == 0) study = resolve(c, description, &problems, code);
     if (problems.n) report(script, &problems);
