@@ -11,18 +11,21 @@ const char *condition_name(int condition);
 
 struct run {
     char *name, *path;                  /* "gated/3"; the run file */
-    int variant, replicate;             /* -1, 0: a run file without its study */
+    int variant, replicate;             /* -1, 0: a run that the study does not name, or without a study */
     int condition;                      /* enum store_status or enum condition */
     struct reader *reader;              /* NULL when pending or unreadable */
     char *problem;                      /* why it is unreadable, else NULL */
     int64_t step, steps;                /* training steps committed, and asked for (0: not known) */
 };
-struct runs { struct study *study; int n; struct run *run; };           /* study: NULL for a lone run file */
+/* study: NULL for a lone run file. After the n runs that the study names come those in its folder that it does not name any more. */
+struct runs { struct study *study; int n, n_earlier; struct run *run; };
 
 /* path: a study's folder, a run's folder, or a run file. With a run, only that run is opened. */
 int runs_open(const char *path, struct runs **out, struct err *e);
 /* The same without opening a run file: every condition is pending. */
 int runs_list(const char *path, struct runs **out, struct err *e);
+/* Counts the earlier runs among the others, opened or only listed; what has study and variant -1 is earlier. */
+void runs_add_earlier(struct runs *r, bool open);
 void runs_close(struct runs *r);
 
 bool runs_is_study(const char *path);   /* a folder with a study.json */

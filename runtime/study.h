@@ -26,6 +26,7 @@ struct study {
     struct arena *arena;
     const char *name, *dir;             /* dir: the folder, "runs/NAME" */
     const char *script_path, *script_text, *data_path;
+    json_t *required, *record;          /* files that the script read: [{"name","xxh128","text"}]; how it was run (NULL: not known) */
     const char *primary;                /* "eval.loss": GROUP.SERIES, the metric that answers */
     const char *family;                 /* how the variants share the 5 %: a name of stats.h */
     const char *match_quantity, *match_adjust; double match_tolerance;      /* NULL: no match asked */
@@ -36,7 +37,8 @@ struct study {
 /* From a description: {"name","script_path","script_text","base":{..},"train":{..},"data":"..","replicates":n,"seed":n,
    "baseline":"..","primary":"..","test":{"family":".."} or absent,
    "variants":[{"name":"..","set":{"dotted.path":value,..}},..],
-   "match":{"quantity":"active_params","adjust":"ffn.d_ff","tolerance":x} or absent}. Paths in "set" that start with "train." address
+   "match":{"quantity":"active_params","adjust":"ffn.d_ff","tolerance":x} or absent,
+   "required":[..], "record":{..} or absent}. Paths in "set" that start with "train." address
    the training table, others the model. Finds all mistakes; two variants with one fingerprint are one. */
 int study_resolve(const json_t *description, const struct corpus_info *data, struct study **out, struct problems *problems);
 int study_save(const struct study *s, struct err *e);                       /* writes study.json atomically; makes folders */

@@ -19,6 +19,8 @@ void study_free(struct study *s)
 {
     if (!s) return;
     for (int i = 0; i < s->n_variants; i++) json_decref(s->variant[i].config);
+    json_decref(s->required);
+    json_decref(s->record);
     arena_free(s->arena);
     free(s);
 }
@@ -82,6 +84,8 @@ static json_t *study_json(const struct study *s)
     }
     json_t *json = json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:{s:s}, s:i, s:i, s:o, s:o}", "format", "sluice-study", "version", STUDY_VERSION, "name", s->name, "script_path", s->script_path,
                              "script_text", s->script_text, "data", s->data_path, "primary", s->primary, "test", "family", s->family, "baseline", s->baseline, "replicates", s->replicates, "variants", variants, "points", points);
+    if (json && s->required) json_object_set(json, "required", s->required);
+    if (json && s->record) json_object_set(json, "record", s->record);
     if (json && s->match_quantity)
         json_object_set_new(json, "match", json_pack("{s:s, s:s, s:f}", "quantity", s->match_quantity, "adjust", s->match_adjust, "tolerance", s->match_tolerance));
     return json;
@@ -175,6 +179,8 @@ int study_open(const char *dir, struct study **out, struct err *e)
     s->script_path = text_of(s, json, "script_path", "");
     s->script_text = text_of(s, json, "script_text", "");
     s->data_path = text_of(s, json, "data", "");
+    s->required = json_incref(json_object_get(json, "required"));
+    s->record = json_incref(json_object_get(json, "record"));
     s->primary = text_of(s, json, "primary", "eval.loss");
     s->family = text_of(s, json_object_get(json, "test"), "family", "sidak");
     s->baseline = (int)json_integer_value(json_object_get(json, "baseline"));

@@ -165,6 +165,14 @@ int train_save(struct trainer *t)
 
 /* ---- the run file ---- */
 
+static const char *json_text(struct arena *a, const json_t *json)
+{
+    char *text = json ? config_canonical(json) : NULL;
+    const char *kept = text ? arena_text(a, "%s", text) : NULL;
+    free(text);
+    return kept;
+}
+
 static struct store_plan *describe(struct trainer *t, struct arena *a)
 {
     struct session *s = t->session;
@@ -199,10 +207,9 @@ static struct store_plan *describe(struct trainer *t, struct arena *a)
         { "/data", COUNT(corpus), arena_copy(a, corpus, sizeof corpus) }, { "/cost", COUNT(cost), arena_copy(a, cost, sizeof cost) } };
     const struct cost_line whole = { "model", (uint64_t)t->variant->counts.total, (uint64_t)t->variant->counts.active, t->variant->train_flops_per_token / 3, t->variant->train_flops_per_token,
                                      report->arena, report->buffers, t->variant->kv_bytes_per_token };
-    char *json = config_canonical(t->variant->config);
     *plan = (struct store_plan){ n_train + n_eval, series, COUNT(groups), arena_copy(a, groups, sizeof groups), 1, arena_copy(a, &whole, sizeof whole),
-                                 arena_text(a, "%s", json), t->study->script_text, t->study->script_path };
-    free(json);
+                                 json_text(a, t->variant->config), t->study->script_text, t->study->script_path,
+                                 json_text(a, t->study->required), json_text(a, t->study->record) };
     return plan;
 }
 

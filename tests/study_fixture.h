@@ -71,7 +71,7 @@ static inline void fixture_run(const struct study *s, int point, const struct fi
     const struct attributes attributes[] = { { "/", COUNT(root), root } };
     const struct cost_line costs[] = { { "ffn", 1000, 500, 1e3, 3e3, 4096, 8192, 0 } };
     char *config = config_canonical(s->variant[p->variant].config), *path = study_point_path(s, point, "run.h5");
-    struct store_plan plan = { COUNT(series) - (strcmp(v->name, "bare") ? 0 : 2), series, COUNT(attributes), attributes, COUNT(costs), costs, config, s->script_text, s->script_path };
+    struct store_plan plan = { COUNT(series) - (strcmp(v->name, "bare") ? 0 : 2), series, COUNT(attributes), attributes, COUNT(costs), costs, config, s->script_text, s->script_path, NULL, NULL };
     struct store *store;
     struct err e;
     double tokens, seconds, loss, counts[FIXTURE_LAYERS * FIXTURE_EXPERTS];

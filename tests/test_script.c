@@ -106,6 +106,8 @@ static char *dumped(struct result *r)                       /* without what hold
     if (r->problems.n) fail_msg("%s", told(r));
     json_object_del(r->description, "script_text");
     json_object_del(r->description, "script_path");
+    json_object_del(r->description, "script_xxh128");
+    json_object_del(r->description, "required");
     return config_canonical(r->description);
 }
 

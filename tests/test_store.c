@@ -47,7 +47,7 @@ static char *script;
 
 static struct store_plan plan(void)
 {
-    return (struct store_plan){ n_series, series, 3, groups, 2, costs, "{\"model\":{\"layers\":6}}", script, "x.lua" };
+    return (struct store_plan){ n_series, series, 3, groups, 2, costs, "{\"model\":{\"layers\":6}}", script, "x.lua", "[]", "{\"folder\":\"/tmp\"}" };
 }
 
 static int setup(void **state)

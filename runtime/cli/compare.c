@@ -164,6 +164,7 @@ static enum code run(const struct call *c)
         print_untaught(result);
         print_notes(result);
         print_floor(runs, result);
+        status_earlier(runs, stdout);
     }
     enum code code = outcome_of(result);
     compare_free(result);

@@ -80,9 +80,9 @@ static hid_t constant_make(struct store *s, hid_t at, const char *name, hid_t ty
     return data;
 }
 
-static hid_t text_make(struct store *s, hid_t at, const char *name, const char *text, const char *about)
+static hid_t text_make(struct store *s, hid_t at, const char *name, const char *text, struct label label)
 {
-    hid_t type = text_type(strlen(text) + 1), data = constant_make(s, at, name, type, type, 1, text, (struct label){ "", about, false });
+    hid_t type = text_type(strlen(text) + 1), data = constant_make(s, at, name, type, type, 1, text, label);
     H5Tclose(type);
     return data;
 }
@@ -174,11 +174,14 @@ static void config_make(struct store *s, const struct store_plan *plan)
     hid_t group = group_make(s, "/config");
     char digest[33];
     hash_print(hash_bytes(plan->script_text, strlen(plan->script_text)), digest);
-    H5Dclose(text_make(s, group, "canonical_json", plan->config_json, "the resolved configuration, keys sorted"));
-    hid_t script = text_make(s, group, "script", plan->script_text, "the experiment's Lua source");
+    H5Dclose(text_make(s, group, "canonical_json", plan->config_json, (struct label){ "", "the resolved configuration, keys sorted", false }));
+    hid_t script = text_make(s, group, "script", plan->script_text, (struct label){ "", "the experiment's Lua source", false });
     text_attribute(s, script, "path", plan->script_path);
     text_attribute(s, script, "xxh128", digest);
-    H5Dclose(script); H5Gclose(group);
+    H5Dclose(script);
+    if (plan->required_json) H5Dclose(text_make(s, group, "required", plan->required_json, (struct label){ "", "files that the script required: name and text", false }));
+    if (plan->record_json) H5Dclose(text_make(s, group, "record", plan->record_json, (struct label){ "", "how the study was run: command, folder, overrides, program", true }));
+    H5Gclose(group);
 }
 
 static void cost_make(struct store *s, const struct store_plan *plan)

@@ -247,6 +247,8 @@ static const char *long_text(struct reader *r, const char *path)
 
 const char *reader_config(struct reader *r) { return long_text(r, "/config/canonical_json"); }
 const char *reader_script(struct reader *r) { return long_text(r, "/config/script"); }
+const char *reader_required(struct reader *r) { return long_text(r, "/config/required"); }
+const char *reader_record(struct reader *r) { return long_text(r, "/config/record"); }
 
 static const struct table *table_find(const char *name)
 {
