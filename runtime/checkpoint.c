@@ -75,11 +75,11 @@ static int list(const char *dir, bool tidy, int64_t **steps)
 }
 
 /* Renamed first: a kill amid the removal leaves no half checkpoint under a checkpoint's name. */
-static void prune(const char *dir, int64_t newest, int keep)
+void checkpoint_prune(const char *dir, int64_t newest, int keep)
 {
     int64_t *steps;
-    int n = list(dir, false, &steps), seen = 0;
-    for (int i = 0; i < n && keep > 0; i++) {
+    int n = list(dir, keep == 0, &steps), seen = 0;
+    for (int i = 0; i < n; i++) {
         char name[32];
         if (steps[i] > newest || ++seen <= keep) continue;
         step_name(name, steps[i]);
@@ -89,6 +89,7 @@ static void prune(const char *dir, int64_t newest, int keep)
         free(gone);
     }
     free(steps);
+    if (keep == 0) rmdir(dir);
 }
 
 static void path_of(const char *dir, const char *name, char *path, size_t room)
@@ -114,7 +115,7 @@ int checkpoint_save(const char *dir, int64_t step, struct leaves *leaves, struct
     if (failure) {
         remove_folder(temporary);
         err_set(e, "%s: cannot be written: %s", out->path, strerror(cause));
-    } else prune(dir, step, keep);
+    } else if (keep > 0) checkpoint_prune(dir, step, keep);
     free(temporary);
     errno = cause;
     return failure ? -1 : 0;

@@ -18,6 +18,9 @@ int checkpoint_save(const char *dir, int64_t step, struct leaves *leaves, struct
    nothing is filled. *extra (new reference) is what was given to checkpoint_save. */
 int checkpoint_load(const char *path, struct leaves *leaves, struct state *state, struct checkpoint *out, json_t **extra, struct err *e);
 
+/* Removes all but the `keep` newest up to step `newest`; with none to keep, the folder too. What cannot be removed stays. */
+void checkpoint_prune(const char *dir, int64_t newest, int keep);
+
 int checkpoint_verify(const char *path, struct err *e);
 
 /* 1: the newest checkpoint of a step up to `most` that verifies is in `path`; 0: there is none; -1: the folder cannot be read.

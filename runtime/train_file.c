@@ -148,13 +148,22 @@ static int list_checkpoint(struct trainer *t, const struct checkpoint *c)
     return store_checkpoint(t->store, c->step, strrchr(c->path, '/') + 1, c->bytes, c->hash, &t->err);
 }
 
+void train_tidy(const struct trainer *t)
+{
+    if (json_integer_value(config_get(t->variant->config, "train.keep")) > 0) return;
+    char *dir = folder(t);
+    checkpoint_prune(dir, INT64_MAX, 0);
+    free(dir);
+}
+
 int train_save(struct trainer *t)
 {
     double start = clock_seconds();
     char *dir = folder(t);
     struct checkpoint c;
     json_t *extra = memory_of(t);
-    int failure = store_flush(t->store, &t->err) || checkpoint_save(dir, t->done, t->session->leaves, t->session->state, extra, t->session->train.keep, &c, &t->err)
+    int keep = t->session->train.keep;
+    int failure = store_flush(t->store, &t->err) || checkpoint_save(dir, t->done, t->session->leaves, t->session->state, extra, keep ? keep : 1, &c, &t->err)
                || list_checkpoint(t, &c);
     if (failure) t->cause = errno;
     json_decref(extra);

@@ -1,4 +1,5 @@
 /* sluice show: everything known of a study or of a run. */
+#include "record.h"
 #include "status.h"
 #include "metric.h"
 #include <stdlib.h>
@@ -6,7 +7,7 @@
 
 static const struct option options[] = {
     { "json", 0, NULL, "machine-readable" },
-    { "script", 0, NULL, "print the experiment script and nothing else" },
+    { "script", 0, NULL, "print the script that was run, and above it what the command line changed" },
     { 0 }
 };
 
@@ -40,8 +41,11 @@ static void print_variants(const struct study *s)
 static void show_study(const struct runs *runs)
 {
     const struct study *s = runs->study;
-    printf("study    %s\nscript   %s\ndata     %s\nprimary  %s\n", s->name, s->script_path, s->data_path, s->primary);
-    if (s->match_quantity) printf("matched  %s within %g by changing %s\n", s->match_quantity, s->match_tolerance, s->match_adjust);
+    printf("study     %s\nscript    %s\ndata      %s\nprimary   %s\n", s->name, s->script_path, s->data_path, s->primary);
+    struct record record = record_of_study(s);
+    record_print(&record);
+    record_free(&record);
+    if (s->match_quantity) printf("matched   %s within %g by changing %s\n", s->match_quantity, s->match_tolerance, s->match_adjust);
     heading("variants");
     print_variants(s);
     heading("runs");
@@ -60,8 +64,8 @@ static json_t *study_json(const struct runs *runs)
             "params_active", (json_int_t)v->counts.active, "params_active_embedded", (json_int_t)v->counts.active_embedded, "train_flops_per_token", v->train_flops_per_token, "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token,
             "memory_bytes", (json_int_t)v->memory_bytes, "config", v->config));
     }
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o}", "study", s->name, "script", s->script_path, "data", s->data_path, "primary", s->primary,
-                     "baseline", s->variant[s->baseline].name, "variants", variants, "runs", status_json(runs));
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:i, s:O?}", "study", s->name, "script", s->script_path, "data", s->data_path, "primary", s->primary,
+                     "baseline", s->variant[s->baseline].name, "variants", variants, "runs", status_json(runs), "earlier", runs->n_earlier, "record", s->record);
 }
 
 /* ---- a run ---- */
@@ -144,8 +148,11 @@ static enum code show_run(const struct run *r)
 {
     static const char *const tables[] = { "events", "checkpoints", "attempts", "samples" };
     struct err e;
-    printf("run      %s\nfile     %s\nstatus   %s\nstep     %lld of %lld\n", r->name, r->path, condition_name(r->condition), (long long)r->step, (long long)r->steps);
+    printf("run       %s\nfile      %s\nstatus    %s\nstep      %lld of %lld\n", r->name, r->path, condition_name(r->condition), (long long)r->step, (long long)r->steps);
     if (!r->reader) return r->problem ? cli_fail(CODE_INPUT, "%s", r->problem) : CODE_OK;
+    struct record record = record_read(r->reader);
+    record_print(&record);
+    record_free(&record);
     json_t *config = json_loads(reader_config(r->reader), 0, NULL);
     heading("configuration");
     if (config) json_dumpf(config, stdout, JSON_INDENT(2) | JSON_SORT_KEYS);
@@ -170,6 +177,9 @@ static json_t *run_json(const struct runs *runs)
     if (r->reader) {
         struct metric *m;
         struct err e;
+        struct record record = record_read(r->reader);
+        record_json(&record, j);
+        record_free(&record);
         int n = metric_list(r->reader, &m);
         for (int i = 0; i < n; i++) {
             char name[96];
@@ -186,6 +196,15 @@ static json_t *run_json(const struct runs *runs)
     return j;
 }
 
+static enum code show_script(const struct runs *runs, const char *path)
+{
+    if (!runs->run[0].reader && !runs->study) return cli_fail(CODE_INPUT, "%s", runs->run[0].problem ? runs->run[0].problem : path);
+    struct record record = runs_is_study(path) ? record_of_study(runs->study) : record_read(runs->run[0].reader);
+    record_script(&record, path);
+    record_free(&record);
+    return CODE_OK;
+}
+
 static enum code run(const struct call *c)
 {
     struct runs *runs;
@@ -193,7 +212,7 @@ static enum code run(const struct call *c)
     enum code code = CODE_OK;
     if (runs_open(c->word[0], &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     bool single = !runs_is_study(c->word[0]);
-    if (cli_flag(c, "script")) fputs(runs->study ? runs->study->script_text : runs->run[0].reader ? reader_script(runs->run[0].reader) : "", stdout);
+    if (cli_flag(c, "script")) code = show_script(runs, c->word[0]);
     else if (cli_flag(c, "json")) print_json(single ? run_json(runs) : study_json(runs));
     else if (single) code = show_run(&runs->run[0]);
     else show_study(runs);
