@@ -21,6 +21,7 @@ int checkpoint_load(const char *path, struct leaves *leaves, struct state *state
 /* Removes all but the `keep` newest up to step `newest`; with none to keep, the folder too. What cannot be removed stays. */
 void checkpoint_prune(const char *dir, int64_t newest, int keep);
 
+uint64_t checkpoint_bytes(const struct leaves *leaves);     /* of state.safetensors */
 int checkpoint_verify(const char *path, struct err *e);
 
 /* 1: the newest checkpoint of a step up to `most` that verifies is in `path`; 0: there is none; -1: the folder cannot be read.

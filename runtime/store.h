@@ -37,6 +37,11 @@ struct store;
    Refuses an existing file. */
 int store_create(struct store **out, const char *path, const struct store_plan *plan, struct err *e);
 
+/* Bytes that a run file will have: without its series (checkpoints: rows of their table; text: of script, configuration and record),
+   and of each series with so many rows. Within some per cent: what HDF5 needs to find things is measured, not counted. */
+int64_t store_fixed_bytes(int64_t checkpoints, size_t text);
+int64_t store_series_bytes(const struct series *s, int64_t rows);
+
 /* Opens a run file to go on: repairs it when the writer died, checks that its series equal the plan's, and cuts
    every dataset to its committed rows. Committed rows are then to be replayed from `resume_step`: rows that are
    appended with a step that is already committed are compared with what is there; a difference is an error (store_mismatch

@@ -1,4 +1,5 @@
 /* sluice plan: what a study would cost, before anything runs. */
+#include "disk.h"
 #include "roofline.h"
 #include "script.h"
 #include "stats.h"
@@ -90,9 +91,37 @@ static enum code print_time(const struct study *s)
     return CODE_OK;
 }
 
+static struct disk disk_needed(const struct study *s, const struct variant *v)
+{
+    struct disk d;
+    struct err e;
+    INVARIANT(disk_of(s, v, &d, &e) == 0, "%s", e.text);    /* it was built before, to be measured */
+    return d;
+}
+
+static struct disk disk_needed_by_all(const struct study *s)
+{
+    struct disk all = { .total = 4096.0 * (s->n_variants + 3) };         /* folders, study.json */
+    for (int i = 0; i < s->n_variants; i++) {
+        struct disk d = disk_needed(s, &s->variant[i]);
+        all.total += d.total * s->replicates;
+        all.file += d.file * s->replicates;
+        if (d.checkpoint > all.checkpoint) all.checkpoint = d.checkpoint;
+    }
+    return all;
+}
+
+static void print_disk(const struct study *s)
+{
+    struct disk all = disk_needed_by_all(s);
+    char total[FORMAT_SIZE], file[FORMAT_SIZE], one[FORMAT_SIZE];
+    printf("disk: %s when all is done, %s of it metrics, the rest checkpoints (train.keep, sluice prune); a checkpoint that is being written needs up to %s more\n",
+           format_bytes(all.total, total), format_bytes(all.file, file), format_bytes(all.checkpoint, one));
+}
+
 static void print_table(const struct study *s, const struct corpus *c)
 {
-    const char *const columns[] = { "variant", ">params", ">active", ">with embedding", ">non-emb", ">train FLOP/token", ">tokens", ">epochs", ">train FLOP", ">memory", ">KV B/token", "graph", s->match_adjust };
+    const char *const columns[] = { "variant", ">params", ">active", ">with embedding", ">non-emb", ">train FLOP/token", ">tokens", ">epochs", ">train FLOP", ">memory", ">disk", ">KV B/token", "graph", s->match_adjust };
     struct table *t = table_new(columns, COUNT(columns) - !s->match_adjust);
     char text[FORMAT_SIZE], hash[33];
     for (int i = 0; i < s->n_variants; i++) {
@@ -108,6 +137,7 @@ static void print_table(const struct study *s, const struct corpus *c)
         table_cell(t, "%s", format_real(epochs_of(v, c), 2, text));
         table_cell(t, "%s", format_count(tokens * v->train_flops_per_token, text));
         table_cell(t, "%s", format_bytes((double)v->memory_bytes, text));
+        table_cell(t, "%s", format_bytes(disk_needed(s, v).total, text));
         table_cell(t, "%zu", v->kv_bytes_per_token);
         hash_print(v->fingerprint, hash);
         table_cell(t, "%.8s", hash);
@@ -117,6 +147,7 @@ static void print_table(const struct study *s, const struct corpus *c)
     }
     table_print(t, stdout);
     printf("%d variants x %d replicates = %d runs\n", s->n_variants, s->replicates, s->n_points);
+    print_disk(s);
     print_data(s, c);
     if (s->match_quantity) printf("matched: %s by %s, tolerance %g\n", s->match_quantity, s->match_adjust, s->match_tolerance);
     print_power(s);
@@ -176,14 +207,16 @@ static void print_json(const struct study *s, const struct corpus *c)
     for (int i = 0; i < s->n_variants; i++) {
         const struct variant *v = &s->variant[i];
         char hash[33];
+        struct disk d = disk_needed(s, v);
         hash_print(v->fingerprint, hash);
-        json_array_append_new(list, json_pack("{s:s, s:O, s:f, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:s}", "name", v->name, "config", v->config, "epochs", epochs_of(v, c), "params_total", (json_int_t)v->counts.total, "params_active",
+        json_array_append_new(list, json_pack("{s:s, s:O, s:f, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:s, s:I, s:I, s:i, s:I}", "name", v->name, "config", v->config, "epochs", epochs_of(v, c), "params_total", (json_int_t)v->counts.total, "params_active",
             (json_int_t)v->counts.active, "params_active_embedded", (json_int_t)v->counts.active_embedded, "params_non_embedding", (json_int_t)v->counts.non_embedding, "train_flops_per_token", v->train_flops_per_token, "memory_bytes", (json_int_t)v->memory_bytes,
-            "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token, "fingerprint", hash));
+            "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token, "fingerprint", hash, "run_file_bytes", (json_int_t)d.file, "checkpoint_bytes", (json_int_t)d.checkpoint,
+            "checkpoints_kept", d.kept, "disk_bytes", (json_int_t)d.total));
     }
     const struct corpus_info *data = corpus_info(c);
-    json_t *all = json_pack("{s:s, s:i, s:s, s:s, s:I, s:I, s:I, s:o}", "name", s->name, "replicates", s->replicates, "baseline", s->variant[s->baseline].name, "data", s->data_path,
-        "train_tokens", (json_int_t)data->train_tokens, "held_out_tokens", (json_int_t)data->held_out_tokens, "eval_tokens", (json_int_t)eval_set_of(s, c).targets, "variants", list);
+    json_t *all = json_pack("{s:s, s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:o}", "name", s->name, "replicates", s->replicates, "baseline", s->variant[s->baseline].name, "data", s->data_path,
+        "train_tokens", (json_int_t)data->train_tokens, "held_out_tokens", (json_int_t)data->held_out_tokens, "eval_tokens", (json_int_t)eval_set_of(s, c).targets, "disk_bytes", (json_int_t)disk_needed_by_all(s).total, "variants", list);
     json_dumpf(all, stdout, JSON_INDENT(2) | JSON_SORT_KEYS);
     putchar('\n');
     json_decref(all);

@@ -95,6 +95,23 @@ static struct grid growing(int rank, const int64_t *dim, size_t bytes)
     return g;
 }
 
+/* Headers, attributes, groups and short tables, of a file and of a series, and the entry of a chunk: measured. */
+enum { FILE_PAGES = 9, SERIES_BYTES = 1540, CHUNK_BYTES = 24 };
+
+int64_t store_series_bytes(const struct series *s, int64_t rows)
+{
+    size_t bytes = store_number(s->type).size * series_count(s->rank, s->dim);
+    struct grid g = growing(s->rank, s->dim, bytes);
+    int64_t chunks = (rows + (int64_t)g.chunk[0] - 1) / (int64_t)g.chunk[0], pages = (int64_t)((bytes * g.chunk[0] + PAGE - PAGE_DATA + PAGE - 1) / PAGE);
+    return SERIES_BYTES + chunks * (CHUNK_BYTES + pages * PAGE);
+}
+
+int64_t store_fixed_bytes(int64_t checkpoints, size_t text)
+{
+    const int64_t per_page = PAGE_DATA / (int64_t)sizeof(struct checkpoint_row);
+    return (FILE_PAGES + checkpoints / per_page) * PAGE + (int64_t)text;
+}
+
 static hid_t table_make(struct store *s, const struct table *t)
 {
     hid_t file = table_type(t);

@@ -1,0 +1,65 @@
+/* Bytes on the disk, of the graphs that training will build: their series make the run file, their state a checkpoint. */
+#include "disk.h"
+#include "checkpoint.h"
+#include "metrics.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { BLOCK = 4096 };
+
+static double blocks(double bytes) { return BLOCK * (double)(int64_t)((bytes + BLOCK - 1) / BLOCK); }
+
+/* Of what is done every so many steps and after the last one. */
+static int64_t times(int64_t steps, int64_t every) { return steps / every + (steps % every != 0); }
+
+static size_t text_bytes(const json_t *json)
+{
+    char *text = json ? config_canonical(json) : NULL;
+    size_t n = text ? strlen(text) : 0;
+    free(text);
+    return n;
+}
+
+static double file_bytes(const struct study *s, const struct variant *v, const struct model_conf *model, const struct train_conf *train, const struct graph *g, const struct graph *eval)
+{
+    struct metrics *part[STORE_GROUPS] = { metrics_new(g, STORE_TRAIN, model_blocks(model), train_series, TRAIN_SERIES), metrics_new(eval, STORE_EVAL, model_blocks(model), eval_series, EVAL_SERIES) };
+    const int64_t rows[STORE_GROUPS] = { train->steps, times(train->steps, train->eval_every) };
+    double bytes = (double)store_fixed_bytes(times(train->steps, train->checkpoint_every), strlen(s->script_text) + text_bytes(v->config) + text_bytes(s->required) + text_bytes(s->record));
+    for (int i = 0; i < STORE_GROUPS; i++) {
+        bytes += (double)store_series_bytes(&(struct series){ .type = STORE_I64 }, rows[i]);     /* `step` */
+        for (int k = 0; k < metrics_count(part[i]); k++) bytes += (double)store_series_bytes(&metrics_series(part[i])[k], rows[i]);
+        metrics_free(part[i]);
+    }
+    return blocks(bytes);
+}
+
+int disk_of(const struct study *s, const struct variant *v, struct disk *out, struct err *e)
+{
+    enum { MANIFEST = BLOCK, FOLDERS = 2 * BLOCK };         /* of a checkpoint; of a run and its checkpoints */
+    struct arena *arena = arena_new();
+    struct problems none = { 0 };
+    struct model_conf model;
+    struct train_conf train;
+    model_load(json_object_get(v->config, "model"), arena, &model, &none);
+    train_load(json_object_get(v->config, "train"), arena, &train, &none);
+    INVARIANT(none.n == 0, "a variant of a resolved study does not load");
+    struct leaves *leaves = leaves_new();
+    struct graph *g = graph_new(leaves), *eval = graph_new(leaves);
+    model_build(g, arena, &model, &train, MODE_TRAIN, train.batch / train.micro, model.seq, 0);
+    leaves->frozen = true;
+    model_build(eval, arena, &model, NULL, MODE_EVAL, train.batch / train.micro, model.seq, 0);
+    int failure = g->failed ? err_set(e, "%s", g->err.text) : eval->failed ? err_set(e, "%s", eval->err.text) : 0;
+    if (!failure) {
+        int64_t written = times(train.steps, train.checkpoint_every);
+        out->kept = written < train.keep ? (int)written : train.keep;
+        out->file = file_bytes(s, v, &model, &train, g, eval);
+        out->checkpoint = blocks((double)checkpoint_bytes(leaves)) + MANIFEST + BLOCK;
+        out->total = out->file + out->kept * out->checkpoint + FOLDERS;
+    }
+    graph_free(g);
+    graph_free(eval);
+    leaves_free(leaves);
+    arena_free(arena);
+    return failure;
+}
