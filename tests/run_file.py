@@ -152,6 +152,22 @@ def attribute(path, group, name, text):
         file[group].attrs[name] = text
 
 
+def forget(path, name):
+    with h5py.File(path, "r+") as file:
+        del file[name]
+
+
+def json(path, name, key, value):
+    """Changes one key of a dataset that holds JSON."""
+    from json import dumps, loads
+    with h5py.File(path, "r+") as file:
+        old = loads(file[name][0])
+        (old[0] if isinstance(old, list) else old)[key] = True if value == "true" else value
+        text = dumps(old).encode()
+        del file[name]
+        file.create_dataset(name, data=numpy.array([text], dtype=f"S{len(text) + 1}"))
+
+
 def follow(path, seconds):
     """A reader beside the writer, ten looks a second."""
     looks = errors = rows_seen = 0

@@ -87,6 +87,7 @@ static enum code run(const struct call *c)
     const char *path = c->n_words ? c->word[0] : "runs";
     struct runs *runs;
     struct err e;
+    if (!runs_is_study(path) && earlier) return cli_usage(c, "--earlier: %s is no study", path);
     if (!runs_is_study(path)) return list_studies(path, json);
     if (runs_open(path, &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     if (earlier) runs_add_earlier(runs, true);

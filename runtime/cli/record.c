@@ -126,19 +126,27 @@ static void comment(const char *what, const char *text)
     putchar('\n');
 }
 
-void record_script(const struct record *r, const char *path)
+/* What the command line changed, and what is not in the script itself; nothing where the script is all there is. */
+static void comments(const struct record *r, const char *path)
 {
-    const json_t *item;
-    size_t i, skip = *r->script == '#' ? strcspn(r->script, "\n") : 0;          /* "#!" must stay the first line */
-    if (skip) printf("%.*s\n", (int)skip, r->script);
-    if (r->record) {
+    const json_t *item, *set = json_object_get(r->record, "set");
+    size_t i;
+    if (!r->record) comment("the command line that ran this is not known: the file is of before format 1.2", "");
+    if (json_array_size(set)) {
         char *command = record_quoted(json_object_get(r->record, "command"));
         comment("run as: ", command);
         free(command);
-    } else comment("the command line that ran this is not known: the file is of before format 1.2", "");
-    json_array_foreach(json_object_get(r->record, "set"), i, item) comment("in place of what stands below: --set ", json_string_value(item) ? json_string_value(item) : "");
+    }
+    json_array_foreach(set, i, item) comment("in place of what stands below: --set ", json_string_value(item) ? json_string_value(item) : "");
     if (json_array_size(r->required)) comment("what it requires is written by: sluice reproduce -o DIR ", path);
     json_array_foreach(r->required, i, item) comment("  ", text_in(item, "name"));
+}
+
+void record_script(const struct record *r, const char *path)
+{
+    size_t skip = *r->script == '#' ? strcspn(r->script, "\n") : 0;     /* "#!" must stay the first line */
+    if (skip) printf("%.*s\n", (int)skip, r->script);
+    comments(r, path);
     fputs(r->script + skip + (skip && r->script[skip]), stdout);
 }
 

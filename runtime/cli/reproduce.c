@@ -154,6 +154,10 @@ static enum code check(const struct run *was, const struct record *r, const char
     snprintf(out, sizeof out, "%s/runs", folder);
     say_origin(r);
     json_t *words = record_command(r, true, folder, data, out);
+    if (!isatty(STDERR_FILENO)) {
+        json_array_append_new(words, json_string("--progress"));
+        json_array_append_new(words, json_string("none"));
+    }
     enum code code = train_anew(words);
     json_decref(words);
     if (code == CODE_OK || (code == CODE_DIVERGED && was->condition == STATUS_DIVERGED)) return compare_run(was, r, folder);

@@ -26,6 +26,12 @@ static void report(struct script *script, const struct problems *problems)
     fprintf(stderr, "%d %s; nothing was run.\n", problems->n, problems->n == 1 ? "mistake" : "mistakes");
 }
 
+static json_t *word_json(const char *word)
+{
+    json_t *json = json_string(word);
+    return json ? json : json_string("(a word that is not UTF-8)");
+}
+
 /* Everything that went into the study beside the text of its files, and what the command line put in its place. */
 static json_t *record_of(const struct call *c, const json_t *description, const struct corpus_info *data)
 {
@@ -34,8 +40,8 @@ static json_t *record_of(const struct call *c, const json_t *description, const 
     time_t now = time(NULL);
     struct tm utc;
     json_t *command = json_array(), *set = json_array();
-    for (const char *const *word = cli_line(); *word; word++) json_array_append_new(command, json_string(*word));
-    for (int i = 0, n = cli_values(c, "set", &sets); i < n; i++) json_array_append_new(set, json_string(sets[i]));
+    for (const char *const *word = cli_line(); *word; word++) json_array_append_new(command, word_json(*word));
+    for (int i = 0, n = cli_values(c, "set", &sets); i < n; i++) json_array_append_new(set, word_json(sets[i]));
     free(sets);
     strftime(created, sizeof created, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
     hash_print(data->hash, hash);

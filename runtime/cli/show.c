@@ -7,7 +7,7 @@
 
 static const struct option options[] = {
     { "json", 0, NULL, "machine-readable" },
-    { "script", 0, NULL, "print the script that was run, and above it what the command line changed" },
+    { "script", 0, NULL, "print the script that was run; above it, as comments, what --set changed and what it requires" },
     { 0 }
 };
 
