@@ -55,6 +55,7 @@ int disk_of(const struct study *s, const struct variant *v, struct disk *out, st
         out->kept = written < train.keep ? (int)written : train.keep;
         out->file = file_bytes(s, v, &model, &train, g, eval);
         out->checkpoint = blocks((double)checkpoint_bytes(leaves)) + MANIFEST + BLOCK;
+        out->more = out->checkpoint * (train.keep ? 1 : 2); /* the one that is being written, beside one that is whole */
         out->total = out->file + out->kept * out->checkpoint + FOLDERS;
     }
     graph_free(g);

@@ -91,38 +91,33 @@ static enum code print_time(const struct study *s)
     return CODE_OK;
 }
 
-static struct disk disk_needed(const struct study *s, const struct variant *v)
+/* Of every variant, malloc'd; after them of the study. */
+static struct disk *disks_of(const struct study *s)
 {
-    struct disk d;
+    struct disk *d = xcalloc((size_t)s->n_variants + 1, sizeof *d), *all = &d[s->n_variants];
     struct err e;
-    INVARIANT(disk_of(s, v, &d, &e) == 0, "%s", e.text);    /* it was built before, to be measured */
+    all->total = 4096.0 * (s->n_variants + 3);              /* folders, study.json */
+    for (int i = 0; i < s->n_variants; i++) {
+        INVARIANT(disk_of(s, &s->variant[i], &d[i], &e) == 0, "%s", e.text);    /* it was built before, to be measured */
+        all->total += d[i].total * s->replicates;
+        all->file += d[i].file * s->replicates;
+        if (d[i].more > all->more) all->more = d[i].more;
+    }
     return d;
 }
 
-static struct disk disk_needed_by_all(const struct study *s)
+static void print_disk(const struct disk *all)
 {
-    struct disk all = { .total = 4096.0 * (s->n_variants + 3) };         /* folders, study.json */
-    for (int i = 0; i < s->n_variants; i++) {
-        struct disk d = disk_needed(s, &s->variant[i]);
-        all.total += d.total * s->replicates;
-        all.file += d.file * s->replicates;
-        if (d.checkpoint > all.checkpoint) all.checkpoint = d.checkpoint;
-    }
-    return all;
-}
-
-static void print_disk(const struct study *s)
-{
-    struct disk all = disk_needed_by_all(s);
     char total[FORMAT_SIZE], file[FORMAT_SIZE], one[FORMAT_SIZE];
-    printf("disk: %s when all is done, %s of it metrics, the rest checkpoints (train.keep, sluice prune); a checkpoint that is being written needs up to %s more\n",
-           format_bytes(all.total, total), format_bytes(all.file, file), format_bytes(all.checkpoint, one));
+    printf("disk: %s when all is done, %s of it metrics, the rest checkpoints (train.keep, sluice prune); each run that goes on needs up to %s more\n",
+           format_bytes(all->total, total), format_bytes(all->file, file), format_bytes(all->more, one));
 }
 
 static void print_table(const struct study *s, const struct corpus *c)
 {
     const char *const columns[] = { "variant", ">params", ">active", ">with embedding", ">non-emb", ">train FLOP/token", ">tokens", ">epochs", ">train FLOP", ">memory", ">disk", ">KV B/token", "graph", s->match_adjust };
     struct table *t = table_new(columns, COUNT(columns) - !s->match_adjust);
+    struct disk *disk = disks_of(s);
     char text[FORMAT_SIZE], hash[33];
     for (int i = 0; i < s->n_variants; i++) {
         const struct variant *v = &s->variant[i];
@@ -137,7 +132,7 @@ static void print_table(const struct study *s, const struct corpus *c)
         table_cell(t, "%s", format_real(epochs_of(v, c), 2, text));
         table_cell(t, "%s", format_count(tokens * v->train_flops_per_token, text));
         table_cell(t, "%s", format_bytes((double)v->memory_bytes, text));
-        table_cell(t, "%s", format_bytes(disk_needed(s, v).total, text));
+        table_cell(t, "%s", format_bytes(disk[i].total, text));
         table_cell(t, "%zu", v->kv_bytes_per_token);
         hash_print(v->fingerprint, hash);
         table_cell(t, "%.8s", hash);
@@ -147,7 +142,8 @@ static void print_table(const struct study *s, const struct corpus *c)
     }
     table_print(t, stdout);
     printf("%d variants x %d replicates = %d runs\n", s->n_variants, s->replicates, s->n_points);
-    print_disk(s);
+    print_disk(&disk[s->n_variants]);
+    free(disk);
     print_data(s, c);
     if (s->match_quantity) printf("matched: %s by %s, tolerance %g\n", s->match_quantity, s->match_adjust, s->match_tolerance);
     print_power(s);
@@ -204,10 +200,11 @@ static void print_weights(const json_t *config)
 static void print_json(const struct study *s, const struct corpus *c)
 {
     json_t *list = json_array();
+    struct disk *disk = disks_of(s);
     for (int i = 0; i < s->n_variants; i++) {
         const struct variant *v = &s->variant[i];
+        const struct disk d = disk[i];
         char hash[33];
-        struct disk d = disk_needed(s, v);
         hash_print(v->fingerprint, hash);
         json_array_append_new(list, json_pack("{s:s, s:O, s:f, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:s, s:I, s:I, s:i, s:I}", "name", v->name, "config", v->config, "epochs", epochs_of(v, c), "params_total", (json_int_t)v->counts.total, "params_active",
             (json_int_t)v->counts.active, "params_active_embedded", (json_int_t)v->counts.active_embedded, "params_non_embedding", (json_int_t)v->counts.non_embedding, "train_flops_per_token", v->train_flops_per_token, "memory_bytes", (json_int_t)v->memory_bytes,
@@ -216,7 +213,8 @@ static void print_json(const struct study *s, const struct corpus *c)
     }
     const struct corpus_info *data = corpus_info(c);
     json_t *all = json_pack("{s:s, s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:o}", "name", s->name, "replicates", s->replicates, "baseline", s->variant[s->baseline].name, "data", s->data_path,
-        "train_tokens", (json_int_t)data->train_tokens, "held_out_tokens", (json_int_t)data->held_out_tokens, "eval_tokens", (json_int_t)eval_set_of(s, c).targets, "disk_bytes", (json_int_t)disk_needed_by_all(s).total, "variants", list);
+        "train_tokens", (json_int_t)data->train_tokens, "held_out_tokens", (json_int_t)data->held_out_tokens, "eval_tokens", (json_int_t)eval_set_of(s, c).targets, "disk_bytes", (json_int_t)disk[s->n_variants].total, "variants", list);
+    free(disk);
     json_dumpf(all, stdout, JSON_INDENT(2) | JSON_SORT_KEYS);
     putchar('\n');
     json_decref(all);

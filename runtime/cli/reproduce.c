@@ -4,11 +4,14 @@
 #include "twin.h"
 #include "train.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <ftw.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -63,20 +66,28 @@ static int remove_one(const char *path, const struct stat *status, int kind, str
     return remove(path);
 }
 
-/* The very command that is printed, by this program. */
+static volatile pid_t trainer;
+static void pass_on(int number) { if (trainer > 0) kill(trainer, number); }
+
+/* The very command that is printed, by this program. Signals end it first, so that what it wrote aside can be removed. */
 static enum code train_anew(json_t *words)
 {
+    const int heard[] = { SIGINT, SIGTERM, SIGHUP };
+    const pid_t self = getpid();
     size_t n = json_array_size(words);
     char **argv = xcalloc(n + 1, sizeof *argv);
     int status;
     for (size_t i = 0; i < n; i++) argv[i] = xstrdup(json_string_value(json_array_get(words, i)));
     fflush(NULL);
-    pid_t pid = fork();
+    pid_t pid = trainer = fork();
     if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGTERM);
+        if (getppid() != self) _exit(OUTCOME_INTERRUPTED);
         dup2(STDERR_FILENO, STDOUT_FILENO);
         execv("/proc/self/exe", argv);
         _exit(127);
     }
+    for (int i = 0; i < COUNT(heard); i++) signal(heard[i], pass_on);
     while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR) { }
     for (size_t i = 0; i < n; i++) free(argv[i]);
     free(argv);
@@ -125,9 +136,8 @@ static enum code compare_files(const struct run *was, const struct run *is)
     if (other) printf("differs: the configuration at %s: this program reads the script otherwise\n", *path ? path : "its keys");
     if (twin_compare(was->reader, is->reader, &t, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     if (t.bad || other) return cli_fail(CODE_MISMATCH, "%s is not what its script makes here", was->path);
-    if (was->step > is->step || was->condition != is->condition)
-        fprintf(stderr, "note: it is %s at step %lld, the new run %s at step %lld: what both have is compared\n", condition_name(was->condition), (long long)was->step,
-                condition_name(is->condition), (long long)is->step);
+    if (was->step > is->step)
+        fprintf(stderr, "note: it has %lld steps, the new run ended after %lld: what both have was compared\n", (long long)was->step, (long long)is->step);
     printf("equal, bit for bit: %d metrics in %lld + %lld rows, the state at %d checkpoints\n", t.series, (long long)t.rows[STORE_TRAIN], (long long)t.rows[STORE_EVAL], t.states);
     return CODE_OK;
 }
@@ -153,6 +163,8 @@ static enum code check(const struct run *was, const struct record *r, const char
     char out[PATH_MAX];
     snprintf(out, sizeof out, "%s/runs", folder);
     say_origin(r);
+    if (was->condition != STATUS_FINISHED && was->condition != STATUS_DIVERGED)
+        fprintf(stderr, "note: it is %s at step %lld of %lld: what it has is compared with a whole run\n", condition_name(was->condition), (long long)was->step, (long long)was->steps);
     json_t *words = record_command(r, true, folder, data, out);
     if (!isatty(STDERR_FILENO)) {
         json_array_append_new(words, json_string("--progress"));
@@ -213,7 +225,10 @@ static enum code reproduce(const struct call *c, const struct run *was, const st
     if (!folder && !again && !record_intact(r, &e)) return cli_fail(CODE_INPUT, "%s\n  sluice reproduce %s -o DIR writes the files as they were", e.text, c->word[0]);
     if (folder) snprintf(out, sizeof out, "%s/runs", folder);
     char *command = command_of(r, true, folder, data, out);
-    if (folder && (record_write(r, folder, &e) || write_readme(r, folder, command, &e))) code = cli_fail(CODE_FAILURE, "%s", e.text);
+    for (const char *at = command; *at; at++)
+        if (iscntrl((unsigned char)*at)) code = CODE_INPUT;
+    if (code != CODE_OK) cli_fail(code, "%s: its command holds control characters, which are not printed", was->path);
+    else if (folder && (record_write(r, folder, &e) || write_readme(r, folder, command, &e))) code = cli_fail(CODE_FAILURE, "%s", e.text);
     else if (folder || !again) printf("%s\n", command);
     free(command);
     if (code == CODE_OK && (folder || !again)) say_earlier(was, r, folder, data);
