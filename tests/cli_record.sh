@@ -65,6 +65,11 @@ for planted in 'metrics/train/loss 3' 'metrics/eval/accuracy 1' 'metrics/train/e
     rm -r planted
 done
 cp -r "$run" planted
+look other_state planted/run.h5
+leaves 8 "$sluice" reproduce planted --check
+says 'differs: the state after step 6'
+rm -r planted
+cp -r "$run" planted
 look attribute planted/run.h5 environment revision another
 leaves 0 "$sluice" reproduce planted --check
 says 'computed by revision another'
