@@ -4,11 +4,12 @@
 #include "embedded.h"
 #include "locate.h"
 #include "model.h"
+#include "regular.h"
 #include "sandbox.h"
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { FILE_MAX_BYTES = 4 << 20, DEEPEST = 40, NAMES_MAX = 512 };
 
@@ -286,29 +287,13 @@ static int host_study(lua_State *L)                         /* study(site, descr
 
 /* ---- require ---- */
 
-static char *read_file(const char *path, size_t *size, struct err *e)
-{
-    FILE *f = fopen(path, "rb");
-    if (!f) { err_set(e, "%s: %s", path, strerror(errno)); return NULL; }
-    char *text = xmalloc(FILE_MAX_BYTES + 1);
-    *size = fread(text, 1, FILE_MAX_BYTES + 1, f);
-    bool failed = ferror(f), large = *size > FILE_MAX_BYTES;
-    int error = errno;
-    fclose(f);
-    if (!failed && !large) { text[*size] = 0; return text; }
-    if (failed) err_set(e, "%s: %s", path, strerror(error));
-    else err_set(e, "%s: larger than %d MiB: not a script", path, FILE_MAX_BYTES >> 20);
-    free(text);
-    return NULL;
-}
-
 /* Leaves the compiled chunk of a file of the script's on the stack. */
 static void load_file(lua_State *L, struct script *s, const char *path)
 {
     struct err e;
     size_t size = 0;
-    char *text = read_file(path, &size, &e);
-    if (!text) luaL_error(L, "%s", e.text);
+    char *text = regular_text(path, FILE_MAX_BYTES, &size, &e);
+    if (!text) luaL_error(L, "%s: %s", path, e.text);
     char *kept = arena_copy(s->arena, text, size + 1);
     free(text);
     s->source = grown(s->arena, s->source, s->n_sources, sizeof *s->source);
@@ -335,18 +320,11 @@ static bool load_embedded(lua_State *L, const char *name)
     return luaL_error(L, "the library has no part '%s'", name);
 }
 
-static bool exists(const char *path)
-{
-    FILE *f = fopen(path, "rb");
-    if (f) fclose(f);
-    return f != NULL;
-}
-
 /* The chunk of a file beside the script, or in trust what Lua's own require gives (then it has already run: false). */
 static bool load_beside(lua_State *L, struct script *s, const char *name)
 {
     const char *path = lua_pushfstring(L, "%s%s.lua", s->folder, name);
-    if (s->trust && !exists(path)) {
+    if (s->trust && access(path, F_OK)) {
         lua_pushvalue(L, lua_upvalueindex(4));
         lua_pushvalue(L, 1);
         lua_call(L, 1, 1);

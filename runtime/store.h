@@ -74,11 +74,13 @@ int64_t store_rows(const struct store *s, enum store_group group);      /* commi
 /* Writes the status, flushes, closes: afterwards any HDF5 reader opens the file. Frees s. */
 int store_close(struct store *s, enum store_status status, struct err *e);
 
-/* Reading: live files (SWMR), files of dead writers and finished ones alike; never writes. */
+/* Reading: live files (SWMR), files of dead writers and finished ones alike; never writes. HDF5 runs in a child process, so
+   that a damaged file is an error and no crash. The first failure sticks: texts are "" then, and reader_result says why. */
 struct reader;
 struct reader_series { char name[64]; enum store_group group; char unit[32], about[160]; enum store_type type; int rank; int64_t dim[3]; char dim_name[3][16]; bool is_volatile; enum better better; };
 int reader_open(struct reader **out, const char *path, struct err *e);
 void reader_close(struct reader *r);
+int reader_result(const struct reader *r, struct err *e);               /* 0, or -1 with the first failure */
 enum store_status reader_status(const struct reader *r);
 int64_t reader_rows(const struct reader *r, enum store_group group);    /* committed: the length of `step` */
 int reader_series_count(const struct reader *r);
@@ -96,7 +98,7 @@ const char *reader_record(struct reader *r);
 /* Calls line() for each row of /events, /checkpoints, /attempts or /samples as aligned text. */
 int reader_table(struct reader *r, const char *table, void (*line)(void *state, const char *text), void *state, struct err *e);
 
-/* fsck: opens, reads every dataset (checksums) in a child process with limits, checks lengths against `step`. */
+/* fsck: opens, reads every dataset (checksums) in a child process, checks lengths against `step`. */
 struct fsck_result { bool readable, clean, repaired; int64_t rows, ragged_rows; int bad_datasets; char text[1024]; };
 int store_fsck(const char *path, bool repair, struct fsck_result *out, struct err *e);
 

@@ -1,5 +1,6 @@
 /* study.json: a resolved study, written and read back. */
 #define _GNU_SOURCE
+#include "regular.h"
 #include "study.h"
 
 #include <errno.h>
@@ -8,6 +9,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+enum { STUDY_MOST = 1 << 28 };
 
 static const char *text_of(struct study *s, const json_t *given, const char *key, const char *otherwise)
 {
@@ -183,7 +186,15 @@ int study_open(const char *dir, struct study **out, struct err *e)
     char *path;
     json_error_t failure;
     if (asprintf(&path, "%s/study.json", dir) < 0) return err_set(e, "no memory for a path");
-    json_t *json = json_load_file(path, 0, &failure);
+    size_t size;
+    char *text = regular_text(path, STUDY_MOST, &size, e);
+    if (!text) {
+        err_prefix(e, "%s: ", path);
+        free(path);
+        return -1;
+    }
+    json_t *json = json_loadb(text, size, 0, &failure);
+    free(text);
     const char *format = json_string_value(json_object_get(json, "format"));
     json_int_t version = json_integer_value(json_object_get(json, "version"));
     int bad = 0;

@@ -47,10 +47,12 @@ static int past_read(struct reader *r, const struct study *s, int point, const c
     hash_print(s->variant[s->point[point].variant].hash, hash);
     snprintf(seed, sizeof seed, "%lld", (long long)s->point[point].seed);
     const char *its_hash = reader_text(r, "/", "config_hash"), *its_seed = reader_text(r, "/", "seed");
+    if (reader_result(r, e)) return -1;
     if (strcmp(its_hash, hash) != 0 || strcmp(its_seed, seed) != 0)
         return err_set(e, "%s: is the file of another run (configuration %s, seed %s; wanted %s, %s): move it away", path, its_hash, its_seed, hash, seed);
     snprintf(past->origin.revision, sizeof past->origin.revision, "%s", reader_text(r, "/environment", "revision"));
     snprintf(past->origin.isa, sizeof past->origin.isa, "%s", reader_text(r, "/environment", "isa"));
+    if (reader_result(r, e)) return -1;
     past->exists = true;
     past->status = reader_status(r);
     if (reader_steps(r, STORE_TRAIN, &steps, e)) return -1;

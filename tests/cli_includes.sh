@@ -27,6 +27,7 @@ layer() {
     done
 }
 layer 'runtime/base.c runtime/base.h' '(base|draw)\.h'
+layer 'runtime/regular.c runtime/regular.h' '(base|regular)\.h'
 layer 'runtime/draw.h' 'float_log\.h'
 layer 'runtime/float_log.h' 'none'
 layer 'runtime/shape.h runtime/comm.h' 'base\.h'
@@ -48,8 +49,8 @@ layer 'cuda/*.c cuda/*.h' '(base|backend|comm|device|gemm|kernel|parts|twin)\.h'
 layer 'cuda/*.cu cuda/*.cuh' '(kernel|draw|backend|device|gemm|parts|twin)\.h|[a-z0-9_]+\.cuh'
 layer 'runtime/order.c runtime/plan.c runtime/cost.c runtime/execute.c runtime/chain.c runtime/state.c runtime/place.c' '(plan|plan_private|place|state|comm)\.h'
 layer 'runtime/model.c runtime/model.h runtime/build.c runtime/registry.c' '(model|module|plan|list)\.h'
-layer 'runtime/store/*.c runtime/store/*.h runtime/store.h' '(base|store|private)\.h'
-layer 'runtime/data/*.c runtime/data/*.h runtime/data.h' '(base|data|tokens|corpus|foreign)\.h'
+layer 'runtime/store/*.c runtime/store/*.h runtime/store.h' '(base|regular|store|private)\.h'
+layer 'runtime/data/*.c runtime/data/*.h runtime/data.h' '(base|regular|data|tokens|corpus|foreign)\.h'
 
 [ $bad = 0 ] && echo "includes: one direction"
 exit $bad

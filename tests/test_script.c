@@ -2,6 +2,7 @@
 #include "bind.h"
 #include "model.h"
 #include <ctype.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -672,10 +673,19 @@ static void test_files(void **state)
     assert_string_equal(told(&r), "/nonexistent/x.lua: No such file or directory\n");
     done(&r);
     r = run_file("/dev/zero", &options);
+    assert_string_equal(told(&r), "/dev/zero: is a device, not a file\n");
+    done(&r);
+    char large[256];
+    snprintf(large, sizeof large, "%s/large.lua", folder);
+    int file = open(large, O_WRONLY | O_CREAT, 0644);
+    assert_int_equal(ftruncate(file, (4 << 20) + 1), 0);
+    close(file);
+    r = run_file(large, &options);
     assert_non_null(strstr(told(&r), "larger than 4 MiB"));
     done(&r);
+    unlink(large);
     r = run_file(folder, &options);
-    assert_non_null(strstr(told(&r), "Is a directory"));
+    assert_non_null(strstr(told(&r), "is a folder, not a file"));
     done(&r);
     r = run("#!/usr/bin/env sluice\n" BASE "\nreturn sl.study { base = base, variants = { a = 3 } }");
     assert_non_null(strstr(told(&r), "x.lua:3: variants.a"));

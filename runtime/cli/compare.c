@@ -153,6 +153,7 @@ static enum code run(const struct call *c)
     if (parse_place(c, &o)) return CODE_USAGE;
     if (runs_open(c->word[0], &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     if (compare_study(runs, &o, &result, &e)) {
+        status_unreadable(runs);
         runs_close(runs);
         return cli_fail(CODE_INPUT, "%s", e.text);
     }
@@ -166,7 +167,8 @@ static enum code run(const struct call *c)
         print_floor(runs, result);
         status_earlier(runs, stdout);
     }
-    enum code code = outcome_of(result);
+    enum code code = status_unreadable(runs);
+    if (code == CODE_OK) code = outcome_of(result);
     compare_free(result);
     runs_close(runs);
     return code;

@@ -52,13 +52,12 @@ static enum code run(const struct call *c)
     if (cli_flag(c, "csv") && cli_flag(c, "json")) return cli_usage(c, "--csv and --json exclude each other");
     if (cli_integer(c, "every", 1, INT64_MAX, &o.every)) return CODE_USAGE;
     if (runs_open(c->word[0], &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
-    if (cli_flag(c, "earlier")) runs_add_earlier(runs, true);
+    if (cli_flag(c, "earlier")) runs_add_earlier(runs);
     o.n_metrics = cli_values(c, "metric", &metrics);
     o.metric = metrics;
     enum code code = path ? write_file(path, c, runs, &o) : write_to(stdout, c, runs, &o);
-    for (int i = 0; i < runs->n; i++)
-        if (runs->run[i].problem) code = cli_fail(CODE_INPUT, "%s is left out: %s", runs->run[i].name, runs->run[i].problem);
     status_earlier(runs, stderr);
+    if (status_unreadable(runs) != CODE_OK) code = CODE_INPUT;
     free(metrics);
     runs_close(runs);
     return code;

@@ -44,8 +44,8 @@ static enum code run(const struct call *c)
     struct runs *runs;
     struct err e;
     enum code code = CODE_OK;
-    if (runs_list(c->word[0], &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
-    runs_add_earlier(runs, false);
+    if (runs_open(c->word[0], &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
+    runs_add_earlier(runs);
     struct table *t = table_new(columns, COUNT(columns));
     json_t *list = json_array();
     for (int i = 0; i < runs->n; i++) {

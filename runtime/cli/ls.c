@@ -76,7 +76,10 @@ static enum code list_studies(const char *folder, bool json)
     if (json) print_json(shelf_json(&shelf));
     else if (shelf.n) print_shelf(&shelf);
     else if (code == CODE_OK) fprintf(stderr, "no study in %s\n", folder);
-    for (int i = 0; i < shelf.n; i++) runs_close(shelf.runs[i]);
+    for (int i = 0; i < shelf.n; i++) {
+        if (status_unreadable(shelf.runs[i]) != CODE_OK) code = CODE_INPUT;
+        runs_close(shelf.runs[i]);
+    }
     free(shelf.runs);
     return code;
 }
@@ -90,10 +93,11 @@ static enum code run(const struct call *c)
     if (!runs_is_study(path) && earlier) return cli_usage(c, "--earlier: %s is no study", path);
     if (!runs_is_study(path)) return list_studies(path, json);
     if (runs_open(path, &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
-    if (earlier) runs_add_earlier(runs, true);
+    if (earlier) runs_add_earlier(runs);
     if (json) print_json(status_json(runs)); else status_print(runs, stdout);
+    enum code code = status_unreadable(runs);
     runs_close(runs);
-    return CODE_OK;
+    return code;
 }
 
 const struct command command_ls = {

@@ -1,6 +1,6 @@
 /* sluice plot: figures. */
 #include "plot.h"
-#include "cli.h"
+#include "status.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,9 +37,10 @@ static enum code run(const struct call *c)
     if (cli_real(c, "smooth", 0, 0.9999, &o.smooth) || cli_integer(c, "replicate", 0, INT32_MAX, &replicate)) return CODE_USAGE;
     o.replicate = (int)replicate;
     if (runs_open(c->word[0], &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
-    int bad = plot_study(runs, &o, &e);
+    enum code code = plot_study(runs, &o, &e) ? cli_fail(CODE_FAILURE, "%s", e.text) : CODE_OK;
+    if (status_unreadable(runs) != CODE_OK) code = CODE_INPUT;
     runs_close(runs);
-    return bad ? cli_fail(CODE_FAILURE, "%s", e.text) : CODE_OK;
+    return code;
 }
 
 const struct command command_plot = {

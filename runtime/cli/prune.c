@@ -33,10 +33,10 @@ static int prune_checkpoints(const char *run, int64_t keep, struct removal *r, s
     return failure;
 }
 
-static int prune_run(const struct runs *runs, const struct run *run, const struct call *c, int64_t keep, struct removal *r, struct err *e)
+static int prune_run(const struct runs *runs, struct run *run, const struct call *c, int64_t keep, struct removal *r, struct err *e)
 {
     char *folder = strndup(run->path, strlen(run->path) - strlen("/run.h5"));
-    bool over = run->condition == STATUS_FINISHED || run->condition == STATUS_DIVERGED, earlier = runs->study && run->variant < 0;
+    bool over = run_look(run) && (run->condition == STATUS_FINISHED || run->condition == STATUS_DIVERGED), earlier = runs->study && run->variant < 0;
     int failure = earlier && cli_flag(c, "earlier") ? remove_folder(folder, LAYER_RUN, r, e) : over ? prune_checkpoints(folder, keep, r, e) : 0;
     free(folder);
     return failure;
@@ -49,7 +49,7 @@ static enum code prune(const struct call *c, const char *path, int64_t keep, str
     enum code code = CODE_OK;
     if (!runs_is_study(path)) return cli_fail(CODE_INPUT, "%s: is no study (study.json)", path);
     if (runs_open(path, &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
-    runs_add_earlier(runs, true);
+    runs_add_earlier(runs);
     for (int i = 0; i < runs->n && code == CODE_OK; i++)
         if (prune_run(runs, &runs->run[i], c, keep, r, &e)) code = cli_fail(CODE_INPUT, "%s", e.text);
     runs_close(runs);

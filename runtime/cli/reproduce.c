@@ -124,17 +124,17 @@ static bool part(const json_t *a, const json_t *b, char path[512])
     return true;
 }
 
-static enum code compare_files(const struct run *was, const struct run *is)
+static enum code compare_files(const struct run *was, struct reader *before, const struct run *is, struct reader *now)
 {
     struct twin t;
     struct err e;
     char path[512] = "";
-    json_t *a = json_loads(reader_config(was->reader), 0, NULL), *b = json_loads(reader_config(is->reader), 0, NULL);
+    json_t *a = json_loads(reader_config(before), 0, NULL), *b = json_loads(reader_config(now), 0, NULL);
     bool other = part(a, b, path);
     json_decref(a);
     json_decref(b);
     if (other) printf("differs: the configuration at %s: this program reads the script otherwise\n", *path ? path : "its keys");
-    if (twin_compare(was->reader, is->reader, &t, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
+    if (twin_compare(before, now, &t, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     if (t.bad || other) return cli_fail(CODE_MISMATCH, "%s is not what its script makes here", was->path);
     if (was->step > is->step)
         fprintf(stderr, "note: it has %lld steps, the new run ended after %lld: what both have was compared\n", (long long)was->step, (long long)is->step);
@@ -143,22 +143,23 @@ static enum code compare_files(const struct run *was, const struct run *is)
 }
 
 /* What was trained anew in folder/runs: one run. */
-static enum code compare_run(const struct run *was, const struct record *r, const char *folder)
+static enum code compare_run(struct run *was, const struct record *r, const char *folder)
 {
     char study[PATH_MAX];
     struct runs *runs;
     struct err e;
     enum code code = CODE_OK;
-    const struct run *is = NULL;
+    struct run *is = NULL;
     snprintf(study, sizeof study, "%s/runs/%s", folder, r->study);
     if (runs_open(study, &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
-    for (int i = 0; i < runs->n; i++) if (runs->run[i].reader) is = &runs->run[i];
-    code = is ? compare_files(was, is) : cli_fail(CODE_INPUT, "%s: nothing was trained", study);
+    for (int i = 0; i < runs->n && !is; i++) if (run_look(&runs->run[i])) is = &runs->run[i];
+    struct reader *before = run_reader(was), *now = is ? run_reader(is) : NULL;
+    code = before && now ? compare_files(was, before, is, now) : cli_fail(CODE_INPUT, "%s: nothing was trained that can be read", study);
     runs_close(runs);
     return code;
 }
 
-static enum code check(const struct run *was, const struct record *r, const char *data, const char *folder)
+static enum code check(struct run *was, const struct record *r, const char *data, const char *folder)
 {
     char out[PATH_MAX];
     snprintf(out, sizeof out, "%s/runs", folder);
@@ -176,7 +177,7 @@ static enum code check(const struct run *was, const struct record *r, const char
     return cli_fail(code, "training anew left with code %d", (int)code);
 }
 
-static enum code check_aside(const struct run *was, const struct record *r, const char *data)
+static enum code check_aside(struct run *was, const struct record *r, const char *data)
 {
     const char *place = getenv("TMPDIR");
     char folder[PATH_MAX];
@@ -211,7 +212,7 @@ static void say_earlier(const struct run *was, const struct record *r, const cha
     free(command);
 }
 
-static enum code reproduce(const struct call *c, const struct run *was, const struct record *r)
+static enum code reproduce(const struct call *c, struct run *was, const struct record *r)
 {
     const char *folder = cli_value(c, "output", NULL);
     char out[PATH_MAX] = "reproduced";
@@ -242,12 +243,14 @@ static enum code run(const struct call *c)
     struct err e;
     if (runs_is_study(c->word[0])) return cli_usage(c, "%s is a study; give one of its runs (sluice ls %s)", c->word[0], c->word[0]);
     if (runs_open(c->word[0], &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
-    const struct run *was = &runs->run[0];
+    struct run *was = &runs->run[0];
+    struct reader *reader = run_reader(was);
     enum code code;
-    if (!was->reader) code = cli_fail(CODE_INPUT, "%s", was->problem ? was->problem : "the run was not begun");
+    if (!reader) code = cli_fail(CODE_INPUT, "%s", was->problem ? was->problem : "the run was not begun");
     else {
-        struct record r = record_read(was->reader);
-        if (r.record) code = reproduce(c, was, &r);
+        struct record r = record_read(reader);
+        if (reader_result(reader, &e)) code = cli_fail(CODE_INPUT, "%s", e.text);
+        else if (r.record) code = reproduce(c, was, &r);
         else code = cli_fail(CODE_INPUT, "%s: was written before format 1.2, and does not say how it was run; its configuration and script: sluice show", was->path);
         record_free(&r);
     }

@@ -28,8 +28,9 @@ static json_t *config_of(const char *run, struct err *e)
     free(path);
     if (failure) return NULL;
     json_t *config = json_loads(reader_config(r), 0, NULL);
+    failure = reader_result(r, e);
     reader_close(r);
-    if (!config) err_set(e, "%s/run.h5: holds no configuration", run);
+    if (!config && !failure) err_set(e, "%s/run.h5: holds no configuration", run);
     return config;
 }
 

@@ -12,7 +12,9 @@ json_t *status_json(const struct runs *runs);               /* a list with one o
 /* "3 running, 1 dead, 16 pending", or "finished" when all are. */
 void status_summary(const struct runs *runs, char *out, size_t size);
 int status_count(const struct runs *runs, int condition);
-double status_remaining(const struct run *r);               /* seconds to go at the speed of the last rows; NaN when not known */
+double status_remaining(struct run *r);               /* seconds to go at the speed of the last rows; NaN when not known */
+/* Says of each run that cannot be read why, on stderr: CODE_INPUT when there is one. For the end, when all has been asked for. */
+enum code status_unreadable(const struct runs *runs);
 void print_json(json_t *json);                              /* on stdout; takes the reference */
 
 #endif

@@ -1,4 +1,5 @@
 /* sluice watch: a study while it trains. */
+#include "metric.h"
 #include "status.h"
 #include <math.h>
 #include <signal.h>
@@ -33,20 +34,30 @@ static void print_head(const struct runs *runs)
     printf("%s%s%s  %s\n\n", cli_paint(stdout, PAINT_BOLD), runs->study ? runs->study->name : runs->run[0].name, cli_paint(stdout, PAINT_OFF), text);
 }
 
-/* What a run was when it was last printed, for output that is no terminal: one line for each change. */
-struct seen { int condition; int64_t step; };
+/* The run of that name as it was at the look before; NULL: there was none. A study that grows moves its runs. */
+static const struct run *earlier(const struct runs *before, const char *name, int at)
+{
+    if (!before) return NULL;
+    if (at < before->n && !strcmp(before->run[at].name, name)) return &before->run[at];
+    for (int i = 0; i < before->n; i++)
+        if (!strcmp(before->run[i].name, name)) return &before->run[i];
+    return NULL;
+}
 
-static void print_changes(const struct runs *runs, struct seen *seen)
+/* For output that is no terminal: one line for each change. */
+static void print_changes(const struct runs *runs, const struct runs *before)
 {
     const char *primary = runs->study ? runs->study->primary : "eval.loss";
     for (int i = 0; i < runs->n; i++) {
-        const struct run *r = &runs->run[i];
+        struct run *r = &runs->run[i];
+        const struct run *was = earlier(before, r->name, i);
         char loss[FORMAT_SIZE], answer[FORMAT_SIZE], left[FORMAT_SIZE];
-        if (seen[i].condition == r->condition && seen[i].step == r->step) continue;
-        seen[i] = (struct seen){ r->condition, r->step };
-        printf("%s %s step %lld/%lld train.loss %s %s %s left %s\n", r->name, condition_name(r->condition), (long long)r->step, (long long)r->steps,
-               format_real(run_last(r, "train.loss"), 4, loss), primary, format_real(run_last(r, primary), 4, answer),
-               format_seconds(r->condition == STATUS_RUNNING ? status_remaining(r) : NAN, left));
+        run_look(r);
+        if (was && was->condition == r->condition && was->step == r->step) continue;
+        format_real(metric_last(r, "train.loss"), 4, loss);
+        format_real(metric_last(r, primary), 4, answer);
+        format_seconds(run_look(r) && r->condition == STATUS_RUNNING ? status_remaining(r) : NAN, left);
+        printf("%s %s step %lld/%lld train.loss %s %s %s left %s\n", r->name, condition_name(r->condition), (long long)r->step, (long long)r->steps, loss, primary, answer, left);
     }
     fflush(stdout);
 }
@@ -61,28 +72,26 @@ static enum code run(const struct call *c)
 {
     double interval = 2;
     bool once = cli_flag(c, "once"), terminal = isatty(STDOUT_FILENO), over = false;
-    struct seen *seen = NULL;
+    struct runs *runs = NULL, *before = NULL;
+    struct err e;
+    enum code code = CODE_OK;
     if (cli_real(c, "interval", 0.1, 3600, &interval)) return CODE_USAGE;
     struct sigaction action = { .sa_handler = on_signal };
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     while (!over && !stop) {
-        struct runs *runs;
-        struct err e;
-        if (runs_open(c->word[0], &runs, &e)) { free(seen); return cli_fail(CODE_INPUT, "%s", e.text); }
-        if (!seen) {
-            seen = xcalloc((size_t)runs->n + 1, sizeof *seen);
-            for (int i = 0; i < runs->n; i++) seen[i].condition = -1;
-        }
+        if (runs_open(c->word[0], &runs, &e)) { code = cli_fail(CODE_INPUT, "%s", e.text); break; }
         if (terminal && !once) fputs("\033[H\033[2J", stdout);
         if (terminal || once) { print_head(runs); status_print(runs, stdout); fflush(stdout); }
-        else print_changes(runs, seen);
+        else print_changes(runs, before);
         over = once || is_over(runs);
-        runs_close(runs);
+        if (before) runs_close(before);
+        before = runs;
         if (!over && !stop) rest(interval);
     }
-    free(seen);
-    return CODE_OK;
+    if (before && code == CODE_OK) code = status_unreadable(before);
+    if (before) runs_close(before);
+    return code;
 }
 
 const struct command command_watch = {

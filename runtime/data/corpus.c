@@ -3,39 +3,11 @@
 #include "corpus.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static const char synthetic[] = "synthetic", vocab_option[] = ":vocab=";
-
-int corpus_map(struct map *m, const char *path, struct err *e)
-{
-    *m = (struct map){ 0 };
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file < 0) return err_set(e, "cannot be opened: %s", strerror(errno));
-    struct stat s;
-    int failed = fstat(file, &s);
-    if (failed) err_set(e, "cannot be examined: %s", strerror(errno));
-    else if (!S_ISREG(s.st_mode)) failed = err_set(e, "is a %s, not a file", S_ISDIR(s.st_mode) ? "folder" : "device or pipe");
-    else if (s.st_size) {
-        void *bytes = mmap(NULL, (size_t)s.st_size, PROT_READ, MAP_PRIVATE, file, 0);
-        if (bytes == MAP_FAILED) failed = err_set(e, "cannot be mapped: %s", strerror(errno));
-        else *m = (struct map){ bytes, (size_t)s.st_size };
-    }
-    close(file);
-    return failed;
-}
-
-void corpus_unmap(struct map *m)
-{
-    if (m->bytes) munmap((void *)m->bytes, m->size);
-    *m = (struct map){ 0 };
-}
 
 static void read_u8(const struct corpus *c, uint64_t first, int64_t count, int32_t *ids)
 {
@@ -134,7 +106,8 @@ static int open_file(struct corpus *c, char *path, struct err *e)
         if (!number(value, &vocab) || vocab < 1 || vocab > 65536) return err_set(e, "the vocabulary '%s' must be a whole number of 1 to 65536", value);
         *given = 0;
     }
-    if (corpus_map(&c->map, path, e)) return -1;
+    if (piped_is(path)) return err_set(e, "tokens are read more than once, which a pipe cannot be: sluice data pack %s -o FILE.tok makes a file of its text", path);
+    if (regular_map(&c->map, path, e)) return -1;
     size_t length = strlen(path);
     if (c->map.size == 0) return err_set(e, "is empty");
     if (tokens_magic(&c->map)) return tokens_open(c, (int)vocab, e);
@@ -164,7 +137,7 @@ int corpus_open(struct corpus **out, const char *path, struct err *e)
 void corpus_close(struct corpus *c)
 {
     if (!c) return;
-    corpus_unmap(&c->map);
+    regular_unmap(&c->map);
     arena_free(c->arena);
 }
 

@@ -3,8 +3,7 @@
 #define SLUICE_DATA_CORPUS_H
 
 #include "data.h"
-
-struct map { const unsigned char *bytes; size_t size; };
+#include "regular.h"
 
 /* Training documents come first, held-out ones after them: a split is one range of tokens. No document is empty. */
 struct corpus {
@@ -18,10 +17,6 @@ struct corpus {
     uint64_t train_documents;
     void (*read)(const struct corpus *c, uint64_t first, int64_t count, int32_t *ids);
 };
-
-/* Maps a whole file for reading; an empty file is bytes NULL, size 0. */
-int corpus_map(struct map *m, const char *path, struct err *e);
-void corpus_unmap(struct map *m);
 
 /* Sets tokens, token_bytes and read to numbers that lie in the map at `offset`; each must be below info.vocab. */
 int corpus_take_tokens(struct corpus *c, size_t offset, int token_bytes, struct err *e);
@@ -41,6 +36,10 @@ int llmc_open(struct corpus *c, const char *path, int vocab, struct err *e);
 bool tokens_magic(const struct map *m);
 bool llmc_magic(const struct map *m);
 void synthetic_open(struct corpus *c, uint64_t seed);
+
+/* Pipes that are named as an input: all that comes is read, then mapped. */
+bool piped_is(const char *path);
+int piped_map(struct map *m, const char *path, struct err *e);
 
 /* Walks a file, or a folder in the order of its names, and hands over each non-empty document. */
 struct sink { void (*document)(struct sink *to, const char *text, size_t bytes); };

@@ -3,10 +3,11 @@
 #include "corpus.h"
 
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { LLMC_MAGIC = 20240520, LLMC_EVAL_MAGIC = 20240522, LLMC_VERSION = 1, LLMC_HEADER = 256 * 4, LLMC_VOCAB = 50257 };
+enum { LLMC_MAGIC = 20240520, LLMC_EVAL_MAGIC = 20240522, LLMC_VERSION = 1, LLMC_HEADER = 256 * 4, LLMC_VOCAB = 50257, SIDECAR_MOST = 1 << 26 };
 
 static int32_t word(const struct map *m, int i)
 {
@@ -25,7 +26,11 @@ static int sidecar_vocab(struct arena *arena, const char *path, int *vocab, stru
     json_error_t error;
     *vocab = 0;
     if (access(name, F_OK)) return 0;
-    json_t *meta = json_load_file(name, JSON_REJECT_DUPLICATES, &error);
+    size_t bytes;
+    char *content = regular_text(name, SIDECAR_MOST, &bytes, e);
+    if (!content) return err_prefix(e, "%s: ", name);
+    json_t *meta = json_loadb(content, bytes, JSON_REJECT_DUPLICATES, &error);
+    free(content);
     if (!meta) return err_set(e, "%s:%d: %s", name, error.line, error.text);
     json_t *size = json_object_get(meta, "vocab_size");
     json_int_t value = json_integer_value(size);

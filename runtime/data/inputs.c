@@ -75,17 +75,18 @@ static bool named(const char *path, const char *ending)
     return n > k && !strcmp(path + n - k, ending);
 }
 
-static int walk_file(const char *path, bool split_blank_lines, struct sink *to, struct err *e)
+static int walk_file(const char *path, bool piped, bool split_blank_lines, struct sink *to, struct err *e)
 {
     struct map m;
     int failed = 0;
-    if (corpus_map(&m, path, e)) return err_prefix(e, "%s: ", path);
+    if (piped ? piped_map(&m, path, e) : regular_map(&m, path, e)) return err_prefix(e, "%s: ", path);
     if (tokens_magic(&m)) failed = err_set(e, "%s: is a token file, not text", path);
     else if (named(path, ".jsonl")) failed = json_lines(&m, path, to, e);
     else if (named(path, ".fortune")) split(&m, percent, to);
     else if (split_blank_lines) split(&m, blank, to);
     else put(to, (const char *)m.bytes, m.size);
-    corpus_unmap(&m);
+    if (!failed) failed = regular_whole(&m, e);
+    regular_unmap(&m);
     return failed;
 }
 
@@ -98,8 +99,9 @@ static int walk(const char *path, bool split_blank_lines, int depth, struct sink
 {
     enum { DEEPEST = 40 };
     struct stat s;
+    if (depth == 0 && piped_is(path)) return walk_file(path, true, split_blank_lines, to, e);       /* in a folder nobody asked for it */
     if (stat(path, &s)) return err_set(e, "%s: %s", path, strerror(errno));
-    if (!S_ISDIR(s.st_mode)) return walk_file(path, split_blank_lines, to, e);
+    if (!S_ISDIR(s.st_mode)) return walk_file(path, false, split_blank_lines, to, e);
     if (depth > DEEPEST) return err_set(e, "%s: folders lie more than %d deep: a link that leads back?", path, DEEPEST);
     struct dirent **entry;
     int failed = 0, n = scandir(path, &entry, visible, by_name);

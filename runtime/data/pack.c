@@ -133,10 +133,10 @@ static int finish(struct packer *p, const char *temporary, struct token_header *
     if (fflush(p->file) && !p->error) p->error = errno;
     struct map m;
     if (p->error) return err_set(e, "cannot be written: %s", strerror(p->error));
-    if (corpus_map(&m, temporary, e)) return -1;
+    if (regular_map(&m, temporary, e)) return -1;
     h->content = hash_bytes(m.bytes + sizeof *h, m.size - sizeof *h);
     h->self = hash_bytes(h, offsetof(struct token_header, self));
-    corpus_unmap(&m);
+    regular_unmap(&m);
     rewind(p->file);
     emit(p, h, sizeof *h);
     if (!p->error && (fflush(p->file) || fsync(fileno(p->file)))) p->error = errno;

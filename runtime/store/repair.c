@@ -1,5 +1,6 @@
 /* Mending what a killed writer left. */
 #include "private.h"
+#include "regular.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -11,8 +12,8 @@ int superblock_check(const char *path, bool *left_open, struct err *e)
 {
     static const unsigned char signature[8] = "\x89HDF\r\n\x1a\n";
     unsigned char head[48];
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return err_set(e, "%s: %s", path, strerror(errno));
+    int fd = regular_open(path, e);
+    if (fd < 0) return err_prefix(e, "%s: ", path);
     ssize_t n = read(fd, head, sizeof head);
     close(fd);
     if (n < (ssize_t)sizeof head || memcmp(head, signature, sizeof signature)) return err_set(e, "%s: not a run file (no HDF5 signature)", path);
@@ -24,7 +25,8 @@ int superblock_check(const char *path, bool *left_open, struct err *e)
 
 static int copy_file(const char *from, const char *to)
 {
-    int in = open(from, O_RDONLY | O_CLOEXEC), out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    struct err e;
+    int in = regular_open(from, &e), out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     char *block = xmalloc(1 << 20);
     ssize_t n = in < 0 || out < 0 ? -1 : 1;
     while (n > 0 && (n = read(in, block, 1 << 20)) > 0)
@@ -131,5 +133,5 @@ int store_rewind(const char *path, int64_t step, struct err *e)
 {
     int64_t cut_rows;
     h5_begin();
-    return rewrite(path, step, &cut_rows, e);
+    return store_check(path, e) ? -1 : rewrite(path, step, &cut_rows, e);
 }
