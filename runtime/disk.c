@@ -1,4 +1,4 @@
-/* Bytes on the disk, of the graphs that training will build: their series make the run file, their state a checkpoint. */
+/* Bytes on the disk, from the graphs of training: their series make the run file, their state a checkpoint. */
 #include "disk.h"
 #include "checkpoint.h"
 #include "metrics.h"
@@ -21,17 +21,18 @@ static size_t text_bytes(const json_t *json)
     return n;
 }
 
-static double file_bytes(const struct study *s, const struct variant *v, const struct model_conf *model, const struct train_conf *train, const struct graph *g, const struct graph *eval)
+static double series_bytes(const struct graph *g, enum store_group group, int blocks, const struct series *own, int n_own, int64_t rows)
 {
-    struct metrics *part[STORE_GROUPS] = { metrics_new(g, STORE_TRAIN, model_blocks(model), train_series, TRAIN_SERIES), metrics_new(eval, STORE_EVAL, model_blocks(model), eval_series, EVAL_SERIES) };
-    const int64_t rows[STORE_GROUPS] = { train->steps, times(train->steps, train->eval_every) };
-    double bytes = (double)store_fixed_bytes(times(train->steps, train->checkpoint_every), strlen(s->script_text) + text_bytes(v->config) + text_bytes(s->required) + text_bytes(s->record));
-    for (int i = 0; i < STORE_GROUPS; i++) {
-        bytes += (double)store_series_bytes(&(struct series){ .type = STORE_I64 }, rows[i]);     /* `step` */
-        for (int k = 0; k < metrics_count(part[i]); k++) bytes += (double)store_series_bytes(&metrics_series(part[i])[k], rows[i]);
-        metrics_free(part[i]);
-    }
-    return blocks(bytes);
+    struct metrics *m = metrics_new(g, group, blocks, own, n_own);
+    double bytes = (double)store_series_bytes(&(struct series){ .type = STORE_I64 }, rows);      /* `step` */
+    for (int i = 0; i < metrics_count(m); i++) bytes += (double)store_series_bytes(&metrics_series(m)[i], rows);
+    metrics_free(m);
+    return bytes;
+}
+
+static size_t texts(const struct study *s, const struct variant *v)
+{
+    return strlen(s->script_text) + text_bytes(v->config) + text_bytes(s->required) + text_bytes(s->record);
 }
 
 int disk_of(const struct study *s, const struct variant *v, struct disk *out, struct err *e)
@@ -53,9 +54,12 @@ int disk_of(const struct study *s, const struct variant *v, struct disk *out, st
     if (!failure) {
         int64_t written = times(train.steps, train.checkpoint_every);
         out->kept = written < train.keep ? (int)written : train.keep;
-        out->file = file_bytes(s, v, &model, &train, g, eval);
+        int64_t evaluations = times(train.steps, train.eval_every), own = store_fixed_bytes(written, texts(s, v));
+        int parts = model_blocks(&model);
+        out->file = blocks((double)own + series_bytes(g, STORE_TRAIN, parts, train_series, TRAIN_SERIES, train.steps)
+                           + series_bytes(eval, STORE_EVAL, parts, eval_series, EVAL_SERIES, evaluations));
         out->checkpoint = blocks((double)checkpoint_bytes(leaves)) + MANIFEST + BLOCK;
-        out->more = out->checkpoint * (train.keep ? 1 : 2); /* the one that is being written, beside one that is whole */
+        out->more = out->checkpoint * (train.keep ? 1 : 2); /* one that is being written, beside one that is whole */
         out->total = out->file + out->kept * out->checkpoint + FOLDERS;
     }
     graph_free(g);

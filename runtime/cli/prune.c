@@ -33,11 +33,12 @@ static int prune_checkpoints(const char *run, int64_t keep, struct removal *r, s
     return failure;
 }
 
-static int prune_run(const struct runs *runs, struct run *run, const struct call *c, int64_t keep, struct removal *r, struct err *e)
+/* whole: with its metrics. */
+static int prune_run(struct run *run, bool whole, int64_t keep, struct removal *r, struct err *e)
 {
     char *folder = strndup(run->path, strlen(run->path) - strlen("/run.h5"));
-    bool over = run_look(run) && (run->condition == STATUS_FINISHED || run->condition == STATUS_DIVERGED), earlier = runs->study && run->variant < 0;
-    int failure = earlier && cli_flag(c, "earlier") ? remove_folder(folder, LAYER_RUN, r, e) : over ? prune_checkpoints(folder, keep, r, e) : 0;
+    bool over = run_look(run) && (run->condition == STATUS_FINISHED || run->condition == STATUS_DIVERGED);
+    int failure = whole ? remove_folder(folder, LAYER_RUN, r, e) : over ? prune_checkpoints(folder, keep, r, e) : 0;
     free(folder);
     return failure;
 }
@@ -50,8 +51,10 @@ static enum code prune(const struct call *c, const char *path, int64_t keep, str
     if (!runs_is_study(path)) return cli_fail(CODE_INPUT, "%s: is no study (study.json)", path);
     if (runs_open(path, &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     runs_add_earlier(runs);
-    for (int i = 0; i < runs->n && code == CODE_OK; i++)
-        if (prune_run(runs, &runs->run[i], c, keep, r, &e)) code = cli_fail(CODE_INPUT, "%s", e.text);
+    for (int i = 0; i < runs->n && code == CODE_OK; i++) {
+        bool whole = runs->run[i].variant < 0 && cli_flag(c, "earlier");
+        if (prune_run(&runs->run[i], whole, keep, r, &e)) code = cli_fail(CODE_INPUT, "%s", e.text);
+    }
     runs_close(runs);
     return code;
 }
@@ -70,7 +73,8 @@ static enum code run(const struct call *c)
 }
 
 const struct command command_prune = {
-    "prune", "remove checkpoints of runs that are over, and earlier runs", "STUDY...", "sluice prune runs/quickstart --dry-run\nsluice prune runs/* --keep 0 --earlier --yes", options, 1, -1,
-    "Metrics stay; sluice sample needs a checkpoint. Runs that are not over keep what they need to go on. With train.keep = 0 a run\n"
-    "leaves no checkpoint in the first place.", run,
+    "prune", "remove checkpoints of runs that are over, and earlier runs", "STUDY...",
+    "sluice prune runs/quickstart --dry-run\nsluice prune runs/* --keep 0 --earlier --yes", options, 1, -1,
+    "Metrics stay; sluice sample needs a checkpoint. Runs that are not over keep what they need to go on. With\n"
+    "train.keep = 0 a run leaves no checkpoint in the first place.", run,
 };

@@ -8,27 +8,27 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static const char *text_in(const json_t *j, const char *key)
-{
-    const char *text = json_string_value(json_object_get(j, key));
-    return text ? text : "";
-}
+static const char *text_of(const json_t *j) { return json_is_string(j) ? json_string_value(j) : ""; }
+static const char *text_in(const json_t *j, const char *key) { return text_of(json_object_get(j, key)); }
 
 struct record record_read(struct reader *r)
 {
-    struct record out = {
-        .study = reader_text(r, "/", "study"), .variant = reader_text(r, "/", "variant"), .replicate = reader_text(r, "/", "replicate"), .seed = reader_text(r, "/", "seed"),
-        .data = reader_text(r, "/data", "path"), .data_hash = reader_text(r, "/data", "hash"), .revision = reader_text(r, "/environment", "revision"),
-        .isa = reader_text(r, "/environment", "isa"), .backend = reader_text(r, "/environment", "backend"), .threads = reader_text(r, "/environment", "threads"),
-        .host = reader_text(r, "/environment", "host"), .script = reader_script(r),
+    static const char here[] = "/environment";
+    return (struct record){
+        .study = reader_text(r, "/", "study"), .variant = reader_text(r, "/", "variant"),
+        .replicate = reader_text(r, "/", "replicate"), .seed = reader_text(r, "/", "seed"),
+        .data = reader_text(r, "/data", "path"), .data_hash = reader_text(r, "/data", "hash"),
+        .revision = reader_text(r, here, "revision"), .isa = reader_text(r, here, "isa"), .backend = reader_text(r, here, "backend"),
+        .threads = reader_text(r, here, "threads"), .host = reader_text(r, here, "host"), .script = reader_script(r),
         .record = json_loads(reader_record(r), 0, NULL), .required = json_loads(reader_required(r), 0, NULL) };
-    return out;
 }
 
 struct record record_of_study(const struct study *s)
 {
-    return (struct record){ .study = "", .variant = "", .replicate = "", .seed = "", .data = "", .isa = "", .backend = "", .threads = "", .host = "", .script = s->script_text,
-        .data_hash = text_in(s->record, "data_hash"), .revision = text_in(s->record, "revision"), .record = json_incref(s->record), .required = json_incref(s->required) };
+    return (struct record){
+        .study = "", .variant = "", .replicate = "", .seed = "", .data = "", .isa = "", .backend = "", .threads = "", .host = "",
+        .data_hash = text_in(s->record, "data_hash"), .revision = text_in(s->record, "revision"), .script = s->script_text,
+        .record = json_incref(s->record), .required = json_incref(s->required) };
 }
 
 void record_free(struct record *r)
@@ -74,7 +74,7 @@ char *record_quoted(const json_t *words)
     INVARIANT(to, "no memory for a command");
     json_array_foreach((json_t *)(uintptr_t)words, i, word) {
         if (i) fputc(' ', to);
-        put_quoted(to, json_string_value(word) ? json_string_value(word) : "?");
+        put_quoted(to, text_of(word));
     }
     fclose(to);
     return text;
@@ -103,18 +103,20 @@ void record_print(const struct record *r)
     line("given", text_in(r->record, "created"));
     line("script", text_in(r->record, "script"));
     json_array_foreach(r->required, i, item) line("required", text_in(item, "name"));
-    json_array_foreach(json_object_get(r->record, "set"), i, item) line("set", json_string_value(item) ? json_string_value(item) : "");
+    json_array_foreach(json_object_get(r->record, "set"), i, item) line("set", text_of(item));
 }
+
+static json_t *number_json(const char *text) { return json_integer(strtoll(text, NULL, 10)); }
 
 void record_json(const struct record *r, json_t *into)
 {
-    const struct { const char *key, *text; } part[] = { { "study", r->study }, { "variant", r->variant }, { "seed", r->seed }, { "data", r->data }, { "data_hash", r->data_hash },
-        { "revision", r->revision }, { "isa", r->isa }, { "backend", r->backend }, { "threads", r->threads }, { "host", r->host } };
-    for (int i = 0; i < COUNT(part); i++) {
-        bool number = !strcmp(part[i].key, "seed") || !strcmp(part[i].key, "threads");
-        json_object_set_new(into, part[i].key, number ? json_integer(strtoll(part[i].text, NULL, 10)) : json_string(part[i].text));
-    }
-    json_object_set_new(into, "replicate", json_integer(strtoll(r->replicate, NULL, 10)));
+    const struct { const char *key, *text; } part[] = {
+        { "study", r->study }, { "variant", r->variant }, { "data", r->data }, { "data_hash", r->data_hash },
+        { "revision", r->revision }, { "isa", r->isa }, { "backend", r->backend }, { "host", r->host } };
+    for (int i = 0; i < COUNT(part); i++) json_object_set_new(into, part[i].key, json_string(part[i].text));
+    json_object_set_new(into, "replicate", number_json(r->replicate));
+    json_object_set_new(into, "seed", number_json(r->seed));
+    json_object_set_new(into, "threads", number_json(r->threads));
     json_object_set(into, "record", r->record ? r->record : json_null());
     json_object_set(into, "required", r->required ? r->required : json_null());
 }
@@ -137,7 +139,7 @@ static void comments(const struct record *r, const char *path)
         comment("run as: ", command);
         free(command);
     }
-    json_array_foreach(set, i, item) comment("in place of what stands below: --set ", json_string_value(item) ? json_string_value(item) : "");
+    json_array_foreach(set, i, item) comment("in place of what stands below: --set ", text_of(item));
     if (json_array_size(r->required)) comment("what it requires is written by: sluice reproduce -o DIR ", path);
     json_array_foreach(r->required, i, item) comment("  ", text_in(item, "name"));
 }
@@ -168,10 +170,11 @@ json_t *record_command(const struct record *r, bool alone, const char *folder, c
 {
     json_t *words = json_array();
     const json_t *set, *replicates = json_object_get(r->record, "replicates");
+    const char *lay = text_in(r->record, "script");
     char *script = NULL, *run = NULL, number[24];
     size_t i;
-    INVARIANT(asprintf(&script, "%s%s%s", folder ? folder : "", folder ? "/" : "", folder ? record_file(r) : text_in(r->record, "script")) >= 0 &&
-              asprintf(&run, "%s/%s", r->variant, r->replicate) >= 0, "no memory for a command");
+    int made = folder ? asprintf(&script, "%s/%s", folder, record_file(r)) : asprintf(&script, "%s", lay);
+    INVARIANT(made >= 0 && asprintf(&run, "%s/%s", r->variant, r->replicate) >= 0, "no memory for a command");
     put_words(words, "sluice", "run");
     put_words(words, script, NULL);
     json_array_foreach(json_object_get(r->record, "set"), i, set) put_words(words, "--set", json_string_value(set));
@@ -194,7 +197,8 @@ static int put_file(const char *folder, const char *name, const char *text, stru
     struct stat s;
     INVARIANT(asprintf(&path, "%s/%s", folder, name) >= 0, "no memory for a path");
     int failure = 0;
-    if (!*name || strchr(name, '/') || *name == '.') failure = err_set(e, "'%s' is no name of a file beside a script: the run file was not written by sluice", name);
+    bool legal = *name && *name != '.' && !strchr(name, '/');
+    if (!legal) failure = err_set(e, "'%s' is no name of a file beside a script: the run file was not written by sluice", name);
     else if (lstat(path, &s) == 0) failure = err_set(e, "%s: is there already; give a folder that is new or empty", path);
     else {
         FILE *f = fopen(path, "wx");
@@ -210,7 +214,8 @@ int record_write(const struct record *r, const char *folder, struct err *e)
 {
     const json_t *file;
     size_t i;
-    if (mkdir(folder, 0777) != 0 && errno != EEXIST) return err_set(e, "%s: the folder cannot be made: %s", folder, strerror(errno));
+    if (mkdir(folder, 0777) != 0 && errno != EEXIST)
+        return err_set(e, "%s: the folder cannot be made: %s", folder, strerror(errno));
     int failure = put_file(folder, record_file(r), r->script, e);
     json_array_foreach(r->required, i, file)
         if (!failure) failure = put_file(folder, text_in(file, "name"), text_in(file, "text"), e);
@@ -237,7 +242,8 @@ bool record_intact(const struct record *r, struct err *why)
     if (holds(script, r->script, why)) return false;
     json_array_foreach(r->required, i, file) {
         char *path;
-        INVARIANT(asprintf(&path, "%.*s%s", (int)(strlen(script) - strlen(record_file(r))), script, text_in(file, "name")) >= 0, "no memory for a path");
+        int folder = (int)(strlen(script) - strlen(record_file(r)));
+        INVARIANT(asprintf(&path, "%.*s%s", folder, script, text_in(file, "name")) >= 0, "no memory for a path");
         int failure = holds(path, text_in(file, "text"), why);
         free(path);
         if (failure) return false;

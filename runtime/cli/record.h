@@ -7,7 +7,8 @@
 
 /* What a run file says. Texts are the reader's; record and required are NULL in files of before format 1.2. */
 struct record {
-    const char *study, *variant, *replicate, *seed, *data, *data_hash, *revision, *isa, *backend, *threads, *host, *script;
+    const char *study, *variant, *replicate, *seed, *data, *data_hash;
+    const char *revision, *isa, *backend, *threads, *host, *script;
     json_t *record, *required;
 };
 struct record record_read(struct reader *r);
@@ -20,7 +21,7 @@ void record_json(const struct record *r, json_t *into);
 void record_script(const struct record *r, const char *path);
 
 char *record_quoted(const json_t *words);                   /* as a shell takes them; malloc'd */
-/* The words of the command that makes this run alone, or its whole study, from the script in `folder` (NULL: where it lay). */
+/* The words of the command that makes this run alone, or its study, from the script in `folder` (NULL: where it lay). */
 json_t *record_command(const struct record *r, bool alone, const char *folder, const char *data, const char *out);
 const char *record_file(const struct record *r);            /* name of the script's file */
 /* Writes the script and what it required into a folder, which is made. Nothing that is there is written over. */

@@ -23,7 +23,7 @@ static bool is_replicate(const char *name) { return *name && !name[strspn(name, 
 static bool is_checkpoints(const char *name) { return strcmp(name, "checkpoints") == 0; }
 static bool is_checkpoint(const char *name) { return strncmp(name, "step-", 5) == 0; }
 
-/* A file is known by the first word of its name: what writes and locks it has names that begin likewise, some with a dot. */
+/* A file is known by the first word of its name: what writes and locks it is named likewise, with or without a dot before. */
 static const struct { const char *file[2]; bool (*folder)(const char *name); } known[] = {
     [LAYER_STUDY]       = { { "study." }, is_variant },
     [LAYER_VARIANT]     = { { 0 }, is_replicate },
@@ -69,7 +69,7 @@ int remove_layer(const char *path, struct err *e)
 {
     char *bare = xstrdup(path), *whole = realpath(path, NULL);
     struct stat s;
-    for (size_t n = strlen(bare); n > 1 && bare[n - 1] == '/'; n--) bare[n - 1] = 0;        /* "link/" is where it leads */
+    for (size_t n = strlen(bare); n > 1 && bare[n - 1] == '/'; n--) bare[n - 1] = 0;    /* "link/" is where it leads */
     int layer;
     if (!whole || lstat(bare, &s) != 0) layer = err_set(e, "%s", strerror(errno));
     else if (S_ISLNK(s.st_mode)) layer = err_set(e, "is a link; give the folder that it leads to");
@@ -92,12 +92,24 @@ static int check_idle(const char *path, struct err *e)
 
 static int take(int above, const char *name, const char *path, enum layer layer, struct removal *r, struct err *e);
 
-static int take_entry(int folder, const char *name, const char *path, enum layer layer, bool folders, struct removal *r, struct err *e)
+static bool is_ours(enum layer layer, const char *name, const struct stat *s)
+{
+    if (S_ISDIR(s->st_mode)) return known[layer].folder && known[layer].folder(name);
+    return S_ISREG(s->st_mode) && is_file_of(layer, name);
+}
+
+static int cannot(struct err *e, const char *path, const char *name)
+{
+    return err_set(e, "%s/%s: cannot be removed: %s", path, name, strerror(errno));
+}
+
+/* In two turns, of the folders and of the files. */
+static int take_entry(int folder, const char *name, const char *path, enum layer layer, bool folders, struct removal *r,
+                      struct err *e)
 {
     struct stat s;
     if (fstatat(folder, name, &s, AT_SYMLINK_NOFOLLOW) != 0) return 0;
-    bool ours = S_ISDIR(s.st_mode) ? known[layer].folder && known[layer].folder(name) : S_ISREG(s.st_mode) && is_file_of(layer, name);
-    if (!ours) {
+    if (!is_ours(layer, name, &s)) {
         if (!folders) return 0;                             /* is told once */
         if (!r->told) fprintf(stderr, "note: %s/%s is not Sluice's and stays\n", path, name);
         r->foreign++;
@@ -106,7 +118,7 @@ static int take_entry(int folder, const char *name, const char *path, enum layer
     if (S_ISDIR(s.st_mode) != folders) return 0;
     if (!folders) {
         r->bytes += 512.0 * (double)s.st_blocks;
-        return r->dry || unlinkat(folder, name, 0) == 0 ? 0 : err_set(e, "%s/%s: cannot be removed: %s", path, name, strerror(errno));
+        return r->dry || unlinkat(folder, name, 0) == 0 ? 0 : cannot(e, path, name);
     }
     char *below;
     INVARIANT(asprintf(&below, "%s/%s", path, name) >= 0, "no memory for a path");
@@ -129,15 +141,17 @@ static int take(int above, const char *name, const char *path, enum layer layer,
     if (layer == LAYER_RUN) failure = check_idle(path, e);
     int foreign = r->foreign;
     for (int folders = 1; folders >= 0 && !failure; folders--, rewinddir(d))
-        for (struct dirent *f; !failure && (f = readdir(d)); )
-            if (strcmp(f->d_name, ".") && strcmp(f->d_name, "..")) failure = take_entry(folder, f->d_name, path, layer, folders, r, e);
+        for (struct dirent *f; !failure && (f = readdir(d)); ) {
+            if (strcmp(f->d_name, ".") == 0 || strcmp(f->d_name, "..") == 0) continue;
+            failure = take_entry(folder, f->d_name, path, layer, folders, r, e);
+        }
     closedir(d);
     if (failure) return -1;
     if (r->foreign == foreign) r->bytes += 512.0 * (double)s.st_blocks;
     r->runs += layer == LAYER_RUN;
     r->checkpoints += layer == LAYER_CHECKPOINT;
-    if (!r->dry && unlinkat(above, name, AT_REMOVEDIR) != 0 && errno != ENOTEMPTY) return err_set(e, "%s: cannot be removed: %s", path, strerror(errno));
-    return 0;
+    bool gone = r->dry || unlinkat(above, name, AT_REMOVEDIR) == 0 || errno == ENOTEMPTY;      /* what is not ours is in it */
+    return gone ? 0 : err_set(e, "%s: cannot be removed: %s", path, strerror(errno));
 }
 
 int remove_folder(const char *path, enum layer layer, struct removal *r, struct err *e)
@@ -148,8 +162,8 @@ int remove_folder(const char *path, enum layer layer, struct removal *r, struct 
 enum code remove_end(const struct call *c, const struct removal *r)
 {
     char bytes[FORMAT_SIZE];
-    printf("%s%d %s, %d %s, %s on disk\n", r->dry ? "would remove " : "removed ", r->runs, r->runs == 1 ? "run" : "runs", r->checkpoints, r->checkpoints == 1 ? "checkpoint" : "checkpoints",
-           format_bytes(r->bytes, bytes));
+    printf("%s %d %s, %d %s, %s on disk\n", r->dry ? "would remove" : "removed", r->runs, r->runs == 1 ? "run" : "runs",
+           r->checkpoints, r->checkpoints == 1 ? "checkpoint" : "checkpoints", format_bytes(r->bytes, bytes));
     if (!r->dry || cli_flag(c, "dry-run") || (r->runs == 0 && r->checkpoints == 0)) return CODE_OK;
     return cli_usage(c, "nothing was removed: --yes removes it, --dry-run only asks");
 }

@@ -5,7 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int compare_series(struct reader *was, struct reader *is, const struct reader_series *a, struct twin *t, struct err *e)
+static const char *const group_name[STORE_GROUPS] = { "train", "eval" };
+
+static int compare_series(struct reader *was, struct reader *is, const struct reader_series *a, struct twin *t,
+                          struct err *e)
 {
     const struct reader_series *b = reader_find(is, a->group, a->name);
     double *x, *y;
@@ -17,7 +20,7 @@ static int compare_series(struct reader *was, struct reader *is, const struct re
     }
     t->series++;
     if (!same) {
-        printf("differs: %s: %s\n", a->name, b ? "has other dimensions" : "is not measured any more");
+        printf("differs: %s.%s: %s\n", group_name[a->group], a->name, b ? "has other dimensions" : "is not measured any more");
         t->bad++;
         return 0;
     }
@@ -27,7 +30,8 @@ static int compare_series(struct reader *was, struct reader *is, const struct re
     while (at < n && memcmp(&x[at], &y[at], sizeof *x) == 0) at++;
     int failure = at < n ? reader_steps(was, a->group, &step, e) : 0;
     if (at < n && !failure) {
-        printf("differs: %s.%s at step %lld: was %.17g, is %.17g\n", a->group == STORE_TRAIN ? "train" : "eval", a->name, (long long)step[at / cells], x[at], y[at]);
+        printf("differs: %s.%s at step %lld: was %.17g, is %.17g\n", group_name[a->group], a->name,
+               (long long)step[at / cells], x[at], y[at]);
         t->bad++;
         free(step);
     }
@@ -52,13 +56,15 @@ static void take_state(void *to, const char *text)
 static int compare_states(struct reader *was, struct reader *is, struct twin *t, struct err *e)
 {
     struct states a = { 0 }, b = { 0 };
-    int failure = reader_table(was, "checkpoints", take_state, &a, e) || reader_table(is, "checkpoints", take_state, &b, e);
+    int failure = reader_table(was, "checkpoints", take_state, &a, e)
+               || reader_table(is, "checkpoints", take_state, &b, e);
     for (int i = 0; i < a.n && !failure; i++)
         for (int k = 0; k < b.n; k++) {
             if (a.state[i].step != b.state[k].step) continue;
             t->states++;
             if (strcmp(a.state[i].hash, b.state[k].hash) == 0) continue;
-            printf("differs: the state after step %lld: was %s, is %s\n", a.state[i].step, a.state[i].hash, b.state[k].hash);
+            printf("differs: the state after step %lld: was %s, is %s\n", a.state[i].step, a.state[i].hash,
+                   b.state[k].hash);
             t->bad++;
         }
     free(a.state);
@@ -73,7 +79,8 @@ static int compare_steps(struct reader *was, struct reader *is, enum store_group
     if (reader_steps(is, g, &y, e)) { free(x); return -1; }
     while (at < t->rows[g] && x[at] == y[at]) at++;
     if (at < t->rows[g]) {
-        printf("differs: row %lld of %s: was step %lld, is %lld\n", (long long)at, g == STORE_TRAIN ? "train" : "eval", (long long)x[at], (long long)y[at]);
+        printf("differs: row %lld of %s: was step %lld, is %lld\n", (long long)at, group_name[g], (long long)x[at],
+               (long long)y[at]);
         t->bad++;
     }
     free(x);
