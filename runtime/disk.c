@@ -21,7 +21,8 @@ static size_t text_bytes(const json_t *json)
     return n;
 }
 
-static double series_bytes(const struct graph *g, enum store_group group, int blocks, const struct series *own, int n_own, int64_t rows)
+static double series_bytes(const struct graph *g, enum store_group group, int blocks, const struct series *own,
+                           int n_own, int64_t rows)
 {
     struct metrics *m = metrics_new(g, group, blocks, own, n_own);
     double bytes = (double)store_series_bytes(&(struct series){ .type = STORE_I64 }, rows);      /* `step` */

@@ -4,8 +4,8 @@
 
 #include "train.h"
 
-/* file: run.h5 of all steps; checkpoint: one of them; kept: how many stay; more: what a run needs on top of `total` while it
-   goes on. */
+/* file: run.h5 of all steps; checkpoint: one of them; kept: how many stay; more: what a run needs on top of `total`
+   while it goes on. */
 struct disk { double file, checkpoint, total, more; int kept; };
 int disk_of(const struct study *s, const struct variant *v, struct disk *out, struct err *e);
 

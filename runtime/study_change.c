@@ -30,8 +30,9 @@ static const char *whole_script(const struct study *s)
 /* A script that was moved is the same one, and so is one that was changed where it lies. */
 static bool is_same_script(const struct study *a, const struct study *b)
 {
-    bool same_place = strcmp(whole_script(a), whole_script(b)) == 0, same_word = !a->record && strcmp(a->script_path, b->script_path) == 0;
-    return same_place || same_word || strcmp(a->script_text, b->script_text) == 0;
+    if (strcmp(whole_script(a), whole_script(b)) == 0) return true;
+    if (!a->record && strcmp(a->script_path, b->script_path) == 0) return true;
+    return strcmp(a->script_text, b->script_text) == 0;
 }
 
 int study_change(const struct study *s, struct study_change *out, struct err *e)

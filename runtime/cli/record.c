@@ -18,16 +18,18 @@ struct record record_read(struct reader *r)
         .study = reader_text(r, "/", "study"), .variant = reader_text(r, "/", "variant"),
         .replicate = reader_text(r, "/", "replicate"), .seed = reader_text(r, "/", "seed"),
         .data = reader_text(r, "/data", "path"), .data_hash = reader_text(r, "/data", "hash"),
-        .revision = reader_text(r, here, "revision"), .isa = reader_text(r, here, "isa"), .backend = reader_text(r, here, "backend"),
-        .threads = reader_text(r, here, "threads"), .host = reader_text(r, here, "host"), .script = reader_script(r),
+        .revision = reader_text(r, here, "revision"), .isa = reader_text(r, here, "isa"),
+        .backend = reader_text(r, here, "backend"), .threads = reader_text(r, here, "threads"),
+        .host = reader_text(r, here, "host"), .script = reader_script(r),
         .record = json_loads(reader_record(r), 0, NULL), .required = json_loads(reader_required(r), 0, NULL) };
 }
 
 struct record record_of_study(const struct study *s)
 {
     return (struct record){
-        .study = "", .variant = "", .replicate = "", .seed = "", .data = "", .isa = "", .backend = "", .threads = "", .host = "",
-        .data_hash = text_in(s->record, "data_hash"), .revision = text_in(s->record, "revision"), .script = s->script_text,
+        .study = "", .variant = "", .replicate = "", .seed = "", .data = "", .isa = "", .backend = "", .threads = "",
+        .host = "", .script = s->script_text,
+        .data_hash = text_in(s->record, "data_hash"), .revision = text_in(s->record, "revision"),
         .record = json_incref(s->record), .required = json_incref(s->required) };
 }
 
@@ -198,8 +200,10 @@ static int put_file(const char *folder, const char *name, const char *text, stru
     INVARIANT(asprintf(&path, "%s/%s", folder, name) >= 0, "no memory for a path");
     int failure = 0;
     bool legal = *name && *name != '.' && !strchr(name, '/');
-    if (!legal) failure = err_set(e, "'%s' is no name of a file beside a script: the run file was not written by sluice", name);
-    else if (lstat(path, &s) == 0) failure = err_set(e, "%s: is there already; give a folder that is new or empty", path);
+    if (!legal)
+        failure = err_set(e, "'%s' is no name of a file beside a script: the run file was not written by sluice", name);
+    else if (lstat(path, &s) == 0)
+        failure = err_set(e, "%s: is there already; give a folder that is new or empty", path);
     else {
         FILE *f = fopen(path, "wx");
         bool good = f && fputs(text, f) >= 0;

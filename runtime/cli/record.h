@@ -21,7 +21,7 @@ void record_json(const struct record *r, json_t *into);
 void record_script(const struct record *r, const char *path);
 
 char *record_quoted(const json_t *words);                   /* as a shell takes them; malloc'd */
-/* The words of the command that makes this run alone, or its study, from the script in `folder` (NULL: where it lay). */
+/* The words of the command that makes this run alone, or its study, of the script in `folder` (NULL: where it lay). */
 json_t *record_command(const struct record *r, bool alone, const char *folder, const char *data, const char *out);
 const char *record_file(const struct record *r);            /* name of the script's file */
 /* Writes the script and what it required into a folder, which is made. Nothing that is there is written over. */

@@ -23,7 +23,7 @@ static bool is_replicate(const char *name) { return *name && !name[strspn(name, 
 static bool is_checkpoints(const char *name) { return strcmp(name, "checkpoints") == 0; }
 static bool is_checkpoint(const char *name) { return strncmp(name, "step-", 5) == 0; }
 
-/* A file is known by the first word of its name: what writes and locks it is named likewise, with or without a dot before. */
+/* A file is known by the first word of its name: what writes and locks it is named likewise, or with a dot before. */
 static const struct { const char *file[2]; bool (*folder)(const char *name); } known[] = {
     [LAYER_STUDY]       = { { "study." }, is_variant },
     [LAYER_VARIANT]     = { { 0 }, is_replicate },
@@ -150,7 +150,7 @@ static int take(int above, const char *name, const char *path, enum layer layer,
     if (r->foreign == foreign) r->bytes += 512.0 * (double)s.st_blocks;
     r->runs += layer == LAYER_RUN;
     r->checkpoints += layer == LAYER_CHECKPOINT;
-    bool gone = r->dry || unlinkat(above, name, AT_REMOVEDIR) == 0 || errno == ENOTEMPTY;      /* what is not ours is in it */
+    bool gone = r->dry || unlinkat(above, name, AT_REMOVEDIR) == 0 || errno == ENOTEMPTY;  /* others' are in it */
     return gone ? 0 : err_set(e, "%s: cannot be removed: %s", path, strerror(errno));
 }
 

@@ -24,15 +24,15 @@ static const char *find_data(const struct call *c, const struct record *r, enum 
     struct err e;
     char hash[33];
     if (corpus_open(&corpus, path, &e)) {
-        *code = cli_fail(CODE_INPUT, "data: %s\n  the run was trained on data with the hash %s; --data FILE says where it lies now",
-                         e.text, r->data_hash);
+        *code = cli_fail(CODE_INPUT, "data: %s\n  the run was trained on data with the hash %s; --data FILE says where "
+                         "it lies now", e.text, r->data_hash);
         return NULL;
     }
     hash_print(corpus_info(corpus)->hash, hash);
     corpus_close(corpus);
     if (strcmp(hash, r->data_hash) == 0) return path;
-    *code = cli_fail(CODE_INPUT, "%s: is other data (hash %s) than the run was trained on (%s); --data FILE says where that lies now",
-                     path, hash, r->data_hash);
+    *code = cli_fail(CODE_INPUT, "%s: is other data (hash %s) than the run was trained on (%s); --data FILE says where "
+                     "that lies now", path, hash, r->data_hash);
     return NULL;
 }
 
@@ -54,8 +54,11 @@ static int write_readme(const struct record *r, const char *folder, const char *
     char *path;
     INVARIANT(asprintf(&path, "%s/README", folder) >= 0, "no memory for a path");
     FILE *f = fopen(path, "wx");
-    bool good = f && fprintf(f, "Run %s/%s of the study %s, seed %s. Revision %s, %s, backend %s; data with the hash %s.\n\n%s\n",
-                             r->variant, r->replicate, r->study, r->seed, r->revision, r->isa, r->backend, r->data_hash, command) > 0;
+    bool good = f
+        && fprintf(f, "Run %s/%s of the study %s, seed %s.\n", r->variant, r->replicate, r->study, r->seed) > 0
+        && fprintf(f, "Revision %s, %s, backend %s; ", r->revision, r->isa, r->backend) > 0
+        && fprintf(f, "data with the hash %s.\n", r->data_hash) > 0
+        && fprintf(f, "\n%s\n", command) > 0;
     if (f && fclose(f) != 0) good = false;
     int failure = good ? 0 : err_set(e, "%s: cannot be written: %s", path, strerror(errno));
     free(path);
@@ -72,8 +75,8 @@ static void say_earlier(const struct run *was, const struct record *r, const cha
     *strrchr(study, '/') = 0;
     char *command = command_of(r, false, folder, data, study);
     if (command)
-        fprintf(stderr, "note: its study does not name it any more; this has the study name it again, and trains no finished run:\n"
-                "  %s%s\n", command, folder ? " --replace" : "");
+        fprintf(stderr, "note: its study does not name it any more; this has the study name it again, and trains no "
+                "finished run:\n  %s%s\n", command, folder ? " --replace" : "");
     free(command);
 }
 
@@ -105,10 +108,12 @@ static enum code reproduce(const struct call *c, struct run *was, const struct r
     const char *data = find_data(c, r, &code);
     if (!data) return code;
     if (trust && check && !cli_flag(c, "trust"))
-        return cli_fail(CODE_INPUT, "%s: its script was run with --trust, and may do anything; --trust runs it again", was->path);
-    if (trust) fprintf(stderr, "note: it was run with --trust: what it read beside the files that are kept is not known\n");
+        return cli_fail(CODE_INPUT, "%s: its script was run with --trust, and may do anything; --trust runs it again",
+                        was->path);
+    if (trust) fprintf(stderr, "note: it was run with --trust: what it read beside the files kept is not known\n");
     if (!folder && !check && !record_intact(r, &e))
-        return cli_fail(CODE_INPUT, "%s\n  sluice reproduce %s -o DIR writes the files as they were", e.text, c->word[0]);
+        return cli_fail(CODE_INPUT, "%s\n  sluice reproduce %s -o DIR writes the files as they were", e.text,
+                        c->word[0]);
     if (folder || !check) code = tell(was, r, folder, data);
     if (code == CODE_OK && check) code = folder ? retrain_in(folder, was, r, data) : retrain_aside(was, r, data);
     return code;
@@ -138,12 +143,13 @@ static enum code run(const struct call *c)
 }
 
 const struct command command_reproduce = {
-    .name = "reproduce", .about = "the command and the files that make a run, and whether they still do", .usage = "RUN",
+    .name = "reproduce", .usage = "RUN",
+    .about = "the command and the files that make a run, and whether they still do",
     .example = "sluice reproduce runs/quickstart/base-3f9a12cd/0\n"
                "sluice reproduce runs/quickstart/base-3f9a12cd/0 -o again --check",
     .options = options, .least = 1, .most = 1, .run = run,
-    .more = "Run files keep the script, every file that it required, and what the command line changed: neither needs to be there\n"
-            "any more. Without -o the command names the script where it lay, as long as it is what it was. --check leaves with\n"
-            "code 8 when a value differs. Bits are the same within one revision, instruction set, backend and number of ranks;\n"
-            "what is not the same is said.",
+    .more = "Run files keep the script, every file that it required, and what the command line changed: none of these\n"
+            "needs to be there any more. Without -o the command names the script where it lay, as long as it is what it\n"
+            "was. --check leaves with code 8 when a value differs. Bits are the same within one revision, instruction set,\n"
+            "backend and number of ranks; what is not the same is said.",
 };

@@ -28,7 +28,7 @@ _Noreturn static void become(char **argv, pid_t parent)
     _exit(CODE_FAILURE);
 }
 
-/* The very command that is printed, by this program. Signals end it first, so that what it wrote aside can be removed. */
+/* The very command that is printed, by this program. Signals end it first, so that what it wrote can be removed. */
 static enum code train_anew(json_t *words)
 {
     const int heard[] = { SIGINT, SIGTERM, SIGHUP };
@@ -60,10 +60,11 @@ static void say_origin(const struct record *r)
         return;
     }
     if (strcmp(here.revision, r->revision) != 0)
-        fprintf(stderr, "note: it was computed by revision %s, this is %s; bits may differ\n", r->revision, here.revision);
+        fprintf(stderr, "note: it was computed by revision %s, this is %s; bits may differ\n", r->revision,
+                here.revision);
     if (strcmp(here.isa, r->isa) != 0)
-        fprintf(stderr, "note: it was computed with %s, here it is %s; bits may differ, unless SLUICE_ISA=... or mpirun -np ... "
-                "makes them one\n", r->isa, here.isa);
+        fprintf(stderr, "note: it was computed with %s, here it is %s; bits may differ, unless SLUICE_ISA=... or "
+                "mpirun -np ... makes them one\n", r->isa, here.isa);
 }
 
 static void say_condition(const struct run *was)
@@ -95,7 +96,7 @@ static bool say_part(struct reader *before, struct reader *now)
     bool other = part(a, b, path);
     json_decref(a);
     json_decref(b);
-    if (other) printf("differs: the configuration at %s: this program reads the script otherwise\n", *path ? path : "its keys");
+    if (other) printf("differs: the configuration at %s: this program reads the script otherwise\n", path);
     return other;
 }
 
@@ -133,7 +134,8 @@ static enum code compare_run(struct run *was, const char *study)
 enum code retrain_in(const char *folder, struct run *was, const struct record *r, const char *data)
 {
     char *out, *study;
-    INVARIANT(asprintf(&out, "%s/runs", folder) >= 0 && asprintf(&study, "%s/%s", out, r->study) >= 0, "no memory for a path");
+    bool made = asprintf(&out, "%s/runs", folder) >= 0 && asprintf(&study, "%s/%s", out, r->study) >= 0;
+    INVARIANT(made, "no memory for a path");
     say_origin(r);
     say_condition(was);
     json_t *words = record_command(r, true, folder, data, out);
@@ -163,7 +165,8 @@ enum code retrain_aside(struct run *was, const struct record *r, const char *dat
     struct err e;
     snprintf(folder, sizeof folder, "%s/sluice-reproduce-XXXXXX", place && *place ? place : "/tmp");
     if (!mkdtemp(folder)) return cli_fail(CODE_FAILURE, "%s: %s", folder, strerror(errno));
-    enum code code = record_write(r, folder, &e) ? cli_fail(CODE_FAILURE, "%s", e.text) : retrain_in(folder, was, r, data);
+    enum code code = record_write(r, folder, &e) ? cli_fail(CODE_FAILURE, "%s", e.text)
+                                                 : retrain_in(folder, was, r, data);
     nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     return code;
 }

@@ -4,7 +4,7 @@
 
 #include "record.h"
 
-/* In `folder`, which holds the script and its files; what is trained stays in folder/runs. CODE_MISMATCH: a value differs. */
+/* In `folder`, which holds the script's files and keeps what is trained, in runs. CODE_MISMATCH: a value differs. */
 enum code retrain_in(const char *folder, struct run *was, const struct record *r, const char *data);
 /* In a folder of its own, which is gone afterwards. */
 enum code retrain_aside(struct run *was, const struct record *r, const char *data);

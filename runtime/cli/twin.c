@@ -20,7 +20,8 @@ static int compare_series(struct reader *was, struct reader *is, const struct re
     }
     t->series++;
     if (!same) {
-        printf("differs: %s.%s: %s\n", group_name[a->group], a->name, b ? "has other dimensions" : "is not measured any more");
+        const char *what = b ? "has other dimensions" : "is not measured any more";
+        printf("differs: %s.%s: %s\n", group_name[a->group], a->name, what);
         t->bad++;
         return 0;
     }
