@@ -1,6 +1,7 @@
 /* How a run was made: the record in its file, in words, as a command, as files. */
 #define _GNU_SOURCE
 #include "record.h"
+#include "regular.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -228,13 +229,11 @@ int record_write(const struct record *r, const char *folder, struct err *e)
 
 static int holds(const char *path, const char *text, struct err *why)
 {
-    FILE *f = fopen(path, "rb");
-    if (!f) return err_set(why, "%s: %s", path, strerror(errno));
-    size_t n = strlen(text);
-    char *now = xmalloc(n + 2);
-    bool same = fread(now, 1, n + 1, f) == n && memcmp(now, text, n) == 0;
+    size_t size, most = (strlen(text) >> 20) + 1;
+    char *now = regular_text(path, most << 20, &size, why);
+    if (!now) return err_prefix(why, "%s: ", path);
+    bool same = size == strlen(text) && memcmp(now, text, size) == 0;
     free(now);
-    fclose(f);
     return same ? 0 : err_set(why, "%s: has changed since", path);
 }
 

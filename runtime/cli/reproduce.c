@@ -149,7 +149,7 @@ const struct command command_reproduce = {
                "sluice reproduce runs/quickstart/base-3f9a12cd/0 -o again --check",
     .options = options, .least = 1, .most = 1, .run = run,
     .more = "Run files keep the script, every file that it required, and what the command line changed: none of these\n"
-            "needs to be there any more. Without -o the command names the script where it lay, as long as it is what it\n"
-            "was. --check leaves with code 8 when a value differs. Bits are the same within one revision, instruction set,\n"
-            "backend and number of ranks; what is not the same is said.",
+            "needs to be there any more. Without -o the command names the script where it lay, as long as it is what\n"
+            "it was. --check leaves with code 8 when a value differs. Bits are the same within one revision, instruction\n"
+            "set, backend and number of ranks; what is not the same is said.",
 };
