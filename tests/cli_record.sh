@@ -75,9 +75,9 @@ leaves 0 "$sluice" reproduce planted --check
 says 'computed by revision another'
 for old in record required; do look forget planted/run.h5 config/$old; done
 leaves 4 "$sluice" reproduce planted
-says 'before format 1.2'
+says 'older than format 1.2'
 leaves 0 "$sluice" show planted
-says 'not known: the file is of before format 1.2'
+says 'not known: the file is older than format 1.2'
 leaves 0 "$sluice" show planted --script
 echo "what differs is found, and files of before are read"
 

@@ -98,7 +98,7 @@ void record_print(const struct record *r)
     line("backend", r->backend);
     line("threads", r->threads);
     line("host", r->host);
-    if (!r->record) { line("command", "not known: the file is of before format 1.2"); return; }
+    if (!r->record) { line("command", "not known: the file is older than format 1.2"); return; }
     char *command = record_quoted(json_object_get(r->record, "command"));
     line("command", command);
     free(command);
@@ -136,7 +136,7 @@ static void comments(const struct record *r, const char *path)
 {
     const json_t *item, *set = json_object_get(r->record, "set");
     size_t i;
-    if (!r->record) comment("the command line that ran this is not known: the file is of before format 1.2", "");
+    if (!r->record) comment("the command line that ran this is not known: the file is older than format 1.2", "");
     if (json_array_size(set)) {
         char *command = record_quoted(json_object_get(r->record, "command"));
         comment("run as: ", command);

@@ -5,7 +5,7 @@
 #include "cli.h"
 #include "runs.h"
 
-/* What a run file says. Texts are the reader's; record and required are NULL in files of before format 1.2. */
+/* What a run file says. Texts are the reader's; record and required are NULL in files older than format 1.2. */
 struct record {
     const char *study, *variant, *replicate, *seed, *data, *data_hash;
     const char *revision, *isa, *backend, *threads, *host, *script;

@@ -134,7 +134,7 @@ static enum code run(const struct call *c)
         struct record r = record_read(reader);
         if (reader_result(reader, &e)) code = cli_fail(CODE_INPUT, "%s", e.text);
         else if (r.record) code = reproduce(c, was, &r);
-        else code = cli_fail(CODE_INPUT, "%s: was written before format 1.2, and does not say how it was run\n"
+        else code = cli_fail(CODE_INPUT, "%s: is older than format 1.2, and does not say how it was run\n"
                              "  its configuration and script: sluice show", was->path);
         record_free(&r);
     }
