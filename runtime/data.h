@@ -27,6 +27,9 @@ char *corpus_find(const char *path, const char *script);
 void corpus_close(struct corpus *c);
 const struct corpus_info *corpus_info(const struct corpus *c);
 
+/* Whether the file still has all that it had when it was opened; where not, what was drawn last may be zeros. */
+int corpus_whole(const struct corpus *c, struct err *e);
+
 /* Holds the content of a packed file against the hash in its header; other formats have none and pass. */
 int corpus_verify(const struct corpus *c, struct err *e);
 

@@ -1,6 +1,6 @@
-/* Opening, reading and mapping regular files. Maps are kept in a list, so that SIGBUS, which is what reading beyond the end of a
-   file that became shorter comes to, can say which file it was. Reading into memory instead would need no handler, and as much
-   memory as the corpus has bytes in every run. */
+/* Opening, reading and mapping regular files. Reading beyond the end of a mapped file that became shorter is SIGBUS: zeros take
+   the place of what is gone, so that the reader gets as far as to ask whether the file was whole. Reading into memory instead
+   would need no handler, and as much memory as the corpus has bytes in every run. */
 #include "regular.h"
 
 #include <errno.h>
@@ -71,9 +71,8 @@ char *regular_text(const char *path, size_t most, size_t *size, struct err *e)
 
 /* ---- maps ---- */
 
-struct mapping { struct mapping *next; struct map map; int file; char path[]; };
+struct mapping { struct mapping *next; struct map map; int file; volatile sig_atomic_t lost; bool told; char path[]; };
 static struct mapping *mappings;
-static const char shrank[] = "became shorter while it was read: nothing may write to a file that is in use";
 
 static struct mapping *mapping_at(const void *address)
 {
@@ -82,32 +81,16 @@ static struct mapping *mapping_at(const void *address)
     return NULL;
 }
 
-static void say(const char *text)
+/* Any other address gets its signal again, and the process dies of it. */
+static void fill_in(int number, siginfo_t *info, void *context)
 {
-    ssize_t written = write(STDERR_FILENO, text, strlen(text));
-    (void)written;
-}
-
-/* Any other address gets its signal again, and dies of it. */
-static void lost(int number, siginfo_t *info, void *context)
-{
-    const struct mapping *m = mapping_at(info->si_addr);
+    struct mapping *m = mapping_at(info->si_addr);
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = (uintptr_t)info->si_addr / page * page;
     (void)context;
-    if (!m) { signal(number, SIG_DFL); return; }
-    say("sluice: ");
-    say(m->path);
-    say(": ");
-    say(shrank);
-    say("\n");
-    _exit(CODE_INPUT);
-}
-
-static void hear_lost(void)
-{
-    static bool heard;
-    struct sigaction action = { .sa_sigaction = lost, .sa_flags = SA_SIGINFO };
-    if (!heard) sigaction(SIGBUS, &action, NULL);
-    heard = true;
+    if (m) m->lost = 1;
+    if (m && mmap((void *)first, (uintptr_t)m->map.bytes + m->map.size - first, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED) return;
+    signal(number, SIG_DFL);
+    raise(number);
 }
 
 int regular_map(struct map *m, const char *path, struct err *e)
@@ -122,12 +105,30 @@ int regular_map(struct map *m, const char *path, struct err *e)
     if (bytes == MAP_FAILED) failed = err_set(e, "cannot be mapped: %s", strerror(errno));
     if (failed || !bytes) { close(file); return failed; }
     struct mapping *new = xmalloc(sizeof *new + strlen(path) + 1);
-    *new = (struct mapping){ mappings, { bytes, size }, file };
+    *new = (struct mapping){ .next = mappings, .map = { bytes, size }, .file = file };
     strcpy(new->path, path);
     mappings = new;
-    hear_lost();
+    sigaction(SIGBUS, &(struct sigaction){ .sa_sigaction = fill_in, .sa_flags = SA_SIGINFO }, NULL);
     *m = new->map;
     return 0;
+}
+
+int regular_whole(const struct map *m, struct err *e)
+{
+    struct stat s;
+    struct mapping *of = m->bytes ? mapping_at(m->bytes) : NULL;
+    if (!of || (!of->lost && fstat(of->file, &s) == 0 && (size_t)s.st_size >= m->size)) return 0;
+    of->told = true;
+    return err_set(e, "%s: became shorter while it was read: nothing may write to a file that is in use", of->path);
+}
+
+/* What came of zeros is no result, whoever forgot to ask. */
+static void insist(const struct mapping *of)
+{
+    struct err e;
+    if (of->told || regular_whole(&of->map, &e) == 0) return;
+    fprintf(stderr, "sluice: %s\n", e.text);
+    exit(CODE_INPUT);
 }
 
 void regular_unmap(struct map *m)
@@ -136,18 +137,11 @@ void regular_unmap(struct map *m)
     while (*at && (*at)->map.bytes != m->bytes) at = &(*at)->next;
     if (m->bytes && *at) {
         struct mapping *old = *at;
+        insist(old);
         *at = old->next;
         close(old->file);
         free(old);
     }
     if (m->bytes) munmap((void *)(uintptr_t)m->bytes, m->size);
     *m = (struct map){ 0 };
-}
-
-int regular_whole(const struct map *m, struct err *e)
-{
-    struct stat s;
-    const struct mapping *of = m->bytes ? mapping_at(m->bytes) : NULL;
-    if (!of || (fstat(of->file, &s) == 0 && (size_t)s.st_size >= m->size)) return 0;
-    return err_set(e, "%s: %s", of->path, shrank);
 }

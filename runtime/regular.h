@@ -11,12 +11,12 @@ int regular_open(const char *path, struct err *e);
 char *regular_text(const char *path, size_t most, size_t *size, struct err *e);
 const char *regular_kind(unsigned mode);                    /* of a st_mode that is no regular file's: "a named pipe" */
 
-/* A whole file in memory; an empty one is bytes NULL, size 0. Where it is cut short while it is mapped, reading what is gone
-   ends the process with exit code 4 and the file's name. */
+/* A whole file in memory; an empty one is bytes NULL, size 0. Where it is cut short while it is mapped, what is gone reads as
+   zeros: whoever has read asks whether it was whole. Of a file that was not, unless that was asked, regular_unmap ends the
+   process with its name and exit code 4. */
 struct map { const unsigned char *bytes; size_t size; };
 int regular_map(struct map *m, const char *path, struct err *e);
 void regular_unmap(struct map *m);
-/* Whether the file still has all that is mapped: what was read before from its last page is zeros where it has not. */
-int regular_whole(const struct map *m, struct err *e);
+int regular_whole(const struct map *m, struct err *e);      /* its message has the path */
 
 #endif

@@ -78,16 +78,17 @@ static void stage(struct trainer *t, int64_t step)
         session_stage(s, micro, &t->batch);
     }
     t->staged = step;
+    if (corpus_whole(t->corpus, &t->err)) t->data_lost = true;
 }
 
-/* False: asked to stop before the weights changed. */
+/* False: asked to stop, or out of data, before the weights changed. */
 static bool give_step(struct trainer *t)
 {
     struct session *s = t->session;
-    if (stop_asked) return false;
+    stage(t, t->done);
+    if (stop_asked || t->data_lost) return false;
     comm_order(ORDER_STEP, t->done);
     plan_begin(s->plan, t->done, s->train.steps, s->train.micro);
-    stage(t, t->done);
     return plan_step(s->plan, comm_here()->ranks == 1 ? go_on : NULL);      /* ranks end a step that they began */
 }
 
@@ -105,7 +106,7 @@ static bool may_go_ahead(const struct trainer *t)
     return t->session->backend->fetch && !t->disk_low && !is_last(t) && t->done % c->eval_every != 0 && t->done % c->checkpoint_every != 0;
 }
 
-/* Completes a step, but for its row. False: asked to stop before the weights changed. */
+/* Completes a step, but for its row. False: as of give_step. */
 static bool train_step(struct trainer *t)
 {
     struct session *s = t->session;
@@ -143,7 +144,7 @@ static const char *diverged(struct trainer *t)
     return stop_look(t->stop, metrics_get(t->train, "loss"), metrics_get(t->train, "grad_norm"), tokens);
 }
 
-/* 0: asked to stop. Reads buffers only; nothing of training changes. */
+/* False: asked to stop, or out of data. Reads buffers only; nothing of training changes. */
 static bool evaluate_parts(struct trainer *t)
 {
     struct session *s = t->session;
@@ -157,10 +158,11 @@ static bool evaluate_parts(struct trainer *t)
         plan_forward(s->eval_plan, i);
     }
     plan_combine(s->eval_plan);
-    return true;
+    if (corpus_whole(t->corpus, &t->err)) t->data_lost = true;
+    return !t->data_lost;
 }
 
-/* 1: done; 0: asked to stop; -1: failed. */
+/* 1: done; 0: asked to stop, or out of data; -1: failed. */
 static int evaluate(struct trainer *t)
 {
     struct session *s = t->session;
@@ -180,8 +182,18 @@ static int evaluate(struct trainer *t)
 
 /* ---- the loop ---- */
 
+/* Ends the run while what it has can still be written: it goes on when what is wrong outside is right again. */
+static enum outcome hold(struct trainer *t, enum outcome outcome, enum store_event event)
+{
+    struct err why = t->err;
+    fail(t, outcome);
+    if (train_save(t)) return leave(t, OUTCOME_FAILED);
+    return end(t, outcome, STATUS_PREEMPTED, event, why.text);
+}
+
 static enum outcome interrupted(struct trainer *t)
 {
+    if (t->data_lost) return hold(t, OUTCOME_INPUT, EVENT_STOPPED);
     if (train_save(t)) return leave(t, OUTCOME_FAILED);
     return end(t, OUTCOME_INTERRUPTED, STATUS_PREEMPTED, EVENT_PREEMPTED, "stopped by a signal; sluice resume goes on");
 }
@@ -194,15 +206,6 @@ static bool disk_is_low(struct trainer *t)
     if (statvfs(t->dir, &v) != 0 || (double)v.f_bavail * (double)v.f_frsize >= need) return false;
     err_set(&t->err, "%s: %.0f MiB of disk are free, the next checkpoint and rows may need %.0f", t->dir, (double)v.f_bavail * (double)v.f_frsize / mib, need / mib);
     return true;
-}
-
-/* Ends the run while what it has can still be written. */
-static enum outcome disk_low(struct trainer *t)
-{
-    struct err why = t->err;
-    fail(t, OUTCOME_DISK);
-    if (train_save(t)) return leave(t, OUTCOME_FAILED);
-    return end(t, OUTCOME_DISK, STATUS_PREEMPTED, EVENT_DISK_LOW, why.text);
 }
 
 /* What follows a completed step, and what a run that goes on has to repeat for it: evaluation, then the checkpoint. */
@@ -227,7 +230,7 @@ static enum outcome loop(struct trainer *t)
     for (bool repeated = true;; repeated = false) {
         look_around(t);
         if (!t->ahead) {
-            if (t->disk_low) return disk_low(t);
+            if (t->disk_low) return hold(t, OUTCOME_DISK, EVENT_DISK_LOW);
             bool last = is_last(t), all = t->done == t->session->train.steps;
             int go = after_step(t, last, repeated);
             if (go < 0) return leave(t, OUTCOME_FAILED);

@@ -16,6 +16,7 @@ struct trainer {
     double eval_loss;
     int64_t done;                                           /* completed steps */
     bool ahead;                                             /* the one after them is given to the device already */
+    bool data_lost;                                         /* the file of the tokens became shorter */
     double lr, told; bool disk_low;                         /* of the last of them; when the watcher was told; seen then */
     struct err err; int cause;                              /* of a failure; errno with it */
 };

@@ -180,5 +180,5 @@ const struct command command_compare = {
     .more = "Runs are paired by replicate: both of a pair saw the same data in the same order and drew the same initial weights.\n"
             "Only finished runs count, unless --at names a place: then every run that got there counts. What is not counted is listed.\n"
             "Below four pairs there is no interval and no p-value. Of metrics that are neither better high nor low it says which is higher.\n"
-            "Leaves with code 5 when every run that could count has diverged.",
+            "Leaves with code 5 when every run that could count has diverged, with code 4 when one cannot be read: the others are compared all the same.",
 };

@@ -103,6 +103,7 @@ static enum code run(const struct call *c)
 const struct command command_ls = {
     .name = "ls", .about = "list studies, or the runs of a study", .usage = "[DIR]",
     .example = "sluice ls\nsluice ls runs/quickstart", .options = options, .least = 0, .most = 1, .run = run,
-    .more = "DIR is a folder of studies (default: runs) or a study. A run is 'dead' when its file says running and no process holds its lock.\n"
-            "A run is 'earlier' when the study's last 'sluice run' did not name it: its script, or what was set, has changed since.",
+    .more = "DIR is a folder of studies (default: runs) or a study. A run is 'dead' when its file says running and no process holds its lock;\n"
+            "of one that is 'unreadable' the reason is said, and the exit code is 4. A run is 'earlier' when the study's last sluice run did\n"
+            "not name it: its script, or what was set, has changed since.",
 };

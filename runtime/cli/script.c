@@ -3,6 +3,7 @@
 #include "script.h"
 #include "bind.h"
 #include "declared.h"
+#include "regular.h"
 #include "train.h"
 
 #include <limits.h>
@@ -95,6 +96,14 @@ struct study *script_study(const struct call *c, enum code *code)
     struct study *study = NULL;
     struct script_options o = { .trust = cli_flag(c, "trust") };
     o.n_set = cli_values(c, "set", (const char ***)(void *)&o.set);
+    struct err e;
+    int file = regular_open(c->word[0], &e);
+    if (file < 0) {
+        *code = cli_fail(CODE_INPUT, "%s: %s", c->word[0], e.text);
+        free((void *)(uintptr_t)o.set);
+        return NULL;
+    }
+    close(file);
     *code = CODE_SCRIPT;
     if (script_run(c->word[0], &o, &script, &description, &problems) == 0) study = resolve(c, description, &problems, code);
     if (problems.n) report(script, &problems);

@@ -106,7 +106,9 @@ static int open_file(struct corpus *c, char *path, struct err *e)
         if (!number(value, &vocab) || vocab < 1 || vocab > 65536) return err_set(e, "the vocabulary '%s' must be a whole number of 1 to 65536", value);
         *given = 0;
     }
-    if (piped_is(path)) return err_set(e, "tokens are read more than once, which a pipe cannot be: sluice data pack %s -o FILE.tok makes a file of its text", path);
+    if (piped_is(path))
+        return err_set(e, "is %s, and tokens are read more than once: pack its text into a file, with sluice data pack %s -o FILE.tok",
+                       strcmp(path, "-") ? "a named pipe" : "standard input", path);
     if (regular_map(&c->map, path, e)) return -1;
     size_t length = strlen(path);
     if (c->map.size == 0) return err_set(e, "is empty");
@@ -142,6 +144,8 @@ void corpus_close(struct corpus *c)
 }
 
 const struct corpus_info *corpus_info(const struct corpus *c) { return &c->info; }
+
+int corpus_whole(const struct corpus *c, struct err *e) { return regular_whole(&c->map, e); }
 
 int corpus_verify(const struct corpus *c, struct err *e)
 {

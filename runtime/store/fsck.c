@@ -36,8 +36,10 @@ static bool dataset_good(hid_t data)
     int64_t block = row < BLOCK_BYTES ? BLOCK_BYTES / (int64_t)(row ? row : 1) : 1;
     char *to = xmalloc((size_t)block * row + 1);
     bool good = rows >= 0;
-    for (int64_t at = 0; at < rows && good; at += block)
+    for (int64_t at = 0; at < rows && good; at += block) {
+        apart_step();
         good = rows_read(data, type, at, rows - at < block ? rows - at : block, to) == 0;
+    }
     free(to);
     H5Tclose(type);
     return good;

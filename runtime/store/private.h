@@ -131,6 +131,7 @@ int apart_receive(struct apart *a, void *to, size_t bytes);
 void apart_end(struct apart *a, char why[96]);              /* kills it; why: how it had ended before, or why that was due; may be NULL */
 int apart_write(int end, const void *from, size_t bytes);   /* the child's side */
 int apart_read(int end, void *to, size_t bytes);            /* -1: the parent asks no more */
+void apart_step(void);                                      /* the child gets on: its processor time is counted from here */
 
 /* First look at a file, before HDF5 sees it: is it one, and did its last writer leave it open? */
 int superblock_check(const char *path, bool *left_open, struct err *e);

@@ -14,6 +14,7 @@ struct reader {
     bool ended;                         /* of the child, which is then no more */
     bool failed; struct err err;        /* the first failure, which every later call repeats */
     struct head head; struct reader_series *series;
+    void *steps[STORE_GROUPS];          /* once asked for: every series of a group has them */
     struct arena *texts;
 };
 
@@ -60,6 +61,7 @@ static int answer_one(int end, struct snapshot *s, const struct question *q)
     struct lines lines = { NULL, 0 };
     struct err e;
     int bad = 0;
+    apart_step();
     switch (q->ask) {
     case ASK_STEPS: case ASK_VALUES: return answer_numbers(end, s, q);
     case ASK_TEXT:   bad = snapshot_text(s, q->group, q->name, &text, &e); break;
@@ -208,6 +210,7 @@ void reader_close(struct reader *r)
     if (!r) return;
     if (!r->ended) apart_end(&r->apart, NULL);
     arena_free(r->texts);
+    for (int g = 0; g < STORE_GROUPS; g++) free(r->steps[g]);
     free(r->series); free(r->path);
     free(r);
 }
@@ -248,10 +251,11 @@ int reader_read(struct reader *r, const struct reader_series *s, double **values
 
 int reader_steps(struct reader *r, enum store_group group, int64_t **steps, struct err *e)
 {
-    void *to = NULL;
-    int failed = ask_rows(r, ASK_STEPS, (int)group, r->head.rows[group], sizeof **steps, &to, e);
-    *steps = to;
-    return failed;
+    size_t bytes = (size_t)r->head.rows[group] * sizeof **steps;
+    *steps = NULL;
+    if (!r->steps[group] && ask_rows(r, ASK_STEPS, (int)group, r->head.rows[group], sizeof **steps, &r->steps[group], e)) return -1;
+    *steps = memcpy(xmalloc(bytes + 1), r->steps[group], bytes);
+    return 0;
 }
 
 static const char *text_or_nothing(struct reader *r, const struct question *q)
