@@ -232,7 +232,9 @@ static int holds(const char *path, const char *text, struct err *why)
     size_t size, most = (strlen(text) >> 20) + 1;
     char *now = regular_text(path, most << 20, &size, why);
     if (!now) return err_prefix(why, "%s: ", path);
-    bool same = size == strlen(text) && memcmp(now, text, size) == 0;
+    static const char order[] = "\xef\xbb\xbf";             /* a byte order mark is no part of a script */
+    size_t mark = strncmp(now, order, 3) == 0 && strncmp(text, order, 3) != 0 ? 3 : 0;
+    bool same = size - mark == strlen(text) && memcmp(now + mark, text, size - mark) == 0;
     free(now);
     return same ? 0 : err_set(why, "%s: has changed since", path);
 }
