@@ -1,4 +1,5 @@
 /* CSV in long form, and JSON. Reals are written so that reading them back gives the same bits. */
+#define _GNU_SOURCE
 #include "export.h"
 #include "metric.h"
 #include <math.h>
@@ -21,16 +22,17 @@ static bool kept(const struct export_options *o, int64_t row, int64_t rows)
     return row % o->every == 0 || row == rows - 1;
 }
 
-static const char *variant_of(const struct runs *runs, struct run *r)
+/* Malloc'd. An earlier run's is its folder, VARIANT-HASH8: a variant of the same name may be there. */
+static char *variant_of(const struct runs *runs, struct run *r)
 {
-    if (runs->study) return runs->study->variant[r->variant].name;
-    const char *name = run_text(r, "/", "variant");
-    return *name ? name : r->name;
+    const char *slash = strrchr(r->name, '/'), *name = run_text(r, "/", "variant");
+    if (runs->study && slash) return strndup(r->name, (size_t)(slash - r->name));
+    return xstrdup(*name ? name : r->name);
 }
 
 static int replicate_of(const struct runs *runs, struct run *r)
 {
-    return runs->study ? r->replicate : atoi(run_text(r, "/", "replicate"));
+    return runs->study && r->variant >= 0 ? r->replicate : atoi(run_text(r, "/", "replicate"));
 }
 
 /* A metric that was asked for and that no run has is a mistake, not an empty file. */
@@ -139,18 +141,21 @@ static void csv_metric(const struct runs *runs, struct run *r, const struct colu
                        const struct metric *m, const struct curve *curve, FILE *to)
 {
     bool *measured = measured_cells(curve);
+    char *variant = variant_of(runs, r);
+    int replicate = replicate_of(runs, r);
     for (int64_t row = 0; row < curve->rows; row++) {
         if (!kept(o, row, curve->rows)) continue;
         for (int64_t cell = 0; cell < curve->cells; cell++) {
             if (!measured[cell]) continue;
-            csv_text(to, variant_of(runs, r));
-            fprintf(to, ",%d,%lld,%s.%s,", replicate_of(runs, r), (long long)curve->step[row], metric_group[m->series.group], m->series.name);
+            csv_text(to, variant);
+            fprintf(to, ",%d,%lld,%s.%s,", replicate, (long long)curve->step[row], metric_group[m->series.group], m->series.name);
             csv_indices(to, c, &m->series, cell);
             print_real(to, curve->value[row * curve->cells + cell]);
             fputc('\n', to);
         }
     }
     free(measured);
+    free(variant);
 }
 
 static int csv_run(const struct runs *runs, struct run *r, const struct columns *c, const struct export_options *o, FILE *to, struct err *e)
@@ -244,9 +249,11 @@ static int json_run(const struct runs *runs, struct run *r, const struct export_
     struct metric *list;
     struct curve curve;
     int n = metric_list(r, &list), bad = 0, written = 0;
+    char *variant = variant_of(runs, r);
     const char *config = run_config(r);
     fputs("{\"variant\":", to);
-    json_text(to, variant_of(runs, r));
+    json_text(to, variant);
+    free(variant);
     fprintf(to, ",\"replicate\":%d,\"status\":\"%s\",\"config\":%s,\"series\":[", replicate_of(runs, r), condition_name(r->condition), *config ? config : "null");
     for (int i = 0; i < n && !bad; i++) {
         if (!wanted(o, &list[i])) continue;

@@ -1,6 +1,7 @@
 /* Finding runs, and telling the living from the dead. */
 #include "runs.h"
 #include "regular.h"
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -196,11 +197,52 @@ static int open_single(const char *file, struct runs *all, struct err *e)
     return 0;
 }
 
+/* Folders in a folder, by name; not links, which lead elsewhere. */
+static int is_folder(const struct dirent *d) { return d->d_name[0] != '.' && (d->d_type == DT_DIR || d->d_type == DT_UNKNOWN); }
+
+static bool is_named(const struct study *s, const char *dir)
+{
+    for (int p = 0; p < s->n_points; p++)
+        if (!strcmp(s->point[p].dir, dir)) return true;
+    return false;
+}
+
+static void add_earlier(struct runs *all, const char *folder, const char *dir)
+{
+    char *whole = text_join(folder, "/", dir);
+    if (holds(whole, "run.h5") && !is_named(all->study, dir)) {
+        all->run = xrealloc(all->run, (size_t)(all->n + all->n_earlier + 1) * sizeof *all->run);
+        all->run[all->n + all->n_earlier++] = (struct run){ .all = all, .variant = -1, .condition = UNSEEN, .name = xstrdup(dir), .path = text_join(whole, "/", "run.h5") };
+    }
+    free(whole);
+}
+
+/* The runs of a study lie at VARIANT-HASH8/REPLICATE. */
+static void find_earlier(struct runs *all, const char *folder)
+{
+    struct dirent **variant = NULL;
+    int n = scandir(folder, &variant, is_folder, alphasort);
+    for (int v = 0; v < n; free(variant[v++])) {
+        struct dirent **replicate = NULL;
+        char *below = text_join(folder, "/", variant[v]->d_name);
+        int m = scandir(below, &replicate, is_folder, alphasort);
+        for (int k = 0; k < m; free(replicate[k++])) {
+            char *dir = text_join(variant[v]->d_name, "/", replicate[k]->d_name);
+            add_earlier(all, folder, dir);
+            free(dir);
+        }
+        free(replicate);
+        free(below);
+    }
+    free(variant);
+}
+
 static int open_study(const char *folder, struct runs *all, struct err *e)
 {
     if (study_open(folder, &all->study, e)) return -1;
     all->run = xcalloc((size_t)all->study->n_points + 1, sizeof *all->run);
     for (int p = 0; p < all->study->n_points; p++) add_point(all, p);
+    find_earlier(all, folder);
     return 0;
 }
 
@@ -222,10 +264,16 @@ int runs_open(const char *path, struct runs **out, struct err *e)
     return bad;
 }
 
+void runs_add_earlier(struct runs *all)
+{
+    all->n += all->n_earlier;
+    all->n_earlier = 0;
+}
+
 void runs_close(struct runs *all)
 {
     reader_close(all->reader);
-    for (int i = 0; i < all->n; i++) {
+    for (int i = 0; i < all->n + all->n_earlier; i++) {
         struct run *r = &all->run[i];
         free(r->name);
         free(r->path);

@@ -12,7 +12,7 @@ const char *condition_name(int condition);
 
 struct run {
     char *name, *path;                  /* "gated/3"; the run file */
-    int variant, replicate;             /* -1, 0: a run file without its study */
+    int variant, replicate;             /* -1, 0: a run that the study does not name, or without a study */
     int64_t steps;                      /* asked for; 0: not known */
     /* What its file says, once run_look has been called: */
     int condition;                      /* enum store_status or enum condition */
@@ -22,12 +22,15 @@ struct run {
 };
 struct runs {
     struct study *study;                /* NULL for a lone run file */
-    int n; struct run *run;
+    int n, n_earlier; struct run *run;
     struct reader *reader; const struct run *open;          /* the one that is open, and whose it is */
 };
+/* After the n runs that the study names come those in its folder that it does not name any more. */
 
 /* path: a study's folder, a run's folder, or a run file: of a run only that one. No run file is opened. */
 int runs_open(const char *path, struct runs **out, struct err *e);
+/* Counts the earlier runs among the others; they have a study, and variant -1. */
+void runs_add_earlier(struct runs *r);
 void runs_close(struct runs *r);
 
 bool runs_is_study(const char *path);   /* a folder with a study.json */

@@ -18,7 +18,7 @@ struct site { int source, line; const char *function; };
 
 struct script {
     struct arena *arena; struct problems *problems;
-    const char *path, *folder, *text; size_t size;          /* of the script itself */
+    const char *path, *folder;                              /* of the script itself, which is sources[0] */
     bool trust; int n_set; char **set;
     int n_sources, n_sites, n_base; struct source *source; struct site *site;
     int study, *base;                                       /* sites: of the study, and of the calls that made its base */
@@ -296,12 +296,12 @@ static void load_file(lua_State *L, struct script *s, const char *path)
     if (!text) luaL_error(L, "%s: %s", path, e.text);
     char *kept = arena_copy(s->arena, text, size + 1);
     free(text);
-    if (!s->text) { s->text = kept; s->size = size; }
     s->source = grown(s->arena, s->source, s->n_sources, sizeof *s->source);
     s->source[s->n_sources++] = source_read(s->arena, arena_text(s->arena, "%s", path), kept);
     size_t skip = kept[0] == '#' ? strcspn(kept, "\n") : 0; /* "#!" */
     lua_pushfstring(L, "@%s", path);
     if (luaL_loadbufferx(L, kept + skip, size - skip, lua_tostring(L, -1), "t") != LUA_OK) lua_error(L);
+    if (strlen(kept) != size) luaL_error(L, "%s: holds a zero byte: not a script", path);
     lua_remove(L, -2);
 }
 
@@ -498,6 +498,26 @@ static json_t *sorted(json_t *json)
     return out;
 }
 
+/* Every file that was read goes with the description: what is run can be run again. */
+static void add_sources(struct script *s)
+{
+    json_t *required = json_array();
+    json_object_set_new(s->description, "script_path", json_string(s->path));
+    json_object_set_new(s->description, "required", required);
+    for (int i = 0; i < s->n_sources; i++) {
+        const struct source *source = &s->source[i];
+        json_t *text = json_string(source->text);
+        char hash[33];
+        hash_print(hash_bytes(source->text, strlen(source->text)), hash);
+        if (!text) problem_add(s->problems, "", "%s: the text is not UTF-8", source->path);
+        else if (i > 0) json_array_append_new(required, json_pack("{s:s, s:s, s:o}", "name", source->path + strlen(s->folder), "xxh128", hash, "text", text));
+        else {
+            json_object_set_new(s->description, "script_text", text);
+            json_object_set_new(s->description, "script_xxh128", json_string(hash));
+        }
+    }
+}
+
 int script_run(const char *path, const struct script_options *o, struct script **out, json_t **description, struct problems *problems)
 {
     struct arena *arena = arena_new();
@@ -518,9 +538,7 @@ int script_run(const char *path, const struct script_options *o, struct script *
     json_decref(s->tree);
     if (s->description) {
         s->description = sorted(s->description);
-        json_object_set_new(s->description, "script_path", json_string(s->path));
-        if (json_object_set_new(s->description, "script_text", json_stringn(s->text, s->size)) != 0)
-            problem_add(problems, "", "%s: the text is not UTF-8", s->path);
+        add_sources(s);
     }
     *out = s;
     *description = s->description;

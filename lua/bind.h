@@ -9,7 +9,7 @@ struct script;
    study (name, data, seed, replicates, baseline, primary). most_work: instructions of Lua; 0: 2e8. */
 struct script_options { bool trust; int n_set; const char *const *set; int64_t most_work; };
 
-/* Runs the script at `path`. *description is what study_resolve reads (new reference). Mistakes that Lua can see (syntax,
+/* Runs the script at `path`. *description is what study_resolve reads (new reference), with the text of every file that was read. Mistakes that Lua can see (syntax,
    undeclared globals, unknown keys of sl.study{}, bad axes) come as problems whose path is "" and whose text begins
    "file:line: ". Returns -1 when there are any; *script is there all the same, and *description when enough could be read to
    look for more mistakes, else it is NULL. */

@@ -63,7 +63,7 @@ static const char *read_token(const char *c, struct token *t)
 
 struct source source_read(struct arena *arena, const char *path, const char *text)
 {
-    struct source s = { path, 0, arena_alloc(arena, (strlen(text) + 1) * sizeof(struct token)) };
+    struct source s = { path, text, 0, arena_alloc(arena, (strlen(text) + 1) * sizeof(struct token)) };
     int line = 1;
     for (const char *c = text, *next; *c; c = next) {
         bool space = isspace((unsigned char)*c), comment = c[0] == '-' && c[1] == '-';

@@ -5,7 +5,7 @@
 #include "base.h"
 
 struct token { enum token_kind { TOKEN_NAME, TOKEN_STRING, TOKEN_SIGN, TOKEN_OTHER } kind; const char *at; int length, line; };
-struct source { const char *path; int n; struct token *token; };
+struct source { const char *path, *text; int n; struct token *token; };
 
 /* Cuts Lua text into tokens that point into it; text must live as long as the source. */
 struct source source_read(struct arena *arena, const char *path, const char *text);

@@ -36,6 +36,19 @@ static struct stored leaf_tensor(const struct leaf *l)
     return t;
 }
 
+uint64_t checkpoint_bytes(const struct leaves *leaves)
+{
+    struct stored *tensor = xcalloc((size_t)leaves->n + 1, sizeof *tensor);
+    uint64_t bytes = 0;
+    size_t header;
+    int n = 0;
+    for (int i = 0; i < leaves->n; i++) if (saved(leaves->leaf[i])) tensor[n++] = leaf_tensor(leaves->leaf[i]);
+    free(safetensors_header(n, tensor, &header));
+    for (int i = 0; i < n; i++) bytes += tensor[i].bytes;
+    free(tensor);
+    return header + bytes;
+}
+
 static void put_state(FILE *to, struct leaves *leaves, struct state *state)
 {
     struct stored *tensor = xcalloc((size_t)leaves->n + 1, sizeof *tensor);

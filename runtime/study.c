@@ -260,6 +260,8 @@ static int read_head(struct study *s, const json_t *given, struct problems *prob
     s->script_path = text_of(s, given, "script_path", "");
     s->script_text = text_of(s, given, "script_text", "");
     s->data_path = text_of(s, given, "data", "");
+    s->required = json_incref(json_object_get(given, "required"));
+    s->record = json_incref(json_object_get(given, "record"));
     s->primary = text_of(s, given, "primary", "eval.loss");
     s->family = text_of(s, json_object_get(given, "test"), "family", "sidak");
     s->replicates = (int)replicates;

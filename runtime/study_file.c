@@ -22,25 +22,47 @@ void study_free(struct study *s)
 {
     if (!s) return;
     for (int i = 0; i < s->n_variants; i++) json_decref(s->variant[i].config);
+    json_decref(s->required);
+    json_decref(s->record);
     arena_free(s->arena);
     free(s);
 }
 
+/* The point that "gated/3" names; -1: none. */
+static int point_named(const struct study *s, const char *name)
+{
+    for (int i = 0; i < s->n_points; i++) {
+        const struct point *p = &s->point[i];
+        const char *variant = s->variant[p->variant].name;
+        size_t n = strlen(variant);
+        char *end;
+        if (strncmp(name, variant, n) != 0 || name[n] != '/') continue;
+        if (strtol(name + n + 1, &end, 10) == p->replicate && end > name + n + 1 && !*end) return i;
+    }
+    return -1;
+}
+
+static int select_one(const struct study *s, const char *name, bool *wanted, struct err *e)
+{
+    const char **known = arena_alloc(s->arena, (size_t)(s->n_variants + 1) * sizeof *known);
+    int found = -1, point = point_named(s, name);
+    if (point >= 0) { wanted[point] = true; return 0; }
+    for (int i = 0; i < s->n_variants; i++) {
+        known[i] = s->variant[i].name;
+        if (strcmp(known[i], name) == 0) found = i;
+    }
+    const char *near = found < 0 ? nearest_name(name, known) : NULL;
+    if (found < 0) return err_set(e, "%s: no such variant%s%s%s%s", name, strchr(name, '/') ? " and replicate" : "", near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+    for (int i = 0; i < s->n_points; i++) wanted[i] |= s->point[i].variant == found || s->point[i].variant == s->baseline;
+    return 0;
+}
+
 int study_select(struct study *s, const char *const *names, int n, struct err *e)
 {
-    bool *wanted = arena_alloc(s->arena, (size_t)s->n_variants * sizeof *wanted);
-    const char **known = arena_alloc(s->arena, (size_t)(s->n_variants + 1) * sizeof *known);
-    for (int i = 0; i < s->n_variants; i++) known[i] = s->variant[i].name;
-    wanted[s->baseline] = true;
-    for (int k = 0; k < n; k++) {
-        int i = 0;
-        while (i < s->n_variants && strcmp(known[i], names[k]) != 0) i++;
-        const char *near = i < s->n_variants ? NULL : nearest_name(names[k], known);
-        if (i == s->n_variants) return err_set(e, "%s: no such variant%s%s%s", names[k], near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
-        wanted[i] = true;
-    }
+    bool *wanted = arena_alloc(s->arena, (size_t)(s->n_points + 1) * sizeof *wanted);
     int left = 0;
-    for (int i = 0; i < s->n_points; i++) if (wanted[s->point[i].variant]) s->point[left++] = s->point[i];
+    for (int k = 0; k < n; k++) if (select_one(s, names[k], wanted, e)) return -1;
+    for (int i = 0; i < s->n_points; i++) if (wanted[i]) s->point[left++] = s->point[i];
     s->n_points = left;
     return 0;
 }
@@ -85,6 +107,8 @@ static json_t *study_json(const struct study *s)
     }
     json_t *json = json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:{s:s}, s:i, s:i, s:o, s:o}", "format", "sluice-study", "version", STUDY_VERSION, "name", s->name, "script_path", s->script_path,
                              "script_text", s->script_text, "data", s->data_path, "primary", s->primary, "test", "family", s->family, "baseline", s->baseline, "replicates", s->replicates, "variants", variants, "points", points);
+    if (json && s->required) json_object_set(json, "required", s->required);
+    if (json && s->record) json_object_set(json, "record", s->record);
     if (json && s->match_quantity)
         json_object_set_new(json, "match", json_pack("{s:s, s:s, s:f}", "quantity", s->match_quantity, "adjust", s->match_adjust, "tolerance", s->match_tolerance));
     return json;
@@ -184,6 +208,8 @@ int study_open(const char *dir, struct study **out, struct err *e)
     s->script_path = text_of(s, json, "script_path", "");
     s->script_text = text_of(s, json, "script_text", "");
     s->data_path = text_of(s, json, "data", "");
+    s->required = json_incref(json_object_get(json, "required"));
+    s->record = json_incref(json_object_get(json, "record"));
     s->primary = text_of(s, json, "primary", "eval.loss");
     s->family = text_of(s, json_object_get(json, "test"), "family", "sidak");
     s->baseline = (int)json_integer_value(json_object_get(json, "baseline"));

@@ -56,6 +56,7 @@ static enum outcome leave(struct trainer *t, enum outcome otherwise)
 static enum outcome end(struct trainer *t, enum outcome outcome, enum store_status status, enum store_event event, const char *text)
 {
     if (train_close(t, status, status == STATUS_FINISHED ? LEVEL_INFO : LEVEL_WARNING, event, text)) return leave(t, OUTCOME_FAILED);
+    if (outcome == OUTCOME_FINISHED || outcome == OUTCOME_DIVERGED) train_tidy(t);
     tell(t, status);
     return outcome;
 }
@@ -361,6 +362,7 @@ static enum outcome train(struct trainer *t)
             err_set(&t->err, "it failed before; sluice resume %s --retry-failed trains it again", t->study->dir);
             fail(t, OUTCOME_FAILED);
         }
+        else train_tidy(t);                                 /* a kill may have come between the last word and that */
         tell(t, past.status);
         return outcome_of(past.status);
     }

@@ -107,6 +107,8 @@ static char *dumped(struct result *r)                       /* without what hold
     if (r->problems.n) fail_msg("%s", told(r));
     json_object_del(r->description, "script_text");
     json_object_del(r->description, "script_path");
+    json_object_del(r->description, "script_xxh128");
+    json_object_del(r->description, "required");
     return config_canonical(r->description);
 }
 
@@ -413,6 +415,39 @@ static void test_places(void **state)
 }
 
 /* Every experiment that the project ships is without mistakes, and asks its question first. */
+/* Every file that was read goes with the description, those of the library do not. */
+static void test_sources(void **state)
+{
+    (void)state;
+    static const char other[] = "return require('third')\n", third[] = "-- \xc3\xa9\nreturn { ['attention.gate'] = 'head' }\n";
+    write_file("other.lua", other, sizeof other - 1);
+    write_file("third.lua", third, sizeof third - 1);
+    const char *text = BASE "return sl.study { base = base, baseline = 'a', variants = { a = {}, b = require 'other' } }";
+    struct result r = run(text);
+    if (r.problems.n) fail_msg("%s", told(&r));
+    const json_t *required = json_object_get(r.description, "required");
+    assert_string_equal(json_string_value(json_object_get(r.description, "script_text")), text);
+    assert_int_equal(json_array_size(required), 2);
+    const char *const wanted[][2] = { { "other.lua", other }, { "third.lua", third } };
+    for (int i = 0; i < 2; i++) {
+        const json_t *file = json_array_get(required, (size_t)i);
+        char hash[33];
+        hash_print(hash_bytes(wanted[i][1], strlen(wanted[i][1])), hash);
+        assert_string_equal(json_string_value(json_object_get(file, "name")), wanted[i][0]);
+        assert_string_equal(json_string_value(json_object_get(file, "text")), wanted[i][1]);
+        assert_string_equal(json_string_value(json_object_get(file, "xxh128")), hash);
+    }
+    done(&r);
+    write_file("other.lua", "return {} -- \xff", 14);
+    r = run(text);
+    assert_non_null(strstr(told(&r), "other.lua: the text is not UTF-8"));
+    done(&r);
+    write_file("other.lua", "return {} -- \0", 14);
+    r = run(text);
+    assert_non_null(strstr(told(&r), "other.lua: holds a zero byte"));
+    done(&r);
+}
+
 static void test_experiments(void **state)
 {
     (void)state;
@@ -677,7 +712,7 @@ int main(void)
         cmocka_unit_test(test_named_variants), cmocka_unit_test(test_defaults), cmocka_unit_test(test_axes), cmocka_unit_test(test_shapes_of_studies),
         cmocka_unit_test(test_models), cmocka_unit_test(test_functions_meet_variants), cmocka_unit_test(test_overrides),
         cmocka_unit_test(test_order_does_not_matter), cmocka_unit_test(test_bad_scripts), cmocka_unit_test(test_all_mistakes_at_once),
-        cmocka_unit_test(test_places), cmocka_unit_test(test_experiments), cmocka_unit_test(test_every_misspelt_key),
+        cmocka_unit_test(test_places), cmocka_unit_test(test_sources), cmocka_unit_test(test_experiments), cmocka_unit_test(test_every_misspelt_key),
         cmocka_unit_test(test_hostile_scripts), cmocka_unit_test(test_default_limit), cmocka_unit_test(test_binary_chunk), cmocka_unit_test(test_trust), cmocka_unit_test(test_files),
     };
     return cmocka_run_group_tests(tests, open_folder, remove_folder);

@@ -31,6 +31,7 @@ const char *const cli_codes[] = {
 enum { NAMES = 64 };
 
 static const char *current = "";                            /* name of the running command, for messages */
+static const char *const *line = (const char *const[]){ NULL };
 static enum { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER } color;
 
 static void say(const char *format, va_list list)
@@ -307,6 +308,8 @@ static enum code finish_output(enum code code)
     return cli_fail(cli_system_code(output_cause, CODE_FAILURE), "standard output: cannot be written: %s", strerror(output_cause));
 }
 
+const char *const *cli_line(void) { return line; }
+
 enum code cli_run(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "", *names[NAMES];
@@ -315,6 +318,7 @@ enum code cli_run(int argc, char **argv)
         print_overview(stderr);
         return CODE_USAGE;
     }
+    line = (const char *const *)argv;
     if (!strcmp(name, "help") && argc == 3) {               /* help COMMAND is COMMAND --help */
         char help[] = "--help", *swapped[] = { argv[0], argv[2], help, NULL };
         return cli_run(3, swapped);

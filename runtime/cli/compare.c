@@ -168,6 +168,7 @@ static enum code run(const struct call *c)
         print_untaught(result);
         print_notes(result);
         print_floor(runs, result);
+        status_earlier(runs, stdout);
     }
     enum code code = status_unreadable(runs);
     if (code == CODE_OK) code = outcome_of(result);

@@ -10,6 +10,7 @@
 static const struct option options[] = {
     SCRIPT_OPTIONS,
     RUN_OPTIONS,
+    { "replace", 0, NULL, "take over a study that another script of the same name made" },
     { 0 }
 };
 
@@ -45,15 +46,44 @@ enum code run_points(const struct call *c, struct study *s)
     return code;
 }
 
+static void say_change(const struct study *s, const struct study_change *change, bool json)
+{
+    const struct { int n; const char *key, *words; } part[] = { { change->added, "new", "new" }, { change->kept, "kept", "kept" }, { change->back, "brought_back", "brought back" },
+        { change->earlier, "earlier", "become earlier ones" }, { change->dropped, "dropped", "not begun and dropped" } };
+    if (!change->added && !change->back && !change->earlier && !change->dropped) return;
+    if (json) fprintf(stderr, "{\"event\":\"changed\",\"study\":\"%s\"", s->name);
+    else fprintf(stderr, "note: %s has changed: runs", s->dir);
+    for (int i = 0, said = 0; i < COUNT(part); i++) {
+        if (json) fprintf(stderr, ",\"%s\":%d", part[i].key, part[i].n);
+        else if (part[i].n) fprintf(stderr, "%s %d %s", said++ ? "," : "", part[i].n, part[i].words);
+    }
+    if (json) fputs("}\n", stderr);
+    else if (change->earlier) fprintf(stderr, "; sluice ls %s --earlier lists those\n", s->dir);
+    else fputc('\n', stderr);
+}
+
+/* Finished runs must not be hidden by a script that happens to have the same name. */
+static enum code save(const struct call *c, const struct study *s, bool json)
+{
+    struct study_change change;
+    struct err e;
+    if (study_change(s, &change, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
+    if (change.other && change.earlier && !cli_flag(c, "replace"))
+        return cli_fail(CODE_INPUT, "%s is the study of %s; %d of its runs would become earlier ones\n"
+                        "  to keep both, give this one a name (name = \"...\" in the script) or a folder (--out DIR); --replace takes the study over", s->dir, change.script, change.earlier);
+    if (change.exists) say_change(s, &change, json);
+    return study_save(s, &e) ? cli_fail(cli_system_code(errno, CODE_FAILURE), "%s", e.text) : CODE_OK;
+}
+
 static enum code run(const struct call *c)
 {
     struct run_options o;
-    struct err e;
     enum code code;
     if (run_options_read(c, &o)) return CODE_USAGE;         /* before the script is run */
     struct study *s = script_study(c, &code);
     if (!s) return code;
-    code = o.rank == 0 && study_save(s, &e) ? cli_fail(cli_system_code(errno, CODE_FAILURE), "%s", e.text) : run_points(c, s);
+    code = o.rank == 0 ? save(c, s, o.show == SHOW_JSON) : CODE_OK;
+    if (code == CODE_OK) code = run_points(c, s);
     study_free(s);
     return code;
 }
@@ -63,6 +93,7 @@ const struct command command_run = {
     "sluice run experiments/quickstart.lua --jobs 2\n"
     "sluice run experiments/quickstart.lua --set train.steps=50 --replicates 2 --out /tmp/runs",
     options, 1, 1,
-    "Points that are finished already are not run again; a changed script runs only its new points. A run that was\n"
+    "Points that are finished already are not run again; a changed script runs only its new points, and what it does not name any\n"
+    "more stays as an earlier run. Another script of the same name is refused where it would hide runs that way. A run that was\n"
     "cut off goes on from its last checkpoint with the same bits.", run,
 };

@@ -41,7 +41,7 @@ static int load_weights(const char *run, const char *wanted, struct session *s, 
     json_t *extra = NULL;
     INVARIANT(asprintf(&dir, "%s/checkpoints", run) >= 0, "no memory for a path");
     int found = wanted ? snprintf(path, sizeof path, "%s", wanted) : checkpoint_newest(dir, INT64_MAX, path, sizeof path, e);
-    if (found == 0) err_set(e, "%s: holds no good checkpoint", dir);
+    if (found == 0) err_set(e, "%s: holds no good checkpoint (train.keep = 0 and sluice prune leave none)", dir);
     free(dir);
     if (found <= 0) return -1;
     int failure = checkpoint_load(path, s->leaves, s->state, &c, &extra, e);

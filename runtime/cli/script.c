@@ -4,9 +4,12 @@
 #include "bind.h"
 #include "declared.h"
 #include "regular.h"
+#include "train.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static void report(struct script *script, const struct problems *problems)
@@ -25,6 +28,35 @@ static void report(struct script *script, const struct problems *problems)
 }
 
 extern const struct command command_run;                    /* whose runs measure */
+
+static json_t *word_json(const char *word)
+{
+    json_t *json = json_string(word);
+    return json ? json : json_string("(a word that is not UTF-8)");
+}
+
+/* Everything that went into the study beside the text of its files, and what the command line put in its place. */
+static json_t *record_of(const struct call *c, const json_t *description, const struct corpus_info *data)
+{
+    const char **sets, *replicates = cli_value(c, "replicates", NULL), *file = cli_value(c, "data", NULL);
+    char folder[PATH_MAX] = "", script[PATH_MAX], created[32], hash[33];
+    time_t now = time(NULL);
+    struct tm utc;
+    json_t *command = json_array(), *set = json_array();
+    for (const char *const *word = cli_line(); *word; word++) json_array_append_new(command, word_json(*word));
+    for (int i = 0, n = cli_values(c, "set", &sets); i < n; i++) json_array_append_new(set, word_json(sets[i]));
+    free(sets);
+    strftime(created, sizeof created, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
+    hash_print(data->hash, hash);
+    json_t *record = json_pack("{s:o, s:o, s:s, s:s, s:s, s:b}", "command", command, "set", set, "data_hash", hash, "revision", train_revision, "created", created, "trust", cli_flag(c, "trust"));
+    if (!record) return NULL;
+    json_object_set(record, "script_xxh128", json_object_get(description, "script_xxh128"));
+    if (file) json_object_set_new(record, "data", json_string(file));
+    if (replicates) json_object_set_new(record, "replicates", json_integer(atoi(replicates)));
+    json_object_set_new(record, "folder", json_string(getcwd(folder, sizeof folder) ? folder : ""));
+    json_object_set_new(record, "script", json_string(realpath(c->word[0], script) ? script : c->word[0]));
+    return record;
+}
 
 static struct study *resolve(const struct call *c, json_t *description, struct problems *problems, enum code *code)
 {
@@ -50,6 +82,7 @@ static struct study *resolve(const struct call *c, json_t *description, struct p
         corpus_close(corpus);
         return NULL;
     }
+    json_object_set_new(description, "record", record_of(c, description, corpus_info(corpus)));
     if (study_resolve(description, corpus_info(corpus), &study, problems) == 0) declared_check(study, problems);
     if (problems->n == 0) {
         study->dir = arena_text(study->arena, "%s/%s", cli_value(c, "out", "runs"), study->name);

@@ -1,4 +1,5 @@
 /* sluice show: everything known of a study or of a run. */
+#include "record.h"
 #include "status.h"
 #include "metric.h"
 #include <stdlib.h>
@@ -6,7 +7,7 @@
 
 static const struct option options[] = {
     { "json", 0, NULL, "machine-readable" },
-    { "script", 0, NULL, "print the experiment script and nothing else" },
+    { "script", 0, NULL, "print the script that was run; above it, as comments, what --set changed and what it requires" },
     { 0 }
 };
 
@@ -41,8 +42,11 @@ static void show_study(const struct runs *runs)
 {
     const struct study *s = runs->study;
     char text[FORMAT_SIZE];
-    printf("study    %s\nscript   %s\ndata     %s\nprimary  %s\n", s->name, s->script_path, s->data_path, s->primary);
-    if (s->match_quantity) printf("matched  %s within %s by changing %s\n", s->match_quantity, format_figures(s->match_tolerance, 6, text), s->match_adjust);
+    printf("study     %s\nscript    %s\ndata      %s\nprimary   %s\n", s->name, s->script_path, s->data_path, s->primary);
+    struct record record = record_of_study(s);
+    record_print(&record);
+    record_free(&record);
+    if (s->match_quantity) printf("matched   %s within %s by changing %s\n", s->match_quantity, format_figures(s->match_tolerance, 6, text), s->match_adjust);
     heading("variants");
     print_variants(s);
     heading("runs");
@@ -61,8 +65,8 @@ static json_t *study_json(const struct runs *runs)
             "params_active", (json_int_t)v->counts.active, "params_active_embedded", (json_int_t)v->counts.active_embedded, "train_flops_per_token", v->train_flops_per_token, "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token,
             "memory_bytes", (json_int_t)v->memory_bytes, "config", v->config));
     }
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o}", "study", s->name, "script", s->script_path, "data", s->data_path, "primary", s->primary,
-                     "baseline", s->variant[s->baseline].name, "variants", variants, "runs", status_json(runs));
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:i, s:O?}", "study", s->name, "script", s->script_path, "data", s->data_path, "primary", s->primary,
+                     "baseline", s->variant[s->baseline].name, "variants", variants, "runs", status_json(runs), "earlier", runs->n_earlier, "record", s->record);
 }
 
 /* ---- a run ---- */
@@ -147,8 +151,11 @@ static enum code show_run(struct run *r)
     static const char *const tables[] = { "events", "checkpoints", "attempts", "samples" };
     struct err e;
     struct reader *reader = run_reader(r);
-    printf("run      %s\nfile     %s\nstatus   %s\nstep     %lld of %lld\n", r->name, r->path, condition_name(r->condition), (long long)r->step, (long long)r->steps);
+    printf("run       %s\nfile      %s\nstatus    %s\nstep      %lld of %lld\n", r->name, r->path, condition_name(r->condition), (long long)r->step, (long long)r->steps);
     if (!reader) return r->problem ? cli_fail(CODE_INPUT, "%s", r->problem) : CODE_OK;
+    struct record record = record_read(reader);
+    record_print(&record);
+    record_free(&record);
     json_t *config = json_loads(reader_config(reader), 0, NULL);
     heading("configuration");
     if (config) json_dumpf(config, stdout, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(15));
@@ -190,14 +197,23 @@ static json_t *run_json(const struct runs *runs)
     json_object_set_new(j, "events", events);
     struct reader *reader = run_reader(r);
     if (!reader) return j;
+    struct record record = record_read(reader);
+    record_json(&record, j);
+    record_free(&record);
     json_object_set_new(j, "config", json_loads(reader_config(reader), 0, NULL));
     if (reader_table(reader, "events", collect_line, events, &e)) run_distrust(r, e.text);
     return j;
 }
 
-static void print_script(const struct runs *runs)
+static enum code show_script(const struct runs *runs, const char *path)
 {
-    fputs(runs->study ? runs->study->script_text : run_script(&runs->run[0]), stdout);
+    bool whole = runs_is_study(path);
+    struct reader *reader = whole ? NULL : run_reader(&runs->run[0]);
+    if (!whole && !reader) return cli_fail(CODE_INPUT, "%s", runs->run[0].problem ? runs->run[0].problem : "the run was not begun");
+    struct record record = whole ? record_of_study(runs->study) : record_read(reader);
+    record_script(&record, path);
+    record_free(&record);
+    return CODE_OK;
 }
 
 static enum code run(const struct call *c)
@@ -207,7 +223,7 @@ static enum code run(const struct call *c)
     enum code code = CODE_OK;
     if (runs_open(c->word[0], &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     bool single = !runs_is_study(c->word[0]);
-    if (cli_flag(c, "script")) print_script(runs);
+    if (cli_flag(c, "script")) code = show_script(runs, c->word[0]);
     else if (cli_flag(c, "json")) print_json(single ? run_json(runs) : study_json(runs));
     else if (single) code = show_run(&runs->run[0]);
     else show_study(runs);

@@ -59,6 +59,15 @@ static const char *primary_of(const struct runs *runs)
     return runs->study ? runs->study->primary : "eval.loss";
 }
 
+static bool is_earlier(const struct runs *runs, const struct run *r) { return runs->study && r->variant < 0; }
+
+void status_earlier(const struct runs *runs, FILE *to)
+{
+    if (!runs->n_earlier) return;
+    fprintf(to, "%d earlier %s of this study %s not named by its script any more: sluice ls %s --earlier\n", runs->n_earlier, runs->n_earlier == 1 ? "run" : "runs",
+            runs->n_earlier == 1 ? "is" : "are", runs->study->dir);
+}
+
 /* Read before anything is printed of a run: it may turn out to be unreadable. */
 struct numbers { double loss, primary, seconds, left; };
 
@@ -80,7 +89,7 @@ void status_print(const struct runs *runs, FILE *to)
         struct run *r = &runs->run[i];
         struct numbers n = numbers_of(runs, r);
         table_cell(t, "%s", r->name);
-        table_cell(t, "%s", condition_name(r->condition));
+        table_cell(t, "%s%s", condition_name(r->condition), is_earlier(runs, r) ? ", earlier" : "");
         table_paint(t, status_paint(r->condition));
         table_cell(t, "%lld/%lld", (long long)r->step, (long long)r->steps);
         table_cell(t, "%s", format_real(n.loss, 4, text));
@@ -89,6 +98,7 @@ void status_print(const struct runs *runs, FILE *to)
         table_cell(t, "%s", format_seconds(n.left, text));
     }
     table_print(t, to);
+    status_earlier(runs, to);
 }
 
 enum code status_unreadable(const struct runs *runs)
@@ -112,7 +122,8 @@ json_t *status_json(const struct runs *runs)
         struct run *r = &runs->run[i];
         struct numbers n = numbers_of(runs, r);
         json_t *j = json_pack("{s:s, s:s, s:s, s:I, s:I}", "run", r->name, "path", r->path, "status", condition_name(r->condition), "step", (json_int_t)r->step, "steps", (json_int_t)r->steps);
-        if (runs->study) {
+        if (is_earlier(runs, r)) json_object_set_new(j, "earlier", json_true());
+        else if (runs->study) {
             json_object_set_new(j, "variant", json_string(runs->study->variant[r->variant].name));
             json_object_set_new(j, "replicate", json_integer(r->replicate));
         }

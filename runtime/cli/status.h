@@ -7,6 +7,7 @@
 
 enum paint status_paint(int condition);
 void status_print(const struct runs *runs, FILE *to);
+void status_earlier(const struct runs *runs, FILE *to);     /* a line that says how many runs are left out as earlier ones */
 json_t *status_json(const struct runs *runs);               /* a list with one object a run */
 /* "3 running, 1 dead, 16 pending", or "finished" when all are. */
 void status_summary(const struct runs *runs, char *out, size_t size);

@@ -119,6 +119,8 @@ int snapshot_steps(struct snapshot *r, enum store_group group, int64_t first, in
 int snapshot_text(struct snapshot *r, const char *group, const char *attribute, const char **text, struct err *e);
 int snapshot_config(struct snapshot *r, const char **text, struct err *e);
 int snapshot_script(struct snapshot *r, const char **text, struct err *e);
+int snapshot_required(struct snapshot *r, const char **text, struct err *e);     /* these two: "" in files of format 1.1 */
+int snapshot_record(struct snapshot *r, const char **text, struct err *e);
 int snapshot_table(struct snapshot *r, const struct table *t, void (*line)(void *state, const char *text), void *state, struct err *e);
 
 /* A child process with limits that does what may crash, and says what it found through its end of a socket. */

@@ -14,10 +14,11 @@ struct reader {
     bool ended;                         /* of the child, which is then no more */
     bool failed; struct err err;        /* the first failure, which every later call repeats */
     struct head head; struct reader_series *series;
+    void *steps[STORE_GROUPS];          /* once asked for: every series of a group has them */
     struct arena *texts;
 };
 
-enum ask { ASK_STEPS, ASK_VALUES, ASK_TEXT, ASK_CONFIG, ASK_SCRIPT, ASK_TABLE };
+enum ask { ASK_STEPS, ASK_VALUES, ASK_TEXT, ASK_CONFIG, ASK_SCRIPT, ASK_REQUIRED, ASK_RECORD, ASK_TABLE };
 struct question { enum ask ask; int which; int64_t first, n; char group[64], name[64]; };      /* which: group, series or table */
 struct answer { bool good; uint64_t bytes; };               /* followed by so many bytes: what was asked for, or why not */
 
@@ -66,6 +67,8 @@ static int answer_one(int end, struct snapshot *s, const struct question *q)
     case ASK_TEXT:   bad = snapshot_text(s, q->group, q->name, &text, &e); break;
     case ASK_CONFIG: bad = snapshot_config(s, &text, &e); break;
     case ASK_SCRIPT: bad = snapshot_script(s, &text, &e); break;
+    case ASK_REQUIRED: bad = snapshot_required(s, &text, &e); break;
+    case ASK_RECORD: bad = snapshot_record(s, &text, &e); break;
     case ASK_TABLE:  bad = snapshot_table(s, &store_table[q->which], take_line, &lines, &e); break;
     }
     bad = bad ? answer_error(end, &e) : answer(end, true, lines.text ? lines.text : text, lines.text ? lines.used : strlen(text));
@@ -207,6 +210,7 @@ void reader_close(struct reader *r)
     if (!r) return;
     if (!r->ended) apart_end(&r->apart, NULL);
     arena_free(r->texts);
+    for (int g = 0; g < STORE_GROUPS; g++) free(r->steps[g]);
     free(r->series); free(r->path);
     free(r);
 }
@@ -247,10 +251,11 @@ int reader_read(struct reader *r, const struct reader_series *s, double **values
 
 int reader_steps(struct reader *r, enum store_group group, int64_t **steps, struct err *e)
 {
-    void *to = NULL;
-    int failed = ask_rows(r, ASK_STEPS, (int)group, r->head.rows[group], sizeof **steps, &to, e);
-    *steps = to;
-    return failed;
+    size_t bytes = (size_t)r->head.rows[group] * sizeof **steps;
+    *steps = NULL;
+    if (!r->steps[group] && ask_rows(r, ASK_STEPS, (int)group, r->head.rows[group], sizeof **steps, &r->steps[group], e)) return -1;
+    *steps = memcpy(xmalloc(bytes + 1), r->steps[group], bytes);
+    return 0;
 }
 
 static const char *text_or_nothing(struct reader *r, const struct question *q)
@@ -270,6 +275,8 @@ const char *reader_text(struct reader *r, const char *group, const char *attribu
 
 const char *reader_config(struct reader *r) { return text_or_nothing(r, &(struct question){ .ask = ASK_CONFIG }); }
 const char *reader_script(struct reader *r) { return text_or_nothing(r, &(struct question){ .ask = ASK_SCRIPT }); }
+const char *reader_required(struct reader *r) { return text_or_nothing(r, &(struct question){ .ask = ASK_REQUIRED }); }
+const char *reader_record(struct reader *r) { return text_or_nothing(r, &(struct question){ .ask = ASK_RECORD }); }
 
 int reader_table(struct reader *r, const char *name, void (*line)(void *state, const char *text), void *state, struct err *e)
 {

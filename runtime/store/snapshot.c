@@ -216,6 +216,15 @@ static int long_text(struct snapshot *r, const char *path, const char **text, st
 int snapshot_config(struct snapshot *r, const char **text, struct err *e) { return long_text(r, "/config/canonical_json", text, e); }
 int snapshot_script(struct snapshot *r, const char **text, struct err *e) { return long_text(r, "/config/script", text, e); }
 
+static int text_since_1_2(struct snapshot *r, const char *path, const char **text, struct err *e)
+{
+    *text = "";
+    return H5Lexists(r->file, path, H5P_DEFAULT) == 0 ? 0 : long_text(r, path, text, e);
+}
+
+int snapshot_required(struct snapshot *r, const char **text, struct err *e) { return text_since_1_2(r, "/config/required", text, e); }
+int snapshot_record(struct snapshot *r, const char **text, struct err *e) { return text_since_1_2(r, "/config/record", text, e); }
+
 int snapshot_table(struct snapshot *r, const struct table *t, void (*line)(void *state, const char *text), void *state, struct err *e)
 {
     hid_t data = H5Dopen2(r->file, t->path, H5P_DEFAULT), type = table_type(t);
