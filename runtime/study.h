@@ -10,7 +10,11 @@
 #include "data.h"
 #include "model.h"
 
-enum { STUDY_VERSION = 1 };
+enum { STUDY_VERSION = 1, STUDY_NAME_MAX = 120 };
+
+/* Names of studies and variants become folders, as they are: whether one can. */
+bool study_is_name(const char *name);
+extern const char study_name_rule[];
 
 struct variant {
     const char *name;
@@ -41,6 +45,8 @@ struct study {
 int study_resolve(const json_t *description, const struct corpus_info *data, struct study **out, struct problems *problems);
 int study_save(const struct study *s, struct err *e);                       /* writes study.json atomically; makes folders */
 int study_open(const char *dir, struct study **out, struct err *e);
+json_t *study_write(const struct study *s);                                  /* what study_save writes (new reference) */
+int study_read(const json_t *json, struct study **out, struct err *e);      /* dir is NULL */
 void study_free(struct study *s);
 /* Leaves only the points of the named variants and of the baseline; what is saved stays whole. */
 int study_select(struct study *s, const char *const *names, int n, struct err *e);

@@ -72,7 +72,7 @@ static json_t *variant_json(const struct variant *v)
                      "train_flops_per_token", v->train_flops_per_token, "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token, "memory_bytes", (json_int_t)v->memory_bytes);
 }
 
-static json_t *study_json(const struct study *s)
+json_t *study_write(const struct study *s)
 {
     json_t *variants = json_array(), *points = json_array();
     for (int i = 0; i < s->n_variants; i++) json_array_append_new(variants, variant_json(&s->variant[i]));
@@ -116,7 +116,7 @@ int study_save(const struct study *s, struct err *e)
     }
     char *temporary, *final;
     if (asprintf(&temporary, "%s/study.json.new", s->dir) < 0 || asprintf(&final, "%s/study.json", s->dir) < 0) return err_set(e, "no memory for a path");
-    json_t *json = study_json(s);
+    json_t *json = study_write(s);
     INVARIANT(json, "study.json cannot be made");
     FILE *file = fopen(temporary, "w");
     bool good = file && json_dumpf(json, file, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) == 0 && fputc('\n', file) == '\n' && fflush(file) == 0 && fsync(fileno(file)) == 0;
@@ -154,23 +154,10 @@ static int open_points(struct study *s, const json_t *list, struct err *e)
     return 0;
 }
 
-int study_open(const char *dir, struct study **out, struct err *e)
+int study_read(const json_t *json, struct study **out, struct err *e)
 {
-    char *path;
-    json_error_t failure;
-    if (asprintf(&path, "%s/study.json", dir) < 0) return err_set(e, "no memory for a path");
-    json_t *json = json_load_file(path, 0, &failure);
-    const char *format = json_string_value(json_object_get(json, "format"));
-    json_int_t version = json_integer_value(json_object_get(json, "version"));
-    int bad = 0;
-    if (!json) bad = err_set(e, "%s: %s (line %d): no study can be read here", path, failure.text, failure.line);
-    else if (!format || strcmp(format, "sluice-study") != 0) bad = err_set(e, "%s: is no sluice-study file", path);
-    else if (version != STUDY_VERSION) bad = err_set(e, "%s: has version %lld, this program reads %d", path, (long long)version, STUDY_VERSION);
-    free(path);
-    if (bad) { json_decref(json); return -1; }
     struct study *s = xcalloc(1, sizeof *s);
     s->arena = arena_new();
-    s->dir = arena_text(s->arena, "%s", dir);
     s->name = text_of(s, json, "name", "study");
     s->script_path = text_of(s, json, "script_path", "");
     s->script_text = text_of(s, json, "script_text", "");
@@ -186,10 +173,28 @@ int study_open(const char *dir, struct study **out, struct err *e)
         s->match_tolerance = json_number_value(json_object_get(match, "tolerance"));
     }
     open_variants(s, json_object_get(json, "variants"));
-    bad = open_points(s, json_object_get(json, "points"), e);
+    int bad = open_points(s, json_object_get(json, "points"), e);
     if (!bad && (s->baseline < 0 || s->baseline >= s->n_variants)) bad = err_set(e, "the baseline is variant %d of %d", s->baseline, s->n_variants);
-    json_decref(json);
-    if (bad) { err_prefix(e, "%s/study.json: ", dir); study_free(s); return -1; }
+    if (bad) { study_free(s); return -1; }
     *out = s;
     return 0;
+}
+
+int study_open(const char *dir, struct study **out, struct err *e)
+{
+    char *path;
+    json_error_t failure;
+    if (asprintf(&path, "%s/study.json", dir) < 0) return err_set(e, "no memory for a path");
+    json_t *json = json_load_file(path, 0, &failure);
+    const char *format = json_string_value(json_object_get(json, "format"));
+    json_int_t version = json_integer_value(json_object_get(json, "version"));
+    int bad = 0;
+    if (!json) bad = err_set(e, "%s: %s (line %d): no study can be read here", path, failure.text, failure.line);
+    else if (!format || strcmp(format, "sluice-study") != 0) bad = err_set(e, "%s: is no sluice-study file", path);
+    else if (version != STUDY_VERSION) bad = err_set(e, "%s: has version %lld, this program reads %d", path, (long long)version, STUDY_VERSION);
+    else if (study_read(json, out, e)) bad = err_prefix(e, "%s: ", path);
+    else (*out)->dir = arena_text((*out)->arena, "%s", dir);
+    free(path);
+    json_decref(json);
+    return bad ? -1 : 0;
 }

@@ -91,7 +91,7 @@ static char *told(struct result *r)
     static char text[65536];
     size_t at = 0;
     text[0] = 0;
-    for (int i = 0; i < r->problems.n; i++) {
+    for (int i = 0; i < problems_kept(&r->problems); i++) {
         struct problem *p = &r->problems.problem[i];
         const char *where = *p->path ? script_locate(r->script, p->variant, p->path) : p->text;
         where = strncmp(where, folder, strlen(folder)) == 0 ? where + strlen(folder) + 1 : where;
@@ -235,7 +235,7 @@ static void test_functions_meet_variants(void **state)
 static void test_overrides(void **state)
 {
     (void)state;
-    const char *set[] = { "layers=3", "train.steps=7", "ffn.router.score=sigmoid", "replicates=2", "ffn.balance=[{\"module\":\"bias\"}]" };
+    const char *set[] = { "layers=3", "train.steps=7", "ffn.router.score=sigmoid", "replicates=2", "ffn.balance={{'bias'}}" };
     struct result r = run_setting(HEAD "local m = sl.model { layers = 2, ffn = { 'moe', d_ff = function(l) return 8 * l end } }" STUDY, COUNT(set), set);
     char *got = dumped(&r);
     assert_non_null(strstr(got, "\"base\":{\"ffn\":{\"layers\":[{\"balance\":[{\"module\":\"bias\"}],\"d_ff\":8,\"module\":\"moe\",\"router\":{\"score\":\"sigmoid\"}}"));
@@ -302,8 +302,8 @@ static const struct { const char *script, *words; } bad[] = {
     { BASE "return sl.study { base = base, variants = { a = {} }, axes = { seq = { 1 } } }", "not both" },
     { BASE "return sl.study { base = base, variants = { {} } }", "each needs a name" },
     { BASE "return sl.study { base = base, variants = { a = 3 } }", "variants.a: must be a table" },
-    { BASE "return sl.study { base = base, variants = { ['a/b'] = {} } }", "'a/b': a name has letters" },
-    { BASE "return sl.study { base = base, name = '../x', variants = { a = {} } }", "'../x': a name has letters" },
+    { BASE "return sl.study { base = base, variants = { ['a/b'] = {} } }", "'a/b': a name begins with a letter" },
+    { BASE "return sl.study { base = base, name = '../x', variants = { a = {} } }", "'../x': a name begins with a letter" },
     { BASE "return sl.study { base = base, variants = { gated = { seq = 8 }, plain = { seq = 4 } } }", "baseline: which variant are the others compared with?\n  known: gated, plain" },
     { BASE "return sl.study { base = base, variants = { gated = {} }, baseline = 'gate' }", "no variant 'gate' (did you mean 'gated'?)" },
     { BASE "return sl.study { base = base, variants = { a = {} }, primary = 'loss' }", "primary: 'loss': must be a group and a metric" },
@@ -333,7 +333,7 @@ static const struct { const char *script, *words; } bad[] = {
     { HEAD "local m = sl.model { ffn = { 'moe', module = 'swiglu' } }" STUDY, "ffn: the module is named twice" },
     { HEAD "local m = sl.model { attention = { kv = { 'mirror', pairs = { 1, nil, 3 } } } }" STUDY, "attention.kv.pairs: the list has a hole" },
     { HEAD "local m = sl.model { [true] = 3 }" STUDY, "keys are names" },
-    { HEAD "local t = {} t.t = t local m = sl.model { attention = t }" STUDY, "tables nest too deeply" },
+    { HEAD "local t = {} t.t = t local m = sl.model { attention = t }" STUDY, "attention.t: a table contains itself" },
     { BASE "local m = sl.model { attention = base }" STUDY, "an object is no value" },
     { HEAD "local m = sl.model { layers = 2, embed = function() return 'plain' end }" STUDY, "embed: only position, residual, attention, ffn may be functions of the layer" },
     { HEAD "local m = sl.model { ffn = function() return 'moe' end }" STUDY, "needs 'layers' in sl.model" },
@@ -574,7 +574,8 @@ static const struct { const char *script, *words; } hostile[] = {
     { "local m = require 'sluice.model' m.new('x', 3)", "number expected" },
     { "local t = require 'sluice' t.study = nil t.model { __index = 3 } return setmetatable({}, { __name = 'sluice.study' })", "must return a study" },
     { "rawset(_G, 'x', 1) x = 2 local n = {} for i = 1, 200 do n = { n } end require('sluice').model { init = n }", "nest too deeply" },
-    { HEAD "local t = {} for i = 1, 16 do local n = {} for k = 1, 9 do n['k' .. k] = t end t = n end sl.model { init = t }", "does a loop not end?" },
+    { HEAD "local t = {} for i = 1, 16 do local n = {} for k = 1, 9 do n['k' .. k] = t end t = n end sl.model { init = t }", "nest too deeply" },
+    { HEAD "local t = {} for i = 1, 9 do local n = {} for k = 1, 9 do n['k' .. k] = t end t = n end sl.model { init = t }", "more than 100000 values" },
     { BASE "local a = {} for i = 1, 30 do a['k' .. i] = { 1, 2 } end return sl.study { base = base, axes = a }", "more than 4096 variants" },
     { "\x1bLua\x54\x00", "a binary chunk" },
 };

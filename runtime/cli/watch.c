@@ -1,5 +1,6 @@
 /* sluice watch: a study while it trains. */
 #include "status.h"
+#include "terminal.h"
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -60,7 +61,7 @@ static void rest(double seconds)
 static enum code run(const struct call *c)
 {
     double interval = 2;
-    bool once = cli_flag(c, "once"), terminal = isatty(STDOUT_FILENO), over = false;
+    bool once = cli_flag(c, "once"), terminal = terminal_obeys(STDOUT_FILENO), over = false;
     struct seen *seen = NULL;
     if (cli_real(c, "interval", 0.1, 3600, &interval)) return CODE_USAGE;
     struct sigaction action = { .sa_handler = on_signal };
