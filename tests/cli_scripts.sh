@@ -130,6 +130,8 @@ plans 3 bad.lua
 for words in "bad.lua:3: sl.study has no key 'replicatez'" "bad.lua:4: layerz: no parameter 'layerz'" "bad.lua:3: data: none.tok: " '3 mistakes; nothing'; do says "$words"; done
 plans 4 study.lua --data none.tok
 says '--data none.tok: data: none.tok: '
+plans 4 study.lua --data "$(printf 'a\033[2J\377.tok')"
+says '--data a\u{1b}[2J\xff.tok: data: a\u{1b}[2J\xff.tok: a path of bytes that are no UTF-8'
 plans 4 nowhere.lua
 says 'nowhere.lua: No such file'
 

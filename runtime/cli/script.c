@@ -77,6 +77,15 @@ static void lacks_data(const struct call *c, struct script *script, const char *
                 "or use the built-in language: --data synthetic", place, given ? given : "", why);
 }
 
+/* A study keeps the path as text and prints it. */
+static int open_data(struct corpus **corpus, const char *path, struct err *e)
+{
+    char *harmless = terminal_text(path, strlen(path));
+    bool text = strcmp(harmless, path) == 0;
+    free(harmless);
+    return text ? corpus_open(corpus, path, e) : err_set(e, "%s: a path of bytes that are no UTF-8, or control terminals, is not kept: give the file another name", path);
+}
+
 static struct study *resolve(const struct planning *p, struct script *script, json_t *description, struct problems *problems, enum code *code)
 {
     const struct call *c = p->call;
@@ -87,7 +96,7 @@ static struct study *resolve(const struct planning *p, struct script *script, js
     if (p->replicates) json_object_set_new(description, "replicates", json_integer(p->replicates));
     char *found = corpus_find(data ? data : json_string_value(json_object_get(description, "data")), data ? NULL : c->word[0]);
     json_object_set_new(description, "data", json_string(found));
-    int lacking = corpus_open(&corpus, found, &e);
+    int lacking = open_data(&corpus, found, &e);
     free(found);
     if (study_resolve(description, lacking ? &any_data : corpus_info(corpus), &study, problems) == 0) declared_check(study, problems);
     if (lacking && problems->n == 0) *code = CODE_INPUT;
