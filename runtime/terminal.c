@@ -30,7 +30,8 @@ static int read_character(const unsigned char *c, size_t left, uint32_t *code)
 static bool is_hidden(uint32_t code)
 {
     static const struct { uint32_t first, last; } ranges[] = {
-        { 0x7f, 0x9f }, { 0x200b, 0x200f }, { 0x2028, 0x202e }, { 0x2060, 0x206f }, { 0xfeff, 0xfeff }, { 0xfff9, 0xfffb }, { 0xe0000, 0xe0fff },
+        { 0x7f, 0x9f }, { 0x200b, 0x200f }, { 0x2028, 0x202e }, { 0x2060, 0x206f }, { 0xfeff, 0xfeff },
+        { 0xfff9, 0xfffb }, { 0xe0000, 0xe0fff },
     };
     for (int i = 0; i < COUNT(ranges); i++) if (code >= ranges[i].first && code <= ranges[i].last) return true;
     return code < 0x20 && code != '\n' && code != '\t';

@@ -5,11 +5,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Whether escape codes, of colours and of a cursor that moves, mean something there: no file, no TERM=dumb, no NO_COLOR. */
+/* Whether escape codes, of colours and of a cursor that moves, mean something there: no file, TERM=dumb or NO_COLOR. */
 bool terminal_obeys(int fd);
 
-/* Text from anywhere (malloc'd, UTF-8): what controls a terminal, hides or reorders becomes \u{1b}, a byte that is no UTF-8 \xff.
-   Line ends and tabs stay. */
+/* Text from anywhere (malloc'd, UTF-8): what controls a terminal, hides or reorders becomes \u{1b}, a byte that is no
+   UTF-8 \xff. Line ends and tabs stay. */
 char *terminal_text(const char *text, size_t size);
 
 #endif

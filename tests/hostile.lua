@@ -91,7 +91,7 @@ local function noise()
 end
 
 local function chatter()
-  return ("for i = 1, %d do print(%s, i) end\n"):format(random(1, 5000), pick(ODD)) .. HEAD .. pick { STUDY, "print(('\\27[31m'):rep(1e5))", "error(('\\27[31m\\n'):rep(500))", "x = 1" }
+  return "print('\\27[2J\\r\\255')\n" .. ("for i = 1, %d do print(%s, i) end\n"):format(random(1, 5000), pick(ODD)) .. HEAD .. pick { STUDY, "print(('\\27[31m'):rep(1e5))", "error(('\\27[31m\\n'):rep(500))", "x = 1" }
 end
 
 -- What takes time or memory without end.

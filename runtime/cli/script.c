@@ -32,21 +32,22 @@ static void script_late(int number)
     (void)number;
     signal(SIGSEGV, lost);                                  /* Lua may have been in the middle of anything */
     script_stands(place);
-    apart_give_up("%s: the script took more than %d seconds of processor time: is a list or a text too long?", *place ? place : planned, LONGEST_SCRIPT);
+    apart_give_up("%s: the script took more than %d seconds of processor time: is a list or a text too long?",
+                  *place ? place : planned, LONGEST_SCRIPT);
 }
 
 static void plan_late(int number)
 {
     (void)number;
-    apart_give_up("%s: planning took more than %d seconds of processor time: its variants are too many or too large\n  --trust plans without limits",
-                  planned, PLAN_SECONDS);
+    apart_give_up("%s: planning took more than %d seconds of processor time: its variants are too many or too large\n"
+                  "  --trust plans without limits", planned, PLAN_SECONDS);
 }
 
 static void plan_large(size_t wanted)
 {
     (void)wanted;
-    apart_give_up("%s: planning needs more than %d GiB of memory: its variants are too many or too large\n  --trust plans without limits",
-                  planned, PLAN_MEMORY_GIB);
+    apart_give_up("%s: planning needs more than %d GiB of memory: its variants are too many or too large\n"
+                  "  --trust plans without limits", planned, PLAN_MEMORY_GIB);
 }
 
 static void clock_late(int number)
@@ -73,8 +74,8 @@ static const struct corpus_info any_data = { .path = "", .train_tokens = UINT64_
 static void lacks_data(const struct call *c, struct script *script, const char *why, struct problems *problems)
 {
     const char *given = cli_value(c, "data", NULL), *place = given ? "--data " : script_locate(script, NULL, "data");
-    problem_add(problems, "", "%s%s: data: %s\n  a path in a script is looked for beside it, then in the working folder; pack text with: sluice data pack TEXT... -o FILE.tok; "
-                "or use the built-in language: --data synthetic", place, given ? given : "", why);
+    problem_add(problems, "", "%s%s: data: %s\n  a path in a script is looked for beside it, then in the working folder; "
+                "pack text with: sluice data pack TEXT... -o FILE.tok; or use the built-in language: --data synthetic", place, given ? given : "", why);
 }
 
 /* A study keeps the path as text and prints it. */
@@ -83,7 +84,8 @@ static int open_data(struct corpus **corpus, const char *path, struct err *e)
     char *harmless = terminal_text(path, strlen(path));
     bool text = strcmp(harmless, path) == 0;
     free(harmless);
-    return text ? corpus_open(corpus, path, e) : err_set(e, "%s: a path of bytes that are no UTF-8, or control terminals, is not kept: give the file another name", path);
+    if (text) return corpus_open(corpus, path, e);
+    return err_set(e, "%s: a path of bytes that are no UTF-8, or control terminals, is not kept: give the file another name", path);
 }
 
 static struct study *resolve(const struct planning *p, struct script *script, json_t *description, struct problems *problems, enum code *code)
