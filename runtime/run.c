@@ -1,6 +1,7 @@
 /* The pool of runs: forks, watches, reports. */
 #define _GNU_SOURCE
 #include "run.h"
+#include "terminal.h"
 #include "cpu/pool.h"
 
 #include <errno.h>
@@ -386,7 +387,7 @@ enum outcome run_study(const struct study *s, const struct run_options *o)
 {
     int cores = pool_cores();
     struct run_options quiet;
-    struct runner runner = { .study = s, .options = o, .began = clock_seconds(), .terminal = isatty(2), .self = getpid() }, *r = &runner;
+    struct runner runner = { .study = s, .options = o, .began = clock_seconds(), .terminal = terminal_obeys(2), .self = getpid() }, *r = &runner;
     r->jobs = o->jobs ? o->jobs : uses_gpu(s) ? 1 : o->threads ? cores / o->threads : cores;
     if (r->jobs > s->n_points) r->jobs = s->n_points;
     if (r->jobs < 1) r->jobs = 1;

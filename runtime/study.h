@@ -10,7 +10,11 @@
 #include "data.h"
 #include "model.h"
 
-enum { STUDY_VERSION = 1 };
+enum { STUDY_VERSION = 1, STUDY_NAME_MAX = 120 };
+
+/* Names of studies and variants become folders, as they are: whether one can. */
+bool study_is_name(const char *name);
+extern const char study_name_rule[];
 
 struct variant {
     const char *name;
@@ -48,6 +52,8 @@ int study_save(const struct study *s, struct err *e);                       /* w
 struct study_change { bool exists, other; char script[4096]; int added, kept, back, earlier, dropped; };
 int study_change(const struct study *s, struct study_change *out, struct err *e);
 int study_open(const char *dir, struct study **out, struct err *e);
+json_t *study_write(const struct study *s);                                  /* what study_save writes (new reference) */
+int study_read(const json_t *json, struct study **out, struct err *e);      /* dir is NULL */
 void study_free(struct study *s);
 /* Leaves only the points of the named variants and of the baseline, or those named as VARIANT/REPLICATE; what is saved stays whole. */
 int study_select(struct study *s, const char *const *names, int n, struct err *e);

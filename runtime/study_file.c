@@ -97,7 +97,7 @@ static json_t *variant_json(const struct variant *v)
                      "train_flops_per_token", v->train_flops_per_token, "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token, "memory_bytes", (json_int_t)v->memory_bytes);
 }
 
-static json_t *study_json(const struct study *s)
+json_t *study_write(const struct study *s)
 {
     json_t *variants = json_array(), *points = json_array();
     for (int i = 0; i < s->n_variants; i++) json_array_append_new(variants, variant_json(&s->variant[i]));
@@ -146,7 +146,7 @@ int study_save(const struct study *s, struct err *e)
     struct file *file = file_begin(path, FILE_REGULAR, e);
     free(path);
     if (!file) return -1;
-    json_t *json = study_json(s);
+    json_t *json = study_write(s);
     INVARIANT(json, "study.json cannot be made");
     json_dumpf(json, file_stream(file), JSON_INDENT(1) | JSON_REAL_PRECISION(17));
     fputc('\n', file_stream(file));
@@ -179,6 +179,34 @@ static int open_points(struct study *s, const json_t *list, struct err *e)
     return 0;
 }
 
+int study_read(const json_t *json, struct study **out, struct err *e)
+{
+    struct study *s = xcalloc(1, sizeof *s);
+    s->arena = arena_new();
+    s->name = text_of(s, json, "name", "study");
+    s->script_path = text_of(s, json, "script_path", "");
+    s->script_text = text_of(s, json, "script_text", "");
+    s->data_path = text_of(s, json, "data", "");
+    s->required = json_incref(json_object_get(json, "required"));
+    s->record = json_incref(json_object_get(json, "record"));
+    s->primary = text_of(s, json, "primary", "eval.loss");
+    s->family = text_of(s, json_object_get(json, "test"), "family", "sidak");
+    s->baseline = (int)json_integer_value(json_object_get(json, "baseline"));
+    s->replicates = (int)json_integer_value(json_object_get(json, "replicates"));
+    const json_t *match = json_object_get(json, "match");
+    if (match) {
+        s->match_quantity = text_of(s, match, "quantity", "");
+        s->match_adjust = text_of(s, match, "adjust", "");
+        s->match_tolerance = json_number_value(json_object_get(match, "tolerance"));
+    }
+    open_variants(s, json_object_get(json, "variants"));
+    int bad = open_points(s, json_object_get(json, "points"), e);
+    if (!bad && (s->baseline < 0 || s->baseline >= s->n_variants)) bad = err_set(e, "the baseline is variant %d of %d", s->baseline, s->n_variants);
+    if (bad) { study_free(s); return -1; }
+    *out = s;
+    return 0;
+}
+
 int study_open(const char *dir, struct study **out, struct err *e)
 {
     char *path;
@@ -199,32 +227,9 @@ int study_open(const char *dir, struct study **out, struct err *e)
     if (!json) bad = err_set(e, "%s: %s (line %d): no study can be read here", path, failure.text, failure.line);
     else if (!format || strcmp(format, "sluice-study") != 0) bad = err_set(e, "%s: is no sluice-study file", path);
     else if (version != STUDY_VERSION) bad = err_set(e, "%s: has version %lld, this program reads %d", path, (long long)version, STUDY_VERSION);
+    else if (study_read(json, out, e)) bad = err_prefix(e, "%s: ", path);
+    else (*out)->dir = arena_text((*out)->arena, "%s", dir);
     free(path);
-    if (bad) { json_decref(json); return -1; }
-    struct study *s = xcalloc(1, sizeof *s);
-    s->arena = arena_new();
-    s->dir = arena_text(s->arena, "%s", dir);
-    s->name = text_of(s, json, "name", "study");
-    s->script_path = text_of(s, json, "script_path", "");
-    s->script_text = text_of(s, json, "script_text", "");
-    s->data_path = text_of(s, json, "data", "");
-    s->required = json_incref(json_object_get(json, "required"));
-    s->record = json_incref(json_object_get(json, "record"));
-    s->primary = text_of(s, json, "primary", "eval.loss");
-    s->family = text_of(s, json_object_get(json, "test"), "family", "sidak");
-    s->baseline = (int)json_integer_value(json_object_get(json, "baseline"));
-    s->replicates = (int)json_integer_value(json_object_get(json, "replicates"));
-    const json_t *match = json_object_get(json, "match");
-    if (match) {
-        s->match_quantity = text_of(s, match, "quantity", "");
-        s->match_adjust = text_of(s, match, "adjust", "");
-        s->match_tolerance = json_number_value(json_object_get(match, "tolerance"));
-    }
-    open_variants(s, json_object_get(json, "variants"));
-    bad = open_points(s, json_object_get(json, "points"), e);
-    if (!bad && (s->baseline < 0 || s->baseline >= s->n_variants)) bad = err_set(e, "the baseline is variant %d of %d", s->baseline, s->n_variants);
     json_decref(json);
-    if (bad) { err_prefix(e, "%s/study.json: ", dir); study_free(s); return -1; }
-    *out = s;
-    return 0;
+    return bad ? -1 : 0;
 }

@@ -1,6 +1,7 @@
 /* sluice watch: a study while it trains. */
 #include "metric.h"
 #include "status.h"
+#include "terminal.h"
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -71,7 +72,7 @@ static void rest(double seconds)
 static enum code run(const struct call *c)
 {
     double interval = 2;
-    bool once = cli_flag(c, "once"), terminal = isatty(STDOUT_FILENO), over = false;
+    bool once = cli_flag(c, "once"), terminal = terminal_obeys(STDOUT_FILENO), over = false;
     struct runs *runs = NULL, *before = NULL;
     struct err e;
     enum code code = CODE_OK;
