@@ -1,17 +1,16 @@
 /* Frames a figure and hands it to gnuplot. */
 #include "figure.h"
+#include "process.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <math.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
 static const struct figure *const figures[] = { &figure_loss, &figure_final, &figure_pairs, &figure_load };
 const char *const plot_kinds[] = { "loss", "final", "pairs", "load", NULL };
 
@@ -141,24 +140,28 @@ static void frame(FILE *gp, const struct canvas *c, const char *type, const char
     }
 }
 
+enum { MISSING = 127 };                                     /* exit code of a child that found no gnuplot, as a shell's */
+
 /* gnuplot reads the script from its standard input. */
 static int run_gnuplot(FILE *script, struct err *e)
 {
     static char *const words[] = { "gnuplot", "-d", "-", NULL };       /* -d: nobody's ~/.gnuplot */
-    posix_spawn_file_actions_t actions;
-    pid_t child;
     int status;
     fflush(script);
     rewind(script);
     setenv("LC_ALL", "C.UTF-8", 1);                         /* gnuplot converts its own symbols to the locale's bytes */
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, fileno(script), STDIN_FILENO);
-    int bad = posix_spawnp(&child, words[0], &actions, NULL, words, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    if (bad == ENOENT) return err_set(e, "gnuplot is not installed; figures need it (Debian: gnuplot-nox), or write the script with -o FIGURE.gp");
-    if (bad) return err_set(e, "gnuplot cannot be started: %s", strerror(bad));
+    pid_t child = process_fork(SIGKILL);
+    if (child < 0) return err_set(e, "gnuplot cannot be started: %s", strerror(errno));
+    if (child == 0) {
+        dup2(fileno(script), STDIN_FILENO);
+        execvp(words[0], words);
+        if (errno == ENOENT) _exit(MISSING);
+        fprintf(stderr, "gnuplot cannot be started: %s\n", strerror(errno));
+        _exit(EXIT_FAILURE);
+    }
     while (waitpid(child, &status, 0) < 0)
         if (errno != EINTR) return err_set(e, "waiting for gnuplot: %s", strerror(errno));
+    if (WIFEXITED(status) && WEXITSTATUS(status) == MISSING) return err_set(e, "gnuplot is not installed; figures need it (Debian: gnuplot-nox), or write the script with -o FIGURE.gp");
     if (!WIFEXITED(status) || WEXITSTATUS(status)) return err_set(e, "gnuplot failed; what it said stands above");
     return 0;
 }

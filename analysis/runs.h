@@ -27,6 +27,7 @@ void runs_close(struct runs *r);
 
 bool runs_is_study(const char *path);   /* a folder with a study.json */
 bool runs_is_alive(const char *file);   /* a process holds the lock beside this run file */
+bool runs_are_tended(const struct runs *r);                            /* a process trains them, or will */
 
 /* The value of a metric in the last committed row; NaN when there is none. */
 double run_last(const struct run *r, const char *metric);

@@ -82,7 +82,7 @@ echo "kill -9 of all: goes on with as many ranks, the same bits"
 begins one 2
 kill -9 $(trainer 1)
 ends 1
-says 'rank 1 of 2 was killed by signal 9'
+says 'rank 1 of 2 was killed by SIGKILL'
 leaves 0 ranks 2 "$sluice" resume one/s --only base --progress none
 look equal calm/s one/s checkpoints
 echo "kill -9 of one rank: ends all, the same bits after"

@@ -21,9 +21,24 @@ static void on_signal(int number)
     stop = 1;
 }
 
-static bool is_over(const struct runs *runs)
+/* What somebody who trains would still train. */
+static int count_left(const struct runs *runs)
 {
-    return !status_count(runs, STATUS_RUNNING) && !status_count(runs, STATUS_CREATED) && !status_count(runs, CONDITION_PENDING);
+    static const int left[] = { STATUS_CREATED, STATUS_RUNNING, STATUS_PREEMPTED, CONDITION_PENDING, CONDITION_DEAD };
+    int n = 0;
+    for (int i = 0; i < COUNT(left); i++) n += status_count(runs, left[i]);
+    return n;
+}
+
+static void say_untended(const struct runs *runs)
+{
+    char text[160];
+    int left = count_left(runs);
+    if (left == 0) return;
+    status_summary(runs, text, sizeof text);
+    fflush(stdout);
+    fprintf(stderr, "%s: %s; nobody trains %s\n", runs->study ? runs->study->dir : runs->run[0].name, text, left == 1 ? "the run that is left" : "the runs that are left");
+    if (runs->study) fprintf(stderr, "sluice resume %s goes on\n", runs->study->dir);
 }
 
 static void print_head(const struct runs *runs)
@@ -57,27 +72,24 @@ static void rest(double seconds)
     nanosleep(&t, NULL);
 }
 
-static enum code run(const struct call *c)
+/* Who trains may be about to begin: only what two looks agree on is the end. */
+static enum code watch(const char *path, double interval, bool once)
 {
-    double interval = 2;
-    bool once = cli_flag(c, "once"), terminal = isatty(STDOUT_FILENO), over = false;
+    bool terminal = isatty(STDOUT_FILENO), over = false;
     struct seen *seen = NULL;
-    if (cli_real(c, "interval", 0.1, 3600, &interval)) return CODE_USAGE;
-    struct sigaction action = { .sa_handler = on_signal };
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    int known = 0, untended = 0;
     while (!over && !stop) {
         struct runs *runs;
         struct err e;
-        if (runs_open(c->word[0], &runs, &e)) { free(seen); return cli_fail(CODE_INPUT, "%s", e.text); }
-        if (!seen) {
-            seen = xcalloc((size_t)runs->n + 1, sizeof *seen);
-            for (int i = 0; i < runs->n; i++) seen[i].condition = -1;
-        }
+        if (runs_open(path, &runs, &e)) { free(seen); return cli_fail(CODE_INPUT, "%s", e.text); }
+        if (runs->n > known) seen = xrealloc(seen, (size_t)runs->n * sizeof *seen);
+        for (; known < runs->n; known++) seen[known] = (struct seen){ -1, 0 };
         if (terminal && !once) fputs("\033[H\033[2J", stdout);
         if (terminal || once) { print_head(runs); status_print(runs, stdout); fflush(stdout); }
         else print_changes(runs, seen);
-        over = once || is_over(runs);
+        untended = runs_are_tended(runs) ? 0 : untended + 1;
+        over = once || count_left(runs) == 0 || untended == 2;
+        if (untended == 2) say_untended(runs);
         runs_close(runs);
         if (!over && !stop) rest(interval);
     }
@@ -85,8 +97,19 @@ static enum code run(const struct call *c)
     return CODE_OK;
 }
 
+static enum code run(const struct call *c)
+{
+    double interval = 2;
+    if (cli_real(c, "interval", 0.1, 3600, &interval)) return CODE_USAGE;
+    struct sigaction action = { .sa_handler = on_signal };
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    return watch(c->word[0], interval, cli_flag(c, "once"));
+}
+
 const struct command command_watch = {
     .name = "watch", .about = "follow a study or a run while it trains", .usage = "PATH",
     .example = "sluice watch runs/quickstart\nsluice watch runs/quickstart --once", .options = options, .least = 1, .most = 1, .run = run,
-    .more = "On a terminal the table is redrawn; otherwise a line is printed for each run that changed. Ends when no run is left to wait for.",
+    .more = "On a terminal the table is redrawn; otherwise a line is printed for each run that changed. Ends when no run is left, or\n"
+            "when nobody trains those that are: it says which, and how to go on.",
 };

@@ -1,6 +1,7 @@
 /* fsck: reads every dataset of a run file (each chunk's checksum, each length against `step`) in a child process
    with limits, because a file may come from anywhere and HDF5 promises nothing about damaged ones. */
 #include "private.h"
+#include "process.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -110,8 +111,7 @@ static int inspect_apart(const char *path, struct fsck_result *f, struct err *e)
     int ends[2];
     h5_begin();
     if (pipe(ends) < 0) return err_set(e, "pipe: %s", strerror(errno));
-    fflush(NULL);
-    pid_t child = fork();
+    pid_t child = process_fork(SIGKILL);
     if (child < 0) { close(ends[0]); close(ends[1]); return err_set(e, "fork: %s", strerror(errno)); }
     if (child == 0) {
         limit();
