@@ -256,6 +256,16 @@ static void heed_signals(struct runner *r)
     stop_all(r, asked);
 }
 
+/* Runs whose study's folder was taken away would fail one after the other: it is said here, once for all. */
+static void look_at_folder(struct runner *r)
+{
+    if (r->gone || r->rank > 0 || access(r->study->dir, F_OK) == 0 || errno != ENOENT) return;
+    r->gone = true;
+    run_show_gone(r);
+    take_worst(r, OUTCOME_FAILED);
+    stop_all(r, SIGTERM);
+}
+
 static void watch(struct runner *r)
 {
     struct pollfd fds[MOST_JOBS];
@@ -264,6 +274,7 @@ static void watch(struct runner *r)
         if (r->job[i].pid) { of[n] = i; fds[n++] = (struct pollfd){ r->job[i].pipe, POLLIN, 0 }; }
     int ready = ppoll(fds, (nfds_t)n, &(struct timespec){ .tv_nsec = 1000 * 1000 * (r->elsewhere ? LOOK_ELSEWHERE_MS : LOOK_MS) }, &r->outside);
     heed_signals(r);
+    look_at_folder(r);
     for (int i = 0; ready > 0 && i < n; i++)
         if (fds[i].revents && !listen_to(r, &r->job[of[i]])) collect(r, &r->job[of[i]]);
 }
@@ -318,8 +329,8 @@ static enum outcome train_all(struct runner *r)
 enum outcome run_study(const struct study *s, const struct run_options *o)
 {
     struct runner runner = { .study = s, .options = o, .rank = o->rank, .ranks = o->ranks, .began = clock_seconds(), .terminal = isatty(2) }, *r = &runner;
-    int joined = process_join(s->dir);                      /* those who watch the study know by it that somebody trains */
-    if (joined < 0) {
+    int joined = o->rank == 0 ? process_join(s->dir) : -1;  /* those who watch the study know by it that somebody trains */
+    if (joined < 0 && o->rank == 0) {
         fprintf(stderr, "sluice: %s: %s\n", s->dir, strerror(errno));
         return OUTCOME_FAILED;
     }
@@ -330,6 +341,6 @@ enum outcome run_study(const struct study *s, const struct run_options *o)
     if (!outcome) outcome = train_all(r);
     free(r->over_before);
     free(r->state);
-    close(joined);
+    if (joined >= 0) close(joined);
     return outcome;
 }

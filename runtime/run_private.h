@@ -18,7 +18,7 @@ struct runner {
     struct job *job; int jobs, threads, rank, ranks, running, lines;
     int ended, finished, diverged, failed, killed, refused; /* refused: other processes have them, and ranks do not wait */
     int elsewhere, elsewhere_said;                          /* points that other processes train, as seen when nothing else was left */
-    enum outcome worst; bool stopping, at_once, terminal; int stopped_by; double stopped;
+    enum outcome worst; bool stopping, at_once, gone, terminal; int stopped_by; double stopped;
     double began, seconds_of_work; int64_t steps_of_work;   /* what this session's runs needed, for the estimate */
     size_t room[BACKEND_KINDS];                             /* memory of the device that was free before any of its runs began */
     sigset_t outside;                                       /* signals are heard only while waiting */
@@ -36,6 +36,7 @@ enum outcome run_check_other(const struct runner *r, int point);
 void run_show(struct runner *r);                            /* how far all runs are, redrawn */
 void run_show_step(struct runner *r, const struct progress *p);
 void run_show_end(struct runner *r, const struct job *j, enum outcome outcome, int killed_by);
+void run_show_gone(struct runner *r);                       /* the study's folder */
 void run_show_study(struct runner *r, enum outcome code);
 
 #endif

@@ -173,6 +173,12 @@ void run_show_end(struct runner *r, const struct job *j, enum outcome outcome, i
     if (!idle && outcome != OUTCOME_ELSEWHERE) fprintf(stderr, ", %s; %s left\n", took, left);
 }
 
+void run_show_gone(struct runner *r)
+{
+    erase(r);
+    fprintf(stderr, "sluice: %s is gone: it was removed or renamed while its runs were trained\n", r->study->dir);
+}
+
 void run_show_study(struct runner *r, enum outcome code)
 {
     char took[24], signal[16];
@@ -184,5 +190,5 @@ void run_show_study(struct runner *r, enum outcome code)
     fprintf(stderr, "%s: %d finished, %d diverged, %d failed of %d runs in %s", r->study->name, r->finished, r->diverged, r->failed, r->study->n_points, took);
     if (r->stopped_by) fprintf(stderr, ", stopped by %s%s", process_signal(r->stopped_by, signal), r->at_once ? ", at once" : "");
     fputc('\n', stderr);
-    if (left) fprintf(stderr, "%d %s %s left: sluice resume %s goes on\n", left, plural(left), left == 1 ? "is" : "are", r->study->dir);
+    if (left && !r->gone) fprintf(stderr, "%d %s %s left: sluice resume %s goes on\n", left, plural(left), left == 1 ? "is" : "are", r->study->dir);
 }

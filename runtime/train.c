@@ -39,11 +39,18 @@ static void tell(struct trainer *t, enum store_status status)
     if (written != (ssize_t)sizeof p) ask_stop(SIGPIPE);    /* nobody watches any more: the parent is gone */
 }
 
-static enum outcome fail(struct trainer *t, enum outcome outcome)
+static void say(const struct trainer *t, enum outcome outcome)
 {
     fprintf(stderr, "sluice: %s/%d, step %lld: %s\n", t->variant->name, t->point->replicate, (long long)t->done, t->err.text);
     if (outcome == OUTCOME_DISK) fprintf(stderr, "  make room where %s lies, then: sluice resume %s\n", t->dir, t->study->dir);
     if (outcome == OUTCOME_MISMATCH) fprintf(stderr, "  the same configuration and program gave other numbers than before; sluice resume %s --retry-failed --mix drops the rows after the last checkpoint\n", t->study->dir);
+}
+
+/* That the whole study is gone is said once for all runs by who watches them. */
+static enum outcome fail(struct trainer *t, enum outcome outcome)
+{
+    bool gone = t->options->watcher >= 0 && access(t->study->dir, F_OK) != 0 && errno == ENOENT;
+    if (!gone) say(t, outcome);
     tell(t, STATUS_FAILED);
     return outcome;
 }
