@@ -148,16 +148,17 @@ static void settle(struct runner *r, struct job *j, enum outcome outcome, int ki
 {
     if (outcome == OUTCOME_ELSEWHERE) { leave_to_others(r, j); return; }
     bool by_another = (outcome == OUTCOME_FINISHED || outcome == OUTCOME_DIVERGED) && j->last.step == j->last.first && !r->over_before[j->point];
-    r->state[j->point] = POINT_OVER;
+    bool lost = killed_by && outcome != OUTCOME_INTERRUPTED;
+    r->state[j->point] = lost && r->ranks == 1 ? POINT_KILLED : POINT_OVER;
     r->seconds_of_work += j->last.seconds;
     r->steps_of_work += j->last.step - j->last.first;
     r->ended += outcome != OUTCOME_INTERRUPTED;
     r->finished += outcome == OUTCOME_FINISHED;
     r->diverged += outcome == OUTCOME_DIVERGED;
-    r->killed += killed_by && outcome != OUTCOME_INTERRUPTED;
+    r->killed += lost;
     r->failed += outcome != OUTCOME_FINISHED && outcome != OUTCOME_DIVERGED && outcome != OUTCOME_INTERRUPTED;
     j->settled = true;
-    take_worst(r, outcome);
+    if (!lost) take_worst(r, outcome);
     run_show_end(r, j, outcome, killed_by);
     enum outcome other = by_another ? run_check_other(r, j->point) : OUTCOME_FINISHED;
     take_worst(r, other);
@@ -224,13 +225,26 @@ static int next_point(struct runner *r)
     r->elsewhere = 0;
     for (int p = 0; p < r->study->n_points; p++) {
         if (r->state[p] != POINT_LEFT) continue;
-        char *lock = study_point_path(r->study, p, "run.lock");
-        bool held = r->ranks == 1 && process_is_locked(lock);
-        free(lock);
-        if (!held) return p;
+        if (r->ranks > 1 || !run_is_elsewhere(r, p)) return p;
         r->elsewhere++;
     }
     return -1;
+}
+
+/* Runs that were killed here, and that another process took over, are not lost. False: there is none. */
+static bool look_at_killed(struct runner *r)
+{
+    bool found = false;
+    usleep(2 * 1000 * LOOK_ELSEWHERE_MS);                   /* others may have been waiting for them */
+    for (int p = 0; p < r->study->n_points; p++) {
+        if (r->state[p] != POINT_KILLED || !(run_is_elsewhere(r, p) || run_is_over(r, p))) continue;
+        r->state[p] = POINT_LEFT;
+        r->killed--;
+        r->failed--;
+        r->ended--;
+        found = true;
+    }
+    return found;
 }
 
 static void start_more(struct runner *r)
@@ -239,6 +253,8 @@ static void start_more(struct runner *r)
         int point = r->job[i].pid ? -1 : next_point(r);
         if (point >= 0 && fits(r, point)) launch(r, &r->job[i], point);
     }
+    bool ends = !r->running && !r->elsewhere && !r->stopping;
+    if (ends && r->killed && look_at_killed(r)) start_more(r);
 }
 
 /* A signal stops all runs, each with a checkpoint; Ctrl-C once more does not wait for these. */
@@ -317,6 +333,7 @@ static enum outcome train_all(struct runner *r)
         run_show(r);
         watch(r);
     }
+    if (r->killed) take_worst(r, OUTCOME_FAILED);
     enum outcome code = r->worst == OUTCOME_FINISHED && r->diverged && !r->finished ? OUTCOME_DIVERGED : r->worst;
     bool cut_off = r->stopped_by || (r->worst == OUTCOME_FINISHED && (r->stopping || r->refused));
     if (cut_off && r->worst != OUTCOME_DISK) code = OUTCOME_INTERRUPTED;

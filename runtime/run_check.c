@@ -1,5 +1,6 @@
 /* What would fail every run alike, told once before the first: data, folder, disk, device, memory, another program's results. */
 #include "run_private.h"
+#include "process.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -8,6 +9,21 @@
 #include <unistd.h>
 
 enum backend_kind run_backend(const struct runner *r, int point) { return variant_backend(&r->study->variant[r->study->point[point].variant]); }
+
+bool run_is_elsewhere(const struct runner *r, int point)
+{
+    char *lock = study_point_path(r->study, point, "run.lock");
+    bool held = process_is_locked(lock);
+    free(lock);
+    return held;
+}
+
+bool run_is_over(const struct runner *r, int point)
+{
+    struct past past;
+    struct err e;
+    return train_past(r->study, point, &past, &e) == 0 && past_over(&past, false);
+}
 
 /* ---- data ---- */
 

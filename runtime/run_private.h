@@ -9,8 +9,9 @@
 
 struct job { pid_t pid; int pipe, point; struct progress last; double began; bool settled; };
 
-/* What this process has to do with a point: nothing yet, or another process has it; trains it; is done with it. */
-enum point_state { POINT_LEFT, POINT_HERE, POINT_OVER };
+/* What this process has to do with a point: nothing yet, or another process has it; trains it; is done with it; lost it, which another
+   process may mend. */
+enum point_state { POINT_LEFT, POINT_HERE, POINT_OVER, POINT_KILLED };
 
 struct runner {
     const struct study *study; const struct run_options *options;
@@ -31,6 +32,8 @@ enum backend_kind run_backend(const struct runner *r, int point);
 enum outcome run_check(struct runner *r);
 /* A point that another process ended meanwhile must be of this program and device too. */
 enum outcome run_check_other(const struct runner *r, int point);
+bool run_is_elsewhere(const struct runner *r, int point);   /* another process trains it */
+bool run_is_over(const struct runner *r, int point);        /* its file says so */
 
 /* Words for a person, or JSON for a program. */
 void run_show(struct runner *r);                            /* how far all runs are, redrawn */

@@ -116,7 +116,7 @@ echo "a second Ctrl-C ends at once"
 # ---- readers that go, streams that are closed ----
 for progress in lines json; do
     rm -rf quiet
-    { "$sluice" run study.lua --out quiet -j1 --progress $progress 2>&1 && touch quiet/done; } | head -n 1 >log
+    { "$sluice" run study.lua --out quiet -j1 -t1 --progress $progress 2>&1 && touch quiet/done; } | head -n 1 >log
     await '[ -e quiet/done ]'
     look equal calm/s quiet/s
 done
@@ -150,7 +150,7 @@ beside() {
     cp calm/s/study.json "$1/s/"
     processes=
     for i in $(seq "$2"); do
-        "$sluice" resume "$1/s" -j$((i % 2 + 1)) --progress lines >"log$i" 2>&1 &
+        "$sluice" resume "$1/s" -j$((i % 2 + 1)) -t1 --progress lines >"log$i" 2>&1 &
         processes="$processes $!"
     done
     i=0
@@ -196,6 +196,25 @@ wait $waiting || got=$?
 leaves 0 "$sluice" show h/s/base-*/0
 says 'resumed from step'
 says 'stopped by SIGTERM'
+# A run that is killed is taken over by a process that waits for it, and is nobody's failure.
+leaves 0 "$sluice" run study.lua --out calm-k --set train.steps=500 --replicates 1 -t1 --progress none
+mkdir -p k/s
+cp calm-k/s/study.json k/s/
+"$sluice" resume k/s -j1 -t1 --progress lines >first 2>&1 &
+first=$!
+await 'ls k/s/base-*/0/run.h5 >/dev/null 2>&1'
+run=$(children $first)
+kill -STOP $run
+"$sluice" resume k/s -j1 -t1 --progress lines >out 2>&1 &
+study=$!
+await 'grep -q "waiting for 1 run elsewhere" out'
+kill -9 $run
+wait $first || { cp first log; fail "the first of two processes left $?"; }
+ends 0
+cp first log
+says 'base/0 was killed by SIGKILL'
+says '2 finished, 0 diverged, 0 failed of 2 runs'
+look equal calm-k/s k/s checkpoints
 echo "a process waits for runs elsewhere, and takes over those of the dead"
 
 # ---- --only, and what is left to do ----

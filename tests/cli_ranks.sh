@@ -97,6 +97,23 @@ leaves 0 ranks 4 "$sluice" run study.lua --out calm4 $long --progress none
 look equal calm4/s mute/s checkpoints
 echo "a rank that is silent: named, the same bits after"
 
+# ---- beside another process ----
+"$sluice" run study.lua --out beside $long --progress none >log 2>&1 &
+alone=$! i=0
+until ls -d beside/s/base-*/0/checkpoints/step-00000010 >/dev/null 2>&1; do
+    i=$((i + 1))
+    [ $i -lt 3000 ] || fail "beside never came to its first checkpoint"
+    sleep 0.02
+done
+run=$(children $alone)
+kill -STOP $run
+leaves 75 ranks 2 "$sluice" resume beside/s --only base --mix --progress lines
+says 'base/0 is trained by another process, for which ranks do not wait'
+says '1 run is left: sluice resume beside/s goes on'
+kill -9 $alone $run
+wait $alone || true
+echo "a run that another process trains is left to it"
+
 # ---- refused ----
 leaves 2 ranks 2 "$sluice" run study.lua --out no --jobs 2
 says '--jobs 2: 2 ranks train one run after the other'
