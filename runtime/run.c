@@ -355,7 +355,8 @@ enum outcome run_study(const struct study *s, const struct run_options *o)
     r->state = xcalloc((size_t)s->n_points + 1, sizeof *r->state);
     r->over_before = xcalloc((size_t)s->n_points + 1, sizeof *r->over_before);
     enum outcome outcome = run_check(r);
-    if (!outcome) outcome = train_all(r);
+    if (outcome) run_show_refusal(r, outcome);
+    else outcome = train_all(r);
     free(r->over_before);
     free(r->state);
     if (joined >= 0) close(joined);

@@ -29,6 +29,9 @@ static int64_t steps_of(const struct runner *r, int point)
     return json_integer_value(json_object_get(train, "steps"));
 }
 
+/* Runs that resume would go on with. */
+static int left_of(const struct runner *r) { return r->study->n_points - r->ended + r->killed; }
+
 /* Work left over work done, from the step times of this session. */
 static double time_left(const struct runner *r)
 {
@@ -98,7 +101,7 @@ static void print_end_json(const struct runner *r, const struct progress *p, enu
 static void print_study_json(const struct runner *r, enum outcome code)
 {
     json_t *j = json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i}", "event", "study", "study", r->study->name, "finished", r->finished, "diverged", r->diverged, "failed", r->failed,
-                          "left", r->study->n_points - r->ended + r->killed, "runs", r->study->n_points, "code", (int)code);
+                          "left", left_of(r), "runs", r->study->n_points, "code", (int)code);
     set_signal(j, r->stopped_by);
     print_json(j);
 }
@@ -118,6 +121,18 @@ static void draw_run(struct runner *r, const struct job *j, int width)
 
 static const char *plural(int n) { return n == 1 ? "run" : "runs"; }
 
+/* All that are left are trained elsewhere: their names, the first few of them. */
+static void print_elsewhere(const struct runner *r)
+{
+    enum { NAMED = 4 };
+    char name[128];
+    int n = 0;
+    fprintf(stderr, "%s: waiting for %d %s elsewhere: ", r->study->name, r->elsewhere, plural(r->elsewhere));
+    for (int p = 0; p < r->study->n_points && n < NAMED; p++)
+        if (r->state[p] == POINT_LEFT) fprintf(stderr, "%s%s", n++ ? ", " : "", run_name(r, p, name));
+    fprintf(stderr, "%s (Ctrl-C leaves them to the process that trains them)\n", r->elsewhere > n ? ", ..." : "");
+}
+
 /* Said once, and again when their number changes. */
 static void say_elsewhere(struct runner *r)
 {
@@ -126,8 +141,7 @@ static void say_elsewhere(struct runner *r)
     r->elsewhere_said = r->elsewhere;
     if (!r->elsewhere || r->options->show == SHOW_NOTHING) return;
     if (r->options->show == SHOW_JSON) print_json(json_pack("{s:s, s:s, s:i}", "event", "wait", "study", r->study->name, "elsewhere", r->elsewhere));
-    else if (!r->terminal || r->options->show == SHOW_LINES)
-        fprintf(stderr, "%s: waiting for %d %s elsewhere: another process trains on this study (Ctrl-C leaves them to it)\n", r->study->name, r->elsewhere, plural(r->elsewhere));
+    else if (!r->terminal || r->options->show == SHOW_LINES) print_elsewhere(r);
 }
 
 void run_show(struct runner *r)
@@ -170,7 +184,14 @@ void run_show_end(struct runner *r, const struct job *j, enum outcome outcome, i
     else if (outcome != OUTCOME_INTERRUPTED) fprintf(stderr, "failed at step %lld (code %d)", (long long)p->step, (int)outcome);
     else if (p->signal) fprintf(stderr, "stopped by %s at step %lld", process_signal(p->signal, signal), (long long)p->step);
     else fprintf(stderr, "stopped at step %lld", (long long)p->step);
-    if (!idle && outcome != OUTCOME_ELSEWHERE) fprintf(stderr, ", %s; %s left\n", took, left);
+    if (outcome == OUTCOME_INTERRUPTED) fprintf(stderr, ", %s\n", took);
+    else if (!idle && outcome != OUTCOME_ELSEWHERE) fprintf(stderr, ", %s; %s left\n", took, left);
+}
+
+void run_show_refusal(struct runner *r, enum outcome code)
+{
+    for (int p = 0; p < r->study->n_points; p++) r->ended += r->over_before[p];
+    if (r->options->show == SHOW_JSON && r->rank == 0) print_study_json(r, code);
 }
 
 void run_show_gone(struct runner *r)
@@ -182,7 +203,7 @@ void run_show_gone(struct runner *r)
 void run_show_study(struct runner *r, enum outcome code)
 {
     char took[24], signal[16];
-    int left = r->study->n_points - r->ended + r->killed;
+    int left = left_of(r);
     erase(r);
     if (r->rank > 0 || (r->options->show == SHOW_NOTHING && code == OUTCOME_FINISHED)) return;
     if (r->options->show == SHOW_JSON) { print_study_json(r, code); return; }

@@ -398,6 +398,14 @@ static void make_folder(const struct trainer *t)
     mkdir(t->dir, 0777);                                    /* the lock, which comes next, says what went wrong */
 }
 
+/* Ranks, which do not wait for a run, give a process that was just killed a moment to let go of it. */
+static int take_lock(const char *path)
+{
+    int lock = process_lock(path);
+    for (int tries = 10; lock < 0 && errno == EWOULDBLOCK && tries > 0 && comm_here()->ranks > 1; tries--) lock = process_lock(path);
+    return lock;
+}
+
 enum outcome train_point(const struct study *s, int point, const struct train_options *o)
 {
     struct trainer trainer = { .study = s, .variant = &s->variant[s->point[point].variant], .point = &s->point[point], .options = o, .number = point,
@@ -405,7 +413,7 @@ enum outcome train_point(const struct study *s, int point, const struct train_op
     hear_signals();
     make_folder(t);
     char *lock_path = study_point_path(s, point, "run.lock");
-    int lock = process_lock(lock_path);
+    int lock = take_lock(lock_path);
     t->cause = lock < 0 ? errno : 0;
     if (lock < 0) err_set(&t->err, "%s: %s", lock_path, strerror(t->cause));
     enum outcome outcome = lock >= 0 || t->cause == EROFS || t->cause == EACCES ? train(t, lock) : t->cause == EWOULDBLOCK ? OUTCOME_ELSEWHERE : leave(t, OUTCOME_FAILED);

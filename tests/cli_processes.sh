@@ -125,6 +125,15 @@ for streams in '2>&-' '>&-' '<&- >&- 2>&-' '2>/dev/full'; do
     eval '"$sluice" run study.lua --out quiet --progress lines 2>log' "$streams" || fail "exit code $? with $streams"
     look equal calm/s quiet/s
 done
+"$sluice" run study.lua --out closed $long -j1 -t1 <&- >&- 2>&- &
+study=$!
+await 'ls -d closed/s/base-*/0/checkpoints/step-00000020 >/dev/null 2>&1'
+run=$(children $study)
+for stream in 0 1 2; do
+    [ "$(readlink /proc/${run% }/fd/$stream)" = /dev/null ] || fail "a file of the run stands in the place of stream $stream, which was closed"
+done
+kill -TERM $study
+wait $study || :
 cat >terminal.py <<'PY'
 import os, pty, signal, sys, time, glob
 pid, terminal = pty.fork()
@@ -172,18 +181,39 @@ for round in $(seq $rounds); do
 done
 echo "processes that begin together train each run once"
 
+# Of three that train together, one is killed with its runs, and one a run: what is left takes over, and the study ends complete.
+random() { awk -v seed="$1" 'BEGIN { srand(seed); printf "%.3f", 0.6 * rand() }'; }
+for round in $(seq $rounds); do
+    rm -rf torn
+    mkdir -p torn/s
+    cp calm/s/study.json torn/s/
+    setsid "$sluice" resume torn/s -j2 -t1 --progress none >log1 2>&1 &
+    first=$!
+    "$sluice" resume torn/s -j1 -t1 --progress none >log2 2>&1 &
+    second=$!
+    "$sluice" resume torn/s -j1 -t1 --progress none >out 2>&1 &
+    study=$!
+    sleep "$(random $round)"
+    kill -9 -$first 2>/dev/null || :
+    for run in $(children $second 2>/dev/null || :); do kill -9 "$run" 2>/dev/null || :; done
+    wait $first $second || :
+    ends 0
+    look equal calm/s torn/s checkpoints
+done
+echo "what killed processes left is taken over"
+
 # The second waits for what the first trains; it takes over what a dead one left, or goes at once.
 begins h --progress none
 "$sluice" resume h/s --only base --progress json >waiting 2>&1 &
 waiting=$!
-await 'grep -q "\"event\":\"wait\"" waiting'
+await 'grep -qs "\"event\":\"wait\"" waiting'
 kill -INT $waiting
 got=0
 wait $waiting || got=$?
 [ $got = 75 ] || fail "a process that waited left $got"
 "$sluice" resume h/s --only base --progress lines >waiting 2>&1 &
 waiting=$!
-await 'grep -q "waiting for 1 run elsewhere" waiting'
+await 'grep -qs "waiting for 1 run elsewhere: base/0 (Ctrl-C" waiting'
 leaves 0 "$sluice" ls h/s
 says ' running '
 kill -9 $study "$run"
@@ -207,7 +237,7 @@ run=$(children $first)
 kill -STOP $run
 "$sluice" resume k/s -j1 -t1 --progress lines >out 2>&1 &
 study=$!
-await 'grep -q "waiting for 1 run elsewhere" out'
+await 'grep -qs "waiting for 1 run elsewhere" out'
 kill -9 $run
 wait $first || { cp first log; fail "the first of two processes left $?"; }
 ends 0
@@ -220,21 +250,21 @@ echo "a process waits for runs elsewhere, and takes over those of the dead"
 # ---- --only, and what is left to do ----
 leaves 0 "$sluice" run study.lua --out o --only base --progress lines
 says 'other variants have 2 pending runs: sluice resume o/s'
-leaves 0 "$sluice" watch o/s --interval 0.1
+leaves 0 timeout 60 "$sluice" watch o/s --interval 0.1
 says 'o/s: 2 finished, 2 pending; nobody trains the runs that are left'
 says 'sluice resume o/s goes on'
 leaves 0 "$sluice" ls o
 says '2 finished, 2 pending'
 leaves 2 "$sluice" resume o/s --only gatet
 says "did you mean 'gated'?"
-"$sluice" watch o/s --interval 0.1 >watched 2>&1 &
+timeout 60 "$sluice" watch o/s --interval 0.1 >watched 2>&1 &
 watching=$!
 leaves 0 "$sluice" resume o/s --progress lines
 lacks 'pending'
 wait $watching || fail "watch left $?"
 look equal calm/s o/s
 begins w --progress none
-"$sluice" watch w/s --interval 0.1 >log 2>&1 &
+timeout 60 "$sluice" watch w/s --interval 0.1 >log 2>&1 &
 watching=$!
 sleep 0.5
 ! gone $watching || fail "watch does not wait for a run that is trained"
@@ -278,6 +308,8 @@ says 'data/numbers.tok: cannot be opened: No such file or directory'
 says 'moved was made with data of hash '
 says 'sluice resume moved --data FILE'
 lines 2
+leaves 4 "$sluice" resume moved --progress json
+says '"event":"study","study":"s","finished":0,"diverged":0,"failed":0,"left":3,"runs":6,"code":4}'
 leaves 4 "$sluice" resume moved --data elsewhere/others.tok --progress none
 says 'elsewhere/others.tok: has hash '
 says 'moved was made with data of hash '
