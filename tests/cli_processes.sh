@@ -5,7 +5,7 @@ set -eu
 . "$(dirname "$0")/study.sh"
 trap 'kill $(jobs -p) 2>/dev/null || :; rm -rf "$folder"' EXIT
 rounds=${SLUICE_FULL:+20}
-rounds=${rounds:-2}
+rounds=${rounds:-1}
 
 cat >study.lua <<'LUA'
 local sl = require "sluice"
@@ -118,13 +118,12 @@ for progress in lines json; do
     rm -rf quiet
     { "$sluice" run study.lua --out quiet -j1 -t1 --progress $progress 2>&1 && touch quiet/done; } | head -n 1 >log
     await '[ -e quiet/done ]'
-    look equal calm/s quiet/s
 done
 for streams in '2>&-' '>&-' '<&- >&- 2>&-' '2>/dev/full'; do
     rm -rf quiet
     eval '"$sluice" run study.lua --out quiet --progress lines 2>log' "$streams" || fail "exit code $? with $streams"
-    look equal calm/s quiet/s
 done
+look equal calm/s quiet/s
 "$sluice" run study.lua --out closed $long -j1 -t1 <&- >&- 2>&- &
 study=$!
 await 'ls -d closed/s/base-*/0/checkpoints/step-00000020 >/dev/null 2>&1'
