@@ -124,7 +124,8 @@ equal b checkpoints
 echo "a killed study: its runs end by themselves"
 
 # ---- SIGTERM and SIGINT at any moment ----
-i=0 stopped=0 slowest=0 command="run study.lua --out c --set train.eval_tokens=5120 --set train.steps=600"
+i=0 stopped=0 slowest=0 anew="run study.lua --out c --set train.eval_tokens=5120 --set train.steps=600"
+command=$anew
 leaves 0 run study.lua --out calm-c --set train.eval_tokens=5120 --set train.steps=600 -j2
 while [ $i -lt 14 ]; do
     i=$((i + 1))
@@ -145,12 +146,14 @@ while [ $i -lt 14 ]; do
         for file in c/s/*/0/run.h5; do
             [ ! -f "$file" ] || ls -d "$(dirname "$file")"/checkpoints/step-* >/dev/null || fail "$file: no checkpoint"
         done ;;
-    0) break ;;
+    0) look equal calm-c/s c/s checkpoints
+        rm -r c
+        command=$anew ;;
     130 | 143) ;;                                           # before anything had begun
     *) fail "exit code $got" ;;
     esac
 done
-leaves 0 resume c/s
+leaves 0 $command
 look equal calm-c/s c/s checkpoints
 [ $stopped -ge 4 ] && [ $slowest -lt 2000 ] || fail "$stopped of $i signals stopped a study, the slowest took $slowest ms"
 echo "$stopped studies stopped by a signal, each within $slowest ms"
