@@ -43,6 +43,13 @@ static void append(char *out, size_t size, const char *format, ...)
     va_end(list);
 }
 
+/* "; 2 of its 5 runs diverged" */
+static void append_runs(char *out, size_t size, int some, int all, const char *did)
+{
+    if (some && all == 1) append(out, size, "; its run %s", did);
+    else if (some) append(out, size, "; %d of its %d runs %s", some, all, did);
+}
+
 /* What the mean does not show. */
 static void append_doubts(const struct comparison *c, const struct arm *a, char *out, size_t size)
 {
@@ -55,8 +62,8 @@ static void append_doubts(const struct comparison *c, const struct arm *a, char 
                digits, s->variant, digits, s->baseline, wider, digits, a->median, c->better ? "better" : "higher", a->wins, a->paired.n);
     if (a->rests == 1) append(out, size, "; rests on seed %d", a->rests_on);
     if (a->rests > 1) append(out, size, "; rests on each of %d seeds", a->rests);
-    if (a->diverged && a->verdict != VERDICT_PARTIAL) append(out, size, "; %d of its %d runs diverged", a->diverged, a->total);
-    if (a->untaught) append(out, size, "; %d of its %d runs have not learned", a->untaught, a->total);
+    if (a->verdict != VERDICT_PARTIAL) append_runs(out, size, a->diverged, a->total, "diverged");
+    append_runs(out, size, a->untaught, a->total, a->total == 1 ? "has not learned" : "have not learned");
 }
 
 static const char *verb(enum verdict verdict)
@@ -144,8 +151,8 @@ json_t *answer_json(const struct comparison *c)
     json_t *arms = json_array();
     for (int i = 0; i < c->n_arms; i++) json_array_append_new(arms, arm_json(c, i));
     bool simultaneous = c->family == FAMILY_SIDAK && c->family_size > 1;
-    return json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:o, s:s, s:i, s:f, s:s, s:o, s:o, s:o}", "format", "sluice-comparison", "version", 1,
-                     "metric", c->metric, "unit", c->unit, "better", better_name[c->better],
+    return json_pack("{s:s, s:i, s:s, s:s, s:s?, s:s, s:o, s:s, s:i, s:f, s:s, s:o, s:o, s:o}", "format", "sluice-comparison", "version", 1,
+                     "metric", c->metric, "unit", c->unit, "better", c->known ? better_name[c->better] : NULL,
                      "at", at[c->options.at], "where", c->options.at ? number(c->options.where) : json_null(),
                      "family", stats_family[c->family], "family_size", c->family_size, "ci_level", 1 - c->alpha, "ci_kind", simultaneous ? "simultaneous" : "single",
                      "unigram", number(c->floor.unigram), "bigram", number(c->floor.bigram), "variants", arms);

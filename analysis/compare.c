@@ -36,23 +36,24 @@ static int64_t row_at(const struct compare_options *o, const struct run *run, en
         if (c->rows == 0) snprintf(out->why, sizeof out->why, "%s, no row of this metric", condition_name(run->condition));
         return c->rows - 1;
     }
+    const char *place = o->at == AT_STEP ? "step" : "tokens";
     double *tokens = o->at == AT_TOKENS ? tokens_of(run->reader, group, c) : NULL;
     if (o->at == AT_TOKENS && !tokens) {
         snprintf(out->why, sizeof out->why, "the run file has no count of tokens");
         return -1;
     }
-    double reached = tokens ? run_last(run, "train.tokens") : (double)run->step;
+    double reached = tokens ? run_last(run, "train.tokens") : (double)run->step, first = c->rows == 0 ? NAN : tokens ? tokens[0] : (double)c->step[0];
     int64_t row = -1;
     for (int64_t i = 0; i < c->rows; i++)
         if ((tokens ? tokens[i] : (double)c->step[i]) <= o->where) row = i;
     free(tokens);
     if (c->rows) reached = fmax(reached, (double)c->step[c->rows - 1] * (o->at == AT_STEP));
     if (!(reached >= o->where)) {
-        snprintf(out->why, sizeof out->why, "%s at step %lld, has not reached %s %.12g", condition_name(run->condition), (long long)run->step,
-                 o->at == AT_STEP ? "step" : "tokens", o->where);
+        snprintf(out->why, sizeof out->why, "%s at step %lld, has not reached %s %.12g", condition_name(run->condition), (long long)run->step, place, o->where);
         return -1;
     }
-    if (row < 0) snprintf(out->why, sizeof out->why, "no row at or before %s %.12g", o->at == AT_STEP ? "step" : "tokens", o->where);
+    if (row < 0 && c->rows == 0) snprintf(out->why, sizeof out->why, "no row of this metric");
+    else if (row < 0) snprintf(out->why, sizeof out->why, "no row at or before %s %.12g: the first is at %s %.12g", place, o->where, place, first);
     return row;
 }
 
@@ -80,6 +81,7 @@ static int look_at(const struct run *run, struct comparison *c, struct reading *
     snprintf(c->unit, sizeof c->unit, "%s", m.series.unit);
     if (m.series.group == STORE_EVAL) out->text = reader_text(run->reader, "/data", "eval_hash");
     c->better = m.series.better;
+    c->known = true;
     int64_t row = row_at(&c->options, run, m.series.group, &curve, out);
     if (row >= 0) {
         out->value = curve.value[row];

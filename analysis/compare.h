@@ -40,6 +40,7 @@ struct arm {
 struct comparison {
     struct compare_options options;
     char metric[96], unit[32]; enum better better;
+    bool known;                                     /* a run has the metric: unit and better are what it says */
     enum family family; int family_size;            /* of the variants that could be tested, whether or not their runs finished */
     double alpha;                                   /* intervals are of level 1 - alpha */
     int baseline, n_arms, n_readings;

@@ -30,14 +30,20 @@ struct sizes {
     __device__ int64_t first_key() const { return (int64_t)batch() * keys * groups + blockIdx.y; }
 };
 
-/* The keys [first, last) that a row sees; none for a row past the end. */
+/* The keys [first, last) that a row sees; none for a row past the end, or whose document begins after it. */
 struct seen { int first, last; };
 static __device__ inline struct seen seen_by(const struct sizes &s, int row)
 {
     if (row >= s.rows) return { 0, 0 };
     int at = s.at(row), here = at + (s.pos ? *s.pos : 0), start = s.start[(int64_t)s.batch() * s.seq + at];
-    return { s.window && here - s.window + 1 > start ? here - s.window + 1 : start, here < s.keys ? here + 1 : s.keys };
+    int last = here < s.keys ? here + 1 : s.keys;
+    return { min(s.window && here - s.window + 1 > start ? here - s.window + 1 : start, last), last };
 }
+
+/* What a row leaves of the sum of its weights to base 2, of which the largest score has 1: a factor on what it summed, and the log-sum-exp.
+   A row that sees nothing is 0, and so is what backward makes of it. */
+static __device__ inline float share_of(float sum) { return sum == 0 ? 0 : divide(1, sum); }
+static __device__ inline float lse_of(float most, float sum) { return sum == 0 ? 0 : most + log2f(sum) + (sum - sum); }
 
 /* Of a tile of rows: together they see the keys [from, to), each of them sees [all_from, all_to). */
 struct span { int from, to, all_from, all_to; };

@@ -138,10 +138,10 @@ attention_forward_float(struct sizes s, struct source q, struct source k, struct
     }
     for (int i = 0; i < OWN; i++) {
         if (row + own_row() + i >= s.rows || own_column() != 0 || s.cut() != 0) continue;
-        lse[s.first_place() + s.place(row + own_row() + i)] = most[i] + log2f(sum[i]) + (sum[i] - sum[i]);
+        lse[s.first_place() + s.place(row + own_row() + i)] = lse_of(most[i], sum[i]);
         row_top[own_row() + i] = most[i] * LN2 + (sum[i] - sum[i]);
     }
-    for (int i = 0; i < OWN; i++) sum[i] = divide(1, sum[i]);
+    for (int i = 0; i < OWN; i++) sum[i] = share_of(sum[i]);
     #pragma unroll
     for (int c = 0; c < CHUNKS; c++)
         add_chunk(left, o[c], sum, { out, 0 }, v.width, column + c * CHUNK,

@@ -80,10 +80,10 @@ attention_forward_rows(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloat
         sum[half] += __shfl_xor_sync(0xFFFFFFFFu, sum[half], 1);
         sum[half] += __shfl_xor_sync(0xFFFFFFFFu, sum[half], 2);
         if (row >= s.rows || threadIdx.x % 4 != 0) continue;
-        lse[s.first_place() + s.place(row)] = most[half] + log2f(sum[half]) + (sum[half] - sum[half]);
+        lse[s.first_place() + s.place(row)] = lse_of(most[half], sum[half]);
         row_top[local + 8 * half] = most[half] * LN2 + (sum[half] - sum[half]);
     }
-    add_tile((float *)shared, o, divide(1, sum[0]), divide(1, sum[1]), { out, 0 }, s.value_width, 0, [&](int i) {
+    add_tile((float *)shared, o, share_of(sum[0]), share_of(sum[1]), { out, 0 }, s.value_width, 0, [&](int i) {
         int row = tile * TILE + i;
         return row < s.rows ? (s.first_place() + s.place(row)) * s.value_width : -1;
     });

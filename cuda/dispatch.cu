@@ -1,6 +1,7 @@
 /* Rows on their way to experts and back. Memory bounds gather and combine. Of tokens x [T,D] and rows y [R,D], R = T K, gather reads x,
    most of it K times but once from memory, and writes y; its backward reads dy and writes dx; combine the same the other way round;
-   its backward reads y and dout and writes dy. That is the least. A warp takes a row; sums run over the slots in their order. */
+   its backward reads y and dout and writes dy. That is the least. A warp takes a row; sums run over the slots in their order. What goes
+   to no expert has no row, place -1, and the last rows, of order -1, are 0. */
 #include "warp.cuh"
 #include "sort.cuh"
 
@@ -21,23 +22,30 @@ static size_t dispatch_scratch(const struct args *a) { return sort_table_bytes(s
 
 TWIN(dispatch, dispatch_forward, NULL, NULL, dispatch_scratch);
 
-/* ---- gather: row r = x[order[r] / K] ---- */
+/* ---- gather: row r = x[order[r] / K], or 0 ---- */
 
 static __global__ void __launch_bounds__(BLOCK) gather_forward(struct view x, struct view out, const int32_t *order, int64_t rows, int k, int d)
 {
     EACH_ROW(r, rows) {
-        int64_t token = (unsigned)order[r] / (unsigned)k;
-        EACH_EIGHT(c, d) row_store(out, r * d, c, d, row_load(x, token * d, c, d, 0));
+        int from = order[r];
+        int64_t token = (unsigned)from / (unsigned)k;
+        EACH_EIGHT(c, d) {
+            struct eight row = {};
+            if (from >= 0) row = row_load(x, token * d, c, d, 0);
+            row_store(out, r * d, c, d, row);
+        }
     }
 }
 
-/* sum_j by[j] y[place[j]] from column c on; by NULL: all 1 */
-static __device__ inline struct eight sum_of_rows(struct view y, const int32_t *place, const float *by, int k, int c, int d)
+/* sum_j by[j] y[place[j]] from column c on; by NULL: all 1. A slot without a row takes the last one 0 times, which then is nobody's: there is no
+   branch, so that several rows are on their way at once. */
+static __device__ inline struct eight sum_of_rows(struct view y, const int32_t *place, const float *by, int last, int k, int c, int d)
 {
     struct eight sum = { 0 };
     for (int j = 0; j < k; j++) {
-        struct eight row = row_load(y, (int64_t)place[j] * d, c, d, 0);
-        float f = by ? by[j] : 1;
+        int at = place[j];
+        struct eight row = row_load(y, (int64_t)(at < 0 ? last : at) * d, c, d, 0);
+        float f = at < 0 ? 0 : by ? by[j] : 1;
         for (int l = 0; l < LANES; l++) sum.v[l] += f * row.v[l];
     }
     return sum;
@@ -46,7 +54,7 @@ static __device__ inline struct eight sum_of_rows(struct view y, const int32_t *
 /* dx[t] = sum_j dout[place[t,j]] */
 static __global__ void __launch_bounds__(BLOCK) gather_backward(struct sum dx, struct view dout, const int32_t *place, int64_t tokens, int k, int d)
 {
-    EACH_ROW(t, tokens) EACH_EIGHT(c, d) row_add(dx, t * d, c, d, sum_of_rows(dout, place + t * k, NULL, k, c, d));
+    EACH_ROW(t, tokens) EACH_EIGHT(c, d) row_add(dx, t * d, c, d, sum_of_rows(dout, place + t * k, NULL, (int)tokens * k - 1, k, c, d));
 }
 
 static void gather_rows(const struct args *a)
@@ -66,23 +74,25 @@ static void gather_back(const struct args *a)
 
 TWIN(gather, gather_rows, gather_back);
 
-/* ---- combine: out[t] = sum_j gate[t,j] y[place[t,j]] ---- */
+/* ---- combine: out[t] = sum_j gate[t,j] y[place[t,j]] over the rows that there are ---- */
 
 static __global__ void __launch_bounds__(BLOCK) combine_forward(struct view y, struct view out, const int32_t *place, const float *gate,
                                                                 int64_t tokens, int k, int d)
 {
-    EACH_ROW(t, tokens) EACH_EIGHT(c, d) row_store(out, t * d, c, d, sum_of_rows(y, place + t * k, gate + t * k, k, c, d));
+    EACH_ROW(t, tokens) EACH_EIGHT(c, d) row_store(out, t * d, c, d, sum_of_rows(y, place + t * k, gate + t * k, (int)tokens * k - 1, k, c, d));
 }
 
-/* dy[place[t,j]] = gate[t,j] dout[t];  dgate[t,j] = <dout[t], y[place[t,j]]>. A warp takes a row of y; those of one token follow one
-   another, so that dout comes from memory once. */
-static __global__ void __launch_bounds__(BLOCK) combine_backward(struct view y, struct sum dy, struct view dout, const int32_t *place, const float *gate,
-                                                                 struct sum dgate, int64_t rows, int k, int d)
+/* dy[place[t,j]] = gate[t,j] dout[t];  dgate[t,j] = <dout[t], y[place[t,j]]>. A warp takes a slot and its row of y; those of one token
+   follow one another, so that dout comes from memory once. Rows without a slot are as many as slots without a row: it also takes row i if
+   nobody else does. */
+static __global__ void __launch_bounds__(BLOCK) combine_backward(struct view y, struct sum dy, struct view dout, const int32_t *order, const int32_t *place,
+                                                                 const float *gate, struct sum dgate, int64_t rows, int k, int d)
 {
     EACH_ROW(i, rows) {
         int64_t token = (unsigned)i / (unsigned)k, row = place[i];
         float by = gate[i], dot = 0;
-        EACH_EIGHT(c, d) {
+        if (order[i] < 0) EACH_EIGHT(c, d) row_add(dy, i * d, c, d, {});
+        if (row >= 0) EACH_EIGHT(c, d) {
             struct eight g = row_load(dout, token * d, c, d, 0);
             if (dgate.to.data) {
                 struct eight v = row_load(y, row * d, c, d, 0);
@@ -106,8 +116,8 @@ static void combine_tokens(const struct args *a)
 static void combine_back(const struct args *a)
 {
     int64_t rows = shape_count(a->in[PLACE].shape);
-    LAUNCH(a, combine_backward, grid_for(a, rows, WARPS), BLOCK, 0, view_of(a->in[0]), sum_of(a, 0), view_of(a->dout[0]), ints(&a->in[PLACE]),
-           reals(&a->in[GATE]), sum_of(a, GATE), rows, (int)a->in[PLACE].shape.dim[1], (int)a->in[0].shape.dim[1]);
+    LAUNCH(a, combine_backward, grid_for(a, rows, WARPS), BLOCK, 0, view_of(a->in[0]), sum_of(a, 0), view_of(a->dout[0]), ints(&a->in[ORDER]),
+           ints(&a->in[PLACE]), reals(&a->in[GATE]), sum_of(a, GATE), rows, (int)a->in[PLACE].shape.dim[1], (int)a->in[0].shape.dim[1]);
 }
 
 TWIN(combine, combine_tokens, combine_back);

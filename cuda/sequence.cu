@@ -1,5 +1,5 @@
-/* Tokens moved along their sequence: shift; slice, its first ones alone; and cache, which writes a chunk into a buffer of longer sequences. Memory bounds them: each
-   value is read and written once. Integers pass as the floats of the same bits. */
+/* Tokens moved along their sequence: shift; slice, its first ones alone; mask_rows, those that are there; and cache, which writes a chunk into a
+   buffer of longer sequences. Memory bounds them: each value is read and written once. Integers pass as the floats of the same bits. */
 #include "row.cuh"
 
 /* ---- shift: out[b,s] = x[b,s+by], 0 past either end ---- */
@@ -64,6 +64,60 @@ static void slice_backward(const struct args *a)
 }
 
 TWIN(slice, slice_forward, slice_backward);
+
+/* ---- mask_rows: out[t] = x[t], or `value` where present[t] is 0;  dx[t] = dout[t], or 0 ---- */
+
+enum { X, PRESENT };
+
+/* y = x where it is there. */
+ROWS_KERNEL mask_rows_select(struct rows r, struct view x, const float *present, float value, struct view y)
+{
+    for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
+        bool there = w.d && present[w.row] != 0;
+        for (int c = w.lane * LANES; c < w.d; c += r.lanes * LANES) {
+            struct eight e;
+            for (int l = 0; l < LANES; l++) e.v[l] = value;
+            if (there) e = row_load(x, w.row * r.d, c, w.d, 0);
+            row_store(y, w.row * r.d, c, w.d, e);
+        }
+    }
+}
+
+ROWS_KERNEL mask_rows_gradient(struct rows r, struct view dy, const float *present, struct sum dx)
+{
+    for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
+        bool there = w.d && present[w.row] != 0;
+        for (int c = w.lane * LANES; c < w.d; c += r.lanes * LANES) {
+            struct eight g = {};
+            if (there) g = row_load(dy, w.row * r.d, c, w.d, 0);
+            row_add(dx, w.row * r.d, c, w.d, g);
+        }
+    }
+}
+
+static struct rows masked_rows(const struct args *a)
+{
+    int64_t n = shape_count(a->in[PRESENT].shape);
+    return rows_shape(n, shape_count(a->in[X].shape) / n);
+}
+
+static void mask_rows_forward(const struct args *a)
+{
+    struct rows r = masked_rows(a);
+    float value = (float)*(const double *)a->attr;
+    int32_t whole = (int32_t)*(const double *)a->attr;
+    if (a->in[X].format == FORMAT_I32) memcpy(&value, &whole, sizeof value);
+    LAUNCH(a, mask_rows_select, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, view_of(a->in[X]), reals(&a->in[PRESENT]), value, view_of(a->out[0]));
+}
+
+static void mask_rows_backward(const struct args *a)
+{
+    struct rows r = masked_rows(a);
+    if (a->din[X].data)
+        LAUNCH(a, mask_rows_gradient, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, view_of(a->dout[0]), reals(&a->in[PRESENT]), sum_of(a, X));
+}
+
+TWIN(mask_rows, mask_rows_forward, mask_rows_backward);
 
 /* ---- cache: rows [B*S,..] go to places pos..pos+S-1 of buffer [B,C,..]; the value is the buffer itself ---- */
 

@@ -15,7 +15,8 @@ static struct chunks chunks_of(int64_t n, int buckets)
     return { length, (int)((n + length - 1) / length) };
 }
 
-/* Takes the warp's next WARP positions in: gives each its number among those of its bucket. Lanes without a position have bucket -1. */
+/* Takes the warp's next WARP positions in: gives each its number among those of its bucket. Lanes without a position, or whose position
+   has no bucket, have bucket -1. */
 static __device__ inline int sort_rank(int32_t *count, int bucket)
 {
     unsigned peers = __match_any_sync(ALL_LANES, bucket);
@@ -29,7 +30,7 @@ static __device__ inline int sort_rank(int32_t *count, int bucket)
 static __device__ inline int sort_bucket_of(const struct sort &s, int position)
 {
     int bucket = s.key[position] >> s.shift & s.mask;
-    return legal(s.fault, FAULT_BUCKET, bucket, s.buckets) ? bucket : 0;
+    return bucket == -1 || legal(s.fault, FAULT_BUCKET, bucket, s.buckets) ? bucket : 0;
 }
 
 /* table[bucket][chunk] = count */
@@ -86,10 +87,11 @@ static __global__ void __launch_bounds__(BLOCK) sort_place(struct sort s, struct
     if (lane_of() == 0 && chunk == 0 && s.offsets) s.offsets[s.buckets] = offset;
     __syncwarp();
     for (int64_t i = chunk * chunks.length + lane_of(), round = 0; round < chunks.length; i += WARP, round += WARP) {
-        int position = i >= s.n ? -1 : s.from ? s.from[i] : (int)i, to = sort_rank(next, position < 0 ? -1 : sort_bucket_of(s, position));
+        int position = i >= s.n ? -1 : s.from ? s.from[i] : (int)i, bucket = position < 0 ? -1 : sort_bucket_of(s, position), to = sort_rank(next, bucket);
         if (position < 0) continue;
-        s.order[to] = position;
-        if (s.place) s.place[position] = to;
+        if (bucket >= 0) s.order[to] = position;
+        if (s.place) s.place[position] = bucket >= 0 ? to : -1;
+        if (i >= offset) s.order[i] = -1;
     }
 }
 

@@ -5,7 +5,8 @@
 
 #include "kernel.cuh"
 
-/* Bucket of position p: key[p] >> shift & mask; of a key beyond the buckets, which is a fault: 0. */
+/* Bucket of position p: key[p] >> shift & mask; -1, which a mask of all bits leaves: none; of a key beyond the buckets, which is a fault: 0.
+   A position without a bucket has place -1, and the end of `order`, which nobody fills, is -1. */
 struct sort {
     const int32_t *key, *from;                              /* from: the positions in the order that they have; NULL: 0, 1, 2, ... */
     int n, buckets, shift, mask;

@@ -67,17 +67,17 @@ TWIN(global_norm, global_norm, NULL, NULL, global_norm_scratch);
 
 /* ---- clip_norm: a factor on gradients, and whether to go at all ---- */
 
-static __global__ void __launch_bounds__(WARP) clip_norm_values(const float *norm, double most, float *out)
+static __global__ void __launch_bounds__(WARP) clip_norm_values(const float *norm, const float *targets, double most, float *out)
 {
     if (threadIdx.x != 0) return;
-    bool go = fabsf(*norm) <= FLT_MAX;
+    bool go = fabsf(*norm) <= FLT_MAX && (!targets || *targets > 0);
     out[0] = go && most > 0 ? (float)fmin(1.0, most / (*norm + 1e-6)) : 1;
     out[1] = go;
 }
 
 static void clip_norm(const struct args *a)
 {
-    LAUNCH(a, clip_norm_values, 1, WARP, 0, reals(&a->in[0]), *(const double *)a->attr, reals(&a->out[0]));
+    LAUNCH(a, clip_norm_values, 1, WARP, 0, reals(&a->in[0]), a->n_in > 1 ? reals(&a->in[1]) : NULL, *(const double *)a->attr, reals(&a->out[0]));
 }
 
 TWIN(clip_norm, clip_norm);

@@ -575,3 +575,10 @@ int script_preset(const char *name, json_t **model, struct err *e)
     arena_free(arena);
     return failure;
 }
+
+char *script_library(char out[32])
+{
+    const char *number = lua_ident + strcspn(lua_ident, "0123456789");     /* "$LuaVersion: Lua 5.4.4  Copyright ..." */
+    snprintf(out, 32, "%.*s", (int)strspn(number, "0123456789."), number);
+    return out;
+}

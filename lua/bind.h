@@ -22,4 +22,7 @@ void script_free(struct script *s);
 /* The model table of a preset, as model_load reads it (new reference). The error of an unknown name says the nearest. */
 int script_preset(const char *name, json_t **model, struct err *e);
 
+/* The version of Lua that runs: "5.4.4". */
+char *script_library(char out[32]);
+
 #endif

@@ -12,7 +12,7 @@ static void build(struct build *b, const void *conf, const struct routing *r)
 {
     const struct conf *c = conf;
     struct graph *g = b->graph;
-    build_loss(b, "aux", dot(g, load(g, r->counts), mean_rows(g, r->dense)), c->alpha);
+    build_loss(b, "aux", dot(g, load(g, r->counts), mean_rows(g, build_present(b, r->dense, 0))), c->alpha);
 }
 
 const struct module balance_switch_aux = {

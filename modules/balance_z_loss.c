@@ -11,7 +11,7 @@ static void build(struct build *b, const void *conf, const struct routing *r)
 {
     const struct conf *c = conf;
     struct graph *g = b->graph;
-    build_loss(b, "z", mean_rows(g, square(g, logsumexp(g, r->logits))), c->coef);
+    build_loss(b, "z", mean_rows(g, square(g, build_present(b, logsumexp(g, r->logits), 0))), c->coef);
 }
 
 const struct module balance_z_loss = {

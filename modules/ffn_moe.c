@@ -2,6 +2,8 @@
    through the gates alone; which experts are chosen is a constant to it. */
 #include "module.h"
 
+#include <math.h>
+
 struct conf { int experts, d_ff; struct pick router; struct picks balance; struct pick dispatch, shared; };
 static const struct param params[] = {
     INT(struct conf, experts, 8, 1, 4096, "", "routed experts"),
@@ -27,10 +29,10 @@ static void observe(struct build *b, const struct routing *r)
 {
     struct graph *g = b->graph;
     build_metric_as(b, "expert_tokens", r->counts, "assignment", CARRY_SUM, BETTER_NONE, "assignments to each expert in the step");
-    build_metric(b, "router_prob_mean", mean_rows(g, r->dense), "", BETTER_NONE, "mean over tokens of the normalised score");     /* [E] */
-    build_metric(b, "router_token_entropy", mean_rows(g, row_entropy(g, r->dense)), "nat", BETTER_NONE, "mean over tokens of the entropy of the normalised score");
-    build_metric_as(b, "router_logit_max", max_all(g, r->logits), "", CARRY_MAX, BETTER_NONE, "largest router logit");
-    build_metric(b, "router_lse2", mean_rows(g, square(g, logsumexp(g, r->logits))), "", BETTER_NONE, "mean squared logsumexp of the router logits");
+    build_row_metric(b, "router_prob_mean", mean_rows(g, build_present(b, r->dense, 0)), "", BETTER_NONE, "mean over tokens of the normalised score");     /* [E] */
+    build_row_metric(b, "router_token_entropy", mean_rows(g, build_present(b, row_entropy(g, r->dense), 0)), "nat", BETTER_NONE, "mean over tokens of the entropy of the normalised score");
+    build_metric_as(b, "router_logit_max", max_all(g, build_present(b, r->logits, -INFINITY)), "", CARRY_MAX, BETTER_NONE, "largest router logit");
+    build_row_metric(b, "router_lse2", mean_rows(g, square(g, build_present(b, logsumexp(g, r->logits), 0))), "", BETTER_NONE, "mean squared logsumexp of the router logits");
 }
 
 static struct node *build(struct build *b, const void *conf, struct node *u)
@@ -40,6 +42,7 @@ static struct node *build(struct build *b, const void *conf, struct node *u)
     b->d_ff = c->d_ff;
     b->experts = c->experts;
     struct routing r = c->router.module->router(b, c->router.conf, u, c->experts, c->balance);
+    r.index = build_present(b, r.index, -1);
     struct dispatched d = c->dispatch.module->dispatch(b, c->dispatch.conf, u, &r);
     for (int i = 0; i < c->balance.n; i++) c->balance.pick[i].module->balance(b, c->balance.pick[i].conf, &r);
     observe(b, &r);

@@ -1,4 +1,4 @@
-/* Warm-up, stable, decay to 0 over the last share of the run: 1 - sqrt(x) or 1 - x. Hu 2024 (MiniCPM); Hagele 2024. */
+/* Warm-up, stable, decay over the last share of the run, to 0 where the step after its last would be: 1 - sqrt(x) or 1 - x. Hu 2024 (MiniCPM); Hagele 2024. */
 #include "module.h"
 #include <math.h>
 
@@ -6,7 +6,7 @@ enum shape_of_decay { SQRT, LINEAR };
 struct conf { int warmup; double decay; int shape; };
 static const struct param params[] = {
     INT(struct conf, warmup, 0, 0, 1 << 30, "step", "steps of linear warm-up"),
-    REAL(struct conf, decay, 0.2, 0, 1, "", "share of the run that decays"),
+    REAL(struct conf, decay, 0.2, 0, 1, "", "share of the run that decays; 0 is where the step after the last would be"),
     CHOICE(struct conf, shape, SQRT, "sqrt linear", "how it decays"),
     { 0 }
 };
@@ -21,7 +21,12 @@ static double factor(const void *conf, int64_t step, int64_t steps)
     return 1 - (c->shape == SQRT ? sqrt(x) : x);
 }
 
+static int64_t peak_ends(const void *conf, int64_t steps)
+{
+    return (int64_t)floor((1 - ((const struct conf *)conf)->decay) * (double)steps + 1e-6);
+}
+
 const struct module schedule_wsd = {
     .slot = SLOT_SCHEDULE, .name = "wsd", .about = "warm-up, stable, decay",
-    .conf_size = sizeof(struct conf), .params = params, .schedule = factor,
+    .conf_size = sizeof(struct conf), .params = params, .schedule = factor, .peak_ends = peak_ends,
 };

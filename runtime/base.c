@@ -58,6 +58,16 @@ char *xstrdup(const char *text)
     return memcpy(xmalloc(n), text, n);
 }
 
+#define DIGITS(x) #x
+#define POINTS(major, minor, patch) DIGITS(major) "." DIGITS(minor) "." DIGITS(patch)
+#if defined __clang__                                       /* which claims to be gcc as well */
+const char base_compiler[] = "clang " POINTS(__clang_major__, __clang_minor__, __clang_patchlevel__);
+#elif defined __GNUC__
+const char base_compiler[] = "gcc " POINTS(__GNUC__, __GNUC_MINOR__, __GNUC_PATCHLEVEL__);
+#else
+#error "name this compiler"
+#endif
+
 /* ---- arenas: a chain of chunks; the newest is first ---- */
 
 enum { ALIGNMENT = 64, CHUNK = 1 << 16 };
@@ -170,6 +180,13 @@ bool hash_equal(struct hash a, struct hash b) { return a.low == b.low && a.high 
 void hash_print(struct hash h, char out[33])
 {
     snprintf(out, 33, "%016llx%016llx", (unsigned long long)h.high, (unsigned long long)h.low);
+}
+
+char *hash_library(char out[32])
+{
+    unsigned v = XXH_versionNumber();
+    snprintf(out, 32, "%u.%u.%u", v / 10000, v / 100 % 100, v % 100);
+    return out;
 }
 
 uint64_t hash_name(const char *text) { return XXH3_64bits(text, strlen(text)); }

@@ -21,6 +21,9 @@ struct err { char text[1024]; };
 int err_set(struct err *e, const char *format, ...) __attribute__((format(printf, 2, 3)));   /* returns -1 */
 int err_prefix(struct err *e, const char *format, ...) __attribute__((format(printf, 2, 3))); /* puts a place in front; returns -1 */
 
+/* What this was compiled with: "gcc 12.2.0", "clang 14.0.6". */
+extern const char base_compiler[];
+
 /* A broken invariant of the program itself: prints the place and aborts. Never for a user's mistake. */
 #define INVARIANT(ok, ...) ((ok) ? (void)0 : invariant_broken(__FILE__, __LINE__, __VA_ARGS__))
 void invariant_broken(const char *file, int line, const char *format, ...) __attribute__((noreturn, format(printf, 3, 4)));
@@ -46,12 +49,14 @@ const char *nearest_name(const char *given, const char *const *names);
 enum better { BETTER_NONE, BETTER_LOWER, BETTER_HIGHER };
 extern const char *const better_name[];
 
-/* XXH128 of bytes; hash_more chains. Text form is 32 lower-case hexadecimal digits. */
+/* XXH128 of bytes (XXH3, seed 0); hash_more chains. Text is xxHash's canonical form: 32 lower-case hexadecimal digits, high before
+   low. In files it lies as this struct, little-endian: the canonical bytes backwards. */
 struct hash { uint64_t low, high; };
 struct hash hash_bytes(const void *data, size_t bytes);
 struct hash hash_more(struct hash so_far, const void *data, size_t bytes);
 bool hash_equal(struct hash a, struct hash b);
 void hash_print(struct hash h, char out[33]);
+char *hash_library(char out[32]);                           /* version of xxHash that runs */
 uint64_t hash_name(const char *text);                       /* 64 bits, for keys */
 
 /* Keyed random numbers: Philox4x32-10, a function of (seed, purpose, name, step, index) and of nothing else.

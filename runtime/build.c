@@ -1,6 +1,7 @@
 /* What modules call while they build: paths, weights, parts of the model, metrics, losses, callbacks. */
 #include "model.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -114,7 +115,7 @@ struct node *build_block(struct build *b, int like, struct node *x)
     build_enter(b, "ffn");
     x = residual.module->residual(b, residual.conf, x, (struct sublayer){ ffn_sublayer, &c->ffn.pick[like], "ffn" });
     build_leave(b);
-    if (x) build_metric(b, "layer_resid_rms", rms(b->graph, x), "", BETTER_NONE, "RMS of the residual stream after the layer");
+    build_rms_metric(b, "layer_resid_rms", x, "", BETTER_NONE, "RMS of the residual stream after the layer");
     b->position = old;
     return x;
 }
@@ -141,18 +142,62 @@ struct node *build_cached(struct build *b, const char *name, struct node *x, int
     return cache(b->graph, buffer, x, b->start, b->pos);
 }
 
+/* ---- rows that are there ---- */
+
+static struct node *present(struct build *b) { return view(b->graph, b->present.rows, SHAPE(b->tokens)); }
+
+struct node *build_present(struct build *b, struct node *x, double value)
+{
+    return b->present.rows ? mask_rows(b->graph, x, present(b), value) : x;
+}
+
+/* How many, over all pieces. */
+static struct node *present_count(struct build *b)
+{
+    if (!b->present.count) b->present.count = graph_carry(b->graph, weighted_sum(b->graph, present(b), NULL), CARRY_SUM);
+    return b->present.count;
+}
+
 /* ---- metrics, losses, callbacks ---- */
+
+static void probe(struct build *b, const char *name, const char *unit, enum better better, const char *about, struct term term)
+{
+    b->graph->layer = b->layer;
+    graph_probe(b->graph, name, unit, better, about, 1, &term);
+}
 
 void build_metric_as(struct build *b, const char *name, struct node *value, const char *unit, enum carry how, enum better better, const char *about)
 {
-    if (b->mode == MODE_DECODE || !value) return;
-    b->graph->layer = b->layer;
-    graph_probe(b->graph, name, unit, better, about, 1, &(struct term){ 1, graph_carry(b->graph, value, how), NULL });
+    if (b->mode != MODE_DECODE && value) probe(b, name, unit, better, about, (struct term){ 1, graph_carry(b->graph, value, how), NULL, false });
 }
 
 void build_metric(struct build *b, const char *name, struct node *value, const char *unit, enum better better, const char *about)
 {
     build_metric_as(b, name, value, unit, CARRY_MEAN, better, about);
+}
+
+/* The micro-batches' mean; over those of an evaluation, in which rows may be missing, what all rows add up to by their number. */
+static struct term row_mean(struct build *b, struct node *value)
+{
+    struct graph *g = b->graph;
+    if (!b->present.rows) return (struct term){ 1, graph_carry(g, value, CARRY_MEAN), NULL, false };
+    return (struct term){ (double)b->tokens, graph_carry(g, value, CARRY_SUM), present_count(b), false };
+}
+
+void build_row_metric(struct build *b, const char *name, struct node *value, const char *unit, enum better better, const char *about)
+{
+    if (b->mode != MODE_DECODE && value) probe(b, name, unit, better, about, row_mean(b, value));
+}
+
+void build_rms_metric(struct build *b, const char *name, struct node *x, const char *unit, enum better better, const char *about)
+{
+    struct graph *g = b->graph;
+    if (b->mode == MODE_DECODE || !x) return;
+    struct node *rows = build_present(b, x, 0);
+    struct term mean = { 1, NULL, NULL, false };
+    if (!b->present.rows) mean.carry = graph_carry(g, rms(g, x), CARRY_MEAN);
+    else mean = (struct term){ sqrt((double)b->tokens / (double)shape_count(x->shape)), graph_carry(g, dot(g, rows, rows), CARRY_SUM), present_count(b), true };
+    probe(b, name, unit, better, about, mean);
 }
 
 /* Weights of tokens [T], in the region of the graph: those count whose next `ahead` + 1 tokens are there, in their document. */
@@ -169,15 +214,12 @@ static struct term token_mean(struct build *b, struct node *x, int ahead)
 {
     struct graph *g = b->graph;
     struct node *w = weights(b, ahead);
-    return (struct term){ 1, graph_carry(g, weighted_sum(g, x, w), CARRY_SUM), graph_carry(g, weighted_sum(g, w, NULL), CARRY_SUM) };
+    return (struct term){ 1, graph_carry(g, weighted_sum(g, x, w), CARRY_SUM), graph_carry(g, weighted_sum(g, w, NULL), CARRY_SUM), false };
 }
 
 void build_token_metric(struct build *b, const char *name, struct node *x, int ahead, const char *unit, enum better better, const char *about)
 {
-    if (b->mode == MODE_DECODE || !x) return;
-    struct term mean = token_mean(b, x, ahead);
-    b->graph->layer = b->layer;
-    graph_probe(b->graph, name, unit, better, about, 1, &mean);
+    if (b->mode != MODE_DECODE && x) probe(b, name, unit, better, about, token_mean(b, x, ahead));
 }
 
 static void add_loss(struct build *b, struct build_loss loss)
@@ -195,7 +237,7 @@ static void add_loss(struct build *b, struct build_loss loss)
 void build_loss(struct build *b, const char *name, struct node *value, double weight)
 {
     if (!value) return;
-    add_loss(b, (struct build_loss){ name, weight, { 1, graph_carry(b->graph, value, CARRY_MEAN), NULL } });
+    add_loss(b, (struct build_loss){ name, weight, row_mean(b, value) });
     if (b->mode == MODE_TRAIN) graph_loss(b->graph, name, value, weight, false);
 }
 
@@ -209,6 +251,7 @@ void build_token_loss(struct build *b, const char *name, struct node *x, int ahe
     g->region = REGION_AHEAD;
     struct node *all = graph_carry(g, weighted_sum(g, weights(b, ahead), NULL), CARRY_SUM);
     g->region = REGION_MICRO;
+    if (ahead == 0) b->targets = all;
     graph_loss(g, name, divide(g, weighted_sum(g, x, weights(b, ahead)), all), weight, true);
 }
 

@@ -31,9 +31,10 @@ const struct corpus_info *corpus_info(const struct corpus *c);
 int corpus_verify(const struct corpus *c, struct err *e);
 
 /* ids, target, start: [batch,seq]; weight: [batch,seq], 0 where the target lies in another document, else 1. start: position in
-   the window at which the token's document begins (0 for the document that the window opens in). */
-struct batch { int32_t *ids, *target, *start; float *weight; };
-struct batch batch_new(int64_t tokens);                     /* weights 1, the rest 0 */
+   the window at which the token's document begins (0 for the document that the window opens in). present: 0 where an evaluation is
+   filled up, else 1. */
+struct batch { int32_t *ids, *target, *start; float *weight, *present; };
+struct batch batch_new(int64_t tokens);                     /* weights and presence 1, the rest 0 */
 void batch_free(struct batch b);
 
 /* Number of windows of seq+1 tokens in the training split; 0: too short. */
@@ -44,7 +45,7 @@ int64_t corpus_windows(const struct corpus *c, int seq);
 void corpus_batch(const struct corpus *c, uint64_t seed, int64_t first, int batch, int seq, struct batch to);
 
 /* What is measured on: so many targets, the tokens that follow `first`. However it is cut into windows and batches, each is a
-   target once, and the order is the file's; what is left of the last window, and of the last batch, has weight 0. */
+   target once, and the order is the file's; what is left of the last window, and of the last batch, is not present. */
 struct eval_set { uint64_t first, targets; struct hash hash; };                 /* hash: of the corpus' identity and the rest */
 struct eval_set corpus_eval_set(const struct corpus *c, int64_t most);          /* of the held-out split; most: targets, 0: all */
 int64_t eval_windows(const struct eval_set *s, int seq);

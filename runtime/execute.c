@@ -2,6 +2,7 @@
 #include "plan_private.h"
 #include "place.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 /* ---- binding ---- */
@@ -287,7 +288,10 @@ void plan_read_probe(struct plan *p, const struct probe *probe, double *to)
         const struct term *term = &probe->term[t];
         plan_read(p, term->carry, value);
         if (term->over) plan_read(p, term->over, &over);
-        for (int64_t i = 0; i < count; i++) to[i] += term->weight * (term->over ? value[i] / over : value[i]);
+        for (int64_t i = 0; i < count; i++) {
+            double quotient = term->over ? value[i] / over : value[i];
+            to[i] += term->weight * (term->root ? sqrt(quotient) : quotient);
+        }
     }
     free(value);
 }

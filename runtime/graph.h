@@ -114,8 +114,8 @@ int node_work(struct node *n, enum dtype dtype, struct shape shape);         /* 
 int node_need(struct node *n, int input, int rank, struct err *e);           /* 0, or -1: wrong rank */
 
 /* What a metric says: the sum of its terms, each weight times what a carry holds, over what `over` holds (NULL: a mean is over the
-   micro-batches of all ranks, all else as it is). No weight at all, 0 / 0, is no value: NaN. */
-struct term { double weight; struct node *carry, *over; };
+   micro-batches of all ranks, all else as it is), or the square root of that. No weight at all, 0 / 0, is no value: NaN. */
+struct term { double weight; struct node *carry, *over; bool root; };
 struct probe { const char *name, *unit, *about; enum better better; int layer, n; const struct term *term; };
 /* value: REAL [1]; of_step: a micro-batch's part of a sum over the step, else the step's is the mean over micro-batches. */
 struct loss { const char *name; struct node *value; double weight; bool of_step; };

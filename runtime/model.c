@@ -35,7 +35,7 @@ static const struct param train_params[] = {
     INT(struct train_conf, eval_tokens, 32768, 0, 2e9, "token", "held-out tokens that an evaluation measures, the same for all variants; 0: all there are"),
     INT(struct train_conf, checkpoint_every, 100, 1, 1e9, "step", "steps between checkpoints"),
     INT(struct train_conf, keep, 2, 1, 1000, "", "checkpoints kept"),
-    INT(struct train_conf, stop_window, 50, 5, 1e6, "step", "trailing steps that a loss spike is measured against"),
+    INT(struct train_conf, stop_window, 50, 5, 1e6, "step", "trailing steps that a loss spike is measured against; so many without a target end a run"),
     REAL(struct train_conf, stop_sigma, 0, 0, 1e6, "", "stop as diverged when the loss stays this many standard deviations above the window for 10 steps; 0: never"),
     REAL(struct train_conf, stop_dead, 0, 0, 1, "", "stop when this share of experts got no token for a window; 0: never"),
     REAL(struct train_conf, stop_seconds, 0, 0, 1e9, "s", "stop after so much training time; 0: never"),
@@ -79,6 +79,19 @@ void model_load(const json_t *json, struct arena *arena, struct model_conf *conf
     if (problems->n == before) check_picks(model_params, conf, "", conf, problems);
 }
 
+/* The rate that is asked for is reached, and what follows it begins there. */
+static void check_warmup(const struct train_conf *c, struct problems *problems)
+{
+    const struct module *m = c->schedule.module;
+    const int *warmup = module_value(c->schedule, "warmup");
+    int64_t most = m->peak_ends ? m->peak_ends(c->schedule.conf, c->steps) + 1 : c->steps;
+    if (most > c->steps) most = c->steps;
+    if (!warmup || *warmup <= most) return;
+    if (*warmup > c->steps) module_problem(problems, "train.schedule", "warmup", "%d steps of warm-up in a run of %d: lr is never reached; at most %lld", *warmup, c->steps, (long long)most);
+    else module_problem(problems, "train.schedule", "warmup", "%d steps of warm-up, but the decay begins after step %lld of %d: at most %lld, or a shorter decay", *warmup,
+                        (long long)most, c->steps, (long long)most);
+}
+
 void train_load(const json_t *json, struct arena *arena, struct train_conf *conf, struct problems *problems)
 {
     int before = problems->n;
@@ -86,6 +99,7 @@ void train_load(const json_t *json, struct arena *arena, struct train_conf *conf
     if (problems->n > before) return;
     if (conf->batch % conf->micro != 0)
         problem_add(problems, "train.micro", "%d does not divide the batch of %d sequences", conf->micro, conf->batch);
+    check_warmup(conf, problems);
     check_picks(train_params, conf, "train", NULL, problems);
 }
 
@@ -102,7 +116,8 @@ int model_blocks(const struct model_conf *conf)
     return blocks;
 }
 
-/* loss_NAME: each loss summed over layers, unweighted; loss: that of the next token; objective: the weighted sum. */
+/* loss_NAME: each loss summed over layers, unweighted; loss: that of the next token; targets: how many of these there are; objective: the
+   weighted sum. */
 static void report_losses(struct build *b)
 {
     struct term *term = arena_alloc(b->arena, (size_t)(b->n_losses + 1) * sizeof *term);
@@ -124,6 +139,7 @@ static void report_losses(struct build *b)
         term[i] = b->loss[i].value;
         term[i].weight = b->loss[i].weight;
     }
+    if (b->targets) graph_probe(b->graph, "targets", "token", BETTER_NONE, "targets that count in the step", 1, &(struct term){ 1, b->targets, NULL, false });
     if (b->n_losses && b->mode == MODE_TRAIN) graph_probe(b->graph, "objective", "nat/token", BETTER_LOWER, "weighted sum of all losses", b->n_losses, term);
 }
 
@@ -167,7 +183,7 @@ static void build_update_region(struct build *b)
     b->layer = -1;
     struct node *norm = norm_of(b, -1);
     build_metric(b, "grad_norm", norm, "", BETTER_NONE, "L2 norm of all gradients before clipping");
-    b->clip = clip_norm(g, norm, b->train->clip);
+    b->clip = clip_norm(g, norm, b->targets, b->train->clip);
     const double *lr = module_value(b->train->optim, "lr");
     INVARIANT(lr, "optimizer %s has no parameter lr", b->train->optim.module->name);
     struct node *step = graph_control(g, "step", (struct control){ step_number, NULL, 0, 1 });
@@ -193,6 +209,7 @@ static void build_inputs(struct build *b)
         b->target = graph_input(g, "target", DTYPE_I32, s);
         b->weight = graph_input(g, "weight", DTYPE_REAL, s);
     }
+    if (b->mode == MODE_EVAL) b->present.rows = graph_input(g, "present", DTYPE_REAL, s);
 }
 
 static bool ends_normed(struct pick residual) { return residual.module->ends_normed && residual.module->ends_normed(residual.conf); }

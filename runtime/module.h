@@ -32,9 +32,11 @@ struct build {
     struct pick init, norm, position;                       /* position: of the current layer */
     bool branch_normed;                                     /* the residual normalises what a branch writes: no depth-scaled init */
     struct node *ids, *target, *weight, *start, *pos;       /* I32 [B,S], I32 [B,S], REAL [B,S], I32 [B,S], I32 [1] or NULL */
+    struct present { struct node *rows, *count; } present;  /* evaluation: REAL [B,S], 0 where nothing but filling is; their number, once it was asked for */
     int64_t d_ff, experts;                                  /* of the enclosing ffn: the width that "shared" multiplies, and E */
     int64_t heads, head_dim;                                /* of the enclosing attention */
     double gain_shift;                                      /* added to the initial gain of norms made now; 0 unless a residual says otherwise */
+    struct node *targets;                                   /* REAL [1]: how many of the step count, once a loss of next tokens is there; NULL before */
     struct node *clip;                                      /* REAL [2] of clip_norm, while update callbacks run; NULL before */
     struct node *embedded_table;                            /* the token embedding's weight, for tied heads and MTP */
     struct node **sublayer_input;                           /* [blocks]: normalised input of each attention, for mirrors */
@@ -91,6 +93,7 @@ struct module {
     int          (*mtp_blocks)(const void *conf);                                                   /* slot mtp: how many blocks it adds */
     struct node *(*optim)(struct build *b, const void *conf, struct node *w, struct node *grad, struct pace pace);   /* one weight's update, REAL [2] as op adamw's; conf has a parameter "lr" */
     double       (*schedule)(const void *conf, int64_t step, int64_t steps);                        /* factor on lr, step from 0 */
+    int64_t      (*peak_ends)(const void *conf, int64_t steps);                                     /* slot schedule, optional: the last step before it decays, warm-up or not */
 };
 
 extern const struct module *const module_all[];             /* ends in NULL */
@@ -127,6 +130,8 @@ struct node *build_position(struct build *b, struct node *x);
 struct node *build_block(struct build *b, int like, struct node *x);
 /* Of x [B*S',..] the rows that the sequences of b have, the first b->seq of each: MTP blocks have fewer than the trunk. */
 struct node *build_rows(struct build *b, struct node *x);
+/* x, of T rows, with `value` in those that only fill up a batch of an evaluation; elsewhere there are none, and it is x itself. */
+struct node *build_present(struct build *b, struct node *x, double value);
 /* In decode: writes x [T,..] into a cache buffer and gives the whole of it; otherwise x itself. window: the positions that are
    read back, as a mask gives them; 0: all. */
 struct node *build_cached(struct build *b, const char *name, struct node *x, int64_t window);
@@ -135,11 +140,15 @@ struct node *build_cached(struct build *b, const char *name, struct node *x, int
    micro-batches unless said otherwise. Never changes what is computed. Only in train and eval. */
 void build_metric(struct build *b, const char *name, struct node *value, const char *unit, enum better better, const char *about);
 void build_metric_as(struct build *b, const char *name, struct node *value, const char *unit, enum carry how, enum better better, const char *about);
+/* A mean over the T rows of a micro-batch to which those that are not present added 0 (build_present): also over the rows of all micro-batches,
+   in an evaluation of those that are there, however it is cut. Likewise the root mean square of x, of T rows. */
+void build_row_metric(struct build *b, const char *name, struct node *value, const char *unit, enum better better, const char *about);
+void build_rms_metric(struct build *b, const char *name, struct node *x, const char *unit, enum better better, const char *about);
 /* The mean of x [T] over the tokens that count, those whose next `ahead` + 1 tokens are there: of all tokens of a step (or an evaluation)
    together, however its batch is cut. */
 void build_token_metric(struct build *b, const char *name, struct node *x, int ahead, const char *unit, enum better better, const char *about);
-/* A term of the objective, REAL [1]: of the micro-batch, to be averaged over micro-batches and ranks. Also a metric "loss_<name>" (summed
-   over layers). */
+/* A term of the objective, REAL [1]: of the micro-batch, as build_row_metric's value; the mean over micro-batches and ranks. Also a metric
+   "loss_<name>" (summed over layers). */
 void build_loss(struct build *b, const char *name, struct node *value, double weight);
 /* The same of x [T], averaged as build_token_metric does. */
 void build_token_loss(struct build *b, const char *name, struct node *x, int ahead, double weight);

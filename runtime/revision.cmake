@@ -1,8 +1,14 @@
-# Writes the revision of the source, as git describes it, into a C file; untouched when it is the same as before.
-execute_process(COMMAND git --no-optional-locks describe --always --dirty --tags WORKING_DIRECTORY ${SOURCE}
-                OUTPUT_VARIABLE revision OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
-if(NOT revision)
-  set(revision unknown)
+# Writes the revision of the source, as git describes it, into a C file; untouched when it is the same as before. It is "-dirty" when what
+# the program is made of differs from it, files that git does not know included: they are compiled too.
+set(git git --no-optional-locks)
+execute_process(COMMAND ${git} ls-files --error-unmatch CMakeLists.txt WORKING_DIRECTORY ${SOURCE} RESULT_VARIABLE unknown OUTPUT_QUIET ERROR_QUIET)
+set(revision unknown)                                       # also where a repository lies around the source that is not the source's
+if(unknown EQUAL 0)
+  execute_process(COMMAND ${git} describe --always --tags WORKING_DIRECTORY ${SOURCE} OUTPUT_VARIABLE revision OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  execute_process(COMMAND ${git} status --porcelain -- CMakeLists.txt runtime modules lua analysis cuda WORKING_DIRECTORY ${SOURCE} OUTPUT_VARIABLE changes ERROR_QUIET)
+  if(changes)
+    string(APPEND revision -dirty)
+  endif()
 endif()
 set(text "#include \"train.h\"\n\nconst char train_revision[] = \"${revision}\";\n")
 set(before "")

@@ -23,6 +23,13 @@ static void format_time(double seconds, char out[24])
     else snprintf(out, 24, "%d h %02d min", (int)seconds / 3600, (int)seconds / 60 % 60);
 }
 
+/* "-" before there is one. */
+static const char *format_loss(double loss, char out[24])
+{
+    snprintf(out, 24, isnan(loss) ? "-" : "%.4f", loss);
+    return out;
+}
+
 static int64_t steps_of(const struct runner *r, int point)
 {
     const json_t *train = json_object_get(r->study->variant[r->study->point[point].variant].config, "train");
@@ -110,11 +117,11 @@ static void print_study_json(const struct runner *r, enum outcome code)
 
 static void draw_run(struct runner *r, const struct job *j, int width)
 {
-    char line[512], name[128], left[24];
+    char line[512], name[128], left[24], loss[24], eval[24];
     const struct progress *p = &j->last;
     format_time(p->step > p->first ? (double)(p->steps - p->step) * p->seconds / (double)(p->step - p->first) : NAN, left);
-    snprintf(line, sizeof line, "  %s  step %lld/%lld  loss %.4f  eval %.4f  %.0f tok/s  %s left", run_name(r, j->point, name), (long long)p->step, (long long)steps_of(r, j->point),
-             p->loss, p->eval_loss, p->seconds > 0 ? (double)p->tokens / p->seconds : 0, left);
+    snprintf(line, sizeof line, "  %s  step %lld/%lld  loss %s  eval %s  %.0f tok/s  %s left", run_name(r, j->point, name), (long long)p->step, (long long)steps_of(r, j->point),
+             format_loss(p->loss, loss), format_loss(p->eval_loss, eval), p->seconds > 0 ? (double)p->tokens / p->seconds : 0, left);
     fprintf(stderr, "%.*s\n", width - 1, line);
     r->lines++;
 }
@@ -168,7 +175,7 @@ void run_show_step(struct runner *r, const struct progress *p)
 void run_show_end(struct runner *r, const struct job *j, enum outcome outcome, int killed_by)
 {
     const struct progress *p = &j->last;
-    char took[24], left[24], name[128], signal[16];
+    char took[24], left[24], name[128], signal[16], eval[24];
     bool idle = p->step == p->first && outcome == OUTCOME_FINISHED;
     if (r->rank > 0 || (r->options->show == SHOW_NOTHING && outcome == OUTCOME_FINISHED)) return;
     if (r->options->show == SHOW_JSON) { print_end_json(r, p, outcome, killed_by); return; }
@@ -178,7 +185,7 @@ void run_show_end(struct runner *r, const struct job *j, enum outcome outcome, i
     fprintf(stderr, "[%*d/%d] %s ", r->study->n_points > 9 ? 2 : 1, r->ended, r->study->n_points, run_name(r, j->point, name));
     if (killed_by) fprintf(stderr, "was killed by %s at step %lld", process_signal(killed_by, signal), (long long)p->step);
     else if (idle) fprintf(stderr, r->over_before[j->point] ? "was finished before\n" : "was finished elsewhere\n");
-    else if (outcome == OUTCOME_FINISHED) fprintf(stderr, "finished: eval loss %.4f", p->eval_loss);
+    else if (outcome == OUTCOME_FINISHED) fprintf(stderr, "finished: eval loss %s", format_loss(p->eval_loss, eval));
     else if (outcome == OUTCOME_DIVERGED) fprintf(stderr, "diverged at step %lld", (long long)p->step);
     else if (outcome == OUTCOME_ELSEWHERE) fprintf(stderr, "is trained by another process, for which ranks do not wait\n");
     else if (outcome != OUTCOME_INTERRUPTED) fprintf(stderr, "failed at step %lld (code %d)", (long long)p->step, (int)outcome);

@@ -119,4 +119,9 @@ static void put_all(struct session *s, int micro, int micros, const struct batch
 }
 
 void session_stage(struct session *s, int micro, const struct batch *b) { put_all(s, micro, s->train.micro, b); }
-void session_put(struct session *s, const struct batch *b) { put_all(s, 0, 1, b); }
+
+void session_put(struct session *s, const struct batch *b)
+{
+    put_all(s, 0, 1, b);
+    put(s, "present", 0, 1, b->present);
+}

@@ -1,4 +1,4 @@
-/* Losses that are no numbers, losses that stay far above their trailing window, experts that nobody asks. */
+/* Losses that are no numbers, losses that stay far above their trailing window, experts that nobody asks, steps without a target. */
 #include "stop.h"
 
 #include <math.h>
@@ -9,6 +9,7 @@ enum { SPIKE_STEPS = 10 };
 
 struct stop {
     int room; double sigma, dead;                           /* of the configuration */
+    int most_empty, empty;                                  /* steps in a row without a target: so many end a run; so far */
     int n, high; double *window;                            /* trailing losses; steps in a row above them */
     int64_t experts; int *idle;                             /* steps in a row without a token */
 };
@@ -17,6 +18,7 @@ struct stop *stop_new(const struct train_conf *conf, int64_t experts)
 {
     struct stop *s = xcalloc(1, sizeof *s);
     *s = (struct stop){ .room = conf->stop_window, .sigma = conf->stop_sigma, .dead = conf->stop_dead, .experts = experts };
+    s->most_empty = conf->steps < s->room ? conf->steps : s->room;
     s->window = xcalloc((size_t)s->room, sizeof *s->window);
     s->idle = xcalloc((size_t)experts + 1, sizeof *s->idle);
     return s;
@@ -55,10 +57,12 @@ static bool starves(struct stop *s, const double *tokens)
     return s->dead > 0 && there && (double)dead >= s->dead * (double)there;
 }
 
-const char *stop_look(struct stop *s, double loss, double grad_norm, const double *tokens)
+const char *stop_look(struct stop *s, double loss, double grad_norm, double targets, const double *tokens)
 {
-    if (!isfinite(loss)) return "the loss is not finite";
+    s->empty = targets == 0 ? s->empty + 1 : 0;
+    if (!isfinite(loss) && targets != 0) return "the loss is not finite";
     if (!isfinite(grad_norm)) return "the gradient norm is not finite";
+    if (targets == 0) return s->empty < s->most_empty ? NULL : "stop_window: no target counted for a window of steps, or in the whole run; documents of one token have none";
     bool spike = spikes(s, loss), starved = starves(s, tokens);
     return spike ? "stop_sigma: the loss stays far above its window" : starved ? "stop_dead: too many experts got no token for a window" : NULL;
 }
@@ -68,7 +72,7 @@ json_t *stop_save(const struct stop *s)
     json_t *window = json_array(), *idle = json_array();
     for (int i = 0; i < s->n; i++) json_array_append_new(window, json_real(s->window[i]));
     for (int64_t i = 0; i < s->experts; i++) json_array_append_new(idle, json_integer(s->idle[i]));
-    return json_pack("{s:o, s:i, s:o}", "window", window, "high", s->high, "idle", idle);
+    return json_pack("{s:o, s:i, s:o, s:i}", "window", window, "high", s->high, "idle", idle, "empty", s->empty);
 }
 
 void stop_load(struct stop *s, const json_t *from)
@@ -76,6 +80,7 @@ void stop_load(struct stop *s, const json_t *from)
     const json_t *window = json_object_get(from, "window"), *idle = json_object_get(from, "idle");
     s->n = (int)json_array_size(window) < s->room ? (int)json_array_size(window) : s->room;
     s->high = (int)json_integer_value(json_object_get(from, "high"));
+    s->empty = (int)json_integer_value(json_object_get(from, "empty"));
     for (int i = 0; i < s->n; i++) s->window[i] = json_number_value(json_array_get(window, (size_t)i));
     for (int64_t i = 0; i < s->experts; i++) s->idle[i] = (int)json_integer_value(json_array_get(idle, (size_t)i));
 }

@@ -8,9 +8,9 @@ struct stop;
 struct stop *stop_new(const struct train_conf *conf, int64_t experts);       /* experts: values in a row of counts, all layers */
 void stop_free(struct stop *s);
 
-/* Looks at a completed step; the reason to end the run as diverged, or NULL. tokens[experts]: assignments of each expert,
-   NaN where there is none. */
-const char *stop_look(struct stop *s, double loss, double grad_norm, const double *tokens);
+/* Looks at a completed step; the reason to end the run as diverged, or NULL. targets: how many of it count; without any it has no loss.
+   tokens[experts]: assignments of each expert, NaN where there is none. */
+const char *stop_look(struct stop *s, double loss, double grad_norm, double targets, const double *tokens);
 
 json_t *stop_save(const struct stop *s);
 void stop_load(struct stop *s, const json_t *from);

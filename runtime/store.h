@@ -92,4 +92,6 @@ int reader_table(struct reader *r, const char *table, void (*line)(void *state, 
 struct fsck_result { bool readable, clean, repaired; int64_t rows, ragged_rows; int bad_datasets; char text[1024]; };
 int store_fsck(const char *path, bool repair, struct fsck_result *out, struct err *e);
 
+char *store_library(char out[32]);                                      /* the version of HDF5 that runs: "1.10.8" */
+
 #endif

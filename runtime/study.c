@@ -48,7 +48,7 @@ static int measure(const struct model_conf *model, const struct train_conf *trai
         out->tokens = (int64_t)train->steps * train->batch * model->seq;
         if (plan) {
             out->train_flops = plan_report(plan)->train_flops / (double)(batch * model->seq);
-            out->memory = plan_bytes(plan, eval_plan);
+            out->memory = plan_bytes(plan, eval_plan) + state_staged_bytes(leaves, train->micro);
             out->kv_bytes = model_kv_bytes(decode_leaves, 1, model->seq, train->precision == PRECISION_BF16 ? 2 : 4);
         }
     }

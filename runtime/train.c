@@ -84,15 +84,18 @@ static int64_t mine(const struct trainer *t, int64_t first) { return first + com
 
 static int64_t sequences(const struct trainer *t) { return t->session->batch * comm_here()->ranks; }      /* in a micro-batch, of all ranks */
 
-static void stage(struct trainer *t, int64_t step)
+/* False: asked to stop before all was there. */
+static bool stage(struct trainer *t, int64_t step)
 {
     struct session *s = t->session;
     for (int micro = 0; micro < s->train.micro && t->staged != step; micro++) {
+        if (stop_asked && comm_here()->ranks == 1) return false;
         int64_t first = mine(t, step * s->train.batch + micro * sequences(t));
         corpus_batch(t->corpus, t->point->seed, first, (int)s->batch, s->model.seq, t->batch);
         session_stage(s, micro, &t->batch);
     }
     t->staged = step;
+    return true;
 }
 
 /* False: asked to stop before the weights changed. */
@@ -102,8 +105,7 @@ static bool give_step(struct trainer *t)
     if (stop_asked) return false;
     comm_order(ORDER_STEP, t->done);
     plan_begin(s->plan, t->done, s->train.steps, s->train.micro);
-    stage(t, t->done);
-    return plan_step(s->plan, comm_here()->ranks == 1 ? go_on : NULL);      /* ranks end a step that they began */
+    return stage(t, t->done) && plan_step(s->plan, comm_here()->ranks == 1 ? go_on : NULL);      /* ranks end a step that they began */
 }
 
 /* By its number, or because the time is spent; while committed rows are repeated time does not count. */
@@ -139,11 +141,11 @@ static int log_step(struct trainer *t)
 {
     struct session *s = t->session;
     metrics_gather(t->train, s->plan);
-    double norm = metrics_get(t->train, "grad_norm");
+    double norm = metrics_get(t->train, "grad_norm"), targets = metrics_get(t->train, "targets");
     metrics_set(t->train, "tokens", (double)(t->done * s->train.batch * s->model.seq));
     metrics_set(t->train, "lr", t->lr);
     metrics_set(t->train, "clipped", s->train.clip > 0 && norm > s->train.clip);
-    metrics_set(t->train, "skipped", !isfinite(norm));
+    metrics_set(t->train, "skipped", !isfinite(norm) || targets == 0);
     metrics_set(t->train, "wall_time", train_seconds(t));
     metrics_set(t->train, "wall_time_total", t->spent + clock_seconds() - t->began);
     int failure = store_append(t->store, STORE_TRAIN, t->done, metrics_values(t->train), &t->err);
@@ -155,7 +157,7 @@ static const char *diverged(struct trainer *t)
 {
     int64_t n = 0;
     const double *tokens = metrics_row(t->train, "expert_tokens", &n);
-    return stop_look(t->stop, metrics_get(t->train, "loss"), metrics_get(t->train, "grad_norm"), tokens);
+    return stop_look(t->stop, metrics_get(t->train, "loss"), metrics_get(t->train, "grad_norm"), metrics_get(t->train, "targets"), tokens);
 }
 
 /* 0: asked to stop. Reads buffers only; nothing of training changes. */

@@ -50,7 +50,7 @@ echo 'libcudart is redistributed as the CUDA Toolkit EULA allows (Attachment A):
 
 # ---- what people read and run ----
 
-cp -R README.md LICENSE docs experiments scripts/gpu-check.sh scripts/bundle/sluice "$root/"
+cp -R README.md LICENSE CITATION.cff docs experiments scripts/gpu-check.sh scripts/bundle/sluice "$root/"
 cp scripts/bundle/cuda.sh "$root/lib/"
 cp bench/peer/torch_gpu.py "$root/check/"
 sed -n '/^```lua run study.lua$/,/^```$/p' README.md | sed '1d; $d' >"$root/study.lua"

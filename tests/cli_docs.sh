@@ -25,6 +25,16 @@ current modules docs/modules.md
 current commands docs/commands.md
 current lua lua/types/slots.d.lua
 
+# What a preset's settings are said to be builds its very graph.
+for preset in $(sed -n '/^## Presets/,$s/^### `\(.*\)`$/\1/p' docs/modules.md); do
+    {
+        printf 'local sl = require "sluice"\nlocal same = '
+        sed -n "/^### \`$preset\`\$/,/^}\$/p" docs/modules.md | sed '1,/^```/d'
+        printf 'return sl.study { name = "s", base = sl.preset "%s", data = "synthetic", variants = { base = {}, same = same } }\n' "$preset"
+    } >"$work/preset.lua"
+    "$sluice" plan "$work/preset.lua" 2>&1 | grep -q "'base' and 'same' build the same graph" || say "docs/modules.md: these are not the settings of $preset: $("$sluice" plan "$work/preset.lua" 2>&1)"
+done
+
 for slot in $(sed -n 's/^## `\([a-z_.]*\)`.*/\1/p' docs/modules.md); do
     case $slot in model | train) ;; *) grep -q "^|.*\`$slot\`" README.md || say "README.md does not name the slot $slot" ;; esac
 done

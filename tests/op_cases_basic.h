@@ -6,6 +6,8 @@ static inline int32_t large_token(int64_t i) { return (int32_t)(i * i * 31 % 17)
 static inline int32_t large_same(int64_t i) { return i == 900 ? 2 : 7; }
 static inline int32_t large_gram(int64_t i) { return (int32_t)(i * i * 31 % 4999); }
 static inline int32_t large_start(int64_t i) { return (int32_t)(i % 50 / 5 * 5); }
+static inline int32_t some_present(int64_t i) { return i % 3 != 1; }
+static inline int32_t none_present(int64_t i) { (void)i; return 0; }
 
 #define BASIC_CASES(CASE) \
     CASE(add, rank_3, add(g, act_in(g, 2, 3, 5), act_in(g, 2, 3, 5))) \
@@ -64,6 +66,10 @@ static inline int32_t large_start(int64_t i) { return (int32_t)(i % 50 / 5 * 5);
     CASE(slice, rows, slice(g, act_in(g, 2, 4, 3), 3)) \
     CASE(slice, numbers, slice(g, real_in(g, 3, 5), 1)) \
     CASE(slice, ids, slice(g, int_in(g, SHAPE(2, 3), 1, 2, 3, 4, 5, 6), 2)) \
+    CASE(mask_rows, rows, mask_rows(g, act_in(g, 6, 5), real_count_in(g, SHAPE(6), some_present), 0)) \
+    CASE(mask_rows, heads, mask_rows(g, real_in(g, 6, 2, 3), real_count_in(g, SHAPE(2, 3), some_present), -7)) \
+    CASE(mask_rows, ids, mask_rows(g, int_in(g, SHAPE(3, 2), 1, 2, 3, 4, 5, 6), real_count_in(g, SHAPE(3), some_present), -1)) \
+    CASE(mask_rows, none, mask_rows(g, act_in(g, 3, 4), real_count_in(g, SHAPE(3), none_present), 0.5)) \
     CASE(dot, odd, dot(g, act_in(g, 3, 7), real_in(g, 3, 7))) \
     CASE(dot, one, dot(g, real_in(g, 1), real_in(g, 1))) \
     CASE(max_all, odd, max_all(g, act_in(g, 3, 7))) \
@@ -101,6 +107,8 @@ static inline int32_t large_start(int64_t i) { return (int32_t)(i % 50 / 5 * 5);
     CASE(weighted_sum, plain_large, weighted_sum(g, real_in(g, 9000), NULL)) \
     CASE(divide, large, divide(g, real_in(g, 5000), positive_in(g, 5000))) \
     CASE(slice, large, slice(g, act_in(g, 5, 67, 33), 64)) \
+    CASE(mask_rows, large, mask_rows(g, act_in(g, 335, 72), real_count_in(g, SHAPE(5, 67), some_present), 0.5)) \
+    CASE(mask_rows, positions, mask_rows(g, count_in(g, SHAPE(7, 100), large_token), real_count_in(g, SHAPE(700), some_present), 100)) \
     CASE(dot, large, dot(g, act_in(g, 700, 33), act_in(g, 700, 33))) \
     CASE(max_all, large, max_all(g, act_in(g, 700, 33))) \
     CASE(rms, large, rms(g, act_in(g, 700, 33))) \

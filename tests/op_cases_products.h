@@ -7,6 +7,7 @@ static inline int32_t five_each(int64_t e) { return (int32_t)(e * 5); }
 static inline int32_t two_experts(int64_t e) { return (int32_t)(e * 135 - e / 2); }
 static inline int32_t odd_word(int64_t i) { return (int32_t)(i % 3 % 2); }
 static inline int32_t none(int64_t i) { (void)i; return 0; }
+static inline int32_t long_blind(int64_t i) { return (int32_t)(i % 300 < 130 ? 0 : i < 300 && i < 210 ? 130 : 300); }      /* whom nothing is shown */
 
 #define TEN(...) int_in(g, SHAPE(2, 5), __VA_ARGS__)
 #define ZEROS TEN(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
@@ -28,6 +29,9 @@ static inline int32_t none(int64_t i) { (void)i; return 0; }
     CASE(attention, window_of_one, attention(g, act_in(g, 10, 1, 3), act_in(g, 10, 1, 3), act_in(g, 10, 1, 3), ZEROS, NULL, 0.5, 1)) \
     CASE(attention, wide_window, attention(g, act_in(g, 10, 1, 3), act_in(g, 10, 1, 3), act_in(g, 10, 1, 3), ZEROS, NULL, 0.5, 9)) \
     CASE(attention, wider_values, attention(g, real_in(g, 10, 2, 2), real_in(g, 10, 1, 2), real_in(g, 10, 1, 5), ZEROS, NULL, 0.5, 0)) \
+    CASE(attention, blind, attention(g, act_in(g, 10, 4, 3), act_in(g, 10, 2, 3), act_in(g, 10, 2, 3), TEN(0, 0, 5, 3, 5, 5, 5, 5, 5, 5), NULL, 0.6, 3)) \
+    CASE(attention, blind_cached, attention(g, act_in(g, 4, 2, 2), act_in(g, 2, 7, 1, 2), act_in(g, 2, 7, 1, 2), \
+         int_in(g, SHAPE(2, 2), 0, 7, 7, 7), int_in(g, SHAPE(1), 4), 0.8, 0)) \
     CASE(attention, cached, attention(g, act_in(g, 4, 2, 2), act_in(g, 2, 7, 1, 2), act_in(g, 2, 7, 1, 2), \
          int_in(g, SHAPE(2, 2), 0, 0, 3, 3), int_in(g, SHAPE(1), 4), 0.8, 5)) \
     CASE(attention, many_keys, attention(g, act_in(g, 2, 2, 2), act_in(g, 1, 262, 1, 2), act_in(g, 1, 262, 1, 2), \
@@ -54,6 +58,8 @@ static inline int32_t none(int64_t i) { (void)i; return 0; }
          count_in(g, SHAPE(2, 300), none), NULL, 0.2, 0)) \
     CASE(attention, long_documents, attention(g, act_in(g, 600, 2, 16), act_in(g, 600, 1, 16), act_in(g, 600, 1, 16), \
          count_in(g, SHAPE(2, 300), long_start), NULL, 0.25, 0)) \
+    CASE(attention, long_blind, attention(g, act_in(g, 600, 2, 16), act_in(g, 600, 1, 16), act_in(g, 600, 1, 16), \
+         count_in(g, SHAPE(2, 300), long_blind), NULL, 0.25, 0)) \
     CASE(attention, long_window, attention(g, act_in(g, 600, 2, 16), act_in(g, 600, 1, 16), act_in(g, 600, 1, 16), \
          count_in(g, SHAPE(2, 300), long_start), NULL, 0.25, 70)) \
     CASE(attention, heads_of_32, attention(g, act_in(g, 130, 4, 32), act_in(g, 130, 2, 32), act_in(g, 130, 2, 32), \

@@ -1,7 +1,7 @@
 /* Cases of the op bench: routing, dispatch and the ops of the update region. See op_check.h.
    The maps of the tiny cases are those of dispatch for these choices, [T,K]:
        mixed {1,0} {1,2} {0,1}   top_1 {2} {0} {2} {0} (nobody takes 1)   all {1,0} {0,1}   same {0} {0} {0}
-       top_3 and top_5 {0,1,2,..} {0,1,2,..} */
+       top_3 and top_5 {0,1,2,..} {0,1,2,..}   holes {1,-1} {-1,2} {0,1}   nobody {-1,-1} {-1,-1} */
 #define MIXED_ORDER int_in(g, SHAPE(6), 1, 4, 0, 2, 5, 3)
 #define MIXED_PLACE int_in(g, SHAPE(3, 2), 2, 0, 3, 5, 1, 4)
 #define TOP_1_ORDER int_in(g, SHAPE(4), 1, 3, 0, 2)
@@ -14,10 +14,18 @@
 #define ALL_PLACE   int_in(g, SHAPE(2, 2), 2, 0, 1, 3)
 #define SAME_ORDER  int_in(g, SHAPE(3), 0, 1, 2)
 #define SAME_PLACE  int_in(g, SHAPE(3, 1), 0, 1, 2)
+#define HOLES_ORDER int_in(g, SHAPE(6), 4, 0, 5, 3, -1, -1)
+#define HOLES_PLACE int_in(g, SHAPE(3, 2), 1, -1, -1, 3, 0, 2)
+#define NOBODY(...) int_in(g, SHAPE(__VA_ARGS__), -1, -1, -1, -1)
 
 /* 1200 rows, 300 tokens of 4 choices. 343 * 7 = 1 modulo 1200: the two are inverse. */
 static inline int32_t large_place(int64_t i) { return (int32_t)((7 * i + 3) % 1200); }
 static inline int32_t large_order(int64_t r) { return (int32_t)(343 * (r + 1197) % 1200); }
+/* The same with 800 rows and two of three slots: 343 * 7 = 1 modulo 800, too. */
+static inline int32_t holes_place(int64_t i) { return i % 3 ? (int32_t)((7 * (i - i / 3 - 1) + 3) % 800) : -1; }
+static inline int32_t holes_order(int64_t r) { int32_t j = (int32_t)(343 * (r + 797) % 800); return r < 800 ? j + j / 2 + 1 : -1; }
+static inline int32_t holes_choice(int64_t i) { return i % 5 ? (int32_t)(i * i / 3 % 11) : -1; }
+static inline int32_t nobody(int64_t i) { (void)i; return -1; }
 static inline int32_t large_choice(int64_t i) { return (int32_t)(i * i / 3 % 11); }
 static inline int32_t large_index(int64_t i) { return (int32_t)(i * i % 37); }
 static inline int32_t large_crowd(int64_t i) { return i == 700 ? 1 : 3; }
@@ -44,6 +52,12 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
     CASE(dispatch, mixed, dispatch(g, int_in(g, SHAPE(3, 2), 1, 0, 1, 2, 0, 1), 3)) \
     CASE(dispatch, empty, dispatch(g, int_in(g, SHAPE(4, 1), 2, 0, 2, 0), 5)) \
     CASE(dispatch, same, dispatch(g, int_in(g, SHAPE(3, 1), 0, 0, 0), 1)) \
+    CASE(dispatch, holes, dispatch(g, int_in(g, SHAPE(3, 2), 1, -1, -1, 2, 0, 1), 4)) \
+    CASE(dispatch, nobody, dispatch(g, NOBODY(2, 2), 3)) \
+    CASE(gather, holes, gather(g, act_in(g, 3, 7), HOLES_ORDER, HOLES_PLACE)) \
+    CASE(gather, nobody, gather(g, act_in(g, 2, 3), NOBODY(4), NOBODY(2, 2))) \
+    CASE(combine, holes, combine(g, act_in(g, 6, 7), HOLES_ORDER, HOLES_PLACE, real_in(g, 3, 2))) \
+    CASE(combine, nobody, combine(g, act_in(g, 4, 3), NOBODY(4), NOBODY(2, 2), real_in(g, 2, 2))) \
     CASE(gather, mixed, gather(g, act_in(g, 3, 7), MIXED_ORDER, MIXED_PLACE)) \
     CASE(gather, top_1, gather(g, act_in(g, 4, 3), TOP_1_ORDER, TOP_1_PLACE)) \
     CASE(gather, all, gather(g, act_in(g, 2, 9), ALL_ORDER, ALL_PLACE)) \
@@ -57,7 +71,9 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
     CASE(combine, top_5, combine(g, act_in(g, 10, 3), TOP_5_ORDER, TOP_5_PLACE, real_in(g, 2, 5))) \
     CASE(combine, same, combine(g, act_in(g, 3, 1), SAME_ORDER, SAME_PLACE, real_in(g, 3, 1))) \
     CASE(global_norm, three, global_norm(g, 3, (struct node *[]){ real_in(g, 3, 5), real_in(g, 1), real_in(g, 2, 2, 3) })) \
-    CASE(clip_norm, clips, clip_norm(g, positive_in(g, 1), 0.05)) \
+    CASE(clip_norm, clips, clip_norm(g, positive_in(g, 1), NULL, 0.05)) \
+    CASE(clip_norm, targets, clip_norm(g, positive_in(g, 1), positive_in(g, 1), 0.05)) \
+    CASE(clip_norm, no_target, clip_norm(g, positive_in(g, 1), real_count_in(g, SHAPE(1), none_present), 0.05)) \
     CASE(adamw, vector, ADAMW(7)) \
     CASE(muon, tall, MUON(5, 3)) \
     CASE(muon, stack, MUON(3, 2, 5)) \
@@ -72,6 +88,11 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
     CASE(gather, large, gather(g, act_in(g, 300, 33), count_in(g, SHAPE(1200), large_order), count_in(g, SHAPE(300, 4), large_place))) \
     CASE(combine, large, combine(g, act_in(g, 1200, 33), count_in(g, SHAPE(1200), large_order), count_in(g, SHAPE(300, 4), large_place), \
                                  real_in(g, 300, 4))) \
+    CASE(dispatch, large_holes, dispatch(g, count_in(g, SHAPE(5000, 3), holes_choice), 11)) \
+    CASE(dispatch, large_nobody, dispatch(g, count_in(g, SHAPE(1500, 1), nobody), 5)) \
+    CASE(gather, large_holes, gather(g, act_in(g, 300, 33), count_in(g, SHAPE(1200), holes_order), count_in(g, SHAPE(300, 4), holes_place))) \
+    CASE(combine, large_holes, combine(g, act_in(g, 1200, 33), count_in(g, SHAPE(1200), holes_order), count_in(g, SHAPE(300, 4), holes_place), \
+                                       real_in(g, 300, 4))) \
     CASE(global_norm, large, global_norm(g, 3, (struct node *[]){ real_in(g, 1000, 70), real_in(g, 5), real_in(g, 3, 300, 80) })) \
     CASE(adamw, large, ADAMW(300, 133)) \
     CASE(muon, large, MUON(130, 70)) \

@@ -8,7 +8,7 @@
        act_in(g, 3, 7)  real_in(g, 3, 7)        N(0,1), of dtype ACT or REAL
        positive_in(g, 3, 7)                     REAL, uniform in (0.1, 1.1)
        int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 1, 1) these integers
-       count_in(g, SHAPE(2, 3), value)          value(i), for larger tensors
+       count_in(g, SHAPE(2, 3), value)          value(i), for larger tensors; real_count_in: of dtype REAL
 
    CASES holds tiny tensors: grad_ops.c nudges every value of every input. LARGE_CASES holds tensors of several
    blocks: test_ops.c runs both lists with 1 and 2 threads, and in bf16 against float. An op with a gradient
@@ -53,9 +53,9 @@ static inline struct node *bench_ints(struct graph *g, struct shape shape, int n
     return node;
 }
 
-static inline struct node *count_in(struct graph *g, struct shape shape, int32_t (*value)(int64_t i))
+static inline struct node *bench_count(struct graph *g, enum dtype dtype, struct shape shape, int32_t (*value)(int64_t i))
 {
-    struct node *node = bench_in(g, DTYPE_I32, shape, FILL_COUNT);
+    struct node *node = bench_in(g, dtype, shape, FILL_COUNT);
     bench_rule[bench_rules - 1].value = value;
     return node;
 }
@@ -63,6 +63,8 @@ static inline struct node *count_in(struct graph *g, struct shape shape, int32_t
 #define act_in(g, ...) bench_in(g, DTYPE_ACT, SHAPE(__VA_ARGS__), FILL_NORMAL)
 #define real_in(g, ...) bench_in(g, DTYPE_REAL, SHAPE(__VA_ARGS__), FILL_NORMAL)
 #define positive_in(g, ...) bench_in(g, DTYPE_REAL, SHAPE(__VA_ARGS__), FILL_POSITIVE)
+#define count_in(g, shape, value) bench_count(g, DTYPE_I32, shape, value)
+#define real_count_in(g, shape, value) bench_count(g, DTYPE_REAL, shape, value)
 #define int_in(g, shape, ...) bench_ints(g, shape, COUNT(((int[]){ __VA_ARGS__ })), (int[]){ __VA_ARGS__ })
 
 struct op_case { int op; const char *name; struct node *(*build)(struct graph *g); };

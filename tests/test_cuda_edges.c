@@ -10,8 +10,8 @@
     CASE(topk, some, topk(g, KEY(4, 5), 3)) \
     CASE(topk, all, topk(g, KEY(2, 3), 3)) \
     CASE(load, reals, load(g, positive_in(g, 3))) \
-    CASE(clip_norm, clips, clip_norm(g, positive_in(g, 1), 2)) \
-    CASE(clip_norm, never, clip_norm(g, positive_in(g, 1), 0)) \
+    CASE(clip_norm, clips, clip_norm(g, positive_in(g, 1), positive_in(g, 1), 2)) \
+    CASE(clip_norm, never, clip_norm(g, positive_in(g, 1), NULL, 0)) \
     CASE(global_norm, two, global_norm(g, 2, (struct node *[]){ positive_in(g, 3), positive_in(g, 1, 2) })) \
     CASE(adamw, small, adamw(g, real_in(g, 11), real_in(g, 11), real_in(g, 11), positive_in(g, 11), positive_in(g, 1), positive_in(g, 1), positive_in(g, 2), \
                              (struct adamw_attr){ 0.9, 0.95, 1e-8, 0.1, 1 })) \
@@ -92,6 +92,7 @@ static void test_norms(void **state)
         {
             BOTH(clip_norm, clips);
             GIVE(0, norms[i]);
+            GIVE(1, i % 2 ? 0 : 3);
             same_on_both(&p);
         }
         {

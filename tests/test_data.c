@@ -128,14 +128,14 @@ static int baselines(const struct corpus *c, const struct samples *fit, double *
 
 /* ---- batches ---- */
 
-struct windows { int32_t ids[512], target[512], start[512]; float weight[512]; };
+struct windows { int32_t ids[512], target[512], start[512]; float weight[512], present[512]; };
 
 static struct windows held(const struct corpus *c, int64_t most, int64_t first, int batch, int seq)
 {
     struct windows b;
     struct eval_set s = corpus_eval_set(c, most);
     memset(&b, 0xff, sizeof b);
-    corpus_eval_batch(c, &s, first, batch, seq, (struct batch){ b.ids, b.target, b.start, b.weight });
+    corpus_eval_batch(c, &s, first, batch, seq, (struct batch){ b.ids, b.target, b.start, b.weight, b.present });
     return b;
 }
 
@@ -143,7 +143,7 @@ static struct windows take(const struct corpus *c, uint64_t seed, int64_t first,
 {
     struct windows b;
     memset(&b, 0, sizeof b);
-    corpus_batch(c, seed, first, batch, seq, (struct batch){ b.ids, b.target, b.start, b.weight });
+    corpus_batch(c, seed, first, batch, seq, (struct batch){ b.ids, b.target, b.start, b.weight, b.present });
     return b;
 }
 
@@ -239,6 +239,7 @@ static void test_held_out_is_one_set(void **state)
                 for (int rank = 0; rank < cuts[k].ranks; rank++) {
                     struct windows w = held(c, asked[a], first + rank * batch, batch, seq);
                     for (int i = 0; i < batch * seq; i++) {
+                        assert_true(w.present[i] == w.weight[i]);           /* it is one document */
                         if (w.weight[i] == 0) continue;
                         assert_true(w.weight[i] == 1);
                         assert_int_equal(w.target[i], w.ids[i] + 1);

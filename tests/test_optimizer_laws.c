@@ -83,7 +83,7 @@ static void test_schedules_are_smooth(void **state)
     for (const struct module *const *m = module_all; *m; m++) {
         char sets[96];
         if ((*m)->slot != SLOT_SCHEDULE) continue;
-        snprintf(sets, sizeof sets, "{\"schedule\": {\"module\": \"%s\", \"warmup\": 1000}}", (*m)->name);
+        snprintf(sets, sizeof sets, "{\"steps\": 100000, \"schedule\": {\"module\": \"%s\", \"warmup\": 1000}}", (*m)->name);
         struct tiny t = tiny_new("{}", sets, MODE_EVAL, 1, 2);
         const struct pick *s = &t.train.schedule;
         double last = 0;

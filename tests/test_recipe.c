@@ -105,14 +105,18 @@ static void check_schedule(const char *train, int64_t steps, const struct golden
 static void test_schedules(void **state)
 {
     (void)state;
+    /* The last step that is trained is one before the number of steps, where the curve ends. */
     static const struct golden constant[] = { { 0, 0.1 }, { 4, 0.5 }, { 9, 1 }, { 10, 1 }, { 99, 1 } };
-    static const struct golden cosine[] = { { 0, 0.1 }, { 9, 1 }, { 10, 1 }, { 35, 0.868198 }, { 60, 0.55 }, { 85, 0.231802 }, { 110, 0.1 } };
-    static const struct golden roots[] = { { 0, 0.1 }, { 79, 1 }, { 80, 1 }, { 85, 0.5 }, { 90, 0.292893 }, { 95, 0.133975 }, { 100, 0 } };
-    static const struct golden linear[] = { { 0, 1 }, { 50, 1 }, { 75, 0.5 }, { 100, 0 } };
+    static const struct golden cosine[] = { { 0, 0.1 }, { 9, 1 }, { 10, 1 }, { 35, 0.868198 }, { 60, 0.55 }, { 85, 0.231802 }, { 109, 0.100222 }, { 110, 0.1 } };
+    static const struct golden roots[] = { { 0, 0.1 }, { 79, 1 }, { 80, 1 }, { 81, 0.776393 }, { 85, 0.5 }, { 90, 0.292893 }, { 95, 0.133975 }, { 99, 0.025321 }, { 100, 0 } };
+    static const struct golden linear[] = { { 0, 1 }, { 50, 1 }, { 51, 0.98 }, { 75, 0.5 }, { 99, 0.02 }, { 100, 0 } };
+    static const struct golden ramp[] = { { 0, 0.01 }, { 49, 0.5 }, { 98, 0.99 }, { 99, 1 } };
     check_schedule(TEXT({"schedule": {"module": "constant", "warmup": 10}}), 100, constant, COUNT(constant));
     check_schedule(TEXT({"schedule": {"module": "cosine", "warmup": 10}}), 110, cosine, COUNT(cosine));
     check_schedule(TEXT({"schedule": {"module": "wsd", "warmup": 10}}), 100, roots, COUNT(roots));
     check_schedule(TEXT({"schedule": {"module": "wsd", "decay": 0.5, "shape": "linear"}}), 100, linear, COUNT(linear));
+    check_schedule(TEXT({"steps": 100, "schedule": {"module": "constant", "warmup": 100}}), 100, ramp, COUNT(ramp));
+    check_schedule(TEXT({"steps": 100, "schedule": {"module": "cosine", "warmup": 100}}), 100, ramp, COUNT(ramp));
 }
 
 /* The rate that the optimizer reads is lr times the factor. */

@@ -90,20 +90,38 @@ static void test_ties_and_nan(void **state)
     run_free(&r);
 }
 
+/* The k largest keys of the tokens that are present, which are all but every `gap`-th; gap 0: all. */
+static struct node *choices(struct run *r, struct node *key, int k, struct node **present)
+{
+    *present = graph_input(r->graph, "present", DTYPE_REAL, SHAPE(TOKENS));
+    return mask_rows(r->graph, topk(r->graph, key, k), *present, -1);
+}
+
+static bool is_there(int64_t token, int gap) { return gap == 0 || token % gap != 0; }
+
+static void set_present(struct run *r, const struct node *present, int gap)
+{
+    for (int64_t t = 0; t < TOKENS; t++) run_reals(r, present)[t] = is_there(t, gap);
+}
+
 /* dispatch against its definition, for choices of normal keys. */
-static void check_dispatch(int k, int threads)
+static void check_dispatch(int k, int threads, int gap)
 {
     struct run r = run_new();
-    struct node *key = graph_input(r.graph, "key", DTYPE_REAL, SHAPE(TOKENS, EXPERTS));
-    struct node *index = topk(r.graph, key, k), *d = dispatch(r.graph, index, EXPERTS);
+    struct node *key = graph_input(r.graph, "key", DTYPE_REAL, SHAPE(TOKENS, EXPERTS)), *present;
+    struct node *index = choices(&r, key, k, &present), *d = dispatch(r.graph, index, EXPERTS);
     struct node *order_of = graph_result(r.graph, d, 1), *place_of = graph_result(r.graph, d, 2), *counts_of = graph_result(r.graph, d, 3);
     run_start(&r, threads);
     run_normal(&r, key, 1);
+    set_present(&r, present, gap);
     run_forward(&r);
     const int32_t *choice = run_ints(&r, index), *offsets = run_ints(&r, d), *order = run_ints(&r, order_of), *place = run_ints(&r, place_of);
-    int32_t rows = TOKENS * k;
+    int32_t rows = TOKENS * k, there = 0;
+    for (int64_t t = 0; t < TOKENS; t++) there += is_there(t, gap) * k;
     assert_int_equal(offsets[0], 0);
-    assert_int_equal(offsets[EXPERTS], rows);
+    assert_int_equal(offsets[EXPERTS], there);
+    for (int32_t row = there; row < rows; row++) assert_int_equal(order[row], -1);
+    for (int32_t i = 0; i < rows; i++) assert_int_equal(place[i] == -1, !is_there(i / k, gap));
     for (int32_t e = 0; e < EXPERTS; e++) {
         assert_int_equal(offsets[e + 1] - offsets[e], run_ints(&r, counts_of)[e]);
         for (int32_t row = offsets[e]; row < offsets[e + 1]; row++) {
@@ -112,49 +130,56 @@ static void check_dispatch(int k, int threads)
             if (row > offsets[e]) assert_true(order[row] > order[row - 1]);
         }
     }
-    for (int32_t i = 0; i < rows; i++) for (int32_t j = i / k * k; j < i; j++) assert_int_not_equal(choice[i], choice[j]);
+    for (int32_t i = 0; i < rows; i++) for (int32_t j = i / k * k; j < i; j++) assert_true(choice[i] < 0 || choice[i] != choice[j]);
     run_free(&r);
 }
 
 static void test_dispatch(void **state)
 {
     (void)state;
-    check_dispatch(1, 1);
-    check_dispatch(3, 1);
-    check_dispatch(3, 2);
-    check_dispatch(EXPERTS, 2);
+    check_dispatch(1, 1, 0);
+    check_dispatch(3, 1, 0);
+    check_dispatch(3, 2, 0);
+    check_dispatch(EXPERTS, 2, 0);
+    check_dispatch(3, 2, 4);
+    check_dispatch(2, 1, 1);
 }
 
-/* There and back with gates of 1 gives k x: each row is found again. */
-static void check_round_trip(int k, int threads)
+/* There and back with gates of 1 gives k x: each row is found again, and what goes nowhere is 0. */
+static void check_round_trip(int k, int threads, int gap)
 {
     enum { WIDTH = 19 };
     struct run r = run_new();
     struct graph *g = r.graph;
-    struct node *key = graph_input(g, "key", DTYPE_REAL, SHAPE(TOKENS, EXPERTS)), *x = graph_input(g, "x", DTYPE_ACT, SHAPE(TOKENS, WIDTH));
-    struct node *gate = graph_input(g, "gate", DTYPE_REAL, SHAPE(TOKENS, k)), *d = dispatch(g, topk(g, key, k), EXPERTS);
+    struct node *key = graph_input(g, "key", DTYPE_REAL, SHAPE(TOKENS, EXPERTS)), *x = graph_input(g, "x", DTYPE_ACT, SHAPE(TOKENS, WIDTH)), *present;
+    struct node *gate = graph_input(g, "gate", DTYPE_REAL, SHAPE(TOKENS, k)), *d = dispatch(g, choices(&r, key, k, &present), EXPERTS);
     struct node *order = graph_result(g, d, 1), *place = graph_result(g, d, 2), *rows = gather(g, x, order, place);
     struct node *back = combine(g, rows, order, place, gate);
     run_start(&r, threads);
     run_normal(&r, key, 1);
     run_normal(&r, x, 2);
+    set_present(&r, present, gap);
     for (int64_t i = 0; i < TOKENS * k; i++) run_reals(&r, gate)[i] = 1;
     run_forward(&r);
     for (int64_t i = 0; i < TOKENS * WIDTH; i++) {
         real sum = 0;
-        for (int j = 0; j < k; j++) sum += run_reals(&r, x)[i];
+        for (int j = 0; j < k && is_there(i / WIDTH, gap); j++) sum += run_reals(&r, x)[i];
         assert_true(run_reals(&r, back)[i] == sum);
     }
-    for (int64_t row = 0; row < TOKENS * k; row++)
-        assert_memory_equal(run_reals(&r, rows) + row * WIDTH, run_reals(&r, x) + run_ints(&r, order)[row] / k * WIDTH, WIDTH * sizeof(real));
+    for (int64_t row = 0; row < TOKENS * k; row++) {
+        static const real nothing[WIDTH];
+        int32_t from = run_ints(&r, order)[row];
+        assert_memory_equal(run_reals(&r, rows) + row * WIDTH, from < 0 ? nothing : run_reals(&r, x) + from / k * WIDTH, WIDTH * sizeof(real));
+    }
     run_free(&r);
 }
 
 static void test_round_trip(void **state)
 {
     (void)state;
-    check_round_trip(1, 1);
-    check_round_trip(4, 2);
+    check_round_trip(1, 1, 0);
+    check_round_trip(4, 2, 0);
+    check_round_trip(4, 2, 3);
 }
 
 static void test_load_of_nothing(void **state)

@@ -74,7 +74,7 @@ static void memory_is_what_was_planned(void **state)
 
 /* ---- rules that stop ---- */
 
-static struct train_conf rules(int window, double sigma, double dead) { return (struct train_conf){ .stop_window = window, .stop_sigma = sigma, .stop_dead = dead }; }
+static struct train_conf rules(int window, double sigma, double dead) { return (struct train_conf){ .steps = 1000, .stop_window = window, .stop_sigma = sigma, .stop_dead = dead }; }
 
 static struct stop *reload(struct stop *s, const struct train_conf *c, int64_t experts)
 {
@@ -91,11 +91,11 @@ static void values_that_are_no_numbers_stop_a_run(void **state)
     (void)state;
     struct train_conf c = rules(5, 0, 0);
     struct stop *s = stop_new(&c, 0);
-    assert_null(stop_look(s, 1, 1, NULL));
-    assert_non_null(stop_look(s, NAN, 1, NULL));
-    assert_non_null(stop_look(s, INFINITY, 1, NULL));
-    assert_non_null(stop_look(s, 1, NAN, NULL));
-    assert_null(stop_look(s, 1e30, 1, NULL));               /* no rule was asked for */
+    assert_null(stop_look(s, 1, 1, 7, NULL));
+    assert_non_null(stop_look(s, NAN, 1, 7, NULL));
+    assert_non_null(stop_look(s, INFINITY, 1, 7, NULL));
+    assert_non_null(stop_look(s, 1, NAN, 7, NULL));
+    assert_null(stop_look(s, 1e30, 1, 7, NULL));               /* no rule was asked for */
     stop_free(s);
 }
 
@@ -106,15 +106,36 @@ static void a_loss_that_stays_high_stops_a_run(void **state)
     struct train_conf c = rules(20, 3, 0);
     for (int back = 0; back < 2; back++) {
         struct stop *s = stop_new(&c, 0);
-        for (int i = 0; i < 40; i++) assert_null(stop_look(s, 2 + 0.01 * (i % 3), 1, NULL));
+        for (int i = 0; i < 40; i++) assert_null(stop_look(s, 2 + 0.01 * (i % 3), 1, 7, NULL));
         for (int i = 0; i < 9; i++) {
-            assert_null(stop_look(s, 5, 1, NULL));
+            assert_null(stop_look(s, 5, 1, 7, NULL));
             s = reload(s, &c, 0);
         }
-        if (back) assert_null(stop_look(s, 2, 1, NULL));
-        const char *reason = stop_look(s, 5, 1, NULL);
+        if (back) assert_null(stop_look(s, 2, 1, 7, NULL));
+        const char *reason = stop_look(s, 5, 1, 7, NULL);
         if (back) assert_null(reason);
         else assert_non_null(strstr(reason, "stop_sigma"));
+        stop_free(s);
+    }
+}
+
+/* A step without a target has no loss, which is none that is no number; a window of them in a row, or a whole run, stops. */
+static void steps_without_a_target_stop_a_run(void **state)
+{
+    (void)state;
+    struct train_conf c = rules(20, 0, 0);
+    for (c.steps = 1000; c.steps > 0; c.steps -= 993) {
+        struct stop *s = stop_new(&c, 0);
+        int most = c.steps == 1000 ? 20 : 7;
+        for (int again = 0; again < 2; again++) {
+            for (int i = 0; i < most - 1; i++) {
+                assert_null(stop_look(s, NAN, 0, 0, NULL));
+                s = reload(s, &c, 0);
+            }
+            if (again == 0) assert_null(stop_look(s, 1, 1, 1, NULL));
+        }
+        assert_non_null(strstr(stop_look(s, NAN, 0, 0, NULL), "no target"));
+        assert_non_null(strstr(stop_look(s, NAN, NAN, 0, NULL), "gradient norm"));
         stop_free(s);
     }
 }
@@ -127,15 +148,15 @@ static void starving_experts_stop_a_run(void **state)
     for (int asked = 0; asked < 2; asked++) {
         struct train_conf c = rules(5, 0, asked ? 0.5 : 0.33);
         struct stop *s = stop_new(&c, 8);
-        for (int i = 0; i < 3; i++) assert_null(stop_look(s, 1, 1, tokens));
+        for (int i = 0; i < 3; i++) assert_null(stop_look(s, 1, 1, 7, tokens));
         tokens[1] = 1;                                      /* one token, and the count begins anew */
-        assert_null(stop_look(s, 1, 1, tokens));
+        assert_null(stop_look(s, 1, 1, 7, tokens));
         tokens[1] = 0;
         for (int i = 0; i < 4; i++) {
-            assert_null(stop_look(s, 1, 1, tokens));
+            assert_null(stop_look(s, 1, 1, 7, tokens));
             s = reload(s, &c, 8);
         }
-        const char *reason = stop_look(s, 1, 1, tokens);
+        const char *reason = stop_look(s, 1, 1, 7, tokens);
         if (asked) assert_null(reason);
         else assert_non_null(strstr(reason, "stop_dead"));
         stop_free(s);
@@ -356,7 +377,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_is_what_was_planned), cmocka_unit_test(values_that_are_no_numbers_stop_a_run), cmocka_unit_test(a_loss_that_stays_high_stops_a_run),
-        cmocka_unit_test(starving_experts_stop_a_run), cmocka_unit_test(a_bad_value_ends_the_run_at_once), cmocka_unit_test(a_run_in_other_hands_is_left_to_them), cmocka_unit_test(a_folder_is_joined_by_many),
+        cmocka_unit_test(starving_experts_stop_a_run), cmocka_unit_test(steps_without_a_target_stop_a_run),
+        cmocka_unit_test(a_bad_value_ends_the_run_at_once), cmocka_unit_test(a_run_in_other_hands_is_left_to_them), cmocka_unit_test(a_folder_is_joined_by_many),
         cmocka_unit_test(the_heap_does_not_grow), cmocka_unit_test(nothing_is_left_of_a_run),
     };
     return cmocka_run_group_tests_name("run", tests, NULL, NULL);

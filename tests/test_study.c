@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "study.h"
+#include "train.h"
 
 #define TEXT(...) #__VA_ARGS__
 
@@ -88,6 +89,9 @@ static void mistakes_are_named(void **state)
     refuses(TEXT({"base": {"seq": 1048576}}), NULL, "seq", "only 1048576 tokens to train on");
     refuses(TEXT({"train": {"eval_batches": 4}}), NULL, "train.eval_batches", "did you mean 'eval_tokens'");
     refuses(TEXT({"variants": [{"name": "base", "set": {}}, {"name": "x", "set": {"train.eval_tokens": 64}}]}), "x", "train.eval_tokens", "set it for the whole study");
+    refuses(TEXT({"train": {"schedule": {"module": "constant", "warmup": 11}}}), NULL, "train.schedule.warmup", "11 steps of warm-up in a run of 10: lr is never reached; at most 10");
+    refuses(TEXT({"train": {"schedule": {"module": "wsd", "warmup": 10}}}), NULL, "train.schedule.warmup", "the decay begins after step 9 of 10: at most 9");
+    refuses(TEXT({"train": {"schedule": {"module": "wsd", "decay": 0, "warmup": 11}}}), NULL, "train.schedule.warmup", "in a run of 10");
     refuses(TEXT({"baseline": "bass"}), NULL, "baseline", "did you mean 'base'");
     refuses(TEXT({"replicates": 0}), NULL, "replicates", "out of range");
     refuses(TEXT({"primary": "loss"}), NULL, "primary", "eval.SERIES");
@@ -98,6 +102,33 @@ static void mistakes_are_named(void **state)
     refuses(TEXT({"match": {"quantity": "active_param", "adjust": "ffn.d_ff"}}), NULL, "match", "did you mean 'active_params'");
     refuses(TEXT({"match": {"quantity": "active_params", "adjust": "ffn.router.score"}}), NULL, "match.adjust", "no whole number");
     refuses(TEXT({"match": {"quantity": "active_params", "adjust": "attention.heads"}}), NULL, "match.adjust", "sets 'attention.heads' itself");
+}
+
+static void warm_ups_that_end_are_taken(void **state)
+{
+    (void)state;
+    study_free(resolved(TEXT({"train": {"schedule": {"module": "constant", "warmup": 10}}})));
+    study_free(resolved(TEXT({"train": {"schedule": {"module": "cosine", "warmup": 10}}})));
+    study_free(resolved(TEXT({"train": {"schedule": {"module": "wsd", "warmup": 9}}})));
+    study_free(resolved(TEXT({"train": {"schedule": {"module": "wsd", "decay": 1, "warmup": 1}}})));
+}
+
+/* What plan and show say, and run admits by, is what a session takes: slabs, arenas and the staged inputs of all micro-batches. */
+static void memory_is_a_session_s(void **state)
+{
+    (void)state;
+    static const char *const train[] = { TEXT({"train": {"batch": 4}}), TEXT({"train": {"batch": 4096, "micro": 4096}}), TEXT({"train": {"batch": 4096, "micro": 2, "precision": "bf16"}}) };
+    for (int i = 0; i < COUNT(train); i++) {
+        struct study *s = resolved(train[i]);
+        struct session *session;
+        struct err e;
+        for (int v = 0; v < s->n_variants; v++) {
+            if (session_new(&session, s->variant[v].config, 1, &e)) fail_msg("%s", e.text);
+            assert_int_equal(s->variant[v].memory_bytes, session_bytes(session));
+            session_free(session);
+        }
+        study_free(s);
+    }
 }
 
 static void twins_are_refused(void **state)
@@ -187,7 +218,8 @@ static void study_json_reads_back(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_study_has_points), cmocka_unit_test(mistakes_are_named), cmocka_unit_test(twins_are_refused),
+        cmocka_unit_test(a_study_has_points), cmocka_unit_test(mistakes_are_named), cmocka_unit_test(warm_ups_that_end_are_taken), cmocka_unit_test(memory_is_a_session_s),
+        cmocka_unit_test(twins_are_refused),
         cmocka_unit_test(budgets_are_matched), cmocka_unit_test(flops_are_of_the_run), cmocka_unit_test(identity_is_content), cmocka_unit_test(study_json_reads_back),
     };
     return cmocka_run_group_tests_name("study", tests, NULL, NULL);

@@ -234,14 +234,16 @@ static void test_bias_step(void **state)
     run_free(&r);
 }
 
-static void check_clip(double value, double most, double norm, double factor, double go)
+static void check_clip(double value, double targets, double most, double norm, double factor, double go)
 {
     struct run r = run_new();
+    struct node *count = values(&r, "targets", SHAPE(1));
     struct node *a = values(&r, "a", SHAPE(2)), *b = values(&r, "b", SHAPE(1, 1));
-    struct node *length = global_norm(r.graph, 2, (struct node *[]){ a, b }), *clip = clip_norm(r.graph, length, most);
+    struct node *length = global_norm(r.graph, 2, (struct node *[]){ a, b }), *clip = clip_norm(r.graph, length, count, most);
     run_start(&r, 1);
     run_fill(&r, a, 2, value);
     run_fill(&r, b, 4);
+    run_fill(&r, count, targets);
     run_forward(&r);
     if (isfinite(norm)) assert_reals(run_reals(&r, length), 1e-6 * norm, norm);
     else assert_false(isfinite(run_reals(&r, length)[0]));
@@ -253,13 +255,14 @@ static void check_clip(double value, double most, double norm, double factor, do
 static void test_clip(void **state)
 {
     (void)state;
-    check_clip(4, 3, 6, .5, 1);
-    check_clip(4, 6.5, 6, 1, 1);
-    check_clip(4, 0, 6, 1, 1);
-    check_clip(INFINITY, 1, INFINITY, 0, 0);
-    check_clip(-INFINITY, 0, INFINITY, 0, 0);
-    check_clip(NAN, 1, NAN, 0, 0);
-    check_clip(1e30, 0, 1e30, 1, 1);                        /* its square is no float */
+    check_clip(4, 1, 3, 6, .5, 1);
+    check_clip(4, 7, 6.5, 6, 1, 1);
+    check_clip(4, 7, 0, 6, 1, 1);
+    check_clip(4, 0, 3, 6, 0, 0);
+    check_clip(INFINITY, 7, 1, INFINITY, 0, 0);
+    check_clip(-INFINITY, 7, 0, INFINITY, 0, 0);
+    check_clip(NAN, 7, 1, NAN, 0, 0);
+    check_clip(1e30, 7, 0, 1e30, 1, 1);                     /* its square is no float */
 }
 
 /* All updates of one step on one graph; bits of everything they may change. */
@@ -346,7 +349,7 @@ static void test_messages(void **state)
     check_message(&r, bias_step(r.graph, flat, values(&r, "counts", SHAPE(5)), clip, 1e-3), "bias has shape [4], counts [5]");
     check_message(&r, global_norm(r.graph, 2, (struct node *[]){ w, ids }), "input 1 must be REAL");
     check_message(&r, global_norm(r.graph, 0, NULL), "there are no gradients");
-    check_message(&r, clip_norm(r.graph, lr, -1), "the largest norm is -1");
+    check_message(&r, clip_norm(r.graph, lr, NULL, -1), "the largest norm is -1");
     check_message(&r, update_ratio(r.graph, 1, &lr), "input 0 is not what an update gives");
     graph_free(r.graph);
     leaves_free(r.leaves);

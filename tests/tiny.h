@@ -40,7 +40,7 @@ struct tiny {
     struct arena *arena; struct model_conf model; struct train_conf train;
     struct leaves *leaves; struct graph *graph; struct plan *plan; struct state *state; struct node *logits;
     int batch, seq, tokens;
-    int32_t *ids, *target, *start, pos; real *weight;
+    int32_t *ids, *target, *start, pos; real *weight, *present;
 };
 
 /* A table with dotted paths set in it. New reference. */
@@ -144,12 +144,14 @@ static inline void tiny_start_on(struct tiny *t, struct plan_how how, uint64_t s
     t->target = arena_alloc(t->arena, n * sizeof *t->target);
     t->start = arena_alloc(t->arena, n * sizeof *t->start);
     t->weight = arena_alloc(t->arena, n * sizeof *t->weight);
+    t->present = arena_alloc(t->arena, n * sizeof *t->present);
     struct key key = { seed, PURPOSE_TEST, 1, 0 };
     for (int i = 0; i < t->tokens; i++) t->ids[i] = (int32_t)key_below(key, (uint64_t)i, (uint64_t)t->model.vocab);
     for (int i = 0; i < t->tokens; i++) {
         bool last = i % t->seq == t->seq - 1;
         t->target[i] = last ? 0 : t->ids[i + 1];
         t->weight[i] = last ? 0 : 1;
+        t->present[i] = 1;
     }
 }
 
@@ -161,7 +163,7 @@ static inline void tiny_start(struct tiny *t, uint64_t seed)
 static inline void tiny_put(struct tiny *t)
 {
     struct { const char *name; const void *from; } input[] = {
-        { "ids", t->ids }, { "target", t->target }, { "weight", t->weight }, { "start", t->start }, { "pos", &t->pos },
+        { "ids", t->ids }, { "target", t->target }, { "weight", t->weight }, { "start", t->start }, { "present", t->present }, { "pos", &t->pos },
     };
     for (int i = 0; i < COUNT(input); i++) {
         struct leaf *l = leaves_find(t->leaves, input[i].name);

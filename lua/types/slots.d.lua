@@ -47,7 +47,7 @@
 ---@field eval_tokens? integer held-out tokens that an evaluation measures, the same for all variants; 0: all there are; default 32768, ≥ 0
 ---@field checkpoint_every? integer steps between checkpoints; default 100, ≥ 1
 ---@field keep? integer checkpoints kept; default 2, 1 … 1000
----@field stop_window? integer trailing steps that a loss spike is measured against; default 50, 5 … 1000000
+---@field stop_window? integer trailing steps that a loss spike is measured against; so many without a target end a run; default 50, 5 … 1000000
 ---@field stop_sigma? number stop as diverged when the loss stays this many standard deviations above the window for 10 steps; 0: never; default 0, 0 … 1000000
 ---@field stop_dead? number stop when this share of experts got no token for a window; 0: never; default 0, 0 … 1
 ---@field stop_seconds? number stop after so much training time; 0: never; default 0, ≥ 0
@@ -387,11 +387,11 @@
 ---@class sluice.schedule.cosine
 ---@field [1]? "cosine"
 ---@field warmup? integer steps of linear warm-up; default 0, ≥ 0
----@field final? number share of the peak that the last step ends at; default 0.1, 0 … 1
+---@field final? number share of the peak that the cosine ends at, where the step after the last would be; default 0.1, 0 … 1
 
 ---warm-up, stable, decay
 ---@class sluice.schedule.wsd
 ---@field [1]? "wsd"
 ---@field warmup? integer steps of linear warm-up; default 0, ≥ 0
----@field decay? number share of the run that decays; default 0.2, 0 … 1
+---@field decay? number share of the run that decays; 0 is where the step after the last would be; default 0.2, 0 … 1
 ---@field shape? "sqrt"|"linear" how it decays; default sqrt

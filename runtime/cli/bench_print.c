@@ -51,7 +51,7 @@ void bench_print_steps(json_t *list)
     }
     table_print(t, stdout);
     j = json_array_get(list, 0);
-    printf("%s, %s activations, %d threads, %d timed steps; FLOPs: 1 MAC = 2, attention counts the causal half, backward is twice the forward.\n",
+    text_print(stdout, 0, 2, "%s, %s activations, %d threads, %d timed steps; FLOPs: 1 MAC = 2, attention counts the causal half, backward is twice the forward.\n",
            json_string_value(json_object_get(j, "isa")), json_string_value(json_object_get(j, "precision")), (int)number(j, "threads"), (int)number(j, "steps"));
     free(columns);
     free(name);
@@ -94,7 +94,7 @@ void bench_print_ops(json_t *list)
         }
         printf("\n%s\n", json_string_value(json_object_get(j, "name")));
         table_print(t, stdout);
-        printf("Ceilings: %.1f GFLOP/s in the best GEMM; %.1f GB/s through memory, up to %.1f in caches. To gain: ms above what they allow.\n"
+        text_print(stdout, 0, 2, "Ceilings: %.1f GFLOP/s in the best GEMM; %.1f GB/s through memory, up to %.1f in caches. To gain: ms above what they allow.\n"
                "Each op's least time in any of the steps.\n",
                number(j, "best_gemm") * 1e-9, number(j, "best_stream") * 1e-9, number(j, "best_stream_cached") * 1e-9);
     }
@@ -120,7 +120,7 @@ void bench_print_ceilings(json_t *list)
         }
         printf("\n%s: bytes read and written\n", json_string_value(json_object_get(j, "name")));
         table_print(streams, stdout);
-        printf("\n%s: products x [m,k] w [n,k], the best one, then those of a step and of its gradients; experts as one of as many rows\n",
+        text_print(stdout, 0, 2, "\n%s: products x [m,k] w [n,k], the best one, then those of a step and of its gradients; experts as one of as many rows\n",
                json_string_value(json_object_get(j, "name")));
         table_print(products, stdout);
     }
@@ -145,7 +145,7 @@ void bench_print_logging(json_t *list)
                 table_cell(t, "%.2f %%", 100 * number(l, key));
             }
         }
-        printf("\n%s: %d pairs of %d steps, %d series, run file in %s\n", json_string_value(json_object_get(j, "name")), (int)number(l, "pairs"), (int)number(l, "steps"),
+        text_print(stdout, 0, 2, "\n%s: %d pairs of %d steps, %d series, run file in %s\n", json_string_value(json_object_get(j, "name")), (int)number(l, "pairs"), (int)number(l, "steps"),
                (int)number(l, "series"), json_string_value(json_object_get(l, "folder")));
         table_print(t, stdout);
     }

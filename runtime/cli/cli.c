@@ -1,5 +1,6 @@
 /* Parsing, help and messages of the command line. */
 #include "cli.h"
+#include "version.h"
 #include <errno.h>
 #include <math.h>
 #include <stdarg.h>
@@ -232,7 +233,8 @@ static void print_options(const struct option *o)
         char left[64];
         snprintf(left, sizeof left, "%c%c%s --%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ', o->letter ? "," : " ",
                  o->name, o->argument ? " " : "", o->argument ? o->argument : "");
-        printf("  %-26s %s\n", left, o->help);
+        int column = printf("  %-26s ", left);
+        text_print(stdout, column, 29, "%s\n", o->help);
     }
 }
 
@@ -241,20 +243,29 @@ static void print_help(const struct command *c)
     const char *bold = cli_paint(stdout, PAINT_BOLD), *off = cli_paint(stdout, PAINT_OFF);
     printf("%sexample%s\n", bold, off);
     print_lines(c->example);
-    printf("\n%susage%s\n  sluice %s %s\n  %s\n\n%soptions%s\n", bold, off, c->name, c->usage, c->about, bold, off);
+    printf("\n%susage%s\n  sluice %s %s\n", bold, off, c->name, c->usage);
+    text_print(stdout, 0, 0, "  %s\n", c->about);
+    printf("\n%soptions%s\n", bold, off);
     print_options(c->options);
     print_options(cli_common);
-    if (c->more) printf("\n%s\n", c->more);
+    if (c->more) text_print(stdout, 0, 0, "\n%s\n", c->more);
 }
 
 static void print_overview(FILE *to)
 {
     const char *bold = cli_paint(to, PAINT_BOLD), *off = cli_paint(to, PAINT_OFF);
-    fprintf(to, "Sluice trains the variants of a sparse-MoE language model that a Lua script describes, and compares them.\n\n"
-           "%susage%s\n  sluice COMMAND ...            sluice COMMAND --help\n\n%scommands%s\n", bold, off, bold, off);
-    for (const struct command *const *c = cli_commands; *c; c++) fprintf(to, "  %-10s %s\n", (*c)->name, (*c)->about);
+    text_print(to, 0, 0, "Sluice trains the variants of a sparse-MoE language model that a Lua script describes, and compares them.\n");
+    fprintf(to, "\n%susage%s\n  sluice COMMAND ...            sluice COMMAND --help\n\n%scommands%s\n", bold, off, bold, off);
+    for (const struct command *const *c = cli_commands; *c; c++) {
+        int column = fprintf(to, "  %-10s ", (*c)->name);
+        text_print(to, column, column, "%s\n", (*c)->about);
+    }
     fprintf(to, "\n%sexit codes%s\n", bold, off);
-    for (int i = 0; cli_codes[i]; i++) fprintf(to, "%s%s", i % 6 ? "   " : i ? "\n  " : "  ", cli_codes[i]);
+    for (int i = 0, column = 0; cli_codes[i]; i++) {
+        int width = 2 + text_width(cli_codes[i]);
+        bool more = column + width <= (text_room(to) ? text_room(to) : 80);
+        column = (more ? column : 0) + fprintf(to, "%s  %s", more ? "" : "\n", cli_codes[i]) - !more;
+    }
     fputc('\n', to);
 }
 
@@ -299,7 +310,7 @@ enum code cli_run(int argc, char **argv)
         return finish_output(CODE_OK);
     }
     if (!strcmp(name, "--version")) {
-        printf("sluice %s (%s; compiler %s)\n", SLUICE_VERSION, SLUICE_LIBRARIES, __VERSION__);
+        version_print();
         return finish_output(CODE_OK);
     }
     for (const struct command *const *c = cli_commands; *c && n < NAMES - 1; c++) {

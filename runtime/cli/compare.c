@@ -65,8 +65,9 @@ static void print_answers(const struct comparison *c)
     for (int i = 0; i < c->n_arms; i++) {
         if (i == c->baseline) continue;
         answer_sentence(c, i, text, sizeof text);
-        printf("%s\n", text);
+        text_print(stdout, 0, 2, "%s\n", text);
     }
+    if (c->n_arms == 1) text_print(stdout, 0, 2, "%s is the study's only variant: there is nothing to compare it with\n", c->arm[0].variant->name);
 }
 
 /* Runs that are in no mean, with their reasons. */
@@ -77,7 +78,7 @@ static void print_left_out(const struct comparison *c)
     if (!n) return;
     printf("\nnot counted: %d of %d runs\n", n, c->n_readings);
     for (int i = 0; i < c->n_readings; i++)
-        if (!c->reading[i].counted) printf("  %s: %s\n", c->reading[i].run->name, c->reading[i].why);
+        if (!c->reading[i].counted) text_print(stdout, 0, 2, "  %s: %s\n", c->reading[i].run->name, c->reading[i].why);
 }
 
 /* Runs that are in a mean and measure nothing but that they have not learned. */
@@ -86,7 +87,7 @@ static void print_untaught(const struct comparison *c)
     int n = 0;
     for (int i = 0; i < c->n_arms; i++) n += c->arm[i].untaught;
     if (!n) return;
-    printf("\nnot learned: %d runs in these means end at or above the unigram model or above the log of the vocabulary\n", n);
+    text_print(stdout, 0, 2, "\nnot learned: %d run%s in these means end%s at or above the unigram model or above the log of the vocabulary\n", n, n == 1 ? "" : "s", n == 1 ? "s" : "");
     for (int i = 0; i < c->n_arms; i++)
         if (c->arm[i].untaught) printf("  %s: %d of %d\n", c->arm[i].variant->name, c->arm[i].untaught, c->arm[i].total);
 }
@@ -94,11 +95,12 @@ static void print_untaught(const struct comparison *c)
 static void print_family(const struct comparison *c)
 {
     int k = c->family_size;
-    printf("p and intervals: paired t test, two-sided");
-    if (k < 2 || c->family == FAMILY_NONE) printf("%s.\n", k < 2 ? "" : ", each variant for itself: one in 20 equal ones is called different");
-    else if (c->family == FAMILY_SIDAK) printf(", Sidak's correction over %d variants; the intervals hold all at once.\n", k);
-    else printf(", Holm's correction of p over %d variants; intervals are not simultaneous.\n", k);
-    printf("detectable: the smallest difference that this many pairs show with 80 %% power at that level. rho: correlation of the pairs.\n");
+    char shared[96] = "";
+    if (k > 1 && c->family == FAMILY_NONE) snprintf(shared, sizeof shared, ", each variant for itself: one in 20 equal ones is called different");
+    else if (k > 1 && c->family == FAMILY_SIDAK) snprintf(shared, sizeof shared, ", Sidak's correction over %d variants; the intervals hold all at once", k);
+    else if (k > 1) snprintf(shared, sizeof shared, ", Holm's correction of p over %d variants; intervals are not simultaneous", k);
+    text_print(stdout, 0, 2, "p and intervals: paired t test, two-sided%s.\n", shared);
+    text_print(stdout, 0, 2, "detectable: the smallest difference that this many pairs show with 80 %% power at that level. rho: correlation of the pairs.\n");
 }
 
 static void print_notes(const struct comparison *c)
@@ -107,15 +109,16 @@ static void print_notes(const struct comparison *c)
     const struct arm *base = &c->arm[c->baseline];
     double worst = 0;
     bool tested = false;
-    char unit[48] = "";
+    char unit[48] = "", text[FORMAT_SIZE];
     if (*c->unit) snprintf(unit, sizeof unit, " (%s)", c->unit);
-    printf("\n%s%s, %s; difference = variant - %s, over pairs of runs with one seed.\n", c->metric, unit, direction[c->better], base->variant->name);
+    if (!c->known) text_print(stdout, 0, 2, "\nNo run has %s yet.\n", c->metric);
+    else text_print(stdout, 0, 2, "\n%s%s, %s; difference = variant - %s, over pairs of runs with one seed.\n", c->metric, unit, direction[c->better], base->variant->name);
     for (int i = 0; i < c->n_arms; i++) tested |= !isnan(c->arm[i].p);
     if (tested) print_family(c);
     for (int i = 0; i < c->n_arms && base->variant->counts.active; i++)
         worst = fmax(worst, fabs((double)c->arm[i].variant->counts.active / (double)base->variant->counts.active - 1));
-    if (worst == 0) printf("All variants have the same number of active parameters.\n");
-    else printf("Active parameters differ from the baseline's by up to %.2g %%.\n", 100 * worst);
+    if (c->n_arms > 1 && worst == 0) printf("All variants have the same number of active parameters.\n");
+    else if (worst > 0) printf("Active parameters differ from the baseline's by up to %s %%.\n", format_figures(100 * worst, 2, text));
     if (c->step_low < c->step_high) printf("The values are from different steps: %lld to %lld.\n", (long long)c->step_low, (long long)c->step_high);
 }
 
@@ -125,12 +128,12 @@ static void print_floor(const struct runs *runs, const struct comparison *c)
     const struct arm *base = &c->arm[c->baseline];
     if (strcmp(c->metric, "eval.loss") != 0 || c->step_high == 0) return;
     if (isnan(c->floor.bigram)) {
-        printf("No unigram and bigram models to compare with: %s\n", c->why_no_floor);
+        text_print(stdout, 0, 2, "No unigram and bigram models to compare with: %s\n", c->why_no_floor);
         return;
     }
-    printf("For reference, on the same %lld held-out tokens, from the text that %s/0 was trained on: a unigram model of bytes has %.4f nats, a bigram model %.4f.\n",
+    text_print(stdout, 0, 2, "For reference, on the same %lld held-out tokens, from the text that %s/0 was trained on: a unigram model of bytes has %.4f nats, a bigram model %.4f.\n",
            (long long)c->floor.tokens, runs->study->variant[runs->study->baseline].name, c->floor.unigram, c->floor.bigram);
-    if (base->mean > c->floor.bigram) printf("The baseline is above the bigram model: differences here are of when learning begins.\n");
+    if (base->mean > c->floor.bigram) text_print(stdout, 0, 2, "The baseline is above the bigram model: differences here are of when learning begins.\n");
 }
 
 /* Runs that diverged, and none that did not, are no answer. */

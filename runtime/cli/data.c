@@ -72,7 +72,7 @@ static void add_baselines(const struct corpus *corpus, json_t *j)
         json_object_set_new(j, "unigram_nats_per_byte", json_real(unigram));
         json_object_set_new(j, "bigram_nats_per_byte", json_real(bigram));
     }
-    else printf("to beat    %.4f nats a byte by counting bytes, %.4f by counting pairs of bytes\n", unigram, bigram);
+    else text_print(stdout, 0, 11, "to beat    %.4f nats a byte by counting bytes, %.4f by counting pairs of bytes\n", unigram, bigram);
 }
 
 static enum code inspect(const struct call *c)

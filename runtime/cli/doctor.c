@@ -4,6 +4,7 @@
 #include "cpu/pool.h"
 #include "process.h"
 #include "status.h"
+#include "version.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -130,8 +131,11 @@ static void find_programs(struct findings *f)
 static void find_build(struct findings *f)
 {
     struct utsname u;
-    struct finding *build = note_on(f, "sluice"), *system = note_on(f, "system");
-    snprintf(build->value, sizeof build->value, "%s with %s; compiler %s", SLUICE_VERSION, SLUICE_LIBRARIES, __VERSION__);
+    struct version v = version_here();
+    struct finding *program = note_on(f, "sluice"), *build = note_on(f, "build"), *libraries = note_on(f, "libraries"), *system = note_on(f, "system");
+    snprintf(program->value, sizeof program->value, "%s, revision %s", version_number, v.revision);
+    snprintf(build->value, sizeof build->value, "%s", v.build);
+    snprintf(libraries->value, sizeof libraries->value, "%s", v.libraries);
     if (uname(&u) == 0) snprintf(system->value, sizeof system->value, "%.60s %.80s %.40s", u.sysname, u.release, u.machine);
 }
 

@@ -1,6 +1,7 @@
 /* Numbers for people. The program never calls setlocale, so printf writes a point everywhere. */
 #include "cli.h"
 #include <math.h>
+#include <string.h>
 
 static char *scaled(double x, double base, const char *const *unit, int units, const char *gap, char *out)
 {
@@ -37,10 +38,26 @@ char *format_seconds(double x, char out[FORMAT_SIZE])
     return out;
 }
 
+char *format_figures(double x, int figures, char out[FORMAT_SIZE])
+{
+    enum { MOST = 20 };                                     /* digits after the point */
+    if (!isfinite(x)) return format_real(x, 0, out);
+    if (fabs(x) >= 1e15) return format_count(x, out);
+    int digits = x == 0 ? 0 : figures - 1 - (int)floor(log10(fabs(x)));
+    format_real(x, digits < 0 ? 0 : digits > MOST ? MOST : digits, out);
+    for (char *end = out + strlen(out) - 1; strchr(out, '.') && (*end == '0' || *end == '.'); end--) {
+        bool point = *end == '.';
+        *end = 0;
+        if (point) break;
+    }
+    return out;
+}
+
 char *format_real(double x, int digits, char out[FORMAT_SIZE])
 {
     if (isnan(x)) snprintf(out, FORMAT_SIZE, "-");
     else if (isinf(x)) snprintf(out, FORMAT_SIZE, "%sinf", x < 0 ? "-" : "");
     else snprintf(out, FORMAT_SIZE, "%.*f", digits, x);
+    if (out[0] == '-' && !out[1 + strspn(out + 1, "0.")] && out[1]) memmove(out, out + 1, strlen(out));     /* what is rounded to 0 has no sign */
     return out;
 }

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct option options[] = { SCRIPT_OPTIONS, { "json", 0, NULL, "the resolved study as JSON" }, { "config", 'c', "VARIANT", "the full configuration of a variant" },
+static const struct option options[] = { SCRIPT_OPTIONS, { "json", 0, NULL, "the resolved study as JSON, with what else is asked for" }, { "config", 'c', "VARIANT", "the full configuration of a variant" },
     { "weights", 'w', "VARIANT", "every weight of a variant: shape, role, optimizer, decay" },
     { "time", 0, NULL, "measure a step for two seconds and estimate how long the study takes" },
     { "roofline", 0, "GPU", "what a step of the baseline would take at best by the data sheet of a GPU: a100, h100, h200" }, { 0 } };
@@ -31,9 +31,10 @@ static void print_data(const struct study *s, const struct corpus *c)
     const struct corpus_info *i = corpus_info(c);
     struct eval_set on = eval_set_of(s, c);
     char train[FORMAT_SIZE], held[FORMAT_SIZE], measured[FORMAT_SIZE];
-    printf("%s: %s tokens to train on, ", s->data_path, format_count((double)i->train_tokens, train));
-    if (on.targets == 0) printf("nothing held out: no run can be measured\n");
-    else printf("%s held out; every evaluation measures the first %s of these\n", format_count((double)i->held_out_tokens, held), format_count((double)on.targets, measured));
+    format_count((double)i->train_tokens, train);
+    if (on.targets == 0) text_print(stdout, 0, 2, "%s: %s tokens to train on, nothing held out: no run can be measured\n", s->data_path, train);
+    else text_print(stdout, 0, 2, "%s: %s tokens to train on, %s held out; every evaluation measures the first %s of these\n", s->data_path, train,
+                    format_count((double)i->held_out_tokens, held), format_count((double)on.targets, measured));
 }
 
 /* What this many pairs can see: differences of pairs whose runs have standard deviation 1 and correlation rho. */
@@ -41,12 +42,12 @@ static void print_power(const struct study *s)
 {
     int n = s->replicates, k = s->n_variants - 1, family = stats_family_find(s->family);
     double alpha = stats_alpha(family < 0 ? FAMILY_SIDAK : (enum family)family, k);
-    if (n < 2) { printf("One replicate shows no spread: nothing can be told from noise. Take at least 4.\n"); return; }
-    if (k < 1) return;
-    printf("%d pairs show a difference of %.2f standard deviations between runs when pairs correlate by 0.5, %.2f by 0.9 (80 %% power at 5 %%", n,
-           stats_detectable(1, n, alpha), stats_detectable(sqrt(0.2), n, alpha));
-    if (k > 1) printf(" over %d comparisons, family %s", k, s->family);
-    printf(").\n");
+    char shared[64] = "";
+    if (k < 1) { printf("One variant: there is nothing to compare it with.\n"); return; }
+    if (n < 2) { text_print(stdout, 0, 2, "One replicate shows no spread: nothing can be told from noise. Take at least %d.\n", STATS_LEAST); return; }
+    if (k > 1) snprintf(shared, sizeof shared, " over %d comparisons, family %s", k, s->family);
+    text_print(stdout, 0, 2, "%d pairs show a difference of %.2f standard deviations between runs when pairs correlate by 0.5, %.2f by 0.9 (80 %% power at 5 %%%s).\n", n,
+               stats_detectable(1, n, alpha), stats_detectable(sqrt(0.2), n, alpha), shared);
     if (n < STATS_LEAST) printf("Below %d replicates no interval and no p-value is given.\n", STATS_LEAST);
 }
 
@@ -73,21 +74,27 @@ static double step_seconds(const struct study *s, struct err *e)
     return (now - begin) / (double)steps;
 }
 
+struct estimate { double step, total; int jobs; };          /* seconds */
+
 /* Every variant by its FLOPs, runs side by side on all cores. */
-static enum code print_time(const struct study *s)
+static int estimate(const struct study *s, struct estimate *out, struct err *e)
 {
-    struct err e;
-    char text[FORMAT_SIZE];
     const struct variant *base = &s->variant[s->baseline];
-    double step = step_seconds(s, &e), total = 0;
-    if (isnan(step)) return cli_fail(CODE_SCRIPT, "%s", e.text);
+    double step = step_seconds(s, e), total = 0;
+    if (isnan(step)) return -1;
     int64_t steps = json_integer_value(json_object_get(json_object_get(base->config, "train"), "steps"));
     for (int i = 0; i < s->n_variants; i++)
         total += step * (double)steps * (double)variant_tokens(&s->variant[i]) * s->variant[i].train_flops_per_token / ((double)variant_tokens(base) * base->train_flops_per_token);
     int jobs = pool_cores() < s->n_points ? pool_cores() : s->n_points;
-    printf("About %s on %d cores, from %.1f ms a step of the baseline on one thread; evaluation and checkpoints come on top.\n",
-           format_seconds(total * s->replicates / jobs, text), jobs, 1e3 * step);
-    return CODE_OK;
+    *out = (struct estimate){ step, total * s->replicates / jobs, jobs };
+    return 0;
+}
+
+static void print_time(const struct estimate *t)
+{
+    char text[FORMAT_SIZE];
+    text_print(stdout, 0, 2, "About %s on %d cores, from %.1f ms a step of the baseline on one thread; evaluation and checkpoints come on top.\n",
+               format_seconds(t->total, text), t->jobs, 1e3 * t->step);
 }
 
 static void print_table(const struct study *s, const struct corpus *c)
@@ -116,12 +123,12 @@ static void print_table(const struct study *s, const struct corpus *c)
         table_cell(t, "%lld", (long long)json_integer_value(value));
     }
     table_print(t, stdout);
-    printf("%d variants x %d replicates = %d runs\n", s->n_variants, s->replicates, s->n_points);
+    printf("%d variant%s x %d replicate%s = %d run%s\n", s->n_variants, s->n_variants == 1 ? "" : "s", s->replicates, s->replicates == 1 ? "" : "s", s->n_points, s->n_points == 1 ? "" : "s");
     print_data(s, c);
-    if (s->match_quantity) printf("matched: %s by %s, tolerance %g\n", s->match_quantity, s->match_adjust, s->match_tolerance);
+    if (s->match_quantity) printf("matched: %s by %s, tolerance %s\n", s->match_quantity, s->match_adjust, format_figures(s->match_tolerance, 6, text));
     print_power(s);
-    printf("active: parameters that a token uses, one row of an untied input embedding; with embedding: all its rows, as models are advertised.\n");
-    printf("FLOPs: 1 MAC = 2; attention counts the causal half; lookups are 0; backward is twice the forward.\n");
+    text_print(stdout, 0, 2, "active: parameters that a token uses, one row of an untied input embedding; with embedding: all its rows, as models are advertised.\n");
+    text_print(stdout, 0, 2, "FLOPs: 1 MAC = 2; attention counts the causal half; lookups are 0; backward is twice the forward.\n");
 }
 
 static const json_t *config_of(const struct study *s, const char *option, const char *name, enum code *code)
@@ -131,14 +138,14 @@ static const json_t *config_of(const struct study *s, const char *option, const 
     return NULL;
 }
 
-static void print_config(const json_t *config)
+static void print_sorted(const json_t *config)
 {
     json_dumpf(config, stdout, JSON_INDENT(2) | JSON_SORT_KEYS);
     putchar('\n');
 }
 
 /* Every weight has one update in the training graph, which knows by what it moves and how it decays. */
-static void print_weights(const json_t *config)
+static void print_weights(const json_t *config, bool json)
 {
     static const char *const columns[] = { "weight", "shape", ">params", "role", "optimizer", ">decay" };
     struct arena *arena = arena_new();
@@ -148,6 +155,7 @@ static void print_weights(const json_t *config)
     struct problems none = { 0 };
     struct model_conf model;
     struct train_conf train;
+    json_t *list = json_array();
     model_load(json_object_get(config, "model"), arena, &model, &none);
     train_load(json_object_get(config, "train"), arena, &train, &none);
     model_build(g, arena, &model, &train, MODE_TRAIN, 1, model.seq, 0);
@@ -156,21 +164,27 @@ static void print_weights(const json_t *config)
         const struct node *n = g->node[i];
         if (n->op != &op_adamw && n->op != &op_muon) continue;
         const struct leaf *w = n->in[0]->leaf;
-        char text[64];
+        double decay = n->op == &op_muon ? ((const struct muon_attr *)n->attr)->decay : ((const struct adamw_attr *)n->attr)->decay;
+        char shape[64], text[FORMAT_SIZE];
+        shape_text(w->decl.shape, shape);
+        json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:s, s:s, s:f}", "weight", w->path, "shape", shape, "params", (json_int_t)shape_count(w->decl.shape),
+                                              "role", role_rule[w->role].name, "optimizer", n->op->name, "decay", decay));
         table_cell(t, "%s", w->path);
-        table_cell(t, "%s", shape_text(w->decl.shape, text));
+        table_cell(t, "%s", shape);
         table_cell(t, "%lld", (long long)shape_count(w->decl.shape));
         table_cell(t, "%s", role_rule[w->role].name);
         table_cell(t, "%s", n->op->name);
-        table_cell(t, "%g", n->op == &op_muon ? ((const struct muon_attr *)n->attr)->decay : ((const struct adamw_attr *)n->attr)->decay);
+        table_cell(t, "%s", format_figures(decay, 6, text));
     }
-    table_print(t, stdout);
+    table_print(t, json ? NULL : stdout);
+    if (json) print_sorted(list);
+    json_decref(list);
     graph_free(g);
     leaves_free(leaves);
     arena_free(arena);
 }
 
-static void print_json(const struct study *s, const struct corpus *c)
+static json_t *study_json(const struct study *s, const struct corpus *c)
 {
     json_t *list = json_array();
     for (int i = 0; i < s->n_variants; i++) {
@@ -182,32 +196,53 @@ static void print_json(const struct study *s, const struct corpus *c)
             "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token, "fingerprint", hash));
     }
     const struct corpus_info *data = corpus_info(c);
-    json_t *all = json_pack("{s:s, s:i, s:s, s:s, s:I, s:I, s:I, s:o}", "name", s->name, "replicates", s->replicates, "baseline", s->variant[s->baseline].name, "data", s->data_path,
+    return json_pack("{s:s, s:i, s:s, s:s, s:I, s:I, s:I, s:o}", "name", s->name, "replicates", s->replicates, "baseline", s->variant[s->baseline].name, "data", s->data_path,
         "train_tokens", (json_int_t)data->train_tokens, "held_out_tokens", (json_int_t)data->held_out_tokens, "eval_tokens", (json_int_t)eval_set_of(s, c).targets, "variants", list);
-    json_dumpf(all, stdout, JSON_INDENT(2) | JSON_SORT_KEYS);
-    putchar('\n');
+}
+
+static json_t *estimate_json(const struct estimate *t)
+{
+    return json_pack("{s:f, s:f, s:i}", "seconds", t->total, "baseline_step_seconds", t->step, "jobs", t->jobs);
+}
+
+/* The whole study: for a person one part after the other, else one document. */
+static enum code plan_study(const struct call *c, const struct study *s)
+{
+    const char *gpu = cli_value(c, "roofline", NULL);
+    struct roofline *roofline = NULL;
+    struct estimate time = { 0 };
+    struct corpus *data;
+    struct err e;
+    bool json = cli_flag(c, "json"), timed = cli_flag(c, "time");
+    enum code code = gpu ? roofline_new(&roofline, s, gpu) : CODE_OK;
+    if (code) return code;
+    if (corpus_open(&data, s->data_path, &e)) code = cli_fail(CODE_INPUT, "data: %s", e.text);
+    json_t *all = code || !json ? NULL : study_json(s, data);
+    if (!code && !json) print_table(s, data);
+    if (!code) corpus_close(data);
+    if (!code && timed && estimate(s, &time, &e)) code = cli_fail(CODE_SCRIPT, "%s", e.text);
+    if (!code && timed && json) json_object_set_new(all, "time", estimate_json(&time));
+    else if (!code && timed) print_time(&time);
+    if (!code && roofline && json) json_object_set_new(all, "roofline", roofline_json(roofline));
+    else if (!code && roofline) roofline_print(roofline);
+    if (!code && json) print_sorted(all);
     json_decref(all);
+    roofline_free(roofline);
+    return code;
 }
 
 static enum code run(const struct call *c)
 {
+    const char *config = cli_value(c, "config", NULL), *weights = cli_value(c, "weights", NULL);
+    if ((config != NULL) + (weights != NULL) + (cli_flag(c, "time") || cli_flag(c, "roofline")) > 1)
+        return cli_usage(c, "--config and --weights show one variant and nothing else: ask for one of them, without --time and --roofline");
     enum code code;
     struct study *s = script_study(c, &code);
     if (!s) return code;
-    const char *config = cli_value(c, "config", NULL), *weights = cli_value(c, "weights", NULL), *gpu = cli_value(c, "roofline", NULL);
-    const json_t *of_variant = config ? config_of(s, "config", config, &code) : weights ? config_of(s, "weights", weights, &code) : NULL;
-    struct corpus *data;
-    struct err e;
-    if (config || weights) {
-        if (of_variant) (config ? print_config : print_weights)(of_variant);
-    } else if (corpus_open(&data, s->data_path, &e)) code = cli_fail(CODE_INPUT, "data: %s", e.text);
-    else {
-        if (cli_flag(c, "json")) print_json(s, data);
-        else print_table(s, data);
-        corpus_close(data);
-    }
-    if (code == CODE_OK && cli_flag(c, "time")) code = print_time(s);
-    if (code == CODE_OK && gpu) code = roofline_print(s, gpu);
+    const json_t *of = config ? config_of(s, "config", config, &code) : weights ? config_of(s, "weights", weights, &code) : NULL;
+    if (config && of) print_sorted(of);
+    else if (weights && of) print_weights(of, cli_flag(c, "json"));
+    else if (!config && !weights) code = plan_study(c, s);
     study_free(s);
     return code;
 }

@@ -1,7 +1,7 @@
 /* sluice reference: pages and editor types written from the tables that the program itself reads. */
 #include "schema.h"
 #include "cli.h"
-#include "embedded.h"
+#include "preset.h"
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,43 +12,6 @@ enum { TEXT = 512 };
 static void cell(const char *text)
 {
     for (; *text; text++) printf(*text == '|' ? "\\|" : "%c", *text);
-}
-
-/* ---- presets ---- */
-
-static const char preset_folder[] = "sluice/presets/";
-
-/* The next preset of the library at or after `from`, or NULL. */
-static const struct embedded *next_preset(const struct embedded *from)
-{
-    while (from->path && strncmp(from->path, preset_folder, sizeof preset_folder - 1)) from++;
-    return from->path ? from : NULL;
-}
-
-static void write_name(const struct embedded *preset)
-{
-    const char *name = preset->path + sizeof preset_folder - 1;
-    printf("%.*s", (int)(strlen(name) - strlen(".lua")), name);
-}
-
-/* What the file says of itself: its first lines, which are comments. */
-static void write_about(const struct embedded *preset)
-{
-    const char *gap = "";
-    for (const char *line = preset->text; !strncmp(line, "-- ", 3); line = strchr(line, '\n') + 1, gap = " ")
-        printf("%s%.*s", gap, (int)strcspn(line + 3, "\n"), line + 3);
-}
-
-static void write_presets(void)
-{
-    printf("\n## Presets\n\nModels that `sl.preset` gives.\n\n| preset | is |\n|---|---|\n");
-    for (const struct embedded *e = embedded_lua; (e = next_preset(e)); e++) {
-        printf("| `");
-        write_name(e);
-        printf("` | ");
-        write_about(e);
-        printf(" |\n");
-    }
 }
 
 /* ---- modules ---- */
@@ -101,7 +64,7 @@ static void write_modules(void)
         last = x->slot;
     }
     write_roles();
-    write_presets();
+    preset_write_all();
     free(entry);
 }
 
@@ -176,11 +139,11 @@ static void write_types(void)
     struct entry *entry;
     int n = entries_new(&entry);
     printf("---@meta _\n-- Written by `sluice reference lua`. What every slot takes, and the presets; the functions are in sluice.d.lua.\n\n---@alias sluice.preset\n");
-    for (const struct embedded *e = embedded_lua; (e = next_preset(e)); e++) {
-        printf("---| \"");
-        write_name(e);
-        printf("\" # ");
-        write_about(e);
+    for (const struct embedded *e = embedded_lua; (e = preset_next(e)); e++) {
+        char name[64];
+        preset_name(e, name);
+        printf("---| \"%s\" # ", name);
+        preset_write_about(e);
         printf("\n");
     }
     for (int i = 0; i < 2; i++) {

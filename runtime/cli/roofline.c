@@ -19,7 +19,11 @@ static const char *const bound_name[BOUNDS] = { "launch", "memory", "compute" };
 
 /* Of an op, a family, or the step. bound: seconds by what bounds the calls; each has its launch, and one of the others. */
 struct line { int64_t calls; double flops, bytes, seconds, bound[BOUNDS]; };
-struct roofline { const struct gpu *gpu; const char *name[OP_COUNT]; struct line op[OP_COUNT], family[BENCH_FAMILIES], step; };
+struct roofline {
+    const struct gpu *gpu; const char *variant;
+    enum precision precision; double tokens;                /* of a step */
+    const char *name[OP_COUNT]; struct line op[OP_COUNT], family[BENCH_FAMILIES], step;
+};
 
 static void add_line(struct line *to, const struct line *l)
 {
@@ -48,22 +52,27 @@ static const struct gpu *gpu_find(const char *word)
     return NULL;
 }
 
+static const char *bound_of(const struct line *l)
+{
+    int most = 0;
+    for (int b = 1; b < BOUNDS; b++) if (l->bound[b] > l->bound[most]) most = b;
+    return bound_name[most];
+}
+
 static void cells(struct table *t, const char *indent, const char *name, const struct line *l, double whole)
 {
     char text[FORMAT_SIZE];
-    int most = 0;
-    for (int b = 1; b < BOUNDS; b++) if (l->bound[b] > l->bound[most]) most = b;
     table_cell(t, "%s%s", indent, name);
     table_paint(t, *indent ? PAINT_OFF : PAINT_BOLD);
     table_cell(t, "%lld", (long long)l->calls);
     table_cell(t, "%s", format_count(l->flops, text));
     table_cell(t, "%s", format_bytes(l->bytes, text));
-    table_cell(t, "%s", bound_name[most]);
+    table_cell(t, "%s", bound_of(l));
     table_cell(t, "%s", format_real(l->seconds * 1e6, 1, text));
     table_cell(t, "%.1f %%", 100 * l->seconds / whole);
 }
 
-static void print(const struct roofline *r, const char *variant, enum precision precision, double tokens)
+void roofline_print(const struct roofline *r)
 {
     static const char *const columns[] = { "model, not measured", ">calls", ">FLOP", ">bytes", "bound", ">us", ">share" };
     struct table *t = table_new(columns, COUNT(columns));
@@ -74,18 +83,39 @@ static void print(const struct roofline *r, const char *variant, enum precision 
             if (r->op[op].calls && bench_family(r->name[op]) == f) cells(t, "  ", r->name[op], &r->op[op], r->step.seconds);
     }
     cells(t, "", "step", &r->step, r->step.seconds);
-    printf("\nA step of %s in %s on one %s: a model, not measured.\n", variant, precision == PRECISION_BF16 ? "bf16" : "fp32", r->gpu->name);
+    text_print(stdout, 0, 2, "\nA step of %s in %s on one %s: a model, not measured.\n", r->variant, r->precision == PRECISION_BF16 ? "bf16" : "fp32", r->gpu->name);
     table_print(t, stdout);
-    printf("By this model at most %s tokens/s. Data sheet: %.3g TB/s; %.0f TFLOP/s in bf16, %.3g in fp32. Assumed: a call is one kernel, %.0f us to launch.\n"
-           "Bytes: those that no call can avoid to move.\n",
-           format_count(tokens / r->step.seconds, text), 1e-12 * r->gpu->bandwidth, 1e-12 * r->gpu->bf16, 1e-12 * r->gpu->fp32, 1e6 * LAUNCH);
+    text_print(stdout, 0, 2, "By this model at most %s tokens/s. Data sheet: %.3g TB/s; %.0f TFLOP/s in bf16, %.3g in fp32. Assumed: a call is one kernel, %.0f us to launch.\n"
+               "Bytes: those that no call can avoid to move.\n",
+               format_count(r->tokens / r->step.seconds, text), 1e-12 * r->gpu->bandwidth, 1e-12 * r->gpu->bf16, 1e-12 * r->gpu->fp32, 1e6 * LAUNCH);
+}
+
+static json_t *line_json(const char *name, const struct line *l)
+{
+    return json_pack("{s:s, s:I, s:f, s:f, s:s, s:f}", "name", name, "calls", (json_int_t)l->calls, "flops", l->flops, "bytes", l->bytes, "bound", bound_of(l), "seconds", l->seconds);
+}
+
+json_t *roofline_json(const struct roofline *r)
+{
+    json_t *families = json_array();
+    for (int f = 0; f < BENCH_FAMILIES; f++) {
+        json_t *ops = json_array();
+        for (int op = 0; op < OP_COUNT; op++)
+            if (r->op[op].calls && bench_family(r->name[op]) == f) json_array_append_new(ops, line_json(r->name[op], &r->op[op]));
+        json_t *family = line_json(bench_family_name(f), &r->family[f]);
+        json_object_set_new(family, "ops", ops);
+        if (r->family[f].calls) json_array_append(families, family);
+        json_decref(family);
+    }
+    return json_pack("{s:s, s:s, s:s, s:f, s:o, s:o}", "gpu", r->gpu->name, "variant", r->variant, "precision", r->precision == PRECISION_BF16 ? "bf16" : "fp32",
+                     "tokens_per_second", r->tokens / r->step.seconds, "step", line_json("step", &r->step), "families", families);
 }
 
 /* What a GPU's plan has otherwise, whether or not the CUDA backend is at hand: a call has all rows at once, and products in bf16 read
    weights in bf16. */
 static size_t packed_bytes(struct shape weight, enum format act) { return act == FORMAT_BF16 ? 2 * (size_t)shape_count(weight) : 0; }
 
-static enum code model_step(const json_t *config, const char *variant, struct roofline *r)
+static enum code model_step(const json_t *config, struct roofline *r)
 {
     struct backend like_gpu = backend_cpu;
     like_gpu.cuts_rows = false;
@@ -107,7 +137,8 @@ static enum code model_step(const json_t *config, const char *variant, struct ro
     if (plan_new(&plan, g, how, &e)) code = cli_fail(CODE_SCRIPT, "%s", e.text);
     else {
         plan_costs(plan, train.micro, add_call, r);
-        print(r, variant, how.precision, (double)train.batch * (double)model.seq);
+        r->precision = how.precision;
+        r->tokens = (double)train.batch * (double)model.seq;
     }
     plan_free(plan);
     graph_free(g);
@@ -116,10 +147,15 @@ static enum code model_step(const json_t *config, const char *variant, struct ro
     return code;
 }
 
-enum code roofline_print(const struct study *s, const char *gpu)
+enum code roofline_new(struct roofline **out, const struct study *s, const char *gpu)
 {
-    struct roofline r = { .gpu = gpu_find(gpu) };
     const struct variant *v = &s->variant[s->baseline];
-    if (r.gpu) return model_step(v->config, v->name, &r);
-    return cli_fail(CODE_USAGE, "--roofline %s: no data sheet of it is known; take a100, h100 or h200", gpu);
+    struct roofline *r = *out = xcalloc(1, sizeof *r);
+    r->gpu = gpu_find(gpu);
+    r->variant = v->name;
+    enum code code = r->gpu ? model_step(v->config, r) : cli_fail(CODE_USAGE, "--roofline %s: no data sheet of it is known; take a100, h100 or h200", gpu);
+    if (code) { roofline_free(r); *out = NULL; }
+    return code;
 }
+
+void roofline_free(struct roofline *r) { free(r); }

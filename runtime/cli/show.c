@@ -40,8 +40,9 @@ static void print_variants(const struct study *s)
 static void show_study(const struct runs *runs)
 {
     const struct study *s = runs->study;
+    char text[FORMAT_SIZE];
     printf("study    %s\nscript   %s\ndata     %s\nprimary  %s\n", s->name, s->script_path, s->data_path, s->primary);
-    if (s->match_quantity) printf("matched  %s within %g by changing %s\n", s->match_quantity, s->match_tolerance, s->match_adjust);
+    if (s->match_quantity) printf("matched  %s within %s by changing %s\n", s->match_quantity, format_figures(s->match_tolerance, 6, text), s->match_adjust);
     heading("variants");
     print_variants(s);
     heading("runs");
@@ -74,7 +75,7 @@ static void print_line(void *state, const char *text)
     struct part *p = state;
     if (!p->begun) heading(p->name);
     p->begun = true;
-    printf("%s\n", text);
+    text_print(stdout, 0, 4, "%s\n", text);
 }
 
 static void cost_line(void *state, const char *text)
@@ -100,6 +101,7 @@ static int print_cost(struct reader *r, struct err *e)
 static void print_range(struct table *t, const double *x, int64_t n)
 {
     double low = 0, high = 0, sum = 0;
+    char mean[FORMAT_SIZE], least[FORMAT_SIZE], most[FORMAT_SIZE];
     int64_t measured = 0;
     for (int64_t i = 0; i < n; i++) {
         if (x[i] != x[i]) continue;
@@ -109,8 +111,8 @@ static void print_range(struct table *t, const double *x, int64_t n)
         measured++;
     }
     if (!measured) table_cell(t, "-");
-    else if (n == 1) table_cell(t, "%.6g", x[0]);
-    else table_cell(t, "%.6g  (%.6g … %.6g)", sum / (double)measured, low, high);
+    else if (n == 1) table_cell(t, "%s", format_figures(x[0], 6, mean));
+    else table_cell(t, "%s  (%s … %s)", format_figures(sum / (double)measured, 6, mean), format_figures(low, 6, least), format_figures(high, 6, most));
 }
 
 /* The last row of every metric; of those with layers or experts the mean, the lowest and the highest. */
@@ -148,7 +150,7 @@ static enum code show_run(const struct run *r)
     if (!r->reader) return r->problem ? cli_fail(CODE_INPUT, "%s", r->problem) : CODE_OK;
     json_t *config = json_loads(reader_config(r->reader), 0, NULL);
     heading("configuration");
-    if (config) json_dumpf(config, stdout, JSON_INDENT(2) | JSON_SORT_KEYS);
+    if (config) json_dumpf(config, stdout, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(15));
     putchar('\n');
     json_decref(config);
     if (print_cost(r->reader, &e)) return cli_fail(CODE_INPUT, "%s", e.text);

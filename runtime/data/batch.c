@@ -46,8 +46,8 @@ int64_t eval_windows(const struct eval_set *s, int seq) { return (int64_t)((s->t
 struct batch batch_new(int64_t tokens)
 {
     size_t n = (size_t)tokens;
-    struct batch b = { xcalloc(n, sizeof *b.ids), xcalloc(n, sizeof *b.target), xcalloc(n, sizeof *b.start), xmalloc(n * sizeof *b.weight) };
-    for (size_t i = 0; i < n; i++) b.weight[i] = 1;
+    struct batch b = { xcalloc(n, sizeof *b.ids), xcalloc(n, sizeof *b.target), xcalloc(n, sizeof *b.start), xmalloc(n * sizeof *b.weight), xmalloc(n * sizeof *b.present) };
+    for (size_t i = 0; i < n; i++) b.weight[i] = b.present[i] = 1;
     return b;
 }
 
@@ -57,6 +57,7 @@ void batch_free(struct batch b)
     free(b.target);
     free(b.start);
     free(b.weight);
+    free(b.present);
 }
 
 /* A window whose first token is `from`, of which `targets` count; the rest is a document of nothing. */
@@ -72,12 +73,13 @@ static void fill(const struct corpus *c, uint64_t from, int targets, int seq, st
     for (int s = 0; s < targets; s++) {
         bool last = from + (uint64_t)s + 1 == c->bound[document + 1];
         to.weight[s] = last ? 0 : 1;
+        to.present[s] = 1;
         to.start[s] = begin;
         if (last) { document++; begin = s + 1; }
     }
     for (int s = targets; s < seq; s++) {
         to.ids[s] = to.target[s] = 0;
-        to.weight[s] = 0;
+        to.weight[s] = to.present[s] = 0;
         to.start[s] = targets;
     }
 }
@@ -85,7 +87,7 @@ static void fill(const struct corpus *c, uint64_t from, int targets, int seq, st
 static struct batch row_of(struct batch b, int64_t row, int seq)
 {
     int64_t at = row * seq;
-    return (struct batch){ b.ids + at, b.target + at, b.start + at, b.weight + at };
+    return (struct batch){ b.ids + at, b.target + at, b.start + at, b.weight + at, b.present + at };
 }
 
 void corpus_batch(const struct corpus *c, uint64_t seed, int64_t first, int batch, int seq, struct batch to)

@@ -148,16 +148,16 @@ OP(global_norm) = { .name = "global_norm", .index = OP_global_norm, .infer = glo
 
 /* ---- clip_norm: a factor on gradients, and whether to go at all ---- */
 
-struct node *clip_norm(struct graph *g, struct node *norm, double most)
+struct node *clip_norm(struct graph *g, struct node *norm, struct node *targets, double most)
 {
-    return graph_emit(g, &op_clip_norm, &most, sizeof most, norm);
+    return graph_emit(g, &op_clip_norm, &most, sizeof most, norm, targets);
 }
 
 static int clip_norm_infer(struct node *n, struct err *e)
 {
     double most = *(const double *)n->attr;
     if (need_reals(n, e) != 0) return -1;
-    if (shape_count(n->in[0]->shape) != 1) return err_set(e, "wants one norm");
+    for (int i = 0; i < n->n_in; i++) if (shape_count(n->in[i]->shape) != 1) return err_set(e, "wants one norm and one number of targets");
     if (!(most >= 0)) return err_set(e, "the largest norm is %g, it must be 0 (no clipping) or more", most);
     node_value(n, DTYPE_REAL, SHAPE(2));
     return 0;
@@ -166,7 +166,7 @@ static int clip_norm_infer(struct node *n, struct err *e)
 static void clip_norm_forward(const struct args *a)
 {
     double most = *(const double *)a->attr, norm = (double)reals(&a->in[0])[0];
-    bool go = isfinite(norm);
+    bool go = isfinite(norm) && (a->n_in == 1 || reals(&a->in[1])[0] > 0);
     reals(&a->out[0])[0] = go && most > 0 ? (real)fmin(1, most / (norm + 1e-6)) : 1;
     reals(&a->out[0])[1] = go;
 }

@@ -91,7 +91,7 @@ static void forward_block(const struct args *a, const struct sizes *s, int64_t h
         advance(n, score, most, sum, s->value_wide, o);
         collect(n, s->value_wide, s->keys * SLICE, packed(a, s, VALUES, head, j), score, o);
     }
-    for (int i = 0; i < QUERIES; i++) rescale[i] = 1 / sum[i];
+    for (int i = 0; i < QUERIES; i++) rescale[i] = share_of(sum[i]);
     for (int64_t w = 0; w < s->value_wide; w++)
         for (int i = 0; i < QUERIES; i++) o[w * QUERIES + i] *= rescale[i];
     turn(s->value_wide, QUERIES, o, rows);

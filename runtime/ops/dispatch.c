@@ -1,6 +1,6 @@
 /* Rows on their way to experts and back. dispatch sorts the T*K assignments by expert, ties in token order; gather
    copies tokens into that order, combine sums a token's K rows again. Sums run in slot order, over the inverse map:
-   no scatter, so the same inputs give the same bits. */
+   no scatter, so the same inputs give the same bits. What goes to no expert, -1, has no row: the last rows are 0. */
 #include "vec_math.h"
 
 enum { ASSIGNMENTS = 4096, TOKENS = 64, FOUR = 4, AHEAD = 4 };   /* of a block; rows of a sum at a time; rows asked for in time */
@@ -40,12 +40,12 @@ static void count_block(const struct args *a, int64_t from, int64_t to)
     const int32_t *index = ints(&a->in[0]);
     memset(count, 0, (size_t)experts * sizeof *count);
     for (int64_t i = from; i < to; i++) {
-        INVARIANT(index[i] >= 0 && index[i] < experts, "dispatch: expert %d of %d", index[i], experts);
-        count[index[i]]++;
+        INVARIANT(index[i] >= -1 && index[i] < experts, "dispatch: expert %d of %d", index[i], experts);
+        if (index[i] >= 0) count[index[i]]++;
     }
 }
 
-/* Turns the counts of blocks into the first row of each expert in each block. */
+/* Turns the counts of blocks into the first row of each expert in each block. Rows that are left are nobody's. */
 static void scan(const struct args *a)
 {
     int64_t blocks = a->work[0].shape.dim[0], experts = a->work[0].shape.dim[1];
@@ -60,6 +60,7 @@ static void scan(const struct args *a)
         counts[e] = next - offsets[e];
     }
     offsets[experts] = next;
+    for (int64_t rows = shape_count(a->in[0].shape); next < rows; next++) ints(&a->out[1])[next] = -1;
 }
 
 static void place_block(const struct args *a, int64_t from, int64_t to)
@@ -67,8 +68,8 @@ static void place_block(const struct args *a, int64_t from, int64_t to)
     const int32_t *index = ints(&a->in[0]);
     int32_t *order = ints(&a->out[1]), *place = ints(&a->out[2]), *next = block_row(a, from);
     for (int64_t i = from; i < to; i++) {
-        place[i] = next[index[i]]++;
-        order[place[i]] = (int32_t)i;
+        place[i] = index[i] < 0 ? -1 : next[index[i]]++;
+        if (place[i] >= 0) order[place[i]] = (int32_t)i;
     }
 }
 
@@ -83,7 +84,7 @@ static void dispatch_forward(const struct args *a)
 KERNELS(dispatch) = { dispatch_forward, NULL, NULL };
 OP(dispatch) = { .name = "dispatch", .index = OP_dispatch, .infer = dispatch_infer };
 
-/* ---- gather: row r = x[order[r] / K] ---- */
+/* ---- gather: row r = x[order[r] / K], or 0 ---- */
 
 struct node *gather(struct graph *g, struct node *x, struct node *order, struct node *place)
 {
@@ -119,8 +120,9 @@ static void gather_rows(const struct args *a, int64_t from, int64_t to)
     const char *x = a->in[0].data;
     char *out = a->out[0].data;
     for (int64_t r = from; r < to; r++) {
-        if (r + AHEAD < to) row_soon(&a->in[0], order[r + AHEAD] / k * d, d);
-        memcpy(out + (size_t)r * bytes, x + (size_t)(order[r] / k) * bytes, bytes);
+        if (r + AHEAD < to && order[r + AHEAD] >= 0) row_soon(&a->in[0], order[r + AHEAD] / k * d, d);
+        if (order[r] >= 0) memcpy(out + (size_t)r * bytes, x + (size_t)(order[r] / k) * bytes, bytes);
+        else memset(out + (size_t)r * bytes, 0, bytes);
     }
 }
 
@@ -129,18 +131,20 @@ static void gather_forward(const struct args *a)
     each(a, a->out[0].shape.dim[0], TOKENS, gather_rows);
 }
 
-/* to := beta to + sum_j by[j] y[place[j]], by NULL: all 1. */
+/* to := beta to + sum_j by[j] y[place[j]] over the rows that there are, by NULL: all 1. */
 static void sum_rows(const struct tensor *y, const int32_t *place, const real *by, int64_t k, int64_t d, real beta, real *restrict to)
 {
     real buffer[FOUR * d];
-    for (int64_t j = 0; j < k; j += FOUR, beta = 1) {
-        int64_t n = k - j < FOUR ? k - j : FOUR;
+    for (int64_t j = 0; j < k; beta = 1) {
+        int64_t n = 0, at[FOUR];
         const real *row[FOUR] = { NULL };
         real f[FOUR] = { 0 };
-        for (int64_t i = 0; i < n && y->format != FORMAT_REAL; i++) row_soon(y, place[j + i] * d, d);   /* they are converted one by one */
-        for (int64_t i = 0; i < n; i++) row[i] = row_read(y, place[j + i] * d, d, buffer + i * d), f[i] = by ? by[j + i] : 1;
+        for (; j < k && n < FOUR; j++) if (place[j] >= 0) f[n] = by ? by[j] : 1, at[n++] = place[j] * d;
+        for (int64_t i = 0; i < n && y->format != FORMAT_REAL; i++) row_soon(y, at[i], d);      /* they are converted one by one */
+        for (int64_t i = 0; i < n; i++) row[i] = row_read(y, at[i], d, buffer + i * d);
         const real *restrict p = row[0], *restrict q = row[1], *restrict r = row[2], *restrict s = row[3];
         switch (n) {
+        case 0: for (int64_t i = 0; i < d; i++) to[i] = keep(beta, to[i]); break;
         case 1: for (int64_t i = 0; i < d; i++) to[i] = keep(beta, to[i]) + f[0] * p[i]; break;
         case 2: for (int64_t i = 0; i < d; i++) to[i] = keep(beta, to[i]) + f[0] * p[i] + f[1] * q[i]; break;
         case 3: for (int64_t i = 0; i < d; i++) to[i] = keep(beta, to[i]) + f[0] * p[i] + f[1] * q[i] + f[2] * r[i]; break;
@@ -169,7 +173,7 @@ static void gather_backward(const struct args *a)
 KERNELS(gather) = { gather_forward, gather_backward, NULL };
 OP(gather) = { .name = "gather", .index = OP_gather, .infer = gather_infer, .gradient = true, .cheap = true, .rows = 2, .reads_in = 1u << 2 };
 
-/* ---- combine: out[t] = sum_j gate[t,j] y[place[t,j]] ---- */
+/* ---- combine: out[t] = sum_j gate[t,j] y[place[t,j]] over the rows that there are ---- */
 
 struct node *combine(struct graph *g, struct node *y, struct node *order, struct node *place, struct node *gate)
 {
@@ -206,20 +210,32 @@ static void combine_forward(const struct args *a)
     each(a, a->out[0].shape.dim[0], TOKENS, combine_tokens);
 }
 
+/* Adds 0 to the gradients of a slot without a row, and to those of a row without a slot: of both there are as many. */
+static void add_nothing(const struct args *a, int64_t i, bool slot, bool row)
+{
+    int64_t d = a->in[0].shape.dim[1];
+    real buffer[d];
+    if (slot && a->din[3].data) reals(&a->din[3])[i] = keep(a->beta[3], reals(&a->din[3])[i]);
+    if (row && a->din[0].data) row_done(&a->din[0], i * d, d, row_add(&a->din[0], i * d, d, a->beta[0], buffer));
+}
+
 /* dy[place[t,j]] = gate[t,j] dout[t];  dgate[t,j] = <dout[t], y[place[t,j]]> */
 static void combine_back(const struct args *a, int64_t from, int64_t to)
 {
     int64_t d = a->in[0].shape.dim[1], k = a->in[2].shape.dim[1];
     const struct tensor *dy = &a->din[0], *dgate = &a->din[3];
-    const int32_t *place = ints(&a->in[2]);
+    const int32_t *order = ints(&a->in[1]), *place = ints(&a->in[2]);
     real wide[d], buffer[d], sum[d], beta = a->beta[0];
     for (int64_t t = from; t < to; t++) {
         for (int64_t i = (t + 1) * k; t + 1 < to && i < (t + 2) * k; i++) {
+            if (place[i] < 0) continue;
             row_soon(&a->in[0], place[i] * d, d);
             if (dy->data) row_soon(dy, place[i] * d, d);
         }
         const real *restrict dout = row_read(&a->dout[0], t * d, d, wide);
         for (int64_t i = t * k; i < (t + 1) * k; i++) {
+            if (place[i] < 0 || order[i] < 0) add_nothing(a, i, place[i] < 0, order[i] < 0);
+            if (place[i] < 0) continue;
             if (dgate->data) {
                 const real *restrict y = row_read(&a->in[0], place[i] * d, d, buffer);
                 double dot;
@@ -242,5 +258,5 @@ static void combine_backward(const struct args *a)
 
 KERNELS(combine) = { combine_forward, combine_backward, NULL };
 OP(combine) = {
-    .name = "combine", .index = OP_combine, .infer = combine_infer, .gradient = true, .reads_in = 1u << 0 | 1u << 2 | 1u << 3,
+    .name = "combine", .index = OP_combine, .infer = combine_infer, .gradient = true, .reads_in = 1u << 0 | 1u << 1 | 1u << 2 | 1u << 3,
 };

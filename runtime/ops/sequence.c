@@ -1,5 +1,5 @@
-/* Tokens moved along their sequence: shift; slice, its first ones alone; and cache, which writes a chunk into a buffer of longer sequences. Bytes are
-   copied as they are; rows in bf16 are widened to a cache, which is memory of the model and never bf16. */
+/* Tokens moved along their sequence: shift; slice, its first ones alone; mask_rows, those that are there; and cache, which writes a chunk into a
+   buffer of longer sequences. Bytes are copied as they are; rows in bf16 are widened to a cache, which is memory of the model and never bf16. */
 #include "kernel.h"
 
 /* ---- shift: out[b,s] = x[b,s+by], 0 past either end ---- */
@@ -87,6 +87,66 @@ static void slice_backward(const struct args *a) { if (a->din[0].data) each(a, a
 
 KERNELS(slice) = { slice_forward, slice_backward, NULL };
 OP(slice) = { .name = "slice", .index = OP_slice, .infer = slice_infer, .gradient = true };
+
+/* ---- mask_rows: out[t] = x[t], or `value` where present[t] is 0;  dx[t] = dout[t], or 0 ---- */
+
+enum { X, PRESENT, SOME = 64 };                             /* SOME: rows of a block */
+
+struct node *mask_rows(struct graph *g, struct node *x, struct node *present, double value)
+{
+    return graph_emit(g, &op_mask_rows, &value, sizeof value, x, present);
+}
+
+static int mask_rows_infer(struct node *n, struct err *e)
+{
+    char x[64], present[64];
+    if (n->in[X]->dtype == DTYPE_U8 || n->in[PRESENT]->dtype != DTYPE_REAL) return err_set(e, "wants rows of numbers or ids, and REAL where they are");
+    if (shape_count(n->in[X]->shape) % shape_count(n->in[PRESENT]->shape) != 0)
+        return err_set(e, "present %s does not fit rows %s", shape_text(n->in[PRESENT]->shape, present), shape_text(n->in[X]->shape, x));
+    node_value(n, n->in[X]->dtype, n->in[X]->shape);
+    return 0;
+}
+
+static int64_t row_width(const struct args *a) { return shape_count(a->in[X].shape) / shape_count(a->in[PRESENT].shape); }
+
+static void mask_rows_block(const struct args *a, int64_t from, int64_t to)
+{
+    int64_t d = row_width(a);
+    size_t bytes = (size_t)d * element_bytes(a->out[0].format);
+    real buffer[d], value = (real)*(const double *)a->attr;
+    for (int64_t t = from; t < to; t++) {
+        if (reals(&a->in[PRESENT])[t] != 0) {
+            memcpy((char *)a->out[0].data + (size_t)t * bytes, (const char *)a->in[X].data + (size_t)t * bytes, bytes);
+        } else if (a->out[0].format == FORMAT_I32) {
+            for (int64_t i = 0; i < d; i++) ints(&a->out[0])[t * d + i] = (int32_t)value;
+        } else {
+            real *y = row_write(&a->out[0], t * d, d, buffer);
+            for (int64_t i = 0; i < d; i++) y[i] = value;
+            row_done(&a->out[0], t * d, d, y);
+        }
+    }
+}
+
+static void mask_rows_gradient(const struct args *a, int64_t from, int64_t to)
+{
+    int64_t d = row_width(a);
+    real dx_buffer[d], dy_buffer[d];
+    for (int64_t t = from; t < to; t++) {
+        real *dx = row_add(&a->din[X], t * d, d, a->beta[X], dx_buffer);
+        const real *dy = reals(&a->in[PRESENT])[t] != 0 ? row_read(&a->dout[0], t * d, d, dy_buffer) : NULL;
+        for (int64_t i = 0; dy && i < d; i++) dx[i] += dy[i];
+        row_done(&a->din[X], t * d, d, dx);
+    }
+}
+
+static void mask_rows_forward(const struct args *a) { each(a, shape_count(a->in[PRESENT].shape), SOME, mask_rows_block); }
+static void mask_rows_backward(const struct args *a) { if (a->din[X].data) each(a, shape_count(a->in[PRESENT].shape), SOME, mask_rows_gradient); }
+
+KERNELS(mask_rows) = { mask_rows_forward, mask_rows_backward, NULL };
+OP(mask_rows) = {
+    .name = "mask_rows", .index = OP_mask_rows, .infer = mask_rows_infer, .gradient = true, .no_grad = 1u << PRESENT, .reads_in = 1u << PRESENT,
+    .rows = 1u << X | 1u << PRESENT,
+};
 
 /* ---- cache: rows [B*S,..] go to places pos..pos+S-1 of buffer [B,C,..]; the value is the buffer itself ---- */
 

@@ -153,3 +153,11 @@ int64_t rows_committed(hid_t step)
     }
     return rows;
 }
+
+char *store_library(char out[32])
+{
+    unsigned major = 0, minor = 0, release = 0;
+    H5get_libversion(&major, &minor, &release);
+    snprintf(out, 32, "%u.%u.%u", major, minor, release);
+    return out;
+}

@@ -59,7 +59,7 @@ static void forward_few(const struct args *a, const struct sizes *s, int64_t hea
             for (int64_t i = 0; i < q.n; i++) add_scaled(s->value_wide, score[i * STEP + k], value, o + i * s->value_wide);
         }
     }
-    for (int64_t i = 0; i < q.n; i++) scaled(s->value_wide, 1 / sum[i], o + i * s->value_wide, o + i * s->value_wide);
+    for (int64_t i = 0; i < q.n; i++) scaled(s->value_wide, share_of(sum[i]), o + i * s->value_wide, o + i * s->value_wide);
     finish(a, s, &q, o, most, sum);
 }
 

@@ -39,7 +39,8 @@ static struct sizes sizes_of(const struct args *a)
 }
 
 /* Queries of one key head, head after head of a position and position after position: their rows in [T,H], and the keys
-   [first, last) of the sequence that each may see; together they see [from, to), and each of them [all_from, all_to). */
+   [first, last) of the sequence that each may see, none where its document begins after it; together they see [from, to), and each of
+   them [all_from, all_to). */
 struct block {
     int64_t head, number, n, row[QUERIES], from, to, all_from, all_to;
     _Alignas(64) place first[QUERIES], last[QUERIES];
@@ -53,9 +54,10 @@ static struct block block_of(const struct args *a, const struct sizes *s, int64_
     struct block q = { .head = head, .number = number, .n = rest < QUERIES ? rest : QUERIES, .from = INT64_MAX, .all_to = INT64_MAX };
     for (int64_t i = 0; i < q.n; i++) {
         int64_t token = first_token + at, here = s->pos + at, start = ints(&a->in[START])[token], edge = here - s->window + 1;
-        INVARIANT(start >= 0 && start <= here && here < s->keys, "query at %lld of %lld in a document from %lld",
+        INVARIANT(start >= 0 && start <= s->keys && here < s->keys, "query at %lld of %lld in a document from %lld",
                   (long long)here, (long long)s->keys, (long long)start);
         int64_t first = s->window && edge > start ? edge : start, last = here + 1;
+        if (first > last) first = last;
         q.row[i] = token * s->heads + first_head + h;
         q.first[i] = (place)first;
         q.last[i] = (place)last;
@@ -144,11 +146,14 @@ static void write_rows(const struct tensor *t, const struct block *q, int64_t wi
 /* The larger; NaN if the new one is. */
 static real larger_number(real most, real now) { return now > most || isnan(now) ? now : most; }
 
+/* The factor on what a query summed: 0 if it saw nothing. */
+static real share_of(real sum) { return sum == 0 ? 0 : 1 / sum; }
+
 /* What the queries leave: rows of o, [QUERIES, value_wide], the log-sum-exp, and the largest score of each of their heads. */
 static void finish(const struct args *a, const struct sizes *s, const struct block *q, const real *rows, const real *most, const real *sum)
 {
     real *top = reals(&a->work[TOPS]) + (q->head / s->groups * s->blocks + q->number) * s->heads + q->head % s->groups * s->share, lse[QUERIES];
-    for (int i = 0; i < QUERIES; i++) lse[i] = most[i] + vec_log(sum[i]) * LOG2E + (sum[i] - sum[i]);
+    for (int i = 0; i < QUERIES; i++) lse[i] = sum[i] == 0 ? 0 : most[i] + vec_log(sum[i]) * LOG2E + (sum[i] - sum[i]);
     for (int64_t h = 0; h < s->share; h++) top[h] = -INFINITY;
     write_rows(&a->out[O], q, s->value_width, 0, 1, rows);
     for (int64_t i = 0, h = q->number * QUERIES % s->share; i < q->n; i++, h = h + 1 < s->share ? h + 1 : 0) {

@@ -1,0 +1,14 @@
+/* The presets of the library, as text for reference pages and editors. */
+#ifndef SLUICE_CLI_PRESET_H
+#define SLUICE_CLI_PRESET_H
+
+#include "embedded.h"
+
+/* The next preset of the library at or after `from`, or NULL. */
+const struct embedded *preset_next(const struct embedded *from);
+void preset_name(const struct embedded *preset, char name[64]);
+void preset_write_about(const struct embedded *preset);     /* what its file says of itself */
+/* Markdown: all presets with their counts, then every setting of each as the sl.model call that makes the same model. */
+void preset_write_all(void);
+
+#endif
