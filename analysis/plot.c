@@ -140,7 +140,7 @@ static void frame(FILE *gp, const struct canvas *c, const char *type, const char
     }
 }
 
-enum { MISSING = 127 };                                     /* exit code of a child that found no gnuplot, as a shell's */
+enum { MISSING = 127 };                                     /* of a child that found no gnuplot, as a shell says it */
 
 /* gnuplot reads the script from its standard input. */
 static int run_gnuplot(FILE *script, struct err *e)
@@ -161,7 +161,8 @@ static int run_gnuplot(FILE *script, struct err *e)
     }
     while (waitpid(child, &status, 0) < 0)
         if (errno != EINTR) return err_set(e, "waiting for gnuplot: %s", strerror(errno));
-    if (WIFEXITED(status) && WEXITSTATUS(status) == MISSING) return err_set(e, "gnuplot is not installed; figures need it (Debian: gnuplot-nox), or write the script with -o FIGURE.gp");
+    if (WIFEXITED(status) && WEXITSTATUS(status) == MISSING)
+        return err_set(e, "gnuplot is not installed; figures need it (Debian: gnuplot-nox), or write the script with -o FIGURE.gp");
     if (!WIFEXITED(status) || WEXITSTATUS(status)) return err_set(e, "gnuplot failed; what it said stands above");
     return 0;
 }

@@ -4,8 +4,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-/* No file that is opened later may take the number of a standard stream that was closed: messages would go into it. What is put there
-   can neither be read nor written, as a closed one. */
+/* No file that is opened later may take the number of a standard stream that was closed: messages would go into it.
+   What is put there can neither be read nor written, as a closed one. */
 static void hold_standard_streams(void)
 {
     static const int refusing[] = { O_WRONLY, O_RDONLY, O_RDONLY };

@@ -10,7 +10,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-enum { TRIES = 5, PAUSE = 20000 };                          /* whoever looks whether a lock is held has it for a moment; microseconds */
+enum { TRIES = 5, PAUSE = 20000 };                          /* who looks at a lock has it for a moment; microseconds */
 
 pid_t process_fork(int orphaned)
 {

@@ -15,9 +15,9 @@
 #include <unistd.h>
 
 enum { MOST_JOBS = 256, LOOK_MS = 500, LOOK_ELSEWHERE_MS = 200 };
-static const double again = 0.5;                            /* seconds after which a second Ctrl-C is one, not an echo of the first */
+static const double again = 0.5;                            /* seconds: a second Ctrl-C, not an echo of the first */
 
-static volatile sig_atomic_t asked, insisted;               /* the first signal; SIGINT and SIGQUIT since the last look */
+static volatile sig_atomic_t asked, insisted;               /* the first signal; SIGINT or SIGQUIT since a look */
 static void ask(int signal)
 {
     if (!asked) asked = signal;
@@ -73,7 +73,8 @@ _Noreturn static void all_points(const struct runner *r, struct train_options *o
     for (int p = 0; r->rank == 0 && p < r->study->n_points && worst == OUTCOME_FINISHED; p++) {
         comm_order(ORDER_POINT, p);
         struct progress end = { .ended = true, .outcome = train_point(r->study, p, o), .point = p };
-        if (end.outcome != OUTCOME_FINISHED && end.outcome != OUTCOME_DIVERGED && end.outcome != OUTCOME_ELSEWHERE) worst = end.outcome;
+        bool result = end.outcome == OUTCOME_FINISHED || end.outcome == OUTCOME_DIVERGED;
+        if (!result && end.outcome != OUTCOME_ELSEWHERE) worst = end.outcome;
         if (write(o->watcher, &end, sizeof end) != (ssize_t)sizeof end) worst = OUTCOME_INTERRUPTED;
     }
     if (r->rank == 0) comm_order(ORDER_END, 0);
@@ -93,7 +94,10 @@ _Noreturn static void child(const struct runner *r, int point, int to)
     _exit((int)outcome);
 }
 
-static struct progress nothing_yet(int point) { return (struct progress){ .point = point, .status = STATUS_RUNNING, .loss = NAN, .eval_loss = NAN }; }
+static struct progress nothing_yet(int point)
+{
+    return (struct progress){ .point = point, .status = STATUS_RUNNING, .loss = NAN, .eval_loss = NAN };
+}
 
 static void launch(struct runner *r, struct job *j, int point)
 {
@@ -112,7 +116,7 @@ static void launch(struct runner *r, struct job *j, int point)
         child(r, point, ends[1]);
     }
     close(ends[1]);
-    *j = (struct job){ .pid = pid, .pipe = ends[0], .point = point, .last = nothing_yet(point), .began = clock_seconds() };
+    *j = (struct job){ pid, ends[0], point, nothing_yet(point), clock_seconds(), false };
     for (int p = 0; p < r->study->n_points; p++) if (p == point || r->ranks > 1) r->state[p] = POINT_HERE;
     r->running++;
 }
@@ -147,7 +151,8 @@ static void leave_to_others(struct runner *r, struct job *j)
 static void settle(struct runner *r, struct job *j, enum outcome outcome, int killed_by)
 {
     if (outcome == OUTCOME_ELSEWHERE) { leave_to_others(r, j); return; }
-    bool by_another = (outcome == OUTCOME_FINISHED || outcome == OUTCOME_DIVERGED) && j->last.step == j->last.first && !r->over_before[j->point];
+    bool result = outcome == OUTCOME_FINISHED || outcome == OUTCOME_DIVERGED;
+    bool by_another = result && j->last.step == j->last.first && !r->over_before[j->point];
     bool lost = killed_by && outcome != OUTCOME_INTERRUPTED;
     r->state[j->point] = lost && r->ranks == 1 ? POINT_KILLED : POINT_OVER;
     r->seconds_of_work += j->last.seconds;
@@ -174,8 +179,11 @@ static void collect(struct runner *r, struct job *j)
     close(j->pipe);
     j->pid = 0;
     r->running--;
-    if (killed_by && r->rank > 0) fprintf(stderr, "sluice: rank %d of %d was killed by %s\n", r->rank, r->ranks, process_signal(killed_by, signal));
-    if (!j->settled) settle(r, j, !killed_by ? (enum outcome)WEXITSTATUS(status) : r->at_once ? OUTCOME_INTERRUPTED : OUTCOME_FAILED, killed_by);
+    if (killed_by && r->rank > 0)
+        fprintf(stderr, "sluice: rank %d of %d was killed by %s\n", r->rank, r->ranks,
+                process_signal(killed_by, signal));
+    enum outcome lost = r->at_once ? OUTCOME_INTERRUPTED : OUTCOME_FAILED;
+    if (!j->settled) settle(r, j, killed_by ? lost : (enum outcome)WEXITSTATUS(status), killed_by);
 }
 
 /* A process that trains several points goes on with the next. */
@@ -288,7 +296,8 @@ static void watch(struct runner *r)
     int of[MOST_JOBS], n = 0;
     for (int i = 0; i < r->jobs; i++)
         if (r->job[i].pid) { of[n] = i; fds[n++] = (struct pollfd){ r->job[i].pipe, POLLIN, 0 }; }
-    int ready = ppoll(fds, (nfds_t)n, &(struct timespec){ .tv_nsec = 1000 * 1000 * (r->elsewhere ? LOOK_ELSEWHERE_MS : LOOK_MS) }, &r->outside);
+    struct timespec pause = { .tv_nsec = 1000 * 1000 * (r->elsewhere ? LOOK_ELSEWHERE_MS : LOOK_MS) };
+    int ready = ppoll(fds, (nfds_t)n, &pause, &r->outside);
     heed_signals(r);
     look_at_folder(r);
     for (int i = 0; ready > 0 && i < n; i++)
@@ -345,8 +354,10 @@ static enum outcome train_all(struct runner *r)
 
 enum outcome run_study(const struct study *s, const struct run_options *o)
 {
-    struct runner runner = { .study = s, .options = o, .rank = o->rank, .ranks = o->ranks, .began = clock_seconds(), .terminal = isatty(2) }, *r = &runner;
-    int joined = o->rank == 0 ? process_join(s->dir) : -1;  /* those who watch the study know by it that somebody trains */
+    struct runner runner = { .study = s, .options = o, .rank = o->rank, .ranks = o->ranks }, *r = &runner;
+    int joined = o->rank == 0 ? process_join(s->dir) : -1;  /* who watches the study knows by it that somebody trains */
+    r->began = clock_seconds();
+    r->terminal = isatty(STDERR_FILENO);
     if (joined < 0 && o->rank == 0) {
         fprintf(stderr, "sluice: %s: %s\n", s->dir, strerror(errno));
         return OUTCOME_FAILED;

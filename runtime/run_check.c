@@ -1,4 +1,5 @@
-/* What would fail every run alike, told once before the first: data, folder, disk, device, memory, another program's results. */
+/* What would fail every run alike, told once before the first: data, folder, disk, device, memory, another program's
+   results. */
 #include "run_private.h"
 #include "process.h"
 
@@ -8,7 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
-enum backend_kind run_backend(const struct runner *r, int point) { return variant_backend(&r->study->variant[r->study->point[point].variant]); }
+enum backend_kind run_backend(const struct runner *r, int point)
+{
+    return variant_backend(&r->study->variant[r->study->point[point].variant]);
+}
 
 bool run_is_elsewhere(const struct runner *r, int point)
 {
@@ -27,7 +31,7 @@ bool run_is_over(const struct runner *r, int point)
 
 /* ---- data ---- */
 
-/* The hash of the data that the study was made with, from the first run file that can be read; "" where none was begun. */
+/* The hash of the data that the study was made with, from the first run file that can be read; "": none was begun. */
 static void wanted_hash(const struct study *s, char out[33])
 {
     struct err e;
@@ -35,7 +39,8 @@ static void wanted_hash(const struct study *s, char out[33])
     for (int p = 0; p < s->n_points && !*out; p++) {
         struct reader *r = NULL;
         char *path = study_point_path(s, p, "run.h5");
-        if (access(path, R_OK) == 0 && reader_open(&r, path, &e) == 0) snprintf(out, 33, "%s", reader_text(r, "/data", "hash"));
+        if (access(path, R_OK) == 0 && reader_open(&r, path, &e) == 0)
+            snprintf(out, 33, "%s", reader_text(r, "/data", "hash"));
         reader_close(r);
         free(path);
     }
@@ -56,13 +61,17 @@ int run_check_data(const struct study *s, const char *path, struct err *e)
     wanted_hash(s, wanted);
     if (*wanted) snprintf(of_hash, sizeof of_hash, "data of hash %s", wanted);
     if (corpus_open(&c, path, &why))
-        return err_set(e, "%s\n  %s was made with %s: sluice resume %s --data FILE says where it lies now", why.text, s->dir, *wanted ? of_hash : "data that lay there", s->dir);
+        return err_set(e, "%s\n  %s was made with %s: sluice resume %s --data FILE says where it lies now", why.text, s->dir,
+                       *wanted ? of_hash : "data that lay there", s->dir);
     bool same = is_of_all(s, corpus_info(c));
     hash_print(corpus_info(c)->hash, has);
     corpus_close(c);
     if (same) return 0;
-    if (strcmp(has, wanted) == 0) return err_set(e, "%s/study.json: a configuration in it is not the one that the study was made with; sluice run makes it anew", s->dir);
-    return err_set(e, "%s: has hash %s, %s was made with %s\n  sluice resume %s --data FILE takes that from where it lies now; sluice run makes a study of this", path, has, s->dir, of_hash, s->dir);
+    if (strcmp(has, wanted) == 0)
+        return err_set(e, "%s/study.json: a configuration in it is not the one that the study was made with; "
+                       "sluice run makes it anew", s->dir);
+    return err_set(e, "%s: has hash %s, %s was made with %s\n  sluice resume %s --data FILE takes that from where it lies now; "
+                   "sluice run makes a study of this", path, has, s->dir, of_hash, s->dir);
 }
 
 static enum outcome check_data(const struct runner *r)
@@ -114,7 +123,8 @@ static enum outcome check_disk(const struct runner *r)
 
 /* ---- memory ---- */
 
-/* What a configuration needs is known exactly by its run alone; here only that no run at all can fit. Ranks divide it. */
+/* What a configuration needs is known exactly by its run alone; here only that no run at all can fit. Ranks divide
+   it. */
 static enum outcome check_memory(const struct runner *r)
 {
     const double mib = 1 << 20;
@@ -127,7 +137,7 @@ static enum outcome check_memory(const struct runner *r)
         enum backend_kind kind = run_backend(r, p);
         size_t need = s->variant[s->point[p].variant].memory_bytes;
         if (r->over_before[p]) continue;
-        if (!asked[kind] && backend_find(kind, &e)->probe_room(&room[kind], &e)) return OUTCOME_FINISHED;       /* the run itself will say it */
+        if (!asked[kind] && backend_find(kind, &e)->probe_room(&room[kind], &e)) return OUTCOME_FINISHED;
         asked[kind] = true;
         if (need <= room[kind]) return OUTCOME_FINISHED;
         if (need >= least) continue;
@@ -137,15 +147,16 @@ static enum outcome check_memory(const struct runner *r)
     }
     char name[128];
     if (smallest < 0) return OUTCOME_FINISHED;
-    fprintf(stderr, "sluice: %s needs %.1f MiB of memory, %.1f are free, and no run of %s needs less; a smaller train.batch or a larger train.micro does\n", run_name(r, smallest, name),
-            (double)least / mib, (double)had / mib, s->dir);
+    fprintf(stderr, "sluice: %s needs %.1f MiB of memory, %.1f are free, and no run of %s needs less; "
+            "a smaller train.batch or a larger train.micro does\n",
+            run_name(r, smallest, name), (double)least / mib, (double)had / mib, s->dir);
     return OUTCOME_DEVICE;
 }
 
 /* ---- the program and the device ---- */
 
-/* Whether a point was computed by another program or device than would go on with the study: 1; 0: no; -1: there is no device, and
-   e says what is missing. */
+/* Whether a point was computed by another program or device than would go on with the study: 1; 0: no; -1: there is no
+   device, and e says what is missing. */
 static int is_foreign(const struct runner *r, int point, const struct past *past, struct origin *now, struct err *e)
 {
     if (origin_here(now, run_backend(r, point), e)) return -1;
@@ -155,13 +166,14 @@ static int is_foreign(const struct runner *r, int point, const struct past *past
 static void say_foreign(const struct runner *r, int point, const struct past *past, const struct origin *now)
 {
     char name[128];
-    fprintf(stderr, "sluice: %s of %s was computed by revision %s with %s; this is revision %s with %s, and its bits may differ\n"
-            "  --mix goes on all the same; another --out begins anew\n", run_name(r, point, name), r->study->dir,
-            *past->origin.revision ? past->origin.revision : "unknown", *past->origin.isa ? past->origin.isa : "unknown", now->revision, now->isa);
+    fprintf(stderr, "sluice: %s of %s was computed by revision %s with %s; "
+            "this is revision %s with %s, and its bits may differ\n  --mix goes on all the same; another --out begins anew\n", run_name(r, point, name), r->study->dir,
+            *past->origin.revision ? past->origin.revision : "unknown", *past->origin.isa ? past->origin.isa : "unknown",
+            now->revision, now->isa);
 }
 
-/* Numbers of two revisions or instruction sets differ in their last bits: a study must not compare them unasked. A device that is
-   missing is told here too. */
+/* Numbers of two revisions or instruction sets differ in their last bits: a study must not compare them unasked. A
+   device that is missing is told here too. */
 static enum outcome check_origins(const struct runner *r, const struct past *past)
 {
     struct origin now;
@@ -179,7 +191,8 @@ enum outcome run_check_other(const struct runner *r, int point)
     struct past past;
     struct origin now;
     struct err e;
-    if (r->options->mix || train_past(r->study, point, &past, &e) || is_foreign(r, point, &past, &now, &e) <= 0) return OUTCOME_FINISHED;
+    if (r->options->mix || train_past(r->study, point, &past, &e)) return OUTCOME_FINISHED;
+    if (is_foreign(r, point, &past, &now, &e) <= 0) return OUTCOME_FINISHED;
     say_foreign(r, point, &past, &now);
     return OUTCOME_INPUT;
 }

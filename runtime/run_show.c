@@ -80,8 +80,10 @@ static void print_json(json_t *j)
 static json_t *run_json(const struct runner *r, const char *event, const struct progress *p)
 {
     const struct point *point = &r->study->point[p->point];
-    json_t *j = json_pack("{s:s, s:s, s:s, s:i, s:s, s:I, s:I, s:i, s:i}", "event", event, "study", r->study->name, "variant", r->study->variant[point->variant].name, "replicate", point->replicate,
-                          "status", status_name[p->status], "step", (json_int_t)p->step, "steps", (json_int_t)steps_of(r, p->point), "runs_done", r->ended, "runs", r->study->n_points);
+    json_t *j = json_pack("{s:s, s:s, s:s, s:i, s:s, s:I, s:I, s:i, s:i}", "event", event, "study", r->study->name,
+                          "variant", r->study->variant[point->variant].name, "replicate", point->replicate,
+                          "status", status_name[p->status], "step", (json_int_t)p->step,
+                          "steps", (json_int_t)steps_of(r, p->point), "runs_done", r->ended, "runs", r->study->n_points);
     double left = time_left(r);
     if (isfinite(p->loss)) json_object_set_new(j, "loss", json_real(p->loss));
     if (isfinite(p->eval_loss)) json_object_set_new(j, "eval_loss", json_real(p->eval_loss));
@@ -92,7 +94,8 @@ static json_t *run_json(const struct runner *r, const char *event, const struct 
 static const char *outcome_word(enum outcome outcome, int killed_by)
 {
     if (killed_by) return "killed";
-    return outcome == OUTCOME_FINISHED ? "finished" : outcome == OUTCOME_DIVERGED ? "diverged" : outcome == OUTCOME_INTERRUPTED ? "stopped" : "failed";
+    return outcome == OUTCOME_FINISHED ? "finished" : outcome == OUTCOME_DIVERGED ? "diverged"
+         : outcome == OUTCOME_INTERRUPTED ? "stopped" : "failed";
 }
 
 static void print_end_json(const struct runner *r, const struct progress *p, enum outcome outcome, int killed_by)
@@ -107,7 +110,8 @@ static void print_end_json(const struct runner *r, const struct progress *p, enu
 
 static void print_study_json(const struct runner *r, enum outcome code)
 {
-    json_t *j = json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i}", "event", "study", "study", r->study->name, "finished", r->finished, "diverged", r->diverged, "failed", r->failed,
+    json_t *j = json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i}", "event", "study", "study", r->study->name,
+                          "finished", r->finished, "diverged", r->diverged, "failed", r->failed,
                           "left", left_of(r), "runs", r->study->n_points, "code", (int)code);
     set_signal(j, r->stopped_by);
     print_json(j);
@@ -119,9 +123,11 @@ static void draw_run(struct runner *r, const struct job *j, int width)
 {
     char line[512], name[128], left[24], loss[24], eval[24];
     const struct progress *p = &j->last;
-    format_time(p->step > p->first ? (double)(p->steps - p->step) * p->seconds / (double)(p->step - p->first) : NAN, left);
-    snprintf(line, sizeof line, "  %s  step %lld/%lld  loss %s  eval %s  %.0f tok/s  %s left", run_name(r, j->point, name), (long long)p->step, (long long)steps_of(r, j->point),
-             format_loss(p->loss, loss), format_loss(p->eval_loss, eval), p->seconds > 0 ? (double)p->tokens / p->seconds : 0, left);
+    double pace = p->step > p->first ? p->seconds / (double)(p->step - p->first) : NAN;
+    format_time((double)(p->steps - p->step) * pace, left);
+    snprintf(line, sizeof line, "  %s  step %lld/%lld  loss %s  eval %s  %.0f tok/s  %s left",
+             run_name(r, j->point, name), (long long)p->step, (long long)steps_of(r, j->point), format_loss(p->loss, loss),
+             format_loss(p->eval_loss, eval), p->seconds > 0 ? (double)p->tokens / p->seconds : 0, left);
     fprintf(stderr, "%.*s\n", width - 1, line);
     r->lines++;
 }
@@ -147,7 +153,8 @@ static void say_elsewhere(struct runner *r)
     if (!news || r->rank > 0) return;
     r->elsewhere_said = r->elsewhere;
     if (!r->elsewhere || r->options->show == SHOW_NOTHING) return;
-    if (r->options->show == SHOW_JSON) print_json(json_pack("{s:s, s:s, s:i}", "event", "wait", "study", r->study->name, "elsewhere", r->elsewhere));
+    if (r->options->show == SHOW_JSON)
+        print_json(json_pack("{s:s, s:s, s:i}", "event", "wait", "study", r->study->name, "elsewhere", r->elsewhere));
     else if (!r->terminal || r->options->show == SHOW_LINES) print_elsewhere(r);
 }
 
@@ -182,15 +189,17 @@ void run_show_end(struct runner *r, const struct job *j, enum outcome outcome, i
     erase(r);
     format_time(clock_seconds() - j->began, took);
     format_time(time_left(r), left);
-    fprintf(stderr, "[%*d/%d] %s ", r->study->n_points > 9 ? 2 : 1, r->ended, r->study->n_points, run_name(r, j->point, name));
-    if (killed_by) fprintf(stderr, "was killed by %s at step %lld", process_signal(killed_by, signal), (long long)p->step);
+    fprintf(stderr, "[%*d/%d] %s ", r->study->n_points > 9 ? 2 : 1, r->ended, r->study->n_points,
+            run_name(r, j->point, name));
+    long long step = (long long)p->step;
+    if (killed_by) fprintf(stderr, "was killed by %s at step %lld", process_signal(killed_by, signal), step);
     else if (idle) fprintf(stderr, r->over_before[j->point] ? "was finished before\n" : "was finished elsewhere\n");
     else if (outcome == OUTCOME_FINISHED) fprintf(stderr, "finished: eval loss %s", format_loss(p->eval_loss, eval));
-    else if (outcome == OUTCOME_DIVERGED) fprintf(stderr, "diverged at step %lld", (long long)p->step);
-    else if (outcome == OUTCOME_ELSEWHERE) fprintf(stderr, "is trained by another process, for which ranks do not wait\n");
-    else if (outcome != OUTCOME_INTERRUPTED) fprintf(stderr, "failed at step %lld (code %d)", (long long)p->step, (int)outcome);
-    else if (p->signal) fprintf(stderr, "stopped by %s at step %lld", process_signal(p->signal, signal), (long long)p->step);
-    else fprintf(stderr, "stopped at step %lld", (long long)p->step);
+    else if (outcome == OUTCOME_DIVERGED) fprintf(stderr, "diverged at step %lld", step);
+    else if (outcome == OUTCOME_ELSEWHERE) fputs("is trained by another process, for which ranks do not wait\n", stderr);
+    else if (outcome != OUTCOME_INTERRUPTED) fprintf(stderr, "failed at step %lld (code %d)", step, (int)outcome);
+    else if (p->signal) fprintf(stderr, "stopped by %s at step %lld", process_signal(p->signal, signal), step);
+    else fprintf(stderr, "stopped at step %lld", step);
     if (outcome == OUTCOME_INTERRUPTED) fprintf(stderr, ", %s\n", took);
     else if (!idle && outcome != OUTCOME_ELSEWHERE) fprintf(stderr, ", %s; %s left\n", took, left);
 }
@@ -215,8 +224,10 @@ void run_show_study(struct runner *r, enum outcome code)
     if (r->rank > 0 || (r->options->show == SHOW_NOTHING && code == OUTCOME_FINISHED)) return;
     if (r->options->show == SHOW_JSON) { print_study_json(r, code); return; }
     format_time(clock_seconds() - r->began, took);
-    fprintf(stderr, "%s: %d finished, %d diverged, %d failed of %d runs in %s", r->study->name, r->finished, r->diverged, r->failed, r->study->n_points, took);
-    if (r->stopped_by) fprintf(stderr, ", stopped by %s%s", process_signal(r->stopped_by, signal), r->at_once ? ", at once" : "");
-    fputc('\n', stderr);
-    if (left && !r->gone) fprintf(stderr, "%d %s %s left: sluice resume %s goes on\n", left, plural(left), left == 1 ? "is" : "are", r->study->dir);
+    fprintf(stderr, "%s: %d finished, %d diverged, %d failed of %d runs in %s", r->study->name, r->finished, r->diverged,
+            r->failed, r->study->n_points, took);
+    if (r->stopped_by) fprintf(stderr, ", stopped by %s", process_signal(r->stopped_by, signal));
+    fputs(r->at_once ? ", at once\n" : "\n", stderr);
+    const char *goes_on = left == 1 ? "run is" : "runs are";
+    if (left && !r->gone) fprintf(stderr, "%d %s left: sluice resume %s goes on\n", left, goes_on, r->study->dir);
 }

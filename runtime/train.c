@@ -28,7 +28,8 @@ static int pipe_state(const struct trainer *t)
     return poll(&to, 1, 0) == 1 ? to.revents : 0;
 }
 
-/* A watcher that does not read (its terminal is stopped) misses what only says how far the run is, and stops nothing. */
+/* A watcher that does not read (its terminal is stopped) misses what only says how far the run is, and stops
+   nothing. */
 static void tell(struct trainer *t, enum store_status status)
 {
     if (t->options->watcher < 0 || (status == STATUS_RUNNING && pipe_state(t) == 0)) return;
@@ -404,7 +405,8 @@ static void make_folder(const struct trainer *t)
 static int take_lock(const char *path)
 {
     int lock = process_lock(path);
-    for (int tries = 10; lock < 0 && errno == EWOULDBLOCK && tries > 0 && comm_here()->ranks > 1; tries--) lock = process_lock(path);
+    for (int tries = comm_here()->ranks > 1 ? 10 : 0; lock < 0 && errno == EWOULDBLOCK && tries > 0; tries--)
+        lock = process_lock(path);
     return lock;
 }
 
@@ -418,7 +420,9 @@ enum outcome train_point(const struct study *s, int point, const struct train_op
     int lock = take_lock(lock_path);
     t->cause = lock < 0 ? errno : 0;
     if (lock < 0) err_set(&t->err, "%s: %s", lock_path, strerror(t->cause));
-    enum outcome outcome = lock >= 0 || t->cause == EROFS || t->cause == EACCES ? train(t, lock) : t->cause == EWOULDBLOCK ? OUTCOME_ELSEWHERE : leave(t, OUTCOME_FAILED);
+    enum outcome outcome = OUTCOME_ELSEWHERE;
+    if (lock >= 0 || t->cause == EROFS || t->cause == EACCES) outcome = train(t, lock);
+    else if (t->cause != EWOULDBLOCK) outcome = leave(t, OUTCOME_FAILED);
     comm_order(ORDER_LEAVE_POINT, point);
     if (lock >= 0) close(lock);
     free(lock_path);

@@ -11,8 +11,8 @@ enum outcome {
     OUTCOME_ELSEWHERE = 64                                  /* of a point alone: another process trains it */
 };
 
-/* What the run tells its watcher, over a pipe: small enough to be written at once. ended: nothing but point and outcome count. signal:
-   what stopped it, 0: nothing did. */
+/* What the run tells its watcher, over a pipe: small enough to be written at once. ended: nothing but point and outcome
+   count. signal: what stopped it, 0: nothing did. */
 struct progress {
     bool ended; enum outcome outcome; int signal;
     int point; enum store_status status; int64_t step, steps, first;        /* first: where this attempt began */
@@ -23,9 +23,9 @@ struct progress {
    instruction set began; rows after the last checkpoint are dropped then, not compared. */
 struct train_options { int threads; int watcher; bool retry_failed, mix; };
 
-/* Trains, goes on with, or skips (when finished) a point. Prints mistakes to stderr. The signals of process_hear, which it unblocks,
-   end it with a checkpoint after the current micro-batch. For a process of its own: after a failed write the run file
-   is left open, because closing it would destroy it. */
+/* Trains, goes on with, or skips (when finished) a point. Prints mistakes to stderr. The signals of process_hear, which
+   it unblocks, end it with a checkpoint after the current micro-batch. For a process of its own: after a failed write the
+   run file is left open, because closing it would destroy it. */
 enum outcome train_point(const struct study *s, int point, const struct train_options *o);
 /* On a rank other than 0: computes its part of what rank 0 orders for this point, until rank 0 leaves it. */
 enum outcome train_follow(const struct study *s, int point, const struct train_options *o);

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Processes around a study: several on one study, each way to end one, readers that go, folders and data that move, children that
-# must not be left. SLUICE_FULL=1: more processes, more often.
+# Processes around a study: several on one study, each way to end one, readers that go, folders and data that move,
+# children that must not be left. SLUICE_FULL=1: more processes, more often.
 set -eu
 . "$(dirname "$0")/study.sh"
 trap 'kill $(jobs -p) 2>/dev/null || :; rm -rf "$folder"' EXIT
@@ -10,10 +10,11 @@ rounds=${rounds:-1}
 cat >study.lua <<'LUA'
 local sl = require "sluice"
 return sl.study {
-  name = "s", replicates = 2, baseline = "base", data = "synthetic", variants = { base = {}, gated = { ["attention.gate"] = "head" } },
+  name = "s", replicates = 2, baseline = "base", data = "synthetic",
+  variants = { base = {}, gated = { ["attention.gate"] = "head" } },
   base = sl.model { layers = 2, d_model = 32, seq = 32, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 },
                     ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 } } },
-  train = { steps = 40, batch = 2, eval_every = 20, eval_tokens = 256, checkpoint_every = 20, keep = 2, optim = { "adamw", lr = 2e-3 } },
+  train = { steps = 40, batch = 2, eval_every = 20, eval_tokens = 256, checkpoint_every = 20, keep = 2 },
 }
 LUA
 long="--set train.steps=1000000 --set train.eval_every=1000000 --replicates 1 --only base"
@@ -71,7 +72,10 @@ while read -r who signal progress code words; do
     json) event code="$code" $words ;;
     *) says "$words" ;;
     esac
-    case $code in 75) leaves 0 "$sluice" show e/s/base-*/0; says "stopped by SIG$signal; sluice resume goes on"; says preempted ;; esac
+    [ "$code" = 75 ] || continue
+    leaves 0 "$sluice" show e/s/base-*/0
+    says "stopped by SIG$signal; sluice resume goes on"
+    says preempted
 done <<'END'
 study HUP none 75 base/0 stopped by SIGHUP at step
 study INT none 75 1 run is left: sluice resume e/s goes on
@@ -129,7 +133,7 @@ study=$!
 await 'ls -d closed/s/base-*/0/checkpoints/step-00000020 >/dev/null 2>&1'
 run=$(children $study)
 for stream in 0 1 2; do
-    [ "$(readlink /proc/${run% }/fd/$stream)" = /dev/null ] || fail "a file of the run stands in the place of stream $stream, which was closed"
+    [ "$(readlink /proc/${run% }/fd/$stream)" = /dev/null ] || fail "a file stands in the place of the closed stream $stream"
 done
 kill -TERM $study
 wait $study || :
@@ -170,7 +174,8 @@ beside() {
     done
     cat log? >log
     rm log?
-    [ "$(grep -c 'finished: eval loss' log)" = 4 ] || fail "$(grep -c 'finished: eval loss' log) runs were trained, not 4"
+    trained=$(grep -c 'finished: eval loss' log)
+    [ "$trained" = 4 ] || fail "$trained runs were trained, not 4"
     look equal calm/s "$1/s"
     [ "$(look deaths "$1"/s/*/*/run.h5)" = '0 0' ] || fail "a run was begun twice"
 }
@@ -180,7 +185,7 @@ for round in $(seq $rounds); do
 done
 echo "processes that begin together train each run once"
 
-# Of three that train together, one is killed with its runs, and one a run: what is left takes over, and the study ends complete.
+# Of three that train together, one is killed with its runs, of another the run: the third takes over all that is left.
 random() { awk -v seed="$1" 'BEGIN { srand(seed); printf "%.3f", 0.6 * rand() }'; }
 for round in $(seq $rounds); do
     rm -rf torn
@@ -318,8 +323,8 @@ lines 2
 leaves 0 "$sluice" resume moved/ --data elsewhere/numbers.tok --progress none
 look equal v2/s moved
 grep -qF "\"data\": \"$(realpath elsewhere/numbers.tok)\"" moved/study.json || fail "study.json does not keep the new place"
-(cd moved; leaves 0 "$sluice" resume . --progress none; leaves 0 "$sluice" compare .; leaves 0 "$sluice" show .; leaves 0 "$sluice" show ./base-*/0)
-(cd elsewhere; leaves 0 "$sluice" compare ../moved; leaves 0 "$sluice" ls ../moved/; leaves 0 "$sluice" resume ../moved/ --progress none)
+for command in 'resume . --progress none' 'compare .' 'show .' 'show base-*/0'; do (cd moved; leaves 0 "$sluice" $command); done
+for command in 'resume ../moved/' 'compare ../moved' 'ls ../moved/'; do (cd elsewhere; leaves 0 "$sluice" $command); done
 rm -r moved/gated-*
 leaves 0 "$sluice" resume moved --progress none
 look equal v2/s moved

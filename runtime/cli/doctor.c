@@ -98,7 +98,7 @@ static void find_disk(struct findings *f)
     if (free_bytes < 1073741824.0) snprintf(disk->note, sizeof disk->note, "less than 1 GiB: a study with checkpoints may not fit");
 }
 
-/* First line of a program's output; false when it fails. command: begins with exec, so that the program itself is the child. */
+/* First line of a program's output; false when it fails. command begins with exec: the program itself is the child. */
 static bool ask(const char *command, char *out, size_t size)
 {
     int ends[2], status = -1;

@@ -63,7 +63,8 @@ enum code run_points(const struct call *c, struct study *s)
         fprintf(stderr, "note: %d jobs of %d threads share %d cores; they slow each other down\n", o.jobs, o.threads, pool_cores());
     enum code code = (enum code)run_study(s, &o);
     if (o.rank > 0 || o.show == SHOW_NOTHING || o.show == SHOW_JSON) return code;
-    if (pending && access(s->dir, F_OK) == 0) fprintf(stderr, "other variants have %d pending %s: sluice resume %s\n", pending, pending == 1 ? "run" : "runs", s->dir);
+    if (pending && access(s->dir, F_OK) == 0)
+        fprintf(stderr, "other variants have %d pending %s: sluice resume %s\n", pending, pending == 1 ? "run" : "runs", s->dir);
     if (code == CODE_OK) fprintf(stderr, "next: sluice compare %s\n", s->dir);
     return code;
 }

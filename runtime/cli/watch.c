@@ -37,7 +37,8 @@ static void say_untended(const struct runs *runs)
     if (left == 0) return;
     status_summary(runs, text, sizeof text);
     fflush(stdout);
-    fprintf(stderr, "%s: %s; nobody trains %s\n", runs->study ? runs->study->dir : runs->run[0].name, text, left == 1 ? "the run that is left" : "the runs that are left");
+    fprintf(stderr, "%s: %s; nobody trains %s\n",
+            runs->study ? runs->study->dir : runs->run[0].name, text, left == 1 ? "the run that is left" : "the runs that are left");
     if (runs->study) fprintf(stderr, "sluice resume %s goes on\n", runs->study->dir);
 }
 
