@@ -1,5 +1,6 @@
 /* Finding runs, and telling the living from the dead. */
 #include "runs.h"
+#include "process.h"
 #include "regular.h"
 #include <dirent.h>
 #include <errno.h>
@@ -7,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -41,19 +41,19 @@ bool runs_is_study(const char *path)
     return holds(path, "study.json");
 }
 
-/* The writer holds an exclusive lock on run.lock; the kernel drops it with the process, however that ends. A shared
-   lock is asked for, and given back at once. */
 bool runs_is_alive(const char *run_file)
 {
     char path[PATH_MAX];
     const char *slash = strrchr(run_file, '/');
     snprintf(path, sizeof path, "%.*srun.lock", slash ? (int)(slash - run_file) + 1 : 0, run_file);
-    struct err e;
-    int file = regular_open(path, &e);
-    if (file < 0) return false;
-    bool held = flock(file, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-    close(file);
-    return held;
+    return process_is_locked(path);
+}
+
+bool runs_are_tended(const struct runs *all)
+{
+    bool alive = all->study && process_is_joined(all->study->dir);
+    for (int i = 0; i < all->n && !alive; i++) alive = runs_is_alive(all->run[i].path);
+    return alive;
 }
 
 static int64_t steps_asked(const json_t *config)

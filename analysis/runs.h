@@ -35,6 +35,7 @@ void runs_close(struct runs *r);
 
 bool runs_is_study(const char *path);   /* a folder with a study.json */
 bool runs_is_alive(const char *file);   /* a process holds the lock beside this run file */
+bool runs_are_tended(const struct runs *r);                            /* a process trains them, or will */
 
 /* Looks into its file, the first time; later it stays what it was then. True: there is one, and it can be read. */
 bool run_look(struct run *r);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct option options[] = {
     SCRIPT_OPTIONS,
@@ -30,19 +31,43 @@ int run_options_read(const struct call *c, struct run_options *o)
     return -1;
 }
 
+/* Points that have not begun. */
+static int count_pending(const struct study *s)
+{
+    int pending = 0;
+    for (int p = 0; p < s->n_points; p++) {
+        char *file = study_point_path(s, p, "run.h5");
+        pending += access(file, F_OK) != 0;
+        free(file);
+    }
+    return pending;
+}
+
+/* Leaves the points that --only asks for; the number of those that have to wait, or -1. */
+static int select_points(const struct call *c, struct study *s)
+{
+    struct err e;
+    const char **only;
+    int n = cli_values(c, "only", &only), pending = n ? count_pending(s) : 0;
+    bool unknown = n && study_select(s, only, n, &e);
+    free(only);
+    if (unknown) return cli_usage(c, "--only %s", e.text), -1;
+    return n ? pending - count_pending(s) : 0;
+}
+
 enum code run_points(const struct call *c, struct study *s)
 {
     struct run_options o;
-    struct err e;
-    const char **only;
     if (run_options_read(c, &o)) return CODE_USAGE;
-    int n = cli_values(c, "only", &only), unknown = n ? study_select(s, only, n, &e) : 0;
-    free(only);
-    if (unknown) return cli_fail(CODE_USAGE, "--only %s", e.text);
+    int pending = select_points(c, s);
+    if (pending < 0) return CODE_USAGE;
     if (o.jobs * o.threads > pool_cores())
         fprintf(stderr, "note: %d jobs of %d threads share %d cores; they slow each other down\n", o.jobs, o.threads, pool_cores());
     enum code code = (enum code)run_study(s, &o);
-    if (code == CODE_OK && o.rank == 0 && o.show != SHOW_NOTHING && o.show != SHOW_JSON) fprintf(stderr, "next: sluice compare %s\n", s->dir);
+    if (o.rank > 0 || o.show == SHOW_NOTHING || o.show == SHOW_JSON) return code;
+    if (pending && access(s->dir, F_OK) == 0)
+        fprintf(stderr, "other variants have %d pending %s: sluice resume %s\n", pending, pending == 1 ? "run" : "runs", s->dir);
+    if (code == CODE_OK) fprintf(stderr, "next: sluice compare %s\n", s->dir);
     return code;
 }
 
@@ -95,5 +120,6 @@ const struct command command_run = {
     options, 1, 1,
     "Points that are finished already are not run again; a changed script runs only its new points, and what it does not name any\n"
     "more stays as an earlier run. Another script of the same name is refused where it would hide runs that way. A run that was\n"
-    "cut off goes on from its last checkpoint with the same bits.", run,
+    "cut off goes on from its last checkpoint with the same bits. Several processes may train one study: each takes runs\n"
+    "that nobody trains, and all end when the study is complete.", run,
 };

@@ -23,9 +23,25 @@ static void on_signal(int number)
     stop = 1;
 }
 
-static bool is_over(const struct runs *runs)
+/* What somebody who trains would still train. */
+static int count_left(const struct runs *runs)
 {
-    return !status_count(runs, STATUS_RUNNING) && !status_count(runs, STATUS_CREATED) && !status_count(runs, CONDITION_PENDING);
+    static const int left[] = { STATUS_CREATED, STATUS_RUNNING, STATUS_PREEMPTED, CONDITION_PENDING, CONDITION_DEAD };
+    int n = 0;
+    for (int i = 0; i < COUNT(left); i++) n += status_count(runs, left[i]);
+    return n;
+}
+
+static void say_untended(const struct runs *runs)
+{
+    char text[160];
+    int left = count_left(runs);
+    if (left == 0) return;
+    status_summary(runs, text, sizeof text);
+    fflush(stdout);
+    fprintf(stderr, "%s: %s; nobody trains %s\n",
+            runs->study ? runs->study->dir : runs->run[0].name, text, left == 1 ? "the run that is left" : "the runs that are left");
+    if (runs->study) fprintf(stderr, "sluice resume %s goes on\n", runs->study->dir);
 }
 
 static void print_head(const struct runs *runs)
@@ -69,23 +85,22 @@ static void rest(double seconds)
     nanosleep(&t, NULL);
 }
 
-static enum code run(const struct call *c)
+/* Who trains may be about to begin: only what two looks agree on is the end. */
+static enum code watch(const char *path, double interval, bool once)
 {
-    double interval = 2;
-    bool once = cli_flag(c, "once"), terminal = terminal_obeys(STDOUT_FILENO), over = false;
+    bool terminal = terminal_obeys(STDOUT_FILENO), over = false;
     struct runs *runs = NULL, *before = NULL;
     struct err e;
     enum code code = CODE_OK;
-    if (cli_real(c, "interval", 0.1, 3600, &interval)) return CODE_USAGE;
-    struct sigaction action = { .sa_handler = on_signal };
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    int untended = 0;
     while (!over && !stop) {
-        if (runs_open(c->word[0], &runs, &e)) { code = cli_fail(CODE_INPUT, "%s", e.text); break; }
+        if (runs_open(path, &runs, &e)) { code = cli_fail(CODE_INPUT, "%s", e.text); break; }
         if (terminal && !once) fputs("\033[H\033[2J", stdout);
         if (terminal || once) { print_head(runs); status_print(runs, stdout); cli_flush(); }
         else print_changes(runs, before);
-        over = once || is_over(runs);
+        untended = runs_are_tended(runs) ? 0 : untended + 1;
+        over = once || count_left(runs) == 0 || untended == 2;
+        if (untended == 2) say_untended(runs);
         if (before) runs_close(before);
         before = runs;
         if (!over && !stop) rest(interval);
@@ -95,8 +110,19 @@ static enum code run(const struct call *c)
     return code;
 }
 
+static enum code run(const struct call *c)
+{
+    double interval = 2;
+    if (cli_real(c, "interval", 0.1, 3600, &interval)) return CODE_USAGE;
+    struct sigaction action = { .sa_handler = on_signal };
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    return watch(c->word[0], interval, cli_flag(c, "once"));
+}
+
 const struct command command_watch = {
     .name = "watch", .about = "follow a study or a run while it trains", .usage = "PATH",
     .example = "sluice watch runs/quickstart\nsluice watch runs/quickstart --once", .options = options, .least = 1, .most = 1, .run = run,
-    .more = "On a terminal the table is redrawn; otherwise a line is printed for each run that changed. Ends when no run is left to wait for.",
+    .more = "On a terminal the table is redrawn; otherwise a line is printed for each run that changed. Ends when no run is left, or\n"
+            "when nobody trains those that are: it says which, and how to go on.",
 };

@@ -1,5 +1,6 @@
 /* fsck: reads every dataset of a run file (each chunk's checksum, each length against `step`) in a process of its own. */
 #include "private.h"
+#include "process.h"
 #include "regular.h"
 #include <errno.h>
 #include <libgen.h>
