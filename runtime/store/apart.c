@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LIMIT_SECONDS = 300, LIMIT_PROCESSOR_SECONDS = 2, LIMIT_MEGABYTES = 4096 };       /* silent; computing; more than the parent has */
+enum { LIMIT_SECONDS = 300, LIMIT_PROCESSOR_SECONDS = 1, LIMIT_MEGABYTES = 4096 };       /* silent; computing; more than the parent has */
 
 /* HDF5 turns in circles over some damaged files. */
 void apart_step(void)
