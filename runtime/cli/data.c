@@ -102,6 +102,7 @@ static enum code run(const struct call *c)
 
 const struct command command_data = {
     .name = "data", .about = "pack text into a token file, or look into one", .usage = "pack INPUT... -o FILE | inspect FILE",
-    .example = "sluice data pack books/ notes.txt -o corpus.tok\nzcat old.txt.gz | sluice data pack - -o old.tok\nsluice data inspect corpus.tok", .options = options, .least = 1, .most = -1, .run = run,
+    .example = "sluice data pack books/ notes.txt -o corpus.tok\n"
+               "zcat old.txt.gz | sluice data pack - -o old.tok\nsluice data inspect corpus.tok", .options = options, .least = 1, .most = -1, .run = run,
     .more = "INPUT is a text file, a folder, a .jsonl file with a \"text\" field, or - for what comes from standard input; \"synthetic\" can be inspected too.",
 };

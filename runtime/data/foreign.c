@@ -7,7 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LLMC_MAGIC = 20240520, LLMC_EVAL_MAGIC = 20240522, LLMC_VERSION = 1, LLMC_HEADER = 256 * 4, LLMC_VOCAB = 50257, SIDECAR_MOST = 1 << 26 };
+enum { LLMC_MAGIC = 20240520, LLMC_EVAL_MAGIC = 20240522, LLMC_VERSION = 1, LLMC_HEADER = 256 * 4, LLMC_VOCAB = 50257 };
+enum { SIDECAR_MOST = 1 << 26 };
 
 static int32_t word(const struct map *m, int i)
 {

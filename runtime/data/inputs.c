@@ -99,7 +99,8 @@ static int walk(const char *path, bool split_blank_lines, int depth, struct sink
 {
     enum { DEEPEST = 40 };
     struct stat s;
-    if (depth == 0 && piped_is(path)) return walk_file(path, true, split_blank_lines, to, e);       /* in a folder nobody asked for it */
+    bool asked = depth == 0;                                /* by its name: in a folder nobody asked for a pipe */
+    if (asked && piped_is(path)) return walk_file(path, true, split_blank_lines, to, e);
     if (stat(path, &s)) return err_set(e, "%s: %s", path, strerror(errno));
     if (!S_ISDIR(s.st_mode)) return walk_file(path, false, split_blank_lines, to, e);
     if (depth > DEEPEST) return err_set(e, "%s: folders lie more than %d deep: a link that leads back?", path, DEEPEST);

@@ -80,7 +80,8 @@ static void inspect(const char *path, struct fsck_result *f)
     struct visit v = { .result = f };
     for (int g = 0; g < STORE_GROUPS; g++) v.rows[g] = r->rows[g];
     f->rows = v.rows[STORE_TRAIN];
-    if (H5Ovisit2(r->file, H5_INDEX_NAME, H5_ITER_NATIVE, visit_object, &v, H5O_INFO_BASIC) < 0) note(f, "its objects cannot be listed: %s", h5_cause().text);
+    if (H5Ovisit2(r->file, H5_INDEX_NAME, H5_ITER_NATIVE, visit_object, &v, H5O_INFO_BASIC) < 0)
+        note(f, "its objects cannot be listed: %s", h5_cause().text);
     else {
         if (r->live) note(f, "a writer has it open or died with it");
         if (f->ragged_rows) note(f, "%lld rows beyond the last commit", (long long)f->ragged_rows);
