@@ -61,11 +61,13 @@ static int not_read(const struct run *run, struct reading *out)
 {
     out->counted = false;
     out->value = NAN;
-    snprintf(out->why, sizeof out->why, "%s%s%.100s", condition_name(run->condition), run->problem ? ": " : "", run->problem ? run->problem : "");
+    const char *problem = run->problem ? run->problem : "";
+    snprintf(out->why, sizeof out->why, "%s%s%.100s", condition_name(run->condition), *problem ? ": " : "", problem);
     return 0;
 }
 
-static void take_value(struct run *run, struct comparison *c, const struct metric *m, const struct curve *curve, struct reading *out)
+static void take_value(struct run *run, struct comparison *c, const struct metric *m, const struct curve *curve,
+                       struct reading *out)
 {
     snprintf(c->unit, sizeof c->unit, "%s", m->series.unit);
     c->better = m->series.better;

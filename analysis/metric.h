@@ -1,5 +1,5 @@
-/* Metrics of a run by name: those that are stored, and those that follow from them (routing.h). A run whose file fails on the
-   way is unreadable from then on, and has none. */
+/* Metrics of a run by name: those that are stored, and those that follow from them (routing.h). A run whose file fails
+   on the way is unreadable from then on, and has none. */
 #ifndef SLUICE_METRIC_H
 #define SLUICE_METRIC_H
 

@@ -1,5 +1,5 @@
-/* The runs of a study as they are on disk right now, finished or live. Nothing is written or locked for long, and of any number of
-   runs one has its file open. */
+/* The runs of a study as they are on disk right now, finished or live. Nothing is written or locked for long, and of
+   any number of runs one has its file open. */
 #ifndef SLUICE_RUNS_H
 #define SLUICE_RUNS_H
 

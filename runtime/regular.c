@@ -1,6 +1,6 @@
-/* Opening, reading and mapping regular files. Reading beyond the end of a mapped file that became shorter is SIGBUS: zeros take
-   the place of what is gone, so that the reader gets as far as to ask whether the file was whole. Reading into memory instead
-   would need no handler, and as much memory as the corpus has bytes in every run. */
+/* Opening, reading and mapping regular files. Reading beyond the end of a mapped file that became shorter is SIGBUS:
+   zeros take the place of what is gone, so that the reader gets as far as to ask whether the file was whole. Reading
+   into memory instead would need no handler, and as much memory as the corpus has bytes in every run. */
 #include "regular.h"
 
 #include <errno.h>
@@ -26,7 +26,8 @@ static int check(int failed, const struct stat *s, struct err *e)
     return S_ISREG(s->st_mode) ? 0 : err_set(e, "is %s, not a file", regular_kind(s->st_mode));
 }
 
-/* Looked at before it is opened, because opening alone sets some devices going, and after it, because it may have changed. */
+/* Looked at before it is opened, because opening alone sets some devices going, and after it, because it may have
+   changed. */
 int regular_open(const char *path, struct err *e)
 {
     struct stat s;
@@ -88,7 +89,9 @@ static void fill_in(int number, siginfo_t *info, void *context)
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = (uintptr_t)info->si_addr / page * page;
     (void)context;
     if (m) m->lost = 1;
-    if (m && mmap((void *)first, (uintptr_t)m->map.bytes + m->map.size - first, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED) return;
+    size_t rest = m ? (uintptr_t)m->map.bytes + m->map.size - first : 0;
+    const int how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+    if (m && mmap((void *)first, rest, PROT_READ, how, -1, 0) != MAP_FAILED) return;
     signal(number, SIG_DFL);
     raise(number);
 }

@@ -1,5 +1,5 @@
-/* Reading files that people name: regular ones and nothing else, opened without waiting for anybody. Messages leave the path
-   to the caller. */
+/* Reading files that people name: regular ones and nothing else, opened without waiting for anybody. Messages leave the
+   path to the caller. */
 #ifndef SLUICE_REGULAR_H
 #define SLUICE_REGULAR_H
 
@@ -11,9 +11,9 @@ int regular_open(const char *path, struct err *e);
 char *regular_text(const char *path, size_t most, size_t *size, struct err *e);
 const char *regular_kind(unsigned mode);                    /* of a st_mode that is no regular file's: "a named pipe" */
 
-/* A whole file in memory; an empty one is bytes NULL, size 0. Where it is cut short while it is mapped, what is gone reads as
-   zeros: whoever has read asks whether it was whole. Of a file that was not, unless that was asked, regular_unmap ends the
-   process with its name and exit code 4. */
+/* A whole file in memory; an empty one is bytes NULL, size 0. Where it is cut short while it is mapped, what is gone
+   reads as zeros: whoever has read asks whether it was whole. Of a file that was not, unless that was asked,
+   regular_unmap ends the process with its name and exit code 4. */
 struct map { const unsigned char *bytes; size_t size; };
 int regular_map(struct map *m, const char *path, struct err *e);
 void regular_unmap(struct map *m);

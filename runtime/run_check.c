@@ -31,17 +31,19 @@ bool run_is_over(const struct runner *r, int point)
 
 /* ---- data ---- */
 
-/* The hash of the data that the study was made with, from the first run file that can be read; "": none was begun. */
+/* The hash of the data that the study was made with; of an older study, from the first run file that can be read; "": none was begun. */
 static void wanted_hash(const struct study *s, char out[33])
 {
     struct err e;
-    *out = 0;
+    const char *recorded = json_string_value(json_object_get(s->record, "data_hash"));
+    snprintf(out, 33, "%s", recorded ? recorded : "");
     for (int p = 0; p < s->n_points && !*out; p++) {
         struct reader *r = NULL;
         char *path = study_point_path(s, p, "run.h5");
-        if (access(path, R_OK) == 0 && reader_open(&r, path, &e) == 0)
+        if (access(path, R_OK) == 0 && reader_open(&r, path, &e) == 0) {
             snprintf(out, 33, "%s", reader_text(r, "/data", "hash"));
-        reader_close(r);
+            reader_close(r);
+        }
         free(path);
     }
 }

@@ -31,7 +31,7 @@ grep -v victim log >export.csv
 # survives COMMAND..: code 4, no crash of its own.
 survives() {
     got=0
-    timeout 100 "$@" >out 2>log || got=$?
+    timeout 300 "$@" >out 2>log || got=$?
     [ $got = 4 ] || fail "exit code $got, not 4: $*"
     ! grep -q 'killed by signal' log || fail "a process died: $*"
 }
@@ -54,7 +54,7 @@ for seed in $(seq $rounds); do
     grep -q '"runs"' all.json || fail "nothing of the runs that are whole was exported"
     for run in $study/victim1-*/[0-9]; do
         got=0
-        timeout 100 "$sluice" show "$run" >log 2>&1 || got=$?
+        timeout 300 "$sluice" show "$run" >log 2>&1 || got=$?
         case $got in 0 | 4) ;; *) fail "exit code $got: show $run" ;; esac
     done
     survives "$sluice" resume $study --progress lines

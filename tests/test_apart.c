@@ -13,7 +13,7 @@
 
 static void crash(int end, void *state) { (void)end; (void)state; abort(); }
 static void leave(int end, void *state) { (void)end; (void)state; _exit(3); }
-static void circle(int end, void *state) { (void)end; for (volatile int *i = state; ; ) ++*i; }
+static void circle(int end, void *state) { (void)end; for (volatile unsigned *i = state; ; ) ++*i; }
 
 static void want_all(int end, void *state)
 {
@@ -25,7 +25,7 @@ static void want_all(int end, void *state)
 static void test_endings(void **state)
 {
     (void)state;
-    static int count;
+    static unsigned count;
     const struct { void (*work)(int end, void *state); const char *why; } cases[] = {
         { crash, "HDF5 crashed on it (signal 6, Aborted)" }, { leave, "reading it ended with code 3" },
         { circle, "HDF5 comes to no end with it" }, { want_all, "reading it ended with code 1" },

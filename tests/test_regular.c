@@ -17,11 +17,14 @@
 
 static char folder[] = "/tmp/sluice-regular-XXXXXX";
 
+/* The last few are kept. */
 static const char *in(const char *name)
 {
-    static char path[96];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
+    static char path[4][96];
+    static int last;
+    last = (last + 1) % COUNT(path);
+    snprintf(path[last], sizeof path[last], "%s/%s", folder, name);
+    return path[last];
 }
 
 static void write_bytes(const char *path, size_t n)
@@ -40,7 +43,7 @@ static void test_kinds(void **state)
     assert_int_equal(bind(s, (struct sockaddr *)&address, sizeof address), 0);
     assert_int_equal(mkfifo(in("pipe"), 0644), 0);
     const struct { const char *path, *word; } no[] = {
-        { folder, "is a folder, not a file" }, { strdup(in("pipe")), "is a named pipe, not a file" }, { strdup(in("socket")), "is a socket, not a file" },
+        { folder, "is a folder, not a file" }, { in("pipe"), "is a named pipe, not a file" }, { in("socket"), "is a socket, not a file" },
         { "/dev/null", "is a device, not a file" }, { "/nowhere", "No such file or directory" },
     };
     for (int i = 0; i < COUNT(no); i++) {

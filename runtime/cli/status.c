@@ -73,7 +73,8 @@ struct numbers { double loss, primary, seconds, left; };
 
 static struct numbers numbers_of(const struct runs *runs, struct run *r)
 {
-    struct numbers n = { metric_last(r, "train.loss"), metric_last(r, primary_of(runs)), metric_last(r, "train.wall_time"), NAN };
+    const char *primary = primary_of(runs);
+    struct numbers n = { metric_last(r, "train.loss"), metric_last(r, primary), metric_last(r, "train.wall_time"), NAN };
     if (run_look(r) && r->condition == STATUS_RUNNING) n.left = status_remaining(r);
     return n;
 }
@@ -106,7 +107,8 @@ enum code status_unreadable(const struct runs *runs)
     int n = status_count(runs, CONDITION_UNREADABLE);
     for (int i = 0; i < runs->n; i++)
         if (runs->run[i].problem) cli_fail(CODE_INPUT, "%s is left out: %s", runs->run[i].name, runs->run[i].problem);
-    if (n) fprintf(stderr, "sluice fsck %s looks closer\n", runs->study && runs->n > 1 ? runs->study->dir : runs->run[0].path);
+    const char *where = runs->study && runs->n > 1 ? runs->study->dir : runs->run[0].path;
+    if (n) fprintf(stderr, "sluice fsck %s looks closer\n", where);
     return n ? CODE_INPUT : CODE_OK;
 }
 

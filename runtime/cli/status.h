@@ -13,7 +13,7 @@ json_t *status_json(const struct runs *runs);               /* a list with one o
 void status_summary(const struct runs *runs, char *out, size_t size);
 int status_count(const struct runs *runs, int condition);
 double status_remaining(struct run *r);               /* seconds to go at the speed of the last rows; NaN when not known */
-/* Says of each run that cannot be read why, on stderr: CODE_INPUT when there is one. For the end, when all has been asked for. */
+/* Says on stderr of each run that cannot be read why: CODE_INPUT when there is one. For the end, when all was asked for. */
 enum code status_unreadable(const struct runs *runs);
 void print_json(json_t *json);                              /* on stdout; takes the reference */
 

@@ -140,8 +140,8 @@ static int open_file(struct corpus *c, char *path, struct err *e)
     if (read_given(path + length, &given, e)) return -1;
     path[length] = 0;
     if (piped_is(path))
-        return err_set(e, "is %s, and tokens are read more than once: pack its text into a file, with sluice data pack %s -o FILE.tok",
-                       strcmp(path, "-") ? "a named pipe" : "standard input", path);
+        return err_set(e, "is %s, and tokens are read more than once: pack its text into a file, with "
+                          "sluice data pack %s -o FILE.tok", strcmp(path, "-") ? "a named pipe" : "standard input", path);
     if (regular_map(&c->map, path, e)) return -1;
     if (c->map.size == 0) return err_set(e, "is empty");
     if (tokens_magic(&c->map)) return tokens_open(c, given, e);

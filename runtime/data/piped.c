@@ -1,5 +1,5 @@
-/* Text that comes through a pipe which the caller names: "-", /dev/stdin, a shell's <(...), a named pipe. It is spread out in a
-   file without a name and mapped from there, so that no input has to fit in memory. */
+/* Text that comes through a pipe which the caller names: "-", /dev/stdin, a shell's <(...), a named pipe. It is spread
+   out in a file without a name and mapped from there, so that no input has to fit in memory. */
 #define _GNU_SOURCE
 #include "corpus.h"
 
@@ -25,9 +25,12 @@ bool piped_is(const char *path)
 static int open_pipe(const char *path, struct err *e)
 {
     bool own = is_standard_input(path);
-    int file = own ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1) : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int file = own ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1)
+                   : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     return file < 0 ? err_set(e, "cannot be opened: %s", strerror(errno)) : file;
 }
+
+static int no_room(struct err *e) { return err_set(e, "does not fit into a temporary file: %s", strerror(errno)); }
 
 /* Waits for a writer that is there, also for one that itself waits to be read. Returns how many bytes came, or -1. */
 static int64_t spool(int from, FILE *to, struct err *e)
@@ -38,10 +41,10 @@ static int64_t spool(int from, FILE *to, struct err *e)
         n = read(from, block, sizeof block);
         if (n < 0 && errno == EAGAIN && fcntl(from, F_SETFL, 0) == 0) continue;
         if (n < 0 && errno != EINTR) return err_set(e, "cannot be read: %s", strerror(errno));
-        if (n > 0 && fwrite(block, 1, (size_t)n, to) != (size_t)n) return err_set(e, "does not fit into a temporary file: %s", strerror(errno));
+        if (n > 0 && fwrite(block, 1, (size_t)n, to) != (size_t)n) return no_room(e);
     }
     if (all == 0) return err_set(e, "nothing comes through it; a named pipe is read while somebody writes to it");
-    return fflush(to) ? err_set(e, "does not fit into a temporary file: %s", strerror(errno)) : all;
+    return fflush(to) ? no_room(e) : all;
 }
 
 int piped_map(struct map *m, const char *path, struct err *e)

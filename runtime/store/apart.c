@@ -1,5 +1,5 @@
-/* Work that may crash, hang or ask for all memory, because HDF5 promises nothing about damaged files: done by a child process
-   with limits, which starts from this process' clean state and leaves nothing behind in it. */
+/* Work that may crash, hang or ask for all memory, because HDF5 promises nothing about damaged files: done by a child
+   process with limits, which starts from this process' clean state and leaves nothing behind in it. */
 #define _GNU_SOURCE
 #include "private.h"
 #include <errno.h>
@@ -16,7 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LIMIT_SECONDS = 300, LIMIT_PROCESSOR_SECONDS = 2, LIMIT_MEGABYTES = 4096 };       /* silent; computing; more than the parent has */
+/* Of silence; of computing; of memory beyond the parent's. */
+enum { LIMIT_SECONDS = 300, LIMIT_PROCESSOR_SECONDS = 1, LIMIT_MEGABYTES = 4096 };
 
 /* HDF5 turns in circles over some damaged files. */
 void apart_step(void)
@@ -36,8 +37,8 @@ static void limit_memory(void)
     setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
 }
 
-/* Nothing of the parent's is held but the socket: locks and pipes end with it, not with the last child. What libraries say as
-   they crash is nobody's. */
+/* Nothing of the parent's is held but the socket: locks and pipes end with it, not with the last child. What libraries
+   say as they crash is nobody's. */
 _Noreturn static void child(int end, pid_t parent, void (*work)(int end, void *state), void *state)
 {
     int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -58,7 +59,8 @@ int apart_begin(struct apart *a, void (*work)(int end, void *state), void *state
     int ends[2];
     pid_t parent = getpid();
     h5_begin();                                             /* once, not in each child */
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) return err_set(e, "socketpair: %s", strerror(errno));
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+        return err_set(e, "socketpair: %s", strerror(errno));
     fflush(NULL);
     *a = (struct apart){ .child = fork(), .end = ends[0] };
     if (a->child == 0) child(ends[1], parent, work, state);

@@ -1,14 +1,12 @@
 /* fsck: reads every dataset of a run file (each chunk's checksum, each length against `step`) in a process of its own. */
 #include "private.h"
 #include "process.h"
-#include "regular.h"
 #include <errno.h>
 #include <libgen.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 enum { BLOCK_BYTES = 1 << 22 };
@@ -81,7 +79,8 @@ static void inspect(const char *path, struct fsck_result *f)
     struct visit v = { .result = f };
     for (int g = 0; g < STORE_GROUPS; g++) v.rows[g] = r->rows[g];
     f->rows = v.rows[STORE_TRAIN];
-    if (H5Ovisit2(r->file, H5_INDEX_NAME, H5_ITER_NATIVE, visit_object, &v, H5O_INFO_BASIC) < 0) note(f, "its objects cannot be listed: %s", h5_cause().text);
+    if (H5Ovisit2(r->file, H5_INDEX_NAME, H5_ITER_NATIVE, visit_object, &v, H5O_INFO_BASIC) < 0)
+        note(f, "its objects cannot be listed: %s", h5_cause().text);
     else {
         if (r->live) note(f, "a writer has it open or died with it");
         if (f->ragged_rows) note(f, "%lld rows beyond the last commit", (long long)f->ragged_rows);
@@ -128,12 +127,9 @@ static int hold_lock(const char *path)
     char *copy = xstrdup(path), name[4096];
     snprintf(name, sizeof name, "%s/run.lock", dirname(copy));
     free(copy);
-    struct err e;
-    int fd = regular_open(name, &e);
-    if (fd < 0) return -2;
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
-    close(fd);
-    return -1;
+    if (access(name, F_OK) != 0) return -2;
+    int fd = process_lock(name);
+    return fd < 0 && errno != EWOULDBLOCK ? -2 : fd;
 }
 
 static int repair_apart(const char *path, struct fsck_result *f, struct err *e)

@@ -126,9 +126,10 @@ int snapshot_table(struct snapshot *r, const struct table *t, void (*line)(void 
 /* A child process with limits that does what may crash, and says what it found through its end of a socket. */
 struct apart { pid_t child; int end; bool late; };
 int apart_begin(struct apart *a, void (*work)(int end, void *state), void *state, struct err *e);
-int apart_send(struct apart *a, const void *from, size_t bytes);            /* these two: -1 when the child has died or is late */
+/* -1 when the child has died or is late. */
+int apart_send(struct apart *a, const void *from, size_t bytes);
 int apart_receive(struct apart *a, void *to, size_t bytes);
-void apart_end(struct apart *a, char why[96]);              /* kills it; why: how it had ended before, or why that was due; may be NULL */
+void apart_end(struct apart *a, char why[96]);              /* why: how it came to its end; NULL: because it is done with */
 int apart_write(int end, const void *from, size_t bytes);   /* the child's side */
 int apart_read(int end, void *to, size_t bytes);            /* -1: the parent asks no more */
 void apart_step(void);                                      /* the child gets on: its processor time is counted from here */

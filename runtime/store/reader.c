@@ -1,10 +1,10 @@
-/* Reading run files from outside: a child process has the file open and answers (apart.c), so that one on which HDF5 crashes
-   is an error like any other. */
+/* Reading run files from outside: a child process has the file open and answers (apart.c), so that one on which HDF5
+   crashes is an error like any other. */
 #include "private.h"
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK_BYTES = 1 << 22, TEXT_MOST = 1 << 26, SERIES_MOST = 1 << 16 };                 /* BLOCK: values between two answers */
+enum { BLOCK_BYTES = 1 << 22, TEXT_MOST = 1 << 26, SERIES_MOST = 1 << 16 };                 /* BLOCK: of an answer */
 static const char astray[] = "what its reader answers makes no sense: the file is damaged";
 
 struct head { enum store_status status; int64_t rows[STORE_GROUPS]; int n; };
@@ -19,8 +19,9 @@ struct reader {
 };
 
 enum ask { ASK_STEPS, ASK_VALUES, ASK_TEXT, ASK_CONFIG, ASK_SCRIPT, ASK_REQUIRED, ASK_RECORD, ASK_TABLE };
-struct question { enum ask ask; int which; int64_t first, n; char group[64], name[64]; };      /* which: group, series or table */
-struct answer { bool good; uint64_t bytes; };               /* followed by so many bytes: what was asked for, or why not */
+/* which: group, series or table. An answer is followed by so many bytes: what was asked for, or why not. */
+struct question { enum ask ask; int which; int64_t first, n; char group[64], name[64]; };
+struct answer { bool good; uint64_t bytes; };
 
 /* ---- the child's side ---- */
 
@@ -49,7 +50,8 @@ static int answer_numbers(int end, struct snapshot *s, const struct question *q)
     size_t bytes = (size_t)q->n * 8 * (series ? series_count(series->rank, series->dim) : 1);
     struct err e;
     void *to = xmalloc(bytes + 1);
-    int bad = series ? snapshot_values(s, series, q->first, q->n, to, &e) : snapshot_steps(s, q->which, q->first, q->n, to, &e);
+    int bad = series ? snapshot_values(s, series, q->first, q->n, to, &e)
+                     : snapshot_steps(s, q->which, q->first, q->n, to, &e);
     bad = bad ? answer_error(end, &e) : answer(end, true, to, bytes);
     free(to);
     return bad;
@@ -71,7 +73,9 @@ static int answer_one(int end, struct snapshot *s, const struct question *q)
     case ASK_RECORD: bad = snapshot_record(s, &text, &e); break;
     case ASK_TABLE:  bad = snapshot_table(s, &store_table[q->which], take_line, &lines, &e); break;
     }
-    bad = bad ? answer_error(end, &e) : answer(end, true, lines.text ? lines.text : text, lines.text ? lines.used : strlen(text));
+    if (bad) bad = answer_error(end, &e);
+    else if (lines.text) bad = answer(end, true, lines.text, lines.used);
+    else bad = answer(end, true, text, strlen(text));
     free(lines.text);
     return bad;
 }
@@ -174,13 +178,17 @@ static void check_head(struct reader *r)
     if (!good) give_up(r, astray);
 }
 
+/* Whether an array of characters holds a text that ends in it; its last byte is never anything else. */
+#define ended(text) (!(text)[sizeof (text) - 1])
+
 static void check_series(struct reader *r)
 {
     for (int i = 0; i < r->head.n && !r->failed; i++) {
         struct reader_series *s = &r->series[i];
-        bool good = s->rank >= 0 && s->rank <= COUNT(s->dim) && !s->name[sizeof s->name - 1] && !s->unit[sizeof s->unit - 1] && !s->about[sizeof s->about - 1];
-        for (int d = 0; d < COUNT(s->dim); d++) good = good && s->dim[d] >= 0 && !s->dim_name[d][sizeof s->dim_name[d] - 1];
-        if (!good || (int)s->group < 0 || s->group >= STORE_GROUPS || (int)s->better < 0 || s->better > BETTER_HIGHER) give_up(r, astray);
+        bool good = s->rank >= 0 && s->rank <= COUNT(s->dim) && ended(s->name) && ended(s->unit) && ended(s->about);
+        for (int d = 0; d < COUNT(s->dim); d++) good = good && s->dim[d] >= 0 && ended(s->dim_name[d]);
+        good = good && (unsigned)s->group < STORE_GROUPS && (unsigned)s->better <= BETTER_HIGHER;
+        if (!good) give_up(r, astray);
     }
 }
 
@@ -240,7 +248,8 @@ int reader_read(struct reader *r, const struct reader_series *s, double **values
     void *to = NULL;
     *values = NULL;
     for (int i = 0; i < s->rank; i++)
-        if (__builtin_mul_overflow(bytes, (size_t)s->dim[i], &bytes)) return err_set(e, "%s: %s is too large", r->path, s->name);
+        if (__builtin_mul_overflow(bytes, (size_t)s->dim[i], &bytes))
+            return err_set(e, "%s: %s is too large", r->path, s->name);
     int which = 0;
     while (which < r->head.n && (r->series[which].group != s->group || strcmp(r->series[which].name, s->name))) which++;
     INVARIANT(which < r->head.n, "%s has no series %s", r->path, s->name);
@@ -253,7 +262,8 @@ int reader_steps(struct reader *r, enum store_group group, int64_t **steps, stru
 {
     size_t bytes = (size_t)r->head.rows[group] * sizeof **steps;
     *steps = NULL;
-    if (!r->steps[group] && ask_rows(r, ASK_STEPS, (int)group, r->head.rows[group], sizeof **steps, &r->steps[group], e)) return -1;
+    if (!r->steps[group] && ask_rows(r, ASK_STEPS, (int)group, r->head.rows[group], sizeof **steps, &r->steps[group], e))
+        return -1;
     *steps = memcpy(xmalloc(bytes + 1), r->steps[group], bytes);
     return 0;
 }

@@ -50,7 +50,8 @@ int store_resume(struct store **out, const char *path, const struct store_plan *
     int64_t cut_rows = 0;
     *out = NULL;
     h5_begin();
-    if (superblock_check(path, &died, e) < 0 || store_check(path, e) < 0 || compare_series(path, plan, e) < 0) return -1;
+    if (superblock_check(path, &died, e) < 0 || store_check(path, e) < 0 || compare_series(path, plan, e) < 0)
+        return -1;
     if (died && store_repair(path, &cut_rows, e) < 0) return -1;
     struct store *s = store_new(path, plan);
     s->file = H5(s, "", H5Fopen(path, H5F_ACC_RDWR | H5F_ACC_SWMR_WRITE, h5_access()));

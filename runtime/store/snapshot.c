@@ -1,5 +1,6 @@
-/* Reading a run file in this process: live ones, those of dead writers and closed ones alike, without ever writing. Rows are
-   counted when it is opened. HDF5 may crash on a damaged file: reader.c and fsck.c do this in a process of its own. */
+/* Reading a run file in this process: live ones, those of dead writers and closed ones alike, without ever writing.
+   Rows are counted when it is opened. HDF5 may crash on a damaged file: reader.c and fsck.c do this in a process of its
+   own. */
 #include "private.h"
 #include <hdf5_hl.h>
 #include <math.h>
