@@ -4,9 +4,9 @@
 #include <math.h>
 #include <stdlib.h>
 
-bool bundle_whole(const struct run *r)
+bool bundle_whole(struct run *r)
 {
-    return r->reader && r->condition != STATUS_DIVERGED && r->condition != STATUS_FAILED;
+    return run_look(r) && r->condition != STATUS_DIVERGED && r->condition != STATUS_FAILED;
 }
 
 static int compare_steps(const void *a, const void *b)
@@ -62,11 +62,11 @@ int bundle_load(struct bundle *b, const struct runs *all, int variant, const cha
     int bad = 0;
     *b = (struct bundle){ .name = variant < 0 ? all->run[0].name : all->study->variant[variant].name, .replicate = xcalloc((size_t)all->n + 1, sizeof(int)) };
     for (int i = 0; i < all->n && !bad; i++) {
-        const struct run *r = &all->run[i];
+        struct run *r = &all->run[i];
         if (r->variant != variant || !bundle_whole(r)) continue;
-        if (!metric_has(r->reader, name)) { b->absent++; continue; }
-        bad = metric_scalar(r->reader, name, &curve[b->runs], metric, e);
-        if (!bad) b->replicate[b->runs++] = r->replicate;
+        if (!metric_has(r, name)) { b->absent += run_look(r); continue; }
+        bad = metric_scalar(r, name, &curve[b->runs], metric, e) && run_look(r);
+        if (!bad && run_look(r)) b->replicate[b->runs++] = r->replicate;
     }
     if (!bad) align(b, curve, metric->series.group == STORE_TRAIN ? smooth : 0);
     for (int i = 0; i < b->runs; i++) curve_free(&curve[i]);

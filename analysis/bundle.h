@@ -12,7 +12,7 @@ struct bundle { const char *name; int runs, absent; int *replicate; int64_t rows
    *metric says what was read and stays as it was when there is no run. */
 int bundle_load(struct bundle *b, const struct runs *all, int variant, const char *name, double smooth, struct metric *metric, struct err *e);
 void bundle_free(struct bundle *b);
-bool bundle_whole(const struct run *r);
+bool bundle_whole(struct run *r);
 
 /* Exponential mean m = s m + (1-s) x with the start's bias taken out; values lie `stride` apart. */
 void bundle_smooth(double *to, const double *from, int64_t rows, int stride, double s);

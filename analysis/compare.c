@@ -10,7 +10,7 @@
 /* ---- one run ---- */
 
 /* Tokens seen by each row: a series of its own, or the training rows' tokens at the same step. NULL when unknown. */
-static double *tokens_of(struct reader *r, enum store_group group, const struct curve *c)
+static double *tokens_of(struct run *r, enum store_group group, const struct curve *c)
 {
     struct curve train;
     struct err e;
@@ -30,19 +30,19 @@ static double *tokens_of(struct reader *r, enum store_group group, const struct 
 }
 
 /* The row that answers: the last one, or the last at or before a place that the run has reached. -1: none. */
-static int64_t row_at(const struct compare_options *o, const struct run *run, enum store_group group, const struct curve *c, struct reading *out)
+static int64_t row_at(const struct compare_options *o, struct run *run, enum store_group group, const struct curve *c, struct reading *out)
 {
     if (o->at == AT_END) {
         if (c->rows == 0) snprintf(out->why, sizeof out->why, "%s, no row of this metric", condition_name(run->condition));
         return c->rows - 1;
     }
     const char *place = o->at == AT_STEP ? "step" : "tokens";
-    double *tokens = o->at == AT_TOKENS ? tokens_of(run->reader, group, c) : NULL;
+    double *tokens = o->at == AT_TOKENS ? tokens_of(run, group, c) : NULL;
     if (o->at == AT_TOKENS && !tokens) {
         snprintf(out->why, sizeof out->why, "the run file has no count of tokens");
         return -1;
     }
-    double reached = tokens ? run_last(run, "train.tokens") : (double)run->step, first = c->rows == 0 ? NAN : tokens ? tokens[0] : (double)c->step[0];
+    double reached = tokens ? metric_last(run, "train.tokens") : (double)run->step, first = c->rows == 0 ? NAN : tokens ? tokens[0] : (double)c->step[0];
     int64_t row = -1;
     for (int64_t i = 0; i < c->rows; i++)
         if ((tokens ? tokens[i] : (double)c->step[i]) <= o->where) row = i;
@@ -57,15 +57,37 @@ static int64_t row_at(const struct compare_options *o, const struct run *run, en
     return row;
 }
 
-/* A run counts at its end only when it finished; at a step or number of tokens, when it got there. */
-static int look_at(const struct run *run, struct comparison *c, struct reading *out, struct err *e)
+static int not_read(const struct run *run, struct reading *out)
 {
-    *out = (struct reading){ .run = run, .value = NAN, .step = -1 };
-    if (!run->reader) {
-        snprintf(out->why, sizeof out->why, "%s%s%.100s", condition_name(run->condition), run->problem ? ": " : "", run->problem ? run->problem : "");
-        return 0;
-    }
-    out->absent = !metric_has(run->reader, c->metric);
+    out->counted = false;
+    out->value = NAN;
+    const char *problem = run->problem ? run->problem : "";
+    snprintf(out->why, sizeof out->why, "%s%s%.100s", condition_name(run->condition), *problem ? ": " : "", problem);
+    return 0;
+}
+
+static void take_value(struct run *run, struct comparison *c, const struct metric *m, const struct curve *curve,
+                       struct reading *out)
+{
+    snprintf(c->unit, sizeof c->unit, "%s", m->series.unit);
+    c->better = m->series.better;
+    c->known = true;
+    if (m->series.group == STORE_EVAL) snprintf(out->text, sizeof out->text, "%s", run_text(run, "/data", "eval_hash"));
+    int64_t row = row_at(&c->options, run, m->series.group, curve, out);
+    if (row < 0) return;
+    out->value = curve->value[row];
+    out->step = curve->step[row];
+    out->counted = isfinite(out->value);
+    if (!out->counted) snprintf(out->why, sizeof out->why, "%s, the value at step %lld is not finite", condition_name(run->condition), (long long)out->step);
+    out->loss = strcmp(c->metric, "eval.loss") == 0 ? out->value : metric_last(run, "eval.loss");
+}
+
+/* A run counts at its end only when it finished; at a step or number of tokens, when it got there. */
+static int look_at(struct run *run, struct comparison *c, struct reading *out, struct err *e)
+{
+    *out = (struct reading){ .run = run, .value = NAN, .loss = NAN, .step = -1 };
+    if (!run_reader(run)) return not_read(run, out);
+    out->absent = !metric_has(run, c->metric);
     if (out->absent) {
         snprintf(out->why, sizeof out->why, "has no %s", c->metric);
         return 0;
@@ -77,20 +99,12 @@ static int look_at(const struct run *run, struct comparison *c, struct reading *
     }
     struct curve curve;
     struct metric m;
-    if (metric_scalar(run->reader, c->metric, &curve, &m, e)) return err_prefix(e, "%s: ", run->name);
-    snprintf(c->unit, sizeof c->unit, "%s", m.series.unit);
-    if (m.series.group == STORE_EVAL) out->text = reader_text(run->reader, "/data", "eval_hash");
-    c->better = m.series.better;
-    c->known = true;
-    int64_t row = row_at(&c->options, run, m.series.group, &curve, out);
-    if (row >= 0) {
-        out->value = curve.value[row];
-        out->step = curve.step[row];
-        out->counted = isfinite(out->value);
-        if (!out->counted) snprintf(out->why, sizeof out->why, "%s, the value at step %lld is not finite", condition_name(run->condition), (long long)out->step);
+    if (metric_scalar(run, c->metric, &curve, &m, e) == 0) {
+        take_value(run, c, &m, &curve, out);
+        curve_free(&curve);
     }
-    curve_free(&curve);
-    return 0;
+    else if (run_look(run)) return err_prefix(e, "%s: ", run->name);
+    return run_look(run) ? 0 : not_read(run, out);
 }
 
 /* ---- one variant ---- */
@@ -255,7 +269,7 @@ static int check_text(const struct comparison *c, struct err *e)
     const struct reading *first = NULL;
     for (int i = 0; i < c->n_readings; i++) {
         const struct reading *o = &c->reading[i];
-        if (!o->counted || !o->text) continue;
+        if (!o->counted || !*o->text) continue;
         if (!first) first = o;
         if (strcmp(o->text, first->text) != 0)
             return err_set(e, "%s and %s were measured on different text (eval_hash %s, %s): their values cannot be compared", first->run->name, o->run->name, first->text, o->text);
@@ -272,14 +286,14 @@ static int read_all(const struct runs *runs, struct comparison *c, struct err *e
             if (runs->run[i].variant != v) continue;
             struct reading *o = &c->reading[c->n_readings++];
             if (look_at(&runs->run[i], c, o, e)) return -1;
-            read += o->run->reader != NULL;
+            read += run_look(o->run);
             absent += o->absent;
             if (o->counted && o->step < c->step_low) c->step_low = o->step;
             if (o->counted && o->step > c->step_high) c->step_high = o->step;
         }
     for (int i = 0; read && absent == read; i++) {          /* a mistake, and any run can say what is near */
         struct curve curve;
-        if (c->reading[i].run->reader && metric_scalar(c->reading[i].run->reader, c->metric, &curve, NULL, e)) return err_prefix(e, "%s: ", c->reading[i].run->name);
+        if (run_look(c->reading[i].run) && metric_scalar(c->reading[i].run, c->metric, &curve, NULL, e)) return err_prefix(e, "%s: ", c->reading[i].run->name);
     }
     return 0;
 }
@@ -287,9 +301,8 @@ static int read_all(const struct runs *runs, struct comparison *c, struct err *e
 /* No better than counting tokens, or than guessing among all of them. */
 static bool is_untaught(const struct comparison *c, const struct variant *v, const struct reading *o)
 {
-    double loss = strcmp(c->metric, "eval.loss") == 0 ? o->value : run_last(o->run, "eval.loss");
     double vocab = json_number_value(config_get(v->config, "model.vocab"));
-    return loss >= c->floor.unigram || (vocab > 0 && loss > log(vocab));
+    return o->loss >= c->floor.unigram || (vocab > 0 && o->loss > log(vocab));
 }
 
 /* What counting alone reaches on the study's data, and which runs do no better. */

@@ -15,7 +15,13 @@ struct compare_options {
 /* What one run contributes. counted false: why says the reason ("diverged at step 210", "running, 120 of 400 steps").
    absent: its model has no such metric. untaught: its held-out loss is no better than counting tokens or guessing. text: identity of
    what was measured on. */
-struct reading { const struct run *run; bool counted, absent, untaught; double value; int64_t step; const char *text; char why[128]; };
+struct reading {
+    struct run *run;
+    bool counted, absent, untaught;
+    double value, loss;                 /* of the metric; held-out loss at the run's end */
+    int64_t step;
+    char text[40], why[128];
+};
 
 /* HIGHER and LOWER are of metrics that are neither better. PARTIAL: better where it finishes, but it diverges more often. */
 enum verdict {

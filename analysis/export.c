@@ -1,4 +1,5 @@
 /* CSV in long form, and JSON. Reals are written so that reading them back gives the same bits. */
+#define _GNU_SOURCE
 #include "export.h"
 #include "metric.h"
 #include <math.h>
@@ -21,16 +22,17 @@ static bool kept(const struct export_options *o, int64_t row, int64_t rows)
     return row % o->every == 0 || row == rows - 1;
 }
 
-static const char *variant_of(const struct runs *runs, const struct run *r)
+/* Malloc'd. An earlier run's is its folder, VARIANT-HASH8: a variant of the same name may be there. */
+static char *variant_of(const struct runs *runs, struct run *r)
 {
-    if (runs->study) return runs->study->variant[r->variant].name;
-    const char *name = reader_text(r->reader, "/", "variant");
-    return *name ? name : r->name;
+    const char *slash = strrchr(r->name, '/'), *name = run_text(r, "/", "variant");
+    if (runs->study && slash) return strndup(r->name, (size_t)(slash - r->name));
+    return xstrdup(*name ? name : r->name);
 }
 
-static int replicate_of(const struct runs *runs, const struct run *r)
+static int replicate_of(const struct runs *runs, struct run *r)
 {
-    return runs->study ? r->replicate : atoi(reader_text(r->reader, "/", "replicate"));
+    return runs->study && r->variant >= 0 ? r->replicate : atoi(run_text(r, "/", "replicate"));
 }
 
 /* A metric that was asked for and that no run has is a mistake, not an empty file. */
@@ -41,13 +43,27 @@ static int check_asked(const struct runs *runs, const struct export_options *o, 
         for (int r = 0; r < runs->n && !found; r++) {
             struct metric *list;
             struct export_options one = { .n_metrics = 1, .metric = &o->metric[i] };
-            int n = runs->run[r].reader ? metric_list(runs->run[r].reader, &list) : 0;
+            int n = metric_list(&runs->run[r], &list);
             for (int k = 0; k < n; k++) found |= wanted(&one, &list[k]);
-            if (runs->run[r].reader) free(list);
+            free(list);
         }
         if (!found) return err_set(e, "no run has a metric '%s'; 'sluice show RUN' lists them", o->metric[i]);
     }
     return 0;
+}
+
+/* Of a run everything is written or nothing: it is read once before. */
+static bool can_be_read(struct run *r, const struct export_options *o)
+{
+    struct metric *list;
+    struct curve curve;
+    struct err e;
+    int n = metric_list(r, &list);
+    run_config(r);
+    for (int i = 0; i < n && run_look(r); i++)
+        if (wanted(o, &list[i]) && metric_read(r, &list[i], &curve, &e) == 0) curve_free(&curve);
+    free(list);
+    return run_look(r);
 }
 
 /* ---- CSV ---- */
@@ -65,8 +81,7 @@ static int find_columns(const struct runs *runs, const struct export_options *o,
 {
     for (int r = 0; r < runs->n; r++) {
         struct metric *list;
-        if (!runs->run[r].reader) continue;
-        int n = metric_list(runs->run[r].reader, &list), bad = 0;
+        int n = metric_list(&runs->run[r], &list), bad = 0;
         for (int i = 0; i < n && !bad; i++)
             for (int d = 0; d < list[i].series.rank && wanted(o, &list[i]); d++) {
                 if (column_of(c, list[i].series.dim_name[d]) >= 0) continue;
@@ -122,32 +137,35 @@ static bool *measured_cells(const struct curve *c)
     return measured;
 }
 
-static void csv_metric(const struct runs *runs, const struct run *r, const struct columns *c, const struct export_options *o,
+static void csv_metric(const struct runs *runs, struct run *r, const struct columns *c, const struct export_options *o,
                        const struct metric *m, const struct curve *curve, FILE *to)
 {
     bool *measured = measured_cells(curve);
+    char *variant = variant_of(runs, r);
+    int replicate = replicate_of(runs, r);
     for (int64_t row = 0; row < curve->rows; row++) {
         if (!kept(o, row, curve->rows)) continue;
         for (int64_t cell = 0; cell < curve->cells; cell++) {
             if (!measured[cell]) continue;
-            csv_text(to, variant_of(runs, r));
-            fprintf(to, ",%d,%lld,%s.%s,", replicate_of(runs, r), (long long)curve->step[row], metric_group[m->series.group], m->series.name);
+            csv_text(to, variant);
+            fprintf(to, ",%d,%lld,%s.%s,", replicate, (long long)curve->step[row], metric_group[m->series.group], m->series.name);
             csv_indices(to, c, &m->series, cell);
             print_real(to, curve->value[row * curve->cells + cell]);
             fputc('\n', to);
         }
     }
     free(measured);
+    free(variant);
 }
 
-static int csv_run(const struct runs *runs, const struct run *r, const struct columns *c, const struct export_options *o, FILE *to, struct err *e)
+static int csv_run(const struct runs *runs, struct run *r, const struct columns *c, const struct export_options *o, FILE *to, struct err *e)
 {
     struct metric *list;
     struct curve curve;
-    int n = metric_list(r->reader, &list), bad = 0;
+    int n = metric_list(r, &list), bad = 0;
     for (int i = 0; i < n && !bad; i++) {
         if (!wanted(o, &list[i])) continue;
-        bad = metric_read(r->reader, &list[i], &curve, e);
+        bad = metric_read(r, &list[i], &curve, e);
         if (bad) break;
         csv_metric(runs, r, c, o, &list[i], &curve, to);
         curve_free(&curve);
@@ -164,7 +182,7 @@ int export_csv(const struct runs *runs, const struct export_options *o, FILE *to
     for (int i = 0; i < c.n; i++) fprintf(to, "%s,", c.name[i]);
     fputs("value\n", to);
     for (int r = 0; r < runs->n; r++)
-        if (runs->run[r].reader && csv_run(runs, &runs->run[r], &c, o, to, e)) return -1;
+        if (can_be_read(&runs->run[r], o) && csv_run(runs, &runs->run[r], &c, o, to, e)) return -1;
     return 0;
 }
 
@@ -226,18 +244,20 @@ static void json_metric(const struct export_options *o, const struct metric *m, 
     fputs("]}", to);
 }
 
-static int json_run(const struct runs *runs, const struct run *r, const struct export_options *o, FILE *to, struct err *e)
+static int json_run(const struct runs *runs, struct run *r, const struct export_options *o, FILE *to, struct err *e)
 {
     struct metric *list;
     struct curve curve;
-    int n = metric_list(r->reader, &list), bad = 0, written = 0;
-    const char *config = reader_config(r->reader);
+    int n = metric_list(r, &list), bad = 0, written = 0;
+    char *variant = variant_of(runs, r);
+    const char *config = run_config(r);
     fputs("{\"variant\":", to);
-    json_text(to, variant_of(runs, r));
+    json_text(to, variant);
+    free(variant);
     fprintf(to, ",\"replicate\":%d,\"status\":\"%s\",\"config\":%s,\"series\":[", replicate_of(runs, r), condition_name(r->condition), *config ? config : "null");
     for (int i = 0; i < n && !bad; i++) {
         if (!wanted(o, &list[i])) continue;
-        bad = metric_read(r->reader, &list[i], &curve, e);
+        bad = metric_read(r, &list[i], &curve, e);
         if (bad) break;
         if (written++) fputs(",\n", to);
         json_metric(o, &list[i], &curve, to);
@@ -256,7 +276,7 @@ int export_json(const struct runs *runs, const struct export_options *o, FILE *t
     if (runs->study) json_text(to, runs->study->name); else fputs("null", to);
     fputs(",\"runs\":[\n", to);
     for (int r = 0; r < runs->n; r++) {
-        if (!runs->run[r].reader) continue;
+        if (!can_be_read(&runs->run[r], o)) continue;
         if (written++) fputs(",\n", to);
         if (json_run(runs, &runs->run[r], o, to, e)) return -1;
     }

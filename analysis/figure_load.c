@@ -8,11 +8,11 @@
 
 enum { BINS = 240 };                                        /* columns of a panel; steps in between are summed */
 
-static const struct run *choose(const struct runs *all, const struct plot_options *o, struct err *e)
+static struct run *choose(const struct runs *all, const struct plot_options *o, struct err *e)
 {
     if (!all->study || all->n == 1) return &all->run[0];
     for (int i = 0; i < all->n; i++) {
-        const struct run *r = &all->run[i];
+        struct run *r = &all->run[i];
         bool named = o->variant ? !strcmp(all->study->variant[r->variant].name, o->variant) : r->variant == all->study->baseline;
         if (named && r->replicate == o->replicate) return r;
     }
@@ -92,15 +92,16 @@ static void panels(struct canvas *canvas, const struct curve *c, const struct re
 
 static int draw(struct canvas *canvas, const struct runs *all, const struct plot_options *o, struct err *e)
 {
-    const struct run *r = choose(all, o, e);
+    struct run *r = choose(all, o, e);
     if (!r) return -1;
-    const struct reader_series *tokens = r->reader ? reader_find(r->reader, STORE_TRAIN, "expert_tokens") : NULL;
+    struct reader *reader = run_reader(r);
+    const struct reader_series *tokens = reader ? reader_find(reader, STORE_TRAIN, "expert_tokens") : NULL;
     struct curve c;
     int n = 0;
     if (!tokens) return err_set(e, "%s (%s) has no expert counts", r->name, condition_name(r->condition));
     struct reader_series s = *tokens;
     if (s.rank == 1) s.dim[1] = 1;                          /* a single expert is no dimension */
-    if (metric_read(r->reader, &(struct metric){ .series = *tokens }, &c, e)) return -1;
+    if (metric_read(r, &(struct metric){ .series = s }, &c, e)) return -1;
     for (int64_t layer = 0; layer < s.dim[0]; layer++) n += has_experts(&c, &s, layer);
     if (!n) {
         curve_free(&c);

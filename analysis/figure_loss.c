@@ -56,11 +56,11 @@ static void write_delta(FILE *gp, const struct bundle *v, const struct bundle *b
 static void write_lost(FILE *gp, struct scene *s)
 {
     for (int i = 0; i < s->all->n; i++) {
-        const struct run *r = &s->all->run[i];
+        struct run *r = &s->all->run[i];
         struct curve c;
         struct err e;
         int64_t last = -1;
-        if (!r->reader || bundle_whole(r) || metric_scalar(r->reader, s->metric, &c, &s->what, &e)) continue;
+        if (!run_look(r) || bundle_whole(r) || metric_scalar(r, s->metric, &c, &s->what, &e)) continue;
         bundle_smooth(c.value, c.value, c.rows, 1, s->smooth);
         for (int64_t row = 0; row < c.rows; row++) if (isfinite(c.value[row])) last = row;
         if (last >= 0) {
@@ -207,7 +207,7 @@ static double default_smooth(const struct runs *all)
 {
     int64_t rows = 0;
     for (int i = 0; i < all->n; i++)
-        if (all->run[i].reader && reader_rows(all->run[i].reader, STORE_TRAIN) > rows) rows = reader_rows(all->run[i].reader, STORE_TRAIN);
+        if (run_look(&all->run[i]) && all->run[i].rows > rows) rows = all->run[i].rows;
     return rows > 50 ? 1 - 50 / (double)rows : 0;
 }
 
@@ -216,10 +216,11 @@ static int find_lost(const struct scene *s, struct err *e)
 {
     int read = 0, absent = 0, finite = 0;
     for (int i = 0; i < s->all->n; i++) {
+        struct run *r = &s->all->run[i];
         struct curve c;
-        if (!s->all->run[i].reader) continue;
+        if (!run_look(r)) continue;
         read++;
-        if (metric_scalar(s->all->run[i].reader, s->metric, &c, NULL, e)) { absent++; continue; }
+        if (metric_scalar(r, s->metric, &c, NULL, e)) { absent++; continue; }
         for (int64_t row = 0; row < c.rows; row++) finite += isfinite(c.value[row]) != 0;
         curve_free(&c);
     }

@@ -48,11 +48,12 @@ int metric_derive(struct metric **list, int n)
     return n;
 }
 
-int metric_list(struct reader *r, struct metric **list)
+int metric_list(struct run *r, struct metric **list)
 {
-    int n = reader_series_count(r);
+    struct reader *reader = run_reader(r);
+    int n = reader ? reader_series_count(reader) : 0;
     *list = xcalloc((size_t)n + 1, sizeof **list);
-    for (int i = 0; i < n; i++) (*list)[i].series = *reader_series(r, i);
+    for (int i = 0; i < n; i++) (*list)[i].series = *reader_series(reader, i);
     return metric_derive(list, n);
 }
 
@@ -75,15 +76,18 @@ static int read_derived(struct reader *r, const struct metric *m, double **value
     return 0;
 }
 
-int metric_read(struct reader *r, const struct metric *m, struct curve *out, struct err *e)
+int metric_read(struct run *r, const struct metric *m, struct curve *out, struct err *e)
 {
-    *out = (struct curve){ .rows = reader_rows(r, m->series.group), .cells = cells_of(&m->series) };
-    if (reader_steps(r, m->series.group, &out->step, e)) return -1;
-    if (m->derived ? read_derived(r, m, &out->value, e) : reader_read(r, &m->series, &out->value, e)) {
-        curve_free(out);
-        return -1;
-    }
-    return 0;
+    struct reader *reader = run_reader(r);
+    *out = (struct curve){ .cells = cells_of(&m->series) };
+    if (!reader) return err_set(e, "%s: %s", r->name, r->problem ? r->problem : condition_name(r->condition));
+    out->rows = reader_rows(reader, m->series.group);
+    int failed = reader_steps(reader, m->series.group, &out->step, e)
+              || (m->derived ? read_derived(reader, m, &out->value, e) : reader_read(reader, &m->series, &out->value, e));
+    if (!failed) return 0;
+    curve_free(out);
+    run_distrust(r, e->text);
+    return -1;
 }
 
 void curve_free(struct curve *c)
@@ -152,7 +156,7 @@ int metric_choose(const struct metric *list, int n, const char *name, struct met
     return 0;
 }
 
-bool metric_has(struct reader *r, const char *name)
+bool metric_has(struct run *r, const char *name)
 {
     struct metric *list, m;
     struct err e;
@@ -163,7 +167,7 @@ bool metric_has(struct reader *r, const char *name)
     return !absent;
 }
 
-int metric_scalar(struct reader *r, const char *name, struct curve *out, struct metric *metric, struct err *e)
+int metric_scalar(struct run *r, const char *name, struct curve *out, struct metric *metric, struct err *e)
 {
     struct metric *list, m;
     int n = metric_list(r, &list), bad = metric_choose(list, n, name, &m, e);
@@ -174,4 +178,14 @@ int metric_scalar(struct reader *r, const char *name, struct curve *out, struct 
     out->cells = 1;
     if (metric) *metric = m;
     return 0;
+}
+
+double metric_last(struct run *r, const char *name)
+{
+    struct curve c;
+    struct err e;
+    if (!run_look(r) || metric_scalar(r, name, &c, NULL, &e)) return NAN;
+    double last = c.rows ? c.value[c.rows - 1] : NAN;
+    curve_free(&c);
+    return last;
 }

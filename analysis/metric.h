@@ -1,27 +1,30 @@
-/* Metrics of a run file by name: those that are stored, and those that follow from them (routing.h). */
+/* Metrics of a run by name: those that are stored, and those that follow from them (routing.h). A run whose file fails
+   on the way is unreadable from then on, and has none. */
 #ifndef SLUICE_METRIC_H
 #define SLUICE_METRIC_H
 
 #include "routing.h"
-#include "store/store.h"
+#include "runs.h"
 
 extern const char *const metric_group[STORE_GROUPS];        /* "train", "eval" */
 
 struct metric { struct reader_series series; const struct derived *derived; };      /* derived: NULL when stored */
-int metric_list(struct reader *r, struct metric **list);    /* malloc'd; returns how many */
+int metric_list(struct run *r, struct metric **list);       /* malloc'd; returns how many */
 /* Adds those that follow from the n stored ones of a malloc'd list; returns how many there are then. */
 int metric_derive(struct metric **list, int n);
 /* The one of that name, which may have a reduction (metric_scalar). The error says what is near. */
 int metric_choose(const struct metric *list, int n, const char *name, struct metric *m, struct err *e);
-bool metric_has(struct reader *r, const char *name);        /* whatever its reduction */
+bool metric_has(struct run *r, const char *name);           /* whatever its reduction */
 
 /* Values of all committed rows: value[row * cells + cell], cells being the product of the series' dimensions. */
 struct curve { int64_t rows, cells; int64_t *step; double *value; };
-int metric_read(struct reader *r, const struct metric *m, struct curve *out, struct err *e);
+int metric_read(struct run *r, const struct metric *m, struct curve *out, struct err *e);
 void curve_free(struct curve *c);
 
 /* One number a row, by name: "eval.loss", or with a reduction over layers, experts, … "train.max_vio:mean" (mean, max,
    min; values that were not measured are left out). *metric says what it is; may be NULL. */
-int metric_scalar(struct reader *r, const char *name, struct curve *out, struct metric *metric, struct err *e);
+int metric_scalar(struct run *r, const char *name, struct curve *out, struct metric *metric, struct err *e);
+/* The value in the last committed row; NaN where there is none. */
+double metric_last(struct run *r, const char *name);
 
 #endif

@@ -2,10 +2,10 @@
 #define _GNU_SOURCE
 #include "figure.h"
 #include "base/file.h"
+#include "base/process.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +13,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
 static const struct figure *const figures[] = { &figure_loss, &figure_final, &figure_pairs, &figure_load };
 const char *const plot_kinds[] = { "loss", "final", "pairs", "load", NULL };
 const char *const plot_formats[] = { "svg", "png", "pdf", "gp", NULL };
@@ -145,19 +144,20 @@ static void frame(FILE *gp, const struct canvas *c, const char *type)
           "set grid linecolor '#e4e4e4' linetype 1 linewidth 1\nset style fill noborder\nset datafile missing 'NaN'\n", gp);
 }
 
+enum { MISSING = 127 };                                     /* of a child that found no gnuplot, as a shell says it */
+
 /* Reads the script from its standard input, writes the figure to `to`. */
 static int start_gnuplot(int script, int to, pid_t *child, struct err *e)
 {
     static char *const words[] = { "gnuplot", "-d", "-", NULL };       /* -d: nobody's ~/.gnuplot */
-    posix_spawn_file_actions_t actions;
     setenv("LC_ALL", "C.UTF-8", 1);                         /* gnuplot converts its own symbols to the locale's bytes */
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, script, STDIN_FILENO);
-    posix_spawn_file_actions_adddup2(&actions, to, STDOUT_FILENO);
-    int bad = posix_spawnp(child, words[0], &actions, NULL, words, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    if (bad == ENOENT) return err_set(e, "gnuplot is not installed; figures need it (Debian: gnuplot-nox), or write the script with -o FIGURE.gp");
-    return bad ? err_set(e, "gnuplot cannot be started: %s", strerror(bad)) : 0;
+    *child = process_fork(SIGKILL);
+    if (*child < 0) return err_set(e, "gnuplot cannot be started: %s", strerror(errno));
+    if (*child > 0) return 0;
+    if (dup2(script, STDIN_FILENO) >= 0 && dup2(to, STDOUT_FILENO) >= 0) execvp(words[0], words);
+    if (errno == ENOENT) _exit(MISSING);
+    fprintf(stderr, "gnuplot cannot be started: %s\n", strerror(errno));
+    _exit(EXIT_FAILURE);
 }
 
 /* Stops when it cannot be written: gnuplot then ends by a signal, of which nobody hears. */
@@ -179,6 +179,8 @@ static int wait_for_gnuplot(pid_t child, bool cut_off, struct err *e)
     while (waitpid(child, &status, 0) < 0)
         if (errno != EINTR) return err_set(e, "waiting for gnuplot: %s", strerror(errno));
     if (cut_off || (WIFEXITED(status) && WEXITSTATUS(status) == 0)) return 0;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == MISSING)
+        return err_set(e, "gnuplot is not installed; figures need it (Debian: gnuplot-nox), or write the script with -o FIGURE.gp");
     if (!WIFSIGNALED(status)) return err_set(e, "gnuplot failed; what it said stands above");
     return err_set(e, "gnuplot was killed by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
 }

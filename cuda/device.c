@@ -2,6 +2,7 @@
 #include "device.h"
 #include "gemm.h"
 #include "parts.h"
+#include "base/process.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,7 +54,7 @@ static int ask(void (*question)(struct facts *f), struct facts *answer, struct e
 {
     int tell[2];
     if (pipe(tell)) return err_set(e, "no pipe can be made");
-    pid_t child = fork();
+    pid_t child = process_fork(SIGKILL);
     if (child == 0) {
         question(answer);
         _exit(write(tell[1], answer, sizeof *answer) != (ssize_t)sizeof *answer);

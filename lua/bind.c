@@ -2,13 +2,17 @@
    things that it asks of the program: places in scripts, problems, the schemas' config_set, and require. */
 #include "bind.h"
 #include "embedded.h"
+#include "literal.h"
 #include "locate.h"
 #include "model/model.h"
+#include "print.h"
+#include "base/regular.h"
 #include "sandbox.h"
-#include <errno.h>
+#include "study/study.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { FILE_MAX_BYTES = 4 << 20, DEEPEST = 40, NAMES_MAX = 512 };
 
@@ -17,13 +21,13 @@ struct site { int source, line; const char *function; };
 
 struct script {
     struct arena *arena; struct problems *problems;
-    const char *path, *folder, *text; size_t size;          /* of the script itself */
-    bool trust; int n_set; char **set;
+    const char *path, *folder;                              /* of the script itself, which is sources[0] */
+    bool trust; int n_set; char **set; struct print print;
     int n_sources, n_sites, n_base; struct source *source; struct site *site;
     int study, *base;                                       /* sites: of the study, and of the calls that made its base */
     json_t *description, *tree;                             /* tree: what host_set works on; here it outlives an error of Lua's */
 };
-static const char study_name[] = "sluice.study";
+static const char study_type[] = "sluice.study";
 
 /* ---- places ---- */
 
@@ -225,19 +229,29 @@ static int host_entry(lua_State *L)                         /* entry(name, funct
     return 1;
 }
 
-static int host_problem(lua_State *L)                       /* problem(site, path, text) */
+/* Keys of a study, and what is changed in its base, may stand on the command line. */
+static const char *place_of_mistake(lua_State *L)
 {
     struct script *s = script_of(L);
-    const char *at = place_of_key(s, check_site(L, 1), luaL_checkstring(L, 2));
-    problem_add(s->problems, "", "%s: %s", at, luaL_checkstring(L, 3));
+    const struct site *site = check_site(L, 1);
+    const char *path = luaL_checkstring(L, 2), *at = NULL;
+    if (s->problems->n >= PROBLEMS_KEPT) return s->path;    /* it is only counted */
+    bool of_model = strcmp(site->function, "model") == 0 || strcmp(site->function, "preset") == 0 || strcmp(site->function, "extend") == 0;
+    if (*path && !of_model) at = set_by_option(s, path);
+    return at ? at : place_of_key(s, site, path);
+}
+
+static int host_problem(lua_State *L)                       /* problem(site, path, text) */
+{
+    const char *text = luaL_checkstring(L, 3);
+    problem_add(script_of(L)->problems, "", "%s: %s", place_of_mistake(L), text);
     return 0;
 }
 
 static int host_fail(lua_State *L)                          /* fail(site, path, text): goes no further */
 {
-    struct script *s = script_of(L);
-    const char *at = place_of_key(s, check_site(L, 1), luaL_checkstring(L, 2));
-    lua_pushfstring(L, "%s: %s", at, luaL_checkstring(L, 3));
+    const char *text = luaL_checkstring(L, 3);
+    lua_pushfstring(L, "%s: %s", place_of_mistake(L), text);
     return lua_error(L);
 }
 
@@ -245,6 +259,7 @@ static int host_nearest(lua_State *L)                       /* nearest(name, lis
 {
     const char *names[NAMES_MAX];
     int n = 0;
+    luaL_checktype(L, 2, LUA_TTABLE);
     for (lua_Integer i = 1; n < NAMES_MAX - 1 && lua_rawgeti(L, 2, i) == LUA_TSTRING; i++) {
         names[n++] = lua_tostring(L, -1);                   /* the list keeps it alive */
         lua_pop(L, 1);
@@ -252,6 +267,23 @@ static int host_nearest(lua_State *L)                       /* nearest(name, lis
     names[n] = NULL;
     lua_pushstring(L, nearest_name(luaL_checkstring(L, 1), names));
     return 1;
+}
+
+static int host_is_name(lua_State *L)                       /* is_name(text) */
+{
+    size_t size;
+    const char *text = luaL_checklstring(L, 1, &size);
+    lua_pushboolean(L, strlen(text) == size && study_is_name(text));
+    return 1;
+}
+
+static int host_literal(lua_State *L)                       /* literal(text) -> value, or nil and why not */
+{
+    struct err e;
+    if (literal_push(L, luaL_checkstring(L, 1), &e) == 0) return 1;
+    lua_pushnil(L);
+    lua_pushstring(L, e.text);
+    return 2;
 }
 
 static int host_set(lua_State *L)                           /* set("model" or "train", tree, path, value) -> tree, or nil and why not */
@@ -274,49 +306,35 @@ static int host_set(lua_State *L)                           /* set("model" or "t
 static int host_study(lua_State *L)                         /* study(site, description, sites of base) -> what a script returns */
 {
     check_site(L, 1);
+    luaL_checktype(L, 3, LUA_TTABLE);
     lua_settop(L, 3);
     lua_newuserdatauv(L, 0, 3);
     for (int i = 1; i <= 3; i++) {
         lua_pushvalue(L, i);
         lua_setiuservalue(L, 4, i);
     }
-    luaL_setmetatable(L, study_name);
+    luaL_setmetatable(L, study_type);
     return 1;
 }
 
 /* ---- require ---- */
-
-static char *read_file(const char *path, size_t *size, struct err *e)
-{
-    FILE *f = fopen(path, "rb");
-    if (!f) { err_set(e, "%s: %s", path, strerror(errno)); return NULL; }
-    char *text = xmalloc(FILE_MAX_BYTES + 1);
-    *size = fread(text, 1, FILE_MAX_BYTES + 1, f);
-    bool failed = ferror(f), large = *size > FILE_MAX_BYTES;
-    int error = errno;
-    fclose(f);
-    if (!failed && !large) { text[*size] = 0; return text; }
-    if (failed) err_set(e, "%s: %s", path, strerror(error));
-    else err_set(e, "%s: larger than %d MiB: not a script", path, FILE_MAX_BYTES >> 20);
-    free(text);
-    return NULL;
-}
 
 /* Leaves the compiled chunk of a file of the script's on the stack. */
 static void load_file(lua_State *L, struct script *s, const char *path)
 {
     struct err e;
     size_t size = 0;
-    char *text = read_file(path, &size, &e);
-    if (!text) luaL_error(L, "%s", e.text);
+    char *text = regular_text(path, FILE_MAX_BYTES, &size, &e);
+    if (!text) luaL_error(L, "%s: %s", path, e.text);
     char *kept = arena_copy(s->arena, text, size + 1);
     free(text);
-    if (!s->text) { s->text = kept; s->size = size; }
     s->source = grown(s->arena, s->source, s->n_sources, sizeof *s->source);
-    s->source[s->n_sources++] = source_read(s->arena, arena_text(s->arena, "%s", path), kept);
-    size_t skip = kept[0] == '#' ? strcspn(kept, "\n") : 0; /* "#!" */
+    size_t mark = strncmp(kept, "\xef\xbb\xbf", 3) == 0 ? 3 : 0, skip = mark;       /* a byte order mark */
+    s->source[s->n_sources++] = (struct source){ .arena = s->arena, .path = arena_text(s->arena, "%s", path), .text = kept + mark };
+    if (kept[mark] == '#') skip += strcspn(kept + mark, "\n");                        /* "#!" */
     lua_pushfstring(L, "@%s", path);
     if (luaL_loadbufferx(L, kept + skip, size - skip, lua_tostring(L, -1), "t") != LUA_OK) lua_error(L);
+    if (strlen(kept) != size) luaL_error(L, "%s: holds a zero byte: not a script", path);
     lua_remove(L, -2);
 }
 
@@ -335,18 +353,11 @@ static bool load_embedded(lua_State *L, const char *name)
     return luaL_error(L, "the library has no part '%s'", name);
 }
 
-static bool exists(const char *path)
-{
-    FILE *f = fopen(path, "rb");
-    if (f) fclose(f);
-    return f != NULL;
-}
-
 /* The chunk of a file beside the script, or in trust what Lua's own require gives (then it has already run: false). */
 static bool load_beside(lua_State *L, struct script *s, const char *name)
 {
     const char *path = lua_pushfstring(L, "%s%s.lua", s->folder, name);
-    if (s->trust && !exists(path)) {
+    if (s->trust && access(path, F_OK)) {
         lua_pushvalue(L, lua_upvalueindex(4));
         lua_pushvalue(L, 1);
         lua_call(L, 1, 1);
@@ -380,22 +391,18 @@ static int host_require(lua_State *L)
 
 /* ---- running ---- */
 
-/* A list of { path, value, text } of --set path=value: JSON, or else a text. */
+/* A list of { path, text } of --set path=text. */
 static void push_overrides(lua_State *L, struct script *s)
 {
     lua_newtable(L);
     for (int i = 0; i < s->n_set; i++) {
         const char *set = s->set[i], *value = strchr(set, '=');
         if (!value || value == set) { problem_add(s->problems, "", "--set %s: must be path=value", set); continue; }
-        json_t *json = json_loads(value + 1, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, NULL);
+        if (!value[1]) { problem_add(s->problems, "", "--set %s: no value is given; an empty text is written \"\"", set); continue; }
         lua_newtable(L);
         lua_pushlstring(L, set, (size_t)(value - set));
         lua_setfield(L, -2, "path");
-        if (json && !json_is_null(json)) push_json(L, json);
-        else lua_pushstring(L, value + 1);
-        lua_setfield(L, -2, "value");
-        json_decref(json);
-        lua_pushstring(L, set);
+        lua_pushstring(L, value + 1);
         lua_setfield(L, -2, "text");
         lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
     }
@@ -425,8 +432,8 @@ static void push_presets(lua_State *L, struct script *s)
 static void push_host(lua_State *L, struct script *s)
 {
     static const luaL_Reg functions[] = {
-        { "entry", host_entry }, { "problem", host_problem }, { "fail", host_fail }, { "nearest", host_nearest }, { "set", host_set },
-        { "study", host_study }, { NULL, NULL }
+        { "entry", host_entry }, { "problem", host_problem }, { "fail", host_fail }, { "nearest", host_nearest }, { "is_name", host_is_name },
+        { "literal", host_literal }, { "set", host_set }, { "study", host_study }, { NULL, NULL }
     };
     lua_newtable(L);
     lua_pushlightuserdata(L, s);
@@ -435,6 +442,10 @@ static void push_host(lua_State *L, struct script *s)
     lua_setfield(L, -2, "overrides");
     push_presets(L, s);
     lua_setfield(L, -2, "presets");
+    lua_pushinteger(L, STUDY_NAME_MAX);
+    lua_setfield(L, -2, "longest_name");
+    lua_pushstring(L, study_name_rule);
+    lua_setfield(L, -2, "name_rule");
     const char *file = s->path + strlen(s->folder), *dot = strrchr(file, '.');
     lua_pushlstring(L, file, dot && dot > file ? (size_t)(dot - file) : strlen(file));
     lua_setfield(L, -2, "script");
@@ -445,7 +456,7 @@ static void take_study(lua_State *L, struct script *s)
 {
     const char *why = NULL;
     int at = lua_gettop(L);
-    if (!luaL_testudata(L, at, study_name)) luaL_error(L, "%s: must return a study: 'return sl.study { ... }'", s->path);
+    if (!luaL_testudata(L, at, study_type)) luaL_error(L, "%s: must return a study: 'return sl.study { ... }'", s->path);
     lua_getiuservalue(L, at, 1);
     s->study = (int)lua_tointeger(L, -1);
     lua_getiuservalue(L, at, 3);
@@ -453,7 +464,9 @@ static void take_study(lua_State *L, struct script *s)
     s->base = arena_alloc(s->arena, (size_t)(s->n_base + 1) * sizeof *s->base);
     for (int i = 0; i < s->n_base; i++, lua_pop(L, 1)) {
         lua_rawgeti(L, -1, i + 1);
-        s->base[i] = (int)lua_tointeger(L, -1);
+        lua_Integer site = lua_tointeger(L, -1);
+        if (site < 0 || site >= s->n_sites) luaL_error(L, "%s: the base is from no place", s->path);
+        s->base[i] = (int)site;
     }
     lua_getiuservalue(L, at, 2);
     if (to_json(L, lua_gettop(L), 0, &s->description, &why)) luaL_error(L, "%s: %s", s->path, why);
@@ -463,7 +476,8 @@ static void take_study(lua_State *L, struct script *s)
 static void open_library(lua_State *L, struct script *s)
 {
     sandbox_open(L);
-    luaL_newmetatable(L, study_name);
+    print_open(L, &s->print);
+    luaL_newmetatable(L, study_type);
     lua_pushboolean(L, false);
     lua_setfield(L, -2, "__metatable");
     lua_settop(L, 0);
@@ -500,10 +514,13 @@ static int preset_protected(lua_State *L)
 }
 
 /* Errors get the path of the script when they say no place of their own. */
-static void add_error(lua_State *L, struct script *s)
+static void add_error(lua_State *L, struct script *s, const struct sandbox *box)
 {
     const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error that is no text was raised";
-    if (strcmp(text, "not enough memory") == 0) text = "the script needs more than 256 MiB of memory";
+    if (strcmp(text, "not enough memory") == 0) {
+        problem_add(s->problems, "", "%s: the script needs more than %d MiB of memory", *box->place ? box->place : s->path, SANDBOX_MEMORY >> 20);
+        return;
+    }
     size_t name = strcspn(text, ":"), digits = text[name] ? strspn(text + name + 1, "0123456789") : 0;
     if (digits > 0 || strncmp(text, s->path, strlen(s->path)) == 0) problem_add(s->problems, "", "%s", text);
     else problem_add(s->problems, "", "%s: %s", s->path, text);
@@ -520,12 +537,32 @@ static json_t *sorted(json_t *json)
     return out;
 }
 
+/* Every file that was read goes with the description: what is run can be run again. */
+static void add_sources(struct script *s)
+{
+    json_t *required = json_array();
+    json_object_set_new(s->description, "script_path", json_string(s->path));
+    json_object_set_new(s->description, "required", required);
+    for (int i = 0; i < s->n_sources; i++) {
+        const struct source *source = &s->source[i];
+        json_t *text = json_string(source->text);
+        char hash[33];
+        hash_print(hash_bytes(source->text, strlen(source->text)), hash);
+        if (!text) problem_add(s->problems, "", "%s: the text is not UTF-8", source->path);
+        else if (i > 0) json_array_append_new(required, json_pack("{s:s, s:s, s:o}", "name", source->path + strlen(s->folder), "xxh128", hash, "text", text));
+        else {
+            json_object_set_new(s->description, "script_text", text);
+            json_object_set_new(s->description, "script_xxh128", json_string(hash));
+        }
+    }
+}
+
 int script_run(const char *path, const struct script_options *o, struct script **out, json_t **description, struct problems *problems)
 {
     struct arena *arena = arena_new();
     struct script *s = arena_alloc(arena, sizeof *s);
     const char *slash = strrchr(path, '/');
-    *s = (struct script){ .arena = arena, .problems = problems, .trust = o->trust, .study = -1, .path = arena_text(arena, "%s", path),
+    *s = (struct script){ .arena = arena, .problems = problems, .trust = o->trust, .print = { .say = o->say }, .study = -1, .path = arena_text(arena, "%s", path),
                           .folder = arena_text(arena, "%.*s", slash ? (int)(slash - path) + 1 : 0, path) };
     s->set = arena_alloc(arena, (size_t)(o->n_set + 1) * sizeof *s->set);
     for (; s->n_set < o->n_set; s->n_set++) s->set[s->n_set] = arena_text(arena, "%s", o->set[s->n_set]);
@@ -535,20 +572,24 @@ int script_run(const char *path, const struct script_options *o, struct script *
     INVARIANT(L, "no memory for a Lua state");
     lua_pushcfunction(L, run_protected);
     lua_pushlightuserdata(L, s);
-    if (lua_pcall(L, 1, 0, 0) != LUA_OK) add_error(L, s);
-    lua_close(L);
+    if (lua_pcall(L, 1, 0, 0) != LUA_OK) add_error(L, s, &box);
+    sandbox_close(L);
     json_decref(s->tree);
     if (s->description) {
         s->description = sorted(s->description);
-        json_object_set_new(s->description, "script_path", json_string(s->path));
-        if (json_object_set_new(s->description, "script_text", json_stringn(s->text, s->size)) != 0)
-            problem_add(problems, "", "%s: the text is not UTF-8", s->path);
+        add_sources(s);
     }
     *out = s;
     *description = s->description;
     s->problems = NULL;
     return problems->n > before ? -1 : 0;
 }
+
+_Static_assert((int)SCRIPT_PLACE == (int)SANDBOX_PLACE && (int)SCRIPT_SECONDS == (int)SANDBOX_SECONDS, "what bind.h says of the sandbox");
+
+void script_stands(char place[SCRIPT_PLACE]) { sandbox_place(place); }
+
+bool script_is_read(const struct script *s) { return s->n_sources > 0; }
 
 void script_free(struct script *s)
 {
@@ -569,7 +610,7 @@ int script_preset(const char *name, json_t **model, struct err *e)
         lua_pushcfunction(L, preset_protected);
         lua_pushlightuserdata(L, &s);
         if (lua_pcall(L, 1, 0, 0) != LUA_OK) failure = err_set(e, "preset '%s': %s", name, lua_tostring(L, -1));
-        lua_close(L);
+        sandbox_close(L);
         *model = s.tree;
     }
     arena_free(arena);

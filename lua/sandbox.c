@@ -2,6 +2,7 @@
    outgrow their arguments are bounded on their own; metamethods that run with hooks off (__gc), and handlers that run
    inside the hook (xpcall), are not there at all. */
 #include "sandbox.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -11,11 +12,30 @@ static const double MATCH_STEPS = 1e8;
 
 /* ---- limits ---- */
 
+static struct sandbox *running;
+
+/* The innermost line of a script's own: the library's are nobody's concern. */
+void sandbox_place(char out[SANDBOX_PLACE])
+{
+    enum { LEVELS = 1000 };
+    lua_Debug ar;
+    *out = 0;
+    for (int level = 0; running && running->state && level < LEVELS && lua_getstack(running->state, level, &ar); level++) {
+        lua_getinfo(running->state, "Sl", &ar);
+        if (*ar.source != '@') continue;
+        snprintf(out, SANDBOX_PLACE, "%.*s:%d", SANDBOX_PLACE - 16, ar.source + 1, ar.currentline);
+        return;
+    }
+}
+
 static void *counted(void *box_, void *old, size_t old_size, size_t size)
 {
     struct sandbox *box = box_;
     if (!old) old_size = 0;                                 /* then it is the kind of object */
-    if (!box->trust && size > old_size && box->used - old_size + size > SANDBOX_MEMORY) return NULL;
+    if (!box->trust && size > old_size && box->used - old_size + size > SANDBOX_MEMORY) {
+        sandbox_place(box->place);
+        return NULL;
+    }
     void *memory = NULL;
     box->work += (int64_t)(size / 64);
     if (size == 0) free(old);
@@ -36,14 +56,15 @@ static double cpu_seconds(void) { return (double)clock() / CLOCKS_PER_SEC; }
 /* Once the limit is met it is met at every instruction, so that no pcall goes on. */
 static void tick(lua_State *L, lua_Debug *ar)
 {
+    (void)ar;
     struct sandbox *box = box_of(L);
+    char place[SANDBOX_PLACE];
     box->work += HOOK_EVERY;
     if (!box->spent && box->work <= box->most_work && cpu_seconds() - box->start <= SANDBOX_SECONDS) return;
     if (!box->spent) lua_sethook(L, tick, LUA_MASKCOUNT, 1);
     box->spent = true;
-    lua_getinfo(L, "Sl", ar);
-    lua_pushfstring(L, "%s:%d: the script took more than %I instructions or %d seconds: does a loop not end?",
-                    ar->short_src, ar->currentline, (LUAI_UACINT)box->most_work, SANDBOX_SECONDS);
+    sandbox_place(place);
+    lua_pushfstring(L, "%s: the script took more than %I instructions or %d seconds: does a loop not end?", place, (LUAI_UACINT)box->most_work, SANDBOX_SECONDS);
     lua_error(L);
 }
 
@@ -51,8 +72,16 @@ lua_State *sandbox_new(struct sandbox *box)
 {
     box->start = cpu_seconds();
     lua_State *L = lua_newstate(counted, box);
+    box->state = L;
+    running = box;
     if (L && !box->trust) lua_sethook(L, tick, LUA_MASKCOUNT, HOOK_EVERY);
     return L;
+}
+
+void sandbox_close(lua_State *L)
+{
+    lua_close(L);
+    running = NULL;
 }
 
 /* ---- library functions with bounds: closures over the original ---- */

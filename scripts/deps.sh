@@ -4,7 +4,7 @@
 set -eu
 
 packages="build-essential cmake ninja-build pkg-config
-  lua5.4 liblua5.4-dev libhdf5-dev libjansson-dev libxxhash-dev librandom123-dev libcmocka-dev
+  lua5.4 liblua5.4-dev libhdf5-dev libjansson-dev libxxhash-dev librandom123-dev zlib1g-dev libzstd-dev libcmocka-dev
   openmpi-bin libopenmpi-dev
   gnuplot-nox python3-h5py"
 

@@ -103,9 +103,9 @@ says out 'clean'
 printf 'x' | dd of="$run/run.h5" bs=1 seek=3 conv=notrunc 2>/dev/null
 leaves 4 fsck "$study"
 says out 'unreadable'
-leaves 0 ls "$study"
+leaves 4 ls "$study"
 says out 'base/0 *unreadable'
-leaves 0 compare "$study"
+leaves 4 compare "$study"
 says out 'base/0: unreadable'
 says out '3 paired seeds; no interval'
 leaves 4 export "$study" --metric eval.loss

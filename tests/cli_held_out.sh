@@ -124,9 +124,14 @@ says 'beside it, then in the working folder'
 leaves 0 "$sluice" data pack texts --held-out 0 -o a.tok
 leaves 0 "$sluice" plan project/cuts.lua
 says "$folder/a.tok"
-says 'nothing held out'
+says 'nothing held out: no run can be measured; pack it with --held-out SHARE or --held-out-from INPUT'
 run 4 project/cuts.lua none
-says 'nothing is held out to measure on'
+says 'nothing is held out to measure on; pack it with'
+[ ! -e none ] || fail "a study that cannot be measured was begun"
+leaves 0 "$sluice" plan project/cuts.lua --set vocab=384
+says "has a vocabulary of 384, the data 256: 128 rows of its embedding are of no token"
+leaves 0 "$sluice" plan project/cuts.lua --set vocab=383
+! grep 'of no token' log || fail "a vocabulary that is rounded up is remarked on"
 
 # ---- values of different text are refused ----
 /usr/bin/python3 -c 'import h5py, sys; h5py.File(sys.argv[1], "r+", libver="latest")["data"].attrs["eval_hash"] = "0" * 32' runs/cuts/wide-*/0/run.h5

@@ -82,7 +82,7 @@ echo "kill -9 of all: goes on with as many ranks, the same bits"
 begins one 2
 kill -9 $(trainer 1)
 ends 1
-says 'rank 1 of 2 was killed by signal 9'
+says 'rank 1 of 2 was killed by SIGKILL'
 leaves 0 ranks 2 "$sluice" resume one/s --only base --progress none
 look equal calm/s one/s checkpoints
 echo "kill -9 of one rank: ends all, the same bits after"
@@ -96,6 +96,23 @@ leaves 0 ranks 4 "$sluice" resume mute/s --only base --progress none
 leaves 0 ranks 4 "$sluice" run study.lua --out calm4 $long --progress none
 look equal calm4/s mute/s checkpoints
 echo "a rank that is silent: named, the same bits after"
+
+# ---- beside another process ----
+"$sluice" run study.lua --out beside $long --progress none >log 2>&1 &
+alone=$! i=0
+until ls -d beside/s/base-*/0/checkpoints/step-00000010 >/dev/null 2>&1; do
+    i=$((i + 1))
+    [ $i -lt 3000 ] || fail "beside never came to its first checkpoint"
+    sleep 0.02
+done
+run=$(children $alone)
+kill -STOP $run
+leaves 75 ranks 2 "$sluice" resume beside/s --only base --mix --progress lines
+says 'base/0 is trained by another process, for which ranks do not wait'
+says '1 run is left: sluice resume beside/s goes on'
+kill -9 $alone $run
+wait $alone || true
+echo "a run that another process trains is left to it"
 
 # ---- refused ----
 leaves 2 ranks 2 "$sluice" run study.lua --out no --jobs 2

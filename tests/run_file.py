@@ -147,9 +147,33 @@ def write(path, name, row, value):
         file[name][int(row)] = float(value)
 
 
+def other_state(path):
+    """The last checkpoint is of another state."""
+    with h5py.File(path, "r+") as file:
+        rows = file["checkpoints"][:]
+        rows["xxh128"][-1] = b"0" * 32
+        file["checkpoints"][:] = rows
+
+
 def attribute(path, group, name, text):
     with h5py.File(path, "r+") as file:
         file[group].attrs[name] = text
+
+
+def forget(path, name):
+    with h5py.File(path, "r+") as file:
+        del file[name]
+
+
+def json(path, name, key, value):
+    """Changes one key of a dataset that holds JSON."""
+    from json import dumps, loads
+    with h5py.File(path, "r+") as file:
+        old = loads(file[name][0])
+        (old[0] if isinstance(old, list) else old)[key] = True if value == "true" else value
+        text = dumps(old).encode()
+        del file[name]
+        file.create_dataset(name, data=numpy.array([text], dtype=f"S{len(text) + 1}"))
 
 
 def follow(path, seconds):

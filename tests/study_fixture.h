@@ -71,7 +71,7 @@ static inline void fixture_run(const struct study *s, int point, const struct fi
     const struct attributes attributes[] = { { "/", COUNT(root), root } };
     const struct cost_line costs[] = { { "ffn", 1000, 500, 1e3, 3e3, 4096, 8192, 0 } };
     char *config = config_canonical(s->variant[p->variant].config), *path = study_point_path(s, point, "run.h5");
-    struct store_plan plan = { COUNT(series) - (strcmp(v->name, "bare") ? 0 : 2), series, COUNT(attributes), attributes, COUNT(costs), costs, config, s->script_text, s->script_path };
+    struct store_plan plan = { COUNT(series) - (strcmp(v->name, "bare") ? 0 : 2), series, COUNT(attributes), attributes, COUNT(costs), costs, config, s->script_text, s->script_path, NULL, NULL };
     struct store *store;
     struct err e;
     double tokens, seconds, loss, counts[FIXTURE_LAYERS * FIXTURE_EXPERTS];
@@ -117,7 +117,7 @@ static inline void fixture_study(const char *dir, const struct fixture_variant *
     for (int i = 0; i < n; i++) {
         s->variant[i] = (struct variant){ .name = v[i].name, .config = json_pack("{s:s, s:{s:i, s:i}, s:{s:i, s:i, s:i}}", "data", "synthetic", "model", "layers", FIXTURE_LAYERS, "seq", 32,
                 "train", "steps", FIXTURE_STEPS, "batch", 4, "eval_tokens", 1000),
-            .fingerprint = hash_bytes(v[i].name, strlen(v[i].name)), .counts = { 1000000 + i * 1000, 400000 + i * 400, 300000 }, .train_flops_per_token = 2.4e6, .kv_bytes_per_token = 512 };
+            .fingerprint = hash_bytes(v[i].name, strlen(v[i].name)), .counts = { 1000000 + i * 1000, 400000 + i * 400, 300000, 0 }, .train_flops_per_token = 2.4e6, .kv_bytes_per_token = 512 };
         s->variant[i].hash = study_identity(s->variant[i].config, corpus_info(corpus), 0);
         for (int k = 0; k < replicates; k++)
             s->point[s->n_points++] = (struct point){ i, k, (uint64_t)k, arena_text(s->arena, "%s-0000000%d/%d", v[i].name, i, k) };

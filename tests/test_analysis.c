@@ -7,7 +7,9 @@
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <signal.h>
 #include <sys/file.h>
+#include <sys/wait.h>
 #include <cmocka.h>
 
 static char folder[64], study_dir[96], few_dir[96], odd_dir[96], wide_dir[96];
@@ -26,6 +28,7 @@ static struct runs *open_runs(const char *path)
     struct runs *runs;
     struct err e;
     if (runs_open(path, &runs, &e)) fail_msg("%s", e.text);
+    for (int i = 0; i < runs->n; i++) run_look(&runs->run[i]);
     return runs;
 }
 
@@ -65,32 +68,46 @@ static void test_conditions(void **state)
     runs_close(runs);
 }
 
-/* A file that says running is alive exactly while a process holds the lock beside it. */
-static void test_dead(void **state)
+/* A run that has written its first row and trains on. */
+_Noreturn static void write_and_wait(const char *file, const char *lock, int told)
 {
-    (void)state;
     static const struct series series[] = { { STORE_TRAIN, "loss", "nat/token", "training loss", STORE_F64, 0, { 0 }, { 0 }, false, BETTER_LOWER } };
     const struct store_plan plan = { .n_series = 1, .series = series, .config_json = "{}", .script_text = "", .script_path = "" };
     struct store *store;
     struct err e;
-    char file[128], lock[128];
+    const double loss = 3, *row[] = { &loss };
+    int fd = open(lock, O_RDWR | O_CREAT, 0666);
+    bool good = flock(fd, LOCK_EX) == 0;
+    fixture_must(store_create(&store, file, &plan, &e), &e);
+    fixture_must(store_append(store, STORE_TRAIN, 1, row, &e) || store_flush(store, &e), &e);
+    if (good && write(told, "x", 1) == 1) pause();
+    _exit(1);
+}
+
+/* A file that says running is alive exactly while a process holds the lock beside it. */
+static void test_dead(void **state)
+{
+    (void)state;
+    char file[128], lock[128], byte;
+    int ends[2];
     snprintf(file, sizeof file, "%s/run.h5", folder);
     snprintf(lock, sizeof lock, "%s/run.lock", folder);
-    int fd = open(lock, O_RDWR | O_CREAT, 0666);
-    assert_int_equal(flock(fd, LOCK_EX), 0);
-    fixture_must(store_create(&store, file, &plan, &e), &e);
-    const double loss = 3, *row[] = { &loss };
-    fixture_must(store_append(store, STORE_TRAIN, 1, row, &e) || store_flush(store, &e), &e);
+    assert_int_equal(pipe(ends), 0);
+    pid_t writer = fork();
+    if (writer == 0) write_and_wait(file, lock, ends[1]);
+    assert_int_equal(read(ends[0], &byte, 1), 1);
     struct runs *runs = open_runs(file);
     assert_int_equal(runs->run[0].condition, STATUS_RUNNING);
     assert_int_equal(runs->run[0].step, 1);
-    near(run_last(&runs->run[0], "train.loss"), 3, 0);
+    near(metric_last(&runs->run[0], "train.loss"), 3, 0);
     runs_close(runs);
-    close(fd);
+    kill(writer, SIGKILL);
+    assert_int_equal(waitpid(writer, NULL, 0), writer);
     runs = open_runs(file);
     assert_int_equal(runs->run[0].condition, CONDITION_DEAD);
     runs_close(runs);
-    fixture_must(store_close(store, STATUS_FINISHED, &e), &e);
+    close(ends[0]);
+    close(ends[1]);
 }
 
 /* ---- the answer ---- */
@@ -346,12 +363,12 @@ static void test_routing_in_files(void **state)
     struct runs *runs = open_runs(study_dir);
     struct curve c;
     struct err e;
-    fixture_must(metric_scalar(runs->run[0].reader, "train.dead_frac:max", &c, NULL, &e), &e);
+    fixture_must(metric_scalar(&runs->run[0], "train.dead_frac:max", &c, NULL, &e), &e);
     near(c.value[59], 0, 0);
     near(c.value[FIXTURE_STEPS - 1], 1.0 / FIXTURE_EXPERTS, 1e-15);
     curve_free(&c);
-    const struct reader_series *s = reader_find(runs->run[0].reader, STORE_TRAIN, "expert_tokens");
-    fixture_must(metric_read(runs->run[0].reader, &(struct metric){ .series = *s }, &c, &e), &e);
+    const struct reader_series *s = reader_find(run_reader(&runs->run[0]), STORE_TRAIN, "expert_tokens");
+    fixture_must(metric_read(&runs->run[0], &(struct metric){ .series = *s }, &c, &e), &e);
     for (int64_t at = 0; at < c.rows * FIXTURE_LAYERS; at++) {
         double sum = 0;
         for (int x = 0; x < FIXTURE_EXPERTS; x++) sum += c.value[at * FIXTURE_EXPERTS + x];

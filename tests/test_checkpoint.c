@@ -183,6 +183,12 @@ static void test_keep(void **state)
     assert_int_equal(truncate(name, 30), 0);
     assert_int_equal(checkpoint_newest(folder, INT64_MAX, path, sizeof path, &err), 1);
     assert_non_null(strstr(path, "step-00000040"));
+    checkpoint_prune(folder, INT64_MAX, 1);                     /* by number, whether good or not */
+    assert_int_equal(checkpoint_newest(folder, INT64_MAX, path, sizeof path, &err), 0);
+    ok(save(&a, 60, 3));
+    checkpoint_prune(folder, INT64_MAX, 0);
+    assert_int_equal(access(folder, F_OK), -1);
+    assert_int_equal(mkdir(folder, 0700), 0);
     model_free(a);
 }
 

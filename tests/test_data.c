@@ -72,21 +72,25 @@ static void refused(const char *path, const char *words)
 
 static void pack_refused(const char *input, double held_out, const char *words)
 {
-    struct pack_options o = { held_out, false };
+    struct pack_options o = { .held_out = held_out, .strict = true };
     struct packed made;
     struct err e;
     if (!corpus_pack(&input, 1, in("refused.tok"), &o, &made, &e)) fail_msg("%s was packed; expected: %s", input, words);
+    packed_free(&made);
     if (!strstr(e.text, words)) fail_msg("'%s'\n  lacks '%s'", e.text, words);
     assert_int_not_equal(access(in("refused.tok"), F_OK), 0);
 }
 
+/* Its counts; the list of files is gone. */
 static struct packed pack(const char *const *inputs, int n, const char *out, double held_out, bool split_blank_lines)
 {
-    struct pack_options o = { held_out, split_blank_lines };
+    struct pack_options o = { .held_out = held_out, .split_blank_lines = split_blank_lines };
     struct packed made;
     struct err e;
     if (corpus_pack(inputs, n, out, &o, &made, &e)) fail_msg("%s", e.text);
-    return made;
+    struct packed counts = made;
+    packed_free(&made);
+    return counts;
 }
 
 /* Brings the hashes of a token file in memory up to date, as far as its counts allow. */
@@ -400,26 +404,24 @@ static void test_bad_inputs(void **state)
     (void)state;
     struct err e;
     pack_refused(write_text("l.jsonl", "{\"text\": \"a\"}\n\n{\"text\": }\n"), 0, "l.jsonl:3: column");
-    pack_refused(write_text("l.jsonl", "{\"text\": \"a\"}\n{\"words\": \"b\"}\n"), 0, "l.jsonl:2: must be an object with a string 'text'");
-    pack_refused(write_text("l.jsonl", "{\"text\": 5}\n"), 0, "l.jsonl:1: must be an object with a string 'text'");
-    pack_refused(write_text("l.jsonl", "[\"text\"]\n"), 0, "l.jsonl:1: must be an object");
-    pack_refused(write_text("l.jsonl", "{\"text\": \"a\", \"text\": \"b\"}\n"), 0, "l.jsonl:1: column");
+    pack_refused(write_text("l.jsonl", "{\"text\": \"a\"}\n{\"words\": \"b\"}\n"), 0, "l.jsonl:2: no string 'text'; there is words");
+    pack_refused(write_text("l.jsonl", "{\"text\": 5}\n"), 0, "l.jsonl:1: no string 'text'; there is text");
+    pack_refused(write_text("l.jsonl", "[\"text\"]\n"), 0, "l.jsonl:1: neither a string nor an object with a string 'text'");
     pack_refused(write_text("l.jsonl", "{\"text\": \"\xff\"}\n"), 0, "l.jsonl:1: column");
     pack_refused(in("no such file"), 0, "no such file: No such file or directory");
     pack_refused(write_text("empty.txt", ""), 0, "the inputs hold no text");
     pack_refused(write_text("one.txt", "one document"), 0.05, "1 documents, 0 of them held out: a share of 0.05 needs more documents");
     pack_refused(in("one.txt"), 1, "held_out = 1: must be 0 or more and below 1");
     pack_refused(in("one.txt"), NAN, "held_out = nan");
-    const char *const documents[] = { "abc" }, *tokens = make_tokens("t.tok", documents, 1, 0);
-    pack_refused(tokens, 0, "t.tok: is a token file, not text");
-    pack_refused("/dev/null", 0, "/dev/null: is a device or pipe, not a file");
+    pack_refused("/dev/null", 0, "/dev/null: is a device, not a file");
     assert_int_equal(symlink(".", in("texts/loop")), 0);
     pack_refused(in("texts"), 0, "a link that leads back?");
 
-    struct pack_options o = { 0, false };
+    struct pack_options o = { 0 };
     struct packed made;
     const char *input = in("one.txt");
     assert_int_equal(corpus_pack(&input, 1, in("absent/out.tok"), &o, &made, &e), -1);
+    packed_free(&made);
     assert_non_null(strstr(e.text, "absent/out.tok: cannot be written: No such file"));
     char command[300];
     snprintf(command, sizeof command, "test -z \"$(ls -A %s | grep '^[.]')\"", folder);
@@ -430,18 +432,19 @@ static void test_bad_inputs(void **state)
 static void test_disk_full(void **state)
 {
     (void)state;
-    struct pack_options o = { 0, false };
+    struct pack_options o = { 0 };
     struct packed made;
     struct err e;
     struct rlimit before;
-    char *text = xcalloc(1, 100000);
-    const char *input = write_bytes("zeros.txt", text, 100000), *out = write_text("full.tok", "older");
+    char *text = xmalloc(100000);
+    const char *input = write_bytes("long.txt", memset(text, 'a', 100000), 100000), *out = write_text("full.tok", "older");
     free(text);
     signal(SIGXFSZ, SIG_IGN);
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
     for (rlim_t most = 0; most < 100000; most += 33333) {
         assert_int_equal(setrlimit(RLIMIT_FSIZE, &(struct rlimit){ most, before.rlim_max }), 0);
         int status = corpus_pack(&input, 1, out, &o, &made, &e), cause = errno;
+        packed_free(&made);
         assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
         assert_int_equal(status, -1);
         assert_int_equal(cause, EFBIG);
@@ -488,7 +491,7 @@ static const char *const three[] = { "the first", "and the second", "and one hel
 static void test_bad_paths(void **state)
 {
     (void)state;
-    refused(in("nowhere.tok"), ": cannot be opened: No such file or directory");
+    refused(in("nowhere.tok"), ": No such file or directory");
     refused(folder, ": is a folder, not a file");
     refused(write_text("nothing.tok", ""), ": is empty");
     refused(write_text("text.tok", "plain text"), ": offset 0: neither a token file");
@@ -518,7 +521,7 @@ static void test_rules_of_the_header(void **state)
         refused(write_bytes("bad.tok", bad, size), words); \
     } while (0)
     BAD("offset 8: version 2: this program reads version 1", h->version = 2);
-    BAD("offset 12: 3 bytes a token: must be 1 or 2", h->token_bytes = 3);
+    BAD("offset 12: 3 bytes a token: must be 1, 2 or 4", h->token_bytes = 3);
     BAD("offset 16: tokenizer 'bytes': must be", strcpy(h->tokenizer, "bytes"));
     BAD("offset 16: tokenizer 'bbbbbbbbbbbbbbbb'", memset(h->tokenizer, 'b', 16));
     BAD("offset 32: vocabulary 0: must be 1 to 65536", h->vocab = 0);
@@ -673,7 +676,7 @@ static void test_nanogpt_files(void **state)
     assert_int_equal(mkdir(in("nano"), 0755), 0);
     const char *bin = write_bytes("nano/train.bin", ids, sizeof ids);
     char path[300];
-    refused(bin, "raw uint16 tokens carry no vocabulary: put {\"vocab_size\": N} into meta.json");
+    refused(bin, "raw tokens carry no vocabulary: put {\"vocab_size\": N} into meta.json");
     snprintf(path, sizeof path, "%s:vocab=65", bin);
     struct corpus *c = open_good(path);
     assert_string_equal(corpus_info(c)->format, "nanogpt-bin");
@@ -686,23 +689,141 @@ static void test_nanogpt_files(void **state)
     assert_true(hash_equal(first, corpus_info(c)->hash));
     corpus_close(c);
 
-    refused(write_bytes("nano/train.bin", ids, sizeof ids - 1), "119 bytes: uint16 tokens take two bytes each");
+    refused(write_bytes("nano/train.bin", ids, sizeof ids - 1), "119 bytes: uint16 tokens take 2 bytes each");
     refused(write_bytes("nano/train.bin", ids, 38), "19 tokens: at least 20 are needed");
     ids[59] = 65;
     refused(write_bytes("nano/train.bin", ids, sizeof ids), "offset 118: token 65: must be below the vocabulary, 65");
     write_text("nano/meta.json", "{\"vocab\": 65}");
     refused(bin, "nano/meta.json: no whole number 'vocab_size'");
-    write_text("nano/meta.json", "{\"vocab_size\": 70000}");
-    refused(bin, "nano/meta.json: vocab_size = 70000: must be 1 to 65536");
+    write_text("nano/meta.json", "{\"vocab_size\": 2000000}");
+    refused(bin, "nano/meta.json: vocab_size = 2000000: must be 1 to 1048576");
     write_text("nano/meta.json", "{\n\"vocab_size\": }");
     refused(bin, "nano/meta.json:2: ");
-    static const char *const wrong[] = { "0", "65537", "", "6e1", "-3", "65 " };
+    static const char *const wrong[] = { "0", "1048577", "", "6e1", "-3", "65 " };
     for (int i = 0; i < COUNT(wrong); i++) {
         snprintf(path, sizeof path, "%s:vocab=%s", bin, wrong[i]);
         char words[100];
-        snprintf(words, sizeof words, "the vocabulary '%s' must be a whole number of 1 to 65536", wrong[i]);
+        snprintf(words, sizeof words, "the vocabulary '%s' must be a whole number of 1 to 1048576", wrong[i]);
         refused(path, words);
     }
+}
+
+static void test_llama_shards(void **state)
+{
+    (void)state;
+    struct { int32_t header[256]; uint32_t ids[100]; } s = { .header = { 20240801, 7, 100 } };
+    for (int i = 0; i < 100; i++) s.ids[i] = (uint32_t)i * 1282;
+    struct corpus *c = open_good(write_bytes("llama.bin", &s, sizeof s));
+    assert_string_equal(corpus_info(c)->format, "llmc-shard-llama3");
+    assert_int_equal(corpus_info(c)->vocab, 128256);
+    assert_int_equal(corpus_info(c)->tokens, 100);
+    struct windows b = held(c, 0, 0, 1, 4);
+    for (int t = 0; t < 4; t++) assert_int_equal(b.ids[t], (95 + t) * 1282);
+    corpus_close(c);
+    s.ids[70] = 1u << 31;
+    refused(write_bytes("llama.bin", &s, sizeof s), "offset 1304: token 2147483648: must be below the vocabulary, 128256");
+    s.header[1] = 1;
+    refused(write_bytes("llama.bin", &s, sizeof s), "offset 4: version 1: this program reads version 7");
+    s.header[1] = 7, s.header[2] = 200;
+    refused(write_bytes("llama.bin", &s, sizeof s), "offset 8: 200 tokens: a file of 1424 bytes holds 100");
+}
+
+/* How wide raw tokens are is told, or known beyond doubt: uint32 is never read as uint16. */
+static void test_width_of_raw_tokens(void **state)
+{
+    (void)state;
+    enum { N = 200 };
+    static const struct { const char *name; int width, vocab, ids_below; const char *given, *words; } cases[] = {
+        { "as they are", 2, 50257, 50257, "", NULL },
+        { "uint32 of a small vocabulary", 4, 50257, 50257, "", "these look like uint32: name it " },
+        { "uint32 of four letters", 4, 4, 4, "", "these look like uint32: name it " },
+        { "uint32 of a large vocabulary, a small one given", 4, 65536, 128256, "", "these look like uint32: name it " },
+        { "uint16 of four letters", 2, 4, 4, "", NULL },
+        { "a vocabulary that needs uint32", 4, 128256, 128256, "", NULL },
+        { "uint16 with a vocabulary that needs uint32", 2, 128256, 50257, "", "must be below the vocabulary, 128256" },
+        { "uint32 as is told", 4, 50257, 50257, ":u32", NULL },
+        { "uint16 as is told", 2, 50257, 50257, ":u16", NULL },
+        { "a vocabulary that does not fit", 2, 70000, 50257, ":u16", "a vocabulary of 70000 does not fit in the 2 bytes of a token" },
+        { "uint16 told to be uint32", 2, 50257, 50257, ":u32", "must be below the vocabulary, 50257" },
+        { "no such width", 2, 50257, 50257, ":u16:u64", "':u64': known are :vocab=N, :u16 and :u32" },
+    };
+    struct key key = { 5, PURPOSE_TEST, hash_name("widths"), 0 };
+    for (int i = 0; i < COUNT(cases); i++) {
+        unsigned char bytes[4 * N];
+        char path[300];
+        for (int t = 0; t < N; t++) {
+            uint32_t id = (uint32_t)key_below(key, (uint64_t)t, (uint64_t)cases[i].ids_below);
+            memcpy(bytes + cases[i].width * t, &id, (size_t)cases[i].width);
+        }
+        const char *bin = write_bytes("width.bin", bytes, (size_t)(cases[i].width * N));
+        snprintf(path, sizeof path, "%s:vocab=%d%s", bin, cases[i].vocab, cases[i].given);
+        if (cases[i].words) { refused(path, cases[i].words); continue; }
+        struct corpus *c = open_good(path);
+        assert_int_equal(corpus_info(c)->tokens, N);
+        struct windows b = held(c, 0, 0, 1, 1);
+        assert_int_equal(b.ids[0], key_below(key, N - N / 20, (uint64_t)cases[i].ids_below));
+        corpus_close(c);
+    }
+    const char *const documents[] = { "abc", "def" };
+    char path[300];
+    snprintf(path, sizeof path, "%s:u32", make_tokens("own.tok", documents, 1, 1));
+    refused(path, "':u32' is for raw tokens");
+}
+
+/* What other tools write beside and into their token files says how wide they are. */
+static void test_numpy_and_megatron(void **state)
+{
+    (void)state;
+    enum { N = 100 };
+    uint32_t ids[N];
+    unsigned char npy[128 + 4 * N];
+    static const struct { const char *header; const char *words; } cases[] = {
+        { "{'descr': '<u4', 'fortran_order': False, 'shape': (100,), }", NULL },
+        { "{'descr': '<i4', 'fortran_order': False, 'shape': (20, 5), }", NULL },
+        { "{'descr': '<u2', 'fortran_order': False, 'shape': (200,), }", "a vocabulary of 100000 does not fit in the 2 bytes of a token" },
+        { "{'descr': '<i8', 'fortran_order': False, 'shape': (50,), }", "numbers of type '<i8': must be uint8, uint16, uint32 or int32; from Python:" },
+        { "{'descr': '>u4', 'fortran_order': False, 'shape': (100,), }", "numbers of type '>u4'" },
+        { "{'descr': '<u4', 'fortran_order': True, 'shape': (20, 5), }", "no array of numbers in C order" },
+        { "{'descr': '<u4', 'fortran_order': False, 'shape': (99,), }", "do not agree" },
+        { "{'descr': '<u4', 'fortran_order': False, 'shape': (18446744073709551615, 100), }", "do not agree" },
+        { "{'descr': [('a', '<u4')], 'fortran_order': False, 'shape': (100,), }", "numbers of type [('a'" },
+        { "", "no array of numbers" },
+    };
+    for (int i = 0; i < N; i++) ids[i] = (uint32_t)(i * 997);
+    for (int i = 0; i < COUNT(cases); i++) {
+        memset(npy, ' ', 128);
+        memcpy(npy, "\x93NUMPY\1\0\x76\0", 10);
+        memcpy(npy + 10, cases[i].header, strlen(cases[i].header));
+        memcpy(npy + 128, ids, sizeof ids);
+        char path[300];
+        snprintf(path, sizeof path, "%s:vocab=100000", write_bytes("ids.npy", npy, sizeof npy));
+        if (cases[i].words) { refused(path, cases[i].words); continue; }
+        struct corpus *c = open_good(path);
+        assert_string_equal(corpus_info(c)->format, "numpy");
+        struct windows b = held(c, 0, 0, 1, 1);
+        assert_int_equal(b.ids[0], 95 * 997);
+        corpus_close(c);
+    }
+    for (size_t n = 1; n < sizeof npy; n += 7) {
+        char path[300];
+        snprintf(path, sizeof path, "%s:vocab=100000", write_bytes("cut.npy", npy, n));
+        refused(path, ": ");
+    }
+
+    char path[300], index[40] = "MMIDIDX";
+    snprintf(path, sizeof path, "%s:vocab=65000", write_bytes("meg.bin", ids, sizeof ids / 2));
+    index[9] = 1, index[17] = 4;
+    write_bytes("meg.idx", index, sizeof index);
+    struct corpus *c = open_good(path);
+    assert_string_equal(corpus_info(c)->format, "megatron-bin");
+    assert_int_equal(corpus_info(c)->tokens, N / 2);
+    corpus_close(c);
+    index[17] = 5;
+    write_bytes("meg.idx", index, sizeof index);
+    refused(path, "meg.idx: offset 17: tokens are int64 (type 5): must be uint8, uint16 or int32");
+    refused(in("meg.idx"), "is the index of a Megatron data set");
+    refused(write_text("words.bin", "only words, and no tokens"), "nor raw tokens (named *.bin, and no text); 'sluice data pack' makes");
+    refused(write_text("table.parquet", "PAR1....PAR1"), "table.parquet: is Parquet; from Python:");
 }
 
 /* ---- baselines ---- */
@@ -744,6 +865,17 @@ static void test_baselines_of_samples(void **state)
         assert_true(fabs(epoch[k] - whole[k]) < 1e-3);      /* the end of the split fills no window */
         assert_true(epoch[k] == more[k]);
     }
+    corpus_close(c);
+}
+
+static void test_facts(void **state)
+{
+    (void)state;
+    const char *const documents[] = { "abc", "de", "fghijk", "x", "yz" };
+    struct corpus *c = open_good(make_tokens("tiny.tok", documents, 3, 2));
+    struct corpus_facts f = corpus_facts(c);
+    assert_true(f.shortest == 1 && f.median == 2 && f.longest == 6);
+    assert_true(f.ids == 14 && f.largest_id == 'z');
     corpus_close(c);
 }
 
@@ -915,8 +1047,12 @@ int main(void)
         cmocka_unit_test(test_random_headers),
         cmocka_unit_test(test_llmc_shards),
         cmocka_unit_test(test_nanogpt_files),
+        cmocka_unit_test(test_llama_shards),
+        cmocka_unit_test(test_width_of_raw_tokens),
+        cmocka_unit_test(test_numpy_and_megatron),
         cmocka_unit_test(test_baselines),
         cmocka_unit_test(test_baselines_of_samples),
+        cmocka_unit_test(test_facts),
         cmocka_unit_test(test_synthetic_is_a_function_of_its_seed),
         cmocka_unit_test(test_synthetic_reaches_far),
         cmocka_unit_test(test_synthetic_baselines),

@@ -16,6 +16,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "train/checkpoint.h"
+#include "base/process.h"
 #include "train/stop.h"
 #include "train/train.h"
 
@@ -268,6 +269,43 @@ static void a_bad_value_ends_the_run_at_once(void **state)
     study_end(s);
 }
 
+/* ---- several processes ---- */
+
+/* Who has a run is told apart from what goes wrong, by its lock alone. */
+static void a_run_in_other_hands_is_left_to_them(void **state)
+{
+    (void)state;
+    struct study *s = study_new(TEXT({ "steps": 4, "batch": 1, "eval_tokens": 32 }));
+    char *path = study_point_path(s, 0, "run.lock");
+    assert_false(process_is_locked(path));
+    int lock = process_lock(path);
+    assert_true(lock >= 0);
+    assert_true(process_is_locked(path));
+    assert_int_equal(ended(begin(s)), OUTCOME_ELSEWHERE);
+    assert_false(past_of(s).exists);
+    close(lock);
+    assert_false(process_is_locked(path));
+    assert_int_equal(ended(begin(s)), OUTCOME_FINISHED);
+    free(path);
+    study_end(s);
+}
+
+/* Any number of processes join a folder; it is free when the last has let go. */
+static void a_folder_is_joined_by_many(void **state)
+{
+    (void)state;
+    struct study *s = study_new(TEXT({ "steps": 4, "batch": 1, "eval_tokens": 32 }));
+    assert_false(process_is_joined(s->dir));
+    int one = process_join(s->dir), two = process_join(s->dir);
+    assert_true(one >= 0 && two >= 0);
+    assert_false(process_is_locked(s->dir));
+    close(one);
+    assert_true(process_is_joined(s->dir));
+    close(two);
+    assert_false(process_is_joined(s->dir));
+    study_end(s);
+}
+
 /* ---- memory of a whole run ---- */
 
 enum { SAMPLES = 1 << 16 };
@@ -340,7 +378,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_is_what_was_planned), cmocka_unit_test(values_that_are_no_numbers_stop_a_run), cmocka_unit_test(a_loss_that_stays_high_stops_a_run),
         cmocka_unit_test(starving_experts_stop_a_run), cmocka_unit_test(steps_without_a_target_stop_a_run),
-        cmocka_unit_test(a_bad_value_ends_the_run_at_once), cmocka_unit_test(the_heap_does_not_grow), cmocka_unit_test(nothing_is_left_of_a_run),
+        cmocka_unit_test(a_bad_value_ends_the_run_at_once), cmocka_unit_test(a_run_in_other_hands_is_left_to_them), cmocka_unit_test(a_folder_is_joined_by_many),
+        cmocka_unit_test(the_heap_does_not_grow), cmocka_unit_test(nothing_is_left_of_a_run),
     };
     return cmocka_run_group_tests_name("run", tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 #include "bind.h"
 #include "model/model.h"
 #include <ctype.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -91,7 +92,7 @@ static char *told(struct result *r)
     static char text[65536];
     size_t at = 0;
     text[0] = 0;
-    for (int i = 0; i < r->problems.n; i++) {
+    for (int i = 0; i < problems_kept(&r->problems); i++) {
         struct problem *p = &r->problems.problem[i];
         const char *where = *p->path ? script_locate(r->script, p->variant, p->path) : p->text;
         where = strncmp(where, folder, strlen(folder)) == 0 ? where + strlen(folder) + 1 : where;
@@ -106,6 +107,8 @@ static char *dumped(struct result *r)                       /* without what hold
     if (r->problems.n) fail_msg("%s", told(r));
     json_object_del(r->description, "script_text");
     json_object_del(r->description, "script_path");
+    json_object_del(r->description, "script_xxh128");
+    json_object_del(r->description, "required");
     return config_canonical(r->description);
 }
 
@@ -183,6 +186,8 @@ static void test_shapes_of_studies(void **state)
           "d_model=32,lr=0.001 d_model=32,lr=0.01 d_model=32,lr=1");
     named(BASE "return sl.study { base = base, axes = { ['embed.scale'] = { 1, 2 }, ['ffn.router.scale'] = { 1 } } }",
           "embed.scale=1,ffn.router.scale=1 embed.scale=2,ffn.router.scale=1");
+    named(BASE "return sl.study { base = base, replicates = 2.0, axes = { ['ffn.balance'] = { plain = 'none', biased = { 'bias', gamma = 0.01 } }, seq = { 8, 16 } } }",
+          "biased,seq=8 biased,seq=16 plain,seq=8 plain,seq=16");
     named(BASE "return sl.study { base = base, baseline = 'plain', variants = { plain = {}, other = sl.model { layers = 1, d_model = 64, ffn = 'swiglu' } } }", "other plain");
 }
 
@@ -235,7 +240,7 @@ static void test_functions_meet_variants(void **state)
 static void test_overrides(void **state)
 {
     (void)state;
-    const char *set[] = { "layers=3", "train.steps=7", "ffn.router.score=sigmoid", "replicates=2", "ffn.balance=[{\"module\":\"bias\"}]" };
+    const char *set[] = { "layers=3", "train.steps=7", "ffn.router.score=sigmoid", "replicates=2", "ffn.balance={{'bias'}}" };
     struct result r = run_setting(HEAD "local m = sl.model { layers = 2, ffn = { 'moe', d_ff = function(l) return 8 * l end } }" STUDY, COUNT(set), set);
     char *got = dumped(&r);
     assert_non_null(strstr(got, "\"base\":{\"ffn\":{\"layers\":[{\"balance\":[{\"module\":\"bias\"}],\"d_ff\":8,\"module\":\"moe\",\"router\":{\"score\":\"sigmoid\"}}"));
@@ -302,8 +307,8 @@ static const struct { const char *script, *words; } bad[] = {
     { BASE "return sl.study { base = base, variants = { a = {} }, axes = { seq = { 1 } } }", "not both" },
     { BASE "return sl.study { base = base, variants = { {} } }", "each needs a name" },
     { BASE "return sl.study { base = base, variants = { a = 3 } }", "variants.a: must be a table" },
-    { BASE "return sl.study { base = base, variants = { ['a/b'] = {} } }", "'a/b': a name has letters" },
-    { BASE "return sl.study { base = base, name = '../x', variants = { a = {} } }", "'../x': a name has letters" },
+    { BASE "return sl.study { base = base, variants = { ['a/b'] = {} } }", "'a/b': a name begins with a letter" },
+    { BASE "return sl.study { base = base, name = '../x', variants = { a = {} } }", "'../x': a name begins with a letter" },
     { BASE "return sl.study { base = base, variants = { gated = { seq = 8 }, plain = { seq = 4 } } }", "baseline: which variant are the others compared with?\n  known: gated, plain" },
     { BASE "return sl.study { base = base, variants = { gated = {} }, baseline = 'gate' }", "no variant 'gate' (did you mean 'gated'?)" },
     { BASE "return sl.study { base = base, variants = { a = {} }, primary = 'loss' }", "primary: 'loss': must be a group and a metric" },
@@ -314,6 +319,10 @@ static const struct { const char *script, *words; } bad[] = {
     { BASE "return sl.study { base = base, axes = { seq = { 4, 8 } }, filter = function() return false end }", "no variant is left" },
     { BASE "return sl.study { base = base, axes = { seq = 4 } }", "axes.seq: must be a list of values" },
     { BASE "return sl.study { base = base, axes = { seq = { 4, 8, 4 } } }", "'4' is listed twice" },
+    { BASE "return sl.study { base = base, axes = { seq = { 4, a = 8 } } }", "axes.seq: must be a list of values, " },
+    { BASE "return sl.study { base = base, axes = { seq = { ['a/b'] = 8 } } }", "'a/b': a name begins with a letter" },
+    { BASE "return sl.study { base = base, axes = { ['ffn.balance'] = { { 'bias', gamma = tonumber('0.' .. ('1'):rep(5)) }, { ('x'):rep(120) } } } }", "give values short names: axes = { [\"ffn.balance\"]" },
+    { BASE "local v = {} for i = 1, 4097 do v['v' .. i] = {} end return sl.study { base = base, baseline = 'v1', variants = v }", "4097 variants: at most 4096" },
     { BASE "return sl.study { base = base, train = { steps = function() return 3 end }, variants = { a = {} } }", "train: functions are for the model's layers" },
     { BASE "return sl.study { base = base, train = { steps = 0/0 }, variants = { a = {} } }", "no number to compute with" },
     { BASE "return sl.study(3)", "sl.study takes a table" },
@@ -333,13 +342,14 @@ static const struct { const char *script, *words; } bad[] = {
     { HEAD "local m = sl.model { ffn = { 'moe', module = 'swiglu' } }" STUDY, "ffn: the module is named twice" },
     { HEAD "local m = sl.model { attention = { kv = { 'mirror', pairs = { 1, nil, 3 } } } }" STUDY, "attention.kv.pairs: the list has a hole" },
     { HEAD "local m = sl.model { [true] = 3 }" STUDY, "keys are names" },
-    { HEAD "local t = {} t.t = t local m = sl.model { attention = t }" STUDY, "tables nest too deeply" },
+    { HEAD "local t = {} t.t = t local m = sl.model { attention = t }" STUDY, "attention.t: a table contains itself" },
     { BASE "local m = sl.model { attention = base }" STUDY, "an object is no value" },
     { HEAD "local m = sl.model { layers = 2, embed = function() return 'plain' end }" STUDY, "embed: only position, residual, attention, ffn may be functions of the layer" },
     { HEAD "local m = sl.model { ffn = function() return 'moe' end }" STUDY, "needs 'layers' in sl.model" },
     { HEAD "local m = sl.model { layers = 2, ffn = function(l) if l < 2 then return 'moe' end end }" STUDY, "ffn: the function gives nothing for layer 2" },
     { HEAD "local m = sl.model { layers = 2, ffn = function(l) return l.x end }" STUDY, "x.lua:1: attempt to index a number value" },
     { HEAD "sl.u_mirror(4, 3)", "n must be from 1 to 2" },
+    { HEAD "sl.u_mirror(1 << 40)", "layers must be an integer from 2 to 4096" },
     { HEAD "local m = sl.model { init = '\\xff' }" STUDY, "not UTF-8" },
     /* schemas */
     { HEAD "local m = sl.model {\n layer = 3 }" STUDY, "x.lua:2: layer: no parameter 'layer' (did you mean 'layers'?)" },
@@ -411,7 +421,68 @@ static void test_places(void **state)
     done(&r);
 }
 
+/* Tables that name themselves lead nowhere new; of several tables a call's own is the last. */
+static void test_places_in_tangles(void **state)
+{
+    (void)state;
+    double start = clock_seconds();
+    struct result r = run("local sl = require 'sluice'\nlocal a\nif a then a = { a = a, a = a, a = a, a = a } a = { a = a, a = a, a = a } end\n"
+                          "local m = sl.extend(\n sl.model { layers = 2,\n seq = 8 },\n { seq = 16,\n a = a,\n ['x.a.a.a'] = 1,\n"
+                          "['a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a'] = 1 })" STUDY);
+    assert_non_null(strstr(told(&r), "x.lua:9: x.a.a.a: no parameter 'x'"));
+    assert_non_null(strstr(told(&r), "x.lua:3: a.a.a.a"));
+    located(&r, NULL, "seq", "x.lua:7");
+    located(&r, NULL, "layers", "x.lua:5");
+    assert_true(clock_seconds() - start < 20);
+    done(&r);
+}
+
+static char said[4096];
+static void keep_said(const char *line) { snprintf(said + strlen(said), sizeof said - strlen(said), "%s\n", line); }
+
+static void test_print(void **state)
+{
+    (void)state;
+    *said = 0;
+    struct result r = run_with("print(1, nil, 'a\\n\\27[2J\\xc3\\xa4\\xff\\u{202e}', setmetatable({}, { __tostring = function() return 'named' end }))", &(struct script_options){ .say = keep_said });
+    assert_string_equal(said, "1\tnil\ta\n\\u{1b}[2J\xc3\xa4\\xff\\u{202e}\tnamed\n");
+    done(&r);
+}
+
 /* Every experiment that the project ships is without mistakes, and asks its question first. */
+/* Every file that was read goes with the description, those of the library do not. */
+static void test_sources(void **state)
+{
+    (void)state;
+    static const char other[] = "return require('third')\n", third[] = "-- \xc3\xa9\nreturn { ['attention.gate'] = 'head' }\n";
+    write_file("other.lua", other, sizeof other - 1);
+    write_file("third.lua", third, sizeof third - 1);
+    const char *text = BASE "return sl.study { base = base, baseline = 'a', variants = { a = {}, b = require 'other' } }";
+    struct result r = run(text);
+    if (r.problems.n) fail_msg("%s", told(&r));
+    const json_t *required = json_object_get(r.description, "required");
+    assert_string_equal(json_string_value(json_object_get(r.description, "script_text")), text);
+    assert_int_equal(json_array_size(required), 2);
+    const char *const wanted[][2] = { { "other.lua", other }, { "third.lua", third } };
+    for (int i = 0; i < 2; i++) {
+        const json_t *file = json_array_get(required, (size_t)i);
+        char hash[33];
+        hash_print(hash_bytes(wanted[i][1], strlen(wanted[i][1])), hash);
+        assert_string_equal(json_string_value(json_object_get(file, "name")), wanted[i][0]);
+        assert_string_equal(json_string_value(json_object_get(file, "text")), wanted[i][1]);
+        assert_string_equal(json_string_value(json_object_get(file, "xxh128")), hash);
+    }
+    done(&r);
+    write_file("other.lua", "return {} -- \xff", 14);
+    r = run(text);
+    assert_non_null(strstr(told(&r), "other.lua: the text is not UTF-8"));
+    done(&r);
+    write_file("other.lua", "return {} -- \0", 14);
+    r = run(text);
+    assert_non_null(strstr(told(&r), "other.lua: holds a zero byte"));
+    done(&r);
+}
+
 static void test_experiments(void **state)
 {
     (void)state;
@@ -574,7 +645,8 @@ static const struct { const char *script, *words; } hostile[] = {
     { "local m = require 'sluice.model' m.new('x', 3)", "number expected" },
     { "local t = require 'sluice' t.study = nil t.model { __index = 3 } return setmetatable({}, { __name = 'sluice.study' })", "must return a study" },
     { "rawset(_G, 'x', 1) x = 2 local n = {} for i = 1, 200 do n = { n } end require('sluice').model { init = n }", "nest too deeply" },
-    { HEAD "local t = {} for i = 1, 16 do local n = {} for k = 1, 9 do n['k' .. k] = t end t = n end sl.model { init = t }", "does a loop not end?" },
+    { HEAD "local t = {} for i = 1, 16 do local n = {} for k = 1, 9 do n['k' .. k] = t end t = n end sl.model { init = t }", "nest too deeply" },
+    { HEAD "local t = {} for i = 1, 9 do local n = {} for k = 1, 9 do n['k' .. k] = t end t = n end sl.model { init = t }", "more than 100000 values" },
     { BASE "local a = {} for i = 1, 30 do a['k' .. i] = { 1, 2 } end return sl.study { base = base, axes = a }", "more than 4096 variants" },
     { "\x1bLua\x54\x00", "a binary chunk" },
 };
@@ -637,10 +709,19 @@ static void test_files(void **state)
     assert_string_equal(told(&r), "/nonexistent/x.lua: No such file or directory\n");
     done(&r);
     r = run_file("/dev/zero", &options);
+    assert_string_equal(told(&r), "/dev/zero: is a device, not a file\n");
+    done(&r);
+    char large[256];
+    snprintf(large, sizeof large, "%s/large.lua", folder);
+    int file = open(large, O_WRONLY | O_CREAT, 0644);
+    assert_int_equal(ftruncate(file, (4 << 20) + 1), 0);
+    close(file);
+    r = run_file(large, &options);
     assert_non_null(strstr(told(&r), "larger than 4 MiB"));
     done(&r);
+    unlink(large);
     r = run_file(folder, &options);
-    assert_non_null(strstr(told(&r), "Is a directory"));
+    assert_non_null(strstr(told(&r), "is a folder, not a file"));
     done(&r);
     r = run("#!/usr/bin/env sluice\n" BASE "\nreturn sl.study { base = base, variants = { a = 3 } }");
     assert_non_null(strstr(told(&r), "x.lua:3: variants.a"));
@@ -667,7 +748,7 @@ int main(void)
         cmocka_unit_test(test_named_variants), cmocka_unit_test(test_defaults), cmocka_unit_test(test_axes), cmocka_unit_test(test_shapes_of_studies),
         cmocka_unit_test(test_models), cmocka_unit_test(test_functions_meet_variants), cmocka_unit_test(test_overrides),
         cmocka_unit_test(test_order_does_not_matter), cmocka_unit_test(test_bad_scripts), cmocka_unit_test(test_all_mistakes_at_once),
-        cmocka_unit_test(test_places), cmocka_unit_test(test_experiments), cmocka_unit_test(test_every_misspelt_key),
+        cmocka_unit_test(test_places), cmocka_unit_test(test_places_in_tangles), cmocka_unit_test(test_print), cmocka_unit_test(test_sources), cmocka_unit_test(test_experiments), cmocka_unit_test(test_every_misspelt_key),
         cmocka_unit_test(test_hostile_scripts), cmocka_unit_test(test_default_limit), cmocka_unit_test(test_binary_chunk), cmocka_unit_test(test_trust), cmocka_unit_test(test_files),
     };
     return cmocka_run_group_tests(tests, open_folder, remove_folder);

@@ -47,7 +47,7 @@ static char *script;
 
 static struct store_plan plan(void)
 {
-    return (struct store_plan){ n_series, series, 3, groups, 2, costs, "{\"model\":{\"layers\":6}}", script, "x.lua" };
+    return (struct store_plan){ n_series, series, 3, groups, 2, costs, "{\"model\":{\"layers\":6}}", script, "x.lua", "[]", "{\"folder\":\"/tmp\"}" };
 }
 
 static int setup(void **state)
@@ -212,6 +212,8 @@ static void test_round_trip(void **state)
     }
     assert_string_equal(reader_script(r), script);
     assert_string_equal(reader_config(r), p.config_json);
+    assert_string_equal(reader_required(r), p.required_json);
+    assert_string_equal(reader_record(r), p.record_json);
     assert_string_equal(reader_text(r, "/", "run_id"), "01TEST");
     assert_string_equal(reader_text(r, "/device", "replicate"), "3");
     assert_string_equal(reader_text(r, "/", "rate"), "0.125");

@@ -190,7 +190,8 @@ static void study_json_reads_back(void **state)
     (void)state;
     char folder[] = "/tmp/sluice-study-XXXXXX";
     assert_non_null(mkdtemp(folder));
-    struct study *s = resolved(TEXT({"match": {"quantity": "total_params", "adjust": "ffn.d_ff", "tolerance": 0.05}})), *back = NULL;
+    struct study *s = resolved(TEXT({"match": {"quantity": "total_params", "adjust": "ffn.d_ff", "tolerance": 0.05},
+                                   "record": {"command": ["sluice", "run"]}, "required": [{"name": "a.lua", "text": ""}]})), *back = NULL;
     struct err e;
     s->dir = arena_text(s->arena, "%s/deep/er", folder);
     if (study_save(s, &e) || study_open(s->dir, &back, &e)) fail_msg("%s", e.text);
@@ -206,6 +207,7 @@ static void study_json_reads_back(void **state)
         assert_int_equal(back->variant[i].counts.active_embedded, s->variant[i].counts.active_embedded);
     }
     for (int i = 0; i < s->n_points; i++) assert_string_equal(back->point[i].dir, s->point[i].dir);
+    assert_true(json_equal(back->record, s->record) && json_equal(back->required, s->required));
     study_free(back);
     assert_int_equal(study_open("/nowhere", &back, &e), -1);
     assert_non_null(strstr(e.text, "/nowhere/study.json"));
@@ -215,12 +217,82 @@ static void study_json_reads_back(void **state)
     assert_int_equal(system(command), 0);
 }
 
+static struct study *saved_in(const char *folder, const char *changes)
+{
+    struct study *s = resolved(changes);
+    s->dir = arena_text(s->arena, "%s/s", folder);
+    return s;
+}
+
+/* A study that takes another's place: counts are of runs, those with a run file and those without. */
+static void changes_are_counted(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/sluice-study-XXXXXX", command[128];
+    assert_non_null(mkdtemp(folder));
+    struct study *old = saved_in(folder, TEXT({"script_path": "a.lua", "script_text": "a", "record": {"script": "/a.lua"}})), *new;
+    struct study_change c;
+    struct err e;
+    assert_int_equal(study_change(old, &c, &e), 0);
+    assert_false(c.exists);
+    if (study_save(old, &e)) fail_msg("%s", e.text);
+    for (int p = 0; p < 3; p++) {                           /* begun: replicate 0 of base, gated, wide */
+        char *path = study_point_path(old, p, "run.h5");
+        FILE *f = fopen(path, "w");
+        assert_non_null(f);
+        fclose(f);
+        free(path);
+    }
+    assert_int_equal(study_change(old, &c, &e), 0);
+    assert_true(c.exists && !c.other && c.kept == 6 && c.added == 0 && c.earlier == 0);
+    new = saved_in(folder, TEXT({"script_path": "b.lua", "script_text": "b", "record": {"script": "/b.lua"}, "replicates": 3,
+                                 "variants": [ {"name": "base", "set": {}}, {"name": "gated", "set": {"attention.gate": "head"}} ]}));
+    assert_int_equal(study_change(new, &c, &e), 0);
+    assert_true(c.exists && c.other);
+    assert_string_equal(c.script, "/a.lua");
+    assert_int_equal(c.kept, 4);
+    assert_int_equal(c.added, 2);
+    assert_int_equal(c.earlier, 1);
+    assert_int_equal(c.dropped, 1);
+    if (study_save(new, &e)) fail_msg("%s", e.text);
+    assert_int_equal(study_change(old, &c, &e), 0);
+    assert_true(c.back == 1 && c.added == 1 && c.earlier == 0 && c.dropped == 2);
+    study_free(new);
+    new = saved_in(folder, TEXT({"script_path": "c.lua", "script_text": "b", "record": {"script": "/c.lua"}}));
+    assert_true(study_change(new, &c, &e) == 0 && !c.other);            /* moved */
+    study_free(new);
+    new = saved_in(folder, TEXT({"script_path": "b.lua", "script_text": "d", "record": {"script": "/b.lua"}}));
+    assert_true(study_change(new, &c, &e) == 0 && !c.other);            /* changed where it lies */
+    study_free(new);
+    study_free(old);
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    assert_int_equal(system(command), 0);
+}
+
+static void points_are_selected(void **state)
+{
+    (void)state;
+    static const struct { const char *names[2]; int points; const char *error; } cases[] = {
+        { { "base" }, 2, NULL }, { { "gated" }, 4, NULL }, { { "gated/1" }, 1, NULL }, { { "gated/1", "wide/0" }, 2, NULL }, { { "gated/1", "wide" }, 5, NULL },
+        { { "gaded" }, 0, "did you mean 'gated'" }, { { "gated/2" }, 0, "no such variant and replicate" }, { { "gated/" }, 0, "no such" }, { { "gated/1x" }, 0, "no such" },
+    };
+    for (int i = 0; i < COUNT(cases); i++) {
+        struct study *s = resolved(NULL);
+        struct err e = { "" };
+        int failure = study_select(s, cases[i].names, cases[i].names[1] ? 2 : 1, &e);
+        if (cases[i].error) assert_true(failure && strstr(e.text, cases[i].error));
+        else assert_true(!failure && s->n_points == cases[i].points);
+        study_free(s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_study_has_points), cmocka_unit_test(mistakes_are_named), cmocka_unit_test(warm_ups_that_end_are_taken), cmocka_unit_test(memory_is_a_session_s),
         cmocka_unit_test(twins_are_refused),
         cmocka_unit_test(budgets_are_matched), cmocka_unit_test(flops_are_of_the_run), cmocka_unit_test(identity_is_content), cmocka_unit_test(study_json_reads_back),
+        cmocka_unit_test(changes_are_counted), cmocka_unit_test(points_are_selected),
     };
     return cmocka_run_group_tests_name("study", tests, NULL, NULL);
 }

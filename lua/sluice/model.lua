@@ -4,6 +4,7 @@ local host = ...
 local tree = require "sluice.tree"
 local model = {}
 
+local MOST_LAYERS = 4096
 local PER_LAYER = { "position", "residual", "attention", "ffn" }
 local PER_LAYER_ONLY = ("only %s may be functions of the layer"):format(tree.join(PER_LAYER))
 local content = setmetatable({}, { __mode = "k" })  -- model -> { spec, changes = { { path, value, site } }, sites }
@@ -110,8 +111,8 @@ function model.plain(m, more)
   local changes = appended(c.changes, more)
   local roots, out = varying(c.spec, changes), {}
   local layers = next(roots) and number_of_layers(c.spec, changes)
-  if next(roots) and not (layers and layers >= 1 and layers <= 4096) then
-    host.fail(c.sites[1], "", "a function of the layer needs 'layers' in sl.model: a number from 1 to 4096")
+  if next(roots) and not (layers and layers >= 1 and layers <= MOST_LAYERS) then
+    host.fail(c.sites[1], "", ("a function of the layer needs 'layers' in sl.model: a number from 1 to %d"):format(MOST_LAYERS))
   end
   for _, key in ipairs(tree.sorted(c.spec)) do
     if not roots[key] then
@@ -173,7 +174,9 @@ end
 -- Pairs of a KV mirror: the last n layers read the first n, deepest from shallowest. With multi-token prediction its
 -- block counts as the layer after the last. Layers from 0, as in attention.kv.pairs.
 function model.u_mirror(site, layers, n, with_mtp)
-  if math.type(layers) ~= "integer" or layers < 2 then host.fail(site, "", "sl.u_mirror(layers, n, with_mtp): layers must be an integer of at least 2") end
+  if math.type(layers) ~= "integer" or layers < 2 or layers > MOST_LAYERS then
+    host.fail(site, "", ("sl.u_mirror(layers, n, with_mtp): layers must be an integer from 2 to %d"):format(MOST_LAYERS))
+  end
   local deepest = with_mtp and layers or layers - 1
   n = n or (deepest + 1) // 3
   if math.type(n) ~= "integer" or n < 1 or n > (deepest + 1) // 2 then

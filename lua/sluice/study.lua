@@ -5,7 +5,7 @@ local model = require "sluice.model"
 local study = {}
 
 local COMMON = { "base", "baseline", "data", "match", "name", "primary", "replicates", "seed", "test", "train" }
-local MOST_VARIANTS = 4096
+local MOST_VARIANTS, LONGEST_NAME = 4096, host.longest_name
 
 local function with(...)
   local keys = { ... }
@@ -24,10 +24,11 @@ end
 
 local NOUN = { string = "a text", integer = "an integer", number = "a number", table = "a table", ["function"] = "a function" }
 
--- The value of a key when it has the right type, else (after telling) the default.
+-- The value of a key when it has the right type, else (after telling) the default. 2.0 is the integer 2.
 local function take(site, spec, key, kind, default)
   local value = spec[key]
   if value == nil then return default end
+  if kind == "integer" then value = math.tointeger(value) or value end
   if type(value) == kind or math.type(value) == kind then return value end
   host.problem(site, key, ("%s: must be %s, not %s"):format(key, NOUN[kind], type(value) == "string" and "'" .. value .. "'" or tostring(value)))
   return default
@@ -40,11 +41,19 @@ local function take_count(site, spec, key, default, least, most)
   return default
 end
 
--- Names become folders.
-local function check_name(site, where, name)
-  if #name > 120 or not name:find "^%w[%w._=,+-]*$" then
-    host.problem(site, where, ("'%s': a name has letters, digits and . _ = , + - only, at most 120"):format(name:sub(1, 120)))
-  end
+-- Names become folders, as they are: what cannot stand there is refused, not changed, so that no two names share one.
+local function check_name(site, where, name, cure)
+  if host.is_name(name) then return end
+  host.problem(site, where, ("'%s': %s%s"):format(name:sub(1, LONGEST_NAME), host.name_rule, cure or ""))
+end
+
+-- A study is called like its script, when that is a name.
+local function name_of_script(site, spec)
+  if spec.name ~= nil then return end
+  local near = host.script:gsub("[^%w._=,+-]+", "_"):gsub("^[^%w_]+", ""):sub(1, LONGEST_NAME)
+  if not near:find "%w" then near = "study" end
+  check_name(site, "", host.script, ("\n  the study is called like its script: say name = \"%s\" in it, or --set name=%s"):format(near, near))
+  spec.name = host.is_name(host.script) and host.script or near
 end
 
 local function short(path) return path:match "[^.]*$" end
@@ -89,44 +98,74 @@ local function named_variants(site, variants)
   return list
 end
 
--- The values of every axis, and the number of combinations.
-local function read_axes(site, axes)
-  local values, total = {}, 1
-  for _, path in ipairs(tree.sorted(axes)) do
-    local where, seen = "axes." .. path, {}
-    local list = type(axes[path]) == "table" and axes[path] or {}
-    if #list == 0 or #tree.sorted(list) > 0 then host.problem(site, where, where .. ": must be a list of values: { \"softmax\", \"sigmoid\" }") end
-    for i, value in ipairs(list) do
-      local as_word = word(tree.normal(value, site, where), i)
-      if seen[as_word] then host.problem(site, where, ("%s: '%s' is listed twice"):format(where, as_word)) end
-      seen[as_word] = true
+-- The values of an axis as { part = of the variant's name, value }: { value, ... } or { NAME = value, ... }, by name.
+local function read_axis(site, path, label, given)
+  local where, names, list, seen = "axes." .. path, type(given) == "table" and tree.sorted(given) or {}, {}, {}
+  local count = type(given) == "table" and rawlen(given) or 0
+  if count == 0 and #names == 0 or count > 0 and #names > 0 then
+    host.problem(site, where, where .. ": must be a list of values, { \"softmax\", \"sigmoid\" }, or values with names, { soft = \"softmax\", sharp = \"sigmoid\" }")
+    return list
+  end
+  if math.max(count, #names) > MOST_VARIANTS then host.fail(site, where, ("%s: more than %d values"):format(where, MOST_VARIANTS)) end
+  for i = 1, count do
+    local as_word = word(tree.normal(given[i], site, where), i)
+    if seen[as_word] then
+      host.problem(site, where, ("%s: '%s' is listed twice; values that are written alike need names: { NAME = value, ... }"):format(where, as_word))
     end
-    values[path], total = list, total * math.max(1, #list)
+    seen[as_word] = true
+    list[i] = { part = label .. "=" .. as_word, value = given[i] }
+  end
+  for i, name in ipairs(names) do
+    check_name(site, where .. "." .. name, name)
+    list[i] = { part = name, value = given[name] }
+  end
+  return list
+end
+
+-- The values of every axis, and the number of combinations.
+local function read_axes(site, axes, paths)
+  local values, total, label = {}, 1, labels(paths)
+  for _, path in ipairs(paths) do
+    values[path] = read_axis(site, path, label[path], axes[path])
+    total = total * math.max(1, #values[path])
     if total > MOST_VARIANTS then host.fail(site, "axes", ("the axes give more than %d variants"):format(MOST_VARIANTS)) end
   end
   return values, total
 end
 
+-- What is wrong with the names of a grid, once.
+local function check_grid(site, paths, list)
+  local seen = {}
+  for _, variant in ipairs(list) do
+    if #variant.name > LONGEST_NAME then
+      return host.problem(site, "axes", ("axes: '%s' has %d characters, a name has at most %d; give values short names: axes = { [\"%s\"] = { NAME = value, ... }, ... }"):format(
+        variant.name, #variant.name, LONGEST_NAME, paths[1]))
+    end
+    if seen[variant.name] then return host.problem(site, "axes", ("axes: two combinations are called '%s'"):format(variant.name)) end
+    seen[variant.name] = true
+    check_name(site, "axes", variant.name)
+  end
+end
+
 -- The product of the axes; the last axis turns fastest.
 local function product(site, axes)
-  local values, total = read_axes(site, axes)
   local paths, list = tree.sorted(axes), {}
-  local label = labels(paths)
+  local values, total = read_axes(site, axes, paths)
   for number = 0, total - 1 do
     local settings, parts, rest = {}, {}, number
     for p = #paths, 1, -1 do
       local path = paths[p]
       local count = #values[path]
       if count > 0 then
-        local i = rest % count + 1
+        local chosen = values[path][rest % count + 1]
         rest = rest // count
-        settings[path] = values[path][i]
-        table.insert(parts, 1, label[path] .. "=" .. word(tree.normal(values[path][i], site, "axes." .. path), i))
+        settings[path] = chosen.value
+        table.insert(parts, 1, chosen.part)
       end
     end
     list[#list + 1] = { name = table.concat(parts, ","), settings = settings, where = "axes." }
-    check_name(site, "axes", list[#list].name)
   end
+  check_grid(site, paths, list)
   return list
 end
 
@@ -190,18 +229,36 @@ end
 
 local STUDY_KEYS = { data = "string", name = "string", primary = "string", baseline = "string", replicates = "integer", seed = "integer" }
 
--- --set on the command line: keys of the study, of train, or else of the model.
-local function apply_overrides(site, spec, train)
+-- The value that --set gives to a path; where a text is wanted, digits and all else that is not quoted is the text.
+local function value_of(site, set)
+  if STUDY_KEYS[set.path] == "string" and not set.text:find "^[\"']" then return set.text end
+  local value, why = host.literal(set.text)
+  if value == nil then return host.problem(site, set.path, ("%s: %s"):format(set.path, why)) end
+  return tree.normal(value, site, set.path)
+end
+
+-- --set on the command line: keys of the study.
+local function override_study(site, spec)
+  for _, set in ipairs(host.overrides) do
+    if STUDY_KEYS[set.path] then spec[set.path] = value_of(site, set) end
+  end
+end
+
+-- Of train, which is given back changed, or else of the model, as changes of it.
+local function override_rest(site, train)
   local changes = {}
   for _, set in ipairs(host.overrides) do
-    if STUDY_KEYS[set.path] then
-      spec[set.path] = set.value
-    elseif set.path:find "^train%." then
-      local changed, why = host.set("train", train, set.path:sub(7), set.value)
-      if changed then train = changed else host.problem(site, "", ("--set %s: %s"):format(set.text, why)) end
-    else
-      changes[#changes + 1] = { path = set.path, value = tree.normal(set.value, site, set.path), site = site, where = "" }
+    local path, value, changed, why = set.path, nil, nil, nil
+    if not STUDY_KEYS[path] then value = value_of(site, set) end
+    if value ~= nil and path:find "^train%." then
+      changed, why = host.set("train", train, path:sub(7), value)
+      train = changed or train
+    elseif value ~= nil then
+      if not path:find("%.") then changed, why = host.set("model", {}, path, false) end     -- is it a key of anything?
+      if why then why = why .. "\n  of the study: " .. tree.join(tree.sorted(STUDY_KEYS)) .. "; of training: train.KEY"
+      else changes[#changes + 1] = { path = path, value = value, site = site, where = path } end
     end
+    if why then host.problem(site, path, ("%s: %s"):format(path, why)) end
   end
   return train, changes
 end
@@ -214,9 +271,11 @@ local function check_texts(site, d)
 end
 
 local function description(site, spec, list, default_baseline)
-  local train, changes = apply_overrides(site, spec, tree.normal(take(site, spec, "train", "table", {}), site, "train") or {})
+  override_study(site, spec)
+  name_of_script(site, spec)
+  local train, changes = override_rest(site, tree.normal(take(site, spec, "train", "table", {}), site, "train") or {})
   local d = {
-    name = take(site, spec, "name", "string", (host.script:gsub("[^%w._-]", "-"))),
+    name = take(site, spec, "name", "string", "study"),
     data = take(site, spec, "data", "string", "synthetic"),
     primary = take(site, spec, "primary", "string", "eval.loss"),
     replicates = take_count(site, spec, "replicates", #list < 3 and 5 or 8, 1, 1000),
@@ -241,6 +300,7 @@ local function description(site, spec, list, default_baseline)
 end
 
 local function finish(site, spec, list, default_baseline)
+  if #list > MOST_VARIANTS then host.fail(site, "", ("%d variants: at most %d"):format(#list, MOST_VARIANTS)) end
   local d, sites = description(site, spec, list, default_baseline)
   return host.study(site, d, sites)
 end

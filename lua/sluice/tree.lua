@@ -3,6 +3,7 @@ local host = ...
 local tree = {}
 
 local DEEPEST = 16
+local MOST_VALUES = 100000
 
 function tree.sorted(t)
   local keys = {}
@@ -15,38 +16,49 @@ end
 
 local function inside(path, key) return path == "" and key or path .. "." .. key end
 
--- A mistake is told at `path` in the table of the call `site`, and the value is left out.
-function tree.normal(value, site, path, depth)
-  depth = depth or 0
+local function tell(site, path, text) return host.problem(site, path, path == "" and text or path .. ": " .. text) end
+
+-- walk: the number of values so far, the depth, and the tables that the value stands in.
+local function normal(value, site, path, walk)
+  walk.values = walk.values + 1
+  if walk.values > MOST_VALUES then host.fail(site, path, ("%s: more than %d values"):format(path, MOST_VALUES)) end
   local kind = type(value)
   if kind == "string" or kind == "boolean" or kind == "function" or math.type(value) == "integer" then return value end
   if kind == "number" then
     if value - value == 0 then return value end
-    return host.problem(site, path, ("%s: %s is no number to compute with"):format(path, value))
+    return tell(site, path, ("%s is no number to compute with"):format(value))
   end
-  if kind ~= "table" then return host.problem(site, path, ("%s: a %s is no value"):format(path, kind)) end
-  if getmetatable(value) ~= nil then return host.problem(site, path, path .. ": an object is no value: plain tables are") end
-  if depth == DEEPEST then return host.problem(site, path, "tables nest too deeply: does one contain itself?") end
+  if kind ~= "table" then return tell(site, path, ("a %s is no value"):format(kind)) end
+  if getmetatable(value) ~= nil then return tell(site, path, "an object is no value: plain tables are") end
+  if walk[value] then return tell(site, path, "a table contains itself") end
+  if walk.depth == DEEPEST then host.fail(site, path, path .. ": tables nest too deeply") end
 
   local count, strange = 0, false
   for key in next, value do
     if math.type(key) == "integer" then count = count + 1 elseif type(key) ~= "string" then strange = true end
   end
   local names, out = tree.sorted(value), {}
-  if strange then host.problem(site, path, path .. ": keys are names") end
-  if count ~= rawlen(value) then return host.problem(site, path, path .. ": the list has a hole") end
-  for _, name in ipairs(names) do out[name] = tree.normal(value[name], site, inside(path, name), depth + 1) end
-  if count == 1 and type(value[1]) == "string" then
-    if out.module ~= nil then host.problem(site, path, path .. ": the module is named twice") end
-    out.module = value[1]
-  elseif count > 0 then
-    if #names > 0 then
-      return host.problem(site, path, path .. ": a table is a list, or a module's name first and then its keys; this mixes them")
-    end
-    for i = 1, count do out[i] = tree.normal(value[i], site, path, depth + 1) end
+  local names_module = count == 1 and type(value[1]) == "string"
+  if strange then tell(site, path, "keys are names") end
+  if count ~= rawlen(value) then return tell(site, path, "the list has a hole") end
+  if count > 0 and #names > 0 and not names_module then
+    return tell(site, path, "a table is a list, or a module's name first and then its keys; this mixes them")
   end
+
+  walk[value], walk.depth = true, walk.depth + 1
+  for _, name in ipairs(names) do out[name] = normal(value[name], site, inside(path, name), walk) end
+  if names_module then
+    if out.module ~= nil then tell(site, path, "the module is named twice") end
+    out.module = value[1]
+  else
+    for i = 1, count do out[i] = normal(value[i], site, path, walk) end
+  end
+  walk[value], walk.depth = nil, walk.depth - 1
   return out
 end
+
+-- A mistake is told at `path` in the table of the call `site`, and the value is left out.
+function tree.normal(value, site, path) return normal(value, site, path, { values = 0, depth = 0 }) end
 
 function tree.has_function(value)
   if type(value) ~= "table" then return type(value) == "function" end

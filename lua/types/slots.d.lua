@@ -46,7 +46,7 @@
 ---@field eval_every? integer steps between evaluations; the last step always evaluates; default 100, ≥ 1
 ---@field eval_tokens? integer held-out tokens that an evaluation measures, the same for all variants; 0: all there are; default 32768, ≥ 0
 ---@field checkpoint_every? integer steps between checkpoints; default 100, ≥ 1
----@field keep? integer checkpoints kept; default 2, 1 … 1000
+---@field keep? integer checkpoints kept; 0: the newest while the run goes on, none when it is over; default 2, 0 … 1000
 ---@field stop_window? integer trailing steps that a loss spike is measured against; so many without a target end a run; default 50, 5 … 1000000
 ---@field stop_sigma? number stop as diverged when the loss stays this many standard deviations above the window for 10 steps; 0: never; default 0, 0 … 1000000
 ---@field stop_dead? number stop when this share of experts got no token for a window; 0: never; default 0, 0 … 1

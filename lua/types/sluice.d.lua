@@ -30,7 +30,7 @@
 
 ---@class sluice.variants_keys: sluice.study_keys
 ---@field variants? table<string, sluice.changes|sluice.model> by name
----@field axes? table<string, any[]> every combination of these values
+---@field axes? table<string, any[]|table<string, any>> every combination of these values; with names of their own: { NAME = value }
 ---@field filter? fun(settings: sluice.changes): boolean which combinations to keep
 
 ---@class sluice.leave_one_out_keys: sluice.study_keys

@@ -41,9 +41,12 @@ void invariant_broken(const char *file, int line, const char *format, ...)
     abort();
 }
 
+void (*memory_short)(size_t bytes);
+
 static void *demand(void *memory, size_t bytes)
 {
     if (memory || bytes == 0) return memory;
+    if (memory_short) memory_short(bytes);
     fprintf(stderr, "out of memory: %zu bytes of heap were wanted\n", bytes);
     exit(1);
 }

@@ -36,7 +36,8 @@ char *arena_text(struct arena *a, const char *format, ...) __attribute__((format
 void *arena_copy(struct arena *a, const void *from, size_t bytes);
 void arena_free(struct arena *a);
 
-/* Heap that cannot be NULL: out of memory prints what was wanted and leaves with exit code 1. */
+/* Heap that cannot be NULL: out of memory prints what was wanted and leaves with exit code 1, or calls memory_short. */
+extern void (*memory_short)(size_t bytes);
 void *xmalloc(size_t bytes);
 void *xcalloc(size_t count, size_t bytes);
 void *xrealloc(void *old, size_t bytes);

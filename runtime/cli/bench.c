@@ -2,6 +2,7 @@
 #include "bench.h"
 #include "bind.h"
 #include "cpu/pool.h"
+#include "base/process.h"
 #include "script.h"
 #include "status.h"
 
@@ -98,8 +99,7 @@ static enum code measure_apart(const char *name, const json_t *config, const str
 {
     int end[2], status;
     if (pipe(end)) return cli_fail(CODE_FAILURE, "pipe: %s", strerror(errno));
-    fflush(NULL);
-    pid_t child = fork();
+    pid_t child = process_fork(SIGKILL);
     if (child < 0) return cli_fail(CODE_FAILURE, "fork: %s", strerror(errno));
     if (child == 0) {
         close(end[0]);
@@ -109,7 +109,8 @@ static enum code measure_apart(const char *name, const json_t *config, const str
     json_t *result = json_loadfd(end[0], 0, NULL);
     close(end[0]);
     while (waitpid(child, &status, 0) < 0 && errno == EINTR) { }
-    if (WIFSIGNALED(status)) cli_fail(CODE_FAILURE, "%s: ended by signal %d", name, WTERMSIG(status));
+    char signal[16];
+    if (WIFSIGNALED(status)) cli_fail(CODE_FAILURE, "%s: was killed by %s", name, process_signal(WTERMSIG(status), signal));
     enum code code = WIFEXITED(status) ? (enum code)WEXITSTATUS(status) : CODE_FAILURE;
     if (code) json_decref(result);
     INVARIANT(code || result, "%s: a measurement without a result", name);

@@ -1,13 +1,14 @@
 /* Parsing, help and messages of the command line. */
 #include "cli.h"
 #include "base/file.h"
+#include "base/terminal.h"
 #include "version.h"
 #include <errno.h>
+#include <jansson.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define COMMAND(name) extern const struct command command_##name;
 #include "list.h"
@@ -21,7 +22,7 @@ const struct command *const cli_commands[] = {
 
 const struct option cli_common[] = {
     { "help", 'h', NULL, "show this and leave" },
-    { "color", 0, "WHEN", "auto, always or never (auto: on a terminal, unless NO_COLOR is set)" },
+    { "color", 0, "WHEN", "auto, always or never (auto: on a terminal, unless NO_COLOR is set or TERM is dumb)" },
     { 0 }
 };
 const char *const cli_codes[] = {
@@ -31,6 +32,7 @@ const char *const cli_codes[] = {
 enum { NAMES = 64 };
 
 static const char *current = "";                            /* name of the running command, for messages */
+static const char *const *line = (const char *const[]){ NULL };
 static enum { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER } color;
 
 static void say(const char *format, va_list list)
@@ -70,7 +72,7 @@ const char *cli_paint(FILE *to, enum paint paint)
     static const char *const escape[] = { "\033[0m", "\033[1m", "\033[2m", "\033[32m", "\033[31m", "\033[33m" };
     const char *no = getenv("NO_COLOR"), *force = getenv("CLICOLOR_FORCE");
     bool on = color == COLOR_ALWAYS;
-    if (color == COLOR_AUTO) on = !(no && *no) && ((force && strcmp(force, "0")) || isatty(fileno(to)));
+    if (color == COLOR_AUTO) on = !(no && *no) && ((force && strcmp(force, "0")) || terminal_obeys(fileno(to)));
     return on ? escape[paint] : "";
 }
 
@@ -307,14 +309,18 @@ static enum code finish_output(enum code code)
     return cli_fail(cli_system_code(output_cause, CODE_FAILURE), "standard output: cannot be written: %s", strerror(output_cause));
 }
 
+const char *const *cli_line(void) { return line; }
+
 enum code cli_run(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "", *names[NAMES];
     int n = 0;
+    json_set_alloc_funcs(xmalloc, free);                    /* a table that lost a key for want of memory would lie */
     if (argc < 2) {
         print_overview(stderr);
         return CODE_USAGE;
     }
+    line = (const char *const *)argv;
     if (!strcmp(name, "help") && argc == 3) {               /* help COMMAND is COMMAND --help */
         char help[] = "--help", *swapped[] = { argv[0], argv[2], help, NULL };
         return cli_run(3, swapped);

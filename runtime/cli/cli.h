@@ -48,6 +48,7 @@ extern const char *const cli_codes[];                       /* exit codes: "0 su
 
 /* Finds the command, parses and runs it. Returns the exit code. */
 enum code cli_run(int argc, char **argv);
+const char *const *cli_line(void);                          /* the command line as it was given; ends in NULL */
 
 bool cli_flag(const struct call *c, const char *name);
 const char *cli_value(const struct call *c, const char *name, const char *otherwise);     /* the last one given */

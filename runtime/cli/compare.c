@@ -156,6 +156,7 @@ static enum code run(const struct call *c)
     if (parse_place(c, &o)) return CODE_USAGE;
     if (runs_open(c->word[0], &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     if (compare_study(runs, &o, &result, &e)) {
+        status_unreadable(runs);
         runs_close(runs);
         return cli_fail(CODE_INPUT, "%s", e.text);
     }
@@ -167,8 +168,10 @@ static enum code run(const struct call *c)
         print_untaught(result);
         print_notes(result);
         print_floor(runs, result);
+        status_earlier(runs, stdout);
     }
-    enum code code = outcome_of(result);
+    enum code code = status_unreadable(runs);
+    if (code == CODE_OK) code = outcome_of(result);
     compare_free(result);
     runs_close(runs);
     return code;
@@ -180,5 +183,5 @@ const struct command command_compare = {
     .more = "Runs are paired by replicate: both of a pair saw the same data in the same order and drew the same initial weights.\n"
             "Only finished runs count, unless --at names a place: then every run that got there counts. What is not counted is listed.\n"
             "Below four pairs there is no interval and no p-value. Of metrics that are neither better high nor low it says which is higher.\n"
-            "Leaves with code 5 when every run that could count has diverged.",
+            "Leaves with code 5 when every run that could count has diverged, with code 4 when one cannot be read: the others are compared all the same.",
 };

@@ -1,15 +1,21 @@
 /* sluice data: token files. */
 #include "data/data.h"
 #include "cli.h"
+#include "data_print.h"
 #include "status.h"
 #include <errno.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct option options[] = {
     { "output", 'o', "FILE", "of pack: the token file to write" },
     { "held-out", 0, "SHARE", "of pack: share of the documents kept for evaluation (default 0.1)" },
+    { "held-out-from", 0, "INPUT", "of pack: hold out all of this input, and no share of the others; may be given again" },
     { "blank-lines", 0, NULL, "of pack: blank lines separate documents" },
+    { "key", 0, "NAME", "of pack: the key of JSON objects that has the text; a.b is b of the object a (default text)" },
+    { "strict", 0, NULL, "of pack: JSON that is broken or has no text is an error, not skipped" },
+    { "quiet", 'q', NULL, "of pack: do not list the inputs" },
     { "verify", 0, NULL, "of inspect: read the whole file and hold it against its hash" },
     { "json", 0, NULL, "machine-readable" },
     { 0 }
@@ -24,6 +30,17 @@ static json_t *info_json(const struct corpus_info *i)
                      "held_out_tokens", (json_int_t)i->held_out_tokens, "bytes_per_token", i->bytes_per_token, "hash", hash);
 }
 
+static void print_split(const struct corpus_info *i, const struct packed *made)
+{
+    char text[FORMAT_SIZE];
+    printf("training   %s\n", format_count((double)i->train_tokens, text));
+    printf("held out   %s\n", i->held_out_tokens ? format_count((double)i->held_out_tokens, text)
+           : "nothing, so no study can run on it: pack with --held-out SHARE or --held-out-from INPUT");
+    if (made && made->contaminated)
+        printf("leaked     %llu held-out documents are trained on as well, but for white space: what is measured on them is memory\n",
+               (unsigned long long)made->contaminated);
+}
+
 static void print_info(const struct corpus_info *i, const struct packed *made)
 {
     char hash[33], text[FORMAT_SIZE];
@@ -31,32 +48,78 @@ static void print_info(const struct corpus_info *i, const struct packed *made)
     printf("file       %s\nformat     %s\ntokenizer  %s, vocabulary %d\n", i->path, i->format, i->tokenizer, i->vocab);
     printf("tokens     %s", format_count((double)i->tokens, text));
     printf(" in %s documents\n", format_count((double)i->documents, text));
-    if (made) printf("duplicates %llu, and %llu that differ in white space alone; each lies on one side with its like\n", (unsigned long long)made->repeated, (unsigned long long)made->alike);
-    printf("training   %s\n", format_count((double)i->train_tokens, text));
-    printf("held out   %s\n", format_count((double)i->held_out_tokens, text));
+    if (made) printf("duplicates %llu, and %llu that differ in white space alone%s\n", (unsigned long long)made->repeated,
+                     (unsigned long long)made->alike, made->contaminated ? "" : "; each lies on one side with its like");
+    print_split(i, made);
     if (i->bytes_per_token > 0) printf("text       %.3f bytes a token\n", i->bytes_per_token);
     printf("hash       %s\n", hash);
 }
 
-static enum code pack(const struct call *c)
+static enum code pack_to(const struct call *c, const char *out, const struct pack_options *o, struct packed *made)
 {
-    struct pack_options o = { .held_out = 0.1, .split_blank_lines = cli_flag(c, "blank-lines") };
-    const char *out = cli_value(c, "output", NULL);
-    struct packed made;
     struct corpus *corpus;
     struct err e;
-    if (c->n_words < 2) return cli_usage(c, "pack what? give text files, folders or .jsonl files");
-    if (!out) return cli_usage(c, "where to? give -o FILE");
-    if (cli_real(c, "held-out", 0, 0.9, &o.held_out)) return CODE_USAGE;
-    if (corpus_pack(c->word + 1, c->n_words - 1, out, &o, &made, &e)) return cli_fail(cli_system_code(errno, CODE_INPUT), "%s", e.text);
+    if (corpus_pack(c->word + 1, c->n_words - 1, out, o, made, &e))
+        return cli_fail(cli_system_code(errno, CODE_INPUT), "%s", e.text);
     if (corpus_open(&corpus, out, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     if (cli_flag(c, "json")) {
         json_t *j = info_json(corpus_info(corpus));
-        json_object_update_new(j, json_pack("{s:I, s:I}", "duplicates", (json_int_t)made.repeated, "duplicates_but_for_white_space", (json_int_t)made.alike));
+        json_object_set_new(j, "duplicates", json_integer((json_int_t)made->repeated));
+        json_object_set_new(j, "duplicates_but_for_white_space", json_integer((json_int_t)made->alike));
+        json_object_set_new(j, "held_out_and_trained_on", json_integer((json_int_t)made->contaminated));
+        data_add_files(made, j);
         print_json(j);
-    } else print_info(corpus_info(corpus), &made);
+    } else {
+        if (!cli_flag(c, "quiet")) data_print_files(made);
+        print_info(corpus_info(corpus), made);
+        data_print_skipped(made);
+    }
     corpus_close(corpus);
     return CODE_OK;
+}
+
+static enum code pack(const struct call *c)
+{
+    struct pack_options o = { .held_out = 0.1, .split_blank_lines = cli_flag(c, "blank-lines"), .strict = cli_flag(c, "strict"),
+                              .key = cli_value(c, "key", NULL) };
+    const char *out = cli_value(c, "output", NULL), **held_out_from;
+    struct packed made = { 0 };
+    if (c->n_words < 2) return cli_usage(c, "pack what? give text, folders, JSON or pages");
+    if (!out) return cli_usage(c, "where to? give -o FILE");
+    if (o.key && !*o.key) return cli_usage(c, "--key '': must be a name");
+    if (cli_real(c, "held-out", 0, 0.9, &o.held_out)) return CODE_USAGE;
+    o.n_held_out_from = cli_values(c, "held-out-from", &held_out_from);
+    o.held_out_from = held_out_from;
+    bool joins = corpus_holds_tokens(c->word[1]), share = cli_value(c, "held-out", NULL) != NULL;
+    enum code code;
+    if (o.n_held_out_from && share)
+        code = cli_usage(c, "--held-out and --held-out-from: either a share, or inputs of their own");
+    else if (joins && share)
+        code = cli_usage(c, "--held-out: token files keep their own split; --held-out-from holds out another one whole");
+    else {
+        if (o.n_held_out_from || joins) o.held_out = 0;
+        code = pack_to(c, out, &o, &made);
+    }
+    packed_free(&made);
+    free(held_out_from);
+    return code;
+}
+
+static void add_facts(const struct corpus *corpus, json_t *j)
+{
+    struct corpus_facts f = corpus_facts(corpus);
+    char shortest[FORMAT_SIZE], median[FORMAT_SIZE], longest[FORMAT_SIZE];
+    if (j) {
+        json_object_set_new(j, "shortest_document", json_integer((json_int_t)f.shortest));
+        json_object_set_new(j, "median_document", json_integer((json_int_t)f.median));
+        json_object_set_new(j, "longest_document", json_integer((json_int_t)f.longest));
+        json_object_set_new(j, "ids", json_integer(f.ids));
+        json_object_set_new(j, "largest_id", json_integer(f.largest_id));
+        return;
+    }
+    printf("lengths    %s to %s tokens a document, median %s\n", format_count((double)f.shortest, shortest),
+           format_count((double)f.longest, longest), format_count((double)f.median, median));
+    printf("ids        %d of %d occur, up to %d\n", f.ids, corpus_info(corpus)->vocab, f.largest_id);
 }
 
 /* What any model must beat. Not every format has both splits to measure it on. */
@@ -86,7 +149,10 @@ static enum code inspect(const struct call *c)
     if (cli_flag(c, "verify") && corpus_verify(corpus, &e)) code = cli_fail(CODE_MISMATCH, "%s", e.text);
     json_t *j = cli_flag(c, "json") ? info_json(corpus_info(corpus)) : NULL;
     if (!j) print_info(corpus_info(corpus), NULL);
-    if (code == CODE_OK) add_baselines(corpus, j);
+    if (code == CODE_OK) {
+        add_facts(corpus, j);
+        add_baselines(corpus, j);
+    }
     if (j) print_json(j);
     corpus_close(corpus);
     return code;
@@ -103,6 +169,11 @@ static enum code run(const struct call *c)
 
 const struct command command_data = {
     .name = "data", .about = "pack text into a token file, or look into one", .usage = "pack INPUT... -o FILE | inspect FILE",
-    .example = "sluice data pack books/ notes.txt -o corpus.tok\nsluice data inspect corpus.tok", .options = options, .least = 1, .most = -1, .run = run,
-    .more = "INPUT is a text file, a folder, or a .jsonl file with a \"text\" field; \"synthetic\" can be inspected too.",
+    .example = "sluice data pack books/ notes.jsonl.gz -o corpus.tok\n"
+               "pdftotext book.pdf - | sluice data pack - -o book.tok --held-out 0\n"
+               "sluice data inspect corpus.tok",
+    .options = options, .least = 1, .most = -1, .run = run,
+    .more = "INPUT is a folder, a file or - for text from standard input: text, .jsonl or .ndjson (a JSON value a line), .json, .html,\n"
+             ".fortune, each also as .gz or .zst. What else a folder holds is named and left out, hidden files are passed over. JSON that is\n"
+             "broken or has no text is skipped and counted. \"synthetic\" can be inspected too.",
 };

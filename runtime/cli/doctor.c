@@ -2,6 +2,7 @@
 #include "cli.h"
 #include "cpu/isa.h"
 #include "cpu/pool.h"
+#include "base/process.h"
 #include "status.h"
 #include "version.h"
 #include <errno.h>
@@ -9,6 +10,7 @@
 #include <string.h>
 #include <sys/statvfs.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static const struct option options[] = {
@@ -96,23 +98,33 @@ static void find_disk(struct findings *f)
     if (free_bytes < 1073741824.0) snprintf(disk->note, sizeof disk->note, "less than 1 GiB: a study with checkpoints may not fit");
 }
 
-/* First line of a program's output; false when it fails. */
+/* First line of a program's output; false when it fails. command begins with exec: the program itself is the child. */
 static bool ask(const char *command, char *out, size_t size)
 {
-    FILE *pipe = popen(command, "r");
+    int ends[2], status = -1;
     out[0] = 0;
-    if (!pipe) return false;
-    if (fgets(out, (int)size, pipe)) out[strcspn(out, "\n")] = 0;
-    return pclose(pipe) == 0 && out[0];
+    if (pipe(ends)) return false;
+    pid_t child = process_fork(SIGKILL);
+    if (child == 0) {
+        dup2(ends[1], STDOUT_FILENO);
+        execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+        _exit(EXIT_FAILURE);
+    }
+    close(ends[1]);
+    FILE *answer = fdopen(ends[0], "r");
+    if (answer && fgets(out, (int)size, answer)) out[strcspn(out, "\n")] = 0;
+    if (answer) fclose(answer); else close(ends[0]);
+    while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) { }
+    return status == 0 && out[0];
 }
 
 static void find_programs(struct findings *f)
 {
     struct finding *gnuplot = note_on(f, "gnuplot"), *h5py = note_on(f, "h5py");
-    if (!ask("gnuplot --version 2>/dev/null", gnuplot->value, sizeof gnuplot->value))
+    if (!ask("exec gnuplot --version 2>/dev/null", gnuplot->value, sizeof gnuplot->value))
         snprintf(gnuplot->note, sizeof gnuplot->note, "missing: 'sluice plot' draws nothing (Debian: gnuplot-nox)");
-    if (!ask("python3 -c 'import h5py; print(h5py.__version__)' 2>/dev/null", h5py->value, sizeof h5py->value) &&
-        !ask("/usr/bin/python3 -c 'import h5py; print(h5py.__version__)' 2>/dev/null", h5py->value, sizeof h5py->value))
+    if (!ask("exec python3 -c 'import h5py; print(h5py.__version__)' 2>/dev/null", h5py->value, sizeof h5py->value) &&
+        !ask("exec /usr/bin/python3 -c 'import h5py; print(h5py.__version__)' 2>/dev/null", h5py->value, sizeof h5py->value))
         snprintf(h5py->note, sizeof h5py->note, "missing: run files cannot be read from Python (Debian: python3-h5py); nothing else needs it");
 }
 

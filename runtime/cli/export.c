@@ -1,6 +1,6 @@
 /* sluice export: metrics as CSV or JSON. */
 #include "export.h"
-#include "cli.h"
+#include "status.h"
 #include "base/file.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -10,6 +10,7 @@ static const struct option options[] = {
     { "json", 0, NULL, "one object with every run, its configuration and its series" },
     { "metric", 'm', "NAME", "only this metric (\"eval.loss\"); may be given again" },
     { "every", 0, "N", "each N-th row and the last one (default 1: all)" },
+    { "earlier", 'e', NULL, "of a study also the runs that its script does not name any more, their variants named by their folders" },
     { "output", 'o', "FILE", "write to a file, which appears when it is complete (default -: stdout)" },
     { 0 }
 };
@@ -35,11 +36,12 @@ static enum code run(const struct call *c)
     if (cli_flag(c, "csv") && cli_flag(c, "json")) return cli_usage(c, "--csv and --json exclude each other");
     if (cli_integer(c, "every", 1, INT64_MAX, &o.every)) return CODE_USAGE;
     if (runs_open(c->word[0], &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
+    if (cli_flag(c, "earlier")) runs_add_earlier(runs);
     o.n_metrics = cli_values(c, "metric", &metrics);
     o.metric = metrics;
     enum code code = write_to(cli_value(c, "output", "-"), c, runs, &o);
-    for (int i = 0; i < runs->n; i++)
-        if (runs->run[i].problem) code = cli_fail(CODE_INPUT, "%s is left out: %s", runs->run[i].name, runs->run[i].problem);
+    status_earlier(runs, stderr);
+    if (status_unreadable(runs) != CODE_OK) code = CODE_INPUT;
     free(metrics);
     runs_close(runs);
     return code;

@@ -45,7 +45,8 @@ static enum code run(const struct call *c)
     struct runs *runs;
     struct err e;
     enum code code = CODE_OK;
-    if (runs_list(c->word[0], &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
+    if (runs_open(c->word[0], &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
+    runs_add_earlier(runs);
     struct table *t = table_new(columns, COUNT(columns));
     json_t *list = json_array();
     for (int i = 0; i < runs->n; i++) {
@@ -62,6 +63,6 @@ static enum code run(const struct call *c)
 const struct command command_fsck = {
     .name = "fsck", .about = "check run files, repair those of a dead writer", .usage = "PATH",
     .example = "sluice fsck runs/quickstart\nsluice fsck runs/quickstart --repair", .options = options, .least = 1, .most = 1, .run = run,
-    .more = "PATH is a study's folder, a run's folder or a run file. Every value is read and its checksum tested. 'ragged' rows were being\n"
+    .more = "PATH is a study's folder, a run's folder or a run file; of a study the earlier runs too. Every value is read and its checksum tested. 'ragged' rows were being\n"
             "written when the writer died; repair cuts them and loses no committed row. Do not use h5clear on a run file: it can lose all of it.",
 };

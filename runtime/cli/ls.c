@@ -7,6 +7,7 @@
 #include <string.h>
 
 static const struct option options[] = {
+    { "earlier", 'e', NULL, "of a study also the runs that its script does not name any more" },
     { "json", 0, NULL, "machine-readable" },
     { 0 }
 };
@@ -41,7 +42,7 @@ static enum code open_shelf(const char *folder, struct shelf *shelf)
 
 static void print_shelf(const struct shelf *shelf)
 {
-    static const char *const columns[] = { "study", ">variants", ">replicates", ">finished", "status" };
+    static const char *const columns[] = { "study", ">variants", ">replicates", ">finished", "status", ">earlier" };
     struct table *t = table_new(columns, COUNT(columns));
     for (int i = 0; i < shelf->n; i++) {
         const struct runs *runs = shelf->runs[i];
@@ -52,6 +53,7 @@ static void print_shelf(const struct shelf *shelf)
         table_cell(t, "%d", runs->study->replicates);
         table_cell(t, "%d/%d", status_count(runs, STATUS_FINISHED), runs->n);
         table_cell(t, "%s", text);
+        table_cell(t, "%d", runs->n_earlier);
     }
     table_print(t, stdout);
 }
@@ -61,8 +63,8 @@ static json_t *shelf_json(const struct shelf *shelf)
     json_t *list = json_array();
     for (int i = 0; i < shelf->n; i++) {
         const struct runs *runs = shelf->runs[i];
-        json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:i, s:s, s:o}", "study", runs->study->name, "path", runs->study->dir, "variants", runs->study->n_variants,
-                                              "replicates", runs->study->replicates, "primary", runs->study->primary, "runs", status_json(runs)));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:i, s:i, s:s, s:o}", "study", runs->study->name, "path", runs->study->dir, "variants", runs->study->n_variants,
+                                              "replicates", runs->study->replicates, "earlier", runs->n_earlier, "primary", runs->study->primary, "runs", status_json(runs)));
     }
     return list;
 }
@@ -74,25 +76,34 @@ static enum code list_studies(const char *folder, bool json)
     if (json) print_json(shelf_json(&shelf));
     else if (shelf.n) print_shelf(&shelf);
     else if (code == CODE_OK) fprintf(stderr, "no study in %s\n", folder);
-    for (int i = 0; i < shelf.n; i++) runs_close(shelf.runs[i]);
+    for (int i = 0; i < shelf.n; i++) {
+        if (status_unreadable(shelf.runs[i]) != CODE_OK) code = CODE_INPUT;
+        runs_close(shelf.runs[i]);
+    }
     free(shelf.runs);
     return code;
 }
 
 static enum code run(const struct call *c)
 {
+    bool earlier = cli_flag(c, "earlier"), json = cli_flag(c, "json");
     const char *path = c->n_words ? c->word[0] : "runs";
     struct runs *runs;
     struct err e;
-    if (!runs_is_study(path)) return list_studies(path, cli_flag(c, "json"));
+    if (!runs_is_study(path) && earlier) return cli_usage(c, "--earlier: %s is no study", path);
+    if (!runs_is_study(path)) return list_studies(path, json);
     if (runs_open(path, &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
-    if (cli_flag(c, "json")) print_json(status_json(runs)); else status_print(runs, stdout);
+    if (earlier) runs_add_earlier(runs);
+    if (json) print_json(status_json(runs)); else status_print(runs, stdout);
+    enum code code = status_unreadable(runs);
     runs_close(runs);
-    return CODE_OK;
+    return code;
 }
 
 const struct command command_ls = {
     .name = "ls", .about = "list studies, or the runs of a study", .usage = "[DIR]",
     .example = "sluice ls\nsluice ls runs/quickstart", .options = options, .least = 0, .most = 1, .run = run,
-    .more = "DIR is a folder of studies (default: runs) or a study. A run is 'dead' when its file says running and no process holds its lock.",
+    .more = "DIR is a folder of studies (default: runs) or a study. A run is 'dead' when its file says running and no process holds its lock;\n"
+            "of one that is 'unreadable' the reason is said, and the exit code is 4. A run is 'earlier' when the study's last sluice run did\n"
+            "not name it: its script, or what was set, has changed since.",
 };

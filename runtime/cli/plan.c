@@ -1,4 +1,5 @@
 /* sluice plan: what a study would cost, before anything runs. */
+#include "train/disk.h"
 #include "roofline.h"
 #include "script.h"
 #include "stats.h"
@@ -27,15 +28,29 @@ static struct eval_set eval_set_of(const struct study *s, const struct corpus *c
     return corpus_eval_set(c, json_integer_value(config_get(s->variant[s->baseline].config, "train.eval_tokens")));
 }
 
+/* Rows of an embedding beyond the data's tokens cost parameters and FLOPs and learn nothing. Some round the number up. */
+static void print_vocab(const struct study *s, const struct corpus_info *i)
+{
+    enum { ROUNDED = 128 };
+    for (int v = 0; v < s->n_variants; v++) {
+        long long vocab = json_integer_value(config_get(s->variant[v].config, "model.vocab"));
+        if (vocab < i->vocab + ROUNDED) continue;
+        printf("note: variant '%s' has a vocabulary of %lld, the data %d: %lld rows of its embedding are of no token; "
+               "vocab = %d leaves them out\n", s->variant[v].name, vocab, i->vocab, vocab - i->vocab, i->vocab);
+        return;
+    }
+}
+
 static void print_data(const struct study *s, const struct corpus *c)
 {
     const struct corpus_info *i = corpus_info(c);
     struct eval_set on = eval_set_of(s, c);
     char train[FORMAT_SIZE], held[FORMAT_SIZE], measured[FORMAT_SIZE];
     format_count((double)i->train_tokens, train);
-    if (on.targets == 0) text_print(stdout, 0, 2, "%s: %s tokens to train on, nothing held out: no run can be measured\n", s->data_path, train);
+    if (on.targets == 0) text_print(stdout, 0, 2, "%s: %s tokens to train on, nothing held out: no run can be measured; pack it with --held-out SHARE or --held-out-from INPUT\n", s->data_path, train);
     else text_print(stdout, 0, 2, "%s: %s tokens to train on, %s held out; every evaluation measures the first %s of these\n", s->data_path, train,
                     format_count((double)i->held_out_tokens, held), format_count((double)on.targets, measured));
+    print_vocab(s, i);
 }
 
 /* What this many pairs can see: differences of pairs whose runs have standard deviation 1 and correlation rho. */
@@ -98,10 +113,33 @@ static void print_time(const struct estimate *t)
                format_seconds(t->total, text), t->jobs, 1e3 * t->step);
 }
 
+/* Of every variant, malloc'd; after them of the study. */
+static struct disk *disks_of(const struct study *s)
+{
+    struct disk *d = xcalloc((size_t)s->n_variants + 1, sizeof *d), *all = &d[s->n_variants];
+    struct err e;
+    all->total = 4096.0 * (s->n_variants + 3);              /* folders, study.json */
+    for (int i = 0; i < s->n_variants; i++) {
+        INVARIANT(disk_of(s, &s->variant[i], &d[i], &e) == 0, "%s", e.text);    /* it was built before, to be measured */
+        all->total += d[i].total * s->replicates;
+        all->file += d[i].file * s->replicates;
+        if (d[i].more > all->more) all->more = d[i].more;
+    }
+    return d;
+}
+
+static void print_disk(const struct disk *all)
+{
+    char total[FORMAT_SIZE], file[FORMAT_SIZE], one[FORMAT_SIZE];
+    text_print(stdout, 0, 2, "disk: %s when all is done, %s of it metrics, the rest checkpoints (train.keep, sluice prune); each run that goes on needs up to %s more\n",
+               format_bytes(all->total, total), format_bytes(all->file, file), format_bytes(all->more, one));
+}
+
 static void print_table(const struct study *s, const struct corpus *c)
 {
-    const char *const columns[] = { "variant", ">params", ">active", ">with embedding", ">non-emb", ">train FLOP/token", ">tokens", ">epochs", ">train FLOP", ">memory", ">KV B/token", "graph", s->match_adjust };
+    const char *const columns[] = { "variant", ">params", ">active", ">with embedding", ">non-emb", ">train FLOP/token", ">tokens", ">epochs", ">train FLOP", ">memory", ">disk", ">KV B/token", "graph", s->match_adjust };
     struct table *t = table_new(columns, COUNT(columns) - !s->match_adjust);
+    struct disk *disk = disks_of(s);
     char text[FORMAT_SIZE], hash[33];
     for (int i = 0; i < s->n_variants; i++) {
         const struct variant *v = &s->variant[i];
@@ -116,6 +154,7 @@ static void print_table(const struct study *s, const struct corpus *c)
         table_cell(t, "%s", format_real(epochs_of(v, c), 2, text));
         table_cell(t, "%s", format_count(tokens * v->train_flops_per_token, text));
         table_cell(t, "%s", format_bytes((double)v->memory_bytes, text));
+        table_cell(t, "%s", format_bytes(disk[i].total, text));
         table_cell(t, "%zu", v->kv_bytes_per_token);
         hash_print(v->fingerprint, hash);
         table_cell(t, "%.8s", hash);
@@ -125,6 +164,8 @@ static void print_table(const struct study *s, const struct corpus *c)
     }
     table_print(t, stdout);
     printf("%d variant%s x %d replicate%s = %d run%s\n", s->n_variants, s->n_variants == 1 ? "" : "s", s->replicates, s->replicates == 1 ? "" : "s", s->n_points, s->n_points == 1 ? "" : "s");
+    print_disk(&disk[s->n_variants]);
+    free(disk);
     print_data(s, c);
     if (s->match_quantity) printf("matched: %s by %s, tolerance %s\n", s->match_quantity, s->match_adjust, format_figures(s->match_tolerance, 6, text));
     print_power(s);
@@ -188,17 +229,22 @@ static void print_weights(const json_t *config, bool json)
 static json_t *study_json(const struct study *s, const struct corpus *c)
 {
     json_t *list = json_array();
+    struct disk *disk = disks_of(s);
     for (int i = 0; i < s->n_variants; i++) {
         const struct variant *v = &s->variant[i];
+        const struct disk d = disk[i];
         char hash[33];
         hash_print(v->fingerprint, hash);
-        json_array_append_new(list, json_pack("{s:s, s:O, s:f, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:s}", "name", v->name, "config", v->config, "epochs", epochs_of(v, c), "params_total", (json_int_t)v->counts.total, "params_active",
+        json_array_append_new(list, json_pack("{s:s, s:O, s:f, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:s, s:I, s:I, s:i, s:I}", "name", v->name, "config", v->config, "epochs", epochs_of(v, c), "params_total", (json_int_t)v->counts.total, "params_active",
             (json_int_t)v->counts.active, "params_active_embedded", (json_int_t)v->counts.active_embedded, "params_non_embedding", (json_int_t)v->counts.non_embedding, "train_flops_per_token", v->train_flops_per_token, "memory_bytes", (json_int_t)v->memory_bytes,
-            "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token, "fingerprint", hash));
+            "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token, "fingerprint", hash, "run_file_bytes", (json_int_t)d.file, "checkpoint_bytes", (json_int_t)d.checkpoint,
+            "checkpoints_kept", d.kept, "disk_bytes", (json_int_t)d.total));
     }
     const struct corpus_info *data = corpus_info(c);
-    return json_pack("{s:s, s:i, s:s, s:s, s:I, s:I, s:I, s:o}", "name", s->name, "replicates", s->replicates, "baseline", s->variant[s->baseline].name, "data", s->data_path,
-        "train_tokens", (json_int_t)data->train_tokens, "held_out_tokens", (json_int_t)data->held_out_tokens, "eval_tokens", (json_int_t)eval_set_of(s, c).targets, "variants", list);
+    json_t *all = json_pack("{s:s, s:i, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:o}", "name", s->name, "replicates", s->replicates, "baseline", s->variant[s->baseline].name, "data", s->data_path,
+        "data_vocab", data->vocab, "train_tokens", (json_int_t)data->train_tokens, "held_out_tokens", (json_int_t)data->held_out_tokens, "eval_tokens", (json_int_t)eval_set_of(s, c).targets, "disk_bytes", (json_int_t)disk[s->n_variants].total, "variants", list);
+    free(disk);
+    return all;
 }
 
 static json_t *estimate_json(const struct estimate *t)

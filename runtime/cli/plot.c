@@ -1,6 +1,6 @@
 /* sluice plot: figures. */
 #include "plot.h"
-#include "cli.h"
+#include "status.h"
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -34,6 +34,7 @@ static enum code run(const struct call *c)
     o.replicate = (int)replicate;
     if (runs_open(c->word[0], &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     enum code code = plot_study(runs, &o, &e) ? cli_fail(cli_system_code(errno, CODE_FAILURE), "%s", e.text) : CODE_OK;
+    if (status_unreadable(runs) != CODE_OK) code = CODE_INPUT;
     runs_close(runs);
     return code;
 }

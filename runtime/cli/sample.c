@@ -28,8 +28,9 @@ static json_t *config_of(const char *run, struct err *e)
     free(path);
     if (failure) return NULL;
     json_t *config = json_loads(reader_config(r), 0, NULL);
+    failure = reader_result(r, e);
     reader_close(r);
-    if (!config) err_set(e, "%s/run.h5: holds no configuration", run);
+    if (!config && !failure) err_set(e, "%s/run.h5: holds no configuration", run);
     return config;
 }
 
@@ -40,7 +41,7 @@ static int load_weights(const char *run, const char *wanted, struct session *s, 
     json_t *extra = NULL;
     INVARIANT(asprintf(&dir, "%s/checkpoints", run) >= 0, "no memory for a path");
     int found = wanted ? snprintf(path, sizeof path, "%s", wanted) : checkpoint_newest(dir, INT64_MAX, path, sizeof path, e);
-    if (found == 0) err_set(e, "%s: holds no good checkpoint", dir);
+    if (found == 0) err_set(e, "%s: holds no good checkpoint (train.keep = 0 and sluice prune leave none)", dir);
     free(dir);
     if (found <= 0) return -1;
     int failure = checkpoint_load(path, s->leaves, s->state, &c, &extra, e);

@@ -7,11 +7,11 @@
 
 /* Options that run and plan share. */
 #define SCRIPT_OPTIONS \
-    { "set", 's', "PATH=VALUE", "change a key of the base model, or of training as train.KEY; may be repeated" }, \
+    { "set", 's', "PATH=VALUE", "change a key of the base model, of training as train.KEY, or of the study; values as in Lua; may be repeated" }, \
     { "data", 'd', "FILE", "token file in place of the script's" }, \
     { "replicates", 'r', "N", "replicates in place of the script's" }, \
     { "out", 'o', "DIR", "where studies are kept (runs)" }, \
-    { "trust", 0, NULL, "give the script Lua's full standard library" }
+    { "trust", 0, NULL, "give the script Lua's full standard library, and no limits" }
 
 /* Runs the script and resolves what it describes; prints all mistakes, with their places, and returns NULL. */
 struct study *script_study(const struct call *c, enum code *code);

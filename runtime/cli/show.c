@@ -1,4 +1,5 @@
 /* sluice show: everything known of a study or of a run. */
+#include "record.h"
 #include "status.h"
 #include "metric.h"
 #include <stdlib.h>
@@ -6,7 +7,7 @@
 
 static const struct option options[] = {
     { "json", 0, NULL, "machine-readable" },
-    { "script", 0, NULL, "print the experiment script and nothing else" },
+    { "script", 0, NULL, "print the script that was run; above it, as comments, what --set changed and what it requires" },
     { 0 }
 };
 
@@ -41,8 +42,11 @@ static void show_study(const struct runs *runs)
 {
     const struct study *s = runs->study;
     char text[FORMAT_SIZE];
-    printf("study    %s\nscript   %s\ndata     %s\nprimary  %s\n", s->name, s->script_path, s->data_path, s->primary);
-    if (s->match_quantity) printf("matched  %s within %s by changing %s\n", s->match_quantity, format_figures(s->match_tolerance, 6, text), s->match_adjust);
+    printf("study     %s\nscript    %s\ndata      %s\nprimary   %s\n", s->name, s->script_path, s->data_path, s->primary);
+    struct record record = record_of_study(s);
+    record_print(&record);
+    record_free(&record);
+    if (s->match_quantity) printf("matched   %s within %s by changing %s\n", s->match_quantity, format_figures(s->match_tolerance, 6, text), s->match_adjust);
     heading("variants");
     print_variants(s);
     heading("runs");
@@ -61,8 +65,8 @@ static json_t *study_json(const struct runs *runs)
             "params_active", (json_int_t)v->counts.active, "params_active_embedded", (json_int_t)v->counts.active_embedded, "train_flops_per_token", v->train_flops_per_token, "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token,
             "memory_bytes", (json_int_t)v->memory_bytes, "config", v->config));
     }
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o}", "study", s->name, "script", s->script_path, "data", s->data_path, "primary", s->primary,
-                     "baseline", s->variant[s->baseline].name, "variants", variants, "runs", status_json(runs));
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:i, s:O?}", "study", s->name, "script", s->script_path, "data", s->data_path, "primary", s->primary,
+                     "baseline", s->variant[s->baseline].name, "variants", variants, "runs", status_json(runs), "earlier", runs->n_earlier, "record", s->record);
 }
 
 /* ---- a run ---- */
@@ -116,7 +120,7 @@ static void print_range(struct table *t, const double *x, int64_t n)
 }
 
 /* The last row of every metric; of those with layers or experts the mean, the lowest and the highest. */
-static int print_metrics(struct reader *r, struct err *e)
+static int print_metrics(struct run *r, struct err *e)
 {
     static const char *const columns[] = { "metric", "unit", ">rows", "dimensions", "last row: value, or mean (lowest … highest)" };
     struct metric *list;
@@ -142,21 +146,25 @@ static int print_metrics(struct reader *r, struct err *e)
     return bad;
 }
 
-static enum code show_run(const struct run *r)
+static enum code show_run(struct run *r)
 {
     static const char *const tables[] = { "events", "checkpoints", "attempts", "samples" };
     struct err e;
-    printf("run      %s\nfile     %s\nstatus   %s\nstep     %lld of %lld\n", r->name, r->path, condition_name(r->condition), (long long)r->step, (long long)r->steps);
-    if (!r->reader) return r->problem ? cli_fail(CODE_INPUT, "%s", r->problem) : CODE_OK;
-    json_t *config = json_loads(reader_config(r->reader), 0, NULL);
+    struct reader *reader = run_reader(r);
+    printf("run       %s\nfile      %s\nstatus    %s\nstep      %lld of %lld\n", r->name, r->path, condition_name(r->condition), (long long)r->step, (long long)r->steps);
+    if (!reader) return r->problem ? cli_fail(CODE_INPUT, "%s", r->problem) : CODE_OK;
+    struct record record = record_read(reader);
+    record_print(&record);
+    record_free(&record);
+    json_t *config = json_loads(reader_config(reader), 0, NULL);
     heading("configuration");
     if (config) json_dumpf(config, stdout, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(15));
     putchar('\n');
     json_decref(config);
-    if (print_cost(r->reader, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
+    if (print_cost(reader, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     for (int i = 0; i < COUNT(tables); i++)
-        if (reader_table(r->reader, tables[i], print_line, &(struct part){ .name = tables[i] }, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
-    return print_metrics(r->reader, &e) ? cli_fail(CODE_INPUT, "%s", e.text) : CODE_OK;
+        if (reader_table(reader, tables[i], print_line, &(struct part){ .name = tables[i] }, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
+    return print_metrics(r, &e) ? cli_fail(CODE_INPUT, "%s", e.text) : CODE_OK;
 }
 
 static void collect_line(void *state, const char *text)
@@ -164,28 +172,48 @@ static void collect_line(void *state, const char *text)
     json_array_append_new(state, json_string(text));
 }
 
+static json_t *metrics_json(struct run *r)
+{
+    json_t *list = json_array();
+    struct metric *m;
+    int n = metric_list(r, &m);
+    for (int i = 0; i < n; i++) {
+        char name[96];
+        snprintf(name, sizeof name, "%s.%s", metric_group[m[i].series.group], m[i].series.name);
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:b}", "metric", name, "unit", m[i].series.unit, "about", m[i].series.about,
+                                              "better", better_name[m[i].series.better], "derived", m[i].derived != NULL));
+    }
+    free(m);
+    return list;
+}
+
 static json_t *run_json(const struct runs *runs)
 {
-    const struct run *r = &runs->run[0];
-    json_t *list = status_json(runs), *j = json_incref(json_array_get(list, 0)), *metrics = json_array(), *events = json_array();
+    struct run *r = &runs->run[0];
+    json_t *list = status_json(runs), *j = json_incref(json_array_get(list, 0)), *events = json_array();
+    struct err e;
     json_decref(list);
-    if (r->reader) {
-        struct metric *m;
-        struct err e;
-        int n = metric_list(r->reader, &m);
-        for (int i = 0; i < n; i++) {
-            char name[96];
-            snprintf(name, sizeof name, "%s.%s", metric_group[m[i].series.group], m[i].series.name);
-            json_array_append_new(metrics, json_pack("{s:s, s:s, s:s, s:s, s:b}", "metric", name, "unit", m[i].series.unit, "about", m[i].series.about,
-                                                      "better", better_name[m[i].series.better], "derived", m[i].derived != NULL));
-        }
-        free(m);
-        json_object_set_new(j, "config", json_loads(reader_config(r->reader), 0, NULL));
-        if (reader_table(r->reader, "events", collect_line, events, &e)) cli_fail(CODE_INPUT, "%s", e.text);
-    }
-    json_object_set_new(j, "metrics", metrics);
+    json_object_set_new(j, "metrics", metrics_json(r));
     json_object_set_new(j, "events", events);
+    struct reader *reader = run_reader(r);
+    if (!reader) return j;
+    struct record record = record_read(reader);
+    record_json(&record, j);
+    record_free(&record);
+    json_object_set_new(j, "config", json_loads(reader_config(reader), 0, NULL));
+    if (reader_table(reader, "events", collect_line, events, &e)) run_distrust(r, e.text);
     return j;
+}
+
+static enum code show_script(const struct runs *runs, const char *path)
+{
+    bool whole = runs_is_study(path);
+    struct reader *reader = whole ? NULL : run_reader(&runs->run[0]);
+    if (!whole && !reader) return cli_fail(CODE_INPUT, "%s", runs->run[0].problem ? runs->run[0].problem : "the run was not begun");
+    struct record record = whole ? record_of_study(runs->study) : record_read(reader);
+    record_script(&record, path);
+    record_free(&record);
+    return CODE_OK;
 }
 
 static enum code run(const struct call *c)
@@ -195,10 +223,11 @@ static enum code run(const struct call *c)
     enum code code = CODE_OK;
     if (runs_open(c->word[0], &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     bool single = !runs_is_study(c->word[0]);
-    if (cli_flag(c, "script")) fputs(runs->study ? runs->study->script_text : runs->run[0].reader ? reader_script(runs->run[0].reader) : "", stdout);
+    if (cli_flag(c, "script")) code = show_script(runs, c->word[0]);
     else if (cli_flag(c, "json")) print_json(single ? run_json(runs) : study_json(runs));
     else if (single) code = show_run(&runs->run[0]);
     else show_study(runs);
+    if (code == CODE_OK && !(cli_flag(c, "script") && runs->study)) code = status_unreadable(runs);
     runs_close(runs);
     return code;
 }

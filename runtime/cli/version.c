@@ -2,6 +2,7 @@
 #include "version.h"
 #include "bind.h"
 #include "cli.h"
+#include "data/data.h"
 #include "store/store.h"
 #include "train/train.h"
 
@@ -12,10 +13,11 @@ const char version_number[] = SLUICE_VERSION;
 struct version version_here(void)
 {
     struct version v;
-    char hdf5[32], lua[32], xxhash[32];
+    char hdf5[32], lua[32], xxhash[32], packers[64];
     snprintf(v.revision, sizeof v.revision, "%s", train_revision);
     snprintf(v.build, sizeof v.build, "%s, %s", SLUICE_BUILD, base_compiler);
-    snprintf(v.libraries, sizeof v.libraries, "HDF5 %s, Lua %s, jansson %s, xxHash %s", store_library(hdf5), script_library(lua), jansson_version_str(), hash_library(xxhash));
+    snprintf(v.libraries, sizeof v.libraries, "HDF5 %s, Lua %s, jansson %s, xxHash %s, %s", store_library(hdf5), script_library(lua), jansson_version_str(), hash_library(xxhash),
+             corpus_library(packers));
     return v;
 }
 

@@ -1,5 +1,7 @@
 /* sluice watch: a study while it trains. */
+#include "metric.h"
 #include "status.h"
+#include "base/terminal.h"
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -21,9 +23,25 @@ static void on_signal(int number)
     stop = 1;
 }
 
-static bool is_over(const struct runs *runs)
+/* What somebody who trains would still train. */
+static int count_left(const struct runs *runs)
 {
-    return !status_count(runs, STATUS_RUNNING) && !status_count(runs, STATUS_CREATED) && !status_count(runs, CONDITION_PENDING);
+    static const int left[] = { STATUS_CREATED, STATUS_RUNNING, STATUS_PREEMPTED, CONDITION_PENDING, CONDITION_DEAD };
+    int n = 0;
+    for (int i = 0; i < COUNT(left); i++) n += status_count(runs, left[i]);
+    return n;
+}
+
+static void say_untended(const struct runs *runs)
+{
+    char text[160];
+    int left = count_left(runs);
+    if (left == 0) return;
+    status_summary(runs, text, sizeof text);
+    fflush(stdout);
+    fprintf(stderr, "%s: %s; nobody trains %s\n",
+            runs->study ? runs->study->dir : runs->run[0].name, text, left == 1 ? "the run that is left" : "the runs that are left");
+    if (runs->study) fprintf(stderr, "sluice resume %s goes on\n", runs->study->dir);
 }
 
 static void print_head(const struct runs *runs)
@@ -33,20 +51,30 @@ static void print_head(const struct runs *runs)
     printf("%s%s%s  %s\n\n", cli_paint(stdout, PAINT_BOLD), runs->study ? runs->study->name : runs->run[0].name, cli_paint(stdout, PAINT_OFF), text);
 }
 
-/* What a run was when it was last printed, for output that is no terminal: one line for each change. */
-struct seen { int condition; int64_t step; };
+/* The run of that name as it was at the look before; NULL: there was none. A study that grows moves its runs. */
+static const struct run *earlier(const struct runs *before, const char *name, int at)
+{
+    if (!before) return NULL;
+    if (at < before->n && !strcmp(before->run[at].name, name)) return &before->run[at];
+    for (int i = 0; i < before->n; i++)
+        if (!strcmp(before->run[i].name, name)) return &before->run[i];
+    return NULL;
+}
 
-static void print_changes(const struct runs *runs, struct seen *seen)
+/* For output that is no terminal: one line for each change. */
+static void print_changes(const struct runs *runs, const struct runs *before)
 {
     const char *primary = runs->study ? runs->study->primary : "eval.loss";
     for (int i = 0; i < runs->n; i++) {
-        const struct run *r = &runs->run[i];
+        struct run *r = &runs->run[i];
+        const struct run *was = earlier(before, r->name, i);
         char loss[FORMAT_SIZE], answer[FORMAT_SIZE], left[FORMAT_SIZE];
-        if (seen[i].condition == r->condition && seen[i].step == r->step) continue;
-        seen[i] = (struct seen){ r->condition, r->step };
-        printf("%s %s step %lld/%lld train.loss %s %s %s left %s\n", r->name, condition_name(r->condition), (long long)r->step, (long long)r->steps,
-               format_real(run_last(r, "train.loss"), 4, loss), primary, format_real(run_last(r, primary), 4, answer),
-               format_seconds(r->condition == STATUS_RUNNING ? status_remaining(r) : NAN, left));
+        run_look(r);
+        if (was && was->condition == r->condition && was->step == r->step) continue;
+        format_real(metric_last(r, "train.loss"), 4, loss);
+        format_real(metric_last(r, primary), 4, answer);
+        format_seconds(run_look(r) && r->condition == STATUS_RUNNING ? status_remaining(r) : NAN, left);
+        printf("%s %s step %lld/%lld train.loss %s %s %s left %s\n", r->name, condition_name(r->condition), (long long)r->step, (long long)r->steps, loss, primary, answer, left);
     }
     cli_flush();
 }
@@ -57,36 +85,44 @@ static void rest(double seconds)
     nanosleep(&t, NULL);
 }
 
+/* Who trains may be about to begin: only what two looks agree on is the end. */
+static enum code watch(const char *path, double interval, bool once)
+{
+    bool terminal = terminal_obeys(STDOUT_FILENO), over = false;
+    struct runs *runs = NULL, *before = NULL;
+    struct err e;
+    enum code code = CODE_OK;
+    int untended = 0;
+    while (!over && !stop) {
+        if (runs_open(path, &runs, &e)) { code = cli_fail(CODE_INPUT, "%s", e.text); break; }
+        if (terminal && !once) fputs("\033[H\033[2J", stdout);
+        if (terminal || once) { print_head(runs); status_print(runs, stdout); cli_flush(); }
+        else print_changes(runs, before);
+        untended = runs_are_tended(runs) ? 0 : untended + 1;
+        over = once || count_left(runs) == 0 || untended == 2;
+        if (untended == 2) say_untended(runs);
+        if (before) runs_close(before);
+        before = runs;
+        if (!over && !stop) rest(interval);
+    }
+    if (before && code == CODE_OK) code = status_unreadable(before);
+    if (before) runs_close(before);
+    return code;
+}
+
 static enum code run(const struct call *c)
 {
     double interval = 2;
-    bool once = cli_flag(c, "once"), terminal = isatty(STDOUT_FILENO), over = false;
-    struct seen *seen = NULL;
     if (cli_real(c, "interval", 0.1, 3600, &interval)) return CODE_USAGE;
     struct sigaction action = { .sa_handler = on_signal };
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    while (!over && !stop) {
-        struct runs *runs;
-        struct err e;
-        if (runs_open(c->word[0], &runs, &e)) { free(seen); return cli_fail(CODE_INPUT, "%s", e.text); }
-        if (!seen) {
-            seen = xcalloc((size_t)runs->n + 1, sizeof *seen);
-            for (int i = 0; i < runs->n; i++) seen[i].condition = -1;
-        }
-        if (terminal && !once) fputs("\033[H\033[2J", stdout);
-        if (terminal || once) { print_head(runs); status_print(runs, stdout); cli_flush(); }
-        else print_changes(runs, seen);
-        over = once || is_over(runs);
-        runs_close(runs);
-        if (!over && !stop) rest(interval);
-    }
-    free(seen);
-    return CODE_OK;
+    return watch(c->word[0], interval, cli_flag(c, "once"));
 }
 
 const struct command command_watch = {
     .name = "watch", .about = "follow a study or a run while it trains", .usage = "PATH",
     .example = "sluice watch runs/quickstart\nsluice watch runs/quickstart --once", .options = options, .least = 1, .most = 1, .run = run,
-    .more = "On a terminal the table is redrawn; otherwise a line is printed for each run that changed. Ends when no run is left to wait for.",
+    .more = "On a terminal the table is redrawn; otherwise a line is printed for each run that changed. Ends when no run is left, or\n"
+            "when nobody trains those that are: it says which, and how to go on.",
 };

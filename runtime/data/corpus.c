@@ -1,41 +1,13 @@
 /* Opening a corpus of any format, and what it says about itself. */
 #define _GNU_SOURCE
-#include "corpus.h"
+#include "inputs.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-static const char synthetic[] = "synthetic", vocab_option[] = ":vocab=";
-
-int corpus_map(struct map *m, const char *path, struct err *e)
-{
-    *m = (struct map){ 0 };
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file < 0) return err_set(e, "cannot be opened: %s", strerror(errno));
-    struct stat s;
-    int failed = fstat(file, &s);
-    if (failed) err_set(e, "cannot be examined: %s", strerror(errno));
-    else if (!S_ISREG(s.st_mode)) failed = err_set(e, "is a %s, not a file", S_ISDIR(s.st_mode) ? "folder" : "device or pipe");
-    else if (s.st_size) {
-        void *bytes = mmap(NULL, (size_t)s.st_size, PROT_READ, MAP_PRIVATE, file, 0);
-        if (bytes == MAP_FAILED) failed = err_set(e, "cannot be mapped: %s", strerror(errno));
-        else *m = (struct map){ bytes, (size_t)s.st_size };
-    }
-    close(file);
-    return failed;
-}
-
-void corpus_unmap(struct map *m)
-{
-    if (m->bytes) munmap((void *)m->bytes, m->size);
-    *m = (struct map){ 0 };
-}
+static const char synthetic[] = "synthetic";
 
 static void read_u8(const struct corpus *c, uint64_t first, int64_t count, int32_t *ids)
 {
@@ -49,21 +21,26 @@ static void read_u16(const struct corpus *c, uint64_t first, int64_t count, int3
     for (int64_t i = 0; i < count; i++) ids[i] = from[i];
 }
 
+static void read_u32(const struct corpus *c, uint64_t first, int64_t count, int32_t *ids)
+{
+    memcpy(ids, (const uint32_t *)c->tokens + first, (size_t)count * sizeof *ids);
+}
+
 int corpus_take_tokens(struct corpus *c, size_t offset, int token_bytes, struct err *e)
 {
     enum { BLOCK = 4096 };
     int32_t ids[BLOCK];
     c->tokens = c->map.bytes + offset;
     c->token_bytes = token_bytes;
-    c->read = token_bytes == 1 ? read_u8 : read_u16;
-    if (c->info.vocab >= 1 << 8 * token_bytes) return 0;
+    c->read = token_bytes == 1 ? read_u8 : token_bytes == 2 ? read_u16 : read_u32;
+    if (c->info.vocab >= 1LL << 8 * token_bytes) return 0;
     for (uint64_t first = 0; first < c->info.tokens; first += BLOCK) {
         int n = c->info.tokens - first < BLOCK ? (int)(c->info.tokens - first) : BLOCK;
         c->read(c, first, n, ids);
         for (int i = 0; i < n; i++)
-            if (ids[i] >= c->info.vocab)
-                return err_set(e, "offset %llu: token %d: must be below the vocabulary, %d",
-                               (unsigned long long)(offset + (first + (uint64_t)i) * (uint64_t)token_bytes), ids[i], c->info.vocab);
+            if ((uint32_t)ids[i] >= (uint32_t)c->info.vocab)
+                return err_set(e, "offset %llu: token %u: must be below the vocabulary, %d",
+                               (unsigned long long)(offset + (first + (uint64_t)i) * (uint64_t)token_bytes), (uint32_t)ids[i], c->info.vocab);
     }
     return 0;
 }
@@ -93,11 +70,36 @@ static bool built_in(const char *path)
     return !strncmp(path, synthetic, strlen(synthetic)) && (!*rest || *rest == ':');
 }
 
-/* The whole path of folder/name with its ":vocab=" as given, or NULL where there is no such file. */
+int corpus_path_length(const char *path)
+{
+    static const char *const options[] = { ":vocab=", ":u16", ":u32" };
+    for (const char *colon = path; (colon = strchr(colon, ':')); colon++)
+        for (int i = 0; i < COUNT(options); i++) {
+            size_t n = strlen(options[i]);
+            if (!strncmp(colon, options[i], n) && (i == 0 || !colon[n] || colon[n] == ':')) return (int)(colon - path);
+        }
+    return (int)strlen(path);
+}
+
+static int read_given(char *options, struct given *given, struct err *e)
+{
+    uint64_t vocab;
+    *given = (struct given){ 0 };
+    for (char *word = strtok(options, ":"); word; word = strtok(NULL, ":")) {
+        const char *value = word + strlen("vocab=");
+        if (!strcmp(word, "u16") || !strcmp(word, "u32")) given->token_bytes = word[1] == '1' ? 2 : 4;
+        else if (strncmp(word, "vocab=", strlen("vocab="))) return err_set(e, "':%s': known are :vocab=N, :u16 and :u32", word);
+        else if (!number(value, &vocab) || vocab < 1 || vocab > VOCAB_MOST)
+            return err_set(e, "the vocabulary '%s' must be a whole number of 1 to %d", value, VOCAB_MOST);
+        else given->vocab = (int)vocab;
+    }
+    return 0;
+}
+
+/* The whole path of folder/name with what is given behind it, or NULL where there is no such file. */
 static char *whole(const char *folder, int length, const char *name)
 {
-    const char *given = strstr(name, vocab_option);
-    int file = given ? (int)(given - name) : (int)strlen(name);
+    int file = corpus_path_length(name);
     char *path, *full, *out = NULL;
     INVARIANT(asprintf(&path, "%.*s%.*s", length, folder, file, name) >= 0, "no memory for a path");
     full = realpath(path, NULL);
@@ -125,23 +127,44 @@ static int open_synthetic(struct corpus *c, const char *seed_text, struct err *e
     return 0;
 }
 
+static bool raw(const struct map *m, const char *path, const struct given *given)
+{
+    size_t length = strlen(path);
+    return length > 4 && !strcmp(path + length - 4, ".bin") && (given->token_bytes || (!sniff_magic(m, 4) && sniff_other(m)));
+}
+
 static int open_file(struct corpus *c, char *path, struct err *e)
 {
-    uint64_t vocab = 0;
-    char *given = strstr(path, vocab_option);
-    if (given) {
-        const char *value = given + strlen(vocab_option);
-        if (!number(value, &vocab) || vocab < 1 || vocab > 65536) return err_set(e, "the vocabulary '%s' must be a whole number of 1 to 65536", value);
-        *given = 0;
-    }
-    if (corpus_map(&c->map, path, e)) return -1;
-    size_t length = strlen(path);
+    struct given given;
+    int length = corpus_path_length(path);
+    if (read_given(path + length, &given, e)) return -1;
+    path[length] = 0;
+    if (piped_is(path))
+        return err_set(e, "is %s, and tokens are read more than once: pack its text into a file, with "
+                          "sluice data pack %s -o FILE.tok", strcmp(path, "-") ? "a named pipe" : "standard input", path);
+    if (regular_map(&c->map, path, e)) return -1;
     if (c->map.size == 0) return err_set(e, "is empty");
-    if (tokens_magic(&c->map)) return tokens_open(c, (int)vocab, e);
-    if (llmc_magic(&c->map)) return llmc_open(c, path, (int)vocab, e);
-    if (length > 4 && !strcmp(path + length - 4, ".bin")) return nanogpt_open(c, path, (int)vocab, e);
-    return err_set(e, "offset 0: neither a token file (starts with SLUICETK), an llm.c shard (starts with 20240520) nor a nanoGPT file "
-                      "(named *.bin); 'sluice data pack' makes a token file of text");
+    if (tokens_magic(&c->map)) return tokens_open(c, given, e);
+    if (llmc_magic(&c->map)) return llmc_open(c, path, given, e);
+    if (npy_magic(&c->map)) return npy_open(c, path, given, e);
+    if (raw(&c->map, path, &given)) return raw_open(c, path, given, e);
+    const char *other = sniff_magic(&c->map, 4);
+    if (other) return err_set(e, "is %s", other);
+    return err_set(e, "offset 0: neither a token file (starts with SLUICETK), an llm.c shard (starts with 20240520 or 20240801), a numpy array "
+                      "nor raw tokens (named *.bin, and no text); 'sluice data pack' makes a token file of text");
+}
+
+bool corpus_holds_tokens(const char *path)
+{
+    int length = corpus_path_length(path);
+    struct given given = { 0 };
+    struct map m;
+    struct err e;
+    if (path[length]) return true;
+    if (regular_map(&m, path, &e)) return false;
+    bool holds = tokens_magic(&m) || llmc_magic(&m) || npy_magic(&m) || raw(&m, path, &given);
+    regular_unmap(&m);
+    return holds;
 }
 
 int corpus_open(struct corpus **out, const char *path, struct err *e)
@@ -164,11 +187,13 @@ int corpus_open(struct corpus **out, const char *path, struct err *e)
 void corpus_close(struct corpus *c)
 {
     if (!c) return;
-    corpus_unmap(&c->map);
+    regular_unmap(&c->map);
     arena_free(c->arena);
 }
 
 const struct corpus_info *corpus_info(const struct corpus *c) { return &c->info; }
+
+int corpus_whole(const struct corpus *c, struct err *e) { return regular_whole(&c->map, e); }
 
 int corpus_verify(const struct corpus *c, struct err *e)
 {

@@ -3,10 +3,7 @@
 #define SLUICE_DATA_CORPUS_H
 
 #include "data.h"
-
-#include <sys/types.h>
-
-struct map { const unsigned char *bytes; size_t size; };
+#include "base/regular.h"
 
 /* Training documents come first, held-out ones after them: a split is one range of tokens. No document is empty. */
 struct corpus {
@@ -21,10 +18,6 @@ struct corpus {
     void (*read)(const struct corpus *c, uint64_t first, int64_t count, int32_t *ids);
 };
 
-/* Maps a whole file for reading; an empty file is bytes NULL, size 0. */
-int corpus_map(struct map *m, const char *path, struct err *e);
-void corpus_unmap(struct map *m);
-
 /* Sets tokens, token_bytes and read to numbers that lie in the map at `offset`; each must be below info.vocab. */
 int corpus_take_tokens(struct corpus *c, size_t offset, int token_bytes, struct err *e);
 
@@ -34,19 +27,25 @@ uint64_t corpus_document(const struct corpus *c, uint64_t token);
 /* Place of `index` in a keyed permutation of 0 .. count-1. */
 uint64_t corpus_permute(struct key key, uint64_t index, uint64_t count);
 
-/* The formats. Each fills a corpus whose map is open; messages leave the path to the caller. `vocab` is what the
-   path's ":vocab=" gave, or 0. */
-int tokens_open(struct corpus *c, int vocab, struct err *e);
+/* The formats. Each fills a corpus whose map is open; messages leave the path to the caller. */
+enum { VOCAB_MOST = 1 << 20 };              /* as many as a model may have */
+struct given { int vocab, token_bytes; };   /* behind the path: ":vocab=N", ":u16" or ":u32"; 0: not given */
+int corpus_path_length(const char *path);                   /* of the path alone */
+int tokens_open(struct corpus *c, struct given given, struct err *e);
 int tokens_verify(const struct corpus *c, struct err *e);
-int nanogpt_open(struct corpus *c, const char *path, int vocab, struct err *e);
-int llmc_open(struct corpus *c, const char *path, int vocab, struct err *e);
+int raw_open(struct corpus *c, const char *path, struct given given, struct err *e);
+int llmc_open(struct corpus *c, const char *path, struct given given, struct err *e);
+int npy_open(struct corpus *c, const char *path, struct given given, struct err *e);
 bool tokens_magic(const struct map *m);
 bool llmc_magic(const struct map *m);
+bool npy_magic(const struct map *m);
 void synthetic_open(struct corpus *c, uint64_t seed);
 
-/* Walks a file, or a folder in the order of its names, and hands over each non-empty document; NULL: files are not read, only
-   looked at. None may be the sink's own file. */
-struct sink { void (*document)(struct sink *to, const char *text, size_t bytes); dev_t own_device; ino_t own_file; };
-int inputs_walk(const char *path, bool split_blank_lines, struct sink *to, struct err *e);
+/* Pipes that are named as an input: all that comes is read, then mapped. */
+bool piped_is(const char *path);
+int piped_map(struct map *m, const char *path, struct err *e);
+
+/* A file more, in the list of what was packed. */
+struct packed_file *packed_add(struct packed *made, const char *path);
 
 #endif

@@ -27,6 +27,13 @@ char *corpus_find(const char *path, const char *script);
 void corpus_close(struct corpus *c);
 const struct corpus_info *corpus_info(const struct corpus *c);
 
+/* Whether the file still has all that it had when it was opened; where not, what was drawn last may be zeros. */
+int corpus_whole(const struct corpus *c, struct err *e);
+
+/* Reads all of it. Lengths are in tokens. */
+struct corpus_facts { uint64_t shortest, median, longest; int ids, largest_id; };
+struct corpus_facts corpus_facts(const struct corpus *c);
+
 /* Holds the content of a packed file against the hash in its header; other formats have none and pass. */
 int corpus_verify(const struct corpus *c, struct err *e);
 
@@ -51,14 +58,44 @@ struct eval_set corpus_eval_set(const struct corpus *c, int64_t most);          
 int64_t eval_windows(const struct eval_set *s, int seq);
 void corpus_eval_batch(const struct corpus *c, const struct eval_set *s, int64_t first, int batch, int seq, struct batch to);
 
-/* Packs inputs (text files, folders, .jsonl with a "text" field; a line of "%" alone separates documents in files named
-   *.fortune) with the byte tokenizer into a token file, which must be none of them. held_out: share of the documents, chosen
-   by the hash of their words: documents that differ in white space alone (line ends, a final newline, the kind of file they
-   came in) or by a byte order mark fall on one side. -1 leaves errno as the system gave it when the token file could not be
-   written, 0 when it is the inputs. */
-struct pack_options { double held_out; bool split_blank_lines; };
-struct packed { struct corpus_info info; uint64_t repeated, alike; };           /* documents equal to an earlier one; only in their words */
-int corpus_pack(const char *const *inputs, int n, const char *out_path, const struct pack_options *o, struct packed *made, struct err *e);
+/* Packs inputs with the byte tokenizer into a token file, which must be none of them. An input is a folder or a
+   file: text; JSON (.jsonl, .ndjson a value a line; .json one value, a list, or lines) of objects with a string
+   `key`; a page (.html); sayings (.fortune, a line of "%" alone between them); each also compressed by gzip or
+   zstd. held_out: share of the documents, chosen by the hash of their words: documents that differ in white space
+   alone (line ends, a final newline, the kind of file they came in) or by a byte order mark fall on one side. With
+   `held_out_from` all documents of these inputs are held out, and no other. When the first input holds tokens, all
+   must, of one vocabulary: they are joined, and each keeps its split unless there are others to hold out. -1
+   leaves errno as the system gave it when the token file, or beside it what is compressed, could not be written, 0
+   when it is the inputs. */
+bool corpus_holds_tokens(const char *path);
+struct pack_options {
+    double held_out;
+    bool split_blank_lines;
+    bool strict;                            /* JSON that cannot be used is an error; else it is skipped and counted */
+    const char *key;                        /* NULL: "text"; "a.b" is b of the object a */
+    const char *const *held_out_from;
+    int n_held_out_from;
+};
+struct packed_file {
+    const char *path;
+    const char *left;                       /* why nothing was taken of it, or NULL */
+    uint64_t documents, bytes;              /* taken */
+    uint64_t skipped;                       /* values of JSON that could not be used */
+    const char *skip[3];                    /* the first of these: where and why */
+};
+struct packed {
+    struct corpus_info info;
+    uint64_t repeated, alike;               /* documents equal to an earlier one; only in their words */
+    uint64_t contaminated;                  /* held-out documents whose words are also trained on */
+    int cause;                              /* errno, when what is compressed could not be spread out */
+    uint64_t hidden;                        /* files and folders whose names begin with a dot: passed over */
+    struct packed_file *file;               /* [n_files], as they were met */
+    int n_files, n_train, room;             /* n_train: of the inputs to train on; the rest were named to be held out */
+    struct arena *arena;
+};
+int corpus_pack(const char *const *inputs, int n, const char *out_path, const struct pack_options *o, struct packed *made,
+                struct err *e);
+void packed_free(struct packed *made);
 
 /* Cross-entropy in nats per byte of unigram and bigram byte models, fitted (add-one) on the first samples that training reads,
    NULL: on the whole training split, and measured on the targets of an evaluation set: what any model must beat. */
@@ -67,5 +104,7 @@ int corpus_baselines(const struct corpus *c, const struct samples *fit, const st
 
 /* Bytes of a token, for samples. Returns the number of bytes written (at most 16). */
 int corpus_token_text(const struct corpus *c, int token, char out[16]);
+
+char *corpus_library(char out[64]);                          /* versions of what unpacks inputs: "zlib 1.2.13, zstd 1.5.4" */
 
 #endif

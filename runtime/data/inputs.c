@@ -1,124 +1,118 @@
-/* From files and folders to documents. */
-#include "corpus.h"
+/* Files and folders that are packed: what is walked, what is left and why. */
+#include "documents.h"
 
 #include <dirent.h>
 #include <errno.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-static void put(struct sink *to, const char *text, size_t bytes)
+/* What a person named must be of use; of what a folder holds it is said why it is not. */
+static int leave(const struct walk *w, struct packed_file *file, bool named, const char *why, struct err *e)
 {
-    if (bytes) to->document(to, text, bytes);
-}
-
-/* The end of the line that begins at `text`, beyond its newline. */
-static const char *line_end(const char *text, const char *end)
-{
-    const char *newline = memchr(text, '\n', (size_t)(end - text));
-    return newline ? newline + 1 : end;
-}
-
-static size_t line_length(const char *line, const char *next)
-{
-    size_t n = (size_t)(next - line);
-    if (n && line[n - 1] == '\n') n--;
-    if (n && line[n - 1] == '\r') n--;
-    return n;
-}
-
-static bool percent(const char *line, size_t n) { return n == 1 && *line == '%'; }
-
-static bool blank(const char *line, size_t n)
-{
-    while (n && (line[n - 1] == ' ' || line[n - 1] == '\t')) n--;
-    return n == 0;
-}
-
-/* Documents are what lies between separating lines. */
-static void split(const struct map *m, bool (*separates)(const char *line, size_t n), struct sink *to)
-{
-    const char *begin = (const char *)m->bytes, *end = begin + m->size;
-    for (const char *line = begin, *next; line < end; line = next) {
-        next = line_end(line, end);
-        if (!separates(line, line_length(line, next))) continue;
-        put(to, begin, (size_t)(line - begin));
-        begin = next;
-    }
-    put(to, begin, (size_t)(end - begin));
-}
-
-static int json_lines(const struct map *m, const char *path, struct sink *to, struct err *e)
-{
-    const char *line = (const char *)m->bytes, *end = line + m->size, *next;
-    for (int number = 1; line < end; number++, line = next) {
-        next = line_end(line, end);
-        size_t length = line_length(line, next);
-        if (blank(line, length)) continue;
-        json_error_t error;
-        json_t *object = json_loadb(line, length, JSON_REJECT_DUPLICATES, &error);
-        if (!object) return err_set(e, "%s:%d: column %d: %s", path, number, error.column, error.text);
-        json_t *text = json_object_get(object, "text");
-        bool good = json_is_string(text);
-        if (good) put(to, json_string_value(text), json_string_length(text));
-        json_decref(object);
-        if (!good) return err_set(e, "%s:%d: must be an object with a string 'text'", path, number);
-    }
+    if (named) return err_set(e, "%s: is not text but %s", file->path, why);
+    file->left = arena_text(w->made->arena, "%s", why);
     return 0;
 }
 
-static bool named(const char *path, const char *ending)
+/* What a message says behind the file's name. */
+static const char *without_name(const struct packed_file *file, const char *text)
 {
-    size_t n = strlen(path), k = strlen(ending);
-    return n > k && !strcmp(path + n - k, ending);
+    text += strlen(file->path) + 1;
+    return text + (*text == ' ');
 }
 
-static int walk_file(const char *path, bool split_blank_lines, struct sink *to, struct err *e)
+static int take_apart(const struct walk *w, struct packed_file *file, const struct map *m, bool compressed, bool named,
+                      struct err *e)
 {
+    const char *bytes = (const char *)m->bytes;
+    struct documents d = { .walk = w, .file = file, .at = bytes, .end = bytes + m->size };
+    int failed = m->size ? documents_read(&d, compressed, e) : 0;
+    if (failed && !named && !file->documents && !w->options->strict) {
+        file->left = arena_text(w->made->arena, "%s", without_name(file, e->text));
+        failed = 0;
+    }
+    documents_free(&d);
+    if (failed || file->documents || file->left) return failed;
+    if (!file->skipped) file->left = "it holds no text";
+    else if (named) return err_set(e, "%s (and so with all %llu)", file->skip[0], (unsigned long long)file->skipped);
+    else file->left = without_name(file, file->skip[0]);
+    return 0;
+}
+
+static bool same(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* s: NULL: a pipe. */
+static int walk_file(const struct walk *w, const char *path, const struct stat *s, bool named, struct err *e)
+{
+    struct packed_file *file = packed_add(w->made, path);
     struct map m;
-    int failed = 0;
-    if (corpus_map(&m, path, e)) return err_prefix(e, "%s: ", path);
-    if (tokens_magic(&m)) failed = err_set(e, "%s: is a token file, not text", path);
-    else if (named(path, ".jsonl")) failed = json_lines(&m, path, to, e);
-    else if (named(path, ".fortune")) split(&m, percent, to);
-    else if (split_blank_lines) split(&m, blank, to);
-    else put(to, (const char *)m.bytes, m.size);
-    corpus_unmap(&m);
+    bool compressed = false;
+    if (s ? regular_map(&m, path, e) : piped_map(&m, path, e)) return err_prefix(e, "%s: ", path);
+    if (s && w->replaces && same(s, &w->output) && (named || !tokens_magic(&m))) {
+        regular_unmap(&m);
+        return inputs_over(path, e);
+    }
+    int failed = inflate_map(&m, w->folder, &compressed, &w->made->cause, e) ? err_prefix(e, "%s: ", path) : 0;
+    const char *other = failed ? NULL : sniff_other(&m);
+    if (other) failed = leave(w, file, named, other, e);
+    else if (!failed) failed = take_apart(w, file, &m, compressed, named, e);
+    if (!failed) failed = regular_whole(&m, e);
+    regular_unmap(&m);
     return failed;
 }
 
-static int visible(const struct dirent *d) { return d->d_name[0] != '.'; }
+static int entries(const struct dirent *d) { return strcmp(d->d_name, ".") && strcmp(d->d_name, ".."); }
 
 /* strcmp, not alphasort: the order must not depend on the locale. */
 static int by_name(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
 
-static int walk(const char *path, bool split_blank_lines, int depth, struct sink *to, struct err *e)
+static int walk(const struct walk *w, const char *path, int depth, struct err *e);
+
+static int walk_folder(const struct walk *w, const char *path, int depth, struct err *e)
 {
     enum { DEEPEST = 40 };
-    struct stat s;
-    if (stat(path, &s)) return err_set(e, "%s: %s", path, strerror(errno));
-    if (to->own_file == s.st_ino && to->own_device == s.st_dev)
-        return err_set(e, "%s: is an input, and what is packed would be written over it: give another file with -o", path);
-    if (!S_ISDIR(s.st_mode) && !to->document) return 0;
-    if (!S_ISDIR(s.st_mode)) return walk_file(path, split_blank_lines, to, e);
-    if (depth > DEEPEST) return err_set(e, "%s: folders lie more than %d deep: a link that leads back?", path, DEEPEST);
     struct dirent **entry;
-    int failed = 0, n = scandir(path, &entry, visible, by_name);
+    if (depth > DEEPEST) return err_set(e, "%s: folders lie more than %d deep: a link that leads back?", path, DEEPEST);
+    int failed = 0, n = scandir(path, &entry, entries, by_name);
     if (n < 0) return err_set(e, "%s: %s", path, strerror(errno));
     for (int i = 0; i < n; free(entry[i++])) {
         if (failed) continue;
-        char *name = xmalloc(strlen(path) + strlen(entry[i]->d_name) + 2);
-        sprintf(name, "%s/%s", path, entry[i]->d_name);
-        failed = walk(name, split_blank_lines, depth + 1, to, e);
+        size_t length = strlen(path);
+        char *name = xmalloc(length + strlen(entry[i]->d_name) + 2);
+        sprintf(name, "%s%s%s", path, length && path[length - 1] == '/' ? "" : "/", entry[i]->d_name);
+        failed = walk(w, name, depth + 1, e);
         free(name);
     }
     free(entry);
     return failed;
 }
 
-int inputs_walk(const char *path, bool split_blank_lines, struct sink *to, struct err *e)
+static int walk(const struct walk *w, const char *path, int depth, struct err *e)
 {
-    return walk(path, split_blank_lines, 0, to, e);
+    struct stat s;
+    bool named = depth == 0;
+    if (named && piped_is(path)) return walk_file(w, path, NULL, true, e);      /* in a folder nobody asked for it */
+    bool there = stat(path, &s) == 0;
+    if (there && same(&s, &w->temporary)) return 0;
+    if (!named && strrchr(path, '/')[1] == '.') {
+        w->made->hidden++;
+        return 0;
+    }
+    if (!there && (named || errno != ENOENT)) return err_set(e, "%s: %s", path, strerror(errno));
+    if (!there) return leave(w, packed_add(w->made, path), named, "a link to what is not there", e);
+    if (S_ISDIR(s.st_mode)) return walk_folder(w, path, depth, e);
+    if (!named && !S_ISREG(s.st_mode)) return leave(w, packed_add(w->made, path), named, regular_kind(s.st_mode), e);
+    return walk_file(w, path, &s, named, e);
 }
+
+int inputs_over(const char *path, struct err *e)
+{
+    return err_set(e, "%s: is an input, and what is packed would be written over it: give another file with -o", path);
+}
+
+int inputs_walk(const struct walk *w, const char *path, struct err *e) { return walk(w, path, 0, e); }

@@ -15,13 +15,14 @@ static int check_header(const struct token_header *h, size_t size, struct err *e
         return err_set(e, "offset %zu: version %u: this program reads version %d", AT(version), h->version, TOKENS_VERSION);
     if (!hash_equal(h->self, hash_bytes(h, AT(self))))
         return err_set(e, "offset %zu: the header does not match its own hash: the file is damaged", AT(self));
-    if (h->token_bytes != 1 && h->token_bytes != 2)
-        return err_set(e, "offset %zu: %u bytes a token: must be 1 or 2", AT(token_bytes), h->token_bytes);
+    if (h->token_bytes != 1 && h->token_bytes != 2 && h->token_bytes != 4)
+        return err_set(e, "offset %zu: %u bytes a token: must be 1, 2 or 4", AT(token_bytes), h->token_bytes);
     bool byte = !strncmp(h->tokenizer, "byte", sizeof h->tokenizer);
     if (!byte && strncmp(h->tokenizer, "unknown", sizeof h->tokenizer))
         return err_set(e, "offset %zu: tokenizer '%.16s': must be 'byte' or 'unknown'", AT(tokenizer), h->tokenizer);
-    if (h->vocab < 1 || h->vocab > 65536)
-        return err_set(e, "offset %zu: vocabulary %u: must be 1 to 65536", AT(vocab), h->vocab);
+    uint32_t most = h->token_bytes == 4 ? VOCAB_MOST : 65536;
+    if (h->vocab < 1 || h->vocab > most)
+        return err_set(e, "offset %zu: vocabulary %u: must be 1 to %u", AT(vocab), h->vocab, most);
     if (byte && (h->vocab != 256 || h->token_bytes != 1 || h->text_bytes != h->tokens))
         return err_set(e, "offset %zu: vocabulary %u, %u bytes a token, %llu bytes of text: the byte tokenizer has 256, 1 and as many as tokens",
                        AT(vocab), h->vocab, h->token_bytes, (unsigned long long)h->text_bytes);
@@ -67,10 +68,11 @@ static int check_bounds(const struct token_header *h, const uint64_t *bound, str
     return 0;
 }
 
-int tokens_open(struct corpus *c, int vocab, struct err *e)
+int tokens_open(struct corpus *c, struct given given, struct err *e)
 {
     const struct token_header *h = (const void *)c->map.bytes;
-    if (vocab) return err_set(e, "':vocab=%d' is for files without a vocabulary; this one states its own", vocab);
+    if (given.vocab) return err_set(e, "':vocab=%d' is for files without a vocabulary; this one states its own", given.vocab);
+    if (given.token_bytes) return err_set(e, "':u%d' is for raw tokens; this file's header states their width", 8 * given.token_bytes);
     if (check_header(h, c->map.size, e) || check_counts(h, c->map.size, e)) return -1;
     const uint64_t *bound = (const void *)(c->map.bytes + tokens_bounds_at(h));
     if (check_bounds(h, bound, e)) return -1;

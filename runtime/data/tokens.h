@@ -17,7 +17,7 @@ enum { TOKENS_VERSION = 1 };
 
 struct token_header {
     char magic[8];
-    uint32_t version, token_bytes;          /* 1 or 2 */
+    uint32_t version, token_bytes;          /* 1, 2 or 4 */
     char tokenizer[16];                     /* "byte" or "unknown", filled with zeros */
     uint32_t vocab, reserved;               /* reserved: 0 */
     uint64_t tokens, documents, train_tokens, train_documents;

@@ -35,7 +35,7 @@ static const struct param train_params[] = {
     INT(struct train_conf, eval_every, 100, 1, 1e9, "step", "steps between evaluations; the last step always evaluates"),
     INT(struct train_conf, eval_tokens, 32768, 0, 2e9, "token", "held-out tokens that an evaluation measures, the same for all variants; 0: all there are"),
     INT(struct train_conf, checkpoint_every, 100, 1, 1e9, "step", "steps between checkpoints"),
-    INT(struct train_conf, keep, 2, 1, 1000, "", "checkpoints kept"),
+    INT(struct train_conf, keep, 2, 0, 1000, "", "checkpoints kept; 0: the newest while the run goes on, none when it is over"),
     INT(struct train_conf, stop_window, 50, 5, 1e6, "step", "trailing steps that a loss spike is measured against; so many without a target end a run"),
     REAL(struct train_conf, stop_sigma, 0, 0, 1e6, "", "stop as diverged when the loss stays this many standard deviations above the window for 10 steps; 0: never"),
     REAL(struct train_conf, stop_dead, 0, 0, 1, "", "stop when this share of experts got no token for a window; 0: never"),

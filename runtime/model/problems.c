@@ -6,10 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+int problems_kept(const struct problems *p) { return p->n < PROBLEMS_KEPT ? p->n : PROBLEMS_KEPT; }
+
 void problem_add(struct problems *p, const char *path, const char *format, ...)
 {
     char text[1024];
     va_list list;
+    if (p->n >= PROBLEMS_KEPT) { p->n++; return; }
     va_start(list, format);
     vsnprintf(text, sizeof text, format, list);
     va_end(list);
@@ -24,7 +27,7 @@ void problem_add(struct problems *p, const char *path, const char *format, ...)
 
 void problems_free(struct problems *p)
 {
-    for (int i = 0; i < p->n; i++) { free(p->problem[i].path); free(p->problem[i].text); free(p->problem[i].variant); }
+    for (int i = 0; i < problems_kept(p); i++) { free(p->problem[i].path); free(p->problem[i].text); free(p->problem[i].variant); }
     free(p->problem);
     *p = (struct problems){ 0 };
 }

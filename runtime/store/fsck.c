@@ -1,20 +1,15 @@
-/* fsck: reads every dataset of a run file (each chunk's checksum, each length against `step`) in a child process
-   with limits, because a file may come from anywhere and HDF5 promises nothing about damaged ones. */
+/* fsck: reads every dataset of a run file (each chunk's checksum, each length against `step`) in a process of its own. */
 #include "private.h"
+#include "base/process.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <libgen.h>
-#include <poll.h>
-#include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-enum { LIMIT_SECONDS = 300, LIMIT_MEGABYTES = 4096, BLOCK_BYTES = 1 << 22 };
+enum { BLOCK_BYTES = 1 << 22 };
 
 static void note(struct fsck_result *f, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void note(struct fsck_result *f, const char *format, ...)
@@ -40,8 +35,10 @@ static bool dataset_good(hid_t data)
     int64_t block = row < BLOCK_BYTES ? BLOCK_BYTES / (int64_t)(row ? row : 1) : 1;
     char *to = xmalloc((size_t)block * row + 1);
     bool good = rows >= 0;
-    for (int64_t at = 0; at < rows && good; at += block)
+    for (int64_t at = 0; at < rows && good; at += block) {
+        apart_step();
         good = rows_read(data, type, at, rows - at < block ? rows - at : block, to) == 0;
+    }
     free(to);
     H5Tclose(type);
     return good;
@@ -77,59 +74,51 @@ static herr_t visit_object(hid_t file, const char *name, const H5O_info_t *info,
 static void inspect(const char *path, struct fsck_result *f)
 {
     struct err e;
-    struct reader *r;
-    bool left_open = false;
-    if (superblock_check(path, &left_open, &e) < 0 || reader_open(&r, path, &e) < 0) { note(f, "%s", e.text); return; }
+    struct snapshot *r;
+    if (snapshot_open(&r, path, &e) < 0) { note(f, "%s", e.text); return; }
     struct visit v = { .result = f };
-    for (int g = 0; g < STORE_GROUPS; g++) v.rows[g] = reader_rows(r, g);
-    reader_close(r);
+    for (int g = 0; g < STORE_GROUPS; g++) v.rows[g] = r->rows[g];
     f->rows = v.rows[STORE_TRAIN];
-    v.file = H5Fopen(path, H5F_ACC_RDONLY | H5F_ACC_SWMR_READ, h5_access());
-    if (v.file < 0 || H5Ovisit2(v.file, H5_INDEX_NAME, H5_ITER_NATIVE, visit_object, &v, H5O_INFO_BASIC) < 0) { note(f, "its objects cannot be listed: %s", h5_cause().text); return; }
-    H5Fclose(v.file);
-    if (left_open) note(f, "a writer has it open or died with it");
-    if (f->ragged_rows) note(f, "%lld rows beyond the last commit", (long long)f->ragged_rows);
-    f->readable = f->bad_datasets == 0;
-    f->clean = f->readable && !left_open && !f->ragged_rows;
-}
-
-static void limit(void)
-{
-    long pages = 0;
-    FILE *self = fopen("/proc/self/statm", "r");
-    if (self) { if (fscanf(self, "%ld", &pages) != 1) pages = 0; fclose(self); }
-    rlim_t bytes = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + (rlim_t)LIMIT_MEGABYTES * 1024 * 1024;
-    setrlimit(RLIMIT_AS, &(struct rlimit){ bytes, bytes });
-    setrlimit(RLIMIT_CPU, &(struct rlimit){ LIMIT_SECONDS, LIMIT_SECONDS });
-    setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
-}
-
-/* What the child found; when it dies, that is the finding. */
-static int inspect_apart(const char *path, struct fsck_result *f, struct err *e)
-{
-    int ends[2];
-    h5_begin();
-    if (pipe(ends) < 0) return err_set(e, "pipe: %s", strerror(errno));
-    fflush(NULL);
-    pid_t child = fork();
-    if (child < 0) { close(ends[0]); close(ends[1]); return err_set(e, "fork: %s", strerror(errno)); }
-    if (child == 0) {
-        limit();
-        inspect(path, f);
-        _exit(write(ends[1], f, sizeof *f) == sizeof *f ? 0 : 1);
+    if (H5Ovisit2(r->file, H5_INDEX_NAME, H5_ITER_NATIVE, visit_object, &v, H5O_INFO_BASIC) < 0)
+        note(f, "its objects cannot be listed: %s", h5_cause().text);
+    else {
+        if (r->live) note(f, "a writer has it open or died with it");
+        if (f->ragged_rows) note(f, "%lld rows beyond the last commit", (long long)f->ragged_rows);
+        f->readable = f->bad_datasets == 0;
+        f->clean = f->readable && !r->live && !f->ragged_rows;
     }
-    close(ends[1]);
-    bool late = poll(&(struct pollfd){ .fd = ends[0], .events = POLLIN }, 1, LIMIT_SECONDS * 1000) <= 0;
-    if (late) kill(child, SIGKILL);
-    struct fsck_result found;
-    ssize_t n = read(ends[0], &found, sizeof found);
-    close(ends[0]);
-    int status;
-    waitpid(child, &status, 0);
-    if (n == sizeof found) *f = found;
-    else if (late) note(f, "reading it took more than %d s", LIMIT_SECONDS);
-    else note(f, "reading it ended in signal %d", WIFSIGNALED(status) ? WTERMSIG(status) : 0);
-    return 0;
+    snapshot_close(r);
+}
+
+struct inspection { const char *path; struct fsck_result result; };
+
+static void inspect_and_tell(int end, void *state)
+{
+    struct inspection *i = state;
+    inspect(i->path, &i->result);
+    apart_write(end, &i->result, sizeof i->result);
+}
+
+/* What the child found, which adds to f; false: it died, and that is the finding. */
+static bool inspect_apart(const char *path, struct fsck_result *f)
+{
+    struct apart a;
+    struct inspection i = { path, *f };
+    struct err e;
+    char why[96];
+    if (apart_begin(&a, inspect_and_tell, &i, &e)) { note(f, "%s", e.text); return false; }
+    bool told = apart_receive(&a, &i.result, sizeof i.result) == 0;
+    apart_end(&a, why);
+    if (!told) note(f, "%s", why);
+    else *f = i.result;
+    f->text[sizeof f->text - 1] = 0;
+    return told;
+}
+
+int store_check(const char *path, struct err *e)
+{
+    struct fsck_result f = { 0 };
+    return inspect_apart(path, &f) ? 0 : err_set(e, "%s: %s", path, f.text);
 }
 
 /* A descriptor that holds the lock of the run's folder, -1 when a process has it, -2 when there is none to hold. */
@@ -138,11 +127,9 @@ static int hold_lock(const char *path)
     char *copy = xstrdup(path), name[4096];
     snprintf(name, sizeof name, "%s/run.lock", dirname(copy));
     free(copy);
-    int fd = open(name, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return -2;
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
-    close(fd);
-    return -1;
+    if (access(name, F_OK) != 0) return -2;
+    int fd = process_lock(name);
+    return fd < 0 && errno != EWOULDBLOCK ? -2 : fd;
 }
 
 static int repair_apart(const char *path, struct fsck_result *f, struct err *e)
@@ -157,7 +144,8 @@ static int repair_apart(const char *path, struct fsck_result *f, struct err *e)
     if (lock >= 0) close(lock);
     if (status < 0) return -1;
     *f = (struct fsck_result){ .repaired = true };
-    return inspect_apart(path, f, e);
+    inspect_apart(path, f);
+    return 0;
 }
 
 int store_fsck(const char *path, bool repair, struct fsck_result *out, struct err *e)
@@ -168,6 +156,6 @@ int store_fsck(const char *path, bool repair, struct fsck_result *out, struct er
         errno = 0;
         return -1;
     }
-    if (inspect_apart(path, out, e) < 0) return -1;
+    inspect_apart(path, out);
     return repair && out->readable && !out->clean ? repair_apart(path, out, e) : 0;
 }

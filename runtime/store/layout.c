@@ -80,9 +80,9 @@ static hid_t constant_make(struct store *s, hid_t at, const char *name, hid_t ty
     return data;
 }
 
-static hid_t text_make(struct store *s, hid_t at, const char *name, const char *text, const char *about)
+static hid_t text_make(struct store *s, hid_t at, const char *name, const char *text, struct label label)
 {
-    hid_t type = text_type(strlen(text) + 1), data = constant_make(s, at, name, type, type, 1, text, (struct label){ "", about, false });
+    hid_t type = text_type(strlen(text) + 1), data = constant_make(s, at, name, type, type, 1, text, label);
     H5Tclose(type);
     return data;
 }
@@ -93,6 +93,23 @@ static struct grid growing(int rank, const int64_t *dim, size_t bytes)
     struct grid g = { 1 + rank, { 0 }, { H5S_UNLIMITED }, { bytes < PAGE_DATA ? PAGE_DATA / bytes : 1 } };
     for (int i = 0; i < rank; i++) g.dim[1 + i] = g.most[1 + i] = g.chunk[1 + i] = (hsize_t)dim[i];
     return g;
+}
+
+/* Headers, attributes, groups and short tables, of a file and of a series, and the entry of a chunk: measured. */
+enum { FILE_PAGES = 9, SERIES_BYTES = 1540, CHUNK_BYTES = 24 };
+
+int64_t store_series_bytes(const struct series *s, int64_t rows)
+{
+    size_t bytes = store_number(s->type).size * series_count(s->rank, s->dim);
+    struct grid g = growing(s->rank, s->dim, bytes);
+    int64_t chunks = (rows + (int64_t)g.chunk[0] - 1) / (int64_t)g.chunk[0], pages = (int64_t)((bytes * g.chunk[0] + PAGE - PAGE_DATA + PAGE - 1) / PAGE);
+    return SERIES_BYTES + chunks * (CHUNK_BYTES + pages * PAGE);
+}
+
+int64_t store_fixed_bytes(int64_t checkpoints, size_t text)
+{
+    const int64_t per_page = PAGE_DATA / (int64_t)sizeof(struct checkpoint_row);
+    return (FILE_PAGES + checkpoints / per_page) * PAGE + (int64_t)text;
 }
 
 static hid_t table_make(struct store *s, const struct table *t)
@@ -174,11 +191,14 @@ static void config_make(struct store *s, const struct store_plan *plan)
     hid_t group = group_make(s, "/config");
     char digest[33];
     hash_print(hash_bytes(plan->script_text, strlen(plan->script_text)), digest);
-    H5Dclose(text_make(s, group, "canonical_json", plan->config_json, "the resolved configuration, keys sorted"));
-    hid_t script = text_make(s, group, "script", plan->script_text, "the experiment's Lua source");
+    H5Dclose(text_make(s, group, "canonical_json", plan->config_json, (struct label){ "", "the resolved configuration, keys sorted", false }));
+    hid_t script = text_make(s, group, "script", plan->script_text, (struct label){ "", "the experiment's Lua source", false });
     text_attribute(s, script, "path", plan->script_path);
     text_attribute(s, script, "xxh128", digest);
-    H5Dclose(script); H5Gclose(group);
+    H5Dclose(script);
+    if (plan->required_json) H5Dclose(text_make(s, group, "required", plan->required_json, (struct label){ "", "files that the script required: name and text", false }));
+    if (plan->record_json) H5Dclose(text_make(s, group, "record", plan->record_json, (struct label){ "", "how the study was run: command, folder, overrides, program", true }));
+    H5Gclose(group);
 }
 
 static void cost_make(struct store *s, const struct store_plan *plan)

@@ -4,6 +4,7 @@
 
 #include "store.h"
 #include <hdf5.h>
+#include <sys/types.h>
 
 enum {
     PAGE = 4096,
@@ -37,6 +38,7 @@ hid_t table_type(const struct table *t);
 hid_t text_type(size_t bytes);
 int64_t table_rows(hid_t dataset, const struct table *t);                   /* -1: cannot be read */
 char *table_line(const struct table *t, const void *row);                   /* malloc'd */
+const struct table *table_find(const char *name);           /* NULL: there is none */
 bool copy_text(char *to, size_t room, const char *from);                    /* whether it was cut */
 
 extern const char *const store_group_path[STORE_GROUPS], *const store_group_name[STORE_GROUPS];
@@ -98,8 +100,44 @@ void attempt_step(struct store *s, int64_t step);
 void attempt_commit(struct store *s);
 void attempt_end(struct store *s, const char *reason);
 
+/* What a run file holds, read in this process. */
+struct snapshot {
+    char *path;
+    hid_t file;
+    bool live;                          /* a writer has it open, or died with it */
+    enum store_status status;
+    int64_t rows[STORE_GROUPS];
+    int n, room; struct reader_series *series;
+    struct arena *texts;
+};
+int snapshot_open(struct snapshot **out, const char *path, struct err *e);
+void snapshot_close(struct snapshot *r);
+/* Rows first..first+n-1: n * product of dims numbers, n steps. Fill values of integers become NaN. */
+int snapshot_values(struct snapshot *r, const struct reader_series *s, int64_t first, int64_t n, double *to, struct err *e);
+int snapshot_steps(struct snapshot *r, enum store_group group, int64_t first, int64_t n, int64_t *to, struct err *e);
+/* Texts are the snapshot's; an attribute that is absent is "". */
+int snapshot_text(struct snapshot *r, const char *group, const char *attribute, const char **text, struct err *e);
+int snapshot_config(struct snapshot *r, const char **text, struct err *e);
+int snapshot_script(struct snapshot *r, const char **text, struct err *e);
+int snapshot_required(struct snapshot *r, const char **text, struct err *e);     /* these two: "" in files of format 1.1 */
+int snapshot_record(struct snapshot *r, const char **text, struct err *e);
+int snapshot_table(struct snapshot *r, const struct table *t, void (*line)(void *state, const char *text), void *state, struct err *e);
+
+/* A child process with limits that does what may crash, and says what it found through its end of a socket. */
+struct apart { pid_t child; int end; bool late; };
+int apart_begin(struct apart *a, void (*work)(int end, void *state), void *state, struct err *e);
+/* -1 when the child has died or is late. */
+int apart_send(struct apart *a, const void *from, size_t bytes);
+int apart_receive(struct apart *a, void *to, size_t bytes);
+void apart_end(struct apart *a, char why[96]);              /* why: how it came to its end; NULL: because it is done with */
+int apart_write(int end, const void *from, size_t bytes);   /* the child's side */
+int apart_read(int end, void *to, size_t bytes);            /* -1: the parent asks no more */
+void apart_step(void);                                      /* the child gets on: its processor time is counted from here */
+
 /* First look at a file, before HDF5 sees it: is it one, and did its last writer leave it open? */
 int superblock_check(const char *path, bool *left_open, struct err *e);
+/* Whether HDF5 survives reading all of it: asked before a file is opened to write in this process. */
+int store_check(const char *path, struct err *e);
 /* Clears a dead writer's flags and cuts every series to the committed rows, on a copy that replaces the file. */
 int store_repair(const char *path, int64_t *cut_rows, struct err *e);
 double unix_seconds(void);

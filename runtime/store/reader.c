@@ -1,276 +1,299 @@
-/* Reading run files: live ones, those of dead writers and closed ones alike, without ever writing. A reader is a
-   snapshot: rows are counted when it opens. */
+/* Reading run files from outside: a child process has the file open and answers (apart.c), so that one on which HDF5
+   crashes is an error like any other. */
 #include "private.h"
-#include <hdf5_hl.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+enum { BLOCK_BYTES = 1 << 22, TEXT_MOST = 1 << 26, SERIES_MOST = 1 << 16 };                 /* BLOCK: of an answer */
+static const char astray[] = "what its reader answers makes no sense: the file is damaged";
+
+struct head { enum store_status status; int64_t rows[STORE_GROUPS]; int n; };
 struct reader {
     char *path;
-    hid_t file;
-    bool live;                          /* a writer has it open, or died with it */
-    enum store_status status;
-    int64_t rows[STORE_GROUPS];
-    int n, room; struct reader_series *series;
+    struct apart apart;
+    bool ended;                         /* of the child, which is then no more */
+    bool failed; struct err err;        /* the first failure, which every later call repeats */
+    struct head head; struct reader_series *series;
+    void *steps[STORE_GROUPS];          /* once asked for: every series of a group has them */
     struct arena *texts;
 };
 
-static int refuse(const struct reader *r, const char *what, struct err *e)
+enum ask { ASK_STEPS, ASK_VALUES, ASK_TEXT, ASK_CONFIG, ASK_SCRIPT, ASK_REQUIRED, ASK_RECORD, ASK_TABLE };
+/* which: group, series or table. An answer is followed by so many bytes: what was asked for, or why not. */
+struct question { enum ask ask; int which; int64_t first, n; char group[64], name[64]; };
+struct answer { bool good; uint64_t bytes; };
+
+/* ---- the child's side ---- */
+
+static int answer(int end, bool good, const void *content, size_t bytes)
 {
-    return err_set(e, "%s: %s cannot be read: %s", r->path, what, h5_cause().text);
+    struct answer a = { good, bytes };
+    return apart_write(end, &a, sizeof a) || apart_write(end, content, bytes) ? -1 : 0;
 }
 
-/* What is this attribute's text; numbers are printed. NULL when there is none. */
-static const char *attribute_text(struct reader *r, hid_t at, const char *name)
+static int answer_error(int end, const struct err *e) { return answer(end, false, e->text, strlen(e->text)); }
+
+struct lines { char *text; size_t used; };
+
+static void take_line(void *state, const char *text)
 {
-    const char *text = NULL;
-    hid_t attribute = H5Aopen(at, name, H5P_DEFAULT);
-    if (attribute < 0) return NULL;
-    hid_t type = H5Aget_type(attribute), space = H5Aget_space(attribute);
-    if (H5Sget_simple_extent_npoints(space) == 1) {
-        char *words = NULL;
-        int64_t integer;
-        double number;
-        if (H5Tis_variable_str(type) > 0) {
-            hid_t memory = text_type(H5T_VARIABLE);
-            if (H5Aread(attribute, memory, &words) >= 0 && words) text = arena_text(r->texts, "%s", words);
-            H5free_memory(words);
-            H5Tclose(memory);
-        } else if (H5Tget_class(type) == H5T_INTEGER && H5Aread(attribute, H5T_NATIVE_INT64, &integer) >= 0)
-            text = arena_text(r->texts, "%lld", (long long)integer);
-        else if (H5Tget_class(type) == H5T_FLOAT && H5Aread(attribute, H5T_NATIVE_DOUBLE, &number) >= 0)
-            text = arena_text(r->texts, "%.17g", number);
+    struct lines *l = state;
+    size_t n = strlen(text) + 1;
+    l->text = xrealloc(l->text, l->used + n);
+    memcpy(l->text + l->used, text, n);
+    l->used += n;
+}
+
+static int answer_numbers(int end, struct snapshot *s, const struct question *q)
+{
+    const struct reader_series *series = q->ask == ASK_VALUES ? &s->series[q->which] : NULL;
+    size_t bytes = (size_t)q->n * 8 * (series ? series_count(series->rank, series->dim) : 1);
+    struct err e;
+    void *to = xmalloc(bytes + 1);
+    int bad = series ? snapshot_values(s, series, q->first, q->n, to, &e)
+                     : snapshot_steps(s, q->which, q->first, q->n, to, &e);
+    bad = bad ? answer_error(end, &e) : answer(end, true, to, bytes);
+    free(to);
+    return bad;
+}
+
+static int answer_one(int end, struct snapshot *s, const struct question *q)
+{
+    const char *text = "";
+    struct lines lines = { NULL, 0 };
+    struct err e;
+    int bad = 0;
+    apart_step();
+    switch (q->ask) {
+    case ASK_STEPS: case ASK_VALUES: return answer_numbers(end, s, q);
+    case ASK_TEXT:   bad = snapshot_text(s, q->group, q->name, &text, &e); break;
+    case ASK_CONFIG: bad = snapshot_config(s, &text, &e); break;
+    case ASK_SCRIPT: bad = snapshot_script(s, &text, &e); break;
+    case ASK_REQUIRED: bad = snapshot_required(s, &text, &e); break;
+    case ASK_RECORD: bad = snapshot_record(s, &text, &e); break;
+    case ASK_TABLE:  bad = snapshot_table(s, &store_table[q->which], take_line, &lines, &e); break;
     }
-    H5Sclose(space); H5Tclose(type); H5Aclose(attribute);
+    if (bad) bad = answer_error(end, &e);
+    else if (lines.text) bad = answer(end, true, lines.text, lines.used);
+    else bad = answer(end, true, text, strlen(text));
+    free(lines.text);
+    return bad;
+}
+
+static void serve(int end, void *path)
+{
+    struct snapshot *s;
+    struct question q;
+    struct err e;
+    if (snapshot_open(&s, path, &e)) { answer_error(end, &e); return; }
+    struct head head = { s->status, { s->rows[STORE_TRAIN], s->rows[STORE_EVAL] }, s->n };
+    int bad = answer(end, true, &head, sizeof head) || answer(end, true, s->series, (size_t)s->n * sizeof *s->series);
+    while (!bad && apart_read(end, &q, sizeof q) == 0) bad = answer_one(end, s, &q);
+    snapshot_close(s);
+}
+
+/* ---- this side ---- */
+
+static int give_up(struct reader *r, const char *why)
+{
+    if (!r->failed) err_set(&r->err, "%s: %s", r->path, why);
+    r->failed = true;
+    return -1;
+}
+
+static int gone(struct reader *r)
+{
+    char why[96];
+    if (r->failed) return -1;
+    apart_end(&r->apart, why);
+    r->ended = true;
+    return give_up(r, why);
+}
+
+/* How many bytes the answer has; -1: it is an error. */
+static int64_t hear(struct reader *r)
+{
+    struct answer a;
+    if (r->failed) return -1;
+    if (apart_receive(&r->apart, &a, sizeof a)) return gone(r);
+    if (a.good) return (int64_t)a.bytes;
+    if (a.bytes >= sizeof r->err.text) return give_up(r, astray);
+    if (apart_receive(&r->apart, r->err.text, a.bytes)) return gone(r);
+    r->err.text[a.bytes] = 0;
+    r->failed = true;
+    return -1;
+}
+
+static int hear_bytes(struct reader *r, void *to, size_t bytes)
+{
+    int64_t n = hear(r);
+    if (n < 0) return -1;
+    if ((size_t)n != bytes) return give_up(r, astray);
+    return apart_receive(&r->apart, to, bytes) ? gone(r) : 0;
+}
+
+static void ask(struct reader *r, const struct question *q)
+{
+    if (!r->failed && apart_send(&r->apart, q, sizeof *q)) gone(r);
+}
+
+/* The answer as a text of the reader's, *bytes long; NULL: an error. */
+static const char *ask_text(struct reader *r, const struct question *q, size_t *bytes)
+{
+    ask(r, q);
+    int64_t n = hear(r);
+    if (n > TEXT_MOST) n = give_up(r, astray);
+    if (n < 0) return NULL;
+    char *text = arena_alloc(r->texts, (size_t)n + 1);
+    if (apart_receive(&r->apart, text, (size_t)n)) { gone(r); return NULL; }
+    *bytes = (size_t)n;
     return text;
 }
 
-/* While a writer rewrites the chunk that grows, its checksum can be caught between two states: look again. */
-static hid_t read_dataset(struct reader *r, const char *path, hid_t type, int64_t rows, void *to)
+/* All rows of a series or of the steps, `bytes` each, block by block. */
+static int ask_rows(struct reader *r, enum ask what, int which, int64_t rows, size_t bytes, void **to, struct err *e)
 {
-    int status = -1;
-    for (int attempt = 0; status < 0 && attempt < (r->live ? 50 : 1); attempt++) {
-        if (attempt) nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
-        hid_t data = H5Dopen2(r->file, path, H5P_DEFAULT);
-        if (data < 0) continue;
-        status = rows_read(data, type, 0, rows, to);
-        H5Dclose(data);
+    size_t all;
+    int64_t most = bytes < BLOCK_BYTES ? BLOCK_BYTES / (int64_t)(bytes ? bytes : 1) : 1;
+    if (reader_result(r, e)) return -1;
+    if (__builtin_mul_overflow((size_t)rows, bytes, &all) || !(*to = malloc(all + 1)))
+        return err_set(e, "%s: %lld rows of %zu bytes do not fit in memory", r->path, (long long)rows, bytes);
+    for (int64_t first = 0; first < rows && !r->failed; first += most) {
+        int64_t n = rows - first < most ? rows - first : most;
+        ask(r, &(struct question){ .ask = what, .which = which, .first = first, .n = n });
+        hear_bytes(r, (char *)*to + (size_t)first * bytes, (size_t)n * bytes);
     }
-    return status;
+    if (!r->failed) return 0;
+    free(*to);
+    *to = NULL;
+    return reader_result(r, e);
 }
 
-static bool type_find(hid_t data, enum store_type *type)
+/* HDF5 may have gone astray in the child without crashing. */
+static void check_head(struct reader *r)
 {
-    hid_t stored = H5Dget_type(data);
-    bool found = false;
-    for (enum store_type t = STORE_F64; t <= STORE_U8 && !found; t++)
-        if (H5Tequal(stored, store_number(t).file) > 0) { *type = t; found = true; }
-    H5Tclose(stored);
-    return found;
+    if (r->failed) return;
+    bool good = r->head.n >= 0 && r->head.n <= SERIES_MOST && r->head.status >= 0 && r->head.status < STATUS_COUNT;
+    for (int g = 0; g < STORE_GROUPS; g++) good = good && r->head.rows[g] >= 0;
+    if (!good) give_up(r, astray);
 }
 
-static void take_text(struct reader *r, hid_t data, const char *name, char *to, size_t room)
-{
-    const char *text = attribute_text(r, data, name);
-    copy_text(to, room - 1, text ? text : "");
-    to[room - 1] = 0;
-}
+/* Whether an array of characters holds a text that ends in it; its last byte is never anything else. */
+#define ended(text) (!(text)[sizeof (text) - 1])
 
-/* Files of format 1.0 do not say it. */
-static enum better better_of(struct reader *r, hid_t data)
+static void check_series(struct reader *r)
 {
-    const char *text = attribute_text(r, data, "better");
-    int better = BETTER_HIGHER;
-    while (better > BETTER_NONE && (!text || strcmp(text, better_name[better]) != 0)) better--;
-    return (enum better)better;
-}
-
-static bool series_read(struct reader *r, hid_t data, struct reader_series *s)
-{
-    hid_t space = H5Dget_space(data);
-    hsize_t dim[H5S_MAX_RANK];
-    int rank = H5Sget_simple_extent_dims(space, dim, NULL);
-    H5Sclose(space);
-    if (rank < 1 || rank > 4 || !type_find(data, &s->type)) return false;
-    s->rank = rank - 1;
-    for (int i = 0; i < s->rank; i++) {
-        s->dim[i] = (int64_t)dim[i + 1];
-        H5DSget_label(data, (unsigned)i + 1, s->dim_name[i], sizeof s->dim_name[i]);
+    for (int i = 0; i < r->head.n && !r->failed; i++) {
+        struct reader_series *s = &r->series[i];
+        bool good = s->rank >= 0 && s->rank <= COUNT(s->dim) && ended(s->name) && ended(s->unit) && ended(s->about);
+        for (int d = 0; d < COUNT(s->dim); d++) good = good && s->dim[d] >= 0 && ended(s->dim_name[d]);
+        good = good && (unsigned)s->group < STORE_GROUPS && (unsigned)s->better <= BETTER_HIGHER;
+        if (!good) give_up(r, astray);
     }
-    take_text(r, data, "units", s->unit, sizeof s->unit);
-    take_text(r, data, "long_name", s->about, sizeof s->about);
-    s->is_volatile = H5Aexists(data, "volatile") > 0;
-    s->better = better_of(r, data);
-    return true;
-}
-
-static int series_take(struct reader *r, hid_t group, enum store_group which, hsize_t i, struct err *e)
-{
-    struct reader_series s = { .group = which };
-    H5L_info_t info;
-    ssize_t length = H5Lget_name_by_idx(group, ".", H5_INDEX_CRT_ORDER, H5_ITER_INC, i, s.name, sizeof s.name, H5P_DEFAULT);
-    if (length < 0 || length >= (ssize_t)sizeof s.name || H5Lget_info(group, s.name, &info, H5P_DEFAULT) < 0 || info.type != H5L_TYPE_HARD)
-        return err_set(e, "%s: %s holds something that is no series", r->path, store_group_path[which]);
-    hid_t data = H5Dopen2(group, s.name, H5P_DEFAULT);
-    if (data < 0) return refuse(r, s.name, e);
-    bool scale = H5DSis_scale(data) > 0, good = scale || series_read(r, data, &s);
-    H5Dclose(data);
-    if (!good) return err_set(e, "%s: %s/%s is no series (type or rank)", r->path, store_group_path[which], s.name);
-    if (scale) return 0;
-    if (r->n == r->room) r->series = xrealloc(r->series, (size_t)(r->room = 2 * r->room + 16) * sizeof *r->series);
-    r->series[r->n++] = s;
-    return 0;
-}
-
-static int group_take(struct reader *r, enum store_group which, struct err *e)
-{
-    hid_t group = H5Gopen2(r->file, store_group_path[which], H5P_DEFAULT);
-    if (group < 0) return refuse(r, store_group_path[which], e);
-    hid_t step = H5Dopen2(group, "step", H5P_DEFAULT);
-    r->rows[which] = -1;
-    for (int attempt = 0; step >= 0 && r->rows[which] < 0 && attempt < (r->live ? 50 : 1); attempt++) {
-        r->rows[which] = rows_committed(step);
-        if (r->rows[which] < 0 && r->live) H5Drefresh(step);
-    }
-    int status = r->rows[which] < 0 ? refuse(r, "step", e) : 0;
-    if (step >= 0) H5Dclose(step);
-    H5G_info_t info = { 0 };
-    if (!status && H5Gget_info(group, &info) < 0) status = refuse(r, store_group_path[which], e);
-    for (hsize_t i = 0; i < info.nlinks && !status; i++) status = series_take(r, group, which, i, e);
-    H5Gclose(group);
-    return status;
-}
-
-static int identify(struct reader *r, struct err *e)
-{
-    const char *format = reader_text(r, "/", "format"), *version = reader_text(r, "/", "format_version");
-    uint8_t status;
-    if (strcmp(format, "sluice-run")) return err_set(e, "%s: an HDF5 file, but not a run file (@format = '%s')", r->path, format);
-    if (atoi(version) != STORE_VERSION_MAJOR) return err_set(e, "%s: format version %s, this program reads %d.x", r->path, version, STORE_VERSION_MAJOR);
-    if (read_dataset(r, "/status", H5T_NATIVE_UINT8, 1, &status) < 0) return refuse(r, "/status", e);
-    if (status >= STATUS_COUNT) return err_set(e, "%s: /status is %d, the last known is %d", r->path, status, STATUS_COUNT - 1);
-    r->status = status;
-    return 0;
 }
 
 int reader_open(struct reader **out, const char *path, struct err *e)
 {
-    bool live;
-    *out = NULL;
-    h5_begin();
-    if (superblock_check(path, &live, e) < 0) return -1;
     struct reader *r = xcalloc(1, sizeof *r);
-    *r = (struct reader){ .path = xstrdup(path), .live = live, .texts = arena_new() };
-    r->file = H5Fopen(path, H5F_ACC_RDONLY | H5F_ACC_SWMR_READ, h5_access());
-    int status = r->file < 0 ? refuse(r, "it", e) : identify(r, e);
-    for (int g = 0; g < STORE_GROUPS && !status; g++) status = group_take(r, g, e);
-    if (status) reader_close(r);
+    *out = NULL;
+    *r = (struct reader){ .path = xstrdup(path), .texts = arena_new() };
+    if (apart_begin(&r->apart, serve, r->path, &r->err)) {
+        r->ended = r->failed = true;
+        err_prefix(&r->err, "%s: ", path);
+    }
+    hear_bytes(r, &r->head, sizeof r->head);
+    check_head(r);
+    if (r->failed) r->head = (struct head){ 0 };
+    r->series = xcalloc((size_t)r->head.n + 1, sizeof *r->series);
+    hear_bytes(r, r->series, (size_t)r->head.n * sizeof *r->series);
+    check_series(r);
+    int failed = reader_result(r, e);
+    if (failed) reader_close(r);
     else *out = r;
-    return status;
+    return failed;
 }
 
 void reader_close(struct reader *r)
 {
     if (!r) return;
-    if (r->file >= 0) H5Fclose(r->file);
+    if (!r->ended) apart_end(&r->apart, NULL);
     arena_free(r->texts);
+    for (int g = 0; g < STORE_GROUPS; g++) free(r->steps[g]);
     free(r->series); free(r->path);
     free(r);
 }
 
-enum store_status reader_status(const struct reader *r) { return r->status; }
-int64_t reader_rows(const struct reader *r, enum store_group group) { return r->rows[group]; }
-int reader_series_count(const struct reader *r) { return r->n; }
+int reader_result(const struct reader *r, struct err *e)
+{
+    if (!r->failed) return 0;
+    *e = r->err;
+    return -1;
+}
+
+enum store_status reader_status(const struct reader *r) { return r->head.status; }
+int64_t reader_rows(const struct reader *r, enum store_group group) { return r->head.rows[group]; }
+int reader_series_count(const struct reader *r) { return r->head.n; }
 const struct reader_series *reader_series(const struct reader *r, int i) { return &r->series[i]; }
 
 const struct reader_series *reader_find(const struct reader *r, enum store_group group, const char *name)
 {
-    for (int i = 0; i < r->n; i++)
+    for (int i = 0; i < r->head.n; i++)
         if (r->series[i].group == group && !strcmp(r->series[i].name, name)) return &r->series[i];
     return NULL;
 }
 
 int reader_read(struct reader *r, const struct reader_series *s, double **values, struct err *e)
 {
-    char path[128];
-    int64_t rows = r->rows[s->group];
-    size_t count = (size_t)rows, bytes;
-    double missing = store_number(s->type).missing;
+    size_t bytes = sizeof **values;
+    void *to = NULL;
     *values = NULL;
     for (int i = 0; i < s->rank; i++)
-        if (__builtin_mul_overflow(count, (size_t)s->dim[i], &count)) return err_set(e, "%s: %s is too large", r->path, s->name);
-    if (__builtin_mul_overflow(count, sizeof(double), &bytes)) return err_set(e, "%s: %s is too large", r->path, s->name);
-    double *v = malloc(bytes + 1);
-    if (!v) return err_set(e, "%s: %s needs %zu bytes of memory", r->path, s->name, bytes);
-    snprintf(path, sizeof path, "%s/%s", store_group_path[s->group], s->name);
-    if (rows && read_dataset(r, path, H5T_NATIVE_DOUBLE, rows, v) < 0) { free(v); return refuse(r, path, e); }
-    for (size_t i = 0; i < count; i++) if (v[i] == missing) v[i] = NAN;
-    *values = v;
-    return 0;
+        if (__builtin_mul_overflow(bytes, (size_t)s->dim[i], &bytes))
+            return err_set(e, "%s: %s is too large", r->path, s->name);
+    int which = 0;
+    while (which < r->head.n && (r->series[which].group != s->group || strcmp(r->series[which].name, s->name))) which++;
+    INVARIANT(which < r->head.n, "%s has no series %s", r->path, s->name);
+    int failed = ask_rows(r, ASK_VALUES, which, r->head.rows[s->group], bytes, &to, e);
+    *values = to;
+    return failed;
 }
 
 int reader_steps(struct reader *r, enum store_group group, int64_t **steps, struct err *e)
 {
-    char path[64];
-    int64_t rows = r->rows[group], *v = malloc((size_t)rows * sizeof *v + 1);
+    size_t bytes = (size_t)r->head.rows[group] * sizeof **steps;
     *steps = NULL;
-    if (!v) return err_set(e, "%s: %lld steps do not fit in memory", r->path, (long long)rows);
-    snprintf(path, sizeof path, "%s/step", store_group_path[group]);
-    if (rows && read_dataset(r, path, H5T_NATIVE_INT64, rows, v) < 0) { free(v); return refuse(r, path, e); }
-    *steps = v;
+    if (!r->steps[group] && ask_rows(r, ASK_STEPS, (int)group, r->head.rows[group], sizeof **steps, &r->steps[group], e))
+        return -1;
+    *steps = memcpy(xmalloc(bytes + 1), r->steps[group], bytes);
     return 0;
+}
+
+static const char *text_or_nothing(struct reader *r, const struct question *q)
+{
+    size_t bytes;
+    const char *text = ask_text(r, q, &bytes);
+    return text ? text : "";
 }
 
 const char *reader_text(struct reader *r, const char *group, const char *attribute)
 {
-    hid_t at = H5Oopen(r->file, group, H5P_DEFAULT);
-    if (at < 0) return "";
-    const char *text = attribute_text(r, at, attribute);
-    H5Oclose(at);
-    return text ? text : "";
+    struct question q = { .ask = ASK_TEXT };
+    copy_text(q.group, sizeof q.group - 1, group);
+    copy_text(q.name, sizeof q.name - 1, attribute);
+    return text_or_nothing(r, &q);
 }
 
-static const char *long_text(struct reader *r, const char *path)
-{
-    hid_t data = H5Dopen2(r->file, path, H5P_DEFAULT), type = H5Dget_type(data);
-    char *text = NULL;
-    if (H5Tget_class(type) == H5T_STRING && H5Tis_variable_str(type) == 0 && rows_of(data) == 1) {
-        size_t size = H5Tget_size(type);
-        text = arena_alloc(r->texts, size + 1);
-        if (rows_read(data, type, 0, 1, text) < 0) text = NULL;
-    }
-    H5Tclose(type); H5Dclose(data);
-    return text ? text : "";
-}
-
-const char *reader_config(struct reader *r) { return long_text(r, "/config/canonical_json"); }
-const char *reader_script(struct reader *r) { return long_text(r, "/config/script"); }
-
-static const struct table *table_find(const char *name)
-{
-    for (int i = 0; i < TABLE_COUNT; i++)
-        if (!strcmp(store_table[i].path + 1, name) || !strcmp(store_table[i].path, name)) return &store_table[i];
-    return NULL;
-}
+const char *reader_config(struct reader *r) { return text_or_nothing(r, &(struct question){ .ask = ASK_CONFIG }); }
+const char *reader_script(struct reader *r) { return text_or_nothing(r, &(struct question){ .ask = ASK_SCRIPT }); }
+const char *reader_required(struct reader *r) { return text_or_nothing(r, &(struct question){ .ask = ASK_REQUIRED }); }
+const char *reader_record(struct reader *r) { return text_or_nothing(r, &(struct question){ .ask = ASK_RECORD }); }
 
 int reader_table(struct reader *r, const char *name, void (*line)(void *state, const char *text), void *state, struct err *e)
 {
     const struct table *t = table_find(name);
+    size_t bytes = 0;
     if (!t) return err_set(e, "no table '%s' (known: events, samples, checkpoints, attempts, cost/planned, cost/executed)", name);
-    hid_t data = H5Dopen2(r->file, t->path, H5P_DEFAULT), type = table_type(t);
-    int64_t rows = data < 0 ? -1 : table_rows(data, t);
-    int status = rows < 0 ? refuse(r, t->path, e) : 0;
-    char *row = xcalloc(1, t->size);
-    for (int64_t i = 0; i < rows && !status; i++) {
-        if (rows_read(data, type, i, 1, row) < 0) { status = refuse(r, t->path, e); break; }
-        char *text = table_line(t, row);
-        line(state, text);
-        free(text);
-    }
-    free(row);
-    H5Tclose(type);
-    if (data >= 0) H5Dclose(data);
-    return status;
+    const char *text = ask_text(r, &(struct question){ .ask = ASK_TABLE, .which = (int)(t - store_table) }, &bytes);
+    for (const char *end = text + bytes; text && text < end; text += strlen(text) + 1) line(state, text);
+    return reader_result(r, e);
 }

@@ -1,6 +1,7 @@
 /* Mending what a killed writer left. */
 #include "private.h"
 #include "base/file.h"
+#include "base/regular.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,8 +14,8 @@ int superblock_check(const char *path, bool *left_open, struct err *e)
 {
     static const unsigned char signature[8] = "\x89HDF\r\n\x1a\n";
     unsigned char head[48];
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return err_set(e, "%s: %s", path, strerror(errno));
+    int fd = regular_open(path, e);
+    if (fd < 0) return err_prefix(e, "%s: ", path);
     ssize_t n = read(fd, head, sizeof head);
     close(fd);
     if (n < (ssize_t)sizeof head || memcmp(head, signature, sizeof signature)) return err_set(e, "%s: not a run file (no HDF5 signature)", path);
@@ -26,7 +27,8 @@ int superblock_check(const char *path, bool *left_open, struct err *e)
 
 static int copy_to(FILE *to, const char *path)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct err e;
+    int fd = regular_open(path, &e);
     char *block = xmalloc(1 << 20);
     ssize_t n = fd < 0 ? -1 : 1;
     while (n > 0 && (n = read(fd, block, 1 << 20)) > 0) fwrite(block, 1, (size_t)n, to);
@@ -134,5 +136,5 @@ int store_rewind(const char *path, int64_t step, struct err *e)
 {
     int64_t cut_rows;
     h5_begin();
-    return rewrite(path, step, &cut_rows, e);
+    return store_check(path, e) ? -1 : rewrite(path, step, &cut_rows, e);
 }

@@ -8,8 +8,9 @@ static int compare_series(const char *path, const struct store_plan *plan, struc
 {
     struct reader *r;
     if (reader_open(&r, path, e) < 0) return -1;
-    int status = 0;
-    if (strcmp(reader_config(r), plan->config_json)) status = err_set(e, "%s: was made with another configuration", path);
+    const char *config = reader_config(r);
+    int status = reader_result(r, e);
+    if (!status && strcmp(config, plan->config_json)) status = err_set(e, "%s: was made with another configuration", path);
     for (int i = 0; i < plan->n_series && !status; i++) {
         const struct series *p = &plan->series[i];
         const struct reader_series *f = reader_find(r, p->group, p->name);
@@ -39,7 +40,7 @@ int store_mend(const char *path, struct err *e)
     bool died;
     int64_t cut_rows;
     h5_begin();
-    if (superblock_check(path, &died, e) < 0) return -1;
+    if (superblock_check(path, &died, e) < 0 || (died && store_check(path, e) < 0)) return -1;
     return died ? store_repair(path, &cut_rows, e) : 0;
 }
 
@@ -49,7 +50,8 @@ int store_resume(struct store **out, const char *path, const struct store_plan *
     int64_t cut_rows = 0;
     *out = NULL;
     h5_begin();
-    if (superblock_check(path, &died, e) < 0 || compare_series(path, plan, e) < 0) return -1;
+    if (superblock_check(path, &died, e) < 0 || store_check(path, e) < 0 || compare_series(path, plan, e) < 0)
+        return -1;
     if (died && store_repair(path, &cut_rows, e) < 0) return -1;
     struct store *s = store_new(path, plan);
     s->file = H5(s, "", H5Fopen(path, H5F_ACC_RDWR | H5F_ACC_SWMR_WRITE, h5_access()));

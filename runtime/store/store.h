@@ -7,7 +7,7 @@
 
 #include "base/base.h"
 
-enum { STORE_VERSION_MAJOR = 1, STORE_VERSION_MINOR = 1 };
+enum { STORE_VERSION_MAJOR = 1, STORE_VERSION_MINOR = 2 };
 enum store_type { STORE_F64, STORE_F32, STORE_I64, STORE_U32, STORE_U8 };
 enum store_group { STORE_TRAIN, STORE_EVAL, STORE_GROUPS };            /* /metrics/train, /metrics/eval */
 enum store_status { STATUS_CREATED, STATUS_RUNNING, STATUS_FINISHED, STATUS_DIVERGED, STATUS_FAILED, STATUS_PREEMPTED, STATUS_COUNT };
@@ -28,6 +28,7 @@ struct store_plan {
     int n_attributes; const struct attributes *attributes;
     int n_costs; const struct cost_line *costs;
     const char *config_json, *script_text, *script_path;
+    const char *required_json, *record_json;                /* what the script read, and how it was run; NULL: not known */
 };
 
 struct store;
@@ -35,6 +36,11 @@ struct store;
 /* Creates path under a temporary name with all groups, datasets, attributes and dimension scales, enters SWMR, renames.
    Refuses an existing file. */
 int store_create(struct store **out, const char *path, const struct store_plan *plan, struct err *e);
+
+/* Bytes that a run file will have: without its series (checkpoints: rows of their table; text: of script, configuration and record),
+   and of each series with so many rows. Within some per cent: what HDF5 needs to find things is measured, not counted. */
+int64_t store_fixed_bytes(int64_t checkpoints, size_t text);
+int64_t store_series_bytes(const struct series *s, int64_t rows);
 
 /* Opens a run file to go on: repairs it when the writer died, checks that its series equal the plan's, and cuts
    every dataset to its committed rows. Committed rows are then to be replayed from `resume_step`: rows that are
@@ -68,11 +74,13 @@ int64_t store_rows(const struct store *s, enum store_group group);      /* commi
 /* Writes the status, flushes, closes: afterwards any HDF5 reader opens the file. Frees s. */
 int store_close(struct store *s, enum store_status status, struct err *e);
 
-/* Reading: live files (SWMR), files of dead writers and finished ones alike; never writes. */
+/* Reading: live files (SWMR), files of dead writers and finished ones alike; never writes. HDF5 runs in a child process, so
+   that a damaged file is an error and no crash. The first failure sticks: texts are "" then, and reader_result says why. */
 struct reader;
 struct reader_series { char name[64]; enum store_group group; char unit[32], about[160]; enum store_type type; int rank; int64_t dim[3]; char dim_name[3][16]; bool is_volatile; enum better better; };
 int reader_open(struct reader **out, const char *path, struct err *e);
 void reader_close(struct reader *r);
+int reader_result(const struct reader *r, struct err *e);               /* 0, or -1 with the first failure */
 enum store_status reader_status(const struct reader *r);
 int64_t reader_rows(const struct reader *r, enum store_group group);    /* committed: the length of `step` */
 int reader_series_count(const struct reader *r);
@@ -81,15 +89,17 @@ const struct reader_series *reader_find(const struct reader *r, enum store_group
 /* All committed rows as doubles, malloc'd, rows * product of dims; fill values of integers become NaN. */
 int reader_read(struct reader *r, const struct reader_series *s, double **values, struct err *e);
 int reader_steps(struct reader *r, enum store_group group, int64_t **steps, struct err *e);
-/* Text of an attribute ("" when absent) or of /config/canonical_json, /config/script. Owned by the reader. */
+/* Text of an attribute or of a dataset of /config, "" when absent. Owned by the reader. */
 const char *reader_text(struct reader *r, const char *group, const char *attribute);
 const char *reader_config(struct reader *r);
 const char *reader_script(struct reader *r);
+const char *reader_required(struct reader *r);                          /* JSON, as in the plan; "" in files of format 1.1 */
+const char *reader_record(struct reader *r);
 /* Calls line() for each row of /events, /checkpoints, /attempts or /samples as aligned text. */
 int reader_table(struct reader *r, const char *table, void (*line)(void *state, const char *text), void *state, struct err *e);
 
-/* fsck: opens, reads every dataset (checksums) in a child process with limits, checks lengths against `step`. -1 leaves errno as the
-   system gave it, 0 when it is the file. */
+/* fsck: opens, reads every dataset (checksums) in a child process, checks lengths against `step`. -1 leaves errno as the system gave
+   it, 0 when it is the file. */
 struct fsck_result { bool readable, clean, repaired; int64_t rows, ragged_rows; int bad_datasets; char text[1024]; };
 int store_fsck(const char *path, bool repair, struct fsck_result *out, struct err *e);
 

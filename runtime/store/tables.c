@@ -186,6 +186,13 @@ int store_event(struct store *s, int64_t step, enum store_level level, enum stor
     return store_result(s, e);
 }
 
+const struct table *table_find(const char *name)
+{
+    for (int i = 0; i < TABLE_COUNT; i++)
+        if (!strcmp(store_table[i].path + 1, name) || !strcmp(store_table[i].path, name)) return &store_table[i];
+    return NULL;
+}
+
 int store_sample(struct store *s, int64_t step, int prompt, const char *text, struct err *e)
 {
     struct sample_row row = { .step = step, .prompt_id = prompt };

@@ -8,6 +8,17 @@
 
 enum { MOST_REPLICATES = 1000 };
 
+const char study_name_rule[] = "a name begins with a letter of a-z, a digit or _ and has only these and . = , + -, at most 120";
+
+/* The library says where a name is no name; a script can talk the library out of it. */
+bool study_is_name(const char *name)
+{
+    static const char first[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
+    size_t begin = strspn(name, first), length = strlen(name);
+    for (size_t i = begin; i < length; i++) if (!strchr(first, name[i]) && !strchr(".=,+-", name[i])) return false;
+    return begin > 0 && length <= STUDY_NAME_MAX;
+}
+
 /* A configuration that study_resolve or study_open has checked. */
 enum backend_kind variant_backend(const struct variant *v)
 {
@@ -118,6 +129,7 @@ static void resolve_variant(struct study *s, struct variant *v, json_t *base, js
     v->name = arena_text(s->arena, "%s", name ? name : "?");
     problems->variant = v->name;
     int before = problems->n;
+    if (before == 0 && !study_is_name(v->name)) problem_add(problems, "", "%s", study_name_rule);
     json_object_foreach(json_object_get(given, "set"), path, value) apply(model_json, train_json, path, value, problems);
     if (problems->n == before && load_both(model_json, train_json, s->arena, &model, &train, data, problems)) {
         if (train.eval_tokens != eval_tokens) problem_add(problems, "train.eval_tokens", "%d: all variants are measured on the same text: set it for the whole study", train.eval_tokens);
@@ -260,10 +272,13 @@ static int read_head(struct study *s, const json_t *given, struct problems *prob
     s->script_path = text_of(s, given, "script_path", "");
     s->script_text = text_of(s, given, "script_text", "");
     s->data_path = text_of(s, given, "data", "");
+    s->required = json_incref(json_object_get(given, "required"));
+    s->record = json_incref(json_object_get(given, "record"));
     s->primary = text_of(s, given, "primary", "eval.loss");
     s->family = text_of(s, json_object_get(given, "test"), "family", "sidak");
     s->replicates = (int)replicates;
     s->n_variants = (int)json_array_size(variants);
+    if (before == 0 && !study_is_name(s->name)) problem_add(problems, "name", "'%s': %s", s->name, study_name_rule);
     if (replicates < 1 || replicates > MOST_REPLICATES) problem_add(problems, "replicates", "%lld is out of range: 1 to %d", (long long)replicates, MOST_REPLICATES);
     if (strncmp(s->primary, "eval.", 5) != 0 && strncmp(s->primary, "train.", 6) != 0)
         problem_add(problems, "primary", "'%s': must be eval.SERIES or train.SERIES, as \"eval.loss\"", s->primary);

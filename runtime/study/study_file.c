@@ -1,5 +1,6 @@
 /* study.json: a resolved study, written and read back. */
 #define _GNU_SOURCE
+#include "base/regular.h"
 #include "study.h"
 #include "base/file.h"
 
@@ -8,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+
+enum { STUDY_MOST = 1 << 28 };
 
 static const char *text_of(struct study *s, const json_t *given, const char *key, const char *otherwise)
 {
@@ -19,25 +22,47 @@ void study_free(struct study *s)
 {
     if (!s) return;
     for (int i = 0; i < s->n_variants; i++) json_decref(s->variant[i].config);
+    json_decref(s->required);
+    json_decref(s->record);
     arena_free(s->arena);
     free(s);
 }
 
+/* The point that "gated/3" names; -1: none. */
+static int point_named(const struct study *s, const char *name)
+{
+    for (int i = 0; i < s->n_points; i++) {
+        const struct point *p = &s->point[i];
+        const char *variant = s->variant[p->variant].name;
+        size_t n = strlen(variant);
+        char *end;
+        if (strncmp(name, variant, n) != 0 || name[n] != '/') continue;
+        if (strtol(name + n + 1, &end, 10) == p->replicate && end > name + n + 1 && !*end) return i;
+    }
+    return -1;
+}
+
+static int select_one(const struct study *s, const char *name, bool *wanted, struct err *e)
+{
+    const char **known = arena_alloc(s->arena, (size_t)(s->n_variants + 1) * sizeof *known);
+    int found = -1, point = point_named(s, name);
+    if (point >= 0) { wanted[point] = true; return 0; }
+    for (int i = 0; i < s->n_variants; i++) {
+        known[i] = s->variant[i].name;
+        if (strcmp(known[i], name) == 0) found = i;
+    }
+    const char *near = found < 0 ? nearest_name(name, known) : NULL;
+    if (found < 0) return err_set(e, "%s: no such variant%s%s%s%s", name, strchr(name, '/') ? " and replicate" : "", near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+    for (int i = 0; i < s->n_points; i++) wanted[i] |= s->point[i].variant == found || s->point[i].variant == s->baseline;
+    return 0;
+}
+
 int study_select(struct study *s, const char *const *names, int n, struct err *e)
 {
-    bool *wanted = arena_alloc(s->arena, (size_t)s->n_variants * sizeof *wanted);
-    const char **known = arena_alloc(s->arena, (size_t)(s->n_variants + 1) * sizeof *known);
-    for (int i = 0; i < s->n_variants; i++) known[i] = s->variant[i].name;
-    wanted[s->baseline] = true;
-    for (int k = 0; k < n; k++) {
-        int i = 0;
-        while (i < s->n_variants && strcmp(known[i], names[k]) != 0) i++;
-        const char *near = i < s->n_variants ? NULL : nearest_name(names[k], known);
-        if (i == s->n_variants) return err_set(e, "%s: no such variant%s%s%s", names[k], near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
-        wanted[i] = true;
-    }
+    bool *wanted = arena_alloc(s->arena, (size_t)(s->n_points + 1) * sizeof *wanted);
     int left = 0;
-    for (int i = 0; i < s->n_points; i++) if (wanted[s->point[i].variant]) s->point[left++] = s->point[i];
+    for (int k = 0; k < n; k++) if (select_one(s, names[k], wanted, e)) return -1;
+    for (int i = 0; i < s->n_points; i++) if (wanted[i]) s->point[left++] = s->point[i];
     s->n_points = left;
     return 0;
 }
@@ -72,7 +97,7 @@ static json_t *variant_json(const struct variant *v)
                      "train_flops_per_token", v->train_flops_per_token, "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token, "memory_bytes", (json_int_t)v->memory_bytes);
 }
 
-static json_t *study_json(const struct study *s)
+json_t *study_write(const struct study *s)
 {
     json_t *variants = json_array(), *points = json_array();
     for (int i = 0; i < s->n_variants; i++) json_array_append_new(variants, variant_json(&s->variant[i]));
@@ -82,6 +107,8 @@ static json_t *study_json(const struct study *s)
     }
     json_t *json = json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:{s:s}, s:i, s:i, s:o, s:o}", "format", "sluice-study", "version", STUDY_VERSION, "name", s->name, "script_path", s->script_path,
                              "script_text", s->script_text, "data", s->data_path, "primary", s->primary, "test", "family", s->family, "baseline", s->baseline, "replicates", s->replicates, "variants", variants, "points", points);
+    if (json && s->required) json_object_set(json, "required", s->required);
+    if (json && s->record) json_object_set(json, "record", s->record);
     if (json && s->match_quantity)
         json_object_set_new(json, "match", json_pack("{s:s, s:s, s:f}", "quantity", s->match_quantity, "adjust", s->match_adjust, "tolerance", s->match_tolerance));
     return json;
@@ -119,7 +146,7 @@ int study_save(const struct study *s, struct err *e)
     struct file *file = file_begin(path, FILE_REGULAR, e);
     free(path);
     if (!file) return -1;
-    json_t *json = study_json(s);
+    json_t *json = study_write(s);
     INVARIANT(json, "study.json cannot be made");
     json_dumpf(json, file_stream(file), JSON_INDENT(1) | JSON_REAL_PRECISION(17));
     fputc('\n', file_stream(file));
@@ -152,27 +179,16 @@ static int open_points(struct study *s, const json_t *list, struct err *e)
     return 0;
 }
 
-int study_open(const char *dir, struct study **out, struct err *e)
+int study_read(const json_t *json, struct study **out, struct err *e)
 {
-    char *path;
-    json_error_t failure;
-    if (asprintf(&path, "%s/study.json", dir) < 0) return err_set(e, "no memory for a path");
-    json_t *json = json_load_file(path, 0, &failure);
-    const char *format = json_string_value(json_object_get(json, "format"));
-    json_int_t version = json_integer_value(json_object_get(json, "version"));
-    int bad = 0;
-    if (!json) bad = err_set(e, "%s: %s (line %d): no study can be read here", path, failure.text, failure.line);
-    else if (!format || strcmp(format, "sluice-study") != 0) bad = err_set(e, "%s: is no sluice-study file", path);
-    else if (version != STUDY_VERSION) bad = err_set(e, "%s: has version %lld, this program reads %d", path, (long long)version, STUDY_VERSION);
-    free(path);
-    if (bad) { json_decref(json); return -1; }
     struct study *s = xcalloc(1, sizeof *s);
     s->arena = arena_new();
-    s->dir = arena_text(s->arena, "%s", dir);
     s->name = text_of(s, json, "name", "study");
     s->script_path = text_of(s, json, "script_path", "");
     s->script_text = text_of(s, json, "script_text", "");
     s->data_path = text_of(s, json, "data", "");
+    s->required = json_incref(json_object_get(json, "required"));
+    s->record = json_incref(json_object_get(json, "record"));
     s->primary = text_of(s, json, "primary", "eval.loss");
     s->family = text_of(s, json_object_get(json, "test"), "family", "sidak");
     s->baseline = (int)json_integer_value(json_object_get(json, "baseline"));
@@ -184,10 +200,36 @@ int study_open(const char *dir, struct study **out, struct err *e)
         s->match_tolerance = json_number_value(json_object_get(match, "tolerance"));
     }
     open_variants(s, json_object_get(json, "variants"));
-    bad = open_points(s, json_object_get(json, "points"), e);
+    int bad = open_points(s, json_object_get(json, "points"), e);
     if (!bad && (s->baseline < 0 || s->baseline >= s->n_variants)) bad = err_set(e, "the baseline is variant %d of %d", s->baseline, s->n_variants);
-    json_decref(json);
-    if (bad) { err_prefix(e, "%s/study.json: ", dir); study_free(s); return -1; }
+    if (bad) { study_free(s); return -1; }
     *out = s;
     return 0;
+}
+
+int study_open(const char *dir, struct study **out, struct err *e)
+{
+    char *path;
+    json_error_t failure;
+    if (asprintf(&path, "%s/study.json", dir) < 0) return err_set(e, "no memory for a path");
+    size_t size;
+    char *text = regular_text(path, STUDY_MOST, &size, e);
+    if (!text) {
+        err_prefix(e, "%s: ", path);
+        free(path);
+        return -1;
+    }
+    json_t *json = json_loadb(text, size, 0, &failure);
+    free(text);
+    const char *format = json_string_value(json_object_get(json, "format"));
+    json_int_t version = json_integer_value(json_object_get(json, "version"));
+    int bad = 0;
+    if (!json) bad = err_set(e, "%s: %s (line %d): no study can be read here", path, failure.text, failure.line);
+    else if (!format || strcmp(format, "sluice-study") != 0) bad = err_set(e, "%s: is no sluice-study file", path);
+    else if (version != STUDY_VERSION) bad = err_set(e, "%s: has version %lld, this program reads %d", path, (long long)version, STUDY_VERSION);
+    else if (study_read(json, out, e)) bad = err_prefix(e, "%s: ", path);
+    else (*out)->dir = arena_text((*out)->arena, "%s", dir);
+    free(path);
+    json_decref(json);
+    return bad ? -1 : 0;
 }

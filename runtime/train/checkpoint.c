@@ -106,13 +106,15 @@ int checkpoint_tidy(const char *dir)
     return n < 0 ? -1 : 0;
 }
 
-static void prune(const char *dir, int64_t newest, int keep)
+void checkpoint_prune(const char *dir, int64_t newest, int keep)
 {
     struct entry *entry;
+    if (keep == 0) checkpoint_tidy(dir);
     int n = list(dir, &entry), seen = 0;
-    for (int i = 0; i < n && keep > 0; i++)
+    for (int i = 0; i < n; i++)
         if (entry[i].step <= newest && !entry[i].old && ++seen > keep) discard(dir, entry[i].step, "");
     free(entry);
+    if (keep == 0) rmdir(dir);
 }
 
 /* The older one goes when the new name is on the disk. */
@@ -141,7 +143,7 @@ int checkpoint_save(const char *dir, int64_t step, struct leaves *leaves, struct
     if (failure) {
         remove_folder(temporary);
         err_set(e, "%s: cannot be written: %s", path, strerror(cause));
-    } else prune(dir, step, keep);
+    } else if (keep > 0) checkpoint_prune(dir, step, keep);
     free(path);
     free(temporary);
     errno = cause;

@@ -18,6 +18,10 @@ int checkpoint_save(const char *dir, int64_t step, struct leaves *leaves, struct
    nothing is filled. *extra (new reference) is what was given to checkpoint_save. */
 int checkpoint_load(const char *path, struct leaves *leaves, struct state *state, struct checkpoint *out, json_t **extra, struct err *e);
 
+/* Removes all but the `keep` newest up to step `newest`; with none to keep, the folder too. What cannot be removed stays. */
+void checkpoint_prune(const char *dir, int64_t newest, int keep);
+
+uint64_t checkpoint_bytes(const struct leaves *leaves);     /* of state.safetensors */
 int checkpoint_verify(const char *path, struct err *e);
 
 /* Clears away what dead writers left, and puts back what one had only moved aside. For who alone writes in dir. */

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "checkpoint_files.h"
 #include "base/file.h"
+#include "base/regular.h"
 #include "safetensors.h"
 
 #include <errno.h>
@@ -11,7 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { VERSION = 1 };
+enum { VERSION = 1, MANIFEST_MOST = 1 << 26 };
 static const char state_file[] = "state.safetensors", manifest_file[] = "manifest.json";
 
 char *checkpoint_join(const char *dir, const char *name, const char *suffix)
@@ -33,6 +34,19 @@ static struct stored leaf_tensor(const struct leaf *l)
     struct stored t = { .name = l->path, .dtype = leaf_dtype(l), .rank = l->decl.shape.rank, .bytes = leaf_bytes(l) };
     for (int i = 0; i < t.rank; i++) t.dim[i] = l->decl.shape.dim[i];
     return t;
+}
+
+uint64_t checkpoint_bytes(const struct leaves *leaves)
+{
+    struct stored *tensor = xcalloc((size_t)leaves->n + 1, sizeof *tensor);
+    uint64_t bytes = 0;
+    size_t header;
+    int n = 0;
+    for (int i = 0; i < leaves->n; i++) if (saved(leaves->leaf[i])) tensor[n++] = leaf_tensor(leaves->leaf[i]);
+    free(safetensors_header(n, tensor, &header));
+    for (int i = 0; i < n; i++) bytes += tensor[i].bytes;
+    free(tensor);
+    return header + bytes;
 }
 
 static void put_state(FILE *to, struct leaves *leaves, struct state *state)
@@ -115,21 +129,6 @@ int checkpoint_write(const char *folder, int64_t step, struct leaves *leaves, st
     return failure ? -1 : 0;
 }
 
-static char *read_text(const char *path, size_t *size, struct err *e)
-{
-    FILE *f = fopen(path, "rb");
-    char *text = NULL;
-    struct stat st;
-    if (!f || fstat(fileno(f), &st) < 0) err_set(e, "%s: %s", path, strerror(errno));
-    else if (st.st_size > 1 << 26) err_set(e, "%s: %lld bytes is no manifest", path, (long long)st.st_size);
-    else {
-        text = xcalloc(1, (size_t)st.st_size + 1);
-        *size = fread(text, 1, (size_t)st.st_size, f);
-    }
-    if (f) fclose(f);
-    return text;
-}
-
 static bool sealed(const char *text, size_t size)
 {
     char check[33];
@@ -141,13 +140,12 @@ static bool sealed(const char *text, size_t size)
 
 static json_t *manifest_read(const char *folder, struct err *e)
 {
-    char *path = checkpoint_join(folder, manifest_file, ""), *text;
     size_t size = 0;
+    char *path = checkpoint_join(folder, manifest_file, ""), *text = regular_text(path, MANIFEST_MOST, &size, e);
     json_t *j = NULL;
-    if ((text = read_text(path, &size, e))) {
-        if (!sealed(text, size)) err_set(e, "%s: damaged (its hash does not match)", path);
-        else if (!(j = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL))) err_set(e, "%s: not JSON", path);
-    }
+    if (!text) err_prefix(e, "%s: ", path);
+    else if (!sealed(text, size)) err_set(e, "%s: damaged (its hash does not match)", path);
+    else if (!(j = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL))) err_set(e, "%s: not JSON", path);
     const char *format = json_string_value(json_object_get(j, "format"));
     json_int_t version = json_integer_value(json_object_get(j, "version"));
     if (j && (!format || strcmp(format, "sluice-checkpoint") || version != VERSION)) {

@@ -1,142 +1,31 @@
-/* The pool of runs: forks, watches, reports. */
+/* The pool of runs: forks, watches, stops. */
 #define _GNU_SOURCE
-#include "run.h"
+#include "run_private.h"
 #include "cpu/pool.h"
+#include "base/process.h"
+#include "base/terminal.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-struct job { pid_t pid; int pipe, point; struct progress last; double began; bool settled; };
+enum { MOST_JOBS = 256, LOOK_MS = 500, LOOK_ELSEWHERE_MS = 200 };
+static const double again = 0.5;                            /* seconds: a second Ctrl-C, not an echo of the first */
 
-struct runner {
-    const struct study *study; const struct run_options *options;
-    struct job *job; int jobs, threads, rank, ranks, running, next, ended, lines;
-    int finished, diverged, failed, killed;
-    enum outcome worst; bool stopping, terminal;
-    double began, seconds_of_work; int64_t steps_of_work;   /* what this session's runs needed, for the estimate */
-    size_t room[BACKEND_KINDS];                             /* memory of the device that was free before any of its runs began */
-    pid_t self; sigset_t outside;                           /* signals are heard only while waiting */
-};
-
-static volatile sig_atomic_t asked;
-static void ask(int signal) { (void)signal; asked = 1; }
-
-static const char *name_of(const struct runner *r, int point) { return r->study->variant[r->study->point[point].variant].name; }
-
-/* ---- words for a person ---- */
-
-static void format_time(double seconds, char out[24])
+static volatile sig_atomic_t asked, insisted;               /* the first signal; SIGINT or SIGQUIT since a look */
+static void ask(int signal)
 {
-    if (!(seconds >= 0)) snprintf(out, 24, "?");
-    else if (seconds < 90) snprintf(out, 24, "%.0f s", seconds);
-    else if (seconds < 5400) snprintf(out, 24, "%d min %02d s", (int)seconds / 60, (int)seconds % 60);
-    else snprintf(out, 24, "%d h %02d min", (int)seconds / 3600, (int)seconds / 60 % 60);
+    if (!asked) asked = signal;
+    else if (signal == SIGINT || signal == SIGQUIT) insisted = 1;
 }
 
-/* "-" before there is one. */
-static const char *format_loss(double loss, char out[24])
-{
-    snprintf(out, 24, isnan(loss) ? "-" : "%.4f", loss);
-    return out;
-}
-
-static int64_t steps_of(const struct runner *r, int point)
-{
-    const json_t *train = json_object_get(r->study->variant[r->study->point[point].variant].config, "train");
-    return json_integer_value(json_object_get(train, "steps"));
-}
-
-/* Work left over work done, from the step times of this session. */
-static double time_left(const struct runner *r)
-{
-    double seconds = r->seconds_of_work, left = 0;
-    int64_t steps = r->steps_of_work;
-    for (int i = 0; i < r->jobs; i++) {
-        const struct job *j = &r->job[i];
-        if (!j->pid) continue;
-        seconds += j->last.seconds;
-        steps += j->last.step - j->last.first;
-        left += (double)(steps_of(r, j->point) - j->last.step);
-    }
-    for (int p = r->next; p < r->study->n_points; p++) left += (double)steps_of(r, p);
-    return steps ? left * seconds / (double)steps / r->jobs : NAN;
-}
-
-static void erase(struct runner *r)
-{
-    if (r->lines) fprintf(stderr, "\033[%dA\033[J", r->lines);
-    r->lines = 0;
-}
-
-static void draw(struct runner *r)
-{
-    char left[24];
-    struct winsize size = { 0 };
-    if (!r->terminal || r->options->show != SHOW_AUTO) return;
-    int width = ioctl(2, TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col : 80;
-    erase(r);
-    for (int i = 0; i < r->jobs; i++) {
-        const struct job *j = &r->job[i];
-        char line[512], loss[24], eval[24];
-        if (!j->pid) continue;
-        const struct progress *p = &j->last;
-        format_time(p->step > p->first ? (double)(p->steps - p->step) * p->seconds / (double)(p->step - p->first) : NAN, left);
-        snprintf(line, sizeof line, "  %s/%d  step %lld/%lld  loss %s  eval %s  %.0f tok/s  %s left", name_of(r, j->point), r->study->point[j->point].replicate,
-                 (long long)p->step, (long long)steps_of(r, j->point), format_loss(p->loss, loss), format_loss(p->eval_loss, eval), p->seconds > 0 ? (double)p->tokens / p->seconds : 0, left);
-        fprintf(stderr, "%.*s\n", width - 1, line);
-        r->lines++;
-    }
-    format_time(time_left(r), left);
-    fprintf(stderr, "%s: %d of %d runs done, %s left\n", r->study->name, r->ended, r->study->n_points, left);
-    r->lines++;
-}
-
-static void json_line(const struct runner *r, const char *event, const struct progress *p)
-{
-    json_t *j = json_pack("{s:s, s:s, s:s, s:i, s:s, s:I, s:I, s:i, s:i}", "event", event, "study", r->study->name, "variant", name_of(r, p->point), "replicate", r->study->point[p->point].replicate,
-                          "status", status_name[p->status], "step", (json_int_t)p->step, "steps", (json_int_t)steps_of(r, p->point), "runs_done", r->ended, "runs", r->study->n_points);
-    double left = time_left(r);
-    if (isfinite(p->loss)) json_object_set_new(j, "loss", json_real(p->loss));
-    if (isfinite(p->eval_loss)) json_object_set_new(j, "eval_loss", json_real(p->eval_loss));
-    if (isfinite(left)) json_object_set_new(j, "seconds_left", json_real(left));
-    char *text = json_dumps(j, JSON_COMPACT);
-    fprintf(stderr, "%s\n", text);
-    free(text);
-    json_decref(j);
-}
-
-static void say_end(struct runner *r, const struct job *j, enum outcome outcome, int signal_number)
-{
-    const struct progress *p = &j->last;
-    char took[24], left[24], eval[24];
-    bool idle = p->step == p->first && outcome == OUTCOME_FINISHED;
-    if (r->options->show == SHOW_NOTHING) return;
-    if (r->options->show == SHOW_JSON) { json_line(r, "end", p); return; }
-    erase(r);
-    format_time(clock_seconds() - j->began, took);
-    format_time(time_left(r), left);
-    fprintf(stderr, "[%*d/%d] %s/%d ", r->study->n_points > 9 ? 2 : 1, r->ended, r->study->n_points, name_of(r, j->point), r->study->point[j->point].replicate);
-    if (signal_number) fprintf(stderr, "was killed by signal %d (%s) at step %lld", signal_number, strsignal(signal_number), (long long)p->step);
-    else if (outcome == OUTCOME_FINISHED && idle) fprintf(stderr, "was finished before");
-    else if (outcome == OUTCOME_FINISHED) fprintf(stderr, "finished: eval loss %s", format_loss(p->eval_loss, eval));
-    else if (outcome == OUTCOME_DIVERGED) fprintf(stderr, "diverged at step %lld", (long long)p->step);
-    else if (outcome == OUTCOME_INTERRUPTED) fprintf(stderr, "stopped at step %lld", (long long)p->step);
-    else fprintf(stderr, "failed at step %lld (code %d)", (long long)p->step, (int)outcome);
-    if (idle) fputc('\n', stderr);
-    else fprintf(stderr, ", %s; %s left\n", took, left);
-}
-
-/* ---- jobs ---- */
+/* ---- ranks ---- */
 
 /* What ranks have in common: else their sums would be nobody's numbers. */
 struct common { struct origin origin; struct hash study; };
@@ -185,7 +74,8 @@ _Noreturn static void all_points(const struct runner *r, struct train_options *o
     for (int p = 0; r->rank == 0 && p < r->study->n_points && worst == OUTCOME_FINISHED; p++) {
         comm_order(ORDER_POINT, p);
         struct progress end = { .ended = true, .outcome = train_point(r->study, p, o), .point = p };
-        if (end.outcome != OUTCOME_FINISHED && end.outcome != OUTCOME_DIVERGED) worst = end.outcome;
+        bool result = end.outcome == OUTCOME_FINISHED || end.outcome == OUTCOME_DIVERGED;
+        if (!result && end.outcome != OUTCOME_ELSEWHERE) worst = end.outcome;
         if (write(o->watcher, &end, sizeof end) != (ssize_t)sizeof end) worst = OUTCOME_INTERRUPTED;
     }
     if (r->rank == 0) comm_order(ORDER_END, 0);
@@ -194,15 +84,20 @@ _Noreturn static void all_points(const struct runner *r, struct train_options *o
     _exit((int)worst);
 }
 
+/* ---- jobs ---- */
+
 _Noreturn static void child(const struct runner *r, int point, int to)
 {
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() != r->self) _exit(OUTCOME_INTERRUPTED);
     for (int i = 0; i < r->jobs; i++) if (r->job[i].pid) close(r->job[i].pipe);
     struct train_options o = { r->threads, to, r->options->retry_failed, r->options->mix };
     if (r->ranks > 1) all_points(r, &o);
     enum outcome outcome = train_point(r->study, point, &o);
     _exit((int)outcome);
+}
+
+static struct progress nothing_yet(int point)
+{
+    return (struct progress){ .point = point, .status = STATUS_RUNNING, .loss = NAN, .eval_loss = NAN };
 }
 
 static void launch(struct runner *r, struct job *j, int point)
@@ -212,8 +107,7 @@ static void launch(struct runner *r, struct job *j, int point)
         fprintf(stderr, "sluice: no pipe to watch a run: %s\n", strerror(errno));
         exit(1);
     }
-    fflush(NULL);
-    pid_t pid = fork();
+    pid_t pid = process_fork(SIGTERM);
     if (pid < 0) {
         fprintf(stderr, "sluice: a run cannot be started: %s\n", strerror(errno));
         exit(1);
@@ -223,40 +117,74 @@ static void launch(struct runner *r, struct job *j, int point)
         child(r, point, ends[1]);
     }
     close(ends[1]);
-    *j = (struct job){ .pid = pid, .pipe = ends[0], .point = point, .began = clock_seconds() };
-    j->last = (struct progress){ .point = point, .status = STATUS_RUNNING, .loss = NAN, .eval_loss = NAN };
+    *j = (struct job){ pid, ends[0], point, nothing_yet(point), clock_seconds(), false };
+    for (int p = 0; p < r->study->n_points; p++) if (p == point || r->ranks > 1) r->state[p] = POINT_HERE;
     r->running++;
 }
 
-static void settle(struct runner *r, struct job *j, enum outcome outcome, int killed)
+static void stop_all(struct runner *r, int signal)
 {
+    r->stopping = true;
+    for (int i = 0; i < r->jobs; i++) if (r->job[i].pid) kill(r->job[i].pid, signal);
+}
+
+static void take_worst(struct runner *r, enum outcome outcome)
+{
+    bool worse = outcome != OUTCOME_FINISHED && outcome != OUTCOME_DIVERGED && outcome != OUTCOME_INTERRUPTED;
+    if (worse && r->worst == OUTCOME_FINISHED) r->worst = outcome;
+    if (outcome == OUTCOME_INTERRUPTED) r->stopping = true;
+    if (outcome == OUTCOME_DISK) {                          /* the others would only fill it again */
+        r->stopping = true;
+        r->worst = OUTCOME_DISK;
+    }
+}
+
+/* Another process was faster, or is at it. */
+static void leave_to_others(struct runner *r, struct job *j)
+{
+    j->settled = true;
+    if (r->ranks == 1) { r->state[j->point] = POINT_LEFT; return; }
+    r->state[j->point] = POINT_OVER;
+    r->refused++;
+    run_show_end(r, j, OUTCOME_ELSEWHERE, 0);
+}
+
+static void settle(struct runner *r, struct job *j, enum outcome outcome, int killed_by)
+{
+    if (outcome == OUTCOME_ELSEWHERE) { leave_to_others(r, j); return; }
+    bool result = outcome == OUTCOME_FINISHED || outcome == OUTCOME_DIVERGED;
+    bool by_another = result && j->last.step == j->last.first && !r->over_before[j->point];
+    bool lost = killed_by && outcome != OUTCOME_INTERRUPTED;
+    r->state[j->point] = lost && r->ranks == 1 ? POINT_KILLED : POINT_OVER;
     r->seconds_of_work += j->last.seconds;
     r->steps_of_work += j->last.step - j->last.first;
     r->ended += outcome != OUTCOME_INTERRUPTED;
     r->finished += outcome == OUTCOME_FINISHED;
     r->diverged += outcome == OUTCOME_DIVERGED;
-    r->killed += killed != 0;
+    r->killed += lost;
     r->failed += outcome != OUTCOME_FINISHED && outcome != OUTCOME_DIVERGED && outcome != OUTCOME_INTERRUPTED;
-    if (outcome == OUTCOME_INTERRUPTED) r->stopping = true;
-    else if (outcome != OUTCOME_FINISHED && outcome != OUTCOME_DIVERGED && r->worst == OUTCOME_FINISHED) r->worst = outcome;
-    if (outcome == OUTCOME_DISK) {                          /* the others would only fill it again */
-        r->stopping = true;
-        r->worst = OUTCOME_DISK;
-    }
-    say_end(r, j, outcome, killed);
     j->settled = true;
+    if (!lost) take_worst(r, outcome);
+    run_show_end(r, j, outcome, killed_by);
+    enum outcome other = by_another ? run_check_other(r, j->point) : OUTCOME_FINISHED;
+    take_worst(r, other);
+    if (other) stop_all(r, SIGTERM);
 }
 
 static void collect(struct runner *r, struct job *j)
 {
     int status;
+    char signal[16];
     while (waitpid(j->pid, &status, 0) < 0 && errno == EINTR) { }
-    int killed = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    int killed_by = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
     close(j->pipe);
     j->pid = 0;
     r->running--;
-    if (killed && r->rank > 0) fprintf(stderr, "sluice: rank %d of %d was killed by signal %d (%s)\n", r->rank, r->ranks, killed, strsignal(killed));
-    if (!j->settled) settle(r, j, killed ? OUTCOME_FAILED : (enum outcome)WEXITSTATUS(status), killed);
+    if (killed_by && r->rank > 0)
+        fprintf(stderr, "sluice: rank %d of %d was killed by %s\n", r->rank, r->ranks,
+                process_signal(killed_by, signal));
+    enum outcome lost = r->at_once ? OUTCOME_INTERRUPTED : OUTCOME_FAILED;
+    if (!j->settled) settle(r, j, killed_by ? lost : (enum outcome)WEXITSTATUS(status), killed_by);
 }
 
 /* A process that trains several points goes on with the next. */
@@ -265,6 +193,7 @@ static void go_on(struct job *j, int point)
     if (!j->settled) return;
     j->settled = false;
     j->point = point;
+    j->last = nothing_yet(point);
     j->began = clock_seconds();
 }
 
@@ -275,31 +204,23 @@ static bool listen_to(struct runner *r, struct job *j)
     ssize_t n = read(j->pipe, &p, sizeof p);
     if (n < 0 && errno == EINTR) return true;
     if (n != (ssize_t)sizeof p) return false;
-    if (p.ended) { settle(r, j, p.outcome, 0); return true; }
     go_on(j, p.point);
+    if (p.ended) { settle(r, j, p.outcome, 0); return true; }
     j->last = p;
-    if (r->options->show == SHOW_JSON) json_line(r, "step", &p);
+    run_show_step(r, &p);
     return true;
 }
-
-static void stop_all(struct runner *r)
-{
-    r->stopping = true;
-    for (int i = 0; i < r->jobs; i++) if (r->job[i].pid) kill(r->job[i].pid, SIGTERM);
-}
-
-static enum backend_kind kind_of(const struct runner *r, int point) { return variant_backend(&r->study->variant[r->study->point[point].variant]); }
 
 /* Runs that would not fit into a device's memory together are not started together; one that does not fit alone says so itself. */
 static bool fits(struct runner *r, int point)
 {
     struct err e;
-    enum backend_kind kind = kind_of(r, point);
+    enum backend_kind kind = run_backend(r, point);
     const struct backend *b = backend_find(kind, &e);
     size_t need = r->study->variant[r->study->point[point].variant].memory_bytes + b->process_bytes;
     int running = 0;
     for (int i = 0; i < r->jobs; i++) {
-        if (!r->job[i].pid || kind_of(r, r->job[i].point) != kind) continue;
+        if (!r->job[i].pid || run_backend(r, r->job[i].point) != kind) continue;
         need += r->study->variant[r->study->point[r->job[i].point].variant].memory_bytes + b->process_bytes;
         running++;
     }
@@ -307,71 +228,91 @@ static bool fits(struct runner *r, int point)
     return running == 0 || need < r->room[kind];
 }
 
+/* The first point that nobody trains, or -1. Ranks, which go through all of them in one process, do not look. */
+static int next_point(struct runner *r)
+{
+    r->elsewhere = 0;
+    for (int p = 0; p < r->study->n_points; p++) {
+        if (r->state[p] != POINT_LEFT) continue;
+        if (r->ranks > 1 || !run_is_elsewhere(r, p)) return p;
+        r->elsewhere++;
+    }
+    return -1;
+}
+
+/* Runs that were killed here, and that another process took over, are not lost. False: there is none. */
+static bool look_at_killed(struct runner *r)
+{
+    bool found = false;
+    usleep(2 * 1000 * LOOK_ELSEWHERE_MS);                   /* others may have been waiting for them */
+    for (int p = 0; p < r->study->n_points; p++) {
+        if (r->state[p] != POINT_KILLED || !(run_is_elsewhere(r, p) || run_is_over(r, p))) continue;
+        r->state[p] = POINT_LEFT;
+        r->killed--;
+        r->failed--;
+        r->ended--;
+        found = true;
+    }
+    return found;
+}
+
 static void start_more(struct runner *r)
 {
-    for (int i = 0; i < r->jobs && !r->stopping; i++)
-        if (!r->job[i].pid && r->next < r->study->n_points && fits(r, r->next)) {
-            launch(r, &r->job[i], r->next++);
-            if (r->ranks > 1) r->next = r->study->n_points;
-        }
+    for (int i = 0; i < r->jobs && !r->stopping; i++) {
+        int point = r->job[i].pid ? -1 : next_point(r);
+        if (point >= 0 && fits(r, point)) launch(r, &r->job[i], point);
+    }
+    bool ends = !r->running && !r->elsewhere && !r->stopping;
+    if (ends && r->killed && look_at_killed(r)) start_more(r);
+}
+
+/* A signal stops all runs, each with a checkpoint; Ctrl-C once more does not wait for these. */
+static void heed_signals(struct runner *r)
+{
+    bool more = insisted && clock_seconds() - r->stopped > again;
+    insisted = 0;
+    if (more && r->stopped_by) {
+        r->at_once = true;
+        stop_all(r, SIGKILL);
+    }
+    if (!asked || r->stopped_by) return;
+    r->stopped_by = asked;
+    r->stopped = clock_seconds();
+    stop_all(r, asked);
+}
+
+/* Runs whose study's folder was taken away would fail one after the other: it is said here, once for all. */
+static void look_at_folder(struct runner *r)
+{
+    if (r->gone || r->rank > 0 || access(r->study->dir, F_OK) == 0 || errno != ENOENT) return;
+    r->gone = true;
+    run_show_gone(r);
+    take_worst(r, OUTCOME_FAILED);
+    stop_all(r, SIGTERM);
 }
 
 static void watch(struct runner *r)
 {
-    struct pollfd fds[256];
-    int of[256], n = 0;
+    struct pollfd fds[MOST_JOBS];
+    int of[MOST_JOBS], n = 0;
     for (int i = 0; i < r->jobs; i++)
         if (r->job[i].pid) { of[n] = i; fds[n++] = (struct pollfd){ r->job[i].pipe, POLLIN, 0 }; }
-    int ready = ppoll(fds, (nfds_t)n, &(struct timespec){ .tv_nsec = 500 * 1000 * 1000 }, &r->outside);
-    if (asked && !r->stopping) stop_all(r);
+    struct timespec pause = { .tv_nsec = 1000 * 1000 * (r->elsewhere ? LOOK_ELSEWHERE_MS : LOOK_MS) };
+    int ready = ppoll(fds, (nfds_t)n, &pause, &r->outside);
+    heed_signals(r);
+    look_at_folder(r);
     for (int i = 0; ready > 0 && i < n; i++)
         if (fds[i].revents && !listen_to(r, &r->job[of[i]])) collect(r, &r->job[of[i]]);
 }
 
 /* ---- the study ---- */
 
-/* Whether a point was computed by another program or device than would go on with the study: 1; 0: no; -1: there is no device, and
-   e says what is missing. */
-static int is_foreign(const struct runner *r, int point, const struct past *past, struct origin *now, struct err *e)
-{
-    if (origin_here(now, kind_of(r, point), e)) return -1;
-    return past->exists && !origin_equal(&past->origin, now);
-}
-
-/* Numbers of two revisions or instruction sets differ in their last bits: a study must not compare them unasked. A device that is
-   missing is told once, before the first run. */
-static enum outcome check_origins(const struct runner *r)
-{
-    const struct study *s = r->study;
-    struct past *past = xcalloc((size_t)s->n_points, sizeof *past);
-    struct origin now;
-    struct err e;
-    int left = 0, foreign = 0, p = 0;
-    for (int i = 0; i < s->n_points; i++) {
-        if (train_past(s, i, &past[i], &e)) past[i].status = STATUS_FINISHED, past[i].exists = false;     /* the run itself will say it */
-        else left += !past_over(&past[i], r->options->retry_failed);
-    }
-    while (left && p < s->n_points && (foreign = is_foreign(r, p, &past[p], &now, &e)) == 0) p++;
-    if (foreign < 0) fprintf(stderr, "sluice: %s/%d: %s\n", name_of(r, p), s->point[p].replicate, e.text);
-    else if (foreign && !r->options->mix)
-        fprintf(stderr, "sluice: %s/%d of %s was computed by revision %s with %s; this is revision %s with %s, and its bits may differ\n"
-                "  --mix goes on all the same; another --out begins anew\n", name_of(r, p), s->point[p].replicate, s->dir,
-                *past[p].origin.revision ? past[p].origin.revision : "unknown", *past[p].origin.isa ? past[p].origin.isa : "unknown", now.revision, now.isa);
-    free(past);
-    return foreign < 0 ? OUTCOME_DEVICE : foreign && !r->options->mix ? OUTCOME_INPUT : OUTCOME_FINISHED;
-}
-
 static void mask_signals(struct runner *r)
 {
-    struct sigaction action = { .sa_handler = ask };
-    sigset_t both;
-    sigemptyset(&both);
-    sigaddset(&both, SIGTERM);
-    sigaddset(&both, SIGINT);
-    sigprocmask(SIG_BLOCK, &both, &r->outside);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
-    asked = 0;
+    sigset_t heard = process_hear(ask);
+    sigprocmask(SIG_BLOCK, &heard, &r->outside);
+    signal(SIGPIPE, SIG_IGN);                               /* that nobody reads the progress is no reason to stop */
+    asked = insisted = 0;
 }
 
 /* Runs that share a GPU only slow each other down. */
@@ -382,37 +323,54 @@ static bool uses_gpu(const struct study *s)
     return any;
 }
 
-enum outcome run_study(const struct study *s, const struct run_options *o)
+static void divide_cores(struct runner *r)
 {
+    const struct run_options *o = r->options;
     int cores = pool_cores();
-    struct run_options quiet;
-    struct runner runner = { .study = s, .options = o, .began = clock_seconds(), .terminal = isatty(2), .self = getpid() }, *r = &runner;
-    r->jobs = o->jobs ? o->jobs : uses_gpu(s) ? 1 : o->threads ? cores / o->threads : cores;
-    if (r->jobs > s->n_points) r->jobs = s->n_points;
+    r->jobs = o->jobs ? o->jobs : uses_gpu(r->study) ? 1 : o->threads ? cores / o->threads : cores;
+    if (r->jobs > r->study->n_points) r->jobs = r->study->n_points;
     if (r->jobs < 1) r->jobs = 1;
-    if (r->jobs > 256) r->jobs = 256;
+    if (r->jobs > MOST_JOBS) r->jobs = MOST_JOBS;
     r->threads = o->threads ? o->threads : cores / r->jobs > 0 ? cores / r->jobs : 1;
-    r->rank = o->rank;
-    r->ranks = o->ranks;
     if (r->ranks > 1) r->jobs = 1;
-    if (r->rank > 0) quiet = *o, quiet.show = SHOW_NOTHING, r->options = &quiet;
-    enum outcome origins = check_origins(r);
-    if (origins) return origins;
+}
+
+static enum outcome train_all(struct runner *r)
+{
     r->job = xcalloc((size_t)r->jobs, sizeof *r->job);
     mask_signals(r);
-    for (start_more(r); r->running; start_more(r)) {
-        draw(r);
+    for (start_more(r); r->running || (r->elsewhere && !r->stopping); start_more(r)) {
+        run_show(r);
         watch(r);
     }
-    erase(r);
-    free(r->job);
-    if (r->options->show != SHOW_NOTHING && r->options->show != SHOW_JSON) {
-        char took[24];
-        format_time(clock_seconds() - r->began, took);
-        fprintf(stderr, "%s: %d finished, %d diverged, %d failed of %d runs in %s\n", s->name, r->finished, r->diverged, r->failed, s->n_points, took);
-        if (r->ended < s->n_points || r->killed) fprintf(stderr, "%d runs are left: sluice resume %s goes on\n", s->n_points - r->ended + r->killed, s->dir);
-    }
+    if (r->killed) take_worst(r, OUTCOME_FAILED);
+    enum outcome code = r->worst == OUTCOME_FINISHED && r->diverged && !r->finished ? OUTCOME_DIVERGED : r->worst;
+    bool cut_off = r->stopped_by || (r->worst == OUTCOME_FINISHED && (r->stopping || r->refused));
+    if (cut_off && r->worst != OUTCOME_DISK) code = OUTCOME_INTERRUPTED;
+    run_show_study(r, code);
     sigprocmask(SIG_SETMASK, &r->outside, NULL);
-    if (r->worst != OUTCOME_DISK && (asked || (r->stopping && r->worst == OUTCOME_FINISHED))) return OUTCOME_INTERRUPTED;
-    return r->worst == OUTCOME_FINISHED && r->diverged && !r->finished ? OUTCOME_DIVERGED : r->worst;
+    free(r->job);
+    return code;
+}
+
+enum outcome run_study(const struct study *s, const struct run_options *o)
+{
+    struct runner runner = { .study = s, .options = o, .rank = o->rank, .ranks = o->ranks }, *r = &runner;
+    int joined = o->rank == 0 ? process_join(s->dir) : -1;  /* who watches the study knows by it that somebody trains */
+    r->began = clock_seconds();
+    r->terminal = terminal_obeys(STDERR_FILENO);
+    if (joined < 0 && o->rank == 0) {
+        fprintf(stderr, "sluice: %s: %s\n", s->dir, strerror(errno));
+        return OUTCOME_FAILED;
+    }
+    divide_cores(r);
+    r->state = xcalloc((size_t)s->n_points + 1, sizeof *r->state);
+    r->over_before = xcalloc((size_t)s->n_points + 1, sizeof *r->over_before);
+    enum outcome outcome = run_check(r);
+    if (outcome) run_show_refusal(r, outcome);
+    else outcome = train_all(r);
+    free(r->over_before);
+    free(r->state);
+    if (joined >= 0) close(joined);
+    return outcome;
 }

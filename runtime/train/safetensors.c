@@ -1,19 +1,15 @@
 /* safetensors, read strictly and written plainly. */
 #include "safetensors.h"
+#include "base/regular.h"
 
 #include <endian.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { HEADER_MOST = 100 * 1000 * 1000 };
 
-struct safetensors { char *map; size_t size; uint64_t data; json_t *header; int n; struct stored *tensor; };
+struct safetensors { struct map map; uint64_t data; json_t *header; int n; struct stored *tensor; };
 
 static size_t dtype_bytes(const char *dtype)
 {
@@ -61,7 +57,7 @@ static int by_offset(const void *a, const void *b)
 /* Laid end to end the tensors must be the data, to the byte. */
 static int check_cover(struct safetensors *s, struct err *e)
 {
-    uint64_t at = 0, size = s->size - s->data;
+    uint64_t at = 0, size = s->map.size - s->data;
     qsort(s->tensor, (size_t)s->n, sizeof *s->tensor, by_offset);
     for (int i = 0; i < s->n; i++) {
         const struct stored *t = &s->tensor[i];
@@ -76,13 +72,13 @@ static int header_read(struct safetensors *s, struct err *e)
 {
     uint64_t length;
     json_error_t where;
-    if (s->size < sizeof length) return err_set(e, "%zu bytes: too short for a header", s->size);
-    memcpy(&length, s->map, sizeof length);
+    if (s->map.size < sizeof length) return err_set(e, "%zu bytes: too short for a header", s->map.size);
+    memcpy(&length, s->map.bytes, sizeof length);
     length = le64toh(length);
     if (length > HEADER_MOST) return err_set(e, "header of %llu bytes, at most %d are read", (unsigned long long)length, HEADER_MOST);
-    if (length > s->size - sizeof length) return err_set(e, "header of %llu bytes in a file of %zu", (unsigned long long)length, s->size);
+    if (length > s->map.size - sizeof length) return err_set(e, "header of %llu bytes in a file of %zu", (unsigned long long)length, s->map.size);
     s->data = sizeof length + length;
-    s->header = json_loadb(s->map + sizeof length, length, JSON_REJECT_DUPLICATES, &where);
+    s->header = json_loadb((const char *)s->map.bytes + sizeof length, length, JSON_REJECT_DUPLICATES, &where);
     if (!json_is_object(s->header)) return err_set(e, "header: %s at byte %d", s->header ? "not an object" : where.text, where.position);
     s->tensor = xcalloc(json_object_size(s->header) + 1, sizeof *s->tensor);
     const char *name;
@@ -95,25 +91,11 @@ static int header_read(struct safetensors *s, struct err *e)
     return check_cover(s, e);
 }
 
-static int map_file(struct safetensors *s, const char *path, struct err *e)
-{
-    struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return err_set(e, "%s", strerror(errno));
-    int failure = fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size == 0;
-    s->size = failure ? 0 : (size_t)st.st_size;
-    s->map = failure ? MAP_FAILED : mmap(NULL, s->size, PROT_READ, MAP_PRIVATE, fd, 0);
-    close(fd);
-    if (s->map != MAP_FAILED) return 0;
-    s->map = NULL;
-    return err_set(e, "%s", failure ? "not a file with content" : strerror(errno));
-}
-
 int safetensors_open(struct safetensors **out, const char *path, struct err *e)
 {
     struct safetensors *s = xcalloc(1, sizeof *s);
     *out = NULL;
-    if (map_file(s, path, e) < 0 || header_read(s, e) < 0) {
+    if (regular_map(&s->map, path, e) < 0 || header_read(s, e) < 0) {
         safetensors_close(s);
         return err_prefix(e, "%s: ", path);
     }
@@ -124,7 +106,7 @@ int safetensors_open(struct safetensors **out, const char *path, struct err *e)
 void safetensors_close(struct safetensors *s)
 {
     if (!s) return;
-    if (s->map) munmap(s->map, s->size);
+    regular_unmap(&s->map);
     json_decref(s->header);
     free(s->tensor);
     free(s);
@@ -132,9 +114,9 @@ void safetensors_close(struct safetensors *s)
 
 int safetensors_count(const struct safetensors *s) { return s->n; }
 const struct stored *safetensors_tensor(const struct safetensors *s, int i) { return &s->tensor[i]; }
-const void *safetensors_data(const struct safetensors *s, const struct stored *t) { return s->map + s->data + t->offset; }
-struct hash safetensors_hash(const struct safetensors *s) { return hash_bytes(s->map, s->size); }
-uint64_t safetensors_bytes(const struct safetensors *s) { return s->size; }
+const void *safetensors_data(const struct safetensors *s, const struct stored *t) { return s->map.bytes + s->data + t->offset; }
+struct hash safetensors_hash(const struct safetensors *s) { return hash_bytes(s->map.bytes, s->map.size); }
+uint64_t safetensors_bytes(const struct safetensors *s) { return s->map.size; }
 
 const struct stored *safetensors_find(const struct safetensors *s, const char *name)
 {

@@ -3,39 +3,56 @@
 #define _GNU_SOURCE
 #include "train_private.h"
 #include "base/file.h"
+#include "base/process.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
-#include <signal.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 enum { SPARE_DISK = 16 << 20 };
 
-static volatile sig_atomic_t stop_asked;
-static void ask_stop(int signal) { (void)signal; stop_asked = 1; }
+static volatile sig_atomic_t stop_asked;                    /* the signal that asked */
+static void ask_stop(int signal) { if (!stop_asked) stop_asked = signal; }
 
 double train_seconds(const struct trainer *t) { return t->spent + clock_seconds() - t->began - t->paused; }
 
-static void tell(struct trainer *t, enum store_status status)
+/* What happened to the pipe to the watcher: POLLOUT: it has room; POLLERR: nobody reads any more. */
+static int pipe_state(const struct trainer *t)
 {
-    if (t->options->watcher < 0) return;
-    struct progress p = { false, OUTCOME_FINISHED, t->number, status, t->done, t->session ? t->session->train.steps : 0, t->first, t->train ? metrics_get(t->train, "loss") : NAN, t->eval_loss,
-                          t->session ? train_seconds(t) - t->spent : 0, t->session ? (t->done - t->first) * t->session->train.batch * t->session->model.seq : 0 };
-    ssize_t written = write(t->options->watcher, &p, sizeof p);
-    if (written != (ssize_t)sizeof p) stop_asked = 1;       /* nobody watches any more: the parent is gone */
+    struct pollfd to = { t->options->watcher, POLLOUT, 0 };
+    return poll(&to, 1, 0) == 1 ? to.revents : 0;
 }
 
-static enum outcome fail(struct trainer *t, enum outcome outcome)
+/* A watcher that does not read (its terminal is stopped) misses what only says how far the run is, and stops
+   nothing. */
+static void tell(struct trainer *t, enum store_status status)
+{
+    if (t->options->watcher < 0 || (status == STATUS_RUNNING && pipe_state(t) == 0)) return;
+    struct progress p = { false, OUTCOME_FINISHED, status == STATUS_PREEMPTED ? stop_asked : 0, t->number, status, t->done, t->session ? t->session->train.steps : 0, t->first,
+                          t->train ? metrics_get(t->train, "loss") : NAN, t->eval_loss,
+                          t->session ? train_seconds(t) - t->spent : 0, t->session ? (t->done - t->first) * t->session->train.batch * t->session->model.seq : 0 };
+    ssize_t written = write(t->options->watcher, &p, sizeof p);
+    if (written != (ssize_t)sizeof p) ask_stop(SIGPIPE);    /* nobody watches any more: the parent is gone */
+}
+
+static void say(const struct trainer *t, enum outcome outcome)
 {
     fprintf(stderr, "sluice: %s/%d, step %lld: %s\n", t->variant->name, t->point->replicate, (long long)t->done, t->err.text);
     if (outcome == OUTCOME_DISK) fprintf(stderr, "  make room where %s lies, then: sluice resume %s\n", t->dir, t->study->dir);
     if (outcome == OUTCOME_MISMATCH) fprintf(stderr, "  the same configuration and program gave other numbers than before; sluice resume %s --retry-failed --mix drops the rows after the last checkpoint\n", t->study->dir);
+}
+
+/* That the whole study is gone is said once for all runs by who watches them. */
+static enum outcome fail(struct trainer *t, enum outcome outcome)
+{
+    bool gone = t->options->watcher >= 0 && access(t->study->dir, F_OK) != 0 && errno == ENOENT;
+    if (!gone) say(t, outcome);
     tell(t, STATUS_FAILED);
     return outcome;
 }
@@ -56,6 +73,7 @@ static enum outcome leave(struct trainer *t, enum outcome otherwise)
 static enum outcome end(struct trainer *t, enum outcome outcome, enum store_status status, enum store_event event, const char *text)
 {
     if (train_close(t, status, status == STATUS_FINISHED ? LEVEL_INFO : LEVEL_WARNING, event, text)) return leave(t, OUTCOME_FAILED);
+    if (outcome == OUTCOME_FINISHED || outcome == OUTCOME_DIVERGED) train_tidy(t);
     tell(t, status);
     return outcome;
 }
@@ -69,7 +87,7 @@ static int64_t mine(const struct trainer *t, int64_t first) { return first + com
 
 static int64_t sequences(const struct trainer *t) { return t->session->batch * comm_here()->ranks; }      /* in a micro-batch, of all ranks */
 
-/* False: asked to stop before all was there. */
+/* False: asked to stop, or out of data, before all was there. */
 static bool stage(struct trainer *t, int64_t step)
 {
     struct session *s = t->session;
@@ -80,17 +98,18 @@ static bool stage(struct trainer *t, int64_t step)
         session_stage(s, micro, &t->batch);
     }
     t->staged = step;
-    return true;
+    if (corpus_whole(t->corpus, &t->err)) t->data_lost = true;
+    return !t->data_lost;
 }
 
-/* False: asked to stop before the weights changed. */
+/* False: asked to stop, or out of data, before the weights changed. */
 static bool give_step(struct trainer *t)
 {
     struct session *s = t->session;
-    if (stop_asked) return false;
+    if (!stage(t, t->done) || stop_asked) return false;
     comm_order(ORDER_STEP, t->done);
     plan_begin(s->plan, t->done, s->train.steps, s->train.micro);
-    return stage(t, t->done) && plan_step(s->plan, comm_here()->ranks == 1 ? go_on : NULL);      /* ranks end a step that they began */
+    return plan_step(s->plan, comm_here()->ranks == 1 ? go_on : NULL);      /* ranks end a step that they began */
 }
 
 /* By its number, or because the time is spent; while committed rows are repeated time does not count. */
@@ -107,7 +126,7 @@ static bool may_go_ahead(const struct trainer *t)
     return t->session->backend->fetch && !t->disk_low && !is_last(t) && t->done % c->eval_every != 0 && t->done % c->checkpoint_every != 0;
 }
 
-/* Completes a step, but for its row. False: asked to stop before the weights changed. */
+/* Completes a step, but for its row. False: as of give_step. */
 static bool train_step(struct trainer *t)
 {
     struct session *s = t->session;
@@ -145,7 +164,7 @@ static const char *diverged(struct trainer *t)
     return stop_look(t->stop, metrics_get(t->train, "loss"), metrics_get(t->train, "grad_norm"), metrics_get(t->train, "targets"), tokens);
 }
 
-/* 0: asked to stop. Reads buffers only; nothing of training changes. */
+/* False: asked to stop, or out of data. Reads buffers only; nothing of training changes. */
 static bool evaluate_parts(struct trainer *t)
 {
     struct session *s = t->session;
@@ -159,10 +178,11 @@ static bool evaluate_parts(struct trainer *t)
         plan_forward(s->eval_plan, i);
     }
     plan_combine(s->eval_plan);
-    return true;
+    if (corpus_whole(t->corpus, &t->err)) t->data_lost = true;
+    return !t->data_lost;
 }
 
-/* 1: done; 0: asked to stop; -1: failed. */
+/* 1: done; 0: asked to stop, or out of data; -1: failed. */
 static int evaluate(struct trainer *t)
 {
     struct session *s = t->session;
@@ -182,29 +202,32 @@ static int evaluate(struct trainer *t)
 
 /* ---- the loop ---- */
 
-static enum outcome interrupted(struct trainer *t)
-{
-    if (train_save(t)) return leave(t, OUTCOME_FAILED);
-    return end(t, OUTCOME_INTERRUPTED, STATUS_PREEMPTED, EVENT_PREEMPTED, "stopped by a signal; sluice resume goes on");
-}
-
-/* Room for one more checkpoint and the rows until the next look. */
-static bool disk_is_low(struct trainer *t)
-{
-    struct statvfs v;
-    const double mib = 1 << 20, need = (double)train_checkpoint_bytes(t) + SPARE_DISK;
-    if (statvfs(t->dir, &v) != 0 || (double)v.f_bavail * (double)v.f_frsize >= need) return false;
-    err_set(&t->err, "%s: %.0f MiB of disk are free, the next checkpoint and rows may need %.0f", t->dir, (double)v.f_bavail * (double)v.f_frsize / mib, need / mib);
-    return true;
-}
-
-/* Ends the run while what it has can still be written. */
-static enum outcome disk_low(struct trainer *t)
+/* Ends the run while what it has can still be written: it goes on when what is wrong outside is right again. */
+static enum outcome hold(struct trainer *t, enum outcome outcome, enum store_event event)
 {
     struct err why = t->err;
-    fail(t, OUTCOME_DISK);
+    fail(t, outcome);
     if (train_save(t)) return leave(t, OUTCOME_FAILED);
-    return end(t, OUTCOME_DISK, STATUS_PREEMPTED, EVENT_DISK_LOW, why.text);
+    return end(t, outcome, STATUS_PREEMPTED, event, why.text);
+}
+
+static enum outcome interrupted(struct trainer *t)
+{
+    char signal[16], text[64];
+    if (t->data_lost) return hold(t, OUTCOME_INPUT, EVENT_STOPPED);
+    if (train_save(t)) return leave(t, OUTCOME_FAILED);
+    bool orphaned = t->options->watcher >= 0 && (pipe_state(t) & POLLERR);
+    if (orphaned) snprintf(text, sizeof text, "the study's own process is gone; sluice resume goes on");
+    else snprintf(text, sizeof text, "stopped by %s; sluice resume goes on", process_signal(stop_asked, signal));
+    return end(t, OUTCOME_INTERRUPTED, STATUS_PREEMPTED, EVENT_PREEMPTED, text);
+}
+
+int train_room(const char *dir, double checkpoint_bytes, struct err *e)
+{
+    struct statvfs v;
+    const double mib = 1 << 20, need = checkpoint_bytes + SPARE_DISK;
+    if (statvfs(dir, &v) != 0 || (double)v.f_bavail * (double)v.f_frsize >= need) return 0;
+    return err_set(e, "%s: %.0f MiB of disk are free, the next checkpoint and rows may need %.0f", dir, (double)v.f_bavail * (double)v.f_frsize / mib, need / mib);
 }
 
 /* What follows a completed step, and what a run that goes on has to repeat for it: evaluation, then the checkpoint. */
@@ -221,7 +244,7 @@ static void look_around(struct trainer *t)
     if (clock_seconds() - t->told <= 0.25) return;
     tell(t, STATUS_RUNNING);
     t->told = clock_seconds();
-    t->disk_low = disk_is_low(t);
+    t->disk_low = train_room(t->dir, (double)train_checkpoint_bytes(t), &t->err) != 0;
 }
 
 static enum outcome loop(struct trainer *t)
@@ -229,7 +252,7 @@ static enum outcome loop(struct trainer *t)
     for (bool repeated = true;; repeated = false) {
         look_around(t);
         if (!t->ahead) {
-            if (t->disk_low) return disk_low(t);
+            if (t->disk_low) return hold(t, OUTCOME_DISK, EVENT_DISK_LOW);
             bool last = is_last(t), all = t->done == t->session->train.steps;
             int go = after_step(t, last, repeated);
             if (go < 0) return leave(t, OUTCOME_FAILED);
@@ -343,54 +366,53 @@ static enum outcome outcome_of(enum store_status status)
     return status == STATUS_FINISHED ? OUTCOME_FINISHED : status == STATUS_DIVERGED ? OUTCOME_DIVERGED : OUTCOME_FAILED;
 }
 
-/* With the lock held. */
-static enum outcome train(struct trainer *t)
+/* lock -1: nothing can be written here; what is over is so all the same. */
+static enum outcome train(struct trainer *t, int lock)
 {
     struct past past;
     if (train_past(t->study, t->number, &past, &t->err)) return fail(t, OUTCOME_INPUT);
     t->done = t->first = past.last;
     if (past_over(&past, t->options->retry_failed)) {
         char *path = study_point_path(t->study, t->number, "run.h5");
-        int failure = store_mend(path, &t->err);
+        int failure = lock >= 0 ? store_mend(path, &t->err) : 0;
         free(path);
         if (failure) return fail(t, OUTCOME_INPUT);
         if (past.status == STATUS_FAILED) {
             err_set(&t->err, "it failed before; sluice resume %s --retry-failed trains it again", t->study->dir);
             fail(t, OUTCOME_FAILED);
         }
+        else train_tidy(t);                                 /* a kill may have come between the last word and that */
         tell(t, past.status);
         return outcome_of(past.status);
     }
     t->done = t->first = 0;
-    return start(t, &past);
+    return lock >= 0 ? start(t, &past) : leave(t, OUTCOME_FAILED);
 }
 
 static void hear_signals(void)
 {
-    struct sigaction action = { .sa_handler = ask_stop };
-    sigset_t both;
-    sigemptyset(&both);
-    sigaddset(&both, SIGTERM);
-    sigaddset(&both, SIGINT);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
+    sigset_t heard = process_hear(ask_stop);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);                               /* a file that may not grow is a full disk: write says so */
-    sigprocmask(SIG_UNBLOCK, &both, NULL);
+    sigprocmask(SIG_UNBLOCK, &heard, NULL);
 }
 
-/* The lock of a run, or -1. A process that was just killed needs a moment to let go. */
+/* A run whose folder was taken away begins anew; the study's own folder is not made again. */
+static void make_folder(const struct trainer *t)
+{
+    char *slash = strrchr(t->dir, '/');
+    *slash = 0;
+    mkdir(t->dir, 0777);
+    *slash = '/';
+    mkdir(t->dir, 0777);                                    /* the lock, which comes next, says what went wrong */
+}
+
+/* Ranks, which do not wait for a run, give a process that was just killed a moment to let go of it. */
 static int take_lock(const char *path)
 {
-    int lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    for (int tries = 50; lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) != 0; tries--) {
-        if (errno == EINTR) continue;
-        if (errno == EWOULDBLOCK && tries > 0 && !stop_asked && usleep(20000) == 0) continue;
-        int cause = stop_asked ? EINTR : errno;
-        close(lock);
-        errno = cause;
-        return -1;
-    }
+    int lock = process_lock(path);
+    for (int tries = comm_here()->ranks > 1 ? 10 : 0; lock < 0 && errno == EWOULDBLOCK && tries > 0; tries--)
+        lock = process_lock(path);
     return lock;
 }
 
@@ -399,15 +421,14 @@ enum outcome train_point(const struct study *s, int point, const struct train_op
     struct trainer trainer = { .study = s, .variant = &s->variant[s->point[point].variant], .point = &s->point[point], .options = o, .number = point,
                                .dir = study_point_path(s, point, ""), .eval_loss = NAN }, *t = &trainer;
     hear_signals();
+    make_folder(t);
     char *lock_path = study_point_path(s, point, "run.lock");
     int lock = take_lock(lock_path);
-    enum outcome outcome;
-    if (lock >= 0) outcome = train(t);
-    else {
-        t->cause = errno;
-        err_set(&t->err, "%s: %s", lock_path, errno == EWOULDBLOCK ? "another process is training this run" : strerror(errno));
-        outcome = stop_asked ? OUTCOME_INTERRUPTED : leave(t, OUTCOME_FAILED);
-    }
+    t->cause = lock < 0 ? errno : 0;
+    if (lock < 0) err_set(&t->err, "%s: %s", lock_path, strerror(t->cause));
+    enum outcome outcome = OUTCOME_ELSEWHERE;
+    if (lock >= 0 || t->cause == EROFS || t->cause == EACCES) outcome = train(t, lock);
+    else if (t->cause != EWOULDBLOCK) outcome = leave(t, OUTCOME_FAILED);
     comm_order(ORDER_LEAVE_POINT, point);
     if (lock >= 0) close(lock);
     free(lock_path);
@@ -419,8 +440,7 @@ enum outcome train_follow(const struct study *s, int point, const struct train_o
 {
     struct trainer trainer = { .study = s, .variant = &s->variant[s->point[point].variant], .point = &s->point[point], .options = o, .number = point,
                                .dir = study_point_path(s, point, ""), .eval_loss = NAN }, *t = &trainer;
-    signal(SIGTERM, SIG_IGN);                               /* rank 0 hears it, and has the others end with it */
-    signal(SIGINT, SIG_IGN);
+    process_hear(SIG_IGN);                                  /* rank 0 hears them, and has the others end with it */
     bool opens = comm_follow().kind == ORDER_OPEN;          /* not when the point was finished before */
     enum outcome outcome = opens ? open_point(t) : OUTCOME_FINISHED;
     if (opens && outcome == OUTCOME_FINISHED) outcome = follow(t);

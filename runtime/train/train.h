@@ -7,12 +7,14 @@
 
 enum outcome {
     OUTCOME_FINISHED = 0, OUTCOME_FAILED = 1, OUTCOME_SCRIPT = 3, OUTCOME_INPUT = 4, OUTCOME_DIVERGED = 5, OUTCOME_DISK = 6, OUTCOME_DEVICE = 7,
-    OUTCOME_MISMATCH = 8, OUTCOME_INTERRUPTED = 75
+    OUTCOME_MISMATCH = 8, OUTCOME_INTERRUPTED = 75,
+    OUTCOME_ELSEWHERE = 64                                  /* of a point alone: another process trains it */
 };
 
-/* What the run tells its watcher, over a pipe: small enough to be written at once. ended: nothing but point and outcome count. */
+/* What the run tells its watcher, over a pipe: small enough to be written at once. ended: nothing but point and outcome
+   count. signal: what stopped it, 0: nothing did. */
 struct progress {
-    bool ended; enum outcome outcome;
+    bool ended; enum outcome outcome; int signal;
     int point; enum store_status status; int64_t step, steps, first;        /* first: where this attempt began */
     double loss, eval_loss, seconds; int64_t tokens;                        /* seconds, tokens: of this attempt */
 };
@@ -21,9 +23,9 @@ struct progress {
    instruction set began; rows after the last checkpoint are dropped then, not compared. */
 struct train_options { int threads; int watcher; bool retry_failed, mix; };
 
-/* Trains, goes on with, or skips (when finished) a point. Prints mistakes to stderr. SIGTERM and SIGINT, which it unblocks,
-   end it with a checkpoint after the current micro-batch. For a process of its own: after a failed write the run file
-   is left open, because closing it would destroy it. */
+/* Trains, goes on with, or skips (when finished) a point. Prints mistakes to stderr. The signals of process_hear, which
+   it unblocks, end it with a checkpoint after the current micro-batch. For a process of its own: after a failed write the
+   run file is left open, because closing it would destroy it. */
 enum outcome train_point(const struct study *s, int point, const struct train_options *o);
 /* On a rank other than 0: computes its part of what rank 0 orders for this point, until rank 0 leaves it. */
 enum outcome train_follow(const struct study *s, int point, const struct train_options *o);
@@ -40,6 +42,9 @@ extern const char train_revision[];                         /* of the source, as
 struct past { bool exists; enum store_status status; int64_t last; struct origin origin; };
 int train_past(const struct study *s, int point, struct past *past, struct err *e);
 bool past_over(const struct past *past, bool retry_failed);                 /* nothing is left to do */
+
+/* Whether the disk of a folder has room for one more checkpoint and the rows beside it; -1: e says what is missing. */
+int train_room(const char *dir, double checkpoint_bytes, struct err *e);
 
 /* The series of a row that the trainer itself measures, beside those of the model's probes. */
 enum { TRAIN_SERIES = 6, EVAL_SERIES = 1 };

@@ -47,10 +47,12 @@ static int past_read(struct reader *r, const struct study *s, int point, const c
     hash_print(s->variant[s->point[point].variant].hash, hash);
     snprintf(seed, sizeof seed, "%lld", (long long)s->point[point].seed);
     const char *its_hash = reader_text(r, "/", "config_hash"), *its_seed = reader_text(r, "/", "seed");
+    if (reader_result(r, e)) return -1;
     if (strcmp(its_hash, hash) != 0 || strcmp(its_seed, seed) != 0)
         return err_set(e, "%s: is the file of another run (configuration %s, seed %s; wanted %s, %s): move it away", path, its_hash, its_seed, hash, seed);
     snprintf(past->origin.revision, sizeof past->origin.revision, "%s", reader_text(r, "/environment", "revision"));
     snprintf(past->origin.isa, sizeof past->origin.isa, "%s", reader_text(r, "/environment", "isa"));
+    if (reader_result(r, e)) return -1;
     past->exists = true;
     past->status = reader_status(r);
     if (reader_steps(r, STORE_TRAIN, &steps, e)) return -1;
@@ -148,13 +150,22 @@ static int list_checkpoint(struct trainer *t, const struct checkpoint *c)
     return store_checkpoint(t->store, c->step, strrchr(c->path, '/') + 1, c->bytes, c->hash, &t->err);
 }
 
+void train_tidy(const struct trainer *t)
+{
+    if (json_integer_value(config_get(t->variant->config, "train.keep")) > 0) return;
+    char *dir = folder(t);
+    checkpoint_prune(dir, INT64_MAX, 0);
+    free(dir);
+}
+
 int train_save(struct trainer *t)
 {
     double start = clock_seconds();
     char *dir = folder(t);
     struct checkpoint c;
     json_t *extra = memory_of(t);
-    int failure = store_flush(t->store, &t->err) || checkpoint_save(dir, t->done, t->session->leaves, t->session->state, extra, t->session->train.keep, &c, &t->err)
+    int keep = t->session->train.keep;
+    int failure = store_flush(t->store, &t->err) || checkpoint_save(dir, t->done, t->session->leaves, t->session->state, extra, keep ? keep : 1, &c, &t->err)
                || list_checkpoint(t, &c);
     if (failure) t->cause = errno;
     json_decref(extra);
@@ -164,6 +175,14 @@ int train_save(struct trainer *t)
 }
 
 /* ---- the run file ---- */
+
+static const char *json_text(struct arena *a, const json_t *json)
+{
+    char *text = json ? config_canonical(json) : NULL;
+    const char *kept = text ? arena_text(a, "%s", text) : NULL;
+    free(text);
+    return kept;
+}
 
 static struct store_plan *describe(struct trainer *t, struct arena *a)
 {
@@ -199,10 +218,9 @@ static struct store_plan *describe(struct trainer *t, struct arena *a)
         { "/data", COUNT(corpus), arena_copy(a, corpus, sizeof corpus) }, { "/cost", COUNT(cost), arena_copy(a, cost, sizeof cost) } };
     const struct cost_line whole = { "model", (uint64_t)t->variant->counts.total, (uint64_t)t->variant->counts.active, t->variant->train_flops_per_token / 3, t->variant->train_flops_per_token,
                                      report->arena, report->buffers, t->variant->kv_bytes_per_token };
-    char *json = config_canonical(t->variant->config);
     *plan = (struct store_plan){ n_train + n_eval, series, COUNT(groups), arena_copy(a, groups, sizeof groups), 1, arena_copy(a, &whole, sizeof whole),
-                                 arena_text(a, "%s", json), t->study->script_text, t->study->script_path };
-    free(json);
+                                 json_text(a, t->variant->config), t->study->script_text, t->study->script_path,
+                                 json_text(a, t->study->required), json_text(a, t->study->record) };
     return plan;
 }
 

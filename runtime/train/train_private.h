@@ -16,6 +16,7 @@ struct trainer {
     double eval_loss;
     int64_t done;                                           /* completed steps */
     bool ahead;                                             /* the one after them is given to the device already */
+    bool data_lost;                                         /* the file of the tokens became shorter */
     double lr, told; bool disk_low;                         /* of the last of them; when the watcher was told; seen then */
     struct err err; int cause;                              /* of a failure; errno with it */
 };
@@ -24,6 +25,7 @@ double train_seconds(const struct trainer *t);
 
 int train_open(struct trainer *t, const struct past *past);         /* makes the run file, or goes on with it */
 int train_save(struct trainer *t);                                  /* a checkpoint */
+void train_tidy(const struct trainer *t);                           /* no checkpoint of a run that is over, where none is to be kept */
 int train_close(struct trainer *t, enum store_status status, enum store_level level, enum store_event event, const char *text);
 size_t train_checkpoint_bytes(const struct trainer *t);
 
