@@ -40,7 +40,7 @@ equal() { look equal calm/s "$1/s" ${2-}; }
 # reaches PATTERN: waits until such a file is there.
 reaches() {
     i=0
-    until ls -d $1 >/dev/null 2>&1; do
+    until ls -d $1 2>/dev/null | grep -q .; do
         i=$((i + 1))
         [ $i -lt 3000 ] || fail "$1 never came"
         sleep 0.01
@@ -63,14 +63,13 @@ gone() {
         sleep 0.01
     done
 }
-# begins DIR OPTIONS..: a study in the background that is past its second checkpoint.
+# begins DIR OPTIONS..: a study in the background that is past its second checkpoint, which may be gone when we look.
 begins() {
     out=$1
     shift
     "$sluice" run study.lua --out "$out" --progress lines "$@" >log_study 2>&1 &
     study=$!
-    reaches "$out/s/base-*/0/checkpoints/step-00000040"
-    reaches "$out/s/gated-*/0/checkpoints/step-00000040"
+    for variant in base gated; do reaches "$out/s/$variant-*/0/checkpoints/step-000000[4-9]0 $out/s/$variant-*/0/checkpoints/step-00000[1-9]?0"; done
 }
 children() { cat /proc/"$1"/task/"$1"/children; }
 ends() {

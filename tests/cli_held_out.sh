@@ -113,7 +113,8 @@ leaves 0 "$sluice" data pack texts --held-out 0.3 -o project/a.tok
 leaves 0 "$sluice" compare runs/cuts
 says 'is not the data that the study was made with: it has changed since'
 leaves 4 "$sluice" resume runs/seen
-says 'is not what the study was made with'
+says 'seen was made with data of hash'
+says 'sluice resume runs/seen --data FILE'
 cp kept.tok project/a.tok
 (cd elsewhere; leaves 0 "$sluice" resume ../runs/seen; leaves 0 "$sluice" compare ../runs/seen; says 'a bigram model')
 rm project/a.tok

@@ -308,7 +308,7 @@ leaves 0 "$sluice" run study.lua --out v2 --data data/numbers.tok --replicates 3
 mv data elsewhere
 mv v/s moved
 leaves 4 "$sluice" resume moved --progress none
-says 'data/numbers.tok: cannot be opened: No such file or directory'
+says 'data/numbers.tok: No such file or directory'
 says 'moved was made with data of hash '
 says 'sluice resume moved --data FILE'
 lines 2

@@ -129,7 +129,6 @@ static enum outcome check_disk(const struct runner *r)
    it. */
 static enum outcome check_memory(const struct runner *r)
 {
-    const double mib = 1 << 20;
     const struct study *s = r->study;
     size_t room[BACKEND_KINDS] = { 0 }, least = SIZE_MAX, had = 0;
     bool asked[BACKEND_KINDS] = { false };
@@ -149,9 +148,8 @@ static enum outcome check_memory(const struct runner *r)
     }
     char name[128];
     if (smallest < 0) return OUTCOME_FINISHED;
-    fprintf(stderr, "sluice: %s needs %.1f MiB of memory, %.1f are free, and no run of %s needs less; "
-            "a smaller train.batch or a larger train.micro does\n",
-            run_name(r, smallest, name), (double)least / mib, (double)had / mib, s->dir);
+    if (session_fits(s->variant[s->point[smallest].variant].config, had, &e) == 0) return OUTCOME_FINISHED;
+    fprintf(stderr, "sluice: %s %s; no run of %s needs less\n", run_name(r, smallest, name), e.text, s->dir);
     return OUTCOME_DEVICE;
 }
 

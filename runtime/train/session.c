@@ -71,6 +71,16 @@ static void refuse(const struct session *s, const json_t *config, size_t room, s
             (double)(session_bytes(s) - r->weights - r->grads - r->buffers) / mib, advice);
 }
 
+int session_fits(const json_t *config, size_t room, struct err *e)
+{
+    struct session *s;
+    if (session_plan(&s, config, 0, e)) return -1;
+    bool fits = session_bytes(s) <= room;
+    if (!fits) refuse(s, config, room, e);
+    session_free(s);
+    return fits ? 0 : -1;
+}
+
 int session_new(struct session **out, const json_t *config, int threads, struct err *e)
 {
     struct session *s;

@@ -59,6 +59,7 @@ struct session {
 };
 /* errno is ENOMEM when the memory that is free is too small; the error says what would fit. */
 int session_new(struct session **out, const json_t *config, int threads, struct err *e);
+int session_fits(const json_t *config, size_t room, struct err *e);         /* without memory or device; the error says what would fit */
 void session_free(struct session *s);
 size_t session_bytes(const struct session *s);              /* all slabs and arenas */
 void session_put(struct session *s, const struct batch *b);                 /* for plan_forward */
