@@ -36,8 +36,8 @@ void ph_check_on(bool wanted)
 {
     on = wanted;
     if (!on || device_state) return;
-    device_state = ph_map(PH_ARENA_BYTES + 16, PROT_READ | PROT_WRITE);
-    device_cells = ph_map(CELLS_BYTES, PROT_READ | PROT_WRITE);
+    device_state = ph_map_beside(PH_ARENA_BYTES + 16);
+    device_cells = ph_map_beside(CELLS_BYTES);
 }
 
 /* ---- what the host does with memory ---- */
@@ -152,7 +152,7 @@ static void mark_shared(void)
 /* Forgets every access, so that segments count from 1 again; between launches nothing is lost. */
 static void restart_segments(void)
 {
-    madvise(device_cells, CELLS_BYTES, MADV_DONTNEED);
+    madvise(device_cells, CELLS_BYTES, MADV_REMOVE);
     memset(shared_cells, 0, sizeof shared_cells);
     origin = ph_here.epoch - 1;
 }
