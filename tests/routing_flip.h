@@ -4,6 +4,7 @@
 #define SLUICE_ROUTING_FLIP_H
 
 #include "plan/plan.h"
+#include "graph/ops.h"
 #include <stdlib.h>
 
 /* Keeps what the routers choose readable after a step; before plan_new. */

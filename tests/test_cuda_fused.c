@@ -6,6 +6,7 @@
 #include <cmocka.h>
 #include "bind.h"
 #include "session_hash.h"
+#include "graph/ops.h"
 
 enum { STEPS = 2, SEQ = 16, VOCAB = 61 };
 
