@@ -70,8 +70,7 @@ static void limit_script(void)
 
 /* ---- in the process of its own ---- */
 
-struct planning { const struct call *call; int64_t replicates; };
-extern const struct command command_run;                    /* whose runs measure */
+struct planning { const struct call *call; bool measured; int64_t replicates; };
 
 /* Mistakes of a script can be told without its data: any would do. */
 static const struct corpus_info any_data = { .path = "", .train_tokens = UINT64_MAX };
@@ -139,7 +138,7 @@ static struct study *resolve(const struct planning *p, struct script *script, js
     if (lacking && problems->n == 0) *code = CODE_INPUT;
     if (lacking) lacks_data(c, script, e.text, problems);
     else {
-        if (c->command == &command_run && corpus_eval_set(corpus, 0).targets == 0) {
+        if (p->measured && corpus_eval_set(corpus, 0).targets == 0) {
             if (problems->n == 0) *code = CODE_INPUT;
             problem_add(problems, "", "data: %s: nothing is held out to measure on; pack it with --held-out SHARE or --held-out-from INPUT", corpus_info(corpus)->path);
         }
@@ -229,9 +228,9 @@ static void report(const json_t *told, int mistakes)
     fprintf(stderr, "%d %s; nothing was run.\n", mistakes, mistakes == 1 ? "mistake" : "mistakes");
 }
 
-struct study *script_study(const struct call *c, enum code *code)
+struct study *script_study(const struct call *c, bool measured, enum code *code)
 {
-    struct planning planning = { .call = c };
+    struct planning planning = { .call = c, .measured = measured };
     struct study *study = NULL;
     struct err e;
     *code = CODE_USAGE;

@@ -140,7 +140,7 @@ static int repair_apart(const char *path, struct fsck_result *f, struct err *e)
         errno = 0;
         return err_set(e, "%s: a live process holds run.lock beside it; nothing to repair while it writes", path);
     }
-    int status = store_repair(path, &cut, e);
+    int status = repair_file(path, INT64_MAX, &cut, e);
     if (lock >= 0) close(lock);
     if (status < 0) return -1;
     *f = (struct fsck_result){ .repaired = true };

@@ -78,8 +78,8 @@ void h5_begin(void);                                        /* before any other 
 hid_t h5_access(void);                                      /* file access properties of every open */
 int64_t rows_of(hid_t dataset);                             /* extent of the first dimension; -1: there is none */
 int64_t rows_committed(hid_t step);                         /* -1: cannot be read */
-hid_t row_slab(hid_t dataset, int64_t first, int64_t n, hid_t *memory);
 int rows_read(hid_t dataset, hid_t type, int64_t first, int64_t n, void *to);
+void rows_write(struct store *s, const char *what, hid_t dataset, hid_t type, int64_t first, int64_t n, const void *from);
 
 hid_t layout_properties(void);
 void layout_make(struct store *s, const struct store_plan *plan);
@@ -87,13 +87,12 @@ void layout_make(struct store *s, const struct store_plan *plan);
 struct store *store_new(const char *path, const struct store_plan *plan);
 void store_free(struct store *s);                           /* memory only; HDF5's handles are closed or abandoned before */
 void store_attach(struct store *s);                         /* opens every dataset that grows, counts committed rows */
-void store_write_rows(struct store *s, const char *what, hid_t data, hid_t type, int64_t first, int64_t n, const void *rows);
 void store_put_row(struct store *s, enum store_table table, int64_t at, const void *row);
 void store_add_row(struct store *s, enum store_table table, const void *row);
 void store_commit(struct store *s);
 void store_sync(struct store *s);                           /* fdatasync */
 void store_set_status(struct store *s, enum store_status status);
-int store_replay(struct store *s, enum store_group group, int64_t step, const double *const *value, struct err *e);
+int replay_row(struct store *s, enum store_group group, int64_t step, const double *const *value, struct err *e);
 
 void attempt_begin(struct store *s, int64_t cut_rows);
 void attempt_step(struct store *s, int64_t step);
@@ -138,8 +137,7 @@ void apart_step(void);                                      /* the child gets on
 int superblock_check(const char *path, bool *left_open, struct err *e);
 /* Whether HDF5 survives reading all of it: asked before a file is opened to write in this process. */
 int store_check(const char *path, struct err *e);
-/* Clears a dead writer's flags and cuts every series to the committed rows, on a copy that replaces the file. */
-int store_repair(const char *path, int64_t *cut_rows, struct err *e);
-double unix_seconds(void);
+/* Clears a dead writer's flags and cuts every series to the committed rows of steps up to `last`, on a copy that replaces the file. */
+int repair_file(const char *path, int64_t last, int64_t *cut_rows, struct err *e);
 
 #endif
