@@ -3,8 +3,8 @@
 #define SLUICE_STORE_PRIVATE_H
 
 #include "store.h"
+#include "base/child.h"
 #include <hdf5.h>
-#include <sys/types.h>
 
 enum {
     PAGE = 4096,
@@ -122,16 +122,10 @@ int snapshot_required(struct snapshot *r, const char **text, struct err *e);    
 int snapshot_record(struct snapshot *r, const char **text, struct err *e);
 int snapshot_table(struct snapshot *r, const struct table *t, void (*line)(void *state, const char *text), void *state, struct err *e);
 
-/* A child process with limits that does what may crash, and says what it found through its end of a socket. */
-struct apart { pid_t child; int end; bool late; };
-int apart_begin(struct apart *a, void (*work)(int end, void *state), void *state, struct err *e);
-/* -1 when the child has died or is late. */
-int apart_send(struct apart *a, const void *from, size_t bytes);
-int apart_receive(struct apart *a, void *to, size_t bytes);
-void apart_end(struct apart *a, char why[96]);              /* why: how it came to its end; NULL: because it is done with */
-int apart_write(int end, const void *from, size_t bytes);   /* the child's side */
-int apart_read(int end, void *to, size_t bytes);            /* -1: the parent asks no more */
-void apart_step(void);                                      /* the child gets on: its processor time is counted from here */
+/* Work with a file that may be damaged, in a child process with limits, which says what it found by child_write. */
+int guard_begin(struct child *c, void (*work)(int end, void *state), void *state, struct err *e);
+void guard_end(struct child *c, char why[96]);              /* why: how it came to its end; NULL: because it is done with */
+void guard_step(void);                                      /* the child gets on: its processor time is counted from here */
 
 /* First look at a file, before HDF5 sees it: is it one, and did its last writer leave it open? */
 int superblock_check(const char *path, bool *left_open, struct err *e);
