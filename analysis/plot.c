@@ -5,8 +5,6 @@
 #include "base/process.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -22,109 +20,6 @@ bool plot_is_among(const char *const *names, const char *name)
     while (*names && strcmp(*names, name)) names++;
     return *names;
 }
-
-/* ---- what figures use ---- */
-
-void figure_quote(FILE *gp, const char *text)
-{
-    fputc('\'', gp);
-    for (; *text; text++)
-        if (*text == '\'') fputs("''", gp);
-        else fputc(*text == '\n' ? ' ' : *text, gp);
-    fputc('\'', gp);
-}
-
-void figure_title(const struct canvas *c, const char *format, ...)
-{
-    char text[512];
-    va_list list;
-    va_start(list, format);
-    vsnprintf(text, sizeof text, format, list);
-    va_end(list);
-    fprintf(c->gp, "set label 101 ");
-    figure_quote(c->gp, text);
-    fprintf(c->gp, " at screen 0.5, screen 1 offset 0,-1.3 center font ',15'\n");
-}
-
-void figure_caption(const struct canvas *c, const char *format, ...)
-{
-    char text[512];
-    va_list list;
-    va_start(list, format);
-    vsnprintf(text, sizeof text, format, list);
-    va_end(list);
-    char *second = strchr(text, '\n');
-    if (second) *second++ = 0;
-    for (int i = 0; i < 2; i++) {
-        const char *line = i ? second : text;
-        if (!line) break;
-        fprintf(c->gp, "set label %d ", 102 + i);
-        figure_quote(c->gp, line);
-        fprintf(c->gp, " at screen 0, screen 0 offset 1.5,%g left font ',11' textcolor '#707070'\n", second && !i ? 1.9 : 0.9);
-    }
-}
-
-void figure_axis(const struct canvas *c, const char *axis, const char *name, const char *unit)
-{
-    char text[160];
-    snprintf(text, sizeof text, *unit ? "%s (%s)" : "%s%s", name, unit);
-    fprintf(c->gp, "set %slabel ", axis);
-    figure_quote(c->gp, text);
-    fputc('\n', c->gp);
-}
-
-void figure_tics(const struct canvas *c, const char *axis, double low, double high)
-{
-    double step = (high - low) / 5, power = pow(10, floor(log10(step))), digit = step / power;
-    if (step > 0) fprintf(c->gp, "set %stics %.6g\n", axis, power * (digit < 1.5 ? 1 : digit < 3.5 ? 2 : digit < 7.5 ? 5 : 10));
-}
-
-void figure_range(const struct canvas *c, const char *axis, double low, double high)
-{
-    double margin = low < high ? 0.05 * (high - low) : fmax(0.05 * fabs(low), 0.001);
-    if (!(low <= high)) return;
-    fprintf(c->gp, "set %srange [%.9g:%.9g]\n", axis, low - margin, high + margin);
-    figure_tics(c, axis, low, high);
-}
-
-static const char *const colors[] = { "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9" };
-
-const char *figure_color(int variant, int baseline)
-{
-    return variant == baseline ? "#404040" : colors[(variant - (variant > baseline)) % COUNT(colors)];
-}
-
-const char *figure_dash(int variant, int baseline)
-{
-    static const char *const dashes[] = { "1", "2", "3", "4", "5", "(18,4)", "(2,2)" };
-    return dashes[variant == baseline ? 0 : (variant - (variant > baseline)) / COUNT(colors) % COUNT(dashes)];
-}
-
-int figure_width(const char *text)
-{
-    return (int)(8.3 * (double)strlen(text));
-}
-
-void figure_legend(struct canvas *c, int right, const struct entry *entry, int n)
-{
-    enum { TOP = 56, ROW = 22, LINE = 30 };
-    int widest = 0;
-    for (int i = 0; i < n; i++) widest = figure_width(entry[i].text) > widest ? figure_width(entry[i].text) : widest;
-    if (c->width < right + LINE + widest + 40) c->width = right + LINE + widest + 40;
-    if (c->height < TOP + ROW * n + 40) c->height = TOP + ROW * n + 40;
-    fputs("set key off\n", c->gp);
-    for (int i = 0; i < n; i++) {
-        double y = 1 - (double)(TOP + ROW * i) / c->height, x = (right + 16.0) / c->width;
-        fprintf(c->gp, "set label %d ", 200 + i);
-        figure_quote(c->gp, entry[i].text);
-        fprintf(c->gp, " at screen %.5f, screen %.5f left%s\n", x + (LINE + 8.0) / c->width, y, entry[i].color ? "" : " textcolor '#909090'");
-        if (entry[i].color)
-            fprintf(c->gp, "set arrow %d from screen %.5f, screen %.5f to screen %.5f, screen %.5f nohead linewidth 2 linecolor rgb '%s' dashtype %s\n", 200 + i,
-                    x, y, x + (double)LINE / c->width, y, entry[i].color, entry[i].dash);
-    }
-}
-
-/* ---- gnuplot ---- */
 
 static const char *ending(const char *path)
 {

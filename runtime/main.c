@@ -18,5 +18,5 @@ int main(int argc, char **argv)
 {
     hold_standard_streams();
     signal(SIGXFSZ, SIG_IGN);                               /* a file that may not grow is a full disk: write says so */
-    return cli_run(argc, argv);
+    return commands_run(argc, argv);
 }

@@ -1,59 +1,79 @@
 #!/bin/sh
-# Who may include what. Libraries with one home, and one direction between our own layers.
+# Who may include what: one direction between rooms, few doors into each, and one home for every library.
 set -eu
+export LC_ALL=C
+sources="runtime modules lua analysis cuda"
+work=$(mktemp)
+trap 'rm -f "$work"' EXIT
 bad=0
-say() { echo "$*" >&2; bad=1; }
 
-# A header of a library has one home.
+# A room, what it may include of others (a room that stands above it, or one header of any), and its headers that others may include.
+cat >"$work" <<'TABLE'
+base     |                                                        | base child draw file float_log level memory object process regular shape terminal
+graph    | base                                                   | attributes elementwise graph ops
+comm     | base                                                   | comm
+backend  | base graph comm                                        | backend kernel
+cpu      | base graph backend                                     | gemm isa isa/attend_few isa/vector pool sort values vec_math
+ops      | graph backend cpu                                      |
+plan     | base graph backend                                     | plan
+model    | base graph plan modules/list                           | config model module
+data     | base                                                   | data
+store    | base                                                   | store
+study    | base backend model data                                | study
+train    | base cpu plan model store study                        | checkpoint decoder disk metrics run train
+modules  | model/module                                           | list
+lua      | base model study                                       | bind embedded
+analysis | base store study train                                 | answer declared export metric plot runs stats
+cli      | base graph cpu model data store study train lua analysis | cli
+main     | cli                                                    |
+cuda     | base graph comm backend                                |
+TABLE
+
+# Rooms are folders of runtime/ or beside it; a header of one's own folder goes without saying.
+grep -rE '^#include "' $sources --include='*.[ch]' --include='*.cu' --include='*.cuh' | awk -v table="$work" '
+    function say(text) { print "cli_includes.sh: " text; bad = 1 }
+    function there(path,  line, is) { is = (getline line <path) >= 0; close(path); return is }
+    function among(word, list) { return index(" " list " ", " " word " ") }
+    BEGIN {
+        while ((getline line <table) > 0) {
+            split(line, cell, / *\| */)
+            may[cell[1]] = cell[2]; door[cell[1]] = cell[3]
+            for (i = split(cell[2], word, " "); i > 0; i--)
+                if (word[i] !~ /\// && !(word[i] in may)) say("the table: " cell[1] " may not include " word[i] ", which stands below it")
+        }
+    }
+    {
+        file = header = $0
+        sub(/:.*/, "", file); sub(/^[^"]*"/, "", header); sub(/".*/, "", header)
+        n = split(file, part, "/")
+        room = part[1] != "runtime" ? part[1] : n > 2 ? part[2] : "main"
+        folder = file; sub(/[^\/]*$/, "", folder)
+        if (there(folder header)) next
+        of = header; sub(/\/.*/, "", of)
+        if (header !~ /\//) of = there("lua/" header) ? "lua" : there("analysis/" header) ? "analysis" : there("modules/" header) ? "modules" : ""
+        name = header; sub("^" of "/", "", name); sub(/\.h$/, "", name)
+        if (of == room) next
+        if (!(room in may)) say(file ": " room " is no room of the table")
+        else if (!(of in may)) say(file " includes \"" header "\", which is in no room")
+        else if (!among(of, may[room]) && !among(of "/" name, may[room])) say(file " includes \"" header "\"; " room " may include: " may[room])
+        else if (!among(name, door[of])) say(file " includes \"" header "\", which is private to " of "; open are: " door[of])
+    }
+    END { exit bad }' >&2 || bad=1
+
+# A library's headers have one home.
 home() {
-    found=$(grep -rlE "#include [<\"]$1" runtime modules lua analysis cuda --include='*.c' --include='*.h' | grep -vE "^($2)" || true)
-    [ -z "$found" ] || say "$1 has its home in $2, but is included by:" $found
+    found=$(grep -rlE "#include [<\"]$1" $sources --include='*.c' --include='*.h' | grep -vE "^($2)" || true)
+    [ -z "$found" ] || { echo "cli_includes.sh: $1 has its home in $2, but is included by:" $found >&2; bad=1; }
 }
 home 'hdf5' 'runtime/store/'
 home '(lua|lualib|lauxlib)\.h' 'lua/'
 home 'mpi\.h' 'runtime/comm/mpi\.c'
 home 'nccl' 'cuda/comm\.c'
 home 'cuda' 'cuda/'
-home 'xxhash' 'runtime/base.c'
-home 'z(lib|std)\.h' 'runtime/data/inflate.c'
-home 'Random123' 'runtime/draw.h'
-
-# A layer may include itself and those below it.
-layer() {
-    files=$1; allowed=$2
-    for file in $(ls $files 2>/dev/null); do
-        for header in $(sed -n 's/^#include "\([^"]*\)".*/\1/p' "$file"); do
-            echo "$header" | grep -qE "^($allowed)$" || say "$file includes \"$header\"; allowed: $allowed"
-        done
-    done
-}
-layer 'runtime/base.c runtime/base.h' '(base|draw)\.h'
-layer 'runtime/file.c runtime/file.h' '(base|file)\.h'
-layer 'runtime/regular.c runtime/regular.h' '(base|regular)\.h'
-layer 'runtime/draw.h' 'float_log\.h'
-layer 'runtime/float_log.h' 'none'
-layer 'runtime/shape.h runtime/comm.h' 'base\.h'
-layer 'runtime/graph.h' 'shape\.h'
-layer 'runtime/graph.c runtime/fingerprint.c' '(graph|ops)\.h'
-layer 'runtime/object.h' 'base\.h'
-layer 'runtime/process.c runtime/process.h' 'process\.h'
-layer 'runtime/comm.c runtime/comm/mpi.c' '(comm|object)\.h'
-layer 'runtime/ops.h' '(graph|level)\.h'
-layer 'runtime/level.h' 'none'
-layer 'runtime/kernel.h' 'ops\.h'
-layer 'runtime/ops/*.c runtime/ops/*.h' '(kernel|ops|sort|values|vec_math|float_log|cpu/isa/attend_few|cpu/isa/vector|cpu/gemm)\.h'
-layer 'runtime/cpu/isa/*' '(kernel|attend|attend_vec|attend_rows|draw|product|vector|cpu/gemm|cpu/isa|ops/vec_math)\.h'
-layer 'runtime/config.h' 'base\.h'
-layer 'runtime/module.h' '(config|ops)\.h'
-layer 'modules/*.c' 'module\.h'
-layer 'runtime/plan.h' 'backend\.h'
-layer 'runtime/backend.h' '(kernel|comm)\.h'
-layer 'cuda/*.c cuda/*.h' '(base|backend|comm|device|gemm|kernel|parts|process|twin)\.h'
-layer 'cuda/*.cu cuda/*.cuh' '(kernel|draw|backend|device|gemm|parts|twin)\.h|[a-z0-9_]+\.cuh'
-layer 'runtime/order.c runtime/plan.c runtime/cost.c runtime/execute.c runtime/chain.c runtime/state.c runtime/place.c' '(plan|plan_private|place|state|comm)\.h'
-layer 'runtime/model.c runtime/model.h runtime/build.c runtime/registry.c' '(model|module|plan|list)\.h'
-layer 'runtime/store/*.c runtime/store/*.h runtime/store.h' '(base|file|process|regular|store|private)\.h'
-layer 'runtime/data/*.c runtime/data/*.h runtime/data.h' '(base|file|regular|bytes|data|tokens|corpus|inputs|documents|jsontext|pack)\.h'
+home 'xxhash' 'runtime/base/base\.c'
+home 'z(lib|std)\.h' 'runtime/data/inflate\.c'
+home 'Random123' 'runtime/base/draw\.h'
+home 'jansson' 'runtime/(model|data|train|cli)/'
 
 [ $bad = 0 ] && echo "includes: one direction"
 exit $bad

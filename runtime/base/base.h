@@ -71,5 +71,6 @@ double key_normal(struct key k, uint64_t index);            /* N(0,1), in the pr
 uint64_t key_below(struct key k, uint64_t index, uint64_t bound);   /* [0,bound) */
 
 double clock_seconds(void);                                 /* monotonic */
+double unix_seconds(void);                                  /* since 1970, by the clock on the wall */
 
 #endif

@@ -29,17 +29,16 @@ static const struct option options[] = {
 };
 static const char *const defaults[] = { "baseline-nano", "welm-nano", "baseline-micro" };
 
-extern const struct command command_plan;
-
 /* ---- what is measured ---- */
 
 /* Resolved as sluice plan does, but for the data. */
 static enum code config_of_script(const struct call *c, const char *path, json_t **config)
 {
-    static const struct option data = { .name = "data" };
+    static const struct option of_scripts[] = { SCRIPT_OPTIONS, { 0 } }, data = { .name = "data" };
+    static const struct command command = { .name = "bench", .options = of_scripts };
     struct given given[] = { { &data, "synthetic" } };
     enum code code;
-    struct study *s = script_study(&(struct call){ &command_plan, 1, &path, 1, given }, &code);
+    struct study *s = script_study(&(struct call){ .command = &command, .n_words = 1, .word = &path, .n_given = 1, .given = given }, false, &code);
     if (!s) return code;
     const char *wanted = cli_value(c, "variant", s->variant[s->baseline].name);
     const char **names = xcalloc((size_t)s->n_variants + 1, sizeof *names);

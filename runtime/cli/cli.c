@@ -1,24 +1,12 @@
-/* Parsing, help and messages of the command line. */
+/* What commands are run by and use: parsing, help, messages. */
 #include "cli.h"
 #include "base/file.h"
 #include "base/terminal.h"
-#include "version.h"
 #include <errno.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define COMMAND(name) extern const struct command command_##name;
-#include "list.h"
-#undef COMMAND
-#define COMMAND(name) &command_##name,
-const struct command *const cli_commands[] = {
-#include "list.h"
-    NULL
-};
-#undef COMMAND
 
 const struct option cli_common[] = {
     { "help", 'h', NULL, "show this and leave" },
@@ -259,32 +247,15 @@ static void print_help(const struct command *c)
     if (c->more) text_print(stdout, 0, 0, "\n%s\n", c->more);
 }
 
-static void print_overview(FILE *to)
-{
-    const char *bold = cli_paint(to, PAINT_BOLD), *off = cli_paint(to, PAINT_OFF);
-    text_print(to, 0, 0, "Sluice trains the variants of a sparse-MoE language model that a Lua script describes, and compares them.\n");
-    fprintf(to, "\n%susage%s\n  sluice COMMAND ...            sluice COMMAND --help\n\n%scommands%s\n", bold, off, bold, off);
-    for (const struct command *const *c = cli_commands; *c; c++) {
-        int column = fprintf(to, "  %-10s ", (*c)->name);
-        text_print(to, column, column, "%s\n", (*c)->about);
-    }
-    fprintf(to, "\n%sexit codes%s\n", bold, off);
-    for (int i = 0, column = 0; cli_codes[i]; i++) {
-        int width = 2 + text_width(cli_codes[i]);
-        bool more = column + width <= (text_room(to) ? text_room(to) : 80);
-        column = (more ? column : 0) + fprintf(to, "%s  %s", more ? "" : "\n", cli_codes[i]) - !more;
-    }
-    fputc('\n', to);
-}
-
 /* ---- the way of a call ---- */
 
-static enum code run_command(const struct command *command, int argc, char **argv)
+enum code cli_call(const struct command *command, const struct command *const *commands, int argc, char **argv)
 {
-    struct call c = { .command = command, .word = xcalloc((size_t)argc + 1, sizeof *c.word), .given = xcalloc((size_t)argc + 1, sizeof *c.given) };
+    struct call c = { .command = command, .commands = commands, .word = xcalloc((size_t)argc, sizeof *c.word), .given = xcalloc((size_t)argc, sizeof *c.given) };
     enum code code = CODE_USAGE;
     current = command->name;
-    if (parse(&c, argc, argv) == 0 && set_color(&c) == 0) {
+    line = (const char *const *)argv;
+    if (parse(&c, argc - 2, argv + 2) == 0 && set_color(&c) == 0) {
         if (cli_flag(&c, "help")) { print_help(command); code = CODE_OK; }
         else if (check_words(&c) == 0) code = command->run(&c);
     }
@@ -302,7 +273,7 @@ void cli_flush(void)
 }
 
 /* Output that could not be written (a full disk behind a redirection) must not look like success. */
-static enum code finish_output(enum code code)
+enum code cli_finish(enum code code)
 {
     cli_flush();
     if (!output_cause || code != CODE_OK) return code;
@@ -310,35 +281,3 @@ static enum code finish_output(enum code code)
 }
 
 const char *const *cli_line(void) { return line; }
-
-enum code cli_run(int argc, char **argv)
-{
-    const char *name = argc > 1 ? argv[1] : "", *names[NAMES];
-    int n = 0;
-    json_set_alloc_funcs(xmalloc, free);                    /* a table that lost a key for want of memory would lie */
-    if (argc < 2) {
-        print_overview(stderr);
-        return CODE_USAGE;
-    }
-    line = (const char *const *)argv;
-    if (!strcmp(name, "help") && argc == 3) {               /* help COMMAND is COMMAND --help */
-        char help[] = "--help", *swapped[] = { argv[0], argv[2], help, NULL };
-        return cli_run(3, swapped);
-    }
-    if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) {
-        print_overview(stdout);
-        return finish_output(CODE_OK);
-    }
-    if (!strcmp(name, "--version")) {
-        version_print();
-        return finish_output(CODE_OK);
-    }
-    for (const struct command *const *c = cli_commands; *c && n < NAMES - 1; c++) {
-        if (!strcmp((*c)->name, name)) return finish_output(run_command(*c, argc - 2, argv + 2));
-        names[n++] = (*c)->name;
-    }
-    names[n] = NULL;
-    const char *near = nearest_name(name, names);
-    if (near) return cli_usage(NULL, "no command '%s' (did you mean '%s'?)", name, near);
-    return cli_usage(NULL, "no command '%s'", name);
-}

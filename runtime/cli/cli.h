@@ -38,16 +38,19 @@ struct command {
 struct given { const struct option *option; const char *value; };
 struct call {
     const struct command *command;
+    const struct command *const *commands;                  /* all that there are; ends in NULL */
     int n_words; const char **word;
     int n_given; struct given *given;
 };
 
-extern const struct command *const cli_commands[];          /* ends in NULL */
 extern const struct option cli_common[];                    /* of every command */
 extern const char *const cli_codes[];                       /* exit codes: "0 success", ..., NULL */
 
-/* Finds the command, parses and runs it. Returns the exit code. */
-enum code cli_run(int argc, char **argv);
+/* Finds the command and runs it. Returns the exit code. */
+enum code commands_run(int argc, char **argv);
+
+/* Parses the command line behind the command's name, and runs it. */
+enum code cli_call(const struct command *command, const struct command *const *commands, int argc, char **argv);
 const char *const *cli_line(void);                          /* the command line as it was given; ends in NULL */
 
 bool cli_flag(const struct call *c, const char *name);
@@ -63,6 +66,7 @@ enum code cli_fail(enum code code, const char *format, ...) __attribute__((forma
 enum code cli_usage(const struct call *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* What was printed so far goes out; a failure becomes the exit code in the end. */
 void cli_flush(void);
+enum code cli_finish(enum code code);
 /* Of an errno: CODE_DISK when there is no room, else CODE_FAILURE; of 0, which is not the system's fault: otherwise. */
 enum code cli_system_code(int cause, enum code otherwise);
 

@@ -284,7 +284,7 @@ static enum code run(const struct call *c)
     if ((config != NULL) + (weights != NULL) + (cli_flag(c, "time") || cli_flag(c, "roofline")) > 1)
         return cli_usage(c, "--config and --weights show one variant and nothing else: ask for one of them, without --time and --roofline");
     enum code code;
-    struct study *s = script_study(c, &code);
+    struct study *s = script_study(c, false, &code);
     if (!s) return code;
     const json_t *of = config ? config_of(s, "config", config, &code) : weights ? config_of(s, "weights", weights, &code) : NULL;
     if (config && of) print_sorted(of);

@@ -41,8 +41,9 @@ static void write_roles(void)
     }
 }
 
-static void write_modules(void)
+static void write_modules(const struct command *const *commands)
 {
+    (void)commands;
     struct entry *entry;
     int n = entries_new(&entry);
     const char *last = "";
@@ -84,7 +85,7 @@ static void write_options(const struct option *o)
     }
 }
 
-static void write_commands(void)
+static void write_commands(const struct command *const *commands)
 {
     printf("# Commands\n\nWritten by `sluice reference commands` from the tables behind `sluice COMMAND --help`.\n\n"
            "Data goes to stdout, everything else to stderr. Every command takes:\n\n");
@@ -94,7 +95,7 @@ static void write_commands(void)
         const char *space = strchr(cli_codes[i], ' ');
         printf("| %.*s | %s |\n", (int)(space - cli_codes[i]), cli_codes[i], space + 1);
     }
-    for (const struct command *const *c = cli_commands; *c; c++) {
+    for (const struct command *const *c = commands; *c; c++) {
         printf("\n## `sluice %s %s`\n\n%c%s.\n\n```sh\n%s\n```\n", (*c)->name, (*c)->usage, toupper((*c)->about[0]), (*c)->about + 1, (*c)->example);
         if ((*c)->options && (*c)->options->name) { printf("\n"); write_options((*c)->options); }
         if ((*c)->more) printf("\n```text\n%s\n```\n", (*c)->more);
@@ -134,8 +135,9 @@ static void write_fields(const struct param *params, bool varies)
     }
 }
 
-static void write_types(void)
+static void write_types(const struct command *const *commands)
 {
+    (void)commands;
     struct entry *entry;
     int n = entries_new(&entry);
     printf("---@meta _\n-- Written by `sluice reference lua`. What every slot takes, and the presets; the functions are in sluice.d.lua.\n\n---@alias sluice.preset\n");
@@ -165,12 +167,12 @@ static void write_types(void)
 
 /* ---- */
 
-static const struct { const char *name; void (*write)(void); } parts[] = { { "modules", write_modules }, { "commands", write_commands }, { "lua", write_types } };
+static const struct { const char *name; void (*write)(const struct command *const *commands); } parts[] = { { "modules", write_modules }, { "commands", write_commands }, { "lua", write_types } };
 
 static enum code run(const struct call *c)
 {
     for (int i = 0; i < COUNT(parts); i++)
-        if (!strcmp(c->word[0], parts[i].name)) { parts[i].write(); return CODE_OK; }
+        if (!strcmp(c->word[0], parts[i].name)) { parts[i].write(c->commands); return CODE_OK; }
     return cli_usage(c, "'%s': must be modules, commands or lua", c->word[0]);
 }
 

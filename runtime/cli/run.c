@@ -105,7 +105,7 @@ static enum code run(const struct call *c)
     struct run_options o;
     enum code code;
     if (run_options_read(c, &o)) return CODE_USAGE;         /* before the script is run */
-    struct study *s = script_study(c, &code);
+    struct study *s = script_study(c, true, &code);
     if (!s) return code;
     code = o.rank == 0 ? save(c, s, o.show == SHOW_JSON) : CODE_OK;
     if (code == CODE_OK) code = run_points(c, s);

@@ -2,9 +2,9 @@
    all this happens in a process of its own, from which only the study comes back. */
 #define _GNU_SOURCE
 #include "script.h"
-#include "apart.h"
 #include "bind.h"
 #include "declared.h"
+#include "base/child.h"
 #include "base/regular.h"
 #include "base/terminal.h"
 #include "train/train.h"
@@ -27,7 +27,7 @@ static const char *planned;                                 /* path of the scrip
 static void lost(int number)
 {
     (void)number;
-    apart_give_up("%s: the script took more than %d seconds of processor time", planned, LONGEST_SCRIPT);
+    child_give_up("%s: the script took more than %d seconds of processor time", planned, LONGEST_SCRIPT);
 }
 
 static void script_late(int number)
@@ -36,42 +36,41 @@ static void script_late(int number)
     (void)number;
     signal(SIGSEGV, lost);                                  /* Lua may have been in the middle of anything */
     script_stands(place);
-    apart_give_up("%s: the script took more than %d seconds of processor time: is a list or a text too long?",
+    child_give_up("%s: the script took more than %d seconds of processor time: is a list or a text too long?",
                   *place ? place : planned, LONGEST_SCRIPT);
 }
 
 static void plan_late(int number)
 {
     (void)number;
-    apart_give_up("%s: planning took more than %d seconds of processor time: its variants are too many or too large\n"
+    child_give_up("%s: planning took more than %d seconds of processor time: its variants are too many or too large\n"
                   "  --trust plans without limits", planned, PLAN_SECONDS);
 }
 
 static void plan_large(size_t wanted)
 {
     (void)wanted;
-    apart_give_up("%s: planning needs more than %d GiB of memory: its variants are too many or too large\n"
+    child_give_up("%s: planning needs more than %d GiB of memory: its variants are too many or too large\n"
                   "  --trust plans without limits", planned, PLAN_MEMORY_GIB);
 }
 
 static void clock_late(int number)
 {
     (void)number;
-    apart_give_up("%s: planning did not end within %d minutes: does it wait for a file?", planned, CLOCK_MINUTES);
+    child_give_up("%s: planning did not end within %d minutes: does it wait for a file?", planned, CLOCK_MINUTES);
 }
 
 static void limit_script(void)
 {
-    apart_memory((size_t)PLAN_MEMORY_GIB << 30, plan_large);
-    apart_seconds(LONGEST_SCRIPT, LONGEST_SCRIPT + PLAN_SECONDS + 5, script_late);
+    child_memory((size_t)PLAN_MEMORY_GIB << 30, plan_large);
+    child_seconds(LONGEST_SCRIPT, LONGEST_SCRIPT + PLAN_SECONDS + 5, script_late);
     signal(SIGALRM, clock_late);
     alarm(60 * CLOCK_MINUTES);
 }
 
 /* ---- in the process of its own ---- */
 
-struct planning { const struct call *call; int64_t replicates; };
-extern const struct command command_run;                    /* whose runs measure */
+struct planning { const struct call *call; bool measured; int64_t replicates; };
 
 /* Mistakes of a script can be told without its data: any would do. */
 static const struct corpus_info any_data = { .path = "", .train_tokens = UINT64_MAX };
@@ -139,7 +138,7 @@ static struct study *resolve(const struct planning *p, struct script *script, js
     if (lacking && problems->n == 0) *code = CODE_INPUT;
     if (lacking) lacks_data(c, script, e.text, problems);
     else {
-        if (c->command == &command_run && corpus_eval_set(corpus, 0).targets == 0) {
+        if (p->measured && corpus_eval_set(corpus, 0).targets == 0) {
             if (problems->n == 0) *code = CODE_INPUT;
             problem_add(problems, "", "data: %s: nothing is held out to measure on; pack it with --held-out SHARE or --held-out-from INPUT", corpus_info(corpus)->path);
         }
@@ -187,9 +186,8 @@ static bool tells_events(const struct call *c)
 }
 
 /* {"code", "mistakes": number, "told": the first of them, "study" when there is none}. */
-static json_t *plan(void *planning)
+static json_t *plan(const struct planning *p)
 {
-    const struct planning *p = planning;
     const struct call *c = p->call;
     struct script *script = NULL;
     struct problems problems = { 0 };
@@ -201,12 +199,18 @@ static json_t *plan(void *planning)
     planned = c->word[0];
     if (!o.trust) limit_script();
     script_run(c->word[0], &o, &script, &description, &problems);
-    if (!o.trust) apart_seconds(PLAN_SECONDS, LONGEST_SCRIPT + PLAN_SECONDS + 5, plan_late);
+    if (!o.trust) child_seconds(PLAN_SECONDS, LONGEST_SCRIPT + PLAN_SECONDS + 5, plan_late);
     if (!script_is_read(script)) code = CODE_INPUT;
     if (is_worth_resolving(description)) study = resolve(p, script, description, &problems, &code);
     for (int i = 0; i < problems_kept(&problems); i++) json_array_append_new(told, mistake(script, &problems.problem[i]));
     return problems.n ? json_pack("{s:i, s:i, s:o}", "code", code, "mistakes", problems.n, "told", told)
                       : json_pack("{s:i, s:i, s:o, s:o}", "code", CODE_OK, "mistakes", 0, "told", told, "study", study_write(study));
+}
+
+static char *plan_text(void *planning)
+{
+    json_t *made = plan(planning);
+    return made ? json_dumps(made, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
 }
 
 /* ---- in this process ---- */
@@ -229,14 +233,17 @@ static void report(const json_t *told, int mistakes)
     fprintf(stderr, "%d %s; nothing was run.\n", mistakes, mistakes == 1 ? "mistake" : "mistakes");
 }
 
-struct study *script_study(const struct call *c, enum code *code)
+struct study *script_study(const struct call *c, bool measured, enum code *code)
 {
-    struct planning planning = { .call = c };
+    struct planning planning = { .call = c, .measured = measured };
     struct study *study = NULL;
     struct err e;
     *code = CODE_USAGE;
     if (cli_integer(c, "replicates", 1, 1000, &planning.replicates)) return NULL;
-    json_t *made = apart_run(plan, &planning, &e);
+    char *result = child_run(plan_text, &planning, &e);
+    json_t *made = result ? json_loads(result, 0, NULL) : NULL;
+    INVARIANT(made || !result, "what planning made cannot be read");
+    free(result);
     if (!made) {
         if (strncmp(e.text, "ended ", 6) == 0) err_prefix(&e, "%s: planning ", c->word[0]);
         char *text = terminal_text(e.text, strlen(e.text));

@@ -49,7 +49,11 @@ const struct isa *isa_level(int i)
     return NULL;
 }
 
-void isa_use(const struct isa *wanted) { chosen = wanted; }
+void isa_use(const struct isa *wanted)
+{
+    if (wanted) dot_in_use = wanted->dot;
+    chosen = wanted;
+}
 
 static const struct isa *choose(void)
 {
@@ -64,7 +68,7 @@ static const struct isa *choose(void)
 
 const struct isa *isa(void)
 {
-    if (!chosen) chosen = choose();
+    if (!chosen) isa_use(choose());
     return chosen;
 }
 

@@ -23,6 +23,7 @@ struct level {
 enum { DOT_DEPTH = 32, DOT_COLS = 32 };
 typedef void dot_product(int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t a_row, const uint16_t *b, int64_t panel,
                          float *c, int64_t c_row, bool add);
+extern dot_product *_Atomic dot_in_use;                     /* of the one in use */
 
 struct isa { const char *name; const struct level *level; dot_product *dot; };     /* dot NULL: bf16 is computed as reals */
 

@@ -47,5 +47,6 @@ int piped_map(struct map *m, const char *path, struct err *e);
 
 /* A file more, in the list of what was packed. */
 struct packed_file *packed_add(struct packed *made, const char *path);
+int packed_over(const char *path, struct err *e);           /* the error that an input is the output */
 
 #endif

@@ -55,7 +55,7 @@ static int walk_file(const struct walk *w, const char *path, const struct stat *
     if (s ? regular_map(&m, path, e) : piped_map(&m, path, e)) return err_prefix(e, "%s: ", path);
     if (s && w->replaces && same(s, &w->output) && (named || !tokens_magic(&m))) {
         regular_unmap(&m);
-        return inputs_over(path, e);
+        return packed_over(path, e);
     }
     int failed = inflate_map(&m, w->folder, &compressed, &w->made->cause, e) ? err_prefix(e, "%s: ", path) : 0;
     const char *other = failed ? NULL : sniff_other(&m);
@@ -108,11 +108,6 @@ static int walk(const struct walk *w, const char *path, int depth, struct err *e
     if (S_ISDIR(s.st_mode)) return walk_folder(w, path, depth, e);
     if (!named && !S_ISREG(s.st_mode)) return leave(w, packed_add(w->made, path), named, regular_kind(s.st_mode), e);
     return walk_file(w, path, &s, named, e);
-}
-
-int inputs_over(const char *path, struct err *e)
-{
-    return err_set(e, "%s: is an input, and what is packed would be written over it: give another file with -o", path);
 }
 
 int inputs_walk(const struct walk *w, const char *path, struct err *e) { return walk(w, path, 0, e); }

@@ -19,7 +19,6 @@ struct walk {
     struct stat temporary, output;          /* what is being written, and what it will replace: no input */
     bool replaces;
 };
-int inputs_over(const char *path, struct err *e);           /* the error that an input is the output */
 int inputs_walk(const struct walk *w, const char *path, struct err *e);
 
 /* Replaces the mapped bytes of a gzip or zstd file by what they hold. *cause: errno, when there is no room for that. */

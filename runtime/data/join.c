@@ -1,5 +1,5 @@
 /* Joining token files, of any format, into one: shards, or a set to train on and one to measure on. */
-#include "pack.h"
+#include "packer.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +11,7 @@ static int check_apart(const char *path, const struct walk *w, struct err *e)
     file[corpus_path_length(path)] = 0;
     bool same = w->replaces && !stat(file, &s) && s.st_dev == w->output.st_dev && s.st_ino == w->output.st_ino;
     free(file);
-    return same ? inputs_over(path, e) : 0;
+    return same ? packed_over(path, e) : 0;
 }
 
 static int check_alike(const struct corpus_info *first, const struct corpus_info *i, struct err *e)
@@ -33,7 +33,7 @@ static void put_tokens(struct packer *p, const int32_t *ids, int n)
     unsigned char bytes[4 * BLOCK], *to = bytes;
     size_t width = p->header.token_bytes;
     for (int i = 0; i < n; i++, to += width) memcpy(to, &ids[i], width);
-    pack_emit(p, bytes, (size_t)n * width);
+    packer_emit(p, bytes, (size_t)n * width);
 }
 
 static void put_document(struct packer *p, const struct corpus *c, uint64_t begin, uint64_t end)
@@ -49,7 +49,7 @@ static void put_document(struct packer *p, const struct corpus *c, uint64_t begi
     }
     struct seen seen = { hash.low, hash.high, p->holding };
     buffer_append(&p->seen, &seen, sizeof seen);
-    pack_end_document(p, end - begin);
+    packer_end_document(p, end - begin);
 }
 
 /* Documents first .. last-1. Other programs' files have none: what one gives is one. */
@@ -68,11 +68,11 @@ static void put_all(struct packer *p, struct corpus **corpus, int n, int held)
 {
     for (int i = 0; i < n + held; i++) {
         const struct corpus *c = corpus[i];
-        if (i == n) pack_end_training(p);
+        if (i == n) packer_end_training(p);
         put_documents(p, c, &p->made->file[i], 0, held ? c->info.documents : c->train_documents);
     }
     if (held) return;
-    pack_end_training(p);
+    packer_end_training(p);
     for (int i = 0; i < n; i++) {
         const struct corpus *c = corpus[i];
         put_documents(p, c, &p->made->file[i], c->train_documents, c->info.documents);

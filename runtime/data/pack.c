@@ -2,7 +2,7 @@
    and follow in the order of their hashes: each split is one range, and the first held-out tokens, which is all that a
    short evaluation reads, are a fair sample of all inputs. */
 #include "base/file.h"
-#include "pack.h"
+#include "packer.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -19,28 +19,10 @@ static int by_hashes(const void *a, const void *b)
     return x->words != y->words ? (x->words > y->words) - (x->words < y->words) : (x->text > y->text) - (x->text < y->text);
 }
 
-void pack_emit(struct packer *p, const void *bytes, size_t n)
-{
-    fwrite(bytes, 1, n, p->file);           /* file_commit hears of what fails */
-}
-
-void pack_end_document(struct packer *p, uint64_t tokens)
-{
-    p->end += tokens;
-    buffer_append(&p->bounds, &p->end, sizeof p->end);
-}
-
-void pack_end_training(struct packer *p)
-{
-    p->holding = true;
-    p->header.train_tokens = p->end;
-    p->header.train_documents = p->bounds.used / sizeof(uint64_t) - 1;
-}
-
 static void emit_document(struct packer *p, const char *text, size_t length)
 {
-    pack_emit(p, text, length);
-    pack_end_document(p, length);
+    packer_emit(p, text, length);
+    packer_end_document(p, length);
 }
 
 static bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
@@ -152,13 +134,13 @@ static int finish(struct packer *p, struct file *file, struct token_header *h, s
     h->documents = p->bounds.used / sizeof(uint64_t) - 1;
     h->bounds = hash_bytes(p->bounds.bytes, p->bounds.used);
     if (check_split(h, p->made, p->options, e)) return -1;
-    pack_emit(p, zeros, tokens_bounds_at(h) - sizeof *h - h->tokens * h->token_bytes);
-    pack_emit(p, p->bounds.bytes, p->bounds.used);
+    packer_emit(p, zeros, tokens_bounds_at(h) - sizeof *h - h->tokens * h->token_bytes);
+    packer_emit(p, p->bounds.bytes, p->bounds.used);
     if (file_flush(file)) return 0;         /* file_commit says why */
     if (hash_content(file_descriptor(file), h, e)) return -1;
     h->self = hash_bytes(h, offsetof(struct token_header, self));
     rewind(p->file);
-    pack_emit(p, h, sizeof *h);
+    packer_emit(p, h, sizeof *h);
     return 0;
 }
 
@@ -171,7 +153,7 @@ static int walk_inputs(struct packer *p, const struct walk *w, const char *const
     p->made->n_train = p->made->n_files;
     for (int i = 0; i < o->n_held_out_from && !failed; i++) failed = inputs_walk(w, o->held_out_from[i], e);
     if (failed) return -1;
-    pack_end_training(p);
+    packer_end_training(p);
     emit_held_out(p);
     return 0;
 }
@@ -187,7 +169,7 @@ static int write_file(const char *const *inputs, int n, const char *out_path, st
     struct walk w = { .options = o, .to = &p.sink, .made = made, .folder = "." };
     if (slash) w.folder = arena_text(made->arena, "%.*s", (int)(slash - out_path + 1), out_path);
     *h = (struct token_header){ 0 };
-    pack_emit(&p, h, sizeof *h);
+    packer_emit(&p, h, sizeof *h);
     buffer_append(&p.bounds, &p.end, sizeof p.end);
     w.replaces = stat(out_path, &w.output) == 0;
     int failed = fstat(file_descriptor(file), &w.temporary);
@@ -224,21 +206,4 @@ int corpus_pack(const char *const *inputs, int n, const char *out_path, const st
         .bytes_per_token = (double)h.text_bytes / (double)h.tokens, .hash = h.self,
     };
     return 0;
-}
-
-struct packed_file *packed_add(struct packed *made, const char *path)
-{
-    if (made->n_files == made->room) {
-        made->room = 2 * made->room + 16;
-        made->file = xrealloc(made->file, (size_t)made->room * sizeof *made->file);
-    }
-    made->file[made->n_files] = (struct packed_file){ .path = arena_text(made->arena, "%s", path) };
-    return &made->file[made->n_files++];
-}
-
-void packed_free(struct packed *made)
-{
-    if (made->arena) arena_free(made->arena);
-    free(made->file);
-    *made = (struct packed){ 0 };
 }

@@ -36,7 +36,7 @@ static bool dataset_good(hid_t data)
     char *to = xmalloc((size_t)block * row + 1);
     bool good = rows >= 0;
     for (int64_t at = 0; at < rows && good; at += block) {
-        apart_step();
+        guard_step();
         good = rows_read(data, type, at, rows - at < block ? rows - at : block, to) == 0;
     }
     free(to);
@@ -96,19 +96,19 @@ static void inspect_and_tell(int end, void *state)
 {
     struct inspection *i = state;
     inspect(i->path, &i->result);
-    apart_write(end, &i->result, sizeof i->result);
+    child_write(end, &i->result, sizeof i->result);
 }
 
 /* What the child found, which adds to f; false: it died, and that is the finding. */
-static bool inspect_apart(const char *path, struct fsck_result *f)
+static bool inspect_guarded(const char *path, struct fsck_result *f)
 {
-    struct apart a;
+    struct child c;
     struct inspection i = { path, *f };
     struct err e;
     char why[96];
-    if (apart_begin(&a, inspect_and_tell, &i, &e)) { note(f, "%s", e.text); return false; }
-    bool told = apart_receive(&a, &i.result, sizeof i.result) == 0;
-    apart_end(&a, why);
+    if (guard_begin(&c, inspect_and_tell, &i, &e)) { note(f, "%s", e.text); return false; }
+    bool told = child_receive(&c, &i.result, sizeof i.result) == 0;
+    guard_end(&c, why);
     if (!told) note(f, "%s", why);
     else *f = i.result;
     f->text[sizeof f->text - 1] = 0;
@@ -118,7 +118,7 @@ static bool inspect_apart(const char *path, struct fsck_result *f)
 int store_check(const char *path, struct err *e)
 {
     struct fsck_result f = { 0 };
-    return inspect_apart(path, &f) ? 0 : err_set(e, "%s: %s", path, f.text);
+    return inspect_guarded(path, &f) ? 0 : err_set(e, "%s: %s", path, f.text);
 }
 
 /* A descriptor that holds the lock of the run's folder, -1 when a process has it, -2 when there is none to hold. */
@@ -132,7 +132,7 @@ static int hold_lock(const char *path)
     return fd < 0 && errno != EWOULDBLOCK ? -2 : fd;
 }
 
-static int repair_apart(const char *path, struct fsck_result *f, struct err *e)
+static int repair_and_inspect(const char *path, struct fsck_result *f, struct err *e)
 {
     int64_t cut;
     int lock = hold_lock(path);
@@ -140,11 +140,11 @@ static int repair_apart(const char *path, struct fsck_result *f, struct err *e)
         errno = 0;
         return err_set(e, "%s: a live process holds run.lock beside it; nothing to repair while it writes", path);
     }
-    int status = store_repair(path, &cut, e);
+    int status = repair_file(path, INT64_MAX, &cut, e);
     if (lock >= 0) close(lock);
     if (status < 0) return -1;
     *f = (struct fsck_result){ .repaired = true };
-    inspect_apart(path, f);
+    inspect_guarded(path, f);
     return 0;
 }
 
@@ -156,6 +156,6 @@ int store_fsck(const char *path, bool repair, struct fsck_result *out, struct er
         errno = 0;
         return -1;
     }
-    inspect_apart(path, out);
-    return repair && out->readable && !out->clean ? repair_apart(path, out, e) : 0;
+    inspect_guarded(path, out);
+    return repair && out->readable && !out->clean ? repair_and_inspect(path, out, e) : 0;
 }

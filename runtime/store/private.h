@@ -3,8 +3,8 @@
 #define SLUICE_STORE_PRIVATE_H
 
 #include "store.h"
+#include "base/child.h"
 #include <hdf5.h>
-#include <sys/types.h>
 
 enum {
     PAGE = 4096,
@@ -78,8 +78,8 @@ void h5_begin(void);                                        /* before any other 
 hid_t h5_access(void);                                      /* file access properties of every open */
 int64_t rows_of(hid_t dataset);                             /* extent of the first dimension; -1: there is none */
 int64_t rows_committed(hid_t step);                         /* -1: cannot be read */
-hid_t row_slab(hid_t dataset, int64_t first, int64_t n, hid_t *memory);
 int rows_read(hid_t dataset, hid_t type, int64_t first, int64_t n, void *to);
+void rows_write(struct store *s, const char *what, hid_t dataset, hid_t type, int64_t first, int64_t n, const void *from);
 
 hid_t layout_properties(void);
 void layout_make(struct store *s, const struct store_plan *plan);
@@ -87,13 +87,12 @@ void layout_make(struct store *s, const struct store_plan *plan);
 struct store *store_new(const char *path, const struct store_plan *plan);
 void store_free(struct store *s);                           /* memory only; HDF5's handles are closed or abandoned before */
 void store_attach(struct store *s);                         /* opens every dataset that grows, counts committed rows */
-void store_write_rows(struct store *s, const char *what, hid_t data, hid_t type, int64_t first, int64_t n, const void *rows);
 void store_put_row(struct store *s, enum store_table table, int64_t at, const void *row);
 void store_add_row(struct store *s, enum store_table table, const void *row);
 void store_commit(struct store *s);
 void store_sync(struct store *s);                           /* fdatasync */
 void store_set_status(struct store *s, enum store_status status);
-int store_replay(struct store *s, enum store_group group, int64_t step, const double *const *value, struct err *e);
+int replay_row(struct store *s, enum store_group group, int64_t step, const double *const *value, struct err *e);
 
 void attempt_begin(struct store *s, int64_t cut_rows);
 void attempt_step(struct store *s, int64_t step);
@@ -123,23 +122,16 @@ int snapshot_required(struct snapshot *r, const char **text, struct err *e);    
 int snapshot_record(struct snapshot *r, const char **text, struct err *e);
 int snapshot_table(struct snapshot *r, const struct table *t, void (*line)(void *state, const char *text), void *state, struct err *e);
 
-/* A child process with limits that does what may crash, and says what it found through its end of a socket. */
-struct apart { pid_t child; int end; bool late; };
-int apart_begin(struct apart *a, void (*work)(int end, void *state), void *state, struct err *e);
-/* -1 when the child has died or is late. */
-int apart_send(struct apart *a, const void *from, size_t bytes);
-int apart_receive(struct apart *a, void *to, size_t bytes);
-void apart_end(struct apart *a, char why[96]);              /* why: how it came to its end; NULL: because it is done with */
-int apart_write(int end, const void *from, size_t bytes);   /* the child's side */
-int apart_read(int end, void *to, size_t bytes);            /* -1: the parent asks no more */
-void apart_step(void);                                      /* the child gets on: its processor time is counted from here */
+/* Work with a file that may be damaged, in a child process with limits, which says what it found by child_write. */
+int guard_begin(struct child *c, void (*work)(int end, void *state), void *state, struct err *e);
+void guard_end(struct child *c, char why[96]);              /* why: how it came to its end; NULL: because it is done with */
+void guard_step(void);                                      /* the child gets on: its processor time is counted from here */
 
 /* First look at a file, before HDF5 sees it: is it one, and did its last writer leave it open? */
 int superblock_check(const char *path, bool *left_open, struct err *e);
 /* Whether HDF5 survives reading all of it: asked before a file is opened to write in this process. */
 int store_check(const char *path, struct err *e);
-/* Clears a dead writer's flags and cuts every series to the committed rows, on a copy that replaces the file. */
-int store_repair(const char *path, int64_t *cut_rows, struct err *e);
-double unix_seconds(void);
+/* Clears a dead writer's flags and cuts every series to the committed rows of steps up to `last`, on a copy that replaces the file. */
+int repair_file(const char *path, int64_t last, int64_t *cut_rows, struct err *e);
 
 #endif

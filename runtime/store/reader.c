@@ -1,4 +1,4 @@
-/* Reading run files from outside: a child process has the file open and answers (apart.c), so that one on which HDF5
+/* Reading run files from outside: a child process has the file open and answers (guard.c), so that one on which HDF5
    crashes is an error like any other. */
 #include "private.h"
 #include <stdlib.h>
@@ -10,7 +10,7 @@ static const char astray[] = "what its reader answers makes no sense: the file i
 struct head { enum store_status status; int64_t rows[STORE_GROUPS]; int n; };
 struct reader {
     char *path;
-    struct apart apart;
+    struct child child;
     bool ended;                         /* of the child, which is then no more */
     bool failed; struct err err;        /* the first failure, which every later call repeats */
     struct head head; struct reader_series *series;
@@ -28,7 +28,7 @@ struct answer { bool good; uint64_t bytes; };
 static int answer(int end, bool good, const void *content, size_t bytes)
 {
     struct answer a = { good, bytes };
-    return apart_write(end, &a, sizeof a) || apart_write(end, content, bytes) ? -1 : 0;
+    return child_write(end, &a, sizeof a) || child_write(end, content, bytes) ? -1 : 0;
 }
 
 static int answer_error(int end, const struct err *e) { return answer(end, false, e->text, strlen(e->text)); }
@@ -63,7 +63,7 @@ static int answer_one(int end, struct snapshot *s, const struct question *q)
     struct lines lines = { NULL, 0 };
     struct err e;
     int bad = 0;
-    apart_step();
+    guard_step();
     switch (q->ask) {
     case ASK_STEPS: case ASK_VALUES: return answer_numbers(end, s, q);
     case ASK_TEXT:   bad = snapshot_text(s, q->group, q->name, &text, &e); break;
@@ -88,7 +88,7 @@ static void serve(int end, void *path)
     if (snapshot_open(&s, path, &e)) { answer_error(end, &e); return; }
     struct head head = { s->status, { s->rows[STORE_TRAIN], s->rows[STORE_EVAL] }, s->n };
     int bad = answer(end, true, &head, sizeof head) || answer(end, true, s->series, (size_t)s->n * sizeof *s->series);
-    while (!bad && apart_read(end, &q, sizeof q) == 0) bad = answer_one(end, s, &q);
+    while (!bad && child_read(end, &q, sizeof q) == 0) bad = answer_one(end, s, &q);
     snapshot_close(s);
 }
 
@@ -105,7 +105,7 @@ static int gone(struct reader *r)
 {
     char why[96];
     if (r->failed) return -1;
-    apart_end(&r->apart, why);
+    guard_end(&r->child, why);
     r->ended = true;
     return give_up(r, why);
 }
@@ -115,10 +115,10 @@ static int64_t hear(struct reader *r)
 {
     struct answer a;
     if (r->failed) return -1;
-    if (apart_receive(&r->apart, &a, sizeof a)) return gone(r);
+    if (child_receive(&r->child, &a, sizeof a)) return gone(r);
     if (a.good) return (int64_t)a.bytes;
     if (a.bytes >= sizeof r->err.text) return give_up(r, astray);
-    if (apart_receive(&r->apart, r->err.text, a.bytes)) return gone(r);
+    if (child_receive(&r->child, r->err.text, a.bytes)) return gone(r);
     r->err.text[a.bytes] = 0;
     r->failed = true;
     return -1;
@@ -129,12 +129,12 @@ static int hear_bytes(struct reader *r, void *to, size_t bytes)
     int64_t n = hear(r);
     if (n < 0) return -1;
     if ((size_t)n != bytes) return give_up(r, astray);
-    return apart_receive(&r->apart, to, bytes) ? gone(r) : 0;
+    return child_receive(&r->child, to, bytes) ? gone(r) : 0;
 }
 
 static void ask(struct reader *r, const struct question *q)
 {
-    if (!r->failed && apart_send(&r->apart, q, sizeof *q)) gone(r);
+    if (!r->failed && child_send(&r->child, q, sizeof *q)) gone(r);
 }
 
 /* The answer as a text of the reader's, *bytes long; NULL: an error. */
@@ -145,7 +145,7 @@ static const char *ask_text(struct reader *r, const struct question *q, size_t *
     if (n > TEXT_MOST) n = give_up(r, astray);
     if (n < 0) return NULL;
     char *text = arena_alloc(r->texts, (size_t)n + 1);
-    if (apart_receive(&r->apart, text, (size_t)n)) { gone(r); return NULL; }
+    if (child_receive(&r->child, text, (size_t)n)) { gone(r); return NULL; }
     *bytes = (size_t)n;
     return text;
 }
@@ -197,7 +197,7 @@ int reader_open(struct reader **out, const char *path, struct err *e)
     struct reader *r = xcalloc(1, sizeof *r);
     *out = NULL;
     *r = (struct reader){ .path = xstrdup(path), .texts = arena_new() };
-    if (apart_begin(&r->apart, serve, r->path, &r->err)) {
+    if (guard_begin(&r->child, serve, r->path, &r->err)) {
         r->ended = r->failed = true;
         err_prefix(&r->err, "%s: ", path);
     }
@@ -216,7 +216,7 @@ int reader_open(struct reader **out, const char *path, struct err *e)
 void reader_close(struct reader *r)
 {
     if (!r) return;
-    if (!r->ended) apart_end(&r->apart, NULL);
+    if (!r->ended) guard_end(&r->child, NULL);
     arena_free(r->texts);
     for (int g = 0; g < STORE_GROUPS; g++) free(r->steps[g]);
     free(r->series); free(r->path);

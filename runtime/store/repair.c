@@ -1,29 +1,12 @@
-/* Mending what a killed writer left. */
+/* Mending what a killed writer left, and cutting what is to be trained anew. */
 #include "private.h"
 #include "base/file.h"
 #include "base/regular.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-/* Superblock version 3: signature, version, sizes of offsets and lengths, flags (bit 0: open for writing). */
-int superblock_check(const char *path, bool *left_open, struct err *e)
-{
-    static const unsigned char signature[8] = "\x89HDF\r\n\x1a\n";
-    unsigned char head[48];
-    int fd = regular_open(path, e);
-    if (fd < 0) return err_prefix(e, "%s: ", path);
-    ssize_t n = read(fd, head, sizeof head);
-    close(fd);
-    if (n < (ssize_t)sizeof head || memcmp(head, signature, sizeof signature)) return err_set(e, "%s: not a run file (no HDF5 signature)", path);
-    if (head[8] != 3 || head[9] != 8 || head[10] != 8)
-        return err_set(e, "%s: not a run file (HDF5 superblock version %d, run files have 3)", path, head[8]);
-    *left_open = head[11] & 1;
-    return 0;
-}
 
 static int copy_to(FILE *to, const char *path)
 {
@@ -111,7 +94,7 @@ static int mend(const char *path, int64_t last, int64_t *cut_rows, struct h5_cau
     return bad || failed(H5Fclose(file) < 0, why) ? -1 : 0;
 }
 
-static int rewrite(const char *path, int64_t last, int64_t *cut_rows, struct err *e)
+int repair_file(const char *path, int64_t last, int64_t *cut_rows, struct err *e)
 {
     struct file *copy = file_begin(path, FILE_NAMED, e);
     struct h5_cause why;
@@ -128,13 +111,4 @@ static int rewrite(const char *path, int64_t last, int64_t *cut_rows, struct err
     file_abandon(copy);
     errno = cause;
     return -1;
-}
-
-int store_repair(const char *path, int64_t *cut_rows, struct err *e) { return rewrite(path, INT64_MAX, cut_rows, e); }
-
-int store_rewind(const char *path, int64_t step, struct err *e)
-{
-    int64_t cut_rows;
-    h5_begin();
-    return store_check(path, e) ? -1 : rewrite(path, step, &cut_rows, e);
 }

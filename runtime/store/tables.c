@@ -167,7 +167,7 @@ void store_put_row(struct store *s, enum store_table table, int64_t at, const vo
 {
     const struct table *t = &store_table[table];
     hid_t type = table_type(t);
-    store_write_rows(s, t->path, s->table[table], type, at, 1, row);
+    rows_write(s, t->path, s->table[table], type, at, 1, row);
     H5(s, t->path, H5Dflush(s->table[table]));
     H5Tclose(type);
 }

@@ -3,24 +3,7 @@
 #include "private.h"
 #include "base/file.h"
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
-
-void store_write_rows(struct store *s, const char *what, hid_t data, hid_t type, int64_t first, int64_t n, const void *rows)
-{
-    hid_t memory, space;
-    int64_t room = H5(s, what, rows_of(data));
-    hsize_t extent[H5S_MAX_RANK];
-    if (s->failed) return;
-    space = H5Dget_space(data);
-    H5Sget_simple_extent_dims(space, extent, NULL);
-    H5Sclose(space);
-    extent[0] = (hsize_t)(first + n);
-    if (room < first + n) H5(s, what, H5Dset_extent(data, extent));
-    space = row_slab(data, first, n, &memory);
-    H5(s, what, H5Dwrite(data, type, memory, space, H5P_DEFAULT, rows));
-    H5Sclose(space); H5Sclose(memory);
-}
 
 static void write_one(struct store *s, const char *what, hid_t data, hid_t type, const void *value)
 {
@@ -32,13 +15,6 @@ void store_set_status(struct store *s, enum store_status status)
 {
     write_one(s, "/status", s->status, H5T_NATIVE_UINT8, &(uint8_t){ (uint8_t)status });
     s->running = status == STATUS_RUNNING;
-}
-
-double unix_seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 void store_sync(struct store *s)
@@ -64,7 +40,7 @@ void store_commit(struct store *s)
         struct metrics *m = &s->metrics[g];
         for (int i = 0; i < m->n && m->pending; i++) {
             struct column *c = &m->column[i];
-            store_write_rows(s, c->name, c->data, store_number(c->type).memory, m->committed, m->pending, c->pending);
+            rows_write(s, c->name, c->data, store_number(c->type).memory, m->committed, m->pending, c->pending);
             H5(s, c->name, H5Dflush(c->data));
         }
     }
@@ -73,7 +49,7 @@ void store_commit(struct store *s)
     for (int g = 0; g < STORE_GROUPS; g++) {
         struct metrics *m = &s->metrics[g];
         if (!m->pending) continue;
-        store_write_rows(s, "step", m->step_data, H5T_NATIVE_INT64, m->committed, m->pending, m->pending_step);
+        rows_write(s, "step", m->step_data, H5T_NATIVE_INT64, m->committed, m->pending, m->pending_step);
         H5(s, "step", H5Dflush(m->step_data));
         if (!s->failed) keep_steps(m);
     }
@@ -111,7 +87,7 @@ int store_append(struct store *s, enum store_group group, int64_t step, const do
     if (step < 0) return err_set(e, "%s: %s: step %lld is negative", s->path, store_group_name[group], (long long)step);
     if (m->pending && step <= m->pending_step[m->pending - 1]) store_commit(s);
     bool replay = !m->pending && m->committed && step <= m->step[m->committed - 1];
-    if ((replay ? store_replay(s, group, step, value, e) : keep_row(s, group, value, e)) < 0) return -1;
+    if ((replay ? replay_row(s, group, step, value, e) : keep_row(s, group, value, e)) < 0) return -1;
     if (group == STORE_TRAIN) attempt_step(s, step);
     if (replay) return 0;
     m->pending_step[m->pending++] = step;

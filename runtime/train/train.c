@@ -20,8 +20,6 @@ enum { SPARE_DISK = 16 << 20 };
 static volatile sig_atomic_t stop_asked;                    /* the signal that asked */
 static void ask_stop(int signal) { if (!stop_asked) stop_asked = signal; }
 
-double train_seconds(const struct trainer *t) { return t->spent + clock_seconds() - t->began - t->paused; }
-
 /* What happened to the pipe to the watcher: POLLOUT: it has room; POLLERR: nobody reads any more. */
 static int pipe_state(const struct trainer *t)
 {

@@ -21,7 +21,7 @@ struct trainer {
     struct err err; int cause;                              /* of a failure; errno with it */
 };
 
-double train_seconds(const struct trainer *t);
+static inline double train_seconds(const struct trainer *t) { return t->spent + clock_seconds() - t->began - t->paused; }
 
 int train_open(struct trainer *t, const struct past *past);         /* makes the run file, or goes on with it */
 int train_save(struct trainer *t);                                  /* a checkpoint */

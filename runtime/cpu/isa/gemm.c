@@ -19,7 +19,7 @@ static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static void multiply(const struct gemm *g)
 {
-    dot_product *unit = g->narrow ? isa()->dot : NULL;
+    dot_product *unit = g->narrow ? dot_in_use : NULL;
     if (unit && g->k > 0) narrow_product(g, unit);
     else if (upright_pays(g)) upright_product(g);
     else product(g);

@@ -33,7 +33,7 @@ const void *packed_part(const struct gemm *g, int e, int64_t j)
    pay, because a product reads or packs them at less cost than they are read and written once more. */
 size_t packed_bytes(struct shape weight, enum format act)
 {
-    if (act != FORMAT_BF16 || !isa()->dot || weight.rank < 2) return 0;
+    if (act != FORMAT_BF16 || !dot_in_use || weight.rank < 2) return 0;
     struct stack s = stack_of(weight);
     return 2 * (size_t)(s.matrices * padded(s.n, DOT_COLS) * padded(s.k, DOT_COLS)) * sizeof(uint16_t);
 }

@@ -1,6 +1,6 @@
 /* A token file while it is written. */
-#ifndef SLUICE_DATA_PACK_H
-#define SLUICE_DATA_PACK_H
+#ifndef SLUICE_DATA_PACKER_H
+#define SLUICE_DATA_PACKER_H
 
 #include "inputs.h"
 #include "tokens.h"
@@ -22,9 +22,9 @@ struct packer {
 
 struct seen { uint64_t words, text, held; };                /* hashes; whether it is held out */
 
-void pack_emit(struct packer *p, const void *bytes, size_t n);
-void pack_end_document(struct packer *p, uint64_t tokens);  /* of so many tokens, which are written */
-void pack_end_training(struct packer *p);                   /* what follows is held out */
+void packer_emit(struct packer *p, const void *bytes, size_t n);
+void packer_end_document(struct packer *p, uint64_t tokens);    /* of so many tokens, which are written */
+void packer_end_training(struct packer *p);                 /* what follows is held out */
 
 /* Token files one after the other: those to train on, then those held out; without the latter each keeps its split. */
 int join_inputs(struct packer *p, const struct walk *w, const char *const *inputs, int n, struct err *e);

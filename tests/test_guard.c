@@ -19,7 +19,7 @@ static void want_all(int end, void *state)
 {
     (void)state;
     char *all = xmalloc((size_t)1 << 40);
-    apart_write(end, all, 1);
+    child_write(end, all, 1);
 }
 
 static void test_endings(void **state)
@@ -31,12 +31,12 @@ static void test_endings(void **state)
         { circle, "HDF5 comes to no end with it" }, { want_all, "reading it ended with code 1" },
     };
     for (int i = 0; i < COUNT(cases); i++) {
-        struct apart a;
+        struct child c;
         struct err e;
         char byte, why[96];
-        assert_int_equal(apart_begin(&a, cases[i].work, &count, &e), 0);
-        assert_int_equal(apart_receive(&a, &byte, 1), -1);
-        apart_end(&a, why);
+        assert_int_equal(guard_begin(&c, cases[i].work, &count, &e), 0);
+        assert_int_equal(child_receive(&c, &byte, 1), -1);
+        guard_end(&c, why);
         assert_string_equal(why, cases[i].why);
     }
     assert_int_equal(count, 0);
@@ -52,22 +52,22 @@ static void tell_descriptors(int end, void *state)
     while (readdir(d)) n++;
     closedir(d);
     if (readlink("/proc/self/fd/1", out, sizeof out - 1) < 0) n = -1;
-    apart_write(end, &n, sizeof n);
-    apart_write(end, out, sizeof out);
+    child_write(end, &n, sizeof n);
+    child_write(end, out, sizeof out);
 }
 
 static void test_inherits_nothing(void **state)
 {
     (void)state;
     int file[20], n;
-    struct apart a;
+    struct child c;
     struct err e;
     char out[32];
     for (int i = 0; i < COUNT(file); i++) file[i] = open("/dev/null", O_RDONLY);
-    assert_int_equal(apart_begin(&a, tell_descriptors, NULL, &e), 0);
-    assert_int_equal(apart_receive(&a, &n, sizeof n), 0);
-    assert_int_equal(apart_receive(&a, out, sizeof out), 0);
-    apart_end(&a, NULL);
+    assert_int_equal(guard_begin(&c, tell_descriptors, NULL, &e), 0);
+    assert_int_equal(child_receive(&c, &n, sizeof n), 0);
+    assert_int_equal(child_receive(&c, out, sizeof out), 0);
+    guard_end(&c, NULL);
     assert_int_equal(n, 2 + 3 + 1 + 1);                     /* . and .., the standard ones, the socket, the folder itself */
     assert_string_equal(out, "/dev/null");
     for (int i = 0; i < COUNT(file); i++) close(file[i]);
