@@ -11,7 +11,11 @@ ELEMENTWISE_SLOPES(FN, float)
 
 #define ELEMENTWISE_TWIN(X, kind, name, reads, about, value_, slope_x, slope_y) \
 struct name##_values { \
-    static __device__ float value(float x, float y, float p, float q) { (void)x, (void)y, (void)p, (void)q; return (value_); } \
+    static __device__ float value(float x, float y, float p, float q) \
+    { \
+        (void)x, (void)y, (void)p, (void)q; \
+        return (value_); \
+    } \
     static __device__ void gradient(float x, float y, float dz, float p, float q, float *dx, float *dy) \
     { \
         float z = x; \
