@@ -105,7 +105,7 @@ except OSError: pass
 sys.stdout.buffer.write(shown.replace(b"\r\n", b"\n"))
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 END
-on_terminal() { NO_COLOR=1 TERM=xterm /usr/bin/python3 terminal.py "$@" >log 2>&1 || fail "exit code $? on a terminal: $*"; }
+on_terminal() { NO_COLOR=${plain-1} TERM=xterm /usr/bin/python3 terminal.py "$@" >log 2>&1 || fail "exit code $? on a terminal: $*"; }
 # fits COLUMNS: no line of log is wider, but for commands to copy.
 fits() {
     python -c '
@@ -114,7 +114,7 @@ room = int(sys.argv[1])
 for line in open("log", encoding="utf-8"):
     line = line.rstrip("\n").replace(os.path.realpath("."), ".")
     width = sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in line)
-    assert width <= room or line.startswith("  sluice "), f"{width} columns, not {room}: {line}"' "$1"
+    assert width <= room or line.startswith(("  sluice ", "command ")), f"{width} columns, not {room}: {line}"' "$1"
 }
 long=a_variant_with_a_name_that_is_long
 script wide '' "base = {}, $long = { [\"ffn.d_ff\"] = 12 }, other = { [\"ffn.d_ff\"] = 16 }" 4
@@ -145,6 +145,7 @@ unset COLUMNS
 leaves 0 "$sluice" compare runs/wide
 [ "$(grep -c "^$long  *4 .*\(detected\|better\|worse\)$" log)" = 1 ] || fail "a row of the table is not one line"
 # Before the first step and the first evaluation there is no loss.
+plain=
 on_terminal 200 "$sluice" run one.lua --out fresh --jobs 1 --set train.steps=60 --set train.eval_every=60
 says 'loss -  eval -'
 lacks 'nan'

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "record.h"
 #include "base/regular.h"
+#include "base/file.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -206,10 +207,9 @@ static int put_file(const char *folder, const char *name, const char *text, stru
     else if (lstat(path, &s) == 0)
         failure = err_set(e, "%s: is there already; give a folder that is new or empty", path);
     else {
-        FILE *f = fopen(path, "wx");
-        bool good = f && fputs(text, f) >= 0;
-        if (f && fclose(f) != 0) good = false;
-        if (!good) failure = err_set(e, "%s: cannot be written: %s", path, strerror(errno));
+        struct file *f = file_begin(path, FILE_REGULAR, e);
+        if (f) fputs(text, file_stream(f));
+        failure = f ? file_commit(f, e) : -1;
     }
     free(path);
     return failure;

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "remove.h"
 #include "runs.h"
+#include "base/process.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -81,9 +82,12 @@ int remove_layer(const char *path, struct err *e)
 
 /* ---- removing ---- */
 
-static int check_idle(const char *path, struct err *e)
+/* Of a study, also between two of its runs. */
+static int check_idle(const char *path, enum layer layer, struct err *e)
 {
     char *file;
+    if (layer == LAYER_STUDY && process_is_joined(path)) return err_set(e, "%s: a process is training this study; end it first", path);
+    if (layer != LAYER_RUN) return 0;
     INVARIANT(asprintf(&file, "%s/run.h5", path) >= 0, "no memory for a path");
     bool alive = runs_is_alive(file);
     free(file);
@@ -138,7 +142,7 @@ static int take(int above, const char *name, const char *path, enum layer layer,
         if (folder >= 0) close(folder);
         return failure;
     }
-    if (layer == LAYER_RUN) failure = check_idle(path, e);
+    failure = check_idle(path, layer, e);
     int foreign = r->foreign;
     for (int folders = 1; folders >= 0 && !failure; folders--, rewinddir(d))
         for (struct dirent *f; !failure && (f = readdir(d)); ) {

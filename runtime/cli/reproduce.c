@@ -1,6 +1,7 @@
 /* sluice reproduce: the command and the files that make a run, and whether they still do. */
 #define _GNU_SOURCE
 #include "retrain.h"
+#include "base/file.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -53,16 +54,14 @@ static int write_readme(const struct record *r, const char *folder, const char *
 {
     char *path;
     INVARIANT(asprintf(&path, "%s/README", folder) >= 0, "no memory for a path");
-    FILE *f = fopen(path, "wx");
-    bool good = f
-        && fprintf(f, "Run %s/%s of the study %s, seed %s.\n", r->variant, r->replicate, r->study, r->seed) > 0
-        && fprintf(f, "Revision %s, %s, backend %s; ", r->revision, r->isa, r->backend) > 0
-        && fprintf(f, "data with the hash %s.\n", r->data_hash) > 0
-        && fprintf(f, "\n%s\n", command) > 0;
-    if (f && fclose(f) != 0) good = false;
-    int failure = good ? 0 : err_set(e, "%s: cannot be written: %s", path, strerror(errno));
+    struct file *file = file_begin(path, FILE_REGULAR, e);
     free(path);
-    return failure;
+    if (!file) return -1;
+    FILE *f = file_stream(file);
+    fprintf(f, "Run %s/%s of the study %s, seed %s.\n", r->variant, r->replicate, r->study, r->seed);
+    fprintf(f, "Revision %s, %s, backend %s; data with the hash %s.\n", r->revision, r->isa, r->backend, r->data_hash);
+    fprintf(f, "\n%s\n", command);
+    return file_commit(file, e);
 }
 
 /* A run in the folder of a study that does not name it: what would name it again. */

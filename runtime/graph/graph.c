@@ -6,24 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-const struct role_rule role_rule[ROLE_COUNT] = {
-    /* outside, exempt */
-    [ROLE_EMBED]    = { "embed", "vectors of tokens, also where the head is tied to them", true, true },
-    [ROLE_HEAD]     = { "head", "an untied head", true, false },
-    [ROLE_Q]        = { "q", "projection to queries", false, false },
-    [ROLE_K]        = { "k", "projection to keys", false, false },
-    [ROLE_V]        = { "v", "projection to values", false, false },
-    [ROLE_OUT]      = { "out", "projection of attention's heads", false, false },
-    [ROLE_GATE]     = { "gate", "gates of attention's heads", false, false },
-    [ROLE_FFN_GATE] = { "ffn_gate", "gate of a feed-forward, of shared experts or of each expert", false, false },
-    [ROLE_FFN_UP]   = { "ffn_up", "its projection up", false, false },
-    [ROLE_FFN_DOWN] = { "ffn_down", "its projection down", false, false },
-    [ROLE_ROUTER]   = { "router", "scores of experts", false, false },
-    [ROLE_TABLE]    = { "table", "rows of hashed n-grams", true, true },
-    [ROLE_MIX] = { "mix", "n-grams to the model's width; what joins token and trunk in multi-token prediction", false,
-                   false },
-    [ROLE_GAIN]     = { "gain", "gains of norms", true, true },
-};
+#define ROLE_RULE(upper, name, about, outside, exempt) { name, about, outside, exempt },
+const struct role_rule role_rule[ROLE_COUNT] = { ROLE_LIST(ROLE_RULE) };
 
 /* ---- leaves ---- */
 

@@ -13,13 +13,28 @@ enum { NODE_OUTS = 4, NODE_SAVES = 4, NODE_WORKS = 4 };
    gates, losses, master weights, gradients of weights). */
 enum dtype { DTYPE_ACT, DTYPE_REAL, DTYPE_I32, DTYPE_U8 };
 
-/* What a weight, or the matmul that uses it, is: the one selector for init, decay, optimizer group. */
-enum role {
-    ROLE_EMBED, ROLE_HEAD, ROLE_Q, ROLE_K, ROLE_V, ROLE_OUT, ROLE_GATE, ROLE_FFN_GATE, ROLE_FFN_UP, ROLE_FFN_DOWN,
-    ROLE_ROUTER, ROLE_TABLE, ROLE_MIX, ROLE_GAIN, ROLE_COUNT
-};
-/* outside: no hidden matrix, so that Muon leaves it to AdamW; exempt: no weight decay, gains unless the
+/* What a weight, or the matmul that uses it, is: the one selector for init, decay, optimizer group. One line
+   each: outside: no hidden matrix, so that Muon leaves it to AdamW; exempt: no weight decay, gains unless the
    optimizer decays them. */
+#define ROLE_LIST(X) /* constant, name, about, outside, exempt */ \
+    X(EMBED,    "embed", "vectors of tokens, also where the head is tied to them", true, true) \
+    X(HEAD,     "head", "an untied head", true, false) \
+    X(Q,        "q", "projection to queries", false, false) \
+    X(K,        "k", "projection to keys", false, false) \
+    X(V,        "v", "projection to values", false, false) \
+    X(OUT,      "out", "projection of attention's heads", false, false) \
+    X(GATE,     "gate", "gates of attention's heads", false, false) \
+    X(FFN_GATE, "ffn_gate", "gate of a feed-forward, of shared experts or of each expert", false, false) \
+    X(FFN_UP,   "ffn_up", "its projection up", false, false) \
+    X(FFN_DOWN, "ffn_down", "its projection down", false, false) \
+    X(ROUTER,   "router", "scores of experts", false, false) \
+    X(TABLE,    "table", "rows of hashed n-grams", true, true) \
+    X(MIX,      "mix", "n-grams to the model's width; what joins token and trunk in multi-token prediction", \
+      false, false) \
+    X(GAIN,     "gain", "gains of norms", true, true)
+
+#define ROLE_ENUM(upper, name, about, outside, exempt) ROLE_##upper,
+enum role { ROLE_LIST(ROLE_ENUM) ROLE_COUNT };
 extern const struct role_rule { const char *name, *about; bool outside, exempt; } role_rule[ROLE_COUNT];
 
 /* ahead: once per micro-batch, for all of a step before the first forward pass; reads inputs alone, and what it

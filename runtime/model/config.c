@@ -6,10 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const slot_name[SLOT_COUNT] = {
-    "init", "embed", "position", "norm", "residual", "attention", "mask", "kv", "qk_norm", "gate", "ffn", "router",
-    "balance", "dispatch", "shared", "head", "mtp", "optim", "schedule",
-};
+#define SLOT_NAME(upper, name) name,
+const char *const slot_name[SLOT_COUNT] = { SLOT_LIST(SLOT_NAME) };
 
 enum { NAMES_MAX = 64, SHOWN_MAX = 60 };
 

@@ -10,11 +10,16 @@
 #include "base/base.h"
 #include <jansson.h>
 
-enum slot {
-    SLOT_INIT, SLOT_EMBED, SLOT_POSITION, SLOT_NORM, SLOT_RESIDUAL, SLOT_ATTENTION, SLOT_MASK, SLOT_KV, SLOT_QK_NORM,
-    SLOT_GATE, SLOT_FFN, SLOT_ROUTER, SLOT_BALANCE, SLOT_DISPATCH, SLOT_SHARED, SLOT_HEAD, SLOT_MTP, SLOT_OPTIM,
-    SLOT_SCHEDULE, SLOT_COUNT
-};
+/* Every slot: its constant and its name in scripts, in the order of documentation. */
+#define SLOT_LIST(X) \
+    X(INIT, "init") X(EMBED, "embed") X(POSITION, "position") X(NORM, "norm") \
+    X(RESIDUAL, "residual") X(ATTENTION, "attention") X(MASK, "mask") X(KV, "kv") \
+    X(QK_NORM, "qk_norm") X(GATE, "gate") X(FFN, "ffn") X(ROUTER, "router") \
+    X(BALANCE, "balance") X(DISPATCH, "dispatch") X(SHARED, "shared") X(HEAD, "head") \
+    X(MTP, "mtp") X(OPTIM, "optim") X(SCHEDULE, "schedule")
+
+#define SLOT_ENUM(upper, name) SLOT_##upper,
+enum slot { SLOT_LIST(SLOT_ENUM) SLOT_COUNT };
 extern const char *const slot_name[SLOT_COUNT];
 
 struct module;

@@ -13,8 +13,8 @@ local function run(build, folder, preset, steps)
     local handle = assert(io.open(script, "w"))
     handle:write(study:format(preset, steps))
     handle:close()
-    local pipe = assert(io.popen(("LD_LIBRARY_PATH=%s/ptxhost PTXHOST_KERNELS=%s/ptxhost/sluice-fast.so PTXHOST_TRACE=1 %s/sluice run %s --out %s/%d -p none 2>&1")
-        :format(build, build, build, script, folder, steps)))
+    local pipe = assert(io.popen(("LD_LIBRARY_PATH=%s/ptxhost PTXHOST_KERNELS=%s/ptxhost/sluice-fast.so PTXHOST_TRACE=1 %s/sluice run %s --out %s/%s-%d -p none 2>&1")
+        :format(build, build, build, script, folder, preset, steps)))
     local runs, said = {}, {}
     for line in pipe:lines() do
         local what = line:match("^ptxhost: run (%l+ %S+)")
