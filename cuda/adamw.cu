@@ -1,13 +1,29 @@
-/* m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;  w -= lr (m^ / (sqrt(v^) + eps) + decay w). Memory bounds it: a value costs 28 bytes, and 2
-   for the weight rounded to bf16, which products read: that is the least. */
+/* m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;  w -= lr (m^ / (sqrt(v^) + eps) + decay w). Memory bounds it: a value
+   costs 28 bytes, and 2 for the weight rounded to bf16, which products read: that is the least. */
 #include "update.cuh"
 
 enum { W, GRAD, M, V, LR, STEP, CLIP };                     /* inputs */
 
 /* Up to MANY weights in one launch: small ones alone would cost more to launch than to compute. */
 enum { MANY = 32 };
-struct weight { float *w, *m, *v; const float *grad; void *packed; float *out; int64_t n; float decay; double rate; int first; /* of its spans */ };
-struct adamw { const float *lr, *step, *clip; double *part; struct adamw_attr at; double log1, log2; int weights, spans; struct weight weight[MANY]; };
+struct weight {
+    float *w, *m, *v;
+    const float *grad;
+    void *packed;
+    float *out;
+    int64_t n;
+    float decay;
+    double rate;
+    int first;                                              /* of its spans */
+};
+struct adamw {
+    const float *lr, *step, *clip;
+    double *part;
+    struct adamw_attr at;
+    double log1, log2;
+    int weights, spans;
+    struct weight weight[MANY];
+};
 struct rates { float b1, b2, keep1, keep2, eps, decay, clip, rate, unbias1, unbias2; };
 
 /* 1 / (1 - beta^step) */
@@ -15,12 +31,15 @@ static __device__ inline float unbias(double log_beta, float step) { return (flo
 
 static __device__ inline struct rates rates_of(const struct adamw &a, const struct weight &x)
 {
-    return { (float)a.at.beta1, (float)a.at.beta2, (float)(1 - a.at.beta1), (float)(1 - a.at.beta2), (float)a.at.eps, x.decay,
-             a.clip[0], (float)(x.rate * *a.lr), unbias(a.log1, *a.step), unbias(a.log2, *a.step) };
+    return {
+        (float)a.at.beta1, (float)a.at.beta2, (float)(1 - a.at.beta1), (float)(1 - a.at.beta2), (float)a.at.eps,
+        x.decay, a.clip[0], (float)(x.rate * *a.lr), unbias(a.log1, *a.step), unbias(a.log2, *a.step)
+    };
 }
 
 /* One value, and the squares of its change and of what it was. */
-static __device__ inline void adamw_value(const struct rates &k, float grad, float &w, float &m, float &v, double &changed, double &before)
+static __device__ inline void adamw_value(const struct rates &k, float grad, float &w, float &m, float &v,
+                                          double &changed, double &before)
 {
     float g = k.clip * grad, old = w;
     m = k.b1 * m + k.keep1 * g;
@@ -43,8 +62,10 @@ static __global__ void __launch_bounds__(BLOCK) adamw_span(const __grid_constant
         k = rates_of(a, x);
     }
     __syncthreads();
-    int64_t from = (int64_t)(blockIdx.x - x.first) * SPAN, to = x.n - from < SPAN ? x.n : from + SPAN, whole = to / LANES * LANES;
-    struct view w = { x.w, false }, m = { x.m, false }, v = { x.v, false }, grad = { (void *)x.grad, false }, packed = { x.packed, true };
+    int64_t from = (int64_t)(blockIdx.x - x.first) * SPAN, to = x.n - from < SPAN ? x.n : from + SPAN,
+            whole = to / LANES * LANES;
+    struct view w = { x.w, false }, m = { x.m, false }, v = { x.v, false }, grad = { (void *)x.grad, false },
+                packed = { x.packed, true };
     double changed = 0, before = 0;
     for (int64_t i = from + threadIdx.x * LANES; i < whole; i += BLOCK * LANES) {
         struct eight g = load8(grad, i), u = load8(w, i), y = load8(m, i), z = load8(v, i);
@@ -83,15 +104,16 @@ static void append(struct adamw *all, const struct args *a)
 {
     const struct adamw_attr *at = (const struct adamw_attr *)a->attr;
     int64_t n = shape_count(a->in[W].shape);
-    all->weight[all->weights++] = { reals(&a->in[W]), reals(&a->in[M]), reals(&a->in[V]), reals(&a->in[GRAD]), a->in[W].packed, reals(&a->out[0]), n,
-                                    (float)at->decay, at->rate, all->spans };
+    all->weight[all->weights++] = { reals(&a->in[W]), reals(&a->in[M]), reals(&a->in[V]), reals(&a->in[GRAD]),
+                                    a->in[W].packed, reals(&a->out[0]), n, (float)at->decay, at->rate, all->spans };
     all->spans += spans_of(n);
 }
 
 static void update(const struct args *a)
 {
     const struct adamw_attr *at = (const struct adamw_attr *)a->attr;
-    struct adamw all = { reals(&a->in[LR]), reals(&a->in[STEP]), reals(&a->in[CLIP]), (double *)a->scratch, *at, log(at->beta1), log(at->beta2) };
+    struct adamw all = { reals(&a->in[LR]), reals(&a->in[STEP]), reals(&a->in[CLIP]), (double *)a->scratch, *at,
+                         log(at->beta1), log(at->beta2) };
     for (const struct args *next = a; next; next = next->next) {
         append(&all, next);
         if (next->next && all.weights < MANY) continue;

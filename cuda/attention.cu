@@ -1,4 +1,5 @@
-/* Attention: the choice of kernels, what they start from in backward, and the largest score of each head. See attention.cuh. */
+/* Attention: the choice of kernels, what they start from in backward, and the largest score of each
+   head. See attention.cuh. */
 #include "attention.cuh"
 
 struct attr { double scale; int64_t window; };
@@ -26,8 +27,10 @@ static struct sizes sizes_of(const struct args *a)
     s.pos = a->in[POS].data ? (const int32_t *)a->in[POS].data : NULL;
     s.scale = (float)at->scale * LOG2E;
     int64_t widest = max(s.width, s.value_width), share = s.share;
-    INVARIANT(start.dim[1] * share * share < 1ll << 32 && start.dim[1] * s.heads * widest < 1ll << 31 && (s.keys + TILE) * s.groups * widest < 1ll << 31,
-              "attention over %lld positions of %d heads, %lld wide, is beyond 32-bit offsets", (long long)start.dim[1], s.heads, (long long)widest);
+    INVARIANT(start.dim[1] * share * share < 1ll << 32 && start.dim[1] * s.heads * widest < 1ll << 31 &&
+                  (s.keys + TILE) * s.groups * widest < 1ll << 31,
+              "attention over %lld positions of %d heads, %lld wide, is beyond 32-bit offsets", (long long)start.dim[1],
+              s.heads, (long long)widest);
     return s;
 }
 
@@ -38,7 +41,8 @@ static bool all_bf16(const struct args *a, const struct sizes &s)
 }
 
 /* logit_max: one warp for each head goes through what the tiles found. */
-static __global__ void __launch_bounds__(WARP) attention_logit_max(struct sizes s, int batch, const float *tops, float *logit_max)
+static __global__ void __launch_bounds__(WARP)
+attention_logit_max(struct sizes s, int batch, const float *tops, float *logit_max)
 {
     int group = blockIdx.x / s.share, head = blockIdx.x % s.share;
     float top = -INFINITY;
@@ -56,11 +60,13 @@ static void forward(const struct args *a)
     float *tops = (float *)a->scratch;
     if (all_bf16(a, s)) attention_forward_bf16(a, s, tops);
     else attention_forward_float(a, s, tops);
-    LAUNCH(a, attention_logit_max, s.heads, WARP, 0, s, (int)a->in[START].shape.dim[0], tops, (float *)a->out[LOGIT_MAX].data);
+    LAUNCH(a, attention_logit_max, s.heads, WARP, 0, s, (int)a->in[START].shape.dim[0], tops,
+           (float *)a->out[LOGIT_MAX].data);
 }
 
 /* delta = do . o of each row of a tile, and the tile's span. Bound by memory: do and o are read once. */
-static __global__ void __launch_bounds__(TILE * ACROSS) attention_delta(struct sizes s, struct view dout, struct view out, float *delta, struct span *spans)
+static __global__ void __launch_bounds__(TILE * ACROSS)
+attention_delta(struct sizes s, struct view dout, struct view out, float *delta, struct span *spans)
 {
     int row = blockIdx.x * TILE + threadIdx.x / ACROSS, lane = threadIdx.x % ACROSS, width = s.value_width;
     int64_t at = row < s.rows ? s.first_place() + s.place(row) : 0;
@@ -82,8 +88,11 @@ static __global__ void __launch_bounds__(TILE * ACROSS) attention_delta(struct s
 static void backward(const struct args *a)
 {
     struct sizes s = sizes_of(a);
-    struct backward_scratch b = { (float *)a->scratch, (struct span *)((char *)a->scratch + shape_count(a->save[LSE].shape) * sizeof(float) / 16 * 16 + 16) };
-    LAUNCH(a, attention_delta, attention_grid(a, s, s.tiles), TILE * ACROSS, 0, s, view_of(a->dout[O]), view_of(a->out[O]), b.delta, b.spans);
+    struct backward_scratch b = { (float *)a->scratch,
+                                  (struct span *)((char *)a->scratch +
+                                                  shape_count(a->save[LSE].shape) * sizeof(float) / 16 * 16 + 16) };
+    LAUNCH(a, attention_delta, attention_grid(a, s, s.tiles), TILE * ACROSS, 0, s, view_of(a->dout[O]),
+           view_of(a->out[O]), b.delta, b.spans);
     if (all_bf16(a, s)) attention_backward_bf16(a, s, b);
     else attention_backward_float(a, s, b);
 }
@@ -92,7 +101,8 @@ static size_t scratch(const struct args *a)
 {
     struct sizes s = sizes_of(a);
     int64_t batch = a->in[START].shape.dim[0], rows = batch * s.seq * s.heads;
-    int64_t tops = batch * s.groups * s.tiles * s.share, backward = rows + 4 + batch * s.tiles * (int64_t)(sizeof(struct span) / sizeof(float));
+    int64_t tops = batch * s.groups * s.tiles * s.share,
+            backward = rows + 4 + batch * s.tiles * (int64_t)(sizeof(struct span) / sizeof(float));
     return (size_t)(tops > backward ? tops : backward) * sizeof(float);
 }
 

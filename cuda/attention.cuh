@@ -1,6 +1,7 @@
-/* What the kernels of attention share. The queries of all heads that read one key head are the rows of one problem: position after
-   position, and in a position head after head. So a key is fetched once for all heads of its group, and the gradients of keys and
-   values are sums over rows, in order. Rows go in tiles of 64; tiles of keys that no row of a tile sees are passed over. */
+/* What the kernels of attention share. The queries of all heads that read one key head are the rows of one problem:
+   position after position, and in a position head after head. So a key is fetched once for all heads of its group, and
+   the gradients of keys and values are sums over rows, in order. Rows go in tiles of 64; tiles of keys that no row of a
+   tile sees are passed over. */
 #ifndef SLUICE_CUDA_ATTENTION_CUH
 #define SLUICE_CUDA_ATTENTION_CUH
 
@@ -14,8 +15,8 @@ enum { TILE = 64 };                                         /* rows of a tile, a
 #define LOG2E 1.4426950408889634f
 #define LN2 0.6931471805599453f
 
-/* The sizes of a call as kernels take them. A block works on key head blockIdx.y of sequence blockIdx.z, or of one `cut` of it
-   where the width is cut in pieces. */
+/* The sizes of a call as kernels take them. A block works on key head blockIdx.y of sequence blockIdx.z, or of one
+   `cut` of it where the width is cut in pieces. */
 struct sizes {
     int seq, keys, heads, share, groups, width, value_width, window, rows, tiles, cuts;
     uint64_t by_share;                                      /* 2^32 / share, rounded up */
@@ -25,7 +26,11 @@ struct sizes {
     __device__ int cut() const { return blockIdx.z % cuts; }
     /* Position of a row in its chunk, and where the row lies among the [T,H] of its sequence. */
     __device__ int at(int row) const { return (int)(row * by_share >> 32); }
-    __device__ int place(int row) const { int p = at(row); return p * heads + (int)blockIdx.y * share + row - p * share; }
+    __device__ int place(int row) const
+    {
+        int p = at(row);
+        return p * heads + (int)blockIdx.y * share + row - p * share;
+    }
     __device__ int64_t first_place() const { return (int64_t)batch() * seq * heads; }
     __device__ int64_t first_key() const { return (int64_t)batch() * keys * groups + blockIdx.y; }
 };
@@ -40,15 +45,19 @@ static __device__ inline struct seen seen_by(const struct sizes &s, int row)
     return { min(s.window && here - s.window + 1 > start ? here - s.window + 1 : start, last), last };
 }
 
-/* What a row leaves of the sum of its weights to base 2, of which the largest score has 1: a factor on what it summed, and the log-sum-exp.
-   A row that sees nothing is 0, and so is what backward makes of it. */
+/* What a row leaves of the sum of its weights to base 2, of which the largest score has 1: a factor on what it summed,
+   and the log-sum-exp. A row that sees nothing is 0, and so is what backward makes of it. */
 static __device__ inline float share_of(float sum) { return sum == 0 ? 0 : divide(1, sum); }
 static __device__ inline float lse_of(float most, float sum) { return sum == 0 ? 0 : most + log2f(sum) + (sum - sum); }
 
 /* Of a tile of rows: together they see the keys [from, to), each of them sees [all_from, all_to). */
 struct span { int from, to, all_from, all_to; };
 static __device__ inline bool meets(const struct span &s, int key) { return s.from < key + TILE && s.to > key; }
-static __device__ inline bool clear(const struct span &s, int key, int n) { return s.all_from <= key && s.all_to >= key + n; }
+
+static __device__ inline bool clear(const struct span &s, int key, int n)
+{
+    return s.all_from <= key && s.all_to >= key + n;
+}
 
 /* Called by all threads of a block, two warps or more. */
 static __device__ inline struct span span_of(const struct sizes &s, int tile)
@@ -58,12 +67,14 @@ static __device__ inline struct span span_of(const struct sizes &s, int tile)
     if (warp < TILE / WARP) {
         struct seen see = seen_by(s, row);
         bool none = row >= s.rows;
-        struct span all = { __reduce_min_sync(0xFFFFFFFFu, none ? s.keys : see.first), __reduce_max_sync(0xFFFFFFFFu, see.last),
-                            __reduce_max_sync(0xFFFFFFFFu, see.first), __reduce_min_sync(0xFFFFFFFFu, none ? s.keys : see.last) };
+        struct span all = { __reduce_min_sync(0xFFFFFFFFu, none ? s.keys : see.first),
+                            __reduce_max_sync(0xFFFFFFFFu, see.last), __reduce_max_sync(0xFFFFFFFFu, see.first),
+                            __reduce_min_sync(0xFFFFFFFFu, none ? s.keys : see.last) };
         if (threadIdx.x % WARP == 0) half[warp] = all;
     }
     __syncthreads();
-    return { min(half[0].from, half[1].from), max(half[0].to, half[1].to), max(half[0].all_from, half[1].all_from), min(half[0].all_to, half[1].all_to) };
+    return { min(half[0].from, half[1].from), max(half[0].to, half[1].to), max(half[0].all_from, half[1].all_from),
+             min(half[0].all_to, half[1].all_to) };
 }
 
 /* The larger; NaN if the new one is. */
@@ -82,8 +93,8 @@ static __device__ inline void store_tops(const struct sizes &s, int tile, const 
     }
 }
 
-/* Adds N pieces of each row of a tile from shared memory, piece n of row i at place(i, n), as columns from `column` on of rows of
-   `width` values; row i goes to offset(i), or nowhere where that is negative. */
+/* Adds N pieces of each row of a tile from shared memory, piece n of row i at place(i, n), as columns from `column` on
+   of rows of `width` values; row i goes to offset(i), or nowhere where that is negative. */
 template <int N, class Place, class Offset>
 static __device__ inline void add_pieces(struct sum to, int width, int column, Place place, Offset offset)
 {

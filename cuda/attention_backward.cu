@@ -2,28 +2,31 @@
 
        dv += p^T do;  dp = do v^T;  ds = p (dp - delta);  dk += ds^T q;  dq += ds k.
 
-   One kernel goes over keys for a tile of rows and sums dq, another over rows for a tile of keys and sums dk and dv: two of seven
-   products are made twice, so that each sum has one owner and one order. Sums, scores and slopes stay in registers, where the
-   fragments of p^T and ds^T that one product leaves are what the next takes. Long rows are bound by tensor cores.
-   Shared memory: 24, 48, 64, 96 KiB at heads of 32, 64, 128, 256; for registers see budget.txt. */
+   One kernel goes over keys for a tile of rows and sums dq, another over rows for a tile of keys and sums dk and dv:
+   two of seven products are made twice, so that each sum has one owner and one order. Sums, scores and slopes stay in
+   registers, where the fragments of p^T and ds^T that one product leaves are what the next takes. Long rows are bound
+   by tensor cores. Shared memory: 24, 48, 64, 96 KiB at heads of 32, 64, 128, 256; for registers see budget.txt. */
 #include "attention_backward.cuh"
 #include "attention_tile.cuh"
 
-/* Rows or keys that a loop takes at once, and how many such pairs of tiles shared memory holds beside the pair that stays: with two, one
-   is under way while the other is multiplied. */
+/* Rows or keys that a loop takes at once, and how many such pairs of tiles shared memory holds beside the pair that
+   stays: with two, one is under way while the other is multiplied. */
 static __host__ __device__ constexpr int step_of(int w) { return w > 64 ? 32 : 64; }
 static __host__ __device__ constexpr int stages_of(int w) { return w > 128 ? 1 : 2; }
 /* Blocks among which the widths of dk and dv are cut, for registers. */
 static __host__ __device__ constexpr int cuts_of(int w, int vw) { return w + vw > 256 ? 2 : 1; }
 
-template <int W, int VW> static __global__ void __launch_bounds__(THREADS, 1)
-attention_backward_rows(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloat16 *k, const __nv_bfloat16 *v, const __nv_bfloat16 *dout,
-                        const float *lse, const float *delta, struct sum dq, float factor)
+template <int W, int VW>
+static __global__ void __launch_bounds__(THREADS, 1)
+attention_backward_rows(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloat16 *k, const __nv_bfloat16 *v,
+                        const __nv_bfloat16 *dout, const float *lse, const float *delta, struct sum dq,
+                        float factor)
 {
     constexpr int STEP = step_of(W), STAGES = stages_of(W), PAIR = STEP * (W + VW) / PIECE;
     extern __shared__ uint4 shared[];
     uint4 *queries = shared, *douts = queries + TILE * W / PIECE, *pairs = douts + TILE * VW / PIECE;
-    int tile = s.tiles - 1 - blockIdx.x, warp = threadIdx.x / WARP, first = tile * TILE + warp * 16 + threadIdx.x % WARP / 4;
+    int tile = s.tiles - 1 - blockIdx.x, warp = threadIdx.x / WARP,
+        first = tile * TILE + warp * 16 + threadIdx.x % WARP / 4;
     struct span span = span_of(s, tile);
     struct row row[2] = { row_of(s, first, lse, delta), row_of(s, first + 8, lse, delta) };
     float sum[W / 8][4] = { 0 };
@@ -50,7 +53,8 @@ attention_backward_rows(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloa
         for (int n = 0; n < STEP / 8; n++)
             for (int e = 0; e < 4; e++) {
                 const struct row &r = row[e / 2];
-                ds[n][e] = slope(weight(p[n][e], s.scale, r, key + n * 8 + threadIdx.x % 4 * 2 + e % 2), ds[n][e], r.delta);
+                ds[n][e] = slope(weight(p[n][e], s.scale, r, key + n * 8 + threadIdx.x % 4 * 2 + e % 2), ds[n][e],
+                                 r.delta);
             }
         multiply_weights<W>(sum, ds, keys, 0);
         __syncthreads();
@@ -64,9 +68,11 @@ attention_backward_rows(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloa
 }
 
 /* Scores lie transposed here: a lane's rows are keys, its columns the queries. */
-template <int W, int VW> static __global__ void __launch_bounds__(THREADS, 1)
-attention_backward_keys(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloat16 *k, const __nv_bfloat16 *v, const __nv_bfloat16 *dout,
-                        const float *lse, const float *delta, const struct span *spans, struct sum dk, struct sum dv, float factor)
+template <int W, int VW>
+static __global__ void __launch_bounds__(THREADS, 1)
+attention_backward_keys(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloat16 *k, const __nv_bfloat16 *v,
+                        const __nv_bfloat16 *dout, const float *lse, const float *delta, const struct span *spans,
+                        struct sum dk, struct sum dv, float factor)
 {
     constexpr int STEP = step_of(W), STAGES = stages_of(W), CUTS = cuts_of(W, VW), PAIR = STEP * (W + VW) / PIECE;
     extern __shared__ uint4 shared[];
@@ -108,20 +114,29 @@ attention_backward_keys(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloa
         if (STAGES == 1) load_pair(0, row + STEP);
     }
     copy_wait<0>();
-    auto offset = [&](int i, int width) { return key + i < s.keys ? (s.first_key() + (int64_t)(key + i) * s.groups) * width : -1; };
-    if (dk.to.data) add_tile((float *)shared, sum_k, factor, factor, dk, s.width, s.cut() * (W / CUTS), [&](int i) { return offset(i, s.width); });
-    if (dv.to.data) add_tile((float *)shared, sum_v, 1, 1, dv, s.value_width, s.cut() * (VW / CUTS), [&](int i) { return offset(i, s.value_width); });
+    auto offset = [&](int i, int width) {
+        return key + i < s.keys ? (s.first_key() + (int64_t)(key + i) * s.groups) * width : -1;
+    };
+    if (dk.to.data)
+        add_tile((float *)shared, sum_k, factor, factor, dk, s.width, s.cut() * (W / CUTS),
+                 [&](int i) { return offset(i, s.width); });
+    if (dv.to.data)
+        add_tile((float *)shared, sum_v, 1, 1, dv, s.value_width, s.cut() * (VW / CUTS),
+                 [&](int i) { return offset(i, s.value_width); });
 }
 
 void attention_backward_bf16(const struct args *a, struct sizes s, struct backward_scratch b)
 {
 #define BYTES(W, VW) (tile_bytes(TILE, W + VW) + stages_of(W) * tile_bytes(step_of(W), W + VW))
-#define INPUTS (const __nv_bfloat16 *)a->in[Q].data, (const __nv_bfloat16 *)a->in[K].data, (const __nv_bfloat16 *)a->in[V].data, \
+#define INPUTS \
+    (const __nv_bfloat16 *)a->in[Q].data, (const __nv_bfloat16 *)a->in[K].data, (const __nv_bfloat16 *)a->in[V].data, \
     (const __nv_bfloat16 *)a->dout[O].data, (const float *)a->save[LSE].data, b.delta
-#define ROWS(W, VW) LAUNCH_SHARED(a, (attention_backward_rows<W, VW>), attention_grid(a, s, s.tiles), THREADS, BYTES(W, VW), \
+#define ROWS(W, VW) \
+    LAUNCH_SHARED(a, (attention_backward_rows<W, VW>), attention_grid(a, s, s.tiles), THREADS, BYTES(W, VW), \
     s, INPUTS, sum_of(a, Q), s.scale * LN2)
 #define KEYS(W, VW) s.cuts = cuts_of(W, VW); \
-    LAUNCH_SHARED(a, (attention_backward_keys<W, VW>), attention_grid(a, s, blocks_for(s.keys, TILE)), THREADS, BYTES(W, VW), \
+    LAUNCH_SHARED(a, (attention_backward_keys<W, VW>), attention_grid(a, s, blocks_for(s.keys, TILE)), THREADS, \
+                  BYTES(W, VW), \
     s, INPUTS, b.spans, sum_of(a, K), sum_of(a, V), s.scale * LN2)
     if (a->din[Q].data) BY_WIDTH(s, ROWS);
     if (a->din[K].data || a->din[V].data) BY_WIDTH(s, KEYS);

@@ -1,5 +1,5 @@
-/* What the kernels of attention's backward share, in bf16 and in float: how a weight and its slope are made anew at one place of the
-   scores, and which rows see a tile of keys. */
+/* What the kernels of attention's backward share, in bf16 and in float: how a weight and its slope are made anew at one
+   place of the scores, and which rows see a tile of keys. */
 #ifndef SLUICE_CUDA_ATTENTION_BACKWARD_CUH
 #define SLUICE_CUDA_ATTENTION_BACKWARD_CUH
 
@@ -13,14 +13,16 @@ static __device__ inline struct row row_of(const struct sizes &s, int row, const
     return { seen_by(s, row), at < 0 ? 0 : lse[at], at < 0 ? 0 : delta[at] };
 }
 
-/* p from a score, 0 where the row may not look; ds from p and dp, which is no number at keys that nothing has written. */
+/* p from a score, 0 where the row may not look; ds from p and dp, which is no number at keys
+   that nothing has written. */
 static __device__ inline float weight(float score, float scale, const struct row &r, int key)
 {
     return key >= r.see.first && key < r.see.last ? power_of_two(score * scale - r.lse) : 0;
 }
 static __device__ inline float slope(float p, float dp, float delta) { return p == 0 ? 0 : p * (dp - delta); }
 
-/* Rows [from, to): whole tiles, of which the first and the last see any of the keys [key, key + TILE). Called by all threads of a block. */
+/* Rows [from, to): whole tiles, of which the first and the last see any of the keys [key, key + TILE). Called by
+   all threads of a block. */
 struct reach { int from, to; };
 static __device__ inline struct reach reach_of(const struct sizes &s, const struct span *spans, int key)
 {

@@ -1,6 +1,7 @@
-/* Attention in float, and for heads of any width: no tensor cores, every product in full precision. All products are of tiles of
-   64 x 64 by outer products from shared memory, of which a thread owns 4 x 4; the width goes in chunks of 64. Bound by fused
-   multiply-adds: a chunk is 64^3 of them for 2 x 64^2 values loaded. Backward is as in attention_backward.cu. */
+/* Attention in float, and for heads of any width: no tensor cores, every product in full precision. All products are of
+   tiles of 64 x 64 by outer products from shared memory, of which a thread owns 4 x 4; the width goes in chunks of 64.
+   Bound by fused multiply-adds: a chunk is 64^3 of them for 2 x 64^2 values loaded. Backward is as in
+   attention_backward.cu. */
 #include "attention_backward.cuh"
 
 enum { SIDE = 16, OWN = TILE / SIDE, THREADS = SIDE * SIDE, CHUNK = TILE, PIECES = CHUNK / LANES };
@@ -23,14 +24,17 @@ static __device__ inline void multiply(float (&c)[OWN][OWN], const tile_of &left
         }
 }
 
-/* Columns [from, from + CHUNK) of 64 rows of `width` values, as they are or turned; row i is at offset(i), or is of zeros where that
-   is negative. Turned, neighbouring threads have neighbouring rows, so that what they write shares no bank. */
+/* Columns [from, from + CHUNK) of 64 rows of `width` values, as they are or turned; row i is at offset(i), or
+   is of zeros where that is negative. Turned, neighbouring threads have neighbouring rows, so that what they
+   write shares no bank. */
 template <bool TURNED, class Offset>
-static __device__ inline void load_chunk(tile_of &tile, struct view x, int64_t first, int width, int from, Offset offset)
+static __device__ inline void load_chunk(tile_of &tile, struct view x, int64_t first, int width, int from,
+                                         Offset offset)
 {
     #pragma unroll 1
     for (int i = threadIdx.x; i < TILE * PIECES; i += THREADS) {
-        int row = TURNED ? i % TILE : i / PIECES, piece = TURNED ? i / TILE : i % PIECES, column = from + piece * LANES, at = offset(row);
+        int row = TURNED ? i % TILE : i / PIECES, piece = TURNED ? i / TILE : i % PIECES, column = from + piece * LANES,
+            at = offset(row);
         float *to = TURNED ? &tile[piece * LANES][row] : &tile[row][piece * LANES];
         constexpr int STEP = TURNED ? TILE : 1;
         if (at >= 0 && column < width && width % LANES == 0) {
@@ -38,25 +42,34 @@ static __device__ inline void load_chunk(tile_of &tile, struct view x, int64_t f
             for (int l = 0; l < LANES; l++) to[l * STEP] = e.v[l];
         } else {
             #pragma unroll 1
-            for (int l = 0; l < LANES; l++) to[l * STEP] = at >= 0 && column + l < width ? load(x, first + at + column + l) : 0;
+            for (int l = 0; l < LANES; l++)
+                to[l * STEP] = at >= 0 && column + l < width ? load(x, first + at + column + l) : 0;
         }
     }
 }
 
 /* A tensor as tiles are loaded from it: rows of queries [T,H,width], or keys [T,G,width] before `end`. */
 struct source { struct view x; int width; };
-template <bool TURNED> static __device__ inline void load_rows(tile_of &tile, const struct sizes &s, const struct source &x, int row, int from)
+template <bool TURNED>
+static __device__ inline void load_rows(tile_of &tile, const struct sizes &s, const struct source &x, int row, int from)
 {
-    load_chunk<TURNED>(tile, x.x, s.first_place() * x.width, x.width, from, [&](int i) { return row + i < s.rows ? s.place(row + i) * x.width : -1; });
-}
-template <bool TURNED> static __device__ inline void load_keys(tile_of &tile, const struct sizes &s, const struct source &x, int key, int end, int from)
-{
-    load_chunk<TURNED>(tile, x.x, s.first_key() * x.width, x.width, from, [&](int i) { return key + i < end ? (key + i) * s.groups * x.width : -1; });
+    load_chunk<TURNED>(tile, x.x, s.first_place() * x.width, x.width, from,
+                       [&](int i) { return row + i < s.rows ? s.place(row + i) * x.width : -1; });
 }
 
-/* c = x y^T over the whole width: c's rows are of `rows` and its columns keys, or with KEYS_FIRST the other way round. */
-template <bool KEYS_FIRST> static __device__ inline void scores_of(float (&c)[OWN][OWN], tile_of &left, tile_of &right, const struct sizes &s,
-                                                                   const struct source &rows, int row, const struct source &keys, int key, int end)
+template <bool TURNED>
+static __device__ inline void load_keys(tile_of &tile, const struct sizes &s, const struct source &x, int key, int end,
+                                        int from)
+{
+    load_chunk<TURNED>(tile, x.x, s.first_key() * x.width, x.width, from,
+                       [&](int i) { return key + i < end ? (key + i) * s.groups * x.width : -1; });
+}
+
+/* c = x y^T over the whole width: c's rows are of `rows` and its columns keys, or with
+   KEYS_FIRST the other way round. */
+template <bool KEYS_FIRST>
+static __device__ inline void scores_of(float (&c)[OWN][OWN], tile_of &left, tile_of &right, const struct sizes &s,
+                                        const struct source &rows, int row, const struct source &keys, int key, int end)
 {
     for (int i = 0; i < OWN; i++) for (int j = 0; j < OWN; j++) c[i][j] = 0;
     for (int from = 0; from < rows.width; from += CHUNK) {
@@ -68,18 +81,23 @@ template <bool KEYS_FIRST> static __device__ inline void scores_of(float (&c)[OW
     }
 }
 
-/* What the threads own of a product, rows times `factor`, as columns from `column` on of rows of `width` values, by way of `tile`. */
-template <class Offset> static __device__ inline void add_chunk(tile_of &tile, const float (&c)[OWN][OWN], const float (&factor)[OWN], struct sum to,
-                                                                int width, int column, Offset offset)
+/* What the threads own of a product, rows times `factor`, as columns from `column` on of rows of `width`
+   values, by way of `tile`. */
+template <class Offset>
+static __device__ inline void add_chunk(tile_of &tile, const float (&c)[OWN][OWN], const float (&factor)[OWN],
+                                        struct sum to, int width, int column, Offset offset)
 {
     __syncthreads();
     for (int i = 0; i < OWN; i++)
-        *(float4 *)&tile[own_row() + i][own_column()] = make_float4(c[i][0] * factor[i], c[i][1] * factor[i], c[i][2] * factor[i], c[i][3] * factor[i]);
+        *(float4 *)&tile[own_row() + i][own_column()] = make_float4(c[i][0] * factor[i], c[i][1] * factor[i],
+                                                                    c[i][2] * factor[i], c[i][3] * factor[i]);
     __syncthreads();
     add_pieces<PIECES>(to, width, column, [&](int i, int n) { return &tile[i][n * LANES]; }, offset);
 }
-template <int CHUNKS, class Offset> static __device__ inline void add_chunks(tile_of &tile, const float (&c)[CHUNKS][OWN][OWN], float factor, struct sum to,
-                                                                             int width, int column, Offset offset)
+
+template <int CHUNKS, class Offset>
+static __device__ inline void add_chunks(tile_of &tile, const float (&c)[CHUNKS][OWN][OWN], float factor, struct sum to,
+                                         int width, int column, Offset offset)
 {
     float same[OWN] = { factor, factor, factor, factor };
     #pragma unroll
@@ -98,9 +116,12 @@ static __device__ inline float row_sum(float x)
     return x;
 }
 
-/* CHUNKS, 1 or 2: how much of the width a block sums; a wider one is cut among blocks. With one, two blocks share a multiprocessor. */
-template <int CHUNKS> static __global__ void __launch_bounds__(THREADS, 3 - CHUNKS)
-attention_forward_float(struct sizes s, struct source q, struct source k, struct source v, struct view out, float *lse, float *tops)
+/* CHUNKS, 1 or 2: how much of the width a block sums; a wider one is cut among blocks. With one, two blocks
+   share a multiprocessor. */
+template <int CHUNKS>
+static __global__ void __launch_bounds__(THREADS, 3 - CHUNKS)
+attention_forward_float(struct sizes s, struct source q, struct source k, struct source v, struct view out,
+                        float *lse, float *tops)
 {
     __shared__ __align__(16) tile_of left, right;
     __shared__ float row_top[TILE];
@@ -127,8 +148,9 @@ attention_forward_float(struct sizes s, struct source q, struct source k, struct
             for (int c = 0; c < CHUNKS; c++) for (int j = 0; j < OWN; j++) o[c][i][j] *= fade;
         }
         __syncthreads();
-        for (int j = 0; j < OWN; j++) *(float4 *)&left[own_column() + j][own_row()] = make_float4(p[0][j], p[1][j], p[2][j], p[3][j]);
-        #pragma unroll
+        for (int j = 0; j < OWN; j++)
+            *(float4 *)&left[own_column() + j][own_row()] = make_float4(p[0][j], p[1][j], p[2][j], p[3][j]);
+#pragma unroll
         for (int c = 0; c < CHUNKS; c++) {
             load_keys<false>(right, s, v, key, span.to, column + c * CHUNK);
             __syncthreads();
@@ -166,7 +188,8 @@ attention_backward_rows_float(struct sizes s, struct source q, struct source k, 
         scores_of<true>(ds, left, right, s, dout, first, v, key, span.to);
         __syncthreads();
         for (int i = 0; i < OWN; i++) {
-            for (int j = 0; j < OWN; j++) ds[i][j] = slope(weight(p[i][j], s.scale, row[j], key + own_row() + i), ds[i][j], row[j].delta);
+            for (int j = 0; j < OWN; j++)
+                ds[i][j] = slope(weight(p[i][j], s.scale, row[j], key + own_row() + i), ds[i][j], row[j].delta);
             *(float4 *)&left[own_row() + i][own_column()] = make_float4(ds[i][0], ds[i][1], ds[i][2], ds[i][3]);
         }
         #pragma unroll
@@ -177,13 +200,16 @@ attention_backward_rows_float(struct sizes s, struct source q, struct source k, 
             __syncthreads();
         }
     }
-    add_chunks(left, sum, factor, dq, q.width, column, [&](int i) { return first + i < s.rows ? (s.first_place() + s.place(first + i)) * q.width : -1; });
+    add_chunks(left, sum, factor, dq, q.width, column,
+               [&](int i) { return first + i < s.rows ? (s.first_place() + s.place(first + i)) * q.width : -1; });
 }
 
 /* dk and dv: a thread owns scores of 4 rows and 4 keys. */
-template <int CHUNKS> static __global__ void __launch_bounds__(THREADS, 3 - CHUNKS)
+template <int CHUNKS>
+static __global__ void __launch_bounds__(THREADS, 3 - CHUNKS)
 attention_backward_keys_float(struct sizes s, struct source q, struct source k, struct source v, struct source dout,
-                              const float *lse, const float *delta, const struct span *spans, struct sum dk, struct sum dv, float factor)
+                              const float *lse, const float *delta, const struct span *spans, struct sum dk,
+                              struct sum dv, float factor)
 {
     __shared__ __align__(16) tile_of left, right;
     int key = blockIdx.x * TILE, column = s.cut() * CHUNKS * CHUNK;
@@ -209,8 +235,9 @@ attention_backward_keys_float(struct sizes s, struct source q, struct source k, 
             multiply(sum_v[c], left, right, TILE);
             __syncthreads();
         }
-        for (int i = 0; i < OWN; i++) *(float4 *)&left[own_row() + i][own_column()] = make_float4(ds[i][0], ds[i][1], ds[i][2], ds[i][3]);
-        #pragma unroll
+        for (int i = 0; i < OWN; i++)
+            *(float4 *)&left[own_row() + i][own_column()] = make_float4(ds[i][0], ds[i][1], ds[i][2], ds[i][3]);
+#pragma unroll
         for (int c = 0; c < CHUNKS; c++) {
             load_rows<false>(right, s, q, first, column + c * CHUNK);
             __syncthreads();
@@ -218,7 +245,9 @@ attention_backward_keys_float(struct sizes s, struct source q, struct source k, 
             __syncthreads();
         }
     }
-    auto offset = [&](int i, int width) { return key + i < s.keys ? (s.first_key() + (int64_t)(key + i) * s.groups) * width : -1; };
+    auto offset = [&](int i, int width) {
+        return key + i < s.keys ? (s.first_key() + (int64_t)(key + i) * s.groups) * width : -1;
+    };
     if (dk.to.data) add_chunks(left, sum_k, factor, dk, k.width, column, [&](int i) { return offset(i, k.width); });
     if (dv.to.data) add_chunks(left, sum_v, 1, dv, v.width, column, [&](int i) { return offset(i, v.width); });
 }
@@ -236,16 +265,19 @@ static struct source source_of(const struct tensor &t) { return { view_of(t), (i
 void attention_forward_float(const struct args *a, struct sizes s, float *tops)
 {
 #define FORWARD(CHUNKS) LAUNCH(a, attention_forward_float<CHUNKS>, attention_grid(a, s, s.tiles), THREADS, 0, \
-    s, source_of(a->in[Q]), source_of(a->in[K]), source_of(a->in[V]), view_of(a->out[O]), (float *)a->save[LSE].data, tops)
+    s, source_of(a->in[Q]), source_of(a->in[K]), source_of(a->in[V]), view_of(a->out[O]), \
+    (float *)a->save[LSE].data, tops)
     BY_CHUNKS(s, s.value_width, FORWARD);
 }
 
 void attention_backward_float(const struct args *a, struct sizes s, struct backward_scratch b)
 {
-#define INPUTS source_of(a->in[Q]), source_of(a->in[K]), source_of(a->in[V]), source_of(a->dout[O]), (const float *)a->save[LSE].data, b.delta
+#define INPUTS source_of(a->in[Q]), source_of(a->in[K]), source_of(a->in[V]), source_of(a->dout[O]), \
+    (const float *)a->save[LSE].data, b.delta
 #define ROWS(CHUNKS) LAUNCH(a, attention_backward_rows_float<CHUNKS>, attention_grid(a, s, s.tiles), THREADS, 0, \
     s, INPUTS, sum_of(a, Q), s.scale * LN2)
-#define KEYS(CHUNKS) LAUNCH(a, attention_backward_keys_float<CHUNKS>, attention_grid(a, s, blocks_for(s.keys, TILE)), THREADS, 0, \
+#define KEYS(CHUNKS) \
+    LAUNCH(a, attention_backward_keys_float<CHUNKS>, attention_grid(a, s, blocks_for(s.keys, TILE)), THREADS, 0, \
     s, INPUTS, b.spans, sum_of(a, K), sum_of(a, V), s.scale * LN2)
     if (a->din[Q].data) BY_CHUNKS(s, s.width, ROWS);
     if (a->din[K].data || a->din[V].data) BY_CHUNKS(s, max(s.width, s.value_width), KEYS);

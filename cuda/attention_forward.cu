@@ -1,8 +1,9 @@
-/* Forward of attention in bf16. A block takes 64 rows and goes through the keys that they see; scores stay in registers, the maximum
-   and the sum of a row are carried along (Milakov & Gimelshein 2018, Dao 2023). The next keys are under way during the product with
-   the values, and the values during that with the keys. Long rows are bound by tensor cores, short ones by memory: q and o move
-   once, k and v once for each tile of rows, mostly from the cache of the second level; the least is once. Shared memory: 12, 24, 48, 64 KiB
-   at heads of 32, 64, 128, 256; for registers see budget.txt. */
+/* Forward of attention in bf16. A block takes 64 rows and goes through the keys that they see; scores stay in
+   registers, the maximum and the sum of a row are carried along (Milakov & Gimelshein 2018, Dao 2023). The next keys
+   are under way during the product with the values, and the values during that with the keys. Long rows are bound by
+   tensor cores, short ones by memory: q and o move once, k and v once for each tile of rows, mostly from the cache
+   of the second level; the least is once. Shared memory: 12, 24, 48, 64 KiB at heads of 32, 64, 128, 256; for
+   registers see budget.txt. */
 #include "attention_tile.cuh"
 
 /* Keys that a loop takes at once. */
@@ -19,9 +20,11 @@ template <int N> static __device__ inline void hide(float (&score)[N][4], int ke
         }
 }
 
-/* Takes scores into the running softmax of two rows: they become 2^(score - most), and what was summed before is made to fit.
-   The sum is this lane's own part. */
-template <int N, int M> static __device__ inline void advance(float (&score)[N][4], float scale, float (&most)[2], float (&sum)[2], float (&o)[M][4])
+/* Takes scores into the running softmax of two rows: they become 2^(score - most), and what was summed before is made
+   to fit. The sum is this lane's own part. */
+template <int N, int M>
+static __device__ inline void advance(float (&score)[N][4], float scale, float (&most)[2], float (&sum)[2],
+                                      float (&o)[M][4])
 {
     #pragma unroll
     for (int half = 0; half < 2; half++) {
@@ -42,14 +45,17 @@ template <int N, int M> static __device__ inline void advance(float (&score)[N][
     }
 }
 
-template <int W, int VW> static __global__ void __launch_bounds__(THREADS, 1)
-attention_forward_rows(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloat16 *k, const __nv_bfloat16 *v, struct view out, float *lse, float *tops)
+template <int W, int VW>
+static __global__ void __launch_bounds__(THREADS, 1)
+attention_forward_rows(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloat16 *k, const __nv_bfloat16 *v,
+                       struct view out, float *lse, float *tops)
 {
     constexpr int STEP = step_of(W);
     extern __shared__ uint4 shared[];
     __shared__ float row_top[TILE];
     uint4 *queries = shared, *keys = queries + TILE * W / PIECE, *values = keys + STEP * W / PIECE;
-    int tile = s.tiles - 1 - blockIdx.x, warp = threadIdx.x / WARP, local = warp * 16 + threadIdx.x % WARP / 4;    /* the longest first */
+    int tile = s.tiles - 1 - blockIdx.x, warp = threadIdx.x / WARP,
+        local = warp * 16 + threadIdx.x % WARP / 4;         /* the longest first */
     struct span span = span_of(s, tile);
     struct seen see[2] = { seen_by(s, tile * TILE + local), seen_by(s, tile * TILE + local + 8) };
     float o[VW / 8][4] = { 0 }, most[2] = { -INFINITY, -INFINITY }, sum[2] = { 0 };
@@ -94,7 +100,8 @@ void attention_forward_bf16(const struct args *a, struct sizes s, float *tops)
 {
 #define FORWARD(W, VW) LAUNCH_SHARED(a, (attention_forward_rows<W, VW>), attention_grid(a, s, s.tiles), THREADS, \
     tile_bytes(TILE + step_of(W), W) + tile_bytes(step_of(W), VW), \
-    s, (const __nv_bfloat16 *)a->in[Q].data, (const __nv_bfloat16 *)a->in[K].data, (const __nv_bfloat16 *)a->in[V].data, view_of(a->out[O]), \
+    s, (const __nv_bfloat16 *)a->in[Q].data, (const __nv_bfloat16 *)a->in[K].data, \
+    (const __nv_bfloat16 *)a->in[V].data, view_of(a->out[O]), \
     (float *)a->save[LSE].data, tops)
     BY_WIDTH(s, FORWARD);
 }

@@ -1,5 +1,6 @@
-/* Tiles of bf16 in shared memory and their products on tensor cores, as attention uses them: four warps, each with 16 rows of what is
-   computed. W and VW are the widths of keys and of values, padded with zeros to what the kernels are compiled for. */
+/* Tiles of bf16 in shared memory and their products on tensor cores, as attention uses them: four warps, each with
+   16 rows of what is computed. W and VW are the widths of keys and of values, padded with zeros to what the
+   kernels are compiled for. */
 #ifndef SLUICE_CUDA_ATTENTION_TILE_CUH
 #define SLUICE_CUDA_ATTENTION_TILE_CUH
 
@@ -25,8 +26,10 @@ template <int W> static __device__ inline int piece_at(int row, int piece)
     return row * (W / PIECE) + (piece ^ (W >= 64 ? row & 7 : row >> 1 & 3));
 }
 
-/* ROWS rows of `width` values; row i is at offset(i), or is of zeros where that is negative. Rows that are not aligned go value by value. */
-template <int W, int ROWS, class Offset> static __device__ inline void load_tile(uint4 *tile, const __nv_bfloat16 *from, int width, Offset offset)
+/* ROWS rows of `width` values; row i is at offset(i), or is of zeros where that is negative. Rows that are not
+   aligned go value by value. */
+template <int W, int ROWS, class Offset>
+static __device__ inline void load_tile(uint4 *tile, const __nv_bfloat16 *from, int width, Offset offset)
 {
     if (width % PIECE == 0) {
         #pragma unroll 2
@@ -46,17 +49,23 @@ template <int W, int ROWS, class Offset> static __device__ inline void load_tile
 }
 
 /* Rows [row, row + ROWS) of a tensor [T,H,width], keys [key, key + ROWS) of one [T,G,width] before `end`. */
-template <int W, int ROWS> static __device__ inline void load_rows(uint4 *tile, const struct sizes &s, const __nv_bfloat16 *from, int width, int row)
+template <int W, int ROWS>
+static __device__ inline void load_rows(uint4 *tile, const struct sizes &s, const __nv_bfloat16 *from, int width,
+                                        int row)
 {
     load_tile<W, ROWS>(tile, from, width, [&](int i) { return row + i < s.rows ? s.place(row + i) * width : -1; });
 }
-template <int W, int ROWS> static __device__ inline void load_keys(uint4 *tile, const struct sizes &s, const __nv_bfloat16 *from, int width, int key, int end)
+
+template <int W, int ROWS>
+static __device__ inline void load_keys(uint4 *tile, const struct sizes &s, const __nv_bfloat16 *from, int width,
+                                        int key, int end)
 {
     load_tile<W, ROWS>(tile, from, width, [&](int i) { return key + i < end ? (key + i) * s.groups * width : -1; });
 }
 
 /* c [16, 8 N] = a b^T: rows [row, row + 16) of tile a, all 8 N rows of tile b. */
-template <int W, int N> static __device__ inline void multiply_rows(float (&c)[N][4], const uint4 *a, int row, const uint4 *b)
+template <int W, int N>
+static __device__ inline void multiply_rows(float (&c)[N][4], const uint4 *a, int row, const uint4 *b)
 {
     int lane = threadIdx.x % WARP;
     for (int n = 0; n < N; n++) for (int e = 0; e < 4; e++) c[n][e] = 0;
@@ -73,14 +82,17 @@ template <int W, int N> static __device__ inline void multiply_rows(float (&c)[N
     }
 }
 
-/* c [16, 8 N] += p b: p [16, 8 M] as multiply_rows leaves it, rounded; columns from 8 first on of the 8 M rows of tile b. */
-template <int W, int M, int N> static __device__ inline void multiply_weights(float (&c)[N][4], const float (&p)[M][4], const uint4 *b, int first)
+/* c [16, 8 N] += p b: p [16, 8 M] as multiply_rows leaves it, rounded; columns from 8 first on of
+   the 8 M rows of tile b. */
+template <int W, int M, int N>
+static __device__ inline void multiply_weights(float (&c)[N][4], const float (&p)[M][4], const uint4 *b, int first)
 {
     int lane = threadIdx.x % WARP;
     #pragma unroll
     for (int m = 0; m < M; m += 2) {
-        uint32_t left[4] = { bf16_two(p[m][0], p[m][1]), bf16_two(p[m][2], p[m][3]), bf16_two(p[m + 1][0], p[m + 1][1]), bf16_two(p[m + 1][2], p[m + 1][3]) };
-        #pragma unroll
+        uint32_t left[4] = { bf16_two(p[m][0], p[m][1]), bf16_two(p[m][2], p[m][3]), bf16_two(p[m + 1][0], p[m + 1][1]),
+                             bf16_two(p[m + 1][2], p[m + 1][3]) };
+#pragma unroll
         for (int n = 0; n < N; n += 2) {
             uint32_t right[4];
             load_matrix_turned(right, b + piece_at<W>(m * 8 + lane % 16, first + n + lane / 16));
@@ -90,11 +102,12 @@ template <int W, int M, int N> static __device__ inline void multiply_weights(fl
     }
 }
 
-/* The sums c [TILE, 8 N] of a block, the rows of a lane times `upper` and `lower`, as columns from `column` on of rows of `width` values;
-   row i goes to offset(i), or nowhere where that is negative. On the way they lie in `stage`, which nothing else may be using any more:
-   so they are written in the order of memory. */
+/* The sums c [TILE, 8 N] of a block, the rows of a lane times `upper` and `lower`, as columns from `column` on of rows
+   of `width` values; row i goes to offset(i), or nowhere where that is negative. On the way they lie in `stage`, which
+   nothing else may be using any more: so they are written in the order of memory. */
 template <int N, class Offset>
-static __device__ inline void add_tile(float *stage, const float (&c)[N][4], float upper, float lower, struct sum to, int width, int column, Offset offset)
+static __device__ inline void add_tile(float *stage, const float (&c)[N][4], float upper, float lower, struct sum to,
+                                       int width, int column, Offset offset)
 {
     int lane = threadIdx.x % WARP, row = threadIdx.x / WARP * 16 + lane / 4;
     /* Rows that are written together share no bank. */

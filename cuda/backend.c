@@ -24,16 +24,42 @@ static size_t packed_bytes(struct shape weight, enum format act)
     return act == FORMAT_BF16 ? (size_t)shape_count(weight) * element_bytes(FORMAT_BF16) : 0;
 }
 
-enum { PROCESS = 544 << 20 };                               /* bytes of a context, which is assumed to take 512 MiB, and of cuBLASLt's workspace */
+enum { PROCESS = 544 << 20 };    /* bytes of a context, which is assumed to take 512 MiB, and of cuBLASLt's workspace */
 
 static const struct backend cuda = {
-    .name = "cuda", .updates_pack = true, .kernels = kernels, .scratch = scratch, .fuse = fuse,
-    .probe = device_probe, .probe_room = device_probe_room, .describe = device_describe, .room = device_room, .process_bytes = PROCESS, .open = device_open, .close = device_close,
-    .apart = device_apart, .alloc = device_alloc, .release = device_release, .clear = device_clear, .put = device_put, .copy = device_copy, .get = device_get, .fetch = device_fetch, .fetched = device_fetched,
-    .fill = cuda_fill, .packed_bytes = packed_bytes, .pack = cuda_pack,
-    .reduce = device_reduce, .broadcast = device_broadcast, .meet = device_meet,
-    .stamp = device_stamp, .between = device_between,
-    .record = device_record, .recorded = device_recorded, .replay = device_replay, .forget = device_forget,
+    .name = "cuda",
+    .updates_pack = true,
+    .kernels = kernels,
+    .scratch = scratch,
+    .fuse = fuse,
+    .probe = device_probe,
+    .probe_room = device_probe_room,
+    .describe = device_describe,
+    .room = device_room,
+    .process_bytes = PROCESS,
+    .open = device_open,
+    .close = device_close,
+    .apart = device_apart,
+    .alloc = device_alloc,
+    .release = device_release,
+    .clear = device_clear,
+    .put = device_put,
+    .copy = device_copy,
+    .get = device_get,
+    .fetch = device_fetch,
+    .fetched = device_fetched,
+    .fill = cuda_fill,
+    .packed_bytes = packed_bytes,
+    .pack = cuda_pack,
+    .reduce = device_reduce,
+    .broadcast = device_broadcast,
+    .meet = device_meet,
+    .stamp = device_stamp,
+    .between = device_between,
+    .record = device_record,
+    .recorded = device_recorded,
+    .replay = device_replay,
+    .forget = device_forget,
 };
 
 __attribute__((visibility("default"))) extern const struct backend_entry backend_entry;

@@ -1,5 +1,5 @@
-/* Ops in which the rows, or the values of a head, share their other operand. Bound by memory: x, dy and dx are moved once, rows by
-   threads that share them; the gradient of a shared row costs one more reading of dy. */
+/* Ops in which the rows, or the values of a head, share their other operand. Bound by memory: x, dy and dx are moved
+   once, rows by threads that share them; the gradient of a shared row costs one more reading of dy. */
 #include "columns.cuh"
 #include "row.cuh"
 
@@ -37,7 +37,11 @@ static void add_row_gradient(const struct args *a)
     if (a->din[1].data) columns_add(a, view_of(a->dout[0]), r.n, r.d, 1, sum_of(a, 1));
 }
 
-static size_t add_row_scratch(const struct args *a) { return columns_bytes(shape_rows(a->in[0].shape), shape_last(a->in[0].shape)); }
+static size_t add_row_scratch(const struct args *a)
+{
+    return columns_bytes(shape_rows(a->in[0].shape), shape_last(a->in[0].shape));
+}
+
 TWIN(add_row, add_row_sum, add_row_gradient, NULL, add_row_scratch);
 
 /* ---- mul_heads: x[t,h,:] by[t,h];  dx = by dy, dby = sum over the head of x dy ---- */
@@ -56,7 +60,9 @@ template <bool HELD> ROWS_KERNEL mul_heads_forward(struct rows r, struct view x,
     }
 }
 
-template <bool HELD> ROWS_KERNEL mul_heads_backward(struct rows r, struct view x, struct view by, struct view dy, struct sum dx, struct sum dby)
+template <bool HELD>
+ROWS_KERNEL mul_heads_backward(struct rows r, struct view x, struct view by, struct view dy, struct sum dx,
+                               struct sum dby)
 {
     for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
         struct row<HELD> row(x, w, r), drow(dy, w, r);
@@ -76,12 +82,14 @@ template <bool HELD> ROWS_KERNEL mul_heads_backward(struct rows r, struct view x
 
 static void mul_heads_product(const struct args *a)
 {
-    LAUNCH_ROWS(a, mul_heads_forward, rows_of(a->in[0].shape), view_of(a->in[0]), view_of(a->in[1]), view_of(a->out[0]));
+    LAUNCH_ROWS(a, mul_heads_forward, rows_of(a->in[0].shape), view_of(a->in[0]), view_of(a->in[1]),
+                view_of(a->out[0]));
 }
 
 static void mul_heads_gradient(const struct args *a)
 {
-    LAUNCH_ROWS(a, mul_heads_backward, rows_of(a->in[0].shape), view_of(a->in[0]), view_of(a->in[1]), view_of(a->dout[0]), sum_of(a, 0), sum_of(a, 1));
+    LAUNCH_ROWS(a, mul_heads_backward, rows_of(a->in[0].shape), view_of(a->in[0]), view_of(a->in[1]),
+                view_of(a->dout[0]), sum_of(a, 0), sum_of(a, 1));
 }
 
 TWIN(mul_heads, mul_heads_product, mul_heads_gradient);

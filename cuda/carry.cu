@@ -1,8 +1,9 @@
-/* A value over the micro-batches of a step, in memory that outlives them: their sum, largest or last. A mean is kept as a sum, which its
-   reader divides. Memory bounds it: x is read, what is held read and written, once. */
+/* A value over the micro-batches of a step, in memory that outlives them: their sum, largest or last. A mean is kept as
+   a sum, which its reader divides. Memory bounds it: x is read, what is held read and written, once. */
 #include "kernel.cuh"
 
-static __global__ void __launch_bounds__(BLOCK) carry_on(struct view x, const int32_t *counts, float *held, enum carry how, bool first, int64_t n)
+static __global__ void __launch_bounds__(BLOCK)
+carry_on(struct view x, const int32_t *counts, float *held, enum carry how, bool first, int64_t n)
 {
     for (int64_t i = first_item(); i < n; i += all_items()) {
         float v = counts ? (float)counts[i] : load(x, i);
@@ -16,8 +17,8 @@ static void forward(const struct args *a)
 {
     int64_t n = shape_count(a->out[0].shape);
     const int32_t *counts = a->in[0].format == FORMAT_I32 ? ints(&a->in[0]) : NULL;
-    LAUNCH(a, carry_on, grid_for(a, n, BLOCK), BLOCK, 0, view_of(a->in[0]), counts, reals(&a->out[0]), (enum carry)*(const int64_t *)a->attr,
-           a->moment->micro == 0, n);
+    LAUNCH(a, carry_on, grid_for(a, n, BLOCK), BLOCK, 0, view_of(a->in[0]), counts, reals(&a->out[0]),
+           (enum carry) * (const int64_t *)a->attr, a->moment->micro == 0, n);
 }
 
 TWIN(carry, forward);

@@ -1,11 +1,14 @@
-/* Sums over rows; see columns.cuh. Bound by memory: x is read once, and lines of its sums, 1/128 of x, are written and read. */
+/* Sums over rows; see columns.cuh. Bound by memory: x is read once, and lines of its sums, 1/128 of x,
+   are written and read. */
 #include "columns.cuh"
 #include "row.cuh"
 
 enum { ACROSS = 8, DOWN = BLOCK / ACROSS, TILE = ACROSS * LANES };     /* threads of a block; columns that it sums */
-enum { ONE_LINE = 512, PER_LINE = 128, MOST_LINES = 256 };  /* rows that one line sums at once; else rows of a line, until there are many */
+/* rows that one line sums at once; else rows of a line, until there are many */
+enum { ONE_LINE = 512, PER_LINE = 128, MOST_LINES = 256 };
 
-static __global__ void __launch_bounds__(BLOCK) columns_sum(struct view x, int64_t rows, int width, int64_t per_line, float scale, struct sum to)
+static __global__ void __launch_bounds__(BLOCK)
+columns_sum(struct view x, int64_t rows, int width, int64_t per_line, float scale, struct sum to)
 {
     __shared__ float part[DOWN][TILE];
     int across = threadIdx.x % ACROSS, down = threadIdx.x / ACROSS, c = blockIdx.x * TILE + across * LANES;
@@ -43,7 +46,8 @@ void columns_add(const struct args *a, struct view x, int64_t rows, int64_t widt
     if (lines > 1) {
         struct view line = { a->scratch, false };
         struct sum all = { line, 0 };
-        LAUNCH(a, columns_sum, dim3(tiles, (unsigned)lines), BLOCK, 0, x, rows, (int)width, (rows + lines - 1) / lines, 1.0f, all);
+        LAUNCH(a, columns_sum, dim3(tiles, (unsigned)lines), BLOCK, 0, x, rows, (int)width, (rows + lines - 1) / lines,
+               1.0f, all);
         x = line;
         rows = lines;
     }

@@ -1,5 +1,5 @@
-/* Sums over rows, one a column: scale times them is added to the `width` values of a tensor. Rows are cut into lines by their number
-   alone; each line's sums are written to scratch and then added up in order. */
+/* Sums over rows, one a column: scale times them is added to the `width` values of a tensor. Rows are cut into lines by
+   their number alone; each line's sums are written to scratch and then added up in order. */
 #ifndef SLUICE_CUDA_COLUMNS_CUH
 #define SLUICE_CUDA_COLUMNS_CUH
 

@@ -1,5 +1,6 @@
-/* What the GPUs of several ranks exchange, by NCCL, on a stream of its own: beside what is given to the main stream next, up to meet. Events
-   alone order the two, so that all of it can be recorded with a step. NCCL is loaded when there are several ranks: one needs none. */
+/* What the GPUs of several ranks exchange, by NCCL, on a stream of its own: beside what is given to the main stream
+   next, up to meet. Events alone order the two, so that all of it can be recorded with a step. NCCL is loaded when
+   there are several ranks: one needs none. */
 #include "device.h"
 #include "parts.h"
 
@@ -13,13 +14,14 @@
 struct exchange { ncclComm_t comm; cudaStream_t stream; cudaEvent_t given, done; float *gathered; };
 enum { ROOM = 1 << 20 };                                    /* bytes of `gathered` */
 
-const struct comm *(*comm_of_program)(void);                /* the program's own; a backend is a shared object by itself */
+const struct comm *(*comm_of_program)(void);    /* the program's own; a backend is a shared object by itself */
 const struct comm *comm_here(void) { return comm_of_program(); }
 
 /* ---- the library ---- */
 
 #define CALLS(X) \
-    X(GetVersion) X(GetErrorString) X(GetLastError) X(GetUniqueId) X(CommInitRank) X(CommGetAsyncError) X(CommDestroy) X(AllGather) X(AllReduce) X(Broadcast)
+    X(GetVersion) X(GetErrorString) X(GetLastError) X(GetUniqueId) X(CommInitRank) X(CommGetAsyncError) \
+    X(CommDestroy) X(AllGather) X(AllReduce) X(Broadcast)
 #define DECLARE(name) __typeof__(nccl##name) *name;
 #define FIND(name) && (*(void **)&nccl.name = dlsym(library, "nccl" #name))
 static struct { CALLS(DECLARE) } nccl;
@@ -34,7 +36,8 @@ static const char *find_library(void)
 void exchange_describe(char text[64])
 {
     int version = 0;
-    if (find_library() || nccl.GetVersion(&version) != ncclSuccess) snprintf(text, 64, "no NCCL, which several ranks need");
+    if (find_library() || nccl.GetVersion(&version) != ncclSuccess)
+        snprintf(text, 64, "no NCCL, which several ranks need");
     else snprintf(text, 64, "NCCL %d.%d", version / 10000, version % 10000 / 100);
 }
 
@@ -43,7 +46,8 @@ void exchange_describe(char text[64])
 static _Noreturn void fail(const char *file, int line, const char *call, ncclResult_t result, ncclComm_t comm)
 {
     char says[600];
-    snprintf(says, sizeof says, "rank %d of %d: %s; %.400s", comm_here()->rank, comm_here()->ranks, nccl.GetErrorString(result), nccl.GetLastError(comm));
+    snprintf(says, sizeof says, "rank %d of %d: %s; %.400s", comm_here()->rank, comm_here()->ranks,
+             nccl.GetErrorString(result), nccl.GetLastError(comm));
     library_fail(file, line, call, says);
 }
 #define NCCL(comm, call) do { \
@@ -68,7 +72,9 @@ void device_wait(struct device *d, cudaEvent_t event)
         cudaGetLastError();                                 /* which is that of the query now: forgotten */
         check(d->exchange);
         if (clock_seconds() > until) {
-            fprintf(stderr, "cuda: rank %d of %d: what the GPUs exchange was not done within %g s: another rank may have died, see its messages above\n",
+            fprintf(stderr,
+                    "cuda: rank %d of %d: what the GPUs exchange was not done within %g s: another rank may have died, "
+                    "see its messages above\n",
                     comm_here()->rank, comm_here()->ranks, comm_here()->patience);
             exit(7);
         }
@@ -135,8 +141,10 @@ static void need_own_gpu(int number)
         if (rank < c->rank && shared < 0 && memcmp(&other, &own.uuid, sizeof other) == 0) shared = rank;
     }
     if (shared < 0) return;
-    fprintf(stderr, "cuda: ranks %d and %d of %d have the same GPU, %s: each needs one of its own\n"
-            "  launch as many ranks on a machine as it has GPUs, and let all of them see all GPUs, or each its own (CUDA_VISIBLE_DEVICES)\n",
+    fprintf(stderr,
+            "cuda: ranks %d and %d of %d have the same GPU, %s: each needs one of its own\n"
+            "  launch as many ranks on a machine as it has GPUs, and let all of them see all GPUs, or each its own "
+            "(CUDA_VISIBLE_DEVICES)\n",
             shared, c->rank, c->ranks, own.name);
     exit(7);
 }
@@ -149,7 +157,10 @@ void exchange_open(struct device *d)
     if (c->ranks == 1) return;
     const char *missing = find_library();
     if (missing) {
-        fprintf(stderr, "cuda: several ranks exchange by NCCL, which cannot be loaded: %s\n  it comes with the CUDA Toolkit: name its folder in LD_LIBRARY_PATH\n", missing);
+        fprintf(stderr,
+                "cuda: several ranks exchange by NCCL, which cannot be loaded: %s\n  it comes with the CUDA Toolkit: "
+                "name its folder in LD_LIBRARY_PATH\n",
+                missing);
         exit(7);
     }
     need_own_gpu(d->number);
@@ -158,7 +169,7 @@ void exchange_open(struct device *d)
     c->broadcast(&id, sizeof id, 0);
     NCCL(NULL, nccl.CommInitRank(&x->comm, c->ranks, id, c->rank));
     CUDA(cudaDeviceGetStreamPriorityRange(&least, &most));
-    CUDA(cudaStreamCreateWithPriority(&x->stream, cudaStreamNonBlocking, most));       /* what others wait for goes first */
+    CUDA(cudaStreamCreateWithPriority(&x->stream, cudaStreamNonBlocking, most));   /* what others wait for goes first */
     CUDA(cudaEventCreateWithFlags(&x->given, cudaEventDisableTiming));
     CUDA(cudaEventCreateWithFlags(&x->done, cudaEventDisableTiming));
     CUDA(cudaMalloc((void **)&x->gathered, ROOM));

@@ -1,5 +1,5 @@
-/* Rows side by side: [.., Di] for i in [0,n) to [.., sum of Di]. Memory bounds it: each value is read and written once, one launch an
-   input. */
+/* Rows side by side: [.., Di] for i in [0,n) to [.., sum of Di]. Memory bounds it: each value is read and written
+   once, one launch an input. */
 #include "row.cuh"
 
 /* Rows of d values, each `stride` after the one before. */
@@ -9,7 +9,8 @@ ROWS_KERNEL concat_move(struct rows r, struct view x, struct strip from, struct 
 {
     for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
         int64_t at = from.first + w.row * from.stride, goal = to.first + w.row * to.stride;
-        for (int c = w.lane * LANES; c < w.d; c += r.lanes * LANES) row_add(y, goal, c, w.d, row_load(x, at, c, w.d, 0));
+        for (int c = w.lane * LANES; c < w.d; c += r.lanes * LANES)
+            row_add(y, goal, c, w.d, row_load(x, at, c, w.d, 0));
     }
 }
 

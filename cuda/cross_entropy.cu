@@ -1,8 +1,10 @@
-/* -log softmax(h w^T)[target] and its gradients, a chunk of tokens after the other, so that logits never lie in memory for all tokens.
+/* -log softmax(h w^T)[target] and its gradients, a chunk of tokens after the other, so that logits never lie
+   in memory for all tokens.
 
-   The products bound it, if the vocabulary is large and the width too. Between them memory bounds the rows: logits are written once and read
-   once for the sums, and where gradients are wanted read once more and written, as bf16 in half their place. The least would be nothing, in
-   a product whose logits never leave the registers; it would have to make them twice. */
+   The products bound it, if the vocabulary is large and the width too. Between them memory bounds the rows: logits
+   are written once and read once for the sums, and where gradients are wanted read once more and written, as bf16
+   in half their place. The least would be nothing, in a product whose logits never leave the registers; it would
+   have to make them twice. */
 #include "product.cuh"
 
 #include <float.h>
@@ -10,8 +12,8 @@
 enum { H, W, TARGET };
 enum { NLL, LSE, HIT };                                     /* outputs */
 
-/* Tokens in a chunk, at most. Each chunk reads and adds to the gradient of the whole matrix, 8 bytes for CHUNK multiply-adds: enough to
-   keep the arithmetic busy. */
+/* Tokens in a chunk, at most. Each chunk reads and adds to the gradient of the whole matrix, 8 bytes for CHUNK
+   multiply-adds: enough to keep the arithmetic busy. */
 enum { CHUNK = 2048 };
 
 /* ---- rows of logits ---- */
@@ -60,9 +62,11 @@ static __device__ inline struct tally block_tally(struct tally t)
 struct report { float *nll, *lse, *hit; };
 struct incoming { const float *nll, *lse; bool wanted, narrow; };
 
-/* The gradient takes the place of the row, dx = dnll (p - onehot) + dlse p with p = e^(x - top) / sum. Narrow, it takes the first half of it:
-   a value comes to lie where only values before it were, so all threads read theirs of a stretch before any writes. */
-static __device__ inline void differ(float *row, int vocab, int whole, int target, struct tally t, float dnll, float by, bool narrow)
+/* The gradient takes the place of the row, dx = dnll (p - onehot) + dlse p with p = e^(x - top) / sum. Narrow, it
+   takes the first half of it: a value comes to lie where only values before it were, so all threads read theirs of a
+   stretch before any writes. */
+static __device__ inline void differ(float *row, int vocab, int whole, int target, struct tally t, float dnll, float by,
+                                     bool narrow)
 {
     struct view dx = { row, narrow };
     for (int first = 0; first < whole; first += (int)blockDim.x * LANES) {
@@ -85,10 +89,12 @@ static __device__ inline void differ(float *row, int vocab, int whole, int targe
 
 /* A block a row, of as many warps as find eight values a thread, up to BLOCK threads. */
 static __global__ void __launch_bounds__(BLOCK)
-cross_entropy_rows(float *logits, int vocab, const int *targets, struct report out, struct incoming in, struct fault *fault)
+cross_entropy_rows(float *logits, int vocab, const int *targets, struct report out, struct incoming in,
+                   struct fault *fault)
 {
     float *row = logits + (int64_t)blockIdx.x * vocab;
-    int target = targets[blockIdx.x], whole = vocab % 4 ? 0 : vocab / LANES * LANES;       /* else rows are not aligned to 16 bytes */
+    /* else rows are not aligned to 16 bytes */
+    int target = targets[blockIdx.x], whole = vocab % 4 ? 0 : vocab / LANES * LANES;
     if (!legal(fault, FAULT_TARGET, target, vocab)) target = 0;
     struct tally t = { -FLT_MAX, 0, INT32_MAX };
     for (int v = (int)threadIdx.x * LANES; v < whole; v += (int)blockDim.x * LANES) {
@@ -118,12 +124,20 @@ static struct chunk chunk_of(const struct args *a)
     int64_t n = blocks_of(tokens, blocks_of(tokens, CHUNK));
     struct operand h = operand_of(a->in[H], width), w = operand_of(a->in[W], width);
     struct operand logits = { a->scratch, NULL, false, n, vocab, vocab, false };
-    struct operand dx = { a->scratch, NULL, h.bf16, n, vocab, h.bf16 ? 2 * vocab : vocab, false };     /* where the logits were */
+    /* where the logits were */
+    struct operand dx = { a->scratch, NULL, h.bf16, n, vocab, h.bf16 ? 2 * vocab : vocab, false };
     return { h, w, logits, dx, h, w, h.bf16 };
 }
 
-static unsigned row_threads(int64_t vocab) { return WARP * (unsigned)(vocab < BLOCK * LANES ? blocks_of(vocab, WARP * LANES) : BLOCK / WARP); }
-static size_t logits_bytes(const struct chunk &c) { return scratch_round((size_t)(c.logits.rows * c.logits.cols) * sizeof(float)); }
+static unsigned row_threads(int64_t vocab)
+{
+    return WARP * (unsigned)(vocab < BLOCK * LANES ? blocks_of(vocab, WARP * LANES) : BLOCK / WARP);
+}
+
+static size_t logits_bytes(const struct chunk &c)
+{
+    return scratch_round((size_t)(c.logits.rows * c.logits.cols) * sizeof(float));
+}
 
 static struct report report_of(const struct args *a, int64_t first)
 {
@@ -153,8 +167,9 @@ static void chunks(const struct args *a, bool outputs, bool gradients)
         struct operand h = operand_rows(c.h, first, n);
         c.logits.rows = c.dx.rows = n;
         product(a, { h, operand_turned(c.w), c.logits, 0, c.narrow }, rest);
-        LAUNCH(a, cross_entropy_rows, (unsigned)n, row_threads(c.w.rows), 0, (float *)c.logits.data, (int)c.w.rows, ints(&a->in[TARGET]) + first,
-               outputs ? report_of(a, first) : none, gradients ? incoming_of(a, first, c.narrow) : nothing, device_of(a)->fault);
+        LAUNCH(a, cross_entropy_rows, (unsigned)n, row_threads(c.w.rows), 0, (float *)c.logits.data, (int)c.w.rows,
+               ints(&a->in[TARGET]) + first, outputs ? report_of(a, first) : none,
+               gradients ? incoming_of(a, first, c.narrow) : nothing, device_of(a)->fault);
         if (!gradients) continue;
         if (c.dh.data) product(a, { c.dx, c.w, operand_rows(c.dh, first, n), a->beta[H], c.narrow }, rest);
         if (c.dw.data) product(a, { operand_turned(c.dx), h, c.dw, first ? 1 : a->beta[W], c.narrow }, rest);

@@ -10,20 +10,26 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { WORKSPACE = 32 << 20, OLDEST = 80 };                 /* cuBLASLt's; the oldest architecture with bf16 and asynchronous copies, sm_80 */
+/* cuBLASLt's; the oldest architecture with bf16 and asynchronous copies, sm_80 */
+enum { WORKSPACE = 32 << 20, OLDEST = 80 };
 
 /* The architecture of the GPU for a rank, by its number on this machine, or -1 and why there is none. */
 static int look(int local, int *number, struct err *e)
 {
     int devices = 0, major = 0, minor = 0;
     cudaError_t status = cudaGetDeviceCount(&devices);
-    if (status == cudaSuccess && devices == 0) return err_set(e, "this machine has no NVIDIA GPU; train.backend = \"cpu\" needs none");
+    if (status == cudaSuccess && devices == 0)
+        return err_set(e, "this machine has no NVIDIA GPU; train.backend = \"cpu\" needs none");
     *number = devices ? local % devices : 0;
     if (status == cudaSuccess) status = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, *number);
     if (status == cudaSuccess) status = cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, *number);
-    if (status != cudaSuccess) return err_set(e, "no GPU can be used: %s; 'sluice doctor' says what is here, train.backend = \"cpu\" needs none", cudaGetErrorString(status));
+    if (status != cudaSuccess)
+        return err_set(e,
+                       "no GPU can be used: %s; 'sluice doctor' says what is here, train.backend = \"cpu\" needs none",
+                       cudaGetErrorString(status));
     if (10 * major + minor >= OLDEST) return 10 * major + minor;
-    return err_set(e, "the GPU is of architecture sm_%d; sm_%d (Ampere) is the oldest that can be used", 10 * major + minor, OLDEST);
+    return err_set(e, "the GPU is of architecture sm_%d; sm_%d (Ampere) is the oldest that can be used",
+                   10 * major + minor, OLDEST);
 }
 
 static int known_arch;                                      /* once it was asked for, or a device is open */
@@ -46,10 +52,12 @@ static void look_at_room(struct facts *f)
     if ((f->arch = look(0, &number, &f->e)) < 0) return;
     cudaError_t status = cudaSetDevice(number);
     if (status == cudaSuccess) status = cudaMemGetInfo(&f->room, &all);
-    if (status != cudaSuccess) f->arch = err_set(&f->e, "the GPU's memory cannot be asked for: %s", cudaGetErrorString(status));
+    if (status != cudaSuccess)
+        f->arch = err_set(&f->e, "the GPU's memory cannot be asked for: %s", cudaGetErrorString(status));
 }
 
-/* A process that has touched a GPU cannot be forked any more: a child of its own looks, tells, and leaves nothing behind. */
+/* A process that has touched a GPU cannot be forked any more: a child of its own looks, tells, and
+   leaves nothing behind. */
 static int ask(void (*question)(struct facts *f), struct facts *answer, struct err *e)
 {
     int tell[2];
@@ -63,7 +71,8 @@ static int ask(void (*question)(struct facts *f), struct facts *answer, struct e
     ssize_t got = child < 0 ? -1 : read(tell[0], answer, sizeof *answer);
     close(tell[0]);
     if (child > 0) waitpid(child, NULL, 0);
-    if (got != (ssize_t)sizeof *answer) return err_set(e, "the CUDA driver fails: the process that asked it for a GPU ended");
+    if (got != (ssize_t)sizeof *answer)
+        return err_set(e, "the CUDA driver fails: the process that asked it for a GPU ended");
     return answer->arch < 0 ? err_set(e, "%s", answer->e.text) : 0;
 }
 
@@ -96,14 +105,16 @@ bool device_describe(int line, char text[256])
     if (line == 0) {
         char nccl[64];
         exchange_describe(nccl);
-        snprintf(text, 256, "runtime %d.%d, cuBLASLt %zu.%zu, %s, %s%s%s", runtime / 1000, runtime % 1000 / 10, lt / 10000, lt % 10000 / 100, nccl, of_driver,
-                 status == cudaSuccess ? "" : "; ", status == cudaSuccess ? "" : cudaGetErrorString(status));
+        snprintf(text, 256, "runtime %d.%d, cuBLASLt %zu.%zu, %s, %s%s%s", runtime / 1000, runtime % 1000 / 10,
+                 lt / 10000, lt % 10000 / 100, nccl, of_driver, status == cudaSuccess ? "" : "; ",
+                 status == cudaSuccess ? "" : cudaGetErrorString(status));
         return true;
     }
     struct cudaDeviceProp p;
     if (status != cudaSuccess || line > devices) return false;
     CUDA(cudaGetDeviceProperties(&p, line - 1));
-    snprintf(text, 256, "%.100s, sm_%d%d, %d multiprocessors, %.1f GiB%s", p.name, p.major, p.minor, p.multiProcessorCount, (double)p.totalGlobalMem / (1 << 30),
+    snprintf(text, 256, "%.100s, sm_%d%d, %d multiprocessors, %.1f GiB%s", p.name, p.major, p.minor,
+             p.multiProcessorCount, (double)p.totalGlobalMem / (1 << 30),
              10 * p.major + p.minor < OLDEST ? ": too old, sm_80 is needed" : "");
     return true;
 }

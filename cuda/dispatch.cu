@@ -1,30 +1,37 @@
-/* Rows on their way to experts and back. Memory bounds gather and combine. Of tokens x [T,D] and rows y [R,D], R = T K, gather reads x,
-   most of it K times but once from memory, and writes y; its backward reads dy and writes dx; combine the same the other way round;
-   its backward reads y and dout and writes dy. That is the least. A warp takes a row; sums run over the slots in their order. What goes
-   to no expert has no row, place -1, and the last rows, of order -1, are 0. */
+/* Rows on their way to experts and back. Memory bounds gather and combine. Of tokens x [T,D] and rows y [R,D], R =
+   T K, gather reads x, most of it K times but once from memory, and writes y; its backward reads dy and writes dx;
+   combine the same the other way round; its backward reads y and dout and writes dy. That is the least. A warp
+   takes a row; sums run over the slots in their order. What goes to no expert has no row, place -1, and the last
+   rows, of order -1, are 0. */
 #include "warp.cuh"
 #include "sort.cuh"
 
-enum { OFFSETS, ORDER, PLACE, COUNTS };                     /* outputs of dispatch; ORDER and PLACE are inputs of gather and combine, too */
+/* outputs of dispatch; ORDER and PLACE are inputs of gather and combine, too */
+enum { OFFSETS, ORDER, PLACE, COUNTS };
 enum { GATE = 3 };                                          /* of combine */
 
 /* ---- dispatch: see sort.cu ---- */
 
 static void dispatch_forward(const struct args *a)
 {
-    struct sort s = { .key = ints(&a->in[0]), .from = NULL, .n = (int)shape_count(a->in[0].shape), .buckets = (int)a->out[COUNTS].shape.dim[0],
-                      .shift = 0, .mask = -1, .order = ints(&a->out[ORDER]), .place = ints(&a->out[PLACE]),
-                      .offsets = ints(&a->out[OFFSETS]), .counts = ints(&a->out[COUNTS]), .table = (int32_t *)a->scratch, .fault = device_of(a)->fault };
+    struct sort s = { .key = ints(&a->in[0]), .from = NULL, .n = (int)shape_count(a->in[0].shape),
+                      .buckets = (int)a->out[COUNTS].shape.dim[0], .shift = 0, .mask = -1,
+                      .order = ints(&a->out[ORDER]), .place = ints(&a->out[PLACE]), .offsets = ints(&a->out[OFFSETS]),
+                      .counts = ints(&a->out[COUNTS]), .table = (int32_t *)a->scratch, .fault = device_of(a)->fault };
     sort_bucket(a, &s);
 }
 
-static size_t dispatch_scratch(const struct args *a) { return sort_table_bytes(shape_count(a->in[0].shape), (int)a->out[COUNTS].shape.dim[0]); }
+static size_t dispatch_scratch(const struct args *a)
+{
+    return sort_table_bytes(shape_count(a->in[0].shape), (int)a->out[COUNTS].shape.dim[0]);
+}
 
 TWIN(dispatch, dispatch_forward, NULL, NULL, dispatch_scratch);
 
 /* ---- gather: row r = x[order[r] / K], or 0 ---- */
 
-static __global__ void __launch_bounds__(BLOCK) gather_forward(struct view x, struct view out, const int32_t *order, int64_t rows, int k, int d)
+static __global__ void __launch_bounds__(BLOCK)
+gather_forward(struct view x, struct view out, const int32_t *order, int64_t rows, int k, int d)
 {
     EACH_ROW(r, rows) {
         int from = order[r];
@@ -37,9 +44,10 @@ static __global__ void __launch_bounds__(BLOCK) gather_forward(struct view x, st
     }
 }
 
-/* sum_j by[j] y[place[j]] from column c on; by NULL: all 1. A slot without a row takes the last one 0 times, which then is nobody's: there is no
-   branch, so that several rows are on their way at once. */
-static __device__ inline struct eight sum_of_rows(struct view y, const int32_t *place, const float *by, int last, int k, int c, int d)
+/* sum_j by[j] y[place[j]] from column c on; by NULL: all 1. A slot without a row takes the last one 0 times, which then
+   is nobody's: there is no branch, so that several rows are on their way at once. */
+static __device__ inline struct eight sum_of_rows(struct view y, const int32_t *place, const float *by, int last, int k,
+                                                  int c, int d)
 {
     struct eight sum = { 0 };
     for (int j = 0; j < k; j++) {
@@ -52,41 +60,46 @@ static __device__ inline struct eight sum_of_rows(struct view y, const int32_t *
 }
 
 /* dx[t] = sum_j dout[place[t,j]] */
-static __global__ void __launch_bounds__(BLOCK) gather_backward(struct sum dx, struct view dout, const int32_t *place, int64_t tokens, int k, int d)
+static __global__ void __launch_bounds__(BLOCK)
+gather_backward(struct sum dx, struct view dout, const int32_t *place, int64_t tokens, int k, int d)
 {
-    EACH_ROW(t, tokens) EACH_EIGHT(c, d) row_add(dx, t * d, c, d, sum_of_rows(dout, place + t * k, NULL, (int)tokens * k - 1, k, c, d));
+    EACH_ROW(t, tokens)
+    EACH_EIGHT(c, d) row_add(dx, t * d, c, d, sum_of_rows(dout, place + t * k, NULL, (int)tokens * k - 1, k, c, d));
 }
 
 static void gather_rows(const struct args *a)
 {
     int64_t rows = a->out[0].shape.dim[0];
-    LAUNCH(a, gather_forward, grid_for(a, rows, WARPS), BLOCK, 0, view_of(a->in[0]), view_of(a->out[0]), ints(&a->in[ORDER]), rows,
-           (int)a->in[PLACE].shape.dim[1], (int)a->in[0].shape.dim[1]);
+    LAUNCH(a, gather_forward, grid_for(a, rows, WARPS), BLOCK, 0, view_of(a->in[0]), view_of(a->out[0]),
+           ints(&a->in[ORDER]), rows, (int)a->in[PLACE].shape.dim[1], (int)a->in[0].shape.dim[1]);
 }
 
 static void gather_back(const struct args *a)
 {
     int64_t tokens = a->in[0].shape.dim[0];
     if (!a->din[0].data) return;
-    LAUNCH(a, gather_backward, grid_for(a, tokens, WARPS), BLOCK, 0, sum_of(a, 0), view_of(a->dout[0]), ints(&a->in[PLACE]), tokens,
-           (int)a->in[PLACE].shape.dim[1], (int)a->in[0].shape.dim[1]);
+    LAUNCH(a, gather_backward, grid_for(a, tokens, WARPS), BLOCK, 0, sum_of(a, 0), view_of(a->dout[0]),
+           ints(&a->in[PLACE]), tokens, (int)a->in[PLACE].shape.dim[1], (int)a->in[0].shape.dim[1]);
 }
 
 TWIN(gather, gather_rows, gather_back);
 
 /* ---- combine: out[t] = sum_j gate[t,j] y[place[t,j]] over the rows that there are ---- */
 
-static __global__ void __launch_bounds__(BLOCK) combine_forward(struct view y, struct view out, const int32_t *place, const float *gate,
-                                                                int64_t tokens, int k, int d)
+static __global__ void __launch_bounds__(BLOCK) combine_forward(struct view y, struct view out, const int32_t *place,
+                                                                const float *gate, int64_t tokens, int k, int d)
 {
-    EACH_ROW(t, tokens) EACH_EIGHT(c, d) row_store(out, t * d, c, d, sum_of_rows(y, place + t * k, gate + t * k, (int)tokens * k - 1, k, c, d));
+    EACH_ROW(t, tokens)
+    EACH_EIGHT(c, d)
+        row_store(out, t * d, c, d, sum_of_rows(y, place + t * k, gate + t * k, (int)tokens * k - 1, k, c, d));
 }
 
-/* dy[place[t,j]] = gate[t,j] dout[t];  dgate[t,j] = <dout[t], y[place[t,j]]>. A warp takes a slot and its row of y; those of one token
-   follow one another, so that dout comes from memory once. Rows without a slot are as many as slots without a row: it also takes row i if
-   nobody else does. */
-static __global__ void __launch_bounds__(BLOCK) combine_backward(struct view y, struct sum dy, struct view dout, const int32_t *order, const int32_t *place,
-                                                                 const float *gate, struct sum dgate, int64_t rows, int k, int d)
+/* dy[place[t,j]] = gate[t,j] dout[t];  dgate[t,j] = <dout[t], y[place[t,j]]>. A warp takes a slot and its row of y;
+   those of one token follow one another, so that dout comes from memory once. Rows without a slot are as many as slots
+   without a row: it also takes row i if nobody else does. */
+static __global__ void __launch_bounds__(BLOCK)
+combine_backward(struct view y, struct sum dy, struct view dout, const int32_t *order, const int32_t *place,
+                 const float *gate, struct sum dgate, int64_t rows, int k, int d)
 {
     EACH_ROW(i, rows) {
         int64_t token = (unsigned)i / (unsigned)k, row = place[i];
@@ -109,15 +122,17 @@ static __global__ void __launch_bounds__(BLOCK) combine_backward(struct view y, 
 static void combine_tokens(const struct args *a)
 {
     int64_t tokens = a->out[0].shape.dim[0];
-    LAUNCH(a, combine_forward, grid_for(a, tokens, WARPS), BLOCK, 0, view_of(a->in[0]), view_of(a->out[0]), ints(&a->in[PLACE]), reals(&a->in[GATE]),
-           tokens, (int)a->in[PLACE].shape.dim[1], (int)a->in[0].shape.dim[1]);
+    LAUNCH(a, combine_forward, grid_for(a, tokens, WARPS), BLOCK, 0, view_of(a->in[0]), view_of(a->out[0]),
+           ints(&a->in[PLACE]), reals(&a->in[GATE]), tokens, (int)a->in[PLACE].shape.dim[1],
+           (int)a->in[0].shape.dim[1]);
 }
 
 static void combine_back(const struct args *a)
 {
     int64_t rows = shape_count(a->in[PLACE].shape);
-    LAUNCH(a, combine_backward, grid_for(a, rows, WARPS), BLOCK, 0, view_of(a->in[0]), sum_of(a, 0), view_of(a->dout[0]), ints(&a->in[ORDER]),
-           ints(&a->in[PLACE]), reals(&a->in[GATE]), sum_of(a, GATE), rows, (int)a->in[PLACE].shape.dim[1], (int)a->in[0].shape.dim[1]);
+    LAUNCH(a, combine_backward, grid_for(a, rows, WARPS), BLOCK, 0, view_of(a->in[0]), sum_of(a, 0),
+           view_of(a->dout[0]), ints(&a->in[ORDER]), ints(&a->in[PLACE]), reals(&a->in[GATE]), sum_of(a, GATE), rows,
+           (int)a->in[PLACE].shape.dim[1], (int)a->in[0].shape.dim[1]);
 }
 
 TWIN(combine, combine_tokens, combine_back);

@@ -11,9 +11,21 @@ ELEMENTWISE_SLOPES(FN, float)
 
 #define ELEMENTWISE_TWIN(X, kind, name, reads, about, value_, slope_x, slope_y) \
 struct name##_values { \
-    static __device__ float value(float x, float y, float p, float q) { (void)x, (void)y, (void)p, (void)q; return (value_); } \
-    static __device__ float along_x(float x, float y, float z, float dz, float p, float q) { (void)x, (void)y, (void)z, (void)dz, (void)p, (void)q; return (slope_x); } \
-    static __device__ float along_y(float x, float y, float dz, float p, float q) { (void)x, (void)y, (void)dz, (void)p, (void)q; return (slope_y); } \
+    static __device__ float value(float x, float y, float p, float q) \
+    { \
+        (void)x, (void)y, (void)p, (void)q; \
+        return (value_); \
+    } \
+    static __device__ float along_x(float x, float y, float z, float dz, float p, float q) \
+    { \
+        (void)x, (void)y, (void)z, (void)dz, (void)p, (void)q; \
+        return (slope_x); \
+    } \
+    static __device__ float along_y(float x, float y, float dz, float p, float q) \
+    { \
+        (void)x, (void)y, (void)dz, (void)p, (void)q; \
+        return (slope_y); \
+    } \
     static __device__ void gradient(float x, float y, float dz, float p, float q, float *dx, float *dy) \
     { \
         *dx = along_x(x, y, x, dz, p, q); \

@@ -1,7 +1,8 @@
-/* y[t] = table[ids[t]]. Memory bounds forward: a row read and a row written for each token, by a warp. Backward sorts the tokens by id,
-   ties in their order. A warp sums the runs of one id among WARP sorted tokens and adds each to its row of the table; what a run has in
-   further pieces is kept aside, and added by a second pass. So dy is read once, and of the table what has tokens is touched, after all
-   of it is cleared; up to some 10 000 tokens the sort's latency bounds it. */
+/* y[t] = table[ids[t]]. Memory bounds forward: a row read and a row written for each token, by a warp. Backward
+   sorts the tokens by id, ties in their order. A warp sums the runs of one id among WARP sorted tokens and adds
+   each to its row of the table; what a run has in further pieces is kept aside, and added by a second pass. So dy
+   is read once, and of the table what has tokens is touched, after all of it is cleared; up to some 10 000 tokens
+   the sort's latency bounds it. */
 #include "warp.cuh"
 #include "sort.cuh"
 
@@ -9,8 +10,8 @@ enum { STRIP = WARP * LANES };                              /* columns that a wa
 
 /* ---- forward ---- */
 
-static __global__ void __launch_bounds__(BLOCK) embed_forward(struct view table, struct view y, const int32_t *ids, int64_t tokens, int rows, int d,
-                                                              struct fault *fault)
+static __global__ void __launch_bounds__(BLOCK) embed_forward(struct view table, struct view y, const int32_t *ids,
+                                                              int64_t tokens, int rows, int d, struct fault *fault)
 {
     EACH_ROW(t, tokens) {
         int64_t id = legal(fault, FAULT_ID, ids[t], rows) ? ids[t] : 0;
@@ -21,14 +22,15 @@ static __global__ void __launch_bounds__(BLOCK) embed_forward(struct view table,
 static void forward(const struct args *a)
 {
     int64_t tokens = shape_count(a->in[1].shape);
-    LAUNCH(a, embed_forward, grid_for(a, tokens, WARPS), BLOCK, 0, view_of(a->in[0]), view_of(a->out[0]), ints(&a->in[1]), tokens,
-           (int)a->in[0].shape.dim[0], (int)a->in[0].shape.dim[1], device_of(a)->fault);
+    LAUNCH(a, embed_forward, grid_for(a, tokens, WARPS), BLOCK, 0, view_of(a->in[0]), view_of(a->out[0]),
+           ints(&a->in[1]), tokens, (int)a->in[0].shape.dim[0], (int)a->in[0].shape.dim[1], device_of(a)->fault);
 }
 
 /* ---- backward ---- */
 
-/* Sorted tokens in pieces of WARP, columns in strips of STRIP: a warp takes one of each. heads [pieces, strips, STRIP]: what a piece has
-   of the run that the piece before ends with. Forward has told of ids without a row: here they are left out. */
+/* Sorted tokens in pieces of WARP, columns in strips of STRIP: a warp takes one of each. heads [pieces, strips,
+   STRIP]: what a piece has of the run that the piece before ends with. Forward has told of ids without a row:
+   here they are left out. */
 struct pieces { const int32_t *order, *ids; int tokens, n, strips, d, rows; float *heads; };
 
 static __device__ inline int id_at(const struct pieces &p, int place) { return p.ids[p.order[place]]; }
@@ -36,11 +38,16 @@ static __device__ inline int64_t head_at(const struct pieces &p, int piece, int 
 {
     return ((int64_t)piece * p.strips + strip) * STRIP + lane_of() * LANES;
 }
-static __device__ inline void add_to(struct eight &sum, const struct eight &e) { for (int l = 0; l < LANES; l++) sum.v[l] += e.v[l]; }
+
+static __device__ inline void add_to(struct eight &sum, const struct eight &e)
+{
+    for (int l = 0; l < LANES; l++) sum.v[l] += e.v[l];
+}
 
 static __global__ void __launch_bounds__(BLOCK) embed_runs(struct pieces p, struct view dy, struct sum dtable)
 {
-    int warp = (int)first_warp(), piece = warp / p.strips, strip = warp % p.strips, c = strip * STRIP + lane_of() * LANES, first = piece * WARP;
+    int warp = (int)first_warp(), piece = warp / p.strips, strip = warp % p.strips,
+        c = strip * STRIP + lane_of() * LANES, first = piece * WARP;
     if (piece >= p.n) return;
     int n = p.tokens - first < WARP ? p.tokens - first : WARP;
     int token = p.order[lane_of() < n ? first + lane_of() : first], id = lane_of() < n ? p.ids[token] : -1;
@@ -50,7 +57,8 @@ static __global__ void __launch_bounds__(BLOCK) embed_runs(struct pieces p, stru
     struct eight sum = { 0 }, next = { 0 };
     for (int i = -1; i < n; i++) {                          /* a row is on its way while the one before is added */
         struct eight now = next;
-        int row = __shfl_sync(ALL_LANES, id, i & (WARP - 1)), ahead = __shfl_sync(ALL_LANES, token, (i + 1) & (WARP - 1));
+        int row = __shfl_sync(ALL_LANES, id, i & (WARP - 1)),
+            ahead = __shfl_sync(ALL_LANES, token, (i + 1) & (WARP - 1));
         if (c < p.d && i + 1 < n) next = row_load(dy, (int64_t)ahead * p.d, c, p.d, 0);
         if (i < 0 || c >= p.d) continue;
         add_to(sum, now);
@@ -65,7 +73,8 @@ static __global__ void __launch_bounds__(BLOCK) embed_runs(struct pieces p, stru
 /* The first piece after the one in which a run began adds what all later pieces have of it. */
 static __global__ void __launch_bounds__(BLOCK) embed_heads(struct pieces p, struct sum dtable)
 {
-    int warp = (int)first_warp(), piece = warp / p.strips + 1, strip = warp % p.strips, c = strip * STRIP + lane_of() * LANES;
+    int warp = (int)first_warp(), piece = warp / p.strips + 1, strip = warp % p.strips,
+        c = strip * STRIP + lane_of() * LANES;
     if (piece >= p.n) return;
     int id = id_at(p, piece * WARP), before = (piece - 1) * WARP - 1;
     if (id_at(p, piece * WARP - 1) != id || (before >= 0 && id_at(p, before) == id)) return;
@@ -82,7 +91,8 @@ static __global__ void __launch_bounds__(BLOCK) embed_heads(struct pieces p, str
 static struct pieces pieces_of(const struct args *a)
 {
     int tokens = (int)shape_count(a->in[1].shape), rows = (int)a->in[0].shape.dim[0], d = (int)a->in[0].shape.dim[1];
-    return { NULL, ints(&a->in[1]), tokens, (tokens + WARP - 1) / WARP, (d + STRIP - 1) / STRIP, d, rows, (float *)a->scratch };
+    return { NULL, ints(&a->in[1]), tokens, (tokens + WARP - 1) / WARP, (d + STRIP - 1) / STRIP, d, rows,
+             (float *)a->scratch };
 }
 
 static size_t heads_bytes(struct pieces p) { return (size_t)p.n * p.strips * STRIP * sizeof(float); }
@@ -99,8 +109,11 @@ static void backward(const struct args *a)
     struct sum dtable = sum_of(a, 0), more = { dtable.to, 1 };
     if (!a->din[0].data) return;
     int32_t *order = ints(&a->work[0]);
-    p.order = sort_positions(a, p.ids, p.tokens, a->in[0].shape.dim[0], order, order + p.tokens, (char *)a->scratch + heads_bytes(p));
-    if (dtable.beta == 0) CUDA(cudaMemsetAsync(a->din[0].data, 0, shape_count(a->din[0].shape) * element_bytes(a->din[0].format), device_of(a)->stream));
+    p.order = sort_positions(a, p.ids, p.tokens, a->in[0].shape.dim[0], order, order + p.tokens,
+                             (char *)a->scratch + heads_bytes(p));
+    if (dtable.beta == 0)
+        CUDA(cudaMemsetAsync(a->din[0].data, 0, shape_count(a->din[0].shape) * element_bytes(a->din[0].format),
+                             device_of(a)->stream));
     LAUNCH(a, embed_runs, (p.n * p.strips + WARPS - 1) / WARPS, BLOCK, 0, p, view_of(a->dout[0]), dtable);
     if (p.n > 1) LAUNCH(a, embed_heads, ((p.n - 1) * p.strips + WARPS - 1) / WARPS, BLOCK, 0, p, more);
 }

@@ -1,5 +1,6 @@
-/* The initial values of a leaf with the bits of the CPU (runtime/base/draw.h), and weights rounded to bf16. Bound by the multiplications of
-   Philox, and by memory: 6 bytes a value for the rounding, which is the least. Compiled without contraction into fused multiply-adds. */
+/* The initial values of a leaf with the bits of the CPU (runtime/base/draw.h), and weights rounded to bf16. Bound by
+   the multiplications of Philox, and by memory: 6 bytes a value for the rounding, which is the least. Compiled without
+   contraction into fused multiply-adds. */
 #include "kernel.cuh"
 extern "C" {
 #include "parts.h"
@@ -56,16 +57,20 @@ template <typename T> static __global__ void __launch_bounds__(BLOCK) fill_const
 void cuda_fill(void *device, const struct fill *f)
 {
     struct args a = { .device = device };
-    int64_t count = shape_count(f->shape), columns = shape_last(f->shape), rows = shape_rows(f->shape), blocks = (columns + DRAW_BLOCK - 1) / DRAW_BLOCK;
+    int64_t count = shape_count(f->shape), columns = shape_last(f->shape), rows = shape_rows(f->shape),
+            blocks = (columns + DRAW_BLOCK - 1) / DRAW_BLOCK;
     int grid = grid_for(&a, count, BLOCK * 4);
     const struct init *rule = &f->rule;
     if (rule->kind == init::INIT_NORMAL) {
         INVARIANT(f->format == FORMAT_REAL && rows * blocks <= UINT32_MAX, "a draw of %lld values", (long long)count);
         struct normal n = { key_mixed(f->key), (float)rule->value, (float)rule->std, (float)rule->cut };
-        struct grid g = { (unsigned)(f->shape.rank > 2 ? f->shape.dim[f->shape.rank - 2] : rows), (unsigned)blocks, columns };
+        struct grid g = { (unsigned)(f->shape.rank > 2 ? f->shape.dim[f->shape.rank - 2] : rows), (unsigned)blocks,
+                          columns };
         LAUNCH(&a, fill_normal, grid, BLOCK, 0, (float *)f->to, n, g, rows * blocks * DRAW_INDICES);
-    } else if (f->format == FORMAT_REAL) LAUNCH(&a, fill_constant<float>, grid, BLOCK, 0, (float *)f->to, (float)rule->value, count);
-    else if (f->format == FORMAT_I32) LAUNCH(&a, fill_constant<int32_t>, grid, BLOCK, 0, (int32_t *)f->to, (int32_t)rule->value, count);
+    } else if (f->format == FORMAT_REAL)
+        LAUNCH(&a, fill_constant<float>, grid, BLOCK, 0, (float *)f->to, (float)rule->value, count);
+    else if (f->format == FORMAT_I32)
+        LAUNCH(&a, fill_constant<int32_t>, grid, BLOCK, 0, (int32_t *)f->to, (int32_t)rule->value, count);
     else LAUNCH(&a, fill_constant<uint8_t>, grid, BLOCK, 0, (uint8_t *)f->to, (uint8_t)rule->value, count);
 }
 

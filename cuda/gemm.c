@@ -1,6 +1,6 @@
-/* Matrix products through cuBLASLt, which no other file calls. It knows columns, we know rows: what it is told is the product of the
-   transposes, C^T = B^T A^T, whose matrices lie in memory as ours do. A kind of product is planned once: the library's search for an
-   algorithm takes longer than most products. */
+/* Matrix products through cuBLASLt, which no other file calls. It knows columns, we know rows: what it is told is the
+   product of the transposes, C^T = B^T A^T, whose matrices lie in memory as ours do. A kind of product is planned once:
+   the library's search for an algorithm takes longer than most products. */
 #include "base/base.h"
 #include "gemm.h"
 
@@ -13,7 +13,13 @@ struct kind {
     int64_t m, n, k, a_row, b_row, c_row, a_stride, b_stride, c_stride;
     int32_t batch, in, out, a_turned, b_turned, tf32, a_align, b_align, c_align, zero;
 };
-struct planned { struct kind kind; cublasLtMatmulDesc_t operation; cublasLtMatrixLayout_t a, b, c; cublasLtMatmulAlgo_t algorithm; size_t workspace; };
+struct planned {
+    struct kind kind;
+    cublasLtMatmulDesc_t operation;
+    cublasLtMatrixLayout_t a, b, c;
+    cublasLtMatmulAlgo_t algorithm;
+    size_t workspace;
+};
 struct gemm_cache { int count, capacity; struct planned *plan; };
 
 /* A call of the library for one kind of product. */
@@ -21,17 +27,21 @@ struct gemm_cache { int count, capacity; struct planned *plan; };
     cublasStatus_t status_ = (call); \
     if (status_ != CUBLAS_STATUS_SUCCESS) fail(__LINE__, #call, cublasLtGetStatusName(status_), kind); \
 } while (0)
-#define SET(kind, what, object, attribute, value) LT(kind, cublasLt##what##SetAttribute(object, attribute, &(value), sizeof(value)))
+#define SET(kind, what, object, attribute, value) \
+    LT(kind, cublasLt##what##SetAttribute(object, attribute, &(value), sizeof(value)))
 
 static void fail(int line, const char *call, const char *status, const struct kind *k) __attribute__((noreturn));
 static void fail(int line, const char *call, const char *status, const struct kind *k)
 {
     static const char *const name[] = { [GEMM_F32] = "f32", [GEMM_BF16] = "bf16" };
     char text[320];
-    snprintf(text, sizeof text, "%s, for %d x [%lld,%lld]%s x [%lld,%lld]%s of %s to %s, rows %lld, %lld, %lld and strides %lld, %lld, %lld, aligned to %d, %d, %d",
-             status, k->batch, (long long)k->m, (long long)k->k, k->a_turned ? " turned" : "", (long long)k->k, (long long)k->n, k->b_turned ? " turned" : "",
-             name[k->in], name[k->out], (long long)k->a_row, (long long)k->b_row, (long long)k->c_row,
-             (long long)k->a_stride, (long long)k->b_stride, (long long)k->c_stride, k->a_align, k->b_align, k->c_align);
+    snprintf(text, sizeof text,
+             "%s, for %d x [%lld,%lld]%s x [%lld,%lld]%s of %s to %s, rows %lld, %lld, %lld and strides %lld, %lld, "
+             "%lld, aligned to %d, %d, %d",
+             status, k->batch, (long long)k->m, (long long)k->k, k->a_turned ? " turned" : "", (long long)k->k,
+             (long long)k->n, k->b_turned ? " turned" : "", name[k->in], name[k->out], (long long)k->a_row,
+             (long long)k->b_row, (long long)k->c_row, (long long)k->a_stride, (long long)k->b_stride,
+             (long long)k->c_stride, k->a_align, k->b_align, k->c_align);
     library_fail(__FILE__, line, call, text);
 }
 
@@ -52,10 +62,12 @@ static struct kind kind_of(const struct gemm *g)
 }
 
 /* A matrix that lies as `lines` lines of `values`: a column each, as the library sees it. */
-static cublasLtMatrixLayout_t layout(const struct kind *k, int32_t type, int64_t values, int64_t lines, int64_t row, int64_t stride)
+static cublasLtMatrixLayout_t layout(const struct kind *k, int32_t type, int64_t values, int64_t lines, int64_t row,
+                                     int64_t stride)
 {
     cublasLtMatrixLayout_t l;
-    LT(k, cublasLtMatrixLayoutCreate(&l, type == GEMM_BF16 ? CUDA_R_16BF : CUDA_R_32F, (uint64_t)values, (uint64_t)lines, row));
+    LT(k, cublasLtMatrixLayoutCreate(&l, type == GEMM_BF16 ? CUDA_R_16BF : CUDA_R_32F, (uint64_t)values,
+                                     (uint64_t)lines, row));
     SET(k, MatrixLayout, l, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, k->batch);
     SET(k, MatrixLayout, l, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, stride);
     return l;
@@ -64,7 +76,8 @@ static cublasLtMatrixLayout_t layout(const struct kind *k, int32_t type, int64_t
 static void describe(struct planned *p, const struct kind *k)
 {
     const cublasOperation_t operation[] = { CUBLAS_OP_N, CUBLAS_OP_T };
-    LT(k, cublasLtMatmulDescCreate(&p->operation, k->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    LT(k, cublasLtMatmulDescCreate(&p->operation, k->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
+                                   CUDA_R_32F));
     SET(k, MatmulDesc, p->operation, CUBLASLT_MATMUL_DESC_TRANSA, operation[k->b_turned]);
     SET(k, MatmulDesc, p->operation, CUBLASLT_MATMUL_DESC_TRANSB, operation[k->a_turned]);
     p->a = layout(k, k->in, k->a_turned ? k->m : k->k, k->a_turned ? k->k : k->m, k->a_row, k->a_stride);
@@ -72,13 +85,14 @@ static void describe(struct planned *p, const struct kind *k)
     p->c = layout(k, k->out, k->n, k->m, k->c_row, k->c_stride);
 }
 
-/* Where k is cut into parts, these are summed as floats in the workspace, by a kernel of their own: the order is fixed. Schemes that
-   sum in C would round to its type between. */
+/* Where k is cut into parts, these are summed as floats in the workspace, by a kernel of their own: the order is fixed.
+   Schemes that sum in C would round to its type between. */
 static void choose(struct planned *p, const struct kind *k, cublasLtHandle_t lt, uint64_t workspace)
 {
     cublasLtMatmulPreference_t wish;
     cublasLtMatmulHeuristicResult_t best;
-    const uint32_t scheme = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE, a = (uint32_t)k->a_align, b = (uint32_t)k->b_align, c = (uint32_t)k->c_align;
+    const uint32_t scheme = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE, a = (uint32_t)k->a_align, b = (uint32_t)k->b_align,
+                   c = (uint32_t)k->c_align;
     int found = 0;
     LT(k, cublasLtMatmulPreferenceCreate(&wish));
     SET(k, MatmulPreference, wish, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace);
@@ -121,7 +135,8 @@ void gemm(struct device *d, const struct gemm *g)
 void gemm_open(struct device *d)
 {
     cublasStatus_t status = cublasLtCreate(&d->lt);
-    if (status != CUBLAS_STATUS_SUCCESS) library_fail(__FILE__, __LINE__, "cublasLtCreate", cublasLtGetStatusName(status));
+    if (status != CUBLAS_STATUS_SUCCESS)
+        library_fail(__FILE__, __LINE__, "cublasLtCreate", cublasLtGetStatusName(status));
     d->gemm_cache = xcalloc(1, sizeof *d->gemm_cache);
 }
 

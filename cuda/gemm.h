@@ -10,9 +10,10 @@ extern "C" {
 
 enum gemm_type { GEMM_F32, GEMM_BF16 };
 
-/* C = alpha A B + beta C with A [m,k], B [k,n], C [m,n] in rows; beta 0: C is not read. turned: the operand lies transposed, A as
-   [k,m], B as [n,k]. _row: values from one row, as it lies, to the next; _stride: from one product of the batch to the next, 0 for
-   an operand that all share; batch 0 is 1. Sums are in float, one order for a shape; A and B of floats are rounded to tf32 only where that is named. */
+/* C = alpha A B + beta C with A [m,k], B [k,n], C [m,n] in rows; beta 0: C is not read. turned: the operand lies
+   transposed, A as [k,m], B as [n,k]. _row: values from one row, as it lies, to the next; _stride: from one product of
+   the batch to the next, 0 for an operand that all share; batch 0 is 1. Sums are in float, one order for a shape; A and
+   B of floats are rounded to tf32 only where that is named. */
 struct gemm {
     int64_t m, n, k;
     const void *a, *b; void *c; enum gemm_type in, out;

@@ -1,5 +1,5 @@
-/* A step as a CUDA graph: what its calls launch is captured once and launched as one from then on. SLUICE_CUDA_GRAPH=off leaves
-   every launch by itself, to find the one that fails. */
+/* A step as a CUDA graph: what its calls launch is captured once and launched as one from then on.
+   SLUICE_CUDA_GRAPH=off leaves every launch by itself, to find the one that fails. */
 #include "device.h"
 #include "parts.h"
 

@@ -1,9 +1,10 @@
-/* y = x w^T, each expert's rows with its own w. Where an expert's rows begin is known on the device alone: blocks find their tiles from the
-   offsets, so the host waits for nothing and a recorded step serves every routing.
+/* y = x w^T, each expert's rows with its own w. Where an expert's rows begin is known on the device alone: blocks find
+   their tiles from the offsets, so the host waits for nothing and a recorded step serves every routing.
 
-   The arithmetic bounds it. A block multiplies tiles of 128 x 128 while cp.async brings the next two stages of their operands: bf16 by mma.sync,
-   float by plain multiply-adds, no TF32. Rows come from memory once for each 128 columns and weights once for each 128 rows, less what L2 keeps;
-   the least is once. Rows that do not fill a tile are the price of experts with few. */
+   The arithmetic bounds it. A block multiplies tiles of 128 x 128 while cp.async brings the next two stages of their
+   operands: bf16 by mma.sync, float by plain multiply-adds, no TF32. Rows come from memory once for each 128 columns
+   and weights once for each 128 rows, less what L2 keeps; the least is once. Rows that do not fill a tile are the
+   price of experts with few. */
 #include "product.cuh"
 #include "ptx.cuh"
 extern "C" {
@@ -15,21 +16,24 @@ enum { TILE = 128, STAGES = 3, PAIRS = TILE * TILE / BLOCK / 2 };       /* a thr
 
 /* ---- operands and result of a tile ---- */
 
-/* Values (o,i): o < outer along the side of C, i < inner along the axis that is summed; o counts from the tile's corner. TURNED: memory holds
-   rows of the outer axis, `row` values apart; else rows of the inner one. */
+/* Values (o,i): o < outer along the side of C, i < inner along the axis that is summed; o counts from the tile's
+   corner. TURNED: memory holds rows of the outer axis, `row` values apart; else rows of the inner one. */
 template <typename T> struct side { const T *data; int row, outer, inner; };
 
-template <bool TURNED, typename T> static __device__ inline struct side<T> side_at(const T *data, int row, int outer, int inner, int at)
-{
+template <bool TURNED, typename T>
+static __device__ inline struct side<T> side_at(const T *data, int row, int outer, int inner, int at) {
     return { data + (TURNED ? at : (int64_t)at * row), row, outer - at, inner };
 }
 
 /* How many values there are from (o,i) on, along a row of memory, and where: some place in memory if there are none. */
-template <bool TURNED, typename T> static __device__ inline int side_left(const struct side<T> &s, int o, int i)
+template <bool TURNED, typename T>
+static __device__ inline int side_left(const struct side<T> &s, int o, int i)
 {
     return TURNED ? (i < s.inner ? s.outer - o : 0) : (o < s.outer ? s.inner - i : 0);
 }
-template <bool TURNED, typename T> static __device__ inline const T *side_from(const struct side<T> &s, int o, int i, int left)
+
+template <bool TURNED, typename T>
+static __device__ inline const T *side_from(const struct side<T> &s, int o, int i, int left)
 {
     return left <= 0 ? s.data : s.data + (TURNED ? (int64_t)i * s.row + o : (int64_t)o * s.row + i);
 }
@@ -49,35 +53,39 @@ static __device__ inline void settle(const struct corner &c, int row, int col, f
         uint32_t *p = reinterpret_cast<uint32_t *>((__nv_bfloat16 *)c.to.to.data + i), old = c.to.beta == 0 ? 0 : *p;
         *p = bf16_two(first + bf16_low(old), second + bf16_high(old));
     } else {
-        float2 *p = reinterpret_cast<float2 *>((float *)c.to.to.data + i), old = c.to.beta == 0 ? make_float2(0, 0) : *p;
+        float2 *p = reinterpret_cast<float2 *>((float *)c.to.to.data + i),
+               old = c.to.beta == 0 ? make_float2(0, 0) : *p;
         *p = make_float2(first + old.x, second + old.y);
     }
 }
 
 /* ---- what multiplies ---- */
 
-/* Of each format: how deep a stage is; fetch brings an operand's part of it; accumulate multiplies two parts; row and col say where this
-   thread's pairs of sums lie in the tile. */
+/* Of each format: how deep a stage is; fetch brings an operand's part of it; accumulate multiplies two parts; row and
+   col say where this thread's pairs of sums lie in the tile. */
 template <typename T> struct unit;
 
 /* Warps stand two by four over the tile, 64 rows and 32 columns each, of four by four products of 16 x 8. */
 template <> struct unit<__nv_bfloat16> {
     enum { DEPTH = 32, BYTES = TILE * DEPTH * 2 };
 
-    /* Where eight values lie in a stage: (row, eighth) as in memory. Eighths change places so that eight rows fall on different banks. */
+    /* Where eight values lie in a stage: (row, eighth) as in memory. Eighths change places so that eight rows
+       fall on different banks. */
     template <bool TURNED> static __device__ inline int at(int row, int eighth)
     {
         return TURNED ? row * TILE * 2 + (eighth ^ (row & 7)) * 16 : row * DEPTH * 2 + (eighth ^ (row >> 1 & 3)) * 16;
     }
 
     /* Eight values a thread, twice. Rows that do not begin at multiples of 16 bytes come value by value. */
-    template <bool TURNED> static __device__ inline void fetch(char *stage, const struct side<__nv_bfloat16> &s, int depth)
+    template <bool TURNED>
+    static __device__ inline void fetch(char *stage, const struct side<__nv_bfloat16> &s, int depth)
     {
         const int eighths = (TURNED ? TILE : DEPTH) / LANES;
 #pragma unroll
         for (int j = 0; j < BYTES / 16 / BLOCK; j++) {
             int item = (int)threadIdx.x + j * BLOCK, row = item / eighths, eighth = item % eighths;
-            int o = TURNED ? eighth * LANES : row, i = depth + (TURNED ? row : eighth * LANES), left = side_left<TURNED>(s, o, i);
+            int o = TURNED ? eighth * LANES : row, i = depth + (TURNED ? row : eighth * LANES),
+                left = side_left<TURNED>(s, o, i);
             const __nv_bfloat16 *from = side_from<TURNED>(s, o, i, left);
             char *to = stage + at<TURNED>(row, eighth);
             if (s.row % LANES == 0) {
@@ -86,22 +94,25 @@ template <> struct unit<__nv_bfloat16> {
                 uint32_t two[LANES / 2];
 #pragma unroll
                 for (int l = 0; l < LANES; l += 2)
-                    two[l / 2] = (l < left ? __bfloat16_as_ushort(from[l]) : 0u) | (l + 1 < left ? __bfloat16_as_ushort(from[l + 1]) : 0u) << 16;
+                    two[l / 2] = (l < left ? __bfloat16_as_ushort(from[l]) : 0u) |
+                                 (l + 1 < left ? __bfloat16_as_ushort(from[l + 1]) : 0u) << 16;
                 *reinterpret_cast<uint4 *>(to) = make_uint4(two[0], two[1], two[2], two[3]);
             }
         }
     }
 
-    /* 16 x 16 values from (outer, depth) on. This lane's eight are row `line` of the matrix that is o eighths along the outer axis and i along
-       the inner one. */
-    template <bool TURNED> static __device__ inline void fragment(uint32_t (&r)[4], const char *stage, int outer, int depth, int o, int i)
+    /* 16 x 16 values from (outer, depth) on. This lane's eight are row `line` of the matrix that is o eighths along the
+       outer axis and i along the inner one. */
+    template <bool TURNED>
+    static __device__ inline void fragment(uint32_t (&r)[4], const char *stage, int outer, int depth, int o, int i)
     {
         int line = (int)threadIdx.x % 8;
         if (TURNED) load_matrix_turned(r, stage + at<TURNED>(depth + i * 8 + line, outer / 8 + o));
         else load_matrix(r, stage + at<TURNED>(outer + o * 8 + line, depth / 8 + i));
     }
 
-    template <bool A_TURNED, bool B_TURNED> static __device__ inline void accumulate(float (&sum)[2 * PAIRS], const char *a, const char *b)
+    template <bool A_TURNED, bool B_TURNED>
+    static __device__ inline void accumulate(float (&sum)[2 * PAIRS], const char *a, const char *b)
     {
         int eight = (int)threadIdx.x % WARP / 8;
 #pragma unroll
@@ -111,19 +122,24 @@ template <> struct unit<__nv_bfloat16> {
             for (int n = 0; n < 2; n++) fragment<B_TURNED>(y[n], b, warp_col() + n * 16, depth, eight / 2, eight % 2);
             for (int m = 0; m < 4; m++)
                 for (int n = 0; n < 4; n++)
-                    multiply_add(reinterpret_cast<float (&)[4]>(sum[(m * 4 + n) * 4]), x[m], y[n / 2][n % 2 * 2], y[n / 2][n % 2 * 2 + 1]);
+                    multiply_add(reinterpret_cast<float(&)[4]>(sum[(m * 4 + n) * 4]), x[m], y[n / 2][n % 2 * 2],
+                                 y[n / 2][n % 2 * 2 + 1]);
         }
     }
 
     static __device__ inline int warp_row() { return (int)threadIdx.x / WARP / 4 * 64; }
     static __device__ inline int warp_col() { return (int)threadIdx.x / WARP % 4 * 32; }
-    static __device__ inline int row(int pair) { return warp_row() + pair / 8 * 16 + pair % 2 * 8 + (int)threadIdx.x % WARP / 4; }
+    static __device__ inline int row(int pair)
+    {
+        return warp_row() + pair / 8 * 16 + pair % 2 * 8 + (int)threadIdx.x % WARP / 4;
+    }
     static __device__ inline int col(int pair) { return warp_col() + pair / 2 % 4 * 8 + (int)threadIdx.x % 4 * 2; }
 };
 
 /* A thread's rows are 4 + 4, its columns 2 + 2 + 2 + 2: reads of a stage and writes of C fill their width. */
 template <> struct unit<float> {
-    enum { DEPTH = 8, ROW = TILE + 4, BYTES = DEPTH * ROW * 4 };        /* rows of the outer axis, padded so that a column falls on different banks */
+    /* rows of the outer axis, padded so that a column falls on different banks */
+    enum { DEPTH = 8, ROW = TILE + 4, BYTES = DEPTH * ROW * 4 };
 
     template <bool TURNED> static __device__ inline void fetch(char *stage, const struct side<float> &s, int depth)
     {
@@ -135,12 +151,14 @@ template <> struct unit<float> {
         else for (int l = 0; l < 4; l++) copy_async<4>(to + l * along, l < left ? from + l : from, l < left);
     }
 
-    template <bool A_TURNED, bool B_TURNED> static __device__ inline void accumulate(float (&sum)[2 * PAIRS], const char *a, const char *b)
+    template <bool A_TURNED, bool B_TURNED>
+    static __device__ inline void accumulate(float (&sum)[2 * PAIRS], const char *a, const char *b)
     {
         const float *x = (const float *)a + row(0), *y = (const float *)b + col(0);
 #pragma unroll
         for (int k = 0; k < DEPTH; k++) {
-            float4 upper = *reinterpret_cast<const float4 *>(x + k * ROW), lower = *reinterpret_cast<const float4 *>(x + k * ROW + 64);
+            float4 upper = *reinterpret_cast<const float4 *>(x + k * ROW),
+                   lower = *reinterpret_cast<const float4 *>(x + k * ROW + 64);
             float down[8] = { upper.x, upper.y, upper.z, upper.w, lower.x, lower.y, lower.z, lower.w };
             for (int n = 0; n < 4; n++) {
                 float2 two = *reinterpret_cast<const float2 *>(y + k * ROW + n * 32);
@@ -184,10 +202,11 @@ static __device__ inline void multiply(const struct side<T> &a, const struct sid
 
 /* ---- tiles ---- */
 
-/* Tiles of rows are numbered expert after expert, and after the last expert's come those of the rows that belong to none. A warp looks at 32
-   experts at a time and goes on from there: `group` is the first of them, `before` the tiles before it. */
+/* Tiles of rows are numbered expert after expert, and after the last expert's come those of the rows that
+   belong to none. A warp looks at 32 experts at a time and goes on from there: `group` is the first of them,
+   `before` the tiles before it. */
 struct search { int group, before; };
-struct found { int expert, row, to; };                      /* rows [row,to) of the expert; expert < 0: there are fewer tiles */
+struct found { int expert, row, to; };    /* rows [row,to) of the expert; expert < 0: there are fewer tiles */
 
 static __device__ inline struct found seek(struct search &s, int tile, const int *offsets, int experts, int rows)
 {
@@ -209,7 +228,8 @@ static __device__ inline struct found seek(struct search &s, int tile, const int
     return { -1, 0, 0 };
 }
 
-/* c [rows,outer] = a [rows,inner] by w[e], which is [outer,inner], or turned [inner,outer]; rows of no expert have depth 0. */
+/* c [rows,outer] = a [rows,inner] by w[e], which is [outer,inner], or turned [inner,outer]; rows of
+   no expert have depth 0. */
 template <typename T, bool TURNED> static __global__ void __launch_bounds__(BLOCK, 2)
 grouped_rows(const T *a, const T *w, struct sum c, const int *offsets, int experts, int rows, int outer, int inner)
 {
@@ -220,19 +240,23 @@ grouped_rows(const T *a, const T *w, struct sum c, const int *offsets, int exper
         if (at.expert < 0) return;
         int col = tile % wide * TILE, deep = at.expert < experts ? inner : 0;
         const T *weight = w + (at.expert < experts ? (int64_t)at.expert * outer * inner : 0);
-        multiply<false, TURNED>(side_at<false>(a, inner, at.to, deep, at.row), side_at<TURNED>(weight, TURNED ? outer : inner, outer, deep, col),
+        multiply<false, TURNED>(side_at<false>(a, inner, at.to, deep, at.row),
+                                side_at<TURNED>(weight, TURNED ? outer : inner, outer, deep, col),
                                 { c, (int64_t)at.row * outer + col, outer, at.to - at.row, outer - col });
     }
 }
 
-/* dw[e] [n,k] = sum over the expert's rows of dy [rows,n] by x [rows,k]; 0 for none. A block has one tile, as experts differ in depth. */
+/* dw[e] [n,k] = sum over the expert's rows of dy [rows,n] by x [rows,k]; 0 for none. A block has one tile, as
+   experts differ in depth. */
 template <typename T> static __global__ void __launch_bounds__(BLOCK, 2)
 grouped_depth(const T *dy, const T *x, struct sum dw, const int *offsets, int n, int k)
 {
     unsigned wide = (unsigned)(k + TILE - 1) / TILE, tiles = wide * ((unsigned)(n + TILE - 1) / TILE);
     unsigned expert = blockIdx.x / tiles, tile = blockIdx.x % tiles;
-    int row = (int)(tile / wide) * TILE, col = (int)(tile % wide) * TILE, from = offsets[expert], deep = offsets[expert + 1] - from;
-    multiply<true, true>(side_at<true>(dy + (int64_t)from * n, n, n, deep, row), side_at<true>(x + (int64_t)from * k, k, k, deep, col),
+    int row = (int)(tile / wide) * TILE, col = (int)(tile % wide) * TILE, from = offsets[expert],
+        deep = offsets[expert + 1] - from;
+    multiply<true, true>(side_at<true>(dy + (int64_t)from * n, n, n, deep, row),
+                         side_at<true>(x + (int64_t)from * k, k, k, deep, col),
                          { dw, ((int64_t)expert * n + row) * k + col, k, n - row, k - col });
 }
 
@@ -243,16 +267,19 @@ struct sizes { int rows, n, k, experts; const int32_t *offsets; struct operand w
 static struct sizes sizes_of(const struct args *a)
 {
     struct shape x = a->in[X].shape, w = a->in[W].shape;
-    return { (int)x.dim[0], (int)w.dim[1], (int)x.dim[1], (int)w.dim[0], ints(&a->in[OFFSETS]), operand_of(a->in[W], w.dim[2]) };
+    return { (int)x.dim[0], (int)w.dim[1], (int)x.dim[1], (int)w.dim[0],
+             ints(&a->in[OFFSETS]), operand_of(a->in[W], w.dim[2]) };
 }
 
 static bool narrow(const struct args *a) { return a->in[X].format == FORMAT_BF16; }
 
-template <typename T, bool TURNED> static void by_rows(const struct args *a, const void *rows, const void *weight, struct sum c)
+template <typename T, bool TURNED>
+static void by_rows(const struct args *a, const void *rows, const void *weight, struct sum c)
 {
     struct sizes s = sizes_of(a);
     int outer = TURNED ? s.k : s.n, inner = TURNED ? s.n : s.k;
-    int64_t most = ((int64_t)s.rows / TILE + s.experts + 2) * ((outer + TILE - 1) / TILE), fill = 2 * device_of(a)->multiprocessors;
+    int64_t most = ((int64_t)s.rows / TILE + s.experts + 2) * ((outer + TILE - 1) / TILE),
+            fill = 2 * device_of(a)->multiprocessors;
     auto kernel = grouped_rows<T, TURNED>;
     LAUNCH(a, kernel, (unsigned)(most < fill ? most : fill), BLOCK, 0,
            (const T *)rows, (const T *)weight, c, s.offsets, s.experts, s.rows, outer, inner);

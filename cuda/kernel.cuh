@@ -1,14 +1,15 @@
-/* What the files of kernels share. cuda/<family>.cu holds, for each op of its family, the kernels and the host functions that
-   launch them, and last the op's row of the table:
+/* What the files of kernels share. cuda/<family>.cu holds, for each op of its family, the kernels and the host
+   functions that launch them, and last the op's row of the table:
 
        TWIN(swiglu, forward, backward);
 
-   A host function has the signature of a CPU kernel and the same contract (runtime/backend/kernel.h): tensors lie in device memory,
-   backward adds (din = beta*din + g, beta 0: not read), a NULL din is not wanted. It launches on the device's stream and
-   returns; it never waits, allocates, or reads device memory, so that a step can be recorded as a graph.
+   A host function has the signature of a CPU kernel and the same contract (runtime/backend/kernel.h): tensors
+   lie in device memory, backward adds (din = beta*din + g, beta 0: not read), a NULL din is not wanted. It
+   launches on the device's stream and returns; it never waits, allocates, or reads device memory, so that a step
+   can be recorded as a graph.
 
-   Activations are bf16 or float. Kernels that memory bounds are compiled once: a view reads and writes eight values at a
-   time, and its format is a branch that all threads take alike. */
+   Activations are bf16 or float. Kernels that memory bounds are compiled once: a view reads and writes eight values at
+   a time, and its format is a branch that all threads take alike. */
 #ifndef SLUICE_CUDA_KERNEL_CUH
 #define SLUICE_CUDA_KERNEL_CUH
 
@@ -20,13 +21,15 @@ extern "C" {
 #include <cuda_bf16.h>
 
 /* TWIN(op, forward, backward, joint, scratch); what is left out is NULL. */
-#define TWIN(name, ...) extern "C" { extern const struct twin cuda_##name; } const struct twin cuda_##name = { __VA_ARGS__ }
+#define TWIN(name, ...) \
+    extern "C" { extern const struct twin cuda_##name; } const struct twin cuda_##name = { __VA_ARGS__ }
 
-enum { WARP = 32, BLOCK = 256, LANES = 8 };                 /* LANES: values that a thread reads at a time, 16 bytes of bf16 */
+enum { WARP = 32, BLOCK = 256, LANES = 8 };    /* LANES: values that a thread reads at a time, 16 bytes of bf16 */
 
 static inline struct device *device_of(const struct args *a) { return (struct device *)a->device; }
 
-/* Blocks for n items of which a block takes `per`; kernels loop over the grid, and a few blocks a multiprocessor fill it. */
+/* Blocks for n items of which a block takes `per`; kernels loop over the grid, and a few blocks a
+   multiprocessor fill it. */
 static inline int grid_for(const struct args *a, int64_t n, int64_t per)
 {
     int64_t blocks = (n + per - 1) / per, most = 8 * device_of(a)->multiprocessors;
@@ -45,7 +48,8 @@ static __device__ inline int64_t all_items() { return (int64_t)gridDim.x * block
 
 /* ---- faults ---- */
 
-/* Whether 0 <= value < limit. If not, the host hears of the first such value, and the kernel goes on with one that is legal. */
+/* Whether 0 <= value < limit. If not, the host hears of the first such value, and the kernel goes on
+   with one that is legal. */
 static __device__ inline bool legal(struct fault *fault, enum fault_kind kind, int64_t value, int64_t limit)
 {
     if (value >= 0 && value < limit) return true;
@@ -63,7 +67,11 @@ static inline struct view view_of(const struct tensor &t) { return { t.data, t.f
 
 /* A gradient to add to: din = beta*din + g. data NULL: not wanted. */
 struct sum { struct view to; float beta; };
-static inline struct sum sum_of(const struct args *a, int input) { return { view_of(a->din[input]), a->din[input].data ? a->beta[input] : 0 }; }
+
+static inline struct sum sum_of(const struct args *a, int input)
+{
+    return { view_of(a->din[input]), a->din[input].data ? a->beta[input] : 0 };
+}
 
 struct eight { float v[LANES]; };
 
@@ -95,7 +103,8 @@ static __device__ inline struct eight load8(struct view x, int64_t i)
     struct eight e;
     if (x.bf16) {
         uint4 w = *reinterpret_cast<const uint4 *>((const __nv_bfloat16 *)x.data + i);
-        e = { { bf16_low(w.x), bf16_high(w.x), bf16_low(w.y), bf16_high(w.y), bf16_low(w.z), bf16_high(w.z), bf16_low(w.w), bf16_high(w.w) } };
+        e = { { bf16_low(w.x), bf16_high(w.x), bf16_low(w.y), bf16_high(w.y), bf16_low(w.z), bf16_high(w.z),
+                bf16_low(w.w), bf16_high(w.w) } };
     } else {
         const float4 *p = reinterpret_cast<const float4 *>((const float *)x.data + i);
         float4 a = p[0], b = p[1];
@@ -106,8 +115,8 @@ static __device__ inline struct eight load8(struct view x, int64_t i)
 static __device__ inline void store8(struct view x, int64_t i, const struct eight &e)
 {
     if (x.bf16) {
-        *reinterpret_cast<uint4 *>((__nv_bfloat16 *)x.data + i) =
-            make_uint4(bf16_two(e.v[0], e.v[1]), bf16_two(e.v[2], e.v[3]), bf16_two(e.v[4], e.v[5]), bf16_two(e.v[6], e.v[7]));
+        *reinterpret_cast<uint4 *>((__nv_bfloat16 *)x.data + i) = make_uint4(
+            bf16_two(e.v[0], e.v[1]), bf16_two(e.v[2], e.v[3]), bf16_two(e.v[4], e.v[5]), bf16_two(e.v[6], e.v[7]));
     } else {
         float4 *p = reinterpret_cast<float4 *>((float *)x.data + i);
         p[0] = make_float4(e.v[0], e.v[1], e.v[2], e.v[3]);

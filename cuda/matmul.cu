@@ -1,5 +1,6 @@
-/* y = x w^T and its gradients, and products of any formats for other files. cuBLASLt computes them, and the arithmetic bounds it; memory
-   bounds the conversions, which are few: a router's rows become floats, as its scores must be exact. */
+/* y = x w^T and its gradients, and products of any formats for other files. cuBLASLt computes them, and the
+   arithmetic bounds it; memory bounds the conversions, which are few: a router's rows become floats, as its
+   scores must be exact. */
 #include "product.cuh"
 #include "gemm.h"
 
@@ -23,7 +24,10 @@ static void convert(const struct args *a, struct view from, struct sum to, int64
 static size_t bytes_of(const struct operand &o, bool bf16) { return (size_t)(o.rows * o.cols) * (bf16 ? 2 : 4); }
 static bool at_hand(const struct operand &o, bool bf16) { return o.bf16 == bf16 || (bf16 && o.packed); }
 
-size_t operand_scratch(const struct operand &o, bool bf16) { return at_hand(o, bf16) ? 0 : scratch_round(bytes_of(o, bf16)); }
+size_t operand_scratch(const struct operand &o, bool bf16)
+{
+    return at_hand(o, bf16) ? 0 : scratch_round(bytes_of(o, bf16));
+}
 
 const void *operand_as(const struct args *a, const struct operand &o, bool bf16, char **scratch)
 {
@@ -39,7 +43,8 @@ static bool rounds_after(const struct product &p) { return p.c.bf16 && !p.narrow
 
 size_t product_scratch(const struct product &p)
 {
-    return operand_scratch(p.a, p.narrow) + operand_scratch(p.b, p.narrow) + (rounds_after(p) ? scratch_round(bytes_of(p.c, false)) : 0);
+    return operand_scratch(p.a, p.narrow) + operand_scratch(p.b, p.narrow) +
+           (rounds_after(p) ? scratch_round(bytes_of(p.c, false)) : 0);
 }
 
 void product(const struct args *a, const struct product &p, void *scratch)
@@ -74,7 +79,8 @@ struct products { struct product y, dx, dw; };
 static struct products products_of(const struct args *a)
 {
     struct shape size = a->in[W].shape;
-    struct operand x = operand_of(a->in[X], size.dim[1]), w = operand_of(a->in[W], size.dim[1]), y = operand_of(a->out[0], size.dim[0]);
+    struct operand x = operand_of(a->in[X], size.dim[1]), w = operand_of(a->in[W], size.dim[1]),
+                   y = operand_of(a->out[0], size.dim[0]);
     struct operand dx = x, dw = w, dy = y;
     bool narrow = x.bf16 && y.bf16;
     if (a->dout) dy.data = a->dout[0].data;

@@ -1,6 +1,6 @@
-/* Device memory, and the pinned memory through which values come and go. A put copies into the next piece of a ring and returns:
-   the device fetches it when the stream gets there. A piece is used again only after the copy that read it is done. With whatever comes
-   back comes the word for a fault that a kernel may have met. */
+/* Device memory, and the pinned memory through which values come and go. A put copies into the next piece of a ring and
+   returns: the device fetches it when the stream gets there. A piece is used again only after the copy that read it is
+   done. With whatever comes back comes the word for a fault that a kernel may have met. */
 #include "device.h"
 #include "parts.h"
 
@@ -41,9 +41,11 @@ void ring_close(struct device *d)
 /* As on the CPU, a broken invariant: whoever made these numbers should have refused them. */
 static void look(const struct fault *f)
 {
-    static const char *const words[FAULTS] = {
-        [FAULT_ID] = "embed: id %lld, the table has %lld rows", [FAULT_TARGET] = "target %lld, the vocabulary has %lld",
-        [FAULT_DOCUMENT] = "ngram: document start %lld of %lld positions", [FAULT_POSITION] = "position %lld of %lld", [FAULT_BUCKET] = "dispatch: expert %lld of %lld" };
+    static const char *const words[FAULTS] = { [FAULT_ID] = "embed: id %lld, the table has %lld rows",
+                                               [FAULT_TARGET] = "target %lld, the vocabulary has %lld",
+                                               [FAULT_DOCUMENT] = "ngram: document start %lld of %lld positions",
+                                               [FAULT_POSITION] = "position %lld of %lld",
+                                               [FAULT_BUCKET] = "dispatch: expert %lld of %lld" };
     char text[128];
     if (f->kind == FAULT_NONE) return;
     snprintf(text, sizeof text, words[f->kind], (long long)f->value, (long long)f->limit);
@@ -133,8 +135,11 @@ static _Noreturn void out_of_memory(size_t bytes)
     const double mib = 1 << 20;
     size_t room = 0, all = 0;
     CUDA(cudaMemGetInfo(&room, &all));
-    fprintf(stderr, "cuda: %.1f MiB of the GPU's memory were wanted at once, %.1f of %.1f are free: other processes hold some of it (nvidia-smi names them), or it is in pieces\n"
-            "  a larger train.micro needs less; --jobs 1 leaves the GPU to one run of this study\n", (double)bytes / mib, (double)room / mib, (double)all / mib);
+    fprintf(stderr,
+            "cuda: %.1f MiB of the GPU's memory were wanted at once, %.1f of %.1f are free: other processes hold some "
+            "of it (nvidia-smi names them), or it is in pieces\n"
+            "  a larger train.micro needs less; --jobs 1 leaves the GPU to one run of this study\n",
+            (double)bytes / mib, (double)room / mib, (double)all / mib);
     exit(7);
 }
 

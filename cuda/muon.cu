@@ -1,22 +1,26 @@
-/* Momentum, made (nearly) orthogonal by five Newton-Schulz steps: M = mu M + g;  w -= lr (scale NS(M or g + mu M) + decay w). The
-   products of the steps bound it, 4 low^2 high + 2 low^3 FLOPs each for matrices whose sides are low and high, in float; around them
-   a value costs 44 bytes. Matrices of a stack go in batches of bounded scratch. */
+/* Momentum, made (nearly) orthogonal by five Newton-Schulz steps: M = mu M + g;  w -= lr (scale NS(M or g + mu M) +
+   decay w). The products of the steps bound it, 4 low^2 high + 2 low^3 FLOPs each for matrices whose sides are low and
+   high, in float; around them a value costs 44 bytes. Matrices of a stack go in batches of bounded scratch. */
 #include "gemm.h"
 #include "update.cuh"
 
 enum { W, GRAD, M, LR, CLIP };                              /* inputs */
 enum { ROOM = 64 << 20 };                                   /* floats of scratch, unless one matrix needs more */
 
-struct sizes { int64_t stack, rows, cols, low, high; int batch, spans; };    /* batch: matrices at work at one time; spans: of one matrix */
+/* batch: matrices at work at one time; spans: of one matrix */
+struct sizes { int64_t stack, rows, cols, low, high; int batch, spans; };
 
 static struct sizes sizes_of(const struct args *a)
 {
     struct shape w = a->in[W].shape;
-    struct sizes s = { .stack = 1, .rows = w.dim[w.rank - 2], .cols = w.dim[w.rank - 1], .low = 0, .high = 0, .batch = 0, .spans = 0 };
+    struct sizes s = {
+        .stack = 1, .rows = w.dim[w.rank - 2], .cols = w.dim[w.rank - 1], .low = 0, .high = 0, .batch = 0, .spans = 0
+    };
     for (int i = 0; i < w.rank - 2; i++) s.stack *= w.dim[i];
     s.low = s.rows < s.cols ? s.rows : s.cols;
     s.high = s.rows < s.cols ? s.cols : s.rows;
-    int64_t fit = ROOM / (2 * s.low * (s.low + s.high)), most = fit < 1 ? 1 : fit < UINT16_MAX ? fit : UINT16_MAX;     /* blockIdx.y is a matrix */
+    /* blockIdx.y is a matrix */
+    int64_t fit = ROOM / (2 * s.low * (s.low + s.high)), most = fit < 1 ? 1 : fit < UINT16_MAX ? fit : UINT16_MAX;
     s.batch = (int)(s.stack < most ? s.stack : most);
     s.spans = spans_of(s.rows * s.cols);
     return s;
@@ -24,10 +28,13 @@ static struct sizes sizes_of(const struct args *a)
 
 /* ---- around the steps: block (span, matrix of the batch) ---- */
 
-struct matrices { float *w, *m; const float *grad; void *packed; int64_t n; };   /* from the first of a batch on; n: values of one */
+/* from the first of a batch on; n: values of one */
+struct matrices { float *w, *m; const float *grad; void *packed; int64_t n; };
 
-/* Takes the gradient in; x := what is to be made orthogonal, and its squares. A step that is skipped leaves m as it is. */
-static __global__ void __launch_bounds__(BLOCK) muon_momentum(struct matrices a, const float *clip, float mu, bool nesterov, float *x, double *part)
+/* Takes the gradient in; x := what is to be made orthogonal, and its squares. A step that is
+   skipped leaves m as it is. */
+static __global__ void __launch_bounds__(BLOCK)
+muon_momentum(struct matrices a, const float *clip, float mu, bool nesterov, float *x, double *part)
 {
     int64_t from = (int64_t)blockIdx.x * SPAN, to = a.n - from < SPAN ? a.n : from + SPAN, start = blockIdx.y * a.n;
     bool go = clip[1] != 0;
@@ -52,8 +59,8 @@ static __global__ void __launch_bounds__(BLOCK) muon_normalize(float *x, int64_t
     for (int64_t i = start + from + threadIdx.x; i < start + to; i += BLOCK) x[i] *= by;
 }
 
-static __global__ void __launch_bounds__(BLOCK) muon_apply(struct matrices a, const float *x, const float *clip, const float *lr, float scale, float decay,
-                                                           double *part)
+static __global__ void __launch_bounds__(BLOCK) muon_apply(struct matrices a, const float *x, const float *clip,
+                                                           const float *lr, float scale, float decay, double *part)
 {
     int64_t from = (int64_t)blockIdx.x * SPAN, to = a.n - from < SPAN ? a.n : from + SPAN, start = blockIdx.y * a.n;
     struct view packed = { a.packed, true };
@@ -82,14 +89,17 @@ static void copy(const struct args *a, float *to, const float *from, int64_t n)
     CUDA(cudaMemcpyAsync(to, from, n * sizeof *to, cudaMemcpyDeviceToDevice, device_of(a)->stream));
 }
 
-/* X := 3.4445 X + (2.0315 A^2 - 4.7750 A) X with A = X X^T, the other way round where X is tall; returns where the last X is. */
-static float *newton_schulz(const struct args *a, const struct sizes *s, int batch, int steps, float *x, float *next, float *first, float *second)
+/* X := 3.4445 X + (2.0315 A^2 - 4.7750 A) X with A = X X^T, the other way round where X is tall;
+   returns where the last X is. */
+static float *newton_schulz(const struct args *a, const struct sizes *s, int batch, int steps, float *x, float *next,
+                            float *first, float *second)
 {
     bool tall = s->rows > s->cols;
     int64_t low = s->low, square = low * low, size = s->rows * s->cols;
-    struct gemm product = { .m = low, .n = low, .k = s->high, .a = NULL, .b = NULL, .c = first, .in = GEMM_F32, .out = GEMM_F32,
-                            .a_row = s->cols, .b_row = s->cols, .c_row = low, .a_turned = tall, .b_turned = !tall, .tf32 = false,
-                            .alpha = 1, .beta = 0, .batch = batch, .a_stride = size, .b_stride = size, .c_stride = square };
+    struct gemm product = { .m = low, .n = low, .k = s->high, .a = NULL, .b = NULL, .c = first, .in = GEMM_F32,
+                            .out = GEMM_F32, .a_row = s->cols, .b_row = s->cols, .c_row = low, .a_turned = tall,
+                            .b_turned = !tall, .tf32 = false, .alpha = 1, .beta = 0, .batch = batch, .a_stride = size,
+                            .b_stride = size, .c_stride = square };
     for (int step = 0; step < steps; step++) {
         struct gemm one = product, two = product, last = product;
         one.a = one.b = x;
@@ -134,12 +144,14 @@ static void update(const struct args *a)
     int64_t size = s.rows * s.cols, square = s.low * s.low;
     const float *clip = reals(&a->in[CLIP]), *lr = reals(&a->in[LR]);
     double *part = (double *)a->scratch;
-    float *x = (float *)(part + 2 * s.stack * s.spans), *next = x + s.batch * size, *first = next + s.batch * size, *second = first + s.batch * square;
+    float *x = (float *)(part + 2 * s.stack * s.spans), *next = x + s.batch * size, *first = next + s.batch * size,
+          *second = first + s.batch * square;
     for (int64_t from = 0; from < s.stack; from += s.batch) {
         int batch = (int)(s.stack - from < s.batch ? s.stack - from : s.batch);
         double *sums = part + 2 * from * s.spans;
         void *packed = a->in[W].packed ? (__nv_bfloat16 *)a->in[W].packed + from * size : NULL;
-        struct matrices m = { reals(&a->in[W]) + from * size, reals(&a->in[M]) + from * size, reals(&a->in[GRAD]) + from * size, packed, size };
+        struct matrices m = { reals(&a->in[W]) + from * size, reals(&a->in[M]) + from * size,
+                              reals(&a->in[GRAD]) + from * size, packed, size };
         dim3 grid(s.spans, batch);
         LAUNCH(a, muon_momentum, grid, BLOCK, 0, m, clip, (float)at->momentum, at->nesterov != 0, x, sums);
         LAUNCH(a, muon_normalize, grid, BLOCK, 0, x, size, sums);

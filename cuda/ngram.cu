@@ -1,10 +1,14 @@
-/* Hashed n-grams, and how many of them collide. The order of n-grams is small: a few integer operations a token, bound by latency. */
+/* Hashed n-grams, and how many of them collide. The order of n-grams is small: a few integer operations a
+   token, bound by latency. */
 #include "kernel.cuh"
 
 enum { IDS, START, POS };                                   /* inputs of ngram; IDS and START of collision_rate */
 
 /* The token `back` before position p of a sequence whose document begins at `start`. */
-static __device__ inline int token_before(const int32_t *ids, int p, int back, int start) { return p - back >= start ? ids[p - back] : 0; }
+static __device__ inline int token_before(const int32_t *ids, int p, int back, int start)
+{
+    return p - back >= start ? ids[p - back] : 0;
+}
 
 /* ---- ngram: the row of a table that a token and the order - 1 before it share ---- */
 
@@ -17,8 +21,9 @@ static __device__ inline uint64_t residue(uint64_t x, uint64_t rows, uint64_t in
     return rest < rows ? rest : rest - rows;
 }
 
-static __global__ void __launch_bounds__(BLOCK) ngram_rows(const int32_t *ids, const int32_t *start, const int32_t *pos, int32_t *out,
-                                                           int tokens, int s, int room, struct ngram_attr at, uint64_t inverse, struct fault *fault)
+static __global__ void __launch_bounds__(BLOCK)
+ngram_rows(const int32_t *ids, const int32_t *start, const int32_t *pos, int32_t *out, int tokens, int s, int room,
+           struct ngram_attr at, uint64_t inverse, struct fault *fault)
 {
     for (int t = (int)first_item(); t < tokens; t += (int)all_items()) {
         int sequence = t / s, p = (pos ? *pos : 0) + t % s;
@@ -40,16 +45,18 @@ static void ngram(const struct args *a)
 {
     const struct ngram_attr *at = (const struct ngram_attr *)a->attr;
     int tokens = (int)shape_count(a->out[0].shape);
-    LAUNCH(a, ngram_rows, grid_for(a, tokens, BLOCK), BLOCK, 0, ints(&a->in[IDS]), ints(&a->in[START]), a->in[POS].data ? ints(&a->in[POS]) : NULL,
-           ints(&a->out[0]), tokens, (int)a->in[START].shape.dim[1], (int)a->in[IDS].shape.dim[1], *at, UINT64_MAX / at->rows, device_of(a)->fault);
+    LAUNCH(a, ngram_rows, grid_for(a, tokens, BLOCK), BLOCK, 0, ints(&a->in[IDS]), ints(&a->in[START]),
+           a->in[POS].data ? ints(&a->in[POS]) : NULL, ints(&a->out[0]), tokens, (int)a->in[START].shape.dim[1],
+           (int)a->in[IDS].shape.dim[1], *at, UINT64_MAX / at->rows, device_of(a)->fault);
 }
 
 TWIN(ngram, ngram);
 
 /* ---- collision_rate: of the distinct n-grams of a batch, the share that shares its row with another one ---- */
 
-/* Two hash tables of at least twice as many slots as tokens, linear probing. gram: a token of each distinct n-gram; which one depends
-   on the threads' order, that there is one does not. row: the rows that are in use; grams: how many distinct n-grams each has. */
+/* Two hash tables of at least twice as many slots as tokens, linear probing. gram: a token of each distinct n-gram;
+   which one depends on the threads' order, that there is one does not. row: the rows that are in use; grams: how many
+   distinct n-grams each has. */
 struct slots { int bits; int32_t *gram, *row, *grams; };
 enum { FREE = -1 };
 
@@ -79,7 +86,8 @@ static __global__ void __launch_bounds__(BLOCK) collision_rate_insert(struct bat
     for (int t = (int)first_item(); t < b.tokens; t += (int)all_items()) {
         uint32_t slot = gram_hash(b, t) >> (32 - slots.bits);
         int found;
-        while ((found = atomicCAS(&slots.gram[slot], FREE, t)) != FREE && !same_gram(b, t, found)) slot = (slot + 1) & mask;
+        while ((found = atomicCAS(&slots.gram[slot], FREE, t)) != FREE && !same_gram(b, t, found))
+            slot = (slot + 1) & mask;
         if (found != FREE) continue;
         int row = b.index[t];
         slot = (row * 2654435761u) >> (32 - slots.bits);
@@ -115,8 +123,8 @@ static void collision_rate(const struct args *a)
     int bits = slot_bits(a), slots = 1 << bits;
     int32_t *scratch = (int32_t *)a->scratch;
     struct slots table = { bits, scratch, scratch + slots, scratch + 2 * slots };
-    struct batch b = { ints(&a->in[IDS]), ints(&a->in[START]), ints(&a->in[2]), (int)shape_count(a->in[0].shape), (int)a->in[0].shape.dim[1],
-                       (int)*(const int64_t *)a->attr };
+    struct batch b = { ints(&a->in[IDS]), ints(&a->in[START]), ints(&a->in[2]), (int)shape_count(a->in[0].shape),
+                       (int)a->in[0].shape.dim[1], (int)*(const int64_t *)a->attr };
     CUDA(cudaMemsetAsync(table.gram, 0xFF, 2 * slots * sizeof(int32_t), device_of(a)->stream));     /* FREE */
     CUDA(cudaMemsetAsync(table.grams, 0, slots * sizeof(int32_t), device_of(a)->stream));
     LAUNCH(a, collision_rate_insert, grid_for(a, b.tokens, BLOCK), BLOCK, 0, b, table);

@@ -25,7 +25,8 @@ void device_stamp(void *device, int number);
 double device_between(void *device, int first, int second);
 
 /* fail.c */
-bool device_switch(const char *variable, const char *on, const char *off);      /* whether it says `on`; unset is `off`, another word ends the program */
+/* whether it says `on`; unset is `off`, another word ends the program */
+bool device_switch(const char *variable, const char *on, const char *off);
 
 /* device.c */
 int device_probe(char isa[16], struct err *e);

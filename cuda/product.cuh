@@ -1,11 +1,13 @@
-/* Products of tensors in whatever formats they have: what matmul, grouped_matmul and cross_entropy share; matmul.cu holds the
-   functions. As on the CPU a product either may round its operands to bf16, or is exact: floats, and weights as they are kept. */
+/* Products of tensors in whatever formats they have: what matmul, grouped_matmul and cross_entropy share; matmul.cu
+   holds the functions. As on the CPU a product either may round its operands to bf16, or is exact: floats, and
+   weights as they are kept. */
 #ifndef SLUICE_CUDA_PRODUCT_CUH
 #define SLUICE_CUDA_PRODUCT_CUH
 
 #include "kernel.cuh"
 
-/* Rows of `cols` values that begin `row` values apart; packed: the same once more in bf16, or NULL. turned: its columns are read as rows. */
+/* Rows of `cols` values that begin `row` values apart; packed: the same once more in bf16, or NULL. turned: its
+   columns are read as rows. */
 struct operand { void *data, *packed; bool bf16; int64_t rows, cols, row; bool turned; };
 
 static inline struct operand operand_of(const struct tensor &t, int64_t cols)
@@ -24,8 +26,8 @@ static inline struct operand operand_rows(struct operand o, int64_t first, int64
     return o;
 }
 
-/* The values of an operand in the format that is wanted: where they lie, its packed copy, or converted, without gaps, into scratch, which
-   moves on by what that takes. */
+/* The values of an operand in the format that is wanted: where they lie, its packed copy, or converted, without gaps,
+   into scratch, which moves on by what that takes. */
 const void *operand_as(const struct args *a, const struct operand &o, bool bf16, char **scratch);
 size_t operand_scratch(const struct operand &o, bool bf16);
 static inline size_t scratch_round(size_t bytes) { return (bytes + 255) / 256 * 256; }

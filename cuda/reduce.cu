@@ -1,9 +1,10 @@
-/* Ops that make few values of a whole tensor. Memory bounds them: forward reads each value once, and some lines of partial sums. The
-   parts of a tensor depend on its size alone; partial results are combined in their order, in double. */
+/* Ops that make few values of a whole tensor. Memory bounds them: forward reads each value once, and some
+   lines of partial sums. The parts of a tensor depend on its size alone; partial results are combined in
+   their order, in double. */
 #include "columns.cuh"
 #include "row.cuh"
 
-enum { PARTS = 512, PART = BLOCK * LANES * 4 };             /* most blocks of a tensor; values of a block, until there are many */
+enum { PARTS = 512, PART = BLOCK * LANES * 4 };   /* most blocks of a tensor; values of a block, until there are many */
 
 /* What blocks hand on. */
 struct pair { double first, second; };
@@ -11,9 +12,11 @@ struct range { double low, high; };
 
 /* Op is a struct of three functions, over values x and, if there is a second tensor, y:
 
-       static __device__ void take(float x, float y, struct range in, float *first, float *second);     both begin at `begin`
+       static __device__ void take(float x, float y, struct range in, float *first, float *second);
        static __device__ double join(double a, double b);
-       static __device__ double finish(struct pair all, double n);                                                              */
+       static __device__ double finish(struct pair all, double n);
+
+   What take adds to begins at `begin`. */
 template <class Op> static __device__ inline struct pair block_join(struct pair p)
 {
     __shared__ struct pair part[WARP];
@@ -30,7 +33,8 @@ template <class Op> static __device__ inline struct pair block_join(struct pair 
 
 /* A block that is alone finishes. */
 template <class Op>
-static __global__ void __launch_bounds__(BLOCK) reduce_parts(struct view x, struct view y, struct range in, struct pair *part, float *to, int64_t n)
+static __global__ void __launch_bounds__(BLOCK)
+reduce_parts(struct view x, struct view y, struct range in, struct pair *part, float *to, int64_t n)
 {
     int64_t whole = n / LANES;
     float first = Op::begin, second = Op::begin;
@@ -39,7 +43,8 @@ static __global__ void __launch_bounds__(BLOCK) reduce_parts(struct view x, stru
         if (y.data) v = load8(y, i * LANES);
         for (int l = 0; l < LANES; l++) Op::take(u.v[l], v.v[l], in, &first, &second);
     }
-    for (int64_t i = whole * LANES + first_item(); i < n; i += all_items()) Op::take(load(x, i), y.data ? load(y, i) : 0, in, &first, &second);
+    for (int64_t i = whole * LANES + first_item(); i < n; i += all_items())
+        Op::take(load(x, i), y.data ? load(y, i) : 0, in, &first, &second);
     struct pair all = block_join<Op>({ first, second });
     if (threadIdx.x > 0) return;
     if (gridDim.x == 1) *to = (float)Op::finish(all, (double)n);
@@ -47,10 +52,12 @@ static __global__ void __launch_bounds__(BLOCK) reduce_parts(struct view x, stru
 }
 
 /* One block: the parts in their order, by each thread every BLOCK-th. */
-template <class Op> static __global__ void __launch_bounds__(BLOCK) reduce_finish(const struct pair *part, int parts, float *to, int64_t n)
+template <class Op>
+static __global__ void __launch_bounds__(BLOCK) reduce_finish(const struct pair *part, int parts, float *to, int64_t n)
 {
     struct pair p = { Op::begin, Op::begin };
-    for (int i = threadIdx.x; i < parts; i += BLOCK) p = { Op::join(p.first, part[i].first), Op::join(p.second, part[i].second) };
+    for (int i = threadIdx.x; i < parts; i += BLOCK)
+        p = { Op::join(p.first, part[i].first), Op::join(p.second, part[i].second) };
     p = block_join<Op>(p);
     if (threadIdx.x == 0) *to = (float)Op::finish(p, (double)n);
 }
@@ -66,7 +73,10 @@ static int64_t parts_of(int64_t n)
     return parts < PARTS ? parts : (int64_t)PARTS;
 }
 
-static size_t scratch(const struct args *a) { return (size_t)parts_of(shape_count(a->in[0].shape)) * sizeof(struct pair); }
+static size_t scratch(const struct args *a)
+{
+    return (size_t)parts_of(shape_count(a->in[0].shape)) * sizeof(struct pair);
+}
 
 template <class Op> static void reduce(const struct args *a, struct view x, struct view y, struct range in, float *to)
 {
@@ -88,7 +98,8 @@ static __global__ void __launch_bounds__(BLOCK) reduce_spread(struct view x, con
 static void spread(const struct args *a, int input, struct view x)
 {
     int64_t n = shape_count(a->in[0].shape);
-    if (a->din[input].data) LAUNCH(a, reduce_spread, grid_for(a, n, BLOCK), BLOCK, 0, x, reals(&a->dout[0]), sum_of(a, input), n);
+    if (a->din[input].data)
+        LAUNCH(a, reduce_spread, grid_for(a, n, BLOCK), BLOCK, 0, x, reals(&a->dout[0]), sum_of(a, input), n);
 }
 
 /* ---- mean_rows: the mean of each column, or of all values of a vector;  dx = dy / rows ---- */
@@ -122,7 +133,8 @@ static void mean_rows_backward(const struct args *a)
     struct shape s = a->in[0].shape;
     struct rows r = s.rank == 1 ? rows_shape(s.dim[0], 1) : rows_of(s);
     if (a->din[0].data)
-        LAUNCH(a, mean_rows_spread, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, view_of(a->dout[0]), 1 / (float)r.n, sum_of(a, 0));
+        LAUNCH(a, mean_rows_spread, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, view_of(a->dout[0]),
+               1 / (float)r.n, sum_of(a, 0));
 }
 
 static size_t mean_rows_scratch(const struct args *a)
@@ -162,7 +174,11 @@ struct dot_values : summing {
     static __device__ double finish(struct pair all, double) { return all.first; }
 };
 
-static void dot_forward(const struct args *a) { reduce<dot_values>(a, view_of(a->in[0]), view_of(a->in[1]), {}, reals(&a->out[0])); }
+static void dot_forward(const struct args *a)
+{
+    reduce<dot_values>(a, view_of(a->in[0]), view_of(a->in[1]), {}, reals(&a->out[0]));
+}
+
 static void dot_backward(const struct args *a)
 {
     spread(a, 0, view_of(a->in[1]));
@@ -176,11 +192,18 @@ TWIN(dot, dot_forward, dot_backward, NULL, scratch);
 struct max_values {
     static constexpr float begin = -INFINITY;
     static __device__ double join(double a, double b) { return b > a || b != b ? b : a; }
-    static __device__ void take(float x, float, struct range, float *first, float *) { *first = x > *first || x != x ? x : *first; }
+    static __device__ void take(float x, float, struct range, float *first, float *)
+    {
+        *first = x > *first || x != x ? x : *first;
+    }
     static __device__ double finish(struct pair all, double) { return all.first; }
 };
 
-static void max_all_forward(const struct args *a) { reduce<max_values>(a, view_of(a->in[0]), none, {}, reals(&a->out[0])); }
+static void max_all_forward(const struct args *a)
+{
+    reduce<max_values>(a, view_of(a->in[0]), none, {}, reals(&a->out[0]));
+}
+
 TWIN(max_all, max_all_forward, NULL, NULL, scratch);
 
 /* ---- rms: sqrt(mean x^2) ---- */
@@ -196,7 +219,10 @@ TWIN(rms, rms_forward, NULL, NULL, scratch);
 /* ---- outside: the share of values that are not in [low, high]; NaN is not ---- */
 
 struct outside_values : summing {
-    static __device__ void take(float x, float, struct range in, float *first, float *) { *first += !(x >= (float)in.low && x <= (float)in.high); }
+    static __device__ void take(float x, float, struct range in, float *first, float *)
+    {
+        *first += !(x >= (float)in.low && x <= (float)in.high);
+    }
     static __device__ double finish(struct pair all, double n) { return all.first / n; }
 };
 

@@ -1,13 +1,15 @@
-/* y = gain x / sqrt(mean(x^2) + eps) over the last dimension; zero_centred: (1 + gain) in place of gain. Memory bounds it: forward
-   reads x and writes y, backward reads x and dy and adds to dx, each once, which is the least; rows stay in registers in between.
-   The gradient of the gain is summed by each block over its rows; those lines, at most LINES, cost LINES/T of that again. */
+/* y = gain x / sqrt(mean(x^2) + eps) over the last dimension; zero_centred: (1 + gain) in place of gain. Memory bounds
+   it: forward reads x and writes y, backward reads x and dy and adds to dx, each once, which is the least; rows stay in
+   registers in between. The gradient of the gain is summed by each block over its rows; those lines, at most LINES,
+   cost LINES/T of that again. */
 #include "columns.cuh"
 #include "norm.cuh"
 
-enum { LINES = 512 };                                       /* most blocks of backward, by shape alone: each sums a line of dgain */
+enum { LINES = 512 };    /* most blocks of backward, by shape alone: each sums a line of dgain */
 
 /* x = a + b, rounded as it is stored, then its norm: x is not read again. */
-ROWS_KERNEL add_rmsnorm_forward(struct rows r, struct view a, struct view b, struct view x, struct view gain, struct view y, float eps, float centre)
+ROWS_KERNEL add_rmsnorm_forward(struct rows r, struct view a, struct view b, struct view x, struct view gain,
+                                struct view y, float eps, float centre)
 {
     for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
         struct row<true> row(a, w, r), other(b, w, r);
@@ -23,7 +25,8 @@ ROWS_KERNEL add_rmsnorm_forward(struct rows r, struct view a, struct view b, str
     }
 }
 
-template <bool HELD> ROWS_KERNEL rmsnorm_forward(struct rows r, struct view x, struct view gain, struct view y, float eps, float centre)
+template <bool HELD>
+ROWS_KERNEL rmsnorm_forward(struct rows r, struct view x, struct view gain, struct view y, float eps, float centre)
 {
     for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
         struct row<HELD> row(x, w, r);
@@ -57,8 +60,9 @@ static __device__ inline void write_line(float *line, const struct rows &r, cons
 }
 
 /* dx = r gain dy - x r^3/d sum(gain dy x);  dgain = sum over rows of dy x r. lines NULL: dgain is not wanted. */
-template <bool HELD> ROWS_KERNEL rmsnorm_backward(struct rows r, struct view x, struct view gain, struct view dy, struct sum dx, float *lines,
-                                                                       float eps, float centre)
+template <bool HELD>
+ROWS_KERNEL rmsnorm_backward(struct rows r, struct view x, struct view gain, struct view dy, struct sum dx,
+                             float *lines, float eps, float centre)
 {
     float *line = lines + (int64_t)blockIdx.x * r.d;
     struct eight dgain = {};
@@ -100,18 +104,23 @@ static size_t scratch(const struct args *a)
 static void forward(const struct args *a)
 {
     const struct norm_attr *at = (const struct norm_attr *)a->attr;
-    LAUNCH_ROWS(a, rmsnorm_forward, rows_of(a->in[0].shape), view_of(a->in[0]), view_of(a->in[1]), view_of(a->out[0]), (float)at->eps, (float)at->zero_centred);
+    LAUNCH_ROWS(a, rmsnorm_forward, rows_of(a->in[0].shape), view_of(a->in[0]), view_of(a->in[1]), view_of(a->out[0]),
+                (float)at->eps, (float)at->zero_centred);
 }
 
 static void add_forward(const struct args *a)
 {
     const struct norm_attr *at = (const struct norm_attr *)a->next->attr;
     struct rows r = rows_of(a->next->in[0].shape);
-    LAUNCH(a, add_rmsnorm_forward, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, view_of(a->in[0]), view_of(a->in[1]), view_of(a->out[0]),
-           view_of(a->next->in[1]), view_of(a->next->out[0]), (float)at->eps, (float)at->zero_centred);
+    LAUNCH(a, add_rmsnorm_forward, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, view_of(a->in[0]),
+           view_of(a->in[1]), view_of(a->out[0]), view_of(a->next->in[1]), view_of(a->next->out[0]), (float)at->eps,
+           (float)at->zero_centred);
 }
 
-extern "C" kernel *fuse_add_rmsnorm(const struct args *norm) { return rows_of(norm->in[0].shape).d <= ROW_HELD ? add_forward : NULL; }
+extern "C" kernel *fuse_add_rmsnorm(const struct args *norm)
+{
+    return rows_of(norm->in[0].shape).d <= ROW_HELD ? add_forward : NULL;
+}
 
 static void backward(const struct args *a)
 {
@@ -119,8 +128,8 @@ static void backward(const struct args *a)
     struct rows r = rows_of(a->in[0].shape);
     int64_t lines = lines_of(r);
     float *line = a->din[1].data ? (float *)a->scratch : NULL;
-    LAUNCH_ROWS_IN(a, (int)lines, rmsnorm_backward, r, view_of(a->in[0]), view_of(a->in[1]), view_of(a->dout[0]), sum_of(a, 0), line,
-                   (float)at->eps, (float)at->zero_centred);
+    LAUNCH_ROWS_IN(a, (int)lines, rmsnorm_backward, r, view_of(a->in[0]), view_of(a->in[1]), view_of(a->dout[0]),
+                   sum_of(a, 0), line, (float)at->eps, (float)at->zero_centred);
     if (line) columns_add(a, { line, false }, lines, r.d, 1, sum_of(a, 1));
 }
 

@@ -1,6 +1,6 @@
-/* Rotary positions: the pair (a, b) of a head turns by the angle p base^(-2i/D), p counted from the start of the document; backward
-   turns dy back. Memory bounds it: x and y are moved once, which is the least. There is no table of angles: a thread computes those of
-   its pairs and turns them in HEADS heads. */
+/* Rotary positions: the pair (a, b) of a head turns by the angle p base^(-2i/D), p counted from the start of the
+   document; backward turns dy back. Memory bounds it: x and y are moved once, which is the least. There is no table of
+   angles: a thread computes those of its pairs and turns them in HEADS heads. */
 #include "norm.cuh"
 #include <math.h>
 
@@ -9,12 +9,18 @@ enum { HEADS = 4, POWERS = 10 };                            /* 2^POWERS: most pa
 
 struct attr { int64_t width, where; double base; };
 
-/* tokens [B,S] of `heads` heads of `wide` values. Pair i of a head are the values first + i and first + apart + i. A head is cut into
-   `units` of N neighbours: pairs, then values that do not turn. power[k]: base^(-2/D) to the power 2^k, as a fraction of 2^63. */
-struct turns { int64_t length; unsigned tokens, heads, groups, units, pairs, first, apart, wide; float sign; uint64_t power[POWERS]; };
+/* tokens [B,S] of `heads` heads of `wide` values. Pair i of a head are the values first + i and first + apart + i. A
+   head is cut into `units` of N neighbours: pairs, then values that do not turn. power[k]: base^(-2/D) to the power
+   2^k, as a fraction of 2^63. */
+struct turns {
+    int64_t length;
+    unsigned tokens, heads, groups, units, pairs, first, apart, wide;
+    float sign;
+    uint64_t power[POWERS];
+};
 
-/* Angles are fractions of a turn in 64 bits, so that their product with any position is exact: whole turns fall off the top.
-   base^(-2i/D) / 2pi: */
+/* Angles are fractions of a turn in 64 bits, so that their product with any position is exact: whole turns fall off the
+   top. base^(-2i/D) / 2pi: */
 static __device__ inline uint64_t turn_of_pair(const struct turns &t, unsigned pair)
 {
     uint64_t turn = 0x28BE60DB9391054Aull;                  /* 2^64 / 2pi */
@@ -31,7 +37,10 @@ static __device__ inline unsigned still(const struct turns &t, unsigned j)
 }
 
 /* x c + other s, rounded alike wherever it stands. */
-static __device__ inline float turned(float x, float other, float c, float s) { return __fmaf_rn(x, c, __fmul_rn(other, s)); }
+static __device__ inline float turned(float x, float other, float c, float s)
+{
+    return __fmaf_rn(x, c, __fmul_rn(other, s));
+}
 
 /* N neighbours, one or eight. */
 template <int N> static __device__ inline struct eight take(struct view x, int64_t i)
@@ -47,7 +56,8 @@ template <int N> static __device__ inline void give(struct sum y, int64_t i, con
 
 /* The pairs from `pair` on, N of them, in the heads from x + at on. */
 template <int N>
-static __device__ inline void turn_pairs(const struct turns &t, unsigned pair, int64_t position, unsigned heads, struct view x, struct sum y, int64_t at)
+static __device__ inline void turn_pairs(const struct turns &t, unsigned pair, int64_t position, unsigned heads,
+                                         struct view x, struct sum y, int64_t at)
 {
     struct eight c, s;
     uint64_t turn = turn_of_pair(t, pair);
@@ -70,7 +80,8 @@ static __device__ inline void turn_pairs(const struct turns &t, unsigned pair, i
 }
 
 template <int N>
-static __global__ void __launch_bounds__(BLOCK) rope_turn(const struct turns t, struct view x, struct sum y, const int32_t *start, const int32_t *pos)
+static __global__ void __launch_bounds__(BLOCK)
+rope_turn(const struct turns t, struct view x, struct sum y, const int32_t *start, const int32_t *pos)
 {
     unsigned items = t.tokens * t.groups * t.units;
     for (unsigned i = (unsigned)first_item(); i < items; i += (unsigned)all_items()) {
@@ -87,9 +98,10 @@ static __global__ void __launch_bounds__(BLOCK) rope_turn(const struct turns t, 
     }
 }
 
-/* The same after a norm of the heads: lanes of a warp share a head, and each gets the other halves of its pairs from another. */
-ROWS_KERNEL rmsnorm_rope_forward(struct rows r, const struct turns t, struct view x, struct view gain, struct view y, struct view z, const int32_t *start,
-                                 const int32_t *pos, float eps, float centre)
+/* The same after a norm of the heads: lanes of a warp share a head, and each gets the other halves of
+   its pairs from another. */
+ROWS_KERNEL rmsnorm_rope_forward(struct rows r, const struct turns t, struct view x, struct view gain, struct view y,
+                                 struct view z, const int32_t *start, const int32_t *pos, float eps, float centre)
 {
     for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
         struct row<true> row(x, w, r);
@@ -100,7 +112,8 @@ ROWS_KERNEL rmsnorm_rope_forward(struct rows r, const struct turns t, struct vie
         unsigned column = (unsigned)row.column(0), pair = column - t.first, late = pair - t.apart;
         bool is_late = column >= t.first + t.apart && late < t.pairs, is_early = column >= t.first && pair < t.pairs;
         int far = (int)(t.apart / LANES), lane = (int)(threadIdx.x % WARP);
-        for (int l = 0; l < LANES; l++) other.v[l] = __shfl_sync(0xFFFFFFFFu, u.v[l], is_late ? lane - far : is_early ? lane + far : lane);
+        for (int l = 0; l < LANES; l++)
+            other.v[l] = __shfl_sync(0xFFFFFFFFu, u.v[l], is_late ? lane - far : is_early ? lane + far : lane);
         unsigned token = w.d ? (unsigned)w.row / t.heads : 0;
         int64_t position = (pos ? pos[0] : 0) + (int64_t)(token % (unsigned)t.length) - start[token];
         uint64_t turn = turn_of_pair(t, is_late ? late : pair);
@@ -120,8 +133,9 @@ static struct turns turns_of(const struct args *a, float sign)
     struct shape x = a->in[X].shape;
     int64_t w = x.dim[2], pairs = at->width / 2;
     double depth = (double)(at->where == ROPE_PROPORTIONAL ? w : at->width);
-    struct turns t = { a->in[START].shape.dim[1], (unsigned)x.dim[0], (unsigned)x.dim[1], (unsigned)((x.dim[1] + HEADS - 1) / HEADS), (unsigned)(w - pairs),
-                       (unsigned)pairs, (unsigned)(at->where == ROPE_LAST ? w - at->width : 0),
+    struct turns t = { a->in[START].shape.dim[1], (unsigned)x.dim[0], (unsigned)x.dim[1],
+                       (unsigned)((x.dim[1] + HEADS - 1) / HEADS), (unsigned)(w - pairs), (unsigned)pairs,
+                       (unsigned)(at->where == ROPE_LAST ? w - at->width : 0),
                        (unsigned)(at->where == ROPE_PROPORTIONAL ? w / 2 : pairs), (unsigned)w, sign, {} };
     INVARIANT(pairs <= 1 << POWERS && at->base > 1, "rope: %lld pairs, base %g", (long long)pairs, at->base);
     for (int k = 0; k < POWERS && pairs; k++) t.power[k] = (uint64_t)(pow(at->base, -2.0 * (1 << k) / depth) * 0x1p63);
@@ -150,8 +164,9 @@ static void norm_forward(const struct args *a)
     const struct norm_attr *at = (const struct norm_attr *)a->attr;
     const struct args *b = a->next;
     struct rows r = rows_of(a->in[0].shape);
-    LAUNCH(a, rmsnorm_rope_forward, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, turns_of(b, 1), view_of(a->in[0]), view_of(a->in[1]), view_of(a->out[0]),
-           view_of(b->out[0]), ints(&b->in[START]), b->in[POS].data ? ints(&b->in[POS]) : NULL, (float)at->eps, (float)at->zero_centred);
+    LAUNCH(a, rmsnorm_rope_forward, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, turns_of(b, 1),
+           view_of(a->in[0]), view_of(a->in[1]), view_of(a->out[0]), view_of(b->out[0]), ints(&b->in[START]),
+           b->in[POS].data ? ints(&b->in[POS]) : NULL, (float)at->eps, (float)at->zero_centred);
 }
 
 /* Heads of whole eights whose pairs lie in lanes of one warp. */
@@ -159,7 +174,8 @@ extern "C" kernel *fuse_rmsnorm_rope(const struct args *norm, const struct args 
 {
     struct turns t = turns_of(rope, 1);
     int64_t d = shape_last(norm->in[0].shape);
-    bool fits = d == t.wide && d <= WARP * LANES && (d & (d - 1)) == 0 && (t.wide | t.pairs | t.first | t.apart) % LANES == 0 && t.pairs > 0;
+    bool fits = d == t.wide && d <= WARP * LANES && (d & (d - 1)) == 0 &&
+                (t.wide | t.pairs | t.first | t.apart) % LANES == 0 && t.pairs > 0;
     return fits ? norm_forward : NULL;
 }
 

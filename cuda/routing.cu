@@ -1,6 +1,6 @@
-/* Routing: which experts a token takes (topk), what it thinks of them (pick), how busy they are (load). A warp takes a token. topk reads
-   its keys from memory once, which bounds it while k is small: each further choice costs a pass over what a lane holds. pick moves
-   what it must. */
+/* Routing: which experts a token takes (topk), what it thinks of them (pick), how busy they are (load). A warp takes a
+   token. topk reads its keys from memory once, which bounds it while k is small: each further choice costs a pass over
+   what a lane holds. pick moves what it must. */
 #include "warp.cuh"
 
 enum { SHARED = 48 << 10 };                                 /* bytes of a block */
@@ -24,7 +24,8 @@ static __device__ inline struct candidate topk_best(const uint32_t *word, int ex
 }
 
 /* A lane alone reads and writes the words of experts lane, lane + 32, ... */
-static __global__ void __launch_bounds__(BLOCK) topk_forward(const float *key, int32_t *index, float *margin, int64_t tokens, int experts, int k)
+static __global__ void __launch_bounds__(BLOCK)
+topk_forward(const float *key, int32_t *index, float *margin, int64_t tokens, int experts, int k)
 {
     extern __shared__ uint32_t words[];
     uint32_t *word = words + threadIdx.x / WARP * experts;
@@ -49,23 +50,26 @@ static __global__ void __launch_bounds__(BLOCK) topk_forward(const float *key, i
 static void topk_tokens(const struct args *a)
 {
     int64_t tokens = a->in[0].shape.dim[0];
-    int experts = (int)a->in[0].shape.dim[1], room = SHARED / (int)(experts * sizeof(uint32_t)), warps = room < WARPS ? room : WARPS;
+    int experts = (int)a->in[0].shape.dim[1], room = SHARED / (int)(experts * sizeof(uint32_t)),
+        warps = room < WARPS ? room : WARPS;
     INVARIANT(warps > 0, "topk of %d experts", experts);
-    LAUNCH(a, topk_forward, grid_for(a, tokens, warps), warps * WARP, warps * experts * sizeof(uint32_t), reals(&a->in[0]), ints(&a->out[0]),
-           reals(&a->out[1]), tokens, experts, (int)a->out[0].shape.dim[1]);
+    LAUNCH(a, topk_forward, grid_for(a, tokens, warps), warps * WARP, warps * experts * sizeof(uint32_t),
+           reals(&a->in[0]), ints(&a->out[0]), reals(&a->out[1]), tokens, experts, (int)a->out[0].shape.dim[1]);
 }
 
 TWIN(topk, topk_tokens);
 
 /* ---- pick: out[t,j] = x[t, index[t,j]] ---- */
 
-static __global__ void __launch_bounds__(BLOCK) pick_forward(const float *x, const int32_t *index, float *out, int64_t tokens, int experts, int k)
+static __global__ void __launch_bounds__(BLOCK)
+pick_forward(const float *x, const int32_t *index, float *out, int64_t tokens, int experts, int k)
 {
     EACH_ROW(t, tokens) for (int j = lane_of(); j < k; j += WARP) out[t * k + j] = x[t * experts + index[t * k + j]];
 }
 
 /* dx[t,e] = sum over the j with index[t,j] = e of dout[t,j] */
-static __global__ void __launch_bounds__(BLOCK) pick_backward(struct sum dx, const int32_t *index, const float *dout, int64_t tokens, int experts, int k)
+static __global__ void __launch_bounds__(BLOCK)
+pick_backward(struct sum dx, const int32_t *index, const float *dout, int64_t tokens, int experts, int k)
 {
     EACH_ROW(t, tokens)
         for (int e = lane_of(); e < experts; e += WARP) {
@@ -104,12 +108,14 @@ static __global__ void __launch_bounds__(WARP) load_forward(const void *counts, 
     double sum = 0;
     for (int i = threadIdx.x; i < experts; i += WARP) sum += count_at(counts, integers, i);
     sum = warp_sum(sum);
-    for (int i = threadIdx.x; i < experts; i += WARP) out[i] = sum > 0 ? (float)(experts * count_at(counts, integers, i) / sum) : 0;
+    for (int i = threadIdx.x; i < experts; i += WARP)
+        out[i] = sum > 0 ? (float)(experts * count_at(counts, integers, i) / sum) : 0;
 }
 
 static void load_experts(const struct args *a)
 {
-    LAUNCH(a, load_forward, 1, WARP, 0, a->in[0].data, a->in[0].format == FORMAT_I32, reals(&a->out[0]), (int)a->in[0].shape.dim[0]);
+    LAUNCH(a, load_forward, 1, WARP, 0, a->in[0].data, a->in[0].format == FORMAT_I32, reals(&a->out[0]),
+           (int)a->in[0].shape.dim[0]);
 }
 
 TWIN(load, load_experts);

@@ -1,6 +1,6 @@
-/* Rows that threads share. A thread holds eight neighbouring values of its row, so that a kernel of several passes over a row reads
-   memory once. A row of up to WARP * LANES values is shared by a power of two of lanes of a warp, a wider one by a block; rows
-   wider than ROW_HELD are read again for each pass, most of it from cache. */
+/* Rows that threads share. A thread holds eight neighbouring values of its row, so that a kernel of several passes over
+   a row reads memory once. A row of up to WARP * LANES values is shared by a power of two of lanes of a warp, a wider
+   one by a block; rows wider than ROW_HELD are read again for each pass, most of it from cache. */
 #ifndef SLUICE_CUDA_ROW_CUH
 #define SLUICE_CUDA_ROW_CUH
 
@@ -20,16 +20,19 @@ static inline struct rows rows_shape(int64_t n, int64_t d)
 }
 static inline struct rows rows_of(struct shape s) { return rows_shape(shape_rows(s), shape_last(s)); }
 
-/* A kernel of rows. The compiler may use the registers that one block of the widest rows leaves it: for two it would spill. */
+/* A kernel of rows. The compiler may use the registers that one block of the widest rows leaves it:
+   for two it would spill. */
 #define ROWS_KERNEL static __global__ void __launch_bounds__(ROW_THREADS, 1)
 
-/* LAUNCH_ROWS(a, kernel, rows, arguments...): kernel<held>, with the rows as its first argument; _IN: in as many blocks. */
+/* LAUNCH_ROWS(a, kernel, rows, arguments...): kernel<held>, with the rows as its first argument;
+   _IN: in as many blocks. */
 #define LAUNCH_ROWS_IN(a, grid, kernel_, rows_, ...) do { \
     struct rows r_ = (rows_); \
     if (r_.d <= ROW_HELD) LAUNCH(a, kernel_<true>, (grid), r_.lanes * r_.at_once, 0, r_, __VA_ARGS__); \
     else LAUNCH(a, kernel_<false>, (grid), r_.lanes * r_.at_once, 0, r_, __VA_ARGS__); \
 } while (0)
-#define LAUNCH_ROWS(a, kernel_, rows_, ...) LAUNCH_ROWS_IN(a, grid_for(a, r_.n, r_.at_once), kernel_, rows_, __VA_ARGS__)
+#define LAUNCH_ROWS(a, kernel_, rows_, ...) \
+    LAUNCH_ROWS_IN(a, grid_for(a, r_.n, r_.at_once), kernel_, rows_, __VA_ARGS__)
 
 /* All threads of a block walk alike, for they meet in sums; those whose row is beyond the last read and write nothing:
    for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) */
@@ -39,10 +42,19 @@ static __device__ inline struct walk walk_at(const struct rows &r, int64_t first
     int64_t row = first + threadIdx.x / (unsigned)r.lanes;
     return { first, row, (int)(threadIdx.x % (unsigned)r.lanes), row < r.n ? r.d : 0 };
 }
-static __device__ inline struct walk first_row(const struct rows &r) { return walk_at(r, (int64_t)blockIdx.x * r.at_once); }
-static __device__ inline void next_row(struct walk *w, const struct rows &r) { *w = walk_at(r, w->first + (int64_t)gridDim.x * r.at_once); }
 
-/* Columns [c, c+8) of a row of d values that begins at `at`; columns past its end read as `beyond`, and are not written. */
+static __device__ inline struct walk first_row(const struct rows &r)
+{
+    return walk_at(r, (int64_t)blockIdx.x * r.at_once);
+}
+
+static __device__ inline void next_row(struct walk *w, const struct rows &r)
+{
+    *w = walk_at(r, w->first + (int64_t)gridDim.x * r.at_once);
+}
+
+/* Columns [c, c+8) of a row of d values that begins at `at`; columns past its end read as
+   `beyond`, and are not written. */
 static __device__ inline struct eight row_load(struct view x, int64_t at, int c, int d, float beyond)
 {
     struct eight e;
@@ -91,7 +103,8 @@ static __device__ inline float row_sum(float x, int lanes)
 static __device__ inline float row_top(float x, int lanes)
 {
     __shared__ float part[WARP];
-    for (int step = lanes > WARP ? WARP / 2 : lanes / 2; step > 0; step /= 2) x = fmaxf(x, __shfl_xor_sync(0xFFFFFFFFu, x, step));
+    for (int step = lanes > WARP ? WARP / 2 : lanes / 2; step > 0; step /= 2)
+        x = fmaxf(x, __shfl_xor_sync(0xFFFFFFFFu, x, step));
     if (lanes <= WARP) return x;
     if (threadIdx.x % WARP == 0) part[threadIdx.x / WARP] = x;
     __syncthreads();

@@ -1,5 +1,5 @@
-/* Ops on a row at a time: softmax, logsumexp, normalize, row_entropy. Memory bounds them: each reads its rows and writes its results
-   once, which is the least; rows stay in registers in between. */
+/* Ops on a row at a time: softmax, logsumexp, normalize, row_entropy. Memory bounds them: each reads its rows and
+   writes its results once, which is the least; rows stay in registers in between. */
 #include "row.cuh"
 
 template <bool HELD> static __device__ inline float top_of(const struct row<HELD> &x)
@@ -72,10 +72,16 @@ template <bool HELD> ROWS_KERNEL softmax_backward(struct rows r, struct view y, 
     }
 }
 
-static void softmax_rows(const struct args *a) { LAUNCH_ROWS(a, softmax_forward, rows_of(a->in[0].shape), view_of(a->in[0]), view_of(a->out[0])); }
+static void softmax_rows(const struct args *a)
+{
+    LAUNCH_ROWS(a, softmax_forward, rows_of(a->in[0].shape), view_of(a->in[0]), view_of(a->out[0]));
+}
+
 static void softmax_gradient(const struct args *a)
 {
-    if (a->din[0].data) LAUNCH_ROWS(a, softmax_backward, rows_of(a->in[0].shape), view_of(a->out[0]), view_of(a->dout[0]), sum_of(a, 0));
+    if (a->din[0].data)
+        LAUNCH_ROWS(a, softmax_backward, rows_of(a->in[0].shape), view_of(a->out[0]), view_of(a->dout[0]),
+                    sum_of(a, 0));
 }
 TWIN(softmax, softmax_rows, softmax_gradient);
 
@@ -90,7 +96,8 @@ template <bool HELD> ROWS_KERNEL logsumexp_forward(struct rows r, struct view x,
     }
 }
 
-template <bool HELD> ROWS_KERNEL logsumexp_backward(struct rows r, struct view x, const float *y, const float *dy, struct sum dx)
+template <bool HELD>
+ROWS_KERNEL logsumexp_backward(struct rows r, struct view x, const float *y, const float *dy, struct sum dx)
 {
     for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
         if (!w.d) continue;
@@ -104,11 +111,16 @@ template <bool HELD> ROWS_KERNEL logsumexp_backward(struct rows r, struct view x
     }
 }
 
-static void logsumexp_rows(const struct args *a) { LAUNCH_ROWS(a, logsumexp_forward, rows_of(a->in[0].shape), view_of(a->in[0]), reals(&a->out[0])); }
+static void logsumexp_rows(const struct args *a)
+{
+    LAUNCH_ROWS(a, logsumexp_forward, rows_of(a->in[0].shape), view_of(a->in[0]), reals(&a->out[0]));
+}
+
 static void logsumexp_gradient(const struct args *a)
 {
     if (a->din[0].data)
-        LAUNCH_ROWS(a, logsumexp_backward, rows_of(a->in[0].shape), view_of(a->in[0]), reals(&a->out[0]), reals(&a->dout[0]), sum_of(a, 0));
+        LAUNCH_ROWS(a, logsumexp_backward, rows_of(a->in[0].shape), view_of(a->in[0]), reals(&a->out[0]),
+                    reals(&a->dout[0]), sum_of(a, 0));
 }
 TWIN(logsumexp, logsumexp_rows, logsumexp_gradient);
 
@@ -134,7 +146,8 @@ template <bool HELD> ROWS_KERNEL normalize_forward(struct rows r, struct view x,
     }
 }
 
-template <bool HELD> ROWS_KERNEL normalize_backward(struct rows r, struct view x, struct view dy, struct sum dx, float eps)
+template <bool HELD>
+ROWS_KERNEL normalize_backward(struct rows r, struct view x, struct view dy, struct sum dx, float eps)
 {
     for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
         struct row<HELD> row(x, w, r), drow(dy, w, r);
@@ -163,7 +176,8 @@ static void normalize_rows(const struct args *a)
 static void normalize_gradient(const struct args *a)
 {
     if (a->din[0].data)
-        LAUNCH_ROWS(a, normalize_backward, rows_of(a->in[0].shape), view_of(a->in[0]), view_of(a->dout[0]), sum_of(a, 0), eps_of(a));
+        LAUNCH_ROWS(a, normalize_backward, rows_of(a->in[0].shape), view_of(a->in[0]), view_of(a->dout[0]),
+                    sum_of(a, 0), eps_of(a));
 }
 TWIN(normalize, normalize_rows, normalize_gradient);
 
@@ -183,5 +197,9 @@ template <bool HELD> ROWS_KERNEL row_entropy_forward(struct rows r, struct view 
     }
 }
 
-static void row_entropy_rows(const struct args *a) { LAUNCH_ROWS(a, row_entropy_forward, rows_of(a->in[0].shape), view_of(a->in[0]), reals(&a->out[0])); }
+static void row_entropy_rows(const struct args *a)
+{
+    LAUNCH_ROWS(a, row_entropy_forward, rows_of(a->in[0].shape), view_of(a->in[0]), reals(&a->out[0]));
+}
+
 TWIN(row_entropy, row_entropy_rows);

@@ -1,10 +1,12 @@
-/* Tokens moved along their sequence: shift; slice, its first ones alone; mask_rows, those that are there; and cache, which writes a chunk into a
-   buffer of longer sequences. Memory bounds them: each value is read and written once. Integers pass as the floats of the same bits. */
+/* Tokens moved along their sequence: shift; slice, its first ones alone; mask_rows, those that are there; and cache,
+   which writes a chunk into a buffer of longer sequences. Memory bounds them: each value is read and written once.
+   Integers pass as the floats of the same bits. */
 #include "row.cuh"
 
 /* ---- shift: out[b,s] = x[b,s+by], 0 past either end ---- */
 
-static __global__ void __launch_bounds__(BLOCK) shift_values(const uint32_t *x, uint32_t *y, unsigned n, unsigned length, int64_t by)
+static __global__ void __launch_bounds__(BLOCK)
+shift_values(const uint32_t *x, uint32_t *y, unsigned n, unsigned length, int64_t by)
 {
     for (unsigned i = (unsigned)first_item(); i < n; i += (unsigned)all_items()) {
         int64_t s = i % length + by;
@@ -16,8 +18,8 @@ static void shift_forward(const struct args *a)
 {
     struct shape s = a->in[0].shape;
     int64_t n = shape_count(s);
-    LAUNCH(a, shift_values, grid_for(a, n, BLOCK), BLOCK, 0, (const uint32_t *)a->in[0].data, (uint32_t *)a->out[0].data, (unsigned)n, (unsigned)s.dim[1],
-           *(const int64_t *)a->attr);
+    LAUNCH(a, shift_values, grid_for(a, n, BLOCK), BLOCK, 0, (const uint32_t *)a->in[0].data,
+           (uint32_t *)a->out[0].data, (unsigned)n, (unsigned)s.dim[1], *(const int64_t *)a->attr);
 }
 
 TWIN(shift, shift_forward);
@@ -28,7 +30,8 @@ ROWS_KERNEL slice_rows(struct rows r, struct view x, struct view y, unsigned who
 {
     for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
         int64_t from = ((int64_t)((unsigned)w.row / kept) * whole + (unsigned)w.row % kept) * r.d;
-        for (int c = w.lane * LANES; c < w.d; c += r.lanes * LANES) row_store(y, w.row * r.d, c, w.d, row_load(x, from, c, w.d, 0));
+        for (int c = w.lane * LANES; c < w.d; c += r.lanes * LANES)
+            row_store(y, w.row * r.d, c, w.d, row_load(x, from, c, w.d, 0));
     }
 }
 
@@ -46,7 +49,10 @@ ROWS_KERNEL slice_spread(struct rows r, struct view dy, struct sum dx, unsigned 
 }
 
 /* Positions of all sequences of s, as rows. */
-static struct rows positions(struct shape s) { return rows_shape(s.dim[0] * s.dim[1], shape_count(s) / (s.dim[0] * s.dim[1])); }
+static struct rows positions(struct shape s)
+{
+    return rows_shape(s.dim[0] * s.dim[1], shape_count(s) / (s.dim[0] * s.dim[1]));
+}
 
 static void slice_forward(const struct args *a)
 {
@@ -59,8 +65,8 @@ static void slice_backward(const struct args *a)
 {
     struct rows r = positions(a->in[0].shape);
     if (a->din[0].data)
-        LAUNCH(a, slice_spread, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, view_of(a->dout[0]), sum_of(a, 0),
-               (unsigned)a->in[0].shape.dim[1], (unsigned)a->out[0].shape.dim[1]);
+        LAUNCH(a, slice_spread, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, view_of(a->dout[0]),
+               sum_of(a, 0), (unsigned)a->in[0].shape.dim[1], (unsigned)a->out[0].shape.dim[1]);
 }
 
 TWIN(slice, slice_forward, slice_backward);
@@ -107,14 +113,16 @@ static void mask_rows_forward(const struct args *a)
     float value = (float)*(const double *)a->attr;
     int32_t whole = (int32_t)*(const double *)a->attr;
     if (a->in[X].format == FORMAT_I32) memcpy(&value, &whole, sizeof value);
-    LAUNCH(a, mask_rows_select, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, view_of(a->in[X]), reals(&a->in[PRESENT]), value, view_of(a->out[0]));
+    LAUNCH(a, mask_rows_select, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, view_of(a->in[X]),
+           reals(&a->in[PRESENT]), value, view_of(a->out[0]));
 }
 
 static void mask_rows_backward(const struct args *a)
 {
     struct rows r = masked_rows(a);
     if (a->din[X].data)
-        LAUNCH(a, mask_rows_gradient, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, view_of(a->dout[0]), reals(&a->in[PRESENT]), sum_of(a, X));
+        LAUNCH(a, mask_rows_gradient, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, view_of(a->dout[0]),
+               reals(&a->in[PRESENT]), sum_of(a, X));
 }
 
 TWIN(mask_rows, mask_rows_forward, mask_rows_backward);
@@ -123,13 +131,16 @@ TWIN(mask_rows, mask_rows_forward, mask_rows_backward);
 
 enum { BUFFER, ROWS, START, POS };
 
-ROWS_KERNEL cache_rows(struct rows r, struct view x, struct view buffer, const int32_t *pos, unsigned length, unsigned room, struct fault *fault)
+ROWS_KERNEL cache_rows(struct rows r, struct view x, struct view buffer, const int32_t *pos, unsigned length,
+                       unsigned room, struct fault *fault)
 {
     int32_t before = pos[0];
     if (!legal(fault, FAULT_POSITION, before, (int64_t)room - length + 1)) return;
     for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
-        int64_t from = w.row * r.d, to = ((int64_t)((unsigned)w.row / length) * room + before + (unsigned)w.row % length) * r.d;
-        for (int c = w.lane * LANES; c < w.d; c += r.lanes * LANES) row_store(buffer, to, c, w.d, row_load(x, from, c, w.d, 0));
+        int64_t from = w.row * r.d,
+                to = ((int64_t)((unsigned)w.row / length) * room + before + (unsigned)w.row % length) * r.d;
+        for (int c = w.lane * LANES; c < w.d; c += r.lanes * LANES)
+            row_store(buffer, to, c, w.d, row_load(x, from, c, w.d, 0));
     }
 }
 
@@ -138,8 +149,9 @@ static void cache_forward(const struct args *a)
     struct shape start = a->in[START].shape;
     int64_t tokens = shape_count(start);
     struct rows r = rows_shape(tokens, shape_count(a->in[ROWS].shape) / tokens);
-    LAUNCH(a, cache_rows, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, view_of(a->in[ROWS]), view_of(a->out[0]), ints(&a->in[POS]),
-           (unsigned)start.dim[1], (unsigned)a->in[BUFFER].shape.dim[1], device_of(a)->fault);
+    LAUNCH(a, cache_rows, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, view_of(a->in[ROWS]),
+           view_of(a->out[0]), ints(&a->in[POS]), (unsigned)start.dim[1], (unsigned)a->in[BUFFER].shape.dim[1],
+           device_of(a)->fault);
 }
 
 TWIN(cache, cache_forward);

@@ -1,10 +1,11 @@
-/* The counting sort of sort.cuh, in three steps: how many positions each chunk has for each bucket; from these, bucket by bucket,
-   how many lie in the chunks before; each position's place. Keys are read twice and places written once, 20 bytes a position beside
-   the table; up to some 100 000 positions, latency bounds it. */
+/* The counting sort of sort.cuh, in three steps: how many positions each chunk has for each bucket; from these, bucket
+   by bucket, how many lie in the chunks before; each position's place. Keys are read twice and places written once, 20
+   bytes a position beside the table; up to some 100 000 positions, latency bounds it. */
 #include "warp.cuh"
 #include "sort.cuh"
 
-enum { SHORTEST = 512, SHARED = 48 << 10, DIGIT = 10 };     /* positions of a chunk, bytes of a block, most bits of a digit */
+/* positions of a chunk, bytes of a block, most bits of a digit */
+enum { SHORTEST = 512, SHARED = 48 << 10, DIGIT = 10 };
 
 struct chunks { int length, n; };
 
@@ -15,8 +16,8 @@ static struct chunks chunks_of(int64_t n, int buckets)
     return { length, (int)((n + length - 1) / length) };
 }
 
-/* Takes the warp's next WARP positions in: gives each its number among those of its bucket. Lanes without a position, or whose position
-   has no bucket, have bucket -1. */
+/* Takes the warp's next WARP positions in: gives each its number among those of its bucket. Lanes without a position,
+   or whose position has no bucket, have bucket -1. */
 static __device__ inline int sort_rank(int32_t *count, int bucket)
 {
     unsigned peers = __match_any_sync(ALL_LANES, bucket);
@@ -79,7 +80,8 @@ static __global__ void __launch_bounds__(BLOCK) sort_place(struct sort s, struct
     if (chunk >= chunks.n) return;
     int offset = 0;
     for (int at = 0; at < s.buckets; at += WARP) {
-        int b = at + lane_of(), count = b < s.buckets ? s.counts[b] : 0, up_to = warp_sum_up_to(count), first = offset + up_to - count;
+        int b = at + lane_of(), count = b < s.buckets ? s.counts[b] : 0, up_to = warp_sum_up_to(count),
+            first = offset + up_to - count;
         if (b < s.buckets) next[b] = first + s.table[(int64_t)b * chunks.n + chunk];
         if (b < s.buckets && chunk == 0 && s.offsets) s.offsets[b] = first;
         offset += __shfl_sync(ALL_LANES, up_to, WARP - 1);
@@ -87,7 +89,10 @@ static __global__ void __launch_bounds__(BLOCK) sort_place(struct sort s, struct
     if (lane_of() == 0 && chunk == 0 && s.offsets) s.offsets[s.buckets] = offset;
     __syncwarp();
     for (int64_t i = chunk * chunks.length + lane_of(), round = 0; round < chunks.length; i += WARP, round += WARP) {
-        int position = i >= s.n ? -1 : s.from ? s.from[i] : (int)i, bucket = position < 0 ? -1 : sort_bucket_of(s, position), to = sort_rank(next, bucket);
+        int position = i >= s.n ? -1
+                       : s.from ? s.from[i]
+                                : (int)i,
+            bucket = position < 0 ? -1 : sort_bucket_of(s, position), to = sort_rank(next, bucket);
         if (position < 0) continue;
         if (bucket >= 0) s.order[to] = position;
         if (s.place) s.place[position] = bucket >= 0 ? to : -1;
@@ -100,7 +105,8 @@ size_t sort_table_bytes(int64_t n, int buckets) { return (size_t)chunks_of(n, bu
 void sort_bucket(const struct args *a, const struct sort *s)
 {
     struct chunks chunks = chunks_of(s->n, s->buckets);
-    int room = SHARED / (int)(s->buckets * sizeof(int32_t)), warps = room < WARPS ? room : WARPS, blocks = (chunks.n + warps - 1) / (warps ? warps : 1);
+    int room = SHARED / (int)(s->buckets * sizeof(int32_t)), warps = room < WARPS ? room : WARPS,
+        blocks = (chunks.n + warps - 1) / (warps ? warps : 1);
     INVARIANT(warps > 0, "a sort into %d buckets", s->buckets);
     LAUNCH(a, sort_count, blocks, warps * WARP, warps * s->buckets * sizeof(int32_t), *s, chunks);
     LAUNCH(a, sort_scan, grid_for(a, s->buckets, WARPS), BLOCK, 0, *s, chunks);
@@ -123,12 +129,14 @@ size_t sort_scratch_bytes(int64_t n, int64_t below)
     return sort_table_bytes(n, buckets) + buckets * sizeof(int32_t);
 }
 
-int32_t *sort_positions(const struct args *a, const int32_t *key, int64_t n, int64_t below, int32_t *order, int32_t *spare, void *scratch)
+int32_t *sort_positions(const struct args *a, const int32_t *key, int64_t n, int64_t below, int32_t *order,
+                        int32_t *spare, void *scratch)
 {
     struct digits digits = digits_of(below);
     int buckets = 1 << digits.bits;
-    struct sort s = { .key = key, .from = NULL, .n = (int)n, .buckets = buckets, .shift = 0, .mask = buckets - 1, .order = order, .place = NULL,
-                      .offsets = NULL, .counts = (int32_t *)scratch, .table = (int32_t *)scratch + buckets, .fault = device_of(a)->fault };
+    struct sort s = { .key = key, .from = NULL, .n = (int)n, .buckets = buckets, .shift = 0, .mask = buckets - 1,
+                      .order = order, .place = NULL, .offsets = NULL, .counts = (int32_t *)scratch,
+                      .table = (int32_t *)scratch + buckets, .fault = device_of(a)->fault };
     for (int digit = 0; digit < digits.n; digit++) {
         s.shift = digit * digits.bits;
         sort_bucket(a, &s);

@@ -1,5 +1,6 @@
-/* What stands around the updates of weights: the norm of all gradients, clipping by it, how large the changes are, and the rule that
-   balances experts. The norm reads every gradient once, which bounds it; the others are a few values, and latency. */
+/* What stands around the updates of weights: the norm of all gradients, clipping by it, how large the changes
+   are, and the rule that balances experts. The norm reads every gradient once, which bounds it; the others are a
+   few values, and latency. */
 #include "update.cuh"
 
 #include <float.h>
@@ -67,7 +68,8 @@ TWIN(global_norm, global_norm, NULL, NULL, global_norm_scratch);
 
 /* ---- clip_norm: a factor on gradients, and whether to go at all ---- */
 
-static __global__ void __launch_bounds__(WARP) clip_norm_values(const float *norm, const float *targets, double most, float *out)
+static __global__ void __launch_bounds__(WARP)
+clip_norm_values(const float *norm, const float *targets, double most, float *out)
 {
     if (threadIdx.x != 0) return;
     bool go = fabsf(*norm) <= FLT_MAX && (!targets || *targets > 0);
@@ -77,7 +79,8 @@ static __global__ void __launch_bounds__(WARP) clip_norm_values(const float *nor
 
 static void clip_norm(const struct args *a)
 {
-    LAUNCH(a, clip_norm_values, 1, WARP, 0, reals(&a->in[0]), reals(&a->in[1]), *(const double *)a->attr, reals(&a->out[0]));
+    LAUNCH(a, clip_norm_values, 1, WARP, 0, reals(&a->in[0]), reals(&a->in[1]), *(const double *)a->attr,
+           reals(&a->out[0]));
 }
 
 TWIN(clip_norm, clip_norm);
@@ -114,7 +117,8 @@ TWIN(update_ratio, update_ratio, NULL, NULL, update_ratio_scratch);
 
 /* ---- the sums of one update ---- */
 
-static __global__ void __launch_bounds__(BLOCK) changes_fold(const double *part, int spans, const float *clip, float *out)
+static __global__ void __launch_bounds__(BLOCK)
+changes_fold(const double *part, int spans, const float *clip, float *out)
 {
     fold_span_parts(part, spans, clip, out);
 }
@@ -137,8 +141,8 @@ static __device__ inline int direction(double sum, int experts, float count)
     return (lack > 0) - (lack < 0);
 }
 
-static __global__ void __launch_bounds__(WARP) bias_step_experts(float *bias, const float *counts, const float *clip, int experts,
-                                                                 struct bias_step_attr at, float *out)
+static __global__ void __launch_bounds__(WARP) bias_step_experts(float *bias, const float *counts, const float *clip,
+                                                                 int experts, struct bias_step_attr at, float *out)
 {
     double sum = 0;
     float low = INFINITY, high = -INFINITY;
@@ -156,8 +160,8 @@ static __global__ void __launch_bounds__(WARP) bias_step_experts(float *bias, co
 
 static void bias_step(const struct args *a)
 {
-    LAUNCH(a, bias_step_experts, 1, WARP, 0, reals(&a->in[BIAS]), reals(&a->in[COUNTS]), reals(&a->in[CLIP]), (int)a->in[BIAS].shape.dim[0],
-           *(const struct bias_step_attr *)a->attr, reals(&a->out[0]));
+    LAUNCH(a, bias_step_experts, 1, WARP, 0, reals(&a->in[BIAS]), reals(&a->in[COUNTS]), reals(&a->in[CLIP]),
+           (int)a->in[BIAS].shape.dim[0], *(const struct bias_step_attr *)a->attr, reals(&a->out[0]));
 }
 
 TWIN(bias_step, bias_step);

@@ -1,5 +1,6 @@
-/* Ops on one value at a time: z = f(x, y). Memory bounds them: each tensor that the formula names is read or written once, eight
-   values by a thread, which is the least. Forward moves its operands and z; backward what its formula reads, and the gradients. */
+/* Ops on one value at a time: z = f(x, y). Memory bounds them: each tensor that the formula names is read or written
+   once, eight values by a thread, which is the least. Forward moves its operands and z; backward what its formula
+   reads, and the gradients. */
 #ifndef SLUICE_CUDA_VALUES_CUH
 #define SLUICE_CUDA_VALUES_CUH
 
@@ -12,8 +13,8 @@
        static __device__ float value(float x, float y, float p, float q);
        static __device__ void gradient(float x, float y, float dz, float p, float q, float *dx, float *dy);
 
-   An operand that is not given reads as 0; a gradient that is not wanted is not stored. gradient gets z in the place of x where it
-   reads that. */
+   An operand that is not given reads as 0; a gradient that is not wanted is not stored. gradient gets z in the place of
+   x where it reads that. */
 
 static __device__ inline float given(struct view x, int64_t i) { return x.data ? load(x, i) : 0; }
 static __device__ inline struct eight given8(struct view x, int64_t i)
@@ -23,7 +24,8 @@ static __device__ inline struct eight given8(struct view x, int64_t i)
 }
 
 template <class Op>
-static __global__ void __launch_bounds__(BLOCK) values_forward(struct view x, struct view y, struct view z, float p, float q, int64_t n)
+static __global__ void __launch_bounds__(BLOCK)
+values_forward(struct view x, struct view y, struct view z, float p, float q, int64_t n)
 {
     int64_t whole = n / LANES;
     for (int64_t i = first_item(); i < whole; i += all_items()) {
@@ -31,11 +33,13 @@ static __global__ void __launch_bounds__(BLOCK) values_forward(struct view x, st
         for (int l = 0; l < LANES; l++) u.v[l] = Op::value(u.v[l], v.v[l], p, q);
         store8(z, i * LANES, u);
     }
-    for (int64_t i = whole * LANES + first_item(); i < n; i += all_items()) store(z, i, Op::value(given(x, i), given(y, i), p, q));
+    for (int64_t i = whole * LANES + first_item(); i < n; i += all_items())
+        store(z, i, Op::value(given(x, i), given(y, i), p, q));
 }
 
 template <class Op>
-static __global__ void __launch_bounds__(BLOCK) values_backward(struct view x, struct view y, struct view dz, float p, float q, struct sum dx, struct sum dy, int64_t n)
+static __global__ void __launch_bounds__(BLOCK) values_backward(struct view x, struct view y, struct view dz, float p,
+                                                                float q, struct sum dx, struct sum dy, int64_t n)
 {
     int64_t whole = n / LANES;
     for (int64_t i = first_item(); i < whole; i += all_items()) {
@@ -57,8 +61,9 @@ template <class Op> static inline void forward_values(const struct args *a)
     const struct elementwise_attr *attr = (const struct elementwise_attr *)a->attr;
     int64_t n = shape_count(a->out[0].shape);
     struct view none = {};
-    LAUNCH(a, values_forward<Op>, grid_for(a, n, BLOCK * LANES), BLOCK, 0,
-           view_of(a->in[0]), a->n_in > 1 ? view_of(a->in[1]) : none, view_of(a->out[0]), attr ? (float)attr->p : 0, attr ? (float)attr->q : 0, n);
+    LAUNCH(a, values_forward<Op>, grid_for(a, n, BLOCK * LANES), BLOCK, 0, view_of(a->in[0]),
+           a->n_in > 1 ? view_of(a->in[1]) : none, view_of(a->out[0]), attr ? (float)attr->p : 0,
+           attr ? (float)attr->q : 0, n);
 }
 
 /* reads: as in the table. */
@@ -66,10 +71,13 @@ template <class Op> static inline void backward_values(const struct args *a, int
 {
     const struct elementwise_attr *attr = (const struct elementwise_attr *)a->attr;
     int64_t n = shape_count(a->out[0].shape);
-    struct view none = {}, x = reads & X_ ? view_of(a->in[0]) : reads & Z_ ? view_of(a->out[0]) : none, y = reads & Y_ ? view_of(a->in[1]) : none;
+    struct view none = {},
+                x = reads & X_ ? view_of(a->in[0]) : reads & Z_ ? view_of(a->out[0]) : none,
+                y = reads & Y_ ? view_of(a->in[1]) : none;
     struct sum nothing = {};
-    LAUNCH(a, values_backward<Op>, grid_for(a, n, BLOCK * LANES), BLOCK, 0,
-           x, y, view_of(a->dout[0]), attr ? (float)attr->p : 0, attr ? (float)attr->q : 0, sum_of(a, 0), a->n_in > 1 && !(reads & NOT_Y) ? sum_of(a, 1) : nothing, n);
+    LAUNCH(a, values_backward<Op>, grid_for(a, n, BLOCK * LANES), BLOCK, 0, x, y, view_of(a->dout[0]),
+           attr ? (float)attr->p : 0, attr ? (float)attr->q : 0, sum_of(a, 0),
+           a->n_in > 1 && !(reads & NOT_Y) ? sum_of(a, 1) : nothing, n);
 }
 
 #endif

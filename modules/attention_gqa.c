@@ -1,5 +1,5 @@
-/* Attention with shared key and value heads: groups of heads / kv_heads queries read one. Ainslie 2023; kv_heads = heads
-   is MHA, 1 is MQA. The heads' width is free of the model's (WeLM: three times as wide). */
+/* Attention with shared key and value heads: groups of heads / kv_heads queries read one. Ainslie 2023; kv_heads =
+   heads is MHA, 1 is MQA. The heads' width is free of the model's (WeLM: three times as wide). */
 #include "model/module.h"
 #include <math.h>
 
@@ -19,7 +19,8 @@ static void check(const void *conf, const struct model_conf *model, const char *
 {
     (void)model;
     const struct conf *c = conf;
-    if (c->heads % c->kv_heads) module_problem(problems, path, "kv_heads", "%d: must divide heads = %d", c->kv_heads, c->heads);
+    if (c->heads % c->kv_heads)
+        module_problem(problems, path, "kv_heads", "%d: must divide heads = %d", c->kv_heads, c->heads);
     if (c->head_dim % 2) module_problem(problems, path, "head_dim", "%d: must be even", c->head_dim);
 }
 
@@ -47,15 +48,17 @@ static struct node *build(struct build *b, const void *conf, struct node *u)
     b->sublayer_input[b->layer] = u;
 
     int64_t window = c->mask.module->mask(b, c->mask.conf);
-    struct node *q = finish(b, c, "q", linear(b, "q", ROLE_Q, u, width), c->heads);                           /* [T,H,W] */
+    struct node *q = finish(b, c, "q", linear(b, "q", ROLE_Q, u, width), c->heads);    /* [T,H,W] */
     struct kv kv = c->kv.module->kv(b, c->kv.conf, u, (struct projector){ project, c });
-    struct node *k = build_cached(b, "k", finish(b, c, "k", kv.k, c->kv_heads), window);                      /* [T,G,W], cached [B,C,G,W] */
+    /* [T,G,W], cached [B,C,G,W] */
+    struct node *k = build_cached(b, "k", finish(b, c, "k", kv.k, c->kv_heads), window);
     struct node *v = build_cached(b, "v", view(g, kv.v, SHAPE(b->tokens, c->kv_heads, c->head_dim)), window);
 
-    struct node *start = build_present(b, b->start, (double)b->seq);                                          /* what only fills up sees nothing */
+    struct node *start = build_present(b, b->start, (double)b->seq);    /* what only fills up sees nothing */
     struct node *heads = attention(g, q, k, v, start, b->pos, 1 / sqrt(c->head_dim), window);
-    build_metric_as(b, "layer_attn_logit_max", max_all(g, graph_result(g, heads, 1)), "", CARRY_MAX, BETTER_NONE, "largest scaled score before softmax");
-    heads = c->gate.module->gate(b, c->gate.conf, u, heads);                                                  /* [T,H,W] */
+    build_metric_as(b, "layer_attn_logit_max", max_all(g, graph_result(g, heads, 1)), "", CARRY_MAX, BETTER_NONE,
+                    "largest scaled score before softmax");
+    heads = c->gate.module->gate(b, c->gate.conf, u, heads);    /* [T,H,W] */
     return linear(b, "out", ROLE_OUT, view(g, heads, SHAPE(b->tokens, width)), b->width);
 }
 

@@ -1,7 +1,8 @@
 /* Loss-free balancing: a bias moves the selection key and nothing else; after each step
        bias_i += gamma * sign(mean n - n_i)
    with counts of the whole optimizer batch. Wang 2024 (arXiv 2408.15664); DeepSeek-V3; WeLM. gamma is in units of the
-   score: the default is for sigmoid. Taking the mean off the step (Moonlight) would move no choice: top-k ignores what all share. */
+   score: the default is for sigmoid. Taking the mean off the step (Moonlight) would move no choice: top-k
+   ignores what all share. */
 #include "model/module.h"
 
 struct conf { double gamma; };
@@ -16,7 +17,8 @@ static struct node *biased(struct build *b, const void *conf, struct node *key)
 {
     (void)conf;
     struct node *bias = build_buffer(b, "router.bias", DTYPE_REAL, SHAPE(b->experts), 0);       /* [E] */
-    build_metric(b, "router_bias", bias, "", BETTER_NONE, "balancing bias that the step's choice was made with, of each expert");
+    build_metric(b, "router_bias", bias, "", BETTER_NONE,
+                 "balancing bias that the step's choice was made with, of each expert");
     return add_row(b->graph, key, bias);
 }
 
@@ -32,7 +34,8 @@ static void build(struct build *b, const void *conf, const struct routing *r)
 {
     if (b->mode != MODE_TRAIN) return;
     struct state *s = arena_alloc(b->arena, sizeof *s);
-    *s = (struct state){ conf, carry(b->graph, r->counts, CARRY_SUM), arena_text(b->arena, "%s.router.bias", b->path), r->experts };
+    *s = (struct state){ conf, carry(b->graph, r->counts, CARRY_SUM), arena_text(b->arena, "%s.router.bias", b->path),
+                         r->experts };
     build_update(b, update, s);
 }
 

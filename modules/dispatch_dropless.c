@@ -7,7 +7,8 @@ static struct dispatched build(struct build *b, const void *conf, struct node *u
     struct graph *g = b->graph;
     struct node *sorted = dispatch(g, r->index, r->experts);                                    /* offsets [E+1] */
     r->counts = graph_result(g, sorted, 3);
-    struct dispatched d = { .offsets = sorted, .order = graph_result(g, sorted, 1), .place = graph_result(g, sorted, 2) };
+    struct dispatched d = { .offsets = sorted, .order = graph_result(g, sorted, 1),
+                            .place = graph_result(g, sorted, 2) };
     d.rows = gather(g, u, d.order, d.place);                                                    /* [T*K,D] */
     return d;
 }

@@ -12,7 +12,8 @@ static const struct param params[] = {
     INTS(struct conf, grams, 2, 4, "tokens in the n-grams of each table; empty: 2 2 3 3"),
     INT(struct conf, rows, 4096, 2, 1 << 28, "row", "rows of the smallest table; each table takes the next prime"),
     INT(struct conf, width, 32, 1, 8192, "", "width of a row"),
-    CHOICE(struct conf, hash, HASH_MUL32, "mul32 mod", "32-bit multiplicative hash, or the exact n-gram number modulo rows"),
+    CHOICE(struct conf, hash, HASH_MUL32, "mul32 mod",
+           "32-bit multiplicative hash, or the exact n-gram number modulo rows"),
     CHOICE(struct conf, combine, WELM, "welm paper normsum", "how token and n-grams are added"),
     { 0 }
 };
@@ -24,7 +25,8 @@ static void check(const void *conf, const struct model_conf *model, const char *
 {
     (void)model;
     const struct conf *c = conf;
-    if (c->grams.n > TABLES_MAX) module_problem(problems, path, "grams", "%d tables: at most %d", c->grams.n, TABLES_MAX);
+    if (c->grams.n > TABLES_MAX)
+        module_problem(problems, path, "grams", "%d tables: at most %d", c->grams.n, TABLES_MAX);
 }
 
 static bool prime(int64_t n)
@@ -42,7 +44,8 @@ static int64_t next_prime(int64_t from, int64_t vocab)      /* that does not div
 static struct node *joined(struct build *b, const struct conf *c, struct node *token, struct node *grams)
 {
     struct graph *g = b->graph;
-    if (c->combine == NORMSUM) return scale(g, add(g, build_norm(b, "norm_token", token), build_norm(b, "norm_grams", grams)), sqrt(0.5));
+    if (c->combine == NORMSUM)
+        return scale(g, add(g, build_norm(b, "norm_token", token), build_norm(b, "norm_grams", grams)), sqrt(0.5));
     return scale(g, add(g, token, grams), c->combine == WELM ? 0.5 : 1.0 / (1 + grams_of(c)->n));
 }
 
@@ -63,12 +66,15 @@ static struct node *build(struct build *b, const void *conf, int ahead)
     for (int i = 0; i < grams->n; i++) {
         rows = next_prime(rows + 1, b->vocab);
         struct shape size = SHAPE(rows, c->width);
-        struct node *table = build_weight(b, arena_text(b->arena, "table%d", i), ROLE_TABLE, size, build_init(b, ROLE_TABLE, size));
-        struct node *index = ngram(g, history, b->start, b->pos, grams->value[i], b->vocab, rows, c->hash);   /* [B,S] */
-        row[i] = embed(g, table, ahead ? shift(g, index, ahead) : index);                                     /* [T,width] */
+        struct node *table = build_weight(b, arena_text(b->arena, "table%d", i), ROLE_TABLE, size,
+                                          build_init(b, ROLE_TABLE, size));
+        struct node *index = ngram(g, history, b->start, b->pos, grams->value[i], b->vocab, rows, c->hash);  /* [B,S] */
+        row[i] = embed(g, table, ahead ? shift(g, index, ahead) : index);    /* [T,width] */
         if (watch) rate[i] = view(g, collision_rate(g, b->ids, b->start, index, grams->value[i]), SHAPE(1, 1));
     }
-    if (watch) build_metric(b, "oe_collision_rate", view(g, concat(g, grams->n, rate), SHAPE(grams->n)), "", BETTER_LOWER, "share of the distinct n-grams of a micro-batch that share their row, a table");
+    if (watch)
+        build_metric(b, "oe_collision_rate", view(g, concat(g, grams->n, rate), SHAPE(grams->n)), "", BETTER_LOWER,
+                     "share of the distinct n-grams of a micro-batch that share their row, a table");
     struct node *x = joined(b, c, token, linear(b, "mix", ROLE_MIX, concat(g, grams->n, row), b->width));
     build_leave(b);
     return x;

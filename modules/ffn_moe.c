@@ -20,19 +20,26 @@ static void check(const void *conf, const struct model_conf *model, const char *
     (void)model;
     const struct conf *c = conf;
     const int *top_k = module_value(c->router, "top_k");
-    if (top_k && *top_k > c->experts) module_problem(problems, path, "router.top_k", "%d: the model has only %d experts", *top_k, c->experts);
+    if (top_k && *top_k > c->experts)
+        module_problem(problems, path, "router.top_k", "%d: the model has only %d experts", *top_k, c->experts);
     if (top_k && *top_k == 1 && c->experts > 1 && module_chose(c->router, "normalize", "after"))
-        module_problem(problems, path, "router.normalize", "after: with top_k = 1 every gate would be 1 and the router would get no gradient");
+        module_problem(problems, path, "router.normalize",
+                       "after: with top_k = 1 every gate would be 1 and the router would get no gradient");
 }
 
 static void observe(struct build *b, const struct routing *r)
 {
     struct graph *g = b->graph;
-    build_metric_as(b, "expert_tokens", r->counts, "assignment", CARRY_SUM, BETTER_NONE, "assignments to each expert in the step");
-    build_row_metric(b, "router_prob_mean", mean_rows(g, build_present(b, r->dense, 0)), "", BETTER_NONE, "mean over tokens of the normalised score");     /* [E] */
-    build_row_metric(b, "router_token_entropy", mean_rows(g, build_present(b, row_entropy(g, r->dense), 0)), "nat", BETTER_NONE, "mean over tokens of the entropy of the normalised score");
-    build_metric_as(b, "router_logit_max", max_all(g, build_present(b, r->logits, -INFINITY)), "", CARRY_MAX, BETTER_NONE, "largest router logit");
-    build_row_metric(b, "router_lse2", mean_rows(g, square(g, build_present(b, logsumexp(g, r->logits), 0))), "", BETTER_NONE, "mean squared logsumexp of the router logits");
+    build_metric_as(b, "expert_tokens", r->counts, "assignment", CARRY_SUM, BETTER_NONE,
+                    "assignments to each expert in the step");
+    build_row_metric(b, "router_prob_mean", mean_rows(g, build_present(b, r->dense, 0)), "", BETTER_NONE,
+                     "mean over tokens of the normalised score");    /* [E] */
+    build_row_metric(b, "router_token_entropy", mean_rows(g, build_present(b, row_entropy(g, r->dense), 0)), "nat",
+                     BETTER_NONE, "mean over tokens of the entropy of the normalised score");
+    build_metric_as(b, "router_logit_max", max_all(g, build_present(b, r->logits, -INFINITY)), "", CARRY_MAX,
+                    BETTER_NONE, "largest router logit");
+    build_row_metric(b, "router_lse2", mean_rows(g, square(g, build_present(b, logsumexp(g, r->logits), 0))), "",
+                     BETTER_NONE, "mean squared logsumexp of the router logits");
 }
 
 static struct node *build(struct build *b, const void *conf, struct node *u)
@@ -48,10 +55,12 @@ static struct node *build(struct build *b, const void *conf, struct node *u)
     observe(b, &r);
 
     double active = (double)r.k / r.experts;
-    struct node *gate = expert_linear(b, "experts.gate", ROLE_FFN_GATE, &d, d.rows, c->d_ff, c->experts, active);     /* [R,F] */
+    struct node *gate = expert_linear(b, "experts.gate", ROLE_FFN_GATE, &d, d.rows, c->d_ff, c->experts,
+                                      active);              /* [R,F] */
     struct node *up = expert_linear(b, "experts.up", ROLE_FFN_UP, &d, d.rows, c->d_ff, c->experts, active);
-    struct node *y = expert_linear(b, "experts.down", ROLE_FFN_DOWN, &d, swiglu(g, gate, up), b->width, c->experts, active);
-    struct node *routed = combine(g, y, d.order, d.place, r.gate);                                                    /* [T,D] */
+    struct node *y = expert_linear(b, "experts.down", ROLE_FFN_DOWN, &d, swiglu(g, gate, up), b->width, c->experts,
+                                   active);
+    struct node *routed = combine(g, y, d.order, d.place, r.gate);    /* [T,D] */
     return c->shared.module->shared(b, c->shared.conf, u, routed);
 }
 

@@ -10,7 +10,8 @@ static const struct param params[] = {
 static struct node *build(struct build *b, const void *conf, struct node *u)
 {
     const struct conf *c = conf;
-    struct node *gate = linear(b, "gate", ROLE_FFN_GATE, u, c->d_ff), *up = linear(b, "up", ROLE_FFN_UP, u, c->d_ff);   /* [T,F] */
+    struct node *gate = linear(b, "gate", ROLE_FFN_GATE, u, c->d_ff),
+                *up = linear(b, "up", ROLE_FFN_UP, u, c->d_ff);    /* [T,F] */
     return linear(b, "down", ROLE_FFN_DOWN, swiglu(b->graph, gate, up), b->width);
 }
 

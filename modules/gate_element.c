@@ -13,7 +13,8 @@ static struct node *build(struct build *b, const void *conf, struct node *u, str
     const struct conf *c = conf;
     struct graph *g = b->graph;
     struct node *open = sigmoid(g, linear(b, "gate", ROLE_GATE, u, b->heads * b->head_dim));    /* [T,H*W] */
-    build_row_metric(b, "head_gate_sat", outside(g, build_present(b, open, 0.5), 0.05, 0.95), "", BETTER_NONE, "share of sigmoids below 0.05 or above 0.95");
+    build_row_metric(b, "head_gate_sat", outside(g, build_present(b, open, 0.5), 0.05, 0.95), "", BETTER_NONE,
+                     "share of sigmoids below 0.05 or above 0.95");
     return mul(g, heads, view(g, scale(g, open, c->mult), SHAPE(b->tokens, b->heads, b->head_dim)));
 }
 

@@ -12,9 +12,12 @@ static struct node *build(struct build *b, const void *conf, struct node *u, str
 {
     const struct conf *c = conf;
     struct graph *g = b->graph;
-    struct node *open = sigmoid(g, linear(b, "gate", ROLE_GATE, u, b->heads)), *gate = scale(g, open, c->mult);     /* [T,H] */
-    build_row_metric(b, "head_gate_mean", mean_rows(g, build_present(b, gate, 0)), "", BETTER_NONE, "mean gate of each head");     /* [H] */
-    build_row_metric(b, "head_gate_sat", outside(g, build_present(b, open, 0.5), 0.05, 0.95), "", BETTER_NONE, "share of sigmoids below 0.05 or above 0.95");
+    struct node *open = sigmoid(g, linear(b, "gate", ROLE_GATE, u, b->heads)),
+                *gate = scale(g, open, c->mult);            /* [T,H] */
+    build_row_metric(b, "head_gate_mean", mean_rows(g, build_present(b, gate, 0)), "", BETTER_NONE,
+                     "mean gate of each head");             /* [H] */
+    build_row_metric(b, "head_gate_sat", outside(g, build_present(b, open, 0.5), 0.05, 0.95), "", BETTER_NONE,
+                     "share of sigmoids below 0.05 or above 0.95");
     return mul_heads(g, heads, gate);
 }
 

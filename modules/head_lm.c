@@ -26,7 +26,8 @@ static void build(struct build *b, const void *conf, struct node *h)
     }
     b->token_loss = cross_entropy(g, h, w, b->target);                                          /* [T] */
     build_token_loss(b, "lm", b->token_loss, 0, 1);
-    build_token_metric(b, "accuracy", graph_result(g, b->token_loss, 2), 0, "", BETTER_HIGHER, "share of next tokens that are the likeliest");
+    build_token_metric(b, "accuracy", graph_result(g, b->token_loss, 2), 0, "", BETTER_HIGHER,
+                       "share of next tokens that are the likeliest");
     c->mtp.module->mtp(b, c->mtp.conf, h, w);
 }
 

@@ -6,7 +6,8 @@
 
 struct conf { struct ints pairs; };
 static const struct param params[] = {
-    INTS(struct conf, pairs, 0, 4095, "layers from 0: reader, source, reader, source, ...; empty: last third reads first third"),
+    INTS(struct conf, pairs, 0, 4095,
+         "layers from 0: reader, source, reader, source, ...; empty: last third reads first third"),
     { 0 }
 };
 
@@ -24,15 +25,19 @@ static void check(const void *conf, const struct model_conf *model, const char *
     const struct conf *c = conf;
     const int *pair = c->pairs.value;
     int blocks = model_blocks(model);
-    if (c->pairs.n % 2) module_problem(problems, path, "pairs", "%d numbers: must be pairs of reader and source", c->pairs.n);
+    if (c->pairs.n % 2)
+        module_problem(problems, path, "pairs", "%d numbers: must be pairs of reader and source", c->pairs.n);
     if (!c->pairs.n && model->layers + (blocks > model->layers) < 3)
         module_problem(problems, path, "pairs", "%d layers have no thirds to mirror: give the pairs", blocks);
     for (int i = 0; i + 1 < c->pairs.n; i += 2) {
         if (pair[i] >= blocks) module_problem(problems, path, "pairs", "%d: the last layer is %d", pair[i], blocks - 1);
-        if (pair[i + 1] >= pair[i]) module_problem(problems, path, "pairs", "%d, %d: the source must be a shallower layer", pair[i], pair[i + 1]);
+        if (pair[i + 1] >= pair[i])
+            module_problem(problems, path, "pairs", "%d, %d: the source must be a shallower layer", pair[i],
+                           pair[i + 1]);
         for (int k = 0; k + 1 < c->pairs.n; k += 2) {
             if (k < i && pair[k] == pair[i]) module_problem(problems, path, "pairs", "layer %d reads twice", pair[i]);
-            if (pair[k + 1] == pair[i]) module_problem(problems, path, "pairs", "layer %d reads and is a source", pair[i]);
+            if (pair[k + 1] == pair[i])
+                module_problem(problems, path, "pairs", "layer %d reads and is a source", pair[i]);
         }
     }
 }

@@ -1,7 +1,9 @@
-/* Multi-token prediction in a chain (DeepSeek-V3, WeLM): depth k = 1.. sees the true token k ahead and predicts the next.
+/* Multi-token prediction in a chain (DeepSeek-V3, WeLM): depth k = 1.. sees the true token k
+   ahead and predicts the next.
        h_k = block([norm_e(E[x_i+k]) ; norm_h(h_k-1)] M),  loss = weight/depth * mean CE(norm(h_k) W, x_i+k+1)
-   h_0 is the trunk after its final norm; embedding and head are the trunk's. A block has no rows for the last k tokens of a sequence,
-   which see no token k ahead; rows whose tokens cross a document's end do not count. Not built for decoding. */
+   h_0 is the trunk after its final norm; embedding and head are the trunk's. A block has no rows for the last
+   k tokens of a sequence, which see no token k ahead; rows whose tokens cross a document's end do not count.
+   Not built for decoding. */
 #include "model/module.h"
 
 struct conf { int depth; double weight; };
@@ -13,7 +15,8 @@ static const struct param params[] = {
 
 static struct node *block(struct build *b, struct node *ahead, struct node *h)
 {
-    struct node *both = concat(b->graph, 2, (struct node *[]){ build_norm(b, "norm_e", ahead), build_norm(b, "norm_h", h) });   /* [T,2D] */
+    struct node *both = concat(
+        b->graph, 2, (struct node *[]){ build_norm(b, "norm_e", ahead), build_norm(b, "norm_h", h) });    /* [T,2D] */
     return build_block(b, b->layers - 1, linear(b, "project", ROLE_MIX, both, b->width));
 }
 
@@ -42,9 +45,11 @@ static void build(struct build *b, const void *conf, struct node *h, struct node
         struct present rows = { present.rows ? slice(g, shift(g, present.rows, k), seq - k) : NULL, NULL };
         shorten(b, seq - k, start, rows);
         h = block(b, build_rows(b, ahead), build_rows(b, h));                                   /* [B*(S-k),D] */
-        struct node *loss = cross_entropy(g, build_norm(b, "norm", h), head_weight, slice(g, shift(g, b->target, k), b->seq));
+        struct node *loss = cross_entropy(g, build_norm(b, "norm", h), head_weight,
+                                          slice(g, shift(g, b->target, k), b->seq));
         build_token_loss(b, "mtp", loss, k, c->weight / c->depth);
-        build_token_metric(b, "mtp_top1_match", graph_result(g, loss, 2), k, "", BETTER_HIGHER, "share of rows whose likeliest token is the one to predict");
+        build_token_metric(b, "mtp_top1_match", graph_result(g, loss, 2), k, "", BETTER_HIGHER,
+                           "share of rows whose likeliest token is the one to predict");
         shorten(b, seq, start, present);
         b->layer = outer;
         build_leave(b);
@@ -54,7 +59,9 @@ static void build(struct build *b, const void *conf, struct node *h, struct node
 static void check(const void *conf, const struct model_conf *model, const char *path, struct problems *problems)
 {
     const struct conf *c = conf;
-    if (c->depth >= model->seq) module_problem(problems, path, "depth", "%d: must be below the length of a sequence, seq = %d", c->depth, model->seq);
+    if (c->depth >= model->seq)
+        module_problem(problems, path, "depth", "%d: must be below the length of a sequence, seq = %d", c->depth,
+                       model->seq);
 }
 
 static int blocks(const void *conf) { return ((const struct conf *)conf)->depth; }

@@ -5,7 +5,8 @@
 struct conf { double eps; int zero_centred; };
 static const struct param params[] = {
     REAL(struct conf, eps, 1e-6, 1e-12, 1e-2, "", "added to the mean square"),
-    BOOL(struct conf, zero_centred, false, "keep the gain as its distance from 1, to which it then decays where train.optim.decay_gains is set"),
+    BOOL(struct conf, zero_centred, false,
+         "keep the gain as its distance from 1, to which it then decays where train.optim.decay_gains is set"),
     { 0 }
 };
 

@@ -1,5 +1,5 @@
-/* Muon: the momentum of a matrix, orthogonalised by Newton-Schulz steps, sets the step; every expert of a stack is its own
-   matrix. Jordan 2024; Moonlight (arXiv 2502.16982). Embeddings, tables, the head and gains take AdamW.
+/* Muon: the momentum of a matrix, orthogonalised by Newton-Schulz steps, sets the step; every expert of a stack is its
+   own matrix. Jordan 2024; Moonlight (arXiv 2502.16982). Embeddings, tables, the head and gains take AdamW.
        w -= lr (scale * orthogonal(momentum) + decay w)
    scale: rms     0.2 sqrt(max(rows, columns))    the size of an AdamW step, so that its rate can be kept
           spectral sqrt(rows / columns)           jordan  sqrt(max(1, rows / columns)) */
@@ -7,7 +7,13 @@
 #include <math.h>
 
 enum scale { RMS, SPECTRAL, JORDAN };
-struct conf { double lr, momentum; int nesterov; double decay; int decay_gains, scale, steps; double beta1, beta2, eps; };
+struct conf {
+    double lr, momentum;
+    int nesterov;
+    double decay;
+    int decay_gains, scale, steps;
+    double beta1, beta2, eps;
+};
 static const struct param params[] = {
     REAL(struct conf, lr, 1e-3, 0, 10, "", "peak learning rate, of both kinds of weights"),
     REAL(struct conf, momentum, 0.95, 0, 0.9999, "", "decay of the momentum"),

@@ -7,4 +7,6 @@ static struct node *build(struct build *b, const void *conf, struct node *x)
     return x;
 }
 
-const struct module position_none = { .slot = SLOT_POSITION, .name = "none", .about = "no position encoding", .position = build };
+const struct module position_none = {
+    .slot = SLOT_POSITION, .name = "none", .about = "no position encoding", .position = build
+};

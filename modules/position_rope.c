@@ -20,7 +20,8 @@ static void check(const void *conf, const struct model_conf *model, const char *
         if (model->position.pick[i].conf != conf || !head_dim) continue;
         double half = c->fraction * *head_dim / 2;
         if (fabs(half - nearbyint(half)) < 1e-6 && half > 0.5) continue;
-        module_problem(problems, path, "fraction", "%g of a head of %d is %g dimensions: they turn in pairs", c->fraction, *head_dim, 2 * half);
+        module_problem(problems, path, "fraction", "%g of a head of %d is %g dimensions: they turn in pairs",
+                       c->fraction, *head_dim, 2 * half);
         return;
     }
 }

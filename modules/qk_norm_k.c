@@ -12,7 +12,8 @@ static struct node *build(struct build *b, const void *conf, const char *which, 
 {
     if (*which != 'k') return x;
     const struct conf *c = conf;
-    struct node *gain = build_weight(b, "k_norm.gain", ROLE_GAIN, SHAPE(b->head_dim), (struct init){ .kind = INIT_CONSTANT, .value = 1 });
+    struct node *gain = build_weight(b, "k_norm.gain", ROLE_GAIN, SHAPE(b->head_dim),
+                                     (struct init){ .kind = INIT_CONSTANT, .value = 1 });
     return rmsnorm(b->graph, x, gain, c->eps, false);
 }
 

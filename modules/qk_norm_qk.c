@@ -12,7 +12,8 @@ static struct node *build(struct build *b, const void *conf, const char *which, 
 {
     const struct conf *c = conf;
     build_enter(b, "%s_norm", which);
-    struct node *gain = build_weight(b, "gain", ROLE_GAIN, SHAPE(b->head_dim), (struct init){ .kind = INIT_CONSTANT, .value = 1 });
+    struct node *gain = build_weight(b, "gain", ROLE_GAIN, SHAPE(b->head_dim),
+                                     (struct init){ .kind = INIT_CONSTANT, .value = 1 });
     build_leave(b);
     return rmsnorm(b->graph, x, gain, c->eps, false);
 }

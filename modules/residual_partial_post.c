@@ -18,7 +18,8 @@ static void check(const void *conf, const struct model_conf *model, const char *
     const struct ints *list = &((const struct conf *)conf)->prenorm_layers;
     int blocks = model_blocks(model);
     for (int i = 0; i < list->n; i++)
-        if (list->value[i] >= blocks) module_problem(problems, path, "prenorm_layers", "%d: the last layer is %d", list->value[i], blocks - 1);
+        if (list->value[i] >= blocks)
+            module_problem(problems, path, "prenorm_layers", "%d: the last layer is %d", list->value[i], blocks - 1);
 }
 
 static bool listed(struct ints list, int layer)
@@ -44,6 +45,12 @@ static struct node *build(struct build *b, const void *conf, struct node *x, str
 }
 
 const struct module residual_partial_post = {
-    .slot = SLOT_RESIDUAL, .name = "partial_post", .about = "PostNorm once a block, PreNorm before the ffn (WeLM)", .branch_normed = true,
-    .conf_size = sizeof(struct conf), .params = params, .check = check, .residual = build,
+    .slot = SLOT_RESIDUAL,
+    .name = "partial_post",
+    .about = "PostNorm once a block, PreNorm before the ffn (WeLM)",
+    .branch_normed = true,
+    .conf_size = sizeof(struct conf),
+    .params = params,
+    .check = check,
+    .residual = build,
 };

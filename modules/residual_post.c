@@ -1,5 +1,5 @@
-/* PostNorm: norm(x + f(x)). Vaswani 2017. No path from embedding to logits escapes the norms: it wants warm-up. What the last
-   block gives is normed already, so no final norm follows unless asked for. */
+/* PostNorm: norm(x + f(x)). Vaswani 2017. No path from embedding to logits escapes the norms: it wants warm-up. What
+   the last block gives is normed already, so no final norm follows unless asked for. */
 #include "model/module.h"
 
 struct conf { int final_norm; };

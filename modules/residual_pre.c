@@ -7,4 +7,6 @@ static struct node *build(struct build *b, const void *conf, struct node *x, str
     return add(b->graph, x, f.build(b, f.context, build_norm(b, "norm", x)));
 }
 
-const struct module residual_pre = { .slot = SLOT_RESIDUAL, .name = "pre", .about = "norm on the branch's input", .residual = build };
+const struct module residual_pre = {
+    .slot = SLOT_RESIDUAL, .name = "pre", .about = "norm on the branch's input", .residual = build
+};

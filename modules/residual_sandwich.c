@@ -9,5 +9,9 @@ static struct node *build(struct build *b, const void *conf, struct node *x, str
 }
 
 const struct module residual_sandwich = {
-    .slot = SLOT_RESIDUAL, .name = "sandwich", .about = "norm on both sides of the branch", .branch_normed = true, .residual = build,
+    .slot = SLOT_RESIDUAL,
+    .name = "sandwich",
+    .about = "norm on both sides of the branch",
+    .branch_normed = true,
+    .residual = build,
 };

@@ -7,13 +7,13 @@
 enum score { SOFTMAX, SIGMOID };
 enum normalize { NONE, BEFORE, AFTER };
 struct conf { int score, top_k, normalize; double scale; };
-static const struct param params[] = {
-    CHOICE(struct conf, score, SOFTMAX, "softmax sigmoid", "experts compete for a token, or are scored one by one"),
-    INT(struct conf, top_k, 2, 1, 256, "", "experts for each token"),
-    CHOICE(struct conf, normalize, NONE, "none before after", "divide scores by their sum: over all experts, or over the chosen"),
-    REAL(struct conf, scale, 1, 0.01, 100, "", "factor on the gates"),
-    { 0 }
-};
+static const struct param params[] = { CHOICE(struct conf, score, SOFTMAX, "softmax sigmoid",
+                                              "experts compete for a token, or are scored one by one"),
+                                       INT(struct conf, top_k, 2, 1, 256, "", "experts for each token"),
+                                       CHOICE(struct conf, normalize, NONE, "none before after",
+                                              "divide scores by their sum: over all experts, or over the chosen"),
+                                       REAL(struct conf, scale, 1, 0.01, 100, "", "factor on the gates"),
+                                       { 0 } };
 static const double tiny = 1e-20;                           /* keeps a row of zeros from dividing by zero */
 
 static void check(const void *conf, const struct model_conf *model, const char *path, struct problems *problems)

@@ -1,11 +1,13 @@
-/* Linear warm-up, then half a cosine, down to `final` of the peak where the step after the last would be. Loshchilov 2016. */
+/* Linear warm-up, then half a cosine, down to `final` of the peak where the step after the last
+   would be. Loshchilov 2016. */
 #include "model/module.h"
 #include <math.h>
 
 struct conf { int warmup; double final; };
 static const struct param params[] = {
     INT(struct conf, warmup, 0, 0, 1 << 30, "step", "steps of linear warm-up"),
-    REAL(struct conf, final, 0.1, 0, 1, "", "share of the peak that the cosine ends at, where the step after the last would be"),
+    REAL(struct conf, final, 0.1, 0, 1, "",
+         "share of the peak that the cosine ends at, where the step after the last would be"),
     { 0 }
 };
 

@@ -1,15 +1,16 @@
-/* Warm-up, stable, decay over the last share of the run, to 0 where the step after its last would be: 1 - sqrt(x) or 1 - x. Hu 2024 (MiniCPM); Hagele 2024. */
+/* Warm-up, stable, decay over the last share of the run, to 0 where the step after its last would be: 1 - sqrt(x) or 1
+   - x. Hu 2024 (MiniCPM); Hagele 2024. */
 #include "model/module.h"
 #include <math.h>
 
 enum shape_of_decay { SQRT, LINEAR };
 struct conf { int warmup; double decay; int shape; };
-static const struct param params[] = {
-    INT(struct conf, warmup, 0, 0, 1 << 30, "step", "steps of linear warm-up"),
-    REAL(struct conf, decay, 0.2, 0, 1, "", "share of the run that decays; 0 is where the step after the last would be"),
-    CHOICE(struct conf, shape, SQRT, "sqrt linear", "how it decays"),
-    { 0 }
-};
+static const struct param params[] = { INT(struct conf, warmup, 0, 0, 1 << 30, "step", "steps of linear warm-up"),
+                                       REAL(
+                                           struct conf, decay, 0.2, 0, 1, "",
+                                           "share of the run that decays; 0 is where the step after the last would be"),
+                                       CHOICE(struct conf, shape, SQRT, "sqrt linear", "how it decays"),
+                                       { 0 } };
 
 static double factor(const void *conf, int64_t step, int64_t steps)
 {

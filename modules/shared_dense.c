@@ -11,7 +11,8 @@ static struct node *build(struct build *b, const void *conf, struct node *u, str
 {
     int64_t width = ((const struct conf *)conf)->n * b->d_ff;
     struct graph *g = b->graph;
-    struct node *gate = linear(b, "shared.gate", ROLE_FFN_GATE, u, width), *up = linear(b, "shared.up", ROLE_FFN_UP, u, width);     /* [T,nF] */
+    struct node *gate = linear(b, "shared.gate", ROLE_FFN_GATE, u, width),
+                *up = linear(b, "shared.up", ROLE_FFN_UP, u, width);    /* [T,nF] */
     return add(g, routed, linear(b, "shared.down", ROLE_FFN_DOWN, swiglu(g, gate, up), b->width));
 }
 

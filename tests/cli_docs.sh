@@ -9,7 +9,7 @@ root=$(pwd)
 sluice=$(realpath "$1")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-pages="README.md docs/*.md"
+pages="README.md CONTRIBUTING.md docs/*.md"
 bad=0
 
 say() { printf 'cli_docs.sh: %s\n' "$*" >&2; bad=1; }
@@ -53,6 +53,16 @@ keys() {
 keys study study_keys variants_keys
 keys leave_one_out study_keys leave_one_out_keys
 keys factorial study_keys factorial_keys
+
+# Every room is described, and functions are where docs/architecture.md says.
+for room in runtime/*/; do
+    grep -q "^| \`$(basename $room)\` |" docs/architecture.md || say "docs/architecture.md has no row for the room $room"
+done
+grep -o '`[a-z_]*` (`[a-z_/]*\.c`' docs/architecture.md | tr -d '`(' >"$work/homes"
+[ "$(wc -l <"$work/homes")" -gt 10 ] || say "docs/architecture.md: too few functions have a file: $(cat "$work/homes")"
+while read -r name file; do
+    cat runtime/$file $file 2>/dev/null | grep -q "^[a-z].*\b$name(" || say "docs/architecture.md: $name is not in $file"
+done <"$work/homes"
 
 # ---- links ----
 

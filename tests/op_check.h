@@ -70,6 +70,20 @@ static inline struct node *bench_count(struct graph *g, enum dtype dtype, struct
 
 struct op_case { int op; const char *name; struct node *(*build)(struct graph *g); };
 
+/* Ops that a test is asked for by its words (test_ops rope topk), ended by NULL; none: all. Each of their cases is named before
+   it runs. */
+static char **bench_words = (char *[]){ NULL };
+static inline bool bench_is_asked(const struct op_case *c)
+{
+    size_t length = strcspn(c->name, " ");
+    for (char **w = bench_words; *w; w++) {
+        if (strlen(*w) != length || strncmp(*w, c->name, length) != 0) continue;
+        print_message("%s\n", c->name);
+        return true;
+    }
+    return !*bench_words;
+}
+
 /* Where benches that are opened run. device NULL: each opens one of its own. */
 static struct { const struct backend *backend; void *device; } bench_on = { &backend_cpu, NULL };
 

@@ -18,7 +18,6 @@ static const struct op *const ops[OP_COUNT] = { OPS(ADDRESS) };
 static struct hash digest;
 static int differing;
 static bool waves;
-static char **chosen;                                       /* names of ops, ended by NULL; none: all */
 
 /* One case on both. */
 struct pair { const struct op_case *is; const char *mode; struct bench cpu, gpu; };
@@ -153,21 +152,13 @@ static void check(const struct op_case *c, const char *mode, bool bf16, bool pac
     bench_close(&p.cpu);
 }
 
-static bool is_chosen(const char *name)
-{
-    bool found = !*chosen;
-    for (char **c = chosen; *c; c++) found |= strcmp(*c, name) == 0;
-    return found;
-}
-
 static void test_parity(void **state)
 {
     (void)state;
     char text[33];
     int tried = 0;
     for (const struct op_case *c = waves ? cases_of_waves : cases; c->name; c++) {
-        if (!is_chosen(ops[c->op]->name)) continue;
-        if (*chosen) print_message("%s\n", c->name);
+        if (!bench_is_asked(c)) continue;
         check(c, "float", false, false);
         check(c, "bf16", true, false);
         if (ops[c->op]->packs) check(c, "bf16 packed", true, true);
@@ -183,6 +174,6 @@ int main(int n, char **name)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_parity) };
     waves = n > 1 && strcmp(name[1], "waves") == 0;
-    chosen = name + (n > 0) + waves;
+    bench_words = name + (n > 0) + waves;
     return cmocka_run_group_tests(tests, open_devices, close_devices);
 }

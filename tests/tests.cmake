@@ -31,6 +31,11 @@ set_target_properties(faults PROPERTIES PREFIX "")
 target_compile_options(faults PRIVATE -fno-sanitize=all)
 target_link_options(faults PRIVATE -fno-sanitize=all)
 target_link_libraries(faults PRIVATE ${CMAKE_DL_LIBS})
+# Once is enough: the sanitizers' build has the same sources.
+if(NOT SLUICE_SANITIZE)
+  add_test(NAME tidy COMMAND sh tests/tidy.sh ${CMAKE_BINARY_DIR} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
+  set_tests_properties(tidy PROPERTIES SKIP_RETURN_CODE 77)
+endif()
 # Exit code 77: what the test needs is not here.
 set_tests_properties(cli_cuda cli_gpu_check cli_ranks test_comm PROPERTIES SKIP_RETURN_CODE 77)
 

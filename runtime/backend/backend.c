@@ -12,7 +12,8 @@ static const struct backend *load_cuda(struct err *e)
     };
     const struct backend_entry *entry = object_load(&cuda, e), here = BACKEND_ENTRY(NULL, NULL);
     if (!entry) return NULL;
-    if (entry->ops != here.ops || entry->args != here.args || entry->backend != here.backend || entry->comm != here.comm) {
+    if (entry->ops != here.ops || entry->args != here.args || entry->backend != here.backend ||
+        entry->comm != here.comm) {
         err_set(e, "%s belongs to another build of sluice: build again", cuda.file);
         return NULL;
     }

@@ -14,7 +14,9 @@
 enum format { FORMAT_REAL, FORMAT_BF16, FORMAT_I32, FORMAT_U8 };
 static inline size_t element_bytes(enum format f)
 {
-    static const size_t bytes[] = { [FORMAT_REAL] = sizeof(real), [FORMAT_BF16] = 2, [FORMAT_I32] = 4, [FORMAT_U8] = 1 };
+    static const size_t bytes[] = {
+        [FORMAT_REAL] = sizeof(real), [FORMAT_BF16] = 2, [FORMAT_I32] = 4, [FORMAT_U8] = 1
+    };
     return bytes[f];
 }
 
@@ -31,10 +33,10 @@ struct args {
     const struct tensor *dout, *din;
     const real *beta;                                       /* one per input, 0 or 1 */
     const struct moment *moment;
-    void *device;                                           /* the backend's own: the thread pool of the CPU, the stream of a GPU */
-    void *scratch;                                          /* what the backend asked for beside the op's work; every call has the same */
-    const struct args *next;                                /* a later call that this one computes as well; NULL: none */
-    int64_t first_row;                                      /* tensors that are cut by rows begin here; offsets count from row 0 */
+    void *device;    /* the backend's own: the thread pool of the CPU, the stream of a GPU */
+    void *scratch;    /* what the backend asked for beside the op's work; every call has the same */
+    const struct args *next;    /* a later call that this one computes as well; NULL: none */
+    int64_t first_row;    /* tensors that are cut by rows begin here; offsets count from row 0 */
 };
 
 /* joint does both at once: it writes the outputs and adds the gradients. NULL: the op has no such kernel. */
@@ -43,7 +45,8 @@ struct kernels { kernel *forward, *backward, *joint; };
 
 /* Calls body for [0,items) in blocks of `grain` items, on all threads; body(a, from, to) owns its block.
    block number = from / grain. Returns when all are done. */
-void each(const struct args *a, int64_t items, int64_t grain, void (*body)(const struct args *a, int64_t from, int64_t to));
+void each(const struct args *a, int64_t items, int64_t grain,
+          void (*body)(const struct args *a, int64_t from, int64_t to));
 static inline int64_t blocks_of(int64_t items, int64_t grain) { return (items + grain - 1) / grain; }
 
 /* Values of REAL and integer tensors. */
@@ -79,8 +82,8 @@ static inline void row_done(const struct tensor *t, int64_t at, int64_t n, const
     if (t->format != FORMAT_REAL) row_narrow(t, at, n, row);
 }
 
-/* Normals of a key: to[i] is number first + i, as key_normal gives it. One beyond ±cut is drawn again under the next step
-   number; cut 0: none is. The same bits at every instruction set. */
+/* Normals of a key: to[i] is number first + i, as key_normal gives it. One beyond ±cut is drawn again under the next
+   step number; cut 0: none is. The same bits at every instruction set. */
 void key_normals(struct key k, uint64_t first, int64_t n, float cut, float *to);
 
 #endif

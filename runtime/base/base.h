@@ -19,14 +19,16 @@ typedef float real;
 /* An error is a text for a person: path of the key, value, rule, nearest legal name. */
 struct err { char text[1024]; };
 int err_set(struct err *e, const char *format, ...) __attribute__((format(printf, 2, 3)));   /* returns -1 */
-int err_prefix(struct err *e, const char *format, ...) __attribute__((format(printf, 2, 3))); /* puts a place in front; returns -1 */
+/* puts a place in front; returns -1 */
+int err_prefix(struct err *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* What this was compiled with: "gcc 12.2.0", "clang 14.0.6". */
 extern const char base_compiler[];
 
 /* A broken invariant of the program itself: prints the place and aborts. Never for a user's mistake. */
 #define INVARIANT(ok, ...) ((ok) ? (void)0 : invariant_broken(__FILE__, __LINE__, __VA_ARGS__))
-void invariant_broken(const char *file, int line, const char *format, ...) __attribute__((noreturn, format(printf, 3, 4)));
+void invariant_broken(const char *file, int line, const char *format, ...)
+    __attribute__((noreturn, format(printf, 3, 4)));
 
 /* Memory that dies together. Allocations are zeroed and aligned to 64 bytes; there is no free of one thing. */
 struct arena;
@@ -50,8 +52,8 @@ const char *nearest_name(const char *given, const char *const *names);
 enum better { BETTER_NONE, BETTER_LOWER, BETTER_HIGHER };
 extern const char *const better_name[];
 
-/* XXH128 of bytes (XXH3, seed 0); hash_more chains. Text is xxHash's canonical form: 32 lower-case hexadecimal digits, high before
-   low. In files it lies as this struct, little-endian: the canonical bytes backwards. */
+/* XXH128 of bytes (XXH3, seed 0); hash_more chains. Text is xxHash's canonical form: 32 lower-case hexadecimal digits,
+   high before low. In files it lies as this struct, little-endian: the canonical bytes backwards. */
 struct hash { uint64_t low, high; };
 struct hash hash_bytes(const void *data, size_t bytes);
 struct hash hash_more(struct hash so_far, const void *data, size_t bytes);
@@ -67,7 +69,7 @@ struct key { uint64_t seed; enum purpose purpose; uint64_t name; uint64_t step; 
 void key_bits(struct key k, uint64_t index, uint32_t out[4]);
 uint64_t key_mixed(struct key k);                           /* Philox's own key: seed, purpose and name */
 double key_uniform(struct key k, uint64_t index);           /* (0,1), 53 bits */
-double key_normal(struct key k, uint64_t index);            /* N(0,1), in the precision of float; many: key_normals of kernel.h */
+double key_normal(struct key k, uint64_t index);  /* N(0,1), in the precision of float; many: key_normals of kernel.h */
 uint64_t key_below(struct key k, uint64_t index, uint64_t bound);   /* [0,bound) */
 
 double clock_seconds(void);                                 /* monotonic */

@@ -1,5 +1,5 @@
-/* From keys to numbers: Philox4x32-10, and the transform of Box and Muller in plain float arithmetic, which every compiler and
-   instruction set rounds alike. The weights that a seed draws hang on each constant here. */
+/* From keys to numbers: Philox4x32-10, and the transform of Box and Muller in plain float arithmetic, which every
+   compiler and instruction set rounds alike. The weights that a seed draws hang on each constant here. */
 #ifndef SLUICE_DRAW_H
 #define SLUICE_DRAW_H
 
@@ -18,8 +18,8 @@ PLAIN philox4x32_ctr_t draw_bits(uint64_t mixed, uint64_t index, uint64_t step)
 /* sqrt(-2 ln u), u the float nearest to (word + 1/2) / 2^32; at most 6.764. Relative error < 1.2e-7. */
 PLAIN float draw_radius(uint32_t word) { return sqrtf(-2.0f * float_log(((float)word + 0.5f) * 0x1p-32f)); }
 
-/* Two independent normals: a radius times cosine and sine of 2 pi second / 2^32. The polynomials take the angle from its nearest
-   quarter turn, at most an eighth; quarter turns swap the two and change signs. Error < 7e-7. */
+/* Two independent normals: a radius times cosine and sine of 2 pi second / 2^32. The polynomials take the angle from
+   its nearest quarter turn, at most an eighth; quarter turns swap the two and change signs. Error < 7e-7. */
 PLAIN void draw_normals(uint32_t first, uint32_t second, float *x, float *y)
 {
     const uint32_t eighth = 1u << 29, half = 1u << 31;

@@ -1,6 +1,7 @@
-/* Files without a name (O_TMPFILE) where the file system has them: of these not even kill -9 leaves anything. Elsewhere, and for
-   the moment before it takes its place, a file has a name of its own and a lock on it: a signal removes it, and after kill -9
-   the next writer of the same file does, to whom the missing lock says that its writer is dead. */
+/* Files without a name (O_TMPFILE) where the file system has them: of these not even kill -9 leaves anything.
+   Elsewhere, and for the moment before it takes its place, a file has a name of its own and a lock on it: a
+   signal removes it, and after kill -9 the next writer of the same file does, to whom the missing lock says
+   that its writer is dead. */
 #define _GNU_SOURCE
 #include "file.h"
 
@@ -21,7 +22,8 @@ struct file {
     FILE *stream; int fd;
     int cause;                                              /* errno of the first failure, or 0 */
     char *given;
-    char *path, *folder; const char *base;                  /* where its links lead: folder and base; folder NULL: it has no place to take */
+    /* where its links lead: folder and base; folder NULL: it has no place to take */
+    char *path, *folder; const char *base;
     char *temporary;                                        /* its name until then; NULL: it has none */
     struct file *next;
 };
@@ -76,7 +78,8 @@ static bool lock(int fd, int how)
 static bool is_remains(const struct file *f, const char *name)
 {
     size_t n = strnlen(f->base, LONGEST_BASE), length = strlen(name);
-    return length == n + RANDOM_DIGITS + 6 && name[0] == '.' && !strncmp(name + 1, f->base, n) && name[n + 1] == '.' && !strcmp(name + length - 4, ".tmp");
+    return length == n + RANDOM_DIGITS + 6 && name[0] == '.' && !strncmp(name + 1, f->base, n) && name[n + 1] == '.' &&
+           !strcmp(name + length - 4, ".tmp");
 }
 
 /* What dead writers of the same file left. */
@@ -98,7 +101,9 @@ static int choose_name(struct file *f)
     unsigned long long number;
     drop_name(f);
     if (getrandom(&number, sizeof number, 0) != sizeof number) return -1;
-    INVARIANT(asprintf(&f->temporary, "%s.%.*s.%0*llx.tmp", f->folder, LONGEST_BASE, f->base, RANDOM_DIGITS, number) >= 0, "no memory for a path");
+    INVARIANT(asprintf(&f->temporary, "%s.%.*s.%0*llx.tmp", f->folder, LONGEST_BASE, f->base, RANDOM_DIGITS, number) >=
+                  0,
+              "no memory for a path");
     f->next = named;
     named = f;
     hear_signals();
@@ -154,18 +159,21 @@ static int own_descriptor(const char *path)
     int number, used = 0;
     if (!strcmp(path, "/dev/stdout")) return STDOUT_FILENO;
     if (!strcmp(path, "/dev/stderr")) return STDERR_FILENO;
-    bool is = sscanf(path, "/dev/fd/%d%n", &number, &used) == 1 || sscanf(path, "/proc/self/fd/%d%n", &number, &used) == 1;
+    bool is = sscanf(path, "/dev/fd/%d%n", &number, &used) == 1 ||
+              sscanf(path, "/proc/self/fd/%d%n", &number, &used) == 1;
     return is && !path[used] ? number : -1;
 }
 
-/* Where the links of a path lead in the end, whether there is a file or not (malloc'd), and the open descriptor that this is. */
+/* Where the links of a path lead in the end, whether there is a file or not (malloc'd), and the open
+   descriptor that this is. */
 static char *follow(const char *path, int *own)
 {
     char *at = xstrdup(path), *next, target[PATH_MAX];
     for (ssize_t n; (*own = own_descriptor(at)) < 0 && (n = readlink(at, target, sizeof target - 1)) >= 0; at = next) {
         const char *slash = *target == '/' ? NULL : strrchr(at, '/');
         target[n] = 0;
-        INVARIANT(asprintf(&next, "%.*s%s", slash ? (int)(slash - at + 1) : 0, at, target) >= 0, "no memory for a path");
+        INVARIANT(asprintf(&next, "%.*s%s", slash ? (int)(slash - at + 1) : 0, at, target) >= 0,
+                  "no memory for a path");
         free(at);
     }
     return at;
@@ -182,7 +190,8 @@ static int open_place(struct file *f, bool is_named)
 {
     char *slash = strrchr(f->path, '/');
     f->base = slash ? slash + 1 : f->path;
-    INVARIANT(asprintf(&f->folder, "%.*s", slash ? (int)(slash - f->path + 1) : 2, slash ? f->path : "./") >= 0, "no memory for a path");
+    INVARIANT(asprintf(&f->folder, "%.*s", slash ? (int)(slash - f->path + 1) : 2, slash ? f->path : "./") >= 0,
+              "no memory for a path");
     return (is_named || open_unnamed(f)) && open_named(f) ? -1 : 0;
 }
 
@@ -282,7 +291,8 @@ int file_flush(struct file *f)
     return f->cause ? -1 : 0;
 }
 
-/* Some file systems say only when a file is closed that it could not be written. The other descriptor holds the lock. */
+/* Some file systems say only when a file is closed that it could not be written. The other
+   descriptor holds the lock. */
 static int close_checked(struct file *f)
 {
     int held = fcntl(f->fd, F_DUPFD_CLOEXEC, 0), failure = held < 0 ? -1 : close(f->fd);

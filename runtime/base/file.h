@@ -1,8 +1,8 @@
-/* The one way to write a file. What is written has no name, or one of its own beside the file, until it is whole and on the
-   disk; then it takes the file's place at once. Who opens the file finds the old one or the new one, whatever happens
-   meanwhile: a full disk, a signal, a kill, a second writer. Links are followed. A new file's mode is the umask's, a file that
-   is replaced keeps its own.
-   What fails says so in e and leaves errno as the system gave it. One thread writes files. */
+/* The one way to write a file. What is written has no name, or one of its own beside the file, until it is whole and
+   on the disk; then it takes the file's place at once. Who opens the file finds the old one or the new one, whatever
+   happens meanwhile: a full disk, a signal, a kill, a second writer. Links are followed. A new file's mode is the
+   umask's, a file that is replaced keeps its own. What fails says so in e and leaves errno as the system gave it.
+   One thread writes files. */
 #ifndef SLUICE_FILE_H
 #define SLUICE_FILE_H
 

@@ -1,4 +1,5 @@
-/* The bits of floats, and their logarithm in plain arithmetic, which every compiler and instruction set rounds alike. */
+/* The bits of floats, and their logarithm in plain arithmetic, which every compiler and
+   instruction set rounds alike. */
 #ifndef SLUICE_FLOAT_LOG_H
 #define SLUICE_FLOAT_LOG_H
 

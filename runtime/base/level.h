@@ -1,6 +1,6 @@
 /* What is compiled once for each instruction set: the ops' kernels and the files of cpu/isa. There ISA is defined, and
-   external names carry it. An op's file is also compiled once without: then it gives the op itself, the verb of the graph
-   language, which knows no instruction set. */
+   external names carry it. An op's file is also compiled once without: then it gives the op itself, the verb of the
+   graph language, which knows no instruction set. */
 #ifndef SLUICE_LEVEL_H
 #define SLUICE_LEVEL_H
 

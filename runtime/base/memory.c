@@ -29,7 +29,8 @@ static double number_in(const char *path, const char *key)
 }
 
 /* Files in memory are given up when memory runs short: they are not in the way. */
-static void lower_by_group(size_t *room, const char *folder, const char *most_name, const char *used_name, const char *files_key)
+static void lower_by_group(size_t *room, const char *folder, const char *most_name, const char *used_name,
+                           const char *files_key)
 {
     char path[4096];
     snprintf(path, sizeof path, "%s/%s", folder, most_name);
@@ -55,7 +56,8 @@ static void lower_by_groups(size_t *room)
         path[strcspn(path, "\n")] = 0;
         for (int root = 0; root < 2; root++) {
             snprintf(folder, sizeof folder, "/sys/fs/cgroup%s%s", first ? "/memory" : "", root ? "" : path + 1);
-            if (first) lower_by_group(room, folder, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file ");
+            if (first)
+                lower_by_group(room, folder, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file ");
             else lower_by_group(room, folder, "memory.max", "memory.current", "inactive_file ");
         }
     }
@@ -69,8 +71,10 @@ static void lower_by_limits(size_t *room)
     double pages = 0, data_pages = 0, page = (double)sysconf(_SC_PAGE_SIZE);
     FILE *f = fopen("/proc/self/statm", "r");
     if (f && fscanf(f, "%lf %*s %*s %*s %*s %lf", &pages, &data_pages) == 2) {
-        if (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY) lower(room, (double)space.rlim_cur - pages * page);
-        if (getrlimit(RLIMIT_DATA, &data) == 0 && data.rlim_cur != RLIM_INFINITY) lower(room, (double)data.rlim_cur - data_pages * page);
+        if (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur != RLIM_INFINITY)
+            lower(room, (double)space.rlim_cur - pages * page);
+        if (getrlimit(RLIMIT_DATA, &data) == 0 && data.rlim_cur != RLIM_INFINITY)
+            lower(room, (double)data.rlim_cur - data_pages * page);
     }
     if (f) fclose(f);
 }

@@ -1,5 +1,5 @@
-/* Shared objects beside the program. They are loaded when what they hold is asked for, so that a machine that lacks a driver or a
-   library starts at once. */
+/* Shared objects beside the program. They are loaded when what they hold is asked for, so that a machine that lacks a
+   driver or a library starts at once. */
 #ifndef SLUICE_OBJECT_H
 #define SLUICE_OBJECT_H
 

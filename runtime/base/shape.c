@@ -27,7 +27,8 @@ bool shape_equal(struct shape a, struct shape b)
 const char *shape_text(struct shape s, char out[64])
 {
     int n = snprintf(out, 64, "[");
-    for (int i = 0; i < s.rank; i++) n += snprintf(out + n, (size_t)(64 - n), "%s%lld", i ? "," : "", (long long)s.dim[i]);
+    for (int i = 0; i < s.rank; i++)
+        n += snprintf(out + n, (size_t)(64 - n), "%s%lld", i ? "," : "", (long long)s.dim[i]);
     snprintf(out + n, (size_t)(64 - n), "]");
     return out;
 }

@@ -1,4 +1,5 @@
-/* Who the ranks are: what launched this process says it in the environment; MPI, a shared object beside the program, joins them. */
+/* Who the ranks are: what launched this process says it in the environment; MPI, a shared object beside
+   the program, joins them. */
 #define _GNU_SOURCE
 #include "comm.h"
 #include "base/object.h"
@@ -11,12 +12,14 @@ static const struct comm alone = { .ranks = 1, .locals = 1 };
 static const struct comm *here = &alone;
 const struct comm *comm_here(void) { return here; }
 
-/* What launchers say, the innermost first. Several may speak: srun also starts mpirun itself, and what it says is inherited. */
+/* What launchers say, the innermost first. Several may speak: srun also starts mpirun itself, and what
+   it says is inherited. */
 static const struct launcher { const char *name, *rank, *ranks, *needs; bool starts_launchers; } launchers[] = {
     { "Open MPI", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", NULL, false },
     { "torchrun", "RANK", "WORLD_SIZE", NULL, false },
     { "PMI", "PMI_RANK", "PMI_SIZE", NULL, true },
-    { "srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_ID", true },      /* a batch script without a step has the others too */
+    /* a batch script without a step has the others too */
+    { "srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_ID", true },
 };
 
 static int number(const char *name, int *value, struct err *e)
@@ -24,7 +27,8 @@ static int number(const char *name, int *value, struct err *e)
     char *end;
     const char *text = getenv(name);
     long n = text ? strtol(text, &end, 10) : 0;
-    if (!text || end == text || *end || n < 0 || n > 1 << 20) return err_set(e, "%s=%s: must be a whole number", name, text ? text : "");
+    if (!text || end == text || *end || n < 0 || n > 1 << 20)
+        return err_set(e, "%s=%s: must be a whole number", name, text ? text : "");
     *value = (int)n;
     return 0;
 }
@@ -40,9 +44,12 @@ static int look(const struct launcher **by, int *rank, int *ranks, struct err *e
         int its_rank = 0, its_ranks = 1;
         if (!getenv(l->ranks) || (l->needs && !getenv(l->needs)) || (l->starts_launchers && *by)) continue;
         if (number(l->rank, &its_rank, e) || number(l->ranks, &its_ranks, e)) return -1;
-        if (its_ranks < 1 || its_rank >= its_ranks) return err_set(e, "%s=%d is not below %s=%d", l->rank, its_rank, l->ranks, its_ranks);
+        if (its_ranks < 1 || its_rank >= its_ranks)
+            return err_set(e, "%s=%d is not below %s=%d", l->rank, its_rank, l->ranks, its_ranks);
         if (*by && (its_rank != *rank || its_ranks != *ranks))
-            return err_set(e, "%s says rank %d of %d, %s says rank %d of %d: unset the variables of the one that did not launch this process (%s, %s)",
+            return err_set(e,
+                           "%s says rank %d of %d, %s says rank %d of %d: unset the variables of the one that did not "
+                           "launch this process (%s, %s)",
                            (*by)->name, *rank, *ranks, l->name, its_rank, its_ranks, l->rank, l->ranks);
         *by = l;
         *rank = its_rank;
@@ -62,13 +69,18 @@ static int read_patience(double *seconds, struct err *e)
     char *end = NULL;
     const char *text = getenv("SLUICE_COMM_TIMEOUT");
     *seconds = text ? strtod(text, &end) : 600;
-    return *seconds > 0 && *seconds < 1e6 && !(end && *end) ? 0 : err_set(e, "SLUICE_COMM_TIMEOUT=%s: must be a number of seconds above 0", text);
+    return *seconds > 0 && *seconds < 1e6 && !(end && *end)
+               ? 0
+               : err_set(e, "SLUICE_COMM_TIMEOUT=%s: must be a number of seconds above 0", text);
 }
 
 int comm_join(struct err *e)
 {
     static const struct object mpi = {
-        "libsluice_mpi.so", "comm_entry", "MPI", "install Open MPI or MPICH and build again; cmake -DSLUICE_MPI=ON says what it lacks",
+        "libsluice_mpi.so",
+        "comm_entry",
+        "MPI",
+        "install Open MPI or MPICH and build again; cmake -DSLUICE_MPI=ON says what it lacks",
         "it needs the MPI library that it was built with: name its folder in LD_LIBRARY_PATH",
     };
     const struct launcher *by;
@@ -78,8 +90,10 @@ int comm_join(struct err *e)
     if (ranks == 1) return 0;
     if (read_patience(&patience, e)) return -1;
     const struct comm_entry *entry = object_load(&mpi, e);
-    if (entry && entry->comm != sizeof(struct comm)) err_set(e, "%s belongs to another build of sluice: build again", mpi.file);
-    const struct comm *joined = entry && entry->comm == sizeof(struct comm) ? entry->join(rank, ranks, patience, e) : NULL;
+    if (entry && entry->comm != sizeof(struct comm))
+        err_set(e, "%s belongs to another build of sluice: build again", mpi.file);
+    const struct comm *joined = entry && entry->comm == sizeof(struct comm) ? entry->join(rank, ranks, patience, e)
+                                                                            : NULL;
     if (!joined) return err_prefix(e, "%s says rank %d of %d, but ", by->name, rank, ranks);
     here = joined;
     return 0;

@@ -1,9 +1,9 @@
-/* Ranks: processes that train one model together, each on its part of every batch. They are launched by mpirun or srun; MPI
-   carries what they tell each other. A process that was launched alone is rank 0 of 1.
+/* Ranks: processes that train one model together, each on its part of every batch. They are launched by mpirun or srun;
+   MPI carries what they tell each other. A process that was launched alone is rank 0 of 1.
 
-   Every rank calls the same functions in the same order. A rank that does not answer within SLUICE_COMM_TIMEOUT seconds (600),
-   or that asks for something else, is named, and the process leaves with exit code 7. A rank that leaves with another code than 0
-   before comm_leave takes the others with it. */
+   Every rank calls the same functions in the same order. A rank that does not answer within SLUICE_COMM_TIMEOUT seconds
+   (600), or that asks for something else, is named, and the process leaves with exit code 7. A rank that leaves with
+   another code than 0 before comm_leave takes the others with it. */
 #ifndef SLUICE_COMM_H
 #define SLUICE_COMM_H
 
@@ -12,31 +12,44 @@
 enum reduction { REDUCE_SUM, REDUCE_MAX };
 
 struct comm {
-    int rank, ranks, local, locals;                         /* local: its number among the `locals` ranks of this machine */
+    int rank, ranks, local, locals;    /* local: its number among the `locals` ranks of this machine */
     double patience;                                        /* seconds that it waits for another rank */
     void (*broadcast)(void *data, size_t bytes, int root);
-    void (*reduce)(float *data, int64_t n, enum reduction how);     /* in the order of ranks: every rank gets the same bits; NaN stays */
+    /* in the order of ranks: every rank gets the same bits; NaN stays */
+    void (*reduce)(float *data, int64_t n, enum reduction how);
     void (*send)(const void *data, size_t bytes, int to);
     void (*receive)(void *data, size_t bytes, int from);
     void (*leave)(void);
 };
 
-/* What the environment says of this process: rank 0 of 1 when it was launched alone. -1: it contradicts itself, and e says how. */
+/* What the environment says of this process: rank 0 of 1 when it was launched alone. -1: it contradicts
+   itself, and e says how. */
 int comm_look(int *rank, int *ranks, struct err *e);
 
-/* Joins the ranks that this process was launched with. -1: the environment contradicts itself or names ranks that cannot be
-   joined, and e says what and how to launch. To be called once, in the process that trains, by every rank. */
+/* Joins the ranks that this process was launched with. -1: the environment contradicts itself or names ranks that
+   cannot be joined, and e says what and how to launch. To be called once, in the process that trains, by every rank. */
 int comm_join(struct err *e);
 void comm_leave(void);
 const struct comm *comm_here(void);                         /* alone, until comm_join says otherwise */
 
 /* Rank 0 leads: it reads and writes all files and says what is done next; the others follow. */
-enum order_kind { ORDER_POINT, ORDER_OPEN, ORDER_STEP, ORDER_EVALUATE, ORDER_SHARE, ORDER_GET, ORDER_PUT, ORDER_LEAVE_POINT, ORDER_END };
+enum order_kind {
+    ORDER_POINT,
+    ORDER_OPEN,
+    ORDER_STEP,
+    ORDER_EVALUATE,
+    ORDER_SHARE,
+    ORDER_GET,
+    ORDER_PUT,
+    ORDER_LEAVE_POINT,
+    ORDER_END
+};
 struct order { enum order_kind kind; int64_t value; };      /* point, step, leaf */
 void comm_order(enum order_kind kind, int64_t value);       /* on rank 0; alone it does nothing */
 struct order comm_follow(void);                             /* on the others: the next order */
 
-/* What the shared object that joins ranks exports as `comm_entry`. Its size tells apart what was built from other sources. */
+/* What the shared object that joins ranks exports as `comm_entry`. Its size tells apart what was
+   built from other sources. */
 struct comm_entry { size_t comm; const struct comm *(*join)(int rank, int ranks, double patience, struct err *e); };
 
 #endif

@@ -1,5 +1,6 @@
-/* Ranks over MPI: a shared object by itself, see comm.c. Every exchange is made of messages between two ranks, so that the rank that does
-   not answer is known. What is added goes in the order of ranks, each rank adding one part for all, so that all have the same bits. */
+/* Ranks over MPI: a shared object by itself, see comm.c. Every exchange is made of messages between two ranks, so that
+   the rank that does not answer is known. What is added goes in the order of ranks, each rank adding one part for all,
+   so that all have the same bits. */
 #define _GNU_SOURCE
 #include "comm.h"
 
@@ -12,7 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LOST = 7, PIECE = 32 << 20, SMALL = 64 << 10, BLOCK = 1024 };      /* exit code; bytes at a time; broadcast without detour; floats added at a time */
+/* exit code; bytes at a time; broadcast without detour; floats added at a time */
+enum { LOST = 7, PIECE = 32 << 20, SMALL = 64 << 10, BLOCK = 1024 };
 
 /* What two ranks do together; the tag of its messages, so that ranks that do different things notice. */
 enum act { SUM, MAX, GATHER, BROADCAST, VALUES, LEAVE };
@@ -21,7 +23,14 @@ static const char *const act_name[] = { "sum", "maximum", "gather", "broadcast",
 struct message { int peer, bytes; bool receives; };
 
 static struct comm here;
-static struct { int n; enum act act; MPI_Request *request; struct message *message; MPI_Status *status; int *done; } open;
+static struct {
+    int n;
+    enum act act;
+    MPI_Request *request;
+    struct message *message;
+    MPI_Status *status;
+    int *done;
+} open;
 static float *parts; static size_t room;                    /* of the others, for the sum of this rank's part */
 static bool joined;
 
@@ -64,7 +73,9 @@ static _Noreturn void fail_waiting(void)
         if (waits && n < 300) n += snprintf(text + n, sizeof text - (size_t)n, "%s%d", ranks++ ? ", " : "", r);
     }
     char whole[700];
-    snprintf(whole, sizeof whole, "rank%s %s did not answer within %g s in %s; it may have died: see its messages above", ranks > 1 ? "s" : "", text, here.patience, act_name[open.act]);
+    snprintf(whole, sizeof whole,
+             "rank%s %s did not answer within %g s in %s; it may have died: see its messages above",
+             ranks > 1 ? "s" : "", text, here.patience, act_name[open.act]);
     fail(whole);
 }
 
@@ -77,7 +88,9 @@ static void look(const struct message *m, const MPI_Status *s, int error)
     if (!m->receives) return;
     MPI_Get_count(s, MPI_BYTE, &bytes);
     if (error == MPI_SUCCESS && s->MPI_TAG == (int)open.act && bytes == m->bytes) return;
-    snprintf(text, sizeof text, "rank %d is at %s (%s%d bytes) while this rank is at %s (%d bytes): all ranks have to run the same program, study and options",
+    snprintf(text, sizeof text,
+             "rank %d is at %s (%s%d bytes) while this rank is at %s (%d bytes): all ranks have to run the same "
+             "program, study and options",
              m->peer, act_name[s->MPI_TAG], error ? "more than " : "", bytes, act_name[open.act], m->bytes);
     fail(text);
 }
@@ -106,7 +119,9 @@ static void finish(void)
     for (int fruitless = 0; left; fruitless++) {
         int result = MPI_Testsome(open.n, open.request, &n, open.done, open.status);
         if (result != MPI_ERR_IN_STATUS) check(result);
-        for (int i = 0; i < n; i++) look(&open.message[open.done[i]], &open.status[i], result == MPI_ERR_IN_STATUS ? open.status[i].MPI_ERROR : MPI_SUCCESS);
+        for (int i = 0; i < n; i++)
+            look(&open.message[open.done[i]], &open.status[i],
+                 result == MPI_ERR_IN_STATUS ? open.status[i].MPI_ERROR : MPI_SUCCESS);
         left -= n;
         if (n) fruitless = 0;
         else if (clock_seconds() > until) fail_waiting();
@@ -155,7 +170,8 @@ static void broadcast_piece(char *data, size_t bytes, int root)
 
 static void broadcast(void *data, size_t bytes, int root)
 {
-    for (size_t at = 0; at < bytes; at += PIECE) broadcast_piece((char *)data + at, bytes - at < PIECE ? bytes - at : PIECE, root);
+    for (size_t at = 0; at < bytes; at += PIECE)
+        broadcast_piece((char *)data + at, bytes - at < PIECE ? bytes - at : PIECE, root);
 }
 
 static void combine(float *to, const float *from, size_t n, enum reduction how)
@@ -199,7 +215,8 @@ static void reduce_piece(float *data, size_t n, enum reduction how)
 static void reduce(float *data, int64_t n, enum reduction how)
 {
     enum { FLOATS = PIECE / sizeof *data };
-    for (int64_t at = 0; at < n; at += FLOATS) reduce_piece(data + at, (size_t)(n - at < FLOATS ? n - at : FLOATS), how);
+    for (int64_t at = 0; at < n; at += FLOATS)
+        reduce_piece(data + at, (size_t)(n - at < FLOATS ? n - at : FLOATS), how);
 }
 
 static void pass(bool receives, char *data, size_t bytes, int peer)
@@ -247,7 +264,9 @@ static void late(int number)
 static void start(int rank, int ranks, double patience)
 {
     int given;
-    snprintf(late_text, sizeof late_text, "sluice: rank %d of %d: not all ranks started within %g s; one may have died: see its messages above\n", rank, ranks, patience);
+    snprintf(late_text, sizeof late_text,
+             "sluice: rank %d of %d: not all ranks started within %g s; one may have died: see its messages above\n",
+             rank, ranks, patience);
     signal(SIGALRM, late);
     alarm((unsigned)ceil(patience));
     MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &given);

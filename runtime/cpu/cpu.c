@@ -46,7 +46,12 @@ static void cpu_copy(void *device, void *to, const void *from, size_t bytes)
 }
 
 static size_t cpu_packed_bytes(struct shape weight, enum format act) { return isa()->level->packed_bytes(weight, act); }
-static void cpu_pack(void *device, const struct tensor *weight) { isa()->level->pack(&(struct args){ .device = device }, weight); }
+
+static void cpu_pack(void *device, const struct tensor *weight)
+{
+    isa()->level->pack(&(struct args){ .device = device }, weight);
+}
+
 static int cpu_probe(char name[16], struct err *e)
 {
     (void)e;
@@ -80,8 +85,24 @@ static void cpu_broadcast(void *device, void *data, size_t bytes, int root)
 static void cpu_meet(void *device) { (void)device; }
 
 const struct backend backend_cpu = {
-    .name = "cpu", .cuts_rows = true, .kernels = cpu_kernels, .probe = cpu_probe, .room = memory_room, .probe_room = cpu_probe_room, .open = cpu_open, .close = cpu_close,
-    .alloc = cpu_alloc, .release = cpu_release, .clear = cpu_clear, .put = cpu_copy, .copy = cpu_copy, .get = cpu_copy,
-    .fill = cpu_fill, .packed_bytes = cpu_packed_bytes, .pack = cpu_pack,
-    .reduce = cpu_reduce, .broadcast = cpu_broadcast, .meet = cpu_meet,
+    .name = "cpu",
+    .cuts_rows = true,
+    .kernels = cpu_kernels,
+    .probe = cpu_probe,
+    .room = memory_room,
+    .probe_room = cpu_probe_room,
+    .open = cpu_open,
+    .close = cpu_close,
+    .alloc = cpu_alloc,
+    .release = cpu_release,
+    .clear = cpu_clear,
+    .put = cpu_copy,
+    .copy = cpu_copy,
+    .get = cpu_copy,
+    .fill = cpu_fill,
+    .packed_bytes = cpu_packed_bytes,
+    .pack = cpu_pack,
+    .reduce = cpu_reduce,
+    .broadcast = cpu_broadcast,
+    .meet = cpu_meet,
 };

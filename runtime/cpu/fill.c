@@ -8,7 +8,8 @@ enum { PIECE = 4096 };
 /* Row and column of a matrix of the stack number the normals of its key. */
 static void draw_piece(const struct fill *f, int64_t from, int64_t to, real *values)
 {
-    int64_t columns = shape_last(f->shape), rows = f->shape.rank > 2 ? f->shape.dim[f->shape.rank - 2] : shape_rows(f->shape);
+    int64_t columns = shape_last(f->shape),
+            rows = f->shape.rank > 2 ? f->shape.dim[f->shape.rank - 2] : shape_rows(f->shape);
     float drawn[PIECE];
     for (int64_t at = from, n; at < to; at += n) {
         int64_t row = at / columns, column = at % columns;
@@ -32,4 +33,7 @@ static void piece(const struct args *a, int64_t from, int64_t to)
     }
 }
 
-void cpu_fill(void *device, const struct fill *f) { each(&(struct args){ .attr = f, .device = device }, shape_count(f->shape), PIECE, piece); }
+void cpu_fill(void *device, const struct fill *f)
+{
+    each(&(struct args){ .attr = f, .device = device }, shape_count(f->shape), PIECE, piece);
+}

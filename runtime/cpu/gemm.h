@@ -18,16 +18,32 @@ struct matrix {
 };
 
 /* A tensor read as rows of `width` values, and the same read the other way round. */
-static inline struct matrix matrix_of(const struct tensor *t, int64_t width) { return (struct matrix){ t->data, t->format, width, 1, 0, t->packed, false }; }
-static inline struct matrix matrix_reals(real *data, int64_t width) { return (struct matrix){ .data = data, .format = FORMAT_REAL, .row = width, .col = 1 }; }
-static inline struct matrix matrix_turned(struct matrix m) { return (struct matrix){ m.data, m.format, m.col, m.row, m.stack, m.packed, !m.turned }; }
+static inline struct matrix matrix_of(const struct tensor *t, int64_t width)
+{
+    return (struct matrix){ t->data, t->format, width, 1, 0, t->packed, false };
+}
+
+static inline struct matrix matrix_reals(real *data, int64_t width)
+{
+    return (struct matrix){ .data = data, .format = FORMAT_REAL, .row = width, .col = 1 };
+}
+
+static inline struct matrix matrix_turned(struct matrix m)
+{
+    return (struct matrix){ m.data, m.format, m.col, m.row, m.stack, m.packed, !m.turned };
+}
+
 static inline struct matrix matrix_moved(struct matrix m, int64_t by)      /* by values; no longer the whole */
 {
     m.packed = NULL;
     m.data = (char *)m.data + by * (int64_t)element_bytes(m.format);
     return m;
 }
-static inline struct matrix matrix_at(struct matrix m, int64_t row, int64_t col) { return matrix_moved(m, row * m.row + col * m.col); }
+
+static inline struct matrix matrix_at(struct matrix m, int64_t row, int64_t col)
+{
+    return matrix_moved(m, row * m.row + col * m.col);
+}
 
 enum gemm_cut { GEMM_ROWS, GEMM_DEPTH };
 

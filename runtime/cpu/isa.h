@@ -17,18 +17,19 @@ struct level {
     void (*key_normals)(struct key k, uint64_t first, int64_t n, float cut, float *to);
 };
 
-/* C = A B or C + A B for bf16 A and B and float C, on one thread, by instructions made for it. Rows of A lie a_row values apart and
-   are padded with zeros to a multiple of DOT_DEPTH; B comes in panels of DOT_COLS columns, `panel` values apart, padded likewise, in which
-   pairs of depths stand together: panel[k/2][column][k%2]. */
+/* C = A B or C + A B for bf16 A and B and float C, on one thread, by instructions made for it. Rows of A lie a_row
+   values apart and are padded with zeros to a multiple of DOT_DEPTH; B comes in panels of DOT_COLS columns, `panel`
+   values apart, padded likewise, in which pairs of depths stand together: panel[k/2][column][k%2]. */
 enum { DOT_DEPTH = 32, DOT_COLS = 32 };
-typedef void dot_product(int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t a_row, const uint16_t *b, int64_t panel,
-                         float *c, int64_t c_row, bool add);
+typedef void dot_product(int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t a_row, const uint16_t *b,
+                         int64_t panel, float *c, int64_t c_row, bool add);
 extern dot_product *_Atomic dot_in_use;                     /* of the one in use */
 
-struct isa { const char *name; const struct level *level; dot_product *dot; };     /* dot NULL: bf16 is computed as reals */
+/* dot NULL: bf16 is computed as reals */
+struct isa { const char *name; const struct level *level; dot_product *dot; };
 
 const struct isa *isa(void);                                /* an unknown or unsupported SLUICE_ISA exits with 2 */
 const struct isa *isa_level(int i);                         /* every one this processor has, best first; NULL ends */
-void isa_use(const struct isa *isa);                        /* for tests: from now on; NULL: as if nothing had been chosen */
+void isa_use(const struct isa *isa);    /* for tests: from now on; NULL: as if nothing had been chosen */
 
 #endif

@@ -71,7 +71,8 @@ static void help(struct pool *p)
     inside = true;
     for (;;) {
         unsigned long long t = atomic_fetch_add_explicit(&p->ticket, 1, memory_order_acq_rel);
-        int64_t next = (int64_t)(t & ((1ull << BLOCK_BITS) - 1)), blocks = (int64_t)(t >> BLOCK_BITS & ((1ull << BLOCK_BITS) - 1));
+        int64_t next = (int64_t)(t & ((1ull << BLOCK_BITS) - 1)),
+                blocks = (int64_t)(t >> BLOCK_BITS & ((1ull << BLOCK_BITS) - 1));
         if (next >= blocks) break;
         run_block(p, next);
         atomic_fetch_add_explicit(&p->done, 1, memory_order_release);
@@ -155,7 +156,8 @@ static void region(struct pool *p, const struct args *a, int64_t base, int64_t i
     p->grain = grain;
     atomic_store_explicit(&p->done, 0, memory_order_relaxed);
     unsigned long long next = generation(atomic_load(&p->ticket)) + 1;
-    atomic_store_explicit(&p->ticket, next << 2 * BLOCK_BITS | (unsigned long long)blocks << BLOCK_BITS, memory_order_seq_cst);
+    atomic_store_explicit(&p->ticket, next << 2 * BLOCK_BITS | (unsigned long long)blocks << BLOCK_BITS,
+                          memory_order_seq_cst);
     if (atomic_load(&p->sleepers) > 0) wake_all(p);
     help(p);
     for (int spins = 0; atomic_load_explicit(&p->done, memory_order_acquire) < blocks; spins++) {
@@ -164,7 +166,8 @@ static void region(struct pool *p, const struct args *a, int64_t base, int64_t i
     }
 }
 
-void each(const struct args *a, int64_t items, int64_t grain, void (*body)(const struct args *a, int64_t from, int64_t to))
+void each(const struct args *a, int64_t items, int64_t grain,
+          void (*body)(const struct args *a, int64_t from, int64_t to))
 {
     struct pool *p = a->device;
     int64_t blocks = blocks_of(items, grain);

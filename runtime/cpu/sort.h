@@ -1,4 +1,5 @@
-/* A stable sort of positions by a key in [0, below): least significant byte first, so it can follow a sort by a minor key. */
+/* A stable sort of positions by a key in [0, below): least significant byte first, so it can follow
+   a sort by a minor key. */
 #ifndef SLUICE_SORT_H
 #define SLUICE_SORT_H
 

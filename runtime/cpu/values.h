@@ -1,5 +1,5 @@
-/* Ops on one value at a time. Bound by memory: a block is small enough that what it converts stays in the first cache, a
-   thread's share large enough that it streams. */
+/* Ops on one value at a time. Bound by memory: a block is small enough that what it converts stays in the first cache,
+   a thread's share large enough that it streams. */
 #ifndef SLUICE_VALUES_H
 #define SLUICE_VALUES_H
 
@@ -23,7 +23,8 @@ static void name(const struct args *a) { each(a, shape_count(a->out[0].shape), S
 /* Opens the gradient of an input, scratch if it is not wanted, with the beta that it takes; CLOSE stores it. */
 #define GRADIENT(row, input) \
     real row##_buffer[BLOCK], row##_beta = a->din[input].data ? a->beta[input] : 0; \
-    real *restrict row = a->din[input].data ? row_open(&a->din[input], from, to - from, row##_beta, row##_buffer) : row##_buffer
+    real *restrict row = a->din[input].data \
+        ? row_open(&a->din[input], from, to - from, row##_beta, row##_buffer) : row##_buffer
 #define CLOSE(row, input) if (a->din[input].data) DONE(row, a->din[input])
 
 /* The gradient of an input := beta times it + expression in i, if it is wanted. */

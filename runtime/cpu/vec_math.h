@@ -1,5 +1,6 @@
-/* Inner loops of the CPU ops that the compiler turns into vector code. No bit depends on the width of the vectors: functions
-   are plain arithmetic, and sums of a row run in sixteen lanes of double that are folded in one fixed order. */
+/* Inner loops of the CPU ops that the compiler turns into vector code. No bit depends on the width of the
+   vectors: functions are plain arithmetic, and sums of a row run in sixteen lanes of double that are
+   folded in one fixed order. */
 #ifndef SLUICE_VEC_MATH_H
 #define SLUICE_VEC_MATH_H
 
@@ -63,9 +64,12 @@ static inline real row_top(const real *x, int64_t n)
     for (int64_t at = 0; at < whole; at += SUM_LANES)
         for (int l = 0; l < SUM_LANES; l++) lane[l] = x[at + l] > lane[l] ? x[at + l] : lane[l];
     for (int64_t i = whole; i < n; i++) lane[i - whole] = x[i] > lane[i - whole] ? x[i] : lane[i - whole];
-    for (int l = 0; l < SUM_LANES / 2; l++) lane[l] = lane[l + SUM_LANES / 2] > lane[l] ? lane[l + SUM_LANES / 2] : lane[l];
-    for (int l = 0; l < SUM_LANES / 4; l++) lane[l] = lane[l + SUM_LANES / 4] > lane[l] ? lane[l + SUM_LANES / 4] : lane[l];
-    for (int l = 0; l < SUM_LANES / 8; l++) lane[l] = lane[l + SUM_LANES / 8] > lane[l] ? lane[l + SUM_LANES / 8] : lane[l];
+    for (int l = 0; l < SUM_LANES / 2; l++)
+        lane[l] = lane[l + SUM_LANES / 2] > lane[l] ? lane[l + SUM_LANES / 2] : lane[l];
+    for (int l = 0; l < SUM_LANES / 4; l++)
+        lane[l] = lane[l + SUM_LANES / 4] > lane[l] ? lane[l + SUM_LANES / 4] : lane[l];
+    for (int l = 0; l < SUM_LANES / 8; l++)
+        lane[l] = lane[l + SUM_LANES / 8] > lane[l] ? lane[l + SUM_LANES / 8] : lane[l];
     return lane[1] > lane[0] ? lane[1] : lane[0];
 }
 
@@ -95,7 +99,8 @@ static inline void row_soon(const struct tensor *t, int64_t at, int64_t n)
     for (size_t i = 0; i < (size_t)n * element_bytes(t->format); i += 64) __builtin_prefetch(row + i);
 }
 
-/* A gradient is opened, gets d[i] = keep(beta, d[i]) + g for each of its values in one pass, and is closed with row_done. */
+/* A gradient is opened, gets d[i] = keep(beta, d[i]) + g for each of its values in one pass, and is
+   closed with row_done. */
 static inline real keep(real beta, real old) { return beta == 0 ? 0 : old; }
 static inline real *row_open(const struct tensor *t, int64_t at, int64_t n, real beta, real *scratch)
 {
@@ -105,8 +110,8 @@ static inline real *row_open(const struct tensor *t, int64_t at, int64_t n, real
 /* Rows in a block of about 8192 values. */
 static inline int64_t rows_grain(int64_t width) { return width >= 8192 ? 1 : 8192 / width; }
 
-/* Sums over rows, one a column: at most PARTS blocks of rows add into a line of doubles each, and the lines are added in
-   their order. The lines are work tensor `work` of the node. */
+/* Sums over rows, one a column: at most PARTS blocks of rows add into a line of doubles each, and the lines are added
+   in their order. The lines are work tensor `work` of the node. */
 enum { PARTS = 64 };
 static inline int64_t parts_grain(int64_t rows, int64_t width)
 {

@@ -47,7 +47,7 @@ static int gzip(const struct map *m, const struct spool *to, struct err *e)
     size_t at = 0;
     int failed = inflateInit2(&z, 16 + MAX_WBITS) == Z_OK ? 0 : err_set(e, "no memory to decompress");
     for (bool ended = false; !failed && !(ended && only_zeros(m->bytes + at, m->size - at));) {
-        if (ended && inflateReset(&z) != Z_OK) failed = broken(e, at, "gzip", "no state");
+        if (ended && inflateReset(&z) != Z_OK) { failed = broken(e, at, "gzip", "no state"); break; }
         size_t given = m->size - at < BLOCK ? m->size - at : BLOCK;
         z.next_in = (unsigned char *)(uintptr_t)(m->bytes + at);
         z.avail_in = (uInt)given;

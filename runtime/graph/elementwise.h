@@ -1,11 +1,12 @@
-/* Ops on one value at a time: z = f(x, y), one line each. Op, CPU kernels of every instruction set, CUDA kernels and test cases are
-   made of these lines; formulas are compiled as C in `real` and by nvcc in float, each with the functions fn_ that it has.
+/* Ops on one value at a time: z = f(x, y), one line each. Op, CPU kernels of every instruction set, CUDA kernels and
+   test cases are made of these lines; formulas are compiled as C in `real` and by nvcc in float, each with the
+   functions fn_ that it has.
 
        ROW(X, kind, name, reads, "what it is", value, slope by x, slope by y)
 
-   kind: how it is called, and with which numbers p and q. reads: what the slopes name of x, y and z, the result, x or z but not both;
-   TO_REAL: the result is REAL whatever x is; CHEAP: may be computed again in backward rather than kept; NOT_Y: no gradient goes to y.
-   dz is the gradient that arrives. */
+   kind: how it is called, and with which numbers p and q. reads: what the slopes name of x, y and z, the result, x or z
+   but not both; TO_REAL: the result is REAL whatever x is; CHEAP: may be computed again in backward rather than kept;
+   NOT_Y: no gradient goes to y. dz is the gradient that arrives. */
 #ifndef SLUICE_ELEMENTWISE_H
 #define SLUICE_ELEMENTWISE_H
 
@@ -14,29 +15,50 @@ enum { X_ = 1, Y_ = 2, Z_ = 4, TO_REAL = 8, CHEAP = 16, NOT_Y = 32 };
 /* UNARY name(g, x)   BINARY name(g, x, y)   BY name(g, x, p)   RANGE name(g, x, p, q)   GATED name(g, x, y, p, q) */
 #define ELEMENTWISE(ROW, X) \
     /* arithmetic */ \
-    ROW(X, BINARY, add,      0,            "x + y",                     x + y,                              dz,                          dz) \
-    ROW(X, BINARY, subtract, 0,            "x - y",                     x - y,                              dz,                          -dz) \
-    ROW(X, BINARY, mul,      X_ | Y_,      "x y",                       x * y,                              y * dz,                      x * dz) \
-    ROW(X, BINARY, divide,   Y_ | NOT_Y,   "x / y; 0 / 0 is NaN, and where y is 0 no gradient passes", fn_divide(x, y), y == 0 ? 0 : fn_divide(dz, y), 0) \
-    ROW(X, UNARY,  square,   X_,           "x^2",                       x * x,                              2 * x * dz,                  0) \
-    ROW(X, BY,     scale,    0,            "p x",                       p * x,                              p * dz,                      0) \
-    ROW(X, RANGE,  clamp,    X_,           "x, kept within p and q",    x < p ? p : x > q ? q : x,          x < p || x > q ? 0 : dz,     0) \
+    ROW(X, BINARY, add,      0,               "x + y", \
+        x + y,                              dz,                                dz) \
+    ROW(X, BINARY, subtract, 0,               "x - y", \
+        x - y,                              dz,                                -dz) \
+    ROW(X, BINARY, mul,      X_ | Y_,         "x y", \
+        x * y,                              y * dz,                            x * dz) \
+    ROW(X, BINARY, divide,   Y_ | NOT_Y,      "x / y; 0 / 0 is NaN, and where y is 0 no gradient passes", \
+        fn_divide(x, y),                    y == 0 ? 0 : fn_divide(dz, y),     0) \
+    ROW(X, UNARY,  square,   X_,              "x^2", \
+        x * x,                              2 * x * dz,                        0) \
+    ROW(X, BY,     scale,    0,               "p x", \
+        p * x,                              p * dz,                            0) \
+    ROW(X, RANGE,  clamp,    X_,              "x, kept within p and q", \
+        x < p ? p : x > q ? q : x,          x < p || x > q ? 0 : dz,           0) \
     /* functions */ \
-    ROW(X, UNARY,  exp_of,   Z_,           "e^x",                       fn_exp(x),                          z * dz,                      0) \
-    ROW(X, UNARY,  tanh_of,  Z_,           "tanh x",                    fn_tanh(x),                         (1 - z * z) * dz,            0) \
-    ROW(X, BY,     softcap,  Z_,           "p tanh(x / p)",             p * fn_tanh(fn_divide(x, p)),       (1 - fn_divide(z, p) * fn_divide(z, p)) * dz, 0) \
-    ROW(X, UNARY,  sigmoid,  Z_ | TO_REAL, "1 / (1 + e^-x)",            fn_sigmoid(x),                      z * (1 - z) * dz,            0) \
-    ROW(X, UNARY,  softplus, X_,           "log(1 + e^x)",              fn_softplus(x),                     fn_sigmoid(x) * dz,          0) \
+    ROW(X, UNARY,  exp_of,   Z_,              "e^x", \
+        fn_exp(x),                          z * dz,                            0) \
+    ROW(X, UNARY,  tanh_of,  Z_,              "tanh x", \
+        fn_tanh(x),                         (1 - z * z) * dz,                  0) \
+    ROW(X, BY,     softcap,  Z_,              "p tanh(x / p)", \
+        p * fn_tanh(fn_divide(x, p)),       (1 - fn_divide(z, p) * fn_divide(z, p)) * dz, 0) \
+    ROW(X, UNARY,  sigmoid,  Z_ | TO_REAL,    "1 / (1 + e^-x)", \
+        fn_sigmoid(x),                      z * (1 - z) * dz,                  0) \
+    ROW(X, UNARY,  softplus, X_,              "log(1 + e^x)", \
+        fn_softplus(x),                     fn_sigmoid(x) * dz,                0) \
     /* activations */ \
-    ROW(X, UNARY,  relu,     X_ | CHEAP,   "max(x, 0)",                 x > 0 ? x : 0,                      x > 0 ? dz : 0,              0) \
-    ROW(X, UNARY,  relu2,    X_ | CHEAP,   "max(x, 0)^2",               x > 0 ? x * x : 0,                  x > 0 ? 2 * x * dz : 0,      0) \
-    ROW(X, UNARY,  silu,     X_ | CHEAP,   "x s(x), s the sigmoid",     x * fn_sigmoid(x),                  fn_silu_slope(x) * dz,       0) \
-    ROW(X, UNARY,  gelu,     X_ | CHEAP,   "x F(x), F the normal distribution", x * fn_normal(x),          fn_gelu_slope(x) * dz,       0) \
-    ROW(X, BINARY, swiglu,   X_ | Y_ | CHEAP, "silu(x) y; x the gate",  x * fn_sigmoid(x) * y,              dz * fn_sigmoid(x) * y * (1 + x * (1 - fn_sigmoid(x))), dz * fn_sigmoid(x) * x) \
-    ROW(X, BINARY, geglu,    X_ | Y_ | CHEAP, "gelu(x) y",              x * fn_normal(x) * y,               fn_gelu_slope(x) * y * dz,   x * fn_normal(x) * dz) \
-    ROW(X, BINARY, reglu,    X_ | Y_ | CHEAP, "relu(x) y",              x > 0 ? x * y : 0,                  x > 0 ? y * dz : 0,          x > 0 ? x * dz : 0)
+    ROW(X, UNARY,  relu,     X_ | CHEAP,      "max(x, 0)", \
+        x > 0 ? x : 0,                      x > 0 ? dz : 0,                    0) \
+    ROW(X, UNARY,  relu2,    X_ | CHEAP,      "max(x, 0)^2", \
+        x > 0 ? x * x : 0,                  x > 0 ? 2 * x * dz : 0,            0) \
+    ROW(X, UNARY,  silu,     X_ | CHEAP,      "x s(x), s the sigmoid", \
+        x * fn_sigmoid(x),                  fn_silu_slope(x) * dz,             0) \
+    ROW(X, UNARY,  gelu,     X_ | CHEAP,      "x F(x), F the normal distribution", \
+        x * fn_normal(x),                   fn_gelu_slope(x) * dz,             0) \
+    ROW(X, BINARY, swiglu,   X_ | Y_ | CHEAP, "silu(x) y; x the gate", \
+        x * fn_sigmoid(x) * y,              dz * fn_sigmoid(x) * y * (1 + x * (1 - fn_sigmoid(x))), \
+                                            dz * fn_sigmoid(x) * x) \
+    ROW(X, BINARY, geglu,    X_ | Y_ | CHEAP, "gelu(x) y", \
+        x * fn_normal(x) * y,               fn_gelu_slope(x) * y * dz,         x * fn_normal(x) * dz) \
+    ROW(X, BINARY, reglu,    X_ | Y_ | CHEAP, "relu(x) y", \
+        x > 0 ? x * y : 0,                  x > 0 ? y * dz : 0,                x > 0 ? x * dz : 0)
 
-/* The functions that a compiler has no fast form of, in float, from those that it has; good to 2e-7. FN: their storage class. */
+/* The functions that a compiler has no fast form of, in float, from those that it has; good to 2e-7.
+   FN: their storage class. */
 #define ELEMENTWISE_FLOAT(FN) \
     /* of a small x the fraction would lose digits */ \
     FN float fn_tanh(float x) \
@@ -54,13 +76,17 @@ enum { X_ = 1, Y_ = 2, Z_ = 4, TO_REAL = 8, CHEAP = 16, NOT_Y = 32 };
     FN float fn_normal(float x) \
     { \
         float u = 0.70710678f * (x < 0 ? -x : x), t = fn_divide(1, 1 + 0.3275911f * u); \
-        float tail = 0.5f * fn_exp(-u * u) * t * (0.254829592f + t * (-0.284496736f + t * (1.421413741f + t * (-1.453152027f + t * 1.061405429f)))); \
+        float tail = 0.5f * fn_exp(-u * u) * t * \
+            (0.254829592f + t * (-0.284496736f + t * (1.421413741f + t * (-1.453152027f + t * 1.061405429f)))); \
         return x < 0 ? tail : 1 - tail; \
     }
 
 /* Slopes of what the formulas name more than once. */
 #define ELEMENTWISE_SLOPES(FN, fn_real) \
     FN fn_real fn_silu_slope(fn_real x) { fn_real s = fn_sigmoid(x); return s * (1 + x * (1 - s)); } \
-    FN fn_real fn_gelu_slope(fn_real x) { return fn_normal(x) + x * (fn_real)0.3989422804014327 * fn_exp((fn_real)-0.5 * x * x); }
+    FN fn_real fn_gelu_slope(fn_real x) \
+    { \
+        return fn_normal(x) + x * (fn_real)0.3989422804014327 * fn_exp((fn_real)-0.5 * x * x); \
+    }
 
 #endif

@@ -56,7 +56,9 @@ static struct node *poison_new(struct graph *g)
 {
     struct node *n = arena_alloc(g->arena, sizeof *n);
     struct leaf *l = arena_alloc(g->arena, sizeof *l);
-    *l = (struct leaf){ .kind = LEAF_INPUT, .path = "poison", .decl = { SHAPE(1, 1, 1, 1), DTYPE_REAL }, .stack = 1, .active = 1 };
+    *l = (struct leaf){
+        .kind = LEAF_INPUT, .path = "poison", .decl = { SHAPE(1, 1, 1, 1), DTYPE_REAL }, .stack = 1, .active = 1
+    };
     *n = (struct node){ .op = &op_leaf, .graph = g, .path = g->path, .leaf = l, .n_out = NODE_OUTS };
     for (int k = 0; k < NODE_OUTS; k++) n->out[k] = l->decl;
     n->shape = l->decl.shape;
@@ -146,7 +148,8 @@ void node_value(struct node *n, enum dtype dtype, struct shape shape)
 
 int node_output(struct node *n, enum dtype dtype, struct shape shape)
 {
-    INVARIANT(n->n_out > 0 && n->n_out < NODE_OUTS, "%s: outputs are declared after the value, at most %d", n->op->name, NODE_OUTS);
+    INVARIANT(n->n_out > 0 && n->n_out < NODE_OUTS, "%s: outputs are declared after the value, at most %d", n->op->name,
+              NODE_OUTS);
     n->out[n->n_out] = (struct decl){ shape, dtype };
     return n->n_out++;
 }
@@ -174,7 +177,10 @@ int node_need(struct node *n, int input, int rank, struct err *e)
     return err_set(e, "%s has shape %s, rank %d is needed", in.name, shape_text(n->in[input]->shape, text), rank);
 }
 
-bool node_wants(const struct node *n, int input) { return n->in[input] && n->in[input]->grad && !has_bit(n->op->no_grad, input); }
+bool node_wants(const struct node *n, int input)
+{
+    return n->in[input] && n->in[input]->grad && !has_bit(n->op->no_grad, input);
+}
 
 /* A gradient reaches a node when one of its inputs has one and the op passes it on. */
 static bool passes_gradient(const struct node *n)
@@ -188,7 +194,8 @@ static bool passes_gradient(const struct node *n)
     return false;
 }
 
-static struct node *append(struct graph *g, const struct op *op, const void *attr, size_t attr_size, int n, struct node *const *inputs)
+static struct node *append(struct graph *g, const struct op *op, const void *attr, size_t attr_size, int n,
+                           struct node *const *inputs)
 {
     struct node *node = arena_alloc(g->arena, sizeof *node);
     node->op = op;
@@ -219,7 +226,8 @@ static struct node *publish(struct graph *g, struct node *node)
 static bool is_beyond(const struct graph *g, const struct node *in)
 {
     const struct node *root = node_root(in).node;
-    return root->region != g->region && root->op->kind == OP_COMPUTE && !(root->op->bridges && root->region < g->region);
+    return root->region != g->region && root->op->kind == OP_COMPUTE &&
+           !(root->op->bridges && root->region < g->region);
 }
 
 /* Whether the inputs are what the op wants; else fails. */
@@ -230,13 +238,17 @@ static bool are_inputs(struct graph *g, const struct op *op, int n, int given, s
     if (n == 0 && op_input(op, 0, &in)) graph_fail(g, "%s: %s: there are no %s", g->path, op->name, in.name);
     for (int i = 0; i < n && !g->failed; i++) {
         op_input(op, i, &in);
-        if (i >= given || !inputs[i]) { if (!in.optional) graph_fail(g, "%s: %s: input '%s' is missing", g->path, op->name, in.name); }
-        else if (is_beyond(g, inputs[i])) graph_fail(g, "%s: %s: '%s' is %s of another region, which only a carry brings over", g->path, op->name, in.name, inputs[i]->op->name);
+        if (i >= given || !inputs[i]) {
+            if (!in.optional) graph_fail(g, "%s: %s: input '%s' is missing", g->path, op->name, in.name);
+        } else if (is_beyond(g, inputs[i]))
+            graph_fail(g, "%s: %s: '%s' is %s of another region, which only a carry brings over", g->path, op->name,
+                       in.name, inputs[i]->op->name);
     }
     return !g->failed;
 }
 
-struct node *graph_emit_n(struct graph *g, const struct op *op, const void *attr, size_t attr_size, int given, struct node *const *inputs)
+struct node *graph_emit_n(struct graph *g, const struct op *op, const void *attr, size_t attr_size, int given,
+                          struct node *const *inputs)
 {
     if (g->failed) return g->poison;
     int n = inputs_of(op, given);
@@ -254,7 +266,8 @@ struct node *graph_leaf(struct graph *g, struct leaf *leaf)
 {
     if (g->failed) return g->poison;
     for (int i = 0; i < g->n; i++)
-        if (g->node[i]->op == &op_leaf && g->node[i]->leaf == leaf && g->node[i]->region == g->region) return g->node[i];
+        if (g->node[i]->op == &op_leaf && g->node[i]->leaf == leaf && g->node[i]->region == g->region)
+            return g->node[i];
     struct node *node = append(g, &op_leaf, NULL, 0, 0, NULL);
     node->leaf = leaf;
     node->path = leaf->path;
@@ -269,11 +282,15 @@ static struct leaf *demand_leaf(struct graph *g, const char *path, enum leaf_kin
     struct leaf *leaf = leaves_find(g->leaves, path);
     *made = !leaf;
     if (!leaf) {
-        if (g->leaves->frozen && (kind == LEAF_WEIGHT)) { graph_fail(g, "%s: the model has no such weight", path); return NULL; }
+        if (g->leaves->frozen && (kind == LEAF_WEIGHT)) {
+            graph_fail(g, "%s: the model has no such weight", path);
+            return NULL;
+        }
         return leaves_add(g->leaves, path, kind, decl);
     }
     if (leaf->kind != kind || leaf->decl.dtype != decl.dtype || !shape_equal(leaf->decl.shape, decl.shape)) {
-        graph_fail(g, "%s: is used with shape %s and with %s", path, shape_text(leaf->decl.shape, old), shape_text(decl.shape, now));
+        graph_fail(g, "%s: is used with shape %s and with %s", path, shape_text(leaf->decl.shape, old),
+                   shape_text(decl.shape, now));
         return NULL;
     }
     return leaf;
@@ -356,7 +373,8 @@ struct node *view(struct graph *g, struct node *x, struct shape shape)
     if (g->failed) return g->poison;
     if (shape_count(shape) != shape_count(x->shape)) {
         char from[64], to[64];
-        return graph_fail(g, "%s: view: %s has another count than %s", g->path, shape_text(x->shape, from), shape_text(shape, to));
+        return graph_fail(g, "%s: view: %s has another count than %s", g->path, shape_text(x->shape, from),
+                          shape_text(shape, to));
     }
     struct node *node = append(g, &op_view, NULL, 0, 1, &x);
     node_value(node, x->dtype, shape);
@@ -375,7 +393,10 @@ void graph_loss(struct graph *g, const char *name, struct node *value, double we
 {
     char text[64];
     if (g->failed) return;
-    if (value->dtype != DTYPE_REAL || shape_count(value->shape) != 1) { graph_fail(g, "%s: loss '%s' is one REAL number, not %s", g->path, name, shape_text(value->shape, text)); return; }
+    if (value->dtype != DTYPE_REAL || shape_count(value->shape) != 1) {
+        graph_fail(g, "%s: loss '%s' is one REAL number, not %s", g->path, name, shape_text(value->shape, text));
+        return;
+    }
     if (g->n_losses == g->loss_room) {
         g->loss_room = g->loss_room ? 2 * g->loss_room : 16;
         g->loss = xrealloc(g->loss, (size_t)g->loss_room * sizeof *g->loss);
@@ -383,15 +404,21 @@ void graph_loss(struct graph *g, const char *name, struct node *value, double we
     g->loss[g->n_losses++] = (struct loss){ arena_text(g->arena, "%s", name), value, weight, of_step };
 }
 
-void graph_probe(struct graph *g, const char *name, const char *unit, enum better better, const char *about, int n, const struct term *term)
+void graph_probe(struct graph *g, const char *name, const char *unit, enum better better, const char *about, int n,
+                 const struct term *term)
 {
     if (g->failed) return;
     if (g->n_probes == g->probe_room) {
         g->probe_room = g->probe_room ? 2 * g->probe_room : 64;
         g->probe = xrealloc(g->probe, (size_t)g->probe_room * sizeof *g->probe);
     }
-    g->probe[g->n_probes++] = (struct probe){ arena_text(g->arena, "%s", name), arena_text(g->arena, "%s", unit), arena_text(g->arena, "%s", about), better, g->layer,
-                                              n, arena_copy(g->arena, term, (size_t)n * sizeof *term) };
+    g->probe[g->n_probes++] = (struct probe){ arena_text(g->arena, "%s", name),
+                                              arena_text(g->arena, "%s", unit),
+                                              arena_text(g->arena, "%s", about),
+                                              better,
+                                              g->layer,
+                                              n,
+                                              arena_copy(g->arena, term, (size_t)n * sizeof *term) };
 }
 
 const struct op op_leaf = { .name = "leaf", .index = -1, .kind = OP_LEAF };

@@ -13,8 +13,9 @@ enum { NODE_OUTS = 4, NODE_SAVES = 4, NODE_WORKS = 4 };
    gates, losses, master weights, gradients of weights). */
 enum dtype { DTYPE_ACT, DTYPE_REAL, DTYPE_I32, DTYPE_U8 };
 
-/* What a weight, or the matmul that uses it, is: the one selector for init, decay, optimizer group. One line each: outside: no hidden
-   matrix, so that Muon leaves it to AdamW; exempt: no weight decay, gains unless the optimizer decays them. */
+/* What a weight, or the matmul that uses it, is: the one selector for init, decay, optimizer group. One line
+   each: outside: no hidden matrix, so that Muon leaves it to AdamW; exempt: no weight decay, gains unless the
+   optimizer decays them. */
 #define ROLE_LIST(X) /* constant, name, about, outside, exempt */ \
     X(EMBED,    "embed", "vectors of tokens, also where the head is tied to them", true, true) \
     X(HEAD,     "head", "an untied head", true, false) \
@@ -28,22 +29,24 @@ enum dtype { DTYPE_ACT, DTYPE_REAL, DTYPE_I32, DTYPE_U8 };
     X(FFN_DOWN, "ffn_down", "its projection down", false, false) \
     X(ROUTER,   "router", "scores of experts", false, false) \
     X(TABLE,    "table", "rows of hashed n-grams", true, true) \
-    X(MIX,      "mix", "n-grams to the model's width; what joins token and trunk in multi-token prediction", false, false) \
+    X(MIX,      "mix", "n-grams to the model's width; what joins token and trunk in multi-token prediction", \
+      false, false) \
     X(GAIN,     "gain", "gains of norms", true, true)
 
 #define ROLE_ENUM(upper, name, about, outside, exempt) ROLE_##upper,
 enum role { ROLE_LIST(ROLE_ENUM) ROLE_COUNT };
 extern const struct role_rule { const char *name, *about; bool outside, exempt; } role_rule[ROLE_COUNT];
 
-/* ahead: once per micro-batch, for all of a step before the first forward pass; reads inputs alone, and what it carries is that of the
-   whole step when micro reads it. micro: once per micro-batch, with gradients. update: once per optimizer step. */
+/* ahead: once per micro-batch, for all of a step before the first forward pass; reads inputs alone, and what it
+   carries is that of the whole step when micro reads it. micro: once per micro-batch, with gradients. update:
+   once per optimizer step. */
 enum region { REGION_AHEAD, REGION_MICRO, REGION_UPDATE };
 
 /* How a carry combines the micro-batches of one step. */
 enum carry { CARRY_SUM, CARRY_MEAN, CARRY_MAX, CARRY_LAST };
 
 /* How a leaf is filled before step 0: a rule, so that planning a large model allocates and draws nothing. */
-struct init { enum { INIT_CONSTANT, INIT_NORMAL } kind; double value, std, cut; };   /* cut: truncation in std, 0 none */
+struct init { enum { INIT_CONSTANT, INIT_NORMAL } kind; double value, std, cut; };  /* cut: truncation in std, 0 none */
 
 struct node;
 struct graph;
@@ -58,21 +61,23 @@ enum op_kind { OP_COMPUTE, OP_LEAF, OP_ALIAS };             /* alias: the node i
 
 struct op {
     const char *name;
-    const char *inputs;                                     /* their names; "pos?" may be absent (NULL), "w*" is changed in place, "x.." stands for any number */
+    /* their names; "pos?" may be absent (NULL), "w*" is changed in place, "x.." stands for any number */
+    const char *inputs;
     int index;                                              /* OP_<name>, the row of every backend's table */
     enum op_kind kind;
     int (*infer)(struct node *n, struct err *e);            /* declares shape, dtype, out[], save[], work[] */
     void (*cost)(const struct node *n, struct cost *c);     /* NULL: no algorithmic FLOPs */
     bool gradient;                                          /* has a backward kernel */
-    unsigned no_grad, no_grad_out;                          /* bit i: input i gets, output i passes no gradient (integers never do) */
+    unsigned no_grad, no_grad_out;    /* bit i: input i gets, output i passes no gradient (integers never do) */
     bool in_place;                                          /* output 0 is the memory of input 0 */
     unsigned reads_in, reads_out;                           /* bits of the inputs and outputs that backward reads */
-    unsigned rows;                                          /* bits of the inputs of which row r, with the others as a whole, gives row r of every output; 0: not row by row */
+    /* bits of the inputs of which row r, with the others as a whole, gives row r of every output; 0: not row by row */
+    unsigned rows;
     bool rows_back;                                         /* backward likewise, for the gradients of these inputs */
     unsigned groups;                                        /* bit of the input that holds where groups of rows begin */
     bool bridges;                                           /* later regions read it: a carry */
     bool cheap;                                             /* may be computed again in backward rather than kept */
-    bool joins;                                             /* can run forward and backward at once, where nothing else needs its value */
+    bool joins;    /* can run forward and backward at once, where nothing else needs its value */
     unsigned packs;                                         /* bits of the inputs that are read as packed weights */
 };
 
@@ -87,19 +92,24 @@ static inline bool has_bit(unsigned bits, int i) { return i < 32 && bits >> i & 
 enum leaf_kind { LEAF_INPUT, LEAF_CONTROL, LEAF_WEIGHT, LEAF_BUFFER, LEAF_GRAD };
 
 /* Value of a control at 0-based step `step` of `steps`; conf is what the module resolved from the script. */
-struct control { double (*at)(const void *conf, double scale, int64_t step, int64_t steps); const void *conf; size_t conf_size; double scale; };
+struct control {
+    double (*at)(const void *conf, double scale, int64_t step, int64_t steps);
+    const void *conf;
+    size_t conf_size;
+    double scale;
+};
 
 /* A named tensor from outside the graph. Leaves live in a set that the graphs of one model (train, eval,
    decode) share, so that they use the same memory; asking again for a path returns the same leaf. */
 struct leaf {
     enum leaf_kind kind; const char *path; enum role role; struct decl decl; struct init init;
-    int layer;                                              /* of a weight: the layer that it belongs to, -1 for none; MTP blocks count from L */
-    bool everywhere;                                        /* a buffer that goes with a weight, and that every rank reads */
+    int layer;    /* of a weight: the layer that it belongs to, -1 for none; MTP blocks count from L */
+    bool everywhere;    /* a buffer that goes with a weight, and that every rank reads */
     bool transient;                                         /* buffer not kept in checkpoints (KV cache) */
     int64_t window;                                         /* of a cache: how many positions are read back; 0: all */
-    int stack;                                              /* leading dimension counts independent matrices (experts); 1 otherwise */
-    int holder;                                             /* the rank that alone updates the weight, and keeps the buffer, counted from 1; 0: every rank does */
-    double active;                                          /* share of the weight that one token uses (k/E); 1 otherwise */
+    int stack;    /* leading dimension counts independent matrices (experts); 1 otherwise */
+    int holder;   /* the rank that alone updates the weight, and keeps the buffer, counted from 1; 0: every rank does */
+    double active;    /* share of the weight that one token uses (k/E); 1 otherwise */
     const struct leaf *of;                                  /* LEAF_GRAD: the weight */
     struct control control;                                 /* LEAF_CONTROL */
     int id; size_t offset;                                  /* place in its slab */
@@ -116,7 +126,7 @@ struct node {
     const char *path;                                       /* where it was emitted, for messages and costs */
     int id, layer;                                          /* position in graph->node; layer of the model or -1 */
     enum region region;
-    int n_in; struct node **in;                             /* as op->inputs names them; NULL: an optional one that is absent */
+    int n_in; struct node **in;    /* as op->inputs names them; NULL: an optional one that is absent */
     const void *attr; size_t attr_size;
     struct shape shape; enum dtype dtype;                   /* of the value: output 0 */
     int n_out, n_save, n_work;                              /* out[0] repeats shape and dtype */
@@ -140,11 +150,13 @@ struct root { const struct node *node; int output; };
 struct root node_root(const struct node *n);
 bool node_wants(const struct node *n, int input);           /* a gradient of that input */
 
-/* What a metric says: the sum of its terms, each weight times what a carry holds, over what `over` holds (NULL: a mean is over the
-   micro-batches of all ranks, all else as it is), or the square root of that. No weight at all, 0 / 0, is no value: NaN. */
+/* What a metric says: the sum of its terms, each weight times what a carry holds, over what `over` holds (NULL: a
+   mean is over the micro-batches of all ranks, all else as it is), or the square root of that. No weight at all, 0
+   / 0, is no value: NaN. */
 struct term { double weight; struct node *carry, *over; bool root; };
 struct probe { const char *name, *unit, *about; enum better better; int layer, n; const struct term *term; };
-/* value: REAL [1]; of_step: a micro-batch's part of a sum over the step, else the step's is the mean over micro-batches. */
+/* value: REAL [1]; of_step: a micro-batch's part of a sum over the step, else the step's is the
+   mean over micro-batches. */
 struct loss { const char *name; struct node *value; double weight; bool of_step; };
 
 struct graph {
@@ -161,9 +173,10 @@ struct graph {
 struct graph *graph_new(struct leaves *leaves);
 void graph_free(struct graph *g);
 
-/* Adds a node. `inputs` are n node pointers, in the order of op->inputs; NULL, or less than all: optional ones that are absent.
-   attr is copied, and hashed by the fingerprint: it has no padding. */
-struct node *graph_emit_n(struct graph *g, const struct op *op, const void *attr, size_t attr_size, int n, struct node *const *inputs);
+/* Adds a node. `inputs` are n node pointers, in the order of op->inputs; NULL, or less than all: optional ones that are
+   absent. attr is copied, and hashed by the fingerprint: it has no padding. */
+struct node *graph_emit_n(struct graph *g, const struct op *op, const void *attr, size_t attr_size, int n,
+                          struct node *const *inputs);
 #define graph_emit(g, op, attr, attr_size, ...) \
     graph_emit_n(g, op, attr, attr_size, COUNT(((struct node *[]){ __VA_ARGS__ })), (struct node *[]){ __VA_ARGS__ })
 struct node *graph_fail(struct graph *g, const char *format, ...) __attribute__((format(printf, 2, 3)));   /* poison */
@@ -173,13 +186,14 @@ struct node *graph_input(struct graph *g, const char *name, enum dtype dtype, st
 struct node *graph_weight(struct graph *g, const char *path, enum role role, struct shape shape, struct init init);
 struct node *graph_buffer(struct graph *g, const char *path, enum dtype dtype, struct shape shape, double value);
 struct node *graph_control(struct graph *g, const char *name, struct control control);  /* REAL [1] */
-struct node *graph_grad_of(struct graph *g, struct leaf *weight);                       /* update: REAL, shape of weight */
-struct node *graph_leaf(struct graph *g, struct leaf *leaf);                            /* the node of a leaf of the set */
+struct node *graph_grad_of(struct graph *g, struct leaf *weight);    /* update: REAL, shape of weight */
+struct node *graph_leaf(struct graph *g, struct leaf *leaf);    /* the node of a leaf of the set */
 struct node *graph_result(struct graph *g, struct node *n, int output);                 /* a further output as a node */
 struct node *view(struct graph *g, struct node *x, struct shape shape);                 /* same memory, same count */
 struct node *detach(struct graph *g, struct node *x);                                   /* same memory, no gradient */
 
-void graph_probe(struct graph *g, const char *name, const char *unit, enum better better, const char *about, int n, const struct term *term);
+void graph_probe(struct graph *g, const char *name, const char *unit, enum better better, const char *about, int n,
+                 const struct term *term);
 void graph_loss(struct graph *g, const char *name, struct node *value, double weight, bool of_step);
 
 /* Everything that decides what is computed: ops, attributes, shapes, edges, regions, leaves with init rules,

@@ -21,54 +21,96 @@
 
 #define OPS(X) \
     /* products */ \
-    X(matmul,         (struct graph *g, struct node *x /*[T,K]*/, struct node *w /*[N,K]*/, enum dtype out))         /* x w^T [T,N] */ \
-    X(grouped_matmul, (struct graph *g, struct node *x /*[R,K]*/, struct node *w /*[E,N,K]*/, struct node *offsets)) /* rows offsets[e].. use w[e]; [R,N], 0 from the last offset on */ \
-    X(attention,      (struct graph *g, struct node *q /*[T,H,W]*/, struct node *k /*[T,G,W or B,C,G,W of a cache]*/, struct node *v, struct node *start, struct node *pos, double scale, int64_t window)) /* [T,H,W]; out 1: logit_max REAL [H]. A token whose document begins after it sees nothing: 0 */ \
-    X(cross_entropy,  (struct graph *g, struct node *h /*[T,D]*/, struct node *w /*[V,D]*/, struct node *target /*I32 [B,S]*/)) /* REAL [T] -log p; out 1: lse REAL [T]; out 2: hit REAL [T], 1 where argmax is the target */ \
+    X(matmul, (struct graph *g, struct node *x /*[T,K]*/, struct node *w /*[N,K]*/, enum dtype out)) \
+        /* x w^T [T,N] */ \
+    X(grouped_matmul, (struct graph *g, struct node *x /*[R,K]*/, struct node *w /*[E,N,K]*/, struct node *offsets)) \
+        /* rows offsets[e].. use w[e]; [R,N], 0 from the last offset on */ \
+    X(attention, (struct graph *g, struct node *q /*[T,H,W]*/, struct node *k /*[T,G,W or B,C,G,W of a cache]*/, \
+                  struct node *v, struct node *start, struct node *pos, double scale, int64_t window)) \
+        /* [T,H,W]; out 1: logit_max REAL [H]. A token whose document begins after it sees nothing: 0 */ \
+    X(cross_entropy, (struct graph *g, struct node *h /*[T,D]*/, struct node *w /*[V,D]*/, \
+                      struct node *target /*I32 [B,S]*/)) \
+        /* REAL [T] -log p; out 1: lse REAL [T]; out 2: hit REAL [T], 1 where argmax is the target */ \
     ELEMENTWISE(ELEMENTWISE_OP, X) \
     /* broadcast */ \
-    X(add_row,   (struct graph *g, struct node *x /*[T,E]*/, struct node *row /*[E]*/)) \
+    X(add_row, (struct graph *g, struct node *x /*[T,E]*/, struct node *row /*[E]*/)) \
     X(mul_heads, (struct graph *g, struct node *x /*[T,H,W]*/, struct node *by /*[T,H]*/)) \
     /* rows */ \
-    X(rmsnorm,   (struct graph *g, struct node *x /*[..,D]*/, struct node *gain /*[D]*/, double eps, bool zero_centred)) /* zero_centred: (1+gain) */ \
-    X(softmax,   (struct graph *g, struct node *x))                                   /* REAL, over the last dimension */ \
-    X(logsumexp, (struct graph *g, struct node *x /*[T,E]*/))                         /* REAL [T] */ \
-    X(normalize, (struct graph *g, struct node *x /*[T,K]*/, double eps))             /* x / (sum of row + eps) */ \
-    X(row_entropy, (struct graph *g, struct node *p /*[T,E]*/))                       /* REAL [T], nat, of p / sum p; no gradient */ \
-    X(rope,      (struct graph *g, struct node *x /*[T,H,W]*/, struct node *start, struct node *pos, int64_t width, enum rope_where where, double base)) \
-    X(concat,    (struct graph *g, int n, struct node *const *x /*[T,Di]*/))          /* [T, sum Di] */ \
+    X(rmsnorm, (struct graph *g, struct node *x /*[..,D]*/, struct node *gain /*[D]*/, double eps, \
+                bool zero_centred)) \
+        /* zero_centred: (1+gain) */ \
+    X(softmax, (struct graph *g, struct node *x)) /* REAL, over the last dimension */ \
+    X(logsumexp, (struct graph *g, struct node *x /*[T,E]*/)) /* REAL [T] */ \
+    X(normalize, (struct graph *g, struct node *x /*[T,K]*/, double eps)) /* x / (sum of row + eps) */ \
+    X(row_entropy, (struct graph *g, struct node *p /*[T,E]*/)) \
+        /* REAL [T], nat, of p / sum p; no gradient */ \
+    X(rope, (struct graph *g, struct node *x /*[T,H,W]*/, struct node *start, struct node *pos, int64_t width, \
+             enum rope_where where, double base)) \
+    X(concat, (struct graph *g, int n, struct node *const *x /*[T,Di]*/)) /* [T, sum Di] */ \
     /* tables and tokens */ \
-    X(embed,     (struct graph *g, struct node *table /*[V,D]*/, struct node *ids /*I32 [B,S]*/))   /* ACT [T,D] */ \
-    X(ngram,     (struct graph *g, struct node *ids /*I32 [B,S|C]*/, struct node *start, struct node *pos, int order, int64_t vocab, int64_t rows, enum hash_kind hash)) /* I32 [B,S] */ \
-    X(collision_rate, (struct graph *g, struct node *ids, struct node *start, struct node *index, int order)) /* REAL [1]: share of the distinct n-grams that share their row with another */ \
-    X(shift,     (struct graph *g, struct node *x /*[B,S], I32 or REAL*/, int by))    /* out[b,s] = x[b,s+by], 0 past the end; no gradient */ \
-    X(slice,     (struct graph *g, struct node *x /*[B,S,..]*/, int64_t length))      /* [B,length,..]: the first positions of each sequence */ \
-    X(mask_rows, (struct graph *g, struct node *x /*of T tokens, also I32*/, struct node *present /*REAL, T values*/, double value)) /* out[t] = x[t], value where present[t] is 0; gradient to x only */ \
-    X(cache,     (struct graph *g, struct node *buffer /*[B,C,..]*/, struct node *x /*[T,..]*/, struct node *start, struct node *pos)) /* writes x at pos; the whole buffer */ \
+    X(embed, (struct graph *g, struct node *table /*[V,D]*/, struct node *ids /*I32 [B,S]*/)) \
+        /* ACT [T,D] */ \
+    X(ngram, (struct graph *g, struct node *ids /*I32 [B,S|C]*/, struct node *start, struct node *pos, int order, \
+              int64_t vocab, int64_t rows, enum hash_kind hash)) \
+        /* I32 [B,S] */ \
+    X(collision_rate, (struct graph *g, struct node *ids, struct node *start, struct node *index, int order)) \
+        /* REAL [1]: share of the distinct n-grams that share their row with another */ \
+    X(shift, (struct graph *g, struct node *x /*[B,S], I32 or REAL*/, int by)) \
+        /* out[b,s] = x[b,s+by], 0 past the end; no gradient */ \
+    X(slice, (struct graph *g, struct node *x /*[B,S,..]*/, int64_t length)) \
+        /* [B,length,..]: the first positions of each sequence */ \
+    X(mask_rows, (struct graph *g, struct node *x /*of T tokens, also I32*/, \
+                  struct node *present /*REAL, T values*/, double value)) \
+        /* out[t] = x[t], value where present[t] is 0; gradient to x only */ \
+    X(cache, (struct graph *g, struct node *buffer /*[B,C,..]*/, struct node *x /*[T,..]*/, struct node *start, \
+              struct node *pos)) \
+        /* writes x at pos; the whole buffer */ \
     /* routing */ \
-    X(topk,      (struct graph *g, struct node *key /*REAL [T,E]*/, int k))           /* I32 [T,K]: largest first, ties to the lower index; out 1: margin REAL [T] = key K minus key K+1 (0 when K = E) */ \
-    X(pick,      (struct graph *g, struct node *x /*REAL [T,E]*/, struct node *index /*[T,K]*/))    /* REAL [T,K] */ \
-    X(dispatch,  (struct graph *g, struct node *index /*[T,K]*/, int experts))        /* stable sort by expert: offsets I32 [E+1]; out 1: order I32 [R], row -> t*K+j; out 2: place I32 [T,K], inverse; out 3: counts I32 [E]. An index of -1 gives no row: place -1; order is -1 from the last offset on */ \
-    X(gather,    (struct graph *g, struct node *x /*[T,D]*/, struct node *order, struct node *place))   /* row r = x[order[r] / K], 0 for -1; [R,D] */ \
-    X(combine,   (struct graph *g, struct node *y /*[R,D]*/, struct node *order, struct node *place, struct node *gate /*REAL [T,K]*/)) /* ACT [T,D]: sum_j gate[t,j] y[place[t,j]], less those of -1 */ \
-    X(load,      (struct graph *g, struct node *counts /*[E] I32 or REAL*/))          /* REAL [E]: E n_i / sum n; no gradient */ \
+    X(topk, (struct graph *g, struct node *key /*REAL [T,E]*/, int k)) \
+        /* I32 [T,K]: largest first, ties to the lower index; out 1: margin REAL [T] = key K minus key K+1 \
+           (0 when K = E) */ \
+    X(pick, (struct graph *g, struct node *x /*REAL [T,E]*/, struct node *index /*[T,K]*/)) /* REAL [T,K] */ \
+    X(dispatch, (struct graph *g, struct node *index /*[T,K]*/, int experts)) \
+        /* stable sort by expert: offsets I32 [E+1]; out 1: order I32 [R], row -> t*K+j; out 2: place I32 [T,K], \
+           inverse; out 3: counts I32 [E]. An index of -1 gives no row: place -1; order is -1 from the \
+           last offset on */ \
+    X(gather, (struct graph *g, struct node *x /*[T,D]*/, struct node *order, struct node *place)) \
+        /* row r = x[order[r] / K], 0 for -1; [R,D] */ \
+    X(combine, (struct graph *g, struct node *y /*[R,D]*/, struct node *order, struct node *place, \
+                struct node *gate /*REAL [T,K]*/)) \
+        /* ACT [T,D]: sum_j gate[t,j] y[place[t,j]], less those of -1 */ \
+    X(load, (struct graph *g, struct node *counts /*[E] I32 or REAL*/)) \
+        /* REAL [E]: E n_i / sum n; no gradient */ \
     /* to few values */ \
-    X(mean_rows, (struct graph *g, struct node *x /*[..,E] or [T]*/))                 /* REAL [E]; [1] for rank 1 */ \
-    X(weighted_sum, (struct graph *g, struct node *x /*REAL [T]*/, struct node *weight /*REAL [T], NULL: all 1*/)) /* REAL [1]: sum w x; gradient to x only */ \
-    X(dot,       (struct graph *g, struct node *a, struct node *b))                   /* REAL [1] */ \
-    X(max_all,   (struct graph *g, struct node *x))                                   /* REAL [1]; no gradient */ \
-    X(rms,       (struct graph *g, struct node *x))                                   /* REAL [1]: sqrt(mean x^2); no gradient */ \
-    X(outside,   (struct graph *g, struct node *x, double low, double high))          /* REAL [1]: share of values below low or above high; no gradient */ \
+    X(mean_rows, (struct graph *g, struct node *x /*[..,E] or [T]*/)) /* REAL [E]; [1] for rank 1 */ \
+    X(weighted_sum, (struct graph *g, struct node *x /*REAL [T]*/, struct node *weight /*REAL [T], NULL: all 1*/)) \
+        /* REAL [1]: sum w x; gradient to x only */ \
+    X(dot, (struct graph *g, struct node *a, struct node *b)) /* REAL [1] */ \
+    X(max_all, (struct graph *g, struct node *x)) /* REAL [1]; no gradient */ \
+    X(rms, (struct graph *g, struct node *x)) /* REAL [1]: sqrt(mean x^2); no gradient */ \
+    X(outside, (struct graph *g, struct node *x, double low, double high)) \
+        /* REAL [1]: share of values below low or above high; no gradient */ \
     /* bridge */ \
-    X(carry,     (struct graph *g, struct node *x, enum carry how))                   /* REAL: x over the micro-batches of a step: the bridge from region to region */ \
+    X(carry, (struct graph *g, struct node *x, enum carry how)) \
+        /* REAL: x over the micro-batches of a step: the bridge from region to region */ \
     /* update region: inputs marked * are changed in place; step is the 1-based number of the step, lr is REAL [1];
        clip is what clip_norm gives: [0] factor on gradients, [1] go (0: the step is skipped, nothing changes) */ \
-    X(global_norm, (struct graph *g, int n, struct node *const *grads))               /* REAL [1]: L2 norm, accumulated in double */ \
-    X(clip_norm, (struct graph *g, struct node *norm, struct node *targets /*REAL [1] or NULL*/, double most)) /* REAL [2]: min(1, most/(norm+1e-6)), 1 if norm is finite and there are targets else 0; most 0: no clipping */ \
-    X(adamw,     (struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *v, struct node *lr, struct node *step, struct node *clip, struct adamw_attr a)) /* w* m* v*; REAL [2]: sum of squares of the change, of w before */ \
-    X(muon,      (struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *lr, struct node *clip, struct muon_attr a))  /* w* m*; REAL [2] as adamw; leading dimensions are a stack */ \
-    X(bias_step, (struct graph *g, struct node *bias /*[E]*/, struct node *counts /*REAL [E]*/, struct node *clip, double rate)) /* bias*; REAL [1]: max - min of bias, before */ \
-    X(update_ratio, (struct graph *g, int n, struct node *const *changes))            /* REAL [1]: sqrt(sum of changes[i][0] / sum of changes[i][1]) */
+    X(global_norm, (struct graph *g, int n, struct node *const *grads)) \
+        /* REAL [1]: L2 norm, accumulated in double */ \
+    X(clip_norm, (struct graph *g, struct node *norm, struct node *targets /*REAL [1] or NULL*/, double most)) \
+        /* REAL [2]: min(1, most/(norm+1e-6)), 1 if norm is finite and there are targets else 0; \
+           most 0: no clipping */ \
+    X(adamw, (struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *v, struct node *lr, \
+              struct node *step, struct node *clip, struct adamw_attr a)) \
+        /* w* m* v*; REAL [2]: sum of squares of the change, of w before */ \
+    X(muon, (struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *lr, struct node *clip, \
+             struct muon_attr a)) \
+        /* w* m*; REAL [2] as adamw; leading dimensions are a stack */ \
+    X(bias_step, (struct graph *g, struct node *bias /*[E]*/, struct node *counts /*REAL [E]*/, struct node *clip, \
+                  double rate)) \
+        /* bias*; REAL [1]: max - min of bias, before */ \
+    X(update_ratio, (struct graph *g, int n, struct node *const *changes)) \
+        /* REAL [1]: sqrt(sum of changes[i][0] / sum of changes[i][1]) */
 
 #define OPS_DECLARE(name, signature) struct node *name signature; extern const struct op op_##name;
 #define OPS_INDEX(name, signature) OP_##name,

@@ -58,7 +58,8 @@ struct node *linear(struct build *b, const char *name, enum role role, struct no
     return matmul(g, x, w, role == ROLE_ROUTER || role == ROLE_GATE ? DTYPE_REAL : DTYPE_ACT);    /* [T,out] */
 }
 
-struct node *expert_linear(struct build *b, const char *name, enum role role, const struct dispatched *d, struct node *rows, int64_t out, int experts, double active)
+struct node *expert_linear(struct build *b, const char *name, enum role role, const struct dispatched *d,
+                           struct node *rows, int64_t out, int experts, double active)
 {
     struct node *w = matrix(b, name, role, SHAPE(experts, out, shape_last(rows->shape)));    /* [E,out,in] */
     w->leaf->active = active;
@@ -108,7 +109,8 @@ struct node *build_block(struct build *b, int like, struct node *x)
     b->position = c->position.pick[like];
     b->branch_normed = residual.module->branch_normed;
     build_enter(b, "attention");
-    x = residual.module->residual(b, residual.conf, x, (struct sublayer){ attention_sublayer, &c->attention.pick[like], "attention" });
+    x = residual.module->residual(b, residual.conf, x,
+                                  (struct sublayer){ attention_sublayer, &c->attention.pick[like], "attention" });
     build_leave(b);
     build_enter(b, "ffn");
     x = residual.module->residual(b, residual.conf, x, (struct sublayer){ ffn_sublayer, &c->ffn.pick[like], "ffn" });
@@ -121,7 +123,9 @@ struct node *build_block(struct build *b, int like, struct node *x)
 struct node *build_rows(struct build *b, struct node *x)
 {
     if (x->shape.dim[0] == b->tokens) return x;
-    struct shape whole = { .rank = 3, .dim = { b->batch, x->shape.dim[0] / b->batch, shape_count(x->shape) / x->shape.dim[0] } }, rows = x->shape;
+    struct shape whole = { .rank = 3,
+                           .dim = { b->batch, x->shape.dim[0] / b->batch, shape_count(x->shape) / x->shape.dim[0] } },
+                 rows = x->shape;
     rows.dim[0] = b->tokens;
     return view(b->graph, slice(b->graph, view(b->graph, x, whole), b->seq), rows);
 }
@@ -132,7 +136,8 @@ struct node *build_cached(struct build *b, const char *name, struct node *x, int
     struct shape shape = { .rank = 2, .dim = { b->batch, b->context } };
     int first = x->dtype == DTYPE_I32 ? 2 : 1;               /* ids are [B,S], activations [T,..] */
     for (int i = first; i < x->shape.rank; i++) shape.dim[shape.rank++] = x->shape.dim[i];
-    struct node *buffer = graph_buffer(b->graph, path_of(b, name, ".cache"), x->dtype == DTYPE_I32 ? DTYPE_I32 : DTYPE_REAL, shape, 0);
+    struct node *buffer = graph_buffer(b->graph, path_of(b, name, ".cache"),
+                                       x->dtype == DTYPE_I32 ? DTYPE_I32 : DTYPE_REAL, shape, 0);
     buffer->leaf->transient = true;
     buffer->leaf->window = window;
     return cache(b->graph, buffer, x, b->start, b->pos);
@@ -156,23 +161,28 @@ static struct node *present_count(struct build *b)
 
 /* ---- metrics, losses, callbacks ---- */
 
-static void probe(struct build *b, const char *name, const char *unit, enum better better, const char *about, struct term term)
+static void probe(struct build *b, const char *name, const char *unit, enum better better, const char *about,
+                  struct term term)
 {
     b->graph->layer = b->layer;
     graph_probe(b->graph, name, unit, better, about, 1, &term);
 }
 
-void build_metric_as(struct build *b, const char *name, struct node *value, const char *unit, enum carry how, enum better better, const char *about)
+void build_metric_as(struct build *b, const char *name, struct node *value, const char *unit, enum carry how,
+                     enum better better, const char *about)
 {
-    if (b->mode != MODE_DECODE) probe(b, name, unit, better, about, (struct term){ 1, carry(b->graph, value, how), NULL, false });
+    if (b->mode != MODE_DECODE)
+        probe(b, name, unit, better, about, (struct term){ 1, carry(b->graph, value, how), NULL, false });
 }
 
-void build_metric(struct build *b, const char *name, struct node *value, const char *unit, enum better better, const char *about)
+void build_metric(struct build *b, const char *name, struct node *value, const char *unit, enum better better,
+                  const char *about)
 {
     build_metric_as(b, name, value, unit, CARRY_MEAN, better, about);
 }
 
-/* The micro-batches' mean; over those of an evaluation, in which rows may be missing, what all rows add up to by their number. */
+/* The micro-batches' mean; over those of an evaluation, in which rows may be missing, what all rows add
+   up to by their number. */
 static struct term row_mean(struct build *b, struct node *value)
 {
     struct graph *g = b->graph;
@@ -180,23 +190,28 @@ static struct term row_mean(struct build *b, struct node *value)
     return (struct term){ (double)b->tokens, carry(g, value, CARRY_SUM), present_count(b), false };
 }
 
-void build_row_metric(struct build *b, const char *name, struct node *value, const char *unit, enum better better, const char *about)
+void build_row_metric(struct build *b, const char *name, struct node *value, const char *unit, enum better better,
+                      const char *about)
 {
     if (b->mode != MODE_DECODE && value) probe(b, name, unit, better, about, row_mean(b, value));
 }
 
-void build_rms_metric(struct build *b, const char *name, struct node *x, const char *unit, enum better better, const char *about)
+void build_rms_metric(struct build *b, const char *name, struct node *x, const char *unit, enum better better,
+                      const char *about)
 {
     struct graph *g = b->graph;
     if (b->mode == MODE_DECODE || !x) return;
     struct node *rows = build_present(b, x, 0);
     struct term mean = { 1, NULL, NULL, false };
     if (!b->present.rows) mean.carry = carry(g, rms(g, x), CARRY_MEAN);
-    else mean = (struct term){ sqrt((double)b->tokens / (double)shape_count(x->shape)), carry(g, dot(g, rows, rows), CARRY_SUM), present_count(b), true };
+    else
+        mean = (struct term){ sqrt((double)b->tokens / (double)shape_count(x->shape)),
+                              carry(g, dot(g, rows, rows), CARRY_SUM), present_count(b), true };
     probe(b, name, unit, better, about, mean);
 }
 
-/* Weights of tokens [T], in the region of the graph: those count whose next `ahead` + 1 tokens are there, in their document. */
+/* Weights of tokens [T], in the region of the graph: those count whose next `ahead` + 1 tokens are
+   there, in their document. */
 static struct node *weights(struct build *b, int ahead)
 {
     struct graph *g = b->graph;
@@ -210,10 +225,12 @@ static struct term token_mean(struct build *b, struct node *x, int ahead)
 {
     struct graph *g = b->graph;
     struct node *w = weights(b, ahead);
-    return (struct term){ 1, carry(g, weighted_sum(g, x, w), CARRY_SUM), carry(g, weighted_sum(g, w, NULL), CARRY_SUM), false };
+    return (struct term){ 1, carry(g, weighted_sum(g, x, w), CARRY_SUM), carry(g, weighted_sum(g, w, NULL), CARRY_SUM),
+                          false };
 }
 
-void build_token_metric(struct build *b, const char *name, struct node *x, int ahead, const char *unit, enum better better, const char *about)
+void build_token_metric(struct build *b, const char *name, struct node *x, int ahead, const char *unit,
+                        enum better better, const char *about)
 {
     if (b->mode != MODE_DECODE) probe(b, name, unit, better, about, token_mean(b, x, ahead));
 }
@@ -257,8 +274,15 @@ static void append(struct build *b, struct callback **list, void (*run)(struct b
     *list = c;
 }
 
-void build_finish(struct build *b, void (*run)(struct build *b, void *state), void *state) { append(b, &b->finish, run, state); }
-void build_update(struct build *b, void (*run)(struct build *b, void *state), void *state) { append(b, &b->update, run, state); }
+void build_finish(struct build *b, void (*run)(struct build *b, void *state), void *state)
+{
+    append(b, &b->finish, run, state);
+}
+
+void build_update(struct build *b, void (*run)(struct build *b, void *state), void *state)
+{
+    append(b, &b->update, run, state);
+}
 
 /* The schedule's factor; conf is the pick of the schedule slot. */
 static double scheduled(const void *conf, double scale, int64_t step, int64_t steps)
@@ -269,7 +293,8 @@ static double scheduled(const void *conf, double scale, int64_t step, int64_t st
 
 struct node *build_rate(struct build *b, double lr)
 {
-    return graph_control(b->graph, "lr", (struct control){ scheduled, &b->train->schedule, sizeof b->train->schedule, lr });
+    return graph_control(b->graph, "lr",
+                         (struct control){ scheduled, &b->train->schedule, sizeof b->train->schedule, lr });
 }
 
 struct node *build_moment(struct build *b, const char *which, const struct node *w)

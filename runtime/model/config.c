@@ -74,7 +74,10 @@ static const struct param *param_find(const struct param *params, const char *na
     return NULL;
 }
 
-static bool is_slot(const struct param *p) { return p->type == PARAM_SLOT || p->type == PARAM_SLOTS || p->type == PARAM_LAYERS; }
+static bool is_slot(const struct param *p)
+{
+    return p->type == PARAM_SLOT || p->type == PARAM_SLOTS || p->type == PARAM_LAYERS;
+}
 
 static json_t *layer_list(const json_t *json)               /* the array of {"layers": [...]}, or NULL */
 {
@@ -96,7 +99,8 @@ static bool number_load(struct load *l, const struct param *p, const json_t *jso
     }
     if (v < p->min || v > p->max) {
         const char *gap = p->unit && *p->unit ? " " : "", *unit = p->unit ? p->unit : "";
-        if (p->max >= INT_MAX) problem_add(l->problems, path, "%.15g is out of range: at least %.15g%s%s", v, p->min, gap, unit);
+        if (p->max >= INT_MAX)
+            problem_add(l->problems, path, "%.15g is out of range: at least %.15g%s%s", v, p->min, gap, unit);
         else problem_add(l->problems, path, "%.15g is out of range: %.15g to %.15g%s%s", v, p->min, p->max, gap, unit);
         return false;
     }
@@ -140,7 +144,8 @@ static struct pick pick_load(struct load *l, enum slot slot, const char *wanted,
     names_of_modules(slot, names);
     if (word && !json_is_string(word)) {
         names_join(names, text);
-        problem_add(l->problems, path, "%s: must be the name of a module or its table\n  known: %s", shown(l->arena, word), text);
+        problem_add(l->problems, path, "%s: must be the name of a module or its table\n  known: %s",
+                    shown(l->arena, word), text);
         return (struct pick){ 0 };
     }
     const char *name = word ? json_string_value(word) : wanted;
@@ -184,7 +189,8 @@ static void layers_load(struct load *l, const struct param *p, const json_t *jso
         return;
     }
     if ((int)json_array_size(list) != n || json_object_size(json) != 1) {
-        problem_add(l->problems, path, "the list has %d values, the model has %d layers: one for each, and no other key",
+        problem_add(l->problems, path,
+                    "the list has %d values, the model has %d layers: one for each, and no other key",
                     (int)json_array_size(list), n);
         return;
     }
@@ -203,7 +209,8 @@ static void param_load(struct load *l, const struct param *p, const json_t *json
         else *(double *)field = v;
         break;
     case PARAM_BOOL:
-        if (json && !json_is_boolean(json)) problem_add(l->problems, path, "%s: must be true or false", shown(l->arena, json));
+        if (json && !json_is_boolean(json))
+            problem_add(l->problems, path, "%s: must be true or false", shown(l->arena, json));
         *(int *)field = json && json_is_boolean(json) ? json_is_true(json) : (int)v;
         break;
     case PARAM_CHOICE:
@@ -238,12 +245,14 @@ static void load_params(struct load *l, const struct param *params, const json_t
     for (int last = 0; last < 2; last++)                    /* per-layer slots need the number of layers */
         for (const struct param *p = params; p && p->name; p++) {
             if ((p->type == PARAM_LAYERS) != last) continue;
-            param_load(l, p, json_object_get(json, p->name), arena_text(l->arena, "%s%s%s", path, dot, p->name), (char *)conf + p->offset);
+            param_load(l, p, json_object_get(json, p->name), arena_text(l->arena, "%s%s%s", path, dot, p->name),
+                       (char *)conf + p->offset);
             if (p->type == PARAM_INT && strcmp(p->name, "layers") == 0) l->layers = *(int *)((char *)conf + p->offset);
         }
 }
 
-void config_load(const struct schema *schema, const json_t *json, const char *path, struct arena *arena, void *conf, struct problems *problems)
+void config_load(const struct schema *schema, const json_t *json, const char *path, struct arena *arena, void *conf,
+                 struct problems *problems)
 {
     struct load l = { arena, problems, 0 };
     if (json && !json_is_object(json)) {
@@ -271,7 +280,7 @@ static json_t *write_picks(struct picks picks)
     return out;
 }
 
-static json_t *write_layers(struct picks picks)             /* equal layers are written once: one form for one meaning */
+static json_t *write_layers(struct picks picks)    /* equal layers are written once: one form for one meaning */
 {
     json_t *list = write_picks(picks), *first = json_array_get(list, 0);
     bool equal = first != NULL;
@@ -381,7 +390,8 @@ static int set_below(const struct param *p, json_t *object, const char *path, js
 {
     json_t *old = json_object_get(object, p->name), *child, *layers;
     if (!is_slot(p)) return err_set(e, "'%s' is a value and has no parameter '%s'", p->name, path);
-    if (p->type == PARAM_SLOTS) child = json_is_array(old) ? json_deep_copy(old) : old ? json_pack("[O]", old) : json_array();
+    if (p->type == PARAM_SLOTS)
+        child = json_is_array(old) ? json_deep_copy(old) : old ? json_pack("[O]", old) : json_array();
     else child = as_table(old);
     json_object_set_new(object, p->name, child);
     if (p->type == PARAM_SLOTS) return set_in_list(p, child, path, value, e);
@@ -402,8 +412,9 @@ static int set_in(const struct param *params, json_t *object, const char *path, 
         return err_set(e, "%s", text);
     }
     if (path[length]) return set_below(p, object, path + length + 1, value, e);
-    if (is_slot(p) && json_is_object(value) && json_object_size(value) && !json_object_get(value, "module") && !layer_list(value)) {
-        const char *inner;                                  /* a table that names no module changes the one that is there */
+    if (is_slot(p) && json_is_object(value) && json_object_size(value) && !json_object_get(value, "module") &&
+        !layer_list(value)) {
+        const char *inner;    /* a table that names no module changes the one that is there */
         json_t *v;
         json_object_foreach(value, inner, v)
             if (set_below(p, object, inner, v, e) != 0) return -1;

@@ -41,26 +41,34 @@ enum param_type {
 struct param {
     const char *name; enum param_type type; size_t offset;
     double value, min, max;                                           /* default and inclusive range */
-    const char *choices;                                              /* words separated by spaces; the first is no default */
+    const char *choices;                                    /* words separated by spaces; the first is no default */
     const char *unit, *help;
-    enum slot slot; const char *module;                               /* of slots: which, and the default module ("" for an empty list) */
+    enum slot slot; const char *module;    /* of slots: which, and the default module ("" for an empty list) */
 };
 
-#define INT(type, field, def, low, high, unit, help)  { #field, PARAM_INT, offsetof(type, field), def, low, high, NULL, unit, help, 0, NULL }
-#define REAL(type, field, def, low, high, unit, help) { #field, PARAM_REAL, offsetof(type, field), def, low, high, NULL, unit, help, 0, NULL }
-#define BOOL(type, field, def, help)                  { #field, PARAM_BOOL, offsetof(type, field), def, 0, 1, NULL, "", help, 0, NULL }
-#define CHOICE(type, field, def, words, help)         { #field, PARAM_CHOICE, offsetof(type, field), def, 0, 0, words, "", help, 0, NULL }
-#define INTS(type, field, low, high, help)            { #field, PARAM_INTS, offsetof(type, field), 0, low, high, NULL, "", help, 0, NULL }
-#define SLOT(type, field, which, def, help)           { #field, PARAM_SLOT, offsetof(type, field), 0, 0, 0, NULL, "", help, which, def }
-#define SLOTS(type, field, which, help)               { #field, PARAM_SLOTS, offsetof(type, field), 0, 0, 0, NULL, "", help, which, "" }
-#define LAYERS(type, field, which, def, help)         { #field, PARAM_LAYERS, offsetof(type, field), 0, 0, 0, NULL, "", help, which, def }
+#define INT(type, field, def, low, high, unit, help) \
+    { #field, PARAM_INT, offsetof(type, field), def, low, high, NULL, unit, help, 0, NULL }
+#define REAL(type, field, def, low, high, unit, help) \
+    { #field, PARAM_REAL, offsetof(type, field), def, low, high, NULL, unit, help, 0, NULL }
+#define BOOL(type, field, def, help) \
+    { #field, PARAM_BOOL, offsetof(type, field), def, 0, 1, NULL, "", help, 0, NULL }
+#define CHOICE(type, field, def, words, help) \
+    { #field, PARAM_CHOICE, offsetof(type, field), def, 0, 0, words, "", help, 0, NULL }
+#define INTS(type, field, low, high, help) \
+    { #field, PARAM_INTS, offsetof(type, field), 0, low, high, NULL, "", help, 0, NULL }
+#define SLOT(type, field, which, def, help) \
+    { #field, PARAM_SLOT, offsetof(type, field), 0, 0, 0, NULL, "", help, which, def }
+#define SLOTS(type, field, which, help) \
+    { #field, PARAM_SLOTS, offsetof(type, field), 0, 0, 0, NULL, "", help, which, "" }
+#define LAYERS(type, field, which, def, help) \
+    { #field, PARAM_LAYERS, offsetof(type, field), 0, 0, 0, NULL, "", help, which, def }
 
 struct schema { const char *name, *about; size_t size; const struct param *params; };
 
 /* All mistakes of a configuration, not only the first. path is the key's path in the script's words
    ("ffn.router.top_k"); text gives value, rule and nearest legal name, without the path. */
 struct problem { char *path, *text, *variant; };                      /* variant: of a study, or NULL */
-enum { PROBLEMS_KEPT = 100 };                                         /* of n: who reads them mends the first ones first */
+enum { PROBLEMS_KEPT = 100 };                               /* of n: who reads them mends the first ones first */
 struct problems { int n, room; struct problem *problem; const char *variant; };   /* variant: for the next problems */
 int problems_kept(const struct problems *p);
 void problem_add(struct problems *p, const char *path, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -70,7 +78,8 @@ void problems_free(struct problems *p);
    added to problems. `layers` is the number of layers for PARAM_LAYERS (0 when the schema has none; the
    schema's own "layers" key is used when it has one). Positional "module" words choose modules; a string is
    short for {"module": string}; a table without "module" means the slot's default module. */
-void config_load(const struct schema *schema, const json_t *json, const char *path, struct arena *arena, void *conf, struct problems *problems);
+void config_load(const struct schema *schema, const json_t *json, const char *path, struct arena *arena, void *conf,
+                 struct problems *problems);
 
 /* The same configuration written out in full: all keys, canonical (sorted) order. New reference. */
 json_t *config_write(const struct schema *schema, const void *conf);
@@ -78,9 +87,9 @@ json_t *config_write(const struct schema *schema, const void *conf);
 /* Text of a JSON value as it enters hashes: sorted keys, %.17g reals, no spaces. malloc'd. */
 char *config_canonical(const json_t *json);
 
-/* Sets a copy of value by dotted path of keys and slot names ("attention.gate", "ffn.router.top_k"; in lists the name of the
-   module: "ffn.balance.bias.gamma"). A string at a slot chooses the module with its defaults; a table that names no
-   module changes keys of the module that is there. Per-layer lists get it in every layer that has such a key. Values
+/* Sets a copy of value by dotted path of keys and slot names ("attention.gate", "ffn.router.top_k"; in lists the name
+   of the module: "ffn.balance.bias.gamma"). A string at a slot chooses the module with its defaults; a table that names
+   no module changes keys of the module that is there. Per-layer lists get it in every layer that has such a key. Values
    are not checked: config_load does that. The error's text, as in problems, does not repeat the path. */
 int config_set(const struct schema *schema, json_t *json, const char *path, json_t *value, struct err *e);
 

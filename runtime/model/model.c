@@ -29,16 +29,24 @@ static const struct param train_params[] = {
     REAL(struct train_conf, clip, 1, 0, 1e9, "", "largest global gradient norm; 0: no clipping"),
     CHOICE(struct train_conf, backend, BACKEND_CPU, BACKENDS, "what computes: the processor, or an NVIDIA GPU"),
     CHOICE(struct train_conf, precision, 0, "fp32 bf16", "of activations; weights, scores and sums stay fp32"),
-    CHOICE(struct train_conf, recompute, 0, "none selective", "selective: norms, gathered expert rows and gated activations are computed again for backward; less memory, a little more time, the same bits"),
+    CHOICE(struct train_conf, recompute, 0, "none selective",
+           "selective: norms, gathered expert rows and gated activations are computed again for backward; less memory, "
+           "a little more time, the same bits"),
     SLOT(struct train_conf, optim, SLOT_OPTIM, "adamw", "the optimizer"),
     SLOT(struct train_conf, schedule, SLOT_SCHEDULE, "wsd", "the learning rate over the run"),
-    INT(struct train_conf, eval_every, 100, 1, 1e9, "step", "steps between evaluations; the last step always evaluates"),
-    INT(struct train_conf, eval_tokens, 32768, 0, 2e9, "token", "held-out tokens that an evaluation measures, the same for all variants; 0: all there are"),
+    INT(struct train_conf, eval_every, 100, 1, 1e9, "step",
+        "steps between evaluations; the last step always evaluates"),
+    INT(struct train_conf, eval_tokens, 32768, 0, 2e9, "token",
+        "held-out tokens that an evaluation measures, the same for all variants; 0: all there are"),
     INT(struct train_conf, checkpoint_every, 100, 1, 1e9, "step", "steps between checkpoints"),
-    INT(struct train_conf, keep, 2, 0, 1000, "", "checkpoints kept; 0: the newest while the run goes on, none when it is over"),
-    INT(struct train_conf, stop_window, 50, 5, 1e6, "step", "trailing steps that a loss spike is measured against; so many without a target end a run"),
-    REAL(struct train_conf, stop_sigma, 0, 0, 1e6, "", "stop as diverged when the loss stays this many standard deviations above the window for 10 steps; 0: never"),
-    REAL(struct train_conf, stop_dead, 0, 0, 1, "", "stop when this share of experts got no token for a window; 0: never"),
+    INT(struct train_conf, keep, 2, 0, 1000, "",
+        "checkpoints kept; 0: the newest while the run goes on, none when it is over"),
+    INT(struct train_conf, stop_window, 50, 5, 1e6, "step",
+        "trailing steps that a loss spike is measured against; so many without a target end a run"),
+    REAL(struct train_conf, stop_sigma, 0, 0, 1e6, "",
+         "stop as diverged when the loss stays this many standard deviations above the window for 10 steps; 0: never"),
+    REAL(struct train_conf, stop_dead, 0, 0, 1, "",
+         "stop when this share of experts got no token for a window; 0: never"),
     REAL(struct train_conf, stop_seconds, 0, 0, 1e9, "s", "stop after so much training time; 0: never"),
     { 0 }
 };
@@ -46,9 +54,11 @@ const struct schema train_schema = { "train", "the training run", sizeof(struct 
 
 /* ---- loading ---- */
 
-static void check_picks(const struct param *params, const void *conf, const char *path, const struct model_conf *model, struct problems *problems);
+static void check_picks(const struct param *params, const void *conf, const char *path, const struct model_conf *model,
+                        struct problems *problems);
 
-static void check_pick(const struct pick *p, const char *path, const struct model_conf *model, struct problems *problems)
+static void check_pick(const struct pick *p, const char *path, const struct model_conf *model,
+                       struct problems *problems)
 {
     if (!p->module) return;
     if (p->module->check) p->module->check(p->conf, model, path, problems);
@@ -56,7 +66,8 @@ static void check_pick(const struct pick *p, const char *path, const struct mode
 }
 
 /* Every module's own rules, depth first; a mistake that several layers share is said once. */
-static void check_picks(const struct param *params, const void *conf, const char *path, const struct model_conf *model, struct problems *problems)
+static void check_picks(const struct param *params, const void *conf, const char *path, const struct model_conf *model,
+                        struct problems *problems)
 {
     for (const struct param *p = params; p->name; p++) {
         char below[256];
@@ -88,9 +99,15 @@ static void check_warmup(const struct train_conf *c, struct problems *problems)
     int64_t most = m->peak_ends ? m->peak_ends(c->schedule.conf, c->steps) + 1 : c->steps;
     if (most > c->steps) most = c->steps;
     if (!warmup || *warmup <= most) return;
-    if (*warmup > c->steps) module_problem(problems, "train.schedule", "warmup", "%d steps of warm-up in a run of %d: lr is never reached; at most %lld", *warmup, c->steps, (long long)most);
-    else module_problem(problems, "train.schedule", "warmup", "%d steps of warm-up, but the decay begins after step %lld of %d: at most %lld, or a shorter decay", *warmup,
-                        (long long)most, c->steps, (long long)most);
+    if (*warmup > c->steps)
+        module_problem(problems, "train.schedule", "warmup",
+                       "%d steps of warm-up in a run of %d: lr is never reached; at most %lld", *warmup, c->steps,
+                       (long long)most);
+    else
+        module_problem(
+            problems, "train.schedule", "warmup",
+            "%d steps of warm-up, but the decay begins after step %lld of %d: at most %lld, or a shorter decay",
+            *warmup, (long long)most, c->steps, (long long)most);
 }
 
 void train_load(const json_t *json, struct arena *arena, struct train_conf *conf, struct problems *problems)
@@ -106,8 +123,8 @@ void train_load(const json_t *json, struct arena *arena, struct train_conf *conf
 
 /* ---- building ---- */
 
-/* loss_NAME: each loss summed over layers, unweighted; loss: that of the next token; targets: how many of these there are; objective: the
-   weighted sum. */
+/* loss_NAME: each loss summed over layers, unweighted; loss: that of the next token; targets: how many of these there
+   are; objective: the weighted sum. */
 static void report_losses(struct build *b)
 {
     struct term *term = arena_alloc(b->arena, (size_t)(b->n_losses + 1) * sizeof *term);
@@ -122,15 +139,21 @@ static void report_losses(struct build *b)
             term[n++] = b->loss[k].value;
         }
         if (said) continue;
-        graph_probe(b->graph, next_token ? "loss" : arena_text(b->arena, "loss_%s", name), next_token || mtp ? "nat/token" : "", BETTER_LOWER,
-                    next_token ? "cross-entropy of the next token" : arena_text(b->arena, "loss '%s' summed over layers, without its weight", name), n, term);
+        graph_probe(b->graph, next_token ? "loss" : arena_text(b->arena, "loss_%s", name),
+                    next_token || mtp ? "nat/token" : "", BETTER_LOWER,
+                    next_token ? "cross-entropy of the next token"
+                               : arena_text(b->arena, "loss '%s' summed over layers, without its weight", name),
+                    n, term);
     }
     for (int i = 0; i < b->n_losses; i++) {
         term[i] = b->loss[i].value;
         term[i].weight = b->loss[i].weight;
     }
-    if (b->targets) graph_probe(b->graph, "targets", "token", BETTER_NONE, "targets that count in the step", 1, &(struct term){ 1, b->targets, NULL, false });
-    if (b->n_losses && b->mode == MODE_TRAIN) graph_probe(b->graph, "objective", "nat/token", BETTER_LOWER, "weighted sum of all losses", b->n_losses, term);
+    if (b->targets)
+        graph_probe(b->graph, "targets", "token", BETTER_NONE, "targets that count in the step", 1,
+                    &(struct term){ 1, b->targets, NULL, false });
+    if (b->n_losses && b->mode == MODE_TRAIN)
+        graph_probe(b->graph, "objective", "nat/token", BETTER_LOWER, "weighted sum of all losses", b->n_losses, term);
 }
 
 static double step_number(const void *conf, double scale, int64_t step, int64_t steps)
@@ -161,9 +184,11 @@ static void optimize(struct build *b, struct pace pace)
     struct node **changes = arena_alloc(b->arena, (size_t)(leaves + 1) * sizeof *changes);
     for (int i = 0; i < leaves && !g->failed; i++) {
         struct leaf *w = g->leaves->leaf[i];
-        if (w->kind == LEAF_WEIGHT) changes[n++] = optim->module->optim(b, optim->conf, graph_leaf(g, w), graph_grad_of(g, w), pace);
+        if (w->kind == LEAF_WEIGHT)
+            changes[n++] = optim->module->optim(b, optim->conf, graph_leaf(g, w), graph_grad_of(g, w), pace);
     }
-    build_metric(b, "update_ratio", update_ratio(g, n, changes), "", BETTER_NONE, "norm of the step's change over norm of the weights");
+    build_metric(b, "update_ratio", update_ratio(g, n, changes), "", BETTER_NONE,
+                 "norm of the step's change over norm of the weights");
 }
 
 static void build_update_region(struct build *b)
@@ -182,7 +207,9 @@ static void build_update_region(struct build *b)
         b->layer = c->layer;
         c->run(b, c->state);
     }
-    for (b->layer = 0; b->layer < b->blocks; b->layer++) build_metric(b, "layer_grad_norm", norm_of(b, b->layer), "", BETTER_NONE, "L2 norm of the layer's gradients before clipping");
+    for (b->layer = 0; b->layer < b->blocks; b->layer++)
+        build_metric(b, "layer_grad_norm", norm_of(b, b->layer), "", BETTER_NONE,
+                     "L2 norm of the layer's gradients before clipping");
     b->layer = -1;
     g->region = REGION_MICRO;
 }
@@ -202,15 +229,20 @@ static void build_inputs(struct build *b)
     if (b->mode == MODE_EVAL) b->present.rows = graph_input(g, "present", DTYPE_REAL, s);
 }
 
-static bool ends_normed(struct pick residual) { return residual.module->ends_normed && residual.module->ends_normed(residual.conf); }
+static bool ends_normed(struct pick residual)
+{
+    return residual.module->ends_normed && residual.module->ends_normed(residual.conf);
+}
 
-struct node *model_build(struct graph *g, struct arena *arena, const struct model_conf *conf, const struct train_conf *train, enum mode mode,
-                         int64_t batch, int64_t seq, int64_t context)
+struct node *model_build(struct graph *g, struct arena *arena, const struct model_conf *conf,
+                         const struct train_conf *train, enum mode mode, int64_t batch, int64_t seq, int64_t context)
 {
     struct build build = {
-        .graph = g, .arena = arena, .mode = mode, .batch = batch, .seq = seq, .tokens = batch * seq, .width = conf->d_model,
-        .vocab = conf->vocab, .context = mode == MODE_DECODE ? context : seq, .layers = conf->layers, .layer = -1, .blocks = model_blocks(conf),
-        .conf = conf, .train = mode == MODE_TRAIN ? train : NULL, .init = conf->init, .norm = conf->norm, .position = conf->position.pick[0],
+        .graph = g, .arena = arena, .mode = mode, .batch = batch, .seq = seq, .tokens = batch * seq,
+        .width = conf->d_model, .vocab = conf->vocab, .context = mode == MODE_DECODE ? context : seq,
+        .layers = conf->layers, .layer = -1, .blocks = model_blocks(conf), .conf = conf,
+        .train = mode == MODE_TRAIN ? train : NULL, .init = conf->init, .norm = conf->norm,
+        .position = conf->position.pick[0],
     }, *b = &build;
     b->sublayer_input = arena_alloc(arena, (size_t)(b->blocks + 1) * sizeof *b->sublayer_input);
     build_inputs(b);

@@ -11,18 +11,18 @@ void train_load(const json_t *json, struct arena *arena, struct train_conf *conf
 
 /* Adds the whole model to a graph. batch, seq: of this graph (micro-batch; chunk in decode). In MODE_TRAIN with
    train != NULL the update region (clipping, optimizer) follows. Inputs are the leaves "ids", "target", "weight",
-   "start", in MODE_EVAL "present" and, in decode, "pos". Returns the node of REAL [T,V] logits in decode, else NULL; errors are in g->err.
-   `arena` holds what callbacks keep; it and the confs outlive the graph. */
-struct node *model_build(struct graph *g, struct arena *arena, const struct model_conf *conf, const struct train_conf *train, enum mode mode,
-                         int64_t batch, int64_t seq, int64_t context);
+   "start", in MODE_EVAL "present" and, in decode, "pos". Returns the node of REAL [T,V] logits in decode, else NULL;
+   errors are in g->err. `arena` holds what callbacks keep; it and the confs outlive the graph. */
+struct node *model_build(struct graph *g, struct arena *arena, const struct model_conf *conf,
+                         const struct train_conf *train, enum mode mode, int64_t batch, int64_t seq, int64_t context);
 
-/* Bytes of K and V that decoding needs for each token of a full context, for elements of `bytes` bytes: a layer keeps the
-   positions that its window reads back, min(window, context). MTP blocks, which do not decode, have none. */
+/* Bytes of K and V that decoding needs for each token of a full context, for elements of `bytes` bytes: a layer keeps
+   the positions that its window reads back, min(window, context). MTP blocks, which do not decode, have none. */
 size_t model_kv_bytes(const struct leaves *decode_leaves, int64_t batch, int64_t context, size_t bytes);
 
 /* Parameter counts of what the leaves hold. active: what one token uses (k of E experts, one row of a table; an
-   untied input embedding counts one row). active_embedded: the same with the input embedding whole, as models are advertised.
-   non_embedding: without token embedding, tables and head. */
+   untied input embedding counts one row). active_embedded: the same with the input embedding whole, as models are
+   advertised. non_embedding: without token embedding, tables and head. */
 struct counts { int64_t total, active, non_embedding, active_embedded; };
 struct counts model_count(const struct leaves *l);
 

@@ -1,4 +1,5 @@
-/* What modules ask of configurations: parameters by name, how many blocks there are, and the problems that they find. */
+/* What modules ask of configurations: parameters by name, how many blocks there are, and the
+   problems that they find. */
 #include "module.h"
 
 #include <stdarg.h>

@@ -27,7 +27,11 @@ void problem_add(struct problems *p, const char *path, const char *format, ...)
 
 void problems_free(struct problems *p)
 {
-    for (int i = 0; i < problems_kept(p); i++) { free(p->problem[i].path); free(p->problem[i].text); free(p->problem[i].variant); }
+    for (int i = 0; i < problems_kept(p); i++) {
+        free(p->problem[i].path);
+        free(p->problem[i].text);
+        free(p->problem[i].variant);
+    }
     free(p->problem);
     *p = (struct problems){ 0 };
 }

@@ -14,14 +14,18 @@ static int need_reals(const struct node *n, struct err *e)
 
 /* Room for the blocks' parts of sums. */
 static double *parts(const struct tensor *t) { return t->data; }
-static void work_parts(struct node *n, int64_t count) { node_work(n, DTYPE_U8, SHAPE(count * (int64_t)sizeof(double))); }
+
+static void work_parts(struct node *n, int64_t count)
+{
+    node_work(n, DTYPE_U8, SHAPE(count * (int64_t)sizeof(double)));
+}
 
 /* ---- adamw: m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;  w -= lr (m^ / (sqrt(v^) + eps) + decay w) ---- */
 
 enum { W, GRAD, M, V, LR, STEP, CLIP };
 
-VERB struct node *adamw(struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *v, struct node *lr, struct node *step,
-                   struct node *clip, struct adamw_attr a)
+VERB struct node *adamw(struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *v,
+                        struct node *lr, struct node *step, struct node *clip, struct adamw_attr a)
 {
     return graph_emit(g, &op_adamw, &a, sizeof a, w, grad, m, v, lr, step, clip);
 }
@@ -32,8 +36,10 @@ static int adamw_infer(struct node *n, struct err *e)
     if (need_reals(n, e) != 0) return -1;
     for (int i = GRAD; i <= V; i++)
         if (!shape_equal(n->in[i]->shape, n->in[W]->shape))
-            return err_set(e, "input %d has shape %s, the weight %s", i, shape_text(n->in[i]->shape, other), shape_text(n->in[W]->shape, w));
-    if (shape_count(n->in[LR]->shape) != 1 || shape_count(n->in[STEP]->shape) != 1 || shape_count(n->in[CLIP]->shape) != 2)
+            return err_set(e, "input %d has shape %s, the weight %s", i, shape_text(n->in[i]->shape, other),
+                           shape_text(n->in[W]->shape, w));
+    if (shape_count(n->in[LR]->shape) != 1 || shape_count(n->in[STEP]->shape) != 1 ||
+        shape_count(n->in[CLIP]->shape) != 2)
         return err_set(e, "wants one rate, one step and the two values of clip_norm");
     node_value(n, DTYPE_REAL, SHAPE(2));
     work_parts(n, 2 * blocks_of(shape_count(n->in[W]->shape), BLOCK));
@@ -47,15 +53,22 @@ static struct rates rates_of(const struct args *a)
     const struct adamw_attr *at = a->attr;
     double step = (double)reals(&a->in[STEP])[0];
     return (struct rates){
-        .b1 = (real)at->beta1, .b2 = (real)at->beta2, .keep1 = (real)(1 - at->beta1), .keep2 = (real)(1 - at->beta2),
-        .eps = (real)at->eps, .decay = (real)at->decay, .clip = reals(&a->in[CLIP])[0], .rate = (real)(at->rate * (double)reals(&a->in[LR])[0]),
-        .unbias1 = (real)(1 / (1 - pow(at->beta1, step))), .unbias2 = (real)(1 / (1 - pow(at->beta2, step))),
+        .b1 = (real)at->beta1,
+        .b2 = (real)at->beta2,
+        .keep1 = (real)(1 - at->beta1),
+        .keep2 = (real)(1 - at->beta2),
+        .eps = (real)at->eps,
+        .decay = (real)at->decay,
+        .clip = reals(&a->in[CLIP])[0],
+        .rate = (real)(at->rate * (double)reals(&a->in[LR])[0]),
+        .unbias1 = (real)(1 / (1 - pow(at->beta1, step))),
+        .unbias2 = (real)(1 / (1 - pow(at->beta2, step))),
     };
 }
 
 /* n <= SUM_LANES values, and the squares of their changes and of what they were, a lane each. */
-static inline void adamw_some(const struct rates *k, int64_t n, real *restrict w, const real *restrict grad, real *restrict m, real *restrict v,
-                              double *restrict changed, double *restrict before)
+static inline void adamw_some(const struct rates *k, int64_t n, real *restrict w, const real *restrict grad,
+                              real *restrict m, real *restrict v, double *restrict changed, double *restrict before)
 {
     for (int64_t i = 0; i < n; i++) {
         real g = k->clip * grad[i], old = w[i];
@@ -74,7 +87,8 @@ static void adamw_block(const struct args *a, int64_t from, int64_t to)
     const real *grad = reals(&a->in[GRAD]);
     double changed[SUM_LANES] = { 0 }, before[SUM_LANES] = { 0 }, *part = parts(&a->work[0]) + 2 * (from / BLOCK);
     int64_t i = from;
-    for (; i + SUM_LANES <= to; i += SUM_LANES) adamw_some(&k, SUM_LANES, w + i, grad + i, m + i, v + i, changed, before);
+    for (; i + SUM_LANES <= to; i += SUM_LANES)
+        adamw_some(&k, SUM_LANES, w + i, grad + i, m + i, v + i, changed, before);
     adamw_some(&k, to - i, w + i, grad + i, m + i, v + i, changed, before);
     part[0] = fold_lanes(changed);
     part[1] = fold_lanes(before);
@@ -126,7 +140,8 @@ static void norm_block(const struct args *a, int64_t from, int64_t to)
 {
     double sum = 0;
     for (int64_t i = 0, start = 0; i < a->n_in && start < to; i++) {
-        int64_t count = shape_count(a->in[i].shape), at = from > start ? from - start : 0, end = to - start < count ? to - start : count;
+        int64_t count = shape_count(a->in[i].shape), at = from > start ? from - start : 0,
+                end = to - start < count ? to - start : count;
         if (at < end) sum += squares(reals(&a->in[i]) + at, end - at);
         start += count;
     }
@@ -157,7 +172,9 @@ static int clip_norm_infer(struct node *n, struct err *e)
 {
     double most = *(const double *)n->attr;
     if (need_reals(n, e) != 0) return -1;
-    for (int i = 0; i < n->n_in; i++) if (n->in[i] && shape_count(n->in[i]->shape) != 1) return err_set(e, "wants one norm and one number of targets");
+    for (int i = 0; i < n->n_in; i++)
+        if (n->in[i] && shape_count(n->in[i]->shape) != 1)
+            return err_set(e, "wants one norm and one number of targets");
     if (!(most >= 0)) return err_set(e, "the largest norm is %g, it must be 0 (no clipping) or more", most);
     node_value(n, DTYPE_REAL, SHAPE(2));
     return 0;

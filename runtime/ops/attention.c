@@ -7,8 +7,8 @@
 
 enum { WIDEST = 1024, TASKS = 8 };
 
-VERB struct node *attention(struct graph *g, struct node *q, struct node *k, struct node *v, struct node *start, struct node *pos,
-                       double scale, int64_t window)
+VERB struct node *attention(struct graph *g, struct node *q, struct node *k, struct node *v, struct node *start,
+                            struct node *pos, double scale, int64_t window)
 {
     struct attr at = { scale, window };
     return graph_emit(g, &op_attention, &at, sizeof at, q, k, v, start, pos);
@@ -22,27 +22,36 @@ static int infer(struct node *n, struct err *e)
     struct shape q = n->in[Q]->shape, k = n->in[K]->shape, v = n->in[V]->shape, start = n->in[START]->shape;
     bool cached = n->in[POS];
     for (int i = Q; i <= V; i++)
-        if (n->in[i]->dtype != DTYPE_ACT && n->in[i]->dtype != DTYPE_REAL) return err_set(e, "input %d must be ACT or REAL", i);
+        if (n->in[i]->dtype != DTYPE_ACT && n->in[i]->dtype != DTYPE_REAL)
+            return err_set(e, "input %d must be ACT or REAL", i);
     if (k.rank != (cached ? 4 : 3) || v.rank != k.rank)
-        return err_set(e, "keys %s and values %s must be %s", shape_text(k, text), shape_text(v, other), cached ? "[B,C,G,W]" : "[T,G,W]");
+        return err_set(e, "keys %s and values %s must be %s", shape_text(k, text), shape_text(v, other),
+                       cached ? "[B,C,G,W]" : "[T,G,W]");
     int64_t groups = k.dim[k.rank - 2], rows = shape_count(k) / (groups * shape_last(k));
     if (v.dim[v.rank - 2] != groups || shape_count(v) != rows * groups * shape_last(v))
-        return err_set(e, "keys %s and values %s differ in more than their width", shape_text(k, text), shape_text(v, other));
-    if (shape_last(k) != q.dim[2]) return err_set(e, "queries %s and keys %s differ in width", shape_text(q, text), shape_text(k, other));
+        return err_set(e, "keys %s and values %s differ in more than their width", shape_text(k, text),
+                       shape_text(v, other));
+    if (shape_last(k) != q.dim[2])
+        return err_set(e, "queries %s and keys %s differ in width", shape_text(q, text), shape_text(k, other));
     if (q.dim[1] % groups != 0)
-        return err_set(e, "%lld query heads cannot share %lld key heads evenly", (long long)q.dim[1], (long long)groups);
+        return err_set(e, "%lld query heads cannot share %lld key heads evenly", (long long)q.dim[1],
+                       (long long)groups);
     if (q.dim[2] > WIDEST || shape_last(v) > WIDEST) return err_set(e, "heads are at most %d wide", WIDEST);
     if (n->in[START]->dtype != DTYPE_I32 || shape_count(start) != q.dim[0])
-        return err_set(e, "start %s must be I32, one for each of the %lld queries", shape_text(start, text), (long long)q.dim[0]);
-    if (cached && (n->in[POS]->dtype != DTYPE_I32 || shape_count(n->in[POS]->shape) != 1)) return err_set(e, "pos must be I32 [1]");
+        return err_set(e, "start %s must be I32, one for each of the %lld queries", shape_text(start, text),
+                       (long long)q.dim[0]);
+    if (cached && (n->in[POS]->dtype != DTYPE_I32 || shape_count(n->in[POS]->shape) != 1))
+        return err_set(e, "pos must be I32 [1]");
     if (cached ? k.dim[0] != start.dim[0] || k.dim[1] < start.dim[1] : rows != q.dim[0])
         return err_set(e, "keys %s do not fit start %s", shape_text(k, text), shape_text(start, other));
     if (!(at->scale > 0)) return err_set(e, "scale = %g, it must be positive", at->scale);
-    if (at->window < 0) return err_set(e, "window = %lld, it must be 0 (all of the past) or more", (long long)at->window);
+    if (at->window < 0)
+        return err_set(e, "window = %lld, it must be 0 (all of the past) or more", (long long)at->window);
     node_value(n, n->in[Q]->dtype, SHAPE(q.dim[0], q.dim[1], shape_last(v)));
     node_output(n, DTYPE_REAL, SHAPE(q.dim[1]));
     node_save(n, DTYPE_REAL, SHAPE(q.dim[0], q.dim[1]));
-    int64_t heads = start.dim[0] * groups, blocks = blocks_of(start.dim[1] * (q.dim[1] / groups), QUERIES), parts = blocks_of(TASKS, heads);
+    int64_t heads = start.dim[0] * groups, blocks = blocks_of(start.dim[1] * (q.dim[1] / groups), QUERIES),
+            parts = blocks_of(TASKS, heads);
     int64_t keys = rows / start.dim[0], wide = padded(q.dim[2]), value_wide = padded(shape_last(v));
     node_work(n, DTYPE_REAL, SHAPE(start.dim[0] * blocks, q.dim[1]));
     node_work(n, DTYPE_REAL, SHAPE(heads, keys, wide));
@@ -56,7 +65,8 @@ static void cost(const struct node *n, struct cost *c)
 {
     const struct attr *at = n->attr;
     struct shape k = n->in[K]->shape;
-    double seq = (double)(k.rank == 4 ? k.dim[1] : n->in[START]->shape.dim[1]), window = (double)at->window, seen = seq / 2;
+    double seq = (double)(k.rank == 4 ? k.dim[1] : n->in[START]->shape.dim[1]), window = (double)at->window,
+           seen = seq / 2;
     if (window > 0 && window < seq) seen = window - window * (window - 1) / (2 * seq);
     c->flops = 2 * seen * (double)n->in[Q]->shape.dim[0] * (double)n->in[Q]->shape.dim[1] *
                (double)(shape_last(k) + shape_last(n->in[V]->shape));
@@ -68,7 +78,8 @@ static const real *packed(const struct args *a, const struct sizes *s, int which
 }
 
 /* Scores of keys [j, j+n) to base 2, -infinity where a query may not look. */
-static void block_scores(const struct args *a, const struct sizes *s, const struct block *q, int64_t j, int64_t n, const real *queries, real *score)
+static void block_scores(const struct args *a, const struct sizes *s, const struct block *q, int64_t j, int64_t n,
+                         const real *queries, real *score)
 {
     int64_t head = q->all_from - j, tail = q->all_to - j;
     scores(n, s->wide, s->keys * SLICE, packed(a, s, KEYS, q->head, j), queries, score);
@@ -81,8 +92,8 @@ static void block_scores(const struct args *a, const struct sizes *s, const stru
 static void forward_block(const struct args *a, const struct sizes *s, int64_t head, int64_t number)
 {
     struct block q = block_of(a, s, head, number);
-    _Alignas(64) real rows[QUERIES * s->widest], queries[s->wide * QUERIES], o[s->value_wide * QUERIES], score[STEP * QUERIES], most[QUERIES], sum[QUERIES] = { 0 },
-        rescale[QUERIES];
+    _Alignas(64) real rows[QUERIES * s->widest], queries[s->wide * QUERIES], o[s->value_wide * QUERIES],
+        score[STEP * QUERIES], most[QUERIES], sum[QUERIES] = { 0 }, rescale[QUERIES];
     read_rows(&a->in[Q], &q, s->width, s->scale, rows, queries);
     memset(o, 0, (size_t)(s->value_wide * QUERIES) * sizeof *o);
     for (int i = 0; i < QUERIES; i++) most[i] = -INFINITY;
@@ -99,9 +110,10 @@ static void forward_block(const struct args *a, const struct sizes *s, int64_t h
     finish(a, s, &q, rows, most, sum);
 }
 
-/* Calls body for the parts of all key heads, [head][part], with keys and values packed: by the part itself where there is
-   one only, so that they are still in cache. */
-static void each_part(const struct args *a, const struct sizes *s, void (*body)(const struct args *a, int64_t from, int64_t to))
+/* Calls body for the parts of all key heads, [head][part], with keys and values packed: by the part itself where there
+   is one only, so that they are still in cache. */
+static void each_part(const struct args *a, const struct sizes *s,
+                      void (*body)(const struct args *a, int64_t from, int64_t to))
 {
     int64_t heads = s->batch * s->groups;
     if (s->parts > 1) each(a, heads, 1, pack_heads);
@@ -113,7 +125,8 @@ static void forward_parts(const struct args *a, int64_t from, int64_t to)
     struct sizes s = sizes_of(a);
     for (int64_t at = from; at < to; at++) {
         if (s.parts == 1) pack_heads(a, at, at + 1);
-        for (int64_t number = at % s.parts; number < s.blocks; number += s.parts) forward_block(a, &s, at / s.parts, number);
+        for (int64_t number = at % s.parts; number < s.blocks; number += s.parts)
+            forward_block(a, &s, at / s.parts, number);
     }
 }
 
@@ -130,18 +143,21 @@ static void forward(const struct args *a)
     else each_part(a, &s, forward_parts);
     for (int64_t h = 0; h < s.heads; h++) {
         real most = -INFINITY;
-        for (int64_t i = 0; i < s.batch * s.blocks; i++) most = larger_number(most, reals(&a->work[TOPS])[i * s.heads + h]);
+        for (int64_t i = 0; i < s.batch * s.blocks; i++)
+            most = larger_number(most, reals(&a->work[TOPS])[i * s.heads + h]);
         reals(&a->out[LOGIT_MAX])[h] = most;
     }
 }
 
-/* p = 2^(s - lse);  dv += p^T do;  dp = do v^T;  ds = p (dp - mean);  dk += ds^T q;  dq = ds k, where s is scale log2(e) q k: dq
-   lacks a factor of scale, dk of ln 2. mean_i = do_i . o_i, which is the sum over j of p_ij dp_ij. */
-static void backward_block(const struct args *a, const struct sizes *s, int64_t head, int64_t number, real *dk, real *dv)
+/* p = 2^(s - lse);  dv += p^T do;  dp = do v^T;  ds = p (dp - mean);  dk += ds^T q;  dq = ds k, where s is scale
+   log2(e) q k: dq lacks a factor of scale, dk of ln 2. mean_i = do_i . o_i, which is the sum over j of p_ij dp_ij. */
+static void backward_block(const struct args *a, const struct sizes *s, int64_t head, int64_t number, real *dk,
+                           real *dv)
 {
     struct block q = block_of(a, s, head, number);
-    _Alignas(64) real rows[QUERIES * s->wide], queries[s->wide * QUERIES], dout_rows[QUERIES * s->value_wide], dout[s->value_wide * QUERIES],
-        other[QUERIES * s->widest], dq[s->widest * QUERIES], p[STEP * QUERIES], ds[STEP * QUERIES], lse[QUERIES] = { 0 }, mean[QUERIES] = { 0 };
+    _Alignas(64) real rows[QUERIES * s->wide], queries[s->wide * QUERIES], dout_rows[QUERIES * s->value_wide],
+        dout[s->value_wide * QUERIES], other[QUERIES * s->widest], dq[s->widest * QUERIES], p[STEP * QUERIES],
+        ds[STEP * QUERIES], lse[QUERIES] = { 0 }, mean[QUERIES] = { 0 };
     read_rows(&a->in[Q], &q, s->width, s->scale, rows, queries);
     read_rows(&a->dout[O], &q, s->value_width, 1, dout_rows, dout);
     read_rows(&a->out[O], &q, s->value_width, 1, other, dq);
@@ -181,7 +197,8 @@ static void fold_heads(const struct args *a, int64_t from, int64_t to)
             const real *sum = sums(a, &s, 0, head) + (which == V ? s.keys * s.wide : 0), zero[WIDEST] = { 0 };
             for (int64_t j = 0; t->data && j < s.keys; j++, keys.first += keys.step, sum += padded(keys.width)) {
                 soon_row(t, keys.first + AHEAD * keys.step, keys.width);
-                add_rows(t, keys.first, keys.width, a->beta[which], which == K ? 1 / LOG2E : 1, j < s.seen ? sum : zero, next, j < s.seen ? s.parts : 1);
+                add_rows(t, keys.first, keys.width, a->beta[which], which == K ? 1 / LOG2E : 1, j < s.seen ? sum : zero,
+                         next, j < s.seen ? s.parts : 1);
             }
         }
 }
@@ -209,5 +226,6 @@ static void backward(const struct args *a)
 }
 
 KERNELS(attention) = { forward, backward, NULL };
-OP(attention, .inputs = "q k v start pos?", .infer = infer, .cost = cost, .gradient = true, .no_grad_out = 1u << LOGIT_MAX,
-    .reads_in = 1u << Q | 1u << K | 1u << V | 1u << START | 1u << POS, .reads_out = 1u << O);
+OP(attention, .inputs = "q k v start pos?", .infer = infer, .cost = cost, .gradient = true,
+   .no_grad_out = 1u << LOGIT_MAX, .reads_in = 1u << Q | 1u << K | 1u << V | 1u << START | 1u << POS,
+   .reads_out = 1u << O);

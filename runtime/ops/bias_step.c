@@ -21,7 +21,8 @@ static int infer(struct node *n, struct err *e)
         if (n->in[i]->dtype != DTYPE_REAL) return err_set(e, "input %d must be REAL", i);
     }
     if (!shape_equal(n->in[BIAS]->shape, n->in[COUNTS]->shape))
-        return err_set(e, "bias has shape %s, counts %s", shape_text(n->in[BIAS]->shape, bias), shape_text(n->in[COUNTS]->shape, counts));
+        return err_set(e, "bias has shape %s, counts %s", shape_text(n->in[BIAS]->shape, bias),
+                       shape_text(n->in[COUNTS]->shape, counts));
     if (n->in[CLIP]->shape.dim[0] != 2) return err_set(e, "wants the two values of clip_norm");
     node_value(n, DTYPE_REAL, SHAPE(1));
     return 0;
@@ -38,7 +39,8 @@ static void update(real *bias, const real *counts, int64_t experts, const struct
 {
     double sum = 0;
     for (int64_t i = 0; i < experts; i++) sum += (double)counts[i];
-    for (int64_t i = 0; i < experts; i++) bias[i] += (real)(at->rate * direction(sum, (double)experts, (double)counts[i]));
+    for (int64_t i = 0; i < experts; i++)
+        bias[i] += (real)(at->rate * direction(sum, (double)experts, (double)counts[i]));
 }
 
 static void forward(const struct args *a)

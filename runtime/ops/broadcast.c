@@ -25,7 +25,8 @@ static int add_row_infer(struct node *n, struct err *e)
     if (n->in[0]->dtype > DTYPE_REAL || n->in[1]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
     if (node_need(n, 1, 1, e) != 0) return -1;
     if (n->in[1]->shape.dim[0] != shape_last(s))
-        return err_set(e, "a row of %s cannot be added to rows of %s", shape_text(n->in[1]->shape, row), shape_text(s, x));
+        return err_set(e, "a row of %s cannot be added to rows of %s", shape_text(n->in[1]->shape, row),
+                       shape_text(s, x));
     node_value(n, n->in[0]->dtype, s);
     node_parts(n, shape_rows(s), shape_last(s));
     return 0;
@@ -77,7 +78,10 @@ static void add_row_backward(const struct args *a)
 KERNELS(add_row) = { add_row_forward, add_row_backward, NULL };
 OP(add_row, .inputs = "x row", .infer = add_row_infer, .gradient = true);
 
-VERB struct node *add_row(struct graph *g, struct node *x, struct node *row) { return graph_emit(g, &op_add_row, NULL, 0, x, row); }
+VERB struct node *add_row(struct graph *g, struct node *x, struct node *row)
+{
+    return graph_emit(g, &op_add_row, NULL, 0, x, row);
+}
 
 /* ---- mean_rows: the mean of each column, or of all values of a vector;  dx = dy / rows ---- */
 
@@ -107,7 +111,8 @@ static void mean_rows_gradient(const struct args *a, int64_t from, int64_t to)
 {
     struct shape s = columns(a->in[0].shape);
     int64_t d = s.dim[1], n = (to - from) * d;
-    real buffer[n], beta = a->beta[0], *restrict dx = row_open(&a->din[0], from * d, n, beta, buffer), share = 1 / (real)s.dim[0];
+    real buffer[n], beta = a->beta[0], *restrict dx = row_open(&a->din[0], from * d, n, beta, buffer),
+                    share = 1 / (real)s.dim[0];
     const real *restrict dy = reals(&a->dout[0]);
     for (int64_t t = 0; t < to - from; t++)
         for (int64_t i = 0; i < d; i++) dx[t * d + i] = keep(beta, dx[t * d + i]) + share * dy[i];
@@ -168,7 +173,8 @@ static void mul_heads_gradient(const struct args *a, int64_t from, int64_t to)
     const real *by = row_read(&a->in[1], from, n, by_buffer);
     if (a->din[1].data) dby = row_add(&a->din[1], from, n, a->beta[1], dby_buffer);
     for (int64_t h = from; h < to; h++) {
-        const real *restrict x = row_read(&a->in[0], h * w, w, x_buffer), *restrict dy = row_read(&a->dout[0], h * w, w, dy_buffer);
+        const real *restrict x = row_read(&a->in[0], h * w, w, x_buffer), *restrict dy = row_read(&a->dout[0], h * w, w,
+                                                                                                  dy_buffer);
         if (a->din[0].data) {
             real *restrict dx = row_open(&a->din[0], h * w, w, beta, dx_buffer), factor = by[h - from];
             for (int64_t i = 0; i < w; i++) dx[i] = keep(beta, dx[i]) + factor * dy[i];
@@ -196,6 +202,10 @@ static void mul_heads_backward(const struct args *a)
 }
 
 KERNELS(mul_heads) = { mul_heads_forward, mul_heads_backward, NULL };
-OP(mul_heads, .inputs = "x by", .infer = mul_heads_infer, .gradient = true, .cheap = true, .rows = 3, .rows_back = true, .reads_in = 3);
+OP(mul_heads, .inputs = "x by", .infer = mul_heads_infer, .gradient = true, .cheap = true, .rows = 3, .rows_back = true,
+   .reads_in = 3);
 
-VERB struct node *mul_heads(struct graph *g, struct node *x, struct node *by) { return graph_emit(g, &op_mul_heads, NULL, 0, x, by); }
+VERB struct node *mul_heads(struct graph *g, struct node *x, struct node *by)
+{
+    return graph_emit(g, &op_mul_heads, NULL, 0, x, by);
+}

@@ -1,5 +1,5 @@
-/* A value over the micro-batches of a step, in memory that outlives them: their sum, largest or last. A mean is kept as a
-   sum, which its reader divides. */
+/* A value over the micro-batches of a step, in memory that outlives them: their sum, largest or last. A mean is kept as
+   a sum, which its reader divides. */
 #include "op.h"
 #include "cpu/vec_math.h"
 
@@ -38,7 +38,8 @@ static void block(const struct args *a, int64_t from, int64_t to)
     real buffer[BLOCK], *restrict held = reals(&a->out[0]) + from;
     const real *restrict x = widened(&a->in[0], from, n, buffer);
     if (a->moment->micro == 0 || how == CARRY_LAST) memcpy(held, x, (size_t)n * sizeof *held);
-    else if (how == CARRY_MAX) for (int64_t i = 0; i < n; i++) held[i] = x[i] > held[i] || x[i] != x[i] ? x[i] : held[i];
+    else if (how == CARRY_MAX)
+        for (int64_t i = 0; i < n; i++) held[i] = x[i] > held[i] || x[i] != x[i] ? x[i] : held[i];
     else for (int64_t i = 0; i < n; i++) held[i] += x[i];
 }
 

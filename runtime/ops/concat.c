@@ -2,7 +2,10 @@
 #include "op.h"
 #include "cpu/vec_math.h"
 
-VERB struct node *concat(struct graph *g, int n, struct node *const *x) { return graph_emit_n(g, &op_concat, NULL, 0, n, x); }
+VERB struct node *concat(struct graph *g, int n, struct node *const *x)
+{
+    return graph_emit_n(g, &op_concat, NULL, 0, n, x);
+}
 
 static int infer(struct node *n, struct err *e)
 {
@@ -14,7 +17,8 @@ static int infer(struct node *n, struct err *e)
         if (n->in[i]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
         as_first.dim[last] = n->in[0]->shape.dim[last];
         if (!shape_equal(as_first, n->in[0]->shape))
-            return err_set(e, "rows of %s and of %s cannot stand side by side", shape_text(n->in[0]->shape, first), shape_text(s, other));
+            return err_set(e, "rows of %s and of %s cannot stand side by side", shape_text(n->in[0]->shape, first),
+                           shape_text(s, other));
         if (i > 0) out.dim[last] += s.dim[last];
     }
     node_value(n, n->in[0]->dtype, out);
@@ -55,8 +59,15 @@ static void gradient(const struct args *a, int64_t from, int64_t to)
     }
 }
 
-static void forward(const struct args *a) { each(a, shape_rows(a->out[0].shape), rows_grain(shape_last(a->out[0].shape)), rows); }
-static void backward(const struct args *a) { each(a, shape_rows(a->out[0].shape), rows_grain(shape_last(a->out[0].shape)), gradient); }
+static void forward(const struct args *a)
+{
+    each(a, shape_rows(a->out[0].shape), rows_grain(shape_last(a->out[0].shape)), rows);
+}
+
+static void backward(const struct args *a)
+{
+    each(a, shape_rows(a->out[0].shape), rows_grain(shape_last(a->out[0].shape)), gradient);
+}
 
 KERNELS(concat) = { forward, backward, NULL };
 OP(concat, .inputs = "x..", .infer = infer, .gradient = true);

@@ -1,5 +1,5 @@
-/* -log softmax(h w^T)[target], and the log-sum-exp. Logits live for a chunk of tokens, so the cost in memory does not grow
-   with the batch. Joint makes them once and puts their gradient in their place; backward alone makes them anew. */
+/* -log softmax(h w^T)[target], and the log-sum-exp. Logits live for a chunk of tokens, so the cost in memory does not
+   grow with the batch. Joint makes them once and puts their gradient in their place; backward alone makes them anew. */
 #include "op.h"
 #include "cpu/gemm.h"
 #include "cpu/vec_math.h"
@@ -9,7 +9,8 @@
 enum { H, W, TARGET };
 enum { NLL, LSE, HIT };                                     /* outputs */
 enum { LOGITS };                                            /* work: REAL [chunk,V] */
-enum { CHUNK = 256, MOST_LOGITS = 1 << 24, GRAIN = 8 };     /* a chunk: CHUNK tokens, or more while that is no more memory */
+/* a chunk: CHUNK tokens, or more while that is no more memory */
+enum { CHUNK = 256, MOST_LOGITS = 1 << 24, GRAIN = 8 };
 
 VERB struct node *cross_entropy(struct graph *g, struct node *h, struct node *w, struct node *target)
 {
@@ -29,11 +30,14 @@ static int infer(struct node *n, struct err *e)
     if (node_need(n, H, 2, e) != 0 || node_need(n, W, 2, e) != 0) return -1;
     struct shape rows = n->in[H]->shape, weight = n->in[W]->shape;
     for (int i = H; i <= W; i++)
-        if (n->in[i]->dtype != DTYPE_ACT && n->in[i]->dtype != DTYPE_REAL) return err_set(e, "input %d must be ACT or REAL", i);
+        if (n->in[i]->dtype != DTYPE_ACT && n->in[i]->dtype != DTYPE_REAL)
+            return err_set(e, "input %d must be ACT or REAL", i);
     if (rows.dim[1] != weight.dim[1])
-        return err_set(e, "rows %s do not fit the weight %s: both end in the width", shape_text(rows, h), shape_text(weight, w));
+        return err_set(e, "rows %s do not fit the weight %s: both end in the width", shape_text(rows, h),
+                       shape_text(weight, w));
     if (n->in[TARGET]->dtype != DTYPE_I32 || shape_count(n->in[TARGET]->shape) != rows.dim[0])
-        return err_set(e, "targets %s must be I32, one for each of %lld tokens", shape_text(n->in[TARGET]->shape, h), (long long)rows.dim[0]);
+        return err_set(e, "targets %s must be I32, one for each of %lld tokens", shape_text(n->in[TARGET]->shape, h),
+                       (long long)rows.dim[0]);
     node_value(n, DTYPE_REAL, SHAPE(rows.dim[0]));
     node_output(n, DTYPE_REAL, SHAPE(rows.dim[0]));
     node_output(n, DTYPE_REAL, SHAPE(rows.dim[0]));
@@ -52,7 +56,8 @@ struct chunk { int64_t first, n, width, vocab; struct matrix h, w, logits; bool 
 static struct chunk chunk_at(const struct args *a, int64_t first)
 {
     int64_t tokens = a->in[H].shape.dim[0], most = a->work[LOGITS].shape.dim[0];
-    struct chunk c = { .first = first, .n = tokens - first < most ? tokens - first : most, .width = a->in[H].shape.dim[1], .vocab = a->in[W].shape.dim[0] };
+    struct chunk c = { .first = first, .n = tokens - first < most ? tokens - first : most,
+                       .width = a->in[H].shape.dim[1], .vocab = a->in[W].shape.dim[0] };
     c.h = matrix_at(matrix_of(&a->in[H], c.width), first, 0);
     c.w = matrix_of(&a->in[W], c.width);
     c.logits = matrix_of(&a->work[LOGITS], c.vocab);
@@ -62,10 +67,12 @@ static struct chunk chunk_at(const struct args *a, int64_t first)
 
 static void make_logits(const struct args *a, const struct chunk *c)
 {
-    gemm(a, &(struct gemm){ .m = c->n, .n = c->vocab, .k = c->width, .a = c->h, .b = matrix_turned(c->w), .c = c->logits, .narrow = c->narrow });
+    gemm(a, &(struct gemm){ .m = c->n, .n = c->vocab, .k = c->width, .a = c->h, .b = matrix_turned(c->w),
+                            .c = c->logits, .narrow = c->narrow });
 }
 
-static void each_row(const struct args *a, const struct chunk *c, void (*body)(const struct args *a, int64_t from, int64_t to))
+static void each_row(const struct args *a, const struct chunk *c,
+                     void (*body)(const struct args *a, int64_t from, int64_t to))
 {
     struct args with = *a;
     with.attr = c;
@@ -75,7 +82,8 @@ static void each_row(const struct args *a, const struct chunk *c, void (*body)(c
 static int32_t target_of(const struct args *a, const struct chunk *c, int64_t t)
 {
     int32_t target = ints(&a->in[TARGET])[t];
-    INVARIANT(target >= 0 && target < c->vocab, "target %d of token %lld, the vocabulary has %lld", target, (long long)t, (long long)c->vocab);
+    INVARIANT(target >= 0 && target < c->vocab, "target %d of token %lld, the vocabulary has %lld", target,
+              (long long)t, (long long)c->vocab);
     return target;
 }
 
@@ -155,10 +163,12 @@ static void gradients(const struct args *a, void (*rows)(const struct args *a, i
         each_row(a, &c, rows);
         if (a->din[H].data)
             gemm(a, &(struct gemm){ .m = c.n, .n = c.width, .k = c.vocab, .a = c.logits, .b = c.w,
-                                    .c = matrix_at(matrix_of(&a->din[H], c.width), first, 0), .beta = a->beta[H], .narrow = c.narrow });
+                                    .c = matrix_at(matrix_of(&a->din[H], c.width), first, 0), .beta = a->beta[H],
+                                    .narrow = c.narrow });
         if (a->din[W].data)
             gemm(a, &(struct gemm){ .m = c.vocab, .n = c.width, .k = c.n, .a = matrix_turned(c.logits), .b = c.h,
-                                    .c = matrix_of(&a->din[W], c.width), .beta = first ? 1 : a->beta[W], .narrow = c.narrow });
+                                    .c = matrix_of(&a->din[W], c.width), .beta = first ? 1 : a->beta[W],
+                                    .narrow = c.narrow });
     }
 }
 

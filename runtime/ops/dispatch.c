@@ -4,7 +4,8 @@
 #include "op.h"
 #include "cpu/vec_math.h"
 
-enum { ASSIGNMENTS = 4096, TOKENS = 64, FOUR = 4, AHEAD = 4 };   /* of a block; rows of a sum at a time; rows asked for in time */
+/* of a block; rows of a sum at a time; rows asked for in time */
+enum { ASSIGNMENTS = 4096, TOKENS = 64, FOUR = 4, AHEAD = 4 };
 
 /* ---- dispatch: a stable counting sort ---- */
 
@@ -99,7 +100,8 @@ static int need_maps(struct node *n, struct err *e)
     if (node_need(n, 0, 2, e) != 0 || node_need(n, 1, 1, e) != 0 || node_need(n, 2, 2, e) != 0) return -1;
     if (n->in[1]->dtype != DTYPE_I32 || n->in[2]->dtype != DTYPE_I32) return err_set(e, "order and place must be I32");
     if (n->in[1]->shape.dim[0] != shape_count(n->in[2]->shape))
-        return err_set(e, "order has %lld rows, place %s", (long long)n->in[1]->shape.dim[0], shape_text(n->in[2]->shape, text));
+        return err_set(e, "order has %lld rows, place %s", (long long)n->in[1]->shape.dim[0],
+                       shape_text(n->in[2]->shape, text));
     return 0;
 }
 
@@ -133,7 +135,8 @@ static void gather_forward(const struct args *a)
 }
 
 /* to := beta to + sum_j by[j] y[place[j]] over the rows that there are, by NULL: all 1. */
-static void sum_rows(const struct tensor *y, const int32_t *place, const real *by, int64_t k, int64_t d, real beta, real *restrict to)
+static void sum_rows(const struct tensor *y, const int32_t *place, const real *by, int64_t k, int64_t d, real beta,
+                     real *restrict to)
 {
     real buffer[FOUR * d];
     for (int64_t j = 0; j < k; beta = 1) {
@@ -141,15 +144,21 @@ static void sum_rows(const struct tensor *y, const int32_t *place, const real *b
         const real *row[FOUR] = { NULL };
         real f[FOUR] = { 0 };
         for (; j < k && n < FOUR; j++) if (place[j] >= 0) f[n] = by ? by[j] : 1, at[n++] = place[j] * d;
-        for (int64_t i = 0; i < n && y->format != FORMAT_REAL; i++) row_soon(y, at[i], d);      /* they are converted one by one */
+        /* they are converted one by one */
+        for (int64_t i = 0; i < n && y->format != FORMAT_REAL; i++) row_soon(y, at[i], d);
         for (int64_t i = 0; i < n; i++) row[i] = row_read(y, at[i], d, buffer + i * d);
         const real *restrict p = row[0], *restrict q = row[1], *restrict r = row[2], *restrict s = row[3];
         switch (n) {
         case 0: for (int64_t i = 0; i < d; i++) to[i] = keep(beta, to[i]); break;
         case 1: for (int64_t i = 0; i < d; i++) to[i] = keep(beta, to[i]) + f[0] * p[i]; break;
         case 2: for (int64_t i = 0; i < d; i++) to[i] = keep(beta, to[i]) + f[0] * p[i] + f[1] * q[i]; break;
-        case 3: for (int64_t i = 0; i < d; i++) to[i] = keep(beta, to[i]) + f[0] * p[i] + f[1] * q[i] + f[2] * r[i]; break;
-        case 4: for (int64_t i = 0; i < d; i++) to[i] = keep(beta, to[i]) + f[0] * p[i] + f[1] * q[i] + f[2] * r[i] + f[3] * s[i]; break;
+        case 3:
+            for (int64_t i = 0; i < d; i++) to[i] = keep(beta, to[i]) + f[0] * p[i] + f[1] * q[i] + f[2] * r[i];
+            break;
+        case 4:
+            for (int64_t i = 0; i < d; i++)
+                to[i] = keep(beta, to[i]) + f[0] * p[i] + f[1] * q[i] + f[2] * r[i] + f[3] * s[i];
+            break;
         }
     }
 }
@@ -172,7 +181,8 @@ static void gather_backward(const struct args *a)
 }
 
 KERNELS(gather) = { gather_forward, gather_backward, NULL };
-OP(gather, .inputs = "x order place", .infer = gather_infer, .gradient = true, .cheap = true, .rows = 2, .reads_in = 1u << 2);
+OP(gather, .inputs = "x order place", .infer = gather_infer, .gradient = true, .cheap = true, .rows = 2,
+   .reads_in = 1u << 2);
 
 /* ---- combine: out[t] = sum_j gate[t,j] y[place[t,j]] over the rows that there are ---- */
 
@@ -258,4 +268,5 @@ static void combine_backward(const struct args *a)
 }
 
 KERNELS(combine) = { combine_forward, combine_backward, NULL };
-OP(combine, .inputs = "y order place gate", .infer = combine_infer, .gradient = true, .reads_in = 1u << 0 | 1u << 1 | 1u << 2 | 1u << 3);
+OP(combine, .inputs = "y order place gate", .infer = combine_infer, .gradient = true,
+   .reads_in = 1u << 0 | 1u << 1 | 1u << 2 | 1u << 3);

@@ -1,5 +1,5 @@
-/* Ops on one value at a time, from the table in graph/elementwise.h. Bound by memory: what formulas name more than once is
-   computed again in backward, which is cheaper than keeping it. */
+/* Ops on one value at a time, from the table in graph/elementwise.h. Bound by memory: what formulas name more than once
+   is computed again in backward, which is cheaper than keeping it. */
 #include "op.h"
 #include "graph/elementwise.h"
 #include "cpu/values.h"
@@ -25,7 +25,8 @@ ELEMENTWISE_SLOPES(FN, real)
 static int infer(struct node *n, bool to_real, struct err *e)
 {
     char x[64], y[64];
-    for (int i = 0; i < n->n_in; i++) if (n->in[i]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
+    for (int i = 0; i < n->n_in; i++)
+        if (n->in[i]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
     if (n->n_in > 1 && !shape_equal(n->in[0]->shape, n->in[1]->shape))
         return err_set(e, "shapes %s and %s differ", shape_text(n->in[0]->shape, x), shape_text(n->in[1]->shape, y));
     node_value(n, to_real ? DTYPE_REAL : n->in[0]->dtype, n->in[0]->shape);
@@ -39,8 +40,14 @@ static int infer_real(struct node *n, struct err *e) { return infer(n, true, e);
 #define BINARY_INPUTS 2
 #define BY_INPUTS 1
 #define RANGE_INPUTS 1
-#define UNARY_VERB(name) VERB struct node *name(struct graph *g, struct node *x) { return graph_emit(g, &op_##name, NULL, 0, x); }
-#define BINARY_VERB(name) VERB struct node *name(struct graph *g, struct node *x, struct node *y) { return graph_emit(g, &op_##name, NULL, 0, x, y); }
+#define UNARY_VERB(name) VERB struct node *name(struct graph *g, struct node *x) \
+{ \
+    return graph_emit(g, &op_##name, NULL, 0, x); \
+}
+#define BINARY_VERB(name) VERB struct node *name(struct graph *g, struct node *x, struct node *y) \
+{ \
+    return graph_emit(g, &op_##name, NULL, 0, x, y); \
+}
 #define RANGE_VERB(name) VERB struct node *name(struct graph *g, struct node *x, double p, double q) \
 { \
     struct elementwise_attr attr = { p, q }; \
@@ -74,7 +81,8 @@ static void name##_block(const struct args *a, int64_t from, int64_t to) \
 { \
     const real p = number(a, false), q = number(a, true); \
     real x_buffer[BLOCK], y_buffer[BLOCK]; \
-    const real *restrict xs = row_read(&a->in[0], from, to - from, x_buffer), *restrict ys = block_of(&a->in[kind##_INPUTS - 1], kind##_INPUTS > 1, from, to, y_buffer); \
+    const real *restrict xs = row_read(&a->in[0], from, to - from, x_buffer); \
+    const real *restrict ys = block_of(&a->in[kind##_INPUTS - 1], kind##_INPUTS > 1, from, to, y_buffer); \
     WRITE(zs, a->out[0]); \
     (void)p, (void)q; \
     for (int64_t i = 0; i < to - from; i++) { NAMES(i, kind##_INPUTS > 1 ? X_ | Y_ : X_); zs[i] = (value); } \
@@ -84,7 +92,8 @@ static void name##_gradient(const struct args *a, int64_t from, int64_t to) \
 { \
     const real p = number(a, false), q = number(a, true); \
     real x_buffer[BLOCK], y_buffer[BLOCK], z_buffer[BLOCK]; \
-    const real *restrict xs = block_of(&a->in[0], (reads) & X_, from, to, x_buffer), *restrict ys = block_of(&a->in[kind##_INPUTS - 1], (reads) & Y_, from, to, y_buffer); \
+    const real *restrict xs = block_of(&a->in[0], (reads) & X_, from, to, x_buffer); \
+    const real *restrict ys = block_of(&a->in[kind##_INPUTS - 1], (reads) & Y_, from, to, y_buffer); \
     const real *restrict kept = block_of(&a->out[0], (reads) & Z_, from, to, z_buffer); \
     READ(arrives, a->dout[0]); \
     GRADIENT(dx, 0); \
@@ -112,8 +121,9 @@ static void name##_gradient(const struct args *a, int64_t from, int64_t to) \
 EACH_BLOCK(name##_forward, name##_block) \
 EACH_BLOCK(name##_backward, name##_gradient) \
 KERNELS(name) = { name##_forward, name##_backward, NULL }; \
-OP(name, .inputs = kind##_INPUTS > 1 ? "x y" : "x", .infer = (reads) & TO_REAL ? infer_real : infer_same, .gradient = true, .no_grad = (reads) & NOT_Y ? 1u << 1 : 0, \
-   .rows = kind##_INPUTS > 1 ? 3 : 1, .rows_back = true, .reads_in = (reads) & (X_ | Y_), .reads_out = (reads) & Z_ ? 1 : 0, .cheap = ((reads) & CHEAP) != 0); \
+OP(name, .inputs = kind##_INPUTS > 1 ? "x y" : "x", .infer = (reads) & TO_REAL ? infer_real : infer_same, \
+   .gradient = true, .no_grad = (reads) & NOT_Y ? 1u << 1 : 0, .rows = kind##_INPUTS > 1 ? 3 : 1, .rows_back = true, \
+   .reads_in = (reads) & (X_ | Y_), .reads_out = (reads) & Z_ ? 1 : 0, .cheap = ((reads) & CHEAP) != 0); \
 kind##_VERB(name)
 
 ELEMENTWISE(ELEMENTWISE_KERNELS, )

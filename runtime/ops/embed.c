@@ -1,11 +1,15 @@
-/* y[t] = table[ids[t]]. Backward adds the rows of one id in the order of the tokens, in double, and writes the sum once. */
+/* y[t] = table[ids[t]]. Backward adds the rows of one id in the order of the tokens, in double,
+   and writes the sum once. */
 #include "op.h"
 #include "cpu/sort.h"
 #include "cpu/vec_math.h"
 
 enum { AHEAD = 4 };                                         /* rows asked for in time */
 
-VERB struct node *embed(struct graph *g, struct node *table, struct node *ids) { return graph_emit(g, &op_embed, NULL, 0, table, ids); }
+VERB struct node *embed(struct graph *g, struct node *table, struct node *ids)
+{
+    return graph_emit(g, &op_embed, NULL, 0, table, ids);
+}
 
 static int infer(struct node *n, struct err *e)
 {
@@ -22,7 +26,8 @@ static int infer(struct node *n, struct err *e)
 static int64_t row_of(const struct args *a, int64_t token)
 {
     int64_t id = ints(&a->in[1])[token], rows = a->in[0].shape.dim[0];
-    INVARIANT(id >= 0 && id < rows, "embed: id %lld at token %lld, the table has %lld rows", (long long)id, (long long)token, (long long)rows);
+    INVARIANT(id >= 0 && id < rows, "embed: id %lld at token %lld, the table has %lld rows", (long long)id,
+              (long long)token, (long long)rows);
     return id;
 }
 
@@ -67,7 +72,10 @@ static void runs(const struct args *a, int64_t from, int64_t to)
 
 static int64_t grain(int64_t d) { return d >= 4096 ? 1 : 4096 / d; }
 
-static void forward(const struct args *a) { each(a, shape_count(a->in[1].shape), grain(a->in[0].shape.dim[1]), tokens); }
+static void forward(const struct args *a)
+{
+    each(a, shape_count(a->in[1].shape), grain(a->in[0].shape.dim[1]), tokens);
+}
 
 static void backward(const struct args *a)
 {

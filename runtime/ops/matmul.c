@@ -14,7 +14,8 @@ VERB struct node *matmul(struct graph *g, struct node *x, struct node *w, enum d
 static int floats(const struct node *n, struct err *e)
 {
     for (int i = X; i <= W; i++)
-        if (n->in[i]->dtype != DTYPE_ACT && n->in[i]->dtype != DTYPE_REAL) return err_set(e, "input %d must be ACT or REAL", i);
+        if (n->in[i]->dtype != DTYPE_ACT && n->in[i]->dtype != DTYPE_REAL)
+            return err_set(e, "input %d must be ACT or REAL", i);
     return 0;
 }
 
@@ -25,7 +26,8 @@ static int matmul_infer(struct node *n, struct err *e)
     if (node_need(n, X, 2, e) != 0 || node_need(n, W, 2, e) != 0 || floats(n, e) != 0) return -1;
     struct shape rows = n->in[X]->shape, weight = n->in[W]->shape;
     if (rows.dim[1] != weight.dim[1])
-        return err_set(e, "rows %s do not fit the weight %s: both end in the inner extent", shape_text(rows, x), shape_text(weight, w));
+        return err_set(e, "rows %s do not fit the weight %s: both end in the inner extent", shape_text(rows, x),
+                       shape_text(weight, w));
     if (out != DTYPE_ACT && out != DTYPE_REAL) return err_set(e, "the result must be ACT or REAL");
     node_value(n, out, SHAPE(rows.dim[0], weight.dim[0]));
     return 0;
@@ -67,10 +69,9 @@ static void backward(const struct args *a, const struct sizes *s)
             .a = matrix_of(&a->dout[0], s->n), .b = weight_of(&a->in[W], s), .c = matrix_of(&a->din[X], s->k),
             .beta = a->beta[X], .narrow = narrow(a), .cut = GEMM_ROWS, .groups = s->experts, .offsets = s->offsets });
     if (a->din[W].data)
-        gemm(a, &(struct gemm){
-            .m = s->n, .n = s->k, .k = s->rows,
-            .a = matrix_turned(matrix_of(&a->dout[0], s->n)), .b = matrix_of(&a->in[X], s->k), .c = weight_of(&a->din[W], s),
-            .beta = a->beta[W], .narrow = narrow(a), .cut = GEMM_DEPTH, .groups = s->experts, .offsets = s->offsets });
+        gemm(a, &(struct gemm){ .m = s->n, .n = s->k, .k = s->rows, .a = matrix_turned(matrix_of(&a->dout[0], s->n)),
+                                .b = matrix_of(&a->in[X], s->k), .c = weight_of(&a->din[W], s), .beta = a->beta[W],
+                                .narrow = narrow(a), .cut = GEMM_DEPTH, .groups = s->experts, .offsets = s->offsets });
 }
 
 static struct sizes matmul_sizes(const struct args *a)
@@ -92,8 +93,8 @@ static void matmul_backward(const struct args *a)
 }
 
 KERNELS(matmul) = { matmul_forward, matmul_backward, NULL };
-OP(matmul, .inputs = "x w", .infer = matmul_infer, .cost = cost, .gradient = true, .reads_in = 1u << X | 1u << W, .packs = 1u << W,
-    .rows = 1u << X, .rows_back = true);
+OP(matmul, .inputs = "x w", .infer = matmul_infer, .cost = cost, .gradient = true, .reads_in = 1u << X | 1u << W,
+   .packs = 1u << W, .rows = 1u << X, .rows_back = true);
 
 /* ---- grouped_matmul: rows offsets[e] .. offsets[e+1] of [R,K] with w[e] of [E,N,K] -> [R,N]; later rows are 0 ---- */
 
@@ -105,10 +106,13 @@ VERB struct node *grouped_matmul(struct graph *g, struct node *x, struct node *w
 static int grouped_infer(struct node *n, struct err *e)
 {
     char x[64], w[64];
-    if (node_need(n, X, 2, e) != 0 || node_need(n, W, 3, e) != 0 || node_need(n, OFFSETS, 1, e) != 0 || floats(n, e) != 0) return -1;
+    if (node_need(n, X, 2, e) != 0 || node_need(n, W, 3, e) != 0 || node_need(n, OFFSETS, 1, e) != 0 ||
+        floats(n, e) != 0)
+        return -1;
     struct shape rows = n->in[X]->shape, weight = n->in[W]->shape, offsets = n->in[OFFSETS]->shape;
     if (rows.dim[1] != weight.dim[2])
-        return err_set(e, "rows %s do not fit the weights %s: both end in the inner extent", shape_text(rows, x), shape_text(weight, w));
+        return err_set(e, "rows %s do not fit the weights %s: both end in the inner extent", shape_text(rows, x),
+                       shape_text(weight, w));
     if (n->in[OFFSETS]->dtype != DTYPE_I32 || offsets.dim[0] != weight.dim[0] + 1)
         return err_set(e, "%lld experts need %lld offsets of I32, these are %lld",
                        (long long)weight.dim[0], (long long)weight.dim[0] + 1, (long long)offsets.dim[0]);
@@ -125,7 +129,8 @@ static struct sizes grouped_sizes(const struct args *a, int32_t *local)
     INVARIANT(offsets[0] == 0, "the first expert begins at row %d", offsets[0]);
     for (int e = 0; e <= s.experts; e++) {
         int64_t here = offsets[e] - a->first_row;
-        INVARIANT(e == 0 || offsets[e - 1] <= offsets[e], "expert %d ends at row %d before it begins at %d", e - 1, offsets[e], offsets[e - 1]);
+        INVARIANT(e == 0 || offsets[e - 1] <= offsets[e], "expert %d ends at row %d before it begins at %d", e - 1,
+                  offsets[e], offsets[e - 1]);
         local[e] = (int32_t)(here < 0 ? 0 : here < s.rows ? here : s.rows);
     }
     return s;
@@ -147,4 +152,5 @@ static void grouped_backward(const struct args *a)
 
 KERNELS(grouped_matmul) = { grouped_forward, grouped_backward, NULL };
 OP(grouped_matmul, .inputs = "x w offsets", .infer = grouped_infer, .cost = cost, .gradient = true,
-    .reads_in = 1u << X | 1u << W | 1u << OFFSETS, .packs = 1u << W, .rows = 1u << X, .rows_back = true, .groups = 1u << OFFSETS);
+   .reads_in = 1u << X | 1u << W | 1u << OFFSETS, .packs = 1u << W, .rows = 1u << X, .rows_back = true,
+   .groups = 1u << OFFSETS);

@@ -6,10 +6,11 @@
 #include "cpu/vec_math.h"
 
 enum { W, GRAD, M, LR, CLIP };                              /* inputs */
-enum { BLOCKS = 16 };                                       /* most matrices at work at one time, each with its scratch */
-enum { BANDS = 4, BAND = 32 };                              /* of a symmetric product: most of them, and what their columns are a multiple of */
+enum { BLOCKS = 16 };    /* most matrices at work at one time, each with its scratch */
+enum { BANDS = 4, BAND = 32 };    /* of a symmetric product: most of them, and what their columns are a multiple of */
 
-VERB struct node *muon(struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *lr, struct node *clip, struct muon_attr a)
+VERB struct node *muon(struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *lr,
+                       struct node *clip, struct muon_attr a)
 {
     return graph_emit(g, &op_muon, &a, sizeof a, w, grad, m, lr, clip);
 }
@@ -35,7 +36,8 @@ static int infer(struct node *n, struct err *e)
     if (shape.rank < 2) return err_set(e, "a weight of shape %s is no matrix", shape_text(shape, w));
     for (int i = GRAD; i <= M; i++)
         if (!shape_equal(n->in[i]->shape, shape))
-            return err_set(e, "input %d has shape %s, the weight %s", i, shape_text(n->in[i]->shape, other), shape_text(shape, w));
+            return err_set(e, "input %d has shape %s, the weight %s", i, shape_text(n->in[i]->shape, other),
+                           shape_text(shape, w));
     if (shape_count(n->in[LR]->shape) != 1 || shape_count(n->in[CLIP]->shape) != 2)
         return err_set(e, "wants one rate and the two values of clip_norm");
     struct sizes s = sizes_of(shape);
@@ -67,24 +69,28 @@ static void product(const struct args *a, const struct sizes *s, int64_t m, int6
 }
 
 /* out := x y, [n,n] = [n,k] [k,n], where that is symmetric: the lower half in bands of columns, then mirrored. */
-static void symmetric(const struct args *a, const struct sizes *s, int64_t n, int64_t k, struct matrix x, struct matrix y, real *out)
+static void symmetric(const struct args *a, const struct sizes *s, int64_t n, int64_t k, struct matrix x,
+                      struct matrix y, real *out)
 {
     int64_t band = blocks_of(n, BANDS * BAND) * BAND;
     for (int64_t at = 0; at < n; at += band)
-        product(a, s, n - at, n - at < band ? n - at : band, k, matrix_at(x, at, 0), matrix_at(y, 0, at), matrix_at(matrix(out, n), at, at), 0);
+        product(a, s, n - at, n - at < band ? n - at : band, k, matrix_at(x, at, 0), matrix_at(y, 0, at),
+                matrix_at(matrix(out, n), at, at), 0);
     for (int64_t at = 0; at < n; at += SUM_LANES)
         for (int64_t r = 0; r < at / band * band; r++)
             for (int64_t c = at; c < n && c < at + SUM_LANES; c++) out[r * n + c] = out[c * n + r];
 }
 
-/* X := 3.4445 X - 4.7750 A X + 2.0315 A^2 X with A = X X^T, the other way round where X is tall; returns where the last X is. */
+/* X := 3.4445 X - 4.7750 A X + 2.0315 A^2 X with A = X X^T, the other way round where X is tall;
+   returns where the last X is. */
 static real *newton_schulz(const struct args *a, const struct sizes *s, real *x, int steps)
 {
     int64_t low = s->low, high = s->high;
     real *next = x + low * high, *first = next + low * high, *second = first + low * low;      /* X, A, A^2 */
     bool tall = s->rows > s->cols;
     for (int step = 0; step < steps; step++) {
-        struct matrix old = matrix(x, s->cols), one = matrix(first, low), two = matrix(second, low), wide = tall ? matrix_turned(old) : old;
+        struct matrix old = matrix(x, s->cols), one = matrix(first, low), two = matrix(second, low),
+                      wide = tall ? matrix_turned(old) : old;
         symmetric(a, s, low, high, wide, matrix_turned(wide), first);
         symmetric(a, s, low, low, one, one, second);
         for (int64_t i = 0; i < low * low; i++) second[i] = (real)-4.7750 * first[i] + (real)2.0315 * second[i];
@@ -121,7 +127,8 @@ static void apply(const struct args *a, const struct sizes *s, int64_t start, re
 {
     const struct muon_attr *at = a->attr;
     int64_t n = s->rows * s->cols;
-    real *restrict w = reals(&a->in[W]) + start, lr = reals(&a->in[LR])[0], scale = (real)at->scale, decay = (real)at->decay;
+    real *restrict w = reals(&a->in[W]) + start, lr = reals(&a->in[LR])[0], scale = (real)at->scale,
+                   decay = (real)at->decay;
     ROW_SUM(sums[1], i, n, (double)w[i] * w[i]);
     for (int64_t i = 0; i < n; i++) {
         real old = w[i];

@@ -7,7 +7,8 @@ struct attr { int64_t order, vocab, rows, hash; };
 
 enum { IDS, START, POS };                                   /* inputs of ngram */
 
-VERB struct node *ngram(struct graph *g, struct node *ids, struct node *start, struct node *pos, int order, int64_t vocab, int64_t rows, enum hash_kind hash)
+VERB struct node *ngram(struct graph *g, struct node *ids, struct node *start, struct node *pos, int order,
+                        int64_t vocab, int64_t rows, enum hash_kind hash)
 {
     struct attr at = { order, vocab, rows, hash };
     return graph_emit(g, &op_ngram, &at, sizeof at, ids, start, pos);
@@ -18,7 +19,8 @@ static int infer(struct node *n, struct err *e)
     const struct attr *at = n->attr;
     struct shape ids = n->in[IDS]->shape, start = n->in[START]->shape;
     if (node_need(n, IDS, 2, e) != 0 || node_need(n, START, 2, e) != 0) return -1;
-    if (n->in[IDS]->dtype != DTYPE_I32 || n->in[START]->dtype != DTYPE_I32) return err_set(e, "ids and document starts must be I32");
+    if (n->in[IDS]->dtype != DTYPE_I32 || n->in[START]->dtype != DTYPE_I32)
+        return err_set(e, "ids and document starts must be I32");
     if (ids.dim[0] != start.dim[0] || (n->in[POS] ? ids.dim[1] < start.dim[1] : ids.dim[1] != start.dim[1])) {
         char have[64], need[64];
         return err_set(e, "ids %s do not fit document starts %s", shape_text(ids, have), shape_text(start, need));
@@ -39,11 +41,13 @@ static int32_t token_before(const int32_t *ids, int64_t p, int64_t back, int64_t
 static void tokens(const struct args *a, int64_t from, int64_t to)
 {
     const struct attr *at = a->attr;
-    int64_t s = a->in[START].shape.dim[1], room = a->in[IDS].shape.dim[1], before = a->in[POS].data ? ints(&a->in[POS])[0] : 0;
+    int64_t s = a->in[START].shape.dim[1], room = a->in[IDS].shape.dim[1],
+            before = a->in[POS].data ? ints(&a->in[POS])[0] : 0;
     for (int64_t t = from; t < to; t++) {
         const int32_t *ids = ints(&a->in[IDS]) + t / s * room;
         int64_t p = before + t % s, start = ints(&a->in[START])[t];
-        INVARIANT(p < room && start >= 0, "ngram: position %lld of %lld, document start %lld", (long long)p, (long long)room, (long long)start);
+        INVARIANT(p < room && start >= 0, "ngram: position %lld of %lld, document start %lld", (long long)p,
+                  (long long)room, (long long)start);
         uint64_t gram = 0;
         for (int64_t back = at->order - 1; back >= 0; back--) {
             gram = gram * (uint64_t)at->vocab + (uint64_t)token_before(ids, p, back, start);
@@ -74,11 +78,14 @@ static int collision_infer(struct node *n, struct err *e)
         if (n->in[i]->dtype != DTYPE_I32) return err_set(e, "input %d must be I32", i);
         if (node_need(n, i, 2, e) != 0) return -1;
         if (!shape_equal(n->in[i]->shape, n->in[0]->shape))
-            return err_set(e, "shapes %s and %s differ", shape_text(n->in[0]->shape, a), shape_text(n->in[i]->shape, b));
+            return err_set(e, "shapes %s and %s differ", shape_text(n->in[0]->shape, a),
+                           shape_text(n->in[i]->shape, b));
     }
-    if (*(const int64_t *)n->attr < 1) return err_set(e, "order %lld must be at least 1", (long long)*(const int64_t *)n->attr);
+    if (*(const int64_t *)n->attr < 1)
+        return err_set(e, "order %lld must be at least 1", (long long)*(const int64_t *)n->attr);
     node_value(n, DTYPE_REAL, SHAPE(1));
-    node_work(n, DTYPE_I32, SHAPE(3, shape_count(n->in[0]->shape)));    /* tokens by row, then by gram; spare; one digit of the gram */
+    /* tokens by row, then by gram; spare; one digit of the gram */
+    node_work(n, DTYPE_I32, SHAPE(3, shape_count(n->in[0]->shape)));
     return 0;
 }
 
@@ -90,7 +97,8 @@ static int32_t digit(const struct args *a, int64_t token, int64_t back)
 
 static bool same_gram(const struct args *a, int64_t t, int64_t u)
 {
-    for (int64_t back = 0; back < *(const int64_t *)a->attr; back++) if (digit(a, t, back) != digit(a, u, back)) return false;
+    for (int64_t back = 0; back < *(const int64_t *)a->attr; back++)
+        if (digit(a, t, back) != digit(a, u, back)) return false;
     return true;
 }
 
@@ -107,7 +115,8 @@ static void collision_forward(const struct args *a)
     sort_positions(order, spare, n, index, below);
     for (int64_t i = 0; i < n;) {
         int64_t row = index[order[i]], grams = 0;
-        for (int64_t first = i; i < n && index[order[i]] == row; i++) grams += i == first || !same_gram(a, order[i], order[i - 1]);
+        for (int64_t first = i; i < n && index[order[i]] == row; i++)
+            grams += i == first || !same_gram(a, order[i], order[i - 1]);
         distinct += grams;
         if (grams > 1) sharing += grams;
     }

@@ -1,5 +1,6 @@
-/* What an op's file begins with. The file is compiled once for the op itself, OP and VERB, and once for each instruction set for
-   its KERNELS alone (base/level.h): there the op has no name, so that a new op makes no other op's kernels anew. */
+/* What an op's file begins with. The file is compiled once for the op itself, OP and VERB, and once for each
+   instruction set for its KERNELS alone (base/level.h): there the op has no name, so that a new op makes no
+   other op's kernels anew. */
 #ifndef SLUICE_OP_H
 #define SLUICE_OP_H
 

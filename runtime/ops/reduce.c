@@ -1,4 +1,5 @@
-/* Ops that make one number of a whole tensor. Blocks of values give partial results in double, combined in their order. */
+/* Ops that make one number of a whole tensor. Blocks of values give partial results in double,
+   combined in their order. */
 #include "op.h"
 #include "cpu/vec_math.h"
 
@@ -9,7 +10,8 @@ static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 /* REAL [1], with `width` partial results a block. */
 static int number(struct node *n, int64_t width, struct err *e)
 {
-    for (int i = 0; i < n->n_in; i++) if (n->in[i] && n->in[i]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
+    for (int i = 0; i < n->n_in; i++)
+        if (n->in[i] && n->in[i]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
     node_value(n, DTYPE_REAL, SHAPE(1));
     node_parts(n, shape_count(n->in[0]->shape), width);
     return 0;
@@ -32,8 +34,10 @@ static int weighted_sum_infer(struct node *n, struct err *e)
     char x[64], weight[64];
     if (number(n, 1, e) != 0) return -1;
     if (n->in[1] && shape_count(n->in[0]->shape) != shape_count(n->in[1]->shape))
-        return err_set(e, "weights %s do not fit values %s", shape_text(n->in[1]->shape, weight), shape_text(n->in[0]->shape, x));
-    for (int i = 0; i < n->n_in; i++) if (n->in[i] && n->in[i]->dtype != DTYPE_REAL) return err_set(e, "values and weights must be REAL");
+        return err_set(e, "weights %s do not fit values %s", shape_text(n->in[1]->shape, weight),
+                       shape_text(n->in[0]->shape, x));
+    for (int i = 0; i < n->n_in; i++)
+        if (n->in[i] && n->in[i]->dtype != DTYPE_REAL) return err_set(e, "values and weights must be REAL");
     return 0;
 }
 
@@ -50,7 +54,8 @@ static void weighted_sum_block(const struct args *a, int64_t from, int64_t to)
 static void weighted_sum_gradient(const struct args *a, int64_t from, int64_t to)
 {
     const real *restrict w = weights_of(a);
-    real by = reals(&a->dout[0])[0], beta = a->beta[0], *restrict dx = row_open(&a->din[0], from, to - from, beta, NULL);
+    real by = reals(&a->dout[0])[0],
+         beta = a->beta[0], *restrict dx = row_open(&a->din[0], from, to - from, beta, NULL);
     for (int64_t i = 0; i < to - from; i++) dx[i] = keep(beta, dx[i]) + (w ? by * w[from + i] : by);
 }
 
@@ -60,12 +65,19 @@ static void weighted_sum_forward(const struct args *a)
     reals(&a->out[0])[0] = (real)parts_fold(&a->work[0], values(a), 1)[0];
 }
 
-static void weighted_sum_backward(const struct args *a) { if (a->din[0].data) each(a, values(a), CHUNK, weighted_sum_gradient); }
+static void weighted_sum_backward(const struct args *a)
+{
+    if (a->din[0].data) each(a, values(a), CHUNK, weighted_sum_gradient);
+}
 
 KERNELS(weighted_sum) = { weighted_sum_forward, weighted_sum_backward, NULL };
-OP(weighted_sum, .inputs = "x weight?", .infer = weighted_sum_infer, .gradient = true, .no_grad = 1 << 1, .reads_in = 1 << 1);
+OP(weighted_sum, .inputs = "x weight?", .infer = weighted_sum_infer, .gradient = true, .no_grad = 1 << 1,
+   .reads_in = 1 << 1);
 
-VERB struct node *weighted_sum(struct graph *g, struct node *x, struct node *weight) { return graph_emit(g, &op_weighted_sum, NULL, 0, x, weight); }
+VERB struct node *weighted_sum(struct graph *g, struct node *x, struct node *weight)
+{
+    return graph_emit(g, &op_weighted_sum, NULL, 0, x, weight);
+}
 
 /* ---- dot: sum a b;  da = b dy, db = a dy ---- */
 
@@ -83,7 +95,8 @@ static void dot_block(const struct args *a, int64_t from, int64_t to)
     double sum, *total = parts_line(&a->work[0], from, values(a), 1);
     for (; from < to; from += CHUNK) {
         int64_t n = least(CHUNK, to - from);
-        const real *restrict x = row_read(&a->in[0], from, n, x_buffer), *restrict y = row_read(&a->in[1], from, n, y_buffer);
+        const real *restrict x = row_read(&a->in[0], from, n, x_buffer), *restrict y = row_read(&a->in[1], from, n,
+                                                                                                y_buffer);
         ROW_SUM(sum, i, n, (double)x[i] * y[i]);
         *total += sum;
     }

@@ -17,7 +17,8 @@ static int infer(struct node *n, struct err *e)
     struct shape x = n->in[0]->shape, gain = n->in[1]->shape;
     if (n->in[0]->dtype > DTYPE_REAL || n->in[1]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
     if (gain.rank != 1 || gain.dim[0] != shape_last(x))
-        return err_set(e, "gain has %lld values, rows have %lld", (long long)shape_count(gain), (long long)shape_last(x));
+        return err_set(e, "gain has %lld values, rows have %lld", (long long)shape_count(gain),
+                       (long long)shape_last(x));
     node_value(n, n->in[0]->dtype, x);
     node_parts(n, shape_rows(x), shape_last(x));
     return 0;
@@ -54,7 +55,8 @@ static void rows(const struct args *a, int64_t from, int64_t to)
 }
 
 /* sum[i] += sum over the rows of dy x r, in reals for the few rows that are at hand. */
-static void add_gain(double *restrict sum, int64_t n, const real *restrict x, const real *restrict dy, const real *r, int64_t d)
+static void add_gain(double *restrict sum, int64_t n, const real *restrict x, const real *restrict dy, const real *r,
+                     int64_t d)
 {
     if (n == SOME)
         for (int64_t i = 0; i < d; i++)
@@ -75,7 +77,9 @@ static void gradient(const struct args *a, int64_t from, int64_t to)
     double *dgain = a->din[1].data ? parts_line(&a->work[0], from, rows, d) : NULL, dot;
     for (int64_t some; from < to; from += some) {
         some = to - from < SOME ? to - from : SOME;
-        const real *restrict x = row_read(&a->in[0], from * d, some * d, x_buffer), *restrict dy = row_read(&a->dout[0], from * d, some * d, dy_buffer);
+        const real *restrict x = row_read(&a->in[0], from * d, some * d, x_buffer), *restrict dy = row_read(
+                                                                                        &a->dout[0], from * d, some * d,
+                                                                                        dy_buffer);
         for (int64_t t = 0; t < some; t++) r[t] = inverse_rms(x + t * d, d, at->eps);
         for (int64_t t = 0; t < some && a->din[0].data; t++) {
             const real *restrict u = x + t * d, *restrict du = dy + t * d;

@@ -1,6 +1,6 @@
-/* Rotary positions: the pair (a, b) of a head turns by the angle p base^(-2i/D), p counted from the start of the document.
-   Half-split pairing. Su 2021; where: first (NeoX) or last (WeLM) `width` values with D = width, or proportional
-   (Gemma 4), pairs over the whole head with D = W of which the width/2 fastest turn. */
+/* Rotary positions: the pair (a, b) of a head turns by the angle p base^(-2i/D), p counted from the start of the
+   document. Half-split pairing. Su 2021; where: first (NeoX) or last (WeLM) `width` values with D = width, or
+   proportional (Gemma 4), pairs over the whole head with D = W of which the width/2 fastest turn. */
 #include "op.h"
 #include "cpu/vec_math.h"
 
@@ -8,7 +8,8 @@ struct attr { int64_t width, where; double base; };
 
 enum { X, START, POS };                                     /* inputs */
 
-VERB struct node *rope(struct graph *g, struct node *x, struct node *start, struct node *pos, int64_t width, enum rope_where where, double base)
+VERB struct node *rope(struct graph *g, struct node *x, struct node *start, struct node *pos, int64_t width,
+                       enum rope_where where, double base)
 {
     struct attr at = { width, where, base };
     return graph_emit(g, &op_rope, &at, sizeof at, x, start, pos);
@@ -22,13 +23,17 @@ static int infer(struct node *n, struct err *e)
     const struct attr *at = n->attr;
     struct shape x = n->in[X]->shape, start = n->in[START]->shape;
     if (node_need(n, X, 3, e) != 0 || node_need(n, START, 2, e) != 0) return -1;
-    if (n->in[X]->dtype > DTYPE_REAL || n->in[START]->dtype != DTYPE_I32) return err_set(e, "heads must be floats and document starts I32");
-    if (x.dim[0] != shape_count(start)) return err_set(e, "%lld tokens have %lld document starts", (long long)x.dim[0], (long long)shape_count(start));
-    if (at->width < 0 || at->width > x.dim[2] || at->width % 2) return err_set(e, "cannot turn %lld of %lld values of a head", (long long)at->width, (long long)x.dim[2]);
-    if (at->where == ROPE_PROPORTIONAL && x.dim[2] % 2) return err_set(e, "heads of %lld values have no halves", (long long)x.dim[2]);
+    if (n->in[X]->dtype > DTYPE_REAL || n->in[START]->dtype != DTYPE_I32)
+        return err_set(e, "heads must be floats and document starts I32");
+    if (x.dim[0] != shape_count(start))
+        return err_set(e, "%lld tokens have %lld document starts", (long long)x.dim[0], (long long)shape_count(start));
+    if (at->width < 0 || at->width > x.dim[2] || at->width % 2)
+        return err_set(e, "cannot turn %lld of %lld values of a head", (long long)at->width, (long long)x.dim[2]);
+    if (at->where == ROPE_PROPORTIONAL && x.dim[2] % 2)
+        return err_set(e, "heads of %lld values have no halves", (long long)x.dim[2]);
     if (!(at->base > 0)) return err_set(e, "base %g must be above 0", at->base);
     node_value(n, n->in[X]->dtype, x);
-    if (at->width) node_work(n, DTYPE_REAL, SHAPE(table_rows(start, n->in[POS]), at->width));   /* cosines, then sines */
+    if (at->width) node_work(n, DTYPE_REAL, SHAPE(table_rows(start, n->in[POS]), at->width));  /* cosines, then sines */
     return 0;
 }
 
@@ -38,8 +43,8 @@ static int64_t position(const struct args *a, int64_t token)
     return before + token % a->in[START].shape.dim[1] - ints(&a->in[START])[token];
 }
 
-/* Angles in double: the angle of a far position in float would have lost the digits that matter. A row that follows on the one
-   before it is that row turned by one position more; over a block that costs less than 1e-14. */
+/* Angles in double: the angle of a far position in float would have lost the digits that matter. A row that follows on
+   the one before it is that row turned by one position more; over a block that costs less than 1e-14. */
 static void table_block(const struct args *a, int64_t from, int64_t to)
 {
     const struct attr *at = a->attr;
@@ -83,13 +88,16 @@ static struct turn turn_of(const struct args *a, int64_t token)
     const struct attr *at = a->attr;
     int64_t w = a->in[X].shape.dim[2], row = a->in[POS].data ? token : position(a, token);
     if (!at->width) return (struct turn){ 0 };
-    INVARIANT(row >= 0 && row < a->work[0].shape.dim[0], "rope: token %lld has position %lld", (long long)token, (long long)row);
+    INVARIANT(row >= 0 && row < a->work[0].shape.dim[0], "rope: token %lld has position %lld", (long long)token,
+              (long long)row);
     return (struct turn){ at->width / 2, at->where == ROPE_LAST ? w - at->width : 0,
-                          at->where == ROPE_PROPORTIONAL ? w / 2 : at->width / 2, reals(&a->work[0]) + row * at->width };
+                          at->where == ROPE_PROPORTIONAL ? w / 2 : at->width / 2,
+                          reals(&a->work[0]) + row * at->width };
 }
 
-static inline void turn_pairs(int64_t n, real sign, const real *restrict c, const real *restrict s, const real *restrict u, const real *restrict v,
-                              real beta, real *restrict yu, real *restrict yv)
+static inline void turn_pairs(int64_t n, real sign, const real *restrict c, const real *restrict s,
+                              const real *restrict u, const real *restrict v, real beta, real *restrict yu,
+                              real *restrict yv)
 {
     for (int64_t i = 0; i < n; i++) {
         yu[i] = keep(beta, yu[i]) + (u[i] * c[i] - sign * s[i] * v[i]);
@@ -109,7 +117,8 @@ static void turn_heads(const struct args *a, int64_t token, real sign, const rea
     struct turn by = turn_of(a, token);
     int64_t first = by.first, second = first + by.apart, rest = second + by.pairs;
     for (int64_t h = 0; h < heads; h++, x += w, y += w) {
-        turn_pairs(by.pairs, sign, by.cosines, by.cosines + by.pairs, x + first, x + second, beta, y + first, y + second);
+        turn_pairs(by.pairs, sign, by.cosines, by.cosines + by.pairs, x + first, x + second, beta, y + first,
+                   y + second);
         pass(first, x, beta, y);
         pass(by.apart - by.pairs, x + first + by.pairs, beta, y + first + by.pairs);
         pass(w - rest, x + rest, beta, y + rest);

@@ -26,12 +26,12 @@ static int topk_infer(struct node *n, struct err *e)
 }
 
 /* LANES rows side by side, so that nothing branches. */
-typedef __typeof__(__builtin_choose_expr(sizeof(real) == 8, (int64_t)0, (int32_t)0)) integer;        /* as wide as a real */
+typedef __typeof__(__builtin_choose_expr(sizeof(real) == 8, (int64_t)0, (int32_t)0)) integer;    /* as wide as a real */
 typedef integer places __attribute__((vector_size(VECTOR_BYTES)));
 #define CHOOSE(when, yes, no) (((places)(yes) & (when)) | ((places)(no) & ~(when)))     /* when: all bits or none */
 
-/* The `kept` largest keys: a key goes down its column until it meets a smaller one and takes its place, and what it pushes
-   out moves down. Later equals stay behind earlier ones. */
+/* The `kept` largest keys: a key goes down its column until it meets a smaller one and takes its place, and what it
+   pushes out moves down. Later equals stay behind earlier ones. */
 static void best_of(const vec *key, integer experts, int64_t kept, vec *best, places *index)
 {
     for (integer e = 0; e < experts; e++) {
@@ -51,7 +51,8 @@ static void best_of(const vec *key, integer experts, int64_t kept, vec *best, pl
 
 static void topk_tokens(const struct args *a, int64_t from, int64_t to)
 {
-    int32_t experts = (int32_t)a->in[0].shape.dim[1], k = (int32_t)a->out[0].shape.dim[1], kept = k < experts ? k + 1 : k;
+    int32_t experts = (int32_t)a->in[0].shape.dim[1], k = (int32_t)a->out[0].shape.dim[1],
+            kept = k < experts ? k + 1 : k;
     vec key[experts], best[kept];
     places index[kept];
     memset(key, 0, sizeof key);
@@ -88,7 +89,8 @@ static int pick_infer(struct node *n, struct err *e)
 {
     if (node_need(n, 0, 2, e) != 0 || node_need(n, 1, 2, e) != 0) return -1;
     struct shape x = n->in[0]->shape, index = n->in[1]->shape;
-    if (n->in[0]->dtype != DTYPE_REAL || n->in[1]->dtype != DTYPE_I32) return err_set(e, "wants REAL values and I32 indices");
+    if (n->in[0]->dtype != DTYPE_REAL || n->in[1]->dtype != DTYPE_I32)
+        return err_set(e, "wants REAL values and I32 indices");
     if (index.dim[0] != x.dim[0])
         return err_set(e, "indices are for %lld tokens, values for %lld", (long long)index.dim[0], (long long)x.dim[0]);
     node_value(n, DTYPE_REAL, index);

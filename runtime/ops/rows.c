@@ -122,7 +122,8 @@ static void logsumexp_gradient(const struct args *a, int64_t from, int64_t to)
     real x_buffer[d], dx_buffer[d], beta = a->beta[0];
     for (int64_t t = from; t < to; t++) {
         const real *restrict x = row_read(&a->in[0], t * d, d, x_buffer);
-        real *restrict dx = row_open(&a->din[0], t * d, d, beta, dx_buffer), lse = reals(&a->out[0])[t], by = reals(&a->dout[0])[t];
+        real *restrict dx = row_open(&a->din[0], t * d, d, beta, dx_buffer), lse = reals(&a->out[0])[t],
+                       by = reals(&a->dout[0])[t];
         for (int64_t i = 0; i < d; i++) dx[i] = keep(beta, dx[i]) + by * vec_exp(x[i] - lse);
         row_done(&a->din[0], t * d, d, dx);
     }
@@ -165,7 +166,8 @@ static void normalize_gradient(const struct args *a, int64_t from, int64_t to)
     int64_t d = shape_last(a->in[0].shape);
     real x_buffer[d], dy_buffer[d], dx_buffer[d], beta = a->beta[0];
     for (int64_t t = from; t < to; t++) {
-        const real *restrict x = row_read(&a->in[0], t * d, d, x_buffer), *restrict dy = row_read(&a->dout[0], t * d, d, dy_buffer);
+        const real *restrict x = row_read(&a->in[0], t * d, d, x_buffer), *restrict dy = row_read(&a->dout[0], t * d, d,
+                                                                                                  dy_buffer);
         real *restrict dx = row_open(&a->din[0], t * d, d, beta, dx_buffer);
         ROW_SUM(sum, i, d, x[i]);
         ROW_SUM(dot, i, d, (double)x[i] * dy[i]);
@@ -180,9 +182,13 @@ static void normalize_backward(const struct args *a) { if (a->din[0].data) each_
 KERNELS(normalize) = { normalize_forward, normalize_backward, NULL };
 OP(normalize, .inputs = "x", .infer = normalize_infer, .gradient = true, .rows = 1, .reads_in = 1);
 
-VERB struct node *normalize(struct graph *g, struct node *x, double eps) { return graph_emit(g, &op_normalize, &eps, sizeof eps, x); }
+VERB struct node *normalize(struct graph *g, struct node *x, double eps)
+{
+    return graph_emit(g, &op_normalize, &eps, sizeof eps, x);
+}
 
-/* ---- row_entropy: of q = p / sum p in nat; ln s - (sum of p ln p) / s. A p of 0 adds 0; a row of zeros has none: NaN ---- */
+/* ---- row_entropy: of q = p / sum p in nat; ln s - (sum of p ln p) / s. A p of 0 adds 0; a row of
+   zeros has none: NaN ---- */
 
 static void row_entropy_rows(const struct args *a, int64_t from, int64_t to)
 {

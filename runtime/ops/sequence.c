@@ -1,5 +1,6 @@
-/* Tokens moved along their sequence: shift; slice, its first ones alone; mask_rows, those that are there; and cache, which writes a chunk into a
-   buffer of longer sequences. Bytes are copied as they are; rows in bf16 are widened to a cache, which is memory of the model and never bf16. */
+/* Tokens moved along their sequence: shift; slice, its first ones alone; mask_rows, those that are there; and cache,
+   which writes a chunk into a buffer of longer sequences. Bytes are copied as they are; rows in bf16 are widened to a
+   cache, which is memory of the model and never bf16. */
 #include "op.h"
 
 /* ---- shift: out[b,s] = x[b,s+by], 0 past either end ---- */
@@ -13,7 +14,8 @@ VERB struct node *shift(struct graph *g, struct node *x, int by)
 static int shift_infer(struct node *n, struct err *e)
 {
     if (node_need(n, 0, 2, e) != 0) return -1;
-    if (n->in[0]->dtype != DTYPE_I32 && n->in[0]->dtype != DTYPE_REAL) return err_set(e, "only I32 and REAL can be shifted");
+    if (n->in[0]->dtype != DTYPE_I32 && n->in[0]->dtype != DTYPE_REAL)
+        return err_set(e, "only I32 and REAL can be shifted");
     node_value(n, n->in[0]->dtype, n->in[0]->shape);
     return 0;
 }
@@ -26,7 +28,8 @@ static void shift_forward(const struct args *a)
     memset(a->out[0].data, 0, line * (size_t)a->in[0].shape.dim[0]);
     for (int64_t b = 0; b < a->in[0].shape.dim[0] && first < end; b++)
         memcpy((char *)a->out[0].data + line * (size_t)b + one * (size_t)first,
-               (const char *)a->in[0].data + line * (size_t)b + one * (size_t)(first + by), one * (size_t)(end - first));
+               (const char *)a->in[0].data + line * (size_t)b + one * (size_t)(first + by),
+               one * (size_t)(end - first));
 }
 
 KERNELS(shift) = { shift_forward, NULL, NULL };
@@ -45,7 +48,8 @@ static int slice_infer(struct node *n, struct err *e)
     struct shape s = n->in[0]->shape;
     int64_t length = *(const int64_t *)n->attr;
     if (s.rank < 2 || n->in[0]->dtype == DTYPE_U8) return err_set(e, "sequences [B,S,..] of numbers or ids are needed");
-    if (length < 1 || length > s.dim[1]) return err_set(e, "%lld positions of sequences of %lld", (long long)length, (long long)s.dim[1]);
+    if (length < 1 || length > s.dim[1])
+        return err_set(e, "%lld positions of sequences of %lld", (long long)length, (long long)s.dim[1]);
     s.dim[1] = length;
     node_value(n, n->in[0]->dtype, s);
     return 0;
@@ -55,7 +59,8 @@ static int slice_infer(struct node *n, struct err *e)
 struct cut { int64_t whole, kept; };
 static struct cut cut_of(const struct args *a)
 {
-    return (struct cut){ shape_count(a->in[0].shape) / a->in[0].shape.dim[0], shape_count(a->out[0].shape) / a->in[0].shape.dim[0] };
+    return (struct cut){ shape_count(a->in[0].shape) / a->in[0].shape.dim[0],
+                         shape_count(a->out[0].shape) / a->in[0].shape.dim[0] };
 }
 
 static void slice_sequences(const struct args *a, int64_t from, int64_t to)
@@ -63,7 +68,8 @@ static void slice_sequences(const struct args *a, int64_t from, int64_t to)
     struct cut c = cut_of(a);
     size_t one = element_bytes(a->out[0].format);
     for (int64_t b = from; b < to; b++)
-        memcpy((char *)a->out[0].data + (size_t)(b * c.kept) * one, (const char *)a->in[0].data + (size_t)(b * c.whole) * one, (size_t)c.kept * one);
+        memcpy((char *)a->out[0].data + (size_t)(b * c.kept) * one,
+               (const char *)a->in[0].data + (size_t)(b * c.whole) * one, (size_t)c.kept * one);
 }
 
 static void slice_gradients(const struct args *a, int64_t from, int64_t to)
@@ -83,7 +89,11 @@ static void slice_gradients(const struct args *a, int64_t from, int64_t to)
 }
 
 static void slice_forward(const struct args *a) { each(a, a->in[0].shape.dim[0], 1, slice_sequences); }
-static void slice_backward(const struct args *a) { if (a->din[0].data) each(a, a->in[0].shape.dim[0], 1, slice_gradients); }
+
+static void slice_backward(const struct args *a)
+{
+    if (a->din[0].data) each(a, a->in[0].shape.dim[0], 1, slice_gradients);
+}
 
 KERNELS(slice) = { slice_forward, slice_backward, NULL };
 OP(slice, .inputs = "x", .infer = slice_infer, .gradient = true);
@@ -100,14 +110,19 @@ VERB struct node *mask_rows(struct graph *g, struct node *x, struct node *presen
 static int mask_rows_infer(struct node *n, struct err *e)
 {
     char x[64], present[64];
-    if (n->in[X]->dtype == DTYPE_U8 || n->in[PRESENT]->dtype != DTYPE_REAL) return err_set(e, "wants rows of numbers or ids, and REAL where they are");
+    if (n->in[X]->dtype == DTYPE_U8 || n->in[PRESENT]->dtype != DTYPE_REAL)
+        return err_set(e, "wants rows of numbers or ids, and REAL where they are");
     if (shape_count(n->in[X]->shape) % shape_count(n->in[PRESENT]->shape) != 0)
-        return err_set(e, "present %s does not fit rows %s", shape_text(n->in[PRESENT]->shape, present), shape_text(n->in[X]->shape, x));
+        return err_set(e, "present %s does not fit rows %s", shape_text(n->in[PRESENT]->shape, present),
+                       shape_text(n->in[X]->shape, x));
     node_value(n, n->in[X]->dtype, n->in[X]->shape);
     return 0;
 }
 
-static int64_t row_width(const struct args *a) { return shape_count(a->in[X].shape) / shape_count(a->in[PRESENT].shape); }
+static int64_t row_width(const struct args *a)
+{
+    return shape_count(a->in[X].shape) / shape_count(a->in[PRESENT].shape);
+}
 
 static void mask_rows_block(const struct args *a, int64_t from, int64_t to)
 {
@@ -139,12 +154,19 @@ static void mask_rows_gradient(const struct args *a, int64_t from, int64_t to)
     }
 }
 
-static void mask_rows_forward(const struct args *a) { each(a, shape_count(a->in[PRESENT].shape), SOME, mask_rows_block); }
-static void mask_rows_backward(const struct args *a) { if (a->din[X].data) each(a, shape_count(a->in[PRESENT].shape), SOME, mask_rows_gradient); }
+static void mask_rows_forward(const struct args *a)
+{
+    each(a, shape_count(a->in[PRESENT].shape), SOME, mask_rows_block);
+}
+
+static void mask_rows_backward(const struct args *a)
+{
+    if (a->din[X].data) each(a, shape_count(a->in[PRESENT].shape), SOME, mask_rows_gradient);
+}
 
 KERNELS(mask_rows) = { mask_rows_forward, mask_rows_backward, NULL };
-OP(mask_rows, .inputs = "x present", .infer = mask_rows_infer, .gradient = true, .no_grad = 1u << PRESENT, .reads_in = 1u << PRESENT,
-    .rows = 1u << X | 1u << PRESENT);
+OP(mask_rows, .inputs = "x present", .infer = mask_rows_infer, .gradient = true, .no_grad = 1u << PRESENT,
+   .reads_in = 1u << PRESENT, .rows = 1u << X | 1u << PRESENT);
 
 /* ---- cache: rows [B*S,..] go to places pos..pos+S-1 of buffer [B,C,..]; the value is the buffer itself ---- */
 
@@ -161,11 +183,13 @@ static int cache_infer(struct node *n, struct err *e)
     struct shape buffer = n->in[BUFFER]->shape, x = n->in[ROWS]->shape, start = n->in[START]->shape;
     if (node_need(n, START, 2, e) != 0) return -1;
     if (n->in[POS]->dtype != DTYPE_I32 || n->in[START]->dtype != DTYPE_I32) return err_set(e, "positions must be I32");
-    if ((n->in[BUFFER]->dtype == DTYPE_I32) != (n->in[ROWS]->dtype == DTYPE_I32)) return err_set(e, "rows and buffer must both hold integers, or neither");
+    if ((n->in[BUFFER]->dtype == DTYPE_I32) != (n->in[ROWS]->dtype == DTYPE_I32))
+        return err_set(e, "rows and buffer must both hold integers, or neither");
     int64_t tokens = shape_count(start);
     if (buffer.rank < 2 || buffer.dim[0] != start.dim[0] || buffer.dim[1] < start.dim[1] ||
         shape_count(x) * buffer.dim[1] * buffer.dim[0] != shape_count(buffer) * tokens)
-        return err_set(e, "rows %s of %lld tokens do not fit the buffer %s", shape_text(x, x_text), (long long)tokens, shape_text(buffer, buffer_text));
+        return err_set(e, "rows %s of %lld tokens do not fit the buffer %s", shape_text(x, x_text), (long long)tokens,
+                       shape_text(buffer, buffer_text));
     node_value(n, n->in[BUFFER]->dtype, buffer);
     return 0;
 }
@@ -174,13 +198,15 @@ static void cache_forward(const struct args *a)
 {
     struct shape buffer = a->in[BUFFER].shape;
     int64_t s = a->in[START].shape.dim[1], pos = ints(&a->in[POS])[0];
-    INVARIANT(pos >= 0 && pos + s <= buffer.dim[1], "cache: %lld positions from %lld on, there are %lld", (long long)s, (long long)pos, (long long)buffer.dim[1]);
+    INVARIANT(pos >= 0 && pos + s <= buffer.dim[1], "cache: %lld positions from %lld on, there are %lld", (long long)s,
+              (long long)pos, (long long)buffer.dim[1]);
     const struct tensor *rows = &a->in[ROWS];
     int64_t width = shape_count(rows->shape) / shape_count(a->in[START].shape);
     size_t one = element_bytes(a->out[0].format);
     for (int64_t b = 0; b < buffer.dim[0]; b++) {
         char *to = (char *)a->out[0].data + one * (size_t)((b * buffer.dim[1] + pos) * width);
-        if (rows->format == a->out[0].format) memcpy(to, (const char *)rows->data + one * (size_t)(b * s * width), one * (size_t)(s * width));
+        if (rows->format == a->out[0].format)
+            memcpy(to, (const char *)rows->data + one * (size_t)(b * s * width), one * (size_t)(s * width));
         else row_widen(rows, b * s * width, s * width, (real *)(void *)to);
     }
 }

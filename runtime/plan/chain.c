@@ -1,5 +1,5 @@
-/* Running a chain: each block of rows passes through all of its calls on one thread, so that what one call makes is still
-   in the cache for the next, and threads meet once. */
+/* Running a chain: each block of rows passes through all of its calls on one thread, so that what one call makes is
+   still in the cache for the next, and threads meet once. */
 #include "plan_private.h"
 
 #include <stdatomic.h>
@@ -65,7 +65,8 @@ static int64_t rows_in_block(const struct call *call, int n)
     for (int i = 0; i < n; i++) {
         const struct args *a = &call[i].args;
         for (int k = 0; !a->din && k < call[i].node->n_out; k++) bytes += row_bytes(&a->out[k]);
-        for (int k = 0; a->din && k < a->n_in; k++) if (has_bit(call[i].node->op->rows, k)) bytes += row_bytes(&a->din[k]) + row_bytes(&a->in[k]);
+        for (int k = 0; a->din && k < a->n_in; k++)
+            if (has_bit(call[i].node->op->rows, k)) bytes += row_bytes(&a->din[k]) + row_bytes(&a->in[k]);
     }
     int64_t rows = (int64_t)(CACHE / (bytes + 1)) / 16 * 16;
     return rows < FEWEST ? FEWEST : rows > MOST ? MOST : rows;
@@ -75,11 +76,13 @@ static int64_t rows_in_block(const struct call *call, int n)
 static const struct tensor *groups_of(const struct call *call, int n)
 {
     for (int i = 0; i < n; i++)
-        for (int k = 0; k < call[i].args.n_in; k++) if (has_bit(call[i].node->op->groups, k)) return &call[i].args.in[k];
+        for (int k = 0; k < call[i].args.n_in; k++)
+            if (has_bit(call[i].node->op->groups, k)) return &call[i].args.in[k];
     return NULL;
 }
 
-/* Bounds of blocks: no block holds rows of two groups, which would need the weights of both. Gives the number of blocks. */
+/* Bounds of blocks: no block holds rows of two groups, which would need the weights of both. Gives
+   the number of blocks. */
 static int64_t cut_rows(int32_t *bound, int64_t rows, int64_t most, const struct tensor *groups)
 {
     const int32_t whole[] = { 0, (int32_t)rows }, *offsets = groups ? ints(groups) : whole;

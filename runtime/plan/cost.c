@@ -1,8 +1,12 @@
-/* What a step costs by its plan, call by call: FLOPs, and the bytes that a call cannot avoid to read and write. Nothing runs. */
+/* What a step costs by its plan, call by call: FLOPs, and the bytes that a call cannot avoid to read
+   and write. Nothing runs. */
 #include "plan_private.h"
 #include "graph/ops.h"
 
-static double tensor_bytes(const struct tensor *t) { return t->data ? (double)shape_count(t->shape) * (double)element_bytes(t->format) : 0; }
+static double tensor_bytes(const struct tensor *t)
+{
+    return t->data ? (double)shape_count(t->shape) * (double)element_bytes(t->format) : 0;
+}
 
 static const struct leaf *leaf_of(const struct node *n) { return n ? node_root(n).node->leaf : NULL; }
 
@@ -12,7 +16,8 @@ static double read_bytes(const struct call *c, int i)
     const struct op *op = c->node->op;
     const struct leaf *l = leaf_of(c->node->in[i]);
     if (has_bit(op->packs, i) && l && l->packed_bytes) return (double)l->packed_bytes;
-    if (op->index == OP_embed && i == 0) return (double)shape_count(c->args.out[0].shape) * (double)element_bytes(c->args.in[0].format);
+    if (op->index == OP_embed && i == 0)
+        return (double)shape_count(c->args.out[0].shape) * (double)element_bytes(c->args.in[0].format);
     return tensor_bytes(&c->args.in[i]);
 }
 

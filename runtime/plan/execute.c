@@ -23,7 +23,8 @@ static void bind(struct plan *p, const struct tensor *t, int n)
         if (!x->data) continue;
         const struct slot *s = &p->slot[(uintptr_t)x->data - 1];
         x->data = slot_address(p, s);
-        if (s->where == IN_LEAF && !s->gradient && s->leaf->packed_bytes) x->packed = (char *)p->state->packed + s->leaf->packed;
+        if (s->where == IN_LEAF && !s->gradient && s->leaf->packed_bytes)
+            x->packed = (char *)p->state->packed + s->leaf->packed;
     }
 }
 
@@ -41,7 +42,11 @@ static void bind_calls(struct plan *p, struct calls *calls)
         c->args.device = p->state->device;
         c->args.scratch = p->memory + p->scratch;
         const struct kernels *kernels = p->how.backend->kernels(n->op->index);
-        c->run = c->follower ? NULL : c->fused ? c->fused : c->joint ? kernels->joint : c->pass == BACKWARD ? kernels->backward : kernels->forward;
+        c->run = c->follower           ? NULL
+                 : c->fused            ? c->fused
+                 : c->joint            ? kernels->joint
+                 : c->pass == BACKWARD ? kernels->backward
+                                       : kernels->forward;
     }
 }
 
@@ -49,7 +54,8 @@ static void place_apart(struct plan *p)
 {
     p->apart = xcalloc((size_t)p->n_slots + 1, sizeof *p->apart);
     for (int i = 0; i < p->n_slots; i++)
-        if (p->slot[i].where == IN_ARENA) p->apart[i] = p->how.backend->alloc(p->state->device, plan_decl_bytes(p, p->slot[i].decl));
+        if (p->slot[i].where == IN_ARENA)
+            p->apart[i] = p->how.backend->alloc(p->state->device, plan_decl_bytes(p, p->slot[i].decl));
 }
 
 void plan_bind(struct plan *p, struct state *s, struct plan *shares)
@@ -71,7 +77,10 @@ void plan_bind(struct plan *p, struct state *s, struct plan *shares)
 
 /* ---- running ---- */
 
-real plan_control(const struct plan *p, const struct leaf *l) { return (real)l->control.at(l->control.conf, l->control.scale, p->moment.step, p->steps); }
+real plan_control(const struct plan *p, const struct leaf *l)
+{
+    return (real)l->control.at(l->control.conf, l->control.scale, p->moment.step, p->steps);
+}
 
 static char *seed_place(const struct plan *p, int i) { return p->carries + p->seeds + (size_t)i * PLACE_ALIGNMENT; }
 
@@ -152,9 +161,11 @@ void plan_backward(struct plan *p, int micro)
 {
     p->moment.micro = micro;
     for (int i = 0; i < p->n_seeds; i++) {
-        p->how.backend->copy(p->state->device, slot_address(p, &p->slot[p->seed[i].slot]), seed_place(p, i), sizeof(real));
+        p->how.backend->copy(p->state->device, slot_address(p, &p->slot[p->seed[i].slot]), seed_place(p, i),
+                             sizeof(real));
     }
-    for (int i = 0; i < p->backward.n; i++) p->backward.call[i].args.beta = p->backward.call[i].beta[micro > 0];     /* NULL for a forward call */
+    /* NULL for a forward call */
+    for (int i = 0; i < p->backward.n; i++) p->backward.call[i].args.beta = p->backward.call[i].beta[micro > 0];
     bool last = micro == p->moment.micros - 1;
     for (int i = 0, bucket = 0; i < p->backward.n; ) {
         i += run_next(p, &p->backward, i);
@@ -168,7 +179,8 @@ void plan_update(struct plan *p)
     void *device = p->state->device;
     p->moment.micro = 0;
     ranks_reduce_carries(p);
-    for (int x = 0; x < p->n_exchanges; x++) b->clear(device, p->carries + p->exchange[x].from, p->exchange[x].to - p->exchange[x].from);
+    for (int x = 0; x < p->n_exchanges; x++)
+        b->clear(device, p->carries + p->exchange[x].from, p->exchange[x].to - p->exchange[x].from);
     for (int i = 0, x = 0; i < p->update.n; i++) {
         struct call *c = &p->update.call[i];
         if (ranks_mine(c)) {
@@ -243,7 +255,8 @@ static void read_slot(const struct plan *p, int slot, int64_t count, double *to)
     const struct slot *s = &p->slot[slot];
     enum format f = plan_format_of(p, s->decl.dtype);
     char *host = xmalloc((size_t)count * element_bytes(f) + 1);
-    if (s->where == IN_CARRIES && p->is_gathered) memcpy(host, p->gathered + s->offset, (size_t)count * element_bytes(f));
+    if (s->where == IN_CARRIES && p->is_gathered)
+        memcpy(host, p->gathered + s->offset, (size_t)count * element_bytes(f));
     else p->how.backend->get(p->state->device, host, slot_address(p, s), (size_t)count * element_bytes(f));
     for (int64_t i = 0; i < count; i++) {
         real wide;

@@ -1,5 +1,5 @@
-/* The order of calls: which nodes run, which wait for others, and which run together, a block of rows at a time. Time is the
-   number of a call in the order in which all of a step's calls run; calls that run together share theirs. */
+/* The order of calls: which nodes run, which wait for others, and which run together, a block of rows at a time. Time
+   is the number of a call in the order in which all of a step's calls run; calls that run together share theirs. */
 #include "plan_private.h"
 
 #include <stdlib.h>
@@ -28,7 +28,8 @@ static void find_backward(struct plan *p)
 {
     struct graph *g = p->graph;
     bool *arrives = xcalloc((size_t)g->n + 1, sizeof *arrives);
-    for (int i = 0; i < g->n_losses; i++) if (g->loss[i].value->grad) arrives[node_root(g->loss[i].value).node->id] = true;
+    for (int i = 0; i < g->n_losses; i++)
+        if (g->loss[i].value->grad) arrives[node_root(g->loss[i].value).node->id] = true;
     for (int i = g->n - 1; i >= 0; i--) {
         const struct node *n = g->node[i];
         if (!arrives[i] || !n->grad || n->op->kind != OP_COMPUTE) continue;
@@ -41,7 +42,8 @@ static void find_backward(struct plan *p)
 
 /* ---- the order of calls ---- */
 
-/* Whether what follows from node `first` can wait for the backward walk: no backward call of it reads what is not there yet. */
+/* Whether what follows from node `first` can wait for the backward walk: no backward call of it reads
+   what is not there yet. */
 static bool can_wait(const struct plan *p, const struct node *first, bool *follows)
 {
     const struct graph *g = p->graph;
@@ -60,8 +62,9 @@ static bool can_wait(const struct plan *p, const struct node *first, bool *follo
     return true;
 }
 
-/* A loss over a large vocabulary makes its logits once when its backward call runs with its forward call: gradients of what follows
-   from it need none of its values. What follows then runs when the last such node that it needs has run. */
+/* A loss over a large vocabulary makes its logits once when its backward call runs with its forward call:
+   gradients of what follows from it need none of its values. What follows then runs when the last such node
+   that it needs has run. */
 static void find_joint(struct plan *p)
 {
     struct graph *g = p->graph;
@@ -106,7 +109,9 @@ static void find_packed(struct plan *p)
         const struct node *n = p->graph->node[i];
         for (int k = 0; k < n->n_in; k++) {
             struct leaf *l = n->in[k] ? node_root(n->in[k]).node->leaf : NULL;
-            if (n->op->kind != OP_COMPUTE || !p->place[i].live || !has_bit(n->op->packs, k) || !l || l->kind != LEAF_WEIGHT) continue;
+            if (n->op->kind != OP_COMPUTE || !p->place[i].live || !has_bit(n->op->packs, k) || !l ||
+                l->kind != LEAF_WEIGHT)
+                continue;
             l->packed_bytes = p->how.backend->packed_bytes(l->decl.shape, plan_format_of(p, DTYPE_ACT));
         }
     }
@@ -120,8 +125,8 @@ struct chain { int number; int64_t rows; };
 
 enum { FEWEST_ROWS = 256 };                                 /* below, there is nothing to keep in a cache */
 
-/* Rows of a node that works row by row, or 0. A product would pack its weight anew for each block, if that is not packed
-   already or cut into groups, as the rows are. */
+/* Rows of a node that works row by row, or 0. A product would pack its weight anew for each block, if that is not
+   packed already or cut into groups, as the rows are. */
 static int64_t rows_of(const struct node *n, enum pass pass)
 {
     int64_t rows = n->shape.dim[0];
@@ -132,11 +137,13 @@ static int64_t rows_of(const struct node *n, enum pass pass)
     }
     for (int k = 0; k < n->n_out; k++) if (n->out[k].shape.dim[0] != rows) return 0;
     for (int k = 0; k < n->n_save; k++) if (n->save[k].shape.dim[0] != rows) return 0;
-    for (int k = 0; k < n->n_in; k++) if (n->in[k] && has_bit(n->op->rows, k) && n->in[k]->shape.dim[0] != rows) return 0;
+    for (int k = 0; k < n->n_in; k++)
+        if (n->in[k] && has_bit(n->op->rows, k) && n->in[k]->shape.dim[0] != rows) return 0;
     return rows >= FEWEST_ROWS ? rows : 0;
 }
 
-/* What is read as a whole must be there, and a gradient of it is a weight's, which is computed when the chain is done. */
+/* What is read as a whole must be there, and a gradient of it is a weight's, which is computed
+   when the chain is done. */
 static bool fits(const struct plan *p, const struct node *n, enum pass pass, int chain)
 {
     for (int k = 0; k < n->n_in; k++) {
@@ -183,12 +190,14 @@ static void count_calls(struct plan *p)
     struct graph *g = p->graph;
     struct chain c = { 0 };
     p->order = arena_alloc(p->arena, (size_t)(PASSES * g->n + 1) * sizeof *p->order);
-    for (int i = 0; i < g->n; i++) for (enum pass pass = 0; pass < PASSES; pass++) p->place[i].chain[pass] = p->place[i].time[pass] = NONE;
+    for (int i = 0; i < g->n; i++)
+        for (enum pass pass = 0; pass < PASSES; pass++) p->place[i].chain[pass] = p->place[i].time[pass] = NONE;
     for (int i = 0; i < g->n; i++) if (g->node[i]->region == REGION_AHEAD) add_time(p, g->node[i], FORWARD, &c);
     p->n_ahead = p->n_order;
     c.rows = 0;
     for (int i = 0; i < g->n; i++)
-        if (g->node[i]->region == REGION_MICRO && p->place[i].after == NONE && !p->place[i].joint) add_time(p, g->node[i], FORWARD, &c);
+        if (g->node[i]->region == REGION_MICRO && p->place[i].after == NONE && !p->place[i].joint)
+            add_time(p, g->node[i], FORWARD, &c);
     p->first_backward = p->end;
     p->n_forward = p->n_order;
     c.rows = 0;

@@ -14,7 +14,8 @@ static int larger_first(const void *a, const void *b)
 
 size_t place_spans(struct span *s, int n)
 {
-    int *order = xmalloc((size_t)(n + 1) * sizeof *order), *placed = xmalloc((size_t)(n + 1) * sizeof *placed), n_placed = 0;
+    int *order = xmalloc((size_t)(n + 1) * sizeof *order), *placed = xmalloc((size_t)(n + 1) * sizeof *placed),
+        n_placed = 0;
     size_t end = 0;
     for (int i = 0; i < n; i++) order[i] = i;
     by_size = s;

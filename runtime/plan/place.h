@@ -7,6 +7,9 @@
 enum { PLACE_ALIGNMENT = 64 };
 struct span { size_t bytes, offset; int from, to; };        /* alive at times from..to inclusive */
 size_t place_spans(struct span *s, int n);                  /* fills offset; returns the size of the arena */
-static inline size_t place_round(size_t bytes) { return (bytes + PLACE_ALIGNMENT - 1) / PLACE_ALIGNMENT * PLACE_ALIGNMENT; }
+static inline size_t place_round(size_t bytes)
+{
+    return (bytes + PLACE_ALIGNMENT - 1) / PLACE_ALIGNMENT * PLACE_ALIGNMENT;
+}
 
 #endif

@@ -1,5 +1,5 @@
-/* Planning: which gradients are wanted and who writes them first, how long every tensor lives and where it lies. Running is
-   then a walk over three arrays of calls. */
+/* Planning: which gradients are wanted and who writes them first, how long every tensor lives and where it lies.
+   Running is then a walk over three arrays of calls. */
 #include "plan_private.h"
 #include "place.h"
 
@@ -29,7 +29,9 @@ static enum bridge bridge_of(const struct node *n)
 {
     if (n->region == REGION_UPDATE) return update_is_held(n) ? BRIDGE_CHANGE : BRIDGE_OWN;
     if (n->region == REGION_AHEAD) return BRIDGE_AHEAD;
-    return n->carry == CARRY_SUM || n->carry == CARRY_MEAN ? BRIDGE_SUM : n->carry == CARRY_MAX ? BRIDGE_MAX : BRIDGE_OWN;
+    return n->carry == CARRY_SUM || n->carry == CARRY_MEAN ? BRIDGE_SUM
+           : n->carry == CARRY_MAX                         ? BRIDGE_MAX
+                                                           : BRIDGE_OWN;
 }
 
 static void declare(struct plan *p, const struct node *n)
@@ -49,14 +51,17 @@ static void declare(struct plan *p, const struct node *n)
     if (n->op->kind != OP_COMPUTE || !at->live) return;
     for (int k = n->op->in_place ? 1 : 0; k < n->n_out; k++) {
         at->value[k] = slot_new(p, n->out[k], now, n->output_of_graph ? p->end : last);
-        if (n->op->bridges || (n->region == REGION_UPDATE && op_changes(n->op))) p->slot[at->value[k]].where = IN_CARRIES;
+        if (n->op->bridges || (n->region == REGION_UPDATE && op_changes(n->op)))
+            p->slot[at->value[k]].where = IN_CARRIES;
         p->slot[at->value[k]].bridge = bridge_of(n);
         p->slot[at->value[k]].phase = at->phase;
     }
     if (at->twice) at->again = slot_new(p, n->out[0], at->time[AGAIN], at->time[AGAIN]);
-    for (int k = 0; k < n->n_save; k++) at->save[k] = slot_new(p, n->save[k], now, at->backward ? at->time[BACKWARD] : now);
+    for (int k = 0; k < n->n_save; k++)
+        at->save[k] = slot_new(p, n->save[k], now, at->backward ? at->time[BACKWARD] : now);
     for (enum pass pass = 0; pass < PASSES; pass++)
-        for (int k = 0; k < n->n_work && at->time[pass] != NONE && !(at->joint && pass == FORWARD); k++) at->work[pass][k] = slot_new(p, n->work[k], at->time[pass], at->time[pass]);
+        for (int k = 0; k < n->n_work && at->time[pass] != NONE && !(at->joint && pass == FORWARD); k++)
+            at->work[pass][k] = slot_new(p, n->work[k], at->time[pass], at->time[pass]);
 }
 
 int plan_value_slot(const struct plan *p, const struct node *n)
@@ -101,24 +106,32 @@ static void live_through(struct plan *p, const struct node *n)
         if (!n->in[i]) continue;
         slot_keep(p, read_slot(p, n->in[i], FORWARD), at->time[FORWARD]);
         if (at->twice) slot_keep(p, read_slot(p, n->in[i], AGAIN), at->time[AGAIN]);
-        if (at->backward && has_bit(n->op->reads_in, i)) slot_keep(p, read_slot(p, n->in[i], BACKWARD), at->time[BACKWARD]);
+        if (at->backward && has_bit(n->op->reads_in, i))
+            slot_keep(p, read_slot(p, n->in[i], BACKWARD), at->time[BACKWARD]);
     }
     for (int k = 0; at->backward && k < n->n_out; k++)
-        if (has_bit(n->op->reads_out, k)) slot_keep(p, k == 0 ? read_slot(p, n, BACKWARD) : at->value[k], at->time[BACKWARD]);
+        if (has_bit(n->op->reads_out, k))
+            slot_keep(p, k == 0 ? read_slot(p, n, BACKWARD) : at->value[k], at->time[BACKWARD]);
 }
 
 /* ---- calls ---- */
 
-static struct tensor *tensors(struct plan *p, int n) { return arena_alloc(p->arena, (size_t)(n + 1) * sizeof(struct tensor)); }
+static struct tensor *tensors(struct plan *p, int n)
+{
+    return arena_alloc(p->arena, (size_t)(n + 1) * sizeof(struct tensor));
+}
 
-/* data, and packed where there will be one, hold the slot's number + 1 until plan_bind puts the address in its place. */
+/* data, and packed where there will be one, hold the slot's number + 1 until plan_bind puts the
+   address in its place. */
 static struct tensor tensor_in(const struct plan *p, int slot, struct shape shape)
 {
     if (slot == NONE) return (struct tensor){ .shape = shape };
     const struct slot *s = &p->slot[slot];
     void *in_place = (void *)(uintptr_t)(slot + 1);
     bool packed = s->where == IN_LEAF && !s->gradient && s->leaf->packed_bytes;
-    return (struct tensor){ .data = in_place, .shape = shape, .format = plan_format_of(p, s->decl.dtype), .packed = packed ? in_place : NULL };
+    return (struct tensor){
+        .data = in_place, .shape = shape, .format = plan_format_of(p, s->decl.dtype), .packed = packed ? in_place : NULL
+    };
 }
 
 static int plan_slot_of(const struct tensor *t) { return t->data ? (int)((uintptr_t)t->data - 1) : NONE; }
@@ -126,24 +139,30 @@ static int plan_slot_of(const struct tensor *t) { return t->data ? (int)((uintpt
 static struct call call_new(struct plan *p, const struct node *n, enum pass pass)
 {
     const struct place *at = &p->place[n->id];
-    struct tensor *in = tensors(p, n->n_in), *out = tensors(p, n->n_out), *save = tensors(p, n->n_save), *work = tensors(p, n->n_work);
+    struct tensor *in = tensors(p, n->n_in), *out = tensors(p, n->n_out), *save = tensors(p, n->n_save),
+                  *work = tensors(p, n->n_work);
     for (int i = 0; i < n->n_in; i++) if (n->in[i]) in[i] = tensor_in(p, read_slot(p, n->in[i], pass), n->in[i]->shape);
-    for (int k = 0; k < n->n_out; k++) out[k] = tensor_in(p, k == 0 ? read_slot(p, n, pass) : at->value[k], n->out[k].shape);
+    for (int k = 0; k < n->n_out; k++)
+        out[k] = tensor_in(p, k == 0 ? read_slot(p, n, pass) : at->value[k], n->out[k].shape);
     for (int k = 0; k < n->n_save; k++) save[k] = tensor_in(p, at->save[k], n->save[k].shape);
     for (int k = 0; k < n->n_work; k++) work[k] = tensor_in(p, at->work[pass][k], n->work[k].shape);
     struct cost cost = { 0 };
     if (n->op->cost) n->op->cost(n, &cost);
     if (cost.bytes == 0) {
-        for (int i = 0; i < n->n_in; i++) if (n->in[i]) cost.bytes += (double)shape_count(in[i].shape) * (double)element_bytes(in[i].format);
-        for (int k = 0; k < n->n_out; k++) cost.bytes += (double)shape_count(out[k].shape) * (double)element_bytes(out[k].format);
+        for (int i = 0; i < n->n_in; i++)
+            if (n->in[i]) cost.bytes += (double)shape_count(in[i].shape) * (double)element_bytes(in[i].format);
+        for (int k = 0; k < n->n_out; k++)
+            cost.bytes += (double)shape_count(out[k].shape) * (double)element_bytes(out[k].format);
     }
-    return (struct call){ .node = n, .pass = pass, .joint = pass == BACKWARD && at->joint, .chain = at->chain[pass], .flops = cost.flops, .bytes = cost.bytes,
-        .args = { .attr = n->attr, .n_in = n->n_in, .in = in, .out = out, .save = save, .work = work, .moment = &p->moment } };
+    return (struct call){ .node = n, .pass = pass, .joint = pass == BACKWARD && at->joint, .chain = at->chain[pass],
+                          .flops = cost.flops, .bytes = cost.bytes,
+                          .args = { .attr = n->attr, .n_in = n->n_in, .in = in, .out = out, .save = save,
+                                    .work = work, .moment = &p->moment } };
 }
 
 /* A backward call: the gradients that arrive, those that are wanted, and whether each is the first to be written.
-   The first micro-batch of a step writes a weight's gradient, the later ones add to it. `later`: inputs that are the same tensor as
-   one before them, whose gradients calls of their own add. */
+   The first micro-batch of a step writes a weight's gradient, the later ones add to it. `later`: inputs that are the
+   same tensor as one before them, whose gradients calls of their own add. */
 static struct call call_backward(struct plan *p, const struct node *n, bool *written, unsigned *later)
 {
     struct call c = call_new(p, n, BACKWARD);
@@ -156,7 +175,8 @@ static struct call call_backward(struct plan *p, const struct node *n, bool *wri
     }
     *later = 0;
     for (int i = 0; i < n->n_in; i++) {
-        if (n->in[i]) din[i] = (struct tensor){ .shape = n->in[i]->shape };
+        if (!n->in[i]) continue;
+        din[i] = (struct tensor){ .shape = n->in[i]->shape };
         if (!node_wants(n, i)) continue;
         int slot = grad_slot(p, n->in[i], now);
         bool weight = p->slot[slot].where == IN_LEAF, again = false;
@@ -190,7 +210,8 @@ static void plan_seeds(struct plan *p, bool *written)
         if (!g->loss[i].value->grad) continue;
         int slot = grad_slot(p, g->loss[i].value, p->first_backward), k = 0;
         while (k < p->n_seeds && p->seed[k].slot != slot) k++;
-        INVARIANT(k == p->n_seeds || p->seed[k].of_step == g->loss[i].of_step, "%s: one value is a loss of two kinds", g->loss[i].name);
+        INVARIANT(k == p->n_seeds || p->seed[k].of_step == g->loss[i].of_step, "%s: one value is a loss of two kinds",
+                  g->loss[i].name);
         if (k == p->n_seeds) p->seed[p->n_seeds++] = (struct seed){ slot, 0, g->loss[i].of_step };
         p->seed[k].weight += g->loss[i].weight;
         written[slot] = true;
@@ -237,7 +258,8 @@ static struct call call_of_input(struct plan *p, const struct call *c, int input
     return one;
 }
 
-/* In a chain the gradients of rows are computed block by block; those of weights, sums over all rows, when it is done. */
+/* In a chain the gradients of rows are computed block by block; those of weights, sums over all
+   rows, when it is done. */
 static void split(struct plan *p, struct call *c, struct calls *whole)
 {
     struct tensor *cut = tensors(p, c->args.n_in), *others = tensors(p, c->args.n_in);
@@ -281,7 +303,10 @@ static void plan_calls(struct plan *p)
         enum pass pass = p->order[i].pass;
         unsigned later = 0;
         struct call c = pass == BACKWARD ? call_backward(p, n, written, &later) : call_new(p, n, pass);
-        struct calls *to = n->region == REGION_UPDATE ? &p->update : i < p->n_ahead ? &p->ahead : i < p->n_forward ? &p->forward : &p->backward;
+        struct calls *to = n->region == REGION_UPDATE ? &p->update
+                           : i < p->n_ahead           ? &p->ahead
+                           : i < p->n_forward         ? &p->forward
+                                                      : &p->backward;
         if (to != &p->backward || i == p->n_forward || c.chain != chain_before(p, i)) add_whole(p, &whole);
         count_flops(p, &c);
         if (pass == BACKWARD && c.chain != NONE) split(p, &c, &whole);
@@ -297,7 +322,8 @@ static void plan_calls(struct plan *p)
     free(written);
 }
 
-/* What two calls compute together: the second no longer waits for its turn, so that its results live from the turn of the first. */
+/* What two calls compute together: the second no longer waits for its turn, so that its results live from
+   the turn of the first. */
 static void fuse(struct plan *p)
 {
     enum { NEAR = 8 };                                      /* metrics may stand between them */
@@ -311,8 +337,10 @@ static void fuse(struct plan *p)
             if (!a->fused) continue;
             a->args.next = &b->args;
             b->follower = true;
-            for (int o = 0; o < b->node->n_out; o++) slot_keep(p, plan_slot_of(&b->args.out[o]), p->place[a->node->id].time[FORWARD]);
-            for (int o = 0; o < b->node->n_save; o++) slot_keep(p, plan_slot_of(&b->args.save[o]), p->place[a->node->id].time[FORWARD]);
+            for (int o = 0; o < b->node->n_out; o++)
+                slot_keep(p, plan_slot_of(&b->args.out[o]), p->place[a->node->id].time[FORWARD]);
+            for (int o = 0; o < b->node->n_save; o++)
+                slot_keep(p, plan_slot_of(&b->args.save[o]), p->place[a->node->id].time[FORWARD]);
         }
     }
 }
@@ -325,7 +353,8 @@ static void link_updates(struct plan *p)
         struct call *c = &p->update.call[i];
         if (!ranks_mine(c)) continue;
         bool goes_on = tail && p->place[tail->node->id].phase == p->place[c->node->id].phase;
-        kernel *all = goes_on ? p->how.backend->fuse(tail->node->op->index, &tail->args, c->node->op->index, &c->args) : NULL;
+        kernel *all = goes_on ? p->how.backend->fuse(tail->node->op->index, &tail->args, c->node->op->index, &c->args)
+                              : NULL;
         if (!all) { head = tail = c; continue; }
         head->fused = all;
         tail->args.next = &c->args;
@@ -341,7 +370,8 @@ int plan_fused(const struct plan *p, int first, int second)
     for (int k = 0; k < COUNT(all); k++)
         for (int i = 0; i < all[k]->n; i++)
             for (int j = i + 1; j < all[k]->n; j++)
-                n += all[k]->call[i].node->op->index == first && all[k]->call[j].node->op->index == second && all[k]->call[i].args.next == &all[k]->call[j].args;
+                n += all[k]->call[i].node->op->index == first && all[k]->call[j].node->op->index == second &&
+                     all[k]->call[i].args.next == &all[k]->call[j].args;
     return n;
 }
 
@@ -402,7 +432,8 @@ static void plan_places(struct plan *p)
     p->scratch = place_spans(span, n);
     p->report.arena = p->scratch + scratch_bytes(p);
     place_carries(p);
-    for (int i = 0; i < p->n_slots; i++) if (p->slot[i].where == IN_ARENA) p->slot[i].offset = span[p->slot[i].span].offset;
+    for (int i = 0; i < p->n_slots; i++)
+        if (p->slot[i].where == IN_ARENA) p->slot[i].offset = span[p->slot[i].span].offset;
     free(span);
     struct state_bytes b = state_layout(p->graph->leaves);
     p->report.weights = b.weights;
@@ -410,7 +441,8 @@ static void plan_places(struct plan *p)
     p->report.grads = p->backward.n ? b.weights : b.grads;
     p->report.buffers = b.buffers;
     p->report.inputs = b.controls + b.inputs;
-    p->report.total = p->report.weights + p->report.packed + p->report.grads + p->report.buffers + p->report.inputs + p->report.carries + p->report.arena;
+    p->report.total = p->report.weights + p->report.packed + p->report.grads + p->report.buffers + p->report.inputs +
+                      p->report.carries + p->report.arena;
 }
 
 int plan_new(struct plan **out, struct graph *g, struct plan_how how, struct err *e)
@@ -443,7 +475,8 @@ void plan_free(struct plan *p)
         if (p->recording) b->forget(p->state->device, p->recording);
         if (!p->lodges) b->release(p->state->device, p->memory, p->report.arena);
         b->release(p->state->device, p->carries, p->report.carries);
-        for (int i = 0; p->apart && i < p->n_slots; i++) b->release(p->state->device, p->apart[i], plan_decl_bytes(p, p->slot[i].decl));
+        for (int i = 0; p->apart && i < p->n_slots; i++)
+            b->release(p->state->device, p->apart[i], plan_decl_bytes(p, p->slot[i].decl));
         free(p->apart);
         free(p->gathered);
     }
@@ -459,6 +492,8 @@ const struct plan_report *plan_report(const struct plan *p) { return &p->report;
 size_t plan_bytes(const struct plan *p, const struct plan *other)
 {
     size_t bytes = p->report.total;
-    if (other) bytes += other->report.carries + (other->report.arena > p->report.arena ? other->report.arena - p->report.arena : 0);
+    if (other)
+        bytes += other->report.carries +
+                 (other->report.arena > p->report.arena ? other->report.arena - p->report.arena : 0);
     return bytes;
 }

@@ -6,7 +6,8 @@
 #include "backend/backend.h"
 
 enum precision { PRECISION_FP32, PRECISION_BF16 };
-enum recompute { RECOMPUTE_NONE, RECOMPUTE_SELECTIVE };     /* selective: the values of cheap ops are made again for backward */
+/* selective: the values of cheap ops are made again for backward */
+enum recompute { RECOMPUTE_NONE, RECOMPUTE_SELECTIVE };
 struct plan_how { const struct backend *backend; enum precision precision; enum recompute recompute; };
 
 struct state_bytes { size_t weights, packed, grads, buffers, controls, inputs; };
@@ -14,7 +15,8 @@ struct state_bytes state_layout(struct leaves *l);          /* gives every leaf 
 
 /* Bytes by slab, and the algorithmic cost of one micro-batch forward pass. Backward is twice the forward. */
 struct plan_report {
-    size_t weights, packed, grads, buffers, inputs, carries, arena, total;      /* inputs: with controls; arena: with scratch of the backend */
+    /* inputs: with controls; arena: with scratch of the backend */
+    size_t weights, packed, grads, buffers, inputs, carries, arena, total;
     double forward_flops, train_flops, forward_bytes;
 };
 
@@ -22,45 +24,52 @@ struct plan;
 int plan_new(struct plan **out, struct graph *g, struct plan_how how, struct err *e);
 void plan_free(struct plan *p);
 const struct plan_report *plan_report(const struct plan *p);
-size_t plan_bytes(const struct plan *p, const struct plan *other);          /* of both over one state; they share an arena. NULL: none */
+/* of both over one state; they share an arena. NULL: none */
+size_t plan_bytes(const struct plan *p, const struct plan *other);
 
 /* Memory of all leaves of a set. */
 struct state;
-struct state *state_new(struct leaves *l, const struct backend *b, int threads);   /* after all graphs of the set are built */
+/* after all graphs of the set are built */
+struct state *state_new(struct leaves *l, const struct backend *b, int threads);
 void state_free(struct state *s);
 void state_fill(struct state *s, uint64_t seed);            /* weights and buffers by their rules, keyed by path */
 void state_put(struct state *s, const struct leaf *l, const void *from);
-void state_stage(struct state *s, const struct leaf *input, int micro, int micros, const void *from);   /* for micro-batch `micro` of the next plan_step */
+/* for micro-batch `micro` of the next plan_step */
+void state_stage(struct state *s, const struct leaf *input, int micro, int micros, const void *from);
 size_t state_staged_bytes(struct leaves *l, int micros);     /* what staging takes beside the slabs */
-void state_get(struct state *s, const struct leaf *l, void *to);              /* put and get of rank 0 order a buffer that another rank holds */
-void state_answer(struct state *s, struct order o);                          /* which answers by this; the other ranks pass */
-void state_share(struct state *s);                                           /* weights and the buffers that every rank has become those of rank 0 */
+/* put and get of rank 0 order a buffer that another rank holds */
+void state_get(struct state *s, const struct leaf *l, void *to);
+void state_answer(struct state *s, struct order o);         /* which answers by this; the other ranks pass */
+void state_share(struct state *s);    /* weights and the buffers that every rank has become those of rank 0 */
 size_t leaf_bytes(const struct leaf *l);
 void *state_data(const struct state *s, const struct leaf *l);               /* address in the backend's memory */
 
-/* Gives a plan its memory over a state; plans that run in turn may share the arena of the first, NULL: its own. Then, for each
-   step: plan_begin, which writes the controls; stage the inputs of all micro-batches; plan_step. It goes forward and backward
-   through each micro-batch and updates, on a backend that records as one recording; false: go_on (NULL: always) said so
-   before the update, and nothing has changed. Or, for one micro-batch at a time: put the inputs, plan_forward, plan_backward; then plan_update; several
-   that have losses begin with plan_ahead, with the inputs of each. */
+/* Gives a plan its memory over a state; plans that run in turn may share the arena of the first, NULL: its own.
+   Then, for each step: plan_begin, which writes the controls; stage the inputs of all micro-batches; plan_step. It
+   goes forward and backward through each micro-batch and updates, on a backend that records as one recording;
+   false: go_on (NULL: always) said so before the update, and nothing has changed. Or, for one micro-batch at a
+   time: put the inputs, plan_forward, plan_backward; then plan_update; several that have losses begin with
+   plan_ahead, with the inputs of each. */
 void plan_bind(struct plan *p, struct state *s, struct plan *shares);
 void plan_begin(struct plan *p, int64_t step, int64_t steps, int micros);
-real plan_control(const struct plan *p, const struct leaf *l);              /* its value in the step that plan_begin began */
+real plan_control(const struct plan *p, const struct leaf *l);    /* its value in the step that plan_begin began */
 bool plan_step(struct plan *p, bool (*go_on)(void));
 void plan_ahead(struct plan *p, int micro);
 void plan_forward(struct plan *p, int micro);
 void plan_backward(struct plan *p, int micro);
 void plan_update(struct plan *p);
 
-/* Values after the step: what a node holds, converted to double. Means are over the micro-batches. plan_gather brings all carries to
-   the host at once; until the next plan_begin they are read from there. After plan_fetch it brings them as they were then, though
-   another step was given meanwhile, and waits for no more than that. */
+/* Values after the step: what a node holds, converted to double. Means are over the micro-batches. plan_gather brings
+   all carries to the host at once; until the next plan_begin they are read from there. After plan_fetch it brings them
+   as they were then, though another step was given meanwhile, and waits for no more than that. */
 void plan_fetch(struct plan *p);
 void plan_gather(struct plan *p);
-void plan_combine(struct plan *p);                          /* after plan_forward alone (evaluation): what ranks carry becomes that of all; plan_update does it by itself */
+/* after plan_forward alone (evaluation): what ranks carry becomes that of all; plan_update does it by itself */
+void plan_combine(struct plan *p);
 void plan_read(struct plan *p, const struct node *n, double *to);
 void plan_read_probe(struct plan *p, const struct probe *probe, double *to);
-int plan_fused(const struct plan *p, int first, int second);                 /* for tests: calls of op `second` that those of `first` compute as well */
+/* for tests: calls of op `second` that those of `first` compute as well */
+int plan_fused(const struct plan *p, int first, int second);
 /* For tests: the gradient of a node after plan_backward (NULL memory gives false), and writing a node's value. */
 bool plan_read_grad(struct plan *p, const struct node *n, double *to);
 
@@ -68,10 +77,10 @@ bool plan_read_grad(struct plan *p, const struct node *n, double *to);
 struct op_time { const char *name; double forward_seconds, backward_seconds, flops, bytes; int64_t calls; };
 void plan_timing(struct plan *p, bool on);
 int plan_times(struct plan *p, struct op_time *out);         /* as many as are timed, at most OP_COUNT of ops.h */
-double plan_executed_flops(const struct plan *p);           /* algorithmic FLOPs of all micro-region kernels called so far */
+double plan_executed_flops(const struct plan *p);    /* algorithmic FLOPs of all micro-region kernels called so far */
 
-/* What a step costs by its plan: calls take for every call of a step of so many micro-batches. bytes: those that it cannot avoid to move;
-   format: in which it multiplies. */
+/* What a step costs by its plan: calls take for every call of a step of so many micro-batches. bytes: those that it
+   cannot avoid to move; format: in which it multiplies. */
 struct call_cost { const struct node *node; enum format format; double flops, bytes; };
 void plan_costs(const struct plan *p, int micros, void (*take)(void *to, const struct call_cost *c), void *to);
 

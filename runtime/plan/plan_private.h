@@ -4,20 +4,29 @@
 
 #include "state.h"
 
-/* How ranks combine what is carried: add, ahead of the first forward pass or after the last; take the largest; add what updates say of
-   themselves; each keeps its own. */
+/* How ranks combine what is carried: add, ahead of the first forward pass or after the last; take the largest; add what
+   updates say of themselves; each keeps its own. */
 enum bridge { BRIDGE_AHEAD, BRIDGE_SUM, BRIDGE_MAX, BRIDGE_CHANGE, BRIDGE_OWN, BRIDGES };
 
 /* One stored tensor: an output of a compute node, its gradient, a saved or a work tensor. */
-struct slot { struct decl decl; enum { IN_ARENA, IN_CARRIES, IN_LEAF } where; const struct leaf *leaf; bool gradient; enum bridge bridge; int phase, span; size_t offset; int from, to; };
+struct slot {
+    struct decl decl;
+    enum { IN_ARENA, IN_CARRIES, IN_LEAF } where;
+    const struct leaf *leaf;
+    bool gradient;
+    enum bridge bridge;
+    int phase, span;
+    size_t offset;
+    int from, to;
+};
 
 enum { NONE = -1 };
 /* A node's calls: forward; backward; forward once more in the backward walk. */
 enum pass { FORWARD, BACKWARD, AGAIN, PASSES };
 
-/* What planning knows of a node: its slots, and when its calls run. joint: forward and backward are one call. after: the joint
-   node whose call its forward call follows, or NONE. again: a slot, when the value is made again for backward. phase: of an update,
-   see update.c; precedes: a change of a weight depends on it. */
+/* What planning knows of a node: its slots, and when its calls run. joint: forward and backward are one call. after:
+   the joint node whose call its forward call follows, or NONE. again: a slot, when the value is made again for
+   backward. phase: of an update, see update.c; precedes: a change of a weight depends on it. */
 struct place {
     int value[NODE_OUTS], grad[NODE_OUTS], save[NODE_SAVES], work[PASSES][NODE_WORKS], again;
     bool live, backward, joint, twice, precedes;
@@ -25,7 +34,16 @@ struct place {
 };
 
 /* fused: kernel of this call and a later one, which is `follower`: it has no kernel of its own. */
-struct call { const struct node *node; enum pass pass; bool joint, follower; int chain; kernel *fused, *run; struct args args; real *beta[2]; double flops, bytes; };
+struct call {
+    const struct node *node;
+    enum pass pass;
+    bool joint, follower;
+    int chain;
+    kernel *fused, *run;
+    struct args args;
+    real *beta[2];
+    double flops, bytes;
+};
 struct calls { int n, room; struct call *call; };
 
 struct plan {
@@ -38,12 +56,17 @@ struct plan {
     int n_seeds; struct seed { int slot; double weight; bool of_step; } *seed;
     struct state *state; bool lodges; char *memory, *carries;      /* lodges: in the arena of another plan */
     void **apart;                                                   /* or each slot by itself */
-    size_t scratch, seeds;                                          /* where they lie: in the arena, among the carries */
+    size_t scratch, seeds;                                  /* where they lie: in the arena, among the carries */
     char *gathered; bool fetching, is_gathered;                     /* the carries as the host last saw them */
     bool ran; void *recording; double recorded_flops;               /* of a step; after the first */
-    size_t aheads, sums, maxes;                                     /* carries of the region ahead lie up to aheads, others that ranks add up to sums, those of which they take the largest up to maxes */
-    int n_buckets; struct bucket { size_t from, to; int after; } *bucket;       /* pieces of the gradients, and the backward call after which each is complete */
-    int n_exchanges; struct exchange { int end, n; struct leaf **leaf; size_t from, to; } *exchange;     /* when the update calls up to `end` are done: leaves go from their holders to all, what lies at from..to of the carries is added up */
+    /* carries of the region ahead lie up to aheads, others that ranks add up to sums, those of which they take
+       the largest up to maxes */
+    size_t aheads, sums, maxes;
+    /* pieces of the gradients, and the backward call after which each is complete */
+    int n_buckets; struct bucket { size_t from, to; int after; } *bucket;
+    /* when the update calls up to `end` are done: leaves go from their holders to all, what lies at from..to of
+       the carries is added up */
+    int n_exchanges; struct exchange { int end, n; struct leaf **leaf; size_t from, to; } *exchange;
     struct moment moment; int64_t steps;
     bool timing; struct op_time *time; double executed;
     int n_stamped; const struct call **stamped;                     /* calls of which the device knows the times */
@@ -52,12 +75,13 @@ struct plan {
 void ranks_plan(struct plan *p);                                    /* what ranks exchange, and when */
 void ranks_reduce_ahead(struct plan *p);
 void ranks_reduce_carries(struct plan *p);
-void ranks_reduce_grads(struct plan *p, int *bucket, int done);     /* those that are complete when `done` backward calls have run */
+/* those that are complete when `done` backward calls have run */
+void ranks_reduce_grads(struct plan *p, int *bucket, int done);
 void ranks_share_updates(struct plan *p, int exchange);
 bool ranks_mine(const struct call *update);                         /* this rank runs it */
 
 int update_find(struct plan *p, struct err *e);                     /* phases and holders of the update region */
-bool update_is_held(const struct node *n);                          /* it changes a weight, or with one: its holder alone runs it */
+bool update_is_held(const struct node *n);    /* it changes a weight, or with one: its holder alone runs it */
 
 void order_find(struct plan *p);                                    /* fills what places say of order */
 void chain_run(struct plan *p, struct call *call, int n);          /* consecutive calls of one chain */

@@ -1,6 +1,7 @@
-/* Plans over several ranks. Each rank computes the gradient of its part of the batch; the gradients are added over the ranks in
-   pieces, while backward goes on. Each weight is then updated by one rank, which alone keeps what its optimizer remembers of it
-   (ZeRO-1; a weight is not cut), and goes from there to the others. Who holds what: update.c. */
+/* Plans over several ranks. Each rank computes the gradient of its part of the batch; the gradients are added
+   over the ranks in pieces, while backward goes on. Each weight is then updated by one rank, which alone keeps
+   what its optimizer remembers of it (ZeRO-1; a weight is not cut), and goes from there to the others. Who
+   holds what: update.c. */
 #include "plan_private.h"
 #include "place.h"
 
@@ -11,7 +12,8 @@ static struct leaf *leaf_of(const struct node *n) { return n ? node_root(n).node
 /* The rank that runs an update alone, counted from 1; 0: all do. */
 static int holder_of(const struct node *n)
 {
-    for (int k = 0; update_is_held(n) && k < n->n_in; k++) if (leaf_of(n->in[k]) && leaf_of(n->in[k])->holder) return leaf_of(n->in[k])->holder;
+    for (int k = 0; update_is_held(n) && k < n->n_in; k++)
+        if (leaf_of(n->in[k]) && leaf_of(n->in[k])->holder) return leaf_of(n->in[k])->holder;
     return 0;
 }
 
@@ -62,7 +64,8 @@ static void add_to_exchange(struct plan *p, struct exchange *x, const struct nod
     struct op_input in;
     for (int k = 0; k < n->n_in; k++) {
         struct leaf *l = leaf_of(n->in[k]);
-        bool there = !l || !l->holder || !op_input(n->op, k, &in) || !in.changed || !(l->kind == LEAF_WEIGHT || l->everywhere);
+        bool there = !l || !l->holder || !op_input(n->op, k, &in) || !in.changed ||
+                     !(l->kind == LEAF_WEIGHT || l->everywhere);
         for (int i = 0; i < x->n; i++) there |= x->leaf[i] == l;
         if (!there) x->leaf[x->n++] = l;
     }
@@ -82,7 +85,9 @@ static void plan_exchanges(struct plan *p)
         const struct node *n = p->update.call[i].node;
         if (!update_is_held(n)) continue;
         if (p->place[n->id].phase != phase)
-            p->exchange[p->n_exchanges++] = (struct exchange){ .leaf = arena_alloc(p->arena, (size_t)p->graph->leaves->n * sizeof(struct leaf *)), .from = SIZE_MAX };
+            p->exchange[p->n_exchanges++] = (struct exchange){
+                .leaf = arena_alloc(p->arena, (size_t)p->graph->leaves->n * sizeof(struct leaf *)), .from = SIZE_MAX
+            };
         phase = p->place[n->id].phase;
         p->exchange[p->n_exchanges - 1].end = i + 1;
         add_to_exchange(p, &p->exchange[p->n_exchanges - 1], n);
@@ -106,7 +111,8 @@ static void reduce(struct plan *p, void *data, size_t bytes, enum reduction how)
 void ranks_reduce_grads(struct plan *p, int *bucket, int done)
 {
     for (; *bucket < p->n_buckets && p->bucket[*bucket].after <= done; ++*bucket)
-        reduce(p, (char *)p->state->grads + p->bucket[*bucket].from, p->bucket[*bucket].to - p->bucket[*bucket].from, REDUCE_SUM);
+        reduce(p, (char *)p->state->grads + p->bucket[*bucket].from, p->bucket[*bucket].to - p->bucket[*bucket].from,
+               REDUCE_SUM);
 }
 
 void ranks_reduce_ahead(struct plan *p)
@@ -124,18 +130,21 @@ void ranks_reduce_carries(struct plan *p)
     p->how.backend->meet(p->state->device);
 }
 
-/* The weights that other ranks updated, and what updates say of themselves: nothing on the ranks that did not run them. */
+/* The weights that other ranks updated, and what updates say of themselves: nothing on the ranks
+   that did not run them. */
 void ranks_share_updates(struct plan *p, int exchange)
 {
     const struct backend *b = p->how.backend;
     struct state *s = p->state;
     const struct exchange *x = &p->exchange[exchange];
     int first = exchange ? x[-1].end : 0;
-    for (int i = 0; i < x->n; i++) b->broadcast(s->device, state_data(s, x->leaf[i]), leaf_bytes(x->leaf[i]), x->leaf[i]->holder - 1);
+    for (int i = 0; i < x->n; i++)
+        b->broadcast(s->device, state_data(s, x->leaf[i]), leaf_bytes(x->leaf[i]), x->leaf[i]->holder - 1);
     reduce(p, p->carries + x->from, x->to - x->from, REDUCE_SUM);
     b->meet(s->device);
     for (int i = first; i < x->end; i++) {
         const struct call *c = &p->update.call[i];
-        for (int k = 0; k < c->args.n_in && !ranks_mine(c); k++) if (c->args.in[k].packed) b->pack(s->device, &c->args.in[k]);
+        for (int k = 0; k < c->args.n_in && !ranks_mine(c); k++)
+            if (c->args.in[k].packed) b->pack(s->device, &c->args.in[k]);
     }
 }

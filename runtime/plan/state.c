@@ -16,14 +16,20 @@ static enum format leaf_format(const struct leaf *l)
 size_t leaf_bytes(const struct leaf *l) { return (size_t)shape_count(l->decl.shape) * element_bytes(leaf_format(l)); }
 
 /* A buffer that another rank keeps. */
-static bool is_foreign(const struct leaf *l) { return l->kind == LEAF_BUFFER && !l->everywhere && l->holder && l->holder != comm_here()->rank + 1; }
+static bool is_foreign(const struct leaf *l)
+{
+    return l->kind == LEAF_BUFFER && !l->everywhere && l->holder && l->holder != comm_here()->rank + 1;
+}
 
 struct state_bytes state_layout(struct leaves *leaves)
 {
     struct state_bytes b = { 0 };
     for (int i = 0; i < leaves->n; i++) {
         struct leaf *l = leaves->leaf[i];
-        size_t *slab = l->kind == LEAF_WEIGHT ? &b.weights : l->kind == LEAF_BUFFER ? &b.buffers : l->kind == LEAF_CONTROL ? &b.controls : &b.inputs;
+        size_t *slab = l->kind == LEAF_WEIGHT    ? &b.weights
+                       : l->kind == LEAF_BUFFER  ? &b.buffers
+                       : l->kind == LEAF_CONTROL ? &b.controls
+                                                 : &b.inputs;
         if (l->kind == LEAF_GRAD) { l->offset = l->of->offset; b.grads = 1; continue; }
         if (is_foreign(l)) continue;
         l->offset = *slab;
@@ -75,7 +81,8 @@ void state_free(struct state *s)
 
 void *state_data(const struct state *s, const struct leaf *l)
 {
-    char *slab[] = { [LEAF_INPUT] = s->inputs, [LEAF_CONTROL] = s->controls, [LEAF_WEIGHT] = s->weights, [LEAF_BUFFER] = s->buffers, [LEAF_GRAD] = s->grads };
+    char *slab[] = { [LEAF_INPUT] = s->inputs, [LEAF_CONTROL] = s->controls, [LEAF_WEIGHT] = s->weights,
+                     [LEAF_BUFFER] = s->buffers, [LEAF_GRAD] = s->grads };
     return slab[l->kind] + l->offset;
 }
 
@@ -91,7 +98,10 @@ void state_put(struct state *s, const struct leaf *l, const void *from)
 }
 
 /* The inputs of a single micro-batch are put where they are read. */
-size_t state_staged_bytes(struct leaves *l, int micros) { return micros > 1 ? (size_t)micros * state_layout(l).inputs : 0; }
+size_t state_staged_bytes(struct leaves *l, int micros)
+{
+    return micros > 1 ? (size_t)micros * state_layout(l).inputs : 0;
+}
 
 void state_stage(struct state *s, const struct leaf *input, int micro, int micros, const void *from)
 {
@@ -111,7 +121,8 @@ void state_pack(struct state *s)
 {
     for (int i = 0; i < s->leaves->n; i++) {
         const struct leaf *l = s->leaves->leaf[i];
-        struct tensor weight = { .data = state_data(s, l), .shape = l->decl.shape, .format = FORMAT_REAL, .packed = (char *)s->packed + l->packed };
+        struct tensor weight = { .data = state_data(s, l), .shape = l->decl.shape, .format = FORMAT_REAL,
+                                 .packed = (char *)s->packed + l->packed };
         if (l->packed_bytes) s->backend->pack(s->device, &weight);
     }
     s->stale = false;
@@ -153,7 +164,8 @@ void state_share(struct state *s)
 }
 
 
-/* A draw depends on (seed, path, matrix of a stack, row, column) alone: not on order, nor on the extent of a dimension. */
+/* A draw depends on (seed, path, matrix of a stack, row, column) alone: not on order, nor on the
+   extent of a dimension. */
 void state_fill(struct state *s, uint64_t seed)
 {
     s->backend->clear(s->device, s->weights, s->bytes.weights);
@@ -163,7 +175,9 @@ void state_fill(struct state *s, uint64_t seed)
         const struct leaf *l = s->leaves->leaf[i];
         if (l->kind != LEAF_WEIGHT && l->kind != LEAF_BUFFER) continue;
         if (is_foreign(l) || (l->init.kind == INIT_CONSTANT && l->init.value == 0)) continue;
-        struct fill f = { state_data(s, l), l->decl.shape, leaf_format(l), l->init, { seed, PURPOSE_INIT, hash_name(l->path), 0 } };
+        struct fill f = {
+            state_data(s, l), l->decl.shape, leaf_format(l), l->init, { seed, PURPOSE_INIT, hash_name(l->path), 0 }
+        };
         s->backend->fill(s->device, &f);
     }
 }

@@ -7,7 +7,10 @@
 void plan_account(struct plan *p, const struct call *c, double seconds)
 {
     /* A joint call counts as its forward third and its backward two thirds; computing again counts as time alone. */
-    double forward_share = c->joint ? 1.0 / 3 : c->pass == FORWARD, times = c->joint ? 3 : c->pass == FORWARD ? 1 : c->pass == BACKWARD ? 2 : 0;
+    double forward_share = c->joint ? 1.0 / 3 : c->pass == FORWARD, times = c->joint              ? 3
+                                                                            : c->pass == FORWARD  ? 1
+                                                                            : c->pass == BACKWARD ? 2
+                                                                                                  : 0;
     if (c->node->region == REGION_MICRO) p->executed += times * c->flops;
     if (!p->timing) return;
     struct op_time *t = &p->time[c->node->op->index];
@@ -31,7 +34,8 @@ int plan_times(struct plan *p, struct op_time *out)
 {
     static const char *const names[] = { OPS(NAME) };
     int n = 0;
-    for (int i = 0; i < p->n_stamped; i++) plan_account(p, p->stamped[i], p->how.backend->between(p->state->device, 2 * i, 2 * i + 1));
+    for (int i = 0; i < p->n_stamped; i++)
+        plan_account(p, p->stamped[i], p->how.backend->between(p->state->device, 2 * i, 2 * i + 1));
     p->n_stamped = 0;
     for (int i = 0; i < OP_COUNT && p->time; i++) {
         if (!p->time[i].calls) continue;

@@ -1,8 +1,9 @@
-/* The update region. Any number of ops may change one weight; what changes weights runs before what reads them. Ops that touch the
-   same weight, and the buffers that they change, belong together: where there are several ranks one of them holds the lot, runs its
-   ops alone, and gives the others what they read of it at the end of a phase.
+/* The update region. Any number of ops may change one weight; what changes weights runs before what reads them. Ops
+   that touch the same weight, and the buffers that they change, belong together: where there are several ranks one of
+   them holds the lot, runs its ops alone, and gives the others what they read of it at the end of a phase.
 
-   An op that depends on what ops of another holder changed, or that is nobody's and reads a change, waits for the next phase. */
+   An op that depends on what ops of another holder changed, or that is nobody's and reads a change,
+   waits for the next phase. */
 #include "plan_private.h"
 
 #include <stdlib.h>
@@ -48,7 +49,8 @@ static void join(const struct graph *g, int *parent)
             if (!goes_with(n, k)) continue;
             int at = find(parent, leaf_of(n->in[k])->id);
             if (first == NONE) first = at;
-            else if (at != first) parent[at > first ? at : first] = at > first ? first : at, first = at > first ? first : at;
+            else if (at != first)
+                parent[at > first ? at : first] = at > first ? first : at, first = at > first ? first : at;
         }
     }
 }
@@ -58,7 +60,8 @@ static void join(const struct graph *g, int *parent)
 /* The lot of a node that is held, or NONE. */
 static int lot_of(const struct node *n, int *parent)
 {
-    for (int k = 0; update_is_held(n) && k < n->n_in; k++) if (goes_with(n, k)) return find(parent, leaf_of(n->in[k])->id);
+    for (int k = 0; update_is_held(n) && k < n->n_in; k++)
+        if (goes_with(n, k)) return find(parent, leaf_of(n->in[k])->id);
     return NONE;
 }
 
@@ -68,7 +71,8 @@ static int check_read(const struct node *n, int input, const struct leaf *l, str
     struct op_input in;
     if (l->kind != LEAF_BUFFER || l->everywhere) return 0;
     op_input(n->op, input, &in);
-    return err_set(e, "%s: %s reads '%s' (%s), which belongs to the rank that holds a weight: it must be everywhere", n->path, n->op->name, in.name, l->path);
+    return err_set(e, "%s: %s reads '%s' (%s), which belongs to the rank that holds a weight: it must be everywhere",
+                   n->path, n->op->name, in.name, l->path);
 }
 
 static int find_phase(struct plan *p, const struct node *n, int *parent, const int *changed, struct err *e)
@@ -78,7 +82,8 @@ static int find_phase(struct plan *p, const struct node *n, int *parent, const i
         if (!n->in[k]) continue;
         const struct node *root = node_root(n->in[k]).node;
         const struct leaf *l = root->leaf;
-        int its = root->region == REGION_UPDATE ? lot_of(root, parent) : NONE, when = root->op->kind == OP_COMPUTE ? p->place[root->id].phase : 0;
+        int its = root->region == REGION_UPDATE ? lot_of(root, parent) : NONE,
+            when = root->op->kind == OP_COMPUTE ? p->place[root->id].phase : 0;
         if (l && is_kept(l) && changed[l->id] >= 0) {
             its = find(parent, l->id);
             when = changed[l->id];
@@ -91,11 +96,13 @@ static int find_phase(struct plan *p, const struct node *n, int *parent, const i
     return 0;
 }
 
-/* Changes first, in the order of the graph, then what reads them: a node sees all changes of a weight that do not wait for it. */
+/* Changes first, in the order of the graph, then what reads them: a node sees all changes of a weight
+   that do not wait for it. */
 static int find_phases(struct plan *p, int *parent, struct err *e)
 {
     const struct graph *g = p->graph;
-    int *changed = xmalloc((size_t)(g->leaves->n + 1) * sizeof *changed), failure = 0;         /* the last phase in which a leaf is changed so far */
+    /* the last phase in which a leaf is changed so far */
+    int *changed = xmalloc((size_t)(g->leaves->n + 1) * sizeof *changed), failure = 0;
     for (int i = 0; i < g->leaves->n; i++) changed[i] = NONE;
     for (int held = 1; held >= 0; held--)
         for (int i = 0; i < g->n && !failure; i++) {
@@ -103,7 +110,8 @@ static int find_phases(struct plan *p, int *parent, struct err *e)
             bool early = update_is_held(n) || p->place[i].precedes;
             if (n->region != REGION_UPDATE || n->op->kind != OP_COMPUTE || early != held) continue;
             failure = find_phase(p, n, parent, changed, e);
-            for (int k = 0; !failure && update_is_held(n) && k < n->n_in; k++) if (changes(n, k) && is_kept(leaf_of(n->in[k]))) changed[leaf_of(n->in[k])->id] = p->place[i].phase;
+            for (int k = 0; !failure && update_is_held(n) && k < n->n_in; k++)
+                if (changes(n, k) && is_kept(leaf_of(n->in[k]))) changed[leaf_of(n->in[k])->id] = p->place[i].phase;
         }
     free(changed);
     return failure;
@@ -114,7 +122,8 @@ static void mark_before(struct plan *p, const struct node *n)
 {
     for (int k = 0; k < n->n_in; k++) {
         const struct node *root = n->in[k] ? node_root(n->in[k]).node : NULL;
-        if (!root || root->region != REGION_UPDATE || root->op->kind != OP_COMPUTE || p->place[root->id].precedes) continue;
+        if (!root || root->region != REGION_UPDATE || root->op->kind != OP_COMPUTE || p->place[root->id].precedes)
+            continue;
         p->place[root->id].precedes = true;
         mark_before(p, root);
     }
@@ -130,13 +139,16 @@ static void hold(struct plan *p, int *parent)
     if (ranks == 1) return;
     double *load = xcalloc((size_t)ranks, sizeof *load), *size = xcalloc((size_t)g->leaves->n + 1, sizeof *size);
     int *holder = xcalloc((size_t)g->leaves->n + 1, sizeof *holder);
-    for (int i = 0; i < g->leaves->n; i++) if (g->leaves->leaf[i]->kind == LEAF_WEIGHT) size[find(parent, i)] += (double)shape_count(g->leaves->leaf[i]->decl.shape);
+    for (int i = 0; i < g->leaves->n; i++)
+        if (g->leaves->leaf[i]->kind == LEAF_WEIGHT)
+            size[find(parent, i)] += (double)shape_count(g->leaves->leaf[i]->decl.shape);
     for (int i = 0; i < g->n; i++) {
         int lot = lot_of(g->node[i], parent), least = 0;
         if (lot == NONE) continue;
         for (int r = 1; r < ranks; r++) if (load[r] < load[least]) least = r;
         if (!holder[lot]) { holder[lot] = least + 1; load[least] += size[lot]; }
-        for (int k = 0; k < g->node[i]->n_in; k++) if (goes_with(g->node[i], k)) leaf_of(g->node[i]->in[k])->holder = holder[lot];
+        for (int k = 0; k < g->node[i]->n_in; k++)
+            if (goes_with(g->node[i], k)) leaf_of(g->node[i]->in[k])->holder = holder[lot];
     }
     free(load);
     free(size);

@@ -1,15 +1,17 @@
-/* Products of bf16 matrices by the tiles of AMX: 2 x 2 tiles of C, so that each tile of A and of B that is loaded meets two others.
-   32 rows of A stay in the first-level cache while all of B streams by. Bound by B's way from the second-level cache.
+/* Products of bf16 matrices by the tiles of AMX: 2 x 2 tiles of C, so that each tile of A and of B that is
+   loaded meets two others. 32 rows of A stay in the first-level cache while all of B streams by. Bound by B's
+   way from the second-level cache.
 
-   TDPBF16PS takes and makes no denormals, whatever the thread's settings, and for each value of C sums the even and the odd depths
-   of a step apart before both are added. */
+   TDPBF16PS takes and makes no denormals, whatever the thread's settings, and for each value of C sums the even and the
+   odd depths of a step apart before both are added. */
 #include "amx.h"
 #include <cpuid.h>
 #include <immintrin.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { ROWS = 32, STEP = DOT_DEPTH * DOT_COLS, LINE = 64 }; /* rows of a block; values of B in a step; bytes that caches move */
+/* rows of a block; values of B in a step; bytes that caches move */
+enum { ROWS = 32, STEP = DOT_DEPTH * DOT_COLS, LINE = 64 };
 
 /* Tiles 0 1 over 2 3 are C, 4 over 5 A, 6 beside 7 B; `rows` and `cols` are those of one tile of C. */
 static void configure(int64_t rows, int64_t cols)
@@ -19,7 +21,8 @@ static void configure(int64_t rows, int64_t cols)
         tiles.rows[t] = (uint8_t)(t < 6 ? rows : DOT_DEPTH / 2);
         tiles.row_bytes[t] = (uint16_t)(t == 4 || t == 5 ? DOT_DEPTH * 2 : cols * 4);
     }
-    __asm__ volatile("" : : "r"(&tiles) : "memory");        /* gcc takes the next line to read 8 bytes, and may not store the others */
+    /* gcc takes the next line to read 8 bytes, and may not store the others */
+    __asm__ volatile("" : : "r"(&tiles) : "memory");
     _tile_loadconfig(&tiles);
 }
 
@@ -76,8 +79,9 @@ static inline void block(int64_t down, int64_t right, int64_t k, const uint16_t 
     _tile_stored(3, c_low + right, c_line);
 }
 
-/* Whole blocks first, then the edge, cut into halves that share the middle row or column of an odd one: it is computed twice, alike,
-   and nothing outside C is touched. The configuration does not outlive the call, for whoever else in the process uses tiles. */
+/* Whole blocks first, then the edge, cut into halves that share the middle row or column of an odd one: it is
+   computed twice, alike, and nothing outside C is touched. The configuration does not outlive the call, for whoever
+   else in the process uses tiles. */
 void dot_amx(int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t a_row, const uint16_t *b, int64_t panel,
              float *c, int64_t c_row, bool add)
 {
@@ -92,7 +96,8 @@ void dot_amx(int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t a_row, 
                 for (int64_t x = j; x < cols_end; x += wide) {
                     float *here = c + y * c_row + x;
                     if (x + wide < cols_end) soon_written(here + wide, c_row, high);
-                    block(high - rows, wide - cols, k, a + y * a_row, a_row, b + x / DOT_COLS * panel, here, c_row, add);
+                    block(high - rows, wide - cols, k, a + y * a_row, a_row, b + x / DOT_COLS * panel, here, c_row,
+                          add);
                 }
         }
     }
@@ -102,7 +107,14 @@ void dot_amx(int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t a_row, 
 /* The state of tiles is large, so the kernel saves it only for a process that has asked. */
 bool amx_available(void)
 {
-    enum { OSXSAVE = 1 << 27, BF16 = 1 << 22, TILE = 1 << 24, STATES = 1 << 17 | 1 << 18, REQUEST = 0x1023, TILE_DATA = 18 };
+    enum {
+        OSXSAVE = 1 << 27,
+        BF16 = 1 << 22,
+        TILE = 1 << 24,
+        STATES = 1 << 17 | 1 << 18,
+        REQUEST = 0x1023,
+        TILE_DATA = 18
+    };
     unsigned eax, ebx, ecx, edx, states, high;
     if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & OSXSAVE)) return false;
     if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || !(edx & BF16) || !(edx & TILE)) return false;

@@ -4,7 +4,7 @@
 
 #include "cpu/isa.h"
 
-bool amx_available(void);                                   /* the processor has it, and the kernel lets this process use it */
-dot_product dot_amx;                                        /* k up to 512 keeps 32 rows of A in the first-level cache */
+bool amx_available(void);    /* the processor has it, and the kernel lets this process use it */
+dot_product dot_amx;    /* k up to 512 keeps 32 rows of A in the first-level cache */
 
 #endif

@@ -1,7 +1,9 @@
-/* Products of bf16 matrices by the dot product of AVX512_BF16: a tile of C stays in registers while pairs of depths of some rows of A
-   (broadcast) meet a panel of B, which stays in the first-level cache while rows pass by. Bound by the dot products.
+/* Products of bf16 matrices by the dot product of AVX512_BF16: a tile of C stays in registers while pairs of
+   depths of some rows of A (broadcast) meet a panel of B, which stays in the first-level cache while rows pass by.
+   Bound by the dot products.
 
-   VDPBF16PS takes and makes no denormals, whatever the thread's settings, and adds the even depth of a pair before the odd one. */
+   VDPBF16PS takes and makes no denormals, whatever the thread's settings, and adds the even depth of a
+   pair before the odd one. */
 #include "avx512bf16.h"
 #include <immintrin.h>
 
@@ -60,8 +62,9 @@ void dot_avx512bf16(int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t 
         for (int64_t i = 0; i < m; i += high) {
             for (int64_t r = i + high; r < i + 2 * high && r < m; r++)
                 for (int64_t at = 0; at < DOT_COLS; at += LANES) __builtin_prefetch(c + r * c_row + j + at, 1);
-            tile_of[(m - i < high ? m - i : high) - 1](k, a + i * a_row, a_row, b + j / DOT_COLS * panel, c + i * c_row + j, c_row,
-                                                       (__mmask16)there, (__mmask16)(there >> LANES), add);
+            tile_of[(m - i < high ? m - i : high) - 1](k, a + i * a_row, a_row, b + j / DOT_COLS * panel,
+                                                       c + i * c_row + j, c_row, (__mmask16)there,
+                                                       (__mmask16)(there >> LANES), add);
         }
     }
 }

@@ -1,9 +1,10 @@
-/* Vector arithmetic of attention on one block: scores lie transposed, a row for each key, and the queries of the block side by
-   side in its lanes. So the softmax needs no sums across a vector, and the weights are at once the left factor of dv = p^T do
-   and the right factor of o^T = v^T p^T; nothing of the size of the scores is ever transposed.
+/* Vector arithmetic of attention on one block: scores lie transposed, a row for each key, and the queries of the block
+   side by side in its lanes. So the softmax needs no sums across a vector, and the weights are at once the left factor
+   of dv = p^T do and the right factor of o^T = v^T p^T; nothing of the size of the scores is ever transposed.
 
-   Keys and values lie in slices [width / SLICE][keys][SLICE], padded with zeros: rows or columns of a slice are the factor
-   that is broadcast, at constant strides. Bound by fused multiply-adds; at narrow heads by the exponentials too. */
+   Keys and values lie in slices [width / SLICE][keys][SLICE], padded with zeros: rows or columns of a slice
+   are the factor that is broadcast, at constant strides. Bound by fused multiply-adds; at narrow heads by
+   the exponentials too. */
 #ifndef SLUICE_ATTEND_H
 #define SLUICE_ATTEND_H
 
@@ -24,10 +25,10 @@ enum { TALL = 4 };
 #define ONE_MORE(rows) + 1
 enum { QUERIES = 32, SLICE = 16, PAIR = 2 * LANES, ROWS = TILES(ONE_MORE) };
 
-/* C = A B, or C + A B, in `rows` rows of `cols` vectors: constants where this is expanded, as the strides of A are. The depth is
-   `runs` runs of `run`; from one to the next A goes on by `jump`. */
-INLINE void tile(int rows, int cols, int64_t a_row, int64_t a_step, int64_t runs, int64_t run, int64_t jump, const real *a,
-                 const real *b, int64_t b_row, real *c, int64_t c_row, bool add)
+/* C = A B, or C + A B, in `rows` rows of `cols` vectors: constants where this is expanded, as the strides of A are. The
+   depth is `runs` runs of `run`; from one to the next A goes on by `jump`. */
+INLINE void tile(int rows, int cols, int64_t a_row, int64_t a_step, int64_t runs, int64_t run, int64_t jump,
+                 const real *a, const real *b, int64_t b_row, real *c, int64_t c_row, bool add)
 {
     vec sum[ROWS][2];
     UNROLLED
@@ -65,7 +66,8 @@ INLINE void tile(int rows, int cols, int64_t a_row, int64_t a_step, int64_t runs
     }
 TILES(TILE)
 #define SCORES(rows) scores_##rows,
-static void (*const scores_of[])(int64_t slices, int64_t jump, const real *a, const real *b, real *c) = { TILES(SCORES) };
+static void (*const scores_of[])(int64_t slices, int64_t jump, const real *a, const real *b,
+                                 real *c) = { TILES(SCORES) };
 #define SPREAD(rows) { single_##rows, pair_##rows },
 static void (*const spread_of[][2])(const real *a, const real *b, int64_t width, real *c) = { TILES(SPREAD) };
 
@@ -75,7 +77,8 @@ static void scores(int64_t n, int64_t width, int64_t jump, const real *x, const 
     int64_t high = blocks_of(n, blocks_of(n, ROWS));        /* rows shared out evenly */
     for (int64_t i = 0; i < n; i += high)
         for (int64_t j = 0; j < QUERIES; j += PAIR)
-            scores_of[(n - i < high ? n - i : high) - 1](width / SLICE, jump, x + i * SLICE, y + j, s + i * QUERIES + j);
+            scores_of[(n - i < high ? n - i : high) - 1](width / SLICE, jump, x + i * SLICE, y + j,
+                                                         s + i * QUERIES + j);
 }
 
 /* to [width, QUERIES] += x^T p: n rows of slices x, p [n, QUERIES]. */
@@ -83,7 +86,8 @@ static void collect(int64_t n, int64_t width, int64_t jump, const real *x, const
 {
     for (int64_t i = 0; i < width; i += TALL)
         for (int64_t j = 0; j < QUERIES; j += PAIR)
-            tile(TALL, 2, 1, SLICE, 1, n, 0, x + i / SLICE * jump + i % SLICE, p + j, QUERIES, to + i * QUERIES + j, QUERIES, true);
+            tile(TALL, 2, 1, SLICE, 1, n, 0, x + i / SLICE * jump + i % SLICE, p + j, QUERIES, to + i * QUERIES + j,
+                 QUERIES, true);
 }
 
 /* to [n, width] += p y: p [n, QUERIES], y [QUERIES, width]. */
@@ -92,7 +96,8 @@ static void spread(int64_t n, int64_t width, const real *p, const real *y, real 
     int64_t high = blocks_of(n, blocks_of(n, ROWS));
     for (int64_t i = 0; i < n; i += high)
         for (int64_t j = 0; j < width; j += PAIR)
-            spread_of[(n - i < high ? n - i : high) - 1][width - j >= PAIR](p + i * QUERIES, y + j, width, to + i * width + j);
+            spread_of[(n - i < high ? n - i : high) - 1][width - j >= PAIR](p + i * QUERIES, y + j, width,
+                                                                            to + i * width + j);
 }
 
 /* Scores of keys [j, j+n) become -infinity where a query may not look: it sees the keys [first, last). */
@@ -151,7 +156,8 @@ static void slopes(int64_t n, const real *lse, const real *mean, real *s, real *
 {
     for (int q = 0; q < QUERIES; q += LANES, s += LANES, d += LANES) {
         int64_t i = 0;
-        for (; i + CHAINS <= n; i += CHAINS) slope(CHAINS, vec_load(lse + q), vec_load(mean + q), s + i * QUERIES, d + i * QUERIES);
+        for (; i + CHAINS <= n; i += CHAINS)
+            slope(CHAINS, vec_load(lse + q), vec_load(mean + q), s + i * QUERIES, d + i * QUERIES);
         for (; i < n; i++) slope(1, vec_load(lse + q), vec_load(mean + q), s + i * QUERIES, d + i * QUERIES);
     }
 }

@@ -1,5 +1,6 @@
-/* Attention of so few queries that they would leave most lanes empty, as in decoding: keys and values are read once, where they lie,
-   a query has its scores in a row, and a lane is a part of the width. Bound by memory when the keys are many. */
+/* Attention of so few queries that they would leave most lanes empty, as in decoding: keys and values are read
+   once, where they lie, a query has its scores in a row, and a lane is a part of the width. Bound by memory
+   when the keys are many. */
 #ifndef SLUICE_ATTEND_FEW_H
 #define SLUICE_ATTEND_FEW_H
 
@@ -7,8 +8,10 @@
 
 enum { FEW = 8 };
 
-/* Scores of keys [j, j+n) with each query, rows of STEP. A sum over lanes is a sum of rows once LANES keys are transposed. */
-static void few_scores(const struct keys *keys, const struct block *q, int64_t j, int64_t n, const real *rows, real *line, real *score)
+/* Scores of keys [j, j+n) with each query, rows of STEP. A sum over lanes is a sum of rows once
+   LANES keys are transposed. */
+static void few_scores(const struct keys *keys, const struct block *q, int64_t j, int64_t n, const real *rows,
+                       real *line, real *score)
 {
     int64_t wide = padded(keys->width);
     _Alignas(64) real part[FEW][LANES * LANES] = { 0 }, turned[LANES * LANES];
@@ -27,13 +30,15 @@ static void few_scores(const struct keys *keys, const struct block *q, int64_t j
 }
 
 /* Takes the scores of query i into its running softmax: zeros where it may not look. */
-static void few_advance(const struct sizes *s, const struct block *q, int64_t i, int64_t j, int64_t n, real *score, real *most, real *sum, real *o)
+static void few_advance(const struct sizes *s, const struct block *q, int64_t i, int64_t j, int64_t n, real *score,
+                        real *most, real *sum, real *o)
 {
     int64_t from = q->first[i] > j ? q->first[i] - j : 0, to = q->last[i] < j + n ? q->last[i] - j : n;
     if (from > to) from = to = n;
     for (int64_t k = 0; k < n; k++) if (k < from || k >= to) score[k] = 0;
     if (from == to) return;
-    real top = row_top(score + from, to - from), now = top > most[i] ? top : most[i], fade = vec_exp((most[i] - now) / LOG2E);
+    real top = row_top(score + from, to - from), now = top > most[i] ? top : most[i],
+         fade = vec_exp((most[i] - now) / LOG2E);
     sum[i] = sum[i] * fade + (real)row_exp(score + from, to - from, 1 / LOG2E, now, 1);
     most[i] = now;
     scaled(s->value_wide, fade, o, o);
@@ -43,8 +48,8 @@ static void forward_few(const struct args *a, const struct sizes *s, int64_t hea
 {
     struct block q = block_of(a, s, head, 0);
     struct keys keys = keys_of(a, s, K, head), values = keys_of(a, s, V, head);
-    _Alignas(64) real rows[QUERIES * s->widest], turned[QUERIES * s->widest], o[FEW * s->value_wide], line[s->widest], score[FEW * STEP],
-        most[QUERIES], sum[QUERIES] = { 0 };
+    _Alignas(64) real rows[QUERIES * s->widest], turned[QUERIES * s->widest], o[FEW * s->value_wide], line[s->widest],
+        score[FEW * STEP], most[QUERIES], sum[QUERIES] = { 0 };
     read_rows(&a->in[Q], &q, s->width, s->scale, rows, turned);
     memset(o, 0, (size_t)(FEW * s->value_wide) * sizeof *o);
     for (int i = 0; i < QUERIES; i++) most[i] = -INFINITY;
@@ -52,14 +57,17 @@ static void forward_few(const struct args *a, const struct sizes *s, int64_t hea
         int64_t n = q.to - j < STEP ? q.to - j : STEP;
         memset(line, 0, (size_t)s->widest * sizeof *line);
         few_scores(&keys, &q, j, n, rows, line, score);
-        for (int64_t i = 0; i < q.n; i++) few_advance(s, &q, i, j, n, score + i * STEP, most, sum, o + i * s->value_wide);
+        for (int64_t i = 0; i < q.n; i++)
+            few_advance(s, &q, i, j, n, score + i * STEP, most, sum, o + i * s->value_wide);
         memset(line, 0, (size_t)s->widest * sizeof *line);
         for (int64_t k = 0; k < n; k++) {
             const real *value = key_row(&values, j + k, line);
-            for (int64_t i = 0; i < q.n; i++) add_scaled(s->value_wide, score[i * STEP + k], value, o + i * s->value_wide);
+            for (int64_t i = 0; i < q.n; i++)
+                add_scaled(s->value_wide, score[i * STEP + k], value, o + i * s->value_wide);
         }
     }
-    for (int64_t i = 0; i < q.n; i++) scaled(s->value_wide, share_of(sum[i]), o + i * s->value_wide, o + i * s->value_wide);
+    for (int64_t i = 0; i < q.n; i++)
+        scaled(s->value_wide, share_of(sum[i]), o + i * s->value_wide, o + i * s->value_wide);
     finish(a, s, &q, o, most, sum);
 }
 

@@ -14,7 +14,8 @@ enum { STEP = 128, AHEAD = 8 };                                        /* keys w
 struct attr { double scale; int64_t window; };
 
 struct sizes {
-    int64_t batch, seq, keys, seen, heads, share, groups, width, value_width, wide, value_wide, widest, pos, window, blocks, parts;
+    int64_t batch, seq, keys, seen, heads, share, groups, width, value_width, wide, value_wide, widest, pos, window,
+        blocks, parts;
     real scale;                                             /* to base 2 */
 };
 
@@ -24,10 +25,10 @@ static struct sizes sizes_of(const struct args *a)
 {
     const struct attr *at = a->attr;
     struct shape q = a->in[Q].shape, k = a->in[K].shape, start = a->in[START].shape;
-    struct sizes s = {
-        .batch = start.dim[0], .seq = start.dim[1], .heads = q.dim[1], .groups = k.dim[k.rank - 2], .width = q.dim[2],
-        .value_width = shape_last(a->in[V].shape), .pos = a->in[POS].data ? ints(&a->in[POS])[0] : 0, .window = at->window,
-        .parts = a->work[SUMS].shape.dim[0], .scale = (real)at->scale * LOG2E };
+    struct sizes s = { .batch = start.dim[0], .seq = start.dim[1], .heads = q.dim[1], .groups = k.dim[k.rank - 2],
+                       .width = q.dim[2], .value_width = shape_last(a->in[V].shape),
+                       .pos = a->in[POS].data ? ints(&a->in[POS])[0] : 0, .window = at->window,
+                       .parts = a->work[SUMS].shape.dim[0], .scale = (real)at->scale * LOG2E };
     s.keys = k.rank == 4 ? k.dim[1] : s.seq;
     s.seen = s.pos + s.seq;
     s.share = s.heads / s.groups;
@@ -39,8 +40,8 @@ static struct sizes sizes_of(const struct args *a)
 }
 
 /* Queries of one key head, head after head of a position and position after position: their rows in [T,H], and the keys
-   [first, last) of the sequence that each may see, none where its document begins after it; together they see [from, to), and each of
-   them [all_from, all_to). */
+   [first, last) of the sequence that each may see, none where its document begins after it; together they see [from,
+   to), and each of them [all_from, all_to). */
 struct block {
     int64_t head, number, n, row[QUERIES], from, to, all_from, all_to;
     _Alignas(64) place first[QUERIES], last[QUERIES];
@@ -51,9 +52,12 @@ static struct block block_of(const struct args *a, const struct sizes *s, int64_
 {
     int64_t done = number * QUERIES, rest = s->seq * s->share - done, at = done / s->share, h = done % s->share;
     int64_t first_token = head / s->groups * s->seq, first_head = head % s->groups * s->share;
-    struct block q = { .head = head, .number = number, .n = rest < QUERIES ? rest : QUERIES, .from = INT64_MAX, .all_to = INT64_MAX };
+    struct block q = {
+        .head = head, .number = number, .n = rest < QUERIES ? rest : QUERIES, .from = INT64_MAX, .all_to = INT64_MAX
+    };
     for (int64_t i = 0; i < q.n; i++) {
-        int64_t token = first_token + at, here = s->pos + at, start = ints(&a->in[START])[token], edge = here - s->window + 1;
+        int64_t token = first_token + at, here = s->pos + at, start = ints(&a->in[START])[token],
+                edge = here - s->window + 1;
         INVARIANT(start >= 0 && start <= s->keys && here < s->keys, "query at %lld of %lld in a document from %lld",
                   (long long)here, (long long)s->keys, (long long)start);
         int64_t first = s->window && edge > start ? edge : start, last = here + 1;
@@ -73,7 +77,8 @@ static struct block block_of(const struct args *a, const struct sizes *s, int64_
 /* Asks for n values in time: the rows of a head are short and far apart, which the processor does not foresee. */
 static void soon_row(const struct tensor *t, int64_t at, int64_t n)
 {
-    for (int64_t i = 0; i < n; i += SLICE) __builtin_prefetch((const char *)t->data + (at + i) * (int64_t)element_bytes(t->format));
+    for (int64_t i = 0; i < n; i += SLICE)
+        __builtin_prefetch((const char *)t->data + (at + i) * (int64_t)element_bytes(t->format));
 }
 
 /* The keys or the values of a head: row 0 and what leads from one to the next. */
@@ -81,7 +86,8 @@ struct keys { const struct tensor *t; int64_t width, first, step; };
 static struct keys keys_of(const struct args *a, const struct sizes *s, int which, int64_t head)
 {
     int64_t width = which == K ? s->width : s->value_width;
-    return (struct keys){ &a->in[which], width, (head / s->groups * s->keys * s->groups + head % s->groups) * width, s->groups * width };
+    return (struct keys){ &a->in[which], width, (head / s->groups * s->keys * s->groups + head % s->groups) * width,
+                          s->groups * width };
 }
 
 /* Row j, with zeros up to a whole slice; `line` is a place for it, zero beyond the width. */
@@ -111,7 +117,8 @@ static void pack_heads(const struct args *a, int64_t from, int64_t to)
 }
 
 /* Rows of the block's queries times `scale`, [QUERIES, wide], padded with zeros; also turned, [wide, QUERIES]. */
-static void read_rows(const struct tensor *t, const struct block *q, int64_t width, real scale, real *rows, real *turned)
+static void read_rows(const struct tensor *t, const struct block *q, int64_t width, real scale, real *rows,
+                      real *turned)
 {
     int64_t wide = padded(width);
     for (int64_t i = 0; i < QUERIES; i++) {
@@ -125,7 +132,8 @@ static void read_rows(const struct tensor *t, const struct block *q, int64_t wid
 }
 
 /* Row := beta row + scale * the sum of n >= 1 rows, which lie `next` apart. */
-static void add_rows(const struct tensor *t, int64_t at, int64_t width, real beta, real scale, const real *from, int64_t next, int64_t n)
+static void add_rows(const struct tensor *t, int64_t at, int64_t width, real beta, real scale, const real *from,
+                     int64_t next, int64_t n)
 {
     real buffer[width], *to = beta == 0 ? row_write(t, at, width, buffer) : row_add(t, at, width, beta, buffer);
     if (beta == 0) scaled(width, scale, from, to);
@@ -135,7 +143,8 @@ static void add_rows(const struct tensor *t, int64_t at, int64_t width, real bet
 }
 
 /* The same for the rows of the block's queries, which come from [QUERIES, padded(width)]. */
-static void write_rows(const struct tensor *t, const struct block *q, int64_t width, real beta, real scale, const real *from)
+static void write_rows(const struct tensor *t, const struct block *q, int64_t width, real beta, real scale,
+                       const real *from)
 {
     for (int64_t i = 0; i < q->n; i++, from += padded(width)) {
         if (i + AHEAD < q->n) soon_row(t, q->row[i + AHEAD] * width, width);
@@ -149,10 +158,14 @@ static real larger_number(real most, real now) { return now > most || isnan(now)
 /* The factor on what a query summed: 0 if it saw nothing. */
 static real share_of(real sum) { return sum == 0 ? 0 : 1 / sum; }
 
-/* What the queries leave: rows of o, [QUERIES, value_wide], the log-sum-exp, and the largest score of each of their heads. */
-static void finish(const struct args *a, const struct sizes *s, const struct block *q, const real *rows, const real *most, const real *sum)
+/* What the queries leave: rows of o, [QUERIES, value_wide], the log-sum-exp, and the largest score
+   of each of their heads. */
+static void finish(const struct args *a, const struct sizes *s, const struct block *q, const real *rows,
+                   const real *most, const real *sum)
 {
-    real *top = reals(&a->work[TOPS]) + (q->head / s->groups * s->blocks + q->number) * s->heads + q->head % s->groups * s->share, lse[QUERIES];
+    real *top = reals(&a->work[TOPS]) + (q->head / s->groups * s->blocks + q->number) * s->heads +
+                q->head % s->groups * s->share,
+         lse[QUERIES];
     for (int i = 0; i < QUERIES; i++) lse[i] = sum[i] == 0 ? 0 : most[i] + vec_log(sum[i]) * LOG2E + (sum[i] - sum[i]);
     for (int64_t h = 0; h < s->share; h++) top[h] = -INFINITY;
     write_rows(&a->out[O], q, s->value_width, 0, 1, rows);

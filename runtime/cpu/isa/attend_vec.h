@@ -38,8 +38,9 @@ INLINE vec larger(vec a, vec b)
 #endif
 }
 
-/* t := 2^t for t < 127, exactly 1 at 0, 0 below -126.5: 2^n 2^f with |f| <= 1/2. Adding 1.5*2^23 rounds to n and leaves it in the
-   low bits. Relative error < 1e-7. Several vectors at once, step by step, because one is a chain of some 40 cycles. */
+/* t := 2^t for t < 127, exactly 1 at 0, 0 below -126.5: 2^n 2^f with |f| <= 1/2. Adding 1.5*2^23 rounds to n and
+   leaves it in the low bits. Relative error < 1e-7. Several vectors at once, step by step, because one is a
+   chain of some 40 cycles. */
 INLINE void powers_of_two(int count, vec *t)
 {
 #ifdef SLUICE_DOUBLE
@@ -83,7 +84,8 @@ static void scaled(int64_t n, real scale, const real *from, real *to)
 static void add_scaled(int64_t n, real scale, const real *from, real *to)
 {
     int64_t i = 0;
-    for (; i + LANES <= n; i += LANES) *(loose *)(to + i) = multiply_add(splat(scale), *(const loose *)(from + i), *(loose *)(to + i));
+    for (; i + LANES <= n; i += LANES)
+        *(loose *)(to + i) = multiply_add(splat(scale), *(const loose *)(from + i), *(loose *)(to + i));
     for (; i < n; i++) to[i] += from[i] * scale;
 }
 

@@ -97,7 +97,8 @@ static struct cut cut_of(const struct gemm *g)
     enum { ENOUGH = 8, FEW_ROWS = 96, FEW_COLS = 128 };
     struct cut c = { .g = g, .rows = MOST_ROWS, .cols = MOST_COLS };
     int64_t m = g->cut == GEMM_ROWS ? blocks_of(g->m, g->groups) : g->m;
-    while (g->groups * blocks_of(m, c.rows) * blocks_of(g->n, c.cols) < ENOUGH && (c.rows > FEW_ROWS || c.cols > FEW_COLS))
+    while (g->groups * blocks_of(m, c.rows) * blocks_of(g->n, c.cols) < ENOUGH &&
+           (c.rows > FEW_ROWS || c.cols > FEW_COLS))
         if (c.cols > FEW_COLS && c.cols >= c.rows) c.cols /= 2;
         else c.rows /= 2;
     return c;
@@ -110,7 +111,8 @@ static void grouped(const struct args *a, const struct gemm *g)
     c.first = first;
     first[0] = 0;
     for (int e = 0; e <= g->groups; e++) {
-        int64_t m = g->cut == GEMM_DEPTH ? (e < g->groups ? g->m : 0) : (e < g->groups ? g->offsets[e + 1] : g->m) - g->offsets[e];
+        int64_t m = g->cut == GEMM_DEPTH ? (e < g->groups ? g->m : 0)
+                                         : (e < g->groups ? g->offsets[e + 1] : g->m) - g->offsets[e];
         first[e + 1] = first[e] + blocks_of(m, c.rows) * blocks_of(g->n, c.cols);
     }
     struct args with = *a;

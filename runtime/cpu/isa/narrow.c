@@ -1,5 +1,5 @@
-/* One block product of operands rounded to bf16, where the instruction set has a dot product for them, and the packing of weights
-   for it. Pairs of neighbouring depths are one word from here on. */
+/* One block product of operands rounded to bf16, where the instruction set has a dot product for them, and the packing
+   of weights for it. Pairs of neighbouring depths are one word from here on. */
 #include "product.h"
 #include "vector.h"
 
@@ -29,8 +29,8 @@ const void *packed_part(const struct gemm *g, int e, int64_t j)
     return packed_at(g->b.packed, s, g->b.turned, e, j, 0);
 }
 
-/* Only weights of bf16 training are packed: they must be rounded in any case, once for all micro-batches. For reals it does not
-   pay, because a product reads or packs them at less cost than they are read and written once more. */
+/* Only weights of bf16 training are packed: they must be rounded in any case, once for all micro-batches. For reals it
+   does not pay, because a product reads or packs them at less cost than they are read and written once more. */
 size_t packed_bytes(struct shape weight, enum format act)
 {
     if (act != FORMAT_BF16 || !dot_in_use || weight.rank < 2) return 0;
@@ -40,8 +40,15 @@ size_t packed_bytes(struct shape weight, enum format act)
 
 #ifdef SLUICE_DOUBLE
 
-void pack(const struct args *a, const struct tensor *weight) { INVARIANT(!a && !weight, "doubles are not rounded to bf16"); }
-void narrow_product(const struct gemm *g, dot_product *unit) { INVARIANT(!g && !unit, "doubles are not rounded to bf16"); }
+void pack(const struct args *a, const struct tensor *weight)
+{
+    INVARIANT(!a && !weight, "doubles are not rounded to bf16");
+}
+
+void narrow_product(const struct gemm *g, dot_product *unit)
+{
+    INVARIANT(!g && !unit, "doubles are not rounded to bf16");
+}
 
 #else
 
@@ -64,7 +71,8 @@ INLINE word rounded(const struct matrix *m, int64_t at, int64_t n)
 INLINE vec along(const struct matrix *m, int64_t at, int64_t n)
 {
     vec v;
-    half h[] = { __builtin_convertvector(rounded(m, at, n), half), __builtin_convertvector(rounded(m, at + LANES, n - LANES), half) };
+    half h[] = { __builtin_convertvector(rounded(m, at, n), half),
+                 __builtin_convertvector(rounded(m, at + LANES, n - LANES), half) };
     memcpy(&v, h, sizeof v);
     return v;
 }
@@ -82,7 +90,8 @@ static void pack_rows(const struct matrix *a, int64_t m, int64_t k, uint16_t *ou
         else
             for (int64_t i = 0; i < m; i += LANES) {
                 vec v[LANES];
-                UNROLLED for (int l = 0; l < LANES; l++) v[l] = across(a, (p + 2 * l) * a->col + i, a->col, k - p - 2 * l, m - i);
+                UNROLLED for (int l = 0; l < LANES; l++)
+                    v[l] = across(a, (p + 2 * l) * a->col + i, a->col, k - p - 2 * l, m - i);
                 transpose(v);
                 UNROLLED for (int l = 0; l < LANES; l++) *(loose *)(out + (i + l) * PITCH + p) = v[l];
             }
@@ -129,7 +138,8 @@ void narrow_product(const struct gemm *g, dot_product *unit)
             struct matrix a = matrix_at(g->a, i, from);
             int64_t m = g->m - i < CHUNK ? g->m - i : CHUNK, pitch;
             const uint16_t *left = rows_of(&a, m, k, &pitch);
-            unit(m, g->n, padded(k, DOT_DEPTH), left, pitch, right, panel, (real *)g->c.data + i * g->c.row, g->c.row, g->beta != 0 || from > 0);
+            unit(m, g->n, padded(k, DOT_DEPTH), left, pitch, right, panel, (real *)g->c.data + i * g->c.row, g->c.row,
+                 g->beta != 0 || from > 0);
         }
     }
 }

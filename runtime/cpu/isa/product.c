@@ -1,5 +1,5 @@
-/* One block product on one thread. A tile of C stays in registers while some rows of A (broadcast) meet a panel of B (two
-   vectors a step). Operands are read where they lie if that can be; else packed. Bound by fused multiply-adds. */
+/* One block product on one thread. A tile of C stays in registers while some rows of A (broadcast) meet a panel of B
+   (two vectors a step). Operands are read where they lie if that can be; else packed. Bound by fused multiply-adds. */
 #include "product.h"
 #include "vector.h"
 
@@ -22,8 +22,8 @@ static _Thread_local struct {
 
 /* ---- operands, as tiles read them ---- */
 
-/* Value (i, p) of some rows of A is at i * line + p * step, one of which is 1. Value (p, j) of a panel of B is at p * pitch + j;
-   the panel to be read next begins `next` values further on. */
+/* Value (i, p) of some rows of A is at i * line + p * step, one of which is 1. Value (p, j) of a panel of B is at p *
+   pitch + j; the panel to be read next begins `next` values further on. */
 struct left { const real *at; int64_t line, step; };
 struct right { const real *at; int64_t pitch, next; };
 
@@ -39,11 +39,13 @@ static struct left left_of(const struct gemm *g, int64_t i, int64_t rows, int64_
     if (lies_well(&a, blocks_of(g->n, COLS))) return (struct left){ a.data, a.row, a.col };
     if (a.col == 1) {
         for (int64_t r = 0; r < rows; r++)
-            for (int64_t p = 0; p < k; p += LANES) *(vec *)(packed.a + r * PITCH + p) = values(&a, r * a.row + p, k - p);
+            for (int64_t p = 0; p < k; p += LANES)
+                *(vec *)(packed.a + r * PITCH + p) = values(&a, r * a.row + p, k - p);
         return (struct left){ packed.a, PITCH, 1 };
     }
     for (int64_t p = 0; p < k; p++)
-        for (int64_t r = 0; r < rows; r += LANES) *(vec *)(packed.a + p * TALL + r) = values(&a, p * a.col + r, g->m - i - r);
+        for (int64_t r = 0; r < rows; r += LANES)
+            *(vec *)(packed.a + p * TALL + r) = values(&a, p * a.col + r, g->m - i - r);
     return (struct left){ packed.a, 1, TALL };
 }
 
@@ -82,15 +84,18 @@ static void ask(const struct gemm *g, int64_t i, int64_t rows, int64_t j, int64_
     for (int64_t r = 0; r < rows; r++)
         for (int64_t at = 0; at < COLS; at += LINE) soon(&g->c, (i + r) * g->c.row + j + at);
     if (g->a.col != 1 || g->n < 4 * COLS) return;
-    int64_t share = blocks_of(k, blocks_of(g->n, COLS)), first = j / COLS * share, end = first + share < k ? first + share : k;
+    int64_t share = blocks_of(k, blocks_of(g->n, COLS)), first = j / COLS * share,
+            end = first + share < k ? first + share : k;
     for (int64_t r = i + rows; r < i + 2 * rows && r < g->m; r++)
         for (int64_t p = first; p < end; p += LINE) soon(&g->a, r * g->a.row + from + p);
 }
 
 /* ---- tiles ---- */
 
-/* C = A B or C + A B for rows x wide vectors, constants where this is expanded; unrolled, or the sums would lie in memory. */
-INLINE void tile(int rows, int wide, int64_t k, const real *a, int64_t line, int64_t step, const struct right *right, real *c, int64_t c_row, bool add)
+/* C = A B or C + A B for rows x wide vectors, constants where this is expanded; unrolled, or the
+   sums would lie in memory. */
+INLINE void tile(int rows, int wide, int64_t k, const real *a, int64_t line, int64_t step, const struct right *right,
+                 real *c, int64_t c_row, bool add)
 {
     vec sum[ROWS][2];
     const real *a5 = a + 5 * line, *a10 = a + 10 * line, *b = right->at;    /* addresses are sums of two registers */
@@ -125,7 +130,8 @@ TILES(FOUR)
 #define ENTRY(rows) { { columns_##rows, wide_columns_##rows }, { rows_##rows, wide_rows_##rows } },
 static tile_function *const tile_of[][2][2] = { TILES(ENTRY) };     /* [rows - 1][A by rows][two vectors] */
 
-static void tile_into(real *c, int64_t c_row, int64_t rows, int64_t cols, int64_t k, const struct left *a, const struct right *b, bool add)
+static void tile_into(real *c, int64_t c_row, int64_t rows, int64_t cols, int64_t k, const struct left *a,
+                      const struct right *b, bool add)
 {
     tile_function *f = tile_of[rows - 1][a->step == 1][cols > LANES];
     if (cols >= COLS || cols == LANES) {
@@ -135,7 +141,8 @@ static void tile_into(real *c, int64_t c_row, int64_t rows, int64_t cols, int64_
     _Alignas(64) real whole[ROWS * COLS];                   /* in C, whole vectors would write into the next row */
     f(k, a, b, whole, COLS, false);
     for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < cols; j++) c[i * c_row + j] = add ? c[i * c_row + j] + whole[i * COLS + j] : whole[i * COLS + j];
+        for (int64_t j = 0; j < cols; j++)
+            c[i * c_row + j] = add ? c[i * c_row + j] + whole[i * COLS + j] : whole[i * COLS + j];
 }
 
 static void pass(const struct gemm *g, int64_t from, int64_t k, bool add)
@@ -170,7 +177,8 @@ static _Thread_local _Alignas(64) real upright[MOST_COLS * FEW_ROWS];
 bool upright_pays(const struct gemm *g)
 {
     int64_t empty = blocks_of(g->m, LANES) * LANES - g->m;
-    return g->b.row == 1 && g->b.format == FORMAT_REAL && g->beta == 0 && g->k > 0 && g->n % LANES == 0 && g->m > 8 && g->m <= FEW_ROWS && empty < 8;
+    return g->b.row == 1 && g->b.format == FORMAT_REAL && g->beta == 0 && g->k > 0 && g->n % LANES == 0 && g->m > 8 &&
+           g->m <= FEW_ROWS && empty < 8;
 }
 
 void upright_product(const struct gemm *g)
@@ -182,6 +190,7 @@ void upright_product(const struct gemm *g)
             vec v[LANES];
             UNROLLED for (int l = 0; l < LANES; l++) v[l] = *(const vec *)(upright + (j + l) * FEW_ROWS + i);
             transpose(v);
-            UNROLLED for (int l = 0; l < LANES; l++) if (i + l < g->m) *(loose *)((real *)g->c.data + (i + l) * g->c.row + j) = v[l];
+            UNROLLED for (int l = 0; l < LANES; l++) if (i + l < g->m) *
+                (loose *)((real *)g->c.data + (i + l) * g->c.row + j) = v[l];
         }
 }

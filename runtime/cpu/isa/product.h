@@ -4,8 +4,8 @@
 
 #include "cpu/isa.h"
 
-/* The largest block, and how much of the inner extent one pass takes: a panel of B stays in the first-level cache, all of B
-   and much of C in the second. */
+/* The largest block, and how much of the inner extent one pass takes: a panel of B stays in the first-level cache, all
+   of B and much of C in the second. */
 enum { MOST_ROWS = 512, MOST_COLS = 256, DEPTH = 256 };
 
 #define product ISA_NAME(product)
@@ -13,8 +13,8 @@ enum { MOST_ROWS = 512, MOST_COLS = 256, DEPTH = 256 };
 #define upright_pays ISA_NAME(upright_pays)
 void product(const struct gemm *g);                         /* dense, at most MOST_ROWS x MOST_COLS, C of reals */
 
-/* The same value for value, as C^T = B^T A^T: then the columns of B are read where they lie, which is cheaper than packing
-   them when they meet few rows, if these fill vectors. */
+/* The same value for value, as C^T = B^T A^T: then the columns of B are read where they lie, which is cheaper than
+   packing them when they meet few rows, if these fill vectors. */
 bool upright_pays(const struct gemm *g);
 void upright_product(const struct gemm *g);
 
@@ -22,6 +22,7 @@ void upright_product(const struct gemm *g);
 #define narrow_product ISA_NAME(narrow_product)
 #define packed_part ISA_NAME(packed_part)
 void narrow_product(const struct gemm *g, dot_product *unit);
-const void *packed_part(const struct gemm *g, int e, int64_t j);    /* column j, a multiple of DOT_COLS, of matrix e of a packed weight */
+/* column j, a multiple of DOT_COLS, of matrix e of a packed weight */
+const void *packed_part(const struct gemm *g, int e, int64_t j);
 
 #endif

@@ -1,4 +1,5 @@
-/* Vectors of reals as wide as the instruction set has them: multiply-add, reading with zeros beyond the end, transposition. */
+/* Vectors of reals as wide as the instruction set has them: multiply-add, reading with zeros beyond
+   the end, transposition. */
 #ifndef SLUICE_VECTOR_H
 #define SLUICE_VECTOR_H
 
@@ -27,8 +28,8 @@ typedef uint16_t half __attribute__((vector_size(2 * LANES)));
 
 INLINE vec splat(real x) { return x - (vec){ 0 }; }
 
-/* a * b + c, rounded once where the instruction set can; never left to the compiler, so that a value's bits do not depend
-   on the shape of its tile. */
+/* a * b + c, rounded once where the instruction set can; never left to the compiler, so that a value's bits do not
+   depend on the shape of its tile. */
 INLINE vec multiply_add(vec a, vec b, vec c)
 {
 #if defined __AVX512F__ && defined SLUICE_DOUBLE
@@ -102,13 +103,16 @@ INLINE void soon(const struct matrix *m, int64_t at)
 #define LIST2(f, s) f(0, s), f(1, s)
 #define LIST4(f, s) LIST2(f, s), f(2, s), f(3, s)
 #define LIST8(f, s) LIST4(f, s), f(4, s), f(5, s), f(6, s), f(7, s)
-#define SHUFFLE(list, s) SWAP(s, __builtin_shufflevector(x, y, list(HIGH, s)), __builtin_shufflevector(x, y, list(LOW, s)))
+#define SHUFFLE(list, s) \
+    SWAP(s, __builtin_shufflevector(x, y, list(HIGH, s)), __builtin_shufflevector(x, y, list(LOW, s)))
 #define FOURS(to, mask, from, order) (vec)_mm512_mask_shuffle_f32x4((__m512)to, mask, (__m512)from, (__m512)from, order)
 #define ONES(to, mask, from, order) (vec)_mm512_mask_permute_ps((__m512)to, mask, (__m512)from, order)
 #if defined __AVX512F__ && !defined SLUICE_DOUBLE            /* one instruction where the general shuffle takes two */
 #define TRANSPOSE \
-    SWAP(8, FOURS(y, 0x00FF, x, 0x4E), FOURS(x, 0xFF00, y, 0x4E)) SWAP(4, FOURS(y, 0x0F0F, x, 0xB1), FOURS(x, 0xF0F0, y, 0xB1)) \
-    SWAP(2, ONES(y, 0x3333, x, 0x4E), ONES(x, 0xCCCC, y, 0x4E)) SWAP(1, ONES(y, 0x5555, x, 0xB1), ONES(x, 0xAAAA, y, 0xB1))
+    SWAP(8, FOURS(y, 0x00FF, x, 0x4E), FOURS(x, 0xFF00, y, 0x4E)) \
+    SWAP(4, FOURS(y, 0x0F0F, x, 0xB1), FOURS(x, 0xF0F0, y, 0xB1)) \
+    SWAP(2, ONES(y, 0x3333, x, 0x4E), ONES(x, 0xCCCC, y, 0x4E)) \
+    SWAP(1, ONES(y, 0x5555, x, 0xB1), ONES(x, 0xAAAA, y, 0xB1))
 #elif defined __AVX512F__ || (defined __AVX2__ && !defined SLUICE_DOUBLE)
 #define TRANSPOSE SHUFFLE(LIST8, 4) SHUFFLE(LIST8, 2) SHUFFLE(LIST8, 1)
 #elif defined __AVX2__ || !defined SLUICE_DOUBLE
