@@ -38,7 +38,8 @@ static enum code config_of_script(const struct call *c, const char *path, json_t
     static const struct command command = { .name = "bench", .options = of_scripts };
     struct given given[] = { { &data, "synthetic" } };
     enum code code;
-    struct study *s = script_study(&(struct call){ .command = &command, .n_words = 1, .word = &path, .n_given = 1, .given = given }, false, &code);
+    struct call call = { .command = &command, .n_words = 1, .word = &path, .n_given = 1, .given = given };
+    struct study *s = script_study(&call, false, &code);
     if (!s) return code;
     const char *wanted = cli_value(c, "variant", s->variant[s->baseline].name);
     const char **names = xcalloc((size_t)s->n_variants + 1, sizeof *names);

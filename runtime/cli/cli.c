@@ -251,8 +251,10 @@ static void print_help(const struct command *c)
 
 enum code cli_call(const struct command *command, const struct command *const *commands, int argc, char **argv)
 {
-    struct call c = { .command = command, .commands = commands, .word = xcalloc((size_t)argc, sizeof *c.word), .given = xcalloc((size_t)argc, sizeof *c.given) };
+    struct call c = { .command = command, .commands = commands };
     enum code code = CODE_USAGE;
+    c.word = xcalloc((size_t)argc, sizeof *c.word);
+    c.given = xcalloc((size_t)argc, sizeof *c.given);
     current = command->name;
     line = (const char *const *)argv;
     if (parse(&c, argc - 2, argv + 2) == 0 && set_color(&c) == 0) {

@@ -167,7 +167,9 @@ static void write_types(const struct command *const *commands)
 
 /* ---- */
 
-static const struct { const char *name; void (*write)(const struct command *const *commands); } parts[] = { { "modules", write_modules }, { "commands", write_commands }, { "lua", write_types } };
+static const struct { const char *name; void (*write)(const struct command *const *commands); } parts[] = {
+    { "modules", write_modules }, { "commands", write_commands }, { "lua", write_types },
+};
 
 static enum code run(const struct call *c)
 {

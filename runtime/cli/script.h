@@ -13,8 +13,8 @@
     { "out", 'o', "DIR", "where studies are kept (runs)" }, \
     { "trust", 0, NULL, "give the script Lua's full standard library, and no limits" }
 
-/* Runs the script and resolves what it describes; prints all mistakes, with their places, and returns NULL. Of a study that is
-   measured, data that holds nothing out is one of them. */
+/* Runs the script and resolves what it describes; prints all mistakes, with their places, and returns NULL. Of a study
+   that is measured, data that holds nothing out is one of them. */
 struct study *script_study(const struct call *c, bool measured, enum code *code);
 
 #endif

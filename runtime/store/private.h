@@ -131,7 +131,8 @@ void guard_step(void);                                      /* the child gets on
 int superblock_check(const char *path, bool *left_open, struct err *e);
 /* Whether HDF5 survives reading all of it: asked before a file is opened to write in this process. */
 int store_check(const char *path, struct err *e);
-/* Clears a dead writer's flags and cuts every series to the committed rows of steps up to `last`, on a copy that replaces the file. */
+/* Clears a dead writer's flags and cuts every series to the committed rows of steps up to `last`, on a copy that
+   replaces the file. */
 int repair_file(const char *path, int64_t last, int64_t *cut_rows, struct err *e);
 
 #endif
