@@ -27,7 +27,7 @@ static int take_apart(const struct walk *w, struct packed_file *file, const stru
                       struct err *e)
 {
     const char *bytes = (const char *)m->bytes;
-    struct documents d = { .walk = w, .file = file, .at = bytes, .end = bytes + m->size };
+    struct documents d = { .walk = w, .file = file, .at = bytes, .end = m->size ? bytes + m->size : bytes };
     int failed = m->size ? documents_read(&d, compressed, e) : 0;
     if (failed && !named && !file->documents && !w->options->strict) {
         file->left = arena_text(w->made->arena, "%s", without_name(file, e->text));

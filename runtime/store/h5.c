@@ -96,9 +96,16 @@ bool store_convert(enum store_type type, double value, void *to)
     switch (type) {
     case STORE_F64: *(double *)to = value; return true;
     case STORE_F32: *(float *)to = (float)value; return true;
-    case STORE_I64: *(int64_t *)to = missing ? INT64_MIN : (int64_t)value; return missing || (whole && fabs(value) < 0x1p63);
-    case STORE_U32: *(uint32_t *)to = (uint32_t)value; return missing || (whole && value >= 0 && value < n.missing);
-    case STORE_U8:  *(uint8_t *)to = (uint8_t)value; return missing || (whole && value >= 0 && value < n.missing);
+    case STORE_I64:
+        if (!missing && !(whole && fabs(value) < 0x1p63)) return false;
+        *(int64_t *)to = missing ? INT64_MIN : (int64_t)value;
+        return true;
+    case STORE_U32:
+    case STORE_U8:
+        if (!missing && !(whole && value >= 0 && value < n.missing)) return false;
+        if (type == STORE_U32) *(uint32_t *)to = (uint32_t)value;
+        else *(uint8_t *)to = (uint8_t)value;
+        return true;
     }
     return false;
 }
