@@ -172,7 +172,8 @@ void child_memory(size_t bytes, void (*large)(size_t wanted))
 {
     long data = 0;
     FILE *self = fopen("/proc/self/statm", "r");
-    INVARIANT(self && fscanf(self, "%*d %*d %*d %*d %*d %ld", &data) == 1, "/proc/self/statm does not say how much memory there is");
+    INVARIANT(self && fscanf(self, "%*d %*d %*d %*d %*d %ld", &data) == 1,
+              "/proc/self/statm does not say how much memory there is");
     fclose(self);
     rlim_t most = (rlim_t)data * (rlim_t)sysconf(_SC_PAGESIZE) + bytes;
     memory_short = large;
