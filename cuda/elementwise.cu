@@ -26,11 +26,6 @@ struct name##_values { \
         (void)x, (void)y, (void)dz, (void)p, (void)q; \
         return (slope_y); \
     } \
-    static __device__ void gradient(float x, float y, float dz, float p, float q, float *dx, float *dy) \
-    { \
-        *dx = along_x(x, y, x, dz, p, q); \
-        *dy = along_y(x, y, dz, p, q); \
-    } \
 }; \
 static void name##_forward(const struct args *a) { forward_values<name##_values>(a); } \
 static void name##_backward(const struct args *a) { backward_values<name##_values>(a, reads); } \

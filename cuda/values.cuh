@@ -8,13 +8,14 @@
 
 #include "graph/elementwise.h"
 
-/* Op is a struct of two functions:
+/* Op is a struct of three functions:
 
        static __device__ float value(float x, float y, float p, float q);
-       static __device__ void gradient(float x, float y, float dz, float p, float q, float *dx, float *dy);
+       static __device__ float along_x(float x, float y, float z, float dz, float p, float q);
+       static __device__ float along_y(float x, float y, float dz, float p, float q);
 
-   An operand that is not given reads as 0; a gradient that is not wanted is not stored. gradient gets z in the place of
-   x where it reads that. */
+   An operand that is not given reads as 0; a gradient that is not wanted is not stored. Slopes name x or z, which come
+   the same way. */
 
 static __device__ inline float given(struct view x, int64_t i) { return x.data ? load(x, i) : 0; }
 static __device__ inline struct eight given8(struct view x, int64_t i)
@@ -44,15 +45,17 @@ static __global__ void __launch_bounds__(BLOCK) values_backward(struct view x, s
     int64_t whole = n / LANES;
     for (int64_t i = first_item(); i < whole; i += all_items()) {
         struct eight u = given8(x, i * LANES), v = given8(y, i * LANES), d = load8(dz, i * LANES), du, dv;
-        for (int l = 0; l < LANES; l++) Op::gradient(u.v[l], v.v[l], d.v[l], p, q, &du.v[l], &dv.v[l]);
+        for (int l = 0; l < LANES; l++) {
+            du.v[l] = Op::along_x(u.v[l], v.v[l], u.v[l], d.v[l], p, q);
+            dv.v[l] = Op::along_y(u.v[l], v.v[l], d.v[l], p, q);
+        }
         add8(dx, i * LANES, du);
         add8(dy, i * LANES, dv);
     }
     for (int64_t i = whole * LANES + first_item(); i < n; i += all_items()) {
-        float du, dv;
-        Op::gradient(given(x, i), given(y, i), load(dz, i), p, q, &du, &dv);
-        add(dx, i, du);
-        add(dy, i, dv);
+        float u = given(x, i), v = given(y, i), d = load(dz, i);
+        add(dx, i, Op::along_x(u, v, u, d, p, q));
+        add(dy, i, Op::along_y(u, v, d, p, q));
     }
 }
 
