@@ -32,22 +32,25 @@ static uint64_t block_floor, launch_floor;                  /* the least access 
 static struct { uint64_t segment, linear; } *blocks;        /* of this launch, to name the other party */
 static size_t n_blocks, room_blocks;
 
-void ph_check_on(bool wanted)
+void ph_check_on(bool wanted) { on = wanted; }
+
+/* When there is device memory to watch: a process that only asks what there is may have little of its own. */
+static bool watches(void)
 {
-    on = wanted;
-    if (!on || device_state) return;
-    device_state = ph_map_beside(PH_ARENA_BYTES + 16);
-    device_cells = ph_map_beside(CELLS_BYTES);
+    if (!on || device_state) return on;
+    device_state = ph_map(PH_ARENA_BYTES + 16, PROT_READ | PROT_WRITE);
+    device_cells = ph_map(CELLS_BYTES, PROT_READ | PROT_WRITE);
+    return true;
 }
 
 /* ---- what the host does with memory ---- */
 
 static uint8_t *state_of(uint64_t address) { return device_state + (address - PH_ARENA); }
 
-void ph_check_alloc(uint64_t address, uint64_t bytes) { if (on) memset(state_of(address), UNWRITTEN, bytes); }
-void ph_check_free(uint64_t address, uint64_t bytes) { if (on) memset(state_of(address), FREED, bytes); }
+void ph_check_alloc(uint64_t address, uint64_t bytes) { if (watches()) memset(state_of(address), UNWRITTEN, bytes); }
+void ph_check_free(uint64_t address, uint64_t bytes) { if (watches()) memset(state_of(address), FREED, bytes); }
 void ph_check_range(uint64_t address, uint64_t bytes) { ph_check_alloc(address, bytes); }
-void ph_check_gap(uint64_t address, uint64_t bytes) { if (on) memset(state_of(address), GAP, bytes); }
+void ph_check_gap(uint64_t address, uint64_t bytes) { if (watches()) memset(state_of(address), GAP, bytes); }
 
 void ph_check_written(uint64_t address, uint64_t bytes)
 {
@@ -152,7 +155,7 @@ static void mark_shared(void)
 /* Forgets every access, so that segments count from 1 again; between launches nothing is lost. */
 static void restart_segments(void)
 {
-    madvise(device_cells, CELLS_BYTES, MADV_REMOVE);
+    if (device_cells) madvise(device_cells, CELLS_BYTES, MADV_DONTNEED);
     memset(shared_cells, 0, sizeof shared_cells);
     origin = ph_here.epoch - 1;
 }

@@ -59,16 +59,13 @@ __asm__(".text\n.globl ph_switch\n.hidden ph_switch\n.type ph_switch,%function\n
 static char *stacks, *spare[THREADS];
 static int n_spare, n_stacks;
 
-static void *map(size_t bytes, int protection, int kind)
+void *ph_map(size_t bytes, int protection)
 {
-    void *memory = mmap(NULL, bytes, protection, kind | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *memory = mmap(NULL, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory != MAP_FAILED) return memory;
     perror("ptxhost: mmap");
     abort();
 }
-
-void *ph_map(size_t bytes, int protection) { return map(bytes, protection, MAP_PRIVATE); }
-void *ph_map_beside(size_t bytes) { return map(bytes, PROT_READ | PROT_WRITE, MAP_SHARED); }
 
 /* A stack is known by its low end, below which nothing is mapped. */
 static char *stack_at(int i) { return stacks + (size_t)i * (STACK + GUARD) + GUARD; }

@@ -71,7 +71,6 @@ void ph_warp(uint32_t mask, ph_warp_compute *compute, void *operands, const stru
 void ph_warp_sync(uint32_t mask, const struct ph_site *site);   /* bar.warp.sync: orders memory, which ph_warp does not */
 
 void *ph_map(size_t bytes, int protection);                 /* zeroes; costs nothing until touched */
-void *ph_map_beside(size_t bytes);                          /* the same, to write to, that a limit on the process's data does not count */
 
 /* Prints "ptxhost: ..." with kernel, block, thread and site, counts it, and makes the process end with exit code 86. */
 void ph_report(const char *format, ...) __attribute__((format(printf, 1, 2)));
