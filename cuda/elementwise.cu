@@ -9,8 +9,13 @@
 ELEMENTWISE_FLOAT(FN)
 ELEMENTWISE_SLOPES(FN, float)
 
+#define UNARY_TWO false
+#define BINARY_TWO true
+#define BY_TWO false
+#define RANGE_TWO false
 #define ELEMENTWISE_TWIN(X, kind, name, reads, about, value_, slope_x, slope_y) \
 struct name##_values { \
+    enum { TWO = kind##_TWO && !((reads) & NOT_Y) }; \
     static __device__ float value(float x, float y, float p, float q) \
     { \
         (void)x, (void)y, (void)p, (void)q; \

@@ -8,7 +8,7 @@
 
 #include "graph/elementwise.h"
 
-/* Op is a struct of three functions:
+/* Op is a struct of three functions, and TWO: whether a gradient goes to y:
 
        static __device__ float value(float x, float y, float p, float q);
        static __device__ float along_x(float x, float y, float z, float dz, float p, float q);
@@ -44,18 +44,19 @@ static __global__ void __launch_bounds__(BLOCK) values_backward(struct view x, s
 {
     int64_t whole = n / LANES;
     for (int64_t i = first_item(); i < whole; i += all_items()) {
-        struct eight u = given8(x, i * LANES), v = given8(y, i * LANES), d = load8(dz, i * LANES), du, dv;
-        for (int l = 0; l < LANES; l++) {
-            du.v[l] = Op::along_x(u.v[l], v.v[l], u.v[l], d.v[l], p, q);
-            dv.v[l] = Op::along_y(u.v[l], v.v[l], d.v[l], p, q);
+        struct eight u = given8(x, i * LANES), v = given8(y, i * LANES), d = load8(dz, i * LANES);
+        for (int l = 0; l < LANES; l++) {                   /* slopes take the place of operands: registers are few */
+            float first = u.v[l], second = v.v[l];
+            u.v[l] = Op::along_x(first, second, first, d.v[l], p, q);
+            if (Op::TWO) v.v[l] = Op::along_y(first, second, d.v[l], p, q);
         }
-        add8(dx, i * LANES, du);
-        add8(dy, i * LANES, dv);
+        add8(dx, i * LANES, u);
+        if (Op::TWO) add8(dy, i * LANES, v);
     }
     for (int64_t i = whole * LANES + first_item(); i < n; i += all_items()) {
         float u = given(x, i), v = given(y, i), d = load(dz, i);
         add(dx, i, Op::along_x(u, v, u, d, p, q));
-        add(dy, i, Op::along_y(u, v, d, p, q));
+        if (Op::TWO) add(dy, i, Op::along_y(u, v, d, p, q));
     }
 }
 

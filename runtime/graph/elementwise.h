@@ -55,7 +55,7 @@ enum { X_ = 1, Y_ = 2, Z_ = 4, TO_REAL = 8, CHEAP = 16, NOT_Y = 32 };
     ROW(X, BINARY, geglu,    X_ | Y_ | CHEAP, "gelu(x) y", \
         x * fn_normal(x) * y,               fn_gelu_slope(x) * y * dz,         x * fn_normal(x) * dz) \
     ROW(X, BINARY, reglu,    X_ | Y_ | CHEAP, "relu(x) y", \
-        x > 0 ? x * y : 0,                  x > 0 ? y * dz : 0,                x > 0 ? x * dz : 0)
+        x > 0 ? x * y : 0,                  y * (x > 0 ? dz : 0),              (x > 0 ? x : 0) * dz)
 
 /* The functions that a compiler has no fast form of, in float, from those that it has; good to 2e-7.
    FN: their storage class. */

@@ -57,7 +57,8 @@ static struct node *poison_new(struct graph *g)
     struct node *n = arena_alloc(g->arena, sizeof *n);
     struct leaf *l = arena_alloc(g->arena, sizeof *l);
     *l = (struct leaf){
-        .kind = LEAF_INPUT, .path = "poison", .decl = { SHAPE(1, 1, 1, 1), DTYPE_REAL }, .stack = 1, .active = 1
+        .kind = LEAF_INPUT, .path = "poison", .decl = { { .rank = 2, .dim = { 1, 1, 1, 1 } }, DTYPE_REAL },
+        .stack = 1, .active = 1
     };
     *n = (struct node){ .op = &op_leaf, .graph = g, .path = g->path, .leaf = l, .n_out = NODE_OUTS };
     for (int k = 0; k < NODE_OUTS; k++) n->out[k] = l->decl;
