@@ -32,6 +32,7 @@ struct pool {
     _Alignas(64) atomic_int done;
     _Alignas(64) atomic_int sleepers;
     atomic_uint wake;
+    atomic_int begun;
     atomic_bool quit;
 };
 
@@ -85,6 +86,7 @@ static void *work(void *context)
     struct pool *p = context;
     unsigned long long seen = generation(atomic_load(&p->ticket));
     flush_denormals();
+    atomic_fetch_add(&p->begun, 1);
     for (int spins = 0;;) {
         unsigned long long now = generation(atomic_load_explicit(&p->ticket, memory_order_acquire));
         if (atomic_load_explicit(&p->quit, memory_order_acquire)) return NULL;
@@ -133,6 +135,7 @@ struct pool *pool_new(int threads)
             exit(1);
         }
     }
+    while (atomic_load(&p->begun) < threads - 1) sched_yield();    /* a fork must find no thread that is half made */
     return p;
 }
 
