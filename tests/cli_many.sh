@@ -41,7 +41,7 @@ latest=$((runs / 2 - 1))
 few=$(peak "$sluice" compare $study)
 last=$(echo $study/other-*/29)
 mv "$last" away
-flock --shared $study sleep 600 &                           # as one who trains it
+flock --shared --no-fork $study sleep 600 &               # as one who trains it
 tends=$!
 "$sluice" watch $study --interval 0.1 >watched 2>&1 &
 watch=$!
@@ -51,7 +51,7 @@ until grep -q "other/$latest finished" watched; do sleep 0.1; done
 mv away "$last"
 got=0
 wait $watch || got=$?
-pkill -P $tends; kill $tends 2>/dev/null || true
+kill $tends
 [ $got = 0 ] || { cp watched log; fail "exit code $got of watch"; }
 for run in base/0 base/59 other/30 other/$latest; do [ "$(grep -c "^$run finished" watched)" = 1 ] || { cp watched log; fail "$run is not told once"; }; done
 [ "$(wc -l <watched)" = $((runs + 1)) ] || fail "$(wc -l <watched) lines of $runs runs, of which one was pending first"
