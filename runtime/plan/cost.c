@@ -8,13 +8,11 @@ static double tensor_bytes(const struct tensor *t)
     return t->data ? (double)shape_count(t->shape) * (double)element_bytes(t->format) : 0;
 }
 
-static const struct leaf *leaf_of(const struct node *n) { return n ? node_root(n).node->leaf : NULL; }
-
 /* Of input i: the packed form of a weight, and of a table the rows that are looked up. */
 static double read_bytes(const struct call *c, int i)
 {
     const struct op *op = c->node->op;
-    const struct leaf *l = leaf_of(c->node->in[i]);
+    const struct leaf *l = plan_leaf_of(c->node->in[i]);
     if (has_bit(op->packs, i) && l && l->packed_bytes) return (double)l->packed_bytes;
     if (op->index == OP_embed && i == 0)
         return (double)shape_count(c->args.out[0].shape) * (double)element_bytes(c->args.in[0].format);
@@ -26,7 +24,7 @@ static double changed_bytes(const struct call *c)
 {
     double bytes = 0;
     for (int i = 0; i < c->args.n_in && op_changes(c->node->op); i++) {
-        const struct leaf *l = leaf_of(c->node->in[i]);
+        const struct leaf *l = plan_leaf_of(c->node->in[i]);
         if (l && (l->kind == LEAF_WEIGHT || l->kind == LEAF_BUFFER)) bytes += tensor_bytes(&c->args.in[i]);
         if (l && l->kind == LEAF_WEIGHT) bytes += (double)l->packed_bytes;
     }

@@ -108,7 +108,7 @@ static void find_packed(struct plan *p)
     for (int i = 0; i < p->graph->n; i++) {
         const struct node *n = p->graph->node[i];
         for (int k = 0; k < n->n_in; k++) {
-            struct leaf *l = n->in[k] ? node_root(n->in[k]).node->leaf : NULL;
+            struct leaf *l = plan_leaf_of(n->in[k]);
             if (n->op->kind != OP_COMPUTE || !p->place[i].live || !has_bit(n->op->packs, k) || !l ||
                 l->kind != LEAF_WEIGHT)
                 continue;
@@ -132,7 +132,7 @@ static int64_t rows_of(const struct node *n, enum pass pass)
     int64_t rows = n->shape.dim[0];
     if (!n->op->rows || (pass == BACKWARD && !n->op->rows_back)) return 0;
     for (int k = 0; k < n->n_in && !n->op->groups; k++) {
-        const struct leaf *l = n->in[k] ? node_root(n->in[k]).node->leaf : NULL;
+        const struct leaf *l = plan_leaf_of(n->in[k]);
         if (has_bit(n->op->packs, k) && !(l && l->packed_bytes)) return 0;
     }
     for (int k = 0; k < n->n_out; k++) if (n->out[k].shape.dim[0] != rows) return 0;

@@ -72,6 +72,9 @@ struct plan {
     int n_stamped; const struct call **stamped;                     /* calls of which the device knows the times */
 };
 
+/* The leaf whose memory a node's value is; NULL: it is computed, or absent. */
+static inline struct leaf *plan_leaf_of(const struct node *n) { return n ? node_root(n).node->leaf : NULL; }
+
 void ranks_plan(struct plan *p);                                    /* what ranks exchange, and when */
 void ranks_reduce_ahead(struct plan *p);
 void ranks_reduce_carries(struct plan *p);

@@ -7,13 +7,11 @@
 
 #include <stdlib.h>
 
-static struct leaf *leaf_of(const struct node *n) { return n ? node_root(n).node->leaf : NULL; }
-
 /* The rank that runs an update alone, counted from 1; 0: all do. */
 static int holder_of(const struct node *n)
 {
     for (int k = 0; update_is_held(n) && k < n->n_in; k++)
-        if (leaf_of(n->in[k]) && leaf_of(n->in[k])->holder) return leaf_of(n->in[k])->holder;
+        if (plan_leaf_of(n->in[k]) && plan_leaf_of(n->in[k])->holder) return plan_leaf_of(n->in[k])->holder;
     return 0;
 }
 
@@ -33,7 +31,7 @@ static int complete_after(const struct plan *p, const struct leaf *weight)
     for (int i = p->backward.n - 1; i >= 0; i--) {
         const struct call *c = &p->backward.call[i];
         for (int k = 0; c->args.din && k < c->args.n_in; k++)
-            if (c->args.din[k].data && leaf_of(c->node->in[k]) == weight) return i + 1;
+            if (c->args.din[k].data && plan_leaf_of(c->node->in[k]) == weight) return i + 1;
     }
     return 0;
 }
@@ -63,7 +61,7 @@ static void add_to_exchange(struct plan *p, struct exchange *x, const struct nod
 {
     struct op_input in;
     for (int k = 0; k < n->n_in; k++) {
-        struct leaf *l = leaf_of(n->in[k]);
+        struct leaf *l = plan_leaf_of(n->in[k]);
         bool there = !l || !l->holder || !op_input(n->op, k, &in) || !in.changed ||
                      !(l->kind == LEAF_WEIGHT || l->everywhere);
         for (int i = 0; i < x->n; i++) there |= x->leaf[i] == l;

@@ -8,7 +8,6 @@
 
 #include <stdlib.h>
 
-static struct leaf *leaf_of(const struct node *n) { return n ? node_root(n).node->leaf : NULL; }
 static bool is_kept(const struct leaf *l) { return l && (l->kind == LEAF_WEIGHT || l->kind == LEAF_BUFFER); }
 static bool changes(const struct node *n, int input)
 {
@@ -20,7 +19,7 @@ bool update_is_held(const struct node *n)
 {
     bool weight = false;
     if (n->region != REGION_UPDATE || n->op->kind != OP_COMPUTE || !op_changes(n->op)) return false;
-    for (int k = 0; k < n->n_in; k++) weight |= leaf_of(n->in[k]) && leaf_of(n->in[k])->kind == LEAF_WEIGHT;
+    for (int k = 0; k < n->n_in; k++) weight |= plan_leaf_of(n->in[k]) && plan_leaf_of(n->in[k])->kind == LEAF_WEIGHT;
     return weight;
 }
 
@@ -35,7 +34,7 @@ static int find(int *parent, int i)
 /* Of an op that is held, the leaves that go with it: weights that it reads, and all that it changes. */
 static bool goes_with(const struct node *n, int input)
 {
-    const struct leaf *l = leaf_of(n->in[input]);
+    const struct leaf *l = plan_leaf_of(n->in[input]);
     return is_kept(l) && (l->kind == LEAF_WEIGHT || changes(n, input));
 }
 
@@ -47,10 +46,10 @@ static void join(const struct graph *g, int *parent)
         int first = NONE;
         for (int k = 0; update_is_held(n) && k < n->n_in; k++) {
             if (!goes_with(n, k)) continue;
-            int at = find(parent, leaf_of(n->in[k])->id);
-            if (first == NONE) first = at;
-            else if (at != first)
-                parent[at > first ? at : first] = at > first ? first : at, first = at > first ? first : at;
+            int at = find(parent, plan_leaf_of(n->in[k])->id), low = first == NONE || at < first ? at : first;
+            parent[at] = low;
+            if (first != NONE) parent[first] = low;
+            first = low;
         }
     }
 }
@@ -61,7 +60,7 @@ static void join(const struct graph *g, int *parent)
 static int lot_of(const struct node *n, int *parent)
 {
     for (int k = 0; update_is_held(n) && k < n->n_in; k++)
-        if (goes_with(n, k)) return find(parent, leaf_of(n->in[k])->id);
+        if (goes_with(n, k)) return find(parent, plan_leaf_of(n->in[k])->id);
     return NONE;
 }
 
@@ -111,7 +110,8 @@ static int find_phases(struct plan *p, int *parent, struct err *e)
             if (n->region != REGION_UPDATE || n->op->kind != OP_COMPUTE || early != held) continue;
             failure = find_phase(p, n, parent, changed, e);
             for (int k = 0; !failure && update_is_held(n) && k < n->n_in; k++)
-                if (changes(n, k) && is_kept(leaf_of(n->in[k]))) changed[leaf_of(n->in[k])->id] = p->place[i].phase;
+                if (changes(n, k) && is_kept(plan_leaf_of(n->in[k])))
+                    changed[plan_leaf_of(n->in[k])->id] = p->place[i].phase;
         }
     free(changed);
     return failure;
@@ -148,7 +148,7 @@ static void hold(struct plan *p, int *parent)
         for (int r = 1; r < ranks; r++) if (load[r] < load[least]) least = r;
         if (!holder[lot]) { holder[lot] = least + 1; load[least] += size[lot]; }
         for (int k = 0; k < g->node[i]->n_in; k++)
-            if (goes_with(g->node[i], k)) leaf_of(g->node[i]->in[k])->holder = holder[lot];
+            if (goes_with(g->node[i], k)) plan_leaf_of(g->node[i]->in[k])->holder = holder[lot];
     }
     free(load);
     free(size);

@@ -268,14 +268,7 @@ static int read_head(struct study *s, const json_t *given, struct problems *prob
     int before = problems->n;
     json_int_t replicates = json_integer_value(json_object_get(given, "replicates"));
     const json_t *match = json_object_get(given, "match"), *variants = json_object_get(given, "variants");
-    s->name = text_of(s, given, "name", "study");
-    s->script_path = text_of(s, given, "script_path", "");
-    s->script_text = text_of(s, given, "script_text", "");
-    s->data_path = text_of(s, given, "data", "");
-    s->required = json_incref(json_object_get(given, "required"));
-    s->record = json_incref(json_object_get(given, "record"));
-    s->primary = text_of(s, given, "primary", "eval.loss");
-    s->family = text_of(s, json_object_get(given, "test"), "family", "sidak");
+    study_read_head(s, given);
     s->replicates = (int)replicates;
     s->n_variants = (int)json_array_size(variants);
     if (before == 0 && !study_is_name(s->name)) problem_add(problems, "name", "'%s': %s", s->name, study_name_rule);

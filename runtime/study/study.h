@@ -53,6 +53,8 @@ struct study_change { bool exists, other; char script[4096]; int added, kept, ba
 int study_change(const struct study *s, struct study_change *out, struct err *e);
 int study_open(const char *dir, struct study **out, struct err *e);
 json_t *study_write(const struct study *s);                                  /* what study_save writes (new reference) */
+/* What a description and study.json have in common: name, script, data, record, primary metric, test. */
+void study_read_head(struct study *s, const json_t *json);
 int study_read(const json_t *json, struct study **out, struct err *e);      /* dir is NULL */
 void study_free(struct study *s);
 /* Leaves only the points of the named variants and of the baseline, or those named as VARIANT/REPLICATE; what is saved stays whole. */

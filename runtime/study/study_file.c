@@ -179,10 +179,8 @@ static int open_points(struct study *s, const json_t *list, struct err *e)
     return 0;
 }
 
-int study_read(const json_t *json, struct study **out, struct err *e)
+void study_read_head(struct study *s, const json_t *json)
 {
-    struct study *s = xcalloc(1, sizeof *s);
-    s->arena = arena_new();
     s->name = text_of(s, json, "name", "study");
     s->script_path = text_of(s, json, "script_path", "");
     s->script_text = text_of(s, json, "script_text", "");
@@ -191,6 +189,13 @@ int study_read(const json_t *json, struct study **out, struct err *e)
     s->record = json_incref(json_object_get(json, "record"));
     s->primary = text_of(s, json, "primary", "eval.loss");
     s->family = text_of(s, json_object_get(json, "test"), "family", "sidak");
+}
+
+int study_read(const json_t *json, struct study **out, struct err *e)
+{
+    struct study *s = xcalloc(1, sizeof *s);
+    s->arena = arena_new();
+    study_read_head(s, json);
     s->baseline = (int)json_integer_value(json_object_get(json, "baseline"));
     s->replicates = (int)json_integer_value(json_object_get(json, "replicates"));
     const json_t *match = json_object_get(json, "match");
