@@ -16,7 +16,7 @@ backend  | base graph comm                                        | backend kern
 cpu      | base graph backend                                     | gemm isa isa/attend_few isa/vector pool sort values vec_math
 ops      | graph backend cpu                                      |
 plan     | base graph backend                                     | plan
-model    | base graph plan modules/list                           | config model module
+model    | base graph plan modules/list                           | build config model module
 data     | base                                                   | data
 store    | base                                                   | store
 study    | base backend model data                                | study

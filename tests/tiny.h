@@ -80,7 +80,8 @@ static inline void tiny_build(struct tiny *t, enum mode mode, int batch, int seq
     t->leaves = leaves_new();
     t->graph = graph_new(t->leaves);
     t->graph->keep = true;
-    t->logits = model_build(t->graph, t->arena, &t->model, &t->train, mode, batch, seq, t->model.seq);
+    struct model_size size = { .batch = batch, .seq = seq, .context = t->model.seq, .rewind = 7 };
+    t->logits = model_build(t->graph, t->arena, &t->model, &t->train, mode, size);
     if (t->graph->failed) fail_msg("%s", t->graph->err.text);
 }
 

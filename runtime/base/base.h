@@ -36,6 +36,8 @@ struct arena *arena_new(void);
 void *arena_alloc(struct arena *a, size_t bytes);
 char *arena_text(struct arena *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void *arena_copy(struct arena *a, const void *from, size_t bytes);
+/* An array of `room` elements that is full, copied to one with room for twice as many, 16 at first. */
+void *arena_more(struct arena *a, const void *old, int *room, size_t size);
 void arena_free(struct arena *a);
 
 /* Heap that cannot be NULL: out of memory prints what was wanted and leaves with exit code 1, or calls memory_short. */

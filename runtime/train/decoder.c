@@ -4,7 +4,19 @@
 #include <math.h>
 #include <stdlib.h>
 
-struct decoder { struct arena *arena; struct leaves *leaves; struct graph *graph; struct plan *plan; struct state *state; struct node *logits; int64_t tokens, vocab; };
+struct decoder {
+    struct arena *arena;
+    struct leaves *leaves; struct graph *graph; struct plan *plan; struct state *state;
+    struct node *logits;
+    struct model_size size;
+    int64_t tokens, vocab, end;                             /* end: positions that were fed */
+};
+
+static bool keeps_states(const struct decoder *d)
+{
+    for (int i = 0; i < d->leaves->n; i++) if (d->leaves->leaf[i]->fixed) return true;
+    return false;
+}
 
 static int copy_leaves(struct decoder *d, const struct leaves *from, struct state *trained, struct err *e)
 {
@@ -21,16 +33,17 @@ static int copy_leaves(struct decoder *d, const struct leaves *from, struct stat
     return 0;
 }
 
-int decoder_new(struct decoder **out, const struct model_conf *conf, struct plan_how how, const struct leaves *from, struct state *trained, int64_t batch, int64_t chunk, int64_t context,
-                int threads, struct err *e)
+int decoder_new(struct decoder **out, const struct model_conf *conf, struct plan_how how, const struct leaves *from,
+                struct state *trained, struct model_size size, int threads, struct err *e)
 {
     struct decoder *d = xcalloc(1, sizeof *d);
     d->arena = arena_new();
     d->leaves = leaves_new();
     d->graph = graph_new(d->leaves);
-    d->tokens = batch * chunk;
+    d->tokens = size.batch * size.seq;
+    d->size = size;
     d->vocab = conf->vocab;
-    d->logits = model_build(d->graph, d->arena, conf, NULL, MODE_DECODE, batch, chunk, context);
+    d->logits = model_build(d->graph, d->arena, conf, NULL, MODE_DECODE, size);
     if (plan_new(&d->plan, d->graph, how, e)) { decoder_free(d); return -1; }
     d->state = state_new(d->leaves, how.backend, threads);
     plan_bind(d->plan, d->state, NULL);
@@ -54,6 +67,9 @@ void decoder_feed(struct decoder *d, int64_t pos, const int32_t *ids, real *logi
 {
     int32_t at = (int32_t)pos, *start = xcalloc((size_t)d->tokens, sizeof *start);
     double *wide = xmalloc((size_t)(d->tokens * d->vocab) * sizeof *wide);
+    INVARIANT(pos + d->size.rewind >= d->end || !keeps_states(d), "rolled back %lld positions, states are kept for %lld",
+              (long long)(d->end - pos), (long long)d->size.rewind);
+    d->end = pos + d->size.seq;
     state_put(d->state, leaves_find(d->leaves, "ids"), ids);
     state_put(d->state, leaves_find(d->leaves, "start"), start);
     state_put(d->state, leaves_find(d->leaves, "pos"), &at);

@@ -35,9 +35,9 @@ static int session_plan(struct session **out, const json_t *config, int micro, s
     s->leaves = leaves_new();
     s->graph = graph_new(s->leaves);
     s->eval_graph = graph_new(s->leaves);
-    model_build(s->graph, s->arena, &s->model, &s->train, MODE_TRAIN, s->batch, s->model.seq, 0);
+    model_build(s->graph, s->arena, &s->model, &s->train, MODE_TRAIN, (struct model_size){ .batch = s->batch, .seq = s->model.seq });
     s->leaves->frozen = true;
-    model_build(s->eval_graph, s->arena, &s->model, NULL, MODE_EVAL, s->batch, s->model.seq, 0);
+    model_build(s->eval_graph, s->arena, &s->model, NULL, MODE_EVAL, (struct model_size){ .batch = s->batch, .seq = s->model.seq });
     if (plan_new(&s->plan, s->graph, how, e) || plan_new(&s->eval_plan, s->eval_graph, how, e)) { session_free(s); return -1; }
     *out = s;
     return 0;
