@@ -40,6 +40,8 @@ enum { X_ = 1, Y_ = 2, Z_ = 4, TO_REAL = 8, CHEAP = 16, NOT_Y = 32 };
         fn_sigmoid(x),                      z * (1 - z) * dz,                  0) \
     ROW(X, UNARY,  softplus, X_,              "log(1 + e^x)", \
         fn_softplus(x),                     fn_sigmoid(x) * dz,                0) \
+    ROW(X, UNARY,  normal,   X_ | TO_REAL,    "F(x), F the standard normal distribution", \
+        fn_normal(x),                       fn_density(x) * dz,                0) \
     /* activations */ \
     ROW(X, UNARY,  relu,     X_ | CHEAP,      "max(x, 0)", \
         x > 0 ? x : 0,                      x > 0 ? dz : 0,                    0) \
@@ -81,12 +83,10 @@ enum { X_ = 1, Y_ = 2, Z_ = 4, TO_REAL = 8, CHEAP = 16, NOT_Y = 32 };
         return x < 0 ? tail : 1 - tail; \
     }
 
-/* Slopes of what the formulas name more than once. */
+/* Slopes. Density: that of the standard normal distribution. */
 #define ELEMENTWISE_SLOPES(FN, fn_real) \
     FN fn_real fn_silu_slope(fn_real x) { fn_real s = fn_sigmoid(x); return s * (1 + x * (1 - s)); } \
-    FN fn_real fn_gelu_slope(fn_real x) \
-    { \
-        return fn_normal(x) + x * (fn_real)0.3989422804014327 * fn_exp((fn_real)-0.5 * x * x); \
-    }
+    FN fn_real fn_density(fn_real x) { return (fn_real)0.3989422804014327 * fn_exp((fn_real)-0.5 * x * x); } \
+    FN fn_real fn_gelu_slope(fn_real x) { return fn_normal(x) + x * fn_density(x); }
 
 #endif
