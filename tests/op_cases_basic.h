@@ -14,6 +14,7 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
 #define BINARY_CALL(name, ...) name(g, act_in(g, __VA_ARGS__), act_in(g, __VA_ARGS__))
 #define BY_CALL(name, ...) name(g, act_in(g, __VA_ARGS__), 0.8)
 #define RANGE_CALL(name, ...) name(g, act_in(g, __VA_ARGS__), -0.4, 0.5)
+#define GLU_CALL(name, ...) name(g, act_in(g, __VA_ARGS__), act_in(g, __VA_ARGS__), 0.8, 1.3)
 #define ELEMENTWISE_CASE(CASE, kind, name, ...) CASE(name, odd_table, kind##_CALL(name, 3, 7))
 #define ELEMENTWISE_LARGE_CASE(CASE, kind, name, ...) CASE(name, large_table, kind##_CALL(name, 700, 33))
 

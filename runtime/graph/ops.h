@@ -17,6 +17,7 @@
 #define BINARY_OF (struct graph *g, struct node *x, struct node *y)
 #define BY_OF (struct graph *g, struct node *x, double p)
 #define RANGE_OF (struct graph *g, struct node *x, double p, double q)
+#define GLU_OF (struct graph *g, struct node *x, struct node *y, double p, double q)
 #define ELEMENTWISE_OP(X, kind, name, ...) X(name, kind##_OF)
 
 #define OPS(X) \
