@@ -27,6 +27,8 @@ enum { X_ = 1, Y_ = 2, Z_ = 4, TO_REAL = 8, CHEAP = 16, NOT_Y = 32 };
         x * x,                              2 * x * dz,                        0) \
     ROW(X, BY,     scale,    0,               "p x", \
         p * x,                              p * dz,                            0) \
+    ROW(X, BY,     offset,   0,               "x + p", \
+        x + p,                              dz,                                0) \
     ROW(X, RANGE,  clamp,    X_,              "x, kept within p and q", \
         x < p ? p : x > q ? q : x,          x < p || x > q ? 0 : dz,           0) \
     /* functions */ \
