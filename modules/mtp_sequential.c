@@ -21,12 +21,13 @@ static struct node *block(struct build *b, struct node *ahead, struct node *h)
 }
 
 /* A sequence has `seq` tokens from here on. */
-static void shorten(struct build *b, int64_t seq, struct node *start, struct present present)
+static void shorten(struct build *b, int64_t seq, struct node *start, struct node *present, struct node *count)
 {
     b->seq = seq;
     b->tokens = b->batch * seq;
     b->start = slice(b->graph, start, seq);
     b->present = present;
+    b->present_count = count;
 }
 
 static void build(struct build *b, const void *conf, struct node *h, struct node *head_weight)
@@ -34,23 +35,21 @@ static void build(struct build *b, const void *conf, struct node *h, struct node
     const struct conf *c = conf;
     const struct pick *tokens = &b->conf->embed;
     struct graph *g = b->graph;
-    struct node *start = b->start;                                                              /* [B,S] */
-    struct present present = b->present;
+    struct node *start = b->start, *present = b->present, *count = b->present_count;            /* [B,S] [B,S] [1] */
     int64_t seq = b->seq;
     int outer = b->layer;
     for (int k = 1; k <= c->depth; k++) {
         struct node *ahead = tokens->module->embed(b, tokens->conf, k);                         /* [B*S,D] */
         build_enter(b, "mtp.%d", k - 1);
         b->layer = b->layers + k - 1;
-        struct present rows = { present.rows ? slice(g, shift(g, present.rows, k), seq - k) : NULL, NULL };
-        shorten(b, seq - k, start, rows);
+        shorten(b, seq - k, start, present ? slice(g, shift(g, present, k), seq - k) : NULL, NULL);
         h = block(b, build_rows(b, ahead), build_rows(b, h));                                   /* [B*(S-k),D] */
         struct node *loss = cross_entropy(g, build_norm(b, "norm", h), head_weight,
                                           slice(g, shift(g, b->target, k), b->seq));
         build_token_loss(b, "mtp", loss, k, c->weight / c->depth);
         build_token_metric(b, "mtp_top1_match", graph_result(g, loss, 2), k, "", BETTER_HIGHER,
                            "share of rows whose likeliest token is the one to predict");
-        shorten(b, seq, start, present);
+        shorten(b, seq, start, present, count);
         b->layer = outer;
         build_leave(b);
     }

@@ -146,7 +146,7 @@ static const char *const filled[] = {
 /* What fills up is no token of the set: any ids will do. */
 static void put_part(struct tiny *t, const struct corpus *c, const struct eval_set *s, int part)
 {
-    struct batch b = batch_new(t->tokens);
+    struct inputs b = inputs_new(t->batch, t->seq);
     corpus_eval_batch(c, s, (int64_t)part * t->batch, t->batch, t->seq, b);
     for (int i = 0; i < t->tokens; i++) {
         t->ids[i] = b.present[i] ? b.ids[i] : (i * 7 + t->batch) % t->model.vocab;
@@ -155,7 +155,7 @@ static void put_part(struct tiny *t, const struct corpus *c, const struct eval_s
         t->weight[i] = (real)b.weight[i];
         t->present[i] = (real)b.present[i];
     }
-    batch_free(b);
+    inputs_free(b);
     tiny_put(t);
 }
 

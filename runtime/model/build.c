@@ -145,18 +145,18 @@ struct node *build_cached(struct build *b, const char *name, struct node *x, int
 
 /* ---- rows that are there ---- */
 
-static struct node *present(struct build *b) { return view(b->graph, b->present.rows, SHAPE(b->tokens)); }
+static struct node *present(struct build *b) { return view(b->graph, b->present, SHAPE(b->tokens)); }
 
 struct node *build_present(struct build *b, struct node *x, double value)
 {
-    return b->present.rows ? mask_rows(b->graph, x, present(b), value) : x;
+    return b->present ? mask_rows(b->graph, x, present(b), value) : x;
 }
 
 /* How many, over all pieces. */
 static struct node *present_count(struct build *b)
 {
-    if (!b->present.count) b->present.count = carry(b->graph, weighted_sum(b->graph, present(b), NULL), CARRY_SUM);
-    return b->present.count;
+    if (!b->present_count) b->present_count = carry(b->graph, weighted_sum(b->graph, present(b), NULL), CARRY_SUM);
+    return b->present_count;
 }
 
 /* ---- metrics, losses, callbacks ---- */
@@ -186,7 +186,7 @@ void build_metric(struct build *b, const char *name, struct node *value, const c
 static struct term row_mean(struct build *b, struct node *value)
 {
     struct graph *g = b->graph;
-    if (!b->present.rows) return (struct term){ 1, carry(g, value, CARRY_MEAN), NULL, false };
+    if (!b->present) return (struct term){ 1, carry(g, value, CARRY_MEAN), NULL, false };
     return (struct term){ (double)b->tokens, carry(g, value, CARRY_SUM), present_count(b), false };
 }
 
@@ -203,7 +203,7 @@ void build_rms_metric(struct build *b, const char *name, struct node *x, const c
     if (b->mode == MODE_DECODE || !x) return;
     struct node *rows = build_present(b, x, 0);
     struct term mean = { 1, NULL, NULL, false };
-    if (!b->present.rows) mean.carry = carry(g, rms(g, x), CARRY_MEAN);
+    if (!b->present) mean.carry = carry(g, rms(g, x), CARRY_MEAN);
     else
         mean = (struct term){ sqrt((double)b->tokens / (double)shape_count(x->shape)),
                               carry(g, dot(g, rows, rows), CARRY_SUM), present_count(b), true };

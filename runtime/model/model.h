@@ -10,9 +10,9 @@ void model_load(const json_t *json, struct arena *arena, struct model_conf *conf
 void train_load(const json_t *json, struct arena *arena, struct train_conf *conf, struct problems *problems);
 
 /* Adds the whole model to a graph. batch, seq: of this graph (micro-batch; chunk in decode). In MODE_TRAIN with
-   train != NULL the update region (clipping, optimizer) follows. Inputs are the leaves "ids", "target", "weight",
-   "start", in MODE_EVAL "present" and, in decode, "pos". Returns the node of REAL [T,V] logits in decode, else NULL;
-   errors are in g->err. `arena` holds what callbacks keep; it and the confs outlive the graph. */
+   train != NULL the update region (clipping, optimizer) follows. What it reads of a micro-batch: inputs.h. Returns
+   the node of REAL [T,V] logits in decode, else NULL; errors are in g->err. `arena` holds what callbacks keep; it and
+   the confs outlive the graph. */
 struct node *model_build(struct graph *g, struct arena *arena, const struct model_conf *conf,
                          const struct train_conf *train, enum mode mode, int64_t batch, int64_t seq, int64_t context);
 

@@ -4,8 +4,10 @@
 #ifndef SLUICE_MODULE_H
 #define SLUICE_MODULE_H
 
-#include "conf.h"
+#include "inputs.h"
 #include "graph/ops.h"
+
+#define INPUT_NODE(name, dtype, shape, graphs) struct node *name;
 
 /* What every builder may ask. Dimensions: T = batch * seq tokens in this graph. */
 struct build {
@@ -17,10 +19,8 @@ struct build {
     const struct model_conf *conf; const struct train_conf *train;   /* train: NULL outside MODE_TRAIN */
     struct pick init, norm, position;                       /* position: of the current layer */
     bool branch_normed;    /* the residual normalises what a branch writes: no depth-scaled init */
-    /* I32 [B,S], I32 [B,S], REAL [B,S], I32 [B,S], I32 [1] or NULL */
-    struct node *ids, *target, *weight, *start, *pos;
-    /* evaluation: REAL [B,S], 0 where nothing but filling is; their number, once it was asked for */
-    struct present { struct node *rows, *count; } present;
+    INPUTS(INPUT_NODE)                                      /* ids, start, ..: NULL where this mode has none */
+    struct node *present_count;    /* of the tokens that are present, once it was asked for */
     int64_t d_ff, experts;    /* of the enclosing ffn: the width that "shared" multiplies, and E */
     int64_t heads, head_dim;                                /* of the enclosing attention */
     double gain_shift;    /* added to the initial gain of norms made now; 0 unless a residual says otherwise */
