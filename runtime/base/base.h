@@ -72,6 +72,9 @@ double key_uniform(struct key k, uint64_t index);           /* (0,1), 53 bits */
 double key_normal(struct key k, uint64_t index);  /* N(0,1), in the precision of float; many: key_normals of kernel.h */
 uint64_t key_below(struct key k, uint64_t index, uint64_t bound);   /* [0,bound) */
 
+/* What noise is drawn as: N(0,1); uniform in (0,1); the standard Gumbel, -ln(-ln u). */
+enum noise_kind { NOISE_NORMAL, NOISE_UNIFORM, NOISE_GUMBEL };
+
 double clock_seconds(void);                                 /* monotonic */
 double unix_seconds(void);                                  /* since 1970, by the clock on the wall */
 
