@@ -143,6 +143,20 @@ struct node *build_cached(struct build *b, const char *name, struct node *x, int
     return cache(b->graph, buffer, x, b->start, b->pos);
 }
 
+/* ---- noise ---- */
+
+struct node *build_noise(struct build *b, const char *name, struct node *like, enum noise_kind kind)
+{
+    struct graph *g = b->graph;
+    const char *path = path_of(b, name, "");
+    if (b->mode != MODE_TRAIN) return NULL;
+    if (!b->noise_key) b->noise_key = inputs_node(g, INPUT_noise_key, b->batch, b->seq);
+    for (int i = 0; i < g->n; i++)
+        if (g->node[i]->op == &op_noise && ((const struct noise_attr *)g->node[i]->attr)->name == hash_name(path))
+            return graph_fail(g, "%s: there is noise of this name already: both would be the same", path);
+    return noise(g, like, b->noise_key, path, kind);
+}
+
 /* ---- rows that are there ---- */
 
 static struct node *present(struct build *b) { return view(b->graph, b->present, SHAPE(b->tokens)); }
