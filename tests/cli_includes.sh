@@ -16,8 +16,8 @@ backend  | base graph comm                                        | backend kern
 cpu      | base graph backend                                     | gemm isa isa/attend_few isa/vector pool sort values vec_math
 ops      | graph backend cpu                                      |
 plan     | base graph backend                                     | plan
-model    | base graph plan modules/list                           | build config model module
-data     | base                                                   | data
+model    | base graph plan modules/list                           | build config inputs model module
+data     | base model                                             | data
 store    | base                                                   | store
 study    | base backend model data                                | study
 train    | base cpu plan model store study                        | checkpoint decoder disk metrics run train

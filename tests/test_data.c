@@ -135,14 +135,19 @@ static int baselines(const struct corpus *c, const struct samples *fit, double *
 
 /* ---- batches ---- */
 
-struct windows { int32_t ids[512], target[512], start[512]; float weight[512], present[512]; };
+struct windows { int32_t ids[512], target[512], start[512], noise_key[512]; float weight[512], present[512]; };
+
+static struct inputs inputs_of(struct windows *w)
+{
+    return (struct inputs){ .ids = w->ids, .target = w->target, .start = w->start, .weight = w->weight, .present = w->present, .noise_key = w->noise_key };
+}
 
 static struct windows held(const struct corpus *c, int64_t most, int64_t first, int batch, int seq)
 {
     struct windows b;
     struct eval_set s = corpus_eval_set(c, most);
     memset(&b, 0xff, sizeof b);
-    corpus_eval_batch(c, &s, first, batch, seq, (struct batch){ b.ids, b.target, b.start, b.weight, b.present });
+    corpus_eval_batch(c, &s, first, batch, seq, inputs_of(&b));
     return b;
 }
 
@@ -150,7 +155,7 @@ static struct windows take(const struct corpus *c, uint64_t seed, int64_t first,
 {
     struct windows b;
     memset(&b, 0, sizeof b);
-    corpus_batch(c, seed, first, batch, seq, (struct batch){ b.ids, b.target, b.start, b.weight, b.present });
+    corpus_batch(c, seed, first, batch, seq, inputs_of(&b));
     return b;
 }
 

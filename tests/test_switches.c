@@ -160,7 +160,7 @@ static void check_decoding(const struct subject *s)
             tiny_copy(&part, &last);                        /* the caches */
             tiny_free(&last);
         }
-        part.pos = chunk[c].at;
+        *part.pos = chunk[c].at;
         for (int b = 0; b < 2; b++)
             for (int i = 0; i < chunk[c].n; i++) {
                 int32_t id = whole.ids[b * 6 + chunk[c].at + i];

@@ -40,7 +40,7 @@ static struct session *open_session(const char *config, const char *train_key, j
 static void stage_random(struct session *s, int64_t step, int micro)
 {
     int64_t seq = s->model.seq, n = s->batch * seq;
-    struct batch b = batch_new(n);
+    struct inputs b = inputs_new(s->batch, seq);
     for (int64_t i = 0; i < n; i++) {
         int64_t sequence = micro * s->batch + i / seq;      /* the same tokens however the batch is cut */
         b.ids[i] = (int32_t)key_below((struct key){ 8, PURPOSE_TEST, (uint64_t)sequence, (uint64_t)step }, (uint64_t)(i % seq), (uint64_t)s->model.vocab);
@@ -52,7 +52,7 @@ static void stage_random(struct session *s, int64_t step, int micro)
         b.weight[i] = last ? 0 : 1;
     }
     session_stage(s, micro, &b);
-    batch_free(b);
+    inputs_free(b);
 }
 
 static void train(struct session *s, int steps)

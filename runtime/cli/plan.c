@@ -74,7 +74,7 @@ static double step_seconds(const struct study *s, struct err *e)
     struct session *session;
     if (session_new(&session, s->variant[s->baseline].config, 1, e)) return NAN;
     int64_t n = session->batch * session->model.seq, steps = -1;
-    struct batch batch = batch_new(n);
+    struct inputs batch = inputs_new(session->batch, session->model.seq);
     for (int64_t i = 0; i < n; i++)
         batch.ids[i] = batch.target[i] = (int32_t)key_below((struct key){ 1, PURPOSE_TEST, 0, 0 }, (uint64_t)i, (uint64_t)session->model.vocab);
     state_fill(session->state, 1);
@@ -85,7 +85,7 @@ static double step_seconds(const struct study *s, struct err *e)
         plan_step(session->plan, NULL);
         if (++steps == 0) begin = clock_seconds();          /* the first step touches memory for the first time */
     }
-    batch_free(batch);
+    inputs_free(batch);
     session_free(session);
     return (now - begin) / (double)steps;
 }

@@ -91,6 +91,14 @@
         /* ACT [T,D]: sum_j gate[t,j] y[place[t,j]], less those of -1 */ \
     X(load, (struct graph *g, struct node *counts /*[E] I32 or REAL*/)) \
         /* REAL [E]: E n_i / sum n; no gradient */ \
+    /* noise, and the load that a noisy choice of experts is expected to give */ \
+    X(noise, (struct graph *g, struct node *like /*[T,..]*/, struct node *key /*I32 [B,2], a sequence's each*/, \
+              const char *name, enum noise_kind kind)) \
+        /* REAL, of the shape of `like`: a function of key, position, column and name; no gradient */ \
+    X(threshold, (struct graph *g, struct node *key /*REAL [T,E]*/, struct node *index /*[T,K] of topk*/)) \
+        /* REAL [T,E]: the K-th largest of the other keys, which e must exceed to be chosen; K < E */ \
+    X(cv2, (struct graph *g, struct node *x /*REAL [E]*/)) \
+        /* REAL [1]: squared coefficient of variation, variance / (mean^2 + 1e-10) */ \
     /* to few values */ \
     X(mean_rows, (struct graph *g, struct node *x /*[..,E] or [T]*/)) /* REAL [E]; [1] for rank 1 */ \
     X(weighted_sum, (struct graph *g, struct node *x /*REAL [T]*/, struct node *weight /*REAL [T], NULL: all 1*/)) \

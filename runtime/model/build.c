@@ -182,6 +182,21 @@ struct node *build_rows(struct build *b, struct node *x)
     return view(b->graph, slice(b->graph, view(b->graph, x, whole), b->seq), rows);
 }
 
+/* ---- noise ---- */
+
+struct node *build_noise(struct build *b, const char *name, struct node *like, enum noise_kind kind)
+{
+    struct graph *g = b->graph;
+    const char *path = path_of(b, name, "");
+    if (b->mode != MODE_TRAIN) return NULL;
+    if (!b->noise_key) b->noise_key = inputs_node(g, INPUT_noise_key, b->batch, b->seq);
+    if (b->own->pass) path = arena_text(b->arena, "pass%d.%s", b->own->pass, path);
+    for (int i = 0; i < g->n; i++)
+        if (g->node[i]->op == &op_noise && ((const struct noise_attr *)g->node[i]->attr)->name == hash_name(path))
+            return graph_fail(g, "%s: there is noise of this name already: both would be the same", path);
+    return noise(g, like, b->noise_key, path, kind);
+}
+
 /* ---- what decoding keeps ---- */
 
 /* A buffer of the current pass: weights may be shared by several, what was seen is not. */

@@ -3,8 +3,10 @@
 #ifndef SLUICE_BUILD_H
 #define SLUICE_BUILD_H
 
-#include "conf.h"
+#include "inputs.h"
 #include "graph/ops.h"
+
+#define INPUT_NODE(name, dtype, shape, graphs) struct node *name;
 
 /* What every builder may ask. Dimensions: T = batch * seq tokens in this graph. */
 struct build {
@@ -16,9 +18,7 @@ struct build {
     int layers, layer;    /* of the trunk; the current one: 0..layers-1, MTP blocks from there on, -1 outside */
     int blocks;                                             /* layers and MTP blocks together */
     bool branch_normed;                                     /* trait of the current layer's residual */
-    /* I32 [B,S], I32 [B,S], REAL [B,S], I32 [B,S], I32 [1] or NULL */
-    struct node *ids, *target, *weight, *start, *pos;
-    struct node *present;                                   /* evaluation: REAL [B,S], 0 where only filling is */
+    INPUTS(INPUT_NODE)                                      /* ids, start, ..: NULL where this mode has none */
     char path[256];                                         /* of weights made now: "layers.3.attention" */
     struct building *own;                                   /* of build.c */
 };
@@ -100,6 +100,10 @@ struct node *build_rows(struct build *b, struct node *x);
 /* x, of T rows, with `value` in those that only fill up a batch of an evaluation; elsewhere there are
    none, and it is x itself. */
 struct node *build_present(struct build *b, struct node *x, double value);
+/* REAL noise of the shape of `like` [T,..], drawn anew for each token of each step; NULL outside training, where
+   nothing is noisy. Its bits follow from the run's seed, the token's place in the run, column, path and name: a name is
+   used once at a path. */
+struct node *build_noise(struct build *b, const char *name, struct node *like, enum noise_kind kind);
 /* In decode: writes x [T,..] into a cache buffer and gives the whole of it; otherwise x itself. window: the positions
    that are read back, as a mask gives them; 0: all. */
 struct node *build_cached(struct build *b, const char *name, struct node *x, int64_t window);

@@ -63,17 +63,9 @@ static void build_update_region(struct build *b)
 
 static void build_inputs(struct build *b)
 {
-    struct graph *g = b->graph;
-    struct shape s = SHAPE(b->batch, b->seq);
-    b->ids = graph_input(g, "ids", DTYPE_I32, s);
-    b->start = graph_input(g, "start", DTYPE_I32, s);
-    if (b->mode == MODE_DECODE) {
-        b->pos = graph_input(g, "pos", DTYPE_I32, SHAPE(1));
-    } else {
-        b->target = graph_input(g, "target", DTYPE_I32, s);
-        b->weight = graph_input(g, "weight", DTYPE_REAL, s);
-    }
-    if (b->mode == MODE_EVAL) b->present = graph_input(g, "present", DTYPE_REAL, s);
+#define READ(name, dtype, shape, graphs) \
+    if ((graphs) & 1 << b->mode) b->name = inputs_node(b->graph, INPUT_##name, b->batch, b->seq);
+    INPUTS(READ)
 }
 
 /* Layers of one kind of residual share a stream: where the kind changes, one ends and another begins. */
