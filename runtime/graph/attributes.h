@@ -2,10 +2,15 @@
 #ifndef SLUICE_ATTRIBUTES_H
 #define SLUICE_ATTRIBUTES_H
 
+#include <stdint.h>
+
 enum rope_where { ROPE_FIRST, ROPE_LAST, ROPE_PROPORTIONAL };
 enum hash_kind { HASH_MUL32, HASH_MOD };
 struct elementwise_attr { double p, q; };
 struct adamw_attr { double beta1, beta2, eps, decay, rate; };             /* rate multiplies lr */
 struct muon_attr { double momentum, decay, scale; int nesterov, steps; }; /* scale: see optim_muon */
+
+/* a weight's rows in so many groups, in the order of heads */
+struct clip_heads_attr { double limit, power; int64_t groups; };
 
 #endif

@@ -34,6 +34,7 @@ static const struct param train_params[] = {
            "a little more time, the same bits"),
     SLOT(struct train_conf, optim, SLOT_OPTIM, "adamw", "the optimizer"),
     SLOT(struct train_conf, schedule, SLOT_SCHEDULE, "wsd", "the learning rate over the run"),
+    SLOT(struct train_conf, average, SLOT_AVERAGE, "none", "averages of the weights, which evaluation and sampling read"),
     INT(struct train_conf, eval_every, 100, 1, 1e9, "step",
         "steps between evaluations; the last step always evaluates"),
     INT(struct train_conf, eval_tokens, 32768, 0, 2e9, "token",
@@ -118,6 +119,10 @@ void train_load(const json_t *json, struct arena *arena, struct train_conf *conf
     if (conf->batch % conf->micro != 0)
         problem_add(problems, "train.micro", "%d does not divide the batch of %d sequences", conf->micro, conf->batch);
     check_warmup(conf, problems);
+    const int *from = module_value(conf->average, "from");
+    if (from && *from >= conf->steps)
+        module_problem(problems, "train.average", "from", "step %d of a run of %d: nothing is averaged; at most %d", *from,
+                       conf->steps, conf->steps - 1);
     check_picks(train_params, conf, "train", NULL, problems);
 }
 
@@ -191,9 +196,22 @@ static void optimize(struct build *b, struct pace pace)
                  "norm of the step's change over norm of the weights");
 }
 
+/* Averages of what evaluation reads of the first `leaves` leaves, the model's own; after all that changes them. */
+static void follow(struct build *b, int leaves)
+{
+    struct graph *g = b->graph;
+    struct node *rate = b->train->average.module->average(b, b->train->average.conf);
+    for (int i = 0; rate && i < leaves && !g->failed; i++) {
+        struct leaf *l = g->leaves->leaf[i];
+        bool kept = l->kind == LEAF_WEIGHT || (l->kind == LEAF_BUFFER && !l->transient);
+        if (kept && l->decl.dtype == DTYPE_REAL) average(g, graph_average_of(g, l), graph_leaf(g, l), b->clip, rate);
+    }
+}
+
 static void build_update_region(struct build *b)
 {
     struct graph *g = b->graph;
+    int leaves = g->leaves->n;
     g->region = REGION_UPDATE;
     b->layer = -1;
     struct node *norm = norm_of(b, -1);
@@ -207,6 +225,7 @@ static void build_update_region(struct build *b)
         b->layer = c->layer;
         c->run(b, c->state);
     }
+    follow(b, leaves);
     for (b->layer = 0; b->layer < b->blocks; b->layer++)
         build_metric(b, "layer_grad_norm", norm_of(b, b->layer), "", BETTER_NONE,
                      "L2 norm of the layer's gradients before clipping");

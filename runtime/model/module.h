@@ -96,6 +96,7 @@ struct module {
     /* one weight's update, REAL [2] as op adamw's; conf has a parameter "lr" */
     struct node *(*optim)(struct build *b, const void *conf, struct node *w, struct node *grad, struct pace pace);
     double       (*schedule)(const void *conf, int64_t step, int64_t steps);    /* factor on lr, step from 0 */
+    struct node *(*average)(struct build *b, const void *conf); /* rate of op average, REAL [1]; NULL: no averages */
     /* slot schedule, optional: the last step before it decays, warm-up or not */
     int64_t      (*peak_ends)(const void *conf, int64_t steps);
 };
