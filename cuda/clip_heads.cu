@@ -20,7 +20,7 @@ static __global__ void __launch_bounds__(BLOCK) clip_heads_span(struct groups a,
     struct view packed = { a.packed, true };
     double most = largest(a, blockIdx.y);
     if (a.clip[1] == 0 || !(most > at.limit)) return;
-    float by = (float)pow(at.limit / most, at.power);
+    float by = powf((float)(at.limit / most), (float)at.power);
     for (int64_t i = start + from + threadIdx.x; i < start + to; i += BLOCK) {
         float w = a.w[i] * by;
         a.w[i] = w;
