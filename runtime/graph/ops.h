@@ -109,7 +109,7 @@
     X(bias_step, (struct graph *g, struct node *bias /*[E]*/, struct node *counts /*REAL [E]*/, struct node *clip, \
                   double rate)) \
         /* bias*; REAL [1]: max - min of bias, before */ \
-    X(clip_heads, (struct graph *g, struct node *w /*[N,D]*/, struct node *most /*REAL [H], the largest score of each*/, \
+    X(clip_heads, (struct graph *g, struct node *w /*[N,D]*/, struct node *most /*REAL [H], of attention's out 1*/, \
                    struct node *clip, struct clip_heads_attr a)) \
         /* w*; REAL [1]: share of groups whose rows were made smaller */ \
     X(average, (struct graph *g, struct node *average /*as w*/, struct node *w, struct node *clip, \

@@ -34,7 +34,7 @@ static const struct param train_params[] = {
            "a little more time, the same bits"),
     SLOT(struct train_conf, optim, SLOT_OPTIM, "adamw", "the optimizer"),
     SLOT(struct train_conf, schedule, SLOT_SCHEDULE, "wsd", "the learning rate over the run"),
-    SLOT(struct train_conf, average, SLOT_AVERAGE, "none", "averages of the weights, which evaluation and sampling read"),
+    SLOT(struct train_conf, average, SLOT_AVERAGE, "none", "averages of the weights, for evaluation and sampling"),
     INT(struct train_conf, eval_every, 100, 1, 1e9, "step",
         "steps between evaluations; the last step always evaluates"),
     INT(struct train_conf, eval_tokens, 32768, 0, 2e9, "token",
@@ -121,8 +121,8 @@ void train_load(const json_t *json, struct arena *arena, struct train_conf *conf
     check_warmup(conf, problems);
     const int *from = module_value(conf->average, "from");
     if (from && *from >= conf->steps)
-        module_problem(problems, "train.average", "from", "step %d of a run of %d: nothing is averaged; at most %d", *from,
-                       conf->steps, conf->steps - 1);
+        module_problem(problems, "train.average", "from", "%d steps of a run of %d: nothing is averaged; at most %d",
+                       *from, conf->steps, conf->steps - 1);
     check_picks(train_params, conf, "train", NULL, problems);
 }
 

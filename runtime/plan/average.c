@@ -1,6 +1,6 @@
-/* Averages of weights, for evaluation. An average is a buffer, which with several ranks its weight's holder alone keeps.
-   It changes places with the weight for as long as one evaluates: plans, their recordings and packed weights go on
-   reading where they always read. */
+/* Averages of weights, for evaluation. An average is a buffer, which with several ranks its weight's holder alone
+   keeps. It changes places with the weight for as long as one evaluates: plans, recordings and products that read
+   packed weights find them where they always do. */
 #include "plan_private.h"
 
 /* Through the arena, in which between steps nothing lies. */
