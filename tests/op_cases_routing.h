@@ -39,6 +39,11 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
 #define MUON(...) muon(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, 1), positive_in(g, 2), \
                        (struct muon_attr){ 0.95, 0.1, 0.2, 1, 5 })
 
+#define CLIP_HEADS(groups, heads, ...) clip_heads(g, real_in(g, __VA_ARGS__), positive_in(g, heads), positive_in(g, 2), \
+                                                  (struct clip_heads_attr){ 0.6, 0.5, groups })
+#define AVERAGE_OF(rate, ...) average(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, 2), rate)
+static inline int32_t rate_one(int64_t i) { (void)i; return 1; }
+
 #define ROUTING_CASES(CASE) \
     CASE(topk, some, topk(g, real_in(g, 3, 5), 2)) \
     CASE(topk, one, topk(g, real_in(g, 3, 5), 1)) \
@@ -86,6 +91,10 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
     CASE(muon, tall, MUON(5, 3)) \
     CASE(muon, stack, MUON(3, 2, 5)) \
     CASE(bias_step, sign, bias_step(g, real_in(g, 5), positive_in(g, 5), positive_in(g, 2), 1e-3)) \
+    CASE(clip_heads, own, CLIP_HEADS(4, 4, 12, 5)) \
+    CASE(clip_heads, shared, CLIP_HEADS(2, 6, 12, 7)) \
+    CASE(average, vector, AVERAGE_OF(positive_in(g, 1), 7)) \
+    CASE(average, copy, AVERAGE_OF(real_count_in(g, SHAPE(1), rate_one), 3, 5)) \
     CASE(update_ratio, two, update_ratio(g, 2, (struct node *[]){ positive_in(g, 2), positive_in(g, 2) }))
 
 #define ROUTING_LARGE_CASES(CASE) \
@@ -115,4 +124,7 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
     CASE(dispatch, crowded, dispatch(g, count_in(g, SHAPE(1500, 1), large_crowd), 5)) \
     CASE(gather, wide, gather(g, act_in(g, 30, 520), count_in(g, SHAPE(120), wide_order), count_in(g, SHAPE(30, 4), wide_place))) \
     CASE(combine, wide, combine(g, act_in(g, 120, 520), count_in(g, SHAPE(120), wide_order), count_in(g, SHAPE(30, 4), wide_place), real_in(g, 30, 4))) \
-    CASE(bias_step, many, bias_step(g, real_in(g, 70), positive_in(g, 70), positive_in(g, 2), 1e-3))
+    CASE(bias_step, many, bias_step(g, real_in(g, 70), positive_in(g, 70), positive_in(g, 2), 1e-3)) \
+    CASE(clip_heads, large, CLIP_HEADS(9, 27, 270, 301)) \
+    CASE(clip_heads, many, CLIP_HEADS(300, 300, 600, 7)) \
+    CASE(average, large, AVERAGE_OF(positive_in(g, 1), 300, 133))

@@ -45,6 +45,8 @@ static inline int32_t wave_order(int64_t r) { return (int32_t)(48603 * (r + 6804
     CASE(global_norm, waves, global_norm(g, 3, (struct node *[]){ real_in(g, 1501, 1703), real_in(g, 5), real_in(g, 3, 901, 1001) })) \
     CASE(adamw, waves, ADAMW(5003, 1003)) \
     CASE(muon, waves, MUON(11, 2501, 91)) \
+    CASE(clip_heads, waves, CLIP_HEADS(11, 33, 4103, 1003)) \
+    CASE(average, waves, AVERAGE_OF(positive_in(g, 1), 5003, 1003)) \
     CASE(matmul, waves, matmul(g, act_in(g, 67, 1003), real_in(g, 5003, 1003), DTYPE_ACT)) \
     CASE(grouped_matmul, waves, grouped_matmul(g, act_in(g, 8003, 43), real_in(g, 5, 1029, 43), count_in(g, SHAPE(6), wave_expert))) \
     CASE(cross_entropy, waves, cross_entropy(g, act_in(g, 4507, 24), real_in(g, 301, 24), count_in(g, SHAPE(1, 4507), wide_target))) \

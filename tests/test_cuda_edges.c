@@ -17,6 +17,8 @@
                              (struct adamw_attr){ 0.9, 0.95, 1e-8, 0.1, 1 })) \
     CASE(muon, small, muon(g, real_in(g, 2, 3, 5), real_in(g, 2, 3, 5), real_in(g, 2, 3, 5), positive_in(g, 1), positive_in(g, 2), \
                            (struct muon_attr){ 0.95, 0.1, 0.2, 1, 5 })) \
+    CASE(clip_heads, small, clip_heads(g, real_in(g, 6, 5), positive_in(g, 6), positive_in(g, 2), (struct clip_heads_attr){ 0.05, 0.5, 3 })) \
+    CASE(average, small, average(g, real_in(g, 11), real_in(g, 11), positive_in(g, 2), positive_in(g, 1))) \
     CASE(bias_step, small, bias_step(g, real_in(g, 4), positive_in(g, 4), positive_in(g, 2), 1e-3)) \
     CASE(update_ratio, two, update_ratio(g, 2, (struct node *[]){ positive_in(g, 2), positive_in(g, 2) }))
 EDGE_CASES(BENCH_BUILD)
@@ -128,6 +130,17 @@ static void test_skipped_steps(void **state)
         GIVE(2, 1, 0);
         same_on_both(&p);
     }
+    {
+        BOTH(clip_heads, small);
+        GIVE(2, 1, 0);
+        same_on_both(&p);
+    }
+    {
+        BOTH(average, small);
+        GIVE(1, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN);
+        GIVE(2, 1, 0);
+        same_on_both(&p);
+    }
     BOTH(update_ratio, two);
     GIVE(0, 0, 0);
     GIVE(1, 0, 0);
@@ -213,6 +226,7 @@ static void test_packing(void **state)
     (void)state;
     packs(OP_adamw, case_adamw_small);
     packs(OP_muon, case_muon_small);
+    packs(OP_clip_heads, case_clip_heads_small);
 }
 
 /* ---- what ends the process: numbers that no kernel can compute with, as on the CPU, and memory that is not to be had ---- */

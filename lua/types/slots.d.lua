@@ -45,6 +45,7 @@
 ---@field recompute? "none"|"selective" selective: norms, gathered expert rows and gated activations are computed again for backward; less memory, a little more time, the same bits; default none
 ---@field optim? sluice.optim the optimizer; default adamw
 ---@field schedule? sluice.schedule the learning rate over the run; default wsd
+---@field average? sluice.average averages of the weights, for evaluation and sampling; default none
 ---@field eval_every? integer steps between evaluations; the last step always evaluates; default 100, ≥ 1
 ---@field eval_tokens? integer held-out tokens that an evaluation measures, the same for all variants; 0: all there are; default 32768, ≥ 0
 ---@field checkpoint_every? integer steps between checkpoints; default 100, ≥ 1
@@ -463,3 +464,19 @@
 ---@field warmup? integer steps of linear warm-up; default 0, ≥ 0
 ---@field decay? number share of the run that decays; 0 is where the step after the last would be; default 0.2, 0 … 1
 ---@field shape? "sqrt"|"linear" how it decays; default sqrt
+
+---@alias sluice.average
+---| "none" # no averages
+---| sluice.average.none
+---| "ema" # exponential average of the weights, which evaluation reads
+---| sluice.average.ema
+
+---no averages
+---@class sluice.average.none
+---@field [1]? "none"
+
+---exponential average of the weights, which evaluation reads
+---@class sluice.average.ema
+---@field [1]? "ema"
+---@field decay? number what a step keeps of the average; 1: the mean of all steps; default 0.999, 0 … 1
+---@field from? integer steps before it begins, in which averages are the weights; default 0, ≥ 0

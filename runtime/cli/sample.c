@@ -1,6 +1,7 @@
 /* sluice sample: lets a trained run go on with a prompt. */
 #define _GNU_SOURCE
 #include "cli.h"
+#include "model/module.h"
 #include "train/checkpoint.h"
 #include "train/decoder.h"
 #include "train/train.h"
@@ -46,7 +47,8 @@ static int load_weights(const char *run, const char *wanted, struct session *s, 
     if (found <= 0) return -1;
     int failure = checkpoint_load(path, s->leaves, s->state, &c, &extra, e);
     json_decref(extra);
-    if (!failure) fprintf(stderr, "%s, step %lld\n", path, (long long)c.step);
+    bool averaged = strcmp(s->train.average.module->name, "none") != 0;
+    if (!failure) fprintf(stderr, "%s, step %lld%s\n", path, (long long)c.step, averaged ? ", averages of its weights" : "");
     return failure;
 }
 

@@ -11,4 +11,7 @@ struct noise_attr { uint64_t name; int64_t kind, rank, dim[4]; };         /* enu
 struct adamw_attr { double beta1, beta2, eps, decay, rate; };             /* rate multiplies lr */
 struct muon_attr { double momentum, decay, scale; int nesterov, steps; }; /* scale: see optim_muon */
 
+/* a weight's rows in so many groups, in the order of heads */
+struct clip_heads_attr { double limit, power; int64_t groups; };
+
 #endif

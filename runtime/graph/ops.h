@@ -127,6 +127,12 @@
     X(bias_step, (struct graph *g, struct node *bias /*[E]*/, struct node *counts /*REAL [E]*/, struct node *clip, \
                   double rate)) \
         /* bias*; REAL [1]: max - min of bias, before */ \
+    X(clip_heads, (struct graph *g, struct node *w /*[N,D]*/, struct node *most /*REAL [H], of attention's out 1*/, \
+                   struct node *clip, struct clip_heads_attr a)) \
+        /* w*; REAL [1]: share of groups whose rows were made smaller */ \
+    X(average, (struct graph *g, struct node *average /*as w*/, struct node *w, struct node *clip, \
+                struct node *rate /*REAL [1]*/)) \
+        /* average*; REAL [1]: the rate, 0 when skipped */ \
     X(update_ratio, (struct graph *g, int n, struct node *const *changes)) \
         /* REAL [1]: sqrt(sum of changes[i][0] / sum of changes[i][1]) */
 

@@ -24,7 +24,7 @@ struct train_conf {
     int steps, batch, micro;
     double clip;
     int backend, precision, recompute;                      /* enum backend_kind, enum precision, enum recompute */
-    struct pick optim, schedule;
+    struct pick optim, schedule, average;
     int eval_every, eval_tokens, checkpoint_every, keep;
     int stop_window; double stop_sigma, stop_dead, stop_seconds;
 };

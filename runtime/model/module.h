@@ -16,7 +16,7 @@ struct traits {
     int heads, kv_heads, rotated;                           /* attention: heads; width that positions turn, 0: none */
     int top_k; bool gates_sum_to_one;                       /* router */
     int mtp_blocks;                                         /* blocks that MTP adds */
-    double lr; int warmup;                                  /* optimizer, schedule: as set */
+    double lr; int warmup, averages_from;                   /* optimizer, schedule, average: as set */
 };
 
 struct module {
@@ -66,6 +66,7 @@ struct module {
         void         (*mtp)(struct build *b, struct pick self, struct node *h, struct node *head_weight);
         /* one weight's update, REAL [2] as op adamw's */
         struct node *(*optim)(struct build *b, struct pick self, struct node *w, struct node *grad, struct update u);
+        struct node *(*average)(struct build *b, struct pick self);     /* rate of op average, REAL [1]; NULL: none */
         struct {
             double (*schedule)(struct pick self, int64_t step, int64_t steps);      /* factor on lr, step from 0 */
             /* optional: the last step before it decays, warm-up or not */
