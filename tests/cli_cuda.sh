@@ -26,12 +26,8 @@ isa_of() { /usr/bin/python3 -c 'import h5py, sys; print(h5py.File(sys.argv[1], "
 # begins DIR: the study in a group of its own, past a checkpoint of a variant.
 begins() {
     setsid "$sluice" run study.lua --out "$1" -j1 --progress none >log 2>&1 &
-    study=$! i=0
-    until ls -d "$1"/s/*/0/checkpoints/step-00000006 >/dev/null 2>&1; do
-        i=$((i + 1))
-        [ $i -lt 3000 ] || fail "$1 never came to its first checkpoint"
-        sleep 0.02
-    done
+    study=$!
+    reaches "$1/s/*/0/checkpoints/step-00000006" 60
 }
 ends() {
     code=$1 got=0

@@ -21,12 +21,8 @@ ranks() { mpirun --oversubscribe -np "$@"; }
 # trains is "$(trainer R)".
 begins() {
     SLUICE_COMM_TIMEOUT=5 mpirun --oversubscribe -np "$2" "$sluice" run study.lua --out "$1" $long --progress none >log 2>&1 &
-    job=$! i=0
-    until ls -d "$1"/s/base-*/0/checkpoints/step-00000010 >/dev/null 2>&1; do
-        i=$((i + 1))
-        [ $i -lt 3000 ] || fail "$1 never came to its first checkpoint"
-        sleep 0.02
-    done
+    job=$!
+    reaches "$1/s/base-*/0/checkpoints/step-00000010" 60
 }
 children() { cat /proc/"$1"/task/"$1"/children; }
 trainer() {
@@ -99,12 +95,8 @@ echo "a rank that is silent: named, the same bits after"
 
 # ---- beside another process ----
 "$sluice" run study.lua --out beside $long --progress none >log 2>&1 &
-alone=$! i=0
-until ls -d beside/s/base-*/0/checkpoints/step-00000010 >/dev/null 2>&1; do
-    i=$((i + 1))
-    [ $i -lt 3000 ] || fail "beside never came to its first checkpoint"
-    sleep 0.02
-done
+alone=$!
+reaches 'beside/s/base-*/0/checkpoints/step-00000010' 60
 run=$(children $alone)
 kill -STOP $run
 leaves 75 ranks 2 "$sluice" resume beside/s --only base --mix --progress lines

@@ -19,6 +19,16 @@ leaves() {
 }
 says() { grep -qF -- "$1" log || fail "nothing says '$1'"; }
 
+# reaches PATTERNS SECONDS: waits until a file of one of them is there, as a checkpoint of a run in the background.
+reaches() {
+    waited=0
+    until ls -d $1 2>/dev/null | grep -q .; do
+        waited=$((waited + 1))
+        [ $waited -lt $(($2 * 100)) ] || fail "$1 never came"
+        sleep 0.01
+    done
+}
+
 needs_ranks() {
     command -v mpirun >/dev/null || skip "no mpirun here"
     [ -e "$(dirname "$sluice")/libsluice_mpi.so" ] || skip "built without MPI"
