@@ -41,12 +41,16 @@ struct eval_set corpus_eval_set(const struct corpus *c, int64_t most)
     return s;
 }
 
-int64_t eval_windows(const struct eval_set *s, int seq) { return (int64_t)((s->targets + (uint64_t)seq - 1) / (uint64_t)seq); }
+int64_t eval_windows(const struct eval_set *s, int seq)
+{
+    return (int64_t)((s->targets + (uint64_t)seq - 1) / (uint64_t)seq);
+}
 
 struct batch batch_new(int64_t tokens)
 {
     size_t n = (size_t)tokens;
-    struct batch b = { xcalloc(n, sizeof *b.ids), xcalloc(n, sizeof *b.target), xcalloc(n, sizeof *b.start), xmalloc(n * sizeof *b.weight), xmalloc(n * sizeof *b.present) };
+    struct batch b = { xcalloc(n, sizeof *b.ids), xcalloc(n, sizeof *b.target), xcalloc(n, sizeof *b.start),
+                       xmalloc(n * sizeof *b.weight), xmalloc(n * sizeof *b.present) };
     for (size_t i = 0; i < n; i++) b.weight[i] = b.present[i] = 1;
     return b;
 }
@@ -101,7 +105,8 @@ void corpus_batch(const struct corpus *c, uint64_t seed, int64_t first, int batc
     }
 }
 
-void corpus_eval_batch(const struct corpus *c, const struct eval_set *s, int64_t first, int batch, int seq, struct batch to)
+void corpus_eval_batch(const struct corpus *c, const struct eval_set *s, int64_t first, int batch, int seq,
+                       struct batch to)
 {
     for (int b = 0; b < batch; b++) {
         uint64_t before = (uint64_t)(first + b) * (uint64_t)seq, left = before < s->targets ? s->targets - before : 0;

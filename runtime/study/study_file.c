@@ -52,8 +52,11 @@ static int select_one(const struct study *s, const char *name, bool *wanted, str
         if (strcmp(known[i], name) == 0) found = i;
     }
     const char *near = found < 0 ? nearest_name(name, known) : NULL;
-    if (found < 0) return err_set(e, "%s: no such variant%s%s%s%s", name, strchr(name, '/') ? " and replicate" : "", near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
-    for (int i = 0; i < s->n_points; i++) wanted[i] |= s->point[i].variant == found || s->point[i].variant == s->baseline;
+    if (found < 0)
+        return err_set(e, "%s: no such variant%s%s%s%s", name, strchr(name, '/') ? " and replicate" : "",
+                       near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+    for (int i = 0; i < s->n_points; i++)
+        wanted[i] |= s->point[i].variant == found || s->point[i].variant == s->baseline;
     return 0;
 }
 
@@ -92,9 +95,14 @@ static struct hash hash_of_json(const json_t *json)
 
 static json_t *variant_json(const struct variant *v)
 {
-    return json_pack("{s:s, s:O, s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:I, s:I}", "name", v->name, "config", v->config, "fingerprint", hash_json(v->fingerprint), "hash", hash_json(v->hash),
-                     "params_total", (json_int_t)v->counts.total, "params_active", (json_int_t)v->counts.active, "params_active_embedded", (json_int_t)v->counts.active_embedded, "params_non_embedding", (json_int_t)v->counts.non_embedding,
-                     "train_flops_per_token", v->train_flops_per_token, "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token, "memory_bytes", (json_int_t)v->memory_bytes);
+    return json_pack("{s:s, s:O, s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:I, s:I}", "name", v->name, "config", v->config,
+                     "fingerprint", hash_json(v->fingerprint), "hash", hash_json(v->hash),
+                     "params_total", (json_int_t)v->counts.total, "params_active", (json_int_t)v->counts.active,
+                     "params_active_embedded", (json_int_t)v->counts.active_embedded,
+                     "params_non_embedding", (json_int_t)v->counts.non_embedding,
+                     "train_flops_per_token", v->train_flops_per_token,
+                     "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token,
+                     "memory_bytes", (json_int_t)v->memory_bytes);
 }
 
 json_t *study_write(const struct study *s)
@@ -103,14 +111,19 @@ json_t *study_write(const struct study *s)
     for (int i = 0; i < s->n_variants; i++) json_array_append_new(variants, variant_json(&s->variant[i]));
     for (int i = 0; i < s->n_points; i++) {
         const struct point *p = &s->point[i];
-        json_array_append_new(points, json_pack("{s:i, s:i, s:I, s:s}", "variant", p->variant, "replicate", p->replicate, "seed", (json_int_t)p->seed, "dir", p->dir));
+        json_array_append_new(points, json_pack("{s:i, s:i, s:I, s:s}", "variant", p->variant,
+                                                "replicate", p->replicate, "seed", (json_int_t)p->seed, "dir", p->dir));
     }
-    json_t *json = json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:{s:s}, s:i, s:i, s:o, s:o}", "format", "sluice-study", "version", STUDY_VERSION, "name", s->name, "script_path", s->script_path,
-                             "script_text", s->script_text, "data", s->data_path, "primary", s->primary, "test", "family", s->family, "baseline", s->baseline, "replicates", s->replicates, "variants", variants, "points", points);
+    json_t *json = json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:{s:s}, s:i, s:i, s:o, s:o}", "format",
+                             "sluice-study", "version", STUDY_VERSION, "name", s->name, "script_path", s->script_path,
+                             "script_text", s->script_text, "data", s->data_path, "primary", s->primary, "test",
+                             "family", s->family, "baseline", s->baseline, "replicates", s->replicates, "variants",
+                             variants, "points", points);
     if (json && s->required) json_object_set(json, "required", s->required);
     if (json && s->record) json_object_set(json, "record", s->record);
     if (json && s->match_quantity)
-        json_object_set_new(json, "match", json_pack("{s:s, s:s, s:f}", "quantity", s->match_quantity, "adjust", s->match_adjust, "tolerance", s->match_tolerance));
+        json_object_set_new(json, "match", json_pack("{s:s, s:s, s:f}", "quantity", s->match_quantity,
+                                                     "adjust", s->match_adjust, "tolerance", s->match_tolerance));
     return json;
 }
 
@@ -160,9 +173,16 @@ static void open_variants(struct study *s, const json_t *list)
     s->variant = arena_alloc(s->arena, (size_t)(s->n_variants + 1) * sizeof *s->variant);
     for (int i = 0; i < s->n_variants; i++) {
         const json_t *v = json_array_get(list, (size_t)i);
-        s->variant[i] = (struct variant){ text_of(s, v, "name", "?"), json_incref(json_object_get(v, "config")), hash_of_json(json_object_get(v, "fingerprint")), hash_of_json(json_object_get(v, "hash")),
-            { json_integer_value(json_object_get(v, "params_total")), json_integer_value(json_object_get(v, "params_active")), json_integer_value(json_object_get(v, "params_non_embedding")), json_integer_value(json_object_get(v, "params_active_embedded")) },
-            json_number_value(json_object_get(v, "train_flops_per_token")), (size_t)json_integer_value(json_object_get(v, "kv_bytes_per_token")), (size_t)json_integer_value(json_object_get(v, "memory_bytes")) };
+        s->variant[i] = (struct variant){ text_of(s, v, "name", "?"), json_incref(json_object_get(v, "config")),
+                                          hash_of_json(json_object_get(v, "fingerprint")),
+                                          hash_of_json(json_object_get(v, "hash")),
+            { json_integer_value(json_object_get(v, "params_total")),
+              json_integer_value(json_object_get(v, "params_active")),
+              json_integer_value(json_object_get(v, "params_non_embedding")),
+              json_integer_value(json_object_get(v, "params_active_embedded")) },
+            json_number_value(json_object_get(v, "train_flops_per_token")),
+            (size_t)json_integer_value(json_object_get(v, "kv_bytes_per_token")),
+            (size_t)json_integer_value(json_object_get(v, "memory_bytes")) };
     }
 }
 
@@ -173,8 +193,11 @@ static int open_points(struct study *s, const json_t *list, struct err *e)
     for (int i = 0; i < s->n_points; i++) {
         const json_t *p = json_array_get(list, (size_t)i);
         int variant = (int)json_integer_value(json_object_get(p, "variant"));
-        if (variant < 0 || variant >= s->n_variants) return err_set(e, "point %d names variant %d of %d", i, variant, s->n_variants);
-        s->point[i] = (struct point){ variant, (int)json_integer_value(json_object_get(p, "replicate")), (uint64_t)json_integer_value(json_object_get(p, "seed")), (char *)(uintptr_t)text_of(s, p, "dir", "?") };
+        if (variant < 0 || variant >= s->n_variants)
+            return err_set(e, "point %d names variant %d of %d", i, variant, s->n_variants);
+        s->point[i] = (struct point){ variant, (int)json_integer_value(json_object_get(p, "replicate")),
+                                      (uint64_t)json_integer_value(json_object_get(p, "seed")),
+                                      (char *)(uintptr_t)text_of(s, p, "dir", "?") };
     }
     return 0;
 }
@@ -206,7 +229,8 @@ int study_read(const json_t *json, struct study **out, struct err *e)
     }
     open_variants(s, json_object_get(json, "variants"));
     int bad = open_points(s, json_object_get(json, "points"), e);
-    if (!bad && (s->baseline < 0 || s->baseline >= s->n_variants)) bad = err_set(e, "the baseline is variant %d of %d", s->baseline, s->n_variants);
+    if (!bad && (s->baseline < 0 || s->baseline >= s->n_variants))
+        bad = err_set(e, "the baseline is variant %d of %d", s->baseline, s->n_variants);
     if (bad) { study_free(s); return -1; }
     *out = s;
     return 0;
@@ -231,7 +255,8 @@ int study_open(const char *dir, struct study **out, struct err *e)
     int bad = 0;
     if (!json) bad = err_set(e, "%s: %s (line %d): no study can be read here", path, failure.text, failure.line);
     else if (!format || strcmp(format, "sluice-study") != 0) bad = err_set(e, "%s: is no sluice-study file", path);
-    else if (version != STUDY_VERSION) bad = err_set(e, "%s: has version %lld, this program reads %d", path, (long long)version, STUDY_VERSION);
+    else if (version != STUDY_VERSION)
+        bad = err_set(e, "%s: has version %lld, this program reads %d", path, (long long)version, STUDY_VERSION);
     else if (study_read(json, out, e)) bad = err_prefix(e, "%s: ", path);
     else (*out)->dir = arena_text((*out)->arena, "%s", dir);
     free(path);

@@ -4,7 +4,15 @@
 #include <math.h>
 #include <stdlib.h>
 
-struct decoder { struct arena *arena; struct leaves *leaves; struct graph *graph; struct plan *plan; struct state *state; struct node *logits; int64_t tokens, vocab; };
+struct decoder {
+    struct arena *arena;
+    struct leaves *leaves;
+    struct graph *graph;
+    struct plan *plan;
+    struct state *state;
+    struct node *logits;
+    int64_t tokens, vocab;
+};
 
 static int copy_leaves(struct decoder *d, const struct leaves *from, struct state *trained, struct err *e)
 {
@@ -12,7 +20,8 @@ static int copy_leaves(struct decoder *d, const struct leaves *from, struct stat
         const struct leaf *to = d->leaves->leaf[i];
         if ((to->kind != LEAF_WEIGHT && to->kind != LEAF_BUFFER) || to->transient) continue;
         const struct leaf *source = leaves_find(from, to->path);
-        if (!source || leaf_bytes(source) != leaf_bytes(to)) return err_set(e, "%s: the trained model has no such tensor of this size", to->path);
+        if (!source || leaf_bytes(source) != leaf_bytes(to))
+            return err_set(e, "%s: the trained model has no such tensor of this size", to->path);
         void *memory = xmalloc(leaf_bytes(to));
         state_get(trained, source, memory);
         state_put(d->state, to, memory);
@@ -21,8 +30,8 @@ static int copy_leaves(struct decoder *d, const struct leaves *from, struct stat
     return 0;
 }
 
-int decoder_new(struct decoder **out, const struct model_conf *conf, struct plan_how how, const struct leaves *from, struct state *trained, int64_t batch, int64_t chunk, int64_t context,
-                int threads, struct err *e)
+int decoder_new(struct decoder **out, const struct model_conf *conf, struct plan_how how, const struct leaves *from,
+                struct state *trained, int64_t batch, int64_t chunk, int64_t context, int threads, struct err *e)
 {
     struct decoder *d = xcalloc(1, sizeof *d);
     d->arena = arena_new();

@@ -8,8 +8,8 @@ struct decoder;
 
 /* Builds the decode graph for `batch` sequences in chunks of `chunk` tokens and caches of `context` tokens. Weights
    and buffers are taken by path from another state of the same model. */
-int decoder_new(struct decoder **out, const struct model_conf *conf, struct plan_how how, const struct leaves *from, struct state *trained, int64_t batch, int64_t chunk, int64_t context,
-                int threads, struct err *e);
+int decoder_new(struct decoder **out, const struct model_conf *conf, struct plan_how how, const struct leaves *from,
+                struct state *trained, int64_t batch, int64_t chunk, int64_t context, int threads, struct err *e);
 void decoder_free(struct decoder *d);
 
 /* Feeds batch*chunk ids that stand at positions pos.. and gives the logits [batch,chunk,vocab] of what follows
