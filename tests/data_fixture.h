@@ -36,7 +36,10 @@ static inline const char *write_bytes(const char *name, const void *bytes, size_
     return in(name);
 }
 
-static inline const char *write_text(const char *name, const char *text) { return write_bytes(name, text, strlen(text)); }
+static inline const char *write_text(const char *name, const char *text)
+{
+    return write_bytes(name, text, strlen(text));
+}
 
 static inline unsigned char *read_bytes(const char *path, size_t *n)
 {
@@ -70,7 +73,8 @@ static inline void refused(const char *path, const char *words)
 }
 
 /* Its counts; the list of files is gone. */
-static inline struct packed pack(const char *const *inputs, int n, const char *out, double held_out, bool split_blank_lines)
+static inline struct packed pack(const char *const *inputs, int n, const char *out, double held_out,
+                                 bool split_blank_lines)
 {
     struct pack_options o = { .held_out = held_out, .split_blank_lines = split_blank_lines };
     struct packed made;
@@ -115,7 +119,8 @@ static inline const char *make_tokens(const char *name, const char *const *docum
     return write_bytes(name, file, size);
 }
 
-static inline int baselines(const struct corpus *c, const struct samples *fit, double *unigram, double *bigram, struct err *e)
+static inline int baselines(const struct corpus *c, const struct samples *fit, double *unigram, double *bigram,
+                            struct err *e)
 {
     struct eval_set all = corpus_eval_set(c, 0);
     return corpus_baselines(c, fit, &all, unigram, bigram, e);
@@ -161,7 +166,8 @@ static inline const char *write_many(const char *name, int n)
 {
     FILE *f = fopen(in(name), "wb");
     for (int d = 0; d < n; d++) fprintf(f, "document %d says %d twice: %d\n\n", d, d * 7919 % 10007, d * d);
-    for (int d = 0; d < n; d += 3) fprintf(f, "document %d says %d twice: %d\n\n", d, d * 7919 % 10007, d * d);    /* again */
+    /* Again */
+    for (int d = 0; d < n; d += 3) fprintf(f, "document %d says %d twice: %d\n\n", d, d * 7919 % 10007, d * d);
     fclose(f);
     return in(name);
 }

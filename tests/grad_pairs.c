@@ -1,5 +1,5 @@
-/* Every two switches together, and threes at random: what is legal builds, has the right gradient and takes a step that leaves
-   finite weights; what is not is refused with a reason. SLUICE_FULL=1: all threes. */
+/* Every two switches together, and threes at random: what is legal builds, has the right gradient and takes a step that
+   leaves finite weights; what is not is refused with a reason. SLUICE_FULL=1: all threes. */
 #include "tiny_gradient.h"
 #include "toggle.h"
 
@@ -17,12 +17,14 @@ static bool is_silent(const struct toggle *t, const struct toggle *beside)
     return false;
 }
 
-/* A switch that another makes silent would read as "no effect": it must be refused. The company of the other may say the same. */
+/* A switch that another makes silent would read as "no effect": it must be refused. The company of the other may say
+   the same. */
 static void check_active(const struct toggle *const *t, const char *name, const struct tiny *both)
 {
     struct hash with = graph_fingerprint(both->graph), without;
     for (int i = 0; i < 2; i++) {
-        if (has_company(t[1 - i]->module) || is_silent(t[i], t[1 - i]) || !toggles_fingerprint(t, 2, i, &without)) continue;
+        if (has_company(t[1 - i]->module) || is_silent(t[i], t[1 - i]) || !toggles_fingerprint(t, 2, i, &without))
+            continue;
         if (hash_equal(with, without)) fail_msg("%s: '%s' changes nothing", name, t[i]->name);
     }
 }
@@ -45,7 +47,8 @@ static void check_together(const struct toggle *const *t, int n, struct tally *t
 {
     struct tiny tiny;
     char why[256] = "", name[320] = "";
-    for (int i = 0; i < n; i++) snprintf(name + strlen(name), sizeof name - strlen(name), "%s%s", i ? " + " : "", t[i]->name);
+    for (int i = 0; i < n; i++)
+        snprintf(name + strlen(name), sizeof name - strlen(name), "%s%s", i ? " + " : "", t[i]->name);
     if (!toggles_load(t, n, &tiny, why)) {
         if (strlen(why) < 8) fail_msg("%s: refused without a reason: '%s'", name, why);
         if (getenv("SLUICE_FULL") && n == 2) print_message("%s: %s\n", name, why);
@@ -55,14 +58,16 @@ static void check_together(const struct toggle *const *t, int n, struct tally *t
     tiny_build(&tiny, MODE_TRAIN, 2, 6);
     if (n == 2) check_active(t, name, &tiny);
     struct derivative d = { 0 };
-    for (uint64_t seed = 1; seed <= 8 && !d.still; seed++) {    /* a nudge that flips a choice says nothing of the gradient */
+    /* A nudge that flips a choice says nothing of the gradient */
+    for (uint64_t seed = 1; seed <= 8 && !d.still; seed++) {
         plan_free(tiny.plan);
         state_free(tiny.state);
         tiny_start(&tiny, seed);
         d = derivative_of(&tiny);
     }
     if (!d.still) fail_msg("%s: the nudge flips a choice whatever the seed", name);
-    if (!(d.error < 1e-6)) fail_msg("%s: derivative %.12g, by differences %.12g, relative error %.2g", name, d.exact, d.numeric, d.error);
+    if (!(d.error < 1e-6))
+        fail_msg("%s: derivative %.12g, by differences %.12g, relative error %.2g", name, d.exact, d.numeric, d.error);
     check_finite(&tiny, name);
     tally->worst = fmax(tally->worst, d.error);
     tally->legal++;
@@ -71,12 +76,13 @@ static void check_together(const struct toggle *const *t, int n, struct tally *t
 
 static bool one_slot(const struct toggle *a, const struct toggle *b)
 {
-    return a->module->slot == b->module->slot && (a->module != b->module || a->param == b->param) && !place_of(a->module->slot).list;
+    return a->module->slot == b->module->slot && (a->module != b->module || a->param == b->param) &&
+           !place_of(a->module->slot).list;
 }
 
 static bool meet(const struct toggle *a, const struct toggle *b)
 {
-    bool part = a->module == b->module && (!a->param || !b->param);        /* a module's own parameter has it on already */
+    bool part = a->module == b->module && (!a->param || !b->param);    /* a module's own parameter has it on already */
     return !one_slot(a, b) && !part && !(a->module == b->module && a->param == b->param);
 }
 
@@ -87,8 +93,10 @@ static void test_pairs(void **state)
     struct tally tally = { 0 };
     for (int i = 0; i < all.n; i++)
         for (int j = i + 1; j < all.n; j++)
-            if (meet(&all.toggle[i], &all.toggle[j])) check_together((const struct toggle *[]){ &all.toggle[i], &all.toggle[j] }, 2, &tally);
-    print_message("%d switches; of their pairs %d are legal, %d refused; worst error %.2g\n", all.n, tally.legal, tally.refused, tally.worst);
+            if (meet(&all.toggle[i], &all.toggle[j]))
+                check_together((const struct toggle *[]){ &all.toggle[i], &all.toggle[j] }, 2, &tally);
+    print_message("%d switches; of their pairs %d are legal, %d refused; worst error %.2g\n", all.n, tally.legal,
+                  tally.refused, tally.worst);
     assert_true(all.n > 30 && tally.legal > 4 * tally.refused);
     toggles_free(&all);
 }
@@ -107,7 +115,8 @@ static void test_threes(void **state)
                 if (key_uniform((struct key){ 1, PURPOSE_TEST, 3, 0 }, drawn++) >= share) continue;
                 if (meet(t[0], t[1]) && meet(t[0], t[2]) && meet(t[1], t[2])) check_together(t, 3, &tally);
             }
-    print_message("of the threes that were drawn %d are legal, %d refused; worst error %.2g\n", tally.legal, tally.refused, tally.worst);
+    print_message("of the threes that were drawn %d are legal, %d refused; worst error %.2g\n", tally.legal,
+                  tally.refused, tally.worst);
     assert_true(tally.legal > 100);
     toggles_free(&all);
 }

@@ -18,7 +18,12 @@
 #include "backend/backend.h"
 #include "graph/ops.h"
 
-struct run { struct leaves *leaves; struct graph *graph; void *pool; struct tensor (*value)[NODE_OUTS], (*work)[NODE_WORKS]; };
+struct run {
+    struct leaves *leaves;
+    struct graph *graph;
+    void *pool;
+    struct tensor (*value)[NODE_OUTS], (*work)[NODE_WORKS];
+};
 
 static inline struct run run_new(void)
 {
@@ -90,7 +95,8 @@ static inline void run_forward(struct run *r)
         struct tensor in[n->n_in];
         for (int k = 0; k < n->n_in; k++) in[k] = n->in[k] ? run_value(r, n->in[k]) : (struct tensor){ 0 };
         backend_cpu.kernels(n->op->index)->forward(&(struct args){
-            .attr = n->attr, .n_in = n->n_in, .in = in, .out = r->value[i], .work = r->work[i], .moment = &moment, .device = r->pool });
+            .attr = n->attr, .n_in = n->n_in, .in = in, .out = r->value[i], .work = r->work[i], .moment = &moment,
+            .device = r->pool });
     }
 }
 
@@ -111,14 +117,17 @@ static inline void assert_near(const real *got, int n, const double *expected, d
 {
     for (int i = 0; i < n; i++) {
         double error = (double)got[i] - expected[i];
-        if (!(error <= tolerance && -error <= tolerance)) fail_msg("value %d is %.9g, expected %.9g", i, (double)got[i], expected[i]);
+        if (!(error <= tolerance && -error <= tolerance))
+            fail_msg("value %d is %.9g, expected %.9g", i, (double)got[i], expected[i]);
     }
 }
-#define assert_reals(got, tolerance, ...) assert_near(got, COUNT(((double[]){ __VA_ARGS__ })), (double[]){ __VA_ARGS__ }, tolerance)
+#define assert_reals(got, tolerance, ...) \
+    assert_near(got, COUNT(((double[]){ __VA_ARGS__ })), (double[]){ __VA_ARGS__ }, tolerance)
 
 static inline void assert_integers(const int32_t *got, int n, const int32_t *expected)
 {
-    for (int i = 0; i < n; i++) if (got[i] != expected[i]) fail_msg("value %d is %d, expected %d", i, got[i], expected[i]);
+    for (int i = 0; i < n; i++)
+        if (got[i] != expected[i]) fail_msg("value %d is %d, expected %d", i, got[i], expected[i]);
 }
 #define assert_ints(got, ...) assert_integers(got, COUNT(((int32_t[]){ __VA_ARGS__ })), (int32_t[]){ __VA_ARGS__ })
 

@@ -1,5 +1,5 @@
-/* Calls that one kernel computes leave the bits of calls that run one after the other: sum and norm, norm and rotary position, and the
-   updates of all weights. */
+/* Calls that one kernel computes leave the bits of calls that run one after the other: sum and norm, norm and rotary
+   position, and the updates of all weights. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -12,7 +12,9 @@ enum { STEPS = 2, SEQ = 16, VOCAB = 61 };
 
 static json_t *config_of(const char *precision)
 {
-    static const struct { const char *path; int value; } sizes[] = { { "layers", 2 }, { "ffn.experts", 4 }, { "ffn.d_ff", 24 }, { "seq", SEQ }, { "vocab", VOCAB }, { "attention.head_dim", 64 } };
+    static const struct { const char *path; int value; } sizes[] = { { "layers", 2 }, { "ffn.experts", 4 },
+                                                                     { "ffn.d_ff", 24 }, { "seq", SEQ },
+                                                                     { "vocab", VOCAB }, { "attention.head_dim", 64 } };
     struct err e;
     json_t *model;
     if (script_preset("welm-nano", &model, &e)) fail_msg("%s", e.text);
@@ -24,7 +26,8 @@ static json_t *config_of(const char *precision)
     json_t *words = json_string("qk");
     if (config_set(&model_schema, model, "attention.qk_norm", words, &e)) fail_msg("%s", e.text);
     json_decref(words);
-    return json_pack("{s:o, s:{s:i, s:i, s:s, s:s}}", "model", model, "train", "steps", STEPS, "batch", 2, "backend", "cuda", "precision", precision);
+    return json_pack("{s:o, s:{s:i, s:i, s:s, s:s}}", "model", model, "train", "steps", STEPS, "batch", 2, "backend",
+                     "cuda", "precision", precision);
 }
 
 /* The same model over another backend. */
@@ -47,7 +50,8 @@ static struct hash trained(struct session *s)
     state_fill(s->state, 5);
     for (int step = 0; step < STEPS; step++) {
         for (int64_t i = 0; i < s->batch * SEQ; i++)
-            b.target[i] = b.ids[i] = (int32_t)key_below((struct key){ 8, PURPOSE_TEST, (uint64_t)step, 0 }, (uint64_t)i, VOCAB);
+            b.target[i] = b.ids[i] = (int32_t)key_below((struct key){ 8, PURPOSE_TEST, (uint64_t)step, 0 }, (uint64_t)i,
+                                                        VOCAB);
         plan_begin(s->plan, step, STEPS, 1);
         session_stage(s, 0, &b);
         plan_step(s->plan, NULL);
@@ -56,7 +60,8 @@ static struct hash trained(struct session *s)
     return session_hash(s);
 }
 
-static const struct { int first, second, least; } pairs[] = { { OP_add, OP_rmsnorm, 2 }, { OP_rmsnorm, OP_rope, 2 }, { OP_adamw, OP_adamw, 10 } };
+static const struct { int first, second, least; } pairs[] = { { OP_add, OP_rmsnorm, 2 }, { OP_rmsnorm, OP_rope, 2 },
+                                                              { OP_adamw, OP_adamw, 10 } };
 
 /* The backend as it is, but for what it fuses. */
 static const struct backend *whole;
@@ -86,10 +91,12 @@ static void fusing_changes_nothing(void **state)
             move(s, &apart);
             for (int k = 0; k < COUNT(pairs); k++) {
                 int n = plan_fused(s->plan, pairs[k].first, pairs[k].second);
-                if (k == allowed ? n < pairs[k].least : n > 0) fail_msg("%s: pair %d is fused %d times where %d may be", precisions[i], k, n, allowed);
+                if (k == allowed ? n < pairs[k].least : n > 0)
+                    fail_msg("%s: pair %d is fused %d times where %d may be", precisions[i], k, n, allowed);
             }
             struct hash now = trained(s);
-            if (allowed >= 0 && !hash_equal(bits, now)) fail_msg("%s: pair %d fused leaves other bits", precisions[i], allowed);
+            if (allowed >= 0 && !hash_equal(bits, now))
+                fail_msg("%s: pair %d fused leaves other bits", precisions[i], allowed);
             bits = now;
         }
         session_free(s);

@@ -11,7 +11,7 @@ static void test_baselines(void **state)
     const char *const documents[] = { "aab", "aba", "ab", "b", "aa" };
     struct corpus *c = open_good(make_tokens("tiny.tok", documents, 2, 3));
     assert_int_equal(baselines(c, NULL, &unigram, &bigram, &e), 0);
-    assert_true(fabs(unigram + log(3. / 260)) < 1e-12);                             /* targets of training: a 2, b 2; of held out: b, a */
+    assert_true(fabs(unigram + log(3. / 260)) < 1e-12);    /* targets of training: a 2, b 2; of held out: b, a */
     assert_true(fabs(bigram + (log(3. / 259) + log(2. / 259)) / 2) < 1e-12);        /* aa 1, ab 2 of 3 */
     corpus_close(c);
     c = open_good(make_tokens("tiny.tok", documents, 5, 0));
@@ -20,7 +20,8 @@ static void test_baselines(void **state)
     corpus_close(c);
 }
 
-/* Fitted on what training read: one window knows less than all, a complete epoch is the split whatever the seed, and more adds nothing. */
+/* Fitted on what training read: one window knows less than all, a complete epoch is the split whatever the seed, and
+   more adds nothing. */
 static void test_baselines_of_samples(void **state)
 {
     (void)state;

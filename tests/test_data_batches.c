@@ -12,7 +12,8 @@ static void test_documents_in_windows(void **state)
     assert_int_equal(corpus_windows(c, 11), 0);
     struct windows b = take(c, 1, 0, 2, 4);
     int first = b.ids[0] == 'a' ? 0 : 4, second = 4 - first;
-    const int32_t ids[8] = { 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h' }, target[8] = { 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i' };
+    const int32_t ids[8] = { 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h' },
+                  target[8] = { 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i' };
     const int32_t start[8] = { 0, 0, 0, 3, 0, 1, 1, 1 };
     const float weight[8] = { 1, 1, 0, 1, 0, 1, 1, 1 };
     for (int s = 0; s < 4; s++)
@@ -23,7 +24,7 @@ static void test_documents_in_windows(void **state)
             assert_int_equal(b.start[at], start[want]);
             assert_true(b.weight[at] == weight[want]);
         }
-    b = held(c, 0, 0, 2, 3);                                                /* "xyz": two targets, and what fills the batch */
+    b = held(c, 0, 0, 2, 3);    /* "xyz": two targets, and what fills the batch */
     const int32_t last[6] = { 'y', 'z', 0, 0, 0, 0 }, begins[6] = { 0, 1, 2, 0, 0, 0 };
     for (int i = 0; i < 6; i++) {
         assert_int_equal(b.target[i], last[i]);
@@ -68,7 +69,9 @@ static void test_held_out_is_one_set(void **state)
 {
     (void)state;
     enum { TOKENS = 4001, HELD = TOKENS / 20 };
-    static const struct { int seq, batch, ranks; } cuts[] = { { 1, 1, 1 }, { 7, 1, 1 }, { 7, 3, 1 }, { 16, 4, 1 }, { 32, 4, 1 }, { 32, 2, 3 }, { 128, 2, 2 }, { 250, 1, 1 } };
+    static const struct { int seq, batch, ranks; } cuts[] = { { 1, 1, 1 }, { 7, 1, 1 }, { 7, 3, 1 }, { 16, 4, 1 },
+                                                              { 32, 4, 1 }, { 32, 2, 3 }, { 128, 2, 2 },
+                                                              { 250, 1, 1 } };
     static const int asked[] = { 0, 1, 31, 128, HELD - 2, HELD - 1, HELD, 100000 };
     struct corpus *c = counting(TOKENS);
     for (int a = 0; a < COUNT(asked); a++) {
@@ -92,7 +95,8 @@ static void test_held_out_is_one_set(void **state)
             for (int i = 1; i < HELD; i++) assert_int_equal(seen[i], i <= targets);
         }
     }
-    struct eval_set all = corpus_eval_set(c, 0), same = corpus_eval_set(c, HELD + 5), less = corpus_eval_set(c, HELD - 2);
+    struct eval_set all = corpus_eval_set(c, 0), same = corpus_eval_set(c, HELD + 5),
+                    less = corpus_eval_set(c, HELD - 2);
     assert_true(hash_equal(all.hash, same.hash) && !hash_equal(all.hash, less.hash));
     corpus_close(c);
 }

@@ -56,7 +56,8 @@ static void test_rules_of_the_header(void **state)
     BAD("offset 168: document 0 begins at 1: must be 0", bound[0] = 1);
     BAD("offset 184: document 1 ends at 9: must be beyond its beginning, 9", bound[2] = 9);
     BAD("offset 192: the last document ends at 40: must be the number of tokens, 39", bound[3] = 40);
-    BAD("offset 141: token 97: must be below the vocabulary, 97", strcpy(h->tokenizer, "unknown"), h->vocab = 97, memset(bad + 128, 1, 39), bad[141] = 97);
+    BAD("offset 141: token 97: must be below the vocabulary, 97", strcpy(h->tokenizer, "unknown"), h->vocab = 97,
+        memset(bad + 128, 1, 39), bad[141] = 97);
 #undef BAD
     free(good);
     free(bad);
@@ -79,7 +80,8 @@ static void test_damage_is_found(void **state)
             const char *path = write_bytes("flip.tok", bytes, size);
             bytes[at] ^= (unsigned char)(1 << bit);
             if (corpus_open(&c, path, &e)) continue;
-            if (at < sizeof(struct token_header) || at >= 168) fail_msg("a flipped bit at %zu was not found at opening", at);
+            if (at < sizeof(struct token_header) || at >= 168)
+                fail_msg("a flipped bit at %zu was not found at opening", at);
             if (!corpus_verify(c, &e)) fail_msg("a flipped bit at %zu was not found at all", at);
             assert_non_null(strstr(e.text, "flip.tok: offset 128: the content's hash is "));
             corpus_close(c);
@@ -102,7 +104,8 @@ static void test_random_headers(void **state)
         for (int i = 0; i < changes; i++) {
             uint64_t at = 8 + key_below(key, (uint64_t)(3 * i + 1), size - 8);
             bool small = key_below(key, (uint64_t)(3 * i + 2), 2);
-            bad[at] = (unsigned char)(small ? (uint64_t)bad[at] + key_below(key, (uint64_t)(3 * i + 3), 5) - 2 : key_below(key, (uint64_t)(3 * i + 3), 256));
+            bad[at] = (unsigned char)(small ? (uint64_t)bad[at] + key_below(key, (uint64_t)(3 * i + 3), 5) - 2
+                                            : key_below(key, (uint64_t)(3 * i + 3), 256));
         }
         if (n % 3) seal(bad, size);
         struct corpus *c;

@@ -115,7 +115,8 @@ static void test_llama_shards(void **state)
     for (int t = 0; t < 4; t++) assert_int_equal(b.ids[t], (95 + t) * 1282);
     corpus_close(c);
     s.ids[70] = 1u << 31;
-    refused(write_bytes("llama.bin", &s, sizeof s), "offset 1304: token 2147483648: must be below the vocabulary, 128256");
+    refused(write_bytes("llama.bin", &s, sizeof s),
+            "offset 1304: token 2147483648: must be below the vocabulary, 128256");
     s.header[1] = 1;
     refused(write_bytes("llama.bin", &s, sizeof s), "offset 4: version 1: this program reads version 7");
     s.header[1] = 7, s.header[2] = 200;
@@ -137,7 +138,8 @@ static void test_width_of_raw_tokens(void **state)
         { "uint16 with a vocabulary that needs uint32", 2, 128256, 50257, "", "must be below the vocabulary, 128256" },
         { "uint32 as is told", 4, 50257, 50257, ":u32", NULL },
         { "uint16 as is told", 2, 50257, 50257, ":u16", NULL },
-        { "a vocabulary that does not fit", 2, 70000, 50257, ":u16", "a vocabulary of 70000 does not fit in the 2 bytes of a token" },
+        { "a vocabulary that does not fit", 2, 70000, 50257, ":u16",
+          "a vocabulary of 70000 does not fit in the 2 bytes of a token" },
         { "uint16 told to be uint32", 2, 50257, 50257, ":u32", "must be below the vocabulary, 50257" },
         { "no such width", 2, 50257, 50257, ":u16:u64", "':u64': known are :vocab=N, :u16 and :u32" },
     };
@@ -174,8 +176,10 @@ static void test_numpy_and_megatron(void **state)
     static const struct { const char *header; const char *words; } cases[] = {
         { "{'descr': '<u4', 'fortran_order': False, 'shape': (100,), }", NULL },
         { "{'descr': '<i4', 'fortran_order': False, 'shape': (20, 5), }", NULL },
-        { "{'descr': '<u2', 'fortran_order': False, 'shape': (200,), }", "a vocabulary of 100000 does not fit in the 2 bytes of a token" },
-        { "{'descr': '<i8', 'fortran_order': False, 'shape': (50,), }", "numbers of type '<i8': must be uint8, uint16, uint32 or int32; from Python:" },
+        { "{'descr': '<u2', 'fortran_order': False, 'shape': (200,), }",
+          "a vocabulary of 100000 does not fit in the 2 bytes of a token" },
+        { "{'descr': '<i8', 'fortran_order': False, 'shape': (50,), }",
+          "numbers of type '<i8': must be uint8, uint16, uint32 or int32; from Python:" },
         { "{'descr': '>u4', 'fortran_order': False, 'shape': (100,), }", "numbers of type '>u4'" },
         { "{'descr': '<u4', 'fortran_order': True, 'shape': (20, 5), }", "no array of numbers in C order" },
         { "{'descr': '<u4', 'fortran_order': False, 'shape': (99,), }", "do not agree" },
@@ -216,7 +220,8 @@ static void test_numpy_and_megatron(void **state)
     write_bytes("meg.idx", index, sizeof index);
     refused(path, "meg.idx: offset 17: tokens are int64 (type 5): must be uint8, uint16 or int32");
     refused(in("meg.idx"), "is the index of a Megatron data set");
-    refused(write_text("words.bin", "only words, and no tokens"), "nor raw tokens (named *.bin, and no text); 'sluice data pack' makes");
+    refused(write_text("words.bin", "only words, and no tokens"),
+            "nor raw tokens (named *.bin, and no text); 'sluice data pack' makes");
     refused(write_text("table.parquet", "PAR1....PAR1"), "table.parquet: is Parquet; from Python:");
 }
 

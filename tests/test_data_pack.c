@@ -12,7 +12,8 @@ static void pack_refused(const char *input, double held_out, const char *words)
     struct pack_options o = { .held_out = held_out, .strict = true };
     struct packed made;
     struct err e;
-    if (!corpus_pack(&input, 1, in("refused.tok"), &o, &made, &e)) fail_msg("%s was packed; expected: %s", input, words);
+    if (!corpus_pack(&input, 1, in("refused.tok"), &o, &made, &e))
+        fail_msg("%s was packed; expected: %s", input, words);
     packed_free(&made);
     if (!strstr(e.text, words)) fail_msg("'%s'\n  lacks '%s'", e.text, words);
     assert_int_not_equal(access(in("refused.tok"), F_OK), 0);
@@ -24,7 +25,8 @@ static void test_pack_inputs(void **state)
     assert_int_equal(mkdir(in("texts"), 0755), 0);
     assert_int_equal(mkdir(in("texts/b"), 0755), 0);
     write_text("texts/c.txt", "third\n\n");
-    write_text("texts/a.jsonl", "{\"text\": \"first\\u00e9\", \"id\": 3}\n\n{\"text\": \"\"}\r\n{\"text\": \"second\"}");
+    write_text("texts/a.jsonl",
+               "{\"text\": \"first\\u00e9\", \"id\": 3}\n\n{\"text\": \"\"}\r\n{\"text\": \"second\"}");
     write_text("texts/b/x.fortune", "%\none\nline\n%\n%% two\n%\n%\n");
     write_text("texts/b/empty.txt", "");
     write_text("texts/.hidden", "no");
@@ -48,7 +50,8 @@ static void test_pack_inputs(void **state)
     assert_string_equal(i->tokenizer, "byte");
     assert_string_equal(i->format, "sluice-tokens");
     assert_string_equal(i->path, out);
-    assert_true(hash_equal(i->hash, made.info.hash) && made.info.tokens == i->tokens && made.info.documents == i->documents);
+    assert_true(hash_equal(i->hash, made.info.hash) && made.info.tokens == i->tokens &&
+                made.info.documents == i->documents);
     char text[16];
     assert_int_equal(corpus_token_text(c, 0xe9, text), 1);
     assert_int_equal((unsigned char)text[0], 0xe9);
@@ -75,7 +78,8 @@ static void test_split_is_by_document(void **state)
     double share = (double)i.held_out_tokens / (double)i.tokens;
     assert_true(share > 0.03 && share < 0.07);
     size_t size;
-    unsigned char *bytes = read_bytes(out, &size), *train = bytes + sizeof(struct token_header), *held = train + i.train_tokens;
+    unsigned char *bytes = read_bytes(out, &size), *train = bytes + sizeof(struct token_header),
+                  *held = train + i.train_tokens;
     int measured = 0;
     for (unsigned char *line = held, *end; line < held + i.held_out_tokens; line = end + 1, measured++) {
         end = memchr(line, '\n', (size_t)(held + i.held_out_tokens - line));
@@ -86,12 +90,15 @@ static void test_split_is_by_document(void **state)
     free(bytes);
 }
 
-/* Texts that differ in line ends, blanks, the file they came in: each with its like on one side, though the bytes are kept. */
+/* Texts that differ in line ends, blanks, the file they came in: each with its like on one side, though the bytes are
+   kept. */
 static void test_alike_on_one_side(void **state)
 {
     (void)state;
     enum { MANY = 100, WAYS = 7 };
-    static const char *const way[WAYS] = { "%d is one\n\n%d more\n", "%d is one\n\n%d more", "%d is one\r\n\r\n%d more\r\n", "%d is one\r\r%d more\r", "%d is one  \n\n%d more\t\n\n\n",
+    static const char *const way[WAYS] = { "%d is one\n\n%d more\n", "%d is one\n\n%d more",
+                                           "%d is one\r\n\r\n%d more\r\n", "%d is one\r\r%d more\r",
+                                           "%d is one  \n\n%d more\t\n\n\n",
                                            "\xef\xbb\xbf%d is one\n\n%d more\n", "%d is\none %d\nmore" };
     assert_int_equal(mkdir(in("alike"), 0755), 0);
     FILE *lines = fopen(in("alike/lines.jsonl"), "wb");
@@ -107,7 +114,7 @@ static void test_alike_on_one_side(void **state)
     const char *input = in("alike");
     struct packed made = pack(&input, 1, in("alike.tok"), 0.2, false);
     assert_int_equal(made.info.documents, MANY * (WAYS + 1));
-    assert_int_equal(made.repeated, MANY);                                  /* the lines of JSON are the first way's files */
+    assert_int_equal(made.repeated, MANY);    /* the lines of JSON are the first way's files */
     assert_int_equal(made.alike, MANY * (WAYS - 1));
     size_t size;
     unsigned char *bytes = read_bytes(in("alike.tok"), &size);
@@ -129,13 +136,16 @@ static void test_bad_inputs(void **state)
     (void)state;
     struct err e;
     pack_refused(write_text("l.jsonl", "{\"text\": \"a\"}\n\n{\"text\": }\n"), 0, "l.jsonl:3: column");
-    pack_refused(write_text("l.jsonl", "{\"text\": \"a\"}\n{\"words\": \"b\"}\n"), 0, "l.jsonl:2: no string 'text'; there is words");
+    pack_refused(write_text("l.jsonl", "{\"text\": \"a\"}\n{\"words\": \"b\"}\n"), 0,
+                 "l.jsonl:2: no string 'text'; there is words");
     pack_refused(write_text("l.jsonl", "{\"text\": 5}\n"), 0, "l.jsonl:1: no string 'text'; there is text");
-    pack_refused(write_text("l.jsonl", "[\"text\"]\n"), 0, "l.jsonl:1: neither a string nor an object with a string 'text'");
+    pack_refused(write_text("l.jsonl", "[\"text\"]\n"), 0,
+                 "l.jsonl:1: neither a string nor an object with a string 'text'");
     pack_refused(write_text("l.jsonl", "{\"text\": \"\xff\"}\n"), 0, "l.jsonl:1: column");
     pack_refused(in("no such file"), 0, "no such file: No such file or directory");
     pack_refused(write_text("empty.txt", ""), 0, "the inputs hold no text");
-    pack_refused(write_text("one.txt", "one document"), 0.05, "1 documents, 0 of them held out: a share of 0.05 needs more documents");
+    pack_refused(write_text("one.txt", "one document"), 0.05,
+                 "1 documents, 0 of them held out: a share of 0.05 needs more documents");
     pack_refused(in("one.txt"), 1, "held_out = 1: must be 0 or more and below 1");
     pack_refused(in("one.txt"), NAN, "held_out = nan");
     pack_refused("/dev/null", 0, "/dev/null: is a device, not a file");
@@ -162,7 +172,8 @@ static void test_disk_full(void **state)
     struct err e;
     struct rlimit before;
     char *text = xmalloc(100000);
-    const char *input = write_bytes("long.txt", memset(text, 'a', 100000), 100000), *out = write_text("full.tok", "older");
+    const char *input = write_bytes("long.txt", memset(text, 'a', 100000), 100000),
+               *out = write_text("full.tok", "older");
     free(text);
     signal(SIGXFSZ, SIG_IGN);
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
@@ -193,14 +204,18 @@ static void test_data_is_found(void **state)
     write_text("working.tok", "");
     assert_int_equal(chdir(folder), 0);
     static const struct { const char *path, *script, *found; } cases[] = {
-        { "both.tok", "beside/script.lua", "%s/beside/both.tok" }, { "both.tok", "script.lua", "%s/both.tok" }, { "both.tok", NULL, "%s/both.tok" },
-        { "working.tok", "beside/script.lua", "%s/working.tok" }, { "../working.tok:vocab=65", "beside/script.lua", "%s/working.tok:vocab=65" },
-        { "nowhere.tok", "beside/script.lua", "nowhere.tok" }, { "/nowhere.tok", "beside/script.lua", "/nowhere.tok" }, { "synthetic:3", "beside/script.lua", "synthetic:3" },
+        { "both.tok", "beside/script.lua", "%s/beside/both.tok" }, { "both.tok", "script.lua", "%s/both.tok" },
+        { "both.tok", NULL, "%s/both.tok" },
+        { "working.tok", "beside/script.lua", "%s/working.tok" },
+        { "../working.tok:vocab=65", "beside/script.lua", "%s/working.tok:vocab=65" },
+        { "nowhere.tok", "beside/script.lua", "nowhere.tok" }, { "/nowhere.tok", "beside/script.lua", "/nowhere.tok" },
+        { "synthetic:3", "beside/script.lua", "synthetic:3" },
     };
     for (int i = 0; i < COUNT(cases); i++) {
         char *found = corpus_find(cases[i].path, cases[i].script);
         const char *form = cases[i].found;
-        snprintf(want, sizeof want, "%s%s", strncmp(form, "%s", 2) == 0 ? full : "", strncmp(form, "%s", 2) == 0 ? form + 2 : form);
+        snprintf(want, sizeof want, "%s%s", strncmp(form, "%s", 2) == 0 ? full : "",
+                 strncmp(form, "%s", 2) == 0 ? form + 2 : form);
         assert_string_equal(found, want);
         free(found);
     }

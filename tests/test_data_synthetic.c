@@ -28,7 +28,7 @@ static void test_synthetic_is_a_function_of_its_seed(void **state)
     char *a = held_out_text(c, 100000), *b = held_out_text(same, 100000), *o = held_out_text(other, 100000);
     assert_string_equal(a, b);
     assert_int_not_equal(strcmp(a, o), 0);
-    for (int64_t first = 0; first < 50; first++) {                          /* random access gives what reading in order gives */
+    for (int64_t first = 0; first < 50; first++) {    /* random access gives what reading in order gives */
         struct windows one = take(c, 7, first, 1, 300), two = take(same, 7, first, 1, 300);
         assert_memory_equal(&one, &two, sizeof one);
     }
@@ -47,7 +47,8 @@ static void check_facts(const char *text, const char *end, struct reach *r)
 {
     char name[16], has[16], the[16], quality[16], thing[16], claim[64];
     int used = 0;
-    for (const char *at = text; sscanf(at, "%15s %15s %15s %15s %15[a-z]%n", name, has, the, quality, thing, &used) == 5; at += used + 4) {
+    for (const char *at = text;
+         sscanf(at, "%15s %15s %15s %15s %15[a-z]%n", name, has, the, quality, thing, &used) == 5; at += used + 4) {
         snprintf(claim, sizeof claim, "%s %s %s ", name, has, the);
         size_t length = strlen(claim);
         const char *again = strstr(at + used, name);
