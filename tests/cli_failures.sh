@@ -9,10 +9,13 @@ trap '[ -z "$disk" ] || umount "$disk"; rm -rf "$folder"' EXIT
 cat >study.lua <<'LUA'
 local sl = require "sluice"
 return sl.study {
-  name = "s", replicates = 1, baseline = "base", data = "synthetic", variants = { base = {}, gated = { ["attention.gate"] = "head" } },
+  name = "s", replicates = 1, baseline = "base", data = "synthetic",
+  variants = { base = {}, gated = { ["attention.gate"] = "head" } },
   base = sl.model { layers = 2, d_model = 32, seq = 32, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 },
-                    ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 }, balance = { { "bias", gamma = 1e-3 } } } },
-  train = { steps = 300, batch = 4, micro = 2, eval_every = 25, eval_tokens = 512, checkpoint_every = 20, keep = 3, optim = { "adamw", lr = 2e-3 } },
+                    ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 },
+                            balance = { { "bias", gamma = 1e-3 } } } },
+  train = { steps = 300, batch = 4, micro = 2, eval_every = 25, eval_tokens = 512, checkpoint_every = 20, keep = 3,
+            optim = { "adamw", lr = 2e-3 } },
 }
 LUA
 
@@ -20,8 +23,8 @@ now() { date +%s%N; }
 random() { awk -v seed="$1" -v most="$2" 'BEGIN { srand(seed); printf "%.3f", most * rand() }'; }
 run_of() { echo "$1"/s/"$2"-*/0; }
 
-# equal DIR [LEFT_OUT]: every run's file and weights are the calm study's. Not in the list of checkpoints, where one was asked
-# for by a signal.
+# equal DIR [LEFT_OUT]: every run's file and weights are the calm study's. Not in the list of checkpoints, where one was
+# asked for by a signal.
 equal() { look equal calm/s "$1/s" ${2-}; }
 # says_soon FILE WORDS: waits until they stand in it.
 says_soon() {
@@ -63,7 +66,8 @@ leaves 0 "$sluice" run study.lua --out calm -j2
 look cost calm/s/gated-*/0/run.h5
 cat >micro.lua <<'LUA'
 local sl = require "sluice"
-return sl.study { name = "s", base = sl.preset "baseline-micro", replicates = 1, baseline = "base", data = "synthetic", variants = { base = {} },
+return sl.study { name = "s", base = sl.preset "baseline-micro", replicates = 1, baseline = "base", data = "synthetic",
+                  variants = { base = {} },
                   train = { steps = 2, batch = 8, eval_tokens = 2048 } }
 LUA
 leaves 0 "$sluice" run micro.lua --out large
@@ -134,7 +138,8 @@ while [ $i -lt 14 ]; do
 done
 leaves 0 "$sluice" $command
 look equal calm-c/s c/s checkpoints
-[ $stopped -ge 4 ] && [ $slowest -lt 2000 ] || fail "$stopped of $i signals stopped a study, the slowest took $slowest ms"
+[ $stopped -ge 4 ] && [ $slowest -lt 2000 ] ||
+    fail "$stopped of $i signals stopped a study, the slowest took $slowest ms"
 echo "$stopped studies stopped by a signal, each within $slowest ms"
 
 # ---- a study stopped at step 40 and later, for what follows ----
@@ -190,7 +195,9 @@ leaves 4 "$sluice" resume f/s
 says 'which the model does not have'
 says 'gated/0 finished'
 rm -rf f
-for rate in 1e-3 2e-3; do leaves 0 "$sluice" run study.lua --out f --set train.steps=40 --set train.optim.lr=$rate --replicates 2 --only base; done
+for rate in 1e-3 2e-3; do
+    leaves 0 "$sluice" run study.lua --out f --set train.steps=40 --set train.optim.lr=$rate --replicates 2 --only base
+done
 [ "$(ls -d f/s/base-* | wc -l)" = 2 ] || fail "two configurations share a folder"
 this=$(ls -td f/s/base-* | head -n 1) other=$(ls -td f/s/base-* | tail -n 1)
 look write "$this/0/run.h5" status 0 5                      # as if it had been stopped
@@ -269,11 +276,14 @@ cat >diverge.lua <<'LUA'
 local sl = require "sluice"
 return sl.study {
   name = "s", replicates = 1, baseline = "base", data = "synthetic",
-  base = sl.model { layers = 2, d_model = 32, seq = 16, ffn = { "moe", experts = 16, d_ff = 16, router = { top_k = 1 } }, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 } },
+  base = sl.model { layers = 2, d_model = 32, seq = 16,
+                    ffn = { "moe", experts = 16, d_ff = 16, router = { top_k = 1 } },
+                    attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 } },
   train = { steps = 120, batch = 2, eval_every = 40, stop_window = 5 },
   variants = { base = {}, mad = { ["train.optim.lr"] = 10, ["train.optim.decay"] = 10 },
     mad16 = { ["train.optim.lr"] = 10, ["train.optim.decay"] = 10, ["train.precision"] = "bf16", ["train.clip"] = 0 },
-    spike = { ["train.optim.lr"] = 2, ["train.stop_sigma"] = 0.5 }, starved = { ["train.stop_dead"] = 0.05, ["ffn.router.score"] = "sigmoid" },
+    spike = { ["train.optim.lr"] = 2, ["train.stop_sigma"] = 0.5 },
+    starved = { ["train.stop_dead"] = 0.05, ["ffn.router.score"] = "sigmoid" },
     late = { ["train.steps"] = 1000000, ["train.stop_seconds"] = 0.2, ["train.eval_every"] = 1000000 } },
 }
 LUA
@@ -302,16 +312,21 @@ echo "runs that diverge are results"
 cat >wide.lua <<'LUA'
 local sl = require "sluice"
 return sl.study {
-  name = "s", replicates = 1, baseline = "base", data = "synthetic", variants = { wide = { d_model = 512, seq = 1024, ["train.batch"] = 32 }, base = {}, huge = { d_model = 4096, ["ffn.d_ff"] = 8192 } },
-  base = sl.model { layers = 2, d_model = 32, seq = 32, ffn = "swiglu", attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 } },
+  name = "s", replicates = 1, baseline = "base", data = "synthetic",
+  variants = { wide = { d_model = 512, seq = 1024, ["train.batch"] = 32 }, base = {},
+               huge = { d_model = 4096, ["ffn.d_ff"] = 8192 } },
+  base = sl.model { layers = 2, d_model = 32, seq = 32, ffn = "swiglu",
+                    attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 } },
   train = { steps = 10, batch = 4 },
 }
 LUA
 cat >heavy.lua <<'LUA'
 local sl = require "sluice"
 return sl.study {
-  name = "s", replicates = 1, baseline = "base", data = "synthetic", variants = { base = {}, gated = { ["attention.gate"] = "head" } },
-  base = sl.model { layers = 2, d_model = 32, seq = 256, ffn = "swiglu", attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 } },
+  name = "s", replicates = 1, baseline = "base", data = "synthetic",
+  variants = { base = {}, gated = { ["attention.gate"] = "head" } },
+  base = sl.model { layers = 2, d_model = 32, seq = 256, ffn = "swiglu",
+                    attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 } },
   train = { steps = 2, batch = 64, eval_tokens = 16384 },
 }
 LUA

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Named pipes, folders, devices and sockets where a file is read, and files that become shorter while they are: what is wrong is
-# said at once and by name. Pipes that are meant as an input are read.
+# Named pipes, folders, devices and sockets where a file is read, and files that become shorter while they are: what is
+# wrong is said at once and by name. Pipes that are meant as an input are read.
 set -eu
 . "$(dirname "$0")/study.sh"
 
@@ -44,8 +44,10 @@ END2
 cat >study.lua <<'END2'
 local sl = require "sluice"
 return sl.study {
-  name = "study", data = "corpus.tok", replicates = 2, variants = { base = {}, other = { layers = 2 } }, train = require "part",
-  base = sl.model { layers = 1, d_model = 16, seq = 16, vocab = 256, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 8 }, ffn = "swiglu" },
+  name = "study", data = "corpus.tok", replicates = 2, variants = { base = {}, other = { layers = 2 } },
+  train = require "part",
+  base = sl.model { layers = 1, d_model = 16, seq = 16, vocab = 256,
+                    attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 8 }, ffn = "swiglu" },
 }
 END2
 for i in $(seq 400); do echo "line $i of a text"; echo; done >text

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Studies of many runs: the same answer with few descriptors and in little memory, and a study that grows while it is watched.
+# Studies of many runs: the same answer with few descriptors and in little memory, and a study that grows while it is
+# watched.
 set -eu
 . "$(dirname "$0")/study.sh"
 grow() { /usr/bin/python3 "$here/damage.py" grow "$@" || fail "damage.py grow $*"; }
@@ -8,7 +9,8 @@ cat >study.lua <<'END2'
 local sl = require "sluice"
 return sl.study {
   name = "study", data = "synthetic", replicates = 30, variants = { base = {}, other = { ["ffn.d_ff"] = 12 } },
-  base = sl.model { layers = 1, d_model = 16, seq = 16, vocab = 256, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 8 }, ffn = { "swiglu", d_ff = 8 } },
+  base = sl.model { layers = 1, d_model = 16, seq = 16, vocab = 256,
+                    attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 8 }, ffn = { "swiglu", d_ff = 8 } },
   train = { steps = 1, batch = 1, eval_every = 1, eval_tokens = 64 },
 }
 END2
@@ -53,7 +55,9 @@ got=0
 wait $watch || got=$?
 kill $tends
 [ $got = 0 ] || { cp watched log; fail "exit code $got of watch"; }
-for run in base/0 base/59 other/30 other/$latest; do [ "$(grep -c "^$run finished" watched)" = 1 ] || { cp watched log; fail "$run is not told once"; }; done
+for run in base/0 base/59 other/30 other/$latest; do
+    [ "$(grep -c "^$run finished" watched)" = 1 ] || { cp watched log; fail "$run is not told once"; }
+done
 [ "$(wc -l <watched)" = $((runs + 1)) ] || fail "$(wc -l <watched) lines of $runs runs, of which one was pending first"
 many=$(peak "$sluice" compare $study)
 [ $((many - few)) -lt 100 ] || fail "$runs runs take $many MiB, 60 take $few"

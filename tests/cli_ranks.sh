@@ -1,5 +1,6 @@
 #!/bin/sh
-# Training on several ranks, launched by mpirun: the numbers of one rank, the same bits each time, and every way to end it.
+# Training on several ranks, launched by mpirun: the numbers of one rank, the same bits each time, and every way to end
+# it.
 set -eu
 . "$(dirname "$0")/study.sh"
 needs_ranks
@@ -7,20 +8,24 @@ needs_ranks
 cat >study.lua <<'LUA'
 local sl = require "sluice"
 return sl.study {
-  name = "s", replicates = 1, baseline = "base", data = "synthetic", variants = { base = {}, gated = { ["attention.gate"] = "head" } },
+  name = "s", replicates = 1, baseline = "base", data = "synthetic",
+  variants = { base = {}, gated = { ["attention.gate"] = "head" } },
   base = sl.model { layers = 2, d_model = 32, seq = 32, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 },
-                    ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 }, balance = { { "bias", gamma = 1e-3 } } } },
-  train = { steps = 40, batch = 8, eval_every = 20, eval_tokens = 512, checkpoint_every = 20, keep = 3, optim = { "muon", lr = 2e-3 } },
+                    ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 },
+                            balance = { { "bias", gamma = 1e-3 } } } },
+  train = { steps = 40, batch = 8, eval_every = 20, eval_tokens = 512, checkpoint_every = 20, keep = 3,
+            optim = { "muon", lr = 2e-3 } },
 }
 LUA
 long="--set train.steps=200 --set train.checkpoint_every=10 --only base"
 
 ranks() { mpirun --oversubscribe -np "$@"; }
 
-# begins DIR RANKS: a study in the background that is past its first checkpoint: its mpirun is $job, the process of rank R that
-# trains is "$(trainer R)".
+# begins DIR RANKS: a study in the background that is past its first checkpoint: its mpirun is $job, the process of rank
+# R that trains is "$(trainer R)".
 begins() {
-    SLUICE_COMM_TIMEOUT=5 mpirun --oversubscribe -np "$2" "$sluice" run study.lua --out "$1" $long --progress none >log 2>&1 &
+    SLUICE_COMM_TIMEOUT=5 mpirun --oversubscribe -np "$2" "$sluice" run study.lua --out "$1" $long --progress none \
+        >log 2>&1 &
     job=$!
     reaches "$1/s/base-*/0/checkpoints/step-00000010" 60
 }
@@ -117,6 +122,8 @@ leaves 7 env RANK=1 WORLD_SIZE=3 "$sluice" run study.lua --out no
 says "launch with 'mpirun -np"
 leaves 4 ranks 2 sh -c "exec '$sluice' run study.lua --out no --set train.steps=4\$OMPI_COMM_WORLD_RANK"
 says 'all ranks need the same program, script and data'
-leaves 7 env SLUICE_COMM_TIMEOUT=2 mpirun --oversubscribe -np 2 sh -c "[ \$OMPI_COMM_WORLD_RANK = 0 ] || exec sleep 20; exec '$sluice' run study.lua --out no"
+leaves 7 env SLUICE_COMM_TIMEOUT=2 mpirun --oversubscribe -np 2 sh -c \
+    "[ \$OMPI_COMM_WORLD_RANK = 0 ] || exec sleep 20; exec '$sluice' run study.lua --out no"
 says 'rank 0 of 2: not all ranks started within 2 s'
-echo "refused: jobs, a batch that cannot be divided, launchers that contradict each other, ranks of different studies or none"
+echo "refused: jobs, a batch that cannot be divided, launchers that contradict each other," \
+    "ranks of different studies or none"

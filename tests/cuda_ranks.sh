@@ -1,6 +1,6 @@
 #!/bin/sh
-# Several ranks, each with an emulated GPU: what NCCL adds and deals out gives the numbers of one rank, the same bits recorded as a graph
-# or not and in any order of streams; a rank that dies is named.
+# Several ranks, each with an emulated GPU: what NCCL adds and deals out gives the numbers of one rank, the same bits
+# recorded as a graph or not and in any order of streams; a rank that dies is named.
 set -eu
 . "$(dirname "$0")/study.sh"
 needs_ranks
@@ -11,8 +11,10 @@ local sl = require "sluice"
 return sl.study {
   name = "s", replicates = 1, baseline = "base", data = "synthetic", variants = { base = {} },
   base = sl.model { layers = 1, d_model = 32, seq = 16, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 },
-                    ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 }, balance = { { "bias", gamma = 1e-3 } } } },
-  train = { backend = "cuda", steps = 4, batch = 4, eval_every = 2, eval_tokens = 64, checkpoint_every = 2, optim = { "muon", lr = 2e-3 } },
+                    ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 },
+                            balance = { { "bias", gamma = 1e-3 } } } },
+  train = { backend = "cuda", steps = 4, batch = 4, eval_every = 2, eval_tokens = 64, checkpoint_every = 2,
+            optim = { "muon", lr = 2e-3 } },
 }
 LUA
 
@@ -35,11 +37,14 @@ near=$(look near alone/s ranks/s 1e-5)
 echo "2 GPUs: losses differ from one's by $near"
 
 # ---- a rank dies while the other waits for its part of an exchange ----
-SLUICE_COMM_TIMEOUT=20 PTXHOST_NCCL_TIMEOUT=5 mpirun --oversubscribe -np 2 "$sluice" run study.lua --out dead --set train.steps=1000 --progress none >log 2>&1 &
+SLUICE_COMM_TIMEOUT=20 PTXHOST_NCCL_TIMEOUT=5 mpirun --oversubscribe -np 2 "$sluice" run study.lua --out dead \
+    --set train.steps=1000 --progress none >log 2>&1 &
 job=$!
 reaches 'dead/s/base-*/0/checkpoints/step-00000004' 60
 for launched in $(cat /proc/$job/task/$job/children); do
-    if tr '\0' '\n' </proc/"$launched"/environ | grep -qx OMPI_COMM_WORLD_RANK=1; then kill -STOP $(cat /proc/"$launched"/task/"$launched"/children); fi
+    if tr '\0' '\n' </proc/"$launched"/environ | grep -qx OMPI_COMM_WORLD_RANK=1; then
+        kill -STOP $(cat /proc/"$launched"/task/"$launched"/children)
+    fi
 done
 got=0
 wait $job || got=$?

@@ -1,4 +1,5 @@
-# Sourced by tests that run studies: a folder of their own, and what the program leaves there held against what it should.
+# Sourced by tests that run studies: a folder of their own, and what the program leaves there held against what it
+# should.
 sluice=$(realpath "$1")
 here=$(realpath "$(dirname "$0")")
 test=$(basename "$0")
