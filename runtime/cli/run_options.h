@@ -6,8 +6,8 @@
 #include "train/run.h"
 
 #define RUN_OPTIONS \
-    { "only", 0, "VARIANT", "train this variant and the baseline now, or of VARIANT/REPLICATE that run alone; the rest " \
-                            "stays pending; may be repeated" }, \
+    { "only", 0, "VARIANT", "train this variant and the baseline now, or of VARIANT/REPLICATE that run alone; the " \
+                            "rest stays pending; may be repeated" }, \
     { "jobs", 'j', "N", "runs at once (as many as cores; one on a GPU)" }, \
     { "threads", 't', "N", "threads of each run (cores / jobs)" }, \
     { "retry-failed", 0, NULL, "train runs again that failed" }, \
