@@ -314,9 +314,8 @@ write({"fuzz.jsonl": "\n".join(lines).encode()})
 code, said = sluice_data("pack", "in/fuzz.jsonl", "-o", "out.tok", "--held-out", "0", "--json")
 assert code == 0, said
 found = documents("out.tok")[0]
-for i, (a,
-        b) in enumerate(zip(found, want)): assert a == b,
-        "document %d of lines at random is %r, and Python reads %r" % (i, a, b)
+for i, (a, b) in enumerate(zip(found, want)):
+    assert a == b, "document %d of lines at random is %r, and Python reads %r" % (i, a, b)
 told = (len(found), len(want), used, refused, said)
 assert len(found) == len(want) and json.loads(said)["skipped"] == refused and min(used, refused) > rounds // 5, told
 sys.exit(bad > 0)

@@ -22,10 +22,10 @@ name, params, kv, least = sys.argv[2], *map(int, sys.argv[3:])
 for v in json.load(open(sys.argv[1]))["variants"]:
     seen = v["params_total"], v["kv_bytes_per_token"]
     assert seen == (params, kv), f"{name} {v['name']}: {seen}"
-    assert 0.7 * least <= v["memory_bytes"] / 2**30 <= 1.6 * least,
-      f"{name} {v['name']}: {v['memory_bytes'] / 2**30} GiB"
-    assert 6 * v["params_active"] < v["train_flops_per_token"] < 12 * v["params_active"],
-      f"{name} {v['name']}: {v['train_flops_per_token']}"
+    assert 0.7 * least <= v["memory_bytes"] / 2**30 <= 1.6 * least, \
+        f"{name} {v['name']}: {v['memory_bytes'] / 2**30} GiB"
+    assert 6 * v["params_active"] < v["train_flops_per_token"] < 12 * v["params_active"], \
+        f"{name} {v['name']}: {v['train_flops_per_token']}"
 PYTHON
 }
 
