@@ -215,7 +215,13 @@ static int lost_alone(const struct comparison *c, const struct arm *a, const str
 
 static bool is_tested(enum verdict v)
 {
-    return v != VERDICT_BASELINE && v != VERDICT_FEW && v != VERDICT_ABSENT;
+    return v != VERDICT_BASELINE && v != VERDICT_FEW && v != VERDICT_ABSENT && v != VERDICT_AHEAD;
+}
+
+/* What knows later tokens predicts them well: nothing with a good and a bad end can be told of such a pair. */
+static bool cannot_judge(const struct comparison *c, const struct arm *a, const struct arm *base)
+{
+    return c->better != BETTER_NONE && a->variant->looks_ahead != base->variant->looks_ahead;
 }
 
 /* Verdicts, and whether they would be others without one of the seeds. */
@@ -227,7 +233,10 @@ static void judge_all(struct comparison *c)
     for (int i = 0; i < c->n_arms; i++) {
         struct arm *a = &c->arm[i];
         a->p = p[i];
-        a->verdict = i == c->baseline ? VERDICT_BASELINE : a->absent ? VERDICT_ABSENT : judge(c, p[i], a->paired.delta);
+        a->verdict = i == c->baseline               ? VERDICT_BASELINE
+                     : a->absent                    ? VERDICT_ABSENT
+                     : cannot_judge(c, a, base)     ? VERDICT_AHEAD
+                                                    : judge(c, p[i], a->paired.delta);
     }
     for (int k = 0; k < base->total; k++) {
         int replicate = c->reading[base->first + k].run->replicate;

@@ -22,7 +22,7 @@ local function moe(s)
 end
 
 -- As wide as what the mixture uses for one token.
-local function dense(s) return { "swiglu", d_ff = s.d_ff * (s.top_k + s.shared) } end
+local function dense(s) return { "dense", d_ff = s.d_ff * (s.top_k + s.shared) } end
 
 local function settings(s, ffn)
   return {
@@ -33,8 +33,7 @@ end
 
 local variants = {
   ["dense-124m"] = settings(
-    { layers = 12, d_model = 768, heads = 12, kv_heads = 12, head_dim = 64, vocab = 50257, seq = 256, batch = 4 },
-    { "swiglu", d_ff = 2048 }),
+    { layers = 12, d_model = 768, heads = 12, kv_heads = 12, head_dim = 64, vocab = 50257, seq = 256, batch = 4 }, { "dense", d_ff = 2048 }),
 }
 for name, s in pairs(sizes) do
   variants[name] = settings(s, moe(s))

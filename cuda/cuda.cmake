@@ -46,8 +46,9 @@ list(TRANSFORM SLUICE_CUDA_TARGETS PREPEND sm_ OUTPUT_VARIABLE assembled)
 list(JOIN assembled "," assembled)
 set(CODE "-gencode=arch=compute_${first},code=[compute_${first},${assembled}]")
 
-# The bits of drawn weights are those of the CPU: no product and sum become one instruction.
+# The bits of drawn weights and of noise are those of the CPU: no product and sum become one instruction.
 set(NVCC_FLAGS_fill -fmad=false)
+set(NVCC_FLAGS_noise -fmad=false)
 
 set(CUDA_PTX ${CMAKE_BINARY_DIR}/ptx)
 file(GLOB CUDA_KERNELS CONFIGURE_DEPENDS cuda/*.cu)

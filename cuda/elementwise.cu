@@ -6,13 +6,16 @@
 #define fn_sigmoid sigmoid
 #define fn_divide divide
 #define FN static __device__ inline
+/* not by the exact instruction, which is a call; see divide */
+FN float fn_sqrt(float x) { return x == 0 ? 0 : x * rsqrtf(x); }
 ELEMENTWISE_FLOAT(FN)
-ELEMENTWISE_SLOPES(FN, float)
+ELEMENTWISE_PARTS(FN, float)
 
 #define UNARY_TWO false
 #define BINARY_TWO true
 #define BY_TWO false
 #define RANGE_TWO false
+#define GLU_TWO true
 #define ELEMENTWISE_TWIN(X, kind, name, reads, about, value_, slope_x, slope_y) \
 struct name##_values { \
     enum { TWO = kind##_TWO && !((reads) & NOT_Y) }; \

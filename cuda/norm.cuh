@@ -6,10 +6,18 @@
 
 struct norm_attr { double eps; int64_t zero_centred; };
 
+/* What is added to the gain; none is one of 0. */
+static inline float centre_of(const struct args *norm)
+{
+    const struct norm_attr *at = (const struct norm_attr *)norm->attr;
+    return norm->in[1].data ? (float)at->zero_centred : 1;
+}
+
 /* What x / rms is multiplied by. */
 static __device__ inline struct eight factor(struct view gain, float centre, int c, int d)
 {
-    struct eight f = row_load(gain, 0, c, d, 0);
+    struct eight f = {};
+    if (gain.data) f = row_load(gain, 0, c, d, 0);
     for (int l = 0; l < LANES; l++) f.v[l] += centre;
     return f;
 }

@@ -1,11 +1,8 @@
-/* y = gain x / sqrt(mean(x^2) + eps) over the last dimension; zero_centred: (1 + gain) in place of gain. Memory bounds
-   it: forward reads x and writes y, backward reads x and dy and adds to dx, each once, which is the least; rows stay in
-   registers in between. The gradient of the gain is summed by each block over its rows; those lines, at most LINES,
-   cost LINES/T of that again. */
-#include "columns.cuh"
+/* y = gain x / sqrt(mean(x^2) + eps) over the last dimension; no gain: 1. zero_centred: (1 + gain) in place of gain.
+   Memory bounds it: forward reads x and writes y, backward reads x and dy and adds to dx, each once, which is the
+   least; rows stay in registers in between. The gradient of the gain costs LINES/T of that again; see lines.cuh. */
+#include "lines.cuh"
 #include "norm.cuh"
-
-enum { LINES = 512 };    /* most blocks of backward, by shape alone: each sums a line of dgain */
 
 /* x = a + b, rounded as it is stored, then its norm: x is not read again. */
 ROWS_KERNEL add_rmsnorm_forward(struct rows r, struct view a, struct view b, struct view x, struct view gain,
@@ -39,26 +36,6 @@ ROWS_KERNEL rmsnorm_forward(struct rows r, struct view x, struct view gain, stru
     }
 }
 
-/* Adds a piece of dy x r to the block's line of dgain, which only this thread touches. */
-static __device__ inline void add_to_line(float *line, bool first, int c, int d, const struct eight &g)
-{
-    for (int l = 0; l < LANES; l++) if (c + l < d) line[c + l] = first ? g.v[l] : line[c + l] + g.v[l];
-}
-
-/* The threads of a block that have the same columns, of different rows, add up. */
-static __device__ inline void write_line(float *line, const struct rows &r, const struct eight &g)
-{
-    __shared__ float part[BLOCK * LANES];
-    int width = r.lanes * LANES;
-    if (r.at_once == 1) { add_to_line(line, true, threadIdx.x * LANES, r.d, g); return; }
-    for (int l = 0; l < LANES; l++) part[threadIdx.x * LANES + l] = g.v[l];
-    __syncthreads();
-    if (threadIdx.x >= r.d) return;
-    float sum = 0;
-    for (int i = 0; i < r.at_once; i++) sum += part[i * width + threadIdx.x];
-    line[threadIdx.x] = sum;
-}
-
 /* dx = r gain dy - x r^3/d sum(gain dy x);  dgain = sum over rows of dy x r. lines NULL: dgain is not wanted. */
 template <bool HELD>
 ROWS_KERNEL rmsnorm_backward(struct rows r, struct view x, struct view gain, struct view dy, struct sum dx,
@@ -88,24 +65,13 @@ ROWS_KERNEL rmsnorm_backward(struct rows r, struct view x, struct view gain, str
     if (HELD && lines) write_line(line, r, dgain);
 }
 
-/* Blocks of backward, each of which has some rows. */
-static int64_t lines_of(struct rows r)
-{
-    int64_t walks = (r.n + r.at_once - 1) / r.at_once, lines = (walks + 3) / 4;
-    return lines < LINES ? lines : (int64_t)LINES;
-}
-
-static size_t scratch(const struct args *a)
-{
-    struct rows r = rows_of(a->in[0].shape);
-    return (size_t)(lines_of(r) * r.d) * sizeof(float);
-}
+static size_t scratch(const struct args *a) { return lines_bytes(rows_of(a->in[0].shape)); }
 
 static void forward(const struct args *a)
 {
     const struct norm_attr *at = (const struct norm_attr *)a->attr;
     LAUNCH_ROWS(a, rmsnorm_forward, rows_of(a->in[0].shape), view_of(a->in[0]), view_of(a->in[1]), view_of(a->out[0]),
-                (float)at->eps, (float)at->zero_centred);
+                (float)at->eps, centre_of(a));
 }
 
 static void add_forward(const struct args *a)
@@ -114,7 +80,7 @@ static void add_forward(const struct args *a)
     struct rows r = rows_of(a->next->in[0].shape);
     LAUNCH(a, add_rmsnorm_forward, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, view_of(a->in[0]),
            view_of(a->in[1]), view_of(a->out[0]), view_of(a->next->in[1]), view_of(a->next->out[0]), (float)at->eps,
-           (float)at->zero_centred);
+           centre_of(a->next));
 }
 
 extern "C" kernel *fuse_add_rmsnorm(const struct args *norm)
@@ -129,7 +95,7 @@ static void backward(const struct args *a)
     int64_t lines = lines_of(r);
     float *line = a->din[1].data ? (float *)a->scratch : NULL;
     LAUNCH_ROWS_IN(a, (int)lines, rmsnorm_backward, r, view_of(a->in[0]), view_of(a->in[1]), view_of(a->dout[0]),
-                   sum_of(a, 0), line, (float)at->eps, (float)at->zero_centred);
+                   sum_of(a, 0), line, (float)at->eps, centre_of(a));
     if (line) columns_add(a, { line, false }, lines, r.d, 1, sum_of(a, 1));
 }
 

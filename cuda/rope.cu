@@ -166,7 +166,7 @@ static void norm_forward(const struct args *a)
     struct rows r = rows_of(a->in[0].shape);
     LAUNCH(a, rmsnorm_rope_forward, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, turns_of(b, 1),
            view_of(a->in[0]), view_of(a->in[1]), view_of(a->out[0]), view_of(b->out[0]), ints(&b->in[START]),
-           b->in[POS].data ? ints(&b->in[POS]) : NULL, (float)at->eps, (float)at->zero_centred);
+           b->in[POS].data ? ints(&b->in[POS]) : NULL, (float)at->eps, centre_of(a));
 }
 
 /* Heads of whole eights whose pairs lie in lanes of one warp. */

@@ -13,29 +13,29 @@ static const struct param params[] = {
 
 struct state { const struct conf *conf; struct node *counts; const char *path; int64_t experts; };
 
-static struct node *biased(struct build *b, const void *conf, struct node *key)
+static struct node *biased(struct build *b, struct pick self, struct node *key)
 {
-    (void)conf;
-    struct node *bias = build_buffer(b, "router.bias", DTYPE_REAL, SHAPE(b->experts), 0);       /* [E] */
+    (void)self;
+    struct node *bias = build_buffer(b, "router.bias", DTYPE_REAL, SHAPE(shape_last(key->shape)), 0);    /* [E] */
     build_metric(b, "router_bias", bias, "", BETTER_NONE,
                  "balancing bias that the step's choice was made with, of each expert");
     return add_row(b->graph, key, bias);
 }
 
-static void update(struct build *b, void *state)
+static void update(struct build *b, void *state, struct update u)
 {
     const struct state *s = state;
     struct node *bias = graph_buffer(b->graph, s->path, DTYPE_REAL, SHAPE(s->experts), 0);
-    struct node *range = bias_step(b->graph, bias, s->counts, b->clip, s->conf->gamma);
+    struct node *range = bias_step(b->graph, bias, s->counts, u.clip, s->conf->gamma);
     build_metric(b, "router_bias_range", range, "", BETTER_NONE, "largest less smallest of them");
 }
 
-static void build(struct build *b, const void *conf, const struct routing *r)
+static void build(struct build *b, struct pick self, const struct routing *r)
 {
     if (b->mode != MODE_TRAIN) return;
     struct state *s = arena_alloc(b->arena, sizeof *s);
-    *s = (struct state){ conf, carry(b->graph, r->counts, CARRY_SUM), arena_text(b->arena, "%s.router.bias", b->path),
-                         r->experts };
+    *s = (struct state){ self.conf, carry(b->graph, r->counts, CARRY_SUM),
+                         arena_text(b->arena, "%s.router.bias", b->path), r->experts };
     build_update(b, update, s);
 }
 

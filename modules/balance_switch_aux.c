@@ -8,11 +8,11 @@ static const struct param params[] = {
     { 0 }
 };
 
-static void build(struct build *b, const void *conf, const struct routing *r)
+static void build(struct build *b, struct pick self, const struct routing *r)
 {
-    const struct conf *c = conf;
+    const struct conf *c = self.conf;
     struct graph *g = b->graph;
-    build_loss(b, "aux", dot(g, load(g, r->counts), mean_rows(g, build_present(b, r->dense, 0))), c->alpha);
+    build_loss(b, "aux", dot(g, load(g, r->counts), mean_rows(g, build_present(b, r->share, 0))), c->alpha);
 }
 
 const struct module balance_switch_aux = {

@@ -7,9 +7,9 @@ static const struct param params[] = {
     { 0 }
 };
 
-static void build(struct build *b, const void *conf, const struct routing *r)
+static void build(struct build *b, struct pick self, const struct routing *r)
 {
-    const struct conf *c = conf;
+    const struct conf *c = self.conf;
     struct graph *g = b->graph;
     build_loss(b, "z", mean_rows(g, square(g, build_present(b, logsumexp(g, r->logits), 0))), c->coef);
 }

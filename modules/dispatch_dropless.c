@@ -1,9 +1,9 @@
 /* Every chosen pair is computed: token rows sorted by expert, segments of any length. Gale 2022 (MegaBlocks). */
 #include "model/module.h"
 
-static struct dispatched build(struct build *b, const void *conf, struct node *u, struct routing *r)
+static struct dispatched build(struct build *b, struct pick self, struct node *u, struct routing *r)
 {
-    (void)conf;
+    (void)self;
     struct graph *g = b->graph;
     struct node *sorted = dispatch(g, r->index, r->experts);                                    /* offsets [E+1] */
     r->counts = graph_result(g, sorted, 3);

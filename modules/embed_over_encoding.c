@@ -21,10 +21,10 @@ static const struct ints usual = { 4, (int[]){ 2, 2, 3, 3 } };
 
 static const struct ints *grams_of(const struct conf *c) { return c->grams.n ? &c->grams : &usual; }
 
-static void check(const void *conf, const struct model_conf *model, const char *path, struct problems *problems)
+static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {
     (void)model;
-    const struct conf *c = conf;
+    const struct conf *c = self.conf;
     if (c->grams.n > TABLES_MAX)
         module_problem(problems, path, "grams", "%d tables: at most %d", c->grams.n, TABLES_MAX);
 }
@@ -49,16 +49,18 @@ static struct node *joined(struct build *b, const struct conf *c, struct node *t
     return scale(g, add(g, token, grams), c->combine == WELM ? 0.5 : 1.0 / (1 + grams_of(c)->n));
 }
 
-static struct node *build(struct build *b, const void *conf, int ahead)
+static struct node *build(struct build *b, struct pick self, int ahead)
 {
-    const struct conf *c = conf;
+    const struct conf *c = self.conf;
     const struct ints *grams = grams_of(c);
     struct graph *g = b->graph;
     struct shape shape = SHAPE(b->vocab, b->width);
-    bool watch = !b->embedded_table && b->mode == MODE_TRAIN;       /* later calls add no second copy of the metric */
+    /* later calls add no second copy of the metric */
+    bool watch = !build_kept(b, -1, "embed.table") && b->mode == MODE_TRAIN;
     build_enter(b, "embed");
-    b->embedded_table = build_weight(b, "weight", ROLE_EMBED, shape, build_init(b, ROLE_EMBED, shape));
-    struct node *token = embed(g, b->embedded_table, ahead ? shift(g, b->ids, ahead) : b->ids);     /* [T,D] */
+    struct node *table = build_weight(b, "weight", ROLE_EMBED, shape, build_init(b, ROLE_EMBED, shape));
+    build_keep(b, -1, "embed.table", table);
+    struct node *token = embed(g, table, ahead ? shift(g, b->ids, ahead) : b->ids);     /* [T,D] */
 
     struct node *history = build_cached(b, "ids", b->ids, 0);   /* [B,S], in decode [B,C] */
     struct node *row[TABLES_MAX], *rate[TABLES_MAX];
@@ -66,10 +68,10 @@ static struct node *build(struct build *b, const void *conf, int ahead)
     for (int i = 0; i < grams->n; i++) {
         rows = next_prime(rows + 1, b->vocab);
         struct shape size = SHAPE(rows, c->width);
-        struct node *table = build_weight(b, arena_text(b->arena, "table%d", i), ROLE_TABLE, size,
+        struct node *rows_of = build_weight(b, arena_text(b->arena, "table%d", i), ROLE_TABLE, size,
                                           build_init(b, ROLE_TABLE, size));
         struct node *index = ngram(g, history, b->start, b->pos, grams->value[i], b->vocab, rows, c->hash);  /* [B,S] */
-        row[i] = embed(g, table, ahead ? shift(g, index, ahead) : index);    /* [T,width] */
+        row[i] = embed(g, rows_of, ahead ? shift(g, index, ahead) : index);    /* [T,width] */
         if (watch) rate[i] = view(g, collision_rate(g, b->ids, b->start, index, grams->value[i]), SHAPE(1, 1));
     }
     if (watch)

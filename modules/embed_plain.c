@@ -7,15 +7,16 @@ static const struct param params[] = {
     { 0 }
 };
 
-static struct node *build(struct build *b, const void *conf, int ahead)
+static struct node *build(struct build *b, struct pick self, int ahead)
 {
-    const struct conf *c = conf;
+    const struct conf *c = self.conf;
     struct graph *g = b->graph;
     struct shape shape = SHAPE(b->vocab, b->width);
     build_enter(b, "embed");
-    b->embedded_table = build_weight(b, "weight", ROLE_EMBED, shape, build_init(b, ROLE_EMBED, shape));
+    struct node *table = build_weight(b, "weight", ROLE_EMBED, shape, build_init(b, ROLE_EMBED, shape));
+    build_keep(b, -1, "embed.table", table);
     build_leave(b);
-    struct node *x = embed(g, b->embedded_table, ahead ? shift(g, b->ids, ahead) : b->ids);         /* [T,D] */
+    struct node *x = embed(g, table, ahead ? shift(g, b->ids, ahead) : b->ids);         /* [T,D] */
     return c->scale == 1 ? x : scale(g, x, c->scale);
 }
 

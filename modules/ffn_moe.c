@@ -1,13 +1,14 @@
-/* Mixture of experts: shared(u) + sum over the K chosen experts of gate * swiglu_i(u). The main loss trains the router
-   through the gates alone; which experts are chosen is a constant to it. */
+/* Mixture of experts: shared(u) + sum over the K chosen experts of gate * f_i(u), f_i a feed-forward. The main loss
+   trains the router through the gates alone; which experts are chosen is a constant to it. */
 #include "model/module.h"
 
 #include <math.h>
 
-struct conf { int experts, d_ff; struct pick router; struct picks balance; struct pick dispatch, shared; };
+struct conf { int experts, d_ff; struct pick activation, router; struct picks balance; struct pick dispatch, shared; };
 static const struct param params[] = {
     INT(struct conf, experts, 8, 1, 4096, "", "routed experts"),
     INT(struct conf, d_ff, 64, 1, 1 << 20, "", "hidden width of an expert"),
+    SLOT(struct conf, activation, SLOT_ACTIVATION, "swiglu", "of experts, shared ones too"),
     SLOT(struct conf, router, SLOT_ROUTER, "staged", "who goes where"),
     SLOTS(struct conf, balance, SLOT_BALANCE, "what keeps the load even"),
     SLOT(struct conf, dispatch, SLOT_DISPATCH, "dropless", "how tokens reach their experts"),
@@ -15,14 +16,14 @@ static const struct param params[] = {
     { 0 }
 };
 
-static void check(const void *conf, const struct model_conf *model, const char *path, struct problems *problems)
+static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {
     (void)model;
-    const struct conf *c = conf;
-    const int *top_k = module_value(c->router, "top_k");
-    if (top_k && *top_k > c->experts)
-        module_problem(problems, path, "router.top_k", "%d: the model has only %d experts", *top_k, c->experts);
-    if (top_k && *top_k == 1 && c->experts > 1 && module_chose(c->router, "normalize", "after"))
+    const struct conf *c = self.conf;
+    struct traits router = module_traits(c->router);
+    if (router.top_k > c->experts)
+        module_problem(problems, path, "router.top_k", "%d: the model has only %d experts", router.top_k, c->experts);
+    if (router.top_k == 1 && c->experts > 1 && router.gates_sum_to_one)
         module_problem(problems, path, "router.normalize",
                        "after: with top_k = 1 every gate would be 1 and the router would get no gradient");
 }
@@ -32,9 +33,9 @@ static void observe(struct build *b, const struct routing *r)
     struct graph *g = b->graph;
     build_metric_as(b, "expert_tokens", r->counts, "assignment", CARRY_SUM, BETTER_NONE,
                     "assignments to each expert in the step");
-    build_row_metric(b, "router_prob_mean", mean_rows(g, build_present(b, r->dense, 0)), "", BETTER_NONE,
+    build_row_metric(b, "router_prob_mean", mean_rows(g, build_present(b, r->share, 0)), "", BETTER_NONE,
                      "mean over tokens of the normalised score");    /* [E] */
-    build_row_metric(b, "router_token_entropy", mean_rows(g, build_present(b, row_entropy(g, r->dense), 0)), "nat",
+    build_row_metric(b, "router_token_entropy", mean_rows(g, build_present(b, row_entropy(g, r->share), 0)), "nat",
                      BETTER_NONE, "mean over tokens of the entropy of the normalised score");
     build_metric_as(b, "router_logit_max", max_all(g, build_present(b, r->logits, -INFINITY)), "", CARRY_MAX,
                     BETTER_NONE, "largest router logit");
@@ -42,26 +43,29 @@ static void observe(struct build *b, const struct routing *r)
                      BETTER_NONE, "mean squared logsumexp of the router logits");
 }
 
-static struct node *build(struct build *b, const void *conf, struct node *u)
+static struct node *experts(struct build *b, const struct conf *c, const struct routing *r,
+                            const struct dispatched *d)
 {
-    const struct conf *c = conf;
-    struct graph *g = b->graph;
-    b->d_ff = c->d_ff;
-    b->experts = c->experts;
-    struct routing r = c->router.module->router(b, c->router.conf, u, c->experts, c->balance);
-    r.index = build_present(b, r.index, -1);
-    struct dispatched d = c->dispatch.module->dispatch(b, c->dispatch.conf, u, &r);
-    for (int i = 0; i < c->balance.n; i++) c->balance.pick[i].module->balance(b, c->balance.pick[i].conf, &r);
-    observe(b, &r);
+    struct pick act = c->activation;
+    double active = (double)r->k / r->experts;
+    struct node *gate = NULL;                                                                   /* [R,F] */
+    if (module_traits(act).gated)
+        gate = expert_linear(b, "experts.gate", ROLE_FFN_GATE, d, d->rows, c->d_ff, c->experts, active);
+    struct node *up = expert_linear(b, "experts.up", ROLE_FFN_UP, d, d->rows, c->d_ff, c->experts, active);
+    struct node *hidden = act.module->activation(b, act, up, gate);
+    return expert_linear(b, "experts.down", ROLE_FFN_DOWN, d, hidden, b->width, c->experts, active);
+}
 
-    double active = (double)r.k / r.experts;
-    struct node *gate = expert_linear(b, "experts.gate", ROLE_FFN_GATE, &d, d.rows, c->d_ff, c->experts,
-                                      active);              /* [R,F] */
-    struct node *up = expert_linear(b, "experts.up", ROLE_FFN_UP, &d, d.rows, c->d_ff, c->experts, active);
-    struct node *y = expert_linear(b, "experts.down", ROLE_FFN_DOWN, &d, swiglu(g, gate, up), b->width, c->experts,
-                                   active);
-    struct node *routed = combine(g, y, d.order, d.place, r.gate);    /* [T,D] */
-    return c->shared.module->shared(b, c->shared.conf, u, routed);
+static struct node *build(struct build *b, struct pick self, struct node *u)
+{
+    const struct conf *c = self.conf;
+    struct routing r = c->router.module->router(b, c->router, u, c->experts, c->balance);
+    r.index = build_present(b, r.index, -1);
+    struct dispatched d = c->dispatch.module->dispatch(b, c->dispatch, u, &r);
+    for (int i = 0; i < c->balance.n; i++) c->balance.pick[i].module->balance(b, c->balance.pick[i], &r);
+    observe(b, &r);
+    struct node *routed = combine(b->graph, experts(b, c, &r, &d), d.order, d.place, r.gate);   /* [T,D] */
+    return c->shared.module->shared(b, c->shared, u, (struct hidden){ c->d_ff, c->activation }, routed);
 }
 
 const struct module ffn_moe = {

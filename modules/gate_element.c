@@ -8,14 +8,16 @@ static const struct param params[] = {
     { 0 }
 };
 
-static struct node *build(struct build *b, const void *conf, struct node *u, struct node *heads)
+static struct node *build(struct build *b, struct pick self, struct node *u, struct node *heads, struct node *v)
 {
-    const struct conf *c = conf;
+    (void)v;
+    const struct conf *c = self.conf;
     struct graph *g = b->graph;
-    struct node *open = sigmoid(g, linear(b, "gate", ROLE_GATE, u, b->heads * b->head_dim));    /* [T,H*W] */
+    int64_t width = shape_count(heads->shape) / b->tokens;
+    struct node *open = sigmoid(g, linear(b, "gate", ROLE_GATE, u, width));                     /* [T,H*W] */
     build_row_metric(b, "head_gate_sat", outside(g, build_present(b, open, 0.5), 0.05, 0.95), "", BETTER_NONE,
                      "share of sigmoids below 0.05 or above 0.95");
-    return mul(g, heads, view(g, scale(g, open, c->mult), SHAPE(b->tokens, b->heads, b->head_dim)));
+    return mul(g, heads, view(g, scale(g, open, c->mult), heads->shape));
 }
 
 const struct module gate_element = {

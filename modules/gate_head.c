@@ -8,11 +8,12 @@ static const struct param params[] = {
     { 0 }
 };
 
-static struct node *build(struct build *b, const void *conf, struct node *u, struct node *heads)
+static struct node *build(struct build *b, struct pick self, struct node *u, struct node *heads, struct node *v)
 {
-    const struct conf *c = conf;
+    (void)v;
+    const struct conf *c = self.conf;
     struct graph *g = b->graph;
-    struct node *open = sigmoid(g, linear(b, "gate", ROLE_GATE, u, b->heads)),
+    struct node *open = sigmoid(g, linear(b, "gate", ROLE_GATE, u, heads->shape.dim[1])),
                 *gate = scale(g, open, c->mult);            /* [T,H] */
     build_row_metric(b, "head_gate_mean", mean_rows(g, build_present(b, gate, 0)), "", BETTER_NONE,
                      "mean gate of each head");             /* [H] */

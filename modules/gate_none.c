@@ -1,9 +1,9 @@
 /* No gate: head outputs pass through. */
 #include "model/module.h"
 
-static struct node *build(struct build *b, const void *conf, struct node *u, struct node *heads)
+static struct node *build(struct build *b, struct pick self, struct node *u, struct node *heads, struct node *v)
 {
-    (void)b; (void)conf; (void)u;
+    (void)b; (void)self; (void)u; (void)v;
     return heads;
 }
 

@@ -10,25 +10,25 @@ static const struct param params[] = {
 
 static struct node *matrix(struct build *b, const struct conf *c)
 {
-    if (c->tied) return b->embedded_table;
+    if (c->tied) return build_kept(b, -1, "embed.table");
     struct shape shape = SHAPE(b->vocab, b->width);
     return build_weight(b, "head.weight", ROLE_HEAD, shape, build_init(b, ROLE_HEAD, shape));
 }
 
-static void build(struct build *b, const void *conf, struct node *h)
+static void build(struct build *b, struct pick self, struct node *h)
 {
-    const struct conf *c = conf;
+    const struct conf *c = self.conf;
     struct graph *g = b->graph;
     struct node *w = matrix(b, c);                                                              /* [V,D] */
     if (b->mode == MODE_DECODE) {
-        b->logits = matmul(g, h, w, DTYPE_REAL);                                                /* [T,V] */
+        build_keep(b, -1, "logits", matmul(g, h, w, DTYPE_REAL));                               /* [T,V] */
         return;
     }
-    b->token_loss = cross_entropy(g, h, w, b->target);                                          /* [T] */
-    build_token_loss(b, "lm", b->token_loss, 0, 1);
-    build_token_metric(b, "accuracy", graph_result(g, b->token_loss, 2), 0, "", BETTER_HIGHER,
+    struct node *loss = cross_entropy(g, h, w, b->target);                                      /* [T] */
+    build_token_loss(b, "lm", loss, 0, 1);
+    build_token_metric(b, "accuracy", graph_result(g, loss, 2), 0, "", BETTER_HIGHER,
                        "share of next tokens that are the likeliest");
-    c->mtp.module->mtp(b, c->mtp.conf, h, w);
+    c->mtp.module->mtp(b, c->mtp, h, w);
 }
 
 const struct module head_lm = {

@@ -6,15 +6,15 @@
 struct conf { double std, cut; int depth_scale; };
 static const struct param params[] = {
     REAL(struct conf, std, 0.02, 1e-4, 1, "", "standard deviation"),
-    REAL(struct conf, cut, 3, 0, 10, "std", "draws beyond it are drawn again; 0: not truncated"),
+    OPTIONAL(struct conf, cut, 3, 10, "std", "draws beyond it are drawn again; 0: not truncated"),
     BOOL(struct conf, depth_scale, true, "divide by sqrt(2 layers) where a branch writes to an un-normalised residual"),
     { 0 }
 };
 
-static struct init init(struct build *b, const void *conf, enum role role, struct shape shape)
+static struct init init(struct build *b, struct pick self, enum role role, struct shape shape)
 {
     (void)shape;
-    const struct conf *c = conf;
+    const struct conf *c = self.conf;
     bool writes = role == ROLE_OUT || role == ROLE_FFN_DOWN;
     double narrow = c->depth_scale && writes && !b->branch_normed ? sqrt(2.0 * b->layers) : 1;
     return (struct init){ .kind = INIT_NORMAL, .std = c->std / narrow, .cut = c->cut };

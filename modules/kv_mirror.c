@@ -20,14 +20,14 @@ static int source_of(const struct conf *c, int layers, bool mtp, int layer)
     return source >= 0 && source < (deepest + 1) / 3 ? source : -1;
 }
 
-static void check(const void *conf, const struct model_conf *model, const char *path, struct problems *problems)
+static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {
-    const struct conf *c = conf;
+    const struct conf *c = self.conf;
     const int *pair = c->pairs.value;
-    int blocks = model_blocks(model);
+    int layers = model_passes(model), blocks = model_blocks(model);
     if (c->pairs.n % 2)
         module_problem(problems, path, "pairs", "%d numbers: must be pairs of reader and source", c->pairs.n);
-    if (!c->pairs.n && model->layers + (blocks > model->layers) < 3)
+    if (!c->pairs.n && layers + (blocks > layers) < 3)
         module_problem(problems, path, "pairs", "%d layers have no thirds to mirror: give the pairs", blocks);
     for (int i = 0; i + 1 < c->pairs.n; i += 2) {
         if (pair[i] >= blocks) module_problem(problems, path, "pairs", "%d: the last layer is %d", pair[i], blocks - 1);
@@ -42,10 +42,10 @@ static void check(const void *conf, const struct model_conf *model, const char *
     }
 }
 
-static struct kv build(struct build *b, const void *conf, struct node *u, struct projector project)
+static struct kv build(struct build *b, struct pick self, struct node *u, struct projector project)
 {
-    int source = source_of(conf, b->layers, b->blocks > b->layers, b->layer);
-    return project.build(b, project.context, source < 0 ? u : build_rows(b, b->sublayer_input[source]));
+    int source = source_of(self.conf, b->layers, b->blocks > b->layers, b->layer);
+    return project.build(b, project.context, source < 0 ? u : build_rows(b, build_kept(b, source, "attention.input")));
 }
 
 const struct module kv_mirror = {

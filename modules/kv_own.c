@@ -1,9 +1,9 @@
 /* A layer's keys and values come from its own input. */
 #include "model/module.h"
 
-static struct kv build(struct build *b, const void *conf, struct node *u, struct projector project)
+static struct kv build(struct build *b, struct pick self, struct node *u, struct projector project)
 {
-    (void)conf;
+    (void)self;
     return project.build(b, project.context, u);
 }
 

@@ -7,13 +7,13 @@ static const struct param params[] = {
     { 0 }
 };
 
-static int64_t window(struct build *b, const void *conf)
+static struct mask build(struct build *b, struct pick self)
 {
     (void)b;
-    return ((const struct conf *)conf)->size;
+    return (struct mask){ .window = ((const struct conf *)self.conf)->size };
 }
 
 const struct module mask_window = {
     .slot = SLOT_MASK, .name = "window", .about = "the last positions",
-    .conf_size = sizeof(struct conf), .params = params, .mask = window,
+    .conf_size = sizeof(struct conf), .params = params, .mask = build,
 };

@@ -17,11 +17,11 @@ static struct node *block(struct build *b, struct node *ahead, struct node *h)
 {
     struct node *both = concat(
         b->graph, 2, (struct node *[]){ build_norm(b, "norm_e", ahead), build_norm(b, "norm_h", h) });    /* [T,2D] */
-    return build_block(b, b->layers - 1, linear(b, "project", ROLE_MIX, both, b->width));
+    return build_block(b, b->conf->layers - 1, linear(b, "project", ROLE_MIX, both, b->width));
 }
 
 /* A sequence has `seq` tokens from here on. */
-static void shorten(struct build *b, int64_t seq, struct node *start, struct present present)
+static void shorten(struct build *b, int64_t seq, struct node *start, struct node *present)
 {
     b->seq = seq;
     b->tokens = b->batch * seq;
@@ -29,21 +29,20 @@ static void shorten(struct build *b, int64_t seq, struct node *start, struct pre
     b->present = present;
 }
 
-static void build(struct build *b, const void *conf, struct node *h, struct node *head_weight)
+static void build(struct build *b, struct pick self, struct node *h, struct node *head_weight)
 {
-    const struct conf *c = conf;
-    const struct pick *tokens = &b->conf->embed;
+    const struct conf *c = self.conf;
+    struct pick tokens = b->conf->embed;
     struct graph *g = b->graph;
     struct node *start = b->start;                                                              /* [B,S] */
-    struct present present = b->present;
+    struct node *present = b->present;
     int64_t seq = b->seq;
     int outer = b->layer;
     for (int k = 1; k <= c->depth; k++) {
-        struct node *ahead = tokens->module->embed(b, tokens->conf, k);                         /* [B*S,D] */
+        struct node *ahead = tokens.module->embed(b, tokens, k);                         /* [B*S,D] */
         build_enter(b, "mtp.%d", k - 1);
         b->layer = b->layers + k - 1;
-        struct present rows = { present.rows ? slice(g, shift(g, present.rows, k), seq - k) : NULL, NULL };
-        shorten(b, seq - k, start, rows);
+        shorten(b, seq - k, start, present ? slice(g, shift(g, present, k), seq - k) : NULL);
         h = block(b, build_rows(b, ahead), build_rows(b, h));                                   /* [B*(S-k),D] */
         struct node *loss = cross_entropy(g, build_norm(b, "norm", h), head_weight,
                                           slice(g, shift(g, b->target, k), b->seq));
@@ -56,17 +55,17 @@ static void build(struct build *b, const void *conf, struct node *h, struct node
     }
 }
 
-static void check(const void *conf, const struct model_conf *model, const char *path, struct problems *problems)
+static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {
-    const struct conf *c = conf;
+    const struct conf *c = self.conf;
     if (c->depth >= model->seq)
         module_problem(problems, path, "depth", "%d: must be below the length of a sequence, seq = %d", c->depth,
                        model->seq);
 }
 
-static int blocks(const void *conf) { return ((const struct conf *)conf)->depth; }
+static void traits(struct pick self, struct traits *t) { t->mtp_blocks = ((const struct conf *)self.conf)->depth; }
 
 const struct module mtp_sequential = {
     .slot = SLOT_MTP, .name = "sequential", .about = "further tokens, one after the other",
-    .conf_size = sizeof(struct conf), .params = params, .check = check, .mtp = build, .mtp_blocks = blocks,
+    .conf_size = sizeof(struct conf), .params = params, .check = check, .traits = traits, .mtp = build,
 };

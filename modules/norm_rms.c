@@ -10,10 +10,10 @@ static const struct param params[] = {
     { 0 }
 };
 
-static struct node *build(struct build *b, const void *conf, const char *name, struct node *x)
+static struct node *build(struct build *b, struct pick self, const char *name, struct node *x, double first)
 {
-    const struct conf *c = conf;
-    struct init init = { .kind = INIT_CONSTANT, .value = (c->zero_centred ? 0 : 1) + b->gain_shift };
+    const struct conf *c = self.conf;
+    struct init init = { .kind = INIT_CONSTANT, .value = c->zero_centred ? first - 1 : first };
     build_enter(b, "%s", name);
     struct node *gain = build_weight(b, "gain", ROLE_GAIN, SHAPE(b->width), init);
     build_leave(b);

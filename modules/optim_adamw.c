@@ -13,15 +13,17 @@ static const struct param params[] = {
     { 0 }
 };
 
-static struct node *build(struct build *b, const void *conf, struct node *w, struct node *grad, struct pace pace)
+static struct node *build(struct build *b, struct pick self, struct node *w, struct node *grad, struct update u)
 {
-    const struct conf *c = conf;
+    const struct conf *c = self.conf;
     struct adamw_attr attr = { c->beta1, c->beta2, c->eps, build_decay(w, c->decay, c->decay_gains), 1 };
     struct node *m = build_moment(b, "m", w), *v = build_moment(b, "v", w);
-    return adamw(b->graph, w, grad, m, v, pace.lr, pace.step, pace.clip, attr);
+    return adamw(b->graph, w, grad, m, v, u.lr, u.step, u.clip, attr);
 }
+
+static void traits(struct pick self, struct traits *t) { t->lr = ((const struct conf *)self.conf)->lr; }
 
 const struct module optim_adamw = {
     .slot = SLOT_OPTIM, .name = "adamw", .about = "Adam with decoupled weight decay",
-    .conf_size = sizeof(struct conf), .params = params, .optim = build,
+    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .optim = build,
 };

@@ -35,20 +35,22 @@ static double step_scale(enum scale kind, struct shape s)
     return sqrt(kind == SPECTRAL ? rows / columns : fmax(1, rows / columns));
 }
 
-static struct node *build(struct build *b, const void *conf, struct node *w, struct node *grad, struct pace pace)
+static struct node *build(struct build *b, struct pick self, struct node *w, struct node *grad, struct update u)
 {
-    const struct conf *c = conf;
+    const struct conf *c = self.conf;
     double decay = build_decay(w, c->decay, c->decay_gains);
     struct node *m = build_moment(b, "m", w);
     if (!role_rule[w->leaf->role].outside) {
         struct muon_attr attr = { c->momentum, decay, step_scale(c->scale, w->shape), c->nesterov, c->steps };
-        return muon(b->graph, w, grad, m, pace.lr, pace.clip, attr);
+        return muon(b->graph, w, grad, m, u.lr, u.clip, attr);
     }
     struct adamw_attr attr = { c->beta1, c->beta2, c->eps, decay, 1 };
-    return adamw(b->graph, w, grad, m, build_moment(b, "v", w), pace.lr, pace.step, pace.clip, attr);
+    return adamw(b->graph, w, grad, m, build_moment(b, "v", w), u.lr, u.step, u.clip, attr);
 }
+
+static void traits(struct pick self, struct traits *t) { t->lr = ((const struct conf *)self.conf)->lr; }
 
 const struct module optim_muon = {
     .slot = SLOT_OPTIM, .name = "muon", .about = "orthogonalised momentum for hidden matrices",
-    .conf_size = sizeof(struct conf), .params = params, .optim = build,
+    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .optim = build,
 };

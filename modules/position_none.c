@@ -1,9 +1,9 @@
 /* No position encoding (NoPE): order comes from the causal mask alone. Kazemnejad 2023 (arXiv 2305.19466). */
 #include "model/module.h"
 
-static struct node *build(struct build *b, const void *conf, struct node *x)
+static struct node *build(struct build *b, struct pick self, struct node *x)
 {
-    (void)b; (void)conf;
+    (void)b; (void)self;
     return x;
 }
 

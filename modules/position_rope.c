@@ -12,24 +12,24 @@ static const struct param params[] = {
     { 0 }
 };
 
-static void check(const void *conf, const struct model_conf *model, const char *path, struct problems *problems)
+static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {
-    const struct conf *c = conf;
+    const struct conf *c = self.conf;
     for (int i = 0; i < model->layers; i++) {
-        const int *head_dim = module_value(model->attention.pick[i], "head_dim");
-        if (model->position.pick[i].conf != conf || !head_dim) continue;
-        double half = c->fraction * *head_dim / 2;
+        int width = module_traits(model->attention.pick[i]).rotated;
+        double half = c->fraction * width / 2;
+        if (model->position.pick[i].conf != self.conf || width == 0) continue;
         if (fabs(half - nearbyint(half)) < 1e-6 && half > 0.5) continue;
         module_problem(problems, path, "fraction", "%g of a head of %d is %g dimensions: they turn in pairs",
-                       c->fraction, *head_dim, 2 * half);
+                       c->fraction, width, 2 * half);
         return;
     }
 }
 
-static struct node *build(struct build *b, const void *conf, struct node *x)
+static struct node *build(struct build *b, struct pick self, struct node *x)
 {
-    const struct conf *c = conf;
-    return rope(b->graph, x, b->start, b->pos, llrint(c->fraction * (double)b->head_dim), c->where, c->base);
+    const struct conf *c = self.conf;
+    return rope(b->graph, x, b->start, b->pos, llrint(c->fraction * (double)shape_last(x->shape)), c->where, c->base);
 }
 
 const struct module position_rope = {

@@ -8,11 +8,11 @@ static const struct param params[] = {
     { 0 }
 };
 
-static struct node *build(struct build *b, const void *conf, const char *which, struct node *x)
+static struct node *build(struct build *b, struct pick self, const char *which, struct node *x)
 {
     if (*which != 'k') return x;
-    const struct conf *c = conf;
-    struct node *gain = build_weight(b, "k_norm.gain", ROLE_GAIN, SHAPE(b->head_dim),
+    const struct conf *c = self.conf;
+    struct node *gain = build_weight(b, "k_norm.gain", ROLE_GAIN, SHAPE(shape_last(x->shape)),
                                      (struct init){ .kind = INIT_CONSTANT, .value = 1 });
     return rmsnorm(b->graph, x, gain, c->eps, false);
 }

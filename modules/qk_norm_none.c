@@ -1,9 +1,9 @@
 /* Queries and keys as they are. */
 #include "model/module.h"
 
-static struct node *build(struct build *b, const void *conf, const char *which, struct node *x)
+static struct node *build(struct build *b, struct pick self, const char *which, struct node *x)
 {
-    (void)b; (void)conf; (void)which;
+    (void)b; (void)self; (void)which;
     return x;
 }
 

@@ -8,11 +8,11 @@ static const struct param params[] = {
     { 0 }
 };
 
-static struct node *build(struct build *b, const void *conf, const char *which, struct node *x)
+static struct node *build(struct build *b, struct pick self, const char *which, struct node *x)
 {
-    const struct conf *c = conf;
+    const struct conf *c = self.conf;
     build_enter(b, "%s_norm", which);
-    struct node *gain = build_weight(b, "gain", ROLE_GAIN, SHAPE(b->head_dim),
+    struct node *gain = build_weight(b, "gain", ROLE_GAIN, SHAPE(shape_last(x->shape)),
                                      (struct init){ .kind = INIT_CONSTANT, .value = 1 });
     build_leave(b);
     return rmsnorm(b->graph, x, gain, c->eps, false);

@@ -13,9 +13,9 @@ static const struct param params[] = {
     { 0 }
 };
 
-static void check(const void *conf, const struct model_conf *model, const char *path, struct problems *problems)
+static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {
-    const struct ints *list = &((const struct conf *)conf)->prenorm_layers;
+    const struct ints *list = &((const struct conf *)self.conf)->prenorm_layers;
     int blocks = model_blocks(model);
     for (int i = 0; i < list->n; i++)
         if (list->value[i] >= blocks)
@@ -28,29 +28,20 @@ static bool listed(struct ints list, int layer)
     return false;
 }
 
-static struct node *output_norm(struct build *b, const struct conf *c, struct node *y)
+static void build(struct build *b, struct pick self, struct stream *s, struct sublayer f)
 {
-    b->gain_shift = c->gain_init - 1;
-    y = build_norm(b, "norm_out", y);
-    b->gain_shift = 0;
-    return y;
+    const struct conf *c = self.conf;
+    struct node *x = s->x, *u = build_norm(b, "norm", x), *y = f.build(b, f.context, u);
+    if (!listed(c->prenorm_layers, b->layer) && strcmp(f.name, "attention") == 0) {
+        x = u;
+        if (c->output_norm) y = build_norm_from(b, "norm_out", y, c->gain_init);
+    }
+    s->x = add(b->graph, x, y);
 }
 
-static struct node *build(struct build *b, const void *conf, struct node *x, struct sublayer f)
-{
-    const struct conf *c = conf;
-    struct node *u = build_norm(b, "norm", x), *y = f.build(b, f.context, u);
-    if (listed(c->prenorm_layers, b->layer) || strcmp(f.name, "attention") != 0) return add(b->graph, x, y);
-    return add(b->graph, u, c->output_norm ? output_norm(b, c, y) : y);
-}
+static void traits(struct pick self, struct traits *t) { (void)self; t->branch_normed = true; }
 
 const struct module residual_partial_post = {
-    .slot = SLOT_RESIDUAL,
-    .name = "partial_post",
-    .about = "PostNorm once a block, PreNorm before the ffn (WeLM)",
-    .branch_normed = true,
-    .conf_size = sizeof(struct conf),
-    .params = params,
-    .check = check,
-    .residual = build,
+    .slot = SLOT_RESIDUAL, .name = "partial_post", .about = "PostNorm once a block, PreNorm before the ffn (WeLM)",
+    .conf_size = sizeof(struct conf), .params = params, .check = check, .traits = traits, .residual = build,
 };

@@ -8,15 +8,19 @@ static const struct param params[] = {
     { 0 }
 };
 
-static struct node *build(struct build *b, const void *conf, struct node *x, struct sublayer f)
+static void build(struct build *b, struct pick self, struct stream *s, struct sublayer f)
 {
-    (void)conf;
-    return build_norm(b, "norm", add(b->graph, x, f.build(b, f.context, x)));
+    (void)self;
+    s->x = build_norm(b, "norm", add(b->graph, s->x, f.build(b, f.context, s->x)));
 }
 
-static bool ends_normed(const void *conf) { return !((const struct conf *)conf)->final_norm; }
+static void traits(struct pick self, struct traits *t)
+{
+    t->branch_normed = true;
+    t->ends_normed = !((const struct conf *)self.conf)->final_norm;
+}
 
 const struct module residual_post = {
-    .slot = SLOT_RESIDUAL, .name = "post", .about = "norm after the sum", .branch_normed = true,
-    .conf_size = sizeof(struct conf), .params = params, .residual = build, .ends_normed = ends_normed,
+    .slot = SLOT_RESIDUAL, .name = "post", .about = "norm after the sum",
+    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .residual = build,
 };

@@ -1,10 +1,10 @@
 /* PreNorm: x + f(norm(x)). The stream itself is never normalised before the end. */
 #include "model/module.h"
 
-static struct node *build(struct build *b, const void *conf, struct node *x, struct sublayer f)
+static void build(struct build *b, struct pick self, struct stream *s, struct sublayer f)
 {
-    (void)conf;
-    return add(b->graph, x, f.build(b, f.context, build_norm(b, "norm", x)));
+    (void)self;
+    s->x = add(b->graph, s->x, f.build(b, f.context, build_norm(b, "norm", s->x)));
 }
 
 const struct module residual_pre = {

@@ -1,4 +1,4 @@
-/* n shared experts that every token uses, as one SwiGLU of n times an expert's width. Dai 2024 (DeepSeekMoE). */
+/* n shared experts that every token uses, as one feed-forward of n times an expert's width. Dai 2024 (DeepSeekMoE). */
 #include "model/module.h"
 
 struct conf { int n; };
@@ -7,13 +7,15 @@ static const struct param params[] = {
     { 0 }
 };
 
-static struct node *build(struct build *b, const void *conf, struct node *u, struct node *routed)
+static struct node *build(struct build *b, struct pick self, struct node *u, struct hidden expert,
+                          struct node *routed)
 {
-    int64_t width = ((const struct conf *)conf)->n * b->d_ff;
-    struct graph *g = b->graph;
-    struct node *gate = linear(b, "shared.gate", ROLE_FFN_GATE, u, width),
+    int64_t width = ((const struct conf *)self.conf)->n * expert.width;
+    struct pick act = expert.activation;
+    struct node *gate = module_traits(act).gated ? linear(b, "shared.gate", ROLE_FFN_GATE, u, width) : NULL,
                 *up = linear(b, "shared.up", ROLE_FFN_UP, u, width);    /* [T,nF] */
-    return add(g, routed, linear(b, "shared.down", ROLE_FFN_DOWN, swiglu(g, gate, up), b->width));
+    struct node *hidden = act.module->activation(b, act, up, gate);
+    return add(b->graph, routed, linear(b, "shared.down", ROLE_FFN_DOWN, hidden, b->width));
 }
 
 const struct module shared_dense = {

@@ -1,9 +1,10 @@
 /* Routed experts alone. */
 #include "model/module.h"
 
-static struct node *build(struct build *b, const void *conf, struct node *u, struct node *routed)
+static struct node *build(struct build *b, struct pick self, struct node *u, struct hidden expert,
+                          struct node *routed)
 {
-    (void)b; (void)conf; (void)u;
+    (void)b; (void)self; (void)u; (void)expert;
     return routed;
 }
 

@@ -51,7 +51,7 @@ refuses 'primary = "train.max_vio"' "ask for 'train.max_vio:mean'"
 refuses 'primary = "train.max_vio:average"' "'average' must be mean, max or min"
 refuses 'test = { family = "sidac" }' "did you mean 'sidak'?"
 refuses 'test = { families = "sidak" }' "test has no key 'families'"
-script few 'primary = "train.max_vio:mean"' 'base = {}, dense = { ffn = "swiglu" }'
+script few 'primary = "train.max_vio:mean"' 'base = {}, dense = { ffn = "dense" }'
 leaves 0 "$sluice" plan few.lua
 says "variant 'dense': no metric 'train.max_vio'"
 says '4 pairs show a difference of 2.13 standard deviations'
@@ -91,7 +91,7 @@ says "did you mean 'holm'?"
 echo "a metric says which way is better"
 
 # ---- metrics that some lack ----
-script lack '' 'base = {}, other = { ["ffn.d_ff"] = 12 }, dense = { ffn = "swiglu" }'
+script lack '' 'base = {}, other = { ["ffn.d_ff"] = 12 }, dense = { ffn = "dense" }'
 trains lack
 compares runs/lack -m train.max_vio:mean
 says 'dense has no train.max_vio:mean: left out'

@@ -128,14 +128,20 @@ static inline int baselines(const struct corpus *c, const struct samples *fit, d
 
 /* ---- batches ---- */
 
-struct windows { int32_t ids[512], target[512], start[512]; float weight[512], present[512]; };
+struct windows { int32_t ids[512], target[512], start[512], noise_key[512]; float weight[512], present[512]; };
+
+static inline struct inputs inputs_of(struct windows *w)
+{
+    return (struct inputs){ .ids = w->ids, .target = w->target, .start = w->start, .weight = w->weight,
+                            .present = w->present, .noise_key = w->noise_key };
+}
 
 static inline struct windows held(const struct corpus *c, int64_t most, int64_t first, int batch, int seq)
 {
     struct windows b;
     struct eval_set s = corpus_eval_set(c, most);
     memset(&b, 0xff, sizeof b);
-    corpus_eval_batch(c, &s, first, batch, seq, (struct batch){ b.ids, b.target, b.start, b.weight, b.present });
+    corpus_eval_batch(c, &s, first, batch, seq, inputs_of(&b));
     return b;
 }
 
@@ -143,7 +149,7 @@ static inline struct windows take(const struct corpus *c, uint64_t seed, int64_t
 {
     struct windows b;
     memset(&b, 0, sizeof b);
-    corpus_batch(c, seed, first, batch, seq, (struct batch){ b.ids, b.target, b.start, b.weight, b.present });
+    corpus_batch(c, seed, first, batch, seq, inputs_of(&b));
     return b;
 }
 

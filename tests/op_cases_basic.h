@@ -14,6 +14,7 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
 #define BINARY_CALL(name, ...) name(g, act_in(g, __VA_ARGS__), act_in(g, __VA_ARGS__))
 #define BY_CALL(name, ...) name(g, act_in(g, __VA_ARGS__), 0.8)
 #define RANGE_CALL(name, ...) name(g, act_in(g, __VA_ARGS__), -0.4, 0.5)
+#define GLU_CALL(name, ...) name(g, act_in(g, __VA_ARGS__), act_in(g, __VA_ARGS__), 0.8, 1.3)
 #define ELEMENTWISE_CASE(CASE, kind, name, ...) CASE(name, odd_table, kind##_CALL(name, 3, 7))
 #define ELEMENTWISE_LARGE_CASE(CASE, kind, name, ...) CASE(name, large_table, kind##_CALL(name, 700, 33))
 
@@ -29,6 +30,24 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
     CASE(add_row, rank_3, add_row(g, act_in(g, 2, 3, 2), real_in(g, 2))) \
     CASE(mul_heads, odd, mul_heads(g, act_in(g, 3, 2, 9), real_in(g, 3, 2))) \
     CASE(mul_heads, one_head, mul_heads(g, act_in(g, 1, 1, 5), act_in(g, 1, 1))) \
+    CASE(mul_row, odd, mul_row(g, act_in(g, 3, 7), real_in(g, 7))) \
+    CASE(mul_row, one_row, mul_row(g, real_in(g, 1, 5), act_in(g, 5))) \
+    CASE(mul_row, rank_3, mul_row(g, act_in(g, 2, 3, 2), real_in(g, 2))) \
+    CASE(mul_scalar, odd, mul_scalar(g, act_in(g, 3, 7), real_in(g, 1))) \
+    CASE(mul_scalar, one, mul_scalar(g, real_in(g, 1), real_in(g, 1, 1))) \
+    CASE(mix_streams, square, mix_streams(g, act_in(g, 3, 4, 5), real_in(g, 3, 4, 4))) \
+    CASE(mix_streams, read, mix_streams(g, act_in(g, 3, 3, 5), act_in(g, 3, 1, 3))) \
+    CASE(mix_streams, spread, mix_streams(g, real_in(g, 3, 1, 5), real_in(g, 3, 4, 1))) \
+    CASE(mix_streams, shared, mix_streams(g, act_in(g, 4, 3, 2), real_in(g, 2, 3))) \
+    CASE(mix_streams, most, mix_streams(g, real_in(g, 1, 16, 1), act_in(g, 1, 16, 16))) \
+    CASE(sinkhorn, once, sinkhorn(g, real_in(g, 2, 3, 3), 1, 1e-2)) \
+    CASE(sinkhorn, often, sinkhorn(g, real_in(g, 3, 2, 2), 20, 1e-6)) \
+    CASE(sinkhorn, most, sinkhorn(g, real_in(g, 1, 8, 8), 5, 1e-3)) \
+    CASE(sinkhorn, one, sinkhorn(g, real_in(g, 17, 1, 1), 3, 1e-2)) \
+    CASE(rmsnorm, no_gain, rmsnorm(g, act_in(g, 3, 7), NULL, 1e-2, false)) \
+    CASE(l2norm, odd, l2norm(g, act_in(g, 3, 7), 1e-2)) \
+    CASE(l2norm, heads, l2norm(g, real_in(g, 2, 3, 8), 0)) \
+    CASE(l2norm, one_row, l2norm(g, act_in(g, 17), 1e-6)) \
     CASE(rmsnorm, plain, rmsnorm(g, act_in(g, 3, 7), real_in(g, 7), 1e-2, false)) \
     CASE(rmsnorm, zero_centred, rmsnorm(g, act_in(g, 3, 9), real_in(g, 9), 1e-2, true)) \
     CASE(rmsnorm, heads, rmsnorm(g, real_in(g, 2, 3, 8), real_in(g, 8), 0, false)) \
@@ -55,6 +74,12 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
     CASE(concat, three, concat(g, 3, (struct node *[]){ act_in(g, 3, 2), real_in(g, 3, 5), act_in(g, 3, 1) })) \
     CASE(concat, rank_3, concat(g, TWO(act_in(g, 2, 1, 3), act_in(g, 2, 1, 4)))) \
     CASE(concat, one, concat(g, 1, (struct node *[]){ act_in(g, 1, 3) })) \
+    CASE(columns, first, columns(g, act_in(g, 3, 7), 0, 2)) \
+    CASE(columns, last, columns(g, act_in(g, 2, 3, 5), 2, 3)) \
+    CASE(columns, all, columns(g, real_in(g, 4), 0, 4)) \
+    CASE(repeat, thrice, repeat(g, act_in(g, 3, 5), 3)) \
+    CASE(repeat, once, repeat(g, real_in(g, 2, 3, 2), 1)) \
+    CASE(repeat, vector, repeat(g, act_in(g, 3), 2)) \
     CASE(embed, repeated, embed(g, real_in(g, 5, 7), int_in(g, SHAPE(2, 3), 4, 0, 4, 2, 4, 0))) \
     CASE(embed, one, embed(g, real_in(g, 1, 3), int_in(g, SHAPE(1, 1), 0))) \
     CASE(embed, two_bytes, embed(g, real_in(g, 300, 1), int_in(g, SHAPE(1, 5), 299, 43, 299, 43, 0))) \
@@ -93,6 +118,23 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
     ELEMENTWISE(ELEMENTWISE_LARGE_CASE, CASE) \
     CASE(add_row, large, add_row(g, act_in(g, 700, 33), real_in(g, 33))) \
     CASE(mul_heads, large, mul_heads(g, act_in(g, 700, 3, 11), real_in(g, 700, 3))) \
+    CASE(mul_row, large, mul_row(g, act_in(g, 700, 33), real_in(g, 33))) \
+    CASE(mul_row, even, mul_row(g, act_in(g, 700, 72), real_in(g, 72))) \
+    CASE(mul_row, wide, mul_row(g, act_in(g, 70, 9001), real_in(g, 9001))) \
+    CASE(mul_scalar, large, mul_scalar(g, act_in(g, 700, 33), real_in(g, 1))) \
+    CASE(mix_streams, large, mix_streams(g, act_in(g, 170, 4, 1030), real_in(g, 170, 4, 4))) \
+    CASE(mix_streams, large_read, mix_streams(g, act_in(g, 700, 4, 33), act_in(g, 700, 1, 4))) \
+    CASE(mix_streams, large_spread, mix_streams(g, act_in(g, 700, 1, 40), real_in(g, 700, 3, 1))) \
+    CASE(mix_streams, large_shared, mix_streams(g, act_in(g, 1300, 3, 33), real_in(g, 5, 3))) \
+    CASE(sinkhorn, large, sinkhorn(g, real_in(g, 1301, 4, 4), 20, 1e-6)) \
+    CASE(sinkhorn, large_most, sinkhorn(g, real_in(g, 70, 8, 8), 128, 1e-6)) \
+    CASE(rmsnorm, large_no_gain, rmsnorm(g, act_in(g, 700, 133), NULL, 1e-5, false)) \
+    CASE(l2norm, large, l2norm(g, act_in(g, 700, 133), 1e-6)) \
+    CASE(l2norm, wide, l2norm(g, act_in(g, 70, 9001), 1e-6)) \
+    CASE(columns, large, columns(g, act_in(g, 700, 72), 8, 40)) \
+    CASE(columns, large_odd, columns(g, act_in(g, 700, 33), 5, 19)) \
+    CASE(repeat, large, repeat(g, act_in(g, 700, 33), 4)) \
+    CASE(repeat, wide, repeat(g, act_in(g, 9, 9001), 3)) \
     CASE(rmsnorm, large, rmsnorm(g, act_in(g, 700, 133), real_in(g, 133), 1e-5, false)) \
     CASE(rmsnorm, wide, rmsnorm(g, act_in(g, 70, 9001), real_in(g, 9001), 1e-5, true)) \
     CASE(softmax, large, softmax(g, act_in(g, 700, 33))) \

@@ -20,6 +20,14 @@ static inline int32_t wave_order(int64_t r) { return (int32_t)(48603 * (r + 6804
     CASE(add_row, waves, add_row(g, act_in(g, 33331, 131), real_in(g, 131))) \
     CASE(mul_heads, waves, mul_heads(g, act_in(g, 20011, 5, 48), real_in(g, 20011, 5))) \
     CASE(rmsnorm, waves, rmsnorm(g, act_in(g, 20011, 133), real_in(g, 133), 1e-5, false)) \
+    CASE(mul_row, waves, mul_row(g, act_in(g, 20011, 133), real_in(g, 133))) \
+    CASE(mul_scalar, waves, mul_scalar(g, act_in(g, 5000011), real_in(g, 1))) \
+    CASE(mix_streams, waves, mix_streams(g, act_in(g, 10007, 4, 133), real_in(g, 10007, 4, 4))) \
+    CASE(mix_streams, waves_shared, mix_streams(g, act_in(g, 20011, 3, 133), real_in(g, 2, 3))) \
+    CASE(sinkhorn, waves, sinkhorn(g, real_in(g, 50021, 4, 4), 20, 1e-6)) \
+    CASE(l2norm, waves, l2norm(g, act_in(g, 20011, 133), 1e-6)) \
+    CASE(columns, waves, columns(g, act_in(g, 20011, 133), 11, 101)) \
+    CASE(repeat, waves, repeat(g, act_in(g, 20011, 133), 3)) \
     CASE(softmax, waves, softmax(g, act_in(g, 20011, 133))) \
     CASE(rope, waves, rope(g, act_in(g, 19811, 11, 24), count_in(g, SHAPE(11, 1801), wave_start), NULL, 16, ROPE_LAST, \
                            1e4)) \

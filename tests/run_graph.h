@@ -18,12 +18,7 @@
 #include "backend/backend.h"
 #include "graph/ops.h"
 
-struct run {
-    struct leaves *leaves;
-    struct graph *graph;
-    void *pool;
-    struct tensor (*value)[NODE_OUTS], (*work)[NODE_WORKS];
-};
+struct run { struct leaves *leaves; struct graph *graph; void *pool; struct tensor (*value)[NODE_OUTS], (*save)[NODE_SAVES], (*work)[NODE_WORKS]; };
 
 static inline struct run run_new(void)
 {
@@ -46,10 +41,12 @@ static inline void run_start(struct run *r, int threads)
     if (r->graph->failed) fail_msg("%s", r->graph->err.text);
     r->pool = backend_cpu.open(threads);
     r->value = xcalloc((size_t)r->graph->n, sizeof *r->value);
+    r->save = xcalloc((size_t)r->graph->n, sizeof *r->save);
     r->work = xcalloc((size_t)r->graph->n, sizeof *r->work);
     for (int i = 0; i < r->graph->n; i++) {
         const struct node *n = r->graph->node[i];
         for (int k = 0; n->op->kind != OP_ALIAS && k < n->n_out; k++) r->value[i][k] = run_tensor(n->out[k]);
+        for (int k = 0; k < n->n_save; k++) r->save[i][k] = run_tensor(n->save[k]);
         for (int k = 0; k < n->n_work; k++) r->work[i][k] = run_tensor(n->work[k]);
     }
 }
@@ -95,8 +92,7 @@ static inline void run_forward(struct run *r)
         struct tensor in[n->n_in];
         for (int k = 0; k < n->n_in; k++) in[k] = n->in[k] ? run_value(r, n->in[k]) : (struct tensor){ 0 };
         backend_cpu.kernels(n->op->index)->forward(&(struct args){
-            .attr = n->attr, .n_in = n->n_in, .in = in, .out = r->value[i], .work = r->work[i], .moment = &moment,
-            .device = r->pool });
+            .attr = n->attr, .n_in = n->n_in, .in = in, .out = r->value[i], .save = r->save[i], .work = r->work[i], .moment = &moment, .device = r->pool });
     }
 }
 
@@ -104,9 +100,11 @@ static inline void run_free(struct run *r)
 {
     for (int i = 0; i < r->graph->n; i++) {
         for (int k = 0; k < NODE_OUTS; k++) free(r->value[i][k].data);
+        for (int k = 0; k < NODE_SAVES; k++) free(r->save[i][k].data);
         for (int k = 0; k < NODE_WORKS; k++) free(r->work[i][k].data);
     }
     free(r->value);
+    free(r->save);
     free(r->work);
     backend_cpu.close(r->pool);
     graph_free(r->graph);

@@ -66,7 +66,7 @@ static void test_one_form_for_one_meaning(void **state)
     assert_same("{'rate':1}", "{'rate':1.0}");
     assert_same("{'ffn':{'balance':'none'}}", "{'ffn':{'balance':[]}}");
     assert_same("{'ffn':{'balance':'bias'}}", "{'ffn':{'balance':['none',{'module':'bias'}]}}");
-    json_t *once = parse("{'rate':0.1,'ffn':{'layers':['moe','swiglu','moe']}}");
+    json_t *once = parse("{'rate':0.1,'ffn':{'layers':['moe','dense','moe']}}");
     char *first = resolved(once);
     json_t *full = json_loads(first, 0, NULL);
     char *again = resolved(full);
@@ -83,8 +83,7 @@ static void test_values_reach_the_struct(void **state)
     struct arena *arena = arena_new();
     struct problems problems = { 0 };
     struct conf conf;
-    json_t *json = parse("{'layers':2,'flag':false,'word':'blue','rate':0.25,'list':[4,0,9],'ffn':{'layers':['swiglu',"
-                         "'moe']}}");
+    json_t *json = parse("{'layers':2,'flag':false,'word':'blue','rate':0.25,'list':[4,0,9],'ffn':{'layers':['dense','moe']}}");
     config_load(&schema, json, "", arena, &conf, &problems);
     assert_int_equal(problems.n, 0);
     assert_int_equal(conf.layers, 2);
@@ -94,7 +93,7 @@ static void test_values_reach_the_struct(void **state)
     assert_int_equal(conf.list.n, 3);
     assert_int_equal(conf.list.value[2], 9);
     assert_int_equal(conf.ffn.n, 2);
-    assert_string_equal(conf.ffn.pick[0].module->name, "swiglu");
+    assert_string_equal(conf.ffn.pick[0].module->name, "dense");
     assert_string_equal(conf.ffn.pick[1].module->name, "moe");
     assert_ptr_equal(conf.attention.pick[0].conf, conf.attention.pick[1].conf);
     json_decref(json);
@@ -177,9 +176,9 @@ static const struct { const char *json, *path, *value, *wanted; } settings[] = {
     { "{'attention':{'gate':{'module':'head','mult':2}}}", "attention.gate", "'head'",
       "{'attention':{'gate':'head'}}" },
     { "{'ffn':{'d_ff':32}}", "ffn.router.top_k", "1", "{'ffn':{'d_ff':32,'router':{'top_k':1}}}" },
-    { "{'ffn':{'layers':['swiglu','moe',{}]}}", "ffn.router.top_k", "1",
-      "{'ffn':{'layers':['swiglu',{'router':{'top_k':1}},{'router':{'top_k':1}}]}}" },
-    { "{'ffn':{'layers':['swiglu','moe',{}]}}", "ffn", "'swiglu'", "{'ffn':'swiglu'}" },
+    { "{'ffn':{'layers':['dense','moe',{}]}}", "ffn.router.top_k", "1",
+      "{'ffn':{'layers':['dense',{'router':{'top_k':1}},{'router':{'top_k':1}}]}}" },
+    { "{'ffn':{'layers':['dense','moe',{}]}}", "ffn", "'dense'", "{'ffn':'dense'}" },
     { "{'attention':{'gate':'head'}}", "attention", "{'kv':'mirror'}", "{'attention':{'gate':'head','kv':'mirror'}}" },
     { "{'ffn':{'balance':'bias'}}", "ffn.balance.bias.gamma", "0.01",
       "{'ffn':{'balance':[{'module':'bias','gamma':0.01}]}}" },
@@ -207,8 +206,8 @@ static const struct { const char *json, *path, *words; } bad_paths[] = {
     { "{}", "rat", "did you mean 'rate'?" },
     { "{}", "rate.x", "'rate' is a value" },
     { "{}", "ffn.router.topk", "did you mean 'top_k'?" },
-    { "{'ffn':'swiglu'}", "ffn.router.top_k", "no parameter 'router'" },
-    { "{'ffn':{'layers':['swiglu','swiglu','swiglu']}}", "ffn.router.top_k", "no parameter 'router'" },
+    { "{'ffn':'dense'}", "ffn.router.top_k", "no parameter 'router'" },
+    { "{'ffn':{'layers':['dense','dense','dense']}}", "ffn.router.top_k", "no parameter 'router'" },
     { "{}", "ffn.balance.bias.gamma", "'bias' is not in the list" },
     { "{}", "", "no parameter ''" },
 };
@@ -230,8 +229,7 @@ static void test_bad_paths(void **state)
 static void test_get_by_path(void **state)
 {
     (void)state;
-    json_t *json = parse("{'rate':0.25,'ffn':{'layers':[{'module':'moe','router':{'top_k':1},"
-                         "'balance':[{'module':'bias','gamma':2}]},'swiglu']}}");
+    json_t *json = parse("{'rate':0.25,'ffn':{'layers':[{'module':'moe','router':{'top_k':1},'balance':[{'module':'bias','gamma':2}]},'dense']}}");
     assert_true(json_real_value(config_get(json, "rate")) == 0.25);
     assert_int_equal(json_integer_value(config_get(json, "ffn.router.top_k")), 1);
     assert_int_equal(json_integer_value(config_get(json, "ffn.balance.bias.gamma")), 2);

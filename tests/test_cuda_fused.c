@@ -46,7 +46,7 @@ static void move(struct session *s, const struct backend *b)
 
 static struct hash trained(struct session *s)
 {
-    struct batch b = batch_new(s->batch * SEQ);
+    struct inputs b = inputs_new(s->batch, SEQ);
     state_fill(s->state, 5);
     for (int step = 0; step < STEPS; step++) {
         for (int64_t i = 0; i < s->batch * SEQ; i++)
@@ -56,7 +56,7 @@ static struct hash trained(struct session *s)
         session_stage(s, 0, &b);
         plan_step(s->plan, NULL);
     }
-    batch_free(b);
+    inputs_free(b);
     return session_hash(s);
 }
 

@@ -75,11 +75,11 @@ static struct session *open_session(const char *preset, const char *backend, con
 }
 
 /* Sequences of two documents. Every other step has the same, so that in a few steps they are learnt by heart. */
-static struct batch batch_of(const struct session *s, int64_t step, int micro)
+static struct inputs batch_of(const struct session *s, int64_t step, int micro)
 {
     enum { FIRST = 10 };
     int64_t n = s->batch * SEQ;
-    struct batch b = batch_new(n);
+    struct inputs b = inputs_new(s->batch, SEQ);
     for (int64_t i = 0; i < n; i++) {
         int64_t sequence = micro * s->batch + i / SEQ;      /* the same tokens however the batch is cut */
         b.ids[i] = (int32_t)key_below((struct key){ 8, PURPOSE_TEST, (uint64_t)sequence, (uint64_t)(step % 2) },
@@ -98,9 +98,9 @@ static void train_step(struct session *s, int64_t step)
 {
     plan_begin(s->plan, step, s->train.steps, s->train.micro);
     for (int micro = 0; micro < s->train.micro; micro++) {
-        struct batch b = batch_of(s, step, micro);
+        struct inputs b = batch_of(s, step, micro);
         session_stage(s, micro, &b);
-        batch_free(b);
+        inputs_free(b);
     }
     plan_step(s->plan, NULL);
 }
@@ -121,10 +121,10 @@ static double evaluate(struct session *s)
 {
     plan_begin(s->eval_plan, s->train.steps, s->train.steps, 2);
     for (int micro = 0; micro < 2; micro++) {
-        struct batch b = batch_of(s, 1000, micro);
+        struct inputs b = batch_of(s, 1000, micro);
         session_put(s, &b);
         plan_forward(s->eval_plan, micro);
-        batch_free(b);
+        inputs_free(b);
     }
     return probe(s->eval_graph, s->eval_plan, "loss");
 }
@@ -135,12 +135,12 @@ static void decode(struct session *s, real *logits)
     enum { CHUNK = SEQ / 4 };
     struct decoder *d;
     struct err e;
-    struct batch b = batch_of(s, 2000, 0);
+    struct inputs b = batch_of(s, 2000, 0);
     struct plan_how how = { s->backend, (enum precision)s->train.precision, RECOMPUTE_NONE };
-    if (decoder_new(&d, &s->model, how, s->leaves, s->state, 1, CHUNK, SEQ, 1, &e)) fail_msg("%s", e.text);
+    if (decoder_new(&d, &s->model, how, s->leaves, s->state, (struct model_size){ .batch = 1, .seq = CHUNK, .context = SEQ }, 1, &e)) fail_msg("%s", e.text);
     for (int at = 0; at < SEQ; at += CHUNK) decoder_feed(d, at, b.ids + at, logits + at * VOCAB);
     decoder_free(d);
-    batch_free(b);
+    inputs_free(b);
 }
 
 static void copy_state(struct session *to, struct session *from)

@@ -18,7 +18,7 @@ enum { WINDOWS = 6, REST = 4, TARGETS = (WINDOWS - 1) * SEQ + REST, TOP_K = 2 };
 static const char *const models[] = {
     "{}",
     TEXT({"head.mtp": {"module": "sequential", "depth": 2}}),
-    TEXT({"ffn.balance": [{"module": "bias", "gamma": 0.01}], "ffn.router.score": "sigmoid", "head.mtp": "sequential"}),
+    TEXT({"ffn.balance": [{"module": "bias", "gamma": 0.01}], "ffn.router.score": "sigmoid", "head.mtp": "sequential", "norm": "noisy"}),
 };
 static const char *const plain = TEXT({"optim": {"module": "adamw", "lr": 0.01}});
 
@@ -35,6 +35,7 @@ static void take(struct tiny *part, const struct tiny *whole, int micro)
     memcpy(part->ids, whole->ids + at, n * sizeof *part->ids);
     memcpy(part->target, whole->target + at, n * sizeof *part->target);
     memcpy(part->weight, whole->weight + at, n * sizeof *part->weight);
+    memcpy(part->noise_key, whole->noise_key + 2 * part->batch * micro, 2 * (size_t)part->batch * sizeof *part->noise_key);
     tiny_put(part);
 }
 
@@ -111,6 +112,7 @@ static void check(const char *model, int pieces, bool train)
     tiny_start_on(&part, how, 3);
     weigh(&whole);
     for (int i = 0; i < STEPS; i++) {
+        inputs_noise(whole.in, 3, i * SEQUENCES, SEQUENCES);
         step(&whole, &whole, i, 1, train);
         step(&part, &whole, i, pieces, train);
         if (check_means(&whole, &part, pieces) < (train ? 5 : 2)) fail_msg("%s: too few means over tokens", model);
@@ -155,7 +157,7 @@ static const char *const filled[] = {
 /* What fills up is no token of the set: any ids will do. */
 static void put_part(struct tiny *t, const struct corpus *c, const struct eval_set *s, int part)
 {
-    struct batch b = batch_new(t->tokens);
+    struct inputs b = inputs_new(t->batch, t->seq);
     corpus_eval_batch(c, s, (int64_t)part * t->batch, t->batch, t->seq, b);
     for (int i = 0; i < t->tokens; i++) {
         t->ids[i] = b.present[i] ? b.ids[i] : (i * 7 + t->batch) % t->model.vocab;
@@ -164,7 +166,7 @@ static void put_part(struct tiny *t, const struct corpus *c, const struct eval_s
         t->weight[i] = (real)b.weight[i];
         t->present[i] = (real)b.present[i];
     }
-    batch_free(b);
+    inputs_free(b);
     tiny_put(t);
 }
 

@@ -92,7 +92,7 @@ static void test_schedules_are_smooth(void **state)
         const struct pick *s = &t.train.schedule;
         double last = 0;
         for (int64_t step = 0; step < 100000; step++) {
-            double now = s->module->schedule(s->conf, step, 100000);
+            double now = s->module->schedule(*s, step, 100000);
             if (!(now > 0 && now <= 1)) fail_msg("%s: factor %g at step %lld", (*m)->name, now, (long long)step);
             if (fabs(now - last) > 0.01)
                 fail_msg("%s: jumps from %g to %g at step %lld", (*m)->name, last, now, (long long)step);

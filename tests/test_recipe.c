@@ -105,8 +105,7 @@ static void check_schedule(const char *train, int64_t steps, const struct golden
 {
     struct tiny t = tiny_new("{}", train, MODE_EVAL, 1, 2);
     const struct pick *s = &t.train.schedule;
-    for (int i = 0; i < n; i++)
-        assert_float_equal(s->module->schedule(s->conf, want[i].step, steps), want[i].factor, 1e-6);
+    for (int i = 0; i < n; i++) assert_float_equal(s->module->schedule(*s, want[i].step, steps), want[i].factor, 1e-6);
     tiny_free(&t);
 }
 

@@ -75,7 +75,7 @@ static void test_chunks_equal_one_pass(void **state)
         part[c] = tiny_new(tiny_welm, NULL, MODE_DECODE, 2, chunk[c]);
         tiny_start(&part[c], 1);
         if (c) tiny_copy(&part[c], &part[c - 1]);           /* the caches */
-        part[c].pos = at;
+        *part[c].pos = at;
         for (int b = 0; b < 2; b++)
             for (int s = 0; s < chunk[c]; s++) part[c].ids[b * chunk[c] + s] = whole.ids[b * whole.seq + at + s];
         double *some = logits_of(&part[c]);

@@ -165,7 +165,7 @@ static void check_decoding(const struct subject *s)
             tiny_copy(&part, &last);                        /* the caches */
             tiny_free(&last);
         }
-        part.pos = chunk[c].at;
+        *part.pos = chunk[c].at;
         for (int b = 0; b < 2; b++)
             for (int i = 0; i < chunk[c].n; i++) {
                 int32_t id = whole.ids[b * 6 + chunk[c].at + i];
@@ -237,13 +237,12 @@ static void check_conservation(const struct subject *s)
         for (int i = 0; i < t.graph->n_probes; i++) {
             const struct probe *p = &t.graph->probe[i];
             if (strcmp(p->name, "expert_tokens") != 0) continue;
-            const int *k = module_value(*(const struct pick *)module_value(t.model.ffn.pick[0], "router"), "top_k");
+            int k = module_traits(t.model.ffn.pick[0]).top_k;
             double *tokens = tiny_probe(&t, i), sum = 0;
             int further = p->layer < t.model.layers ? 0 : p->layer - t.model.layers + 1,
                 rows = t.tokens / t.seq * (t.seq - further);
             for (int64_t e = 0; e < probe_count(p); e++) sum += tokens[e];
-            if (sum != (double)(micros * rows * *k))
-                fail_msg("%s: layer %d counts %g assignments of %d rows", s->name, p->layer, sum, micros * rows);
+            if (sum != (double)(micros * rows * k)) fail_msg("%s: layer %d counts %g assignments of %d rows", s->name, p->layer, sum, micros * rows);
             free(tokens);
         }
     }

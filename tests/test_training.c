@@ -46,7 +46,7 @@ static struct session *open_session(const char *config, const char *train_key, j
 static void stage_random(struct session *s, int64_t step, int micro)
 {
     int64_t seq = s->model.seq, n = s->batch * seq;
-    struct batch b = batch_new(n);
+    struct inputs b = inputs_new(s->batch, seq);
     for (int64_t i = 0; i < n; i++) {
         int64_t sequence = micro * s->batch + i / seq;      /* the same tokens however the batch is cut */
         b.ids[i] = (int32_t)key_below((struct key){ 8, PURPOSE_TEST, (uint64_t)sequence, (uint64_t)step },
@@ -59,7 +59,7 @@ static void stage_random(struct session *s, int64_t step, int micro)
         b.weight[i] = last ? 0 : 1;
     }
     session_stage(s, micro, &b);
-    batch_free(b);
+    inputs_free(b);
 }
 
 static void train(struct session *s, int steps)
@@ -246,10 +246,8 @@ static void decoding_equals_the_forward_pass(void **state)
         real want[N * V], got[V];
         train(s, 3);
         for (int k = 0; k < N; k++) ids[k] = (int32_t)key_below((struct key){ 2, PURPOSE_TEST, 0, 0 }, (uint64_t)k, V);
-        if (decoder_new(&whole, &s->model, (struct plan_how){ &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE }, s->leaves,
-                        s->state, 1, N, N, 1, &e) ||
-            decoder_new(&one, &s->model, (struct plan_how){ &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE }, s->leaves,
-                        s->state, 1, 1, N, 1, &e)) fail_msg("%s", e.text);
+        if (decoder_new(&whole, &s->model, (struct plan_how){ &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE }, s->leaves, s->state, (struct model_size){ .batch = 1, .seq = N, .context = N }, 1, &e) ||
+            decoder_new(&one, &s->model, (struct plan_how){ &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE }, s->leaves, s->state, (struct model_size){ .batch = 1, .seq = 1, .context = N }, 1, &e)) fail_msg("%s", e.text);
         decoder_feed(whole, 0, ids, want);
         for (int k = 0; k < N; k++) {
             decoder_feed(one, k, &ids[k], got);

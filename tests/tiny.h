@@ -40,8 +40,8 @@ static const char *const tiny_welm = TEXT({
 struct tiny {
     struct arena *arena; struct model_conf model; struct train_conf train;
     struct leaves *leaves; struct graph *graph; struct plan *plan; struct state *state; struct node *logits;
-    int batch, seq, tokens;
-    int32_t *ids, *target, *start, pos; real *weight, *present;
+    enum mode mode; int batch, seq, tokens;
+    union { struct inputs in; struct { INPUTS(INPUT_VALUES) }; };
 };
 
 /* A table with dotted paths set in it. New reference. */
@@ -74,13 +74,15 @@ static inline bool tiny_load(struct tiny *t, const json_t *model, const json_t *
 
 static inline void tiny_build(struct tiny *t, enum mode mode, int batch, int seq)
 {
+    t->mode = mode;
     t->batch = batch;
     t->seq = seq;
     t->tokens = batch * seq;
     t->leaves = leaves_new();
     t->graph = graph_new(t->leaves);
     t->graph->keep = true;
-    t->logits = model_build(t->graph, t->arena, &t->model, &t->train, mode, batch, seq, t->model.seq);
+    struct model_size size = { .batch = batch, .seq = seq, .context = t->model.seq, .rewind = 7 };
+    t->logits = model_build(t->graph, t->arena, &t->model, &t->train, mode, size);
     if (t->graph->failed) fail_msg("%s", t->graph->err.text);
 }
 
@@ -140,19 +142,14 @@ static inline void tiny_start_on(struct tiny *t, struct plan_how how, uint64_t s
     t->state = state_new(t->leaves, how.backend, 1);
     plan_bind(t->plan, t->state, NULL);
     state_fill(t->state, seed);
-    size_t n = (size_t)t->tokens;
-    t->ids = arena_alloc(t->arena, n * sizeof *t->ids);
-    t->target = arena_alloc(t->arena, n * sizeof *t->target);
-    t->start = arena_alloc(t->arena, n * sizeof *t->start);
-    t->weight = arena_alloc(t->arena, n * sizeof *t->weight);
-    t->present = arena_alloc(t->arena, n * sizeof *t->present);
+    t->in = inputs_new(t->batch, t->seq);
+    inputs_noise(t->in, seed, 0, t->batch);
     struct key key = { seed, PURPOSE_TEST, 1, 0 };
     for (int i = 0; i < t->tokens; i++) t->ids[i] = (int32_t)key_below(key, (uint64_t)i, (uint64_t)t->model.vocab);
     for (int i = 0; i < t->tokens; i++) {
         bool last = i % t->seq == t->seq - 1;
         t->target[i] = last ? 0 : t->ids[i + 1];
         t->weight[i] = last ? 0 : 1;
-        t->present[i] = 1;
     }
 }
 
@@ -163,13 +160,7 @@ static inline void tiny_start(struct tiny *t, uint64_t seed)
 
 static inline void tiny_put(struct tiny *t)
 {
-    struct { const char *name; const void *from; } input[] = {
-        { "ids", t->ids }, { "target", t->target }, { "weight", t->weight }, { "start", t->start }, { "present", t->present }, { "pos", &t->pos },
-    };
-    for (int i = 0; i < COUNT(input); i++) {
-        struct leaf *l = leaves_find(t->leaves, input[i].name);
-        if (l) state_put(t->state, l, input[i].from);
-    }
+    inputs_stage(t->state, t->leaves, t->mode, 0, 1, &t->in);
 }
 
 /* One micro-batch, which is the whole first step of 1000. */
@@ -256,6 +247,7 @@ static inline bool tiny_same(const struct tiny *a, const struct tiny *b)
 
 static inline void tiny_free(struct tiny *t)
 {
+    inputs_free(t->in);
     plan_free(t->plan);
     state_free(t->state);
     graph_free(t->graph);

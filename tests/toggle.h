@@ -30,8 +30,8 @@ static inline const char *module_label(const struct module *m, char out[64])
 }
 
 /* Where a slot is: its path in the tables of the model or of the training, and the module that has it (NULL: the table
-   itself). */
-struct place { bool train, list; char path[96]; const struct module *owner; };
+   itself), and the row that it is. */
+struct place { bool train, list; char path[96]; const struct module *owner; const struct param *param; };
 
 static inline bool place_below(const struct param *params, const struct module *owner, enum slot slot, int depth,
                                struct place *out)
@@ -39,7 +39,7 @@ static inline bool place_below(const struct param *params, const struct module *
     for (const struct param *p = params; p && p->name && depth < 6; p++) {
         if (!has_slot(p)) continue;
         if (p->slot == slot) {
-            *out = (struct place){ .list = p->type == PARAM_SLOTS, .owner = owner };
+            *out = (struct place){ .list = p->type == PARAM_SLOTS, .owner = owner, .param = p };
             snprintf(out->path, sizeof out->path, "%s", p->name);
             return true;
         }
@@ -61,6 +61,13 @@ static inline struct place place_of(enum slot slot)
     if (!place_below(train_schema.params, NULL, slot, 0, &at)) fail_msg("slot %s is nowhere", slot_name[slot]);
     at.train = true;
     return at;
+}
+
+/* Whether a module is what its slot holds when nothing is said of it. */
+static inline bool is_usual(const struct module *m)
+{
+    const char *usual = place_of(m->slot).param->module;
+    return strcmp(m->name, *usual ? usual : "none") == 0;
 }
 
 static inline void param_path(const struct module *m, const struct param *p, char path[160])
@@ -240,8 +247,12 @@ static inline void toggles_add_params(struct toggles *all, const struct module *
                          on ? "true" : "false");
                 toggles_add(all, &t, usual);
             }
-        for (const char *at = p->type == PARAM_CHOICE ? p->choices : ""; *at;
-             at += strcspn(at, " "), at += *at == ' ') {
+        if (p->optional) {
+            struct toggle t = { m, p, json_real(p->value == 0 ? fmin(1, p->max) : 0), "" };
+            snprintf(t.name, sizeof t.name, "%s %s %s %s", slot_name[m->slot], m->name, p->name, p->value == 0 ? "on" : "off");
+            toggles_add(all, &t, usual);
+        }
+        for (const char *at = p->type == PARAM_CHOICE ? p->choices : ""; *at; at += strcspn(at, " "), at += *at == ' ') {
             int length = (int)strcspn(at, " ");
             struct toggle t = { m, p, json_stringn(at, (size_t)length), "" };
             snprintf(t.name, sizeof t.name, "%s %s %s = %.*s", slot_name[m->slot], m->name, p->name, length, at);

@@ -74,7 +74,7 @@ def refuse_others():
         ]
         if [b["module"] for b in ffn["balance"]] != ["switch_aux", "z_loss"]:
             sys.exit("torch_moe.py: ffn.balance: must be switch_aux and z_loss")
-    elif ffn["module"] != "swiglu":
+    elif ffn["module"] != "dense":
         sys.exit(f"torch_moe.py: ffn: {ffn['module']} is not written here")
     for where, have, want in wanted:
         for key, value in want.items():

@@ -172,7 +172,7 @@ function model.replacement(m, common, base, site, where)
   end
   for _, key in ipairs(tree.sorted(out)) do
     local value = out[key]
-    if type(value) == "table" and not value.module and not value.layers then
+    if type(value) == "table" and not value.module and not value.layers and #value == 0 and next(value) then
       host.problem(site, where, ("%s: %s must name its module, to replace that of the base"):format(where, key))
     end
   end

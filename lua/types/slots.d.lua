@@ -23,14 +23,16 @@
 ---@field d_model? integer width of the residual stream; default 128, 2 … 65536
 ---@field seq? integer length of a training sequence; default 256, 1 … 1048576
 ---@field vocab? integer size of the vocabulary; at least the data's; default 256, 2 … 1048576
+---@field order? integer[] layers from 0 as they run, any of them more than once, with the same weights; empty: each once; default {}, 0 … 1023
 ---@field init? sluice.init how weights are drawn; default normal
 ---@field embed? sluice.embed from token ids to vectors; default plain
 ---@field norm? sluice.norm the normalisation that residual, head and blocks use; default rms
 ---@field head? sluice.head from vectors to losses; default lm
 ---@field position? sluice.position|fun(layer: integer): sluice.position how queries and keys know where they are; default rope
 ---@field residual? sluice.residual|fun(layer: integer): sluice.residual where norms stand around a branch; default pre
+---@field block? sluice.block|fun(layer: integer): sluice.block how a layer's attention and ffn follow each other; default sequential
 ---@field attention? sluice.attention|fun(layer: integer): sluice.attention mixing along the sequence; default gqa
----@field ffn? sluice.ffn|fun(layer: integer): sluice.ffn mixing along the width, dense or mixture of experts; default swiglu
+---@field ffn? sluice.ffn|fun(layer: integer): sluice.ffn mixing along the width, dense or mixture of experts; default dense
 
 ---the training run
 ---@class sluice.train_keys
@@ -140,6 +142,20 @@
 ---@field gain_init? number|fun(layer: integer): number initial gain of the output norm; default 1, 0.01 … 10
 ---@field prenorm_layers? integer[]|fun(layer: integer): integer[] layers that are plain PreNorm, without output norm; default {}, 0 … 4095
 
+---@alias sluice.block
+---| "sequential" # attention, then ffn
+---| sluice.block.sequential
+---| "parallel" # attention and ffn of one input
+---| sluice.block.parallel
+
+---attention, then ffn
+---@class sluice.block.sequential
+---@field [1]? "sequential"
+
+---attention and ffn of one input
+---@class sluice.block.parallel
+---@field [1]? "parallel"
+
 ---@alias sluice.attention
 ---| "gqa" # multi-head attention with shared key and value heads
 ---| sluice.attention.gqa
@@ -152,6 +168,7 @@
 ---@field head_dim? integer|fun(layer: integer): integer width of a head; default 32, 2 … 1024
 ---@field mask? sluice.mask|fun(layer: integer): sluice.mask what a position may look at; default causal
 ---@field kv? sluice.kv|fun(layer: integer): sluice.kv where keys and values come from; default own
+---@field value? sluice.value|fun(layer: integer): sluice.value what is mixed into values; default none
 ---@field qk_norm? sluice.qk_norm|fun(layer: integer): sluice.qk_norm norm on queries and keys; default none
 ---@field gate? sluice.gate|fun(layer: integer): sluice.gate gate on the heads' outputs; default none
 
@@ -184,6 +201,14 @@
 ---@class sluice.kv.mirror
 ---@field [1]? "mirror"
 ---@field pairs? integer[]|fun(layer: integer): integer[] layers from 0: reader, source, reader, source, ...; empty: last third reads first third; default {}, 0 … 4095
+
+---@alias sluice.value
+---| "none" # as projected
+---| sluice.value.none
+
+---as projected
+---@class sluice.value.none
+---@field [1]? "none"
 
 ---@alias sluice.qk_norm
 ---| "none" # no norm
@@ -230,37 +255,80 @@
 ---@field mult? number|fun(layer: integer): number factor on the sigmoid; default 1, 0.5 … 2
 
 ---@alias sluice.ffn
----| "swiglu" # dense gated feed-forward
----| sluice.ffn.swiglu
+---| "dense" # one feed-forward for all tokens
+---| sluice.ffn.dense
 ---| "moe" # mixture of experts
 ---| sluice.ffn.moe
 
----dense gated feed-forward
----@class sluice.ffn.swiglu
----@field [1]? "swiglu"
+---one feed-forward for all tokens
+---@class sluice.ffn.dense
+---@field [1]? "dense"
 ---@field d_ff? integer|fun(layer: integer): integer hidden width; default 256, 1 … 1048576
+---@field activation? sluice.activation|fun(layer: integer): sluice.activation what makes hidden values of projections; default swiglu
 
 ---mixture of experts
 ---@class sluice.ffn.moe
 ---@field [1]? "moe"
 ---@field experts? integer|fun(layer: integer): integer routed experts; default 8, 1 … 4096
 ---@field d_ff? integer|fun(layer: integer): integer hidden width of an expert; default 64, 1 … 1048576
+---@field activation? sluice.activation|fun(layer: integer): sluice.activation of experts, shared ones too; default swiglu
 ---@field router? sluice.router|fun(layer: integer): sluice.router who goes where; default staged
 ---@field balance? sluice.balance|sluice.balance[]|fun(layer: integer): sluice.balance|sluice.balance[] what keeps the load even; default {}
 ---@field dispatch? sluice.dispatch|fun(layer: integer): sluice.dispatch how tokens reach their experts; default dropless
 ---@field shared? sluice.shared|fun(layer: integer): sluice.shared experts that every token uses; default none
 
+---@alias sluice.activation
+---| "swiglu" # silu of a gate, times a second projection
+---| sluice.activation.swiglu
+---| "geglu" # gelu of a gate, times a second projection
+---| sluice.activation.geglu
+---| "reglu" # relu of a gate, times a second projection
+---| sluice.activation.reglu
+---| "gelu" # gelu, without a gate
+---| sluice.activation.gelu
+---| "relu2" # squared relu, without a gate
+---| sluice.activation.relu2
+
+---silu of a gate, times a second projection
+---@class sluice.activation.swiglu
+---@field [1]? "swiglu"
+
+---gelu of a gate, times a second projection
+---@class sluice.activation.geglu
+---@field [1]? "geglu"
+
+---relu of a gate, times a second projection
+---@class sluice.activation.reglu
+---@field [1]? "reglu"
+
+---gelu, without a gate
+---@class sluice.activation.gelu
+---@field [1]? "gelu"
+
+---squared relu, without a gate
+---@class sluice.activation.relu2
+---@field [1]? "relu2"
+
 ---@alias sluice.router
----| "staged" # token choice: score, select the top k, gate
+---| "staged" # score, select, gate, each as set
 ---| sluice.router.staged
 
----token choice: score, select the top k, gate
+---score, select, gate, each as set
 ---@class sluice.router.staged
 ---@field [1]? "staged"
 ---@field score? "softmax"|"sigmoid"|fun(layer: integer): "softmax"|"sigmoid" experts compete for a token, or are scored one by one; default softmax
----@field top_k? integer|fun(layer: integer): integer experts for each token; default 2, 1 … 256
+---@field top_k? integer|fun(layer: integer): integer experts for each token; where experts choose, in the mean; default 2, 1 … 256
+---@field select? sluice.select|fun(layer: integer): sluice.select who chooses whom; default top_k
 ---@field normalize? "none"|"before"|"after"|fun(layer: integer): "none"|"before"|"after" divide scores by their sum: over all experts, or over the chosen; default none
 ---@field scale? number|fun(layer: integer): number factor on the gates; default 1, 0.01 … 100
+
+---@alias sluice.select
+---| "top_k" # each token its best experts
+---| sluice.select.top_k
+
+---each token its best experts
+---@class sluice.select.top_k
+---@field [1]? "top_k"
 
 ---@alias sluice.balance
 ---| "none" # no balancing

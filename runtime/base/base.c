@@ -103,6 +103,14 @@ void *arena_copy(struct arena *a, const void *from, size_t bytes)
     return bytes ? memcpy(to, from, bytes) : to;
 }
 
+void *arena_more(struct arena *a, const void *old, int *room, size_t size)
+{
+    int before = *room;
+    *room = before ? 2 * before : 16;
+    void *more = arena_alloc(a, (size_t)*room * size);
+    return before ? memcpy(more, old, (size_t)before * size) : more;
+}
+
 char *arena_text(struct arena *a, const char *format, ...)
 {
     va_list list, again;

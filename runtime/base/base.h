@@ -36,6 +36,8 @@ struct arena *arena_new(void);
 void *arena_alloc(struct arena *a, size_t bytes);
 char *arena_text(struct arena *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void *arena_copy(struct arena *a, const void *from, size_t bytes);
+/* An array of `room` elements that is full, copied to one with room for twice as many, 16 at first. */
+void *arena_more(struct arena *a, const void *old, int *room, size_t size);
 void arena_free(struct arena *a);
 
 /* Heap that cannot be NULL: out of memory prints what was wanted and leaves with exit code 1, or calls memory_short. */
@@ -64,13 +66,16 @@ uint64_t hash_name(const char *text);                       /* 64 bits, for keys
 
 /* Keyed random numbers: Philox4x32-10, a function of (seed, purpose, name, step, index) and of nothing else.
    No generator state anywhere; the same values on every backend. */
-enum purpose { PURPOSE_INIT, PURPOSE_DATA, PURPOSE_ROUTER, PURPOSE_EVAL, PURPOSE_SAMPLE, PURPOSE_TEST };
+enum purpose { PURPOSE_INIT, PURPOSE_DATA, PURPOSE_NOISE, PURPOSE_EVAL, PURPOSE_SAMPLE, PURPOSE_TEST };
 struct key { uint64_t seed; enum purpose purpose; uint64_t name; uint64_t step; };
 void key_bits(struct key k, uint64_t index, uint32_t out[4]);
 uint64_t key_mixed(struct key k);                           /* Philox's own key: seed, purpose and name */
 double key_uniform(struct key k, uint64_t index);           /* (0,1), 53 bits */
 double key_normal(struct key k, uint64_t index);  /* N(0,1), in the precision of float; many: key_normals of kernel.h */
 uint64_t key_below(struct key k, uint64_t index, uint64_t bound);   /* [0,bound) */
+
+/* What noise is drawn as: N(0,1); uniform in (0,1); the standard Gumbel, -ln(-ln u). */
+enum noise_kind { NOISE_NORMAL, NOISE_UNIFORM, NOISE_GUMBEL };
 
 double clock_seconds(void);                                 /* monotonic */
 double unix_seconds(void);                                  /* since 1970, by the clock on the wall */

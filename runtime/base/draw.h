@@ -3,6 +3,7 @@
 #ifndef SLUICE_DRAW_H
 #define SLUICE_DRAW_H
 
+#include "base.h"
 #include "float_log.h"
 
 #include <Random123/philox.h>
@@ -35,5 +36,20 @@ PLAIN void draw_normals(uint32_t first, uint32_t second, float *x, float *y)
 
 /* Normals are numbered in blocks: number 64 b + 16 w + i is made from word w of index 16 b + i. */
 enum { DRAW_INDICES = 16, DRAW_BLOCK = 4 * DRAW_INDICES };
+
+/* The middle of one of 2^23 equal parts of (0,1): as a float exact, and never 0 or 1. */
+PLAIN float draw_uniform(uint32_t word) { return ((float)(int32_t)(word >> 9) + 0.5f) * 0x1p-23f; }
+
+PLAIN float draw_gumbel(uint32_t word) { return -float_log(-float_log(draw_uniform(word))); }
+
+/* Four numbers of one draw. */
+PLAIN void draw_noise(enum noise_kind kind, philox4x32_ctr_t bits, float x[4])
+{
+    if (kind == NOISE_NORMAL) {
+        draw_normals(bits.v[0], bits.v[1], &x[0], &x[1]);
+        draw_normals(bits.v[2], bits.v[3], &x[2], &x[3]);
+    } else
+        for (int w = 0; w < 4; w++) x[w] = kind == NOISE_UNIFORM ? draw_uniform(bits.v[w]) : draw_gumbel(bits.v[w]);
+}
 
 #endif

@@ -11,7 +11,7 @@ struct bench_options { int threads; int64_t steps; bool ops, ceilings, logging; 
 /* A model ready to train on the built-in language. */
 struct bench {
     struct session *session; struct corpus *corpus; struct metrics *metrics;
-    struct batch batch;
+    struct inputs batch;
     int64_t done;
     double data_seconds, gather_seconds;                    /* spent in all steps so far */
 };

@@ -91,7 +91,7 @@ static double step_seconds(const struct study *s, struct err *e)
     struct session *session;
     if (session_new(&session, s->variant[s->baseline].config, 1, e)) return NAN;
     int64_t n = session->batch * session->model.seq, steps = -1;
-    struct batch batch = batch_new(n);
+    struct inputs batch = inputs_new(session->batch, session->model.seq);
     for (int64_t i = 0; i < n; i++)
         batch.ids[i] = batch.target[i] = (int32_t)key_below((struct key){ 1, PURPOSE_TEST, 0, 0 }, (uint64_t)i,
                                                             (uint64_t)session->model.vocab);
@@ -103,7 +103,7 @@ static double step_seconds(const struct study *s, struct err *e)
         plan_step(session->plan, NULL);
         if (++steps == 0) begin = clock_seconds();          /* the first step touches memory for the first time */
     }
-    batch_free(batch);
+    inputs_free(batch);
     session_free(session);
     return (now - begin) / (double)steps;
 }
@@ -158,9 +158,7 @@ static void print_disk(const struct disk *all)
 
 static void print_table(const struct study *s, const struct corpus *c)
 {
-    const char *const columns[] = { "variant", ">params", ">active", ">with embedding", ">non-emb", ">train FLOP/token",
-                                    ">tokens", ">epochs", ">train FLOP", ">memory", ">disk", ">KV B/token", "graph",
-                                    s->match_adjust };
+    const char *const columns[] = { "variant", ">params", ">active", ">with embedding", ">non-emb", ">train FLOP/token", ">tokens", ">epochs", ">train FLOP", ">memory", ">disk", ">KV B/token", ">state", "graph", s->match_adjust };
     struct table *t = table_new(columns, COUNT(columns) - !s->match_adjust);
     struct disk *disk = disks_of(s);
     char text[FORMAT_SIZE], hash[33];
@@ -178,7 +176,13 @@ static void print_table(const struct study *s, const struct corpus *c)
         table_cell(t, "%s", format_count(tokens * v->train_flops_per_token, text));
         table_cell(t, "%s", format_bytes((double)v->memory_bytes, text));
         table_cell(t, "%s", format_bytes(disk[i].total, text));
-        table_cell(t, "%zu", v->kv_bytes_per_token);
+        if (v->looks_ahead) {                               /* it cannot decode */
+            table_cell(t, "-");
+            table_cell(t, "-");
+        } else {
+            table_cell(t, "%zu", v->kv_bytes_per_token);
+            table_cell(t, "%s", format_bytes((double)v->state_bytes, text));
+        }
         hash_print(v->fingerprint, hash);
         table_cell(t, "%.8s", hash);
         if (!s->match_adjust) continue;
@@ -228,7 +232,7 @@ static void print_weights(const json_t *config, bool json)
     json_t *list = json_array();
     model_load(json_object_get(config, "model"), arena, &model, &none);
     train_load(json_object_get(config, "train"), arena, &train, &none);
-    model_build(g, arena, &model, &train, MODE_TRAIN, 1, model.seq, 0);
+    model_build(g, arena, &model, &train, MODE_TRAIN, (struct model_size){ .batch = 1, .seq = model.seq });
     INVARIANT(none.n == 0 && !g->failed, "a variant of a resolved study does not build");
     for (int i = 0; i < g->n; i++) {
         const struct node *n = g->node[i];

@@ -148,7 +148,7 @@ static struct resolved resolve(const struct embedded *preset)
     INVARIANT(script_preset(r.name, &given, &e) == 0, "%s", e.text);
     model_load(given, arena, &model, &none);
     train_load(usual, arena, &train, &none);
-    model_build(g, arena, &model, &train, MODE_TRAIN, 1, model.seq, 0);
+    model_build(g, arena, &model, &train, MODE_TRAIN, (struct model_size){ .batch = 1, .seq = model.seq });
     INVARIANT(none.n == 0 && !g->failed, "preset %s does not build", r.name);
     r.model = config_write(&model_schema, &model);
     r.counts = model_count(leaves);

@@ -8,7 +8,7 @@
 /* before[a]: pairs (a, .); after[b]: pairs (., b) */
 struct counts { uint64_t pairs[256][256], before[256], after[256], all; };
 
-static void tally(struct counts *n, const struct batch *b, int64_t tokens)
+static void tally(struct counts *n, const struct inputs *b, int64_t tokens)
 {
     for (int64_t i = 0; i < tokens; i++) {
         if (b->weight[i] == 0) continue;
@@ -22,12 +22,12 @@ static void tally(struct counts *n, const struct batch *b, int64_t tokens)
 static void tally_set(struct counts *n, const struct corpus *c, const struct eval_set *s)
 {
     enum { SEQ = 1 << 14 };
-    struct batch b = batch_new(SEQ);
+    struct inputs b = inputs_new(1, SEQ);
     for (int64_t w = 0; w < eval_windows(s, SEQ); w++) {
         corpus_eval_batch(c, s, w, 1, SEQ, b);
         tally(n, &b, SEQ);
     }
-    batch_free(b);
+    inputs_free(b);
 }
 
 /* Of an epoch that is complete every window is counted once, in the order of the file. */
@@ -38,12 +38,12 @@ static void tally_samples(struct counts *n, const struct corpus *c, const struct
         tally_set(n, c, &(struct eval_set){ .targets = (uint64_t)(windows * s->seq) });
         return;
     }
-    struct batch b = batch_new(s->seq);
+    struct inputs b = inputs_new(1, s->seq);
     for (int64_t i = 0; i < s->n; i++) {
         corpus_batch(c, s->seed, i, 1, s->seq, b);
         tally(n, &b, s->seq);
     }
-    batch_free(b);
+    inputs_free(b);
 }
 
 int corpus_baselines(const struct corpus *c, const struct samples *fit, const struct eval_set *on, double *unigram,

@@ -46,26 +46,8 @@ int64_t eval_windows(const struct eval_set *s, int seq)
     return (int64_t)((s->targets + (uint64_t)seq - 1) / (uint64_t)seq);
 }
 
-struct batch batch_new(int64_t tokens)
-{
-    size_t n = (size_t)tokens;
-    struct batch b = { xcalloc(n, sizeof *b.ids), xcalloc(n, sizeof *b.target), xcalloc(n, sizeof *b.start),
-                       xmalloc(n * sizeof *b.weight), xmalloc(n * sizeof *b.present) };
-    for (size_t i = 0; i < n; i++) b.weight[i] = b.present[i] = 1;
-    return b;
-}
-
-void batch_free(struct batch b)
-{
-    free(b.ids);
-    free(b.target);
-    free(b.start);
-    free(b.weight);
-    free(b.present);
-}
-
 /* A window whose first token is `from`, of which `targets` count; the rest is a document of nothing. */
-static void fill(const struct corpus *c, uint64_t from, int targets, int seq, struct batch to)
+static void fill(const struct corpus *c, uint64_t from, int targets, int seq, struct inputs to)
 {
     size_t bytes = (size_t)targets * sizeof(int32_t);
     int32_t *window = xmalloc(bytes + sizeof *window), begin = 0;               /* [targets+1] */
@@ -88,13 +70,14 @@ static void fill(const struct corpus *c, uint64_t from, int targets, int seq, st
     }
 }
 
-static struct batch row_of(struct batch b, int64_t row, int seq)
+static struct inputs row_of(struct inputs in, int64_t row, int seq)
 {
     int64_t at = row * seq;
-    return (struct batch){ b.ids + at, b.target + at, b.start + at, b.weight + at, b.present + at };
+    return (struct inputs){ .ids = in.ids + at, .target = in.target + at, .start = in.start + at,
+                            .weight = in.weight + at, .present = in.present + at };
 }
 
-void corpus_batch(const struct corpus *c, uint64_t seed, int64_t first, int batch, int seq, struct batch to)
+void corpus_batch(const struct corpus *c, uint64_t seed, int64_t first, int batch, int seq, struct inputs to)
 {
     uint64_t windows = (uint64_t)corpus_windows(c, seq);
     INVARIANT(windows > 0 && first >= 0, "sample %lld of %llu windows", (long long)first, (unsigned long long)windows);
@@ -103,10 +86,10 @@ void corpus_batch(const struct corpus *c, uint64_t seed, int64_t first, int batc
         struct key key = { seed, PURPOSE_DATA, hash_name("windows"), sample / windows };
         fill(c, corpus_permute(key, sample % windows, windows) * (uint64_t)seq, seq, seq, row_of(to, b, seq));
     }
+    inputs_noise(to, seed, first, batch);
 }
 
-void corpus_eval_batch(const struct corpus *c, const struct eval_set *s, int64_t first, int batch, int seq,
-                       struct batch to)
+void corpus_eval_batch(const struct corpus *c, const struct eval_set *s, int64_t first, int batch, int seq, struct inputs to)
 {
     for (int b = 0; b < batch; b++) {
         uint64_t before = (uint64_t)(first + b) * (uint64_t)seq, left = before < s->targets ? s->targets - before : 0;

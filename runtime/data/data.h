@@ -3,7 +3,7 @@
 #ifndef SLUICE_DATA_H
 #define SLUICE_DATA_H
 
-#include "base/base.h"
+#include "model/inputs.h"
 
 struct corpus;
 struct corpus_info {
@@ -40,19 +40,12 @@ struct corpus_facts corpus_facts(const struct corpus *c);
 /* Holds the content of a packed file against the hash in its header; other formats have none and pass. */
 int corpus_verify(const struct corpus *c, struct err *e);
 
-/* ids, target, start: [batch,seq]; weight: [batch,seq], 0 where the target lies in another document, else 1. start:
-   position in the window at which the token's document begins (0 for the document that the window opens in). present: 0
-   where an evaluation is filled up, else 1. */
-struct batch { int32_t *ids, *target, *start; float *weight, *present; };
-struct batch batch_new(int64_t tokens);                     /* weights and presence 1, the rest 0 */
-void batch_free(struct batch b);
-
 /* Number of windows of seq+1 tokens in the training split; 0: too short. */
 int64_t corpus_windows(const struct corpus *c, int seq);
 
-/* Fills `batch` windows of the training split starting at global sample `first`: each epoch visits every window once in
-   an order keyed by (seed, epoch). */
-void corpus_batch(const struct corpus *c, uint64_t seed, int64_t first, int batch, int seq, struct batch to);
+/* Fills `batch` windows of the training split starting at global sample `first`: each epoch visits every window once in an
+   order keyed by (seed, epoch), and has noise of its own. */
+void corpus_batch(const struct corpus *c, uint64_t seed, int64_t first, int batch, int seq, struct inputs to);
 
 /* What is measured on: so many targets, the tokens that follow `first`. However it is cut into windows and batches,
    each is a target once, and the order is the file's; what is left of the last window, and of the last batch, is not
@@ -61,8 +54,7 @@ struct eval_set { uint64_t first, targets; struct hash hash; };    /* hash: of t
 /* Of the held-out split; most: targets, 0: all */
 struct eval_set corpus_eval_set(const struct corpus *c, int64_t most);
 int64_t eval_windows(const struct eval_set *s, int seq);
-void corpus_eval_batch(const struct corpus *c, const struct eval_set *s, int64_t first, int batch, int seq,
-                       struct batch to);
+void corpus_eval_batch(const struct corpus *c, const struct eval_set *s, int64_t first, int batch, int seq, struct inputs to);
 
 /* Packs inputs with the byte tokenizer into a token file, which must be none of them. An input is a folder or a
    file: text; JSON (.jsonl, .ndjson a value a line; .json one value, a list, or lines) of objects with a string

@@ -12,7 +12,7 @@
 
 enum { X_ = 1, Y_ = 2, Z_ = 4, TO_REAL = 8, CHEAP = 16, NOT_Y = 32 };
 
-/* UNARY name(g, x)   BINARY name(g, x, y)   BY name(g, x, p)   RANGE name(g, x, p, q) */
+/* UNARY name(g, x)   BINARY name(g, x, y)   BY name(g, x, p)   RANGE name(g, x, p, q)   GLU name(g, x, y, p, q) */
 #define ELEMENTWISE(ROW, X) \
     /* arithmetic */ \
     ROW(X, BINARY, add,      0,               "x + y", \
@@ -27,6 +27,8 @@ enum { X_ = 1, Y_ = 2, Z_ = 4, TO_REAL = 8, CHEAP = 16, NOT_Y = 32 };
         x * x,                              2 * x * dz,                        0) \
     ROW(X, BY,     scale,    0,               "p x", \
         p * x,                              p * dz,                            0) \
+    ROW(X, BY,     offset,   0,               "x + p", \
+        x + p,                              dz,                                0) \
     ROW(X, RANGE,  clamp,    X_,              "x, kept within p and q", \
         x < p ? p : x > q ? q : x,          x < p || x > q ? 0 : dz,           0) \
     /* functions */ \
@@ -40,11 +42,17 @@ enum { X_ = 1, Y_ = 2, Z_ = 4, TO_REAL = 8, CHEAP = 16, NOT_Y = 32 };
         fn_sigmoid(x),                      z * (1 - z) * dz,                  0) \
     ROW(X, UNARY,  softplus, X_,              "log(1 + e^x)", \
         fn_softplus(x),                     fn_sigmoid(x) * dz,                0) \
+    ROW(X, UNARY,  normal,   X_ | TO_REAL,    "F(x), F the standard normal distribution", \
+        fn_normal(x),                       fn_density(x) * dz,                0) \
+    ROW(X, UNARY,  sqrt_softplus, X_ | TO_REAL, "sqrt(log(1 + e^x)), DeepSeek-V4's score", \
+        fn_sqrt(fn_softplus(x)),            fn_sqrt_softplus_slope(x) * dz,    0) \
     /* activations */ \
     ROW(X, UNARY,  relu,     X_ | CHEAP,      "max(x, 0)", \
         x > 0 ? x : 0,                      x > 0 ? dz : 0,                    0) \
     ROW(X, UNARY,  relu2,    X_ | CHEAP,      "max(x, 0)^2", \
         x > 0 ? x * x : 0,                  x > 0 ? 2 * x * dz : 0,            0) \
+    ROW(X, BY,     leaky_relu2, X_ | CHEAP,   "max(x, p x)^2, p below 1", \
+        (x > 0 ? x : p * x) * (x > 0 ? x : p * x), 2 * (x > 0 ? x : p * p * x) * dz, 0) \
     ROW(X, UNARY,  silu,     X_ | CHEAP,      "x s(x), s the sigmoid", \
         x * fn_sigmoid(x),                  fn_silu_slope(x) * dz,             0) \
     ROW(X, UNARY,  gelu,     X_ | CHEAP,      "x F(x), F the normal distribution", \
@@ -55,7 +63,17 @@ enum { X_ = 1, Y_ = 2, Z_ = 4, TO_REAL = 8, CHEAP = 16, NOT_Y = 32 };
     ROW(X, BINARY, geglu,    X_ | Y_ | CHEAP, "gelu(x) y", \
         x * fn_normal(x) * y,               fn_gelu_slope(x) * y * dz,         x * fn_normal(x) * dz) \
     ROW(X, BINARY, reglu,    X_ | Y_ | CHEAP, "relu(x) y", \
-        x > 0 ? x * y : 0,                  y * (x > 0 ? dz : 0),              (x > 0 ? x : 0) * dz)
+        x > 0 ? x * y : 0,                  y * (x > 0 ? dz : 0),              (x > 0 ? x : 0) * dz) \
+    ROW(X, GLU,    swiglu_clamped, X_ | Y_ | CHEAP, "silu(min(x, p)) y, y kept within -q and q; DeepSeek-V4", \
+        fn_silu(fn_min(x, p)) * fn_within(y, q), x > p ? 0 : fn_silu_slope(x) * fn_within(y, q) * dz, \
+                                            y < -q || y > q ? 0 : fn_silu(fn_min(x, p)) * dz) \
+    ROW(X, GLU,    swiglu_oss, X_ | Y_ | CHEAP, "u s(q u) (y + 1), u = min(x, p), y kept within -p and p; gpt-oss", \
+        fn_silu_by(fn_min(x, p), q) * (fn_within(y, p) + 1), \
+                                            x > p ? 0 : fn_silu_slope(q * x) * (fn_within(y, p) + 1) * dz, \
+                                            y < -p || y > p ? 0 : fn_silu_by(fn_min(x, p), q) * dz) \
+    ROW(X, GLU,    situglu,  X_ | Y_ | CHEAP, "p tanh(x / p) s(x) q tanh(y / q)", \
+        fn_cap(x, p) * fn_sigmoid(x) * fn_cap(y, q), fn_situ_slope(x, p) * fn_cap(y, q) * dz, \
+                                            fn_cap(x, p) * fn_sigmoid(x) * fn_cap_slope(y, q) * dz)
 
 /* The functions that a compiler has no fast form of, in float, from those that it has; good to 2e-7.
    FN: their storage class. */
@@ -81,12 +99,27 @@ enum { X_ = 1, Y_ = 2, Z_ = 4, TO_REAL = 8, CHEAP = 16, NOT_Y = 32 };
         return x < 0 ? tail : 1 - tail; \
     }
 
-/* Slopes of what the formulas name more than once. */
-#define ELEMENTWISE_SLOPES(FN, fn_real) \
+/* What formulas are made of. Density: that of the standard normal distribution. */
+#define ELEMENTWISE_PARTS(FN, fn_real) \
+    FN fn_real fn_min(fn_real x, fn_real p) { return x > p ? p : x; } \
+    FN fn_real fn_within(fn_real x, fn_real p) { return x < -p ? -p : x > p ? p : x; } \
+    FN fn_real fn_silu_by(fn_real x, fn_real q) { return x * fn_sigmoid(q * x); } \
+    FN fn_real fn_silu(fn_real x) { return x * fn_sigmoid(x); } \
     FN fn_real fn_silu_slope(fn_real x) { fn_real s = fn_sigmoid(x); return s * (1 + x * (1 - s)); } \
-    FN fn_real fn_gelu_slope(fn_real x) \
+    FN fn_real fn_cap(fn_real x, fn_real p) { return p * fn_tanh(fn_divide(x, p)); } \
+    FN fn_real fn_cap_slope(fn_real x, fn_real p) { fn_real t = fn_tanh(fn_divide(x, p)); return 1 - t * t; } \
+    FN fn_real fn_situ_slope(fn_real x, fn_real p) \
     { \
-        return fn_normal(x) + x * (fn_real)0.3989422804014327 * fn_exp((fn_real)-0.5 * x * x); \
-    }
+        fn_real s = fn_sigmoid(x); \
+        return s * (fn_cap_slope(x, p) + fn_cap(x, p) * (1 - s)); \
+    } \
+    /* s(x) / (2 root); far below 0 both are 0, and so is what they tend to */ \
+    FN fn_real fn_sqrt_softplus_slope(fn_real x) \
+    { \
+        fn_real root = fn_sqrt(fn_softplus(x)); \
+        return root == 0 ? 0 : fn_divide(fn_sigmoid(x), 2 * root); \
+    } \
+    FN fn_real fn_density(fn_real x) { return (fn_real)0.3989422804014327 * fn_exp((fn_real)-0.5 * x * x); } \
+    FN fn_real fn_gelu_slope(fn_real x) { return fn_normal(x) + x * fn_density(x); }
 
 #endif

@@ -107,6 +107,7 @@ struct leaf {
     bool everywhere;    /* a buffer that goes with a weight, and that every rank reads */
     bool transient;                                         /* buffer not kept in checkpoints (KV cache) */
     int64_t window;                                         /* of a cache: how many positions are read back; 0: all */
+    bool fixed;                                             /* of a cache: its size does not grow with the context */
     int stack;    /* leading dimension counts independent matrices (experts); 1 otherwise */
     int holder;   /* the rank that alone updates the weight, and keeps the buffer, counted from 1; 0: every rank does */
     double active;    /* share of the weight that one token uses (k/E); 1 otherwise */

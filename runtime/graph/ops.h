@@ -17,6 +17,7 @@
 #define BINARY_OF (struct graph *g, struct node *x, struct node *y)
 #define BY_OF (struct graph *g, struct node *x, double p)
 #define RANGE_OF (struct graph *g, struct node *x, double p, double q)
+#define GLU_OF (struct graph *g, struct node *x, struct node *y, double p, double q)
 #define ELEMENTWISE_OP(X, kind, name, ...) X(name, kind##_OF)
 
 #define OPS(X) \
@@ -34,19 +35,28 @@
     ELEMENTWISE(ELEMENTWISE_OP, X) \
     /* broadcast */ \
     X(add_row, (struct graph *g, struct node *x /*[T,E]*/, struct node *row /*[E]*/)) \
+    X(mul_row, (struct graph *g, struct node *x /*[..,D]*/, struct node *row /*[D]*/)) \
+    X(mul_scalar, (struct graph *g, struct node *x, struct node *s /*REAL [1]*/)) \
     X(mul_heads, (struct graph *g, struct node *x /*[T,H,W]*/, struct node *by /*[T,H]*/)) \
+    X(mix_streams, (struct graph *g, struct node *x /*[T,n,D]*/, struct node *m /*[T,m,n], or [m,n] for all*/)) \
+        /* [T,m,D]: sum over j of m[t,i,j] x[t,j] */ \
     /* rows */ \
-    X(rmsnorm, (struct graph *g, struct node *x /*[..,D]*/, struct node *gain /*[D]*/, double eps, \
+    X(rmsnorm, (struct graph *g, struct node *x /*[..,D]*/, struct node *gain /*[D], NULL: all 1*/, double eps, \
                 bool zero_centred)) \
         /* zero_centred: (1+gain) */ \
+    X(l2norm, (struct graph *g, struct node *x /*[..,D]*/, double eps)) /* x / sqrt(sum of x^2 + eps) */ \
     X(softmax, (struct graph *g, struct node *x)) /* REAL, over the last dimension */ \
     X(logsumexp, (struct graph *g, struct node *x /*[T,E]*/)) /* REAL [T] */ \
     X(normalize, (struct graph *g, struct node *x /*[T,K]*/, double eps)) /* x / (sum of row + eps) */ \
+    X(sinkhorn, (struct graph *g, struct node *logits /*REAL [T,n,n]*/, int64_t iterations, double eps)) \
+        /* REAL: sums of rows and columns are 1, the latter exactly */ \
     X(row_entropy, (struct graph *g, struct node *p /*[T,E]*/)) \
         /* REAL [T], nat, of p / sum p; no gradient */ \
     X(rope, (struct graph *g, struct node *x /*[T,H,W]*/, struct node *start, struct node *pos, int64_t width, \
              enum rope_where where, double base)) \
     X(concat, (struct graph *g, int n, struct node *const *x /*[T,Di]*/)) /* [T, sum Di] */ \
+    X(columns, (struct graph *g, struct node *x /*[..,D]*/, int64_t from, int64_t n)) /* [..,n] */ \
+    X(repeat, (struct graph *g, struct node *x /*[T,..]*/, int64_t n)) /* [T,n,..]: n copies of each row */ \
     /* tables and tokens */ \
     X(embed, (struct graph *g, struct node *table /*[V,D]*/, struct node *ids /*I32 [B,S]*/)) \
         /* ACT [T,D] */ \
@@ -81,6 +91,14 @@
         /* ACT [T,D]: sum_j gate[t,j] y[place[t,j]], less those of -1 */ \
     X(load, (struct graph *g, struct node *counts /*[E] I32 or REAL*/)) \
         /* REAL [E]: E n_i / sum n; no gradient */ \
+    /* noise, and the load that a noisy choice of experts is expected to give */ \
+    X(noise, (struct graph *g, struct node *like /*[T,..]*/, struct node *key /*I32 [B,2], a sequence's each*/, \
+              const char *name, enum noise_kind kind)) \
+        /* REAL, of the shape of `like`: a function of key, position, column and name; no gradient */ \
+    X(threshold, (struct graph *g, struct node *key /*REAL [T,E]*/, struct node *index /*[T,K] of topk*/)) \
+        /* REAL [T,E]: the K-th largest of the other keys, which e must exceed to be chosen; K < E */ \
+    X(cv2, (struct graph *g, struct node *x /*REAL [E]*/)) \
+        /* REAL [1]: squared coefficient of variation, variance / (mean^2 + 1e-10) */ \
     /* to few values */ \
     X(mean_rows, (struct graph *g, struct node *x /*[..,E] or [T]*/)) /* REAL [E]; [1] for rank 1 */ \
     X(weighted_sum, (struct graph *g, struct node *x /*REAL [T]*/, struct node *weight /*REAL [T], NULL: all 1*/)) \

@@ -1,8 +1,7 @@
-/* What modules call while they build: paths, weights, parts of the model, metrics, losses, callbacks. */
+/* What modules call while they build: paths, what is kept, weights, parts of the model, caches, updates. */
+#include "building.h"
 #include "model.h"
-#include "module.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,14 +19,14 @@ void build_enter(struct build *b, const char *format, ...)
     int n = vsnprintf(b->path + used, sizeof b->path - used, format, list);
     va_end(list);
     INVARIANT(n >= 0 && used + (size_t)n < sizeof b->path, "path of weights is too long: %s", b->path);
-    b->depth[b->n_depth++] = (int)(used ? used - 1 : 0);
-    INVARIANT(b->n_depth < COUNT(b->depth), "path of weights is too deep: %s", b->path);
+    b->own->depth[b->own->n_depth++] = (int)(used ? used - 1 : 0);
+    INVARIANT(b->own->n_depth < COUNT(b->own->depth), "path of weights is too deep: %s", b->path);
     publish_path(b);
 }
 
 void build_leave(struct build *b)
 {
-    b->path[b->depth[--b->n_depth]] = 0;
+    b->path[b->own->depth[--b->own->n_depth]] = 0;
     publish_path(b);
 }
 
@@ -36,13 +35,38 @@ static const char *path_of(struct build *b, const char *name, const char *suffix
     return arena_text(b->arena, "%s%s%s%s", b->path, *b->path ? "." : "", name, suffix);
 }
 
+/* ---- what crosses layers ---- */
+
+void build_keep(struct build *b, int layer, const char *name, struct node *x)
+{
+    struct building *o = b->own;
+    if (o->n_kept == o->kept_room) o->kept = arena_more(b->arena, o->kept, &o->kept_room, sizeof *o->kept);
+    o->kept[o->n_kept++] = (struct kept){ layer, name, x };
+}
+
+struct node *build_kept(const struct build *b, int layer, const char *name)
+{
+    const struct building *o = b->own;
+    for (int i = o->n_kept - 1; i >= 0; i--)
+        if (o->kept[i].layer == layer && strcmp(o->kept[i].name, name) == 0) return o->kept[i].x;
+    return NULL;
+}
+
 /* ---- weights ---- */
 
+/* Weights that several passes use are the first one's. */
 static struct node *weight(struct build *b, const char *path, enum role role, struct shape shape, struct init init)
 {
+    int before = b->graph->leaves->n;
     struct node *w = graph_weight(b->graph, path, role, shape, init);
-    w->leaf->layer = b->layer;
+    if (b->graph->leaves->n > before) w->leaf->layer = b->layer;
     return w;
+}
+
+struct init build_init(struct build *b, enum role role, struct shape shape)
+{
+    struct pick p = b->conf->init;
+    return p.module->init(b, p, role, shape);
 }
 
 static struct node *matrix(struct build *b, const char *name, enum role role, struct shape shape)
@@ -80,44 +104,72 @@ struct node *build_buffer(struct build *b, const char *name, enum dtype dtype, s
 
 /* ---- parts of the model ---- */
 
-struct node *build_norm(struct build *b, const char *name, struct node *x)
+struct node *build_norm_from(struct build *b, const char *name, struct node *x, double gain)
 {
-    return b->norm.module->norm(b, b->norm.conf, name, x);
+    struct pick p = b->conf->norm;
+    return p.module->norm(b, p, name, x, gain);
 }
+
+struct node *build_norm(struct build *b, const char *name, struct node *x) { return build_norm_from(b, name, x, 1); }
 
 struct node *build_position(struct build *b, struct node *x)
 {
-    return b->position.module->position(b, b->position.conf, x);
+    struct pick p = b->conf->position.pick[b->own->like];
+    return p.module->position(b, p, x);
 }
 
-static struct node *attention_sublayer(struct build *b, const void *context, struct node *u)
+struct node *build_attention(struct build *b, const void *none, struct node *u)
 {
-    const struct pick *p = context;
-    return p->module->attention(b, p->conf, u);
+    (void)none;
+    struct pick p = b->conf->attention.pick[b->own->like];
+    return p.module->attention(b, p, u);
 }
 
-static struct node *ffn_sublayer(struct build *b, const void *context, struct node *u)
+struct node *build_ffn(struct build *b, const void *none, struct node *u)
 {
-    const struct pick *p = context;
-    return p->module->ffn(b, p->conf, u);
+    (void)none;
+    struct pick p = b->conf->ffn.pick[b->own->like];
+    return p.module->ffn(b, p, u);
+}
+
+void build_around(struct build *b, struct stream *s, struct sublayer f)
+{
+    struct pick p = b->conf->residual.pick[b->own->like];
+    build_enter(b, "%s", f.name);
+    p.module->residual(b, p, s, f);
+    build_leave(b);
+}
+
+void build_layer(struct build *b, int like, struct stream *s)
+{
+    struct pick p = b->conf->block.pick[like];
+    int outer = b->own->like;
+    b->own->like = like;
+    b->branch_normed = module_traits(b->conf->residual.pick[like]).branch_normed;
+    p.module->block(b, p, s);
+    build_rms_metric(b, "layer_resid_rms", s->x, "", BETTER_NONE, "RMS of the residual stream after the layer");
+    b->branch_normed = false;
+    b->own->like = outer;
+}
+
+struct stream build_open(struct build *b, struct pick residual, struct node *x)
+{
+    struct stream s = { .x = x, .x0 = x };
+    if (residual.module->open) residual.module->open(b, residual, &s);
+    return s;
+}
+
+struct node *build_close(struct build *b, struct pick residual, const struct stream *s)
+{
+    return residual.module->close ? residual.module->close(b, residual, s) : s->x;
 }
 
 struct node *build_block(struct build *b, int like, struct node *x)
 {
-    const struct model_conf *c = b->conf;
-    struct pick residual = c->residual.pick[like], old = b->position;
-    b->position = c->position.pick[like];
-    b->branch_normed = residual.module->branch_normed;
-    build_enter(b, "attention");
-    x = residual.module->residual(b, residual.conf, x,
-                                  (struct sublayer){ attention_sublayer, &c->attention.pick[like], "attention" });
-    build_leave(b);
-    build_enter(b, "ffn");
-    x = residual.module->residual(b, residual.conf, x, (struct sublayer){ ffn_sublayer, &c->ffn.pick[like], "ffn" });
-    build_leave(b);
-    build_rms_metric(b, "layer_resid_rms", x, "", BETTER_NONE, "RMS of the residual stream after the layer");
-    b->position = old;
-    return x;
+    struct pick residual = b->conf->residual.pick[like];
+    struct stream s = build_open(b, residual, x);
+    build_layer(b, like, &s);
+    return build_close(b, residual, &s);
 }
 
 struct node *build_rows(struct build *b, struct node *x)
@@ -130,165 +182,70 @@ struct node *build_rows(struct build *b, struct node *x)
     return view(b->graph, slice(b->graph, view(b->graph, x, whole), b->seq), rows);
 }
 
+/* ---- noise ---- */
+
+struct node *build_noise(struct build *b, const char *name, struct node *like, enum noise_kind kind)
+{
+    struct graph *g = b->graph;
+    const char *path = path_of(b, name, "");
+    if (b->mode != MODE_TRAIN) return NULL;
+    if (!b->noise_key) b->noise_key = inputs_node(g, INPUT_noise_key, b->batch, b->seq);
+    if (b->own->pass) path = arena_text(b->arena, "pass%d.%s", b->own->pass, path);
+    for (int i = 0; i < g->n; i++)
+        if (g->node[i]->op == &op_noise && ((const struct noise_attr *)g->node[i]->attr)->name == hash_name(path))
+            return graph_fail(g, "%s: there is noise of this name already: both would be the same", path);
+    return noise(g, like, b->noise_key, path, kind);
+}
+
+/* ---- what decoding keeps ---- */
+
+/* A buffer of the current pass: weights may be shared by several, what was seen is not. */
+static struct node *memory(struct build *b, const char *name, enum dtype dtype, struct shape shape)
+{
+    const char *path = path_of(b, name, "");
+    if (b->own->pass) path = arena_text(b->arena, "pass%d.%s", b->own->pass, path);
+    struct node *buffer = graph_buffer(b->graph, path, dtype, shape, 0);
+    buffer->leaf->transient = true;
+    return buffer;
+}
+
 struct node *build_cached(struct build *b, const char *name, struct node *x, int64_t window)
 {
     if (b->mode != MODE_DECODE) return x;
     struct shape shape = { .rank = 2, .dim = { b->batch, b->context } };
     int first = x->dtype == DTYPE_I32 ? 2 : 1;               /* ids are [B,S], activations [T,..] */
     for (int i = first; i < x->shape.rank; i++) shape.dim[shape.rank++] = x->shape.dim[i];
-    struct node *buffer = graph_buffer(b->graph, path_of(b, name, ".cache"),
-                                       x->dtype == DTYPE_I32 ? DTYPE_I32 : DTYPE_REAL, shape, 0);
-    buffer->leaf->transient = true;
+    struct node *buffer = memory(b, arena_text(b->arena, "%s.cache", name),
+                                 x->dtype == DTYPE_I32 ? DTYPE_I32 : DTYPE_REAL, shape);
     buffer->leaf->window = window;
     return cache(b->graph, buffer, x, b->start, b->pos);
 }
 
-/* ---- rows that are there ---- */
-
-static struct node *present(struct build *b) { return view(b->graph, b->present.rows, SHAPE(b->tokens)); }
-
-struct node *build_present(struct build *b, struct node *x, double value)
+struct node *build_state(struct build *b, const char *name, struct shape one)
 {
-    return b->present.rows ? mask_rows(b->graph, x, present(b), value) : x;
+    if (b->mode != MODE_DECODE) return NULL;
+    struct shape shape = { .rank = 2 + one.rank, .dim = { b->batch, b->rewind + 1 } };
+    for (int i = 0; i < one.rank; i++) shape.dim[2 + i] = one.dim[i];
+    struct node *buffer = memory(b, arena_text(b->arena, "%s.state", name), DTYPE_REAL, shape);
+    buffer->leaf->fixed = true;
+    return buffer;
 }
 
-/* How many, over all pieces. */
-static struct node *present_count(struct build *b)
-{
-    if (!b->present.count) b->present.count = carry(b->graph, weighted_sum(b->graph, present(b), NULL), CARRY_SUM);
-    return b->present.count;
-}
+/* ---- updates ---- */
 
-/* ---- metrics, losses, callbacks ---- */
-
-static void probe(struct build *b, const char *name, const char *unit, enum better better, const char *about,
-                  struct term term)
+void build_update(struct build *b, void (*run)(struct build *b, void *state, struct update u), void *state)
 {
-    b->graph->layer = b->layer;
-    graph_probe(b->graph, name, unit, better, about, 1, &term);
-}
-
-void build_metric_as(struct build *b, const char *name, struct node *value, const char *unit, enum carry how,
-                     enum better better, const char *about)
-{
-    if (b->mode != MODE_DECODE)
-        probe(b, name, unit, better, about, (struct term){ 1, carry(b->graph, value, how), NULL, false });
-}
-
-void build_metric(struct build *b, const char *name, struct node *value, const char *unit, enum better better,
-                  const char *about)
-{
-    build_metric_as(b, name, value, unit, CARRY_MEAN, better, about);
-}
-
-/* The micro-batches' mean; over those of an evaluation, in which rows may be missing, what all rows add
-   up to by their number. */
-static struct term row_mean(struct build *b, struct node *value)
-{
-    struct graph *g = b->graph;
-    if (!b->present.rows) return (struct term){ 1, carry(g, value, CARRY_MEAN), NULL, false };
-    return (struct term){ (double)b->tokens, carry(g, value, CARRY_SUM), present_count(b), false };
-}
-
-void build_row_metric(struct build *b, const char *name, struct node *value, const char *unit, enum better better,
-                      const char *about)
-{
-    if (b->mode != MODE_DECODE && value) probe(b, name, unit, better, about, row_mean(b, value));
-}
-
-void build_rms_metric(struct build *b, const char *name, struct node *x, const char *unit, enum better better,
-                      const char *about)
-{
-    struct graph *g = b->graph;
-    if (b->mode == MODE_DECODE || !x) return;
-    struct node *rows = build_present(b, x, 0);
-    struct term mean = { 1, NULL, NULL, false };
-    if (!b->present.rows) mean.carry = carry(g, rms(g, x), CARRY_MEAN);
-    else
-        mean = (struct term){ sqrt((double)b->tokens / (double)shape_count(x->shape)),
-                              carry(g, dot(g, rows, rows), CARRY_SUM), present_count(b), true };
-    probe(b, name, unit, better, about, mean);
-}
-
-/* Weights of tokens [T], in the region of the graph: those count whose next `ahead` + 1 tokens are
-   there, in their document. */
-static struct node *weights(struct build *b, int ahead)
-{
-    struct graph *g = b->graph;
-    struct node *own = b->weight ? graph_leaf(g, b->weight->leaf) : NULL, *all = own;           /* [B,S] */
-    for (int k = 1; k <= ahead; k++) all = mul(g, all, shift(g, own, k));
-    return view(g, slice(g, all, b->seq), SHAPE(b->tokens));
-}
-
-/* sum w x over sum w, of all pieces of a step. */
-static struct term token_mean(struct build *b, struct node *x, int ahead)
-{
-    struct graph *g = b->graph;
-    struct node *w = weights(b, ahead);
-    return (struct term){ 1, carry(g, weighted_sum(g, x, w), CARRY_SUM), carry(g, weighted_sum(g, w, NULL), CARRY_SUM),
-                          false };
-}
-
-void build_token_metric(struct build *b, const char *name, struct node *x, int ahead, const char *unit,
-                        enum better better, const char *about)
-{
-    if (b->mode != MODE_DECODE) probe(b, name, unit, better, about, token_mean(b, x, ahead));
-}
-
-static void add_loss(struct build *b, struct build_loss loss)
-{
-    if (b->n_losses == b->loss_room) {
-        int room = b->loss_room ? 2 * b->loss_room : 16;
-        struct build_loss *more = arena_alloc(b->arena, (size_t)room * sizeof *more);
-        if (b->n_losses) memcpy(more, b->loss, (size_t)b->n_losses * sizeof *more);
-        b->loss = more;
-        b->loss_room = room;
-    }
-    b->loss[b->n_losses++] = loss;
-}
-
-void build_loss(struct build *b, const char *name, struct node *value, double weight)
-{
-    add_loss(b, (struct build_loss){ name, weight, row_mean(b, value) });
-    if (b->mode == MODE_TRAIN) graph_loss(b->graph, name, value, weight, false);
-}
-
-/* Gradients need the weight of the whole step before its first token is seen. */
-void build_token_loss(struct build *b, const char *name, struct node *x, int ahead, double weight)
-{
-    struct graph *g = b->graph;
-    add_loss(b, (struct build_loss){ name, weight, token_mean(b, x, ahead) });
-    if (b->mode != MODE_TRAIN) return;
-    g->region = REGION_AHEAD;
-    struct node *all = carry(g, weighted_sum(g, weights(b, ahead), NULL), CARRY_SUM);
-    g->region = REGION_MICRO;
-    if (ahead == 0) b->targets = all;
-    graph_loss(g, name, divide(g, weighted_sum(g, x, weights(b, ahead)), all), weight, true);
-}
-
-static void append(struct build *b, struct callback **list, void (*run)(struct build *b, void *state), void *state)
-{
-    struct callback *c = arena_alloc(b->arena, sizeof *c);
+    struct callback *c = arena_alloc(b->arena, sizeof *c), **last = &b->own->update;
     *c = (struct callback){ run, state, b->layer, NULL };
-    while (*list) list = &(*list)->next;
-    *list = c;
-}
-
-void build_finish(struct build *b, void (*run)(struct build *b, void *state), void *state)
-{
-    append(b, &b->finish, run, state);
-}
-
-void build_update(struct build *b, void (*run)(struct build *b, void *state), void *state)
-{
-    append(b, &b->update, run, state);
+    while (*last) last = &(*last)->next;
+    *last = c;
 }
 
 /* The schedule's factor; conf is the pick of the schedule slot. */
 static double scheduled(const void *conf, double scale, int64_t step, int64_t steps)
 {
     const struct pick *schedule = conf;
-    return scale * schedule->module->schedule(schedule->conf, step, steps);
+    return scale * schedule->module->schedule(*schedule, step, steps);
 }
 
 struct node *build_rate(struct build *b, double lr)

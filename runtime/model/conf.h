@@ -9,12 +9,14 @@ enum mode { MODE_TRAIN, MODE_EVAL, MODE_DECODE };
 /* The keys of sl.model{}. */
 struct model_conf {
     int layers, d_model, seq, vocab;
+    struct ints order;
     struct pick init, embed, norm, head;
-    struct picks position, residual, attention, ffn;        /* one a layer */
+    struct picks position, residual, block, attention, ffn; /* one a layer */
 };
 extern const struct schema model_schema;
 
-/* Blocks with the ones that MTP adds: the layer dimension of metrics. */
+/* How many layers run, one after the other; and with the blocks that MTP adds: the layer dimension of metrics. */
+int model_passes(const struct model_conf *conf);
 int model_blocks(const struct model_conf *conf);
 
 /* The keys of train = {}. */

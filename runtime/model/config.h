@@ -13,10 +13,10 @@
 /* Every slot: its constant and its name in scripts, in the order of documentation. */
 #define SLOT_LIST(X) \
     X(INIT, "init") X(EMBED, "embed") X(POSITION, "position") X(NORM, "norm") \
-    X(RESIDUAL, "residual") X(ATTENTION, "attention") X(MASK, "mask") X(KV, "kv") \
-    X(QK_NORM, "qk_norm") X(GATE, "gate") X(FFN, "ffn") X(ROUTER, "router") \
-    X(BALANCE, "balance") X(DISPATCH, "dispatch") X(SHARED, "shared") X(HEAD, "head") \
-    X(MTP, "mtp") X(OPTIM, "optim") X(SCHEDULE, "schedule")
+    X(RESIDUAL, "residual") X(BLOCK, "block") X(ATTENTION, "attention") X(MASK, "mask") X(KV, "kv") \
+    X(VALUE, "value") X(QK_NORM, "qk_norm") X(GATE, "gate") X(FFN, "ffn") X(ACTIVATION, "activation") \
+    X(ROUTER, "router") X(SELECT, "select") X(BALANCE, "balance") X(DISPATCH, "dispatch") X(SHARED, "shared") \
+    X(HEAD, "head") X(MTP, "mtp") X(OPTIM, "optim") X(SCHEDULE, "schedule")
 
 #define SLOT_ENUM(upper, name) SLOT_##upper,
 enum slot { SLOT_LIST(SLOT_ENUM) SLOT_COUNT };
@@ -44,24 +44,27 @@ struct param {
     const char *choices;                                    /* words separated by spaces; the first is no default */
     const char *unit, *help;
     enum slot slot; const char *module;    /* of slots: which, and the default module ("" for an empty list) */
+    bool optional;                                          /* of a real: 0 is "off" */
 };
 
 #define INT(type, field, def, low, high, unit, help) \
-    { #field, PARAM_INT, offsetof(type, field), def, low, high, NULL, unit, help, 0, NULL }
+    { #field, PARAM_INT, offsetof(type, field), def, low, high, NULL, unit, help, 0, NULL, false }
 #define REAL(type, field, def, low, high, unit, help) \
-    { #field, PARAM_REAL, offsetof(type, field), def, low, high, NULL, unit, help, 0, NULL }
+    { #field, PARAM_REAL, offsetof(type, field), def, low, high, NULL, unit, help, 0, NULL, false }
+#define OPTIONAL(type, field, def, high, unit, help) /* a real that is 0 where it is off */ \
+    { #field, PARAM_REAL, offsetof(type, field), def, 0, high, NULL, unit, help, 0, NULL, true }
 #define BOOL(type, field, def, help) \
-    { #field, PARAM_BOOL, offsetof(type, field), def, 0, 1, NULL, "", help, 0, NULL }
+    { #field, PARAM_BOOL, offsetof(type, field), def, 0, 1, NULL, "", help, 0, NULL, false }
 #define CHOICE(type, field, def, words, help) \
-    { #field, PARAM_CHOICE, offsetof(type, field), def, 0, 0, words, "", help, 0, NULL }
+    { #field, PARAM_CHOICE, offsetof(type, field), def, 0, 0, words, "", help, 0, NULL, false }
 #define INTS(type, field, low, high, help) \
-    { #field, PARAM_INTS, offsetof(type, field), 0, low, high, NULL, "", help, 0, NULL }
+    { #field, PARAM_INTS, offsetof(type, field), 0, low, high, NULL, "", help, 0, NULL, false }
 #define SLOT(type, field, which, def, help) \
-    { #field, PARAM_SLOT, offsetof(type, field), 0, 0, 0, NULL, "", help, which, def }
+    { #field, PARAM_SLOT, offsetof(type, field), 0, 0, 0, NULL, "", help, which, def, false }
 #define SLOTS(type, field, which, help) \
-    { #field, PARAM_SLOTS, offsetof(type, field), 0, 0, 0, NULL, "", help, which, "" }
+    { #field, PARAM_SLOTS, offsetof(type, field), 0, 0, 0, NULL, "", help, which, "", false }
 #define LAYERS(type, field, which, def, help) \
-    { #field, PARAM_LAYERS, offsetof(type, field), 0, 0, 0, NULL, "", help, which, def }
+    { #field, PARAM_LAYERS, offsetof(type, field), 0, 0, 0, NULL, "", help, which, def, false }
 
 struct schema { const char *name, *about; size_t size; const struct param *params; };
 

@@ -1,4 +1,4 @@
-/* The model skeleton: embed -> [ residual(attention), residual(ffn) ] x L -> final norm -> head. */
+/* The model skeleton: embed -> [ block: residual(attention), residual(ffn) ] x L -> final norm -> head. */
 #ifndef SLUICE_MODEL_H
 #define SLUICE_MODEL_H
 
@@ -9,16 +9,25 @@
 void model_load(const json_t *json, struct arena *arena, struct model_conf *conf, struct problems *problems);
 void train_load(const json_t *json, struct arena *arena, struct train_conf *conf, struct problems *problems);
 
-/* Adds the whole model to a graph. batch, seq: of this graph (micro-batch; chunk in decode). In MODE_TRAIN with
-   train != NULL the update region (clipping, optimizer) follows. Inputs are the leaves "ids", "target", "weight",
-   "start", in MODE_EVAL "present" and, in decode, "pos". Returns the node of REAL [T,V] logits in decode, else NULL;
-   errors are in g->err. `arena` holds what callbacks keep; it and the confs outlive the graph. */
-struct node *model_build(struct graph *g, struct arena *arena, const struct model_conf *conf,
-                         const struct train_conf *train, enum mode mode, int64_t batch, int64_t seq, int64_t context);
+/* Of a graph: batch: sequences of a micro-batch; seq: their length, in decode a chunk's; of decode: context: length of
+   the caches; rewind: positions that can be rolled back where a state is kept rather than a cache. */
+struct model_size { int64_t batch, seq, context, rewind; };
 
-/* Bytes of K and V that decoding needs for each token of a full context, for elements of `bytes` bytes: a layer keeps
-   the positions that its window reads back, min(window, context). MTP blocks, which do not decode, have none. */
-size_t model_kv_bytes(const struct leaves *decode_leaves, int64_t batch, int64_t context, size_t bytes);
+/* Adds the whole model to a graph. In MODE_TRAIN with train != NULL the update region (clipping, optimizer) follows.
+   What it reads of a micro-batch: inputs.h. Returns the node of REAL [T,V] logits in decode, else NULL; errors are in
+   g->err. `arena` holds what callbacks keep; it and the confs outlive the graph. A model that looks ahead cannot decode:
+   an error. */
+struct node *model_build(struct graph *g, struct arena *arena, const struct model_conf *conf,
+                         const struct train_conf *train, enum mode mode, struct model_size size);
+
+/* Whether a position may see later ones: losses are not those of a causal model, and nothing can be sampled. */
+bool model_looks_ahead(const struct model_conf *conf);
+
+/* Bytes that decoding keeps of one sequence: for each token of a full context keys and values of `bytes` bytes each,
+   of which a layer keeps the positions that its window reads back, min(window, context); and states, in float, whose
+   size does not grow. MTP blocks, which do not decode, have none. */
+struct cache_bytes { size_t per_token, fixed; };
+struct cache_bytes model_cache_bytes(const struct leaves *decode_leaves, int64_t batch, int64_t context, size_t bytes);
 
 /* Parameter counts of what the leaves hold. active: what one token uses (k of E experts, one row of a table; an
    untied input embedding counts one row). active_embedded: the same with the input embedding whole, as models are

@@ -1,36 +1,38 @@
-/* What modules ask of configurations: parameters by name, how many blocks there are, and the
-   problems that they find. */
+/* What modules say of themselves, and the problems that their checks find. */
 #include "module.h"
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
-static const struct param *parameter(const struct module *m, const char *name)
+static void collect_below(const struct param *params, const void *conf, struct traits *t);
+
+static void collect(struct pick pick, struct traits *t)
 {
-    for (const struct param *p = m->params; p && p->name; p++) if (strcmp(p->name, name) == 0) return p;
-    return NULL;
+    if (!pick.module) return;
+    collect_below(pick.module->params, pick.conf, t);
+    if (pick.module->traits) pick.module->traits(pick, t);
 }
 
-const void *module_value(struct pick pick, const char *name)
+static void collect_below(const struct param *params, const void *conf, struct traits *t)
 {
-    const struct param *p = parameter(pick.module, name);
-    return p ? (const char *)pick.conf + p->offset : NULL;
+    for (const struct param *p = params; p && p->name; p++) {
+        const void *field = (const char *)conf + p->offset;
+        if (p->type == PARAM_SLOT) collect(*(const struct pick *)field, t);
+        if (p->type != PARAM_SLOTS && p->type != PARAM_LAYERS) continue;
+        const struct picks *list = field;
+        for (int i = 0; i < list->n; i++) collect(list->pick[i], t);
+    }
 }
 
-/* The word at an index in a row of words. */
-static bool is_word(const char *words, int index, const char *word)
+struct traits module_traits(struct pick pick)
 {
-    while (index-- > 0 && words) words = strchr(words, ' ') ? strchr(words, ' ') + 1 : NULL;
-    size_t n = strlen(word);
-    return words && strncmp(words, word, n) == 0 && (words[n] == ' ' || words[n] == 0);
+    struct traits t = { 0 };
+    collect(pick, &t);
+    return t;
 }
 
-bool module_chose(struct pick pick, const char *name, const char *word)
-{
-    const struct param *p = parameter(pick.module, name);
-    return p && p->type == PARAM_CHOICE && is_word(p->choices, *(const int *)module_value(pick, name), word);
-}
+int model_passes(const struct model_conf *conf) { return conf->order.n ? conf->order.n : conf->layers; }
+int model_blocks(const struct model_conf *conf) { return model_passes(conf) + module_traits(conf->head).mtp_blocks; }
 
 void module_problem(struct problems *p, const char *path, const char *key, const char *format, ...)
 {
@@ -41,15 +43,4 @@ void module_problem(struct problems *p, const char *path, const char *key, const
     vsnprintf(text, sizeof text, format, list);
     va_end(list);
     problem_add(p, full, "%s", text);
-}
-
-int model_blocks(const struct model_conf *conf)
-{
-    int blocks = conf->layers;
-    for (const struct param *p = conf->head.module->params; p && p->name; p++) {
-        if (p->type != PARAM_SLOT || p->slot != SLOT_MTP) continue;
-        const struct pick *mtp = (const void *)((const char *)conf->head.conf + p->offset);
-        if (mtp->module->mtp_blocks) blocks += mtp->module->mtp_blocks(mtp->conf);
-    }
-    return blocks;
 }

@@ -86,14 +86,14 @@ VERB struct node *add_row(struct graph *g, struct node *x, struct node *row)
 /* ---- mean_rows: the mean of each column, or of all values of a vector;  dx = dy / rows ---- */
 
 /* A vector is one column. */
-static struct shape columns(struct shape s)
+static struct shape as_columns(struct shape s)
 {
     return s.rank == 1 ? SHAPE(s.dim[0], 1) : SHAPE(shape_rows(s), shape_last(s));
 }
 
 static int mean_rows_infer(struct node *n, struct err *e)
 {
-    struct shape s = columns(n->in[0]->shape);
+    struct shape s = as_columns(n->in[0]->shape);
     if (n->in[0]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
     node_value(n, DTYPE_REAL, SHAPE(s.dim[1]));
     node_parts(n, s.dim[0], s.dim[1]);
@@ -103,13 +103,13 @@ static int mean_rows_infer(struct node *n, struct err *e)
 static void mean_rows_block(const struct args *a, int64_t from, int64_t to)
 {
     struct tensor x = a->in[0];
-    x.shape = columns(x.shape);
+    x.shape = as_columns(x.shape);
     sum_rows(a, &x, from, to);
 }
 
 static void mean_rows_gradient(const struct args *a, int64_t from, int64_t to)
 {
-    struct shape s = columns(a->in[0].shape);
+    struct shape s = as_columns(a->in[0].shape);
     int64_t d = s.dim[1], n = (to - from) * d;
     real buffer[n], beta = a->beta[0], *restrict dx = row_open(&a->din[0], from * d, n, beta, buffer),
                     share = 1 / (real)s.dim[0];
@@ -121,7 +121,7 @@ static void mean_rows_gradient(const struct args *a, int64_t from, int64_t to)
 
 static void mean_rows_forward(const struct args *a)
 {
-    int64_t rows = columns(a->in[0].shape).dim[0], d = columns(a->in[0].shape).dim[1];
+    int64_t rows = as_columns(a->in[0].shape).dim[0], d = as_columns(a->in[0].shape).dim[1];
     each(a, rows, parts_grain(rows, d), mean_rows_block);
     const double *sum = parts_fold(&a->work[0], rows, d);
     for (int64_t i = 0; i < d; i++) reals(&a->out[0])[i] = (real)(sum[i] / (double)rows);
@@ -129,7 +129,7 @@ static void mean_rows_forward(const struct args *a)
 
 static void mean_rows_backward(const struct args *a)
 {
-    struct shape s = columns(a->in[0].shape);
+    struct shape s = as_columns(a->in[0].shape);
     if (a->din[0].data) each(a, s.dim[0], rows_grain(s.dim[1]), mean_rows_gradient);
 }
 

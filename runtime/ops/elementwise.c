@@ -12,13 +12,15 @@
 #define fn_divide(x, y) ((x) / (y))
 #define FN static inline __attribute__((unused))
 #ifdef SLUICE_DOUBLE
+#define fn_sqrt sqrt
 FN double fn_tanh(double x) { return tanh(x); }
 FN double fn_softplus(double x) { return (x > 0 ? x : 0) + log1p(exp(x > 0 ? -x : x)); }
 FN double fn_normal(double x) { return 0.5 * erfc(-x * sqrt(0.5)); }
 #else
+#define fn_sqrt sqrtf
 ELEMENTWISE_FLOAT(FN)
 #endif
-ELEMENTWISE_SLOPES(FN, real)
+ELEMENTWISE_PARTS(FN, real)
 
 /* ---- the ops ---- */
 
@@ -40,6 +42,7 @@ static int infer_real(struct node *n, struct err *e) { return infer(n, true, e);
 #define BINARY_INPUTS 2
 #define BY_INPUTS 1
 #define RANGE_INPUTS 1
+#define GLU_INPUTS 2
 #define UNARY_VERB(name) VERB struct node *name(struct graph *g, struct node *x) \
 { \
     return graph_emit(g, &op_##name, NULL, 0, x); \
@@ -52,6 +55,11 @@ static int infer_real(struct node *n, struct err *e) { return infer(n, true, e);
 { \
     struct elementwise_attr attr = { p, q }; \
     return graph_emit(g, &op_##name, &attr, sizeof attr, x); \
+}
+#define GLU_VERB(name) VERB struct node *name(struct graph *g, struct node *x, struct node *y, double p, double q) \
+{ \
+    struct elementwise_attr attr = { p, q }; \
+    return graph_emit(g, &op_##name, &attr, sizeof attr, x, y); \
 }
 #define BY_VERB(name) VERB struct node *name(struct graph *g, struct node *x, double p) \
 { \

@@ -1,4 +1,5 @@
-/* y = gain x / sqrt(mean(x^2) + eps) over the last dimension; zero_centred: (1 + gain) in place of gain. Zhang 2019. */
+/* y = gain x / sqrt(mean(x^2) + eps) over the last dimension; no gain: 1. zero_centred: (1 + gain) in place of gain.
+   Zhang 2019. */
 #include "op.h"
 #include "cpu/vec_math.h"
 
@@ -14,12 +15,16 @@ VERB struct node *rmsnorm(struct graph *g, struct node *x, struct node *gain, do
 
 static int infer(struct node *n, struct err *e)
 {
-    struct shape x = n->in[0]->shape, gain = n->in[1]->shape;
-    if (n->in[0]->dtype > DTYPE_REAL || n->in[1]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
+    const struct attr *at = n->attr;
+    struct shape x = n->in[0]->shape;
+    if (n->in[0]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
+    node_value(n, n->in[0]->dtype, x);
+    if (!n->in[1]) return at->zero_centred ? err_set(e, "without a gain none is zero-centred") : 0;
+    struct shape gain = n->in[1]->shape;
+    if (n->in[1]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
     if (gain.rank != 1 || gain.dim[0] != shape_last(x))
         return err_set(e, "gain has %lld values, rows have %lld", (long long)shape_count(gain),
                        (long long)shape_last(x));
-    node_value(n, n->in[0]->dtype, x);
     node_parts(n, shape_rows(x), shape_last(x));
     return 0;
 }
@@ -35,8 +40,8 @@ static real inverse_rms(const real *x, int64_t d, double eps)
 static const real *factor(const struct args *a, int64_t d, real *buffer)
 {
     const struct attr *at = a->attr;
-    const real *gain = row_read(&a->in[1], 0, d, buffer);
-    for (int64_t i = 0; i < d; i++) buffer[i] = at->zero_centred ? 1 + gain[i] : gain[i];
+    const real *gain = a->in[1].data ? row_read(&a->in[1], 0, d, buffer) : NULL;
+    for (int64_t i = 0; i < d; i++) buffer[i] = !gain ? 1 : at->zero_centred ? 1 + gain[i] : gain[i];
     return buffer;
 }
 
@@ -111,4 +116,4 @@ static void backward(const struct args *a)
 }
 
 KERNELS(rmsnorm) = { forward, backward, NULL };
-OP(rmsnorm, .inputs = "x gain", .infer = infer, .gradient = true, .cheap = true, .rows = 1, .reads_in = 3);
+OP(rmsnorm, .inputs = "x gain?", .infer = infer, .gradient = true, .cheap = true, .rows = 1, .reads_in = 3);

@@ -96,7 +96,8 @@ static void find_twice(struct plan *p)
     }
     for (int i = 0; i < g->n; i++) {
         const struct node *n = g->node[i];
-        bool may = n->op->cheap && n->region == REGION_MICRO && p->place[i].backward && !n->output_of_graph;
+        bool may = n->op->cheap && n->region == REGION_MICRO && !n->output_of_graph &&
+                   (p->place[i].backward || !n->op->gradient);
         p->place[i].twice = may && n->n_out == 1 && n->n_save == 0 && read[i];
     }
     free(read);

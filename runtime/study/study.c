@@ -36,18 +36,17 @@ int64_t variant_tokens(const struct variant *v)
 
 /* ---- one configuration, built and measured ---- */
 
-/* FLOPs of a token; tokens of the run */
-struct measure {
-    struct counts counts;
-    struct hash fingerprint;
-    double train_flops;
-    int64_t tokens;
-    size_t memory, kv_bytes;
-};
+struct measure { struct counts counts; struct hash fingerprint; double train_flops; int64_t tokens; size_t memory; struct cache_bytes cache; bool looks_ahead; };     /* FLOPs of a token; tokens of the run */
 
-/* Builds the graphs that training will build; nothing is allocated for tensors. */
-static int measure(const struct model_conf *model, const struct train_conf *train, struct arena *arena, bool memory,
-                   struct measure *out, struct err *e)
+/* A switch may show in one of the graphs alone. */
+static struct hash fingerprint_of(const struct graph *train, const struct graph *eval, const struct graph *decode)
+{
+    struct hash all[] = { graph_fingerprint(train), graph_fingerprint(eval), graph_fingerprint(decode) };
+    return hash_bytes(all, sizeof all);
+}
+
+/* Builds the graphs that training, evaluation and sampling will build; nothing is allocated for tensors. */
+static int measure(const struct model_conf *model, const struct train_conf *train, struct arena *arena, bool memory, struct measure *out, struct err *e)
 {
     int64_t batch = train->batch / train->micro;
     struct plan_how how = { backend_find((enum backend_kind)train->backend, e), (enum precision)train->precision,
@@ -56,22 +55,23 @@ static int measure(const struct model_conf *model, const struct train_conf *trai
     struct leaves *leaves = leaves_new(), *decode_leaves = leaves_new();
     struct graph *g = graph_new(leaves), *eval = graph_new(leaves), *decode = graph_new(decode_leaves);
     struct plan *plan = NULL, *eval_plan = NULL;
-    model_build(g, arena, model, train, MODE_TRAIN, batch, model->seq, 0);
-    int failure = g->failed ? err_set(e, "%s", g->err.text) : 0;
-    if (!failure && memory) {
-        leaves->frozen = true;
-        model_build(eval, arena, model, NULL, MODE_EVAL, batch, model->seq, 0);
-        model_build(decode, arena, model, NULL, MODE_DECODE, 1, 1, model->seq);
-        failure = plan_new(&plan, g, how, e) || plan_new(&eval_plan, eval, how, e);
-    }
+    model_build(g, arena, model, train, MODE_TRAIN, (struct model_size){ .batch = batch, .seq = model->seq });
+    leaves->frozen = true;
+    out->looks_ahead = model_looks_ahead(model);
+    if (memory && !g->failed) model_build(eval, arena, model, NULL, MODE_EVAL, (struct model_size){ .batch = batch, .seq = model->seq });
+    if (memory && !g->failed && !out->looks_ahead)
+        model_build(decode, arena, model, NULL, MODE_DECODE, (struct model_size){ .batch = 1, .seq = 1, .context = model->seq });
+    int failure = g->failed ? err_set(e, "%s", g->err.text) : eval->failed ? err_set(e, "%s", eval->err.text)
+                : decode->failed ? err_set(e, "%s", decode->err.text) : 0;
+    if (!failure && memory) failure = plan_new(&plan, g, how, e) || plan_new(&eval_plan, eval, how, e);
     if (!failure) {
         out->counts = model_count(leaves);
-        out->fingerprint = graph_fingerprint(g);
+        out->fingerprint = fingerprint_of(g, eval, decode);
         out->tokens = (int64_t)train->steps * train->batch * model->seq;
+        out->cache = model_cache_bytes(decode_leaves, 1, model->seq, train->precision == PRECISION_BF16 ? 2 : 4);
         if (plan) {
             out->train_flops = plan_report(plan)->train_flops / (double)(batch * model->seq);
             out->memory = plan_bytes(plan, eval_plan) + state_staged_bytes(leaves, train->micro);
-            out->kv_bytes = model_kv_bytes(decode_leaves, 1, model->seq, train->precision == PRECISION_BF16 ? 2 : 4);
         }
     }
     plan_free(plan);
@@ -131,7 +131,9 @@ static void keep(struct variant *v, const struct measure *m)
     v->counts = m->counts;
     v->fingerprint = m->fingerprint;
     v->train_flops_per_token = m->train_flops;
-    v->kv_bytes_per_token = m->kv_bytes;
+    v->kv_bytes_per_token = m->cache.per_token;
+    v->state_bytes = m->cache.fixed;
+    v->looks_ahead = m->looks_ahead;
     v->memory_bytes = m->memory;
 }
 

@@ -19,9 +19,11 @@ extern const char study_name_rule[];
 struct variant {
     const char *name;
     json_t *config;                     /* {"data": ..., "model": {...}, "train": {...}}, every key present */
-    struct hash fingerprint, hash;      /* of the graph; of config + data + format version (the identity) */
+    struct hash fingerprint, hash;      /* of the graphs; of config + data + format version (the identity) */
     struct counts counts;
-    double train_flops_per_token; size_t kv_bytes_per_token, memory_bytes;
+    double train_flops_per_token; size_t memory_bytes;
+    size_t kv_bytes_per_token, state_bytes;     /* what decoding keeps: for each token; however many there are */
+    bool looks_ahead;                           /* no causal model: its losses are not to be held against those of one */
 };
 
 struct point { int variant, replicate; uint64_t seed; char *dir; };         /* dir relative to the study's folder */

@@ -95,14 +95,10 @@ static struct hash hash_of_json(const json_t *json)
 
 static json_t *variant_json(const struct variant *v)
 {
-    return json_pack("{s:s, s:O, s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:I, s:I}", "name", v->name, "config", v->config,
-                     "fingerprint", hash_json(v->fingerprint), "hash", hash_json(v->hash),
-                     "params_total", (json_int_t)v->counts.total, "params_active", (json_int_t)v->counts.active,
-                     "params_active_embedded", (json_int_t)v->counts.active_embedded,
-                     "params_non_embedding", (json_int_t)v->counts.non_embedding,
-                     "train_flops_per_token", v->train_flops_per_token,
-                     "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token,
-                     "memory_bytes", (json_int_t)v->memory_bytes);
+    return json_pack("{s:s, s:O, s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:b}", "name", v->name, "config", v->config, "fingerprint", hash_json(v->fingerprint), "hash", hash_json(v->hash),
+                     "params_total", (json_int_t)v->counts.total, "params_active", (json_int_t)v->counts.active, "params_active_embedded", (json_int_t)v->counts.active_embedded, "params_non_embedding", (json_int_t)v->counts.non_embedding,
+                     "train_flops_per_token", v->train_flops_per_token, "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token, "memory_bytes", (json_int_t)v->memory_bytes,
+                     "state_bytes", (json_int_t)v->state_bytes, "looks_ahead", v->looks_ahead);
 }
 
 json_t *study_write(const struct study *s)
@@ -167,22 +163,26 @@ int study_save(const struct study *s, struct err *e)
     return file_commit(file, e);
 }
 
+static int64_t integer_of(const json_t *v, const char *key) { return json_integer_value(json_object_get(v, key)); }
+
 static void open_variants(struct study *s, const json_t *list)
 {
     s->n_variants = (int)json_array_size(list);
     s->variant = arena_alloc(s->arena, (size_t)(s->n_variants + 1) * sizeof *s->variant);
     for (int i = 0; i < s->n_variants; i++) {
         const json_t *v = json_array_get(list, (size_t)i);
-        s->variant[i] = (struct variant){ text_of(s, v, "name", "?"), json_incref(json_object_get(v, "config")),
-                                          hash_of_json(json_object_get(v, "fingerprint")),
-                                          hash_of_json(json_object_get(v, "hash")),
-            { json_integer_value(json_object_get(v, "params_total")),
-              json_integer_value(json_object_get(v, "params_active")),
-              json_integer_value(json_object_get(v, "params_non_embedding")),
-              json_integer_value(json_object_get(v, "params_active_embedded")) },
-            json_number_value(json_object_get(v, "train_flops_per_token")),
-            (size_t)json_integer_value(json_object_get(v, "kv_bytes_per_token")),
-            (size_t)json_integer_value(json_object_get(v, "memory_bytes")) };
+        s->variant[i] = (struct variant){
+            .name = text_of(s, v, "name", "?"), .config = json_incref(json_object_get(v, "config")),
+            .fingerprint = hash_of_json(json_object_get(v, "fingerprint")),
+            .hash = hash_of_json(json_object_get(v, "hash")),
+            .counts = { integer_of(v, "params_total"), integer_of(v, "params_active"),
+                        integer_of(v, "params_non_embedding"), integer_of(v, "params_active_embedded") },
+            .train_flops_per_token = json_number_value(json_object_get(v, "train_flops_per_token")),
+            .memory_bytes = (size_t)integer_of(v, "memory_bytes"),
+            .kv_bytes_per_token = (size_t)integer_of(v, "kv_bytes_per_token"),
+            .state_bytes = (size_t)integer_of(v, "state_bytes"),
+            .looks_ahead = json_is_true(json_object_get(v, "looks_ahead")),
+        };
     }
 }
 

@@ -1,18 +1,25 @@
 /* Decoding: the model's builder in decode mode over a copy of the trained weights. */
 #include "decoder.h"
+#include "model/inputs.h"
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct decoder {
     struct arena *arena;
-    struct leaves *leaves;
-    struct graph *graph;
-    struct plan *plan;
-    struct state *state;
+    struct leaves *leaves; struct graph *graph; struct plan *plan; struct state *state;
     struct node *logits;
-    int64_t tokens, vocab;
+    struct inputs in;
+    struct model_size size;
+    int64_t tokens, vocab, end;                             /* end: positions that were fed */
 };
+
+static bool keeps_states(const struct decoder *d)
+{
+    for (int i = 0; i < d->leaves->n; i++) if (d->leaves->leaf[i]->fixed) return true;
+    return false;
+}
 
 static int copy_leaves(struct decoder *d, const struct leaves *from, struct state *trained, struct err *e)
 {
@@ -31,15 +38,17 @@ static int copy_leaves(struct decoder *d, const struct leaves *from, struct stat
 }
 
 int decoder_new(struct decoder **out, const struct model_conf *conf, struct plan_how how, const struct leaves *from,
-                struct state *trained, int64_t batch, int64_t chunk, int64_t context, int threads, struct err *e)
+                struct state *trained, struct model_size size, int threads, struct err *e)
 {
     struct decoder *d = xcalloc(1, sizeof *d);
     d->arena = arena_new();
     d->leaves = leaves_new();
     d->graph = graph_new(d->leaves);
-    d->tokens = batch * chunk;
+    d->in = inputs_new(size.batch, size.seq);
+    d->tokens = size.batch * size.seq;
+    d->size = size;
     d->vocab = conf->vocab;
-    d->logits = model_build(d->graph, d->arena, conf, NULL, MODE_DECODE, batch, chunk, context);
+    d->logits = model_build(d->graph, d->arena, conf, NULL, MODE_DECODE, size);
     if (plan_new(&d->plan, d->graph, how, e)) { decoder_free(d); return -1; }
     d->state = state_new(d->leaves, how.backend, threads);
     plan_bind(d->plan, d->state, NULL);
@@ -51,6 +60,7 @@ int decoder_new(struct decoder **out, const struct model_conf *conf, struct plan
 void decoder_free(struct decoder *d)
 {
     if (!d) return;
+    inputs_free(d->in);
     plan_free(d->plan);
     state_free(d->state);
     graph_free(d->graph);
@@ -61,15 +71,16 @@ void decoder_free(struct decoder *d)
 
 void decoder_feed(struct decoder *d, int64_t pos, const int32_t *ids, real *logits)
 {
-    int32_t at = (int32_t)pos, *start = xcalloc((size_t)d->tokens, sizeof *start);
     double *wide = xmalloc((size_t)(d->tokens * d->vocab) * sizeof *wide);
-    state_put(d->state, leaves_find(d->leaves, "ids"), ids);
-    state_put(d->state, leaves_find(d->leaves, "start"), start);
-    state_put(d->state, leaves_find(d->leaves, "pos"), &at);
+    INVARIANT(pos + d->size.rewind >= d->end || !keeps_states(d), "rolled back %lld positions, states are kept for %lld",
+              (long long)(d->end - pos), (long long)d->size.rewind);
+    d->end = pos + d->size.seq;
+    memcpy(d->in.ids, ids, (size_t)d->tokens * sizeof *ids);
+    *d->in.pos = (int32_t)pos;
+    inputs_stage(d->state, d->leaves, MODE_DECODE, 0, 1, &d->in);
     plan_forward(d->plan, 0);
     plan_read(d->plan, d->logits, wide);
     for (int64_t i = 0; i < d->tokens * d->vocab; i++) logits[i] = (real)wide[i];
-    free(start);
     free(wide);
 }
 

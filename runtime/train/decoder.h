@@ -6,14 +6,15 @@
 
 struct decoder;
 
-/* Builds the decode graph for `batch` sequences in chunks of `chunk` tokens and caches of `context` tokens. Weights
-   and buffers are taken by path from another state of the same model. */
+/* Builds the decode graph for sequences in chunks of size.seq tokens. Weights and buffers are taken by path from another
+   state of the same model. */
 int decoder_new(struct decoder **out, const struct model_conf *conf, struct plan_how how, const struct leaves *from,
-                struct state *trained, int64_t batch, int64_t chunk, int64_t context, int threads, struct err *e);
+                struct state *trained, struct model_size size, int threads, struct err *e);
 void decoder_free(struct decoder *d);
 
 /* Feeds batch*chunk ids that stand at positions pos.. and gives the logits [batch,chunk,vocab] of what follows
-   each. The document begins at position 0. Writing at a smaller pos rolls back. */
+   each. The document begins at position 0. Writing at a smaller pos rolls back, by size.rewind positions at most where
+   the model keeps states. */
 void decoder_feed(struct decoder *d, int64_t pos, const int32_t *ids, real *logits);
 
 /* A token from logits: the largest (temperature 0), or drawn by (seed, position). */

@@ -35,9 +35,9 @@ static int session_plan(struct session **out, const json_t *config, int micro, s
     s->leaves = leaves_new();
     s->graph = graph_new(s->leaves);
     s->eval_graph = graph_new(s->leaves);
-    model_build(s->graph, s->arena, &s->model, &s->train, MODE_TRAIN, s->batch, s->model.seq, 0);
+    model_build(s->graph, s->arena, &s->model, &s->train, MODE_TRAIN, (struct model_size){ .batch = s->batch, .seq = s->model.seq });
     s->leaves->frozen = true;
-    model_build(s->eval_graph, s->arena, &s->model, NULL, MODE_EVAL, s->batch, s->model.seq, 0);
+    model_build(s->eval_graph, s->arena, &s->model, NULL, MODE_EVAL, (struct model_size){ .batch = s->batch, .seq = s->model.seq });
     if (plan_new(&s->plan, s->graph, how, e) || plan_new(&s->eval_plan, s->eval_graph, how, e)) { session_free(s); return -1; }
     *out = s;
     return 0;
@@ -114,24 +114,9 @@ void session_free(struct session *s)
     free(s);
 }
 
-static void put(struct session *s, const char *name, int micro, int micros, const void *from)
+void session_stage(struct session *s, int micro, const struct inputs *in)
 {
-    const struct leaf *l = leaves_find(s->leaves, name);
-    if (l) state_stage(s->state, l, micro, micros, from);
+    inputs_stage(s->state, s->leaves, MODE_TRAIN, micro, s->train.micro, in);
 }
 
-static void put_all(struct session *s, int micro, int micros, const struct batch *b)
-{
-    put(s, "ids", micro, micros, b->ids);
-    put(s, "target", micro, micros, b->target);
-    put(s, "weight", micro, micros, b->weight);
-    put(s, "start", micro, micros, b->start);
-}
-
-void session_stage(struct session *s, int micro, const struct batch *b) { put_all(s, micro, s->train.micro, b); }
-
-void session_put(struct session *s, const struct batch *b)
-{
-    put_all(s, 0, 1, b);
-    put(s, "present", 0, 1, b->present);
-}
+void session_put(struct session *s, const struct inputs *in) { inputs_stage(s->state, s->leaves, MODE_EVAL, 0, 1, in); }

@@ -299,7 +299,7 @@ static void prepare(struct trainer *t)
     struct session *s = t->session;
     int blocks = model_blocks(&s->model);
     int64_t experts = 0;
-    t->batch = batch_new(s->batch * s->model.seq);
+    t->batch = inputs_new(s->batch, s->model.seq);
     t->staged = -1;
     t->train = metrics_new(s->graph, STORE_TRAIN, blocks, train_series, TRAIN_SERIES);
     t->eval = metrics_new(s->eval_graph, STORE_EVAL, blocks, eval_series, EVAL_SERIES);
@@ -377,7 +377,7 @@ static void finish(struct trainer *t)
     stop_free(t->stop);
     session_free(t->session);
     if (t->corpus) corpus_close(t->corpus);
-    batch_free(t->batch);
+    inputs_free(t->batch);
     free(t->dir);
 }
 

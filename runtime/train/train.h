@@ -63,7 +63,7 @@ int session_new(struct session **out, const json_t *config, int threads, struct 
 int session_fits(const json_t *config, size_t room, struct err *e);
 void session_free(struct session *s);
 size_t session_bytes(const struct session *s);              /* all slabs and arenas */
-void session_put(struct session *s, const struct batch *b);                 /* for plan_forward */
-void session_stage(struct session *s, int micro, const struct batch *b);    /* for plan_step */
+void session_put(struct session *s, const struct inputs *in);               /* for plan_forward of an evaluation */
+void session_stage(struct session *s, int micro, const struct inputs *in);  /* for plan_step */
 
 #endif

@@ -4,7 +4,7 @@ local moe = {
   router = { score = "softmax", top_k = 6 },
   balance = { { "switch_aux", alpha = 0.001 } },
 }
-local ffn = { { "swiglu", d_ff = 10944 } } -- the first layer is dense: its load would settle last
+local ffn = { { "dense", d_ff = 10944 } } -- the first layer is dense: its load would settle last
 for layer = 2, 28 do ffn[layer] = moe end
 
 return {

@@ -1,0 +1,149 @@
+/* What a module calls while it builds: what is known of the model, what crosses layers, weights, parts of the model,
+   metrics, losses. Nobody checks for NULL: the graph keeps the first error. */
+#ifndef SLUICE_BUILD_H
+#define SLUICE_BUILD_H
+
+#include "inputs.h"
+#include "graph/ops.h"
+
+#define INPUT_NODE(name, dtype, shape, graphs) struct node *name;
+
+/* What every builder may ask. Dimensions: T = batch * seq tokens in this graph. */
+struct build {
+    struct graph *graph; struct arena *arena;
+    enum mode mode;
+    const struct model_conf *conf; const struct train_conf *train;   /* train: NULL outside MODE_TRAIN */
+    int64_t batch, seq, tokens, width, vocab, context;      /* context: cache length in decode, else seq */
+    int64_t rewind;                                         /* positions that decoding can be rolled back */
+    int layers, layer;    /* of the trunk; the current one: 0..layers-1, MTP blocks from there on, -1 outside */
+    int blocks;                                             /* layers and MTP blocks together */
+    bool branch_normed;                                     /* trait of the current layer's residual */
+    INPUTS(INPUT_NODE)                                      /* ids, start, ..: NULL where this mode has none */
+    char path[256];                                         /* of weights made now: "layers.3.attention" */
+    struct building *own;                                   /* of build.c */
+};
+
+/* ---- what builders hand to each other ---- */
+
+/* What runs past the sublayers, as the residual slot keeps it. */
+struct stream {
+    struct node *x;                                         /* what the next sublayer reads: [T,D], or [T,n,D] */
+    struct node *x0;                                        /* [T,D]: what `embed` gave */
+    void *own;                                              /* the residual's own, from `open` on */
+};
+/* A part of the model handed to a module that decides what surrounds it. */
+struct sublayer {
+    struct node *(*build)(struct build *b, const void *context, struct node *u);
+    const void *context;
+    const char *name;
+};
+struct mask { int64_t window; };    /* how many positions are seen, the own one included; 0: all of the past */
+/* Keys and values as attention reads them, [T,G,W] or caches [B,C,G,W]; the values of these tokens, [T,G,W]. */
+struct kv { struct node *k, *v, *value; };
+/* Makes keys and values, finished, of what they are made from. */
+struct projector { struct kv (*build)(struct build *b, const void *context, struct node *from); const void *context; };
+struct routing {
+    int experts, k;
+    int64_t rows;                                           /* most pairs that can be chosen; 0: each of `index` */
+    struct node *logits;                                    /* REAL [T,E] */
+    struct node *score;                                     /* REAL [T,E], unbiased: softmax or sigmoid */
+    struct node *share;    /* REAL [T,E], score with rows that sum to 1: P of the balance losses */
+    struct node *key;                                       /* REAL [T,E]: what the choice goes by */
+    struct node *index, *gate;                              /* I32, REAL [T,K]; -1: no expert */
+    struct node *counts;                                    /* I32 [E], set by dispatch */
+};
+struct dispatched { struct node *rows, *offsets, *order, *place; };  /* rows [R,D]; see ops dispatch, gather, combine */
+/* What a feed-forward tells what is within it. */
+struct hidden { int64_t width; struct pick activation; };
+/* What updates go by: learning rate and number of the step, REAL [1]; clip: what clip_norm gives, REAL [2]. */
+struct update { struct node *lr, *step, *clip; };
+
+/* ---- what builders call ---- */
+
+/* Path of the weights and layer-wise metrics made between enter and leave. */
+void build_enter(struct build *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void build_leave(struct build *b);
+
+/* What crosses layers: a node kept by layer (-1: the model's) and name, for modules that are built later. Kept names:
+   "attention.input" (normalised, of each layer), "attention.kv.k", ".v", ".value"; of the model "embed.table",
+   "embed.token", "head.loss" (REAL [T]). NULL: nothing of that name was kept. */
+void build_keep(struct build *b, int layer, const char *name, struct node *x);
+struct node *build_kept(const struct build *b, int layer, const char *name);
+
+/* The initial values that the init slot gives a matrix. */
+struct init build_init(struct build *b, enum role role, struct shape shape);
+
+/* x W^T: W is [out, shape_last(x)], initialised by the init slot, at path "<b->path>.<name>.weight". ACT out; REAL
+   for ROLE_ROUTER and ROLE_GATE (scores are never below float32). x of rank 3 is read as [T, rest]. */
+struct node *linear(struct build *b, const char *name, enum role role, struct node *x, int64_t out);
+/* The same for E stacked matrices [E, out, in] over expert rows. active: share of the stack that a token uses. */
+struct node *expert_linear(struct build *b, const char *name, enum role role, const struct dispatched *d,
+                           struct node *rows, int64_t out, int experts, double active);
+/* A gain vector (ones or zeros), a table, or another weight that is no linear. */
+struct node *build_weight(struct build *b, const char *name, enum role role, struct shape shape, struct init init);
+struct node *build_buffer(struct build *b, const char *name, enum dtype dtype, struct shape shape, double value);
+
+/* The model's norm slot. */
+struct node *build_norm(struct build *b, const char *name, struct node *x);
+struct node *build_norm_from(struct build *b, const char *name, struct node *x, double gain);       /* gain: at first */
+/* The position slot of the current layer. */
+struct node *build_position(struct build *b, struct node *x);
+/* The residual of the current layer around one of its sublayers, or around what a block makes of them. */
+void build_around(struct build *b, struct stream *s, struct sublayer f);
+struct node *build_attention(struct build *b, const void *none, struct node *u);
+struct node *build_ffn(struct build *b, const void *none, struct node *u);
+/* One block with the configuration of trunk layer `like`, as layer b->layer, on a stream of its own. */
+struct node *build_block(struct build *b, int like, struct node *x);
+/* Of x [B*S',..] the rows that the sequences of b have, the first b->seq of each: MTP blocks have
+   fewer than the trunk. */
+struct node *build_rows(struct build *b, struct node *x);
+/* x, of T rows, with `value` in those that only fill up a batch of an evaluation; elsewhere there are
+   none, and it is x itself. */
+struct node *build_present(struct build *b, struct node *x, double value);
+/* REAL noise of the shape of `like` [T,..], drawn anew for each token of each step; NULL outside training, where
+   nothing is noisy. Its bits follow from the run's seed, the token's place in the run, column, path and name: a name is
+   used once at a path. */
+struct node *build_noise(struct build *b, const char *name, struct node *like, enum noise_kind kind);
+/* In decode: writes x [T,..] into a cache buffer and gives the whole of it; otherwise x itself. window: the positions
+   that are read back, as a mask gives them; 0: all. */
+struct node *build_cached(struct build *b, const char *name, struct node *x, int64_t window);
+/* In decode: a ring of recurrent states, REAL [B,R,..]: that after position p lies in entry p mod R, and R - 1
+   positions can be rolled back. Its size does not grow with the context. Otherwise NULL: sequences begin at zero. */
+struct node *build_state(struct build *b, const char *name, struct shape one);
+
+/* A metric of the current layer, or of the model when b->layer is -1: an HDF5 dataset with a unit. Mean over the
+   micro-batches unless said otherwise. Never changes what is computed. Only in train and eval. */
+void build_metric(struct build *b, const char *name, struct node *value, const char *unit, enum better better,
+                  const char *about);
+void build_metric_as(struct build *b, const char *name, struct node *value, const char *unit, enum carry how,
+                     enum better better, const char *about);
+/* A mean over the T rows of a micro-batch to which those that are not present added 0 (build_present): also over the
+   rows of all micro-batches, in an evaluation of those that are there, however it is cut. Likewise the root mean
+   square of x, of T rows. */
+void build_row_metric(struct build *b, const char *name, struct node *value, const char *unit, enum better better,
+                      const char *about);
+void build_rms_metric(struct build *b, const char *name, struct node *x, const char *unit, enum better better,
+                      const char *about);
+/* The mean of x [T] over the tokens that count, those whose next `ahead` + 1 tokens are there: of all tokens of a step
+   (or an evaluation) together, however its batch is cut. */
+void build_token_metric(struct build *b, const char *name, struct node *x, int ahead, const char *unit,
+                        enum better better, const char *about);
+/* A term of the objective, REAL [1]: of the micro-batch, as build_row_metric's value; the mean over micro-batches and
+   ranks. Also a metric "loss_<name>" (summed over layers). */
+void build_loss(struct build *b, const char *name, struct node *value, double weight);
+/* The same of x [T], averaged as build_token_metric does. */
+void build_token_loss(struct build *b, const char *name, struct node *x, int ahead, double weight);
+/* Runs in the update region after the optimizer, with b->layer as it was when registered; u->clip tells whether the
+   step counts. Never called outside MODE_TRAIN. */
+void build_update(struct build *b, void (*run)(struct build *b, void *state, struct update u), void *state);
+/* The control "lr": lr times the schedule's factor of the step. REAL [1]. */
+struct node *build_rate(struct build *b, double lr);
+/* An optimizer's `decay` where it is for this weight, else 0; gains: whether it is for gains too. */
+static inline double build_decay(const struct node *w, double decay, bool gains)
+{
+    return role_rule[w->leaf->role].exempt && !(gains && w->leaf->role == ROLE_GAIN) ? 0 : decay;
+}
+/* An optimizer's memory of a weight, of its shape, zero at first. */
+struct node *build_moment(struct build *b, const char *which, const struct node *w);
+
+#endif

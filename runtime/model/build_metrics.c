@@ -1,0 +1,160 @@
+/* Metrics and losses: what a mean is over, where rows of an evaluation only fill up or tokens do not count. */
+#include "building.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- rows that are there ---- */
+
+static struct node *present(struct build *b) { return view(b->graph, b->present, SHAPE(b->tokens)); }
+
+struct node *build_present(struct build *b, struct node *x, double value)
+{
+    return b->present ? mask_rows(b->graph, x, present(b), value) : x;
+}
+
+/* How many, over all pieces. */
+static struct node *present_count(struct build *b)
+{
+    struct building *o = b->own;
+    if (o->counted != b->present)
+        o->present_count = carry(b->graph, weighted_sum(b->graph, present(b), NULL), CARRY_SUM);
+    o->counted = b->present;
+    return o->present_count;
+}
+
+/* ---- metrics and losses ---- */
+
+static void probe(struct build *b, const char *name, const char *unit, enum better better, const char *about,
+                  struct term term)
+{
+    b->graph->layer = b->layer;
+    graph_probe(b->graph, name, unit, better, about, 1, &term);
+}
+
+void build_metric_as(struct build *b, const char *name, struct node *value, const char *unit, enum carry how,
+                     enum better better, const char *about)
+{
+    if (b->mode != MODE_DECODE)
+        probe(b, name, unit, better, about, (struct term){ 1, carry(b->graph, value, how), NULL, false });
+}
+
+void build_metric(struct build *b, const char *name, struct node *value, const char *unit, enum better better,
+                  const char *about)
+{
+    build_metric_as(b, name, value, unit, CARRY_MEAN, better, about);
+}
+
+/* The micro-batches' mean; over those of an evaluation, in which rows may be missing, what all rows add
+   up to by their number. */
+static struct term row_mean(struct build *b, struct node *value)
+{
+    struct graph *g = b->graph;
+    if (!b->present) return (struct term){ 1, carry(g, value, CARRY_MEAN), NULL, false };
+    return (struct term){ (double)b->tokens, carry(g, value, CARRY_SUM), present_count(b), false };
+}
+
+void build_row_metric(struct build *b, const char *name, struct node *value, const char *unit, enum better better,
+                      const char *about)
+{
+    if (b->mode != MODE_DECODE && value) probe(b, name, unit, better, about, row_mean(b, value));
+}
+
+void build_rms_metric(struct build *b, const char *name, struct node *x, const char *unit, enum better better,
+                      const char *about)
+{
+    struct graph *g = b->graph;
+    if (b->mode == MODE_DECODE || !x) return;
+    struct node *rows = build_present(b, x, 0);
+    struct term mean = { 1, NULL, NULL, false };
+    if (!b->present) mean.carry = carry(g, rms(g, x), CARRY_MEAN);
+    else
+        mean = (struct term){ sqrt((double)b->tokens / (double)shape_count(x->shape)),
+                              carry(g, dot(g, rows, rows), CARRY_SUM), present_count(b), true };
+    probe(b, name, unit, better, about, mean);
+}
+
+/* Weights of tokens [T], in the region of the graph: those count whose next `ahead` + 1 tokens are
+   there, in their document. */
+static struct node *weights(struct build *b, int ahead)
+{
+    struct graph *g = b->graph;
+    struct node *own = b->weight ? graph_leaf(g, b->weight->leaf) : NULL, *all = own;           /* [B,S] */
+    for (int k = 1; k <= ahead; k++) all = mul(g, all, shift(g, own, k));
+    return view(g, slice(g, all, b->seq), SHAPE(b->tokens));
+}
+
+/* sum w x over sum w, of all pieces of a step. */
+static struct term token_mean(struct build *b, struct node *x, int ahead)
+{
+    struct graph *g = b->graph;
+    struct node *w = weights(b, ahead);
+    return (struct term){ 1, carry(g, weighted_sum(g, x, w), CARRY_SUM), carry(g, weighted_sum(g, w, NULL), CARRY_SUM),
+                          false };
+}
+
+void build_token_metric(struct build *b, const char *name, struct node *x, int ahead, const char *unit,
+                        enum better better, const char *about)
+{
+    if (b->mode != MODE_DECODE) probe(b, name, unit, better, about, token_mean(b, x, ahead));
+}
+
+static void add_loss(struct build *b, struct build_loss loss)
+{
+    struct building *o = b->own;
+    if (o->n_losses == o->loss_room) o->loss = arena_more(b->arena, o->loss, &o->loss_room, sizeof loss);
+    o->loss[o->n_losses++] = loss;
+}
+
+void build_loss(struct build *b, const char *name, struct node *value, double weight)
+{
+    add_loss(b, (struct build_loss){ name, weight, row_mean(b, value) });
+    if (b->mode == MODE_TRAIN) graph_loss(b->graph, name, value, weight, false);
+}
+
+/* Gradients need the weight of the whole step before its first token is seen. */
+void build_token_loss(struct build *b, const char *name, struct node *x, int ahead, double weight)
+{
+    struct graph *g = b->graph;
+    add_loss(b, (struct build_loss){ name, weight, token_mean(b, x, ahead) });
+    if (b->mode != MODE_TRAIN) return;
+    g->region = REGION_AHEAD;
+    struct node *all = carry(g, weighted_sum(g, weights(b, ahead), NULL), CARRY_SUM);
+    g->region = REGION_MICRO;
+    if (ahead == 0) b->own->targets = all;
+    graph_loss(g, name, divide(g, weighted_sum(g, x, weights(b, ahead)), all), weight, true);
+}
+
+/* loss_NAME: each loss summed over layers, unweighted; loss: that of the next token; targets: how many of these there
+   are; objective: the weighted sum. */
+void build_report_losses(struct build *b)
+{
+    const struct building *o = b->own;
+    struct term *term = arena_alloc(b->arena, (size_t)(o->n_losses + 1) * sizeof *term);
+    b->graph->layer = -1;
+    for (int i = 0; i < o->n_losses; i++) {
+        const char *name = o->loss[i].name;
+        bool said = false, next_token = strcmp(name, "lm") == 0, mtp = strcmp(name, "mtp") == 0;
+        int n = 0;
+        for (int k = 0; k < o->n_losses; k++) {
+            if (strcmp(o->loss[k].name, name) != 0) continue;
+            said |= k < i;
+            term[n++] = o->loss[k].value;
+        }
+        if (said) continue;
+        graph_probe(b->graph, next_token ? "loss" : arena_text(b->arena, "loss_%s", name),
+                    next_token || mtp ? "nat/token" : "", BETTER_LOWER,
+                    next_token ? "cross-entropy of the next token"
+                               : arena_text(b->arena, "loss '%s' summed over layers, without its weight", name),
+                    n, term);
+    }
+    for (int i = 0; i < o->n_losses; i++) {
+        term[i] = o->loss[i].value;
+        term[i].weight = o->loss[i].weight;
+    }
+    if (o->targets)
+        graph_probe(b->graph, "targets", "token", BETTER_NONE, "targets that count in the step", 1,
+                    &(struct term){ 1, o->targets, NULL, false });
+    if (o->n_losses && b->mode == MODE_TRAIN)
+        graph_probe(b->graph, "objective", "nat/token", BETTER_LOWER, "weighted sum of all losses", o->n_losses, term);
+}

@@ -1,0 +1,31 @@
+/* What the files of the skeleton share of a model that is being built. */
+#ifndef SLUICE_BUILDING_H
+#define SLUICE_BUILDING_H
+
+#include "module.h"
+
+struct building {
+    int like;                                               /* the trunk layer whose configuration is being built */
+    int pass;                                               /* how often the current layer's weights were used before */
+    int depth[16], n_depth;                                 /* lengths of the path at each build_enter */
+    int n_kept, kept_room; struct kept { int layer; const char *name; struct node *x; } *kept;
+    struct node *counted, *present_count;                   /* of which rows present_count is, REAL [1] */
+    struct node *targets;   /* REAL [1]: how many of the step count, once a loss of next tokens is there; NULL before */
+    int n_losses, loss_room; struct build_loss { const char *name; double weight; struct term value; } *loss;
+    struct callback {
+        void (*run)(struct build *b, void *state, struct update u);
+        void *state;
+        int layer;
+        struct callback *next;
+    } *update;
+};
+
+/* A residual's stream begins and ends; one layer on it, with the configuration of trunk layer `like`. */
+struct stream build_open(struct build *b, struct pick residual, struct node *x);
+struct node *build_close(struct build *b, struct pick residual, const struct stream *s);
+void build_layer(struct build *b, int like, struct stream *s);
+
+/* Metrics of what build_loss and build_token_loss were given. */
+void build_report_losses(struct build *b);
+
+#endif

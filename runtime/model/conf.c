@@ -1,0 +1,152 @@
+/* The tables of a script: their keys, loaded and checked. */
+#include "model.h"
+#include "module.h"
+
+#include <stdio.h>
+
+static const struct param model_params[] = {
+    INT(struct model_conf, layers, 4, 1, 1024, "", "blocks of attention and ffn"),
+    INT(struct model_conf, d_model, 128, 2, 65536, "", "width of the residual stream"),
+    INT(struct model_conf, seq, 256, 1, 1048576, "token", "length of a training sequence"),
+    INT(struct model_conf, vocab, 256, 2, 1048576, "", "size of the vocabulary; at least the data's"),
+    INTS(struct model_conf, order, 0, 1023,
+         "layers from 0 as they run, any of them more than once, with the same weights; empty: each once"),
+    SLOT(struct model_conf, init, SLOT_INIT, "normal", "how weights are drawn"),
+    SLOT(struct model_conf, embed, SLOT_EMBED, "plain", "from token ids to vectors"),
+    SLOT(struct model_conf, norm, SLOT_NORM, "rms", "the normalisation that residual, head and blocks use"),
+    SLOT(struct model_conf, head, SLOT_HEAD, "lm", "from vectors to losses"),
+    LAYERS(struct model_conf, position, SLOT_POSITION, "rope", "how queries and keys know where they are"),
+    LAYERS(struct model_conf, residual, SLOT_RESIDUAL, "pre", "where norms stand around a branch"),
+    LAYERS(struct model_conf, block, SLOT_BLOCK, "sequential", "how a layer's attention and ffn follow each other"),
+    LAYERS(struct model_conf, attention, SLOT_ATTENTION, "gqa", "mixing along the sequence"),
+    LAYERS(struct model_conf, ffn, SLOT_FFN, "dense", "mixing along the width, dense or mixture of experts"),
+    { 0 }
+};
+const struct schema model_schema = { "model", "the architecture", sizeof(struct model_conf), model_params };
+
+static const struct param train_params[] = {
+    INT(struct train_conf, steps, 400, 1, 1e9, "step", "optimizer steps"),
+    INT(struct train_conf, batch, 16, 1, 1e6, "sequence", "sequences in a step"),
+    INT(struct train_conf, micro, 1, 1, 1e6, "", "micro-batches that a step's batch is cut into"),
+    REAL(struct train_conf, clip, 1, 0, 1e9, "", "largest global gradient norm; 0: no clipping"),
+    CHOICE(struct train_conf, backend, BACKEND_CPU, BACKENDS, "what computes: the processor, or an NVIDIA GPU"),
+    CHOICE(struct train_conf, precision, 0, "fp32 bf16", "of activations; weights, scores and sums stay fp32"),
+    CHOICE(struct train_conf, recompute, 0, "none selective",
+           "selective: norms, gathered expert rows and gated activations are computed again for backward; less memory, "
+           "a little more time, the same bits"),
+    SLOT(struct train_conf, optim, SLOT_OPTIM, "adamw", "the optimizer"),
+    SLOT(struct train_conf, schedule, SLOT_SCHEDULE, "wsd", "the learning rate over the run"),
+    INT(struct train_conf, eval_every, 100, 1, 1e9, "step",
+        "steps between evaluations; the last step always evaluates"),
+    INT(struct train_conf, eval_tokens, 32768, 0, 2e9, "token",
+        "held-out tokens that an evaluation measures, the same for all variants; 0: all there are"),
+    INT(struct train_conf, checkpoint_every, 100, 1, 1e9, "step", "steps between checkpoints"),
+    INT(struct train_conf, keep, 2, 0, 1000, "",
+        "checkpoints kept; 0: the newest while the run goes on, none when it is over"),
+    INT(struct train_conf, stop_window, 50, 5, 1e6, "step",
+        "trailing steps that a loss spike is measured against; so many without a target end a run"),
+    REAL(struct train_conf, stop_sigma, 0, 0, 1e6, "",
+         "stop as diverged when the loss stays this many standard deviations above the window for 10 steps; 0: never"),
+    REAL(struct train_conf, stop_dead, 0, 0, 1, "",
+         "stop when this share of experts got no token for a window; 0: never"),
+    REAL(struct train_conf, stop_seconds, 0, 0, 1e9, "s", "stop after so much training time; 0: never"),
+    { 0 }
+};
+const struct schema train_schema = { "train", "the training run", sizeof(struct train_conf), train_params };
+
+/* ---- loading ---- */
+
+static void check_picks(const struct param *params, const void *conf, const char *path, const struct model_conf *model,
+                        struct problems *problems);
+
+static void check_pick(const struct pick *p, const char *path, const struct model_conf *model,
+                       struct problems *problems)
+{
+    if (!p->module) return;
+    if (p->module->check) p->module->check(*p, model, path, problems);
+    if (p->module->params) check_picks(p->module->params, p->conf, path, model, problems);
+}
+
+/* Every module's own rules, depth first; a mistake that several layers share is said once. */
+static void check_picks(const struct param *params, const void *conf, const char *path, const struct model_conf *model,
+                        struct problems *problems)
+{
+    for (const struct param *p = params; p->name; p++) {
+        char below[256];
+        const void *field = (const char *)conf + p->offset;
+        snprintf(below, sizeof below, "%s%s%s", path, *path ? "." : "", p->name);
+        if (p->type == PARAM_SLOT) check_pick(field, below, model, problems);
+        if (p->type != PARAM_SLOTS && p->type != PARAM_LAYERS) continue;
+        const struct picks *list = field;
+        for (int i = 0; i < list->n; i++) {
+            int before = problems->n;
+            check_pick(&list->pick[i], below, model, problems);
+            if (p->type == PARAM_LAYERS && problems->n > before) break;
+        }
+    }
+}
+
+/* Every layer has its turn, and there is one for each turn. */
+static void check_order(const struct model_conf *conf, struct problems *problems)
+{
+    const struct ints *order = &conf->order;
+    for (int i = 0; i < order->n; i++)
+        if (order->value[i] >= conf->layers)
+            problem_add(problems, "order", "%d: the last layer is %d", order->value[i], conf->layers - 1);
+    for (int layer = 0; order->n && layer < conf->layers; layer++) {
+        bool runs = false;
+        for (int i = 0; i < order->n; i++) runs |= order->value[i] == layer;
+        if (!runs) problem_add(problems, "order", "layer %d is not in it: every layer runs at least once", layer);
+    }
+}
+
+void model_load(const json_t *json, struct arena *arena, struct model_conf *conf, struct problems *problems)
+{
+    int before = problems->n;
+    config_load(&model_schema, json, "", arena, conf, problems);
+    if (problems->n > before) return;
+    check_order(conf, problems);
+    if (problems->n == before) check_picks(model_params, conf, "", conf, problems);
+}
+
+/* The rate that is asked for is reached, and what follows it begins there. */
+static void check_warmup(const struct train_conf *c, struct problems *problems)
+{
+    const struct module *m = c->schedule.module;
+    int warmup = module_traits(c->schedule).warmup;
+    int64_t most = m->peak_ends ? m->peak_ends(c->schedule, c->steps) + 1 : c->steps;
+    if (most > c->steps) most = c->steps;
+    if (warmup <= most) return;
+    if (warmup > c->steps)
+        module_problem(problems, "train.schedule", "warmup",
+                       "%d steps of warm-up in a run of %d: lr is never reached; at most %lld", warmup, c->steps,
+                       (long long)most);
+    else
+        module_problem(
+            problems, "train.schedule", "warmup",
+            "%d steps of warm-up, but the decay begins after step %lld of %d: at most %lld, or a shorter decay",
+            warmup, (long long)most, c->steps, (long long)most);
+}
+
+void train_load(const json_t *json, struct arena *arena, struct train_conf *conf, struct problems *problems)
+{
+    int before = problems->n;
+    config_load(&train_schema, json, "train", arena, conf, problems);
+    if (problems->n > before) return;
+    if (conf->batch % conf->micro != 0)
+        problem_add(problems, "train.micro", "%d does not divide the batch of %d sequences", conf->micro, conf->batch);
+    check_warmup(conf, problems);
+    check_picks(train_params, conf, "train", NULL, problems);
+}
+
+bool model_looks_ahead(const struct model_conf *conf)
+{
+    bool ahead = false;
+    for (const struct param *p = model_params; p->name; p++) {
+        const void *field = (const char *)conf + p->offset;
+        if (p->type == PARAM_SLOT) ahead |= module_traits(*(const struct pick *)field).looks_ahead;
+        const struct picks *list = p->type == PARAM_LAYERS ? field : NULL;
+        for (int i = 0; list && i < list->n; i++) ahead |= module_traits(list->pick[i]).looks_ahead;
+    }
+    return ahead;
+}

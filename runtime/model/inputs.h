@@ -1,0 +1,50 @@
+/* What the graphs of a model read of a micro-batch: one line an input, from which come its leaf, its field in a batch
+   and where that is put. */
+#ifndef SLUICE_INPUTS_H
+#define SLUICE_INPUTS_H
+
+#include "conf.h"
+#include "graph/graph.h"
+
+struct state;
+
+/* The graphs that read an input. noise_key is read by what draws noise alone: training graphs ask for it. */
+enum { IN_TRAIN = 1 << MODE_TRAIN, IN_EVAL = 1 << MODE_EVAL, IN_DECODE = 1 << MODE_DECODE, ASKED = 8 };
+
+/* name, dtype, shape, graphs. ids and start are filled by who has tokens; target and weight by who has their
+   successors, a corpus; present by an evaluation, which fills up its last batch; pos by a decoder. */
+#define INPUTS(X) \
+    X(ids,       I32,  SHAPE(batch, seq), IN_TRAIN | IN_EVAL | IN_DECODE) \
+    /* position in its sequence at which the token's document begins; 0 for the document that it opens in */ \
+    X(start,     I32,  SHAPE(batch, seq), IN_TRAIN | IN_EVAL | IN_DECODE) \
+    /* positions that precede this chunk in the caches */ \
+    X(pos,       I32,  SHAPE(1),          IN_DECODE) \
+    X(target,    I32,  SHAPE(batch, seq), IN_TRAIN | IN_EVAL) \
+    /* 0 where the target lies in another document, else 1 */ \
+    X(weight,    REAL, SHAPE(batch, seq), IN_TRAIN | IN_EVAL) \
+    /* 0 where the batch is only filled up, else 1 */ \
+    X(present,   REAL, SHAPE(batch, seq), IN_EVAL) \
+    /* the key of each sequence, low word first: inputs_noise */ \
+    X(noise_key, I32,  SHAPE(batch, 2),   ASKED)
+
+#define INPUT_ENUM(name, dtype, shape, graphs) INPUT_##name,
+enum input { INPUTS(INPUT_ENUM) INPUT_COUNT };
+
+/* Of one micro-batch. */
+#define INPUT_I32 int32_t
+#define INPUT_REAL real
+#define INPUT_VALUES(name, dtype, shape, graphs) INPUT_##dtype *name;
+struct inputs { INPUTS(INPUT_VALUES) };
+struct inputs inputs_new(int64_t batch, int64_t seq);       /* weights and presence 1, the rest 0 */
+void inputs_free(struct inputs in);
+
+/* The noise of a sequence is a function of the seed and of its number in the run, whichever micro-batch of whichever
+   rank it is in: numbers first.. */
+void inputs_noise(struct inputs in, uint64_t seed, int64_t first, int64_t batch);
+
+struct node *inputs_node(struct graph *g, enum input input, int64_t batch, int64_t seq);
+/* To the leaves that the graphs of a mode read, as state_stage does. */
+void inputs_stage(struct state *s, const struct leaves *l, enum mode mode, int micro, int micros,
+                  const struct inputs *in);
+
+#endif

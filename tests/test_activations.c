@@ -1,0 +1,94 @@
+/* Values and slopes of elementwise ops: distributions, scores, gated units. */
+#include "op_check.h"
+
+#define HERE(CASE) \
+    CASE(normal, values, normal(g, real_in(g, 6))) \
+    CASE(sqrt_softplus, values, sqrt_softplus(g, real_in(g, 6))) \
+    CASE(leaky_relu2, values, leaky_relu2(g, real_in(g, 4), 0.5)) \
+    CASE(swiglu_clamped, values, swiglu_clamped(g, real_in(g, 5), real_in(g, 5), 10, 10)) \
+    CASE(swiglu_oss, values, swiglu_oss(g, real_in(g, 5), real_in(g, 5), 7, 1.702)) \
+    CASE(situglu, values, situglu(g, real_in(g, 5), real_in(g, 5), 4, 25))
+
+HERE(BENCH_BUILD)
+
+/* Gradients are slopes: each value's is what arrives. */
+static void slopes(struct bench *b)
+{
+    for (int64_t i = 0; i < shape_count(b->dout[0].shape); i++) tensor_set(&b->dout[0], i, 1);
+    bench_forward(b);
+    bench_backward(b);
+}
+
+/* ---- the normal distribution ---- */
+
+static void test_normal(void **state)
+{
+    (void)state;
+    OPEN(b, normal, values);
+    PUT(b, 0, 0, 1, -1, 1.96, -3, 40);
+    slopes(&b);
+    SEE(b.out[0], 2e-7, .5, .84134475, .15865525, .97500210, .00134990, 1);
+    SEE(b.din[0], 2e-7, .39894228, .24197072, .24197072, .05844094, .00443185, 0);
+    bench_close(&b);
+}
+
+/* ---- scores ---- */
+
+static void test_sqrt_softplus(void **state)
+{
+    (void)state;
+    OPEN(b, sqrt_softplus, values);
+    PUT(b, 0, 2, 1, 0, -1, -200, 10000);
+    slopes(&b);
+    SEE(b.out[0], 1e-6, 1.458399, 1.145976, .832555, .559698, 0, 100);
+    SEE(b.din[0], 1e-6, .301974, .318968, .300281, .240256, 0, .005);
+    bench_close(&b);
+}
+
+/* ---- activations ---- */
+
+static void test_leaky_relu2(void **state)
+{
+    (void)state;
+    OPEN(b, leaky_relu2, values);
+    PUT(b, 0, 3, 0, -2, -8);
+    slopes(&b);
+    SEE(b.out[0], 0, 9, 0, 1, 16);
+    SEE(b.din[0], 0, 6, 0, -1, -4);
+    bench_close(&b);
+}
+
+#define GATES(b) PUT(b, 0, -3, 0, 2, 8, 30); PUT(b, 1, 1, -2, 9, -40, 5); slopes(&(b))
+
+/* Where a clamp holds a value no gradient passes. */
+static void test_gated_units(void **state)
+{
+    (void)state;
+    OPEN(v4, swiglu_clamped, values);
+    GATES(v4);
+    SEE(v4.out[0], 2e-5, -.142278, 0, 15.854347, -79.973172, 49.99773);
+    SEE(v4.din[0], 2e-5, -.088104, -1, 9.817058, -10.023466, 0);
+    SEE(v4.din[1], 2e-6, -.142278, 0, 1.761594, 0, 9.999546);
+    bench_close(&v4);
+    OPEN(oss, swiglu_oss, values);
+    GATES(oss);
+    SEE(oss.out[0], 1e-5, -.036143, 0, 15.485269, -41.999719, 41.999719);
+    SEE(oss.din[0], 1e-5, -.049097, -.5, 8.590523, 0, 0);
+    SEE(oss.din[1], 2e-6, -.018071, 0, 0, 0, 6.999953);
+    bench_close(&oss);
+    OPEN(situ, situglu, values);
+    GATES(situ);
+    SEE(situ.out[0], 3e-5, -.120426, 0, 14.051297, -88.821594, 19.73752);
+    SEE(situ.din[0], 3e-6, -.086436, -.997872, 7.653207, -1.657157, .000006);
+    SEE(situ.din[1], 2e-6, -.120297, 0, 1.434098, .580254, 3.84417);
+    bench_close(&situ);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_normal), cmocka_unit_test(test_sqrt_softplus), cmocka_unit_test(test_leaky_relu2),
+        cmocka_unit_test(test_gated_units),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
