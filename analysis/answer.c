@@ -58,8 +58,10 @@ static void append_doubts(const struct comparison *c, const struct arm *a, char 
     int digits = answer_digits(c);
     const char *wider = s->variant > s->baseline ? a->variant->name : base->variant->name;
     if (s->differ)
-        append(out, size, "; spreads differ (sd %.*f against %.*f): few seeds hide bad ones of %s; median %+.*f, %s in %d of %d pairs",
-               digits, s->variant, digits, s->baseline, wider, digits, a->median, c->better ? "better" : "higher", a->wins, a->paired.n);
+        append(out, size, "; spreads differ (sd %.*f against %.*f): few seeds hide bad ones of %s; median %+.*f, %s in "
+                          "%d of %d pairs",
+               digits, s->variant, digits, s->baseline, wider, digits, a->median, c->better ? "better" : "higher",
+               a->wins, a->paired.n);
     if (a->rests == 1) append(out, size, "; rests on seed %d", a->rests_on);
     if (a->rests > 1) append(out, size, "; rests on each of %d seeds", a->rests);
     if (a->verdict != VERDICT_PARTIAL) append_runs(out, size, a->diverged, a->total, "diverged");
@@ -68,7 +70,10 @@ static void append_doubts(const struct comparison *c, const struct arm *a, char 
 
 static const char *verb(enum verdict verdict)
 {
-    return verdict == VERDICT_BETTER ? "beats" : verdict == VERDICT_WORSE ? "loses to" : verdict == VERDICT_HIGHER ? "is higher than" : "is lower than";
+    return verdict == VERDICT_BETTER   ? "beats"
+           : verdict == VERDICT_WORSE  ? "loses to"
+           : verdict == VERDICT_HIGHER ? "is higher than"
+                                       : "is lower than";
 }
 
 void answer_sentence(const struct comparison *c, int arm, char *out, size_t size)
@@ -88,16 +93,21 @@ void answer_sentence(const struct comparison *c, int arm, char *out, size_t size
                  digits, fabs(a->paired.delta), digits, a->paired.half, gap, unit, n, p);
         break;
     case VERDICT_PARTIAL:
-        snprintf(out, size, "%s is better than %s where it finishes (%+.*f ± %.*f%s%s, %d pairs), but diverged in %d of %d runs against %d of %d", name, base,
-                 digits, a->paired.delta, digits, a->paired.half, gap, unit, n, a->diverged, a->total, b->diverged, b->total);
+        snprintf(out, size,
+                 "%s is better than %s where it finishes (%+.*f ± %.*f%s%s, %d pairs), but diverged in %d "
+                 "of %d runs against %d of %d",
+                 name, base, digits, a->paired.delta, digits, a->paired.half, gap, unit, n, a->diverged, a->total,
+                 b->diverged, b->total);
         break;
     case VERDICT_NONE:
-        snprintf(out, size, "%s against %s: no difference detected, %+.*f ± %.*f%s%s (%d paired seeds, %s; smallest detectable %.*f)", name, base,
+        snprintf(out, size, "%s against %s: no difference detected, %+.*f ± %.*f%s%s (%d paired seeds, %s; smallest "
+                            "detectable %.*f)", name, base,
                  digits, a->paired.delta, digits, a->paired.half, gap, unit, n, p, digits, a->detectable);
         break;
     case VERDICT_FEW:
         if (n == 0) snprintf(out, size, "%s against %s: no pair of runs to compare", name, base);
-        else snprintf(out, size, "%s against %s: not tested, %+.*f%s%s (%d paired seed%s; no interval and no p-value below %d)", name, base,
+        else snprintf(out, size, "%s against %s: not tested, %+.*f%s%s (%d paired seed%s; no interval and no p-value "
+                                 "below %d)", name, base,
                       digits, a->paired.delta, gap, unit, n, n == 1 ? "" : "s", STATS_LEAST);
         break;
     case VERDICT_ABSENT:
@@ -119,7 +129,8 @@ static json_t *number(double x)
 
 static json_t *reading_json(const struct reading *o)
 {
-    json_t *j = json_pack("{s:i, s:s, s:o}", "replicate", o->run->replicate, "status", condition_name(o->run->condition), "value", number(o->value));
+    json_t *j = json_pack("{s:i, s:s, s:o}", "replicate", o->run->replicate,
+                          "status", condition_name(o->run->condition), "value", number(o->value));
     if (o->step >= 0) json_object_set_new(j, "step", json_integer(o->step));
     if (!o->counted) json_object_set_new(j, "not_counted", json_string(o->why));
     if (o->untaught) json_object_set_new(j, "not_learned", json_true());
@@ -131,20 +142,32 @@ static json_t *arm_json(const struct comparison *c, int arm)
     const struct arm *a = &c->arm[arm];
     json_t *runs = json_array();
     for (int i = 0; i < a->total; i++) json_array_append_new(runs, reading_json(&c->reading[a->first + i]));
-    json_t *j = json_pack("{s:s, s:i, s:i, s:o, s:o, s:I, s:I, s:o, s:I, s:o}", "variant", a->variant->name, "runs_asked", a->total, "n", a->n, "mean", number(a->mean),
-                          "sd", number(a->sd), "params_total", (json_int_t)a->variant->counts.total, "params_active", (json_int_t)a->variant->counts.active,
-                          "train_flops_per_token", number(a->variant->train_flops_per_token), "kv_bytes_per_token", (json_int_t)a->variant->kv_bytes_per_token, "runs", runs);
+    json_t *j = json_pack("{s:s, s:i, s:i, s:o, s:o, s:I, s:I, s:o, s:I, s:o}", "variant", a->variant->name,
+                          "runs_asked", a->total, "n", a->n, "mean", number(a->mean), "sd", number(a->sd),
+                          "params_total", (json_int_t)a->variant->counts.total,
+                          "params_active", (json_int_t)a->variant->counts.active,
+                          "train_flops_per_token", number(a->variant->train_flops_per_token),
+                          "kv_bytes_per_token", (json_int_t)a->variant->kv_bytes_per_token, "runs", runs);
     if (arm == c->baseline) return j;
     char sentence[ANSWER_SIZE];
     answer_sentence(c, arm, sentence, sizeof sentence);
-    json_object_set_new(j, "paired", json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i}", "pairs", a->paired.n, "delta", number(a->paired.delta),
-        "sd", number(a->paired.sd), "ci_low", number(a->paired.delta - a->paired.half), "ci_high", number(a->paired.delta + a->paired.half), "p", number(a->paired.p),
-        "p_family", number(a->p), "rho", number(a->rho), "detectable", number(a->detectable), "median", number(a->median), "wins", a->wins));
-    json_object_set_new(j, "spread", json_pack("{s:o, s:o, s:o, s:b}", "sd_variant", number(a->spread.variant), "sd_baseline", number(a->spread.baseline),
-        "p", number(a->spread.p), "differ", a->spread.differ));
+    json_object_set_new(j, "paired", json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i}",
+                                               "pairs", a->paired.n, "delta", number(a->paired.delta),
+                                               "sd", number(a->paired.sd),
+                                               "ci_low", number(a->paired.delta - a->paired.half),
+                                               "ci_high", number(a->paired.delta + a->paired.half),
+                                               "p", number(a->paired.p), "p_family", number(a->p),
+                                               "rho", number(a->rho), "detectable", number(a->detectable),
+                                               "median", number(a->median), "wins", a->wins));
+    json_object_set_new(j, "spread", json_pack("{s:o, s:o, s:o, s:b}", "sd_variant", number(a->spread.variant),
+                                               "sd_baseline", number(a->spread.baseline), "p", number(a->spread.p),
+                                               "differ", a->spread.differ));
     json_object_set_new(j, "verdict_rests_on_seeds", json_integer(a->rests));
-    json_object_set_new(j, "unpaired", json_pack("{s:o, s:o, s:o, s:o, s:o}", "delta", number(a->welch.delta), "df", number(a->welch.df),
-        "ci_low", number(a->welch.delta - a->welch.half), "ci_high", number(a->welch.delta + a->welch.half), "p", number(a->welch.p)));
+    json_object_set_new(j, "unpaired", json_pack("{s:o, s:o, s:o, s:o, s:o}", "delta", number(a->welch.delta),
+                                                 "df", number(a->welch.df),
+                                                 "ci_low", number(a->welch.delta - a->welch.half),
+                                                 "ci_high", number(a->welch.delta + a->welch.half),
+                                                 "p", number(a->welch.p)));
     json_object_set_new(j, "verdict", json_string(answer_verdict[a->verdict]));
     json_object_set_new(j, "answer", json_string(sentence));
     return j;
@@ -156,9 +179,11 @@ json_t *answer_json(const struct comparison *c)
     json_t *arms = json_array();
     for (int i = 0; i < c->n_arms; i++) json_array_append_new(arms, arm_json(c, i));
     bool simultaneous = c->family == FAMILY_SIDAK && c->family_size > 1;
-    return json_pack("{s:s, s:i, s:s, s:s, s:s?, s:s, s:o, s:s, s:i, s:f, s:s, s:o, s:o, s:o}", "format", "sluice-comparison", "version", 1,
-                     "metric", c->metric, "unit", c->unit, "better", c->known ? better_name[c->better] : NULL,
-                     "at", at[c->options.at], "where", c->options.at ? number(c->options.where) : json_null(),
-                     "family", stats_family[c->family], "family_size", c->family_size, "ci_level", 1 - c->alpha, "ci_kind", simultaneous ? "simultaneous" : "single",
-                     "unigram", number(c->floor.unigram), "bigram", number(c->floor.bigram), "variants", arms);
+    return json_pack("{s:s, s:i, s:s, s:s, s:s?, s:s, s:o, s:s, s:i, s:f, s:s, s:o, s:o, s:o}",
+                     "format", "sluice-comparison", "version", 1, "metric", c->metric, "unit", c->unit,
+                     "better", c->known ? better_name[c->better] : NULL, "at", at[c->options.at],
+                     "where", c->options.at ? number(c->options.where) : json_null(), "family", stats_family[c->family],
+                     "family_size", c->family_size, "ci_level", 1 - c->alpha,
+                     "ci_kind", simultaneous ? "simultaneous" : "single", "unigram", number(c->floor.unigram),
+                     "bigram", number(c->floor.bigram), "variants", arms);
 }

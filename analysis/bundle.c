@@ -56,11 +56,13 @@ static void align(struct bundle *b, const struct curve *curve, double smooth)
     }
 }
 
-int bundle_load(struct bundle *b, const struct runs *all, int variant, const char *name, double smooth, struct metric *metric, struct err *e)
+int bundle_load(struct bundle *b, const struct runs *all, int variant, const char *name, double smooth,
+                struct metric *metric, struct err *e)
 {
     struct curve *curve = xcalloc((size_t)all->n + 1, sizeof *curve);
     int bad = 0;
-    *b = (struct bundle){ .name = variant < 0 ? all->run[0].name : all->study->variant[variant].name, .replicate = xcalloc((size_t)all->n + 1, sizeof(int)) };
+    *b = (struct bundle){ .name = variant < 0 ? all->run[0].name : all->study->variant[variant].name,
+                          .replicate = xcalloc((size_t)all->n + 1, sizeof(int)) };
     for (int i = 0; i < all->n && !bad; i++) {
         struct run *r = &all->run[i];
         if (r->variant != variant || !bundle_whole(r)) continue;

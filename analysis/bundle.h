@@ -10,7 +10,8 @@ struct bundle { const char *name; int runs, absent; int *replicate; int64_t rows
 
 /* variant -1: the lone run. Diverged and failed runs are left out: see bundle_whole. Only training curves are smoothed;
    *metric says what was read and stays as it was when there is no run. */
-int bundle_load(struct bundle *b, const struct runs *all, int variant, const char *name, double smooth, struct metric *metric, struct err *e);
+int bundle_load(struct bundle *b, const struct runs *all, int variant, const char *name, double smooth,
+                struct metric *metric, struct err *e);
 void bundle_free(struct bundle *b);
 bool bundle_whole(struct run *r);
 

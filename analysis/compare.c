@@ -30,10 +30,12 @@ static double *tokens_of(struct run *r, enum store_group group, const struct cur
 }
 
 /* The row that answers: the last one, or the last at or before a place that the run has reached. -1: none. */
-static int64_t row_at(const struct compare_options *o, struct run *run, enum store_group group, const struct curve *c, struct reading *out)
+static int64_t row_at(const struct compare_options *o, struct run *run, enum store_group group, const struct curve *c,
+                      struct reading *out)
 {
     if (o->at == AT_END) {
-        if (c->rows == 0) snprintf(out->why, sizeof out->why, "%s, no row of this metric", condition_name(run->condition));
+        if (c->rows == 0)
+            snprintf(out->why, sizeof out->why, "%s, no row of this metric", condition_name(run->condition));
         return c->rows - 1;
     }
     const char *place = o->at == AT_STEP ? "step" : "tokens";
@@ -42,18 +44,22 @@ static int64_t row_at(const struct compare_options *o, struct run *run, enum sto
         snprintf(out->why, sizeof out->why, "the run file has no count of tokens");
         return -1;
     }
-    double reached = tokens ? metric_last(run, "train.tokens") : (double)run->step, first = c->rows == 0 ? NAN : tokens ? tokens[0] : (double)c->step[0];
+    double reached = tokens ? metric_last(run, "train.tokens") : (double)run->step,
+           first = c->rows == 0 ? NAN : tokens ? tokens[0] : (double)c->step[0];
     int64_t row = -1;
     for (int64_t i = 0; i < c->rows; i++)
         if ((tokens ? tokens[i] : (double)c->step[i]) <= o->where) row = i;
     free(tokens);
     if (c->rows) reached = fmax(reached, (double)c->step[c->rows - 1] * (o->at == AT_STEP));
     if (!(reached >= o->where)) {
-        snprintf(out->why, sizeof out->why, "%s at step %lld, has not reached %s %.12g", condition_name(run->condition), (long long)run->step, place, o->where);
+        snprintf(out->why, sizeof out->why, "%s at step %lld, has not reached %s %.12g", condition_name(run->condition),
+                 (long long)run->step, place, o->where);
         return -1;
     }
     if (row < 0 && c->rows == 0) snprintf(out->why, sizeof out->why, "no row of this metric");
-    else if (row < 0) snprintf(out->why, sizeof out->why, "no row at or before %s %.12g: the first is at %s %.12g", place, o->where, place, first);
+    else if (row < 0)
+        snprintf(out->why, sizeof out->why, "no row at or before %s %.12g: the first is at %s %.12g", place, o->where,
+                 place, first);
     return row;
 }
 
@@ -78,7 +84,9 @@ static void take_value(struct run *run, struct comparison *c, const struct metri
     out->value = curve->value[row];
     out->step = curve->step[row];
     out->counted = isfinite(out->value);
-    if (!out->counted) snprintf(out->why, sizeof out->why, "%s, the value at step %lld is not finite", condition_name(run->condition), (long long)out->step);
+    if (!out->counted)
+        snprintf(out->why, sizeof out->why, "%s, the value at step %lld is not finite", condition_name(run->condition),
+                 (long long)out->step);
     out->loss = strcmp(c->metric, "eval.loss") == 0 ? out->value : metric_last(run, "eval.loss");
 }
 
@@ -93,8 +101,12 @@ static int look_at(struct run *run, struct comparison *c, struct reading *out, s
         return 0;
     }
     if (c->options.at == AT_END && run->condition != STATUS_FINISHED) {
-        if (run->steps) snprintf(out->why, sizeof out->why, "%s at step %lld of %lld", condition_name(run->condition), (long long)run->step, (long long)run->steps);
-        else snprintf(out->why, sizeof out->why, "%s at step %lld", condition_name(run->condition), (long long)run->step);
+        if (run->steps)
+            snprintf(out->why, sizeof out->why, "%s at step %lld of %lld", condition_name(run->condition),
+                     (long long)run->step, (long long)run->steps);
+        else
+            snprintf(out->why, sizeof out->why, "%s at step %lld", condition_name(run->condition),
+                     (long long)run->step);
         return 0;
     }
     struct curve curve;
@@ -117,7 +129,8 @@ static int counted_values(const struct comparison *c, const struct arm *a, doubl
     return n;
 }
 
-/* Sums of floats in another order differ by as much: they are one value, or a cut of a batch would be told apart from another. */
+/* Sums of floats in another order differ by as much: they are one value, or a cut of a batch would be told apart from
+   another. */
 static bool one_value(double x, double y) { return fabs(x - y) <= 16 * (double)FLT_EPSILON * fmax(fabs(x), fabs(y)); }
 
 /* Values of the replicates that both have, but for one (-1: for none). Readings are by replicate. */
@@ -129,7 +142,8 @@ static int pair(const struct comparison *c, const struct arm *a, const struct ar
         while (k < b->total && c->reading[b->first + k].run->replicate < u->run->replicate) k++;
         if (k == b->total) break;
         const struct reading *v = &c->reading[b->first + k];
-        if (!u->counted || !v->counted || u->run->replicate != v->run->replicate || u->run->replicate == leave) continue;
+        if (!u->counted || !v->counted || u->run->replicate != v->run->replicate || u->run->replicate == leave)
+            continue;
         x[n] = u->value;
         y[n++] = one_value(u->value, v->value) ? u->value : v->value;
     }
@@ -234,7 +248,8 @@ static void judge_all(struct comparison *c)
         }
     }
     for (int i = 0; i < c->n_arms; i++)
-        if (c->arm[i].verdict == VERDICT_BETTER && lost_alone(c, &c->arm[i], base) > lost_alone(c, base, &c->arm[i])) c->arm[i].verdict = VERDICT_PARTIAL;
+        if (c->arm[i].verdict == VERDICT_BETTER && lost_alone(c, &c->arm[i], base) > lost_alone(c, base, &c->arm[i]))
+            c->arm[i].verdict = VERDICT_PARTIAL;
     free(p);
 }
 
@@ -281,7 +296,8 @@ static int check_text(const struct comparison *c, struct err *e)
         if (!o->counted || !*o->text) continue;
         if (!first) first = o;
         if (strcmp(o->text, first->text) != 0)
-            return err_set(e, "%s and %s were measured on different text (eval_hash %s, %s): their values cannot be compared", first->run->name, o->run->name, first->text, o->text);
+            return err_set(e, "%s and %s were measured on different text (eval_hash %s, %s): their values cannot be "
+                              "compared", first->run->name, o->run->name, first->text, o->text);
     }
     return 0;
 }
@@ -302,7 +318,8 @@ static int read_all(const struct runs *runs, struct comparison *c, struct err *e
         }
     for (int i = 0; read && absent == read; i++) {          /* a mistake, and any run can say what is near */
         struct curve curve;
-        if (run_look(c->reading[i].run) && metric_scalar(c->reading[i].run, c->metric, &curve, NULL, e)) return err_prefix(e, "%s: ", c->reading[i].run->name);
+        if (run_look(c->reading[i].run) && metric_scalar(c->reading[i].run, c->metric, &curve, NULL, e))
+            return err_prefix(e, "%s: ", c->reading[i].run->name);
     }
     return 0;
 }
@@ -319,7 +336,8 @@ static void read_floor(struct comparison *c, const struct study *s)
 {
     struct err e;
     c->floor = (struct counting){ NAN, NAN, 0 };
-    if (counting_of(s, c->step_high, &c->floor, &e)) snprintf(c->why_no_floor, sizeof c->why_no_floor, "%.255s", e.text);
+    if (counting_of(s, c->step_high, &c->floor, &e))
+        snprintf(c->why_no_floor, sizeof c->why_no_floor, "%.255s", e.text);
     for (int i = 0; i < c->n_readings; i++) {
         struct reading *o = &c->reading[i];
         o->untaught = o->counted && is_untaught(c, &s->variant[o->run->variant], o);

@@ -13,8 +13,8 @@ struct compare_options {
 };
 
 /* What one run contributes. counted false: why says the reason ("diverged at step 210", "running, 120 of 400 steps").
-   absent: its model has no such metric. untaught: its held-out loss is no better than counting tokens or guessing. text: identity of
-   what was measured on. */
+   absent: its model has no such metric. untaught: its held-out loss is no better than counting tokens or guessing.
+   text: identity of what was measured on. */
 struct reading {
     struct run *run;
     bool counted, absent, untaught;
@@ -23,7 +23,8 @@ struct reading {
     char text[40], why[128];
 };
 
-/* HIGHER and LOWER are of metrics that are neither better. PARTIAL: better where it finishes, but it diverges more often. */
+/* HIGHER and LOWER are of metrics that are neither better. PARTIAL: better where it finishes, but it diverges more
+   often. */
 enum verdict {
     VERDICT_BASELINE, VERDICT_BETTER, VERDICT_WORSE, VERDICT_HIGHER, VERDICT_LOWER, VERDICT_PARTIAL, VERDICT_NONE, VERDICT_FEW, VERDICT_ABSENT, VERDICT_AHEAD
 };
@@ -34,7 +35,8 @@ struct arm {
     int total, n, first;                /* runs; of them counted; index of its first reading */
     int diverged, untaught, absent;     /* of its runs */
     double mean, sd;
-    struct contrast paired, welch;      /* against the baseline; paired.n is the number of pairs, welch is of a single test */
+    struct contrast paired, welch;      /* against the baseline; paired.n is the number of pairs, welch is of a single
+                                           test */
     double p;                           /* of the pairs, after the family's correction */
     double rho, detectable, median;     /* median: of the pairs' differences */
     int wins;                           /* pairs in which the variant is the better one; of neither, the higher one */
@@ -47,7 +49,8 @@ struct comparison {
     struct compare_options options;
     char metric[96], unit[32]; enum better better;
     bool known;                                     /* a run has the metric: unit and better are what it says */
-    enum family family; int family_size;            /* of the variants that could be tested, whether or not their runs finished */
+    enum family family; int family_size;            /* of the variants that could be tested, whether or not their runs
+                                                       finished */
     double alpha;                                   /* intervals are of level 1 - alpha */
     int baseline, n_arms, n_readings;
     struct arm *arm; struct reading *reading;       /* readings by variant, then replicate */

@@ -8,7 +8,8 @@
 
 static struct metric planned(const struct series *s)
 {
-    struct metric m = { .series = { .group = s->group, .type = s->type, .rank = s->rank, .is_volatile = s->is_volatile, .better = s->better } };
+    struct metric m = { .series = { .group = s->group, .type = s->type, .rank = s->rank, .is_volatile = s->is_volatile,
+                                    .better = s->better } };
     snprintf(m.series.name, sizeof m.series.name, "%s", s->name);
     snprintf(m.series.unit, sizeof m.series.unit, "%s", s->unit);
     snprintf(m.series.about, sizeof m.series.about, "%s", s->about);
@@ -20,15 +21,16 @@ static struct metric planned(const struct series *s)
 }
 
 /* Appends the series of one group, whose graph is built in `mode`. */
-static int append(struct metric **list, int n, struct arena *arena, struct leaves *leaves, const struct model_conf *model,
-                  const struct train_conf *train, enum store_group group, struct err *e)
+static int append(struct metric **list, int n, struct arena *arena, struct leaves *leaves,
+                  const struct model_conf *model, const struct train_conf *train, enum store_group group, struct err *e)
 {
     bool training = group == STORE_TRAIN;
     struct graph *g = graph_new(leaves);
     model_build(g, arena, model, training ? train : NULL, training ? MODE_TRAIN : MODE_EVAL, (struct model_size){ .batch = train->batch / train->micro, .seq = model->seq });
     if (g->failed) n = err_set(e, "%s", g->err.text);
     else {
-        struct metrics *m = metrics_new(g, group, model_blocks(model), training ? train_series : eval_series, training ? TRAIN_SERIES : EVAL_SERIES);
+        struct metrics *m = metrics_new(g, group, model_blocks(model), training ? train_series : eval_series,
+                                        training ? TRAIN_SERIES : EVAL_SERIES);
         *list = xrealloc(*list, (size_t)(n + metrics_count(m) + 1) * sizeof **list);
         for (int i = 0; i < metrics_count(m); i++) (*list)[n++] = planned(&metrics_series(m)[i]);
         metrics_free(m);

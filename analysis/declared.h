@@ -5,9 +5,11 @@
 #include "metric.h"
 #include "study/study.h"
 
-int declared_list(const struct variant *v, struct metric **list, struct err *e);        /* malloc'd; returns how many, or -1 */
+/* malloc'd; returns how many, or -1 */
+int declared_list(const struct variant *v, struct metric **list, struct err *e);
 
-/* Adds a problem when the baseline will not have the study's primary metric; of others that will not it says so on stderr. */
+/* Adds a problem when the baseline will not have the study's primary metric; of others that will not it says so on
+   stderr. */
 void declared_check(const struct study *s, struct problems *problems);
 
 #endif

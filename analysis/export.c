@@ -127,8 +127,8 @@ static void csv_indices(FILE *to, const struct columns *c, const struct reader_s
     }
 }
 
-/* Cells that are NaN in every row are of a layer that has no such expert, head, …. A NaN among numbers, and a run's lone
-   number that is NaN, was measured: the run diverged. */
+/* Cells that are NaN in every row are of a layer that has no such expert, head, …. A NaN among numbers, and a run's
+   lone number that is NaN, was measured: the run diverged. */
 static bool *measured_cells(const struct curve *c)
 {
     bool *measured = xcalloc((size_t)c->cells + 1, sizeof *measured);
@@ -148,7 +148,8 @@ static void csv_metric(const struct runs *runs, struct run *r, const struct colu
         for (int64_t cell = 0; cell < curve->cells; cell++) {
             if (!measured[cell]) continue;
             csv_text(to, variant);
-            fprintf(to, ",%d,%lld,%s.%s,", replicate, (long long)curve->step[row], metric_group[m->series.group], m->series.name);
+            fprintf(to, ",%d,%lld,%s.%s,", replicate, (long long)curve->step[row], metric_group[m->series.group],
+                    m->series.name);
             csv_indices(to, c, &m->series, cell);
             print_real(to, curve->value[row * curve->cells + cell]);
             fputc('\n', to);
@@ -158,7 +159,8 @@ static void csv_metric(const struct runs *runs, struct run *r, const struct colu
     free(variant);
 }
 
-static int csv_run(const struct runs *runs, struct run *r, const struct columns *c, const struct export_options *o, FILE *to, struct err *e)
+static int csv_run(const struct runs *runs, struct run *r, const struct columns *c, const struct export_options *o,
+                   FILE *to, struct err *e)
 {
     struct metric *list;
     struct curve curve;
@@ -254,7 +256,8 @@ static int json_run(const struct runs *runs, struct run *r, const struct export_
     fputs("{\"variant\":", to);
     json_text(to, variant);
     free(variant);
-    fprintf(to, ",\"replicate\":%d,\"status\":\"%s\",\"config\":%s,\"series\":[", replicate_of(runs, r), condition_name(r->condition), *config ? config : "null");
+    fprintf(to, ",\"replicate\":%d,\"status\":\"%s\",\"config\":%s,\"series\":[", replicate_of(runs, r),
+            condition_name(r->condition), *config ? config : "null");
     for (int i = 0; i < n && !bad; i++) {
         if (!wanted(o, &list[i])) continue;
         bad = metric_read(r, &list[i], &curve, e);

@@ -11,8 +11,8 @@ struct export_options { int64_t every; int n_metrics; const char *const *metric;
 /* Long form: variant, replicate, step, metric, one column for each dimension that occurs (layer, expert, …, counted
    from 0), value. What was not measured is left out. */
 int export_csv(const struct runs *runs, const struct export_options *o, FILE *to, struct err *e);
-/* {"format":"sluice-export","runs":[{"variant","replicate","status","config","series":[{"metric","unit","dims","step":[..],
-   "value":[..]}]}]}; values nest as the dimensions do; not measured is null. */
+/* {"format":"sluice-export","runs":[{"variant","replicate","status","config","series":[{"metric","unit","dims",
+   "step":[..],"value":[..]}]}]}; values nest as the dimensions do; not measured is null. */
 int export_json(const struct runs *runs, const struct export_options *o, FILE *to, struct err *e);
 
 #endif

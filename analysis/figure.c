@@ -39,7 +39,8 @@ void figure_caption(const struct canvas *c, const char *format, ...)
         if (!line) break;
         fprintf(c->gp, "set label %d ", 102 + i);
         figure_quote(c->gp, line);
-        fprintf(c->gp, " at screen 0, screen 0 offset 1.5,%g left font ',11' textcolor '#707070'\n", second && !i ? 1.9 : 0.9);
+        fprintf(c->gp, " at screen 0, screen 0 offset 1.5,%g left font ',11' textcolor '#707070'\n",
+                second && !i ? 1.9 : 0.9);
     }
 }
 
@@ -55,7 +56,8 @@ void figure_axis(const struct canvas *c, const char *axis, const char *name, con
 void figure_tics(const struct canvas *c, const char *axis, double low, double high)
 {
     double step = (high - low) / 5, power = pow(10, floor(log10(step))), digit = step / power;
-    if (step > 0) fprintf(c->gp, "set %stics %.6g\n", axis, power * (digit < 1.5 ? 1 : digit < 3.5 ? 2 : digit < 7.5 ? 5 : 10));
+    if (step > 0)
+        fprintf(c->gp, "set %stics %.6g\n", axis, power * (digit < 1.5 ? 1 : digit < 3.5 ? 2 : digit < 7.5 ? 5 : 10));
 }
 
 void figure_range(const struct canvas *c, const char *axis, double low, double high)
@@ -96,9 +98,11 @@ void figure_legend(struct canvas *c, int right, const struct entry *entry, int n
         double y = 1 - (double)(TOP + ROW * i) / c->height, x = (right + 16.0) / c->width;
         fprintf(c->gp, "set label %d ", 200 + i);
         figure_quote(c->gp, entry[i].text);
-        fprintf(c->gp, " at screen %.5f, screen %.5f left%s\n", x + (LINE + 8.0) / c->width, y, entry[i].color ? "" : " textcolor '#909090'");
+        fprintf(c->gp, " at screen %.5f, screen %.5f left%s\n", x + (LINE + 8.0) / c->width, y,
+                entry[i].color ? "" : " textcolor '#909090'");
         if (entry[i].color)
-            fprintf(c->gp, "set arrow %d from screen %.5f, screen %.5f to screen %.5f, screen %.5f nohead linewidth 2 linecolor rgb '%s' dashtype %s\n", 200 + i,
+            fprintf(c->gp, "set arrow %d from screen %.5f, screen %.5f to screen %.5f, screen %.5f nohead linewidth 2 "
+                           "linecolor rgb '%s' dashtype %s\n", 200 + i,
                     x, y, x + (double)LINE / c->width, y, entry[i].color, entry[i].dash);
     }
 }

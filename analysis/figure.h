@@ -6,7 +6,10 @@
 #include <stdio.h>
 
 struct canvas { FILE *gp; int width, height; };             /* pixels at a scale of 1; draw may set them */
-struct figure { const char *name, *about; int (*draw)(struct canvas *c, const struct runs *runs, const struct plot_options *o, struct err *e); };
+struct figure {
+    const char *name, *about;
+    int (*draw)(struct canvas *c, const struct runs *runs, const struct plot_options *o, struct err *e);
+};
 
 extern const struct figure figure_loss, figure_final, figure_pairs, figure_load;
 
@@ -15,7 +18,8 @@ void figure_quote(FILE *gp, const char *text);
 void figure_title(const struct canvas *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Small grey text in the lower left corner, in one or two lines: what is drawn, and from how much. */
 void figure_caption(const struct canvas *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void figure_axis(const struct canvas *c, const char *axis, const char *name, const char *unit);     /* axis: "x", "y", "cb" */
+/* axis: "x", "y", "cb" */
+void figure_axis(const struct canvas *c, const char *axis, const char *name, const char *unit);
 /* The axis' range with a margin, and about five tics at round numbers. */
 void figure_range(const struct canvas *c, const char *axis, double low, double high);
 void figure_tics(const struct canvas *c, const char *axis, double low, double high);
@@ -26,8 +30,8 @@ const char *figure_dash(int variant, int baseline);
 
 /* What a line means. color NULL: a name without a line, in grey. */
 struct entry { char text[160]; const char *color, *dash; };
-/* Names right of a plot that ends at `right` pixels, in one column that the canvas grows for: gnuplot's own key drops what
-   does not fit. */
+/* Names right of a plot that ends at `right` pixels, in one column that the canvas grows for: gnuplot's own key drops
+   what does not fit. */
 void figure_legend(struct canvas *c, int right, const struct entry *entry, int n);
 /* The pixels that a text of the default font takes at most. */
 int figure_width(const char *text);

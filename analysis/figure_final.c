@@ -8,7 +8,8 @@
 static void write_dots(FILE *gp, const struct comparison *c, int arm)
 {
     const struct arm *a = &c->arm[arm];
-    double y = c->n_arms - arm, half = a->n >= STATS_LEAST ? stats_t_critical(STATS_LEVEL, a->n - 1) * a->sd / sqrt(a->n) : NAN;
+    double y = c->n_arms - arm,
+           half = a->n >= STATS_LEAST ? stats_t_critical(STATS_LEVEL, a->n - 1) * a->sd / sqrt(a->n) : NAN;
     fprintf(gp, "$mean%d << END\n", arm);
     if (a->n) fprintf(gp, "%.9g %.9g %.9g\n", a->mean, isnan(half) ? 0 : half, y - 0.16);
     fprintf(gp, "END\n$dots%d << END\n", arm);
@@ -60,7 +61,11 @@ static int draw(struct canvas *canvas, const struct runs *runs, const struct plo
     if (compare_study(runs, &how, &c, e)) return -1;
     const struct arm *base = &c->arm[c->baseline];
     int counted = 0, missing = 0, untaught = 0;
-    for (int i = 0; i < c->n_arms; i++) { counted += c->arm[i].n; missing += c->arm[i].total - c->arm[i].n; untaught += c->arm[i].untaught; }
+    for (int i = 0; i < c->n_arms; i++) {
+        counted += c->arm[i].n;
+        missing += c->arm[i].total - c->arm[i].n;
+        untaught += c->arm[i].untaught;
+    }
     if (!counted) {
         compare_free(c);
         return err_set(e, "no finished run yet: nothing to draw");
@@ -70,16 +75,25 @@ static int draw(struct canvas *canvas, const struct runs *runs, const struct plo
     fprintf(gp, "set tmargin 3.2\nset bmargin 6.6\nset yrange [0.4:%d.6]\nset key off\n", c->n_arms);
     figure_title(canvas, "%s: final %s", runs->study->name, c->metric);
     char left_out[128] = "";
-    if (missing) snprintf(left_out, sizeof left_out, "\nNot shown: %d run%s that did not finish or have no such metric.", missing, missing == 1 ? "" : "s");
-    if (untaught) snprintf(left_out + strlen(left_out), sizeof left_out - strlen(left_out), "%s%d of these runs have not learned.", missing ? " " : "\n", untaught);
-    figure_caption(canvas, "Small dots: runs; large: mean with its 95 %% interval (n ≥ %d); line: mean of %s.%s", STATS_LEAST, base->variant->name, left_out);
+    if (missing)
+        snprintf(left_out, sizeof left_out, "\nNot shown: %d run%s that did not finish or have no such metric.",
+                 missing, missing == 1 ? "" : "s");
+    if (untaught)
+        snprintf(left_out + strlen(left_out), sizeof left_out - strlen(left_out),
+                 "%s%d of these runs have not learned.", missing ? " " : "\n", untaught);
+    figure_caption(canvas, "Small dots: runs; large: mean with its 95 %% interval (n ≥ %d); line: mean of %s.%s",
+                   STATS_LEAST, base->variant->name, left_out);
     figure_axis(canvas, "x", c->metric, c->unit);
     set_range(canvas, c);
     write_names(canvas, c);
-    if (base->n) fprintf(gp, "set arrow 1 from %.9g, graph 0 to %.9g, graph 1 nohead linecolor rgb '#909090' dashtype 2 back\n", base->mean, base->mean);
+    if (base->n)
+        fprintf(gp, "set arrow 1 from %.9g, graph 0 to %.9g, graph 1 nohead linecolor rgb '#909090' dashtype 2 back\n",
+                base->mean, base->mean);
     fputs("set bars 0.6\nplot \\\n", gp);
     for (int i = 0; i < c->n_arms; i++)
-        if (c->arm[i].n) fprintf(gp, " $dots%d using 1:2 with points pointtype 7 pointsize 0.7 linecolor rgb '#80%s', $mean%d using 1:3:2 with xerrorbars pointtype 7 pointsize 1.3 linewidth 2 linecolor rgb '%s', \\\n",
+        if (c->arm[i].n)
+            fprintf(gp, " $dots%d using 1:2 with points pointtype 7 pointsize 0.7 linecolor rgb '#80%s', $mean%d using "
+                        "1:3:2 with xerrorbars pointtype 7 pointsize 1.3 linewidth 2 linecolor rgb '%s', \\\n",
                 i, figure_color(i, c->baseline) + 1, i, figure_color(i, c->baseline));
     fputs(" 1/0\n", gp);
     compare_free(c);

@@ -13,10 +13,12 @@ static struct run *choose(const struct runs *all, const struct plot_options *o, 
     if (!all->study || all->n == 1) return &all->run[0];
     for (int i = 0; i < all->n; i++) {
         struct run *r = &all->run[i];
-        bool named = o->variant ? !strcmp(all->study->variant[r->variant].name, o->variant) : r->variant == all->study->baseline;
+        bool named = o->variant ? !strcmp(all->study->variant[r->variant].name, o->variant)
+                                : r->variant == all->study->baseline;
         if (named && r->replicate == o->replicate) return r;
     }
-    err_set(e, "no run of variant '%s' with replicate %d", o->variant ? o->variant : all->study->variant[all->study->baseline].name, o->replicate);
+    err_set(e, "no run of variant '%s' with replicate %d",
+            o->variant ? o->variant : all->study->variant[all->study->baseline].name, o->replicate);
     return NULL;
 }
 
@@ -32,7 +34,8 @@ static void write_column(FILE *gp, double x, const double *sum, int64_t experts,
 {
     for (int64_t i = 0; i < experts; i++)
         for (int half = 0; half < (own == 1 ? 2 : 1) && !isnan(sum[i]); half++)
-            fprintf(gp, "%.9g %.9g %.4g\n", x, (double)i + (own == 1 ? half - 0.5 : 0) / 2, total > 0 ? sum[i] * (double)own / total : NAN);
+            fprintf(gp, "%.9g %.9g %.4g\n", x, (double)i + (own == 1 ? half - 0.5 : 0) / 2,
+                    total > 0 ? sum[i] * (double)own / total : NAN);
     fputc('\n', gp);
 }
 
@@ -53,7 +56,8 @@ static void write_layer(FILE *gp, const struct curve *c, const struct reader_ser
             total += sum[i];
         }
         double x = (double)c->step[0] + width * (double)bin;
-        for (int half = 0; half < (bins == 1 ? 2 : 1); half++) write_column(gp, x + (bins == 1 ? half - 0.5 : 0) / 2, sum, experts, total, own);
+        for (int half = 0; half < (bins == 1 ? 2 : 1); half++)
+            write_column(gp, x + (bins == 1 ? half - 0.5 : 0) / 2, sum, experts, total, own);
     }
     fputs("END\n", gp);
     free(sum);
@@ -70,19 +74,27 @@ static void panels(struct canvas *canvas, const struct curve *c, const struct re
     double first = (double)c->step[0], last = (double)c->step[c->rows - 1], margin = first < last ? 0 : 0.5;
     if (margin > 0) fputs("set xtics 1\n", gp);
     figure_tics(canvas, "x", first, last);
-    fputs("set multiplot\nset key off\nset border 15\nunset grid\nset palette defined (0 '#2166AC', 0.5 '#92C5DE', 1 '#F7F7F7', 1.5 '#F4A582', 2 '#B2182B')\n"
-          "set cbrange [0:2]\nset cbtics ('0' 0, '0.5' 0.5, '1' 1, '1.5' 1.5, '≥ 2' 2)\nset cblabel 'load / even load' offset 0.5,0\n", gp);
+    fputs("set multiplot\nset key off\nset border 15\nunset grid\nset palette defined (0 '#2166AC', 0.5 '#92C5DE', 1 "
+          "'#F7F7F7', 1.5 '#F4A582', 2 '#B2182B')\nset cbrange [0:2]\nset cbtics ('0' 0, '0.5' 0.5, '1' 1, '1.5' 1.5, "
+          "'≥ 2' 2)\nset cblabel 'load / even load' offset 0.5,0\n", gp);
     for (int64_t layer = 0; layer < s->dim[0]; layer++) {
         if (!has_experts(c, s, layer)) continue;
         int column = at % columns, row = at / columns;
         double w = (right - left) / columns, high = 1 - top / tall - row * height / tall;
         bool lowest = at + columns >= n;
-        fprintf(gp, "set lmargin at screen %.4f\nset rmargin at screen %.4f\nset tmargin at screen %.4f\nset bmargin at screen %.4f\n",
+        fprintf(gp, "set lmargin at screen %.4f\nset rmargin at screen %.4f\nset tmargin at screen %.4f\n"
+                    "set bmargin at screen %.4f\n",
                 left + w * column, left + w * (column + 1) - 0.035, high - 22 / tall, high - (height - 12) / tall);
-        fprintf(gp, "set title 'layer %lld' offset 0,-0.7\nset xrange [%.9g:%.9g]\nset yrange [-0.5:%lld.5]\nset ytics %d\n", (long long)layer,
-                first - margin, last + margin, (long long)s->dim[1] - 1, s->dim[1] > 8 ? (int)((s->dim[1] + 3) / 4) : 1);
-        fprintf(gp, "set format x '%s'\nset xlabel '%s'\nset ylabel '%s' offset 0.8,0\n", lowest ? "%g" : "", lowest ? "step" : "", column ? "" : "expert");
-        if (at == n - 1) fprintf(gp, "set colorbox user origin screen 0.895, screen %.4f size screen 0.018, screen %.4f\n", bottom / tall, 1 - (bottom + top + 22) / tall);
+        fprintf(gp,
+                "set title 'layer %lld' offset 0,-0.7\nset xrange [%.9g:%.9g]\nset yrange [-0.5:%lld.5]\n"
+                "set ytics %d\n",
+                (long long)layer, first - margin, last + margin, (long long)s->dim[1] - 1,
+                s->dim[1] > 8 ? (int)((s->dim[1] + 3) / 4) : 1);
+        fprintf(gp, "set format x '%s'\nset xlabel '%s'\nset ylabel '%s' offset 0.8,0\n", lowest ? "%g" : "",
+                lowest ? "step" : "", column ? "" : "expert");
+        if (at == n - 1)
+            fprintf(gp, "set colorbox user origin screen 0.895, screen %.4f size screen 0.018, screen %.4f\n",
+                    bottom / tall, 1 - (bottom + top + 22) / tall);
         else fputs("unset colorbox\n", gp);
         fprintf(gp, "plot $layer%lld using 1:2:3 with image\nunset label 101\nunset label 102\n", (long long)layer);
         at++;
@@ -111,7 +123,9 @@ static int draw(struct canvas *canvas, const struct runs *all, const struct plot
         if (has_experts(&c, &s, layer)) write_layer(canvas->gp, &c, &s, layer);
     figure_title(canvas, "%s: expert load of %s", all->study ? all->study->name : "run", r->name);
     if (c.rows <= BINS) figure_caption(canvas, "Tokens of each expert over the mean of its layer, in each step.");
-    else figure_caption(canvas, "Tokens of each expert over the mean of its layer, in columns of %lld or %lld steps.", (long long)(c.rows / BINS), (long long)((c.rows + BINS - 1) / BINS));
+    else
+        figure_caption(canvas, "Tokens of each expert over the mean of its layer, in columns of %lld or %lld steps.",
+                       (long long)(c.rows / BINS), (long long)((c.rows + BINS - 1) / BINS));
     panels(canvas, &c, &s, n);
     curve_free(&c);
     return 0;

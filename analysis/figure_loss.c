@@ -6,15 +6,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { POINTS = 500, MARKED = 30 };                         /* rows drawn of a curve, more would not be seen; up to which each gets a dot */
-enum { LEFT = 95, RIGHT = 684, LONG = 24 };                 /* pixels of the plot's edges; letters that fit beside the lower panel */
+enum { POINTS = 500, MARKED = 30 };                         /* rows drawn of a curve, more would not be seen; up to
+                                                               which each gets a dot */
+enum { LEFT = 95, RIGHT = 684, LONG = 24 };    /* pixels of the plot's edges; letters that fit beside the lower panel */
 
 /* What one figure shows. */
 struct scene {
     const struct runs *all;
     const char *metric; struct metric what; double smooth;  /* smooth 0: raw only */
     int n, baseline, n_lost; struct bundle *bundle;
-    int *lost; struct band lost_range; int64_t lost_first, lost_last;       /* diverged and failed runs with values, and what those span */
+    /* Diverged and failed runs with values, and what those span */
+    int *lost; struct band lost_range; int64_t lost_first, lost_last;
     bool pairs;
 };
 
@@ -29,8 +31,10 @@ static void write_curve(FILE *gp, const struct bundle *b, int v)
 {
     fprintf(gp, "$curve%d << END\n", v);
     for (int64_t row = 0; row < b->rows; row++) {
-        struct band raw = bundle_band(b->raw + row * b->runs, b->runs), s = bundle_band(b->smooth + row * b->runs, b->runs);
-        if (s.n && is_drawn(row, b->rows)) fprintf(gp, "%lld %.9g %.9g %.9g %.9g\n", (long long)b->step[row], raw.mean, s.mean, s.low, s.high);
+        struct band raw = bundle_band(b->raw + row * b->runs, b->runs),
+                    s = bundle_band(b->smooth + row * b->runs, b->runs);
+        if (s.n && is_drawn(row, b->rows))
+            fprintf(gp, "%lld %.9g %.9g %.9g %.9g\n", (long long)b->step[row], raw.mean, s.mean, s.low, s.high);
     }
     fputs("END\n", gp);
 }
@@ -115,17 +119,24 @@ static void plot_curves(FILE *gp, const struct scene *s)
 {
     fputs("plot \\\n", gp);
     for (int v = 0; v < s->n; v++)
-        if (s->bundle[v].runs > 1) fprintf(gp, " $curve%d using 1:4:5 with filledcurves fillcolor rgb '%s' fillstyle transparent solid 0.16 notitle, \\\n", v, figure_color(v, s->baseline));
+        if (s->bundle[v].runs > 1)
+            fprintf(gp, " $curve%d using 1:4:5 with filledcurves fillcolor rgb '%s' fillstyle transparent solid 0.16 "
+                        "notitle, \\\n", v, figure_color(v, s->baseline));
     for (int v = 0; v < s->n && s->smooth > 0; v++)
-        if (s->bundle[v].runs) fprintf(gp, " $curve%d using 1:2 with lines linewidth 0.6 linecolor rgb '#80%s' notitle, \\\n", v, figure_color(v, s->baseline) + 1);
+        if (s->bundle[v].runs)
+            fprintf(gp, " $curve%d using 1:2 with lines linewidth 0.6 linecolor rgb '#80%s' notitle, \\\n", v,
+                    figure_color(v, s->baseline) + 1);
     for (int i = 0; i < s->n_lost; i++) {
         int v = s->n > 1 ? s->all->run[s->lost[i]].variant : s->baseline;
-        fprintf(gp, " $lost%d index 0 with lines linewidth 1.2 dashtype 2 linecolor rgb '%s' notitle, ", i, figure_color(v, s->baseline));
-        fprintf(gp, "$lost%d index 1 with points pointtype 2 pointsize 1 linewidth 2 linecolor rgb '%s' notitle, \\\n", i, figure_color(v, s->baseline));
+        fprintf(gp, " $lost%d index 0 with lines linewidth 1.2 dashtype 2 linecolor rgb '%s' notitle, ", i,
+                figure_color(v, s->baseline));
+        fprintf(gp, "$lost%d index 1 with points pointtype 2 pointsize 1 linewidth 2 linecolor rgb '%s' notitle, \\\n",
+                i, figure_color(v, s->baseline));
     }
     for (int v = 0; v < s->n; v++)
         if (s->bundle[v].runs)
-            fprintf(gp, " $curve%d using 1:3 with %s linewidth 2 linecolor rgb '%s' dashtype %s notitle, \\\n", v, style_of(&s->bundle[v]), figure_color(v, s->baseline), figure_dash(v, s->baseline));
+            fprintf(gp, " $curve%d using 1:3 with %s linewidth 2 linecolor rgb '%s' dashtype %s notitle, \\\n", v,
+                    style_of(&s->bundle[v]), figure_color(v, s->baseline), figure_dash(v, s->baseline));
     fputs(" 1/0 notitle\n", gp);
 }
 
@@ -136,8 +147,12 @@ static void plot_deltas(FILE *gp, const struct scene *s)
         for (int v = 0; v < s->n; v++) {
             const char *color = figure_color(v, s->baseline);
             if (v == s->baseline || !s->bundle[v].runs) continue;
-            if (part == 0) fprintf(gp, ", \\\n $delta%d using 1:3:4 with filledcurves fillcolor rgb '%s' fillstyle transparent solid 0.16 notitle", v, color);
-            else fprintf(gp, ", \\\n $delta%d using 1:2 with %s linewidth 2 linecolor rgb '%s' dashtype %s notitle", v, style_of(&s->bundle[v]), color, figure_dash(v, s->baseline));
+            if (part == 0)
+                fprintf(gp, ", \\\n $delta%d using 1:3:4 with filledcurves fillcolor rgb '%s' fillstyle transparent "
+                            "solid 0.16 notitle", v, color);
+            else
+                fprintf(gp, ", \\\n $delta%d using 1:2 with %s linewidth 2 linecolor rgb '%s' dashtype %s notitle", v,
+                        style_of(&s->bundle[v]), color, figure_dash(v, s->baseline));
         }
     fputc('\n', gp);
 }
@@ -145,13 +160,16 @@ static void plot_deltas(FILE *gp, const struct scene *s)
 static void write_words(const struct canvas *c, const struct scene *s)
 {
     char smoothing[80] = "";
-    if (s->smooth > 0) snprintf(smoothing, sizeof smoothing, " Thick: exponential mean with constant %.3g over the raw line.", s->smooth);
+    if (s->smooth > 0)
+        snprintf(smoothing, sizeof smoothing, " Thick: exponential mean with constant %.3g over the raw line.",
+                 s->smooth);
     if (s->all->n == 1) figure_title(c, "%s: %s", s->all->run[0].name, s->metric);
     else figure_title(c, "%s: %s", s->all->study->name, s->metric);
     const char *lost = s->n_lost ? " Dashed, ending in ×: diverged or failed." : "";
     if (s->all->n == 1) figure_caption(c, "One run.%s%s", smoothing, lost);
     else figure_caption(c, "Line: mean of n runs; band: lowest to highest.%s%s%s", smoothing,
-                        s->pairs ? "\nDifference: mean of the pairs with its pointwise 95 % interval (range below 4 pairs)." : "", lost);
+                        s->pairs ? "\nDifference: mean of the pairs with its pointwise 95 % interval (range below 4 "
+                                   "pairs)." : "", lost);
     figure_axis(c, "y", s->metric, s->what.series.unit);
     figure_axis(c, "x", "step", "");
 }
@@ -182,11 +200,13 @@ static void draw_scene(struct canvas *c, struct scene *s)
     write_lost(gp, s);
     if (s->pairs) c->height = 720;
     write_names(c, s);
-    fprintf(gp, "set lmargin at screen %.5f\nset rmargin at screen %.5f\n", (double)LEFT / c->width, (double)RIGHT / c->width);
+    fprintf(gp, "set lmargin at screen %.5f\nset rmargin at screen %.5f\n", (double)LEFT / c->width,
+            (double)RIGHT / c->width);
     write_words(c, s);
     set_ranges(c, s);
     if (s->pairs) {
-        fputs("set multiplot\nset tmargin at screen 0.93\nset bmargin at screen 0.47\nset format x ''\nunset xlabel\n", gp);
+        fputs("set multiplot\nset tmargin at screen 0.93\nset bmargin at screen 0.47\nset format x ''\nunset xlabel\n",
+              gp);
     }
     else fputs("set tmargin at screen 0.91\nset bmargin at screen 0.17\n", gp);
     plot_curves(gp, s);
@@ -231,7 +251,8 @@ static int find_lost(const struct scene *s, struct err *e)
 static int draw(struct canvas *c, const struct runs *all, const struct plot_options *o, struct err *e)
 {
     const struct study *study = all->study;
-    struct scene s = { .all = all, .metric = o->metric ? o->metric : study ? study->primary : "eval.loss", .smooth = isnan(o->smooth) ? default_smooth(all) : o->smooth };
+    struct scene s = { .all = all, .metric = o->metric ? o->metric : study ? study->primary : "eval.loss",
+                       .smooth = isnan(o->smooth) ? default_smooth(all) : o->smooth };
     bool single = !study || all->n == 1;
     int bad = 0, curves = 0, others = 0;
     s.n = single ? 1 : study->n_variants;

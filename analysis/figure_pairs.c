@@ -5,16 +5,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PLOT = 540, WORDS = 270 };                           /* pixels of the plot and right of it; left of it the names */
+enum { PLOT = 540, WORDS = 270 };    /* pixels of the plot and right of it; left of it the names */
 
 static void write_pairs(FILE *gp, const struct comparison *c, const struct arm *a, int index, double y)
 {
     const struct arm *b = &c->arm[c->baseline];
-    fprintf(gp, "$mean%d << END\n%.9g %.9g %.9g\nEND\n$pairs%d << END\n", index, a->paired.delta, isnan(a->paired.half) ? 0 : a->paired.half, y - 0.14, index);
+    fprintf(gp, "$mean%d << END\n%.9g %.9g %.9g\nEND\n$pairs%d << END\n", index, a->paired.delta,
+            isnan(a->paired.half) ? 0 : a->paired.half, y - 0.14, index);
     for (int i = 0; i < a->total; i++)
         for (int k = 0; k < b->total; k++) {
             const struct reading *u = &c->reading[a->first + i], *v = &c->reading[b->first + k];
-            if (u->counted && v->counted && u->run->replicate == v->run->replicate) fprintf(gp, "%.9g %.9g\n", u->value - v->value, y + 0.14);
+            if (u->counted && v->counted && u->run->replicate == v->run->replicate)
+                fprintf(gp, "%.9g %.9g\n", u->value - v->value, y + 0.14);
         }
     fputs("END\n", gp);
 }
@@ -77,10 +79,13 @@ static int draw(struct canvas *canvas, const struct runs *runs, const struct plo
     }
     canvas->height = 180 + 58 * lines;
     canvas->width = (widest > 90 ? widest : 90) + PLOT + WORDS;
-    fprintf(gp, "set tmargin 3.2\nset bmargin 5.5\nset rmargin at screen %.5f\nset yrange [0.4:%d.6]\nset key off\nset bars 0.6\n", 1 - (double)WORDS / canvas->width, lines);
+    fprintf(gp, "set tmargin 3.2\nset bmargin 5.5\nset rmargin at screen %.5f\nset yrange [0.4:%d.6]\nset key off\n"
+                "set bars 0.6\n", 1 - (double)WORDS / canvas->width, lines);
     figure_title(canvas, "%s: %s against %s", runs->study->name, c->metric, c->arm[c->baseline].variant->name);
-    static const char *const family[] = { "all intervals hold at once", "p by Holm, intervals are not simultaneous", "each variant for itself" };
-    figure_caption(canvas, "Small dots: pairs of runs with one seed; large: their mean with the 95 %% interval; %s.", family[c->family]);
+    static const char *const family[] = { "all intervals hold at once", "p by Holm, intervals are not simultaneous",
+                                          "each variant for itself" };
+    figure_caption(canvas, "Small dots: pairs of runs with one seed; large: their mean with the 95 %% interval; %s.",
+                   family[c->family]);
     char name[160];
     snprintf(name, sizeof name, "difference in %s", c->metric);
     if (c->better) snprintf(name + strlen(name), sizeof name - strlen(name), ", %s is better", better_name[c->better]);
@@ -89,7 +94,8 @@ static int draw(struct canvas *canvas, const struct runs *runs, const struct plo
     fputs("set arrow 1 from 0, graph 0 to 0, graph 1 nohead linecolor rgb '#606060' back\nplot \\\n", gp);
     for (int i = 0; i < c->n_arms; i++)
         if (i != c->baseline && c->arm[i].paired.n)
-            fprintf(gp, " $pairs%d using 1:2 with points pointtype 7 pointsize 0.7 linecolor rgb '#80%s', $mean%d using 1:3:2 with xerrorbars pointtype 13 pointsize 1.6 linewidth 2 linecolor rgb '%s', \\\n",
+            fprintf(gp, " $pairs%d using 1:2 with points pointtype 7 pointsize 0.7 linecolor rgb '#80%s', $mean%d "
+                        "using 1:3:2 with xerrorbars pointtype 13 pointsize 1.6 linewidth 2 linecolor rgb '%s', \\\n",
                     i, figure_color(i, c->baseline) + 1, i, figure_color(i, c->baseline));
     fputs(" 1/0\n", gp);
     compare_free(c);

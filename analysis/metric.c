@@ -36,8 +36,10 @@ int metric_derive(struct metric **list, int n)
     for (int group = 0; group < STORE_GROUPS; group++) {
         const struct reader_series *tokens = stored(m, given, group, "expert_tokens");
         for (const struct derived *d = routing_derived; tokens && d->name; d++) {
-            if (stored(m, given, group, d->name) || (d->needs_dropped && !stored(m, given, group, "expert_dropped"))) continue;
-            struct reader_series s = { .group = group, .type = STORE_F64, .rank = 1, .dim = { tokens->dim[0] }, .better = d->better };
+            if (stored(m, given, group, d->name) || (d->needs_dropped && !stored(m, given, group, "expert_dropped")))
+                continue;
+            struct reader_series s = { .group = group, .type = STORE_F64, .rank = 1, .dim = { tokens->dim[0] },
+                                       .better = d->better };
             snprintf(s.name, sizeof s.name, "%s", d->name);
             snprintf(s.unit, sizeof s.unit, "%s", d->unit);
             snprintf(s.about, sizeof s.about, "%s", d->about);
@@ -60,7 +62,8 @@ int metric_list(struct run *r, struct metric **list)
 static int read_derived(struct reader *r, const struct metric *m, double **value, struct err *e)
 {
     const struct reader_series *tokens = reader_find(r, m->series.group, "expert_tokens");
-    struct loads l = { .rows = reader_rows(r, m->series.group), .layers = tokens->dim[0], .experts = experts_of(tokens) };
+    struct loads l = { .rows = reader_rows(r, m->series.group), .layers = tokens->dim[0],
+                       .experts = experts_of(tokens) };
     double *counts, *dropped = NULL;
     if (reader_read(r, tokens, &counts, e)) return -1;
     if (m->derived->needs_dropped && reader_read(r, reader_find(r, m->series.group, "expert_dropped"), &dropped, e)) {
@@ -82,8 +85,9 @@ int metric_read(struct run *r, const struct metric *m, struct curve *out, struct
     *out = (struct curve){ .cells = cells_of(&m->series) };
     if (!reader) return err_set(e, "%s: %s", r->name, r->problem ? r->problem : condition_name(r->condition));
     out->rows = reader_rows(reader, m->series.group);
-    int failed = reader_steps(reader, m->series.group, &out->step, e)
-              || (m->derived ? read_derived(reader, m, &out->value, e) : reader_read(reader, &m->series, &out->value, e));
+    int failed = reader_steps(reader, m->series.group, &out->step, e) ||
+                 (m->derived ? read_derived(reader, m, &out->value, e)
+                             : reader_read(reader, &m->series, &out->value, e));
     if (!failed) return 0;
     curve_free(out);
     run_distrust(r, e->text);
@@ -152,7 +156,8 @@ int metric_choose(const struct metric *list, int n, const char *name, struct met
     for (int i = 0; reductions[i]; i++) known |= colon && !strcmp(colon + 1, reductions[i]);
     if (colon && !known) return err_set(e, "metric '%s': '%s' must be mean, max or min", name, colon + 1);
     if (!colon && cells_of(&m->series) > 1)
-        return err_set(e, "metric '%s' has %lld values a row; ask for '%s:mean', ':max' or ':min'", name, (long long)cells_of(&m->series), name);
+        return err_set(e, "metric '%s' has %lld values a row; ask for '%s:mean', ':max' or ':min'", name,
+                       (long long)cells_of(&m->series), name);
     return 0;
 }
 

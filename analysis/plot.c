@@ -30,13 +30,17 @@ static const char *ending(const char *path)
 static void frame(FILE *gp, const struct canvas *c, const char *type)
 {
     if (!strcmp(type, "svg"))
-        fprintf(gp, "set terminal svg noenhanced size %d,%d font 'DejaVu Sans,13' background '#ffffff' rounded\n", c->width, c->height);
+        fprintf(gp, "set terminal svg noenhanced size %d,%d font 'DejaVu Sans,13' background '#ffffff' rounded\n",
+                c->width, c->height);
     else if (!strcmp(type, "pdf"))
-        fprintf(gp, "set terminal pdfcairo noenhanced size %.2f,%.2f font 'DejaVu Sans,13' fontscale 0.72\n", c->width / 100.0, c->height / 100.0);
+        fprintf(gp, "set terminal pdfcairo noenhanced size %.2f,%.2f font 'DejaVu Sans,13' fontscale 0.72\n",
+                c->width / 100.0, c->height / 100.0);
     else
-        fprintf(gp, "set terminal pngcairo noenhanced size %d,%d font 'DejaVu Sans,13' fontscale 1.5 linewidth 2 pointscale 2\n", 2 * c->width, 2 * c->height);
+        fprintf(gp, "set terminal pngcairo noenhanced size %d,%d font 'DejaVu Sans,13' fontscale 1.5 linewidth 2 "
+                    "pointscale 2\n", 2 * c->width, 2 * c->height);
     fputs("set encoding utf8\nset minussign\nset border 3 linecolor '#404040'\nset tics nomirror out scale 0.6\n"
-          "set grid linecolor '#e4e4e4' linetype 1 linewidth 1\nset style fill noborder\nset datafile missing 'NaN'\n", gp);
+          "set grid linecolor '#e4e4e4' linetype 1 linewidth 1\nset style fill noborder\nset datafile missing 'NaN'\n",
+          gp);
 }
 
 enum { MISSING = 127 };                                     /* of a child that found no gnuplot, as a shell says it */
@@ -75,7 +79,8 @@ static int wait_for_gnuplot(pid_t child, bool cut_off, struct err *e)
         if (errno != EINTR) return err_set(e, "waiting for gnuplot: %s", strerror(errno));
     if (cut_off || (WIFEXITED(status) && WEXITSTATUS(status) == 0)) return 0;
     if (WIFEXITED(status) && WEXITSTATUS(status) == MISSING)
-        return err_set(e, "gnuplot is not installed; figures need it (Debian: gnuplot-nox), or write the script with -o FIGURE.gp");
+        return err_set(e, "gnuplot is not installed; figures need it (Debian: gnuplot-nox), or write the script with "
+                          "-o FIGURE.gp");
     if (!WIFSIGNALED(status)) return err_set(e, "gnuplot failed; what it said stands above");
     return err_set(e, "gnuplot was killed by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
 }
@@ -144,7 +149,8 @@ int plot_study(const struct runs *runs, const struct plot_options *o, struct err
     INVARIANT(figure, "no figure '%s'", o->kind);
     errno = 0;
     if (!plot_is_among(plot_formats, type))
-        return err_set(e, "%s: the name must end in .svg, .png, .pdf or .gp (the script), or --format say which it is", o->out);
+        return err_set(e, "%s: the name must end in .svg, .png, .pdf or .gp (the script), or --format say which it is",
+                       o->out);
     char *body = NULL;
     size_t bytes;
     struct canvas c = { .gp = open_memstream(&body, &bytes), .width = 900, .height = 560 };

@@ -74,8 +74,10 @@ void routing_derive(const struct derived *d, const struct loads *l, double *out)
 
 const struct derived routing_derived[] = {
     { "max_vio", "", "(largest load - mean load) / mean load of the layer's experts", BETTER_LOWER, false, max_vio },
-    { "load_entropy", "nat", "entropy of the shares of tokens that the layer's experts get", BETTER_HIGHER, false, load_entropy },
-    { "dead_frac", "", "share of experts below 1 % of the mean load over the last 100 steps", BETTER_LOWER, false, dead_frac },
+    { "load_entropy", "nat", "entropy of the shares of tokens that the layer's experts get", BETTER_HIGHER, false,
+      load_entropy },
+    { "dead_frac", "", "share of experts below 1 % of the mean load over the last 100 steps", BETTER_LOWER, false,
+      dead_frac },
     { "drop_rate", "", "share of assignments that found no room", BETTER_LOWER, true, drop_rate },
     { 0 }
 };

@@ -5,8 +5,8 @@
 
 #include "base/base.h"
 
-/* Rows of expert_tokens [rows,layers,experts] (NaN where a layer has no such expert) and of expert_dropped [rows,layers]
-   or NULL. */
+/* Rows of expert_tokens [rows,layers,experts] (NaN where a layer has no such expert) and of expert_dropped
+   [rows,layers] or NULL. */
 struct loads { int64_t rows, layers, experts; const double *tokens, *dropped; };
 
 struct derived {

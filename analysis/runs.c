@@ -94,7 +94,8 @@ static void take_facts(struct run *r, struct reader *reader)
     struct err e;
     int64_t *step;
     r->condition = reader_status(reader);
-    if ((r->condition == STATUS_RUNNING || r->condition == STATUS_CREATED) && !runs_is_alive(r->path)) r->condition = CONDITION_DEAD;
+    if ((r->condition == STATUS_RUNNING || r->condition == STATUS_CREATED) && !runs_is_alive(r->path))
+        r->condition = CONDITION_DEAD;
     r->rows = reader_rows(reader, STORE_TRAIN);
     const char *config = r->variant < 0 ? reader_config(reader) : "";
     if (reader_steps(reader, STORE_TRAIN, &step, &e)) { run_distrust(r, e.text); return; }
@@ -158,14 +159,16 @@ static void add_point(struct runs *all, int p)
     struct run *r = &all->run[all->n++];
     char replicate[16];
     snprintf(replicate, sizeof replicate, "%d", s->point[p].replicate);
-    *r = (struct run){ .all = all, .variant = s->point[p].variant, .replicate = s->point[p].replicate, .condition = UNSEEN, .steps = steps_asked(v->config) };
+    *r = (struct run){ .all = all, .variant = s->point[p].variant, .replicate = s->point[p].replicate,
+                       .condition = UNSEEN, .steps = steps_asked(v->config) };
     r->name = text_join(v->name, "/", replicate);
     r->path = study_point_path(s, p, "run.h5");
 }
 
 static void add_lone(struct runs *all, const char *path)
 {
-    all->run[all->n++] = (struct run){ .all = all, .variant = -1, .condition = UNSEEN, .name = xstrdup(path), .path = xstrdup(path) };
+    all->run[all->n++] = (struct run){ .all = all, .variant = -1, .condition = UNSEEN, .name = xstrdup(path),
+                                       .path = xstrdup(path) };
 }
 
 /* Of a full path: its folder's folder's folder, because a run file is STUDY/VARIANT-HASH8/REPLICATE/run.h5. */
@@ -198,7 +201,10 @@ static int open_single(const char *file, struct runs *all, struct err *e)
 }
 
 /* Folders in a folder, by name; not links, which lead elsewhere. */
-static int is_folder(const struct dirent *d) { return d->d_name[0] != '.' && (d->d_type == DT_DIR || d->d_type == DT_UNKNOWN); }
+static int is_folder(const struct dirent *d)
+{
+    return d->d_name[0] != '.' && (d->d_type == DT_DIR || d->d_type == DT_UNKNOWN);
+}
 
 static bool is_named(const struct study *s, const char *dir)
 {
@@ -212,7 +218,9 @@ static void add_earlier(struct runs *all, const char *folder, const char *dir)
     char *whole = text_join(folder, "/", dir);
     if (holds(whole, "run.h5") && !is_named(all->study, dir)) {
         all->run = xrealloc(all->run, (size_t)(all->n + all->n_earlier + 1) * sizeof *all->run);
-        all->run[all->n + all->n_earlier++] = (struct run){ .all = all, .variant = -1, .condition = UNSEEN, .name = xstrdup(dir), .path = text_join(whole, "/", "run.h5") };
+        all->run[all->n + all->n_earlier++] = (struct run){ .all = all, .variant = -1, .condition = UNSEEN,
+                                                            .name = xstrdup(dir),
+                                                            .path = text_join(whole, "/", "run.h5") };
     }
     free(whole);
 }

@@ -40,8 +40,9 @@ struct contrast stats_welch(const double *variant, int n, const double *baseline
 /* The smallest difference of means that n pairs whose differences have this sd show with 80 % power. NaN below 2. */
 double stats_detectable(double sd, int n, double alpha);
 
-/* The two standard deviations of n pairs, and Pitman and Morgan's p-value for their being equal. They differ when p < 0.05 or
-   one is 1.5 times the other: then few pairs hide the wider one's bad values, and the mean of the differences is skewed. */
+/* The two standard deviations of n pairs, and Pitman and Morgan's p-value for their being equal. They differ when p <
+   0.05 or one is 1.5 times the other: then few pairs hide the wider one's bad values, and the mean of the differences
+   is skewed. */
 struct spread { double variant, baseline, p; bool differ; };
 struct spread stats_spread(const double *variant, const double *baseline, int n);
 

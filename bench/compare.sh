@@ -1,6 +1,6 @@
 #!/bin/sh
-# How much faster does Sluice train than PyTorch on this machine? Both by turns on the same models, processors and threads;
-# what counts is the ratio within a pair. Prints Markdown.
+# How much faster does Sluice train than PyTorch on this machine? Both by turns on the same models, processors and
+# threads; what counts is the ratio within a pair. Prints Markdown.
 set -eu
 
 usage() {
@@ -48,9 +48,11 @@ done
 : "${models:=micro tiny small medium dense-124m}" "${peer_precision:=$precision}" "${cpus:=0-$((threads - 1))}"
 
 [ -x "$sluice" ] || fail "no program $sluice: build it, or name it: SLUICE=.../sluice"
-"$python" -c 'import torch' 2>/dev/null || fail "$python has no PyTorch: apt-get install python3-torch libopenblas0-openmp, or name another: PEER_PYTHON=.../python"
+"$python" -c 'import torch' 2>/dev/null || fail "$python has no PyTorch: apt-get install python3-torch \
+libopenblas0-openmp, or name another: PEER_PYTHON=.../python"
 [ -n "${PEER_PYTHON:-}${PEER_PLAIN:-}" ] || [ -d "/usr/lib/$(uname -m)-linux-gnu/openblas-openmp" ] ||
-    fail "Debian's PyTorch is half as fast as it could be: apt-get install libopenblas0-openmp (PEER_PLAIN=1: compare as it is)"
+    fail "Debian's PyTorch is half as fast as it could be: apt-get install libopenblas0-openmp (PEER_PLAIN=1: compare \
+as it is)"
 
 # So that a run takes some seconds; large models vary less.
 steps_of() {
@@ -67,10 +69,12 @@ trap 'rm -rf "$work"' EXIT
 
 # sluice_run MODEL PAIR
 sluice_run() {
-    taskset -c "$cpus" "$sluice" bench --script "$here/models.lua" --variant "$1" --precision "$precision" --threads "$threads" --steps "$n" --json >"$work/$1.$2.sluice"
+    taskset -c "$cpus" "$sluice" bench --script "$here/models.lua" --variant "$1" --precision "$precision" \
+        --threads "$threads" --steps "$n" --json >"$work/$1.$2.sluice"
 }
 peer_run() {
-    taskset -c "$cpus" sh "$here/peer/run.sh" "$work/$1.config" --precision "$peer_precision" --dispatch "$dispatch" --threads "$threads" --steps "$n" >"$work/$1.$2.peer"
+    taskset -c "$cpus" sh "$here/peer/run.sh" "$work/$1.config" --precision "$peer_precision" --dispatch "$dispatch" \
+        --threads "$threads" --steps "$n" >"$work/$1.$2.peer"
 }
 
 for model in $models; do

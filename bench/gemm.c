@@ -13,9 +13,11 @@ enum { MOST = 8192 * 1024, ROUNDS = 5 };
 
 struct shape3 { int groups; int64_t m, n, k; };             /* m: rows of all groups */
 static const struct shape3 shapes[] = {
-    { 0, 1024, 64, 64 },    { 0, 2048, 128, 128 },  { 0, 2048, 256, 256 },   { 0, 8192, 256, 256 },   { 0, 2048, 512, 256 },
-    { 0, 2048, 256, 512 },  { 0, 2048, 512, 512 },  { 0, 8192, 512, 512 },   { 0, 2048, 2048, 512 },  { 0, 2048, 768, 768 },
-    { 0, 1024, 8192, 512 }, { 16, 512, 128, 256 },  { 16, 1024, 128, 256 },  { 16, 4096, 128, 256 },  { 16, 8192, 128, 256 },
+    { 0, 1024, 64, 64 },    { 0, 2048, 128, 128 },  { 0, 2048, 256, 256 },
+    { 0, 8192, 256, 256 },  { 0, 2048, 512, 256 },  { 0, 2048, 256, 512 },
+    { 0, 2048, 512, 512 },  { 0, 8192, 512, 512 },  { 0, 2048, 2048, 512 },
+    { 0, 2048, 768, 768 },  { 0, 1024, 8192, 512 }, { 16, 512, 128, 256 },
+    { 16, 1024, 128, 256 }, { 16, 4096, 128, 256 }, { 16, 8192, 128, 256 },
     { 16, 4096, 256, 128 }, { 64, 2048, 256, 512 }, { 64, 8192, 256, 512 },
 };
 static const char *const forms[] = { "x w^T", "dy w", "dy^T x" };
@@ -52,7 +54,8 @@ static struct gemm training(struct shape3 s, int form)
     mw.stack = s.n * s.k;
     struct gemm g = { .m = s.m, .n = s.n, .k = s.k, .a = mx, .b = matrix_turned(mw) };
     if (form == 1) g = (struct gemm){ .m = s.m, .n = s.k, .k = s.n, .a = my, .b = mw };
-    if (form == 2) g = (struct gemm){ .m = s.n, .n = s.k, .k = s.m, .a = matrix_turned(my), .b = mx, .cut = GEMM_DEPTH };
+    if (form == 2)
+        g = (struct gemm){ .m = s.n, .n = s.k, .k = s.m, .a = matrix_turned(my), .b = mx, .cut = GEMM_DEPTH };
     g.c = matrix_reals(out, g.n);
     g.c.stack = g.m * g.n;
     g.groups = s.groups;
@@ -93,7 +96,8 @@ static void groups_by_library(const struct args *a, int64_t from, int64_t to)
     }
 }
 
-/* A library has no grouped product: its fastest form is one call for each group, on one thread, from a parallel loop. */
+/* A library has no grouped product: its fastest form is one call for each group, on one thread, from a parallel
+   loop. */
 static void compute(const struct args *a, const struct contender *c)
 {
     if (!c->library) {
@@ -165,7 +169,8 @@ static void hold_against(const struct args *a, const struct contender *own, cons
         most = fmaxf(most, fabsf(check[i]));
         off = fmaxf(off, fabsf(check[i] - out[i]));
     }
-    INVARIANT(off <= 1e-4f * most, "%s computes something else: differs by %g where values reach %g", c->name, (double)off, (double)most);
+    INVARIANT(off <= 1e-4f * most, "%s computes something else: differs by %g where values reach %g", c->name,
+              (double)off, (double)most);
 }
 
 /* ---- the table ---- */
@@ -178,11 +183,13 @@ struct mean { double own; int n; };
 static int contenders(struct contender *c, struct shape3 s, int form, const struct library *library, int libraries)
 {
     c[OWN] = (struct contender){ .name = "own", .g = training(s, form) };
-    for (int i = 0; i < libraries; i++) c[FIRST_LIBRARY + i] = (struct contender){ .name = library[i].name, .library = &library[i], .g = c[OWN].g };
+    for (int i = 0; i < libraries; i++)
+        c[FIRST_LIBRARY + i] = (struct contender){ .name = library[i].name, .library = &library[i], .g = c[OWN].g };
     return FIRST_LIBRARY + libraries;
 }
 
-static void line(const struct args *a, struct shape3 s, int form, const struct library *library, int libraries, struct mean *mean)
+static void line(const struct args *a, struct shape3 s, int form, const struct library *library, int libraries,
+                 struct mean *mean)
 {
     struct contender c[CONTENDERS];
     int n = contenders(c, s, form, library, libraries);
@@ -217,7 +224,8 @@ static void summary(const struct library *library, int libraries, const struct m
     printf("\nBeside %s", libraries ? "" : "no library (apt-get install libopenblas0-openmp libdnnl2)");
     for (int i = 0; i < libraries; i++) printf("%s%s", library[i].what, i + 1 < libraries ? ", " : "");
     printf("; %s, %d threads\n", isa()->name, threads);
-    if (had < 0.85) printf("\n**Not a quiet machine**: own products had only %.0f %% of their processors.\n", 100 * had);
+    if (had < 0.85)
+        printf("\n**Not a quiet machine**: own products had only %.0f %% of their processors.\n", 100 * had);
     if (libraries) printf("\n| geometric mean | products | own ÷ best library |\n|---|---:|---:|\n");
     for (int i = 0; i < 2 && libraries; i++)
         printf("| %s | %d | %.2f |\n", i ? "grouped" : "dense", mean[i].n, exp(mean[i].own / mean[i].n));

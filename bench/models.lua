@@ -3,10 +3,14 @@ local sl = require "sluice"
 
 -- shared: width of the shared expert, in widths of a routed one
 local sizes = {
-  micro = { layers = 4, d_model = 128, heads = 4, kv_heads = 2, head_dim = 32, experts = 8, top_k = 2, d_ff = 128, shared = 1, vocab = 256, seq = 256, batch = 8 },
-  tiny = { layers = 6, d_model = 256, heads = 4, kv_heads = 2, head_dim = 64, experts = 16, top_k = 4, d_ff = 128, shared = 2, vocab = 256, seq = 512, batch = 4 },
-  small = { layers = 8, d_model = 512, heads = 8, kv_heads = 4, head_dim = 64, experts = 32, top_k = 4, d_ff = 256, shared = 1, vocab = 8192, seq = 512, batch = 4 },
-  medium = { layers = 12, d_model = 768, heads = 12, kv_heads = 4, head_dim = 64, experts = 16, top_k = 2, d_ff = 512, shared = 1, vocab = 16384, seq = 512, batch = 4 },
+  micro = { layers = 4, d_model = 128, heads = 4, kv_heads = 2, head_dim = 32, experts = 8, top_k = 2, d_ff = 128,
+            shared = 1, vocab = 256, seq = 256, batch = 8 },
+  tiny = { layers = 6, d_model = 256, heads = 4, kv_heads = 2, head_dim = 64, experts = 16, top_k = 4, d_ff = 128,
+           shared = 2, vocab = 256, seq = 512, batch = 4 },
+  small = { layers = 8, d_model = 512, heads = 8, kv_heads = 4, head_dim = 64, experts = 32, top_k = 4, d_ff = 256,
+            shared = 1, vocab = 8192, seq = 512, batch = 4 },
+  medium = { layers = 12, d_model = 768, heads = 12, kv_heads = 4, head_dim = 64, experts = 16, top_k = 2, d_ff = 512,
+             shared = 1, vocab = 16384, seq = 512, batch = 4 },
 }
 
 local function moe(s)
@@ -52,5 +56,6 @@ grown("layers", { 3, 12 })
 return sl.study {
   base = sl.model { norm = { "rms", eps = 1e-5 }, position = "rope", residual = "pre", head = { "lm", tied = true } },
   data = "synthetic", replicates = 1, baseline = "tiny", variants = variants,
-  train = { optim = { "adamw", lr = 1e-3, beta1 = 0.9, beta2 = 0.95, decay = 0.1 }, clip = 1, schedule = { "constant", warmup = 0 } },
+  train = { optim = { "adamw", lr = 1e-3, beta1 = 0.9, beta2 = 0.95, decay = 0.1 }, clip = 1,
+            schedule = { "constant", warmup = 0 } },
 }

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Measures the tables of docs/performance.md anew: python3 bench/report.py [WORDS...]
 
-A table stands below the command that prints it, in a comment: <!-- measure: COMMAND --> ... <!-- end -->. Only those whose
-command has one of the words are measured, or all. Takes the better part of an hour; the machine must have nothing else to do.
+A table stands below the command that prints it, in a comment: <!-- measure: COMMAND --> ... <!-- end -->. Only those
+whose command has one of the words are measured, or all. Takes the better part of an hour; the machine must have
+nothing else to do.
 """
 import pathlib
 import re

@@ -1,6 +1,7 @@
 #!/bin/sh
-# How does the time of a step grow? With experts, sequence length, layers, threads, tokens a step, and against a dense model
-# that is as wide. Every point of a table is measured once in each round, so ratios are of neighbours in time. Prints Markdown.
+# How does the time of a step grow? With experts, sequence length, layers, threads, tokens a step, and against a dense
+# model that is as wide. Every point of a table is measured once in each round, so ratios are of neighbours in time.
+# Prints Markdown.
 set -eu
 
 usage() {
@@ -60,7 +61,8 @@ measure() {
     how=
     case $1 in *:*) how="--${1#*:}" ;; esac
     case $how in *threads*) ;; *) how="$how --threads=$threads" ;; esac
-    taskset -c "$cpus" "$sluice" bench --script "$here/models.lua" --variant "${1%%:*}" $how --precision "$precision" --steps "$steps" --json >"$work/$1.$2" 2>"$work/said" ||
+    taskset -c "$cpus" "$sluice" bench --script "$here/models.lua" --variant "${1%%:*}" $how --precision "$precision" \
+        --steps "$steps" --json >"$work/$1.$2" 2>"$work/said" ||
         fail "$1: $(cat "$work/said")"
 }
 

@@ -69,12 +69,14 @@ def compare_model(folder, model, clock):
     sluice, peer = ([pair[side] for pair in pairs] for side in (0, 1))
     gemm = median(sluice, "best_gemm")
     ratios = [p[key] / s[key] for s, p in pairs]
-    sides = {name: {k: median(runs, k) for k in ("step_seconds", "processor_seconds", "memory_peak", "first_step_seconds")}
+    sides = {name: {k: median(runs, k) for k in ("step_seconds", "processor_seconds", "memory_peak",
+                                                 "first_step_seconds")}
              for name, runs in (("sluice", sluice), ("peer", peer))}
     for side in sides.values():
         side["tokens_per_second"] = sluice[0]["tokens_per_step"] / side[key]
         side["best_gemm_share"] = sluice[0]["flops_per_step"] / side[key] / gemm
-    return {"model": model, "pairs": len(pairs), "steps": sluice[0]["steps"], "params_total": sluice[0]["params_total"], "ratios": ratios,
+    return {"model": model, "pairs": len(pairs), "steps": sluice[0]["steps"], "params_total": sluice[0]["params_total"],
+            "ratios": ratios,
             "ratio": statistics.median(ratios), "best_gemm": gemm, **sides,
             "memory_ratio": statistics.median(s["memory_peak"] / p["memory_peak"] for s, p in pairs), "runs": pairs}
 
@@ -82,15 +84,20 @@ def compare_model(folder, model, clock):
 def compare(folder, clock, to, models):
     found = [compare_model(folder, model, clock) for model in models]
     sluice, peer = found[0]["runs"][0]
-    print(f"{processor()}, {sluice['threads']} threads. Sluice {sluice['isa']}, {sluice['precision']}; {peer['program']}, {peer['precision']}, {peer['dispatch']} dispatch. "
+    print(f"{processor()}, {sluice['threads']} threads. Sluice {sluice['isa']}, {sluice['precision']}; "
+          f"{peer['program']}, {peer['precision']}, {peer['dispatch']} dispatch. "
           f"{found[0]['pairs']} pairs, ratios of {clock} time.\n")
     doubt(s for f in found for s, _ in f["runs"])
-    table(["model", "parameters", "tokens/s ÷ PyTorch", "tokens/s", "PyTorch", "best GEMM, GFLOP/s", "reached", "PyTorch"],
+    table(["model", "parameters", "tokens/s ÷ PyTorch", "tokens/s", "PyTorch", "best GEMM, GFLOP/s", "reached",
+           "PyTorch"],
           [[f["model"], f"{f['params_total'] / 1e6:.1f} M", spread(f["ratios"]),
-            thousands(f["sluice"]["tokens_per_second"]), thousands(f["peer"]["tokens_per_second"]), thousands(f["best_gemm"] * 1e-9),
-            f"{100 * f['sluice']['best_gemm_share']:.0f} %", f"{100 * f['peer']['best_gemm_share']:.0f} %"] for f in found])
+            thousands(f["sluice"]["tokens_per_second"]), thousands(f["peer"]["tokens_per_second"]),
+            thousands(f["best_gemm"] * 1e-9),
+            f"{100 * f['sluice']['best_gemm_share']:.0f} %",
+            f"{100 * f['peer']['best_gemm_share']:.0f} %"] for f in found])
     table(["model", "peak memory, MiB", "PyTorch", "ratio", "start to first step, s", "PyTorch"],
-          [[f["model"], thousands(f["sluice"]["memory_peak"] / MIB), thousands(f["peer"]["memory_peak"] / MIB), f"{f['memory_ratio']:.2f}",
+          [[f["model"], thousands(f["sluice"]["memory_peak"] / MIB), thousands(f["peer"]["memory_peak"] / MIB),
+            f"{f['memory_ratio']:.2f}",
             f"{f['sluice']['first_step_seconds']:.2f}", f"{f['peer']['first_step_seconds']:.2f}"] for f in found])
     if to:
         with open(to, "w") as f:
@@ -119,7 +126,8 @@ def growth(name, folder, points):
     for point in points:
         base = point.removesuffix("-dense") + "-dense" if name == "dense" else points[0]
         ratios = [run[key] / other[key] for run, other in zip(runs[point], runs[base])]
-        rows.append([point.replace(":", ", "), thousands(runs[point][0]["tokens_per_step"]), f"{1e3 * median(runs[point], 'step_seconds'):.1f}",
+        rows.append([point.replace(":", ", "), thousands(runs[point][0]["tokens_per_step"]),
+                     f"{1e3 * median(runs[point], 'step_seconds'):.1f}",
                      thousands(median(runs[point], "tokens_per_second")), "1" if point == base else spread(ratios)])
     run = runs[points[0]][0]
     print(f"{title}. {run['precision']}, {run['isa']}, {len(rounds)} rounds.\n")
@@ -130,14 +138,18 @@ def growth(name, folder, points):
 # ---- where the time of a step goes ----
 
 def families(found):
-    """Of what sluice bench --ops --json prints: share of each family in the least step, and how near to its ceiling that is."""
+    """Of what sluice bench --ops --json prints: share of each family in the least step, and how near to its ceiling
+    that is."""
     by_name = [{family["name"]: family for family in run["families"]} for run in found]
     rows = []
-    for name in sorted({name for run in by_name for name in run}, key=lambda name: -sum(run[name]["share"] for run in by_name if name in run)):
+    for name in sorted({name for run in by_name for name in run},
+                       key=lambda name: -sum(run[name]["share"] for run in by_name if name in run)):
         cells = [(run[name]["share"], run[name]["ceiling_share"]) if name in run else None for run in by_name]
         rows.append([name] + [f"{100 * c[0]:.1f} % ({100 * c[1]:.0f} %)" if c else "–" for c in cells])
-    rows.append(["update, ms per million parameters"] + [f"{1e9 * run['update']['seconds'] / one['params_total']:.2f}" for run, one in zip(by_name, found)])
-    print(f"{processor()}, {found[0]['threads']} threads, {found[0]['precision']}, {found[0]['isa']}. Share of the step (and of what bounds it).\n")
+    rows.append(["update, ms per million parameters"] + [f"{1e9 * run['update']['seconds'] / one['params_total']:.2f}"
+                                                         for run, one in zip(by_name, found)])
+    print(f"{processor()}, {found[0]['threads']} threads, {found[0]['precision']}, {found[0]['isa']}. "
+          "Share of the step (and of what bounds it).\n")
     doubt(found)
     table(["family"] + [run["name"] for run in found], rows)
 

@@ -1,4 +1,5 @@
--- Which of WeLM's changes help a small mixture of experts: mirrored keys and values, gated heads, partial post-norm, or n-gram embeddings?
+-- Which of WeLM's changes help a small mixture of experts: mirrored keys and values, gated heads, partial post-norm, or
+-- n-gram embeddings?
 local sl = require "sluice"
 
 local base = sl.model {
@@ -16,7 +17,8 @@ local base = sl.model {
 return sl.study {
   name = "quickstart", base = base, replicates = 8, baseline = "base", primary = "eval.loss",
   data = "corpus.tok",
-  train = { steps = 500, batch = 16, eval_every = 100, optim = { "adamw", lr = 3e-3 }, schedule = { "wsd", warmup = 20 } },
+  train = { steps = 500, batch = 16, eval_every = 100, optim = { "adamw", lr = 3e-3 },
+            schedule = { "wsd", warmup = 20 } },
   variants = {
     base = {},
     mirror = { ["attention.kv"] = "mirror" },

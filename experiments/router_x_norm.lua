@@ -4,7 +4,8 @@ local sl = require "sluice"
 return sl.study {
   base = require "baseline",
   replicates = 5, data = "corpus.tok", baseline = "normalize=after,score=softmax,residual=pre",
-  train = { steps = 300, batch = 16, eval_every = 100, optim = { "adamw", lr = 3e-3 }, schedule = { "wsd", warmup = 20 } },
+  train = { steps = 300, batch = 16, eval_every = 100, optim = { "adamw", lr = 3e-3 },
+            schedule = { "wsd", warmup = 20 } },
   axes = {
     ["ffn.router.score"] = { "softmax", "sigmoid" },
     ["ffn.router.normalize"] = { "none", "after" },

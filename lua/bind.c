@@ -24,14 +24,15 @@ struct script {
     const char *path, *folder;                              /* of the script itself, which is sources[0] */
     bool trust; int n_set; char **set; struct print print;
     int n_sources, n_sites, n_base; struct source *source; struct site *site;
-    int study, *base;                                       /* sites: of the study, and of the calls that made its base */
-    json_t *description, *tree;                             /* tree: what host_set works on; here it outlives an error of Lua's */
+    int study, *base;                                       /* sites: of the study, and of the calls that made its
+                                                               base */
+    json_t *description, *tree;    /* tree: what host_set works on; here it outlives an error of Lua's */
 };
 static const char study_type[] = "sluice.study";
 
 /* ---- places ---- */
 
-static void *grown(struct arena *arena, const void *old, int n, size_t size)    /* room for one more, in powers of two */
+static void *grown(struct arena *arena, const void *old, int n, size_t size)   /* room for one more, in powers of two */
 {
     if (n & (n - 1)) return (void *)old;
     void *bigger = arena_alloc(arena, (size_t)(n ? 2 * n : 1) * size);
@@ -56,14 +57,16 @@ static const char *place_of_key(struct script *s, const struct site *site, const
 static const char *key_in(struct script *s, const struct site *site, const char *path, size_t least)
 {
     int line = 0;
-    return source_key(&s->source[site->source], site->function, site->line, path, &line) > least ? place(s, site, line) : NULL;
+    return source_key(&s->source[site->source], site->function, site->line, path, &line) > least ? place(s, site, line)
+                                                                                                 : NULL;
 }
 
 static const char *set_by_option(struct script *s, const char *path)
 {
     for (int i = s->n_set - 1; i >= 0; i--) {
         size_t length = strcspn(s->set[i], "=");
-        if (strncmp(s->set[i], path, length) == 0 && (path[length] == 0 || path[length] == '.')) return arena_text(s->arena, "--set %s", s->set[i]);
+        if (strncmp(s->set[i], path, length) == 0 && (path[length] == 0 || path[length] == '.'))
+            return arena_text(s->arena, "--set %s", s->set[i]);
     }
     return NULL;
 }
@@ -126,8 +129,8 @@ static int table_to_json(lua_State *L, int at, int depth, json_t **out, const ch
     return 0;
 }
 
-/* The value at an absolute index as a new reference; never raises, so that nothing is lost on the way. On failure *out is
-   released and *why says what is wrong. */
+/* The value at an absolute index as a new reference; never raises, so that nothing is lost on the way. On failure *out
+   is released and *why says what is wrong. */
 static int to_json(lua_State *L, int at, int depth, json_t **out, const char **why)
 {
     size_t length;
@@ -181,7 +184,8 @@ static void push_json(lua_State *L, const json_t *json)
 
 static struct script *script_of(lua_State *L) { return lua_touserdata(L, lua_upvalueindex(1)); }
 
-/* The innermost line of a script that is running, as a new site; code that a script made with load counts as its line 1. */
+/* The innermost line of a script that is running, as a new site; code that a script made with load counts as its line
+   1. */
 static int site_new(lua_State *L, struct script *s, const char *function)
 {
     struct site site = { 0, 1, arena_text(s->arena, "%s", function) };
@@ -236,7 +240,8 @@ static const char *place_of_mistake(lua_State *L)
     const struct site *site = check_site(L, 1);
     const char *path = luaL_checkstring(L, 2), *at = NULL;
     if (s->problems->n >= PROBLEMS_KEPT) return s->path;    /* it is only counted */
-    bool of_model = strcmp(site->function, "model") == 0 || strcmp(site->function, "preset") == 0 || strcmp(site->function, "extend") == 0;
+    bool of_model = strcmp(site->function, "model") == 0 || strcmp(site->function, "preset") == 0 ||
+                    strcmp(site->function, "extend") == 0;
     if (*path && !of_model) at = set_by_option(s, path);
     return at ? at : place_of_key(s, site, path);
 }
@@ -286,7 +291,7 @@ static int host_literal(lua_State *L)                       /* literal(text) -> 
     return 2;
 }
 
-static int host_set(lua_State *L)                           /* set("model" or "train", tree, path, value) -> tree, or nil and why not */
+static int host_set(lua_State *L)    /* set("model" or "train", tree, path, value) -> tree, or nil and why not */
 {
     struct script *s = script_of(L);
     const struct schema *schema = strcmp(luaL_checkstring(L, 1), "train") == 0 ? &train_schema : &model_schema;
@@ -295,7 +300,8 @@ static int host_set(lua_State *L)                           /* set("model" or "t
     struct err e = { "" };
     lua_settop(L, 4);
     json_decref(s->tree);
-    bool ok = to_json(L, 2, 0, &s->tree, &why) == 0 && to_json(L, 4, 0, &value, &why) == 0 && config_set(schema, s->tree, path, value, &e) == 0;
+    bool ok = to_json(L, 2, 0, &s->tree, &why) == 0 && to_json(L, 4, 0, &value, &why) == 0 &&
+              config_set(schema, s->tree, path, value, &e) == 0;
     json_decref(value);
     if (ok) { push_json(L, s->tree); return 1; }
     lua_pushnil(L);
@@ -303,7 +309,7 @@ static int host_set(lua_State *L)                           /* set("model" or "t
     return 2;
 }
 
-static int host_study(lua_State *L)                         /* study(site, description, sites of base) -> what a script returns */
+static int host_study(lua_State *L)    /* study(site, description, sites of base) -> what a script returns */
 {
     check_site(L, 1);
     luaL_checktype(L, 3, LUA_TTABLE);
@@ -330,7 +336,8 @@ static void load_file(lua_State *L, struct script *s, const char *path)
     free(text);
     s->source = grown(s->arena, s->source, s->n_sources, sizeof *s->source);
     size_t mark = strncmp(kept, "\xef\xbb\xbf", 3) == 0 ? 3 : 0, skip = mark;       /* a byte order mark */
-    s->source[s->n_sources++] = (struct source){ .arena = s->arena, .path = arena_text(s->arena, "%s", path), .text = kept + mark };
+    s->source[s->n_sources++] = (struct source){ .arena = s->arena, .path = arena_text(s->arena, "%s", path),
+                                                 .text = kept + mark };
     if (kept[mark] == '#') skip += strcspn(kept + mark, "\n");                        /* "#!" */
     lua_pushfstring(L, "@%s", path);
     if (luaL_loadbufferx(L, kept + skip, size - skip, lua_tostring(L, -1), "t") != LUA_OK) lua_error(L);
@@ -375,7 +382,8 @@ static int host_require(lua_State *L)
 {
     const char *name = luaL_checkstring(L, 1);
     lua_settop(L, 1);
-    if (lua_getfield(L, lua_upvalueindex(2), name) == LUA_TBOOLEAN) return luaL_error(L, "require '%s': it requires itself", name);
+    if (lua_getfield(L, lua_upvalueindex(2), name) == LUA_TBOOLEAN)
+        return luaL_error(L, "require '%s': it requires itself", name);
     if (!lua_isnil(L, -1)) return 1;
     bool library = load_embedded(L, name);
     if (!library && !load_beside(L, script_of(L), name)) return 1;
@@ -398,7 +406,10 @@ static void push_overrides(lua_State *L, struct script *s)
     for (int i = 0; i < s->n_set; i++) {
         const char *set = s->set[i], *value = strchr(set, '=');
         if (!value || value == set) { problem_add(s->problems, "", "--set %s: must be path=value", set); continue; }
-        if (!value[1]) { problem_add(s->problems, "", "--set %s: no value is given; an empty text is written \"\"", set); continue; }
+        if (!value[1]) {
+            problem_add(s->problems, "", "--set %s: no value is given; an empty text is written \"\"", set);
+            continue;
+        }
         lua_newtable(L);
         lua_pushlstring(L, set, (size_t)(value - set));
         lua_setfield(L, -2, "path");
@@ -416,7 +427,8 @@ static const char **preset_names(struct arena *arena)
     int n = 0;
     for (const struct embedded *e = embedded_lua; e->path && n < NAMES_MAX - 1; e++)
         if (strncmp(e->path, folder, sizeof folder - 1) == 0)
-            names[n++] = arena_text(arena, "%.*s", (int)(strlen(e->path) - sizeof folder + 1 - strlen(".lua")), e->path + sizeof folder - 1);
+            names[n++] = arena_text(arena, "%.*s", (int)(strlen(e->path) - sizeof folder + 1 - strlen(".lua")),
+                                    e->path + sizeof folder - 1);
     return names;
 }
 
@@ -432,7 +444,8 @@ static void push_presets(lua_State *L, struct script *s)
 static void push_host(lua_State *L, struct script *s)
 {
     static const luaL_Reg functions[] = {
-        { "entry", host_entry }, { "problem", host_problem }, { "fail", host_fail }, { "nearest", host_nearest }, { "is_name", host_is_name },
+        { "entry", host_entry }, { "problem", host_problem }, { "fail", host_fail }, { "nearest", host_nearest },
+        { "is_name", host_is_name },
         { "literal", host_literal }, { "set", host_set }, { "study", host_study }, { NULL, NULL }
     };
     lua_newtable(L);
@@ -456,7 +469,8 @@ static void take_study(lua_State *L, struct script *s)
 {
     const char *why = NULL;
     int at = lua_gettop(L);
-    if (!luaL_testudata(L, at, study_type)) luaL_error(L, "%s: must return a study: 'return sl.study { ... }'", s->path);
+    if (!luaL_testudata(L, at, study_type))
+        luaL_error(L, "%s: must return a study: 'return sl.study { ... }'", s->path);
     lua_getiuservalue(L, at, 1);
     s->study = (int)lua_tointeger(L, -1);
     lua_getiuservalue(L, at, 3);
@@ -506,7 +520,8 @@ static int preset_protected(lua_State *L)
     struct script *s = lua_touserdata(L, 1);
     const char *why = NULL;
     open_library(L, s);
-    if (luaL_loadstring(L, "return require 'sluice.tree'.normal(require('sluice.presets.' .. ...), 0, '')") != LUA_OK) lua_error(L);
+    if (luaL_loadstring(L, "return require 'sluice.tree'.normal(require('sluice.presets.' .. ...), 0, '')") != LUA_OK)
+        lua_error(L);
     lua_pushstring(L, s->path);
     lua_call(L, 1, 1);
     if (to_json(L, lua_gettop(L), 0, &s->tree, &why)) luaL_error(L, "%s", why);
@@ -518,7 +533,8 @@ static void add_error(lua_State *L, struct script *s, const struct sandbox *box)
 {
     const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error that is no text was raised";
     if (strcmp(text, "not enough memory") == 0) {
-        problem_add(s->problems, "", "%s: the script needs more than %d MiB of memory", *box->place ? box->place : s->path, SANDBOX_MEMORY >> 20);
+        problem_add(s->problems, "", "%s: the script needs more than %d MiB of memory",
+                    *box->place ? box->place : s->path, SANDBOX_MEMORY >> 20);
         return;
     }
     size_t name = strcspn(text, ":"), digits = text[name] ? strspn(text + name + 1, "0123456789") : 0;
@@ -549,7 +565,9 @@ static void add_sources(struct script *s)
         char hash[33];
         hash_print(hash_bytes(source->text, strlen(source->text)), hash);
         if (!text) problem_add(s->problems, "", "%s: the text is not UTF-8", source->path);
-        else if (i > 0) json_array_append_new(required, json_pack("{s:s, s:s, s:o}", "name", source->path + strlen(s->folder), "xxh128", hash, "text", text));
+        else if (i > 0) json_array_append_new(required, json_pack("{s:s, s:s, s:o}",
+                                                                  "name", source->path + strlen(s->folder),
+                                                                  "xxh128", hash, "text", text));
         else {
             json_object_set_new(s->description, "script_text", text);
             json_object_set_new(s->description, "script_xxh128", json_string(hash));
@@ -557,12 +575,14 @@ static void add_sources(struct script *s)
     }
 }
 
-int script_run(const char *path, const struct script_options *o, struct script **out, json_t **description, struct problems *problems)
+int script_run(const char *path, const struct script_options *o, struct script **out, json_t **description,
+               struct problems *problems)
 {
     struct arena *arena = arena_new();
     struct script *s = arena_alloc(arena, sizeof *s);
     const char *slash = strrchr(path, '/');
-    *s = (struct script){ .arena = arena, .problems = problems, .trust = o->trust, .print = { .say = o->say }, .study = -1, .path = arena_text(arena, "%s", path),
+    *s = (struct script){ .arena = arena, .problems = problems, .trust = o->trust, .print = { .say = o->say },
+                          .study = -1, .path = arena_text(arena, "%s", path),
                           .folder = arena_text(arena, "%.*s", slash ? (int)(slash - path) + 1 : 0, path) };
     s->set = arena_alloc(arena, (size_t)(o->n_set + 1) * sizeof *s->set);
     for (; s->n_set < o->n_set; s->n_set++) s->set[s->n_set] = arena_text(arena, "%s", o->set[s->n_set]);
@@ -585,7 +605,8 @@ int script_run(const char *path, const struct script_options *o, struct script *
     return problems->n > before ? -1 : 0;
 }
 
-_Static_assert((int)SCRIPT_PLACE == (int)SANDBOX_PLACE && (int)SCRIPT_SECONDS == (int)SANDBOX_SECONDS, "what bind.h says of the sandbox");
+_Static_assert((int)SCRIPT_PLACE == (int)SANDBOX_PLACE && (int)SCRIPT_SECONDS == (int)SANDBOX_SECONDS,
+               "what bind.h says of the sandbox");
 
 void script_stands(char place[SCRIPT_PLACE]) { sandbox_place(place); }
 
@@ -602,7 +623,8 @@ int script_preset(const char *name, json_t **model, struct err *e)
     struct script s = { .arena = arena, .study = -1, .path = name, .folder = "" };
     const char **names = preset_names(arena), *near = nearest_name(name, names);
     while (*names && strcmp(*names, name) != 0) names++;
-    int failure = *names ? 0 : err_set(e, "no preset '%s'%s%s%s", name, near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+    int failure = *names ? 0 : err_set(e, "no preset '%s'%s%s%s", name, near ? " (did you mean '" : "",
+                                       near ? near : "", near ? "'?)" : "");
     if (!failure) {
         struct sandbox box = { .most_work = SANDBOX_WORK };
         lua_State *L = sandbox_new(&box);

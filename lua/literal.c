@@ -7,7 +7,8 @@
 static bool is_expression(const char *text)
 {
     size_t level = *text == '[' ? strspn(text + 1, "=") : 0;
-    return (*text && strchr("\"'{", *text)) || (*text == '[' && text[1 + level] == '[') || strncmp(text, "function", 8) == 0;
+    return (*text && strchr("\"'{", *text)) || (*text == '[' && text[1 + level] == '[') ||
+           strncmp(text, "function", 8) == 0;
 }
 
 static int evaluate(lua_State *L)

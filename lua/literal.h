@@ -5,8 +5,8 @@
 #include "base/base.h"
 #include <lua.h>
 
-/* Pushes the value of `text`: a number, true, false, a quoted text, a table or a function of the layer is Lua's, anything else is
-   a text as it stands. Returns 0, or -1 with why it is none; then nothing is pushed. */
+/* Pushes the value of `text`: a number, true, false, a quoted text, a table or a function of the layer is Lua's,
+   anything else is a text as it stands. Returns 0, or -1 with why it is none; then nothing is pushed. */
 int literal_push(lua_State *L, const char *text, struct err *e);
 
 #endif

@@ -59,7 +59,8 @@ static const char *read_token(const char *c, struct token *t)
         if (t->length < 0) t->length = 0;
     } else if (is_word(*c)) {
         while (is_word(*end)) end++;
-        *t = (struct token){ .kind = isdigit((unsigned char)*c) ? TOKEN_OTHER : TOKEN_NAME, .at = c, .length = (int)(end - c) };
+        *t = (struct token){ .kind = isdigit((unsigned char)*c) ? TOKEN_OTHER : TOKEN_NAME, .at = c,
+                             .length = (int)(end - c) };
     } else {
         bool two = c[1] == '=' && strchr("=~<>", *c);       /* "==" is no "=" */
         end = c + 1 + two;
@@ -75,7 +76,8 @@ static bool is_sign(const struct source *s, int i, char sign)
 
 static bool is_text(const struct source *s, int i, enum token_kind kind, const char *text, size_t length)
 {
-    return i >= 0 && i < s->n && s->token[i].kind == kind && (size_t)s->token[i].length == length && memcmp(s->token[i].at, text, length) == 0;
+    return i >= 0 && i < s->n && s->token[i].kind == kind && (size_t)s->token[i].length == length &&
+           memcmp(s->token[i].at, text, length) == 0;
 }
 
 /* Cuts the text into n tokens; NULL: only counts them. */
@@ -98,7 +100,7 @@ static int cut(const char *text, struct token *tokens)
 /* Every opening bracket learns where its closing one is; what is never closed ends with the text. */
 static void pair_up(struct source *s)
 {
-    int open = -1;                                          /* the innermost; each keeps the one around it in pair meanwhile */
+    int open = -1;    /* the innermost; each keeps the one around it in pair meanwhile */
     for (int i = 0; i < s->n; i++) {
         struct token *t = &s->token[i];
         if (t->kind == TOKEN_SIGN && strchr("{([", *t->at)) { t->pair = open; open = i; }
@@ -158,7 +160,8 @@ static int table_of(const struct source *s, int i)
         if (by_name(&s->definition[middle], &wanted) < 0) low = middle + 1; else high = middle;
     }
     const struct definition *d = &s->definition[low];
-    bool found = low < s->n_definitions && d->length == wanted.length && memcmp(d->name, wanted.name, (size_t)d->length) == 0;
+    bool found = low < s->n_definitions && d->length == wanted.length &&
+                 memcmp(d->name, wanted.name, (size_t)d->length) == 0;
     return found && d->table < i ? d->table : -1;
 }
 
@@ -202,7 +205,11 @@ static void find_in(struct search *f, int open, size_t at, int depth)
         bool first = is_sign(s, i - 1, '{') || is_sign(s, i - 1, ',') || is_sign(s, i - 1, ';');
         int key = -1, value = i;
         if (first && s->token[i].kind == TOKEN_NAME && is_sign(s, i + 1, '=')) { key = i; value = i + 2; }
-        if (first && is_sign(s, i, '[') && i + 1 < s->n && s->token[i + 1].kind == TOKEN_STRING && is_sign(s, i + 3, '=')) { key = i + 1; value = i + 4; }
+        if (first && is_sign(s, i, '[') && i + 1 < s->n && s->token[i + 1].kind == TOKEN_STRING &&
+            is_sign(s, i + 3, '=')) {
+            key = i + 1;
+            value = i + 4;
+        }
         size_t part = key < 0 ? 0 : key_part(&s->token[key], path);
         int table = part && path[part] ? table_of(s, value) : -1;
         if (part && at + part > f->best) { f->best = at + part; f->line = s->token[key].line; }

@@ -1,6 +1,6 @@
-/* A Lua state for scripts from anywhere. The hook counts instructions of Lua, not of C: library functions whose work can
-   outgrow their arguments are bounded on their own; metamethods that run with hooks off (__gc), and handlers that run
-   inside the hook (xpcall), are not there at all. */
+/* A Lua state for scripts from anywhere. The hook counts instructions of Lua, not of C: library functions whose work
+   can outgrow their arguments are bounded on their own; metamethods that run with hooks off (__gc), and handlers that
+   run inside the hook (xpcall), are not there at all. */
 #include "sandbox.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +20,8 @@ void sandbox_place(char out[SANDBOX_PLACE])
     enum { LEVELS = 1000 };
     lua_Debug ar;
     *out = 0;
-    for (int level = 0; running && running->state && level < LEVELS && lua_getstack(running->state, level, &ar); level++) {
+    for (int level = 0; running && running->state && level < LEVELS && lua_getstack(running->state, level, &ar);
+         level++) {
         lua_getinfo(running->state, "Sl", &ar);
         if (*ar.source != '@') continue;
         snprintf(out, SANDBOX_PLACE, "%.*s:%d", SANDBOX_PLACE - 16, ar.source + 1, ar.currentline);
@@ -64,7 +65,8 @@ static void tick(lua_State *L, lua_Debug *ar)
     if (!box->spent) lua_sethook(L, tick, LUA_MASKCOUNT, 1);
     box->spent = true;
     sandbox_place(place);
-    lua_pushfstring(L, "%s: the script took more than %I instructions or %d seconds: does a loop not end?", place, (LUAI_UACINT)box->most_work, SANDBOX_SECONDS);
+    lua_pushfstring(L, "%s: the script took more than %I instructions or %d seconds: does a loop not end?", place,
+                    (LUAI_UACINT)box->most_work, SANDBOX_SECONDS);
     lua_error(L);
 }
 
@@ -101,7 +103,8 @@ static int bounded_rep(lua_State *L)
     luaL_checklstring(L, 1, &length);
     luaL_optlstring(L, 3, "", &gap);
     double n = (double)luaL_checkinteger(L, 2), size = n * (double)(length + gap);
-    if (size > TEXT_MAX) return luaL_error(L, "string.rep: the result would have %f characters, the limit is %d", size, TEXT_MAX);
+    if (size > TEXT_MAX)
+        return luaL_error(L, "string.rep: the result would have %f characters, the limit is %d", size, TEXT_MAX);
     return call_original(L);
 }
 
@@ -136,13 +139,15 @@ static int bounded_match(lua_State *L)
 static int bounded_list(lua_State *L)                       /* table.insert, table.remove */
 {
     luaL_checktype(L, 1, LUA_TTABLE);
-    if (luaL_getmetafield(L, 1, "__len") != LUA_TNIL) return luaL_error(L, "a table with a length of its own cannot be changed here");
+    if (luaL_getmetafield(L, 1, "__len") != LUA_TNIL)
+        return luaL_error(L, "a table with a length of its own cannot be changed here");
     return call_original(L);
 }
 
 static int bounded_move(lua_State *L)
 {
-    if ((double)luaL_checkinteger(L, 3) - (double)luaL_checkinteger(L, 2) > LIST_MAX) return luaL_error(L, "table.move: too many values");
+    if ((double)luaL_checkinteger(L, 3) - (double)luaL_checkinteger(L, 2) > LIST_MAX)
+        return luaL_error(L, "table.move: too many values");
     return call_original(L);
 }
 
@@ -238,9 +243,11 @@ static int names_in_sight(lua_State *L, const char *names[NAMES_MAX])
     const char *name;
     int n = 0;
     if (lua_getstack(L, 1, &ar)) {
-        for (int i = 1; n < NAMES_MAX / 2 && (name = lua_getlocal(L, &ar, i)); i++, lua_pop(L, 1)) if (*name != '(') names[n++] = name;
+        for (int i = 1; n < NAMES_MAX / 2 && (name = lua_getlocal(L, &ar, i)); i++, lua_pop(L, 1))
+            if (*name != '(') names[n++] = name;
         lua_getinfo(L, "f", &ar);
-        for (int i = 1; n < NAMES_MAX / 2 && (name = lua_getupvalue(L, -1, i)); i++, lua_pop(L, 1)) if (*name != '_') names[n++] = name;
+        for (int i = 1; n < NAMES_MAX / 2 && (name = lua_getupvalue(L, -1, i)); i++, lua_pop(L, 1))
+            if (*name != '_') names[n++] = name;
         lua_pop(L, 1);
     }
     lua_pushglobaltable(L);
@@ -257,7 +264,8 @@ static int undeclared_read(lua_State *L)
     bool known = false;
     for (int i = 0; i < COUNT(unsafe); i++) known |= strcmp(name, unsafe[i]) == 0;
     for (int i = 0; i < COUNT(withheld); i++) known |= strcmp(name, withheld[i]) == 0;
-    if (known && !box_of(L)->trust) return luaL_error(L, "'%s' is not available in a script (--trust gives scripts the whole of Lua)", name);
+    if (known && !box_of(L)->trust)
+        return luaL_error(L, "'%s' is not available in a script (--trust gives scripts the whole of Lua)", name);
     luaL_checkstack(L, LUA_MINSTACK, NULL);
     names_in_sight(L, names);
     const char *near = nearest_name(name, names);
@@ -268,7 +276,8 @@ static int undeclared_read(lua_State *L)
 static int undeclared_write(lua_State *L)
 {
     const char *name = luaL_tolstring(L, 2, NULL);
-    return luaL_error(L, "undeclared name '%s' is assigned to: write 'local %s = ...' (scripts have no globals)", name, name);
+    return luaL_error(L, "undeclared name '%s' is assigned to: write 'local %s = ...' (scripts have no globals)", name,
+                      name);
 }
 
 void sandbox_strict(lua_State *L)

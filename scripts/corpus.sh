@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds a corpus of English from two Debian packages: the dictionary of dict-gcide and the sayings of fortunes. They are
-# downloaded and unpacked in a temporary folder, not installed.
+# Builds a corpus of English from two Debian packages: the dictionary of dict-gcide and the sayings of fortunes. They
+# are downloaded and unpacked in a temporary folder, not installed.
 #
 #   scripts/corpus.sh OUT.tok          SLUICE: the program, build/sluice when not set
 #
@@ -19,7 +19,8 @@ fail() {
 out=$1
 sluice=${SLUICE:-build/sluice}
 command -v "$sluice" >/dev/null || fail 1 "$sluice is not there; build it, or name it in SLUICE"
-command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || fail 3 "no apt here: the corpus is made of Debian packages"
+command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null ||
+    fail 3 "no apt here: the corpus is made of Debian packages"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -28,7 +29,8 @@ trap 'exit 143' TERM
 
 # The package lists of a fresh container are empty, and only root may fill them: then use lists of our own.
 apt() {
-    apt-get -qq -o APT::Sandbox::User=root -o Acquire::Retries=1 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 "$@"
+    apt-get -qq -o APT::Sandbox::User=root -o Acquire::Retries=1 -o Acquire::http::Timeout=20 \
+        -o Acquire::https::Timeout=20 "$@"
 }
 own_lists() {
     mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
@@ -71,7 +73,8 @@ check() {
     least=$1
     shift
     bytes=$(cat "$@" | wc -c)
-    [ "$bytes" -ge "$least" ] || fail 1 "$1: $bytes bytes of text; $least or more were expected, so the package has changed"
+    [ "$bytes" -ge "$least" ] ||
+        fail 1 "$1: $bytes bytes of text; $least or more were expected, so the package has changed"
 }
 check 30000000 "$work/text/gcide.fortune"
 check 1000000 "$work"/text/fortunes/*

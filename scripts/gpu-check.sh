@@ -1,11 +1,13 @@
 #!/bin/sh
-# On a machine with an NVIDIA GPU: holds the hardware against what the tests know of it, then measures; 12 minutes at most.
+# On a machine with an NVIDIA GPU: holds the hardware against what the tests know of it, then measures; 12 minutes at
+# most.
 #
 #   gpu-check.sh [--small] BUNDLE OUT     BUNDLE: sluice-VERSION-linux-x86_64.tar.gz, or the folder that it unpacks to
 #   gpu-check.sh --list                   every check and the seconds that it may take
 #
-# --small: models and batches that the emulated GPU can train. OUT, a new folder, gets results.tsv, a line for each check as it ends;
-# log.txt, what they printed; bench.jsonl, what they measured. bench/gpu_results.py makes a page of it.
+# --small: models and batches that the emulated GPU can train. OUT, a new folder, gets results.tsv, a line for each
+# check as it ends; log.txt, what they printed; bench.jsonl, what they measured. bench/gpu_results.py makes a page
+# of it.
 # Exit code: 0 all is well (or was not measured), 1 something differs, failed, crashed or hung, 77 there is no GPU.
 # Needs sh and what every Linux has: coreutils, grep, sed, tar, gzip.
 set -u
@@ -25,12 +27,14 @@ in_environment() { . "$BUNDLE/lib/cuda.sh" && "$@"; }
 
 # Where the backend finds no GPU, the kit, which needs fewer libraries, says whether there is none.
 machine() {
-    printf '{"date": "%s", "revision": "%s", "small": %s, "doctor": %s}\n' "$(date -u +%Y-%m-%d)" "$(cat "$BUNDLE/REVISION")" "${SMALL:-false}" \
+    printf '{"date": "%s", "revision": "%s", "small": %s, "doctor": %s}\n' "$(date -u +%Y-%m-%d)" \
+        "$(cat "$BUNDLE/REVISION")" "${SMALL:-false}" \
         "$(sluice doctor --json | tr -d '\n')" >"$JSON"
     ! command -v nvidia-smi >/dev/null || nvidia-smi
     doctor=$(sluice doctor) && echo "$doctor" || return
     echo "$doctor" | grep '^GPU 0' && return
-    in_environment "$BUNDLE/check/ptxhost_conformance" | grep 'forms passed' && { echo "$doctor" | grep '^CUDA'; return 1; }
+    in_environment "$BUNDLE/check/ptxhost_conformance" | grep 'forms passed' &&
+        { echo "$doctor" | grep '^CUDA'; return 1; }
     echo 'no GPU'
     return 77
 }
@@ -58,7 +62,8 @@ END
 train() {
     folder=$1
     shift
-    [ -z "$SMALL" ] || set -- "$@" --set layers=2 --set d_model=32 --set seq=16 --set train.batch=2 --set train.steps=4 --set train.eval_tokens=32
+    [ -z "$SMALL" ] || set -- "$@" --set layers=2 --set d_model=32 --set seq=16 --set train.batch=2 \
+        --set train.steps=4 --set train.eval_tokens=32
     sluice run "$WORK/study.lua" --out "$WORK/$folder" --progress none "$@"
 }
 state() { cat "$WORK/$1"/study/*/0/checkpoints/*/state.safetensors; }
@@ -82,7 +87,8 @@ together() {
 
 torch() {
     for python in python3 python; do
-        command -v $python >/dev/null && $python -c 'import torch' 2>/dev/null && exec $python "$BUNDLE/check/torch_gpu.py" "$@" >"$JSON"
+        command -v $python >/dev/null && $python -c 'import torch' 2>/dev/null &&
+            exec $python "$BUNDLE/check/torch_gpu.py" "$@" >"$JSON"
     done
     echo "no PyTorch"
     return 77
@@ -110,8 +116,8 @@ result() {
     printf '%-12s %6d.%d s  %s%s\n' "$2" $(($3 / 1000)) $(($3 % 1000 / 100)) "$1" "${5:+: $5}"
 }
 
-# judge CODE MILLISECONDS GIVEN: sets $verdict and $detail. Exit codes 1 to 6, in which tests count what failed, mean $wrong; 7 is a failure
-# of the device.
+# judge CODE MILLISECONDS GIVEN: sets $verdict and $detail. Exit codes 1 to 6, in which tests count what failed, mean
+# $wrong; 7 is a failure of the device.
 judge() {
     detail=$(tail -n 1 "$said")
     case $1 in
@@ -120,7 +126,9 @@ judge() {
     [1-6]) verdict=$wrong ;;
     124) verdict=hung ;;
     126 | 127) verdict=FAILED ;;
-    *) if [ "$1" -le 128 ]; then verdict=FAILED; elif [ "$1" = 137 ] && [ "$2" -ge $(($3 * 1000)) ]; then verdict=hung; else verdict=crashed; fi ;;
+    *)  if [ "$1" -le 128 ]; then verdict=FAILED
+        elif [ "$1" = 137 ] && [ "$2" -ge $(($3 * 1000)) ]; then verdict=hung
+        else verdict=crashed; fi ;;
     esac
     case $verdict in
     crashed) detail="signal $(($1 - 128)): $detail" ;;
@@ -136,7 +144,8 @@ judge() {
 
 # The part of a long output that matters: how it began and how it ended.
 excerpt() {
-    if [ "$(wc -c <"$said")" -le 24000 ]; then cat "$said"; else head -c 8000 "$said"; echo; echo '[...]'; tail -c 16000 "$said"; fi
+    if [ "$(wc -c <"$said")" -le 24000 ]; then cat "$said"
+    else head -c 8000 "$said"; echo; echo '[...]'; tail -c 16000 "$said"; fi
 }
 
 # check NAME LIMIT FUNCTION ARGUMENT..
@@ -157,7 +166,9 @@ check() {
     judge $code $took "$given"
     { printf '==== %s: %s, exit code %d, %d ms ====\n' "$name" "$verdict" $code $took; excerpt; echo; } >"$said.log"
     cat "$said.log" >>"$out/log.txt"                        # at once: others may write too
-    [ ! -e "$JSON" ] || while read -r value; do printf '{"check": "%s", "result": %s}\n' "$name" "$value"; done <"$JSON" >>"$out/bench.jsonl"
+    [ ! -e "$JSON" ] || while read -r value; do
+        printf '{"check": "%s", "result": %s}\n' "$name" "$value"
+    done <"$JSON" >>"$out/bench.jsonl"
     result "$name" "$verdict" $took "$limit" "$detail"
 }
 differs() { wrong=DIFFERS; check "$@"; }
@@ -179,9 +190,14 @@ presets='baseline-nano baseline-micro baseline-tiny baseline-small baseline-medi
 hold() {
     kit=$BUNDLE/check
     parallel 'conformance of instructions' 120 in_environment "$kit/ptxhost_conformance"
-    for test in ops edges fill fused modules training; do parallel "parity: $test" 200 in_environment "$kit/test_cuda_$test"; done
-    for test in ops fill; do parallel "parity: $test, several waves" 200 in_environment "$kit/test_cuda_$test" waves; done
-    parallel 'parity: grouped_matmul by the library' 100 in_environment env SLUICE_CUDA_GROUPED=library SLUICE_CUDA_GRAPH=off "$kit/test_cuda_ops" grouped_matmul
+    for test in ops edges fill fused modules training; do
+        parallel "parity: $test" 200 in_environment "$kit/test_cuda_$test"
+    done
+    for test in ops fill; do
+        parallel "parity: $test, several waves" 200 in_environment "$kit/test_cuda_$test" waves
+    done
+    parallel 'parity: grouped_matmul by the library' 100 in_environment env SLUICE_CUDA_GROUPED=library \
+        SLUICE_CUDA_GRAPH=off "$kit/test_cuda_ops" grouped_matmul
     wait
     for precision in fp32 bf16; do
         measures "training: $precision" 40 train $precision --replicates 1 --set train.precision=$precision
@@ -193,10 +209,16 @@ hold() {
 
 measure() {
     for precision in bf16 fp32; do
-        for preset in $presets; do measures "throughput: $preset $precision" 40 bench $preset --precision $precision; done
+        for preset in $presets; do
+            measures "throughput: $preset $precision" 40 bench $preset --precision $precision
+        done
     done
-    for preset in baseline-medium dense-124m; do measures "ceilings: $preset" 60 bench $preset --ceilings --precision bf16; done
-    for preset in welm-tiny baseline-medium dense-124m; do measures "time by op: $preset" 45 bench $preset --ops --precision bf16; done
+    for preset in baseline-medium dense-124m; do
+        measures "ceilings: $preset" 60 bench $preset --ceilings --precision bf16
+    done
+    for preset in welm-tiny baseline-medium dense-124m; do
+        measures "time by op: $preset" 45 bench $preset --ops --precision bf16
+    done
     for jobs in 1 2 4; do measures "runs on one GPU: $jobs at once" 60 together $jobs; done
     for what in product copy grouped attention; do measures "PyTorch: $what" 45 torch $what; done
 }
@@ -205,7 +227,8 @@ sanitize() {
     tiny='--replicates 1 --set layers=2 --set seq=16 --set train.batch=2 --set train.steps=2 --set train.eval_tokens=32'
     for tool in memcheck racecheck; do
         differs "$tool: ops" 90 sanitized $tool "$BUNDLE/check/test_cuda_ops" rmsnorm rope dispatch
-        differs "$tool: training" 90 sanitized $tool "$BUNDLE/bin/sluice" run "$WORK/study.lua" --out "$WORK/$tool" --progress none $tiny
+        differs "$tool: training" 90 sanitized $tool "$BUNDLE/bin/sluice" run "$WORK/study.lua" --out "$WORK/$tool" \
+            --progress none $tiny
     done
 }
 

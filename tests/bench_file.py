@@ -2,10 +2,14 @@
 import json
 import sys
 
-POSITIVE = ("params_total", "params_active", "tokens_per_second", "flops_per_step", "flops_per_second", "best_gemm", "best_gemm_share",
-            "best_gemm_share_max", "processor_share", "processor_seconds", "start_seconds", "memory_predicted", "memory_peak")
-FAMILIES = {"products": ("matmul", "grouped_matmul"), "attention": ("attention",), "loss": ("cross_entropy",), "elementwise": ("add",), "rows": ("rope",),
-            "tables": ("embed",), "routing": ("dispatch",), "metrics": ("carry",), "update": ("adamw", "muon"), "outside ops": ()}
+POSITIVE = ("params_total", "params_active", "tokens_per_second", "flops_per_step", "flops_per_second", "best_gemm",
+            "best_gemm_share",
+            "best_gemm_share_max", "processor_share", "processor_seconds", "start_seconds", "memory_predicted",
+            "memory_peak")
+FAMILIES = {"products": ("matmul", "grouped_matmul"), "attention": ("attention",), "loss": ("cross_entropy",),
+            "elementwise": ("add",), "rows": ("rope",),
+            "tables": ("embed",), "routing": ("dispatch",), "metrics": ("carry",), "update": ("adamw", "muon"),
+            "outside ops": ()}
 
 
 def close(a, b, size=1.0):
@@ -36,8 +40,10 @@ def families(run):
         gains = [op["gain_seconds"] for op in f["ops"]]
         assert gains == sorted(gains, reverse=True)
         for op in f["ops"]:
-            assert close(op["least_seconds"] + op["gain_seconds"], op["seconds"]) and close(op["least_seconds"], op["ceiling_share"] * op["seconds"]), op
-            assert op["bound"] == "memory" or close(op["flops_per_second"] * op["seconds"], run["best_gemm"] * op["least_seconds"], 1e9), op
+            assert close(op["least_seconds"] + op["gain_seconds"],
+                         op["seconds"]) and close(op["least_seconds"], op["ceiling_share"] * op["seconds"]), op
+            assert op["bound"] == "memory" or close(op["flops_per_second"] * op["seconds"],
+                                                    run["best_gemm"] * op["least_seconds"], 1e9), op
         assert not FAMILIES[name] or {op["name"] for op in f["ops"]} & set(FAMILIES[name]), name
     assert 0 < run["best_stream"] <= run["best_stream_cached"]
 

@@ -22,15 +22,18 @@ return sl.study {
 }
 END
 
-"$sluice" bench baseline-nano --steps 3 --batch 2 --ops --ceilings --json >"$work/one.json" 2>"$work/said" || fail "a preset fails"
-"$sluice" bench --script "$work/small.lua" --variant gated --steps 1 --threads 1 --precision bf16 --logging --json >"$work/two.json" 2>"$work/said" || fail "a script fails"
+"$sluice" bench baseline-nano --steps 3 --batch 2 --ops --ceilings --json >"$work/one.json" 2>"$work/said" ||
+    fail "a preset fails"
+"$sluice" bench --script "$work/small.lua" --variant gated --steps 1 --threads 1 --precision bf16 --logging --json \
+    >"$work/two.json" 2>"$work/said" || fail "a script fails"
 python3 "$(dirname "$0")/bench_file.py" "$work/one.json" "$work/two.json" 2>"$work/said" || fail "it does not add up"
 python3 - "$work/one.json" "$work/two.json" <<'END'
 import json, sys
 one, two = (json.load(open(path))[0] for path in sys.argv[1:])
 assert one["params_active"] < one["params_total"]
 assert (one["name"], one["precision"], one["steps"], one["batch"]) == ("baseline-nano", "fp32", 3, 2)
-assert (two["name"], two["precision"], two["steps"], two["threads"], two["batch"], two["micro"]) == ("gated", "bf16", 1, 1, 4, 2)
+assert ([two[key] for key in ("name", "precision", "steps", "threads", "batch", "micro")]
+        == ["gated", "bf16", 1, 1, 4, 2])
 assert "families" in one and "ceilings" in one and "logging" not in one
 assert "families" not in two and "ceilings" not in two and "logging" in two
 END

@@ -33,7 +33,8 @@ stand_in() {
 # package NAME: its files lie in $work/NAME
 package() {
     mkdir "$work/$1/DEBIAN"
-    printf 'Package: %s\nVersion: 1\nArchitecture: all\nMaintainer: none <none@example.org>\nDescription: test\n' "$1" >"$work/$1/DEBIAN/control"
+    printf 'Package: %s\nVersion: 1\nArchitecture: all\nMaintainer: none <none@example.org>\nDescription: test\n' "$1" \
+        >"$work/$1/DEBIAN/control"
     dpkg-deb -Zgzip -z1 -b "$work/$1" "$work/$1.deb" >/dev/null
     rm -r "$work/$1/DEBIAN"
 }
@@ -59,13 +60,17 @@ dictionary() {
     awk -v entries="$1" 'BEGIN {
         print "\n\n00-database-info\n   notes of the database\n"
         for (i = 1; i <= entries; i++) {
-            printf "word%d \\word%d\\ n.\n   1. the meaning of word %d in the corpus,\n      said on two lines.\n\n", i, i, i
-            for (line = 0; line < 40; line++) printf "   %d. another meaning of it, the number %d of many\n", line, i * line
+            printf "word%d \\word%d\\ n.\n   1. the meaning of word %d in the corpus,\n      said on two lines.\n\n", \
+                i, i, i
+            for (line = 0; line < 40; line++)
+                printf "   %d. another meaning of it, the number %d of many\n", line, i * line
             print ""
         }
     }' | gzip -1 >"$work/dict-gcide/usr/share/dictd/gcide.dict.dz"
 }
-awk 'BEGIN { for (i = 0; i < 20000; i++) printf "Saying %d is _\b%d, and is said to be wise by some of us.\n%%\n", i, i * i }' >"$work/fortunes/usr/share/games/fortunes/wise"
+awk 'BEGIN {
+    for (i = 0; i < 20000; i++) printf "Saying %d is _\b%d, and is said to be wise by some of us.\n%%\n", i, i * i
+}' >"$work/fortunes/usr/share/games/fortunes/wise"
 echo binary >"$work/fortunes/usr/share/games/fortunes/wise.dat"
 dictionary 100
 package dict-gcide

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The release program on the emulated GPU: a study from the script to the comparison, killed, stopped and resumed with the same bits; what
-# is missing is said before anything is lost.
+# The release program on the emulated GPU: a study from the script to the comparison, killed, stopped and resumed with
+# the same bits; what is missing is said before anything is lost.
 set -eu
 . "$(dirname "$0")/study.sh"
 build=$(dirname "$sluice")
@@ -12,26 +12,28 @@ without_gpu="env -u LD_LIBRARY_PATH -u PTXHOST_KERNELS CUDA_VISIBLE_DEVICES="   
 cat >study.lua <<'LUA'
 local sl = require "sluice"
 return sl.study {
-  name = "s", replicates = 1, baseline = "base", data = "synthetic", variants = { base = {}, gated = { ["attention.gate"] = "head" } },
+  name = "s", replicates = 1, baseline = "base", data = "synthetic",
+  variants = { base = {}, gated = { ["attention.gate"] = "head" } },
   base = sl.model { layers = 2, d_model = 32, seq = 32, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 },
-                    ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 }, balance = { { "bias", gamma = 1e-3 } } } },
-  train = { backend = "cuda", steps = 24, batch = 2, micro = 2, eval_every = 8, eval_tokens = 64, checkpoint_every = 6, keep = 3,
+                    ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 },
+                            balance = { { "bias", gamma = 1e-3 } } } },
+  train = { backend = "cuda", steps = 24, batch = 2, micro = 2, eval_every = 8, eval_tokens = 64, checkpoint_every = 6,
+            keep = 3,
             optim = { "muon", lr = 2e-3 } },
 }
 LUA
 
 run_of() { echo "$1"/s/"$2"-*/0; }
-isa_of() { /usr/bin/python3 -c 'import h5py, sys; print(h5py.File(sys.argv[1], "r")["environment"].attrs["isa"])' "$1"/s/"$2"-*/0/run.h5; }
+isa_of() {
+    /usr/bin/python3 -c 'import h5py, sys; print(h5py.File(sys.argv[1], "r")["environment"].attrs["isa"])' \
+        "$1"/s/"$2"-*/0/run.h5
+}
 
 # begins DIR: the study in a group of its own, past a checkpoint of a variant.
 begins() {
     setsid "$sluice" run study.lua --out "$1" -j1 --progress none >log 2>&1 &
-    study=$! i=0
-    until ls -d "$1"/s/*/0/checkpoints/step-00000006 >/dev/null 2>&1; do
-        i=$((i + 1))
-        [ $i -lt 3000 ] || fail "$1 never came to its first checkpoint"
-        sleep 0.02
-    done
+    study=$!
+    reaches "$1/s/*/0/checkpoints/step-00000006" 60
 }
 ends() {
     code=$1 got=0

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Damaged run files: HDF5 refuses some, reads others as if nothing were wrong and crashes on the rest. Whatever it does, each command
-# goes on with the other runs, says the same of them as before, no other number of the damaged ones, and leaves with code 4.
+# Damaged run files: HDF5 refuses some, reads others as if nothing were wrong and crashes on the rest. Whatever it does,
+# each command goes on with the other runs, says the same of them as before, no other number of the damaged ones, and
+# leaves with code 4.
 set -eu
 . "$(dirname "$0")/study.sh"
 damage() { /usr/bin/python3 "$here/damage.py" "$@" || fail "damage.py $*"; }
@@ -60,5 +61,6 @@ for seed in $(seq $rounds); do
     survives "$sluice" resume $study --progress lines
     ! grep -q '\(base\|other\)/[0-9]* \(failed\|was killed\)' log || fail "whole runs are not whole to resume"
     ls "$study"/*/*/core* 2>/dev/null && fail "a core file"
-    echo "seed $seed: $unreadable of $((victims * replicates)) damaged runs cannot be listed, and all others are as before"
+    echo "seed $seed: $unreadable of $((victims * replicates)) damaged runs cannot be listed," \
+        "and all others are as before"
 done

@@ -1,7 +1,7 @@
 #!/bin/sh
 # What a reader sees is true: generated pages are current, quoted files are quoted, examples run, links lead somewhere,
-# every metric is described. In a block that begins with ```sh run or ```lua run NAME the words after the language are for
-# this test; ```c file=PATH quotes a file.
+# every metric is described. In a block that begins with ```sh run or ```lua run NAME the words after the language are
+# for this test; ```c file=PATH quotes a file.
 set -eu
 export LC_ALL=C
 
@@ -30,25 +30,33 @@ for preset in $(sed -n '/^## Presets/,$s/^### `\(.*\)`$/\1/p' docs/modules.md); 
     {
         printf 'local sl = require "sluice"\nlocal same = '
         sed -n "/^### \`$preset\`\$/,/^}\$/p" docs/modules.md | sed '1,/^```/d'
-        printf 'return sl.study { name = "s", base = sl.preset "%s", data = "synthetic", variants = { base = {}, same = same } }\n' "$preset"
+        printf 'return sl.study { name = "s", base = sl.preset "%s", data = "synthetic",\n' "$preset"
+        printf '  variants = { base = {}, same = same } }\n'
     } >"$work/preset.lua"
-    "$sluice" plan "$work/preset.lua" 2>&1 | grep -q "'base' and 'same' build the same graph" || say "docs/modules.md: these are not the settings of $preset: $("$sluice" plan "$work/preset.lua" 2>&1)"
+    "$sluice" plan "$work/preset.lua" 2>&1 | grep -q "'base' and 'same' build the same graph" ||
+        say "docs/modules.md: these are not the settings of $preset: $("$sluice" plan "$work/preset.lua" 2>&1)"
 done
 
 for slot in $(sed -n 's/^## `\([a-z_.]*\)`.*/\1/p' docs/modules.md); do
-    case $slot in model | train) ;; *) grep -q "^|.*\`$slot\`" README.md || say "README.md does not name the slot $slot" ;; esac
+    case $slot in
+    model | train) ;;
+    *) grep -q "^|.*\`$slot\`" README.md || say "README.md does not name the slot $slot" ;;
+    esac
 done
 
 # The hand-written types name the keys that the library knows.
 # keys FUNCTION CLASS..
 keys() {
     printf 'local sl = require "sluice"\nreturn sl.%s { none_such = 1 }\n' "$1" >"$work/keys.lua"
-    "$sluice" plan "$work/keys.lua" 2>&1 | sed -n "/has no key 'none_such'/{n;s/.*known: //;s/, /\n/g;p;}" | sort >"$work/known"
+    "$sluice" plan "$work/keys.lua" 2>&1 | sed -n "/has no key 'none_such'/{n;s/.*known: //;s/, /\n/g;p;}" |
+        sort >"$work/known"
     shift
     for class in "$@"; do
-        sed -n "/^---@class sluice.$class\$/,/^\$/s/^---@field \([a-z_]*\).*/\1/p; /^---@class sluice.$class:/,/^\$/s/^---@field \([a-z_]*\).*/\1/p" lua/types/sluice.d.lua
+        sed -n "/^---@class sluice.$class\$/,/^\$/s/^---@field \([a-z_]*\).*/\1/p
+                /^---@class sluice.$class:/,/^\$/s/^---@field \([a-z_]*\).*/\1/p" lua/types/sluice.d.lua
     done | sort >"$work/typed"
-    [ -s "$work/known" ] && cmp -s "$work/known" "$work/typed" || say "lua/types/sluice.d.lua: $*: has $(tr '\n' ' ' <"$work/typed"), the library $(tr '\n' ' ' <"$work/known")"
+    [ -s "$work/known" ] && cmp -s "$work/known" "$work/typed" ||
+        say "lua/types/sluice.d.lua: $*: has $(tr '\n' ' ' <"$work/typed"), the library $(tr '\n' ' ' <"$work/known")"
 }
 keys study study_keys variants_keys
 keys leave_one_out study_keys leave_one_out_keys
@@ -56,12 +64,14 @@ keys factorial study_keys factorial_keys
 
 # Every room is described, and functions are where docs/architecture.md says.
 for room in runtime/*/; do
-    grep -q "^| \`$(basename $room)\` |" docs/architecture.md || say "docs/architecture.md has no row for the room $room"
+    grep -q "^| \`$(basename $room)\` |" docs/architecture.md ||
+        say "docs/architecture.md has no row for the room $room"
 done
 grep -o '`[a-z_]*` (`[a-z_/]*\.c`' docs/architecture.md | tr -d '`(' >"$work/homes"
 [ "$(wc -l <"$work/homes")" -gt 10 ] || say "docs/architecture.md: too few functions have a file: $(cat "$work/homes")"
 while read -r name file; do
-    cat runtime/$file $file 2>/dev/null | grep -q "^[a-z].*\b$name(" || say "docs/architecture.md: $name is not in $file"
+    cat runtime/$file $file 2>/dev/null | grep -q "^[a-z].*\b$name(" ||
+        say "docs/architecture.md: $name is not in $file"
 done <"$work/homes"
 
 # ---- links ----
@@ -86,7 +96,8 @@ mkdir "$work/bin"
 cat >"$work/bin/sluice" <<END
 #!/bin/sh
 case \$1 in
-run) exec "$sluice" "\$@" --progress none --replicates 2 --set seq=16 --set train.steps=6 --set train.batch=2 --set train.eval_tokens=32 ;;
+run) exec "$sluice" "\$@" --progress none --replicates 2 --set seq=16 --set train.steps=6 --set train.batch=2 \
+    --set train.eval_tokens=32 ;;
 *) exec "$sluice" "\$@" ;;
 esac
 END
@@ -95,7 +106,10 @@ chmod +x "$work/bin/sluice"
 # Cuts a page into files NUMBER (the text of a block) and NUMBER.info (what stands after ```).
 cut_page() {
     awk -v to="$2" '
-        /^```/ && !inside { inside = 1; file = sprintf("%s/%03d", to, ++n); print substr($0, 4) >(file ".info"); close(file ".info"); printf "" >file; next }
+        /^```/ && !inside {
+            inside = 1; file = sprintf("%s/%03d", to, ++n)
+            print substr($0, 4) >(file ".info"); close(file ".info"); printf "" >file; next
+        }
         /^```/ { inside = 0; close(file); next }
         inside { print >file }
     ' "$1"
@@ -124,7 +138,8 @@ for page in $pages; do
     for info in "$folder"/blocks/*.info; do
         [ -e "$info" ] || continue
         read -r language verb argument <"$info" || continue
-        why=$(cd "$folder" && block "$language" "${verb:-}" "${argument:-}" "${info%.info}") || say "$page: '$(head -n 1 "${info%.info}")' ...: $why"
+        why=$(cd "$folder" && block "$language" "${verb:-}" "${argument:-}" "${info%.info}") ||
+            say "$page: '$(head -n 1 "${info%.info}")' ...: $why"
     done
 done
 
@@ -142,18 +157,21 @@ cat >"$work/all.lua" <<'END'
 local sl = require "sluice"
 return sl.study {
   base = sl.preset "welm-nano", data = "synthetic", replicates = 1, baseline = "welm",
-  variants = { welm = {}, softmax = { ["ffn.router.score"] = "softmax", ["ffn.balance"] = { "switch_aux", "z_loss" } } },
+  variants = { welm = {}, softmax = { ["ffn.router.score"] = "softmax",
+                                      ["ffn.balance"] = { "switch_aux", "z_loss" } } },
 }
 END
 (cd "$work" && bin/sluice run all.lua)
 for run in "$work"/runs/all/*/0; do
-    "$sluice" show "$run" --json | sed -n 's/.*"metric": "[a-z]*\.\([a-z0-9_]*\)".*/\1/p; s/.*"better": "\([a-z]*\)".*/\1/p' | paste -d ' ' - -
+    "$sluice" show "$run" --json |
+        sed -n 's/.*"metric": "[a-z]*\.\([a-z0-9_]*\)".*/\1/p; s/.*"better": "\([a-z]*\)".*/\1/p' | paste -d ' ' - -
 done | sort -u >"$work/metrics"
 [ "$(wc -l <"$work/metrics")" -gt 20 ] || say "too few metrics: $(cat "$work/metrics")"
 while read -r name better; do
     row=$(grep "^|[^|]*\`$name\`" docs/file-format.md) || say "docs/file-format.md does not describe the metric $name"
     [ "$better" != none ] || better=
-    [ "$(echo "$row" | cut -d '|' -f 5 | tr -d ' ')" = "$better" ] || say "docs/file-format.md: which values of $name are better? the program says '$better'"
+    [ "$(echo "$row" | cut -d '|' -f 5 | tr -d ' ')" = "$better" ] ||
+        say "docs/file-format.md: which values of $name are better? the program says '$better'"
 done <"$work/metrics"
 
 [ $bad = 0 ] && echo "docs: pages, examples, links and metrics agree with the program"

@@ -1,12 +1,14 @@
 #!/bin/sh
-# scripts/gpu-check.sh on the emulated GPU, over a bundle made of this build: a check that hangs, crashes or lacks a library costs its own
-# line and nothing else; the page says what happened.
+# scripts/gpu-check.sh on the emulated GPU, over a bundle made of this build: a check that hangs, crashes or lacks a
+# library costs its own line and nothing else; the page says what happened.
 set -eu
 . "$(dirname "$0")/study.sh"
 build=$(dirname "$sluice") root=$(dirname "$here")
 [ -e "$build/libsluice_cuda.so" ] || skip "built without CUDA"
-[ -e "$build/ptxhost/conformance-fast.so" ] && [ -x "$build/test_cuda_fill" ] || skip "the emulated GPU or its tests are not built"
-export PTXHOST_ARCH=sm_90 LD_LIBRARY_PATH="$build/ptxhost" PTXHOST_KERNELS="$build/ptxhost/sluice-fast.so:$build/ptxhost/conformance-fast.so"
+[ -e "$build/ptxhost/conformance-fast.so" ] && [ -x "$build/test_cuda_fill" ] ||
+    skip "the emulated GPU or its tests are not built"
+export PTXHOST_ARCH=sm_90 LD_LIBRARY_PATH="$build/ptxhost" \
+    PTXHOST_KERNELS="$build/ptxhost/sluice-fast.so:$build/ptxhost/conformance-fast.so"
 
 # stands FILE: a program whose text comes from stdin.
 stands() { { echo '#!/bin/sh'; cat; } >"$1" && chmod +x "$1"; }
@@ -19,12 +21,14 @@ echo none >bundle/REVISION
 ln -s "$sluice" "$build/libsluice_cuda.so" bundle/bin/
 ln -s "$build/ptxhost_conformance" "$build/test_cuda_fill" bundle/check/
 echo "exec '$build/test_cuda_ops' rmsnorm" | stands bundle/check/test_cuda_ops
-sed 's/libcmocka\.so\.0/libnowhere.so0/' "$build/test_cuda_edges" >bundle/check/test_cuda_edges && chmod +x bundle/check/test_cuda_edges
+sed 's/libcmocka\.so\.0/libnowhere.so0/' "$build/test_cuda_edges" >bundle/check/test_cuda_edges &&
+    chmod +x bundle/check/test_cuda_edges
 echo 'kill -SEGV $$' | stands bundle/check/test_cuda_fused
 echo 'echo 3 values differ; exit 1' | stands bundle/check/test_cuda_modules
 echo "sleep 1000 & echo \$! >'$folder/sleeper'; wait" | stands bundle/check/test_cuda_training
 
-# The test that hangs is given 3 s. A sanitizer that finds something in the first program; after the second, 12 minutes are over.
+# The test that hangs is given 3 s. A sanitizer that finds something in the first program; after the second, 12 minutes
+# are over.
 stands bin/timeout <<END
 case "\$*" in *test_cuda_training*) shift 3; set -- -k 5 3 "\$@" ;; esac
 exec $(command -v timeout) "\$@"
@@ -40,7 +44,8 @@ shift 6 && "\$@" && touch '$folder/late'
 END
 check() { PATH="$folder/bin:$PATH" sh "$root/scripts/gpu-check.sh" "$@"; }
 verdict() {
-    grep "^$1	$2	.*${3:-}" out/results.tsv >/dev/null || { cat out/results.tsv >log; fail "'$1' is not '$2 ... ${3:-}'"; }
+    grep "^$1	$2	.*${3:-}" out/results.tsv >/dev/null ||
+        { cat out/results.tsv >log; fail "'$1' is not '$2 ... ${3:-}'"; }
 }
 
 leaves 1 check --small bundle out
@@ -56,7 +61,9 @@ verdict 'parity: training' hung stopped
 for precision in fp32 bf16; do
     verdict "training: $precision" ok
     for how in again 'graph off' 'memory apart'; do verdict "same bits: $precision, $how" ok 'equal bytes'; done
-    for preset in baseline-nano baseline-medium welm-tiny dense-124m; do verdict "throughput: $preset $precision" ok tokens/s; done
+    for preset in baseline-nano baseline-medium welm-tiny dense-124m; do
+        verdict "throughput: $preset $precision" ok tokens/s
+    done
 done
 for jobs in 1 2 4; do verdict "runs on one GPU: $jobs at once" ok 'runs a minute'; done
 verdict 'PyTorch: copy' 'not measured' PyTorch
@@ -74,11 +81,13 @@ row() { tr -s ' -' <page.md | grep -qF "$1" || { cp page.md log; fail "no row '$
 row '| GPU 0 | ptxhost sm_90'
 row '| parity: modules | DIFFERS | exit code 1: 3 values differ |'
 row '| racecheck: ops | not measured | no time left |'
-[ "$(tr -s ' ' <page.md | grep -cE '^\| (baseline|welm|dense).* (bf16|fp32) \| 32 \| [0-9]')" = 16 ] || { cp page.md log; fail "16 rows of throughput are not there"; }
+[ "$(tr -s ' ' <page.md | grep -cE '^\| (baseline|welm|dense).* (bf16|fp32) \| 32 \| [0-9]')" = 16 ] ||
+    { cp page.md log; fail "16 rows of throughput are not there"; }
 grep -qF 'With `--small`' page.md || fail "the page does not say that models were tiny"
 page=$root/docs/gpu-results.md
 leaves 0 /usr/bin/python3 "$root/bench/gpu_results.py" -o page.md
-! grep -q '^Machine, date and revision: not measured' "$page" || cmp "$page" page.md || fail "write it anew: python3 bench/gpu_results.py"
+! grep -q '^Machine, date and revision: not measured' "$page" || cmp "$page" page.md ||
+    fail "write it anew: python3 bench/gpu_results.py"
 echo "the page says it"
 
 # ---- where NVIDIA's libraries are: a backend that needs what the loader cannot find, and a Python that has it ----
@@ -87,8 +96,14 @@ mkdir -p apart/bin venv/bin "$packages"
 sed 's/libcublasLt\.so\.13/libcublasLt.so.99/' "$build/libsluice_cuda.so" >apart/bin/libsluice_cuda.so
 ln -s /bin/true venv/bin/python3
 touch "$packages/libcublasLt.so.99"
-environment() { PATH="$folder/venv/bin:$PATH" sh -euc 'BUNDLE=$1; . "$2"; echo "$LD_LIBRARY_PATH"' sh "$1" "$root/scripts/bundle/cuda.sh"; }
-case $(environment apart) in "$build/ptxhost:"*"$packages"*) ;; *) environment apart >log; fail "the folder of libcublasLt.so.99 is not found" ;; esac
+environment() {
+    PATH="$folder/venv/bin:$PATH" sh -euc 'BUNDLE=$1; . "$2"; echo "$LD_LIBRARY_PATH"' sh "$1" \
+        "$root/scripts/bundle/cuda.sh"
+}
+case $(environment apart) in
+"$build/ptxhost:"*"$packages"*) ;;
+*) environment apart >log; fail "the folder of libcublasLt.so.99 is not found" ;;
+esac
 case $(environment bundle) in *venv*) fail "a folder that is not needed is in LD_LIBRARY_PATH" ;; esac
 echo "what the loader lacks is found in Python's packages"
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Like is compared with like: one held-out set for a study, however its variants cut it; baselines of the text that was seen;
-# data that is found from any folder, and missed when it changed; the same text on one side of the split.
+# Like is compared with like: one held-out set for a study, however its variants cut it; baselines of the text that was
+# seen; data that is found from any folder, and missed when it changed; the same text on one side of the split.
 set -eu
 . "$(dirname "$0")/study.sh"
 run() { leaves "$1" "$sluice" run "$2" --out "$3" --progress none; }
@@ -40,14 +40,16 @@ return sl.study {
   name = "cuts", data = "a.tok", replicates = 1, baseline = "base",
   base = sl.model { layers = 1, d_model = 16, seq = 32, ffn = "dense", attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 8 } },
   train = { steps = 4, batch = 8, eval_tokens = 1000, optim = { "adamw", lr = 0 } },
-  variants = { base = {}, wide = { ["train.batch"] = 16 }, micro = { ["train.micro"] = 4 }, short = { seq = 16 }, long = { seq = 300, ["train.batch"] = 1 } },
+  variants = { base = {}, wide = { ["train.batch"] = 16 }, micro = { ["train.micro"] = 4 }, short = { seq = 16 },
+               long = { seq = 300, ["train.batch"] = 1 } },
 }
 LUA
 mkdir elsewhere
 (cd elsewhere; run 0 ../project/cuts.lua ../runs)
 /usr/bin/python3 - runs/cuts/*/0/run.h5 <<'PY' || fail "the variants were measured on different text"
 import h5py, sys
-sets = {(data.attrs["eval_hash"], int(data.attrs["eval_tokens"])) for data in (h5py.File(path, "r")["data"] for path in sys.argv[1:])}
+sets = {(data.attrs["eval_hash"], int(data.attrs["eval_tokens"]))
+        for data in (h5py.File(path, "r")["data"] for path in sys.argv[1:])}
 assert len(sys.argv) == 6 and len(sets) == 1 and sets.pop()[1] == 1000, sets
 PY
 leaves 3 "$sluice" plan project/cuts.lua --set train.eval_batches=4
@@ -60,7 +62,8 @@ return sl.study {
   name = "same", data = "project/a.tok", replicates = 4, baseline = "base",
   base = sl.model { layers = 1, d_model = 16, seq = 32, ffn = "dense", attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 8 } },
   train = { steps = 1, batch = 8, eval_tokens = 1000, optim = { "adamw", lr = 0 } },
-  variants = { base = {}, wide = { ["train.batch"] = 16 }, one = { ["train.batch"] = 1 }, micro = { ["train.micro"] = 4 } },
+  variants = { base = {}, wide = { ["train.batch"] = 16 }, one = { ["train.batch"] = 1 },
+               micro = { ["train.micro"] = 4 } },
 }
 LUA
 run 0 same.lua runs
@@ -94,15 +97,19 @@ file, plan, said = open(sys.argv[1], "rb").read(), json.load(open(sys.argv[2])),
 tokens, documents, train, _ = struct.unpack_from("<4Q", file, 40)
 starts = set(struct.unpack_from("<%dQ" % (documents + 1), file, (128 + tokens + 7) // 8 * 8))
 text, windows = file[128:128 + tokens], (train - 1) // 64
-pairs = lambda first, targets: [(text[i - 1], text[i]) for i in range(first + 1, first + targets + 1) if i not in starts]
+pairs = lambda first, targets: [(text[i - 1], text[i]) for i in range(first + 1, first + targets + 1)
+                                if i not in starts]
 seen, held = pairs(0, windows * 64), pairs(train, 777)
-two, before, after = collections.Counter(seen), collections.Counter(a for a, _ in seen), collections.Counter(b for _, b in seen)
+two, before, after = collections.Counter(seen), collections.Counter(a for a,
+                                                                    _ in seen), collections.Counter(b for _, b in seen)
 unigram = -sum(math.log((after[b] + 1) / (len(seen) + 256)) for _, b in held) / len(held)
 bigram = -sum(math.log((two[p] + 1) / (before[p[0]] + 256)) for p in held) / len(held)
-want = "the same 777 held-out tokens, from the text that base/0 was trained on: a unigram model of bytes has %.4f nats, a bigram model %.4f." % (unigram, bigram)
+want = ("the same 777 held-out tokens, from the text that base/0 was trained on: "
+        "a unigram model of bytes has %.4f nats, a bigram model %.4f." % (unigram, bigram))
 assert want in said, want
 assert plan["eval_tokens"] == 777 and plan["train_tokens"] == train and plan["held_out_tokens"] == tokens - train, plan
-assert all(abs(v["epochs"] - 150 * 16 / windows) < 1e-9 for v in plan["variants"]) and plan["variants"][0]["epochs"] > 1, plan
+assert all(abs(v["epochs"] - 150 * 16 / windows) < 1e-9
+           for v in plan["variants"]) and plan["variants"][0]["epochs"] > 1, plan
 PY
 
 # ---- from any folder; changed; gone; nothing held out ----
@@ -135,7 +142,8 @@ leaves 0 "$sluice" plan project/cuts.lua --set vocab=383
 ! grep 'of no token' log || fail "a vocabulary that is rounded up is remarked on"
 
 # ---- values of different text are refused ----
-/usr/bin/python3 -c 'import h5py, sys; h5py.File(sys.argv[1], "r+", libver="latest")["data"].attrs["eval_hash"] = "0" * 32' runs/cuts/wide-*/0/run.h5
+/usr/bin/python3 -c 'import h5py, sys
+h5py.File(sys.argv[1], "r+", libver="latest")["data"].attrs["eval_hash"] = "0" * 32' runs/cuts/wide-*/0/run.h5
 leaves 4 "$sluice" compare runs/cuts
 says 'were measured on different text'
 leaves 0 "$sluice" compare runs/cuts --metric train.loss

@@ -7,7 +7,8 @@ work=$(mktemp)
 trap 'rm -f "$work"' EXIT
 bad=0
 
-# A room, what it may include of others (a room that stands above it, or one header of any), and its headers that others may include.
+# A room, what it may include of others (a room that stands above it, or one header of any), and its headers that others
+# may include.
 cat >"$work" <<'TABLE'
 base     |                                                        | base child draw file float_log level memory object process regular shape terminal
 graph    | base                                                   | attributes elementwise graph ops
@@ -25,8 +26,8 @@ modules  | model/module                                           | list
 lua      | base model study                                       | bind embedded
 analysis | base store study train                                 | answer declared export metric plot runs stats
 cli      | base graph cpu model data store study train lua analysis | cli
-main     | cli                                                    |
-cuda     | base graph comm backend                                |
+main     | cli                                        |
+cuda     | base graph comm backend                    |
 TABLE
 
 # Rooms are folders of runtime/ or beside it; a header of one's own folder goes without saying.
@@ -39,7 +40,8 @@ grep -rE '^#include "' $sources --include='*.[ch]' --include='*.cu' --include='*
             split(line, cell, / *\| */)
             may[cell[1]] = cell[2]; door[cell[1]] = cell[3]
             for (i = split(cell[2], word, " "); i > 0; i--)
-                if (word[i] !~ /\// && !(word[i] in may)) say("the table: " cell[1] " may not include " word[i] ", which stands below it")
+                if (word[i] !~ /\// && !(word[i] in may))
+                    say("the table: " cell[1] " may not include " word[i] ", which stands below it")
         }
     }
     {
@@ -50,13 +52,17 @@ grep -rE '^#include "' $sources --include='*.[ch]' --include='*.cu' --include='*
         folder = file; sub(/[^\/]*$/, "", folder)
         if (there(folder header)) next
         of = header; sub(/\/.*/, "", of)
-        if (header !~ /\//) of = there("lua/" header) ? "lua" : there("analysis/" header) ? "analysis" : there("modules/" header) ? "modules" : ""
+        if (header !~ /\//)
+            of = there("lua/" header) ? "lua" : there("analysis/" header) ? "analysis" : \
+                 there("modules/" header) ? "modules" : ""
         name = header; sub("^" of "/", "", name); sub(/\.h$/, "", name)
         if (of == room) next
         if (!(room in may)) say(file ": " room " is no room of the table")
         else if (!(of in may)) say(file " includes \"" header "\", which is in no room")
-        else if (!among(of, may[room]) && !among(of "/" name, may[room])) say(file " includes \"" header "\"; " room " may include: " may[room])
-        else if (!among(name, door[of])) say(file " includes \"" header "\", which is private to " of "; open are: " door[of])
+        else if (!among(of, may[room]) && !among(of "/" name, may[room]))
+            say(file " includes \"" header "\"; " room " may include: " may[room])
+        else if (!among(name, door[of]))
+            say(file " includes \"" header "\", which is private to " of "; open are: " door[of])
     }
     END { exit bad }' >&2 || bad=1
 

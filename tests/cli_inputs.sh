@@ -1,6 +1,6 @@
 #!/bin/sh
-# Named pipes, folders, devices and sockets where a file is read, and files that become shorter while they are: what is wrong is
-# said at once and by name. Pipes that are meant as an input are read.
+# Named pipes, folders, devices and sockets where a file is read, and files that become shorter while they are: what is
+# wrong is said at once and by name. Pipes that are meant as an input are read.
 set -eu
 . "$(dirname "$0")/study.sh"
 

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Studies of many runs: the same answer with few descriptors and in little memory, and a study that grows while it is watched.
+# Studies of many runs: the same answer with few descriptors and in little memory, and a study that grows while it is
+# watched.
 set -eu
 . "$(dirname "$0")/study.sh"
 grow() { /usr/bin/python3 "$here/damage.py" grow "$@" || fail "damage.py grow $*"; }
@@ -53,7 +54,9 @@ got=0
 wait $watch || got=$?
 kill $tends
 [ $got = 0 ] || { cp watched log; fail "exit code $got of watch"; }
-for run in base/0 base/59 other/30 other/$latest; do [ "$(grep -c "^$run finished" watched)" = 1 ] || { cp watched log; fail "$run is not told once"; }; done
+for run in base/0 base/59 other/30 other/$latest; do
+    [ "$(grep -c "^$run finished" watched)" = 1 ] || { cp watched log; fail "$run is not told once"; }
+done
 [ "$(wc -l <watched)" = $((runs + 1)) ] || fail "$(wc -l <watched) lines of $runs runs, of which one was pending first"
 many=$(peak "$sluice" compare $study)
 [ $((many - few)) -lt 100 ] || fail "$runs runs take $many MiB, 60 take $few"

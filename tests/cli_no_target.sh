@@ -1,6 +1,6 @@
 #!/bin/sh
-# Steps in which no target counts, as each lies in another document than its token: they are skipped by name and the run goes on; where
-# every step is like that, it ends.
+# Steps in which no target counts, as each lies in another document than its token: they are skipped by name and the run
+# goes on; where every step is like that, it ends.
 set -eu
 export LC_ALL=C
 
@@ -31,7 +31,8 @@ return sl.study {
   name = "$1", data = "$work/$1.tok", replicates = 1, baseline = "base", variants = { base = {} },
   base = sl.model { layers = 1, d_model = 16, seq = 16, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 8 },
     ffn = { "moe", experts = 4, d_ff = 16, balance = { "bias", "z_loss" } } },
-  train = { steps = 60, batch = 2, micro = 2, eval_every = 60, eval_tokens = 50, stop_window = 30, optim = { "adamw", lr = 0.01 } },
+  train = { steps = 60, batch = 2, micro = 2, eval_every = 60, eval_tokens = 50, stop_window = 30,
+            optim = { "adamw", lr = 0.01 } },
 }
 END
     got=0
@@ -53,10 +54,12 @@ paste -d' ' "$work/targets" "$work/skipped" "$work/loss" "$work/update_ratio" "$
       bad += $2 != empty || ($3 == "nan") != empty || ($4 == 0) != empty || (was_empty && $5 != range)
       moved += !was_empty && $5 != range; was_empty = empty; range = $5 }
     END { printf "%d of %d steps are empty, %d rows are wrong, %d moved the bias\n", empties, NR, bad, moved
-          exit !(NR == 60 && empties > 5 && empties < 55 && bad == 0 && moved > 0) }' >"$work/said" || fail "rows of steps without a target"
+          exit !(NR == 60 && empties > 5 && empties < 55 && bad == 0 && moved > 0) }' >"$work/said" ||
+    fail "rows of steps without a target"
 
 corpus only 2000 0
 trains only 5
 "$sluice" show "$work/only"/*/0 >"$work/said"
 grep -q 'diverged.*stop_window: no target counted' "$work/said" || fail "does not say why the run ended"
-[ "$(series only skipped | sort -u -k2 | wc -l)" = 1 ] && [ "$(series only skipped | wc -l)" = 30 ] || fail "not 30 rows of skipped steps"
+[ "$(series only skipped | sort -u -k2 | wc -l)" = 1 ] && [ "$(series only skipped | wc -l)" = 30 ] ||
+    fail "not 30 rows of skipped steps"

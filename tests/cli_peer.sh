@@ -1,6 +1,7 @@
 #!/bin/sh
-# bench/compare.sh and bench/scaling.sh with stand-ins for both programs, whose figures are known: what they say of them is
-# right, and what is no comparison is refused. The models of bench/ and the presets of the same names have the same size.
+# bench/compare.sh and bench/scaling.sh with stand-ins for both programs, whose figures are known: what they say of them
+# is right, and what is no comparison is refused. The models of bench/ and the presets of the same names have the same
+# size.
 set -eu
 
 sluice=$(realpath "$1")
@@ -13,7 +14,8 @@ says() { grep -qF -- "$1" "$work/said" || fail "not said: $1"; }
 
 # ---- stand-ins ----
 
-# Sluice's steps take 1, 2, 3, .. s, and half a second more with two threads, at 100, 200, .. tokens/s; the peer's take $PEER_HALVES half seconds.
+# Sluice's steps take 1, 2, 3, .. s, and half a second more with two threads, at 100, 200, .. tokens/s; the peer's take
+# $PEER_HALVES half seconds.
 cat >"$work/sluice" <<'END'
 #!/bin/sh
 [ "$1" = bench ] || { echo '{}'; exit; }
@@ -21,8 +23,10 @@ n=$(($(cat "$STAND_IN/sluice.count") + 1))
 echo $n >"$STAND_IN/sluice.count"
 echo "$*" >>"$STAND_IN/calls"
 case "$*" in *threads=2*) step=$n.5 ;; *) step=$n ;; esac
-echo "[{\"isa\": \"some\", \"precision\": \"fp32\", \"threads\": 2, \"steps\": 3, \"params_total\": 10, \"tokens_per_step\": 60, \"flops_per_step\": 1e9,
-  \"step_seconds\": $step, \"processor_seconds\": $step, \"tokens_per_second\": ${n}00, \"best_gemm\": 1e9, \"processor_share\": ${SHARE:-1},
+echo "[{\"isa\": \"some\", \"precision\": \"fp32\", \"threads\": 2, \"steps\": 3, \"params_total\": 10,
+  \"tokens_per_step\": 60, \"flops_per_step\": 1e9,
+  \"step_seconds\": $step, \"processor_seconds\": $step, \"tokens_per_second\": ${n}00, \"best_gemm\": 1e9,
+  \"processor_share\": ${SHARE:-1},
   \"memory_peak\": 1048576, \"first_step_seconds\": 0.25}]"
 END
 cat >"$work/python" <<'END'
@@ -31,7 +35,8 @@ cat >"$work/python" <<'END'
 n=$(($(cat "$STAND_IN/peer.count") + 1))
 echo $n >"$STAND_IN/peer.count"
 half=$(echo "$PEER_HALVES" | cut -d' ' -f$n)
-echo "{\"program\": \"torch 9\", \"precision\": \"fp32\", \"dispatch\": \"sort\", \"params_total\": ${PARAMS:-10}, \"tokens_per_step\": 60, \"flops_per_step\": 1e9,
+echo "{\"program\": \"torch 9\", \"precision\": \"fp32\", \"dispatch\": \"sort\", \"params_total\": ${PARAMS:-10},
+  \"tokens_per_step\": 60, \"flops_per_step\": 1e9,
   \"step_seconds\": $((half / 2)).$((half % 2 * 5)), \"processor_seconds\": 1,
   \"memory_peak\": 4194304, \"first_step_seconds\": 1.5}"
 END
@@ -56,7 +61,8 @@ says "| micro | 1 | 4 | 0.25 | 0.25 | 1.50 |"
 says "Sluice some, fp32; torch 9, fp32, sort dispatch. 3 pairs"
 ! grep -q quiet "$work/said" || fail "a quiet machine was doubted"
 grep -q -- "--variant micro .*--threads 2 --steps 20" "$work/calls" || fail "not the steps of micro"
-python3 -c "import json; m, = json.load(open('$work/all.json'))['models']; assert m['ratios'] == [2.5, 2, 4] and m['ratio'] == 2.5 and m['pairs'] == 3, m" || fail "other figures in the JSON"
+python3 -c "import json; m, = json.load(open('$work/all.json'))['models']
+assert m['ratios'] == [2.5, 2, 4] and m['ratio'] == 2.5 and m['pairs'] == 3, m" || fail "other figures in the JSON"
 from_start compare.sh micro --pairs 1 --clock processor || fail "compare.sh --clock fails"
 says "**1.00** (1.00 – 1.00)"
 (export SHARE=0.5; from_start compare.sh micro --pairs 1) || fail "compare.sh fails where the machine is shared"
@@ -86,7 +92,8 @@ local sl = require "sluice"
 local variants = {}
 for _, name in ipairs { "micro", "tiny", "small", "medium" } do variants[name] = sl.preset("baseline-" .. name) end
 variants["dense-124m"] = sl.preset "dense-124m"
-return sl.study { base = sl.preset "baseline-nano", data = "synthetic", replicates = 1, baseline = "tiny", variants = variants }
+return sl.study { base = sl.preset "baseline-nano", data = "synthetic", replicates = 1, baseline = "tiny",
+                  variants = variants }
 END
 "$sluice" plan bench/models.lua --json >"$work/models.json" 2>"$work/said" || fail "bench/models.lua"
 "$sluice" plan "$work/presets.lua" --json >"$work/presets.json" 2>"$work/said" || fail "presets"
@@ -98,6 +105,7 @@ for name, preset in presets.items():
 for name in "micro", "tiny", "small", "medium":                 # equally wide for one token: all but the router
     assert 0.99 < models[name + "-dense"]["params_total"] / models[name]["params_active"] < 1, name
 for experts in 8, 32, 64:
-    assert models[f"tiny,experts={experts}"]["params_active"] - models["tiny"]["params_active"] == (experts - 16) * 6 * 256, experts
+    more = models[f"tiny,experts={experts}"]["params_active"] - models["tiny"]["params_active"]
+    assert more == (experts - 16) * 6 * 256, experts
 END
 echo "peer: comparisons say what was measured"

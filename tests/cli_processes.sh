@@ -133,7 +133,8 @@ study=$!
 await 'ls -d closed/s/base-*/0/checkpoints/step-00000020 >/dev/null 2>&1'
 run=$(children $study)
 for stream in 0 1 2; do
-    [ "$(readlink /proc/${run% }/fd/$stream)" = /dev/null ] || fail "a file stands in the place of the closed stream $stream"
+    [ "$(readlink /proc/${run% }/fd/$stream)" = /dev/null ] ||
+        fail "a file stands in the place of the closed stream $stream"
 done
 kill -TERM $study
 wait $study || :
@@ -322,9 +323,14 @@ leaves 4 "$sluice" resume moved --data elsewhere/none.tok --progress none
 lines 2
 leaves 0 "$sluice" resume moved/ --data elsewhere/numbers.tok --progress none
 look equal v2/s moved
-grep -qF "\"data\": \"$(realpath elsewhere/numbers.tok)\"" moved/study.json || fail "study.json does not keep the new place"
-for command in 'resume . --progress none' 'compare .' 'show .' 'show base-*/0'; do (cd moved; leaves 0 "$sluice" $command); done
-for command in 'resume ../moved/' 'compare ../moved' 'ls ../moved/'; do (cd elsewhere; leaves 0 "$sluice" $command); done
+grep -qF "\"data\": \"$(realpath elsewhere/numbers.tok)\"" moved/study.json ||
+    fail "study.json does not keep the new place"
+for command in 'resume . --progress none' 'compare .' 'show .' 'show base-*/0'; do
+    (cd moved; leaves 0 "$sluice" $command)
+done
+for command in 'resume ../moved/' 'compare ../moved' 'ls ../moved/'; do
+    (cd elsewhere; leaves 0 "$sluice" $command)
+done
 rm -r moved/gated-*
 leaves 0 "$sluice" resume moved --progress none
 look equal v2/s moved

@@ -1,5 +1,6 @@
 #!/bin/sh
-# sluice plan of models at their published size: in seconds, with the published counts; the vocabulary of small data is no obstacle.
+# sluice plan of models at their published size: in seconds, with the published counts; the vocabulary of small data is
+# no obstacle.
 set -eu
 sluice=$1
 work=$(mktemp -d)
@@ -10,7 +11,8 @@ fail() { echo "$*" >&2; exit 1; }
 plan() {
   cat >"$work/study.lua" <<LUA
 local sl = require "sluice"
-return sl.study { name = "s", base = sl.preset "$1", data = "synthetic", train = { batch = 2, precision = "bf16" }, baseline = "base",
+return sl.study { name = "s", base = sl.preset "$1", data = "synthetic", train = { batch = 2, precision = "bf16" },
+                  baseline = "base",
   variants = { base = {}, muon = { ["train.optim"] = "muon" } } }
 LUA
   timeout 20 "$sluice" plan "$work/study.lua" --json >"$work/plan.json" || fail "plan of $1: exit code $?"
@@ -20,8 +22,10 @@ name, params, kv, least = sys.argv[2], *map(int, sys.argv[3:])
 for v in json.load(open(sys.argv[1]))["variants"]:
     seen = v["params_total"], v["kv_bytes_per_token"]
     assert seen == (params, kv), f"{name} {v['name']}: {seen}"
-    assert 0.7 * least <= v["memory_bytes"] / 2**30 <= 1.6 * least, f"{name} {v['name']}: {v['memory_bytes'] / 2**30} GiB"
-    assert 6 * v["params_active"] < v["train_flops_per_token"] < 12 * v["params_active"], f"{name} {v['name']}: {v['train_flops_per_token']}"
+    assert 0.7 * least <= v["memory_bytes"] / 2**30 <= 1.6 * least, \
+        f"{name} {v['name']}: {v['memory_bytes'] / 2**30} GiB"
+    assert 6 * v["params_active"] < v["train_flops_per_token"] < 12 * v["params_active"], \
+        f"{name} {v['name']}: {v['train_flops_per_token']}"
 PYTHON
 }
 

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Training on several ranks, launched by mpirun: the numbers of one rank, the same bits each time, and every way to end it.
+# Training on several ranks, launched by mpirun: the numbers of one rank, the same bits each time, and every way to end
+# it.
 set -eu
 . "$(dirname "$0")/study.sh"
 needs_ranks
@@ -7,7 +8,8 @@ needs_ranks
 cat >study.lua <<'LUA'
 local sl = require "sluice"
 return sl.study {
-  name = "s", replicates = 1, baseline = "base", data = "synthetic", variants = { base = {}, gated = { ["attention.gate"] = "head" } },
+  name = "s", replicates = 1, baseline = "base", data = "synthetic",
+  variants = { base = {}, gated = { ["attention.gate"] = "head" } },
   base = sl.model { layers = 2, d_model = 32, seq = 32, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 },
                     ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 }, balance = { { "bias", gamma = 1e-3 } } } },
   train = { steps = 40, batch = 8, eval_every = 20, eval_tokens = 512, checkpoint_every = 20, keep = 3, optim = { "muon", lr = 2e-3 },
@@ -18,16 +20,13 @@ long="--set train.steps=200 --set train.checkpoint_every=10 --only base"
 
 ranks() { mpirun --oversubscribe -np "$@"; }
 
-# begins DIR RANKS: a study in the background that is past its first checkpoint: its mpirun is $job, the process of rank R that
-# trains is "$(trainer R)".
+# begins DIR RANKS: a study in the background that is past its first checkpoint: its mpirun is $job, the process of rank
+# R that trains is "$(trainer R)".
 begins() {
-    SLUICE_COMM_TIMEOUT=5 mpirun --oversubscribe -np "$2" "$sluice" run study.lua --out "$1" $long --progress none >log 2>&1 &
-    job=$! i=0
-    until ls -d "$1"/s/base-*/0/checkpoints/step-00000010 >/dev/null 2>&1; do
-        i=$((i + 1))
-        [ $i -lt 3000 ] || fail "$1 never came to its first checkpoint"
-        sleep 0.02
-    done
+    SLUICE_COMM_TIMEOUT=5 mpirun --oversubscribe -np "$2" "$sluice" run study.lua --out "$1" $long --progress none \
+        >log 2>&1 &
+    job=$!
+    reaches "$1/s/base-*/0/checkpoints/step-00000010" 60
 }
 children() { cat /proc/"$1"/task/"$1"/children; }
 trainer() {
@@ -100,12 +99,8 @@ echo "a rank that is silent: named, the same bits after"
 
 # ---- beside another process ----
 "$sluice" run study.lua --out beside $long --progress none >log 2>&1 &
-alone=$! i=0
-until ls -d beside/s/base-*/0/checkpoints/step-00000010 >/dev/null 2>&1; do
-    i=$((i + 1))
-    [ $i -lt 3000 ] || fail "beside never came to its first checkpoint"
-    sleep 0.02
-done
+alone=$!
+reaches 'beside/s/base-*/0/checkpoints/step-00000010' 60
 run=$(children $alone)
 kill -STOP $run
 leaves 75 ranks 2 "$sluice" resume beside/s --only base --mix --progress lines
@@ -126,6 +121,8 @@ leaves 7 env RANK=1 WORLD_SIZE=3 "$sluice" run study.lua --out no
 says "launch with 'mpirun -np"
 leaves 4 ranks 2 sh -c "exec '$sluice' run study.lua --out no --set train.steps=4\$OMPI_COMM_WORLD_RANK"
 says 'all ranks need the same program, script and data'
-leaves 7 env SLUICE_COMM_TIMEOUT=2 mpirun --oversubscribe -np 2 sh -c "[ \$OMPI_COMM_WORLD_RANK = 0 ] || exec sleep 20; exec '$sluice' run study.lua --out no"
+leaves 7 env SLUICE_COMM_TIMEOUT=2 mpirun --oversubscribe -np 2 sh -c \
+    "[ \$OMPI_COMM_WORLD_RANK = 0 ] || exec sleep 20; exec '$sluice' run study.lua --out no"
 says 'rank 0 of 2: not all ranks started within 2 s'
-echo "refused: jobs, a batch that cannot be divided, launchers that contradict each other, ranks of different studies or none"
+echo "refused: jobs, a batch that cannot be divided, launchers that contradict each other," \
+    "ranks of different studies or none"

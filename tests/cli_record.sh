@@ -1,6 +1,6 @@
 #!/bin/sh
-# What was run is what is recorded: the command line and every file of a script, a run that is made again bit for bit, scripts of the
-# same name, runs that a script does not name any more; and what all of it takes of the disk.
+# What was run is what is recorded: the command line and every file of a script, a run that is made again bit for bit,
+# scripts of the same name, runs that a script does not name any more; and what all of it takes of the disk.
 set -eu
 . "$(dirname "$0")/study.sh"
 
@@ -11,7 +11,8 @@ script() {
 local sl = require "sluice"
 return sl.study {
   base = require "model", baseline = "base", data = "synthetic", replicates = 2,
-  variants = { base = {}, gated = require("change").gated }, train = { steps = $2, batch = 4, eval_every = 3, eval_tokens = 128, ${3-} },
+  variants = { base = {}, gated = require("change").gated },
+  train = { steps = $2, batch = 4, eval_every = 3, eval_tokens = 128, ${3-} },
 }
 END
     cat >"$(dirname "$1")/model.lua" <<'END'
@@ -28,15 +29,20 @@ lacks() { ! grep -qF -- "$1" log || fail "something says '$1'"; }
 counts() { [ "$(grep -c -- "$2" log || true)" = "$1" ] || fail "not $1 lines with '$2'"; }
 taken() { du -s -B1 --apparent-size "$@" | awk '{ n += $1 } END { print n }'; }
 # near GIVEN MEASURED PERCENT WHAT
-near() { awk -v a="$1" -v b="$2" -v p="$3" 'BEGIN { exit !(a > 0 && a <= b * (1 + p / 100) && a >= b * (1 - p / 100)) }' || fail "$4: $1 planned, $2 on the disk"; }
+near() {
+    awk -v a="$1" -v b="$2" -v p="$3" 'BEGIN { exit !(a > 0 && a <= b * (1 + p / 100) && a >= b * (1 - p / 100)) }' ||
+        fail "$4: $1 planned, $2 on the disk"
+}
 
 # ---- what is told, and made again ----
 script here/s.lua 6
 runs 0 here/s.lua '--set train.batch=2 --set attention.heads=4'
 run=runs/s/base-$(ls runs/s | sed -n 's/^base-//p')/1
 leaves 0 "$sluice" show "$run"
-for words in 'study     s' 'variant   base' 'replicate 1' 'seed      1' 'data      synthetic' 'data hash ' 'revision  ' 'isa       ' 'threads   ' 'required  model.lua' 'required  change.lua' \
-    "command   $sluice run here/s.lua --progress none --set train.batch=2 --set attention.heads=4" "folder    $folder" 'set       train.batch=2' 'set       attention.heads=4'; do
+for words in 'study     s' 'variant   base' 'replicate 1' 'seed      1' 'data      synthetic' 'data hash ' \
+    'revision  ' 'isa       ' 'threads   ' 'required  model.lua' 'required  change.lua' \
+    "command   $sluice run here/s.lua --progress none --set train.batch=2 --set attention.heads=4" "folder    $folder" \
+    'set       train.batch=2' 'set       attention.heads=4'; do
     says "$words"
 done
 leaves 0 "$sluice" show "$run" --script
@@ -47,7 +53,8 @@ leaves 0 "$sluice" show "$run" --json
 says '"train.batch=2"'
 says '"seed": 1'
 leaves 0 "$sluice" reproduce "$run"
-says "sluice run $folder/here/s.lua --set train.batch=2 --set attention.heads=4 --data synthetic --only base/1 --out reproduced"
+says "sluice run $folder/here/s.lua --set train.batch=2 --set attention.heads=4 --data synthetic --only base/1 \
+--out reproduced"
 leaves 0 env PATH="$(dirname "$sluice"):$PATH" sh -c "$(cat log) --progress none"
 look equal reproduced/s runs/s
 [ "$(ls -d reproduced/s/*/*/run.h5)" = "reproduced/${run#runs/}/run.h5" ] || fail "more than the run alone was trained"
@@ -137,7 +144,8 @@ leaves 0 "$sluice" export runs/s --earlier -m eval.loss
 [ "$(cut -d , -f 1 log | sort -u | wc -l)" = 5 ] || fail "not four variants with the earlier ones"
 leaves 0 "$sluice" fsck runs/s
 counts 8 clean
-earlier=$(ls -d runs/s/base-*/0 | grep -v "$("$sluice" ls runs/s --json | sed -n 's/.*"path": "\(.*base.*\)\/0\/run.h5".*/\1/p')")
+now=$("$sluice" ls runs/s --json | sed -n 's/.*"path": "\(.*base.*\)\/0\/run.h5".*/\1/p')
+earlier=$(ls -d runs/s/base-*/0 | grep -v "$now")
 leaves 0 "$sluice" show "$earlier"
 leaves 0 "$sluice" export "$earlier" -m eval.loss
 leaves 4 "$sluice" reproduce "$earlier"
@@ -208,8 +216,7 @@ says 'removed 4 runs'
 # keep = 0: the newest while it goes on, none when it is over; its state is known by its hash all the same.
 script k.lua 1000 'checkpoint_every = 50, keep = 0'
 "$sluice" run k.lua --progress none --only base/0 2>log &
-i=0
-until ls runs/k/base-*/0/checkpoints/step-*50 >/dev/null 2>&1; do i=$((i + 1)); [ $i -lt 2000 ] || fail "no checkpoint came"; sleep 0.005; done
+reaches 'runs/k/base-*/0/checkpoints/step-*50' 10
 kill -9 $! && wait $! || true
 flock runs/k/base-*/0/run.lock true                         # the run itself has ended
 n=$(ls -d runs/k/base-*/0/checkpoints/step-* | grep -cv tmp)
@@ -252,7 +259,8 @@ says 'a process is training this run'
 wait
 leaves 0 "$sluice" rm runs/d --yes
 says 'notes.txt is not Sluice'
-[ "$(find runs/d | sort | tr '\n' ' ')" = 'runs/d runs/d/base-00000000 runs/d/link-12345678 runs/d/notes.txt ' ] || fail "left: $(find runs/d)"
+[ "$(find runs/d | sort | tr '\n' ' ')" = 'runs/d runs/d/base-00000000 runs/d/link-12345678 runs/d/notes.txt ' ] ||
+    fail "left: $(find runs/d)"
 [ "$(cat precious/words)" = words ] || fail "a link was followed"
 leaves 0 "$sluice" rm runs/s runs/k --yes
 [ ! -e runs/s ] && [ ! -e runs/k ] || fail "studies are still there"

@@ -16,7 +16,8 @@ study() {
     cat >"$1.lua" <<LUA
 local sl = require "sluice"
 return sl.study {
-  name = "s", base = sl.extend(sl.preset "welm-nano", { layers = 3, d_model = 32, seq = 32, ["embed.rows"] = 64 }), replicates = 2, baseline = "base",
+  name = "s", base = sl.extend(sl.preset "welm-nano", { layers = 3, d_model = 32, seq = 32, ["embed.rows"] = 64 }),
+  replicates = 2, baseline = "base",
   data = "synthetic", variants = { base = {}, plain = { ["attention.gate"] = "none" } },
   train = { steps = $2, batch = 4, micro = 2, eval_every = $3, eval_tokens = $4, checkpoint_every = $5, optim = { "muon", lr = 2e-3 },
             average = { "ema", decay = 0.9 } },
@@ -37,8 +38,8 @@ equal() {
 now() { date +%s%N; }
 random() { awk -v seed="$1" -v most="$2" 'BEGIN { srand(seed); printf "%.3f", 0.02 + most * rand() }'; }
 
-# torn NAME SEED MOST: begins or goes on with the study, and kills the whole group, the study's process and its runs, within
-# MOST seconds. False: all had ended.
+# torn NAME SEED MOST: begins or goes on with the study, and kills the whole group, the study's process and its runs,
+# within MOST seconds. False: all had ended.
 torn() {
     if [ -f torn/s/study.json ]; then set -- "$@" resume torn/s; else set -- "$@" run "$1.lua" --out torn; fi
     name=$1 seed=$2 most=$3
@@ -50,7 +51,10 @@ torn() {
     wait $pid 2>/dev/null || true
     return $killed
 }
-whole() { [ -f torn/s/study.json ] || fail "no study was begun"; "$sluice" resume torn/s --progress none || fail "resume left $?"; }
+whole() {
+    [ -f torn/s/study.json ] || fail "no study was begun"
+    "$sluice" resume torn/s --progress none || fail "resume left $?"
+}
 
 # ---- the whole group, anywhere ----
 start=$(now)
@@ -62,7 +66,8 @@ while [ $i -lt "$kills" ]; do
     torn random $i "$(awk -v t="$took" 'BEGIN { print t / 6 }')" || equal random
 done
 if [ -d torn ]; then whole; equal random; fi
-echo "$kills kills within $took s: $died runs died, $replayed steps were trained again; every file equals the undisturbed one"
+echo "$kills kills within $took s: $died runs died, $replayed steps were trained again;" \
+    "every file equals the undisturbed one"
 [ $died -ge $((kills / 2)) ] && [ $replayed -ge 5 ] || fail "too few kills hit a run"
 
 # ---- while evaluating: that is what this study does nearly all the time ----
@@ -84,14 +89,17 @@ while [ $half -lt 3 ] && [ $i -lt 60 ]; do
     half=$((half + $(ls -d torn/s/*/*/checkpoints/*.tmp 2>/dev/null | wc -l)))
 done
 if [ -d torn ]; then whole; equal checkpoint; fi
-echo "killed while writing a checkpoint: $half half checkpoints in $i kills, $died runs died, $replayed steps were trained again"
+echo "killed while writing a checkpoint: $half half checkpoints in $i kills, $died runs died," \
+    "$replayed steps were trained again"
 [ $half -ge 3 ] || fail "no kill hit a checkpoint"
 
 # ---- after the last word, before the file is closed: what that leaves is closed by resume ----
 "$sluice" run random.lua --out torn --progress none
 for file in torn/s/*/*/run.h5; do
-    /usr/bin/python3 -c 'import h5py, os, sys; f = h5py.File(sys.argv[1], "r+", libver="latest"); f.swmr_mode = True; os._exit(0)' "$file"
-    /usr/bin/python3 -c 'import h5py, sys; h5py.File(sys.argv[1], "r")' "$file" 2>/dev/null && fail "$file was not left open"
+    /usr/bin/python3 -c 'import h5py, os, sys
+f = h5py.File(sys.argv[1], "r+", libver="latest"); f.swmr_mode = True; os._exit(0)' "$file"
+    /usr/bin/python3 -c 'import h5py, sys; h5py.File(sys.argv[1], "r")' "$file" 2>/dev/null &&
+        fail "$file was not left open"
 done
 whole
 equal random

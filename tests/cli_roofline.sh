@@ -1,5 +1,6 @@
 #!/bin/sh
-# The roofline of sluice plan counts what the plan counts: FLOPs, calls, and the bytes of an update, which can be told beforehand.
+# The roofline of sluice plan counts what the plan counts: FLOPs, calls, and the bytes of an update, which can be told
+# beforehand.
 set -eu
 export LC_ALL=C
 sluice=$(realpath "$1")
@@ -9,7 +10,8 @@ fail() { echo "cli_roofline.sh: $*" >&2; exit 1; }
 
 cat >"$work/study.lua" <<'END'
 local sl = require "sluice"
-return sl.study { base = sl.preset "baseline-small", replicates = 1, baseline = "base", data = "synthetic", variants = { base = {} },
+return sl.study { base = sl.preset "baseline-small", replicates = 1, baseline = "base", data = "synthetic",
+                  variants = { base = {} },
   train = { steps = 1, batch = 8, micro = 2 } }
 END
 plan() { "$sluice" plan "$work/study.lua" "$@"; }
@@ -19,9 +21,13 @@ for precision in fp32 bf16; do
     grep -q 'a model, not measured' "$work/$precision" || fail "$precision: nothing says that it is a model"
     awk -v precision=$precision '
         function number(text) { return text * (text ~ /T$/ ? 1e12 : text ~ /G$/ ? 1e9 : text ~ /M$/ ? 1e6 : 1) }
-        function bytes(count, unit) { return count * (unit == "GiB" ? 2 ^ 30 : unit == "MiB" ? 2 ^ 20 : unit == "KiB" ? 1024 : 1) }
+        function bytes(count, unit) {
+            return count * (unit == "GiB" ? 2 ^ 30 : unit == "MiB" ? 2 ^ 20 : unit == "KiB" ? 1024 : 1)
+        }
         function hold(what, found, wanted, slack) {
-            if (found < wanted * (1 - slack) || found > wanted * (1 + slack)) { print precision ": " what ": " found ", not " wanted; bad = 1 }
+            if (found < wanted * (1 - slack) || found > wanted * (1 + slack)) {
+                print precision ": " what ": " found ", not " wanted; bad = 1
+            }
         }
         $2 == "(baseline)" { params = number($3); flops = number($10) }
         /^(products|attention|loss|elementwise|rows|tables|routing|metrics|update) / { families += $2 }

@@ -1,6 +1,6 @@
 #!/bin/sh
-# What scripts and the command line say to each other: values of --set, names, grids, byte order marks, what print may do, and every
-# mistake told once, on lines of its own.
+# What scripts and the command line say to each other: values of --set, names, grids, byte order marks, what print may
+# do, and every mistake told once, on lines of its own.
 set -eu
 . "$(dirname "$0")/study.sh"
 
@@ -21,7 +21,8 @@ plans() {
     "$sluice" plan "$@" >out 2>log </dev/null || got=$?
     [ "$got" = "$code" ] || fail "exit code $got, not $code: plan $*"
     [ "$code" = 0 ] || [ ! -s out ] || fail "stdout although nothing was planned: $*"
-    [ "$code" = 0 ] || tail -n 1 log | grep -qxE '[0-9]+ mistakes?; nothing was run\.' || fail "the last line counts no mistakes: $*"
+    [ "$code" = 0 ] || tail -n 1 log | grep -qxE '[0-9]+ mistakes?; nothing was run\.' ||
+        fail "the last line counts no mistakes: $*"
 }
 holds() { grep -qF -- "$1" out || { cat out >>log; fail "stdout does not hold '$1'"; }; }
 silent() { [ ! -s log ] || fail "something is said"; }
@@ -89,7 +90,9 @@ cured() {
     plans 0 "names/$1.lua" --set "name=$2"
 }
 long=$(printf 'x%.0s' $(seq 121))
-for pair in läufe:l_ufe lèufe:l_ufe 'a b:a_b' .hidden:hidden -dash:dash 日本:study "$long:${long%x}"; do cured "${pair%:*}" "${pair##*:}"; done
+for pair in läufe:l_ufe lèufe:l_ufe 'a b:a_b' .hidden:hidden -dash:dash 日本:study "$long:${long%x}"; do
+    cured "${pair%:*}" "${pair##*:}"
+done
 
 # ---- grids ----
 grid() { sed "s/baseline = .*/axes = { $1 },/" study.lua >grid.lua; }
@@ -101,15 +104,17 @@ plans 0 grid.lua --json
 for name in off,top_k=1 off,top_k=2 on,top_k=1 on,top_k=2; do holds "\"name\": \"$name\""; done
 holds '"baseline": "off,top_k=1"'
 balance='{ { "bias", gamma = 0.0123457 }, { "switch_aux", alpha = 0.0123457 }, { "z_loss", coefficient = 0.0123457 } }'
-grid "[\"ffn.balance\"] = { $balance, \"none\" }, [\"attention.gate\"] = { \"none\", { \"head\", mult = 1.23457 } }, [\"train.optim.lr\"] = { 0.00123457 }"
+grid "[\"ffn.balance\"] = { $balance, \"none\" }, [\"attention.gate\"] = { \"none\", { \"head\", mult = 1.23457 } }, \
+[\"train.optim.lr\"] = { 0.00123457 }"
 plans 3 grid.lua
-says 'characters, a name has at most 120; give values short names: axes = { ["attention.gate"] = { NAME = value, ... }, ... }'
+says 'characters, a name has at most 120; give values short names: '\
+'axes = { ["attention.gate"] = { NAME = value, ... }, ... }'
 [ "$(grep -c 'at most 120' log)" = 1 ] || fail "the long names of a grid are told more than once"
 while IFS='|' read -r axes words; do grid "$axes"; plans 3 grid.lua; says "$words"; done <<'END'
 seq = { 0.1234567, 0.12345671 }|'0.123457' is listed twice; values that are written alike need names
 seq = { a = 8, 16 }|axes.seq: must be a list of values, { "softmax", "sigmoid" }, or values with names
 seq = { ["a b"] = 8 }|'a b': a name begins with a letter
-["attention.gate"] = { a = "none", ["a,b"] = "head" }, seq = { ["b,c"] = 8, c = 16 }|axes: two combinations are called 'a,b,c'
+["attention.gate"] = { a = "none", ["a,b"] = "head" }, seq = { ["b,c"] = 8, c = 16 }|two combinations are called 'a,b,c'
 END
 
 # ---- byte order marks ----
@@ -127,7 +132,10 @@ holds '"steps": 7'
 # ---- data that is missing hides nothing ----
 sed 's/layers = 2/layerz = 2/; s/replicates = 1/replicatez = 1/; s/"synthetic"/"none.tok"/' study.lua >bad.lua
 plans 3 bad.lua
-for words in "bad.lua:3: sl.study has no key 'replicatez'" "bad.lua:4: layerz: no parameter 'layerz'" "bad.lua:3: data: none.tok: " '3 mistakes; nothing'; do says "$words"; done
+for words in "bad.lua:3: sl.study has no key 'replicatez'" "bad.lua:4: layerz: no parameter 'layerz'" \
+    "bad.lua:3: data: none.tok: " '3 mistakes; nothing'; do
+    says "$words"
+done
 plans 4 study.lua --data none.tok
 says '--data none.tok: data: none.tok: '
 plans 4 study.lua --data "$(printf 'a\033[2J\377.tok')"
@@ -140,7 +148,8 @@ says 'nowhere.lua: No such file'
 plans 0 chatty.lua --json
 printf '| one\tnil\t2\ta\n| b\\u{1b}[2J\\xff\n| 1\n' >wanted
 head -n 3 log | cmp -s - wanted || fail "print says something else"
-[ "$(wc -l <log)" = 1001 ] && tail -n 1 log | grep -q '^| (what else the script prints is left out' || fail "print is not cut"
+[ "$(wc -l <log)" = 1001 ] && tail -n 1 log | grep -q '^| (what else the script prints is left out' ||
+    fail "print is not cut"
 /usr/bin/python3 -m json.tool out >/dev/null || fail "print spoils --json"
 { printf 'for i = 1, 100 do print(("x"):rep(1e4)) end\n'; cat study.lua; } >chatty.lua
 plans 0 chatty.lua
@@ -151,7 +160,8 @@ says '{"event":"print","text":"one"}'
 /usr/bin/python3 -c 'import json, sys; [json.loads(line) for line in open("log")]' || fail "--progress json is no JSON"
 printf 'error("a\\n5 mistakes; nothing was run.\\n\\27]0;x\\7")\n' >words.lua
 plans 3 words.lua
-grep -qxF '  5 mistakes; nothing was run.' log && grep -qF '\u{1b}]0;x\u{7}' log || fail "a script's words look like the program's"
+grep -qxF '  5 mistakes; nothing was run.' log && grep -qF '\u{1b}]0;x\u{7}' log ||
+    fail "a script's words look like the program's"
 printf 'io.write("half a line") os.exit(0)\n' >leaves.lua
 plans 3 leaves.lua --trust
 says 'leaves.lua: planning ended with code 0 before anything came of it'
@@ -169,9 +179,11 @@ print("escapes" if b"\033" in said else "plain", os.waitstatus_to_exitcode(os.wa
 END
 while read -r wanted settings; do
     rm -rf runs
-    got=$(env -u NO_COLOR -u TERM -u CLICOLOR_FORCE $settings /usr/bin/python3 terminal.py "$sluice" run study.lua --only base 2>log)
+    got=$(env -u NO_COLOR -u TERM -u CLICOLOR_FORCE $settings /usr/bin/python3 terminal.py \
+        "$sluice" run study.lua --only base 2>log)
     [ "$got" = "$wanted 0" ] || fail "$settings: $got"
-    got=$(env -u NO_COLOR -u TERM -u CLICOLOR_FORCE $settings /usr/bin/python3 terminal.py "$sluice" plan study.lua --set layers=x 2>log)
+    got=$(env -u NO_COLOR -u TERM -u CLICOLOR_FORCE $settings /usr/bin/python3 terminal.py \
+        "$sluice" plan study.lua --set layers=x 2>log)
     [ "$got" = "plain 3" ] || fail "mistakes on a terminal, $settings: $got"
 done <<'END'
 escapes TERM=xterm

@@ -1,10 +1,11 @@
 #!/bin/sh
-# What a study says of itself, on studies that were trained a moment ago: which way a metric is read, what is not tested, runs
-# that diverged or have not learned, metrics that a variant lacks, and figures of any size.
+# What a study says of itself, on studies that were trained a moment ago: which way a metric is read, what is not
+# tested, runs that diverged or have not learned, metrics that a variant lacks, and figures of any size.
 set -eu
 . "$(dirname "$0")/study.sh"
 
-# script NAME KEYS VARIANTS [REPLICATES]: a study of a tiny mixture of experts, 4 replicates of 6 steps; KEYS come last and win.
+# script NAME KEYS VARIANTS [REPLICATES]: a study of a tiny mixture of experts, 4 replicates of 6 steps; KEYS come last
+# and win.
 script() {
     cat >"$1.lua" <<END
 local sl = require "sluice"
@@ -29,7 +30,9 @@ figure() {
     [ ! -s log ] || fail "a complaint about: plot $*"
     grep -q '</svg>' figure.svg || fail "no figure: plot $*"
 }
-shows() { if command -v gnuplot >/dev/null; then grep -qF -- "$1" figure.svg || fail "the figure does not show '$1'"; fi; }
+shows() {
+    if command -v gnuplot >/dev/null; then grep -qF -- "$1" figure.svg || fail "the figure does not show '$1'"; fi
+}
 
 # ---- before training ----
 
@@ -60,7 +63,8 @@ says 'over 2 comparisons, family sidak'
 echo "mistakes are told before training"
 
 # ---- which way ----
-script acc 'train = { steps = 120, batch = 8, eval_every = 120, eval_tokens = 1024, optim = { "adamw", lr = 2e-2 } }' 'base = {}, frozen = { ["train.optim.lr"] = 0 }'
+script acc 'train = { steps = 120, batch = 8, eval_every = 120, eval_tokens = 1024, optim = { "adamw", lr = 2e-2 } }' \
+    'base = {}, frozen = { ["train.optim.lr"] = 0 }'
 trains acc
 compares runs/acc -m eval.accuracy
 says 'higher is better'
@@ -125,7 +129,9 @@ echo "runs that diverge are drawn and exported, and alone they are no success"
 
 # ---- figures ----
 variants='base = {}'
-for i in $(seq 39); do variants="$variants, variant_number_${i}_of_forty_with_a_name_that_is_long = { [\"train.optim.lr\"] = ${i}1e-5 }"; done
+for i in $(seq 39); do
+    variants="$variants, variant_number_${i}_of_forty_with_a_name_that_is_long = { [\"train.optim.lr\"] = ${i}1e-5 }"
+done
 script forty 'train = { steps = 2, batch = 1, eval_every = 2, eval_tokens = 128 }' "$variants" 1
 trains forty
 mkdir home
@@ -138,7 +144,8 @@ for kind in final pairs; do
     figure runs/forty -k $kind
     shows variant_number_39_of_forty_with_a_name_that_is_long
 done
-script one 'train = { steps = 1, batch = 1, eval_tokens = 128 }' 'base = {}, lone = { ["ffn.experts"] = 1, ["ffn.router.top_k"] = 1 }' 1
+script one 'train = { steps = 1, batch = 1, eval_tokens = 128 }' \
+    'base = {}, lone = { ["ffn.experts"] = 1, ["ffn.router.top_k"] = 1 }' 1
 trains one
 figure runs/one -k load
 figure runs/one -k load --variant lone

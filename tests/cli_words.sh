@@ -1,6 +1,7 @@
 #!/bin/sh
-# What the program says to a person is true and can be read: one document for a machine, numbers without exponents, sentences about
-# nothing, lines that fit a terminal, the program's own version, rates of a schedule, and a stop that is heard while inputs are staged.
+# What the program says to a person is true and can be read: one document for a machine, numbers without exponents,
+# sentences about nothing, lines that fit a terminal, the program's own version, rates of a schedule, and a stop that is
+# heard while inputs are staged.
 set -eu
 . "$(dirname "$0")/study.sh"
 unset COLUMNS
@@ -36,11 +37,14 @@ python -c '
 import json
 plan = json.load(open("log.json"))
 assert plan["time"]["seconds"] > 0 and plan["time"]["baseline_step_seconds"] > 0, plan["time"]
-assert plan["roofline"]["gpu"].startswith("NVIDIA A100") and plan["roofline"]["step"]["calls"] == sum(f["calls"] for f in plan["roofline"]["families"])
+roofline = plan["roofline"]
+assert roofline["gpu"].startswith("NVIDIA A100")
+assert roofline["step"]["calls"] == sum(f["calls"] for f in roofline["families"])
 assert [v["name"] for v in plan["variants"]] == ["base", "wide"]'
 is_json "$sluice" plan one.lua --config wide
 is_json "$sluice" plan one.lua --weights wide --json
-for two in '--config base --time' '--config base --roofline h100' '--weights base --time' '--weights base --config base'; do
+for two in '--config base --time' '--config base --roofline h100' '--weights base --time' \
+    '--weights base --config base'; do
     leaves 2 "$sluice" plan one.lua $two
     says 'ask for one of them'
 done
@@ -52,7 +56,8 @@ echo "a plan in JSON is one document"
 exponent='[0-9]e[+-][0-9]'
 script faint 'optim = { "adamw", lr = 1e-5, decay = 1e-5 }' 'base = {}, wide = { ["ffn.d_ff"] = 128 }' 1
 trains faint
-for asked in "compare runs/faint" "show runs/faint" "plan faint.lua --weights base" "ls runs" "show runs/faint/base-*/0"; do
+for asked in "compare runs/faint" "show runs/faint" "plan faint.lua --weights base" "ls runs" \
+    "show runs/faint/base-*/0"; do
     set -- $asked
     leaves 0 "$sluice" "$@"
     sed -i '/"\(lr\|decay\|eps\)": 1e-[5-8],$/d' log                      # as a script would say it
@@ -105,7 +110,9 @@ except OSError: pass
 sys.stdout.buffer.write(shown.replace(b"\r\n", b"\n"))
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 END
-on_terminal() { NO_COLOR=${plain-1} TERM=xterm /usr/bin/python3 terminal.py "$@" >log 2>&1 || fail "exit code $? on a terminal: $*"; }
+on_terminal() {
+    NO_COLOR=${plain-1} TERM=xterm /usr/bin/python3 terminal.py "$@" >log 2>&1 || fail "exit code $? on a terminal: $*"
+}
 # fits COLUMNS: no line of log is wider, but for commands to copy.
 fits() {
     python -c '
@@ -122,8 +129,10 @@ trains wide
 printf 'one\n\ntwo\n\nthree\n' >text
 leaves 0 "$sluice" data pack text --blank-lines --held-out 0.4 -o text.tok
 for room in 60 80 132; do
-    for asked in "compare runs/wide --unpaired" "show runs/wide" "plan wide.lua --roofline h100" "plan wide.lua --weights base" "ls runs" "ls runs/wide" "watch runs/wide --once" \
-                 "modules show moe" "modules" "doctor" "show runs/wide/base-*/0" "fsck runs/wide" "data inspect text.tok" "compare --help" "bench --help" "--help"; do
+    for asked in "compare runs/wide --unpaired" "show runs/wide" "plan wide.lua --roofline h100" \
+        "plan wide.lua --weights base" "ls runs" "ls runs/wide" "watch runs/wide --once" "modules show moe" "modules" \
+        "doctor" "show runs/wide/base-*/0" "fsck runs/wide" "data inspect text.tok" "compare --help" "bench --help" \
+        "--help"; do
         set -- $asked
         case $1-$room in doctor-60 | fsck-60) continue ;; esac      # paths are one word
         if [ $room = 80 ]; then on_terminal $room "$sluice" "$@"; else COLUMNS=$room leaves 0 "$sluice" "$@"; fi
@@ -153,11 +162,13 @@ echo "tables and sentences fit the terminal, and lose nothing"
 
 # ---- the program ----
 leaves 0 "$sluice" --version
-[ "$(head -n 1 log)" = "sluice $(sed -n 's/^project(sluice VERSION \([0-9.]*\) .*/\1/p' "$root/CMakeLists.txt")" ] || fail "another version than CMakeLists.txt says"
+[ "$(head -n 1 log)" = "sluice $(sed -n 's/^project(sluice VERSION \([0-9.]*\) .*/\1/p' "$root/CMakeLists.txt")" ] ||
+    fail "another version than CMakeLists.txt says"
 build=$(dirname "$sluice")
 kind=$(sed -n 's/^CMAKE_BUILD_TYPE:[A-Z]*=//p' "$build/CMakeCache.txt")
 says "build      ${kind:-Release}"
-compiler=$(sed -n 's/^build      [^,]*, \([a-z]*\) [0-9.]*$/\1/p' log) number=$(sed -n 's/^build .* \([0-9.]*\)$/\1/p' log)
+compiler=$(sed -n 's/^build      [^,]*, \([a-z]*\) [0-9.]*$/\1/p' log)
+number=$(sed -n 's/^build .* \([0-9.]*\)$/\1/p' log)
 case $compiler in clang) made='clang version' ;; gcc) made='GCC:.*' ;; *) fail "what compiler is '$compiler'?" ;; esac
 strings -a "$sluice" | grep -q "$made.*$number" || fail "the program was not made by $compiler $number"
 [ "$compiler" = clang ] || ! strings -a "$sluice" | grep -q 'clang version' || fail "the program was made by clang"
@@ -165,12 +176,14 @@ for library in hdf5-serial:HDF5 lua5.4:Lua jansson:jansson libxxhash:xxHash; do
     number=$(pkg-config --modversion ${library%:*}) || continue
     says "${library#*:} $number"
 done
-if [ -e "$build/libsluice_cuda.so" ]; then says 'CUDA       '; else says 'CUDA       no: this build has no CUDA backend'; fi
+if [ -e "$build/libsluice_cuda.so" ]; then says 'CUDA       '
+else says 'CUDA       no: this build has no CUDA backend'; fi
 says "revision   $(sed -n 's/.*"\(.*\)";$/\1/p' "$build/revision.c")"
 # revision WORDS: what a build of folder source/ would say, as a pattern.
 revision() {
     cmake -DSOURCE="$folder/source" -DFILE="$folder/revision.c" -P "$root/runtime/revision.cmake"
-    grep -qx "const char train_revision\[\] = \"$1\";" revision.c || { cp revision.c log; fail "the revision is not $1"; }
+    grep -qx "const char train_revision\[\] = \"$1\";" revision.c ||
+        { cp revision.c log; fail "the revision is not $1"; }
 }
 git() { command git -c user.name=test -c user.email=test@example.org -c init.defaultBranch=main "$@"; }
 mkdir -p source/runtime
@@ -196,7 +209,8 @@ echo "--version is the truth"
 # ---- rates ----
 # rates SCHEDULE STEPS STEP=FACTOR..: the rate of each step, which are counted from 1, as a factor of lr.
 rates() {
-    script rate "steps = $2, batch = 1, eval_every = $2, optim = { \"adamw\", lr = 1e-3 }, schedule = { $1 }" 'base = {}, other = { ["ffn.d_ff"] = 9 }' 1
+    script rate "steps = $2, batch = 1, eval_every = $2, optim = { \"adamw\", lr = 1e-3 }, schedule = { $1 }" \
+        'base = {}, other = { ["ffn.d_ff"] = 9 }' 1
     rm -rf runs/rate
     trains rate
     leaves 0 "$sluice" export runs/rate/base-*/0 -m train.lr -o rows
@@ -206,7 +220,8 @@ import csv, sys
 lr = {row["step"]: float(row["value"]) for row in csv.DictReader(open("rows"))}
 for want in sys.argv[1:]:
     step, factor = want.split("=")
-    assert abs(lr[step] / 1e-3 - float(factor)) < 0.6 * 10.0 ** -len(factor.partition(".")[2] or "123456"), f"step {step}: {lr[step]}, not {factor} of 1e-3"' "$@"
+    assert abs(lr[step] / 1e-3 - float(factor)) < 0.6 * 10.0 ** -len(factor.partition(".")[2] or "123456"), \
+        f"step {step}: {lr[step]}, not {factor} of 1e-3"' "$@"
 }
 # refused SCHEDULE STEPS WORDS
 refused() {
@@ -231,7 +246,8 @@ rates '"wsd"' 1 1=1
 rates '"cosine", warmup = 8' 8 1=0.125 8=1
 refused '"constant", warmup = 41' 40 '41 steps of warm-up in a run of 40: lr is never reached; at most 40'
 refused '"cosine", warmup = 41' 40 'in a run of 40'
-refused '"wsd", warmup = 34' 40 '34 steps of warm-up, but the decay begins after step 33 of 40: at most 33, or a shorter decay'
+refused '"wsd", warmup = 34' 40 \
+    '34 steps of warm-up, but the decay begins after step 33 of 40: at most 33, or a shorter decay'
 echo "schedules have the rates that are told"
 
 # ---- memory and signals ----
@@ -239,7 +255,8 @@ script staged 'steps = 1, batch = 100000, micro = 100000' 'base = {}, other = { 
 leaves 0 "$sluice" plan staged.lua --json
 python -c '
 import json
-assert all(v["memory_bytes"] > 100000 * 16 * 8 for v in json.load(open("log"))["variants"]), "the staged inputs are not in the memory"'
+assert all(v["memory_bytes"] > 100000 * 16 * 8 for v in json.load(open("log"))["variants"]), \
+    "the staged inputs are not in the memory"'
 "$sluice" run staged.lua --out runs --jobs 1 --progress none >log 2>&1 & run=$!
 sleep 1
 kill -TERM $run
@@ -260,7 +277,8 @@ try: import xxhash
 except ImportError: sys.exit()
 assert xxhash.xxh128_digest(tokens[128:])[::-1] == tokens[80:96] and xxhash.xxh128_hexdigest(tokens[:112]) == told
 files = json.load(open(sys.argv[1] + "/manifest.json"))["files"]
-assert all(xxhash.xxh128_hexdigest(open(f"{sys.argv[1]}/{name}", "rb").read()) == f["xxh128"] for name, f in files.items())' "$checkpoint"
+assert all(xxhash.xxh128_hexdigest(open(f"{sys.argv[1]}/{name}", "rb").read()) == f["xxh128"]
+           for name, f in files.items())' "$checkpoint"
 echo "hashes are as docs/file-format.md says"
 
 # ---- who is cited ----

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Whatever goes wrong while a file is written, its name leads to the old file or to the new one, whole; nothing else is left beside
-# it, the exit code says what it was, and a full disk is 6. tests/faults.c makes calls fail and kills.
+# Whatever goes wrong while a file is written, its name leads to the old file or to the new one, whole; nothing else is
+# left beside it, the exit code says what it was, and a full disk is 6. tests/faults.c makes calls fail and kills.
 set -eu
 faults=$(dirname "$(realpath "$1")")/faults.so
 full=${SLUICE_FULL-}
@@ -54,7 +54,7 @@ writes() {
 }
 kinds='export script pack'
 ! command -v gnuplot >/dev/null || kinds="$kinds figure"
-unnamed=none:1:0 named=tmpfile:1:95                         # a file system that has files without a name, and one that has not
+unnamed=none:1:0 named=tmpfile:1:95             # a file system that has files without a name, and one that has not
 
 for kind in $kinds; do
     # new, by the umask; replaced, as it was
@@ -89,7 +89,10 @@ for kind in $kinds; do
     leaves 1 writes $kind missing/a
     leaves 1 writes $kind text.txt/a
     [ ! -e missing ] || fail "$kind made a folder"
-    for place in missing/a $kind; do writes $kind $place >out 2>log || true; [ ! -s out ] || fail "$kind poured $(wc -c <out) bytes on stdout"; done
+    for place in missing/a $kind; do
+        writes $kind $place >out 2>log || true
+        [ ! -s out ] || fail "$kind poured $(wc -c <out) bytes on stdout"
+    done
     if [ "$(id -u)" != 0 ]; then
         chmod 444 $kind/b
         leaves 1 writes $kind $kind/b
@@ -132,12 +135,15 @@ for kind in $kinds; do
             says "$none_left: cannot be written: No space left on device"
         fi
     fi
-    [ -p $kind/fifo ] && [ -h stdout ] && [ -c ${null:-/dev/null} ] && [ -c ${none_left:-/dev/full} ] || fail "$kind replaced what is no file"
+    [ -p $kind/fifo ] && [ -h stdout ] && [ -c ${null:-/dev/null} ] && [ -c ${none_left:-/dev/full} ] ||
+        fail "$kind replaced what is no file"
     rm $kind/fifo
 
     # every call that may fail, and every moment to be killed; for one kind all of them
     calls='write rename' killing='write rename' errors='28:6'
-    if [ $kind = export ] || [ "$full" ]; then calls='write fsync close rename linkat create' killing='write fsync close rename' errors='28:6 122:6 5:1'; fi
+    if [ $kind = export ] || [ "$full" ]; then
+        calls='write fsync close rename linkat create' killing='write fsync close rename' errors='28:6 122:6 5:1'
+    fi
     [ $kind != script ] || continue
     for way in $unnamed $named; do
         for call in $calls; do
@@ -203,7 +209,8 @@ alone books one.txt link hard
 echo "an input is not written over"
 
 # ---- stdout ----
-for command in 'ls runs' 'ls runs --json' 'show runs/one' "show $run" 'compare runs/one --json' 'export runs/one' 'export runs/one --json' "sample $run" 'plan one.lua' \
+for command in 'ls runs' 'ls runs --json' 'show runs/one' "show $run" 'compare runs/one --json' 'export runs/one' \
+    'export runs/one --json' "sample $run" 'plan one.lua' \
                'reference commands' 'fsck runs/one' 'watch runs/one' '--help' '--version' 'data inspect synthetic'; do
     got=0
     "$sluice" $command >/dev/full 2>log || got=$?
@@ -214,13 +221,17 @@ done
 # ---- a study ----
 
 # modes DIR FOLDERS FILES
-modes() { is "$(find "$1" -type d -printf '%m\n' | sort -u) $(find "$1" -type f -printf '%m\n' | sort -u)" "$2 $3" "modes in $1"; }
+modes() {
+    is "$(find "$1" -type d -printf '%m\n' | sort -u) $(find "$1" -type f -printf '%m\n' | sort -u)" "$2 $3" \
+        "modes in $1"
+}
 (umask 002 && leaves 0 "$sluice" run one.lua --out group --progress none)
 modes group 775 664
 (umask 027 && leaves 0 "$sluice" run one.lua --out house --progress none)
 modes house 750 640
 
-# goes_on DIR [LOOK]: the study is trained to its end, with LOOK as if nothing had been, and nothing of its writers is left.
+# goes_on DIR [LOOK]: the study is trained to its end, with LOOK as if nothing had been, and nothing of its writers is
+# left.
 goes_on() {
     if [ -e "$1/one/study.json" ]; then leaves 0 "$sluice" resume "$1/one" --progress none
     else leaves 0 "$sluice" run one.lua --out "$1" --progress none; fi
@@ -241,7 +252,8 @@ done
 echo "a study killed before each of $((n - 1)) renames goes on"
 
 # a disk that is full from some call on
-for fault in mkdir:2 write:2 fsync:5 create:1 pwrite:1 pwrite:30 linkat:3 rename:2 ${full:+write:1 fsync:1 fsync:2 linkat:1 rename:5}; do
+for fault in mkdir:2 write:2 fsync:5 create:1 pwrite:1 pwrite:30 linkat:3 rename:2 \
+    ${full:+write:1 fsync:1 fsync:2 linkat:1 rename:5}; do
     leaves 6 with $fault:28 "$sluice" run one.lua --out filled --progress none
     goes_on filled look
     rm -r filled
@@ -261,7 +273,8 @@ run=$(echo dead/one/base-*/0)
 cp "$run/run.h5" dead.h5
 is "$("$sluice" fsck dead/one | grep -c 'not closed')" 1 "dead writers"
 before=$(ls -A "$run")
-for case in write:1:28:6 write:1:5:1 pwrite:1:28:6 fsync:1:28:6 rename:1:28:6 create:1:28:6 rename:1:term:143 write:1:term:143 rename:1:kill:137; do
+for case in write:1:28:6 write:1:5:1 pwrite:1:28:6 fsync:1:28:6 rename:1:28:6 create:1:28:6 rename:1:term:143 \
+    write:1:term:143 rename:1:kill:137; do
     leaves ${case##*:} with ${case%:*} "$sluice" fsck --repair dead/one
     cmp "$run/run.h5" dead.h5 || fail "$case: the file was changed"
     [ ${case##*:} = 137 ] || alone "$run" $before

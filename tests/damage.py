@@ -2,10 +2,12 @@
 """Run files as disks and transfers leave them, and what may be said of them.
 
 damage.py make SEED FILE..         damages each file in one way that follows from SEED and its place in the list
-damage.py same BEFORE AFTER WORD   holds two outputs of compare --json or ls --json against each other: of runs whose variant
-                                   does not begin with WORD nothing may differ, of the others no number may be another one
+damage.py same BEFORE AFTER WORD   holds two outputs of compare --json or ls --json against each other: of runs whose
+                                   variant does not begin with WORD nothing may differ, of the others no number may be
+                                   another one
 damage.py count FILE               runs that an output of ls --json calls unreadable
-damage.py grow STUDY N             makes a study of N runs of one that has fewer: further replicates are links to replicate 0
+damage.py grow STUDY N             makes a study of N runs of one that has fewer: further replicates are links to
+                                   replicate 0
 """
 import json, os, random, sys
 
@@ -15,7 +17,8 @@ def damage(path, draw):
         content = bytearray(f.read())
     used = [i for i in range(0, len(content), 16) if any(content[i:i + 16])]
     kind = draw.choice(["byte", "byte", "byte", "byte", "bit", "cut", "zero", "noise"])
-    at = min(draw.choice(used) + draw.randrange(16), len(content) - 1) if draw.random() < 0.8 else draw.randrange(len(content))
+    at = min(draw.choice(used) + draw.randrange(16),
+             len(content) - 1) if draw.random() < 0.8 else draw.randrange(len(content))
     if kind == "byte":
         content[at] = (content[at] + draw.randrange(1, 256)) % 256
     elif kind == "bit":

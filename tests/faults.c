@@ -1,6 +1,7 @@
-/* Preloaded into the program by tests: calls fail, or the process is killed or held at them, as FAULT says: "CALL:N:WHAT,..." with
-   the number of the call, and an errno (from that call on), or at that call kill, term, or hold: until there is a file `go`. What
-   has a descriptor counts for regular files that are open for writing; `tmpfile` is open with O_TMPFILE, `create` with O_CREAT. */
+/* Preloaded into the program by tests: calls fail, or the process is killed or held at them, as FAULT says:
+   "CALL:N:WHAT,..." with the number of the call, and an errno (from that call on), or at that call kill, term, or hold:
+   until there is a file `go`. What has a descriptor counts for regular files that are open for writing; `tmpfile` is
+   open with O_TMPFILE, `create` with O_CREAT. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -43,7 +44,8 @@ static int fault(const char *call)
 static int fault_of_file(const char *call, int fd)
 {
     struct stat s;
-    int before = errno, how = fcntl(fd, F_GETFL), counts = fd > 2 && how >= 0 && (how & O_ACCMODE) != O_RDONLY && fstat(fd, &s) == 0 && S_ISREG(s.st_mode);
+    int before = errno, how = fcntl(fd, F_GETFL),
+        counts = fd > 2 && how >= 0 && (how & O_ACCMODE) != O_RDONLY && fstat(fd, &s) == 0 && S_ISREG(s.st_mode);
     errno = before;
     return counts && fault(call);
 }
@@ -52,15 +54,30 @@ static int fault_of_file(const char *call, int fd)
 #define NEXT(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 int rename(const char *from, const char *to) { return fault("rename") ? -1 : NEXT(rename)(from, to); }
-int renameat2(int a, const char *from, int b, const char *to, unsigned flags) { return flags && fault("renameat2") ? -1 : NEXT(renameat2)(a, from, b, to, flags); }
-int linkat(int a, const char *from, int b, const char *to, int flags) { return fault("linkat") ? -1 : NEXT(linkat)(a, from, b, to, flags); }
+int renameat2(int a, const char *from, int b, const char *to, unsigned flags)
+{
+    return flags && fault("renameat2") ? -1 : NEXT(renameat2)(a, from, b, to, flags);
+}
+int linkat(int a, const char *from, int b, const char *to, int flags)
+{
+    return fault("linkat") ? -1 : NEXT(linkat)(a, from, b, to, flags);
+}
 int mkdir(const char *path, mode_t mode) { return fault("mkdir") ? -1 : NEXT(mkdir)(path, mode); }
 int fsync(int fd) { return fault_of_file("fsync", fd) ? -1 : NEXT(fsync)(fd); }
 int fdatasync(int fd) { return fault_of_file("fsync", fd) ? -1 : NEXT(fdatasync)(fd); }
 int close(int fd) { return fault_of_file("close", fd) ? -1 : NEXT(close)(fd); }
-ssize_t write(int fd, const void *bytes, size_t n) { return fault_of_file("write", fd) ? -1 : NEXT(write)(fd, bytes, n); }
-ssize_t pwrite(int fd, const void *bytes, size_t n, off_t at) { return fault_of_file("pwrite", fd) ? -1 : NEXT(pwrite)(fd, bytes, n, at); }
-ssize_t pwrite64(int fd, const void *bytes, size_t n, off64_t at) { return fault_of_file("pwrite", fd) ? -1 : NEXT(pwrite64)(fd, bytes, n, at); }
+ssize_t write(int fd, const void *bytes, size_t n)
+{
+    return fault_of_file("write", fd) ? -1 : NEXT(write)(fd, bytes, n);
+}
+ssize_t pwrite(int fd, const void *bytes, size_t n, off_t at)
+{
+    return fault_of_file("pwrite", fd) ? -1 : NEXT(pwrite)(fd, bytes, n, at);
+}
+ssize_t pwrite64(int fd, const void *bytes, size_t n, off64_t at)
+{
+    return fault_of_file("pwrite", fd) ? -1 : NEXT(pwrite64)(fd, bytes, n, at);
+}
 
 #define OPEN(name) \
     int name(const char *path, int how, ...) \

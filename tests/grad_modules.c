@@ -5,14 +5,15 @@
 
 /* Other legal values, where the nearest one means the same. */
 static const struct { const char *param; double value; } other_value[] = {
-    { "schedule constant warmup", 2 }, { "schedule cosine warmup", 2 }, { "schedule wsd warmup", 2 },      /* one step of warm-up is none */
-    { "embed over_encoding rows", 9 },                                                                    /* rows are rounded up to a prime */
+    /* One step of warm-up is none */
+    { "schedule constant warmup", 2 }, { "schedule cosine warmup", 2 }, { "schedule wsd warmup", 2 },
+    { "embed over_encoding rows", 9 },    /* rows are rounded up to a prime */
 };
 
 /* What a parameter needs beside its module's company to change a loss. */
 static const struct { const char *param; bool train; const char *sets; } needs[] = {
-    { "norm rms zero_centred", true, TEXT({"optim.decay_gains": true}) },                                 /* but for decay 1 + w is as good as w */
-    { "position rope base", false, TEXT({"attention.head_dim": 8}) },                                     /* of one pair alone the frequency is 1 */
+    { "norm rms zero_centred", true, TEXT({"optim.decay_gains": true}) },    /* but for decay 1 + w is as good as w */
+    { "position rope base", false, TEXT({"attention.head_dim": 8}) },    /* of one pair alone the frequency is 1 */
 };
 
 static void param_label(const struct module *m, const struct param *p, char out[128])
@@ -32,7 +33,8 @@ static struct config config_new(const struct module *m)
     struct toggle t = { m, NULL, NULL, "" };
     struct config c;
     struct err e;
-    if (config_combine(&c, (const struct toggle *[]){ &t }, 1, -1, true, &e) != 0) fail_msg("%s %s: %s", slot_name[m->slot], m->name, e.text);
+    if (config_combine(&c, (const struct toggle *[]){ &t }, 1, -1, true, &e) != 0)
+        fail_msg("%s %s: %s", slot_name[m->slot], m->name, e.text);
     return c;
 }
 
@@ -90,7 +92,8 @@ static void check_gradient(const char *name, struct tiny *t, uint64_t seed)
     tiny_start(t, seed);
     struct derivative d = derivative_of(t);
     if (!d.still) fail_msg("%s: the nudge flipped a choice: take another seed", name);
-    if (!(d.error < 1e-6)) fail_msg("%s: derivative %.12g, by differences %.12g, relative error %.2g", name, d.exact, d.numeric, d.error);
+    if (!(d.error < 1e-6))
+        fail_msg("%s: derivative %.12g, by differences %.12g, relative error %.2g", name, d.exact, d.numeric, d.error);
 }
 
 static void test_gradients(void **state)
@@ -134,7 +137,8 @@ static void test_gradients_of_choices(void **state)
     for (const struct module *const *m = module_all; *m; m++)
         for (const struct param *p = (*m)->params; p && p->name; p++) {
             if (p->type == PARAM_BOOL) checked += check_choice(*m, p, json_boolean(!p->value));
-            for (const char *at = p->type == PARAM_CHOICE ? p->choices : ""; *at; at += strcspn(at, " "), at += *at == ' ')
+            for (const char *at = p->type == PARAM_CHOICE ? p->choices : ""; *at;
+                 at += strcspn(at, " "), at += *at == ' ')
                 checked += check_choice(*m, p, json_stringn(at, strcspn(at, " ")));
         }
     assert_true(checked >= 20);
@@ -156,7 +160,10 @@ static void test_gradient_of_all(void **state)
 
 /* ---- parameters ---- */
 
-static json_t *number(const struct param *p, double v) { return p->type == PARAM_INT ? json_integer((json_int_t)v) : json_real(v); }
+static json_t *number(const struct param *p, double v)
+{
+    return p->type == PARAM_INT ? json_integer((json_int_t)v) : json_real(v);
+}
 
 /* A model with a module, in company and with what one of its parameters needs. */
 static struct config config_for(const struct module *m, const struct param *p)
@@ -176,8 +183,10 @@ static struct config config_for(const struct module *m, const struct param *p)
     return c;
 }
 
-/* Sets a parameter, to another module with its company where it is a slot, and says whether the result is legal, with what it comes to. */
-static bool try_module(const struct module *m, const struct param *p, json_t *value, const struct module *other, struct outcome *out)
+/* Sets a parameter, to another module with its company where it is a slot, and says whether the result is legal, with
+   what it comes to. */
+static bool try_module(const struct module *m, const struct param *p, json_t *value, const struct module *other,
+                       struct outcome *out)
 {
     char path[160];
     struct config c = config_for(m, p);
@@ -190,7 +199,10 @@ static bool try_module(const struct module *m, const struct param *p, json_t *va
     return legal;
 }
 
-static bool try_value(const struct module *m, const struct param *p, json_t *value, struct outcome *out) { return try_module(m, p, value, NULL, out); }
+static bool try_value(const struct module *m, const struct param *p, json_t *value, struct outcome *out)
+{
+    return try_module(m, p, value, NULL, out);
+}
 
 /* What a parameter is in the company of its module. New reference. */
 static json_t *value_now(const struct module *m, const struct param *p)
@@ -249,7 +261,9 @@ static bool try_other(const struct module *m, const struct param *p, struct outc
     case PARAM_INTS: return try_value(m, p, json_pack("[i,i]", (int)p->min + 1, (int)p->min), out);
     case PARAM_SLOT: case PARAM_SLOTS:
         other = other_module(p);
-        return other && try_module(m, p, p->type == PARAM_SLOTS ? json_pack("[s]", other->name) : json_string(other->name), other, out);
+        return other &&
+               try_module(m, p, p->type == PARAM_SLOTS ? json_pack("[s]", other->name) : json_string(other->name),
+                          other, out);
     case PARAM_CHOICE: case PARAM_LAYERS: break;
     }
     return false;
@@ -268,7 +282,8 @@ static bool same_losses(const struct outcome *a, const struct outcome *b)
 static void check_differs(const char *name, const struct outcome *usual, const struct outcome *changed)
 {
     if (hash_equal(usual->graph, changed->graph)) fail_msg("%s: another value is the same graph", name);
-    if (same_losses(usual, changed)) fail_msg("%s: another value is another graph, but not one loss of %d steps changes", name, STEPS);
+    if (same_losses(usual, changed))
+        fail_msg("%s: another value is another graph, but not one loss of %d steps changes", name, STEPS);
 }
 
 /* Every word that is legal and not the default; their number. */
@@ -302,7 +317,8 @@ static void test_no_dead_parameter(void **state)
             if (!outcome_of(&c, &usual)) fail_msg("%s: its module is refused", name);
             config_free(&c);
             bool single = (p->type == PARAM_SLOT || p->type == PARAM_SLOTS) && !other_module(p);
-            bool words = p->type == PARAM_CHOICE, legal = words ? check_words(*m, p, &usual) > 0 : try_other(*m, p, &changed);
+            bool words = p->type == PARAM_CHOICE,
+                 legal = words ? check_words(*m, p, &usual) > 0 : try_other(*m, p, &changed);
             if (!legal && !single) fail_msg("%s: no other legal value was found", name);
             if (legal && !words) check_differs(name, &usual, &changed);
         }
@@ -317,7 +333,8 @@ static void test_bounds(void **state)
             struct outcome o = { 0 };
             if (p->type != PARAM_INT && p->type != PARAM_REAL) continue;
             bool low = try_value(*m, p, number(p, p->min), &o), high = try_value(*m, p, number(p, p->max), &o);
-            if (!low && !high) fail_msg("%s %s: '%s' is legal at neither bound", slot_name[(*m)->slot], (*m)->name, p->name);
+            if (!low && !high)
+                fail_msg("%s %s: '%s' is legal at neither bound", slot_name[(*m)->slot], (*m)->name, p->name);
         }
 }
 
@@ -399,7 +416,8 @@ static void test_larger_models_hold_smaller_ones(void **state)
     (void)state;
     static const char *const larger[] = {
         TEXT({"layers": 5}), TEXT({"d_model": 12}), TEXT({"vocab": 17}), TEXT({"seq": 9}), TEXT({"attention.heads": 4}),
-        TEXT({"attention.head_dim": 6}), TEXT({"ffn.experts": 7}), TEXT({"ffn.d_ff": 11}), TEXT({"ffn.router.top_k": 3}),
+        TEXT({"attention.head_dim": 6}), TEXT({"ffn.experts": 7}), TEXT({"ffn.d_ff": 11}),
+        TEXT({"ffn.router.top_k": 3}),
     };
     struct tiny base = tiny_new("{}", NULL, MODE_TRAIN, 2, 6);
     tiny_start(&base, 5);
@@ -415,9 +433,10 @@ static void test_larger_models_hold_smaller_ones(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gradients), cmocka_unit_test(test_gradients_of_choices), cmocka_unit_test(test_gradient_of_all),
-        cmocka_unit_test(test_no_dead_parameter), cmocka_unit_test(test_bounds), cmocka_unit_test(test_off_is_inert),
-        cmocka_unit_test(test_initial_weights_do_not_move), cmocka_unit_test(test_larger_models_hold_smaller_ones),
+        cmocka_unit_test(test_gradients), cmocka_unit_test(test_gradients_of_choices),
+        cmocka_unit_test(test_gradient_of_all), cmocka_unit_test(test_no_dead_parameter), cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_off_is_inert), cmocka_unit_test(test_initial_weights_do_not_move),
+        cmocka_unit_test(test_larger_models_hold_smaller_ones),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* Every op: backward against central differences, one value at a time, in double. Words: names of the ops that are wanted. */
+/* Every op: backward against central differences, one value at a time, in double. Words: names of the ops that are
+   wanted. */
 #include "op_cases.h"
 #include <math.h>
 
@@ -6,10 +7,12 @@
 static const struct op *const ops[OP_COUNT] = { OPS(ADDRESS) };
 static const struct op_case cases[] = { CASES(BENCH_CASE) };
 
-static const char *message(const struct op_case *c, const char *what, int input, int64_t at, double got, double expected)
+static const char *message(const struct op_case *c, const char *what, int input, int64_t at, double got,
+                           double expected)
 {
     static char text[256];
-    snprintf(text, sizeof text, "%s: %s: input %d value %lld: %.12g, expected %.12g", c->name, what, input, (long long)at, got, expected);
+    snprintf(text, sizeof text, "%s: %s: input %d value %lld: %.12g, expected %.12g", c->name, what, input,
+             (long long)at, got, expected);
     return text;
 }
 
@@ -46,9 +49,10 @@ static void differentiate(struct bench *b, double *expected[BENCH_INS])
     bench_forward(b);
 }
 
-/* One backward: inputs in `adding` have beta 1 and a gradient to add to, the others beta 0 and NaN; input `absent` is not
-   wanted. */
-static void attempt(struct bench *b, const struct op_case *c, const char *what, double *const expected[BENCH_INS], unsigned adding, int absent)
+/* One backward: inputs in `adding` have beta 1 and a gradient to add to, the others beta 0 and NaN; input `absent` is
+   not wanted. */
+static void attempt(struct bench *b, const struct op_case *c, const char *what, double *const expected[BENCH_INS],
+                    unsigned adding, int absent)
 {
     struct tensor kept = { 0 };
     double *before[BENCH_INS] = { 0 };
@@ -88,7 +92,8 @@ static void check_case(const struct op_case *c)
     double *expected[BENCH_INS] = { 0 };
     bench_open(&b, c, false, 1);
     int sending = 0;
-    for (int i = 0; i < b.node->n_in; i++) if (b.din[i].data) expected[i] = xmalloc((size_t)shape_count(b.din[i].shape) * sizeof *expected[i]);
+    for (int i = 0; i < b.node->n_in; i++)
+        if (b.din[i].data) expected[i] = xmalloc((size_t)shape_count(b.din[i].shape) * sizeof *expected[i]);
     for (int k = 0; k < b.node->n_out; k++) sending += b.dout[k].data != NULL;
     differentiate(&b, expected);
     check_backward(&b, c, expected);

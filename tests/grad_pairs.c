@@ -9,7 +9,8 @@ static bool is_silent(const struct toggle *t, const struct tiny *both)
     return t->module->slot == SLOT_INIT && module_traits(both->model.residual.pick[0]).branch_normed;
 }
 
-/* A switch that another makes silent would read as "no effect": it must be refused. The company of the other may say the same. */
+/* A switch that another makes silent would read as "no effect": it must be refused. The company of the other may say
+   the same. */
 static void check_active(const struct toggle *const *t, const char *name, const struct tiny *both)
 {
     struct hash with = graph_fingerprint(both->graph), without;
@@ -37,7 +38,8 @@ static void check_together(const struct toggle *const *t, int n, struct tally *t
 {
     struct tiny tiny;
     char why[256] = "", name[320] = "";
-    for (int i = 0; i < n; i++) snprintf(name + strlen(name), sizeof name - strlen(name), "%s%s", i ? " + " : "", t[i]->name);
+    for (int i = 0; i < n; i++)
+        snprintf(name + strlen(name), sizeof name - strlen(name), "%s%s", i ? " + " : "", t[i]->name);
     if (!toggles_load(t, n, &tiny, why)) {
         if (strlen(why) < 8) fail_msg("%s: refused without a reason: '%s'", name, why);
         if (getenv("SLUICE_FULL") && n == 2) print_message("%s: %s\n", name, why);
@@ -47,14 +49,16 @@ static void check_together(const struct toggle *const *t, int n, struct tally *t
     tiny_build(&tiny, MODE_TRAIN, 2, 6);
     if (n == 2) check_active(t, name, &tiny);
     struct derivative d = { 0 };
-    for (uint64_t seed = 1; seed <= 8 && !d.still; seed++) {    /* a nudge that flips a choice says nothing of the gradient */
+    /* A nudge that flips a choice says nothing of the gradient */
+    for (uint64_t seed = 1; seed <= 8 && !d.still; seed++) {
         plan_free(tiny.plan);
         state_free(tiny.state);
         tiny_start(&tiny, seed);
         d = derivative_of(&tiny);
     }
     if (!d.still) fail_msg("%s: the nudge flips a choice whatever the seed", name);
-    if (!(d.error < 1e-6)) fail_msg("%s: derivative %.12g, by differences %.12g, relative error %.2g", name, d.exact, d.numeric, d.error);
+    if (!(d.error < 1e-6))
+        fail_msg("%s: derivative %.12g, by differences %.12g, relative error %.2g", name, d.exact, d.numeric, d.error);
     check_finite(&tiny, name);
     tally->worst = fmax(tally->worst, d.error);
     tally->legal++;
@@ -63,12 +67,13 @@ static void check_together(const struct toggle *const *t, int n, struct tally *t
 
 static bool one_slot(const struct toggle *a, const struct toggle *b)
 {
-    return a->module->slot == b->module->slot && (a->module != b->module || a->param == b->param) && !place_of(a->module->slot).list;
+    return a->module->slot == b->module->slot && (a->module != b->module || a->param == b->param) &&
+           !place_of(a->module->slot).list;
 }
 
 static bool meet(const struct toggle *a, const struct toggle *b)
 {
-    bool part = a->module == b->module && (!a->param || !b->param);        /* a module's own parameter has it on already */
+    bool part = a->module == b->module && (!a->param || !b->param);    /* a module's own parameter has it on already */
     return !one_slot(a, b) && !part && !(a->module == b->module && a->param == b->param);
 }
 

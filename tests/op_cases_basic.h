@@ -66,9 +66,11 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
     CASE(rope, whole, rope(g, act_in(g, 4, 2, 6), int_in(g, SHAPE(1, 4), 0, 0, 2, 2), NULL, 6, ROPE_FIRST, 100)) \
     CASE(rope, first, rope(g, act_in(g, 6, 1, 7), int_in(g, SHAPE(2, 3), 0, 0, 0, 0, 1, 1), NULL, 4, ROPE_FIRST, 100)) \
     CASE(rope, last, rope(g, act_in(g, 6, 2, 8), int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 1, 1), NULL, 4, ROPE_LAST, 100)) \
-    CASE(rope, proportional, rope(g, real_in(g, 3, 2, 8), int_in(g, SHAPE(1, 3), 0, 0, 0), NULL, 4, ROPE_PROPORTIONAL, 100)) \
+    CASE(rope, proportional, rope(g, real_in(g, 3, 2, 8), int_in(g, SHAPE(1, 3), 0, 0, 0), NULL, 4, ROPE_PROPORTIONAL, \
+                                  100)) \
     CASE(rope, none, rope(g, act_in(g, 2, 2, 3), int_in(g, SHAPE(1, 2), 0, 0), NULL, 0, ROPE_LAST, 100)) \
-    CASE(rope, decode, rope(g, act_in(g, 4, 1, 4), int_in(g, SHAPE(2, 2), 3, 3, 0, 9), int_in(g, SHAPE(1), 8), 4, ROPE_LAST, 100)) \
+    CASE(rope, decode, rope(g, act_in(g, 4, 1, 4), int_in(g, SHAPE(2, 2), 3, 3, 0, 9), int_in(g, SHAPE(1), 8), 4, \
+                            ROPE_LAST, 100)) \
     CASE(concat, three, concat(g, 3, (struct node *[]){ act_in(g, 3, 2), real_in(g, 3, 5), act_in(g, 3, 1) })) \
     CASE(concat, rank_3, concat(g, TWO(act_in(g, 2, 1, 3), act_in(g, 2, 1, 4)))) \
     CASE(concat, one, concat(g, 1, (struct node *[]){ act_in(g, 1, 3) })) \
@@ -81,12 +83,16 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
     CASE(embed, repeated, embed(g, real_in(g, 5, 7), int_in(g, SHAPE(2, 3), 4, 0, 4, 2, 4, 0))) \
     CASE(embed, one, embed(g, real_in(g, 1, 3), int_in(g, SHAPE(1, 1), 0))) \
     CASE(embed, two_bytes, embed(g, real_in(g, 300, 1), int_in(g, SHAPE(1, 5), 299, 43, 299, 43, 0))) \
-    CASE(ngram, mul32, ngram(g, int_in(g, SHAPE(2, 2), 1, 2, 3, 4), int_in(g, SHAPE(2, 2), 0, 0, 0, 1), NULL, 2, 5, 7, HASH_MUL32)) \
-    CASE(ngram, mod, ngram(g, int_in(g, SHAPE(1, 3), 1, 2, 3), int_in(g, SHAPE(1, 3), 0, 0, 0), NULL, 3, 5, 7, HASH_MOD)) \
-    CASE(collision_rate, few, collision_rate(g, int_in(g, SHAPE(1, 3), 1, 2, 1), int_in(g, SHAPE(1, 3), 0, 0, 0), int_in(g, SHAPE(1, 3), 0, 1, 0), 2)) \
+    CASE(ngram, mul32, ngram(g, int_in(g, SHAPE(2, 2), 1, 2, 3, 4), int_in(g, SHAPE(2, 2), 0, 0, 0, 1), NULL, 2, 5, 7, \
+                             HASH_MUL32)) \
+    CASE(ngram, mod, ngram(g, int_in(g, SHAPE(1, 3), 1, 2, 3), int_in(g, SHAPE(1, 3), 0, 0, 0), NULL, 3, 5, 7, \
+                           HASH_MOD)) \
+    CASE(collision_rate, few, collision_rate(g, int_in(g, SHAPE(1, 3), 1, 2, 1), int_in(g, SHAPE(1, 3), 0, 0, 0), \
+                                             int_in(g, SHAPE(1, 3), 0, 1, 0), 2)) \
     CASE(shift, back, shift(g, int_in(g, SHAPE(2, 3), 1, 2, 3, 4, 5, 6), 1)) \
     CASE(shift, forth, shift(g, real_in(g, 2, 3), -2)) \
-    CASE(cache, heads, cache(g, act_in(g, 2, 4, 1, 3), act_in(g, 4, 1, 3), int_in(g, SHAPE(2, 2), 0, 0, 0, 0), int_in(g, SHAPE(1), 1))) \
+    CASE(cache, heads, cache(g, act_in(g, 2, 4, 1, 3), act_in(g, 4, 1, 3), int_in(g, SHAPE(2, 2), 0, 0, 0, 0), \
+                             int_in(g, SHAPE(1), 1))) \
     CASE(mean_rows, odd, mean_rows(g, act_in(g, 3, 7))) \
     CASE(mean_rows, vector, mean_rows(g, real_in(g, 7))) \
     CASE(mean_rows, rank_3, mean_rows(g, real_in(g, 2, 3, 2))) \
@@ -98,7 +104,8 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
     CASE(slice, ids, slice(g, int_in(g, SHAPE(2, 3), 1, 2, 3, 4, 5, 6), 2)) \
     CASE(mask_rows, rows, mask_rows(g, act_in(g, 6, 5), real_count_in(g, SHAPE(6), some_present), 0)) \
     CASE(mask_rows, heads, mask_rows(g, real_in(g, 6, 2, 3), real_count_in(g, SHAPE(2, 3), some_present), -7)) \
-    CASE(mask_rows, ids, mask_rows(g, int_in(g, SHAPE(3, 2), 1, 2, 3, 4, 5, 6), real_count_in(g, SHAPE(3), some_present), -1)) \
+    CASE(mask_rows, ids, mask_rows(g, int_in(g, SHAPE(3, 2), 1, 2, 3, 4, 5, 6), \
+                                   real_count_in(g, SHAPE(3), some_present), -1)) \
     CASE(mask_rows, none, mask_rows(g, act_in(g, 3, 4), real_count_in(g, SHAPE(3), none_present), 0.5)) \
     CASE(dot, odd, dot(g, act_in(g, 3, 7), real_in(g, 3, 7))) \
     CASE(dot, one, dot(g, real_in(g, 1), real_in(g, 1))) \
@@ -135,13 +142,16 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
     CASE(normalize, large, normalize(g, positive_in(g, 700, 33), 1e-6)) \
     CASE(row_entropy, wide, row_entropy(g, positive_in(g, 50, 133))) \
     CASE(row_entropy, large, row_entropy(g, positive_in(g, 700, 33))) \
-    CASE(rope, large, rope(g, act_in(g, 700, 3, 16), count_in(g, SHAPE(14, 50), large_start), NULL, 8, ROPE_LAST, 1e4)) \
+    CASE(rope, large, rope(g, act_in(g, 700, 3, 16), count_in(g, SHAPE(14, 50), large_start), NULL, 8, ROPE_LAST, \
+                           1e4)) \
     CASE(rope, long, rope(g, act_in(g, 300, 2, 8), count_in(g, SHAPE(2, 150), large_start), NULL, 8, ROPE_FIRST, 1e4)) \
     CASE(concat, large, concat(g, TWO(act_in(g, 700, 33), act_in(g, 700, 8)))) \
     CASE(embed, large, embed(g, real_in(g, 300, 33), count_in(g, SHAPE(7, 100), large_token))) \
     CASE(embed, wide, embed(g, real_in(g, 20, 5000), count_in(g, SHAPE(2, 50), large_token))) \
-    CASE(ngram, large, ngram(g, count_in(g, SHAPE(60, 50), large_token), count_in(g, SHAPE(60, 50), large_start), NULL, 3, 17, 1009, HASH_MUL32)) \
-    CASE(collision_rate, large, collision_rate(g, count_in(g, SHAPE(60, 50), large_token), count_in(g, SHAPE(60, 50), large_start), \
+    CASE(ngram, large, ngram(g, count_in(g, SHAPE(60, 50), large_token), count_in(g, SHAPE(60, 50), large_start), \
+                             NULL, 3, 17, 1009, HASH_MUL32)) \
+    CASE(collision_rate, large, collision_rate(g, count_in(g, SHAPE(60, 50), large_token), \
+                                               count_in(g, SHAPE(60, 50), large_start), \
                                                count_in(g, SHAPE(60, 50), large_token), 2)) \
     CASE(mean_rows, large, mean_rows(g, act_in(g, 7000, 13))) \
     CASE(mean_rows, long_vector, mean_rows(g, act_in(g, 600001))) \
@@ -150,7 +160,8 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
     CASE(divide, large, divide(g, real_in(g, 5000), positive_in(g, 5000))) \
     CASE(slice, large, slice(g, act_in(g, 5, 67, 33), 64)) \
     CASE(mask_rows, large, mask_rows(g, act_in(g, 335, 72), real_count_in(g, SHAPE(5, 67), some_present), 0.5)) \
-    CASE(mask_rows, positions, mask_rows(g, count_in(g, SHAPE(7, 100), large_token), real_count_in(g, SHAPE(700), some_present), 100)) \
+    CASE(mask_rows, positions, mask_rows(g, count_in(g, SHAPE(7, 100), large_token), \
+                                         real_count_in(g, SHAPE(700), some_present), 100)) \
     CASE(dot, large, dot(g, act_in(g, 700, 33), act_in(g, 700, 33))) \
     CASE(max_all, large, max_all(g, act_in(g, 700, 33))) \
     CASE(rms, large, rms(g, act_in(g, 700, 33))) \
@@ -169,12 +180,17 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
     CASE(normalize, even, normalize(g, positive_in(g, 300, 8), 1e-6)) \
     CASE(normalize, long_rows, normalize(g, positive_in(g, 5, 9001), 1e-6)) \
     CASE(row_entropy, long_rows, row_entropy(g, positive_in(g, 5, 9001))) \
-    CASE(rope, even_first, rope(g, act_in(g, 60, 5, 64), count_in(g, SHAPE(1, 60), large_start), NULL, 64, ROPE_FIRST, 1e6)) \
-    CASE(rope, even_last, rope(g, act_in(g, 60, 2, 64), count_in(g, SHAPE(1, 60), large_start), NULL, 32, ROPE_LAST, 1e4)) \
-    CASE(rope, even_proportional, rope(g, act_in(g, 60, 9, 64), count_in(g, SHAPE(1, 60), large_start), NULL, 32, ROPE_PROPORTIONAL, 1e4)) \
-    CASE(rope, far, rope(g, real_in(g, 60, 1, 128), count_in(g, SHAPE(1, 60), large_start), int_in(g, SHAPE(1), 1000000), 128, ROPE_FIRST, 1e4)) \
+    CASE(rope, even_first, rope(g, act_in(g, 60, 5, 64), count_in(g, SHAPE(1, 60), large_start), NULL, 64, ROPE_FIRST, \
+                                1e6)) \
+    CASE(rope, even_last, rope(g, act_in(g, 60, 2, 64), count_in(g, SHAPE(1, 60), large_start), NULL, 32, ROPE_LAST, \
+                               1e4)) \
+    CASE(rope, even_proportional, rope(g, act_in(g, 60, 9, 64), count_in(g, SHAPE(1, 60), large_start), NULL, 32, \
+                                       ROPE_PROPORTIONAL, 1e4)) \
+    CASE(rope, far, rope(g, real_in(g, 60, 1, 128), count_in(g, SHAPE(1, 60), large_start), \
+                         int_in(g, SHAPE(1), 1000000), 128, ROPE_FIRST, 1e4)) \
     CASE(concat, even, concat(g, 3, (struct node *[]){ act_in(g, 70, 16), real_in(g, 70, 24), act_in(g, 70, 1000) })) \
-    CASE(cache, widened, cache(g, real_in(g, 3, 40, 2, 8), act_in(g, 90, 2, 8), count_in(g, SHAPE(3, 30), large_start), int_in(g, SHAPE(1), 9))) \
+    CASE(cache, widened, cache(g, real_in(g, 3, 40, 2, 8), act_in(g, 90, 2, 8), \
+                               count_in(g, SHAPE(3, 30), large_start), int_in(g, SHAPE(1), 9))) \
     CASE(shift, large, shift(g, count_in(g, SHAPE(14, 50), large_token), -7)) \
     CASE(mean_rows, even, mean_rows(g, act_in(g, 7000, 136))) \
     CASE(mean_rows, wide, mean_rows(g, act_in(g, 11, 9001))) \
@@ -182,7 +198,10 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
     CASE(rms, long_vector, rms(g, act_in(g, 600001))) \
     CASE(embed, same, embed(g, real_in(g, 9, 8), count_in(g, SHAPE(3, 700), large_same))) \
     CASE(embed, tall, embed(g, real_in(g, 5000, 3), count_in(g, SHAPE(9, 100), large_gram))) \
-    CASE(ngram, residues, ngram(g, count_in(g, SHAPE(9, 100), large_gram), count_in(g, SHAPE(9, 100), large_start), NULL, 4, 2147483647, 2147483629, HASH_MOD)) \
-    CASE(ngram, decode, ngram(g, count_in(g, SHAPE(9, 100), large_gram), count_in(g, SHAPE(9, 40), large_start), int_in(g, SHAPE(1), 60), 3, 5000, 1009, HASH_MUL32)) \
-    CASE(collision_rate, distinct, collision_rate(g, count_in(g, SHAPE(9, 100), large_gram), count_in(g, SHAPE(9, 100), large_start), \
+    CASE(ngram, residues, ngram(g, count_in(g, SHAPE(9, 100), large_gram), count_in(g, SHAPE(9, 100), large_start), \
+                                NULL, 4, 2147483647, 2147483629, HASH_MOD)) \
+    CASE(ngram, decode, ngram(g, count_in(g, SHAPE(9, 100), large_gram), count_in(g, SHAPE(9, 40), large_start), \
+                              int_in(g, SHAPE(1), 60), 3, 5000, 1009, HASH_MUL32)) \
+    CASE(collision_rate, distinct, collision_rate(g, count_in(g, SHAPE(9, 100), large_gram), \
+                                                  count_in(g, SHAPE(9, 100), large_start), \
                                                   count_in(g, SHAPE(9, 100), large_token), 3))

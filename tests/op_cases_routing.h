@@ -23,7 +23,11 @@ static inline int32_t large_place(int64_t i) { return (int32_t)((7 * i + 3) % 12
 static inline int32_t large_order(int64_t r) { return (int32_t)(343 * (r + 1197) % 1200); }
 /* The same with 800 rows and two of three slots: 343 * 7 = 1 modulo 800, too. */
 static inline int32_t holes_place(int64_t i) { return i % 3 ? (int32_t)((7 * (i - i / 3 - 1) + 3) % 800) : -1; }
-static inline int32_t holes_order(int64_t r) { int32_t j = (int32_t)(343 * (r + 797) % 800); return r < 800 ? j + j / 2 + 1 : -1; }
+static inline int32_t holes_order(int64_t r)
+{
+    int32_t j = (int32_t)(343 * (r + 797) % 800);
+    return r < 800 ? j + j / 2 + 1 : -1;
+}
 static inline int32_t holes_choice(int64_t i) { return i % 5 ? (int32_t)(i * i / 3 % 11) : -1; }
 static inline int32_t nobody(int64_t i) { (void)i; return -1; }
 static inline int32_t large_choice(int64_t i) { return (int32_t)(i * i / 3 % 11); }
@@ -34,10 +38,12 @@ static inline int32_t large_crowd(int64_t i) { return i == 700 ? 1 : 3; }
 static inline int32_t wide_place(int64_t i) { return (int32_t)((7 * i + 3) % 120); }
 static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) % 120); }
 
-#define ADAMW(...) adamw(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, __VA_ARGS__), \
-                         positive_in(g, 1), positive_in(g, 1), positive_in(g, 2), (struct adamw_attr){ 0.9, 0.95, 1e-8, 0.1, 1 })
-#define MUON(...) muon(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, 1), positive_in(g, 2), \
-                       (struct muon_attr){ 0.95, 0.1, 0.2, 1, 5 })
+#define ADAMW(...) \
+    adamw(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, __VA_ARGS__), \
+          positive_in(g, 1), positive_in(g, 1), positive_in(g, 2), (struct adamw_attr){ 0.9, 0.95, 1e-8, 0.1, 1 })
+#define MUON(...) \
+    muon(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, 1), \
+         positive_in(g, 2), (struct muon_attr){ 0.95, 0.1, 0.2, 1, 5 })
 
 #define CLIP_HEADS(groups, heads, ...) clip_heads(g, real_in(g, __VA_ARGS__), positive_in(g, heads), positive_in(g, 2), \
                                                   (struct clip_heads_attr){ 0.6, 0.5, groups })
@@ -83,7 +89,8 @@ static inline int32_t rate_one(int64_t i) { (void)i; return 1; }
     CASE(combine, top_3, combine(g, act_in(g, 6, 3), TOP_3_ORDER, TOP_3_PLACE, real_in(g, 2, 3))) \
     CASE(combine, top_5, combine(g, act_in(g, 10, 3), TOP_5_ORDER, TOP_5_PLACE, real_in(g, 2, 5))) \
     CASE(combine, same, combine(g, act_in(g, 3, 1), SAME_ORDER, SAME_PLACE, real_in(g, 3, 1))) \
-    CASE(global_norm, three, global_norm(g, 3, (struct node *[]){ real_in(g, 3, 5), real_in(g, 1), real_in(g, 2, 2, 3) })) \
+    CASE(global_norm, three, global_norm(g, 3, (struct node *[]){ real_in(g, 3, 5), real_in(g, 1), \
+                                                                  real_in(g, 2, 2, 3) })) \
     CASE(clip_norm, clips, clip_norm(g, positive_in(g, 1), NULL, 0.05)) \
     CASE(clip_norm, targets, clip_norm(g, positive_in(g, 1), positive_in(g, 1), 0.05)) \
     CASE(clip_norm, no_target, clip_norm(g, positive_in(g, 1), real_count_in(g, SHAPE(1), none_present), 0.05)) \
@@ -107,15 +114,20 @@ static inline int32_t rate_one(int64_t i) { (void)i; return 1; }
     CASE(noise, large_uniform, noise(g, real_in(g, 210, 260), count_in(g, SHAPE(7, 2), large_index), "b", NOISE_UNIFORM)) \
     CASE(noise, large_gumbel, noise(g, real_in(g, 300, 64), count_in(g, SHAPE(2, 2), large_index), "c", NOISE_GUMBEL)) \
     CASE(dispatch, large, dispatch(g, count_in(g, SHAPE(5000, 3), large_choice), 11)) \
-    CASE(gather, large, gather(g, act_in(g, 300, 33), count_in(g, SHAPE(1200), large_order), count_in(g, SHAPE(300, 4), large_place))) \
-    CASE(combine, large, combine(g, act_in(g, 1200, 33), count_in(g, SHAPE(1200), large_order), count_in(g, SHAPE(300, 4), large_place), \
+    CASE(gather, large, gather(g, act_in(g, 300, 33), count_in(g, SHAPE(1200), large_order), \
+                               count_in(g, SHAPE(300, 4), large_place))) \
+    CASE(combine, large, combine(g, act_in(g, 1200, 33), count_in(g, SHAPE(1200), large_order), \
+                                 count_in(g, SHAPE(300, 4), large_place), \
                                  real_in(g, 300, 4))) \
     CASE(dispatch, large_holes, dispatch(g, count_in(g, SHAPE(5000, 3), holes_choice), 11)) \
     CASE(dispatch, large_nobody, dispatch(g, count_in(g, SHAPE(1500, 1), nobody), 5)) \
-    CASE(gather, large_holes, gather(g, act_in(g, 300, 33), count_in(g, SHAPE(1200), holes_order), count_in(g, SHAPE(300, 4), holes_place))) \
-    CASE(combine, large_holes, combine(g, act_in(g, 1200, 33), count_in(g, SHAPE(1200), holes_order), count_in(g, SHAPE(300, 4), holes_place), \
+    CASE(gather, large_holes, gather(g, act_in(g, 300, 33), count_in(g, SHAPE(1200), holes_order), \
+                                     count_in(g, SHAPE(300, 4), holes_place))) \
+    CASE(combine, large_holes, combine(g, act_in(g, 1200, 33), count_in(g, SHAPE(1200), holes_order), \
+                                       count_in(g, SHAPE(300, 4), holes_place), \
                                        real_in(g, 300, 4))) \
-    CASE(global_norm, large, global_norm(g, 3, (struct node *[]){ real_in(g, 1000, 70), real_in(g, 5), real_in(g, 3, 300, 80) })) \
+    CASE(global_norm, large, global_norm(g, 3, (struct node *[]){ real_in(g, 1000, 70), real_in(g, 5), \
+                                                                  real_in(g, 3, 300, 80) })) \
     CASE(adamw, large, ADAMW(300, 133)) \
     CASE(muon, large, MUON(130, 70)) \
     CASE(muon, large_stack, MUON(35, 12, 9)) \

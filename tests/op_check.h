@@ -17,7 +17,8 @@
    A bench is strict as a plan is free: outputs, saves and scratch hold NaN before a kernel runs, scratch
    again before backward, which finds NaN in all inputs and outputs that the op does not say it reads.
 
-   Tensors of a bench lie in memory of the host. A backend with a memory of its own gets copies of them for each call. */
+   Tensors of a bench lie in memory of the host. A backend with a memory of its own gets copies of them for each
+   call. */
 #ifndef SLUICE_OP_CHECK_H
 #define SLUICE_OP_CHECK_H
 
@@ -33,7 +34,12 @@
 enum { BENCH_INS = 16, BENCH_INTS = 64 };
 
 enum content { FILL_NORMAL, FILL_POSITIVE, FILL_INTS, FILL_COUNT };
-static struct rule { enum content content; int32_t ints[BENCH_INTS]; int32_t (*value)(int64_t i); char name[8]; } bench_rule[BENCH_INS];
+static struct rule {
+    enum content content;
+    int32_t ints[BENCH_INTS];
+    int32_t (*value)(int64_t i);
+    char name[8];
+} bench_rule[BENCH_INS];
 static int bench_rules;
 
 static inline struct node *bench_in(struct graph *g, enum dtype dtype, struct shape shape, enum content content)
@@ -54,7 +60,8 @@ static inline struct node *bench_ints(struct graph *g, struct shape shape, int n
     return node;
 }
 
-static inline struct node *bench_count(struct graph *g, enum dtype dtype, struct shape shape, int32_t (*value)(int64_t i))
+static inline struct node *bench_count(struct graph *g, enum dtype dtype, struct shape shape,
+                                       int32_t (*value)(int64_t i))
 {
     struct node *node = bench_in(g, dtype, shape, FILL_COUNT);
     bench_rule[bench_rules - 1].value = value;
@@ -70,8 +77,8 @@ static inline struct node *bench_count(struct graph *g, enum dtype dtype, struct
 
 struct op_case { int op; const char *name; struct node *(*build)(struct graph *g); };
 
-/* Ops that a test is asked for by its words (test_ops rope topk), ended by NULL; none: all. Each of their cases is named before
-   it runs. */
+/* Ops that a test is asked for by its words (test_ops rope topk), ended by NULL; none: all. Each of their cases is
+   named before it runs. */
 static char **bench_words = (char *[]){ NULL };
 static inline bool bench_is_asked(const struct op_case *c)
 {
@@ -90,15 +97,22 @@ static struct { const struct backend *backend; void *device; } bench_on = { &bac
 enum { BENCH_TENSORS = 2 * BENCH_INS + 2 * NODE_OUTS + NODE_SAVES + NODE_WORKS };
 struct bench {
     struct leaves *leaves; struct graph *graph; const struct node *node; const struct kernels *kernels;
-    const struct backend *backend; void *device; bool bf16, packs; struct moment moment;      /* packs: weights are packed for calls */
+    /* packs: weights are packed for calls */
+    const struct backend *backend; void *device; bool bf16, packs; struct moment moment;
     union {
-        struct { struct tensor in[BENCH_INS], din[BENCH_INS], out[NODE_OUTS], dout[NODE_OUTS], save[NODE_SAVES], work[NODE_WORKS]; };
+        struct {
+            struct tensor in[BENCH_INS], din[BENCH_INS], out[NODE_OUTS], dout[NODE_OUTS], save[NODE_SAVES],
+                work[NODE_WORKS];
+        };
         struct tensor tensor[BENCH_TENSORS];
     };
     real beta[BENCH_INS];
 };
 
-static inline size_t tensor_bytes(const struct tensor *t) { return (size_t)shape_count(t->shape) * element_bytes(t->format); }
+static inline size_t tensor_bytes(const struct tensor *t)
+{
+    return (size_t)shape_count(t->shape) * element_bytes(t->format);
+}
 
 static inline double tensor_get(const struct tensor *t, int64_t i)
 {
@@ -169,7 +183,8 @@ static inline bool bench_sends_gradient(const struct bench *b, int output)
 
 static inline void bench_open(struct bench *b, const struct op_case *c, bool bf16, int threads)
 {
-    *b = (struct bench){ .leaves = leaves_new(), .bf16 = bf16, .backend = bench_on.backend, .device = bench_on.device, .moment = { 1, 0, 1 } };
+    *b = (struct bench){ .leaves = leaves_new(), .bf16 = bf16, .backend = bench_on.backend, .device = bench_on.device,
+                         .moment = { 1, 0, 1 } };
     if (!b->device) b->device = b->backend->open(threads);
     b->graph = graph_new(b->leaves);
     bench_rules = 0;
@@ -205,7 +220,8 @@ static inline void bench_close(struct bench *b)
 
 static inline struct args bench_args(const struct bench *b)
 {
-    return (struct args){ .attr = b->node->attr, .n_in = b->node->n_in, .in = b->in, .out = b->out, .save = b->save, .work = b->work,
+    return (struct args){ .attr = b->node->attr, .n_in = b->node->n_in, .in = b->in, .out = b->out, .save = b->save,
+                          .work = b->work,
                           .dout = b->dout, .din = b->din, .beta = b->beta, .moment = &b->moment, .device = b->device };
 }
 
@@ -224,8 +240,8 @@ static inline void *bench_give(struct bench *b, const void *host, size_t bytes)
     return memory;
 }
 
-/* Replaces the tensors of host memory by copies, each an allocation of its own, so that a step beyond its bounds is one beyond
-   the device's memory. Tensors that are one memory stay one. */
+/* Replaces the tensors of host memory by copies, each an allocation of its own, so that a step beyond its bounds is one
+   beyond the device's memory. Tensors that are one memory stay one. */
 static inline void bench_lend(struct bench *b, const struct tensor host[BENCH_TENSORS])
 {
     for (int i = 0, same = 0; i < BENCH_TENSORS; i++, same = 0) {
@@ -242,7 +258,8 @@ static inline void bench_lend(struct bench *b, const struct tensor host[BENCH_TE
 
 static inline void bench_return(struct bench *b, const struct tensor host[BENCH_TENSORS])
 {
-    for (int i = 0; i < b->node->n_in; i++) if (b->in[i].packed) b->backend->release(b->device, b->in[i].packed, bench_packed(b, i));
+    for (int i = 0; i < b->node->n_in; i++)
+        if (b->in[i].packed) b->backend->release(b->device, b->in[i].packed, bench_packed(b, i));
     for (int i = 0, same = 0; i < BENCH_TENSORS; i++, same = 0) {
         if (!host[i].data) continue;
         while (host[same].data != host[i].data) same++;
@@ -313,7 +330,8 @@ static inline void bench_backward(struct bench *b)
 #define BENCH_CASE(op, name, made) { OP_##op, #op " " #name, case_##op##_##name },
 
 /* By hand: a list of cases H built with H(BENCH_BUILD) is opened by name, gets values, and shows them. */
-#define OPEN(b, op, name) struct bench b; bench_open(&b, &(struct op_case){ OP_##op, #op " " #name, case_##op##_##name }, false, 1)
+#define OPEN(b, op, name) \
+    struct bench b; bench_open(&b, &(struct op_case){ OP_##op, #op " " #name, case_##op##_##name }, false, 1)
 #define PUT(b, input, ...) put(&(b).in[input], COUNT(((double[]){ __VA_ARGS__ })), (double[]){ __VA_ARGS__ })
 #define SEE(t, tolerance, ...) see(&(t), COUNT(((double[]){ __VA_ARGS__ })), (double[]){ __VA_ARGS__ }, tolerance)
 
@@ -331,7 +349,10 @@ static inline void see(const struct tensor *t, int n, const double *value, doubl
             fail_msg("value %d is %.9g, expected %.9g", i, tensor_get(t, i), value[i]);
 }
 
-static inline void same(const struct tensor *x, const struct tensor *y) { assert_memory_equal(x->data, y->data, tensor_bytes(x)); }
+static inline void same(const struct tensor *x, const struct tensor *y)
+{
+    assert_memory_equal(x->data, y->data, tensor_bytes(x));
+}
 
 /* A node that an op's shape rule refuses, saying `words`. */
 static inline void refuses(struct node *(*build)(struct graph *g), const char *words)

@@ -1,5 +1,5 @@
-/* Where two backends route one model differently. Keys that differ by rounding may fall the other way: a flip. From there on everything
-   else may differ, so it is looked for in the first layer that has one. */
+/* Where two backends route one model differently. Keys that differ by rounding may fall the other way: a flip. From
+   there on everything else may differ, so it is looked for in the first layer that has one. */
 #ifndef SLUICE_ROUTING_FLIP_H
 #define SLUICE_ROUTING_FLIP_H
 
@@ -13,13 +13,14 @@ static inline void flip_watch(struct graph *g)
     for (int i = 0; i < g->n; i++) if (g->node[i]->op == &op_topk) g->node[i]->output_of_graph = true;
 }
 
-/* Tokens of a layer that chose other experts, whatever the order; margin: between the last key that was chosen and the first that was
-   not, the largest of these tokens. */
+/* Tokens of a layer that chose other experts, whatever the order; margin: between the last key that was chosen and the
+   first that was not, the largest of these tokens. */
 struct flip { int tokens; double margin; const char *path; };
 
 static inline double *flip_values(struct plan *p, const struct node *n, int output)
 {
-    struct node *of[] = { (struct node *)n }, value = { .op = &op_result, .n_in = 1, .in = of, .output = output, .shape = n->out[output].shape };
+    struct node *of[] = { (struct node *)n },
+                value = { .op = &op_result, .n_in = 1, .in = of, .output = output, .shape = n->out[output].shape };
     double *values = xmalloc((size_t)shape_count(value.shape) * sizeof *values);
     plan_read(p, &value, values);
     return values;

@@ -42,7 +42,8 @@ def sensible(path):
         assert all(b"running" != r for r in attempts["reason"]), "an attempt that still runs"
         # A kill may come between an attempt and its event.
         codes = list(file["events"]["code"])
-        assert codes[-1] == 8 and 0 not in codes[1:] and codes.count(1) < len(attempts), f"events {codes}, {len(attempts)} attempts"
+        said = f"events {codes}, {len(attempts)} attempts"
+        assert codes[-1] == 8 and 0 not in codes[1:] and codes.count(1) < len(attempts), said
 
 
 # Attributes that say where and when, not what.

@@ -115,14 +115,17 @@ static inline void assert_near(const real *got, int n, const double *expected, d
 {
     for (int i = 0; i < n; i++) {
         double error = (double)got[i] - expected[i];
-        if (!(error <= tolerance && -error <= tolerance)) fail_msg("value %d is %.9g, expected %.9g", i, (double)got[i], expected[i]);
+        if (!(error <= tolerance && -error <= tolerance))
+            fail_msg("value %d is %.9g, expected %.9g", i, (double)got[i], expected[i]);
     }
 }
-#define assert_reals(got, tolerance, ...) assert_near(got, COUNT(((double[]){ __VA_ARGS__ })), (double[]){ __VA_ARGS__ }, tolerance)
+#define assert_reals(got, tolerance, ...) \
+    assert_near(got, COUNT(((double[]){ __VA_ARGS__ })), (double[]){ __VA_ARGS__ }, tolerance)
 
 static inline void assert_integers(const int32_t *got, int n, const int32_t *expected)
 {
-    for (int i = 0; i < n; i++) if (got[i] != expected[i]) fail_msg("value %d is %d, expected %d", i, got[i], expected[i]);
+    for (int i = 0; i < n; i++)
+        if (got[i] != expected[i]) fail_msg("value %d is %d, expected %d", i, got[i], expected[i]);
 }
 #define assert_ints(got, ...) assert_integers(got, COUNT(((int32_t[]){ __VA_ARGS__ })), (int32_t[]){ __VA_ARGS__ })
 

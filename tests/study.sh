@@ -1,4 +1,5 @@
-# Sourced by tests that run studies: a folder of their own, and what the program leaves there held against what it should.
+# Sourced by tests that run studies: a folder of their own, and what the program leaves there held against what it
+# should.
 sluice=$(realpath "$1")
 here=$(realpath "$(dirname "$0")")
 test=$(basename "$0")
@@ -18,6 +19,16 @@ leaves() {
     [ "$got" = "$code" ] || fail "exit code $got, not $code: $*"
 }
 says() { grep -qF -- "$1" log || fail "nothing says '$1'"; }
+
+# reaches PATTERNS SECONDS: waits until a file of one of them is there, as a checkpoint of a run in the background.
+reaches() {
+    waited=0
+    until ls -d $1 2>/dev/null | grep -q .; do
+        waited=$((waited + 1))
+        [ $waited -lt $(($2 * 100)) ] || fail "$1 never came"
+        sleep 0.01
+    done
+}
 
 needs_ranks() {
     command -v mpirun >/dev/null || skip "no mpirun here"

@@ -1,5 +1,5 @@
-/* Products by tiles against a plain double sum: everywhere with stand-ins for the tile instructions, which check what the processor
-   checks and more, and with the instructions themselves where the processor has them. */
+/* Products by tiles against a plain double sum: everywhere with stand-ins for the tile instructions, which check what
+   the processor checks and more, and with the instructions themselves where the processor has them. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -52,7 +52,8 @@ static void tile_load(int t, const void *base, int64_t stride)
 static void tile_store(int t, void *base, int64_t stride)
 {
     assert_int_not_equal(tile[t].rows, 0);
-    for (int r = 0; r < tile[t].rows; r++) memcpy((uint8_t *)base + r * stride, tile[t].row[r], (size_t)tile[t].row_bytes);
+    for (int r = 0; r < tile[t].rows; r++)
+        memcpy((uint8_t *)base + r * stride, tile[t].row[r], (size_t)tile[t].row_bytes);
 }
 
 static float flushed(float x) { return fabsf(x) < FLT_MIN ? copysignf(0, x) : x; }
@@ -117,7 +118,10 @@ static _Alignas(64) float result[MOST];
 static double want[MOST], size[MOST];
 static uint64_t draws;
 
-static int64_t draw(int64_t below) { return (int64_t)key_below((struct key){ 3, PURPOSE_TEST, 2, 0 }, draws++, (uint64_t)below); }
+static int64_t draw(int64_t below)
+{
+    return (int64_t)key_below((struct key){ 3, PURPOSE_TEST, 2, 0 }, draws++, (uint64_t)below);
+}
 
 /* Whole: small integers, whose sums are exact in any order. Otherwise of many sizes. */
 static uint16_t value(bool whole)
@@ -131,7 +135,8 @@ static uint16_t value(bool whole)
 /* A [m,k], B [k,n] in panels and C [m,n] with gaps between all rows and panels. What must not be used is NaN. */
 static void try_product(dot_product *multiply, int64_t m, int64_t n, int64_t k, bool add, bool whole)
 {
-    int64_t deep = blocks_of(k, DOT_DEPTH) * DOT_DEPTH, a_row = deep + draw(3) * 17, panel = deep * DOT_COLS + draw(3) * 33, c_row = n + draw(20);
+    int64_t deep = blocks_of(k, DOT_DEPTH) * DOT_DEPTH, a_row = deep + draw(3) * 17,
+            panel = deep * DOT_COLS + draw(3) * 33, c_row = n + draw(20);
     int64_t panels = blocks_of(n, DOT_COLS), a_at = draw(40), b_at = draw(40), c_at = draw(40);
     uint16_t *a = left + a_at, *b = right + b_at;
     float *c = result + c_at;
@@ -142,14 +147,16 @@ static void try_product(dot_product *multiply, int64_t m, int64_t n, int64_t k, 
     for (int64_t i = 0; i < m; i++)
         for (int64_t p = 0; p < deep; p++) a[i * a_row + p] = p < k ? value(whole) : 0;
     for (int64_t j = 0; j < n; j++)
-        for (int64_t p = 0; p < deep; p++) b[j / DOT_COLS * panel + p / 2 * 2 * DOT_COLS + j % DOT_COLS * 2 + p % 2] = p < k ? value(whole) : 0;
+        for (int64_t p = 0; p < deep; p++)
+            b[j / DOT_COLS * panel + p / 2 * 2 * DOT_COLS + j % DOT_COLS * 2 + p % 2] = p < k ? value(whole) : 0;
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < n; j++) {
             float *at = &c[i * c_row + j];
             *at = !add ? NAN : wide(value(whole));
             double sum = add ? *at : 0, sizes = fabs(sum);
             for (int64_t p = 0; p < k; p++) {
-                double term = (double)wide(a[i * a_row + p]) * wide(b[j / DOT_COLS * panel + p / 2 * 2 * DOT_COLS + j % DOT_COLS * 2 + p % 2]);
+                double term = (double)wide(a[i * a_row + p]) *
+                              wide(b[j / DOT_COLS * panel + p / 2 * 2 * DOT_COLS + j % DOT_COLS * 2 + p % 2]);
                 sum += term;
                 sizes += fabs(term);
             }
@@ -164,14 +171,17 @@ static void try_product(dot_product *multiply, int64_t m, int64_t n, int64_t k, 
     readable[2].to = (uint8_t *)(c + m * c_row);
     multiply(m, n, k, a, a_row, b, panel, c, c_row, add);
     for (int64_t i = 0; i < c_at + m * c_row + 64; i++) {
-        int64_t row = i < c_at ? m : (i - c_at) / (c_row ? c_row : 1), col = i < c_at ? n : (i - c_at) % (c_row ? c_row : 1);
+        int64_t row = i < c_at ? m : (i - c_at) / (c_row ? c_row : 1),
+                col = i < c_at ? n : (i - c_at) % (c_row ? c_row : 1);
         if (row >= m || col >= n) {
-            if (memcmp(result + i, &(uint32_t){ GUARD }, 4)) fail_msg("m %ld n %ld k %ld: written at %ld,%ld", m, n, k, row, col);
+            if (memcmp(result + i, &(uint32_t){ GUARD }, 4))
+                fail_msg("m %ld n %ld k %ld: written at %ld,%ld", m, n, k, row, col);
             continue;
         }
         double bound = whole ? 0 : (double)(k + 1) * FLT_EPSILON / 2 * size[row * n + col];     /* any order of sums */
         if (!(fabs(result[i] - want[row * n + col]) <= bound))
-            fail_msg("m %ld n %ld k %ld add %d: value %ld,%ld is %.9g, expected %.9g", m, n, k, add, row, col, result[i], want[row * n + col]);
+            fail_msg("m %ld n %ld k %ld add %d: value %ld,%ld is %.9g, expected %.9g", m, n, k, add, row, col,
+                     result[i], want[row * n + col]);
     }
 }
 
@@ -184,7 +194,8 @@ static dot_product *unit(void **state)
 
 static void test_edges(void **state)
 {
-    static const int64_t extents[] = { 0, 1, 2, 3, 15, 16, 17, 31, 32, 33, 48, 64, 65 }, depths[] = { 0, 1, 2, 31, 32, 33, 64, 97 };
+    static const int64_t extents[] = { 0, 1, 2, 3, 15, 16, 17, 31, 32, 33, 48, 64, 65 },
+                         depths[] = { 0, 1, 2, 31, 32, 33, 64, 97 };
     dot_product *multiply = unit(state);
     for (int i = 0; i < COUNT(extents); i++)
         for (int j = 0; j < COUNT(extents); j++)
@@ -253,8 +264,9 @@ static char stand_ins[] = "", *const instructions = NULL;
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        ON(test_edges, stand_ins), ON(test_larger, stand_ins), ON(test_far_rows, stand_ins), ON(test_denormals, stand_ins),
-        ON(test_edges, instructions), ON(test_larger, instructions), ON(test_far_rows, instructions), ON(test_denormals, instructions),
+        ON(test_edges, stand_ins), ON(test_larger, stand_ins), ON(test_far_rows, stand_ins),
+        ON(test_denormals, stand_ins), ON(test_edges, instructions), ON(test_larger, instructions),
+        ON(test_far_rows, instructions), ON(test_denormals, instructions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,9 +13,11 @@
 #include <cmocka.h>
 
 static char folder[64], study_dir[96], few_dir[96], odd_dir[96], wide_dir[96];
-static const struct fixture_variant variants[] = { { "base", 0, -1, -1 }, { "gated", -0.012, -1, -1 }, { "wild", 0, 2, -1 } };
+static const struct fixture_variant variants[] = { { "base", 0, -1, -1 }, { "gated", -0.012, -1, -1 },
+                                                   { "wild", 0, 2, -1 } };
 static const struct fixture_variant few[] = { { "base", 0, -1, -1 }, { "other", 0.1, -1, 1 } };
-static const struct fixture_variant odd[] = { { "base", 0, -1, -1 }, { "bare", 0.01, -1, -1 }, { "brittle", -0.1, 2, -1 }, { "dull", 3, -1, -1 } };
+static const struct fixture_variant odd[] = { { "base", 0, -1, -1 }, { "bare", 0.01, -1, -1 },
+                                              { "brittle", -0.1, 2, -1 }, { "dull", 3, -1, -1 } };
 enum { REPLICATES = 4, ODD = COUNT(odd), ODD_REPLICATES = 6, WIDE = 14, WIDE_REPLICATES = 5 };
 
 static void near(double got, double want, double within)
@@ -71,8 +73,10 @@ static void test_conditions(void **state)
 /* A run that has written its first row and trains on. */
 _Noreturn static void write_and_wait(const char *file, const char *lock, int told)
 {
-    static const struct series series[] = { { STORE_TRAIN, "loss", "nat/token", "training loss", STORE_F64, 0, { 0 }, { 0 }, false, BETTER_LOWER } };
-    const struct store_plan plan = { .n_series = 1, .series = series, .config_json = "{}", .script_text = "", .script_path = "" };
+    static const struct series series[] = { { STORE_TRAIN, "loss", "nat/token", "training loss", STORE_F64, 0, { 0 },
+                                              { 0 }, false, BETTER_LOWER } };
+    const struct store_plan plan = { .n_series = 1, .series = series, .config_json = "{}", .script_text = "",
+                                     .script_path = "" };
     struct store *store;
     struct err e;
     const double loss = 3, *row[] = { &loss };
@@ -200,8 +204,10 @@ static void test_direction(void **state)
     (void)state;
     struct runs *runs = open_runs(study_dir);
     static const struct { const char *metric; enum verdict verdict; const char *words; } want[] = {
-        { "eval.loss", VERDICT_BETTER, "gated beats base by " }, { "eval.accuracy", VERDICT_BETTER, "gated beats base by " },
-        { "eval.width", VERDICT_LOWER, "gated is lower than base by " }, { "train.wall_time", VERDICT_NONE, "gated against base: no difference detected" },
+        { "eval.loss", VERDICT_BETTER, "gated beats base by " },
+        { "eval.accuracy", VERDICT_BETTER, "gated beats base by " },
+        { "eval.width", VERDICT_LOWER, "gated is lower than base by " },
+        { "train.wall_time", VERDICT_NONE, "gated against base: no difference detected" },
     };
     for (int i = 0; i < COUNT(want); i++) {
         struct comparison *c = compare(runs, (struct compare_options){ .metric = want[i].metric });
@@ -214,12 +220,14 @@ static void test_direction(void **state)
     runs_close(runs);
 }
 
-/* Of every variant of a wide study: p, interval and verdict say the same, and it rests on the seeds without which it would not be. */
+/* Of every variant of a wide study: p, interval and verdict say the same, and it rests on the seeds without which it
+   would not be. */
 static void hold_together(const struct comparison *c, int arm)
 {
     const struct arm *a = &c->arm[arm], *b = &c->arm[c->baseline];
     double x[WIDE_REPLICATES], y[WIDE_REPLICATES];
-    bool apart = fabs(a->paired.delta) > a->paired.half, differs = a->verdict == VERDICT_BETTER || a->verdict == VERDICT_WORSE;
+    bool apart = fabs(a->paired.delta) > a->paired.half,
+         differs = a->verdict == VERDICT_BETTER || a->verdict == VERDICT_WORSE;
     int rests = 0;
     assert_int_equal(apart, a->p < 0.05);
     assert_int_equal(apart, differs);
@@ -272,7 +280,8 @@ static void test_absent(void **state)
     runs_close(runs);
 }
 
-/* A lower loss where it finishes is not better when it diverges more often; a run no better than counting is told apart. */
+/* A lower loss where it finishes is not better when it diverges more often; a run no better than counting is told
+   apart. */
 static void test_doubts(void **state)
 {
     (void)state;
@@ -299,7 +308,8 @@ static void test_messages(void **state)
     struct runs *runs = open_runs(study_dir), *none;
     struct err e;
     refuse(runs, (struct compare_options){ .metric = "eval.lss" }, "did you mean 'eval.loss'?");
-    refuse(runs, (struct compare_options){ .metric = "train.max_vio" }, "has 4 values a row; ask for 'train.max_vio:mean'");
+    refuse(runs, (struct compare_options){ .metric = "train.max_vio" },
+           "has 4 values a row; ask for 'train.max_vio:mean'");
     refuse(runs, (struct compare_options){ .metric = "train.max_vio:sum" }, "must be mean, max or min");
     refuse(runs, (struct compare_options){ .baseline = "gate" }, "did you mean 'gated'?");
     assert_int_equal(runs_open("/nowhere/at/all", &none, &e), -1);
@@ -314,7 +324,8 @@ static void test_json(void **state)
     (void)state;
     struct runs *runs = open_runs(study_dir);
     struct comparison *c = compare(runs, (struct compare_options){ 0 });
-    json_t *j = answer_json(c), *gated = json_array_get(json_object_get(j, "variants"), 1), *wild = json_array_get(json_object_get(j, "variants"), 2);
+    json_t *j = answer_json(c), *gated = json_array_get(json_object_get(j, "variants"), 1),
+           *wild = json_array_get(json_object_get(j, "variants"), 2);
     near(json_number_value(json_object_get(json_object_get(gated, "paired"), "delta")), c->arm[1].paired.delta, 0);
     assert_string_equal(json_string_value(json_object_get(gated, "verdict")), "better");
     assert_true(json_is_null(json_object_get(json_object_get(wild, "paired"), "p")));
@@ -332,7 +343,8 @@ static void test_routing(void **state)
     enum { ROWS = 150 };
     double *tokens = xcalloc(ROWS * 2 * 4, sizeof *tokens), dropped[ROWS * 2] = { 0 }, out[ROWS * 2];
     for (int t = 0; t < ROWS; t++) {
-        const double even[] = { 5, 5, 5, 5 }, skewed[] = { 12, 4, t < 120 ? 4 : 0, NAN };    /* the second layer has three experts */
+        /* The second layer has three experts */
+        const double even[] = { 5, 5, 5, 5 }, skewed[] = { 12, 4, t < 120 ? 4 : 0, NAN };
         for (int e = 0; e < 4; e++) { tokens[t * 8 + e] = even[e]; tokens[t * 8 + 4 + e] = skewed[e]; }
         dropped[t * 2 + 1] = 5;
     }
@@ -346,9 +358,10 @@ static void test_routing(void **state)
     routing_derive(&routing_derived[3], &l, out);
     near(out[0], 0, 0);
     near(out[1], 0.2, 1e-15);
-    for (int t = 1; t < ROWS; t++) tokens[t * 8 + 6] = 0;   /* expert 2 of the second layer: four tokens in the first row only */
+    /* Expert 2 of the second layer: four tokens in the first row only */
+    for (int t = 1; t < ROWS; t++) tokens[t * 8 + 6] = 0;
     routing_derive(&routing_derived[2], &l, out);
-    near(out[2 * 73 + 1], 0, 0);                            /* 4 of 20 + 16 t tokens: below 1 % of the mean from t = 74 on */
+    near(out[2 * 73 + 1], 0, 0);    /* 4 of 20 + 16 t tokens: below 1 % of the mean from t = 74 on */
     near(out[2 * 74 + 1], 1 / 3.0, 1e-15);
     near(out[2 * 149 + 1], 1 / 3.0, 1e-15);
     near(out[1], 0, 0);
@@ -401,7 +414,8 @@ static void test_export_csv(void **state)
     int lines = 0;
     for (const char *p = text; *p; p++) lines += *p == '\n';
     int rows = 3 * REPLICATES * FIXTURE_STEPS - FIXTURE_STEPS / 2;
-    assert_int_equal(lines, 1 + rows / FIXTURE_EVERY + rows * FIXTURE_MOE * FIXTURE_EXPERTS);       /* no line for what was not measured */
+    /* No line for what was not measured */
+    assert_int_equal(lines, 1 + rows / FIXTURE_EVERY + rows * FIXTURE_MOE * FIXTURE_EXPERTS);
     assert_memory_equal(text, "variant,replicate,step,metric,layer,expert,value\n", 49);
     snprintf(want, sizeof want, "\ngated,3,200,eval.loss,,,");
     const char *at = strstr(text, want);
@@ -410,7 +424,7 @@ static void test_export_csv(void **state)
     assert_non_null(strstr(text, "\nbase,0,100,train.expert_tokens,1,0,0\n"));
     free(text);
     text = export(runs, &(struct export_options){ 1, 1, (const char *[]){ "train.loss" } }, false);
-    assert_non_null(strstr(text, "\nwild,2,100,train.loss,nan\n"));                               /* the row in which it diverged */
+    assert_non_null(strstr(text, "\nwild,2,100,train.loss,nan\n"));    /* the row in which it diverged */
     free(text);
     text = export(runs, &(struct export_options){ 150, 1, metrics }, false);
     assert_non_null(strstr(text, "base,0,20,eval.loss,"));  /* the first row and the last */
@@ -433,7 +447,8 @@ static void test_export_json(void **state)
     free(text);
     text = export(runs, &(struct export_options){ 100, 1, metrics }, true);
     j = json_loads(text, 0, NULL);
-    json_t *series = json_array_get(json_object_get(json_array_get(json_object_get(j, "runs"), 0), "series"), 0), *value = json_object_get(series, "value");
+    json_t *series = json_array_get(json_object_get(json_array_get(json_object_get(j, "runs"), 0), "series"), 0),
+           *value = json_object_get(series, "value");
     assert_int_equal(json_array_size(value), 3);            /* rows 0, 100 and the last */
     json_t *last = json_array_get(value, 2);
     assert_int_equal(json_array_size(last), FIXTURE_LAYERS);
@@ -479,9 +494,11 @@ static void test_figures(void **state)
     }
     draw(runs, (struct plot_options){ .kind = "loss", .smooth = 0.9, .metric = "train.loss" }, "train.gp", "set t");
     struct err e;
-    assert_int_equal(plot_study(runs, &(struct plot_options){ .kind = "loss", .smooth = NAN, .out = "figure.bmp" }, &e), -1);
+    assert_int_equal(plot_study(runs, &(struct plot_options){ .kind = "loss", .smooth = NAN, .out = "figure.bmp" }, &e),
+                     -1);
     assert_non_null(strstr(e.text, "must end in .svg, .png, .pdf or .gp"));
-    assert_int_equal(plot_study(runs, &(struct plot_options){ .kind = "load", .smooth = NAN, .out = "figure.svg", .variant = "base", .replicate = 9 }, &e), -1);
+    assert_int_equal(plot_study(runs, &(struct plot_options){ .kind = "load", .smooth = NAN, .out = "figure.svg",
+                                                              .variant = "base", .replicate = 9 }, &e), -1);
     assert_non_null(strstr(e.text, "no run of variant 'base' with replicate 9"));
     runs_close(runs);
     runs_close(few_runs);
@@ -536,10 +553,12 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_conditions), cmocka_unit_test(test_dead), cmocka_unit_test(test_compare), cmocka_unit_test(test_compare_at),
-        cmocka_unit_test(test_direction), cmocka_unit_test(test_agreement),
-        cmocka_unit_test(test_absent), cmocka_unit_test(test_doubts), cmocka_unit_test(test_messages), cmocka_unit_test(test_json), cmocka_unit_test(test_routing), cmocka_unit_test(test_routing_in_files),
-        cmocka_unit_test(test_export_csv), cmocka_unit_test(test_export_json), cmocka_unit_test(test_figures), cmocka_unit_test(test_no_gnuplot),
+        cmocka_unit_test(test_conditions), cmocka_unit_test(test_dead), cmocka_unit_test(test_compare),
+        cmocka_unit_test(test_compare_at), cmocka_unit_test(test_direction), cmocka_unit_test(test_agreement),
+        cmocka_unit_test(test_absent), cmocka_unit_test(test_doubts), cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_json), cmocka_unit_test(test_routing), cmocka_unit_test(test_routing_in_files),
+        cmocka_unit_test(test_export_csv), cmocka_unit_test(test_export_json), cmocka_unit_test(test_figures),
+        cmocka_unit_test(test_no_gnuplot),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

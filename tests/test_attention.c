@@ -1,12 +1,16 @@
-/* Attention and its gradients against the definition in double, at shapes that do not fit the blocks, on every instruction set that
-   this processor has, with the same bits for any number of threads; what no query sees is not read. */
+/* Attention and its gradients against the definition in double, at shapes that do not fit the blocks, on every
+   instruction set that this processor has, with the same bits for any number of threads; what no query sees is not
+   read. */
 #include "op_check.h"
 #include "cpu/isa.h"
 
 enum { MOST_KEYS = 600 };
 
 /* capacity 0: keys are those of the sequence; else they lie in a cache, and the queries are at pos. */
-static struct form { int64_t batch, seq, heads, groups, width, value_width, window, capacity, pos; int32_t (*start)(int64_t i); } form;
+static struct form {
+    int64_t batch, seq, heads, groups, width, value_width, window, capacity, pos;
+    int32_t (*start)(int64_t i);
+} form;
 
 static int32_t none(int64_t i) { (void)i; return 0; }
 /* Documents of 1, 2, 3, .. tokens: the last place of a sequence where one starts. */
@@ -20,23 +24,29 @@ static int32_t halves(int64_t i) { return i % form.seq < form.seq / 2 ? 0 : (int
 static int32_t late(int64_t i) { (void)i; return 7; }
 
 static const struct form forms[] = {
-    { 2, 1, 1, 1, 1, 1, 0, 0, 0, none },        { 2, 31, 1, 1, 3, 5, 0, 0, 0, none },       { 1, 33, 2, 2, 16, 16, 0, 0, 0, none },
-    { 2, 130, 3, 1, 17, 9, 0, 0, 0, none },     { 1, 300, 4, 2, 32, 32, 0, 0, 0, growing }, { 1, 290, 6, 2, 24, 40, 50, 0, 0, halves },
-    { 3, 150, 2, 1, 64, 16, 129, 0, 0, none },  { 1, 520, 2, 2, 80, 100, 0, 0, 0, halves }, { 9, 40, 2, 1, 8, 8, 1, 0, 0, growing },
-    { 1, 70, 35, 1, 4, 4, 20, 0, 0, none },     { 1, 40, 2, 1, 1024, 1000, 0, 0, 0, none }, { 1, 40, 2, 1, 1000, 1024, 13, 0, 0, halves },
-    { 2, 1, 4, 2, 24, 20, 0, 300, 299, late },  { 1, 1, 8, 1, 64, 64, 40, 500, 350, none }, { 2, 2, 3, 1, 7, 7, 0, 140, 100, late },
-    { 1, 9, 2, 2, 33, 16, 0, 200, 150, late },  { 2, 60, 3, 1, 16, 32, 25, 90, 30, late },   { 1, 1, 12, 1, 16, 16, 0, 40, 12, none },
+    { 2, 1, 1, 1, 1, 1, 0, 0, 0, none },        { 2, 31, 1, 1, 3, 5, 0, 0, 0, none },
+    { 1, 33, 2, 2, 16, 16, 0, 0, 0, none },     { 2, 130, 3, 1, 17, 9, 0, 0, 0, none },
+    { 1, 300, 4, 2, 32, 32, 0, 0, 0, growing }, { 1, 290, 6, 2, 24, 40, 50, 0, 0, halves },
+    { 3, 150, 2, 1, 64, 16, 129, 0, 0, none },  { 1, 520, 2, 2, 80, 100, 0, 0, 0, halves },
+    { 9, 40, 2, 1, 8, 8, 1, 0, 0, growing },    { 1, 70, 35, 1, 4, 4, 20, 0, 0, none },
+    { 1, 40, 2, 1, 1024, 1000, 0, 0, 0, none }, { 1, 40, 2, 1, 1000, 1024, 13, 0, 0, halves },
+    { 2, 1, 4, 2, 24, 20, 0, 300, 299, late },  { 1, 1, 8, 1, 64, 64, 40, 500, 350, none },
+    { 2, 2, 3, 1, 7, 7, 0, 140, 100, late },    { 1, 9, 2, 2, 33, 16, 0, 200, 150, late },
+    { 2, 60, 3, 1, 16, 32, 25, 90, 30, late },  { 1, 1, 12, 1, 16, 16, 0, 40, 12, none },
 };
 
 static struct node *build(struct graph *g)
 {
     int64_t tokens = form.batch * form.seq, rows = form.capacity ? form.capacity : form.seq;
     struct node *q = act_in(g, tokens, form.heads, form.width);
-    struct shape k = form.capacity ? SHAPE(form.batch, rows, form.groups, form.width) : SHAPE(tokens, form.groups, form.width), v = k;
+    struct shape k = form.capacity ? SHAPE(form.batch, rows, form.groups, form.width)
+                                   : SHAPE(tokens, form.groups, form.width),
+                 v = k;
     v.dim[v.rank - 1] = form.value_width;
     struct node *keys = bench_in(g, DTYPE_ACT, k, FILL_NORMAL), *values = bench_in(g, DTYPE_ACT, v, FILL_NORMAL);
     struct node *start = count_in(g, SHAPE(form.batch, form.seq), form.start);
-    return attention(g, q, keys, values, start, form.capacity ? int_in(g, SHAPE(1), (int)form.pos) : NULL, 1 / sqrt((double)form.width), form.window);
+    return attention(g, q, keys, values, start, form.capacity ? int_in(g, SHAPE(1), (int)form.pos) : NULL,
+                     1 / sqrt((double)form.width), form.window);
 }
 
 /* Rows of the cache that no query may look at must not be read. */
@@ -46,7 +56,8 @@ static void open_form(struct bench *b, bool bf16, int threads)
     for (int64_t batch = 0; form.capacity && batch < form.batch; batch++)
         for (int input = 1; input <= 2; input++) {
             int64_t row = form.groups * (input == 1 ? form.width : form.value_width), seen = form.pos + form.seq;
-            for (int64_t i = seen * row; i < form.capacity * row; i++) tensor_set(&b->in[input], batch * form.capacity * row + i, NAN);
+            for (int64_t i = seen * row; i < form.capacity * row; i++)
+                tensor_set(&b->in[input], batch * form.capacity * row + i, NAN);
         }
 }
 
@@ -77,7 +88,8 @@ static double inner(const struct tensor *x, int64_t i, const struct tensor *y, i
 static void query(const struct bench *b, struct want *w, int64_t t, int64_t h, int64_t here, int64_t first_key)
 {
     double p[MOST_KEYS], sum = 0, top = -INFINITY, mean = 0, scale = 1 / sqrt((double)form.width);
-    int64_t from = ints(&b->in[3])[t], at = t * form.heads + h, g = h * form.groups / form.heads, wide = form.width, value_wide = form.value_width;
+    int64_t from = ints(&b->in[3])[t], at = t * form.heads + h, g = h * form.groups / form.heads, wide = form.width,
+            value_wide = form.value_width;
     if (form.window && here - form.window + 1 > from) from = here - form.window + 1;
     for (int64_t j = from; j <= here; j++) {
         p[j] = scale * inner(&b->in[0], at, &b->in[1], (first_key + j) * form.groups + g, wide);
@@ -104,14 +116,16 @@ static void query(const struct bench *b, struct want *w, int64_t t, int64_t h, i
 }
 
 /* The error allowed is a share of the largest value. */
-static void agree(const char *level, int number, const char *what, const struct tensor *got, const double *want, double share)
+static void agree(const char *level, int number, const char *what, const struct tensor *got, const double *want,
+                  double share)
 {
     double most = 0;
     int64_t n = shape_count(got->shape);
     for (int64_t i = 0; i < n; i++) most = fmax(most, fabs(want[i]));
     for (int64_t i = 0; i < n; i++)
         if (!(fabs(tensor_get(got, i) - want[i]) <= share * most))
-            fail_msg("%s: form %d: %s: value %lld: %.9g, expected %.9g", level, number, what, (long long)i, tensor_get(got, i), want[i]);
+            fail_msg("%s: form %d: %s: value %lld: %.9g, expected %.9g", level, number, what, (long long)i,
+                     tensor_get(got, i), want[i]);
 }
 
 static void check_values(const char *level, int number, struct bench *b, const struct want *w, double share)
@@ -124,7 +138,8 @@ static void check_values(const char *level, int number, struct bench *b, const s
     for (int i = 0; i < 3; i++) agree(level, number, names[i], &b->din[i], w->grad[i], share);
 }
 
-/* bf16 starts from the same values and rounds its results: by 1/256, and o once more before it gives the mean in backward. */
+/* bf16 starts from the same values and rounds its results: by 1/256, and o once more before it gives the mean in
+   backward. */
 static void test_definition(void **state)
 {
     (void)state;
@@ -176,13 +191,15 @@ static void test_no_number(void **state)
     for (int i = 0; isa_level(i); i++)
         for (int few = 0; few < 2; few++) {
             struct bench b;
-            form = few ? (struct form){ 2, 2, 4, 2, 16, 16, 0, 50, 40, none } : (struct form){ 2, 50, 4, 2, 16, 16, 0, 0, 0, none };
+            form = few ? (struct form){ 2, 2, 4, 2, 16, 16, 0, 50, 40, none }
+                       : (struct form){ 2, 50, 4, 2, 16, 16, 0, 0, 0, none };
             isa_use(isa_level(i));
             open_form(&b, false, 1);
             int64_t bad = form.heads * 1 + 2;               /* head 2 of token 1 */
             tensor_set(&b.in[0], bad * 16 + 3, NAN);
             bench_forward(&b);
-            for (int64_t row = 0; row < form.batch * form.seq * form.heads; row++) assert_int_equal(isnan(tensor_get(&b.out[0], row * 16)) != 0, row == bad);
+            for (int64_t row = 0; row < form.batch * form.seq * form.heads; row++)
+                assert_int_equal(isnan(tensor_get(&b.out[0], row * 16)) != 0, row == bad);
             for (int64_t h = 0; h < form.heads; h++) assert_int_equal(isnan(tensor_get(&b.out[1], h)) != 0, h == 2);
             bench_close(&b);
         }
@@ -196,7 +213,8 @@ static void test_extreme_scores(void **state)
     for (int i = 0; isa_level(i); i++)
         for (int few = 0; few < 2; few++) {
             struct bench b;
-            form = few ? (struct form){ 1, 1, 2, 1, 1, 1, 0, 200, 199, none } : (struct form){ 1, 200, 2, 1, 1, 1, 0, 0, 0, none };
+            form = few ? (struct form){ 1, 1, 2, 1, 1, 1, 0, 200, 199, none }
+                       : (struct form){ 1, 200, 2, 1, 1, 1, 0, 0, 0, none };
             isa_use(isa_level(i));
             open_form(&b, false, 1);
             for (int64_t t = 0; t < form.seq * 2; t++) tensor_set(&b.in[0], t, 1000);
@@ -217,7 +235,8 @@ static void test_extreme_scores(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_definition), cmocka_unit_test(test_threads), cmocka_unit_test(test_no_number), cmocka_unit_test(test_extreme_scores),
+        cmocka_unit_test(test_definition), cmocka_unit_test(test_threads), cmocka_unit_test(test_no_number),
+        cmocka_unit_test(test_extreme_scores),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

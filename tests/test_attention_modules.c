@@ -9,7 +9,8 @@ static void test_formula(void **state)
     tiny_start(&t, 1);
     tiny_forward(&t);
     struct node *core = tiny_find(&t, &op_attention, 0);
-    double *q = tiny_read(&t, core->in[0]), *k = tiny_read(&t, core->in[1]), *v = tiny_read(&t, core->in[2]), *out = tiny_read(&t, core);
+    double *q = tiny_read(&t, core->in[0]), *k = tiny_read(&t, core->in[1]), *v = tiny_read(&t, core->in[2]),
+           *out = tiny_read(&t, core);
     for (int i = 0; i < 6; i++)
         for (int head = 0; head < 2; head++) {
             double want[4] = { 0 }, sum = 0;
@@ -65,7 +66,8 @@ static void test_gate_of_one(void **state)
 {
     (void)state;
     static const char *const gated[] = {
-        TEXT({"attention.gate": {"module": "head", "mult": 2}}), TEXT({"attention.gate": {"module": "element", "mult": 2}}),
+        TEXT({"attention.gate": {"module": "head", "mult": 2}}),
+        TEXT({"attention.gate": {"module": "element", "mult": 2}}),
     };
     for (int i = 0; i < 2; i++) {
         struct pair p = pair_new(gated[i], "{}");
@@ -107,7 +109,8 @@ static void test_tied_element_gate(void **state)
     pair_free(&p);
 }
 
-/* A9c: a gate driven far open is no gate; driven shut, attention writes nothing. One input of every row is held positive. */
+/* A9c: a gate driven far open is no gate; driven shut, attention writes nothing. One input of every row is held
+   positive. */
 static void test_gate_extremes(void **state)
 {
     (void)state;
@@ -154,7 +157,8 @@ static void test_no_position(void **state)
         double *before = logits_of(&t);
         t.ids[0] = 2;
         t.ids[2] = 0;
-        double *after = logits_of(&t), most = distance(before + 5 * t.model.vocab, after + 5 * t.model.vocab, t.model.vocab);
+        double *after = logits_of(&t),
+               most = distance(before + 5 * t.model.vocab, after + 5 * t.model.vocab, t.model.vocab);
         assert_true(rope ? most > 1e-4 : most < 1e-5);
         free(before);
         free(after);
@@ -187,7 +191,8 @@ static void test_window_reach(void **state)
         double *before = logits_of(&t);
         t.ids[0] = other_token(&t, t.ids[0]);
         double *after = logits_of(&t);
-        for (int row = 0; row < t.seq; row++) assert_int_equal(equal_rows(before, after, t.model.vocab, row), row > kind[i].reach);
+        for (int row = 0; row < t.seq; row++)
+            assert_int_equal(equal_rows(before, after, t.model.vocab, row), row > kind[i].reach);
         free(before);
         free(after);
         tiny_free(&t);
@@ -216,7 +221,8 @@ static void test_mirror_pairs(void **state)
 {
     (void)state;
     static const char *const kind[][2] = {
-        { TEXT({"layers": 6, "attention.kv": "mirror"}), TEXT({"layers": 6, "attention.kv": {"module": "mirror", "pairs": [5, 0, 4, 1]}}) },
+        { TEXT({"layers": 6, "attention.kv": "mirror"}),
+          TEXT({"layers": 6, "attention.kv": {"module": "mirror", "pairs": [5, 0, 4, 1]}}) },
         { TEXT({"layers": 6, "head.mtp": "sequential", "attention.kv": "mirror"}),
           TEXT({"layers": 6, "head.mtp": "sequential", "attention.kv": {"module": "mirror", "pairs": [6, 0, 5, 1]}}) },
     };
@@ -233,12 +239,14 @@ static void test_mirror_edge(void **state)
 {
     (void)state;
     struct tiny t = tiny_new(TEXT({"attention.kv": "mirror", "attention.gate": "head"}), NULL, MODE_EVAL, 2, 6);
-    const struct node *source = tiny_user(&t, "layers.0.attention.q.weight")->in[0], *own = tiny_user(&t, "layers.2.attention.q.weight")->in[0];
+    const struct node *source = tiny_user(&t, "layers.0.attention.q.weight")->in[0],
+                      *own = tiny_user(&t, "layers.2.attention.q.weight")->in[0];
     assert_ptr_equal(tiny_user(&t, "layers.2.attention.k.weight")->in[0], source);
     assert_ptr_equal(tiny_user(&t, "layers.2.attention.v.weight")->in[0], source);
     assert_ptr_not_equal(own, source);
     assert_ptr_equal(tiny_user(&t, "layers.2.attention.gate.weight")->in[0], own);
-    assert_ptr_equal(tiny_user(&t, "layers.1.attention.k.weight")->in[0], tiny_user(&t, "layers.1.attention.q.weight")->in[0]);
+    assert_ptr_equal(tiny_user(&t, "layers.1.attention.k.weight")->in[0],
+                     tiny_user(&t, "layers.1.attention.q.weight")->in[0]);
     tiny_free(&t);
 }
 
@@ -266,8 +274,9 @@ static void test_mirror_with_equal_weights(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RUN(formula), RUN(norm_before_rope), RUN(wide_attention), RUN(gate_of_one), RUN(gate_mean), RUN(tied_element_gate), RUN(gate_extremes), RUN(whole_rope), RUN(no_position),
-        RUN(wide_window), RUN(window_reach), RUN(window_of_one), RUN(mirror_pairs), RUN(mirror_edge), RUN(mirror_with_equal_weights),
+        RUN(formula), RUN(norm_before_rope), RUN(wide_attention), RUN(gate_of_one), RUN(gate_mean),
+        RUN(tied_element_gate), RUN(gate_extremes), RUN(whole_rope), RUN(no_position), RUN(wide_window),
+        RUN(window_reach), RUN(window_of_one), RUN(mirror_pairs), RUN(mirror_edge), RUN(mirror_with_equal_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,17 +11,20 @@
 #include "plan/place.h"
 #include "cpu/pool.h"
 
-/* What Python's xxhash.xxh128_hexdigest and xxh128sum say of these bytes; and in files the canonical bytes backwards. */
+/* What Python's xxhash.xxh128_hexdigest and xxh128sum say of these bytes; and in files the canonical bytes
+   backwards. */
 static void hashes_are_xxh128(void **state)
 {
     (void)state;
-    static const struct { const char *bytes, *text; } known[] = { { "", "99aa06d3014798d86001c324468d497f" }, { "sluice", "adbab6796a85b84128d6b41d9413a19d" } };
+    static const struct { const char *bytes, *text; } known[] = { { "", "99aa06d3014798d86001c324468d497f" },
+                                                                  { "sluice", "adbab6796a85b84128d6b41d9413a19d" } };
     for (int i = 0; i < COUNT(known); i++) {
         struct hash h = hash_bytes(known[i].bytes, strlen(known[i].bytes));
         char text[33], backwards[33] = "";
         hash_print(h, text);
         assert_string_equal(text, known[i].text);
-        for (int k = sizeof h - 1; k >= 0; k--) snprintf(backwards + strlen(backwards), 3, "%02x", ((const unsigned char *)&h)[k]);
+        for (int k = sizeof h - 1; k >= 0; k--)
+            snprintf(backwards + strlen(backwards), 3, "%02x", ((const unsigned char *)&h)[k]);
         assert_string_equal(backwards, known[i].text);
     }
 }
@@ -146,7 +149,8 @@ static void tensors_alive_together_do_not_overlap(void **state)
     size_t sum = 0;
     for (int i = 0; i < N; i++) {
         int from = (int)key_below(k, (uint64_t)(3 * i), 100);
-        s[i] = (struct span){ .bytes = (size_t)key_below(k, (uint64_t)(3 * i + 1), 5000), .from = from, .to = from + (int)key_below(k, (uint64_t)(3 * i + 2), 20) };
+        s[i] = (struct span){ .bytes = (size_t)key_below(k, (uint64_t)(3 * i + 1), 5000), .from = from,
+                              .to = from + (int)key_below(k, (uint64_t)(3 * i + 2), 20) };
         sum += s[i].bytes;
     }
     size_t end = place_spans(s, N);
@@ -165,9 +169,11 @@ static void tensors_alive_together_do_not_overlap(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(hashes_are_xxh128), cmocka_unit_test(philox_is_philox), cmocka_unit_test(draws_depend_on_their_key_alone), cmocka_unit_test(whole_numbers_stay_below_their_bound),
-        cmocka_unit_test(names_are_suggested), cmocka_unit_test(arenas_give_zeroed_aligned_memory), cmocka_unit_test(every_item_once),
-        cmocka_unit_test(a_region_inside_a_region_runs_alone), cmocka_unit_test(tensors_alive_together_do_not_overlap),
+        cmocka_unit_test(hashes_are_xxh128), cmocka_unit_test(philox_is_philox),
+        cmocka_unit_test(draws_depend_on_their_key_alone), cmocka_unit_test(whole_numbers_stay_below_their_bound),
+        cmocka_unit_test(names_are_suggested), cmocka_unit_test(arenas_give_zeroed_aligned_memory),
+        cmocka_unit_test(every_item_once), cmocka_unit_test(a_region_inside_a_region_runs_alone),
+        cmocka_unit_test(tensors_alive_together_do_not_overlap),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }

@@ -26,7 +26,10 @@ static struct err err;
 
 static int times(int few, int many) { return getenv("SLUICE_FULL") ? many : few; }
 static void ok(int status) { if (status < 0) fail_msg("%s", err.text); }
-static void says(const char *words) { if (!strstr(err.text, words)) fail_msg("'%s' does not say '%s'", err.text, words); }
+static void says(const char *words)
+{
+    if (!strstr(err.text, words)) fail_msg("'%s' does not say '%s'", err.text, words);
+}
 
 /* In place of the C library's: the process is killed before its rename number `last_rename`. */
 static int renames, last_rename;
@@ -36,7 +39,13 @@ int rename(const char *from, const char *to)
     return (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
 }
 
-static int remove_one(const char *name, const struct stat *st, int flag, struct FTW *ftw) { (void)st; (void)flag; (void)ftw; return remove(name); }
+static int remove_one(const char *name, const struct stat *st, int flag, struct FTW *ftw)
+{
+    (void)st;
+    (void)flag;
+    (void)ftw;
+    return remove(name);
+}
 static void clear(void) { nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS); }
 
 static int setup(void **state)
@@ -149,7 +158,8 @@ static void test_other_model(void **state)
     clear();
     ok(save(&a, 1, 2));
     refused(model_new(17, query, 2), "'embed.weight' is F32 [31,16], the model's is F32 [31,17]");
-    refused(model_new(16, "layers.0.attention.k.weight", 2), "has no 'layers.0.attention.k.weight' (nearest: 'layers.0.attention.q.weight')");
+    refused(model_new(16, "layers.0.attention.k.weight", 2),
+            "has no 'layers.0.attention.k.weight' (nearest: 'layers.0.attention.q.weight')");
     struct model fewer = model_new(16, query, 2);
     leaves_find(fewer.leaves, "optim.count")->transient = true;
     refused(fewer, "holds 'optim.count', which the model does not have");
@@ -241,8 +251,9 @@ static void test_kill(void **state)
     model_free(a);
 }
 
-/* Replacing goes by plain renames, because folders that change places at once are more than many file systems can do. Killed
-   between any two of them, a save leaves the old checkpoint or the new one; who goes on puts it back under its name. */
+/* Replacing goes by plain renames, because folders that change places at once are more than many file systems can do.
+   Killed between any two of them, a save leaves the old checkpoint or the new one; who goes on puts it back under its
+   name. */
 static void test_kill_amid_replacing(void **state)
 {
     (void)state;
@@ -275,7 +286,8 @@ static void test_kill_amid_replacing(void **state)
         assert_int_equal(checkpoints_of(folder), 1);
     }
     assert_int_equal(WEXITSTATUS(status), 0);
-    print_message("    killed before each of %d renames: %d times the old one, %d times the new one\n", last_rename - 2, olds, news);
+    print_message("    killed before each of %d renames: %d times the old one, %d times the new one\n", last_rename - 2,
+                  olds, news);
     assert_true(olds > 0 && news > 0);
     last_rename = 0;
     model_free(a); model_free(b); model_free(c);
@@ -301,7 +313,8 @@ static void test_bit_flips(void **state)
             assert_int_equal(pread(fd, &was, 1, at), 1);
             is = was ^ (unsigned char)(1 << key_below(key, (uint64_t)at, 8));
             assert_int_equal(pwrite(fd, &is, 1, at), 1);
-            if (checkpoint_verify(path, &err) == 0) fail_msg("%s: byte %lld changed, and it was accepted", files[f], (long long)at);
+            if (checkpoint_verify(path, &err) == 0)
+                fail_msg("%s: byte %lld changed, and it was accepted", files[f], (long long)at);
             assert_int_equal(pwrite(fd, &was, 1, at), 1);
         }
         for (off_t size = 0; size < st.st_size; size += 101) {
@@ -352,7 +365,8 @@ static void test_safetensors(void **state)
 #define T(dtype, shape, begin, end) "{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":[" begin "," end "]}"
     static const struct { const char *header; size_t data; const char *words; } bad[] = {
         { "{\"a\":" T("F32", "[2]", "0", "8") "}", 8, NULL },
-        { "{\"__metadata__\":{\"x\":\"y\"},\"a\":" T("F32", "[]", "0", "4") ",\"b\":" T("U8", "[0]", "4", "4") "}  ", 4, NULL },
+        { "{\"__metadata__\":{\"x\":\"y\"},\"a\":" T("F32", "[]", "0", "4") ",\"b\":" T("U8", "[0]", "4", "4") "}  ", 4,
+          NULL },
         { "{\"a\":" T("F32", "[2]", "0", "8") "}", 7, "ends at 8 of 7 bytes" },
         { "{\"a\":" T("F32", "[2]", "0", "8") "}", 9, "1 bytes follow the last tensor" },
         { "{\"a\":" T("F32", "[2]", "0", "4") "}", 4, "span 4 bytes, shape and dtype need 8" },

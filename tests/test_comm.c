@@ -1,5 +1,5 @@
-/* Ranks: what the environment says of them, and what they tell each other. Launches itself with mpirun where there is one; with GPUs it
-   is launched by tests/cuda_ranks.sh. */
+/* Ranks: what the environment says of them, and what they tell each other. Launches itself with mpirun where there is
+   one; with GPUs it is launched by tests/cuda_ranks.sh. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -14,7 +14,9 @@ static const char *self;
 
 /* ---- who is here ---- */
 
-static const char *const variables[] = { "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "PMI_RANK", "PMI_SIZE", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_ID", "RANK", "WORLD_SIZE" };
+static const char *const variables[] = { "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "PMI_RANK", "PMI_SIZE",
+                                         "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_ID", "RANK",
+                                         "WORLD_SIZE" };
 
 /* "NAME=value NAME=value ..." and nothing else of these. */
 static void set(const char *words)
@@ -36,7 +38,8 @@ static void is(const char *words, int rank, int ranks)
     int its_rank, its_ranks;
     set(words);
     if (comm_look(&its_rank, &its_ranks, &e)) fail_msg("%s: %s", words, e.text);
-    if (its_rank != rank || its_ranks != ranks) fail_msg("%s: rank %d of %d, not %d of %d", words, its_rank, its_ranks, rank, ranks);
+    if (its_rank != rank || its_ranks != ranks)
+        fail_msg("%s: rank %d of %d, not %d of %d", words, its_rank, its_ranks, rank, ranks);
 }
 
 static void refuses(const char *words, const char *says)
@@ -57,10 +60,13 @@ static void test_look(void **state)
     is("RANK=3 WORLD_SIZE=8", 3, 8);
     is("SLURM_PROCID=1 SLURM_STEP_NUM_TASKS=2 SLURM_STEP_ID=0", 1, 2);
     is("SLURM_PROCID=1 SLURM_STEP_NUM_TASKS=2", 0, 1);      /* a batch script, not a step */
-    is("SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=1 SLURM_STEP_ID=0 OMPI_COMM_WORLD_RANK=2 OMPI_COMM_WORLD_SIZE=4", 2, 4);     /* mpirun within a step */
+    /* Mpirun within a step */
+    is("SLURM_PROCID=0 SLURM_STEP_NUM_TASKS=1 SLURM_STEP_ID=0 OMPI_COMM_WORLD_RANK=2 OMPI_COMM_WORLD_SIZE=4", 2, 4);
     is("RANK=1 WORLD_SIZE=2 OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=2", 1, 2);
-    refuses("RANK=1 WORLD_SIZE=3 OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=2", "Open MPI says rank 1 of 2, torchrun says rank 1 of 3");
-    refuses("OMPI_COMM_WORLD_RANK=4 OMPI_COMM_WORLD_SIZE=4", "OMPI_COMM_WORLD_RANK=4 is not below OMPI_COMM_WORLD_SIZE=4");
+    refuses("RANK=1 WORLD_SIZE=3 OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_SIZE=2",
+            "Open MPI says rank 1 of 2, torchrun says rank 1 of 3");
+    refuses("OMPI_COMM_WORLD_RANK=4 OMPI_COMM_WORLD_SIZE=4",
+            "OMPI_COMM_WORLD_RANK=4 is not below OMPI_COMM_WORLD_SIZE=4");
     refuses("OMPI_COMM_WORLD_RANK=one OMPI_COMM_WORLD_SIZE=4", "OMPI_COMM_WORLD_RANK=one: must be a whole number");
     refuses("WORLD_SIZE=4", "RANK=: must be a whole number");
     set("");
@@ -92,7 +98,8 @@ static float value(int rank, int64_t i) { return drawn[rank][i % DRAWN] + (float
 static void draw(void)
 {
     for (int r = 0; r < MOST; r++)
-        for (int i = 0; i < DRAWN; i++) drawn[r][i] = (float)key_uniform((struct key){ (uint64_t)r, PURPOSE_TEST, 0, 0 }, (uint64_t)i) - 0.5f;
+        for (int i = 0; i < DRAWN; i++)
+            drawn[r][i] = (float)key_uniform((struct key){ (uint64_t)r, PURPOSE_TEST, 0, 0 }, (uint64_t)i) - 0.5f;
 }
 
 static void expect(bool ok, const char *what, int64_t i)
@@ -122,7 +129,10 @@ static float unlike(int64_t i)
     const struct comm *c = comm_here();
     return i % (c->ranks + 1) == c->rank ? NAN : (float)(-10 - (c->rank + i) % c->ranks);
 }
-static bool is_largest(int64_t i, float x) { return i % (comm_here()->ranks + 1) < comm_here()->ranks ? isnan(x) : x == -10; }
+static bool is_largest(int64_t i, float x)
+{
+    return i % (comm_here()->ranks + 1) < comm_here()->ranks ? isnan(x) : x == -10;
+}
 
 static void largest(void)
 {
@@ -149,7 +159,8 @@ static void passes(size_t bytes, int from, int to)
     for (size_t i = 0; i < bytes && c->rank == from; i++) x[i] = (unsigned char)(i * 7 + i / 253);
     if (c->rank == from) c->send(x, bytes, to);
     if (c->rank == to) c->receive(x, bytes, from);
-    for (size_t i = 0; i < bytes && c->rank == to; i++) expect(x[i] == (unsigned char)(i * 7 + i / 253), "what was sent", (int64_t)i);
+    for (size_t i = 0; i < bytes && c->rank == to; i++)
+        expect(x[i] == (unsigned char)(i * 7 + i / 253), "what was sent", (int64_t)i);
     free(x);
 }
 
@@ -171,7 +182,8 @@ static void exchange(void)
     printf("rank %d of %d: all is right\n", c->rank, c->ranks);
 }
 
-/* The same between GPUs: sums, maxima (more than go at a time), and what one has, each beside the others until they meet. */
+/* The same between GPUs: sums, maxima (more than go at a time), and what one has, each beside the others until they
+   meet. */
 static void exchange_on_gpus(void)
 {
     enum { N = 300001, SUMS = 0, MAXES = 1, DEALT = 2 };
@@ -196,7 +208,10 @@ static void exchange_on_gpus(void)
         for (int i = 0; i < N; i++) {
             float sum = 0;
             for (int r = 0; r < c->ranks; r++) sum += value(r, i);
-            expect(k == SUMS ? fabsf(x[i] - sum) <= 1e-6f * fabsf(sum) + 1e-6f : k == MAXES ? is_largest(i, x[i]) : x[i] == value(1, i), "an exchange between GPUs", i);
+            bool good = k == SUMS    ? fabsf(x[i] - sum) <= 1e-6f * fabsf(sum) + 1e-6f
+                        : k == MAXES ? is_largest(i, x[i])
+                                     : x[i] == value(1, i);
+            expect(good, "an exchange between GPUs", i);
         }
         b->release(gpu, memory[k], N * sizeof *x);
     }
@@ -239,7 +254,9 @@ static int be_rank(const char *word)
 static int launch(int ranks, const char *word, char text[8192])
 {
     char command[1024];
-    snprintf(command, sizeof command, "ASAN_OPTIONS=detect_leaks=0 SLUICE_COMM_TIMEOUT=%d OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun --oversubscribe -np %d '%s' %s 2>&1", strcmp(word, "exchange") == 0 ? 60 : 2,
+    snprintf(command, sizeof command, "ASAN_OPTIONS=detect_leaks=0 SLUICE_COMM_TIMEOUT=%d OMPI_ALLOW_RUN_AS_ROOT=1 "
+                                      "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun --oversubscribe -np %d '%s' %s 2>&1",
+                                      strcmp(word, "exchange") == 0 ? 60 : 2,
              ranks, self, word);
     FILE *out = popen(command, "r");
     assert_non_null(out);
@@ -272,7 +289,8 @@ static void parts(const char *word, int code, const char *says)
 {
     char text[8192];
     int got = launch(3, word, text);
-    if (got != code || !strstr(text, says)) fail_msg("%s: exit code %d, not %d, or nothing says '%s'\n%s", word, got, code, says, text);
+    if (got != code || !strstr(text, says))
+        fail_msg("%s: exit code %d, not %d, or nothing says '%s'\n%s", word, got, code, says, text);
 }
 
 static void test_failures(void **state)

@@ -59,7 +59,8 @@ static void assert_same(const char *a, const char *b)
 static void test_one_form_for_one_meaning(void **state)
 {
     (void)state;
-    assert_same("{}", "{'layers':3,'rate':0.5,'flag':true,'word':'green','list':[],'norm':'rms','attention':'gqa','ffn':'moe'}");
+    assert_same("{}", "{'layers':3,'rate':0.5,'flag':true,'word':'green','list':[],'norm':'rms','attention':'gqa',"
+                      "'ffn':'moe'}");
     assert_same("{}", "{'layers':3.0,'norm':{},'attention':{'module':'gqa'},'list':{}}");
     assert_same("{'attention':{'layers':['gqa',{},{'module':'gqa'}]}}", "{}");
     assert_same("{'rate':1}", "{'rate':1.0}");
@@ -105,7 +106,8 @@ static const struct { const char *json, *path, *words, *more; } mistakes[] = {
     { "{'ffn':{'router':{'topk':2}}}", "ffn.router.topk", "no parameter 'topk' (did you mean 'top_k'?)", "known:" },
     { "{'ffn':{'layers':[{'expert':8},'moe','moe']}}", "ffn.expert", "did you mean 'experts'?", "known:" },
     { "{'attention':{'gate':'heads'}}", "attention.gate", "no module named 'heads' (did you mean 'head'?)", "none" },
-    { "{'attention':{'gate':{'module':'none','mult':2}}}", "attention.gate.mult", "no parameter 'mult'", "nothing can be set" },
+    { "{'attention':{'gate':{'module':'none','mult':2}}}", "attention.gate.mult", "no parameter 'mult'",
+      "nothing can be set" },
     { "{'attention':{'gate':7}}", "attention.gate", "7: must be the name of a module", "known:" },
     { "{'norm':{'module':7}}", "norm", "7: must be the name of a module", "rms" },
     { "{'norm':{'module':'zzzzzzzzzz'}}", "norm", "no module named 'zzzzzzzzzz'\n", "known: rms" },
@@ -141,7 +143,8 @@ static void test_each_mistake_is_named(void **state)
         config_load(&schema, json, "", arena, &conf, &problems);
         if (problems.n != 1) fail_msg("%s: %d problems", mistakes[i].json, problems.n);
         struct problem p = problems.problem[0];
-        if (strcmp(p.path, mistakes[i].path) != 0 || !strstr(p.text, mistakes[i].words) || !strstr(p.text, mistakes[i].more))
+        if (strcmp(p.path, mistakes[i].path) != 0 || !strstr(p.text, mistakes[i].words) ||
+            !strstr(p.text, mistakes[i].more))
             fail_msg("%s: got \"%s: %s\"", mistakes[i].json, p.path, p.text);
         problems_free(&problems);
         json_decref(json);
@@ -155,7 +158,8 @@ static void test_all_mistakes_at_once(void **state)
     struct arena *arena = arena_new();
     struct problems problems = { 0 };
     struct conf conf;
-    json_t *json = parse("{'rat':1,'layers':0,'word':'x','attention':{'gate':'heads','head':3},'ffn':{'router':{'topk':1}}}");
+    json_t *json = parse("{'rat':1,'layers':0,'word':'x','attention':{'gate':'heads','head':3},"
+                         "'ffn':{'router':{'topk':1}}}");
     config_load(&schema, json, "base", arena, &conf, &problems);
     assert_int_equal(problems.n, 6);
     for (int i = 0; i < problems.n; i++) assert_memory_equal(problems.problem[i].path, "base.", 5);
@@ -169,13 +173,15 @@ static const struct { const char *json, *path, *value, *wanted; } settings[] = {
     { "{}", "rate", "0.25", "{'rate':0.25}" },
     { "{}", "attention.gate", "'head'", "{'attention':{'gate':'head'}}" },
     { "{'attention':'gqa'}", "attention.gate", "'head'", "{'attention':{'gate':'head'}}" },
-    { "{'attention':{'gate':{'module':'head','mult':2}}}", "attention.gate", "'head'", "{'attention':{'gate':'head'}}" },
+    { "{'attention':{'gate':{'module':'head','mult':2}}}", "attention.gate", "'head'",
+      "{'attention':{'gate':'head'}}" },
     { "{'ffn':{'d_ff':32}}", "ffn.router.top_k", "1", "{'ffn':{'d_ff':32,'router':{'top_k':1}}}" },
     { "{'ffn':{'layers':['dense','moe',{}]}}", "ffn.router.top_k", "1",
       "{'ffn':{'layers':['dense',{'router':{'top_k':1}},{'router':{'top_k':1}}]}}" },
     { "{'ffn':{'layers':['dense','moe',{}]}}", "ffn", "'dense'", "{'ffn':'dense'}" },
     { "{'attention':{'gate':'head'}}", "attention", "{'kv':'mirror'}", "{'attention':{'gate':'head','kv':'mirror'}}" },
-    { "{'ffn':{'balance':'bias'}}", "ffn.balance.bias.gamma", "0.01", "{'ffn':{'balance':[{'module':'bias','gamma':0.01}]}}" },
+    { "{'ffn':{'balance':'bias'}}", "ffn.balance.bias.gamma", "0.01",
+      "{'ffn':{'balance':[{'module':'bias','gamma':0.01}]}}" },
     { "{'ffn':{'balance':['z_loss','bias']}}", "ffn.balance", "[]", "{'ffn':{'balance':'none'}}" },
 };
 
@@ -187,7 +193,8 @@ static void test_set_by_path(void **state)
         char wrapped[256];
         snprintf(wrapped, sizeof wrapped, "{'v':%s}", settings[i].value);
         json_t *json = parse(settings[i].json), *value = parse(wrapped), *wanted = parse(settings[i].wanted);
-        if (config_set(&schema, json, settings[i].path, json_object_get(value, "v"), &e) != 0) fail_msg("%s: %s", settings[i].path, e.text);
+        if (config_set(&schema, json, settings[i].path, json_object_get(value, "v"), &e) != 0)
+            fail_msg("%s: %s", settings[i].path, e.text);
         char *got = resolved(json), *want = resolved(wanted);
         assert_string_equal(got, want);
         free(got); free(want);

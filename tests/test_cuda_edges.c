@@ -1,5 +1,6 @@
-/* What random tensors do not hold, on the GPU as on the CPU: ties and NaN among keys, counts of nothing, norms that are not finite, steps
-   that are skipped, more tensors than one launch takes; and weights that an update also rounds to bf16. */
+/* What random tensors do not hold, on the GPU as on the CPU: ties and NaN among keys, counts of nothing, norms that are
+   not finite, steps that are skipped, more tensors than one launch takes; and weights that an update also rounds to
+   bf16. */
 #include "op_check.h"
 #include "cuda_devices.h"
 
@@ -13,9 +14,11 @@
     CASE(clip_norm, clips, clip_norm(g, positive_in(g, 1), positive_in(g, 1), 2)) \
     CASE(clip_norm, never, clip_norm(g, positive_in(g, 1), NULL, 0)) \
     CASE(global_norm, two, global_norm(g, 2, (struct node *[]){ positive_in(g, 3), positive_in(g, 1, 2) })) \
-    CASE(adamw, small, adamw(g, real_in(g, 11), real_in(g, 11), real_in(g, 11), positive_in(g, 11), positive_in(g, 1), positive_in(g, 1), positive_in(g, 2), \
+    CASE(adamw, small, adamw(g, real_in(g, 11), real_in(g, 11), real_in(g, 11), positive_in(g, 11), positive_in(g, 1), \
+                             positive_in(g, 1), positive_in(g, 2), \
                              (struct adamw_attr){ 0.9, 0.95, 1e-8, 0.1, 1 })) \
-    CASE(muon, small, muon(g, real_in(g, 2, 3, 5), real_in(g, 2, 3, 5), real_in(g, 2, 3, 5), positive_in(g, 1), positive_in(g, 2), \
+    CASE(muon, small, muon(g, real_in(g, 2, 3, 5), real_in(g, 2, 3, 5), real_in(g, 2, 3, 5), positive_in(g, 1), \
+                           positive_in(g, 2), \
                            (struct muon_attr){ 0.95, 0.1, 0.2, 1, 5 })) \
     CASE(clip_heads, small, clip_heads(g, real_in(g, 6, 5), positive_in(g, 6), positive_in(g, 2), (struct clip_heads_attr){ 0.05, 0.5, 3 })) \
     CASE(average, small, average(g, real_in(g, 11), real_in(g, 11), positive_in(g, 2), positive_in(g, 1))) \
@@ -52,9 +55,11 @@ static void same_on_both(struct pair *p)
     bench_forward(&p->cpu);
     bench_forward(&p->gpu);
     for (int k = 0; k < p->cpu.node->n_out; k++)
-        for (int64_t i = 0; i < shape_count(p->cpu.out[k].shape); i++) same_value(tensor_get(&p->cpu.out[k], i), tensor_get(&p->gpu.out[k], i), "output", k, i);
+        for (int64_t i = 0; i < shape_count(p->cpu.out[k].shape); i++)
+            same_value(tensor_get(&p->cpu.out[k], i), tensor_get(&p->gpu.out[k], i), "output", k, i);
     for (int k = 0; k < p->cpu.node->n_in; k++)
-        for (int64_t i = 0; p->cpu.in[k].data && i < shape_count(p->cpu.in[k].shape); i++) same_value(tensor_get(&p->cpu.in[k], i), tensor_get(&p->gpu.in[k], i), "input", k, i);
+        for (int64_t i = 0; p->cpu.in[k].data && i < shape_count(p->cpu.in[k].shape); i++)
+            same_value(tensor_get(&p->cpu.in[k], i), tensor_get(&p->gpu.in[k], i), "input", k, i);
     bench_close(&p->gpu);
     use(&backend_cpu, host);
     bench_close(&p->cpu);
@@ -68,7 +73,8 @@ static void test_keys(void **state)
     (void)state;
     {
         BOTH(topk, some);
-        GIVE(0, 1, 1, 1, 1, 1, /**/ 0, -0.0, NAN, 0, -0.0, /**/ NAN, -INFINITY, NAN, 2, -1e-40, /**/ INFINITY, NAN, NAN, NAN, INFINITY);
+        GIVE(0, 1, 1, 1, 1, 1, /**/ 0, -0.0, NAN, 0, -0.0, /**/ NAN, -INFINITY, NAN, 2, -1e-40, /**/ INFINITY, NAN, NAN,
+             NAN, INFINITY);
         same_on_both(&p);
     }
     {
@@ -159,7 +165,8 @@ static void test_balanced(void **state)
 /* An op on n tensors of `width` values, of which the first is i + 1 in tensor i and the others are 1. */
 static float of_many(int op, int n, int64_t width)
 {
-    struct tensor *in = xcalloc((size_t)n, sizeof *in), out = { cuda->alloc(gpu, sizeof(float)), SHAPE(1), FORMAT_REAL, NULL };
+    struct tensor *in = xcalloc((size_t)n, sizeof *in),
+                  out = { cuda->alloc(gpu, sizeof(float)), SHAPE(1), FORMAT_REAL, NULL };
     float *value = xcalloc((size_t)width, sizeof *value), result;
     for (int i = 0; i < n; i++) {
         in[i] = (struct tensor){ cuda->alloc(gpu, (size_t)width * sizeof *value), SHAPE(width), FORMAT_REAL, NULL };
@@ -181,13 +188,16 @@ static float of_many(int op, int n, int64_t width)
 
 static void test_many_tensors(void **state)
 {
-    static const struct { int n; int64_t width; } norms[] = { { 31, 1 }, { 32, 3 }, { 33, 3 }, { 70, 1 }, { 2, 131071 } };
+    static const struct { int n; int64_t width; } norms[] = { { 31, 1 }, { 32, 3 }, { 33, 3 }, { 70, 1 },
+                                                              { 2, 131071 } };
     (void)state;
     for (int i = 0; i < COUNT(norms); i++) {
         double n = norms[i].n, squares = n * (n + 1) * (2 * n + 1) / 6 + n * (double)(norms[i].width - 1);
-        same_value(sqrt(squares), (double)of_many(OP_global_norm, norms[i].n, norms[i].width), "norm of", norms[i].n, 0);
+        same_value(sqrt(squares), (double)of_many(OP_global_norm, norms[i].n, norms[i].width), "norm of", norms[i].n,
+                   0);
     }
-    for (int n = 1; n <= 300; n += 127) same_value(sqrt((n + 1) / 2.), (double)of_many(OP_update_ratio, n, 2), "ratio of", n, 0);
+    for (int n = 1; n <= 300; n += 127)
+        same_value(sqrt((n + 1) / 2.), (double)of_many(OP_update_ratio, n, 2), "ratio of", n, 0);
 }
 
 /* The weight's bf16 form after an update is what packing gives. */
@@ -229,14 +239,17 @@ static void test_packing(void **state)
     packs(OP_clip_heads, case_clip_heads_small);
 }
 
-/* ---- what ends the process: numbers that no kernel can compute with, as on the CPU, and memory that is not to be had ---- */
+/* ---- what ends the process: numbers that no kernel can compute with, as on the CPU, and memory that is not to be had
+   ---- */
 
 #define FAULTS_OF(CASE) \
     CASE(embed, beyond, embed(g, real_in(g, 3, 8), int_in(g, SHAPE(1, 4), 0, 3, 1, 2))) \
     CASE(embed, negative, embed(g, real_in(g, 3, 8), int_in(g, SHAPE(1, 4), 0, -7, 1, 2))) \
     CASE(cross_entropy, beyond, cross_entropy(g, act_in(g, 2, 8), real_in(g, 5, 8), int_in(g, SHAPE(1, 2), 4, 5))) \
-    CASE(ngram, beyond, ngram(g, int_in(g, SHAPE(1, 4), 1, 2, 3, 1), int_in(g, SHAPE(1, 2), 0, 0), int_in(g, SHAPE(1), 3), 2, 5, 11, HASH_MOD)) \
-    CASE(cache, beyond, cache(g, real_in(g, 1, 4, 8), real_in(g, 2, 8), int_in(g, SHAPE(1, 2), 0, 0), int_in(g, SHAPE(1), 3))) \
+    CASE(ngram, beyond, ngram(g, int_in(g, SHAPE(1, 4), 1, 2, 3, 1), int_in(g, SHAPE(1, 2), 0, 0), \
+                              int_in(g, SHAPE(1), 3), 2, 5, 11, HASH_MOD)) \
+    CASE(cache, beyond, cache(g, real_in(g, 1, 4, 8), real_in(g, 2, 8), int_in(g, SHAPE(1, 2), 0, 0), \
+                              int_in(g, SHAPE(1), 3))) \
     CASE(dispatch, beyond, dispatch(g, int_in(g, SHAPE(3, 2), 0, 1, 2, 4, 1, 0), 4))
 FAULTS_OF(BENCH_BUILD)
 
@@ -246,7 +259,8 @@ static const struct op_case faults[] = { FAULTS_OF(BENCH_CASE) };
 static void test_faults(void **state)
 {
     static const struct { const char *words, *end; } expected[COUNT(faults) + 1] = {
-        { "embed: id 3, the table has 3 rows", "code 134" }, { "embed: id -7, the table has 3 rows", "code 134" }, { "target 5, the vocabulary has 5", "code 134" },
+        { "embed: id 3, the table has 3 rows", "code 134" }, { "embed: id -7, the table has 3 rows", "code 134" },
+        { "target 5, the vocabulary has 5", "code 134" },
         { "position 4 of 4", "code 134" }, { "position 3 of 3", "code 134" }, { "dispatch: expert 4 of 4", "code 134" },
         { "16777216.0 MiB of the GPU's memory were wanted", "code 7" } };
     char self[1024] = "", command[1200], said[1024];
@@ -257,7 +271,8 @@ static void test_faults(void **state)
         FILE *from = popen(command, "r");
         said[fread(said, 1, sizeof said - 1, from)] = 0;
         pclose(from);
-        if (!strstr(said, expected[i].words) || !strstr(said, expected[i].end)) fail_msg("where '%s' was expected: %s", expected[i].words, said);
+        if (!strstr(said, expected[i].words) || !strstr(said, expected[i].end))
+            fail_msg("where '%s' was expected: %s", expected[i].words, said);
     }
 }
 
@@ -276,8 +291,9 @@ static int meet_fault(int number)
 int main(int n, char **word)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_keys), cmocka_unit_test(test_counts_of_nothing), cmocka_unit_test(test_norms), cmocka_unit_test(test_skipped_steps),
-        cmocka_unit_test(test_balanced), cmocka_unit_test(test_many_tensors), cmocka_unit_test(test_packing), cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_keys), cmocka_unit_test(test_counts_of_nothing), cmocka_unit_test(test_norms),
+        cmocka_unit_test(test_skipped_steps), cmocka_unit_test(test_balanced), cmocka_unit_test(test_many_tensors),
+        cmocka_unit_test(test_packing), cmocka_unit_test(test_faults),
     };
     if (n == 3 && strcmp(word[1], "fault") == 0) return meet_fault(atoi(word[2]));
     return cmocka_run_group_tests(tests, open_devices, close_devices);

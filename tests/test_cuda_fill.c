@@ -1,5 +1,5 @@
-/* Initial values on the GPU against the CPU's, bit by bit: draws of odd shapes, with and without a cut, constants of every format; and
-   weights rounded to bf16. What lies behind them stays as it was.
+/* Initial values on the GPU against the CPU's, bit by bit: draws of odd shapes, with and without a cut, constants of
+   every format; and weights rounded to bf16. What lies behind them stays as it was.
 
        test_cuda_fill
        test_cuda_fill waves        tensors that a GPU of 132 multiprocessors works at in several waves of blocks */
@@ -48,12 +48,15 @@ static void same_fill(struct shape shape, enum format format, struct init rule)
     free(expected);
 }
 
-/* Matrices of a stack, rows and columns number the normals: each of the three alone, and blocks of columns that end early. */
+/* Matrices of a stack, rows and columns number the normals: each of the three alone, and blocks of columns that end
+   early. */
 static void test_draws(void **state)
 {
-    static const struct shape shapes[] = { { 1, { 1 } }, { 1, { 63 } }, { 1, { 1000 } }, { 2, { 1, 64 } }, { 2, { 50, 1 } }, { 2, { 7, 65 } },
-                                           { 2, { 33, 16 } }, { 3, { 5, 31, 333 } }, { 3, { 9, 1, 17 } }, { 4, { 2, 3, 4, 130 } } };
-    static const struct init rules[] = { { INIT_NORMAL, 0, 1, 0 }, { INIT_NORMAL, 0.25, 0.02, 0 }, { INIT_NORMAL, 0, 0.02, 3 }, { INIT_NORMAL, -1, 2, 0.5 } };
+    static const struct shape shapes[] = { { 1, { 1 } }, { 1, { 63 } }, { 1, { 1000 } }, { 2, { 1, 64 } },
+                                           { 2, { 50, 1 } }, { 2, { 7, 65 } }, { 2, { 33, 16 } }, { 3, { 5, 31, 333 } },
+                                           { 3, { 9, 1, 17 } }, { 4, { 2, 3, 4, 130 } } };
+    static const struct init rules[] = { { INIT_NORMAL, 0, 1, 0 }, { INIT_NORMAL, 0.25, 0.02, 0 },
+                                         { INIT_NORMAL, 0, 0.02, 3 }, { INIT_NORMAL, -1, 2, 0.5 } };
     (void)state;
     for (int s = 0; s < COUNT(shapes); s++)
         for (int r = 0; r < COUNT(rules); r++) same_fill(shapes[s], FORMAT_REAL, rules[r]);
@@ -79,7 +82,8 @@ static void test_constants(void **state)
 /* Normals, ties between two bf16, values that round up to infinity, infinities, and NaN, which stays one. */
 static void same_packing(int64_t n)
 {
-    static const float odd[] = { 0, -0.0f, 1.00390625f, 1.01171875f, -1.00390625f, 3.4e38f, -3.4e38f, 1e-40f, 9.2e-41f, INFINITY, -INFINITY, NAN };
+    static const float odd[] = { 0, -0.0f, 1.00390625f, 1.01171875f, -1.00390625f, 3.4e38f, -3.4e38f, 1e-40f, 9.2e-41f,
+                                 INFINITY, -INFINITY, NAN };
     float *weight = malloc((size_t)n * sizeof *weight);
     uint16_t *expected = malloc((size_t)n * sizeof *expected);
     struct fill f = { weight, SHAPE(n), FORMAT_REAL, { INIT_NORMAL, 0, 1, 0 }, { 3, PURPOSE_TEST, 0, 0 } };
@@ -88,7 +92,8 @@ static void same_packing(int64_t n)
     row_narrow(&(struct tensor){ .data = expected, .shape = SHAPE(n), .format = FORMAT_BF16 }, 0, n, weight);
     struct block from = block_new((size_t)n * sizeof *weight), to = block_new((size_t)n * sizeof *expected);
     cuda->put(gpu, from.device, weight, (size_t)n * sizeof *weight);
-    cuda->pack(gpu, &(struct tensor){ .data = from.device, .shape = SHAPE(n), .format = FORMAT_REAL, .packed = to.device });
+    cuda->pack(gpu,
+               &(struct tensor){ .data = from.device, .shape = SHAPE(n), .format = FORMAT_REAL, .packed = to.device });
     cuda->get(gpu, to.seen, to.device, to.bytes);
     for (int64_t i = 0; i < n; i++) {
         uint16_t narrow = ((uint16_t *)to.seen)[i];
@@ -120,7 +125,8 @@ int main(int n, char **name)
 {
     const struct CMUnitTest of_waves[] = { cmocka_unit_test(test_waves) };
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_draws), cmocka_unit_test(test_draws_again), cmocka_unit_test(test_constants), cmocka_unit_test(test_packing),
+        cmocka_unit_test(test_draws), cmocka_unit_test(test_draws_again), cmocka_unit_test(test_constants),
+        cmocka_unit_test(test_packing),
     };
     bool waves = n == 2 && strcmp(name[1], "waves") == 0;
     if (n > 1 && !waves) {

@@ -12,7 +12,9 @@ enum { STEPS = 2, SEQ = 16, VOCAB = 61 };
 
 static json_t *config_of(const char *precision)
 {
-    static const struct { const char *path; int value; } sizes[] = { { "layers", 2 }, { "ffn.experts", 4 }, { "ffn.d_ff", 24 }, { "seq", SEQ }, { "vocab", VOCAB }, { "attention.head_dim", 64 } };
+    static const struct { const char *path; int value; } sizes[] = { { "layers", 2 }, { "ffn.experts", 4 },
+                                                                     { "ffn.d_ff", 24 }, { "seq", SEQ },
+                                                                     { "vocab", VOCAB }, { "attention.head_dim", 64 } };
     struct err e;
     json_t *model;
     if (script_preset("welm-nano", &model, &e)) fail_msg("%s", e.text);
@@ -48,7 +50,8 @@ static struct hash trained(struct session *s)
     state_fill(s->state, 5);
     for (int step = 0; step < STEPS; step++) {
         for (int64_t i = 0; i < s->batch * SEQ; i++)
-            b.target[i] = b.ids[i] = (int32_t)key_below((struct key){ 8, PURPOSE_TEST, (uint64_t)step, 0 }, (uint64_t)i, VOCAB);
+            b.target[i] = b.ids[i] = (int32_t)key_below((struct key){ 8, PURPOSE_TEST, (uint64_t)step, 0 }, (uint64_t)i,
+                                                        VOCAB);
         plan_begin(s->plan, step, STEPS, 1);
         session_stage(s, 0, &b);
         plan_step(s->plan, NULL);
@@ -87,10 +90,12 @@ static void fusing_changes_nothing(void **state)
             move(s, &apart);
             for (int k = 0; k < COUNT(pairs); k++) {
                 int n = plan_fused(s->plan, pairs[k].first, pairs[k].second);
-                if (k == allowed ? n < pairs[k].least : n > 0) fail_msg("%s: pair %d is fused %d times where %d may be", precisions[i], k, n, allowed);
+                if (k == allowed ? n < pairs[k].least : n > 0)
+                    fail_msg("%s: pair %d is fused %d times where %d may be", precisions[i], k, n, allowed);
             }
             struct hash now = trained(s);
-            if (allowed >= 0 && !hash_equal(bits, now)) fail_msg("%s: pair %d fused leaves other bits", precisions[i], allowed);
+            if (allowed >= 0 && !hash_equal(bits, now))
+                fail_msg("%s: pair %d fused leaves other bits", precisions[i], allowed);
             bits = now;
         }
         session_free(s);

@@ -1,5 +1,5 @@
-/* cuBLASLt's products against plain sums, as the CUDA backend asks for them: every way round, odd sizes, gaps between lines, both types,
-   batches, alpha and beta, NaN in a result that is not to be read; and the words of a failure. */
+/* cuBLASLt's products against plain sums, as the CUDA backend asks for them: every way round, odd sizes, gaps between
+   lines, both types, batches, alpha and beta, NaN in a result that is not to be read; and the words of a failure. */
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,12 +18,16 @@ static struct device device;
 static int searches;
 
 /* Stands before the library's, which it calls. */
-cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t lt, cublasLtMatmulDesc_t operation, cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c,
-                                              cublasLtMatrixLayout_t d, cublasLtMatmulPreference_t wish, int wanted, cublasLtMatmulHeuristicResult_t *results, int *found)
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t lt, cublasLtMatmulDesc_t operation,
+                                              cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                              cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                              cublasLtMatmulPreference_t wish, int wanted,
+                                              cublasLtMatmulHeuristicResult_t *results, int *found)
 {
     searches++;
-    cublasStatus_t (*next)(cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
-                           cublasLtMatmulPreference_t, int, cublasLtMatmulHeuristicResult_t *, int *);
+    cublasStatus_t (*next)(cublasLtHandle_t, cublasLtMatmulDesc_t, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t,
+                           cublasLtMatrixLayout_t, cublasLtMatrixLayout_t, cublasLtMatmulPreference_t, int,
+                           cublasLtMatmulHeuristicResult_t *, int *);
     *(void **)&next = dlsym(RTLD_NEXT, __func__);
     return next(lt, operation, a, b, c, d, wish, wanted, results, found);
 }
@@ -62,7 +66,8 @@ static struct block received(const struct block *from)
     void *raw = malloc(bytes_of(from));
     CUDA(cudaStreamSynchronize(device.stream));
     CUDA(cudaMemcpy(raw, from->device, bytes_of(from), cudaMemcpyDeviceToHost));
-    for (int64_t i = 0; i < b.values; i++) b.host[i] = b.type == GEMM_BF16 ? widened(((uint16_t *)raw)[i]) : ((float *)raw)[i];
+    for (int64_t i = 0; i < b.values; i++)
+        b.host[i] = b.type == GEMM_BF16 ? widened(((uint16_t *)raw)[i]) : ((float *)raw)[i];
     free(raw);
     return b;
 }
@@ -89,10 +94,12 @@ static const struct shape shapes[] = { { 1, 1, 1 }, { 3, 5, 7 }, { 16, 32, 8 }, 
 /* Rounding of k sums in float, of the inputs to tf32 where that is named, and of the result to bf16. */
 static double allowed(const struct gemm *g, double size, double value)
 {
-    return size * ((double)g->k * 0x1p-24 + (g->tf32 ? 0x1p-9 : 0)) + (g->out == GEMM_BF16 ? fabs(value) * 0x1p-8 : fabs(value) * 0x1p-23) + 1e-30;
+    return size * ((double)g->k * 0x1p-24 + (g->tf32 ? 0x1p-9 : 0)) +
+           (g->out == GEMM_BF16 ? fabs(value) * 0x1p-8 : fabs(value) * 0x1p-23) + 1e-30;
 }
 
-static void check(const struct gemm *g, const struct block *a, const struct block *b, const struct block *before, const struct block *after)
+static void check(const struct gemm *g, const struct block *a, const struct block *b, const struct block *before,
+                  const struct block *after)
 {
     int64_t end = 0;
     for (int e = 0; e < (g->batch ? g->batch : 1); e++)
@@ -108,7 +115,8 @@ static void check(const struct gemm *g, const struct block *a, const struct bloc
                 int64_t at = e * g->c_stride + i * g->c_row + j;
                 double old = g->beta != 0 ? g->beta * before->host[at] : 0, want = g->alpha * sum + old;
                 if (!(fabs(after->host[at] - want) <= allowed(g, fabs(g->alpha) * size + fabs(old), want)))
-                    fail_msg("[%lld,%lld,%lld] row %lld, column %lld: %.9g for %.9g", (long long)g->m, (long long)g->n, (long long)g->k, (long long)i, (long long)j, after->host[at], want);
+                    fail_msg("[%lld,%lld,%lld] row %lld, column %lld: %.9g for %.9g", (long long)g->m, (long long)g->n,
+                             (long long)g->k, (long long)i, (long long)j, after->host[at], want);
                 for (; end < at; end++) assert_true(isnan(after->host[end]) && isnan(before->host[end]));
                 end = at + 1;
             }
@@ -125,7 +133,8 @@ static void compare(struct gemm g, int64_t gap)
         g.a_stride = g.a_row * (g.a_turned ? g.k : g.m) + gap;
         g.c_stride = g.c_row * g.m + gap;
     }
-    struct block a = drawn(g.in, g.a_stride * (batch - 1) + g.a_row * (g.a_turned ? g.k : g.m)), b = drawn(g.in, g.b_row * (g.b_turned ? g.n : g.k));
+    struct block a = drawn(g.in, g.a_stride * (batch - 1) + g.a_row * (g.a_turned ? g.k : g.m)),
+                 b = drawn(g.in, g.b_row * (g.b_turned ? g.n : g.k));
     struct block c = drawn(g.out, g.c_stride * (batch - 1) + g.c_row * g.m);
     for (int64_t i = 0; i < c.values; i++) {
         int64_t at = batch > 1 ? i % g.c_stride : i;
@@ -145,9 +154,11 @@ static void every_way(void **state)
     (void)state;
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
         for (int way = 0; way < 64; way++)
-            compare((struct gemm){ .m = shapes[s].m, .n = shapes[s].n, .k = shapes[s].k, .a_turned = way & 1, .b_turned = way & 2,
+            compare((struct gemm){ .m = shapes[s].m, .n = shapes[s].n, .k = shapes[s].k, .a_turned = way & 1,
+                                   .b_turned = way & 2,
                                    .in = way & 4 ? GEMM_BF16 : GEMM_F32, .out = (way & 12) == 12 ? GEMM_BF16 : GEMM_F32,
-                                   .alpha = way & 16 ? -0.5f : 1, .beta = way & 32 ? 1 : 0, .batch = way % 5 ? 0 : 3 }, way % 3);
+                                   .alpha = way & 16 ? -0.5f : 1, .beta = way & 32 ? 1 : 0, .batch = way % 5 ? 0 : 3 },
+                                   way % 3);
 }
 
 static void tf32_where_named(void **state)
@@ -160,7 +171,8 @@ static void tf32_where_named(void **state)
         b.host[0] = x[1];
         send(&a);
         send(&b);
-        gemm(&device, &(struct gemm){ .m = 1, .n = 1, .k = 1, .a = a.device, .b = b.device, .c = c.device, .a_row = 1, .b_row = 1, .c_row = 1, .alpha = 1, .tf32 = tf32 });
+        gemm(&device, &(struct gemm){ .m = 1, .n = 1, .k = 1, .a = a.device, .b = b.device, .c = c.device, .a_row = 1,
+                                      .b_row = 1, .c_row = 1, .alpha = 1, .tf32 = tf32 });
         struct block after = received(&c);
         assert_true(after.host[0] == x[tf32]);
         free(after.host);
@@ -168,13 +180,15 @@ static void tf32_where_named(void **state)
     }
 }
 
-/* A kind of product is planned once, whatever its addresses and factors; one less aligned, as part of a larger matrix may be, anew. */
+/* A kind of product is planned once, whatever its addresses and factors; one less aligned, as part of a larger matrix
+   may be, anew. */
 static void planned_once(void **state)
 {
     (void)state;
     int before = searches;
     struct block a = drawn(GEMM_BF16, 8 + 24 * 40), b = drawn(GEMM_BF16, 1 + 40 * 16), c = drawn(GEMM_F32, 24 * 16);
-    struct gemm g = { .m = 24, .n = 16, .k = 40, .a = a.device, .b = b.device, .c = c.device, .in = GEMM_BF16, .a_row = 40, .b_row = 16, .c_row = 16, .alpha = 1 };
+    struct gemm g = { .m = 24, .n = 16, .k = 40, .a = a.device, .b = b.device, .c = c.device, .in = GEMM_BF16,
+                      .a_row = 40, .b_row = 16, .c_row = 16, .alpha = 1 };
     gemm(&device, &g);
     g.alpha = 3;
     g.a = (uint16_t *)a.device + 8;
@@ -207,7 +221,8 @@ static void recorded(void **state)
     cudaGraph_t graph;
     cudaGraphExec_t ready;
     struct block a = drawn(GEMM_F32, 9 * 11), b = drawn(GEMM_F32, 11 * 13), c = drawn(GEMM_F32, 9 * 13);
-    struct gemm g = { .m = 9, .n = 13, .k = 11, .a = a.device, .b = b.device, .c = c.device, .a_row = 11, .b_row = 13, .c_row = 13, .alpha = 1, .beta = 1 };
+    struct gemm g = { .m = 9, .n = 13, .k = 11, .a = a.device, .b = b.device, .c = c.device, .a_row = 11, .b_row = 13,
+                      .c_row = 13, .alpha = 1, .beta = 1 };
     CUDA(cudaStreamBeginCapture(device.stream, cudaStreamCaptureModeThreadLocal));
     gemm(&device, &g);
     CUDA(cudaStreamEndCapture(device.stream, &graph));
@@ -232,7 +247,8 @@ static void failure_names_the_product(void **state)
     pid_t child = fork();
     if (child == 0) {
         dup2(pipe_of[1], STDERR_FILENO);
-        gemm(&device, &(struct gemm){ .m = 5, .n = 6, .k = 7, .a_row = 7, .b_row = 6, .c_row = 6, .in = GEMM_F32, .out = GEMM_BF16, .alpha = 1 });
+        gemm(&device, &(struct gemm){ .m = 5, .n = 6, .k = 7, .a_row = 7, .b_row = 6, .c_row = 6, .in = GEMM_F32,
+                                      .out = GEMM_BF16, .alpha = 1 });
         _exit(0);
     }
     close(pipe_of[1]);
@@ -272,8 +288,8 @@ static int end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_way), cmocka_unit_test(tf32_where_named), cmocka_unit_test(planned_once), cmocka_unit_test(recorded),
-        cmocka_unit_test(failure_names_the_product),
+        cmocka_unit_test(every_way), cmocka_unit_test(tf32_where_named), cmocka_unit_test(planned_once),
+        cmocka_unit_test(recorded), cmocka_unit_test(failure_names_the_product),
     };
     return cmocka_run_group_tests(tests, start, end);
 }

@@ -1,5 +1,6 @@
-/* Every module of every slot, every word and each yes or no of its parameters, on the GPU as on the CPU: two steps of a tiny model from
-   the same weights, in float and bf16. Losses and all other metrics, gradients; in float what the updates make of weights and buffers.
+/* Every module of every slot, every word and each yes or no of its parameters, on the GPU as on the CPU: two steps of a
+   tiny model from the same weights, in float and bf16. Losses and all other metrics, gradients; in float what the
+   updates make of weights and buffers.
 
        test_cuda_modules                 all
        test_cuda_modules gate kv         those whose name holds one of these words, each named before it runs */
@@ -8,12 +9,14 @@
 
 enum { SEEDS = 20, STEPS = 2, ROUNDINGS = 4, NEAR = 3 };
 
-/* Shares by which the two may differ: a metric of its largest value, a gradient and an update of its length. Adam divides a gradient by
-   its own size: a gradient that is nothing but rounding moves its weight as far as any other, and updates tell nothing in bf16. More may
-   differ where rounding does more: ROUNDINGS times as much as values move when each weight does by `unit`, one rounding of its format, the
-   most of NEAR tries. Some 64 of half a unit lie on the way from a weight to the loss and back to its
-   gradient, and add up like the steps of a random walk. Never more than half: that is no rounding. */
-static const struct kind { const char *name; enum precision precision; double unit, metric, gradient, update; } kinds[] = {
+/* Shares by which the two may differ: a metric of its largest value, a gradient and an update of its length. Adam
+   divides a gradient by its own size: a gradient that is nothing but rounding moves its weight as far as any other, and
+   updates tell nothing in bf16. More may differ where rounding does more: ROUNDINGS times as much as values move when
+   each weight does by `unit`, one rounding of its format, the most of NEAR tries. Some 64 of half a unit lie on the way
+   from a weight to the loss and back to its gradient, and add up like the steps of a random walk. Never more than half:
+   that is no rounding. */
+static const struct kind { const char *name; enum precision precision; double unit, metric, gradient,
+                           update; } kinds[] = {
     { "float", PRECISION_FP32, 0x1p-23, 1e-5, 1e-5, 1e-3 },
     { "bf16", PRECISION_BF16, 0x1p-8, 0.03, 0.1, INFINITY },
 };
@@ -44,7 +47,8 @@ static void nudge(struct tiny *t, double unit, uint64_t seed)
         if (l->kind != LEAF_WEIGHT) continue;
         real *w = state_data(t->state, l);
         for (int64_t k = 0; k < shape_count(l->decl.shape); k++)
-            w[k] *= (real)(1 + (key_below((struct key){ seed, PURPOSE_TEST, (uint64_t)i, 0 }, (uint64_t)k, 2) ? unit : -unit));
+            w[k] *= (real)(1 + (key_below((struct key){ seed, PURPOSE_TEST, (uint64_t)i, 0 }, (uint64_t)k, 2) ? unit
+                                                                                                              : -unit));
         state_put(t->state, l, w);
     }
 }
@@ -91,7 +95,8 @@ static double apart(const double *x, const double *y, int64_t n)
 }
 
 /* Of a value: its share apart, and that of the near models. */
-static void check_share(const struct twins *w, const char *what, const char *name, double share, double near, double most)
+static void check_share(const struct twins *w, const char *what, const char *name, double share, double near,
+                        double most)
 {
     most = fmax(most, fmin(ROUNDINGS * near, 0.5));
     if (share <= most) return;
@@ -111,7 +116,8 @@ static double metric_apart(const double *want, const double *got, int64_t n)
     return most / largest;
 }
 
-/* By how much a metric moves in the near models, in any layer: of one layer alone three tries may all come out small. */
+/* By how much a metric moves in the near models, in any layer: of one layer alone three tries may all come out
+   small. */
 static double metric_moved(struct twins *w, const char *name)
 {
     double moved = 0;
@@ -148,7 +154,10 @@ static double *gradient(struct tiny *t, int i)
     return g;
 }
 
-static bool is_weight(const struct node *n) { return n->leaf && n->leaf->kind == LEAF_WEIGHT && n->region == REGION_MICRO; }
+static bool is_weight(const struct node *n)
+{
+    return n->leaf && n->leaf->kind == LEAF_WEIGHT && n->region == REGION_MICRO;
+}
 
 static void check_gradient(struct twins *w, int i, const double *want, int64_t n, double of)
 {
@@ -158,7 +167,8 @@ static void check_gradient(struct twins *w, int i, const double *want, int64_t n
         moved = fmax(moved, apart(want, near, n));
         free(near);
     }
-    check_share(w, "gradient of", w->cpu.graph->node[i]->leaf->path, apart(want, got, n) / of, moved / of, w->kind->gradient);
+    check_share(w, "gradient of", w->cpu.graph->node[i]->leaf->path, apart(want, got, n) / of, moved / of,
+                w->kind->gradient);
     free(got);
 }
 
@@ -197,10 +207,12 @@ static void check_leaf(struct twins *w, int i, double **begun)
     int64_t n = shape_count(l->decl.shape);
     double *want = leaf_values(&w->cpu, l), *got = leaf_values(&w->gpu, w->gpu.leaves->leaf[i]);
     if (!*begun) {
-        if (memcmp(want, got, (size_t)n * sizeof *want) != 0) fail_msg("%s: %s begins with other bits", w->name, l->path);
+        if (memcmp(want, got, (size_t)n * sizeof *want) != 0)
+            fail_msg("%s: %s begins with other bits", w->name, l->path);
         *begun = want;
     } else {
-        check_share(w, "update of", l->path, apart(want, got, n) / fmax(apart(want, *begun, n), 1e-9), 0, w->kind->update);
+        check_share(w, "update of", l->path, apart(want, got, n) / fmax(apart(want, *begun, n), 1e-9), 0,
+                    w->kind->update);
         free(want);
         free(*begun);
     }
@@ -235,7 +247,9 @@ static bool compare(struct twins *w)
         for (int k = 0; k < w->cpu.graph->n_probes; k++) check_metric(w, k);
         if (i == 0) check_gradients(w);
     }
-    if (!(f.margin < w->kind->metric)) fail_msg("%s, %s: a token of %s routes differently, the key margin is %.3g", w->name, w->kind->name, f.path, f.margin);
+    if (!(f.margin < w->kind->metric))
+        fail_msg("%s, %s: a token of %s routes differently, the key margin is %.3g", w->name, w->kind->name, f.path,
+                 f.margin);
     if (f.tokens == 0) check_leaves(w, begun);
     for (int i = 0; i < w->cpu.leaves->n && f.tokens; i++) free(begun[i]);
     free(begun);

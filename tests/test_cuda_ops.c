@@ -1,16 +1,18 @@
-/* Every op on the GPU against the CPU, from equal tensors: outputs, inputs that are changed in place, gradients; in float and bf16.
+/* Every op on the GPU against the CPU, from equal tensors: outputs, inputs that are changed in place, gradients; in
+   float and bf16.
 
        test_cuda_ops               all cases of op_cases.h
        test_cuda_ops rope topk     those of these ops, each named before it runs
        test_cuda_ops waves ...     instead of them those of op_cases_waves.h, forward and backward once
 
-   Integers must be equal. Floats may differ as tolerance() says. The last line is a digest of all bits that the GPU gave,
-   which is the same for every order in which it may run its threads. */
+   Integers must be equal. Floats may differ as tolerance() says. The last line is a digest of all bits that the GPU
+   gave, which is the same for every order in which it may run its threads. */
 #include "op_cases.h"
 #include "cuda_devices.h"
 #include <float.h>
 
-static const struct op_case cases[] = { CASES(BENCH_CASE) LARGE_CASES(BENCH_CASE) { 0 } }, cases_of_waves[] = { WAVE_CASES(BENCH_CASE) { 0 } };
+static const struct op_case cases[] = { CASES(BENCH_CASE) LARGE_CASES(BENCH_CASE){ 0 } },
+                            cases_of_waves[] = { WAVE_CASES(BENCH_CASE){ 0 } };
 
 #define ADDRESS(name, signature) &op_##name,
 static const struct op *const ops[OP_COUNT] = { OPS(ADDRESS) };
@@ -29,11 +31,12 @@ static double largest(const struct tensor *t, int64_t from, int64_t to)
     return most;
 }
 
-/* By how much values of a row may differ. Everything computes in float, and differs by the order of its sums, relative to the
-   largest value of the row; but what is stored as bf16 is rounded once more, and products in bf16 round what they multiply, as
-   probabilities and gradients of scores. Products add up values as large as the largest of the tensor. A row far below the others of
-   its tensor, or below 1, the size of the inputs, is what is left of larger values. Where products cancel, as all scores' gradients do for
-   tokens that see one key, roundings are left: of an exponential, a logarithm and a quotient, each off by 2 units, of terms of 1 to 3. */
+/* By how much values of a row may differ. Everything computes in float, and differs by the order of its sums, relative
+   to the largest value of the row; but what is stored as bf16 is rounded once more, and products in bf16 round what
+   they multiply, as probabilities and gradients of scores. Products add up values as large as the largest of the
+   tensor. A row far below the others of its tensor, or below 1, the size of the inputs, is what is left of larger
+   values. Where products cancel, as all scores' gradients do for tokens that see one key, roundings are left: of an
+   exponential, a logarithm and a quotient, each off by 2 units, of terms of 1 to 3. */
 static double tolerance(const struct pair *p, const struct tensor *t, double all, double row)
 {
     bool product = ops[p->is->op]->cost != NULL;
@@ -49,7 +52,8 @@ static const char *place(struct shape s, int64_t i, char text[64])
 }
 
 /* Says where two tensors differ first. */
-static void compare(const struct pair *p, const char *run, const char *what, int number, const struct tensor *want, const struct tensor *got)
+static void compare(const struct pair *p, const char *run, const char *what, int number, const struct tensor *want,
+                    const struct tensor *got)
 {
     char at[64];
     if (!want->data) return;

@@ -1,9 +1,10 @@
-/* Training on the GPU: two architectures step by step against the CPU, up to the first token that routes differently; the same bits for
-   every order of threads and streams; evaluation and decoding.
+/* Training on the GPU: two architectures step by step against the CPU, up to the first token that routes differently;
+   the same bits for every order of threads and streams; evaluation and decoding.
 
        test_cuda_training                              all
-       test_cuda_training bits welm-nano '{"micro":2}' trains a little with these keys and prints a hash of everything that came of it:
-                                                       what the test runs under other schedules                                        */
+       test_cuda_training bits welm-nano '{"micro":2}' trains a little with these keys and prints a hash of everything
+       that came of it:
+                                                       what the test runs under other schedules */
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>
@@ -37,7 +38,8 @@ static json_t *config_of(const char *preset, const char *backend, const char *tr
 {
     struct err e;
     const char *path;
-    json_t *model, *value, *sizes = object(smaller), *train = json_pack("{s:i, s:i, s:s}", "steps", STEPS, "batch", BATCH, "backend", backend);
+    json_t *model, *value, *sizes = object(smaller), *train = json_pack("{s:i, s:i, s:s}", "steps", STEPS,
+                                                                        "batch", BATCH, "backend", backend);
     if (script_preset(preset, &model, &e)) fail_msg("%s", e.text);
     json_object_foreach(sizes, path, value)
         if (config_set(&model_schema, model, path, value, &e)) fail_msg("%s: %s", path, e.text);
@@ -80,7 +82,8 @@ static struct inputs batch_of(const struct session *s, int64_t step, int micro)
     struct inputs b = inputs_new(s->batch, SEQ);
     for (int64_t i = 0; i < n; i++) {
         int64_t sequence = micro * s->batch + i / SEQ;      /* the same tokens however the batch is cut */
-        b.ids[i] = (int32_t)key_below((struct key){ 8, PURPOSE_TEST, (uint64_t)sequence, (uint64_t)(step % 2) }, (uint64_t)(i % SEQ), VOCAB);
+        b.ids[i] = (int32_t)key_below((struct key){ 8, PURPOSE_TEST, (uint64_t)sequence, (uint64_t)(step % 2) },
+                                      (uint64_t)(i % SEQ), VOCAB);
         if (i % SEQ >= FIRST) b.start[i] = FIRST;
     }
     for (int64_t i = 0; i < n; i++) {
@@ -172,7 +175,10 @@ static void pair_free(struct pair p)
 }
 
 static double distance(const struct pair *p) { return fabs(loss_of(p->cpu) - loss_of(p->cuda)); }
-static struct flip flip_of(const struct pair *p) { return flip_find(p->cpu->plan, p->cpu->graph, p->cuda->plan, p->cuda->graph); }
+static struct flip flip_of(const struct pair *p)
+{
+    return flip_find(p->cpu->plan, p->cpu->graph, p->cuda->plan, p->cuda->graph);
+}
 
 /* Beyond a flip the two are different models' curves; it must have been as near as rounding. */
 static void curve(const char *preset, const char *train_keys, int steps)
@@ -186,12 +192,14 @@ static void curve(const char *preset, const char *train_keys, int steps)
         train_step(p.cpu, step);
         train_step(p.cuda, step);
         f = flip_of(&p);
-        if (f.tokens) print_message("step %d: %d tokens of %s flip, the key margin is %.3g\n", step, f.tokens, f.path, f.margin);
+        if (f.tokens)
+            print_message("step %d: %d tokens of %s flip, the key margin is %.3g\n", step, f.tokens, f.path, f.margin);
         else most = fmax(most, distance(&p));
         if (!(f.margin < 1e-5)) fail_msg("%s %s: that is not rounding", preset, train_keys);
         if (!(most < 1e-4)) fail_msg("%s %s: the losses of step %d are %.3g apart", preset, train_keys, step, most);
     }
-    print_message("%s %s: %d steps, losses at most %.2g apart, the last %.4f\n", preset, train_keys, step, most, loss_of(p.cpu));
+    print_message("%s %s: %d steps, losses at most %.2g apart, the last %.4f\n", preset, train_keys, step, most,
+                  loss_of(p.cpu));
     if (step < 3) fail_msg("too few steps to say anything");
     pair_free(p);
 }
@@ -221,9 +229,11 @@ static void test_curves_in_bf16(void **state)
             train_step(p.cpu, step);
             train_step(p.cuda, step);
             most = fmax(most, distance(&p) / loss_of(p.cpu));
-            if (!(most < tolerance)) fail_msg("%s in bf16: the losses of step %d are a share of %.3g apart", presets[i], step, most);
+            if (!(most < tolerance))
+                fail_msg("%s in bf16: the losses of step %d are a share of %.3g apart", presets[i], step, most);
         }
-        print_message("%s in bf16: %d steps, losses at most a share of %.2g apart, the last %.4f\n", presets[i], STEPS, most, loss_of(p.cpu));
+        print_message("%s in bf16: %d steps, losses at most a share of %.2g apart, the last %.4f\n", presets[i], STEPS,
+                      most, loss_of(p.cpu));
         pair_free(p);
     }
 }
@@ -260,12 +270,15 @@ static void test_evaluation_and_decoding(void **state)
         train(p.cuda, 2);
         copy_state(p.cpu, p.cuda);
         double cpu = evaluate(p.cpu), cuda = evaluate(p.cuda);
-        if (!(fabs(cpu - cuda) < 1e-5)) fail_msg("%s: the evaluation gives %.9g, on the CPU %.9g", presets[i], cuda, cpu);
+        if (!(fabs(cpu - cuda) < 1e-5))
+            fail_msg("%s: the evaluation gives %.9g, on the CPU %.9g", presets[i], cuda, cpu);
         decode(p.cpu, want);
         decode(p.cuda, got);
         for (int k = 0; k < SEQ * VOCAB; k++) {
             double x = (double)want[k], y = (double)got[k];
-            if (!(fabs(x - y) < 1e-4)) fail_msg("%s: logit %d of position %d is %.9g, on the CPU %.9g", presets[i], k % VOCAB, k / VOCAB, y, x);
+            if (!(fabs(x - y) < 1e-4))
+                fail_msg("%s: logit %d of position %d is %.9g, on the CPU %.9g", presets[i], k % VOCAB, k / VOCAB, y,
+                         x);
         }
         pair_free(p);
     }
@@ -297,7 +310,8 @@ static void bits_under(const char *environment, const char *preset, const char *
 {
     char self[1024] = "", *command;
     assert_true(readlink("/proc/self/exe", self, sizeof self - 1) > 0);
-    INVARIANT(asprintf(&command, "%s '%s' bits %s '%s'", environment, self, preset, train_keys) >= 0, "no memory for a command");
+    INVARIANT(asprintf(&command, "%s '%s' bits %s '%s'", environment, self, preset, train_keys) >= 0,
+              "no memory for a command");
     FILE *from = popen(command, "r");
     assert_non_null(from);
     *bits = 0;
@@ -305,8 +319,8 @@ static void bits_under(const char *environment, const char *preset, const char *
     free(command);
 }
 
-/* Orders of threads and blocks; streams that take turns, or run at once what they are given; every launch by itself; every tensor in
-   memory of its own; values that are computed again. */
+/* Orders of threads and blocks; streams that take turns, or run at once what they are given; every launch by itself;
+   every tensor in memory of its own; values that are computed again. */
 static void same_bits(const char *preset, const char *keys, const char *recomputing)
 {
     const struct { const char *environment, *keys; } other[] = {
@@ -320,7 +334,8 @@ static void same_bits(const char *preset, const char *keys, const char *recomput
     bits_under("", preset, keys, first);
     for (int i = 0; i < COUNT(other); i++) {
         bits_under(other[i].environment, preset, other[i].keys, bits);
-        if (strcmp(first, bits) != 0) fail_msg("%s %s: other bits with %s", preset, other[i].keys, other[i].environment);
+        if (strcmp(first, bits) != 0)
+            fail_msg("%s %s: other bits with %s", preset, other[i].keys, other[i].environment);
     }
 }
 
@@ -335,8 +350,9 @@ static void test_schedules_change_nothing(void **state)
 int main(int n, char **word)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_curves), cmocka_unit_test(test_curve_of_micro_batches), cmocka_unit_test(test_curves_in_bf16),
-        cmocka_unit_test(test_flips_are_seen), cmocka_unit_test(test_evaluation_and_decoding), cmocka_unit_test(test_schedules_change_nothing),
+        cmocka_unit_test(test_curves), cmocka_unit_test(test_curve_of_micro_batches),
+        cmocka_unit_test(test_curves_in_bf16), cmocka_unit_test(test_flips_are_seen),
+        cmocka_unit_test(test_evaluation_and_decoding), cmocka_unit_test(test_schedules_change_nothing),
     };
     if (n == 4 && strcmp(word[1], "bits") == 0) return print_bits(word[2], word[3]);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
-/* A step's numbers do not depend on how its batch is cut: every mean over tokens, the gradients and what the optimizer makes of them are those
-   of all tokens together, though the pieces count different numbers of tokens, or none. So are those of an evaluation, in which rows that
-   only fill up a batch count for nothing.
+/* A step's numbers do not depend on how its batch is cut: every mean over tokens, the gradients and what the optimizer
+   makes of them are those of all tokens together, though the pieces count different numbers of tokens, or none. So are
+   those of an evaluation, in which rows that only fill up a batch count for nothing.
 
        test_cuts            on the CPU
        test_cuts cuda       on the GPU, fewer cuts of fewer models, for the emulated one is slow */
@@ -11,7 +11,8 @@ static struct plan_how how = { &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE };
 static bool on_gpu(void) { return how.backend != &backend_cpu; }
 
 enum { SEQUENCES = 8, SEQ = 6, STEPS = 2 };
-enum { WINDOWS = 6, REST = 4, TARGETS = (WINDOWS - 1) * SEQ + REST, TOP_K = 2 };       /* of an evaluation: its last window is not full */
+/* Of an evaluation: its last window is not full */
+enum { WINDOWS = 6, REST = 4, TARGETS = (WINDOWS - 1) * SEQ + REST, TOP_K = 2 };
 
 /* No loss of these has the micro-batch as its scope. */
 static const char *const models[] = {
@@ -53,11 +54,13 @@ static void step(struct tiny *part, const struct tiny *whole, int step, int piec
     if (train) plan_update(part->plan);
 }
 
-static void check_values(const char *what, const char *name, int pieces, const double *want, const double *got, int64_t n)
+static void check_values(const char *what, const char *name, int pieces, const double *want, const double *got,
+                         int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         if (want[i] == got[i] || fabs(want[i] - got[i]) <= 1e-6 * fmax(1, fabs(want[i]))) continue;
-        fail_msg("%s, %d pieces: %s %lld is %.9g, of the whole %.9g", what, pieces, name, (long long)i, got[i], want[i]);
+        fail_msg("%s, %d pieces: %s %lld is %.9g, of the whole %.9g", what, pieces, name, (long long)i, got[i],
+                 want[i]);
     }
 }
 
@@ -93,7 +96,9 @@ static void check_leaves(struct tiny *whole, struct tiny *part, int pieces)
         if (l->kind != LEAF_WEIGHT && l->kind != LEAF_BUFFER) continue;
         real *want = values_of(whole, l), *got = values_of(part, leaves_find(part->leaves, l->path));
         for (int64_t k = 0; k < shape_count(l->decl.shape); k++)
-            if (!(fabs((double)(want[k] - got[k])) <= 2e-6)) fail_msg("%d pieces: %s %lld is %.9g, of the whole %.9g", pieces, l->path, (long long)k, (double)got[k], (double)want[k]);
+            if (!(fabs((double)(want[k] - got[k])) <= 2e-6))
+                fail_msg("%d pieces: %s %lld is %.9g, of the whole %.9g", pieces, l->path, (long long)k, (double)got[k],
+                         (double)want[k]);
         free(want);
         free(got);
     }
@@ -120,7 +125,8 @@ static void check(const char *model, int pieces, bool train)
 static void check_models(bool train)
 {
     for (int m = on_gpu() ? COUNT(models) - 1 : 0; m < COUNT(models); m++)
-        for (int pieces = on_gpu() ? 4 : 1; pieces <= (on_gpu() ? 4 : SEQUENCES); pieces *= 2) check(models[m], pieces, train);
+        for (int pieces = on_gpu() ? 4 : 1; pieces <= (on_gpu() ? 4 : SEQUENCES); pieces *= 2)
+            check(models[m], pieces, train);
 }
 
 static void test_training(void **state)
@@ -138,10 +144,13 @@ static void test_evaluation(void **state)
 /* ---- an evaluation that does not fill its batches ---- */
 
 static const char *const filled[] = {
-    TEXT({"vocab": 256, "embed": {"module": "over_encoding", "rows": 7, "width": 3}, "residual": "partial_post", "position.fraction": 0.5,
-          "attention.qk_norm": "k", "attention.gate": "head", "attention.kv": "mirror", "ffn.router.score": "sigmoid", "ffn.shared": "dense",
+    TEXT({"vocab": 256, "embed": {"module": "over_encoding", "rows": 7, "width": 3}, "residual": "partial_post",
+          "position.fraction": 0.5,
+          "attention.qk_norm": "k", "attention.gate": "head", "attention.kv": "mirror", "ffn.router.score": "sigmoid",
+          "ffn.shared": "dense",
           "ffn.balance": ["bias"], "head.tied": false, "head.mtp": "sequential"}),
-    TEXT({"vocab": 256, "attention.gate": "element", "attention.mask": {"module": "window", "size": 3}, "ffn.balance": ["z_loss"],
+    TEXT({"vocab": 256, "attention.gate": "element", "attention.mask": {"module": "window", "size": 3},
+          "ffn.balance": ["z_loss"],
           "ffn.router.normalize": "after", "head.mtp": {"module": "sequential", "depth": 2}}),
 };
 
@@ -195,7 +204,8 @@ static void check_assignments(struct tiny *t, const struct eval_set *s)
         }
         tiny_metric(t, "expert_tokens", layer, tokens);
         for (int64_t e = 0; e < 4; e++) sum += tokens[e];
-        if (sum != (double)(TOP_K * rows)) fail_msg("layer %d: %g assignments of %lld rows", layer, sum, (long long)rows);
+        if (sum != (double)(TOP_K * rows))
+            fail_msg("layer %d: %g assignments of %lld rows", layer, sum, (long long)rows);
     }
 }
 
@@ -275,7 +285,8 @@ static char *learnt(const struct tiny *t, size_t *bytes)
     return all;
 }
 
-/* There is no value, not 0; nothing is learnt though other losses have gradients and weights would decay, and nothing is lost. */
+/* There is no value, not 0; nothing is learnt though other losses have gradients and weights would decay, and nothing
+   is lost. */
 static void check_no_token(const char *optim)
 {
     struct tiny t = tiny_new(TEXT({"ffn.balance": ["bias", "z_loss"]}), optim, MODE_TRAIN, 2, SEQ);
@@ -317,6 +328,7 @@ int main(int n, char **name)
         fprintf(stderr, "%s\n", e.text);
         return 1;
     }
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_training), cmocka_unit_test(test_evaluation), cmocka_unit_test(test_filled_evaluation), cmocka_unit_test(test_no_token) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_training), cmocka_unit_test(test_evaluation),
+                                        cmocka_unit_test(test_filled_evaluation), cmocka_unit_test(test_no_token) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

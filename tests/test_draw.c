@@ -1,4 +1,5 @@
-/* Normals of a key: near the exact transform, normal, independent, the same at every instruction set; and filling with them. */
+/* Normals of a key: near the exact transform, normal, independent, the same at every instruction set; and filling with
+   them. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -12,7 +13,10 @@
 enum { MANY = 1 << 20 };
 static float x[MANY], y[MANY];
 
-static struct key key(uint64_t seed) { return (struct key){ seed, PURPOSE_INIT, hash_name("layers.0.ffn.up.weight"), 0 }; }
+static struct key key(uint64_t seed)
+{
+    return (struct key){ seed, PURPOSE_INIT, hash_name("layers.0.ffn.up.weight"), 0 };
+}
 
 /* ---- one value ---- */
 
@@ -22,15 +26,19 @@ static void near_the_exact_transform(void **state)
     const double turn = 6.283185307179586476925;
     double worst_radius = 0, worst = 0;
     for (uint32_t i = 0; i < MANY; i++) {
-        uint32_t bits[4], words[] = { i, ~i, i << 12, i * 2654435761u, i - MANY / 2, (i % 9 << 29) + i / 9 - MANY / 18 };   /* ends, all over, around turns */
+        /* Ends, all over, around turns */
+        uint32_t bits[4],
+            words[] = { i, ~i, i << 12, i * 2654435761u, i - MANY / 2, (i % 9 << 29) + i / 9 - MANY / 18 };
         key_bits(key(1), i, bits);
         for (int w = 0; w < COUNT(words); w++) {
-            double u = (double)(((float)words[w] + 0.5f) * 0x1p-32f), radius = sqrt(-2 * log(u)), angle = turn * 0x1p-32 * words[w];
+            double u = (double)(((float)words[w] + 0.5f) * 0x1p-32f), radius = sqrt(-2 * log(u)),
+                   angle = turn * 0x1p-32 * words[w];
             float cosine, sine, found = draw_radius(words[w]);
             draw_normals(bits[0], words[w], &cosine, &sine);
             double length = sqrt(-2 * log((double)(((float)bits[0] + 0.5f) * 0x1p-32f)));
             worst_radius = fmax(worst_radius, radius > 0 ? fabs((double)found / radius - 1) : (double)found);
-            worst = fmax(worst, fmax(fabs((double)cosine - length * cos(angle)), fabs((double)sine - length * sin(angle))));
+            worst = fmax(worst,
+                         fmax(fabs((double)cosine - length * cos(angle)), fabs((double)sine - length * sin(angle))));
         }
     }
     assert_true(worst_radius < 1.2e-7);
@@ -44,7 +52,9 @@ static void near_the_exact_transform(void **state)
 static void the_same_at_every_instruction_set(void **state)
 {
     (void)state;
-    static const struct { uint64_t first; int64_t n; } spans[] = { { 0, 1 }, { 0, 64 }, { 63, 2 }, { 17, 30 }, { 5, 700 }, { (9ull << 32) + 128, 200 }, { (1ull << 38) - 70, 140 } };
+    static const struct { uint64_t first; int64_t n; } spans[] = { { 0, 1 }, { 0, 64 }, { 63, 2 }, { 17, 30 },
+                                                                   { 5, 700 }, { (9ull << 32) + 128, 200 },
+                                                                   { (1ull << 38) - 70, 140 } };
     for (int level = 0; isa_level(level); level++)
         for (int s = 0; s < COUNT(spans); s++) {
             isa_use(isa_level(level));
@@ -52,7 +62,8 @@ static void the_same_at_every_instruction_set(void **state)
             k.step = 5ull << 32 | 3;
             x[spans[s].n] = 99;
             key_normals(k, spans[s].first, spans[s].n, 0, x);
-            for (int64_t i = 0; i < spans[s].n; i++) assert_true((double)x[i] == key_normal(k, spans[s].first + (uint64_t)i));
+            for (int64_t i = 0; i < spans[s].n; i++)
+                assert_true((double)x[i] == key_normal(k, spans[s].first + (uint64_t)i));
             assert_true(x[spans[s].n] == 99);
         }
     isa_use(NULL);
@@ -91,7 +102,8 @@ static void beyond_the_cut_drawn_again(void **state)
 static void moments_of_a_normal(void **state)
 {
     (void)state;
-    static const struct { int power; double expected, variance; } moments[] = { { 1, 0, 1 }, { 2, 1, 2 }, { 3, 0, 15 }, { 4, 3, 96 }, { 6, 15, 10170 } };
+    static const struct { int power; double expected, variance; } moments[] = { { 1, 0, 1 }, { 2, 1, 2 }, { 3, 0, 15 },
+                                                                                { 4, 3, 96 }, { 6, 15, 10170 } };
     for (uint64_t seed = 0; seed < 8; seed++) {
         key_normals(key(seed), 0, MANY, 0, x);
         for (int m = 0; m < COUNT(moments); m++) {
@@ -190,10 +202,11 @@ static struct weights fill(int64_t matrices, int64_t rows, int64_t columns, int 
     w.graph = graph_new(w.leaves);
     struct leaf *stack = graph_weight(w.graph, "stack", ROLE_FFN_UP, SHAPE(matrices, rows, columns), rule)->leaf;
     struct leaf *table = graph_weight(w.graph, "table", ROLE_EMBED, SHAPE(rows, columns), rule)->leaf;
-    struct leaf *count = graph_buffer(w.graph, "count", DTYPE_I32, SHAPE(9000), 7)->leaf, *moment = graph_buffer(w.graph, "moment", DTYPE_REAL, SHAPE(9000), 0)->leaf;
+    struct leaf *count = graph_buffer(w.graph, "count", DTYPE_I32, SHAPE(9000), 7)->leaf,
+                *moment = graph_buffer(w.graph, "moment", DTYPE_REAL, SHAPE(9000), 0)->leaf;
     w.state = state_new(w.leaves, &backend_cpu, threads);
     for (int i = 0; i < times; i++) {
-        memset(state_data(w.state, stack), 1, leaf_bytes(stack));           /* filling does not build on what was there */
+        memset(state_data(w.state, stack), 1, leaf_bytes(stack));    /* filling does not build on what was there */
         memset(state_data(w.state, moment), 1, leaf_bytes(moment));
         state_fill(w.state, 11);
     }
@@ -214,7 +227,8 @@ static void a_weight_depends_on_its_place_alone(void **state)
     struct weights large = fill(5, 31, 333, 1, 1), small = fill(3, 20, 100, 2, 1), again = fill(5, 31, 333, 3, 2);
     for (int64_t m = 0; m < 3; m++)
         for (int64_t r = 0; r < 20; r++)
-            for (int64_t c = 0; c < 100; c++) assert_true(large.stack[(m * 31 + r) * 333 + c] == small.stack[(m * 20 + r) * 100 + c]);
+            for (int64_t c = 0; c < 100; c++)
+                assert_true(large.stack[(m * 31 + r) * 333 + c] == small.stack[(m * 20 + r) * 100 + c]);
     assert_memory_equal(large.stack, again.stack, 5 * 31 * 333 * sizeof(real));
     assert_memory_equal(large.table, again.table, 31 * 333 * sizeof(real));
     double sum = 0, square = 0, n = 5 * 31 * 333;
@@ -249,10 +263,12 @@ static void places_differ(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(near_the_exact_transform), cmocka_unit_test(the_same_at_every_instruction_set), cmocka_unit_test(the_same_for_ever),
-        cmocka_unit_test(beyond_the_cut_drawn_again), cmocka_unit_test(moments_of_a_normal), cmocka_unit_test(tails_of_a_normal),
-        cmocka_unit_test(distributed_as_a_normal), cmocka_unit_test(neighbours_are_independent), cmocka_unit_test(keys_are_independent),
-        cmocka_unit_test(a_weight_depends_on_its_place_alone), cmocka_unit_test(places_differ),
+        cmocka_unit_test(near_the_exact_transform), cmocka_unit_test(the_same_at_every_instruction_set),
+        cmocka_unit_test(the_same_for_ever), cmocka_unit_test(beyond_the_cut_drawn_again),
+        cmocka_unit_test(moments_of_a_normal), cmocka_unit_test(tails_of_a_normal),
+        cmocka_unit_test(distributed_as_a_normal), cmocka_unit_test(neighbours_are_independent),
+        cmocka_unit_test(keys_are_independent), cmocka_unit_test(a_weight_depends_on_its_place_alone),
+        cmocka_unit_test(places_differ),
     };
     return cmocka_run_group_tests_name("draw", tests, NULL, NULL);
 }

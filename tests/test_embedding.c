@@ -8,7 +8,8 @@ static void test_empty_tables(void **state)
     static const struct { const char *combine; double scale; } kind[] = { { "welm", 0.5 }, { "paper", 0.2 } };
     for (int i = 0; i < 2; i++) {
         char sets[128], plain[64];
-        snprintf(sets, sizeof sets, TEXT({"embed": {"module": "over_encoding", "rows": 7, "width": 3, "combine": "%s"}}), kind[i].combine);
+        snprintf(sets, sizeof sets, TEXT({"embed": {"module": "over_encoding", "rows": 7, "width": 3,
+                                                    "combine": "%s"}}), kind[i].combine);
         snprintf(plain, sizeof plain, TEXT({"embed.scale": %g}), kind[i].scale);
         struct pair p = pair_new(sets, plain);
         for (int k = 0; k < 4; k++) {
@@ -31,7 +32,8 @@ static void test_ngram_reach(void **state)
     double *before = logits_of(&t);
     t.ids[1] = other_token(&t, t.ids[1]);
     double *after = logits_of(&t);
-    for (int row = 0; row < t.seq; row++) assert_int_equal(equal_rows(before, after, t.model.vocab, row), row < 1 || row > 3);
+    for (int row = 0; row < t.seq; row++)
+        assert_int_equal(equal_rows(before, after, t.model.vocab, row), row < 1 || row > 3);
     free(before);
     free(after);
     tiny_free(&t);
@@ -41,7 +43,8 @@ static void test_ngram_reach(void **state)
 static void test_table_rows(void **state)
 {
     (void)state;
-    struct tiny t = tiny_new(TEXT({"embed": {"module": "over_encoding", "rows": 8, "width": 3}}), NULL, MODE_EVAL, 2, 6);
+    struct tiny t = tiny_new(TEXT({"embed": {"module": "over_encoding", "rows": 8, "width": 3}}), NULL, MODE_EVAL, 2,
+                             6);
     static const int64_t rows[] = { 13, 17, 19, 23 };       /* 11 is the vocabulary */
     for (int i = 0; i < 4; i++) {
         char path[32];
@@ -55,7 +58,8 @@ static void test_table_rows(void **state)
 static void test_rows_not_hit(void **state)
 {
     (void)state;
-    struct tiny t = tiny_new(TEXT({"embed": {"module": "over_encoding", "rows": 100, "width": 3}}), NULL, MODE_TRAIN, 2, 6);
+    struct tiny t = tiny_new(TEXT({"embed": {"module": "over_encoding", "rows": 100, "width": 3}}), NULL, MODE_TRAIN, 2,
+                             6);
     tiny_start(&t, 1);
     tiny_forward(&t);
     plan_backward(t.plan, 0);
@@ -83,7 +87,8 @@ static double *gradient_of(const char *sets, const char *path, int64_t *n)
     plan_backward(t.plan, 0);
     const struct node *leaf = NULL;
     for (int i = 0; i < t.graph->n && !leaf; i++)
-        if (t.graph->node[i]->leaf == tiny_leaf(&t, path) && t.graph->node[i]->region == REGION_MICRO) leaf = t.graph->node[i];
+        if (t.graph->node[i]->leaf == tiny_leaf(&t, path) && t.graph->node[i]->region == REGION_MICRO)
+            leaf = t.graph->node[i];
     assert_non_null(leaf);
     *n = shape_count(leaf->shape);
     double *g = xmalloc((size_t)*n * sizeof *g);
@@ -100,9 +105,12 @@ static void test_mtp_weight(void **state)
     for (int i = 0; i < COUNT(path); i++) {
         int64_t n;
         double *none = gradient_of(TEXT({"head.tied": false}), path[i], &n);
-        double *zero = gradient_of(TEXT({"head.tied": false, "head.mtp": {"module": "sequential", "weight": 0}}), path[i], &n);
-        double *some = gradient_of(TEXT({"head.tied": false, "head.mtp": {"module": "sequential", "weight": 0.3}}), path[i], &n);
-        double *more = gradient_of(TEXT({"head.tied": false, "head.mtp": {"module": "sequential", "weight": 1}}), path[i], &n);
+        double *zero = gradient_of(TEXT({"head.tied": false, "head.mtp": {"module": "sequential", "weight": 0}}),
+                                   path[i], &n);
+        double *some = gradient_of(TEXT({"head.tied": false, "head.mtp": {"module": "sequential", "weight": 0.3}}),
+                                   path[i], &n);
+        double *more = gradient_of(TEXT({"head.tied": false, "head.mtp": {"module": "sequential", "weight": 1}}),
+                                   path[i], &n);
         check_near(none, zero, n, 1e-6);
         assert_true(distance(none, more, n) > 1e-4);
         for (int64_t k = 0; k < n; k++) more[k] = none[k] + 0.3 * (more[k] - none[k]);

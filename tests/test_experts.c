@@ -22,7 +22,14 @@ static void test_one_expert(void **state)
 
 /* What a token's experts should give, in double: the router's stages and the experts written out. */
 enum { NONE, BEFORE, AFTER };
-struct reference { int experts, k, width, hidden; bool sigmoid; int normalize; double scale; const real *router, *gate, *up, *down; real bias[4]; };
+struct reference {
+    int experts, k, width, hidden;
+    bool sigmoid;
+    int normalize;
+    double scale;
+    const real *router, *gate, *up, *down;
+    real bias[4];
+};
 
 static double product(const real *w, const double *x, int n)
 {
@@ -43,7 +50,8 @@ static void reference_token(const struct reference *r, const double *u, double *
     for (int j = 0; j < r->k; j++) {
         int best = -1;
         for (int e = 0; e < r->experts; e++)
-            if (!taken[e] && (best < 0 || score[e] + (double)r->bias[e] > score[best] + (double)r->bias[best])) best = e;
+            if (!taken[e] && (best < 0 || score[e] + (double)r->bias[e] > score[best] + (double)r->bias[best]))
+                best = e;
         taken[index[j] = best] = true;
         chosen += gate[j] = score[best];
     }
@@ -54,7 +62,8 @@ static void reference_token(const struct reference *r, const double *u, double *
             double a = product(r->gate + row, u, r->width);
             inner[f] = a / (1 + exp(-a)) * product(r->up + row, u, r->width);
         }
-        for (int i = 0; i < r->width; i++) y[i] += g * product(r->down + (int64_t)(index[j] * r->width + i) * r->hidden, inner, r->hidden);
+        for (int i = 0; i < r->width; i++)
+            y[i] += g * product(r->down + (int64_t)(index[j] * r->width + i) * r->hidden, inner, r->hidden);
     }
 }
 
@@ -68,11 +77,13 @@ static void test_routers(void **state)
         { TEXT({"ffn.router": {"top_k": 4, "scale": 16}}), 4, false, NONE, 16 },
         { TEXT({"ffn.router": {"score": "sigmoid"}}), 2, true, NONE, 1 },
         { TEXT({"ffn.router": {"score": "sigmoid", "normalize": "before"}}), 2, true, BEFORE, 1 },
-        { TEXT({"ffn.router": {"score": "sigmoid", "normalize": "after", "scale": 2.5}, "ffn.balance": ["bias"]}), 2, true, AFTER, 2.5 },
+        { TEXT({"ffn.router": {"score": "sigmoid", "normalize": "after", "scale": 2.5}, "ffn.balance": ["bias"]}), 2,
+          true, AFTER, 2.5 },
     };
     for (int i = 0; i < COUNT(kind); i++) {
         struct tiny t = tiny_new(kind[i].sets, NULL, MODE_EVAL, 2, 6);
-        struct reference r = { .experts = 4, .k = kind[i].k, .width = 8, .hidden = 6, .sigmoid = kind[i].sigmoid, .normalize = kind[i].normalize,
+        struct reference r = { .experts = 4, .k = kind[i].k, .width = 8, .hidden = 6, .sigmoid = kind[i].sigmoid,
+                               .normalize = kind[i].normalize,
                                .scale = kind[i].scale };
         tiny_start(&t, 1);
         r.router = tiny_weight(&t, "layers.1.ffn.router.weight");
@@ -107,7 +118,8 @@ static void test_equal_experts(void **state)
             snprintf(from, sizeof from, "layers.%d.ffn.%s.weight", l, name[i]);
             snprintf(to, sizeof to, "layers.%d.ffn.experts.%s.weight", l, name[i]);
             int64_t n = tiny_count(&p.b, from);
-            for (int e = 0; e < 4; e++) memcpy(tiny_weight(&p.a, to) + e * n, tiny_weight(&p.b, from), (size_t)n * sizeof(real));
+            for (int e = 0; e < 4; e++)
+                memcpy(tiny_weight(&p.a, to) + e * n, tiny_weight(&p.b, from), (size_t)n * sizeof(real));
         }
     pair_run(&p);
     check_near(p.x, p.y, p.n, 1e-5);
@@ -141,13 +153,15 @@ static void test_expert_order(void **state)
     static const char *const sets = TEXT({"layers": 1, "ffn.router.score": "sigmoid", "ffn.balance": ["bias"]});
     struct pair p = pair_new(sets, sets);
     static const int to[] = { 2, 0, 3, 1 };
-    static const char *const path[] = { "layers.0.ffn.router.weight", "layers.0.ffn.router.bias", "layers.0.ffn.experts.gate.weight",
+    static const char *const path[] = { "layers.0.ffn.router.weight", "layers.0.ffn.router.bias",
+                                        "layers.0.ffn.experts.gate.weight",
                                         "layers.0.ffn.experts.up.weight", "layers.0.ffn.experts.down.weight" };
     for (int e = 0; e < 4; e++) tiny_weight(&p.a, path[1])[e] = (real)(0.05 * e);
     for (int i = 0; i < COUNT(path); i++) {
         size_t n = (size_t)tiny_count(&p.a, path[i]) / 4;
         const real *from = tiny_weight(&p.a, path[i]);
-        for (int e = 0; e < 4; e++) memcpy(tiny_weight(&p.b, path[i]) + (size_t)to[e] * n, from + (size_t)e * n, n * sizeof(real));
+        for (int e = 0; e < 4; e++)
+            memcpy(tiny_weight(&p.b, path[i]) + (size_t)to[e] * n, from + (size_t)e * n, n * sizeof(real));
     }
     pair_run(&p);
     check_near(p.x, p.y, p.n, 1e-6);
@@ -193,7 +207,8 @@ static void test_objective(void **state)
 {
     (void)state;
     struct tiny t = tiny_new(TEXT({"head.mtp": {"module": "sequential", "depth": 2, "weight": 0.5},
-        "ffn.balance": [{"module": "switch_aux", "alpha": 0.25}, {"module": "z_loss", "coef": 0.125}]}), NULL, MODE_TRAIN, 2, 6);
+        "ffn.balance": [{"module": "switch_aux", "alpha": 0.25}, {"module": "z_loss", "coef": 0.125}]}), NULL,
+        MODE_TRAIN, 2, 6);
     tiny_start(&t, 1);
     tiny_forward(&t);
     double objective, balance = 0.25 * tiny_loss(&t, "aux") + 0.125 * tiny_loss(&t, "z");
@@ -202,7 +217,8 @@ static void test_objective(void **state)
     tiny_free(&t);
 }
 
-/* A bias that is equal for all experts changes nothing; one that changes the choice leaves the gate the unbiased score. */
+/* A bias that is equal for all experts changes nothing; one that changes the choice leaves the gate the unbiased
+   score. */
 static void test_bias_moves_the_choice_only(void **state)
 {
     (void)state;
@@ -222,7 +238,8 @@ static void test_bias_moves_the_choice_only(void **state)
 static void test_bias_step(void **state)
 {
     (void)state;
-    static const char *const sets = TEXT({"ffn.router.score": "sigmoid", "ffn.balance": [{"module": "bias", "gamma": 0.01}]});
+    static const char *const sets = TEXT({"ffn.router.score": "sigmoid",
+                                          "ffn.balance": [{"module": "bias", "gamma": 0.01}]});
     struct tiny t = tiny_new(sets, TEXT({"optim.lr": 0}), MODE_TRAIN, 2, 6);
     tiny_start(&t, 1);
     tiny_step(&t, 0);
@@ -242,7 +259,8 @@ static void test_bias_step(void **state)
 static void test_bias_of_a_row(void **state)
 {
     (void)state;
-    struct tiny t = tiny_new(TEXT({"ffn.router.score": "sigmoid", "ffn.balance": [{"module": "bias", "gamma": 0.01}]}), NULL, MODE_TRAIN, 2, 6);
+    struct tiny t = tiny_new(TEXT({"ffn.router.score": "sigmoid", "ffn.balance": [{"module": "bias", "gamma": 0.01}]}),
+                             NULL, MODE_TRAIN, 2, 6);
     tiny_start(&t, 1);
     for (int step = 0; step < 5; step++) {
         double before[4], bias[4], range;
@@ -290,8 +308,9 @@ static void test_bias_balances(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RUN(one_expert), RUN(routers), RUN(equal_experts), RUN(shared_experts), RUN(expert_order), RUN(losses_of_equal_logits),
-        RUN(z_loss_of_sigmoid), RUN(objective), RUN(bias_moves_the_choice_only), RUN(bias_step), RUN(bias_of_a_row), RUN(bias_balances),
+        RUN(one_expert), RUN(routers), RUN(equal_experts), RUN(shared_experts), RUN(expert_order),
+        RUN(losses_of_equal_logits), RUN(z_loss_of_sigmoid), RUN(objective), RUN(bias_moves_the_choice_only),
+        RUN(bias_step), RUN(bias_of_a_row), RUN(bias_balances),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* Matrix products against a plain double sum, on every instruction set that this processor has; and that their bits do not depend
-   on threads, on how a product is cut, on packing, or on a dot product unit where it has nothing to do. */
+/* Matrix products against a plain double sum, on every instruction set that this processor has; and that their bits do
+   not depend on threads, on how a product is cut, on packing, or on a dot product unit where it has nothing to do. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -20,7 +20,10 @@ static uint16_t narrow_left[MOST], narrow_right[MOST], narrow_result[MOST];
 static int32_t offsets[6];
 static uint64_t draws;
 
-static int64_t draw(int64_t below) { return (int64_t)key_below((struct key){ 3, PURPOSE_TEST, 1, 0 }, draws++, (uint64_t)below); }
+static int64_t draw(int64_t below)
+{
+    return (int64_t)key_below((struct key){ 3, PURPOSE_TEST, 1, 0 }, draws++, (uint64_t)below);
+}
 
 /* Values k/100 in [-1, 1]. */
 static void fill(real *data)
@@ -36,7 +39,8 @@ static double get(const struct matrix *m, int64_t at)
     return *row_read(&t, at, 1, &one);
 }
 
-static struct matrix made(real *data, uint16_t *narrow, bool bf16, int64_t rows, int64_t cols, bool turned, int64_t stack)
+static struct matrix made(real *data, uint16_t *narrow, bool bf16, int64_t rows, int64_t cols, bool turned,
+                          int64_t stack)
 {
     int64_t values = turned ? rows : cols, lines = turned ? cols : rows, line = values + draw(3);
     if (draw(8) == 0 && stack * lines * 1024 <= MOST) line = 1024;          /* lines share cache sets */
@@ -76,7 +80,8 @@ static void expect(const struct isa *level)
     bool depth = g->cut == GEMM_DEPTH && g->offsets;
     for (int64_t i = 0; i < MOST; i++) { job.want[i] = get(&g->c, i); job.size[i] = 0; }
     for (int e = 0; e <= groups; e++) {
-        int64_t from = g->offsets ? g->offsets[e] : e * g->m, to = e == groups ? depth ? g->k : g->m : g->offsets ? g->offsets[e + 1] : g->m;
+        int64_t from = g->offsets ? g->offsets[e] : e * g->m,
+                to = e == groups ? depth ? g->k : g->m : g->offsets ? g->offsets[e + 1] : g->m;
         if (depth && e == groups) continue;
         for (int64_t i = depth ? 0 : from; i < (depth ? g->m : to); i++)
             for (int64_t j = 0; j < g->n; j++) {
@@ -95,10 +100,12 @@ static void expect(const struct isa *level)
     }
 }
 
-/* Extents where a way of computing begins or ends: none, one, less than a vector, whole vectors, whole panels, several passes. */
+/* Extents where a way of computing begins or ends: none, one, less than a vector, whole vectors, whole panels, several
+   passes. */
 static int64_t extent(int64_t most)
 {
-    static const int64_t some[] = { 0, 1, 2, 7, 8, 13, 14, 15, 16, 17, 31, 32, 33, 48, 63, 64, 96, 100, 128, 130, 250, 256, 270, 512, 515, 600 };
+    static const int64_t some[] = { 0, 1, 2, 7, 8, 13, 14, 15, 16, 17, 31, 32, 33, 48, 63, 64, 96, 100, 128, 130, 250,
+                                    256, 270, 512, 515, 600 };
     int64_t n;
     do n = some[draw(COUNT(some))]; while (n > most);
     return n;
@@ -118,7 +125,8 @@ static void draw_job(const struct isa *level, bool grouped)
 {
     enum gemm_cut cut = draw(2) ? GEMM_ROWS : GEMM_DEPTH;
     int64_t groups = grouped ? COUNT(offsets) - 1 : 1;
-    int64_t m = extent(grouped ? 250 : 600), n = extent(m > 250 || grouped ? 130 : 600), k = extent(m * n > 20000 ? 130 : grouped ? 270 : 600);
+    int64_t m = extent(grouped ? 250 : 600), n = extent(m > 250 || grouped ? 130 : 600),
+            k = extent(m * n > 20000 ? 130 : grouped ? 270 : 600);
     draw_offsets(cut == GEMM_ROWS ? m : k);
     job.g = (struct gemm){ .m = m, .n = n, .k = k, .cut = cut, .beta = (real)draw(2), .narrow = draw(2) };
     job.g.a = made(left, narrow_left, draw(2), m, k, draw(2), 1);
@@ -192,7 +200,8 @@ static void test_values_stand_alone(void **state)
     fill(right);
     for (int level = 0; isa_level(level); level++)
         for (int way = 0; way < 8 * COUNT(rows); way++) {
-            struct gemm g = { .m = rows[way / 8], .n = N, .k = K, .narrow = way >> 2 & 1, .c = matrix_reals(result, N) };
+            struct gemm g = { .m = rows[way / 8], .n = N, .k = K, .narrow = way >> 2 & 1,
+                              .c = matrix_reals(result, N) };
             g.a = way & 1 ? matrix_turned(matrix_reals(left, M)) : matrix_reals(left, K);
             g.b = way & 2 ? matrix_turned(matrix_reals(right, K)) : matrix_reals(right, N);
             isa_use(isa_level(level));
@@ -219,7 +228,8 @@ static void test_dot_units_keep_reals(void **state)
     (void)state;
     fill(left);
     fill(right);
-    struct gemm g = { .m = M, .n = N, .k = K, .a = matrix_reals(left, K), .b = matrix_reals(right, N), .c = matrix_reals(result, N) };
+    struct gemm g = { .m = M, .n = N, .k = K, .a = matrix_reals(left, K), .b = matrix_reals(right, N),
+                      .c = matrix_reals(result, N) };
     for (int i = 0; isa_level(i); i++)
         for (int other = 0; isa_level(other); other++) {
             if (isa_level(other)->level != isa_level(i)->level) continue;
@@ -238,14 +248,18 @@ static size_t packed_size(const struct tensor *w, enum format act) { return isa(
 /* Both products with a weight have the same bits when it is packed. */
 static void test_packed_weights(void **state)
 {
-    static const struct { int64_t experts, rows, n, k; } cases[] = { { 0, 40, 96, 64 }, { 0, 300, 300, 40 }, { 0, 5, 33, 600 }, { 5, 90, 70, 130 }, { 5, 33, 32, 32 } };
+    static const struct {
+        int64_t experts, rows, n, k;
+    } cases[] = { { 0, 40, 96, 64 }, { 0, 300, 300, 40 }, { 0, 5, 33, 600 }, { 5, 90, 70, 130 }, { 5, 33, 32, 32 } };
     struct pool *two = pool_new(2);
     struct args a = { .device = two };
     (void)state;
     for (int level = 0; isa_level(level); level++)
         for (int i = 0; i < COUNT(cases); i++) {
-            int64_t experts = cases[i].experts, n = cases[i].n, k = cases[i].k, m = cases[i].rows, widest = n > k ? n : k;
-            struct tensor w = { .data = right, .shape = experts ? SHAPE(experts, n, k) : SHAPE(n, k), .format = FORMAT_REAL };
+            int64_t experts = cases[i].experts, n = cases[i].n, k = cases[i].k, m = cases[i].rows,
+                    widest = n > k ? n : k;
+            struct tensor w = { .data = right, .shape = experts ? SHAPE(experts, n, k) : SHAPE(n, k),
+                                .format = FORMAT_REAL };
             isa_use(isa_level(level));
             assert_int_equal(packed_size(&w, FORMAT_REAL), 0);
             size_t bytes = packed_size(&w, FORMAT_BF16);
@@ -260,8 +274,10 @@ static void test_packed_weights(void **state)
                 w.packed = NULL;
                 struct matrix b = matrix_of(&w, k);
                 b.stack = n * k;
-                struct gemm g = { .m = m, .n = turned ? n : k, .k = turned ? k : n, .a = matrix_reals(left, turned ? k : n), .b = turned ? matrix_turned(b) : b,
-                                  .c = matrix_reals(result, widest), .narrow = true, .groups = (int)experts, .offsets = experts ? offsets : NULL };
+                struct gemm g = { .m = m, .n = turned ? n : k, .k = turned ? k : n,
+                                  .a = matrix_reals(left, turned ? k : n), .b = turned ? matrix_turned(b) : b,
+                                  .c = matrix_reals(result, widest), .narrow = true, .groups = (int)experts,
+                                  .offsets = experts ? offsets : NULL };
                 memset(result, 0, (size_t)(2 * m * widest) * sizeof *result);
                 gemm(&a, &g);
                 w.packed = packed;
@@ -302,7 +318,8 @@ static void test_choice(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_values), cmocka_unit_test(test_values_stand_alone), cmocka_unit_test(test_dot_units_keep_reals),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_values), cmocka_unit_test(test_values_stand_alone),
+                                        cmocka_unit_test(test_dot_units_keep_reals),
                                         cmocka_unit_test(test_packed_weights), cmocka_unit_test(test_choice) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* What a graph promises to those who build one: inputs by their names, optional ones left out, one tensor twice, and an error that
-   leaves every builder on its feet. */
+/* What a graph promises to those who build one: inputs by their names, optional ones left out, one tensor twice, and an
+   error that leaves every builder on its feet. */
 #include "tiny.h"
 
 static void check(struct graph *g, const struct node *made, const char *words)
@@ -14,7 +14,9 @@ static void test_messages(void **state)
     (void)state;
     struct leaves *l = leaves_new();
     struct graph *g = graph_new(l);
-    struct node *x = graph_input(g, "x", DTYPE_REAL, SHAPE(4, 3)), *start = graph_input(g, "start", DTYPE_I32, SHAPE(2, 2)), *rows = graph_input(g, "rows", DTYPE_I32, SHAPE(3));
+    struct node *x = graph_input(g, "x", DTYPE_REAL, SHAPE(4, 3)),
+                *start = graph_input(g, "start", DTYPE_I32, SHAPE(2, 2)),
+                *rows = graph_input(g, "rows", DTYPE_I32, SHAPE(3));
     check(g, graph_emit(g, &op_attention, NULL, 0, x, x, x, NULL), "attention: input 'start' is missing");
     check(g, graph_emit(g, &op_square, NULL, 0, x, x), "square: inputs are 1, not 2");
     check(g, concat(g, 0, NULL), "concat: there are no x");
@@ -53,7 +55,8 @@ static void test_one_tensor_twice(void **state)
         struct graph *g = graph_new(l);
         struct err e;
         struct plan *plan;
-        struct node *w = graph_weight(g, "w", ROLE_GAIN, SHAPE(3), (struct init){ .kind = INIT_CONSTANT, .value = 1.5 });
+        struct node *w = graph_weight(g, "w", ROLE_GAIN, SHAPE(3),
+                                      (struct init){ .kind = INIT_CONSTANT, .value = 1.5 });
         struct node *twice = mul(g, w, w), *y = mul(g, twice, twice);                    /* w^4 */
         graph_loss(g, "l", dot(g, y, y), 1, false);                                     /* 3 w^8 */
         g->region = REGION_UPDATE;
@@ -61,7 +64,8 @@ static void test_one_tensor_twice(void **state)
         g->region = REGION_MICRO;
         graph_probe(g, "grad", "", BETTER_NONE, "", 1, &(struct term){ 1, grad, NULL, false });
         assert_false(g->failed);
-        assert_int_equal(plan_new(&plan, g, (struct plan_how){ &backend_cpu, (enum precision)precision, RECOMPUTE_NONE }, &e), 0);
+        assert_int_equal(plan_new(&plan, g, (struct plan_how){ &backend_cpu, (enum precision)precision,
+                                                               RECOMPUTE_NONE }, &e), 0);
         struct state *s = state_new(l, &backend_cpu, 1);
         double got[3];
         plan_bind(plan, s, NULL);
@@ -78,7 +82,8 @@ static void test_one_tensor_twice(void **state)
     }
 }
 
-/* The graph of every mode fails at each of its nodes in turn: nobody reads what is not there, and the first error stays. */
+/* The graph of every mode fails at each of its nodes in turn: nobody reads what is not there, and the first error
+   stays. */
 static void test_failing_anywhere(void **state)
 {
     (void)state;

@@ -68,7 +68,7 @@ static void test_inherits_nothing(void **state)
     assert_int_equal(child_receive(&c, &n, sizeof n), 0);
     assert_int_equal(child_receive(&c, out, sizeof out), 0);
     guard_end(&c, NULL);
-    assert_int_equal(n, 2 + 3 + 1 + 1);                     /* . and .., the standard ones, the socket, the folder itself */
+    assert_int_equal(n, 2 + 3 + 1 + 1);    /* . and .., the standard ones, the socket, the folder itself */
     assert_string_equal(out, "/dev/null");
     for (int i = 0; i < COUNT(file); i++) close(file[i]);
 }

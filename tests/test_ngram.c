@@ -21,15 +21,19 @@ static int32_t parts(int64_t i) { return i < 13 ? 0 : i < 14 ? 13 : 14; }
     CASE(ngram, whole, ngram(g, TEXT(whole), 3, 103, 1000003, HASH_MUL32)) \
     CASE(ngram, parts, ngram(g, TEXT(parts), 3, 103, 1000003, HASH_MUL32)) \
     CASE(ngram, pairs, ngram(g, TEXT(whole), 2, 103, 103 * 103, HASH_MOD)) \
-    CASE(ngram, chunk, ngram(g, count_in(g, SHAPE(1, LONG), token), int_in(g, SHAPE(1, 4), 0, 0, 0, 0), int_in(g, SHAPE(1), 20), \
+    CASE(ngram, chunk, ngram(g, count_in(g, SHAPE(1, LONG), token), int_in(g, SHAPE(1, 4), 0, 0, 0, 0), \
+                             int_in(g, SHAPE(1), 20), \
                              3, 103, 1000003, HASH_MUL32)) \
-    CASE(collision_rate, some, collision_rate(g, int_in(g, SHAPE(1, 6), 1, 2, 1, 2, 3, 1), int_in(g, SHAPE(1, 6), 0, 0, 0, 0, 0, 0), \
+    CASE(collision_rate, some, collision_rate(g, int_in(g, SHAPE(1, 6), 1, 2, 1, 2, 3, 1), \
+                                              int_in(g, SHAPE(1, 6), 0, 0, 0, 0, 0, 0), \
                                               int_in(g, SHAPE(1, 6), 4, 9, 4, 9, 9, 7), 2)) \
-    CASE(collision_rate, unigrams, collision_rate(g, int_in(g, SHAPE(2, 2), 1, 2, 1, 3), int_in(g, SHAPE(2, 2), 0, 0, 0, 0), \
+    CASE(collision_rate, unigrams, collision_rate(g, int_in(g, SHAPE(2, 2), 1, 2, 1, 3), \
+                                                  int_in(g, SHAPE(2, 2), 0, 0, 0, 0), \
                                                   int_in(g, SHAPE(2, 2), 5, 6, 5, 7), 1))
 HERE(BENCH_BUILD)
 
-#define ROWS(name, ...) do { OPEN(b_, ngram, name); bench_forward(&b_); SEE(b_.out[0], 0, __VA_ARGS__); bench_close(&b_); } while (0)
+#define ROWS(name, ...) \
+    do { OPEN(b_, ngram, name); bench_forward(&b_); SEE(b_.out[0], 0, __VA_ARGS__); bench_close(&b_); } while (0)
 
 static void test_golden(void **state)
 {
@@ -113,8 +117,8 @@ static void test_collisions(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden), cmocka_unit_test(test_history), cmocka_unit_test(test_documents), cmocka_unit_test(test_chunk),
-        cmocka_unit_test(test_table_of_pairs), cmocka_unit_test(test_collisions),
+        cmocka_unit_test(test_golden), cmocka_unit_test(test_history), cmocka_unit_test(test_documents),
+        cmocka_unit_test(test_chunk), cmocka_unit_test(test_table_of_pairs), cmocka_unit_test(test_collisions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

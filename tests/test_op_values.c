@@ -8,14 +8,20 @@
     CASE(rmsnorm, free, rmsnorm(g, act_in(g, 50, 37), real_in(g, 37), 0, false)) \
     CASE(rope, golden, rope(g, real_in(g, 2, 1, 4), int_in(g, SHAPE(1, 2), 0, 0), NULL, 4, ROPE_FIRST, 1e4)) \
     CASE(rope, last, rope(g, real_in(g, 2, 1, 6), int_in(g, SHAPE(1, 2), 0, 0), NULL, 4, ROPE_LAST, 1e4)) \
-    CASE(rope, proportional, rope(g, real_in(g, 2, 1, 8), int_in(g, SHAPE(1, 2), 0, 0), NULL, 4, ROPE_PROPORTIONAL, 1e4)) \
-    CASE(rope, whole_last, rope(g, act_in(g, 6, 2, 8), int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 0, 0), NULL, 8, ROPE_LAST, 1e4)) \
-    CASE(rope, whole_first, rope(g, act_in(g, 6, 2, 8), int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 0, 0), NULL, 8, ROPE_FIRST, 1e4)) \
-    CASE(rope, whole_proportional, rope(g, act_in(g, 6, 2, 8), int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 0, 0), NULL, 8, ROPE_PROPORTIONAL, 1e4)) \
+    CASE(rope, proportional, rope(g, real_in(g, 2, 1, 8), int_in(g, SHAPE(1, 2), 0, 0), NULL, 4, ROPE_PROPORTIONAL, \
+                                  1e4)) \
+    CASE(rope, whole_last, rope(g, act_in(g, 6, 2, 8), int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 0, 0), NULL, 8, ROPE_LAST, \
+                                1e4)) \
+    CASE(rope, whole_first, rope(g, act_in(g, 6, 2, 8), int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 0, 0), NULL, 8, ROPE_FIRST, \
+                                 1e4)) \
+    CASE(rope, whole_proportional, rope(g, act_in(g, 6, 2, 8), int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 0, 0), NULL, 8, \
+                                        ROPE_PROPORTIONAL, 1e4)) \
     CASE(rope, none, rope(g, act_in(g, 6, 2, 8), int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 0, 0), NULL, 0, ROPE_LAST, 1e4)) \
-    CASE(rope, near, rope(g, act_in(g, 40, 1, 8), count_in(g, SHAPE(1, 40), zero), int_in(g, SHAPE(1), 0), 8, ROPE_LAST, 1e4)) \
+    CASE(rope, near, rope(g, act_in(g, 40, 1, 8), count_in(g, SHAPE(1, 40), zero), int_in(g, SHAPE(1), 0), 8, \
+                          ROPE_LAST, 1e4)) \
     CASE(rope, long, rope(g, real_in(g, 200, 1, 4), count_in(g, SHAPE(1, 200), zero), NULL, 4, ROPE_FIRST, 1e4)) \
-    CASE(rope, far, rope(g, act_in(g, 40, 1, 8), count_in(g, SHAPE(1, 40), zero), int_in(g, SHAPE(1), 37), 8, ROPE_LAST, 1e4)) \
+    CASE(rope, far, rope(g, act_in(g, 40, 1, 8), count_in(g, SHAPE(1, 40), zero), int_in(g, SHAPE(1), 37), 8, \
+                         ROPE_LAST, 1e4)) \
     CASE(embed, misses, embed(g, real_in(g, 9, 5), int_in(g, SHAPE(2, 3), 4, 0, 4, 2, 4, 0))) \
     CASE(row_entropy, golden, row_entropy(g, positive_in(g, 3, 4))) \
     CASE(softmax, far, softmax(g, real_in(g, 2, 3))) \
@@ -26,7 +32,8 @@
     CASE(shift, left, shift(g, int_in(g, SHAPE(2, 3), 1, 2, 3, 4, 5, 6), 1)) \
     CASE(shift, right, shift(g, int_in(g, SHAPE(2, 3), 1, 2, 3, 4, 5, 6), -2)) \
     CASE(shift, beyond, shift(g, int_in(g, SHAPE(2, 3), 1, 2, 3, 4, 5, 6), 7)) \
-    CASE(cache, integers, cache(g, int_in(g, SHAPE(2, 4), 1, 2, 3, 4, 5, 6, 7, 8), int_in(g, SHAPE(2, 2), 10, 20, 30, 40), \
+    CASE(cache, integers, cache(g, int_in(g, SHAPE(2, 4), 1, 2, 3, 4, 5, 6, 7, 8), \
+                                int_in(g, SHAPE(2, 2), 10, 20, 30, 40), \
                                 int_in(g, SHAPE(2, 2), 0, 0, 0, 0), int_in(g, SHAPE(1), 1))) \
     CASE(sigmoid, values, sigmoid(g, real_in(g, 4))) \
     CASE(max_all, values, max_all(g, real_in(g, 3, 3))) \
@@ -103,7 +110,8 @@ static void test_rope(void **state)
     OPEN(d, rope, proportional);                            /* pairs (0,4) and (1,5); angles 1 and 1/10 */
     PUT(d, 0, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8);
     bench_forward(&d);
-    SEE(d.out[0], 1e-6, 1, 2, 3, 4, 5, 6, 7, 8, cos(1) - 5 * sin(1), 2 * cos(.1) - 6 * sin(.1), 3, 4, 5 * cos(1) + sin(1), 6 * cos(.1) + 2 * sin(.1), 7, 8);
+    SEE(d.out[0], 1e-6, 1, 2, 3, 4, 5, 6, 7, 8, cos(1) - 5 * sin(1), 2 * cos(.1) - 6 * sin(.1), 3, 4,
+        5 * cos(1) + sin(1), 6 * cos(.1) + 2 * sin(.1), 7, 8);
     bench_close(&d);
 }
 
@@ -136,7 +144,7 @@ static void test_rope_of_all_and_none(void **state)
     same(&first.out[0], &last.out[0]);
     same(&first.out[0], &proportional.out[0]);
     same(&none.out[0], &none.in[0]);
-    for (int64_t i = 0; i < 16; i++) {                      /* positions 0: the first token, and the third, which begins a document */
+    for (int64_t i = 0; i < 16; i++) {    /* positions 0: the first token, and the third, which begins a document */
         assert_true(tensor_get(&first.out[0], i) == tensor_get(&first.in[0], i));
         assert_true(tensor_get(&first.out[0], 32 + i) == tensor_get(&first.in[0], 32 + i));
     }
@@ -325,13 +333,16 @@ static void test_exp_and_log(void **state)
     (void)state;
     for (int i = -86900; i <= 88700; i++) {
         double x = (real)(i * 1e-3), want = exp((real)x);
-        if (!(fabs(vec_exp((real)x) - want) <= 2e-7 * want)) fail_msg("e^%g is %g, expected %g", x, (double)vec_exp((real)x), want);
+        if (!(fabs(vec_exp((real)x) - want) <= 2e-7 * want))
+            fail_msg("e^%g is %g, expected %g", x, (double)vec_exp((real)x), want);
     }
     for (int i = 1; i <= 100000; i++) {
         double x = (real)(i * 1e-4), want = log((real)x);
-        if (!(fabs(vec_log((real)x) - want) <= 2e-7 * fmax(fabs(want), .1))) fail_msg("ln %g is %g, expected %g", x, (double)vec_log((real)x), want);
+        if (!(fabs(vec_log((real)x) - want) <= 2e-7 * fmax(fabs(want), .1)))
+            fail_msg("ln %g is %g, expected %g", x, (double)vec_log((real)x), want);
     }
-    assert_true(vec_exp(-INFINITY) == 0 && vec_exp((real)-1e30) == 0 && isinf(vec_exp(INFINITY)) && isinf(vec_exp(90)) && isnan(vec_exp(NAN)));
+    assert_true(vec_exp(-INFINITY) == 0 && vec_exp((real)-1e30) == 0 && isinf(vec_exp(INFINITY)) &&
+                isinf(vec_exp(90)) && isnan(vec_exp(NAN)));
     OPEN(b, sigmoid, values);
     PUT(b, 0, 0, -200, 200, 1);
     bench_forward(&b);
@@ -342,10 +353,11 @@ static void test_exp_and_log(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rmsnorm), cmocka_unit_test(test_rmsnorm_has_no_scale), cmocka_unit_test(test_rope), cmocka_unit_test(test_rope_of_a_long_sequence),
-        cmocka_unit_test(test_rope_of_all_and_none), cmocka_unit_test(test_rope_is_relative), cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_to_one_number), cmocka_unit_test(test_embed_leaves_other_rows), cmocka_unit_test(test_shift),
-        cmocka_unit_test(test_cache), cmocka_unit_test(test_carry), cmocka_unit_test(test_exp_and_log),
+        cmocka_unit_test(test_rmsnorm), cmocka_unit_test(test_rmsnorm_has_no_scale), cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_rope_of_a_long_sequence), cmocka_unit_test(test_rope_of_all_and_none),
+        cmocka_unit_test(test_rope_is_relative), cmocka_unit_test(test_rows), cmocka_unit_test(test_to_one_number),
+        cmocka_unit_test(test_embed_leaves_other_rows), cmocka_unit_test(test_shift), cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_carry), cmocka_unit_test(test_exp_and_log),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -62,10 +62,13 @@ static void test_joint(void **state)
         assert_true(at_once.node->op->joins == (at_once.kernels->joint != NULL));
         if (at_once.kernels->joint) {
             run(&apart, &cases[j], false, 1);
-            for (int i = 0; i < at_once.node->n_in; i++) if (at_once.din[i].data) at_once.beta[i] = 1, tensor_normal(&at_once.din[i], 200 + i);
+            for (int i = 0; i < at_once.node->n_in; i++)
+                if (at_once.din[i].data) at_once.beta[i] = 1, tensor_normal(&at_once.din[i], 200 + i);
             bench_joint(&at_once);
-            for (int i = 0; i < apart.node->n_out; i++) same_bits(&cases[j], "output", i, &apart.out[i], &at_once.out[i]);
-            for (int i = 0; i < apart.node->n_in; i++) same_bits(&cases[j], "gradient", i, &apart.din[i], &at_once.din[i]);
+            for (int i = 0; i < apart.node->n_out; i++)
+                same_bits(&cases[j], "output", i, &apart.out[i], &at_once.out[i]);
+            for (int i = 0; i < apart.node->n_in; i++)
+                same_bits(&cases[j], "gradient", i, &apart.din[i], &at_once.din[i]);
             bench_close(&apart);
             tried++;
         }
@@ -76,7 +79,8 @@ static void test_joint(void **state)
 
 /* Both start from the same values, so what differs is the rounding of results: at most 1/256 of a value, and of the
    values that were added up to it, which are no larger than the largest of the tensor. */
-static void agree(const struct op_case *c, const char *what, int i, const struct tensor *narrow, const struct tensor *wide)
+static void agree(const struct op_case *c, const char *what, int i, const struct tensor *narrow,
+                  const struct tensor *wide)
 {
     double most = 0;
     if (!wide->data) return;
@@ -133,7 +137,8 @@ static void test_no_op_without_a_case(void **state)
     CASE(starts, "2 tokens have 3 document starts", rope(g, act_in(g, 2, 1, 4), int_in(g, SHAPE(1, 3), 0, 0, 0), NULL, 2, ROPE_LAST, 10)) \
     CASE(side, "cannot stand side by side", concat(g, TWO(act_in(g, 2, 3), act_in(g, 3, 3)))) \
     CASE(rank, "rank 2 is needed", embed(g, real_in(g, 5), int_in(g, SHAPE(1, 1), 0))) \
-    CASE(full, "do not fit the buffer", cache(g, act_in(g, 1, 2, 3), act_in(g, 3, 3), int_in(g, SHAPE(1, 3), 0, 0, 0), int_in(g, SHAPE(1), 0)))
+    CASE(full, "do not fit the buffer", cache(g, act_in(g, 1, 2, 3), act_in(g, 3, 3), int_in(g, SHAPE(1, 3), 0, 0, 0), \
+                                              int_in(g, SHAPE(1), 0)))
 
 #define REFUSED_BUILD(name, words, made) static struct node *refused_##name(struct graph *g) { return made; }
 REFUSED(REFUSED_BUILD)
@@ -149,7 +154,8 @@ int main(int n, char **word)
 {
     bench_words = word + (n > 0);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_threads), cmocka_unit_test(test_joint), cmocka_unit_test(test_bf16), cmocka_unit_test(test_no_op_without_a_case), cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_threads), cmocka_unit_test(test_joint), cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_no_op_without_a_case), cmocka_unit_test(test_messages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

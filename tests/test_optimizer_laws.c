@@ -1,4 +1,5 @@
-/* Optimizers and schedules as laws: Muon sees no rotation and no size, schedules have no jumps, weights that get no gradient. */
+/* Optimizers and schedules as laws: Muon sees no rotation and no size, schedules have no jumps, weights that get no
+   gradient. */
 #include "run_graph.h"
 #include "tiny_pair.h"
 
@@ -9,8 +10,10 @@ static void orthogonal(const double *u, double *made)
 {
     struct run r = run_new();
     struct shape shape = SHAPE(SIDE, SIDE);
-    struct node *w = graph_input(r.graph, "w", DTYPE_REAL, shape), *g = graph_input(r.graph, "g", DTYPE_REAL, shape), *m = graph_input(r.graph, "m", DTYPE_REAL, shape);
-    struct node *lr = graph_input(r.graph, "lr", DTYPE_REAL, SHAPE(1)), *clip = graph_input(r.graph, "clip", DTYPE_REAL, SHAPE(2));
+    struct node *w = graph_input(r.graph, "w", DTYPE_REAL, shape), *g = graph_input(r.graph, "g", DTYPE_REAL, shape),
+                *m = graph_input(r.graph, "m", DTYPE_REAL, shape);
+    struct node *lr = graph_input(r.graph, "lr", DTYPE_REAL, SHAPE(1)),
+                *clip = graph_input(r.graph, "clip", DTYPE_REAL, SHAPE(2));
     muon(r.graph, w, g, m, lr, clip, (struct muon_attr){ 0.95, 0, -1, 1, 5 });
     run_start(&r, 1);
     for (int i = 0; i < SIZE; i++) {
@@ -83,25 +86,30 @@ static void test_schedules_are_smooth(void **state)
     for (const struct module *const *m = module_all; *m; m++) {
         char sets[96];
         if ((*m)->slot != SLOT_SCHEDULE) continue;
-        snprintf(sets, sizeof sets, "{\"steps\": 100000, \"schedule\": {\"module\": \"%s\", \"warmup\": 1000}}", (*m)->name);
+        snprintf(sets, sizeof sets, "{\"steps\": 100000, \"schedule\": {\"module\": \"%s\", \"warmup\": 1000}}",
+                 (*m)->name);
         struct tiny t = tiny_new("{}", sets, MODE_EVAL, 1, 2);
         const struct pick *s = &t.train.schedule;
         double last = 0;
         for (int64_t step = 0; step < 100000; step++) {
             double now = s->module->schedule(*s, step, 100000);
             if (!(now > 0 && now <= 1)) fail_msg("%s: factor %g at step %lld", (*m)->name, now, (long long)step);
-            if (fabs(now - last) > 0.01) fail_msg("%s: jumps from %g to %g at step %lld", (*m)->name, last, now, (long long)step);
+            if (fabs(now - last) > 0.01)
+                fail_msg("%s: jumps from %g to %g at step %lld", (*m)->name, last, now, (long long)step);
             last = now;
         }
         tiny_free(&t);
     }
 }
 
-/* An expert that no token chose gets no gradient: its weights decay and do nothing else; nothing that does not decay moves. */
+/* An expert that no token chose gets no gradient: its weights decay and do nothing else; nothing that does not decay
+   moves. */
 static void test_unused_experts(void **state)
 {
     (void)state;
-    struct tiny t = tiny_new(TEXT({"layers": 1, "ffn.router.top_k": 1}), TEXT({"optim": {"module": "adamw", "lr": 0.5, "decay": 0.25}, "schedule": "constant", "clip": 0}), MODE_TRAIN, 2, 6);
+    struct tiny t = tiny_new(TEXT({"layers": 1, "ffn.router.top_k": 1}),
+                             TEXT({"optim": {"module": "adamw", "lr": 0.5, "decay": 0.25}, "schedule": "constant",
+                                   "clip": 0}), MODE_TRAIN, 2, 6);
     tiny_start(&t, 1);
     real *embed = tiny_weight(&t, "embed.weight"), *router = tiny_weight(&t, "layers.0.ffn.router.weight");
     tiny_scale(&t, "layers.0.attention.out.weight", 0);

@@ -1,6 +1,6 @@
-/* Replicates are paired: under one seed all variants see the same batches and start from the same weights. Switches that touch
-   the objective or the optimizer alone then give the same losses to the bit while nothing moves; micro-batches the same but for
-   rounding and for the weight of sequences with more ends of documents. */
+/* Replicates are paired: under one seed all variants see the same batches and start from the same weights. Switches
+   that touch the objective or the optimizer alone then give the same losses to the bit while nothing moves;
+   micro-batches the same but for rounding and for the weight of sequences with more ends of documents. */
 #include "study_fixture.h"
 #include "train/train.h"
 #include <setjmp.h>
@@ -14,8 +14,11 @@
 /* train.steps and train.batch are the base's: windows are drawn by step. */
 static const char *const description = TEXT({
     "name": "pairing", "data": "synthetic", "replicates": 2, "seed": 3, "baseline": "base",
-    "base": {"layers": 3, "d_model": 16, "seq": 32, "attention": {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 8}, "ffn": {"module": "moe", "experts": 4, "d_ff": 12}},
-    "train": {"steps": 4, "batch": 4, "optim": {"module": "adamw", "lr": 0}, "eval_every": 2, "eval_tokens": 256, "checkpoint_every": 1000},
+    "base": {"layers": 3, "d_model": 16, "seq": 32, "attention": {"module": "gqa", "heads": 2, "kv_heads": 1,
+                                                                  "head_dim": 8},
+                                                                  "ffn": {"module": "moe", "experts": 4, "d_ff": 12}},
+    "train": {"steps": 4, "batch": 4, "optim": {"module": "adamw", "lr": 0}, "eval_every": 2, "eval_tokens": 256,
+              "checkpoint_every": 1000},
     "variants": [
         {"name": "base", "set": {}},
         {"name": "balanced", "set": {"ffn.balance": ["switch_aux", "z_loss"]}},
@@ -30,7 +33,8 @@ static const char *const description = TEXT({
 });
 enum { SAME = 7, IN_PARTS = 8, STEPS = 4, EVALS = 2 };
 
-static double *series(const struct study *s, int variant, int replicate, enum store_group group, const char *name, int64_t rows)
+static double *series(const struct study *s, int variant, int replicate, enum store_group group, const char *name,
+                      int64_t rows)
 {
     struct reader *r;
     struct err e;
@@ -57,10 +61,12 @@ static struct study *trained(const char *dir)
     json_t *json = json_loads(description, 0, NULL);
     assert_non_null(json);
     fixture_must(corpus_open(&corpus, "synthetic", &e), &e);
-    if (study_resolve(json, corpus_info(corpus), &s, &problems)) fail_msg("%s: %s", problems.problem[0].path, problems.problem[0].text);
+    if (study_resolve(json, corpus_info(corpus), &s, &problems))
+        fail_msg("%s: %s", problems.problem[0].path, problems.problem[0].text);
     s->dir = dir;
     fixture_must(study_save(s, &e), &e);
-    for (int i = 0; i < s->n_points; i++) assert_int_equal(train_point(s, i, &(struct train_options){ .threads = 1, .watcher = -1 }), OUTCOME_FINISHED);
+    for (int i = 0; i < s->n_points; i++)
+        assert_int_equal(train_point(s, i, &(struct train_options){ .threads = 1, .watcher = -1 }), OUTCOME_FINISHED);
     corpus_close(corpus);
     json_decref(json);
     return s;
@@ -73,15 +79,18 @@ static void test_losses_of_paired_runs(void **state)
     assert_non_null(mkdtemp(dir));
     struct study *s = trained(dir);
     for (int k = 0; k < 2; k++) {
-        double *train = series(s, 0, k, STORE_TRAIN, "loss", STEPS), *eval = series(s, 0, k, STORE_EVAL, "loss", EVALS), *bits = series(s, 0, k, STORE_EVAL, "bits_per_byte", EVALS);
+        double *train = series(s, 0, k, STORE_TRAIN, "loss", STEPS), *eval = series(s, 0, k, STORE_EVAL, "loss", EVALS),
+               *bits = series(s, 0, k, STORE_EVAL, "bits_per_byte", EVALS);
         assert_true(train[0] != train[1] && train[1] != train[2]);              /* other windows */
-        assert_true(eval[0] == eval[1]);                                        /* the same ones, and nothing has moved */
+        assert_true(eval[0] == eval[1]);    /* the same ones, and nothing has moved */
         assert_true(fabs(bits[0] - eval[0] / M_LN2) < 1e-12 * bits[0]);         /* a token is a byte */
         for (int v = 1; v < s->n_variants; v++) {
             double *t = series(s, v, k, STORE_TRAIN, "loss", STEPS), *h = series(s, v, k, STORE_EVAL, "loss", EVALS);
             bool same = memcmp(t, train, STEPS * sizeof *t) == 0 && memcmp(h, eval, EVALS * sizeof *h) == 0;
-            for (int i = 0; i < STEPS && v == IN_PARTS; i++) assert_true(fabs(t[i] - train[i]) < 1e-4 && fabs(h[i % EVALS] - eval[0]) < 1e-4);
-            if (same != (v < SAME)) fail_msg("%s, replicate %d: losses %s", s->variant[v].name, k, same ? "do not differ" : "differ");
+            for (int i = 0; i < STEPS && v == IN_PARTS; i++)
+                assert_true(fabs(t[i] - train[i]) < 1e-4 && fabs(h[i % EVALS] - eval[0]) < 1e-4);
+            if (same != (v < SAME))
+                fail_msg("%s, replicate %d: losses %s", s->variant[v].name, k, same ? "do not differ" : "differ");
             free(t);
             free(h);
         }

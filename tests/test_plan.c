@@ -66,7 +66,8 @@ static void tell_calls(char *to, const struct plan *p, const struct calls *c)
         for (int k = 0; call->args.din && k < n->n_in; k++)
             if (call->args.din[k].data) snprintf(writes, sizeof writes, "d%s", name[n->in[k]->id]);
         tell(to, "%4d  %-8s  %-6s  %5s  %s\n", p->place[n->id].time[call->pass],
-             call->pass == BACKWARD ? "backward" : "forward", n->op->name, chain, call->args.din ? writes : name[n->id]);
+             call->pass == BACKWARD ? "backward" : "forward", n->op->name, chain,
+             call->args.din ? writes : name[n->id]);
     }
 }
 
@@ -79,7 +80,8 @@ static void tell_memory(char *to, const struct plan *p)
             char tensor[8];
             snprintf(tensor, sizeof tensor, "%s%s", k ? "d" : "", name[i]);
             if (slots[k] != NONE && s->where == IN_ARENA)
-                tell(to, "%-6s  %5zu  %d .. %d  %8zu\n", tensor, plan_decl_bytes(p, s->decl), s->from, s->to, s->offset);
+                tell(to, "%-6s  %5zu  %d .. %d  %8zu\n", tensor, plan_decl_bytes(p, s->decl), s->from, s->to,
+                     s->offset);
         }
     }
     tell(to, "arena: %zu bytes\n", p->report.arena);

@@ -30,7 +30,8 @@ static int32_t zero(int64_t i) { (void)i; return 0; }
 #define ATTENTION(name, heads, groups, width, start, window) \
     static struct node *name(struct graph *g) \
     { \
-        return attention(g, act_in(g, B * S, heads, width), act_in(g, B * S, groups, width), act_in(g, B * S, groups, width), \
+        return attention(g, act_in(g, B * S, heads, width), act_in(g, B * S, groups, width), \
+                         act_in(g, B * S, groups, width), \
                          count_in(g, SHAPE(B, S), start), NULL, 1 / sqrt(width), window); \
     }
 ATTENTION(mha, 4, 4, 8, zero, 0)
@@ -56,14 +57,16 @@ static void reference(const struct bench *b, double scale, int64_t window, doubl
             for (int64_t j = from; j <= s; j++) {
                 p[j] = 0;
                 for (int64_t w = 0; w < width; w++)
-                    p[j] += scale * tensor_get(&b->in[0], (t * heads + h) * width + w) * tensor_get(&b->in[1], ((t - s + j) * groups + g) * width + w);
+                    p[j] += scale * tensor_get(&b->in[0], (t * heads + h) * width + w) *
+                            tensor_get(&b->in[1], ((t - s + j) * groups + g) * width + w);
                 top = fmax(top, p[j]);
             }
             for (int64_t j = from; j <= s; j++) sum += p[j] = exp(p[j] - top);
             most[h] = fmax(most[h], top);
             for (int64_t w = 0; w < width; w++) {
                 double o = 0;
-                for (int64_t j = from; j <= s; j++) o += p[j] / sum * tensor_get(&b->in[2], ((t - s + j) * groups + g) * width + w);
+                for (int64_t j = from; j <= s; j++)
+                    o += p[j] / sum * tensor_get(&b->in[2], ((t - s + j) * groups + g) * width + w);
                 out[(t * heads + h) * width + w] = o;
             }
         }
@@ -118,7 +121,8 @@ static void test_shared_heads(void **state)
         for (int64_t i = 0; i < shape_count(few.din[input].shape); i++) {
             int64_t t = i / (groups * width), g = i / width % groups;
             double sum = 0;
-            for (int64_t h = g * share; h < (g + 1) * share; h++) sum += tensor_get(&many.din[input], (t * heads + h) * width + i % width);
+            for (int64_t h = g * share; h < (g + 1) * share; h++)
+                sum += tensor_get(&many.din[input], (t * heads + h) * width + i % width);
             near("gradient of shared heads", i, tensor_get(&few.din[input], i), sum, 2e-5);
         }
     bench_close(&few);
@@ -203,13 +207,15 @@ static void test_masked_keys(void **state)
 
 static struct node *three_keys(struct graph *g)
 {
-    return attention(g, real_in(g, 3, 1, 3), real_in(g, 3, 1, 3), real_in(g, 3, 1, 3), int_in(g, SHAPE(1, 3), 0, 0, 0), NULL, 1, 0);
+    return attention(g, real_in(g, 3, 1, 3), real_in(g, 3, 1, 3), real_in(g, 3, 1, 3), int_in(g, SHAPE(1, 3), 0, 0, 0),
+                     NULL, 1, 0);
 }
 
 /* Scores 1, 2, 3 and the unit matrix for v: the last row is softmax(1,2,3). */
 static void test_golden_row(void **state)
 {
-    static const double want[3][3] = { { 1, 0, 0 }, { 0.26894142, 0.73105858, 0 }, { 0.09003057, 0.24472847, 0.66524096 } };
+    static const double want[3][3] = { { 1, 0, 0 }, { 0.26894142, 0.73105858, 0 },
+                                       { 0.09003057, 0.24472847, 0.66524096 } };
     (void)state;
     struct bench b;
     open_case(&b, OP_attention, "three_keys", three_keys);
@@ -242,13 +248,16 @@ static void test_cache(void **state)
     open_case(&step, OP_attention, "decoding", decoding);
     bench_forward(&whole);
     for (int64_t b = 0; b < B; b++) {
-        memcpy(reals(&step.in[0]) + b * NEW * 32, reals(&whole.in[0]) + ((b + 1) * S - NEW) * 32, NEW * 32 * sizeof(real));
+        memcpy(reals(&step.in[0]) + b * NEW * 32, reals(&whole.in[0]) + ((b + 1) * S - NEW) * 32,
+               NEW * 32 * sizeof(real));
         for (int input = 1; input <= 2; input++)
-            memcpy(reals(&step.in[input]) + b * CACHE * 16, reals(&whole.in[input]) + b * S * 16, S * 16 * sizeof(real));
+            memcpy(reals(&step.in[input]) + b * CACHE * 16, reals(&whole.in[input]) + b * S * 16,
+                   S * 16 * sizeof(real));
     }
     bench_forward(&step);
     for (int64_t i = 0; i < B * NEW * 32; i++)
-        near("cached", i, tensor_get(&step.out[0], i), tensor_get(&whole.out[0], i / (NEW * 32) * S * 32 + (S - NEW) * 32 + i % (NEW * 32)), 1e-5);
+        near("cached", i, tensor_get(&step.out[0], i),
+             tensor_get(&whole.out[0], i / (NEW * 32) * S * 32 + (S - NEW) * 32 + i % (NEW * 32)), 1e-5);
     bench_close(&whole);
     bench_close(&step);
 }
@@ -259,7 +268,10 @@ static struct node *experts(struct graph *g)
 {
     return grouped_matmul(g, act_in(g, 50, 6), real_in(g, 3, 40, 6), int_in(g, SHAPE(4), 0, 17, 17, 41));
 }
-static struct node *one_expert(struct graph *g) { return grouped_matmul(g, act_in(g, 50, 6), real_in(g, 1, 40, 6), int_in(g, SHAPE(2), 0, 50)); }
+static struct node *one_expert(struct graph *g)
+{
+    return grouped_matmul(g, act_in(g, 50, 6), real_in(g, 1, 40, 6), int_in(g, SHAPE(2), 0, 50));
+}
 static struct node *dense(struct graph *g) { return matmul(g, act_in(g, 50, 6), real_in(g, 40, 6), DTYPE_ACT); }
 
 /* Rows of no expert: result and gradient are 0, or what was there; so is the weight of an expert without rows. */
@@ -297,9 +309,13 @@ static void test_one_expert_is_dense(void **state)
 /* ---- rounding ---- */
 
 static struct node *difference(struct graph *g) { return matmul(g, act_in(g, 1, 2), real_in(g, 1, 2), DTYPE_ACT); }
-static struct node *real_difference(struct graph *g) { return matmul(g, act_in(g, 1, 2), real_in(g, 1, 2), DTYPE_REAL); }
+static struct node *real_difference(struct graph *g)
+{
+    return matmul(g, act_in(g, 1, 2), real_in(g, 1, 2), DTYPE_REAL);
+}
 
-/* (1 + 2^-9) - 1, where a dot product unit rounds the weight to 1. Only products between bf16 activations may use it. */
+/* (1 + 2^-9) - 1, where a dot product unit rounds the weight to 1. Only products between bf16 activations may use
+   it. */
 static void test_rounding_of_weights(void **state)
 {
     (void)state;
@@ -308,11 +324,13 @@ static void test_rounding_of_weights(void **state)
         for (int i = 0; i < 4; i++) {
             struct bench b;
             bool bf16 = i & 1, real_result = i & 2;
-            bench_open(&b, &(struct op_case){ OP_matmul, "difference", real_result ? real_difference : difference }, bf16, 1);
+            bench_open(&b, &(struct op_case){ OP_matmul, "difference", real_result ? real_difference : difference },
+                       bf16, 1);
             PUT(b, 0, 1, -1);
             PUT(b, 1, 1 + 1.0 / 512, 1);
             bench_forward(&b);
-            near(isa_level(level)->name, i, tensor_get(&b.out[0], 0), bf16 && !real_result && isa_level(level)->dot ? 0 : 1.0 / 512, 0);
+            near(isa_level(level)->name, i, tensor_get(&b.out[0], 0),
+                 bf16 && !real_result && isa_level(level)->dot ? 0 : 1.0 / 512, 0);
             bench_close(&b);
         }
     }
@@ -323,7 +341,10 @@ static void test_rounding_of_weights(void **state)
 
 enum { TOKENS = 300, VOCAB = 77, WIDTH = 9 };
 static int32_t word(int64_t i) { return (int32_t)(i * 29 % VOCAB); }
-static struct node *head(struct graph *g) { return cross_entropy(g, act_in(g, TOKENS, WIDTH), real_in(g, VOCAB, WIDTH), count_in(g, SHAPE(3, 100), word)); }
+static struct node *head(struct graph *g)
+{
+    return cross_entropy(g, act_in(g, TOKENS, WIDTH), real_in(g, VOCAB, WIDTH), count_in(g, SHAPE(3, 100), word));
+}
 
 static void test_cross_entropy_is_its_definition(void **state)
 {
@@ -333,14 +354,16 @@ static void test_cross_entropy_is_its_definition(void **state)
     open_case(&b, OP_cross_entropy, "head", head);
     /* Every third token points at its target, so that some are hit. */
     for (int64_t t = 0; t < TOKENS; t += 3)
-        for (int64_t d = 0; d < WIDTH; d++) tensor_set(&b.in[0], t * WIDTH + d, tensor_get(&b.in[1], word(t) * WIDTH + d));
+        for (int64_t d = 0; d < WIDTH; d++)
+            tensor_set(&b.in[0], t * WIDTH + d, tensor_get(&b.in[1], word(t) * WIDTH + d));
     bench_forward(&b);
     for (int64_t t = 0; t < TOKENS; t++) {
         double x[VOCAB], sum = 0;
         int best = 0;
         for (int v = 0; v < VOCAB; v++) {
             x[v] = 0;
-            for (int64_t d = 0; d < WIDTH; d++) x[v] += tensor_get(&b.in[0], t * WIDTH + d) * tensor_get(&b.in[1], v * WIDTH + d);
+            for (int64_t d = 0; d < WIDTH; d++)
+                x[v] += tensor_get(&b.in[0], t * WIDTH + d) * tensor_get(&b.in[1], v * WIDTH + d);
             sum += exp(x[v]);
             if (x[v] > x[best]) best = v;
         }
@@ -353,7 +376,10 @@ static void test_cross_entropy_is_its_definition(void **state)
     bench_close(&b);
 }
 
-static struct node *tied(struct graph *g) { return cross_entropy(g, real_in(g, 3, 2), real_in(g, 4, 2), int_in(g, SHAPE(1, 3), 0, 2, 3)); }
+static struct node *tied(struct graph *g)
+{
+    return cross_entropy(g, real_in(g, 3, 2), real_in(g, 4, 2), int_in(g, SHAPE(1, 3), 0, 2, 3));
+}
 
 /* Words 1 and 2 tie for the lead: only the lower may be hit. All tie: only word 0. */
 static void test_ties(void **state)
@@ -400,14 +426,18 @@ static void test_broken_target(void **state)
 #define REFUSED(CASE) \
     CASE(inner, "rows [3,5] do not fit the weight [4,6]", matmul(g, act_in(g, 3, 5), real_in(g, 4, 6), DTYPE_ACT)) \
     CASE(integers, "must be ACT or REAL", matmul(g, act_in(g, 3, 5), real_in(g, 4, 5), DTYPE_I32)) \
-    CASE(offsets, "3 experts need 4 offsets", grouped_matmul(g, act_in(g, 3, 5), real_in(g, 3, 2, 5), int_in(g, SHAPE(3), 0, 1, 2))) \
-    CASE(heads, "4 query heads cannot share 3 key heads", attention(g, Q16, act_in(g, 16, 3, 8), act_in(g, 16, 3, 8), STARTS, NULL, 1, 0)) \
+    CASE(offsets, "3 experts need 4 offsets", grouped_matmul(g, act_in(g, 3, 5), real_in(g, 3, 2, 5), \
+                                                             int_in(g, SHAPE(3), 0, 1, 2))) \
+    CASE(heads, "4 query heads cannot share 3 key heads", \
+         attention(g, Q16, act_in(g, 16, 3, 8), act_in(g, 16, 3, 8), STARTS, NULL, 1, 0)) \
     CASE(width, "differ in width", attention(g, Q16, act_in(g, 16, 2, 4), act_in(g, 16, 2, 4), STARTS, NULL, 1, 0)) \
-    CASE(values, "differ in more than their width", attention(g, Q16, act_in(g, 16, 2, 8), act_in(g, 16, 1, 8), STARTS, NULL, 1, 0)) \
+    CASE(values, "differ in more than their width", attention(g, Q16, act_in(g, 16, 2, 8), act_in(g, 16, 1, 8), \
+                                                              STARTS, NULL, 1, 0)) \
     CASE(start, "do not fit start", attention(g, Q16, act_in(g, 8, 2, 8), act_in(g, 8, 2, 8), STARTS, NULL, 1, 0)) \
     CASE(window, "window = -1", attention(g, Q16, act_in(g, 16, 2, 8), act_in(g, 16, 2, 8), STARTS, NULL, 1, -1)) \
     CASE(scale, "scale = 0", attention(g, Q16, act_in(g, 16, 2, 8), act_in(g, 16, 2, 8), STARTS, NULL, 0, 0)) \
-    CASE(targets, "one for each of 3 tokens", cross_entropy(g, act_in(g, 3, 5), real_in(g, 4, 5), int_in(g, SHAPE(1, 2), 0, 0)))
+    CASE(targets, "one for each of 3 tokens", cross_entropy(g, act_in(g, 3, 5), real_in(g, 4, 5), \
+                                                            int_in(g, SHAPE(1, 2), 0, 0)))
 
 #define REFUSED_BUILD(name, words, made) static struct node *refused_##name(struct graph *g) { return made; }
 REFUSED(REFUSED_BUILD)
@@ -443,11 +473,12 @@ static void test_costs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_attention_is_its_definition), cmocka_unit_test(test_shared_heads), cmocka_unit_test(test_equal_scores),
-        cmocka_unit_test(test_windows), cmocka_unit_test(test_masked_keys), cmocka_unit_test(test_golden_row), cmocka_unit_test(test_cache),
-        cmocka_unit_test(test_rows_of_no_expert), cmocka_unit_test(test_one_expert_is_dense), cmocka_unit_test(test_rounding_of_weights),
-        cmocka_unit_test(test_cross_entropy_is_its_definition), cmocka_unit_test(test_ties), cmocka_unit_test(test_broken_target),
-        cmocka_unit_test(test_messages), cmocka_unit_test(test_costs),
+        cmocka_unit_test(test_attention_is_its_definition), cmocka_unit_test(test_shared_heads),
+        cmocka_unit_test(test_equal_scores), cmocka_unit_test(test_windows), cmocka_unit_test(test_masked_keys),
+        cmocka_unit_test(test_golden_row), cmocka_unit_test(test_cache), cmocka_unit_test(test_rows_of_no_expert),
+        cmocka_unit_test(test_one_expert_is_dense), cmocka_unit_test(test_rounding_of_weights),
+        cmocka_unit_test(test_cross_entropy_is_its_definition), cmocka_unit_test(test_ties),
+        cmocka_unit_test(test_broken_target), cmocka_unit_test(test_messages), cmocka_unit_test(test_costs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,7 +5,12 @@
 /* A planned model, its training graph and what decoding keeps. */
 struct planned {
     struct arena *arena; struct model_conf model; struct train_conf train;
-    struct leaves *leaves, *decode_leaves; struct plan *plan; struct graph *graph; struct counts counts; double forward, backward; size_t kv;
+    struct leaves *leaves, *decode_leaves;
+    struct plan *plan;
+    struct graph *graph;
+    struct counts counts;
+    double forward, backward;
+    size_t kv;
 };
 
 /* forward, backward: FLOPs of a token. kv: bytes of a token in bf16. */
@@ -60,8 +65,9 @@ static json_t *text(const char *json)
     return model;
 }
 
-/* Parameters to the last one. `both`: active parameters in billions where input and output embedding count whole, as their
-   publishers count; `active` counts one row of an untied input embedding. kv: 2 layers kv_heads head_dim 2 bytes. */
+/* Parameters to the last one. `both`: active parameters in billions where input and output embedding count whole, as
+   their publishers count; `active` counts one row of an untied input embedding. kv: 2 layers kv_heads head_dim 2
+   bytes. */
 static void test_counts(void **state)
 {
     (void)state;
@@ -75,13 +81,17 @@ static void test_counts(void **state)
         struct planned p = planned_new(preset(model[i].preset), 1);
         int64_t table = (int64_t)p.model.vocab * p.model.d_model;
         double both = (double)p.counts.active_embedded / 1e9, digit = model[i].both > 20 ? 0.1 : 0.01;
-        if (p.counts.total != model[i].total) fail_msg("%s: %lld parameters, published %lld", model[i].preset, (long long)p.counts.total, (long long)model[i].total);
-        if (fabs(both - model[i].both) > digit / 2) fail_msg("%s: %.4f G active with both embeddings, published %g G", model[i].preset, both, model[i].both);
+        if (p.counts.total != model[i].total)
+            fail_msg("%s: %lld parameters, published %lld", model[i].preset, (long long)p.counts.total,
+                     (long long)model[i].total);
+        if (fabs(both - model[i].both) > digit / 2)
+            fail_msg("%s: %.4f G active with both embeddings, published %g G", model[i].preset, both, model[i].both);
         assert_int_equal(p.counts.active_embedded - p.counts.active, table - p.model.d_model);
         assert_int_equal(p.counts.non_embedding, p.counts.total - 2 * table);
         assert_int_equal(p.kv, model[i].kv);
         const struct plan_report *r = plan_report(p.plan);
-        assert_true(r->weights >= 4 * (size_t)model[i].total && r->weights < 4 * (size_t)model[i].total + 64 * (size_t)p.leaves->n);
+        assert_true(r->weights >= 4 * (size_t)model[i].total &&
+                    r->weights < 4 * (size_t)model[i].total + 64 * (size_t)p.leaves->n);
         assert_true(r->grads == r->weights && r->buffers >= 8 * (size_t)model[i].total);        /* two moments */
         planned_free(&p);
     }
@@ -92,8 +102,9 @@ static void test_dense_counts(void **state)
 {
     (void)state;
     static const struct { int layers, width, heads, d_ff; bool tied; int64_t total; } qwen3[] = {
-        { 28, 1024, 16, 3072, true, 596049920 },     { 28, 2048, 16, 6144, true, 1720574976 },    { 36, 2560, 32, 9728, true, 4022468096 },
-        { 36, 4096, 32, 12288, false, 8190735360 },  { 40, 5120, 40, 17408, false, 14768307200 }, { 64, 5120, 64, 25600, false, 32762123264 },
+        { 28, 1024, 16, 3072, true, 596049920 },     { 28, 2048, 16, 6144, true, 1720574976 },
+        { 36, 2560, 32, 9728, true, 4022468096 },    { 36, 4096, 32, 12288, false, 8190735360 },
+        { 40, 5120, 40, 17408, false, 14768307200 }, { 64, 5120, 64, 25600, false, 32762123264 },
     };
     for (int i = 0; i < COUNT(qwen3); i++) {
         json_t *model = json_pack("{s:i, s:i, s:i, s:i, s:{s:s, s:i, s:i, s:i, s:s}, s:{s:s, s:i}, s:{s:s, s:b}}", "layers", qwen3[i].layers, "d_model", qwen3[i].width, "seq", 1024,
@@ -121,12 +132,14 @@ static int64_t weights_below(const struct planned *p, const char *prefix, int64_
     return n;
 }
 
-/* A layer of WeLM-80B, its trunk, the block of multi-token prediction, and the caches (of which MTP has none while it does not draft). */
+/* A layer of WeLM-80B, its trunk, the block of multi-token prediction, and the caches (of which MTP has none while it
+   does not draft). */
 static void test_welm(void **state)
 {
     (void)state;
     enum { WIDTH = 2048, EXPERT = 3145728, ROUTER = 1048576, ATTENTION = 27312128, KNORM = 256, NORMS = 3 * WIDTH };
-    const int64_t shared = EXPERT, block = ATTENTION + 512LL * EXPERT + ROUTER + shared + KNORM + NORMS, busy = ATTENTION + 11LL * EXPERT + ROUTER + KNORM + NORMS;
+    const int64_t shared = EXPERT, block = ATTENTION + 512LL * EXPERT + ROUTER + shared + KNORM + NORMS,
+                  busy = ATTENTION + 11LL * EXPERT + ROUTER + KNORM + NORMS;
     struct planned p = planned_new(preset("welm-80b"), 1);
     int64_t expert, none;
     assert_int_equal(weights_below(&p, "layers.7.attention.", &none), ATTENTION + KNORM + 2 * WIDTH);
@@ -152,7 +165,8 @@ static void test_welm(void **state)
         tables += shape_count(leaves_find(p.leaves, path)->decl.shape);
     }
     assert_true(llround((double)(tables + weights_below(&p, "embed.weight", &none)) / 1e8) == 60);
-    int64_t outside = WIDTH + 4 * 512 + 2048 * WIDTH + WIDTH + 151936LL * WIDTH;        /* a row each, mix, final norm, head */
+    /* A row each, mix, final norm, head */
+    int64_t outside = WIDTH + 4 * 512 + 2048 * WIDTH + WIDTH + 151936LL * WIDTH;
     assert_int_equal(p.counts.active, 48 * busy + outside + busy + 2 * WIDTH * WIDTH + 3 * WIDTH);
     planned_free(&p);
     json_t *deep = preset("welm-80b");
@@ -165,23 +179,29 @@ static void test_welm(void **state)
 
 /* ---- FLOPs ---- */
 
-struct parts { double layers, width, heads, kv_heads, head_dim, window, gate, experts, k, hidden, shared, dense, grams, mtp, vocab, seq; };
+struct parts {
+    double layers, width, heads, kv_heads, head_dim, window, gate, experts, k, hidden, shared, dense, grams, mtp, vocab,
+        seq;
+};
 
-/* Forward FLOPs of a row of a block by hand, in sequences of so many rows: two for each parameter of a matrix that it meets; attention's
-   core counts the causal half. */
+/* Forward FLOPs of a row of a block by hand, in sequences of so many rows: two for each parameter of a matrix that it
+   meets; attention's core counts the causal half. */
 static double block_by_hand(const struct parts *m, double rows)
 {
     double wide = m->heads * m->head_dim, w = m->window;
     double matrices = 2 * m->width * wide + 2 * m->width * m->kv_heads * m->head_dim + m->gate * m->width;
     double core = m->window ? 4 * wide * (w - w * (w - 1) / (2 * rows)) : 2 * wide * rows;
-    double ffn = m->experts ? m->width * m->experts + 3 * m->width * m->hidden * (m->k + m->shared) : 3 * m->width * m->dense;
+    double ffn = m->experts ? m->width * m->experts + 3 * m->width * m->hidden * (m->k + m->shared)
+                            : 3 * m->width * m->dense;
     return 2 * matrices + core + 2 * ffn;
 }
 
-/* Of a token. Each further token is embedded once more, n-grams and all; a block of multi-token prediction has no row for the last. */
+/* Of a token. Each further token is embedded once more, n-grams and all; a block of multi-token prediction has no row
+   for the last. */
 static double by_hand(const struct parts *m)
 {
-    double mix = 2 * m->grams * m->width, head = 2 * m->width * m->vocab, all = m->layers * block_by_hand(m, m->seq) + mix + head;
+    double mix = 2 * m->grams * m->width, head = 2 * m->width * m->vocab,
+           all = m->layers * block_by_hand(m, m->seq) + mix + head;
     for (int k = 1; k <= m->mtp; k++)
         all += mix + (m->seq - k) / m->seq * (block_by_hand(m, m->seq - k) + head + 4 * m->width * m->width);
     return all;
@@ -191,8 +211,10 @@ static void check_flops(const char *name, json_t *model, struct parts m)
 {
     struct planned p = planned_new(model, 2);
     double want = by_hand(&m);
-    if (fabs(p.forward - want) > 1e-9 * want) fail_msg("%s: %.0f FLOPs forward a token, by hand %.0f", name, p.forward, want);
-    if (fabs(p.backward - 2 * want) > 1e-9 * want) fail_msg("%s: %.0f FLOPs backward a token, twice the forward is %.0f", name, p.backward, 2 * want);
+    if (fabs(p.forward - want) > 1e-9 * want)
+        fail_msg("%s: %.0f FLOPs forward a token, by hand %.0f", name, p.forward, want);
+    if (fabs(p.backward - 2 * want) > 1e-9 * want)
+        fail_msg("%s: %.0f FLOPs backward a token, twice the forward is %.0f", name, p.backward, 2 * want);
     planned_free(&p);
 }
 
@@ -210,7 +232,8 @@ static void test_flops(void **state)
         (struct parts){ .layers = 3, .width = 64, .heads = 4, .kv_heads = 2, .head_dim = 16, .window = 24, .experts = 6, .k = 3, .hidden = 20, .vocab = 100, .seq = 128 });
 }
 
-/* What the trunk of WeLM-80B costs without its head: 8.46 GFLOP a token at 4096, of which 29 % attention's core; 25.4 and 76 % at 32768. */
+/* What the trunk of WeLM-80B costs without its head: 8.46 GFLOP a token at 4096, of which 29 % attention's core; 25.4
+   and 76 % at 32768. */
 static void test_long_sequences(void **state)
 {
     (void)state;
@@ -227,20 +250,26 @@ static void test_long_sequences(void **state)
     }
 }
 
-/* Of each layer min(window, context) positions are needed: the bytes are those of a full context, for each of its tokens. */
+/* Of each layer min(window, context) positions are needed: the bytes are those of a full context, for each of its
+   tokens. */
 static void test_caches_of_a_window(void **state)
 {
     (void)state;
     enum { LAYER = 2 * 2 * 32 * 2 };
-    static const struct { int window, seq; size_t kv; } alone[] = { { 16, 128, 6 * LAYER / 8 }, { 128, 128, 6 * LAYER }, { 4096, 128, 6 * LAYER }, { 1, 256, 6 * LAYER / 256 } };
+    static const struct { int window, seq; size_t kv; } alone[] = { { 16, 128, 6 * LAYER / 8 }, { 128, 128, 6 * LAYER },
+                                                                    { 4096, 128, 6 * LAYER },
+                                                                    { 1, 256, 6 * LAYER / 256 } };
     for (int i = 0; i < COUNT(alone); i++) {
-        json_t *attention = json_pack("{s:s, s:i, s:i, s:i, s:{s:s, s:i}}", "module", "gqa", "heads", 4, "kv_heads", 2, "head_dim", 32, "mask", "module", "window", "size", alone[i].window);
-        struct planned p = planned_new(json_pack("{s:i, s:i, s:o}", "layers", 6, "seq", alone[i].seq, "attention", attention), 1);
+        json_t *attention = json_pack("{s:s, s:i, s:i, s:i, s:{s:s, s:i}}", "module", "gqa", "heads", 4, "kv_heads", 2,
+                                      "head_dim", 32, "mask", "module", "window", "size", alone[i].window);
+        struct planned p = planned_new(json_pack("{s:i, s:i, s:o}", "layers", 6, "seq", alone[i].seq,
+                                                 "attention", attention), 1);
         assert_int_equal(p.kv, alone[i].kv);
         planned_free(&p);
     }
     struct planned mix = planned_new(text(TEXT({"layers": 3, "seq": 128, "attention": {"layers": [
-        {"module": "gqa", "kv_heads": 2, "head_dim": 32, "mask": {"module": "window", "size": 16}}, {"module": "gqa", "kv_heads": 2, "head_dim": 32},
+        {"module": "gqa", "kv_heads": 2, "head_dim": 32, "mask": {"module": "window", "size": 16}},
+        {"module": "gqa", "kv_heads": 2, "head_dim": 32},
         {"module": "gqa", "kv_heads": 2, "head_dim": 32, "mask": {"module": "window", "size": 64}}]}})), 1);
     assert_int_equal(mix.kv, LAYER / 8 + LAYER + LAYER / 2);
     planned_free(&mix);
@@ -249,8 +278,8 @@ static void test_caches_of_a_window(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_counts), cmocka_unit_test(test_dense_counts), cmocka_unit_test(test_welm), cmocka_unit_test(test_flops),
-        cmocka_unit_test(test_long_sequences), cmocka_unit_test(test_caches_of_a_window),
+        cmocka_unit_test(test_counts), cmocka_unit_test(test_dense_counts), cmocka_unit_test(test_welm),
+        cmocka_unit_test(test_flops), cmocka_unit_test(test_long_sequences), cmocka_unit_test(test_caches_of_a_window),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

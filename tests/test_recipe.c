@@ -21,7 +21,8 @@ static void test_optimizer_groups(void **state)
     };
     static const struct { const char *train; bool muon, gains; } optim[] = {
         { TEXT({"optim": "adamw"}), false, false }, { TEXT({"optim": "muon"}), true, false },
-        { TEXT({"optim": {"module": "adamw", "decay_gains": true}}), false, true }, { TEXT({"optim": {"module": "muon", "decay_gains": true}}), true, true },
+        { TEXT({"optim": {"module": "adamw", "decay_gains": true}}), false, true },
+        { TEXT({"optim": {"module": "muon", "decay_gains": true}}), true, true },
     };
     for (int o = 0; o < COUNT(optim); o++) {
         struct tiny t = tiny_new(tiny_welm, optim[o].train, MODE_TRAIN, 2, 6);
@@ -34,7 +35,8 @@ static void test_optimizer_groups(void **state)
             for (int k = 0; k < COUNT(want); k++) {
                 if (strcmp(want[k].path, n->in[0]->leaf->path) != 0) continue;
                 bool muon = n->op == &op_muon;
-                double decay = muon ? ((const struct muon_attr *)n->attr)->decay : ((const struct adamw_attr *)n->attr)->decay;
+                double decay = muon ? ((const struct muon_attr *)n->attr)->decay
+                                    : ((const struct adamw_attr *)n->attr)->decay;
                 bool decays = want[k].decays || (optim[o].gains && n->in[0]->leaf->role == ROLE_GAIN);
                 if (muon != (optim[o].muon && want[k].muon) || decay != (decays ? 0.1 : 0))
                     fail_msg("%s: %s, decay %g", want[k].path, n->op->name, decay);
@@ -58,7 +60,9 @@ static void test_layer_grad_norm(void **state)
         double norm, sum = 0;
         for (int i = 0; i < t.graph->n; i++) {
             const struct node *n = t.graph->node[i];
-            if (!n->leaf || n->leaf->kind != LEAF_GRAD || strncmp(n->leaf->of->path, block[layer], strlen(block[layer])) != 0) continue;
+            if (!n->leaf || n->leaf->kind != LEAF_GRAD ||
+                strncmp(n->leaf->of->path, block[layer], strlen(block[layer])) != 0)
+                continue;
             double *grad = tiny_read(&t, n);
             for (int64_t k = 0; k < shape_count(n->shape); k++) sum += grad[k] * grad[k];
             free(grad);
@@ -74,7 +78,8 @@ static void test_layer_grad_norm(void **state)
 static void test_muon_scale(void **state)
 {
     (void)state;
-    static const struct { const char *train; double q, gate; } kind[] = {       /* q is [16,8], experts.gate a stack of [6,8] */
+    /* q is [16,8], experts.gate a stack of [6,8] */
+    static const struct { const char *train; double q, gate; } kind[] = {
         { TEXT({"optim": {"module": "muon", "scale": "rms"}}), 0.8, 0.56568542494923806 },
         { TEXT({"optim": {"module": "muon", "scale": "spectral"}}), 1.4142135623730951, 0.86602540378443865 },
         { TEXT({"optim": {"module": "muon", "scale": "jordan"}}), 1.4142135623730951, 1 },
@@ -85,8 +90,10 @@ static void test_muon_scale(void **state)
             const struct node *n = t.graph->node[k];
             if (n->op != &op_muon) continue;
             double scale = ((const struct muon_attr *)n->attr)->scale;
-            if (strcmp(n->in[0]->leaf->path, "layers.0.attention.q.weight") == 0) assert_float_equal(scale, kind[i].q, 1e-12);
-            if (strcmp(n->in[0]->leaf->path, "layers.0.ffn.experts.gate.weight") == 0) assert_float_equal(scale, kind[i].gate, 1e-12);
+            if (strcmp(n->in[0]->leaf->path, "layers.0.attention.q.weight") == 0)
+                assert_float_equal(scale, kind[i].q, 1e-12);
+            if (strcmp(n->in[0]->leaf->path, "layers.0.ffn.experts.gate.weight") == 0)
+                assert_float_equal(scale, kind[i].gate, 1e-12);
         }
         tiny_free(&t);
     }
@@ -107,8 +114,10 @@ static void test_schedules(void **state)
     (void)state;
     /* The last step that is trained is one before the number of steps, where the curve ends. */
     static const struct golden constant[] = { { 0, 0.1 }, { 4, 0.5 }, { 9, 1 }, { 10, 1 }, { 99, 1 } };
-    static const struct golden cosine[] = { { 0, 0.1 }, { 9, 1 }, { 10, 1 }, { 35, 0.868198 }, { 60, 0.55 }, { 85, 0.231802 }, { 109, 0.100222 }, { 110, 0.1 } };
-    static const struct golden roots[] = { { 0, 0.1 }, { 79, 1 }, { 80, 1 }, { 81, 0.776393 }, { 85, 0.5 }, { 90, 0.292893 }, { 95, 0.133975 }, { 99, 0.025321 }, { 100, 0 } };
+    static const struct golden cosine[] = { { 0, 0.1 }, { 9, 1 }, { 10, 1 }, { 35, 0.868198 }, { 60, 0.55 },
+                                            { 85, 0.231802 }, { 109, 0.100222 }, { 110, 0.1 } };
+    static const struct golden roots[] = { { 0, 0.1 }, { 79, 1 }, { 80, 1 }, { 81, 0.776393 }, { 85, 0.5 },
+                                           { 90, 0.292893 }, { 95, 0.133975 }, { 99, 0.025321 }, { 100, 0 } };
     static const struct golden linear[] = { { 0, 1 }, { 50, 1 }, { 51, 0.98 }, { 75, 0.5 }, { 99, 0.02 }, { 100, 0 } };
     static const struct golden ramp[] = { { 0, 0.01 }, { 49, 0.5 }, { 98, 0.99 }, { 99, 1 } };
     check_schedule(TEXT({"schedule": {"module": "constant", "warmup": 10}}), 100, constant, COUNT(constant));
@@ -123,7 +132,8 @@ static void test_schedules(void **state)
 static void test_rate(void **state)
 {
     (void)state;
-    struct tiny t = tiny_new("{}", TEXT({"optim.lr": 0.5, "schedule": {"module": "constant", "warmup": 4}}), MODE_TRAIN, 2, 6);
+    struct tiny t = tiny_new("{}", TEXT({"optim.lr": 0.5, "schedule": {"module": "constant", "warmup": 4}}), MODE_TRAIN,
+                             2, 6);
     tiny_start(&t, 1);
     tiny_step(&t, 0);
     assert_true(tiny_weight(&t, "lr")[0] == 0.125f);

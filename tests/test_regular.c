@@ -43,7 +43,8 @@ static void test_kinds(void **state)
     assert_int_equal(bind(s, (struct sockaddr *)&address, sizeof address), 0);
     assert_int_equal(mkfifo(in("pipe"), 0644), 0);
     const struct { const char *path, *word; } no[] = {
-        { folder, "is a folder, not a file" }, { in("pipe"), "is a named pipe, not a file" }, { in("socket"), "is a socket, not a file" },
+        { folder, "is a folder, not a file" }, { in("pipe"), "is a named pipe, not a file" },
+        { in("socket"), "is a socket, not a file" },
         { "/dev/null", "is a device, not a file" }, { "/nowhere", "No such file or directory" },
     };
     for (int i = 0; i < COUNT(no); i++) {
@@ -136,6 +137,7 @@ static int end(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_kinds), cmocka_unit_test(test_text), cmocka_unit_test(test_shrinking), cmocka_unit_test(test_others) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_kinds), cmocka_unit_test(test_text),
+                                        cmocka_unit_test(test_shrinking), cmocka_unit_test(test_others) };
     return cmocka_run_group_tests(tests, begin, end);
 }

@@ -37,11 +37,13 @@ static void test_post_rows(void **state)
     tiny_free(&t);
 }
 
-/* PostNorm ends in a norm: another one follows when asked for, and does nothing to rows of rms 1. All others need theirs. */
+/* PostNorm ends in a norm: another one follows when asked for, and does nothing to rows of rms 1. All others need
+   theirs. */
 static void test_final_norm(void **state)
 {
     (void)state;
-    struct pair p = pair_new(TEXT({"residual": "post", "norm.eps": 1e-12}), TEXT({"residual": {"module": "post", "final_norm": true}, "norm.eps": 1e-12}));
+    struct pair p = pair_new(TEXT({"residual": "post", "norm.eps": 1e-12}),
+                             TEXT({"residual": {"module": "post", "final_norm": true}, "norm.eps": 1e-12}));
     assert_null(leaves_find(p.a.leaves, "final_norm.gain"));
     tiny_leaf(&p.b, "final_norm.gain");
     pair_run(&p);
@@ -50,7 +52,8 @@ static void test_final_norm(void **state)
     pair_run(&p);
     assert_true(distance(p.x, p.y, p.n) > 1e-3);
     pair_free(&p);
-    static const char *const others[] = { TEXT({"residual": "pre"}), TEXT({"residual": "sandwich"}), TEXT({"residual": "partial_post"}) };
+    static const char *const others[] = { TEXT({"residual": "pre"}), TEXT({"residual": "sandwich"}),
+                                          TEXT({"residual": "partial_post"}) };
     for (int i = 0; i < COUNT(others); i++) {
         struct tiny t = tiny_new(others[i], NULL, MODE_EVAL, 2, 6);
         tiny_leaf(&t, "final_norm.gain");
@@ -107,7 +110,8 @@ static void test_scales_that_norms_hide(void **state)
     };
     for (int i = 0; i < COUNT(scaled); i++) {
         double most = moved_by_scaling(scaled[i].sets, scaled[i].suffix);
-        if (scaled[i].hidden ? most > 2e-5 : most < 1e-3) fail_msg("%s: tripling %s moves logits by %g", scaled[i].sets, scaled[i].suffix, most);
+        if (scaled[i].hidden ? most > 2e-5 : most < 1e-3)
+            fail_msg("%s: tripling %s moves logits by %g", scaled[i].sets, scaled[i].suffix, most);
     }
 }
 
@@ -115,7 +119,8 @@ static void test_scales_that_norms_hide(void **state)
 static void test_partial_post_on_normal_rows(void **state)
 {
     (void)state;
-    struct pair p = pair_new(TEXT({"layers": 1, "residual": {"module": "partial_post", "output_norm": false}, "norm.eps": 1e-12}),
+    struct pair p = pair_new(TEXT({"layers": 1, "residual": {"module": "partial_post", "output_norm": false},
+                                   "norm.eps": 1e-12}),
                              TEXT({"layers": 1, "residual": "pre", "norm.eps": 1e-12}));
     real *w = tiny_weight(&p.a, "embed.weight");
     for (int r = 0; r < p.a.model.vocab; r++) {
@@ -133,7 +138,8 @@ static void test_partial_post_on_normal_rows(void **state)
 static void test_prenorm_layers(void **state)
 {
     (void)state;
-    struct tiny a = tiny_new(TEXT({"residual": {"module": "partial_post", "prenorm_layers": [0, 1, 2]}}), NULL, MODE_TRAIN, 2, 6);
+    struct tiny a = tiny_new(TEXT({"residual": {"module": "partial_post", "prenorm_layers": [0, 1, 2]}}), NULL,
+                             MODE_TRAIN, 2, 6);
     struct tiny b = tiny_new(TEXT({"residual": "pre"}), NULL, MODE_TRAIN, 2, 6);
     assert_true(tiny_same(&a, &b));
     tiny_free(&a);
@@ -145,10 +151,12 @@ static void test_gain_init(void **state)
 {
     (void)state;
     struct pair p = pair_new(TEXT({"residual": {"module": "partial_post", "gain_init": 0.25}}),
-                             TEXT({"residual": {"module": "partial_post", "gain_init": 0.25}, "norm.zero_centred": true}));
+                             TEXT({"residual": {"module": "partial_post", "gain_init": 0.25},
+                                   "norm.zero_centred": true}));
     assert_true(tiny_weight(&p.a, "layers.0.attention.norm_out.gain")[0] == (real)0.25);
     assert_true(tiny_weight(&p.b, "layers.0.attention.norm_out.gain")[0] == (real)-0.75);
-    assert_true(tiny_weight(&p.a, "layers.0.ffn.norm.gain")[0] == 1 && tiny_weight(&p.b, "layers.0.ffn.norm.gain")[0] == 0);
+    assert_true(tiny_weight(&p.a, "layers.0.ffn.norm.gain")[0] == 1 &&
+                tiny_weight(&p.b, "layers.0.ffn.norm.gain")[0] == 0);
     pair_run(&p);
     check_near(p.x, p.y, p.n, 1e-6);
     pair_free(&p);
@@ -178,8 +186,8 @@ static void test_initial_widths(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RUN(silent_branches), RUN(post_rows), RUN(final_norm), RUN(sandwich_gain_zero), RUN(scales_that_norms_hide), RUN(partial_post_on_normal_rows),
-        RUN(prenorm_layers), RUN(gain_init), RUN(initial_widths),
+        RUN(silent_branches), RUN(post_rows), RUN(final_norm), RUN(sandwich_gain_zero), RUN(scales_that_norms_hide),
+        RUN(partial_post_on_normal_rows), RUN(prenorm_layers), RUN(gain_init), RUN(initial_widths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* Routers and balance: derivatives by published values, what constants may change, experts cut into shards, counts of whole steps. */
+/* Routers and balance: derivatives by published values, what constants may change, experts cut into shards, counts of
+   whole steps. */
 #include "tiny_pair.h"
 
 /* A few ops on router logits z [T,4], the value of what they make, and the derivative of the sum of made * r by z. */
@@ -15,10 +16,12 @@ static struct result derive(recipe *make, int tokens, const double *z, const dou
     struct result out;
     real values[MOST];
     g->keep = true;
-    struct node *logits = graph_weight(g, "z", ROLE_ROUTER, SHAPE(tokens, EXPERTS), (struct init){ .kind = INIT_CONSTANT });
+    struct node *logits = graph_weight(g, "z", ROLE_ROUTER, SHAPE(tokens, EXPERTS),
+                                       (struct init){ .kind = INIT_CONSTANT });
     struct node *made = make(g, logits), *by = graph_input(g, "r", DTYPE_REAL, made->shape), *loss = dot(g, made, by);
     graph_loss(g, "loss", loss, 1, false);
-    if (plan_new(&plan, g, (struct plan_how){ &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE }, &e)) fail_msg("%s", e.text);
+    if (plan_new(&plan, g, (struct plan_how){ &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE }, &e))
+        fail_msg("%s", e.text);
     struct state *state = state_new(leaves, &backend_cpu, 1);
     plan_bind(plan, state, NULL);
     for (int i = 0; i < tokens * EXPERTS; i++) values[i] = (real)z[i];
@@ -40,7 +43,8 @@ static struct result derive(recipe *make, int tokens, const double *z, const dou
 
 static void see(const double *got, int n, const double *want, double tolerance)
 {
-    for (int i = 0; i < n; i++) if (!(fabs(got[i] - want[i]) <= tolerance)) fail_msg("value %d is %.8f, expected %.8f", i, got[i], want[i]);
+    for (int i = 0; i < n; i++)
+        if (!(fabs(got[i] - want[i]) <= tolerance)) fail_msg("value %d is %.8f, expected %.8f", i, got[i], want[i]);
 }
 #define SEE(got, tolerance, ...) see(got, COUNT(((double[]){ __VA_ARGS__ })), (double[]){ __VA_ARGS__ }, tolerance)
 
@@ -48,7 +52,10 @@ static struct node *chosen(struct graph *g, struct node *score, int k) { return 
 static struct node *by_softmax(struct graph *g, struct node *z) { return chosen(g, softmax(g, z), 2); }
 static struct node *by_sigmoid(struct graph *g, struct node *z) { return chosen(g, sigmoid(g, z), 2); }
 static struct node *by_softmax_after(struct graph *g, struct node *z) { return normalize(g, by_softmax(g, z), 1e-20); }
-static struct node *by_sigmoid_after(struct graph *g, struct node *z) { return scale(g, normalize(g, by_sigmoid(g, z), 1e-20), 2.5); }
+static struct node *by_sigmoid_after(struct graph *g, struct node *z)
+{
+    return scale(g, normalize(g, by_sigmoid(g, z), 1e-20), 2.5);
+}
 static struct node *by_logits_first(struct graph *g, struct node *z) { return softmax(g, chosen(g, z, 2)); }
 static struct node *by_switch(struct graph *g, struct node *z) { return chosen(g, softmax(g, z), 1); }
 static struct node *z_loss(struct graph *g, struct node *z) { return mean_rows(g, square(g, logsumexp(g, z))); }
@@ -87,7 +94,8 @@ static void test_two_routes(void **state)
     (void)state;
     for (int i = 0; i < 50; i++) {
         double z[EXPERTS], r[2];
-        for (int e = 0; e < EXPERTS; e++) z[e] = 3 * key_normal((struct key){ 1, PURPOSE_TEST, 0, (uint64_t)i }, (uint64_t)e);
+        for (int e = 0; e < EXPERTS; e++)
+            z[e] = 3 * key_normal((struct key){ 1, PURPOSE_TEST, 0, (uint64_t)i }, (uint64_t)e);
         for (int e = 0; e < 2; e++) r[e] = key_normal((struct key){ 2, PURPOSE_TEST, 0, (uint64_t)i }, (uint64_t)e);
         struct result a = derive(by_softmax_after, 1, z, r), b = derive(by_logits_first, 1, z, r);
         see(a.made, 2, b.made, 1e-6);
@@ -99,7 +107,8 @@ static void test_two_routes(void **state)
 static void test_constant_on_logits(void **state)
 {
     (void)state;
-    static const struct { recipe *make; bool same; } kind[] = { { by_softmax, true }, { by_softmax_after, true }, { by_sigmoid, false }, { z_loss, false } };
+    static const struct { recipe *make; bool same; } kind[] = { { by_softmax, true }, { by_softmax_after, true },
+                                                                { by_sigmoid, false }, { z_loss, false } };
     double moved[EXPERTS];
     for (int e = 0; e < EXPERTS; e++) moved[e] = one[e] + 3;
     for (int i = 0; i < COUNT(kind); i++) {
@@ -121,7 +130,8 @@ static void test_z_loss(void **state)
     SEE(r.grad, 1e-5, 0, 0, 0, 0);
 }
 
-/* The balance loss of four tokens, of equal logits, and of tokens that all want the same two experts, the first above all: E / k. */
+/* The balance loss of four tokens, of equal logits, and of tokens that all want the same two experts, the first above
+   all: E / k. */
 static void test_balance_loss(void **state)
 {
     (void)state;
@@ -146,15 +156,16 @@ static void test_balance_at_rest(void **state)
     for (int i = 0; i < 16; i++) assert_true(fabs(r.grad[i]) < 1e-7);
 }
 
-/* I6: every expert cut in two along its hidden width, router rows doubled: twice as many are chosen, and nothing changes. Sigmoid
-   gates stay as they are; softmax ones halve, which the scale makes good. */
+/* I6: every expert cut in two along its hidden width, router rows doubled: twice as many are chosen, and nothing
+   changes. Sigmoid gates stay as they are; softmax ones halve, which the scale makes good. */
 static void test_fine_grained_experts(void **state)
 {
     (void)state;
     static const char *const whole[] = { TEXT({"ffn.router.score": "sigmoid"}), TEXT({"ffn.router.score": "softmax"}) };
     static const char *const cut[] = {
         TEXT({"ffn.experts": 8, "ffn.d_ff": 3, "ffn.router.score": "sigmoid", "ffn.router.top_k": 4}),
-        TEXT({"ffn.experts": 8, "ffn.d_ff": 3, "ffn.router.score": "softmax", "ffn.router.top_k": 4, "ffn.router.scale": 2}),
+        TEXT({"ffn.experts": 8, "ffn.d_ff": 3, "ffn.router.score": "softmax", "ffn.router.top_k": 4,
+              "ffn.router.scale": 2}),
     };
     enum { D = 8, F = 6, HALF = 3 };
     for (int i = 0; i < 2; i++) {
@@ -162,14 +173,17 @@ static void test_fine_grained_experts(void **state)
         for (int l = 0; l < 3; l++) {
             char path[3][64], router[64];
             static const char *const name[] = { "gate", "up", "down" };
-            for (int n = 0; n < 3; n++) snprintf(path[n], sizeof path[n], "layers.%d.ffn.experts.%s.weight", l, name[n]);
+            for (int n = 0; n < 3; n++)
+                snprintf(path[n], sizeof path[n], "layers.%d.ffn.experts.%s.weight", l, name[n]);
             snprintf(router, sizeof router, "layers.%d.ffn.router.weight", l);
             for (int e = 0; e < 8; e++) {
                 memcpy(tiny_weight(&p.b, router) + e * D, tiny_weight(&p.a, router) + e / 2 * D, D * sizeof(real));
                 for (int n = 0; n < 2; n++)
-                    memcpy(tiny_weight(&p.b, path[n]) + e * HALF * D, tiny_weight(&p.a, path[n]) + (e / 2 * F + e % 2 * HALF) * D, HALF * D * sizeof(real));
+                    memcpy(tiny_weight(&p.b, path[n]) + e * HALF * D,
+                           tiny_weight(&p.a, path[n]) + (e / 2 * F + e % 2 * HALF) * D, HALF * D * sizeof(real));
                 for (int row = 0; row < D; row++)
-                    memcpy(tiny_weight(&p.b, path[2]) + (e * D + row) * HALF, tiny_weight(&p.a, path[2]) + (e / 2 * D + row) * F + e % 2 * HALF, HALF * sizeof(real));
+                    memcpy(tiny_weight(&p.b, path[2]) + (e * D + row) * HALF,
+                           tiny_weight(&p.a, path[2]) + (e / 2 * D + row) * F + e % 2 * HALF, HALF * sizeof(real));
             }
         }
         pair_run(&p);
@@ -182,12 +196,14 @@ static void test_fine_grained_experts(void **state)
 static void test_sum_of_gates(void **state)
 {
     (void)state;
-    struct tiny t = tiny_new(TEXT({"ffn.router": {"score": "sigmoid", "normalize": "after", "scale": 2.5, "top_k": 3}, "ffn.balance": ["bias"]}), NULL, MODE_EVAL, 2, 6);
+    struct tiny t = tiny_new(TEXT({"ffn.router": {"score": "sigmoid", "normalize": "after", "scale": 2.5, "top_k": 3},
+                                   "ffn.balance": ["bias"]}), NULL, MODE_EVAL, 2, 6);
     tiny_start(&t, 1);
     for (int e = 0; e < 4; e++) tiny_weight(&t, "layers.0.ffn.router.bias")[e] = (real)(e % 2 ? 0.3 : -0.3);
     tiny_forward(&t);
     double *gate = tiny_read(&t, tiny_find(&t, &op_combine, 0)->in[3]);
-    for (int token = 0; token < t.tokens; token++) assert_true(fabs(gate[3 * token] + gate[3 * token + 1] + gate[3 * token + 2] - 2.5) < 1e-6);
+    for (int token = 0; token < t.tokens; token++)
+        assert_true(fabs(gate[3 * token] + gate[3 * token + 1] + gate[3 * token + 2] - 2.5) < 1e-6);
     free(gate);
     tiny_free(&t);
 }
@@ -196,7 +212,8 @@ static void check_same_weights(const struct tiny *a, const struct tiny *b)
 {
     for (int i = 0; i < a->leaves->n; i++) {
         const struct leaf *l = a->leaves->leaf[i];
-        if (l->kind == LEAF_WEIGHT) assert_memory_equal(state_data(a->state, l), tiny_weight(b, l->path), leaf_bytes(l));
+        if (l->kind == LEAF_WEIGHT)
+            assert_memory_equal(state_data(a->state, l), tiny_weight(b, l->path), leaf_bytes(l));
     }
 }
 
@@ -204,7 +221,8 @@ static void check_same_weights(const struct tiny *a, const struct tiny *b)
 static void test_bias_without_step(void **state)
 {
     (void)state;
-    struct tiny a = tiny_new(TEXT({"ffn.router.score": "sigmoid", "ffn.balance": [{"module": "bias", "gamma": 0}]}), NULL, MODE_TRAIN, 2, 6);
+    struct tiny a = tiny_new(TEXT({"ffn.router.score": "sigmoid", "ffn.balance": [{"module": "bias", "gamma": 0}]}),
+                             NULL, MODE_TRAIN, 2, 6);
     struct tiny b = tiny_new(TEXT({"ffn.router.score": "sigmoid"}), NULL, MODE_TRAIN, 2, 6);
     tiny_start(&a, 1);
     tiny_start(&b, 1);
@@ -218,12 +236,15 @@ static void test_bias_without_step(void **state)
     tiny_free(&b);
 }
 
-/* The bias moves by the counts of the whole step: four sequences at once, or in two micro-batches whose own counts would move it otherwise. */
+/* The bias moves by the counts of the whole step: four sequences at once, or in two micro-batches whose own counts
+   would move it otherwise. */
 static void test_bias_counts_whole_steps(void **state)
 {
     (void)state;
-    static const char *const sets = TEXT({"layers": 1, "ffn.router": {"score": "sigmoid", "top_k": 1}, "ffn.balance": [{"module": "bias", "gamma": 0.01}]});
-    struct tiny whole = tiny_new(sets, TEXT({"optim.lr": 0}), MODE_TRAIN, 4, 6), part = tiny_new(sets, TEXT({"optim.lr": 0}), MODE_TRAIN, 2, 6);
+    static const char *const sets = TEXT({"layers": 1, "ffn.router": {"score": "sigmoid", "top_k": 1},
+                                          "ffn.balance": [{"module": "bias", "gamma": 0.01}]});
+    struct tiny whole = tiny_new(sets, TEXT({"optim.lr": 0}), MODE_TRAIN, 4, 6),
+                part = tiny_new(sets, TEXT({"optim.lr": 0}), MODE_TRAIN, 2, 6);
     tiny_start(&whole, 2);
     tiny_start(&part, 2);
     double all[4], halves[4], sum = 0;
@@ -280,8 +301,9 @@ static void test_metrics_of_equal_logits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RUN(gates), RUN(two_routes), RUN(constant_on_logits), RUN(z_loss), RUN(balance_loss), RUN(balance_at_rest), RUN(fine_grained_experts),
-        RUN(sum_of_gates), RUN(bias_without_step), RUN(bias_counts_whole_steps), RUN(metrics_of_equal_logits),
+        RUN(gates), RUN(two_routes), RUN(constant_on_logits), RUN(z_loss), RUN(balance_loss), RUN(balance_at_rest),
+        RUN(fine_grained_experts), RUN(sum_of_gates), RUN(bias_without_step), RUN(bias_counts_whole_steps),
+        RUN(metrics_of_equal_logits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* Choosing experts, and the way of rows to them and back: published values by hand, and what must hold for any choice. */
+/* Choosing experts, and the way of rows to them and back: published values by hand, and what must hold for any
+   choice. */
 #include "run_graph.h"
 #include <math.h>
 
@@ -23,7 +24,8 @@ static void test_one_token(void **state)
     struct node *key = graph_input(g, "key", DTYPE_REAL, SHAPE(1, 4));
     struct node *by_softmax = topk(g, p, 2), *by_sigmoid = topk(g, s, 2), *by_key = topk(g, key, 2);
     struct node *margin = graph_result(g, by_key, 1);
-    struct node *softmax_gate = pick(g, p, by_softmax), *sigmoid_gate = pick(g, s, by_sigmoid), *biased_gate = pick(g, s, by_key);
+    struct node *softmax_gate = pick(g, p, by_softmax), *sigmoid_gate = pick(g, s, by_sigmoid),
+                *biased_gate = pick(g, s, by_key);
     run_start(&r, 1);
     double chance[4], score[4], keys[4];
     softmax_of(z, 4, chance);
@@ -83,7 +85,8 @@ static void test_ties_and_nan(void **state)
              -0.0, 0.0, -1, 0.0, NAN);
     run_forward(&r);
     assert_ints(run_ints(&r, index), 0, 1, 2,  1, 3, 2,  4, 1, 3,  0, 1, 2,  3, 2, 4,  0, 1, 3);
-    assert_ints(run_ints(&r, all), 0, 1, 2, 3, 4,  1, 3, 2, 4, 0,  4, 1, 3, 0, 2,  0, 1, 2, 3, 4,  3, 2, 4, 0, 1,  0, 1, 3, 2, 4);
+    assert_ints(run_ints(&r, all), 0, 1, 2, 3, 4, 1, 3, 2, 4, 0, 4, 1, 3, 0, 2, 0, 1, 2, 3, 4, 3, 2, 4, 0, 1, 0, 1, 3,
+                2, 4);
     assert_reals(run_reals(&r, margin), 0, 0, 0);           /* 1 - 1, and 1 - 1 of the second row */
     assert_reals(run_reals(&r, margin) + 5, 0, 1);
     assert_reals(run_reals(&r, no_margin), 0, 0, 0, 0, 0, 0, 0);
@@ -110,12 +113,14 @@ static void check_dispatch(int k, int threads, int gap)
     struct run r = run_new();
     struct node *key = graph_input(r.graph, "key", DTYPE_REAL, SHAPE(TOKENS, EXPERTS)), *present;
     struct node *index = choices(&r, key, k, &present), *d = dispatch(r.graph, index, EXPERTS);
-    struct node *order_of = graph_result(r.graph, d, 1), *place_of = graph_result(r.graph, d, 2), *counts_of = graph_result(r.graph, d, 3);
+    struct node *order_of = graph_result(r.graph, d, 1), *place_of = graph_result(r.graph, d, 2),
+                *counts_of = graph_result(r.graph, d, 3);
     run_start(&r, threads);
     run_normal(&r, key, 1);
     set_present(&r, present, gap);
     run_forward(&r);
-    const int32_t *choice = run_ints(&r, index), *offsets = run_ints(&r, d), *order = run_ints(&r, order_of), *place = run_ints(&r, place_of);
+    const int32_t *choice = run_ints(&r, index), *offsets = run_ints(&r, d), *order = run_ints(&r, order_of),
+                  *place = run_ints(&r, place_of);
     int32_t rows = TOKENS * k, there = 0;
     for (int64_t t = 0; t < TOKENS; t++) there += is_there(t, gap) * k;
     assert_int_equal(offsets[0], 0);
@@ -130,7 +135,8 @@ static void check_dispatch(int k, int threads, int gap)
             if (row > offsets[e]) assert_true(order[row] > order[row - 1]);
         }
     }
-    for (int32_t i = 0; i < rows; i++) for (int32_t j = i / k * k; j < i; j++) assert_true(choice[i] < 0 || choice[i] != choice[j]);
+    for (int32_t i = 0; i < rows; i++)
+        for (int32_t j = i / k * k; j < i; j++) assert_true(choice[i] < 0 || choice[i] != choice[j]);
     run_free(&r);
 }
 
@@ -151,8 +157,10 @@ static void check_round_trip(int k, int threads, int gap)
     enum { WIDTH = 19 };
     struct run r = run_new();
     struct graph *g = r.graph;
-    struct node *key = graph_input(g, "key", DTYPE_REAL, SHAPE(TOKENS, EXPERTS)), *x = graph_input(g, "x", DTYPE_ACT, SHAPE(TOKENS, WIDTH)), *present;
-    struct node *gate = graph_input(g, "gate", DTYPE_REAL, SHAPE(TOKENS, k)), *d = dispatch(g, choices(&r, key, k, &present), EXPERTS);
+    struct node *key = graph_input(g, "key", DTYPE_REAL, SHAPE(TOKENS, EXPERTS)),
+                *x = graph_input(g, "x", DTYPE_ACT, SHAPE(TOKENS, WIDTH)), *present;
+    struct node *gate = graph_input(g, "gate", DTYPE_REAL, SHAPE(TOKENS, k)),
+                *d = dispatch(g, choices(&r, key, k, &present), EXPERTS);
     struct node *order = graph_result(g, d, 1), *place = graph_result(g, d, 2), *rows = gather(g, x, order, place);
     struct node *back = combine(g, rows, order, place, gate);
     run_start(&r, threads);
@@ -169,7 +177,8 @@ static void check_round_trip(int k, int threads, int gap)
     for (int64_t row = 0; row < TOKENS * k; row++) {
         static const real nothing[WIDTH];
         int32_t from = run_ints(&r, order)[row];
-        assert_memory_equal(run_reals(&r, rows) + row * WIDTH, from < 0 ? nothing : run_reals(&r, x) + from / k * WIDTH, WIDTH * sizeof(real));
+        assert_memory_equal(run_reals(&r, rows) + row * WIDTH, from < 0 ? nothing : run_reals(&r, x) + from / k * WIDTH,
+                            WIDTH * sizeof(real));
     }
     run_free(&r);
 }
@@ -206,16 +215,21 @@ static void test_messages(void **state)
     (void)state;
     struct leaves *leaves = leaves_new();
     struct graph *g = graph_new(leaves);
-    struct node *key = graph_input(g, "key", DTYPE_REAL, SHAPE(3, 4)), *index = topk(g, key, 2), *d = dispatch(g, index, 4);
+    struct node *key = graph_input(g, "key", DTYPE_REAL, SHAPE(3, 4)), *index = topk(g, key, 2),
+                *d = dispatch(g, index, 4);
     struct node *order = graph_result(g, d, 1), *place = graph_result(g, d, 2);
     check_message(g, topk(g, key, 5), "k = 5, there are 4 keys");
     check_message(g, topk(g, key, 0), "k = 0");
     check_message(g, topk(g, index, 1), "keys must be REAL");
-    check_message(g, pick(g, graph_input(g, "short", DTYPE_REAL, SHAPE(2, 4)), index), "indices are for 3 tokens, values for 2");
+    check_message(g, pick(g, graph_input(g, "short", DTYPE_REAL, SHAPE(2, 4)), index),
+                  "indices are for 3 tokens, values for 2");
     check_message(g, dispatch(g, index, 0), "experts = 0");
-    check_message(g, gather(g, graph_input(g, "x", DTYPE_ACT, SHAPE(5, 7)), order, place), "there are 5 tokens, place has 3");
-    check_message(g, combine(g, graph_input(g, "y", DTYPE_ACT, SHAPE(5, 7)), order, place, pick(g, key, index)), "there are 5 rows, place is [3,2]");
-    check_message(g, combine(g, graph_input(g, "z", DTYPE_ACT, SHAPE(6, 7)), order, place, key), "gates have shape [3,4], place [3,2]");
+    check_message(g, gather(g, graph_input(g, "x", DTYPE_ACT, SHAPE(5, 7)), order, place),
+                  "there are 5 tokens, place has 3");
+    check_message(g, combine(g, graph_input(g, "y", DTYPE_ACT, SHAPE(5, 7)), order, place, pick(g, key, index)),
+                  "there are 5 rows, place is [3,2]");
+    check_message(g, combine(g, graph_input(g, "z", DTYPE_ACT, SHAPE(6, 7)), order, place, key),
+                  "gates have shape [3,4], place [3,2]");
     graph_free(g);
     leaves_free(leaves);
 }
@@ -223,8 +237,9 @@ static void test_messages(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_token), cmocka_unit_test(test_four_tokens), cmocka_unit_test(test_ties_and_nan), cmocka_unit_test(test_dispatch),
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_load_of_nothing), cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_one_token), cmocka_unit_test(test_four_tokens), cmocka_unit_test(test_ties_and_nan),
+        cmocka_unit_test(test_dispatch), cmocka_unit_test(test_round_trip), cmocka_unit_test(test_load_of_nothing),
+        cmocka_unit_test(test_messages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

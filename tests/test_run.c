@@ -24,7 +24,8 @@
 
 /* About 2 M parameters. */
 static const char *const micro = TEXT({
-    "model": { "layers": 4, "d_model": 128, "seq": 128, "vocab": 256, "attention": {"module": "gqa", "heads": 4, "kv_heads": 2, "head_dim": 32},
+    "model": { "layers": 4, "d_model": 128, "seq": 128, "vocab": 256,
+        "attention": {"module": "gqa", "heads": 4, "kv_heads": 2, "head_dim": 32},
         "ffn": {"module": "moe", "experts": 8, "d_ff": 128, "router": {"top_k": 2}} },
     "train": { "steps": 10, "batch": 8, "optim": {"module": "adamw", "lr": 0.001} }
 });
@@ -58,11 +59,13 @@ static void memory_is_what_was_planned(void **state)
     /* The same plans once more, over memory that is counted. */
     struct plan *plan, *eval;
     assert_int_equal(plan_new(&plan, s->graph, (struct plan_how){ &counting, PRECISION_FP32, RECOMPUTE_NONE }, &e), 0);
-    assert_int_equal(plan_new(&eval, s->eval_graph, (struct plan_how){ &counting, PRECISION_FP32, RECOMPUTE_NONE }, &e), 0);
+    assert_int_equal(plan_new(&eval, s->eval_graph, (struct plan_how){ &counting, PRECISION_FP32, RECOMPUTE_NONE }, &e),
+                     0);
     struct state *memory = state_new(s->leaves, &counting, 1);
     plan_bind(plan, memory, NULL);
     plan_bind(eval, memory, plan);
-    print_message("%.2f MiB planned, %.2f mapped, %.2f of heap\n", planned / (1 << 20), (double)mapped / (1 << 20), used / (1 << 20));
+    print_message("%.2f MiB planned, %.2f mapped, %.2f of heap\n", planned / (1 << 20), (double)mapped / (1 << 20),
+                  used / (1 << 20));
     assert_int_equal(mapped, session_bytes(s));
     assert_true(used < 0.05 * planned);
     plan_free(plan);
@@ -74,7 +77,10 @@ static void memory_is_what_was_planned(void **state)
 
 /* ---- rules that stop ---- */
 
-static struct train_conf rules(int window, double sigma, double dead) { return (struct train_conf){ .steps = 1000, .stop_window = window, .stop_sigma = sigma, .stop_dead = dead }; }
+static struct train_conf rules(int window, double sigma, double dead)
+{
+    return (struct train_conf){ .steps = 1000, .stop_window = window, .stop_sigma = sigma, .stop_dead = dead };
+}
 
 static struct stop *reload(struct stop *s, const struct train_conf *c, int64_t experts)
 {
@@ -99,7 +105,8 @@ static void values_that_are_no_numbers_stop_a_run(void **state)
     stop_free(s);
 }
 
-/* A loss that stays above stops at its tenth step; one that comes back does not; what is remembered survives a checkpoint. */
+/* A loss that stays above stops at its tenth step; one that comes back does not; what is remembered survives a
+   checkpoint. */
 static void a_loss_that_stays_high_stops_a_run(void **state)
 {
     (void)state;
@@ -119,7 +126,8 @@ static void a_loss_that_stays_high_stops_a_run(void **state)
     }
 }
 
-/* A step without a target has no loss, which is none that is no number; a window of them in a row, or a whole run, stops. */
+/* A step without a target has no loss, which is none that is no number; a window of them in a row, or a whole run,
+   stops. */
 static void steps_without_a_target_stop_a_run(void **state)
 {
     (void)state;
@@ -166,7 +174,13 @@ static void starving_experts_stop_a_run(void **state)
 /* ---- runs ---- */
 
 static char folder[64];
-static int remove_one(const char *name, const struct stat *st, int flag, struct FTW *ftw) { (void)st; (void)flag; (void)ftw; return remove(name); }
+static int remove_one(const char *name, const struct stat *st, int flag, struct FTW *ftw)
+{
+    (void)st;
+    (void)flag;
+    (void)ftw;
+    return remove(name);
+}
 
 static struct study *study_new(const char *train)
 {
@@ -174,14 +188,18 @@ static struct study *study_new(const char *train)
     struct study *s;
     struct err e;
     struct problems problems = { 0 };
-    static const char *const model = TEXT({ "layers": 2, "d_model": 32, "seq": 32, "vocab": 256, "attention": {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 16},
+    static const char *const model = TEXT({ "layers": 2, "d_model": 32, "seq": 32, "vocab": 256,
+                                            "attention": {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 16},
         "ffn": {"module": "moe", "experts": 4, "d_ff": 24, "router": {"top_k": 2}} });
-    json_t *given = json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:o, s:[{s:s, s:{}}]}", "name", "s", "script_path", "", "script_text", "", "data", "synthetic", "replicates", 1, "seed", 1,
-                              "base", json_loads(model, 0, NULL), "train", json_loads(train, 0, NULL), "variants", "name", "base", "set");
+    json_t *given = json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:o, s:o, s:[{s:s, s:{}}]}",
+                              "name", "s", "script_path", "", "script_text", "", "data", "synthetic", "replicates", 1,
+                              "seed", 1, "base", json_loads(model, 0, NULL), "train", json_loads(train, 0, NULL),
+                              "variants", "name", "base", "set");
     strcpy(folder, "/tmp/sluice-run-XXXXXX");
     assert_non_null(mkdtemp(folder));
     if (corpus_open(&corpus, "synthetic", &e)) fail_msg("%s", e.text);
-    if (study_resolve(given, corpus_info(corpus), &s, &problems)) fail_msg("%s: %s", problems.problem[0].path, problems.problem[0].text);
+    if (study_resolve(given, corpus_info(corpus), &s, &problems))
+        fail_msg("%s: %s", problems.problem[0].path, problems.problem[0].text);
     corpus_close(corpus);
     json_decref(given);
     s->dir = folder;
@@ -327,7 +345,8 @@ static size_t most_between(const struct watch *w, double from, double to)
     size_t most = 0;
     double first = w->at[0], last = w->at[w->n - 1];
     for (int i = 0; i < w->n; i++)
-        if (w->at[i] >= first + from * (last - first) && w->at[i] <= first + to * (last - first) && w->heap[i] > most) most = w->heap[i];
+        if (w->at[i] >= first + from * (last - first) && w->at[i] <= first + to * (last - first) && w->heap[i] > most)
+            most = w->heap[i];
     return most;
 }
 
@@ -337,7 +356,8 @@ static void the_heap_does_not_grow(void **state)
     (void)state;
     enum { STEPS = 3000, BYTES_A_STEP = 48, SLACK = 32 << 10 };
     if (heap() == 0) skip();                                /* a sanitizer's heap cannot be asked */
-    struct study *s = study_new(TEXT({ "steps": 3000, "batch": 1, "eval_every": 3000, "checkpoint_every": 3000, "eval_tokens": 32 }));
+    struct study *s = study_new(TEXT({ "steps": 3000, "batch": 1, "eval_every": 3000, "checkpoint_every": 3000,
+                                       "eval_tokens": 32 }));
     struct watch *w = mmap(NULL, sizeof *w, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_ptr_not_equal(w, MAP_FAILED);
     fflush(NULL);
@@ -350,7 +370,8 @@ static void the_heap_does_not_grow(void **state)
     assert_int_equal(ended(pid), OUTCOME_FINISHED);
     assert_int_equal(past_of(s).last, STEPS);
     size_t early = most_between(w, 0.2, 0.4), late = most_between(w, 0.7, 0.9);
-    print_message("heap after a third of %d steps %zu KiB, at the end %zu KiB (%d samples)\n", STEPS, early >> 10, late >> 10, (int)w->n);
+    print_message("heap after a third of %d steps %zu KiB, at the end %zu KiB (%d samples)\n", STEPS, early >> 10,
+                  late >> 10, (int)w->n);
     assert_true(w->n > 50);
     assert_true(late < early + STEPS / 2 * BYTES_A_STEP + SLACK);
     munmap(w, sizeof *w);
@@ -363,7 +384,8 @@ static void nothing_is_left_of_a_run(void **state)
     (void)state;
     size_t before = 0;
     for (int i = 0; i < 4; i++) {
-        struct study *s = study_new(TEXT({ "steps": 30, "batch": 2, "micro": 2, "eval_every": 10, "checkpoint_every": 10 }));
+        struct study *s = study_new(TEXT({ "steps": 30, "batch": 2, "micro": 2, "eval_every": 10,
+                                           "checkpoint_every": 10 }));
         assert_int_equal(train_point(s, 0, &quiet), OUTCOME_FINISHED);
         assert_int_equal(train_point(s, 0, &quiet), OUTCOME_FINISHED);      /* nothing is left to do */
         study_end(s);
@@ -376,9 +398,10 @@ static void nothing_is_left_of_a_run(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(memory_is_what_was_planned), cmocka_unit_test(values_that_are_no_numbers_stop_a_run), cmocka_unit_test(a_loss_that_stays_high_stops_a_run),
-        cmocka_unit_test(starving_experts_stop_a_run), cmocka_unit_test(steps_without_a_target_stop_a_run),
-        cmocka_unit_test(a_bad_value_ends_the_run_at_once), cmocka_unit_test(a_run_in_other_hands_is_left_to_them), cmocka_unit_test(a_folder_is_joined_by_many),
+        cmocka_unit_test(memory_is_what_was_planned), cmocka_unit_test(values_that_are_no_numbers_stop_a_run),
+        cmocka_unit_test(a_loss_that_stays_high_stops_a_run), cmocka_unit_test(starving_experts_stop_a_run),
+        cmocka_unit_test(steps_without_a_target_stop_a_run), cmocka_unit_test(a_bad_value_ends_the_run_at_once),
+        cmocka_unit_test(a_run_in_other_hands_is_left_to_them), cmocka_unit_test(a_folder_is_joined_by_many),
         cmocka_unit_test(the_heap_does_not_grow), cmocka_unit_test(nothing_is_left_of_a_run),
     };
     return cmocka_run_group_tests_name("run", tests, NULL, NULL);

@@ -39,7 +39,8 @@ static void check_model(const json_t *model, const json_t *train, struct problem
 static void check_schemas(struct result *r)
 {
     const char *path;
-    json_t *base = json_object_get(r->description, "base"), *table = json_object_get(r->description, "train"), *variant, *value;
+    json_t *base = json_object_get(r->description, "base"), *table = json_object_get(r->description, "train"), *variant,
+           *value;
     size_t i;
     if (!base) return;
     check_model(base, table, &r->problems);
@@ -49,7 +50,8 @@ static void check_schemas(struct result *r)
         json_object_foreach(json_object_get(variant, "set"), path, value) {
             struct err e;
             bool training = strncmp(path, "train.", 6) == 0;
-            if (training ? config_set(&train_schema, train, path + 6, value, &e) : config_set(&model_schema, model, path, value, &e))
+            if (training ? config_set(&train_schema, train, path + 6, value, &e)
+                         : config_set(&model_schema, model, path, value, &e))
                 problem_add(&r->problems, path, "%s", e.text);
         }
         check_model(model, train, &r->problems);
@@ -77,7 +79,10 @@ static struct result run_with(const char *text, const struct script_options *opt
 }
 
 static struct result run(const char *text) { return run_with(text, &(struct script_options){ 0 }); }
-static struct result run_setting(const char *text, int n, const char *const *set) { return run_with(text, &(struct script_options){ .n_set = n, .set = set }); }
+static struct result run_setting(const char *text, int n, const char *const *set)
+{
+    return run_with(text, &(struct script_options){ .n_set = n, .set = set });
+}
 
 static void done(struct result *r)
 {
@@ -96,7 +101,8 @@ static char *told(struct result *r)
         struct problem *p = &r->problems.problem[i];
         const char *where = *p->path ? script_locate(r->script, p->variant, p->path) : p->text;
         where = strncmp(where, folder, strlen(folder)) == 0 ? where + strlen(folder) + 1 : where;
-        at += (size_t)snprintf(text + at, sizeof text - at, *p->path ? "%s: %s: %s\n" : "%s\n", where, p->path, p->text);
+        at += (size_t)snprintf(text + at, sizeof text - at, *p->path ? "%s: %s: %s\n" : "%s\n", where, p->path,
+                               p->text);
     }
     return text;
 }
@@ -129,30 +135,41 @@ static void describes(const char *script, const char *wanted)
 static void test_named_variants(void **state)
 {
     (void)state;
-    describes(BASE "return sl.study { base = base, name = 'q', replicates = 3, seed = 7, data = 'c.tok', primary = 'eval.loss', train = { steps = 10, optim = { 'adamw', lr = 1e-3 } },"
-              "variants = { control = {}, gated = { ['attention.gate'] = { 'head', mult = 2 } }, slow = { ['train.steps'] = 20 } },"
+    describes(BASE "return sl.study { base = base, name = 'q', replicates = 3, seed = 7, data = 'c.tok', primary = "
+                   "'eval.loss', train = { steps = 10, optim = { 'adamw', lr = 1e-3 } },"
+              "variants = { control = {}, gated = { ['attention.gate'] = { 'head', mult = 2 } }, slow = { "
+              "['train.steps'] = 20 } },"
               "match = { 'active_params', adjust = 'ffn.d_ff' } }",
-              "{'base':{'d_model':32,'ffn':'moe','layers':2},'baseline':'control','data':'c.tok','match':{'adjust':'ffn.d_ff','quantity':'active_params','tolerance':0.01},"
-              "'name':'q','primary':'eval.loss','replicates':3,'seed':7,'train':{'optim':{'lr':0.001,'module':'adamw'},'steps':10},"
-              "'variants':[{'name':'control','set':{}},{'name':'gated','set':{'attention.gate':{'module':'head','mult':2}}},{'name':'slow','set':{'train.steps':20}}]}");
+              "{'base':{'d_model':32,'ffn':'moe','layers':2},'baseline':'control','data':'c.tok',"
+              "'match':{'adjust':'ffn.d_ff','quantity':'active_params','tolerance':0.01},"
+              "'name':'q','primary':'eval.loss','replicates':3,'seed':7,'train':{'optim':{'lr':0.001,'module':'adamw'},"
+              "'steps':10},"
+              "'variants':[{'name':'control','set':{}},{'name':'gated','set':{'attention.gate':{'module':'head',"
+              "'mult':2}}},{'name':'slow','set':{'train.steps':20}}]}");
 }
 
 static void test_defaults(void **state)
 {
     (void)state;
     describes(BASE "return sl.study { base = base, variants = { a = {}, b = { d_model = 64 } } }",
-              "{'base':{'d_model':32,'ffn':'moe','layers':2},'baseline':'a','data':'synthetic','name':'x','primary':'eval.loss','replicates':5,'seed':0,'train':{},"
+              "{'base':{'d_model':32,'ffn':'moe','layers':2},'baseline':'a','data':'synthetic','name':'x',"
+              "'primary':'eval.loss','replicates':5,'seed':0,'train':{},"
               "'variants':[{'name':'a','set':{}},{'name':'b','set':{'d_model':64}}]}");
 }
 
 static void test_axes(void **state)
 {
     (void)state;
-    describes(BASE "return sl.study { base = base, filter = function(v) return not (v['ffn.router.score'] == 'sigmoid' and v['ffn.balance'] == 'none') end,"
-              "axes = { ['ffn.router.score'] = { 'softmax', 'sigmoid' }, ['ffn.balance'] = { { 'bias', gamma = 0.01 }, 'none' } } }",
-              "{'base':{'d_model':32,'ffn':'moe','layers':2},'baseline':'balance=bias-gamma=0.01,score=softmax','data':'synthetic','name':'x','primary':'eval.loss','replicates':8,'seed':0,'train':{},"
-              "'variants':[{'name':'balance=bias-gamma=0.01,score=softmax','set':{'ffn.balance':{'gamma':0.01,'module':'bias'},'ffn.router.score':'softmax'}},"
-              "{'name':'balance=bias-gamma=0.01,score=sigmoid','set':{'ffn.balance':{'gamma':0.01,'module':'bias'},'ffn.router.score':'sigmoid'}},"
+    describes(BASE "return sl.study { base = base, filter = function(v) return not (v['ffn.router.score'] == 'sigmoid' "
+                   "and v['ffn.balance'] == 'none') end,"
+              "axes = { ['ffn.router.score'] = { 'softmax', 'sigmoid' }, ['ffn.balance'] = { { 'bias', gamma = 0.01 }, "
+              "'none' } } }",
+              "{'base':{'d_model':32,'ffn':'moe','layers':2},'baseline':'balance=bias-gamma=0.01,score=softmax',"
+              "'data':'synthetic','name':'x','primary':'eval.loss','replicates':8,'seed':0,'train':{},"
+              "'variants':[{'name':'balance=bias-gamma=0.01,score=softmax','set':{'ffn.balance':{'gamma':0.01,"
+              "'module':'bias'},'ffn.router.score':'softmax'}},"
+              "{'name':'balance=bias-gamma=0.01,score=sigmoid','set':{'ffn.balance':{'gamma':0.01,'module':'bias'},"
+              "'ffn.router.score':'sigmoid'}},"
               "{'name':'balance=none,score=softmax','set':{'ffn.balance':'none','ffn.router.score':'softmax'}}]}");
 }
 
@@ -164,7 +181,8 @@ static const char *names_of(struct result *r)
     text[0] = 0;
     if (r->problems.n || !r->description) fail_msg("%s", told(r));
     json_array_foreach(json_object_get(r->description, "variants"), i, v)
-        at += (size_t)snprintf(text + at, sizeof text - at, "%s%s", i ? " " : "", json_string_value(json_object_get(v, "name")));
+        at += (size_t)snprintf(text + at, sizeof text - at, "%s%s", i ? " " : "",
+                               json_string_value(json_object_get(v, "name")));
     return text;
 }
 
@@ -178,15 +196,18 @@ static void named(const char *script, const char *names)
 static void test_shapes_of_studies(void **state)
 {
     (void)state;
-    named(BASE "return sl.leave_one_out { base = base, drop = { 'attention.gate', 'embed', residual = 'post', 'ffn.shared' } }",
+    named(BASE "return sl.leave_one_out { base = base, drop = { 'attention.gate', 'embed', residual = 'post', "
+               "'ffn.shared' } }",
           "full no_gate no_embed no_shared no_residual");
-    named(BASE "return sl.factorial { base = base, toggles = { ['attention.gate'] = 'head', ['attention.kv'] = { 'mirror', pairs = { 1, 0 } } } }",
+    named(BASE "return sl.factorial { base = base, toggles = { ['attention.gate'] = 'head', ['attention.kv'] = { "
+               "'mirror', pairs = { 1, 0 } } } }",
           "base gate kv gate+kv");
     named(BASE "return sl.study { base = base, axes = { ['train.optim.lr'] = { 1e-3, 0.01, 1 }, d_model = { 32 } } }",
           "d_model=32,lr=0.001 d_model=32,lr=0.01 d_model=32,lr=1");
     named(BASE "return sl.study { base = base, axes = { ['embed.scale'] = { 1, 2 }, ['ffn.router.scale'] = { 1 } } }",
           "embed.scale=1,ffn.router.scale=1 embed.scale=2,ffn.router.scale=1");
-    named(BASE "return sl.study { base = base, replicates = 2.0, axes = { ['ffn.balance'] = { plain = 'none', biased = { 'bias', gamma = 0.01 } }, seq = { 8, 16 } } }",
+    named(BASE "return sl.study { base = base, replicates = 2.0, axes = { ['ffn.balance'] = { plain = 'none', biased = "
+               "{ 'bias', gamma = 0.01 } }, seq = { 8, 16 } } }",
           "biased,seq=8 biased,seq=16 plain,seq=8 plain,seq=16");
     named(BASE "return sl.study { base = base, baseline = 'plain', variants = { plain = {}, other = sl.model { layers = 1, d_model = 64, ffn = 'dense' } } }", "other plain");
 }
@@ -216,8 +237,11 @@ static void test_models(void **state)
     based_on(HEAD "local m = sl.extend(sl.extend(sl.preset 'baseline-nano', { layers = 1, ffn = 'dense', attention = { gate = 'head' } }), { d_model = 32, ['ffn.d_ff'] = 8 })" STUDY,
              "{'attention':{'gate':'head','head_dim':16,'heads':4,'kv_heads':2,'module':'gqa'},'d_model':32,'embed':'plain','ffn':{'d_ff':8,'module':'dense'},"
              "'head':{'module':'lm','tied':true},'layers':1,'position':'rope','residual':'pre','seq':128}");
-    based_on(HEAD "local m = sl.model { layers = 6, attention = { kv = { 'mirror', pairs = sl.u_mirror(6, 2) } } }" STUDY, "{'attention':{'kv':{'module':'mirror','pairs':[5,0,4,1]}},'layers':6}");
-    based_on(HEAD "local m = sl.model { layers = 6, attention = { kv = { 'mirror', pairs = sl.u_mirror(6, 2, true) } }, head = { mtp = 'sequential' } }" STUDY,
+    based_on(HEAD
+             "local m = sl.model { layers = 6, attention = { kv = { 'mirror', pairs = sl.u_mirror(6, 2) } } }" STUDY,
+             "{'attention':{'kv':{'module':'mirror','pairs':[5,0,4,1]}},'layers':6}");
+    based_on(HEAD "local m = sl.model { layers = 6, attention = { kv = { 'mirror', pairs = sl.u_mirror(6, 2, true) } "
+                  "}, head = { mtp = 'sequential' } }" STUDY,
              "{'attention':{'kv':{'module':'mirror','pairs':[6,0,5,1]}},'head':{'mtp':'sequential'},'layers':6}");
 }
 
@@ -225,14 +249,17 @@ static void test_models(void **state)
 static void test_functions_meet_variants(void **state)
 {
     (void)state;
-    struct result r = run(HEAD "local m = sl.model { layers = 2, attention = { mask = function(l) return l == 1 and 'window' or 'causal' end } } "
-                          "return sl.study { base = m, variants = { a = {}, deep = { layers = 3, ['attention.gate'] = 'head' }, gated = { ['attention.gate'] = 'head' },"
+    struct result r = run(HEAD "local m = sl.model { layers = 2, attention = { mask = function(l) return l == 1 and "
+                          "'window' or 'causal' end } } return sl.study { base = m, variants = { a = {}, deep = { "
+                          "layers = 3, ['attention.gate'] = 'head' }, gated = { ['attention.gate'] = 'head' },"
                           "mixed = { ['attention.gate'] = function(l) return l == 2 and 'head' or 'none' end } } }");
     char *got = dumped(&r);
-    assert_non_null(strstr(got, "{\"name\":\"deep\",\"set\":{\"attention\":{\"layers\":[{\"gate\":\"head\",\"mask\":\"window\"},{\"gate\":\"head\",\"mask\":\"causal\"},"
+    assert_non_null(strstr(got, "{\"name\":\"deep\",\"set\":{\"attention\":{\"layers\":[{\"gate\":\"head\","
+                                "\"mask\":\"window\"},{\"gate\":\"head\",\"mask\":\"causal\"},"
                                 "{\"gate\":\"head\",\"mask\":\"causal\"}]},\"layers\":3}}"));
     assert_non_null(strstr(got, "{\"name\":\"gated\",\"set\":{\"attention.gate\":\"head\"}}"));
-    assert_non_null(strstr(got, "{\"name\":\"mixed\",\"set\":{\"attention\":{\"layers\":[{\"gate\":\"none\",\"mask\":\"window\"},{\"gate\":\"head\",\"mask\":\"causal\"}]}}}"));
+    assert_non_null(strstr(got, "{\"name\":\"mixed\",\"set\":{\"attention\":{\"layers\":[{\"gate\":\"none\","
+                                "\"mask\":\"window\"},{\"gate\":\"head\",\"mask\":\"causal\"}]}}}"));
     free(got);
     done(&r);
 }
@@ -240,10 +267,13 @@ static void test_functions_meet_variants(void **state)
 static void test_overrides(void **state)
 {
     (void)state;
-    const char *set[] = { "layers=3", "train.steps=7", "ffn.router.score=sigmoid", "replicates=2", "ffn.balance={{'bias'}}" };
-    struct result r = run_setting(HEAD "local m = sl.model { layers = 2, ffn = { 'moe', d_ff = function(l) return 8 * l end } }" STUDY, COUNT(set), set);
+    const char *set[] = { "layers=3", "train.steps=7", "ffn.router.score=sigmoid", "replicates=2",
+                          "ffn.balance={{'bias'}}" };
+    struct result r = run_setting(HEAD "local m = sl.model { layers = 2, ffn = { 'moe', d_ff = function(l) return 8 * "
+                                       "l end } }" STUDY, COUNT(set), set);
     char *got = dumped(&r);
-    assert_non_null(strstr(got, "\"base\":{\"ffn\":{\"layers\":[{\"balance\":[{\"module\":\"bias\"}],\"d_ff\":8,\"module\":\"moe\",\"router\":{\"score\":\"sigmoid\"}}"));
+    assert_non_null(strstr(got, "\"base\":{\"ffn\":{\"layers\":[{\"balance\":[{\"module\":\"bias\"}],\"d_ff\":8,"
+                                "\"module\":\"moe\",\"router\":{\"score\":\"sigmoid\"}}"));
     assert_non_null(strstr(got, "\"d_ff\":24"));
     assert_non_null(strstr(got, "\"train\":{\"steps\":7}"));
     assert_non_null(strstr(got, "\"replicates\":2"));
@@ -265,8 +295,10 @@ static void test_order_does_not_matter(void **state)
     (void)state;
     char *first = NULL;
     for (int i = 0; i < 8; i++) {
-        struct result r = run(i % 2 ? BASE "return sl.study { axes = { seq = { 8, 16 }, ['ffn.d_ff'] = { 16, 32 }, ['attention.gate'] = { 'none', 'head' } }, base = base }"
-                                    : BASE "return sl.study { base = base, axes = { ['attention.gate'] = { 'none', 'head' }, ['ffn.d_ff'] = { 16, 32 }, seq = { 8, 16 } } }");
+        struct result r = run(i % 2 ? BASE "return sl.study { axes = { seq = { 8, 16 }, ['ffn.d_ff'] = { 16, 32 }, "
+                                           "['attention.gate'] = { 'none', 'head' } }, base = base }"
+                                    : BASE "return sl.study { base = base, axes = { ['attention.gate'] = { 'none', "
+                                           "'head' }, ['ffn.d_ff'] = { 16, 32 }, seq = { 8, 16 } } }");
         char *got = dumped(&r);
         if (first) assert_string_equal(got, first);
         else { first = got; got = NULL; }
@@ -296,10 +328,14 @@ static const struct { const char *script, *words; } bad[] = {
     { "require 'x'", "x.lua:1: require 'x': it requires itself" },
     { HEAD "sl.modell {}", "attempt to call a nil value (field 'modell')" },
     /* keys of a study */
-    { BASE "return sl.study { base = base, replicate = 3, variants = { a = {} } }", "sl.study has no key 'replicate' (did you mean 'replicates'?)" },
-    { BASE "return sl.study { base = base, variants = { a = {} },\n replicates = 'three' }", "x.lua:2: replicates: must be an integer, not 'three'" },
-    { BASE "return sl.study { base = base, variants = { a = {} }, replicates = 0 }", "replicates: 0 is out of range: 1 to 1000" },
-    { BASE "return sl.study { base = base, variants = { a = {} }, replicates = 2.5 }", "replicates: must be an integer, not 2.5" },
+    { BASE "return sl.study { base = base, replicate = 3, variants = { a = {} } }",
+      "sl.study has no key 'replicate' (did you mean 'replicates'?)" },
+    { BASE "return sl.study { base = base, variants = { a = {} },\n replicates = 'three' }",
+      "x.lua:2: replicates: must be an integer, not 'three'" },
+    { BASE "return sl.study { base = base, variants = { a = {} }, replicates = 0 }",
+      "replicates: 0 is out of range: 1 to 1000" },
+    { BASE "return sl.study { base = base, variants = { a = {} }, replicates = 2.5 }",
+      "replicates: must be an integer, not 2.5" },
     { BASE "return sl.study { variants = { a = {} } }", "base is missing" },
     { BASE "return sl.study { base = { layers = 3 }, variants = { a = {} } }", "base: must be a model" },
     { BASE "return sl.study { base = base }", "needs variants or axes" },
@@ -308,34 +344,49 @@ static const struct { const char *script, *words; } bad[] = {
     { BASE "return sl.study { base = base, variants = { {} } }", "each needs a name" },
     { BASE "return sl.study { base = base, variants = { a = 3 } }", "variants.a: must be a table" },
     { BASE "return sl.study { base = base, variants = { ['a/b'] = {} } }", "'a/b': a name begins with a letter" },
-    { BASE "return sl.study { base = base, name = '../x', variants = { a = {} } }", "'../x': a name begins with a letter" },
-    { BASE "return sl.study { base = base, variants = { gated = { seq = 8 }, plain = { seq = 4 } } }", "baseline: which variant are the others compared with?\n  known: gated, plain" },
-    { BASE "return sl.study { base = base, variants = { gated = {} }, baseline = 'gate' }", "no variant 'gate' (did you mean 'gated'?)" },
-    { BASE "return sl.study { base = base, variants = { a = {} }, primary = 'loss' }", "primary: 'loss': must be a group and a metric" },
-    { BASE "return sl.study { base = base, variants = { a = {} }, match = { 'active_params', ajust = 'ffn.d_ff' } }", "match has no key 'ajust' (did you mean 'adjust'?)" },
-    { BASE "return sl.study { base = base, variants = { a = {} }, match = { 'active_params', adjust = 'ffn.d_ff', tolerance = 2 } }", "match.tolerance: 2 is out of range" },
+    { BASE "return sl.study { base = base, name = '../x', variants = { a = {} } }",
+      "'../x': a name begins with a letter" },
+    { BASE "return sl.study { base = base, variants = { gated = { seq = 8 }, plain = { seq = 4 } } }",
+      "baseline: which variant are the others compared with?\n  known: gated, plain" },
+    { BASE "return sl.study { base = base, variants = { gated = {} }, baseline = 'gate' }",
+      "no variant 'gate' (did you mean 'gated'?)" },
+    { BASE "return sl.study { base = base, variants = { a = {} }, primary = 'loss' }",
+      "primary: 'loss': must be a group and a metric" },
+    { BASE "return sl.study { base = base, variants = { a = {} }, match = { 'active_params', ajust = 'ffn.d_ff' } }",
+      "match has no key 'ajust' (did you mean 'adjust'?)" },
+    { BASE "return sl.study { base = base, variants = { a = {} }, match = { 'active_params', adjust = 'ffn.d_ff', "
+           "tolerance = 2 } }", "match.tolerance: 2 is out of range" },
     { BASE "return sl.study { base = base, variants = { a = {} }, filter = true }", "filter: must be a function" },
-    { BASE "return sl.study { base = base, axes = { seq = { 4, 8 } }, filter = function() end }", "filter: must give true or false, gave nil for 'seq=4'" },
-    { BASE "return sl.study { base = base, axes = { seq = { 4, 8 } }, filter = function() return false end }", "no variant is left" },
+    { BASE "return sl.study { base = base, axes = { seq = { 4, 8 } }, filter = function() end }",
+      "filter: must give true or false, gave nil for 'seq=4'" },
+    { BASE "return sl.study { base = base, axes = { seq = { 4, 8 } }, filter = function() return false end }",
+      "no variant is left" },
     { BASE "return sl.study { base = base, axes = { seq = 4 } }", "axes.seq: must be a list of values" },
     { BASE "return sl.study { base = base, axes = { seq = { 4, 8, 4 } } }", "'4' is listed twice" },
     { BASE "return sl.study { base = base, axes = { seq = { 4, a = 8 } } }", "axes.seq: must be a list of values, " },
     { BASE "return sl.study { base = base, axes = { seq = { ['a/b'] = 8 } } }", "'a/b': a name begins with a letter" },
-    { BASE "return sl.study { base = base, axes = { ['ffn.balance'] = { { 'bias', gamma = tonumber('0.' .. ('1'):rep(5)) }, { ('x'):rep(120) } } } }", "give values short names: axes = { [\"ffn.balance\"]" },
-    { BASE "local v = {} for i = 1, 4097 do v['v' .. i] = {} end return sl.study { base = base, baseline = 'v1', variants = v }", "4097 variants: at most 4096" },
-    { BASE "return sl.study { base = base, train = { steps = function() return 3 end }, variants = { a = {} } }", "train: functions are for the model's layers" },
-    { BASE "return sl.study { base = base, train = { steps = 0/0 }, variants = { a = {} } }", "no number to compute with" },
+    { BASE "return sl.study { base = base, axes = { ['ffn.balance'] = { { 'bias', gamma = tonumber('0.' .. "
+           "('1'):rep(5)) }, { ('x'):rep(120) } } } }", "give values short names: axes = { [\"ffn.balance\"]" },
+    { BASE "local v = {} for i = 1, 4097 do v['v' .. i] = {} end return sl.study { base = base, baseline = 'v1', "
+           "variants = v }", "4097 variants: at most 4096" },
+    { BASE "return sl.study { base = base, train = { steps = function() return 3 end }, variants = { a = {} } }",
+      "train: functions are for the model's layers" },
+    { BASE "return sl.study { base = base, train = { steps = 0/0 }, variants = { a = {} } }",
+      "no number to compute with" },
     { BASE "return sl.study(3)", "sl.study takes a table" },
     { BASE "return sl.leave_one_out { base = base, drop = {} }", "needs drop" },
-    { BASE "return sl.leave_one_out { base = base, dorp = { 'embed' } }", "sl.leave_one_out has no key 'dorp' (did you mean 'drop'?)" },
-    { BASE "return sl.leave_one_out { base = base, drop = { 'attention.gat' } }", "attention.gat: no parameter 'gat' (did you mean 'gate'?)" },
+    { BASE "return sl.leave_one_out { base = base, dorp = { 'embed' } }",
+      "sl.leave_one_out has no key 'dorp' (did you mean 'drop'?)" },
+    { BASE "return sl.leave_one_out { base = base, drop = { 'attention.gat' } }",
+      "attention.gat: no parameter 'gat' (did you mean 'gate'?)" },
     { BASE "return sl.factorial { base = base, toggles = {} }", "from 1 to 8" },
     /* models */
     { HEAD "local m = sl.model { 'gqa', layers = 3 }" STUDY, "sl.model takes keys only" },
     { HEAD "local m = sl.model(3)" STUDY, "sl.model takes a table" },
     { HEAD "local m = sl.preset 'baseline-nan'" STUDY, "no preset 'baseline-nan' (did you mean 'baseline-nano'?)" },
     { HEAD "local m = sl.extend({}, {})" STUDY, "sl.extend takes a model first" },
-    { BASE "local m = sl.extend(base, { ['ffn.router.topk'] = 3 })" STUDY, "ffn.router.topk: no parameter 'topk' (did you mean 'top_k'?)" },
+    { BASE "local m = sl.extend(base, { ['ffn.router.topk'] = 3 })" STUDY,
+      "ffn.router.topk: no parameter 'topk' (did you mean 'top_k'?)" },
     { BASE "base.layers = 3", "a model cannot be assigned to" },
     { BASE "print(base.layers)", "a model cannot be read" },
     { HEAD "local m = sl.model { ffn = { 'moe', 'dense', d_ff = 3 } }" STUDY, "ffn: a table is a list, or a module's name first" },
@@ -344,21 +395,30 @@ static const struct { const char *script, *words; } bad[] = {
     { HEAD "local m = sl.model { [true] = 3 }" STUDY, "keys are names" },
     { HEAD "local t = {} t.t = t local m = sl.model { attention = t }" STUDY, "attention.t: a table contains itself" },
     { BASE "local m = sl.model { attention = base }" STUDY, "an object is no value" },
-    { HEAD "local m = sl.model { layers = 2, embed = function() return 'plain' end }" STUDY, "embed: only position, residual, attention, ffn may be functions of the layer" },
+    { HEAD "local m = sl.model { layers = 2, embed = function() return 'plain' end }" STUDY,
+      "embed: only position, residual, attention, ffn may be functions of the layer" },
     { HEAD "local m = sl.model { ffn = function() return 'moe' end }" STUDY, "needs 'layers' in sl.model" },
-    { HEAD "local m = sl.model { layers = 2, ffn = function(l) if l < 2 then return 'moe' end end }" STUDY, "ffn: the function gives nothing for layer 2" },
-    { HEAD "local m = sl.model { layers = 2, ffn = function(l) return l.x end }" STUDY, "x.lua:1: attempt to index a number value" },
+    { HEAD "local m = sl.model { layers = 2, ffn = function(l) if l < 2 then return 'moe' end end }" STUDY,
+      "ffn: the function gives nothing for layer 2" },
+    { HEAD "local m = sl.model { layers = 2, ffn = function(l) return l.x end }" STUDY,
+      "x.lua:1: attempt to index a number value" },
     { HEAD "sl.u_mirror(4, 3)", "n must be from 1 to 2" },
     { HEAD "sl.u_mirror(1 << 40)", "layers must be an integer from 2 to 4096" },
     { HEAD "local m = sl.model { init = '\\xff' }" STUDY, "not UTF-8" },
     /* schemas */
-    { HEAD "local m = sl.model {\n layer = 3 }" STUDY, "x.lua:2: layer: no parameter 'layer' (did you mean 'layers'?)" },
+    { HEAD "local m = sl.model {\n layer = 3 }" STUDY,
+      "x.lua:2: layer: no parameter 'layer' (did you mean 'layers'?)" },
     { HEAD "local m = sl.model { layers = 0 }" STUDY, "layers: 0 is out of range" },
-    { HEAD "local m = sl.model { attention = {\n gate = 'heads' } }" STUDY, "x.lua:2: attention.gate: no module named 'heads' (did you mean 'head'?)\n  known: none, head" },
-    { HEAD "local m = sl.model { ffn = { 'moe', router = { score = 'softmx' } } }" STUDY, "no choice 'softmx' (did you mean 'softmax'?)" },
-    { BASE "return sl.study { base = base, variants = { a = {},\n b = {\n ['attention.gat'] = 'head' } } }", "x.lua:3: attention.gat: no parameter 'gat' (did you mean 'gate'?)" },
-    { BASE "return sl.study { base = base, variants = { a = {}, b = sl.model { layers = 2 } } }", "variants.b: the model says nothing of 'd_model'" },
-    { BASE "return sl.study { base = base, variants = { a = {} }, train = {\n optim = { 'adamw',\n rl = 3 } } }", "x.lua:3: train.optim.rl: no parameter 'rl' (did you mean 'lr'?)" },
+    { HEAD "local m = sl.model { attention = {\n gate = 'heads' } }" STUDY,
+      "x.lua:2: attention.gate: no module named 'heads' (did you mean 'head'?)\n  known: none, head" },
+    { HEAD "local m = sl.model { ffn = { 'moe', router = { score = 'softmx' } } }" STUDY,
+      "no choice 'softmx' (did you mean 'softmax'?)" },
+    { BASE "return sl.study { base = base, variants = { a = {},\n b = {\n ['attention.gat'] = 'head' } } }",
+      "x.lua:3: attention.gat: no parameter 'gat' (did you mean 'gate'?)" },
+    { BASE "return sl.study { base = base, variants = { a = {}, b = sl.model { layers = 2 } } }",
+      "variants.b: the model says nothing of 'd_model'" },
+    { BASE "return sl.study { base = base, variants = { a = {} }, train = {\n optim = { 'adamw',\n rl = 3 } } }",
+      "x.lua:3: train.optim.rl: no parameter 'rl' (did you mean 'lr'?)" },
 };
 
 static void test_bad_scripts(void **state)
@@ -379,7 +439,8 @@ static void test_all_mistakes_at_once(void **state)
 {
     (void)state;
     struct result r = run(HEAD "\nlocal base = sl.model { layer = 3,\nattention = { 'gqa', gate = 'heads' } }\n"
-                          "return sl.study {\n bse = base,\n base = base,\n replicates = 'x',\n variants = { a = {}, b = { ['ffn.x'] = 1 } },\n train = { stepz = 1 } }");
+                          "return sl.study {\n bse = base,\n base = base,\n replicates = 'x',\n"
+                          " variants = { a = {}, b = { ['ffn.x'] = 1 } },\n train = { stepz = 1 } }");
     const char *text = told(&r);
     assert_non_null(strstr(text, "x.lua:5: sl.study has no key 'bse' (did you mean 'base'?)"));
     assert_non_null(strstr(text, "x.lua:7: replicates: must be an integer"));
@@ -400,11 +461,14 @@ static void located(struct result *r, const char *variant, const char *path, con
 static void test_places(void **state)
 {
     (void)state;
-    static const char other[] = "local sl = require 'sluice'\nlocal gqa = { 'gqa',\n  heads = 4 }\nreturn sl.model {\n layers = 2, -- seq = 3\n attention = gqa,\n ffn = { 'moe',\n"
+    static const char other[] = "local sl = require 'sluice'\nlocal gqa = { 'gqa',\n  heads = 4 }\nreturn sl.model {\n"
+                                " layers = 2, -- seq = 3\n attention = gqa,\n ffn = { 'moe',\n"
                                 "  balance = { { 'bias',\n   gamma = 0.1 } } } }\n";
     write_file("other.lua", other, sizeof other - 1);
-    struct result r = run("local sl = require 'sluice'\nlocal base = sl.extend(require 'other', {\n ['attention.kv_heads'] = 1,\n [ [[seq]] ] = 8 })\n"
-                          "return sl.study {\n base = base,\n train = {\n  steps = 3, optim = { 'adamw',\n   lr = 1 } },\n variants = { a = {},\n  b = { ['attention.heads'] = 8,\n"
+    struct result r = run("local sl = require 'sluice'\nlocal base = sl.extend(require 'other', {\n"
+                          " ['attention.kv_heads'] = 1,\n [ [[seq]] ] = 8 })\n"
+                          "return sl.study {\n base = base,\n train = {\n  steps = 3, optim = { 'adamw',\n"
+                          "   lr = 1 } },\n variants = { a = {},\n  b = { ['attention.heads'] = 8,\n"
                           "   ffn = { 'moe',\n    experts = 4 } } } }");
     if (r.problems.n) fail_msg("%s", told(&r));
     located(&r, NULL, "attention.heads", "other.lua:3");
@@ -426,9 +490,12 @@ static void test_places_in_tangles(void **state)
 {
     (void)state;
     double start = clock_seconds();
-    struct result r = run("local sl = require 'sluice'\nlocal a\nif a then a = { a = a, a = a, a = a, a = a } a = { a = a, a = a, a = a } end\n"
-                          "local m = sl.extend(\n sl.model { layers = 2,\n seq = 8 },\n { seq = 16,\n a = a,\n ['x.a.a.a'] = 1,\n"
-                          "['a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a'] = 1 })" STUDY);
+    struct result r = run("local sl = require 'sluice'\nlocal a\nif a then a = { a = a, a = a, a = a, a = a } a = { a "
+                          "= a, a = a, a = a } end\n"
+                          "local m = sl.extend(\n sl.model { layers = 2,\n seq = 8 },\n { seq = 16,\n a = a,\n"
+                          " ['x.a.a.a'] = 1,\n"
+                          "['a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a'] = 1 })"
+                          STUDY);
     assert_non_null(strstr(told(&r), "x.lua:9: x.a.a.a: no parameter 'x'"));
     assert_non_null(strstr(told(&r), "x.lua:3: a.a.a.a"));
     located(&r, NULL, "seq", "x.lua:7");
@@ -444,7 +511,8 @@ static void test_print(void **state)
 {
     (void)state;
     *said = 0;
-    struct result r = run_with("print(1, nil, 'a\\n\\27[2J\\xc3\\xa4\\xff\\u{202e}', setmetatable({}, { __tostring = function() return 'named' end }))", &(struct script_options){ .say = keep_said });
+    struct result r = run_with("print(1, nil, 'a\\n\\27[2J\\xc3\\xa4\\xff\\u{202e}', setmetatable({}, { __tostring = "
+                               "function() return 'named' end }))", &(struct script_options){ .say = keep_said });
     assert_string_equal(said, "1\tnil\ta\n\\u{1b}[2J\xc3\xa4\\xff\\u{202e}\tnamed\n");
     done(&r);
 }
@@ -454,10 +522,12 @@ static void test_print(void **state)
 static void test_sources(void **state)
 {
     (void)state;
-    static const char other[] = "return require('third')\n", third[] = "-- \xc3\xa9\nreturn { ['attention.gate'] = 'head' }\n";
+    static const char other[] = "return require('third')\n",
+                      third[] = "-- \xc3\xa9\nreturn { ['attention.gate'] = 'head' }\n";
     write_file("other.lua", other, sizeof other - 1);
     write_file("third.lua", third, sizeof third - 1);
-    const char *text = BASE "return sl.study { base = base, baseline = 'a', variants = { a = {}, b = require 'other' } }";
+    const char *text = BASE
+        "return sl.study { base = base, baseline = 'a', variants = { a = {}, b = require 'other' } }";
     struct result r = run(text);
     if (r.problems.n) fail_msg("%s", told(&r));
     const json_t *required = json_object_get(r.description, "required");
@@ -486,7 +556,8 @@ static void test_sources(void **state)
 static void test_experiments(void **state)
 {
     (void)state;
-    static const char *const files[] = { "quickstart", "router_x_norm", "muon_vs_adamw", "welm_leave_one_out", "nano_reference" };
+    static const char *const files[] = { "quickstart", "router_x_norm", "muon_vs_adamw", "welm_leave_one_out",
+                                         "nano_reference" };
     struct script_options options = { 0 };
     for (int i = 0; i < COUNT(files); i++) {
         char path[128];
@@ -500,11 +571,13 @@ static void test_experiments(void **state)
     }
     for (const char *const *size = (const char *const[]){ "nano", "micro", "tiny", NULL }; *size; size++) {
         char script[512];
-        snprintf(script, sizeof script, HEAD "return sl.study { base = sl.preset 'baseline-%s', baseline = 'base', variants = { base = {}, welm = sl.preset 'welm-%s' } }", *size, *size);
+        snprintf(script, sizeof script, HEAD "return sl.study { base = sl.preset 'baseline-%s', baseline = 'base', "
+                                             "variants = { base = {}, welm = sl.preset 'welm-%s' } }", *size, *size);
         struct result r = run(script);
         if (r.problems.n) fail_msg("%s", told(&r));
         done(&r);
-        snprintf(script, sizeof script, HEAD "return sl.study { base = sl.preset 'welm-%s', variants = { base = {} } }", *size);
+        snprintf(script, sizeof script, HEAD "return sl.study { base = sl.preset 'welm-%s', variants = { base = {} } }",
+                 *size);
         r = run(script);
         if (r.problems.n) fail_msg("%s", told(&r));
         done(&r);
@@ -558,7 +631,8 @@ static void misspell(const char *text, const char *key, size_t length)
     snprintf(right, sizeof right, "did you mean '%.*s'?", (int)length, key);
     snprintf(at, sizeof at, "x.lua:%d: ", line_of(text, key));
     struct result r = run(changed);
-    if (!strstr(told(&r), right) || !strstr(told(&r), at)) fail_msg("'%.*s': wanted %s %s, got: %s", (int)length, key, at, right, told(&r));
+    if (!strstr(told(&r), right) || !strstr(told(&r), at))
+        fail_msg("'%.*s': wanted %s %s, got: %s", (int)length, key, at, right, told(&r));
     done(&r);
 }
 
@@ -610,7 +684,8 @@ static const struct { const char *script, *words; } hostile[] = {
     { "while true do end", "does a loop not end?" },
     { "while true do pcall(function() while true do end end) end", "does a loop not end?" },
     { "local function f() pcall(f) pcall(f) end while true do f() end", "does a loop not end?" },
-    { "local t <close> = setmetatable({}, { __close = function() while true do end end }) while true do end", "does a loop not end?" },
+    { "local t <close> = setmetatable({}, { __close = function() while true do end end }) while true do end",
+      "does a loop not end?" },
     { "local function f() return f() end f()", "does a loop not end?" },
     { "local function f() return 1 + f() end f()", "stack overflow" },
     { "local t = setmetatable({}, {}) getmetatable(t).__index = function(x, k) return x[k .. 'a'] end return t.a", "" },
@@ -643,11 +718,16 @@ static const struct { const char *script, *words; } hostile[] = {
     { "error(setmetatable({}, { __tostring = function() while true do end end }))", "an error that is no text" },
     { "local s = require 'sluice.study' s.new(99, { variants = {} })", "no site" },
     { "local m = require 'sluice.model' m.new('x', 3)", "number expected" },
-    { "local t = require 'sluice' t.study = nil t.model { __index = 3 } return setmetatable({}, { __name = 'sluice.study' })", "must return a study" },
-    { "rawset(_G, 'x', 1) x = 2 local n = {} for i = 1, 200 do n = { n } end require('sluice').model { init = n }", "nest too deeply" },
-    { HEAD "local t = {} for i = 1, 16 do local n = {} for k = 1, 9 do n['k' .. k] = t end t = n end sl.model { init = t }", "nest too deeply" },
-    { HEAD "local t = {} for i = 1, 9 do local n = {} for k = 1, 9 do n['k' .. k] = t end t = n end sl.model { init = t }", "more than 100000 values" },
-    { BASE "local a = {} for i = 1, 30 do a['k' .. i] = { 1, 2 } end return sl.study { base = base, axes = a }", "more than 4096 variants" },
+    { "local t = require 'sluice' t.study = nil t.model { __index = 3 } return setmetatable({}, { __name = "
+      "'sluice.study' })", "must return a study" },
+    { "rawset(_G, 'x', 1) x = 2 local n = {} for i = 1, 200 do n = { n } end require('sluice').model { init = n }",
+      "nest too deeply" },
+    { HEAD "local t = {} for i = 1, 16 do local n = {} for k = 1, 9 do n['k' .. k] = t end t = n end sl.model { init = "
+           "t }", "nest too deeply" },
+    { HEAD "local t = {} for i = 1, 9 do local n = {} for k = 1, 9 do n['k' .. k] = t end t = n end sl.model { init = "
+           "t }", "more than 100000 values" },
+    { BASE "local a = {} for i = 1, 30 do a['k' .. i] = { 1, 2 } end return sl.study { base = base, axes = a }",
+      "more than 4096 variants" },
     { "\x1bLua\x54\x00", "a binary chunk" },
 };
 
@@ -690,7 +770,8 @@ static void test_binary_chunk(void **state)
 static void test_trust(void **state)
 {
     (void)state;
-    static const char text[] = HEAD "assert(io and os.getenv and load and debug and coroutine and xpcall) local s = ('x'):rep(2e7) assert(#s == 2e7) assert(require 'string' == string)"
+    static const char text[] = HEAD "assert(io and os.getenv and load and debug and coroutine and xpcall) local s = "
+                                    "('x'):rep(2e7) assert(#s == 2e7) assert(require 'string' == string)"
                                "return sl.study { base = sl.model {}, variants = { a = {} } }";
     char path[256];
     struct script_options options = { .trust = true };
@@ -745,11 +826,15 @@ static int remove_folder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_named_variants), cmocka_unit_test(test_defaults), cmocka_unit_test(test_axes), cmocka_unit_test(test_shapes_of_studies),
-        cmocka_unit_test(test_models), cmocka_unit_test(test_functions_meet_variants), cmocka_unit_test(test_overrides),
-        cmocka_unit_test(test_order_does_not_matter), cmocka_unit_test(test_bad_scripts), cmocka_unit_test(test_all_mistakes_at_once),
-        cmocka_unit_test(test_places), cmocka_unit_test(test_places_in_tangles), cmocka_unit_test(test_print), cmocka_unit_test(test_sources), cmocka_unit_test(test_experiments), cmocka_unit_test(test_every_misspelt_key),
-        cmocka_unit_test(test_hostile_scripts), cmocka_unit_test(test_default_limit), cmocka_unit_test(test_binary_chunk), cmocka_unit_test(test_trust), cmocka_unit_test(test_files),
+        cmocka_unit_test(test_named_variants), cmocka_unit_test(test_defaults), cmocka_unit_test(test_axes),
+        cmocka_unit_test(test_shapes_of_studies), cmocka_unit_test(test_models),
+        cmocka_unit_test(test_functions_meet_variants), cmocka_unit_test(test_overrides),
+        cmocka_unit_test(test_order_does_not_matter), cmocka_unit_test(test_bad_scripts),
+        cmocka_unit_test(test_all_mistakes_at_once), cmocka_unit_test(test_places),
+        cmocka_unit_test(test_places_in_tangles), cmocka_unit_test(test_print), cmocka_unit_test(test_sources),
+        cmocka_unit_test(test_experiments), cmocka_unit_test(test_every_misspelt_key),
+        cmocka_unit_test(test_hostile_scripts), cmocka_unit_test(test_default_limit),
+        cmocka_unit_test(test_binary_chunk), cmocka_unit_test(test_trust), cmocka_unit_test(test_files),
     };
     return cmocka_run_group_tests(tests, open_folder, remove_folder);
 }

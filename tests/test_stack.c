@@ -129,7 +129,8 @@ static void test_rules(void **state)
     check_refused(TEXT({"layers": 2, "attention.kv": "mirror"}), "no thirds to mirror");
     check_refused(TEXT({"attention.kv": {"module": "mirror", "pairs": [2]}}), "pairs of reader and source");
     check_refused(TEXT({"attention.kv": {"module": "mirror", "pairs": [3, 0]}}), "3: the last layer is 2");
-    check_refused(TEXT({"attention.kv": {"module": "mirror", "pairs": [1, 1]}}), "the source must be a shallower layer");
+    check_refused(TEXT({"attention.kv": {"module": "mirror", "pairs": [1, 1]}}),
+                  "the source must be a shallower layer");
     check_refused(TEXT({"attention.kv": {"module": "mirror", "pairs": [2, 0, 2, 1]}}), "layer 2 reads twice");
     check_refused(TEXT({"attention.kv": {"module": "mirror", "pairs": [1, 0, 2, 1]}}), "layer 1 reads and is a source");
     check_refused(TEXT({"ffn.router.top_k": 5}), "ffn.router.top_k = 5: the model has only 4 experts");

@@ -1,5 +1,5 @@
-/* Laws of single parts within the stack: counts of attention, one token alone, norms and rotation, tied matrices, layers that differ,
-   further tokens. */
+/* Laws of single parts within the stack: counts of attention, one token alone, norms and rotation, tied matrices,
+   layers that differ, further tokens. */
 #include "tiny_pair.h"
 
 /* A8: parameters of an attention layer by formula, at the usual and at other widths. */
@@ -10,7 +10,8 @@ static void test_attention_counts(void **state)
         { TEXT({"attention.heads": 2, "attention.kv_heads": 2}), 2, 2, 4, 0, 0 },
         { TEXT({"attention.heads": 6, "attention.kv_heads": 2}), 6, 2, 4, 0, 0 },
         { TEXT({"attention.heads": 6, "attention.kv_heads": 1, "attention.gate": "head"}), 6, 1, 4, 6, 0 },
-        { TEXT({"attention.heads": 3, "attention.kv_heads": 3, "attention.head_dim": 10, "attention.gate": "element"}), 3, 3, 10, 30, 0 },
+        { TEXT({"attention.heads": 3, "attention.kv_heads": 3, "attention.head_dim": 10, "attention.gate": "element"}),
+          3, 3, 10, 30, 0 },
         { TEXT({"attention.qk_norm": "k"}), 2, 1, 4, 0, 4 },
         { TEXT({"attention.qk_norm": "qk", "attention.kv": "mirror"}), 2, 1, 4, 0, 8 },
     };
@@ -19,9 +20,11 @@ static void test_attention_counts(void **state)
         int64_t n = 0, wide = kind[i].heads * kind[i].head_dim, d = 8;
         for (int k = 0; k < t.leaves->n; k++) {
             const struct leaf *l = t.leaves->leaf[k];
-            if (l->kind == LEAF_WEIGHT && strncmp(l->path, "layers.2.attention.", 19) == 0) n += shape_count(l->decl.shape);
+            if (l->kind == LEAF_WEIGHT && strncmp(l->path, "layers.2.attention.", 19) == 0)
+                n += shape_count(l->decl.shape);
         }
-        assert_int_equal(n, 2 * d * wide + 2 * d * kind[i].kv_heads * kind[i].head_dim + d * kind[i].gate + kind[i].gains + d);
+        assert_int_equal(n, 2 * d * wide + 2 * d * kind[i].kv_heads * kind[i].head_dim + d * kind[i].gate +
+                                kind[i].gains + d);
         tiny_free(&t);
     }
 }
@@ -59,7 +62,8 @@ static void test_norm_and_rope_commute(void **state)
                 const double *x = raw + (token * 2 + h) * 4, *y = turned + (token * 2 + h) * 4;
                 double rms = sqrt((x[0] * x[0] + x[1] * x[1] + x[2] * x[2] + x[3] * x[3]) / 4 + 1e-6);
                 for (int i = 0; i < 2; i++) {               /* pairs (i, i + 2), turned first and then normalised */
-                    double angle = token % t.seq * (i ? 0.01 : 1), a = x[i] * cos(angle) - x[i + 2] * sin(angle), b = x[i + 2] * cos(angle) + x[i] * sin(angle);
+                    double angle = token % t.seq * (i ? 0.01 : 1), a = x[i] * cos(angle) - x[i + 2] * sin(angle),
+                           b = x[i + 2] * cos(angle) + x[i] * sin(angle);
                     most = fmax(most, fmax(fabs(y[i] - gain[i] * a / rms), fabs(y[i + 2] - gain[i + 2] * b / rms)));
                 }
             }
@@ -102,11 +106,13 @@ static void test_gradient_of_tied_gates(void **state)
 {
     (void)state;
     static const char path[] = "layers.1.attention.gate.weight";
-    struct tiny head = started(TEXT({"attention.gate": "head"})), element = started(TEXT({"attention.gate": "element"}));
+    struct tiny head = started(TEXT({"attention.gate": "head"})),
+                element = started(TEXT({"attention.gate": "element"}));
     for (int l = 0; l < 3; l++) {
         char all[64];
         snprintf(all, sizeof all, "layers.%d.attention.gate.weight", l);
-        for (int r = 0; r < 8; r++) memcpy(tiny_weight(&element, all) + 8 * r, tiny_weight(&head, all) + 8 * (r / 4), 8 * sizeof(real));
+        for (int r = 0; r < 8; r++)
+            memcpy(tiny_weight(&element, all) + 8 * r, tiny_weight(&head, all) + 8 * (r / 4), 8 * sizeof(real));
     }
     derive(&head);
     derive(&element);
@@ -124,13 +130,16 @@ static void test_tied_gradient(void **state)
 {
     (void)state;
     struct tiny tied = started(TEXT({"head.tied": true})), twin = started(TEXT({"head.tied": false}));
-    memcpy(tiny_weight(&twin, "head.weight"), tiny_weight(&tied, "embed.weight"), (size_t)tiny_count(&tied, "embed.weight") * sizeof(real));
+    memcpy(tiny_weight(&twin, "head.weight"), tiny_weight(&tied, "embed.weight"),
+           (size_t)tiny_count(&tied, "embed.weight") * sizeof(real));
     derive(&tied);
     derive(&twin);
     assert_true(tiny_loss(&tied, "lm") == tiny_loss(&twin, "lm"));
-    double *both = gradient(&tied, "embed.weight"), *in = gradient(&twin, "embed.weight"), *out = gradient(&twin, "head.weight");
+    double *both = gradient(&tied, "embed.weight"), *in = gradient(&twin, "embed.weight"),
+           *out = gradient(&twin, "head.weight");
     for (int64_t i = 0; i < tiny_count(&tied, "embed.weight"); i++) assert_true(fabs(both[i] - in[i] - out[i]) < 1e-6);
-    assert_true(distance(both, in, tiny_count(&tied, "embed.weight")) > 1e-3 && distance(both, out, tiny_count(&tied, "embed.weight")) > 1e-3);
+    assert_true(distance(both, in, tiny_count(&tied, "embed.weight")) > 1e-3 &&
+                distance(both, out, tiny_count(&tied, "embed.weight")) > 1e-3);
     free(both);
     free(in);
     free(out);
@@ -149,17 +158,21 @@ static void test_embedding_scale(void **state)
     pair_free(&p);
 }
 
-/* A13c, D3: what is said of every layer alike is said once; a layer without rotation, or with a dense ffn, is that layer alone. */
+/* A13c, D3: what is said of every layer alike is said once; a layer without rotation, or with a dense ffn, is that
+   layer alone. */
 static void test_layers_that_differ(void **state)
 {
     (void)state;
     static const char *const alike[][2] = {
         { TEXT({"position": {"layers": ["rope", "rope", "rope"]}}), "{}" },
         { TEXT({"residual": {"layers": ["post", "post", "post"]}}), TEXT({"residual": "post"}) },
-        { TEXT({"ffn": {"layers": [{"module": "moe", "experts": 4, "d_ff": 6}, {"module": "moe", "experts": 4, "d_ff": 6}, {"module": "moe", "experts": 4, "d_ff": 6}]}}), "{}" },
+        { TEXT({"ffn": {"layers": [{"module": "moe", "experts": 4, "d_ff": 6},
+                                   {"module": "moe", "experts": 4, "d_ff": 6},
+                                   {"module": "moe", "experts": 4, "d_ff": 6}]}}), "{}" },
     };
     for (int i = 0; i < COUNT(alike); i++) {
-        struct tiny a = tiny_new(alike[i][0], NULL, MODE_TRAIN, 2, 6), b = tiny_new(alike[i][1], NULL, MODE_TRAIN, 2, 6);
+        struct tiny a = tiny_new(alike[i][0], NULL, MODE_TRAIN, 2, 6),
+                    b = tiny_new(alike[i][1], NULL, MODE_TRAIN, 2, 6);
         assert_true(tiny_same(&a, &b));
         tiny_free(&a);
         tiny_free(&b);
@@ -186,7 +199,8 @@ static void test_layers_that_differ(void **state)
 static void test_depths_share(void **state)
 {
     (void)state;
-    struct tiny one = started(TEXT({"head.mtp": {"module": "sequential", "depth": 1, "weight": 0.4}})), two = started(TEXT({"head.mtp": {"module": "sequential", "depth": 2, "weight": 0.4}}));
+    struct tiny one = started(TEXT({"head.mtp": {"module": "sequential", "depth": 1, "weight": 0.4}})),
+                two = started(TEXT({"head.mtp": {"module": "sequential", "depth": 2, "weight": 0.4}}));
     tiny_forward(&one);
     tiny_forward(&two);
     struct node *first[2], *trunk;
@@ -209,8 +223,8 @@ static void test_depths_share(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RUN(attention_counts), RUN(one_token), RUN(norm_and_rope_commute), RUN(gradient_of_tied_gates), RUN(tied_gradient), RUN(embedding_scale),
-        RUN(layers_that_differ), RUN(depths_share),
+        RUN(attention_counts), RUN(one_token), RUN(norm_and_rope_commute), RUN(gradient_of_tied_gates),
+        RUN(tied_gradient), RUN(embedding_scale), RUN(layers_that_differ), RUN(depths_share),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

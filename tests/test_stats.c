@@ -22,7 +22,8 @@ static void test_critical(void **state)
         { 0.05, 9, 2.262157163 }, { 0.05, 30, 2.042272456 }, { 0.01, 5, 4.032142984 }, { 0.1, 10, 1.812461123 },
         { 0.001, 7, 5.407882521 }, { 0.1, 7, 1.894578605 }, { 0.05, 1000, 1.962339081 },
     };
-    for (int i = 0; i < COUNT(known); i++) near(stats_t_critical(known[i].alpha, known[i].df), known[i].t, 1e-8 * known[i].t);
+    for (int i = 0; i < COUNT(known); i++)
+        near(stats_t_critical(known[i].alpha, known[i].df), known[i].t, 1e-8 * known[i].t);
     for (double t = 0.01; t < 1000; t *= 3) {
         near(stats_t_p(t, 1), 1 - 2 * atan(t) / acos(-1), 1e-13);
         near(stats_t_p(-t, 2), 1 - t / sqrt(2 + t * t), 1e-13);
@@ -34,7 +35,8 @@ static void test_critical(void **state)
 static void test_contrasts(void **state)
 {
     (void)state;
-    /* Student 1908, extra hours of sleep: t = -4.0621, df 9, p = 0.002833; Welch t = -1.8608, df 17.776, p = 0.07939. */
+    /* Student 1908, extra hours of sleep: t = -4.0621, df 9, p = 0.002833; Welch t = -1.8608, df 17.776, p =
+       0.07939. */
     static const double one[] = { 0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0 };
     static const double two[] = { 1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4 };
     struct contrast paired = stats_paired(one, two, 10, 0.05), welch = stats_welch(one, 10, two, 10, 0.05);
@@ -56,7 +58,7 @@ static void test_contrasts(void **state)
 static void test_holm(void **state)
 {
     (void)state;
-    double p[] = { 0.01, 0.04, NAN, 0.03, 0.005 };          /* four tests: 4*.005, 3*.01, 2*.03, then .04 is lifted to .06 */
+    double p[] = { 0.01, 0.04, NAN, 0.03, 0.005 };    /* four tests: 4*.005, 3*.01, 2*.03, then .04 is lifted to .06 */
     stats_adjust(FAMILY_HOLM, p, 5, 4);
     near(p[4], 0.02, 1e-15);
     near(p[0], 0.03, 1e-15);
@@ -103,7 +105,8 @@ static void test_promises(void **state)
             draw_pairs(trial + 2 * TRIALS, n, 0, 0, a, b);
             unpaired += stats_welch(a, n, b, n, 0.05).p < 0.05;
         }
-        printf("n = %d: false positives %.2f %%, coverage %.2f %%, Welch %.2f %%\n", n, 100.0 * claimed / TRIALS, 100.0 * covered / TRIALS, 100.0 * unpaired / TRIALS);
+        printf("n = %d: false positives %.2f %%, coverage %.2f %%, Welch %.2f %%\n", n, 100.0 * claimed / TRIALS,
+               100.0 * covered / TRIALS, 100.0 * unpaired / TRIALS);
         near(100.0 * claimed / TRIALS, 5, 1);
         near(100.0 * covered / TRIALS, 95, 1);
         assert_true(100.0 * unpaired / TRIALS < 6);         /* Welch is conservative at small n */
@@ -115,7 +118,8 @@ static void test_corrections(void **state)
 {
     (void)state;
     static const double given[] = { 0.004, 0.03, 0.2, 0.6 };
-    static const double want[][4] = { { 0.01590426, 0.11470719, 0.5904, 0.9744 }, { 0.016, 0.09, 0.4, 0.6 }, { 0.004, 0.03, 0.2, 0.6 } };
+    static const double want[][4] = { { 0.01590426, 0.11470719, 0.5904, 0.9744 }, { 0.016, 0.09, 0.4, 0.6 },
+                                      { 0.004, 0.03, 0.2, 0.6 } };
     for (int family = FAMILY_SIDAK; family <= FAMILY_NONE; family++) {
         double p[4], more[] = { 0.004, NAN };
         memcpy(p, given, sizeof p);
@@ -134,7 +138,8 @@ static void test_one_of_four(void **state)
 {
     (void)state;
     static const double d[] = { -0.021, -0.013, -0.030, -0.008, -0.017, 0.004, -0.025, -0.011 }, zero[8];
-    struct contrast one = stats_paired(d, zero, 8, stats_alpha(FAMILY_SIDAK, 1)), four = stats_paired(d, zero, 8, stats_alpha(FAMILY_SIDAK, 4));
+    struct contrast one = stats_paired(d, zero, 8, stats_alpha(FAMILY_SIDAK, 1)),
+                    four = stats_paired(d, zero, 8, stats_alpha(FAMILY_SIDAK, 4));
     double p = one.p;
     near(one.delta, -0.015125, 1e-12);
     near(one.sd, 0.0106561518, 1e-10);
@@ -147,7 +152,8 @@ static void test_one_of_four(void **state)
     near(stats_median(d, 8), -0.015, 1e-15);
 }
 
-/* The interval leaves out zero exactly where p is below 5 %, in families of any size. Not so for Holm, to which no interval belongs. */
+/* The interval leaves out zero exactly where p is below 5 %, in families of any size. Not so for Holm, to which no
+   interval belongs. */
 static void test_agreement(void **state)
 {
     (void)state;
@@ -170,7 +176,8 @@ static void test_agreement(void **state)
     assert_true(apart[FAMILY_HOLM] > 100 && claimed > TRIALS / 4);
 }
 
-/* A family keeps the chance of any false claim among four equal variants at 5 % or below, where no correction gives far more. */
+/* A family keeps the chance of any false claim among four equal variants at 5 % or below, where no correction gives far
+   more. */
 static void test_families(void **state)
 {
     (void)state;
@@ -188,13 +195,15 @@ static void test_families(void **state)
             for (int i = 0; i < ARMS; i++) claimed |= p[i] < 0.05;
             any[family] += claimed;
         }
-    printf("any false claim among %d: Sidak %.2f %%, Holm %.2f %%, none %.2f %%\n", ARMS, 100.0 * any[0] / TRIALS, 100.0 * any[1] / TRIALS, 100.0 * any[2] / TRIALS);
+    printf("any false claim among %d: Sidak %.2f %%, Holm %.2f %%, none %.2f %%\n", ARMS, 100.0 * any[0] / TRIALS,
+           100.0 * any[1] / TRIALS, 100.0 * any[2] / TRIALS);
     near(100.0 * any[FAMILY_SIDAK] / TRIALS, 5, 1);
     near(100.0 * any[FAMILY_HOLM] / TRIALS, 5, 1);
     assert_true(any[FAMILY_NONE] > 2 * any[FAMILY_SIDAK]);
 }
 
-/* Equal spreads are called different in 5 % of the studies, three times as wide ones nearly always; and by its formula. */
+/* Equal spreads are called different in 5 % of the studies, three times as wide ones nearly always; and by its
+   formula. */
 static void test_spread(void **state)
 {
     (void)state;
@@ -209,7 +218,7 @@ static void test_spread(void **state)
     }
     near(100.0 * equal / TRIALS, 5, 1);
     assert_true(wide > 0.95 * TRIALS);
-    static const double x[] = { 1, 4, 2, 8, 5 }, y[] = { 1, 2, 2, 3, 3 };       /* sums 2 6 4 11 8, differences 0 2 0 5 2 */
+    static const double x[] = { 1, 4, 2, 8, 5 }, y[] = { 1, 2, 2, 3, 3 };   /* sums 2 6 4 11 8, differences 0 2 0 5 2 */
     double r = stats_correlation((double[]){ 2, 6, 4, 11, 8 }, (double[]){ 0, 2, 0, 5, 2 }, 5);
     near(stats_spread(x, y, 5).p, stats_t_p(r * sqrt(3 / (1 - r * r)), 3), 1e-15);
     assert_true(stats_spread(x, y, 5).differ && !stats_spread(x, x, 5).differ && !stats_spread(x, y, 3).differ);
@@ -221,13 +230,17 @@ static void test_detectable(void **state)
 {
     (void)state;
     static const struct { int n; double half, nine; } table[] = {
-        { 2, 11.6, 5.2 }, { 3, 3.26, 1.46 }, { 4, 2.13, 0.95 }, { 5, 1.68, 0.75 }, { 8, 1.16, 0.52 }, { 10, 0.99, 0.44 }, { 20, 0.66, 0.29 },
+        { 2, 11.6, 5.2 }, { 3, 3.26, 1.46 }, { 4, 2.13, 0.95 }, { 5, 1.68, 0.75 }, { 8, 1.16, 0.52 },
+        { 10, 0.99, 0.44 }, { 20, 0.66, 0.29 },
     };
     for (int i = 0; i < COUNT(table); i++) {
         near(stats_detectable(sqrt(2 * 0.5), table[i].n, 0.05), table[i].half, table[i].half > 10 ? 0.1 : 0.01);
         near(stats_detectable(sqrt(2 * 0.1), table[i].n, 0.05), table[i].nine, table[i].nine > 5 ? 0.1 : 0.01);
     }
-    static const struct { int n; double one, four, twelve; } family[] = { { 4, 2.128, 3.425, 4.964 }, { 5, 1.682, 2.464, 3.289 }, { 8, 1.156, 1.526, 1.855 }, { 20, 0.660, 0.813, 0.928 } };
+    static const struct { int n; double one, four, twelve; } family[] = { { 4, 2.128, 3.425, 4.964 },
+                                                                          { 5, 1.682, 2.464, 3.289 },
+                                                                          { 8, 1.156, 1.526, 1.855 },
+                                                                          { 20, 0.660, 0.813, 0.928 } };
     for (int i = 0; i < COUNT(family); i++) {               /* the same of one variant, of four and of twelve */
         near(stats_detectable(1, family[i].n, stats_alpha(FAMILY_SIDAK, 1)), family[i].one, 6e-4);
         near(stats_detectable(1, family[i].n, stats_alpha(FAMILY_SIDAK, 4)), family[i].four, 6e-4);
@@ -237,7 +250,7 @@ static void test_detectable(void **state)
     near(stats_t_power(0, 4, 0.05), 0.05, 1e-9);
     near(stats_t_power(0, 1, 0.05), 0.05, 1e-6);
 
-    enum { TRIALS = 20000, N = 5 };                         /* and a study at exactly that difference finds it in 80 % */
+    enum { TRIALS = 20000, N = 5 };    /* and a study at exactly that difference finds it in 80 % */
     double a[N], b[N], shift = stats_detectable(sqrt(2 * 0.1), N, 0.05);
     int found = 0;
     for (uint64_t trial = 0; trial < TRIALS; trial++) {
@@ -251,8 +264,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_critical), cmocka_unit_test(test_contrasts), cmocka_unit_test(test_holm),
-        cmocka_unit_test(test_promises), cmocka_unit_test(test_corrections), cmocka_unit_test(test_one_of_four), cmocka_unit_test(test_agreement),
-        cmocka_unit_test(test_families), cmocka_unit_test(test_spread), cmocka_unit_test(test_detectable),
+        cmocka_unit_test(test_promises), cmocka_unit_test(test_corrections), cmocka_unit_test(test_one_of_four),
+        cmocka_unit_test(test_agreement), cmocka_unit_test(test_families), cmocka_unit_test(test_spread),
+        cmocka_unit_test(test_detectable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,14 +32,17 @@ static struct series series[SERIES];
 static int n_series;
 static char names[SERIES][32];
 
-static void add(enum store_group group, const char *name, enum store_type type, int64_t d0, int64_t d1, bool is_volatile)
+static void add(enum store_group group, const char *name, enum store_type type, int64_t d0, int64_t d1,
+                bool is_volatile)
 {
-    struct series s = { group, name, "nat", "about it", type, (d0 > 0) + (d1 > 0), { d0, d1 }, { "layer", "expert" }, is_volatile, BETTER_LOWER };
+    struct series s = { group, name, "nat", "about it", type, (d0 > 0) + (d1 > 0), { d0, d1 }, { "layer", "expert" },
+                        is_volatile, BETTER_LOWER };
     series[n_series++] = s;
 }
 
 static const struct attribute root[] = {
-    { "run_id", ATTRIBUTE_TEXT, "01TEST", 0, 0 }, { "replicate", ATTRIBUTE_INT, NULL, 3, 0 }, { "rate", ATTRIBUTE_REAL, NULL, 0, 0.125 },
+    { "run_id", ATTRIBUTE_TEXT, "01TEST", 0, 0 }, { "replicate", ATTRIBUTE_INT, NULL, 3, 0 },
+    { "rate", ATTRIBUTE_REAL, NULL, 0, 0.125 },
 };
 static const struct attributes groups[] = { { "/", 3, root }, { "/environment", 1, root }, { "/device", 2, root } };
 static const struct cost_line costs[] = { { "head", 10, 9, 8, 7, 6, 5, 4 }, { "ffn", 1, 2, 3, 4, 5, 6, 7 } };
@@ -47,14 +50,21 @@ static char *script;
 
 static struct store_plan plan(void)
 {
-    return (struct store_plan){ n_series, series, 3, groups, 2, costs, "{\"model\":{\"layers\":6}}", script, "x.lua", "[]", "{\"folder\":\"/tmp\"}" };
+    return (struct store_plan){ n_series, series, 3, groups, 2, costs, "{\"model\":{\"layers\":6}}", script, "x.lua",
+                                "[]", "{\"folder\":\"/tmp\"}" };
 }
 
 static int setup(void **state)
 {
     (void)state;
-    for (int i = 0; i < SCALARS; i++) { snprintf(names[i], sizeof names[i], "scalar_%d", i); add(STORE_TRAIN, names[i], STORE_F64, 0, 0, false); }
-    for (int i = 0; i < 4; i++) { snprintf(names[SCALARS + i], sizeof *names, "layers_%d", i); add(STORE_TRAIN, names[SCALARS + i], STORE_F32, L, 0, false); }
+    for (int i = 0; i < SCALARS; i++) {
+        snprintf(names[i], sizeof names[i], "scalar_%d", i);
+        add(STORE_TRAIN, names[i], STORE_F64, 0, 0, false);
+    }
+    for (int i = 0; i < 4; i++) {
+        snprintf(names[SCALARS + i], sizeof *names, "layers_%d", i);
+        add(STORE_TRAIN, names[SCALARS + i], STORE_F32, L, 0, false);
+    }
     add(STORE_TRAIN, "expert_tokens", STORE_U32, L, E, false);
     add(STORE_TRAIN, "router_prob_mean", STORE_F32, L, E, false);
     add(STORE_TRAIN, "tokens", STORE_I64, 0, 0, false);
@@ -208,7 +218,10 @@ static void test_round_trip(void **state)
         assert_int_equal(f->type, series[i].type);
         assert_int_equal(f->rank, series[i].rank);
         assert_int_equal(f->is_volatile, series[i].is_volatile);
-        for (int k = 0; k < f->rank; k++) { assert_int_equal(f->dim[k], series[i].dim[k]); assert_string_equal(f->dim_name[k], series[i].dim_name[k]); }
+        for (int k = 0; k < f->rank; k++) {
+            assert_int_equal(f->dim[k], series[i].dim[k]);
+            assert_string_equal(f->dim_name[k], series[i].dim_name[k]);
+        }
     }
     assert_string_equal(reader_script(r), script);
     assert_string_equal(reader_config(r), p.config_json);
@@ -218,7 +231,8 @@ static void test_round_trip(void **state)
     assert_string_equal(reader_text(r, "/device", "replicate"), "3");
     assert_string_equal(reader_text(r, "/", "rate"), "0.125");
     assert_string_equal(reader_text(r, "/", "nothing"), "");
-    static const char *const tables[] = { "events", "samples", "checkpoints", "attempts", "cost/executed", "cost/planned" };
+    static const char *const tables[] = { "events", "samples", "checkpoints", "attempts", "cost/executed",
+                                          "cost/planned" };
     for (int i = 0; i < COUNT(tables); i++) ok(reader_table(r, tables[i], collect, text, &err));
     assert_non_null(strstr(text, "warning     spike       loss \\x1b[31mjumped\n"));
     assert_non_null(strstr(text, "once upon\\na time\n"));
@@ -320,7 +334,8 @@ static void test_kill(void **state)
             struct fsck_result f;
             ok(reader_open(&r, path, &err));
             int64_t train = reader_rows(r, STORE_TRAIN), eval = reader_rows(r, STORE_EVAL);
-            if (train < c.train || train > c.train + 10 || eval < c.eval) fail_msg("kill %d: confirmed %lld, found %lld", k, (long long)c.train, (long long)train);
+            if (train < c.train || train > c.train + 10 || eval < c.eval)
+                fail_msg("kill %d: confirmed %lld, found %lld", k, (long long)c.train, (long long)train);
             assert_int_equal(wrong_values(r), 0);
             reader_close(r);
             ok(store_fsck(path, false, &f, &err));
@@ -329,7 +344,7 @@ static void test_kill(void **state)
             ragged += f.ragged_rows > 0;
             rows += train;
             if (k % 2) {
-                bool was_clean = f.clean;                   /* a writer that was killed before it opened the file left it so */
+                bool was_clean = f.clean;    /* a writer that was killed before it opened the file left it so */
                 ok(store_fsck(path, true, &f, &err));
                 if (!f.clean || f.repaired == was_clean || f.rows != train) fail_msg("kill %d: %s", k, f.text);
             }
@@ -351,7 +366,8 @@ static void test_kill(void **state)
         ok(store_fsck(path, false, &f, &err));
         if (!f.clean) fail_msg("kill %d: %s", k, f.text);
     }
-    print_message("    %d kills, %lld committed rows, %lld ragged files\n", times(20, 300), (long long)rows, (long long)ragged);
+    print_message("    %d kills, %lld committed rows, %lld ragged files\n", times(20, 300), (long long)rows,
+                  (long long)ragged);
     assert_true(rows > 0);
 }
 
@@ -395,7 +411,8 @@ static void test_kill_creation(void **state)
     assert_true(none > 0 && whole > 0);
 }
 
-/* No write goes through beyond a size, at several sizes: exit code 6, the file is readable, no confirmed row is lost. */
+/* No write goes through beyond a size, at several sizes: exit code 6, the file is readable, no confirmed row is
+   lost. */
 static void test_full_disk(void **state)
 {
     (void)state;
@@ -419,7 +436,8 @@ static void test_full_disk(void **state)
         while (read(ends[0], &c, sizeof c) == sizeof c) last = c;
         close(ends[0]);
         waitpid(child, &status, 0);
-        if (!WIFEXITED(status) || WEXITSTATUS(status) != 6) fail_msg("%llu bytes: status %x", (unsigned long long)bytes, status);
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != 6)
+            fail_msg("%llu bytes: status %x", (unsigned long long)bytes, status);
         if (access(path, F_OK) < 0) { assert_int_equal(last.train, 0); continue; }
         named++;
         struct reader *r;
@@ -529,7 +547,8 @@ static void test_attempts(void **state)
     ok(reader_table(r, "attempts", collect, text, &err));
     assert_int_equal(reader_status(r), STATUS_PREEMPTED);
     reader_close(r);
-    if (!strstr(text, died) || !strstr(text, "  died\n") || !strstr(text, went_on) || !strstr(text, "  preempted\n")) fail_msg("%s", text);
+    if (!strstr(text, died) || !strstr(text, "  died\n") || !strstr(text, went_on) || !strstr(text, "  preempted\n"))
+        fail_msg("%s", text);
 }
 
 /* One bit of the file is flipped: the values are right, or the damage is found. */
@@ -560,7 +579,8 @@ static void test_bit_flips(void **state)
                 _exit(wrong < 0 ? 1 : wrong ? 2 : 0);
             }
             waitpid(child, &status, 0);
-            if (!WIFEXITED(status) || WEXITSTATUS(status)) fail_msg("byte %lld: fsck says clean, reading gives %x", (long long)at, status);
+            if (!WIFEXITED(status) || WEXITSTATUS(status))
+                fail_msg("byte %lld: fsck says clean, reading gives %x", (long long)at, status);
             harmless++;
         } else found++;
         assert_int_equal(pwrite(fd, &was, 1, at), 1);
@@ -714,7 +734,8 @@ static void test_cost(void **state)
         ok(store_append(s, STORE_TRAIN, step, (const double *const *)value, &err));
     }
     ok(store_flush(s, &err));
-    print_message("    %.0f us a row (20 scalars, 4 x [6], 2 x [6,16]; flushed every 10)\n", 1e6 * (clock_seconds() - start) / (double)rows);
+    print_message("    %.0f us a row (20 scalars, 4 x [6], 2 x [6,16]; flushed every 10)\n",
+                  1e6 * (clock_seconds() - start) / (double)rows);
     ok(store_close(s, STATUS_FINISHED, &err));
     struct reader *r;
     ok(reader_open(&r, path, &err));

@@ -15,10 +15,12 @@
 
 static const char *const base = TEXT({
     "name": "s", "replicates": 2, "seed": 3, "data": "synthetic", "baseline": "base",
-    "base": { "layers": 2, "d_model": 16, "seq": 16, "attention": {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 8},
+    "base": { "layers": 2, "d_model": 16, "seq": 16, "attention": {"module": "gqa", "heads": 2, "kv_heads": 1,
+                                                                   "head_dim": 8},
               "ffn": {"module": "moe", "experts": 4, "d_ff": 16} },
     "train": { "steps": 10, "batch": 4 },
-    "variants": [ {"name": "base", "set": {}}, {"name": "gated", "set": {"attention.gate": "head"}}, {"name": "wide", "set": {"attention.heads": 8}} ]
+    "variants": [ {"name": "base", "set": {}}, {"name": "gated", "set": {"attention.gate": "head"}},
+                 {"name": "wide", "set": {"attention.heads": 8}} ]
 });
 
 static const struct corpus_info data = { .path = "synthetic", .vocab = 256, .train_tokens = 1 << 20, .hash = { 1, 2 } };
@@ -38,7 +40,8 @@ static struct study *resolved(const char *changes)
     struct study *s = NULL;
     struct problems problems = { 0 };
     json_t *json = description(changes);
-    if (study_resolve(json, &data, &s, &problems)) fail_msg("%s: %s", problems.problem[0].path, problems.problem[0].text);
+    if (study_resolve(json, &data, &s, &problems))
+        fail_msg("%s: %s", problems.problem[0].path, problems.problem[0].text);
     json_decref(json);
     return s;
 }
@@ -57,7 +60,9 @@ static void refuses(const char *changes, const char *variant, const char *path, 
         found |= same && strcmp(p->path, path) == 0 && strstr(p->text, words);
     }
     if (!found) {
-        for (int i = 0; i < problems.n; i++) print_message("%s | %s: %s\n", problems.problem[i].variant ? problems.problem[i].variant : "-", problems.problem[i].path, problems.problem[i].text);
+        for (int i = 0; i < problems.n; i++)
+            print_message("%s | %s: %s\n", problems.problem[i].variant ? problems.problem[i].variant : "-",
+                          problems.problem[i].path, problems.problem[i].text);
         fail_msg("no mistake at %s saying '%s'", path, words);
     }
     problems_free(&problems);
@@ -88,20 +93,30 @@ static void mistakes_are_named(void **state)
     refuses(TEXT({"base": {"vocab": 100}}), NULL, "vocab", "token ids up to 255");
     refuses(TEXT({"base": {"seq": 1048576}}), NULL, "seq", "only 1048576 tokens to train on");
     refuses(TEXT({"train": {"eval_batches": 4}}), NULL, "train.eval_batches", "did you mean 'eval_tokens'");
-    refuses(TEXT({"variants": [{"name": "base", "set": {}}, {"name": "x", "set": {"train.eval_tokens": 64}}]}), "x", "train.eval_tokens", "set it for the whole study");
-    refuses(TEXT({"train": {"schedule": {"module": "constant", "warmup": 11}}}), NULL, "train.schedule.warmup", "11 steps of warm-up in a run of 10: lr is never reached; at most 10");
-    refuses(TEXT({"train": {"schedule": {"module": "wsd", "warmup": 10}}}), NULL, "train.schedule.warmup", "the decay begins after step 9 of 10: at most 9");
-    refuses(TEXT({"train": {"schedule": {"module": "wsd", "decay": 0, "warmup": 11}}}), NULL, "train.schedule.warmup", "in a run of 10");
+    refuses(TEXT({"variants": [{"name": "base", "set": {}}, {"name": "x", "set": {"train.eval_tokens": 64}}]}), "x",
+            "train.eval_tokens", "set it for the whole study");
+    refuses(TEXT({"train": {"schedule": {"module": "constant", "warmup": 11}}}), NULL, "train.schedule.warmup",
+            "11 steps of warm-up in a run of 10: lr is never reached; at most 10");
+    refuses(TEXT({"train": {"schedule": {"module": "wsd", "warmup": 10}}}), NULL, "train.schedule.warmup",
+            "the decay begins after step 9 of 10: at most 9");
+    refuses(TEXT({"train": {"schedule": {"module": "wsd", "decay": 0, "warmup": 11}}}), NULL, "train.schedule.warmup",
+            "in a run of 10");
     refuses(TEXT({"baseline": "bass"}), NULL, "baseline", "did you mean 'base'");
     refuses(TEXT({"replicates": 0}), NULL, "replicates", "out of range");
     refuses(TEXT({"primary": "loss"}), NULL, "primary", "eval.SERIES");
-    refuses(TEXT({"variants": [{"name": "base", "set": {}}, {"name": "x", "set": {"attention.gat": "head"}}]}), "x", "attention.gat", "gate");
-    refuses(TEXT({"variants": [{"name": "base", "set": {}}, {"name": "x", "set": {"attention.gate": "heads"}}]}), "x", "attention.gate", "did you mean 'head'");
-    refuses(TEXT({"variants": [{"name": "base", "set": {}}, {"name": "x", "set": {"train.lrr": 1}}]}), "x", "train.lrr", "no");
+    refuses(TEXT({"variants": [{"name": "base", "set": {}}, {"name": "x", "set": {"attention.gat": "head"}}]}), "x",
+            "attention.gat", "gate");
+    refuses(TEXT({"variants": [{"name": "base", "set": {}}, {"name": "x", "set": {"attention.gate": "heads"}}]}), "x",
+            "attention.gate", "did you mean 'head'");
+    refuses(TEXT({"variants": [{"name": "base", "set": {}}, {"name": "x", "set": {"train.lrr": 1}}]}), "x", "train.lrr",
+            "no");
     refuses(TEXT({"variants": []}), NULL, "variants", "at least two");
-    refuses(TEXT({"match": {"quantity": "active_param", "adjust": "ffn.d_ff"}}), NULL, "match", "did you mean 'active_params'");
-    refuses(TEXT({"match": {"quantity": "active_params", "adjust": "ffn.router.score"}}), NULL, "match.adjust", "no whole number");
-    refuses(TEXT({"match": {"quantity": "active_params", "adjust": "attention.heads"}}), NULL, "match.adjust", "sets 'attention.heads' itself");
+    refuses(TEXT({"match": {"quantity": "active_param", "adjust": "ffn.d_ff"}}), NULL, "match",
+            "did you mean 'active_params'");
+    refuses(TEXT({"match": {"quantity": "active_params", "adjust": "ffn.router.score"}}), NULL, "match.adjust",
+            "no whole number");
+    refuses(TEXT({"match": {"quantity": "active_params", "adjust": "attention.heads"}}), NULL, "match.adjust",
+            "sets 'attention.heads' itself");
 }
 
 static void warm_ups_that_end_are_taken(void **state)
@@ -113,11 +128,13 @@ static void warm_ups_that_end_are_taken(void **state)
     study_free(resolved(TEXT({"train": {"schedule": {"module": "wsd", "decay": 1, "warmup": 1}}})));
 }
 
-/* What plan and show say, and run admits by, is what a session takes: slabs, arenas and the staged inputs of all micro-batches. */
+/* What plan and show say, and run admits by, is what a session takes: slabs, arenas and the staged inputs of all
+   micro-batches. */
 static void memory_is_a_session_s(void **state)
 {
     (void)state;
-    static const char *const train[] = { TEXT({"train": {"batch": 4}}), TEXT({"train": {"batch": 4096, "micro": 4096}}), TEXT({"train": {"batch": 4096, "micro": 2, "precision": "bf16"}}) };
+    static const char *const train[] = { TEXT({"train": {"batch": 4}}), TEXT({"train": {"batch": 4096, "micro": 4096}}),
+                                         TEXT({"train": {"batch": 4096, "micro": 2, "precision": "bf16"}}) };
     for (int i = 0; i < COUNT(train); i++) {
         struct study *s = resolved(train[i]);
         struct session *session;
@@ -134,40 +151,49 @@ static void memory_is_a_session_s(void **state)
 static void twins_are_refused(void **state)
 {
     (void)state;
-    refuses(TEXT({"variants": [{"name": "base", "set": {}}, {"name": "same", "set": {"attention.gate": "none"}}]}), NULL, "variants", "the change has no effect");
+    refuses(TEXT({"variants": [{"name": "base", "set": {}}, {"name": "same", "set": {"attention.gate": "none"}}]}),
+            NULL, "variants", "the change has no effect");
     /* Training longer is a difference, though the graph is the same. */
-    struct study *s = resolved(TEXT({"variants": [{"name": "base", "set": {}}, {"name": "long", "set": {"train.steps": 20}}]}));
+    struct study *s = resolved(TEXT({"variants": [{"name": "base", "set": {}},
+                                                  {"name": "long", "set": {"train.steps": 20}}]}));
     study_free(s);
 }
 
 static void budgets_are_matched(void **state)
 {
     (void)state;
-    struct study *s = resolved(TEXT({"match": {"quantity": "active_params", "adjust": "ffn.d_ff", "tolerance": 0.02}, "base": {"ffn": {"d_ff": 64}}}));
+    struct study *s = resolved(TEXT({"match": {"quantity": "active_params", "adjust": "ffn.d_ff", "tolerance": 0.02},
+                                     "base": {"ffn": {"d_ff": 64}}}));
     double want = (double)s->variant[0].counts.active;
     for (int i = 1; i < s->n_variants; i++) {
         double have = (double)s->variant[i].counts.active;
         assert_true(have > 0.98 * want && have < 1.02 * want);
     }
-    assert_true(json_integer_value(config_get(json_object_get(s->variant[2].config, "model"), "ffn.d_ff")) < 64);     /* wide */
+    /* Wide */
+    assert_true(json_integer_value(config_get(json_object_get(s->variant[2].config, "model"), "ffn.d_ff")) < 64);
     study_free(s);
-    refuses(TEXT({"match": {"quantity": "active_params", "adjust": "ffn.d_ff", "tolerance": 0.000001}}), NULL, "match", "more than the tolerance");
+    refuses(TEXT({"match": {"quantity": "active_params", "adjust": "ffn.d_ff", "tolerance": 0.000001}}), NULL, "match",
+            "more than the tolerance");
 }
 
 /* The FLOPs of a run: twice the steps are twice the budget, which half the work a token meets. */
 static void flops_are_of_the_run(void **state)
 {
     (void)state;
-    const char *longer = TEXT({"match": {"quantity": "train_flops", "adjust": "ffn.d_ff", "tolerance": 0.05}, "base": {"ffn": {"d_ff": 256}},
-                               "variants": [{"name": "base", "set": {}}, {"name": "longer", "set": {"train.steps": 20}}]});
+    const char *longer = TEXT({"match": {"quantity": "train_flops", "adjust": "ffn.d_ff", "tolerance": 0.05},
+                               "base": {"ffn": {"d_ff": 256}},
+                               "variants": [{"name": "base", "set": {}},
+                                            {"name": "longer", "set": {"train.steps": 20}}]});
     struct study *s = resolved(longer);
     const struct variant *v = s->variant;
     assert_int_equal(variant_tokens(&v[0]), 10 * 4 * 16);
     assert_int_equal(variant_tokens(&v[1]), 20 * 4 * 16);
-    double want = (double)variant_tokens(&v[0]) * v[0].train_flops_per_token, have = (double)variant_tokens(&v[1]) * v[1].train_flops_per_token;
+    double want = (double)variant_tokens(&v[0]) * v[0].train_flops_per_token,
+           have = (double)variant_tokens(&v[1]) * v[1].train_flops_per_token;
     assert_true(fabs(have - want) <= 0.05 * want && v[1].train_flops_per_token < 0.6 * v[0].train_flops_per_token);
     study_free(s);
-    refuses(TEXT({"match": {"quantity": "train_flops", "adjust": "ffn.d_ff"}, "variants": [{"name": "base", "set": {}}, {"name": "longer", "set": {"train.steps": 200}}]}),
+    refuses(TEXT({"match": {"quantity": "train_flops", "adjust": "ffn.d_ff"},
+                  "variants": [{"name": "base", "set": {}}, {"name": "longer", "set": {"train.steps": 200}}]}),
             NULL, "match", "more than the tolerance");
 }
 
@@ -175,7 +201,9 @@ static void flops_are_of_the_run(void **state)
 static void identity_is_content(void **state)
 {
     (void)state;
-    struct study *a = resolved(NULL), *b = resolved(TEXT({"variants": [{"name": "gated", "set": {"attention.gate": "head"}}, {"name": "base", "set": {}}]}));
+    struct study *a = resolved(NULL), *b = resolved(TEXT({"variants": [{"name": "gated",
+                                                                        "set": {"attention.gate": "head"}},
+                                                                        {"name": "base", "set": {}}]}));
     assert_true(hash_equal(a->variant[1].hash, b->variant[0].hash));
     assert_string_equal(a->point[1].dir, b->point[0].dir);
     struct study *c = resolved(TEXT({"train": {"steps": 11}}));
@@ -191,7 +219,8 @@ static void study_json_reads_back(void **state)
     char folder[] = "/tmp/sluice-study-XXXXXX";
     assert_non_null(mkdtemp(folder));
     struct study *s = resolved(TEXT({"match": {"quantity": "total_params", "adjust": "ffn.d_ff", "tolerance": 0.05},
-                                   "record": {"command": ["sluice", "run"]}, "required": [{"name": "a.lua", "text": ""}]})), *back = NULL;
+                                   "record": {"command": ["sluice", "run"]},
+                                   "required": [{"name": "a.lua", "text": ""}]})), *back = NULL;
     struct err e;
     s->dir = arena_text(s->arena, "%s/deep/er", folder);
     if (study_save(s, &e) || study_open(s->dir, &back, &e)) fail_msg("%s", e.text);
@@ -230,7 +259,8 @@ static void changes_are_counted(void **state)
     (void)state;
     char folder[] = "/tmp/sluice-study-XXXXXX", command[128];
     assert_non_null(mkdtemp(folder));
-    struct study *old = saved_in(folder, TEXT({"script_path": "a.lua", "script_text": "a", "record": {"script": "/a.lua"}})), *new;
+    struct study *old = saved_in(folder, TEXT({"script_path": "a.lua", "script_text": "a",
+                                               "record": {"script": "/a.lua"}})), *new;
     struct study_change c;
     struct err e;
     assert_int_equal(study_change(old, &c, &e), 0);
@@ -245,8 +275,10 @@ static void changes_are_counted(void **state)
     }
     assert_int_equal(study_change(old, &c, &e), 0);
     assert_true(c.exists && !c.other && c.kept == 6 && c.added == 0 && c.earlier == 0);
-    new = saved_in(folder, TEXT({"script_path": "b.lua", "script_text": "b", "record": {"script": "/b.lua"}, "replicates": 3,
-                                 "variants": [ {"name": "base", "set": {}}, {"name": "gated", "set": {"attention.gate": "head"}} ]}));
+    new = saved_in(folder, TEXT({"script_path": "b.lua", "script_text": "b", "record": {"script": "/b.lua"},
+                                 "replicates": 3,
+                                 "variants": [ {"name": "base", "set": {}},
+                                              {"name": "gated", "set": {"attention.gate": "head"}} ]}));
     assert_int_equal(study_change(new, &c, &e), 0);
     assert_true(c.exists && c.other);
     assert_string_equal(c.script, "/a.lua");
@@ -273,8 +305,10 @@ static void points_are_selected(void **state)
 {
     (void)state;
     static const struct { const char *names[2]; int points; const char *error; } cases[] = {
-        { { "base" }, 2, NULL }, { { "gated" }, 4, NULL }, { { "gated/1" }, 1, NULL }, { { "gated/1", "wide/0" }, 2, NULL }, { { "gated/1", "wide" }, 5, NULL },
-        { { "gaded" }, 0, "did you mean 'gated'" }, { { "gated/2" }, 0, "no such variant and replicate" }, { { "gated/" }, 0, "no such" }, { { "gated/1x" }, 0, "no such" },
+        { { "base" }, 2, NULL }, { { "gated" }, 4, NULL }, { { "gated/1" }, 1, NULL },
+        { { "gated/1", "wide/0" }, 2, NULL }, { { "gated/1", "wide" }, 5, NULL },
+        { { "gaded" }, 0, "did you mean 'gated'" }, { { "gated/2" }, 0, "no such variant and replicate" },
+        { { "gated/" }, 0, "no such" }, { { "gated/1x" }, 0, "no such" },
     };
     for (int i = 0; i < COUNT(cases); i++) {
         struct study *s = resolved(NULL);
@@ -289,10 +323,12 @@ static void points_are_selected(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_study_has_points), cmocka_unit_test(mistakes_are_named), cmocka_unit_test(warm_ups_that_end_are_taken), cmocka_unit_test(memory_is_a_session_s),
-        cmocka_unit_test(twins_are_refused),
-        cmocka_unit_test(budgets_are_matched), cmocka_unit_test(flops_are_of_the_run), cmocka_unit_test(identity_is_content), cmocka_unit_test(study_json_reads_back),
-        cmocka_unit_test(changes_are_counted), cmocka_unit_test(points_are_selected),
+        cmocka_unit_test(a_study_has_points), cmocka_unit_test(mistakes_are_named),
+        cmocka_unit_test(warm_ups_that_end_are_taken), cmocka_unit_test(memory_is_a_session_s),
+        cmocka_unit_test(twins_are_refused), cmocka_unit_test(budgets_are_matched),
+        cmocka_unit_test(flops_are_of_the_run), cmocka_unit_test(identity_is_content),
+        cmocka_unit_test(study_json_reads_back), cmocka_unit_test(changes_are_counted),
+        cmocka_unit_test(points_are_selected),
     };
     return cmocka_run_group_tests_name("study", tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* What the stack promises, with each switch on: it learns, no token sees a later one or another document, a sequence does not
-   know its batch, chunks through the caches equal one pass, no assignment is lost. */
+/* What the stack promises, with each switch on: it learns, no token sees a later one or another document, a sequence
+   does not know its batch, chunks through the caches equal one pass, no assignment is lost. */
 #include "tiny_pair.h"
 #include "toggle.h"
 
@@ -48,7 +48,8 @@ static void check_causality(const struct subject *s)
         t.ids[j] = other_token(&t, old);
         struct losses after = losses_of(&t);
         for (int k = 0; k < before.n; k++)
-            for (int row = 0; row < 2 * (t.seq - k); row++) {           /* depth k has no rows for the last k tokens of a sequence */
+            /* Depth k has no rows for the last k tokens of a sequence */
+            for (int row = 0; row < 2 * (t.seq - k); row++) {
                 bool same = before.value[k][row] == after.value[k][row], hidden = row + k < j || row >= t.seq - k;
                 if (hidden && !same) fail_msg("%s: token %d changes row %d of depth %d", s->name, j, row, k);
                 if (row == j && k == 0 && same) fail_msg("%s: token %d does not change its own row", s->name, j);
@@ -74,17 +75,18 @@ static void check_counted(const struct subject *s, struct tiny *t, int length)
         if (t->graph->node[i]->op != &op_cross_entropy) continue;
         struct node *counted = tiny_find(t, &op_weighted_sum, i)->in[1];
         double *weight = tiny_read(t, counted);
-        int seq = (int)shape_count(counted->shape) / (t->tokens / t->seq);              /* depth k has no rows for the last k */
+        int seq = (int)shape_count(counted->shape) / (t->tokens / t->seq);    /* depth k has no rows for the last k */
         assert_int_equal(seq, t->seq - k);
         for (int row = 0; row < seq; row++)
-            if (weight[row] != (row % length + k + 1 < length)) fail_msg("%s: row %d of depth %d has weight %g", s->name, row, k, weight[row]);
+            if (weight[row] != (row % length + k + 1 < length))
+                fail_msg("%s: row %d of depth %d has weight %g", s->name, row, k, weight[row]);
         free(weight);
         k++;
     }
 }
 
-/* Attention, positions, n-grams and further tokens alike: nothing of the first document reaches the second, and a document reads
-   the same wherever it stands. */
+/* Attention, positions, n-grams and further tokens alike: nothing of the first document reaches the second, and a
+   document reads the same wherever it stands. */
 static void check_documents(const struct subject *s)
 {
     enum { FIRST = 3 };
@@ -100,7 +102,8 @@ static void check_documents(const struct subject *s)
     check_counted(s, &t, FIRST);
     for (int k = 0; k < before.n; k++) {
         int last = t.seq - k;                               /* the rows behind have no token so far ahead */
-        if (memcmp(before.value[k] + FIRST, after.value[k] + FIRST, (size_t)(last - FIRST) * sizeof(double)) != 0) fail_msg("%s: depth %d of a document reads the one before", s->name, k);
+        if (memcmp(before.value[k] + FIRST, after.value[k] + FIRST, (size_t)(last - FIRST) * sizeof(double)) != 0)
+            fail_msg("%s: depth %d of a document reads the one before", s->name, k);
         assert_true(before.value[k][0] != after.value[k][0]);
     }
     memmove(t.ids, t.ids + FIRST, FIRST * sizeof *t.ids);
@@ -108,7 +111,8 @@ static void check_documents(const struct subject *s)
     struct losses moved = losses_of(&t);
     for (int k = 0; k < before.n; k++)
         for (int i = 0; i + k < FIRST; i++)
-            if (moved.value[k][i] != before.value[k][FIRST + i]) fail_msg("%s: depth %d of a document depends on where it stands", s->name, k);
+            if (moved.value[k][i] != before.value[k][FIRST + i])
+                fail_msg("%s: depth %d of a document depends on where it stands", s->name, k);
     losses_free(&before);
     losses_free(&after);
     losses_free(&moved);
@@ -131,7 +135,8 @@ static void check_batches(const struct subject *s)
         memcpy(one.target, many.target + 6 * b, 6 * sizeof *one.target);
         struct losses alone = losses_of(&one);
         for (int k = 0; k < all.n; k++)
-            if (memcmp(alone.value[k], all.value[k] + (6 - k) * b, (size_t)(6 - k) * sizeof(double)) != 0) fail_msg("%s: sequence %d of 8 differs from itself alone", s->name, b);
+            if (memcmp(alone.value[k], all.value[k] + (6 - k) * b, (size_t)(6 - k) * sizeof(double)) != 0)
+                fail_msg("%s: sequence %d of 8 differs from itself alone", s->name, b);
         losses_free(&alone);
     }
     losses_free(&all);
@@ -145,8 +150,8 @@ static void test_batches(void **state)
     for_each_switch(false, check_batches);
 }
 
-/* X5, A7, A14d, A15f, E2d: every kind of keys, values, masks and embeddings decodes to what one pass says; so does a second try
-   after a rolled back draft. */
+/* X5, A7, A14d, A15f, E2d: every kind of keys, values, masks and embeddings decodes to what one pass says; so does a
+   second try after a rolled back draft. */
 static void check_decoding(const struct subject *s)
 {
     static const struct { int at, n; } chunk[] = { { 0, 2 }, { 2, 3 }, { 2, 1 }, { 3, 1 }, { 4, 2 } };
@@ -170,7 +175,8 @@ static void check_decoding(const struct subject *s)
         for (int b = 0; b < 2; b++)
             for (int i = 0; i < chunk[c].n; i++) {
                 double most = distance(some + (b * chunk[c].n + i) * v, all + (b * 6 + chunk[c].at + i) * v, v);
-                if (draft ? most < 1e-4 : !(most < 1e-5)) fail_msg("%s: position %d is %g from one pass", s->name, chunk[c].at + i, most);
+                if (draft ? most < 1e-4 : !(most < 1e-5))
+                    fail_msg("%s: position %d is %g from one pass", s->name, chunk[c].at + i, most);
             }
         free(some);
         last = part;
@@ -233,7 +239,8 @@ static void check_conservation(const struct subject *s)
             if (strcmp(p->name, "expert_tokens") != 0) continue;
             int k = module_traits(t.model.ffn.pick[0]).top_k;
             double *tokens = tiny_probe(&t, i), sum = 0;
-            int further = p->layer < t.model.layers ? 0 : p->layer - t.model.layers + 1, rows = t.tokens / t.seq * (t.seq - further);
+            int further = p->layer < t.model.layers ? 0 : p->layer - t.model.layers + 1,
+                rows = t.tokens / t.seq * (t.seq - further);
             for (int64_t e = 0; e < probe_count(p); e++) sum += tokens[e];
             if (sum != (double)(micros * rows * k)) fail_msg("%s: layer %d counts %g assignments of %d rows", s->name, p->layer, sum, micros * rows);
             free(tokens);
@@ -250,6 +257,7 @@ static void test_conservation(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { RUN(causality), RUN(documents), RUN(batches), RUN(decoding), RUN(learning), RUN(conservation) };
+    const struct CMUnitTest tests[] = { RUN(causality), RUN(documents), RUN(batches), RUN(decoding), RUN(learning),
+                                        RUN(conservation) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

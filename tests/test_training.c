@@ -12,14 +12,20 @@
 #define TEXT(...) #__VA_ARGS__
 
 static const char *const welm = TEXT({
-    "model": { "layers": 3, "d_model": 16, "seq": 24, "vocab": 31, "embed": {"module": "over_encoding", "rows": 67, "width": 8}, "residual": "partial_post",
+    "model": { "layers": 3, "d_model": 16, "seq": 24, "vocab": 31, "embed": {"module": "over_encoding", "rows": 67,
+                                                                             "width": 8}, "residual": "partial_post",
         "position": {"module": "rope", "fraction": 0.5}, "head": {"module": "lm", "mtp": "sequential"},
-        "attention": {"module": "gqa", "heads": 6, "kv_heads": 2, "head_dim": 8, "qk_norm": "k", "gate": "head", "kv": "mirror"},
-        "ffn": {"module": "moe", "experts": 4, "d_ff": 12, "shared": "dense", "balance": ["bias"], "router": {"score": "sigmoid", "top_k": 2}} },
+        "attention": {"module": "gqa", "heads": 6, "kv_heads": 2, "head_dim": 8, "qk_norm": "k", "gate": "head",
+                      "kv": "mirror"},
+        "ffn": {"module": "moe", "experts": 4, "d_ff": 12, "shared": "dense", "balance": ["bias"],
+                "router": {"score": "sigmoid", "top_k": 2}} },
     "train": { "steps": 20, "batch": 4, "optim": {"module": "muon", "lr": 0.01} }
 });
 static const char *const plain = TEXT({
-    "model": { "layers": 2, "d_model": 16, "seq": 24, "vocab": 31, "attention": {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 8, "mask": {"module": "window", "size": 7}},
+    "model": { "layers": 2, "d_model": 16, "seq": 24, "vocab": 31, "attention": {"module": "gqa", "heads": 2,
+                                                                                 "kv_heads": 1, "head_dim": 8,
+                                                                                 "mask": {"module": "window",
+                                                                                          "size": 7}},
         "ffn": {"module": "moe", "experts": 4, "d_ff": 12, "balance": ["switch_aux", "z_loss"]} },
     "train": { "steps": 20, "batch": 4, "optim": {"module": "adamw", "lr": 0.01} }
 });
@@ -43,7 +49,8 @@ static void stage_random(struct session *s, int64_t step, int micro)
     struct inputs b = inputs_new(s->batch, seq);
     for (int64_t i = 0; i < n; i++) {
         int64_t sequence = micro * s->batch + i / seq;      /* the same tokens however the batch is cut */
-        b.ids[i] = (int32_t)key_below((struct key){ 8, PURPOSE_TEST, (uint64_t)sequence, (uint64_t)step }, (uint64_t)(i % seq), (uint64_t)s->model.vocab);
+        b.ids[i] = (int32_t)key_below((struct key){ 8, PURPOSE_TEST, (uint64_t)sequence, (uint64_t)step },
+                                      (uint64_t)(i % seq), (uint64_t)s->model.vocab);
         if (i % seq >= 10) b.start[i] = 10;                   /* a second document */
     }
     for (int64_t i = 0; i < n; i++) {
@@ -88,7 +95,8 @@ static void placed_memory_changes_nothing(void **state)
         struct plan *kept;
         struct err e;
         s->graph->keep = true;
-        assert_int_equal(plan_new(&kept, s->graph, (struct plan_how){ &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE }, &e), 0);
+        assert_int_equal(plan_new(&kept, s->graph, (struct plan_how){ &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE },
+                                  &e), 0);
         plan_bind(kept, s->state, NULL);
         assert_true(small < plan_report(kept)->arena);
         plan_free(s->plan);
@@ -108,14 +116,16 @@ static void chains_change_nothing(void **state)
     apart = backend_cpu;
     apart.cuts_rows = false;
     for (int i = 0; i < 4; i++) {
-        struct session *s = open_session(config(i % 2), "batch", json_integer(30), 1 + i / 2);     /* 720 tokens, 1440 expert rows */
+        /* 720 tokens, 1440 expert rows */
+        struct session *s = open_session(config(i % 2), "batch", json_integer(30), 1 + i / 2);
         struct err e;
         train(s, 3);
         struct hash together = session_hash(s);
         plan_free(s->plan);
         plan_free(s->eval_plan);
         state_free(s->state);
-        assert_int_equal(plan_new(&s->plan, s->graph, (struct plan_how){ &apart, PRECISION_FP32, RECOMPUTE_NONE }, &e), 0);
+        assert_int_equal(plan_new(&s->plan, s->graph, (struct plan_how){ &apart, PRECISION_FP32, RECOMPUTE_NONE }, &e),
+                         0);
         s->eval_plan = NULL;
         s->state = state_new(s->leaves, &apart, 1 + i / 2);
         plan_bind(s->plan, s->state, NULL);
@@ -288,8 +298,10 @@ static void no_heap_grows_after_the_second_step(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(placed_memory_changes_nothing), cmocka_unit_test(chains_change_nothing), cmocka_unit_test(recomputing_changes_nothing), cmocka_unit_test(threads_change_nothing), cmocka_unit_test(micro_batches_add_up),
-        cmocka_unit_test(evaluation_disturbs_nothing), cmocka_unit_test(learning_learns), cmocka_unit_test(bf16_stays_near),
+        cmocka_unit_test(placed_memory_changes_nothing), cmocka_unit_test(chains_change_nothing),
+        cmocka_unit_test(recomputing_changes_nothing), cmocka_unit_test(threads_change_nothing),
+        cmocka_unit_test(micro_batches_add_up), cmocka_unit_test(evaluation_disturbs_nothing),
+        cmocka_unit_test(learning_learns), cmocka_unit_test(bf16_stays_near),
         cmocka_unit_test(decoding_equals_the_forward_pass), cmocka_unit_test(samples_follow_their_distribution),
         cmocka_unit_test(executed_flops_are_the_planned_ones), cmocka_unit_test(no_heap_grows_after_the_second_step),
     };

@@ -2,14 +2,19 @@
 #include "run_graph.h"
 #include <math.h>
 
-static struct node *values(struct run *r, const char *name, struct shape shape) { return graph_input(r->graph, name, DTYPE_REAL, shape); }
+static struct node *values(struct run *r, const char *name, struct shape shape)
+{
+    return graph_input(r->graph, name, DTYPE_REAL, shape);
+}
 
 static void test_adamw_two_steps(void **state)
 {
     (void)state;
     struct run r = run_new();
-    struct node *w = values(&r, "w", SHAPE(1)), *grad = values(&r, "grad", SHAPE(1)), *m = values(&r, "m", SHAPE(1)), *v = values(&r, "v", SHAPE(1));
-    struct node *lr = values(&r, "lr", SHAPE(1)), *step = values(&r, "step", SHAPE(1)), *clip = values(&r, "clip", SHAPE(2));
+    struct node *w = values(&r, "w", SHAPE(1)), *grad = values(&r, "grad", SHAPE(1)), *m = values(&r, "m", SHAPE(1)),
+                *v = values(&r, "v", SHAPE(1));
+    struct node *lr = values(&r, "lr", SHAPE(1)), *step = values(&r, "step", SHAPE(1)),
+                *clip = values(&r, "clip", SHAPE(2));
     struct node *sums = adamw(r.graph, w, grad, m, v, lr, step, clip, (struct adamw_attr){ 0.9, 0.95, 1e-8, 0.1, 2 });
     struct node *ratio = update_ratio(r.graph, 2, (struct node *[]){ sums, sums });
     run_start(&r, 1);
@@ -41,8 +46,10 @@ static void test_adamw_is_scale_free(void **state)
 {
     (void)state;
     struct run r = run_new();
-    struct node *w = values(&r, "w", SHAPE(4)), *grad = values(&r, "grad", SHAPE(4)), *m = values(&r, "m", SHAPE(4)), *v = values(&r, "v", SHAPE(4));
-    struct node *lr = values(&r, "lr", SHAPE(1)), *step = values(&r, "step", SHAPE(1)), *clip = values(&r, "clip", SHAPE(2));
+    struct node *w = values(&r, "w", SHAPE(4)), *grad = values(&r, "grad", SHAPE(4)), *m = values(&r, "m", SHAPE(4)),
+                *v = values(&r, "v", SHAPE(4));
+    struct node *lr = values(&r, "lr", SHAPE(1)), *step = values(&r, "step", SHAPE(1)),
+                *clip = values(&r, "clip", SHAPE(2));
     adamw(r.graph, w, grad, m, v, lr, step, clip, (struct adamw_attr){ 0.9, 0.95, 1e-12, 0, 1 });
     run_start(&r, 1);
     run_fill(&r, w, 1, 1, 1, 1);
@@ -65,8 +72,10 @@ static void test_adamw_eps(void **state)
 {
     (void)state;
     struct run r = run_new();
-    struct node *w = values(&r, "w", SHAPE(1)), *grad = values(&r, "grad", SHAPE(1)), *m = values(&r, "m", SHAPE(1)), *v = values(&r, "v", SHAPE(1));
-    struct node *lr = values(&r, "lr", SHAPE(1)), *step = values(&r, "step", SHAPE(1)), *clip = values(&r, "clip", SHAPE(2));
+    struct node *w = values(&r, "w", SHAPE(1)), *grad = values(&r, "grad", SHAPE(1)), *m = values(&r, "m", SHAPE(1)),
+                *v = values(&r, "v", SHAPE(1));
+    struct node *lr = values(&r, "lr", SHAPE(1)), *step = values(&r, "step", SHAPE(1)),
+                *clip = values(&r, "clip", SHAPE(2));
     adamw(r.graph, w, grad, m, v, lr, step, clip, (struct adamw_attr){ 0.9, 0.95, 0.5, 0, 1 });
     run_start(&r, 1);
     run_fill(&r, w, 1);
@@ -110,10 +119,12 @@ static void normal_values(real *x, int64_t n, uint64_t stream)
 static void test_newton_schulz_values(void **state)
 {
     static const double orbit[][2] = {
-        { .948683, .316228 }, { .751846, .944672 }, { 1.048416, .756801 }, { .681856, 1.041391 }, { 1.134332, .682469 }, { .753033, 1.133706 }
+        { .948683, .316228 }, { .751846, .944672 }, { 1.048416, .756801 }, { .681856, 1.041391 }, { 1.134332, .682469 },
+        { .753033, 1.133706 }
     };
     static const double scalar[][2] = {
-        { 1, .69644 }, { .5, .76544 }, { .1, .71212 }, { .03, 1.12233 }, { .01, .69892 }, { .003, 1.11036 }, { .001, .47054 }, { 1e-4, .04847 }
+        { 1, .69644 }, { .5, .76544 }, { .1, .71212 }, { .03, 1.12233 }, { .01, .69892 }, { .003, 1.11036 },
+        { .001, .47054 }, { 1e-4, .04847 }
     };
     (void)state;
     real made[9];
@@ -190,7 +201,8 @@ static void test_stack_is_its_matrices(void **state)
 static void check_momentum(int nesterov, double momentum, double grad, double expected_sign)
 {
     struct run r = run_new();
-    struct node *w = values(&r, "w", SHAPE(1, 1)), *g = values(&r, "grad", SHAPE(1, 1)), *m = values(&r, "m", SHAPE(1, 1));
+    struct node *w = values(&r, "w", SHAPE(1, 1)), *g = values(&r, "grad", SHAPE(1, 1)),
+                *m = values(&r, "m", SHAPE(1, 1));
     struct node *lr = values(&r, "lr", SHAPE(1)), *clip = values(&r, "clip", SHAPE(2));
     muon(r.graph, w, g, m, lr, clip, (struct muon_attr){ 0.5, 0.1, 0.2, nesterov, 5 });
     run_start(&r, 1);
@@ -218,7 +230,8 @@ static void test_bias_step(void **state)
     (void)state;
     static const double expected[4] = { -.001, -.001, 0, .001 };
     struct run r = run_new();
-    struct node *bias = values(&r, "bias", SHAPE(4)), *counts = values(&r, "counts", SHAPE(4)), *clip = values(&r, "clip", SHAPE(2));
+    struct node *bias = values(&r, "bias", SHAPE(4)), *counts = values(&r, "counts", SHAPE(4)),
+                *clip = values(&r, "clip", SHAPE(2));
     struct node *range = bias_step(r.graph, bias, counts, clip, 1e-3);
     run_start(&r, 1);
     run_fill(&r, bias, 0, 0, 0, 0);
@@ -296,7 +309,8 @@ static void check_clip(double value, double targets, double most, double norm, d
     struct run r = run_new();
     struct node *count = values(&r, "targets", SHAPE(1));
     struct node *a = values(&r, "a", SHAPE(2)), *b = values(&r, "b", SHAPE(1, 1));
-    struct node *length = global_norm(r.graph, 2, (struct node *[]){ a, b }), *clip = clip_norm(r.graph, length, count, most);
+    struct node *length = global_norm(r.graph, 2, (struct node *[]){ a, b }),
+                *clip = clip_norm(r.graph, length, count, most);
     run_start(&r, 1);
     run_fill(&r, a, 2, value);
     run_fill(&r, b, 4);
@@ -328,21 +342,26 @@ static void all_updates(int threads, double go, bool run, real *kept)
     struct run r = run_new();
     struct shape shape = SHAPE(150, 130), stack = SHAPE(5, 20, 30), vector = SHAPE(37);
     struct node *changed[] = {
-        values(&r, "w", shape), values(&r, "m", shape), values(&r, "v", shape), values(&r, "u", stack), values(&r, "n", stack),
-        values(&r, "x", shape), values(&r, "y", shape), values(&r, "bias", vector)
+        values(&r, "w", shape), values(&r, "m", shape), values(&r, "v", shape), values(&r, "u", stack),
+        values(&r, "n", stack), values(&r, "x", shape), values(&r, "y", shape), values(&r, "bias", vector)
     };
-    struct node *grad = values(&r, "grad", shape), *stack_grad = values(&r, "stack_grad", stack), *counts = values(&r, "counts", vector);
-    struct node *lr = values(&r, "lr", SHAPE(1)), *step = values(&r, "step", SHAPE(1)), *clip = values(&r, "clip", SHAPE(2));
+    struct node *grad = values(&r, "grad", shape), *stack_grad = values(&r, "stack_grad", stack),
+                *counts = values(&r, "counts", vector);
+    struct node *lr = values(&r, "lr", SHAPE(1)), *step = values(&r, "step", SHAPE(1)),
+                *clip = values(&r, "clip", SHAPE(2));
     struct muon_attr at = { 0.95, 0.1, 0.2, 1, 5 };
     struct node *norm = global_norm(r.graph, 2, (struct node *[]){ grad, stack_grad });
     struct node *sums[] = {
-        adamw(r.graph, changed[0], grad, changed[1], changed[2], lr, step, clip, (struct adamw_attr){ 0.9, 0.95, 1e-8, 0.1, 1 }),
-        muon(r.graph, changed[3], stack_grad, changed[4], lr, clip, at), muon(r.graph, changed[5], grad, changed[6], lr, clip, at)
+        adamw(r.graph, changed[0], grad, changed[1], changed[2], lr, step, clip,
+              (struct adamw_attr){ 0.9, 0.95, 1e-8, 0.1, 1 }),
+        muon(r.graph, changed[3], stack_grad, changed[4], lr, clip, at),
+        muon(r.graph, changed[5], grad, changed[6], lr, clip, at)
     };
     bias_step(r.graph, changed[7], counts, clip, 1e-3);
     run_start(&r, threads);
     for (int i = 0; i < COUNT(changed); i++) run_normal(&r, changed[i], (uint64_t)i);
-    for (int64_t i = 0; i < shape_count(shape); i++) run_reals(&r, changed[2])[i] = (real)fabs((double)run_reals(&r, changed[2])[i]);
+    for (int64_t i = 0; i < shape_count(shape); i++)
+        run_reals(&r, changed[2])[i] = (real)fabs((double)run_reals(&r, changed[2])[i]);
     run_normal(&r, grad, 20);
     run_normal(&r, stack_grad, 21);
     run_normal(&r, counts, 22);
@@ -395,8 +414,10 @@ static void test_messages(void **state)
 {
     (void)state;
     struct run r = run_new();
-    struct node *w = values(&r, "w", SHAPE(3, 4)), *other = values(&r, "other", SHAPE(4, 3)), *flat = values(&r, "flat", SHAPE(4));
-    struct node *lr = values(&r, "lr", SHAPE(1)), *clip = values(&r, "clip", SHAPE(2)), *ids = graph_input(r.graph, "ids", DTYPE_I32, SHAPE(3, 4));
+    struct node *w = values(&r, "w", SHAPE(3, 4)), *other = values(&r, "other", SHAPE(4, 3)),
+                *flat = values(&r, "flat", SHAPE(4));
+    struct node *lr = values(&r, "lr", SHAPE(1)), *clip = values(&r, "clip", SHAPE(2)),
+                *ids = graph_input(r.graph, "ids", DTYPE_I32, SHAPE(3, 4));
     struct adamw_attr adam = { 0.9, 0.95, 1e-8, 0.1, 1 };
     struct muon_attr at = { 0.95, 0.1, 0.2, 1, 5 };
     check_message(&r, adamw(r.graph, w, other, w, w, lr, lr, clip, adam), "input 1 has shape [4,3], the weight [3,4]");
@@ -419,8 +440,8 @@ static void test_messages(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_adamw_two_steps), cmocka_unit_test(test_adamw_is_scale_free), cmocka_unit_test(test_adamw_eps),
-        cmocka_unit_test(test_newton_schulz_values),
+        cmocka_unit_test(test_adamw_two_steps), cmocka_unit_test(test_adamw_is_scale_free),
+        cmocka_unit_test(test_adamw_eps), cmocka_unit_test(test_newton_schulz_values),
         cmocka_unit_test(test_newton_schulz_of_rank_one), cmocka_unit_test(test_newton_schulz_turned_and_scaled),
         cmocka_unit_test(test_stack_is_its_matrices), cmocka_unit_test(test_muon_momentum), cmocka_unit_test(test_bias_step), cmocka_unit_test(test_clip_heads), cmocka_unit_test(test_average),
         cmocka_unit_test(test_clip), cmocka_unit_test(test_skipped_step), cmocka_unit_test(test_threads_keep_bits), cmocka_unit_test(test_messages),

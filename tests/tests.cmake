@@ -46,7 +46,8 @@ endif()
 # Exit code 77: what the test needs is not here.
 set_tests_properties(cli_cuda cli_gpu_check cli_ranks test_comm PROPERTIES SKIP_RETURN_CODE 77)
 
-# tests/test_cuda_NAME.c runs on the emulated GPU: the kernels that ship, every access checked; and as another GPU may round.
+# tests/test_cuda_NAME.c runs on the emulated GPU: the kernels that ship, every access checked; and as another GPU may
+# round.
 if(CUDA_FOUND)
   include(tests/ptxhost/ptxhost.cmake)
   ptxhost_kernels(sluice ${CUDA_PTX_FILES})
@@ -76,8 +77,10 @@ if(CUDA_FOUND)
   set(hardware ptxhost_conformance test_cuda_ops test_cuda_edges test_cuda_fill test_cuda_fused test_cuda_modules test_cuda_noise test_cuda_training)
   add_custom_target(gpu_check DEPENDS ${hardware})
   install(TARGETS ${hardware} DESTINATION check COMPONENT gpu_check EXCLUDE_FROM_ALL)
-  ptxhost_test(test_cuda_grouped_library COMMAND sh tests/cuda_grouped.sh $<TARGET_FILE:test_cuda_ops> KERNELS sluice CHECKED)
-  ptxhost_test(test_cuda_grouped_library_rounded COMMAND sh tests/cuda_grouped.sh $<TARGET_FILE:test_cuda_ops> KERNELS sluice ROUNDED)
+  ptxhost_test(test_cuda_grouped_library COMMAND sh tests/cuda_grouped.sh $<TARGET_FILE:test_cuda_ops> KERNELS sluice
+      CHECKED)
+  ptxhost_test(test_cuda_grouped_library_rounded COMMAND sh tests/cuda_grouped.sh $<TARGET_FILE:test_cuda_ops> KERNELS
+      sluice ROUNDED)
   ptxhost_test(cuda_ranks COMMAND sh tests/cuda_ranks.sh $<TARGET_FILE:sluice> KERNELS sluice CHECKED)
   set_tests_properties(cuda_ranks PROPERTIES SKIP_RETURN_CODE 77)
   target_sources(test_cuda_gemm PRIVATE cuda/gemm.c cuda/fail.c)

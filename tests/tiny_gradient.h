@@ -1,6 +1,6 @@
 /* The derivative of a tiny model's objective along one random direction through all weights: by backward, and by
-   central differences. Integers (choices of experts) must stand still meanwhile. The error is relative to the derivative,
-   or to the gradient's length where that is more: what the derivative is in most directions. */
+   central differences. Integers (choices of experts) must stand still meanwhile. The error is relative to the
+   derivative, or to the gradient's length where that is more: what the derivative is in most directions. */
 #ifndef SLUICE_TINY_GRADIENT_H
 #define SLUICE_TINY_GRADIENT_H
 

@@ -4,7 +4,10 @@
 
 #include "tiny.h"
 
-static inline void check_equal(const double *a, const double *b, int64_t n) { assert_memory_equal(a, b, (size_t)n * sizeof *a); }
+static inline void check_equal(const double *a, const double *b, int64_t n)
+{
+    assert_memory_equal(a, b, (size_t)n * sizeof *a);
+}
 static inline bool equal_rows(const double *a, const double *b, int64_t width, int row)
 {
     return memcmp(a + row * width, b + row * width, (size_t)width * sizeof *a) == 0;
@@ -13,7 +16,8 @@ static inline bool equal_rows(const double *a, const double *b, int64_t width, i
 static inline void check_near(const double *a, const double *b, int64_t n, double tolerance)
 {
     for (int64_t i = 0; i < n; i++)
-        if (!(fabs(a[i] - b[i]) <= tolerance * fmax(1, fabs(a[i])))) fail_msg("value %lld: %.9g and %.9g", (long long)i, a[i], b[i]);
+        if (!(fabs(a[i] - b[i]) <= tolerance * fmax(1, fabs(a[i]))))
+            fail_msg("value %lld: %.9g and %.9g", (long long)i, a[i], b[i]);
 }
 
 static inline double distance(const double *a, const double *b, int64_t n)

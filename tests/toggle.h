@@ -19,7 +19,10 @@ static const struct { const char *module, *model; } company[] = {
     { "embed over_encoding", TEXT({"embed.rows": 7, "embed.width": 3}) },
 };
 
-static inline bool has_slot(const struct param *p) { return p->type == PARAM_SLOT || p->type == PARAM_SLOTS || p->type == PARAM_LAYERS; }
+static inline bool has_slot(const struct param *p)
+{
+    return p->type == PARAM_SLOT || p->type == PARAM_SLOTS || p->type == PARAM_LAYERS;
+}
 static inline const char *module_label(const struct module *m, char out[64])
 {
     snprintf(out, 64, "%s %s", slot_name[m->slot], m->name);
@@ -30,7 +33,8 @@ static inline const char *module_label(const struct module *m, char out[64])
    itself), and the row that it is. */
 struct place { bool train, list; char path[96]; const struct module *owner; const struct param *param; };
 
-static inline bool place_below(const struct param *params, const struct module *owner, enum slot slot, int depth, struct place *out)
+static inline bool place_below(const struct param *params, const struct module *owner, enum slot slot, int depth,
+                               struct place *out)
 {
     for (const struct param *p = params; p && p->name && depth < 6; p++) {
         if (!has_slot(p)) continue;
@@ -95,11 +99,15 @@ static inline bool config_has_module(const struct config *c, const struct module
     return name && strcmp(name, m->name) == 0;
 }
 
-/* Puts a module in its slot. Where nothing has that slot, the module that does comes first, unless its own is `taken`. */
-static inline int config_place(struct config *c, const struct module *m, const struct module *const *taken, struct err *e)
+/* Puts a module in its slot. Where nothing has that slot, the module that does comes first, unless its own is
+   `taken`. */
+static inline int config_place(struct config *c, const struct module *m, const struct module *const *taken,
+                               struct err *e)
 {
     struct place at = place_of(m->slot);
-    json_t *tables = at.train ? c->train : c->model, *now = config_get(tables, at.path), *value = json_pack("{s:s}", "module", m->name);
+    json_t *tables = at.train ? c->train : c->model, *now = config_get(tables, at.path), *value = json_pack("{s:s}",
+                                                                                                            "module",
+                                                                                                            m->name);
     if (!now && at.owner && !taken[at.owner->slot] && config_place(c, at.owner, taken, e) != 0) return -1;
     if (at.list) {
         json_t *list = json_is_array(now) ? json_copy(now) : json_array();
@@ -151,9 +159,11 @@ static inline struct config config_plain(void)
 struct toggle { const struct module *module; const struct param *param; json_t *value; char name[96]; };
 struct toggles { int n, room; struct toggle *toggle; };
 
-/* Modules first, outer slots before inner ones; then the company of each; then parameters. -1: a slot or a key that is not
-   there, or two modules for one slot. One switch may be left `off`: a module goes with its company, a parameter's stays. */
-static inline int config_combine(struct config *c, const struct toggle *const *t, int n, int off, bool with_company, struct err *e)
+/* Modules first, outer slots before inner ones; then the company of each; then parameters. -1: a slot or a key that is
+   not there, or two modules for one slot. One switch may be left `off`: a module goes with its company, a parameter's
+   stays. */
+static inline int config_combine(struct config *c, const struct toggle *const *t, int n, int off, bool with_company,
+                                 struct err *e)
 {
     const struct module *in[SLOT_COUNT] = { NULL };
     *c = config_plain();
@@ -164,7 +174,8 @@ static inline int config_combine(struct config *c, const struct toggle *const *t
             int dots = 0;
             for (const char *s = at.path; *s; s++) dots += *s == '.';
             if (dots != depth || (i == off && !t[i]->param)) continue;
-            if (in[m->slot] && in[m->slot] != m && !at.list) return err_set(e, "%s: '%s' and '%s'", at.path, in[m->slot]->name, m->name);
+            if (in[m->slot] && in[m->slot] != m && !at.list)
+                return err_set(e, "%s: '%s' and '%s'", at.path, in[m->slot]->name, m->name);
             in[m->slot] = m;
             if (!config_has_module(c, m) && config_place(c, m, in, e) != 0) return -1;
         }
@@ -232,7 +243,8 @@ static inline void toggles_add_params(struct toggles *all, const struct module *
         if (p->type == PARAM_BOOL)
             for (int on = 0; on < 2; on++) {
                 struct toggle t = { m, p, json_boolean(on), "" };
-                snprintf(t.name, sizeof t.name, "%s %s %s = %s", slot_name[m->slot], m->name, p->name, on ? "true" : "false");
+                snprintf(t.name, sizeof t.name, "%s %s %s = %s", slot_name[m->slot], m->name, p->name,
+                         on ? "true" : "false");
                 toggles_add(all, &t, usual);
             }
         if (p->optional) {

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""What PyTorch reaches on this GPU in bf16, at the shapes of the presets with 64 sequences: torch_gpu.py product|copy|grouped|attention
+"""What PyTorch reaches on this GPU in bf16, at the shapes of the presets with 64 sequences:
+torch_gpu.py product|copy|grouped|attention
 
-Prints one JSON object per line. A time is the median of 20 calls after 3 that warm up, each between two events of the GPU.
+Prints one JSON object per line. A time is the median of 20 calls after 3 that warm up, each between two events of the
+GPU.
 Exit code 77: not measured, and why.
 """
 import json
@@ -101,7 +103,8 @@ def attention():
         with torch.no_grad():
             ahead = seconds(forward)
         whole = seconds(both)
-        say("attention", preset=preset, heads=heads, kv_heads=kv_heads, head_dim=head_dim, seq=seq, forward_seconds=ahead, seconds=whole,
+        say("attention", preset=preset, heads=heads, kv_heads=kv_heads, head_dim=head_dim, seq=seq,
+            forward_seconds=ahead, seconds=whole,
             forward_flops_per_second=flops / ahead, flops_per_second=3 * flops / whole)
 
 

@@ -30,7 +30,8 @@ def arguments():
     p.add_argument("--batch", type=int, help="sequences in a step, in place of the configuration's")
     p.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="bf16: autocast over weights in fp32")
     p.add_argument("--dispatch", choices=["sort", "padded"], default="sort",
-                   help="sort: every expert gets its own tokens; padded: equal room for each, tokens beyond it are dropped")
+                   help="sort: every expert gets its own tokens; padded: equal room for each, tokens beyond it are "
+                        "dropped")
     p.add_argument("--capacity", type=float, default=1.25, help="of padded: an expert's room, in mean loads")
     return p.parse_args()
 
@@ -60,7 +61,8 @@ def refuse_others():
         ("norm", model_conf["norm"], {"module": "rms", "zero_centred": False}),
         ("position", model_conf["position"], {"module": "rope", "fraction": 1}),
         ("residual", model_conf["residual"], {"module": "pre"}),
-        ("attention", attention, {"module": "gqa", "gate": {"module": "none"}, "kv": {"module": "own"}, "mask": {"module": "causal"}, "qk_norm": {"module": "none"}}),
+        ("attention", attention, {"module": "gqa", "gate": {"module": "none"}, "kv": {"module": "own"},
+                                  "mask": {"module": "causal"}, "qk_norm": {"module": "none"}}),
         ("optim", train_conf["optim"], {"module": "adamw"}),
         ("train", train_conf, {"micro": 1}),
     ]
@@ -151,10 +153,11 @@ class MoE(nn.Module):
         gate, expert = share.topk(self.chosen, -1)
         count = torch.bincount(expert.reshape(-1), minlength=self.experts)
         balance = self.experts * (count.float() / expert.numel() * share.mean(0)).sum()
-        return gate / gate.sum(-1, keepdim=True), expert, count, self.alpha * balance + self.coef * torch.logsumexp(logits, -1).pow(2).mean()
+        loss = self.alpha * balance + self.coef * torch.logsumexp(logits, -1).pow(2).mean()
+        return gate / gate.sum(-1, keepdim=True), expert, count, loss
 
     def one_by_one(self, rows, count):
-        out, up, down = [], self.up.unbind(0), self.down.unbind(0)     # unbind: one stack backward, not E tensors of zeros
+        out, up, down = [], self.up.unbind(0), self.down.unbind(0)  # unbind: one stack backward, not E tensors of zeros
         for e, part in enumerate(rows.split(count.tolist())):
             if len(part):
                 gate, value = (part @ up[e]).chunk(2, -1)
@@ -162,7 +165,8 @@ class MoE(nn.Module):
         return torch.cat(out)
 
     def side_by_side(self, rows, slot, room):
-        packed = torch.zeros(self.experts * room, WIDTH).index_copy(0, slot, rows.float()).view(self.experts, room, WIDTH)
+        packed = torch.zeros(self.experts * room, WIDTH).index_copy(0, slot,
+                                                                    rows.float()).view(self.experts, room, WIDTH)
         gate, value = torch.bmm(packed, self.up).chunk(2, -1)
         return torch.bmm(F.silu(gate) * value, self.down).reshape(self.experts * room, WIDTH)[slot]
 
@@ -224,13 +228,16 @@ class Model(nn.Module):
 
 
 def optimizer(model):
-    """Matrices decay; gains and the embedding do not. The form is the fastest of PyTorch's that this version has on a CPU."""
+    """Matrices decay; gains and the embedding do not. The form is the fastest of PyTorch's that this version has on a
+    CPU."""
     conf = train_conf["optim"]
     decays = [p for p in model.parameters() if p.dim() > 1 and p is not model.embed.weight]
     others = [p for p in model.parameters() if p.dim() == 1 or p is model.embed.weight]
     newest = tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 4)
-    return torch.optim.AdamW([{"params": decays, "weight_decay": conf["decay"]}, {"params": others, "weight_decay": 0}], lr=conf["lr"],
-                             betas=(conf["beta1"], conf["beta2"]), eps=conf["eps"], **({"fused": True} if newest else {"foreach": False}))
+    return torch.optim.AdamW([{"params": decays, "weight_decay": conf["decay"]}, {"params": others, "weight_decay": 0}],
+                             lr=conf["lr"],
+                             betas=(conf["beta1"], conf["beta2"]), eps=conf["eps"],
+                             **({"fused": True} if newest else {"foreach": False}))
 
 
 def tokens(count):
@@ -268,7 +275,8 @@ def train(model):
 def flops_per_step(model):
     """6 for each weight that a token meets in a product, and attention over the causal half; as Sluice counts."""
     met = sum(p.numel() for p in model.parameters() if p.dim() == 2)
-    met += sum(p.numel() * block.ffn.chosen // block.ffn.experts for block in model.blocks if block.moe for p in (block.ffn.up, block.ffn.down))
+    met += sum(p.numel() * block.ffn.chosen // block.ffn.experts for block in model.blocks if block.moe
+               for p in (block.ffn.up, block.ffn.down))
     return TOKENS * (6 * met + 6 * LAYERS * HEADS * HEAD_DIM * SEQ)
 
 
@@ -278,13 +286,18 @@ def main():
     torch.set_num_threads(args.threads)
     model = Model()
     wall, processor, losses, began = train(model)
-    median = sorted(wall)[len(wall) // 2] if len(wall) % 2 else sum(sorted(wall)[len(wall) // 2 - 1:len(wall) // 2 + 1]) / 2
+    wall_sorted, half = sorted(wall), len(wall) // 2
+    median = wall_sorted[half] if len(wall) % 2 else sum(wall_sorted[half - 1:half + 1]) / 2
     flops = flops_per_step(model)
     json.dump({
-        "program": "torch " + torch.__version__, "precision": args.precision, "dispatch": args.dispatch, "threads": args.threads, "steps": args.steps,
-        "params_total": sum(p.numel() for p in model.parameters()), "tokens_per_step": TOKENS, "step_seconds": median, "step_seconds_min": min(wall),
-        "step_seconds_max": max(wall), "processor_seconds": sum(processor) / len(processor), "tokens_per_second": TOKENS / median, "flops_per_step": flops,
-        "flops_per_second": flops / median, "memory_peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "first_step_seconds": began,
+        "program": "torch " + torch.__version__, "precision": args.precision, "dispatch": args.dispatch,
+        "threads": args.threads, "steps": args.steps,
+        "params_total": sum(p.numel() for p in model.parameters()), "tokens_per_step": TOKENS, "step_seconds": median,
+        "step_seconds_min": min(wall),
+        "step_seconds_max": max(wall), "processor_seconds": sum(processor) / len(processor),
+        "tokens_per_second": TOKENS / median, "flops_per_step": flops,
+        "flops_per_second": flops / median, "memory_peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "first_step_seconds": began,
         "losses": losses,
     }, sys.stdout)
     print()

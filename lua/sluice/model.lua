@@ -12,8 +12,12 @@ local content = setmetatable({}, { __mode = "k" })  -- model -> { spec, changes 
 local meta = {
   __metatable = false,
   __tostring = function(m) return ("sluice.model (%d changes)"):format(#content[m].changes) end,
-  __index = function(_, key) error(("a model cannot be read: keep '%s' in a variable, or change it with sl.extend"):format(key), 2) end,
-  __newindex = function(_, key) error(("a model cannot be assigned to: sl.extend(model, { %s = ... }) gives a changed one"):format(key), 2) end,
+  __index = function(_, key)
+    error(("a model cannot be read: keep '%s' in a variable, or change it with sl.extend"):format(key), 2)
+  end,
+  __newindex = function(_, key)
+    error(("a model cannot be assigned to: sl.extend(model, { %s = ... }) gives a changed one"):format(key), 2)
+  end,
 }
 
 local function wrap(spec, changes, sites)
@@ -93,7 +97,8 @@ local function unrolled(c, root, changes, layers)
     local slot = { [root] = tree.at(c.spec[root], layer, c.sites[1], root) }
     for i, change in ipairs(changes) do
       if root_of(change.path) == root then
-        local changed, problem = host.set("model", slot, change.path, tree.at(change.value, layer, change.site, change.where))
+        local changed, problem = host.set("model", slot, change.path,
+                                          tree.at(change.value, layer, change.site, change.where))
         if changed then slot, fits[i] = changed, true else why[i] = problem end
       end
     end
@@ -112,7 +117,8 @@ function model.plain(m, more)
   local roots, out = varying(c.spec, changes), {}
   local layers = next(roots) and number_of_layers(c.spec, changes)
   if next(roots) and not (layers and layers >= 1 and layers <= MOST_LAYERS) then
-    host.fail(c.sites[1], "", ("a function of the layer needs 'layers' in sl.model: a number from 1 to %d"):format(MOST_LAYERS))
+    host.fail(c.sites[1], "",
+              ("a function of the layer needs 'layers' in sl.model: a number from 1 to %d"):format(MOST_LAYERS))
   end
   for _, key in ipairs(tree.sorted(c.spec)) do
     if not roots[key] then
@@ -160,7 +166,9 @@ end
 function model.replacement(m, common, base, site, where)
   local out = model.plain(m, common)
   for _, key in ipairs(tree.sorted(base)) do
-    if out[key] == nil then host.problem(site, where, ("%s: the model says nothing of '%s', which the base sets"):format(where, key)) end
+    if out[key] == nil then
+      host.problem(site, where, ("%s: the model says nothing of '%s', which the base sets"):format(where, key))
+    end
   end
   for _, key in ipairs(tree.sorted(out)) do
     local value = out[key]
@@ -175,7 +183,8 @@ end
 -- block counts as the layer after the last. Layers from 0, as in attention.kv.pairs.
 function model.u_mirror(site, layers, n, with_mtp)
   if math.type(layers) ~= "integer" or layers < 2 or layers > MOST_LAYERS then
-    host.fail(site, "", ("sl.u_mirror(layers, n, with_mtp): layers must be an integer from 2 to %d"):format(MOST_LAYERS))
+    host.fail(site, "",
+              ("sl.u_mirror(layers, n, with_mtp): layers must be an integer from 2 to %d"):format(MOST_LAYERS))
   end
   local deepest = with_mtp and layers or layers - 1
   n = n or (deepest + 1) // 3

@@ -18,11 +18,14 @@ local function check_keys(site, spec, where, known, what)
   local legal = {}
   for _, key in ipairs(known) do legal[key] = true end
   for _, key in ipairs(tree.sorted(spec)) do
-    if not legal[key] then host.problem(site, where .. key, ("%s has no key '%s'"):format(what, key) .. tree.suggest(key, known)) end
+    if not legal[key] then
+      host.problem(site, where .. key, ("%s has no key '%s'"):format(what, key) .. tree.suggest(key, known))
+    end
   end
 end
 
-local NOUN = { string = "a text", integer = "an integer", number = "a number", table = "a table", ["function"] = "a function" }
+local NOUN = { string = "a text", integer = "an integer", number = "a number", table = "a table",
+               ["function"] = "a function" }
 
 -- The value of a key when it has the right type, else (after telling) the default. 2.0 is the integer 2.
 local function take(site, spec, key, kind, default)
@@ -30,7 +33,8 @@ local function take(site, spec, key, kind, default)
   if value == nil then return default end
   if kind == "integer" then value = math.tointeger(value) or value end
   if type(value) == kind or math.type(value) == kind then return value end
-  host.problem(site, key, ("%s: must be %s, not %s"):format(key, NOUN[kind], type(value) == "string" and "'" .. value .. "'" or tostring(value)))
+  local given = type(value) == "string" and "'" .. value .. "'" or tostring(value)
+  host.problem(site, key, ("%s: must be %s, not %s"):format(key, NOUN[kind], given))
   return default
 end
 
@@ -52,7 +56,8 @@ local function name_of_script(site, spec)
   if spec.name ~= nil then return end
   local near = host.script:gsub("[^%w._=,+-]+", "_"):gsub("^[^%w_]+", ""):sub(1, LONGEST_NAME)
   if not near:find "%w" then near = "study" end
-  check_name(site, "", host.script, ("\n  the study is called like its script: say name = \"%s\" in it, or --set name=%s"):format(near, near))
+  check_name(site, "", host.script,
+             ("\n  the study is called like its script: say name = \"%s\" in it, or --set name=%s"):format(near, near))
   spec.name = host.is_name(host.script) and host.script or near
 end
 
@@ -103,14 +108,19 @@ local function read_axis(site, path, label, given)
   local where, names, list, seen = "axes." .. path, type(given) == "table" and tree.sorted(given) or {}, {}, {}
   local count = type(given) == "table" and rawlen(given) or 0
   if count == 0 and #names == 0 or count > 0 and #names > 0 then
-    host.problem(site, where, where .. ": must be a list of values, { \"softmax\", \"sigmoid\" }, or values with names, { soft = \"softmax\", sharp = \"sigmoid\" }")
+    host.problem(site, where, where .. ": must be a list of values, { \"softmax\", \"sigmoid\" }, " ..
+                 "or values with names, { soft = \"softmax\", sharp = \"sigmoid\" }")
     return list
   end
-  if math.max(count, #names) > MOST_VARIANTS then host.fail(site, where, ("%s: more than %d values"):format(where, MOST_VARIANTS)) end
+  if math.max(count, #names) > MOST_VARIANTS then
+    host.fail(site, where, ("%s: more than %d values"):format(where, MOST_VARIANTS))
+  end
   for i = 1, count do
     local as_word = word(tree.normal(given[i], site, where), i)
     if seen[as_word] then
-      host.problem(site, where, ("%s: '%s' is listed twice; values that are written alike need names: { NAME = value, ... }"):format(where, as_word))
+      host.problem(site, where,
+                   ("%s: '%s' is listed twice; values that are written alike need names: { NAME = value, ... }")
+                     :format(where, as_word))
     end
     seen[as_word] = true
     list[i] = { part = label .. "=" .. as_word, value = given[i] }
@@ -128,7 +138,9 @@ local function read_axes(site, axes, paths)
   for _, path in ipairs(paths) do
     values[path] = read_axis(site, path, label[path], axes[path])
     total = total * math.max(1, #values[path])
-    if total > MOST_VARIANTS then host.fail(site, "axes", ("the axes give more than %d variants"):format(MOST_VARIANTS)) end
+    if total > MOST_VARIANTS then
+      host.fail(site, "axes", ("the axes give more than %d variants"):format(MOST_VARIANTS))
+    end
   end
   return values, total
 end
@@ -138,10 +150,14 @@ local function check_grid(site, paths, list)
   local seen = {}
   for _, variant in ipairs(list) do
     if #variant.name > LONGEST_NAME then
-      return host.problem(site, "axes", ("axes: '%s' has %d characters, a name has at most %d; give values short names: axes = { [\"%s\"] = { NAME = value, ... }, ... }"):format(
+      return host.problem(site, "axes",
+                          ("axes: '%s' has %d characters, a name has at most %d; give values short names: " ..
+                           "axes = { [\"%s\"] = { NAME = value, ... }, ... }"):format(
         variant.name, #variant.name, LONGEST_NAME, paths[1]))
     end
-    if seen[variant.name] then return host.problem(site, "axes", ("axes: two combinations are called '%s'"):format(variant.name)) end
+    if seen[variant.name] then
+      return host.problem(site, "axes", ("axes: two combinations are called '%s'"):format(variant.name))
+    end
     seen[variant.name] = true
     check_name(site, "axes", variant.name)
   end
@@ -176,7 +192,8 @@ local function filtered(site, list, keep)
     for path, value in next, variant.settings do copy[path] = value end
     local answer = keep(copy)
     if type(answer) ~= "boolean" then
-      host.fail(site, "filter", ("filter: must give true or false, gave %s for '%s'"):format(tostring(answer), variant.name))
+      host.fail(site, "filter",
+                ("filter: must give true or false, gave %s for '%s'"):format(tostring(answer), variant.name))
     end
     if answer then out[#out + 1] = variant end
   end
@@ -196,7 +213,10 @@ local function find_baseline(site, spec, list, default)
     if known == name then return name end
   end
   if name then host.problem(site, "baseline", ("baseline: no variant '%s'"):format(name) .. tree.suggest(name, names))
-  elseif #list > 0 then host.problem(site, "baseline", "baseline: which variant are the others compared with?\n  known: " .. tree.join(names)) end
+  elseif #list > 0 then
+    host.problem(site, "baseline",
+                 "baseline: which variant are the others compared with?\n  known: " .. tree.join(names))
+  end
 end
 
 local function read_match(site, spec)
@@ -209,7 +229,8 @@ local function read_match(site, spec)
   end
   local tolerance = match.tolerance == nil and 0.01 or match.tolerance
   if type(tolerance) ~= "number" or not (tolerance >= 0 and tolerance < 1) then
-    host.problem(site, "match.tolerance", ("match.tolerance: %s is out of range: from 0 to less than 1"):format(tolerance))
+    host.problem(site, "match.tolerance",
+                 ("match.tolerance: %s is out of range: from 0 to less than 1"):format(tolerance))
     return nil
   end
   return { quantity = match[1], adjust = match.adjust, tolerance = tolerance }
@@ -223,11 +244,14 @@ local function read_test(site, spec)
   check_keys(site, test, "test.", { "family" }, "test")
   local family, known = take(site, test, "family", "string", "sidak"), false
   for _, name in ipairs(FAMILIES) do known = known or name == family end
-  if not known then host.problem(site, "test.family", ("test.family: no family '%s'"):format(family) .. tree.suggest(family, FAMILIES)) end
+  if not known then
+    host.problem(site, "test.family", ("test.family: no family '%s'"):format(family) .. tree.suggest(family, FAMILIES))
+  end
   return { family = family }
 end
 
-local STUDY_KEYS = { data = "string", name = "string", primary = "string", baseline = "string", replicates = "integer", seed = "integer" }
+local STUDY_KEYS = { data = "string", name = "string", primary = "string", baseline = "string", replicates = "integer",
+                     seed = "integer" }
 
 -- The value that --set gives to a path; where a text is wanted, digits and all else that is not quoted is the text.
 local function value_of(site, set)
@@ -266,7 +290,9 @@ end
 local function check_texts(site, d)
   check_name(site, "name", d.name)
   if not d.primary:gsub(":%a+$", "", 1):find "^%a[%w_]*%.[%w_]+$" then
-    host.problem(site, "primary", ("primary: '%s': must be a group and a metric, as \"eval.loss\" or \"train.max_vio:mean\""):format(d.primary))
+    host.problem(site, "primary",
+                 ("primary: '%s': must be a group and a metric, as \"eval.loss\" or \"train.max_vio:mean\"")
+                   :format(d.primary))
   end
 end
 
@@ -286,7 +312,8 @@ local function description(site, spec, list, default_baseline)
   check_texts(site, d)
   if tree.has_function(train) then host.problem(site, "train", "train: functions are for the model's layers") end
   if not model.is(spec.base) then
-    host.problem(site, "base", spec.base == nil and "base is missing: a model, from sl.model or sl.preset" or "base: must be a model: what sl.model, sl.preset or sl.extend gives")
+    host.problem(site, "base", spec.base == nil and "base is missing: a model, from sl.model or sl.preset"
+                 or "base: must be a model: what sl.model, sl.preset or sl.extend gives")
     return d, {}
   end
   d.base = model.plain(spec.base, changes)
@@ -318,10 +345,14 @@ function study.new(site, spec)
   check_keys(site, spec, "", with("axes", "filter", "variants"), "sl.study")
   local variants, axes = take(site, spec, "variants", "table"), take(site, spec, "axes", "table")
   local keep = take(site, spec, "filter", "function")
-  if spec.variants == nil and spec.axes == nil then host.problem(site, "", "sl.study needs variants or axes: what is compared?") end
+  if spec.variants == nil and spec.axes == nil then
+    host.problem(site, "", "sl.study needs variants or axes: what is compared?")
+  end
   if variants and axes then host.problem(site, "axes", "sl.study takes variants or axes, not both") end
   local list = variants and named_variants(site, variants) or axes and product(site, axes) or {}
-  if (variants or axes) and #list == 0 then host.problem(site, variants and "variants" or "axes", "there is nothing to compare: no variant is given") end
+  if (variants or axes) and #list == 0 then
+    host.problem(site, variants and "variants" or "axes", "there is nothing to compare: no variant is given")
+  end
   local first = axes and list[1] and list[1].name
   if keep and #list > 0 then list = filtered(site, list, keep) end
   return finish(site, spec, list, first)
@@ -338,11 +369,15 @@ function study.leave_one_out(site, spec)
   local off = {}
   for _, path in ipairs(tree.sorted(drop)) do off[path] = drop[path] end
   for _, path in ipairs(drop) do
-    if type(path) ~= "string" then host.fail(site, "drop", "drop: must be a list of paths, or [\"path\"] = value without the feature") end
+    if type(path) ~= "string" then
+      host.fail(site, "drop", "drop: must be a list of paths, or [\"path\"] = value without the feature")
+    end
     off[path] = PLAIN[short(path)] or "none"
   end
   local paths = tree.sorted(off)
-  if #paths == 0 then host.problem(site, "drop", "sl.leave_one_out needs drop: the paths of the features to leave out") end
+  if #paths == 0 then
+    host.problem(site, "drop", "sl.leave_one_out needs drop: the paths of the features to leave out")
+  end
   local label, list = labels(paths), { { name = "full", settings = {}, where = "" } }
   for _, path in ipairs(paths) do
     list[#list + 1] = { name = "no_" .. label[path], settings = { [path] = off[path] }, where = "drop." }
@@ -357,7 +392,9 @@ function study.factorial(site, spec)
   local toggles = take(site, spec, "toggles", "table", {})
   local paths, list = tree.sorted(toggles), {}
   local label = labels(paths)
-  if #paths == 0 or #paths > 8 then host.fail(site, "toggles", "sl.factorial needs toggles: from 1 to 8 of [\"path\"] = value") end
+  if #paths == 0 or #paths > 8 then
+    host.fail(site, "toggles", "sl.factorial needs toggles: from 1 to 8 of [\"path\"] = value")
+  end
   for subset = 0, (1 << #paths) - 1 do
     local settings, names = {}, {}
     for i, path in ipairs(paths) do
@@ -366,7 +403,8 @@ function study.factorial(site, spec)
         names[#names + 1] = label[path]
       end
     end
-    list[#list + 1] = { name = subset == 0 and "base" or table.concat(names, "+"), settings = settings, where = "toggles." }
+    list[#list + 1] = { name = subset == 0 and "base" or table.concat(names, "+"), settings = settings,
+                        where = "toggles." }
   end
   return finish(site, spec, list, "base")
 end

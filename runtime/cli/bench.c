@@ -52,7 +52,9 @@ static enum code config_of_script(const struct call *c, const char *path, json_t
         code = CODE_OK;
     }
     const char *near = code ? nearest_name(wanted, names) : NULL;
-    if (code) cli_fail(code, "--variant %s: no such variant%s%s%s", wanted, near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+    if (code)
+        cli_fail(code, "--variant %s: no such variant%s%s%s", wanted, near ? " (did you mean '" : "", near ? near : "",
+                 near ? "'?)" : "");
     free(names);
     study_free(s);
     return code;
@@ -74,10 +76,12 @@ static int set_train(const struct call *c, json_t *config)
     if (cli_integer(c, "batch", 1, 1000000, &batch)) return -1;
     if (batch) json_object_set_new(train, "batch", json_integer(batch));
     const char *precision = cli_value(c, "precision", NULL);
-    if (precision && strcmp(precision, "fp32") && strcmp(precision, "bf16")) return cli_usage(c, "--precision %s: must be fp32 or bf16", precision), -1;
+    if (precision && strcmp(precision, "fp32") && strcmp(precision, "bf16"))
+        return cli_usage(c, "--precision %s: must be fp32 or bf16", precision), -1;
     if (precision) json_object_set_new(train, "precision", json_string(precision));
     const char *backend = cli_value(c, "backend", NULL);
-    if (backend && strcmp(backend, "cpu") && strcmp(backend, "cuda")) return cli_usage(c, "--backend %s: must be cpu or cuda", backend), -1;
+    if (backend && strcmp(backend, "cpu") && strcmp(backend, "cuda"))
+        return cli_usage(c, "--backend %s: must be cpu or cuda", backend), -1;
     if (backend) json_object_set_new(train, "backend", json_string(backend));
     return 0;
 }
@@ -110,7 +114,8 @@ static enum code measure_apart(const char *name, const json_t *config, const str
     close(end[0]);
     while (waitpid(child, &status, 0) < 0 && errno == EINTR) { }
     char signal[16];
-    if (WIFSIGNALED(status)) cli_fail(CODE_FAILURE, "%s: was killed by %s", name, process_signal(WTERMSIG(status), signal));
+    if (WIFSIGNALED(status))
+        cli_fail(CODE_FAILURE, "%s: was killed by %s", name, process_signal(WTERMSIG(status), signal));
     enum code code = WIFEXITED(status) ? (enum code)WEXITSTATUS(status) : CODE_FAILURE;
     if (code) json_decref(result);
     INVARIANT(code || result, "%s: a measurement without a result", name);
@@ -136,7 +141,8 @@ static double process_seconds(void)
     struct timespec now;
     unsigned long long born = 0;
     FILE *f = fopen("/proc/self/stat", "r");
-    int read = f ? fscanf(f, "%*d (%*[^)]) %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu", &born) : 0;
+    int read = f ? fscanf(f, "%*d (%*[^)]) %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
+                             "%llu", &born) : 0;
     INVARIANT(read == 1, "/proc/self/stat does not say when the process was started");
     fclose(f);
     clock_gettime(CLOCK_BOOTTIME, &now);
@@ -169,8 +175,10 @@ static enum code run(const struct call *c)
 {
     int64_t threads = pool_cores(), steps = 10;
     if (cli_integer(c, "threads", 1, 1024, &threads) || cli_integer(c, "steps", 1, 100000, &steps)) return CODE_USAGE;
-    if (cli_value(c, "variant", NULL) && !cli_value(c, "script", NULL)) return cli_usage(c, "--variant names a variant of a --script");
-    struct bench_options o = { (int)threads, steps, cli_flag(c, "ops"), cli_flag(c, "ceilings"), cli_flag(c, "logging"), 0 };
+    if (cli_value(c, "variant", NULL) && !cli_value(c, "script", NULL))
+        return cli_usage(c, "--variant names a variant of a --script");
+    struct bench_options o = { (int)threads, steps, cli_flag(c, "ops"), cli_flag(c, "ceilings"), cli_flag(c, "logging"),
+                               0 };
     json_t *list = json_array();
     enum code code = measure_all(c, &o, list);
     if (!code && cli_flag(c, "json")) print_json(json_incref(list));
@@ -186,9 +194,11 @@ static enum code run(const struct call *c)
 
 const struct command command_bench = {
     .name = "bench", .about = "how fast this machine trains: whole steps, and each op", .usage = "[PRESET...]",
-    .example = "sluice bench\nsluice bench baseline-micro --ops --threads 1\nsluice bench --script experiments/quickstart.lua --variant mirror --logging",
+    .example = "sluice bench\nsluice bench baseline-micro --ops --threads 1\n"
+               "sluice bench --script experiments/quickstart.lua --variant mirror --logging",
     .options = options, .least = 0, .most = -1, .run = run,
-    .more = "Presets: baseline-nano, welm-nano and baseline-micro when none is named. The data is the built-in language. Each model is\n"
-            "measured in a process of its own. The best GEMM is the fastest of a few large products, measured after the steps. On a GPU --ops gives\n"
-            "the calls one by one, which takes longer than the recorded step, and times them by events of the GPU.",
+    .more = "Presets: baseline-nano, welm-nano and baseline-micro when none is named. The data is the built-in "
+            "language. Each model is\nmeasured in a process of its own. The best GEMM is the fastest of a few large "
+            "products, measured after the steps. On a GPU --ops gives\nthe calls one by one, which takes longer than "
+            "the recorded step, and times them by events of the GPU.",
 };

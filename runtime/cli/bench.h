@@ -24,9 +24,15 @@ void bench_gather(struct bench *b);
    ops when o->ops and "logging" when o->logging. */
 int bench_measure(const json_t *config, const struct bench_options *o, json_t **out, struct err *e);
 
-/* What this machine reaches at best, measured here: FLOP/s of products in the formats of training, and bytes read and written
-   in a second, by how much is touched. */
-struct bench_device { enum backend_kind kind; const struct backend *backend; void *device; enum precision precision; int threads; };
+/* What this machine reaches at best, measured here: FLOP/s of products in the formats of training, and bytes read and
+   written in a second, by how much is touched. */
+struct bench_device {
+    enum backend_kind kind;
+    const struct backend *backend;
+    void *device;
+    enum precision precision;
+    int threads;
+};
 enum { BENCH_STREAMS = 6 };
 struct bench_ceiling { double products, stream[BENCH_STREAMS]; };
 double bench_product(const struct bench_device *d, int64_t m, int64_t n, int64_t k);      /* x [m,k] w^T, w [n,k] */
@@ -47,7 +53,8 @@ json_t *bench_families(const struct op_time *times, int n, double outside, const
 int bench_logging(struct bench *b, int64_t steps, json_t *to, struct err *e);
 
 /* The streams, and products of the shapes that a step of the model has: "streams" and "products". */
-json_t *bench_ceilings(const struct bench *b, const struct bench_device *d, const struct bench_ceiling *c, const int64_t best[3]);
+json_t *bench_ceilings(const struct bench *b, const struct bench_device *d, const struct bench_ceiling *c,
+                       const int64_t best[3]);
 
 /* Tables of a list of such objects. */
 void bench_print_steps(json_t *list);

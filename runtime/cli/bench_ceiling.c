@@ -18,7 +18,8 @@ static double seconds_of(const struct bench_device *d, void (*run)(const struct 
 }
 
 /* The least of several times: what else runs only slows. */
-static double least_seconds(const struct bench_device *d, void (*run)(const struct args *a), const struct args *a, double long_enough)
+static double least_seconds(const struct bench_device *d, void (*run)(const struct args *a), const struct args *a,
+                            double long_enough)
 {
     double least = INFINITY, began = clock_seconds();
     do least = fmin(least, seconds_of(d, run, a)); while (clock_seconds() - began < long_enough);
@@ -32,7 +33,8 @@ static struct tensor numbers(const struct bench_device *d, int64_t rows, int64_t
 {
     enum { AT_ONCE = 64 };
     size_t row = (size_t)columns * element_bytes(format);
-    struct tensor t = { .data = d->backend->alloc(d->device, (size_t)rows * row), .shape = SHAPE(rows, columns), .format = format };
+    struct tensor t = { .data = d->backend->alloc(d->device, (size_t)rows * row), .shape = SHAPE(rows, columns),
+                        .format = format };
     struct tensor some = { .data = xmalloc(AT_ONCE * row), .shape = SHAPE(AT_ONCE, columns), .format = format };
     real *scratch = xmalloc((size_t)columns * sizeof *scratch);
     for (int64_t r = 0; r < AT_ONCE; r++) {
@@ -41,7 +43,8 @@ static struct tensor numbers(const struct bench_device *d, int64_t rows, int64_t
         row_done(&some, r * columns, columns, to);
     }
     for (int64_t r = 0; r < rows; r += AT_ONCE)
-        d->backend->put(d->device, (char *)t.data + (size_t)r * row, some.data, (size_t)(rows - r < AT_ONCE ? rows - r : AT_ONCE) * row);
+        d->backend->put(d->device, (char *)t.data + (size_t)r * row, some.data,
+                        (size_t)(rows - r < AT_ONCE ? rows - r : AT_ONCE) * row);
     free(scratch);
     free(some.data);
     return t;
@@ -55,7 +58,8 @@ double bench_product(const struct bench_device *d, int64_t m, int64_t n, int64_t
     const struct backend *b = d->backend;
     enum dtype result = DTYPE_ACT;
     enum format act = d->precision == PRECISION_BF16 ? FORMAT_BF16 : FORMAT_REAL;
-    struct tensor in[] = { numbers(d, m, k, act), numbers(d, n, k, FORMAT_REAL) }, y = { b->alloc(d->device, (size_t)(m * n) * element_bytes(act)), SHAPE(m, n), act, NULL };
+    struct tensor in[] = { numbers(d, m, k, act), numbers(d, n, k, FORMAT_REAL) },
+                  y = { b->alloc(d->device, (size_t)(m * n) * element_bytes(act)), SHAPE(m, n), act, NULL };
     struct args a = { .attr = &result, .n_in = COUNT(in), .in = in, .out = &y, .device = d->device };
     size_t packed = b->packed_bytes(in[1].shape, act), scratch = b->scratch ? b->scratch(OP_matmul, &a) : 0;
     in[1].packed = packed ? b->alloc(d->device, packed) : NULL;
@@ -72,7 +76,8 @@ double bench_product(const struct bench_device *d, int64_t m, int64_t n, int64_t
 /* A processor is at its best at a few hundred, a GPU at some thousands; sizes end where one product takes long. */
 double bench_best_product(const struct bench_device *d, int64_t size[3])
 {
-    static const struct { int64_t rows, least, most; } widths[BACKEND_KINDS] = { [BACKEND_CPU] = { 2048, 256, 1024 }, [BACKEND_CUDA] = { 0, 256, 8192 } };
+    static const struct { int64_t rows, least, most; } widths[BACKEND_KINDS] = { [BACKEND_CPU] = { 2048, 256, 1024 },
+                                                                                 [BACKEND_CUDA] = { 0, 256, 8192 } };
     double best = 0, seconds = 0;
     for (int64_t width = widths[d->kind].least; width <= widths[d->kind].most && seconds < 0.1; width *= 2) {
         int64_t rows = widths[d->kind].rows ? widths[d->kind].rows : width;
@@ -95,7 +100,8 @@ static void copy_parts(const struct args *a, int64_t from, int64_t to)
 {
     const struct stream *s = a->attr;
     for (int64_t i = from; i < to; i++)
-        for (int64_t k = 0; k < s->times; k++) memcpy(s->memory + (size_t)i * s->each, s->memory + (size_t)i * s->each + s->each / 2, s->each / 2);
+        for (int64_t k = 0; k < s->times; k++)
+            memcpy(s->memory + (size_t)i * s->each, s->memory + (size_t)i * s->each + s->each / 2, s->each / 2);
 }
 
 static void change_parts(const struct args *a, int64_t from, int64_t to)
@@ -115,11 +121,12 @@ static void change_all(const struct args *a) { each(a, ((const struct stream *)a
 static void copy_on_device(const struct args *a)
 {
     const struct stream *s = a->attr;
-    for (int64_t k = 0; k < s->times; k++) s->device->backend->copy(a->device, s->memory, s->memory + s->each / 2, s->each / 2);
+    for (int64_t k = 0; k < s->times; k++)
+        s->device->backend->copy(a->device, s->memory, s->memory + s->each / 2, s->each / 2);
 }
 
-/* Bytes read and written a second, `bytes` in all: copied, which reads half of them and writes the other half, or changed where
-   they are, which reads and writes them all. */
+/* Bytes read and written a second, `bytes` in all: copied, which reads half of them and writes the other half, or
+   changed where they are, which reads and writes them all. */
 static double stream_rate(const struct bench_device *d, char *memory, size_t bytes)
 {
     const double long_enough = 0.05;
@@ -128,14 +135,17 @@ static double stream_rate(const struct bench_device *d, char *memory, size_t byt
     struct args a = { .attr = &s, .device = d->device };
     double moved = (double)s.each * threads * (double)s.times;
     if (d->kind != BACKEND_CPU) return moved / least_seconds(d, copy_on_device, &a, long_enough);
-    return fmax(moved / least_seconds(d, copy_all, &a, long_enough), 2 * moved / least_seconds(d, change_all, &a, long_enough));
+    return fmax(moved / least_seconds(d, copy_all, &a, long_enough),
+                2 * moved / least_seconds(d, change_all, &a, long_enough));
 }
 
 void bench_ceiling(struct bench_ceiling *c, const struct bench_device *d, double products)
 {
     size_t most = stream_bytes[BENCH_STREAMS - 1];
     char *memory = d->backend->alloc(d->device, most), *ones = memset(xmalloc(stream_bytes[0]), 1, stream_bytes[0]);
-    for (size_t at = 0; at < most; at += stream_bytes[0]) d->backend->put(d->device, memory + at, ones, stream_bytes[0]);    /* pages are there */
+    /* Pages are there */
+    for (size_t at = 0; at < most; at += stream_bytes[0])
+        d->backend->put(d->device, memory + at, ones, stream_bytes[0]);
     free(ones);
     c->products = products;
     for (int i = BENCH_STREAMS - 1; i >= 0; i--) {
@@ -165,7 +175,8 @@ static void add_product(struct products *p, int64_t m, int64_t n, int64_t k)
     p->size[i] = (struct size){ m, n, k };
 }
 
-/* y = x w^T and the products of its gradients. Of experts: as many rows with one weight, which the best grouped product would equal. */
+/* y = x w^T and the products of its gradients. Of experts: as many rows with one weight, which the best grouped product
+   would equal. */
 static void add_products(void *to, const struct call_cost *c)
 {
     int op = c->node->op->index;
@@ -179,15 +190,18 @@ static void add_products(void *to, const struct call_cost *c)
 
 static json_t *product_json(int64_t m, int64_t n, int64_t k, double rate)
 {
-    return json_pack("{s:I, s:I, s:I, s:f}", "m", (json_int_t)m, "n", (json_int_t)n, "k", (json_int_t)k, "flops_per_second", rate);
+    return json_pack("{s:I, s:I, s:I, s:f}", "m", (json_int_t)m, "n", (json_int_t)n, "k", (json_int_t)k,
+                     "flops_per_second", rate);
 }
 
-json_t *bench_ceilings(const struct bench *b, const struct bench_device *d, const struct bench_ceiling *c, const int64_t best[3])
+json_t *bench_ceilings(const struct bench *b, const struct bench_device *d, const struct bench_ceiling *c,
+                       const int64_t best[3])
 {
     struct products own = { 0 };
     json_t *streams = json_array(), *products = json_array();
     for (int i = 0; i < BENCH_STREAMS; i++)
-        json_array_append_new(streams, json_pack("{s:I, s:f}", "bytes", (json_int_t)stream_bytes[i], "bytes_per_second", c->stream[i]));
+        json_array_append_new(streams, json_pack("{s:I, s:f}", "bytes", (json_int_t)stream_bytes[i],
+                                                 "bytes_per_second", c->stream[i]));
     json_array_append_new(products, product_json(best[0], best[1], best[2], c->products));
     plan_costs(b->session->plan, 1, add_products, &own);
     for (int i = 0; i < own.n; i++) {

@@ -53,7 +53,8 @@ static int pairs(struct logging *l, json_t *to, struct err *e)
 static int measure(struct logging *l, const char *folder, const char *path, json_t *to, struct err *e)
 {
     struct metrics *m = l->bench->metrics;
-    struct store_plan plan = { .n_series = metrics_count(m), .series = metrics_series(m), .config_json = "{}", .script_text = "", .script_path = "" };
+    struct store_plan plan = { .n_series = metrics_count(m), .series = metrics_series(m), .config_json = "{}",
+                               .script_text = "", .script_path = "" };
     if (store_create(&l->store, path, &plan, e)) return -1;
     unlink(path);                                           /* it is open: whatever ends this process leaves nothing */
     rmdir(folder);
@@ -65,14 +66,16 @@ int bench_logging(struct bench *b, int64_t steps, json_t *to, struct err *e)
     const char *parent = getenv("TMPDIR");
     char *folder, *path;
     struct logging l = { .bench = b, .steps = steps < LEAST_STEPS ? LEAST_STEPS : steps };
-    INVARIANT(asprintf(&folder, "%s/sluice-bench-XXXXXX", parent && *parent ? parent : "/tmp") >= 0, "no memory for a path");
+    INVARIANT(asprintf(&folder, "%s/sluice-bench-XXXXXX", parent && *parent ? parent : "/tmp") >= 0,
+              "no memory for a path");
     if (!mkdtemp(folder)) {
         err_set(e, "mkdtemp %s: %s", folder, strerror(errno));
         free(folder);
         return -1;
     }
     INVARIANT(asprintf(&path, "%s/run.h5", folder) >= 0, "no memory for a path");
-    json_object_update_new(to, json_pack("{s:i, s:I, s:i, s:s}", "pairs", PAIRS, "steps", (json_int_t)l.steps, "series", metrics_count(b->metrics), "folder", folder));
+    json_object_update_new(to, json_pack("{s:i, s:I, s:i, s:s}", "pairs", PAIRS, "steps", (json_int_t)l.steps,
+                                         "series", metrics_count(b->metrics), "folder", folder));
     int failure = measure(&l, folder, path, to, e);
     if (failure) rmdir(folder);
     free(path);

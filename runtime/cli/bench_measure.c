@@ -29,13 +29,15 @@ static void time_steps(struct bench *b, const struct bench_options *o, json_t *t
     }
     double processor = bench_processor_seconds() - before;
     bench_spread(to, "step_seconds", seconds, (int)steps);
-    double median = json_real_value(json_object_get(to, "step_seconds")), tokens = (double)(b->session->train.batch * b->session->model.seq);
+    double median = json_real_value(json_object_get(to, "step_seconds")),
+           tokens = (double)(b->session->train.batch * b->session->model.seq);
     set(to, "tokens_per_step", tokens);
     set(to, "tokens_per_second", tokens / median);
     set(to, "flops_per_step", step_flops(b->session));
     set(to, "flops_per_second", step_flops(b->session) / median);
     set(to, "data_share", b->data_seconds / whole);
-    if (!b->session->backend->fetch) set(to, "gather_share", b->gather_seconds / whole);      /* else the host waits there for the device */
+    /* Else the host waits there for the device */
+    if (!b->session->backend->fetch) set(to, "gather_share", b->gather_seconds / whole);
     set(to, "processor_seconds", processor / (double)steps);
     set(to, "processor_share", processor / (whole * o->threads));
     free(seconds);
@@ -86,7 +88,8 @@ static void time_ops(struct bench *b, const struct bench_options *o, const struc
 static void hold(struct bench *b, const struct bench_options *o, json_t *to)
 {
     const struct session *s = b->session;
-    struct bench_device d = { (enum backend_kind)s->train.backend, s->backend, s->backend->open(o->threads), (enum precision)s->train.precision, o->threads };
+    struct bench_device d = { (enum backend_kind)s->train.backend, s->backend, s->backend->open(o->threads),
+                              (enum precision)s->train.precision, o->threads };
     struct bench_ceiling ceiling;
     int64_t size[3];
     double best = bench_best_product(&d, size);
@@ -132,8 +135,10 @@ static json_t *measure(struct bench *b, const struct bench_options *o, double be
     struct origin origin;
     struct err ignored;                                     /* it has just computed */
     origin_here(&origin, (enum backend_kind)s->train.backend, &ignored);
-    json_t *j = json_pack("{s:s, s:s, s:i, s:i, s:i, s:s, s:i, s:i}", "revision", origin.revision, "isa", origin.isa, "batch", s->train.batch, "micro", s->train.micro, "seq", s->model.seq,
-        "precision", s->train.precision == PRECISION_BF16 ? "bf16" : "fp32", "threads", o->threads, "steps", (int)o->steps);
+    json_t *j = json_pack("{s:s, s:s, s:i, s:i, s:i, s:s, s:i, s:i}", "revision", origin.revision, "isa", origin.isa,
+                          "batch", s->train.batch, "micro", s->train.micro, "seq", s->model.seq,
+                          "precision", s->train.precision == PRECISION_BF16 ? "bf16" : "fp32", "threads", o->threads,
+                          "steps", (int)o->steps);
     set(j, "params_total", (double)counts.total);
     set(j, "params_active", (double)counts.active);
     set(j, "params_active_embedded", (double)counts.active_embedded);
@@ -141,7 +146,8 @@ static json_t *measure(struct bench *b, const struct bench_options *o, double be
     time_steps(b, o, j);
     set(j, "memory_predicted", (double)plan_report(s->plan)->total);
     set(j, "memory_peak", peak_bytes());
-    if (s->train.backend == BACKEND_CPU) set(j, "memory_measured", peak_bytes() - before);     /* else its tensors are the device's */
+    /* Else its tensors are the device's */
+    if (s->train.backend == BACKEND_CPU) set(j, "memory_measured", peak_bytes() - before);
     hold(b, o, j);
     return j;
 }

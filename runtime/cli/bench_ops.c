@@ -7,7 +7,8 @@
 
 /* A family begins with this op of the list in ops.h and ends where the next begins. */
 static const struct { const char *name; int first; } family[BENCH_FAMILIES] = {
-    { "products", OP_matmul }, { "attention", OP_attention }, { "loss", OP_cross_entropy }, { "elementwise", OP_add }, { "rows", OP_rmsnorm },
+    { "products", OP_matmul }, { "attention", OP_attention }, { "loss", OP_cross_entropy }, { "elementwise", OP_add },
+    { "rows", OP_rmsnorm },
     { "tables", OP_embed }, { "routing", OP_topk }, { "metrics", OP_mean_rows }, { "update", OP_global_norm },
 };
 
@@ -39,7 +40,8 @@ static struct line line_of(const struct op_time *t, const struct bench_ceiling *
     bool update = family[bench_family(t->name)].first == OP_global_norm;
     double touched = update ? t->bytes : t->bytes / (double)t->calls;
     double arithmetic = t->flops / c->products, traffic = t->bytes / bench_stream(c, touched);
-    return (struct line){ *t, t->forward_seconds + t->backward_seconds, fmax(arithmetic, traffic), arithmetic > traffic ? arithmetic : 0 };
+    return (struct line){ *t, t->forward_seconds + t->backward_seconds, fmax(arithmetic, traffic),
+                          arithmetic > traffic ? arithmetic : 0 };
 }
 
 static void add_line(struct line *sum, const struct line *l)
@@ -59,25 +61,28 @@ static double rate(double amount, double seconds) { return seconds > 0 ? amount 
 static json_t *line_json(const struct line *l, double whole)
 {
     const struct op_time *t = &l->time;
-    return json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:f, s:f, s:f}", "name", t->name, "seconds", l->seconds,
-        "forward_seconds", t->forward_seconds, "backward_seconds", t->backward_seconds, "share", l->seconds / whole, "calls", (double)t->calls,
-        "flops_per_second", rate(t->flops, l->seconds), "bytes_per_second", rate(t->bytes, l->seconds),
-        "bound", 2 * l->arithmetic > l->least ? "products" : "memory", "least_seconds", l->least, "ceiling_share", rate(l->least, l->seconds),
-        "gain_seconds", l->seconds - l->least);
+    return json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:f, s:f, s:f}", "name", t->name,
+                     "seconds", l->seconds, "forward_seconds", t->forward_seconds,
+                     "backward_seconds", t->backward_seconds, "share", l->seconds / whole, "calls", (double)t->calls,
+                     "flops_per_second", rate(t->flops, l->seconds), "bytes_per_second", rate(t->bytes, l->seconds),
+                     "bound", 2 * l->arithmetic > l->least ? "products" : "memory", "least_seconds", l->least,
+                     "ceiling_share", rate(l->least, l->seconds), "gain_seconds", l->seconds - l->least);
 }
 
 static json_t *family_json(const struct line *sum, const struct line *op, int n, double whole)
 {
     json_t *ops = json_array(), *j = line_json(sum, whole);
     for (int i = 0; i < n; i++)
-        if (!strcmp(family[bench_family(op[i].time.name)].name, sum->time.name)) json_array_append_new(ops, line_json(&op[i], whole));
+        if (!strcmp(family[bench_family(op[i].time.name)].name, sum->time.name))
+            json_array_append_new(ops, line_json(&op[i], whole));
     json_object_set_new(j, "ops", ops);
     return j;
 }
 
 json_t *bench_families(const struct op_time *times, int n, double outside, const struct bench_ceiling *c)
 {
-    struct line op[OP_COUNT], sum[BENCH_FAMILIES] = { 0 }, rest = { .time = { .name = "outside ops", .forward_seconds = outside }, .seconds = outside };
+    struct line op[OP_COUNT], sum[BENCH_FAMILIES] = { 0 },
+    rest = { .time = { .name = "outside ops", .forward_seconds = outside }, .seconds = outside };
     double whole = outside;
     json_t *list = json_array();
     for (int f = 0; f < BENCH_FAMILIES; f++) sum[f].time.name = family[f].name;

@@ -16,11 +16,12 @@ void bench_begin(struct bench *b)
 void bench_step(struct bench *b)
 {
     struct session *s = b->session;
-    int64_t steps = b->done < s->train.steps ? s->train.steps : b->done + 1;       /* the schedule ends with the last step */
+    int64_t steps = b->done < s->train.steps ? s->train.steps : b->done + 1;  /* the schedule ends with the last step */
     plan_begin(s->plan, b->done, steps, s->train.micro);
     for (int micro = 0; micro < s->train.micro; micro++) {
         double start = clock_seconds();
-        corpus_batch(b->corpus, SEED, b->done * s->train.batch + micro * s->batch, (int)s->batch, s->model.seq, b->batch);
+        corpus_batch(b->corpus, SEED, b->done * s->train.batch + micro * s->batch, (int)s->batch, s->model.seq,
+                     b->batch);
         session_stage(s, micro, &b->batch);
         b->data_seconds += clock_seconds() - start;
     }

@@ -14,7 +14,8 @@ const struct option cli_common[] = {
     { 0 }
 };
 const char *const cli_codes[] = {
-    "0 success", "1 failure", "2 usage", "3 script or configuration", "4 input rejected", "5 every run diverged", "6 disk full", "7 device",
+    "0 success", "1 failure", "2 usage", "3 script or configuration", "4 input rejected", "5 every run diverged",
+    "6 disk full", "7 device",
     "8 verification mismatch", "75 interrupted, can be resumed", NULL
 };
 enum { NAMES = 64 };
@@ -25,7 +26,8 @@ static enum { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER } color;
 
 static void say(const char *format, va_list list)
 {
-    fprintf(stderr, "%ssluice%s%s:%s ", cli_paint(stderr, PAINT_BAD), *current ? " " : "", current, cli_paint(stderr, PAINT_OFF));
+    fprintf(stderr, "%ssluice%s%s:%s ", cli_paint(stderr, PAINT_BAD), *current ? " " : "", current,
+            cli_paint(stderr, PAINT_OFF));
     vfprintf(stderr, format, list);
     fputc('\n', stderr);
 }
@@ -45,7 +47,9 @@ enum code cli_usage(const struct call *c, const char *format, ...)
     va_start(list, format);
     say(format, list);
     va_end(list);
-    if (c) fprintf(stderr, "usage: sluice %s %s\nhelp:  sluice %s --help\n", c->command->name, c->command->usage, c->command->name);
+    if (c)
+        fprintf(stderr, "usage: sluice %s %s\nhelp:  sluice %s --help\n", c->command->name, c->command->usage,
+                c->command->name);
     else fprintf(stderr, "help: sluice --help\n");
     return CODE_USAGE;
 }
@@ -101,14 +105,15 @@ static int unknown_option(const struct call *c, const char *text, size_t length)
     return -1;
 }
 
-/* One option at argv[i], as "--name", "--name=value", "--name value", "-n", "-n value" or "-nvalue". Returns the index of
-   the last word used, or -1. */
+/* One option at argv[i], as "--name", "--name=value", "--name value", "-n", "-n value" or "-nvalue". Returns the index
+   of the last word used, or -1. */
 static int parse_option(struct call *c, int argc, char **argv, int i)
 {
     const char *text = argv[i], *value = NULL;
     bool is_long = text[1] == '-';
     size_t length = is_long ? strcspn(text, "=") : 2;
-    const struct option *o = is_long ? find_option(c->command, text + 2, length - 2, 0) : find_option(c->command, NULL, 0, text[1]);
+    const struct option *o = is_long ? find_option(c->command, text + 2, length - 2, 0)
+                                     : find_option(c->command, NULL, 0, text[1]);
     if (!o) return unknown_option(c, text, length);
     if (text[length]) value = text + length + is_long;
     if (!o->argument && value) {
@@ -116,7 +121,10 @@ static int parse_option(struct call *c, int argc, char **argv, int i)
         return -1;
     }
     if (o->argument && !value) {
-        if (i + 1 >= argc) { cli_usage(c, "option '--%s' needs a value: --%s %s", o->name, o->name, o->argument); return -1; }
+        if (i + 1 >= argc) {
+            cli_usage(c, "option '--%s' needs a value: --%s %s", o->name, o->name, o->argument);
+            return -1;
+        }
         value = argv[++i];
     }
     c->given[c->n_given++] = (struct given){ o, value ? value : "" };
@@ -147,7 +155,8 @@ static int set_color(const struct call *c)
 static int check_words(const struct call *c)
 {
     const struct command *k = c->command;
-    if (c->n_words < k->least) cli_usage(c, "%d word%s missing", k->least - c->n_words, k->least - c->n_words == 1 ? " is" : "s are");
+    if (c->n_words < k->least)
+        cli_usage(c, "%d word%s missing", k->least - c->n_words, k->least - c->n_words == 1 ? " is" : "s are");
     else if (k->most >= 0 && c->n_words > k->most) cli_usage(c, "one word too many: '%s'", c->word[k->most]);
     else return 0;
     return -1;
@@ -192,7 +201,8 @@ int cli_integer(const struct call *c, const char *name, int64_t low, int64_t hig
     errno = 0;
     long long x = strtoll(g->value, &end, 10);
     if (errno || end == g->value || *end || x < low || x > high) {
-        cli_usage(c, "--%s %s: must be a whole number from %lld to %lld", name, g->value, (long long)low, (long long)high);
+        cli_usage(c, "--%s %s: must be a whole number from %lld to %lld", name, g->value, (long long)low,
+                  (long long)high);
         return -1;
     }
     *value = x;
@@ -227,8 +237,8 @@ static void print_options(const struct option *o)
 {
     for (; o && o->name; o++) {
         char left[64];
-        snprintf(left, sizeof left, "%c%c%s --%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ', o->letter ? "," : " ",
-                 o->name, o->argument ? " " : "", o->argument ? o->argument : "");
+        snprintf(left, sizeof left, "%c%c%s --%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ',
+                 o->letter ? "," : " ", o->name, o->argument ? " " : "", o->argument ? o->argument : "");
         int column = printf("  %-26s ", left);
         text_print(stdout, column, 29, "%s\n", o->help);
     }
@@ -266,7 +276,7 @@ enum code cli_call(const struct command *command, const struct command *const *c
     return code;
 }
 
-static int output_cause;                                    /* errno of the first failure to write stdout that was seen */
+static int output_cause;    /* errno of the first failure to write stdout that was seen */
 
 void cli_flush(void)
 {
@@ -279,7 +289,8 @@ enum code cli_finish(enum code code)
 {
     cli_flush();
     if (!output_cause || code != CODE_OK) return code;
-    return cli_fail(cli_system_code(output_cause, CODE_FAILURE), "standard output: cannot be written: %s", strerror(output_cause));
+    return cli_fail(cli_system_code(output_cause, CODE_FAILURE), "standard output: cannot be written: %s",
+                    strerror(output_cause));
 }
 
 const char *const *cli_line(void) { return line; }

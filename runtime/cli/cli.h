@@ -55,8 +55,10 @@ const char *const *cli_line(void);                          /* the command line 
 
 bool cli_flag(const struct call *c, const char *name);
 const char *cli_value(const struct call *c, const char *name, const char *otherwise);     /* the last one given */
-int cli_values(const struct call *c, const char *name, const char ***values);             /* all given, malloc'd list; returns how many */
-/* A number within low..high; *value keeps its default when the option was not given. Prints the mistake and returns -1. */
+/* All given, malloc'd list; returns how many */
+int cli_values(const struct call *c, const char *name, const char ***values);
+/* A number within low..high; *value keeps its default when the option was not given. Prints the mistake and returns
+   -1. */
 int cli_integer(const struct call *c, const char *name, int64_t low, int64_t high, int64_t *value);
 int cli_real(const struct call *c, const char *name, double low, double high, double *value);
 
@@ -80,17 +82,21 @@ char *format_count(double x, char out[FORMAT_SIZE]);        /* 1.23M */
 char *format_bytes(double x, char out[FORMAT_SIZE]);        /* 4.5 GiB */
 char *format_seconds(double x, char out[FORMAT_SIZE]);      /* 2 h 05 min */
 char *format_real(double x, int digits, char out[FORMAT_SIZE]);     /* fixed digits; "-" for NaN */
-char *format_figures(double x, int figures, char out[FORMAT_SIZE]); /* so many significant figures, without an exponent; "-" for NaN */
+char *format_figures(double x, int figures, char out[FORMAT_SIZE]); /* so many significant figures, without an exponent;
+                                                                       "-" for NaN */
 
 /* Text in UTF-8 by the columns that a terminal shows it in. */
 int text_width(const char *utf8);
 int text_word(const char *utf8);                            /* of its longest word */
-size_t text_fit(const char *utf8, int width);               /* bytes of the words that fit, at least one word; ends at a line's end */
-int text_room(FILE *to);                                    /* columns of a line: COLUMNS, else the terminal's; 0: as many as one likes */
-/* Breaks lines between words to fit the room; the first begins at `column`, those that it makes after `indent` spaces. */
+size_t text_fit(const char *utf8, int width);               /* bytes of the words that fit, at least one word; ends at a
+                                                               line's end */
+int text_room(FILE *to);    /* columns of a line: COLUMNS, else the terminal's; 0: as many as one likes */
+/* Breaks lines between words to fit the room; the first begins at `column`, those that it makes after `indent`
+   spaces. */
 void text_print(FILE *to, int column, int indent, const char *format, ...) __attribute__((format(printf, 4, 5)));
 
-/* A table of two columns or more, as wide as their widest cells; those named with '>' in front are aligned to the right, and whole. */
+/* A table of two columns or more, as wide as their widest cells; those named with '>' in front are aligned to the
+   right, and whole. */
 struct table;
 struct table *table_new(const char *const *columns, int n);
 void table_cell(struct table *t, const char *format, ...) __attribute__((format(printf, 2, 3)));

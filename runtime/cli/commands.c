@@ -19,8 +19,10 @@ static const struct command *const commands[] = {
 static void print_overview(FILE *to)
 {
     const char *bold = cli_paint(to, PAINT_BOLD), *off = cli_paint(to, PAINT_OFF);
-    text_print(to, 0, 0, "Sluice trains the variants of a sparse-MoE language model that a Lua script describes, and compares them.\n");
-    fprintf(to, "\n%susage%s\n  sluice COMMAND ...            sluice COMMAND --help\n\n%scommands%s\n", bold, off, bold, off);
+    text_print(to, 0, 0, "Sluice trains the variants of a sparse-MoE language model that a Lua script describes, and "
+                         "compares them.\n");
+    fprintf(to, "\n%susage%s\n  sluice COMMAND ...            sluice COMMAND --help\n\n%scommands%s\n", bold, off, bold,
+            off);
     for (const struct command *const *c = commands; *c; c++) {
         int column = fprintf(to, "  %-10s ", (*c)->name);
         text_print(to, column, column, "%s\n", (*c)->about);

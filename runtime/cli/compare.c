@@ -9,7 +9,8 @@ static const struct option options[] = {
     { "metric", 'm', "NAME", "metric to compare (default: the study's primary metric)" },
     { "baseline", 'b', "NAME", "variant to compare with (default: the study's baseline)" },
     { "at", 0, "PLACE", "step=N or tokens=N: the last row at or before it (default: the end of finished runs)" },
-    { "family", 0, "NAME", "how the variants share the 5 % of false claims: sidak, holm or none (default: the study's)" },
+    { "family", 0, "NAME",
+      "how the variants share the 5 % of false claims: sidak, holm or none (default: the study's)" },
     { "unpaired", 0, NULL, "also show Welch's test, which ignores the pairs" },
     { "json", 0, NULL, "machine-readable" },
     { 0 }
@@ -32,7 +33,8 @@ static int parse_place(const struct call *c, struct compare_options *o)
 
 static void print_table(const struct comparison *c, bool unpaired)
 {
-    const char *columns[] = { "variant", ">n", ">mean", ">sd", ">difference", ">95 % interval", ">p", ">rho", ">detectable", ">active", "verdict", ">unpaired p" };
+    const char *columns[] = { "variant", ">n", ">mean", ">sd", ">difference", ">95 % interval", ">p", ">rho",
+                              ">detectable", ">active", "verdict", ">unpaired p" };
     int digits = answer_digits(c);
     char text[FORMAT_SIZE];
     struct table *t = table_new(columns, COUNT(columns) - !unpaired);
@@ -67,7 +69,9 @@ static void print_answers(const struct comparison *c)
         answer_sentence(c, i, text, sizeof text);
         text_print(stdout, 0, 2, "%s\n", text);
     }
-    if (c->n_arms == 1) text_print(stdout, 0, 2, "%s is the study's only variant: there is nothing to compare it with\n", c->arm[0].variant->name);
+    if (c->n_arms == 1)
+        text_print(stdout, 0, 2, "%s is the study's only variant: there is nothing to compare it with\n",
+                   c->arm[0].variant->name);
 }
 
 /* Runs that are in no mean, with their reasons. */
@@ -87,39 +91,50 @@ static void print_untaught(const struct comparison *c)
     int n = 0;
     for (int i = 0; i < c->n_arms; i++) n += c->arm[i].untaught;
     if (!n) return;
-    text_print(stdout, 0, 2, "\nnot learned: %d run%s in these means end%s at or above the unigram model or above the log of the vocabulary\n", n, n == 1 ? "" : "s", n == 1 ? "s" : "");
+    text_print(stdout, 0, 2, "\nnot learned: %d run%s in these means end%s at or above the unigram model or above the "
+                             "log of the vocabulary\n", n, n == 1 ? "" : "s", n == 1 ? "s" : "");
     for (int i = 0; i < c->n_arms; i++)
-        if (c->arm[i].untaught) printf("  %s: %d of %d\n", c->arm[i].variant->name, c->arm[i].untaught, c->arm[i].total);
+        if (c->arm[i].untaught)
+            printf("  %s: %d of %d\n", c->arm[i].variant->name, c->arm[i].untaught, c->arm[i].total);
 }
 
 static void print_family(const struct comparison *c)
 {
     int k = c->family_size;
     char shared[96] = "";
-    if (k > 1 && c->family == FAMILY_NONE) snprintf(shared, sizeof shared, ", each variant for itself: one in 20 equal ones is called different");
-    else if (k > 1 && c->family == FAMILY_SIDAK) snprintf(shared, sizeof shared, ", Sidak's correction over %d variants; the intervals hold all at once", k);
-    else if (k > 1) snprintf(shared, sizeof shared, ", Holm's correction of p over %d variants; intervals are not simultaneous", k);
+    if (k > 1 && c->family == FAMILY_NONE)
+        snprintf(shared, sizeof shared, ", each variant for itself: one in 20 equal ones is called different");
+    else if (k > 1 && c->family == FAMILY_SIDAK)
+        snprintf(shared, sizeof shared, ", Sidak's correction over %d variants; the intervals hold all at once", k);
+    else if (k > 1)
+        snprintf(shared, sizeof shared, ", Holm's correction of p over %d variants; intervals are not simultaneous", k);
     text_print(stdout, 0, 2, "p and intervals: paired t test, two-sided%s.\n", shared);
-    text_print(stdout, 0, 2, "detectable: the smallest difference that this many pairs show with 80 %% power at that level. rho: correlation of the pairs.\n");
+    text_print(stdout, 0, 2, "detectable: the smallest difference that this many pairs show with 80 %% power at that "
+                             "level. rho: correlation of the pairs.\n");
 }
 
 static void print_notes(const struct comparison *c)
 {
-    static const char *const direction[] = { "neither higher nor lower is better", "lower is better", "higher is better" };
+    static const char *const direction[] = { "neither higher nor lower is better", "lower is better",
+                                             "higher is better" };
     const struct arm *base = &c->arm[c->baseline];
     double worst = 0;
     bool tested = false;
     char unit[48] = "", text[FORMAT_SIZE];
     if (*c->unit) snprintf(unit, sizeof unit, " (%s)", c->unit);
     if (!c->known) text_print(stdout, 0, 2, "\nNo run has %s yet.\n", c->metric);
-    else text_print(stdout, 0, 2, "\n%s%s, %s; difference = variant - %s, over pairs of runs with one seed.\n", c->metric, unit, direction[c->better], base->variant->name);
+    else
+        text_print(stdout, 0, 2, "\n%s%s, %s; difference = variant - %s, over pairs of runs with one seed.\n",
+                   c->metric, unit, direction[c->better], base->variant->name);
     for (int i = 0; i < c->n_arms; i++) tested |= !isnan(c->arm[i].p);
     if (tested) print_family(c);
     for (int i = 0; i < c->n_arms && base->variant->counts.active; i++)
         worst = fmax(worst, fabs((double)c->arm[i].variant->counts.active / (double)base->variant->counts.active - 1));
     if (c->n_arms > 1 && worst == 0) printf("All variants have the same number of active parameters.\n");
-    else if (worst > 0) printf("Active parameters differ from the baseline's by up to %s %%.\n", format_figures(100 * worst, 2, text));
-    if (c->step_low < c->step_high) printf("The values are from different steps: %lld to %lld.\n", (long long)c->step_low, (long long)c->step_high);
+    else if (worst > 0)
+        printf("Active parameters differ from the baseline's by up to %s %%.\n", format_figures(100 * worst, 2, text));
+    if (c->step_low < c->step_high)
+        printf("The values are from different steps: %lld to %lld.\n", (long long)c->step_low, (long long)c->step_high);
 }
 
 /* As a floor for losses in nats a byte. */
@@ -131,9 +146,14 @@ static void print_floor(const struct runs *runs, const struct comparison *c)
         text_print(stdout, 0, 2, "No unigram and bigram models to compare with: %s\n", c->why_no_floor);
         return;
     }
-    text_print(stdout, 0, 2, "For reference, on the same %lld held-out tokens, from the text that %s/0 was trained on: a unigram model of bytes has %.4f nats, a bigram model %.4f.\n",
-           (long long)c->floor.tokens, runs->study->variant[runs->study->baseline].name, c->floor.unigram, c->floor.bigram);
-    if (base->mean > c->floor.bigram) text_print(stdout, 0, 2, "The baseline is above the bigram model: differences here are of when learning begins.\n");
+    text_print(stdout, 0, 2,
+               "For reference, on the same %lld held-out tokens, from the text that %s/0 was trained on: "
+               "a unigram model of bytes has %.4f nats, a bigram model %.4f.\n",
+               (long long)c->floor.tokens, runs->study->variant[runs->study->baseline].name, c->floor.unigram,
+               c->floor.bigram);
+    if (base->mean > c->floor.bigram)
+        text_print(stdout, 0, 2,
+                   "The baseline is above the bigram model: differences here are of when learning begins.\n");
 }
 
 /* Runs that diverged, and none that did not, are no answer. */
@@ -149,7 +169,8 @@ static enum code outcome_of(const struct comparison *c)
 
 static enum code run(const struct call *c)
 {
-    struct compare_options o = { .metric = cli_value(c, "metric", NULL), .baseline = cli_value(c, "baseline", NULL), .family = cli_value(c, "family", NULL) };
+    struct compare_options o = { .metric = cli_value(c, "metric", NULL), .baseline = cli_value(c, "baseline", NULL),
+                                 .family = cli_value(c, "family", NULL) };
     struct runs *runs;
     struct comparison *result;
     struct err e;
@@ -179,9 +200,12 @@ static enum code run(const struct call *c)
 
 const struct command command_compare = {
     .name = "compare", .about = "every variant against the baseline: difference, interval, p, n", .usage = "STUDY",
-    .example = "sluice compare runs/quickstart\nsluice compare runs/quickstart --metric train.max_vio:mean --at step=200", .options = options, .least = 1, .most = 1, .run = run,
-    .more = "Runs are paired by replicate: both of a pair saw the same data in the same order and drew the same initial weights.\n"
-            "Only finished runs count, unless --at names a place: then every run that got there counts. What is not counted is listed.\n"
-            "Below four pairs there is no interval and no p-value. Of metrics that are neither better high nor low it says which is higher.\n"
-            "Leaves with code 5 when every run that could count has diverged, with code 4 when one cannot be read: the others are compared all the same.",
+    .example = "sluice compare runs/quickstart\nsluice compare runs/quickstart --metric train.max_vio:mean --at "
+               "step=200", .options = options, .least = 1, .most = 1, .run = run,
+    .more = "Runs are paired by replicate: both of a pair saw the same data in the same order and drew the same "
+            "initial weights.\nOnly finished runs count, unless --at names a place: then every run that got there "
+            "counts. What is not counted is listed.\nBelow four pairs there is no interval and no p-value. Of metrics "
+            "that are neither better high nor low it says which is higher.\n"
+            "Leaves with code 5 when every run that could count has diverged, with code 4 when one cannot be read: the "
+            "others are compared all the same.",
 };

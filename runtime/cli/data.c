@@ -11,7 +11,8 @@
 static const struct option options[] = {
     { "output", 'o', "FILE", "of pack: the token file to write" },
     { "held-out", 0, "SHARE", "of pack: share of the documents kept for evaluation (default 0.1)" },
-    { "held-out-from", 0, "INPUT", "of pack: hold out all of this input, and no share of the others; may be given again" },
+    { "held-out-from", 0, "INPUT", "of pack: hold out all of this input, and no share of the others; may be given "
+                                   "again" },
     { "blank-lines", 0, NULL, "of pack: blank lines separate documents" },
     { "key", 0, "NAME", "of pack: the key of JSON objects that has the text; a.b is b of the object a (default text)" },
     { "strict", 0, NULL, "of pack: JSON that is broken or has no text is an error, not skipped" },
@@ -25,9 +26,11 @@ static json_t *info_json(const struct corpus_info *i)
 {
     char hash[33];
     hash_print(i->hash, hash);
-    return json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:f, s:s}", "path", i->path, "format", i->format, "tokenizer", i->tokenizer, "vocab", i->vocab,
-                     "tokens", (json_int_t)i->tokens, "documents", (json_int_t)i->documents, "train_tokens", (json_int_t)i->train_tokens,
-                     "held_out_tokens", (json_int_t)i->held_out_tokens, "bytes_per_token", i->bytes_per_token, "hash", hash);
+    return json_pack("{s:s, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:f, s:s}", "path", i->path, "format", i->format,
+                     "tokenizer", i->tokenizer, "vocab", i->vocab, "tokens", (json_int_t)i->tokens,
+                     "documents", (json_int_t)i->documents, "train_tokens", (json_int_t)i->train_tokens,
+                     "held_out_tokens", (json_int_t)i->held_out_tokens, "bytes_per_token", i->bytes_per_token,
+                     "hash", hash);
 }
 
 static void print_split(const struct corpus_info *i, const struct packed *made)
@@ -37,7 +40,8 @@ static void print_split(const struct corpus_info *i, const struct packed *made)
     printf("held out   %s\n", i->held_out_tokens ? format_count((double)i->held_out_tokens, text)
            : "nothing, so no study can run on it: pack with --held-out SHARE or --held-out-from INPUT");
     if (made && made->contaminated)
-        printf("leaked     %llu held-out documents are trained on as well, but for white space: what is measured on them is memory\n",
+        printf("leaked     %llu held-out documents are trained on as well, but for white space: what is measured on "
+               "them is memory\n",
                (unsigned long long)made->contaminated);
 }
 
@@ -48,8 +52,9 @@ static void print_info(const struct corpus_info *i, const struct packed *made)
     printf("file       %s\nformat     %s\ntokenizer  %s, vocabulary %d\n", i->path, i->format, i->tokenizer, i->vocab);
     printf("tokens     %s", format_count((double)i->tokens, text));
     printf(" in %s documents\n", format_count((double)i->documents, text));
-    if (made) printf("duplicates %llu, and %llu that differ in white space alone%s\n", (unsigned long long)made->repeated,
-                     (unsigned long long)made->alike, made->contaminated ? "" : "; each lies on one side with its like");
+    if (made)
+        printf("duplicates %llu, and %llu that differ in white space alone%s\n", (unsigned long long)made->repeated,
+               (unsigned long long)made->alike, made->contaminated ? "" : "; each lies on one side with its like");
     print_split(i, made);
     if (i->bytes_per_token > 0) printf("text       %.3f bytes a token\n", i->bytes_per_token);
     printf("hash       %s\n", hash);
@@ -80,8 +85,8 @@ static enum code pack_to(const struct call *c, const char *out, const struct pac
 
 static enum code pack(const struct call *c)
 {
-    struct pack_options o = { .held_out = 0.1, .split_blank_lines = cli_flag(c, "blank-lines"), .strict = cli_flag(c, "strict"),
-                              .key = cli_value(c, "key", NULL) };
+    struct pack_options o = { .held_out = 0.1, .split_blank_lines = cli_flag(c, "blank-lines"),
+                              .strict = cli_flag(c, "strict"), .key = cli_value(c, "key", NULL) };
     const char *out = cli_value(c, "output", NULL), **held_out_from;
     struct packed made = { 0 };
     if (c->n_words < 2) return cli_usage(c, "pack what? give text, folders, JSON or pages");
@@ -95,7 +100,8 @@ static enum code pack(const struct call *c)
     if (o.n_held_out_from && share)
         code = cli_usage(c, "--held-out and --held-out-from: either a share, or inputs of their own");
     else if (joins && share)
-        code = cli_usage(c, "--held-out: token files keep their own split; --held-out-from holds out another one whole");
+        code = cli_usage(c,
+                         "--held-out: token files keep their own split; --held-out-from holds out another one whole");
     else {
         if (o.n_held_out_from || joins) o.held_out = 0;
         code = pack_to(c, out, &o, &made);
@@ -135,8 +141,9 @@ static void add_baselines(const struct corpus *corpus, json_t *j)
     if (j) {
         json_object_set_new(j, "unigram_nats_per_byte", json_real(unigram));
         json_object_set_new(j, "bigram_nats_per_byte", json_real(bigram));
-    }
-    else text_print(stdout, 0, 11, "to beat    %.4f nats a byte by counting bytes, %.4f by counting pairs of bytes\n", unigram, bigram);
+    } else
+        text_print(stdout, 0, 11, "to beat    %.4f nats a byte by counting bytes, %.4f by counting pairs of bytes\n",
+                   unigram, bigram);
 }
 
 static enum code inspect(const struct call *c)
@@ -164,16 +171,19 @@ static enum code run(const struct call *c)
     if (!strcmp(c->word[0], "pack")) return pack(c);
     if (!strcmp(c->word[0], "inspect")) return inspect(c);
     const char *near = nearest_name(c->word[0], verbs);
-    return near ? cli_usage(c, "no verb '%s' (did you mean '%s'?)", c->word[0], near) : cli_usage(c, "no verb '%s': pack or inspect", c->word[0]);
+    return near ? cli_usage(c, "no verb '%s' (did you mean '%s'?)", c->word[0], near)
+                : cli_usage(c, "no verb '%s': pack or inspect", c->word[0]);
 }
 
 const struct command command_data = {
-    .name = "data", .about = "pack text into a token file, or look into one", .usage = "pack INPUT... -o FILE | inspect FILE",
+    .name = "data", .about = "pack text into a token file, or look into one", .usage = "pack INPUT... -o FILE | "
+                                                                                       "inspect FILE",
     .example = "sluice data pack books/ notes.jsonl.gz -o corpus.tok\n"
                "pdftotext book.pdf - | sluice data pack - -o book.tok --held-out 0\n"
                "sluice data inspect corpus.tok",
     .options = options, .least = 1, .most = -1, .run = run,
-    .more = "INPUT is a folder, a file or - for text from standard input: text, .jsonl or .ndjson (a JSON value a line), .json, .html,\n"
-             ".fortune, each also as .gz or .zst. What else a folder holds is named and left out, hidden files are passed over. JSON that is\n"
-             "broken or has no text is skipped and counted. \"synthetic\" can be inspected too.",
+    .more = "INPUT is a folder, a file or - for text from standard input: text, .jsonl or .ndjson (a JSON value a "
+             "line), .json, .html,\n.fortune, each also as .gz or .zst. What else a folder holds is named and left "
+             "out, hidden files are passed over. JSON that is\nbroken or has no text is skipped and counted. "
+             "\"synthetic\" can be inspected too.",
 };

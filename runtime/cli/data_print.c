@@ -130,7 +130,8 @@ void data_add_files(const struct packed *made, json_t *to)
         for (int k = 0; k < COUNT(f->skip); k++)
             if (f->skip[k]) json_array_append_new(skips, json_string(f->skip[k]));
         json_t *file = json_pack("{s:s, s:b, s:I, s:I, s:I, s:o}", "path", f->path, "held_out", i >= made->n_train,
-                                 "documents", (json_int_t)f->documents, "bytes", (json_int_t)f->bytes, "skipped", (json_int_t)f->skipped, "first_skipped", skips);
+                                 "documents", (json_int_t)f->documents, "bytes", (json_int_t)f->bytes,
+                                 "skipped", (json_int_t)f->skipped, "first_skipped", skips);
         if (f->left) json_object_set_new(file, "why", json_string(f->left));
         json_array_append_new(f->left ? left : taken, file);
     }

@@ -37,7 +37,9 @@ static void proc_line(const char *path, const char *key, char *out, size_t size)
     out[0] = 0;
     while (file && !out[0] && getline(&line, &room, file) > 0) {
         char *colon = strncmp(line, key, strlen(key)) ? NULL : strchr(line, ':');
-        if (colon) snprintf(out, size, "%.*s", (int)strcspn(colon + 1 + strspn(colon + 1, " \t"), "\n"), colon + 1 + strspn(colon + 1, " \t"));
+        if (colon)
+            snprintf(out, size, "%.*s", (int)strcspn(colon + 1 + strspn(colon + 1, " \t"), "\n"),
+                     colon + 1 + strspn(colon + 1, " \t"));
     }
     free(line);
     if (file) fclose(file);
@@ -54,7 +56,8 @@ static void find_cpu(struct findings *f)
 {
     static const char *const wanted[] = { "avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16" };
     char flags[8192], padded[8200];
-    struct finding *cpu = note_on(f, "processor"), *isa_used = note_on(f, "instructions"), *threads = note_on(f, "cores");
+    struct finding *cpu = note_on(f, "processor"), *isa_used = note_on(f, "instructions"),
+                   *threads = note_on(f, "cores");
     bool amx = false;
     proc_line("/proc/cpuinfo", "model name", cpu->value, sizeof cpu->value);
     proc_line("/proc/cpuinfo", "flags", flags, sizeof flags);
@@ -70,8 +73,10 @@ static void find_cpu(struct findings *f)
         snprintf(word, sizeof word, " %s ", wanted[i]);
         if (strstr(padded, word)) add_word(isa_used, " ", wanted[i]);
     }
-    if (strstr(padded, " amx_bf16 ") && !amx) snprintf(isa_used->note, sizeof isa_used->note, "the system does not grant AMX to this process");
-    snprintf(threads->value, sizeof threads->value, "%d for this process, %ld online", pool_cores(), sysconf(_SC_NPROCESSORS_ONLN));
+    if (strstr(padded, " amx_bf16 ") && !amx)
+        snprintf(isa_used->note, sizeof isa_used->note, "the system does not grant AMX to this process");
+    snprintf(threads->value, sizeof threads->value, "%d for this process, %ld online", pool_cores(),
+             sysconf(_SC_NPROCESSORS_ONLN));
 }
 
 static void find_memory(struct findings *f)
@@ -81,7 +86,8 @@ static void find_memory(struct findings *f)
     proc_line("/proc/meminfo", "MemTotal", text, sizeof text);
     format_bytes(strtod(text, NULL) * 1024, total);
     proc_line("/proc/meminfo", "MemAvailable", text, sizeof text);
-    snprintf(memory->value, sizeof memory->value, "%s available of %s", format_bytes(strtod(text, NULL) * 1024, available), total);
+    snprintf(memory->value, sizeof memory->value, "%s available of %s",
+             format_bytes(strtod(text, NULL) * 1024, available), total);
 }
 
 static void find_disk(struct findings *f)
@@ -95,7 +101,8 @@ static void find_disk(struct findings *f)
     }
     double free_bytes = (double)s.f_bavail * (double)s.f_frsize;
     snprintf(disk->value, sizeof disk->value, "%s free in this folder", format_bytes(free_bytes, text));
-    if (free_bytes < 1073741824.0) snprintf(disk->note, sizeof disk->note, "less than 1 GiB: a study with checkpoints may not fit");
+    if (free_bytes < 1073741824.0)
+        snprintf(disk->note, sizeof disk->note, "less than 1 GiB: a study with checkpoints may not fit");
 }
 
 /* First line of a program's output; false when it fails. command begins with exec: the program itself is the child. */
@@ -124,24 +131,29 @@ static void find_programs(struct findings *f)
     if (!ask("exec gnuplot --version 2>/dev/null", gnuplot->value, sizeof gnuplot->value))
         snprintf(gnuplot->note, sizeof gnuplot->note, "missing: 'sluice plot' draws nothing (Debian: gnuplot-nox)");
     if (!ask("exec python3 -c 'import h5py; print(h5py.__version__)' 2>/dev/null", h5py->value, sizeof h5py->value) &&
-        !ask("exec /usr/bin/python3 -c 'import h5py; print(h5py.__version__)' 2>/dev/null", h5py->value, sizeof h5py->value))
-        snprintf(h5py->note, sizeof h5py->note, "missing: run files cannot be read from Python (Debian: python3-h5py); nothing else needs it");
+        !ask("exec /usr/bin/python3 -c 'import h5py; print(h5py.__version__)' 2>/dev/null", h5py->value,
+             sizeof h5py->value))
+        snprintf(h5py->note, sizeof h5py->note,
+                 "missing: run files cannot be read from Python (Debian: python3-h5py); nothing else needs it");
 }
 
 static void find_build(struct findings *f)
 {
     struct utsname u;
     struct version v = version_here();
-    struct finding *program = note_on(f, "sluice"), *build = note_on(f, "build"), *libraries = note_on(f, "libraries"), *system = note_on(f, "system");
+    struct finding *program = note_on(f, "sluice"), *build = note_on(f, "build"), *libraries = note_on(f, "libraries"),
+                   *system = note_on(f, "system");
     snprintf(program->value, sizeof program->value, "%s, revision %s", version_number, v.revision);
     snprintf(build->value, sizeof build->value, "%s", v.build);
     snprintf(libraries->value, sizeof libraries->value, "%s", v.libraries);
-    if (uname(&u) == 0) snprintf(system->value, sizeof system->value, "%.60s %.80s %.40s", u.sysname, u.release, u.machine);
+    if (uname(&u) == 0)
+        snprintf(system->value, sizeof system->value, "%.60s %.80s %.40s", u.sysname, u.release, u.machine);
 }
 
 static void find_cuda(struct findings *f)
 {
-    static const char *const names[] = { "CUDA", "GPU 0", "GPU 1", "GPU 2", "GPU 3", "GPU 4", "GPU 5", "GPU 6", "GPU 7" };
+    static const char *const names[] = { "CUDA", "GPU 0", "GPU 1", "GPU 2", "GPU 3", "GPU 4", "GPU 5", "GPU 6",
+                                         "GPU 7" };
     struct err e;
     char text[256];
     const struct backend *cuda = backend_find(BACKEND_CUDA, &e);
@@ -155,7 +167,8 @@ static void find_cuda(struct findings *f)
     for (; line < COUNT(names) && cuda->describe(line, text); line++) {
         struct finding *found = note_on(f, names[line]);
         snprintf(found->value, sizeof found->value, "%.*s", (int)sizeof found->value - 1, text);
-        if (line == 0 && !cuda->describe(1, text)) snprintf(found->note, sizeof found->note, "no GPU: train.backend = \"cuda\" cannot run here");
+        if (line == 0 && !cuda->describe(1, text))
+            snprintf(found->note, sizeof found->note, "no GPU: train.backend = \"cuda\" cannot run here");
     }
 }
 
@@ -185,5 +198,6 @@ static enum code run(const struct call *c)
 }
 
 const struct command command_doctor = {
-    .name = "doctor", .about = "what this machine and this build can do", .usage = "", .example = "sluice doctor", .options = options, .least = 0, .most = 0, .run = run,
+    .name = "doctor", .about = "what this machine and this build can do", .usage = "", .example = "sluice doctor",
+    .options = options, .least = 0, .most = 0, .run = run,
 };

@@ -10,17 +10,20 @@ static const struct option options[] = {
     { "json", 0, NULL, "one object with every run, its configuration and its series" },
     { "metric", 'm', "NAME", "only this metric (\"eval.loss\"); may be given again" },
     { "every", 0, "N", "each N-th row and the last one (default 1: all)" },
-    { "earlier", 'e', NULL, "of a study also the runs that its script does not name any more, their variants named by their folders" },
+    { "earlier", 'e', NULL, "of a study also the runs that its script does not name any more, their variants named by "
+                            "their folders" },
     { "output", 'o', "FILE", "write to a file, which appears when it is complete (default -: stdout)" },
     { 0 }
 };
 
-static enum code write_to(const char *path, const struct call *c, const struct runs *runs, const struct export_options *o)
+static enum code write_to(const char *path, const struct call *c, const struct runs *runs,
+                          const struct export_options *o)
 {
     struct err e;
     struct file *file = file_begin(path, FILE_ANY, &e);
     if (!file) return cli_fail(cli_system_code(errno, CODE_FAILURE), "%s", e.text);
-    if (cli_flag(c, "json") ? export_json(runs, o, file_stream(file), &e) : export_csv(runs, o, file_stream(file), &e)) {
+    if (cli_flag(c, "json") ? export_json(runs, o, file_stream(file), &e)
+                            : export_csv(runs, o, file_stream(file), &e)) {
         file_abandon(file);
         return cli_fail(CODE_INPUT, "%s", e.text);
     }
@@ -49,7 +52,9 @@ static enum code run(const struct call *c)
 
 const struct command command_export = {
     .name = "export", .about = "metrics as CSV or JSON, at full resolution", .usage = "PATH",
-    .example = "sluice export runs/quickstart --csv -o quickstart.csv\nsluice export runs/quickstart/base-3f9a12cd/0 --json --metric train.loss", .options = options, .least = 1, .most = 1, .run = run,
-    .more = "PATH is a study's folder, a run's folder or a run file; live ones too. Columns: variant, replicate, step, metric, one for each dimension\n"
-            "that occurs (layer, expert, ..., counted from 0), value. Routing metrics that follow from the expert counts are added.",
+    .example = "sluice export runs/quickstart --csv -o quickstart.csv\nsluice export runs/quickstart/base-3f9a12cd/0 "
+               "--json --metric train.loss", .options = options, .least = 1, .most = 1, .run = run,
+    .more = "PATH is a study's folder, a run's folder or a run file; live ones too. Columns: variant, replicate, step, "
+            "metric, one for each dimension\nthat occurs (layer, expert, ..., counted from 0), value. Routing metrics "
+            "that follow from the expert counts are added.",
 };

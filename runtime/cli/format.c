@@ -58,6 +58,7 @@ char *format_real(double x, int digits, char out[FORMAT_SIZE])
     if (isnan(x)) snprintf(out, FORMAT_SIZE, "-");
     else if (isinf(x)) snprintf(out, FORMAT_SIZE, "%sinf", x < 0 ? "-" : "");
     else snprintf(out, FORMAT_SIZE, "%.*f", digits, x);
-    if (out[0] == '-' && !out[1 + strspn(out + 1, "0.")] && out[1]) memmove(out, out + 1, strlen(out));     /* what is rounded to 0 has no sign */
+    /* What is rounded to 0 has no sign */
+    if (out[0] == '-' && !out[1 + strspn(out + 1, "0.")] && out[1]) memmove(out, out + 1, strlen(out));
     return out;
 }

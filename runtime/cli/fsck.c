@@ -12,13 +12,19 @@ static const struct option options[] = {
 
 static const char *verdict(const struct fsck_result *r, bool alive)
 {
-    return r->bad_datasets ? "damaged" : !r->readable ? "unreadable" : r->repaired ? "repaired" : r->clean ? "clean" : alive ? "being written" : "not closed";
+    return r->bad_datasets ? "damaged"
+           : !r->readable  ? "unreadable"
+           : r->repaired   ? "repaired"
+           : r->clean      ? "clean"
+           : alive         ? "being written"
+                           : "not closed";
 }
 
 static json_t *result_json(const char *path, const struct fsck_result *r, bool alive)
 {
-    return json_pack("{s:s, s:s, s:b, s:b, s:b, s:I, s:I, s:i, s:s}", "path", path, "verdict", verdict(r, alive), "readable", r->readable, "clean", r->clean, "repaired", r->repaired,
-                     "rows", (json_int_t)r->rows, "ragged_rows", (json_int_t)r->ragged_rows, "bad_datasets", r->bad_datasets, "text", r->text);
+    return json_pack("{s:s, s:s, s:b, s:b, s:b, s:I, s:I, s:i, s:s}", "path", path, "verdict", verdict(r, alive),
+                     "readable", r->readable, "clean", r->clean, "repaired", r->repaired, "rows", (json_int_t)r->rows,
+                     "ragged_rows", (json_int_t)r->ragged_rows, "bad_datasets", r->bad_datasets, "text", r->text);
 }
 
 /* Bad is only what nobody can read: a file whose writer lives or died can be read, and repaired once it is dead. */
@@ -62,7 +68,9 @@ static enum code run(const struct call *c)
 
 const struct command command_fsck = {
     .name = "fsck", .about = "check run files, repair those of a dead writer", .usage = "PATH",
-    .example = "sluice fsck runs/quickstart\nsluice fsck runs/quickstart --repair", .options = options, .least = 1, .most = 1, .run = run,
-    .more = "PATH is a study's folder, a run's folder or a run file; of a study the earlier runs too. Every value is read and its checksum tested. 'ragged' rows were being\n"
-            "written when the writer died; repair cuts them and loses no committed row. Do not use h5clear on a run file: it can lose all of it.",
+    .example = "sluice fsck runs/quickstart\nsluice fsck runs/quickstart --repair", .options = options, .least = 1,
+    .most = 1, .run = run,
+    .more = "PATH is a study's folder, a run's folder or a run file; of a study the earlier runs too. Every value is "
+            "read and its checksum tested. 'ragged' rows were being\nwritten when the writer died; repair cuts them "
+            "and loses no committed row. Do not use h5clear on a run file: it can lose all of it.",
 };

@@ -63,8 +63,10 @@ static json_t *shelf_json(const struct shelf *shelf)
     json_t *list = json_array();
     for (int i = 0; i < shelf->n; i++) {
         const struct runs *runs = shelf->runs[i];
-        json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:i, s:i, s:s, s:o}", "study", runs->study->name, "path", runs->study->dir, "variants", runs->study->n_variants,
-                                              "replicates", runs->study->replicates, "earlier", runs->n_earlier, "primary", runs->study->primary, "runs", status_json(runs)));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:i, s:i, s:s, s:o}", "study", runs->study->name,
+                                              "path", runs->study->dir, "variants", runs->study->n_variants,
+                                              "replicates", runs->study->replicates, "earlier", runs->n_earlier,
+                                              "primary", runs->study->primary, "runs", status_json(runs)));
     }
     return list;
 }
@@ -103,7 +105,8 @@ static enum code run(const struct call *c)
 const struct command command_ls = {
     .name = "ls", .about = "list studies, or the runs of a study", .usage = "[DIR]",
     .example = "sluice ls\nsluice ls runs/quickstart", .options = options, .least = 0, .most = 1, .run = run,
-    .more = "DIR is a folder of studies (default: runs) or a study. A run is 'dead' when its file says running and no process holds its lock;\n"
-            "of one that is 'unreadable' the reason is said, and the exit code is 4. A run is 'earlier' when the study's last sluice run did\n"
-            "not name it: its script, or what was set, has changed since.",
+    .more = "DIR is a folder of studies (default: runs) or a study. A run is 'dead' when its file says running and no "
+            "process holds its lock;\nof one that is 'unreadable' the reason is said, and the exit code is 4. A run is "
+            "'earlier' when the study's last sluice run did\nnot name it: its script, or what was set, has changed "
+            "since.",
 };

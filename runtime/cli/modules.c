@@ -35,7 +35,9 @@ static json_t *params_json(const struct param *params)
         char value[64], range[256];
         param_default_text(p, value, sizeof value);
         param_allowed_text(p, range, sizeof range);
-        json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "name", p->name, "type", param_type_text(p), "default", value, "allowed", range, "unit", p->unit ? p->unit : "", "help", p->help ? p->help : "");
+        json_t *j = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "name", p->name, "type", param_type_text(p),
+                              "default", value, "allowed", range, "unit", p->unit ? p->unit : "",
+                              "help", p->help ? p->help : "");
         if (p->type == PARAM_INT || p->type == PARAM_REAL || p->type == PARAM_INTS) {
             json_object_set_new(j, "min", json_real(p->min));
             json_object_set_new(j, "max", json_real(p->max));
@@ -47,7 +49,8 @@ static json_t *params_json(const struct param *params)
 
 static json_t *entry_json(const struct entry *x)
 {
-    return json_pack("{s:s, s:s, s:s, s:o}", "slot", x->slot, "module", x->name, "about", x->about ? x->about : "", "params", params_json(x->params));
+    return json_pack("{s:s, s:s, s:s, s:o}", "slot", x->slot, "module", x->name, "about", x->about ? x->about : "",
+                     "params", params_json(x->params));
 }
 
 static void print_list(const struct entry *entry, int n)
@@ -66,7 +69,8 @@ static void print_list(const struct entry *entry, int n)
 static void print_entry(const struct entry *x)
 {
     const char *bold = cli_paint(stdout, PAINT_BOLD), *off = cli_paint(stdout, PAINT_OFF);
-    if (strcmp(x->slot, x->name)) printf("%s%s = \"%s\"%s  %s\n", bold, x->slot, x->name, off, x->about ? x->about : "");
+    if (strcmp(x->slot, x->name))
+        printf("%s%s = \"%s\"%s  %s\n", bold, x->slot, x->name, off, x->about ? x->about : "");
     else printf("%s%s%s  %s\n", bold, x->name, off, x->about ? x->about : "");
     print_params(x->params);
 }
@@ -95,7 +99,8 @@ static enum code show(const struct entry *entry, int n, const char *name, bool j
     free(names);
     if (found && json) print_json(list); else json_decref(list);
     if (found) return CODE_OK;
-    return near ? cli_fail(CODE_USAGE, "no module '%s' (did you mean '%s'?)", name, near) : cli_fail(CODE_USAGE, "no module '%s'; 'sluice modules' lists them", name);
+    return near ? cli_fail(CODE_USAGE, "no module '%s' (did you mean '%s'?)", name, near)
+                : cli_fail(CODE_USAGE, "no module '%s'; 'sluice modules' lists them", name);
 }
 
 static enum code list(const struct entry *entry, int n, bool json)
@@ -123,7 +128,10 @@ static enum code run(const struct call *c)
 }
 
 const struct command command_modules = {
-    .name = "modules", .about = "the modules that a script can switch on, and their parameters", .usage = "[list | show NAME]",
-    .example = "sluice modules\nsluice modules show ffn.moe\nsluice modules show train", .options = options, .least = 0, .most = 2, .run = run,
-    .more = "NAME is a module (\"moe\", \"ffn.moe\"), a slot (\"router\"), or \"model\" or \"train\" for the keys of those tables.",
+    .name = "modules", .about = "the modules that a script can switch on, and their parameters",
+    .usage = "[list | show NAME]",
+    .example = "sluice modules\nsluice modules show ffn.moe\nsluice modules show train", .options = options, .least = 0,
+    .most = 2, .run = run,
+    .more = "NAME is a module (\"moe\", \"ffn.moe\"), a slot (\"router\"), or \"model\" or \"train\" for the keys of "
+            "those tables.",
 };

@@ -11,10 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct option options[] = { SCRIPT_OPTIONS, { "json", 0, NULL, "the resolved study as JSON, with what else is asked for" }, { "config", 'c', "VARIANT", "the full configuration of a variant" },
+static const struct option options[] = {
+    SCRIPT_OPTIONS,
+    { "json", 0, NULL, "the resolved study as JSON, with what else is asked for" },
+    { "config", 'c', "VARIANT", "the full configuration of a variant" },
     { "weights", 'w', "VARIANT", "every weight of a variant: shape, role, optimizer, decay" },
     { "time", 0, NULL, "measure a step for two seconds and estimate how long the study takes" },
-    { "roofline", 0, "GPU", "what a step of the baseline would take at best by the data sheet of a GPU: a100, h100, h200" }, { 0 } };
+    { "roofline", 0, "GPU", "what a step of the baseline would take at best by the data sheet of a GPU: a100, h100, "
+                            "h200" },
+    { 0 }
+};
 
 /* The data once more, for what it holds; a variant's epochs are its samples over the windows of an epoch. */
 static double epochs_of(const struct variant *v, const struct corpus *c)
@@ -28,7 +34,8 @@ static struct eval_set eval_set_of(const struct study *s, const struct corpus *c
     return corpus_eval_set(c, json_integer_value(config_get(s->variant[s->baseline].config, "train.eval_tokens")));
 }
 
-/* Rows of an embedding beyond the data's tokens cost parameters and FLOPs and learn nothing. Some round the number up. */
+/* Rows of an embedding beyond the data's tokens cost parameters and FLOPs and learn nothing. Some round the number
+   up. */
 static void print_vocab(const struct study *s, const struct corpus_info *i)
 {
     enum { ROUNDED = 128 };
@@ -47,9 +54,14 @@ static void print_data(const struct study *s, const struct corpus *c)
     struct eval_set on = eval_set_of(s, c);
     char train[FORMAT_SIZE], held[FORMAT_SIZE], measured[FORMAT_SIZE];
     format_count((double)i->train_tokens, train);
-    if (on.targets == 0) text_print(stdout, 0, 2, "%s: %s tokens to train on, nothing held out: no run can be measured; pack it with --held-out SHARE or --held-out-from INPUT\n", s->data_path, train);
-    else text_print(stdout, 0, 2, "%s: %s tokens to train on, %s held out; every evaluation measures the first %s of these\n", s->data_path, train,
-                    format_count((double)i->held_out_tokens, held), format_count((double)on.targets, measured));
+    if (on.targets == 0)
+        text_print(stdout, 0, 2, "%s: %s tokens to train on, nothing held out: no run can be measured; pack it with "
+                                 "--held-out SHARE or --held-out-from INPUT\n", s->data_path, train);
+    else
+        text_print(stdout, 0, 2,
+                   "%s: %s tokens to train on, %s held out; every evaluation measures the first %s of these\n",
+                   s->data_path, train, format_count((double)i->held_out_tokens, held),
+                   format_count((double)on.targets, measured));
     print_vocab(s, i);
 }
 
@@ -60,9 +72,14 @@ static void print_power(const struct study *s)
     double alpha = stats_alpha(family < 0 ? FAMILY_SIDAK : (enum family)family, k);
     char shared[64] = "";
     if (k < 1) { printf("One variant: there is nothing to compare it with.\n"); return; }
-    if (n < 2) { text_print(stdout, 0, 2, "One replicate shows no spread: nothing can be told from noise. Take at least %d.\n", STATS_LEAST); return; }
+    if (n < 2) {
+        text_print(stdout, 0, 2, "One replicate shows no spread: nothing can be told from noise. Take at least %d.\n",
+                   STATS_LEAST);
+        return;
+    }
     if (k > 1) snprintf(shared, sizeof shared, " over %d comparisons, family %s", k, s->family);
-    text_print(stdout, 0, 2, "%d pairs show a difference of %.2f standard deviations between runs when pairs correlate by 0.5, %.2f by 0.9 (80 %% power at 5 %%%s).\n", n,
+    text_print(stdout, 0, 2, "%d pairs show a difference of %.2f standard deviations between runs when pairs correlate "
+                             "by 0.5, %.2f by 0.9 (80 %% power at 5 %%%s).\n", n,
                stats_detectable(1, n, alpha), stats_detectable(sqrt(0.2), n, alpha), shared);
     if (n < STATS_LEAST) printf("Below %d replicates no interval and no p-value is given.\n", STATS_LEAST);
 }
@@ -76,7 +93,8 @@ static double step_seconds(const struct study *s, struct err *e)
     int64_t n = session->batch * session->model.seq, steps = -1;
     struct inputs batch = inputs_new(session->batch, session->model.seq);
     for (int64_t i = 0; i < n; i++)
-        batch.ids[i] = batch.target[i] = (int32_t)key_below((struct key){ 1, PURPOSE_TEST, 0, 0 }, (uint64_t)i, (uint64_t)session->model.vocab);
+        batch.ids[i] = batch.target[i] = (int32_t)key_below((struct key){ 1, PURPOSE_TEST, 0, 0 }, (uint64_t)i,
+                                                            (uint64_t)session->model.vocab);
     state_fill(session->state, 1);
     for (int micro = 0; micro < session->train.micro; micro++) session_stage(session, micro, &batch);
     double begin = clock_seconds(), now = begin;
@@ -100,7 +118,8 @@ static int estimate(const struct study *s, struct estimate *out, struct err *e)
     if (isnan(step)) return -1;
     int64_t steps = json_integer_value(json_object_get(json_object_get(base->config, "train"), "steps"));
     for (int i = 0; i < s->n_variants; i++)
-        total += step * (double)steps * (double)variant_tokens(&s->variant[i]) * s->variant[i].train_flops_per_token / ((double)variant_tokens(base) * base->train_flops_per_token);
+        total += step * (double)steps * (double)variant_tokens(&s->variant[i]) * s->variant[i].train_flops_per_token /
+                 ((double)variant_tokens(base) * base->train_flops_per_token);
     int jobs = pool_cores() < s->n_points ? pool_cores() : s->n_points;
     *out = (struct estimate){ step, total * s->replicates / jobs, jobs };
     return 0;
@@ -109,7 +128,8 @@ static int estimate(const struct study *s, struct estimate *out, struct err *e)
 static void print_time(const struct estimate *t)
 {
     char text[FORMAT_SIZE];
-    text_print(stdout, 0, 2, "About %s on %d cores, from %.1f ms a step of the baseline on one thread; evaluation and checkpoints come on top.\n",
+    text_print(stdout, 0, 2, "About %s on %d cores, from %.1f ms a step of the baseline on one thread; evaluation and "
+                             "checkpoints come on top.\n",
                format_seconds(t->total, text), t->jobs, 1e3 * t->step);
 }
 
@@ -120,7 +140,7 @@ static struct disk *disks_of(const struct study *s)
     struct err e;
     all->total = 4096.0 * (s->n_variants + 3);              /* folders, study.json */
     for (int i = 0; i < s->n_variants; i++) {
-        INVARIANT(disk_of(s, &s->variant[i], &d[i], &e) == 0, "%s", e.text);    /* it was built before, to be measured */
+        INVARIANT(disk_of(s, &s->variant[i], &d[i], &e) == 0, "%s", e.text);   /* it was built before, to be measured */
         all->total += d[i].total * s->replicates;
         all->file += d[i].file * s->replicates;
         if (d[i].more > all->more) all->more = d[i].more;
@@ -131,7 +151,8 @@ static struct disk *disks_of(const struct study *s)
 static void print_disk(const struct disk *all)
 {
     char total[FORMAT_SIZE], file[FORMAT_SIZE], one[FORMAT_SIZE];
-    text_print(stdout, 0, 2, "disk: %s when all is done, %s of it metrics, the rest checkpoints (train.keep, sluice prune); each run that goes on needs up to %s more\n",
+    text_print(stdout, 0, 2, "disk: %s when all is done, %s of it metrics, the rest checkpoints (train.keep, sluice "
+                             "prune); each run that goes on needs up to %s more\n",
                format_bytes(all->total, total), format_bytes(all->file, file), format_bytes(all->more, one));
 }
 
@@ -169,14 +190,19 @@ static void print_table(const struct study *s, const struct corpus *c)
         table_cell(t, "%lld", (long long)json_integer_value(value));
     }
     table_print(t, stdout);
-    printf("%d variant%s x %d replicate%s = %d run%s\n", s->n_variants, s->n_variants == 1 ? "" : "s", s->replicates, s->replicates == 1 ? "" : "s", s->n_points, s->n_points == 1 ? "" : "s");
+    printf("%d variant%s x %d replicate%s = %d run%s\n", s->n_variants, s->n_variants == 1 ? "" : "s", s->replicates,
+           s->replicates == 1 ? "" : "s", s->n_points, s->n_points == 1 ? "" : "s");
     print_disk(&disk[s->n_variants]);
     free(disk);
     print_data(s, c);
-    if (s->match_quantity) printf("matched: %s by %s, tolerance %s\n", s->match_quantity, s->match_adjust, format_figures(s->match_tolerance, 6, text));
+    if (s->match_quantity)
+        printf("matched: %s by %s, tolerance %s\n", s->match_quantity, s->match_adjust,
+               format_figures(s->match_tolerance, 6, text));
     print_power(s);
-    text_print(stdout, 0, 2, "active: parameters that a token uses, one row of an untied input embedding; with embedding: all its rows, as models are advertised.\n");
-    text_print(stdout, 0, 2, "FLOPs: 1 MAC = 2; attention counts the causal half; lookups are 0; backward is twice the forward.\n");
+    text_print(stdout, 0, 2, "active: parameters that a token uses, one row of an untied input embedding; with "
+                             "embedding: all its rows, as models are advertised.\n");
+    text_print(stdout, 0, 2,
+               "FLOPs: 1 MAC = 2; attention counts the causal half; lookups are 0; backward is twice the forward.\n");
 }
 
 static const json_t *config_of(const struct study *s, const char *option, const char *name, enum code *code)
@@ -212,11 +238,14 @@ static void print_weights(const json_t *config, bool json)
         const struct node *n = g->node[i];
         if (n->op != &op_adamw && n->op != &op_muon) continue;
         const struct leaf *w = n->in[0]->leaf;
-        double decay = n->op == &op_muon ? ((const struct muon_attr *)n->attr)->decay : ((const struct adamw_attr *)n->attr)->decay;
+        double decay = n->op == &op_muon ? ((const struct muon_attr *)n->attr)->decay
+                                         : ((const struct adamw_attr *)n->attr)->decay;
         char shape[64], text[FORMAT_SIZE];
         shape_text(w->decl.shape, shape);
-        json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:s, s:s, s:f}", "weight", w->path, "shape", shape, "params", (json_int_t)shape_count(w->decl.shape),
-                                              "role", role_rule[w->role].name, "optimizer", n->op->name, "decay", decay));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:s, s:s, s:f}", "weight", w->path, "shape", shape,
+                                              "params", (json_int_t)shape_count(w->decl.shape),
+                                              "role", role_rule[w->role].name, "optimizer", n->op->name,
+                                              "decay", decay));
         table_cell(t, "%s", w->path);
         table_cell(t, "%s", shape);
         table_cell(t, "%lld", (long long)shape_count(w->decl.shape));
@@ -241,14 +270,27 @@ static json_t *study_json(const struct study *s, const struct corpus *c)
         const struct disk d = disk[i];
         char hash[33];
         hash_print(v->fingerprint, hash);
-        json_array_append_new(list, json_pack("{s:s, s:O, s:f, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:s, s:I, s:I, s:i, s:I}", "name", v->name, "config", v->config, "epochs", epochs_of(v, c), "params_total", (json_int_t)v->counts.total, "params_active",
-            (json_int_t)v->counts.active, "params_active_embedded", (json_int_t)v->counts.active_embedded, "params_non_embedding", (json_int_t)v->counts.non_embedding, "train_flops_per_token", v->train_flops_per_token, "memory_bytes", (json_int_t)v->memory_bytes,
-            "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token, "fingerprint", hash, "run_file_bytes", (json_int_t)d.file, "checkpoint_bytes", (json_int_t)d.checkpoint,
-            "checkpoints_kept", d.kept, "disk_bytes", (json_int_t)d.total));
+        json_array_append_new(list,
+                              json_pack("{s:s, s:O, s:f, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:s, s:I, s:I, s:i, s:I}",
+                                        "name", v->name, "config", v->config, "epochs", epochs_of(v, c),
+                                        "params_total", (json_int_t)v->counts.total,
+                                        "params_active", (json_int_t)v->counts.active,
+                                        "params_active_embedded", (json_int_t)v->counts.active_embedded,
+                                        "params_non_embedding", (json_int_t)v->counts.non_embedding,
+                                        "train_flops_per_token", v->train_flops_per_token,
+                                        "memory_bytes", (json_int_t)v->memory_bytes,
+                                        "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token, "fingerprint", hash,
+                                        "run_file_bytes", (json_int_t)d.file,
+                                        "checkpoint_bytes", (json_int_t)d.checkpoint, "checkpoints_kept", d.kept,
+                                        "disk_bytes", (json_int_t)d.total));
     }
     const struct corpus_info *data = corpus_info(c);
-    json_t *all = json_pack("{s:s, s:i, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:o}", "name", s->name, "replicates", s->replicates, "baseline", s->variant[s->baseline].name, "data", s->data_path,
-        "data_vocab", data->vocab, "train_tokens", (json_int_t)data->train_tokens, "held_out_tokens", (json_int_t)data->held_out_tokens, "eval_tokens", (json_int_t)eval_set_of(s, c).targets, "disk_bytes", (json_int_t)disk[s->n_variants].total, "variants", list);
+    json_t *all = json_pack("{s:s, s:i, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:o}", "name", s->name,
+                            "replicates", s->replicates, "baseline", s->variant[s->baseline].name, "data", s->data_path,
+                            "data_vocab", data->vocab, "train_tokens", (json_int_t)data->train_tokens,
+                            "held_out_tokens", (json_int_t)data->held_out_tokens,
+                            "eval_tokens", (json_int_t)eval_set_of(s, c).targets,
+                            "disk_bytes", (json_int_t)disk[s->n_variants].total, "variants", list);
     free(disk);
     return all;
 }
@@ -288,11 +330,14 @@ static enum code run(const struct call *c)
 {
     const char *config = cli_value(c, "config", NULL), *weights = cli_value(c, "weights", NULL);
     if ((config != NULL) + (weights != NULL) + (cli_flag(c, "time") || cli_flag(c, "roofline")) > 1)
-        return cli_usage(c, "--config and --weights show one variant and nothing else: ask for one of them, without --time and --roofline");
+        return cli_usage(c, "--config and --weights show one variant and nothing else: ask for one of them, without "
+                            "--time and --roofline");
     enum code code;
     struct study *s = script_study(c, false, &code);
     if (!s) return code;
-    const json_t *of = config ? config_of(s, "config", config, &code) : weights ? config_of(s, "weights", weights, &code) : NULL;
+    const json_t *of = config    ? config_of(s, "config", config, &code)
+                       : weights ? config_of(s, "weights", weights, &code)
+                                 : NULL;
     if (config && of) print_sorted(of);
     else if (weights && of) print_weights(of, cli_flag(c, "json"));
     else if (!config && !weights) code = plan_study(c, s);
@@ -301,6 +346,7 @@ static enum code run(const struct call *c)
 }
 
 const struct command command_plan = {
-    "plan", "check a script and show what it would cost", "SCRIPT", "sluice plan experiments/quickstart.lua --data synthetic --time", options, 1, 1,
+    "plan", "check a script and show what it would cost", "SCRIPT",
+    "sluice plan experiments/quickstart.lua --data synthetic --time", options, 1, 1,
     "Nothing is trained and no weight is allocated, so models of any size can be planned.", run,
 };

@@ -19,18 +19,23 @@ static const struct option options[] = {
 
 static enum code run(const struct call *c)
 {
-    struct plot_options o = { .kind = cli_value(c, "kind", "loss"), .out = cli_value(c, "output", NULL), .format = cli_value(c, "format", NULL),
-                              .metric = cli_value(c, "metric", NULL), .smooth = NAN, .variant = cli_value(c, "variant", NULL) };
+    struct plot_options o = { .kind = cli_value(c, "kind", "loss"), .out = cli_value(c, "output", NULL),
+                              .format = cli_value(c, "format", NULL),
+                              .metric = cli_value(c, "metric", NULL), .smooth = NAN,
+                              .variant = cli_value(c, "variant", NULL) };
     int64_t replicate = 0;
     struct runs *runs;
     struct err e;
     if (!o.out) return cli_usage(c, "where to? give -o FILE");
     if (!plot_is_among(plot_kinds, o.kind)) {
         const char *near = nearest_name(o.kind, plot_kinds);
-        return near ? cli_usage(c, "--kind %s: did you mean '%s'?", o.kind, near) : cli_usage(c, "--kind %s: must be loss, final, pairs or load", o.kind);
+        return near ? cli_usage(c, "--kind %s: did you mean '%s'?", o.kind, near)
+                    : cli_usage(c, "--kind %s: must be loss, final, pairs or load", o.kind);
     }
-    if (o.format && !plot_is_among(plot_formats, o.format)) return cli_usage(c, "--format %s: must be svg, png, pdf or gp", o.format);
-    if (cli_real(c, "smooth", 0, 0.9999, &o.smooth) || cli_integer(c, "replicate", 0, INT32_MAX, &replicate)) return CODE_USAGE;
+    if (o.format && !plot_is_among(plot_formats, o.format))
+        return cli_usage(c, "--format %s: must be svg, png, pdf or gp", o.format);
+    if (cli_real(c, "smooth", 0, 0.9999, &o.smooth) || cli_integer(c, "replicate", 0, INT32_MAX, &replicate))
+        return CODE_USAGE;
     o.replicate = (int)replicate;
     if (runs_open(c->word[0], &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     enum code code = plot_study(runs, &o, &e) ? cli_fail(cli_system_code(errno, CODE_FAILURE), "%s", e.text) : CODE_OK;
@@ -40,10 +45,12 @@ static enum code run(const struct call *c)
 }
 
 const struct command command_plot = {
-    .name = "plot", .about = "figures: loss curves, final values, paired differences, expert load", .usage = "PATH -o FILE",
-    .example = "sluice plot runs/quickstart -o loss.svg\nsluice plot runs/quickstart -o load.png --kind load --variant gated", .options = options, .least = 1, .most = 1, .run = run,
-    .more = "loss   mean over replicates in a band from the lowest to the highest, and the paired difference to the baseline\n"
-            "final  the last value of every run, means with 95 % intervals\n"
+    .name = "plot", .about = "figures: loss curves, final values, paired differences, expert load",
+    .usage = "PATH -o FILE",
+    .example = "sluice plot runs/quickstart -o loss.svg\nsluice plot runs/quickstart -o load.png --kind load --variant "
+               "gated", .options = options, .least = 1, .most = 1, .run = run,
+    .more = "loss   mean over replicates in a band from the lowest to the highest, and the paired difference to the "
+            "baseline\nfinal  the last value of every run, means with 95 % intervals\n"
             "pairs  paired differences to the baseline with 95 % intervals\n"
             "load   how one run's experts share the tokens, by layer and step\n"
             "gnuplot draws them; it must be installed.",

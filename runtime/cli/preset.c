@@ -165,15 +165,16 @@ void preset_write_all(void)
     int n = 0;
     for (const struct embedded *e = embedded_lua; (e = preset_next(e)); e++) n++;
     struct resolved *r = xcalloc((size_t)n + 1, sizeof *r);
-    printf("\n## Presets\n\nModels that `sl.preset` gives. Active: parameters that a token uses, one row of an untied input embedding.\n\n"
-           "| preset | is | parameters | active |\n|---|---|---|---|\n");
+    printf("\n## Presets\n\nModels that `sl.preset` gives. Active: parameters that a token uses, one row of an untied "
+           "input embedding.\n\n| preset | is | parameters | active |\n|---|---|---|---|\n");
     n = 0;
     for (const struct embedded *e = embedded_lua; (e = preset_next(e)); e++) {
         char total[FORMAT_SIZE], active[FORMAT_SIZE];
         r[n] = resolve(e);
         printf("| [`%s`](#%s) | ", r[n].name, r[n].name);
         preset_write_about(e);
-        printf(" | %s | %s |\n", format_count((double)r[n].counts.total, total), format_count((double)r[n].counts.active, active));
+        printf(" | %s | %s |\n", format_count((double)r[n].counts.total, total),
+               format_count((double)r[n].counts.active, active));
         n++;
     }
     printf("\nEach with every setting, those that its file leaves to defaults too:\n");

@@ -33,11 +33,14 @@ static void write_params(const struct param *params)
 /* What the optimizers ask of a weight's role. */
 static void write_roles(void)
 {
-    printf("\n## Roles of weights\n\nA weight's role decides whether `train.optim.decay` is for it, and whether `muon` moves it by orthogonalised momentum or by AdamW.\n"
-           "`sluice plan SCRIPT --weights VARIANT` lists every weight of a variant.\n\n| role | weights | decays | moved by `muon` as |\n|---|---|---|---|\n");
+    printf("\n## Roles of weights\n\nA weight's role decides whether `train.optim.decay` is for it, and whether `muon` "
+           "moves it by orthogonalised momentum or by AdamW.\n`sluice plan SCRIPT --weights VARIANT` lists every "
+           "weight of a variant.\n\n| role | weights | decays | moved by `muon` as |\n|---|---|---|---|\n");
     for (int i = 0; i < ROLE_COUNT; i++) {
         const struct role_rule *r = &role_rule[i];
-        printf("| `%s` | %s | %s | %s |\n", r->name, r->about, !r->exempt ? "yes" : i == ROLE_GAIN ? "where `decay_gains` is set" : "no", r->outside ? "AdamW" : "Muon");
+        printf("| `%s` | %s | %s | %s |\n", r->name, r->about,
+               !r->exempt ? "yes" : i == ROLE_GAIN ? "where `decay_gains` is set" : "no",
+               r->outside ? "AdamW" : "Muon");
     }
 }
 
@@ -47,8 +50,8 @@ static void write_modules(const struct command *const *commands)
     struct entry *entry;
     int n = entries_new(&entry);
     const char *last = "";
-    printf("# Modules and their parameters\n\nWritten by `sluice reference modules` from the schemas that the program checks scripts with.\n"
-           "How the tables are used in a script: [lua.md](lua.md).\n");
+    printf("# Modules and their parameters\n\nWritten by `sluice reference modules` from the schemas that the program "
+           "checks scripts with.\nHow the tables are used in a script: [lua.md](lua.md).\n");
     for (int i = 0; i < n; i++) {
         const struct entry *x = &entry[i];
         bool table = !strcmp(x->slot, x->name);             /* model, train */
@@ -96,7 +99,8 @@ static void write_commands(const struct command *const *commands)
         printf("| %.*s | %s |\n", (int)(space - cli_codes[i]), cli_codes[i], space + 1);
     }
     for (const struct command *const *c = commands; *c; c++) {
-        printf("\n## `sluice %s %s`\n\n%c%s.\n\n```sh\n%s\n```\n", (*c)->name, (*c)->usage, toupper((*c)->about[0]), (*c)->about + 1, (*c)->example);
+        printf("\n## `sluice %s %s`\n\n%c%s.\n\n```sh\n%s\n```\n", (*c)->name, (*c)->usage, toupper((*c)->about[0]),
+               (*c)->about + 1, (*c)->example);
         if ((*c)->options && (*c)->options->name) { printf("\n"); write_options((*c)->options); }
         if ((*c)->more) printf("\n```text\n%s\n```\n", (*c)->more);
     }
@@ -106,7 +110,8 @@ static void write_commands(const struct command *const *commands)
 
 static void lua_type(const struct param *p, char out[TEXT])
 {
-    static const char *const plain[] = { [PARAM_INT] = "integer", [PARAM_REAL] = "number", [PARAM_BOOL] = "boolean", [PARAM_INTS] = "integer[]" };
+    static const char *const plain[] = { [PARAM_INT] = "integer", [PARAM_REAL] = "number", [PARAM_BOOL] = "boolean",
+                                         [PARAM_INTS] = "integer[]" };
     size_t used = 0;
     switch (p->type) {
     case PARAM_CHOICE:
@@ -140,7 +145,8 @@ static void write_types(const struct command *const *commands)
     (void)commands;
     struct entry *entry;
     int n = entries_new(&entry);
-    printf("---@meta _\n-- Written by `sluice reference lua`. What every slot takes, and the presets; the functions are in sluice.d.lua.\n\n---@alias sluice.preset\n");
+    printf("---@meta _\n-- Written by `sluice reference lua`. What every slot takes, and the presets; the functions "
+           "are in sluice.d.lua.\n\n---@alias sluice.preset\n");
     for (const struct embedded *e = embedded_lua; (e = preset_next(e)); e++) {
         char name[64];
         preset_name(e, name);
@@ -155,10 +161,13 @@ static void write_types(const struct command *const *commands)
     for (int slot = 0; slot < SLOT_COUNT; slot++) {
         printf("\n---@alias sluice.%s\n", slot_name[slot]);
         for (int i = 2; i < n; i++)
-            if (!strcmp(entry[i].slot, slot_name[slot])) printf("---| \"%s\" # %s\n---| sluice.%s.%s\n", entry[i].name, entry[i].about, slot_name[slot], entry[i].name);
+            if (!strcmp(entry[i].slot, slot_name[slot]))
+                printf("---| \"%s\" # %s\n---| sluice.%s.%s\n", entry[i].name, entry[i].about, slot_name[slot],
+                       entry[i].name);
         for (int i = 2; i < n; i++) {
             if (strcmp(entry[i].slot, slot_name[slot])) continue;
-            printf("\n---%s\n---@class sluice.%s.%s\n---@field [1]? \"%s\"\n", entry[i].about, slot_name[slot], entry[i].name, entry[i].name);
+            printf("\n---%s\n---@class sluice.%s.%s\n---@field [1]? \"%s\"\n", entry[i].about, slot_name[slot],
+                   entry[i].name, entry[i].name);
             write_fields(entry[i].params, slot_varies((enum slot)slot));
         }
     }
@@ -179,7 +188,9 @@ static enum code run(const struct call *c)
 }
 
 const struct command command_reference = {
-    .name = "reference", .about = "write the reference pages, or the types that editors complete scripts with", .usage = "modules | commands | lua",
-    .example = "sluice reference modules >docs/modules.md\nsluice reference lua >lua/types/slots.d.lua", .least = 1, .most = 1, .run = run,
+    .name = "reference", .about = "write the reference pages, or the types that editors complete scripts with",
+    .usage = "modules | commands | lua",
+    .example = "sluice reference modules >docs/modules.md\nsluice reference lua >lua/types/slots.d.lua", .least = 1,
+    .most = 1, .run = run,
     .more = "modules and commands are Markdown; lua is for the Lua language server (LuaLS).",
 };

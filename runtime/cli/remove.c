@@ -86,7 +86,8 @@ int remove_layer(const char *path, struct err *e)
 static int check_idle(const char *path, enum layer layer, struct err *e)
 {
     char *file;
-    if (layer == LAYER_STUDY && process_is_joined(path)) return err_set(e, "%s: a process is training this study; end it first", path);
+    if (layer == LAYER_STUDY && process_is_joined(path))
+        return err_set(e, "%s: a process is training this study; end it first", path);
     if (layer != LAYER_RUN) return 0;
     INVARIANT(asprintf(&file, "%s/run.h5", path) >= 0, "no memory for a path");
     bool alive = runs_is_alive(file);
@@ -161,6 +162,13 @@ static int take(int above, const char *name, const char *path, enum layer layer,
 int remove_folder(const char *path, enum layer layer, struct removal *r, struct err *e)
 {
     return take(AT_FDCWD, path, path, layer, r, e);
+}
+
+int remove_check(const struct call *c)
+{
+    if (!cli_flag(c, "yes") || !cli_flag(c, "dry-run")) return 0;
+    cli_usage(c, "--yes and --dry-run exclude each other");
+    return -1;
 }
 
 enum code remove_end(const struct call *c, const struct removal *r)

@@ -149,6 +149,6 @@ const struct command command_reproduce = {
     .options = options, .least = 1, .most = 1, .run = run,
     .more = "Run files keep the script, every file that it required, and what the command line changed: none of these\n"
             "needs to be there any more. Without -o the command names the script where it lay, as long as it is what\n"
-            "it was. --check leaves with code 8 when a value differs. Bits are the same within one revision, instruction\n"
-            "set, backend and number of ranks; what is not the same is said.",
+            "it was. --check leaves with code 8 when a value differs. Bits are the same within one revision, "
+            "instruction\nset, backend and number of ranks; what is not the same is said.",
 };

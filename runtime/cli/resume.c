@@ -40,6 +40,7 @@ static enum code run(const struct call *c)
 
 const struct command command_resume = {
     "resume", "go on with a study that was cut off", "STUDY", "sluice resume runs/quickstart", options, 1, 1,
-    "Reads runs/NAME/study.json, not the script. Finished points are skipped, others go on from their last checkpoint.\n"
-    "The folder may have been moved; where the data has, --data names its new place, and takes nothing else.", run,
+    "Reads runs/NAME/study.json, not the script. Finished points are skipped, others go on from their last "
+    "checkpoint.\nThe folder may have been moved; where the data has, --data names its new place, and takes nothing "
+    "else.", run,
 };

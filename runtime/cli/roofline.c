@@ -1,5 +1,5 @@
-/* The roofline of a training step on a GPU: every call takes a launch and the longer of its arithmetic and its traffic, both at the
-   peaks of the data sheet. Williams 2009 (Roofline). */
+/* The roofline of a training step on a GPU: every call takes a launch and the longer of its arithmetic and its traffic,
+   both at the peaks of the data sheet. Williams 2009 (Roofline). */
 #include "roofline.h"
 #include "bench.h"
 #include "graph/ops.h"
@@ -13,12 +13,13 @@ static const struct gpu { const char *word, *name; double bf16, fp32, bandwidth;
     { "h100", "NVIDIA H100 SXM", 989e12, 67e12, 3.35e12 },
     { "h200", "NVIDIA H200 SXM", 989e12, 67e12, 4.8e12 },
 };
-static const double LAUNCH = 3e-6;                          /* seconds from one kernel to the next, assumed: no data sheet says it */
+static const double LAUNCH = 3e-6;    /* seconds from one kernel to the next, assumed: no data sheet says it */
 
 enum { LAUNCHES, TRAFFIC, ARITHMETIC, BOUNDS };
 static const char *const bound_name[BOUNDS] = { "launch", "memory", "compute" };
 
-/* Of an op, a family, or the step. bound: seconds by what bounds the calls; each has its launch, and one of the others. */
+/* Of an op, a family, or the step. bound: seconds by what bounds the calls; each has its launch, and one of the
+   others. */
 struct line { int64_t calls; double flops, bytes, seconds, bound[BOUNDS]; };
 struct roofline {
     const struct gpu *gpu; const char *variant;
@@ -38,7 +39,8 @@ static void add_line(struct line *to, const struct line *l)
 static void add_call(void *to, const struct call_cost *c)
 {
     struct roofline *r = to;
-    double arithmetic = c->flops / (c->format == FORMAT_BF16 ? r->gpu->bf16 : r->gpu->fp32), traffic = c->bytes / r->gpu->bandwidth;
+    double arithmetic = c->flops / (c->format == FORMAT_BF16 ? r->gpu->bf16 : r->gpu->fp32),
+           traffic = c->bytes / r->gpu->bandwidth;
     struct line l = { 1, c->flops, c->bytes, LAUNCH + fmax(arithmetic, traffic), { LAUNCH } };
     l.bound[arithmetic > traffic ? ARITHMETIC : TRAFFIC] = fmax(arithmetic, traffic);
     r->name[c->node->op->index] = c->node->op->name;
@@ -75,25 +77,31 @@ static void cells(struct table *t, const char *indent, const char *name, const s
 
 void roofline_print(const struct roofline *r)
 {
-    static const char *const columns[] = { "model, not measured", ">calls", ">FLOP", ">bytes", "bound", ">us", ">share" };
+    static const char *const columns[] = { "model, not measured", ">calls", ">FLOP", ">bytes", "bound", ">us",
+                                           ">share" };
     struct table *t = table_new(columns, COUNT(columns));
     char text[FORMAT_SIZE];
     for (int f = 0; f < BENCH_FAMILIES; f++) {
         if (r->family[f].calls) cells(t, "", bench_family_name(f), &r->family[f], r->step.seconds);
         for (int op = 0; op < OP_COUNT; op++)
-            if (r->op[op].calls && bench_family(r->name[op]) == f) cells(t, "  ", r->name[op], &r->op[op], r->step.seconds);
+            if (r->op[op].calls && bench_family(r->name[op]) == f)
+                cells(t, "  ", r->name[op], &r->op[op], r->step.seconds);
     }
     cells(t, "", "step", &r->step, r->step.seconds);
-    text_print(stdout, 0, 2, "\nA step of %s in %s on one %s: a model, not measured.\n", r->variant, r->precision == PRECISION_BF16 ? "bf16" : "fp32", r->gpu->name);
+    text_print(stdout, 0, 2, "\nA step of %s in %s on one %s: a model, not measured.\n", r->variant,
+               r->precision == PRECISION_BF16 ? "bf16" : "fp32", r->gpu->name);
     table_print(t, stdout);
-    text_print(stdout, 0, 2, "By this model at most %s tokens/s. Data sheet: %.3g TB/s; %.0f TFLOP/s in bf16, %.3g in fp32. Assumed: a call is one kernel, %.0f us to launch.\n"
+    text_print(stdout, 0, 2, "By this model at most %s tokens/s. Data sheet: %.3g TB/s; %.0f TFLOP/s in bf16, %.3g in "
+               "fp32. Assumed: a call is one kernel, %.0f us to launch.\n"
                "Bytes: those that no call can avoid to move.\n",
-               format_count(r->tokens / r->step.seconds, text), 1e-12 * r->gpu->bandwidth, 1e-12 * r->gpu->bf16, 1e-12 * r->gpu->fp32, 1e6 * LAUNCH);
+               format_count(r->tokens / r->step.seconds, text), 1e-12 * r->gpu->bandwidth, 1e-12 * r->gpu->bf16,
+               1e-12 * r->gpu->fp32, 1e6 * LAUNCH);
 }
 
 static json_t *line_json(const char *name, const struct line *l)
 {
-    return json_pack("{s:s, s:I, s:f, s:f, s:s, s:f}", "name", name, "calls", (json_int_t)l->calls, "flops", l->flops, "bytes", l->bytes, "bound", bound_of(l), "seconds", l->seconds);
+    return json_pack("{s:s, s:I, s:f, s:f, s:s, s:f}", "name", name, "calls", (json_int_t)l->calls, "flops", l->flops,
+                     "bytes", l->bytes, "bound", bound_of(l), "seconds", l->seconds);
 }
 
 json_t *roofline_json(const struct roofline *r)
@@ -102,19 +110,25 @@ json_t *roofline_json(const struct roofline *r)
     for (int f = 0; f < BENCH_FAMILIES; f++) {
         json_t *ops = json_array();
         for (int op = 0; op < OP_COUNT; op++)
-            if (r->op[op].calls && bench_family(r->name[op]) == f) json_array_append_new(ops, line_json(r->name[op], &r->op[op]));
+            if (r->op[op].calls && bench_family(r->name[op]) == f)
+                json_array_append_new(ops, line_json(r->name[op], &r->op[op]));
         json_t *family = line_json(bench_family_name(f), &r->family[f]);
         json_object_set_new(family, "ops", ops);
         if (r->family[f].calls) json_array_append(families, family);
         json_decref(family);
     }
-    return json_pack("{s:s, s:s, s:s, s:f, s:o, s:o}", "gpu", r->gpu->name, "variant", r->variant, "precision", r->precision == PRECISION_BF16 ? "bf16" : "fp32",
-                     "tokens_per_second", r->tokens / r->step.seconds, "step", line_json("step", &r->step), "families", families);
+    return json_pack("{s:s, s:s, s:s, s:f, s:o, s:o}", "gpu", r->gpu->name, "variant", r->variant,
+                     "precision", r->precision == PRECISION_BF16 ? "bf16" : "fp32",
+                     "tokens_per_second", r->tokens / r->step.seconds, "step", line_json("step", &r->step),
+                     "families", families);
 }
 
-/* What a GPU's plan has otherwise, whether or not the CUDA backend is at hand: a call has all rows at once, and products in bf16 read
-   weights in bf16. */
-static size_t packed_bytes(struct shape weight, enum format act) { return act == FORMAT_BF16 ? 2 * (size_t)shape_count(weight) : 0; }
+/* What a GPU's plan has otherwise, whether or not the CUDA backend is at hand: a call has all rows at once, and
+   products in bf16 read weights in bf16. */
+static size_t packed_bytes(struct shape weight, enum format act)
+{
+    return act == FORMAT_BF16 ? 2 * (size_t)shape_count(weight) : 0;
+}
 
 static enum code model_step(const json_t *config, struct roofline *r)
 {
@@ -154,7 +168,9 @@ enum code roofline_new(struct roofline **out, const struct study *s, const char 
     struct roofline *r = *out = xcalloc(1, sizeof *r);
     r->gpu = gpu_find(gpu);
     r->variant = v->name;
-    enum code code = r->gpu ? model_step(v->config, r) : cli_fail(CODE_USAGE, "--roofline %s: no data sheet of it is known; take a100, h100 or h200", gpu);
+    enum code code = r->gpu ? model_step(v->config, r)
+                            : cli_fail(CODE_USAGE,
+                                       "--roofline %s: no data sheet of it is known; take a100, h100 or h200", gpu);
     if (code) { roofline_free(r); *out = NULL; }
     return code;
 }

@@ -22,9 +22,11 @@ int run_options_read(const struct call *c, struct run_options *o)
     int64_t jobs = 0, threads = 0;
     struct err e;
     if (cli_integer(c, "jobs", 1, 256, &jobs) || cli_integer(c, "threads", 1, 1024, &threads)) return -1;
-    *o = (struct run_options){ (int)jobs, (int)threads, SHOW_AUTO, cli_flag(c, "retry-failed"), cli_flag(c, "mix"), 0, 1 };
+    *o = (struct run_options){ (int)jobs, (int)threads, SHOW_AUTO, cli_flag(c, "retry-failed"), cli_flag(c, "mix"), 0,
+                               1 };
     if (comm_look(&o->rank, &o->ranks, &e)) return cli_usage(c, "%s", e.text), -1;
-    if (o->ranks > 1 && jobs > 1) return cli_usage(c, "--jobs %d: %d ranks train one run after the other", (int)jobs, o->ranks), -1;
+    if (o->ranks > 1 && jobs > 1)
+        return cli_usage(c, "--jobs %d: %d ranks train one run after the other", (int)jobs, o->ranks), -1;
     while (words[o->show] && strcmp(words[o->show], show) != 0) o->show++;
     if (words[o->show]) return 0;
     cli_usage(c, "--progress %s: must be auto, lines, json or none", show);
@@ -62,19 +64,25 @@ enum code run_points(const struct call *c, struct study *s)
     int pending = select_points(c, s);
     if (pending < 0) return CODE_USAGE;
     if (o.jobs * o.threads > pool_cores())
-        fprintf(stderr, "note: %d jobs of %d threads share %d cores; they slow each other down\n", o.jobs, o.threads, pool_cores());
+        fprintf(stderr, "note: %d jobs of %d threads share %d cores; they slow each other down\n", o.jobs, o.threads,
+                pool_cores());
     enum code code = (enum code)run_study(s, &o);
     if (o.rank > 0 || o.show == SHOW_NOTHING || o.show == SHOW_JSON) return code;
     if (pending && access(s->dir, F_OK) == 0)
-        fprintf(stderr, "other variants have %d pending %s: sluice resume %s\n", pending, pending == 1 ? "run" : "runs", s->dir);
+        fprintf(stderr, "other variants have %d pending %s: sluice resume %s\n", pending, pending == 1 ? "run" : "runs",
+                s->dir);
     if (code == CODE_OK) fprintf(stderr, "next: sluice compare %s\n", s->dir);
     return code;
 }
 
 static void say_change(const struct study *s, const struct study_change *change, bool json)
 {
-    const struct { int n; const char *key, *words; } part[] = { { change->added, "new", "new" }, { change->kept, "kept", "kept" }, { change->back, "brought_back", "brought back" },
-        { change->earlier, "earlier", "become earlier ones" }, { change->dropped, "dropped", "not begun and dropped" } };
+    const struct { int n; const char *key, *words; } part[] = {
+        { change->added, "new", "new" },
+        { change->kept, "kept", "kept" },
+        { change->back, "brought_back", "brought back" },
+        { change->earlier, "earlier", "become earlier ones" },
+        { change->dropped, "dropped", "not begun and dropped" } };
     if (!change->added && !change->back && !change->earlier && !change->dropped) return;
     if (json) fprintf(stderr, "{\"event\":\"changed\",\"study\":\"%s\"", s->name);
     else fprintf(stderr, "note: %s has changed: runs", s->dir);
@@ -95,7 +103,8 @@ static enum code save(const struct call *c, const struct study *s, bool json)
     if (study_change(s, &change, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     if (change.other && change.earlier && !cli_flag(c, "replace"))
         return cli_fail(CODE_INPUT, "%s is the study of %s; %d of its runs would become earlier ones\n"
-                        "  to keep both, give this one a name (name = \"...\" in the script) or a folder (--out DIR); --replace takes the study over", s->dir, change.script, change.earlier);
+                        "  to keep both, give this one a name (name = \"...\" in the script) or a folder (--out DIR); "
+                        "--replace takes the study over", s->dir, change.script, change.earlier);
     if (change.exists) say_change(s, &change, json);
     return study_save(s, &e) ? cli_fail(cli_system_code(errno, CODE_FAILURE), "%s", e.text) : CODE_OK;
 }
@@ -118,8 +127,8 @@ const struct command command_run = {
     "sluice run experiments/quickstart.lua --jobs 2\n"
     "sluice run experiments/quickstart.lua --set train.steps=50 --replicates 2 --out /tmp/runs",
     options, 1, 1,
-    "Points that are finished already are not run again; a changed script runs only its new points, and what it does not name any\n"
-    "more stays as an earlier run. Another script of the same name is refused where it would hide runs that way. A run that was\n"
-    "cut off goes on from its last checkpoint with the same bits. Several processes may train one study: each takes runs\n"
-    "that nobody trains, and all end when the study is complete.", run,
+    "Points that are finished already are not run again; a changed script runs only its new points, and what it does "
+    "not name any\nmore stays as an earlier run. Another script of the same name is refused where it would hide runs "
+    "that way. A run that was\ncut off goes on from its last checkpoint with the same bits. Several processes may "
+    "train one study: each takes runs\nthat nobody trains, and all end when the study is complete.", run,
 };

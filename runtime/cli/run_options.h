@@ -6,11 +6,13 @@
 #include "train/run.h"
 
 #define RUN_OPTIONS \
-    { "only", 0, "VARIANT", "train this variant and the baseline now, or of VARIANT/REPLICATE that run alone; the rest stays pending; may be repeated" }, \
+    { "only", 0, "VARIANT", "train this variant and the baseline now, or of VARIANT/REPLICATE that run alone; the " \
+                            "rest stays pending; may be repeated" }, \
     { "jobs", 'j', "N", "runs at once (as many as cores; one on a GPU)" }, \
     { "threads", 't', "N", "threads of each run (cores / jobs)" }, \
     { "retry-failed", 0, NULL, "train runs again that failed" }, \
-    { "mix", 0, NULL, "go on although another revision of sluice or another instruction set or number of ranks began" }, \
+    { "mix", 0, NULL, \
+      "go on although another revision of sluice or another instruction set or number of ranks began" }, \
     { "progress", 'p', "auto|lines|json|none", "how progress is shown on stderr (auto: redrawn on a terminal)" }
 
 /* Reads the options, leaves the points that --only asks for, runs them. Prints every mistake. */

@@ -41,7 +41,8 @@ static int load_weights(const char *run, const char *wanted, struct session *s, 
     struct checkpoint c;
     json_t *extra = NULL;
     INVARIANT(asprintf(&dir, "%s/checkpoints", run) >= 0, "no memory for a path");
-    int found = wanted ? snprintf(path, sizeof path, "%s", wanted) : checkpoint_newest(dir, INT64_MAX, path, sizeof path, e);
+    int found = wanted ? snprintf(path, sizeof path, "%s", wanted)
+                       : checkpoint_newest(dir, INT64_MAX, path, sizeof path, e);
     if (found == 0) err_set(e, "%s: holds no good checkpoint (train.keep = 0 and sluice prune leave none)", dir);
     free(dir);
     if (found <= 0) return -1;
@@ -59,7 +60,8 @@ static void show(int byte)
     else printf("\\x%02x", (unsigned)byte);
 }
 
-static int produce(struct decoder *d, const struct session *s, const char *prompt, int64_t tokens, double temperature, uint64_t seed)
+static int produce(struct decoder *d, const struct session *s, const char *prompt, int64_t tokens, double temperature,
+                   uint64_t seed)
 {
     int64_t context = s->model.seq, n = (int64_t)strlen(prompt);
     real *logits = xmalloc((size_t)s->model.vocab * sizeof *logits);
@@ -83,15 +85,23 @@ static enum code run(const struct call *c)
     struct err e;
     struct session *s;
     struct decoder *d = NULL;
-    if (cli_integer(c, "tokens", 1, 1 << 20, &tokens) || cli_integer(c, "seed", 0, INT64_MAX, &seed) || cli_real(c, "temperature", 0, 100, &temperature)) return CODE_USAGE;
+    if (cli_integer(c, "tokens", 1, 1 << 20, &tokens) || cli_integer(c, "seed", 0, INT64_MAX, &seed) ||
+        cli_real(c, "temperature", 0, 100, &temperature))
+        return CODE_USAGE;
     if (!*prompt) return cli_usage(c, "--prompt: needs at least one character");
     json_t *config = config_of(c->word[0], &e);
-    if (!config || session_new(&s, config, pool_cores(), &e)) { json_decref(config); return cli_fail(CODE_INPUT, "%s", e.text); }
+    if (!config || session_new(&s, config, pool_cores(), &e)) {
+        json_decref(config);
+        return cli_fail(CODE_INPUT, "%s", e.text);
+    }
     json_decref(config);
     enum code code = CODE_OK;
-    if (s->model.vocab != 256) code = cli_fail(CODE_INPUT, "%s: was not trained on bytes; only byte models can be sampled", c->word[0]);
+    struct plan_how how = { s->backend, (enum precision)s->train.precision, RECOMPUTE_NONE };
+    if (s->model.vocab != 256)
+        code = cli_fail(CODE_INPUT, "%s: was not trained on bytes; only byte models can be sampled", c->word[0]);
     else if ((int64_t)strlen(prompt) + tokens > s->model.seq && (int64_t)strlen(prompt) >= s->model.seq)
-        code = cli_fail(CODE_USAGE, "--prompt: has %zu bytes, the model's sequence is %d", strlen(prompt), s->model.seq);
+        code = cli_fail(CODE_USAGE, "--prompt: has %zu bytes, the model's sequence is %d", strlen(prompt),
+                        s->model.seq);
     else if (load_weights(c->word[0], cli_value(c, "checkpoint", NULL), s, &e) ||
              decoder_new(&d, &s->model, (struct plan_how){ s->backend, (enum precision)s->train.precision, RECOMPUTE_NONE }, s->leaves, s->state,
                          (struct model_size){ .batch = 1, .seq = 1, .context = s->model.seq }, 1, &e)) code = cli_fail(CODE_INPUT, "%s", e.text);
@@ -102,6 +112,7 @@ static enum code run(const struct call *c)
 }
 
 const struct command command_sample = {
-    "sample", "let a trained run go on with a prompt", "RUN", "sluice sample runs/quickstart/base-1a2b3c4d/0 --prompt 'The house ' --temperature 0.7", options, 1, 1,
+    "sample", "let a trained run go on with a prompt", "RUN",
+    "sluice sample runs/quickstart/base-1a2b3c4d/0 --prompt 'The house ' --temperature 0.7", options, 1, 1,
     "Decodes byte by byte with a cache of keys and values, up to the length of the model's training sequences.", run,
 };

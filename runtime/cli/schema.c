@@ -16,7 +16,8 @@ int entries_new(struct entry **out)
     n = 2;
     for (int slot = 0; slot < SLOT_COUNT; slot++)
         for (const struct module *const *m = module_all; *m; m++)
-            if ((int)(*m)->slot == slot) entry[n++] = (struct entry){ slot_name[slot], (*m)->name, (*m)->about, (*m)->params };
+            if ((int)(*m)->slot == slot)
+                entry[n++] = (struct entry){ slot_name[slot], (*m)->name, (*m)->about, (*m)->params };
     return n;
 }
 
@@ -24,7 +25,8 @@ int entries_new(struct entry **out)
 
 const char *param_type_text(const struct param *p)
 {
-    static const char *const text[] = { "integer", "number", "true or false", "word", "list of integers", "module", "list of modules", "module, or one a layer" };
+    static const char *const text[] = { "integer", "number", "true or false", "word", "list of integers", "module",
+                                        "list of modules", "module, or one a layer" };
     return text[p->type];
 }
 
@@ -56,7 +58,8 @@ static void list_slot(enum slot slot, char *out, size_t size)
 {
     size_t used = 0;
     for (const struct module *const *m = module_all; *m; m++)
-        if ((*m)->slot == slot && used < size) used += (size_t)snprintf(out + used, size - used, "%s%s", used ? ", " : "", (*m)->name);
+        if ((*m)->slot == slot && used < size)
+            used += (size_t)snprintf(out + used, size - used, "%s%s", used ? ", " : "", (*m)->name);
 }
 
 /* A bound that no model meets is none. */

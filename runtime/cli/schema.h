@@ -10,11 +10,12 @@ int entries_new(struct entry **out);                        /* model, train, the
 
 const char *param_type_text(const struct param *p);
 void param_default_text(const struct param *p, char *out, size_t size);
-void param_allowed_text(const struct param *p, char *out, size_t size);     /* "1 … 256", "softmax, sigmoid", names of modules */
+/* "1 … 256", "softmax, sigmoid", names of modules */
+void param_allowed_text(const struct param *p, char *out, size_t size);
 
 bool param_is_slot(const struct param *p);
 /* Where a slot is: its parameter, and the path of keys that leads to it ("ffn.router", "train.optim"). */
 const struct param *slot_place(enum slot slot, char *path, size_t size);
-bool slot_varies(enum slot slot);                           /* it, or a slot around it, may differ from layer to layer */
+bool slot_varies(enum slot slot);    /* it, or a slot around it, may differ from layer to layer */
 
 #endif

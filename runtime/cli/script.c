@@ -1,5 +1,5 @@
-/* Script, description, data, study; and every mistake on the way with the line that made it. A script may come from anywhere, so
-   all this happens in a process of its own, from which only the study comes back. */
+/* Script, description, data, study; and every mistake on the way with the line that made it. A script may come from
+   anywhere, so all this happens in a process of its own, from which only the study comes back. */
 #define _GNU_SOURCE
 #include "script.h"
 #include "bind.h"
@@ -16,8 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Seconds of processor time: Lua counts its own and says where it stands, the kernel also sees what Lua does not count; then for
-   variants, which take as long as they are many and large. Of the clock, for what waits. */
+/* Seconds of processor time: Lua counts its own and says where it stands, the kernel also sees what Lua does not count;
+   then for variants, which take as long as they are many and large. Of the clock, for what waits. */
 enum { LONGEST_SCRIPT = SCRIPT_SECONDS + 1, PLAN_SECONDS = 120, CLOCK_MINUTES = 10, PLAN_MEMORY_GIB = 2 };
 
 /* ---- limits, as handlers of signals say them ---- */
@@ -78,8 +78,10 @@ static const struct corpus_info any_data = { .path = "", .train_tokens = UINT64_
 static void lacks_data(const struct call *c, struct script *script, const char *why, struct problems *problems)
 {
     const char *given = cli_value(c, "data", NULL), *place = given ? "--data " : script_locate(script, NULL, "data");
-    problem_add(problems, "", "%s%s: data: %s\n  a path in a script is looked for beside it, then in the working folder; "
-                "pack text with: sluice data pack TEXT... -o FILE.tok; or use the built-in language: --data synthetic", place, given ? given : "", why);
+    problem_add(problems, "",
+                "%s%s: data: %s\n  a path in a script is looked for beside it, then in the working folder; "
+                "pack text with: sluice data pack TEXT... -o FILE.tok; or use the built-in language: --data synthetic",
+                place, given ? given : "", why);
 }
 
 /* A study keeps the path as text and prints it. */
@@ -89,7 +91,8 @@ static int open_data(struct corpus **corpus, const char *path, struct err *e)
     bool text = strcmp(harmless, path) == 0;
     free(harmless);
     if (text) return corpus_open(corpus, path, e);
-    return err_set(e, "%s: a path of bytes that are no UTF-8, or control terminals, is not kept: give the file another name", path);
+    return err_set(e, "%s: a path of bytes that are no UTF-8, or control terminals, is not kept: give the file another "
+                      "name", path);
 }
 
 static json_t *word_json(const char *word)
@@ -111,7 +114,8 @@ static json_t *record_of(const struct call *c, const json_t *description, const 
     free(sets);
     strftime(created, sizeof created, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
     hash_print(data->hash, hash);
-    json_t *record = json_pack("{s:o, s:o, s:s, s:s, s:s, s:b}", "command", command, "set", set, "data_hash", hash, "revision", train_revision, "created", created, "trust", cli_flag(c, "trust"));
+    json_t *record = json_pack("{s:o, s:o, s:s, s:s, s:s, s:b}", "command", command, "set", set, "data_hash", hash,
+                               "revision", train_revision, "created", created, "trust", cli_flag(c, "trust"));
     if (!record) return NULL;
     json_object_set(record, "script_xxh128", json_object_get(description, "script_xxh128"));
     if (file) json_object_set_new(record, "data", json_string(file));
@@ -121,7 +125,8 @@ static json_t *record_of(const struct call *c, const json_t *description, const 
     return record;
 }
 
-static struct study *resolve(const struct planning *p, struct script *script, json_t *description, struct problems *problems, enum code *code)
+static struct study *resolve(const struct planning *p, struct script *script, json_t *description,
+                             struct problems *problems, enum code *code)
 {
     const struct call *c = p->call;
     struct err e;
@@ -129,18 +134,21 @@ static struct study *resolve(const struct planning *p, struct script *script, js
     struct study *study = NULL;
     const char *data = cli_value(c, "data", NULL);
     if (p->replicates) json_object_set_new(description, "replicates", json_integer(p->replicates));
-    char *found = corpus_find(data ? data : json_string_value(json_object_get(description, "data")), data ? NULL : c->word[0]);
+    char *found = corpus_find(data ? data : json_string_value(json_object_get(description, "data")),
+                              data ? NULL : c->word[0]);
     json_object_set_new(description, "data", json_string(found));
     int lacking = open_data(&corpus, found, &e);
     free(found);
     if (!lacking) json_object_set_new(description, "record", record_of(c, description, corpus_info(corpus)));
-    if (study_resolve(description, lacking ? &any_data : corpus_info(corpus), &study, problems) == 0) declared_check(study, problems);
+    if (study_resolve(description, lacking ? &any_data : corpus_info(corpus), &study, problems) == 0)
+        declared_check(study, problems);
     if (lacking && problems->n == 0) *code = CODE_INPUT;
     if (lacking) lacks_data(c, script, e.text, problems);
     else {
         if (p->measured && corpus_eval_set(corpus, 0).targets == 0) {
             if (problems->n == 0) *code = CODE_INPUT;
-            problem_add(problems, "", "data: %s: nothing is held out to measure on; pack it with --held-out SHARE or --held-out-from INPUT", corpus_info(corpus)->path);
+            problem_add(problems, "", "data: %s: nothing is held out to measure on; pack it with --held-out SHARE or "
+                                      "--held-out-from INPUT", corpus_info(corpus)->path);
         }
         corpus_close(corpus);
     }
@@ -150,7 +158,8 @@ static struct study *resolve(const struct planning *p, struct script *script, js
 /* Whether so much was described that more mistakes can be looked for. */
 static bool is_worth_resolving(const json_t *description)
 {
-    return json_is_object(json_object_get(description, "base")) && json_array_size(json_object_get(description, "variants")) > 0;
+    return json_is_object(json_object_get(description, "base")) &&
+           json_array_size(json_object_get(description, "variants")) > 0;
 }
 
 /* "x.lua:12: ffn.router.topk: no parameter ...", harmless text. */
@@ -158,8 +167,10 @@ static json_t *mistake(struct script *script, const struct problem *p)
 {
     char *text = NULL;
     int n = *p->path ? asprintf(&text, "%s: %s: %s%s%s%s", script_locate(script, p->variant, p->path), p->path, p->text,
-                                p->variant ? "\n  in variant '" : "", p->variant ? p->variant : "", p->variant ? "'" : "")
-                     : asprintf(&text, "%s%s%s%s", p->variant ? "variant '" : "", p->variant ? p->variant : "", p->variant ? "': " : "", p->text);
+                                p->variant ? "\n  in variant '" : "", p->variant ? p->variant : "",
+                                p->variant ? "'" : "")
+                     : asprintf(&text, "%s%s%s%s", p->variant ? "variant '" : "", p->variant ? p->variant : "",
+                                p->variant ? "': " : "", p->text);
     INVARIANT(n >= 0, "a mistake cannot be told");
     char *harmless = terminal_text(text, (size_t)n);
     json_t *json = json_string(harmless);
@@ -181,7 +192,8 @@ static void say_as_event(const char *line)
 static bool tells_events(const struct call *c)
 {
     const char *progress = NULL;
-    for (int i = 0; i < c->n_given; i++) if (strcmp(c->given[i].option->name, "progress") == 0) progress = c->given[i].value;
+    for (int i = 0; i < c->n_given; i++)
+        if (strcmp(c->given[i].option->name, "progress") == 0) progress = c->given[i].value;
     return progress && strcmp(progress, "json") == 0;
 }
 
@@ -202,9 +214,11 @@ static json_t *plan(const struct planning *p)
     if (!o.trust) child_seconds(PLAN_SECONDS, LONGEST_SCRIPT + PLAN_SECONDS + 5, plan_late);
     if (!script_is_read(script)) code = CODE_INPUT;
     if (is_worth_resolving(description)) study = resolve(p, script, description, &problems, &code);
-    for (int i = 0; i < problems_kept(&problems); i++) json_array_append_new(told, mistake(script, &problems.problem[i]));
+    for (int i = 0; i < problems_kept(&problems); i++)
+        json_array_append_new(told, mistake(script, &problems.problem[i]));
     return problems.n ? json_pack("{s:i, s:i, s:o}", "code", code, "mistakes", problems.n, "told", told)
-                      : json_pack("{s:i, s:i, s:o, s:o}", "code", CODE_OK, "mistakes", 0, "told", told, "study", study_write(study));
+                      : json_pack("{s:i, s:i, s:o, s:o}", "code", CODE_OK, "mistakes", 0, "told", told,
+                                  "study", study_write(study));
 }
 
 static char *plan_text(void *planning)
@@ -254,7 +268,8 @@ struct study *script_study(const struct call *c, bool measured, enum code *code)
     *code = (enum code)json_integer_value(json_object_get(made, "code"));
     if (mistakes) report(json_object_get(made, "told"), mistakes);
     else {
-        INVARIANT(study_read(json_object_get(made, "study"), &study, &e) == 0, "a planned study cannot be read: %s", e.text);
+        INVARIANT(study_read(json_object_get(made, "study"), &study, &e) == 0, "a planned study cannot be read: %s",
+                  e.text);
         study->dir = arena_text(study->arena, "%s/%s", cli_value(c, "out", "runs"), study->name);
     }
     json_decref(made);

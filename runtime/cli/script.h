@@ -7,7 +7,8 @@
 
 /* Options that run and plan share. */
 #define SCRIPT_OPTIONS \
-    { "set", 's', "PATH=VALUE", "change a key of the base model, of training as train.KEY, or of the study; values as in Lua; may be repeated" }, \
+    { "set", 's', "PATH=VALUE", "change a key of the base model, of training as train.KEY, or of the study; " \
+                                "values as in Lua; may be repeated" }, \
     { "data", 'd', "FILE", "token file in place of the script's" }, \
     { "replicates", 'r', "N", "replicates in place of the script's" }, \
     { "out", 'o', "DIR", "where studies are kept (runs)" }, \

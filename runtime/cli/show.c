@@ -7,7 +7,8 @@
 
 static const struct option options[] = {
     { "json", 0, NULL, "machine-readable" },
-    { "script", 0, NULL, "print the script that was run; above it, as comments, what --set changed and what it requires" },
+    { "script", 0, NULL, "print the script that was run; above it, as comments, what --set changed and what it "
+                         "requires" },
     { 0 }
 };
 
@@ -20,7 +21,8 @@ static void heading(const char *text)
 
 static void print_variants(const struct study *s)
 {
-    static const char *const columns[] = { "variant", ">params", ">active", ">with embedding", ">training FLOP/token", ">KV/token", ">memory", "graph" };
+    static const char *const columns[] = { "variant", ">params", ">active", ">with embedding", ">training FLOP/token",
+                                           ">KV/token", ">memory", "graph" };
     struct table *t = table_new(columns, COUNT(columns));
     for (int i = 0; i < s->n_variants; i++) {
         const struct variant *v = &s->variant[i];
@@ -42,11 +44,14 @@ static void show_study(const struct runs *runs)
 {
     const struct study *s = runs->study;
     char text[FORMAT_SIZE];
-    printf("study     %s\nscript    %s\ndata      %s\nprimary   %s\n", s->name, s->script_path, s->data_path, s->primary);
+    printf("study     %s\nscript    %s\ndata      %s\nprimary   %s\n", s->name, s->script_path, s->data_path,
+           s->primary);
     struct record record = record_of_study(s);
     record_print(&record);
     record_free(&record);
-    if (s->match_quantity) printf("matched   %s within %s by changing %s\n", s->match_quantity, format_figures(s->match_tolerance, 6, text), s->match_adjust);
+    if (s->match_quantity)
+        printf("matched   %s within %s by changing %s\n", s->match_quantity,
+               format_figures(s->match_tolerance, 6, text), s->match_adjust);
     heading("variants");
     print_variants(s);
     heading("runs");
@@ -61,12 +66,17 @@ static json_t *study_json(const struct runs *runs)
         const struct variant *v = &s->variant[i];
         char graph[33];
         hash_print(v->fingerprint, graph);
-        json_array_append_new(variants, json_pack("{s:s, s:s, s:I, s:I, s:I, s:f, s:I, s:I, s:O}", "name", v->name, "fingerprint", graph, "params_total", (json_int_t)v->counts.total,
-            "params_active", (json_int_t)v->counts.active, "params_active_embedded", (json_int_t)v->counts.active_embedded, "train_flops_per_token", v->train_flops_per_token, "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token,
-            "memory_bytes", (json_int_t)v->memory_bytes, "config", v->config));
+        json_array_append_new(variants, json_pack("{s:s, s:s, s:I, s:I, s:I, s:f, s:I, s:I, s:O}", "name", v->name,
+                                                  "fingerprint", graph, "params_total", (json_int_t)v->counts.total,
+                                                  "params_active", (json_int_t)v->counts.active,
+                                                  "params_active_embedded", (json_int_t)v->counts.active_embedded,
+                                                  "train_flops_per_token", v->train_flops_per_token,
+                                                  "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token,
+                                                  "memory_bytes", (json_int_t)v->memory_bytes, "config", v->config));
     }
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:i, s:O?}", "study", s->name, "script", s->script_path, "data", s->data_path, "primary", s->primary,
-                     "baseline", s->variant[s->baseline].name, "variants", variants, "runs", status_json(runs), "earlier", runs->n_earlier, "record", s->record);
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:i, s:O?}", "study", s->name, "script", s->script_path,
+                     "data", s->data_path, "primary", s->primary, "baseline", s->variant[s->baseline].name,
+                     "variants", variants, "runs", status_json(runs), "earlier", runs->n_earlier, "record", s->record);
 }
 
 /* ---- a run ---- */
@@ -86,7 +96,8 @@ static void cost_line(void *state, const char *text)
 {
     char part[64], unit[FORMAT_SIZE];
     double x[7];
-    if (sscanf(text, "%63s %lf %lf %lf %lf %lf %lf %lf", part, &x[0], &x[1], &x[2], &x[3], &x[4], &x[5], &x[6]) != 8) return;
+    if (sscanf(text, "%63s %lf %lf %lf %lf %lf %lf %lf", part, &x[0], &x[1], &x[2], &x[3], &x[4], &x[5], &x[6]) != 8)
+        return;
     table_cell(state, "%s", part);
     for (int i = 0; i < 4; i++) table_cell(state, "%s", format_count(x[i], unit));
     for (int i = 4; i < 7; i++) table_cell(state, "%s", format_bytes(x[i], unit));
@@ -94,7 +105,8 @@ static void cost_line(void *state, const char *text)
 
 static int print_cost(struct reader *r, struct err *e)
 {
-    static const char *const columns[] = { "part", ">params", ">active", ">forward FLOP/token", ">training FLOP/token", ">activations", ">state", ">KV/token" };
+    static const char *const columns[] = { "part", ">params", ">active", ">forward FLOP/token", ">training FLOP/token",
+                                           ">activations", ">state", ">KV/token" };
     struct table *t = table_new(columns, COUNT(columns));
     heading("cost, as planned");
     int bad = reader_table(r, "cost/planned", cost_line, t, e);
@@ -116,13 +128,16 @@ static void print_range(struct table *t, const double *x, int64_t n)
     }
     if (!measured) table_cell(t, "-");
     else if (n == 1) table_cell(t, "%s", format_figures(x[0], 6, mean));
-    else table_cell(t, "%s  (%s … %s)", format_figures(sum / (double)measured, 6, mean), format_figures(low, 6, least), format_figures(high, 6, most));
+    else
+        table_cell(t, "%s  (%s … %s)", format_figures(sum / (double)measured, 6, mean), format_figures(low, 6, least),
+                   format_figures(high, 6, most));
 }
 
 /* The last row of every metric; of those with layers or experts the mean, the lowest and the highest. */
 static int print_metrics(struct run *r, struct err *e)
 {
-    static const char *const columns[] = { "metric", "unit", ">rows", "dimensions", "last row: value, or mean (lowest … highest)" };
+    static const char *const columns[] = { "metric", "unit", ">rows", "dimensions",
+                                           "last row: value, or mean (lowest … highest)" };
     struct metric *list;
     int n = metric_list(r, &list), bad = 0;
     struct table *t = table_new(columns, COUNT(columns));
@@ -132,7 +147,9 @@ static int print_metrics(struct run *r, struct err *e)
         char dims[96] = "";
         bad = metric_read(r, &list[i], &c, e);
         if (bad) break;
-        for (int d = 0; d < s->rank; d++) snprintf(dims + strlen(dims), sizeof dims - strlen(dims), "%s%s %lld", d ? ", " : "", s->dim_name[d], (long long)s->dim[d]);
+        for (int d = 0; d < s->rank; d++)
+            snprintf(dims + strlen(dims), sizeof dims - strlen(dims), "%s%s %lld", d ? ", " : "", s->dim_name[d],
+                     (long long)s->dim[d]);
         table_cell(t, "%s.%s", metric_group[s->group], s->name);
         table_cell(t, "%s", s->unit);
         table_cell(t, "%lld", (long long)c.rows);
@@ -151,7 +168,8 @@ static enum code show_run(struct run *r)
     static const char *const tables[] = { "events", "checkpoints", "attempts", "samples" };
     struct err e;
     struct reader *reader = run_reader(r);
-    printf("run       %s\nfile      %s\nstatus    %s\nstep      %lld of %lld\n", r->name, r->path, condition_name(r->condition), (long long)r->step, (long long)r->steps);
+    printf("run       %s\nfile      %s\nstatus    %s\nstep      %lld of %lld\n", r->name, r->path,
+           condition_name(r->condition), (long long)r->step, (long long)r->steps);
     if (!reader) return r->problem ? cli_fail(CODE_INPUT, "%s", r->problem) : CODE_OK;
     struct record record = record_read(reader);
     record_print(&record);
@@ -163,7 +181,8 @@ static enum code show_run(struct run *r)
     json_decref(config);
     if (print_cost(reader, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     for (int i = 0; i < COUNT(tables); i++)
-        if (reader_table(reader, tables[i], print_line, &(struct part){ .name = tables[i] }, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
+        if (reader_table(reader, tables[i], print_line, &(struct part){ .name = tables[i] }, &e))
+            return cli_fail(CODE_INPUT, "%s", e.text);
     return print_metrics(r, &e) ? cli_fail(CODE_INPUT, "%s", e.text) : CODE_OK;
 }
 
@@ -180,8 +199,9 @@ static json_t *metrics_json(struct run *r)
     for (int i = 0; i < n; i++) {
         char name[96];
         snprintf(name, sizeof name, "%s.%s", metric_group[m[i].series.group], m[i].series.name);
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:b}", "metric", name, "unit", m[i].series.unit, "about", m[i].series.about,
-                                              "better", better_name[m[i].series.better], "derived", m[i].derived != NULL));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:b}", "metric", name, "unit", m[i].series.unit,
+                                              "about", m[i].series.about, "better", better_name[m[i].series.better],
+                                              "derived", m[i].derived != NULL));
     }
     free(m);
     return list;
@@ -209,7 +229,8 @@ static enum code show_script(const struct runs *runs, const char *path)
 {
     bool whole = runs_is_study(path);
     struct reader *reader = whole ? NULL : run_reader(&runs->run[0]);
-    if (!whole && !reader) return cli_fail(CODE_INPUT, "%s", runs->run[0].problem ? runs->run[0].problem : "the run was not begun");
+    if (!whole && !reader)
+        return cli_fail(CODE_INPUT, "%s", runs->run[0].problem ? runs->run[0].problem : "the run was not begun");
     struct record record = whole ? record_of_study(runs->study) : record_read(reader);
     record_script(&record, path);
     record_free(&record);
@@ -234,6 +255,7 @@ static enum code run(const struct call *c)
 
 const struct command command_show = {
     .name = "show", .about = "what is known of a study or a run: configuration, cost, events, metrics", .usage = "PATH",
-    .example = "sluice show runs/quickstart\nsluice show runs/quickstart/base-3f9a12cd/0", .options = options, .least = 1, .most = 1, .run = run,
+    .example = "sluice show runs/quickstart\nsluice show runs/quickstart/base-3f9a12cd/0", .options = options,
+    .least = 1, .most = 1, .run = run,
     .more = "PATH is a study's folder, a run's folder or a run file.",
 };

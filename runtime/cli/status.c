@@ -33,7 +33,8 @@ void status_summary(const struct runs *runs, char *out, size_t size)
     for (int i = 0; i < CONDITION_COUNT; i++) {
         int n = status_count(runs, i);
         if (n && n == runs->n) snprintf(out, size, "%s", condition_name(i));
-        else if (n && used < size) used += (size_t)snprintf(out + used, size - used, "%s%d %s", used ? ", " : "", n, condition_name(i));
+        else if (n && used < size) used += (size_t)snprintf(out + used, size - used, "%s%d %s", used ? ", " : "", n,
+                                                            condition_name(i));
     }
 }
 
@@ -64,8 +65,9 @@ static bool is_earlier(const struct runs *runs, const struct run *r) { return ru
 void status_earlier(const struct runs *runs, FILE *to)
 {
     if (!runs->n_earlier) return;
-    fprintf(to, "%d earlier %s of this study %s not named by its script any more: sluice ls %s --earlier\n", runs->n_earlier, runs->n_earlier == 1 ? "run" : "runs",
-            runs->n_earlier == 1 ? "is" : "are", runs->study->dir);
+    fprintf(to, "%d earlier %s of this study %s not named by its script any more: sluice ls %s --earlier\n",
+            runs->n_earlier, runs->n_earlier == 1 ? "run" : "runs", runs->n_earlier == 1 ? "is" : "are",
+            runs->study->dir);
 }
 
 /* Read before anything is printed of a run: it may turn out to be unreadable. */
@@ -74,7 +76,8 @@ struct numbers { double loss, primary, seconds, left; };
 static struct numbers numbers_of(const struct runs *runs, struct run *r)
 {
     const char *primary = primary_of(runs);
-    struct numbers n = { metric_last(r, "train.loss"), metric_last(r, primary), metric_last(r, "train.wall_time"), NAN };
+    struct numbers n = { metric_last(r, "train.loss"), metric_last(r, primary), metric_last(r, "train.wall_time"),
+                         NAN };
     if (run_look(r) && r->condition == STATUS_RUNNING) n.left = status_remaining(r);
     return n;
 }
@@ -123,7 +126,9 @@ json_t *status_json(const struct runs *runs)
     for (int i = 0; i < runs->n; i++) {
         struct run *r = &runs->run[i];
         struct numbers n = numbers_of(runs, r);
-        json_t *j = json_pack("{s:s, s:s, s:s, s:I, s:I}", "run", r->name, "path", r->path, "status", condition_name(r->condition), "step", (json_int_t)r->step, "steps", (json_int_t)r->steps);
+        json_t *j = json_pack("{s:s, s:s, s:s, s:I, s:I}", "run", r->name, "path", r->path,
+                              "status", condition_name(r->condition), "step", (json_int_t)r->step,
+                              "steps", (json_int_t)r->steps);
         if (is_earlier(runs, r)) json_object_set_new(j, "earlier", json_true());
         else if (runs->study) {
             json_object_set_new(j, "variant", json_string(runs->study->variant[r->variant].name));

@@ -1,5 +1,6 @@
-/* Tables for people: cells are collected, then every column gets the width of its widest cell. Where that is more than the room, words
-   wrap in their columns, and columns that still find none go below the others, the first one repeated. Numbers are never cut. */
+/* Tables for people: cells are collected, then every column gets the width of its widest cell. Where that is more than
+   the room, words wrap in their columns, and columns that still find none go below the others, the first one repeated.
+   Numbers are never cut. */
 #include "cli.h"
 #include <stdarg.h>
 #include <stdlib.h>
@@ -37,7 +38,8 @@ void table_paint(struct table *t, enum paint paint)
 
 static bool is_number(const struct table *t, int column) { return t->column[column][0] == '>'; }
 
-/* A column's width grows to that of a cell; words need at least that of the longest, a row's name and numbers all of it. */
+/* A column's width grows to that of a cell; words need at least that of the longest, a row's name and numbers all of
+   it. */
 static void measure(const struct table *t, int column, const char *text, int *width, int *least)
 {
     int whole = text_width(text), need = column == 0 || is_number(t, column) ? whole : text_word(text);
@@ -54,7 +56,8 @@ static void print_cell(FILE *to, const char *text, size_t bytes, int width, bool
     memcpy(part, text, bytes);
     part[bytes] = 0;
     int pad = width > text_width(part) ? width - text_width(part) : 0;
-    const char *on = paint == PAINT_OFF ? "" : cli_paint(to, paint), *off = paint == PAINT_OFF ? "" : cli_paint(to, PAINT_OFF);
+    const char *on = paint == PAINT_OFF ? "" : cli_paint(to, paint),
+               *off = paint == PAINT_OFF ? "" : cli_paint(to, PAINT_OFF);
     fprintf(to, "%*s%s%s%s%*s%s", right ? pad : 0, "", on, part, off, right || last ? 0 : pad, "", last ? "\n" : "  ");
     free(part);
 }
@@ -115,7 +118,8 @@ static struct page page_at(const struct table *t, const int *least, int first, i
 void table_print(struct table *t, FILE *to)
 {
     INVARIANT(t->n % t->columns == 0, "a table of %d columns got %d cells", t->columns, t->n);
-    int *width = xcalloc((size_t)t->columns, 2 * sizeof *width), *least = width + t->columns, room = to ? text_room(to) : 0;
+    int *width = xcalloc((size_t)t->columns, 2 * sizeof *width), *least = width + t->columns,
+        room = to ? text_room(to) : 0;
     struct cell *head = xcalloc((size_t)t->columns, sizeof *head);
     for (int c = 0; c < t->columns; c++) {
         head[c] = (struct cell){ (char *)(uintptr_t)(t->column[c] + is_number(t, c)), PAINT_DIM };

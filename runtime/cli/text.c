@@ -10,9 +10,10 @@
 static int rune_width(uint32_t r)
 {
     if ((r >= 0x300 && r <= 0x36F) || r == 0x200B || r == 0x200D || (r >= 0xFE00 && r <= 0xFE0F)) return 0;
-    if ((r >= 0x1100 && r <= 0x115F) || (r >= 0x2E80 && r <= 0xA4CF) || (r >= 0xAC00 && r <= 0xD7A3) || (r >= 0xF900 && r <= 0xFAFF) ||
-        (r >= 0xFE30 && r <= 0xFE6F) || (r >= 0xFF00 && r <= 0xFF60) || (r >= 0xFFE0 && r <= 0xFFE6) || (r >= 0x1F300 && r <= 0x1FAFF) ||
-        (r >= 0x20000 && r <= 0x3FFFD)) return 2;
+    if ((r >= 0x1100 && r <= 0x115F) || (r >= 0x2E80 && r <= 0xA4CF) || (r >= 0xAC00 && r <= 0xD7A3) ||
+        (r >= 0xF900 && r <= 0xFAFF) || (r >= 0xFE30 && r <= 0xFE6F) || (r >= 0xFF00 && r <= 0xFF60) ||
+        (r >= 0xFFE0 && r <= 0xFFE6) || (r >= 0x1F300 && r <= 0x1FAFF) || (r >= 0x20000 && r <= 0x3FFFD))
+        return 2;
     return 1;
 }
 
@@ -48,7 +49,7 @@ int text_word(const char *utf8)
 
 size_t text_fit(const char *utf8, int width)
 {
-    const char *end = NULL, *p = utf8;                      /* end: of the last word that fits, or of a first one that does not */
+    const char *end = NULL, *p = utf8;    /* end: of the last word that fits, or of a first one that does not */
     for (int used = 0; *p && *p != '\n'; ) {
         if (*p == ' ' && p > utf8 && p[-1] != ' ' && p[1] != '%' && (used <= width || !end)) end = p;
         used += next_width(&p);

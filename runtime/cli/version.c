@@ -16,8 +16,8 @@ struct version version_here(void)
     char hdf5[32], lua[32], xxhash[32], packers[64];
     snprintf(v.revision, sizeof v.revision, "%s", train_revision);
     snprintf(v.build, sizeof v.build, "%s, %s", SLUICE_BUILD, base_compiler);
-    snprintf(v.libraries, sizeof v.libraries, "HDF5 %s, Lua %s, jansson %s, xxHash %s, %s", store_library(hdf5), script_library(lua), jansson_version_str(), hash_library(xxhash),
-             corpus_library(packers));
+    snprintf(v.libraries, sizeof v.libraries, "HDF5 %s, Lua %s, jansson %s, xxHash %s, %s", store_library(hdf5),
+             script_library(lua), jansson_version_str(), hash_library(xxhash), corpus_library(packers));
     return v;
 }
 
@@ -27,7 +27,8 @@ void version_print(void)
     struct err e;
     char cuda[256];
     const struct backend *backend = backend_find(BACKEND_CUDA, &e);
-    printf("sluice %s\nrevision   %s\nbuild      %s\nlibraries  %s\n", version_number, v.revision, v.build, v.libraries);
+    printf("sluice %s\nrevision   %s\nbuild      %s\nlibraries  %s\n", version_number, v.revision, v.build,
+           v.libraries);
     if (backend && backend->describe(0, cuda)) printf("CUDA       yes: %s\n", cuda);
     else printf("CUDA       no: %.*s\n", (int)strcspn(e.text, "\n"), e.text);
 }

@@ -40,7 +40,8 @@ static void say_untended(const struct runs *runs)
     status_summary(runs, text, sizeof text);
     fflush(stdout);
     fprintf(stderr, "%s: %s; nobody trains %s\n",
-            runs->study ? runs->study->dir : runs->run[0].name, text, left == 1 ? "the run that is left" : "the runs that are left");
+            runs->study ? runs->study->dir : runs->run[0].name, text,
+            left == 1 ? "the run that is left" : "the runs that are left");
     if (runs->study) fprintf(stderr, "sluice resume %s goes on\n", runs->study->dir);
 }
 
@@ -48,7 +49,8 @@ static void print_head(const struct runs *runs)
 {
     char text[160];
     status_summary(runs, text, sizeof text);
-    printf("%s%s%s  %s\n\n", cli_paint(stdout, PAINT_BOLD), runs->study ? runs->study->name : runs->run[0].name, cli_paint(stdout, PAINT_OFF), text);
+    printf("%s%s%s  %s\n\n", cli_paint(stdout, PAINT_BOLD), runs->study ? runs->study->name : runs->run[0].name,
+           cli_paint(stdout, PAINT_OFF), text);
 }
 
 /* The run of that name as it was at the look before; NULL: there was none. A study that grows moves its runs. */
@@ -74,7 +76,8 @@ static void print_changes(const struct runs *runs, const struct runs *before)
         format_real(metric_last(r, "train.loss"), 4, loss);
         format_real(metric_last(r, primary), 4, answer);
         format_seconds(run_look(r) && r->condition == STATUS_RUNNING ? status_remaining(r) : NAN, left);
-        printf("%s %s step %lld/%lld train.loss %s %s %s left %s\n", r->name, condition_name(r->condition), (long long)r->step, (long long)r->steps, loss, primary, answer, left);
+        printf("%s %s step %lld/%lld train.loss %s %s %s left %s\n", r->name, condition_name(r->condition),
+               (long long)r->step, (long long)r->steps, loss, primary, answer, left);
     }
     cli_flush();
 }
@@ -122,7 +125,8 @@ static enum code run(const struct call *c)
 
 const struct command command_watch = {
     .name = "watch", .about = "follow a study or a run while it trains", .usage = "PATH",
-    .example = "sluice watch runs/quickstart\nsluice watch runs/quickstart --once", .options = options, .least = 1, .most = 1, .run = run,
-    .more = "On a terminal the table is redrawn; otherwise a line is printed for each run that changed. Ends when no run is left, or\n"
-            "when nobody trains those that are: it says which, and how to go on.",
+    .example = "sluice watch runs/quickstart\nsluice watch runs/quickstart --once", .options = options, .least = 1,
+    .most = 1, .run = run,
+    .more = "On a terminal the table is redrawn; otherwise a line is printed for each run that changed. Ends when no "
+            "run is left, or\nwhen nobody trains those that are: it says which, and how to go on.",
 };

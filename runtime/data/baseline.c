@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct counts { uint64_t pairs[256][256], before[256], after[256], all; };      /* before[a]: pairs (a, .); after[b]: pairs (., b) */
+/* before[a]: pairs (a, .); after[b]: pairs (., b) */
+struct counts { uint64_t pairs[256][256], before[256], after[256], all; };
 
 static void tally(struct counts *n, const struct inputs *b, int64_t tokens)
 {
@@ -45,9 +46,11 @@ static void tally_samples(struct counts *n, const struct corpus *c, const struct
     inputs_free(b);
 }
 
-int corpus_baselines(const struct corpus *c, const struct samples *fit, const struct eval_set *on, double *unigram, double *bigram, struct err *e)
+int corpus_baselines(const struct corpus *c, const struct samples *fit, const struct eval_set *on, double *unigram,
+                     double *bigram, struct err *e)
 {
-    if (strcmp(c->info.tokenizer, "byte")) return err_set(e, "%s: baselines are of bytes; the tokenizer is '%s'", c->info.path, c->info.tokenizer);
+    if (strcmp(c->info.tokenizer, "byte"))
+        return err_set(e, "%s: baselines are of bytes; the tokenizer is '%s'", c->info.path, c->info.tokenizer);
     struct counts *seen = xcalloc(2, sizeof *seen), *held = seen + 1;
     double one = 0, two = 0;
     if (fit) tally_samples(seen, c, fit);
@@ -61,7 +64,8 @@ int corpus_baselines(const struct corpus *c, const struct samples *fit, const st
         }
     double count = (double)held->all;
     free(seen);
-    if (count == 0) return err_set(e, "%s: nothing to measure on: no held-out document of two bytes or more", c->info.path);
+    if (count == 0)
+        return err_set(e, "%s: nothing to measure on: no held-out document of two bytes or more", c->info.path);
     *unigram = one / count;
     *bigram = two / count;
     return 0;

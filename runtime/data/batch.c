@@ -41,7 +41,10 @@ struct eval_set corpus_eval_set(const struct corpus *c, int64_t most)
     return s;
 }
 
-int64_t eval_windows(const struct eval_set *s, int seq) { return (int64_t)((s->targets + (uint64_t)seq - 1) / (uint64_t)seq); }
+int64_t eval_windows(const struct eval_set *s, int seq)
+{
+    return (int64_t)((s->targets + (uint64_t)seq - 1) / (uint64_t)seq);
+}
 
 /* A window whose first token is `from`, of which `targets` count; the rest is a document of nothing. */
 static void fill(const struct corpus *c, uint64_t from, int targets, int seq, struct inputs to)

@@ -35,7 +35,8 @@ int corpus_take_tokens(struct corpus *c, size_t offset, int token_bytes, struct 
         for (int i = 0; i < n; i++)
             if ((uint32_t)ids[i] >= (uint32_t)c->info.vocab)
                 return err_set(e, "offset %llu: token %u: must be below the vocabulary, %d",
-                               (unsigned long long)(offset + (first + (uint64_t)i) * (uint64_t)token_bytes), (uint32_t)ids[i], c->info.vocab);
+                               (unsigned long long)(offset + (first + (uint64_t)i) * (uint64_t)token_bytes),
+                               (uint32_t)ids[i], c->info.vocab);
     }
     return 0;
 }

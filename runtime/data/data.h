@@ -7,22 +7,25 @@
 
 struct corpus;
 struct corpus_info {
-    const char *path, *format;                              /* "sluice-tokens", "nanogpt-bin", "llmc-shard", "synthetic" */
+    const char *path, *format;                              /* "sluice-tokens", "nanogpt-bin", "llmc-shard",
+                                                               "synthetic" */
     const char *tokenizer;                                  /* "byte", or "unknown" for foreign files */
     int vocab; uint64_t tokens, documents, train_tokens, held_out_tokens;
     double bytes_per_token;                                 /* of the text; 0 when not known */
-    struct hash hash;                                       /* identity of content and split, known at once: kept in packed
-                                                               files' header; synthetic: of the language's version and seed */
+    struct hash hash;                                       /* identity of content and split, known at once: kept in
+                                                               packed files' header; synthetic: of the language's
+                                                               version and seed */
 };
 
 /* Opens a token file (mapped, not read), or the built-in language as "synthetic" or "synthetic:SEED". Every
    structural check of the format runs; a bad file is an error that names the offset, the value and the rule.
    Raw nanoGPT .bin files carry no vocabulary: a sidecar meta.json ({"vocab_size": N}) beside it or "path.bin:vocab=N"
-   gives it. The hash of a packed file's content is not computed here (it costs a read of the file) but by corpus_verify;
-   tables and header are checked by their own. Foreign files are read whole: each id is held against the vocabulary. */
+   gives it. The hash of a packed file's content is not computed here (it costs a read of the file) but by
+   corpus_verify; tables and header are checked by their own. Foreign files are read whole: each id is held against the
+   vocabulary. */
 int corpus_open(struct corpus **out, const char *path, struct err *e);
-/* The whole path (malloc'd) of what a script calls by a relative one: beside the script, else in the working folder; NULL: only
-   there. What lies in neither, and the built-in language, stays as it is. */
+/* The whole path (malloc'd) of what a script calls by a relative one: beside the script, else in the working folder;
+   NULL: only there. What lies in neither, and the built-in language, stays as it is. */
 char *corpus_find(const char *path, const char *script);
 void corpus_close(struct corpus *c);
 const struct corpus_info *corpus_info(const struct corpus *c);
@@ -44,10 +47,12 @@ int64_t corpus_windows(const struct corpus *c, int seq);
    order keyed by (seed, epoch), and has noise of its own. */
 void corpus_batch(const struct corpus *c, uint64_t seed, int64_t first, int batch, int seq, struct inputs to);
 
-/* What is measured on: so many targets, the tokens that follow `first`. However it is cut into windows and batches, each is a
-   target once, and the order is the file's; what is left of the last window, and of the last batch, is not present. */
-struct eval_set { uint64_t first, targets; struct hash hash; };                 /* hash: of the corpus' identity and the rest */
-struct eval_set corpus_eval_set(const struct corpus *c, int64_t most);          /* of the held-out split; most: targets, 0: all */
+/* What is measured on: so many targets, the tokens that follow `first`. However it is cut into windows and batches,
+   each is a target once, and the order is the file's; what is left of the last window, and of the last batch, is not
+   present. */
+struct eval_set { uint64_t first, targets; struct hash hash; };    /* hash: of the corpus' identity and the rest */
+/* Of the held-out split; most: targets, 0: all */
+struct eval_set corpus_eval_set(const struct corpus *c, int64_t most);
 int64_t eval_windows(const struct eval_set *s, int seq);
 void corpus_eval_batch(const struct corpus *c, const struct eval_set *s, int64_t first, int batch, int seq, struct inputs to);
 
@@ -86,18 +91,20 @@ struct packed {
     int n_files, n_train, room;             /* n_train: of the inputs to train on; the rest were named to be held out */
     struct arena *arena;
 };
-int corpus_pack(const char *const *inputs, int n, const char *out_path, const struct pack_options *o, struct packed *made,
-                struct err *e);
+int corpus_pack(const char *const *inputs, int n, const char *out_path, const struct pack_options *o,
+                struct packed *made, struct err *e);
 void packed_free(struct packed *made);
 
-/* Cross-entropy in nats per byte of unigram and bigram byte models, fitted (add-one) on the first samples that training reads,
-   NULL: on the whole training split, and measured on the targets of an evaluation set: what any model must beat. */
+/* Cross-entropy in nats per byte of unigram and bigram byte models, fitted (add-one) on the first samples that training
+   reads, NULL: on the whole training split, and measured on the targets of an evaluation set: what any model must
+   beat. */
 struct samples { uint64_t seed; int64_t n; int seq; };
-int corpus_baselines(const struct corpus *c, const struct samples *fit, const struct eval_set *on, double *unigram, double *bigram, struct err *e);
+int corpus_baselines(const struct corpus *c, const struct samples *fit, const struct eval_set *on, double *unigram,
+                     double *bigram, struct err *e);
 
 /* Bytes of a token, for samples. Returns the number of bytes written (at most 16). */
 int corpus_token_text(const struct corpus *c, int token, char out[16]);
 
-char *corpus_library(char out[64]);                          /* versions of what unpacks inputs: "zlib 1.2.13, zstd 1.5.4" */
+char *corpus_library(char out[64]);    /* versions of what unpacks inputs: "zlib 1.2.13, zstd 1.5.4" */
 
 #endif

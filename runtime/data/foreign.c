@@ -1,6 +1,6 @@
 /* Token files of other programs: nanoGPT's raw .bin of uint16 (or uint32), Megatron's, whose index says how wide its
-   tokens are, numpy's .npy, and llm.c's shards (a header, then uint16 of GPT-2 or uint32 of Llama 3). Their documents are not
-   known: all but the last twentieth is one for training, the rest one held out. */
+   tokens are, numpy's .npy, and llm.c's shards (a header, then uint16 of GPT-2 or uint32 of Llama 3). Their documents
+   are not known: all but the last twentieth is one for training, the rest one held out. */
 #define _GNU_SOURCE
 #include "corpus.h"
 
@@ -60,8 +60,8 @@ static int find_vocab(const struct corpus *c, const char *path, struct given *gi
 {
     if (!given->vocab && sidecar_vocab(c->arena, path, &given->vocab, e)) return -1;
     if (given->vocab) return 0;
-    return err_set(e, "raw tokens carry no vocabulary: put {\"vocab_size\": N} into meta.json beside the file, or name it "
-                      "%s:vocab=N", path);
+    return err_set(e, "raw tokens carry no vocabulary: put {\"vocab_size\": N} into meta.json beside the file, or name "
+                      "it %s:vocab=N", path);
 }
 
 static int take(struct corpus *c, const char *format, size_t offset, int token_bytes, int vocab, struct err *e)
@@ -69,14 +69,17 @@ static int take(struct corpus *c, const char *format, size_t offset, int token_b
     uint64_t tokens = (c->map.size - offset) / (size_t)token_bytes, *bound = arena_alloc(c->arena, 3 * sizeof *bound);
     uint64_t identity[] = { (uint64_t)vocab, (uint64_t)token_bytes };
     if (vocab > 1LL << 8 * token_bytes)
-        return err_set(e, "a vocabulary of %d does not fit in the %d byte%s of a token", vocab, token_bytes, token_bytes > 1 ? "s" : "");
-    if (tokens < 20) return err_set(e, "%llu tokens: at least 20 are needed, one in twenty is held out", (unsigned long long)tokens);
+        return err_set(e, "a vocabulary of %d does not fit in the %d byte%s of a token", vocab, token_bytes,
+                       token_bytes > 1 ? "s" : "");
+    if (tokens < 20)
+        return err_set(e, "%llu tokens: at least 20 are needed, one in twenty is held out", (unsigned long long)tokens);
     bound[1] = tokens - tokens / 20;
     bound[2] = tokens;
     c->bound = bound;
     c->train_documents = 1;
     c->info = (struct corpus_info){
-        .path = c->info.path, .format = format, .tokenizer = "unknown", .vocab = vocab, .tokens = tokens, .documents = 2,
+        .path = c->info.path, .format = format, .tokenizer = "unknown", .vocab = vocab, .tokens = tokens,
+        .documents = 2,
         .train_tokens = bound[1], .held_out_tokens = tokens - bound[1], .hash = hash_bytes(c->map.bytes, c->map.size),
     };
     if (token_bytes == 2) c->info.hash = hash_more(c->info.hash, &vocab, sizeof vocab);
@@ -99,10 +102,12 @@ static bool looks_wide(const struct map *m)
     return (zeros[1] == pairs && zeros[0] < pairs) || (small[1] * 10 > pairs * 9 && small[0] * 2 < pairs);
 }
 
-/* Megatron's index beside FILE.bin is FILE.idx: a magic, a version, the type of a token. *token_bytes: 0: there is none. */
+/* Megatron's index beside FILE.bin is FILE.idx: a magic, a version, the type of a token. *token_bytes: 0: there is
+   none. */
 static int megatron_width(const struct corpus *c, const char *path, int *token_bytes, struct err *e)
 {
-    static const char *const names[] = { "", "uint8", "int8", "int16", "int32", "int64", "float64", "float32", "uint16" };
+    static const char *const names[] = { "", "uint8", "int8", "int16", "int32", "int64", "float64", "float32",
+                                         "uint16" };
     static const int width[] = { 0, 1, 0, 0, 4, 0, 0, 0, 2 };
     enum { TYPE_AT = 17 };
     char *name = arena_text(c->arena, "%.*s.idx", (int)strlen(path) - 4, path);
@@ -115,8 +120,9 @@ static int megatron_width(const struct corpus *c, const char *path, int *token_b
     regular_unmap(&m);
     if (!megatron) return 0;
     if (type < COUNT(width)) *token_bytes = width[type];
-    return *token_bytes ? 0 : err_set(e, "%s: offset %d: tokens are %s (type %d): must be uint8, uint16 or int32", name, TYPE_AT,
-                                      type < COUNT(names) ? names[type] : "of no known type", type);
+    return *token_bytes ? 0
+                        : err_set(e, "%s: offset %d: tokens are %s (type %d): must be uint8, uint16 or int32", name,
+                                  TYPE_AT, type < COUNT(names) ? names[type] : "of no known type", type);
 }
 
 int raw_open(struct corpus *c, const char *path, struct given given, struct err *e)
@@ -125,8 +131,8 @@ int raw_open(struct corpus *c, const char *path, struct given given, struct err 
     if (find_vocab(c, path, &given, e) || megatron_width(c, path, &indexed, e)) return -1;
     if (!width) width = indexed;
     if (!width && given.vocab <= 65536 && looks_wide(&c->map))
-        return err_set(e, "tokens of uint16 are expected, but these look like uint32: name it %s:vocab=%d:u32 (or :u16 if they "
-                          "are uint16)", path, given.vocab);
+        return err_set(e, "tokens of uint16 are expected, but these look like uint32: name it %s:vocab=%d:u32 (or :u16 "
+                          "if they are uint16)", path, given.vocab);
     if (!width) width = given.vocab <= 65536 ? 2 : 4;
     if (c->map.size % (size_t)width)
         return err_set(e, "%zu bytes: uint%d tokens take %d bytes each", c->map.size, 8 * width, width);
@@ -137,11 +143,16 @@ int llmc_open(struct corpus *c, const char *path, struct given given, struct err
 {
     const struct map *m = &c->map;
     const struct llmc *kind = llmc_kind(m);
-    if (!kind) return err_set(e, "offset 0: magic %d: a multiple-choice file of llm.c, not a shard of tokens", LLMC_EVAL_MAGIC);
-    if (given.token_bytes) return err_set(e, "':u%d' is for raw tokens; this file's header states their width", 8 * given.token_bytes);
-    if (m->size < LLMC_HEADER) return err_set(e, "%zu bytes: an llm.c shard's header alone takes %d", m->size, LLMC_HEADER);
+    if (!kind)
+        return err_set(e, "offset 0: magic %d: a multiple-choice file of llm.c, not a shard of tokens",
+                       LLMC_EVAL_MAGIC);
+    if (given.token_bytes)
+        return err_set(e, "':u%d' is for raw tokens; this file's header states their width", 8 * given.token_bytes);
+    if (m->size < LLMC_HEADER)
+        return err_set(e, "%zu bytes: an llm.c shard's header alone takes %d", m->size, LLMC_HEADER);
     if (word(m, 1) != kind->version)
-        return err_set(e, "offset 4: version %d: this program reads version %d of llm.c's shards", word(m, 1), kind->version);
+        return err_set(e, "offset 4: version %d: this program reads version %d of llm.c's shards", word(m, 1),
+                       kind->version);
     int64_t tokens = word(m, 2);
     size_t width = (size_t)kind->token_bytes;
     if (tokens < 0 || m->size != LLMC_HEADER + width * (size_t)tokens)
@@ -151,7 +162,8 @@ int llmc_open(struct corpus *c, const char *path, struct given given, struct err
     return take(c, kind->format, LLMC_HEADER, kind->token_bytes, given.vocab ? given.vocab : kind->vocab, e);
 }
 
-/* numpy's own header: magic, version, length, then a dictionary as Python writes it, padded to a multiple of 16 or 64. */
+/* numpy's own header: magic, version, length, then a dictionary as Python writes it, padded to a multiple of 16 or
+   64. */
 int npy_open(struct corpus *c, const char *path, struct given given, struct err *e)
 {
     static const struct { const char *type; int token_bytes; } types[] = {
@@ -163,8 +175,10 @@ int npy_open(struct corpus *c, const char *path, struct given given, struct err 
     if (!old && c->map.size >= begin) length |= (size_t)bytes[10] << 16 | (size_t)bytes[11] << 24;
     if (c->map.size < begin || c->map.size - begin < length)
         return err_set(e, "%zu bytes: the array's header alone takes %zu", c->map.size, begin + length);
-    char *header = arena_text(c->arena, "%.*s", (int)length, (const char *)bytes + begin), *type = strstr(header, "'descr':");
-    if (given.token_bytes) return err_set(e, "':u%d' is for raw tokens; this file's header states their width", 8 * given.token_bytes);
+    char *header = arena_text(c->arena, "%.*s", (int)length, (const char *)bytes + begin),
+         *type = strstr(header, "'descr':");
+    if (given.token_bytes)
+        return err_set(e, "':u%d' is for raw tokens; this file's header states their width", 8 * given.token_bytes);
     if (!type || !strstr(header, "'fortran_order': False"))
         return err_set(e, "offset %zu: no array of numbers in C order: %.60s", begin, header);
     type += strlen("'descr':");
@@ -173,7 +187,8 @@ int npy_open(struct corpus *c, const char *path, struct given given, struct err 
     while (k < COUNT(types) && strncmp(type, types[k].type, strlen(types[k].type))) k++;
     if (k == COUNT(types))
         return err_set(e, "offset %zu: numbers of type %.*s: must be uint8, uint16, uint32 or int32; from Python: "
-                          "numpy.save(FILE, numpy.load(FILE).astype(numpy.uint32))", begin, (int)strcspn(type, ","), type);
+                          "numpy.save(FILE, numpy.load(FILE).astype(numpy.uint32))", begin, (int)strcspn(type, ","),
+                          type);
     size_t at = begin + length, width = (size_t)types[k].token_bytes, count = 1;
     const char *shape = strstr(header, "'shape': (");
     for (const char *s = shape ? shape + strlen("'shape': (") : ")"; *s && *s != ')'; s += strspn(s, ", ")) {
@@ -184,7 +199,8 @@ int npy_open(struct corpus *c, const char *path, struct given given, struct err 
         s = end;
     }
     if (!shape || at % width || count != (c->map.size - at) / width || (c->map.size - at) % width)
-        return err_set(e, "offset %zu: the header and the file's %zu bytes do not agree: %.100s", begin, c->map.size, header);
+        return err_set(e, "offset %zu: the header and the file's %zu bytes do not agree: %.100s", begin, c->map.size,
+                       header);
     if (find_vocab(c, path, &given, e)) return -1;
     return take(c, "numpy", at, types[k].token_bytes, given.vocab, e);
 }

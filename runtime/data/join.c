@@ -17,11 +17,11 @@ static int check_apart(const char *path, const struct walk *w, struct err *e)
 static int check_alike(const struct corpus_info *first, const struct corpus_info *i, struct err *e)
 {
     if (i->vocab != first->vocab)
-        return err_set(e, "%s: a vocabulary of %d, and %s has %d: they cannot be joined", i->path, i->vocab, first->path,
-                       first->vocab);
+        return err_set(e, "%s: a vocabulary of %d, and %s has %d: they cannot be joined", i->path, i->vocab,
+                       first->path, first->vocab);
     if (strcmp(i->tokenizer, first->tokenizer))
-        return err_set(e, "%s: tokenizer '%s', and %s has '%s': they cannot be joined", i->path, i->tokenizer, first->path,
-                       first->tokenizer);
+        return err_set(e, "%s: tokenizer '%s', and %s has '%s': they cannot be joined", i->path, i->tokenizer,
+                       first->path, first->tokenizer);
     return 0;
 }
 

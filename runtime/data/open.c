@@ -42,7 +42,8 @@ static int read_given(char *options, struct given *given, struct err *e)
     for (char *word = strtok(options, ":"); word; word = strtok(NULL, ":")) {
         const char *value = word + strlen("vocab=");
         if (!strcmp(word, "u16") || !strcmp(word, "u32")) given->token_bytes = word[1] == '1' ? 2 : 4;
-        else if (strncmp(word, "vocab=", strlen("vocab="))) return err_set(e, "':%s': known are :vocab=N, :u16 and :u32", word);
+        else if (strncmp(word, "vocab=", strlen("vocab=")))
+            return err_set(e, "':%s': known are :vocab=N, :u16 and :u32", word);
         else if (!number(value, &vocab) || vocab < 1 || vocab > VOCAB_MOST)
             return err_set(e, "the vocabulary '%s' must be a whole number of 1 to %d", value, VOCAB_MOST);
         else given->vocab = (int)vocab;
@@ -76,7 +77,8 @@ char *corpus_find(const char *path, const char *script)
 static int open_synthetic(struct corpus *c, const char *seed_text, struct err *e)
 {
     uint64_t seed = 1;
-    if (*seed_text && !number(seed_text + 1, &seed)) return err_set(e, "the seed '%s' must be a whole number of 0 to 2^64-1", seed_text + 1);
+    if (*seed_text && !number(seed_text + 1, &seed))
+        return err_set(e, "the seed '%s' must be a whole number of 0 to 2^64-1", seed_text + 1);
     synthetic_open(c, seed);
     return 0;
 }
@@ -84,7 +86,8 @@ static int open_synthetic(struct corpus *c, const char *seed_text, struct err *e
 static bool raw(const struct map *m, const char *path, const struct given *given)
 {
     size_t length = strlen(path);
-    return length > 4 && !strcmp(path + length - 4, ".bin") && (given->token_bytes || (!sniff_magic(m, 4) && sniff_other(m)));
+    return length > 4 && !strcmp(path + length - 4, ".bin") &&
+           (given->token_bytes || (!sniff_magic(m, 4) && sniff_other(m)));
 }
 
 static int open_file(struct corpus *c, char *path, struct err *e)
@@ -95,7 +98,8 @@ static int open_file(struct corpus *c, char *path, struct err *e)
     path[length] = 0;
     if (piped_is(path))
         return err_set(e, "is %s, and tokens are read more than once: pack its text into a file, with "
-                          "sluice data pack %s -o FILE.tok", strcmp(path, "-") ? "a named pipe" : "standard input", path);
+                          "sluice data pack %s -o FILE.tok", strcmp(path, "-") ? "a named pipe" : "standard input",
+                          path);
     if (regular_map(&c->map, path, e)) return -1;
     if (c->map.size == 0) return err_set(e, "is empty");
     if (tokens_magic(&c->map)) return tokens_open(c, given, e);
@@ -104,8 +108,9 @@ static int open_file(struct corpus *c, char *path, struct err *e)
     if (raw(&c->map, path, &given)) return raw_open(c, path, given, e);
     const char *other = sniff_magic(&c->map, 4);
     if (other) return err_set(e, "is %s", other);
-    return err_set(e, "offset 0: neither a token file (starts with SLUICETK), an llm.c shard (starts with 20240520 or 20240801), a numpy array "
-                      "nor raw tokens (named *.bin, and no text); 'sluice data pack' makes a token file of text");
+    return err_set(e, "offset 0: neither a token file (starts with SLUICETK), an llm.c shard (starts with 20240520 or "
+                      "20240801), a numpy array nor raw tokens (named *.bin, and no text); 'sluice data pack' makes a "
+                      "token file of text");
 }
 
 bool corpus_holds_tokens(const char *path)
@@ -128,7 +133,8 @@ int corpus_open(struct corpus **out, const char *path, struct err *e)
     c->arena = arena;
     c->info.path = arena_text(arena, "%s", path);
     *out = NULL;
-    int failed = built_in(path) ? open_synthetic(c, path + strlen(synthetic), e) : open_file(c, arena_text(arena, "%s", path), e);
+    int failed = built_in(path) ? open_synthetic(c, path + strlen(synthetic), e)
+                                : open_file(c, arena_text(arena, "%s", path), e);
     if (failed) {
         err_prefix(e, "%s: ", path);
         corpus_close(c);

@@ -16,7 +16,8 @@ struct held { struct seen seen; size_t at, length; };
 static int by_hashes(const void *a, const void *b)
 {
     const struct seen *x = a, *y = b;
-    return x->words != y->words ? (x->words > y->words) - (x->words < y->words) : (x->text > y->text) - (x->text < y->text);
+    return x->words != y->words ? (x->words > y->words) - (x->words < y->words)
+                                : (x->text > y->text) - (x->text < y->text);
 }
 
 static void emit_document(struct packer *p, const char *text, size_t length)
@@ -53,7 +54,8 @@ static bool is_held_out(const struct packer *p, uint64_t words)
 static void take(struct sink *sink, const char *text, size_t length)
 {
     struct packer *p = (struct packer *)sink;
-    struct held held = { { hash_words(&p->words, text, length), hash_bytes(text, length).low, 0 }, p->text.used, length };
+    struct held held = { { hash_words(&p->words, text, length), hash_bytes(text, length).low, 0 }, p->text.used,
+                         length };
     held.seen.held = is_held_out(p, held.seen.words);
     buffer_append(&p->seen, &held.seen, sizeof held.seen);
     if (!held.seen.held) {
@@ -72,14 +74,16 @@ static int say_empty(const struct packed *made, struct err *e)
     return err_set(e, "the inputs hold no text; left out, first of %d: %s: %s", made->n_files, f->path, f->left);
 }
 
-static int check_split(const struct token_header *h, const struct packed *made, const struct pack_options *o, struct err *e)
+static int check_split(const struct token_header *h, const struct packed *made, const struct pack_options *o,
+                       struct err *e)
 {
     uint64_t train = h->train_documents, held = h->documents - train;
     if (!h->documents) return say_empty(made, e);
     if (o->n_held_out_from && (!train || !held))
         return err_set(e, "the inputs to %s hold no text", held ? "train on" : "hold out");
     if (o->held_out > 0 && (!train || !held))
-        return err_set(e, "%llu documents, %llu of them held out: a share of %g needs more documents (split them at blank lines?), or set it to 0",
+        return err_set(e, "%llu documents, %llu of them held out: a share of %g needs more documents (split them at "
+                          "blank lines?), or set it to 0",
                        (unsigned long long)h->documents, (unsigned long long)held, o->held_out);
     return 0;
 }
@@ -158,12 +162,13 @@ static int walk_inputs(struct packer *p, const struct walk *w, const char *const
     return 0;
 }
 
-static int write_file(const char *const *inputs, int n, const char *out_path, struct file *file, const struct pack_options *o,
-                      struct token_header *h, struct packed *made, struct err *e)
+static int write_file(const char *const *inputs, int n, const char *out_path, struct file *file,
+                      const struct pack_options *o, struct token_header *h, struct packed *made, struct err *e)
 {
     struct packer p = {
         .sink.document = take, .file = file_stream(file), .options = o, .made = made,
-        .header = { .magic = TOKENS_MAGIC, .version = TOKENS_VERSION, .token_bytes = 1, .tokenizer = "byte", .vocab = 256 },
+        .header = { .magic = TOKENS_MAGIC, .version = TOKENS_VERSION, .token_bytes = 1, .tokenizer = "byte",
+                    .vocab = 256 },
     };
     const char *slash = strrchr(out_path, '/');
     struct walk w = { .options = o, .to = &p.sink, .made = made, .folder = "." };
@@ -185,13 +190,14 @@ static int write_file(const char *const *inputs, int n, const char *out_path, st
     return failed;
 }
 
-int corpus_pack(const char *const *inputs, int n, const char *out_path, const struct pack_options *o, struct packed *made,
-                struct err *e)
+int corpus_pack(const char *const *inputs, int n, const char *out_path, const struct pack_options *o,
+                struct packed *made, struct err *e)
 {
     struct token_header h;
     *made = (struct packed){ .arena = arena_new() };
     errno = 0;
-    if (!(o->held_out >= 0 && o->held_out < 1)) return err_set(e, "held_out = %g: must be 0 or more and below 1", o->held_out);
+    if (!(o->held_out >= 0 && o->held_out < 1))
+        return err_set(e, "held_out = %g: must be 0 or more and below 1", o->held_out);
     struct file *file = file_begin(out_path, FILE_REGULAR, e);
     if (!file) return -1;
     if (write_file(inputs, n, out_path, file, o, &h, made, e)) {
@@ -202,7 +208,8 @@ int corpus_pack(const char *const *inputs, int n, const char *out_path, const st
     if (file_commit(file, e)) return -1;
     made->info = (struct corpus_info){
         .path = out_path, .format = "sluice-tokens", .tokenizer = h.text_bytes ? "byte" : "unknown",
-        .vocab = (int)h.vocab, .tokens = h.tokens, .documents = h.documents, .train_tokens = h.train_tokens, .held_out_tokens = h.tokens - h.train_tokens,
+        .vocab = (int)h.vocab, .tokens = h.tokens, .documents = h.documents, .train_tokens = h.train_tokens,
+        .held_out_tokens = h.tokens - h.train_tokens,
         .bytes_per_token = (double)h.text_bytes / (double)h.tokens, .hash = h.self,
     };
     return 0;

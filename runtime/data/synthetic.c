@@ -1,6 +1,6 @@
 /* The built-in language, for work without a corpus: pseudo-words of a Zipf lexicon in a small grammar whose rules reach
-   far. What a document introduces in its first line (who owns what) it repeats to its end; its tense and its topic never
-   change; verbs agree with subjects across nested brackets; a list has as many items as its number says.
+   far. What a document introduces in its first line (who owns what) it repeats to its end; its tense and its topic
+   never change; verbs agree with subjects across nested brackets; a list has as many items as its number says.
    Documents are functions of (seed, number): written when read, and kept nowhere. */
 #include "corpus.h"
 
@@ -10,12 +10,13 @@ enum { LANGUAGE_VERSION = 1 };              /* part of the identity: changes wit
 enum { DOCUMENTS = 3600, HELD_OUT = 180, SHORTEST = 500, LONGEST = 4000 };
 enum { NOUNS = 300, VERBS = 120, ADJECTIVES = 80, NAMES = 200, TOPICS = 16, PEOPLE = 4, DEEPEST = 3 };
 enum { THE, AND, HAS, IN, ONE, FUNCTIONS = ONE + 5 };                       /* ONE .. : the numerals 1 to 5 */
-enum { NOUN = FUNCTIONS, VERB = NOUN + NOUNS, ADJECTIVE = VERB + VERBS, NAME = ADJECTIVE + ADJECTIVES, WORDS = NAME + NAMES };
+enum { NOUN = FUNCTIONS, VERB = NOUN + NOUNS, ADJECTIVE = VERB + VERBS, NAME = ADJECTIVE + ADJECTIVES,
+       WORDS = NAME + NAMES };
 
 struct language {
     uint64_t seed;
     char word[WORDS][8];
-    double harmonic[NOUNS + 1];             /* 1 + 1/2 + .. + 1/r: Zipf's law without a logarithm, the same everywhere */
+    double harmonic[NOUNS + 1];    /* 1 + 1/2 + .. + 1/r: Zipf's law without a logarithm, the same everywhere */
 };
 
 struct person { int name, thing, quality; };
@@ -220,13 +221,15 @@ void synthetic_open(struct corpus *c, uint64_t seed)
     for (int r = 0; r < NOUNS; r++) l->harmonic[r + 1] = l->harmonic[r] + 1. / (r + 1);
     uint64_t *bound = arena_alloc(c->arena, (DOCUMENTS + 1) * sizeof *bound), identity[2] = { LANGUAGE_VERSION, seed };
     struct key key = { seed, PURPOSE_DATA, hash_name("synthetic length"), 0 };
-    for (uint64_t d = 0; d < DOCUMENTS; d++) bound[d + 1] = bound[d] + SHORTEST + key_below(key, d, LONGEST - SHORTEST + 1);
+    for (uint64_t d = 0; d < DOCUMENTS; d++)
+        bound[d + 1] = bound[d] + SHORTEST + key_below(key, d, LONGEST - SHORTEST + 1);
     c->language = l;
     c->bound = bound;
     c->train_documents = DOCUMENTS - HELD_OUT;
     c->read = read_documents;
     c->info = (struct corpus_info){
-        .path = c->info.path, .format = "synthetic", .tokenizer = "byte", .vocab = 256, .tokens = bound[DOCUMENTS], .documents = DOCUMENTS,
+        .path = c->info.path, .format = "synthetic", .tokenizer = "byte", .vocab = 256, .tokens = bound[DOCUMENTS],
+        .documents = DOCUMENTS,
         .train_tokens = bound[DOCUMENTS - HELD_OUT], .held_out_tokens = bound[DOCUMENTS] - bound[DOCUMENTS - HELD_OUT],
         .bytes_per_token = 1, .hash = hash_bytes(identity, sizeof identity),
     };

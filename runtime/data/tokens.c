@@ -12,7 +12,8 @@ static int check_header(const struct token_header *h, size_t size, struct err *e
 {
     if (size < sizeof *h) return err_set(e, "%zu bytes: a token file's header alone takes %zu", size, sizeof *h);
     if (h->version != TOKENS_VERSION)
-        return err_set(e, "offset %zu: version %u: this program reads version %d", AT(version), h->version, TOKENS_VERSION);
+        return err_set(e, "offset %zu: version %u: this program reads version %d", AT(version), h->version,
+                       TOKENS_VERSION);
     if (!hash_equal(h->self, hash_bytes(h, AT(self))))
         return err_set(e, "offset %zu: the header does not match its own hash: the file is damaged", AT(self));
     if (h->token_bytes != 1 && h->token_bytes != 2 && h->token_bytes != 4)
@@ -24,7 +25,8 @@ static int check_header(const struct token_header *h, size_t size, struct err *e
     if (h->vocab < 1 || h->vocab > most)
         return err_set(e, "offset %zu: vocabulary %u: must be 1 to %u", AT(vocab), h->vocab, most);
     if (byte && (h->vocab != 256 || h->token_bytes != 1 || h->text_bytes != h->tokens))
-        return err_set(e, "offset %zu: vocabulary %u, %u bytes a token, %llu bytes of text: the byte tokenizer has 256, 1 and as many as tokens",
+        return err_set(e, "offset %zu: vocabulary %u, %u bytes a token, %llu bytes of text: the byte tokenizer has "
+                          "256, 1 and as many as tokens",
                        AT(vocab), h->vocab, h->token_bytes, (unsigned long long)h->text_bytes);
     if (h->reserved) return err_set(e, "offset %zu: reserved field is %u: must be 0", AT(reserved), h->reserved);
     return 0;
@@ -44,8 +46,9 @@ static int check_counts(const struct token_header *h, size_t size, struct err *e
                        (unsigned long long)h->train_documents, (unsigned long long)h->documents);
     uint64_t want = tokens_bounds_at(h) + (h->documents + 1) * sizeof(uint64_t);
     if (size != want)
-        return err_set(e, "%zu bytes: %llu tokens of %u bytes and %llu documents take %llu", size, (unsigned long long)h->tokens,
-                       h->token_bytes, (unsigned long long)h->documents, (unsigned long long)want);
+        return err_set(e, "%zu bytes: %llu tokens of %u bytes and %llu documents take %llu", size,
+                       (unsigned long long)h->tokens, h->token_bytes, (unsigned long long)h->documents,
+                       (unsigned long long)want);
     return 0;
 }
 
@@ -54,14 +57,17 @@ static int check_bounds(const struct token_header *h, const uint64_t *bound, str
     unsigned long long at = tokens_bounds_at(h);
     if (!hash_equal(h->bounds, hash_bytes(bound, (h->documents + 1) * sizeof *bound)))
         return err_set(e, "offset %llu: the table of documents does not match its hash: the file is damaged", at);
-    if (bound[0] != 0) return err_set(e, "offset %llu: document 0 begins at %llu: must be 0", at, (unsigned long long)bound[0]);
+    if (bound[0] != 0)
+        return err_set(e, "offset %llu: document 0 begins at %llu: must be 0", at, (unsigned long long)bound[0]);
     for (uint64_t d = 0; d < h->documents; d++)
         if (bound[d + 1] <= bound[d])
-            return err_set(e, "offset %llu: document %llu ends at %llu: must be beyond its beginning, %llu", at + (d + 1) * sizeof *bound,
-                           (unsigned long long)d, (unsigned long long)bound[d + 1], (unsigned long long)bound[d]);
+            return err_set(e, "offset %llu: document %llu ends at %llu: must be beyond its beginning, %llu",
+                           at + (d + 1) * sizeof *bound, (unsigned long long)d, (unsigned long long)bound[d + 1],
+                           (unsigned long long)bound[d]);
     if (bound[h->documents] != h->tokens)
-        return err_set(e, "offset %llu: the last document ends at %llu: must be the number of tokens, %llu", at + h->documents * sizeof *bound,
-                       (unsigned long long)bound[h->documents], (unsigned long long)h->tokens);
+        return err_set(e, "offset %llu: the last document ends at %llu: must be the number of tokens, %llu",
+                       at + h->documents * sizeof *bound, (unsigned long long)bound[h->documents],
+                       (unsigned long long)h->tokens);
     if (bound[h->train_documents] != h->train_tokens)
         return err_set(e, "offset %zu: %llu training tokens: the training documents hold %llu", AT(train_tokens),
                        (unsigned long long)h->train_tokens, (unsigned long long)bound[h->train_documents]);
@@ -71,15 +77,18 @@ static int check_bounds(const struct token_header *h, const uint64_t *bound, str
 int tokens_open(struct corpus *c, struct given given, struct err *e)
 {
     const struct token_header *h = (const void *)c->map.bytes;
-    if (given.vocab) return err_set(e, "':vocab=%d' is for files without a vocabulary; this one states its own", given.vocab);
-    if (given.token_bytes) return err_set(e, "':u%d' is for raw tokens; this file's header states their width", 8 * given.token_bytes);
+    if (given.vocab)
+        return err_set(e, "':vocab=%d' is for files without a vocabulary; this one states its own", given.vocab);
+    if (given.token_bytes)
+        return err_set(e, "':u%d' is for raw tokens; this file's header states their width", 8 * given.token_bytes);
     if (check_header(h, c->map.size, e) || check_counts(h, c->map.size, e)) return -1;
     const uint64_t *bound = (const void *)(c->map.bytes + tokens_bounds_at(h));
     if (check_bounds(h, bound, e)) return -1;
     c->bound = bound;
     c->train_documents = h->train_documents;
     c->info = (struct corpus_info){
-        .path = c->info.path, .format = "sluice-tokens", .tokenizer = strncmp(h->tokenizer, "byte", 4) ? "unknown" : "byte",
+        .path = c->info.path, .format = "sluice-tokens",
+        .tokenizer = strncmp(h->tokenizer, "byte", 4) ? "unknown" : "byte",
         .vocab = (int)h->vocab, .tokens = h->tokens, .documents = h->documents,
         .train_tokens = h->train_tokens, .held_out_tokens = h->tokens - h->train_tokens,
         .bytes_per_token = (double)h->text_bytes / (double)h->tokens, .hash = h->self,
@@ -95,5 +104,6 @@ int tokens_verify(const struct corpus *c, struct err *e)
     char is[33], was[33];
     hash_print(found, is);
     hash_print(h->content, was);
-    return err_set(e, "offset %zu: the content's hash is %s, the header says %s: the file is damaged", sizeof *h, is, was);
+    return err_set(e, "offset %zu: the content's hash is %s, the header says %s: the file is damaged", sizeof *h, is,
+                   was);
 }

@@ -1,5 +1,5 @@
-/* /attempts: one row for each process that worked on the run, begun when it opens the file and completed when it closes it,
-   or by the next process when it died. */
+/* /attempts: one row for each process that worked on the run, begun when it opens the file and completed when it closes
+   it, or by the next process when it died. */
 #include "private.h"
 #include <math.h>
 #include <string.h>
@@ -30,7 +30,8 @@ static void complete_dead(struct store *s)
 void attempt_begin(struct store *s, int64_t cut_rows)
 {
     if (s->table_rows[TABLE_ATTEMPTS] && !s->failed) complete_dead(s);
-    s->attempt = (struct attempt_row){ .attempt = (int32_t)s->table_rows[TABLE_ATTEMPTS] + 1, .first_step = -1, .last_step = -1,
+    s->attempt = (struct attempt_row){ .attempt = (int32_t)s->table_rows[TABLE_ATTEMPTS] + 1, .first_step = -1,
+                                       .last_step = -1,
                                        .cut_rows = cut_rows, .start = unix_seconds(), .stop = NAN };
     gethostname(s->attempt.host, sizeof s->attempt.host);
     copy_text(s->attempt.reason, sizeof s->attempt.reason, running);

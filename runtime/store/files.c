@@ -14,7 +14,8 @@ static void columns_new(struct metrics *m, const struct store_plan *plan, enum s
         const struct series *p = &plan->series[i];
         if (p->group != which) continue;
         size_t count = series_count(p->rank, p->dim), bytes = count * store_number(p->type).size;
-        m->column[m->n++] = (struct column){ xstrdup(p->name), p->type, p->is_volatile, count, bytes, -1, xcalloc(FLUSH_ROWS, bytes) };
+        m->column[m->n++] = (struct column){ xstrdup(p->name), p->type, p->is_volatile, count, bytes, -1,
+                                             xcalloc(FLUSH_ROWS, bytes) };
     }
 }
 

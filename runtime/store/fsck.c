@@ -1,4 +1,5 @@
-/* fsck: reads every dataset of a run file (each chunk's checksum, each length against `step`) in a process of its own. */
+/* fsck: reads every dataset of a run file (each chunk's checksum, each length against `step`) in a process of its
+   own. */
 #include "private.h"
 #include "base/process.h"
 #include <errno.h>

@@ -24,7 +24,8 @@ void h5_begin(void)
     INVARIANT(H5Pset_metadata_read_attempts(access_properties, 24) >= 0
                   && H5Pset_libver_bounds(access_properties, H5F_LIBVER_V110, H5F_LIBVER_V110) >= 0
                   && H5Pset_file_locking(access_properties, false, true) >= 0
-                  && H5Pset_fclose_degree(access_properties, H5F_CLOSE_STRONG) >= 0, "HDF5 refuses the access properties");
+                  && H5Pset_fclose_degree(access_properties, H5F_CLOSE_STRONG) >= 0,
+                  "HDF5 refuses the access properties");
 }
 
 hid_t h5_access(void) { return access_properties; }
@@ -50,8 +51,9 @@ void store_broken(struct store *s, const char *what, const char *call, struct h5
 {
     s->failed = true;
     s->cause = cause.number;
-    err_set(&s->err, "%s: %.*s(%s): %s; committed rows are kept (train %lld, eval %lld)", s->path, (int)strcspn(call, "("), call, what,
-            cause.text, (long long)s->metrics[STORE_TRAIN].committed, (long long)s->metrics[STORE_EVAL].committed);
+    err_set(&s->err, "%s: %.*s(%s): %s; committed rows are kept (train %lld, eval %lld)", s->path,
+            (int)strcspn(call, "("), call, what, cause.text, (long long)s->metrics[STORE_TRAIN].committed,
+            (long long)s->metrics[STORE_EVAL].committed);
 }
 
 void store_broken_by_system(struct store *s, const char *call)

@@ -1,9 +1,9 @@
 /* Everything a run file will ever contain is made here, before SWMR begins: groups, attributes, datasets, dimension
    scales. Afterwards only rows are appended.
 
-   The file is paged: no object smaller than a page crosses a page boundary, and a chunk is at most one page or exactly one row.
-   A write that crosses pages can be torn by SIGKILL, and a torn chunk takes its committed rows with it; a row that
-   is larger than a page has a chunk of its own, which is written once. */
+   The file is paged: no object smaller than a page crosses a page boundary, and a chunk is at most one page or exactly
+   one row. A write that crosses pages can be torn by SIGKILL, and a torn chunk takes its committed rows with it; a row
+   that is larger than a page has a chunk of its own, which is written once. */
 #include "private.h"
 #include <hdf5_hl.h>
 #include <math.h>
@@ -12,11 +12,11 @@
 #include <time.h>
 
 static const char readme[] =
-    "A Sluice run. Each series in /metrics/train and /metrics/eval has one row for each entry of the `step` beside it; rows "
-    "beyond len(step) do not exist. Dimension order: row first, then the named ones (C order; MATLAB and Fortran show it "
-    "reversed). While the run goes on, or after its process died: h5py.File(path, 'r', swmr=True). A closed run opens in every "
-    "reader of HDF5 1.10 or later. To mend the file of a dead process: sluice fsck --repair (h5clear destroys it). Missing "
-    "values: NaN, 4294967295 in u32, 255 in u8, -2**63 in i64.";
+    "A Sluice run. Each series in /metrics/train and /metrics/eval has one row for each entry of the `step` beside it; "
+    "rows beyond len(step) do not exist. Dimension order: row first, then the named ones (C order; MATLAB and Fortran "
+    "show it reversed). While the run goes on, or after its process died: h5py.File(path, 'r', swmr=True). A closed "
+    "run opens in every reader of HDF5 1.10 or later. To mend the file of a dead process: sluice fsck --repair "
+    "(h5clear destroys it). Missing values: NaN, 4294967295 in u32, 255 in u8, -2**63 in i64.";
 
 /* The one guard of the rule above: every maker asks it. */
 static bool may_make(const struct store *s, const char *what)
@@ -46,7 +46,8 @@ static void number_attribute(struct store *s, hid_t at, const char *name, hid_t 
 static hid_t group_make(struct store *s, const char *path)
 {
     if (!may_make(s, path)) return -1;
-    if (strcmp(path, "/") == 0 || H5Lexists(s->file, path, H5P_DEFAULT) > 0) return H5(s, path, H5Gopen2(s->file, path, H5P_DEFAULT));
+    if (strcmp(path, "/") == 0 || H5Lexists(s->file, path, H5P_DEFAULT) > 0)
+        return H5(s, path, H5Gopen2(s->file, path, H5P_DEFAULT));
     hid_t order = H5Pcreate(H5P_GROUP_CREATE);
     H5Pset_link_creation_order(order, H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED);
     hid_t group = H5(s, path, H5Gcreate2(s->file, path, H5P_DEFAULT, order, H5P_DEFAULT));
@@ -57,7 +58,8 @@ static hid_t group_make(struct store *s, const char *path)
 struct grid { int rank; hsize_t dim[4], most[4], chunk[4]; };
 struct label { const char *unit, *about; bool is_volatile; };
 
-static hid_t dataset_make(struct store *s, hid_t at, const char *name, hid_t type, struct grid g, const void *fill, struct label label)
+static hid_t dataset_make(struct store *s, hid_t at, const char *name, hid_t type, struct grid g, const void *fill,
+                          struct label label)
 {
     if (!may_make(s, name)) return -1;
     hid_t space = H5Screate_simple(g.rank, g.dim, g.most), how = H5Pcreate(H5P_DATASET_CREATE);
@@ -73,7 +75,8 @@ static hid_t dataset_make(struct store *s, hid_t at, const char *name, hid_t typ
 }
 
 /* A dataset that is complete from the start; n elements. */
-static hid_t constant_make(struct store *s, hid_t at, const char *name, hid_t type, hid_t memory, hsize_t n, const void *value, struct label label)
+static hid_t constant_make(struct store *s, hid_t at, const char *name, hid_t type, hid_t memory, hsize_t n,
+                           const void *value, struct label label)
 {
     hid_t data = dataset_make(s, at, name, type, (struct grid){ 1, { n }, { n }, { n } }, NULL, label);
     H5(s, name, H5Dwrite(data, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, value));
@@ -102,7 +105,8 @@ int64_t store_series_bytes(const struct series *s, int64_t rows)
 {
     size_t bytes = store_number(s->type).size * series_count(s->rank, s->dim);
     struct grid g = growing(s->rank, s->dim, bytes);
-    int64_t chunks = (rows + (int64_t)g.chunk[0] - 1) / (int64_t)g.chunk[0], pages = (int64_t)((bytes * g.chunk[0] + PAGE - PAGE_DATA + PAGE - 1) / PAGE);
+    int64_t chunks = (rows + (int64_t)g.chunk[0] - 1) / (int64_t)g.chunk[0],
+            pages = (int64_t)((bytes * g.chunk[0] + PAGE - PAGE_DATA + PAGE - 1) / PAGE);
     return SERIES_BYTES + chunks * (CHUNK_BYTES + pages * PAGE);
 }
 
@@ -116,7 +120,8 @@ static hid_t table_make(struct store *s, const struct table *t)
 {
     hid_t file = table_type(t);
     H5Tpack(file);
-    hid_t data = dataset_make(s, s->file, t->path, file, growing(0, NULL, H5Tget_size(file)), NULL, (struct label){ "", t->about, t->is_volatile });
+    hid_t data = dataset_make(s, s->file, t->path, file, growing(0, NULL, H5Tget_size(file)), NULL,
+                              (struct label){ "", t->about, t->is_volatile });
     H5Tclose(file);
     return data;
 }
@@ -126,12 +131,14 @@ static hid_t scale_find(struct store *s, hid_t group, const char *name, int64_t 
     if (!may_make(s, name)) return -1;
     if (H5Lexists(group, name, H5P_DEFAULT) > 0) {
         hid_t scale = H5(s, name, H5Dopen2(group, name, H5P_DEFAULT));
-        INVARIANT(s->failed || rows_of(scale) == size, "two series give dimension '%s' %lld and %lld values", name, (long long)rows_of(scale), (long long)size);
+        INVARIANT(s->failed || rows_of(scale) == size, "two series give dimension '%s' %lld and %lld values", name,
+                  (long long)rows_of(scale), (long long)size);
         return scale;
     }
     int32_t *index = xcalloc((size_t)size, sizeof *index);
     for (int32_t i = 0; i < size; i++) index[i] = i;
-    hid_t scale = constant_make(s, group, name, H5T_STD_I32LE, H5T_NATIVE_INT32, (hsize_t)size, index, (struct label){ "", "index of the dimension", false });
+    hid_t scale = constant_make(s, group, name, H5T_STD_I32LE, H5T_NATIVE_INT32, (hsize_t)size, index,
+                                (struct label){ "", "index of the dimension", false });
     H5(s, name, H5DSset_scale(scale, name));
     free(index);
     return scale;
@@ -142,7 +149,9 @@ static void series_make(struct store *s, hid_t group, hid_t step, const struct s
     struct number number = store_number(p->type);
     char fill[8];
     store_convert(p->type, NAN, fill);
-    hid_t data = dataset_make(s, group, p->name, number.file, growing(p->rank, p->dim, number.size * series_count(p->rank, p->dim)), fill, (struct label){ p->unit, p->about, p->is_volatile });
+    hid_t data = dataset_make(s, group, p->name, number.file,
+                              growing(p->rank, p->dim, number.size * series_count(p->rank, p->dim)), fill,
+                              (struct label){ p->unit, p->about, p->is_volatile });
     text_attribute(s, data, "better", better_name[p->better]);
     number_attribute(s, data, "_FillValue", number.file, fill, 1);
     if (p->type == STORE_U8) {
@@ -163,8 +172,9 @@ static void series_make(struct store *s, hid_t group, hid_t step, const struct s
 static void metrics_make(struct store *s, const struct store_plan *plan, enum store_group which)
 {
     hid_t group = group_make(s, store_group_path[which]);
-    hid_t step = dataset_make(s, group, "step", H5T_STD_I64LE, growing(0, NULL, sizeof(int64_t)), &(int64_t){ STEP_MISSING },
-                              (struct label){ "", "optimizer step of each row; written last, it commits the row", false });
+    struct label label = { "", "optimizer step of each row; written last, it commits the row", false };
+    hid_t step = dataset_make(s, group, "step", H5T_STD_I64LE, growing(0, NULL, sizeof(int64_t)),
+                              &(int64_t){ STEP_MISSING }, label);
     H5(s, "step", H5DSset_scale(step, "row"));
     for (int i = 0; i < plan->n_series; i++)
         if (plan->series[i].group == which) series_make(s, group, step, &plan->series[i]);
@@ -191,13 +201,19 @@ static void config_make(struct store *s, const struct store_plan *plan)
     hid_t group = group_make(s, "/config");
     char digest[33];
     hash_print(hash_bytes(plan->script_text, strlen(plan->script_text)), digest);
-    H5Dclose(text_make(s, group, "canonical_json", plan->config_json, (struct label){ "", "the resolved configuration, keys sorted", false }));
-    hid_t script = text_make(s, group, "script", plan->script_text, (struct label){ "", "the experiment's Lua source", false });
+    H5Dclose(text_make(s, group, "canonical_json", plan->config_json,
+                       (struct label){ "", "the resolved configuration, keys sorted", false }));
+    hid_t script = text_make(s, group, "script", plan->script_text,
+                             (struct label){ "", "the experiment's Lua source", false });
     text_attribute(s, script, "path", plan->script_path);
     text_attribute(s, script, "xxh128", digest);
     H5Dclose(script);
-    if (plan->required_json) H5Dclose(text_make(s, group, "required", plan->required_json, (struct label){ "", "files that the script required: name and text", false }));
-    if (plan->record_json) H5Dclose(text_make(s, group, "record", plan->record_json, (struct label){ "", "how the study was run: command, folder, overrides, program", true }));
+    if (plan->required_json)
+        H5Dclose(text_make(s, group, "required", plan->required_json,
+                           (struct label){ "", "files that the script required: name and text", false }));
+    if (plan->record_json)
+        H5Dclose(text_make(s, group, "record", plan->record_json,
+                           (struct label){ "", "how the study was run: command, folder, overrides, program", true }));
     H5Gclose(group);
 }
 
@@ -207,8 +223,10 @@ static void cost_make(struct store *s, const struct store_plan *plan)
     struct cost_row *row = xcalloc((size_t)plan->n_costs + 1, sizeof *row);
     for (int i = 0; i < plan->n_costs; i++) {
         const struct cost_line *c = &plan->costs[i];
-        row[i] = (struct cost_row){ .params_total = c->params_total, .params_active = c->params_active, .flops_fwd = c->flops_fwd,
-            .flops_train = c->flops_train, .act_bytes = c->act_bytes, .state_bytes = c->state_bytes, .kv_bytes_per_token = c->kv_bytes_per_token };
+        row[i] = (struct cost_row){ .params_total = c->params_total, .params_active = c->params_active,
+                                    .flops_fwd = c->flops_fwd,
+            .flops_train = c->flops_train, .act_bytes = c->act_bytes, .state_bytes = c->state_bytes,
+            .kv_bytes_per_token = c->kv_bytes_per_token };
         copy_text(row[i].module, sizeof row[i].module, c->module);
     }
     hid_t data = table_make(s, t), memory = table_type(t);

@@ -21,8 +21,10 @@ bool store_convert(enum store_type type, double value, void *to);           /* f
 size_t series_count(int rank, const int64_t *dim);
 
 /* Tables: compounds of fixed-size fields. Those before TABLE_LIVE grow while the run goes on. */
-enum store_table { TABLE_EVENTS, TABLE_SAMPLES, TABLE_CHECKPOINTS, TABLE_ATTEMPTS, TABLE_EXECUTED, TABLE_LIVE, TABLE_COST = TABLE_LIVE, TABLE_COUNT };
-enum field_type { FIELD_I64, FIELD_U64, FIELD_I32, FIELD_U8, FIELD_F64, FIELD_TIME, FIELD_LEVEL, FIELD_EVENT, FIELD_TEXT };
+enum store_table { TABLE_EVENTS, TABLE_SAMPLES, TABLE_CHECKPOINTS, TABLE_ATTEMPTS, TABLE_EXECUTED, TABLE_LIVE,
+                   TABLE_COST = TABLE_LIVE, TABLE_COUNT };
+enum field_type { FIELD_I64, FIELD_U64, FIELD_I32, FIELD_U8, FIELD_F64, FIELD_TIME, FIELD_LEVEL, FIELD_EVENT,
+                  FIELD_TEXT };
 struct field { const char *name; enum field_type type; size_t offset, size; };
 struct table { const char *path, *about; size_t size; int n; const struct field *field; bool is_volatile; };
 extern const struct table store_table[TABLE_COUNT];
@@ -30,9 +32,20 @@ extern const struct table store_table[TABLE_COUNT];
 struct event_row { int64_t step; double time; uint8_t level; int32_t code; char text[256]; };
 struct sample_row { int64_t step; int32_t prompt_id; uint8_t truncated; char text[1024]; };
 struct checkpoint_row { int64_t step; char file[256]; uint64_t bytes; char xxh128[32]; };
-struct attempt_row { int32_t attempt; int64_t first_step, last_step, cut_rows; char host[64]; double start, stop; char reason[64]; };
+struct attempt_row {
+    int32_t attempt;
+    int64_t first_step, last_step, cut_rows;
+    char host[64];
+    double start, stop;
+    char reason[64];
+};
 struct executed_row { double time, flops, peak_bytes; };
-struct cost_row { char module[64]; uint64_t params_total, params_active; double flops_fwd, flops_train; uint64_t act_bytes, state_bytes, kv_bytes_per_token; };
+struct cost_row {
+    char module[64];
+    uint64_t params_total, params_active;
+    double flops_fwd, flops_train;
+    uint64_t act_bytes, state_bytes, kv_bytes_per_token;
+};
 
 hid_t table_type(const struct table *t);
 hid_t text_type(size_t bytes);
@@ -79,13 +92,15 @@ hid_t h5_access(void);                                      /* file access prope
 int64_t rows_of(hid_t dataset);                             /* extent of the first dimension; -1: there is none */
 int64_t rows_committed(hid_t step);                         /* -1: cannot be read */
 int rows_read(hid_t dataset, hid_t type, int64_t first, int64_t n, void *to);
-void rows_write(struct store *s, const char *what, hid_t dataset, hid_t type, int64_t first, int64_t n, const void *from);
+void rows_write(struct store *s, const char *what, hid_t dataset, hid_t type, int64_t first, int64_t n,
+                const void *from);
 
 hid_t layout_properties(void);
 void layout_make(struct store *s, const struct store_plan *plan);
 
 struct store *store_new(const char *path, const struct store_plan *plan);
-void store_free(struct store *s);                           /* memory only; HDF5's handles are closed or abandoned before */
+void store_free(struct store *s);                           /* memory only; HDF5's handles are closed or abandoned
+                                                               before */
 void store_attach(struct store *s);                         /* opens every dataset that grows, counts committed rows */
 void store_put_row(struct store *s, enum store_table table, int64_t at, const void *row);
 void store_add_row(struct store *s, enum store_table table, const void *row);
@@ -112,20 +127,23 @@ struct snapshot {
 int snapshot_open(struct snapshot **out, const char *path, struct err *e);
 void snapshot_close(struct snapshot *r);
 /* Rows first..first+n-1: n * product of dims numbers, n steps. Fill values of integers become NaN. */
-int snapshot_values(struct snapshot *r, const struct reader_series *s, int64_t first, int64_t n, double *to, struct err *e);
+int snapshot_values(struct snapshot *r, const struct reader_series *s, int64_t first, int64_t n, double *to,
+                    struct err *e);
 int snapshot_steps(struct snapshot *r, enum store_group group, int64_t first, int64_t n, int64_t *to, struct err *e);
 /* Texts are the snapshot's; an attribute that is absent is "". */
 int snapshot_text(struct snapshot *r, const char *group, const char *attribute, const char **text, struct err *e);
 int snapshot_config(struct snapshot *r, const char **text, struct err *e);
 int snapshot_script(struct snapshot *r, const char **text, struct err *e);
-int snapshot_required(struct snapshot *r, const char **text, struct err *e);     /* these two: "" in files of format 1.1 */
+int snapshot_required(struct snapshot *r, const char **text, struct err *e);  /* these two: "" in files of format 1.1 */
 int snapshot_record(struct snapshot *r, const char **text, struct err *e);
-int snapshot_table(struct snapshot *r, const struct table *t, void (*line)(void *state, const char *text), void *state, struct err *e);
+int snapshot_table(struct snapshot *r, const struct table *t, void (*line)(void *state, const char *text), void *state,
+                   struct err *e);
 
 /* Work with a file that may be damaged, in a child process with limits, which says what it found by child_write. */
 int guard_begin(struct child *c, void (*work)(int end, void *state), void *state, struct err *e);
-void guard_end(struct child *c, char why[96]);              /* why: how it came to its end; NULL: because it is done with */
-void guard_step(void);                                      /* the child gets on: its processor time is counted from here */
+void guard_end(struct child *c, char why[96]);              /* why: how it came to its end; NULL: because it is done
+                                                               with */
+void guard_step(void);    /* the child gets on: its processor time is counted from here */
 
 /* First look at a file, before HDF5 sees it: is it one, and did its last writer leave it open? */
 int superblock_check(const char *path, bool *left_open, struct err *e);

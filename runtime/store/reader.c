@@ -262,7 +262,8 @@ int reader_steps(struct reader *r, enum store_group group, int64_t **steps, stru
 {
     size_t bytes = (size_t)r->head.rows[group] * sizeof **steps;
     *steps = NULL;
-    if (!r->steps[group] && ask_rows(r, ASK_STEPS, (int)group, r->head.rows[group], sizeof **steps, &r->steps[group], e))
+    if (!r->steps[group] &&
+        ask_rows(r, ASK_STEPS, (int)group, r->head.rows[group], sizeof **steps, &r->steps[group], e))
         return -1;
     *steps = memcpy(xmalloc(bytes + 1), r->steps[group], bytes);
     return 0;
@@ -288,11 +289,14 @@ const char *reader_script(struct reader *r) { return text_or_nothing(r, &(struct
 const char *reader_required(struct reader *r) { return text_or_nothing(r, &(struct question){ .ask = ASK_REQUIRED }); }
 const char *reader_record(struct reader *r) { return text_or_nothing(r, &(struct question){ .ask = ASK_RECORD }); }
 
-int reader_table(struct reader *r, const char *name, void (*line)(void *state, const char *text), void *state, struct err *e)
+int reader_table(struct reader *r, const char *name, void (*line)(void *state, const char *text), void *state,
+                 struct err *e)
 {
     const struct table *t = table_find(name);
     size_t bytes = 0;
-    if (!t) return err_set(e, "no table '%s' (known: events, samples, checkpoints, attempts, cost/planned, cost/executed)", name);
+    if (!t)
+        return err_set(e, "no table '%s' (known: events, samples, checkpoints, attempts, cost/planned, cost/executed)",
+                       name);
     const char *text = ask_text(r, &(struct question){ .ask = ASK_TABLE, .which = (int)(t - store_table) }, &bytes);
     for (const char *end = text + bytes; text && text < end; text += strlen(text) + 1) line(state, text);
     return reader_result(r, e);

@@ -88,9 +88,11 @@ static int mend(const char *path, int64_t last, int64_t *cut_rows, struct h5_cau
     hsize_t end;
     bool bad = failed(file < 0, why);
     H5Pclose(how);
-    bad = bad || failed(H5Fget_filesize(file, &end) < 0, why) || failed(H5Fincrement_filesize(file, (PAGE - end % PAGE) % PAGE) < 0, why);
+    bad = bad || failed(H5Fget_filesize(file, &end) < 0, why) ||
+          failed(H5Fincrement_filesize(file, (PAGE - end % PAGE) % PAGE) < 0, why);
     for (int g = 0; g < STORE_GROUPS && !bad; g++)
-        bad = cut_group(file, store_group_path[g], g == STORE_EVAL && last < INT64_MAX ? last - 1 : last, cut_rows, why) < 0;
+        bad = cut_group(file, store_group_path[g], g == STORE_EVAL && last < INT64_MAX ? last - 1 : last, cut_rows,
+                        why) < 0;
     return bad || failed(H5Fclose(file) < 0, why) ? -1 : 0;
 }
 
@@ -101,7 +103,8 @@ int repair_file(const char *path, int64_t last, int64_t *cut_rows, struct err *e
     int status = 0;
     *cut_rows = 0;
     if (!copy) return -1;
-    if (copy_to(file_stream(copy), path) < 0) status = err_set(e, "%s: cannot copy it to mend it: %s", path, strerror(errno));
+    if (copy_to(file_stream(copy), path) < 0)
+        status = err_set(e, "%s: cannot copy it to mend it: %s", path, strerror(errno));
     else if (file_flush(copy) == 0 && mend(file_name(copy), last, cut_rows, &why) < 0) {
         status = err_set(e, "%s: cannot be mended: %s", path, why.text);
         errno = why.number;

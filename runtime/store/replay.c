@@ -33,7 +33,8 @@ int replay_row(struct store *s, enum store_group group, int64_t step, const doub
     int64_t row = find_step(m, step);
     if (row < 0) {
         s->mismatch = true;
-        return err_set(e, "%s: %s: step %lld was not among the committed ones", s->path, store_group_name[group], (long long)step);
+        return err_set(e, "%s: %s: step %lld was not among the committed ones", s->path, store_group_name[group],
+                       (long long)step);
     }
     for (int i = 0; i < m->n; i++) {
         struct column *c = &m->column[i];
@@ -44,8 +45,9 @@ int replay_row(struct store *s, enum store_group group, int64_t step, const doub
             char now[8];
             if (store_convert(c->type, value[i][k], now) && !memcmp(now, c->pending + k * size, size)) continue;
             s->mismatch = true;
-            return err_set(e, "%s: %s/%s[%zu] at step %lld was %.17g, the replay gives %.17g", s->path, store_group_name[group], c->name, k,
-                           (long long)step, stored_value(c->type, c->pending + k * size), value[i][k]);
+            return err_set(e, "%s: %s/%s[%zu] at step %lld was %.17g, the replay gives %.17g", s->path,
+                           store_group_name[group], c->name, k, (long long)step,
+                           stored_value(c->type, c->pending + k * size), value[i][k]);
         }
     }
     return store_result(s, e);

@@ -9,13 +9,15 @@ static int compare_series(const char *path, const struct store_plan *plan, struc
     if (reader_open(&r, path, e) < 0) return -1;
     const char *config = reader_config(r);
     int status = reader_result(r, e);
-    if (!status && strcmp(config, plan->config_json)) status = err_set(e, "%s: was made with another configuration", path);
+    if (!status && strcmp(config, plan->config_json))
+        status = err_set(e, "%s: was made with another configuration", path);
     for (int i = 0; i < plan->n_series && !status; i++) {
         const struct series *p = &plan->series[i];
         const struct reader_series *f = reader_find(r, p->group, p->name);
         if (!f) status = err_set(e, "%s: has no series %s/%s", path, store_group_name[p->group], p->name);
         else if (f->type != p->type || f->rank != p->rank || memcmp(f->dim, p->dim, (size_t)p->rank * sizeof *p->dim))
-            status = err_set(e, "%s: %s/%s has another type or other dimensions", path, store_group_name[p->group], p->name);
+            status = err_set(e, "%s: %s/%s has another type or other dimensions", path, store_group_name[p->group],
+                             p->name);
     }
     if (!status && reader_series_count(r) != plan->n_series)
         status = err_set(e, "%s: has %d series, the plan has %d", path, reader_series_count(r), plan->n_series);
@@ -30,7 +32,8 @@ static void check_lengths(struct store *s)
         for (int i = 0; i < s->metrics[g].n && !s->failed; i++) {
             struct column *c = &s->metrics[g].column[i];
             if (rows_of(c->data) != s->metrics[g].committed)
-                store_broken(s, c->name, "resume", (struct h5_cause){ 0, "its length differs from `step`; run sluice fsck --repair" });
+                store_broken(s, c->name, "resume", (struct h5_cause){ 0, "its length differs from `step`; run sluice "
+                                                                         "fsck --repair" });
         }
 }
 

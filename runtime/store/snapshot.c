@@ -101,8 +101,10 @@ static int series_take(struct snapshot *r, hid_t group, enum store_group which, 
 {
     struct reader_series s = { .group = which };
     H5L_info_t info;
-    ssize_t length = H5Lget_name_by_idx(group, ".", H5_INDEX_CRT_ORDER, H5_ITER_INC, i, s.name, sizeof s.name, H5P_DEFAULT);
-    if (length < 0 || length >= (ssize_t)sizeof s.name || H5Lget_info(group, s.name, &info, H5P_DEFAULT) < 0 || info.type != H5L_TYPE_HARD)
+    ssize_t length = H5Lget_name_by_idx(group, ".", H5_INDEX_CRT_ORDER, H5_ITER_INC, i, s.name, sizeof s.name,
+                                        H5P_DEFAULT);
+    if (length < 0 || length >= (ssize_t)sizeof s.name || H5Lget_info(group, s.name, &info, H5P_DEFAULT) < 0 ||
+        info.type != H5L_TYPE_HARD)
         return err_set(e, "%s: %s holds something that is no series", r->path, store_group_path[which]);
     hid_t data = H5Dopen2(group, s.name, H5P_DEFAULT);
     if (data < 0) return refuse(r, s.name, e);
@@ -139,10 +141,13 @@ static int identify(struct snapshot *r, struct err *e)
     const char *format, *version;
     uint8_t status;
     if (snapshot_text(r, "/", "format", &format, e) || snapshot_text(r, "/", "format_version", &version, e)) return -1;
-    if (strcmp(format, "sluice-run")) return err_set(e, "%s: an HDF5 file, but not a run file (@format = '%s')", r->path, format);
-    if (atoi(version) != STORE_VERSION_MAJOR) return err_set(e, "%s: format version %s, this program reads %d.x", r->path, version, STORE_VERSION_MAJOR);
+    if (strcmp(format, "sluice-run"))
+        return err_set(e, "%s: an HDF5 file, but not a run file (@format = '%s')", r->path, format);
+    if (atoi(version) != STORE_VERSION_MAJOR)
+        return err_set(e, "%s: format version %s, this program reads %d.x", r->path, version, STORE_VERSION_MAJOR);
     if (read_dataset(r, "/status", H5T_NATIVE_UINT8, 0, 1, &status) < 0) return refuse(r, "/status", e);
-    if (status >= STATUS_COUNT) return err_set(e, "%s: /status is %d, the last known is %d", r->path, status, STATUS_COUNT - 1);
+    if (status >= STATUS_COUNT)
+        return err_set(e, "%s: /status is %d, the last known is %d", r->path, status, STATUS_COUNT - 1);
     r->status = status;
     return 0;
 }
@@ -171,7 +176,8 @@ void snapshot_close(struct snapshot *r)
     free(r);
 }
 
-int snapshot_values(struct snapshot *r, const struct reader_series *s, int64_t first, int64_t n, double *to, struct err *e)
+int snapshot_values(struct snapshot *r, const struct reader_series *s, int64_t first, int64_t n, double *to,
+                    struct err *e)
 {
     char path[128];
     size_t count = (size_t)n * series_count(s->rank, s->dim);
@@ -197,7 +203,8 @@ int snapshot_text(struct snapshot *r, const char *group, const char *attribute, 
     htri_t there = H5Aexists(at, attribute);
     const char *found = there > 0 ? attribute_text(r, at, attribute) : "";
     H5Oclose(at);
-    if (there < 0 || !found) return err_set(e, "%s: attribute %s of %s cannot be read: %s", r->path, attribute, group, h5_cause().text);
+    if (there < 0 || !found)
+        return err_set(e, "%s: attribute %s of %s cannot be read: %s", r->path, attribute, group, h5_cause().text);
     *text = found;
     return 0;
 }
@@ -214,8 +221,14 @@ static int long_text(struct snapshot *r, const char *path, const char **text, st
     return good ? 0 : -1;
 }
 
-int snapshot_config(struct snapshot *r, const char **text, struct err *e) { return long_text(r, "/config/canonical_json", text, e); }
-int snapshot_script(struct snapshot *r, const char **text, struct err *e) { return long_text(r, "/config/script", text, e); }
+int snapshot_config(struct snapshot *r, const char **text, struct err *e)
+{
+    return long_text(r, "/config/canonical_json", text, e);
+}
+int snapshot_script(struct snapshot *r, const char **text, struct err *e)
+{
+    return long_text(r, "/config/script", text, e);
+}
 
 static int text_since_1_2(struct snapshot *r, const char *path, const char **text, struct err *e)
 {
@@ -223,10 +236,17 @@ static int text_since_1_2(struct snapshot *r, const char *path, const char **tex
     return H5Lexists(r->file, path, H5P_DEFAULT) == 0 ? 0 : long_text(r, path, text, e);
 }
 
-int snapshot_required(struct snapshot *r, const char **text, struct err *e) { return text_since_1_2(r, "/config/required", text, e); }
-int snapshot_record(struct snapshot *r, const char **text, struct err *e) { return text_since_1_2(r, "/config/record", text, e); }
+int snapshot_required(struct snapshot *r, const char **text, struct err *e)
+{
+    return text_since_1_2(r, "/config/required", text, e);
+}
+int snapshot_record(struct snapshot *r, const char **text, struct err *e)
+{
+    return text_since_1_2(r, "/config/record", text, e);
+}
 
-int snapshot_table(struct snapshot *r, const struct table *t, void (*line)(void *state, const char *text), void *state, struct err *e)
+int snapshot_table(struct snapshot *r, const struct table *t, void (*line)(void *state, const char *text), void *state,
+                   struct err *e)
 {
     hid_t data = H5Dopen2(r->file, t->path, H5P_DEFAULT), type = table_type(t);
     int64_t rows = data < 0 ? -1 : table_rows(data, t);

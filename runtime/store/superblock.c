@@ -13,7 +13,8 @@ int superblock_check(const char *path, bool *left_open, struct err *e)
     if (fd < 0) return err_prefix(e, "%s: ", path);
     ssize_t n = read(fd, head, sizeof head);
     close(fd);
-    if (n < (ssize_t)sizeof head || memcmp(head, signature, sizeof signature)) return err_set(e, "%s: not a run file (no HDF5 signature)", path);
+    if (n < (ssize_t)sizeof head || memcmp(head, signature, sizeof signature))
+        return err_set(e, "%s: not a run file (no HDF5 signature)", path);
     if (head[8] != 3 || head[9] != 8 || head[10] != 8)
         return err_set(e, "%s: not a run file (HDF5 superblock version %d, run files have 3)", path, head[8]);
     *left_open = head[11] & 1;

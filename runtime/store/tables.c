@@ -7,7 +7,8 @@
 
 const char *const status_name[STATUS_COUNT] = { "created", "running", "finished", "diverged", "failed", "preempted" };
 static const char *const level_name[] = { "info", "warning", "error" };
-static const char *const event_name[] = { "started", "resumed", "checkpoint", "spike", "skipped", "preempted", "disk_low", "diverged", "finished", "stopped" };
+static const char *const event_name[] = { "started", "resumed", "checkpoint", "spike", "skipped", "preempted",
+                                          "disk_low", "diverged", "finished", "stopped" };
 
 #define FIELD(row, name, type) { #name, type, offsetof(struct row, name), sizeof ((struct row *)0)->name }
 static const struct field events[] = {
@@ -19,31 +20,41 @@ static const struct field samples[] = {
     FIELD(sample_row, text, FIELD_TEXT),
 };
 static const struct field checkpoints[] = {
-    FIELD(checkpoint_row, step, FIELD_I64), FIELD(checkpoint_row, file, FIELD_TEXT), FIELD(checkpoint_row, bytes, FIELD_U64),
-    FIELD(checkpoint_row, xxh128, FIELD_TEXT),
+    FIELD(checkpoint_row, step, FIELD_I64), FIELD(checkpoint_row, file, FIELD_TEXT),
+    FIELD(checkpoint_row, bytes, FIELD_U64), FIELD(checkpoint_row, xxh128, FIELD_TEXT),
 };
 static const struct field attempts[] = {
-    FIELD(attempt_row, attempt, FIELD_I32), FIELD(attempt_row, first_step, FIELD_I64), FIELD(attempt_row, last_step, FIELD_I64),
-    FIELD(attempt_row, cut_rows, FIELD_I64), FIELD(attempt_row, host, FIELD_TEXT), FIELD(attempt_row, start, FIELD_TIME),
+    FIELD(attempt_row, attempt, FIELD_I32), FIELD(attempt_row, first_step, FIELD_I64),
+    FIELD(attempt_row, last_step, FIELD_I64), FIELD(attempt_row, cut_rows, FIELD_I64),
+    FIELD(attempt_row, host, FIELD_TEXT), FIELD(attempt_row, start, FIELD_TIME),
     FIELD(attempt_row, stop, FIELD_TIME), FIELD(attempt_row, reason, FIELD_TEXT),
 };
 static const struct field executed[] = {
-    FIELD(executed_row, time, FIELD_TIME), FIELD(executed_row, flops, FIELD_F64), FIELD(executed_row, peak_bytes, FIELD_F64),
+    FIELD(executed_row, time, FIELD_TIME), FIELD(executed_row, flops, FIELD_F64),
+    FIELD(executed_row, peak_bytes, FIELD_F64),
 };
 static const struct field costs[] = {
-    FIELD(cost_row, module, FIELD_TEXT), FIELD(cost_row, params_total, FIELD_U64), FIELD(cost_row, params_active, FIELD_U64),
-    FIELD(cost_row, flops_fwd, FIELD_F64), FIELD(cost_row, flops_train, FIELD_F64), FIELD(cost_row, act_bytes, FIELD_U64),
+    FIELD(cost_row, module, FIELD_TEXT), FIELD(cost_row, params_total, FIELD_U64),
+    FIELD(cost_row, params_active, FIELD_U64), FIELD(cost_row, flops_fwd, FIELD_F64),
+    FIELD(cost_row, flops_train, FIELD_F64), FIELD(cost_row, act_bytes, FIELD_U64),
     FIELD(cost_row, state_bytes, FIELD_U64), FIELD(cost_row, kv_bytes_per_token, FIELD_U64),
 };
 
-#define TABLE(path, about, row, fields, is_volatile) { path, about, sizeof(struct row), COUNT(fields), fields, is_volatile }
+#define TABLE(path, about, row, fields, is_volatile) \
+    { \
+        path, about, sizeof(struct row), COUNT(fields), fields, is_volatile \
+    }
 const struct table store_table[TABLE_COUNT] = {
     [TABLE_EVENTS]      = TABLE("/events", "what happened to the run; time in Unix seconds", event_row, events, true),
     [TABLE_SAMPLES]     = TABLE("/samples", "generated text, cut at 1024 bytes", sample_row, samples, false),
-    [TABLE_CHECKPOINTS] = TABLE("/checkpoints", "checkpoints written; older ones may be gone from disk", checkpoint_row, checkpoints, false),
-    [TABLE_ATTEMPTS]    = TABLE("/attempts", "processes that worked on the run; times in Unix seconds", attempt_row, attempts, true),
-    [TABLE_EXECUTED]    = TABLE("/cost/executed", "counted while running: FLOPs so far, peak bytes", executed_row, executed, true),
-    [TABLE_COST]        = TABLE("/cost/planned", "by module: parameters, FLOPs of a token, bytes", cost_row, costs, false),
+    [TABLE_CHECKPOINTS] = TABLE("/checkpoints", "checkpoints written; older ones may be gone from disk", checkpoint_row,
+                                checkpoints, false),
+    [TABLE_ATTEMPTS]    = TABLE("/attempts", "processes that worked on the run; times in Unix seconds", attempt_row,
+                                attempts, true),
+    [TABLE_EXECUTED]    = TABLE("/cost/executed", "counted while running: FLOPs so far, peak bytes", executed_row,
+                                executed, true),
+    [TABLE_COST]        = TABLE("/cost/planned", "by module: parameters, FLOPs of a token, bytes", cost_row, costs,
+                                false),
 };
 
 hid_t text_type(size_t bytes)
@@ -178,7 +189,8 @@ void store_add_row(struct store *s, enum store_table table, const void *row)
     if (!s->failed) s->table_rows[table]++;
 }
 
-int store_event(struct store *s, int64_t step, enum store_level level, enum store_event code, const char *text, struct err *e)
+int store_event(struct store *s, int64_t step, enum store_level level, enum store_event code, const char *text,
+                struct err *e)
 {
     struct event_row row = { .step = step, .time = unix_seconds(), .level = (uint8_t)level, .code = code };
     copy_text(row.text, sizeof row.text, text);

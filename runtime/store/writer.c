@@ -75,7 +75,8 @@ static int keep_row(struct store *s, enum store_group group, const double *const
         char *to = c->pending + (size_t)m->pending * c->bytes;
         for (size_t k = 0; k < c->count; k++)
             if (!store_convert(c->type, value[i][k], to + k * size))
-                return err_set(e, "%s: %s/%s[%zu] = %.17g does not fit its type", s->path, store_group_name[group], c->name, k, value[i][k]);
+                return err_set(e, "%s: %s/%s[%zu] = %.17g does not fit its type", s->path, store_group_name[group],
+                               c->name, k, value[i][k]);
     }
     return 0;
 }

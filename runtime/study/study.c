@@ -8,7 +8,8 @@
 
 enum { MOST_REPLICATES = 1000 };
 
-const char study_name_rule[] = "a name begins with a letter of a-z, a digit or _ and has only these and . = , + -, at most 120";
+const char study_name_rule[] =
+    "a name begins with a letter of a-z, a digit or _ and has only these and . = , + -, at most 120";
 
 /* The library says where a name is no name; a script can talk the library out of it. */
 bool study_is_name(const char *name)
@@ -29,7 +30,8 @@ enum backend_kind variant_backend(const struct variant *v)
 int64_t variant_tokens(const struct variant *v)
 {
     const json_t *train = json_object_get(v->config, "train"), *model = json_object_get(v->config, "model");
-    return json_integer_value(json_object_get(train, "steps")) * json_integer_value(json_object_get(train, "batch")) * json_integer_value(json_object_get(model, "seq"));
+    return json_integer_value(json_object_get(train, "steps")) * json_integer_value(json_object_get(train, "batch")) *
+           json_integer_value(json_object_get(model, "seq"));
 }
 
 /* ---- one configuration, built and measured ---- */
@@ -47,7 +49,8 @@ static struct hash fingerprint_of(const struct graph *train, const struct graph 
 static int measure(const struct model_conf *model, const struct train_conf *train, struct arena *arena, bool memory, struct measure *out, struct err *e)
 {
     int64_t batch = train->batch / train->micro;
-    struct plan_how how = { backend_find((enum backend_kind)train->backend, e), (enum precision)train->precision, (enum recompute)train->recompute };
+    struct plan_how how = { backend_find((enum backend_kind)train->backend, e), (enum precision)train->precision,
+                            (enum recompute)train->recompute };
     if (!how.backend) return -1;
     struct leaves *leaves = leaves_new(), *decode_leaves = leaves_new();
     struct graph *g = graph_new(leaves), *eval = graph_new(leaves), *decode = graph_new(decode_leaves);
@@ -81,13 +84,15 @@ static int measure(const struct model_conf *model, const struct train_conf *trai
     return failure;
 }
 
-static int measure_json(json_t *model_json, const struct train_conf *train, bool memory, struct measure *out, struct err *e)
+static int measure_json(json_t *model_json, const struct train_conf *train, bool memory, struct measure *out,
+                        struct err *e)
 {
     struct arena *arena = arena_new();
     struct model_conf model;
     struct problems problems = { 0 };
     model_load(model_json, arena, &model, &problems);
-    int failure = problems.n ? err_set(e, "%s: %s", problems.problem[0].path, problems.problem[0].text) : measure(&model, train, arena, memory, out, e);
+    int failure = problems.n ? err_set(e, "%s: %s", problems.problem[0].path, problems.problem[0].text)
+                             : measure(&model, train, arena, memory, out, e);
     problems_free(&problems);
     arena_free(arena);
     return failure;
@@ -99,21 +104,25 @@ static void apply(json_t *model, json_t *train, const char *path, json_t *value,
 {
     struct err e;
     bool training = strncmp(path, "train.", 6) == 0;
-    int failure = training ? config_set(&train_schema, train, path + 6, value, &e) : config_set(&model_schema, model, path, value, &e);
+    int failure = training ? config_set(&train_schema, train, path + 6, value, &e)
+                           : config_set(&model_schema, model, path, value, &e);
     if (failure) problem_add(problems, path, "%s", e.text);
 }
 
 /* Loads both tables; false when there is a mistake. */
-static bool load_both(json_t *model_json, json_t *train_json, struct arena *arena, struct model_conf *model, struct train_conf *train, const struct corpus_info *data, struct problems *problems)
+static bool load_both(json_t *model_json, json_t *train_json, struct arena *arena, struct model_conf *model,
+                      struct train_conf *train, const struct corpus_info *data, struct problems *problems)
 {
     int before = problems->n;
     model_load(model_json, arena, model, problems);
     train_load(train_json, arena, train, problems);
     if (problems->n > before) return false;
     if (data && data->vocab > model->vocab)
-        problem_add(problems, "vocab", "%d: the data in %s has token ids up to %d", model->vocab, data->path, data->vocab - 1);
+        problem_add(problems, "vocab", "%d: the data in %s has token ids up to %d", model->vocab, data->path,
+                    data->vocab - 1);
     if (data && data->train_tokens <= (uint64_t)model->seq)
-        problem_add(problems, "seq", "%d: the data in %s has only %llu tokens to train on", model->seq, data->path, (unsigned long long)data->train_tokens);
+        problem_add(problems, "seq", "%d: the data in %s has only %llu tokens to train on", model->seq, data->path,
+                    (unsigned long long)data->train_tokens);
     return problems->n == before;
 }
 
@@ -128,7 +137,8 @@ static void keep(struct variant *v, const struct measure *m)
     v->memory_bytes = m->memory;
 }
 
-static void resolve_variant(struct study *s, struct variant *v, json_t *base, json_t *base_train, int eval_tokens, const json_t *given, const struct corpus_info *data, struct problems *problems)
+static void resolve_variant(struct study *s, struct variant *v, json_t *base, json_t *base_train, int eval_tokens,
+                            const json_t *given, const struct corpus_info *data, struct problems *problems)
 {
     json_t *model_json = json_deep_copy(base), *train_json = json_deep_copy(base_train), *value;
     const char *path, *name = json_string_value(json_object_get(given, "name"));
@@ -140,10 +150,15 @@ static void resolve_variant(struct study *s, struct variant *v, json_t *base, js
     problems->variant = v->name;
     int before = problems->n;
     if (before == 0 && !study_is_name(v->name)) problem_add(problems, "", "%s", study_name_rule);
-    json_object_foreach(json_object_get(given, "set"), path, value) apply(model_json, train_json, path, value, problems);
+    json_object_foreach(json_object_get(given, "set"), path, value)
+        apply(model_json, train_json, path, value, problems);
     if (problems->n == before && load_both(model_json, train_json, s->arena, &model, &train, data, problems)) {
-        if (train.eval_tokens != eval_tokens) problem_add(problems, "train.eval_tokens", "%d: all variants are measured on the same text: set it for the whole study", train.eval_tokens);
-        v->config = json_pack("{s:o, s:o}", "model", config_write(&model_schema, &model), "train", config_write(&train_schema, &train));
+        if (train.eval_tokens != eval_tokens)
+            problem_add(problems, "train.eval_tokens",
+                        "%d: all variants are measured on the same text: set it for the whole study",
+                        train.eval_tokens);
+        v->config = json_pack("{s:o, s:o}", "model", config_write(&model_schema, &model),
+                              "train", config_write(&train_schema, &train));
         if (measure(&model, &train, s->arena, true, &m, &e)) problem_add(problems, "", "%s", e.text);
         else keep(v, &m);
     }
@@ -200,7 +215,8 @@ static int match_variant(struct study *s, struct variant *v, double want, struct
     }
     if (failure) problem_add(problems, "match.adjust", "no value of '%s' builds: %s", s->match_adjust, e.text);
     else if (gap > s->match_tolerance * want)
-        problem_add(problems, "match", "variant '%s' comes to %.0f %s with %s = %d, the baseline has %.0f: more than the tolerance of %g apart", v->name, quantity_of(&m, s->match_quantity),
+        problem_add(problems, "match", "variant '%s' comes to %.0f %s with %s = %d, the baseline has %.0f: more than "
+                                       "the tolerance of %g apart", v->name, quantity_of(&m, s->match_quantity),
                     s->match_quantity, s->match_adjust, best, want, s->match_tolerance);
     arena_free(arena);
     return failure ? -1 : 0;
@@ -209,13 +225,15 @@ static int match_variant(struct study *s, struct variant *v, double want, struct
 static void match_all(struct study *s, const json_t *given, struct problems *problems)
 {
     struct variant *base = &s->variant[s->baseline];
-    struct measure m = { .counts = base->counts, .train_flops = base->train_flops_per_token, .tokens = variant_tokens(base) };
+    struct measure m = { .counts = base->counts, .train_flops = base->train_flops_per_token,
+                         .tokens = variant_tokens(base) };
     double want = quantity_of(&m, s->match_quantity);
     for (int i = 0; i < s->n_variants; i++) {
         const json_t *set = json_object_get(json_array_get(json_object_get(given, "variants"), (size_t)i), "set");
         if (i == s->baseline) continue;
         if (json_object_get(set, s->match_adjust)) {
-            problem_add(problems, "match.adjust", "variant '%s' sets '%s' itself: it cannot be adjusted too", s->variant[i].name, s->match_adjust);
+            problem_add(problems, "match.adjust", "variant '%s' sets '%s' itself: it cannot be adjusted too",
+                        s->variant[i].name, s->match_adjust);
             continue;
         }
         match_variant(s, &s->variant[i], want, problems);
@@ -238,7 +256,8 @@ static void name_points(struct study *s, uint64_t seed)
         for (int i = 0; i < s->n_variants; i++) {
             char hash[33];
             hash_print(s->variant[i].hash, hash);
-            s->point[s->n_points++] = (struct point){ i, k, seed + (uint64_t)k, arena_text(s->arena, "%s-%.8s/%d", s->variant[i].name, hash, k) };
+            s->point[s->n_points++] = (struct point){ i, k, seed + (uint64_t)k,
+                                                      arena_text(s->arena, "%s-%.8s/%d", s->variant[i].name, hash, k) };
         }
 }
 
@@ -264,12 +283,16 @@ static void identify(struct study *s, const struct corpus_info *data, uint64_t s
         v->hash = study_identity(v->config, data, seed);
         /* What the graph does not hold of a run: how long, on what, how often looked at is no difference. */
         json_t *train = json_object_get(v->config, "train");
-        int64_t run[] = { json_integer_value(json_object_get(train, "steps")), json_integer_value(json_object_get(train, "batch")), json_integer_value(json_object_get(train, "micro")) };
+        int64_t run[] = { json_integer_value(json_object_get(train, "steps")),
+                          json_integer_value(json_object_get(train, "batch")),
+                          json_integer_value(json_object_get(train, "micro")) };
         const char *precision = json_string_value(json_object_get(train, "precision"));
-        v->fingerprint = hash_more(hash_more(v->fingerprint, run, sizeof run), precision, precision ? strlen(precision) : 0);
+        v->fingerprint = hash_more(hash_more(v->fingerprint, run, sizeof run), precision,
+                                   precision ? strlen(precision) : 0);
         for (int j = 0; j < i; j++)
             if (hash_equal(v->fingerprint, s->variant[j].fingerprint))
-                problem_add(problems, "variants", "'%s' and '%s' build the same graph: the change has no effect", s->variant[j].name, v->name);
+                problem_add(problems, "variants", "'%s' and '%s' build the same graph: the change has no effect",
+                            s->variant[j].name, v->name);
     }
 }
 
@@ -282,7 +305,8 @@ static int read_head(struct study *s, const json_t *given, struct problems *prob
     s->replicates = (int)replicates;
     s->n_variants = (int)json_array_size(variants);
     if (before == 0 && !study_is_name(s->name)) problem_add(problems, "name", "'%s': %s", s->name, study_name_rule);
-    if (replicates < 1 || replicates > MOST_REPLICATES) problem_add(problems, "replicates", "%lld is out of range: 1 to %d", (long long)replicates, MOST_REPLICATES);
+    if (replicates < 1 || replicates > MOST_REPLICATES)
+        problem_add(problems, "replicates", "%lld is out of range: 1 to %d", (long long)replicates, MOST_REPLICATES);
     if (strncmp(s->primary, "eval.", 5) != 0 && strncmp(s->primary, "train.", 6) != 0)
         problem_add(problems, "primary", "'%s': must be eval.SERIES or train.SERIES, as \"eval.loss\"", s->primary);
     if (s->n_variants == 0) problem_add(problems, "variants", "there is none: a study compares at least two");
@@ -294,8 +318,9 @@ static int read_head(struct study *s, const json_t *given, struct problems *prob
         bool known = false;
         for (const char *const *q = quantities; *q; q++) known |= strcmp(*q, s->match_quantity) == 0;
         const char *near = nearest_name(s->match_quantity, quantities);
-        if (!known) problem_add(problems, "match", "no quantity '%s'%s%s%s\n  known: active_params, total_params, train_flops", s->match_quantity,
-                                near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+        if (!known)
+            problem_add(problems, "match", "no quantity '%s'%s%s%s\n  known: active_params, total_params, train_flops",
+                        s->match_quantity, near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
     }
     return problems->n - before;
 }
@@ -310,7 +335,8 @@ static int find_baseline(struct study *s, const json_t *given, struct problems *
         if (strcmp(names[i], name) == 0) return i;
     }
     const char *near = nearest_name(name, names);
-    problem_add(problems, "baseline", "no variant '%s'%s%s%s", name, near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+    problem_add(problems, "baseline", "no variant '%s'%s%s%s", name, near ? " (did you mean '" : "", near ? near : "",
+                near ? "'?)" : "");
     return -1;
 }
 
@@ -318,7 +344,8 @@ int study_resolve(const json_t *given, const struct corpus_info *data, struct st
 {
     struct study *s = xcalloc(1, sizeof *s);
     s->arena = arena_new();
-    json_t *base = json_object_get(given, "base"), *train_json = json_object_get(given, "train"), *empty = json_object();
+    json_t *base = json_object_get(given, "base"), *train_json = json_object_get(given, "train"),
+           *empty = json_object();
     struct model_conf model;
     struct train_conf train;
     uint64_t seed = (uint64_t)json_integer_value(json_object_get(given, "seed"));
@@ -327,7 +354,8 @@ int study_resolve(const json_t *given, const struct corpus_info *data, struct st
     s->variant = arena_alloc(s->arena, (size_t)(s->n_variants + 1) * sizeof *s->variant);
     if (sound) {
         for (int i = 0; i < s->n_variants; i++)
-            resolve_variant(s, &s->variant[i], base ? base : empty, train_json ? train_json : empty, train.eval_tokens, json_array_get(json_object_get(given, "variants"), (size_t)i), data, problems);
+            resolve_variant(s, &s->variant[i], base ? base : empty, train_json ? train_json : empty, train.eval_tokens,
+                            json_array_get(json_object_get(given, "variants"), (size_t)i), data, problems);
         s->baseline = find_baseline(s, given, problems);
         if (problems->n == 0 && s->match_quantity) match_all(s, given, problems);
         if (problems->n == 0) identify(s, data, seed, problems);

@@ -32,7 +32,8 @@ struct study {
     struct arena *arena;
     const char *name, *dir;             /* dir: the folder, "runs/NAME" */
     const char *script_path, *script_text, *data_path;
-    json_t *required, *record;          /* files that the script read: [{"name","xxh128","text"}]; how it was run (NULL: not known) */
+    json_t *required, *record;          /* files that the script read: [{"name","xxh128","text"}]; how it was run (NULL:
+                                           not known) */
     const char *primary;                /* "eval.loss": GROUP.SERIES, the metric that answers */
     const char *family;                 /* how the variants share the 5 %: a name of stats.h */
     const char *match_quantity, *match_adjust; double match_tolerance;      /* NULL: no match asked */
@@ -46,23 +47,27 @@ struct study {
    "match":{"quantity":"active_params","adjust":"ffn.d_ff","tolerance":x} or absent,
    "required":[..], "record":{..} or absent}. Paths in "set" that start with "train." address
    the training table, others the model. Finds all mistakes; two variants with one fingerprint are one. */
-int study_resolve(const json_t *description, const struct corpus_info *data, struct study **out, struct problems *problems);
-int study_save(const struct study *s, struct err *e);                       /* writes study.json atomically; makes folders */
-/* What study_save would change. script: whose the study is, another's than the one that would take its place when `other`. Of the runs
-   those that both name are kept, those that lie there from earlier brought back; what was begun and is not named any more becomes an
-   earlier run, what was not begun is dropped. */
+int study_resolve(const json_t *description, const struct corpus_info *data, struct study **out,
+                  struct problems *problems);
+int study_save(const struct study *s, struct err *e);    /* writes study.json atomically; makes folders */
+/* What study_save would change. script: whose the study is, another's than the one that would take its place when
+   `other`. Of the runs those that both name are kept, those that lie there from earlier brought back; what was begun
+   and is not named any more becomes an earlier run, what was not begun is dropped. */
 struct study_change { bool exists, other; char script[4096]; int added, kept, back, earlier, dropped; };
 int study_change(const struct study *s, struct study_change *out, struct err *e);
 int study_open(const char *dir, struct study **out, struct err *e);
-json_t *study_write(const struct study *s);                                  /* what study_save writes (new reference) */
+json_t *study_write(const struct study *s);    /* what study_save writes (new reference) */
 /* What a description and study.json have in common: name, script, data, record, primary metric, test. */
 void study_read_head(struct study *s, const json_t *json);
 int study_read(const json_t *json, struct study **out, struct err *e);      /* dir is NULL */
 void study_free(struct study *s);
-/* Leaves only the points of the named variants and of the baseline, or those named as VARIANT/REPLICATE; what is saved stays whole. */
+/* Leaves only the points of the named variants and of the baseline, or those named as VARIANT/REPLICATE; what is saved
+   stays whole. */
 int study_select(struct study *s, const char *const *names, int n, struct err *e);
-struct hash study_identity(const json_t *config, const struct corpus_info *data, uint64_t seed);   /* seed: of replicate 0 */
-bool study_is_of(const struct study *s, const struct point *p, const struct corpus_info *data);     /* the data that the point was made with */
+/* seed: of replicate 0 */
+struct hash study_identity(const json_t *config, const struct corpus_info *data, uint64_t seed);
+/* The data that the point was made with */
+bool study_is_of(const struct study *s, const struct point *p, const struct corpus_info *data);
 int64_t variant_tokens(const struct variant *v);                            /* that a run trains on */
 enum backend_kind variant_backend(const struct variant *v);
 char *study_point_path(const struct study *s, int point, const char *file); /* malloc'd: DIR/VARIANT-HASH8/K/FILE */

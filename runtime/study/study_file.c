@@ -52,8 +52,11 @@ static int select_one(const struct study *s, const char *name, bool *wanted, str
         if (strcmp(known[i], name) == 0) found = i;
     }
     const char *near = found < 0 ? nearest_name(name, known) : NULL;
-    if (found < 0) return err_set(e, "%s: no such variant%s%s%s%s", name, strchr(name, '/') ? " and replicate" : "", near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
-    for (int i = 0; i < s->n_points; i++) wanted[i] |= s->point[i].variant == found || s->point[i].variant == s->baseline;
+    if (found < 0)
+        return err_set(e, "%s: no such variant%s%s%s%s", name, strchr(name, '/') ? " and replicate" : "",
+                       near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+    for (int i = 0; i < s->n_points; i++)
+        wanted[i] |= s->point[i].variant == found || s->point[i].variant == s->baseline;
     return 0;
 }
 
@@ -104,14 +107,19 @@ json_t *study_write(const struct study *s)
     for (int i = 0; i < s->n_variants; i++) json_array_append_new(variants, variant_json(&s->variant[i]));
     for (int i = 0; i < s->n_points; i++) {
         const struct point *p = &s->point[i];
-        json_array_append_new(points, json_pack("{s:i, s:i, s:I, s:s}", "variant", p->variant, "replicate", p->replicate, "seed", (json_int_t)p->seed, "dir", p->dir));
+        json_array_append_new(points, json_pack("{s:i, s:i, s:I, s:s}", "variant", p->variant,
+                                                "replicate", p->replicate, "seed", (json_int_t)p->seed, "dir", p->dir));
     }
-    json_t *json = json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:{s:s}, s:i, s:i, s:o, s:o}", "format", "sluice-study", "version", STUDY_VERSION, "name", s->name, "script_path", s->script_path,
-                             "script_text", s->script_text, "data", s->data_path, "primary", s->primary, "test", "family", s->family, "baseline", s->baseline, "replicates", s->replicates, "variants", variants, "points", points);
+    json_t *json = json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:{s:s}, s:i, s:i, s:o, s:o}", "format",
+                             "sluice-study", "version", STUDY_VERSION, "name", s->name, "script_path", s->script_path,
+                             "script_text", s->script_text, "data", s->data_path, "primary", s->primary, "test",
+                             "family", s->family, "baseline", s->baseline, "replicates", s->replicates, "variants",
+                             variants, "points", points);
     if (json && s->required) json_object_set(json, "required", s->required);
     if (json && s->record) json_object_set(json, "record", s->record);
     if (json && s->match_quantity)
-        json_object_set_new(json, "match", json_pack("{s:s, s:s, s:f}", "quantity", s->match_quantity, "adjust", s->match_adjust, "tolerance", s->match_tolerance));
+        json_object_set_new(json, "match", json_pack("{s:s, s:s, s:f}", "quantity", s->match_quantity,
+                                                     "adjust", s->match_adjust, "tolerance", s->match_tolerance));
     return json;
 }
 
@@ -185,8 +193,11 @@ static int open_points(struct study *s, const json_t *list, struct err *e)
     for (int i = 0; i < s->n_points; i++) {
         const json_t *p = json_array_get(list, (size_t)i);
         int variant = (int)json_integer_value(json_object_get(p, "variant"));
-        if (variant < 0 || variant >= s->n_variants) return err_set(e, "point %d names variant %d of %d", i, variant, s->n_variants);
-        s->point[i] = (struct point){ variant, (int)json_integer_value(json_object_get(p, "replicate")), (uint64_t)json_integer_value(json_object_get(p, "seed")), (char *)(uintptr_t)text_of(s, p, "dir", "?") };
+        if (variant < 0 || variant >= s->n_variants)
+            return err_set(e, "point %d names variant %d of %d", i, variant, s->n_variants);
+        s->point[i] = (struct point){ variant, (int)json_integer_value(json_object_get(p, "replicate")),
+                                      (uint64_t)json_integer_value(json_object_get(p, "seed")),
+                                      (char *)(uintptr_t)text_of(s, p, "dir", "?") };
     }
     return 0;
 }
@@ -218,7 +229,8 @@ int study_read(const json_t *json, struct study **out, struct err *e)
     }
     open_variants(s, json_object_get(json, "variants"));
     int bad = open_points(s, json_object_get(json, "points"), e);
-    if (!bad && (s->baseline < 0 || s->baseline >= s->n_variants)) bad = err_set(e, "the baseline is variant %d of %d", s->baseline, s->n_variants);
+    if (!bad && (s->baseline < 0 || s->baseline >= s->n_variants))
+        bad = err_set(e, "the baseline is variant %d of %d", s->baseline, s->n_variants);
     if (bad) { study_free(s); return -1; }
     *out = s;
     return 0;
@@ -243,7 +255,8 @@ int study_open(const char *dir, struct study **out, struct err *e)
     int bad = 0;
     if (!json) bad = err_set(e, "%s: %s (line %d): no study can be read here", path, failure.text, failure.line);
     else if (!format || strcmp(format, "sluice-study") != 0) bad = err_set(e, "%s: is no sluice-study file", path);
-    else if (version != STUDY_VERSION) bad = err_set(e, "%s: has version %lld, this program reads %d", path, (long long)version, STUDY_VERSION);
+    else if (version != STUDY_VERSION)
+        bad = err_set(e, "%s: has version %lld, this program reads %d", path, (long long)version, STUDY_VERSION);
     else if (study_read(json, out, e)) bad = err_prefix(e, "%s: ", path);
     else (*out)->dir = arena_text((*out)->arena, "%s", dir);
     free(path);

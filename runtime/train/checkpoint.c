@@ -1,6 +1,7 @@
-/* The folder of checkpoints. Each is written in a temporary folder, synced, renamed: a kill or a power cut leaves the old
-   state or the new. An older checkpoint of the same step steps aside first, as step-N.old, which readers take where there is no
-   step-N; with plain renames, because exchanging two folders at once is what many file systems cannot do. */
+/* The folder of checkpoints. Each is written in a temporary folder, synced, renamed: a kill or a power cut leaves the
+   old state or the new. An older checkpoint of the same step steps aside first, as step-N.old, which readers take where
+   there is no step-N; with plain renames, because exchanging two folders at once is what many file systems cannot
+   do. */
 #include "checkpoint_files.h"
 #include "base/file.h"
 
@@ -26,7 +27,8 @@ static bool name_read(const char *name, struct entry *out)
     *out = (struct entry){ .step = strtoll(name + 5, &end, 10) };
     out->old = !strcmp(end, ".old");
     step_name(again, out->step);
-    return out->step >= 0 && (out->old || !*end) && strlen(again) == (size_t)(end - name) && !strncmp(again, name, strlen(again));
+    return out->step >= 0 && (out->old || !*end) && strlen(again) == (size_t)(end - name) &&
+           !strncmp(again, name, strlen(again));
 }
 
 static char *path_of(const char *dir, int64_t step, const char *ending)
@@ -131,14 +133,16 @@ static int take_place(const char *dir, int64_t step, const char *temporary, cons
     return 0;
 }
 
-int checkpoint_save(const char *dir, int64_t step, struct leaves *leaves, struct state *state, const json_t *extra, int keep,
-                    struct checkpoint *out, struct err *e)
+int checkpoint_save(const char *dir, int64_t step, struct leaves *leaves, struct state *state, const json_t *extra,
+                    int keep, struct checkpoint *out, struct err *e)
 {
     char *path = path_of(dir, step, ""), *temporary = path_of(dir, step, ".tmp");
     out->step = step;
-    INVARIANT((size_t)snprintf(out->path, sizeof out->path, "%s", path) < sizeof out->path, "a checkpoint's path is too long");
-    int failure = (mkdir(dir, 0777) < 0 && errno != EEXIST) || checkpoint_tidy(dir) < 0 || mkdir(temporary, 0777) < 0
-               || checkpoint_write(temporary, step, leaves, state, extra, out) || take_place(dir, step, temporary, path) < 0;
+    INVARIANT((size_t)snprintf(out->path, sizeof out->path, "%s", path) < sizeof out->path,
+              "a checkpoint's path is too long");
+    int failure = (mkdir(dir, 0777) < 0 && errno != EEXIST) || checkpoint_tidy(dir) < 0 || mkdir(temporary, 0777) < 0 ||
+                  checkpoint_write(temporary, step, leaves, state, extra, out) ||
+                  take_place(dir, step, temporary, path) < 0;
     int cause = errno;
     if (failure) {
         remove_folder(temporary);
@@ -158,7 +162,9 @@ int checkpoint_newest(const char *dir, int64_t most, char *path, size_t room, st
         char *name = path_of(dir, entry[i].step, entry[i].old ? ".old" : "");
         struct err why;
         INVARIANT((size_t)snprintf(path, room, "%s", name) < room, "a checkpoint's path is too long");
-        if (entry[i].step > most) fprintf(stderr, "%s: is later than step %lld, the last that is committed; passed over\n", path, (long long)most);
+        if (entry[i].step > most)
+            fprintf(stderr, "%s: is later than step %lld, the last that is committed; passed over\n", path,
+                    (long long)most);
         else if (checkpoint_verify(path, &why) == 0) found = 1;
         else fprintf(stderr, "%s; passed over\n", why.text);
         free(name);

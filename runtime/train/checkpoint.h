@@ -1,5 +1,5 @@
-/* Checkpoints: a folder step-00000100/ with state.safetensors (all weights and every buffer that is not transient, by path)
-   and manifest.json, written last. A checkpoint is whole or it does not exist. */
+/* Checkpoints: a folder step-00000100/ with state.safetensors (all weights and every buffer that is not transient, by
+   path) and manifest.json, written last. A checkpoint is whole or it does not exist. */
 #ifndef SLUICE_CHECKPOINT_H
 #define SLUICE_CHECKPOINT_H
 
@@ -9,16 +9,18 @@
 /* bytes and hash (XXH128) of state.safetensors. */
 struct checkpoint { char path[4096], hash[33]; int64_t step; uint64_t bytes; };
 
-/* Writes dir/step-N beside the others (making dir), replaces one of the same step, and removes all but the `keep` newest
-   up to this step (0 keeps all). -1 leaves errno as the system gave it. */
-int checkpoint_save(const char *dir, int64_t step, struct leaves *leaves, struct state *state, const json_t *extra, int keep,
-                    struct checkpoint *out, struct err *e);
+/* Writes dir/step-N beside the others (making dir), replaces one of the same step, and removes all but the `keep`
+   newest up to this step (0 keeps all). -1 leaves errno as the system gave it. */
+int checkpoint_save(const char *dir, int64_t step, struct leaves *leaves, struct state *state, const json_t *extra,
+                    int keep, struct checkpoint *out, struct err *e);
 
 /* Verifies every byte, then fills the state. The checkpoint must hold exactly the leaves' paths and shapes; on an error
    nothing is filled. *extra (new reference) is what was given to checkpoint_save. */
-int checkpoint_load(const char *path, struct leaves *leaves, struct state *state, struct checkpoint *out, json_t **extra, struct err *e);
+int checkpoint_load(const char *path, struct leaves *leaves, struct state *state, struct checkpoint *out,
+                    json_t **extra, struct err *e);
 
-/* Removes all but the `keep` newest up to step `newest`; with none to keep, the folder too. What cannot be removed stays. */
+/* Removes all but the `keep` newest up to step `newest`; with none to keep, the folder too. What cannot be removed
+   stays. */
 void checkpoint_prune(const char *dir, int64_t newest, int keep);
 
 uint64_t checkpoint_bytes(const struct leaves *leaves);     /* of state.safetensors */
@@ -27,8 +29,8 @@ int checkpoint_verify(const char *path, struct err *e);
 /* Clears away what dead writers left, and puts back what one had only moved aside. For who alone writes in dir. */
 int checkpoint_tidy(const char *dir);
 
-/* 1: the newest checkpoint of a step up to `most` that verifies is in `path`; 0: there is none; -1: the folder cannot be read.
-   Torn, damaged and later ones are passed over with a message on stderr. */
+/* 1: the newest checkpoint of a step up to `most` that verifies is in `path`; 0: there is none; -1: the folder cannot
+   be read. Torn, damaged and later ones are passed over with a message on stderr. */
 int checkpoint_newest(const char *dir, int64_t most, char *path, size_t room, struct err *e);
 
 #endif

@@ -1,5 +1,5 @@
-/* The two files of a checkpoint. Every byte is covered by a hash: the tensors' is in the manifest, the manifest's at its own
-   end. */
+/* The two files of a checkpoint. Every byte is covered by a hash: the tensors' is in the manifest, the manifest's at
+   its own end. */
 #define _GNU_SOURCE
 #include "checkpoint_files.h"
 #include "base/file.h"
@@ -76,8 +76,9 @@ enum { SEAL = sizeof seal - 1 + 32 + sizeof seal_end - 1 };
 static char *manifest_text(int64_t step, const json_t *extra, uint64_t bytes, const char *digest)
 {
     char check[33], *text;
-    json_t *j = json_pack("{s:s, s:i, s:I, s:{s:{s:I, s:s}}, s:O}", "format", "sluice-checkpoint", "version", VERSION, "step", (json_int_t)step,
-                          "files", state_file, "bytes", (json_int_t)bytes, "xxh128", digest, "extra", extra);
+    json_t *j = json_pack("{s:s, s:i, s:I, s:{s:{s:I, s:s}}, s:O}", "format", "sluice-checkpoint", "version", VERSION,
+                          "step", (json_int_t)step, "files", state_file, "bytes", (json_int_t)bytes, "xxh128", digest,
+                          "extra", extra);
     INVARIANT(j, "a checkpoint's manifest cannot be made");
     char *body = json_dumps(j, JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(17));
     size_t length = strlen(body) - 1;                       /* the closing brace comes after the seal */
@@ -120,10 +121,13 @@ static int write_manifest(const char *path, int64_t step, const json_t *extra, c
     return file_commit(file, &e);
 }
 
-int checkpoint_write(const char *folder, int64_t step, struct leaves *leaves, struct state *state, const json_t *extra, struct checkpoint *out)
+int checkpoint_write(const char *folder, int64_t step, struct leaves *leaves, struct state *state, const json_t *extra,
+                     struct checkpoint *out)
 {
-    char *state_path = checkpoint_join(folder, state_file, ""), *manifest_path = checkpoint_join(folder, manifest_file, "");
-    int failure = write_state(state_path, leaves, state) || measure(state_path, out) || write_manifest(manifest_path, step, extra, out);
+    char *state_path = checkpoint_join(folder, state_file, ""),
+         *manifest_path = checkpoint_join(folder, manifest_file, "");
+    int failure = write_state(state_path, leaves, state) || measure(state_path, out) ||
+                  write_manifest(manifest_path, step, extra, out);
     free(state_path);
     free(manifest_path);
     return failure ? -1 : 0;
@@ -135,7 +139,8 @@ static bool sealed(const char *text, size_t size)
     if (size < SEAL) return false;
     const char *tail = text + size - SEAL;
     hash_print(hash_bytes(text, size - SEAL), check);
-    return !memcmp(tail, seal, sizeof seal - 1) && !memcmp(tail + sizeof seal - 1, check, 32) && !memcmp(tail + sizeof seal - 1 + 32, seal_end, sizeof seal_end - 1);
+    return !memcmp(tail, seal, sizeof seal - 1) && !memcmp(tail + sizeof seal - 1, check, 32) &&
+           !memcmp(tail + sizeof seal - 1 + 32, seal_end, sizeof seal_end - 1);
 }
 
 static json_t *manifest_read(const char *folder, struct err *e)
@@ -149,7 +154,8 @@ static json_t *manifest_read(const char *folder, struct err *e)
     const char *format = json_string_value(json_object_get(j, "format"));
     json_int_t version = json_integer_value(json_object_get(j, "version"));
     if (j && (!format || strcmp(format, "sluice-checkpoint") || version != VERSION)) {
-        err_set(e, "%s: format %s, version %lld; wanted is sluice-checkpoint, version %d", path, format ? format : "?", (long long)version, VERSION);
+        err_set(e, "%s: format %s, version %lld; wanted is sluice-checkpoint, version %d", path, format ? format : "?",
+                (long long)version, VERSION);
         json_decref(j);
         j = NULL;
     }
@@ -170,8 +176,12 @@ static int open_verified(const char *folder, json_t **manifest, struct safetenso
     if (!failure) {
         hash_print(safetensors_hash(*tensors), digest);
         if ((json_int_t)safetensors_bytes(*tensors) != json_integer_value(json_object_get(file, "bytes")))
-            failure = err_set(e, "%s: %llu bytes, the manifest says %lld", path, (unsigned long long)safetensors_bytes(*tensors), (long long)json_integer_value(json_object_get(file, "bytes")));
-        else if (!want || strcmp(want, digest)) failure = err_set(e, "%s: damaged (XXH128 %s, the manifest says %s)", path, digest, want ? want : "nothing");
+            failure = err_set(e, "%s: %llu bytes, the manifest says %lld", path,
+                              (unsigned long long)safetensors_bytes(*tensors),
+                              (long long)json_integer_value(json_object_get(file, "bytes")));
+        else if (!want || strcmp(want, digest))
+            failure = err_set(e, "%s: damaged (XXH128 %s, the manifest says %s)", path, digest,
+                              want ? want : "nothing");
     }
     free(path);
     if (!failure) return 0;
@@ -193,7 +203,8 @@ int checkpoint_verify(const char *path, struct err *e)
 static void tensor_text(const struct stored *t, char out[160])
 {
     int n = snprintf(out, 160, "%s [", t->dtype);
-    for (int i = 0; i < t->rank; i++) n += snprintf(out + n, (size_t)(160 - n), "%s%lld", i ? "," : "", (long long)t->dim[i]);
+    for (int i = 0; i < t->rank; i++)
+        n += snprintf(out + n, (size_t)(160 - n), "%s%lld", i ? "," : "", (long long)t->dim[i]);
     snprintf(out + n, (size_t)(160 - n), "]");
 }
 
@@ -230,14 +241,16 @@ static int compare(const struct safetensors *s, const struct leaves *leaves, str
     }
     for (int i = 0; i < n && !failure; i++) {
         const struct leaf *l = leaves_find(leaves, have[i]);
-        if (!l || !saved(l)) failure = err_set(e, "holds '%s', which the model does not have%s", have[i], hint(have[i], want, near));
+        if (!l || !saved(l))
+            failure = err_set(e, "holds '%s', which the model does not have%s", have[i], hint(have[i], want, near));
     }
     free(have);
     free(want);
     return failure;
 }
 
-int checkpoint_load(const char *path, struct leaves *leaves, struct state *state, struct checkpoint *out, json_t **extra, struct err *e)
+int checkpoint_load(const char *path, struct leaves *leaves, struct state *state, struct checkpoint *out,
+                    json_t **extra, struct err *e)
 {
     json_t *manifest;
     struct safetensors *tensors;
@@ -250,7 +263,8 @@ int checkpoint_load(const char *path, struct leaves *leaves, struct state *state
         if (saved(l)) state_put(state, l, safetensors_data(tensors, safetensors_find(tensors, l->path)));
     }
     if (!failure) {
-        *out = (struct checkpoint){ .step = json_integer_value(json_object_get(manifest, "step")), .bytes = safetensors_bytes(tensors) };
+        *out = (struct checkpoint){ .step = json_integer_value(json_object_get(manifest, "step")),
+                                    .bytes = safetensors_bytes(tensors) };
         snprintf(out->path, sizeof out->path, "%s", path);
         hash_print(safetensors_hash(tensors), out->hash);
         *extra = json_incref(json_object_get(manifest, "extra"));

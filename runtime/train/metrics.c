@@ -38,16 +38,21 @@ static void add_probe(struct metrics *m, const struct probe *p, enum store_group
     int64_t count = probe_count(p);
     if (i < 0) {
         i = m->n++;
-        m->series[i] = (struct series){ .group = group, .name = p->name, .unit = p->unit, .about = p->about, .better = p->better,
+        m->series[i] = (struct series){
+            .group = group, .name = p->name, .unit = p->unit, .about = p->about, .better = p->better,
             .type = strcmp(p->unit, "assignment") == 0 ? STORE_U32 : layered || count > 1 ? STORE_F32 : STORE_F64 };
-        if (layered) { m->series[i].dim_name[m->series[i].rank] = "layer"; m->series[i].dim[m->series[i].rank++] = m->blocks; }
+        if (layered) {
+            m->series[i].dim_name[m->series[i].rank] = "layer";
+            m->series[i].dim[m->series[i].rank++] = m->blocks;
+        }
     }
     struct series *s = &m->series[i];
     if (count > 1 && s->rank == layered) { s->dim_name[s->rank] = dimension(p->name); s->dim[s->rank++] = count; }
     if (count > 1 && s->dim[layered] < count) s->dim[layered] = count;
 }
 
-struct metrics *metrics_new(const struct graph *g, enum store_group group, int blocks, const struct series *fixed, int n_fixed)
+struct metrics *metrics_new(const struct graph *g, enum store_group group, int blocks, const struct series *fixed,
+                            int n_fixed)
 {
     struct metrics *m = xcalloc(1, sizeof *m);
     m->arena = arena_new();
@@ -60,7 +65,8 @@ struct metrics *metrics_new(const struct graph *g, enum store_group group, int b
     for (int i = 0; i < g->n_probes; i++) add_probe(m, &g->probe[i], group);
     for (int i = 0; i < g->n_probes; i++) m->of[i] = find(m, g->probe[i].name);
     m->value = arena_alloc(m->arena, (size_t)(m->n + 1) * sizeof *m->value);
-    for (int i = 0; i < m->n; i++) m->value[i] = arena_alloc(m->arena, (size_t)row_count(&m->series[i]) * sizeof(double));
+    for (int i = 0; i < m->n; i++)
+        m->value[i] = arena_alloc(m->arena, (size_t)row_count(&m->series[i]) * sizeof(double));
     return m;
 }
 

@@ -9,7 +9,8 @@ struct metrics;
 
 /* All series of one group: first those of `fixed`, whose values the caller sets, then one for each probe name; a probe
    that layers declare becomes [layers, ...] with NaN where a layer has none. */
-struct metrics *metrics_new(const struct graph *g, enum store_group group, int blocks, const struct series *fixed, int n_fixed);
+struct metrics *metrics_new(const struct graph *g, enum store_group group, int blocks, const struct series *fixed,
+                            int n_fixed);
 void metrics_free(struct metrics *m);
 int metrics_count(const struct metrics *m);
 const struct series *metrics_series(const struct metrics *m);

@@ -70,7 +70,9 @@ _Noreturn static void all_points(const struct runner *r, struct train_options *o
     }
     if (!is_like_rank_0(r, here)) exit(OUTCOME_INPUT);
     if (!r->options->threads) o->threads = cores_among(comm_here()->locals);
-    if (r->rank > 0) for (struct order next; worst == OUTCOME_FINISHED && (next = comm_follow()).kind == ORDER_POINT; ) worst = train_follow(r->study, (int)next.value, o);
+    if (r->rank > 0)
+        for (struct order next; worst == OUTCOME_FINISHED && (next = comm_follow()).kind == ORDER_POINT; )
+            worst = train_follow(r->study, (int)next.value, o);
     for (int p = 0; r->rank == 0 && p < r->study->n_points && worst == OUTCOME_FINISHED; p++) {
         comm_order(ORDER_POINT, p);
         struct progress end = { .ended = true, .outcome = train_point(r->study, p, o), .point = p };
@@ -211,7 +213,8 @@ static bool listen_to(struct runner *r, struct job *j)
     return true;
 }
 
-/* Runs that would not fit into a device's memory together are not started together; one that does not fit alone says so itself. */
+/* Runs that would not fit into a device's memory together are not started together; one that does not fit alone says so
+   itself. */
 static bool fits(struct runner *r, int point)
 {
     struct err e;

@@ -6,12 +6,13 @@
 #include "train.h"
 
 enum show { SHOW_AUTO, SHOW_LINES, SHOW_JSON, SHOW_NOTHING };
-struct run_options { int jobs, threads; enum show show; bool retry_failed, mix; int rank, ranks; };     /* jobs, threads 0: as many as the cores allow */
+/* jobs, threads 0: as many as the cores allow */
+struct run_options { int jobs, threads; enum show show; bool retry_failed, mix; int rank, ranks; };
 
 /* Trains all points, beside other processes that do: each takes what nobody trains, waits for the rest, and takes over
    what another left. Returns 0 when every point ended with a result (finished or diverged); else the code of the first
-   that failed, or 75 when a signal stopped the study, 6 when a disk is full. Finished points are skipped. Without `mix` nothing is run beside
-   files that another revision or instruction set wrote. */
+   that failed, or 75 when a signal stopped the study, 6 when a disk is full. Finished points are skipped. Without `mix`
+   nothing is run beside files that another revision or instruction set wrote. */
 enum outcome run_study(const struct study *s, const struct run_options *o);
 
 /* Whether the data at `path` is what all points were made with. */

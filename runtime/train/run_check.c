@@ -31,7 +31,8 @@ bool run_is_over(const struct runner *r, int point)
 
 /* ---- data ---- */
 
-/* The hash of the data that the study was made with; of an older study, from the first run file that can be read; "": none was begun. */
+/* The hash of the data that the study was made with; of an older study, from the first run file that can be read; "":
+   none was begun. */
 static void wanted_hash(const struct study *s, char out[33])
 {
     struct err e;
@@ -63,8 +64,8 @@ int run_check_data(const struct study *s, const char *path, struct err *e)
     wanted_hash(s, wanted);
     if (*wanted) snprintf(of_hash, sizeof of_hash, "data of hash %s", wanted);
     if (corpus_open(&c, path, &why))
-        return err_set(e, "%s\n  %s was made with %s: sluice resume %s --data FILE says where it lies now", why.text, s->dir,
-                       *wanted ? of_hash : "data that lay there", s->dir);
+        return err_set(e, "%s\n  %s was made with %s: sluice resume %s --data FILE says where it lies now", why.text,
+                       s->dir, *wanted ? of_hash : "data that lay there", s->dir);
     bool same = is_of_all(s, corpus_info(c));
     hash_print(corpus_info(c)->hash, has);
     corpus_close(c);
@@ -72,8 +73,8 @@ int run_check_data(const struct study *s, const char *path, struct err *e)
     if (strcmp(has, wanted) == 0)
         return err_set(e, "%s/study.json: a configuration in it is not the one that the study was made with; "
                        "sluice run makes it anew", s->dir);
-    return err_set(e, "%s: has hash %s, %s was made with %s\n  sluice resume %s --data FILE takes that from where it lies now; "
-                   "sluice run makes a study of this", path, has, s->dir, of_hash, s->dir);
+    return err_set(e, "%s: has hash %s, %s was made with %s\n  sluice resume %s --data FILE takes that from where it "
+                   "lies now; sluice run makes a study of this", path, has, s->dir, of_hash, s->dir);
 }
 
 static enum outcome check_data(const struct runner *r)
@@ -167,8 +168,10 @@ static void say_foreign(const struct runner *r, int point, const struct past *pa
 {
     char name[128];
     fprintf(stderr, "sluice: %s of %s was computed by revision %s with %s; "
-            "this is revision %s with %s, and its bits may differ\n  --mix goes on all the same; another --out begins anew\n", run_name(r, point, name), r->study->dir,
-            *past->origin.revision ? past->origin.revision : "unknown", *past->origin.isa ? past->origin.isa : "unknown",
+            "this is revision %s with %s, and its bits may differ\n"
+            "  --mix goes on all the same; another --out begins anew\n", run_name(r, point, name), r->study->dir,
+            *past->origin.revision ? past->origin.revision : "unknown",
+            *past->origin.isa ? past->origin.isa : "unknown",
             now->revision, now->isa);
 }
 

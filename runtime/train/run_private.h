@@ -40,7 +40,8 @@ bool run_is_over(const struct runner *r, int point);        /* its file says so 
 void run_show(struct runner *r);                            /* how far all runs are, redrawn */
 void run_show_step(struct runner *r, const struct progress *p);
 void run_show_end(struct runner *r, const struct job *j, enum outcome outcome, int killed_by);
-void run_show_refusal(struct runner *r, enum outcome code); /* after what run_check said: how the study ends, for a program */
+void run_show_refusal(struct runner *r, enum outcome code); /* after what run_check said: how the study ends, for a
+                                                               program */
 void run_show_gone(struct runner *r);                       /* the study's folder */
 void run_show_study(struct runner *r, enum outcome code);
 

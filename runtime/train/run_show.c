@@ -83,7 +83,8 @@ static json_t *run_json(const struct runner *r, const char *event, const struct 
     json_t *j = json_pack("{s:s, s:s, s:s, s:i, s:s, s:I, s:I, s:i, s:i}", "event", event, "study", r->study->name,
                           "variant", r->study->variant[point->variant].name, "replicate", point->replicate,
                           "status", status_name[p->status], "step", (json_int_t)p->step,
-                          "steps", (json_int_t)steps_of(r, p->point), "runs_done", r->ended, "runs", r->study->n_points);
+                          "steps", (json_int_t)steps_of(r, p->point), "runs_done", r->ended,
+                          "runs", r->study->n_points);
     double left = time_left(r);
     if (isfinite(p->loss)) json_object_set_new(j, "loss", json_real(p->loss));
     if (isfinite(p->eval_loss)) json_object_set_new(j, "eval_loss", json_real(p->eval_loss));
@@ -126,8 +127,9 @@ static void draw_run(struct runner *r, const struct job *j, int width)
     double pace = p->step > p->first ? p->seconds / (double)(p->step - p->first) : NAN;
     format_time((double)(p->steps - p->step) * pace, left);
     snprintf(line, sizeof line, "  %s  step %lld/%lld  loss %s  eval %s  %.0f tok/s  %s left",
-             run_name(r, j->point, name), (long long)p->step, (long long)steps_of(r, j->point), format_loss(p->loss, loss),
-             format_loss(p->eval_loss, eval), p->seconds > 0 ? (double)p->tokens / p->seconds : 0, left);
+             run_name(r, j->point, name), (long long)p->step, (long long)steps_of(r, j->point),
+             format_loss(p->loss, loss), format_loss(p->eval_loss, eval),
+             p->seconds > 0 ? (double)p->tokens / p->seconds : 0, left);
     fprintf(stderr, "%.*s\n", width - 1, line);
     r->lines++;
 }
@@ -196,7 +198,8 @@ void run_show_end(struct runner *r, const struct job *j, enum outcome outcome, i
     else if (idle) fprintf(stderr, r->over_before[j->point] ? "was finished before\n" : "was finished elsewhere\n");
     else if (outcome == OUTCOME_FINISHED) fprintf(stderr, "finished: eval loss %s", format_loss(p->eval_loss, eval));
     else if (outcome == OUTCOME_DIVERGED) fprintf(stderr, "diverged at step %lld", step);
-    else if (outcome == OUTCOME_ELSEWHERE) fputs("is trained by another process, for which ranks do not wait\n", stderr);
+    else if (outcome == OUTCOME_ELSEWHERE)
+        fputs("is trained by another process, for which ranks do not wait\n", stderr);
     else if (outcome != OUTCOME_INTERRUPTED) fprintf(stderr, "failed at step %lld (code %d)", step, (int)outcome);
     else if (p->signal) fprintf(stderr, "stopped by %s at step %lld", process_signal(p->signal, signal), step);
     else fprintf(stderr, "stopped at step %lld", step);
@@ -224,8 +227,8 @@ void run_show_study(struct runner *r, enum outcome code)
     if (r->rank > 0 || (r->options->show == SHOW_NOTHING && code == OUTCOME_FINISHED)) return;
     if (r->options->show == SHOW_JSON) { print_study_json(r, code); return; }
     format_time(clock_seconds() - r->began, took);
-    fprintf(stderr, "%s: %d finished, %d diverged, %d failed of %d runs in %s", r->study->name, r->finished, r->diverged,
-            r->failed, r->study->n_points, took);
+    fprintf(stderr, "%s: %d finished, %d diverged, %d failed of %d runs in %s", r->study->name, r->finished,
+            r->diverged, r->failed, r->study->n_points, took);
     if (r->stopped_by) fprintf(stderr, ", stopped by %s", process_signal(r->stopped_by, signal));
     fputs(r->at_once ? ", at once\n" : "\n", stderr);
     const char *goes_on = left == 1 ? "run is" : "runs are";

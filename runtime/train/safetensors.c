@@ -33,17 +33,23 @@ static int tensor_read(struct stored *t, const char *name, const json_t *j, stru
     const json_t *shape = json_object_get(j, "shape"), *offsets = json_object_get(j, "data_offsets");
     const char *dtype = json_string_value(json_object_get(j, "dtype"));
     uint64_t bytes = dtype ? dtype_bytes(dtype) : 0, dim, end;
-    if (json_object_size(j) != 3 || !bytes) return err_set(e, "'%s': dtype '%s' is not known or keys are missing", name, dtype ? dtype : "");
-    if (!json_is_array(shape) || json_array_size(shape) > SAFETENSORS_RANK) return err_set(e, "'%s': shape is not a list of at most %d sizes", name, SAFETENSORS_RANK);
+    if (json_object_size(j) != 3 || !bytes)
+        return err_set(e, "'%s': dtype '%s' is not known or keys are missing", name, dtype ? dtype : "");
+    if (!json_is_array(shape) || json_array_size(shape) > SAFETENSORS_RANK)
+        return err_set(e, "'%s': shape is not a list of at most %d sizes", name, SAFETENSORS_RANK);
     *t = (struct stored){ .name = name, .dtype = dtype, .rank = (int)json_array_size(shape) };
     for (int i = 0; i < t->rank; i++) {
-        if (!whole(json_array_get(shape, (size_t)i), &dim) || __builtin_mul_overflow(bytes, dim, &bytes)) return err_set(e, "'%s': size %d of the shape is out of range", name, i);
+        if (!whole(json_array_get(shape, (size_t)i), &dim) || __builtin_mul_overflow(bytes, dim, &bytes))
+            return err_set(e, "'%s': size %d of the shape is out of range", name, i);
         t->dim[i] = (int64_t)dim;
     }
-    if (json_array_size(offsets) != 2 || !whole(json_array_get(offsets, 0), &t->offset) || !whole(json_array_get(offsets, 1), &end) || end < t->offset)
+    if (json_array_size(offsets) != 2 || !whole(json_array_get(offsets, 0), &t->offset) ||
+        !whole(json_array_get(offsets, 1), &end) || end < t->offset)
         return err_set(e, "'%s': data_offsets are not [begin, end]", name);
     t->bytes = end - t->offset;
-    if (t->bytes != bytes) return err_set(e, "'%s': data_offsets span %llu bytes, shape and dtype need %llu", name, (unsigned long long)t->bytes, (unsigned long long)bytes);
+    if (t->bytes != bytes)
+        return err_set(e, "'%s': data_offsets span %llu bytes, shape and dtype need %llu", name,
+                       (unsigned long long)t->bytes, (unsigned long long)bytes);
     return 0;
 }
 
@@ -61,9 +67,13 @@ static int check_cover(struct safetensors *s, struct err *e)
     qsort(s->tensor, (size_t)s->n, sizeof *s->tensor, by_offset);
     for (int i = 0; i < s->n; i++) {
         const struct stored *t = &s->tensor[i];
-        if (t->offset != at) return err_set(e, "'%s': begins at %llu, the data before it ends at %llu", t->name, (unsigned long long)t->offset, (unsigned long long)at);
+        if (t->offset != at)
+            return err_set(e, "'%s': begins at %llu, the data before it ends at %llu", t->name,
+                           (unsigned long long)t->offset, (unsigned long long)at);
         at += t->bytes;
-        if (at > size) return err_set(e, "'%s': ends at %llu of %llu bytes", t->name, (unsigned long long)at, (unsigned long long)size);
+        if (at > size)
+            return err_set(e, "'%s': ends at %llu of %llu bytes", t->name, (unsigned long long)at,
+                           (unsigned long long)size);
     }
     return at == size ? 0 : err_set(e, "%llu bytes follow the last tensor", (unsigned long long)(size - at));
 }
@@ -75,11 +85,14 @@ static int header_read(struct safetensors *s, struct err *e)
     if (s->map.size < sizeof length) return err_set(e, "%zu bytes: too short for a header", s->map.size);
     memcpy(&length, s->map.bytes, sizeof length);
     length = le64toh(length);
-    if (length > HEADER_MOST) return err_set(e, "header of %llu bytes, at most %d are read", (unsigned long long)length, HEADER_MOST);
-    if (length > s->map.size - sizeof length) return err_set(e, "header of %llu bytes in a file of %zu", (unsigned long long)length, s->map.size);
+    if (length > HEADER_MOST)
+        return err_set(e, "header of %llu bytes, at most %d are read", (unsigned long long)length, HEADER_MOST);
+    if (length > s->map.size - sizeof length)
+        return err_set(e, "header of %llu bytes in a file of %zu", (unsigned long long)length, s->map.size);
     s->data = sizeof length + length;
     s->header = json_loadb((const char *)s->map.bytes + sizeof length, length, JSON_REJECT_DUPLICATES, &where);
-    if (!json_is_object(s->header)) return err_set(e, "header: %s at byte %d", s->header ? "not an object" : where.text, where.position);
+    if (!json_is_object(s->header))
+        return err_set(e, "header: %s at byte %d", s->header ? "not an object" : where.text, where.position);
     s->tensor = xcalloc(json_object_size(s->header) + 1, sizeof *s->tensor);
     const char *name;
     json_t *value;
@@ -114,7 +127,10 @@ void safetensors_close(struct safetensors *s)
 
 int safetensors_count(const struct safetensors *s) { return s->n; }
 const struct stored *safetensors_tensor(const struct safetensors *s, int i) { return &s->tensor[i]; }
-const void *safetensors_data(const struct safetensors *s, const struct stored *t) { return s->map.bytes + s->data + t->offset; }
+const void *safetensors_data(const struct safetensors *s, const struct stored *t)
+{
+    return s->map.bytes + s->data + t->offset;
+}
 struct hash safetensors_hash(const struct safetensors *s) { return hash_bytes(s->map.bytes, s->map.size); }
 uint64_t safetensors_bytes(const struct safetensors *s) { return s->map.size; }
 
@@ -134,8 +150,10 @@ char *safetensors_header(int n, struct stored *tensor, size_t *bytes)
         t->offset = at;
         at += t->bytes;
         for (int k = 0; k < t->rank; k++) json_array_append_new(shape, json_integer(t->dim[k]));
-        int clash = json_object_get(header, t->name) != NULL
-            || json_object_set_new(header, t->name, json_pack("{s:s, s:o, s:[I, I]}", "dtype", t->dtype, "shape", shape, "data_offsets", (json_int_t)t->offset, (json_int_t)at));
+        int clash = json_object_get(header, t->name) != NULL ||
+                    json_object_set_new(header, t->name,
+                                        json_pack("{s:s, s:o, s:[I, I]}", "dtype", t->dtype, "shape", shape,
+                                                  "data_offsets", (json_int_t)t->offset, (json_int_t)at));
         INVARIANT(!clash, "two tensors are named '%s'", t->name);
     }
     char *json = json_dumps(header, JSON_COMPACT);

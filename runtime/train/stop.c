@@ -1,4 +1,5 @@
-/* Losses that are no numbers, losses that stay far above their trailing window, experts that nobody asks, steps without a target. */
+/* Losses that are no numbers, losses that stay far above their trailing window, experts that nobody asks, steps without
+   a target. */
 #include "stop.h"
 
 #include <math.h>
@@ -9,7 +10,8 @@ enum { SPIKE_STEPS = 10 };
 
 struct stop {
     int room; double sigma, dead;                           /* of the configuration */
-    int most_empty, empty;                                  /* steps in a row without a target: so many end a run; so far */
+    int most_empty, empty;                                  /* steps in a row without a target: so many end a run; so
+                                                               far */
     int n, high; double *window;                            /* trailing losses; steps in a row above them */
     int64_t experts; int *idle;                             /* steps in a row without a token */
 };
@@ -17,7 +19,8 @@ struct stop {
 struct stop *stop_new(const struct train_conf *conf, int64_t experts)
 {
     struct stop *s = xcalloc(1, sizeof *s);
-    *s = (struct stop){ .room = conf->stop_window, .sigma = conf->stop_sigma, .dead = conf->stop_dead, .experts = experts };
+    *s = (struct stop){ .room = conf->stop_window, .sigma = conf->stop_sigma, .dead = conf->stop_dead,
+                        .experts = experts };
     s->most_empty = conf->steps < s->room ? conf->steps : s->room;
     s->window = xcalloc((size_t)s->room, sizeof *s->window);
     s->idle = xcalloc((size_t)experts + 1, sizeof *s->idle);
@@ -62,9 +65,13 @@ const char *stop_look(struct stop *s, double loss, double grad_norm, double targ
     s->empty = targets == 0 ? s->empty + 1 : 0;
     if (!isfinite(loss) && targets != 0) return "the loss is not finite";
     if (!isfinite(grad_norm)) return "the gradient norm is not finite";
-    if (targets == 0) return s->empty < s->most_empty ? NULL : "stop_window: no target counted for a window of steps, or in the whole run; documents of one token have none";
+    if (targets == 0)
+        return s->empty < s->most_empty ? NULL : "stop_window: no target counted for a window of steps, or in the "
+                                                 "whole run; documents of one token have none";
     bool spike = spikes(s, loss), starved = starves(s, tokens);
-    return spike ? "stop_sigma: the loss stays far above its window" : starved ? "stop_dead: too many experts got no token for a window" : NULL;
+    return spike     ? "stop_sigma: the loss stays far above its window"
+           : starved ? "stop_dead: too many experts got no token for a window"
+                     : NULL;
 }
 
 json_t *stop_save(const struct stop *s)

@@ -5,11 +5,12 @@
 #include "model/model.h"
 
 struct stop;
-struct stop *stop_new(const struct train_conf *conf, int64_t experts);       /* experts: values in a row of counts, all layers */
+/* experts: values in a row of counts, all layers */
+struct stop *stop_new(const struct train_conf *conf, int64_t experts);
 void stop_free(struct stop *s);
 
-/* Looks at a completed step; the reason to end the run as diverged, or NULL. targets: how many of it count; without any it has no loss.
-   tokens[experts]: assignments of each expert, NaN where there is none. */
+/* Looks at a completed step; the reason to end the run as diverged, or NULL. targets: how many of it count; without any
+   it has no loss. tokens[experts]: assignments of each expert, NaN where there is none. */
 const char *stop_look(struct stop *s, double loss, double grad_norm, double targets, const double *tokens);
 
 json_t *stop_save(const struct stop *s);

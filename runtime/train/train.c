@@ -32,18 +32,24 @@ static int pipe_state(const struct trainer *t)
 static void tell(struct trainer *t, enum store_status status)
 {
     if (t->options->watcher < 0 || (status == STATUS_RUNNING && pipe_state(t) == 0)) return;
-    struct progress p = { false, OUTCOME_FINISHED, status == STATUS_PREEMPTED ? stop_asked : 0, t->number, status, t->done, t->session ? t->session->train.steps : 0, t->first,
+    struct progress p = { false, OUTCOME_FINISHED, status == STATUS_PREEMPTED ? stop_asked : 0, t->number, status,
+                          t->done, t->session ? t->session->train.steps : 0, t->first,
                           t->train ? metrics_get(t->train, "loss") : NAN, t->eval_loss,
-                          t->session ? train_seconds(t) - t->spent : 0, t->session ? (t->done - t->first) * t->session->train.batch * t->session->model.seq : 0 };
+                          t->session ? train_seconds(t) - t->spent : 0,
+                          t->session ? (t->done - t->first) * t->session->train.batch * t->session->model.seq : 0 };
     ssize_t written = write(t->options->watcher, &p, sizeof p);
     if (written != (ssize_t)sizeof p) ask_stop(SIGPIPE);    /* nobody watches any more: the parent is gone */
 }
 
 static void say(const struct trainer *t, enum outcome outcome)
 {
-    fprintf(stderr, "sluice: %s/%d, step %lld: %s\n", t->variant->name, t->point->replicate, (long long)t->done, t->err.text);
-    if (outcome == OUTCOME_DISK) fprintf(stderr, "  make room where %s lies, then: sluice resume %s\n", t->dir, t->study->dir);
-    if (outcome == OUTCOME_MISMATCH) fprintf(stderr, "  the same configuration and program gave other numbers than before; sluice resume %s --retry-failed --mix drops the rows after the last checkpoint\n", t->study->dir);
+    fprintf(stderr, "sluice: %s/%d, step %lld: %s\n", t->variant->name, t->point->replicate, (long long)t->done,
+            t->err.text);
+    if (outcome == OUTCOME_DISK)
+        fprintf(stderr, "  make room where %s lies, then: sluice resume %s\n", t->dir, t->study->dir);
+    if (outcome == OUTCOME_MISMATCH)
+        fprintf(stderr, "  the same configuration and program gave other numbers than before; sluice resume %s "
+                        "--retry-failed --mix drops the rows after the last checkpoint\n", t->study->dir);
 }
 
 /* That the whole study is gone is said once for all runs by who watches them. */
@@ -55,8 +61,8 @@ static enum outcome fail(struct trainer *t, enum outcome outcome)
     return outcome;
 }
 
-/* A failure of the machine or of what is on disk. After a failed write the run file stays as it was committed: closing it
-   would destroy it. */
+/* A failure of the machine or of what is on disk. After a failed write the run file stays as it was committed: closing
+   it would destroy it. */
 static enum outcome leave(struct trainer *t, enum outcome otherwise)
 {
     bool mismatch = t->store && store_mismatch(t->store);
@@ -68,9 +74,11 @@ static enum outcome leave(struct trainer *t, enum outcome otherwise)
     return outcome;
 }
 
-static enum outcome end(struct trainer *t, enum outcome outcome, enum store_status status, enum store_event event, const char *text)
+static enum outcome end(struct trainer *t, enum outcome outcome, enum store_status status, enum store_event event,
+                        const char *text)
 {
-    if (train_close(t, status, status == STATUS_FINISHED ? LEVEL_INFO : LEVEL_WARNING, event, text)) return leave(t, OUTCOME_FAILED);
+    if (train_close(t, status, status == STATUS_FINISHED ? LEVEL_INFO : LEVEL_WARNING, event, text))
+        return leave(t, OUTCOME_FAILED);
     if (outcome == OUTCOME_FINISHED || outcome == OUTCOME_DIVERGED) train_tidy(t);
     tell(t, status);
     return outcome;
@@ -83,7 +91,8 @@ static bool go_on(void) { return !stop_asked; }
 /* All ranks together read number `first` and those that follow: here this rank's begin. */
 static int64_t mine(const struct trainer *t, int64_t first) { return first + comm_here()->rank * t->session->batch; }
 
-static int64_t sequences(const struct trainer *t) { return t->session->batch * comm_here()->ranks; }      /* in a micro-batch, of all ranks */
+/* In a micro-batch, of all ranks */
+static int64_t sequences(const struct trainer *t) { return t->session->batch * comm_here()->ranks; }
 
 /* False: asked to stop, or out of data, before all was there. */
 static bool stage(struct trainer *t, int64_t step)
@@ -114,14 +123,17 @@ static bool give_step(struct trainer *t)
 static bool is_last(const struct trainer *t)
 {
     const struct train_conf *c = &t->session->train;
-    return t->done == c->steps || (c->stop_seconds > 0 && t->done > 0 && t->done >= store_rows(t->store, STORE_TRAIN) && train_seconds(t) > c->stop_seconds);
+    return t->done == c->steps || (c->stop_seconds > 0 && t->done > 0 && t->done >= store_rows(t->store, STORE_TRAIN) &&
+                                   train_seconds(t) > c->stop_seconds);
 }
 
-/* A device need not wait for the row of the last step, unless something else is due then that needs the weights as they are. */
+/* A device need not wait for the row of the last step, unless something else is due then that needs the weights as they
+   are. */
 static bool may_go_ahead(const struct trainer *t)
 {
     const struct train_conf *c = &t->session->train;
-    return t->session->backend->fetch && !t->disk_low && !is_last(t) && t->done % c->eval_every != 0 && t->done % c->checkpoint_every != 0;
+    return t->session->backend->fetch && !t->disk_low && !is_last(t) && t->done % c->eval_every != 0 &&
+           t->done % c->checkpoint_every != 0;
 }
 
 /* Completes a step, but for its row. False: as of give_step. */
@@ -135,7 +147,7 @@ static bool train_step(struct trainer *t)
     t->flops = t->flops_before + plan_executed_flops(s->plan) * comm_here()->ranks;        /* they work alike */
     t->done++;
     t->ahead = may_go_ahead(t) && give_step(t);
-    if (t->done + t->ahead < s->train.steps) stage(t, t->done + t->ahead);                 /* while a GPU still computes */
+    if (t->done + t->ahead < s->train.steps) stage(t, t->done + t->ahead);    /* while a GPU still computes */
     return true;
 }
 
@@ -159,7 +171,8 @@ static const char *diverged(struct trainer *t)
 {
     int64_t n = 0;
     const double *tokens = metrics_row(t->train, "expert_tokens", &n);
-    return stop_look(t->stop, metrics_get(t->train, "loss"), metrics_get(t->train, "grad_norm"), metrics_get(t->train, "targets"), tokens);
+    return stop_look(t->stop, metrics_get(t->train, "loss"), metrics_get(t->train, "grad_norm"),
+                     metrics_get(t->train, "targets"), tokens);
 }
 
 /* False: asked to stop. */
@@ -236,7 +249,8 @@ int train_room(const char *dir, double checkpoint_bytes, struct err *e)
     struct statvfs v;
     const double mib = 1 << 20, need = checkpoint_bytes + SPARE_DISK;
     if (statvfs(dir, &v) != 0 || (double)v.f_bavail * (double)v.f_frsize >= need) return 0;
-    return err_set(e, "%s: %.0f MiB of disk are free, the next checkpoint and rows may need %.0f", dir, (double)v.f_bavail * (double)v.f_frsize / mib, need / mib);
+    return err_set(e, "%s: %.0f MiB of disk are free, the next checkpoint and rows may need %.0f", dir,
+                   (double)v.f_bavail * (double)v.f_frsize / mib, need / mib);
 }
 
 /* What follows a completed step, and what a run that goes on has to repeat for it: evaluation, then the checkpoint. */
@@ -266,7 +280,9 @@ static enum outcome loop(struct trainer *t)
             int go = after_step(t, last, repeated);
             if (go < 0) return leave(t, OUTCOME_FAILED);
             if (go == 0) return interrupted(t);
-            if (last) return end(t, OUTCOME_FINISHED, STATUS_FINISHED, all ? EVENT_FINISHED : EVENT_STOPPED, all ? "finished" : "stop_seconds: the time is spent");
+            if (last)
+                return end(t, OUTCOME_FINISHED, STATUS_FINISHED, all ? EVENT_FINISHED : EVENT_STOPPED,
+                           all ? "finished" : "stop_seconds: the time is spent");
         }
         if (!train_step(t)) return interrupted(t);
         if (log_step(t)) return leave(t, OUTCOME_FAILED);
@@ -278,12 +294,16 @@ static enum outcome loop(struct trainer *t)
 const struct series train_series[TRAIN_SERIES] = {
     { STORE_TRAIN, "tokens", "token", "tokens seen", STORE_I64, 0, { 0 }, { 0 }, false, BETTER_NONE },
     { STORE_TRAIN, "lr", "", "learning rate of the step", STORE_F64, 0, { 0 }, { 0 }, false, BETTER_NONE },
-    { STORE_TRAIN, "clipped", "", "1 where the gradient was scaled down", STORE_U8, 0, { 0 }, { 0 }, false, BETTER_NONE },
+    { STORE_TRAIN, "clipped", "", "1 where the gradient was scaled down", STORE_U8, 0, { 0 }, { 0 }, false,
+      BETTER_NONE },
     { STORE_TRAIN, "skipped", "", "1 where the update was left out", STORE_U8, 0, { 0 }, { 0 }, false, BETTER_LOWER },
     { STORE_TRAIN, "wall_time", "s", "training only", STORE_F64, 0, { 0 }, { 0 }, true, BETTER_LOWER },
-    { STORE_TRAIN, "wall_time_total", "s", "with evaluation and files", STORE_F64, 0, { 0 }, { 0 }, true, BETTER_LOWER },
+    { STORE_TRAIN, "wall_time_total", "s", "with evaluation and files", STORE_F64, 0, { 0 }, { 0 }, true,
+      BETTER_LOWER },
 };
-const struct series eval_series[EVAL_SERIES] = { { STORE_EVAL, "bits_per_byte", "bit/byte", "held-out loss, whatever the tokenizer", STORE_F64, 0, { 0 }, { 0 }, false, BETTER_LOWER } };
+const struct series eval_series[EVAL_SERIES] = { { STORE_EVAL, "bits_per_byte", "bit/byte",
+                                                   "held-out loss, whatever the tokenizer", STORE_F64, 0, { 0 }, { 0 },
+                                                   false, BETTER_LOWER } };
 
 static void prepare(struct trainer *t)
 {
@@ -304,10 +324,12 @@ static enum outcome open_point(struct trainer *t)
 {
     if (corpus_open(&t->corpus, t->study->data_path, &t->err)) return fail(t, OUTCOME_INPUT);
     if (!study_is_of(t->study, t->point, corpus_info(t->corpus))) {
-        err_set(&t->err, "%s: the data, or the configuration in %s/study.json, is not what the study was made with; sluice run makes it anew", t->study->data_path, t->study->dir);
+        err_set(&t->err, "%s: the data, or the configuration in %s/study.json, is not what the study was made with; "
+                         "sluice run makes it anew", t->study->data_path, t->study->dir);
         return fail(t, OUTCOME_INPUT);
     }
-    if (session_new(&t->session, t->variant->config, t->options->threads, &t->err)) return fail(t, errno == ENOMEM ? OUTCOME_DEVICE : OUTCOME_SCRIPT);
+    if (session_new(&t->session, t->variant->config, t->options->threads, &t->err))
+        return fail(t, errno == ENOMEM ? OUTCOME_DEVICE : OUTCOME_SCRIPT);
     t->eval_set = corpus_eval_set(t->corpus, t->session->train.eval_tokens);
     if (t->eval_set.targets == 0) {
         err_set(&t->err, "%s: nothing is held out to measure on", t->study->data_path);
@@ -344,7 +366,7 @@ static enum outcome follow(struct trainer *t)
             stage(t, t->done);
             plan_step(s->plan, NULL);
             if (t->done + 1 < s->train.steps) stage(t, t->done + 1);
-            plan_gather(s->plan);                           /* as on rank 0: waits for the device, and hears of ranks that died meanwhile */
+            plan_gather(s->plan);    /* as on rank 0: waits for the device, and hears of ranks that died meanwhile */
             break;
         case ORDER_EVALUATE:
             t->done = o.value;
@@ -427,7 +449,8 @@ static int take_lock(const char *path)
 
 enum outcome train_point(const struct study *s, int point, const struct train_options *o)
 {
-    struct trainer trainer = { .study = s, .variant = &s->variant[s->point[point].variant], .point = &s->point[point], .options = o, .number = point,
+    struct trainer trainer = { .study = s, .variant = &s->variant[s->point[point].variant], .point = &s->point[point],
+                               .options = o, .number = point,
                                .dir = study_point_path(s, point, ""), .eval_loss = NAN }, *t = &trainer;
     hear_signals();
     make_folder(t);
@@ -447,7 +470,8 @@ enum outcome train_point(const struct study *s, int point, const struct train_op
 
 enum outcome train_follow(const struct study *s, int point, const struct train_options *o)
 {
-    struct trainer trainer = { .study = s, .variant = &s->variant[s->point[point].variant], .point = &s->point[point], .options = o, .number = point,
+    struct trainer trainer = { .study = s, .variant = &s->variant[s->point[point].variant], .point = &s->point[point],
+                               .options = o, .number = point,
                                .dir = study_point_path(s, point, ""), .eval_loss = NAN }, *t = &trainer;
     process_hear(SIG_IGN);                                  /* rank 0 hears them, and has the others end with it */
     bool opens = comm_follow().kind == ORDER_OPEN;          /* not when the point was finished before */

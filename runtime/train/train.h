@@ -6,8 +6,8 @@
 #include "study/study.h"
 
 enum outcome {
-    OUTCOME_FINISHED = 0, OUTCOME_FAILED = 1, OUTCOME_SCRIPT = 3, OUTCOME_INPUT = 4, OUTCOME_DIVERGED = 5, OUTCOME_DISK = 6, OUTCOME_DEVICE = 7,
-    OUTCOME_MISMATCH = 8, OUTCOME_INTERRUPTED = 75,
+    OUTCOME_FINISHED = 0, OUTCOME_FAILED = 1, OUTCOME_SCRIPT = 3, OUTCOME_INPUT = 4, OUTCOME_DIVERGED = 5,
+    OUTCOME_DISK = 6, OUTCOME_DEVICE = 7, OUTCOME_MISMATCH = 8, OUTCOME_INTERRUPTED = 75,
     OUTCOME_ELSEWHERE = 64                                  /* of a point alone: another process trains it */
 };
 
@@ -19,23 +19,23 @@ struct progress {
     double loss, eval_loss, seconds; int64_t tokens;                        /* seconds, tokens: of this attempt */
 };
 
-/* watcher: file descriptor, or -1. retry_failed: also runs that ended as failed. mix: go on although another revision or
-   instruction set began; rows after the last checkpoint are dropped then, not compared. */
+/* watcher: file descriptor, or -1. retry_failed: also runs that ended as failed. mix: go on although another revision
+   or instruction set began; rows after the last checkpoint are dropped then, not compared. */
 struct train_options { int threads; int watcher; bool retry_failed, mix; };
 
 /* Trains, goes on with, or skips (when finished) a point. Prints mistakes to stderr. The signals of process_hear, which
-   it unblocks, end it with a checkpoint after the current micro-batch. For a process of its own: after a failed write the
-   run file is left open, because closing it would destroy it. */
+   it unblocks, end it with a checkpoint after the current micro-batch. For a process of its own: after a failed write
+   the run file is left open, because closing it would destroy it. */
 enum outcome train_point(const struct study *s, int point, const struct train_options *o);
 /* On a rank other than 0: computes its part of what rank 0 orders for this point, until rank 0 leaves it. */
 enum outcome train_follow(const struct study *s, int point, const struct train_options *o);
 
-/* Who computed: bits are the same only within one revision of this program, one instruction set and one number of ranks, which
-   stands in isa where there are several: "avx512 x4". */
+/* Who computed: bits are the same only within one revision of this program, one instruction set and one number of
+   ranks, which stands in isa where there are several: "avx512 x4". */
 struct origin { char revision[96], isa[32]; };
 int origin_here(struct origin *o, enum backend_kind backend, struct err *e);     /* -1: the backend cannot be had */
 bool origin_equal(const struct origin *a, const struct origin *b);
-extern const char train_revision[];                         /* of the source, as git describes it; "unknown" outside git */
+extern const char train_revision[];    /* of the source, as git describes it; "unknown" outside git */
 
 /* What earlier processes left of a point: last is the last committed step. -1: there is a run file, but it cannot be
    read or is another run's. */
@@ -59,7 +59,8 @@ struct session {
 };
 /* errno is ENOMEM when the memory that is free is too small; the error says what would fit. */
 int session_new(struct session **out, const json_t *config, int threads, struct err *e);
-int session_fits(const json_t *config, size_t room, struct err *e);         /* without memory or device; the error says what would fit */
+/* Without memory or device; the error says what would fit */
+int session_fits(const json_t *config, size_t room, struct err *e);
 void session_free(struct session *s);
 size_t session_bytes(const struct session *s);              /* all slabs and arenas */
 void session_put(struct session *s, const struct inputs *in);               /* for plan_forward of an evaluation */

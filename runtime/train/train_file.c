@@ -30,7 +30,10 @@ static struct origin origin_of(struct trainer *t)
     return o;
 }
 
-bool origin_equal(const struct origin *a, const struct origin *b) { return strcmp(a->revision, b->revision) == 0 && strcmp(a->isa, b->isa) == 0; }
+bool origin_equal(const struct origin *a, const struct origin *b)
+{
+    return strcmp(a->revision, b->revision) == 0 && strcmp(a->isa, b->isa) == 0;
+}
 
 /* ---- what is there already ---- */
 
@@ -40,7 +43,8 @@ static int say_fsck(struct err *e, const char *path)
     return err_set(e, "%s; look at it with: sluice fsck %s", why.text, path);
 }
 
-static int past_read(struct reader *r, const struct study *s, int point, const char *path, struct past *past, struct err *e)
+static int past_read(struct reader *r, const struct study *s, int point, const char *path, struct past *past,
+                     struct err *e)
 {
     char hash[33], seed[24];
     int64_t *steps, rows = reader_rows(r, STORE_TRAIN);
@@ -49,7 +53,8 @@ static int past_read(struct reader *r, const struct study *s, int point, const c
     const char *its_hash = reader_text(r, "/", "config_hash"), *its_seed = reader_text(r, "/", "seed");
     if (reader_result(r, e)) return -1;
     if (strcmp(its_hash, hash) != 0 || strcmp(its_seed, seed) != 0)
-        return err_set(e, "%s: is the file of another run (configuration %s, seed %s; wanted %s, %s): move it away", path, its_hash, its_seed, hash, seed);
+        return err_set(e, "%s: is the file of another run (configuration %s, seed %s; wanted %s, %s): move it away",
+                       path, its_hash, its_seed, hash, seed);
     snprintf(past->origin.revision, sizeof past->origin.revision, "%s", reader_text(r, "/environment", "revision"));
     snprintf(past->origin.isa, sizeof past->origin.isa, "%s", reader_text(r, "/environment", "isa"));
     if (reader_result(r, e)) return -1;
@@ -78,7 +83,8 @@ int train_past(const struct study *s, int point, struct past *past, struct err *
 
 bool past_over(const struct past *p, bool retry_failed)
 {
-    return p->status == STATUS_FINISHED || p->status == STATUS_DIVERGED || (p->status == STATUS_FAILED && !retry_failed);
+    return p->status == STATUS_FINISHED || p->status == STATUS_DIVERGED ||
+           (p->status == STATUS_FAILED && !retry_failed);
 }
 
 /* ---- checkpoints ---- */
@@ -102,8 +108,9 @@ static json_t *memory_of(struct trainer *t)
     struct origin here = origin_of(t);
     char hash[33];
     hash_print(t->variant->hash, hash);
-    return json_pack("{s:s, s:I, s:s, s:s, s:f, s:f, s:o}", "config_hash", hash, "seed", (json_int_t)t->point->seed, "revision", here.revision, "isa", here.isa,
-                     "seconds", train_seconds(t), "flops", t->flops, "stop", stop_save(t->stop));
+    return json_pack("{s:s, s:I, s:s, s:s, s:f, s:f, s:o}", "config_hash", hash, "seed", (json_int_t)t->point->seed,
+                     "revision", here.revision, "isa", here.isa, "seconds", train_seconds(t), "flops", t->flops,
+                     "stop", stop_save(t->stop));
 }
 
 static const char *text_in(const json_t *j, const char *key)
@@ -119,12 +126,15 @@ static int check_owner(struct trainer *t, const char *path, const json_t *extra)
     hash_print(t->variant->hash, hash);
     json_int_t seed = json_integer_value(json_object_get(extra, "seed"));
     if (strcmp(text_in(extra, "config_hash"), hash) != 0 || (uint64_t)seed != t->point->seed)
-        return err_set(&t->err, "%s: belongs to another run (configuration %s, seed %lld; wanted %s, %llu): move it away", path, text_in(extra, "config_hash"), (long long)seed,
-                       hash, (unsigned long long)t->point->seed);
+        return err_set(&t->err,
+                       "%s: belongs to another run (configuration %s, seed %lld; wanted %s, %llu): move it away", path,
+                       text_in(extra, "config_hash"), (long long)seed, hash, (unsigned long long)t->point->seed);
     snprintf(there.revision, sizeof there.revision, "%s", text_in(extra, "revision"));
     snprintf(there.isa, sizeof there.isa, "%s", text_in(extra, "isa"));
     if (t->options->mix || origin_equal(&here, &there)) return 0;
-    return err_set(&t->err, "%s: was computed by revision %s with %s, this is revision %s with %s; --mix goes on all the same", path, there.revision, there.isa, here.revision, here.isa);
+    return err_set(&t->err,
+                   "%s: was computed by revision %s with %s, this is revision %s with %s; --mix goes on all the same",
+                   path, there.revision, there.isa, here.revision, here.isa);
 }
 
 /* Goes back to the newest good checkpoint that the committed rows reach to; step 0 when there is none. */
@@ -132,7 +142,8 @@ static int restore(struct trainer *t, int64_t most, struct checkpoint *from)
 {
     char path[4096], *dir = folder(t);
     json_t *extra = NULL;
-    int found = checkpoint_tidy(dir) ? err_set(&t->err, "%s: %s", dir, strerror(errno)) : checkpoint_newest(dir, most, path, sizeof path, &t->err);
+    int found = checkpoint_tidy(dir) ? err_set(&t->err, "%s: %s", dir, strerror(errno))
+                                     : checkpoint_newest(dir, most, path, sizeof path, &t->err);
     free(dir);
     if (found <= 0) return found;
     if (checkpoint_load(path, t->session->leaves, t->session->state, from, &extra, &t->err)) return -1;
@@ -165,8 +176,10 @@ int train_save(struct trainer *t)
     struct checkpoint c;
     json_t *extra = memory_of(t);
     int keep = t->session->train.keep;
-    int failure = store_flush(t->store, &t->err) || checkpoint_save(dir, t->done, t->session->leaves, t->session->state, extra, keep ? keep : 1, &c, &t->err)
-               || list_checkpoint(t, &c);
+    int failure = store_flush(t->store, &t->err) ||
+                  checkpoint_save(dir, t->done, t->session->leaves, t->session->state, extra, keep ? keep : 1, &c,
+                                  &t->err) ||
+                  list_checkpoint(t, &c);
     if (failure) t->cause = errno;
     json_decref(extra);
     free(dir);
@@ -194,7 +207,8 @@ static struct store_plan *describe(struct trainer *t, struct arena *a)
     struct series *series = arena_alloc(a, (size_t)(n_train + n_eval) * sizeof *series);
     memcpy(series, metrics_series(t->train), (size_t)n_train * sizeof *series);
     memcpy(series + n_train, metrics_series(t->eval), (size_t)n_eval * sizeof *series);
-    char *config_hash = arena_alloc(a, 33), *data_hash = arena_alloc(a, 33), *eval_hash = arena_alloc(a, 33), *fingerprint = arena_alloc(a, 33), host[256] = "";
+    char *config_hash = arena_alloc(a, 33), *data_hash = arena_alloc(a, 33), *eval_hash = arena_alloc(a, 33),
+         *fingerprint = arena_alloc(a, 33), host[256] = "";
     hash_print(t->variant->hash, config_hash);
     hash_print(data->hash, data_hash);
     hash_print(t->eval_set.hash, eval_hash);
@@ -210,15 +224,23 @@ static struct store_plan *describe(struct trainer *t, struct arena *a)
     const struct attribute corpus[] = { TEXT("path", data->path), TEXT("format", data->format), TEXT("tokenizer", data->tokenizer), TEXT("hash", data_hash), WHOLE("tokens", data->tokens),
         WHOLE("documents", data->documents), WHOLE("held_out_tokens", data->held_out_tokens), WHOLE("vocab", data->vocab), NUMBER("bytes_per_token", data->bytes_per_token),
         TEXT("eval_hash", eval_hash), WHOLE("eval_tokens", t->eval_set.targets) };
-    const struct attribute cost[] = { TEXT("flop_convention", "1 MAC = 2 FLOPs; attention counts the causal half; lookups 0; backward twice the forward"),
-        WHOLE("predicted_peak_bytes", session_bytes(s)), NUMBER("train_flops_per_token", t->variant->train_flops_per_token), WHOLE("params_total", t->variant->counts.total),
-        WHOLE("params_active", t->variant->counts.active), WHOLE("params_non_embedding", t->variant->counts.non_embedding) };
+    const struct attribute cost[] = {
+        TEXT("flop_convention",
+             "1 MAC = 2 FLOPs; attention counts the causal half; lookups 0; backward twice the forward"),
+        WHOLE("predicted_peak_bytes", session_bytes(s)),
+        NUMBER("train_flops_per_token", t->variant->train_flops_per_token),
+        WHOLE("params_total", t->variant->counts.total), WHOLE("params_active", t->variant->counts.active),
+        WHOLE("params_non_embedding", t->variant->counts.non_embedding) };
     const struct attributes groups[] = {
-        { "/", COUNT(root), arena_copy(a, root, sizeof root) }, { "/environment", COUNT(environment), arena_copy(a, environment, sizeof environment) },
-        { "/data", COUNT(corpus), arena_copy(a, corpus, sizeof corpus) }, { "/cost", COUNT(cost), arena_copy(a, cost, sizeof cost) } };
-    const struct cost_line whole = { "model", (uint64_t)t->variant->counts.total, (uint64_t)t->variant->counts.active, t->variant->train_flops_per_token / 3, t->variant->train_flops_per_token,
+        { "/", COUNT(root), arena_copy(a, root, sizeof root) },
+        { "/environment", COUNT(environment), arena_copy(a, environment, sizeof environment) },
+        { "/data", COUNT(corpus), arena_copy(a, corpus, sizeof corpus) },
+        { "/cost", COUNT(cost), arena_copy(a, cost, sizeof cost) } };
+    const struct cost_line whole = { "model", (uint64_t)t->variant->counts.total, (uint64_t)t->variant->counts.active,
+                                     t->variant->train_flops_per_token / 3, t->variant->train_flops_per_token,
                                      report->arena, report->buffers, t->variant->kv_bytes_per_token };
-    *plan = (struct store_plan){ n_train + n_eval, series, COUNT(groups), arena_copy(a, groups, sizeof groups), 1, arena_copy(a, &whole, sizeof whole),
+    *plan = (struct store_plan){ n_train + n_eval, series, COUNT(groups), arena_copy(a, groups, sizeof groups), 1,
+                                 arena_copy(a, &whole, sizeof whole),
                                  json_text(a, t->variant->config), t->study->script_text, t->study->script_path,
                                  json_text(a, t->study->required), json_text(a, t->study->record) };
     return plan;
@@ -232,9 +254,10 @@ static int go_on(struct trainer *t, const char *path, const struct store_plan *p
     if (restore(t, past->last, &from)) return -1;
     if (t->options->mix && store_rewind(path, t->done, &t->err)) return -1;
     if (store_resume(&t->store, path, plan, &t->err)) return say_fsck(&t->err, path);
-    snprintf(text, sizeof text, "resumed from step %lld by revision %s with %s", (long long)t->done, here.revision, here.isa);
+    snprintf(text, sizeof text, "resumed from step %lld by revision %s with %s", (long long)t->done, here.revision,
+             here.isa);
     if (store_event(t->store, t->done, LEVEL_INFO, EVENT_RESUMED, text, &t->err)) return -1;
-    return *from.path ? list_checkpoint(t, &from) : 0;      /* a kill may have come between the checkpoint and its row */
+    return *from.path ? list_checkpoint(t, &from) : 0;    /* a kill may have come between the checkpoint and its row */
 }
 
 int train_open(struct trainer *t, const struct past *past)
@@ -243,18 +266,21 @@ int train_open(struct trainer *t, const struct past *past)
     struct arena *a = arena_new();
     struct store_plan *plan = describe(t, a);
     int failure = past->exists ? go_on(t, path, plan, past)
-                               : store_create(&t->store, path, plan, &t->err) || store_event(t->store, 0, LEVEL_INFO, EVENT_STARTED, "started", &t->err);
+                               : store_create(&t->store, path, plan, &t->err) ||
+                                     store_event(t->store, 0, LEVEL_INFO, EVENT_STARTED, "started", &t->err);
     if (failure) t->cause = errno;
     arena_free(a);
     free(path);
     return failure ? -1 : 0;
 }
 
-int train_close(struct trainer *t, enum store_status status, enum store_level level, enum store_event event, const char *text)
+int train_close(struct trainer *t, enum store_status status, enum store_level level, enum store_event event,
+                const char *text)
 {
     struct mallinfo2 heap = mallinfo2();
     double bytes = (double)session_bytes(t->session) + (double)(heap.uordblks + heap.hblkhd);
-    int failure = store_executed(t->store, t->flops, bytes, &t->err) || store_event(t->store, t->done, level, event, text, &t->err);
+    int failure = store_executed(t->store, t->flops, bytes, &t->err) ||
+                  store_event(t->store, t->done, level, event, text, &t->err);
     if (!failure) {
         struct store *store = t->store;
         t->store = NULL;

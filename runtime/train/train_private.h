@@ -7,7 +7,10 @@
 #include "stop.h"
 
 struct trainer {
-    const struct study *study; const struct variant *variant; const struct point *point; const struct train_options *options;
+    const struct study *study;
+    const struct variant *variant;
+    const struct point *point;
+    const struct train_options *options;
     int number; char *dir;
     struct corpus *corpus; struct eval_set eval_set; struct session *session; struct store *store; struct metrics *train, *eval; struct stop *stop;
     struct inputs batch; int64_t staged;                    /* the step whose batch is staged, -1: none */
@@ -17,16 +20,22 @@ struct trainer {
     int64_t done;                                           /* completed steps */
     bool ahead;                                             /* the one after them is given to the device already */
     bool data_lost;                                         /* the file of the tokens became shorter */
-    double lr, told; bool disk_low;                         /* of the last of them; when the watcher was told; seen then */
+    double lr, told; bool disk_low;                         /* of the last of them; when the watcher was told; seen
+                                                               then */
     struct err err; int cause;                              /* of a failure; errno with it */
 };
 
-static inline double train_seconds(const struct trainer *t) { return t->spent + clock_seconds() - t->began - t->paused; }
+static inline double train_seconds(const struct trainer *t)
+{
+    return t->spent + clock_seconds() - t->began - t->paused;
+}
 
 int train_open(struct trainer *t, const struct past *past);         /* makes the run file, or goes on with it */
 int train_save(struct trainer *t);                                  /* a checkpoint */
-void train_tidy(const struct trainer *t);                           /* no checkpoint of a run that is over, where none is to be kept */
-int train_close(struct trainer *t, enum store_status status, enum store_level level, enum store_event event, const char *text);
+void train_tidy(const struct trainer *t);                           /* no checkpoint of a run that is over, where none
+                                                                       is to be kept */
+int train_close(struct trainer *t, enum store_status status, enum store_level level, enum store_event event,
+                const char *text);
 size_t train_checkpoint_bytes(const struct trainer *t);
 
 #endif

@@ -1,7 +1,8 @@
-# Sourced with BUNDLE, the folder of this release: adds to LD_LIBRARY_PATH the folders of NVIDIA's libraries that the loader does not find
-# by itself, where the driver, the Toolkit or a Python on PATH keeps them.
+# Sourced with BUNDLE, the folder of this release: adds to LD_LIBRARY_PATH the folders of NVIDIA's libraries that the
+# loader does not find by itself, where the driver, the Toolkit or a Python on PATH keeps them.
 cuda_missing() {
-    LD_TRACE_LOADED_OBJECTS=1 /lib64/ld-linux-x86-64.so.2 --preload 'libcuda.so.1 libnccl.so.2' "$BUNDLE/bin/libsluice_cuda.so" 2>&1 |
+    LD_TRACE_LOADED_OBJECTS=1 /lib64/ld-linux-x86-64.so.2 --preload 'libcuda.so.1 libnccl.so.2' \
+        "$BUNDLE/bin/libsluice_cuda.so" 2>&1 |
         sed -n "s/^[[:space:]]*\(.*\) => not found\$/\1/p; s/.*object '\(.*\)' from --preload cannot.*/\1/p"
 }
 cuda_folders() {
@@ -20,7 +21,10 @@ missing=$(cuda_missing)
 for library in $missing; do
     while read -r folder; do
         [ -e "$folder/$library" ] || continue
-        case :${LD_LIBRARY_PATH:-}: in *":$folder:"*) ;; *) export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folder" ;; esac
+        case :${LD_LIBRARY_PATH:-}: in
+        *":$folder:"*) ;;
+        *) export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folder" ;;
+        esac
         break
     done <<END
 $folders

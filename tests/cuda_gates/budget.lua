@@ -26,7 +26,8 @@ end
 -- Rows of words as lines whose columns align: the first `left` to the left, numbers to the right.
 local function lines(rows, left)
     local width, text = {}, {}
-    for _, row in ipairs(rows) do for c, cell in ipairs(row) do width[c] = math.max(width[c] or 0, #tostring(cell)) end end
+    for _, row in ipairs(rows) do for c,
+        cell in ipairs(row) do width[c] = math.max(width[c] or 0, #tostring(cell)) end end
     for i, row in ipairs(rows) do
         local cells = {}
         for c, cell in ipairs(row) do cells[c] = ("%" .. (c <= left and "-" or "") .. width[c] .. "s"):format(cell) end
@@ -35,7 +36,8 @@ local function lines(rows, left)
     return table.concat(text, "\n") .. "\n"
 end
 
-local function append(to, ...) for _, list in ipairs { ... } do table.move(list, 1, #list, #to + 1, to) end return to end
+local function append(to, ...) for _,
+    list in ipairs { ... } do table.move(list, 1, #list, #to + 1, to) end return to end
 
 local function names_of(prefix, list)
     local names = {}
@@ -54,7 +56,8 @@ local function kernel_rows(kernels, all)
     local rows = { append({ "file", "kernel" }, names_of("sm_", resources.targets), { "shared", "ptx" }, extra) }
     for _, name in ipairs(sorted(kernels, by_file)) do
         local k = kernels[name]
-        rows[#rows + 1] = append({ k.file, name }, k.registers, { k.shared, k.ptx }, all and { sum(k.spills), sum(k.stack) } or {})
+        rows[#rows + 1] = append({ k.file, name }, k.registers, { k.shared, k.ptx },
+                                 all and { sum(k.spills), sum(k.stack) } or {})
     end
     return rows
 end
@@ -79,7 +82,8 @@ local function read()
         elseif line == "" or line:find("^#") or words[1] == "file" or words[1] == "kind" then goto continue
         elseif section == "kernels" then
             local n = #resources.targets
-            kernels[words[2]] = { file = words[1], registers = table.move(words, 3, n + 2, 1, {}), shared = words[n + 3], ptx = words[n + 4] }
+            kernels[words[2]] = { file = words[1], registers = table.move(words, 3, n + 2, 1, {}),
+                                  shared = words[n + 3], ptx = words[n + 4] }
         else counts[words[1] .. " " .. words[2]] = table.move(words, 3, #words, 1, {}) end
         ::continue::
     end
@@ -87,10 +91,12 @@ local function read()
 end
 
 local HEADER = [[
-# What kernels, and a training step on the GPU, may use at most. Tests hold the build against it; after a change that is meant to need
+# What kernels, and a training step on the GPU,
+may use at most. Tests hold the build against it; after a change that is meant to need
 # more, write it anew: lua5.4 tests/cuda_gates/budget.lua --write BUILD
 
-# Registers of a thread at each target, bytes of static shared memory, and instructions in PTX, of which 5 % more are let through.
+# Registers of a thread at each target, bytes of static shared memory, and instructions in PTX,
+    of which 5 % more are let through.
 # Spills and stack frames have no budget: there are none.
 [kernels]
 ]]
@@ -116,15 +122,21 @@ local function problem(...)
 end
 
 local function hold(name, what, used, budget)
-    if used > budget then problem("%s: %d %s, %d more than its budget of %d", name, used, what, used - budget, budget) end
+    if used > budget then
+        problem("%s: %d %s, %d more than its budget of %d", name, used, what, used - budget, budget)
+    end
 end
 
 local function hold_kernel(name, k, budget)
     for i, target in ipairs(resources.targets) do
         if not k.registers[i] then problem("%s: nothing is said of it for sm_%d", name, target)
         else
-            if k.spills[i] > 0 then problem("%s: spills %d bytes of registers at sm_%d: no kernel may", name, k.spills[i], target) end
-            if k.stack[i] > 0 then problem("%s: has a stack frame of %d bytes at sm_%d: no kernel may", name, k.stack[i], target) end
+            if k.spills[i] > 0 then
+                problem("%s: spills %d bytes of registers at sm_%d: no kernel may", name, k.spills[i], target)
+            end
+            if k.stack[i] > 0 then
+                problem("%s: has a stack frame of %d bytes at sm_%d: no kernel may", name, k.stack[i], target)
+            end
             if budget then hold(name, "registers at sm_" .. target, k.registers[i], budget.registers[i]) end
         end
     end
@@ -161,5 +173,8 @@ end
 local modes = { kernels = hold_kernels, launches = hold_launches, ["--write"] = write }
 local mode = assert(#arg == 2 and modes[arg[1]], "budget.lua kernels|launches|--write BUILD")
 mode(arg[2])
-if problems > 0 then io.stderr:write("if this is meant: lua5.4 tests/cuda_gates/budget.lua --write ", arg[2], ", and say why in the commit\n") end
+if problems > 0 then
+    io.stderr:write("if this is meant: lua5.4 tests/cuda_gates/budget.lua --write ", arg[2],
+                    ", and say why in the commit\n")
+end
 os.exit(problems == 0)

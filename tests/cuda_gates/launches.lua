@@ -1,11 +1,14 @@
--- What a training step runs on the GPU: a preset trains on the emulated one for two steps and for three; the difference is a step.
+-- What a training step runs on the GPU: a preset trains on the emulated one for two steps and for three; the difference
+-- is a step.
 local ptx = require "ptx"
 local launches = { presets = { "baseline-nano", "welm-nano" } }
 
 local study = [[
 local sl = require "sluice"
-return sl.study { name = "s", base = sl.preset "%s", replicates = 1, baseline = "base", data = "synthetic", variants = { base = {} },
-  train = { backend = "cuda", precision = "bf16", steps = %d, batch = 2, eval_every = 100, eval_tokens = 256, checkpoint_every = 100 } }
+return sl.study { name = "s", base = sl.preset "%s", replicates = 1, baseline = "base", data = "synthetic",
+                  variants = { base = {} },
+  train = { backend = "cuda", precision = "bf16", steps = %d, batch = 2, eval_every = 100, eval_tokens = 256,
+            checkpoint_every = 100 } }
 ]]
 
 local function run(build, folder, preset, steps)
@@ -13,7 +16,8 @@ local function run(build, folder, preset, steps)
     local handle = assert(io.open(script, "w"))
     handle:write(study:format(preset, steps))
     handle:close()
-    local pipe = assert(io.popen(("LD_LIBRARY_PATH=%s/ptxhost PTXHOST_KERNELS=%s/ptxhost/sluice-fast.so PTXHOST_TRACE=1 %s/sluice run %s --out %s/%s-%d -p none 2>&1")
+    local pipe = assert(io.popen(("LD_LIBRARY_PATH=%s/ptxhost PTXHOST_KERNELS=%s/ptxhost/sluice-fast.so " ..
+        "PTXHOST_TRACE=1 %s/sluice run %s --out %s/%s-%d -p none 2>&1")
         :format(build, build, build, script, folder, preset, steps)))
     local runs, said = {}, {}
     for line in pipe:lines() do
@@ -21,7 +25,9 @@ local function run(build, folder, preset, steps)
         if what then runs[what] = (runs[what] or 0) + 1
         elseif not line:find("^ptxhost: ") then said[#said + 1] = line end
     end
-    if not pipe:close() then error(("training %s on the emulated GPU failed:\n%s"):format(preset, table.concat(said, "\n")), 0) end
+    if not pipe:close() then
+      error(("training %s on the emulated GPU failed:\n%s"):format(preset, table.concat(said, "\n")), 0)
+    end
     return runs
 end
 

@@ -1,4 +1,5 @@
--- Holds the PTX of the kernels against what kernels may use. tests/ptxhost/forms.lua is what can be executed without a GPU; this is less.
+-- Holds the PTX of the kernels against what kernels may use. tests/ptxhost/forms.lua is what can be executed without a
+-- GPU; this is less.
 --
 --   lua5.4 opcodes.lua BUILD
 local here = arg[0]:match("^(.*/)") or ""
@@ -6,10 +7,10 @@ package.path = here .. "?.lua;" .. package.path
 local ptx = require "ptx"
 
 -- Opcodes, and the modifiers and types that may follow. Not here, on purpose:
---   what one target alone has, and what waits for other threads but at a barrier of the block: wgmma, tcgen05, cp.async.bulk, mbarrier
---   what puts values into local memory: call, .local
---   what makes bits depend on more than shapes: atomics of floating point, loads that look for what another block has written
---   what rounds otherwise than the processor: .ftz, .approx and tf32, but where the list has them; IEEE division of f32, a call that spills
+--   what one target alone has, and what waits for other threads but at a barrier of the block: wgmma, tcgen05,
+--   cp.async.bulk, mbarrier what puts values into local memory: call, .local what makes bits depend on more than
+--   shapes: atomics of floating point, loads that look for what another block has written what rounds otherwise than
+--   the processor: .ftz, .approx and tf32, but where the list has them; IEEE division of f32, a call that spills
 local INT, BITS = " u16 s16 u32 s32 u64 s64 ", " b16 b32 b64 "
 local allowed = {}
 local function allow(opcodes, modifiers)
@@ -47,11 +48,13 @@ allow("bra ret", "uni")
 -- What is on the list for some kernels alone.
 local exceptions = {
     { what = "double precision", applies = function(i) return i.opcode:find("%.f64%f[^%w]") end, kernels = [[
-        adamw_fold adamw_span bias_step_experts changes_fold clip_norm_values collision_rate_count global_norm_blocks global_norm_fold load_forward
+        adamw_fold adamw_span bias_step_experts changes_fold clip_norm_values collision_rate_count global_norm_blocks
+        global_norm_fold load_forward
         muon_apply muon_momentum muon_normalize reduce_finish reduce_parts update_ratio_sums ]] },
     { what = "an atomic instruction", applies = function(i) return i.opcode:find("^atom") end, kernels = [[
         cache_rows collision_rate_insert cross_entropy_rows embed_forward ngram_rows sort_count sort_place ]] },
-    { what = "a division of 64 bits", applies = function(i) return i.opcode:find("^div%.[us]64") or i.opcode:find("^rem%.[us]64") end, kernels = [[
+    { what = "a division of 64 bits", applies = function(i) return i.opcode:find("^div%.[us]64")
+      or i.opcode:find("^rem%.[us]64") end, kernels = [[
         carry_on fill_constant pack_weight reduce_parts sort_scan ]] },
 }
 for _, e in ipairs(exceptions) do
@@ -81,7 +84,8 @@ end
 local function mistake(i, kernel)
     if i.opcode:sub(1, 1) == "." then
         if i.opcode == ".reg" then declare(i.text) end
-        return not (i.opcode:find("^%.reg") or i.opcode:find("^%.shared") or i.opcode:find("^%.pragma")) and "the directive is not on the list"
+        return not (i.opcode:find("^%.reg") or i.opcode:find("^%.shared") or i.opcode:find("^%.pragma"))
+            and "the directive is not on the list"
     end
     local name, rest = i.opcode:match("^(%w+)(.*)$")
     if not allowed[name] then return "the opcode is not on the list" end
@@ -106,22 +110,30 @@ for _, file in ipairs(ptx.files(arg[1])) do
         found[#found + 1] = i
         if not found[i.kernel] then found[i.kernel] = true; mangled[#mangled + 1] = i.kernel end
     end, function(line, number)
-        if line:find("%.func%f[%W]") then problem(file.path .. ":" .. number, "a function that is not inlined: %s", line) end
-        if line:find("^%.target") and not line:find("^%.target sm_%d+%s*$") then problem(file.path .. ":" .. number, "%s: for one target alone", line) end
+        if line:find("%.func%f[%W]") then problem(file.path .. ":" .. number, "a function that is not inlined: %s",
+                                                  line) end
+        if line:find("^%.target") and not line:find("^%.target sm_%d+%s*$") then
+            problem(file.path .. ":" .. number, "%s: for one target alone", line)
+        end
     end)
     local names = ptx.readable(mangled)
     for _, name in pairs(names) do kernels[name:match("^[^<]+")] = true end
     for _, i in ipairs(found) do
         local why = mistake(i, names[i.kernel]:match("^[^<]+"))
         local key = i.source .. i.opcode .. i.kernel .. (why or "")
-        if why and not found[key] then problem(i.source, "%s in %s: %s (%s:%d)", i.opcode, names[i.kernel], why, file.path, i.line) end
+        if why and not found[key] then
+            problem(i.source, "%s in %s: %s (%s:%d)", i.opcode, names[i.kernel], why, file.path, i.line)
+        end
         found[key] = true
     end
     count = count + #found
 end
 for _, e in ipairs(exceptions) do
     for kernel, used in pairs(e.used) do
-        if not used then problem(arg[0], "%s is on the list for %s: %s", e.what, kernel, kernels[kernel] and "it does without" or "there is no such kernel") end
+        if not used then
+            problem(arg[0], "%s is on the list for %s: %s", e.what, kernel,
+                    kernels[kernel] and "it does without" or "there is no such kernel")
+        end
     end
 end
 if problems == 0 then print(("%d instructions of the kernels, all on the list"):format(count)) end

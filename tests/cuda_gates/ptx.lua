@@ -1,10 +1,13 @@
--- Reads the PTX that a build left: its files, its kernels by readable names, its instructions with their places in the CUDA source.
+-- Reads the PTX that a build left: its files, its kernels by readable names, its instructions with their places in the
+-- CUDA source.
 local ptx = {}
 
 -- { name = "rmsnorm", path = "BUILD/ptx/rmsnorm/rmsnorm.ptx" }, ...
 function ptx.files(build)
     local files = {}
-    for path in io.lines(build .. "/ptx/list.txt") do files[#files + 1] = { name = path:match("([^/]+)/[^/]+$"), path = path } end
+    for path in io.lines(build .. "/ptx/list.txt") do
+        files[#files + 1] = { name = path:match("([^/]+)/[^/]+$"), path = path }
+    end
     return files
 end
 
@@ -21,14 +24,17 @@ function ptx.readable(mangled)
     return names
 end
 
--- Calls visit(instruction) for each instruction of a file's kernels, and outside(line, number) for each line that is in none.
--- instruction: { kernel = mangled name, opcode, text = all of it, line = in the PTX, source = "cuda/rmsnorm.cu:31" }
+-- Calls visit(instruction) for each instruction of a file's kernels, and outside(line, number) for each line that is in
+-- none. instruction: { kernel = mangled name, opcode, text = all of it, line = in the PTX, source =
+-- "cuda/rmsnorm.cu:31" }
 function ptx.each(path, visit, outside)
     local handle = assert(io.open(path))
     local text = handle:read("a")
     handle:close()
     local files = {}
-    for number, file in text:gmatch('\n%s*%.file%s+(%d+)%s+"([^"]+)"') do files[number] = file:match("cuda/[^/]+$") or file end
+    for number, file in text:gmatch('\n%s*%.file%s+(%d+)%s+"([^"]+)"') do
+        files[number] = file:match("cuda/[^/]+$") or file
+    end
     local kernel, depth, number, pending, begun, source = nil, 0, 0, "", 0, path
     for line in text:gmatch("([^\n]*)\n") do
         number = number + 1

@@ -7,7 +7,8 @@ local function read_log(path, k, kernels)
     for line in io.lines(path) do
         local name = line:match("Compiling entry function '(%S+)'")
         now = name and kernels[name] or now
-        local stack, stores, loads = line:match("(%d+) bytes stack frame, (%d+) bytes spill stores, (%d+) bytes spill loads")
+        local stack, stores,
+            loads = line:match("(%d+) bytes stack frame, (%d+) bytes spill stores, (%d+) bytes spill loads")
         if stack then
             now.stack[k] = tonumber(stack)
             now.spills[k] = stores + loads
@@ -20,8 +21,8 @@ local function read_log(path, k, kernels)
     end
 end
 
--- { ["rmsnorm_forward<true>"] = { file, registers, spills, stack (each a number a target), shared = most bytes of any target, ptx = instructions } },
--- and a text for each name that two files have.
+-- { ["rmsnorm_forward<true>"] = { file, registers, spills, stack (each a number a target), shared = most bytes of any
+-- target, ptx = instructions } }, and a text for each name that two files have.
 function resources.read(build)
     local all, twice = {}, {}
     for _, file in ipairs(ptx.files(build)) do
@@ -33,9 +34,13 @@ function resources.read(build)
             end
             if i.opcode:sub(1, 1) ~= "." then kernels[i.kernel].ptx = kernels[i.kernel].ptx + 1 end
         end)
-        for k, target in ipairs(resources.targets) do read_log(("%s/sm_%d.txt"):format(file.path:match("^(.*)/"), target), k, kernels) end
+        for k, target in ipairs(resources.targets) do
+            read_log(("%s/sm_%d.txt"):format(file.path:match("^(.*)/"), target), k, kernels)
+        end
         for name, readable in pairs(ptx.readable(mangled)) do
-            if all[readable] then twice[#twice + 1] = ("%s is in %s.cu and in %s.cu"):format(readable, all[readable].file, file.name) end
+            if all[readable] then
+                twice[#twice + 1] = ("%s is in %s.cu and in %s.cu"):format(readable, all[readable].file, file.name)
+            end
             all[readable] = kernels[name]
         end
     end
