@@ -97,14 +97,15 @@ static enum code run(const struct call *c)
     json_decref(config);
     enum code code = CODE_OK;
     struct plan_how how = { s->backend, (enum precision)s->train.precision, RECOMPUTE_NONE };
+    struct model_size size = { .batch = 1, .seq = 1, .context = s->model.seq };
     if (s->model.vocab != 256)
         code = cli_fail(CODE_INPUT, "%s: was not trained on bytes; only byte models can be sampled", c->word[0]);
     else if ((int64_t)strlen(prompt) + tokens > s->model.seq && (int64_t)strlen(prompt) >= s->model.seq)
         code = cli_fail(CODE_USAGE, "--prompt: has %zu bytes, the model's sequence is %d", strlen(prompt),
                         s->model.seq);
     else if (load_weights(c->word[0], cli_value(c, "checkpoint", NULL), s, &e) ||
-             decoder_new(&d, &s->model, (struct plan_how){ s->backend, (enum precision)s->train.precision, RECOMPUTE_NONE }, s->leaves, s->state,
-                         (struct model_size){ .batch = 1, .seq = 1, .context = s->model.seq }, 1, &e)) code = cli_fail(CODE_INPUT, "%s", e.text);
+             decoder_new(&d, &s->model, how, s->leaves, s->state, size, 1, &e))
+        code = cli_fail(CODE_INPUT, "%s", e.text);
     else produce(d, s, prompt, tokens, temperature, (uint64_t)seed);
     decoder_free(d);
     session_free(s);
