@@ -26,7 +26,8 @@ trains() {
 trains whole ""
 for micro in 2 4; do
     trains micro$micro "--set train.micro=$micro"
-    echo "$micro micro-batches: losses differ by $(look near whole/s micro$micro/s 1e-5)"
+    near=$(look near whole/s micro$micro/s 1e-5)
+    echo "$micro micro-batches: losses differ by $near"
 done
 trains drawn "--set train.recompute=selective"
 look near whole/s drawn/s 0 >/dev/null
@@ -52,7 +53,9 @@ echo "kill -9: the same bits after"
 needs_ranks
 for n in 2 4; do
     trains ranks$n "" mpirun --oversubscribe -np $n
-    echo "$n ranks: losses differ by $(look near whole/s ranks$n/s 1e-5)"
+    near=$(look near whole/s ranks$n/s 1e-5)
+    echo "$n ranks: losses differ by $near"
 done
 trains both "--set train.micro=2" mpirun --oversubscribe -np 2
-echo "2 ranks with 2 micro-batches: losses differ by $(look near whole/s both/s 1e-5)"
+near=$(look near whole/s both/s 1e-5)
+echo "2 ranks with 2 micro-batches: losses differ by $near"

@@ -143,9 +143,9 @@ struct node *build_rows(struct build *b, struct node *x);
 /* x, of T rows, with `value` in those that only fill up a batch of an evaluation; elsewhere there are
    none, and it is x itself. */
 struct node *build_present(struct build *b, struct node *x, double value);
-/* REAL noise of the shape of `like` [T,..], drawn anew for each token of each step; NULL outside training, where nothing
-   is noisy. Its bits follow from the run's seed, the token's place in the run, column, path and name: a name is used
-   once at a path. */
+/* REAL noise of the shape of `like` [T,..], drawn anew for each token of each step; NULL outside training, where
+   nothing is noisy. Its bits follow from the run's seed, the token's place in the run, column, path and name: a name is
+   used once at a path. */
 struct node *build_noise(struct build *b, const char *name, struct node *like, enum noise_kind kind);
 /* In decode: writes x [T,..] into a cache buffer and gives the whole of it; otherwise x itself. window: the positions
    that are read back, as a mask gives them; 0: all. */
