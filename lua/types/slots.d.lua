@@ -193,6 +193,8 @@
 ---| sluice.kv.own
 ---| "mirror" # deep layers read shallow layers' inputs (WeLM)
 ---| sluice.kv.mirror
+---| "cla" # groups of layers share keys and values
+---| sluice.kv.cla
 
 ---from the layer's own input
 ---@class sluice.kv.own
@@ -203,13 +205,26 @@
 ---@field [1]? "mirror"
 ---@field pairs? integer[]|fun(layer: integer): integer[] layers from 0: reader, source, reader, source, ...; empty: last third reads first third; default {}, 0 … 4095
 
+---groups of layers share keys and values
+---@class sluice.kv.cla
+---@field [1]? "cla"
+---@field share? integer|fun(layer: integer): integer layers that read the same keys and values; default 2, 2 … 1024
+
 ---@alias sluice.value
 ---| "none" # as projected
 ---| sluice.value.none
+---| "residual" # the first layer's values beside the layer's own
+---| sluice.value.residual
 
 ---as projected
 ---@class sluice.value.none
 ---@field [1]? "none"
+
+---the first layer's values beside the layer's own
+---@class sluice.value.residual
+---@field [1]? "residual"
+---@field own? number|fun(layer: integer): number initial factor on the layer's own values; default 0.5, 0 … 2
+---@field first? number|fun(layer: integer): number initial factor on the first layer's; default 0.5, 0 … 2
 
 ---@alias sluice.qk_norm
 ---| "none" # no norm

@@ -31,7 +31,8 @@ enum dtype { DTYPE_ACT, DTYPE_REAL, DTYPE_I32, DTYPE_U8 };
     X(TABLE,    "table", "rows of hashed n-grams", true, true) \
     X(MIX,      "mix", "n-grams to the model's width; what joins token and trunk in multi-token prediction", \
       false, false) \
-    X(GAIN,     "gain", "gains of norms", true, true)
+    X(GAIN,     "gain", "gains of norms", true, true) \
+    X(SCALAR,   "scalar", "factors on streams, branches and values", true, true)
 
 #define ROLE_ENUM(upper, name, about, outside, exempt) ROLE_##upper,
 enum role { ROLE_LIST(ROLE_ENUM) ROLE_COUNT };

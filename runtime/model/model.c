@@ -91,7 +91,7 @@ static struct node *run_layers(struct build *b, struct node *x)
     struct stream s = { 0 };
     struct pick open = { 0 };
     for (b->layer = 0; b->layer < b->layers; b->layer++) {
-        int like = conf->order.n ? conf->order.value[b->layer] : b->layer;
+        int like = model_layer(conf, b->layer);
         struct pick residual = conf->residual.pick[like];
         if (residual.module != open.module || module_traits(residual).streams != module_traits(open).streams) {
             s = build_open(b, residual, open.module ? build_close(b, open, &s) : x);
