@@ -5,7 +5,7 @@ static struct dispatched build(struct build *b, const void *conf, struct node *u
 {
     (void)conf;
     struct graph *g = b->graph;
-    struct node *sorted = dispatch(g, r->index, r->experts);                                    /* offsets [E+1] */
+    struct node *sorted = dispatch(g, r->index, r->experts, 0);                                 /* offsets [E+1] */
     r->counts = graph_result(g, sorted, 3);
     struct dispatched d = { .offsets = sorted, .order = graph_result(g, sorted, 1),
                             .place = graph_result(g, sorted, 2) };
