@@ -24,7 +24,7 @@ hash_experts(const int32_t *ids, int32_t *index, int tokens, uint32_t experts, i
     for (int64_t t = first_item(); t < tokens; t += all_items()) {
         uint32_t id = (uint32_t)ids[t];
         philox4x32_ctr_t bits = draw_bits(mixed, id / experts, 0);
-        uint64_t expert = (uint64_t)prime_to(experts, bits.v[0]) * (id % experts) + bits.v[1];
+        uint64_t expert = (uint64_t)prime_to(experts, bits.v[0]) * id + bits.v[1];
         uint32_t step = prime_to(experts, bits.v[2]);
         for (int j = 0; j < k; j++, expert += step) index[t * k + j] = (int32_t)(expert % experts);
     }

@@ -1,7 +1,8 @@
 /* Hash routing (Roller 2021): the experts of a token are a function of its id, and nothing is learned. A vocabulary's
    ids stand in about the order of their frequency, so each E ids in a row are dealt to the E experts, one to each:
-   every expert has as many ids, and about as many tokens. Id q E + s has experts (a s + c j + b) mod E for j < K, where
-   b and, prime to E, a and c are drawn for q: a deals ids to different experts, c gives an id different ones. */
+   every expert has as many ids, and about as many tokens. Id i has experts (a i + c j + b) mod E for j < K, where b
+   and, prime to E, a and c are drawn for the E ids around i: a deals ids to different experts, c gives an id different
+   ones. */
 #include "op.h"
 
 struct attr { int64_t experts, k; uint64_t seed; };
@@ -39,7 +40,7 @@ static void tokens(const struct args *a, int64_t from, int64_t to)
     for (int64_t t = from; t < to; t++) {
         uint32_t id = (uint32_t)ints(&a->in[0])[t];
         key_bits((struct key){ at->seed, PURPOSE_ROUTER, 0, 0 }, id / experts, bits);
-        uint64_t first = (uint64_t)prime_to(experts, bits[0]) * (id % experts) + bits[1],
+        uint64_t first = (uint64_t)prime_to(experts, bits[0]) * id + bits[1],
                  step = prime_to(experts, bits[2]);
         for (int64_t j = 0; j < at->k; j++)
             ints(&a->out[0])[t * at->k + j] = (int32_t)((first + step * (uint64_t)j) % experts);
