@@ -32,16 +32,18 @@ static __device__ inline void nth_largest(uint64_t (&nth)[COLUMNS], const KEYS &
             uint64_t key;
             int column = keys.at(i, &key);
             if (column < 0 || (key ^ nth[column]) >> shift >> DIGIT != 0) continue;
-            atomicAdd(&count[column][DIGITS - 1 - (int)(key >> shift) % DIGITS], 1);
+            atomicAdd(&count[column][DIGITS - 1 - (int)(key >> shift & (DIGITS - 1))], 1);
         }
         __syncthreads();
         for (int column = threadIdx.x / WARP; column < COLUMNS; column += THREADS / WARP) {
             int number = count[column][lane_of()], up_to = warp_sum_up_to(number);
             unsigned enough = __ballot_sync(ALL_LANES, up_to >= left[column]);
             int last = enough ? __ffs((int)enough) - 1 : WARP - 1;
-            if (lane_of() != last) continue;
-            left[column] -= up_to - number;
-            nth[column] |= (uint64_t)(DIGITS - 1 - last) << shift;
+            __syncwarp();                                   /* all have read what one writes */
+            if (lane_of() == last) {
+                left[column] -= up_to - number;
+                nth[column] |= (uint64_t)(DIGITS - 1 - last) << shift;
+            }
         }
         __syncthreads();
     }
