@@ -69,7 +69,7 @@ struct token_keys {
     }
 };
 
-static __global__ void __launch_bounds__(THREADS)
+static __global__ void __launch_bounds__(THREADS, 1)
 choose_tokens(struct token_keys keys, int32_t *index, float *threshold, int64_t c)
 {
     __shared__ uint64_t nth[TOKEN_COLUMNS];
@@ -142,7 +142,7 @@ struct pair_keys {
 };
 
 /* numbers [groups,tiles,2]: pairs and those that are dropped. The first tile also takes pairs of no expert. */
-static __global__ void __launch_bounds__(THREADS)
+static __global__ void __launch_bounds__(THREADS, 1)
 drop_pairs(struct pair_keys keys, int32_t *kept, int32_t *numbers, int experts, int64_t capacity)
 {
     __shared__ uint64_t nth[PAIR_COLUMNS];
@@ -192,9 +192,10 @@ static void room_forward(const struct args *a)
     const struct room *at = (const struct room *)a->attr;
     int k = (int)a->in[INDEX].shape.dim[1], tokens = (int)(a->in[INDEX].shape.dim[0] / at->groups);
     int64_t pairs = (int64_t)tokens * k, tiles = room_tiles(at);
-    bool by_gate = at->first == PRIORITY_GATE;
+    int place_bits = bits_for(pairs);
+    bool by_gate = at->first == PRIORITY_GATE, by_choice = at->first == PRIORITY_CHOICE;
     struct pair_keys keys = { ints(&a->in[INDEX]), by_gate ? reals(&a->in[GATE]) : NULL, pairs, tokens, 0, 0,
-                              bits_for(pairs), bits_for(pairs) + (by_gate ? 32 : 0), (unsigned)k, at->first == PRIORITY_CHOICE };
+                              place_bits, place_bits + (by_gate ? 32 : 0), (unsigned)k, by_choice };
     int32_t *numbers = (int32_t *)a->scratch;
     LAUNCH(a, drop_pairs, (unsigned)tiles, THREADS, 0, keys, ints(&a->out[0]), numbers, (int)at->experts, at->capacity);
     LAUNCH(a, drop_share, 1, WARP, 0, numbers, reals(&a->out[1]), tiles);

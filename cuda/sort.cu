@@ -79,6 +79,7 @@ static __global__ void __launch_bounds__(BLOCK) sort_place(struct sort s, struct
         offset += __shfl_sync(ALL_LANES, up_to, WARP - 1);
     }
     if (lane_of() == 0 && chunk == 0 && s.offsets) s.offsets[s.buckets] = min(offset, s.rows);
+    if (lane_of() == 0 && chunk == 0 && offset > s.rows) legal(s.fault, FAULT_ROWS, offset, s.rows);
     __syncwarp();
     for (int64_t i = chunk * chunks.length + lane_of(), round = 0; round < chunks.length; i += WARP, round += WARP) {
         int position = i >= s.n ? -1
@@ -86,7 +87,7 @@ static __global__ void __launch_bounds__(BLOCK) sort_place(struct sort s, struct
                                 : (int)i,
             bucket = position < 0 ? -1 : sort_bucket_of(s, position), to = sort_rank(next, bucket);
         if (position < 0) continue;
-        bool placed = bucket >= 0 && legal(s.fault, FAULT_ROW, to, s.rows);
+        bool placed = bucket >= 0 && to < s.rows;
         if (placed) s.order[to] = position;
         if (s.place) s.place[position] = placed ? to : -1;
         if (i >= offset && i < s.rows) s.order[i] = -1;

@@ -297,7 +297,7 @@ static void test_faults(void **state)
     static const struct { const char *words, *end; } expected[COUNT(faults) + 1] = {
         { "embed: id 3, the table has 3 rows", "code 134" }, { "embed: id -7, the table has 3 rows", "code 134" }, { "target 5, the vocabulary has 5", "code 134" },
         { "position 4 of 4", "code 134" }, { "position 3 of 3", "code 134" }, { "dispatch: expert -2 of 4", "code 134" },
-        { "dispatch: row 4 of 4", "code 134" },
+        { "dispatch: 5 pairs, there is room for 4 rows", "code 134" },
         { "16777216.0 MiB of the GPU's memory were wanted", "code 7" } };
     char self[1024] = "", command[1200], said[1024];
     (void)state;
