@@ -2,10 +2,17 @@
 #ifndef SLUICE_ATTRIBUTES_H
 #define SLUICE_ATTRIBUTES_H
 
+#include <stdint.h>
+
 enum rope_where { ROPE_FIRST, ROPE_LAST, ROPE_PROPORTIONAL };
 enum hash_kind { HASH_MUL32, HASH_MOD };
 struct elementwise_attr { double p, q; };
 struct adamw_attr { double beta1, beta2, eps, decay, rate; };             /* rate multiplies lr */
 struct muon_attr { double momentum, decay, scale; int nesterov, steps; }; /* scale: see optim_muon */
+
+/* The inputs of op delta_rule: q, k [T,H,N], v [T,HV,M], g REAL [T,HV] or [T,HV,N], beta REAL [T,HV], and in decoding
+   pos and state REAL [B,R,HV,N*M], a ring of the states after the last R positions. */
+struct node;
+struct delta_rule { struct node *q, *k, *v, *g, *beta, *start, *pos, *state; double scale; int delta; int64_t chunk; };
 
 #endif
