@@ -288,6 +288,23 @@ static void test_chunks(void **state)
     bench_close(&off);
 }
 
+/* What stands in another document, or later, changes no bit; what stands before in the same one does. */
+static void test_documents(void **state)
+{
+    (void)state;
+    OPEN(b, delta_rule, whole_64);
+    OPEN(c, delta_rule, whole_64);
+    for (int i = K; i <= V; i++)
+        for (int64_t j = 0, row = shape_count(c.in[i].shape) / TOKENS; j < row; j++)
+            for (int64_t t = 0; t < 9; t += t == 4 ? 4 : 1) tensor_set(&c.in[i], t * row + j, 1 + (double)t);
+    bench_forward(&b);
+    bench_forward(&c);
+    for (int64_t i = 5 * 4; i < TOKENS * 4; i++)
+        assert_true((tensor_get(&b.out[0], i) == tensor_get(&c.out[0], i)) == (i / 4 != 8 && i / 4 != 9));
+    bench_close(&b);
+    bench_close(&c);
+}
+
 /* ---- decoding ---- */
 
 /* Rows [at, at + n) of `whole` through a bench of n tokens whose cache is `ring`. */
@@ -425,7 +442,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden_scalar), cmocka_unit_test(test_golden_vector), cmocka_unit_test(test_golden_state), cmocka_unit_test(test_golden_conv),
-        cmocka_unit_test(test_recall), cmocka_unit_test(test_extremes), cmocka_unit_test(test_same_decays), cmocka_unit_test(test_chunks),
+        cmocka_unit_test(test_recall), cmocka_unit_test(test_extremes), cmocka_unit_test(test_same_decays), cmocka_unit_test(test_chunks), cmocka_unit_test(test_documents),
         cmocka_unit_test(test_decode_rule), cmocka_unit_test(test_decode_conv), cmocka_unit_test(test_messages), cmocka_unit_test(test_cost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
