@@ -39,7 +39,7 @@ static int64_t start_of(const struct args *a, const struct chunk *c, int64_t t)
 static void open_state(const struct args *a, const struct sizes *s, struct head h)
 {
     real *to = entering(a, s, h, 0);
-    bool goes_on = s->before > 0 && ints(&a->in[START])[h.batch * s->seq] < s->before;
+    bool goes_on = s->ring && s->before > 0 && ints(&a->in[START])[h.batch * s->seq] < s->before;
     if (goes_on) memcpy(to, entry(a, s, h, s->before - 1), (size_t)(s->n * s->m) * sizeof *to);
     else memset(to, 0, (size_t)(s->n * s->m) * sizeof *to);
 }
