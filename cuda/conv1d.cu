@@ -9,20 +9,24 @@ enum { PER_LINE = 128, MOST_LINES = 256 };                  /* tokens whose dw o
 
 struct conv { struct rows rows; int seq, taps, ring; const int32_t *start, *pos; const float *past; };
 
+/* Where row is in its sequence, and the number of that. Divisions of 64 bits would be calls. */
+static __device__ inline int token(const struct conv &s, int64_t row) { return (int)((unsigned)row % (unsigned)s.seq); }
+static __device__ inline int64_t sequence(const struct conv &s, int64_t row) { return (unsigned)row / (unsigned)s.seq; }
+
 /* How many of the taps of row t look at something. */
 static __device__ inline int seen(const struct conv &s, int64_t row)
 {
-    int64_t inside = (s.pos ? s.pos[0] : 0) + row % s.seq - s.start[row] + 1;
-    return inside < 0 ? 0 : inside < s.taps ? (int)inside : s.taps;
+    int inside = (s.pos ? s.pos[0] : 0) + token(s, row) - s.start[row] + 1;
+    return inside < 0 ? 0 : inside < s.taps ? inside : s.taps;
 }
 
 /* Columns from c on of input row - j. */
 static __device__ inline struct eight input(const struct conv &s, struct view x, int64_t row, int j, int c, int d)
 {
-    int t = (int)(row % s.seq);
+    int t = token(s, row);
     if (t >= j) return row_load(x, (row - j) * s.rows.d, c, d, 0);
     struct view past = { (void *)s.past, false };
-    return row_load(past, ((row / s.seq) * (s.taps - 1) + s.taps - 1 + t - j) * s.rows.d, c, d, 0);
+    return row_load(past, (sequence(s, row) * (s.taps - 1) + s.taps - 1 + t - j) * s.rows.d, c, d, 0);
 }
 
 static __device__ inline struct eight convolve(const struct conv &s, struct view x, struct view w, int64_t row, int c,
@@ -43,11 +47,12 @@ ROWS_KERNEL conv1d_past(struct conv s, const float *state, float *past, struct f
     int before = s.pos[0];
     if (!legal(fault, FAULT_POSITION, before, INT32_MAX)) return;
     for (struct walk w = first_row(s.rows); w.first < s.rows.n; next_row(&w, s.rows)) {
-        int64_t position = before - (s.taps - 1) + w.row % (s.taps - 1), b = w.row / (s.taps - 1);
+        unsigned kept = s.taps - 1, b = (unsigned)w.row / kept;
+        int position = before - (int)kept + (int)((unsigned)w.row % kept);
         struct view from = { (void *)state, false }, to = { past, false };
         for (int c = w.lane * LANES; c < w.d; c += s.rows.lanes * LANES) {
             struct eight e = {};
-            if (position >= 0) e = row_load(from, (b * s.ring + position % s.ring) * s.rows.d, c, w.d, 0);
+            if (position >= 0) e = row_load(from, ((int64_t)b * s.ring + position % s.ring) * s.rows.d, c, w.d, 0);
             row_store(to, w.row * s.rows.d, c, w.d, e);
         }
     }
@@ -60,10 +65,10 @@ ROWS_KERNEL conv1d_forward(struct conv s, struct view x, struct view w, struct v
             struct eight z = convolve(s, x, w, walk.row, c, walk.d);
             for (int l = 0; l < LANES && silu; l++) z.v[l] *= sigmoid(z.v[l]);
             row_store(y, walk.row * s.rows.d, c, walk.d, z);
-            int t = (int)(walk.row % s.seq);
+            int t = token(s, walk.row);
             if (!s.ring || t < s.seq - s.ring) continue;
             struct view ring = { state, false };
-            row_store(ring, ((walk.row / s.seq) * s.ring + (s.pos[0] + t) % s.ring) * s.rows.d, c, walk.d,
+            row_store(ring, (sequence(s, walk.row) * s.ring + (s.pos[0] + t) % s.ring) * s.rows.d, c, walk.d,
                       input(s, x, walk.row, 0, c, walk.d));
         }
 }
@@ -89,7 +94,7 @@ ROWS_KERNEL conv1d_inputs(struct conv s, struct view w, struct view dz, struct s
     for (struct walk walk = first_row(s.rows); walk.first < s.rows.n; next_row(&walk, s.rows))
         for (int c = walk.lane * LANES; c < walk.d; c += s.rows.lanes * LANES) {
             struct eight g = {};
-            for (int j = 0; j < s.taps && walk.row % s.seq + j < s.seq; j++) {
+            for (int j = 0; j < s.taps && token(s, walk.row) + j < s.seq; j++) {
                 if (j >= seen(s, walk.row + j)) continue;
                 struct eight d = row_load(dz, (walk.row + j) * s.rows.d, c, walk.d, 0);
                 for (int l = 0; l < LANES; l++)
@@ -109,9 +114,9 @@ conv1d_taps(struct conv s, struct view x, struct view dz, float *lines, int64_t 
     float sum = 0;
     for (int64_t row = from; row < end; row++) {
         if (j >= seen(s, row)) continue;
-        int t = (int)(row % s.seq);
+        int t = token(s, row);
         float in = t >= j ? load(x, (row - j) * d + channel)
-                          : s.past[((row / s.seq) * (s.taps - 1) + s.taps - 1 + t - j) * d + channel];
+                          : s.past[(sequence(s, row) * (s.taps - 1) + s.taps - 1 + t - j) * d + channel];
         sum += load(dz, row * d + channel) * in;
     }
     lines[((int64_t)blockIdx.y * d + channel) * s.taps + s.taps - 1 - j] = sum;

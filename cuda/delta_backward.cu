@@ -193,7 +193,7 @@ static __device__ inline void read_head(const struct delta &s, const struct inpu
     EACH(i, n * s.n) {
         int t = i / s.n;
         int64_t gate = (row + (int64_t)t * s.value_heads()) * s.gates + (s.gates == 1 ? 0 : i % s.n);
-        c.e[i] = s.after(b, first + t) < 0 ? expf(in.g[gate]) : 0;
+        c.e[i] = s.after(b, first + t) < 0 ? __expf(in.g[gate]) : 0;
     }
     EACH(t, n) c.beta[t] = s.after(b, first + t) <= 0 ? in.beta[row + (int64_t)t * s.value_heads()] : 0;
     EACH(i, n * s.m) {

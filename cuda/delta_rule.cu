@@ -41,7 +41,7 @@ delta_rule_forward(struct delta s, struct view q, struct view k, struct view v, 
                 keys[which][n] = in ? load(k, key) : 0;
                 queries[which][n] = in ? s.scale * load(q, key) : 0;
                 int64_t gate = (row * s.value_heads() + head) * s.gates + (s.gates == 1 ? 0 : n);
-                decay[which][n] = in && s.after(b, token) < 0 ? expf(g[gate]) : 0;
+                decay[which][n] = in && s.after(b, token) < 0 ? __expf(g[gate]) : 0;
             }
             #pragma unroll 1
             for (int i = threadIdx.x; i < STEPS * COLUMNS; i += THREADS) {
