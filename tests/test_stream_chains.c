@@ -76,7 +76,8 @@ static void test_chains(void **state)
         double size = 0;
         for (int k = 0; k < count[i]; k++) {
             size += whole[i][k] * whole[i][k];
-            if (whole[i][k] != rows[i][k]) fail_msg("weight %d, gradient %d: %g, by rows %g", i, k, whole[i][k], rows[i][k]);
+            if (whole[i][k] != rows[i][k])
+                fail_msg("weight %d, gradient %d: %g, by rows %g", i, k, whole[i][k], rows[i][k]);
         }
         assert_true(size > 0 && size < 1e12);
         free(whole[i]);
