@@ -55,7 +55,8 @@ static struct node *build(struct build *b, const void *conf, struct node *u)
     struct node *v = build_cached(b, "v", view(g, kv.v, SHAPE(b->tokens, c->kv_heads, c->head_dim)), window);
 
     struct node *start = build_present(b, b->start, (double)b->seq);    /* what only fills up sees nothing */
-    struct node *heads = attention(g, q, k, v, start, b->pos, 1 / sqrt(c->head_dim), window);
+    struct node *heads = attention(g, (struct attention){
+        .q = q, .k = k, .v = v, .start = start, .pos = b->pos, .scale = 1 / sqrt(c->head_dim), .window = window });
     build_metric_as(b, "layer_attn_logit_max", max_all(g, graph_result(g, heads, 1)), "", CARRY_MAX, BETTER_NONE,
                     "largest scaled score before softmax");
     heads = c->gate.module->gate(b, c->gate.conf, u, heads);    /* [T,H,W] */
