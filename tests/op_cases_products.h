@@ -44,7 +44,8 @@ static inline int32_t long_blind(int64_t i) { return (int32_t)(i % 300 < 130 ? 0
     CASE(attention, capped, ATTEND(QKV(10, 2, 1, 3), .start = DOCUMENTS, .scale = 0.6, .softcap = 0.7)) \
     CASE(attention, biased, ATTEND(QKV(10, 4, 2, 3), .start = DOCUMENTS, .scale = 0.6, .rel = real_in(g, 10, 4, 3))) \
     CASE(attention, biased_far, ATTEND(QKV(10, 2, 2, 3), .start = ZEROS, .scale = 0.6, .rel = act_in(g, 10, 2, 9))) \
-    CASE(attention, biased_here, ATTEND(QKV(10, 2, 2, 3), .start = ZEROS, .scale = 0.6, .rel = act_in(g, 10, 2, 1))) \
+    CASE(attention, biased_here, ATTEND(.q = real_in(g, 10, 2, 3), .k = real_in(g, 10, 2, 3), .v = real_in(g, 10, 2, 3), .start = ZEROS, \
+         .scale = 0.6, .rel = act_in(g, 10, 2, 1))) \
     CASE(attention, chunks, ATTEND(QKV(10, 2, 1, 3), .start = DOCUMENTS, .scale = 0.6, .chunk = 2)) \
     CASE(attention, sink_and_cap, ATTEND(QKV(10, 2, 1, 3), .start = ZEROS, .scale = 0.6, .sink = real_in(g, 2), .softcap = 1.5)) \
     CASE(attention, bias_and_cap, ATTEND(QKV(10, 2, 1, 3), .start = ZEROS, .scale = 0.6, .rel = act_in(g, 10, 2, 4), .softcap = 1.5)) \
@@ -59,7 +60,7 @@ static inline int32_t long_blind(int64_t i) { return (int32_t)(i % 300 < 130 ? 0
          .start = int_in(g, SHAPE(1, 2), 0, 3), .pos = int_in(g, SHAPE(1), 258), .scale = 0.8, .softcap = 1.5, .sink = real_in(g, 2, 2), \
          .rel = act_in(g, 2, 2, 140))) \
     CASE(attention, everything_for_many, ATTEND(QKV(70, 1, 1, 1), .start = count_in(g, SHAPE(1, 70), none), .scale = 0.9, .chunk = 40, \
-         .softcap = 1.5, .sink = real_in(g, 1), .rel = act_in(g, 70, 1, 9))) \
+         .softcap = 1.5, .sink = real_in(g, 70, 1), .rel = act_in(g, 70, 1, 9))) \
     CASE(cross_entropy, many_tokens, cross_entropy(g, act_in(g, 260, 1), real_in(g, 3, 1), count_in(g, SHAPE(2, 130), odd_word))) \
     CASE(cross_entropy, odd, cross_entropy(g, act_in(g, 5, 3), real_in(g, 7, 3), int_in(g, SHAPE(1, 5), 0, 6, 3, 3, 1))) \
     CASE(cross_entropy, one_word, cross_entropy(g, real_in(g, 2, 3), real_in(g, 1, 3), int_in(g, SHAPE(2, 1), 0, 0)))
@@ -94,7 +95,8 @@ static inline int32_t long_blind(int64_t i) { return (int32_t)(i % 300 < 130 ? 0
          .start = count_in(g, SHAPE(1, 9), none), .scale = 0.06)) \
     CASE(attention, decode, ATTEND(.q = act_in(g, 2, 6, 64), .k = act_in(g, 2, 150, 2, 64), .v = act_in(g, 2, 150, 2, 64), \
          .start = int_in(g, SHAPE(2, 1), 0, 90), .pos = int_in(g, SHAPE(1), 149), .scale = 0.125)) \
-    CASE(attention, long_sinks, ATTEND(QKV(600, 4, 2, 24), .start = count_in(g, SHAPE(2, 300), long_blind), .scale = 0.2, .sink = real_in(g, 600, 4))) \
+    CASE(attention, long_sinks, ATTEND(QKV(600, 4, 2, 24), .start = count_in(g, SHAPE(2, 300), long_blind), .scale = 0.2, \
+         .sink = real_in(g, 600, 4))) \
     CASE(attention, long_biases, ATTEND(QKV(600, 2, 1, 16), .start = count_in(g, SHAPE(2, 300), long_start), .scale = 0.25, \
          .rel = act_in(g, 600, 2, 137))) \
     CASE(attention, long_chunks, ATTEND(QKV(600, 2, 1, 16), .start = count_in(g, SHAPE(2, 300), long_start), .scale = 0.25, .chunk = 70, \
@@ -104,7 +106,7 @@ static inline int32_t long_blind(int64_t i) { return (int32_t)(i % 300 < 130 ? 0
     CASE(attention, everything_of_128, ATTEND(QKV(141, 3, 1, 128), .start = count_in(g, SHAPE(1, 141), long_start), .scale = 0.09, .softcap = 2, \
          .sink = real_in(g, 141, 3), .rel = real_in(g, 141, 3, 90))) \
     CASE(attention, everything_of_latent_heads, ATTEND(.q = act_in(g, 37, 2, 192), .k = act_in(g, 37, 2, 192), .v = act_in(g, 37, 2, 128), \
-         .start = count_in(g, SHAPE(1, 37), none), .scale = 0.07, .chunk = 20, .softcap = 2, .sink = real_in(g, 2), .rel = act_in(g, 37, 2, 8))) \
+         .start = count_in(g, SHAPE(1, 37), none), .scale = 0.07, .chunk = 20, .softcap = 2, .sink = real_in(g, 37, 2), .rel = act_in(g, 37, 2, 8))) \
     CASE(attention, everything_of_256, ATTEND(QKV(33, 2, 1, 256), .start = count_in(g, SHAPE(1, 33), none), .scale = 0.0625, .window = 20, \
          .softcap = 2, .sink = real_in(g, 2), .rel = act_in(g, 33, 2, 30))) \
     CASE(attention, everything_widest, ATTEND(.q = act_in(g, 9, 2, 260), .k = act_in(g, 9, 1, 260), .v = act_in(g, 9, 1, 130), \
