@@ -116,10 +116,10 @@ static __device__ inline float row_sum(float x)
     return x;
 }
 
-/* CHUNKS, 1 or 2: how much of the width a block sums; a wider one is cut among blocks. With one, two blocks
-   share a multiprocessor. */
+/* CHUNKS, 1 or 2: how much of the width a block sums; a wider one is cut among blocks. With one, two blocks share a
+   multiprocessor; bent scores need its registers for one. */
 template <int CHUNKS, bool BENT>
-static __global__ void __launch_bounds__(THREADS, 3 - CHUNKS)
+static __global__ void __launch_bounds__(THREADS, BENT ? 1 : 3 - CHUNKS)
 attention_forward_float(struct sizes s, struct source q, struct source k, struct source v, struct view out,
                         float *lse, float *tops)
 {
@@ -171,9 +171,10 @@ attention_forward_float(struct sizes s, struct source q, struct source k, struct
     for (int i = 0; i < OWN; i++) {
         bool there = row + own_row() + i < s.rows;
         largest[i] = BENT ? row_max(largest[i]) : most[i];
-        float share = there ? share_of(s, s.first_place() + place[i], most[i], sum[i]) : 0;
+        int64_t at = there ? s.first_place() + s.place(row + own_row() + i) : 0;
+        float share = there ? share_of(s, at, most[i], sum[i]) : 0;
         if (there && own_column() == 0 && s.cut() == 0) {
-            lse[s.first_place() + place[i]] = lse_of(most[i], sum[i]);
+            lse[at] = lse_of(most[i], sum[i]);
             row_top[own_row() + i] = largest[i] * LN2 + (sum[i] - sum[i]);
         }
         sum[i] = share;
@@ -186,7 +187,7 @@ attention_forward_float(struct sizes s, struct source q, struct source k, struct
 }
 
 /* dq: a thread owns scores of 4 keys and 4 rows, so that ds lies as the product with the keys wants it. */
-template <int CHUNKS, bool BENT> static __global__ void __launch_bounds__(THREADS, 3 - CHUNKS)
+template <int CHUNKS, bool BENT> static __global__ void __launch_bounds__(THREADS, BENT ? 1 : 3 - CHUNKS)
 attention_backward_rows_float(struct sizes s, struct source q, struct source k, struct source v, struct source dout,
                               const float *lse, const float *delta, struct sum dq, struct sum drel, float factor)
 {

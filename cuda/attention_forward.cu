@@ -106,9 +106,10 @@ attention_forward_rows(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloat
         sum[half] += __shfl_xor_sync(0xFFFFFFFFu, sum[half], 2);
         top[half] = BENT ? quad_max(top[half]) : most[half];
         if (row >= s.rows) continue;
-        share[half] = share_of(s, s.first_place() + place[half], most[half], sum[half]);
+        int64_t at = s.first_place() + s.place(row);
+        share[half] = share_of(s, at, most[half], sum[half]);
         if (threadIdx.x % 4 != 0) continue;
-        lse[s.first_place() + place[half]] = lse_of(most[half], sum[half]);
+        lse[at] = lse_of(most[half], sum[half]);
         row_top[local + 8 * half] = top[half] * LN2 + (sum[half] - sum[half]);
     }
     add_tile((float *)shared, o, share[0], share[1], { out, 0 }, s.value_width, 0, [&](int i) {
