@@ -90,6 +90,17 @@ struct node *expert_linear(struct build *b, const char *name, enum role role, co
     return grouped_matmul(b->graph, rows, w, d->offsets);                                     /* [R,out] */
 }
 
+struct dispatched build_dispatched(struct build *b, struct node *u, struct routing *r)
+{
+    struct graph *g = b->graph;
+    struct node *sorted = dispatch(g, r->index, r->experts, r->rows);                         /* offsets [E+1] */
+    r->counts = graph_result(g, sorted, 3);
+    struct dispatched d = { .offsets = sorted, .order = graph_result(g, sorted, 1),
+                            .place = graph_result(g, sorted, 2) };
+    d.rows = gather(g, u, d.order, d.place);                                                  /* [R,D] */
+    return d;
+}
+
 struct node *build_weight(struct build *b, const char *name, enum role role, struct shape shape, struct init init)
 {
     struct node *w = weight(b, path_of(b, name, ""), role, shape, init);

@@ -139,8 +139,8 @@ void train_load(const json_t *json, struct arena *arena, struct train_conf *conf
     check_warmup(conf, problems);
     int from = module_traits(conf->average).averages_from;
     if (from >= conf->steps)
-        module_problem(problems, "train.average", "from", "%d steps of a run of %d: nothing is averaged; at most %d", from,
-                       conf->steps, conf->steps - 1);
+        module_problem(problems, "train.average", "from", "%d steps of a run of %d: nothing is averaged; at most %d",
+                       from, conf->steps, conf->steps - 1);
     check_picks(train_params, conf, "train", NULL, problems);
 }
 

@@ -17,6 +17,7 @@ struct traits {
     int rotated;                                            /* of a head, what positions turn; 0: none */
     int window;                                             /* mask: as struct mask */
     int top_k; bool gates_sum_to_one;                       /* router */
+    bool uneven, keyless;    /* select, dispatch: a token may have more or fewer than top_k; the key decides nothing */
     int mtp_blocks;                                         /* blocks that MTP adds */
     double lr; int warmup, averages_from;                   /* optimizer, schedule, average: as set */
 };
