@@ -15,7 +15,7 @@ graph    | base                                                   | attributes e
 comm     | base                                                   | comm
 backend  | base graph comm                                        | backend kernel
 cpu      | base graph backend                                     | gemm isa isa/attend_few isa/vector pool sort values vec_math
-ops      | graph backend cpu                                      |
+ops      | base graph backend cpu                                 |
 plan     | base graph backend                                     | plan
 model    | base graph plan modules/list                           | build config inputs model module
 data     | base model                                             | data

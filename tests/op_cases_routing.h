@@ -109,6 +109,7 @@ static inline int32_t rate_one(int64_t i) { (void)i; return 1; }
     CASE(topk, many, topk(g, real_in(g, 333, 70), 8)) \
     CASE(pick, large, pick(g, real_in(g, 700, 37), count_in(g, SHAPE(700, 5), large_index))) \
     CASE(threshold, large, threshold(g, real_in(g, 700, 37), count_in(g, SHAPE(700, 5), large_index))) \
+    CASE(threshold, ties, threshold(g, real_count_in(g, SHAPE(300, 70), large_choice), count_in(g, SHAPE(300, 4), large_index))) \
     CASE(cv2, large, cv2(g, positive_in(g, 300))) \
     CASE(noise, large, noise(g, real_in(g, 600, 133), count_in(g, SHAPE(3, 2), large_index), "a", NOISE_NORMAL)) \
     CASE(noise, large_uniform, noise(g, real_in(g, 210, 260), count_in(g, SHAPE(7, 2), large_index), "b", NOISE_UNIFORM)) \

@@ -34,30 +34,29 @@ static struct session *open_session(const char *average, const char *precision)
 }
 
 /* counted false: no target, so that the step is skipped. */
-static struct batch batch_of(const struct session *s, int64_t step, bool counted)
+static struct inputs batch_of(const struct session *s, int64_t step, bool counted)
 {
-    struct batch b = batch_new(s->batch * SEQ);
+    struct inputs b = inputs_new(s->batch, SEQ);
     for (int64_t i = 0; i < s->batch * SEQ; i++) {
         b.ids[i] = (int32_t)key_below((struct key){ 8, PURPOSE_TEST, 0, (uint64_t)step }, (uint64_t)i, VOCAB);
         b.target[i] = (int32_t)key_below((struct key){ 9, PURPOSE_TEST, 0, (uint64_t)step }, (uint64_t)i, VOCAB);
         b.weight[i] = counted;
-        b.present[i] = 1;
     }
     return b;
 }
 
 static void train(struct session *s, int64_t step, bool counted)
 {
-    struct batch b = batch_of(s, step, counted);
+    struct inputs b = batch_of(s, step, counted);
     plan_begin(s->plan, step, s->train.steps, 1);
     session_stage(s, 0, &b);
     plan_step(s->plan, NULL);
-    batch_free(b);
+    inputs_free(b);
 }
 
 static double evaluate(struct session *s, bool averages)
 {
-    struct batch b = batch_of(s, 1000, true);
+    struct inputs b = batch_of(s, 1000, true);
     double loss = NAN;
     plan_begin(s->eval_plan, 0, s->train.steps, 1);
     if (averages) plan_swap_averages(s->eval_plan);
@@ -68,7 +67,7 @@ static double evaluate(struct session *s, bool averages)
         const struct probe *p = &s->eval_graph->probe[i];
         if (p->layer < 0 && strcmp(p->name, "loss") == 0) plan_read_probe(s->eval_plan, p, &loss);
     }
-    batch_free(b);
+    inputs_free(b);
     return loss;
 }
 
@@ -199,11 +198,11 @@ static void decode(struct session *s, real *logits)
 {
     struct decoder *d;
     struct err e;
-    struct batch b = batch_of(s, 2000, true);
+    struct inputs b = batch_of(s, 2000, true);
     if (decoder_new(&d, &s->model, (struct plan_how){ &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE }, s->leaves, s->state, 1, SEQ, SEQ, 1, &e)) fail_msg("%s", e.text);
     decoder_feed(d, 0, b.ids, logits);
     decoder_free(d);
-    batch_free(b);
+    inputs_free(b);
 }
 
 /* A model whose weights are the averages of another measures and says what the other does. */

@@ -29,7 +29,7 @@
 ---@field norm? sluice.norm the normalisation that residual, head and blocks use; default rms
 ---@field head? sluice.head from vectors to losses; default lm
 ---@field position? sluice.position|fun(layer: integer): sluice.position how queries and keys know where they are; default rope
----@field residual? sluice.residual|fun(layer: integer): sluice.residual where norms stand around a branch; default pre
+---@field residual? sluice.residual|fun(layer: integer): sluice.residual how branches read and write the residual stream, where norms stand; default pre
 ---@field block? sluice.block|fun(layer: integer): sluice.block how a layer's attention and ffn follow each other; default sequential
 ---@field attention? sluice.attention|fun(layer: integer): sluice.attention mixing along the sequence; default gqa
 ---@field ffn? sluice.ffn|fun(layer: integer): sluice.ffn mixing along the width, dense or mixture of experts; default dense
@@ -209,6 +209,8 @@
 ---| sluice.kv.own
 ---| "mirror" # deep layers read shallow layers' inputs (WeLM)
 ---| sluice.kv.mirror
+---| "cla" # groups of layers share keys and values
+---| sluice.kv.cla
 
 ---from the layer's own input
 ---@class sluice.kv.own
@@ -219,13 +221,26 @@
 ---@field [1]? "mirror"
 ---@field pairs? integer[]|fun(layer: integer): integer[] layers from 0: reader, source, reader, source, ...; empty: last third reads first third; default {}, 0 … 4095
 
+---groups of layers share keys and values
+---@class sluice.kv.cla
+---@field [1]? "cla"
+---@field share? integer|fun(layer: integer): integer layers that read the same keys and values; default 2, 2 … 1024
+
 ---@alias sluice.value
 ---| "none" # as projected
 ---| sluice.value.none
+---| "residual" # the first layer's values beside the layer's own
+---| sluice.value.residual
 
 ---as projected
 ---@class sluice.value.none
 ---@field [1]? "none"
+
+---the first layer's values beside the layer's own
+---@class sluice.value.residual
+---@field [1]? "residual"
+---@field own? number|fun(layer: integer): number initial factor on the layer's own values; default 0.5, 0 … 2
+---@field first? number|fun(layer: integer): number initial factor on the first layer's; default 0.5, 0 … 2
 
 ---@alias sluice.qk_norm
 ---| "none" # no norm

@@ -33,7 +33,7 @@ enum dtype { DTYPE_ACT, DTYPE_REAL, DTYPE_I32, DTYPE_U8 };
     X(MIX,      "mix", "n-grams to the model's width; what joins token and trunk in multi-token prediction", \
       false, false, false) \
     X(GAIN,     "gain", "gains of norms", true, true, false) \
-    X(SCALAR,   "scalar", "single factors and offsets", true, true, false)
+    X(SCALAR,   "scalar", "factors on streams, branches and values; offsets", true, true, false)
 
 #define ROLE_ENUM(upper, name, about, outside, exempt, real) ROLE_##upper,
 enum role { ROLE_LIST(ROLE_ENUM) ROLE_COUNT };

@@ -17,6 +17,7 @@ extern const struct schema model_schema;
 
 /* How many layers run, one after the other; and with the blocks that MTP adds: the layer dimension of metrics. */
 int model_passes(const struct model_conf *conf);
+int model_layer(const struct model_conf *conf, int pass);   /* whose settings and weights one of them has */
 int model_blocks(const struct model_conf *conf);
 
 /* The keys of train = {}. */

@@ -83,14 +83,11 @@ static void build_inputs(struct build *b)
     INPUTS(READ)
 }
 
-/* The layer whose weights and configuration are used as layer number i. */
-static int like(const struct model_conf *conf, int i) { return conf->order.n ? conf->order.value[i] : i; }
-
 /* Layers of one kind of residual share a stream: where the kind changes, one ends and another begins. */
 static bool begins(const struct model_conf *conf, int i)
 {
     if (i == 0) return true;
-    struct pick last = conf->residual.pick[like(conf, i - 1)], next = conf->residual.pick[like(conf, i)];
+    struct pick last = conf->residual.pick[model_layer(conf, i - 1)], next = conf->residual.pick[model_layer(conf, i)];
     return last.module != next.module || module_traits(last).streams != module_traits(next).streams;
 }
 
@@ -102,15 +99,15 @@ static struct node *run_layers(struct build *b, struct node *x)
     struct node *first = x;
     struct pick residual = { 0 };
     for (b->layer = 0; b->layer < b->layers; b->layer++) {
-        int of = like(conf, b->layer);
-        residual = conf->residual.pick[of];
-        b->own->pass = passes[of]++;
-        build_enter(b, "layers.%d", of);
+        int like = model_layer(conf, b->layer);
+        residual = conf->residual.pick[like];
+        b->own->pass = passes[like]++;
+        build_enter(b, "layers.%d", like);
         if (begins(conf, b->layer)) {
             s = build_open(b, residual, x);
             s.x0 = first;
         }
-        build_layer(b, of, &s);
+        build_layer(b, like, &s);
         if (b->layer + 1 == b->layers || begins(conf, b->layer + 1)) x = build_close(b, residual, &s);
         build_leave(b);
     }

@@ -13,7 +13,9 @@ struct traits {
     bool ends_normed;                                       /* residual: no final norm follows the last block */
     int streams;                                            /* residual: how many it keeps; 0: one */
     bool gated;                                             /* activation: it has a second operand */
-    int heads, kv_heads, rotated;                           /* attention: heads; width that positions turn, 0: none */
+    int heads, kv_heads, qk_dim, v_dim;                     /* attention: numbers of heads, their widths */
+    int rotated;                                            /* of a head, what positions turn; 0: none */
+    int window;                                             /* mask: as struct mask */
     int top_k; bool gates_sum_to_one;                       /* router */
     int mtp_blocks;                                         /* blocks that MTP adds */
     double lr; int warmup, averages_from;                   /* optimizer, schedule, average: as set */
@@ -78,6 +80,8 @@ struct module {
 extern const struct module *const module_all[];             /* ends in NULL */
 const struct module *module_find(enum slot slot, const char *name);
 struct traits module_traits(struct pick pick);
+/* What fills a slot of a module, at any depth; .module NULL: it has no such slot. */
+struct pick module_part(struct pick pick, enum slot slot);
 /* Adds a problem whose path is "<path>.<key>". */
 void module_problem(struct problems *p, const char *path, const char *key, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
