@@ -1,8 +1,8 @@
 /* Hyper-connections: n streams X, of which a sublayer reads a mixture, and to which it writes.
        u = read X,  X' = mix X + write f(norm(u));   read [1,n], mix [n,n], write [n,1]
    What `embed` gives begins every stream; the head gets their sum. At first a layer reads one stream and writes to all,
-   which is PreNorm. Dynamic: each stream of each token adds scale * tanh(norm(X_j) W) to what is multiplied with it, and
-   to its row of write. W begins at 0. Zhu 2024 (arXiv 2409.19606). */
+   which is PreNorm. Dynamic: each stream of a token adds scale * tanh(norm(X_j) W) to what it is multiplied by, and to
+   how it is written to. W begins at 0. Zhu 2024 (arXiv 2409.19606). */
 #include "model/module.h"
 
 enum { MOST = 8 };
@@ -20,7 +20,8 @@ static struct node *constant(struct build *b, const char *name, enum role role, 
 
 static struct node *diagonal(struct build *b, const char *name, struct shape shape, int first)
 {
-    return build_weight(b, name, ROLE_SCALAR, shape, (struct init){ .kind = INIT_DIAGONAL, .value = 1, .first = first });
+    struct init ones = { .kind = INIT_DIAGONAL, .value = 1, .first = first };
+    return build_weight(b, name, ROLE_SCALAR, shape, ones);
 }
 
 /* What tokens say of streams: tanh(norm(X) W), as rows read, mix and write of n columns. */

@@ -136,6 +136,7 @@ int main(int n, char **name)
     const struct CMUnitTest of_waves[] = { cmocka_unit_test(test_waves) };
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_draws), cmocka_unit_test(test_draws_again), cmocka_unit_test(test_constants),
+        cmocka_unit_test(test_diagonals),
         cmocka_unit_test(test_packing),
     };
     bool waves = n == 2 && strcmp(name[1], "waves") == 0;
