@@ -233,7 +233,7 @@ static void test_sum_of_streams(void **state)
     tiny_free(&t);
 }
 
-/* Before tokens have a say: streams are read by 1/n, written to by 1, and stay what they are for the most part. Sinkhorn
+/* Before tokens have a say streams are read by 1/n, written to by 1, and stay what they are for the most part. Sinkhorn
    adds eps five times to what it divides. */
 static void test_first_mixture(void **state)
 {
