@@ -29,7 +29,7 @@
 ---@field norm? sluice.norm the normalisation that residual, head and blocks use; default rms
 ---@field head? sluice.head from vectors to losses; default lm
 ---@field position? sluice.position|fun(layer: integer): sluice.position how queries and keys know where they are; default rope
----@field residual? sluice.residual|fun(layer: integer): sluice.residual where norms stand around a branch; default pre
+---@field residual? sluice.residual|fun(layer: integer): sluice.residual how branches read and write the residual stream, where norms stand; default pre
 ---@field block? sluice.block|fun(layer: integer): sluice.block how a layer's attention and ffn follow each other; default sequential
 ---@field attention? sluice.attention|fun(layer: integer): sluice.attention mixing along the sequence; default gqa
 ---@field ffn? sluice.ffn|fun(layer: integer): sluice.ffn mixing along the width, dense or mixture of experts; default dense
@@ -122,6 +122,10 @@
 ---| sluice.residual.sandwich
 ---| "partial_post" # PostNorm once a block, PreNorm before the ffn (WeLM)
 ---| sluice.residual.partial_post
+---| "hyper" # hyper-connections: several streams, learnt mixtures
+---| sluice.residual.hyper
+---| "mhc" # hyper-connections whose mixing keeps the sum of the streams
+---| sluice.residual.mhc
 
 ---norm on the branch's input
 ---@class sluice.residual.pre
@@ -142,6 +146,18 @@
 ---@field output_norm? boolean|fun(layer: integer): boolean normalise what attention writes; default true
 ---@field gain_init? number|fun(layer: integer): number initial gain of the output norm; default 1, 0.01 … 10
 ---@field prenorm_layers? integer[]|fun(layer: integer): integer[] layers that are plain PreNorm, without output norm; default {}, 0 … 4095
+
+---hyper-connections: several streams, learnt mixtures
+---@class sluice.residual.hyper
+---@field [1]? "hyper"
+---@field streams? integer|fun(layer: integer): integer residual streams; default 4, 1 … 8
+---@field dynamic? boolean|fun(layer: integer): boolean tokens have a say in how streams are read, mixed and written to; default true
+
+---hyper-connections whose mixing keeps the sum of the streams
+---@class sluice.residual.mhc
+---@field [1]? "mhc"
+---@field streams? integer|fun(layer: integer): integer residual streams; default 4, 1 … 8
+---@field iterations? integer|fun(layer: integer): integer Sinkhorn's, of rows and columns; 0: streams are not mixed; default 20, 0 … 128
 
 ---@alias sluice.block
 ---| "sequential" # attention, then ffn

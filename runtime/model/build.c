@@ -79,7 +79,7 @@ struct node *linear(struct build *b, const char *name, enum role role, struct no
     struct graph *g = b->graph;
     if (x->shape.rank != 2) x = view(g, x, SHAPE(b->tokens, shape_count(x->shape) / b->tokens));
     struct node *w = matrix(b, name, role, SHAPE(out, shape_last(x->shape)));                /* [out,in] */
-    return matmul(g, x, w, role == ROLE_ROUTER || role == ROLE_GATE ? DTYPE_REAL : DTYPE_ACT);    /* [T,out] */
+    return matmul(g, x, w, role_rule[role].real ? DTYPE_REAL : DTYPE_ACT);    /* [T,out] */
 }
 
 struct node *expert_linear(struct build *b, const char *name, enum role role, const struct dispatched *d,
@@ -172,7 +172,11 @@ struct stream build_open(struct build *b, struct pick residual, struct node *x)
 
 struct node *build_close(struct build *b, struct pick residual, const struct stream *s)
 {
-    return residual.module->close ? residual.module->close(b, residual, s) : s->x;
+    if (!residual.module->close) return s->x;
+    build_enter(b, "close");
+    struct node *x = residual.module->close(b, residual, s);                                  /* [T,D] */
+    build_leave(b);
+    return x;
 }
 
 struct node *build_block(struct build *b, int like, struct node *x)

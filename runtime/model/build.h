@@ -75,7 +75,7 @@ struct node *build_kept(const struct build *b, int layer, const char *name);
 struct init build_init(struct build *b, enum role role, struct shape shape);
 
 /* x W^T: W is [out, shape_last(x)], initialised by the init slot, at path "<b->path>.<name>.weight". ACT out; REAL
-   for ROLE_ROUTER and ROLE_GATE (scores are never below float32). x of rank 3 is read as [T, rest]. */
+   for roles whose products are scores. x of rank 3 is read as [T, rest]. */
 struct node *linear(struct build *b, const char *name, enum role role, struct node *x, int64_t out);
 /* The same for E stacked matrices [E, out, in] over expert rows. active: share of the stack that a token uses. */
 struct node *expert_linear(struct build *b, const char *name, enum role role, const struct dispatched *d,

@@ -16,7 +16,7 @@ static const struct param model_params[] = {
     SLOT(struct model_conf, norm, SLOT_NORM, "rms", "the normalisation that residual, head and blocks use"),
     SLOT(struct model_conf, head, SLOT_HEAD, "lm", "from vectors to losses"),
     LAYERS(struct model_conf, position, SLOT_POSITION, "rope", "how queries and keys know where they are"),
-    LAYERS(struct model_conf, residual, SLOT_RESIDUAL, "pre", "where norms stand around a branch"),
+    LAYERS(struct model_conf, residual, SLOT_RESIDUAL, "pre", "how branches read and write the residual stream, where norms stand"),
     LAYERS(struct model_conf, block, SLOT_BLOCK, "sequential", "how a layer's attention and ffn follow each other"),
     LAYERS(struct model_conf, attention, SLOT_ATTENTION, "gqa", "mixing along the sequence"),
     LAYERS(struct model_conf, ffn, SLOT_FFN, "dense", "mixing along the width, dense or mixture of experts"),
