@@ -80,6 +80,8 @@
         /* I32 [T,K]: largest first, ties to the lower index; out 1: margin REAL [T] = key K minus key K+1 \
            (0 when K = E) */ \
     X(pick, (struct graph *g, struct node *x /*REAL [T,E]*/, struct node *index /*[T,K]*/)) /* REAL [T,K] */ \
+    X(scatter, (struct graph *g, struct node *value /*REAL [T,K]*/, struct node *index /*[T,K]*/, int experts)) \
+        /* REAL [T,E]: of each expert the value where it is chosen, else 0; an index of -1 is no expert */ \
     X(dispatch, (struct graph *g, struct node *index /*[T,K]*/, int experts)) \
         /* stable sort by expert: offsets I32 [E+1]; out 1: order I32 [R], row -> t*K+j; out 2: place I32 [T,K], \
            inverse; out 3: counts I32 [E]. An index of -1 gives no row: place -1; order is -1 from the \
