@@ -1,6 +1,6 @@
 /* Routing: which experts a token takes (topk), what it thinks of them (pick) and gives them (scatter), how busy they
-   are (load). A warp takes a token. topk reads its keys from memory once, which bounds it while k is small: each further
-   choice costs a pass over what a lane holds. pick and scatter move what they must. */
+   are (load). A warp takes a token. topk reads its keys from memory once, which bounds it while k is small: each
+   further choice costs a pass over what a lane holds. pick and scatter move what they must. */
 #include "warp.cuh"
 
 enum { SHARED = 48 << 10 };                                 /* bytes of a block */
