@@ -20,6 +20,17 @@ static const struct { const char *module, *model; } company[] = {
     { "embed over_encoding", TEXT({"embed.rows": 7, "embed.width": 3}) },
 };
 
+/* Parameters that stop a gradient on purpose: differences see what it does not. */
+static const char *const stops[] = { "balance load detach" };
+
+static inline bool stops_gradient(const struct module *m, const struct param *p)
+{
+    char name[128];
+    snprintf(name, sizeof name, "%s %s %s", slot_name[m->slot], m->name, p ? p->name : "");
+    for (int i = 0; i < COUNT(stops); i++) if (strcmp(name, stops[i]) == 0) return true;
+    return false;
+}
+
 static inline bool has_slot(const struct param *p)
 {
     return p->type == PARAM_SLOT || p->type == PARAM_SLOTS || p->type == PARAM_LAYERS;
