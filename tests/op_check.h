@@ -7,6 +7,7 @@
    The expression gives the node; all its inputs must be made here:
        act_in(g, 3, 7)  real_in(g, 3, 7)        N(0,1), of dtype ACT or REAL
        positive_in(g, 3, 7)                     REAL, uniform in (0.1, 1.1)
+       ragged_in(g, 2, 3, 7)                    N(0,1) in the first 2 rows, NaN behind, as memory that nobody wrote; ACT
        int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 1, 1) these integers
        count_in(g, SHAPE(2, 3), value)          value(i), for larger tensors; real_count_in: of dtype REAL
 
@@ -33,13 +34,8 @@
 
 enum { BENCH_INS = 16, BENCH_INTS = 64 };
 
-enum content { FILL_NORMAL, FILL_POSITIVE, FILL_INTS, FILL_COUNT };
-static struct rule {
-    enum content content;
-    int32_t ints[BENCH_INTS];
-    int32_t (*value)(int64_t i);
-    char name[8];
-} bench_rule[BENCH_INS];
+enum content { FILL_NORMAL, FILL_RAGGED, FILL_POSITIVE, FILL_INTS, FILL_COUNT };
+static struct rule { enum content content; int32_t ints[BENCH_INTS]; int32_t (*value)(int64_t i); char name[8]; } bench_rule[BENCH_INS];
 static int bench_rules;
 
 static inline struct node *bench_in(struct graph *g, enum dtype dtype, struct shape shape, enum content content)
@@ -68,8 +64,16 @@ static inline struct node *bench_count(struct graph *g, enum dtype dtype, struct
     return node;
 }
 
+static inline struct node *bench_ragged(struct graph *g, int rows, struct shape shape)
+{
+    struct node *node = bench_in(g, DTYPE_ACT, shape, FILL_RAGGED);
+    bench_rule[bench_rules - 1].ints[0] = rows;
+    return node;
+}
+
 #define act_in(g, ...) bench_in(g, DTYPE_ACT, SHAPE(__VA_ARGS__), FILL_NORMAL)
 #define real_in(g, ...) bench_in(g, DTYPE_REAL, SHAPE(__VA_ARGS__), FILL_NORMAL)
+#define ragged_in(g, rows, ...) bench_ragged(g, rows, SHAPE(__VA_ARGS__))
 #define positive_in(g, ...) bench_in(g, DTYPE_REAL, SHAPE(__VA_ARGS__), FILL_POSITIVE)
 #define count_in(g, shape, value) bench_count(g, DTYPE_I32, shape, value)
 #define real_count_in(g, shape, value) bench_count(g, DTYPE_REAL, shape, value)
@@ -165,8 +169,11 @@ static inline void bench_fill(struct bench *b, int input)
 {
     const struct tensor *t = &b->in[input];
     const struct rule *r = &bench_rule[atoi(b->node->in[input]->leaf->path)];
-    if (r->content == FILL_NORMAL) tensor_normal(t, input);
-    else for (int64_t i = 0; i < shape_count(t->shape); i++)
+    if (r->content == FILL_NORMAL || r->content == FILL_RAGGED) {
+        tensor_normal(t, input);
+        int64_t from = r->content == FILL_RAGGED ? r->ints[0] * shape_last(t->shape) : shape_count(t->shape);
+        for (int64_t i = from; i < shape_count(t->shape); i++) tensor_set(t, i, NAN);
+    } else for (int64_t i = 0; i < shape_count(t->shape); i++)
         tensor_set(t, i, r->content == FILL_INTS ? r->ints[i] : r->content == FILL_COUNT ? r->value(i) :
                          0.1 + key_uniform((struct key){ 7, PURPOSE_TEST, (uint64_t)input, 0 }, (uint64_t)i));
 }

@@ -2,7 +2,7 @@
    and CPU kernels; a backend that lacks a twin does not link.
 
    Symbols: B sequences, S positions, T = B*S tokens, D width, H heads, G key/value heads, W head width,
-   E experts, K chosen, R = T*K expert rows, F hidden, V vocabulary, C cache length.
+   E experts, K chosen, R expert rows, at most T*K, F hidden, V vocabulary, C cache length.
    `start` is I32 [B,S]: position in its sequence at which the document of the token begins. `pos` is I32 [1] or
    NULL: how many positions precede this chunk in the caches (decode); NULL is 0 and no cache.
    Unless said: out has the shape and dtype of the first input, inputs may be ACT or REAL. */
@@ -79,18 +79,31 @@
     X(topk, (struct graph *g, struct node *key /*REAL [T,E]*/, int k)) \
         /* I32 [T,K]: largest first, ties to the lower index; out 1: margin REAL [T] = key K minus key K+1 \
            (0 when K = E) */ \
-    X(pick, (struct graph *g, struct node *x /*REAL [T,E]*/, struct node *index /*[T,K]*/)) /* REAL [T,K] */ \
+    X(pick, (struct graph *g, struct node *x /*REAL [T,E]*/, struct node *index /*[T,K]*/)) /* REAL [T,K], 0 where \
+           index is no column */ \
     X(scatter, (struct graph *g, struct node *value /*REAL [T,K]*/, struct node *index /*[T,K]*/, int experts)) \
-        /* REAL [T,E]: of each expert the value where it is chosen, else 0; an index of -1 is no expert */ \
-    X(dispatch, (struct graph *g, struct node *index /*[T,K]*/, int experts)) \
+        /* REAL [T,E]: of each expert the value where it is chosen, else 0; what is no column goes nowhere */ \
+    X(topk_columns, (struct graph *g, struct node *key /*REAL [T,E]*/, int64_t groups, int64_t c)) \
+        /* experts choose: I32 [T,E], column e is e in the c rows of each group of T/groups with the largest keys, -1 \
+           in the others; ties to the lower row; -INFINITY is never chosen. out 1: REAL [E], the c-th largest key, \
+           mean over groups */ \
+    X(hash_ids, (struct graph *g, struct node *ids /*I32 [B,S]*/, int experts, int k, uint64_t seed)) \
+        /* I32 [T,K]: experts of a token by its id alone, distinct; equally many ids for each */ \
+    X(drop_zero, (struct graph *g, struct node *index /*[T,K]*/, struct node *gate /*REAL [T,K]*/)) \
+        /* index, -1 where gate is 0 */ \
+    X(drop_over_capacity, (struct graph *g, struct node *index /*[T,K]*/, struct node *gate /*REAL [T,K] or NULL*/, \
+                           int experts, int64_t groups, int64_t capacity, enum priority first)) \
+        /* index, -1 for pairs for which their expert has no room in their group of T/groups tokens; ties to the \
+           earlier pair; gate is for PRIORITY_GATE. out 1: REAL [1], share of the pairs that were dropped */ \
+    X(dispatch, (struct graph *g, struct node *index /*[T,K]*/, int experts, int64_t rows)) \
         /* stable sort by expert: offsets I32 [E+1]; out 1: order I32 [R], row -> t*K+j; out 2: place I32 [T,K], \
-           inverse; out 3: counts I32 [E]. An index of -1 gives no row: place -1; order is -1 from the \
-           last offset on */ \
+           inverse; out 3: counts I32 [E]. An index of -1 or of E and above gives no row: place -1; order is -1 from \
+           the last offset on. R = rows, which the caller knows to be enough; 0: T*K */ \
     X(gather, (struct graph *g, struct node *x /*[T,D]*/, struct node *order, struct node *place)) \
         /* row r = x[order[r] / K], 0 for -1; [R,D] */ \
     X(combine, (struct graph *g, struct node *y /*[R,D]*/, struct node *order, struct node *place, \
                 struct node *gate /*REAL [T,K]*/)) \
-        /* ACT [T,D]: sum_j gate[t,j] y[place[t,j]], less those of -1 */ \
+        /* ACT [T,D]: sum_j gate[t,j] y[place[t,j]], less those of -1; rows of y of nobody are not read */ \
     X(load, (struct graph *g, struct node *counts /*[E] I32 or REAL*/)) \
         /* REAL [E]: E n_i / sum n; no gradient */ \
     /* noise, and the load that a noisy choice of experts is expected to give */ \

@@ -79,7 +79,7 @@ static void topk_forward(const struct args *a)
 KERNELS(topk) = { topk_forward, NULL, NULL };
 OP(topk, .inputs = "key", .infer = topk_infer);
 
-/* ---- pick: out[t,j] = x[t, index[t,j]] ---- */
+/* ---- pick: out[t,j] = x[t, index[t,j]], 0 where that is no column ---- */
 
 VERB struct node *pick(struct graph *g, struct node *x, struct node *index)
 {
@@ -98,13 +98,15 @@ static int pick_infer(struct node *n, struct err *e)
     return 0;
 }
 
+static bool is_column(int32_t index, int64_t columns) { return index >= 0 && index < columns; }
+
 static void pick_forward(const struct args *a)
 {
     int64_t tokens = a->in[0].shape.dim[0], experts = a->in[0].shape.dim[1], k = a->in[1].shape.dim[1];
     const int32_t *index = ints(&a->in[1]);
     for (int64_t t = 0; t < tokens; t++)
-        for (int64_t j = 0; j < k; j++)
-            reals(&a->out[0])[t * k + j] = reals(&a->in[0])[t * experts + index[t * k + j]];
+        for (int64_t i = t * k; i < (t + 1) * k; i++)
+            reals(&a->out[0])[i] = is_column(index[i], experts) ? reals(&a->in[0])[t * experts + index[i]] : 0;
 }
 
 /* dx[t,e] = sum over the j with index[t,j] = e of dout[t,j] */
@@ -115,7 +117,8 @@ static void pick_backward(const struct args *a)
     const int32_t *index = ints(&a->in[1]);
     for (int64_t t = 0; t < tokens; t++) {
         real *dx = row_add(&a->din[0], t * experts, experts, a->beta[0], NULL);
-        for (int64_t j = 0; j < k; j++) dx[index[t * k + j]] += reals(&a->dout[0])[t * k + j];
+        for (int64_t i = t * k; i < (t + 1) * k; i++)
+            if (is_column(index[i], experts)) dx[index[i]] += reals(&a->dout[0])[i];
     }
 }
 
@@ -150,7 +153,8 @@ static void scatter_tokens(const struct args *a, int64_t from, int64_t to)
         const int32_t *index = ints(&a->in[1]) + t * k;
         real *y = reals(&a->out[0]) + t * experts;
         memset(y, 0, (size_t)experts * sizeof *y);
-        for (int64_t j = 0; j < k; j++) if (index[j] >= 0) y[index[j]] += reals(&a->in[0])[t * k + j];
+        for (int64_t j = 0; j < k; j++)
+            if (is_column(index[j], experts)) y[index[j]] += reals(&a->in[0])[t * k + j];
     }
 }
 
@@ -161,7 +165,8 @@ static void scatter_gradients(const struct args *a, int64_t from, int64_t to)
     for (int64_t t = from; t < to; t++) {
         const int32_t *index = ints(&a->in[1]) + t * k;
         real *dx = row_add(&a->din[0], t * k, k, a->beta[0], NULL);
-        for (int64_t j = 0; j < k; j++) if (index[j] >= 0) dx[j] += reals(&a->dout[0])[t * experts + index[j]];
+        for (int64_t j = 0; j < k; j++)
+            if (is_column(index[j], experts)) dx[j] += reals(&a->dout[0])[t * experts + index[j]];
     }
 }
 
