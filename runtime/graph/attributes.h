@@ -15,5 +15,9 @@ struct muon_attr { double momentum, decay, scale; int nesterov, steps; }; /* sca
 
 /* a weight's rows in so many groups, in the order of heads */
 struct clip_heads_attr { double limit, power; int64_t groups; };
+/* The inputs of op delta_rule: q, k [T,H,N], v [T,HV,M], g REAL [T,HV] or [T,HV,N], beta REAL [T,HV], and in decoding
+   pos and state REAL [B,R,HV,N*M], a ring of the states after the last R positions. */
+struct node;
+struct delta_rule { struct node *q, *k, *v, *g, *beta, *start, *pos, *state; double scale; int delta; int64_t chunk; };
 
 #endif

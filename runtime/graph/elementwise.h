@@ -53,7 +53,7 @@ enum { X_ = 1, Y_ = 2, Z_ = 4, TO_REAL = 8, CHEAP = 16 };
     ROW(X, UNARY,  relu2,    X_ | CHEAP,      "max(x, 0)^2", \
         x > 0 ? x * x : 0,                  x > 0 ? 2 * x * dz : 0,            0) \
     ROW(X, BY,     leaky_relu2, X_ | CHEAP,   "max(x, p x)^2, p below 1", \
-        (x > 0 ? x : p * x) * (x > 0 ? x : p * x), 2 * (x > 0 ? x : p * p * x) * dz, 0) \
+        (x > 0 ? x : p * x) * (x > 0 ? x : p * x), (x > 0 ? 2 : 2 * p * p) * x * dz,  0) \
     ROW(X, UNARY,  silu,     X_ | CHEAP,      "x s(x), s the sigmoid", \
         x * fn_sigmoid(x),                  fn_silu_slope(x) * dz,             0) \
     ROW(X, UNARY,  gelu,     X_ | CHEAP,      "x F(x), F the normal distribution", \

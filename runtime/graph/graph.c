@@ -118,8 +118,8 @@ bool op_input(const struct op *op, int i, struct op_input *out)
         bool many = at[n] == '.';
         if (i == 0 || many) {
             snprintf(out->name, sizeof out->name, "%.*s", (int)n, at);
-            out->optional = at[n] == '?';
-            out->changed = at[n] == '*';
+            out->optional = memchr(at + n, '?', word - n) != NULL;
+            out->changed = memchr(at + n, '*', word - n) != NULL;
             out->many = many;
             return true;
         }

@@ -62,7 +62,7 @@ enum op_kind { OP_COMPUTE, OP_LEAF, OP_ALIAS };             /* alias: the node i
 
 struct op {
     const char *name;
-    /* their names; "pos?" may be absent (NULL), "w*" is changed in place, "x.." stands for any number */
+    /* their names; "pos?" may be absent (NULL), "w*" is changed in place ("s?*": both), "x.." stands for any number */
     const char *inputs;
     int index;                                              /* OP_<name>, the row of every backend's table */
     enum op_kind kind;

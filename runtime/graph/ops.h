@@ -29,6 +29,10 @@
     X(attention, (struct graph *g, struct node *q /*[T,H,W]*/, struct node *k /*[T,G,W or B,C,G,W of a cache]*/, \
                   struct node *v, struct node *start, struct node *pos, double scale, int64_t window)) \
         /* [T,H,W]; out 1: logit_max REAL [H]. A token whose document begins after it sees nothing: 0 */ \
+    X(delta_rule, (struct graph *g, struct delta_rule a)) \
+        /* [T,HV,M]; chunk: tokens that are products of matrices together. A token whose document begins after it \
+           stores nothing and gives 0. state: the one after position p is entry p mod R, so that pos may go back by \
+           up to R - 1; a chunk at pos goes on from entry pos - 1 */ \
     X(cross_entropy, (struct graph *g, struct node *h /*[T,D]*/, struct node *w /*[V,D]*/, \
                       struct node *target /*I32 [B,S]*/)) \
         /* REAL [T] -log p; out 1: lse REAL [T]; out 2: hit REAL [T], 1 where argmax is the target */ \
@@ -69,6 +73,10 @@
         /* out[b,s] = x[b,s+by], 0 past the end; no gradient */ \
     X(slice, (struct graph *g, struct node *x /*[B,S,..]*/, int64_t length)) \
         /* [B,length,..]: the first positions of each sequence */ \
+    X(conv1d, (struct graph *g, struct node *x /*[T,D]*/, struct node *w /*[D,kw]*/, struct node *start, \
+               struct node *pos, struct node *state /*REAL [B,R,D] or NULL*/, bool silu)) \
+        /* out[t] = sum_j w[:,kw-1-j] x[t-j] within the document, then silu; state: a ring of the last inputs, that of \
+           position p in entry p mod R; pos may go back by up to R - (kw-1) */ \
     X(mask_rows, (struct graph *g, struct node *x /*of T tokens, also I32*/, \
                   struct node *present /*REAL, T values*/, double value)) \
         /* out[t] = x[t], value where present[t] is 0; gradient to x only */ \
