@@ -360,9 +360,46 @@
 ---@field [1]? "staged"
 ---@field score? "softmax"|"sigmoid"|fun(layer: integer): "softmax"|"sigmoid" experts compete for a token, or are scored one by one; default softmax
 ---@field top_k? integer|fun(layer: integer): integer experts for each token; where experts choose, in the mean; default 2, 1 … 256
+---@field noise? sluice.noise|fun(layer: integer): sluice.noise on the logits or what they are made of, in training; default none
 ---@field select? sluice.select|fun(layer: integer): sluice.select who chooses whom; default top_k
 ---@field normalize? "none"|"before"|"after"|fun(layer: integer): "none"|"before"|"after" divide scores by their sum: over all experts, or over the chosen; default none
 ---@field scale? number|fun(layer: integer): number factor on the gates; default 1, 0.01 … 100
+
+---@alias sluice.noise
+---| "none" # no noise
+---| sluice.noise.none
+---| "learned" # normal, as wide as the router learns (noisy top-k)
+---| sluice.noise.learned
+---| "normal" # normal, of one width (V-MoE)
+---| sluice.noise.normal
+---| "gumbel" # experts are sampled by their probabilities
+---| sluice.noise.gumbel
+---| "jitter" # factors on what the router reads
+---| sluice.noise.jitter
+
+---no noise
+---@class sluice.noise.none
+---@field [1]? "none"
+
+---normal, as wide as the router learns (noisy top-k)
+---@class sluice.noise.learned
+---@field [1]? "learned"
+---@field floor? number|fun(layer: integer): number least standard deviation; default 0.01, 0 … 10
+
+---normal, of one width (V-MoE)
+---@class sluice.noise.normal
+---@field [1]? "normal"
+---@field std? number|fun(layer: integer): number standard deviation; 0: 1 / experts; default 0, 0 … 10
+
+---experts are sampled by their probabilities
+---@class sluice.noise.gumbel
+---@field [1]? "gumbel"
+---@field temperature? number|fun(layer: integer): number factor on the noise: below 1 likelier experts are drawn more often; default 1, 0 … 100
+
+---factors on what the router reads
+---@class sluice.noise.jitter
+---@field [1]? "jitter"
+---@field eps? number|fun(layer: integer): number how far from 1 factors go; default 0.01, 0 … 1
 
 ---@alias sluice.select
 ---| "top_k" # each token its best experts
@@ -393,6 +430,10 @@
 ---| sluice.balance.bias
 ---| "z_loss" # keeps router logits small
 ---| sluice.balance.z_loss
+---| "importance" # loss on uneven sums of gates
+---| sluice.balance.importance
+---| "load" # loss on uneven expected load, under noise
+---| sluice.balance.load
 
 ---no balancing
 ---@class sluice.balance.none
@@ -412,6 +453,17 @@
 ---@class sluice.balance.z_loss
 ---@field [1]? "z_loss"
 ---@field coef? number|fun(layer: integer): number weight of the loss; default 0.001, 0 … 10
+
+---loss on uneven sums of gates
+---@class sluice.balance.importance
+---@field [1]? "importance"
+---@field weight? number|fun(layer: integer): number weight of the loss; default 0.1, 0 … 10
+
+---loss on uneven expected load, under noise
+---@class sluice.balance.load
+---@field [1]? "load"
+---@field weight? number|fun(layer: integer): number weight of the loss; default 0.1, 0 … 10
+---@field detach? boolean|fun(layer: integer): boolean no gradient goes through theta, to the logits of others; default false
 
 ---@alias sluice.dispatch
 ---| "dropless" # every chosen pair is computed

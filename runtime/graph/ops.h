@@ -93,6 +93,8 @@
            (0 when K = E) */ \
     X(pick, (struct graph *g, struct node *x /*REAL [T,E]*/, struct node *index /*[T,K]*/)) /* REAL [T,K], 0 where \
            index is no column */ \
+    X(scatter, (struct graph *g, struct node *value /*REAL [T,K]*/, struct node *index /*[T,K]*/, int experts)) \
+        /* REAL [T,E]: of each expert the value where it is chosen, else 0; what is no column goes nowhere */ \
     X(topk_columns, (struct graph *g, struct node *key /*REAL [T,E]*/, int64_t groups, int64_t c)) \
         /* experts choose: I32 [T,E], column e is e in the c rows of each group of T/groups with the largest keys, -1 \
            in the others; ties to the lower row; -INFINITY is never chosen. out 1: REAL [E], the c-th largest key, \

@@ -43,10 +43,14 @@ struct mask { int64_t window, chunk; };
 struct kv { struct node *k, *v, *value; };
 /* Makes keys and values, finished, of what they are made from. */
 struct projector { struct kv (*build)(struct build *b, const void *context, struct node *from); const void *context; };
+/* A router's logits as choice and gates see them, REAL [T,E]. std, or std_all where it is the same for all: spread of
+   the noise in `choice` where that is normal; else NULL and 0. */
+struct noisy { struct node *choice, *gate, *std; double std_all; };
 struct routing {
     int experts, k;
     int64_t rows;                                           /* most pairs that can be chosen; 0: each of `index` */
-    struct node *logits;                                    /* REAL [T,E] */
+    struct node *logits;                                    /* REAL [T,E], without noise */
+    struct noisy noisy;
     struct node *score;                                     /* REAL [T,E], unbiased: softmax or sigmoid */
     struct node *share;    /* REAL [T,E], score with rows that sum to 1: P of the balance losses */
     struct node *key;                                       /* REAL [T,E]: what the choice goes by */
