@@ -15,7 +15,8 @@ static struct node *build(struct build *b, const void *conf, const char *name, s
     const struct conf *c = conf;
     struct graph *g = b->graph;
     build_enter(b, "%s", name);
-    struct node *gain = build_weight(b, "gain", ROLE_GAIN, SHAPE(b->width), (struct init){ .kind = INIT_CONSTANT, .value = 1 }),
+    struct node *gain = build_weight(b, "gain", ROLE_GAIN, SHAPE(b->width),
+                                     (struct init){ .kind = INIT_CONSTANT, .value = 1 }),
                 *y = rmsnorm(g, x, gain, 1e-6, false), *drawn = build_noise(b, "noise", y, (enum noise_kind)c->kind);
     build_leave(b);
     return drawn ? add(g, y, mul(g, y, scale(g, drawn, c->std))) : y;

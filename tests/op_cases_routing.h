@@ -59,7 +59,8 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
     CASE(cv2, odd, cv2(g, real_in(g, 7))) \
     CASE(cv2, one, cv2(g, positive_in(g, 1))) \
     CASE(noise, normal, noise(g, real_in(g, 6, 5), int_in(g, SHAPE(2, 2), 7, -3, 1 << 30, -1), "a", NOISE_NORMAL)) \
-    CASE(noise, uniform, noise(g, act_in(g, 4, 2, 3), int_in(g, SHAPE(4, 2), 1, 0, 0, 1, 1, 1, -7, 0), "b", NOISE_UNIFORM)) \
+    CASE(noise, uniform, noise(g, act_in(g, 4, 2, 3), int_in(g, SHAPE(4, 2), 1, 0, 0, 1, 1, 1, -7, 0), "b", \
+                               NOISE_UNIFORM)) \
     CASE(noise, gumbel, noise(g, real_in(g, 3), int_in(g, SHAPE(1, 2), 7, -3), "a", NOISE_GUMBEL)) \
     CASE(load, integers, load(g, int_in(g, SHAPE(4), 3, 3, 2, 0))) \
     CASE(load, reals, load(g, positive_in(g, 5))) \
@@ -102,7 +103,8 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
     CASE(threshold, large, threshold(g, real_in(g, 700, 37), count_in(g, SHAPE(700, 5), large_index))) \
     CASE(cv2, large, cv2(g, positive_in(g, 300))) \
     CASE(noise, large, noise(g, real_in(g, 600, 133), count_in(g, SHAPE(3, 2), large_index), "a", NOISE_NORMAL)) \
-    CASE(noise, large_uniform, noise(g, real_in(g, 210, 260), count_in(g, SHAPE(7, 2), large_index), "b", NOISE_UNIFORM)) \
+    CASE(noise, large_uniform, noise(g, real_in(g, 210, 260), count_in(g, SHAPE(7, 2), large_index), "b", \
+                                     NOISE_UNIFORM)) \
     CASE(noise, large_gumbel, noise(g, real_in(g, 300, 64), count_in(g, SHAPE(2, 2), large_index), "c", NOISE_GUMBEL)) \
     CASE(dispatch, large, dispatch(g, count_in(g, SHAPE(5000, 3), large_choice), 11)) \
     CASE(gather, large, gather(g, act_in(g, 300, 33), count_in(g, SHAPE(1200), large_order), \

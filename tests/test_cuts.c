@@ -18,7 +18,8 @@ enum { WINDOWS = 6, REST = 4, TARGETS = (WINDOWS - 1) * SEQ + REST, TOP_K = 2 };
 static const char *const models[] = {
     "{}",
     TEXT({"head.mtp": {"module": "sequential", "depth": 2}}),
-    TEXT({"ffn.balance": [{"module": "bias", "gamma": 0.01}], "ffn.router.score": "sigmoid", "head.mtp": "sequential", "norm": "noisy"}),
+    TEXT({"ffn.balance": [{"module": "bias", "gamma": 0.01}], "ffn.router.score": "sigmoid", "head.mtp": "sequential",
+          "norm": "noisy"}),
 };
 static const char *const plain = TEXT({"optim": {"module": "adamw", "lr": 0.01}});
 
@@ -35,7 +36,8 @@ static void take(struct tiny *part, const struct tiny *whole, int micro)
     memcpy(part->ids, whole->ids + at, n * sizeof *part->ids);
     memcpy(part->target, whole->target + at, n * sizeof *part->target);
     memcpy(part->weight, whole->weight + at, n * sizeof *part->weight);
-    memcpy(part->noise_key, whole->noise_key + 2 * part->batch * micro, 2 * (size_t)part->batch * sizeof *part->noise_key);
+    memcpy(part->noise_key, whole->noise_key + 2 * part->batch * micro,
+           2 * (size_t)part->batch * sizeof *part->noise_key);
     tiny_put(part);
 }
 

@@ -127,14 +127,17 @@ static void test_no_op_without_a_case(void **state)
     CASE(centre, "without a gain", rmsnorm(g, act_in(g, 3, 2), NULL, 0, true)) \
     CASE(row, "rows of [3,2] cannot be multiplied by a row of [3]", mul_row(g, act_in(g, 3, 2), real_in(g, 3))) \
     CASE(scalar, "[2] is not one REAL number", mul_scalar(g, act_in(g, 3, 2), real_in(g, 2))) \
-    CASE(streams, "matrices [3,4,3] do not fit streams [3,2,5]", mix_streams(g, act_in(g, 3, 2, 5), real_in(g, 3, 4, 3))) \
+    CASE(streams, "matrices [3,4,3] do not fit streams [3,2,5]", \
+         mix_streams(g, act_in(g, 3, 2, 5), real_in(g, 3, 4, 3))) \
     CASE(many_streams, "17 streams are more than 16", mix_streams(g, act_in(g, 3, 2, 5), real_in(g, 17, 2))) \
     CASE(square_logits, "[3,2,3] is no square of at most 8", sinkhorn(g, real_in(g, 3, 2, 3), 20, 0)) \
     CASE(iterations, "0 iterations", sinkhorn(g, real_in(g, 3, 2, 2), 0, 0)) \
     CASE(columns, "rows of [3,7] have no columns 5 to 7", columns(g, act_in(g, 3, 7), 5, 3)) \
     CASE(copies, "cannot repeat", repeat(g, act_in(g, 1, 2, 3, 4), 2)) \
-    CASE(odd_width, "cannot turn 3 of 4 values", rope(g, act_in(g, 2, 1, 4), int_in(g, SHAPE(1, 2), 0, 0), NULL, 3, ROPE_LAST, 10)) \
-    CASE(starts, "2 tokens have 3 document starts", rope(g, act_in(g, 2, 1, 4), int_in(g, SHAPE(1, 3), 0, 0, 0), NULL, 2, ROPE_LAST, 10)) \
+    CASE(odd_width, "cannot turn 3 of 4 values", rope(g, act_in(g, 2, 1, 4), int_in(g, SHAPE(1, 2), 0, 0), NULL, 3, \
+                                                      ROPE_LAST, 10)) \
+    CASE(starts, "2 tokens have 3 document starts", rope(g, act_in(g, 2, 1, 4), int_in(g, SHAPE(1, 3), 0, 0, 0), NULL, \
+                                                         2, ROPE_LAST, 10)) \
     CASE(side, "cannot stand side by side", concat(g, TWO(act_in(g, 2, 3), act_in(g, 3, 3)))) \
     CASE(rank, "rank 2 is needed", embed(g, real_in(g, 5), int_in(g, SHAPE(1, 1), 0))) \
     CASE(full, "do not fit the buffer", cache(g, act_in(g, 1, 2, 3), act_in(g, 3, 3), int_in(g, SHAPE(1, 3), 0, 0, 0), \

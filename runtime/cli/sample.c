@@ -101,8 +101,9 @@ static enum code run(const struct call *c)
         code = cli_fail(CODE_USAGE, "--prompt: has %zu bytes, the model's sequence is %d", strlen(prompt),
                         s->model.seq);
     else if (load_weights(c->word[0], cli_value(c, "checkpoint", NULL), s, &e) ||
-             decoder_new(&d, &s->model, (struct plan_how){ s->backend, (enum precision)s->train.precision, RECOMPUTE_NONE }, s->leaves, s->state,
-                         (struct model_size){ .batch = 1, .seq = 1, .context = s->model.seq }, 1, &e)) code = cli_fail(CODE_INPUT, "%s", e.text);
+             decoder_new(&d, &s->model, how, s->leaves, s->state,
+                         (struct model_size){ .batch = 1, .seq = 1, .context = s->model.seq }, 1, &e))
+        code = cli_fail(CODE_INPUT, "%s", e.text);
     else produce(d, s, prompt, tokens, temperature, (uint64_t)seed);
     decoder_free(d);
     session_free(s);

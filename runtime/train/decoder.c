@@ -72,8 +72,9 @@ void decoder_free(struct decoder *d)
 void decoder_feed(struct decoder *d, int64_t pos, const int32_t *ids, real *logits)
 {
     double *wide = xmalloc((size_t)(d->tokens * d->vocab) * sizeof *wide);
-    INVARIANT(pos + d->size.rewind >= d->end || !keeps_states(d), "rolled back %lld positions, states are kept for %lld",
-              (long long)(d->end - pos), (long long)d->size.rewind);
+    INVARIANT(pos + d->size.rewind >= d->end || !keeps_states(d),
+              "rolled back %lld positions, states are kept for %lld", (long long)(d->end - pos),
+              (long long)d->size.rewind);
     d->end = pos + d->size.seq;
     memcpy(d->in.ids, ids, (size_t)d->tokens * sizeof *ids);
     *d->in.pos = (int32_t)pos;
