@@ -90,7 +90,7 @@ static inline void run_normal(const struct run *r, const struct node *n, uint64_
 
 static inline void run_forward(struct run *r)
 {
-    static const struct moment moment = { 0, 0, 1 };
+    static const struct step step = { 0, 0, 1 };
     for (int i = 0; i < r->graph->n; i++) {
         const struct node *n = r->graph->node[i];
         if (n->op->kind != OP_COMPUTE) continue;
@@ -98,7 +98,7 @@ static inline void run_forward(struct run *r)
         for (int k = 0; k < n->n_in; k++) in[k] = n->in[k] ? run_value(r, n->in[k]) : (struct tensor){ 0 };
         backend_cpu.kernels(n->op->index)->forward(&(struct args){
             .attr = n->attr, .n_in = n->n_in, .in = in, .out = r->value[i], .save = r->save[i], .work = r->work[i],
-            .moment = &moment, .device = r->pool });
+            .step = &step, .device = r->pool });
     }
 }
 

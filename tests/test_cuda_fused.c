@@ -75,7 +75,7 @@ static kernel *only(int first, const struct args *a, int second, const struct ar
 static void fusing_changes_nothing(void **state)
 {
     static const char *const precisions[] = { "fp32", "bf16" };
-    static struct backend apart;
+    static struct backend one_pair;
     (void)state;
     for (int i = 0; i < COUNT(precisions); i++) {
         struct session *s;
@@ -85,10 +85,10 @@ static void fusing_changes_nothing(void **state)
         if (session_new(&s, config, 1, &e)) fail_msg("%s", e.text);
         json_decref(config);
         whole = s->backend;
-        apart = *whole;
-        apart.fuse = only;
+        one_pair = *whole;
+        one_pair.fuse = only;
         for (allowed = -1; allowed < COUNT(pairs); allowed++) {
-            move(s, &apart);
+            move(s, &one_pair);
             for (int k = 0; k < COUNT(pairs); k++) {
                 int n = plan_fused(s->plan, pairs[k].first, pairs[k].second);
                 if (k == allowed ? n < pairs[k].least : n > 0)

@@ -295,7 +295,7 @@ static void carry_thrice(struct bench *b)
 {
     static const double x[3][2] = { { 1, -2 }, { 5, -7 }, { 3, -1 } };
     for (int micro = 0; micro < 3; micro++) {
-        b->moment = (struct moment){ 1, micro, 3 };
+        b->step = (struct step){ 1, micro, 3 };
         put(&b->in[0], 2, x[micro]);
         bench_call(b, b->kernels->forward);
     }

@@ -44,7 +44,7 @@ static struct sizes sizes_of(const struct args *a)
    to), and each of them [all_from, all_to). */
 struct block {
     int64_t head, number, n, row[QUERIES], from, to, all_from, all_to;
-    _Alignas(64) place first[QUERIES], last[QUERIES];
+    _Alignas(64) lane_int first[QUERIES], last[QUERIES];
 };
 
 /* Key head `head` counts through all sequences. */
@@ -63,8 +63,8 @@ static struct block block_of(const struct args *a, const struct sizes *s, int64_
         int64_t first = s->window && edge > start ? edge : start, last = here + 1;
         if (first > last) first = last;
         q.row[i] = token * s->heads + first_head + h;
-        q.first[i] = (place)first;
-        q.last[i] = (place)last;
+        q.first[i] = (lane_int)first;
+        q.last[i] = (lane_int)last;
         if (first < q.from) q.from = first;
         if (first > q.all_from) q.all_from = first;
         if (last > q.to) q.to = last;
