@@ -15,6 +15,7 @@ static kernel *fuse(int first, const struct args *a, int second, const struct ar
 {
     if (first == OP_add && second == OP_rmsnorm) return fuse_add_rmsnorm(b);
     if (first == OP_rmsnorm && second == OP_rope) return fuse_rmsnorm_rope(a, b);
+    if (first == OP_average && second == OP_average) return fuse_average(a, b);
     return first == OP_adamw && second == OP_adamw ? fuse_adamw(a, b) : NULL;
 }
 

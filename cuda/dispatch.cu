@@ -1,8 +1,8 @@
-/* Rows on their way to experts and back. Memory bounds gather and combine. Of tokens x [T,D] and rows y [R,D], R =
-   T K, gather reads x, most of it K times but once from memory, and writes y; its backward reads dy and writes dx;
+/* Rows on their way to experts and back. Memory bounds gather and combine. Of tokens x [T,D] and rows y [R,D],
+   gather reads x, most of it K times but once from memory, and writes y; its backward reads dy and writes dx;
    combine the same the other way round; its backward reads y and dout and writes dy. That is the least. A warp
-   takes a row; sums run over the slots in their order. What goes to no expert has no row, place -1, and the last
-   rows, of order -1, are 0. */
+   takes a row; sums run over the slots in their order. What goes to no expert has no row, place -1; the last
+   rows, of order -1, are nobody's: what is in them reaches no token. */
 #include "warp.cuh"
 #include "sort.cuh"
 
@@ -15,7 +15,8 @@ enum { GATE = 3 };                                          /* of combine */
 static void dispatch_forward(const struct args *a)
 {
     struct sort s = { .key = ints(&a->in[0]), .from = NULL, .n = (int)shape_count(a->in[0].shape),
-                      .buckets = (int)a->out[COUNTS].shape.dim[0], .shift = 0, .mask = -1,
+                      .rows = (int)a->out[ORDER].shape.dim[0], .buckets = (int)a->out[COUNTS].shape.dim[0],
+                      .shift = 0, .mask = -1,
                       .order = ints(&a->out[ORDER]), .place = ints(&a->out[PLACE]), .offsets = ints(&a->out[OFFSETS]),
                       .counts = ints(&a->out[COUNTS]), .table = (int32_t *)a->scratch, .fault = device_of(a)->fault };
     sort_bucket(a, &s);
@@ -44,17 +45,25 @@ gather_forward(struct view x, struct view out, const int32_t *order, int64_t row
     }
 }
 
-/* sum_j by[j] y[place[j]] from column c on; by NULL: all 1. A slot without a row takes the last one 0 times, which then
-   is nobody's: there is no branch, so that several rows are on their way at once. */
-static __device__ inline struct eight sum_of_rows(struct view y, const int32_t *place, const float *by, int last, int k,
+/* A row of the token, -1 if it has none. */
+static __device__ inline int some_row(const int32_t *place, int k)
+{
+    int row = -1;
+    for (int j = 0; j < k; j++) row = max(row, place[j]);
+    return row;
+}
+
+/* sum_j by[j] y[place[j]] from column c on; by NULL: all 1. A slot without a row reads `some` in its place and does not
+   add it: there is no branch, so that several rows are on their way at once. */
+static __device__ inline struct eight sum_of_rows(struct view y, const int32_t *place, const float *by, int some, int k,
                                                   int c, int d)
 {
     struct eight sum = { 0 };
-    for (int j = 0; j < k; j++) {
+    for (int j = 0; j < k && some >= 0; j++) {
         int at = place[j];
-        struct eight row = row_load(y, (int64_t)(at < 0 ? last : at) * d, c, d, 0);
-        float f = at < 0 ? 0 : by ? by[j] : 1;
-        for (int l = 0; l < LANES; l++) sum.v[l] += f * row.v[l];
+        struct eight row = row_load(y, (int64_t)(at < 0 ? some : at) * d, c, d, 0);
+        float f = by ? by[j] : 1;
+        for (int l = 0; l < LANES; l++) sum.v[l] += at < 0 ? 0 : f * row.v[l];
     }
     return sum;
 }
@@ -63,8 +72,10 @@ static __device__ inline struct eight sum_of_rows(struct view y, const int32_t *
 static __global__ void __launch_bounds__(BLOCK)
 gather_backward(struct sum dx, struct view dout, const int32_t *place, int64_t tokens, int k, int d)
 {
-    EACH_ROW(t, tokens)
-    EACH_EIGHT(c, d) row_add(dx, t * d, c, d, sum_of_rows(dout, place + t * k, NULL, (int)tokens * k - 1, k, c, d));
+    EACH_ROW(t, tokens) {
+        int some = some_row(place + t * k, k);
+        EACH_EIGHT(c, d) row_add(dx, t * d, c, d, sum_of_rows(dout, place + t * k, NULL, some, k, c, d));
+    }
 }
 
 static void gather_rows(const struct args *a)
@@ -89,22 +100,23 @@ TWIN(gather, gather_rows, gather_back);
 static __global__ void __launch_bounds__(BLOCK) combine_forward(struct view y, struct view out, const int32_t *place,
                                                                 const float *gate, int64_t tokens, int k, int d)
 {
-    EACH_ROW(t, tokens)
-    EACH_EIGHT(c, d)
-        row_store(out, t * d, c, d, sum_of_rows(y, place + t * k, gate + t * k, (int)tokens * k - 1, k, c, d));
+    EACH_ROW(t, tokens) {
+        int some = some_row(place + t * k, k);
+        EACH_EIGHT(c, d) row_store(out, t * d, c, d, sum_of_rows(y, place + t * k, gate + t * k, some, k, c, d));
+    }
 }
 
 /* dy[place[t,j]] = gate[t,j] dout[t];  dgate[t,j] = <dout[t], y[place[t,j]]>. A warp takes a slot and its row of y;
-   those of one token follow one another, so that dout comes from memory once. Rows without a slot are as many as slots
-   without a row: it also takes row i if nobody else does. */
+   those of one token follow one another, so that dout comes from memory once. Slots are no fewer than rows: that of
+   slot i also takes row i if it is nobody's. */
 static __global__ void __launch_bounds__(BLOCK)
 combine_backward(struct view y, struct sum dy, struct view dout, const int32_t *order, const int32_t *place,
-                 const float *gate, struct sum dgate, int64_t rows, int k, int d)
+                 const float *gate, struct sum dgate, int64_t slots, int64_t rows, int k, int d)
 {
-    EACH_ROW(i, rows) {
+    EACH_ROW(i, slots) {
         int64_t token = (unsigned)i / (unsigned)k, row = place[i];
         float by = gate[i], dot = 0;
-        if (order[i] < 0) EACH_EIGHT(c, d) row_add(dy, i * d, c, d, {});
+        if (i < rows && order[i] < 0) EACH_EIGHT(c, d) row_add(dy, i * d, c, d, {});
         if (row >= 0) EACH_EIGHT(c, d) {
             struct eight g = row_load(dout, token * d, c, d, 0);
             if (dgate.to.data) {
@@ -129,10 +141,10 @@ static void combine_tokens(const struct args *a)
 
 static void combine_back(const struct args *a)
 {
-    int64_t rows = shape_count(a->in[PLACE].shape);
-    LAUNCH(a, combine_backward, grid_for(a, rows, WARPS), BLOCK, 0, view_of(a->in[0]), sum_of(a, 0),
-           view_of(a->dout[0]), ints(&a->in[ORDER]), ints(&a->in[PLACE]), reals(&a->in[GATE]), sum_of(a, GATE), rows,
-           (int)a->in[PLACE].shape.dim[1], (int)a->in[0].shape.dim[1]);
+    int64_t slots = shape_count(a->in[PLACE].shape);
+    LAUNCH(a, combine_backward, grid_for(a, slots, WARPS), BLOCK, 0, view_of(a->in[0]), sum_of(a, 0),
+           view_of(a->dout[0]), ints(&a->in[ORDER]), ints(&a->in[PLACE]), reals(&a->in[GATE]), sum_of(a, GATE), slots,
+           a->in[0].shape.dim[0], (int)a->in[PLACE].shape.dim[1], (int)a->in[0].shape.dim[1]);
 }
 
 TWIN(combine, combine_tokens, combine_back);

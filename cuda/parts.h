@@ -70,6 +70,9 @@ void grouped_library_backward(const struct args *a);
 /* adamw.cu */
 kernel *fuse_adamw(const struct args *a, const struct args *b);     /* of two weights, and of as many more as follow */
 
+/* average.cu */
+kernel *fuse_average(const struct args *a, const struct args *b);   /* likewise */
+
 /* fill.cu */
 void cuda_fill(void *device, const struct fill *f);
 void cuda_pack(void *device, const struct tensor *weight);

@@ -7,13 +7,6 @@ enum { SHARED = 48 << 10 };                                 /* bytes of a block 
 
 /* ---- topk: the K largest keys of a row, largest first; ties go to the lower index, NaN comes last ---- */
 
-/* A key as a word in the same order: NaN below all numbers; 0 is left for what is taken. */
-static __device__ inline uint32_t topk_word(float key)
-{
-    uint32_t bits = __float_as_uint(key + 0.0f);            /* -0 becomes 0 */
-    return key != key ? 1 : bits >> 31 ? ~bits : bits | 1u << 31;
-}
-
 /* The first of the largest words of this lane. */
 struct candidate { uint32_t word, expert; };
 static __device__ inline struct candidate topk_best(const uint32_t *word, int experts)
@@ -23,7 +16,7 @@ static __device__ inline struct candidate topk_best(const uint32_t *word, int ex
     return best;
 }
 
-/* A lane alone reads and writes the words of experts lane, lane + 32, ... */
+/* A lane alone reads and writes the words of experts lane, lane + 32, ...; the word of what is taken is 0. */
 static __global__ void __launch_bounds__(BLOCK)
 topk_forward(const float *key, int32_t *index, float *margin, int64_t tokens, int experts, int k)
 {
@@ -31,7 +24,7 @@ topk_forward(const float *key, int32_t *index, float *margin, int64_t tokens, in
     uint32_t *word = words + threadIdx.x / WARP * experts;
     EACH_ROW(t, tokens) {
         const float *row = key + t * experts;
-        for (int e = lane_of(); e < experts; e += WARP) word[e] = topk_word(row[e]);
+        for (int e = lane_of(); e < experts; e += WARP) word[e] = word_of(row[e]);
         struct candidate best = topk_best(word, experts);
         uint32_t last = 0, chosen = 0;
         for (int j = 0; j <= k && j < experts; j++) {
@@ -59,12 +52,16 @@ static void topk_tokens(const struct args *a)
 
 TWIN(topk, topk_tokens);
 
-/* ---- pick: out[t,j] = x[t, index[t,j]] ---- */
+/* ---- pick: out[t,j] = x[t, index[t,j]], 0 where that is no column ---- */
 
 static __global__ void __launch_bounds__(BLOCK)
 pick_forward(const float *x, const int32_t *index, float *out, int64_t tokens, int experts, int k)
 {
-    EACH_ROW(t, tokens) for (int j = lane_of(); j < k; j += WARP) out[t * k + j] = x[t * experts + index[t * k + j]];
+    EACH_ROW(t, tokens)
+        for (int j = lane_of(); j < k; j += WARP) {
+            int e = index[t * k + j];
+            out[t * k + j] = e >= 0 && e < experts ? x[t * experts + e] : 0;
+        }
 }
 
 /* dx[t,e] = sum over the j with index[t,j] = e of dout[t,j] */

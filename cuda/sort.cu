@@ -31,7 +31,8 @@ static __device__ inline int sort_rank(int32_t *count, int bucket)
 static __device__ inline int sort_bucket_of(const struct sort &s, int position)
 {
     int bucket = s.key[position] >> s.shift & s.mask;
-    return bucket == -1 || legal(s.fault, FAULT_BUCKET, bucket, s.buckets) ? bucket : 0;
+    if (bucket < -1) legal(s.fault, FAULT_BUCKET, bucket, s.buckets);
+    return bucket >= 0 && bucket < s.buckets ? bucket : -1;
 }
 
 /* table[bucket][chunk] = count */
@@ -46,15 +47,6 @@ static __global__ void __launch_bounds__(BLOCK) sort_count(struct sort s, struct
     for (int64_t i = chunk * chunks.length + lane_of(), round = 0; round < chunks.length; i += WARP, round += WARP)
         sort_rank(count, i < s.n ? sort_bucket_of(s, s.from ? s.from[i] : (int)i) : -1);
     for (int b = lane_of(); b < s.buckets; b += WARP) s.table[(int64_t)b * chunks.n + chunk] = count[b];
-}
-
-static __device__ inline int warp_sum_up_to(int x)          /* of the lanes up to this one */
-{
-    for (int step = 1; step < WARP; step *= 2) {
-        int other = __shfl_up_sync(ALL_LANES, x, step);
-        if (lane_of() >= step) x += other;
-    }
-    return x;
 }
 
 /* A warp a bucket: table[bucket][chunk] := the sum of the chunks before; counts[bucket] = that of all. */
@@ -83,10 +75,11 @@ static __global__ void __launch_bounds__(BLOCK) sort_place(struct sort s, struct
         int b = at + lane_of(), count = b < s.buckets ? s.counts[b] : 0, up_to = warp_sum_up_to(count),
             first = offset + up_to - count;
         if (b < s.buckets) next[b] = first + s.table[(int64_t)b * chunks.n + chunk];
-        if (b < s.buckets && chunk == 0 && s.offsets) s.offsets[b] = first;
+        if (b < s.buckets && chunk == 0 && s.offsets) s.offsets[b] = min(first, s.rows);
         offset += __shfl_sync(ALL_LANES, up_to, WARP - 1);
     }
-    if (lane_of() == 0 && chunk == 0 && s.offsets) s.offsets[s.buckets] = offset;
+    if (lane_of() == 0 && chunk == 0 && s.offsets) s.offsets[s.buckets] = min(offset, s.rows);
+    if (lane_of() == 0 && chunk == 0 && offset > s.rows) legal(s.fault, FAULT_ROWS, offset, s.rows);
     __syncwarp();
     for (int64_t i = chunk * chunks.length + lane_of(), round = 0; round < chunks.length; i += WARP, round += WARP) {
         int position = i >= s.n ? -1
@@ -94,9 +87,10 @@ static __global__ void __launch_bounds__(BLOCK) sort_place(struct sort s, struct
                                 : (int)i,
             bucket = position < 0 ? -1 : sort_bucket_of(s, position), to = sort_rank(next, bucket);
         if (position < 0) continue;
-        if (bucket >= 0) s.order[to] = position;
-        if (s.place) s.place[position] = bucket >= 0 ? to : -1;
-        if (i >= offset) s.order[i] = -1;
+        bool placed = bucket >= 0 && to < s.rows;
+        if (placed) s.order[to] = position;
+        if (s.place) s.place[position] = placed ? to : -1;
+        if (i >= offset && i < s.rows) s.order[i] = -1;
     }
 }
 
@@ -134,8 +128,8 @@ int32_t *sort_positions(const struct args *a, const int32_t *key, int64_t n, int
 {
     struct digits digits = digits_of(below);
     int buckets = 1 << digits.bits;
-    struct sort s = { .key = key, .from = NULL, .n = (int)n, .buckets = buckets, .shift = 0, .mask = buckets - 1,
-                      .order = order, .place = NULL, .offsets = NULL, .counts = (int32_t *)scratch,
+    struct sort s = { .key = key, .from = NULL, .n = (int)n, .rows = (int)n, .buckets = buckets, .shift = 0,
+                      .mask = buckets - 1, .order = order, .place = NULL, .offsets = NULL, .counts = (int32_t *)scratch,
                       .table = (int32_t *)scratch + buckets, .fault = device_of(a)->fault };
     for (int digit = 0; digit < digits.n; digit++) {
         s.shift = digit * digits.bits;

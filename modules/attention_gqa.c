@@ -64,7 +64,7 @@ static void traits(struct pick self, struct traits *t)
     const struct conf *c = self.conf;
     t->heads = c->heads;
     t->kv_heads = c->kv_heads;
-    t->rotated = c->head_dim;
+    t->qk_dim = t->v_dim = t->rotated = c->head_dim;
 }
 
 const struct module attention_gqa = {

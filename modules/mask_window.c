@@ -13,7 +13,9 @@ static struct mask build(struct build *b, struct pick self)
     return (struct mask){ .window = ((const struct conf *)self.conf)->size };
 }
 
+static void traits(struct pick self, struct traits *t) { t->window = ((const struct conf *)self.conf)->size; }
+
 const struct module mask_window = {
     .slot = SLOT_MASK, .name = "window", .about = "the last positions",
-    .conf_size = sizeof(struct conf), .params = params, .mask = build,
+    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .mask = build,
 };

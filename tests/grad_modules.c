@@ -53,8 +53,10 @@ static bool build(struct tiny *t, const struct config *c)
 
 enum { STEPS = 6 };
 
-/* What a configuration comes to: its graph and, where it is `trained`, the loss before each step and after the last. */
-struct outcome { bool trained; struct hash graph; double loss[STEPS + 1]; };
+/* What a configuration comes to: its graph and, where it is `trained`, the loss before each step and after the last, and
+   that of the averages. */
+enum { LOSSES = STEPS + 2 };
+struct outcome { bool trained; struct hash graph; double loss[LOSSES]; };
 
 static bool outcome_of(const struct config *c, struct outcome *out)
 {
@@ -65,6 +67,11 @@ static bool outcome_of(const struct config *c, struct outcome *out)
     for (int step = 0; out->trained && step <= STEPS; step++) {
         tiny_step_of(&t, step, STEPS);
         out->loss[step] = tiny_loss(&t, "lm");
+    }
+    if (out->trained) {
+        plan_swap_averages(t.plan);
+        tiny_forward(&t);
+        out->loss[STEPS + 1] = tiny_loss(&t, "lm");
     }
     tiny_free(&t);
     return true;
@@ -265,7 +272,7 @@ static bool try_other(const struct module *m, const struct param *p, struct outc
 /* The same losses but for rounding: writing 1 + x for y rounds otherwise. */
 static bool same_losses(const struct outcome *a, const struct outcome *b)
 {
-    for (int i = 0; i <= STEPS; i++) {
+    for (int i = 0; i < LOSSES; i++) {
         if (!isfinite(a->loss[i]) || !isfinite(b->loss[i])) fail_msg("a loss of %g and %g", a->loss[i], b->loss[i]);
         if (fabs(a->loss[i] - b->loss[i]) > 1e-12 * fabs(a->loss[i])) return false;
     }

@@ -19,7 +19,7 @@ static struct node *build(struct build *b, const void *conf, const char *name, s
                                      (struct init){ .kind = INIT_CONSTANT, .value = 1 }),
                 *y = rmsnorm(g, x, gain, 1e-6, false), *drawn = build_noise(b, "noise", y, (enum noise_kind)c->kind);
     build_leave(b);
-    return drawn ? add(g, y, mul(g, y, scale(g, drawn, c->std))) : y;
+    return drawn ? add(g, y, scale(g, mul(g, y, drawn), c->std)) : y;
 }
 
 static const struct module norm_noisy = {

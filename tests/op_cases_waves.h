@@ -35,11 +35,13 @@ static inline int32_t wave_order(int64_t r) { return (int32_t)(48603 * (r + 6804
     CASE(shift, waves, shift(g, count_in(g, SHAPE(401, 1801), wave_token), -7)) \
     CASE(embed, waves, embed(g, real_in(g, 5003, 265), count_in(g, SHAPE(11, 1801), wave_token))) \
     CASE(embed, one_run, embed(g, real_in(g, 9, 33), count_in(g, SHAPE(11, 1801), large_same))) \
-    CASE(dispatch, waves, dispatch(g, count_in(g, SHAPE(200003, 3), wave_choice), 61)) \
-    CASE(gather, waves, gather(g, act_in(g, 17011, 33), count_in(g, SHAPE(68044), wave_order), \
-                               count_in(g, SHAPE(17011, 4), wave_place))) \
-    CASE(combine, waves, combine(g, act_in(g, 68044, 33), count_in(g, SHAPE(68044), wave_order), \
-                                 count_in(g, SHAPE(17011, 4), wave_place), \
+    CASE(dispatch, waves, dispatch(g, count_in(g, SHAPE(200003, 3), wave_choice), 61, 0)) \
+    CASE(topk_columns, waves, topk_columns(g, real_in(g, 20010, 61), 10, 251)) \
+    CASE(hash_ids, waves, hash_ids(g, count_in(g, SHAPE(401, 1801), wave_token), 61, 3, 5)) \
+    CASE(drop_zero, waves, drop_zero(g, count_in(g, SHAPE(200003, 3), wave_choice), real_count_in(g, SHAPE(200003, 3), often_zero))) \
+    CASE(drop_over_capacity, waves, drop_over_capacity(g, count_in(g, SHAPE(20010, 3), wave_choice), real_in(g, 20010, 3), 61, 10, 90, PRIORITY_GATE)) \
+    CASE(gather, waves, gather(g, act_in(g, 17011, 33), count_in(g, SHAPE(68044), wave_order), count_in(g, SHAPE(17011, 4), wave_place))) \
+    CASE(combine, waves, combine(g, act_in(g, 68044, 33), count_in(g, SHAPE(68044), wave_order), count_in(g, SHAPE(17011, 4), wave_place), \
                                  real_in(g, 17011, 4))) \
     CASE(topk, waves, topk(g, real_in(g, 20011, 37), 5)) \
     CASE(pick, waves, pick(g, real_in(g, 20011, 61), count_in(g, SHAPE(20011, 3), wave_choice))) \
@@ -56,6 +58,8 @@ static inline int32_t wave_order(int64_t r) { return (int32_t)(48603 * (r + 6804
                                                                   real_in(g, 3, 901, 1001) })) \
     CASE(adamw, waves, ADAMW(5003, 1003)) \
     CASE(muon, waves, MUON(11, 2501, 91)) \
+    CASE(clip_heads, waves, CLIP_HEADS(11, 33, 4103, 1003)) \
+    CASE(average, waves, AVERAGE_OF(positive_in(g, 1), 5003, 1003)) \
     CASE(matmul, waves, matmul(g, act_in(g, 67, 1003), real_in(g, 5003, 1003), DTYPE_ACT)) \
     CASE(grouped_matmul, waves, grouped_matmul(g, act_in(g, 8003, 43), real_in(g, 5, 1029, 43), \
                                                count_in(g, SHAPE(6), wave_expert))) \

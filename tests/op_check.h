@@ -7,8 +7,10 @@
    The expression gives the node; all its inputs must be made here:
        act_in(g, 3, 7)  real_in(g, 3, 7)        N(0,1), of dtype ACT or REAL
        positive_in(g, 3, 7)                     REAL, uniform in (0.1, 1.1)
+       ragged_in(g, 2, 3, 7)                    N(0,1) in the first 2 rows, NaN behind, as memory that nobody wrote; ACT
        int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 1, 1) these integers
        count_in(g, SHAPE(2, 3), value)          value(i), for larger tensors; real_count_in: of dtype REAL
+       act_of(g, number, 3, 7)  real_of(...)    number(i), a double, rounded to bf16
 
    CASES holds tiny tensors: grad_ops.c nudges every value of every input. LARGE_CASES holds tensors of several
    blocks: test_ops.c runs both lists with 1 and 2 threads, and in bf16 against float. An op with a gradient
@@ -33,11 +35,12 @@
 
 enum { BENCH_INS = 16, BENCH_INTS = 64 };
 
-enum content { FILL_NORMAL, FILL_POSITIVE, FILL_INTS, FILL_COUNT };
+enum content { FILL_NORMAL, FILL_RAGGED, FILL_POSITIVE, FILL_INTS, FILL_COUNT, FILL_NUMBER };
 static struct rule {
     enum content content;
     int32_t ints[BENCH_INTS];
     int32_t (*value)(int64_t i);
+    double (*number)(int64_t i);
     char name[8];
 } bench_rule[BENCH_INS];
 static int bench_rules;
@@ -68,8 +71,25 @@ static inline struct node *bench_count(struct graph *g, enum dtype dtype, struct
     return node;
 }
 
+static inline struct node *bench_ragged(struct graph *g, int rows, struct shape shape)
+{
+    struct node *node = bench_in(g, DTYPE_ACT, shape, FILL_RAGGED);
+    bench_rule[bench_rules - 1].ints[0] = rows;
+    return node;
+}
+
+static inline struct node *bench_number(struct graph *g, enum dtype dtype, struct shape shape, double (*number)(int64_t i))
+{
+    struct node *node = bench_in(g, dtype, shape, FILL_NUMBER);
+    bench_rule[bench_rules - 1].number = number;
+    return node;
+}
+
+#define act_of(g, number, ...) bench_number(g, DTYPE_ACT, SHAPE(__VA_ARGS__), number)
+#define real_of(g, number, ...) bench_number(g, DTYPE_REAL, SHAPE(__VA_ARGS__), number)
 #define act_in(g, ...) bench_in(g, DTYPE_ACT, SHAPE(__VA_ARGS__), FILL_NORMAL)
 #define real_in(g, ...) bench_in(g, DTYPE_REAL, SHAPE(__VA_ARGS__), FILL_NORMAL)
+#define ragged_in(g, rows, ...) bench_ragged(g, rows, SHAPE(__VA_ARGS__))
 #define positive_in(g, ...) bench_in(g, DTYPE_REAL, SHAPE(__VA_ARGS__), FILL_POSITIVE)
 #define count_in(g, shape, value) bench_count(g, DTYPE_I32, shape, value)
 #define real_count_in(g, shape, value) bench_count(g, DTYPE_REAL, shape, value)
@@ -161,11 +181,24 @@ static inline void tensor_normal(const struct tensor *t, int stream)
     }
 }
 
+static inline double as_bf16(double x)
+{
+    uint16_t narrow;
+    struct tensor one = { .data = &narrow, .shape = SHAPE(1), .format = FORMAT_BF16 };
+    tensor_set(&one, 0, x);
+    return tensor_get(&one, 0);
+}
+
 static inline void bench_fill(struct bench *b, int input)
 {
     const struct tensor *t = &b->in[input];
     const struct rule *r = &bench_rule[atoi(b->node->in[input]->leaf->path)];
-    if (r->content == FILL_NORMAL) tensor_normal(t, input);
+    if (r->content == FILL_NORMAL || r->content == FILL_RAGGED) {
+        tensor_normal(t, input);
+        int64_t from = r->content == FILL_RAGGED ? r->ints[0] * shape_last(t->shape) : shape_count(t->shape);
+        for (int64_t i = from; i < shape_count(t->shape); i++) tensor_set(t, i, NAN);
+    } else if (r->content == FILL_NUMBER)
+        for (int64_t i = 0; i < shape_count(t->shape); i++) tensor_set(t, i, as_bf16(r->number(i)));
     else for (int64_t i = 0; i < shape_count(t->shape); i++)
         tensor_set(t, i, r->content == FILL_INTS ? r->ints[i] : r->content == FILL_COUNT ? r->value(i) :
                          0.1 + key_uniform((struct key){ 7, PURPOSE_TEST, (uint64_t)input, 0 }, (uint64_t)i));

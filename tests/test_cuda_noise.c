@@ -21,6 +21,7 @@ static void the_bits_of_the_cpu(void **state)
         bench_forward(&on_gpu);
         same(&on_cpu.out[0], &on_gpu.out[0]);
         bench_close(&on_gpu);
+        bench_on.backend = &backend_cpu, bench_on.device = host;
         bench_close(&on_cpu);
         tried++;
     }

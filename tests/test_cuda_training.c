@@ -120,12 +120,14 @@ static double loss_of(struct session *s) { return probe(s->graph, s->plan, "loss
 static double evaluate(struct session *s)
 {
     plan_begin(s->eval_plan, s->train.steps, s->train.steps, 2);
+    plan_swap_averages(s->eval_plan);
     for (int micro = 0; micro < 2; micro++) {
         struct inputs b = batch_of(s, 1000, micro);
         session_put(s, &b);
         plan_forward(s->eval_plan, micro);
         inputs_free(b);
     }
+    plan_swap_averages(s->eval_plan);
     return probe(s->eval_graph, s->eval_plan, "loss");
 }
 
@@ -264,7 +266,7 @@ static void test_evaluation_and_decoding(void **state)
 {
     (void)state;
     for (int i = 0; i < COUNT(presets); i++) {
-        struct pair p = pair_new(presets[i], "{}");
+        struct pair p = pair_new(presets[i], i ? "{}" : TEXT({"average": {"module": "ema", "decay": 0.5}}));
         real want[SEQ * VOCAB], got[SEQ * VOCAB];
         train(p.cuda, 2);
         copy_state(p.cpu, p.cuda);
@@ -342,8 +344,8 @@ static void test_schedules_change_nothing(void **state)
 {
     (void)state;
     same_bits("baseline-nano", TEXT({"micro": 2}), TEXT({"micro": 2, "recompute": "selective"}));
-    same_bits("welm-nano", TEXT({"precision": "bf16", "optim": "muon"}), TEXT({"precision": "bf16", "optim": "muon",
-                                                                               "recompute": "selective"}));
+    same_bits("welm-nano", TEXT({"precision": "bf16", "optim": "muon", "average": "ema"}),
+              TEXT({"precision": "bf16", "optim": "muon", "average": "ema", "recompute": "selective"}));
 }
 
 int main(int n, char **word)

@@ -114,6 +114,9 @@ static void test_batch_is_a_function_of_seed_and_sample(void **state)
             struct windows one = take(c, 3, first + b, 1, SEQ);
             assert_memory_equal(one.ids, whole.ids + b * SEQ, SEQ * sizeof(int32_t));
             assert_memory_equal(one.target, whole.target + b * SEQ, SEQ * sizeof(int32_t));
+            assert_memory_equal(one.noise_key, whole.noise_key + 2 * b, 2 * sizeof(int32_t));
+            assert_memory_not_equal(one.noise_key, other.noise_key + 2 * b, 2 * sizeof(int32_t));
+            assert_memory_not_equal(one.noise_key, whole.noise_key + 2 * ((b + 1) % BATCH), 2 * sizeof(int32_t));
         }
     }
     assert_true(differs > 40);

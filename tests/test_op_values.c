@@ -1,4 +1,4 @@
-/* Values and laws of single ops: norms, rotary positions, rows, tables, caches, carries, exponentials. */
+/* Values and laws of single ops: norms, rotary positions, rows, tables, caches, experts' rows, carries, exponentials. */
 #include "op_check.h"
 #include "cpu/vec_math.h"
 
@@ -35,6 +35,8 @@
     CASE(cache, integers, cache(g, int_in(g, SHAPE(2, 4), 1, 2, 3, 4, 5, 6, 7, 8), \
                                 int_in(g, SHAPE(2, 2), 10, 20, 30, 40), \
                                 int_in(g, SHAPE(2, 2), 0, 0, 0, 0), int_in(g, SHAPE(1), 1))) \
+    CASE(gather, nobodys, gather(g, act_in(g, 3, 2), int_in(g, SHAPE(4), 4, 1, -1, -1), int_in(g, SHAPE(3, 2), -1, 1, -1, -1, 0, -1))) \
+    CASE(grouped_matmul, nobodys, grouped_matmul(g, ragged_in(g, 2, 4, 2), real_in(g, 2, 2, 2), int_in(g, SHAPE(3), 0, 1, 2))) \
     CASE(sigmoid, values, sigmoid(g, real_in(g, 4))) \
     CASE(max_all, values, max_all(g, real_in(g, 3, 3))) \
     CASE(rms, values, rms(g, real_in(g, 4))) \
@@ -289,6 +291,32 @@ static void test_cache(void **state)
     bench_close(&b);
 }
 
+/* ---- experts' rows ---- */
+
+/* What lies behind the last expert's rows reaches no gradient, whatever it is. */
+static void test_rows_of_nobody(void **state)
+{
+    (void)state;
+    OPEN(b, gather, nobodys);
+    PUT(b, 0, 1, 2, 3, 4, 5, 6);
+    bench_forward(&b);
+    SEE(b.out[0], 0, 5, 6, 1, 2, 0, 0, 0, 0);
+    put(&b.dout[0], 8, (double[]){ 1, 2, 3, 4, NAN, NAN, NAN, NAN });
+    bench_backward(&b);
+    SEE(b.din[0], 0, 3, 4, 0, 0, 1, 2);
+    bench_close(&b);
+    OPEN(c, grouped_matmul, nobodys);
+    PUT(c, 0, 1, 2, 3, 4, NAN, NAN, NAN, NAN);
+    PUT(c, 1, 1, 0, 0, 1, 2, 0, 0, 2);                      /* the same, twice as much */
+    bench_forward(&c);
+    SEE(c.out[0], 0, 1, 2, 6, 8, 0, 0, 0, 0);
+    put(&c.dout[0], 8, (double[]){ 1, 2, 3, 4, NAN, NAN, NAN, NAN });
+    bench_backward(&c);
+    SEE(c.din[0], 0, 1, 2, 6, 8, 0, 0, 0, 0);
+    SEE(c.din[1], 0, 1, 2, 2, 4, 9, 12, 12, 16);
+    bench_close(&c);
+}
+
 /* ---- over the micro-batches ---- */
 
 static void carry_thrice(struct bench *b)
@@ -353,10 +381,10 @@ static void test_exp_and_log(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rmsnorm), cmocka_unit_test(test_rmsnorm_has_no_scale), cmocka_unit_test(test_rope),
-        cmocka_unit_test(test_rope_of_a_long_sequence), cmocka_unit_test(test_rope_of_all_and_none),
-        cmocka_unit_test(test_rope_is_relative), cmocka_unit_test(test_rows), cmocka_unit_test(test_to_one_number),
-        cmocka_unit_test(test_embed_leaves_other_rows), cmocka_unit_test(test_shift), cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_rmsnorm), cmocka_unit_test(test_rmsnorm_has_no_scale), cmocka_unit_test(test_rope), cmocka_unit_test(test_rope_of_a_long_sequence),
+        cmocka_unit_test(test_rope_of_all_and_none), cmocka_unit_test(test_rope_is_relative), cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_to_one_number), cmocka_unit_test(test_embed_leaves_other_rows), cmocka_unit_test(test_shift),
+        cmocka_unit_test(test_cache), cmocka_unit_test(test_rows_of_nobody),
         cmocka_unit_test(test_carry), cmocka_unit_test(test_exp_and_log),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

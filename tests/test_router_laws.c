@@ -62,7 +62,7 @@ static struct node *z_loss(struct graph *g, struct node *z) { return mean_rows(g
 static struct node *balance_loss(struct graph *g, struct node *z)
 {
     struct node *p = softmax(g, z);
-    return dot(g, load(g, graph_result(g, dispatch(g, topk(g, p, 2), EXPERTS), 3)), mean_rows(g, p));
+    return dot(g, load(g, graph_result(g, dispatch(g, topk(g, p, 2), EXPERTS, 0), 3)), mean_rows(g, p));
 }
 
 static const double one[] = { 2, 1, 0, -1 }, pull[] = { 1, -1 };

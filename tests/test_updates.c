@@ -1,4 +1,4 @@
-/* What changes weights: AdamW, Muon, the balancing bias, and the norm that may stop them. */
+/* What changes weights: AdamW, Muon, QK-clip, averages, the balancing bias, and the norm that may stop them. */
 #include "run_graph.h"
 #include <math.h>
 
@@ -247,6 +247,63 @@ static void test_bias_step(void **state)
     run_free(&r);
 }
 
+/* Golden: a largest score of 250 under a limit of 100 is a factor of .4, of which queries and keys get the root. */
+static void test_clip_heads(void **state)
+{
+    (void)state;
+    struct run r = run_new();
+    struct node *q = values(&r, "q", SHAPE(4, 2)), *k = values(&r, "k", SHAPE(2, 2)), *most = values(&r, "most", SHAPE(4)), *clip = values(&r, "clip", SHAPE(2));
+    struct clip_heads_attr shared = { 100, 0.5, 2 }, own = { 100, 1, 4 };
+    struct node *lone = values(&r, "lone", SHAPE(4, 1));
+    struct node *share = clip_heads(r.graph, q, most, clip, shared);
+    clip_heads(r.graph, k, most, clip, shared);
+    struct node *of_own = clip_heads(r.graph, lone, most, clip, own);
+    run_start(&r, 1);
+    for (int go = 0; go < 2; go++) {
+        double root = go ? .6324555320 : 1, whole = go ? .4 : 1, half = go ? .5 : 1;
+        run_fill(&r, q, 1, 2, 3, 4, .1, .2, .3, -.4);
+        run_fill(&r, k, 1, -2, .7, .3);
+        run_fill(&r, lone, 1, 1, 1, 1);
+        run_fill(&r, most, 200, 250, 100, -3);
+        run_fill(&r, clip, .5, go);
+        run_forward(&r);
+        assert_reals(run_reals(&r, q), 1e-6, root, 2 * root, 3 * root, 4 * root);
+        assert_reals(run_reals(&r, k), 1e-6, root, -2 * root);
+        assert_reals(run_reals(&r, lone), 1e-6, half, whole, 1, 1);
+        const real rest[] = { (real).1, (real).2, (real).3, (real)-.4 };
+        assert_memory_equal(run_reals(&r, q) + 4, rest, sizeof rest);       /* a largest score of the limit is none above it */
+        assert_true(run_reals(&r, k)[2] == (real).7 && run_reals(&r, k)[3] == (real).3);
+        assert_reals(run_reals(&r, share), 1e-7, go * .5);
+        assert_reals(run_reals(&r, of_own), 1e-7, go * .5);
+    }
+    run_free(&r);
+}
+
+static void test_average(void **state)
+{
+    (void)state;
+    struct run r = run_new();
+    struct node *mean = values(&r, "mean", SHAPE(3)), *w = values(&r, "w", SHAPE(3)), *clip = values(&r, "clip", SHAPE(2)), *rate = values(&r, "rate", SHAPE(1));
+    struct node *moved = average(r.graph, mean, w, clip, rate);
+    run_start(&r, 1);
+    run_fill(&r, mean, 1, 2, 1e30);
+    run_fill(&r, w, 3, -2, .1);
+    run_fill(&r, clip, .5, 1);
+    run_fill(&r, rate, .25);
+    run_forward(&r);
+    assert_reals(run_reals(&r, mean), 1e-6, 1.5, 1);
+    assert_reals(run_reals(&r, moved), 0, .25);
+    run_fill(&r, clip, .5, 0);
+    run_forward(&r);
+    assert_reals(run_reals(&r, mean), 1e-6, 1.5, 1);
+    assert_reals(run_reals(&r, moved), 0, 0.0);
+    run_fill(&r, clip, .5, 1);
+    run_fill(&r, rate, 1);
+    run_forward(&r);
+    assert_memory_equal(run_reals(&r, mean), run_reals(&r, w), 3 * sizeof(real));           /* w + (1e30 - w) would not be */
+    run_free(&r);
+}
+
 static void check_clip(double value, double targets, double most, double norm, double factor, double go)
 {
     struct run r = run_new();
@@ -367,8 +424,11 @@ static void test_messages(void **state)
     check_message(&r, adamw(r.graph, w, w, w, w, lr, lr, lr, adam), "the two values of clip_norm");
     check_message(&r, muon(r.graph, flat, flat, flat, lr, clip, at), "a weight of shape [4] is no matrix");
     check_message(&r, muon(r.graph, w, w, other, lr, clip, at), "input 2 has shape [4,3], the weight [3,4]");
-    check_message(&r, bias_step(r.graph, flat, values(&r, "counts", SHAPE(5)), clip, 1e-3),
-                  "bias has shape [4], counts [5]");
+    check_message(&r, bias_step(r.graph, flat, values(&r, "counts", SHAPE(5)), clip, 1e-3), "bias has shape [4], counts [5]");
+    check_message(&r, clip_heads(r.graph, w, flat, clip, (struct clip_heads_attr){ 100, 0.5, 2 }), "2 groups do not divide 3 rows and 4 heads");
+    check_message(&r, clip_heads(r.graph, other, flat, clip, (struct clip_heads_attr){ 0, 0.5, 2 }), "the limit is 0");
+    check_message(&r, average(r.graph, w, other, clip, lr), "average has shape [3,4], w [4,3]");
+    check_message(&r, average(r.graph, w, w, lr, lr), "the two values of clip_norm and one rate");
     check_message(&r, global_norm(r.graph, 2, (struct node *[]){ w, ids }), "input 1 must be REAL");
     check_message(&r, global_norm(r.graph, 0, NULL), "there are no grads");
     check_message(&r, clip_norm(r.graph, lr, NULL, -1), "the largest norm is -1");
@@ -383,9 +443,8 @@ int main(void)
         cmocka_unit_test(test_adamw_two_steps), cmocka_unit_test(test_adamw_is_scale_free),
         cmocka_unit_test(test_adamw_eps), cmocka_unit_test(test_newton_schulz_values),
         cmocka_unit_test(test_newton_schulz_of_rank_one), cmocka_unit_test(test_newton_schulz_turned_and_scaled),
-        cmocka_unit_test(test_stack_is_its_matrices), cmocka_unit_test(test_muon_momentum),
-        cmocka_unit_test(test_bias_step), cmocka_unit_test(test_clip), cmocka_unit_test(test_skipped_step),
-        cmocka_unit_test(test_threads_keep_bits), cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_stack_is_its_matrices), cmocka_unit_test(test_muon_momentum), cmocka_unit_test(test_bias_step), cmocka_unit_test(test_clip_heads), cmocka_unit_test(test_average),
+        cmocka_unit_test(test_clip), cmocka_unit_test(test_skipped_step), cmocka_unit_test(test_threads_keep_bits), cmocka_unit_test(test_messages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -45,6 +45,7 @@
 ---@field recompute? "none"|"selective" selective: norms, gathered expert rows and gated activations are computed again for backward; less memory, a little more time, the same bits; default none
 ---@field optim? sluice.optim the optimizer; default adamw
 ---@field schedule? sluice.schedule the learning rate over the run; default wsd
+---@field average? sluice.average averages of the weights, for evaluation and sampling; default none
 ---@field eval_every? integer steps between evaluations; the last step always evaluates; default 100, ≥ 1
 ---@field eval_tokens? integer held-out tokens that an evaluation measures, the same for all variants; 0: all there are; default 32768, ≥ 0
 ---@field checkpoint_every? integer steps between checkpoints; default 100, ≥ 1
@@ -192,6 +193,8 @@
 ---| sluice.kv.own
 ---| "mirror" # deep layers read shallow layers' inputs (WeLM)
 ---| sluice.kv.mirror
+---| "cla" # groups of layers share keys and values
+---| sluice.kv.cla
 
 ---from the layer's own input
 ---@class sluice.kv.own
@@ -202,13 +205,26 @@
 ---@field [1]? "mirror"
 ---@field pairs? integer[]|fun(layer: integer): integer[] layers from 0: reader, source, reader, source, ...; empty: last third reads first third; default {}, 0 … 4095
 
+---groups of layers share keys and values
+---@class sluice.kv.cla
+---@field [1]? "cla"
+---@field share? integer|fun(layer: integer): integer layers that read the same keys and values; default 2, 2 … 1024
+
 ---@alias sluice.value
 ---| "none" # as projected
 ---| sluice.value.none
+---| "residual" # the first layer's values beside the layer's own
+---| sluice.value.residual
 
 ---as projected
 ---@class sluice.value.none
 ---@field [1]? "none"
+
+---the first layer's values beside the layer's own
+---@class sluice.value.residual
+---@field [1]? "residual"
+---@field own? number|fun(layer: integer): number initial factor on the layer's own values; default 0.5, 0 … 2
+---@field first? number|fun(layer: integer): number initial factor on the first layer's; default 0.5, 0 … 2
 
 ---@alias sluice.qk_norm
 ---| "none" # no norm
@@ -463,3 +479,19 @@
 ---@field warmup? integer steps of linear warm-up; default 0, ≥ 0
 ---@field decay? number share of the run that decays; 0 is where the step after the last would be; default 0.2, 0 … 1
 ---@field shape? "sqrt"|"linear" how it decays; default sqrt
+
+---@alias sluice.average
+---| "none" # no averages
+---| sluice.average.none
+---| "ema" # exponential average of the weights, which evaluation reads
+---| sluice.average.ema
+
+---no averages
+---@class sluice.average.none
+---@field [1]? "none"
+
+---exponential average of the weights, which evaluation reads
+---@class sluice.average.ema
+---@field [1]? "ema"
+---@field decay? number what a step keeps of the average; 1: the mean of all steps; default 0.999, 0 … 1
+---@field from? integer steps before it begins, in which averages are the weights; default 0, ≥ 0

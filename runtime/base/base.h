@@ -66,7 +66,7 @@ uint64_t hash_name(const char *text);                       /* 64 bits, for keys
 
 /* Keyed random numbers: Philox4x32-10, a function of (seed, purpose, name, step, index) and of nothing else.
    No generator state anywhere; the same values on every backend. */
-enum purpose { PURPOSE_INIT, PURPOSE_DATA, PURPOSE_NOISE, PURPOSE_EVAL, PURPOSE_SAMPLE, PURPOSE_TEST };
+enum purpose { PURPOSE_INIT, PURPOSE_DATA, PURPOSE_NOISE, PURPOSE_EVAL, PURPOSE_SAMPLE, PURPOSE_TEST, PURPOSE_HASH };
 struct key { uint64_t seed; enum purpose purpose; uint64_t name; uint64_t step; };
 void key_bits(struct key k, uint64_t index, uint32_t out[4]);
 uint64_t key_mixed(struct key k);                           /* Philox's own key: seed, purpose and name */

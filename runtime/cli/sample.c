@@ -1,6 +1,7 @@
 /* sluice sample: lets a trained run go on with a prompt. */
 #define _GNU_SOURCE
 #include "cli.h"
+#include "model/module.h"
 #include "train/checkpoint.h"
 #include "train/decoder.h"
 #include "train/train.h"
@@ -47,7 +48,8 @@ static int load_weights(const char *run, const char *wanted, struct session *s, 
     if (found <= 0) return -1;
     int failure = checkpoint_load(path, s->leaves, s->state, &c, &extra, e);
     json_decref(extra);
-    if (!failure) fprintf(stderr, "%s, step %lld\n", path, (long long)c.step);
+    bool averaged = strcmp(s->train.average.module->name, "none") != 0;
+    if (!failure) fprintf(stderr, "%s, step %lld%s\n", path, (long long)c.step, averaged ? ", averages of its weights" : "");
     return failure;
 }
 
@@ -95,14 +97,14 @@ static enum code run(const struct call *c)
     json_decref(config);
     enum code code = CODE_OK;
     struct plan_how how = { s->backend, (enum precision)s->train.precision, RECOMPUTE_NONE };
+    struct model_size size = { .batch = 1, .seq = 1, .context = s->model.seq };
     if (s->model.vocab != 256)
         code = cli_fail(CODE_INPUT, "%s: was not trained on bytes; only byte models can be sampled", c->word[0]);
     else if ((int64_t)strlen(prompt) + tokens > s->model.seq && (int64_t)strlen(prompt) >= s->model.seq)
         code = cli_fail(CODE_USAGE, "--prompt: has %zu bytes, the model's sequence is %d", strlen(prompt),
                         s->model.seq);
     else if (load_weights(c->word[0], cli_value(c, "checkpoint", NULL), s, &e) ||
-             decoder_new(&d, &s->model, how, s->leaves, s->state,
-                         (struct model_size){ .batch = 1, .seq = 1, .context = s->model.seq }, 1, &e))
+             decoder_new(&d, &s->model, how, s->leaves, s->state, size, 1, &e))
         code = cli_fail(CODE_INPUT, "%s", e.text);
     else produce(d, s, prompt, tokens, temperature, (uint64_t)seed);
     decoder_free(d);

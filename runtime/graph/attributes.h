@@ -6,9 +6,18 @@
 
 enum rope_where { ROPE_FIRST, ROPE_LAST, ROPE_PROPORTIONAL };
 enum hash_kind { HASH_MUL32, HASH_MOD };
+/* Whose pairs an expert takes first: token's after token's; all first choices, then all second ones; largest gates. */
+enum priority { PRIORITY_TOKEN, PRIORITY_CHOICE, PRIORITY_GATE };
 struct elementwise_attr { double p, q; };
 struct noise_attr { uint64_t name; int64_t kind, rank, dim[4]; };         /* enum noise_kind; the shape */
 struct adamw_attr { double beta1, beta2, eps, decay, rate; };             /* rate multiplies lr */
 struct muon_attr { double momentum, decay, scale; int nesterov, steps; }; /* scale: see optim_muon */
+
+/* a weight's rows in so many groups, in the order of heads */
+struct clip_heads_attr { double limit, power; int64_t groups; };
+/* The inputs of op delta_rule: q, k [T,H,N], v [T,HV,M], g REAL [T,HV] or [T,HV,N], beta REAL [T,HV], and in decoding
+   pos and state REAL [B,R,HV,N*M], a ring of the states after the last R positions. */
+struct node;
+struct delta_rule { struct node *q, *k, *v, *g, *beta, *start, *pos, *state; double scale; int delta; int64_t chunk; };
 
 #endif

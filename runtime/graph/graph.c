@@ -32,6 +32,12 @@ struct leaf *leaves_find(const struct leaves *l, const char *path)
     return NULL;
 }
 
+const struct leaf *leaves_average(const struct leaves *l, const struct leaf *of)
+{
+    for (int i = 0; i < l->n; i++) if (l->leaf[i]->kind == LEAF_BUFFER && l->leaf[i]->of == of) return l->leaf[i];
+    return NULL;
+}
+
 static struct leaf *leaves_add(struct leaves *l, const char *path, enum leaf_kind kind, struct decl decl)
 {
     if (l->n == l->room) {
@@ -112,8 +118,8 @@ bool op_input(const struct op *op, int i, struct op_input *out)
         bool many = at[n] == '.';
         if (i == 0 || many) {
             snprintf(out->name, sizeof out->name, "%.*s", (int)n, at);
-            out->optional = at[n] == '?';
-            out->changed = at[n] == '*';
+            out->optional = memchr(at + n, '?', word - n) != NULL;
+            out->changed = memchr(at + n, '*', word - n) != NULL;
             out->many = many;
             return true;
         }
@@ -354,6 +360,17 @@ struct node *graph_grad_of(struct graph *g, struct leaf *weight)
     leaf->of = weight;
     leaf->transient = true;
     return graph_leaf(g, leaf);
+}
+
+struct node *graph_average_of(struct graph *g, struct leaf *of)
+{
+    if (g->failed) return g->poison;
+    char path[512];
+    snprintf(path, sizeof path, "average.%s", of->path);
+    struct node *n = graph_buffer(g, path, of->decl.dtype, of->decl.shape, 0);
+    n->leaf->of = of;
+    n->leaf->init = of->init;
+    return n;
 }
 
 struct node *graph_result(struct graph *g, struct node *n, int output)

@@ -31,7 +31,8 @@ enum dtype { DTYPE_ACT, DTYPE_REAL, DTYPE_I32, DTYPE_U8 };
     X(TABLE,    "table", "rows of hashed n-grams", true, true) \
     X(MIX,      "mix", "n-grams to the model's width; what joins token and trunk in multi-token prediction", \
       false, false) \
-    X(GAIN,     "gain", "gains of norms", true, true)
+    X(GAIN,     "gain", "gains of norms", true, true) \
+    X(SCALAR,   "scalar", "factors on streams, branches and values", true, true)
 
 #define ROLE_ENUM(upper, name, about, outside, exempt) ROLE_##upper,
 enum role { ROLE_LIST(ROLE_ENUM) ROLE_COUNT };
@@ -61,7 +62,7 @@ enum op_kind { OP_COMPUTE, OP_LEAF, OP_ALIAS };             /* alias: the node i
 
 struct op {
     const char *name;
-    /* their names; "pos?" may be absent (NULL), "w*" is changed in place, "x.." stands for any number */
+    /* their names; "pos?" may be absent (NULL), "w*" is changed in place ("s?*": both), "x.." stands for any number */
     const char *inputs;
     int index;                                              /* OP_<name>, the row of every backend's table */
     enum op_kind kind;
@@ -111,7 +112,7 @@ struct leaf {
     int stack;    /* leading dimension counts independent matrices (experts); 1 otherwise */
     int holder;   /* the rank that alone updates the weight, and keeps the buffer, counted from 1; 0: every rank does */
     double active;    /* share of the weight that one token uses (k/E); 1 otherwise */
-    const struct leaf *of;                                  /* LEAF_GRAD: the weight */
+    const struct leaf *of;    /* LEAF_GRAD: the weight; a buffer that is an average: what it follows */
     struct control control;                                 /* LEAF_CONTROL */
     int id; size_t offset;                                  /* place in its slab */
     size_t packed_bytes, packed;                            /* its packed form and where it lies; 0: none is wanted */
@@ -120,6 +121,7 @@ struct leaves { struct arena *arena; int n, room; struct leaf **leaf; bool froze
 struct leaves *leaves_new(void);
 void leaves_free(struct leaves *l);
 struct leaf *leaves_find(const struct leaves *l, const char *path);
+const struct leaf *leaves_average(const struct leaves *l, const struct leaf *of);       /* NULL: it has none */
 
 struct node {
     const struct op *op;
@@ -188,6 +190,7 @@ struct node *graph_weight(struct graph *g, const char *path, enum role role, str
 struct node *graph_buffer(struct graph *g, const char *path, enum dtype dtype, struct shape shape, double value);
 struct node *graph_control(struct graph *g, const char *name, struct control control);  /* REAL [1] */
 struct node *graph_grad_of(struct graph *g, struct leaf *weight);    /* update: REAL, shape of weight */
+struct node *graph_average_of(struct graph *g, struct leaf *of);    /* a buffer "average.PATH", filled as PATH is */
 struct node *graph_leaf(struct graph *g, struct leaf *leaf);    /* the node of a leaf of the set */
 struct node *graph_result(struct graph *g, struct node *n, int output);                 /* a further output as a node */
 struct node *view(struct graph *g, struct node *x, struct shape shape);                 /* same memory, same count */

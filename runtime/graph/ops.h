@@ -2,7 +2,7 @@
    and CPU kernels; a backend that lacks a twin does not link.
 
    Symbols: B sequences, S positions, T = B*S tokens, D width, H heads, G key/value heads, W head width,
-   E experts, K chosen, R = T*K expert rows, F hidden, V vocabulary, C cache length.
+   E experts, K chosen, R expert rows, at most T*K, F hidden, V vocabulary, C cache length.
    `start` is I32 [B,S]: position in its sequence at which the document of the token begins. `pos` is I32 [1] or
    NULL: how many positions precede this chunk in the caches (decode); NULL is 0 and no cache.
    Unless said: out has the shape and dtype of the first input, inputs may be ACT or REAL. */
@@ -29,6 +29,10 @@
     X(attention, (struct graph *g, struct node *q /*[T,H,W]*/, struct node *k /*[T,G,W or B,C,G,W of a cache]*/, \
                   struct node *v, struct node *start, struct node *pos, double scale, int64_t window)) \
         /* [T,H,W]; out 1: logit_max REAL [H]. A token whose document begins after it sees nothing: 0 */ \
+    X(delta_rule, (struct graph *g, struct delta_rule a)) \
+        /* [T,HV,M]; chunk: tokens that are products of matrices together. A token whose document begins after it \
+           stores nothing and gives 0. state: the one after position p is entry p mod R, so that pos may go back by \
+           up to R - 1; a chunk at pos goes on from entry pos - 1 */ \
     X(cross_entropy, (struct graph *g, struct node *h /*[T,D]*/, struct node *w /*[V,D]*/, \
                       struct node *target /*I32 [B,S]*/)) \
         /* REAL [T] -log p; out 1: lse REAL [T]; out 2: hit REAL [T], 1 where argmax is the target */ \
@@ -69,6 +73,10 @@
         /* out[b,s] = x[b,s+by], 0 past the end; no gradient */ \
     X(slice, (struct graph *g, struct node *x /*[B,S,..]*/, int64_t length)) \
         /* [B,length,..]: the first positions of each sequence */ \
+    X(conv1d, (struct graph *g, struct node *x /*[T,D]*/, struct node *w /*[D,kw]*/, struct node *start, \
+               struct node *pos, struct node *state /*REAL [B,R,D] or NULL*/, bool silu)) \
+        /* out[t] = sum_j w[:,kw-1-j] x[t-j] within the document, then silu; state: a ring of the last inputs, that of \
+           position p in entry p mod R; pos may go back by up to R - (kw-1) */ \
     X(mask_rows, (struct graph *g, struct node *x /*of T tokens, also I32*/, \
                   struct node *present /*REAL, T values*/, double value)) \
         /* out[t] = x[t], value where present[t] is 0; gradient to x only */ \
@@ -79,16 +87,29 @@
     X(topk, (struct graph *g, struct node *key /*REAL [T,E]*/, int k)) \
         /* I32 [T,K]: largest first, ties to the lower index; out 1: margin REAL [T] = key K minus key K+1 \
            (0 when K = E) */ \
-    X(pick, (struct graph *g, struct node *x /*REAL [T,E]*/, struct node *index /*[T,K]*/)) /* REAL [T,K] */ \
-    X(dispatch, (struct graph *g, struct node *index /*[T,K]*/, int experts)) \
+    X(pick, (struct graph *g, struct node *x /*REAL [T,E]*/, struct node *index /*[T,K]*/)) /* REAL [T,K], 0 where \
+           index is no column */ \
+    X(topk_columns, (struct graph *g, struct node *key /*REAL [T,E]*/, int64_t groups, int64_t c)) \
+        /* experts choose: I32 [T,E], column e is e in the c rows of each group of T/groups with the largest keys, -1 \
+           in the others; ties to the lower row; -INFINITY is never chosen. out 1: REAL [E], the c-th largest key, \
+           mean over groups */ \
+    X(hash_ids, (struct graph *g, struct node *ids /*I32 [B,S]*/, int experts, int k, uint64_t seed)) \
+        /* I32 [T,K]: experts of a token by its id alone, distinct; equally many ids for each */ \
+    X(drop_zero, (struct graph *g, struct node *index /*[T,K]*/, struct node *gate /*REAL [T,K]*/)) \
+        /* index, -1 where gate is 0 */ \
+    X(drop_over_capacity, (struct graph *g, struct node *index /*[T,K]*/, struct node *gate /*REAL [T,K] or NULL*/, \
+                           int experts, int64_t groups, int64_t capacity, enum priority first)) \
+        /* index, -1 for pairs for which their expert has no room in their group of T/groups tokens; ties to the \
+           earlier pair; gate is for PRIORITY_GATE. out 1: REAL [1], share of the pairs that were dropped */ \
+    X(dispatch, (struct graph *g, struct node *index /*[T,K]*/, int experts, int64_t rows)) \
         /* stable sort by expert: offsets I32 [E+1]; out 1: order I32 [R], row -> t*K+j; out 2: place I32 [T,K], \
-           inverse; out 3: counts I32 [E]. An index of -1 gives no row: place -1; order is -1 from the \
-           last offset on */ \
+           inverse; out 3: counts I32 [E]. An index of -1 or of E and above gives no row: place -1; order is -1 from \
+           the last offset on. R = rows, which the caller knows to be enough; 0: T*K */ \
     X(gather, (struct graph *g, struct node *x /*[T,D]*/, struct node *order, struct node *place)) \
         /* row r = x[order[r] / K], 0 for -1; [R,D] */ \
     X(combine, (struct graph *g, struct node *y /*[R,D]*/, struct node *order, struct node *place, \
                 struct node *gate /*REAL [T,K]*/)) \
-        /* ACT [T,D]: sum_j gate[t,j] y[place[t,j]], less those of -1 */ \
+        /* ACT [T,D]: sum_j gate[t,j] y[place[t,j]], less those of -1; rows of y of nobody are not read */ \
     X(load, (struct graph *g, struct node *counts /*[E] I32 or REAL*/)) \
         /* REAL [E]: E n_i / sum n; no gradient */ \
     /* noise, and the load that a noisy choice of experts is expected to give */ \
@@ -127,6 +148,12 @@
     X(bias_step, (struct graph *g, struct node *bias /*[E]*/, struct node *counts /*REAL [E]*/, struct node *clip, \
                   double rate)) \
         /* bias*; REAL [1]: max - min of bias, before */ \
+    X(clip_heads, (struct graph *g, struct node *w /*[N,D]*/, struct node *most /*REAL [H], of attention's out 1*/, \
+                   struct node *clip, struct clip_heads_attr a)) \
+        /* w*; REAL [1]: share of groups whose rows were made smaller */ \
+    X(average, (struct graph *g, struct node *average /*as w*/, struct node *w, struct node *clip, \
+                struct node *rate /*REAL [1]*/)) \
+        /* average*; REAL [1]: the rate, 0 when skipped */ \
     X(update_ratio, (struct graph *g, int n, struct node *const *changes)) \
         /* REAL [1]: sqrt(sum of changes[i][0] / sum of changes[i][1]) */
 

@@ -36,6 +36,7 @@ static const struct param train_params[] = {
            "a little more time, the same bits"),
     SLOT(struct train_conf, optim, SLOT_OPTIM, "adamw", "the optimizer"),
     SLOT(struct train_conf, schedule, SLOT_SCHEDULE, "wsd", "the learning rate over the run"),
+    SLOT(struct train_conf, average, SLOT_AVERAGE, "none", "averages of the weights, for evaluation and sampling"),
     INT(struct train_conf, eval_every, 100, 1, 1e9, "step",
         "steps between evaluations; the last step always evaluates"),
     INT(struct train_conf, eval_tokens, 32768, 0, 2e9, "token",
@@ -136,6 +137,10 @@ void train_load(const json_t *json, struct arena *arena, struct train_conf *conf
     if (conf->batch % conf->micro != 0)
         problem_add(problems, "train.micro", "%d does not divide the batch of %d sequences", conf->micro, conf->batch);
     check_warmup(conf, problems);
+    int from = module_traits(conf->average).averages_from;
+    if (from >= conf->steps)
+        module_problem(problems, "train.average", "from", "%d steps of a run of %d: nothing is averaged; at most %d", from,
+                       conf->steps, conf->steps - 1);
     check_picks(train_params, conf, "train", NULL, problems);
 }
 

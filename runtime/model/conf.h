@@ -17,6 +17,7 @@ extern const struct schema model_schema;
 
 /* How many layers run, one after the other; and with the blocks that MTP adds: the layer dimension of metrics. */
 int model_passes(const struct model_conf *conf);
+int model_layer(const struct model_conf *conf, int pass);   /* whose settings and weights one of them has */
 int model_blocks(const struct model_conf *conf);
 
 /* The keys of train = {}. */
@@ -24,7 +25,7 @@ struct train_conf {
     int steps, batch, micro;
     double clip;
     int backend, precision, recompute;                      /* enum backend_kind, enum precision, enum recompute */
-    struct pick optim, schedule;
+    struct pick optim, schedule, average;
     int eval_every, eval_tokens, checkpoint_every, keep;
     int stop_window; double stop_sigma, stop_dead, stop_seconds;
 };

@@ -37,9 +37,23 @@ static void optimize(struct build *b, struct update u)
                  "norm of the step's change over norm of the weights");
 }
 
+/* Averages of what evaluation reads of the first `leaves` leaves, the model's own; after all that changes them. */
+static void follow(struct build *b, int leaves, struct update u)
+{
+    struct graph *g = b->graph;
+    struct pick p = b->train->average;
+    struct node *rate = p.module->average(b, p);
+    for (int i = 0; rate && i < leaves && !g->failed; i++) {
+        struct leaf *l = g->leaves->leaf[i];
+        bool kept = l->kind == LEAF_WEIGHT || (l->kind == LEAF_BUFFER && !l->transient);
+        if (kept && l->decl.dtype == DTYPE_REAL) average(g, graph_average_of(g, l), graph_leaf(g, l), u.clip, rate);
+    }
+}
+
 static void build_update_region(struct build *b)
 {
     struct graph *g = b->graph;
+    int leaves = g->leaves->n;
     g->region = REGION_UPDATE;
     b->layer = -1;
     struct node *norm = norm_of(b, -1);
@@ -52,6 +66,7 @@ static void build_update_region(struct build *b)
         b->layer = c->layer;
         c->run(b, c->state, u);
     }
+    follow(b, leaves, u);
     for (b->layer = 0; b->layer < b->blocks; b->layer++) {
         norm = norm_of(b, b->layer);
         if (norm) build_metric(b, "layer_grad_norm", norm, "", BETTER_NONE,
@@ -76,7 +91,7 @@ static struct node *run_layers(struct build *b, struct node *x)
     struct stream s = { 0 };
     struct pick open = { 0 };
     for (b->layer = 0; b->layer < b->layers; b->layer++) {
-        int like = conf->order.n ? conf->order.value[b->layer] : b->layer;
+        int like = model_layer(conf, b->layer);
         struct pick residual = conf->residual.pick[like];
         if (residual.module != open.module || module_traits(residual).streams != module_traits(open).streams) {
             s = build_open(b, residual, open.module ? build_close(b, open, &s) : x);

@@ -31,7 +31,19 @@ struct traits module_traits(struct pick pick)
     return t;
 }
 
+struct pick module_part(struct pick pick, enum slot slot)
+{
+    struct pick none = { NULL, NULL }, found = none;
+    for (const struct param *p = pick.module ? pick.module->params : NULL; p && p->name && !found.module; p++) {
+        if (p->type != PARAM_SLOT) continue;
+        struct pick below = *(const struct pick *)((const char *)pick.conf + p->offset);
+        found = p->slot == slot ? below : module_part(below, slot);
+    }
+    return found;
+}
+
 int model_passes(const struct model_conf *conf) { return conf->order.n ? conf->order.n : conf->layers; }
+int model_layer(const struct model_conf *conf, int pass) { return conf->order.n ? conf->order.value[pass] : pass; }
 int model_blocks(const struct model_conf *conf) { return model_passes(conf) + module_traits(conf->head).mtp_blocks; }
 
 void module_problem(struct problems *p, const char *path, const char *key, const char *format, ...)

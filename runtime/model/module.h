@@ -13,10 +13,12 @@ struct traits {
     bool ends_normed;                                       /* residual: no final norm follows the last block */
     int streams;                                            /* residual: how many it keeps; 0: one */
     bool gated;                                             /* activation: it has a second operand */
-    int heads, kv_heads, rotated;                           /* attention: heads; width that positions turn, 0: none */
+    int heads, kv_heads, qk_dim, v_dim;                     /* attention: numbers of heads, their widths */
+    int rotated;                                            /* of a head, what positions turn; 0: none */
+    int window;                                             /* mask: as struct mask */
     int top_k; bool gates_sum_to_one;                       /* router */
     int mtp_blocks;                                         /* blocks that MTP adds */
-    double lr; int warmup;                                  /* optimizer, schedule: as set */
+    double lr; int warmup, averages_from;                   /* optimizer, schedule, average: as set */
 };
 
 struct module {
@@ -66,6 +68,7 @@ struct module {
         void         (*mtp)(struct build *b, struct pick self, struct node *h, struct node *head_weight);
         /* one weight's update, REAL [2] as op adamw's */
         struct node *(*optim)(struct build *b, struct pick self, struct node *w, struct node *grad, struct update u);
+        struct node *(*average)(struct build *b, struct pick self);     /* rate of op average, REAL [1]; NULL: none */
         struct {
             double (*schedule)(struct pick self, int64_t step, int64_t steps);      /* factor on lr, step from 0 */
             /* optional: the last step before it decays, warm-up or not */
@@ -77,6 +80,8 @@ struct module {
 extern const struct module *const module_all[];             /* ends in NULL */
 const struct module *module_find(enum slot slot, const char *name);
 struct traits module_traits(struct pick pick);
+/* What fills a slot of a module, at any depth; .module NULL: it has no such slot. */
+struct pick module_part(struct pick pick, enum slot slot);
 /* Adds a problem whose path is "<path>.<key>". */
 void module_problem(struct problems *p, const char *path, const char *key, const char *format, ...)
     __attribute__((format(printf, 4, 5)));

@@ -1,6 +1,7 @@
 /* Rows on their way to experts and back. dispatch sorts the T*K assignments by expert, ties in token order; gather
    copies tokens into that order, combine sums a token's K rows again. Sums run in slot order, over the inverse map:
-   no scatter, so the same inputs give the same bits. What goes to no expert, -1, has no row: the last rows are 0. */
+   no scatter, so the same inputs give the same bits. What goes to no expert has no row, and the rows that are left
+   behind the last expert's are nobody's: gather makes them 0, and what others leave there reaches no token. */
 #include "op.h"
 #include "cpu/vec_math.h"
 
@@ -9,24 +10,29 @@ enum { ASSIGNMENTS = 4096, TOKENS = 64, FOUR = 4, AHEAD = 4 };
 
 /* ---- dispatch: a stable counting sort ---- */
 
-VERB struct node *dispatch(struct graph *g, struct node *index, int experts)
+struct attr { int64_t experts, rows; };
+
+VERB struct node *dispatch(struct graph *g, struct node *index, int experts, int64_t rows)
 {
-    return graph_emit(g, &op_dispatch, &experts, sizeof experts, index);
+    struct attr a = { experts, rows };
+    return graph_emit(g, &op_dispatch, &a, sizeof a, index);
 }
 
 static int dispatch_infer(struct node *n, struct err *e)
 {
-    int experts = *(const int *)n->attr;
+    const struct attr *at = n->attr;
     if (node_need(n, 0, 2, e) != 0) return -1;
-    int64_t rows = shape_count(n->in[0]->shape);
+    int64_t pairs = shape_count(n->in[0]->shape), rows = at->rows > 0 && at->rows < pairs ? at->rows : pairs;
     if (n->in[0]->dtype != DTYPE_I32) return err_set(e, "indices must be I32");
-    if (experts < 1) return err_set(e, "experts = %d, at least 1 is needed", experts);
-    if (rows > INT32_MAX) return err_set(e, "%lld rows do not fit 32 bits", (long long)rows);
-    node_value(n, DTYPE_I32, SHAPE(experts + 1));           /* offsets */
+    if (at->experts < 1) return err_set(e, "experts = %lld, at least 1 is needed", (long long)at->experts);
+    if (at->rows < 0) return err_set(e, "rows = %lld, at least 1 is needed, or 0 for all", (long long)at->rows);
+    if (pairs > INT32_MAX) return err_set(e, "%lld rows do not fit 32 bits", (long long)pairs);
+    node_value(n, DTYPE_I32, SHAPE(at->experts + 1));       /* offsets */
     node_output(n, DTYPE_I32, SHAPE(rows));                 /* order */
     node_output(n, DTYPE_I32, n->in[0]->shape);             /* place */
-    node_output(n, DTYPE_I32, SHAPE(experts));              /* counts */
-    node_work(n, DTYPE_I32, SHAPE(blocks_of(rows, ASSIGNMENTS), experts));     /* first: of each block and expert */
+    node_output(n, DTYPE_I32, SHAPE(at->experts));          /* counts */
+    /* first: of each block and expert */
+    node_work(n, DTYPE_I32, SHAPE(blocks_of(pairs, ASSIGNMENTS), at->experts));
     return 0;
 }
 
@@ -42,15 +48,15 @@ static void count_block(const struct args *a, int64_t from, int64_t to)
     const int32_t *index = ints(&a->in[0]);
     memset(count, 0, (size_t)experts * sizeof *count);
     for (int64_t i = from; i < to; i++) {
-        INVARIANT(index[i] >= -1 && index[i] < experts, "dispatch: expert %d of %d", index[i], experts);
-        if (index[i] >= 0) count[index[i]]++;
+        INVARIANT(index[i] >= -1, "dispatch: expert %d of %d", index[i], experts);
+        if (index[i] >= 0 && index[i] < experts) count[index[i]]++;
     }
 }
 
 /* Turns the counts of blocks into the first row of each expert in each block. Rows that are left are nobody's. */
 static void scan(const struct args *a)
 {
-    int64_t blocks = a->work[0].shape.dim[0], experts = a->work[0].shape.dim[1];
+    int64_t blocks = a->work[0].shape.dim[0], experts = a->work[0].shape.dim[1], rows = a->out[1].shape.dim[0];
     int32_t *table = ints(&a->work[0]), *offsets = ints(&a->out[0]), *counts = ints(&a->out[3]), next = 0;
     for (int64_t e = 0; e < experts; e++) {
         offsets[e] = next;
@@ -62,25 +68,27 @@ static void scan(const struct args *a)
         counts[e] = next - offsets[e];
     }
     offsets[experts] = next;
-    for (int64_t rows = shape_count(a->in[0].shape); next < rows; next++) ints(&a->out[1])[next] = -1;
+    INVARIANT(next <= rows, "dispatch: %d pairs, there is room for %lld rows", next, (long long)rows);
+    for (; next < rows; next++) ints(&a->out[1])[next] = -1;
 }
 
 static void place_block(const struct args *a, int64_t from, int64_t to)
 {
     const int32_t *index = ints(&a->in[0]);
-    int32_t *order = ints(&a->out[1]), *place = ints(&a->out[2]), *next = block_row(a, from);
+    int32_t *order = ints(&a->out[1]), *place = ints(&a->out[2]), *next = block_row(a, from),
+            experts = (int32_t)a->work[0].shape.dim[1];
     for (int64_t i = from; i < to; i++) {
-        place[i] = index[i] < 0 ? -1 : next[index[i]]++;
+        place[i] = index[i] < 0 || index[i] >= experts ? -1 : next[index[i]]++;
         if (place[i] >= 0) order[place[i]] = (int32_t)i;
     }
 }
 
 static void dispatch_forward(const struct args *a)
 {
-    int64_t rows = shape_count(a->in[0].shape);
-    each(a, rows, ASSIGNMENTS, count_block);
+    int64_t pairs = shape_count(a->in[0].shape);
+    each(a, pairs, ASSIGNMENTS, count_block);
     scan(a);
-    each(a, rows, ASSIGNMENTS, place_block);
+    each(a, pairs, ASSIGNMENTS, place_block);
 }
 
 KERNELS(dispatch) = { dispatch_forward, NULL, NULL };
@@ -93,13 +101,13 @@ VERB struct node *gather(struct graph *g, struct node *x, struct node *order, st
     return graph_emit(g, &op_gather, NULL, 0, x, order, place);
 }
 
-/* order [R] and place [T,K] are inverse to one another; they are inputs 1 and 2 of both ops. */
+/* order [R] and place [T,K] are inverse to one another where neither is -1; they are inputs 1 and 2 of both ops. */
 static int need_maps(struct node *n, struct err *e)
 {
     char text[64];
     if (node_need(n, 0, 2, e) != 0 || node_need(n, 1, 1, e) != 0 || node_need(n, 2, 2, e) != 0) return -1;
     if (n->in[1]->dtype != DTYPE_I32 || n->in[2]->dtype != DTYPE_I32) return err_set(e, "order and place must be I32");
-    if (n->in[1]->shape.dim[0] != shape_count(n->in[2]->shape))
+    if (n->in[1]->shape.dim[0] > shape_count(n->in[2]->shape))
         return err_set(e, "order has %lld rows, place %s", (long long)n->in[1]->shape.dim[0],
                        shape_text(n->in[2]->shape, text));
     return 0;
@@ -111,7 +119,7 @@ static int gather_infer(struct node *n, struct err *e)
     struct shape x = n->in[0]->shape, place = n->in[2]->shape;
     if (x.dim[0] != place.dim[0])
         return err_set(e, "there are %lld tokens, place has %lld", (long long)x.dim[0], (long long)place.dim[0]);
-    node_value(n, n->in[0]->dtype, SHAPE(shape_count(place), x.dim[1]));
+    node_value(n, n->in[0]->dtype, SHAPE(n->in[1]->shape.dim[0], x.dim[1]));
     return 0;
 }
 
@@ -195,12 +203,13 @@ static int combine_infer(struct node *n, struct err *e)
 {
     char gate[64], place[64];
     if (need_maps(n, e) != 0) return -1;
+    int64_t rows = n->in[1]->shape.dim[0];
     struct shape y = n->in[0]->shape, map = n->in[2]->shape;
     if (n->in[3]->dtype != DTYPE_REAL) return err_set(e, "gates must be REAL");
     if (!shape_equal(n->in[3]->shape, map))
         return err_set(e, "gates have shape %s, place %s", shape_text(n->in[3]->shape, gate), shape_text(map, place));
-    if (y.dim[0] != shape_count(map))
-        return err_set(e, "there are %lld rows, place is %s", (long long)y.dim[0], shape_text(map, place));
+    if (y.dim[0] != rows)
+        return err_set(e, "there are %lld rows, order has %lld", (long long)y.dim[0], (long long)rows);
     node_value(n, DTYPE_ACT, SHAPE(map.dim[0], y.dim[1]));
     return 0;
 }
@@ -221,7 +230,7 @@ static void combine_forward(const struct args *a)
     each(a, a->out[0].shape.dim[0], TOKENS, combine_tokens);
 }
 
-/* Adds 0 to the gradients of a slot without a row, and to those of a row without a slot: of both there are as many. */
+/* Adds 0 to the gradients of a slot without a row, and to those of a row without a slot. */
 static void add_nothing(const struct args *a, int64_t i, bool slot, bool row)
 {
     int64_t d = a->in[0].shape.dim[1];
@@ -233,7 +242,7 @@ static void add_nothing(const struct args *a, int64_t i, bool slot, bool row)
 /* dy[place[t,j]] = gate[t,j] dout[t];  dgate[t,j] = <dout[t], y[place[t,j]]> */
 static void combine_back(const struct args *a, int64_t from, int64_t to)
 {
-    int64_t d = a->in[0].shape.dim[1], k = a->in[2].shape.dim[1];
+    int64_t rows = a->in[0].shape.dim[0], d = a->in[0].shape.dim[1], k = a->in[2].shape.dim[1];
     const struct tensor *dy = &a->din[0], *dgate = &a->din[3];
     const int32_t *order = ints(&a->in[1]), *place = ints(&a->in[2]);
     real wide[d], buffer[d], sum[d], beta = a->beta[0];
@@ -245,7 +254,8 @@ static void combine_back(const struct args *a, int64_t from, int64_t to)
         }
         const real *restrict dout = row_read(&a->dout[0], t * d, d, wide);
         for (int64_t i = t * k; i < (t + 1) * k; i++) {
-            if (place[i] < 0 || order[i] < 0) add_nothing(a, i, place[i] < 0, order[i] < 0);
+            bool nobodys = i < rows && order[i] < 0;        /* there are at least as many slots as rows */
+            if (place[i] < 0 || nobodys) add_nothing(a, i, place[i] < 0, nobodys);
             if (place[i] < 0) continue;
             if (dgate->data) {
                 const real *restrict y = row_read(&a->in[0], place[i] * d, d, buffer);

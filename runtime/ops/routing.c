@@ -78,7 +78,7 @@ static void topk_forward(const struct args *a)
 KERNELS(topk) = { topk_forward, NULL, NULL };
 OP(topk, .inputs = "key", .infer = topk_infer);
 
-/* ---- pick: out[t,j] = x[t, index[t,j]] ---- */
+/* ---- pick: out[t,j] = x[t, index[t,j]], 0 where that is no column ---- */
 
 VERB struct node *pick(struct graph *g, struct node *x, struct node *index)
 {
@@ -97,13 +97,15 @@ static int pick_infer(struct node *n, struct err *e)
     return 0;
 }
 
+static bool is_column(int32_t index, int64_t columns) { return index >= 0 && index < columns; }
+
 static void pick_forward(const struct args *a)
 {
     int64_t tokens = a->in[0].shape.dim[0], experts = a->in[0].shape.dim[1], k = a->in[1].shape.dim[1];
     const int32_t *index = ints(&a->in[1]);
     for (int64_t t = 0; t < tokens; t++)
-        for (int64_t j = 0; j < k; j++)
-            reals(&a->out[0])[t * k + j] = reals(&a->in[0])[t * experts + index[t * k + j]];
+        for (int64_t i = t * k; i < (t + 1) * k; i++)
+            reals(&a->out[0])[i] = is_column(index[i], experts) ? reals(&a->in[0])[t * experts + index[i]] : 0;
 }
 
 /* dx[t,e] = sum over the j with index[t,j] = e of dout[t,j] */
@@ -114,7 +116,8 @@ static void pick_backward(const struct args *a)
     const int32_t *index = ints(&a->in[1]);
     for (int64_t t = 0; t < tokens; t++) {
         real *dx = row_add(&a->din[0], t * experts, experts, a->beta[0], NULL);
-        for (int64_t j = 0; j < k; j++) dx[index[t * k + j]] += reals(&a->dout[0])[t * k + j];
+        for (int64_t i = t * k; i < (t + 1) * k; i++)
+            if (is_column(index[i], experts)) dx[index[i]] += reals(&a->dout[0])[i];
     }
 }
 

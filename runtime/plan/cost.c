@@ -25,8 +25,9 @@ static double changed_bytes(const struct call *c)
     double bytes = 0;
     for (int i = 0; i < c->args.n_in && op_changes(c->node->op); i++) {
         const struct leaf *l = plan_leaf_of(c->node->in[i]);
-        if (l && (l->kind == LEAF_WEIGHT || l->kind == LEAF_BUFFER)) bytes += tensor_bytes(&c->args.in[i]);
-        if (l && l->kind == LEAF_WEIGHT) bytes += (double)l->packed_bytes;
+        if (!l || !update_changes(c->node, i)) continue;
+        if (l->kind == LEAF_WEIGHT || l->kind == LEAF_BUFFER) bytes += tensor_bytes(&c->args.in[i]);
+        if (l->kind == LEAF_WEIGHT) bytes += (double)l->packed_bytes;
     }
     return bytes;
 }

@@ -186,7 +186,7 @@ void plan_update(struct plan *p)
         if (ranks_mine(c)) {
             run(p, c);
             for (int k = 0; k < c->args.n_in && op_changes(c->node->op) && !b->updates_pack; k++)
-                if (c->args.in[k].packed) b->pack(device, &c->args.in[k]);
+                if (c->args.in[k].packed && update_changes(c->node, k)) b->pack(device, &c->args.in[k]);
         }
         if (x < p->n_exchanges && i + 1 == p->exchange[x].end) ranks_share_updates(p, x++);
     }

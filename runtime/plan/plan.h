@@ -66,6 +66,9 @@ void plan_fetch(struct plan *p);
 void plan_gather(struct plan *p);
 /* after plan_forward alone (evaluation): what ranks carry becomes that of all; plan_update does it by itself */
 void plan_combine(struct plan *p);
+/* Before an evaluation weights and their averages change places, where there are averages, and after it once more;
+   what lies in the arena is lost. */
+void plan_swap_averages(struct plan *p);
 void plan_read(struct plan *p, const struct node *n, double *to);
 void plan_read_probe(struct plan *p, const struct probe *probe, double *to);
 /* for tests: calls of op `second` that those of `first` compute as well */

@@ -81,9 +81,11 @@ void ranks_reduce_carries(struct plan *p);
 /* those that are complete when `done` backward calls have run */
 void ranks_reduce_grads(struct plan *p, int *bucket, int done);
 void ranks_share_updates(struct plan *p, int exchange);
+void ranks_give(struct plan *p, const struct leaf *l);              /* what its holder has to all, up to meet */
 bool ranks_mine(const struct call *update);                         /* this rank runs it */
 
 int update_find(struct plan *p, struct err *e);                     /* phases and holders of the update region */
+bool update_changes(const struct node *n, int input);               /* in place */
 bool update_is_held(const struct node *n);    /* it changes a weight, or with one: its holder alone runs it */
 
 void order_find(struct plan *p);                                    /* fills what `planned` says of order */

@@ -59,11 +59,9 @@ static void cut_gradients(struct plan *p)
 /* What an update leaves that all ranks read: leaves, once each, and outputs. */
 static void add_to_exchange(struct plan *p, struct exchange *x, const struct node *n)
 {
-    struct op_input in;
     for (int k = 0; k < n->n_in; k++) {
         struct leaf *l = plan_leaf_of(n->in[k]);
-        bool there = !l || !l->holder || !op_input(n->op, k, &in) || !in.changed ||
-                     !(l->kind == LEAF_WEIGHT || l->everywhere);
+        bool there = !l || !l->holder || !update_changes(n, k) || !(l->kind == LEAF_WEIGHT || l->everywhere);
         for (int i = 0; i < x->n; i++) there |= x->leaf[i] == l;
         if (!there) x->leaf[x->n++] = l;
     }
@@ -128,6 +126,11 @@ void ranks_reduce_carries(struct plan *p)
     p->how.backend->meet(p->state->device);
 }
 
+void ranks_give(struct plan *p, const struct leaf *l)
+{
+    p->how.backend->broadcast(p->state->device, state_data(p->state, l), leaf_bytes(l), l->holder - 1);
+}
+
 /* The weights that other ranks updated, and what updates say of themselves: nothing on the ranks
    that did not run them. */
 void ranks_share_updates(struct plan *p, int exchange)
@@ -136,13 +139,12 @@ void ranks_share_updates(struct plan *p, int exchange)
     struct state *s = p->state;
     const struct exchange *x = &p->exchange[exchange];
     int first = exchange ? x[-1].end : 0;
-    for (int i = 0; i < x->n; i++)
-        b->broadcast(s->device, state_data(s, x->leaf[i]), leaf_bytes(x->leaf[i]), x->leaf[i]->holder - 1);
+    for (int i = 0; i < x->n; i++) ranks_give(p, x->leaf[i]);
     reduce(p, p->carries + x->from, x->to - x->from, REDUCE_SUM);
     b->meet(s->device);
     for (int i = first; i < x->end; i++) {
         const struct call *c = &p->update.call[i];
         for (int k = 0; k < c->args.n_in && !ranks_mine(c); k++)
-            if (c->args.in[k].packed) b->pack(s->device, &c->args.in[k]);
+            if (c->args.in[k].packed && update_changes(c->node, k)) b->pack(s->device, &c->args.in[k]);
     }
 }

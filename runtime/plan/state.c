@@ -15,8 +15,7 @@ static enum format leaf_format(const struct leaf *l)
 
 size_t leaf_bytes(const struct leaf *l) { return (size_t)shape_count(l->decl.shape) * element_bytes(leaf_format(l)); }
 
-/* A buffer that another rank keeps. */
-static bool is_foreign(const struct leaf *l)
+bool state_is_foreign(const struct leaf *l)
 {
     return l->kind == LEAF_BUFFER && !l->everywhere && l->holder && l->holder != comm_here()->rank + 1;
 }
@@ -31,7 +30,7 @@ struct state_bytes state_layout(struct leaves *leaves)
                        : l->kind == LEAF_CONTROL ? &b.controls
                                                  : &b.inputs;
         if (l->kind == LEAF_GRAD) { l->offset = l->of->offset; b.grads = 1; continue; }
-        if (is_foreign(l)) continue;
+        if (state_is_foreign(l)) continue;
         l->offset = *slab;
         *slab += offsets_round(leaf_bytes(l));
         l->packed = b.packed;
@@ -88,7 +87,7 @@ void *state_data(const struct state *s, const struct leaf *l)
 
 void state_put(struct state *s, const struct leaf *l, const void *from)
 {
-    if (is_foreign(l)) {
+    if (state_is_foreign(l)) {
         comm_order(ORDER_PUT, l->id);
         comm_here()->send(from, leaf_bytes(l), l->holder - 1);
         return;
@@ -130,7 +129,7 @@ void state_pack(struct state *s)
 
 void state_get(struct state *s, const struct leaf *l, void *to)
 {
-    if (!is_foreign(l)) { s->backend->get(s->device, to, state_data(s, l), leaf_bytes(l)); return; }
+    if (!state_is_foreign(l)) { s->backend->get(s->device, to, state_data(s, l), leaf_bytes(l)); return; }
     comm_order(ORDER_GET, l->id);
     comm_here()->receive(to, leaf_bytes(l), l->holder - 1);
 }
@@ -174,9 +173,10 @@ void state_fill(struct state *s, uint64_t seed)
     for (int i = 0; i < s->leaves->n; i++) {
         const struct leaf *l = s->leaves->leaf[i];
         if (l->kind != LEAF_WEIGHT && l->kind != LEAF_BUFFER) continue;
-        if (is_foreign(l) || (l->init.kind == INIT_CONSTANT && l->init.value == 0)) continue;
+        if (state_is_foreign(l) || (l->init.kind == INIT_CONSTANT && l->init.value == 0)) continue;
         struct fill f = {
-            state_data(s, l), l->decl.shape, leaf_format(l), l->init, { seed, PURPOSE_INIT, hash_name(l->path), 0 }
+            state_data(s, l), l->decl.shape, leaf_format(l), l->init,
+            { seed, PURPOSE_INIT, hash_name(l->of ? l->of->path : l->path), 0 }
         };
         s->backend->fill(s->device, &f);
     }

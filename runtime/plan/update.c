@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 static bool is_kept(const struct leaf *l) { return l && (l->kind == LEAF_WEIGHT || l->kind == LEAF_BUFFER); }
-static bool changes(const struct node *n, int input)
+bool update_changes(const struct node *n, int input)
 {
     struct op_input in;
     return op_input(n->op, input, &in) && in.changed;
@@ -35,7 +35,7 @@ static int find(int *parent, int i)
 static bool goes_with(const struct node *n, int input)
 {
     const struct leaf *l = plan_leaf_of(n->in[input]);
-    return is_kept(l) && (l->kind == LEAF_WEIGHT || changes(n, input));
+    return is_kept(l) && (l->kind == LEAF_WEIGHT || update_changes(n, input));
 }
 
 static void join(const struct graph *g, int *parent)
@@ -110,8 +110,8 @@ static int find_phases(struct plan *p, int *parent, struct err *e)
             if (n->region != REGION_UPDATE || n->op->kind != OP_COMPUTE || early != held) continue;
             failure = find_phase(p, n, parent, changed, e);
             for (int k = 0; !failure && update_is_held(n) && k < n->n_in; k++)
-                if (changes(n, k) && is_kept(plan_leaf_of(n->in[k])))
-                    changed[plan_leaf_of(n->in[k])->id] = p->planned[i].phase;
+                if (update_changes(n, k) && is_kept(plan_leaf_of(n->in[k])))
+                    changed[plan_leaf_of(n->in[k])->id] = p->place[i].phase;
         }
     free(changed);
     return failure;

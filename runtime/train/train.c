@@ -175,19 +175,30 @@ static const char *diverged(struct trainer *t)
                      metrics_get(t->train, "targets"), tokens);
 }
 
-/* False: asked to stop, or out of data. Reads buffers only; nothing of training changes. */
-static bool evaluate_parts(struct trainer *t)
+/* False: asked to stop. */
+static bool forward_parts(struct trainer *t, int parts)
 {
     struct session *s = t->session;
-    int seq = s->model.seq, parts = (int)((eval_windows(&t->eval_set, seq) + sequences(t) - 1) / sequences(t));
-    plan_begin(s->eval_plan, t->done, s->train.steps, parts);
-    t->staged = -1;                                         /* its inputs lie where those of the next step would */
     for (int i = 0; i < parts; i++) {
         if (stop_asked && comm_here()->ranks == 1) return false;
-        corpus_eval_batch(t->corpus, &t->eval_set, mine(t, i * sequences(t)), (int)s->batch, seq, t->batch);
+        corpus_eval_batch(t->corpus, &t->eval_set, mine(t, i * sequences(t)), (int)s->batch, s->model.seq, t->batch);
         session_put(s, &t->batch);
         plan_forward(s->eval_plan, i);
     }
+    return true;
+}
+
+/* False: asked to stop, or out of data. What training goes on with is the same before and after. */
+static bool evaluate_parts(struct trainer *t)
+{
+    struct session *s = t->session;
+    int parts = (int)((eval_windows(&t->eval_set, s->model.seq) + sequences(t) - 1) / sequences(t));
+    plan_begin(s->eval_plan, t->done, s->train.steps, parts);
+    t->staged = -1;                                         /* its inputs lie where those of the next step would */
+    plan_swap_averages(s->eval_plan);
+    bool all = forward_parts(t, parts);
+    plan_swap_averages(s->eval_plan);
+    if (!all) return false;
     plan_combine(s->eval_plan);
     if (corpus_whole(t->corpus, &t->err)) t->data_lost = true;
     return !t->data_lost;

@@ -55,10 +55,10 @@ local exceptions = {
         global_norm_fold load_forward
         muon_apply muon_momentum muon_normalize reduce_finish reduce_parts update_ratio_sums ]] },
     { what = "an atomic instruction", applies = function(i) return i.opcode:find("^atom") end, kernels = [[
-        cache_rows collision_rate_insert cross_entropy_rows embed_forward ngram_rows sort_count sort_place ]] },
-    { what = "a division of 64 bits", applies = function(i)
-        return i.opcode:find("^div%.[us]64") or i.opcode:find("^rem%.[us]64")
-      end, kernels = [[
+        cache_rows collision_rate_insert conv1d_past cross_entropy_rows delta_rule_forward embed_forward ngram_rows
+        sort_count sort_place ]] },
+    { what = "a division of 64 bits", applies = function(i) return i.opcode:find("^div%.[us]64")
+      or i.opcode:find("^rem%.[us]64") end, kernels = [[
         carry_on fill_constant pack_weight reduce_parts sort_scan ]] },
 }
 for _, e in ipairs(exceptions) do

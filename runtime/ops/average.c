@@ -1,0 +1,44 @@
+/* An average that follows a weight: average += rate (w - average), after the step that changed w; a rate of 1
+   copies it. With 1 - d each step it is an exponential average (Polyak 1992); with 1/t in step t the mean of all
+   steps. A step that is skipped leaves it as it is. */
+#include "op.h"
+
+enum { AVERAGE, W, CLIP, RATE };
+enum { BLOCK = 8192 };
+
+VERB struct node *average(struct graph *g, struct node *average, struct node *w, struct node *clip, struct node *rate)
+{
+    return graph_emit(g, &op_average, NULL, 0, average, w, clip, rate);
+}
+
+static int infer(struct node *n, struct err *e)
+{
+    char average[64], w[64];
+    for (int i = AVERAGE; i <= RATE; i++)
+        if (n->in[i]->dtype != DTYPE_REAL) return err_set(e, "input %d must be REAL", i);
+    if (!shape_equal(n->in[AVERAGE]->shape, n->in[W]->shape))
+        return err_set(e, "average has shape %s, w %s", shape_text(n->in[AVERAGE]->shape, average),
+                       shape_text(n->in[W]->shape, w));
+    if (shape_count(n->in[CLIP]->shape) != 2 || shape_count(n->in[RATE]->shape) != 1)
+        return err_set(e, "wants the two values of clip_norm and one rate");
+    node_value(n, DTYPE_REAL, SHAPE(1));
+    return 0;
+}
+
+static void follow(const struct args *a, int64_t from, int64_t to)
+{
+    real rate = reals(&a->in[RATE])[0], *restrict average = reals(&a->in[AVERAGE]);
+    const real *restrict w = reals(&a->in[W]);
+    if (rate == 1) memcpy(average + from, w + from, (size_t)(to - from) * sizeof *w);
+    else for (int64_t i = from; i < to; i++) average[i] += rate * (w[i] - average[i]);
+}
+
+static void forward(const struct args *a)
+{
+    bool go = reals(&a->in[CLIP])[1] != 0;
+    reals(&a->out[0])[0] = go ? reals(&a->in[RATE])[0] : 0;
+    if (go) each(a, shape_count(a->in[W].shape), BLOCK, follow);
+}
+
+KERNELS(average) = { forward, NULL, NULL };
+OP(average, .inputs = "average* w clip rate", .infer = infer);

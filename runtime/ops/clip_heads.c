@@ -1,0 +1,67 @@
+/* QK-clip: after a step the rows of queries and of keys whose largest score was above the limit are made smaller, so
+   that on the same batch it would be the limit. Heads that share a key head are one group of rows, and their
+   largest score is the group's:
+       rows of group g *= min(1, limit / max most[g])^power
+   Queries get one power, keys what it lacks to 1. Kimi K2 (MuonClip, arXiv 2507.20534). */
+#include "op.h"
+#include "cpu/vec_math.h"
+
+enum { W, MOST, CLIP };
+
+VERB struct node *clip_heads(struct graph *g, struct node *w, struct node *most, struct node *clip,
+                             struct clip_heads_attr a)
+{
+    return graph_emit(g, &op_clip_heads, &a, sizeof a, w, most, clip);
+}
+
+static int infer(struct node *n, struct err *e)
+{
+    const struct clip_heads_attr *at = n->attr;
+    if (node_need(n, W, 2, e) || node_need(n, MOST, 1, e) || node_need(n, CLIP, 1, e)) return -1;
+    for (int i = W; i <= CLIP; i++)
+        if (n->in[i]->dtype != DTYPE_REAL) return err_set(e, "input %d must be REAL", i);
+    int64_t rows = n->in[W]->shape.dim[0], heads = n->in[MOST]->shape.dim[0];
+    if (at->groups < 1 || rows % at->groups || heads % at->groups)
+        return err_set(e, "%lld groups do not divide %lld rows and %lld heads", (long long)at->groups, (long long)rows,
+                       (long long)heads);
+    if (!(at->limit > 0)) return err_set(e, "the limit is %g, it must be above 0", at->limit);
+    if (n->in[CLIP]->shape.dim[0] != 2) return err_set(e, "wants the two values of clip_norm");
+    node_value(n, DTYPE_REAL, SHAPE(1));
+    return 0;
+}
+
+static double largest(const struct args *a, int64_t group)
+{
+    const struct clip_heads_attr *at = a->attr;
+    int64_t heads = a->in[MOST].shape.dim[0] / at->groups;
+    const real *most = reals(&a->in[MOST]) + group * heads;
+    double all = (double)most[0];
+    for (int64_t h = 1; h < heads; h++) all = (double)most[h] > all ? (double)most[h] : all;
+    return all;
+}
+
+static void scale_groups(const struct args *a, int64_t from, int64_t to)
+{
+    const struct clip_heads_attr *at = a->attr;
+    int64_t count = shape_count(a->in[W].shape) / at->groups;
+    for (int64_t group = from; group < to; group++) {
+        double most = largest(a, group);
+        if (!(most > at->limit)) continue;
+        real by = (real)pow(at->limit / most, at->power), *w = reals(&a->in[W]) + group * count;
+        for (int64_t i = 0; i < count; i++) w[i] *= by;
+    }
+}
+
+static void forward(const struct args *a)
+{
+    const struct clip_heads_attr *at = a->attr;
+    int64_t clipped = 0;
+    reals(&a->out[0])[0] = 0;
+    if (reals(&a->in[CLIP])[1] == 0) return;
+    for (int64_t group = 0; group < at->groups; group++) clipped += largest(a, group) > at->limit;
+    if (clipped) each(a, at->groups, 1, scale_groups);
+    reals(&a->out[0])[0] = (real)((double)clipped / (double)at->groups);
+}
+
+KERNELS(clip_heads) = { forward, NULL, NULL };
+OP(clip_heads, .inputs = "w* most clip", .infer = infer);

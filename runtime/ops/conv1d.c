@@ -1,0 +1,230 @@
+/* A short causal convolution of each channel with its own taps: z[t] = sum_j w[kw-1-j] x[t-j] over the positions of t's
+   document; y = z, or silu(z) = z sigmoid(z). Before it come, in decoding, the inputs that a ring keeps. */
+#include "op.h"
+#include "cpu/vec_math.h"
+
+enum { X, W, START, POS, STATE };
+enum { COLUMNS = 256, MOST_TAPS = 64 };                     /* COLUMNS: channels that a task walks along a sequence */
+
+VERB struct node *conv1d(struct graph *g, struct node *x, struct node *w, struct node *start, struct node *pos,
+                         struct node *state, bool silu)
+{
+    int64_t at = silu;
+    return graph_emit(g, &op_conv1d, &at, sizeof at, x, w, start, pos, state);
+}
+
+static int check_state(const struct node *n, int64_t d, int64_t taps, struct err *e)
+{
+    char text[64];
+    if (!n->in[POS] != !n->in[STATE]) return err_set(e, "pos and state go together");
+    if (!n->in[STATE]) return 0;
+    struct shape state = n->in[STATE]->shape;
+    if (n->in[POS]->dtype != DTYPE_I32 || shape_count(n->in[POS]->shape) != 1)
+        return err_set(e, "pos must be I32 [1]");
+    if (n->in[STATE]->dtype != DTYPE_REAL || state.rank != 3 ||
+        !shape_equal(state, SHAPE(n->in[START]->shape.dim[0], state.dim[1], d)))
+        return err_set(e, "state %s must be REAL [%lld,R,%lld]", shape_text(state, text),
+                       (long long)n->in[START]->shape.dim[0], (long long)d);
+    if (state.dim[1] < taps - 1)
+        return err_set(e, "state %s keeps %lld positions, %lld taps need %lld", shape_text(state, text),
+                       (long long)state.dim[1], (long long)taps, (long long)taps - 1);
+    return 0;
+}
+
+static int infer(struct node *n, struct err *e)
+{
+    char text[64], other[64];
+    if (node_need(n, X, 2, e) != 0 || node_need(n, W, 2, e) != 0 || node_need(n, START, 2, e) != 0) return -1;
+    struct shape x = n->in[X]->shape, w = n->in[W]->shape, start = n->in[START]->shape;
+    if (n->in[X]->dtype > DTYPE_REAL || n->in[W]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
+    if (n->in[START]->dtype != DTYPE_I32 || shape_count(start) != x.dim[0])
+        return err_set(e, "start %s must be I32, one for each row of %s", shape_text(start, text),
+                       shape_text(x, other));
+    if (w.dim[0] != x.dim[1] || w.dim[1] > MOST_TAPS)
+        return err_set(e, "taps %s must be at most %d for each of %lld channels", shape_text(w, text), MOST_TAPS,
+                       (long long)x.dim[1]);
+    if (check_state(n, x.dim[1], w.dim[1], e)) return -1;
+    node_value(n, n->in[X]->dtype, x);
+    if (n->in[STATE] && w.dim[1] > 1) node_save(n, DTYPE_REAL, SHAPE(start.dim[0], w.dim[1] - 1, x.dim[1]));
+    node_work(n, DTYPE_U8, SHAPE(start.dim[0], w.dim[1], x.dim[1], (int64_t)sizeof(double)));    /* sums of dw */
+    return 0;
+}
+
+static void cost(const struct node *n, struct cost *c)
+{
+    c->flops = 2 * (double)shape_count(n->shape) * (double)shape_last(n->in[W]->shape);
+}
+
+/* Columns [first, first + n) of one sequence. */
+struct strip { int64_t batch, seq, width, first, n, taps, before; };
+
+static int64_t strips(int64_t width) { return blocks_of(width, COLUMNS); }
+
+static struct strip strip_of(const struct args *a, int64_t number)
+{
+    int64_t width = a->in[X].shape.dim[1], first = number % strips(width) * COLUMNS,
+            before = a->in[POS].data ? ints(&a->in[POS])[0] : 0;
+    INVARIANT(before >= 0, "conv1d: position %lld", (long long)before);
+    return (struct strip){ number / strips(width), a->in[START].shape.dim[1], width, first,
+                           width - first < COLUMNS ? width - first : COLUMNS, a->in[W].shape.dim[1], before };
+}
+
+static int64_t at(const struct strip *s, int64_t t) { return (s->batch * s->seq + t) * s->width + s->first; }
+static int64_t start_of(const struct args *a, const struct strip *s, int64_t t)
+{
+    return ints(&a->in[START])[s->batch * s->seq + t];
+}
+
+/* Taps of the strip, [kw, n], the newest first. */
+static void read_taps(const struct args *a, const struct strip *s, real *taps)
+{
+    real buffer[MOST_TAPS];
+    for (int64_t i = 0; i < s->n; i++) {
+        const real *w = row_read(&a->in[W], (s->first + i) * s->taps, s->taps, buffer);
+        for (int64_t j = 0; j < s->taps; j++) taps[j * s->n + i] = w[s->taps - 1 - j];
+    }
+}
+
+/* Row i of the inputs before the chunk, the earliest first. */
+static real *past(const struct args *a, const struct strip *s, int64_t i)
+{
+    return reals(&a->save[0]) + (s->batch * (s->taps - 1) + i) * s->width + s->first;
+}
+
+static real *entry(const struct args *a, const struct strip *s, int64_t position)
+{
+    int64_t ring = a->in[STATE].shape.dim[1];
+    return reals(&a->in[STATE]) + (s->batch * ring + position % ring) * s->width + s->first;
+}
+
+/* Input t - j, or NULL where that is outside of t's document. */
+static const real *input(const struct args *a, const struct strip *s, int64_t t, int64_t j, real *buffer)
+{
+    if (s->before + t - j < start_of(a, s, t)) return NULL;
+    return t >= j ? row_read(&a->in[X], at(s, t - j), s->n, buffer) : past(a, s, s->taps - 1 + t - j);
+}
+
+/* z of token t, and the rows that it is made of. */
+static void convolve(const struct args *a, const struct strip *s, int64_t t, const real *taps, const real **row,
+                     real *buffer, real *restrict z)
+{
+    memset(z, 0, (size_t)s->n * sizeof *z);
+    for (int64_t j = 0; j < s->taps; j++) {
+        const real *restrict x = row[j] = input(a, s, t, j, buffer + j * s->n), *restrict w = taps + j * s->n;
+        for (int64_t i = 0; x && i < s->n; i++) z[i] += w[i] * x[i];
+    }
+}
+
+/* The past is read before the ring takes the chunk's last inputs. */
+static void keep_past(const struct args *a, const struct strip *s)
+{
+    for (int64_t i = 0; i < s->taps - 1; i++) {
+        int64_t position = s->before - (s->taps - 1) + i;
+        if (position < 0) memset(past(a, s, i), 0, (size_t)s->n * sizeof(real));
+        else memcpy(past(a, s, i), entry(a, s, position), (size_t)s->n * sizeof(real));
+    }
+}
+
+static void keep_inputs(const struct args *a, const struct strip *s)
+{
+    int64_t ring = a->in[STATE].shape.dim[1];
+    real buffer[COLUMNS];
+    for (int64_t t = s->seq > ring ? s->seq - ring : 0; t < s->seq; t++)
+        memcpy(entry(a, s, s->before + t), row_read(&a->in[X], at(s, t), s->n, buffer), (size_t)s->n * sizeof(real));
+}
+
+static void forward_strips(const struct args *a, int64_t from, int64_t to)
+{
+    bool silu = *(const int64_t *)a->attr;
+    for (; from < to; from++) {
+        struct strip s = strip_of(a, from);
+        real taps[s.taps * s.n], buffer[s.taps * s.n], y_buffer[COLUMNS];
+        const real *row[MOST_TAPS];
+        read_taps(a, &s, taps);
+        if (a->in[STATE].data) keep_past(a, &s);
+        for (int64_t t = 0; t < s.seq; t++) {
+            real *restrict y = row_write(&a->out[0], at(&s, t), s.n, y_buffer);
+            convolve(a, &s, t, taps, row, buffer, y);
+            for (int64_t i = 0; silu && i < s.n; i++) y[i] *= vec_sigmoid(y[i]);
+            row_done(&a->out[0], at(&s, t), s.n, y);
+        }
+        if (a->in[STATE].data) keep_inputs(a, &s);
+    }
+}
+
+/* dz = dy silu'(z), silu' = p + z p (1 - p) with p = sigmoid(z). */
+static void through_silu(int64_t n, const real *restrict z, real *restrict dz)
+{
+    for (int64_t i = 0; i < n; i++) {
+        real p = vec_sigmoid(z[i]);
+        dz[i] *= p + z[i] * p * (1 - p);
+    }
+}
+
+/* dx[t] = sum_j w[kw-1-j] dz[t+j] over the tokens that read t. */
+static void input_gradient(const struct args *a, const struct strip *s, int64_t t, const real *taps, const real *dz)
+{
+    real buffer[COLUMNS], *restrict dx = row_add(&a->din[X], at(s, t), s->n, a->beta[X], buffer);
+    for (int64_t j = 0; j < s->taps && t + j < s->seq; j++) {
+        if (s->before + t < start_of(a, s, t + j)) continue;
+        const real *restrict w = taps + j * s->n, *restrict d = dz + (t + j) % s->taps * s->n;
+        for (int64_t i = 0; i < s->n; i++) dx[i] += w[i] * d[i];
+    }
+    row_done(&a->din[X], at(s, t), s->n, dx);
+}
+
+/* A strip from its last token back: dz of the tokens that the next ones need, and its part of dw[kw-1-j] = sum_t dz[t]
+   x[t-j]. */
+static void backward_strips(const struct args *a, int64_t from, int64_t to)
+{
+    bool silu = *(const int64_t *)a->attr;
+    for (; from < to; from++) {
+        struct strip s = strip_of(a, from);
+        real taps[s.taps * s.n], buffer[s.taps * s.n], z[COLUMNS], dz[s.taps * s.n], dy_buffer[COLUMNS];
+        const real *row[MOST_TAPS];
+        double *sums = (double *)a->work[0].data + s.batch * s.taps * s.width + s.first;
+        for (int64_t j = 0; j < s.taps; j++) memset(sums + j * s.width, 0, (size_t)s.n * sizeof *sums);
+        read_taps(a, &s, taps);
+        for (int64_t t = s.seq - 1; t >= 0; t--) {
+            real *restrict d = dz + t % s.taps * s.n;
+            memcpy(d, row_read(&a->dout[0], at(&s, t), s.n, dy_buffer), (size_t)s.n * sizeof *d);
+            convolve(a, &s, t, taps, row, buffer, z);
+            if (silu) through_silu(s.n, z, d);
+            for (int64_t j = 0; j < s.taps; j++)
+                for (int64_t i = 0; row[j] && i < s.n; i++) sums[j * s.width + i] += (double)d[i] * row[j][i];
+            if (a->din[X].data) input_gradient(a, &s, t, taps, dz);
+        }
+    }
+}
+
+/* Sums over sequences, in their order. */
+static void add_taps(const struct args *a, int64_t from, int64_t to)
+{
+    int64_t taps = a->in[W].shape.dim[1], width = a->in[X].shape.dim[1], batch = a->in[START].shape.dim[0];
+    const double *sums = a->work[0].data;
+    real buffer[MOST_TAPS];
+    for (int64_t d = from; d < to; d++) {
+        real *dw = row_add(&a->din[W], d * taps, taps, a->beta[W], buffer);
+        for (int64_t j = 0; j < taps; j++) {
+            double sum = 0;
+            for (int64_t b = 0; b < batch; b++) sum += sums[(b * taps + j) * width + d];
+            dw[taps - 1 - j] += (real)sum;
+        }
+        row_done(&a->din[W], d * taps, taps, dw);
+    }
+}
+
+static void forward(const struct args *a)
+{
+    each(a, a->in[START].shape.dim[0] * strips(a->in[X].shape.dim[1]), 1, forward_strips);
+}
+
+static void backward(const struct args *a)
+{
+    each(a, a->in[START].shape.dim[0] * strips(a->in[X].shape.dim[1]), 1, backward_strips);
+    if (a->din[W].data) each(a, a->in[X].shape.dim[1], COLUMNS, add_taps);
+}
+
+KERNELS(conv1d) = { forward, backward, NULL };
+OP(conv1d, .inputs = "x w start pos? state?*", .infer = infer, .cost = cost, .gradient = true, .no_grad = 1u << STATE,
+   .reads_in = 1u << X | 1u << W | 1u << START | 1u << POS);
