@@ -24,13 +24,20 @@ static inline int32_t long_blind(int64_t i) { return (int32_t)(i % 300 < 130 ? 0
     CASE(matmul, one, matmul(g, act_in(g, 1, 1), act_in(g, 1, 1), DTYPE_ACT)) \
     CASE(grouped_matmul, empty_expert_and_rows_left, \
          grouped_matmul(g, act_in(g, 9, 3), real_in(g, 3, 5, 3), int_in(g, SHAPE(4), 0, 3, 3, 7))) \
-    CASE(grouped_matmul, ragged, grouped_matmul(g, ragged_in(g, 7, 9, 3), real_in(g, 3, 5, 3), int_in(g, SHAPE(4), 0, 3, 3, 7))) \
-    CASE(grouped_matmul, unwritten, grouped_matmul(g, ragged_in(g, 0, 3, 2), real_in(g, 2, 4, 2), int_in(g, SHAPE(3), 0, 0, 0))) \
-    CASE(grouped_matmul, all_to_one, grouped_matmul(g, act_in(g, 6, 2), real_in(g, 3, 4, 2), int_in(g, SHAPE(4), 0, 0, 6, 6))) \
-    CASE(grouped_matmul, no_rows, grouped_matmul(g, real_in(g, 3, 2), real_in(g, 2, 2, 2), int_in(g, SHAPE(3), 0, 0, 0))) \
-    CASE(grouped_matmul, many_rows, grouped_matmul(g, act_in(g, 270, 1), real_in(g, 2, 2, 1), count_in(g, SHAPE(3), two_experts))) \
-    CASE(attention, mha, attention(g, act_in(g, 10, 2, 3), act_in(g, 10, 2, 3), act_in(g, 10, 2, 3), ZEROS, NULL, 0.6, 0)) \
-    CASE(attention, gqa_window, attention(g, act_in(g, 10, 4, 2), act_in(g, 10, 2, 2), act_in(g, 10, 2, 2), ZEROS, NULL, 0.7, 3)) \
+    CASE(grouped_matmul, ragged, grouped_matmul(g, ragged_in(g, 7, 9, 3), real_in(g, 3, 5, 3), \
+                                                int_in(g, SHAPE(4), 0, 3, 3, 7))) \
+    CASE(grouped_matmul, unwritten, grouped_matmul(g, ragged_in(g, 0, 3, 2), real_in(g, 2, 4, 2), \
+                                                   int_in(g, SHAPE(3), 0, 0, 0))) \
+    CASE(grouped_matmul, all_to_one, grouped_matmul(g, act_in(g, 6, 2), real_in(g, 3, 4, 2), \
+                                                    int_in(g, SHAPE(4), 0, 0, 6, 6))) \
+    CASE(grouped_matmul, no_rows, grouped_matmul(g, real_in(g, 3, 2), real_in(g, 2, 2, 2), \
+                                                 int_in(g, SHAPE(3), 0, 0, 0))) \
+    CASE(grouped_matmul, many_rows, grouped_matmul(g, act_in(g, 270, 1), real_in(g, 2, 2, 1), \
+                                                   count_in(g, SHAPE(3), two_experts))) \
+    CASE(attention, mha, attention(g, act_in(g, 10, 2, 3), act_in(g, 10, 2, 3), act_in(g, 10, 2, 3), ZEROS, NULL, 0.6, \
+                                   0)) \
+    CASE(attention, gqa_window, attention(g, act_in(g, 10, 4, 2), act_in(g, 10, 2, 2), act_in(g, 10, 2, 2), ZEROS, \
+                                          NULL, 0.7, 3)) \
     CASE(attention, mqa_documents, attention(g, act_in(g, 10, 3, 2), act_in(g, 10, 1, 2), act_in(g, 10, 1, 2), \
          TEN(0, 0, 2, 2, 2, 0, 0, 0, 0, 4), NULL, 1.0, 0)) \
     CASE(attention, window_of_one, attention(g, act_in(g, 10, 1, 3), act_in(g, 10, 1, 3), act_in(g, 10, 1, 3), ZEROS, \
@@ -61,13 +68,20 @@ static inline int32_t long_blind(int64_t i) { return (int32_t)(i % 300 < 130 ? 0
     CASE(matmul, rows, matmul(g, act_in(g, 1030, 40), real_in(g, 33, 40), DTYPE_ACT)) \
     CASE(matmul, rounded, matmul(g, real_in(g, 129, 20), real_in(g, 10, 20), DTYPE_ACT)) \
     CASE(matmul, of_activations, matmul(g, act_in(g, 33, 24), act_in(g, 17, 24), DTYPE_REAL)) \
-    CASE(grouped_matmul, tile_edges, grouped_matmul(g, act_in(g, 388, 72), real_in(g, 4, 136, 72), count_in(g, SHAPE(5), tile_edges))) \
-    CASE(grouped_matmul, large_ragged, grouped_matmul(g, ragged_in(g, 190, 400, 72), real_in(g, 3, 136, 72), int_in(g, SHAPE(4), 0, 0, 130, 190))) \
-    CASE(grouped_matmul, odd_widths, grouped_matmul(g, act_in(g, 200, 267), real_in(g, 3, 129, 267), int_in(g, SHAPE(4), 0, 0, 130, 190))) \
-    CASE(grouped_matmul, even_widths, grouped_matmul(g, act_in(g, 140, 260), real_in(g, 1, 130, 260), int_in(g, SHAPE(2), 0, 139))) \
-    CASE(grouped_matmul, many_experts, grouped_matmul(g, act_in(g, 201, 16), real_in(g, 40, 8, 16), count_in(g, SHAPE(41), five_each))) \
-    CASE(grouped_matmul, experts_of_a_warp, grouped_matmul(g, real_in(g, 161, 5), real_in(g, 32, 6, 5), count_in(g, SHAPE(33), five_each))) \
-    CASE(grouped_matmul, uneven, grouped_matmul(g, act_in(g, 700, 48), real_in(g, 5, 40, 48), count_in(g, SHAPE(6), uneven_offset))) \
+    CASE(grouped_matmul, tile_edges, grouped_matmul(g, act_in(g, 388, 72), real_in(g, 4, 136, 72), \
+                                                    count_in(g, SHAPE(5), tile_edges))) \
+    CASE(grouped_matmul, large_ragged, grouped_matmul(g, ragged_in(g, 190, 400, 72), real_in(g, 3, 136, 72), \
+                                                      int_in(g, SHAPE(4), 0, 0, 130, 190))) \
+    CASE(grouped_matmul, odd_widths, grouped_matmul(g, act_in(g, 200, 267), real_in(g, 3, 129, 267), \
+                                                    int_in(g, SHAPE(4), 0, 0, 130, 190))) \
+    CASE(grouped_matmul, even_widths, grouped_matmul(g, act_in(g, 140, 260), real_in(g, 1, 130, 260), \
+                                                     int_in(g, SHAPE(2), 0, 139))) \
+    CASE(grouped_matmul, many_experts, grouped_matmul(g, act_in(g, 201, 16), real_in(g, 40, 8, 16), \
+                                                      count_in(g, SHAPE(41), five_each))) \
+    CASE(grouped_matmul, experts_of_a_warp, grouped_matmul(g, real_in(g, 161, 5), real_in(g, 32, 6, 5), \
+                                                           count_in(g, SHAPE(33), five_each))) \
+    CASE(grouped_matmul, uneven, grouped_matmul(g, act_in(g, 700, 48), real_in(g, 5, 40, 48), \
+                                                count_in(g, SHAPE(6), uneven_offset))) \
     CASE(attention, long, attention(g, act_in(g, 600, 4, 24), act_in(g, 600, 2, 24), act_in(g, 600, 2, 24), \
          count_in(g, SHAPE(2, 300), none), NULL, 0.2, 0)) \
     CASE(attention, long_documents, attention(g, act_in(g, 600, 2, 16), act_in(g, 600, 1, 16), act_in(g, 600, 1, 16), \

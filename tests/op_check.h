@@ -78,7 +78,8 @@ static inline struct node *bench_ragged(struct graph *g, int rows, struct shape 
     return node;
 }
 
-static inline struct node *bench_number(struct graph *g, enum dtype dtype, struct shape shape, double (*number)(int64_t i))
+static inline struct node *bench_number(struct graph *g, enum dtype dtype, struct shape shape,
+                                        double (*number)(int64_t i))
 {
     struct node *node = bench_in(g, dtype, shape, FILL_NUMBER);
     bench_rule[bench_rules - 1].number = number;

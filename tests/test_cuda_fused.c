@@ -1,5 +1,5 @@
-/* Calls that one kernel computes leave the bits of calls that run one after the other: sum and norm, norm and rotary position, and the
-   updates of all weights and their averages. */
+/* Calls that one kernel computes leave the bits of calls that run one after the other: sum and norm, norm and rotary
+   position, and the updates of all weights and their averages. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -26,8 +26,8 @@ static json_t *config_of(const char *precision)
     json_t *words = json_string("qk");
     if (config_set(&model_schema, model, "attention.qk_norm", words, &e)) fail_msg("%s", e.text);
     json_decref(words);
-    return json_pack("{s:o, s:{s:i, s:i, s:s, s:s, s:s}}", "model", model, "train", "steps", STEPS, "batch", 2, "backend", "cuda", "precision", precision,
-                     "average", "ema");
+    return json_pack("{s:o, s:{s:i, s:i, s:s, s:s, s:s}}", "model", model, "train", "steps", STEPS, "batch", 2,
+                     "backend", "cuda", "precision", precision, "average", "ema");
 }
 
 /* The same model over another backend. */
@@ -60,7 +60,9 @@ static struct hash trained(struct session *s)
     return session_hash(s);
 }
 
-static const struct { int first, second, least; } pairs[] = { { OP_add, OP_rmsnorm, 2 }, { OP_rmsnorm, OP_rope, 2 }, { OP_adamw, OP_adamw, 10 }, { OP_average, OP_average, 10 } };
+static const struct { int first, second, least; } pairs[] = { { OP_add, OP_rmsnorm, 2 }, { OP_rmsnorm, OP_rope, 2 },
+                                                              { OP_adamw, OP_adamw, 10 },
+                                                              { OP_average, OP_average, 10 } };
 
 /* The backend as it is, but for what it fuses. */
 static const struct backend *whole;

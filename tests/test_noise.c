@@ -233,8 +233,10 @@ static size_t arena_of(enum recompute recompute)
     static const char *const name[LAYERS] = { "a", "b", "c", "d", "e" };
     struct leaves *l = leaves_new();
     struct graph *g = graph_new(l);
-    struct node *x = graph_input(g, "x", DTYPE_REAL, SHAPE(256, 64)), *key = graph_input(g, "key", DTYPE_I32, SHAPE(4, 2)),
-                *w = graph_weight(g, "w", ROLE_Q, SHAPE(64, 64), (struct init){ .value = 0.5 }), *h = matmul(g, x, w, DTYPE_REAL);
+    struct node *x = graph_input(g, "x", DTYPE_REAL, SHAPE(256, 64)),
+                *key = graph_input(g, "key", DTYPE_I32, SHAPE(4, 2)),
+                *w = graph_weight(g, "w", ROLE_Q, SHAPE(64, 64), (struct init){ .value = 0.5 }),
+                *h = matmul(g, x, w, DTYPE_REAL);
     for (int i = 0; i < LAYERS; i++) h = mul(g, h, noise(g, h, key, name[i], NOISE_NORMAL));
     graph_loss(g, "l", dot(g, h, x), 1, false);
     struct plan *p;
@@ -330,10 +332,13 @@ static void going_on_repeats_the_bits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_function_of_its_place), cmocka_unit_test(the_same_for_ever), cmocka_unit_test(cuts_change_nothing),
-        cmocka_unit_test(rows_are_those_of_sequences), cmocka_unit_test(distributed_as_said), cmocka_unit_test(neighbours_are_independent),
-        cmocka_unit_test(other_keys_are_independent), cmocka_unit_test(where_it_is_asked_for), cmocka_unit_test(a_name_is_used_once),
-        cmocka_unit_test(drawn_again_rather_than_kept), cmocka_unit_test(the_same_bits), cmocka_unit_test(micro_batches_have_the_noise_of_the_whole), cmocka_unit_test(going_on_repeats_the_bits),
+        cmocka_unit_test(a_function_of_its_place), cmocka_unit_test(the_same_for_ever),
+        cmocka_unit_test(cuts_change_nothing), cmocka_unit_test(rows_are_those_of_sequences),
+        cmocka_unit_test(distributed_as_said), cmocka_unit_test(neighbours_are_independent),
+        cmocka_unit_test(other_keys_are_independent), cmocka_unit_test(where_it_is_asked_for),
+        cmocka_unit_test(a_name_is_used_once), cmocka_unit_test(drawn_again_rather_than_kept),
+        cmocka_unit_test(the_same_bits), cmocka_unit_test(micro_batches_have_the_noise_of_the_whole),
+        cmocka_unit_test(going_on_repeats_the_bits),
     };
     return cmocka_run_group_tests_name("noise", tests, NULL, NULL);
 }

@@ -111,7 +111,7 @@ static int find_phases(struct plan *p, int *parent, struct err *e)
             failure = find_phase(p, n, parent, changed, e);
             for (int k = 0; !failure && update_is_held(n) && k < n->n_in; k++)
                 if (update_changes(n, k) && is_kept(plan_leaf_of(n->in[k])))
-                    changed[plan_leaf_of(n->in[k])->id] = p->place[i].phase;
+                    changed[plan_leaf_of(n->in[k])->id] = p->planned[i].phase;
         }
     free(changed);
     return failure;

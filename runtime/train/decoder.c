@@ -28,7 +28,8 @@ static int copy_leaves(struct decoder *d, const struct leaves *from, struct stat
         if ((to->kind != LEAF_WEIGHT && to->kind != LEAF_BUFFER) || to->transient) continue;
         const struct leaf *source = leaves_find(from, to->path);
         if (source && leaves_average(from, source)) source = leaves_average(from, source);
-        if (!source || leaf_bytes(source) != leaf_bytes(to)) return err_set(e, "%s: the trained model has no such tensor of this size", to->path);
+        if (!source || leaf_bytes(source) != leaf_bytes(to))
+            return err_set(e, "%s: the trained model has no such tensor of this size", to->path);
         void *memory = xmalloc(leaf_bytes(to));
         state_get(trained, source, memory);
         state_put(d->state, to, memory);
