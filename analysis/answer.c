@@ -6,7 +6,8 @@
 #include <string.h>
 
 const char *const answer_verdict[] = {
-    "baseline", "better", "worse", "higher", "lower", "better where it finishes", "no difference detected", "too few pairs", "no such metric", "not causal"
+    "baseline", "better", "worse", "higher", "lower", "better where it finishes", "no difference detected",
+    "too few pairs", "no such metric", "not causal"
 };
 
 const char *answer_unit(const struct comparison *c)
@@ -114,7 +115,8 @@ void answer_sentence(const struct comparison *c, int arm, char *out, size_t size
         snprintf(out, size, "%s has no %s: left out", name, c->metric);
         break;
     case VERDICT_AHEAD:
-        snprintf(out, size, "%s against %s: not to be judged, %+.*f%s%s: %s sees later tokens than it predicts, %s does not", name,
+        snprintf(out, size,
+                 "%s against %s: not to be judged, %+.*f%s%s: %s sees later tokens than it predicts, %s does not", name,
                  base, digits, a->paired.delta, gap, unit, a->variant->looks_ahead ? name : base,
                  a->variant->looks_ahead ? base : name);
     }

@@ -26,7 +26,8 @@ struct reading {
 /* HIGHER and LOWER are of metrics that are neither better. PARTIAL: better where it finishes, but it diverges more
    often. */
 enum verdict {
-    VERDICT_BASELINE, VERDICT_BETTER, VERDICT_WORSE, VERDICT_HIGHER, VERDICT_LOWER, VERDICT_PARTIAL, VERDICT_NONE, VERDICT_FEW, VERDICT_ABSENT, VERDICT_AHEAD
+    VERDICT_BASELINE, VERDICT_BETTER, VERDICT_WORSE, VERDICT_HIGHER, VERDICT_LOWER, VERDICT_PARTIAL, VERDICT_NONE,
+    VERDICT_FEW, VERDICT_ABSENT, VERDICT_AHEAD
 };
 
 /* delta is variant minus baseline: negative means a lower value. */

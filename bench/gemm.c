@@ -52,10 +52,10 @@ static struct gemm training(struct shape3 s, int form)
     struct tensor weight = { .data = w, .format = FORMAT_REAL };
     struct matrix mx = matrix_reals(x, s.k), my = matrix_reals(y, s.n), mw = matrix_of(&weight, s.k);
     mw.stack = s.n * s.k;
-    struct gemm g = { .m = s.m, .n = s.n, .k = s.k, .a = mx, .b = matrix_turned(mw) };
+    struct gemm g = { .m = s.m, .n = s.n, .k = s.k, .a = mx, .b = matrix_transposed(mw) };
     if (form == 1) g = (struct gemm){ .m = s.m, .n = s.k, .k = s.n, .a = my, .b = mw };
     if (form == 2)
-        g = (struct gemm){ .m = s.n, .n = s.k, .k = s.m, .a = matrix_turned(my), .b = mx, .cut = GEMM_DEPTH };
+        g = (struct gemm){ .m = s.n, .n = s.k, .k = s.m, .a = matrix_transposed(my), .b = mx, .cut = GEMM_DEPTH };
     g.c = matrix_reals(out, g.n);
     g.c.stack = g.m * g.n;
     g.groups = s.groups;

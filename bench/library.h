@@ -12,20 +12,21 @@
 struct library { const char *name; char what[256]; void (*threads)(int n); void (*product)(const struct gemm *g); };
 
 /* Of a matrix that is read as it lies, or the other way round: the distance of its rows in memory. */
-static inline bool turned(struct matrix m) { return m.row == 1 && m.col != 1; }
-static inline int64_t pitch(struct matrix m) { return turned(m) ? m.col : m.row; }
+static inline bool transposed(struct matrix m) { return m.row == 1 && m.col != 1; }
+static inline int64_t pitch(struct matrix m) { return transposed(m) ? m.col : m.row; }
 
 /* ---- OpenBLAS ---- */
 
-static void (*cblas_sgemm)(int order, int turn_a, int turn_b, int m, int n, int k, float alpha, const float *a,
-                           int pitch_a, const float *b, int pitch_b, float beta, float *c, int pitch_c);
+static void (*cblas_sgemm)(int order, int transpose_a, int transpose_b, int m, int n, int k, float alpha,
+                           const float *a, int pitch_a, const float *b, int pitch_b, float beta, float *c, int pitch_c);
 static void (*openblas_threads)(int n);
 
 static void openblas_product(const struct gemm *g)
 {
-    enum { ROWS = 101, PLAIN = 111, TURNED = 112 };
-    cblas_sgemm(ROWS, turned(g->a) ? TURNED : PLAIN, turned(g->b) ? TURNED : PLAIN, (int)g->m, (int)g->n, (int)g->k, 1,
-                g->a.data, (int)pitch(g->a), g->b.data, (int)pitch(g->b), 0, g->c.data, (int)pitch(g->c));
+    enum { ROWS = 101, PLAIN = 111, TRANSPOSED = 112 };
+    cblas_sgemm(ROWS, transposed(g->a) ? TRANSPOSED : PLAIN, transposed(g->b) ? TRANSPOSED : PLAIN, (int)g->m,
+                (int)g->n, (int)g->k, 1, g->a.data, (int)pitch(g->a), g->b.data, (int)pitch(g->b), 0, g->c.data,
+                (int)pitch(g->c));
 }
 
 /* Debian has several builds; the one on OpenMP is the fastest here. */
@@ -52,13 +53,14 @@ static bool openblas_open(struct library *l)
 
 /* ---- oneDNN ---- */
 
-static int (*dnnl_sgemm)(char turn_a, char turn_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
-                         int64_t pitch_a, const float *b, int64_t pitch_b, float beta, float *c, int64_t pitch_c);
+static int (*dnnl_sgemm)(char transpose_a, char transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
+                         const float *a, int64_t pitch_a, const float *b, int64_t pitch_b, float beta, float *c,
+                         int64_t pitch_c);
 static void (*openmp_threads)(int n);                       /* of the calling thread's regions */
 
 static void onednn_product(const struct gemm *g)
 {
-    int status = dnnl_sgemm(turned(g->a) ? 'T' : 'N', turned(g->b) ? 'T' : 'N', g->m, g->n, g->k, 1, g->a.data,
+    int status = dnnl_sgemm(transposed(g->a) ? 'T' : 'N', transposed(g->b) ? 'T' : 'N', g->m, g->n, g->k, 1, g->a.data,
                             pitch(g->a), g->b.data, pitch(g->b), 0, g->c.data, pitch(g->c));
     INVARIANT(status == 0, "dnnl_sgemm: status %d", status);
 }

@@ -33,7 +33,8 @@ end
 
 local variants = {
   ["dense-124m"] = settings(
-    { layers = 12, d_model = 768, heads = 12, kv_heads = 12, head_dim = 64, vocab = 50257, seq = 256, batch = 4 }, { "dense", d_ff = 2048 }),
+    { layers = 12, d_model = 768, heads = 12, kv_heads = 12, head_dim = 64, vocab = 50257, seq = 256, batch = 4 },
+    { "dense", d_ff = 2048 }),
 }
 for name, s in pairs(sizes) do
   variants[name] = settings(s, moe(s))

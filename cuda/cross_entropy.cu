@@ -166,13 +166,13 @@ static void chunks(const struct args *a, bool outputs, bool gradients)
         int64_t n = tokens - first < most ? tokens - first : most;
         struct operand h = operand_rows(c.h, first, n);
         c.logits.rows = c.dx.rows = n;
-        product(a, { h, operand_turned(c.w), c.logits, 0, c.narrow }, rest);
+        product(a, { h, operand_transposed(c.w), c.logits, 0, c.narrow }, rest);
         LAUNCH(a, cross_entropy_rows, (unsigned)n, row_threads(c.w.rows), 0, (float *)c.logits.data, (int)c.w.rows,
                ints(&a->in[TARGET]) + first, outputs ? report_of(a, first) : none,
                gradients ? incoming_of(a, first, c.narrow) : nothing, device_of(a)->fault);
         if (!gradients) continue;
         if (c.dh.data) product(a, { c.dx, c.w, operand_rows(c.dh, first, n), a->beta[H], c.narrow }, rest);
-        if (c.dw.data) product(a, { operand_turned(c.dx), h, c.dw, first ? 1 : a->beta[W], c.narrow }, rest);
+        if (c.dw.data) product(a, { operand_transposed(c.dx), h, c.dw, first ? 1 : a->beta[W], c.narrow }, rest);
     }
 }
 

@@ -11,7 +11,7 @@
 /* All that the choice of an algorithm depends on, without padding. */
 struct kind {
     int64_t m, n, k, a_row, b_row, c_row, a_stride, b_stride, c_stride;
-    int32_t batch, in, out, a_turned, b_turned, tf32, a_align, b_align, c_align, zero;
+    int32_t batch, in, out, a_transposed, b_transposed, tf32, a_align, b_align, c_align, zero;
 };
 struct planned {
     struct kind kind;
@@ -38,8 +38,8 @@ static void fail(int line, const char *call, const char *status, const struct ki
     snprintf(text, sizeof text,
              "%s, for %d x [%lld,%lld]%s x [%lld,%lld]%s of %s to %s, rows %lld, %lld, %lld and strides %lld, %lld, "
              "%lld, aligned to %d, %d, %d",
-             status, k->batch, (long long)k->m, (long long)k->k, k->a_turned ? " turned" : "", (long long)k->k,
-             (long long)k->n, k->b_turned ? " turned" : "", name[k->in], name[k->out], (long long)k->a_row,
+             status, k->batch, (long long)k->m, (long long)k->k, k->a_transposed ? " transposed" : "", (long long)k->k,
+             (long long)k->n, k->b_transposed ? " transposed" : "", name[k->in], name[k->out], (long long)k->a_row,
              (long long)k->b_row, (long long)k->c_row, (long long)k->a_stride, (long long)k->b_stride,
              (long long)k->c_stride, k->a_align, k->b_align, k->c_align);
     library_fail(__FILE__, line, call, text);
@@ -57,7 +57,7 @@ static struct kind kind_of(const struct gemm *g)
     return (struct kind){
         .m = g->m, .n = g->n, .k = g->k, .a_row = g->a_row, .b_row = g->b_row, .c_row = g->c_row,
         .a_stride = g->a_stride, .b_stride = g->b_stride, .c_stride = g->c_stride, .batch = g->batch ? g->batch : 1,
-        .in = g->in, .out = g->out, .a_turned = g->a_turned, .b_turned = g->b_turned, .tf32 = g->tf32,
+        .in = g->in, .out = g->out, .a_transposed = g->a_transposed, .b_transposed = g->b_transposed, .tf32 = g->tf32,
         .a_align = alignment(g->a), .b_align = alignment(g->b), .c_align = alignment(g->c) };
 }
 
@@ -78,10 +78,10 @@ static void describe(struct planned *p, const struct kind *k)
     const cublasOperation_t operation[] = { CUBLAS_OP_N, CUBLAS_OP_T };
     LT(k, cublasLtMatmulDescCreate(&p->operation, k->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F,
                                    CUDA_R_32F));
-    SET(k, MatmulDesc, p->operation, CUBLASLT_MATMUL_DESC_TRANSA, operation[k->b_turned]);
-    SET(k, MatmulDesc, p->operation, CUBLASLT_MATMUL_DESC_TRANSB, operation[k->a_turned]);
-    p->a = layout(k, k->in, k->a_turned ? k->m : k->k, k->a_turned ? k->k : k->m, k->a_row, k->a_stride);
-    p->b = layout(k, k->in, k->b_turned ? k->k : k->n, k->b_turned ? k->n : k->k, k->b_row, k->b_stride);
+    SET(k, MatmulDesc, p->operation, CUBLASLT_MATMUL_DESC_TRANSA, operation[k->b_transposed]);
+    SET(k, MatmulDesc, p->operation, CUBLASLT_MATMUL_DESC_TRANSB, operation[k->a_transposed]);
+    p->a = layout(k, k->in, k->a_transposed ? k->m : k->k, k->a_transposed ? k->k : k->m, k->a_row, k->a_stride);
+    p->b = layout(k, k->in, k->b_transposed ? k->k : k->n, k->b_transposed ? k->n : k->k, k->b_row, k->b_stride);
     p->c = layout(k, k->out, k->n, k->m, k->c_row, k->c_stride);
 }
 

@@ -88,7 +88,7 @@ void grouped_library_forward(const struct args *a)
     struct call c = call_of(a);
     struct operand w = weights(a, c);
     for (int e = 0; e < c.experts; e++)
-        multiply(a, rows_of(c, c.x, e), operand_turned(weight_of(c, w, e)), rows_of(c, c.y, e), 0);
+        multiply(a, rows_of(c, c.x, e), operand_transposed(weight_of(c, w, e)), rows_of(c, c.y, e), 0);
     add_nothing(a, rows_left(c, c.y), 0);
     free(c.offsets);
 }
@@ -107,7 +107,7 @@ void grouped_library_backward(const struct args *a)
     if (a->din[W].data) {
         struct operand dw = operand_in(c.w, a->din[W].data, c.w.bf16);
         for (int e = 0; e < c.experts; e++)
-            multiply(a, operand_turned(rows_of(c, dy, e)), rows_of(c, c.x, e), weight_of(c, dw, e), a->beta[W]);
+            multiply(a, operand_transposed(rows_of(c, dy, e)), rows_of(c, c.x, e), weight_of(c, dw, e), a->beta[W]);
     }
     free(c.offsets);
 }

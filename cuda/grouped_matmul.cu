@@ -17,25 +17,25 @@ enum { TILE = 128, STAGES = 3, PAIRS = TILE * TILE / BLOCK / 2 };       /* a thr
 /* ---- operands and result of a tile ---- */
 
 /* Values (o,i): o < outer along the side of C, i < inner along the axis that is summed; o counts from the tile's
-   corner. TURNED: memory holds rows of the outer axis, `row` values apart; else rows of the inner one. */
+   corner. TRANSPOSED: memory holds rows of the outer axis, `row` values apart; else rows of the inner one. */
 template <typename T> struct side { const T *data; int row, outer, inner; };
 
-template <bool TURNED, typename T>
+template <bool TRANSPOSED, typename T>
 static __device__ inline struct side<T> side_at(const T *data, int row, int outer, int inner, int at) {
-    return { data + (TURNED ? at : (int64_t)at * row), row, outer - at, inner };
+    return { data + (TRANSPOSED ? at : (int64_t)at * row), row, outer - at, inner };
 }
 
 /* How many values there are from (o,i) on, along a row of memory, and where: some place in memory if there are none. */
-template <bool TURNED, typename T>
+template <bool TRANSPOSED, typename T>
 static __device__ inline int side_left(const struct side<T> &s, int o, int i)
 {
-    return TURNED ? (i < s.inner ? s.outer - o : 0) : (o < s.outer ? s.inner - i : 0);
+    return TRANSPOSED ? (i < s.inner ? s.outer - o : 0) : (o < s.outer ? s.inner - i : 0);
 }
 
-template <bool TURNED, typename T>
+template <bool TRANSPOSED, typename T>
 static __device__ inline const T *side_from(const struct side<T> &s, int o, int i, int left)
 {
-    return left <= 0 ? s.data : s.data + (TURNED ? (int64_t)i * s.row + o : (int64_t)o * s.row + i);
+    return left <= 0 ? s.data : s.data + (TRANSPOSED ? (int64_t)i * s.row + o : (int64_t)o * s.row + i);
 }
 
 /* A tile of C: its corner is value `at`, and so many rows and columns are left from there. */
@@ -71,23 +71,24 @@ template <> struct unit<__nv_bfloat16> {
 
     /* Where eight values lie in a stage: (row, eighth) as in memory. Eighths change places so that eight rows
        fall on different banks. */
-    template <bool TURNED> static __device__ inline int at(int row, int eighth)
+    template <bool TRANSPOSED> static __device__ inline int at(int row, int eighth)
     {
-        return TURNED ? row * TILE * 2 + (eighth ^ (row & 7)) * 16 : row * DEPTH * 2 + (eighth ^ (row >> 1 & 3)) * 16;
+        return TRANSPOSED ? row * TILE * 2 + (eighth ^ (row & 7)) * 16
+                          : row * DEPTH * 2 + (eighth ^ (row >> 1 & 3)) * 16;
     }
 
     /* Eight values a thread, twice. Rows that do not begin at multiples of 16 bytes come value by value. */
-    template <bool TURNED>
+    template <bool TRANSPOSED>
     static __device__ inline void fetch(char *stage, const struct side<__nv_bfloat16> &s, int depth)
     {
-        const int eighths = (TURNED ? TILE : DEPTH) / LANES;
+        const int eighths = (TRANSPOSED ? TILE : DEPTH) / LANES;
 #pragma unroll
         for (int j = 0; j < BYTES / 16 / BLOCK; j++) {
             int item = (int)threadIdx.x + j * BLOCK, row = item / eighths, eighth = item % eighths;
-            int o = TURNED ? eighth * LANES : row, i = depth + (TURNED ? row : eighth * LANES),
-                left = side_left<TURNED>(s, o, i);
-            const __nv_bfloat16 *from = side_from<TURNED>(s, o, i, left);
-            char *to = stage + at<TURNED>(row, eighth);
+            int o = TRANSPOSED ? eighth * LANES : row, i = depth + (TRANSPOSED ? row : eighth * LANES),
+                left = side_left<TRANSPOSED>(s, o, i);
+            const __nv_bfloat16 *from = side_from<TRANSPOSED>(s, o, i, left);
+            char *to = stage + at<TRANSPOSED>(row, eighth);
             if (s.row % LANES == 0) {
                 copy_async<16>(to, from, left > 0);
             } else {
@@ -103,23 +104,25 @@ template <> struct unit<__nv_bfloat16> {
 
     /* 16 x 16 values from (outer, depth) on. This lane's eight are row `line` of the matrix that is o eighths along the
        outer axis and i along the inner one. */
-    template <bool TURNED>
+    template <bool TRANSPOSED>
     static __device__ inline void fragment(uint32_t (&r)[4], const char *stage, int outer, int depth, int o, int i)
     {
         int line = (int)threadIdx.x % 8;
-        if (TURNED) load_matrix_turned(r, stage + at<TURNED>(depth + i * 8 + line, outer / 8 + o));
-        else load_matrix(r, stage + at<TURNED>(outer + o * 8 + line, depth / 8 + i));
+        if (TRANSPOSED) load_matrix_turned(r, stage + at<TRANSPOSED>(depth + i * 8 + line, outer / 8 + o));
+        else load_matrix(r, stage + at<TRANSPOSED>(outer + o * 8 + line, depth / 8 + i));
     }
 
-    template <bool A_TURNED, bool B_TURNED>
+    template <bool A_TRANSPOSED, bool B_TRANSPOSED>
     static __device__ inline void accumulate(float (&sum)[2 * PAIRS], const char *a, const char *b)
     {
         int eight = (int)threadIdx.x % WARP / 8;
 #pragma unroll
         for (int depth = 0; depth < DEPTH; depth += 16) {
             uint32_t x[4][4], y[2][4];
-            for (int m = 0; m < 4; m++) fragment<A_TURNED>(x[m], a, warp_row() + m * 16, depth, eight % 2, eight / 2);
-            for (int n = 0; n < 2; n++) fragment<B_TURNED>(y[n], b, warp_col() + n * 16, depth, eight / 2, eight % 2);
+            for (int m = 0; m < 4; m++)
+                fragment<A_TRANSPOSED>(x[m], a, warp_row() + m * 16, depth, eight % 2, eight / 2);
+            for (int n = 0; n < 2; n++)
+                fragment<B_TRANSPOSED>(y[n], b, warp_col() + n * 16, depth, eight / 2, eight % 2);
             for (int m = 0; m < 4; m++)
                 for (int n = 0; n < 4; n++)
                     multiply_add(reinterpret_cast<float(&)[4]>(sum[(m * 4 + n) * 4]), x[m], y[n / 2][n % 2 * 2],
@@ -141,17 +144,18 @@ template <> struct unit<float> {
     /* rows of the outer axis, padded so that a column falls on different banks */
     enum { DEPTH = 8, ROW = TILE + 4, BYTES = DEPTH * ROW * 4 };
 
-    template <bool TURNED> static __device__ inline void fetch(char *stage, const struct side<float> &s, int depth)
+    template <bool TRANSPOSED> static __device__ inline void fetch(char *stage, const struct side<float> &s, int depth)
     {
-        int item = (int)threadIdx.x, o = TURNED ? item % 32 * 4 : item / 2, i = TURNED ? item / 32 : item % 2 * 4;
-        int left = side_left<TURNED>(s, o, depth + i), along = TURNED ? 1 : ROW;
-        const float *from = side_from<TURNED>(s, o, depth + i, left);
+        int item = (int)threadIdx.x, o = TRANSPOSED ? item % 32 * 4 : item / 2,
+            i = TRANSPOSED ? item / 32 : item % 2 * 4;
+        int left = side_left<TRANSPOSED>(s, o, depth + i), along = TRANSPOSED ? 1 : ROW;
+        const float *from = side_from<TRANSPOSED>(s, o, depth + i, left);
         float *to = (float *)stage + i * ROW + o;
-        if (TURNED && s.row % 4 == 0) copy_async<16>(to, from, left > 0);
+        if (TRANSPOSED && s.row % 4 == 0) copy_async<16>(to, from, left > 0);
         else for (int l = 0; l < 4; l++) copy_async<4>(to + l * along, l < left ? from + l : from, l < left);
     }
 
-    template <bool A_TURNED, bool B_TURNED>
+    template <bool A_TRANSPOSED, bool B_TRANSPOSED>
     static __device__ inline void accumulate(float (&sum)[2 * PAIRS], const char *a, const char *b)
     {
         const float *x = (const float *)a + row(0), *y = (const float *)b + col(0);
@@ -175,7 +179,7 @@ template <> struct unit<float> {
 };
 
 /* A tile of C, all of the inner axis. */
-template <bool A_TURNED, bool B_TURNED, typename T>
+template <bool A_TRANSPOSED, bool B_TRANSPOSED, typename T>
 static __device__ inline void multiply(const struct side<T> &a, const struct side<T> &b, const struct corner &c)
 {
     typedef struct unit<T> unit;
@@ -189,11 +193,11 @@ static __device__ inline void multiply(const struct side<T> &a, const struct sid
             __syncthreads();
         }
         if (next < steps) {
-            unit::template fetch<A_TURNED>(stage[place][0], a, next * unit::DEPTH);
-            unit::template fetch<B_TURNED>(stage[place][1], b, next * unit::DEPTH);
+            unit::template fetch<A_TRANSPOSED>(stage[place][0], a, next * unit::DEPTH);
+            unit::template fetch<B_TRANSPOSED>(stage[place][1], b, next * unit::DEPTH);
         }
         copy_commit();
-        if (s >= 0) unit::template accumulate<A_TURNED, B_TURNED>(sum, stage[now][0], stage[now][1]);
+        if (s >= 0) unit::template accumulate<A_TRANSPOSED, B_TRANSPOSED>(sum, stage[now][0], stage[now][1]);
     }
 #pragma unroll
     for (int p = 0; p < PAIRS; p++) settle(c, unit::row(p), unit::col(p), sum[2 * p], sum[2 * p + 1]);
@@ -228,9 +232,9 @@ static __device__ inline struct found seek(struct search &s, int tile, const int
     return { -1, 0, 0 };
 }
 
-/* c [rows,outer] = a [rows,inner] by w[e], which is [outer,inner], or turned [inner,outer]; rows of
+/* c [rows,outer] = a [rows,inner] by w[e], which is [outer,inner], or transposed [inner,outer]; rows of
    no expert have depth 0. */
-template <typename T, bool TURNED> static __global__ void __launch_bounds__(BLOCK, 2)
+template <typename T, bool TRANSPOSED> static __global__ void __launch_bounds__(BLOCK, 2)
 grouped_rows(const T *a, const T *w, struct sum c, const int *offsets, int experts, int rows, int outer, int inner)
 {
     int wide = (outer + TILE - 1) / TILE;
@@ -240,8 +244,8 @@ grouped_rows(const T *a, const T *w, struct sum c, const int *offsets, int exper
         if (at.expert < 0) return;
         int col = tile % wide * TILE, deep = at.expert < experts ? inner : 0;
         const T *weight = w + (at.expert < experts ? (int64_t)at.expert * outer * inner : 0);
-        multiply<false, TURNED>(side_at<false>(a, inner, at.to, deep, at.row),
-                                side_at<TURNED>(weight, TURNED ? outer : inner, outer, deep, col),
+        multiply<false, TRANSPOSED>(side_at<false>(a, inner, at.to, deep, at.row),
+                                side_at<TRANSPOSED>(weight, TRANSPOSED ? outer : inner, outer, deep, col),
                                 { c, (int64_t)at.row * outer + col, outer, at.to - at.row, outer - col });
     }
 }
@@ -273,14 +277,14 @@ static struct sizes sizes_of(const struct args *a)
 
 static bool narrow(const struct args *a) { return a->in[X].format == FORMAT_BF16; }
 
-template <typename T, bool TURNED>
+template <typename T, bool TRANSPOSED>
 static void by_rows(const struct args *a, const void *rows, const void *weight, struct sum c)
 {
     struct sizes s = sizes_of(a);
-    int outer = TURNED ? s.k : s.n, inner = TURNED ? s.n : s.k;
+    int outer = TRANSPOSED ? s.k : s.n, inner = TRANSPOSED ? s.n : s.k;
     int64_t most = ((int64_t)s.rows / TILE + s.experts + 2) * ((outer + TILE - 1) / TILE),
             fill = 2 * device_of(a)->multiprocessors;
-    auto kernel = grouped_rows<T, TURNED>;
+    auto kernel = grouped_rows<T, TRANSPOSED>;
     LAUNCH(a, kernel, (unsigned)(most < fill ? most : fill), BLOCK, 0,
            (const T *)rows, (const T *)weight, c, s.offsets, s.experts, s.rows, outer, inner);
 }

@@ -54,7 +54,7 @@ void product(const struct args *a, const struct product &p, void *scratch)
     struct gemm g = {};
     g.m = p.c.rows;
     g.n = p.c.cols;
-    g.k = p.a.turned ? p.a.rows : p.a.cols;
+    g.k = p.a.transposed ? p.a.rows : p.a.cols;
     g.a = operand_as(a, p.a, p.narrow, &rest);
     g.b = operand_as(a, p.b, p.narrow, &rest);
     g.c = after ? rest : p.c.data;
@@ -63,8 +63,8 @@ void product(const struct args *a, const struct product &p, void *scratch)
     g.a_row = p.a.row;
     g.b_row = p.b.row;
     g.c_row = p.c.row;
-    g.a_turned = p.a.turned;
-    g.b_turned = p.b.turned;
+    g.a_transposed = p.a.transposed;
+    g.b_transposed = p.b.transposed;
     g.alpha = 1;
     g.beta = after ? 0 : p.beta;
     gemm(device_of(a), &g);
@@ -89,9 +89,9 @@ static struct products products_of(const struct args *a)
         dw.data = a->din[W].data;
     }
     return {
-        { x, operand_turned(w), y, 0, narrow },
+        { x, operand_transposed(w), y, 0, narrow },
         { dy, w, dx, a->din ? a->beta[X] : 0, narrow },
-        { operand_turned(dy), x, dw, a->din ? a->beta[W] : 0, narrow },
+        { operand_transposed(dy), x, dw, a->din ? a->beta[W] : 0, narrow },
     };
 }
 

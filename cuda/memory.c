@@ -129,7 +129,7 @@ void device_clear(void *device, void *memory, size_t bytes)
 }
 
 /* SLUICE_CUDA_MEMORY=apart: what runs past a tensor does not fall into its neighbour. */
-bool device_apart(void) { return device_switch("SLUICE_CUDA_MEMORY", "apart", "arena"); }
+bool device_separate(void) { return device_switch("SLUICE_CUDA_MEMORY", "apart", "arena"); }
 
 static _Noreturn void out_of_memory(size_t bytes)
 {

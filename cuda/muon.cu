@@ -97,8 +97,9 @@ static float *newton_schulz(const struct args *a, const struct sizes *s, int bat
     bool tall = s->rows > s->cols;
     int64_t low = s->low, square = low * low, size = s->rows * s->cols;
     struct gemm product = { .m = low, .n = low, .k = s->high, .a = NULL, .b = NULL, .c = first, .in = GEMM_F32,
-                            .out = GEMM_F32, .a_row = s->cols, .b_row = s->cols, .c_row = low, .a_turned = tall,
-                            .b_turned = !tall, .tf32 = false, .alpha = 1, .beta = 0, .batch = batch, .a_stride = size,
+                            .out = GEMM_F32, .a_row = s->cols, .b_row = s->cols, .c_row = low, .a_transposed = tall,
+                            .b_transposed = !tall, .tf32 = false, .alpha = 1, .beta = 0, .batch = batch,
+                            .a_stride = size,
                             .b_stride = size, .c_stride = square };
     for (int step = 0; step < steps; step++) {
         struct gemm one = product, two = product, last = product;
@@ -107,7 +108,7 @@ static float *newton_schulz(const struct args *a, const struct sizes *s, int bat
 
         two.k = two.a_row = two.b_row = low;
         two.a = two.b = first, two.c = second;
-        two.a_turned = two.b_turned = false;
+        two.a_transposed = two.b_transposed = false;
         two.alpha = 2.0315f, two.beta = -4.7750f;
         two.a_stride = two.b_stride = square;
         copy(a, second, first, batch * square);
@@ -116,7 +117,7 @@ static float *newton_schulz(const struct args *a, const struct sizes *s, int bat
         last.m = s->rows, last.n = last.c_row = s->cols, last.k = low;
         last.a = tall ? x : second, last.a_row = low, last.a_stride = tall ? size : square;
         last.b = tall ? second : x, last.b_row = s->cols, last.b_stride = tall ? square : size;
-        last.a_turned = last.b_turned = false;
+        last.a_transposed = last.b_transposed = false;
         last.c = next, last.c_stride = size;
         last.beta = 3.4445f;
         copy(a, next, x, batch * size);

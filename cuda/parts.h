@@ -8,7 +8,7 @@
 /* memory.c */
 void ring_open(struct device *d);
 void ring_close(struct device *d);
-bool device_apart(void);
+bool device_separate(void);
 void *device_alloc(void *device, size_t bytes);
 void device_release(void *device, void *memory, size_t bytes);
 void device_clear(void *device, void *memory, size_t bytes);

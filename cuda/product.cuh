@@ -6,17 +6,17 @@
 
 #include "kernel.cuh"
 
-/* Rows of `cols` values that begin `row` values apart; packed: the same once more in bf16, or NULL. turned: its
+/* Rows of `cols` values that begin `row` values apart; packed: the same once more in bf16, or NULL. transposed: its
    columns are read as rows. */
-struct operand { void *data, *packed; bool bf16; int64_t rows, cols, row; bool turned; };
+struct operand { void *data, *packed; bool bf16; int64_t rows, cols, row; bool transposed; };
 
 static inline struct operand operand_of(const struct tensor &t, int64_t cols)
 {
     return { t.data, t.packed, t.format == FORMAT_BF16, shape_count(t.shape) / cols, cols, cols, false };
 }
-static inline struct operand operand_turned(struct operand o)
+static inline struct operand operand_transposed(struct operand o)
 {
-    o.turned = !o.turned;
+    o.transposed = !o.transposed;
     return o;
 }
 static inline struct operand operand_rows(struct operand o, int64_t first, int64_t n)

@@ -1,6 +1,6 @@
-/* Rotary positions: the pair (a, b) of a head turns by the angle p base^(-2i/D), p counted from the start of the
-   document; backward turns dy back. Memory bounds it: x and y are moved once, which is the least. There is no table of
-   angles: a thread computes those of its pairs and turns them in HEADS heads. */
+/* Rotary positions: the pair (a, b) of a head is rotated by the angle p base^(-2i/D), p counted from the start of the
+   document; backward rotates dy back. Memory bounds it: x and y are moved once, which is the least. There is no table
+   of angles: a thread computes those of its pairs and rotates them in HEADS heads. */
 #include "norm.cuh"
 #include <math.h>
 
@@ -9,19 +9,19 @@ enum { HEADS = 4, POWERS = 10 };                            /* 2^POWERS: most pa
 
 struct attr { int64_t width, where; double base; };
 
-/* tokens [B,S] of `heads` heads of `wide` values. Pair i of a head are the values first + i and first + apart + i. A
-   head is cut into `units` of N neighbours: pairs, then values that do not turn. power[k]: base^(-2/D) to the power
+/* tokens [B,S] of `heads` heads of `wide` values. Pair i of a head are the values first + i and first + gap + i. A
+   head is cut into `units` of N neighbours: pairs, then values that are not rotated. power[k]: base^(-2/D) to the power
    2^k, as a fraction of 2^63. */
-struct turns {
+struct rotations {
     int64_t length;
-    unsigned tokens, heads, groups, units, pairs, first, apart, wide;
+    unsigned tokens, heads, groups, units, pairs, first, gap, wide;
     float sign;
     uint64_t power[POWERS];
 };
 
 /* Angles are fractions of a turn in 64 bits, so that their product with any position is exact: whole turns fall off the
    top. base^(-2i/D) / 2pi: */
-static __device__ inline uint64_t turn_of_pair(const struct turns &t, unsigned pair)
+static __device__ inline uint64_t angle_of_pair(const struct rotations &t, unsigned pair)
 {
     uint64_t turn = 0x28BE60DB9391054Aull;                  /* 2^64 / 2pi */
 #pragma unroll
@@ -29,15 +29,15 @@ static __device__ inline uint64_t turn_of_pair(const struct turns &t, unsigned p
     return turn;
 }
 
-/* Number j of the values that do not turn. */
-static __device__ inline unsigned still(const struct turns &t, unsigned j)
+/* Number j of the values that are not rotated. */
+static __device__ inline unsigned still(const struct rotations &t, unsigned j)
 {
     if (j < t.first) return j;
-    return j - t.first < t.apart - t.pairs ? j + t.pairs : j + 2 * t.pairs;
+    return j - t.first < t.gap - t.pairs ? j + t.pairs : j + 2 * t.pairs;
 }
 
 /* x c + other s, rounded alike wherever it stands. */
-static __device__ inline float turned(float x, float other, float c, float s)
+static __device__ inline float rotated(float x, float other, float c, float s)
 {
     return __fmaf_rn(x, c, __fmul_rn(other, s));
 }
@@ -56,11 +56,11 @@ template <int N> static __device__ inline void give(struct sum y, int64_t i, con
 
 /* The pairs from `pair` on, N of them, in the heads from x + at on. */
 template <int N>
-static __device__ inline void turn_pairs(const struct turns &t, unsigned pair, int64_t position, unsigned heads,
+static __device__ inline void rotate_pairs(const struct rotations &t, unsigned pair, int64_t position, unsigned heads,
                                          struct view x, struct sum y, int64_t at)
 {
     struct eight c, s;
-    uint64_t turn = turn_of_pair(t, pair);
+    uint64_t turn = angle_of_pair(t, pair);
     for (int l = 0; l < N; l++) {
         int32_t angle = (int32_t)(turn * (uint64_t)position >> 32);     /* -1/2 .. 1/2 turns */
         sincospif((float)angle * 0x1p-31f, &s.v[l], &c.v[l]);
@@ -69,19 +69,19 @@ static __device__ inline void turn_pairs(const struct turns &t, unsigned pair, i
     }
     at += t.first + pair;
     for (unsigned h = 0; h < heads; h++, at += t.wide) {
-        struct eight a = take<N>(x, at), b = take<N>(x, at + t.apart), u, v;
+        struct eight a = take<N>(x, at), b = take<N>(x, at + t.gap), u, v;
         for (int l = 0; l < N; l++) {
-            u.v[l] = turned(a.v[l], b.v[l], c.v[l], -s.v[l]);
-            v.v[l] = turned(b.v[l], a.v[l], c.v[l], s.v[l]);
+            u.v[l] = rotated(a.v[l], b.v[l], c.v[l], -s.v[l]);
+            v.v[l] = rotated(b.v[l], a.v[l], c.v[l], s.v[l]);
         }
         give<N>(y, at, u);
-        give<N>(y, at + t.apart, v);
+        give<N>(y, at + t.gap, v);
     }
 }
 
 template <int N>
 static __global__ void __launch_bounds__(BLOCK)
-rope_turn(const struct turns t, struct view x, struct sum y, const int32_t *start, const int32_t *pos)
+rope_rotate(const struct rotations t, struct view x, struct sum y, const int32_t *start, const int32_t *pos)
 {
     unsigned items = t.tokens * t.groups * t.units;
     for (unsigned i = (unsigned)first_item(); i < items; i += (unsigned)all_items()) {
@@ -90,7 +90,7 @@ rope_turn(const struct turns t, struct view x, struct sum y, const int32_t *star
         int64_t at = ((int64_t)token * t.heads + head) * t.wide;
         if (unit < t.pairs) {
             int64_t position = (pos ? pos[0] : 0) + (int64_t)(token % (unsigned)t.length) - start[token];
-            turn_pairs<N>(t, unit, position, heads, x, y, at);
+            rotate_pairs<N>(t, unit, position, heads, x, y, at);
         } else {
             at += still(t, unit - t.pairs);
             for (unsigned h = 0; h < heads; h++, at += t.wide) give<N>(y, at, take<N>(x, at));
@@ -100,8 +100,9 @@ rope_turn(const struct turns t, struct view x, struct sum y, const int32_t *star
 
 /* The same after a norm of the heads: lanes of a warp share a head, and each gets the other halves of
    its pairs from another. */
-ROWS_KERNEL rmsnorm_rope_forward(struct rows r, const struct turns t, struct view x, struct view gain, struct view y,
-                                 struct view z, const int32_t *start, const int32_t *pos, float eps, float centre)
+ROWS_KERNEL rmsnorm_rope_forward(struct rows r, const struct rotations t, struct view x, struct view gain,
+                                 struct view y, struct view z, const int32_t *start, const int32_t *pos, float eps,
+                                 float centre)
 {
     for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
         struct row<true> row(x, w, r);
@@ -109,31 +110,31 @@ ROWS_KERNEL rmsnorm_rope_forward(struct rows r, const struct turns t, struct vie
         struct eight u = row.held, f = factor(gain, centre, row.column(0), w.d), other;
         for (int l = 0; l < LANES; l++) u.v[l] = as_stored(y, f.v[l] * (u.v[l] * by));
         row_store(y, row.at, row.column(0), w.d, u);
-        unsigned column = (unsigned)row.column(0), pair = column - t.first, late = pair - t.apart;
-        bool is_late = column >= t.first + t.apart && late < t.pairs, is_early = column >= t.first && pair < t.pairs;
-        int far = (int)(t.apart / LANES), lane = (int)(threadIdx.x % WARP);
+        unsigned column = (unsigned)row.column(0), pair = column - t.first, late = pair - t.gap;
+        bool is_late = column >= t.first + t.gap && late < t.pairs, is_early = column >= t.first && pair < t.pairs;
+        int far = (int)(t.gap / LANES), lane = (int)(threadIdx.x % WARP);
         for (int l = 0; l < LANES; l++)
             other.v[l] = __shfl_sync(0xFFFFFFFFu, u.v[l], is_late ? lane - far : is_early ? lane + far : lane);
         unsigned token = w.d ? (unsigned)w.row / t.heads : 0;
         int64_t position = (pos ? pos[0] : 0) + (int64_t)(token % (unsigned)t.length) - start[token];
-        uint64_t turn = turn_of_pair(t, is_late ? late : pair);
+        uint64_t turn = angle_of_pair(t, is_late ? late : pair);
         for (int l = 0; l < LANES && (is_late || is_early); l++) {
             float c, s;
             sincospif((float)(int32_t)(turn * (uint64_t)position >> 32) * 0x1p-31f, &s, &c);
-            u.v[l] = turned(u.v[l], other.v[l], c, is_late ? s : -s);
+            u.v[l] = rotated(u.v[l], other.v[l], c, is_late ? s : -s);
             turn = __umul64hi(turn, t.power[0]) << 1;
         }
         row_store(z, row.at, row.column(0), w.d, u);
     }
 }
 
-static struct turns turns_of(const struct args *a, float sign)
+static struct rotations rotations_of(const struct args *a, float sign)
 {
     const struct attr *at = (const struct attr *)a->attr;
     struct shape x = a->in[X].shape;
     int64_t w = x.dim[2], pairs = at->width / 2;
     double depth = (double)(at->where == ROPE_PROPORTIONAL ? w : at->width);
-    struct turns t = { a->in[START].shape.dim[1], (unsigned)x.dim[0], (unsigned)x.dim[1],
+    struct rotations t = { a->in[START].shape.dim[1], (unsigned)x.dim[0], (unsigned)x.dim[1],
                        (unsigned)((x.dim[1] + HEADS - 1) / HEADS), (unsigned)(w - pairs), (unsigned)pairs,
                        (unsigned)(at->where == ROPE_LAST ? w - at->width : 0),
                        (unsigned)(at->where == ROPE_PROPORTIONAL ? w / 2 : pairs), (unsigned)w, sign, {} };
@@ -142,21 +143,21 @@ static struct turns turns_of(const struct args *a, float sign)
     return t;
 }
 
-static void turn(const struct args *a, float sign, struct view x, struct sum y)
+static void rotate(const struct args *a, float sign, struct view x, struct sum y)
 {
-    struct turns t = turns_of(a, sign);
+    struct rotations t = rotations_of(a, sign);
     const int32_t *start = ints(&a->in[START]), *pos = a->in[POS].data ? ints(&a->in[POS]) : NULL;
-    bool eights = (t.wide | t.pairs | t.first | t.apart) % LANES == 0;
+    bool eights = (t.wide | t.pairs | t.first | t.gap) % LANES == 0;
     if (eights) t.units /= LANES;
     int grid = grid_for(a, (int64_t)t.tokens * t.groups * t.units, BLOCK);
-    if (eights) LAUNCH(a, rope_turn<LANES>, grid, BLOCK, 0, t, x, y, start, pos);
-    else LAUNCH(a, rope_turn<1>, grid, BLOCK, 0, t, x, y, start, pos);
+    if (eights) LAUNCH(a, rope_rotate<LANES>, grid, BLOCK, 0, t, x, y, start, pos);
+    else LAUNCH(a, rope_rotate<1>, grid, BLOCK, 0, t, x, y, start, pos);
 }
 
 static void forward(const struct args *a)
 {
     struct sum y = { view_of(a->out[0]), 0 };
-    turn(a, 1, view_of(a->in[X]), y);
+    rotate(a, 1, view_of(a->in[X]), y);
 }
 
 static void norm_forward(const struct args *a)
@@ -164,7 +165,7 @@ static void norm_forward(const struct args *a)
     const struct norm_attr *at = (const struct norm_attr *)a->attr;
     const struct args *b = a->next;
     struct rows r = rows_of(a->in[0].shape);
-    LAUNCH(a, rmsnorm_rope_forward, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, turns_of(b, 1),
+    LAUNCH(a, rmsnorm_rope_forward, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, rotations_of(b, 1),
            view_of(a->in[0]), view_of(a->in[1]), view_of(a->out[0]), view_of(b->out[0]), ints(&b->in[START]),
            b->in[POS].data ? ints(&b->in[POS]) : NULL, (float)at->eps, centre_of(a));
 }
@@ -172,13 +173,13 @@ static void norm_forward(const struct args *a)
 /* Heads of whole eights whose pairs lie in lanes of one warp. */
 extern "C" kernel *fuse_rmsnorm_rope(const struct args *norm, const struct args *rope)
 {
-    struct turns t = turns_of(rope, 1);
+    struct rotations t = rotations_of(rope, 1);
     int64_t d = shape_last(norm->in[0].shape);
     bool fits = d == t.wide && d <= WARP * LANES && (d & (d - 1)) == 0 &&
-                (t.wide | t.pairs | t.first | t.apart) % LANES == 0 && t.pairs > 0;
+                (t.wide | t.pairs | t.first | t.gap) % LANES == 0 && t.pairs > 0;
     return fits ? norm_forward : NULL;
 }
 
-static void backward(const struct args *a) { if (a->din[X].data) turn(a, -1, view_of(a->dout[0]), sum_of(a, X)); }
+static void backward(const struct args *a) { if (a->din[X].data) rotate(a, -1, view_of(a->dout[0]), sum_of(a, X)); }
 
 TWIN(rope, forward, backward);

@@ -1,5 +1,4 @@
--- Which of WeLM's changes help a small mixture of experts: mirrored keys and values, gated heads, partial post-norm, or
--- n-gram embeddings?
+-- Which of WeLM's changes help a small mixture of experts: mirrored K/V, gated heads, partial post-norm, or n-grams?
 local sl = require "sluice"
 
 local base = sl.model {

@@ -40,25 +40,26 @@ static void *grown(struct arena *arena, const void *old, int n, size_t size)   /
     return bigger;
 }
 
-static const char *place(struct script *s, const struct site *site, int line)
+static const char *location(struct script *s, const struct site *site, int line)
 {
     return arena_text(s->arena, "%s:%d", s->source[site->source].path, line);
 }
 
 /* The key's own line in the call's table, or the line of the call. */
-static const char *place_of_key(struct script *s, const struct site *site, const char *path)
+static const char *location_of_key(struct script *s, const struct site *site, const char *path)
 {
     int line = site->line;
     source_key(&s->source[site->source], site->function, site->line, path, &line);
-    return place(s, site, line);
+    return location(s, site, line);
 }
 
 /* Whether a table of the call writes at least `least` characters of the path: a whole key or more. */
 static const char *key_in(struct script *s, const struct site *site, const char *path, size_t least)
 {
     int line = 0;
-    return source_key(&s->source[site->source], site->function, site->line, path, &line) > least ? place(s, site, line)
-                                                                                                 : NULL;
+    return source_key(&s->source[site->source], site->function, site->line, path, &line) > least
+               ? location(s, site, line)
+               : NULL;
 }
 
 static const char *set_by_option(struct script *s, const char *path)
@@ -81,7 +82,7 @@ static const char *set_by_variant(struct script *s, const char *variant, const c
         at = key_in(s, study, arena_text(s->arena, "%s.%s", tables[i], path), strlen(tables[i]) + 1);
     if (at) return at;
     int line = source_string(&s->source[study->source], study->line, path);
-    return line ? place(s, study, line) : NULL;
+    return line ? location(s, study, line) : NULL;
 }
 
 const char *script_locate(struct script *s, const char *variant, const char *path)
@@ -94,7 +95,7 @@ const char *script_locate(struct script *s, const char *variant, const char *pat
     for (int i = s->n_base - 1; !at && i >= 0; i--) at = key_in(s, &s->site[s->base[i]], path, 0);
     if (at) return at;
     const struct site *call = &s->site[s->n_base && strncmp(path, "train.", 6) != 0 ? s->base[0] : s->study];
-    return place(s, call, call->line);
+    return location(s, call, call->line);
 }
 
 /* ---- Lua values and JSON ---- */
@@ -234,7 +235,7 @@ static int host_entry(lua_State *L)                         /* entry(name, funct
 }
 
 /* Keys of a study, and what is changed in its base, may stand on the command line. */
-static const char *place_of_mistake(lua_State *L)
+static const char *location_of_mistake(lua_State *L)
 {
     struct script *s = script_of(L);
     const struct site *site = check_site(L, 1);
@@ -243,20 +244,20 @@ static const char *place_of_mistake(lua_State *L)
     bool of_model = strcmp(site->function, "model") == 0 || strcmp(site->function, "preset") == 0 ||
                     strcmp(site->function, "extend") == 0;
     if (*path && !of_model) at = set_by_option(s, path);
-    return at ? at : place_of_key(s, site, path);
+    return at ? at : location_of_key(s, site, path);
 }
 
 static int host_problem(lua_State *L)                       /* problem(site, path, text) */
 {
     const char *text = luaL_checkstring(L, 3);
-    problem_add(script_of(L)->problems, "", "%s: %s", place_of_mistake(L), text);
+    problem_add(script_of(L)->problems, "", "%s: %s", location_of_mistake(L), text);
     return 0;
 }
 
 static int host_fail(lua_State *L)                          /* fail(site, path, text): goes no further */
 {
     const char *text = luaL_checkstring(L, 3);
-    lua_pushfstring(L, "%s: %s", place_of_mistake(L), text);
+    lua_pushfstring(L, "%s: %s", location_of_mistake(L), text);
     return lua_error(L);
 }
 
@@ -534,7 +535,7 @@ static void add_error(lua_State *L, struct script *s, const struct sandbox *box)
     const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "an error that is no text was raised";
     if (strcmp(text, "not enough memory") == 0) {
         problem_add(s->problems, "", "%s: the script needs more than %d MiB of memory",
-                    *box->place ? box->place : s->path, SANDBOX_MEMORY >> 20);
+                    *box->location ? box->location : s->path, SANDBOX_MEMORY >> 20);
         return;
     }
     size_t name = strcspn(text, ":"), digits = text[name] ? strspn(text + name + 1, "0123456789") : 0;
@@ -605,10 +606,10 @@ int script_run(const char *path, const struct script_options *o, struct script *
     return problems->n > before ? -1 : 0;
 }
 
-_Static_assert((int)SCRIPT_PLACE == (int)SANDBOX_PLACE && (int)SCRIPT_SECONDS == (int)SANDBOX_SECONDS,
+_Static_assert((int)SCRIPT_LOCATION == (int)SANDBOX_LOCATION && (int)SCRIPT_SECONDS == (int)SANDBOX_SECONDS,
                "what bind.h says of the sandbox");
 
-void script_stands(char place[SCRIPT_PLACE]) { sandbox_place(place); }
+void script_stands(char location[SCRIPT_LOCATION]) { sandbox_location(location); }
 
 bool script_is_read(const struct script *s) { return s->n_sources > 0; }
 

@@ -27,8 +27,8 @@ int script_run(const char *path, const struct script_options *o, struct script *
    script. */
 const char *script_locate(struct script *s, const char *variant, const char *path);
 /* Where the script that is running stands, "x.lua:12", or ""; also for a signal's handler that ends the process. */
-enum { SCRIPT_PLACE = 512, SCRIPT_SECONDS = 5 };            /* of processor time, that Lua counts itself */
-void script_stands(char place[SCRIPT_PLACE]);
+enum { SCRIPT_LOCATION = 512, SCRIPT_SECONDS = 5 };            /* of processor time, that Lua counts itself */
+void script_stands(char location[SCRIPT_LOCATION]);
 bool script_is_read(const struct script *s);               /* whether there was a file to run */
 void script_free(struct script *s);
 

@@ -15,7 +15,7 @@ static const double MATCH_STEPS = 1e8;
 static struct sandbox *running;
 
 /* The innermost line of a script's own: the library's are nobody's concern. */
-void sandbox_place(char out[SANDBOX_PLACE])
+void sandbox_location(char out[SANDBOX_LOCATION])
 {
     enum { LEVELS = 1000 };
     lua_Debug ar;
@@ -24,7 +24,7 @@ void sandbox_place(char out[SANDBOX_PLACE])
          level++) {
         lua_getinfo(running->state, "Sl", &ar);
         if (*ar.source != '@') continue;
-        snprintf(out, SANDBOX_PLACE, "%.*s:%d", SANDBOX_PLACE - 16, ar.source + 1, ar.currentline);
+        snprintf(out, SANDBOX_LOCATION, "%.*s:%d", SANDBOX_LOCATION - 16, ar.source + 1, ar.currentline);
         return;
     }
 }
@@ -34,7 +34,7 @@ static void *counted(void *box_, void *old, size_t old_size, size_t size)
     struct sandbox *box = box_;
     if (!old) old_size = 0;                                 /* then it is the kind of object */
     if (!box->trust && size > old_size && box->used - old_size + size > SANDBOX_MEMORY) {
-        sandbox_place(box->place);
+        sandbox_location(box->location);
         return NULL;
     }
     void *memory = NULL;
@@ -59,13 +59,13 @@ static void tick(lua_State *L, lua_Debug *ar)
 {
     (void)ar;
     struct sandbox *box = box_of(L);
-    char place[SANDBOX_PLACE];
+    char location[SANDBOX_LOCATION];
     box->work += HOOK_EVERY;
     if (!box->spent && box->work <= box->most_work && cpu_seconds() - box->start <= SANDBOX_SECONDS) return;
     if (!box->spent) lua_sethook(L, tick, LUA_MASKCOUNT, 1);
     box->spent = true;
-    sandbox_place(place);
-    lua_pushfstring(L, "%s: the script took more than %I instructions or %d seconds: does a loop not end?", place,
+    sandbox_location(location);
+    lua_pushfstring(L, "%s: the script took more than %I instructions or %d seconds: does a loop not end?", location,
                     (LUAI_UACINT)box->most_work, SANDBOX_SECONDS);
     lua_error(L);
 }

@@ -7,16 +7,16 @@
 #include <lauxlib.h>
 #include <lualib.h>
 
-enum { SANDBOX_MEMORY = 256 << 20, SANDBOX_WORK = 200000000, SANDBOX_SECONDS = 5, SANDBOX_PLACE = 512 };
+enum { SANDBOX_MEMORY = 256 << 20, SANDBOX_WORK = 200000000, SANDBOX_SECONDS = 5, SANDBOX_LOCATION = 512 };
 
-/* work: instructions of Lua, and one for each 64 bytes of memory that is asked for; place: of the last one that was
+/* work: instructions of Lua, and one for each 64 bytes of memory that is asked for; location: of the last one that was
    refused. */
 struct sandbox {
     bool trust, spent;
     size_t used;
     int64_t work, most_work;
     double start;
-    char place[SANDBOX_PLACE];
+    char location[SANDBOX_LOCATION];
     lua_State *state;
 };
 
@@ -26,7 +26,7 @@ lua_State *sandbox_new(struct sandbox *box);
 void sandbox_close(lua_State *L);
 /* "x.lua:12", where the script that is running stands; "" when none is. Also for a signal's handler that ends the
    process. */
-void sandbox_place(char out[SANDBOX_PLACE]);
+void sandbox_location(char out[SANDBOX_LOCATION]);
 /* Opens the libraries: all of them in trust; otherwise base, math, string, table, utf8 and the clocks of os, without
    what loads code, and with bounds where the count of instructions sees nothing. May raise. */
 void sandbox_open(lua_State *L);

@@ -17,7 +17,8 @@ cat >"$work/small.lua" <<'END'
 local sl = require "sluice"
 return sl.study {
   name = "small", replicates = 1, train = { batch = 4, micro = 2 }, data = "synthetic",
-  base = sl.model { layers = 2, d_model = 32, seq = 32, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 }, ffn = { "dense", d_ff = 64 } },
+  base = sl.model { layers = 2, d_model = 32, seq = 32, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 },
+                    ffn = { "dense", d_ff = 64 } },
   variants = { base = {}, gated = { ["attention.gate"] = "head" } },
 }
 END

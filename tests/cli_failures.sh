@@ -312,16 +312,21 @@ echo "runs that diverge are results"
 cat >wide.lua <<'LUA'
 local sl = require "sluice"
 return sl.study {
-  name = "s", replicates = 1, baseline = "base", data = "synthetic", variants = { wide = { d_model = 512, seq = 1024, ["train.batch"] = 32 }, base = {}, huge = { d_model = 4096, ["ffn.d_ff"] = 8192 } },
-  base = sl.model { layers = 2, d_model = 32, seq = 32, ffn = "dense", attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 } },
+  name = "s", replicates = 1, baseline = "base", data = "synthetic",
+  variants = { wide = { d_model = 512, seq = 1024, ["train.batch"] = 32 }, base = {},
+               huge = { d_model = 4096, ["ffn.d_ff"] = 8192 } },
+  base = sl.model { layers = 2, d_model = 32, seq = 32, ffn = "dense",
+                    attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 } },
   train = { steps = 10, batch = 4 },
 }
 LUA
 cat >heavy.lua <<'LUA'
 local sl = require "sluice"
 return sl.study {
-  name = "s", replicates = 1, baseline = "base", data = "synthetic", variants = { base = {}, gated = { ["attention.gate"] = "head" } },
-  base = sl.model { layers = 2, d_model = 32, seq = 256, ffn = "dense", attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 } },
+  name = "s", replicates = 1, baseline = "base", data = "synthetic",
+  variants = { base = {}, gated = { ["attention.gate"] = "head" } },
+  base = sl.model { layers = 2, d_model = 32, seq = 256, ffn = "dense",
+                    attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 } },
   train = { steps = 2, batch = 64, eval_tokens = 16384 },
 }
 LUA

@@ -38,7 +38,8 @@ cat >project/cuts.lua <<'LUA'
 local sl = require "sluice"
 return sl.study {
   name = "cuts", data = "a.tok", replicates = 1, baseline = "base",
-  base = sl.model { layers = 1, d_model = 16, seq = 32, ffn = "dense", attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 8 } },
+  base = sl.model { layers = 1, d_model = 16, seq = 32, ffn = "dense",
+                    attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 8 } },
   train = { steps = 4, batch = 8, eval_tokens = 1000, optim = { "adamw", lr = 0 } },
   variants = { base = {}, wide = { ["train.batch"] = 16 }, micro = { ["train.micro"] = 4 }, short = { seq = 16 },
                long = { seq = 300, ["train.batch"] = 1 } },
@@ -60,7 +61,8 @@ cat >same.lua <<'LUA'
 local sl = require "sluice"
 return sl.study {
   name = "same", data = "project/a.tok", replicates = 4, baseline = "base",
-  base = sl.model { layers = 1, d_model = 16, seq = 32, ffn = "dense", attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 8 } },
+  base = sl.model { layers = 1, d_model = 16, seq = 32, ffn = "dense",
+                    attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 8 } },
   train = { steps = 1, batch = 8, eval_tokens = 1000, optim = { "adamw", lr = 0 } },
   variants = { base = {}, wide = { ["train.batch"] = 16 }, one = { ["train.batch"] = 1 },
                micro = { ["train.micro"] = 4 } },
@@ -82,7 +84,8 @@ cat >project/seen.lua <<'LUA'
 local sl = require "sluice"
 return sl.study {
   name = "seen", data = "a.tok", replicates = 1, baseline = "base",
-  base = sl.model { layers = 1, d_model = 8, seq = 64, ffn = "dense", attention = { "gqa", heads = 1, kv_heads = 1, head_dim = 8 } },
+  base = sl.model { layers = 1, d_model = 8, seq = 64, ffn = "dense",
+                    attention = { "gqa", heads = 1, kv_heads = 1, head_dim = 8 } },
   train = { steps = 150, batch = 16, eval_tokens = 777, eval_every = 150, checkpoint_every = 150 },
   variants = { base = {}, gated = { ["attention.gate"] = "head" } },
 }

@@ -44,8 +44,10 @@ END2
 cat >study.lua <<'END2'
 local sl = require "sluice"
 return sl.study {
-  name = "study", data = "corpus.tok", replicates = 2, variants = { base = {}, other = { layers = 2 } }, train = require "part",
-  base = sl.model { layers = 1, d_model = 16, seq = 16, vocab = 256, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 8 }, ffn = "dense" },
+  name = "study", data = "corpus.tok", replicates = 2, variants = { base = {}, other = { layers = 2 } },
+  train = require "part",
+  base = sl.model { layers = 1, d_model = 16, seq = 16, vocab = 256,
+                    attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 8 }, ffn = "dense" },
 }
 END2
 for i in $(seq 400); do echo "line $i of a text"; echo; done >text

@@ -9,7 +9,8 @@ cat >study.lua <<'END2'
 local sl = require "sluice"
 return sl.study {
   name = "study", data = "synthetic", replicates = 30, variants = { base = {}, other = { ["ffn.d_ff"] = 12 } },
-  base = sl.model { layers = 1, d_model = 16, seq = 16, vocab = 256, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 8 }, ffn = { "dense", d_ff = 8 } },
+  base = sl.model { layers = 1, d_model = 16, seq = 16, vocab = 256,
+                    attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 8 }, ffn = { "dense", d_ff = 8 } },
   train = { steps = 1, batch = 1, eval_every = 1, eval_tokens = 64 },
 }
 END2

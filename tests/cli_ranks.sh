@@ -11,8 +11,10 @@ return sl.study {
   name = "s", replicates = 1, baseline = "base", data = "synthetic",
   variants = { base = {}, gated = { ["attention.gate"] = "head" } },
   base = sl.model { layers = 2, d_model = 32, seq = 32, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 },
-                    ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 }, balance = { { "bias", gamma = 1e-3 } } } },
-  train = { steps = 40, batch = 8, eval_every = 20, eval_tokens = 512, checkpoint_every = 20, keep = 3, optim = { "muon", lr = 2e-3 },
+                    ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 },
+                            balance = { { "bias", gamma = 1e-3 } } } },
+  train = { steps = 40, batch = 8, eval_every = 20, eval_tokens = 512, checkpoint_every = 20, keep = 3,
+            optim = { "muon", lr = 2e-3 },
             average = { "ema", decay = 0.9 } },
 }
 LUA

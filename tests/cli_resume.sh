@@ -19,7 +19,8 @@ return sl.study {
   name = "s", base = sl.extend(sl.preset "welm-nano", { layers = 3, d_model = 32, seq = 32, ["embed.rows"] = 64 }),
   replicates = 2, baseline = "base",
   data = "synthetic", variants = { base = {}, plain = { ["attention.gate"] = "none" } },
-  train = { steps = $2, batch = 4, micro = 2, eval_every = $3, eval_tokens = $4, checkpoint_every = $5, optim = { "muon", lr = 2e-3 },
+  train = { steps = $2, batch = 4, micro = 2, eval_every = $3, eval_tokens = $4, checkpoint_every = $5,
+            optim = { "muon", lr = 2e-3 },
             average = { "ema", decay = 0.9 } },
 }
 LUA

@@ -24,7 +24,8 @@ cat >one.lua <<'LUA'
 local sl = require "sluice"
 return sl.study {
   name = "one", replicates = 1, baseline = "base", data = "synthetic", variants = { base = {} },
-  base = sl.model { layers = 2, d_model = 32, seq = 16, ffn = "dense", attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 } },
+  base = sl.model { layers = 2, d_model = 32, seq = 16, ffn = "dense",
+                    attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 } },
   train = { steps = 6, batch = 2, eval_every = 3, eval_tokens = 64, checkpoint_every = 2, keep = 1 },
 }
 LUA

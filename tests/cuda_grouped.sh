@@ -1,6 +1,7 @@
 #!/bin/sh
 # grouped_matmul by the library on the emulated GPU against the CPU: all its cases, and none of our own kernels for it
-# runs. cuda_grouped.sh TEST_CUDA_OPS
+# runs.
+# cuda_grouped.sh TEST_CUDA_OPS
 set -eu
 counts=$(mktemp)
 trap 'rm -f "$counts"' EXIT

@@ -11,8 +11,10 @@ local sl = require "sluice"
 return sl.study {
   name = "s", replicates = 1, baseline = "base", data = "synthetic", variants = { base = {} },
   base = sl.model { layers = 1, d_model = 32, seq = 16, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 },
-                    ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 }, balance = { { "bias", gamma = 1e-3 } } } },
-  train = { backend = "cuda", steps = 4, batch = 4, eval_every = 2, eval_tokens = 64, checkpoint_every = 2, optim = { "muon", lr = 2e-3 },
+                    ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 },
+                            balance = { { "bias", gamma = 1e-3 } } } },
+  train = { backend = "cuda", steps = 4, batch = 4, eval_every = 2, eval_tokens = 64, checkpoint_every = 2,
+            optim = { "muon", lr = 2e-3 },
             average = { "ema", decay = 0.5 } },
 }
 LUA

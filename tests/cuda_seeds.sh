@@ -1,6 +1,7 @@
 #!/bin/sh
 # Every op on the emulated GPU against the CPU, every access checked, under several orders of threads, blocks and
-# streams: the same bits. cuda_seeds.sh TEST_CUDA_OPS SLUICE_FULL=1: more of them
+# streams: the same bits.
+# cuda_seeds.sh TEST_CUDA_OPS      SLUICE_FULL=1: more of them
 set -eu
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT

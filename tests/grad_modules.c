@@ -54,8 +54,8 @@ static bool build(struct tiny *t, const struct config *c)
 
 enum { STEPS = 6 };
 
-/* What a configuration comes to: its graph and, where it is `trained`, the loss before each step and after the last, and
-   that of the averages. */
+/* What a configuration comes to: its graph and, where it is `trained`, the loss before each step and after the last,
+   and that of the averages. */
 enum { LOSSES = STEPS + 2 };
 struct outcome { bool trained; struct hash graph; double loss[LOSSES]; };
 

@@ -100,8 +100,8 @@ static void test_pairs(void **state)
             const struct toggle *t[] = { &all.toggle[i], &all.toggle[j] };
             if (is_drawn(PAIRS, n * (n - 1) / 2, 2, &number) && meet(t[0], t[1])) check_together(t, 2, &tally);
         }
-    print_message("%d switches; of the pairs that were drawn %d are legal, %d refused; worst error %.2g\n", all.n, tally.legal,
-                  tally.refused, tally.worst);
+    print_message("%d switches; of the pairs that were drawn %d are legal, %d refused; worst error %.2g\n", all.n,
+                  tally.legal, tally.refused, tally.worst);
     assert_true(all.n > 30 && tally.legal > 2 * tally.refused);
     toggles_free(&all);
 }
@@ -120,8 +120,8 @@ static void test_threes(void **state)
                 if (!is_drawn(THREES, n * (n - 1) * (n - 2) / 6, 3, &number)) continue;
                 if (meet(t[0], t[1]) && meet(t[0], t[2]) && meet(t[1], t[2])) check_together(t, 3, &tally);
             }
-    print_message("of the threes that were drawn %d are legal, %d refused; worst error %.2g\n", tally.legal, tally.refused,
-                  tally.worst);
+    print_message("of the threes that were drawn %d are legal, %d refused; worst error %.2g\n", tally.legal,
+                  tally.refused, tally.worst);
     assert_true(tally.legal > 100);
     toggles_free(&all);
 }

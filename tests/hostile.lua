@@ -5,8 +5,11 @@ math.randomseed(seed)
 local random = math.random
 
 local function pick(list) return list[random(#list)] end
-local function save(name, text) local file = assert(io.open(folder .. "/" .. name,
-                                                            "wb")) file:write(text) file:close() end
+local function save(name, text)
+  local file = assert(io.open(folder .. "/" .. name, "wb"))
+  file:write(text)
+  file:close()
+end
 
 local HEAD = "local sl = require 'sluice'\nlocal base = sl.preset 'baseline-nano'\n"
 local STUDY = "return sl.study { base = base, replicates = 2, train = { steps = 2 }, " ..

@@ -11,11 +11,13 @@ static inline int32_t five_documents(int64_t i) { return (int32_t)(i % 67 / 15 *
 /* delta_rule over B sequences of S tokens, H key heads of N, HV value heads of M. */
 #define RULE(B, S, H, HV, N, M, gate, start_, delta_, chunk_, ...) \
     delta_rule(g, (struct delta_rule){ .q = act_in(g, (B) * (S), H, N), .k = act_of(g, any, (B) * (S), H, N), \
-               .v = act_in(g, (B) * (S), HV, M), .g = gate, .beta = real_of(g, opened, (B) * (S), HV), .start = start_, \
+               .v = act_in(g, (B) * (S), HV, M), .g = gate, .beta = real_of(g, opened, (B) * (S), HV), \
+               .start = start_, \
                .scale = 0.6, .delta = delta_, .chunk = chunk_, __VA_ARGS__ })
 #define LONG_RULE(B, S, H, HV, N, M, gate, start_, delta_, chunk_, ...) \
     delta_rule(g, (struct delta_rule){ .q = act_in(g, (B) * (S), H, N), .k = act_of(g, small_key, (B) * (S), H, N), \
-               .v = act_in(g, (B) * (S), HV, M), .g = gate, .beta = real_of(g, opened, (B) * (S), HV), .start = start_, \
+               .v = act_in(g, (B) * (S), HV, M), .g = gate, .beta = real_of(g, opened, (B) * (S), HV), \
+               .start = start_, \
                .scale = 0.25, .delta = delta_, .chunk = chunk_, __VA_ARGS__ })
 #define ONE_DOCUMENT int_in(g, SHAPE(1, 7), 0, 0, 0, 0, 0, 0, 0)
 #define OTHER_DOCUMENTS int_in(g, SHAPE(2, 5), 0, 0, 2, 2, 4, 0, 1, 1, 1, 1)
@@ -59,8 +61,11 @@ static inline int32_t five_documents(int64_t i) { return (int32_t)(i % 67 / 15 *
     CASE(delta_rule, many_heads, LONG_RULE(3, 3, 30, 30, 4, 4, real_of(g, decay, 9, 30), \
          count_in(g, SHAPE(3, 3), one_document), 1, 2)) \
     CASE(delta_rule, prefill, LONG_RULE(2, 33, 1, 2, 16, 8, real_of(g, decay, 66, 2), \
-         count_in(g, SHAPE(2, 33), one_document), 1, 16, .pos = int_in(g, SHAPE(1), 3), .state = real_in(g, 2, 4, 2, 128))) \
-    CASE(conv1d, large, conv1d(g, act_in(g, 402, 300), real_in(g, 300, 4), count_in(g, SHAPE(6, 67), five_documents), NULL, NULL, true)) \
-    CASE(conv1d, even, conv1d(g, act_in(g, 670, 64), real_in(g, 64, 4), count_in(g, SHAPE(10, 67), five_documents), NULL, NULL, false)) \
+         count_in(g, SHAPE(2, 33), one_document), 1, 16, .pos = int_in(g, SHAPE(1), 3), \
+         .state = real_in(g, 2, 4, 2, 128))) \
+    CASE(conv1d, large, conv1d(g, act_in(g, 402, 300), real_in(g, 300, 4), count_in(g, SHAPE(6, 67), five_documents), \
+                               NULL, NULL, true)) \
+    CASE(conv1d, even, conv1d(g, act_in(g, 670, 64), real_in(g, 64, 4), count_in(g, SHAPE(10, 67), five_documents), \
+                              NULL, NULL, false)) \
     CASE(conv1d, prefill, conv1d(g, act_in(g, 134, 33), real_in(g, 33, 4), count_in(g, SHAPE(2, 67), one_document), \
          int_in(g, SHAPE(1), 2), real_in(g, 2, 4, 33), true))

@@ -51,7 +51,8 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
     muon(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, 1), \
          positive_in(g, 2), (struct muon_attr){ 0.95, 0.1, 0.2, 1, 5 })
 
-#define CLIP_HEADS(groups, heads, ...) clip_heads(g, real_in(g, __VA_ARGS__), positive_in(g, heads), positive_in(g, 2), \
+#define CLIP_HEADS(groups, heads, ...) \
+    clip_heads(g, real_in(g, __VA_ARGS__), positive_in(g, heads), positive_in(g, 2), \
                                                   (struct clip_heads_attr){ 0.6, 0.5, groups })
 #define AVERAGE_OF(rate, ...) average(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, 2), rate)
 static inline int32_t rate_one(int64_t i) { (void)i; return 1; }
@@ -70,7 +71,8 @@ static inline int32_t rate_one(int64_t i) { (void)i; return 1; }
     CASE(cv2, odd, cv2(g, real_in(g, 7))) \
     CASE(cv2, one, cv2(g, positive_in(g, 1))) \
     CASE(noise, normal, noise(g, real_in(g, 6, 5), int_in(g, SHAPE(2, 2), 7, -3, 1 << 30, -1), "a", NOISE_NORMAL)) \
-    CASE(noise, uniform, noise(g, act_in(g, 4, 2, 3), int_in(g, SHAPE(4, 2), 1, 0, 0, 1, 1, 1, -7, 0), "b", NOISE_UNIFORM)) \
+    CASE(noise, uniform, noise(g, act_in(g, 4, 2, 3), int_in(g, SHAPE(4, 2), 1, 0, 0, 1, 1, 1, -7, 0), "b", \
+                               NOISE_UNIFORM)) \
     CASE(noise, gumbel, noise(g, real_in(g, 3), int_in(g, SHAPE(1, 2), 7, -3), "a", NOISE_GUMBEL)) \
     CASE(scatter, some, scatter(g, real_in(g, 3, 2), int_in(g, SHAPE(3, 2), 4, 0, 1, 2, 3, 1), 5)) \
     CASE(scatter, holes, scatter(g, real_in(g, 3, 2), int_in(g, SHAPE(3, 2), 1, -1, -1, 4, 0, 1), 4)) \
@@ -83,12 +85,17 @@ static inline int32_t rate_one(int64_t i) { (void)i; return 1; }
     CASE(hash_ids, some, hash_ids(g, int_in(g, SHAPE(2, 3), 5, 0, 7, 8, 5, 1), 4, 2, 1)) \
     CASE(hash_ids, all, hash_ids(g, int_in(g, SHAPE(1, 3), 5, 0, 7), 6, 6, 2)) \
     CASE(hash_ids, one, hash_ids(g, int_in(g, SHAPE(1, 3), 5, 0, 7), 1, 1, 3)) \
-    CASE(drop_zero, some, drop_zero(g, int_in(g, SHAPE(3, 2), 4, 0, -1, 2, 3, 1), real_count_in(g, SHAPE(3, 2), often_zero))) \
-    CASE(drop_over_capacity, token, drop_over_capacity(g, int_in(g, SHAPE(4, 2), 1, 0, 1, 2, 0, 1, 1, 5), NULL, 3, 2, 1, PRIORITY_TOKEN)) \
-    CASE(drop_over_capacity, choice, drop_over_capacity(g, int_in(g, SHAPE(4, 2), 1, 0, 0, 2, -1, 1, 0, 1), NULL, 3, 1, 1, PRIORITY_CHOICE)) \
-    CASE(drop_over_capacity, gate, drop_over_capacity(g, int_in(g, SHAPE(4, 2), 1, 0, 1, 2, 0, 1, 1, -1), real_in(g, 4, 2), 3, 1, 2, PRIORITY_GATE)) \
+    CASE(drop_zero, some, drop_zero(g, int_in(g, SHAPE(3, 2), 4, 0, -1, 2, 3, 1), \
+                                    real_count_in(g, SHAPE(3, 2), often_zero))) \
+    CASE(drop_over_capacity, token, drop_over_capacity(g, int_in(g, SHAPE(4, 2), 1, 0, 1, 2, 0, 1, 1, 5), NULL, 3, 2, \
+                                                       1, PRIORITY_TOKEN)) \
+    CASE(drop_over_capacity, choice, drop_over_capacity(g, int_in(g, SHAPE(4, 2), 1, 0, 0, 2, -1, 1, 0, 1), NULL, 3, \
+                                                        1, 1, PRIORITY_CHOICE)) \
+    CASE(drop_over_capacity, gate, drop_over_capacity(g, int_in(g, SHAPE(4, 2), 1, 0, 1, 2, 0, 1, 1, -1), \
+                                                      real_in(g, 4, 2), 3, 1, 2, PRIORITY_GATE)) \
     CASE(drop_over_capacity, ties, drop_over_capacity(g, int_in(g, SHAPE(4, 2), 1, 0, 1, 2, 0, 1, 1, -1), \
-                                                      real_count_in(g, SHAPE(4, 2), few_keys), 3, 1, 2, PRIORITY_GATE)) \
+                                                      real_count_in(g, SHAPE(4, 2), few_keys), 3, 1, 2, \
+                                                      PRIORITY_GATE)) \
     CASE(load, integers, load(g, int_in(g, SHAPE(4), 3, 3, 2, 0))) \
     CASE(load, reals, load(g, positive_in(g, 5))) \
     CASE(dispatch, mixed, dispatch(g, int_in(g, SHAPE(3, 2), 1, 0, 1, 2, 0, 1), 3, 0)) \
@@ -140,19 +147,25 @@ static inline int32_t rate_one(int64_t i) { (void)i; return 1; }
     CASE(pick, large, pick(g, real_in(g, 700, 37), count_in(g, SHAPE(700, 5), large_index))) \
     CASE(scatter, large, scatter(g, real_in(g, 1000, 3), count_in(g, SHAPE(1000, 3), holes_choice), 70)) \
     CASE(threshold, large, threshold(g, real_in(g, 700, 37), count_in(g, SHAPE(700, 5), large_index))) \
-    CASE(threshold, ties, threshold(g, real_count_in(g, SHAPE(300, 70), large_choice), count_in(g, SHAPE(300, 4), large_index))) \
+    CASE(threshold, ties, threshold(g, real_count_in(g, SHAPE(300, 70), large_choice), \
+                                    count_in(g, SHAPE(300, 4), large_index))) \
     CASE(cv2, large, cv2(g, positive_in(g, 300))) \
     CASE(noise, large, noise(g, real_in(g, 600, 133), count_in(g, SHAPE(3, 2), large_index), "a", NOISE_NORMAL)) \
-    CASE(noise, large_uniform, noise(g, real_in(g, 210, 260), count_in(g, SHAPE(7, 2), large_index), "b", NOISE_UNIFORM)) \
+    CASE(noise, large_uniform, noise(g, real_in(g, 210, 260), count_in(g, SHAPE(7, 2), large_index), "b", \
+                                     NOISE_UNIFORM)) \
     CASE(noise, large_gumbel, noise(g, real_in(g, 300, 64), count_in(g, SHAPE(2, 2), large_index), "c", NOISE_GUMBEL)) \
     CASE(dispatch, large, dispatch(g, count_in(g, SHAPE(5000, 3), large_choice), 11, 0)) \
-    CASE(gather, large, gather(g, act_in(g, 300, 33), count_in(g, SHAPE(1200), large_order), count_in(g, SHAPE(300, 4), large_place))) \
-    CASE(combine, large, combine(g, act_in(g, 1200, 33), count_in(g, SHAPE(1200), large_order), count_in(g, SHAPE(300, 4), large_place), \
+    CASE(gather, large, gather(g, act_in(g, 300, 33), count_in(g, SHAPE(1200), large_order), \
+                               count_in(g, SHAPE(300, 4), large_place))) \
+    CASE(combine, large, combine(g, act_in(g, 1200, 33), count_in(g, SHAPE(1200), large_order), \
+                                 count_in(g, SHAPE(300, 4), large_place), \
                                  real_in(g, 300, 4))) \
     CASE(dispatch, large_holes, dispatch(g, count_in(g, SHAPE(5000, 3), holes_choice), 11, 0)) \
     CASE(dispatch, large_nobody, dispatch(g, count_in(g, SHAPE(1500, 1), nobody), 5, 0)) \
-    CASE(gather, large_holes, gather(g, act_in(g, 300, 33), count_in(g, SHAPE(1200), holes_order), count_in(g, SHAPE(300, 4), holes_place))) \
-    CASE(combine, large_holes, combine(g, act_in(g, 1200, 33), count_in(g, SHAPE(1200), holes_order), count_in(g, SHAPE(300, 4), holes_place), \
+    CASE(gather, large_holes, gather(g, act_in(g, 300, 33), count_in(g, SHAPE(1200), holes_order), \
+                                     count_in(g, SHAPE(300, 4), holes_place))) \
+    CASE(combine, large_holes, combine(g, act_in(g, 1200, 33), count_in(g, SHAPE(1200), holes_order), \
+                                       count_in(g, SHAPE(300, 4), holes_place), \
                                        real_in(g, 300, 4))) \
     CASE(combine, large_ragged, combine(g, ragged_in(g, 800, 1000, 33), count_in(g, SHAPE(1000), holes_order), \
                                         count_in(g, SHAPE(300, 4), holes_place), real_in(g, 300, 4))) \
@@ -161,22 +174,30 @@ static inline int32_t rate_one(int64_t i) { (void)i; return 1; }
     CASE(topk_columns, large_ties, topk_columns(g, real_count_in(g, SHAPE(4500, 19), few_keys), 1, 1000)) \
     CASE(topk_columns, every, topk_columns(g, real_in(g, 1500, 5), 1, 1500)) \
     CASE(hash_ids, large, hash_ids(g, count_in(g, SHAPE(3, 1001), many_ids), 60, 7, 4)) \
-    CASE(drop_zero, large, drop_zero(g, count_in(g, SHAPE(3001, 3), large_choice), real_count_in(g, SHAPE(3001, 3), often_zero))) \
-    CASE(drop_over_capacity, large_token, drop_over_capacity(g, count_in(g, SHAPE(5000, 3), choice_and_beyond), NULL, 11, 5, 220, PRIORITY_TOKEN)) \
-    CASE(drop_over_capacity, large_choice, drop_over_capacity(g, count_in(g, SHAPE(5000, 3), choice_and_beyond), NULL, 11, 1, 1000, PRIORITY_CHOICE)) \
-    CASE(drop_over_capacity, large_gate, drop_over_capacity(g, count_in(g, SHAPE(5000, 3), choice_and_beyond), real_in(g, 5000, 3), 11, 5, 220, \
+    CASE(drop_zero, large, drop_zero(g, count_in(g, SHAPE(3001, 3), large_choice), \
+                                     real_count_in(g, SHAPE(3001, 3), often_zero))) \
+    CASE(drop_over_capacity, large_token, drop_over_capacity(g, count_in(g, SHAPE(5000, 3), choice_and_beyond), NULL, \
+                                                             11, 5, 220, PRIORITY_TOKEN)) \
+    CASE(drop_over_capacity, large_choice, drop_over_capacity(g, count_in(g, SHAPE(5000, 3), choice_and_beyond), NULL, \
+                                                              11, 1, 1000, PRIORITY_CHOICE)) \
+    CASE(drop_over_capacity, large_gate, drop_over_capacity(g, count_in(g, SHAPE(5000, 3), choice_and_beyond), \
+                                                            real_in(g, 5000, 3), 11, 5, 220, \
                                                             PRIORITY_GATE)) \
-    CASE(drop_over_capacity, large_ties, drop_over_capacity(g, count_in(g, SHAPE(700, 4), large_place), real_count_in(g, SHAPE(700, 4), few_keys), 70, 2, \
+    CASE(drop_over_capacity, large_ties, drop_over_capacity(g, count_in(g, SHAPE(700, 4), large_place), \
+                                                            real_count_in(g, SHAPE(700, 4), few_keys), 70, 2, \
                                                             12, PRIORITY_GATE)) \
-    CASE(global_norm, large, global_norm(g, 3, (struct node *[]){ real_in(g, 1000, 70), real_in(g, 5), real_in(g, 3, 300, 80) })) \
+    CASE(global_norm, large, global_norm(g, 3, (struct node *[]){ real_in(g, 1000, 70), real_in(g, 5), \
+                                                                  real_in(g, 3, 300, 80) })) \
     CASE(adamw, large, ADAMW(300, 133)) \
     CASE(muon, large, MUON(130, 70)) \
     CASE(muon, large_stack, MUON(35, 12, 9)) \
     CASE(topk, thousand, topk(g, real_in(g, 9, 1000), 40)) \
     CASE(dispatch, thousand, dispatch(g, count_in(g, SHAPE(800, 4), large_place), 1200, 0)) \
     CASE(dispatch, crowded, dispatch(g, count_in(g, SHAPE(1500, 1), large_crowd), 5, 0)) \
-    CASE(gather, wide, gather(g, act_in(g, 30, 520), count_in(g, SHAPE(120), wide_order), count_in(g, SHAPE(30, 4), wide_place))) \
-    CASE(combine, wide, combine(g, act_in(g, 120, 520), count_in(g, SHAPE(120), wide_order), count_in(g, SHAPE(30, 4), wide_place), real_in(g, 30, 4))) \
+    CASE(gather, wide, gather(g, act_in(g, 30, 520), count_in(g, SHAPE(120), wide_order), \
+                              count_in(g, SHAPE(30, 4), wide_place))) \
+    CASE(combine, wide, combine(g, act_in(g, 120, 520), count_in(g, SHAPE(120), wide_order), \
+                                count_in(g, SHAPE(30, 4), wide_place), real_in(g, 30, 4))) \
     CASE(bias_step, many, bias_step(g, real_in(g, 70), positive_in(g, 70), positive_in(g, 2), 1e-3)) \
     CASE(clip_heads, large, CLIP_HEADS(9, 27, 270, 301)) \
     CASE(clip_heads, many, CLIP_HEADS(300, 300, 600, 7)) \

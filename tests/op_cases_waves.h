@@ -38,10 +38,14 @@ static inline int32_t wave_order(int64_t r) { return (int32_t)(48603 * (r + 6804
     CASE(dispatch, waves, dispatch(g, count_in(g, SHAPE(200003, 3), wave_choice), 61, 0)) \
     CASE(topk_columns, waves, topk_columns(g, real_in(g, 20010, 61), 10, 251)) \
     CASE(hash_ids, waves, hash_ids(g, count_in(g, SHAPE(401, 1801), wave_token), 61, 3, 5)) \
-    CASE(drop_zero, waves, drop_zero(g, count_in(g, SHAPE(200003, 3), wave_choice), real_count_in(g, SHAPE(200003, 3), often_zero))) \
-    CASE(drop_over_capacity, waves, drop_over_capacity(g, count_in(g, SHAPE(20010, 3), wave_choice), real_in(g, 20010, 3), 61, 10, 90, PRIORITY_GATE)) \
-    CASE(gather, waves, gather(g, act_in(g, 17011, 33), count_in(g, SHAPE(68044), wave_order), count_in(g, SHAPE(17011, 4), wave_place))) \
-    CASE(combine, waves, combine(g, act_in(g, 68044, 33), count_in(g, SHAPE(68044), wave_order), count_in(g, SHAPE(17011, 4), wave_place), \
+    CASE(drop_zero, waves, drop_zero(g, count_in(g, SHAPE(200003, 3), wave_choice), \
+                                     real_count_in(g, SHAPE(200003, 3), often_zero))) \
+    CASE(drop_over_capacity, waves, drop_over_capacity(g, count_in(g, SHAPE(20010, 3), wave_choice), \
+                                                       real_in(g, 20010, 3), 61, 10, 90, PRIORITY_GATE)) \
+    CASE(gather, waves, gather(g, act_in(g, 17011, 33), count_in(g, SHAPE(68044), wave_order), \
+                               count_in(g, SHAPE(17011, 4), wave_place))) \
+    CASE(combine, waves, combine(g, act_in(g, 68044, 33), count_in(g, SHAPE(68044), wave_order), \
+                                 count_in(g, SHAPE(17011, 4), wave_place), \
                                  real_in(g, 17011, 4))) \
     CASE(topk, waves, topk(g, real_in(g, 20011, 37), 5)) \
     CASE(scatter, waves, scatter(g, real_in(g, 20011, 3), count_in(g, SHAPE(20011, 3), wave_choice), 61)) \

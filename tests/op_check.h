@@ -78,7 +78,8 @@ static inline struct node *bench_ragged(struct graph *g, int rows, struct shape 
     return node;
 }
 
-static inline struct node *bench_number(struct graph *g, enum dtype dtype, struct shape shape, double (*number)(int64_t i))
+static inline struct node *bench_number(struct graph *g, enum dtype dtype, struct shape shape,
+                                        double (*number)(int64_t i))
 {
     struct node *node = bench_in(g, dtype, shape, FILL_NUMBER);
     bench_rule[bench_rules - 1].number = number;
@@ -123,7 +124,7 @@ enum { BENCH_TENSORS = 2 * BENCH_INS + 2 * NODE_OUTS + NODE_SAVES + NODE_WORKS }
 struct bench {
     struct leaves *leaves; struct graph *graph; const struct node *node; const struct kernels *kernels;
     /* packs: weights are packed for calls */
-    const struct backend *backend; void *device; bool bf16, packs; struct moment moment;
+    const struct backend *backend; void *device; bool bf16, packs; struct step step;
     union {
         struct {
             struct tensor in[BENCH_INS], din[BENCH_INS], out[NODE_OUTS], dout[NODE_OUTS], save[NODE_SAVES],
@@ -222,7 +223,7 @@ static inline bool bench_sends_gradient(const struct bench *b, int output)
 static inline void bench_open(struct bench *b, const struct op_case *c, bool bf16, int threads)
 {
     *b = (struct bench){ .leaves = leaves_new(), .bf16 = bf16, .backend = bench_on.backend, .device = bench_on.device,
-                         .moment = { 1, 0, 1 } };
+                         .step = { 1, 0, 1 } };
     if (!b->device) b->device = b->backend->open(threads);
     b->graph = graph_new(b->leaves);
     bench_rules = 0;
@@ -260,7 +261,7 @@ static inline struct args bench_args(const struct bench *b)
 {
     return (struct args){ .attr = b->node->attr, .n_in = b->node->n_in, .in = b->in, .out = b->out, .save = b->save,
                           .work = b->work,
-                          .dout = b->dout, .din = b->din, .beta = b->beta, .moment = &b->moment, .device = b->device };
+                          .dout = b->dout, .din = b->din, .beta = b->beta, .step = &b->step, .device = b->device };
 }
 
 /* Bytes of the packed form of an input; 0: there is none. */

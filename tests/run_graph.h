@@ -18,7 +18,12 @@
 #include "backend/backend.h"
 #include "graph/ops.h"
 
-struct run { struct leaves *leaves; struct graph *graph; void *pool; struct tensor (*value)[NODE_OUTS], (*save)[NODE_SAVES], (*work)[NODE_WORKS]; };
+struct run {
+    struct leaves *leaves;
+    struct graph *graph;
+    void *pool;
+    struct tensor (*value)[NODE_OUTS], (*save)[NODE_SAVES], (*work)[NODE_WORKS];
+};
 
 static inline struct run run_new(void)
 {
@@ -85,14 +90,15 @@ static inline void run_normal(const struct run *r, const struct node *n, uint64_
 
 static inline void run_forward(struct run *r)
 {
-    static const struct moment moment = { 0, 0, 1 };
+    static const struct step step = { 0, 0, 1 };
     for (int i = 0; i < r->graph->n; i++) {
         const struct node *n = r->graph->node[i];
         if (n->op->kind != OP_COMPUTE) continue;
         struct tensor in[n->n_in];
         for (int k = 0; k < n->n_in; k++) in[k] = n->in[k] ? run_value(r, n->in[k]) : (struct tensor){ 0 };
         backend_cpu.kernels(n->op->index)->forward(&(struct args){
-            .attr = n->attr, .n_in = n->n_in, .in = in, .out = r->value[i], .save = r->save[i], .work = r->work[i], .moment = &moment, .device = r->pool });
+            .attr = n->attr, .n_in = n->n_in, .in = in, .out = r->value[i], .save = r->save[i], .work = r->work[i],
+            .step = &step, .device = r->pool });
     }
 }
 

@@ -226,11 +226,11 @@ static void hold_together(const struct comparison *c, int arm)
 {
     const struct arm *a = &c->arm[arm], *b = &c->arm[c->baseline];
     double x[WIDE_REPLICATES], y[WIDE_REPLICATES];
-    bool apart = fabs(a->paired.delta) > a->paired.half,
+    bool excludes_zero = fabs(a->paired.delta) > a->paired.half,
          differs = a->verdict == VERDICT_BETTER || a->verdict == VERDICT_WORSE;
     int rests = 0;
-    assert_int_equal(apart, a->p < 0.05);
-    assert_int_equal(apart, differs);
+    assert_int_equal(excludes_zero, a->p < 0.05);
+    assert_int_equal(excludes_zero, differs);
     if (differs) assert_int_equal(a->verdict == VERDICT_BETTER, a->paired.delta < 0);
     for (int leave = 0; leave < WIDE_REPLICATES; leave++) {
         int n = 0;
@@ -240,7 +240,7 @@ static void hold_together(const struct comparison *c, int arm)
             y[n++] = c->reading[b->first + k].value;
         }
         struct contrast without = stats_paired(x, y, n, c->alpha);
-        rests += (fabs(without.delta) > without.half) != apart;
+        rests += (fabs(without.delta) > without.half) != excludes_zero;
     }
     assert_int_equal(a->rests, rests);
 }

@@ -1,5 +1,5 @@
-/* Averages of weights: what they are after some steps, that training does not know of them, and that evaluation, decoding and
-   checkpoints do. */
+/* Averages of weights: what they are after some steps, that training does not know of them, and that evaluation,
+   decoding and checkpoints do. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -16,7 +16,8 @@
 enum { SEQ = 24, VOCAB = 31, STEPS = 5 };
 
 static const char *const model = TEXT({
-    "layers": 2, "d_model": 16, "seq": 24, "vocab": 31, "attention": {"module": "gqa", "heads": 4, "kv_heads": 2, "head_dim": 8},
+    "layers": 2, "d_model": 16, "seq": 24, "vocab": 31, "attention": {"module": "gqa", "heads": 4, "kv_heads": 2,
+                                                                      "head_dim": 8},
     "ffn": {"module": "moe", "experts": 4, "d_ff": 12, "balance": ["bias"], "router": {"score": "sigmoid", "top_k": 2}}
 });
 
@@ -24,8 +25,9 @@ static struct session *open_session(const char *average, const char *precision)
 {
     struct session *s;
     struct err e;
-    json_t *config = json_pack("{s:o, s:{s:i, s:i, s:s, s:o}}", "model", json_loads(model, 0, NULL), "train", "steps", 20, "batch", 4, "precision", precision,
-                               "average", json_loads(average, JSON_DECODE_ANY, NULL));
+    json_t *config = json_pack("{s:o, s:{s:i, s:i, s:s, s:o}}", "model", json_loads(model, 0, NULL), "train", "steps",
+                               20, "batch", 4, "precision", precision, "average",
+                               json_loads(average, JSON_DECODE_ANY, NULL));
     assert_non_null(config);
     if (session_new(&s, config, 2, &e)) fail_msg("%s", e.text);
     json_decref(config);
@@ -130,7 +132,8 @@ static void check_closed_form(const char *average, double decay, int from)
             for (int64_t i = 0; i < shape_count(l->decl.shape); i++) {
                 sum[k][i] = first ? (double)w[i] : decay * sum[k][i] + (double)w[i];
                 if (!(fabs((double)mean[i] - sum[k][i] / weight) <= 4 * 0x1p-24 * fmax(1, fabs((double)w[i]))))
-                    fail_msg("%s: %s %lld is %.9g after step %d, not %.9g", average, paths[k], (long long)i, (double)mean[i], step, sum[k][i] / weight);
+                    fail_msg("%s: %s %lld is %.9g after step %d, not %.9g", average, paths[k], (long long)i,
+                             (double)mean[i], step, sum[k][i] / weight);
             }
             free(w);
             free(mean);
@@ -155,7 +158,8 @@ static void without_decay_they_are_the_weights(void **state)
 {
     (void)state;
     for (int i = 0; i < 2; i++) {
-        struct session *s = open_session(TEXT({"module": "ema", "decay": 0}), precisions[i]), *none = open_session(TEXT("none"), precisions[i]);
+        struct session *s = open_session(TEXT({"module": "ema", "decay": 0}), precisions[i]),
+                       *none = open_session(TEXT("none"), precisions[i]);
         int n;
         for (int step = 0; step < STEPS; step++) {
             train(s, step, true);
@@ -168,12 +172,14 @@ static void without_decay_they_are_the_weights(void **state)
     }
 }
 
-/* Bits of the weights and of the optimizer's memory are those of a training without averages, however often one evaluates. */
+/* Bits of the weights and of the optimizer's memory are those of a training without averages, however often one
+   evaluates. */
 static void training_does_not_know_of_them(void **state)
 {
     (void)state;
     for (int i = 0; i < 2; i++) {
-        struct session *s = open_session(TEXT({"module": "ema", "decay": 0.9}), precisions[i]), *none = open_session(TEXT("none"), precisions[i]);
+        struct session *s = open_session(TEXT({"module": "ema", "decay": 0.9}), precisions[i]),
+                       *none = open_session(TEXT("none"), precisions[i]);
         for (int step = 0; step < STEPS; step++) {
             train(s, step, true);
             train(none, step, true);
@@ -199,7 +205,9 @@ static void decode(struct session *s, real *logits)
     struct decoder *d;
     struct err e;
     struct inputs b = batch_of(s, 2000, true);
-    if (decoder_new(&d, &s->model, (struct plan_how){ &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE }, s->leaves, s->state, 1, SEQ, SEQ, 1, &e)) fail_msg("%s", e.text);
+    struct plan_how how = { &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE };
+    struct model_size size = { .batch = 1, .seq = SEQ, .context = SEQ };
+    if (decoder_new(&d, &s->model, how, s->leaves, s->state, size, 1, &e)) fail_msg("%s", e.text);
     decoder_feed(d, 0, b.ids, logits);
     decoder_free(d);
     inputs_free(b);
@@ -211,10 +219,12 @@ static void evaluation_and_decoding_read_them(void **state)
     static real want[SEQ * VOCAB], got[SEQ * VOCAB];
     (void)state;
     for (int i = 0; i < 2; i++) {
-        struct session *s = open_session(TEXT({"module": "ema", "decay": 0.9}), precisions[i]), *copy = open_session(TEXT("none"), precisions[i]);
+        struct session *s = open_session(TEXT({"module": "ema", "decay": 0.9}), precisions[i]),
+                       *copy = open_session(TEXT("none"), precisions[i]);
         for (int step = 0; step < STEPS; step++) train(s, step, true);
         for (int k = 0; k < copy->leaves->n; k++) {
-            const struct leaf *to = copy->leaves->leaf[k], *from = leaves_find(s->leaves, to->path), *mean = from ? leaves_average(s->leaves, from) : NULL;
+            const struct leaf *to = copy->leaves->leaf[k], *from = leaves_find(s->leaves, to->path),
+                              *mean = from ? leaves_average(s->leaves, from) : NULL;
             if (!mean) continue;
             real *values = values_of(s, mean);
             state_put(copy->state, to, values);
@@ -251,7 +261,8 @@ static void checkpoints_hold_them(void **state)
     json_t *extra = json_object(), *read = NULL;
     (void)state;
     assert_non_null(mkdtemp(dir));
-    struct session *s = open_session(TEXT({"module": "ema", "decay": 0.9}), "fp32"), *resumed = open_session(TEXT({"module": "ema", "decay": 0.9}), "fp32");
+    struct session *s = open_session(TEXT({"module": "ema", "decay": 0.9}), "fp32"),
+                   *resumed = open_session(TEXT({"module": "ema", "decay": 0.9}), "fp32");
     for (int step = 0; step < 3; step++) train(s, step, true);
     if (checkpoint_save(dir, 3, s->leaves, s->state, extra, 1, &c, &e)) fail_msg("%s", e.text);
     if (checkpoint_load(c.path, resumed->leaves, resumed->state, &c, &read, &e)) fail_msg("%s", e.text);
@@ -274,7 +285,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(averages_begin_as_their_weights), cmocka_unit_test(averages_have_their_closed_form),
         cmocka_unit_test(without_decay_they_are_the_weights), cmocka_unit_test(training_does_not_know_of_them),
-        cmocka_unit_test(evaluation_and_decoding_read_them), cmocka_unit_test(a_skipped_step_leaves_them), cmocka_unit_test(checkpoints_hold_them),
+        cmocka_unit_test(evaluation_and_decoding_read_them), cmocka_unit_test(a_skipped_step_leaves_them),
+        cmocka_unit_test(checkpoints_hold_them),
     };
     return cmocka_run_group_tests_name("averages", tests, NULL, NULL);
 }

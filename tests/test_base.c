@@ -8,7 +8,7 @@
 #include <cmocka.h>
 #include <Random123/philox.h>
 #include "backend/backend.h"
-#include "plan/place.h"
+#include "plan/offsets.h"
 #include "cpu/pool.h"
 
 /* What Python's xxhash.xxh128_hexdigest and xxh128sum say of these bytes; and in files the canonical bytes
@@ -153,10 +153,10 @@ static void tensors_alive_together_do_not_overlap(void **state)
                               .to = from + (int)key_below(k, (uint64_t)(3 * i + 2), 20) };
         sum += s[i].bytes;
     }
-    size_t end = place_spans(s, N);
+    size_t end = offsets_assign(s, N);
     assert_true(end < sum / 2);
     for (int i = 0; i < N; i++) {
-        assert_int_equal(s[i].offset % PLACE_ALIGNMENT, 0);
+        assert_int_equal(s[i].offset % OFFSETS_ALIGNMENT, 0);
         assert_true(s[i].offset + s[i].bytes <= end);
         for (int j = 0; j < i; j++) {
             bool together = s[i].from <= s[j].to && s[j].from <= s[i].to;

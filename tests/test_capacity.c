@@ -1,5 +1,5 @@
-/* Experts with room for so many: the experts' choice, what is dropped, and rows that are nobody's; published values by hand, and what must
-   hold for any keys. */
+/* Experts with room for so many: the experts' choice, what is dropped, and rows that are nobody's; published values by
+   hand, and what must hold for any keys. */
 #include "run_graph.h"
 #include <math.h>
 #include <signal.h>
@@ -19,7 +19,8 @@ static void test_experts_choose(void **state)
     (void)state;
     struct run r = run_new();
     struct graph *g = r.graph;
-    struct node *z = graph_input(g, "z", DTYPE_REAL, SHAPE(4, 2)), *p = softmax(g, z), *index = topk_columns(g, p, 1, 2);
+    struct node *z = graph_input(g, "z", DTYPE_REAL, SHAPE(4, 2)), *p = softmax(g, z),
+                *index = topk_columns(g, p, 1, 2);
     struct node *gate = pick(g, p, index), *d = dispatch(g, index, 2, 4);
     run_start(&r, 1);
     run_fill(&r, z, 1, 0, 2, 0, 0, .5, 0, 1.5);
@@ -50,7 +51,8 @@ static void test_masked_keys(void **state)
              0, INFINITY, INFINITY,
              -1, 4, 2);
     run_forward(&r);
-    assert_ints(run_ints(&r, index), -1, 1, 2,  -1, 1, -1,  -1, -1, -1,  0, -1, 2,  0, -1, -1,  0, -1, -1,  -1, 1, 2,  -1, 1, 2);
+    assert_ints(run_ints(&r, index), -1, 1, 2, -1, 1, -1, -1, -1, -1, 0, -1, 2, 0, -1, -1, 0, -1, -1, -1, 1, 2, -1, 1,
+                2);
     const real *threshold = output(&r, index, 1);
     assert_true(threshold[0] == -INFINITY);                 /* one token of the first group: there is no second */
     assert_reals(threshold + 1, 0, 2.5);
@@ -68,7 +70,8 @@ static void few_keys(const struct run *r, const struct node *n, int different, i
 static void check_choice(int c, int different, int threads)
 {
     struct run r = run_new();
-    struct node *key = graph_input(r.graph, "key", DTYPE_REAL, SHAPE(TOKENS, EXPERTS)), *index = topk_columns(r.graph, key, GROUPS, c);
+    struct node *key = graph_input(r.graph, "key", DTYPE_REAL, SHAPE(TOKENS, EXPERTS)),
+                *index = topk_columns(r.graph, key, GROUPS, c);
     run_start(&r, threads);
     if (different) few_keys(&r, key, different, 0);
     else run_normal(&r, key, 1);
@@ -104,14 +107,17 @@ static void test_all_take_all(void **state)
     (void)state;
     struct run r = run_new();
     struct graph *g = r.graph;
-    struct node *z = graph_input(g, "z", DTYPE_REAL, SHAPE(TOKENS, EXPERTS)), *x = graph_input(g, "x", DTYPE_REAL, SHAPE(TOKENS, WIDTH));
+    struct node *z = graph_input(g, "z", DTYPE_REAL, SHAPE(TOKENS, EXPERTS)),
+                *x = graph_input(g, "x", DTYPE_REAL, SHAPE(TOKENS, WIDTH));
     struct node *p = softmax(g, z), *index = topk_columns(g, p, GROUPS, GROUP), *d = dispatch(g, index, EXPERTS, 0);
-    struct node *order = graph_result(g, d, 1), *place = graph_result(g, d, 2), *y = combine(g, gather(g, x, order, place), order, place, pick(g, p, index));
+    struct node *order = graph_result(g, d, 1), *place = graph_result(g, d, 2),
+                *y = combine(g, gather(g, x, order, place), order, place, pick(g, p, index));
     run_start(&r, 1);
     run_normal(&r, z, 1);
     run_normal(&r, x, 2);
     run_forward(&r);
-    for (int64_t i = 0; i < TOKENS * WIDTH; i++) assert_true(fabs((double)(run_reals(&r, y)[i] - run_reals(&r, x)[i])) < 1e-5);
+    for (int64_t i = 0; i < TOKENS * WIDTH; i++)
+        assert_true(fabs((double)(run_reals(&r, y)[i] - run_reals(&r, x)[i])) < 1e-5);
     run_free(&r);
 }
 
@@ -123,7 +129,8 @@ static void test_what_is_dropped(void **state)
     (void)state;
     struct run r = run_new();
     struct graph *g = r.graph;
-    struct node *index = graph_input(g, "index", DTYPE_I32, SHAPE(4, 2)), *gate = graph_input(g, "gate", DTYPE_REAL, SHAPE(4, 2));
+    struct node *index = graph_input(g, "index", DTYPE_I32, SHAPE(4, 2)),
+                *gate = graph_input(g, "gate", DTYPE_REAL, SHAPE(4, 2));
     struct node *by_token = drop_over_capacity(g, index, NULL, 4, 1, 2, PRIORITY_TOKEN);
     struct node *by_choice = drop_over_capacity(g, index, gate, 4, 1, 2, PRIORITY_CHOICE);
     struct node *by_gate = drop_over_capacity(g, index, gate, 4, 1, 2, PRIORITY_GATE);
@@ -155,7 +162,8 @@ static bool first(enum priority by, const real *gate, int64_t p, int64_t q)
 static int64_t check_drops(enum priority by, int64_t capacity, int different, int threads)
 {
     struct run r = run_new();
-    struct node *index = graph_input(r.graph, "index", DTYPE_I32, SHAPE(TOKENS, K)), *gate = graph_input(r.graph, "gate", DTYPE_REAL, SHAPE(TOKENS, K));
+    struct node *index = graph_input(r.graph, "index", DTYPE_I32, SHAPE(TOKENS, K)),
+                *gate = graph_input(r.graph, "gate", DTYPE_REAL, SHAPE(TOKENS, K));
     struct node *kept = drop_over_capacity(r.graph, index, gate, EXPERTS, GROUPS, capacity, by);
     run_start(&r, threads);
     for (int64_t p = 0; p < TOKENS * K; p++) run_ints(&r, index)[p] = (int32_t)(p * p / 3 % (EXPERTS + 3)) - 1;
@@ -201,13 +209,15 @@ static void test_groups_are_apart(void **state)
     int32_t chosen[2][TOKENS * EXPERTS], kept[2][TOKENS * K];
     for (int turn = 0; turn < 2; turn++) {
         struct run r = run_new();
-        struct node *key = graph_input(r.graph, "key", DTYPE_REAL, SHAPE(TOKENS, EXPERTS)), *index = topk_columns(r.graph, key, GROUPS, 20);
+        struct node *key = graph_input(r.graph, "key", DTYPE_REAL, SHAPE(TOKENS, EXPERTS)),
+                    *index = topk_columns(r.graph, key, GROUPS, 20);
         struct node *pairs = graph_input(r.graph, "pairs", DTYPE_I32, SHAPE(TOKENS, K));
         struct node *drops = drop_over_capacity(r.graph, pairs, NULL, EXPERTS, GROUPS, 20, PRIORITY_CHOICE);
         run_start(&r, 2);
         for (int64_t t = 0; t < TOKENS; t++) {
             int64_t from = (t + turn * GROUP) % TOKENS;
-            for (int64_t e = 0; e < EXPERTS; e++) run_reals(&r, key)[t * EXPERTS + e] = (real)sin((double)(from * EXPERTS + e));
+            for (int64_t e = 0; e < EXPERTS; e++)
+                run_reals(&r, key)[t * EXPERTS + e] = (real)sin((double)(from * EXPERTS + e));
             for (int64_t j = 0; j < K; j++) run_ints(&r, pairs)[t * K + j] = (int32_t)(from * from / 3 + j) % EXPERTS;
         }
         run_forward(&r);
@@ -231,7 +241,8 @@ static void test_causal(void **state)
         struct node *index = graph_input(r.graph, "index", DTYPE_I32, SHAPE(TOKENS, K));
         struct node *drops = drop_over_capacity(r.graph, index, NULL, EXPERTS, 1, 40, PRIORITY_TOKEN);
         run_start(&r, 1);
-        for (int64_t p = 0; p < TOKENS * K; p++) run_ints(&r, index)[p] = (int32_t)(p * p / 3 + other * (p >= 300)) % EXPERTS;
+        for (int64_t p = 0; p < TOKENS * K; p++)
+            run_ints(&r, index)[p] = (int32_t)(p * p / 3 + other * (p >= 300)) % EXPERTS;
         run_forward(&r);
         memcpy(kept[other], run_ints(&r, drops), sizeof kept[other]);
         run_free(&r);
@@ -249,10 +260,12 @@ static void test_no_weight_no_row(void **state)
     (void)state;
     struct run r = run_new();
     struct graph *g = r.graph;
-    struct node *index = graph_input(g, "index", DTYPE_I32, SHAPE(TOKENS, K)), *z = graph_input(g, "z", DTYPE_REAL, SHAPE(TOKENS, K));
+    struct node *index = graph_input(g, "index", DTYPE_I32, SHAPE(TOKENS, K)),
+                *z = graph_input(g, "z", DTYPE_REAL, SHAPE(TOKENS, K));
     struct node *x = graph_input(g, "x", DTYPE_ACT, SHAPE(TOKENS, WIDTH)), *gate = clamp(g, z, 0, 3), *sum[2], *rows[2];
     for (int dropped = 0; dropped < 2; dropped++) {
-        struct node *d = dispatch(g, dropped ? drop_zero(g, index, gate) : index, EXPERTS, 0), *order = graph_result(g, d, 1), *place = graph_result(g, d, 2);
+        struct node *d = dispatch(g, dropped ? drop_zero(g, index, gate) : index, EXPERTS, 0),
+                    *order = graph_result(g, d, 1), *place = graph_result(g, d, 2);
         rows[dropped] = d;
         sum[dropped] = combine(g, gather(g, x, order, place), order, place, gate);
     }
@@ -275,7 +288,8 @@ static void test_bound(void **state)
     (void)state;
     struct run r = run_new();
     struct node *index = graph_input(r.graph, "index", DTYPE_I32, SHAPE(4, 2));
-    struct node *all = dispatch(r.graph, index, 3, 0), *few = dispatch(r.graph, index, 3, 6), *more = dispatch(r.graph, index, 3, 100);
+    struct node *all = dispatch(r.graph, index, 3, 0), *few = dispatch(r.graph, index, 3, 6),
+                *more = dispatch(r.graph, index, 3, 100);
     assert_int_equal(graph_result(r.graph, few, 1)->shape.dim[0], 6);
     assert_int_equal(graph_result(r.graph, more, 1)->shape.dim[0], 8);
     run_start(&r, 1);
@@ -366,7 +380,8 @@ static void test_messages(void **state)
     (void)state;
     struct leaves *leaves = leaves_new();
     struct graph *g = graph_new(leaves);
-    struct node *key = graph_input(g, "key", DTYPE_REAL, SHAPE(6, 4)), *index = graph_input(g, "index", DTYPE_I32, SHAPE(6, 2));
+    struct node *key = graph_input(g, "key", DTYPE_REAL, SHAPE(6, 4)),
+                *index = graph_input(g, "index", DTYPE_I32, SHAPE(6, 2));
     struct node *gate = graph_input(g, "gate", DTYPE_REAL, SHAPE(6, 2));
     check_message(g, topk_columns(g, key, 4, 1), "6 tokens cannot be divided into 4 groups");
     check_message(g, topk_columns(g, key, 0, 1), "into 0 groups");
@@ -389,9 +404,10 @@ static void test_messages(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_experts_choose), cmocka_unit_test(test_masked_keys), cmocka_unit_test(test_choice), cmocka_unit_test(test_all_take_all),
-        cmocka_unit_test(test_what_is_dropped), cmocka_unit_test(test_drops), cmocka_unit_test(test_groups_are_apart), cmocka_unit_test(test_causal),
-        cmocka_unit_test(test_no_weight_no_row), cmocka_unit_test(test_bound), cmocka_unit_test(test_too_few_rows), cmocka_unit_test(test_hash),
+        cmocka_unit_test(test_experts_choose), cmocka_unit_test(test_masked_keys), cmocka_unit_test(test_choice),
+        cmocka_unit_test(test_all_take_all), cmocka_unit_test(test_what_is_dropped), cmocka_unit_test(test_drops),
+        cmocka_unit_test(test_groups_are_apart), cmocka_unit_test(test_causal), cmocka_unit_test(test_no_weight_no_row),
+        cmocka_unit_test(test_bound), cmocka_unit_test(test_too_few_rows), cmocka_unit_test(test_hash),
         cmocka_unit_test(test_messages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -83,7 +83,8 @@ static void test_values_reach_the_struct(void **state)
     struct arena *arena = arena_new();
     struct problems problems = { 0 };
     struct conf conf;
-    json_t *json = parse("{'layers':2,'flag':false,'word':'blue','rate':0.25,'list':[4,0,9],'ffn':{'layers':['dense','moe']}}");
+    json_t *json = parse("{'layers':2,'flag':false,'word':'blue','rate':0.25,'list':[4,0,9],'ffn':{'layers':['dense',"
+                         "'moe']}}");
     config_load(&schema, json, "", arena, &conf, &problems);
     assert_int_equal(problems.n, 0);
     assert_int_equal(conf.layers, 2);
@@ -229,7 +230,8 @@ static void test_bad_paths(void **state)
 static void test_get_by_path(void **state)
 {
     (void)state;
-    json_t *json = parse("{'rate':0.25,'ffn':{'layers':[{'module':'moe','router':{'top_k':1},'balance':[{'module':'bias','gamma':2}]},'dense']}}");
+    json_t *json = parse("{'rate':0.25,'ffn':{'layers':[{'module':'moe','router':{'top_k':1},"
+                         "'balance':[{'module':'bias','gamma':2}]},'dense']}}");
     assert_true(json_real_value(config_get(json, "rate")) == 0.25);
     assert_int_equal(json_integer_value(config_get(json, "ffn.router.top_k")), 1);
     assert_int_equal(json_integer_value(config_get(json, "ffn.balance.bias.gamma")), 2);

@@ -11,11 +11,15 @@
     CASE(topk, some, topk(g, KEY(4, 5), 3)) \
     CASE(topk, all, topk(g, KEY(2, 3), 3)) \
     CASE(topk_columns, some, topk_columns(g, KEY(8, 3), 2, 2)) \
-    CASE(drop_over_capacity, some, drop_over_capacity(g, int_in(g, SHAPE(4, 2), 0, 1, 0, 1, 0, 1, 0, -1), KEY(4, 2), 2, 1, 2, PRIORITY_GATE)) \
-    CASE(drop_over_capacity, nobody, drop_over_capacity(g, int_in(g, SHAPE(2, 2), 2, -1, 3, 70), NULL, 2, 1, 2, PRIORITY_TOKEN)) \
+    CASE(drop_over_capacity, some, drop_over_capacity(g, int_in(g, SHAPE(4, 2), 0, 1, 0, 1, 0, 1, 0, -1), KEY(4, 2), \
+                                                      2, 1, 2, PRIORITY_GATE)) \
+    CASE(drop_over_capacity, nobody, drop_over_capacity(g, int_in(g, SHAPE(2, 2), 2, -1, 3, 70), NULL, 2, 1, 2, \
+                                                        PRIORITY_TOKEN)) \
     CASE(drop_zero, some, drop_zero(g, int_in(g, SHAPE(2, 2), 3, 2, 1, 0), KEY(2, 2))) \
-    CASE(gather, nobodys, gather(g, act_in(g, 3, 2), int_in(g, SHAPE(4), 4, 1, -1, -1), int_in(g, SHAPE(3, 2), -1, 1, -1, -1, 0, -1))) \
-    CASE(grouped_matmul, nobodys, grouped_matmul(g, ragged_in(g, 2, 4, 2), real_in(g, 2, 2, 2), int_in(g, SHAPE(3), 0, 1, 2))) \
+    CASE(gather, nobodys, gather(g, act_in(g, 3, 2), int_in(g, SHAPE(4), 4, 1, -1, -1), \
+                                 int_in(g, SHAPE(3, 2), -1, 1, -1, -1, 0, -1))) \
+    CASE(grouped_matmul, nobodys, grouped_matmul(g, ragged_in(g, 2, 4, 2), real_in(g, 2, 2, 2), \
+                                                 int_in(g, SHAPE(3), 0, 1, 2))) \
     CASE(load, reals, load(g, positive_in(g, 3))) \
     CASE(clip_norm, clips, clip_norm(g, positive_in(g, 1), positive_in(g, 1), 2)) \
     CASE(clip_norm, never, clip_norm(g, positive_in(g, 1), NULL, 0)) \
@@ -26,7 +30,8 @@
     CASE(muon, small, muon(g, real_in(g, 2, 3, 5), real_in(g, 2, 3, 5), real_in(g, 2, 3, 5), positive_in(g, 1), \
                            positive_in(g, 2), \
                            (struct muon_attr){ 0.95, 0.1, 0.2, 1, 5 })) \
-    CASE(clip_heads, small, clip_heads(g, real_in(g, 6, 5), positive_in(g, 6), positive_in(g, 2), (struct clip_heads_attr){ 0.05, 0.5, 3 })) \
+    CASE(clip_heads, small, clip_heads(g, real_in(g, 6, 5), positive_in(g, 6), positive_in(g, 2), \
+                                       (struct clip_heads_attr){ 0.05, 0.5, 3 })) \
     CASE(average, small, average(g, real_in(g, 11), real_in(g, 11), positive_in(g, 2), positive_in(g, 1))) \
     CASE(bias_step, small, bias_step(g, real_in(g, 4), positive_in(g, 4), positive_in(g, 2), 1e-3)) \
     CASE(update_ratio, two, update_ratio(g, 2, (struct node *[]){ positive_in(g, 2), positive_in(g, 2) }))
@@ -84,7 +89,8 @@ static void same_on_both(struct pair *p)
         for (int64_t i = 0; i < shape_count(p->cpu.out[k].shape); i++)
             same_value(tensor_get(&p->cpu.out[k], i), tensor_get(&p->gpu.out[k], i), "output", k, i);
     for (int k = 0; k < p->cpu.node->n_in; k++)
-        for (int64_t i = 0; p->cpu.in[k].data && i < shape_count(p->cpu.in[k].shape); i++) same_value(tensor_get(&p->cpu.in[k], i), tensor_get(&p->gpu.in[k], i), "input", k, i);
+        for (int64_t i = 0; p->cpu.in[k].data && i < shape_count(p->cpu.in[k].shape); i++)
+            same_value(tensor_get(&p->cpu.in[k], i), tensor_get(&p->gpu.in[k], i), "input", k, i);
     close_both(p);
 }
 
@@ -308,8 +314,10 @@ static void test_packing(void **state)
     CASE(embed, negative, embed(g, real_in(g, 3, 8), int_in(g, SHAPE(1, 4), 0, -7, 1, 2))) \
     CASE(cross_entropy, beyond, cross_entropy(g, act_in(g, 2, 8), real_in(g, 5, 8), int_in(g, SHAPE(1, 2), 4, 5))) \
     CASE(dispatch, beyond, dispatch(g, int_in(g, SHAPE(3, 2), 0, 1, 2, 4, 1, 0), 4)) \
-    CASE(ngram, beyond, ngram(g, int_in(g, SHAPE(1, 4), 1, 2, 3, 1), int_in(g, SHAPE(1, 2), 0, 0), int_in(g, SHAPE(1), 3), 2, 5, 11, HASH_MOD)) \
-    CASE(cache, beyond, cache(g, real_in(g, 1, 4, 8), real_in(g, 2, 8), int_in(g, SHAPE(1, 2), 0, 0), int_in(g, SHAPE(1), 3))) \
+    CASE(ngram, beyond, ngram(g, int_in(g, SHAPE(1, 4), 1, 2, 3, 1), int_in(g, SHAPE(1, 2), 0, 0), \
+                              int_in(g, SHAPE(1), 3), 2, 5, 11, HASH_MOD)) \
+    CASE(cache, beyond, cache(g, real_in(g, 1, 4, 8), real_in(g, 2, 8), int_in(g, SHAPE(1, 2), 0, 0), \
+                              int_in(g, SHAPE(1), 3))) \
     CASE(dispatch, negative, dispatch(g, int_in(g, SHAPE(3, 2), 0, 1, 2, -2, 1, 0), 4, 0)) \
     CASE(dispatch, too_few_rows, dispatch(g, int_in(g, SHAPE(3, 2), 0, 1, 2, 4, 1, 0), 4, 4))
 FAULTS_OF(BENCH_BUILD)
@@ -320,8 +328,10 @@ static const struct op_case faults[] = { FAULTS_OF(BENCH_CASE) };
 static void test_faults(void **state)
 {
     static const struct { const char *words, *end; } expected[COUNT(faults) + 1] = {
-        { "embed: id 3, the table has 3 rows", "code 134" }, { "embed: id -7, the table has 3 rows", "code 134" }, { "target 5, the vocabulary has 5", "code 134" },
-        { "position 4 of 4", "code 134" }, { "position 3 of 3", "code 134" }, { "dispatch: expert -2 of 4", "code 134" },
+        { "embed: id 3, the table has 3 rows", "code 134" }, { "embed: id -7, the table has 3 rows", "code 134" },
+        { "target 5, the vocabulary has 5", "code 134" },
+        { "position 4 of 4", "code 134" }, { "position 3 of 3", "code 134" },
+        { "dispatch: expert -2 of 4", "code 134" },
         { "dispatch: 5 pairs, there is room for 4 rows", "code 134" },
         { "16777216.0 MiB of the GPU's memory were wanted", "code 7" } };
     char self[1024] = "", command[1200], said[1024];
@@ -352,9 +362,10 @@ static int meet_fault(int number)
 int main(int n, char **word)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_keys), cmocka_unit_test(test_room), cmocka_unit_test(test_rows_of_nobody), cmocka_unit_test(test_counts_of_nothing),
-        cmocka_unit_test(test_norms), cmocka_unit_test(test_skipped_steps), cmocka_unit_test(test_balanced), cmocka_unit_test(test_many_tensors),
-        cmocka_unit_test(test_packing), cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_keys), cmocka_unit_test(test_room), cmocka_unit_test(test_rows_of_nobody),
+        cmocka_unit_test(test_counts_of_nothing), cmocka_unit_test(test_norms), cmocka_unit_test(test_skipped_steps),
+        cmocka_unit_test(test_balanced), cmocka_unit_test(test_many_tensors), cmocka_unit_test(test_packing),
+        cmocka_unit_test(test_faults),
     };
     if (n == 3 && strcmp(word[1], "fault") == 0) return meet_fault(atoi(word[2]));
     return cmocka_run_group_tests(tests, open_devices, close_devices);

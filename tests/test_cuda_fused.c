@@ -1,5 +1,5 @@
-/* Calls that one kernel computes leave the bits of calls that run one after the other: sum and norm, norm and rotary position, and the
-   updates of all weights and their averages. */
+/* Calls that one kernel computes leave the bits of calls that run one after the other: sum and norm, norm and rotary
+   position, and the updates of all weights and their averages. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -26,8 +26,8 @@ static json_t *config_of(const char *precision)
     json_t *words = json_string("qk");
     if (config_set(&model_schema, model, "attention.qk_norm", words, &e)) fail_msg("%s", e.text);
     json_decref(words);
-    return json_pack("{s:o, s:{s:i, s:i, s:s, s:s, s:s}}", "model", model, "train", "steps", STEPS, "batch", 2, "backend", "cuda", "precision", precision,
-                     "average", "ema");
+    return json_pack("{s:o, s:{s:i, s:i, s:s, s:s, s:s}}", "model", model, "train", "steps", STEPS, "batch", 2,
+                     "backend", "cuda", "precision", precision, "average", "ema");
 }
 
 /* The same model over another backend. */
@@ -60,7 +60,9 @@ static struct hash trained(struct session *s)
     return session_hash(s);
 }
 
-static const struct { int first, second, least; } pairs[] = { { OP_add, OP_rmsnorm, 2 }, { OP_rmsnorm, OP_rope, 2 }, { OP_adamw, OP_adamw, 10 }, { OP_average, OP_average, 10 } };
+static const struct { int first, second, least; } pairs[] = { { OP_add, OP_rmsnorm, 2 }, { OP_rmsnorm, OP_rope, 2 },
+                                                              { OP_adamw, OP_adamw, 10 },
+                                                              { OP_average, OP_average, 10 } };
 
 /* The backend as it is, but for what it fuses. */
 static const struct backend *whole;
@@ -74,7 +76,7 @@ static kernel *only(int first, const struct args *a, int second, const struct ar
 static void fusing_changes_nothing(void **state)
 {
     static const char *const precisions[] = { "fp32", "bf16" };
-    static struct backend apart;
+    static struct backend one_pair;
     (void)state;
     for (int i = 0; i < COUNT(precisions); i++) {
         struct session *s;
@@ -84,10 +86,10 @@ static void fusing_changes_nothing(void **state)
         if (session_new(&s, config, 1, &e)) fail_msg("%s", e.text);
         json_decref(config);
         whole = s->backend;
-        apart = *whole;
-        apart.fuse = only;
+        one_pair = *whole;
+        one_pair.fuse = only;
         for (allowed = -1; allowed < COUNT(pairs); allowed++) {
-            move(s, &apart);
+            move(s, &one_pair);
             for (int k = 0; k < COUNT(pairs); k++) {
                 int n = plan_fused(s->plan, pairs[k].first, pairs[k].second);
                 if (k == allowed ? n < pairs[k].least : n > 0)

@@ -107,8 +107,8 @@ static void check(const struct gemm *g, const struct block *a, const struct bloc
             for (int64_t j = 0; j < g->n; j++) {
                 double sum = 0, size = 0;
                 for (int64_t p = 0; p < g->k; p++) {
-                    double x = a->host[e * g->a_stride + (g->a_turned ? p * g->a_row + i : i * g->a_row + p)];
-                    double y = b->host[e * g->b_stride + (g->b_turned ? j * g->b_row + p : p * g->b_row + j)];
+                    double x = a->host[e * g->a_stride + (g->a_transposed ? p * g->a_row + i : i * g->a_row + p)];
+                    double y = b->host[e * g->b_stride + (g->b_transposed ? j * g->b_row + p : p * g->b_row + j)];
                     sum += x * y;
                     size += fabs(x * y);
                 }
@@ -126,15 +126,15 @@ static void check(const struct gemm *g, const struct block *a, const struct bloc
 static void compare(struct gemm g, int64_t gap)
 {
     int batch = g.batch ? g.batch : 1;
-    g.a_row = (g.a_turned ? g.m : g.k) + gap;
-    g.b_row = (g.b_turned ? g.k : g.n) + gap;
+    g.a_row = (g.a_transposed ? g.m : g.k) + gap;
+    g.b_row = (g.b_transposed ? g.k : g.n) + gap;
     g.c_row = g.n + gap;
     if (batch > 1) {
-        g.a_stride = g.a_row * (g.a_turned ? g.k : g.m) + gap;
+        g.a_stride = g.a_row * (g.a_transposed ? g.k : g.m) + gap;
         g.c_stride = g.c_row * g.m + gap;
     }
-    struct block a = drawn(g.in, g.a_stride * (batch - 1) + g.a_row * (g.a_turned ? g.k : g.m)),
-                 b = drawn(g.in, g.b_row * (g.b_turned ? g.n : g.k));
+    struct block a = drawn(g.in, g.a_stride * (batch - 1) + g.a_row * (g.a_transposed ? g.k : g.m)),
+                 b = drawn(g.in, g.b_row * (g.b_transposed ? g.n : g.k));
     struct block c = drawn(g.out, g.c_stride * (batch - 1) + g.c_row * g.m);
     for (int64_t i = 0; i < c.values; i++) {
         int64_t at = batch > 1 ? i % g.c_stride : i;
@@ -154,8 +154,8 @@ static void every_way(void **state)
     (void)state;
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
         for (int way = 0; way < 64; way++)
-            compare((struct gemm){ .m = shapes[s].m, .n = shapes[s].n, .k = shapes[s].k, .a_turned = way & 1,
-                                   .b_turned = way & 2,
+            compare((struct gemm){ .m = shapes[s].m, .n = shapes[s].n, .k = shapes[s].k, .a_transposed = way & 1,
+                                   .b_transposed = way & 2,
                                    .in = way & 4 ? GEMM_BF16 : GEMM_F32, .out = (way & 12) == 12 ? GEMM_BF16 : GEMM_F32,
                                    .alpha = way & 16 ? -0.5f : 1, .beta = way & 32 ? 1 : 0, .batch = way % 5 ? 0 : 3 },
                                    way % 3);

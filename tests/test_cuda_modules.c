@@ -87,7 +87,7 @@ static double length(const double *x, int64_t n)
     return sqrt(sum);
 }
 
-static double apart(const double *x, const double *y, int64_t n)
+static double distance(const double *x, const double *y, int64_t n)
 {
     double sum = 0;
     for (int64_t i = 0; i < n; i++) sum += (x[i] - y[i]) * (x[i] - y[i]);
@@ -164,10 +164,10 @@ static void check_gradient(struct twins *w, int i, const double *want, int64_t n
     double *got = gradient(&w->gpu, i), moved = 0;
     for (int k = 0; k < NEAR; k++) {
         double *near = gradient(&w->near[k], i);
-        moved = fmax(moved, apart(want, near, n));
+        moved = fmax(moved, distance(want, near, n));
         free(near);
     }
-    check_share(w, "gradient of", w->cpu.graph->node[i]->leaf->path, apart(want, got, n) / of, moved / of,
+    check_share(w, "gradient of", w->cpu.graph->node[i]->leaf->path, distance(want, got, n) / of, moved / of,
                 w->kind->gradient);
     free(got);
 }
@@ -211,7 +211,7 @@ static void check_leaf(struct twins *w, int i, double **begun)
             fail_msg("%s: %s begins with other bits", w->name, l->path);
         *begun = want;
     } else {
-        check_share(w, "update of", l->path, apart(want, got, n) / fmax(apart(want, *begun, n), 1e-9), 0,
+        check_share(w, "update of", l->path, distance(want, got, n) / fmax(distance(want, *begun, n), 1e-9), 0,
                     w->kind->update);
         free(want);
         free(*begun);

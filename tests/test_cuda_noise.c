@@ -1,4 +1,5 @@
-/* Noise on the GPU: the bits of the CPU, and in steps that are replayed from a recording that of their own sequences. */
+/* Noise on the GPU: the bits of the CPU, and in steps that are replayed from a recording that of their own
+   sequences. */
 #include "noisy_session.h"
 #include "op_cases.h"
 #include "cuda_devices.h"
@@ -50,6 +51,7 @@ static void recorded_steps_have_noise_of_their_own(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(the_bits_of_the_cpu), cmocka_unit_test(recorded_steps_have_noise_of_their_own) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(the_bits_of_the_cpu),
+                                        cmocka_unit_test(recorded_steps_have_noise_of_their_own) };
     return cmocka_run_group_tests_name("cuda_noise", tests, open_devices, close_devices);
 }

@@ -139,7 +139,8 @@ static void decode(struct session *s, real *logits)
     struct err e;
     struct inputs b = batch_of(s, 2000, 0);
     struct plan_how how = { s->backend, (enum precision)s->train.precision, RECOMPUTE_NONE };
-    if (decoder_new(&d, &s->model, how, s->leaves, s->state, (struct model_size){ .batch = 1, .seq = CHUNK, .context = SEQ }, 1, &e)) fail_msg("%s", e.text);
+    if (decoder_new(&d, &s->model, how, s->leaves, s->state,
+                    (struct model_size){ .batch = 1, .seq = CHUNK, .context = SEQ }, 1, &e)) fail_msg("%s", e.text);
     for (int at = 0; at < SEQ; at += CHUNK) decoder_feed(d, at, b.ids + at, logits + at * VOCAB);
     decoder_free(d);
     inputs_free(b);

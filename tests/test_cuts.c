@@ -36,7 +36,8 @@ static void take(struct tiny *part, const struct tiny *whole, int micro)
     memcpy(part->ids, whole->ids + at, n * sizeof *part->ids);
     memcpy(part->target, whole->target + at, n * sizeof *part->target);
     memcpy(part->weight, whole->weight + at, n * sizeof *part->weight);
-    memcpy(part->noise_key, whole->noise_key + 2 * part->batch * micro, 2 * (size_t)part->batch * sizeof *part->noise_key);
+    memcpy(part->noise_key, whole->noise_key + 2 * part->batch * micro,
+           2 * (size_t)part->batch * sizeof *part->noise_key);
     tiny_put(part);
 }
 

@@ -1,5 +1,5 @@
-/* The gated delta rule and the short convolution: golden values, what each special case must be, and that a sequence may be
-   cut into chunks or tokens, continued from a cache, and taken back. */
+/* The gated delta rule and the short convolution: golden values, what each special case must be, and that a sequence
+   may be cut into chunks or tokens, continued from a cache, and taken back. */
 #include "op_check.h"
 
 enum { TOKENS = 12 };
@@ -9,11 +9,14 @@ static int32_t third(int64_t i) { return (int32_t)(i / 5 * 5); }
 static int32_t one(int64_t i) { (void)i; return 1; }
 
 #define RULE(T, HV, gate, start_, delta_, chunk_, ...) \
-    delta_rule(g, (struct delta_rule){ .q = real_in(g, T, 1, 2), .k = real_in(g, T, 1, 2), .v = real_in(g, T, HV, 2), .g = gate, \
+    delta_rule(g, (struct delta_rule){ .q = real_in(g, T, 1, 2), .k = real_in(g, T, 1, 2), .v = real_in(g, T, HV, 2), \
+                                       .g = gate, \
                .beta = positive_in(g, T, HV), .start = start_, .delta = delta_, .chunk = chunk_, __VA_ARGS__ })
-#define GOLDEN(gate, delta_, chunk_) RULE(4, 1, gate, count_in(g, SHAPE(1, 4), zero), delta_, chunk_, .scale = sqrt(0.5))
+#define GOLDEN(gate, delta_, chunk_) \
+    RULE(4, 1, gate, count_in(g, SHAPE(1, 4), zero), delta_, chunk_, .scale = sqrt(0.5))
 #define WHOLE(delta_, chunk_) \
-    RULE(TOKENS, 2, real_of(g, memory, TOKENS, 2, 2), count_in(g, SHAPE(1, TOKENS), third), delta_, chunk_, .scale = 0.6)
+    RULE(TOKENS, 2, real_of(g, memory, TOKENS, 2, 2), count_in(g, SHAPE(1, TOKENS), third), delta_, chunk_, \
+         .scale = 0.6)
 #define PART(n, delta_, ring) \
     RULE(n, 2, real_of(g, memory, n, 2, 2), count_in(g, SHAPE(1, n), zero), delta_, 3, .scale = 0.6, \
          .pos = int_in(g, SHAPE(1), 0), .state = real_in(g, 1, ring, 2, 4))
@@ -25,7 +28,8 @@ static int32_t one(int64_t i) { (void)i; return 1; }
     CASE(delta_rule, gla, GOLDEN(real_in(g, 4, 1, 2), 0, 2)) \
     CASE(delta_rule, cached, RULE(4, 1, real_in(g, 4, 1), count_in(g, SHAPE(1, 4), zero), 1, 3, .scale = sqrt(0.5), \
                                   .pos = int_in(g, SHAPE(1), 0), .state = real_in(g, 1, 1, 1, 4))) \
-    CASE(delta_rule, cached_vector, RULE(4, 1, real_in(g, 4, 1, 2), count_in(g, SHAPE(1, 4), zero), 1, 3, .scale = sqrt(0.5), \
+    CASE(delta_rule, cached_vector, RULE(4, 1, real_in(g, 4, 1, 2), count_in(g, SHAPE(1, 4), zero), 1, 3, \
+                                         .scale = sqrt(0.5), \
                                          .pos = int_in(g, SHAPE(1), 0), .state = real_in(g, 1, 1, 1, 4))) \
     CASE(delta_rule, whole_1, WHOLE(1, 1)) \
     CASE(delta_rule, whole_2, WHOLE(1, 2)) \
@@ -40,7 +44,8 @@ static int32_t one(int64_t i) { (void)i; return 1; }
     CASE(conv1d, golden, CONV(6, NULL, NULL, false)) \
     CASE(conv1d, silu, CONV(6, NULL, NULL, true)) \
     CASE(conv1d, whole, CONV(TOKENS, NULL, NULL, true)) \
-    CASE(conv1d, scale, conv1d(g, real_in(g, 6, 2), real_in(g, 2, 1), count_in(g, SHAPE(1, 6), zero), NULL, NULL, false)) \
+    CASE(conv1d, scale, conv1d(g, real_in(g, 6, 2), real_in(g, 2, 1), count_in(g, SHAPE(1, 6), zero), NULL, NULL, \
+                               false)) \
     CASE(conv1d, one_token, CONV(1, int_in(g, SHAPE(1), 0), real_in(g, 1, 3, 2), true)) \
     CASE(conv1d, one_of_ring, CONV(1, int_in(g, SHAPE(1), 0), real_in(g, 1, 6, 2), true)) \
     CASE(conv1d, three_of_ring, CONV(3, int_in(g, SHAPE(1), 0), real_in(g, 1, 6, 2), true)) \
@@ -64,7 +69,8 @@ static void close_to(const struct tensor *x, int64_t from, const struct tensor *
 {
     for (int64_t i = 0; i < n; i++) {
         double have = tensor_get(x, from + i), want = tensor_get(y, at + i);
-        if (!(fabs(have - want) <= 1e-5 * (1 + fabs(want)))) fail_msg("value %lld is %.9g, expected %.9g", (long long)i, have, want);
+        if (!(fabs(have - want) <= 1e-5 * (1 + fabs(want))))
+            fail_msg("value %lld is %.9g, expected %.9g", (long long)i, have, want);
     }
 }
 
@@ -81,7 +87,8 @@ static void fill_golden(struct bench *b)
     }
     for (int which = Q; which <= K; which++)
         for (int64_t t = 0; t < 4; t++) {
-            double x = tensor_get(&b->in[which], 2 * t), y = tensor_get(&b->in[which], 2 * t + 1), by = 1 / sqrt(x * x + y * y + 1e-6);
+            double x = tensor_get(&b->in[which], 2 * t), y = tensor_get(&b->in[which], 2 * t + 1),
+                   by = 1 / sqrt(x * x + y * y + 1e-6);
             tensor_set(&b->in[which], 2 * t, x * by);
             tensor_set(&b->in[which], 2 * t + 1, y * by);
         }
@@ -142,7 +149,8 @@ static void test_golden_state(void **state)
     for (int64_t t = 0; t < 4; t++) {
         fade *= exp(tensor_get(&b.in[G], t));
         for (int64_t m = 0; m < 2; m++) {
-            double want = fade * (left[m] * tensor_get(&b.in[Q], 2 * t) + left[2 + m] * tensor_get(&b.in[Q], 2 * t + 1));
+            double want = fade *
+                          (left[m] * tensor_get(&b.in[Q], 2 * t) + left[2 + m] * tensor_get(&b.in[Q], 2 * t + 1));
             assert_true(fabs(tensor_get(&b.out[0], 2 * t + m) - want) < 2e-6);
         }
     }
@@ -167,21 +175,24 @@ static void test_golden_conv(void **state)
     PUT(c, 1, .1, .2, .3, .4, -.2, .1, 0, .5);
     bench_forward(&b);
     bench_forward(&c);
-    SEE(b.out[0], 2e-6, .039933, .358678, .428948, .404248, .414915, -.149525, -.085209, -.542084, -.347525, -.147677, -.032926, .491883);
+    SEE(b.out[0], 2e-6, .039933, .358678, .428948, .404248, .414915, -.149525, -.085209, -.542084, -.347525, -.147677,
+        -.032926, .491883);
     for (int64_t i = 0; i < 12; i++) {
         double z = tensor_get(&b.out[0], i);
         assert_true(fabs(tensor_get(&c.out[0], i) - z / (1 + exp(-z))) < 1e-6);
     }
     PUT(b, 2, 0, 0, 0, 3, 3, 3);
     bench_forward(&b);
-    SEE(b.out[0], 2e-6, .039933, .358678, .428948, .404248, .414915, -.149525, -.366466, -.479462, -.495124, .058275, -.056851, .403379);
+    SEE(b.out[0], 2e-6, .039933, .358678, .428948, .404248, .414915, -.149525, -.366466, -.479462, -.495124, .058275,
+        -.056851, .403379);
     PUT(b, 1, 0, 0, 0, 1, 0, 0, 0, 1);
     bench_forward(&b);
     same(&b.out[0], &b.in[0]);
     OPEN(s, conv1d, scale);
     PUT(s, 1, 2, -.5);
     bench_forward(&s);
-    for (int64_t i = 0; i < 12; i++) assert_true(tensor_get(&s.out[0], i) == tensor_get(&s.in[0], i) * (i % 2 ? -.5 : 2));
+    for (int64_t i = 0; i < 12; i++)
+        assert_true(tensor_get(&s.out[0], i) == tensor_get(&s.in[0], i) * (i % 2 ? -.5 : 2));
     bench_close(&b);
     bench_close(&c);
     bench_close(&s);
@@ -189,7 +200,8 @@ static void test_golden_conv(void **state)
 
 /* ---- special cases, on one chunk of three tokens and one of one ---- */
 
-static double unit_key(int64_t i) { return i % 8 == 0 || i % 8 == 3 || i % 8 == 4 || i % 8 == 7; }     /* (1,0) (0,1) (1,0) (0,1) */
+/* (1,0) (0,1) (1,0) (0,1) */
+static double unit_key(int64_t i) { return i % 8 == 0 || i % 8 == 3 || i % 8 == 4 || i % 8 == 7; }
 
 /* Orthonormal keys are stored exactly; the same key again replaces its value, without delta it adds to it. */
 static void test_recall(void **state)
@@ -224,9 +236,11 @@ static void test_extremes(void **state)
         bench_forward(&b);
         bench_backward(&b);
         for (int64_t t = 0; t < 4; t++) {
-            double by = sqrt(.5) * tensor_get(&b.in[BETA], t) * (tensor_get(&b.in[K], 2 * t) * tensor_get(&b.in[Q], 2 * t) +
-                        tensor_get(&b.in[K], 2 * t + 1) * tensor_get(&b.in[Q], 2 * t + 1));
-            for (int64_t m = 2 * t; m < 2 * t + 2; m++) assert_true(fabs(tensor_get(&b.out[0], m) - by * tensor_get(&b.in[V], m)) < 1e-6);
+            double by = sqrt(.5) * tensor_get(&b.in[BETA], t) *
+                        (tensor_get(&b.in[K], 2 * t) * tensor_get(&b.in[Q], 2 * t) +
+                         tensor_get(&b.in[K], 2 * t + 1) * tensor_get(&b.in[Q], 2 * t + 1));
+            for (int64_t m = 2 * t; m < 2 * t + 2; m++)
+                assert_true(fabs(tensor_get(&b.out[0], m) - by * tensor_get(&b.in[V], m)) < 1e-6);
         }
         for (int64_t j = 0; j < 8; j++) assert_true(tensor_get(&b.din[G], j) == 0);
     }
@@ -253,7 +267,8 @@ static void test_same_decays(void **state)
     same(&s.out[0], &v.out[0]);
     same(&s.din[K], &v.din[K]);
     for (int64_t t = 0; t < 4; t++)
-        assert_true(fabs(tensor_get(&s.din[G], t) - tensor_get(&v.din[G], 2 * t) - tensor_get(&v.din[G], 2 * t + 1)) < 1e-6);
+        assert_true(fabs(tensor_get(&s.din[G], t) - tensor_get(&v.din[G], 2 * t) - tensor_get(&v.din[G], 2 * t + 1)) <
+                    1e-6);
     bench_close(&s);
     bench_close(&v);
 }
@@ -331,11 +346,13 @@ static void see_rows(const struct bench *b, const struct bench *whole, int64_t a
 }
 
 /* Token by token with the smallest ring; then chunks of several with a larger one, of which drafts are taken back. */
-static void decode(struct bench *whole, struct bench *small, struct bench *single, struct bench *three, struct bench *many)
+static void decode(struct bench *whole, struct bench *small, struct bench *single, struct bench *three,
+                   struct bench *many)
 {
     int last = small->node->n_in - 1;
     bench_forward(whole);
-    struct tensor ring = tensor_new(small, small->in[last].shape, DTYPE_REAL);      /* NaN: nothing reads it before it is written */
+    /* NaN: nothing reads it before it is written */
+    struct tensor ring = tensor_new(small, small->in[last].shape, DTYPE_REAL);
     for (int64_t t = 0; t < TOKENS; t++) {
         feed(small, whole, &ring, t);
         see_rows(small, whole, t);
@@ -344,11 +361,12 @@ static void decode(struct bench *whole, struct bench *small, struct bench *singl
     ring = tensor_new(single, single->in[last].shape, DTYPE_REAL);
     feed(many, whole, &ring, 0);                            /* 0 .. 8: more than the ring holds */
     see_rows(many, whole, 0);
-    struct tensor kept = tensor_new(single, single->in[last].shape, DTYPE_REAL), drafted = tensor_new(single, single->in[last].shape, DTYPE_REAL);
+    struct tensor kept = tensor_new(single, single->in[last].shape, DTYPE_REAL),
+                  drafted = tensor_new(single, single->in[last].shape, DTYPE_REAL);
     memcpy(kept.data, ring.data, tensor_bytes(&ring));
     feed(three, whole, &ring, 9);
     see_rows(three, whole, 9);
-    feed(single, whole, &kept, 9);                          /* 9 alone, and what a draft of three left, taken back to 10 */
+    feed(single, whole, &kept, 9);    /* 9 alone, and what a draft of three left, taken back to 10 */
     memcpy(drafted.data, ring.data, tensor_bytes(&ring));
     for (int64_t t = 10; t < TOKENS; t++) {
         feed(single, whole, &kept, t);
@@ -401,16 +419,20 @@ static void test_decode_conv(void **state)
 
 static struct node *alone(struct graph *g)
 {
-    return RULE(4, 1, real_in(g, 4, 1), count_in(g, SHAPE(1, 4), zero), 1, 2, .scale = 1, .state = real_in(g, 1, 2, 1, 4));
+    return RULE(4, 1, real_in(g, 4, 1), count_in(g, SHAPE(1, 4), zero), 1, 2, .scale = 1,
+                .state = real_in(g, 1, 2, 1, 4));
 }
 static struct node *shapeless(struct graph *g)
 {
-    return RULE(4, 1, real_in(g, 4, 1), count_in(g, SHAPE(1, 4), zero), 1, 2, .scale = 1, .pos = count_in(g, SHAPE(1), one),
-                .state = real_in(g, 1, 2, 1, 5));
+    return RULE(4, 1, real_in(g, 4, 1), count_in(g, SHAPE(1, 4), zero), 1, 2, .scale = 1,
+                .pos = count_in(g, SHAPE(1), one), .state = real_in(g, 1, 2, 1, 5));
 }
 static struct node *no_chunk(struct graph *g) { return GOLDEN(real_in(g, 4, 1), 1, 0); }
 static struct node *odd_decay(struct graph *g) { return GOLDEN(real_in(g, 4, 3), 1, 1); }
-static struct node *short_ring(struct graph *g) { return CONV(1, count_in(g, SHAPE(1), one), real_in(g, 1, 2, 2), false); }
+static struct node *short_ring(struct graph *g)
+{
+    return CONV(1, count_in(g, SHAPE(1), one), real_in(g, 1, 2, 2), false);
+}
 
 static void test_messages(void **state)
 {
@@ -432,7 +454,8 @@ static void test_cost(void **state)
     op_delta_rule.cost(on.node, &c[0]);
     op_delta_rule.cost(off.node, &c[1]);
     op_conv1d.cost(conv.node, &c[2]);
-    assert_true(c[0].flops == TOKENS * 2 * 6 * 4 && c[1].flops == TOKENS * 2 * 4 * 4 && c[2].flops == TOKENS * 2 * 2 * 4);
+    assert_true(c[0].flops == TOKENS * 2 * 6 * 4 && c[1].flops == TOKENS * 2 * 4 * 4 &&
+                c[2].flops == TOKENS * 2 * 2 * 4);
     bench_close(&on);
     bench_close(&off);
     bench_close(&conv);
@@ -441,9 +464,11 @@ static void test_cost(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden_scalar), cmocka_unit_test(test_golden_vector), cmocka_unit_test(test_golden_state), cmocka_unit_test(test_golden_conv),
-        cmocka_unit_test(test_recall), cmocka_unit_test(test_extremes), cmocka_unit_test(test_same_decays), cmocka_unit_test(test_chunks), cmocka_unit_test(test_documents),
-        cmocka_unit_test(test_decode_rule), cmocka_unit_test(test_decode_conv), cmocka_unit_test(test_messages), cmocka_unit_test(test_cost),
+        cmocka_unit_test(test_golden_scalar), cmocka_unit_test(test_golden_vector), cmocka_unit_test(test_golden_state),
+        cmocka_unit_test(test_golden_conv), cmocka_unit_test(test_recall), cmocka_unit_test(test_extremes),
+        cmocka_unit_test(test_same_decays), cmocka_unit_test(test_chunks), cmocka_unit_test(test_documents),
+        cmocka_unit_test(test_decode_rule), cmocka_unit_test(test_decode_conv), cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_cost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

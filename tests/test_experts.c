@@ -5,7 +5,8 @@
 static void test_one_expert(void **state)
 {
     (void)state;
-    struct pair p = pair_new(TEXT({"ffn.experts": 1, "ffn.router": {"top_k": 1, "normalize": "after", "score": "sigmoid"}}),
+    struct pair p = pair_new(TEXT({"ffn.experts": 1, "ffn.router": {"top_k": 1, "normalize": "after",
+                                                                    "score": "sigmoid"}}),
                              TEXT({"ffn": {"module": "dense", "d_ff": 6}}));
     for (int l = 0; l < 3; l++)
         for (int i = 0; i < 3; i++) {
@@ -130,7 +131,8 @@ static void test_equal_experts(void **state)
 static void test_shared_experts(void **state)
 {
     (void)state;
-    struct pair p = pair_new(TEXT({"ffn.shared": {"module": "dense", "n": 2}}), TEXT({"ffn": {"module": "dense", "d_ff": 12}}));
+    struct pair p = pair_new(TEXT({"ffn.shared": {"module": "dense", "n": 2}}),
+                             TEXT({"ffn": {"module": "dense", "d_ff": 12}}));
     tiny_scale_all(&p.a, "experts.down.weight", 0);
     for (int l = 0; l < 3; l++)
         for (int i = 0; i < 3; i++) {

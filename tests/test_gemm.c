@@ -39,10 +39,10 @@ static double get(const struct matrix *m, int64_t at)
     return *row_read(&t, at, 1, &one);
 }
 
-static struct matrix made(real *data, uint16_t *narrow, bool bf16, int64_t rows, int64_t cols, bool turned,
+static struct matrix made(real *data, uint16_t *narrow, bool bf16, int64_t rows, int64_t cols, bool transposed,
                           int64_t stack)
 {
-    int64_t values = turned ? rows : cols, lines = turned ? cols : rows, line = values + draw(3);
+    int64_t values = transposed ? rows : cols, lines = transposed ? cols : rows, line = values + draw(3);
     if (draw(8) == 0 && stack * lines * 1024 <= MOST) line = 1024;          /* lines share cache sets */
     struct matrix m = { .data = data, .format = FORMAT_REAL, .row = line, .col = 1, .stack = lines * line };
     struct tensor t = { .data = narrow, .format = FORMAT_BF16 };
@@ -50,7 +50,7 @@ static struct matrix made(real *data, uint16_t *narrow, bool bf16, int64_t rows,
     fill(data);
     row_narrow(&t, 0, MOST, data);
     if (bf16) { m.data = narrow; m.format = FORMAT_BF16; }
-    if (turned) { m.row = 1; m.col = line; }
+    if (transposed) { m.row = 1; m.col = line; }
     return m;
 }
 
@@ -202,8 +202,8 @@ static void test_values_stand_alone(void **state)
         for (int way = 0; way < 8 * COUNT(rows); way++) {
             struct gemm g = { .m = rows[way / 8], .n = N, .k = K, .narrow = way >> 2 & 1,
                               .c = matrix_reals(result, N) };
-            g.a = way & 1 ? matrix_turned(matrix_reals(left, M)) : matrix_reals(left, K);
-            g.b = way & 2 ? matrix_turned(matrix_reals(right, K)) : matrix_reals(right, N);
+            g.a = way & 1 ? matrix_transposed(matrix_reals(left, M)) : matrix_reals(left, K);
+            g.b = way & 2 ? matrix_transposed(matrix_reals(right, K)) : matrix_reals(right, N);
             isa_use(isa_level(level));
             gemm(&(struct args){ 0 }, &g);
             for (int i = 0; i < 20; i++) {
@@ -270,12 +270,13 @@ static void test_packed_weights(void **state)
             fill(left);
             fill(right);
             draw_offsets(m);
-            for (int turned = 0; turned < 2; turned++) {
+            for (int transposed = 0; transposed < 2; transposed++) {
                 w.packed = NULL;
                 struct matrix b = matrix_of(&w, k);
                 b.stack = n * k;
-                struct gemm g = { .m = m, .n = turned ? n : k, .k = turned ? k : n,
-                                  .a = matrix_reals(left, turned ? k : n), .b = turned ? matrix_turned(b) : b,
+                struct gemm g = { .m = m, .n = transposed ? n : k, .k = transposed ? k : n,
+                                  .a = matrix_reals(left, transposed ? k : n),
+                                  .b = transposed ? matrix_transposed(b) : b,
                                   .c = matrix_reals(result, widest), .narrow = true, .groups = (int)experts,
                                   .offsets = experts ? offsets : NULL };
                 memset(result, 0, (size_t)(2 * m * widest) * sizeof *result);

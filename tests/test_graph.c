@@ -96,8 +96,10 @@ static void test_failing_anywhere(void **state)
             struct leaves *l = leaves_new();
             struct graph *g = graph_new(l);
             g->fail_at = at;
-            model_build(g, t.arena, &t.model, &t.train, mode, (struct model_size){ .batch = 2, .seq = 6, .context = t.model.seq });
-            if (!g->failed || !strstr(g->err.text, "asked to fail")) fail_msg("node %d of %d: '%s'", at, t.graph->n, g->err.text);
+            model_build(g, t.arena, &t.model, &t.train, mode,
+                        (struct model_size){ .batch = 2, .seq = 6, .context = t.model.seq });
+            if (!g->failed || !strstr(g->err.text, "asked to fail"))
+                fail_msg("node %d of %d: '%s'", at, t.graph->n, g->err.text);
             graph_free(g);
             leaves_free(l);
         }

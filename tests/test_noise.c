@@ -1,4 +1,5 @@
-/* Noise: what it is a function of, how it is distributed, and that a step which uses it does not depend on how it is computed. */
+/* Noise: what it is a function of, how it is distributed, and that a step which uses it does not depend on how it is
+   computed. */
 #include "noisy_session.h"
 #include "run_graph.h"
 #include "tiny.h"
@@ -11,10 +12,12 @@ static const char *const kinds[] = { "normal", "uniform", "gumbel" };
 /* ---- one op ---- */
 
 /* Noise of [rows,columns] and of sequences first.. of the run; malloc'd. */
-static real *draw(uint64_t seed, const char *name, enum noise_kind kind, int64_t first, int64_t sequences, int64_t rows, int64_t columns)
+static real *draw(uint64_t seed, const char *name, enum noise_kind kind, int64_t first, int64_t sequences, int64_t rows,
+                  int64_t columns)
 {
     struct run r = run_new();
-    struct node *like = graph_input(r.graph, "like", DTYPE_ACT, SHAPE(rows, columns)), *key = graph_input(r.graph, "key", DTYPE_I32, SHAPE(sequences, 2)),
+    struct node *like = graph_input(r.graph, "like", DTYPE_ACT, SHAPE(rows, columns)),
+                *key = graph_input(r.graph, "key", DTYPE_I32, SHAPE(sequences, 2)),
                 *y = noise(r.graph, like, key, name, kind);
     run_start(&r, 2);
     inputs_noise((struct inputs){ .noise_key = run_ints(&r, key) }, seed, first, sequences);
@@ -38,9 +41,11 @@ static void a_function_of_its_place(void **state)
                 uint64_t row = i / COLUMNS, column = i % COLUMNS;
                 philox4x32_ctr_t bits;
                 float four[4];
-                key_bits((struct key){ 7, PURPOSE_NOISE, FIRST + row / SEQ, hash_name("layers.1.ffn.noise") }, row % SEQ << 32 | column / 4, bits.v);
+                key_bits((struct key){ 7, PURPOSE_NOISE, FIRST + row / SEQ, hash_name("layers.1.ffn.noise") },
+                         row % SEQ << 32 | column / 4, bits.v);
                 draw_noise(kind, bits, four);
-                if (y[i] != (real)four[column % 4]) fail_msg("%s, %s: value %d is %.9g", isa_level(level)->name, kinds[kind], (int)i, (double)y[i]);
+                if (y[i] != (real)four[column % 4])
+                    fail_msg("%s, %s: value %d is %.9g", isa_level(level)->name, kinds[kind], (int)i, (double)y[i]);
             }
             free(y);
         }
@@ -70,7 +75,8 @@ static void cuts_change_nothing(void **state)
             assert_memory_equal(part, whole + at * SEQ * COLUMNS, (size_t)(n * SEQ * COLUMNS) * sizeof *part);
             free(part);
         }
-    real *narrow = draw(3, "x", NOISE_NORMAL, 20, SEQUENCES, SEQUENCES * (SEQ - 2), COLUMNS - 4);        /* fewer positions, fewer columns */
+    /* Fewer positions, fewer columns */
+    real *narrow = draw(3, "x", NOISE_NORMAL, 20, SEQUENCES, SEQUENCES * (SEQ - 2), COLUMNS - 4);
     for (int64_t i = 0; i < SEQUENCES * (SEQ - 2) * (COLUMNS - 4); i++) {
         int64_t row = i / (COLUMNS - 4), column = i % (COLUMNS - 4);
         assert_true(narrow[i] == whole[(row / (SEQ - 2) * SEQ + row % (SEQ - 2)) * COLUMNS + column]);
@@ -81,7 +87,8 @@ static void cuts_change_nothing(void **state)
 
 static struct node *odd_rows(struct graph *g)
 {
-    return noise(g, graph_input(g, "a", DTYPE_REAL, SHAPE(5, 3)), graph_input(g, "b", DTYPE_I32, SHAPE(2, 2)), "x", NOISE_NORMAL);
+    return noise(g, graph_input(g, "a", DTYPE_REAL, SHAPE(5, 3)), graph_input(g, "b", DTYPE_I32, SHAPE(2, 2)), "x",
+                 NOISE_NORMAL);
 }
 
 static void rows_are_those_of_sequences(void **state)
@@ -126,7 +133,8 @@ static double distance(enum noise_kind kind, real *x)
 static void distributed_as_said(void **state)
 {
     (void)state;
-    static const struct { double mean, variance, fourth; } of[] = { { 0, 1, 3 }, { 0.5, 1. / 12, 1. / 80 }, { 0.5772156649, M_PI * M_PI / 6, 14.6113636 } };
+    static const struct { double mean, variance, fourth; } of[] = { { 0, 1, 3 }, { 0.5, 1. / 12, 1. / 80 },
+                                                                    { 0.5772156649, M_PI * M_PI / 6, 14.6113636 } };
     for (enum noise_kind kind = NOISE_NORMAL; kind <= NOISE_GUMBEL; kind++) {
         real *x = drawn(kind, kind);
         double mean = 0, square = 0, variance = of[kind].variance;
@@ -168,7 +176,8 @@ static void other_keys_are_independent(void **state)
     (void)state;
     real *x = drawn(NOISE_NORMAL, 4);
     for (int change = 0; change < 3; change++) {
-        real *y = draw(change == 0 ? 5 : 4, change == 1 ? "simple" : "sample", NOISE_NORMAL, change == 2 ? 16 : 0, 16, MANY / WIDE, WIDE);
+        real *y = draw(change == 0 ? 5 : 4, change == 1 ? "simple" : "sample", NOISE_NORMAL, change == 2 ? 16 : 0, 16,
+                       MANY / WIDE, WIDE);
         double product = 0;
         for (int i = 0; i < MANY; i++) product += (double)x[i] * (double)y[i];
         assert_true(fabs(product) < 5 * sqrt(MANY));
@@ -190,7 +199,8 @@ static void where_it_is_asked_for(void **state)
 {
     (void)state;
     for (enum mode mode = MODE_TRAIN; mode <= MODE_DECODE; mode++) {
-        struct tiny plain = tiny_new("{}", NULL, mode, 2, 6), with = tiny_new(TEXT({"norm": "noisy"}), NULL, mode, 2, 6);
+        struct tiny plain = tiny_new("{}", NULL, mode, 2, 6),
+                    with = tiny_new(TEXT({"norm": "noisy"}), NULL, mode, 2, 6);
         assert_true(!has_key(&plain) && !has_noise(&plain));
         assert_true(has_key(&with) == (mode == MODE_TRAIN) && has_noise(&with) == (mode == MODE_TRAIN));
         if (mode != MODE_TRAIN) assert_true(tiny_same(&plain, &with));
@@ -225,8 +235,10 @@ static size_t arena_of(enum recompute recompute)
     static const char *const name[LAYERS] = { "a", "b", "c", "d", "e" };
     struct leaves *l = leaves_new();
     struct graph *g = graph_new(l);
-    struct node *x = graph_input(g, "x", DTYPE_REAL, SHAPE(256, 64)), *key = graph_input(g, "key", DTYPE_I32, SHAPE(4, 2)),
-                *w = graph_weight(g, "w", ROLE_Q, SHAPE(64, 64), (struct init){ .value = 0.5 }), *h = matmul(g, x, w, DTYPE_REAL);
+    struct node *x = graph_input(g, "x", DTYPE_REAL, SHAPE(256, 64)),
+                *key = graph_input(g, "key", DTYPE_I32, SHAPE(4, 2)),
+                *w = graph_weight(g, "w", ROLE_Q, SHAPE(64, 64), (struct init){ .value = 0.5 }),
+                *h = matmul(g, x, w, DTYPE_REAL);
     for (int i = 0; i < LAYERS; i++) h = mul(g, h, noise(g, h, key, name[i], NOISE_NORMAL));
     graph_loss(g, "l", dot(g, h, x), 1, false);
     struct plan *p;
@@ -322,10 +334,13 @@ static void going_on_repeats_the_bits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_function_of_its_place), cmocka_unit_test(the_same_for_ever), cmocka_unit_test(cuts_change_nothing),
-        cmocka_unit_test(rows_are_those_of_sequences), cmocka_unit_test(distributed_as_said), cmocka_unit_test(neighbours_are_independent),
-        cmocka_unit_test(other_keys_are_independent), cmocka_unit_test(where_it_is_asked_for), cmocka_unit_test(a_name_is_used_once),
-        cmocka_unit_test(drawn_again_rather_than_kept), cmocka_unit_test(the_same_bits), cmocka_unit_test(micro_batches_have_the_noise_of_the_whole), cmocka_unit_test(going_on_repeats_the_bits),
+        cmocka_unit_test(a_function_of_its_place), cmocka_unit_test(the_same_for_ever),
+        cmocka_unit_test(cuts_change_nothing), cmocka_unit_test(rows_are_those_of_sequences),
+        cmocka_unit_test(distributed_as_said), cmocka_unit_test(neighbours_are_independent),
+        cmocka_unit_test(other_keys_are_independent), cmocka_unit_test(where_it_is_asked_for),
+        cmocka_unit_test(a_name_is_used_once), cmocka_unit_test(drawn_again_rather_than_kept),
+        cmocka_unit_test(the_same_bits), cmocka_unit_test(micro_batches_have_the_noise_of_the_whole),
+        cmocka_unit_test(going_on_repeats_the_bits),
     };
     return cmocka_run_group_tests_name("noise", tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* Noisy top-k's ops: golden values of a token, the load that it is expected to give against drawn noise, how uneven a load is. */
+/* Noisy top-k's ops: golden values of a token, the load that it is expected to give against drawn noise, how uneven a
+   load is. */
 #include "run_graph.h"
 #include "model/inputs.h"
 #include <math.h>
@@ -44,13 +45,16 @@ static double share_chosen(int expert)
 {
     struct choice c = choice_of(DRAWS);
     struct run r = run_new();
-    struct node *like = graph_input(r.graph, "like", DTYPE_REAL, SHAPE(DRAWS, 1)), *of = graph_input(r.graph, "of", DTYPE_I32, SHAPE(10, 2)),
+    struct node *like = graph_input(r.graph, "like", DTYPE_REAL, SHAPE(DRAWS, 1)),
+                *of = graph_input(r.graph, "of", DTYPE_I32, SHAPE(10, 2)),
                 *drawn = noise(r.graph, like, of, "a", NOISE_NORMAL);
     run_start(&r, 2);
     inputs_noise((struct inputs){ .noise_key = run_ints(&r, of) }, 5, 10 * expert, 10);
     run_forward(&r);
     for (int i = 0; i < DRAWS * E; i++)
-        run_reals(&c.run, c.key)[i] = (real)(clean[i % E] + std_of_zero() * (i % E == expert ? (double)run_reals(&r, drawn)[i / E] : eps[i % E]));
+        run_reals(&c.run, c.key)[i] = (real)(clean[i % E] +
+                                             std_of_zero() *
+                                                 (i % E == expert ? (double)run_reals(&r, drawn)[i / E] : eps[i % E]));
     run_forward(&c.run);
     double times = 0;
     for (int i = 0; i < DRAWS * K; i++) times += run_ints(&c.run, c.index)[i] == expert;
@@ -116,8 +120,8 @@ static void test_cv2(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden), cmocka_unit_test(test_load_is_what_noise_gives), cmocka_unit_test(test_threshold_of_ties),
-        cmocka_unit_test(test_none_is_left), cmocka_unit_test(test_cv2),
+        cmocka_unit_test(test_golden), cmocka_unit_test(test_load_is_what_noise_gives),
+        cmocka_unit_test(test_threshold_of_ties), cmocka_unit_test(test_none_is_left), cmocka_unit_test(test_cv2),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* Values and laws of single ops: norms, rotary positions, rows, tables, caches, experts' rows, carries, exponentials. */
+/* Values and laws of single ops: norms, rotary positions, rows, tables, caches, experts' rows, carries,
+   exponentials. */
 #include "op_check.h"
 #include "cpu/vec_math.h"
 
@@ -35,8 +36,10 @@
     CASE(cache, integers, cache(g, int_in(g, SHAPE(2, 4), 1, 2, 3, 4, 5, 6, 7, 8), \
                                 int_in(g, SHAPE(2, 2), 10, 20, 30, 40), \
                                 int_in(g, SHAPE(2, 2), 0, 0, 0, 0), int_in(g, SHAPE(1), 1))) \
-    CASE(gather, nobodys, gather(g, act_in(g, 3, 2), int_in(g, SHAPE(4), 4, 1, -1, -1), int_in(g, SHAPE(3, 2), -1, 1, -1, -1, 0, -1))) \
-    CASE(grouped_matmul, nobodys, grouped_matmul(g, ragged_in(g, 2, 4, 2), real_in(g, 2, 2, 2), int_in(g, SHAPE(3), 0, 1, 2))) \
+    CASE(gather, nobodys, gather(g, act_in(g, 3, 2), int_in(g, SHAPE(4), 4, 1, -1, -1), \
+                                 int_in(g, SHAPE(3, 2), -1, 1, -1, -1, 0, -1))) \
+    CASE(grouped_matmul, nobodys, grouped_matmul(g, ragged_in(g, 2, 4, 2), real_in(g, 2, 2, 2), \
+                                                 int_in(g, SHAPE(3), 0, 1, 2))) \
     CASE(sigmoid, values, sigmoid(g, real_in(g, 4))) \
     CASE(max_all, values, max_all(g, real_in(g, 3, 3))) \
     CASE(rms, values, rms(g, real_in(g, 4))) \
@@ -324,7 +327,7 @@ static void carry_thrice(struct bench *b)
 {
     static const double x[3][2] = { { 1, -2 }, { 5, -7 }, { 3, -1 } };
     for (int micro = 0; micro < 3; micro++) {
-        b->moment = (struct moment){ 1, micro, 3 };
+        b->step = (struct step){ 1, micro, 3 };
         put(&b->in[0], 2, x[micro]);
         bench_call(b, b->kernels->forward);
     }
@@ -382,11 +385,11 @@ static void test_exp_and_log(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rmsnorm), cmocka_unit_test(test_rmsnorm_has_no_scale), cmocka_unit_test(test_rope), cmocka_unit_test(test_rope_of_a_long_sequence),
-        cmocka_unit_test(test_rope_of_all_and_none), cmocka_unit_test(test_rope_is_relative), cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_to_one_number), cmocka_unit_test(test_embed_leaves_other_rows), cmocka_unit_test(test_shift),
-        cmocka_unit_test(test_cache), cmocka_unit_test(test_rows_of_nobody),
-        cmocka_unit_test(test_carry), cmocka_unit_test(test_exp_and_log),
+        cmocka_unit_test(test_rmsnorm), cmocka_unit_test(test_rmsnorm_has_no_scale), cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_rope_of_a_long_sequence), cmocka_unit_test(test_rope_of_all_and_none),
+        cmocka_unit_test(test_rope_is_relative), cmocka_unit_test(test_rows), cmocka_unit_test(test_to_one_number),
+        cmocka_unit_test(test_embed_leaves_other_rows), cmocka_unit_test(test_shift), cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_rows_of_nobody), cmocka_unit_test(test_carry), cmocka_unit_test(test_exp_and_log),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -57,19 +57,19 @@ static void test_joint(void **state)
     int tried = 0;
     for (int j = 0; j < COUNT(cases); j++) {
         if (!bench_is_asked(&cases[j])) continue;
-        struct bench apart, at_once;
+        struct bench separate, at_once;
         bench_open(&at_once, &cases[j], false, 2);
         assert_true(at_once.node->op->joins == (at_once.kernels->joint != NULL));
         if (at_once.kernels->joint) {
-            run(&apart, &cases[j], false, 1);
+            run(&separate, &cases[j], false, 1);
             for (int i = 0; i < at_once.node->n_in; i++)
                 if (at_once.din[i].data) at_once.beta[i] = 1, tensor_normal(&at_once.din[i], 200 + i);
             bench_joint(&at_once);
-            for (int i = 0; i < apart.node->n_out; i++)
-                same_bits(&cases[j], "output", i, &apart.out[i], &at_once.out[i]);
-            for (int i = 0; i < apart.node->n_in; i++)
-                same_bits(&cases[j], "gradient", i, &apart.din[i], &at_once.din[i]);
-            bench_close(&apart);
+            for (int i = 0; i < separate.node->n_out; i++)
+                same_bits(&cases[j], "output", i, &separate.out[i], &at_once.out[i]);
+            for (int i = 0; i < separate.node->n_in; i++)
+                same_bits(&cases[j], "gradient", i, &separate.din[i], &at_once.din[i]);
+            bench_close(&separate);
             tried++;
         }
         bench_close(&at_once);
@@ -134,8 +134,10 @@ static void test_no_op_without_a_case(void **state)
     CASE(iterations, "0 iterations", sinkhorn(g, real_in(g, 3, 2, 2), 0, 0)) \
     CASE(columns, "rows of [3,7] have no columns 5 to 7", columns(g, act_in(g, 3, 7), 5, 3)) \
     CASE(copies, "cannot repeat", repeat(g, act_in(g, 1, 2, 3, 4), 2)) \
-    CASE(odd_width, "cannot turn 3 of 4 values", rope(g, act_in(g, 2, 1, 4), int_in(g, SHAPE(1, 2), 0, 0), NULL, 3, ROPE_LAST, 10)) \
-    CASE(starts, "2 tokens have 3 document starts", rope(g, act_in(g, 2, 1, 4), int_in(g, SHAPE(1, 3), 0, 0, 0), NULL, 2, ROPE_LAST, 10)) \
+    CASE(odd_width, "cannot rotate 3 of 4 values", rope(g, act_in(g, 2, 1, 4), int_in(g, SHAPE(1, 2), 0, 0), NULL, 3, \
+                                                      ROPE_LAST, 10)) \
+    CASE(starts, "2 tokens have 3 document starts", rope(g, act_in(g, 2, 1, 4), int_in(g, SHAPE(1, 3), 0, 0, 0), NULL, \
+                                                         2, ROPE_LAST, 10)) \
     CASE(side, "cannot stand side by side", concat(g, TWO(act_in(g, 2, 3), act_in(g, 3, 3)))) \
     CASE(rank, "rank 2 is needed", embed(g, real_in(g, 5), int_in(g, SHAPE(1, 1), 0))) \
     CASE(full, "do not fit the buffer", cache(g, act_in(g, 1, 2, 3), act_in(g, 3, 3), int_in(g, SHAPE(1, 3), 0, 0, 0), \

@@ -65,7 +65,7 @@ static void tell_calls(char *to, const struct plan *p, const struct calls *c)
         if (call->chain != NONE) snprintf(chain, sizeof chain, "%d", call->chain);
         for (int k = 0; call->args.din && k < n->n_in; k++)
             if (call->args.din[k].data) snprintf(writes, sizeof writes, "d%s", name[n->in[k]->id]);
-        tell(to, "%4d  %-8s  %-6s  %5s  %s\n", p->place[n->id].time[call->pass],
+        tell(to, "%4d  %-8s  %-6s  %5s  %s\n", p->planned[n->id].time[call->pass],
              call->pass == BACKWARD ? "backward" : "forward", n->op->name, chain,
              call->args.din ? writes : name[n->id]);
     }
@@ -74,12 +74,12 @@ static void tell_calls(char *to, const struct plan *p, const struct calls *c)
 static void tell_memory(char *to, const struct plan *p)
 {
     for (int i = 0; i < p->graph->n; i++) {
-        int slots[] = { p->place[i].value[0], p->place[i].grad[0] };
-        for (int k = 0; k < COUNT(slots); k++) {
-            const struct slot *s = &p->slot[slots[k]];
+        int storages[] = { p->planned[i].value[0], p->planned[i].grad[0] };
+        for (int k = 0; k < COUNT(storages); k++) {
+            const struct storage *s = &p->storage[storages[k]];
             char tensor[8];
             snprintf(tensor, sizeof tensor, "%s%s", k ? "d" : "", name[i]);
-            if (slots[k] != NONE && s->where == IN_ARENA)
+            if (storages[k] != NONE && s->where == IN_ARENA)
                 tell(to, "%-6s  %5zu  %d .. %d  %8zu\n", tensor, plan_decl_bytes(p, s->decl), s->from, s->to,
                      s->offset);
         }
@@ -108,7 +108,7 @@ static void worked_example(void **state)
     tell_calls(got_calls, p, &p->backward);
     tell_memory(got_memory, p);
     check("calls", got_calls, calls);
-    check("lives and offsets", got_memory, memory);
+    check("liveness and offsets", got_memory, memory);
     plan_free(p);
     graph_free(g);
     leaves_free(l);

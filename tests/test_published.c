@@ -25,9 +25,12 @@ static struct planned planned_new(json_t *model, int batch)
     if (problems.n) fail_msg("%s: %s", problems.problem[0].path, problems.problem[0].text);
     p.graph = graph_new(p.leaves);
     struct graph *decode = graph_new(p.decode_leaves);
-    model_build(p.graph, p.arena, &p.model, &p.train, MODE_TRAIN, (struct model_size){ .batch = batch, .seq = p.model.seq });
-    if (plan_new(&p.plan, p.graph, (struct plan_how){ &backend_cpu, PRECISION_BF16, RECOMPUTE_NONE }, &e)) fail_msg("%s", e.text);
-    model_build(decode, p.arena, &p.model, NULL, MODE_DECODE, (struct model_size){ .batch = 1, .seq = 1, .context = p.model.seq });
+    model_build(p.graph, p.arena, &p.model, &p.train, MODE_TRAIN,
+                (struct model_size){ .batch = batch, .seq = p.model.seq });
+    if (plan_new(&p.plan, p.graph, (struct plan_how){ &backend_cpu, PRECISION_BF16, RECOMPUTE_NONE }, &e))
+        fail_msg("%s", e.text);
+    model_build(decode, p.arena, &p.model, NULL, MODE_DECODE,
+                (struct model_size){ .batch = 1, .seq = 1, .context = p.model.seq });
     if (decode->failed) fail_msg("%s", decode->err.text);
     const struct plan_report *r = plan_report(p.plan);
     double tokens = (double)batch * p.model.seq;
@@ -107,9 +110,11 @@ static void test_dense_counts(void **state)
         { 40, 5120, 40, 17408, false, 14768307200 }, { 64, 5120, 64, 25600, false, 32762123264 },
     };
     for (int i = 0; i < COUNT(qwen3); i++) {
-        json_t *model = json_pack("{s:i, s:i, s:i, s:i, s:{s:s, s:i, s:i, s:i, s:s}, s:{s:s, s:i}, s:{s:s, s:b}}", "layers", qwen3[i].layers, "d_model", qwen3[i].width, "seq", 1024,
-            "vocab", 151936, "attention", "module", "gqa", "heads", qwen3[i].heads, "kv_heads", 8, "head_dim", 128, "qk_norm", "qk",
-            "ffn", "module", "dense", "d_ff", qwen3[i].d_ff, "head", "module", "lm", "tied", qwen3[i].tied);
+        json_t *model = json_pack("{s:i, s:i, s:i, s:i, s:{s:s, s:i, s:i, s:i, s:s}, s:{s:s, s:i}, s:{s:s, s:b}}",
+                                  "layers", qwen3[i].layers, "d_model", qwen3[i].width, "seq", 1024, "vocab", 151936,
+                                  "attention", "module", "gqa", "heads", qwen3[i].heads, "kv_heads", 8, "head_dim", 128,
+                                  "qk_norm", "qk", "ffn", "module", "dense", "d_ff", qwen3[i].d_ff, 
+                                  "head", "module", "lm", "tied", qwen3[i].tied);
         struct planned p = planned_new(model, 1);
         assert_int_equal(p.counts.total, qwen3[i].total);
         assert_int_equal(p.counts.active_embedded, qwen3[i].total);
@@ -221,15 +226,26 @@ static void check_flops(const char *name, json_t *model, struct parts m)
 static void test_flops(void **state)
 {
     (void)state;
-    check_flops("mixtral-8x7b", preset("mixtral-8x7b"), (struct parts){ .layers = 32, .width = 4096, .heads = 32, .kv_heads = 8, .head_dim = 128,
-        .experts = 8, .k = 2, .hidden = 14336, .vocab = 32000, .seq = 4096 });
-    check_flops("welm-80b", preset("welm-80b"), (struct parts){ .layers = 48, .width = 2048, .heads = 24, .kv_heads = 2, .head_dim = 256, .gate = 24,
-        .experts = 512, .k = 10, .hidden = 512, .shared = 1, .grams = 2048, .mtp = 1, .vocab = 151936, .seq = 4096 });
-    check_flops("element gate", text(TEXT({"layers": 2, "d_model": 64, "seq": 32, "vocab": 100, "attention": {"module": "gqa", "heads": 3, "kv_heads": 1, "head_dim": 16, "gate": "element"},
-        "ffn": {"module": "dense", "d_ff": 96}})), (struct parts){ .layers = 2, .width = 64, .heads = 3, .kv_heads = 1, .head_dim = 16, .gate = 48, .dense = 96, .vocab = 100, .seq = 32 });
-    check_flops("window", text(TEXT({"layers": 3, "d_model": 64, "seq": 128, "vocab": 100, "attention": {"module": "gqa", "heads": 4, "kv_heads": 2, "head_dim": 16, "mask": {"module": "window", "size": 24}},
-        "ffn": {"module": "moe", "experts": 6, "d_ff": 20, "router": {"top_k": 3}}})),
-        (struct parts){ .layers = 3, .width = 64, .heads = 4, .kv_heads = 2, .head_dim = 16, .window = 24, .experts = 6, .k = 3, .hidden = 20, .vocab = 100, .seq = 128 });
+    check_flops("mixtral-8x7b", preset("mixtral-8x7b"),
+                (struct parts){ .layers = 32, .width = 4096, .heads = 32, .kv_heads = 8, .head_dim = 128,
+                                .experts = 8, .k = 2, .hidden = 14336, .vocab = 32000, .seq = 4096 });
+    check_flops("welm-80b", preset("welm-80b"),
+                (struct parts){ .layers = 48, .width = 2048, .heads = 24, .kv_heads = 2, .head_dim = 256, .gate = 24,
+                                .experts = 512, .k = 10, .hidden = 512, .shared = 1, .grams = 2048, .mtp = 1,
+                                .vocab = 151936, .seq = 4096 });
+    check_flops("element gate",
+                text(TEXT({"layers": 2, "d_model": 64, "seq": 32, "vocab": 100,
+                           "attention": {"module": "gqa", "heads": 3, "kv_heads": 1, "head_dim": 16, "gate": "element"},
+                           "ffn": {"module": "dense", "d_ff": 96}})),
+                (struct parts){ .layers = 2, .width = 64, .heads = 3, .kv_heads = 1, .head_dim = 16, .gate = 48,
+                                .dense = 96, .vocab = 100, .seq = 32 });
+    check_flops("window",
+                text(TEXT({"layers": 3, "d_model": 64, "seq": 128, "vocab": 100,
+                           "attention": {"module": "gqa", "heads": 4, "kv_heads": 2, "head_dim": 16,
+                                         "mask": {"module": "window", "size": 24}},
+                           "ffn": {"module": "moe", "experts": 6, "d_ff": 20, "router": {"top_k": 3}}})),
+                (struct parts){ .layers = 3, .width = 64, .heads = 4, .kv_heads = 2, .head_dim = 16, .window = 24,
+                                .experts = 6, .k = 3, .hidden = 20, .vocab = 100, .seq = 128 });
 }
 
 /* What the trunk of WeLM-80B costs without its head: 8.46 GFLOP a token at 4096, of which 29 % attention's core; 25.4

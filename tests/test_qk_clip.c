@@ -1,8 +1,8 @@
-/* QK-clip below the model: after the optimizer, on its weights; on the same batch the next largest score is the limit; several ranks do
-   what one does with as many micro-batches, averages too.
+/* QK-clip below the model: after the optimizer, on its weights; on the same batch the next largest score is the limit;
+   several ranks do what one does with as many micro-batches, averages too.
 
        test_qk_clip              all
-       test_qk_clip ranks        what each of several ranks does: launched by mpirun, compares with what it did alone before */
+       test_qk_clip ranks what each of several ranks does: launched by mpirun, compares with what it did alone before */
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,9 +29,18 @@ static double constant(const void *conf, double scale, int64_t step, int64_t ste
 }
 
 /* Attention whose weights are updated, clipped and averaged. */
-struct net { struct leaves *leaves; struct graph *graph; struct node *most, *share[WEIGHTS]; struct plan *plan; struct state *state; };
+struct net {
+    struct leaves *leaves;
+    struct graph *graph;
+    struct node *most, *share[WEIGHTS];
+    struct plan *plan;
+    struct state *state;
+};
 
-static struct node *control(struct graph *g, const char *name, double value) { return graph_control(g, name, (struct control){ constant, NULL, 0, value }); }
+static struct node *control(struct graph *g, const char *name, double value)
+{
+    return graph_control(g, name, (struct control){ constant, NULL, 0, value });
+}
 
 static void build_updates(struct net *n, double lr, double limit)
 {
@@ -48,10 +57,13 @@ static void build_updates(struct net *n, double lr, double limit)
         char m[32], v[32];
         snprintf(m, sizeof m, "m.%d", i);
         snprintf(v, sizeof v, "v.%d", i);
-        adamw(g, w[i], grad[i], graph_buffer(g, m, DTYPE_REAL, w[i]->shape, 0), graph_buffer(g, v, DTYPE_REAL, w[i]->shape, 0), control(g, "lr", lr), step, clip,
+        adamw(g, w[i], grad[i], graph_buffer(g, m, DTYPE_REAL, w[i]->shape, 0),
+              graph_buffer(g, v, DTYPE_REAL, w[i]->shape, 0), control(g, "lr", lr), step, clip,
               (struct adamw_attr){ 0.9, 0.95, 1e-3, 0, 1 });
     }
-    for (int i = 0; i < WEIGHTS; i++) n->share[i] = weights[i].power > 0 ? clip_heads(g, w[i], n->most, clip, (struct clip_heads_attr){ limit, weights[i].power, G }) : NULL;
+    for (int i = 0; i < WEIGHTS; i++)
+        n->share[i] = weights[i].power > 0 ? clip_heads(g, w[i], n->most, clip,
+                                                        (struct clip_heads_attr){ limit, weights[i].power, G }) : NULL;
     for (int i = 0; i < WEIGHTS; i++) average(g, graph_average_of(g, w[i]->leaf), w[i], clip, rate);
 }
 
@@ -59,15 +71,20 @@ static struct net net_new(double lr, double limit)
 {
     struct net n = { .leaves = leaves_new() };
     struct graph *g = n.graph = graph_new(n.leaves);
-    struct node *x = graph_input(g, "x", DTYPE_REAL, SHAPE(T, D)), *start = graph_input(g, "start", DTYPE_I32, SHAPE(B, S)), *made[WEIGHTS];
+    struct node *x = graph_input(g, "x", DTYPE_REAL, SHAPE(T, D)),
+                *start = graph_input(g, "start", DTYPE_I32, SHAPE(B, S)), *made[WEIGHTS];
     struct err e;
     for (int i = 0; i < WEIGHTS; i++)
-        made[i] = matmul(g, x, graph_weight(g, weights[i].path, weights[i].role, SHAPE(weights[i].rows, D), (struct init){ .kind = INIT_NORMAL, .std = 1 }), DTYPE_ACT);
-    struct node *heads = attention(g, view(g, made[0], SHAPE(T, H, W)), view(g, made[1], SHAPE(T, G, W)), view(g, made[2], SHAPE(T, G, W)), start, NULL, 1 / sqrt(W), 0);
+        made[i] = matmul(g, x, graph_weight(g, weights[i].path, weights[i].role, SHAPE(weights[i].rows, D),
+                                            (struct init){ .kind = INIT_NORMAL, .std = 1 }), DTYPE_ACT);
+    struct node *heads = attention(g, (struct attention){
+        .q = view(g, made[0], SHAPE(T, H, W)), .k = view(g, made[1], SHAPE(T, G, W)),
+        .v = view(g, made[2], SHAPE(T, G, W)), .start = start, .scale = 1 / sqrt(W) });
     n.most = carry(g, graph_result(g, heads, 1), CARRY_MAX);                    /* [H] */
     graph_loss(g, "l", dot(g, heads, heads), 1, false);
     build_updates(&n, lr, limit);
-    if (plan_new(&n.plan, g, (struct plan_how){ &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE }, &e)) fail_msg("%s", e.text);
+    if (plan_new(&n.plan, g, (struct plan_how){ &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE }, &e))
+        fail_msg("%s", e.text);
     n.state = state_new(n.leaves, &backend_cpu, 1);
     plan_bind(n.plan, n.state, NULL);
     state_fill(n.state, 3);
@@ -90,7 +107,8 @@ static void step(struct net *n)
     real x[T * D];
     plan_begin(n->plan, 0, 10, PIECES / c->ranks);
     for (int micro = 0; micro < PIECES / c->ranks; micro++) {
-        for (int i = 0; i < T * D; i++) x[i] = (real)key_normal((struct key){ 4, PURPOSE_TEST, (uint64_t)(c->rank + micro), 0 }, (uint64_t)i);
+        for (int i = 0; i < T * D; i++)
+            x[i] = (real)key_normal((struct key){ 4, PURPOSE_TEST, (uint64_t)(c->rank + micro), 0 }, (uint64_t)i);
         state_stage(n->state, leaves_find(n->leaves, "x"), micro, PIECES / c->ranks, x);
         state_stage(n->state, leaves_find(n->leaves, "start"), micro, PIECES / c->ranks, start);
     }
@@ -165,7 +183,8 @@ static void check_near(const char *what, const real *got, const real *want, int 
 {
     for (int i = 0; i < n; i++) {
         if (fabs((double)got[i] - (double)want[i]) < 1e-5) continue;
-        fprintf(stderr, "rank %d: %s %d is %g, of one rank %g\n", comm_here()->rank, what, i, (double)got[i], (double)want[i]);
+        fprintf(stderr, "rank %d: %s %d is %g, of one rank %g\n", comm_here()->rank, what, i, (double)got[i],
+                (double)want[i]);
         exit(1);
     }
 }
@@ -216,7 +235,8 @@ static void ranks_do_what_one_does(void **state)
     snprintf(object, sizeof object, "%.*slibsluice_mpi.so", slash ? (int)(slash + 1 - self) : 0, self);
     if (access(object, F_OK) != 0 || system("command -v mpirun >/dev/null") != 0) skip();
     snprintf(command, sizeof command,
-             "ASAN_OPTIONS=detect_leaks=0 SLUICE_COMM_TIMEOUT=60 OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun --oversubscribe -np %d '%s' ranks 2>&1", PIECES, self);
+             "ASAN_OPTIONS=detect_leaks=0 SLUICE_COMM_TIMEOUT=60 OMPI_ALLOW_RUN_AS_ROOT=1 "
+             "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 mpirun --oversubscribe -np %d '%s' ranks 2>&1", PIECES, self);
     FILE *out = popen(command, "r");
     assert_non_null(out);
     size_t n = fread(text, 1, sizeof text - 1, out);
@@ -229,7 +249,8 @@ static void ranks_do_what_one_does(void **state)
 int main(int n, char **word)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_next_largest_score_is_the_limit), cmocka_unit_test(clipping_follows_the_optimizer), cmocka_unit_test(ranks_do_what_one_does),
+        cmocka_unit_test(the_next_largest_score_is_the_limit), cmocka_unit_test(clipping_follows_the_optimizer),
+        cmocka_unit_test(ranks_do_what_one_does),
     };
     self = word[0];
     if (n == 2 && strcmp(word[1], "ranks") == 0) return be_rank();

@@ -51,7 +51,8 @@ static void test_four_tokens(void **state)
     (void)state;
     struct run r = run_new();
     struct graph *g = r.graph;
-    struct node *p = graph_input(g, "p", DTYPE_REAL, SHAPE(4, 4)), *index = topk(g, p, 2), *d = dispatch(g, index, 4, 0);
+    struct node *p = graph_input(g, "p", DTYPE_REAL, SHAPE(4, 4)), *index = topk(g, p, 2),
+                *d = dispatch(g, index, 4, 0);
     struct node *counts = graph_result(g, d, 3), *ratio = load(g, counts);
     run_start(&r, 1);
     double chance[4][4], mean[4] = { 0 }, loss = 0;
@@ -113,7 +114,8 @@ static void check_dispatch(int k, int threads, int gap)
     struct run r = run_new();
     struct node *key = graph_input(r.graph, "key", DTYPE_REAL, SHAPE(TOKENS, EXPERTS)), *present;
     struct node *index = choices(&r, key, k, &present), *d = dispatch(r.graph, index, EXPERTS, 0);
-    struct node *order_of = graph_result(r.graph, d, 1), *place_of = graph_result(r.graph, d, 2), *counts_of = graph_result(r.graph, d, 3);
+    struct node *order_of = graph_result(r.graph, d, 1), *place_of = graph_result(r.graph, d, 2),
+                *counts_of = graph_result(r.graph, d, 3);
     run_start(&r, threads);
     run_normal(&r, key, 1);
     set_present(&r, present, gap);
@@ -156,8 +158,10 @@ static void check_round_trip(int k, int threads, int gap)
     enum { WIDTH = 19 };
     struct run r = run_new();
     struct graph *g = r.graph;
-    struct node *key = graph_input(g, "key", DTYPE_REAL, SHAPE(TOKENS, EXPERTS)), *x = graph_input(g, "x", DTYPE_ACT, SHAPE(TOKENS, WIDTH)), *present;
-    struct node *gate = graph_input(g, "gate", DTYPE_REAL, SHAPE(TOKENS, k)), *d = dispatch(g, choices(&r, key, k, &present), EXPERTS, 0);
+    struct node *key = graph_input(g, "key", DTYPE_REAL, SHAPE(TOKENS, EXPERTS)),
+                *x = graph_input(g, "x", DTYPE_ACT, SHAPE(TOKENS, WIDTH)), *present;
+    struct node *gate = graph_input(g, "gate", DTYPE_REAL, SHAPE(TOKENS, k)),
+                *d = dispatch(g, choices(&r, key, k, &present), EXPERTS, 0);
     struct node *order = graph_result(g, d, 1), *place = graph_result(g, d, 2), *rows = gather(g, x, order, place);
     struct node *back = combine(g, rows, order, place, gate);
     run_start(&r, threads);
@@ -212,16 +216,21 @@ static void test_messages(void **state)
     (void)state;
     struct leaves *leaves = leaves_new();
     struct graph *g = graph_new(leaves);
-    struct node *key = graph_input(g, "key", DTYPE_REAL, SHAPE(3, 4)), *index = topk(g, key, 2), *d = dispatch(g, index, 4, 0);
+    struct node *key = graph_input(g, "key", DTYPE_REAL, SHAPE(3, 4)), *index = topk(g, key, 2),
+                *d = dispatch(g, index, 4, 0);
     struct node *order = graph_result(g, d, 1), *place = graph_result(g, d, 2);
     check_message(g, topk(g, key, 5), "k = 5, there are 4 keys");
     check_message(g, topk(g, key, 0), "k = 0");
     check_message(g, topk(g, index, 1), "keys must be REAL");
-    check_message(g, pick(g, graph_input(g, "short", DTYPE_REAL, SHAPE(2, 4)), index), "indices are for 3 tokens, values for 2");
+    check_message(g, pick(g, graph_input(g, "short", DTYPE_REAL, SHAPE(2, 4)), index),
+                  "indices are for 3 tokens, values for 2");
     check_message(g, dispatch(g, index, 0, 0), "experts = 0");
-    check_message(g, gather(g, graph_input(g, "x", DTYPE_ACT, SHAPE(5, 7)), order, place), "there are 5 tokens, place has 3");
-    check_message(g, combine(g, graph_input(g, "y", DTYPE_ACT, SHAPE(5, 7)), order, place, pick(g, key, index)), "there are 5 rows, order has 6");
-    check_message(g, combine(g, graph_input(g, "z", DTYPE_ACT, SHAPE(6, 7)), order, place, key), "gates have shape [3,4], place [3,2]");
+    check_message(g, gather(g, graph_input(g, "x", DTYPE_ACT, SHAPE(5, 7)), order, place),
+                  "there are 5 tokens, place has 3");
+    check_message(g, combine(g, graph_input(g, "y", DTYPE_ACT, SHAPE(5, 7)), order, place, pick(g, key, index)),
+                  "there are 5 rows, order has 6");
+    check_message(g, combine(g, graph_input(g, "z", DTYPE_ACT, SHAPE(6, 7)), order, place, key),
+                  "gates have shape [3,4], place [3,2]");
     graph_free(g);
     leaves_free(leaves);
 }

@@ -209,7 +209,8 @@ static void test_shapes_of_studies(void **state)
     named(BASE "return sl.study { base = base, replicates = 2.0, axes = { ['ffn.balance'] = { plain = 'none', biased = "
                "{ 'bias', gamma = 0.01 } }, seq = { 8, 16 } } }",
           "biased,seq=8 biased,seq=16 plain,seq=8 plain,seq=16");
-    named(BASE "return sl.study { base = base, baseline = 'plain', variants = { plain = {}, other = sl.model { layers = 1, d_model = 64, ffn = 'dense' } } }", "other plain");
+    named(BASE "return sl.study { base = base, baseline = 'plain', variants = { plain = {}, other = sl.model { layers "
+               "= 1, d_model = 64, ffn = 'dense' } } }", "other plain");
 }
 
 static void based_on(const char *script, const char *wanted)
@@ -228,14 +229,20 @@ static void based_on(const char *script, const char *wanted)
 static void test_models(void **state)
 {
     (void)state;
-    based_on(HEAD "local m = sl.model { layers = 3, attention = { 'gqa', mask = function(l) return l < 3 and { 'window', size = 8 } or 'causal' end }, ffn = 'moe' }" STUDY,
-             "{'attention':{'layers':[{'mask':{'module':'window','size':8},'module':'gqa'},{'mask':{'module':'window','size':8},'module':'gqa'},{'mask':'causal','module':'gqa'}]},'ffn':'moe','layers':3}");
-    based_on(HEAD "local m = sl.extend(sl.model { layers = 2, ffn = function(l) return l == 1 and 'dense' or { 'moe', experts = 4 } end }, { ['ffn.router.top_k'] = 1 })" STUDY,
+    based_on(HEAD "local m = sl.model { layers = 3, attention = { 'gqa', mask = function(l) return l < 3 and { "
+                  "'window', size = 8 } or 'causal' end }, ffn = 'moe' }" STUDY,
+             "{'attention':{'layers':[{'mask':{'module':'window','size':8},'module':'gqa'},{'mask':{'module':'window',"
+             "'size':8},'module':'gqa'},{'mask':'causal','module':'gqa'}]},'ffn':'moe','layers':3}");
+    based_on(HEAD "local m = sl.extend(sl.model { layers = 2, ffn = function(l) return l == 1 and 'dense' or { 'moe', "
+                  "experts = 4 } end }, { ['ffn.router.top_k'] = 1 })" STUDY,
              "{'ffn':{'layers':['dense',{'experts':4,'module':'moe','router':{'top_k':1}}]},'layers':2}");
-    based_on(HEAD "local m = sl.extend(sl.model { layers = 2, position = 'rope' }, { position = function(l) return l == 2 and 'none' or 'rope' end })" STUDY,
+    based_on(HEAD "local m = sl.extend(sl.model { layers = 2, position = 'rope' }, { position = function(l) return l "
+                  "== 2 and 'none' or 'rope' end })" STUDY,
              "{'layers':2,'position':{'layers':['rope','none']}}");
-    based_on(HEAD "local m = sl.extend(sl.extend(sl.preset 'baseline-nano', { layers = 1, ffn = 'dense', attention = { gate = 'head' } }), { d_model = 32, ['ffn.d_ff'] = 8 })" STUDY,
-             "{'attention':{'gate':'head','head_dim':16,'heads':4,'kv_heads':2,'module':'gqa'},'d_model':32,'embed':'plain','ffn':{'d_ff':8,'module':'dense'},"
+    based_on(HEAD "local m = sl.extend(sl.extend(sl.preset 'baseline-nano', { layers = 1, ffn = 'dense', attention = { "
+                  "gate = 'head' } }), { d_model = 32, ['ffn.d_ff'] = 8 })" STUDY,
+             "{'attention':{'gate':'head','head_dim':16,'heads':4,'kv_heads':2,'module':'gqa'},'d_model':32,"
+             "'embed':'plain','ffn':{'d_ff':8,'module':'dense'},"
              "'head':{'module':'lm','tied':true},'layers':1,'position':'rope','residual':'pre','seq':128}");
     based_on(HEAD
              "local m = sl.model { layers = 6, attention = { kv = { 'mirror', pairs = sl.u_mirror(6, 2) } } }" STUDY,
@@ -389,9 +396,11 @@ static const struct { const char *script, *words; } bad[] = {
       "ffn.router.topk: no parameter 'topk' (did you mean 'top_k'?)" },
     { BASE "base.layers = 3", "a model cannot be assigned to" },
     { BASE "print(base.layers)", "a model cannot be read" },
-    { HEAD "local m = sl.model { ffn = { 'moe', 'dense', d_ff = 3 } }" STUDY, "ffn: a table is a list, or a module's name first" },
+    { HEAD "local m = sl.model { ffn = { 'moe', 'dense', d_ff = 3 } }" STUDY,
+      "ffn: a table is a list, or a module's name first" },
     { HEAD "local m = sl.model { ffn = { 'moe', module = 'dense' } }" STUDY, "ffn: the module is named twice" },
-    { HEAD "local m = sl.model { attention = { kv = { 'mirror', pairs = { 1, nil, 3 } } } }" STUDY, "attention.kv.pairs: the list has a hole" },
+    { HEAD "local m = sl.model { attention = { kv = { 'mirror', pairs = { 1, nil, 3 } } } }" STUDY,
+      "attention.kv.pairs: the list has a hole" },
     { HEAD "local m = sl.model { [true] = 3 }" STUDY, "keys are names" },
     { HEAD "local t = {} t.t = t local m = sl.model { attention = t }" STUDY, "attention.t: a table contains itself" },
     { BASE "local m = sl.model { attention = base }" STUDY, "an object is no value" },

@@ -177,9 +177,15 @@ static void test_layers_that_differ(void **state)
         tiny_free(&a);
         tiny_free(&b);
     }
-    struct tiny t = tiny_new(TEXT({"position": {"layers": ["rope", "none", "rope"]}, "ffn": {"layers": [{"module": "dense", "d_ff": 10}, {"module": "moe", "experts": 4, "d_ff": 6}, "dense"]},
-        "attention": {"layers": [{"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 4, "mask": {"module": "window", "size": 2}}, {"module": "gqa", "heads": 4, "kv_heads": 2, "head_dim": 4},
-                                 {"module": "gqa", "heads": 2, "kv_heads": 2, "head_dim": 6}]}}), NULL, MODE_TRAIN, 2, 6);
+    struct tiny t = tiny_new(TEXT({"position": {"layers": ["rope", "none", "rope"]},
+                                   "ffn": {"layers": [{"module": "dense", "d_ff": 10},
+                                                      {"module": "moe", "experts": 4, "d_ff": 6}, "dense"]},
+                                   "attention": {"layers": [
+                                       {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 4,
+                                        "mask": {"module": "window", "size": 2}},
+                                       {"module": "gqa", "heads": 4, "kv_heads": 2, "head_dim": 4},
+                                       {"module": "gqa", "heads": 2, "kv_heads": 2, "head_dim": 6}]}}),
+                             NULL, MODE_TRAIN, 2, 6);
     int turned = 0, dense = 0;
     for (int i = 0; i < t.graph->n; i++) turned += t.graph->node[i]->op == &op_rope;
     for (int l = 0; l < 3; l++) {

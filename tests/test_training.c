@@ -246,8 +246,11 @@ static void decoding_equals_the_forward_pass(void **state)
         real want[N * V], got[V];
         train(s, 3);
         for (int k = 0; k < N; k++) ids[k] = (int32_t)key_below((struct key){ 2, PURPOSE_TEST, 0, 0 }, (uint64_t)k, V);
-        if (decoder_new(&whole, &s->model, (struct plan_how){ &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE }, s->leaves, s->state, (struct model_size){ .batch = 1, .seq = N, .context = N }, 1, &e) ||
-            decoder_new(&one, &s->model, (struct plan_how){ &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE }, s->leaves, s->state, (struct model_size){ .batch = 1, .seq = 1, .context = N }, 1, &e)) fail_msg("%s", e.text);
+        if (decoder_new(&whole, &s->model, (struct plan_how){ &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE }, s->leaves,
+                        s->state, (struct model_size){ .batch = 1, .seq = N, .context = N }, 1, &e) ||
+            decoder_new(&one, &s->model, (struct plan_how){ &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE }, s->leaves,
+                        s->state, (struct model_size){ .batch = 1, .seq = 1, .context = N }, 1, &e))
+            fail_msg("%s", e.text);
         decoder_feed(whole, 0, ids, want);
         for (int k = 0; k < N; k++) {
             decoder_feed(one, k, &ids[k], got);

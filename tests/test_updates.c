@@ -252,7 +252,8 @@ static void test_clip_heads(void **state)
 {
     (void)state;
     struct run r = run_new();
-    struct node *q = values(&r, "q", SHAPE(4, 2)), *k = values(&r, "k", SHAPE(2, 2)), *most = values(&r, "most", SHAPE(4)), *clip = values(&r, "clip", SHAPE(2));
+    struct node *q = values(&r, "q", SHAPE(4, 2)), *k = values(&r, "k", SHAPE(2, 2)),
+                *most = values(&r, "most", SHAPE(4)), *clip = values(&r, "clip", SHAPE(2));
     struct clip_heads_attr shared = { 100, 0.5, 2 }, own = { 100, 1, 4 };
     struct node *lone = values(&r, "lone", SHAPE(4, 1));
     struct node *share = clip_heads(r.graph, q, most, clip, shared);
@@ -271,7 +272,8 @@ static void test_clip_heads(void **state)
         assert_reals(run_reals(&r, k), 1e-6, root, -2 * root);
         assert_reals(run_reals(&r, lone), 1e-6, half, whole, 1, 1);
         const real rest[] = { (real).1, (real).2, (real).3, (real)-.4 };
-        assert_memory_equal(run_reals(&r, q) + 4, rest, sizeof rest);       /* a largest score of the limit is none above it */
+        /* A largest score of the limit is none above it */
+        assert_memory_equal(run_reals(&r, q) + 4, rest, sizeof rest);
         assert_true(run_reals(&r, k)[2] == (real).7 && run_reals(&r, k)[3] == (real).3);
         assert_reals(run_reals(&r, share), 1e-7, go * .5);
         assert_reals(run_reals(&r, of_own), 1e-7, go * .5);
@@ -283,7 +285,8 @@ static void test_average(void **state)
 {
     (void)state;
     struct run r = run_new();
-    struct node *mean = values(&r, "mean", SHAPE(3)), *w = values(&r, "w", SHAPE(3)), *clip = values(&r, "clip", SHAPE(2)), *rate = values(&r, "rate", SHAPE(1));
+    struct node *mean = values(&r, "mean", SHAPE(3)), *w = values(&r, "w", SHAPE(3)),
+                *clip = values(&r, "clip", SHAPE(2)), *rate = values(&r, "rate", SHAPE(1));
     struct node *moved = average(r.graph, mean, w, clip, rate);
     run_start(&r, 1);
     run_fill(&r, mean, 1, 2, 1e30);
@@ -300,7 +303,7 @@ static void test_average(void **state)
     run_fill(&r, clip, .5, 1);
     run_fill(&r, rate, 1);
     run_forward(&r);
-    assert_memory_equal(run_reals(&r, mean), run_reals(&r, w), 3 * sizeof(real));           /* w + (1e30 - w) would not be */
+    assert_memory_equal(run_reals(&r, mean), run_reals(&r, w), 3 * sizeof(real));    /* w + (1e30 - w) would not be */
     run_free(&r);
 }
 
@@ -424,8 +427,10 @@ static void test_messages(void **state)
     check_message(&r, adamw(r.graph, w, w, w, w, lr, lr, lr, adam), "the two values of clip_norm");
     check_message(&r, muon(r.graph, flat, flat, flat, lr, clip, at), "a weight of shape [4] is no matrix");
     check_message(&r, muon(r.graph, w, w, other, lr, clip, at), "input 2 has shape [4,3], the weight [3,4]");
-    check_message(&r, bias_step(r.graph, flat, values(&r, "counts", SHAPE(5)), clip, 1e-3), "bias has shape [4], counts [5]");
-    check_message(&r, clip_heads(r.graph, w, flat, clip, (struct clip_heads_attr){ 100, 0.5, 2 }), "2 groups do not divide 3 rows and 4 heads");
+    check_message(&r, bias_step(r.graph, flat, values(&r, "counts", SHAPE(5)), clip, 1e-3),
+                  "bias has shape [4], counts [5]");
+    check_message(&r, clip_heads(r.graph, w, flat, clip, (struct clip_heads_attr){ 100, 0.5, 2 }),
+                  "2 groups do not divide 3 rows and 4 heads");
     check_message(&r, clip_heads(r.graph, other, flat, clip, (struct clip_heads_attr){ 0, 0.5, 2 }), "the limit is 0");
     check_message(&r, average(r.graph, w, other, clip, lr), "average has shape [3,4], w [4,3]");
     check_message(&r, average(r.graph, w, w, lr, lr), "the two values of clip_norm and one rate");
@@ -443,8 +448,10 @@ int main(void)
         cmocka_unit_test(test_adamw_two_steps), cmocka_unit_test(test_adamw_is_scale_free),
         cmocka_unit_test(test_adamw_eps), cmocka_unit_test(test_newton_schulz_values),
         cmocka_unit_test(test_newton_schulz_of_rank_one), cmocka_unit_test(test_newton_schulz_turned_and_scaled),
-        cmocka_unit_test(test_stack_is_its_matrices), cmocka_unit_test(test_muon_momentum), cmocka_unit_test(test_bias_step), cmocka_unit_test(test_clip_heads), cmocka_unit_test(test_average),
-        cmocka_unit_test(test_clip), cmocka_unit_test(test_skipped_step), cmocka_unit_test(test_threads_keep_bits), cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_stack_is_its_matrices), cmocka_unit_test(test_muon_momentum),
+        cmocka_unit_test(test_bias_step), cmocka_unit_test(test_clip_heads), cmocka_unit_test(test_average),
+        cmocka_unit_test(test_clip), cmocka_unit_test(test_skipped_step), cmocka_unit_test(test_threads_keep_bits),
+        cmocka_unit_test(test_messages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -262,10 +262,12 @@ static inline void toggles_add_params(struct toggles *all, const struct module *
             }
         if (p->optional) {
             struct toggle t = { m, p, json_real(p->value == 0 ? fmin(1, p->max) : 0), "" };
-            snprintf(t.name, sizeof t.name, "%s %s %s %s", slot_name[m->slot], m->name, p->name, p->value == 0 ? "on" : "off");
+            snprintf(t.name, sizeof t.name, "%s %s %s %s", slot_name[m->slot], m->name, p->name,
+                     p->value == 0 ? "on" : "off");
             toggles_add(all, &t, usual);
         }
-        for (const char *at = p->type == PARAM_CHOICE ? p->choices : ""; *at; at += strcspn(at, " "), at += *at == ' ') {
+        for (const char *at = p->type == PARAM_CHOICE ? p->choices : ""; *at;
+             at += strcspn(at, " "), at += *at == ' ') {
             int length = (int)strcspn(at, " ");
             struct toggle t = { m, p, json_stringn(at, (size_t)length), "" };
             snprintf(t.name, sizeof t.name, "%s %s %s = %.*s", slot_name[m->slot], m->name, p->name, length, at);

@@ -33,7 +33,7 @@ struct backend {
     void *(*open)(int threads);
     void (*close)(void *device);
     /* to find mistakes: activations lie in memory of their own each, not in an arena. NULL: never */
-    bool (*apart)(void);
+    bool (*separate)(void);
     void *(*alloc)(void *device, size_t bytes);             /* zeroed; never NULL: prints the size wanted and exits 7 */
     void (*release)(void *device, void *memory, size_t bytes);
     void (*clear)(void *device, void *memory, size_t bytes);                        /* what alloc gave: zeroed again */

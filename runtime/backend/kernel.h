@@ -24,7 +24,7 @@ static inline size_t element_bytes(enum format f)
 struct tensor { void *data; struct shape shape; enum format format; void *packed; };
 
 /* One optimizer step (or evaluation batch) as kernels may know it. */
-struct moment { int64_t step; int micro, micros; };
+struct step { int64_t number; int micro, micros; };
 
 struct args {
     const void *attr;
@@ -32,7 +32,7 @@ struct args {
     const struct tensor *in, *out, *save, *work;
     const struct tensor *dout, *din;
     const real *beta;                                       /* one per input, 0 or 1 */
-    const struct moment *moment;
+    const struct step *step;
     void *device;    /* the backend's own: the thread pool of the CPU, the stream of a GPU */
     void *scratch;    /* what the backend asked for beside the op's work; every call has the same */
     const struct args *next;    /* a later call that this one computes as well; NULL: none */

@@ -112,8 +112,10 @@ static int open_bench(struct bench *b, const json_t *config, const struct bench_
     if (session_new(&b->session, config, o->threads, e)) return -1;
     struct session *s = b->session;
     if (s->model.vocab < corpus_info(b->corpus)->vocab)
-        return err_set(e, "vocab: %d: the built-in language has token ids up to %d", s->model.vocab, corpus_info(b->corpus)->vocab - 1);
-    if (corpus_windows(b->corpus, s->model.seq) == 0) return err_set(e, "seq: %d: longer than the built-in language", s->model.seq);
+        return err_set(e, "vocab: %d: the built-in language has token ids up to %d", s->model.vocab,
+                       corpus_info(b->corpus)->vocab - 1);
+    if (corpus_windows(b->corpus, s->model.seq) == 0)
+        return err_set(e, "seq: %d: longer than the built-in language", s->model.seq);
     b->batch = inputs_new(s->batch, s->model.seq);
     b->metrics = metrics_new(s->graph, STORE_TRAIN, model_blocks(&s->model), train_series, TRAIN_SERIES);
     bench_begin(b);

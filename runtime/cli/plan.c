@@ -158,7 +158,9 @@ static void print_disk(const struct disk *all)
 
 static void print_table(const struct study *s, const struct corpus *c)
 {
-    const char *const columns[] = { "variant", ">params", ">active", ">with embedding", ">non-emb", ">train FLOP/token", ">tokens", ">epochs", ">train FLOP", ">memory", ">disk", ">KV B/token", ">state", "graph", s->match_adjust };
+    const char *const columns[] = { "variant", ">params", ">active", ">with embedding", ">non-emb", ">train FLOP/token",
+                                    ">tokens", ">epochs", ">train FLOP", ">memory", ">disk", ">KV B/token", ">state",
+                                    "graph", s->match_adjust };
     struct table *t = table_new(columns, COUNT(columns) - !s->match_adjust);
     struct disk *disk = disks_of(s);
     char text[FORMAT_SIZE], hash[33];

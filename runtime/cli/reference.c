@@ -60,7 +60,7 @@ static void write_modules(const struct command *const *commands)
             char path[TEXT];
             int slot = 0;
             while (strcmp(slot_name[slot], x->slot)) slot++;
-            const struct param *p = slot_place((enum slot)slot, path, sizeof path);
+            const struct param *p = slot_path((enum slot)slot, path, sizeof path);
             printf("\n## `%s`: %s\n", path, p->help);
         }
         if (!table) printf("\n### `\"%s\"`: %s\n\n", x->name, x->about);

@@ -160,10 +160,10 @@ static int remove_one(const char *path, const struct stat *status, int kind, str
 
 enum code retrain_aside(struct run *was, const struct record *r, const char *data)
 {
-    const char *place = getenv("TMPDIR");
+    const char *parent = getenv("TMPDIR");
     char folder[PATH_MAX];
     struct err e;
-    snprintf(folder, sizeof folder, "%s/sluice-reproduce-XXXXXX", place && *place ? place : "/tmp");
+    snprintf(folder, sizeof folder, "%s/sluice-reproduce-XXXXXX", parent && *parent ? parent : "/tmp");
     if (!mkdtemp(folder)) return cli_fail(CODE_FAILURE, "%s: %s", folder, strerror(errno));
     enum code code = record_write(r, folder, &e) ? cli_fail(CODE_FAILURE, "%s", e.text)
                                                  : retrain_in(folder, was, r, data);

@@ -145,8 +145,10 @@ static enum code model_step(const json_t *config, struct roofline *r)
     struct graph *g = graph_new(leaves);
     model_load(json_object_get(config, "model"), arena, &model, &problems);
     train_load(json_object_get(config, "train"), arena, &train, &problems);
-    INVARIANT(problems.n == 0, "%s: %s", problems.problem[0].path, problems.problem[0].text);    /* the study was resolved */
-    model_build(g, arena, &model, &train, MODE_TRAIN, (struct model_size){ .batch = train.batch / train.micro, .seq = model.seq });
+    /* The study was resolved */
+    INVARIANT(problems.n == 0, "%s: %s", problems.problem[0].path, problems.problem[0].text);
+    model_build(g, arena, &model, &train, MODE_TRAIN,
+                (struct model_size){ .batch = train.batch / train.micro, .seq = model.seq });
     struct plan_how how = { &like_gpu, (enum precision)train.precision, (enum recompute)train.recompute };
     enum code code = CODE_OK;
     if (plan_new(&plan, g, how, &e)) code = cli_fail(CODE_SCRIPT, "%s", e.text);

@@ -49,7 +49,8 @@ static int load_weights(const char *run, const char *wanted, struct session *s, 
     int failure = checkpoint_load(path, s->leaves, s->state, &c, &extra, e);
     json_decref(extra);
     bool averaged = strcmp(s->train.average.module->name, "none") != 0;
-    if (!failure) fprintf(stderr, "%s, step %lld%s\n", path, (long long)c.step, averaged ? ", averages of its weights" : "");
+    if (!failure)
+        fprintf(stderr, "%s, step %lld%s\n", path, (long long)c.step, averaged ? ", averages of its weights" : "");
     return failure;
 }
 

@@ -112,12 +112,12 @@ static const struct param *slot_param(enum slot slot, enum slot *outer)
     return p;
 }
 
-const struct param *slot_place(enum slot slot, char *path, size_t size)
+const struct param *slot_path(enum slot slot, char *path, size_t size)
 {
     enum slot outer;
     const struct param *p = slot_param(slot, &outer);
     path[0] = 0;
-    if (outer != SLOT_COUNT) slot_place(outer, path, size);
+    if (outer != SLOT_COUNT) slot_path(outer, path, size);
     else if (slot_in(train_schema.params, slot)) snprintf(path, size, "train");
     size_t used = strlen(path);
     snprintf(path + used, size - used, "%s%s", used ? "." : "", p->name);

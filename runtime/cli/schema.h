@@ -15,7 +15,7 @@ void param_allowed_text(const struct param *p, char *out, size_t size);
 
 bool param_is_slot(const struct param *p);
 /* Where a slot is: its parameter, and the path of keys that leads to it ("ffn.router", "train.optim"). */
-const struct param *slot_place(enum slot slot, char *path, size_t size);
+const struct param *slot_path(enum slot slot, char *path, size_t size);
 bool slot_varies(enum slot slot);    /* it, or a slot around it, may differ from layer to layer */
 
 #endif

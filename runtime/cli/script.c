@@ -32,12 +32,12 @@ static void lost(int number)
 
 static void script_late(int number)
 {
-    char place[SCRIPT_PLACE];
+    char location[SCRIPT_LOCATION];
     (void)number;
     signal(SIGSEGV, lost);                                  /* Lua may have been in the middle of anything */
-    script_stands(place);
+    script_stands(location);
     child_give_up("%s: the script took more than %d seconds of processor time: is a list or a text too long?",
-                  *place ? place : planned, LONGEST_SCRIPT);
+                  *location ? location : planned, LONGEST_SCRIPT);
 }
 
 static void plan_late(int number)
@@ -77,11 +77,11 @@ static const struct corpus_info any_data = { .path = "", .train_tokens = UINT64_
 
 static void lacks_data(const struct call *c, struct script *script, const char *why, struct problems *problems)
 {
-    const char *given = cli_value(c, "data", NULL), *place = given ? "--data " : script_locate(script, NULL, "data");
+    const char *given = cli_value(c, "data", NULL), *location = given ? "--data " : script_locate(script, NULL, "data");
     problem_add(problems, "",
                 "%s%s: data: %s\n  a path in a script is looked for beside it, then in the working folder; "
                 "pack text with: sluice data pack TEXT... -o FILE.tok; or use the built-in language: --data synthetic",
-                place, given ? given : "", why);
+                location, given ? given : "", why);
 }
 
 /* A study keeps the path as text and prints it. */

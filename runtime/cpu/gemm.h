@@ -14,7 +14,7 @@
 /* Strides are in values, and row or col is 1; stack leads to the matrix of the next group. */
 struct matrix {
     void *data; enum format format; int64_t row, col, stack;
-    const void *packed; bool turned;                        /* of a whole weight: see struct tensor */
+    const void *packed; bool transposed;                    /* of a whole weight: see struct tensor */
 };
 
 /* A tensor read as rows of `width` values, and the same read the other way round. */
@@ -28,9 +28,9 @@ static inline struct matrix matrix_reals(real *data, int64_t width)
     return (struct matrix){ .data = data, .format = FORMAT_REAL, .row = width, .col = 1 };
 }
 
-static inline struct matrix matrix_turned(struct matrix m)
+static inline struct matrix matrix_transposed(struct matrix m)
 {
-    return (struct matrix){ m.data, m.format, m.col, m.row, m.stack, m.packed, !m.turned };
+    return (struct matrix){ m.data, m.format, m.col, m.row, m.stack, m.packed, !m.transposed };
 }
 
 static inline struct matrix matrix_moved(struct matrix m, int64_t by)      /* by values; no longer the whole */

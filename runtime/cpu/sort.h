@@ -9,10 +9,10 @@
 static inline void sort_positions(int32_t *order, int32_t *spare, int64_t n, const int32_t *key, int64_t below)
 {
     for (int shift = 0; shift < 32 && (below - 1) >> shift > 0; shift += 8) {
-        int64_t place[257] = { 0 };
-        for (int64_t i = 0; i < n; i++) place[((uint32_t)key[order[i]] >> shift & 255) + 1]++;
-        for (int d = 0; d < 256; d++) place[d + 1] += place[d];
-        for (int64_t i = 0; i < n; i++) spare[place[(uint32_t)key[order[i]] >> shift & 255]++] = order[i];
+        int64_t offset[257] = { 0 };
+        for (int64_t i = 0; i < n; i++) offset[((uint32_t)key[order[i]] >> shift & 255) + 1]++;
+        for (int d = 0; d < 256; d++) offset[d + 1] += offset[d];
+        for (int64_t i = 0; i < n; i++) spare[offset[(uint32_t)key[order[i]] >> shift & 255]++] = order[i];
         memcpy(order, spare, (size_t)n * sizeof *order);
     }
 }

@@ -89,7 +89,8 @@ void corpus_batch(const struct corpus *c, uint64_t seed, int64_t first, int batc
     inputs_noise(to, seed, first, batch);
 }
 
-void corpus_eval_batch(const struct corpus *c, const struct eval_set *s, int64_t first, int batch, int seq, struct inputs to)
+void corpus_eval_batch(const struct corpus *c, const struct eval_set *s, int64_t first, int batch, int seq,
+                       struct inputs to)
 {
     for (int b = 0; b < batch; b++) {
         uint64_t before = (uint64_t)(first + b) * (uint64_t)seq, left = before < s->targets ? s->targets - before : 0;

@@ -43,8 +43,8 @@ int corpus_verify(const struct corpus *c, struct err *e);
 /* Number of windows of seq+1 tokens in the training split; 0: too short. */
 int64_t corpus_windows(const struct corpus *c, int seq);
 
-/* Fills `batch` windows of the training split starting at global sample `first`: each epoch visits every window once in an
-   order keyed by (seed, epoch), and has noise of its own. */
+/* Fills `batch` windows of the training split starting at global sample `first`: each epoch visits every window once in
+   an order keyed by (seed, epoch), and has noise of its own. */
 void corpus_batch(const struct corpus *c, uint64_t seed, int64_t first, int batch, int seq, struct inputs to);
 
 /* What is measured on: so many targets, the tokens that follow `first`. However it is cut into windows and batches,
@@ -54,7 +54,8 @@ struct eval_set { uint64_t first, targets; struct hash hash; };    /* hash: of t
 /* Of the held-out split; most: targets, 0: all */
 struct eval_set corpus_eval_set(const struct corpus *c, int64_t most);
 int64_t eval_windows(const struct eval_set *s, int seq);
-void corpus_eval_batch(const struct corpus *c, const struct eval_set *s, int64_t first, int batch, int seq, struct inputs to);
+void corpus_eval_batch(const struct corpus *c, const struct eval_set *s, int64_t first, int batch, int seq,
+                       struct inputs to);
 
 /* Packs inputs with the byte tokenizer into a token file, which must be none of them. An input is a folder or a
    file: text; JSON (.jsonl, .ndjson a value a line; .json one value, a list, or lines) of objects with a string

@@ -37,7 +37,7 @@ static void block(const struct args *a, int64_t from, int64_t to)
     int64_t how = *(const int64_t *)a->attr, n = to - from;
     real buffer[BLOCK], *restrict held = reals(&a->out[0]) + from;
     const real *restrict x = widened(&a->in[0], from, n, buffer);
-    if (a->moment->micro == 0 || how == CARRY_LAST) memcpy(held, x, (size_t)n * sizeof *held);
+    if (a->step->micro == 0 || how == CARRY_LAST) memcpy(held, x, (size_t)n * sizeof *held);
     else if (how == CARRY_MAX)
         for (int64_t i = 0; i < n; i++) held[i] = x[i] > held[i] || x[i] != x[i] ? x[i] : held[i];
     else for (int64_t i = 0; i < n; i++) held[i] += x[i];

@@ -67,7 +67,7 @@ static struct chunk chunk_at(const struct args *a, int64_t first)
 
 static void make_logits(const struct args *a, const struct chunk *c)
 {
-    gemm(a, &(struct gemm){ .m = c->n, .n = c->vocab, .k = c->width, .a = c->h, .b = matrix_turned(c->w),
+    gemm(a, &(struct gemm){ .m = c->n, .n = c->vocab, .k = c->width, .a = c->h, .b = matrix_transposed(c->w),
                             .c = c->logits, .narrow = c->narrow });
 }
 
@@ -166,7 +166,7 @@ static void gradients(const struct args *a, void (*rows)(const struct args *a, i
                                     .c = matrix_at(matrix_of(&a->din[H], c.width), first, 0), .beta = a->beta[H],
                                     .narrow = c.narrow });
         if (a->din[W].data)
-            gemm(a, &(struct gemm){ .m = c.vocab, .n = c.width, .k = c.n, .a = matrix_turned(c.logits), .b = c.h,
+            gemm(a, &(struct gemm){ .m = c.vocab, .n = c.width, .k = c.n, .a = matrix_transposed(c.logits), .b = c.h,
                                     .c = matrix_of(&a->din[W], c.width), .beta = first ? 1 : a->beta[W],
                                     .narrow = c.narrow });
     }

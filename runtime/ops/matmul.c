@@ -56,7 +56,8 @@ static void forward(const struct args *a, const struct sizes *s)
 {
     gemm(a, &(struct gemm){
         .m = s->rows, .n = s->n, .k = s->k,
-        .a = matrix_of(&a->in[X], s->k), .b = matrix_turned(weight_of(&a->in[W], s)), .c = matrix_of(&a->out[0], s->n),
+        .a = matrix_of(&a->in[X], s->k), .b = matrix_transposed(weight_of(&a->in[W], s)),
+        .c = matrix_of(&a->out[0], s->n),
         .narrow = narrow(a), .cut = GEMM_ROWS, .groups = s->experts, .offsets = s->offsets });
 }
 
@@ -69,7 +70,8 @@ static void backward(const struct args *a, const struct sizes *s)
             .a = matrix_of(&a->dout[0], s->n), .b = weight_of(&a->in[W], s), .c = matrix_of(&a->din[X], s->k),
             .beta = a->beta[X], .narrow = narrow(a), .cut = GEMM_ROWS, .groups = s->experts, .offsets = s->offsets });
     if (a->din[W].data)
-        gemm(a, &(struct gemm){ .m = s->n, .n = s->k, .k = s->rows, .a = matrix_turned(matrix_of(&a->dout[0], s->n)),
+        gemm(a, &(struct gemm){ .m = s->n, .n = s->k, .k = s->rows,
+                                .a = matrix_transposed(matrix_of(&a->dout[0], s->n)),
                                 .b = matrix_of(&a->in[X], s->k), .c = weight_of(&a->din[W], s), .beta = a->beta[W],
                                 .narrow = narrow(a), .cut = GEMM_DEPTH, .groups = s->experts, .offsets = s->offsets });
 }

@@ -90,8 +90,8 @@ static real *newton_schulz(const struct args *a, const struct sizes *s, real *x,
     bool tall = s->rows > s->cols;
     for (int step = 0; step < steps; step++) {
         struct matrix old = matrix(x, s->cols), one = matrix(first, low), two = matrix(second, low),
-                      wide = tall ? matrix_turned(old) : old;
-        symmetric(a, s, low, high, wide, matrix_turned(wide), first);
+                      wide = tall ? matrix_transposed(old) : old;
+        symmetric(a, s, low, high, wide, matrix_transposed(wide), first);
         symmetric(a, s, low, low, one, one, second);
         for (int64_t i = 0; i < low * low; i++) second[i] = (real)-4.7750 * first[i] + (real)2.0315 * second[i];
         for (int64_t i = 0; i < low * high; i++) next[i] = (real)3.4445 * x[i];

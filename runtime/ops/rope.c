@@ -1,6 +1,6 @@
-/* Rotary positions: the pair (a, b) of a head turns by the angle p base^(-2i/D), p counted from the start of the
+/* Rotary positions: the pair (a, b) of a head is rotated by the angle p base^(-2i/D), p counted from the start of the
    document. Half-split pairing. Su 2021; where: first (NeoX) or last (WeLM) `width` values with D = width, or
-   proportional (Gemma 4), pairs over the whole head with D = W of which the width/2 fastest turn. */
+   proportional (Gemma 4), pairs over the whole head with D = W of which the width/2 fastest are rotated. */
 #include "op.h"
 #include "cpu/vec_math.h"
 
@@ -28,7 +28,7 @@ static int infer(struct node *n, struct err *e)
     if (x.dim[0] != shape_count(start))
         return err_set(e, "%lld tokens have %lld document starts", (long long)x.dim[0], (long long)shape_count(start));
     if (at->width < 0 || at->width > x.dim[2] || at->width % 2)
-        return err_set(e, "cannot turn %lld of %lld values of a head", (long long)at->width, (long long)x.dim[2]);
+        return err_set(e, "cannot rotate %lld of %lld values of a head", (long long)at->width, (long long)x.dim[2]);
     if (at->where == ROPE_PROPORTIONAL && x.dim[2] % 2)
         return err_set(e, "heads of %lld values have no halves", (long long)x.dim[2]);
     if (!(at->base > 0)) return err_set(e, "base %g must be above 0", at->base);
@@ -44,7 +44,7 @@ static int64_t position(const struct args *a, int64_t token)
 }
 
 /* Angles in double: the angle of a far position in float would have lost the digits that matter. A row that follows on
-   the one before it is that row turned by one position more; over a block that costs less than 1e-14. */
+   the one before it is that row rotated by one position more; over a block that costs less than 1e-14. */
 static void table_block(const struct args *a, int64_t from, int64_t to)
 {
     const struct attr *at = a->attr;
@@ -81,21 +81,21 @@ static void fill_table(const struct args *a)
 }
 
 /* Where the pairs of a head lie, and the cosines of a token; its sines follow. */
-struct turn { int64_t pairs, first, apart; const real *cosines; };
+struct rotation { int64_t pairs, first, gap; const real *cosines; };
 
-static struct turn turn_of(const struct args *a, int64_t token)
+static struct rotation rotation_of(const struct args *a, int64_t token)
 {
     const struct attr *at = a->attr;
     int64_t w = a->in[X].shape.dim[2], row = a->in[POS].data ? token : position(a, token);
-    if (!at->width) return (struct turn){ 0 };
+    if (!at->width) return (struct rotation){ 0 };
     INVARIANT(row >= 0 && row < a->work[0].shape.dim[0], "rope: token %lld has position %lld", (long long)token,
               (long long)row);
-    return (struct turn){ at->width / 2, at->where == ROPE_LAST ? w - at->width : 0,
+    return (struct rotation){ at->width / 2, at->where == ROPE_LAST ? w - at->width : 0,
                           at->where == ROPE_PROPORTIONAL ? w / 2 : at->width / 2,
                           reals(&a->work[0]) + row * at->width };
 }
 
-static inline void turn_pairs(int64_t n, real sign, const real *restrict c, const real *restrict s,
+static inline void rotate_pairs(int64_t n, real sign, const real *restrict c, const real *restrict s,
                               const real *restrict u, const real *restrict v, real beta, real *restrict yu,
                               real *restrict yv)
 {
@@ -110,17 +110,17 @@ static inline void pass(int64_t n, const real *restrict x, real beta, real *rest
     for (int64_t i = 0; i < n; i++) y[i] = keep(beta, y[i]) + x[i];
 }
 
-/* y := beta y + heads of x turned by the angle of the token, or back with sign -1. */
-static void turn_heads(const struct args *a, int64_t token, real sign, const real *x, real beta, real *y)
+/* y := beta y + heads of x rotated by the angle of the token, or back with sign -1. */
+static void rotate_heads(const struct args *a, int64_t token, real sign, const real *x, real beta, real *y)
 {
     int64_t heads = a->in[X].shape.dim[1], w = a->in[X].shape.dim[2];
-    struct turn by = turn_of(a, token);
-    int64_t first = by.first, second = first + by.apart, rest = second + by.pairs;
+    struct rotation by = rotation_of(a, token);
+    int64_t first = by.first, second = first + by.gap, rest = second + by.pairs;
     for (int64_t h = 0; h < heads; h++, x += w, y += w) {
-        turn_pairs(by.pairs, sign, by.cosines, by.cosines + by.pairs, x + first, x + second, beta, y + first,
+        rotate_pairs(by.pairs, sign, by.cosines, by.cosines + by.pairs, x + first, x + second, beta, y + first,
                    y + second);
         pass(first, x, beta, y);
-        pass(by.apart - by.pairs, x + first + by.pairs, beta, y + first + by.pairs);
+        pass(by.gap - by.pairs, x + first + by.pairs, beta, y + first + by.pairs);
         pass(w - rest, x + rest, beta, y + rest);
     }
 }
@@ -131,19 +131,19 @@ static void tokens(const struct args *a, int64_t from, int64_t to)
     real x_buffer[n], y_buffer[n];
     for (int64_t t = from; t < to; t++) {
         real *y = row_write(&a->out[0], t * n, n, y_buffer);
-        turn_heads(a, t, 1, row_read(&a->in[X], t * n, n, x_buffer), 0, y);
+        rotate_heads(a, t, 1, row_read(&a->in[X], t * n, n, x_buffer), 0, y);
         row_done(&a->out[0], t * n, n, y);
     }
 }
 
-/* dx is dy turned back. */
+/* dx is dy rotated back. */
 static void gradient(const struct args *a, int64_t from, int64_t to)
 {
     int64_t n = a->in[X].shape.dim[1] * a->in[X].shape.dim[2];
     real dy_buffer[n], dx_buffer[n];
     for (int64_t t = from; t < to; t++) {
         real *dx = row_open(&a->din[X], t * n, n, a->beta[X], dx_buffer);
-        turn_heads(a, t, -1, row_read(&a->dout[0], t * n, n, dy_buffer), a->beta[X], dx);
+        rotate_heads(a, t, -1, row_read(&a->dout[0], t * n, n, dy_buffer), a->beta[X], dx);
         row_done(&a->din[X], t * n, n, dx);
     }
 }

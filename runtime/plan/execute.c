@@ -1,16 +1,16 @@
 /* Executing a plan: addresses are filled in once, then a step is a walk over the calls. */
 #include "plan_private.h"
-#include "place.h"
+#include "offsets.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 /* ---- binding ---- */
 
-static void *slot_address(const struct plan *p, const struct slot *s)
+static void *storage_address(const struct plan *p, const struct storage *s)
 {
     switch (s->where) {
-    case IN_ARENA:   return p->apart ? p->apart[s - p->slot] : p->memory + s->offset;
+    case IN_ARENA:   return p->separate ? p->separate[s - p->storage] : p->memory + s->offset;
     case IN_CARRIES: return p->carries + s->offset;
     case IN_LEAF:    break;
     }
@@ -21,8 +21,8 @@ static void bind(struct plan *p, const struct tensor *t, int n)
 {
     for (struct tensor *x = (struct tensor *)t; x && x < t + n; x++) {
         if (!x->data) continue;
-        const struct slot *s = &p->slot[(uintptr_t)x->data - 1];
-        x->data = slot_address(p, s);
+        const struct storage *s = &p->storage[(uintptr_t)x->data - 1];
+        x->data = storage_address(p, s);
         if (s->where == IN_LEAF && !s->gradient && s->leaf->packed_bytes)
             x->packed = (char *)p->state->packed + s->leaf->packed;
     }
@@ -50,12 +50,12 @@ static void bind_calls(struct plan *p, struct calls *calls)
     }
 }
 
-static void place_apart(struct plan *p)
+static void alloc_separately(struct plan *p)
 {
-    p->apart = xcalloc((size_t)p->n_slots + 1, sizeof *p->apart);
-    for (int i = 0; i < p->n_slots; i++)
-        if (p->slot[i].where == IN_ARENA)
-            p->apart[i] = p->how.backend->alloc(p->state->device, plan_decl_bytes(p, p->slot[i].decl));
+    p->separate = xcalloc((size_t)p->n_storages + 1, sizeof *p->separate);
+    for (int i = 0; i < p->n_storages; i++)
+        if (p->storage[i].where == IN_ARENA)
+            p->separate[i] = p->how.backend->alloc(p->state->device, plan_decl_bytes(p, p->storage[i].decl));
 }
 
 void plan_bind(struct plan *p, struct state *s, struct plan *shares)
@@ -64,11 +64,11 @@ void plan_bind(struct plan *p, struct state *s, struct plan *shares)
     INVARIANT(!shares || shares->report.arena >= p->report.arena, "the plan with the larger arena is bound first");
     p->state = s;
     if (p->backward.n) state_want_grads(s);
-    p->lodges = shares != NULL;
+    p->borrows = shares != NULL;
     p->memory = shares ? shares->memory : s->backend->alloc(s->device, p->report.arena);
     p->carries = s->backend->alloc(s->device, p->report.carries);
     p->gathered = xcalloc(1, p->report.carries + 1);
-    if (s->backend->apart && s->backend->apart()) place_apart(p);
+    if (s->backend->separate && s->backend->separate()) alloc_separately(p);
     bind_calls(p, &p->ahead);
     bind_calls(p, &p->forward);
     bind_calls(p, &p->backward);
@@ -79,26 +79,26 @@ void plan_bind(struct plan *p, struct state *s, struct plan *shares)
 
 real plan_control(const struct plan *p, const struct leaf *l)
 {
-    return (real)l->control.at(l->control.conf, l->control.scale, p->moment.step, p->steps);
+    return (real)l->control.at(l->control.conf, l->control.scale, p->step.number, p->steps);
 }
 
-static char *seed_place(const struct plan *p, int i) { return p->carries + p->seeds + (size_t)i * PLACE_ALIGNMENT; }
+static char *seed_address(const struct plan *p, int i) { return p->carries + p->seeds + (size_t)i * OFFSETS_ALIGNMENT; }
 
-static int pieces(const struct plan *p) { return p->moment.micros * comm_here()->ranks; }
+static int pieces(const struct plan *p) { return p->step.micros * comm_here()->ranks; }
 
 static void put_seeds(struct plan *p)
 {
     for (int i = 0; i < p->n_seeds; i++) {
         real seed = (real)(p->seed[i].of_step ? p->seed[i].weight : p->seed[i].weight / pieces(p));
-        p->how.backend->put(p->state->device, seed_place(p, i), &seed, sizeof seed);
+        p->how.backend->put(p->state->device, seed_address(p, i), &seed, sizeof seed);
     }
 }
 
 void plan_begin(struct plan *p, int64_t step, int64_t steps, int micros)
 {
-    bool same = p->moment.micros == micros;
+    bool same = p->step.micros == micros;
     INVARIANT(same || !p->recording, "the number of micro-batches does not change");
-    p->moment = (struct moment){ step, 0, micros };
+    p->step = (struct step){ step, 0, micros };
     p->is_gathered = false;
     if (!same) put_seeds(p);
     p->steps = steps;
@@ -144,29 +144,29 @@ static int run_next(struct plan *p, struct calls *calls, int at)
 
 void plan_ahead(struct plan *p, int micro)
 {
-    p->moment.micro = micro;
+    p->step.micro = micro;
     for (int i = 0; i < p->ahead.n; ) i += run_next(p, &p->ahead, i);
-    if (micro + 1 == p->moment.micros) ranks_reduce_ahead(p);
+    if (micro + 1 == p->step.micros) ranks_reduce_ahead(p);
 }
 
 void plan_forward(struct plan *p, int micro)
 {
-    if (p->moment.micros == 1) plan_ahead(p, 0);
-    p->moment.micro = micro;
+    if (p->step.micros == 1) plan_ahead(p, 0);
+    p->step.micro = micro;
     if (p->state->stale) state_pack(p->state);
     for (int i = 0; i < p->forward.n; ) i += run_next(p, &p->forward, i);
 }
 
 void plan_backward(struct plan *p, int micro)
 {
-    p->moment.micro = micro;
+    p->step.micro = micro;
     for (int i = 0; i < p->n_seeds; i++) {
-        p->how.backend->copy(p->state->device, slot_address(p, &p->slot[p->seed[i].slot]), seed_place(p, i),
+        p->how.backend->copy(p->state->device, storage_address(p, &p->storage[p->seed[i].storage]), seed_address(p, i),
                              sizeof(real));
     }
     /* NULL for a forward call */
     for (int i = 0; i < p->backward.n; i++) p->backward.call[i].args.beta = p->backward.call[i].beta[micro > 0];
-    bool last = micro == p->moment.micros - 1;
+    bool last = micro == p->step.micros - 1;
     for (int i = 0, bucket = 0; i < p->backward.n; ) {
         i += run_next(p, &p->backward, i);
         if (last) ranks_reduce_grads(p, &bucket, i);
@@ -177,7 +177,7 @@ void plan_update(struct plan *p)
 {
     const struct backend *b = p->how.backend;
     void *device = p->state->device;
-    p->moment.micro = 0;
+    p->step.micro = 0;
     ranks_reduce_carries(p);
     for (int x = 0; x < p->n_exchanges; x++)
         b->clear(device, p->carries + p->exchange[x].from, p->exchange[x].to - p->exchange[x].from);
@@ -196,11 +196,11 @@ void plan_combine(struct plan *p) { ranks_reduce_carries(p); }
 
 static bool step(struct plan *p, bool (*go_on)(void))
 {
-    for (int micro = 0; p->ahead.n && p->moment.micros > 1 && micro < p->moment.micros; micro++) {
+    for (int micro = 0; p->ahead.n && p->step.micros > 1 && micro < p->step.micros; micro++) {
         state_unstage(p->state, micro);
         plan_ahead(p, micro);
     }
-    for (int micro = 0; micro < p->moment.micros; micro++) {
+    for (int micro = 0; micro < p->step.micros; micro++) {
         if (go_on && !go_on()) return false;
         state_unstage(p->state, micro);
         plan_forward(p, micro);
@@ -250,14 +250,14 @@ void plan_gather(struct plan *p)
     p->is_gathered = true;
 }
 
-static void read_slot(const struct plan *p, int slot, int64_t count, double *to)
+static void read_storage(const struct plan *p, int storage, int64_t count, double *to)
 {
-    const struct slot *s = &p->slot[slot];
+    const struct storage *s = &p->storage[storage];
     enum format f = plan_format_of(p, s->decl.dtype);
     char *host = xmalloc((size_t)count * element_bytes(f) + 1);
     if (s->where == IN_CARRIES && p->is_gathered)
         memcpy(host, p->gathered + s->offset, (size_t)count * element_bytes(f));
-    else p->how.backend->get(p->state->device, host, slot_address(p, s), (size_t)count * element_bytes(f));
+    else p->how.backend->get(p->state->device, host, storage_address(p, s), (size_t)count * element_bytes(f));
     for (int64_t i = 0; i < count; i++) {
         real wide;
         struct tensor t = { .data = host, .shape = SHAPE(count), .format = f };
@@ -271,9 +271,9 @@ static void read_slot(const struct plan *p, int slot, int64_t count, double *to)
 void plan_read(struct plan *p, const struct node *n, double *to)
 {
     int64_t count = shape_count(n->shape);
-    int slot = plan_value_slot(p, n);
-    INVARIANT(slot != NONE, "%s: %s was not computed", n->path, n->op->name);
-    read_slot(p, slot, count, to);
+    int storage = plan_value_storage(p, n);
+    INVARIANT(storage != NONE, "%s: %s was not computed", n->path, n->op->name);
+    read_storage(p, storage, count, to);
     bool mean = n->op->kind == OP_COMPUTE && n->op->bridges && n->carry == CARRY_MEAN && n->region == REGION_MICRO;
     for (int64_t i = 0; mean && i < count; i++) to[i] /= pieces(p);
 }
@@ -298,8 +298,8 @@ void plan_read_probe(struct plan *p, const struct probe *probe, double *to)
 bool plan_read_grad(struct plan *p, const struct node *n, double *to)
 {
     struct root r = node_root(n);
-    int slot = p->place[r.node->id].grad[r.output];
-    if (slot == NONE) return false;
-    read_slot(p, slot, shape_count(n->shape), to);
+    int storage = p->planned[r.node->id].grad[r.output];
+    if (storage == NONE) return false;
+    read_storage(p, storage, shape_count(n->shape), to);
     return true;
 }

@@ -7,8 +7,8 @@
 /* A node is live when a loss, a carry, an update or the caller's outputs need it. */
 static void mark_live(struct plan *p, const struct node *n)
 {
-    if (p->place[n->id].live) return;
-    p->place[n->id].live = true;
+    if (p->planned[n->id].live) return;
+    p->planned[n->id].live = true;
     for (int i = 0; i < n->n_in; i++) if (n->in[i]) mark_live(p, n->in[i]);
 }
 
@@ -33,7 +33,7 @@ static void find_backward(struct plan *p)
     for (int i = g->n - 1; i >= 0; i--) {
         const struct node *n = g->node[i];
         if (!arrives[i] || !n->grad || n->op->kind != OP_COMPUTE) continue;
-        p->place[i].backward = true;
+        p->planned[i].backward = true;
         for (int k = 0; k < n->n_in; k++)
             if (node_wants(n, k)) arrives[node_root(n->in[k]).node->id] = true;
     }
@@ -51,7 +51,7 @@ static bool can_wait(const struct plan *p, const struct node *first, bool *follo
     follows[first->id] = true;
     for (int i = first->id + 1; i < g->n; i++) {
         const struct node *n = g->node[i];
-        bool waits = n->region == REGION_MICRO && p->place[i].backward && n->op->kind == OP_COMPUTE;
+        bool waits = n->region == REGION_MICRO && p->planned[i].backward && n->op->kind == OP_COMPUTE;
         for (int k = 0; k < n->n_in; k++) {
             if (n->region != REGION_MICRO || !n->in[k] || !follows[n->in[k]->id]) continue;
             follows[i] = true;
@@ -69,12 +69,12 @@ static void find_joint(struct plan *p)
 {
     struct graph *g = p->graph;
     bool *follows = xcalloc((size_t)g->n + 1, sizeof *follows);
-    for (int i = 0; i < g->n; i++) p->place[i].after = NONE;
+    for (int i = 0; i < g->n; i++) p->planned[i].after = NONE;
     for (int i = g->n - 1; i >= 0 && !g->keep; i--) {
         const struct node *n = g->node[i];
-        if (n->op->kind != OP_COMPUTE || !n->op->joins || !p->place[i].backward || !can_wait(p, n, follows)) continue;
-        p->place[i].joint = true;
-        for (int k = i + 1; k < g->n; k++) if (follows[k]) p->place[k].after = i;
+        if (n->op->kind != OP_COMPUTE || !n->op->joins || !p->planned[i].backward || !can_wait(p, n, follows)) continue;
+        p->planned[i].joint = true;
+        for (int k = i + 1; k < g->n; k++) if (follows[k]) p->planned[k].after = i;
     }
     free(follows);
 }
@@ -82,23 +82,23 @@ static void find_joint(struct plan *p)
 /* Whether the backward call reads input k. */
 static bool reads_back(const struct node *n, int k) { return n->in[k] && has_bit(n->op->reads_in, k); }
 
-/* Values of cheap ops that a backward call reads are made twice, where that is wanted. */
-static void find_twice(struct plan *p)
+/* Values of cheap ops that a backward call reads are recomputed for it, where that is wanted. */
+static void find_recompute(struct plan *p)
 {
     const struct graph *g = p->graph;
     if (p->how.recompute != RECOMPUTE_SELECTIVE || g->keep) return;
     bool *read = xcalloc((size_t)g->n + 1, sizeof *read);
     for (int i = 0; i < g->n; i++) {
         const struct node *n = g->node[i];
-        if (!p->place[i].backward) continue;
+        if (!p->planned[i].backward) continue;
         read[i] |= n->op->reads_out != 0;
         for (int k = 0; k < n->n_in; k++) if (reads_back(n, k)) read[node_root(n->in[k]).node->id] = true;
     }
     for (int i = 0; i < g->n; i++) {
         const struct node *n = g->node[i];
         bool may = n->op->cheap && n->region == REGION_MICRO && !n->output_of_graph &&
-                   (p->place[i].backward || !n->op->gradient);
-        p->place[i].twice = may && n->n_out == 1 && n->n_save == 0 && read[i];
+                   (p->planned[i].backward || !n->op->gradient);
+        p->planned[i].recompute = may && n->n_out == 1 && n->n_save == 0 && read[i];
     }
     free(read);
 }
@@ -110,7 +110,7 @@ static void find_packed(struct plan *p)
         const struct node *n = p->graph->node[i];
         for (int k = 0; k < n->n_in; k++) {
             struct leaf *l = plan_leaf_of(n->in[k]);
-            if (n->op->kind != OP_COMPUTE || !p->place[i].live || !has_bit(n->op->packs, k) || !l ||
+            if (n->op->kind != OP_COMPUTE || !p->planned[i].live || !has_bit(n->op->packs, k) || !l ||
                 l->kind != LEAF_WEIGHT)
                 continue;
             l->packed_bytes = p->how.backend->packed_bytes(l->decl.shape, plan_format_of(p, DTYPE_ACT));
@@ -151,7 +151,8 @@ static bool fits(const struct plan *p, const struct node *n, enum pass pass, int
         const struct node *root = n->in[k] ? node_root(n->in[k]).node : NULL;
         if (!root || has_bit(n->op->rows, k) || root->op == &op_leaf) continue;
         if (pass == BACKWARD && node_wants(n, k)) return false;
-        if (p->place[root->id].chain[FORWARD] == chain || p->place[root->id].chain[AGAIN] == chain) return false;
+        if (p->planned[root->id].chain[FORWARD] == chain || p->planned[root->id].chain[RECOMPUTE] == chain)
+            return false;
     }
     return true;
 }
@@ -159,7 +160,7 @@ static bool fits(const struct plan *p, const struct node *n, enum pass pass, int
 /* Gives a call of node n its time: that of the chain which it goes on with, or a new one. */
 static void add_time(struct plan *p, const struct node *n, enum pass pass, struct chain *c)
 {
-    struct place *at = &p->place[n->id];
+    struct planned *at = &p->planned[n->id];
     if (n->op->kind != OP_COMPUTE || !at->live) return;
     int64_t rows = p->graph->keep || !p->how.backend->cuts_rows || at->joint ? 0 : rows_of(n, pass);
     bool goes_on = rows && rows == c->rows && fits(p, n, pass, c->number);
@@ -167,22 +168,22 @@ static void add_time(struct plan *p, const struct node *n, enum pass pass, struc
     if (c->rows) at->chain[pass] = c->number;
     at->time[pass] = p->end - goes_on;
     p->end += !goes_on;
-    p->order[p->n_order++] = (struct turn){ n, pass };
+    p->order[p->n_order++] = (struct entry){ n, pass };
 }
 
-/* Values that are made twice come before the first call that reads them. */
-static void add_again(struct plan *p, const struct node *n, struct chain *c)
+/* Values that are recomputed come before the first call that reads them. */
+static void add_recompute(struct plan *p, const struct node *n, struct chain *c)
 {
-    struct place *at = &p->place[n->id];
-    if (!at->twice || at->time[AGAIN] != NONE) return;
-    for (int k = 0; k < n->n_in; k++) if (n->in[k]) add_again(p, node_root(n->in[k]).node, c);
-    add_time(p, n, AGAIN, c);
+    struct planned *at = &p->planned[n->id];
+    if (!at->recompute || at->time[RECOMPUTE] != NONE) return;
+    for (int k = 0; k < n->n_in; k++) if (n->in[k]) add_recompute(p, node_root(n->in[k]).node, c);
+    add_time(p, n, RECOMPUTE, c);
 }
 
 static void add_backward(struct plan *p, const struct node *n, struct chain *c)
 {
-    for (int k = 0; k < n->n_in; k++) if (reads_back(n, k)) add_again(p, node_root(n->in[k]).node, c);
-    if (n->op->reads_out) add_again(p, n, c);
+    for (int k = 0; k < n->n_in; k++) if (reads_back(n, k)) add_recompute(p, node_root(n->in[k]).node, c);
+    if (n->op->reads_out) add_recompute(p, n, c);
     add_time(p, n, BACKWARD, c);
 }
 
@@ -192,28 +193,29 @@ static void count_calls(struct plan *p)
     struct chain c = { 0 };
     p->order = arena_alloc(p->arena, (size_t)(PASSES * g->n + 1) * sizeof *p->order);
     for (int i = 0; i < g->n; i++)
-        for (enum pass pass = 0; pass < PASSES; pass++) p->place[i].chain[pass] = p->place[i].time[pass] = NONE;
+        for (enum pass pass = 0; pass < PASSES; pass++) p->planned[i].chain[pass] = p->planned[i].time[pass] = NONE;
     for (int i = 0; i < g->n; i++) if (g->node[i]->region == REGION_AHEAD) add_time(p, g->node[i], FORWARD, &c);
     p->n_ahead = p->n_order;
     c.rows = 0;
     for (int i = 0; i < g->n; i++)
-        if (g->node[i]->region == REGION_MICRO && p->place[i].after == NONE && !p->place[i].joint)
+        if (g->node[i]->region == REGION_MICRO && p->planned[i].after == NONE && !p->planned[i].joint)
             add_time(p, g->node[i], FORWARD, &c);
     p->first_backward = p->end;
     p->n_forward = p->n_order;
     c.rows = 0;
     for (int i = g->n - 1; i >= 0; i--) {
-        if (!p->place[i].backward) continue;
+        if (!p->planned[i].backward) continue;
         add_backward(p, g->node[i], &c);
-        if (!p->place[i].joint) continue;
-        p->place[i].time[FORWARD] = p->place[i].time[BACKWARD];
-        for (int k = i + 1; k < g->n; k++) if (p->place[k].after == i) add_time(p, g->node[k], FORWARD, &c);
+        if (!p->planned[i].joint) continue;
+        p->planned[i].time[FORWARD] = p->planned[i].time[BACKWARD];
+        for (int k = i + 1; k < g->n; k++) if (p->planned[k].after == i) add_time(p, g->node[k], FORWARD, &c);
     }
     int phases = 0;
-    for (int i = 0; i < g->n; i++) if (p->place[i].phase >= phases) phases = p->place[i].phase + 1;
+    for (int i = 0; i < g->n; i++) if (p->planned[i].phase >= phases) phases = p->planned[i].phase + 1;
     for (int phase = 0; phase < phases; phase++)
         for (int i = 0; i < g->n; i++)
-            if (g->node[i]->region == REGION_UPDATE && p->place[i].phase == phase) add_time(p, g->node[i], FORWARD, &c);
+            if (g->node[i]->region == REGION_UPDATE && p->planned[i].phase == phase)
+                add_time(p, g->node[i], FORWARD, &c);
 }
 
 void order_find(struct plan *p)
@@ -221,7 +223,7 @@ void order_find(struct plan *p)
     find_live(p);
     find_backward(p);
     find_joint(p);
-    find_twice(p);
+    find_recompute(p);
     find_packed(p);
     count_calls(p);
 }

@@ -1,27 +1,27 @@
-/* Planning: which gradients are wanted and who writes them first, how long every tensor lives and where it lies.
+/* Planning: which gradients are wanted and who writes them first, the liveness of every tensor and its offset.
    Running is then a walk over three arrays of calls. */
 #include "plan_private.h"
-#include "place.h"
+#include "offsets.h"
 
 #include <stdlib.h>
 
-/* ---- slots and lives ---- */
+/* ---- storage and liveness ---- */
 
-static int slot_new(struct plan *p, struct decl decl, int from, int to)
+static int storage_new(struct plan *p, struct decl decl, int from, int to)
 {
-    if (p->n_slots == p->room) {
+    if (p->n_storages == p->room) {
         p->room = p->room ? 2 * p->room : 1024;
-        p->slot = xrealloc(p->slot, (size_t)p->room * sizeof *p->slot);
+        p->storage = xrealloc(p->storage, (size_t)p->room * sizeof *p->storage);
     }
-    p->slot[p->n_slots] = (struct slot){ .decl = decl, .where = IN_ARENA, .from = from, .to = to };
-    return p->n_slots++;
+    p->storage[p->n_storages] = (struct storage){ .decl = decl, .where = IN_ARENA, .from = from, .to = to };
+    return p->n_storages++;
 }
 
-static void slot_keep(struct plan *p, int slot, int time)
+static void storage_extend(struct plan *p, int storage, int time)
 {
-    if (slot == NONE) return;
-    if (time > p->slot[slot].to) p->slot[slot].to = time;
-    if (time < p->slot[slot].from) p->slot[slot].from = time;
+    if (storage == NONE) return;
+    if (time > p->storage[storage].to) p->storage[storage].to = time;
+    if (time < p->storage[storage].from) p->storage[storage].from = time;
 }
 
 /* How ranks combine what a node leaves among the carries. */
@@ -36,82 +36,82 @@ static enum bridge bridge_of(const struct node *n)
 
 static void declare(struct plan *p, const struct node *n)
 {
-    struct place *at = &p->place[n->id];
+    struct planned *at = &p->planned[n->id];
     int now = at->time[FORWARD], last = p->graph->keep ? p->end : now;
     for (int k = 0; k < NODE_OUTS; k++) at->value[k] = at->grad[k] = NONE;
     for (int k = 0; k < NODE_SAVES; k++) at->save[k] = NONE;
-    for (int k = 0; k < NODE_WORKS; k++) at->work[FORWARD][k] = at->work[BACKWARD][k] = at->work[AGAIN][k] = NONE;
-    at->again = NONE;
+    for (int k = 0; k < NODE_WORKS; k++) at->work[FORWARD][k] = at->work[BACKWARD][k] = at->work[RECOMPUTE][k] = NONE;
+    at->recomputed = NONE;
     if (n->op->kind == OP_LEAF) {
-        at->value[0] = slot_new(p, n->out[0], 0, 0);
-        p->slot[at->value[0]].where = IN_LEAF;
-        p->slot[at->value[0]].leaf = n->leaf;
+        at->value[0] = storage_new(p, n->out[0], 0, 0);
+        p->storage[at->value[0]].where = IN_LEAF;
+        p->storage[at->value[0]].leaf = n->leaf;
         return;
     }
     if (n->op->kind != OP_COMPUTE || !at->live) return;
     for (int k = n->op->in_place ? 1 : 0; k < n->n_out; k++) {
-        at->value[k] = slot_new(p, n->out[k], now, n->output_of_graph ? p->end : last);
+        at->value[k] = storage_new(p, n->out[k], now, n->output_of_graph ? p->end : last);
         if (n->op->bridges || (n->region == REGION_UPDATE && op_changes(n->op)))
-            p->slot[at->value[k]].where = IN_CARRIES;
-        p->slot[at->value[k]].bridge = bridge_of(n);
-        p->slot[at->value[k]].phase = at->phase;
+            p->storage[at->value[k]].where = IN_CARRIES;
+        p->storage[at->value[k]].bridge = bridge_of(n);
+        p->storage[at->value[k]].phase = at->phase;
     }
-    if (at->twice) at->again = slot_new(p, n->out[0], at->time[AGAIN], at->time[AGAIN]);
+    if (at->recompute) at->recomputed = storage_new(p, n->out[0], at->time[RECOMPUTE], at->time[RECOMPUTE]);
     for (int k = 0; k < n->n_save; k++)
-        at->save[k] = slot_new(p, n->save[k], now, at->backward ? at->time[BACKWARD] : now);
+        at->save[k] = storage_new(p, n->save[k], now, at->backward ? at->time[BACKWARD] : now);
     for (enum pass pass = 0; pass < PASSES; pass++)
         for (int k = 0; k < n->n_work && at->time[pass] != NONE && !(at->joint && pass == FORWARD); k++)
-            at->work[pass][k] = slot_new(p, n->work[k], at->time[pass], at->time[pass]);
+            at->work[pass][k] = storage_new(p, n->work[k], at->time[pass], at->time[pass]);
 }
 
-int plan_value_slot(const struct plan *p, const struct node *n)
+int plan_value_storage(const struct plan *p, const struct node *n)
 {
     struct root r = node_root(n);
-    return p->place[r.node->id].value[r.output];
+    return p->planned[r.node->id].value[r.output];
 }
 
 /* Where a call finds a value. */
-static int read_slot(const struct plan *p, const struct node *n, enum pass pass)
+static int value_storage(const struct plan *p, const struct node *n, enum pass pass)
 {
     struct root r = node_root(n);
-    const struct place *at = &p->place[r.node->id];
-    return pass != FORWARD && at->twice ? at->again : at->value[r.output];
+    const struct planned *at = &p->planned[r.node->id];
+    return pass != FORWARD && at->recompute ? at->recomputed : at->value[r.output];
 }
 
-static int grad_slot(struct plan *p, const struct node *n, int time)
+static int grad_storage(struct plan *p, const struct node *n, int time)
 {
     struct root r = node_root(n);
-    int *slot = &p->place[r.node->id].grad[r.output];
-    if (*slot == NONE) {
+    int *storage = &p->planned[r.node->id].grad[r.output];
+    if (*storage == NONE) {
         struct decl d = r.node->out[r.output];
-        *slot = slot_new(p, d, time, time);
+        *storage = storage_new(p, d, time, time);
         if (r.node->op == &op_leaf) {
-            p->slot[*slot].where = IN_LEAF;
-            p->slot[*slot].leaf = r.node->leaf;
-            p->slot[*slot].gradient = true;
+            p->storage[*storage].where = IN_LEAF;
+            p->storage[*storage].leaf = r.node->leaf;
+            p->storage[*storage].gradient = true;
         } else if (r.node->op->kind == OP_COMPUTE) {
-            slot_keep(p, *slot, p->place[r.node->id].time[BACKWARD]);
-            if (p->graph->keep) slot_keep(p, *slot, p->end);
+            storage_extend(p, *storage, p->planned[r.node->id].time[BACKWARD]);
+            if (p->graph->keep) storage_extend(p, *storage, p->end);
         }
     }
-    slot_keep(p, *slot, time);
-    return *slot;
+    storage_extend(p, *storage, time);
+    return *storage;
 }
 
 static void live_through(struct plan *p, const struct node *n)
 {
-    const struct place *at = &p->place[n->id];
+    const struct planned *at = &p->planned[n->id];
     if (n->op->kind != OP_COMPUTE || !at->live) return;
     for (int i = 0; i < n->n_in; i++) {
         if (!n->in[i]) continue;
-        slot_keep(p, read_slot(p, n->in[i], FORWARD), at->time[FORWARD]);
-        if (at->twice) slot_keep(p, read_slot(p, n->in[i], AGAIN), at->time[AGAIN]);
+        storage_extend(p, value_storage(p, n->in[i], FORWARD), at->time[FORWARD]);
+        if (at->recompute) storage_extend(p, value_storage(p, n->in[i], RECOMPUTE), at->time[RECOMPUTE]);
         if (at->backward && has_bit(n->op->reads_in, i))
-            slot_keep(p, read_slot(p, n->in[i], BACKWARD), at->time[BACKWARD]);
+            storage_extend(p, value_storage(p, n->in[i], BACKWARD), at->time[BACKWARD]);
     }
     for (int k = 0; at->backward && k < n->n_out; k++)
         if (has_bit(n->op->reads_out, k))
-            slot_keep(p, k == 0 ? read_slot(p, n, BACKWARD) : at->value[k], at->time[BACKWARD]);
+            storage_extend(p, k == 0 ? value_storage(p, n, BACKWARD) : at->value[k], at->time[BACKWARD]);
 }
 
 /* ---- calls ---- */
@@ -121,29 +121,30 @@ static struct tensor *tensors(struct plan *p, int n)
     return arena_alloc(p->arena, (size_t)(n + 1) * sizeof(struct tensor));
 }
 
-/* data, and packed where there will be one, hold the slot's number + 1 until plan_bind puts the
-   address in its place. */
-static struct tensor tensor_in(const struct plan *p, int slot, struct shape shape)
+/* data, and packed where there will be one, hold the storage's number + 1 until plan_bind puts the
+   address there. */
+static struct tensor tensor_in(const struct plan *p, int storage, struct shape shape)
 {
-    if (slot == NONE) return (struct tensor){ .shape = shape };
-    const struct slot *s = &p->slot[slot];
-    void *in_place = (void *)(uintptr_t)(slot + 1);
+    if (storage == NONE) return (struct tensor){ .shape = shape };
+    const struct storage *s = &p->storage[storage];
+    void *number = (void *)(uintptr_t)(storage + 1);
     bool packed = s->where == IN_LEAF && !s->gradient && s->leaf->packed_bytes;
     return (struct tensor){
-        .data = in_place, .shape = shape, .format = plan_format_of(p, s->decl.dtype), .packed = packed ? in_place : NULL
+        .data = number, .shape = shape, .format = plan_format_of(p, s->decl.dtype), .packed = packed ? number : NULL
     };
 }
 
-static int plan_slot_of(const struct tensor *t) { return t->data ? (int)((uintptr_t)t->data - 1) : NONE; }
+static int storage_of(const struct tensor *t) { return t->data ? (int)((uintptr_t)t->data - 1) : NONE; }
 
 static struct call call_new(struct plan *p, const struct node *n, enum pass pass)
 {
-    const struct place *at = &p->place[n->id];
+    const struct planned *at = &p->planned[n->id];
     struct tensor *in = tensors(p, n->n_in), *out = tensors(p, n->n_out), *save = tensors(p, n->n_save),
                   *work = tensors(p, n->n_work);
-    for (int i = 0; i < n->n_in; i++) if (n->in[i]) in[i] = tensor_in(p, read_slot(p, n->in[i], pass), n->in[i]->shape);
+    for (int i = 0; i < n->n_in; i++)
+        if (n->in[i]) in[i] = tensor_in(p, value_storage(p, n->in[i], pass), n->in[i]->shape);
     for (int k = 0; k < n->n_out; k++)
-        out[k] = tensor_in(p, k == 0 ? read_slot(p, n, pass) : at->value[k], n->out[k].shape);
+        out[k] = tensor_in(p, k == 0 ? value_storage(p, n, pass) : at->value[k], n->out[k].shape);
     for (int k = 0; k < n->n_save; k++) save[k] = tensor_in(p, at->save[k], n->save[k].shape);
     for (int k = 0; k < n->n_work; k++) work[k] = tensor_in(p, at->work[pass][k], n->work[k].shape);
     struct cost cost = { 0 };
@@ -157,7 +158,7 @@ static struct call call_new(struct plan *p, const struct node *n, enum pass pass
     return (struct call){ .node = n, .pass = pass, .joint = pass == BACKWARD && at->joint, .chain = at->chain[pass],
                           .flops = cost.flops, .bytes = cost.bytes,
                           .args = { .attr = n->attr, .n_in = n->n_in, .in = in, .out = out, .save = save,
-                                    .work = work, .moment = &p->moment } };
+                                    .work = work, .step = &p->step } };
 }
 
 /* A backward call: the gradients that arrive, those that are wanted, and whether each is the first to be written.
@@ -167,25 +168,25 @@ static struct call call_backward(struct plan *p, const struct node *n, bool *wri
 {
     struct call c = call_new(p, n, BACKWARD);
     struct tensor *dout = tensors(p, n->n_out), *din = tensors(p, n->n_in);
-    int now = p->place[n->id].time[BACKWARD];
+    int now = p->planned[n->id].time[BACKWARD];
     for (int b = 0; b < 2; b++) c.beta[b] = arena_alloc(p->arena, (size_t)(n->n_in + 1) * sizeof(real));
     for (int k = 0; k < n->n_out; k++) {
-        int slot = p->place[n->id].grad[k];
-        dout[k] = tensor_in(p, slot, n->out[k].shape);
+        int storage = p->planned[n->id].grad[k];
+        dout[k] = tensor_in(p, storage, n->out[k].shape);
     }
     *later = 0;
     for (int i = 0; i < n->n_in; i++) {
         if (!n->in[i]) continue;
         din[i] = (struct tensor){ .shape = n->in[i]->shape };
         if (!node_wants(n, i)) continue;
-        int slot = grad_slot(p, n->in[i], now);
-        bool weight = p->slot[slot].where == IN_LEAF, again = false;
-        for (int j = 0; j < i; j++) again |= plan_slot_of(&din[j]) == slot;
-        if (again) *later |= 1u << i;
-        else din[i] = tensor_in(p, slot, n->in[i]->shape);
-        c.beta[0][i] = written[slot] ? 1 : 0;
-        c.beta[1][i] = written[slot] || weight ? 1 : 0;
-        written[slot] = true;
+        int storage = grad_storage(p, n->in[i], now);
+        bool weight = p->storage[storage].where == IN_LEAF, repeated = false;
+        for (int j = 0; j < i; j++) repeated |= storage_of(&din[j]) == storage;
+        if (repeated) *later |= 1u << i;
+        else din[i] = tensor_in(p, storage, n->in[i]->shape);
+        c.beta[0][i] = written[storage] ? 1 : 0;
+        c.beta[1][i] = written[storage] || weight ? 1 : 0;
+        written[storage] = true;
     }
     c.args.dout = dout;
     c.args.din = din;
@@ -208,20 +209,20 @@ static void plan_seeds(struct plan *p, bool *written)
     p->seed = arena_alloc(p->arena, (size_t)(g->n_losses + 1) * sizeof *p->seed);
     for (int i = 0; i < g->n_losses; i++) {
         if (!g->loss[i].value->grad) continue;
-        int slot = grad_slot(p, g->loss[i].value, p->first_backward), k = 0;
-        while (k < p->n_seeds && p->seed[k].slot != slot) k++;
+        int storage = grad_storage(p, g->loss[i].value, p->first_backward), k = 0;
+        while (k < p->n_seeds && p->seed[k].storage != storage) k++;
         INVARIANT(k == p->n_seeds || p->seed[k].of_step == g->loss[i].of_step, "%s: one value is a loss of two kinds",
                   g->loss[i].name);
-        if (k == p->n_seeds) p->seed[p->n_seeds++] = (struct seed){ slot, 0, g->loss[i].of_step };
+        if (k == p->n_seeds) p->seed[p->n_seeds++] = (struct seed){ storage, 0, g->loss[i].of_step };
         p->seed[k].weight += g->loss[i].weight;
-        written[slot] = true;
+        written[storage] = true;
     }
 }
 
 static void count_flops(struct plan *p, const struct call *c)
 {
-    const struct place *at = &p->place[c->node->id];
-    if (c->node->region != REGION_MICRO || c->pass == AGAIN || (c->pass == BACKWARD && !c->joint)) return;
+    const struct planned *at = &p->planned[c->node->id];
+    if (c->node->region != REGION_MICRO || c->pass == RECOMPUTE || (c->pass == BACKWARD && !c->joint)) return;
     p->report.forward_flops += c->flops;
     p->report.forward_bytes += c->bytes;
     p->report.train_flops += at->backward ? 3 * c->flops : c->flops;
@@ -252,7 +253,8 @@ static struct call call_of_input(struct plan *p, const struct call *c, int input
     struct call one = call_copy(p, *c);
     struct tensor *din = tensors(p, c->args.n_in);
     for (int i = 0; i < c->args.n_in; i++) din[i].shape = c->args.din[i].shape;
-    din[input] = tensor_in(p, grad_slot(p, c->node->in[input], p->place[c->node->id].time[BACKWARD]), din[input].shape);
+    din[input] = tensor_in(p, grad_storage(p, c->node->in[input], p->planned[c->node->id].time[BACKWARD]),
+                           din[input].shape);
     one.args.din = din;
     one.flops = 0;
     return one;
@@ -286,16 +288,16 @@ static void add_whole(struct plan *p, struct calls *whole)
     whole->n = 0;
 }
 
-static int chain_before(const struct plan *p, int turn)
+static int chain_before(const struct plan *p, int entry)
 {
-    const struct turn *t = &p->order[turn - 1];
-    return p->place[t->node->id].chain[t->pass];
+    const struct entry *before = &p->order[entry - 1];
+    return p->planned[before->node->id].chain[before->pass];
 }
 
 static void plan_calls(struct plan *p)
 {
     struct graph *g = p->graph;
-    bool *written = xcalloc((size_t)(p->n_slots + 4 * g->n + 16), sizeof *written);
+    bool *written = xcalloc((size_t)(p->n_storages + 4 * g->n + 16), sizeof *written);
     struct calls whole = { 0 };
     plan_seeds(p, written);
     for (int i = 0; i < p->n_order; i++) {
@@ -322,8 +324,8 @@ static void plan_calls(struct plan *p)
     free(written);
 }
 
-/* What two calls compute together: the second no longer waits for its turn, so that its results live from
-   the turn of the first. */
+/* What two calls compute together: the second runs with the first, so that its results live from the time of
+   the first. */
 static void fuse(struct plan *p)
 {
     enum { NEAR = 8 };                                      /* metrics may stand between them */
@@ -338,9 +340,9 @@ static void fuse(struct plan *p)
             a->args.next = &b->args;
             b->follower = true;
             for (int o = 0; o < b->node->n_out; o++)
-                slot_keep(p, plan_slot_of(&b->args.out[o]), p->place[a->node->id].time[FORWARD]);
+                storage_extend(p, storage_of(&b->args.out[o]), p->planned[a->node->id].time[FORWARD]);
             for (int o = 0; o < b->node->n_save; o++)
-                slot_keep(p, plan_slot_of(&b->args.save[o]), p->place[a->node->id].time[FORWARD]);
+                storage_extend(p, storage_of(&b->args.save[o]), p->planned[a->node->id].time[FORWARD]);
         }
     }
 }
@@ -352,7 +354,7 @@ static void link_updates(struct plan *p)
     for (int i = 0; p->how.backend->fuse && i < p->update.n; i++) {
         struct call *c = &p->update.call[i];
         if (!ranks_mine(c)) continue;
-        bool goes_on = tail && p->place[tail->node->id].phase == p->place[c->node->id].phase;
+        bool goes_on = tail && p->planned[tail->node->id].phase == p->planned[c->node->id].phase;
         kernel *all = goes_on ? p->how.backend->fuse(tail->node->op->index, &tail->args, c->node->op->index, &c->args)
                               : NULL;
         if (!all) { head = tail = c; continue; }
@@ -384,30 +386,30 @@ static size_t scratch_bytes(const struct plan *p)
             size_t bytes = p->how.backend->scratch(all[k]->call[i].node->op->index, &all[k]->call[i].args);
             if (bytes > most) most = bytes;
         }
-    return place_round(most);
+    return offsets_round(most);
 }
 
 static int by_bridge(const void *a, const void *b)
 {
-    const struct slot *x = *(struct slot *const *)a, *y = *(struct slot *const *)b;
+    const struct storage *x = *(struct storage *const *)a, *y = *(struct storage *const *)b;
     if (x->bridge != y->bridge) return x->bridge < y->bridge ? -1 : 1;
     if (x->phase != y->phase) return x->phase < y->phase ? -1 : 1;
     return x < y ? -1 : x > y;
 }
 
 /* What ranks combine alike, and at once, lies together. */
-static void place_carries(struct plan *p)
+static void assign_carries(struct plan *p)
 {
-    struct slot **carried = xmalloc((size_t)(p->n_slots + 1) * sizeof *carried);
+    struct storage **carried = xmalloc((size_t)(p->n_storages + 1) * sizeof *carried);
     size_t end[BRIDGES] = { 0 }, at = 0;
     int n = 0;
-    for (int i = 0; i < p->n_slots; i++) if (p->slot[i].where == IN_CARRIES) carried[n++] = &p->slot[i];
+    for (int i = 0; i < p->n_storages; i++) if (p->storage[i].where == IN_CARRIES) carried[n++] = &p->storage[i];
     if (n) qsort(carried, (size_t)n, sizeof *carried, by_bridge);
     enum bridge bridge = 0;
     for (int i = 0; i < n; i++) {
         while (bridge < carried[i]->bridge) end[bridge++] = at;
         carried[i]->offset = at;
-        at += place_round(plan_decl_bytes(p, carried[i]->decl));
+        at += offsets_round(plan_decl_bytes(p, carried[i]->decl));
     }
     while (bridge < BRIDGES) end[bridge++] = at;
     free(carried);
@@ -415,25 +417,25 @@ static void place_carries(struct plan *p)
     p->sums = end[BRIDGE_SUM];
     p->maxes = end[BRIDGE_MAX];
     p->seeds = at;
-    p->report.carries = at + (size_t)p->n_seeds * PLACE_ALIGNMENT;
+    p->report.carries = at + (size_t)p->n_seeds * OFFSETS_ALIGNMENT;
 }
 
-static void plan_places(struct plan *p)
+static void plan_memory(struct plan *p)
 {
-    struct span *span = xcalloc((size_t)p->n_slots + 1, sizeof *span);
+    struct span *span = xcalloc((size_t)p->n_storages + 1, sizeof *span);
     int n = 0;
-    for (int i = 0; i < p->n_slots; i++) {
-        struct slot *s = &p->slot[i];
+    for (int i = 0; i < p->n_storages; i++) {
+        struct storage *s = &p->storage[i];
         size_t bytes = plan_decl_bytes(p, s->decl);
         if (s->where != IN_ARENA) continue;
         s->span = n;
         span[n++] = (struct span){ .bytes = bytes, .from = s->from, .to = s->to };
     }
-    p->scratch = place_spans(span, n);
+    p->scratch = offsets_assign(span, n);
     p->report.arena = p->scratch + scratch_bytes(p);
-    place_carries(p);
-    for (int i = 0; i < p->n_slots; i++)
-        if (p->slot[i].where == IN_ARENA) p->slot[i].offset = span[p->slot[i].span].offset;
+    assign_carries(p);
+    for (int i = 0; i < p->n_storages; i++)
+        if (p->storage[i].where == IN_ARENA) p->storage[i].offset = span[p->storage[i].span].offset;
     free(span);
     struct state_bytes b = state_layout(p->graph->leaves);
     p->report.weights = b.weights;
@@ -453,7 +455,7 @@ int plan_new(struct plan **out, struct graph *g, struct plan_how how, struct err
     p->graph = g;
     p->how = how;
     if (sizeof(real) != sizeof(float)) p->how.precision = PRECISION_FP32;
-    p->place = arena_alloc(p->arena, (size_t)(g->n + 1) * sizeof *p->place);
+    p->planned = arena_alloc(p->arena, (size_t)(g->n + 1) * sizeof *p->planned);
     if (update_find(p, e)) { plan_free(p); return -1; }
     order_find(p);
     for (int i = 0; i < g->n; i++) declare(p, g->node[i]);
@@ -461,7 +463,7 @@ int plan_new(struct plan **out, struct graph *g, struct plan_how how, struct err
     plan_calls(p);
     fuse(p);
     link_updates(p);
-    plan_places(p);
+    plan_memory(p);
     ranks_plan(p);
     *out = p;
     return 0;
@@ -473,16 +475,16 @@ void plan_free(struct plan *p)
     if (p->state) {
         const struct backend *b = p->how.backend;
         if (p->recording) b->forget(p->state->device, p->recording);
-        if (!p->lodges) b->release(p->state->device, p->memory, p->report.arena);
+        if (!p->borrows) b->release(p->state->device, p->memory, p->report.arena);
         b->release(p->state->device, p->carries, p->report.carries);
-        for (int i = 0; p->apart && i < p->n_slots; i++)
-            b->release(p->state->device, p->apart[i], plan_decl_bytes(p, p->slot[i].decl));
-        free(p->apart);
+        for (int i = 0; p->separate && i < p->n_storages; i++)
+            b->release(p->state->device, p->separate[i], plan_decl_bytes(p, p->storage[i].decl));
+        free(p->separate);
         free(p->gathered);
     }
     free(p->stamped);
     free(p->time);
-    free(p->slot);
+    free(p->storage);
     arena_free(p->arena);
     free(p);
 }

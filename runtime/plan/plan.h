@@ -6,7 +6,7 @@
 #include "backend/backend.h"
 
 enum precision { PRECISION_FP32, PRECISION_BF16 };
-/* selective: the values of cheap ops are made again for backward */
+/* selective: the values of cheap ops are computed again for backward */
 enum recompute { RECOMPUTE_NONE, RECOMPUTE_SELECTIVE };
 struct plan_how { const struct backend *backend; enum precision precision; enum recompute recompute; };
 

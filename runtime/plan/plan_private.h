@@ -9,7 +9,7 @@
 enum bridge { BRIDGE_AHEAD, BRIDGE_SUM, BRIDGE_MAX, BRIDGE_CHANGE, BRIDGE_OWN, BRIDGES };
 
 /* One stored tensor: an output of a compute node, its gradient, a saved or a work tensor. */
-struct slot {
+struct storage {
     struct decl decl;
     enum { IN_ARENA, IN_CARRIES, IN_LEAF } where;
     const struct leaf *leaf;
@@ -22,14 +22,14 @@ struct slot {
 
 enum { NONE = -1 };
 /* A node's calls: forward; backward; forward once more in the backward walk. */
-enum pass { FORWARD, BACKWARD, AGAIN, PASSES };
+enum pass { FORWARD, BACKWARD, RECOMPUTE, PASSES };
 
-/* What planning knows of a node: its slots, and when its calls run. joint: forward and backward are one call. after:
-   the joint node whose call its forward call follows, or NONE. again: a slot, when the value is made again for
-   backward. phase: of an update, see update.c; precedes: a change of a weight depends on it. */
-struct place {
-    int value[NODE_OUTS], grad[NODE_OUTS], save[NODE_SAVES], work[PASSES][NODE_WORKS], again;
-    bool live, backward, joint, twice, precedes;
+/* What planning knows of a node: its storage, and when its calls run. joint: forward and backward are one call. after:
+   the joint node whose call its forward call follows, or NONE. recompute: the value is computed again for backward,
+   into the storage `recomputed`. phase: of an update, see update.c; precedes: a change of a weight depends on it. */
+struct planned {
+    int value[NODE_OUTS], grad[NODE_OUTS], save[NODE_SAVES], work[PASSES][NODE_WORKS], recomputed;
+    bool live, backward, joint, recompute, precedes;
     int after, time[PASSES], chain[PASSES], phase;
 };
 
@@ -49,13 +49,13 @@ struct calls { int n, room; struct call *call; };
 struct plan {
     struct arena *arena; struct graph *graph; struct plan_how how;
     int first_backward, end;                                /* times: of the first backward call, after the last call */
-    int n_ahead, n_forward, n_order; struct turn { const struct node *node; enum pass pass; } *order;
-    struct place *place; int n_slots, room; struct slot *slot;
+    int n_ahead, n_forward, n_order; struct entry { const struct node *node; enum pass pass; } *order;
+    struct planned *planned; int n_storages, room; struct storage *storage;
     struct plan_report report;
     struct calls ahead, forward, backward, update;
-    int n_seeds; struct seed { int slot; double weight; bool of_step; } *seed;
-    struct state *state; bool lodges; char *memory, *carries;      /* lodges: in the arena of another plan */
-    void **apart;                                                   /* or each slot by itself */
+    int n_seeds; struct seed { int storage; double weight; bool of_step; } *seed;
+    struct state *state; bool borrows; char *memory, *carries;     /* borrows: the arena of another plan */
+    void **separate;                                                /* or an allocation for each storage */
     size_t scratch, seeds;                                  /* where they lie: in the arena, among the carries */
     char *gathered; bool fetching, is_gathered;                     /* the carries as the host last saw them */
     bool ran; void *recording; double recorded_flops;               /* of a step; after the first */
@@ -67,7 +67,7 @@ struct plan {
     /* when the update calls up to `end` are done: leaves go from their holders to all, what lies at from..to of
        the carries is added up */
     int n_exchanges; struct exchange { int end, n; struct leaf **leaf; size_t from, to; } *exchange;
-    struct moment moment; int64_t steps;
+    struct step step; int64_t steps;
     bool timing; struct op_time *time; double executed;
     int n_stamped; const struct call **stamped;                     /* calls of which the device knows the times */
 };
@@ -88,7 +88,7 @@ int update_find(struct plan *p, struct err *e);                     /* phases an
 bool update_changes(const struct node *n, int input);               /* in place */
 bool update_is_held(const struct node *n);    /* it changes a weight, or with one: its holder alone runs it */
 
-void order_find(struct plan *p);                                    /* fills what places say of order */
+void order_find(struct plan *p);                                    /* fills what `planned` says of order */
 void chain_run(struct plan *p, struct call *call, int n);          /* consecutive calls of one chain */
 
 struct call_cost plan_cost_of(const struct call *c, int micro);
@@ -96,6 +96,6 @@ void plan_account(struct plan *p, const struct call *c, double seconds);      /*
 
 enum format plan_format_of(const struct plan *p, enum dtype d);
 size_t plan_decl_bytes(const struct plan *p, struct decl d);
-int plan_value_slot(const struct plan *p, const struct node *n);    /* NONE: not computed */
+int plan_value_storage(const struct plan *p, const struct node *n);    /* NONE: not computed */
 
 #endif

@@ -3,7 +3,7 @@
    what its optimizer remembers of it (ZeRO-1; a weight is not cut), and goes from there to the others. Who
    holds what: update.c. */
 #include "plan_private.h"
-#include "place.h"
+#include "offsets.h"
 
 #include <stdlib.h>
 
@@ -47,9 +47,9 @@ static void cut_gradients(struct plan *p)
     for (int i = leaves->n - 1; i >= 0; i--) {
         const struct leaf *l = leaves->leaf[i];
         if (l->kind != LEAF_WEIGHT) continue;
-        int after = complete_after(p, l);
+        int last = complete_after(p, l);
         now.from = l->offset;
-        now.after = after > now.after ? after : now.after;
+        now.after = last > now.after ? last : now.after;
         if (now.to - now.from < least && now.from > 0) continue;
         p->bucket[p->n_buckets++] = now;
         now = (struct bucket){ now.from, now.from, now.after };     /* pieces go in their order */
@@ -66,8 +66,8 @@ static void add_to_exchange(struct plan *p, struct exchange *x, const struct nod
         if (!there) x->leaf[x->n++] = l;
     }
     for (int k = 0; k < n->n_out; k++) {
-        const struct slot *s = &p->slot[p->place[n->id].value[k]];
-        size_t end = s->offset + place_round(plan_decl_bytes(p, s->decl));
+        const struct storage *s = &p->storage[p->planned[n->id].value[k]];
+        size_t end = s->offset + offsets_round(plan_decl_bytes(p, s->decl));
         if (s->offset < x->from) x->from = s->offset;
         if (end > x->to) x->to = end;
     }
@@ -80,11 +80,11 @@ static void plan_exchanges(struct plan *p)
     for (int i = 0, phase = NONE; i < p->update.n; i++) {
         const struct node *n = p->update.call[i].node;
         if (!update_is_held(n)) continue;
-        if (p->place[n->id].phase != phase)
+        if (p->planned[n->id].phase != phase)
             p->exchange[p->n_exchanges++] = (struct exchange){
                 .leaf = arena_alloc(p->arena, (size_t)p->graph->leaves->n * sizeof(struct leaf *)), .from = SIZE_MAX
             };
-        phase = p->place[n->id].phase;
+        phase = p->planned[n->id].phase;
         p->exchange[p->n_exchanges - 1].end = i + 1;
         add_to_exchange(p, &p->exchange[p->n_exchanges - 1], n);
     }

@@ -1,6 +1,6 @@
 /* The memory of a model's leaves: one slab a kind, shared by the plans of its graphs. */
 #include "state.h"
-#include "place.h"
+#include "offsets.h"
 
 #include <stdlib.h>
 
@@ -32,9 +32,9 @@ struct state_bytes state_layout(struct leaves *leaves)
         if (l->kind == LEAF_GRAD) { l->offset = l->of->offset; b.grads = 1; continue; }
         if (state_is_foreign(l)) continue;
         l->offset = *slab;
-        *slab += place_round(leaf_bytes(l));
+        *slab += offsets_round(leaf_bytes(l));
         l->packed = b.packed;
-        b.packed += place_round(l->packed_bytes);
+        b.packed += offsets_round(l->packed_bytes);
     }
     if (b.grads) b.grads = b.weights;                       /* a gradient lies where its weight does */
     return b;

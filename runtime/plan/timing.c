@@ -6,7 +6,7 @@
 
 void plan_account(struct plan *p, const struct call *c, double seconds)
 {
-    /* A joint call counts as its forward third and its backward two thirds; computing again counts as time alone. */
+    /* A joint call counts as its forward third and its backward two thirds; recomputing counts as time alone. */
     double forward_share = c->joint ? 1.0 / 3 : c->pass == FORWARD, times = c->joint              ? 3
                                                                             : c->pass == FORWARD  ? 1
                                                                             : c->pass == BACKWARD ? 2
@@ -17,7 +17,7 @@ void plan_account(struct plan *p, const struct call *c, double seconds)
     t->forward_seconds += forward_share * seconds;
     t->backward_seconds += (1 - forward_share) * seconds;
     t->flops += times * c->flops;
-    t->bytes += times > 0 ? plan_cost_of(c, p->moment.micro).bytes : 0;
+    t->bytes += times > 0 ? plan_cost_of(c, p->step.micro).bytes : 0;
     t->calls++;
 }
 

@@ -1,6 +1,6 @@
 /* The update region. Any number of ops may change one weight; what changes weights runs before what reads them. Ops
    that touch the same weight, and the buffers that they change, belong together: where there are several ranks one of
-   them holds the lot, runs its ops alone, and gives the others what they read of it at the end of a phase.
+   them holds the group, runs its ops alone, and gives the others what they read of it at the end of a phase.
 
    An op that depends on what ops of another holder changed, or that is nobody's and reads a change,
    waits for the next phase. */
@@ -56,8 +56,8 @@ static void join(const struct graph *g, int *parent)
 
 /* ---- phases ---- */
 
-/* The lot of a node that is held, or NONE. */
-static int lot_of(const struct node *n, int *parent)
+/* The group of a node that is held, or NONE. */
+static int group_of(const struct node *n, int *parent)
 {
     for (int k = 0; update_is_held(n) && k < n->n_in; k++)
         if (goes_with(n, k)) return find(parent, plan_leaf_of(n->in[k])->id);
@@ -76,22 +76,22 @@ static int check_read(const struct node *n, int input, const struct leaf *l, str
 
 static int find_phase(struct plan *p, const struct node *n, int *parent, const int *changed, struct err *e)
 {
-    int lot = lot_of(n, parent), phase = 0;
+    int group = group_of(n, parent), phase = 0;
     for (int k = 0; k < n->n_in; k++) {
         if (!n->in[k]) continue;
         const struct node *root = node_root(n->in[k]).node;
         const struct leaf *l = root->leaf;
-        int its = root->region == REGION_UPDATE ? lot_of(root, parent) : NONE,
-            when = root->op->kind == OP_COMPUTE ? p->place[root->id].phase : 0;
+        int its = root->region == REGION_UPDATE ? group_of(root, parent) : NONE,
+            when = root->op->kind == OP_COMPUTE ? p->planned[root->id].phase : 0;
         if (l && is_kept(l) && changed[l->id] >= 0) {
             its = find(parent, l->id);
             when = changed[l->id];
-            if (its != lot && check_read(n, k, l, e)) return -1;
+            if (its != group && check_read(n, k, l, e)) return -1;
         }
-        if (its != NONE && its != lot) when++;
+        if (its != NONE && its != group) when++;
         if (when > phase) phase = when;
     }
-    p->place[n->id].phase = phase;
+    p->planned[n->id].phase = phase;
     return 0;
 }
 
@@ -106,12 +106,12 @@ static int find_phases(struct plan *p, int *parent, struct err *e)
     for (int held = 1; held >= 0; held--)
         for (int i = 0; i < g->n && !failure; i++) {
             const struct node *n = g->node[i];
-            bool early = update_is_held(n) || p->place[i].precedes;
+            bool early = update_is_held(n) || p->planned[i].precedes;
             if (n->region != REGION_UPDATE || n->op->kind != OP_COMPUTE || early != held) continue;
             failure = find_phase(p, n, parent, changed, e);
             for (int k = 0; !failure && update_is_held(n) && k < n->n_in; k++)
                 if (update_changes(n, k) && is_kept(plan_leaf_of(n->in[k])))
-                    changed[plan_leaf_of(n->in[k])->id] = p->place[i].phase;
+                    changed[plan_leaf_of(n->in[k])->id] = p->planned[i].phase;
         }
     free(changed);
     return failure;
@@ -122,9 +122,9 @@ static void mark_before(struct plan *p, const struct node *n)
 {
     for (int k = 0; k < n->n_in; k++) {
         const struct node *root = n->in[k] ? node_root(n->in[k]).node : NULL;
-        if (!root || root->region != REGION_UPDATE || root->op->kind != OP_COMPUTE || p->place[root->id].precedes)
+        if (!root || root->region != REGION_UPDATE || root->op->kind != OP_COMPUTE || p->planned[root->id].precedes)
             continue;
-        p->place[root->id].precedes = true;
+        p->planned[root->id].precedes = true;
         mark_before(p, root);
     }
 }
@@ -143,12 +143,12 @@ static void hold(struct plan *p, int *parent)
         if (g->leaves->leaf[i]->kind == LEAF_WEIGHT)
             size[find(parent, i)] += (double)shape_count(g->leaves->leaf[i]->decl.shape);
     for (int i = 0; i < g->n; i++) {
-        int lot = lot_of(g->node[i], parent), least = 0;
-        if (lot == NONE) continue;
+        int group = group_of(g->node[i], parent), least = 0;
+        if (group == NONE) continue;
         for (int r = 1; r < ranks; r++) if (load[r] < load[least]) least = r;
-        if (!holder[lot]) { holder[lot] = least + 1; load[least] += size[lot]; }
+        if (!holder[group]) { holder[group] = least + 1; load[least] += size[group]; }
         for (int k = 0; k < g->node[i]->n_in; k++)
-            if (goes_with(g->node[i], k)) plan_leaf_of(g->node[i]->in[k])->holder = holder[lot];
+            if (goes_with(g->node[i], k)) plan_leaf_of(g->node[i]->in[k])->holder = holder[group];
     }
     free(load);
     free(size);

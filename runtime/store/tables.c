@@ -214,7 +214,7 @@ int store_sample(struct store *s, int64_t step, int prompt, const char *text, st
 }
 
 /* A replay saves the steps of before again: their rows are there, and are written over. */
-static int64_t checkpoint_place(struct store *s, int64_t step)
+static int64_t checkpoint_index(struct store *s, int64_t step)
 {
     struct checkpoint_row row;
     hid_t type = table_type(&store_table[TABLE_CHECKPOINTS]);
@@ -231,7 +231,7 @@ static int64_t checkpoint_place(struct store *s, int64_t step)
 int store_checkpoint(struct store *s, int64_t step, const char *file, uint64_t bytes, const char *hash, struct err *e)
 {
     struct checkpoint_row row = { .step = step, .bytes = bytes };
-    int64_t at = checkpoint_place(s, step);
+    int64_t at = checkpoint_index(s, step);
     copy_text(row.file, sizeof row.file, file);
     copy_text(row.xxh128, sizeof row.xxh128, hash);
     if (at == s->table_rows[TABLE_CHECKPOINTS]) store_add_row(s, TABLE_CHECKPOINTS, &row);

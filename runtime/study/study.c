@@ -36,7 +36,16 @@ int64_t variant_tokens(const struct variant *v)
 
 /* ---- one configuration, built and measured ---- */
 
-struct measure { struct counts counts; struct hash fingerprint; double train_flops; int64_t tokens; size_t memory; struct cache_bytes cache; bool looks_ahead; };     /* FLOPs of a token; tokens of the run */
+/* FLOPs of a token; tokens of the run */
+struct measure {
+    struct counts counts;
+    struct hash fingerprint;
+    double train_flops;
+    int64_t tokens;
+    size_t memory;
+    struct cache_bytes cache;
+    bool looks_ahead;
+};
 
 /* A switch may show in one of the graphs alone. */
 static struct hash fingerprint_of(const struct graph *train, const struct graph *eval, const struct graph *decode)
@@ -46,7 +55,8 @@ static struct hash fingerprint_of(const struct graph *train, const struct graph 
 }
 
 /* Builds the graphs that training, evaluation and sampling will build; nothing is allocated for tensors. */
-static int measure(const struct model_conf *model, const struct train_conf *train, struct arena *arena, bool memory, struct measure *out, struct err *e)
+static int measure(const struct model_conf *model, const struct train_conf *train, struct arena *arena, bool memory,
+                   struct measure *out, struct err *e)
 {
     int64_t batch = train->batch / train->micro;
     struct plan_how how = { backend_find((enum backend_kind)train->backend, e), (enum precision)train->precision,
@@ -58,9 +68,11 @@ static int measure(const struct model_conf *model, const struct train_conf *trai
     model_build(g, arena, model, train, MODE_TRAIN, (struct model_size){ .batch = batch, .seq = model->seq });
     leaves->frozen = true;
     out->looks_ahead = model_looks_ahead(model);
-    if (memory && !g->failed) model_build(eval, arena, model, NULL, MODE_EVAL, (struct model_size){ .batch = batch, .seq = model->seq });
+    if (memory && !g->failed)
+        model_build(eval, arena, model, NULL, MODE_EVAL, (struct model_size){ .batch = batch, .seq = model->seq });
     if (memory && !g->failed && !out->looks_ahead)
-        model_build(decode, arena, model, NULL, MODE_DECODE, (struct model_size){ .batch = 1, .seq = 1, .context = model->seq });
+        model_build(decode, arena, model, NULL, MODE_DECODE,
+                    (struct model_size){ .batch = 1, .seq = 1, .context = model->seq });
     int failure = g->failed ? err_set(e, "%s", g->err.text) : eval->failed ? err_set(e, "%s", eval->err.text)
                 : decode->failed ? err_set(e, "%s", decode->err.text) : 0;
     if (!failure && memory) failure = plan_new(&plan, g, how, e) || plan_new(&eval_plan, eval, how, e);

@@ -95,10 +95,15 @@ static struct hash hash_of_json(const json_t *json)
 
 static json_t *variant_json(const struct variant *v)
 {
-    return json_pack("{s:s, s:O, s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:b}", "name", v->name, "config", v->config, "fingerprint", hash_json(v->fingerprint), "hash", hash_json(v->hash),
-                     "params_total", (json_int_t)v->counts.total, "params_active", (json_int_t)v->counts.active, "params_active_embedded", (json_int_t)v->counts.active_embedded, "params_non_embedding", (json_int_t)v->counts.non_embedding,
-                     "train_flops_per_token", v->train_flops_per_token, "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token, "memory_bytes", (json_int_t)v->memory_bytes,
-                     "state_bytes", (json_int_t)v->state_bytes, "looks_ahead", v->looks_ahead);
+    return json_pack("{s:s, s:O, s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:b}", "name", v->name,
+                     "config", v->config, "fingerprint", hash_json(v->fingerprint), "hash", hash_json(v->hash),
+                     "params_total", (json_int_t)v->counts.total, "params_active", (json_int_t)v->counts.active,
+                     "params_active_embedded", (json_int_t)v->counts.active_embedded,
+                     "params_non_embedding", (json_int_t)v->counts.non_embedding,
+                     "train_flops_per_token", v->train_flops_per_token,
+                     "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token,
+                     "memory_bytes", (json_int_t)v->memory_bytes, "state_bytes", (json_int_t)v->state_bytes,
+                     "looks_ahead", v->looks_ahead);
 }
 
 json_t *study_write(const struct study *s)

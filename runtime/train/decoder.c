@@ -28,7 +28,8 @@ static int copy_leaves(struct decoder *d, const struct leaves *from, struct stat
         if ((to->kind != LEAF_WEIGHT && to->kind != LEAF_BUFFER) || to->transient) continue;
         const struct leaf *source = leaves_find(from, to->path);
         if (source && leaves_average(from, source)) source = leaves_average(from, source);
-        if (!source || leaf_bytes(source) != leaf_bytes(to)) return err_set(e, "%s: the trained model has no such tensor of this size", to->path);
+        if (!source || leaf_bytes(source) != leaf_bytes(to))
+            return err_set(e, "%s: the trained model has no such tensor of this size", to->path);
         void *memory = xmalloc(leaf_bytes(to));
         state_get(trained, source, memory);
         state_put(d->state, to, memory);
@@ -72,8 +73,9 @@ void decoder_free(struct decoder *d)
 void decoder_feed(struct decoder *d, int64_t pos, const int32_t *ids, real *logits)
 {
     double *wide = xmalloc((size_t)(d->tokens * d->vocab) * sizeof *wide);
-    INVARIANT(pos + d->size.rewind >= d->end || !keeps_states(d), "rolled back %lld positions, states are kept for %lld",
-              (long long)(d->end - pos), (long long)d->size.rewind);
+    INVARIANT(pos + d->size.rewind >= d->end || !keeps_states(d),
+              "rolled back %lld positions, states are kept for %lld", (long long)(d->end - pos),
+              (long long)d->size.rewind);
     d->end = pos + d->size.seq;
     memcpy(d->in.ids, ids, (size_t)d->tokens * sizeof *ids);
     *d->in.pos = (int32_t)pos;

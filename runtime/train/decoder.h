@@ -6,8 +6,8 @@
 
 struct decoder;
 
-/* Builds the decode graph for sequences in chunks of size.seq tokens. Weights and buffers are taken by path from another
-   state of the same model, or the averages of those that have one. */
+/* Builds the decode graph for sequences in chunks of size.seq tokens. Weights and buffers are taken by path from
+   another state of the same model, or the averages of those that have one. */
 int decoder_new(struct decoder **out, const struct model_conf *conf, struct plan_how how, const struct leaves *from,
                 struct state *trained, struct model_size size, int threads, struct err *e);
 void decoder_free(struct decoder *d);

@@ -48,9 +48,11 @@ int disk_of(const struct study *s, const struct variant *v, struct disk *out, st
     INVARIANT(none.n == 0, "a variant of a resolved study does not load");
     struct leaves *leaves = leaves_new();
     struct graph *g = graph_new(leaves), *eval = graph_new(leaves);
-    model_build(g, arena, &model, &train, MODE_TRAIN, (struct model_size){ .batch = train.batch / train.micro, .seq = model.seq });
+    model_build(g, arena, &model, &train, MODE_TRAIN,
+                (struct model_size){ .batch = train.batch / train.micro, .seq = model.seq });
     leaves->frozen = true;
-    model_build(eval, arena, &model, NULL, MODE_EVAL, (struct model_size){ .batch = train.batch / train.micro, .seq = model.seq });
+    model_build(eval, arena, &model, NULL, MODE_EVAL,
+                (struct model_size){ .batch = train.batch / train.micro, .seq = model.seq });
     int failure = g->failed ? err_set(e, "%s", g->err.text) : eval->failed ? err_set(e, "%s", eval->err.text) : 0;
     if (!failure) {
         int64_t written = times(train.steps, train.checkpoint_every);

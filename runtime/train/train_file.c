@@ -217,12 +217,21 @@ static struct store_plan *describe(struct trainer *t, struct arena *a)
 #define TEXT(key, value) { key, ATTRIBUTE_TEXT, value, 0, 0 }
 #define WHOLE(key, value) { key, ATTRIBUTE_INT, NULL, (int64_t)(value), 0 }
 #define NUMBER(key, value) { key, ATTRIBUTE_REAL, NULL, 0, value }
-    const struct attribute root[] = { TEXT("study", t->study->name), TEXT("variant", t->variant->name), WHOLE("replicate", t->point->replicate), WHOLE("seed", t->point->seed),
-        TEXT("config_hash", config_hash), TEXT("fingerprint", fingerprint), TEXT("rng", "philox4x32-10"), WHOLE("looks_ahead", t->variant->looks_ahead) };
-    const struct attribute environment[] = { TEXT("revision", train_revision), TEXT("isa", arena_text(a, "%s", origin_of(t).isa)), TEXT("host", arena_text(a, "%s", host)), WHOLE("threads", t->options->threads),
-        TEXT("backend", s->backend->name), TEXT("precision", s->train.precision == PRECISION_BF16 ? "bf16" : "fp32"), TEXT("compiler", base_compiler), WHOLE("deterministic", 1) };
-    const struct attribute corpus[] = { TEXT("path", data->path), TEXT("format", data->format), TEXT("tokenizer", data->tokenizer), TEXT("hash", data_hash), WHOLE("tokens", data->tokens),
-        WHOLE("documents", data->documents), WHOLE("held_out_tokens", data->held_out_tokens), WHOLE("vocab", data->vocab), NUMBER("bytes_per_token", data->bytes_per_token),
+    const struct attribute root[] = {
+        TEXT("study", t->study->name), TEXT("variant", t->variant->name),
+        WHOLE("replicate", t->point->replicate), WHOLE("seed", t->point->seed),
+        TEXT("config_hash", config_hash), TEXT("fingerprint", fingerprint), TEXT("rng", "philox4x32-10"),
+        WHOLE("looks_ahead", t->variant->looks_ahead) };
+    const struct attribute environment[] = {
+        TEXT("revision", train_revision), TEXT("isa", arena_text(a, "%s", origin_of(t).isa)),
+        TEXT("host", arena_text(a, "%s", host)), WHOLE("threads", t->options->threads),
+        TEXT("backend", s->backend->name), TEXT("precision", s->train.precision == PRECISION_BF16 ? "bf16" : "fp32"),
+        TEXT("compiler", base_compiler), WHOLE("deterministic", 1) };
+    const struct attribute corpus[] = {
+        TEXT("path", data->path), TEXT("format", data->format), TEXT("tokenizer", data->tokenizer),
+        TEXT("hash", data_hash), WHOLE("tokens", data->tokens), WHOLE("documents", data->documents),
+        WHOLE("held_out_tokens", data->held_out_tokens),
+        WHOLE("vocab", data->vocab), NUMBER("bytes_per_token", data->bytes_per_token),
         TEXT("eval_hash", eval_hash), WHOLE("eval_tokens", t->eval_set.targets) };
     const struct attribute cost[] = {
         TEXT("flop_convention",

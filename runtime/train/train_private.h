@@ -12,9 +12,15 @@ struct trainer {
     const struct point *point;
     const struct train_options *options;
     int number; char *dir;
-    struct corpus *corpus; struct eval_set eval_set; struct session *session; struct store *store; struct metrics *train, *eval; struct stop *stop;
+    struct corpus *corpus;
+    struct eval_set eval_set;
+    struct session *session;
+    struct store *store;
+    struct metrics *train, *eval;
+    struct stop *stop;
     struct inputs batch; int64_t staged;                    /* the step whose batch is staged, -1: none */
-    double spent, began, paused; int64_t first;             /* training seconds of earlier attempts; of this one; not training */
+    double spent, began, paused; int64_t first;             /* training seconds of earlier attempts; of this one; not
+                                                               training */
     double flops_before, flops;                             /* of the steps up to the checkpoint, and up to `done` */
     double eval_loss;
     int64_t done;                                           /* completed steps */

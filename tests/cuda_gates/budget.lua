@@ -26,8 +26,9 @@ end
 -- Rows of words as lines whose columns align: the first `left` to the left, numbers to the right.
 local function lines(rows, left)
     local width, text = {}, {}
-    for _, row in ipairs(rows) do for c,
-        cell in ipairs(row) do width[c] = math.max(width[c] or 0, #tostring(cell)) end end
+    for _, row in ipairs(rows) do
+        for c, cell in ipairs(row) do width[c] = math.max(width[c] or 0, #tostring(cell)) end
+    end
     for i, row in ipairs(rows) do
         local cells = {}
         for c, cell in ipairs(row) do cells[c] = ("%" .. (c <= left and "-" or "") .. width[c] .. "s"):format(cell) end
@@ -36,8 +37,10 @@ local function lines(rows, left)
     return table.concat(text, "\n") .. "\n"
 end
 
-local function append(to, ...) for _,
-    list in ipairs { ... } do table.move(list, 1, #list, #to + 1, to) end return to end
+local function append(to, ...)
+    for _, list in ipairs { ... } do table.move(list, 1, #list, #to + 1, to) end
+    return to
+end
 
 local function names_of(prefix, list)
     local names = {}
@@ -91,13 +94,11 @@ local function read()
 end
 
 local HEADER = [[
-# What kernels, and a training step on the GPU,
-may use at most. Tests hold the build against it; after a change that is meant to need
-# more, write it anew: lua5.4 tests/cuda_gates/budget.lua --write BUILD
+# What kernels, and a training step on the GPU, may use at most. Tests hold the build against it; after a change that is
+# meant to need more, write it anew: lua5.4 tests/cuda_gates/budget.lua --write BUILD
 
-# Registers of a thread at each target, bytes of static shared memory, and instructions in PTX,
-    of which 5 % more are let through.
-# Spills and stack frames have no budget: there are none.
+# Registers of a thread at each target, bytes of static shared memory, and instructions in PTX, of which 5 % more are
+# let through. Spills and stack frames have no budget: there are none.
 [kernels]
 ]]
 local MIDDLE = [[

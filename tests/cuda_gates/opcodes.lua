@@ -8,9 +8,12 @@ local ptx = require "ptx"
 
 -- Opcodes, and the modifiers and types that may follow. Not here, on purpose:
 --   what one target alone has, and what waits for other threads but at a barrier of the block: wgmma, tcgen05,
---   cp.async.bulk, mbarrier what puts values into local memory: call, .local what makes bits depend on more than
---   shapes: atomics of floating point, loads that look for what another block has written what rounds otherwise than
---   the processor: .ftz, .approx and tf32, but where the list has them; IEEE division of f32, a call that spills
+--     cp.async.bulk, mbarrier
+--   what puts values into local memory: call, .local
+--   what makes bits depend on more than shapes: atomics of floating point, loads that look for what another block has
+--     written
+--   what rounds otherwise than the processor: .ftz, .approx and tf32, but where the list has them; IEEE division of
+--     f32, a call that spills
 local INT, BITS = " u16 s16 u32 s32 u64 s64 ", " b16 b32 b64 "
 local allowed = {}
 local function allow(opcodes, modifiers)
@@ -111,8 +114,9 @@ for _, file in ipairs(ptx.files(arg[1])) do
         found[#found + 1] = i
         if not found[i.kernel] then found[i.kernel] = true; mangled[#mangled + 1] = i.kernel end
     end, function(line, number)
-        if line:find("%.func%f[%W]") then problem(file.path .. ":" .. number, "a function that is not inlined: %s",
-                                                  line) end
+        if line:find("%.func%f[%W]") then
+            problem(file.path .. ":" .. number, "a function that is not inlined: %s", line)
+        end
         if line:find("^%.target") and not line:find("^%.target sm_%d+%s*$") then
             problem(file.path .. ":" .. number, "%s: for one target alone", line)
         end

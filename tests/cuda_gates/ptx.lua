@@ -25,8 +25,8 @@ function ptx.readable(mangled)
 end
 
 -- Calls visit(instruction) for each instruction of a file's kernels, and outside(line, number) for each line that is in
--- none. instruction: { kernel = mangled name, opcode, text = all of it, line = in the PTX, source =
--- "cuda/rmsnorm.cu:31" }
+-- none.
+-- instruction: { kernel = mangled name, opcode, text = all of it, line = in the PTX, source = "cuda/rmsnorm.cu:31" }
 function ptx.each(path, visit, outside)
     local handle = assert(io.open(path))
     local text = handle:read("a")

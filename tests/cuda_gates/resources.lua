@@ -7,8 +7,8 @@ local function read_log(path, k, kernels)
     for line in io.lines(path) do
         local name = line:match("Compiling entry function '(%S+)'")
         now = name and kernels[name] or now
-        local stack, stores,
-            loads = line:match("(%d+) bytes stack frame, (%d+) bytes spill stores, (%d+) bytes spill loads")
+        local frame = "(%d+) bytes stack frame, (%d+) bytes spill stores, (%d+) bytes spill loads"
+        local stack, stores, loads = line:match(frame)
         if stack then
             now.stack[k] = tonumber(stack)
             now.spills[k] = stores + loads

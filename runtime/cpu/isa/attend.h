@@ -101,12 +101,12 @@ static void spread(int64_t n, int64_t width, const real *p, const real *y, real 
 }
 
 /* Scores of keys [j, j+n) become -infinity where a query may not look: it sees the keys [first, last). */
-static void hide(int64_t j, int64_t n, const place *first, const place *last, real *s)
+static void hide(int64_t j, int64_t n, const lane_int *first, const lane_int *last, real *s)
 {
     for (int64_t i = 0; i < n; i++)
         for (int q = 0; q < QUERIES; q += LANES) {
-            places key = (place)(j + i) - (places){ 0 };
-            places seen = (key >= *(const places *)(first + q)) & (key < *(const places *)(last + q));
+            lane_ints key = (lane_int)(j + i) - (lane_ints){ 0 };
+            lane_ints seen = (key >= *(const lane_ints *)(first + q)) & (key < *(const lane_ints *)(last + q));
             vec_store(s + i * QUERIES + q, choose(seen, vec_load(s + i * QUERIES + q), splat((real)-INFINITY)));
         }
 }

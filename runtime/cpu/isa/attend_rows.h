@@ -43,7 +43,7 @@ static struct sizes sizes_of(const struct args *a)
    to), and each of them [all_from, all_to). */
 struct block {
     int64_t head, number, n, row[QUERIES], from, to, all_from, all_to;
-    _Alignas(64) place first[QUERIES], last[QUERIES];
+    _Alignas(64) lane_int first[QUERIES], last[QUERIES];
 };
 
 /* The first key that a query at `here` may see of a document from `start`: one past it if there is none. */
@@ -69,8 +69,8 @@ static struct block block_of(const struct args *a, const struct sizes *s, int64_
                   (long long)here, (long long)s->keys, (long long)start);
         int64_t first = first_seen(s, here, start), last = here + 1;
         q.row[i] = token * s->heads + first_head + h;
-        q.first[i] = (place)first;
-        q.last[i] = (place)last;
+        q.first[i] = (lane_int)first;
+        q.last[i] = (lane_int)last;
         if (first < q.from) q.from = first;
         if (first > q.all_from) q.all_from = first;
         if (last > q.to) q.to = last;

@@ -12,17 +12,17 @@ enum { CHAINS = 4 };                                        /* vectors that are 
 #define EACH(count) UNROLLED for (int k = 0; k < (count); k++)
 
 #ifdef SLUICE_DOUBLE
-typedef int64_t place;
+typedef int64_t lane_int;
 #define KIND(name) name##d
 #else
-typedef int32_t place;                                      /* a key's number, as wide as a lane */
+typedef int32_t lane_int;                                   /* a key's number, as wide as a lane */
 #define KIND(name) name##s
 #endif
-typedef place places __attribute__((vector_size(VECTOR_BYTES)));
+typedef lane_int lane_ints __attribute__((vector_size(VECTOR_BYTES)));
 
 INLINE vec vec_load(const real *x) { return *(const vec *)x; }
 INLINE void vec_store(real *x, vec v) { *(vec *)x = v; }
-INLINE vec choose(places mask, vec yes, vec no) { return (vec)((mask & (places)yes) | (~mask & (places)no)); }
+INLINE vec choose(lane_ints mask, vec yes, vec no) { return (vec)((mask & (lane_ints)yes) | (~mask & (lane_ints)no)); }
 
 /* The larger of both; b where one is no number. */
 INLINE vec larger(vec a, vec b)
@@ -56,7 +56,7 @@ INLINE void powers_of_two(int count, vec *t)
     EACH(count) p[k] = splat(1.54531629e-4f);
     UNROLLED
     for (int i = 0; i < COUNT(factor); i++) EACH(count) p[k] = multiply_add(p[k], t[k], splat(factor[i]));
-    EACH(count) t[k] = p[k] * (vec)(((places)shifted[k] - (0x4B400000 - 127)) << 23);
+    EACH(count) t[k] = p[k] * (vec)(((lane_ints)shifted[k] - (0x4B400000 - 127)) << 23);
 #endif
 }
 

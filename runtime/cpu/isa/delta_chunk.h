@@ -114,8 +114,8 @@ static void times(int64_t m, int64_t n, int64_t k, enum turn turn, real *a, real
 {
     struct matrix left = matrix_reals(a, turn == LEFT_TURNED ? m : k),
                   right = matrix_reals(b, turn == RIGHT_TURNED ? k : n);
-    if (turn == LEFT_TURNED) left = matrix_turned(left);
-    if (turn == RIGHT_TURNED) right = matrix_turned(right);
+    if (turn == LEFT_TURNED) left = matrix_transposed(left);
+    if (turn == RIGHT_TURNED) right = matrix_transposed(right);
     gemm_here(&(struct gemm){ .m = m, .n = n, .k = k, .a = left, .b = right, .c = matrix_reals(c, n), .beta = beta });
 }
 

@@ -17,16 +17,16 @@ static struct stack stack_of(struct shape weight)
 }
 
 /* The panels of all matrices as x w^T reads them, then as dy w does: column j, at depth p, of matrix e. */
-static uint16_t *packed_at(const void *packed, struct stack s, bool turned, int64_t e, int64_t j, int64_t p)
+static uint16_t *packed_at(const void *packed, struct stack s, bool transposed, int64_t e, int64_t j, int64_t p)
 {
-    int64_t deep = padded(turned ? s.k : s.n, DOT_DEPTH), one = padded(s.n, DOT_COLS) * padded(s.k, DOT_COLS);
-    return (uint16_t *)packed + (turned ? e : s.matrices + e) * one + j * deep + p * DOT_COLS;
+    int64_t deep = padded(transposed ? s.k : s.n, DOT_DEPTH), one = padded(s.n, DOT_COLS) * padded(s.k, DOT_COLS);
+    return (uint16_t *)packed + (transposed ? e : s.matrices + e) * one + j * deep + p * DOT_COLS;
 }
 
 const void *packed_part(const struct gemm *g, int e, int64_t j)
 {
-    struct stack s = { g->groups, g->b.turned ? g->n : g->k, g->b.turned ? g->k : g->n };
-    return packed_at(g->b.packed, s, g->b.turned, e, j, 0);
+    struct stack s = { g->groups, g->b.transposed ? g->n : g->k, g->b.transposed ? g->k : g->n };
+    return packed_at(g->b.packed, s, g->b.transposed, e, j, 0);
 }
 
 /* Only weights of bf16 training are packed: they must be rounded in any case, once for all micro-batches. For reals it
@@ -154,8 +154,8 @@ static void pack_some(const struct args *a, int64_t from, int64_t to)
     int64_t high = blocks_of(s.n, DOT_COLS);
     for (; from < to; from++) {
         int64_t e = from / high, i = from % high * DOT_COLS, rows = s.n - i < DOT_COLS ? s.n - i : DOT_COLS;
-        struct matrix w = matrix_at(matrix_of(weight, s.k), e * s.n + i, 0), turned = matrix_turned(w);
-        pack_panel(&turned, rows, s.k, packed_at(weight->packed, s, true, e, i, 0));
+        struct matrix w = matrix_at(matrix_of(weight, s.k), e * s.n + i, 0), transposed = matrix_transposed(w);
+        pack_panel(&transposed, rows, s.k, packed_at(weight->packed, s, true, e, i, 0));
         for (int64_t j = 0; j < s.k; j += DOT_COLS) {
             struct matrix b = matrix_at(w, 0, j);
             pack_panel(&b, s.k - j, rows, packed_at(weight->packed, s, false, e, j, i));

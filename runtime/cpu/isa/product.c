@@ -183,7 +183,7 @@ bool upright_pays(const struct gemm *g)
 
 void upright_product(const struct gemm *g)
 {
-    product(&(struct gemm){ .m = g->n, .n = g->m, .k = g->k, .a = matrix_turned(g->b), .b = matrix_turned(g->a),
+    product(&(struct gemm){ .m = g->n, .n = g->m, .k = g->k, .a = matrix_transposed(g->b), .b = matrix_transposed(g->a),
                             .c = matrix_reals(upright, FEW_ROWS) });
     for (int64_t j = 0; j < g->n; j += LANES)
         for (int64_t i = 0; i < g->m; i += LANES) {

@@ -1,5 +1,5 @@
-/* Greedy by size: the largest first, each at the lowest offset that is free during its whole life. */
-#include "place.h"
+/* Greedy by size: the largest first, each at the lowest offset that is free while it is live. */
+#include "offsets.h"
 
 #include <stdlib.h>
 
@@ -12,7 +12,7 @@ static int larger_first(const void *a, const void *b)
     return *(const int *)a - *(const int *)b;
 }
 
-size_t place_spans(struct span *s, int n)
+size_t offsets_assign(struct span *s, int n)
 {
     int *order = xmalloc((size_t)(n + 1) * sizeof *order), *placed = xmalloc((size_t)(n + 1) * sizeof *placed),
         n_placed = 0;
@@ -22,14 +22,14 @@ size_t place_spans(struct span *s, int n)
     qsort(order, (size_t)n, sizeof *order, larger_first);
     for (int i = 0; i < n; i++) {
         struct span *now = &s[order[i]];
-        size_t bytes = place_round(now->bytes), at = 0;
+        size_t bytes = offsets_round(now->bytes), at = 0;
         /* placed[] is sorted by offset: the first gap between neighbours in time will do. */
         for (int k = 0; k < n_placed; k++) {
             const struct span *other = &s[placed[k]];
             if (other->to < now->from || now->to < other->from) continue;
             if (at + bytes <= other->offset) break;
-            size_t after = other->offset + place_round(other->bytes);
-            if (after > at) at = after;
+            size_t past = other->offset + offsets_round(other->bytes);
+            if (past > at) at = past;
         }
         now->offset = at;
         if (at + bytes > end) end = at + bytes;
