@@ -91,12 +91,11 @@ local function read()
 end
 
 local HEADER = [[
-# What kernels, and a training step on the GPU,
-may use at most. Tests hold the build against it; after a change that is meant to need
-# more, write it anew: lua5.4 tests/cuda_gates/budget.lua --write BUILD
+# What kernels, and a training step on the GPU, may use at most. Tests hold the build against it; after a change that
+# is meant to need more, write it anew: lua5.4 tests/cuda_gates/budget.lua --write BUILD
 
-# Registers of a thread at each target, bytes of static shared memory, and instructions in PTX,
-    of which 5 % more are let through.
+# Registers of a thread at each target, bytes of static shared memory, and instructions in PTX, of which 5 % more are
+# let through.
 # Spills and stack frames have no budget: there are none.
 [kernels]
 ]]
