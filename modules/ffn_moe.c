@@ -49,6 +49,10 @@ static void check(struct pick self, const struct model_conf *model, const char *
     struct traits router = module_traits(c->router);
     if (router.top_k > c->experts)
         module_problem(problems, path, "router.top_k", "%d: the model has only %d experts", router.top_k, c->experts);
+    for (int i = 0; i < c->balance.n && router.keyless; i++)
+        if (c->balance.pick[i].module->balance_key)
+            module_problem(problems, path, "balance", "%s moves the key, but router.select does not choose by it",
+                           c->balance.pick[i].module->name);
     if (router.top_k == 1 && c->experts > 1 && router.gates_sum_to_one)
         module_problem(problems, path, "router.normalize",
                        "after: with top_k = 1 every gate would be 1 and the router would get no gradient");

@@ -198,7 +198,7 @@ struct weights { struct graph *graph; struct leaves *leaves; struct state *state
 static struct weights fill(int64_t matrices, int64_t rows, int64_t columns, int threads, int times)
 {
     struct weights w = { .leaves = leaves_new() };
-    struct init rule = { INIT_NORMAL, 0.25, 2, 3 };
+    struct init rule = { INIT_NORMAL, 0.25, 2, 3, 0 };
     w.graph = graph_new(w.leaves);
     struct leaf *stack = graph_weight(w.graph, "stack", ROLE_FFN_UP, SHAPE(matrices, rows, columns), rule)->leaf;
     struct leaf *table = graph_weight(w.graph, "table", ROLE_EMBED, SHAPE(rows, columns), rule)->leaf;

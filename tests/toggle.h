@@ -15,6 +15,7 @@
 static const struct { const char *module, *model; } company[] = {
     { "position rope", TEXT({"position.fraction": 0.5}) },
     { "mask window", TEXT({"attention.mask.size": 2}) },
+    { "mask chunk", TEXT({"attention.mask.size": 2}) },
     { "balance bias", TEXT({"ffn.router.score": "sigmoid"}) },
     { "balance load", TEXT({"ffn.router.noise": "learned"}) },
     { "embed over_encoding", TEXT({"embed.rows": 7, "embed.width": 3}) },

@@ -29,7 +29,7 @@
 ---@field norm? sluice.norm the normalisation that residual, head and blocks use; default rms
 ---@field head? sluice.head from vectors to losses; default lm
 ---@field position? sluice.position|fun(layer: integer): sluice.position how queries and keys know where they are; default rope
----@field residual? sluice.residual|fun(layer: integer): sluice.residual where norms stand around a branch; default pre
+---@field residual? sluice.residual|fun(layer: integer): sluice.residual how branches read and write the residual stream, where norms stand; default pre
 ---@field block? sluice.block|fun(layer: integer): sluice.block how a layer's attention and ffn follow each other; default sequential
 ---@field attention? sluice.attention|fun(layer: integer): sluice.attention mixing along the sequence; default gqa
 ---@field ffn? sluice.ffn|fun(layer: integer): sluice.ffn mixing along the width, dense or mixture of experts; default dense
@@ -122,6 +122,10 @@
 ---| sluice.residual.sandwich
 ---| "partial_post" # PostNorm once a block, PreNorm before the ffn (WeLM)
 ---| sluice.residual.partial_post
+---| "hyper" # hyper-connections: several streams, learnt mixtures
+---| sluice.residual.hyper
+---| "mhc" # hyper-connections whose mixing keeps the sum of the streams
+---| sluice.residual.mhc
 
 ---norm on the branch's input
 ---@class sluice.residual.pre
@@ -142,6 +146,18 @@
 ---@field output_norm? boolean|fun(layer: integer): boolean normalise what attention writes; default true
 ---@field gain_init? number|fun(layer: integer): number initial gain of the output norm; default 1, 0.01 … 10
 ---@field prenorm_layers? integer[]|fun(layer: integer): integer[] layers that are plain PreNorm, without output norm; default {}, 0 … 4095
+
+---hyper-connections: several streams, learnt mixtures
+---@class sluice.residual.hyper
+---@field [1]? "hyper"
+---@field streams? integer|fun(layer: integer): integer residual streams; default 4, 1 … 8
+---@field dynamic? boolean|fun(layer: integer): boolean tokens have a say in how streams are read, mixed and written to; default true
+
+---hyper-connections whose mixing keeps the sum of the streams
+---@class sluice.residual.mhc
+---@field [1]? "mhc"
+---@field streams? integer|fun(layer: integer): integer residual streams; default 4, 1 … 8
+---@field iterations? integer|fun(layer: integer): integer Sinkhorn's, of rows and columns; 0: streams are not mixed; default 20, 0 … 128
 
 ---@alias sluice.block
 ---| "sequential" # attention, then ffn
@@ -172,12 +188,17 @@
 ---@field value? sluice.value|fun(layer: integer): sluice.value what is mixed into values; default none
 ---@field qk_norm? sluice.qk_norm|fun(layer: integer): sluice.qk_norm norm on queries and keys; default none
 ---@field gate? sluice.gate|fun(layer: integer): sluice.gate gate on the heads' outputs; default none
+---@field sink? "none"|"head"|"token"|fun(layer: integer): "none"|"head"|"token" attention to nothing: a learned logit of each head, or one that each token makes; default none
+---@field softcap? number|fun(layer: integer): number logits are kept within it by tanh; Gemma 2: 50; default 0, 0 … 1000
+---@field qk_clip? number|fun(layer: integer): number after a step in which a head's largest logit was above it, its queries and keys shrink (QK-clip); default 0, 0 … 1000000
 
 ---@alias sluice.mask
 ---| "causal" # all of the past
 ---| sluice.mask.causal
 ---| "window" # the last positions
 ---| sluice.mask.window
+---| "chunk" # the chunk of the document
+---| sluice.mask.chunk
 
 ---all of the past
 ---@class sluice.mask.causal
@@ -187,6 +208,11 @@
 ---@class sluice.mask.window
 ---@field [1]? "window"
 ---@field size? integer|fun(layer: integer): integer positions that are seen, the own one included; default 64, 1 … 1048576
+
+---the chunk of the document
+---@class sluice.mask.chunk
+---@field [1]? "chunk"
+---@field size? integer|fun(layer: integer): integer length of a chunk, counted from where the document begins; default 64, 1 … 1048576
 
 ---@alias sluice.kv
 ---| "own" # from the layer's own input
@@ -378,10 +404,22 @@
 ---@alias sluice.select
 ---| "top_k" # each token its best experts
 ---| sluice.select.top_k
+---| "expert_choice" # each expert its best tokens; not causal
+---| sluice.select.expert_choice
+---| "hash" # experts by the token's id
+---| sluice.select.hash
 
 ---each token its best experts
 ---@class sluice.select.top_k
 ---@field [1]? "top_k"
+
+---each expert its best tokens; not causal
+---@class sluice.select.expert_choice
+---@field [1]? "expert_choice"
+
+---experts by the token's id
+---@class sluice.select.hash
+---@field [1]? "hash"
 
 ---@alias sluice.balance
 ---| "none" # no balancing
@@ -430,10 +468,18 @@
 ---@alias sluice.dispatch
 ---| "dropless" # every chosen pair is computed
 ---| sluice.dispatch.dropless
+---| "capacity" # an expert computes what it has room for
+---| sluice.dispatch.capacity
 
 ---every chosen pair is computed
 ---@class sluice.dispatch.dropless
 ---@field [1]? "dropless"
+
+---an expert computes what it has room for
+---@class sluice.dispatch.capacity
+---@field [1]? "capacity"
+---@field factor? number|fun(layer: integer): number room of an expert, in shares of an even load; default 1.25, 0.01 … 1024
+---@field first? "token"|"choice"|"gate"|fun(layer: integer): "token"|"choice"|"gate" who finds room first: earlier tokens, all first choices, the largest gates; default token
 
 ---@alias sluice.shared
 ---| "none" # no shared expert
