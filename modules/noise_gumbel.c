@@ -19,7 +19,9 @@ static struct noisy build(struct build *b, struct pick self, struct node *u, str
     return (struct noisy){ choice, logits, NULL, 0 };
 }
 
+static void traits(struct pick self, struct traits *t) { (void)self; t->of_choice = true; }
+
 const struct module noise_gumbel = {
     .slot = SLOT_NOISE, .name = "gumbel", .about = "experts are sampled by their probabilities",
-    .conf_size = sizeof(struct conf), .params = params, .noise = build,
+    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .noise = build,
 };

@@ -26,6 +26,9 @@ static void check(struct pick self, const struct model_conf *model, const char *
     const struct conf *c = self.conf;
     if (c->score == SOFTMAX && c->normalize == BEFORE)
         module_problem(problems, path, "normalize", "before: softmax scores sum to 1 already, say \"none\"");
+    if (module_traits(c->noise).of_choice && module_traits(c->select).keyless)
+        module_problem(problems, path, "noise", "%s: is for the choice alone, which select = %s does not make by scores",
+                       c->noise.module->name, c->select.module->name);
 }
 
 static struct noisy add_noise(struct build *b, struct pick p, struct node *u, struct node *logits)

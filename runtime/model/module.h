@@ -18,7 +18,7 @@ struct traits {
     int window;                                             /* mask: as struct mask */
     int top_k; bool gates_sum_to_one;                       /* router */
     bool uneven, keyless;    /* select, dispatch: a token may have more or fewer than top_k; the key decides nothing */
-    bool normal_noise;                                      /* noise: normal, and struct noisy tells its spread */
+    bool normal_noise, of_choice;    /* noise: normal, and struct noisy tells its spread; gates have none of it */
     bool largest_keys;    /* select: of each token the top_k largest keys, whatever other tokens have */
     bool asks_noise;    /* balance: how likely another draw of normal noise had changed the choice */
     int mtp_blocks;                                         /* blocks that MTP adds */
