@@ -160,6 +160,8 @@
 ---@alias sluice.attention
 ---| "gqa" # multi-head attention with shared key and value heads
 ---| sluice.attention.gqa
+---| "gated_delta" # a gated delta rule on a memory of fixed size (Qwen3-Next)
+---| sluice.attention.gated_delta
 
 ---multi-head attention with shared key and value heads
 ---@class sluice.attention.gqa
@@ -172,6 +174,16 @@
 ---@field value? sluice.value|fun(layer: integer): sluice.value what is mixed into values; default none
 ---@field qk_norm? sluice.qk_norm|fun(layer: integer): sluice.qk_norm norm on queries and keys; default none
 ---@field gate? sluice.gate|fun(layer: integer): sluice.gate gate on the heads' outputs; default none
+
+---a gated delta rule on a memory of fixed size (Qwen3-Next)
+---@class sluice.attention.gated_delta
+---@field [1]? "gated_delta"
+---@field heads? integer|fun(layer: integer): integer query and key heads; default 2, 1 … 1024
+---@field value_heads? integer|fun(layer: integer): integer value heads, each a memory of its own; default 4, 1 … 1024
+---@field key_dim? integer|fun(layer: integer): integer width of a query or key head; default 32, 1 … 512
+---@field value_dim? integer|fun(layer: integer): integer width of a value head; default 32, 1 … 1024
+---@field conv? integer|fun(layer: integer): integer taps of the convolutions; 1: no token but its own; default 4, 1 … 64
+---@field negative_eigenvalues? boolean|fun(layer: integer): boolean beta in (0, 2): a memory may turn its sign along a key (Grazzi 2024, arXiv 2411.12537); default false
 
 ---@alias sluice.mask
 ---| "causal" # all of the past

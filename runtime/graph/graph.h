@@ -32,7 +32,8 @@ enum dtype { DTYPE_ACT, DTYPE_REAL, DTYPE_I32, DTYPE_U8 };
     X(MIX,      "mix", "n-grams to the model's width; what joins token and trunk in multi-token prediction", \
       false, false) \
     X(GAIN,     "gain", "gains of norms", true, true) \
-    X(SCALAR,   "scalar", "factors on streams, branches and values", true, true)
+    X(TAPS,     "taps", "short convolutions, of each channel its own", true, false) \
+    X(SCALAR,   "scalar", "factors on streams, branches and values; rates at which a memory decays", true, true)
 
 #define ROLE_ENUM(upper, name, about, outside, exempt) ROLE_##upper,
 enum role { ROLE_LIST(ROLE_ENUM) ROLE_COUNT };
@@ -46,8 +47,9 @@ enum region { REGION_AHEAD, REGION_MICRO, REGION_UPDATE };
 /* How a carry combines the micro-batches of one step. */
 enum carry { CARRY_SUM, CARRY_MEAN, CARRY_MAX, CARRY_LAST };
 
-/* How a leaf is filled before step 0: a rule, so that planning a large model allocates and draws nothing. */
-struct init { enum { INIT_CONSTANT, INIT_NORMAL } kind; double value, std, cut; };  /* cut: truncation in std, 0 none */
+/* How a leaf is filled before step 0: a rule, so that planning a large model allocates and draws nothing. A constant; a
+   normal, truncated at `cut` std (0: not); a uniform from `value` to `value + std`, and the logarithm of such a one. */
+struct init { enum { INIT_CONSTANT, INIT_NORMAL, INIT_UNIFORM, INIT_LOG_UNIFORM } kind; double value, std, cut; };
 
 struct node;
 struct graph;
@@ -108,7 +110,7 @@ struct leaf {
     bool everywhere;    /* a buffer that goes with a weight, and that every rank reads */
     bool transient;                                         /* buffer not kept in checkpoints (KV cache) */
     int64_t window;                                         /* of a cache: how many positions are read back; 0: all */
-    bool fixed;                                             /* of a cache: its size does not grow with the context */
+    int64_t fixed;    /* of a ring that does not grow with the context: entries that decoding needs; 0: a cache */
     int stack;    /* leading dimension counts independent matrices (experts); 1 otherwise */
     int holder;   /* the rank that alone updates the weight, and keeps the buffer, counted from 1; 0: every rank does */
     double active;    /* share of the weight that one token uses (k/E); 1 otherwise */
