@@ -2,13 +2,12 @@
    head. See attention.cuh. */
 #include "attention.cuh"
 
-struct attr { double scale; int64_t window; };
 enum { ACROSS = 4, WIDEST_BF16 = 256 };                     /* ACROSS: lanes that share a row */
 
 /* One sequence's rows cut in tiles; offsets within a sequence are of 32 bits. */
 static struct sizes sizes_of(const struct args *a)
 {
-    const struct attr *at = (const struct attr *)a->attr;
+    const struct attention_attr *at = (const struct attention_attr *)a->attr;
     struct shape q = a->in[Q].shape, k = a->in[K].shape, start = a->in[START].shape;
     struct sizes s = {};
     s.seq = (int)start.dim[1];
@@ -19,6 +18,7 @@ static struct sizes sizes_of(const struct args *a)
     s.width = (int)q.dim[2];
     s.value_width = (int)shape_last(a->in[V].shape);
     s.window = (int)at->window;
+    s.chunk = (int)at->chunk;
     s.rows = s.seq * s.share;
     s.tiles = blocks_for(s.rows, TILE);
     s.cuts = 1;
@@ -26,6 +26,11 @@ static struct sizes sizes_of(const struct args *a)
     s.start = (const int32_t *)a->in[START].data;
     s.pos = a->in[POS].data ? (const int32_t *)a->in[POS].data : NULL;
     s.scale = (float)at->scale * LOG2E;
+    s.cap = (float)at->softcap * LOG2E;
+    s.extent = a->in[REL].data ? (int)shape_last(a->in[REL].shape) : 0;
+    s.rel = view_of(a->in[REL]);
+    s.sink = (const float *)a->in[SINK].data;
+    s.sink_of_token = a->in[SINK].shape.rank == 2;
     int64_t widest = max(s.width, s.value_width), share = s.share;
     INVARIANT(start.dim[1] * share * share < 1ll << 32 && start.dim[1] * s.heads * widest < 1ll << 31 &&
                   (s.keys + TILE) * s.groups * widest < 1ll << 31,
@@ -62,6 +67,7 @@ static void forward(const struct args *a)
     else attention_forward_float(a, s, tops);
     LAUNCH(a, attention_logit_max, s.heads, WARP, 0, s, (int)a->in[START].shape.dim[0], tops,
            (float *)a->out[LOGIT_MAX].data);
+    if (s.sink) attention_sink_forward(a, s);
 }
 
 /* delta = do . o of each row of a tile, and the tile's span. Bound by memory: do and o are read once. */
@@ -93,8 +99,13 @@ static void backward(const struct args *a)
                                                   shape_count(a->save[LSE].shape) * sizeof(float) / 16 * 16 + 16) };
     LAUNCH(a, attention_delta, attention_grid(a, s, s.tiles), TILE * ACROSS, 0, s, view_of(a->dout[O]),
            view_of(a->out[O]), b.delta, b.spans);
+    /* a bias has a gradient where its score is seen; elsewhere it is 0 */
+    if (a->din[REL].data && a->beta[REL] == 0)
+        CUDA(cudaMemsetAsync(a->din[REL].data, 0, shape_count(a->din[REL].shape) * element_bytes(a->din[REL].format),
+                             device_of(a)->stream));
     if (all_bf16(a, s)) attention_backward_bf16(a, s, b);
     else attention_backward_float(a, s, b);
+    if (a->din[SINK].data) attention_sink_backward(a, s, b.delta);
 }
 
 static size_t scratch(const struct args *a)

@@ -8,8 +8,8 @@
 #include "kernel.cuh"
 #include "ptx.cuh"
 
-enum { Q, K, V, START, POS };
-enum { O, LOGIT_MAX };                                      /* outputs */
+enum { Q, K, V, START, POS, SINK, REL };
+enum { O, LOGIT_MAX, SINK_MASS };                           /* outputs */
 enum { LSE };                                               /* saved: REAL [T,H], to base 2 */
 enum { TILE = 64 };                                         /* rows of a tile, and keys */
 #define LOG2E 1.4426950408889634f
@@ -18,10 +18,14 @@ enum { TILE = 64 };                                         /* rows of a tile, a
 /* The sizes of a call as kernels take them. A block works on key head blockIdx.y of sequence blockIdx.z, or of one
    `cut` of it where the width is cut in pieces. */
 struct sizes {
-    int seq, keys, heads, share, groups, width, value_width, window, rows, tiles, cuts;
+    int seq, keys, heads, share, groups, width, value_width, window, chunk, rows, tiles, cuts;
     uint64_t by_share;                                      /* 2^32 / share, rounded up */
     const int32_t *start, *pos;
-    float scale;
+    float scale, cap;                                       /* to base 2; no cap: 0 */
+    int extent;                                             /* distances that have a bias: 0 without one */
+    struct view rel;
+    const float *sink;                                      /* NULL: none */
+    bool sink_of_token;                                     /* [T,H], else [H] */
     __device__ int batch() const { return blockIdx.z / cuts; }
     __device__ int cut() const { return blockIdx.z % cuts; }
     /* Position of a row in its chunk, and where the row lies among the [T,H] of its sequence. */
@@ -41,13 +45,33 @@ static __device__ inline struct seen seen_by(const struct sizes &s, int row)
 {
     if (row >= s.rows) return { 0, 0 };
     int at = s.at(row), here = at + (s.pos ? *s.pos : 0), start = s.start[(int64_t)s.batch() * s.seq + at];
-    int last = here < s.keys ? here + 1 : s.keys;
-    return { min(s.window && here - s.window + 1 > start ? here - s.window + 1 : start, last), last };
+    int last = here < s.keys ? here + 1 : s.keys, first = start;
+    if (s.window && here - s.window + 1 > first) first = here - s.window + 1;
+    if (s.chunk) first = max(first, here - (here - start) % s.chunk);
+    return { min(first, last), last };
+}
+
+/* The larger; NaN if the new one is. */
+static __device__ inline float larger_number(float most, float now) { return now > most || now != now ? now : most; }
+
+/* The sink, to base 2, of a row of [T,H]. */
+static __device__ inline float sink_of(const struct sizes &s, int64_t row)
+{
+    return LOG2E * s.sink[s.sink_of_token ? row : row % s.heads];
 }
 
 /* What a row leaves of the sum of its weights to base 2, of which the largest score has 1: a factor on what it summed,
-   and the log-sum-exp. A row that sees nothing is 0, and so is what backward makes of it. */
-static __device__ inline float share_of(float sum) { return sum == 0 ? 0 : divide(1, sum); }
+   and the log-sum-exp. A row that sees nothing is 0, and so is what backward makes of it. A sink comes last, as a score
+   that no cap bends and whose value is 0. */
+static __device__ inline float share_of(const struct sizes &s, int64_t row, float &most, float &sum)
+{
+    float sink = s.sink ? sink_of(s, row) : -INFINITY, now = larger_number(most, sink);
+    if (sink == -INFINITY) return sum == 0 ? 0 : divide(1, sum);
+    float fade = power_of_two(most - now);
+    sum = sum * fade + power_of_two(sink - now);
+    most = now;
+    return divide(fade, sum);
+}
 static __device__ inline float lse_of(float most, float sum) { return sum == 0 ? 0 : most + log2f(sum) + (sum - sum); }
 
 /* Of a tile of rows: together they see the keys [from, to), each of them sees [all_from, all_to). */
@@ -76,9 +100,6 @@ static __device__ inline struct span span_of(const struct sizes &s, int tile)
     return { min(half[0].from, half[1].from), max(half[0].to, half[1].to), max(half[0].all_from, half[1].all_from),
              min(half[0].all_to, half[1].all_to) };
 }
-
-/* The larger; NaN if the new one is. */
-static __device__ inline float larger_number(float most, float now) { return now > most || now != now ? now : most; }
 
 /* The largest score of each head in a tile of rows, from those of its rows: `tops` is [B,G,tiles,share]. */
 static __device__ inline void store_tops(const struct sizes &s, int tile, const float *row_top, float *tops)
@@ -123,6 +144,11 @@ void attention_forward_bf16(const struct args *a, struct sizes s, float *tops);
 void attention_forward_float(const struct args *a, struct sizes s, float *tops);
 void attention_backward_bf16(const struct args *a, struct sizes s, struct backward_scratch b);
 void attention_backward_float(const struct args *a, struct sizes s, struct backward_scratch b);
+
+/* What sinks give once the log-sum-exps are known, and what they get from delta. */
+void attention_sink_forward(const struct args *a, struct sizes s);
+void attention_sink_backward(const struct args *a, struct sizes s, const float *delta);
+static inline bool bends(const struct sizes &s) { return s.extent || s.cap != 0; }
 
 /* Blocks of a call: x of them for each key head and each cut of its width. */
 static inline dim3 attention_grid(const struct args *a, const struct sizes &s, int x)

@@ -16,11 +16,11 @@ static __host__ __device__ constexpr int stages_of(int w) { return w > 128 ? 1 :
 /* Blocks among which the widths of dk and dv are cut, for registers. */
 static __host__ __device__ constexpr int cuts_of(int w, int vw) { return w + vw > 256 ? 2 : 1; }
 
-template <int W, int VW>
+template <int W, int VW, bool BENT>
 static __global__ void __launch_bounds__(THREADS, 1)
 attention_backward_rows(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloat16 *k, const __nv_bfloat16 *v,
                         const __nv_bfloat16 *dout, const float *lse, const float *delta, struct sum dq,
-                        float factor)
+                        struct sum drel, float factor)
 {
     constexpr int STEP = step_of(W), STAGES = stages_of(W), PAIR = STEP * (W + VW) / PIECE;
     extern __shared__ uint4 shared[];
@@ -29,6 +29,7 @@ attention_backward_rows(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloa
         first = tile * TILE + warp * 16 + threadIdx.x % WARP / 4;
     struct span span = span_of(s, tile);
     struct row row[2] = { row_of(s, first, lse, delta), row_of(s, first + 8, lse, delta) };
+    int place[2] = { s.place(first), s.place(first + 8) };
     float sum[W / 8][4] = { 0 };
     k += s.first_key() * s.width;
     v += s.first_key() * s.value_width;
@@ -53,8 +54,9 @@ attention_backward_rows(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloa
         for (int n = 0; n < STEP / 8; n++)
             for (int e = 0; e < 4; e++) {
                 const struct row &r = row[e / 2];
-                ds[n][e] = slope(weight(p[n][e], s.scale, r, key + n * 8 + threadIdx.x % 4 * 2 + e % 2), ds[n][e],
-                                 r.delta);
+                int at = key + n * 8 + threadIdx.x % 4 * 2 + e % 2;
+                ds[n][e] = slope<BENT>(s, weight<BENT>(s, p[n][e], r, place[e / 2], at), ds[n][e], r);
+                if (BENT && drel.to.data) add_slope(s, drel, r, place[e / 2], at, ds[n][e]);
             }
         multiply_weights<W>(sum, ds, keys, 0);
         __syncthreads();
@@ -68,7 +70,7 @@ attention_backward_rows(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloa
 }
 
 /* Scores lie transposed here: a lane's rows are keys, its columns the queries. */
-template <int W, int VW>
+template <int W, int VW, bool BENT>
 static __global__ void __launch_bounds__(THREADS, 1)
 attention_backward_keys(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloat16 *k, const __nv_bfloat16 *v,
                         const __nv_bfloat16 *dout, const float *lse, const float *delta, const struct span *spans,
@@ -77,6 +79,7 @@ attention_backward_keys(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloa
     constexpr int STEP = step_of(W), STAGES = stages_of(W), CUTS = cuts_of(W, VW), PAIR = STEP * (W + VW) / PIECE;
     extern __shared__ uint4 shared[];
     __shared__ struct row known[STAGES][STEP];
+    __shared__ int places[STAGES][STEP];
     uint4 *keys = shared, *values = keys + TILE * W / PIECE, *pairs = values + TILE * VW / PIECE;
     int key = blockIdx.x * TILE, warp = threadIdx.x / WARP, mine = key + warp * 16 + threadIdx.x % WARP / 4;
     struct reach rows = reach_of(s, spans, key);
@@ -88,6 +91,7 @@ attention_backward_keys(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloa
         if (row < rows.to) load_rows<W, STEP>(queries, s, q, s.width, row);
         if (row < rows.to) load_rows<VW, STEP>(queries + STEP * W / PIECE, s, dout, s.value_width, row);
         if (row < rows.to && threadIdx.x < STEP) known[stage][threadIdx.x] = row_of(s, row + threadIdx.x, lse, delta);
+        if (BENT && row < rows.to && threadIdx.x < STEP) places[stage][threadIdx.x] = s.place(row + threadIdx.x);
         copy_commit();
     };
     load_keys<W, TILE>(keys, s, k + s.first_key() * s.width, s.width, key, s.keys);
@@ -96,6 +100,7 @@ attention_backward_keys(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloa
     for (int row = rows.from, stage = 0; row < rows.to; row += STEP, stage = (stage + 1) % STAGES) {
         const uint4 *queries = pairs + stage * PAIR, *douts = queries + STEP * W / PIECE;
         const struct row *columns = known[stage] + threadIdx.x % 4 * 2;
+        const int *place = places[stage] + threadIdx.x % 4 * 2;
         float p[STEP / 8][4], ds[STEP / 8][4];
         if (STAGES == 2) load_pair(stage ^ 1, row + STEP);
         copy_wait<STAGES - 1>();
@@ -103,12 +108,14 @@ attention_backward_keys(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloa
         multiply_rows<W>(p, keys, warp * 16, queries);
         #pragma unroll
         for (int n = 0; n < STEP / 8; n++)
-            for (int e = 0; e < 4; e++) p[n][e] = weight(p[n][e], s.scale, columns[n * 8 + e % 2], mine + e / 2 * 8);
+            for (int e = 0; e < 4; e++)
+                p[n][e] = weight<BENT>(s, p[n][e], columns[n * 8 + e % 2], BENT ? place[n * 8 + e % 2] : 0,
+                                       mine + e / 2 * 8);
         multiply_weights<VW>(sum_v, p, douts, s.cut() * (VW / 8 / CUTS));
         multiply_rows<VW>(ds, values, warp * 16, douts);
         #pragma unroll
         for (int n = 0; n < STEP / 8; n++)
-            for (int e = 0; e < 4; e++) ds[n][e] = slope(p[n][e], ds[n][e], columns[n * 8 + e % 2].delta);
+            for (int e = 0; e < 4; e++) ds[n][e] = slope<BENT>(s, p[n][e], ds[n][e], columns[n * 8 + e % 2]);
         multiply_weights<W>(sum_k, ds, queries, s.cut() * (W / 8 / CUTS));
         __syncthreads();
         if (STAGES == 1) load_pair(0, row + STEP);
@@ -131,13 +138,13 @@ void attention_backward_bf16(const struct args *a, struct sizes s, struct backwa
 #define INPUTS \
     (const __nv_bfloat16 *)a->in[Q].data, (const __nv_bfloat16 *)a->in[K].data, (const __nv_bfloat16 *)a->in[V].data, \
     (const __nv_bfloat16 *)a->dout[O].data, (const float *)a->save[LSE].data, b.delta
-#define ROWS(W, VW) \
-    LAUNCH_SHARED(a, (attention_backward_rows<W, VW>), attention_grid(a, s, s.tiles), THREADS, BYTES(W, VW), \
-    s, INPUTS, sum_of(a, Q), s.scale * LN2)
-#define KEYS(W, VW) s.cuts = cuts_of(W, VW); \
-    LAUNCH_SHARED(a, (attention_backward_keys<W, VW>), attention_grid(a, s, blocks_for(s.keys, TILE)), THREADS, \
+#define ROWS(W, VW, BENT) \
+    LAUNCH_SHARED(a, (attention_backward_rows<W, VW, BENT>), attention_grid(a, s, s.tiles), THREADS, BYTES(W, VW), \
+    s, INPUTS, sum_of(a, Q), bias_sum(a), s.scale * LN2)
+#define KEYS(W, VW, BENT) s.cuts = cuts_of(W, VW); \
+    LAUNCH_SHARED(a, (attention_backward_keys<W, VW, BENT>), attention_grid(a, s, blocks_for(s.keys, TILE)), THREADS, \
                   BYTES(W, VW), \
     s, INPUTS, b.spans, sum_of(a, K), sum_of(a, V), s.scale * LN2)
-    if (a->din[Q].data) BY_WIDTH(s, ROWS);
+    if (a->din[Q].data || a->din[REL].data) BY_WIDTH(s, ROWS);
     if (a->din[K].data || a->din[V].data) BY_WIDTH(s, KEYS);
 }

@@ -3,7 +3,7 @@
 #ifndef SLUICE_CUDA_ATTENTION_BACKWARD_CUH
 #define SLUICE_CUDA_ATTENTION_BACKWARD_CUH
 
-#include "attention.cuh"
+#include "attention_bend.cuh"
 
 /* What is known of a row. Past the end it sees nothing. */
 struct __align__(16) row { struct seen see; float lse, delta; };
@@ -14,12 +14,30 @@ static __device__ inline struct row row_of(const struct sizes &s, int row, const
 }
 
 /* p from a score, 0 where the row may not look; ds from p and dp, which is no number at keys
-   that nothing has written. */
-static __device__ inline float weight(float score, float scale, const struct row &r, int key)
+   that nothing has written. A capped score is p's logarithm. */
+template <bool BENT>
+static __device__ inline float weight(const struct sizes &s, float score, const struct row &r, int place, int key)
 {
-    return key >= r.see.first && key < r.see.last ? power_of_two(score * scale - r.lse) : 0;
+    bool sees = key >= r.see.first && key < r.see.last;
+    if (!BENT) return sees ? power_of_two(score * s.scale - r.lse) : 0;
+    return sees ? power_of_two(capped(s, biased(s, score, place, r.see.last - 1 - key)) - r.lse) : 0;
 }
-static __device__ inline float slope(float p, float dp, float delta) { return p == 0 ? 0 : p * (dp - delta); }
+template <bool BENT> static __device__ inline float slope(const struct sizes &s, float p, float dp, const struct row &r)
+{
+    if (!BENT) return p == 0 ? 0 : p * (dp - r.delta);
+    return p == 0 ? 0 : p * (dp - r.delta) * steepness(s, __log2f(p) + r.lse);
+}
+
+/* The gradient of a bias is that of its one score. */
+static __device__ inline void add_slope(const struct sizes &s, struct sum drel, const struct row &r, int place, int key,
+                                        float ds)
+{
+    int back = r.see.last - 1 - key;
+    if (key >= r.see.first && back >= 0 && back < s.extent) add(drel, bias_at(s, place, back), ds);
+}
+
+/* What is there has been set to 0 where beta is. */
+static inline struct sum bias_sum(const struct args *a) { return { view_of(a->din[REL]), 1 }; }
 
 /* Rows [from, to): whole tiles, of which the first and the last see any of the keys [key, key + TILE). Called by
    all threads of a block. */

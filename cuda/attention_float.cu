@@ -116,10 +116,10 @@ static __device__ inline float row_sum(float x)
     return x;
 }
 
-/* CHUNKS, 1 or 2: how much of the width a block sums; a wider one is cut among blocks. With one, two blocks
-   share a multiprocessor. */
-template <int CHUNKS>
-static __global__ void __launch_bounds__(THREADS, 3 - CHUNKS)
+/* CHUNKS, 1 or 2: how much of the width a block sums; a wider one is cut among blocks. With one, two blocks share a
+   multiprocessor; bent scores need its registers for one. */
+template <int CHUNKS, bool BENT>
+static __global__ void __launch_bounds__(THREADS, BENT ? 1 : 3 - CHUNKS)
 attention_forward_float(struct sizes s, struct source q, struct source k, struct source v, struct view out,
                         float *lse, float *tops)
 {
@@ -127,17 +127,26 @@ attention_forward_float(struct sizes s, struct source q, struct source k, struct
     __shared__ float row_top[TILE];
     int tile = s.tiles - 1 - blockIdx.x, row = tile * TILE, column = s.cut() * CHUNKS * CHUNK;
     struct span span = span_of(s, tile);
-    float o[CHUNKS][OWN][OWN] = { 0 }, most[OWN], sum[OWN];
+    float o[CHUNKS][OWN][OWN] = { 0 }, most[OWN], sum[OWN], largest[OWN];
     struct seen see[OWN];
-    for (int i = 0; i < OWN; i++) { most[i] = -INFINITY; sum[i] = 0; see[i] = seen_by(s, row + own_row() + i); }
+    int place[OWN];
+    for (int i = 0; i < OWN; i++) {
+        most[i] = largest[i] = -INFINITY;
+        sum[i] = 0;
+        see[i] = seen_by(s, row + own_row() + i);
+        place[i] = s.place(row + own_row() + i);
+    }
     for (int key = span.from; key < span.to; key += TILE) {
         float p[OWN][OWN];
         scores_of<false>(p, left, right, s, q, row, k, key, span.to);
+        #pragma unroll
         for (int i = 0; i < OWN; i++) {
             float top = -INFINITY, part = 0;
+            #pragma unroll
             for (int j = 0; j < OWN; j++) {
                 int at = key + own_column() + j;
-                p[i][j] = at >= see[i].first && at < see[i].last ? p[i][j] * s.scale : -INFINITY;
+                if (BENT) p[i][j] = bent(s, p[i][j], see[i], place[i], at, largest[i]);
+                else p[i][j] = at >= see[i].first && at < see[i].last ? p[i][j] * s.scale : -INFINITY;
                 top = fmaxf(top, p[i][j]);
             }
             top = fmaxf(most[i], row_max(top));
@@ -158,12 +167,18 @@ attention_forward_float(struct sizes s, struct source q, struct source k, struct
             __syncthreads();
         }
     }
+    #pragma unroll
     for (int i = 0; i < OWN; i++) {
-        if (row + own_row() + i >= s.rows || own_column() != 0 || s.cut() != 0) continue;
-        lse[s.first_place() + s.place(row + own_row() + i)] = lse_of(most[i], sum[i]);
-        row_top[own_row() + i] = most[i] * LN2 + (sum[i] - sum[i]);
+        bool there = row + own_row() + i < s.rows;
+        largest[i] = BENT ? row_max(largest[i]) : most[i];
+        int64_t at = there ? s.first_place() + s.place(row + own_row() + i) : 0;
+        float share = there ? share_of(s, at, most[i], sum[i]) : 0;
+        if (there && own_column() == 0 && s.cut() == 0) {
+            lse[at] = lse_of(most[i], sum[i]);
+            row_top[own_row() + i] = largest[i] * LN2 + (sum[i] - sum[i]);
+        }
+        sum[i] = share;
     }
-    for (int i = 0; i < OWN; i++) sum[i] = share_of(sum[i]);
     #pragma unroll
     for (int c = 0; c < CHUNKS; c++)
         add_chunk(left, o[c], sum, { out, 0 }, v.width, column + c * CHUNK,
@@ -172,24 +187,33 @@ attention_forward_float(struct sizes s, struct source q, struct source k, struct
 }
 
 /* dq: a thread owns scores of 4 keys and 4 rows, so that ds lies as the product with the keys wants it. */
-template <int CHUNKS> static __global__ void __launch_bounds__(THREADS, 3 - CHUNKS)
+template <int CHUNKS, bool BENT> static __global__ void __launch_bounds__(THREADS, BENT ? 1 : 3 - CHUNKS)
 attention_backward_rows_float(struct sizes s, struct source q, struct source k, struct source v, struct source dout,
-                              const float *lse, const float *delta, struct sum dq, float factor)
+                              const float *lse, const float *delta, struct sum dq, struct sum drel, float factor)
 {
     __shared__ __align__(16) tile_of left, right;
     int tile = s.tiles - 1 - blockIdx.x, first = tile * TILE, column = s.cut() * CHUNKS * CHUNK;
     struct span span = span_of(s, tile);
     float sum[CHUNKS][OWN][OWN] = { 0 };
     struct row row[OWN];
-    for (int j = 0; j < OWN; j++) row[j] = row_of(s, first + own_column() + j, lse, delta);
+    int place[OWN];
+    for (int j = 0; j < OWN; j++) {
+        row[j] = row_of(s, first + own_column() + j, lse, delta);
+        place[j] = s.place(first + own_column() + j);
+    }
     for (int key = span.from; key < span.to; key += TILE) {
         float p[OWN][OWN], ds[OWN][OWN];
         scores_of<true>(p, left, right, s, q, first, k, key, span.to);
         scores_of<true>(ds, left, right, s, dout, first, v, key, span.to);
         __syncthreads();
+        #pragma unroll
         for (int i = 0; i < OWN; i++) {
-            for (int j = 0; j < OWN; j++)
-                ds[i][j] = slope(weight(p[i][j], s.scale, row[j], key + own_row() + i), ds[i][j], row[j].delta);
+            #pragma unroll
+            for (int j = 0; j < OWN; j++) {
+                int at = key + own_row() + i;
+                ds[i][j] = slope<BENT>(s, weight<BENT>(s, p[i][j], row[j], place[j], at), ds[i][j], row[j]);
+                if (BENT && drel.to.data && s.cut() == 0) add_slope(s, drel, row[j], place[j], at, ds[i][j]);
+            }
             *(float4 *)&left[own_row() + i][own_column()] = make_float4(ds[i][0], ds[i][1], ds[i][2], ds[i][3]);
         }
         #pragma unroll
@@ -205,7 +229,7 @@ attention_backward_rows_float(struct sizes s, struct source q, struct source k, 
 }
 
 /* dk and dv: a thread owns scores of 4 rows and 4 keys. */
-template <int CHUNKS>
+template <int CHUNKS, bool BENT>
 static __global__ void __launch_bounds__(THREADS, 3 - CHUNKS)
 attention_backward_keys_float(struct sizes s, struct source q, struct source k, struct source v, struct source dout,
                               const float *lse, const float *delta, const struct span *spans, struct sum dk,
@@ -220,11 +244,14 @@ attention_backward_keys_float(struct sizes s, struct source q, struct source k, 
         scores_of<false>(p, left, right, s, q, first, k, key, s.keys);
         scores_of<false>(ds, left, right, s, dout, first, v, key, s.keys);
         __syncthreads();
+        #pragma unroll
         for (int i = 0; i < OWN; i++) {
             struct row row = row_of(s, first + own_row() + i, lse, delta);
+            #pragma unroll
             for (int j = 0; j < OWN; j++) {
-                p[i][j] = weight(p[i][j], s.scale, row, key + own_column() + j);
-                ds[i][j] = slope(p[i][j], ds[i][j], row.delta);
+                p[i][j] = weight<BENT>(s, p[i][j], row, BENT ? s.place(first + own_row() + i) : 0,
+                                       key + own_column() + j);
+                ds[i][j] = slope<BENT>(s, p[i][j], ds[i][j], row);
             }
             *(float4 *)&left[own_row() + i][own_column()] = make_float4(p[i][0], p[i][1], p[i][2], p[i][3]);
         }
@@ -254,17 +281,20 @@ attention_backward_keys_float(struct sizes s, struct source q, struct source k, 
 
 static struct source source_of(const struct tensor &t) { return { view_of(t), (int)shape_last(t.shape) }; }
 
-/* CASE(chunks) of what a block sums of `width`. */
+/* CASE(chunks, bent) of what a block sums of `width`. */
 #define BY_CHUNKS(s, width, CASE) do { \
     int chunks_ = blocks_for(width, CHUNK); \
     (s).cuts = blocks_for(chunks_, 2); \
-    if (chunks_ <= 1) CASE(1); \
-    else CASE(2); \
+    if (chunks_ <= 1 && bends(s)) CASE(1, true); \
+    else if (chunks_ <= 1) CASE(1, false); \
+    else if (bends(s)) CASE(2, true); \
+    else CASE(2, false); \
 } while (0)
 
 void attention_forward_float(const struct args *a, struct sizes s, float *tops)
 {
-#define FORWARD(CHUNKS) LAUNCH(a, attention_forward_float<CHUNKS>, attention_grid(a, s, s.tiles), THREADS, 0, \
+#define FORWARD(CHUNKS, BENT) \
+    LAUNCH(a, (attention_forward_float<CHUNKS, BENT>), attention_grid(a, s, s.tiles), THREADS, 0, \
     s, source_of(a->in[Q]), source_of(a->in[K]), source_of(a->in[V]), view_of(a->out[O]), \
     (float *)a->save[LSE].data, tops)
     BY_CHUNKS(s, s.value_width, FORWARD);
@@ -274,11 +304,13 @@ void attention_backward_float(const struct args *a, struct sizes s, struct backw
 {
 #define INPUTS source_of(a->in[Q]), source_of(a->in[K]), source_of(a->in[V]), source_of(a->dout[O]), \
     (const float *)a->save[LSE].data, b.delta
-#define ROWS(CHUNKS) LAUNCH(a, attention_backward_rows_float<CHUNKS>, attention_grid(a, s, s.tiles), THREADS, 0, \
-    s, INPUTS, sum_of(a, Q), s.scale * LN2)
-#define KEYS(CHUNKS) \
-    LAUNCH(a, attention_backward_keys_float<CHUNKS>, attention_grid(a, s, blocks_for(s.keys, TILE)), THREADS, 0, \
+#define ROWS(CHUNKS, BENT) \
+    LAUNCH(a, (attention_backward_rows_float<CHUNKS, BENT>), attention_grid(a, s, s.tiles), THREADS, 0, \
+    s, INPUTS, sum_of(a, Q), bias_sum(a), s.scale * LN2)
+#define KEYS(CHUNKS, BENT) \
+    LAUNCH(a, (attention_backward_keys_float<CHUNKS, BENT>), attention_grid(a, s, blocks_for(s.keys, TILE)), \
+           THREADS, 0, \
     s, INPUTS, b.spans, sum_of(a, K), sum_of(a, V), s.scale * LN2)
-    if (a->din[Q].data) BY_CHUNKS(s, s.width, ROWS);
+    if (a->din[Q].data || a->din[REL].data) BY_CHUNKS(s, s.width, ROWS);
     if (a->din[K].data || a->din[V].data) BY_CHUNKS(s, max(s.width, s.value_width), KEYS);
 }

@@ -4,6 +4,7 @@
    tensor cores, short ones by memory: q and o move once, k and v once for each tile of rows, mostly from the cache
    of the second level; the least is once. Shared memory: 12, 24, 48, 64 KiB at heads of 32, 64, 128, 256; for
    registers see budget.txt. */
+#include "attention_bend.cuh"
 #include "attention_tile.cuh"
 
 /* Keys that a loop takes at once. */
@@ -20,6 +21,23 @@ template <int N> static __device__ inline void hide(float (&score)[N][4], int ke
         }
 }
 
+/* The same of scores that a bias or a cap bends; they become scores to base 2. */
+template <int N> static __device__ inline void bend(const struct sizes &s, float (&score)[N][4], int key,
+                                                    const struct seen (&see)[2], const int (&place)[2], float (&top)[2])
+{
+    #pragma unroll
+    for (int n = 0; n < N; n++)
+        for (int e = 0; e < 4; e++)
+            score[n][e] = bent(s, score[n][e], see[e / 2], place[e / 2], key + n * 8 + threadIdx.x % 4 * 2 + e % 2,
+                               top[e / 2]);
+}
+
+static __device__ inline float quad_max(float x)
+{
+    x = fmaxf(x, __shfl_xor_sync(0xFFFFFFFFu, x, 1));
+    return fmaxf(x, __shfl_xor_sync(0xFFFFFFFFu, x, 2));
+}
+
 /* Takes scores into the running softmax of two rows: they become 2^(score - most), and what was summed before is made
    to fit. The sum is this lane's own part. */
 template <int N, int M>
@@ -30,9 +48,7 @@ static __device__ inline void advance(float (&score)[N][4], float scale, float (
     for (int half = 0; half < 2; half++) {
         float top = -INFINITY;
         for (int n = 0; n < N; n++) top = fmaxf(top, fmaxf(score[n][2 * half], score[n][2 * half + 1]));
-        top = fmaxf(top, __shfl_xor_sync(0xFFFFFFFFu, top, 1));
-        top = fmaxf(top, __shfl_xor_sync(0xFFFFFFFFu, top, 2));
-        top = fmaxf(most[half], top * scale);
+        top = fmaxf(most[half], quad_max(top) * scale);
         float some = top == -INFINITY ? 0 : top, fade = power_of_two(most[half] - some);
         most[half] = top;
         sum[half] *= fade;
@@ -45,7 +61,7 @@ static __device__ inline void advance(float (&score)[N][4], float scale, float (
     }
 }
 
-template <int W, int VW>
+template <int W, int VW, bool BENT>
 static __global__ void __launch_bounds__(THREADS, 1)
 attention_forward_rows(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloat16 *k, const __nv_bfloat16 *v,
                        struct view out, float *lse, float *tops)
@@ -58,7 +74,9 @@ attention_forward_rows(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloat
         local = warp * 16 + threadIdx.x % WARP / 4;         /* the longest first */
     struct span span = span_of(s, tile);
     struct seen see[2] = { seen_by(s, tile * TILE + local), seen_by(s, tile * TILE + local + 8) };
-    float o[VW / 8][4] = { 0 }, most[2] = { -INFINITY, -INFINITY }, sum[2] = { 0 };
+    int place[2] = { s.place(tile * TILE + local), s.place(tile * TILE + local + 8) };
+    float o[VW / 8][4] = { 0 }, most[2] = { -INFINITY, -INFINITY }, sum[2] = { 0 }, top[2] = { -INFINITY, -INFINITY },
+          share[2] = { 0 };
     k += s.first_key() * s.width;
     v += s.first_key() * s.value_width;
     load_rows<W, TILE>(queries, s, q + s.first_place() * s.width, s.width, tile * TILE);
@@ -75,8 +93,9 @@ attention_forward_rows(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloat
         __syncthreads();
         if (key + STEP < span.to) load_keys<W, STEP>(keys, s, k, s.width, key + STEP, span.to);
         copy_commit();
-        if (!clear(span, key, STEP)) hide(score, key, see);
-        advance(score, s.scale, most, sum, o);
+        if (BENT) bend(s, score, key, see, place, top);
+        else if (!clear(span, key, STEP)) hide(score, key, see);
+        advance(score, BENT ? 1 : s.scale, most, sum, o);
         multiply_weights<VW>(o, score, values, 0);
     }
     copy_wait<0>();
@@ -85,11 +104,15 @@ attention_forward_rows(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloat
         int row = tile * TILE + local + 8 * half;
         sum[half] += __shfl_xor_sync(0xFFFFFFFFu, sum[half], 1);
         sum[half] += __shfl_xor_sync(0xFFFFFFFFu, sum[half], 2);
-        if (row >= s.rows || threadIdx.x % 4 != 0) continue;
-        lse[s.first_place() + s.place(row)] = lse_of(most[half], sum[half]);
-        row_top[local + 8 * half] = most[half] * LN2 + (sum[half] - sum[half]);
+        top[half] = BENT ? quad_max(top[half]) : most[half];
+        if (row >= s.rows) continue;
+        int64_t at = s.first_place() + s.place(row);
+        share[half] = share_of(s, at, most[half], sum[half]);
+        if (threadIdx.x % 4 != 0) continue;
+        lse[at] = lse_of(most[half], sum[half]);
+        row_top[local + 8 * half] = top[half] * LN2 + (sum[half] - sum[half]);
     }
-    add_tile((float *)shared, o, share_of(sum[0]), share_of(sum[1]), { out, 0 }, s.value_width, 0, [&](int i) {
+    add_tile((float *)shared, o, share[0], share[1], { out, 0 }, s.value_width, 0, [&](int i) {
         int row = tile * TILE + i;
         return row < s.rows ? (s.first_place() + s.place(row)) * s.value_width : -1;
     });
@@ -98,7 +121,8 @@ attention_forward_rows(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloat
 
 void attention_forward_bf16(const struct args *a, struct sizes s, float *tops)
 {
-#define FORWARD(W, VW) LAUNCH_SHARED(a, (attention_forward_rows<W, VW>), attention_grid(a, s, s.tiles), THREADS, \
+#define FORWARD(W, VW, BENT) \
+    LAUNCH_SHARED(a, (attention_forward_rows<W, VW, BENT>), attention_grid(a, s, s.tiles), THREADS, \
     tile_bytes(TILE + step_of(W), W) + tile_bytes(step_of(W), VW), \
     s, (const __nv_bfloat16 *)a->in[Q].data, (const __nv_bfloat16 *)a->in[K].data, \
     (const __nv_bfloat16 *)a->in[V].data, view_of(a->out[O]), \

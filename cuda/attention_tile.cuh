@@ -8,14 +8,19 @@
 
 enum { WARPS = TILE / 16, THREADS = WARPS * WARP, PIECE = 8 };     /* PIECE: values that are moved at once, 16 bytes */
 
-/* CASE(W, VW) of the least that holds both widths. 192 and 128 are those of multi-head latent attention. */
+/* CASE(W, VW, BENT) of the least that holds both widths, and whether scores are bent. 192 and 128 are the widths of
+   multi-head latent attention. */
 #define BY_WIDTH(s, CASE) do { \
+    if (bends(s)) BY_WIDTH_OF(s, CASE, true); \
+    else BY_WIDTH_OF(s, CASE, false); \
+} while (0)
+#define BY_WIDTH_OF(s, CASE, BENT) do { \
     int widest_ = max((s).width, (s).value_width); \
-    if (widest_ <= 32) { CASE(32, 32); } \
-    else if (widest_ <= 64) { CASE(64, 64); } \
-    else if (widest_ <= 128) { CASE(128, 128); } \
-    else if ((s).value_width <= 128) { CASE(256, 128); } \
-    else { CASE(256, 256); } \
+    if (widest_ <= 32) { CASE(32, 32, BENT); } \
+    else if (widest_ <= 64) { CASE(64, 64, BENT); } \
+    else if (widest_ <= 128) { CASE(128, 128, BENT); } \
+    else if ((s).value_width <= 128) { CASE(256, 128, BENT); } \
+    else { CASE(256, 256, BENT); } \
 } while (0)
 
 static constexpr int tile_bytes(int rows, int width) { return rows * width * 2; }

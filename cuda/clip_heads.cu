@@ -4,23 +4,24 @@
 
 enum { W, MOST, CLIP };                                     /* inputs */
 
-struct groups { float *w; void *packed; const float *most, *clip; int64_t n; int heads; };  /* n, heads: of one */
+/* n, heads: of one group */
+struct groups { float *w; void *packed; const float *most, *clip; int64_t n; int groups, heads; float limit, power; };
 
-static __device__ inline double largest(const struct groups &a, int group)
+static __device__ inline float largest(const struct groups &a, int group)
 {
-    double all = a.most[group * a.heads];
-    for (int h = 1; h < a.heads; h++) all = fmax(all, (double)a.most[group * a.heads + h]);
+    float all = a.most[group * a.heads];
+    for (int h = 1; h < a.heads; h++) all = fmaxf(all, a.most[group * a.heads + h]);
     return all;
 }
 
 /* Block (span, group). */
-static __global__ void __launch_bounds__(BLOCK) clip_heads_span(struct groups a, struct clip_heads_attr at)
+static __global__ void __launch_bounds__(BLOCK) clip_heads_span(struct groups a)
 {
     int64_t from = (int64_t)blockIdx.x * SPAN, to = a.n - from < SPAN ? a.n : from + SPAN, start = blockIdx.y * a.n;
     struct view packed = { a.packed, true };
-    double most = largest(a, blockIdx.y);
-    if (a.clip[1] == 0 || !(most > at.limit)) return;
-    float by = powf((float)(at.limit / most), (float)at.power);
+    float most = largest(a, blockIdx.y);
+    if (a.clip[1] == 0 || !(most > a.limit)) return;
+    float by = __powf(divide(a.limit, most), a.power);
     for (int64_t i = start + from + threadIdx.x; i < start + to; i += BLOCK) {
         float w = a.w[i] * by;
         a.w[i] = w;
@@ -28,21 +29,22 @@ static __global__ void __launch_bounds__(BLOCK) clip_heads_span(struct groups a,
     }
 }
 
-static __global__ void __launch_bounds__(BLOCK) clip_heads_share(struct groups a, struct clip_heads_attr at, float *out)
+static __global__ void __launch_bounds__(BLOCK) clip_heads_share(struct groups a, float *out)
 {
-    double clipped = 0;
-    for (int g = threadIdx.x; g < at.groups && a.clip[1] != 0; g += BLOCK) clipped += largest(a, g) > at.limit;
+    float clipped = 0;
+    for (int g = threadIdx.x; g < a.groups && a.clip[1] != 0; g += BLOCK) clipped += largest(a, g) > a.limit;
     clipped = block_sum(clipped);
-    if (threadIdx.x == 0) *out = (float)(clipped / at.groups);
+    if (threadIdx.x == 0) *out = divide(clipped, (float)a.groups);
 }
 
 static void update(const struct args *a)
 {
     const struct clip_heads_attr *at = (const struct clip_heads_attr *)a->attr;
     struct groups all = { reals(&a->in[W]), a->in[W].packed, reals(&a->in[MOST]), reals(&a->in[CLIP]),
-                          shape_count(a->in[W].shape) / at->groups, (int)(a->in[MOST].shape.dim[0] / at->groups) };
-    LAUNCH(a, clip_heads_span, dim3(spans_of(all.n), at->groups), BLOCK, 0, all, *at);
-    LAUNCH(a, clip_heads_share, 1, BLOCK, 0, all, *at, reals(&a->out[0]));
+                          shape_count(a->in[W].shape) / at->groups, (int)at->groups,
+                          (int)(a->in[MOST].shape.dim[0] / at->groups), (float)at->limit, (float)at->power };
+    LAUNCH(a, clip_heads_span, dim3(spans_of(all.n), all.groups), BLOCK, 0, all);
+    LAUNCH(a, clip_heads_share, 1, BLOCK, 0, all, reals(&a->out[0]));
 }
 
 TWIN(clip_heads, update);

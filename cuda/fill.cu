@@ -59,6 +59,12 @@ template <typename T> static __global__ void __launch_bounds__(BLOCK) fill_const
     for (int64_t i = first_item(); i < n; i += all_items()) to[i] = value;
 }
 
+static __global__ void __launch_bounds__(BLOCK) fill_diagonal(float *to, float value, int first, int64_t columns,
+                                                              int64_t n)
+{
+    for (int64_t i = first_item(); i < n; i += all_items()) to[i] = i % columns == i / columns + first ? value : 0;
+}
+
 void cuda_fill(void *device, const struct fill *f)
 {
     struct args a = { .device = device };
@@ -66,13 +72,15 @@ void cuda_fill(void *device, const struct fill *f)
             blocks = (columns + DRAW_BLOCK - 1) / DRAW_BLOCK;
     int grid = grid_for(&a, count, BLOCK * 4);
     const struct init *rule = &f->rule;
-    if (rule->kind != init::INIT_CONSTANT) {
+    if (rule->kind != init::INIT_CONSTANT && rule->kind != init::INIT_DIAGONAL) {
         INVARIANT(f->format == FORMAT_REAL && rows * blocks <= UINT32_MAX, "a draw of %lld values", (long long)count);
         struct rule n = { key_mixed(f->key), rule->kind, (float)rule->value, (float)rule->std, (float)rule->cut };
         struct grid g = { (unsigned)(f->shape.rank > 2 ? f->shape.dim[f->shape.rank - 2] : rows), (unsigned)blocks,
                           columns };
         LAUNCH(&a, fill_drawn, grid, BLOCK, 0, (float *)f->to, n, g, rows * blocks * DRAW_INDICES);
-    } else if (f->format == FORMAT_REAL)
+    } else if (rule->kind == init::INIT_DIAGONAL)
+        LAUNCH(&a, fill_diagonal, grid, BLOCK, 0, (float *)f->to, (float)rule->value, rule->first, columns, count);
+    else if (f->format == FORMAT_REAL)
         LAUNCH(&a, fill_constant<float>, grid, BLOCK, 0, (float *)f->to, (float)rule->value, count);
     else if (f->format == FORMAT_I32)
         LAUNCH(&a, fill_constant<int32_t>, grid, BLOCK, 0, (int32_t *)f->to, (int32_t)rule->value, count);

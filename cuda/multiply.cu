@@ -71,6 +71,7 @@ mul_scalar_forward(struct view x, const float *s, struct view y, int64_t n)
         for (int l = 0; l < LANES; l++) u.v[l] *= by;
         store8(y, i * LANES, u);
     }
+#pragma unroll 1                                            /* for which it would divide */
     for (int64_t i = whole * LANES + first_item(); i < n; i += all_items()) store(y, i, by * load(x, i));
 }
 

@@ -1,6 +1,6 @@
-/* Routing: which experts a token takes (topk), what it thinks of them (pick), how busy they are (load). A warp takes a
-   token. topk reads its keys from memory once, which bounds it while k is small: each further choice costs a pass over
-   what a lane holds. pick moves what it must. */
+/* Routing: which experts a token takes (topk), what it thinks of them (pick) and gives them (scatter), how busy they
+   are (load). A warp takes a token. topk reads its keys from memory once, which bounds it while k is small: each
+   further choice costs a pass over what a lane holds. pick and scatter move what they must. */
 #include "warp.cuh"
 
 enum { SHARED = 48 << 10 };                                 /* bytes of a block */
@@ -52,46 +52,57 @@ static void topk_tokens(const struct args *a)
 
 TWIN(topk, topk_tokens);
 
-/* ---- pick: out[t,j] = x[t, index[t,j]], 0 where that is no column ---- */
+/* ---- pick: out[t,j] = x[t, index[t,j]];  scatter: out[t,e] = sum over the j with index[t,j] = e of value[t,j].
+        Each is the other's gradient; what is no column counts for nothing. ---- */
 
 static __global__ void __launch_bounds__(BLOCK)
-pick_forward(const float *x, const int32_t *index, float *out, int64_t tokens, int experts, int k)
+values_at(struct sum to, const float *x, const int32_t *index, int64_t tokens, int experts, int k)
 {
     EACH_ROW(t, tokens)
         for (int j = lane_of(); j < k; j += WARP) {
             int e = index[t * k + j];
-            out[t * k + j] = e >= 0 && e < experts ? x[t * experts + e] : 0;
+            add(to, t * k + j, e >= 0 && e < experts ? x[t * experts + e] : 0);
         }
 }
 
-/* dx[t,e] = sum over the j with index[t,j] = e of dout[t,j] */
 static __global__ void __launch_bounds__(BLOCK)
-pick_backward(struct sum dx, const int32_t *index, const float *dout, int64_t tokens, int experts, int k)
+values_to(struct sum to, const float *value, const int32_t *index, int64_t tokens, int experts, int k)
 {
     EACH_ROW(t, tokens)
         for (int e = lane_of(); e < experts; e += WARP) {
             float sum = 0;
-            for (int j = 0; j < k; j++) sum += index[t * k + j] == e ? dout[t * k + j] : 0;
-            add(dx, t * experts + e, sum);
+            for (int j = 0; j < k; j++) sum += index[t * k + j] == e ? value[t * k + j] : 0;
+            add(to, t * experts + e, sum);
         }
 }
 
-static void pick_values(const struct args *a)
+/* dense: the tensor of all experts; sparse: that of the chosen. */
+static void launch_at(const struct args *a, struct sum sparse, const struct tensor *dense)
 {
-    int64_t tokens = a->in[0].shape.dim[0];
-    LAUNCH(a, pick_forward, grid_for(a, tokens, WARPS), BLOCK, 0, reals(&a->in[0]), ints(&a->in[1]), reals(&a->out[0]),
-           tokens, (int)a->in[0].shape.dim[1], (int)a->in[1].shape.dim[1]);
+    struct shape index = a->in[1].shape;
+    LAUNCH(a, values_at, grid_for(a, index.dim[0], WARPS), BLOCK, 0, sparse, reals(dense), ints(&a->in[1]),
+           index.dim[0], (int)dense->shape.dim[1], (int)index.dim[1]);
 }
 
-static void pick_back(const struct args *a)
+static void launch_to(const struct args *a, struct sum dense, const struct tensor *sparse, int64_t experts)
 {
-    int64_t tokens = a->in[0].shape.dim[0];
-    if (!a->din[0].data) return;
-    LAUNCH(a, pick_backward, grid_for(a, tokens, WARPS), BLOCK, 0, sum_of(a, 0), ints(&a->in[1]), reals(&a->dout[0]),
-           tokens, (int)a->in[0].shape.dim[1], (int)a->in[1].shape.dim[1]);
+    struct shape index = a->in[1].shape;
+    LAUNCH(a, values_to, grid_for(a, index.dim[0], WARPS), BLOCK, 0, dense, reals(sparse), ints(&a->in[1]),
+           index.dim[0], (int)experts, (int)index.dim[1]);
 }
 
-TWIN(pick, pick_values, pick_back);
+static struct sum written(const struct args *a) { return { view_of(a->out[0]), 0 }; }
+
+static void pick_forward(const struct args *a) { launch_at(a, written(a), &a->in[0]); }
+static void pick_backward(const struct args *a)
+{
+    if (a->din[0].data) launch_to(a, sum_of(a, 0), &a->dout[0], a->in[0].shape.dim[1]);
+}
+static void scatter_forward(const struct args *a) { launch_to(a, written(a), &a->in[0], a->out[0].shape.dim[1]); }
+static void scatter_backward(const struct args *a) { if (a->din[0].data) launch_at(a, sum_of(a, 0), &a->dout[0]); }
+
+TWIN(pick, pick_forward, pick_backward);
+TWIN(scatter, scatter_forward, scatter_backward);
 
 /* ---- load: E n_i / sum n, 1 when balanced; all 0 when nothing was routed ---- */
 

@@ -1,6 +1,6 @@
 /* Doubly stochastic matrices of logits; see runtime/ops/sinkhorn.c. Eight lanes of a warp share a token, a row each, so
-   that rows are summed within a lane and columns across eight. Cells beyond the matrix are 0, and their lines are
-   divided by 1. Bound by the shuffles of those sums. */
+   that rows are summed within a lane and columns across eight. Cells beyond the matrix are 0. Bound by the shuffles of
+   those sums. */
 #include "kernel.cuh"
 
 enum { MOST = 8, TOKENS = WARP / MOST };                    /* n at most; tokens of a block, which is a warp */
@@ -29,14 +29,6 @@ static __device__ inline float column_sum(float x)
     return x;
 }
 
-static __device__ inline float row_sum(const float m[MOST])
-{
-    float sum = 0;
-#pragma unroll
-    for (int j = 0; j < MOST; j++) sum += m[j];
-    return sum;
-}
-
 static __device__ inline void softmax(const struct place &p, float m[MOST])
 {
     float top = m[0];
@@ -44,118 +36,132 @@ static __device__ inline void softmax(const struct place &p, float m[MOST])
     for (int j = 1; j < MOST; j++) if (j < p.n) top = fmaxf(top, m[j]);
 #pragma unroll
     for (int j = 0; j < MOST; j++) m[j] = p.i < p.n && j < p.n ? __expf(m[j] - top) : 0;
-    float sum = p.i < p.n ? row_sum(m) : 1;
+    float sum = 0;
 #pragma unroll
-    for (int j = 0; j < MOST; j++) m[j] = divide(m[j], sum);
+    for (int j = 0; j < MOST; j++) sum += m[j];
+#pragma unroll
+    for (int j = 0; j < MOST; j++) m[j] = p.i < p.n ? divide(m[j], sum) : 0;
 }
 
-/* Divides rows by their sums, each lane its own; and columns, of which each lane gives the sum of number i. */
-static __device__ inline float scale_rows(const struct place &p, float eps, float m[MOST])
+/* What the lane's row and all columns are multiplied by. */
+struct factors { float u, v[MOST]; };
+
+/* Divides rows, or columns, by their sums; gives the factor of row, or column, number i. */
+static __device__ inline float divide_rows(const struct place &p, float eps, const float m[MOST], struct factors *f)
 {
-    float sum = p.i < p.n ? eps + row_sum(m) : 1;
+    float sum = eps;
 #pragma unroll
-    for (int j = 0; j < MOST; j++) m[j] = divide(m[j], sum);
-    return sum;
+    for (int j = 0; j < MOST; j++) sum += m[j] * f->u * f->v[j];
+    if (p.i < p.n) f->u = divide(f->u, sum);
+    return f->u;
 }
-static __device__ inline float scale_columns(const struct place &p, float eps, float m[MOST])
+static __device__ inline float divide_columns(const struct place &p, float eps, const float m[MOST], struct factors *f)
 {
     float own = 1;
 #pragma unroll
     for (int j = 0; j < MOST; j++) {
-        float sum = j < p.n ? eps + column_sum(m[j]) : 1;
-        if (j == p.i) own = sum;
-        m[j] = divide(m[j], sum);
+        float sum = eps + column_sum(m[j] * f->u * f->v[j]);
+        if (j < p.n) f->v[j] = divide(f->v[j], sum);
+        if (j == p.i) own = f->v[j];
     }
     return own;
 }
 
-/* Multiplies them by their sums again, and takes the gradient back: dx = (dy - sum(dy y)) / s. */
-static __device__ inline void unscale_rows(float sum, float m[MOST], float d[MOST])
+/* Take gradients e = M dM, and factors, back to before that. */
+static __device__ inline void divide_rows_gradient(float before, const float m[MOST], float e[MOST], struct factors *f)
 {
-    float dot = 0;
+    float sum = 0;
 #pragma unroll
-    for (int j = 0; j < MOST; j++) dot += d[j] * m[j];
+    for (int j = 0; j < MOST; j++) sum += e[j];
 #pragma unroll
-    for (int j = 0; j < MOST; j++) {
-        d[j] = divide(d[j] - dot, sum);
-        m[j] *= sum;
-    }
+    for (int j = 0; j < MOST; j++) e[j] -= m[j] * f->u * f->v[j] * sum;
+    f->u = before;
 }
-static __device__ inline void unscale_columns(float own, float m[MOST], float d[MOST])
+static __device__ inline void divide_columns_gradient(float own, const float m[MOST], float e[MOST], struct factors *f)
 {
 #pragma unroll
     for (int j = 0; j < MOST; j++) {
-        float sum = __shfl_sync(0xFFFFFFFFu, own, j, MOST), dot = column_sum(d[j] * m[j]);
-        d[j] = divide(d[j] - dot, sum);
-        m[j] *= sum;
+        e[j] -= m[j] * f->u * f->v[j] * column_sum(e[j]);
+        f->v[j] = __shfl_sync(0xFFFFFFFFu, own, j, MOST);
     }
 }
 
-/* sums: those of every division, a line of WARP each, where backward will want them. */
-static __device__ inline void balance(const struct place &p, float eps, int iterations, float m[MOST], float *sums)
+/* m: the softmax + eps. kept: the factors after every division, a line of WARP each, where backward will want them. */
+static __device__ inline void balance(const struct place &p, float eps, int divisions, float m[MOST], struct factors *f,
+                                      float *kept)
 {
     softmax(p, m);
+    f->u = 1;
 #pragma unroll
-    for (int j = 0; j < MOST; j++) m[j] += p.i < p.n && j < p.n ? eps : 0;
-    for (int k = 0; k < 2 * iterations - 1; k++) {
-        float sum = k % 2 ? scale_rows(p, eps, m) : scale_columns(p, eps, m);
-        if (sums) sums[k * WARP + threadIdx.x] = sum;
+    for (int j = 0; j < MOST; j++) {
+        m[j] += p.i < p.n && j < p.n ? eps : 0;
+        f->v[j] = 1;
+    }
+    for (int k = 0; k < divisions; k++) {
+        float own = k % 2 ? divide_rows(p, eps, m, f) : divide_columns(p, eps, m, f);
+        if (kept) kept[k * WARP + threadIdx.x] = own;
     }
 }
 
-static __global__ void __launch_bounds__(WARP)
-sinkhorn_forward(const float *x, float *y, int64_t tokens, int n, int iterations, float eps)
+static __global__ void __launch_bounds__(WARP, 1)
+sinkhorn_forward(const float *x, float *y, int64_t tokens, int n, int divisions, float eps)
 {
     for (int64_t t = (int64_t)blockIdx.x * TOKENS; t < tokens; t += (int64_t)gridDim.x * TOKENS) {
         struct place p = place_at(t, n);
+        struct factors f;
         float m[MOST];
         read_row(x, p, tokens, m);
-        balance(p, eps, iterations, m, NULL);
+        balance(p, eps, divisions, m, &f, NULL);
 #pragma unroll
         for (int j = 0; j < MOST; j++)
-            if (p.token < tokens && p.i < n && j < n) y[(p.token * n + p.i) * n + j] = m[j];
+            if (p.token < tokens && p.i < n && j < n) y[(p.token * n + p.i) * n + j] = m[j] * f.u * f.v[j];
     }
 }
 
-static __global__ void __launch_bounds__(WARP)
-sinkhorn_backward(const float *x, const float *dy, struct sum dx, int64_t tokens, int n, int iterations, float eps)
+static __global__ void __launch_bounds__(WARP, 1)
+sinkhorn_backward(const float *x, const float *dy, struct sum dx, int64_t tokens, int n, int divisions, float eps)
 {
-    extern __shared__ float sums[];
+    extern __shared__ float kept[];
     for (int64_t t = (int64_t)blockIdx.x * TOKENS; t < tokens; t += (int64_t)gridDim.x * TOKENS) {
         struct place p = place_at(t, n);
-        float m[MOST], d[MOST];
+        struct factors f;
+        float m[MOST], e[MOST], sum = 0;
         read_row(x, p, tokens, m);
-        read_row(dy, p, tokens, d);
-        balance(p, eps, iterations, m, sums);
-        for (int k = 2 * iterations - 2; k >= 0; k--)
-            if (k % 2) unscale_rows(sums[k * WARP + threadIdx.x], m, d);
-            else unscale_columns(sums[k * WARP + threadIdx.x], m, d);
+        read_row(dy, p, tokens, e);
+        balance(p, eps, divisions, m, &f, kept);
+#pragma unroll
+        for (int j = 0; j < MOST; j++) e[j] *= m[j] * f.u * f.v[j];
+        for (int k = divisions - 1; k >= 0; k--) {
+            float before = k > 1 ? kept[(k - 2) * WARP + threadIdx.x] : 1;
+            if (k % 2) divide_rows_gradient(before, m, e, &f);
+            else divide_columns_gradient(before, m, e, &f);
+        }
         read_row(x, p, tokens, m);
         softmax(p, m);
-        float dot = 0;
 #pragma unroll
-        for (int j = 0; j < MOST; j++) dot += d[j] * m[j];
+        for (int j = 0; j < MOST; j++) sum += e[j] = m[j] == 0 ? 0 : e[j] * divide(m[j], m[j] + eps);
 #pragma unroll
         for (int j = 0; j < MOST; j++)
-            if (p.token < tokens && p.i < n && j < n) add(dx, (p.token * n + p.i) * n + j, m[j] * (d[j] - dot));
+            if (p.token < tokens && p.i < n && j < n) add(dx, (p.token * n + p.i) * n + j, e[j] - m[j] * sum);
     }
 }
+
+static int divisions(const struct args *a) { return 2 * (int)((const struct sinkhorn_attr *)a->attr)->iterations - 1; }
 
 static void forward(const struct args *a)
 {
     const struct sinkhorn_attr *at = (const struct sinkhorn_attr *)a->attr;
     struct shape s = a->in[0].shape;
     LAUNCH(a, sinkhorn_forward, grid_for(a, s.dim[0], TOKENS), WARP, 0, reals(&a->in[0]), reals(&a->out[0]), s.dim[0],
-           (int)s.dim[1], (int)at->iterations, (float)at->eps);
+           (int)s.dim[1], divisions(a), (float)at->eps);
 }
 
 static void backward(const struct args *a)
 {
     const struct sinkhorn_attr *at = (const struct sinkhorn_attr *)a->attr;
     struct shape s = a->in[0].shape;
-    int sums = (2 * (int)at->iterations - 1) * WARP * (int)sizeof(float);
-    LAUNCH(a, sinkhorn_backward, grid_for(a, s.dim[0], TOKENS), WARP, sums, reals(&a->in[0]), reals(&a->dout[0]),
-           sum_of(a, 0), s.dim[0], (int)s.dim[1], (int)at->iterations, (float)at->eps);
+    LAUNCH(a, sinkhorn_backward, grid_for(a, s.dim[0], TOKENS), WARP, divisions(a) * WARP * (int)sizeof(float),
+           reals(&a->in[0]), reals(&a->dout[0]), sum_of(a, 0), s.dim[0], (int)s.dim[1], divisions(a), (float)at->eps);
 }
 
 TWIN(sinkhorn, forward, backward);

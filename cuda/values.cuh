@@ -81,7 +81,7 @@ template <class Op> static inline void backward_values(const struct args *a, int
     struct sum nothing = {};
     LAUNCH(a, values_backward<Op>, grid_for(a, n, BLOCK * LANES), BLOCK, 0, x, y, view_of(a->dout[0]),
            attr ? (float)attr->p : 0, attr ? (float)attr->q : 0, sum_of(a, 0),
-           a->n_in > 1 && !(reads & NOT_Y) ? sum_of(a, 1) : nothing, n);
+           a->n_in > 1 ? sum_of(a, 1) : nothing, n);
 }
 
 #endif

@@ -2,8 +2,15 @@
    heads is MHA, 1 is MQA. The heads' width is free of the model's (WeLM: three times as wide). */
 #include "model/module.h"
 #include <math.h>
+#include <string.h>
 
-struct conf { int heads, kv_heads, head_dim; struct pick mask, kv, value, qk_norm, gate; };
+enum sink { NONE, HEAD, TOKEN };
+struct conf {
+    int heads, kv_heads, head_dim;
+    struct pick mask, kv, value, qk_norm, gate;
+    int sink;
+    double softcap, qk_clip;
+};
 static const struct param params[] = {
     INT(struct conf, heads, 4, 1, 1024, "", "query heads"),
     INT(struct conf, kv_heads, 2, 1, 1024, "", "key and value heads"),
@@ -13,6 +20,11 @@ static const struct param params[] = {
     SLOT(struct conf, value, SLOT_VALUE, "none", "what is mixed into values"),
     SLOT(struct conf, qk_norm, SLOT_QK_NORM, "none", "norm on queries and keys"),
     SLOT(struct conf, gate, SLOT_GATE, "none", "gate on the heads' outputs"),
+    CHOICE(struct conf, sink, NONE, "none head token",
+           "attention to nothing: a learned logit of each head, or one that each token makes"),
+    OPTIONAL(struct conf, softcap, 0, 1000, "", "logits are kept within it by tanh; Gemma 2: 50"),
+    OPTIONAL(struct conf, qk_clip, 0, 1e6, "",
+             "after a step in which a head's largest logit was above it, its queries and keys shrink (QK-clip)"),
     { 0 }
 };
 
@@ -22,6 +34,10 @@ static void check(struct pick self, const struct model_conf *model, const char *
     const struct conf *c = self.conf;
     if (c->heads % c->kv_heads)
         module_problem(problems, path, "kv_heads", "%d: must divide heads = %d", c->kv_heads, c->heads);
+    if (c->qk_clip > 0 && strcmp(c->qk_norm.module->name, "qk") == 0)
+        module_problem(problems, path, "qk_clip", "%g: qk_norm undoes what it scales", c->qk_clip);
+    if (c->qk_clip > 0 && strcmp(c->kv.module->name, "cla") == 0)
+        module_problem(problems, path, "qk_clip", "%g: who reads another layer's keys has none to scale", c->qk_clip);
     if (c->head_dim % 2) module_problem(problems, path, "head_dim", "%d: must be even", c->head_dim);
 }
 
@@ -35,26 +51,70 @@ static struct node *finish(struct build *b, const struct conf *c, const char *wh
 static struct kv project(struct build *b, const void *context, struct node *from)
 {
     const struct conf *c = context;
-    int64_t width = (int64_t)c->kv_heads * c->head_dim, window = c->mask.module->mask(b, c->mask).window;
+    struct mask mask = c->mask.module->mask(b, c->mask);
+    int64_t width = (int64_t)c->kv_heads * c->head_dim, window = mask.window ? mask.window : mask.chunk;
     struct node *k = linear(b, "k", ROLE_K, from, width), *v = linear(b, "v", ROLE_V, from, width);
     k = build_cached(b, "k", finish(b, c, "k", k, c->kv_heads), window);    /* [T,G,W], cached [B,C,G,W] */
     v = c->value.module->value(b, c->value, from, view(b->graph, v, SHAPE(b->tokens, c->kv_heads, c->head_dim)));
     return (struct kv){ k, build_cached(b, "v", v, window), v };
 }
 
+/* [H] or [T,H]; both begin as a sink of logit 0. */
+static struct node *sink_of(struct build *b, const struct conf *c, struct node *u)
+{
+    struct init zero = { .kind = INIT_CONSTANT, .value = 0 };
+    if (c->sink == HEAD) return build_weight(b, "sink", ROLE_SCALAR, SHAPE(c->heads), zero);
+    if (c->sink == NONE) return NULL;
+    return matmul(b->graph, u, build_weight(b, "sink.weight", ROLE_GATE, SHAPE(c->heads, b->width), zero), DTYPE_REAL);
+}
+
+struct clipped { const struct conf *conf; struct node *most; const char *path; };
+
+/* A key head that is normalised has no length: then queries take the whole of it. Kimi 2025 (K2). */
+static void clip(struct build *b, void *state, struct update u)
+{
+    const struct clipped *s = state;
+    const struct conf *c = s->conf;
+    struct graph *g = b->graph;
+    bool normed = strcmp(c->qk_norm.module->name, "k") == 0;
+    struct clip_heads_attr a = { c->qk_clip, normed ? 1 : 0.5, normed ? c->heads : c->kv_heads };
+    struct node *q = graph_leaf(g, leaves_find(g->leaves, arena_text(b->arena, "%s.q.weight", s->path)));
+    struct node *k = graph_leaf(g, leaves_find(g->leaves, arena_text(b->arena, "%s.k.weight", s->path)));
+    struct node *share = clip_heads(g, q, s->most, u.clip, a);
+    if (!normed) clip_heads(g, k, s->most, u.clip, a);
+    build_metric(b, "layer_clipped_heads", share, "", BETTER_NONE, "share of groups of heads that QK-clip shrank");
+}
+
+static void observe(struct build *b, const struct conf *c, struct node *heads)
+{
+    struct graph *g = b->graph;
+    struct node *most = graph_result(g, heads, 1);          /* [H] */
+    build_metric_as(b, "layer_attn_logit_max", max_all(g, most), "", CARRY_MAX, BETTER_NONE,
+                    "largest scaled score before softmax");
+    if (c->sink != NONE && b->mode == MODE_TRAIN)
+        build_metric(b, "head_sink_mass", graph_result(g, heads, 2), "", BETTER_NONE,
+                     "mean share of its attention that each head gives to its sink");
+    if (c->qk_clip == 0 || b->mode != MODE_TRAIN) return;
+    struct clipped *s = arena_alloc(b->arena, sizeof *s);
+    *s = (struct clipped){ c, carry(g, most, CARRY_MAX), arena_text(b->arena, "%s", b->path) };
+    build_update(b, clip, s);
+}
+
 static struct node *build(struct build *b, struct pick self, struct node *u)
 {
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
-    int64_t width = (int64_t)c->heads * c->head_dim, window = c->mask.module->mask(b, c->mask).window;
+    int64_t width = (int64_t)c->heads * c->head_dim;
+    struct mask mask = c->mask.module->mask(b, c->mask);
     build_keep(b, b->layer, "attention.input", u);
 
     struct node *q = finish(b, c, "q", linear(b, "q", ROLE_Q, u, width), c->heads);    /* [T,H,W] */
     struct kv kv = c->kv.module->kv(b, c->kv, u, (struct projector){ project, c });
     struct node *start = build_present(b, b->start, (double)b->seq);    /* what only fills up sees nothing */
-    struct node *heads = attention(g, q, kv.k, kv.v, start, b->pos, 1 / sqrt(c->head_dim), window);
-    build_metric_as(b, "layer_attn_logit_max", max_all(g, graph_result(g, heads, 1)), "", CARRY_MAX, BETTER_NONE,
-                    "largest scaled score before softmax");
+    struct node *heads = attention(g, (struct attention){
+        .q = q, .k = kv.k, .v = kv.v, .start = start, .pos = b->pos, .sink = sink_of(b, c, u),
+        .scale = 1 / sqrt(c->head_dim), .window = mask.window, .chunk = mask.chunk, .softcap = c->softcap });
+    observe(b, c, heads);
     heads = c->gate.module->gate(b, c->gate, u, heads, kv.value);       /* [T,H,W] */
     return linear(b, "out", ROLE_OUT, view(g, heads, SHAPE(b->tokens, width)), b->width);
 }

@@ -4,13 +4,7 @@
 static struct dispatched build(struct build *b, struct pick self, struct node *u, struct routing *r)
 {
     (void)self;
-    struct graph *g = b->graph;
-    struct node *sorted = dispatch(g, r->index, r->experts, r->rows);                                 /* offsets [E+1] */
-    r->counts = graph_result(g, sorted, 3);
-    struct dispatched d = { .offsets = sorted, .order = graph_result(g, sorted, 1),
-                            .place = graph_result(g, sorted, 2) };
-    d.rows = gather(g, u, d.order, d.place);                                                    /* [T*K,D] */
-    return d;
+    return build_dispatched(b, u, r);
 }
 
 const struct module dispatch_dropless = {

@@ -3,6 +3,7 @@
 #include "model/module.h"
 
 #include <math.h>
+#include <stdio.h>
 
 struct conf { int experts, d_ff; struct pick activation, router; struct picks balance; struct pick dispatch, shared; };
 static const struct param params[] = {
@@ -16,6 +17,31 @@ static const struct param params[] = {
     { 0 }
 };
 
+/* How likely a choice was is known of normal noise alone, and of a choice that goes by nothing but the noisy logits. */
+static void check_noise(const struct conf *c, const char *path, struct problems *problems)
+{
+    struct traits router = module_traits(c->router);
+    const char *asks = NULL, *moves = NULL;
+    for (int i = 0; i < c->balance.n; i++) {
+        struct pick p = c->balance.pick[i];
+        if (module_traits(p).asks_noise) asks = p.module->name;
+        if (p.module->balance_key) moves = p.module->name;
+    }
+    char key[64];
+    snprintf(key, sizeof key, "balance.%s", asks ? asks : "");
+    if (asks && !router.normal_noise)
+        module_problem(problems, path, key,
+                       "needs normal noise on the router's logits: router.noise = \"learned\" or \"normal\"");
+    if (asks && !router.largest_keys)
+        module_problem(problems, path, key, "needs a choice of the largest logits: router.select = \"top_k\"");
+    if (asks && moves)
+        module_problem(problems, path, key, "needs a choice by noisy logits alone, and '%s' moves it: take one of them",
+                       moves);
+    if (asks && router.top_k >= c->experts)
+        module_problem(problems, path, key, "with router.top_k = %d every one of %d experts is chosen: at most %d",
+                       router.top_k, c->experts, c->experts - 1);
+}
+
 static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {
     (void)model;
@@ -23,9 +49,14 @@ static void check(struct pick self, const struct model_conf *model, const char *
     struct traits router = module_traits(c->router);
     if (router.top_k > c->experts)
         module_problem(problems, path, "router.top_k", "%d: the model has only %d experts", router.top_k, c->experts);
+    for (int i = 0; i < c->balance.n && router.keyless; i++)
+        if (c->balance.pick[i].module->balance_key)
+            module_problem(problems, path, "balance", "%s moves the key, but router.select does not choose by it",
+                           c->balance.pick[i].module->name);
     if (router.top_k == 1 && c->experts > 1 && router.gates_sum_to_one)
         module_problem(problems, path, "router.normalize",
                        "after: with top_k = 1 every gate would be 1 and the router would get no gradient");
+    check_noise(c, path, problems);
 }
 
 static void observe(struct build *b, const struct routing *r)

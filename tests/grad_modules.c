@@ -8,6 +8,7 @@ static const struct { const char *param; double value; } other_value[] = {
     /* One step of warm-up is none */
     { "schedule constant warmup", 2 }, { "schedule cosine warmup", 2 }, { "schedule wsd warmup", 2 },
     { "embed over_encoding rows", 9 },    /* rows are rounded up to a prime */
+    { "attention gqa qk_clip", 0.02 },    /* below the largest logit */
 };
 
 /* What a parameter needs beside its module's company to change a loss. */
@@ -136,6 +137,7 @@ static void test_gradients_of_choices(void **state)
     int checked = 0;
     for (const struct module *const *m = module_all; *m; m++)
         for (const struct param *p = (*m)->params; p && p->name; p++) {
+            if (stops_gradient(*m, p)) continue;
             if (p->type == PARAM_BOOL) checked += check_choice(*m, p, json_boolean(!p->value));
             for (const char *at = p->type == PARAM_CHOICE ? p->choices : ""; *at;
                  at += strcspn(at, " "), at += *at == ' ')
@@ -173,6 +175,20 @@ static void test_gradient_of_hybrid(void **state)
     struct tiny t;
     assert_true(build(&t, &c));
     check_gradient("a hybrid stack", &t, 3);
+    tiny_free(&t);
+    config_free(&c);
+}
+
+/* Noisy top-k with one width, as V-MoE; `balance load` has the learned one for company. */
+static void test_gradient_of_noise(void **state)
+{
+    (void)state;
+    struct config c = { tiny_json(&model_schema, tiny_base, TEXT({
+        "ffn.router.noise": "normal", "ffn.router.normalize": "after", "ffn.balance": ["importance", "load"]
+    })), json_object() };
+    struct tiny t;
+    assert_true(build(&t, &c));
+    check_gradient("normal noise, importance and load", &t, 1);
     tiny_free(&t);
     config_free(&c);
 }
@@ -454,6 +470,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gradients), cmocka_unit_test(test_gradients_of_choices),
         cmocka_unit_test(test_gradient_of_all), cmocka_unit_test(test_gradient_of_hybrid),
+        cmocka_unit_test(test_gradient_of_noise),
         cmocka_unit_test(test_no_dead_parameter), cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_off_is_inert), cmocka_unit_test(test_initial_weights_do_not_move),
         cmocka_unit_test(test_larger_models_hold_smaller_ones),

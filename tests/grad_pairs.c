@@ -56,11 +56,13 @@ static void check_together(const struct toggle *const *t, int n, struct tally *t
         tiny_start(&tiny, seed);
         d = derivative_of(&tiny);
     }
+    bool stopped = false;
+    for (int i = 0; i < n; i++) stopped |= stops_gradient(t[i]->module, t[i]->param);
     if (!d.still) fail_msg("%s: the nudge flips a choice whatever the seed", name);
-    if (!(d.error < 1e-6))
+    if (!stopped && !(d.error < 1e-6))
         fail_msg("%s: derivative %.12g, by differences %.12g, relative error %.2g", name, d.exact, d.numeric, d.error);
     check_finite(&tiny, name);
-    tally->worst = fmax(tally->worst, d.error);
+    if (!stopped) tally->worst = fmax(tally->worst, d.error);
     tally->legal++;
     tiny_free(&tiny);
 }

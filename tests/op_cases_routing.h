@@ -72,6 +72,9 @@ static inline int32_t rate_one(int64_t i) { (void)i; return 1; }
     CASE(noise, normal, noise(g, real_in(g, 6, 5), int_in(g, SHAPE(2, 2), 7, -3, 1 << 30, -1), "a", NOISE_NORMAL)) \
     CASE(noise, uniform, noise(g, act_in(g, 4, 2, 3), int_in(g, SHAPE(4, 2), 1, 0, 0, 1, 1, 1, -7, 0), "b", NOISE_UNIFORM)) \
     CASE(noise, gumbel, noise(g, real_in(g, 3), int_in(g, SHAPE(1, 2), 7, -3), "a", NOISE_GUMBEL)) \
+    CASE(scatter, some, scatter(g, real_in(g, 3, 2), int_in(g, SHAPE(3, 2), 4, 0, 1, 2, 3, 1), 5)) \
+    CASE(scatter, holes, scatter(g, real_in(g, 3, 2), int_in(g, SHAPE(3, 2), 1, -1, -1, 4, 0, 1), 4)) \
+    CASE(scatter, twice, scatter(g, real_in(g, 1, 3), int_in(g, SHAPE(1, 3), 2, 1, 2), 3)) \
     CASE(pick, holes, pick(g, real_in(g, 3, 5), int_in(g, SHAPE(3, 2), 4, -1, -1, -1, 5, 2))) \
     CASE(topk_columns, some, topk_columns(g, real_in(g, 6, 3), 2, 2)) \
     CASE(topk_columns, one, topk_columns(g, real_in(g, 4, 2), 1, 1)) \
@@ -135,6 +138,7 @@ static inline int32_t rate_one(int64_t i) { (void)i; return 1; }
     CASE(topk, large, topk(g, real_in(g, 700, 37), 5)) \
     CASE(topk, many, topk(g, real_in(g, 333, 70), 8)) \
     CASE(pick, large, pick(g, real_in(g, 700, 37), count_in(g, SHAPE(700, 5), large_index))) \
+    CASE(scatter, large, scatter(g, real_in(g, 1000, 3), count_in(g, SHAPE(1000, 3), holes_choice), 70)) \
     CASE(threshold, large, threshold(g, real_in(g, 700, 37), count_in(g, SHAPE(700, 5), large_index))) \
     CASE(threshold, ties, threshold(g, real_count_in(g, SHAPE(300, 70), large_choice), count_in(g, SHAPE(300, 4), large_index))) \
     CASE(cv2, large, cv2(g, positive_in(g, 300))) \

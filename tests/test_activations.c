@@ -1,5 +1,6 @@
-/* Values and slopes of elementwise ops: distributions, scores, gated units. */
+/* Values and slopes of elementwise ops: distributions, scores, gated units; and what feed-forwards make of them. */
 #include "op_check.h"
+#include "tiny.h"
 
 #define HERE(CASE) \
     CASE(normal, values, normal(g, real_in(g, 6))) \
@@ -84,11 +85,71 @@ static void test_gated_units(void **state)
     bench_close(&situ);
 }
 
+/* ---- feed-forwards ---- */
+
+static double normal_of(double x) { return 0.5 * erfc(-x / sqrt(2)); }
+static double swiglu_of(double up, double gate) { return gate / (1 + exp(-gate)) * up; }
+static double geglu_of(double up, double gate) { return gate * normal_of(gate) * up; }
+static double reglu_of(double up, double gate) { return gate > 0 ? gate * up : 0; }
+static double gelu_of(double up, double gate) { (void)gate; return up * normal_of(up); }
+static double relu2_of(double up, double gate) { (void)gate; return up > 0 ? up * up : 0; }
+
+static const struct unit { const char *name; double (*value)(double up, double gate); bool gated; } units[] = {
+    { "swiglu", swiglu_of, true }, { "geglu", geglu_of, true }, { "reglu", reglu_of, true },
+    { "gelu", gelu_of, false }, { "relu2", relu2_of, false },
+};
+
+/* What is multiplied with PATH.down is the unit's value of what PATH.up and PATH.gate give. */
+static void check_unit(struct tiny *t, const struct unit *u, const char *path)
+{
+    char up[64], gate[64], down[64];
+    snprintf(up, sizeof up, "layers.1.ffn.%sup.weight", path);
+    snprintf(gate, sizeof gate, "layers.1.ffn.%sgate.weight", path);
+    snprintf(down, sizeof down, "layers.1.ffn.%sdown.weight", path);
+    if (!u->gated && leaves_find(t->leaves, gate)) fail_msg("%s has no gate, but weights of one: %s", u->name, gate);
+    const struct node *hidden = tiny_user(t, down)->in[0];
+    double *x = tiny_read(t, tiny_user(t, up)), *y = u->gated ? tiny_read(t, tiny_user(t, gate)) : NULL,
+           *z = tiny_read(t, hidden), most = 0;
+    for (int64_t i = 0; i < shape_count(hidden->shape); i++) {
+        double want = u->value(x[i], y ? y[i] : 0);
+        if (!(fabs(z[i] - want) <= 1e-5 * fmax(1, fabs(want))))
+            fail_msg("%s, %s: %.8g for %.8g", u->name, up, z[i], want);
+        most = fmax(most, fabs(want));
+    }
+    assert_true(most > 0.1);
+    free(x);
+    free(y);
+    free(z);
+}
+
+static void test_feed_forwards(void **state)
+{
+    (void)state;
+    static const char *const ffn[] = { "\"dense\"", "{\"module\": \"moe\", \"experts\": 4, \"d_ff\": 6, \"shared\": "
+                                                  "\"dense\"}" };
+    for (int i = 0; i < COUNT(units); i++)
+        for (int kind = 0; kind < 2; kind++) {
+            char text[256];
+            snprintf(text, sizeof text, "{\"ffn\": %s, \"ffn.activation\": \"%s\"}", ffn[kind], units[i].name);
+            struct tiny t = tiny_new(text, NULL, MODE_EVAL, 2, 6);
+            tiny_start(&t, 1);
+            tiny_forward(&t);
+            check_unit(&t, &units[i], kind ? "experts." : "");
+            if (kind) check_unit(&t, &units[i], "shared.");
+            tiny_free(&t);
+        }
+    for (const struct module *const *m = module_all; *m; m++) {
+        bool known = (*m)->slot != SLOT_ACTIVATION;
+        for (int i = 0; i < COUNT(units); i++) known |= strcmp(units[i].name, (*m)->name) == 0;
+        if (!known) fail_msg("activation %s has no formula here", (*m)->name);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_normal), cmocka_unit_test(test_sqrt_softplus), cmocka_unit_test(test_leaky_relu2),
-        cmocka_unit_test(test_gated_units),
+        cmocka_unit_test(test_gated_units), cmocka_unit_test(test_feed_forwards),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

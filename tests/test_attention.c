@@ -12,6 +12,9 @@ static struct form {
     int32_t (*start)(int64_t i);
 } form;
 
+/* What a form may have beside that. extent: distances that have a bias; sinks: 1 of heads, 2 of tokens and heads. */
+static struct extra { int64_t chunk, extent; double softcap; int sinks; } extra;
+
 static int32_t none(int64_t i) { (void)i; return 0; }
 /* Documents of 1, 2, 3, .. tokens: the last place of a sequence where one starts. */
 static int32_t growing(int64_t i)
@@ -35,6 +38,22 @@ static const struct form forms[] = {
     { 2, 60, 3, 1, 16, 32, 25, 90, 30, late },  { 1, 1, 12, 1, 16, 16, 0, 40, 12, none },
 };
 
+static const struct { struct form form; struct extra extra; } more[] = {
+    { { 1, 290, 6, 2, 24, 40, 0, 0, 0, halves }, { .sinks = 1 } },  { { 2, 130, 3, 1, 17, 9, 0, 0, 0, growing }, { .sinks = 2 } },
+    { { 1, 300, 4, 2, 32, 32, 50, 0, 0, none }, { .softcap = 0.7 } }, { { 2, 130, 3, 1, 17, 9, 0, 0, 0, halves }, { .extent = 1 } },
+    { { 1, 300, 4, 2, 32, 32, 0, 0, 0, none }, { .extent = 150 } }, { { 1, 520, 2, 2, 80, 100, 0, 0, 0, halves }, { .chunk = 100 } },
+    { { 1, 300, 4, 2, 32, 32, 90, 0, 0, growing }, { 70, 40, 1.5, 2 } }, { { 1, 70, 35, 1, 4, 4, 20, 0, 0, none }, { 30, 70, 1.5, 1 } },
+    { { 2, 1, 4, 2, 24, 20, 0, 300, 299, late }, { 100, 60, 1.5, 1 } }, { { 1, 2, 3, 1, 7, 7, 0, 400, 350, late }, { 0, 140, 1.5, 2 } },
+    { { 2, 60, 3, 1, 16, 32, 25, 90, 30, late }, { 40, 12, 1.5, 2 } },
+};
+
+enum { FORMS = COUNT(forms) + COUNT(more) };
+static void choose(int number)
+{
+    form = number < COUNT(forms) ? forms[number] : more[number - COUNT(forms)].form;
+    extra = number < COUNT(forms) ? (struct extra){ 0 } : more[number - COUNT(forms)].extra;
+}
+
 static struct node *build(struct graph *g)
 {
     int64_t tokens = form.batch * form.seq, rows = form.capacity ? form.capacity : form.seq;
@@ -45,8 +64,9 @@ static struct node *build(struct graph *g)
     v.dim[v.rank - 1] = form.value_width;
     struct node *keys = bench_in(g, DTYPE_ACT, k, FILL_NORMAL), *values = bench_in(g, DTYPE_ACT, v, FILL_NORMAL);
     struct node *start = count_in(g, SHAPE(form.batch, form.seq), form.start);
-    return attention(g, q, keys, values, start, form.capacity ? int_in(g, SHAPE(1), (int)form.pos) : NULL,
-                     1 / sqrt((double)form.width), form.window);
+    return ATTEND(.q = q, .k = keys, .v = values, .start = start, .pos = form.capacity ? int_in(g, SHAPE(1), (int)form.pos) : NULL, .scale = 1 / sqrt((double)form.width), .window = form.window,
+                  .chunk = extra.chunk, .softcap = extra.softcap, .rel = extra.extent ? act_in(g, tokens, form.heads, extra.extent) : NULL,
+                  .sink = extra.sinks == 1 ? real_in(g, form.heads) : extra.sinks ? real_in(g, tokens, form.heads) : NULL);
 }
 
 /* Rows of the cache that no query may look at must not be read. */
@@ -61,12 +81,13 @@ static void open_form(struct bench *b, bool bf16, int threads)
         }
 }
 
-struct want { double *out, *grad[3], most[64]; };
+enum { SINK = 5, REL, GRADS };
+struct want { double *out, *grad[GRADS], most[64], mass[64]; };
 
 static struct want want_new(const struct bench *b)
 {
     struct want w = { .out = xcalloc((size_t)shape_count(b->out[0].shape), sizeof *w.out) };
-    for (int i = 0; i < 3; i++) w.grad[i] = xcalloc((size_t)shape_count(b->in[i].shape), sizeof *w.grad[i]);
+    for (int i = 0; i < GRADS; i++) w.grad[i] = b->din[i].data ? xcalloc((size_t)shape_count(b->in[i].shape), sizeof *w.grad[i]) : NULL;
     for (int h = 0; h < 64; h++) w.most[h] = -INFINITY;
     return w;
 }
@@ -74,7 +95,7 @@ static struct want want_new(const struct bench *b)
 static void want_free(struct want *w)
 {
     free(w->out);
-    for (int i = 0; i < 3; i++) free(w->grad[i]);
+    for (int i = 0; i < GRADS; i++) free(w->grad[i]);
 }
 
 static double inner(const struct tensor *x, int64_t i, const struct tensor *y, int64_t j, int64_t n)
@@ -88,22 +109,33 @@ static double inner(const struct tensor *x, int64_t i, const struct tensor *y, i
 static void query(const struct bench *b, struct want *w, int64_t t, int64_t h, int64_t here, int64_t first_key)
 {
     double p[MOST_KEYS], sum = 0, top = -INFINITY, mean = 0, scale = 1 / sqrt((double)form.width);
-    int64_t from = ints(&b->in[3])[t], at = t * form.heads + h, g = h * form.groups / form.heads, wide = form.width,
-            value_wide = form.value_width;
+    int64_t from = ints(&b->in[3])[t], at = t * form.heads + h, g = h * form.groups / form.heads, wide = form.width, value_wide = form.value_width;
+    int64_t tokens = form.batch * form.seq, each = extra.sinks == 1 ? h : at;
     if (form.window && here - form.window + 1 > from) from = here - form.window + 1;
+    while (extra.chunk && (from - ints(&b->in[3])[t]) / extra.chunk < (here - ints(&b->in[3])[t]) / extra.chunk) from++;
+    double sink = extra.sinks ? tensor_get(&b->in[SINK], each) : -INFINITY, steep[MOST_KEYS];
     for (int64_t j = from; j <= here; j++) {
         p[j] = scale * inner(&b->in[0], at, &b->in[1], (first_key + j) * form.groups + g, wide);
+        if (here - j < extra.extent) p[j] += tensor_get(&b->in[REL], at * extra.extent + here - j);
         top = fmax(top, p[j]);
+        double bent = extra.softcap ? tanh(p[j] / extra.softcap) : 0;
+        steep[j] = 1 - bent * bent;
+        if (extra.softcap) p[j] = extra.softcap * bent;
     }
     for (int64_t j = from; j <= here; j++) sum += p[j] = exp(p[j] - top);
+    double share = exp(sink - top) / (sum + exp(sink - top));
+    sum += exp(sink - top);
     for (int64_t j = from; j <= here; j++) {
         p[j] /= sum;
         mean += p[j] * inner(&b->dout[0], at, &b->in[2], (first_key + j) * form.groups + g, value_wide);
     }
     w->most[h] = fmax(w->most[h], top);
+    w->mass[h] += share / (double)tokens;
+    if (extra.sinks) w->grad[SINK][each] -= share * mean;
     for (int64_t j = from; j <= here; j++) {
         int64_t key = (first_key + j) * form.groups + g;
-        double slope = scale * p[j] * (inner(&b->dout[0], at, &b->in[2], key, value_wide) - mean);
+        double bend = steep[j] * p[j] * (inner(&b->dout[0], at, &b->in[2], key, value_wide) - mean), slope = scale * bend;
+        if (here - j < extra.extent) w->grad[REL][at * extra.extent + here - j] = bend;
         for (int64_t i = 0; i < value_wide; i++) {
             w->out[at * value_wide + i] += p[j] * tensor_get(&b->in[2], key * value_wide + i);
             w->grad[2][key * value_wide + i] += p[j] * tensor_get(&b->dout[0], at * value_wide + i);
@@ -130,12 +162,13 @@ static void agree(const char *level, int number, const char *what, const struct 
 
 static void check_values(const char *level, int number, struct bench *b, const struct want *w, double share)
 {
-    static const char *const names[] = { "dq", "dk", "dv" };
+    static const char *const names[] = { "dq", "dk", "dv", "", "", "dsink", "drel" };
     bench_forward(b);
     bench_backward(b);
     agree(level, number, "out", &b->out[0], w->out, share);
     agree(level, number, "logit_max", &b->out[1], w->most, share);
-    for (int i = 0; i < 3; i++) agree(level, number, names[i], &b->din[i], w->grad[i], share);
+    if (extra.sinks) agree(level, number, "sink_mass", &b->out[2], w->mass, share);
+    for (int i = 0; i < GRADS; i++) if (w->grad[i]) agree(level, number, names[i], &b->din[i], w->grad[i], share);
 }
 
 /* bf16 starts from the same values and rounds its results: by 1/256, and o once more before it gives the mean in
@@ -143,9 +176,9 @@ static void check_values(const char *level, int number, struct bench *b, const s
 static void test_definition(void **state)
 {
     (void)state;
-    for (int number = 0; number < COUNT(forms); number++) {
+    for (int number = 0; number < FORMS; number++) {
         struct bench b;
-        form = forms[number];
+        choose(number);
         open_form(&b, false, 1);
         struct want w = want_new(&b);
         for (int64_t t = 0; t < form.batch * form.seq; t++)
@@ -167,29 +200,31 @@ static void test_definition(void **state)
 static void test_threads(void **state)
 {
     (void)state;
-    for (int number = 0; number < COUNT(forms); number++)
+    for (int number = 0; number < FORMS; number++)
         for (int i = 0; isa_level(i); i++) {
             struct bench b[2];
-            form = forms[number];
+            choose(number);
             isa_use(isa_level(i));
             for (int k = 0; k < 2; k++) {
                 open_form(&b[k], false, 1 + 2 * k);
                 bench_forward(&b[k]);
                 bench_backward(&b[k]);
             }
-            for (int k = 0; k < 2; k++) same(&b[0].out[k], &b[1].out[k]);
-            for (int k = 0; k < 3; k++) same(&b[0].din[k], &b[1].din[k]);
+            for (int k = 0; k < b[0].node->n_out; k++) same(&b[0].out[k], &b[1].out[k]);
+            for (int k = 0; k < GRADS; k++) if (b[0].din[k].data) same(&b[0].din[k], &b[1].din[k]);
             for (int k = 0; k < 2; k++) bench_close(&b[k]);
         }
     isa_use(NULL);
 }
 
-/* A score that is no number shows in its own row of o and in logit_max of its head, and in no other. */
+/* A score that is no number shows in its own row of o and in logit_max of its head, and in no other; also through a cap. */
 static void test_no_number(void **state)
 {
     (void)state;
     for (int i = 0; isa_level(i); i++)
-        for (int few = 0; few < 2; few++) {
+        for (int kind = 0; kind < 4; kind++) {
+            bool few = kind & 1;
+            extra = (struct extra){ .softcap = kind >> 1 };
             struct bench b;
             form = few ? (struct form){ 2, 2, 4, 2, 16, 16, 0, 50, 40, none }
                        : (struct form){ 2, 50, 4, 2, 16, 16, 0, 0, 0, none };
@@ -204,6 +239,7 @@ static void test_no_number(void **state)
             bench_close(&b);
         }
     isa_use(NULL);
+    extra = (struct extra){ 0 };
 }
 
 /* Scores far apart and far from zero: the largest one takes all. */

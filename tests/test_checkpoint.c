@@ -64,7 +64,7 @@ struct model { struct graph *graph; struct leaves *leaves; struct state *state; 
 static struct model model_new(int64_t size, const char *name, uint64_t seed)
 {
     struct model m = { .leaves = leaves_new() };
-    struct init normal = { INIT_NORMAL, 0, 1, 0 };
+    struct init normal = { INIT_NORMAL, 0, 1, 0, 0 };
     m.graph = graph_new(m.leaves);
     graph_weight(m.graph, "embed.weight", ROLE_EMBED, SHAPE(31, size), normal);
     graph_weight(m.graph, name, ROLE_Q, SHAPE(5, 7), normal);

@@ -55,9 +55,9 @@ static void test_draws(void **state)
     static const struct shape shapes[] = { { 1, { 1 } }, { 1, { 63 } }, { 1, { 1000 } }, { 2, { 1, 64 } },
                                            { 2, { 50, 1 } }, { 2, { 7, 65 } }, { 2, { 33, 16 } }, { 3, { 5, 31, 333 } },
                                            { 3, { 9, 1, 17 } }, { 4, { 2, 3, 4, 130 } } };
-    static const struct init rules[] = { { INIT_NORMAL, 0, 1, 0 }, { INIT_NORMAL, 0.25, 0.02, 0 },
-                                         { INIT_NORMAL, 0, 0.02, 3 }, { INIT_NORMAL, -1, 2, 0.5 },
-                                         { INIT_UNIFORM, -0.5, 1, 0 }, { INIT_LOG_UNIFORM, 0, 16, 0 } };
+    static const struct init rules[] = { { INIT_NORMAL, 0, 1, 0, 0 }, { INIT_NORMAL, 0.25, 0.02, 0, 0 },
+                                         { INIT_NORMAL, 0, 0.02, 3, 0 }, { INIT_NORMAL, -1, 2, 0.5, 0 },
+                                         { INIT_UNIFORM, -0.5, 1, 0, 0 }, { INIT_LOG_UNIFORM, 0, 16, 0, 0 } };
     (void)state;
     for (int s = 0; s < COUNT(shapes); s++)
         for (int r = 0; r < COUNT(rules); r++) same_fill(shapes[s], FORMAT_REAL, rules[r]);
@@ -67,16 +67,26 @@ static void test_draws(void **state)
 static void test_draws_again(void **state)
 {
     (void)state;
-    same_fill(SHAPE(3, 100), FORMAT_REAL, (struct init){ INIT_NORMAL, 0, 1, 0.02 });
+    same_fill(SHAPE(3, 100), FORMAT_REAL, (struct init){ INIT_NORMAL, 0, 1, 0.02, 0 });
 }
 
 static void test_constants(void **state)
 {
     (void)state;
     for (int64_t n = 1; n < 3000; n = 3 * n + 2) {
-        same_fill(SHAPE(n), FORMAT_REAL, (struct init){ INIT_CONSTANT, 0.1, 0, 0 });
-        same_fill(SHAPE(n, 3), FORMAT_I32, (struct init){ INIT_CONSTANT, -7, 0, 0 });
-        same_fill(SHAPE(n), FORMAT_U8, (struct init){ INIT_CONSTANT, 200, 0, 0 });
+        same_fill(SHAPE(n), FORMAT_REAL, (struct init){ INIT_CONSTANT, 0.1, 0, 0, 0 });
+        same_fill(SHAPE(n, 3), FORMAT_I32, (struct init){ INIT_CONSTANT, -7, 0, 0, 0 });
+        same_fill(SHAPE(n), FORMAT_U8, (struct init){ INIT_CONSTANT, 200, 0, 0, 0 });
+    }
+}
+
+static void test_diagonals(void **state)
+{
+    (void)state;
+    for (int first = 0; first < 4; first++) {
+        same_fill(SHAPE(70, 70), FORMAT_REAL, (struct init){ INIT_DIAGONAL, -3, 0, 0, first });
+        same_fill(SHAPE(1, 3), FORMAT_REAL, (struct init){ INIT_DIAGONAL, 1, 0, 0, first });
+        same_fill(SHAPE(3, 1), FORMAT_REAL, (struct init){ INIT_DIAGONAL, 1, 0, 0, first });
     }
 }
 
@@ -87,7 +97,7 @@ static void same_packing(int64_t n)
                                  INFINITY, -INFINITY, NAN };
     float *weight = malloc((size_t)n * sizeof *weight);
     uint16_t *expected = malloc((size_t)n * sizeof *expected);
-    struct fill f = { weight, SHAPE(n), FORMAT_REAL, { INIT_NORMAL, 0, 1, 0 }, { 3, PURPOSE_TEST, 0, 0 } };
+    struct fill f = { weight, SHAPE(n), FORMAT_REAL, { INIT_NORMAL, 0, 1, 0, 0 }, { 3, PURPOSE_TEST, 0, 0 } };
     backend_cpu.fill(host, &f);
     for (int64_t i = 0; i < COUNT(odd) && i < n; i++) weight[i] = odd[i];
     row_narrow(&(struct tensor){ .data = expected, .shape = SHAPE(n), .format = FORMAT_BF16 }, 0, n, weight);
@@ -117,8 +127,8 @@ static void test_packing(void **state)
 static void test_waves(void **state)
 {
     (void)state;
-    same_fill(SHAPE(3, 1001, 1201), FORMAT_REAL, (struct init){ INIT_NORMAL, 0, 0.02, 3 });
-    same_fill(SHAPE(5000011), FORMAT_REAL, (struct init){ INIT_CONSTANT, 0.1, 0, 0 });
+    same_fill(SHAPE(3, 1001, 1201), FORMAT_REAL, (struct init){ INIT_NORMAL, 0, 0.02, 3, 0 });
+    same_fill(SHAPE(5000011), FORMAT_REAL, (struct init){ INIT_CONSTANT, 0.1, 0, 0, 0 });
     same_packing(5000011);
 }
 
@@ -127,6 +137,7 @@ int main(int n, char **name)
     const struct CMUnitTest of_waves[] = { cmocka_unit_test(test_waves) };
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_draws), cmocka_unit_test(test_draws_again), cmocka_unit_test(test_constants),
+        cmocka_unit_test(test_diagonals),
         cmocka_unit_test(test_packing),
     };
     bool waves = n == 2 && strcmp(name[1], "waves") == 0;

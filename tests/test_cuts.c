@@ -19,6 +19,7 @@ static const char *const models[] = {
     "{}",
     TEXT({"head.mtp": {"module": "sequential", "depth": 2}}),
     TEXT({"ffn.balance": [{"module": "bias", "gamma": 0.01}], "ffn.router.score": "sigmoid", "head.mtp": "sequential", "norm": {"module": "noisy", "std": 0.1}}),
+    TEXT({"ffn.router.noise": "learned", "ffn.router.normalize": "after", "head.mtp": "sequential"}),
 };
 static const char *const plain = TEXT({"optim": {"module": "adamw", "lr": 0.01}});
 

@@ -198,7 +198,7 @@ struct weights { struct graph *graph; struct leaves *leaves; struct state *state
 static struct weights fill(int64_t matrices, int64_t rows, int64_t columns, int threads, int times)
 {
     struct weights w = { .leaves = leaves_new() };
-    struct init rule = { INIT_NORMAL, 0.25, 2, 3 };
+    struct init rule = { INIT_NORMAL, 0.25, 2, 3, 0 };
     w.graph = graph_new(w.leaves);
     struct leaf *stack = graph_weight(w.graph, "stack", ROLE_FFN_UP, SHAPE(matrices, rows, columns), rule)->leaf;
     struct leaf *table = graph_weight(w.graph, "table", ROLE_EMBED, SHAPE(rows, columns), rule)->leaf;
@@ -253,7 +253,7 @@ static void uniforms_fill_their_range(void **state)
     enum { ROWS = 31, COLUMNS = 333, FEW = 100 };
     struct leaves *leaves = leaves_new();
     struct graph *g = graph_new(leaves);
-    struct init even = { INIT_UNIFORM, -0.5, 2, 0 }, log_of = { INIT_LOG_UNIFORM, 0, 16, 0 };
+    struct init even = { INIT_UNIFORM, -0.5, 2, 0, 0 }, log_of = { INIT_LOG_UNIFORM, 0, 16, 0, 0 };
     struct leaf *wide = graph_weight(g, "wide", ROLE_TAPS, SHAPE(ROWS, COLUMNS), even)->leaf,
                 *logs = graph_weight(g, "logs", ROLE_SCALAR, SHAPE(ROWS * COLUMNS), log_of)->leaf;
     struct leaves *other = leaves_new();

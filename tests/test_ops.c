@@ -127,7 +127,8 @@ static void test_no_op_without_a_case(void **state)
     CASE(centre, "without a gain", rmsnorm(g, act_in(g, 3, 2), NULL, 0, true)) \
     CASE(row, "rows of [3,2] cannot be multiplied by a row of [3]", mul_row(g, act_in(g, 3, 2), real_in(g, 3))) \
     CASE(scalar, "[2] is not one REAL number", mul_scalar(g, act_in(g, 3, 2), real_in(g, 2))) \
-    CASE(streams, "matrices [3,4,3] do not fit streams [3,2,5]", mix_streams(g, act_in(g, 3, 2, 5), real_in(g, 3, 4, 3))) \
+    CASE(streams, "matrices [3,4,3] do not fit streams [3,2,5]", \
+         mix_streams(g, act_in(g, 3, 2, 5), real_in(g, 3, 4, 3))) \
     CASE(many_streams, "17 streams are more than 16", mix_streams(g, act_in(g, 3, 2, 5), real_in(g, 17, 2))) \
     CASE(square_logits, "[3,2,3] is no square of at most 8", sinkhorn(g, real_in(g, 3, 2, 3), 20, 0)) \
     CASE(iterations, "0 iterations", sinkhorn(g, real_in(g, 3, 2, 2), 0, 0)) \

@@ -204,7 +204,7 @@ static void test_mix_streams(void **state)
     bench_close(&c);
 }
 
-/* ---- a site of manifold-constrained hyper-connections: two streams of width 4, and tanh in place of the sublayer ---- */
+/* ---- a site of manifold-constrained hyper-connections: two streams of width 4, tanh in place of the sublayer ---- */
 
 /* act(alpha mix[from ..] + base[from ..]) */
 static struct node *scores(struct graph *g, struct node *mixed, struct node *alpha, struct node *base, int64_t from,
@@ -239,7 +239,8 @@ static void test_site(void **state)
     assert_reals(run_reals(&r, u), 1e-6, .168169, .113372, .005254, -.105335);
     assert_reals(run_reals(&r, next), 1e-6, .45079, .886203, .903989, .496519, .220845, -.429911, -.879305, -.915244);
     for (int i = 0; i < 4; i++) {                           /* what mixing keeps: the sum of the streams */
-        double before = run_reals(&r, x)[i] + run_reals(&r, x)[4 + i], after = run_reals(&r, next)[i] + run_reals(&r, next)[4 + i],
+        double before = run_reals(&r, x)[i] + run_reals(&r, x)[4 + i],
+               after = run_reals(&r, next)[i] + run_reals(&r, next)[4 + i],
                written = (run_reals(&r, post)[0] + run_reals(&r, post)[1]) * run_reals(&r, y)[i];
         assert_true(fabs(after - before - written) < 1e-5);
     }

@@ -17,9 +17,22 @@ static const struct { const char *module, *model; } company[] = {
     { "mask window", TEXT({"attention.mask.size": 2}) },
     { "attention gated_delta", TEXT({"attention.heads": 1, "attention.value_heads": 2, "attention.key_dim": 4,
                                      "attention.value_dim": 3}) },
+    { "mask chunk", TEXT({"attention.mask.size": 2}) },
     { "balance bias", TEXT({"ffn.router.score": "sigmoid"}) },
+    { "balance load", TEXT({"ffn.router.noise": "learned"}) },
     { "embed over_encoding", TEXT({"embed.rows": 7, "embed.width": 3}) },
 };
+
+/* Parameters that stop a gradient on purpose: differences see what it does not. */
+static const char *const stops[] = { "balance load detach" };
+
+static inline bool stops_gradient(const struct module *m, const struct param *p)
+{
+    char name[128];
+    snprintf(name, sizeof name, "%s %s %s", slot_name[m->slot], m->name, p ? p->name : "");
+    for (int i = 0; i < COUNT(stops); i++) if (strcmp(name, stops[i]) == 0) return true;
+    return false;
+}
 
 static inline bool has_slot(const struct param *p)
 {

@@ -29,7 +29,7 @@
 ---@field norm? sluice.norm the normalisation that residual, head and blocks use; default rms
 ---@field head? sluice.head from vectors to losses; default lm
 ---@field position? sluice.position|fun(layer: integer): sluice.position how queries and keys know where they are; default rope
----@field residual? sluice.residual|fun(layer: integer): sluice.residual where norms stand around a branch; default pre
+---@field residual? sluice.residual|fun(layer: integer): sluice.residual how branches read and write the residual stream, where norms stand; default pre
 ---@field block? sluice.block|fun(layer: integer): sluice.block how a layer's attention and ffn follow each other; default sequential
 ---@field attention? sluice.attention|fun(layer: integer): sluice.attention mixing along the sequence; default gqa
 ---@field ffn? sluice.ffn|fun(layer: integer): sluice.ffn mixing along the width, dense or mixture of experts; default dense
@@ -122,6 +122,10 @@
 ---| sluice.residual.sandwich
 ---| "partial_post" # PostNorm once a block, PreNorm before the ffn (WeLM)
 ---| sluice.residual.partial_post
+---| "hyper" # hyper-connections: several streams, learnt mixtures
+---| sluice.residual.hyper
+---| "mhc" # hyper-connections whose mixing keeps the sum of the streams
+---| sluice.residual.mhc
 
 ---norm on the branch's input
 ---@class sluice.residual.pre
@@ -142,6 +146,18 @@
 ---@field output_norm? boolean|fun(layer: integer): boolean normalise what attention writes; default true
 ---@field gain_init? number|fun(layer: integer): number initial gain of the output norm; default 1, 0.01 … 10
 ---@field prenorm_layers? integer[]|fun(layer: integer): integer[] layers that are plain PreNorm, without output norm; default {}, 0 … 4095
+
+---hyper-connections: several streams, learnt mixtures
+---@class sluice.residual.hyper
+---@field [1]? "hyper"
+---@field streams? integer|fun(layer: integer): integer residual streams; default 4, 1 … 8
+---@field dynamic? boolean|fun(layer: integer): boolean tokens have a say in how streams are read, mixed and written to; default true
+
+---hyper-connections whose mixing keeps the sum of the streams
+---@class sluice.residual.mhc
+---@field [1]? "mhc"
+---@field streams? integer|fun(layer: integer): integer residual streams; default 4, 1 … 8
+---@field iterations? integer|fun(layer: integer): integer Sinkhorn's, of rows and columns; 0: streams are not mixed; default 20, 0 … 128
 
 ---@alias sluice.block
 ---| "sequential" # attention, then ffn
@@ -174,6 +190,9 @@
 ---@field value? sluice.value|fun(layer: integer): sluice.value what is mixed into values; default none
 ---@field qk_norm? sluice.qk_norm|fun(layer: integer): sluice.qk_norm norm on queries and keys; default none
 ---@field gate? sluice.gate|fun(layer: integer): sluice.gate gate on the heads' outputs; default none
+---@field sink? "none"|"head"|"token"|fun(layer: integer): "none"|"head"|"token" attention to nothing: a learned logit of each head, or one that each token makes; default none
+---@field softcap? number|fun(layer: integer): number logits are kept within it by tanh; Gemma 2: 50; default 0, 0 … 1000
+---@field qk_clip? number|fun(layer: integer): number after a step in which a head's largest logit was above it, its queries and keys shrink (QK-clip); default 0, 0 … 1000000
 
 ---a gated delta rule on a memory of fixed size (Qwen3-Next)
 ---@class sluice.attention.gated_delta
@@ -190,6 +209,8 @@
 ---| sluice.mask.causal
 ---| "window" # the last positions
 ---| sluice.mask.window
+---| "chunk" # the chunk of the document
+---| sluice.mask.chunk
 
 ---all of the past
 ---@class sluice.mask.causal
@@ -199,6 +220,11 @@
 ---@class sluice.mask.window
 ---@field [1]? "window"
 ---@field size? integer|fun(layer: integer): integer positions that are seen, the own one included; default 64, 1 … 1048576
+
+---the chunk of the document
+---@class sluice.mask.chunk
+---@field [1]? "chunk"
+---@field size? integer|fun(layer: integer): integer length of a chunk, counted from where the document begins; default 64, 1 … 1048576
 
 ---@alias sluice.kv
 ---| "own" # from the layer's own input
@@ -346,17 +372,66 @@
 ---@field [1]? "staged"
 ---@field score? "softmax"|"sigmoid"|fun(layer: integer): "softmax"|"sigmoid" experts compete for a token, or are scored one by one; default softmax
 ---@field top_k? integer|fun(layer: integer): integer experts for each token; where experts choose, in the mean; default 2, 1 … 256
+---@field noise? sluice.noise|fun(layer: integer): sluice.noise on the logits or what they are made of, in training; default none
 ---@field select? sluice.select|fun(layer: integer): sluice.select who chooses whom; default top_k
 ---@field normalize? "none"|"before"|"after"|fun(layer: integer): "none"|"before"|"after" divide scores by their sum: over all experts, or over the chosen; default none
 ---@field scale? number|fun(layer: integer): number factor on the gates; default 1, 0.01 … 100
 
+---@alias sluice.noise
+---| "none" # no noise
+---| sluice.noise.none
+---| "learned" # normal, as wide as the router learns (noisy top-k)
+---| sluice.noise.learned
+---| "normal" # normal, of one width (V-MoE)
+---| sluice.noise.normal
+---| "gumbel" # experts are sampled by their probabilities
+---| sluice.noise.gumbel
+---| "jitter" # factors on what the router reads
+---| sluice.noise.jitter
+
+---no noise
+---@class sluice.noise.none
+---@field [1]? "none"
+
+---normal, as wide as the router learns (noisy top-k)
+---@class sluice.noise.learned
+---@field [1]? "learned"
+---@field floor? number|fun(layer: integer): number least standard deviation; default 0.01, 0 … 10
+
+---normal, of one width (V-MoE)
+---@class sluice.noise.normal
+---@field [1]? "normal"
+---@field std? number|fun(layer: integer): number standard deviation; 0: 1 / experts; default 0, 0 … 10
+
+---experts are sampled by their probabilities
+---@class sluice.noise.gumbel
+---@field [1]? "gumbel"
+---@field temperature? number|fun(layer: integer): number factor on the noise: below 1 likelier experts are drawn more often; default 1, 0 … 100
+
+---factors on what the router reads
+---@class sluice.noise.jitter
+---@field [1]? "jitter"
+---@field eps? number|fun(layer: integer): number how far from 1 factors go; default 0.01, 0 … 1
+
 ---@alias sluice.select
 ---| "top_k" # each token its best experts
 ---| sluice.select.top_k
+---| "expert_choice" # each expert its best tokens; not causal
+---| sluice.select.expert_choice
+---| "hash" # experts by the token's id
+---| sluice.select.hash
 
 ---each token its best experts
 ---@class sluice.select.top_k
 ---@field [1]? "top_k"
+
+---each expert its best tokens; not causal
+---@class sluice.select.expert_choice
+---@field [1]? "expert_choice"
+
+---experts by the token's id
+---@class sluice.select.hash
+---@field [1]? "hash"
 
 ---@alias sluice.balance
 ---| "none" # no balancing
@@ -367,6 +442,10 @@
 ---| sluice.balance.bias
 ---| "z_loss" # keeps router logits small
 ---| sluice.balance.z_loss
+---| "importance" # loss on uneven sums of gates
+---| sluice.balance.importance
+---| "load" # loss on uneven expected load, under noise
+---| sluice.balance.load
 
 ---no balancing
 ---@class sluice.balance.none
@@ -387,13 +466,32 @@
 ---@field [1]? "z_loss"
 ---@field coef? number|fun(layer: integer): number weight of the loss; default 0.001, 0 … 10
 
+---loss on uneven sums of gates
+---@class sluice.balance.importance
+---@field [1]? "importance"
+---@field weight? number|fun(layer: integer): number weight of the loss; default 0.1, 0 … 10
+
+---loss on uneven expected load, under noise
+---@class sluice.balance.load
+---@field [1]? "load"
+---@field weight? number|fun(layer: integer): number weight of the loss; default 0.1, 0 … 10
+---@field detach? boolean|fun(layer: integer): boolean no gradient goes through theta, to the logits of others; default false
+
 ---@alias sluice.dispatch
 ---| "dropless" # every chosen pair is computed
 ---| sluice.dispatch.dropless
+---| "capacity" # an expert computes what it has room for
+---| sluice.dispatch.capacity
 
 ---every chosen pair is computed
 ---@class sluice.dispatch.dropless
 ---@field [1]? "dropless"
+
+---an expert computes what it has room for
+---@class sluice.dispatch.capacity
+---@field [1]? "capacity"
+---@field factor? number|fun(layer: integer): number room of an expert, in shares of an even load; default 1.25, 0.01 … 1024
+---@field first? "token"|"choice"|"gate"|fun(layer: integer): "token"|"choice"|"gate" who finds room first: earlier tokens, all first choices, the largest gates; default token
 
 ---@alias sluice.shared
 ---| "none" # no shared expert

@@ -38,10 +38,18 @@ static void draw_piece(const struct fill *f, int64_t from, int64_t to, real *val
     }
 }
 
+static void diagonal_piece(const struct fill *f, int64_t from, int64_t to, real *values)
+{
+    int64_t columns = shape_last(f->shape);
+    for (int64_t i = from; i < to; i++)
+        values[i - from] = i % columns == i / columns + f->rule.first ? (real)f->rule.value : 0;
+}
+
 static void piece(const struct args *a, int64_t from, int64_t to)
 {
     const struct fill *f = a->attr;
     struct tensor t = { .data = f->to, .shape = f->shape, .format = f->format };
+    if (f->rule.kind == INIT_DIAGONAL) { diagonal_piece(f, from, to, reals(&t) + from); return; }
     if (f->rule.kind != INIT_CONSTANT) { draw_piece(f, from, to, reals(&t) + from); return; }
     for (int64_t i = from; i < to; i++) {
         if (f->format == FORMAT_REAL) reals(&t)[i] = (real)f->rule.value;

@@ -10,6 +10,18 @@ enum hash_kind { HASH_MUL32, HASH_MOD };
 enum priority { PRIORITY_TOKEN, PRIORITY_CHOICE, PRIORITY_GATE };
 struct elementwise_attr { double p, q; };
 struct noise_attr { uint64_t name; int64_t kind, rank, dim[4]; };         /* enum noise_kind; the shape */
+
+/* What attention takes: k and v of the sequence or of caches; pos, sink and rel may be absent.
+   window, chunk, softcap 0: none. */
+struct node;
+struct attention {
+    struct node *q, *k, *v, *start, *pos, *sink, *rel;
+    double scale;
+    int64_t window, chunk;
+    double softcap;
+};
+struct attention_attr { double scale, softcap; int64_t window, chunk; };
+
 struct adamw_attr { double beta1, beta2, eps, decay, rate; };             /* rate multiplies lr */
 struct muon_attr { double momentum, decay, scale; int nesterov, steps; }; /* scale: see optim_muon */
 
@@ -17,7 +29,6 @@ struct muon_attr { double momentum, decay, scale; int nesterov, steps; }; /* sca
 struct clip_heads_attr { double limit, power; int64_t groups; };
 /* The inputs of op delta_rule: q, k [T,H,N], v [T,HV,M], g REAL [T,HV] or [T,HV,N], beta REAL [T,HV], and in decoding
    pos and state REAL [B,R,HV,N*M], a ring of the states after the last R positions. */
-struct node;
 struct delta_rule { struct node *q, *k, *v, *g, *beta, *start, *pos, *state; double scale; int delta; int64_t chunk; };
 
 #endif

@@ -19,7 +19,8 @@ static struct hash hash_leaf(struct hash h, const struct leaf *l)
     h = hash_text(h, l->path);
     h = hash_more(h, &l->kind, sizeof l->kind);
     if (l->kind == LEAF_WEIGHT || l->kind == LEAF_BUFFER) {
-        double rule[] = { (double)l->init.kind, l->init.value, l->init.std, l->init.cut, (double)l->role };
+        double rule[] = { (double)l->init.kind, l->init.value, l->init.std, l->init.cut, l->init.first,
+                          (double)l->role };
         h = hash_more(h, rule, sizeof rule);
     }
     if (l->kind == LEAF_CONTROL) {

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROLE_RULE(upper, name, about, outside, exempt) { name, about, outside, exempt },
+#define ROLE_RULE(upper, name, about, outside, exempt, real) { name, about, outside, exempt, real },
 const struct role_rule role_rule[ROLE_COUNT] = { ROLE_LIST(ROLE_RULE) };
 
 /* ---- leaves ---- */

@@ -13,31 +13,33 @@ enum { NODE_OUTS = 4, NODE_SAVES = 4, NODE_WORKS = 4 };
    gates, losses, master weights, gradients of weights). */
 enum dtype { DTYPE_ACT, DTYPE_REAL, DTYPE_I32, DTYPE_U8 };
 
-/* What a weight, or the matmul that uses it, is: the one selector for init, decay, optimizer group. One line
+/* What a weight, or the matmul that uses it, is: the one selector for init, decay, optimizer group, precision. One line
    each: outside: no hidden matrix, so that Muon leaves it to AdamW; exempt: no weight decay, gains unless the
-   optimizer decays them. */
-#define ROLE_LIST(X) /* constant, name, about, outside, exempt */ \
-    X(EMBED,    "embed", "vectors of tokens, also where the head is tied to them", true, true) \
-    X(HEAD,     "head", "an untied head", true, false) \
-    X(Q,        "q", "projection to queries", false, false) \
-    X(K,        "k", "projection to keys", false, false) \
-    X(V,        "v", "projection to values", false, false) \
-    X(OUT,      "out", "projection of attention's heads", false, false) \
-    X(GATE,     "gate", "gates of attention's heads", false, false) \
-    X(FFN_GATE, "ffn_gate", "gate of a feed-forward, of shared experts or of each expert", false, false) \
-    X(FFN_UP,   "ffn_up", "its projection up", false, false) \
-    X(FFN_DOWN, "ffn_down", "its projection down", false, false) \
-    X(ROUTER,   "router", "scores of experts", false, false) \
-    X(TABLE,    "table", "rows of hashed n-grams", true, true) \
+   optimizer decays them; real: what it makes are scores, which are REAL. */
+#define ROLE_LIST(X) /* constant, name, about, outside, exempt, real */ \
+    X(EMBED,    "embed", "vectors of tokens, also where the head is tied to them", true, true, false) \
+    X(HEAD,     "head", "an untied head", true, false, false) \
+    X(Q,        "q", "projection to queries", false, false, false) \
+    X(K,        "k", "projection to keys", false, false, false) \
+    X(V,        "v", "projection to values", false, false, false) \
+    X(OUT,      "out", "projection of attention's heads", false, false, false) \
+    X(GATE,     "gate", "gates of attention's heads", false, false, true) \
+    X(FFN_GATE, "ffn_gate", "gate of a feed-forward, of shared experts or of each expert", false, false, false) \
+    X(FFN_UP,   "ffn_up", "its projection up", false, false, false) \
+    X(FFN_DOWN, "ffn_down", "its projection down", false, false, false) \
+    X(ROUTER,   "router", "scores of experts", false, false, true) \
+    X(STREAM,   "stream", "residual streams to how they are read, written and mixed", true, true, true) \
+    X(TABLE,    "table", "rows of hashed n-grams", true, true, false) \
     X(MIX,      "mix", "n-grams to the model's width; what joins token and trunk in multi-token prediction", \
-      false, false) \
-    X(GAIN,     "gain", "gains of norms", true, true) \
-    X(TAPS,     "taps", "short convolutions, of each channel its own", true, false) \
-    X(SCALAR,   "scalar", "factors on streams, branches and values; rates at which a memory decays", true, true)
+      false, false, false) \
+    X(GAIN,     "gain", "gains of norms", true, true, false) \
+    X(TAPS,     "taps", "short convolutions, of each channel its own", true, false, false) \
+    X(SCALAR,   "scalar", "factors on streams, branches and values; offsets; rates of a memory's decay", true, true, \
+      false)
 
-#define ROLE_ENUM(upper, name, about, outside, exempt) ROLE_##upper,
+#define ROLE_ENUM(upper, name, about, outside, exempt, real) ROLE_##upper,
 enum role { ROLE_LIST(ROLE_ENUM) ROLE_COUNT };
-extern const struct role_rule { const char *name, *about; bool outside, exempt; } role_rule[ROLE_COUNT];
+extern const struct role_rule { const char *name, *about; bool outside, exempt, real; } role_rule[ROLE_COUNT];
 
 /* ahead: once per micro-batch, for all of a step before the first forward pass; reads inputs alone, and what it
    carries is that of the whole step when micro reads it. micro: once per micro-batch, with gradients. update:
@@ -47,9 +49,13 @@ enum region { REGION_AHEAD, REGION_MICRO, REGION_UPDATE };
 /* How a carry combines the micro-batches of one step. */
 enum carry { CARRY_SUM, CARRY_MEAN, CARRY_MAX, CARRY_LAST };
 
-/* How a leaf is filled before step 0: a rule, so that planning a large model allocates and draws nothing. A constant; a
-   normal, truncated at `cut` std (0: not); a uniform from `value` to `value + std`, and the logarithm of such a one. */
-struct init { enum { INIT_CONSTANT, INIT_NORMAL, INIT_UNIFORM, INIT_LOG_UNIFORM } kind; double value, std, cut; };
+/* How a leaf is filled before step 0: a rule, so that planning a large model allocates and draws nothing. */
+struct init {
+    /* diagonal: `value` on it, 0 elsewhere; uniform: from `value` to `value + std`; log_uniform: logarithms of such */
+    enum { INIT_CONSTANT, INIT_NORMAL, INIT_DIAGONAL, INIT_UNIFORM, INIT_LOG_UNIFORM } kind;
+    double value, std, cut;                                     /* cut: truncation in std, 0 none */
+    int first;                                                  /* the column in which a diagonal begins */
+};
 
 struct node;
 struct graph;

@@ -26,9 +26,13 @@
         /* x w^T [T,N] */ \
     X(grouped_matmul, (struct graph *g, struct node *x /*[R,K]*/, struct node *w /*[E,N,K]*/, struct node *offsets)) \
         /* rows offsets[e].. use w[e]; [R,N], 0 from the last offset on */ \
-    X(attention, (struct graph *g, struct node *q /*[T,H,W]*/, struct node *k /*[T,G,W or B,C,G,W of a cache]*/, \
-                  struct node *v, struct node *start, struct node *pos, double scale, int64_t window)) \
-        /* [T,H,W]; out 1: logit_max REAL [H]. A token whose document begins after it sees nothing: 0 */ \
+    X(attention, (struct graph *g, struct attention a)) \
+        /* q [T,H,W]; k, v [T,G,W or B,C,G,W of a cache]; gives [T,H,W]. Logit z of token t and key s, d = t - s: \
+           z = scale q.k + rel[t,h,d] where d < R;  softcap tanh(z / softcap);  seen if 0 <= d < window, both are of \
+           one document and there of one chunk;  softmax over those and sink, which has no value. \
+           sink: REAL [H or T,H]; rel: [T,H,R]. out 1: logit_max REAL [H], of z seen, before the cap; out 2, where \
+           there is a sink: sink_mass REAL [H], its mean share. Who sees nothing, as when its document begins \
+           after it, is 0 */ \
     X(delta_rule, (struct graph *g, struct delta_rule a)) \
         /* [T,HV,M]; chunk: tokens that are products of matrices together. A token whose document begins after it \
            stores nothing and gives 0. state: the one after position p is entry p mod R, so that pos may go back by \
@@ -89,6 +93,8 @@
            (0 when K = E) */ \
     X(pick, (struct graph *g, struct node *x /*REAL [T,E]*/, struct node *index /*[T,K]*/)) /* REAL [T,K], 0 where \
            index is no column */ \
+    X(scatter, (struct graph *g, struct node *value /*REAL [T,K]*/, struct node *index /*[T,K]*/, int experts)) \
+        /* REAL [T,E]: of each expert the value where it is chosen, else 0; what is no column goes nowhere */ \
     X(topk_columns, (struct graph *g, struct node *key /*REAL [T,E]*/, int64_t groups, int64_t c)) \
         /* experts choose: I32 [T,E], column e is e in the c rows of each group of T/groups with the largest keys, -1 \
            in the others; ties to the lower row; -INFINITY is never chosen. out 1: REAL [E], the c-th largest key, \

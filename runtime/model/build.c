@@ -79,7 +79,7 @@ struct node *linear(struct build *b, const char *name, enum role role, struct no
     struct graph *g = b->graph;
     if (x->shape.rank != 2) x = view(g, x, SHAPE(b->tokens, shape_count(x->shape) / b->tokens));
     struct node *w = matrix(b, name, role, SHAPE(out, shape_last(x->shape)));                /* [out,in] */
-    return matmul(g, x, w, role == ROLE_ROUTER || role == ROLE_GATE ? DTYPE_REAL : DTYPE_ACT);    /* [T,out] */
+    return matmul(g, x, w, role_rule[role].real ? DTYPE_REAL : DTYPE_ACT);    /* [T,out] */
 }
 
 struct node *expert_linear(struct build *b, const char *name, enum role role, const struct dispatched *d,
@@ -88,6 +88,17 @@ struct node *expert_linear(struct build *b, const char *name, enum role role, co
     struct node *w = matrix(b, name, role, SHAPE(experts, out, shape_last(rows->shape)));    /* [E,out,in] */
     w->leaf->active = active;
     return grouped_matmul(b->graph, rows, w, d->offsets);                                     /* [R,out] */
+}
+
+struct dispatched build_dispatched(struct build *b, struct node *u, struct routing *r)
+{
+    struct graph *g = b->graph;
+    struct node *sorted = dispatch(g, r->index, r->experts, r->rows);                         /* offsets [E+1] */
+    r->counts = graph_result(g, sorted, 3);
+    struct dispatched d = { .offsets = sorted, .order = graph_result(g, sorted, 1),
+                            .place = graph_result(g, sorted, 2) };
+    d.rows = gather(g, u, d.order, d.place);                                                  /* [R,D] */
+    return d;
 }
 
 struct node *build_weight(struct build *b, const char *name, enum role role, struct shape shape, struct init init)
@@ -161,7 +172,11 @@ struct stream build_open(struct build *b, struct pick residual, struct node *x)
 
 struct node *build_close(struct build *b, struct pick residual, const struct stream *s)
 {
-    return residual.module->close ? residual.module->close(b, residual, s) : s->x;
+    if (!residual.module->close) return s->x;
+    build_enter(b, "close");
+    struct node *x = residual.module->close(b, residual, s);                                  /* [T,D] */
+    build_leave(b);
+    return x;
 }
 
 struct node *build_block(struct build *b, int like, struct node *x)

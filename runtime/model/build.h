@@ -37,15 +37,20 @@ struct sublayer {
     const void *context;
     const char *name;
 };
-struct mask { int64_t window; };    /* how many positions are seen, the own one included; 0: all of the past */
+/* How many positions are seen, the own one included; of which chunk of the document; 0: all of the past. */
+struct mask { int64_t window, chunk; };
 /* Keys and values as attention reads them, [T,G,W] or caches [B,C,G,W]; the values of these tokens, [T,G,W]. */
 struct kv { struct node *k, *v, *value; };
 /* Makes keys and values, finished, of what they are made from. */
 struct projector { struct kv (*build)(struct build *b, const void *context, struct node *from); const void *context; };
+/* A router's logits as choice and gates see them, REAL [T,E]. std, or std_all where it is the same for all: spread of
+   the noise in `choice` where that is normal; else NULL and 0. */
+struct noisy { struct node *choice, *gate, *std; double std_all; };
 struct routing {
     int experts, k;
     int64_t rows;                                           /* most pairs that can be chosen; 0: each of `index` */
-    struct node *logits;                                    /* REAL [T,E] */
+    struct node *logits;                                    /* REAL [T,E], without noise */
+    struct noisy noisy;
     struct node *score;                                     /* REAL [T,E], unbiased: softmax or sigmoid */
     struct node *share;    /* REAL [T,E], score with rows that sum to 1: P of the balance losses */
     struct node *key;                                       /* REAL [T,E]: what the choice goes by */
@@ -83,11 +88,13 @@ static inline struct init init_log_uniform(double low, double high)
 struct init build_init(struct build *b, enum role role, struct shape shape);
 
 /* x W^T: W is [out, shape_last(x)], initialised by the init slot, at path "<b->path>.<name>.weight". ACT out; REAL
-   for ROLE_ROUTER and ROLE_GATE (scores are never below float32). x of rank 3 is read as [T, rest]. */
+   for roles whose products are scores. x of rank 3 is read as [T, rest]. */
 struct node *linear(struct build *b, const char *name, enum role role, struct node *x, int64_t out);
 /* The same for E stacked matrices [E, out, in] over expert rows. active: share of the stack that a token uses. */
 struct node *expert_linear(struct build *b, const char *name, enum role role, const struct dispatched *d,
                            struct node *rows, int64_t out, int experts, double active);
+/* Rows of u for each pair of r->index that has an expert, sorted by expert; sets r->counts. */
+struct dispatched build_dispatched(struct build *b, struct node *u, struct routing *r);
 /* A gain vector (ones or zeros), a table, or another weight that is no linear. */
 struct node *build_weight(struct build *b, const char *name, enum role role, struct shape shape, struct init init);
 struct node *build_buffer(struct build *b, const char *name, enum dtype dtype, struct shape shape, double value);

@@ -16,7 +16,7 @@ static const struct param model_params[] = {
     SLOT(struct model_conf, norm, SLOT_NORM, "rms", "the normalisation that residual, head and blocks use"),
     SLOT(struct model_conf, head, SLOT_HEAD, "lm", "from vectors to losses"),
     LAYERS(struct model_conf, position, SLOT_POSITION, "rope", "how queries and keys know where they are"),
-    LAYERS(struct model_conf, residual, SLOT_RESIDUAL, "pre", "where norms stand around a branch"),
+    LAYERS(struct model_conf, residual, SLOT_RESIDUAL, "pre", "how branches read and write the residual stream, where norms stand"),
     LAYERS(struct model_conf, block, SLOT_BLOCK, "sequential", "how a layer's attention and ffn follow each other"),
     LAYERS(struct model_conf, attention, SLOT_ATTENTION, "gqa", "mixing along the sequence"),
     LAYERS(struct model_conf, ffn, SLOT_FFN, "dense", "mixing along the width, dense or mixture of experts"),
@@ -139,8 +139,8 @@ void train_load(const json_t *json, struct arena *arena, struct train_conf *conf
     check_warmup(conf, problems);
     int from = module_traits(conf->average).averages_from;
     if (from >= conf->steps)
-        module_problem(problems, "train.average", "from", "%d steps of a run of %d: nothing is averaged; at most %d", from,
-                       conf->steps, conf->steps - 1);
+        module_problem(problems, "train.average", "from", "%d steps of a run of %d: nothing is averaged; at most %d",
+                       from, conf->steps, conf->steps - 1);
     check_picks(train_params, conf, "train", NULL, problems);
 }
 

@@ -15,8 +15,8 @@
     X(INIT, "init") X(EMBED, "embed") X(POSITION, "position") X(NORM, "norm") \
     X(RESIDUAL, "residual") X(BLOCK, "block") X(ATTENTION, "attention") X(MASK, "mask") X(KV, "kv") \
     X(VALUE, "value") X(QK_NORM, "qk_norm") X(GATE, "gate") X(FFN, "ffn") X(ACTIVATION, "activation") \
-    X(ROUTER, "router") X(SELECT, "select") X(BALANCE, "balance") X(DISPATCH, "dispatch") X(SHARED, "shared") \
-    X(HEAD, "head") X(MTP, "mtp") X(OPTIM, "optim") X(SCHEDULE, "schedule") X(AVERAGE, "average")
+    X(ROUTER, "router") X(NOISE, "noise") X(SELECT, "select") X(BALANCE, "balance") X(DISPATCH, "dispatch") \
+    X(SHARED, "shared") X(HEAD, "head") X(MTP, "mtp") X(OPTIM, "optim") X(SCHEDULE, "schedule") X(AVERAGE, "average")
 
 #define SLOT_ENUM(upper, name) SLOT_##upper,
 enum slot { SLOT_LIST(SLOT_ENUM) SLOT_COUNT };

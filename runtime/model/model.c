@@ -84,29 +84,36 @@ static void build_inputs(struct build *b)
 }
 
 /* Layers of one kind of residual share a stream: where the kind changes, one ends and another begins. */
+static bool begins(const struct model_conf *conf, int i)
+{
+    if (i == 0) return true;
+    struct pick last = conf->residual.pick[model_layer(conf, i - 1)], next = conf->residual.pick[model_layer(conf, i)];
+    return last.module != next.module || module_traits(last).streams != module_traits(next).streams;
+}
+
 static struct node *run_layers(struct build *b, struct node *x)
 {
     const struct model_conf *conf = b->conf;
     int *passes = arena_alloc(b->arena, (size_t)conf->layers * sizeof *passes);
     struct stream s = { 0 };
-    struct pick open = { 0 };
+    struct node *first = x;
+    struct pick residual = { 0 };
     for (b->layer = 0; b->layer < b->layers; b->layer++) {
         int like = model_layer(conf, b->layer);
-        struct pick residual = conf->residual.pick[like];
-        if (residual.module != open.module || module_traits(residual).streams != module_traits(open).streams) {
-            s = build_open(b, residual, open.module ? build_close(b, open, &s) : x);
-            s.x0 = x;
-            open = residual;
-        }
+        residual = conf->residual.pick[like];
         b->own->pass = passes[like]++;
         build_enter(b, "layers.%d", like);
+        if (begins(conf, b->layer)) {
+            s = build_open(b, residual, x);
+            s.x0 = first;
+        }
         build_layer(b, like, &s);
+        if (b->layer + 1 == b->layers || begins(conf, b->layer + 1)) x = build_close(b, residual, &s);
         build_leave(b);
     }
     b->layer = -1;
     b->own->pass = 0;
-    x = build_close(b, open, &s);
-    return module_traits(open).ends_normed ? x : build_norm(b, "final_norm", x);
+    return module_traits(residual).ends_normed ? x : build_norm(b, "final_norm", x);
 }
 
 struct node *model_build(struct graph *g, struct arena *arena, const struct model_conf *conf,

@@ -17,6 +17,10 @@ struct traits {
     int rotated;                                            /* of a head, what positions turn; 0: none */
     int window;                                             /* mask: as struct mask */
     int top_k; bool gates_sum_to_one;                       /* router */
+    bool uneven, keyless;    /* select, dispatch: a token may have more or fewer than top_k; the key decides nothing */
+    bool normal_noise;                                      /* noise: normal, and struct noisy tells its spread */
+    bool largest_keys;    /* select: of each token the top_k largest keys, whatever other tokens have */
+    bool asks_noise;    /* balance: how likely another draw of normal noise had changed the choice */
     int mtp_blocks;                                         /* blocks that MTP adds */
     double lr; int warmup, averages_from;                   /* optimizer, schedule, average: as set */
 };
@@ -58,6 +62,11 @@ struct module {
             void (*balance)(struct build *b, struct pick self, const struct routing *r);    /* losses, state updates */
             /* optional: changes the selection key */
             struct node *(*balance_key)(struct build *b, struct pick self, struct node *key);
+        };
+        struct {                                            /* both optional; outside training nothing is noisy */
+            struct noisy (*noise)(struct build *b, struct pick self, struct node *u, struct node *logits);
+            /* what the router reads for u [T,D] */
+            struct node *(*noise_input)(struct build *b, struct pick self, struct node *u);
         };
         void         (*select)(struct build *b, struct pick self, struct routing *r);      /* sets index, rows */
         struct dispatched (*dispatch)(struct build *b, struct pick self, struct node *u, struct routing *r);

@@ -1,22 +1,45 @@
 /* Causal attention over blocks of queries and keys; scores live in a block only. o_i = sum_j p_ij v_j with
-   p_i = softmax of scale q_i.k_j over the keys j with start_i <= j <= i and j > i - window. The maximum and the sum of
-   a row are carried from block to block of keys (Milakov & Gimelshein 2018); backward makes p anew from the log-sum-exp
-   (Dao 2022). Query head h reads key head h / (H/G), and a block holds queries of all heads that share a key head. */
+   p_i = softmax of scale q_i.k_j over the keys j with start_i <= j <= i and j > i - window; a bias, a cap, a sink and
+   chunks change that as ops.h says. The maximum and the sum of a row are carried from block to block of keys (Milakov &
+   Gimelshein 2018); backward makes p anew from the log-sum-exp, of which a sink is part (Dao 2022). Query head h reads
+   key head h / (H/G), and a block holds queries of all heads that share a key head. */
 #include "op.h"
 #include "cpu/isa/attend_few.h"
+#include "cpu/isa/attend_sink.h"
 
 enum { WIDEST = 1024, TASKS = 8 };
 
-VERB struct node *attention(struct graph *g, struct node *q, struct node *k, struct node *v, struct node *start,
-                            struct node *pos, double scale, int64_t window)
+VERB struct node *attention(struct graph *g, struct attention a)
 {
-    struct attr at = { scale, window };
-    return graph_emit(g, &op_attention, &at, sizeof at, q, k, v, start, pos);
+    struct attention_attr at = { a.scale, a.softcap, a.window, a.chunk };
+    return graph_emit(g, &op_attention, &at, sizeof at, a.q, a.k, a.v, a.start, a.pos, a.sink, a.rel);
+}
+
+/* The optional inputs and the attributes. */
+static int check_extras(const struct node *n, struct err *e)
+{
+    const struct attention_attr *at = n->attr;
+    const struct node *sink = n->in[SINK], *rel = n->in[REL];
+    struct shape q = n->in[Q]->shape;
+    char text[64];
+    if (sink && (sink->dtype != DTYPE_REAL ||
+                 (!shape_equal(sink->shape, SHAPE(q.dim[1])) && !shape_equal(sink->shape, SHAPE(q.dim[0], q.dim[1])))))
+        return err_set(e, "sink %s must be REAL, one for each of the %lld heads or for each of them at each token",
+                       shape_text(sink->shape, text), (long long)q.dim[1]);
+    if (rel && (rel->dtype > DTYPE_REAL || rel->shape.rank != 3 || rel->shape.dim[0] != q.dim[0] ||
+                rel->shape.dim[1] != q.dim[1]))
+        return err_set(e, "rel %s must be ACT or REAL [T,H,R], as many tokens and heads as the queries",
+                       shape_text(rel->shape, text));
+    if (!(at->scale > 0)) return err_set(e, "scale = %g, it must be positive", at->scale);
+    if (at->window < 0)
+        return err_set(e, "window = %lld, it must be 0 (all of the past) or more", (long long)at->window);
+    if (at->chunk < 0) return err_set(e, "chunk = %lld, it must be 0 (no chunks) or more", (long long)at->chunk);
+    if (!(at->softcap >= 0)) return err_set(e, "softcap = %g, it must be 0 (none) or positive", at->softcap);
+    return 0;
 }
 
 static int infer(struct node *n, struct err *e)
 {
-    const struct attr *at = n->attr;
     char text[64], other[64];
     if (node_need(n, Q, 3, e) != 0 || node_need(n, START, 2, e) != 0) return -1;
     struct shape q = n->in[Q]->shape, k = n->in[K]->shape, v = n->in[V]->shape, start = n->in[START]->shape;
@@ -44,11 +67,10 @@ static int infer(struct node *n, struct err *e)
         return err_set(e, "pos must be I32 [1]");
     if (cached ? k.dim[0] != start.dim[0] || k.dim[1] < start.dim[1] : rows != q.dim[0])
         return err_set(e, "keys %s do not fit start %s", shape_text(k, text), shape_text(start, other));
-    if (!(at->scale > 0)) return err_set(e, "scale = %g, it must be positive", at->scale);
-    if (at->window < 0)
-        return err_set(e, "window = %lld, it must be 0 (all of the past) or more", (long long)at->window);
+    if (check_extras(n, e) != 0) return -1;
     node_value(n, n->in[Q]->dtype, SHAPE(q.dim[0], q.dim[1], shape_last(v)));
     node_output(n, DTYPE_REAL, SHAPE(q.dim[1]));
+    if (n->in[SINK]) node_output(n, DTYPE_REAL, SHAPE(q.dim[1]));
     node_save(n, DTYPE_REAL, SHAPE(q.dim[0], q.dim[1]));
     int64_t heads = start.dim[0] * groups, blocks = blocks_of(start.dim[1] * (q.dim[1] / groups), QUERIES),
             parts = blocks_of(TASKS, heads);
@@ -60,13 +82,14 @@ static int infer(struct node *n, struct err *e)
     return 0;
 }
 
-/* A query sees S/2 keys on average, or window - window (window-1) / 2S; two products with each. */
+/* A query sees S/2 keys on average, or window - window (window-1) / 2S; two products with each. A chunk is as a
+   sequence of its own. */
 static void cost(const struct node *n, struct cost *c)
 {
-    const struct attr *at = n->attr;
+    const struct attention_attr *at = n->attr;
     struct shape k = n->in[K]->shape;
-    double seq = (double)(k.rank == 4 ? k.dim[1] : n->in[START]->shape.dim[1]), window = (double)at->window,
-           seen = seq / 2;
+    int64_t all = k.rank == 4 ? k.dim[1] : n->in[START]->shape.dim[1];
+    double seq = (double)(at->chunk && at->chunk < all ? at->chunk : all), window = (double)at->window, seen = seq / 2;
     if (window > 0 && window < seq) seen = window - window * (window - 1) / (2 * seq);
     c->flops = 2 * seen * (double)n->in[Q]->shape.dim[0] * (double)n->in[Q]->shape.dim[1] *
                (double)(shape_last(k) + shape_last(n->in[V]->shape));
@@ -77,12 +100,13 @@ static const real *packed(const struct args *a, const struct sizes *s, int which
     return reals(&a->work[which]) + head * s->keys * (which == KEYS ? s->wide : s->value_wide) + j * SLICE;
 }
 
-/* Scores of keys [j, j+n) to base 2, -infinity where a query may not look. */
+/* Scores of keys [j, j+n) to base 2 before the cap, -infinity where a query may not look. */
 static void block_scores(const struct args *a, const struct sizes *s, const struct block *q, int64_t j, int64_t n,
                          const real *queries, real *score)
 {
     int64_t head = q->all_from - j, tail = q->all_to - j;
     scores(n, s->wide, s->keys * SLICE, packed(a, s, KEYS, q->head, j), queries, score);
+    if (s->extent) add_biases(a, s, q, j, n, score);
     head = head < 0 ? 0 : head < n ? head : n;
     tail = tail < head ? head : tail < n ? tail : n;
     hide(j, head, q->first, q->last, score);
@@ -93,21 +117,24 @@ static void forward_block(const struct args *a, const struct sizes *s, int64_t h
 {
     struct block q = block_of(a, s, head, number);
     _Alignas(64) real rows[QUERIES * s->widest], queries[s->wide * QUERIES], o[s->value_wide * QUERIES],
-        score[STEP * QUERIES], most[QUERIES], sum[QUERIES] = { 0 }, rescale[QUERIES];
+        score[STEP * QUERIES], rescale[QUERIES];
+    struct running r;
     read_rows(&a->in[Q], &q, s->width, s->scale, rows, queries);
     memset(o, 0, (size_t)(s->value_wide * QUERIES) * sizeof *o);
-    for (int i = 0; i < QUERIES; i++) most[i] = -INFINITY;
+    begin(&r);
     for (int64_t j = q.from; j < q.to; j += STEP) {
         int64_t n = q.to - j < STEP ? q.to - j : STEP;
         block_scores(a, s, &q, j, n, queries, score);
-        advance(n, score, most, sum, s->value_wide, o);
+        if (s->cap) raise(n, score, r.top);
+        if (s->cap) cap_scores(n * QUERIES, s->cap, score);
+        advance(n, score, r.most, r.sum, s->value_wide, o);
         collect(n, s->value_wide, s->keys * SLICE, packed(a, s, VALUES, head, j), score, o);
     }
-    for (int i = 0; i < QUERIES; i++) rescale[i] = share_of(sum[i]);
+    shares(a, s, &q, &r, rescale);
     for (int64_t w = 0; w < s->value_wide; w++)
         for (int i = 0; i < QUERIES; i++) o[w * QUERIES + i] *= rescale[i];
     turn(s->value_wide, QUERIES, o, rows);
-    finish(a, s, &q, rows, most, sum);
+    finish(a, s, &q, rows, &r);
 }
 
 /* Calls body for the parts of all key heads, [head][part], with keys and values packed: by the part itself where there
@@ -147,17 +174,19 @@ static void forward(const struct args *a)
             most = larger_number(most, reals(&a->work[TOPS])[i * s.heads + h]);
         reals(&a->out[LOGIT_MAX])[h] = most;
     }
+    if (a->in[SINK].data) each(a, s.heads, 1, sink_masses);
 }
 
 /* p = 2^(s - lse);  dv += p^T do;  dp = do v^T;  ds = p (dp - mean);  dk += ds^T q;  dq = ds k, where s is scale
-   log2(e) q k: dq lacks a factor of scale, dk of ln 2. mean_i = do_i . o_i, which is the sum over j of p_ij dp_ij. */
+   log2(e) q k: dq lacks a factor of scale, dk of ln 2. mean_i = do_i . o_i, which is the sum over j of p_ij dp_ij.
+   A cap multiplies ds by its slope; the gradient of a bias is ds. */
 static void backward_block(const struct args *a, const struct sizes *s, int64_t head, int64_t number, real *dk,
                            real *dv)
 {
     struct block q = block_of(a, s, head, number);
     _Alignas(64) real rows[QUERIES * s->wide], queries[s->wide * QUERIES], dout_rows[QUERIES * s->value_wide],
         dout[s->value_wide * QUERIES], other[QUERIES * s->widest], dq[s->widest * QUERIES], p[STEP * QUERIES],
-        ds[STEP * QUERIES], lse[QUERIES] = { 0 }, mean[QUERIES] = { 0 };
+        ds[STEP * QUERIES], steep[STEP * QUERIES], lse[QUERIES] = { 0 }, mean[QUERIES] = { 0 };
     read_rows(&a->in[Q], &q, s->width, s->scale, rows, queries);
     read_rows(&a->dout[O], &q, s->value_width, 1, dout_rows, dout);
     read_rows(&a->out[O], &q, s->value_width, 1, other, dq);
@@ -165,11 +194,16 @@ static void backward_block(const struct args *a, const struct sizes *s, int64_t 
         for (int i = 0; i < QUERIES; i++) mean[i] += dout[w * QUERIES + i] * dq[w * QUERIES + i];
     for (int64_t i = 0; i < q.n; i++) lse[i] = reals(&a->save[LSE])[q.row[i]];
     memset(dq, 0, (size_t)(s->wide * QUERIES) * sizeof *dq);
+    if (a->din[REL].data) begin_biases(a, s, &q);
     for (int64_t j = q.from; j < q.to; j += STEP) {
         int64_t n = q.to - j < STEP ? q.to - j : STEP, jump = s->keys * SLICE;
         block_scores(a, s, &q, j, n, queries, p);
+        if (s->cap) cap_scores(n * QUERIES, s->cap, p);
+        if (s->cap) steepness(n * QUERIES, s->cap, p, steep);
         scores(n, s->value_wide, jump, packed(a, s, VALUES, head, j), dout, ds);
         slopes(n, lse, mean, p, ds);
+        if (s->cap) multiply(n * QUERIES, steep, ds);
+        if (a->din[REL].data) write_biases(a, s, &q, j, n, ds);
         if (a->din[V].data) spread(n, s->value_wide, p, dout_rows, dv + j * s->value_wide);
         if (a->din[K].data) spread(n, s->wide, ds, rows, dk + j * s->wide);
         if (a->din[Q].data) collect(n, s->wide, jump, packed(a, s, KEYS, head, j), ds, dq);
@@ -223,9 +257,10 @@ static void backward(const struct args *a)
     struct sizes s = sizes_of(a);
     each_part(a, &s, backward_parts);
     if (s.parts > 1) each(a, s.batch * s.groups, 1, fold_heads);
+    if (a->din[SINK].data) sink_backward(a);
 }
 
 KERNELS(attention) = { forward, backward, NULL };
-OP(attention, .inputs = "q k v start pos?", .infer = infer, .cost = cost, .gradient = true,
-   .no_grad_out = 1u << LOGIT_MAX, .reads_in = 1u << Q | 1u << K | 1u << V | 1u << START | 1u << POS,
-   .reads_out = 1u << O);
+OP(attention, .inputs = "q k v start pos? sink? rel?", .infer = infer, .cost = cost, .gradient = true,
+   .no_grad_out = 1u << LOGIT_MAX | 1u << SINK_MASS,
+   .reads_in = 1u << Q | 1u << K | 1u << V | 1u << START | 1u << POS | 1u << SINK | 1u << REL, .reads_out = 1u << O);

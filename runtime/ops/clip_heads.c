@@ -30,13 +30,13 @@ static int infer(struct node *n, struct err *e)
     return 0;
 }
 
-static double largest(const struct args *a, int64_t group)
+static real largest(const struct args *a, int64_t group)
 {
     const struct clip_heads_attr *at = a->attr;
     int64_t heads = a->in[MOST].shape.dim[0] / at->groups;
     const real *most = reals(&a->in[MOST]) + group * heads;
-    double all = (double)most[0];
-    for (int64_t h = 1; h < heads; h++) all = (double)most[h] > all ? (double)most[h] : all;
+    real all = most[0];
+    for (int64_t h = 1; h < heads; h++) all = most[h] > all ? most[h] : all;
     return all;
 }
 
@@ -45,9 +45,9 @@ static void scale_groups(const struct args *a, int64_t from, int64_t to)
     const struct clip_heads_attr *at = a->attr;
     int64_t count = shape_count(a->in[W].shape) / at->groups;
     for (int64_t group = from; group < to; group++) {
-        double most = largest(a, group);
-        if (!(most > at->limit)) continue;
-        real by = (real)pow(at->limit / most, at->power), *w = reals(&a->in[W]) + group * count;
+        real most = largest(a, group);
+        if (!(most > (real)at->limit)) continue;
+        real by = (real)pow(at->limit / (double)most, at->power), *w = reals(&a->in[W]) + group * count;
         for (int64_t i = 0; i < count; i++) w[i] *= by;
     }
 }
@@ -58,7 +58,7 @@ static void forward(const struct args *a)
     int64_t clipped = 0;
     reals(&a->out[0])[0] = 0;
     if (reals(&a->in[CLIP])[1] == 0) return;
-    for (int64_t group = 0; group < at->groups; group++) clipped += largest(a, group) > at->limit;
+    for (int64_t group = 0; group < at->groups; group++) clipped += largest(a, group) > (real)at->limit;
     if (clipped) each(a, at->groups, 1, scale_groups);
     reals(&a->out[0])[0] = (real)((double)clipped / (double)at->groups);
 }

@@ -1,4 +1,5 @@
-/* Routing: which experts a token takes (topk), what it thinks of them (pick), how busy they are (load). */
+/* Routing: which experts a token takes (topk), what it thinks of them (pick) and gives them (scatter), how busy they
+   are (load). */
 #include "op.h"
 #include "cpu/isa/vector.h"
 
@@ -123,6 +124,61 @@ static void pick_backward(const struct args *a)
 
 KERNELS(pick) = { pick_forward, pick_backward, NULL };
 OP(pick, .inputs = "x index", .infer = pick_infer, .gradient = true, .rows = 3, .reads_in = 1u << 1);
+
+/* ---- scatter: out[t,e] = sum over the j with index[t,j] = e of value[t,j] ---- */
+
+VERB struct node *scatter(struct graph *g, struct node *value, struct node *index, int experts)
+{
+    return graph_emit(g, &op_scatter, &experts, sizeof experts, value, index);
+}
+
+static int scatter_infer(struct node *n, struct err *e)
+{
+    char of_values[64], of_indices[64];
+    if (node_need(n, 0, 2, e) != 0) return -1;
+    struct shape value = n->in[0]->shape, index = n->in[1]->shape;
+    if (n->in[0]->dtype != DTYPE_REAL || n->in[1]->dtype != DTYPE_I32)
+        return err_set(e, "wants REAL values and I32 indices");
+    if (!shape_equal(value, index))
+        return err_set(e, "values %s and indices %s differ in shape", shape_text(value, of_values),
+                       shape_text(index, of_indices));
+    node_value(n, DTYPE_REAL, SHAPE(value.dim[0], *(const int *)n->attr));
+    return 0;
+}
+
+static void scatter_tokens(const struct args *a, int64_t from, int64_t to)
+{
+    int64_t experts = a->out[0].shape.dim[1], k = a->in[1].shape.dim[1];
+    for (int64_t t = from; t < to; t++) {
+        const int32_t *index = ints(&a->in[1]) + t * k;
+        real *y = reals(&a->out[0]) + t * experts;
+        memset(y, 0, (size_t)experts * sizeof *y);
+        for (int64_t j = 0; j < k; j++)
+            if (is_column(index[j], experts)) y[index[j]] += reals(&a->in[0])[t * k + j];
+    }
+}
+
+/* dvalue[t,j] = dout[t, index[t,j]] */
+static void scatter_gradients(const struct args *a, int64_t from, int64_t to)
+{
+    int64_t experts = a->out[0].shape.dim[1], k = a->in[1].shape.dim[1];
+    for (int64_t t = from; t < to; t++) {
+        const int32_t *index = ints(&a->in[1]) + t * k;
+        real *dx = row_add(&a->din[0], t * k, k, a->beta[0], NULL);
+        for (int64_t j = 0; j < k; j++)
+            if (is_column(index[j], experts)) dx[j] += reals(&a->dout[0])[t * experts + index[j]];
+    }
+}
+
+static void scatter_forward(const struct args *a) { each(a, a->in[0].shape.dim[0], TOKENS, scatter_tokens); }
+static void scatter_backward(const struct args *a)
+{
+    if (a->din[0].data) each(a, a->in[0].shape.dim[0], TOKENS, scatter_gradients);
+}
+
+KERNELS(scatter) = { scatter_forward, scatter_backward, NULL };
+OP(scatter, .inputs = "value index", .infer = scatter_infer, .gradient = true, .rows = 3, .rows_back = true,
+   .reads_in = 1u << 1);
 
 /* ---- load: E n_i / sum n, 1 when balanced; all 0 when nothing was routed ---- */
 

@@ -1,8 +1,9 @@
 /* Doubly stochastic matrices of logits [T,n,n]: M = softmax of each row + eps; M /= sums of columns; then iterations
    less 1 times M /= sums of rows, M /= sums of columns; eps is added to every sum. Sinkhorn 1967; mHC (Xie 2025).
 
-   Backward goes the same way back. Of one division y = x / s: dx = (dy - sum(dy y)) / s, and x = s y, so that only the
-   sums are kept. Vectors run across SIDE tokens, whose matrices lie side by side. */
+   Forward keeps what rows and columns are multiplied by, u and v: M = P u v with P the softmax + eps, so that backward
+   meets every M again as it was. Gradients go back as e = M dM: through a division y = x / s, e -= y sum(e), in which
+   nothing is scaled that errors could grow with. Vectors run across SIDE tokens, whose matrices lie side by side. */
 #include "op.h"
 #include "cpu/vec_math.h"
 
@@ -31,14 +32,18 @@ static int infer(struct node *n, struct err *e)
     return 0;
 }
 
-/* Of matrices m[cell][token], cell i * n + j, the rows or the columns: `step` cells from line to line, `along` from
-   cell to cell of one. */
+/* Of matrices m[cell][token], cell i * n + j, the columns or, in every other division, the rows: `step` cells from line
+   to line, `along` from cell to cell of one. */
 struct lines { int64_t n, step, along; };
 
-static struct lines lines_of(int64_t n, int64_t division)   /* columns first */
+static struct lines lines_of(int64_t n, int64_t division)
 {
     return division % 2 ? (struct lines){ n, n, 1 } : (struct lines){ n, 1, n };
 }
+
+/* Factors of lines: f[0] and f[1] of columns and rows at first, 1; f[k + 2] of those that division k divides, after it.
+   Before it they are f[k], and of those across them f[k + 1]. */
+typedef real factors[MOST][SIDE];
 
 static void read_tokens(const struct tensor *t, int64_t from, int64_t tokens, int64_t n, real m[][SIDE])
 {
@@ -60,88 +65,92 @@ static void softmax_rows(real m[][SIDE], int64_t n)
     }
 }
 
-/* d: of the softmax, then of its logits. */
-static void softmax_gradient(real m[][SIDE], real d[][SIDE], int64_t n)
+/* e: of p = q + eps, then the gradient of the logits of softmax q. */
+static void softmax_gradient(real q[][SIDE], real e[][SIDE], int64_t n, real eps)
 {
     for (int64_t i = 0; i < n; i++) {
-        real (*row)[SIDE] = m + i * n, (*drow)[SIDE] = d + i * n, dot[SIDE] = { 0 };
+        real (*row)[SIDE] = q + i * n, (*erow)[SIDE] = e + i * n, sum[SIDE] = { 0 };
         for (int64_t j = 0; j < n; j++)
-            for (int r = 0; r < SIDE; r++) dot[r] += drow[j][r] * row[j][r];
+            for (int r = 0; r < SIDE; r++)
+                sum[r] += erow[j][r] = row[j][r] == 0 ? 0 : erow[j][r] * row[j][r] / (row[j][r] + eps);
         for (int64_t j = 0; j < n; j++)
-            for (int r = 0; r < SIDE; r++) drow[j][r] = row[j][r] * (drow[j][r] - dot[r]);
+            for (int r = 0; r < SIDE; r++) erow[j][r] -= row[j][r] * sum[r];
     }
 }
 
-/* Divides each line by its sum. */
-static void scale_lines(real m[][SIDE], struct lines l, real eps, real sum[MOST][SIDE])
+static void divide_lines(real p[][SIDE], struct lines l, real eps, factors f[3])
 {
     for (int64_t k = 0; k < l.n; k++) {
-        real (*line)[SIDE] = m + k * l.step, *restrict s = sum[k];
-        for (int r = 0; r < SIDE; r++) s[r] = eps;
+        real (*line)[SIDE] = p + k * l.step, sum[SIDE];
+        for (int r = 0; r < SIDE; r++) sum[r] = eps;
         for (int64_t q = 0; q < l.n; q++)
-            for (int r = 0; r < SIDE; r++) s[r] += line[q * l.along][r];
-        for (int64_t q = 0; q < l.n; q++)
-            for (int r = 0; r < SIDE; r++) line[q * l.along][r] /= s[r];
+            for (int r = 0; r < SIDE; r++) sum[r] += line[q * l.along][r] * f[0][k][r] * f[1][q][r];
+        for (int r = 0; r < SIDE; r++) f[2][k][r] = f[0][k][r] / sum[r];
     }
 }
 
-/* Multiplies each line by its sum, and takes the gradient back. */
-static void unscale_lines(real m[][SIDE], real d[][SIDE], struct lines l, real sum[MOST][SIDE])
+/* e: of what that gave, then of what it was given. */
+static void divide_gradient(real p[][SIDE], real e[][SIDE], struct lines l, factors f[3])
 {
     for (int64_t k = 0; k < l.n; k++) {
-        real (*line)[SIDE] = m + k * l.step, (*dline)[SIDE] = d + k * l.step, *restrict s = sum[k], dot[SIDE] = { 0 };
-        for (int64_t q = 0; q < l.n * l.along; q += l.along)
-            for (int r = 0; r < SIDE; r++) dot[r] += dline[q][r] * line[q][r];
-        for (int64_t q = 0; q < l.n * l.along; q += l.along)
-            for (int r = 0; r < SIDE; r++) {
-                dline[q][r] = (dline[q][r] - dot[r]) / s[r];
-                line[q][r] *= s[r];
-            }
+        real (*line)[SIDE] = p + k * l.step, (*eline)[SIDE] = e + k * l.step, sum[SIDE] = { 0 };
+        for (int64_t q = 0; q < l.n; q++)
+            for (int r = 0; r < SIDE; r++) sum[r] += eline[q * l.along][r];
+        for (int64_t q = 0; q < l.n; q++)
+            for (int r = 0; r < SIDE; r++)
+                eline[q * l.along][r] -= line[q * l.along][r] * f[2][k][r] * f[1][q][r] * sum[r];
     }
 }
 
-/* Reads tokens and balances their matrices. sum has room for the sums of every division. */
-static void balance(const struct args *a, int64_t from, int64_t tokens, real m[][SIDE], real sum[][MOST][SIDE])
+static int64_t divisions(const struct args *a) { return 2 * ((const struct attr *)a->attr)->iterations - 1; }
+
+/* Reads tokens and balances their matrices; p: the softmax + eps. */
+static void balance(const struct args *a, int64_t from, int64_t tokens, real p[][SIDE], factors *f)
 {
-    const struct attr *at = a->attr;
+    real eps = (real)((const struct attr *)a->attr)->eps;
     int64_t n = shape_last(a->in[0].shape);
-    read_tokens(&a->in[0], from, tokens, n, m);
-    softmax_rows(m, n);
+    read_tokens(&a->in[0], from, tokens, n, p);
+    softmax_rows(p, n);
     for (int64_t c = 0; c < n * n; c++)
-        for (int r = 0; r < SIDE; r++) m[c][r] += (real)at->eps;
-    for (int64_t k = 0; k < 2 * at->iterations - 1; k++) scale_lines(m, lines_of(n, k), (real)at->eps, sum[k]);
+        for (int r = 0; r < SIDE; r++) p[c][r] += eps;
+    for (int64_t i = 0; i < n; i++)
+        for (int r = 0; r < SIDE; r++) f[0][i][r] = f[1][i][r] = 1;
+    for (int64_t k = 0; k < divisions(a); k++) divide_lines(p, lines_of(n, k), eps, f + k);
 }
 
 static void block(const struct args *a, int64_t from, int64_t to)
 {
-    int64_t n = shape_last(a->in[0].shape);
-    real m[MOST * MOST][SIDE], sum[2 * LONGEST - 1][MOST][SIDE];
+    int64_t n = shape_last(a->in[0].shape), last = divisions(a);
+    real p[MOST * MOST][SIDE], *y = reals(&a->out[0]);
+    factors f[2 * LONGEST + 1];
     for (int64_t tokens; from < to; from += tokens) {
         tokens = to - from < SIDE ? to - from : SIDE;
-        balance(a, from, tokens, m, sum);
+        balance(a, from, tokens, p, f);
         for (int64_t r = 0; r < tokens; r++)
-            for (int64_t c = 0; c < n * n; c++) reals(&a->out[0])[(from + r) * n * n + c] = m[c][r];
+            for (int64_t c = 0; c < n * n; c++)
+                y[(from + r) * n * n + c] = p[c][r] * f[last][c / n][r] * f[last + 1][c % n][r];
     }
 }
 
 static void gradient(const struct args *a, int64_t from, int64_t to)
 {
-    const struct attr *at = a->attr;
-    int64_t n = shape_last(a->in[0].shape);
-    real m[MOST * MOST][SIDE], d[MOST * MOST][SIDE], sum[2 * LONGEST - 1][MOST][SIDE], beta = a->beta[0],
-         *dx = reals(&a->din[0]);
+    int64_t n = shape_last(a->in[0].shape), last = divisions(a);
+    real p[MOST * MOST][SIDE], e[MOST * MOST][SIDE], beta = a->beta[0], *dx = reals(&a->din[0]);
+    factors f[2 * LONGEST + 1];
     for (int64_t tokens; from < to; from += tokens) {
         tokens = to - from < SIDE ? to - from : SIDE;
-        balance(a, from, tokens, m, sum);
-        read_tokens(&a->dout[0], from, tokens, n, d);
-        for (int64_t k = 2 * at->iterations - 2; k >= 0; k--) unscale_lines(m, d, lines_of(n, k), sum[k]);
-        read_tokens(&a->in[0], from, tokens, n, m);
-        softmax_rows(m, n);
-        softmax_gradient(m, d, n);
+        balance(a, from, tokens, p, f);
+        read_tokens(&a->dout[0], from, tokens, n, e);
+        for (int64_t c = 0; c < n * n; c++)
+            for (int r = 0; r < SIDE; r++) e[c][r] *= p[c][r] * f[last][c / n][r] * f[last + 1][c % n][r];
+        for (int64_t k = last - 1; k >= 0; k--) divide_gradient(p, e, lines_of(n, k), f + k);
+        read_tokens(&a->in[0], from, tokens, n, p);
+        softmax_rows(p, n);
+        softmax_gradient(p, e, n, (real)((const struct attr *)a->attr)->eps);
         for (int64_t r = 0; r < tokens; r++)
             for (int64_t c = 0; c < n * n; c++) {
                 int64_t i = (from + r) * n * n + c;
-                dx[i] = keep(beta, dx[i]) + d[c][r];
+                dx[i] = keep(beta, dx[i]) + e[c][r];
             }
     }
 }

@@ -49,8 +49,8 @@ allow("bra ret", "uni")
 local exceptions = {
     { what = "double precision", applies = function(i) return i.opcode:find("%.f64%f[^%w]") end, kernels = [[
         adamw_fold adamw_span bias_step_experts changes_fold clip_norm_values collision_rate_count global_norm_blocks
-        global_norm_fold load_forward
-        muon_apply muon_momentum muon_normalize reduce_finish reduce_parts update_ratio_sums ]] },
+        global_norm_fold load_forward mul_scalar_backward mul_scalar_finish muon_apply muon_momentum muon_normalize
+        reduce_finish reduce_parts update_ratio_sums ]] },
     { what = "an atomic instruction", applies = function(i) return i.opcode:find("^atom") end, kernels = [[
         cache_rows collision_rate_insert conv1d_past cross_entropy_rows delta_rule_forward embed_forward ngram_rows
         sort_count sort_place ]] },

@@ -4,7 +4,7 @@
 #ifndef SLUICE_ATTEND_FEW_H
 #define SLUICE_ATTEND_FEW_H
 
-#include "attend_rows.h"
+#include "attend_bend.h"
 
 enum { FEW = 8 };
 
@@ -31,16 +31,21 @@ static void few_scores(const struct keys *keys, const struct block *q, int64_t j
 
 /* Takes the scores of query i into its running softmax: zeros where it may not look. */
 static void few_advance(const struct sizes *s, const struct block *q, int64_t i, int64_t j, int64_t n, real *score,
-                        real *most, real *sum, real *o)
+                        struct running *r, real *o)
 {
     int64_t from = q->first[i] > j ? q->first[i] - j : 0, to = q->last[i] < j + n ? q->last[i] - j : n;
     if (from > to) from = to = n;
     for (int64_t k = 0; k < n; k++) if (k < from || k >= to) score[k] = 0;
     if (from == to) return;
-    real top = row_top(score + from, to - from), now = top > most[i] ? top : most[i],
-         fade = vec_exp((most[i] - now) / LOG2E);
-    sum[i] = sum[i] * fade + (real)row_exp(score + from, to - from, 1 / LOG2E, now, 1);
-    most[i] = now;
+    real top = row_top(score + from, to - from);
+    if (s->cap) {
+        if (top > r->top[i]) r->top[i] = top;
+        cap_scores(blocks_of(n, LANES) * LANES, s->cap, score);
+        top = row_top(score + from, to - from);
+    }
+    real now = top > r->most[i] ? top : r->most[i], fade = vec_exp((r->most[i] - now) / LOG2E);
+    r->sum[i] = r->sum[i] * fade + (real)row_exp(score + from, to - from, 1 / LOG2E, now, 1);
+    r->most[i] = now;
     scaled(s->value_wide, fade, o, o);
 }
 
@@ -49,16 +54,19 @@ static void forward_few(const struct args *a, const struct sizes *s, int64_t hea
     struct block q = block_of(a, s, head, 0);
     struct keys keys = keys_of(a, s, K, head), values = keys_of(a, s, V, head);
     _Alignas(64) real rows[QUERIES * s->widest], turned[QUERIES * s->widest], o[FEW * s->value_wide], line[s->widest],
-        score[FEW * STEP], most[QUERIES], sum[QUERIES] = { 0 };
+        score[FEW * STEP], share[QUERIES];
+    struct running r;
     read_rows(&a->in[Q], &q, s->width, s->scale, rows, turned);
     memset(o, 0, (size_t)(FEW * s->value_wide) * sizeof *o);
-    for (int i = 0; i < QUERIES; i++) most[i] = -INFINITY;
+    begin(&r);
     for (int64_t j = q.from; j < q.to; j += STEP) {
         int64_t n = q.to - j < STEP ? q.to - j : STEP;
         memset(line, 0, (size_t)s->widest * sizeof *line);
         few_scores(&keys, &q, j, n, rows, line, score);
-        for (int64_t i = 0; i < q.n; i++)
-            few_advance(s, &q, i, j, n, score + i * STEP, most, sum, o + i * s->value_wide);
+        for (int64_t i = 0; i < q.n; i++) {
+            if (s->extent) bias_row(a, s, &q, i, j, n, score + i * STEP);
+            few_advance(s, &q, i, j, n, score + i * STEP, &r, o + i * s->value_wide);
+        }
         memset(line, 0, (size_t)s->widest * sizeof *line);
         for (int64_t k = 0; k < n; k++) {
             const real *value = key_row(&values, j + k, line);
@@ -66,9 +74,9 @@ static void forward_few(const struct args *a, const struct sizes *s, int64_t hea
                 add_scaled(s->value_wide, score[i * STEP + k], value, o + i * s->value_wide);
         }
     }
-    for (int64_t i = 0; i < q.n; i++)
-        scaled(s->value_wide, share_of(sum[i]), o + i * s->value_wide, o + i * s->value_wide);
-    finish(a, s, &q, o, most, sum);
+    shares(a, s, &q, &r, share);
+    for (int64_t i = 0; i < q.n; i++) scaled(s->value_wide, share[i], o + i * s->value_wide, o + i * s->value_wide);
+    finish(a, s, &q, o, &r);
 }
 
 #endif

@@ -4,31 +4,30 @@
 
 #include "attend.h"
 
-enum { Q, K, V, START, POS };
-enum { O, LOGIT_MAX };                                      /* outputs */
+enum { Q, K, V, START, POS, SINK, REL };
+enum { O, LOGIT_MAX, SINK_MASS };                           /* outputs */
 enum { LSE };                                               /* saved: REAL [T,H], to base 2 */
 enum { TOPS, KEYS, VALUES, SUMS };                          /* work */
-enum { STEP = 128, AHEAD = 8 };                                        /* keys whose scores are in work at once */
+enum { STEP = 128, AHEAD = 8 };                             /* keys whose scores are in work at once */
 #define LOG2E ((real)1.4426950408889634)
-
-struct attr { double scale; int64_t window; };
 
 struct sizes {
     int64_t batch, seq, keys, seen, heads, share, groups, width, value_width, wide, value_wide, widest, pos, window,
-        blocks, parts;
-    real scale;                                             /* to base 2 */
+        chunk, extent, blocks, parts;                       /* extent: distances that have a bias, 0 without one */
+    real scale, cap;                                        /* to base 2; no cap: 0 */
 };
 
 static int64_t padded(int64_t width) { return blocks_of(width, SLICE) * SLICE; }
 
 static struct sizes sizes_of(const struct args *a)
 {
-    const struct attr *at = a->attr;
+    const struct attention_attr *at = a->attr;
     struct shape q = a->in[Q].shape, k = a->in[K].shape, start = a->in[START].shape;
     struct sizes s = { .batch = start.dim[0], .seq = start.dim[1], .heads = q.dim[1], .groups = k.dim[k.rank - 2],
                        .width = q.dim[2], .value_width = shape_last(a->in[V].shape),
                        .pos = a->in[POS].data ? ints(&a->in[POS])[0] : 0, .window = at->window,
-                       .parts = a->work[SUMS].shape.dim[0], .scale = (real)at->scale * LOG2E };
+                       .chunk = at->chunk, .parts = a->work[SUMS].shape.dim[0], .scale = (real)at->scale * LOG2E,
+                       .extent = a->in[REL].data ? shape_last(a->in[REL].shape) : 0, .cap = (real)at->softcap * LOG2E };
     s.keys = k.rank == 4 ? k.dim[1] : s.seq;
     s.seen = s.pos + s.seq;
     s.share = s.heads / s.groups;
@@ -47,6 +46,15 @@ struct block {
     _Alignas(64) place first[QUERIES], last[QUERIES];
 };
 
+/* The first key that a query at `here` may see of a document from `start`: one past it if there is none. */
+static int64_t first_seen(const struct sizes *s, int64_t here, int64_t start)
+{
+    int64_t first = start, window = here - s->window + 1;
+    if (s->window && window > first) first = window;
+    if (s->chunk && here - (here - start) % s->chunk > first) first = here - (here - start) % s->chunk;
+    return first <= here ? first : here + 1;
+}
+
 /* Key head `head` counts through all sequences. */
 static struct block block_of(const struct args *a, const struct sizes *s, int64_t head, int64_t number)
 {
@@ -56,12 +64,10 @@ static struct block block_of(const struct args *a, const struct sizes *s, int64_
         .head = head, .number = number, .n = rest < QUERIES ? rest : QUERIES, .from = INT64_MAX, .all_to = INT64_MAX
     };
     for (int64_t i = 0; i < q.n; i++) {
-        int64_t token = first_token + at, here = s->pos + at, start = ints(&a->in[START])[token],
-                edge = here - s->window + 1;
+        int64_t token = first_token + at, here = s->pos + at, start = ints(&a->in[START])[token];
         INVARIANT(start >= 0 && start <= s->keys && here < s->keys, "query at %lld of %lld in a document from %lld",
                   (long long)here, (long long)s->keys, (long long)start);
-        int64_t first = s->window && edge > start ? edge : start, last = here + 1;
-        if (first > last) first = last;
+        int64_t first = first_seen(s, here, start), last = here + 1;
         q.row[i] = token * s->heads + first_head + h;
         q.first[i] = (place)first;
         q.last[i] = (place)last;
@@ -155,23 +161,51 @@ static void write_rows(const struct tensor *t, const struct block *q, int64_t wi
 /* The larger; NaN if the new one is. */
 static real larger_number(real most, real now) { return now > most || isnan(now) ? now : most; }
 
-/* The factor on what a query summed: 0 if it saw nothing. */
-static real share_of(real sum) { return sum == 0 ? 0 : 1 / sum; }
+/* The softmax of the block's queries so far: the largest score and the sum of 2^(score - most). top: the largest before
+   the cap, kept where there is one. */
+struct running { _Alignas(64) real most[QUERIES], sum[QUERIES], top[QUERIES]; };
+static void begin(struct running *r)
+{
+    for (int i = 0; i < QUERIES; i++) r->most[i] = r->top[i] = -INFINITY, r->sum[i] = 0;
+}
+
+/* The sink of a row to base 2. */
+static real sink_of(const struct args *a, const struct sizes *s, int64_t row)
+{
+    return LOG2E * reals(&a->in[SINK])[a->in[SINK].shape.rank == 1 ? row % s->heads : row];
+}
+
+/* All keys are taken: the factors on what the queries summed, 0 for one that saw nothing. A sink comes last, as a
+   score that no cap bends and whose value is 0. */
+static void shares(const struct args *a, const struct sizes *s, const struct block *q, struct running *r, real *share)
+{
+    if (!s->cap) memcpy(r->top, r->most, sizeof r->top);
+    for (int i = 0; i < QUERIES; i++) share[i] = r->sum[i] == 0 ? 0 : 1 / r->sum[i];
+    for (int64_t i = 0; a->in[SINK].data && i < q->n; i++) {
+        real sink = sink_of(a, s, q->row[i]), now = larger_number(r->most[i], sink);
+        if (now == -INFINITY) continue;
+        real fade = vec_exp((r->most[i] - now) / LOG2E);
+        r->sum[i] = r->sum[i] * fade + vec_exp((sink - now) / LOG2E);
+        r->most[i] = now;
+        share[i] = fade / r->sum[i];
+    }
+}
 
 /* What the queries leave: rows of o, [QUERIES, value_wide], the log-sum-exp, and the largest score
    of each of their heads. */
 static void finish(const struct args *a, const struct sizes *s, const struct block *q, const real *rows,
-                   const real *most, const real *sum)
+                   const struct running *r)
 {
     real *top = reals(&a->work[TOPS]) + (q->head / s->groups * s->blocks + q->number) * s->heads +
                 q->head % s->groups * s->share,
          lse[QUERIES];
-    for (int i = 0; i < QUERIES; i++) lse[i] = sum[i] == 0 ? 0 : most[i] + vec_log(sum[i]) * LOG2E + (sum[i] - sum[i]);
+    for (int i = 0; i < QUERIES; i++)
+        lse[i] = r->sum[i] == 0 ? 0 : r->most[i] + vec_log(r->sum[i]) * LOG2E + (r->sum[i] - r->sum[i]);
     for (int64_t h = 0; h < s->share; h++) top[h] = -INFINITY;
     write_rows(&a->out[O], q, s->value_width, 0, 1, rows);
     for (int64_t i = 0, h = q->number * QUERIES % s->share; i < q->n; i++, h = h + 1 < s->share ? h + 1 : 0) {
         reals(&a->save[LSE])[q->row[i]] = lse[i];
-        top[h] = larger_number(top[h], most[i] / LOG2E + (sum[i] - sum[i]));
+        top[h] = larger_number(top[h], r->top[i] / LOG2E + (r->sum[i] - r->sum[i]));
     }
 }
 

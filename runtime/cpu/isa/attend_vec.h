@@ -60,6 +60,25 @@ INLINE void powers_of_two(int count, vec *t)
 #endif
 }
 
+/* tanh of several vectors at once, within 2e-7; of a small x the fraction would lose digits. */
+INLINE void tanhs(int count, vec *t)
+{
+#ifdef SLUICE_DOUBLE
+    real *each = (real *)t;
+    for (int i = 0; i < count * LANES; i++) each[i] = tanh(each[i]);
+#else
+    vec x[CHAINS];
+    EACH(count) x[k] = t[k];
+    EACH(count) t[k] = -larger(splat(-10), -t[k]) * 2.88539008f;
+    powers_of_two(count, t);
+    EACH(count) t[k] = 1 - 2 / (1 + t[k]);
+    EACH(count) {
+        vec w = x[k] * x[k], near = x[k] * (1 - w * (0.33333333f - w * (0.13333333f - w * 0.05396825f)));
+        t[k] = choose(w < 0.01f, near, t[k]);
+    }
+#endif
+}
+
 /* to [cols, rows] = from [rows, cols]; both multiples of LANES. */
 static void turn(int64_t rows, int64_t cols, const real *from, real *to)
 {

@@ -1,0 +1,48 @@
+/* What attention does to scores beside scaling them: a bias of the distance between query and key, and a cap. Kernels
+   that have neither are compiled without it. Scores are to base 2. */
+#ifndef SLUICE_CUDA_ATTENTION_BEND_CUH
+#define SLUICE_CUDA_ATTENTION_BEND_CUH
+
+#include "attention.cuh"
+
+/* Good to 2e-7; of a small x the fraction would lose digits. */
+static __device__ inline float tanh_of(float x)
+{
+    float w = x * x, near = x * (1 - w * (0.33333333f - w * (0.13333333f - w * 0.05396825f)));
+    return w < 0.01f ? near : 1 - divide(2, 1 + power_of_two(2.88539008f * x));
+}
+
+/* Where the bias lies of a key `back` behind the query of the row at `place` of its sequence. */
+static __device__ inline int64_t bias_at(const struct sizes &s, int place, int back)
+{
+    return (s.first_place() + place) * s.extent + back;
+}
+static __device__ inline float biased(const struct sizes &s, float score, int place, int back)
+{
+    score *= s.scale;
+    return back < s.extent ? score + LOG2E * load(s.rel, bias_at(s, place, back)) : score;
+}
+
+static __device__ inline float capped(const struct sizes &s, float score)
+{
+    return s.cap == 0 ? score : s.cap * tanh_of(divide(score, s.cap));
+}
+
+/* The slope of the cap, 1 - tanh^2, at a capped score. */
+static __device__ inline float steepness(const struct sizes &s, float score)
+{
+    float t = s.cap == 0 ? 0 : divide(score, s.cap);
+    return 1 - t * t;
+}
+
+/* A score that a row sees is bent, after it has joined `top`, the largest before the cap; another is -infinity. */
+static __device__ inline float bent(const struct sizes &s, float score, const struct seen &see, int place, int key,
+                                    float &top)
+{
+    if (key < see.first || key >= see.last) return -INFINITY;
+    score = biased(s, score, place, see.last - 1 - key);
+    top = fmaxf(top, score);
+    return capped(s, score);
+}
+
+#endif
