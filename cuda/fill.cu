@@ -9,17 +9,21 @@ extern "C" {
 
 /* Rows of a matrix, and its columns in blocks of DRAW_BLOCK. */
 struct grid { unsigned rows, blocks; int64_t columns; };
-struct normal { uint64_t mixed; float value, std, cut; };
+struct rule { uint64_t mixed; int kind; float value, std, cut; };
 
-static __device__ inline void draw_four(struct normal n, uint64_t index, uint64_t step, float x[4])
+static __device__ inline void draw_four(struct rule n, uint64_t index, uint64_t step, float x[4])
 {
     philox4x32_ctr_t bits = draw_bits(n.mixed, index, step);
+    if (n.kind != init::INIT_NORMAL) {
+        for (int w = 0; w < 4; w++) x[w] = draw_uniform(bits.v[w]);
+        return;
+    }
     draw_normals(bits.v[0], bits.v[1], &x[0], &x[1]);
     draw_normals(bits.v[2], bits.v[3], &x[2], &x[3]);
 }
 
 /* Draws again under the next step number what lies beyond the cut, until nothing does. */
-static __device__ inline void trim_four(struct normal n, uint64_t index, uint64_t step, float x[4])
+static __device__ inline void trim_four(struct rule n, uint64_t index, uint64_t step, float x[4])
 {
     for (;;) {
         float again[4];
@@ -31,8 +35,8 @@ static __device__ inline void trim_four(struct normal n, uint64_t index, uint64_
     }
 }
 
-/* A thread makes the four normals of an index; DRAW_INDICES neighbours write a block. */
-static __global__ void __launch_bounds__(BLOCK) fill_normal(float *to, struct normal n, struct grid g, int64_t indices)
+/* A thread makes the four draws of an index; DRAW_INDICES neighbours write a block. */
+static __global__ void __launch_bounds__(BLOCK) fill_drawn(float *to, struct rule n, struct grid g, int64_t indices)
 {
     for (int64_t i = first_item(); i < indices; i += all_items()) {
         unsigned block = (unsigned)(i / DRAW_INDICES), row = block / g.blocks, lane = (unsigned)(i % DRAW_INDICES);
@@ -44,7 +48,8 @@ static __global__ void __launch_bounds__(BLOCK) fill_normal(float *to, struct no
         if (n.cut > 0) trim_four(n, index, step, x);
         for (int w = 0; w < 4; w++) {
             int64_t c = column + w * DRAW_INDICES + lane;
-            if (c < g.columns) to[row * g.columns + c] = n.value + n.std * x[w];
+            float value = n.value + n.std * x[w];
+            if (c < g.columns) to[row * g.columns + c] = n.kind == init::INIT_LOG_UNIFORM ? float_log(value) : value;
         }
     }
 }
@@ -67,12 +72,12 @@ void cuda_fill(void *device, const struct fill *f)
             blocks = (columns + DRAW_BLOCK - 1) / DRAW_BLOCK;
     int grid = grid_for(&a, count, BLOCK * 4);
     const struct init *rule = &f->rule;
-    if (rule->kind == init::INIT_NORMAL) {
+    if (rule->kind != init::INIT_CONSTANT && rule->kind != init::INIT_DIAGONAL) {
         INVARIANT(f->format == FORMAT_REAL && rows * blocks <= UINT32_MAX, "a draw of %lld values", (long long)count);
-        struct normal n = { key_mixed(f->key), (float)rule->value, (float)rule->std, (float)rule->cut };
+        struct rule n = { key_mixed(f->key), rule->kind, (float)rule->value, (float)rule->std, (float)rule->cut };
         struct grid g = { (unsigned)(f->shape.rank > 2 ? f->shape.dim[f->shape.rank - 2] : rows), (unsigned)blocks,
                           columns };
-        LAUNCH(&a, fill_normal, grid, BLOCK, 0, (float *)f->to, n, g, rows * blocks * DRAW_INDICES);
+        LAUNCH(&a, fill_drawn, grid, BLOCK, 0, (float *)f->to, n, g, rows * blocks * DRAW_INDICES);
     } else if (rule->kind == init::INIT_DIAGONAL)
         LAUNCH(&a, fill_diagonal, grid, BLOCK, 0, (float *)f->to, (float)rule->value, rule->first, columns, count);
     else if (f->format == FORMAT_REAL)

@@ -11,14 +11,16 @@ static const struct param params[] = {
 
 static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {
-    struct traits first = module_traits(model->attention.pick[model_layer(model, 0)]);
+    int source = 0;                                         /* layers without values of their own are passed over */
+    while (module_part(model->attention.pick[source], SLOT_VALUE).module == NULL) source++;
+    struct traits first = module_traits(model->attention.pick[source]);
     for (int i = 0; i < model->layers; i++) {
         struct pick attention = model->attention.pick[i];
         struct traits t = module_traits(attention);
         if (module_part(attention, SLOT_VALUE).conf != self.conf) continue;
         if (t.kv_heads == first.kv_heads && t.v_dim == first.v_dim) continue;
-        module_problem(problems, path, "first", "layer %d has %d values of %d, the first layer %d of %d", i, t.kv_heads,
-                       t.v_dim, first.kv_heads, first.v_dim);
+        module_problem(problems, path, "first", "layer %d has %d values of %d, layer %d, the first, %d of %d", i,
+                       t.kv_heads, t.v_dim, source, first.kv_heads, first.v_dim);
         return;
     }
 }

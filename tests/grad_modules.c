@@ -160,6 +160,25 @@ static void test_gradient_of_all(void **state)
     config_free(&c);
 }
 
+/* Memories of fixed size and attention in one stack, which mirrors inputs of both, also in a further token's block. */
+static void test_gradient_of_hybrid(void **state)
+{
+    (void)state;
+    struct config c = { tiny_json(&model_schema, tiny_base, TEXT({
+        "layers": 4, "head.mtp": "sequential", "residual": "sandwich", "attention": {"layers": [
+            {"module": "gated_delta", "heads": 1, "value_heads": 2, "key_dim": 4, "value_dim": 3},
+            {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 4, "value": "residual"},
+            {"module": "gated_delta", "heads": 2, "value_heads": 2, "key_dim": 3, "value_dim": 5,
+             "negative_eigenvalues": true},
+            {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 4, "value": "residual",
+             "kv": {"module": "mirror", "pairs": [3, 0, 4, 1]}}]} })), json_object() };
+    struct tiny t;
+    assert_true(build(&t, &c));
+    check_gradient("a hybrid stack", &t, 3);
+    tiny_free(&t);
+    config_free(&c);
+}
+
 /* Noisy top-k with one width, as V-MoE; `balance load` has the learned one for company. */
 static void test_gradient_of_noise(void **state)
 {
@@ -450,7 +469,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gradients), cmocka_unit_test(test_gradients_of_choices),
-        cmocka_unit_test(test_gradient_of_all), cmocka_unit_test(test_gradient_of_noise),
+        cmocka_unit_test(test_gradient_of_all), cmocka_unit_test(test_gradient_of_hybrid),
+        cmocka_unit_test(test_gradient_of_noise),
         cmocka_unit_test(test_no_dead_parameter), cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_off_is_inert), cmocka_unit_test(test_initial_weights_do_not_move),
         cmocka_unit_test(test_larger_models_hold_smaller_ones),

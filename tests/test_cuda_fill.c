@@ -56,7 +56,8 @@ static void test_draws(void **state)
                                            { 2, { 50, 1 } }, { 2, { 7, 65 } }, { 2, { 33, 16 } }, { 3, { 5, 31, 333 } },
                                            { 3, { 9, 1, 17 } }, { 4, { 2, 3, 4, 130 } } };
     static const struct init rules[] = { { INIT_NORMAL, 0, 1, 0, 0 }, { INIT_NORMAL, 0.25, 0.02, 0, 0 },
-                                         { INIT_NORMAL, 0, 0.02, 3, 0 }, { INIT_NORMAL, -1, 2, 0.5, 0 } };
+                                         { INIT_NORMAL, 0, 0.02, 3, 0 }, { INIT_NORMAL, -1, 2, 0.5, 0 },
+                                         { INIT_UNIFORM, -0.5, 1, 0, 0 }, { INIT_LOG_UNIFORM, 0, 16, 0, 0 } };
     (void)state;
     for (int s = 0; s < COUNT(shapes); s++)
         for (int r = 0; r < COUNT(rules); r++) same_fill(shapes[s], FORMAT_REAL, rules[r]);

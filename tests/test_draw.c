@@ -246,6 +246,44 @@ static void a_weight_depends_on_its_place_alone(void **state)
     empty(again);
 }
 
+/* Uniforms too; and the logarithm of one between 0 and 16, which is never that of 0. */
+static void uniforms_fill_their_range(void **state)
+{
+    (void)state;
+    enum { ROWS = 31, COLUMNS = 333, FEW = 100 };
+    struct leaves *leaves = leaves_new();
+    struct graph *g = graph_new(leaves);
+    struct init even = { INIT_UNIFORM, -0.5, 2, 0, 0 }, log_of = { INIT_LOG_UNIFORM, 0, 16, 0, 0 };
+    struct leaf *wide = graph_weight(g, "wide", ROLE_TAPS, SHAPE(ROWS, COLUMNS), even)->leaf,
+                *logs = graph_weight(g, "logs", ROLE_SCALAR, SHAPE(ROWS * COLUMNS), log_of)->leaf;
+    struct leaves *other = leaves_new();
+    struct graph *h = graph_new(other);
+    struct leaf *narrow = graph_weight(h, "wide", ROLE_TAPS, SHAPE(ROWS, FEW), even)->leaf;
+    struct state *s = state_new(leaves, &backend_cpu, 2), *small = state_new(other, &backend_cpu, 1);
+    state_fill(s, 11);
+    state_fill(small, 11);
+    const real *all = state_data(s, wide), *few = state_data(small, narrow), *logarithm = state_data(s, logs);
+    double sum = 0, square = 0, total = 0, n = ROWS * COLUMNS;
+    for (int i = 0; i < ROWS * COLUMNS; i++) {
+        assert_true(all[i] >= -0.5 && all[i] <= 1.5);
+        assert_true(logarithm[i] > -100 && logarithm[i] < 2.772589);
+        assert_true(i % COLUMNS >= FEW || all[i] == few[i / COLUMNS * FEW + i % COLUMNS]);
+        assert_true(i < COLUMNS || all[i] != all[i - COLUMNS]);
+        sum += (double)all[i] - 0.5;
+        square += ((double)all[i] - 0.5) * ((double)all[i] - 0.5);
+        total += (double)logarithm[i];
+    }
+    assert_true(fabs(sum / n) < 5 * sqrt(1 / 3.0 / n));
+    assert_true(fabs(square / n - 1 / 3.0) < 5 * sqrt(4 / 45.0 / n));
+    assert_true(fabs(total / n - (log(16) - 1)) < 5 / sqrt(n));
+    state_free(s);
+    state_free(small);
+    graph_free(g);
+    graph_free(h);
+    leaves_free(leaves);
+    leaves_free(other);
+}
+
 /* Matrices of a stack and weights of other paths differ, value by value. */
 static void places_differ(void **state)
 {
@@ -268,7 +306,7 @@ int main(void)
         cmocka_unit_test(moments_of_a_normal), cmocka_unit_test(tails_of_a_normal),
         cmocka_unit_test(distributed_as_a_normal), cmocka_unit_test(neighbours_are_independent),
         cmocka_unit_test(keys_are_independent), cmocka_unit_test(a_weight_depends_on_its_place_alone),
-        cmocka_unit_test(places_differ),
+        cmocka_unit_test(uniforms_fill_their_range), cmocka_unit_test(places_differ),
     };
     return cmocka_run_group_tests_name("draw", tests, NULL, NULL);
 }

@@ -15,6 +15,8 @@
 static const struct { const char *module, *model; } company[] = {
     { "position rope", TEXT({"position.fraction": 0.5}) },
     { "mask window", TEXT({"attention.mask.size": 2}) },
+    { "attention gated_delta", TEXT({"attention.heads": 1, "attention.value_heads": 2, "attention.key_dim": 4,
+                                     "attention.value_dim": 3}) },
     { "mask chunk", TEXT({"attention.mask.size": 2}) },
     { "balance bias", TEXT({"ffn.router.score": "sigmoid"}) },
     { "balance load", TEXT({"ffn.router.noise": "learned"}) },

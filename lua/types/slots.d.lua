@@ -176,6 +176,8 @@
 ---@alias sluice.attention
 ---| "gqa" # multi-head attention with shared key and value heads
 ---| sluice.attention.gqa
+---| "gated_delta" # a gated delta rule on a memory of fixed size (Qwen3-Next)
+---| sluice.attention.gated_delta
 
 ---multi-head attention with shared key and value heads
 ---@class sluice.attention.gqa
@@ -191,6 +193,16 @@
 ---@field sink? "none"|"head"|"token"|fun(layer: integer): "none"|"head"|"token" attention to nothing: a learned logit of each head, or one that each token makes; default none
 ---@field softcap? number|fun(layer: integer): number logits are kept within it by tanh; Gemma 2: 50; default 0, 0 … 1000
 ---@field qk_clip? number|fun(layer: integer): number after a step in which a head's largest logit was above it, its queries and keys shrink (QK-clip); default 0, 0 … 1000000
+
+---a gated delta rule on a memory of fixed size (Qwen3-Next)
+---@class sluice.attention.gated_delta
+---@field [1]? "gated_delta"
+---@field heads? integer|fun(layer: integer): integer query and key heads; default 2, 1 … 1024
+---@field value_heads? integer|fun(layer: integer): integer value heads, each a memory of its own; default 4, 1 … 1024
+---@field key_dim? integer|fun(layer: integer): integer width of a query or key head; default 32, 1 … 512
+---@field value_dim? integer|fun(layer: integer): integer width of a value head; default 32, 1 … 1024
+---@field conv? integer|fun(layer: integer): integer taps of the convolutions; 1: no token but its own; default 4, 1 … 64
+---@field negative_eigenvalues? boolean|fun(layer: integer): boolean beta in (0, 2): a memory may turn its sign along a key (Grazzi 2024, arXiv 2411.12537); default false
 
 ---@alias sluice.mask
 ---| "causal" # all of the past

@@ -1,11 +1,23 @@
 /* The initial values of a leaf, in pieces on all threads. */
 #include "backend/backend.h"
+#include "base/draw.h"
 #include "cpu.h"
 
 /* Values that a thread makes at a time. */
 enum { PIECE = 4096 };
 
-/* Row and column of a matrix of the stack number the normals of its key. */
+/* Numbered as normals are (base/draw.h). */
+static void key_uniforms(struct key k, uint64_t first, int64_t n, float *to)
+{
+    for (int64_t i = 0; i < n; i++) {
+        uint64_t number = first + (uint64_t)i;
+        uint32_t words[4];
+        key_bits(k, number / DRAW_BLOCK * DRAW_INDICES + number % DRAW_INDICES, words);
+        to[i] = draw_uniform(words[number % DRAW_BLOCK / DRAW_INDICES]);
+    }
+}
+
+/* Row and column of a matrix of the stack number the draws of its key. */
 static void draw_piece(const struct fill *f, int64_t from, int64_t to, real *values)
 {
     int64_t columns = shape_last(f->shape),
@@ -16,9 +28,14 @@ static void draw_piece(const struct fill *f, int64_t from, int64_t to, real *val
         n = columns - column < to - at ? columns - column : to - at;
         struct key key = f->key;
         key.step = (uint64_t)(row / rows) << 32;
-        key_normals(key, (uint64_t)(row % rows) << 32 | (uint64_t)column, n, (float)f->rule.cut, drawn + (at - from));
+        uint64_t first = (uint64_t)(row % rows) << 32 | (uint64_t)column;
+        if (f->rule.kind == INIT_NORMAL) key_normals(key, first, n, (float)f->rule.cut, drawn + (at - from));
+        else key_uniforms(key, first, n, drawn + (at - from));
     }
-    for (int64_t i = 0; i < to - from; i++) values[i] = (real)f->rule.value + (real)f->rule.std * (real)drawn[i];
+    for (int64_t i = 0; i < to - from; i++) {
+        values[i] = (real)f->rule.value + (real)f->rule.std * (real)drawn[i];
+        if (f->rule.kind == INIT_LOG_UNIFORM) values[i] = (real)float_log((float)values[i]);
+    }
 }
 
 static void diagonal_piece(const struct fill *f, int64_t from, int64_t to, real *values)
@@ -32,8 +49,8 @@ static void piece(const struct args *a, int64_t from, int64_t to)
 {
     const struct fill *f = a->attr;
     struct tensor t = { .data = f->to, .shape = f->shape, .format = f->format };
-    if (f->rule.kind == INIT_NORMAL) { draw_piece(f, from, to, reals(&t) + from); return; }
     if (f->rule.kind == INIT_DIAGONAL) { diagonal_piece(f, from, to, reals(&t) + from); return; }
+    if (f->rule.kind != INIT_CONSTANT) { draw_piece(f, from, to, reals(&t) + from); return; }
     for (int64_t i = from; i < to; i++) {
         if (f->format == FORMAT_REAL) reals(&t)[i] = (real)f->rule.value;
         else if (f->format == FORMAT_I32) ints(&t)[i] = (int32_t)f->rule.value;

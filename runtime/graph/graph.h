@@ -33,7 +33,9 @@ enum dtype { DTYPE_ACT, DTYPE_REAL, DTYPE_I32, DTYPE_U8 };
     X(MIX,      "mix", "n-grams to the model's width; what joins token and trunk in multi-token prediction", \
       false, false, false) \
     X(GAIN,     "gain", "gains of norms", true, true, false) \
-    X(SCALAR,   "scalar", "factors on streams, branches and values; offsets", true, true, false)
+    X(TAPS,     "taps", "short convolutions, of each channel its own", true, false, false) \
+    X(SCALAR,   "scalar", "factors on streams, branches and values; offsets; rates of a memory's decay", true, true, \
+      false)
 
 #define ROLE_ENUM(upper, name, about, outside, exempt, real) ROLE_##upper,
 enum role { ROLE_LIST(ROLE_ENUM) ROLE_COUNT };
@@ -49,7 +51,8 @@ enum carry { CARRY_SUM, CARRY_MEAN, CARRY_MAX, CARRY_LAST };
 
 /* How a leaf is filled before step 0: a rule, so that planning a large model allocates and draws nothing. */
 struct init {
-    enum { INIT_CONSTANT, INIT_NORMAL, INIT_DIAGONAL } kind;    /* diagonal: `value` on it, 0 elsewhere */
+    /* diagonal: `value` on it, 0 elsewhere; uniform: from `value` to `value + std`; log_uniform: logarithms of such */
+    enum { INIT_CONSTANT, INIT_NORMAL, INIT_DIAGONAL, INIT_UNIFORM, INIT_LOG_UNIFORM } kind;
     double value, std, cut;                                     /* cut: truncation in std, 0 none */
     int first;                                                  /* the column in which a diagonal begins */
 };
@@ -113,7 +116,7 @@ struct leaf {
     bool everywhere;    /* a buffer that goes with a weight, and that every rank reads */
     bool transient;                                         /* buffer not kept in checkpoints (KV cache) */
     int64_t window;                                         /* of a cache: how many positions are read back; 0: all */
-    bool fixed;                                             /* of a cache: its size does not grow with the context */
+    int64_t fixed;    /* of a ring that does not grow with the context: entries that decoding needs; 0: a cache */
     int stack;    /* leading dimension counts independent matrices (experts); 1 otherwise */
     int holder;   /* the rank that alone updates the weight, and keeps the buffer, counted from 1; 0: every rank does */
     double active;    /* share of the weight that one token uses (k/E); 1 otherwise */

@@ -236,13 +236,13 @@ struct node *build_cached(struct build *b, const char *name, struct node *x, int
     return cache(b->graph, buffer, x, b->start, b->pos);
 }
 
-struct node *build_state(struct build *b, const char *name, struct shape one)
+struct node *build_state(struct build *b, const char *name, struct shape one, int64_t back)
 {
     if (b->mode != MODE_DECODE) return NULL;
-    struct shape shape = { .rank = 2 + one.rank, .dim = { b->batch, b->rewind + 1 } };
+    struct shape shape = { .rank = 2 + one.rank, .dim = { b->batch, b->rewind + back } };
     for (int i = 0; i < one.rank; i++) shape.dim[2 + i] = one.dim[i];
     struct node *buffer = memory(b, arena_text(b->arena, "%s.state", name), DTYPE_REAL, shape);
-    buffer->leaf->fixed = true;
+    buffer->leaf->fixed = back;
     return buffer;
 }
 

@@ -75,6 +75,15 @@ void build_leave(struct build *b);
 void build_keep(struct build *b, int layer, const char *name, struct node *x);
 struct node *build_kept(const struct build *b, int layer, const char *name);
 
+/* Initial values drawn evenly between two numbers; logarithms of such. */
+static inline struct init init_uniform(double low, double high)
+{
+    return (struct init){ .kind = INIT_UNIFORM, .value = low, .std = high - low };
+}
+static inline struct init init_log_uniform(double low, double high)
+{
+    return (struct init){ .kind = INIT_LOG_UNIFORM, .value = low, .std = high - low };
+}
 /* The initial values that the init slot gives a matrix. */
 struct init build_init(struct build *b, enum role role, struct shape shape);
 
@@ -114,9 +123,10 @@ struct node *build_noise(struct build *b, const char *name, struct node *like, e
 /* In decode: writes x [T,..] into a cache buffer and gives the whole of it; otherwise x itself. window: the positions
    that are read back, as a mask gives them; 0: all. */
 struct node *build_cached(struct build *b, const char *name, struct node *x, int64_t window);
-/* In decode: a ring of recurrent states, REAL [B,R,..]: that after position p lies in entry p mod R, and R - 1
-   positions can be rolled back. Its size does not grow with the context. Otherwise NULL: sequences begin at zero. */
-struct node *build_state(struct build *b, const char *name, struct shape one);
+/* In decode: a ring of what positions leave behind, REAL [B,R,..]: that of position p lies in entry p mod R. A position
+   reads the `back` (>= 1) before it, and b->rewind more can be rolled back. Its size does not grow with the context.
+   Otherwise NULL: sequences begin at zero. */
+struct node *build_state(struct build *b, const char *name, struct shape one, int64_t back);
 
 /* A metric of the current layer, or of the model when b->layer is -1: an HDF5 dataset with a unit. Mean over the
    micro-batches unless said otherwise. Never changes what is computed. Only in train and eval. */

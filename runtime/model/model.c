@@ -170,7 +170,7 @@ struct cache_bytes model_cache_bytes(const struct leaves *decode_leaves, int64_t
         const struct leaf *b = decode_leaves->leaf[i];
         if (b->kind != LEAF_BUFFER || !b->transient || b->decl.dtype == DTYPE_I32) continue;
         int64_t held = b->window && b->window < context ? b->window : context;
-        if (b->fixed) fixed += shape_count(b->decl.shape) / b->decl.shape.dim[1];
+        if (b->fixed) fixed += shape_count(b->decl.shape) / b->decl.shape.dim[1] * b->fixed;
         else values += shape_count(b->decl.shape) / context * held;
     }
     return (struct cache_bytes){ (size_t)(values / batch) * bytes / (size_t)context, (size_t)(fixed / batch) * 4 };
