@@ -7,8 +7,7 @@ enum { SEED = 1 };                                          /* of the table: the
 static void build(struct build *b, struct pick self, struct routing *r)
 {
     (void)self;
-    struct graph *g = b->graph;
-    r->index = hash_ids(g, b->seq < b->ids->shape.dim[1] ? slice(g, b->ids, b->seq) : b->ids, r->experts, r->k, SEED);
+    r->index = hash_ids(b->graph, build_ids(b), r->experts, r->k, SEED);                        /* [T,K] */
 }
 
 static void traits(struct pick self, struct traits *t) { (void)self; t->keyless = true; }

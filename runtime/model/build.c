@@ -151,13 +151,26 @@ void build_around(struct build *b, struct stream *s, struct sublayer f)
     build_leave(b);
 }
 
+/* To each stream. */
+static void add_to(struct build *b, struct stream *s, struct node *y)
+{
+    struct graph *g = b->graph;
+    if (y) s->x = add(g, s->x, s->x->shape.rank == 3 ? repeat(g, y, s->x->shape.dim[1]) : y);
+}
+
 void build_layer(struct build *b, int like, struct stream *s)
 {
-    struct pick p = b->conf->block.pick[like];
+    struct pick p = b->conf->block.pick[like], memory = b->conf->memory.pick[like], ple = b->conf->ple.pick[like];
     int outer = b->own->like;
     b->own->like = like;
     b->branch_normed = module_traits(b->conf->residual.pick[like]).branch_normed;
+    build_enter(b, "memory");
+    add_to(b, s, memory.module->memory(b, memory));
+    build_leave(b);
     p.module->block(b, p, s);
+    build_enter(b, "ple");
+    add_to(b, s, ple.module->ple(b, ple, s->x));
+    build_leave(b);
     build_rms_metric(b, "layer_resid_rms", s->x, "", BETTER_NONE, "RMS of the residual stream after the layer");
     b->branch_normed = false;
     b->own->like = outer;
@@ -185,6 +198,11 @@ struct node *build_block(struct build *b, int like, struct node *x)
     struct stream s = build_open(b, residual, x);
     build_layer(b, like, &s);
     return build_close(b, residual, &s);
+}
+
+struct node *build_ids(struct build *b)
+{
+    return b->ids->shape.dim[1] == b->seq ? b->ids : slice(b->graph, b->ids, b->seq);
 }
 
 struct node *build_rows(struct build *b, struct node *x)

@@ -110,6 +110,8 @@ struct node *build_attention(struct build *b, const void *none, struct node *u);
 struct node *build_ffn(struct build *b, const void *none, struct node *u);
 /* One block with the configuration of trunk layer `like`, as layer b->layer, on a stream of its own. */
 struct node *build_block(struct build *b, int like, struct node *x);
+/* ids of the tokens of this graph's rows, I32 [B,S]: MTP blocks have fewer than the trunk. */
+struct node *build_ids(struct build *b);
 /* Of x [B*S',..] the rows that the sequences of b have, the first b->seq of each: MTP blocks have
    fewer than the trunk. */
 struct node *build_rows(struct build *b, struct node *x);

@@ -13,7 +13,8 @@
 /* Every slot: its constant and its name in scripts, in the order of documentation. */
 #define SLOT_LIST(X) \
     X(INIT, "init") X(EMBED, "embed") X(POSITION, "position") X(NORM, "norm") \
-    X(RESIDUAL, "residual") X(BLOCK, "block") X(ATTENTION, "attention") X(MASK, "mask") X(KV, "kv") \
+    X(RESIDUAL, "residual") X(MEMORY, "memory") X(BLOCK, "block") X(PLE, "ple") \
+    X(ATTENTION, "attention") X(MASK, "mask") X(KV, "kv") \
     X(VALUE, "value") X(QK_NORM, "qk_norm") X(GATE, "gate") X(FFN, "ffn") X(ACTIVATION, "activation") \
     X(ROUTER, "router") X(NOISE, "noise") X(SELECT, "select") X(BALANCE, "balance") X(DISPATCH, "dispatch") \
     X(SHARED, "shared") X(HEAD, "head") X(MTP, "mtp") X(OPTIM, "optim") X(SCHEDULE, "schedule") X(AVERAGE, "average")

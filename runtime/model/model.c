@@ -131,6 +131,7 @@ struct node *model_build(struct graph *g, struct arena *arena, const struct mode
                              "to sample by");
     build_inputs(b);
     struct node *x = conf->embed.module->embed(b, conf->embed, 0);           /* [T,D] */
+    build_keep(b, -1, "embed.token", x);
     conf->head.module->head(b, conf->head, run_layers(b, x));
     if (mode != MODE_DECODE) build_report_losses(b);
     if (b->train) build_update_region(b);

@@ -15,8 +15,8 @@ struct model_size { int64_t batch, seq, context, rewind; };
 
 /* Adds the whole model to a graph. In MODE_TRAIN with train != NULL the update region (clipping, optimizer) follows.
    What it reads of a micro-batch: inputs.h. Returns the node of REAL [T,V] logits in decode, else NULL; errors are in
-   g->err. `arena` holds what callbacks keep; it and the confs outlive the graph. Decoding a model that looks ahead is an
-   error. */
+   g->err. `arena` holds what callbacks keep; it and the confs outlive the graph. A model that looks ahead has no decode
+   graph: an error. */
 struct node *model_build(struct graph *g, struct arena *arena, const struct model_conf *conf,
                          const struct train_conf *train, enum mode mode, struct model_size size);
 

@@ -45,6 +45,8 @@ struct module {
             void (*open)(struct build *b, struct pick self, struct stream *s);    /* optional: of x, which is x0 */
             struct node *(*close)(struct build *b, struct pick self, const struct stream *s);   /* optional: [T,D] */
         };
+        struct node *(*memory)(struct build *b, struct pick self);      /* [T,D] for each stream; NULL: nothing */
+        struct node *(*ple)(struct build *b, struct pick self, struct node *x);     /* the same, of the block's end */
         void         (*block)(struct build *b, struct pick self, struct stream *s);
         struct node *(*attention)(struct build *b, struct pick self, struct node *u);           /* [T,D] -> [T,D] */
         struct mask  (*mask)(struct build *b, struct pick self);
