@@ -27,7 +27,8 @@ static void check(struct pick self, const struct model_conf *model, const char *
     if (c->score == SOFTMAX && c->normalize == BEFORE)
         module_problem(problems, path, "normalize", "before: softmax scores sum to 1 already, say \"none\"");
     if (module_traits(c->noise).of_choice && module_traits(c->select).keyless)
-        module_problem(problems, path, "noise", "%s: is for the choice alone, which select = %s does not make by scores",
+        module_problem(problems, path, "noise",
+                       "%s: is for the choice alone, which select = %s does not make by scores",
                        c->noise.module->name, c->select.module->name);
 }
 
