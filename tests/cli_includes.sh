@@ -10,24 +10,24 @@ bad=0
 # A room, what it may include of others (a room that stands above it, or one header of any), and its headers that others
 # may include.
 cat >"$work" <<'TABLE'
-base     |                                                        | base child draw file float_log level memory object process regular shape terminal
-graph    | base                                                   | attributes elementwise graph ops
-comm     | base                                                   | comm
-backend  | base graph comm                                        | backend kernel
-cpu      | base graph backend                                     | gemm isa isa/attend_few isa/attend_sink isa/delta_rows isa/vector pool sort values vec_math
-ops      | base graph backend cpu                                 |
-plan     | base graph backend                                     | plan
-model    | base graph plan modules/list                           | build config inputs model module
-data     | base model                                             | data
-store    | base                                                   | store
-study    | base backend model data                                | study
-train    | base cpu plan model store study                        | checkpoint decoder disk metrics run train
-modules  | model/module                                           | list
-lua      | base model study                                       | bind embedded
-analysis | base store study train                                 | answer declared export metric plot runs stats
+base     |                           | base child draw file float_log level memory object process regular shape terminal
+graph    | base                      | attributes elementwise graph ops
+comm     | base                      | comm
+backend  | base graph comm           | backend kernel
+cpu | base graph backend | gemm isa isa/attend_few isa/attend_sink isa/delta_rows isa/vector pool sort values vec_math
+ops      | base graph backend cpu    |
+plan     | base graph backend        | plan
+model    | base graph plan modules/list | build config inputs model module
+data     | base model                | data
+store    | base                      | store
+study    | base backend model data   | study
+train    | base cpu plan model store study | checkpoint decoder disk metrics run train
+modules  | model/module              | list
+lua      | base model study          | bind embedded
+analysis | base store study train    | answer declared export metric plot runs stats
 cli      | base graph cpu model data store study train lua analysis | cli
-main     | cli                                        |
-cuda     | base graph comm backend                    |
+main     | cli                       |
+cuda     | base graph comm backend   |
 TABLE
 
 # Rooms are folders of runtime/ or beside it; a header of one's own folder goes without saying.

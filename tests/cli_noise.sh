@@ -9,7 +9,8 @@ cat >study.lua <<'LUA'
 local sl = require "sluice"
 return sl.study {
   name = "s", replicates = 1, data = "synthetic", baseline = "base", variants = { base = {} },
-  base = sl.model { layers = 2, d_model = 32, seq = 32, norm = { "noisy", std = 0.5 }, ffn = { "moe", experts = 4, d_ff = 24, router = { noise = "learned", normalize = "after" } },
+  base = sl.model { layers = 2, d_model = 32, seq = 32, norm = { "noisy", std = 0.5 },
+                    ffn = { "moe", experts = 4, d_ff = 24, router = { noise = "learned", normalize = "after" } },
                     attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 } },
   train = { steps = 30, batch = 8, eval_every = 15, eval_tokens = 512, checkpoint_every = 10,
             optim = { "adamw", lr = 2e-3, eps = 1e-5 } },

@@ -15,7 +15,8 @@ static struct node *build(struct build *b, struct pick self, const char *name, s
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
     build_enter(b, "%s", name);
-    struct node *gain = build_weight(b, "gain", ROLE_GAIN, SHAPE(b->width), (struct init){ .kind = INIT_CONSTANT, .value = first }),
+    struct node *gain = build_weight(b, "gain", ROLE_GAIN, SHAPE(b->width),
+                                     (struct init){ .kind = INIT_CONSTANT, .value = first }),
                 *y = rmsnorm(g, x, gain, 1e-6, false), *drawn = build_noise(b, "noise", y, (enum noise_kind)c->kind);
     build_leave(b);
     return drawn ? add(g, y, scale(g, mul(g, y, drawn), c->std)) : y;

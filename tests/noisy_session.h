@@ -16,8 +16,10 @@ enum { BATCH = 4 };
 
 /* MTP's blocks have shorter sequences. */
 static const char *const noisy = TEXT({
-    "model": { "layers": 2, "d_model": 16, "seq": 12, "vocab": 31, "norm": {"module": "noisy", "std": 0.4}, "head": {"module": "lm", "mtp": "sequential"},
-        "attention": {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 8}, "ffn": {"module": "dense", "d_ff": 12} },
+    "model": { "layers": 2, "d_model": 16, "seq": 12, "vocab": 31, "norm": {"module": "noisy", "std": 0.4},
+        "head": {"module": "lm", "mtp": "sequential"},
+        "attention": {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 8},
+        "ffn": {"module": "dense", "d_ff": 12} },
     "train": { "steps": 20, "batch": 4, "optim": {"module": "adamw", "lr": 0.01, "eps": 1e-5} }
 });
 

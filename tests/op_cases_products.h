@@ -25,51 +25,67 @@ static inline int32_t long_blind(int64_t i) { return (int32_t)(i % 300 < 130 ? 0
     CASE(matmul, one, matmul(g, act_in(g, 1, 1), act_in(g, 1, 1), DTYPE_ACT)) \
     CASE(grouped_matmul, empty_expert_and_rows_left, \
          grouped_matmul(g, act_in(g, 9, 3), real_in(g, 3, 5, 3), int_in(g, SHAPE(4), 0, 3, 3, 7))) \
-    CASE(grouped_matmul, ragged, grouped_matmul(g, ragged_in(g, 7, 9, 3), real_in(g, 3, 5, 3), int_in(g, SHAPE(4), 0, 3, 3, 7))) \
-    CASE(grouped_matmul, unwritten, grouped_matmul(g, ragged_in(g, 0, 3, 2), real_in(g, 2, 4, 2), int_in(g, SHAPE(3), 0, 0, 0))) \
-    CASE(grouped_matmul, all_to_one, grouped_matmul(g, act_in(g, 6, 2), real_in(g, 3, 4, 2), int_in(g, SHAPE(4), 0, 0, 6, 6))) \
-    CASE(grouped_matmul, no_rows, grouped_matmul(g, real_in(g, 3, 2), real_in(g, 2, 2, 2), int_in(g, SHAPE(3), 0, 0, 0))) \
-    CASE(grouped_matmul, many_rows, grouped_matmul(g, act_in(g, 270, 1), real_in(g, 2, 2, 1), count_in(g, SHAPE(3), two_experts))) \
+    CASE(grouped_matmul, ragged, \
+         grouped_matmul(g, ragged_in(g, 7, 9, 3), real_in(g, 3, 5, 3), int_in(g, SHAPE(4), 0, 3, 3, 7))) \
+    CASE(grouped_matmul, unwritten, \
+         grouped_matmul(g, ragged_in(g, 0, 3, 2), real_in(g, 2, 4, 2), int_in(g, SHAPE(3), 0, 0, 0))) \
+    CASE(grouped_matmul, all_to_one, \
+         grouped_matmul(g, act_in(g, 6, 2), real_in(g, 3, 4, 2), int_in(g, SHAPE(4), 0, 0, 6, 6))) \
+    CASE(grouped_matmul, no_rows, \
+         grouped_matmul(g, real_in(g, 3, 2), real_in(g, 2, 2, 2), int_in(g, SHAPE(3), 0, 0, 0))) \
+    CASE(grouped_matmul, many_rows, \
+         grouped_matmul(g, act_in(g, 270, 1), real_in(g, 2, 2, 1), count_in(g, SHAPE(3), two_experts))) \
     CASE(attention, mha, ATTEND(QKV(10, 2, 2, 3), .start = ZEROS, .scale = 0.6)) \
     CASE(attention, gqa_window, ATTEND(QKV(10, 4, 2, 2), .start = ZEROS, .scale = 0.7, .window = 3)) \
     CASE(attention, mqa_documents, ATTEND(QKV(10, 3, 1, 2), .start = DOCUMENTS, .scale = 1.0)) \
     CASE(attention, window_of_one, ATTEND(QKV(10, 1, 1, 3), .start = ZEROS, .scale = 0.5, .window = 1)) \
     CASE(attention, wide_window, ATTEND(QKV(10, 1, 1, 3), .start = ZEROS, .scale = 0.5, .window = 9)) \
-    CASE(attention, wider_values, ATTEND(.q = real_in(g, 10, 2, 2), .k = real_in(g, 10, 1, 2), .v = real_in(g, 10, 1, 5), \
-         .start = ZEROS, .scale = 0.5)) \
-    CASE(attention, blind, ATTEND(QKV(10, 4, 2, 3), .start = TEN(0, 0, 5, 3, 5, 5, 5, 5, 5, 5), .scale = 0.6, .window = 3)) \
-    CASE(attention, blind_cached, ATTEND(.q = act_in(g, 4, 2, 2), .k = act_in(g, 2, 7, 1, 2), .v = act_in(g, 2, 7, 1, 2), \
-         .start = int_in(g, SHAPE(2, 2), 0, 7, 7, 7), .pos = int_in(g, SHAPE(1), 4), .scale = 0.8)) \
+    CASE(attention, wider_values, ATTEND(.q = real_in(g, 10, 2, 2), .k = real_in(g, 10, 1, 2), \
+         .v = real_in(g, 10, 1, 5), .start = ZEROS, .scale = 0.5)) \
+    CASE(attention, blind, ATTEND(QKV(10, 4, 2, 3), .start = TEN(0, 0, 5, 3, 5, 5, 5, 5, 5, 5), .scale = 0.6, \
+         .window = 3)) \
+    CASE(attention, blind_cached, ATTEND(.q = act_in(g, 4, 2, 2), .k = act_in(g, 2, 7, 1, 2), \
+         .v = act_in(g, 2, 7, 1, 2), .start = int_in(g, SHAPE(2, 2), 0, 7, 7, 7), .pos = int_in(g, SHAPE(1), 4), \
+         .scale = 0.8)) \
     CASE(attention, cached, ATTEND(.q = act_in(g, 4, 2, 2), .k = act_in(g, 2, 7, 1, 2), .v = act_in(g, 2, 7, 1, 2), \
          .start = int_in(g, SHAPE(2, 2), 0, 0, 3, 3), .pos = int_in(g, SHAPE(1), 4), .scale = 0.8, .window = 5)) \
-    CASE(attention, many_keys, ATTEND(.q = act_in(g, 2, 2, 2), .k = act_in(g, 1, 262, 1, 2), .v = act_in(g, 1, 262, 1, 2), \
-         .start = int_in(g, SHAPE(1, 2), 0, 3), .pos = int_in(g, SHAPE(1), 258), .scale = 0.8)) \
+    CASE(attention, many_keys, ATTEND(.q = act_in(g, 2, 2, 2), .k = act_in(g, 1, 262, 1, 2), \
+         .v = act_in(g, 1, 262, 1, 2), .start = int_in(g, SHAPE(1, 2), 0, 3), .pos = int_in(g, SHAPE(1), 258), \
+         .scale = 0.8)) \
     CASE(attention, many_queries, ATTEND(QKV(70, 1, 1, 1), .start = count_in(g, SHAPE(1, 70), none), .scale = 0.9)) \
     CASE(attention, sink, ATTEND(QKV(10, 4, 2, 3), .start = ZEROS, .scale = 0.6, .sink = real_in(g, 4))) \
-    CASE(attention, sink_of_tokens, ATTEND(QKV(10, 2, 1, 3), .start = DOCUMENTS, .scale = 0.6, .sink = real_in(g, 10, 2))) \
-    CASE(attention, sink_of_the_blind, ATTEND(QKV(10, 4, 2, 3), .start = TEN(0, 0, 5, 3, 5, 5, 5, 5, 5, 5), .scale = 0.6, .sink = real_in(g, 4))) \
+    CASE(attention, sink_of_tokens, ATTEND(QKV(10, 2, 1, 3), .start = DOCUMENTS, .scale = 0.6, \
+         .sink = real_in(g, 10, 2))) \
+    CASE(attention, sink_of_the_blind, ATTEND(QKV(10, 4, 2, 3), .start = TEN(0, 0, 5, 3, 5, 5, 5, 5, 5, 5), \
+         .scale = 0.6, .sink = real_in(g, 4))) \
     CASE(attention, capped, ATTEND(QKV(10, 2, 1, 3), .start = DOCUMENTS, .scale = 0.6, .softcap = 0.7)) \
     CASE(attention, biased, ATTEND(QKV(10, 4, 2, 3), .start = DOCUMENTS, .scale = 0.6, .rel = real_in(g, 10, 4, 3))) \
     CASE(attention, biased_far, ATTEND(QKV(10, 2, 2, 3), .start = ZEROS, .scale = 0.6, .rel = act_in(g, 10, 2, 9))) \
-    CASE(attention, biased_here, ATTEND(.q = real_in(g, 10, 2, 3), .k = real_in(g, 10, 2, 3), .v = real_in(g, 10, 2, 3), .start = ZEROS, \
-         .scale = 0.6, .rel = act_in(g, 10, 2, 1))) \
+    CASE(attention, biased_here, ATTEND(.q = real_in(g, 10, 2, 3), .k = real_in(g, 10, 2, 3), \
+         .v = real_in(g, 10, 2, 3), .start = ZEROS, .scale = 0.6, .rel = act_in(g, 10, 2, 1))) \
     CASE(attention, chunks, ATTEND(QKV(10, 2, 1, 3), .start = DOCUMENTS, .scale = 0.6, .chunk = 2)) \
-    CASE(attention, sink_and_cap, ATTEND(QKV(10, 2, 1, 3), .start = ZEROS, .scale = 0.6, .sink = real_in(g, 2), .softcap = 1.5)) \
-    CASE(attention, bias_and_cap, ATTEND(QKV(10, 2, 1, 3), .start = ZEROS, .scale = 0.6, .rel = act_in(g, 10, 2, 4), .softcap = 1.5)) \
-    CASE(attention, sink_and_bias, ATTEND(QKV(10, 2, 1, 3), .start = ZEROS, .scale = 0.6, .sink = real_in(g, 10, 2), .rel = real_in(g, 10, 2, 4))) \
-    CASE(attention, windows_of_chunks, ATTEND(QKV(10, 2, 1, 3), .start = ZEROS, .scale = 0.6, .window = 2, .chunk = 4, .sink = real_in(g, 2))) \
-    CASE(attention, everything, ATTEND(QKV(10, 4, 2, 3), .start = DOCUMENTS, .scale = 0.6, .window = 3, .chunk = 4, .softcap = 1.5, \
-         .sink = real_in(g, 10, 4), .rel = act_in(g, 10, 4, 3))) \
-    CASE(attention, everything_cached, ATTEND(.q = act_in(g, 4, 2, 2), .k = act_in(g, 2, 7, 1, 2), .v = act_in(g, 2, 7, 1, 2), \
-         .start = int_in(g, SHAPE(2, 2), 0, 1, 3, 7), .pos = int_in(g, SHAPE(1), 4), .scale = 0.8, .window = 5, .chunk = 4, .softcap = 1.5, \
-         .sink = real_in(g, 2), .rel = real_in(g, 4, 2, 3))) \
-    CASE(attention, everything_of_many, ATTEND(.q = act_in(g, 2, 2, 2), .k = act_in(g, 1, 262, 1, 2), .v = act_in(g, 1, 262, 1, 2), \
-         .start = int_in(g, SHAPE(1, 2), 0, 3), .pos = int_in(g, SHAPE(1), 258), .scale = 0.8, .softcap = 1.5, .sink = real_in(g, 2, 2), \
-         .rel = act_in(g, 2, 2, 140))) \
-    CASE(attention, everything_for_many, ATTEND(QKV(70, 1, 1, 1), .start = count_in(g, SHAPE(1, 70), none), .scale = 0.9, .chunk = 40, \
-         .softcap = 1.5, .sink = real_in(g, 70, 1), .rel = act_in(g, 70, 1, 9))) \
-    CASE(cross_entropy, many_tokens, cross_entropy(g, act_in(g, 260, 1), real_in(g, 3, 1), count_in(g, SHAPE(2, 130), odd_word))) \
-    CASE(cross_entropy, odd, cross_entropy(g, act_in(g, 5, 3), real_in(g, 7, 3), int_in(g, SHAPE(1, 5), 0, 6, 3, 3, 1))) \
+    CASE(attention, sink_and_cap, ATTEND(QKV(10, 2, 1, 3), .start = ZEROS, .scale = 0.6, .sink = real_in(g, 2), \
+         .softcap = 1.5)) \
+    CASE(attention, bias_and_cap, ATTEND(QKV(10, 2, 1, 3), .start = ZEROS, .scale = 0.6, .rel = act_in(g, 10, 2, 4), \
+         .softcap = 1.5)) \
+    CASE(attention, sink_and_bias, ATTEND(QKV(10, 2, 1, 3), .start = ZEROS, .scale = 0.6, .sink = real_in(g, 10, 2), \
+         .rel = real_in(g, 10, 2, 4))) \
+    CASE(attention, windows_of_chunks, ATTEND(QKV(10, 2, 1, 3), .start = ZEROS, .scale = 0.6, .window = 2, .chunk = 4, \
+         .sink = real_in(g, 2))) \
+    CASE(attention, everything, ATTEND(QKV(10, 4, 2, 3), .start = DOCUMENTS, .scale = 0.6, .window = 3, .chunk = 4, \
+         .softcap = 1.5, .sink = real_in(g, 10, 4), .rel = act_in(g, 10, 4, 3))) \
+    CASE(attention, everything_cached, ATTEND(.q = act_in(g, 4, 2, 2), .k = act_in(g, 2, 7, 1, 2), \
+         .v = act_in(g, 2, 7, 1, 2), .start = int_in(g, SHAPE(2, 2), 0, 1, 3, 7), .pos = int_in(g, SHAPE(1), 4), \
+         .scale = 0.8, .window = 5, .chunk = 4, .softcap = 1.5, .sink = real_in(g, 2), .rel = real_in(g, 4, 2, 3))) \
+    CASE(attention, everything_of_many, ATTEND(.q = act_in(g, 2, 2, 2), .k = act_in(g, 1, 262, 1, 2), \
+         .v = act_in(g, 1, 262, 1, 2), .start = int_in(g, SHAPE(1, 2), 0, 3), .pos = int_in(g, SHAPE(1), 258), \
+         .scale = 0.8, .softcap = 1.5, .sink = real_in(g, 2, 2), .rel = act_in(g, 2, 2, 140))) \
+    CASE(attention, everything_for_many, ATTEND(QKV(70, 1, 1, 1), .start = count_in(g, SHAPE(1, 70), none), \
+         .scale = 0.9, .chunk = 40, .softcap = 1.5, .sink = real_in(g, 70, 1), .rel = act_in(g, 70, 1, 9))) \
+    CASE(cross_entropy, many_tokens, \
+         cross_entropy(g, act_in(g, 260, 1), real_in(g, 3, 1), count_in(g, SHAPE(2, 130), odd_word))) \
+    CASE(cross_entropy, odd, \
+         cross_entropy(g, act_in(g, 5, 3), real_in(g, 7, 3), int_in(g, SHAPE(1, 5), 0, 6, 3, 3, 1))) \
     CASE(cross_entropy, one_word, cross_entropy(g, real_in(g, 2, 3), real_in(g, 1, 3), int_in(g, SHAPE(2, 1), 0, 0)))
 
 #define PRODUCT_LARGE_CASES(CASE) \
@@ -78,50 +94,68 @@ static inline int32_t long_blind(int64_t i) { return (int32_t)(i % 300 < 130 ? 0
     CASE(matmul, rows, matmul(g, act_in(g, 1030, 40), real_in(g, 33, 40), DTYPE_ACT)) \
     CASE(matmul, rounded, matmul(g, real_in(g, 129, 20), real_in(g, 10, 20), DTYPE_ACT)) \
     CASE(matmul, of_activations, matmul(g, act_in(g, 33, 24), act_in(g, 17, 24), DTYPE_REAL)) \
-    CASE(grouped_matmul, tile_edges, grouped_matmul(g, act_in(g, 388, 72), real_in(g, 4, 136, 72), count_in(g, SHAPE(5), tile_edges))) \
-    CASE(grouped_matmul, large_ragged, grouped_matmul(g, ragged_in(g, 190, 400, 72), real_in(g, 3, 136, 72), int_in(g, SHAPE(4), 0, 0, 130, 190))) \
-    CASE(grouped_matmul, odd_widths, grouped_matmul(g, act_in(g, 200, 267), real_in(g, 3, 129, 267), int_in(g, SHAPE(4), 0, 0, 130, 190))) \
-    CASE(grouped_matmul, even_widths, grouped_matmul(g, act_in(g, 140, 260), real_in(g, 1, 130, 260), int_in(g, SHAPE(2), 0, 139))) \
-    CASE(grouped_matmul, many_experts, grouped_matmul(g, act_in(g, 201, 16), real_in(g, 40, 8, 16), count_in(g, SHAPE(41), five_each))) \
-    CASE(grouped_matmul, experts_of_a_warp, grouped_matmul(g, real_in(g, 161, 5), real_in(g, 32, 6, 5), count_in(g, SHAPE(33), five_each))) \
-    CASE(grouped_matmul, uneven, grouped_matmul(g, act_in(g, 700, 48), real_in(g, 5, 40, 48), count_in(g, SHAPE(6), uneven_offset))) \
+    CASE(grouped_matmul, tile_edges, \
+         grouped_matmul(g, act_in(g, 388, 72), real_in(g, 4, 136, 72), count_in(g, SHAPE(5), tile_edges))) \
+    CASE(grouped_matmul, large_ragged, \
+         grouped_matmul(g, ragged_in(g, 190, 400, 72), real_in(g, 3, 136, 72), int_in(g, SHAPE(4), 0, 0, 130, 190))) \
+    CASE(grouped_matmul, odd_widths, \
+         grouped_matmul(g, act_in(g, 200, 267), real_in(g, 3, 129, 267), int_in(g, SHAPE(4), 0, 0, 130, 190))) \
+    CASE(grouped_matmul, even_widths, \
+         grouped_matmul(g, act_in(g, 140, 260), real_in(g, 1, 130, 260), int_in(g, SHAPE(2), 0, 139))) \
+    CASE(grouped_matmul, many_experts, \
+         grouped_matmul(g, act_in(g, 201, 16), real_in(g, 40, 8, 16), count_in(g, SHAPE(41), five_each))) \
+    CASE(grouped_matmul, experts_of_a_warp, \
+         grouped_matmul(g, real_in(g, 161, 5), real_in(g, 32, 6, 5), count_in(g, SHAPE(33), five_each))) \
+    CASE(grouped_matmul, uneven, \
+         grouped_matmul(g, act_in(g, 700, 48), real_in(g, 5, 40, 48), count_in(g, SHAPE(6), uneven_offset))) \
     CASE(attention, long, ATTEND(QKV(600, 4, 2, 24), .start = count_in(g, SHAPE(2, 300), none), .scale = 0.2)) \
-    CASE(attention, long_documents, ATTEND(QKV(600, 2, 1, 16), .start = count_in(g, SHAPE(2, 300), long_start), .scale = 0.25)) \
-    CASE(attention, long_blind, ATTEND(QKV(600, 2, 1, 16), .start = count_in(g, SHAPE(2, 300), long_blind), .scale = 0.25)) \
+    CASE(attention, long_documents, ATTEND(QKV(600, 2, 1, 16), .start = count_in(g, SHAPE(2, 300), long_start), \
+         .scale = 0.25)) \
+    CASE(attention, long_blind, ATTEND(QKV(600, 2, 1, 16), .start = count_in(g, SHAPE(2, 300), long_blind), \
+         .scale = 0.25)) \
     CASE(attention, long_window, ATTEND(QKV(600, 2, 1, 16), \
          .start = count_in(g, SHAPE(2, 300), long_start), .scale = 0.25, .window = 70)) \
     CASE(attention, heads_of_32, ATTEND(QKV(130, 4, 2, 32), .start = count_in(g, SHAPE(2, 65), none), .scale = 0.18)) \
     CASE(attention, heads_of_64, ATTEND(QKV(217, 2, 1, 64), \
          .start = count_in(g, SHAPE(1, 217), long_start), .scale = 0.125, .window = 70)) \
-    CASE(attention, heads_of_128, ATTEND(QKV(141, 3, 1, 128), .start = count_in(g, SHAPE(1, 141), long_start), .scale = 0.09)) \
-    CASE(attention, heads_of_256, ATTEND(QKV(33, 2, 1, 256), .start = count_in(g, SHAPE(1, 33), none), .scale = 0.0625, .window = 20)) \
-    CASE(attention, latent_heads, ATTEND(.q = act_in(g, 37, 2, 192), .k = act_in(g, 37, 2, 192), .v = act_in(g, 37, 2, 128), \
-         .start = count_in(g, SHAPE(1, 37), none), .scale = 0.07)) \
+    CASE(attention, heads_of_128, ATTEND(QKV(141, 3, 1, 128), .start = count_in(g, SHAPE(1, 141), long_start), \
+         .scale = 0.09)) \
+    CASE(attention, heads_of_256, ATTEND(QKV(33, 2, 1, 256), .start = count_in(g, SHAPE(1, 33), none), \
+         .scale = 0.0625, .window = 20)) \
+    CASE(attention, latent_heads, ATTEND(.q = act_in(g, 37, 2, 192), .k = act_in(g, 37, 2, 192), \
+         .v = act_in(g, 37, 2, 128), .start = count_in(g, SHAPE(1, 37), none), .scale = 0.07)) \
     CASE(attention, odd_heads, ATTEND(.q = act_in(g, 99, 2, 48), .k = act_in(g, 99, 1, 48), .v = act_in(g, 99, 1, 5), \
          .start = count_in(g, SHAPE(3, 33), none), .scale = 0.14)) \
-    CASE(attention, widest_heads, ATTEND(.q = act_in(g, 9, 2, 260), .k = act_in(g, 9, 1, 260), .v = act_in(g, 9, 1, 130), \
-         .start = count_in(g, SHAPE(1, 9), none), .scale = 0.06)) \
-    CASE(attention, decode, ATTEND(.q = act_in(g, 2, 6, 64), .k = act_in(g, 2, 150, 2, 64), .v = act_in(g, 2, 150, 2, 64), \
-         .start = int_in(g, SHAPE(2, 1), 0, 90), .pos = int_in(g, SHAPE(1), 149), .scale = 0.125)) \
-    CASE(attention, long_sinks, ATTEND(QKV(600, 4, 2, 24), .start = count_in(g, SHAPE(2, 300), long_blind), .scale = 0.2, \
-         .sink = real_in(g, 600, 4))) \
-    CASE(attention, long_biases, ATTEND(QKV(600, 2, 1, 16), .start = count_in(g, SHAPE(2, 300), long_start), .scale = 0.25, \
-         .rel = act_in(g, 600, 2, 137))) \
-    CASE(attention, long_chunks, ATTEND(QKV(600, 2, 1, 16), .start = count_in(g, SHAPE(2, 300), long_start), .scale = 0.25, .chunk = 70, \
-         .sink = real_in(g, 2))) \
-    CASE(attention, everything_of_64, ATTEND(QKV(217, 2, 1, 64), .start = count_in(g, SHAPE(1, 217), long_start), .scale = 0.125, .window = 70, \
-         .chunk = 100, .softcap = 2, .sink = real_in(g, 2), .rel = act_in(g, 217, 2, 40))) \
-    CASE(attention, everything_of_128, ATTEND(QKV(141, 3, 1, 128), .start = count_in(g, SHAPE(1, 141), long_start), .scale = 0.09, .softcap = 2, \
-         .sink = real_in(g, 141, 3), .rel = real_in(g, 141, 3, 90))) \
-    CASE(attention, everything_of_latent_heads, ATTEND(.q = act_in(g, 37, 2, 192), .k = act_in(g, 37, 2, 192), .v = act_in(g, 37, 2, 128), \
-         .start = count_in(g, SHAPE(1, 37), none), .scale = 0.07, .chunk = 20, .softcap = 2, .sink = real_in(g, 37, 2), .rel = act_in(g, 37, 2, 8))) \
-    CASE(attention, everything_of_256, ATTEND(QKV(33, 2, 1, 256), .start = count_in(g, SHAPE(1, 33), none), .scale = 0.0625, .window = 20, \
-         .softcap = 2, .sink = real_in(g, 2), .rel = act_in(g, 33, 2, 30))) \
-    CASE(attention, everything_widest, ATTEND(.q = act_in(g, 9, 2, 260), .k = act_in(g, 9, 1, 260), .v = act_in(g, 9, 1, 130), \
-         .start = count_in(g, SHAPE(1, 9), none), .scale = 0.06, .chunk = 5, .softcap = 2, .sink = real_in(g, 2), .rel = act_in(g, 9, 2, 4))) \
-    CASE(attention, everything_decoded, ATTEND(.q = act_in(g, 2, 6, 64), .k = act_in(g, 2, 150, 2, 64), .v = act_in(g, 2, 150, 2, 64), \
-         .start = int_in(g, SHAPE(2, 1), 0, 90), .pos = int_in(g, SHAPE(1), 149), .scale = 0.125, .chunk = 140, .softcap = 2, \
-         .sink = real_in(g, 6), .rel = act_in(g, 2, 6, 50))) \
-    CASE(cross_entropy, chunks, cross_entropy(g, act_in(g, 530, 24), real_in(g, 301, 24), count_in(g, SHAPE(2, 265), wide_target))) \
-    CASE(cross_entropy, more_chunks, cross_entropy(g, act_in(g, 2049, 4), real_in(g, 3, 4), count_in(g, SHAPE(1, 2049), odd_word))) \
-    CASE(cross_entropy, many_words, cross_entropy(g, act_in(g, 5, 16), real_in(g, 2068, 16), int_in(g, SHAPE(1, 5), 0, 2067, 2064, 2047, 2048)))
+    CASE(attention, widest_heads, ATTEND(.q = act_in(g, 9, 2, 260), .k = act_in(g, 9, 1, 260), \
+         .v = act_in(g, 9, 1, 130), .start = count_in(g, SHAPE(1, 9), none), .scale = 0.06)) \
+    CASE(attention, decode, ATTEND(.q = act_in(g, 2, 6, 64), .k = act_in(g, 2, 150, 2, 64), \
+         .v = act_in(g, 2, 150, 2, 64), .start = int_in(g, SHAPE(2, 1), 0, 90), .pos = int_in(g, SHAPE(1), 149), \
+         .scale = 0.125)) \
+    CASE(attention, long_sinks, ATTEND(QKV(600, 4, 2, 24), .start = count_in(g, SHAPE(2, 300), long_blind), \
+         .scale = 0.2, .sink = real_in(g, 600, 4))) \
+    CASE(attention, long_biases, ATTEND(QKV(600, 2, 1, 16), .start = count_in(g, SHAPE(2, 300), long_start), \
+         .scale = 0.25, .rel = act_in(g, 600, 2, 137))) \
+    CASE(attention, long_chunks, ATTEND(QKV(600, 2, 1, 16), .start = count_in(g, SHAPE(2, 300), long_start), \
+         .scale = 0.25, .chunk = 70, .sink = real_in(g, 2))) \
+    CASE(attention, everything_of_64, ATTEND(QKV(217, 2, 1, 64), .start = count_in(g, SHAPE(1, 217), long_start), \
+         .scale = 0.125, .window = 70, .chunk = 100, .softcap = 2, .sink = real_in(g, 2), \
+         .rel = act_in(g, 217, 2, 40))) \
+    CASE(attention, everything_of_128, ATTEND(QKV(141, 3, 1, 128), .start = count_in(g, SHAPE(1, 141), long_start), \
+         .scale = 0.09, .softcap = 2, .sink = real_in(g, 141, 3), .rel = real_in(g, 141, 3, 90))) \
+    CASE(attention, everything_of_latent_heads, ATTEND(.q = act_in(g, 37, 2, 192), .k = act_in(g, 37, 2, 192), \
+         .v = act_in(g, 37, 2, 128), .start = count_in(g, SHAPE(1, 37), none), .scale = 0.07, .chunk = 20, \
+         .softcap = 2, .sink = real_in(g, 37, 2), .rel = act_in(g, 37, 2, 8))) \
+    CASE(attention, everything_of_256, ATTEND(QKV(33, 2, 1, 256), .start = count_in(g, SHAPE(1, 33), none), \
+         .scale = 0.0625, .window = 20, .softcap = 2, .sink = real_in(g, 2), .rel = act_in(g, 33, 2, 30))) \
+    CASE(attention, everything_widest, ATTEND(.q = act_in(g, 9, 2, 260), .k = act_in(g, 9, 1, 260), \
+         .v = act_in(g, 9, 1, 130), .start = count_in(g, SHAPE(1, 9), none), .scale = 0.06, .chunk = 5, .softcap = 2, \
+         .sink = real_in(g, 2), .rel = act_in(g, 9, 2, 4))) \
+    CASE(attention, everything_decoded, ATTEND(.q = act_in(g, 2, 6, 64), .k = act_in(g, 2, 150, 2, 64), \
+         .v = act_in(g, 2, 150, 2, 64), .start = int_in(g, SHAPE(2, 1), 0, 90), .pos = int_in(g, SHAPE(1), 149), \
+         .scale = 0.125, .chunk = 140, .softcap = 2, .sink = real_in(g, 6), .rel = act_in(g, 2, 6, 50))) \
+    CASE(cross_entropy, chunks, \
+         cross_entropy(g, act_in(g, 530, 24), real_in(g, 301, 24), count_in(g, SHAPE(2, 265), wide_target))) \
+    CASE(cross_entropy, more_chunks, \
+         cross_entropy(g, act_in(g, 2049, 4), real_in(g, 3, 4), count_in(g, SHAPE(1, 2049), odd_word))) \
+    CASE(cross_entropy, many_words, \
+         cross_entropy(g, act_in(g, 5, 16), real_in(g, 2068, 16), int_in(g, SHAPE(1, 5), 0, 2067, 2064, 2047, 2048)))

@@ -29,19 +29,24 @@ static inline int32_t five_documents(int64_t i) { return (int32_t)(i % 67 / 15 *
     CASE(delta_rule, scalar_documents, RULE(2, 5, 1, 2, 2, 3, real_of(g, decay, 10, 2), OTHER_DOCUMENTS, 0, 4)) \
     CASE(delta_rule, vector, RULE(1, 7, 1, 1, 3, 2, real_of(g, decay, 7, 1, 3), ONE_DOCUMENT, 1, 3)) \
     CASE(delta_rule, vector_one_chunk, RULE(1, 7, 1, 2, 2, 2, real_of(g, decay, 7, 2, 2), ONE_DOCUMENT, 0, 64)) \
-    CASE(delta_rule, vector_token_by_token, RULE(2, 5, 1, 1, 2, 2, real_of(g, decay, 10, 1, 2), OTHER_DOCUMENTS, 1, 1)) \
-    CASE(delta_rule, vector_documents, RULE(2, 5, 2, 4, 2, 1, real_of(g, strong_decay, 10, 4, 2), OTHER_DOCUMENTS, 1, 3)) \
+    CASE(delta_rule, vector_token_by_token, \
+         RULE(2, 5, 1, 1, 2, 2, real_of(g, decay, 10, 1, 2), OTHER_DOCUMENTS, 1, 1)) \
+    CASE(delta_rule, vector_documents, \
+         RULE(2, 5, 2, 4, 2, 1, real_of(g, strong_decay, 10, 4, 2), OTHER_DOCUMENTS, 1, 3)) \
     CASE(delta_rule, blind, RULE(2, 5, 1, 1, 2, 2, real_of(g, decay, 10, 1), \
          int_in(g, SHAPE(2, 5), 0, 0, 5, 5, 5, 5, 5, 5, 5, 5), 1, 2)) \
     CASE(delta_rule, decode, RULE(2, 2, 1, 2, 2, 3, real_of(g, decay, 4, 2), int_in(g, SHAPE(2, 2), 0, 0, 5, 6), 1, 4, \
          .pos = int_in(g, SHAPE(1), 5), .state = real_in(g, 2, 3, 2, 6))) \
     CASE(delta_rule, decode_first, RULE(1, 1, 1, 1, 2, 2, real_of(g, decay, 1, 1, 2), int_in(g, SHAPE(1, 1), 0), 0, 4, \
          .pos = int_in(g, SHAPE(1), 0), .state = real_in(g, 1, 2, 1, 4))) \
-    CASE(conv1d, plain, conv1d(g, act_in(g, 6, 3), real_in(g, 3, 4), int_in(g, SHAPE(1, 6), 0, 0, 0, 0, 0, 0), NULL, NULL, false)) \
+    CASE(conv1d, plain, \
+         conv1d(g, act_in(g, 6, 3), real_in(g, 3, 4), int_in(g, SHAPE(1, 6), 0, 0, 0, 0, 0, 0), NULL, NULL, false)) \
     CASE(conv1d, silu, conv1d(g, act_in(g, 10, 2), real_in(g, 2, 3), OTHER_DOCUMENTS, NULL, NULL, true)) \
     CASE(conv1d, one_tap, conv1d(g, real_in(g, 10, 3), act_in(g, 3, 1), OTHER_DOCUMENTS, NULL, NULL, true)) \
-    CASE(conv1d, wider_than_long, conv1d(g, act_in(g, 3, 1), real_in(g, 1, 5), int_in(g, SHAPE(1, 3), 0, 0, 2), NULL, NULL, false)) \
-    CASE(conv1d, blind, conv1d(g, act_in(g, 3, 2), real_in(g, 2, 2), int_in(g, SHAPE(1, 3), 0, 3, 3), NULL, NULL, true)) \
+    CASE(conv1d, wider_than_long, \
+         conv1d(g, act_in(g, 3, 1), real_in(g, 1, 5), int_in(g, SHAPE(1, 3), 0, 0, 2), NULL, NULL, false)) \
+    CASE(conv1d, blind, \
+         conv1d(g, act_in(g, 3, 2), real_in(g, 2, 2), int_in(g, SHAPE(1, 3), 0, 3, 3), NULL, NULL, true)) \
     CASE(conv1d, decode, conv1d(g, act_in(g, 4, 3), real_in(g, 3, 4), int_in(g, SHAPE(2, 2), 0, 0, 4, 6), \
          int_in(g, SHAPE(1), 5), real_in(g, 2, 5, 3), true)) \
     CASE(conv1d, decode_first, conv1d(g, act_in(g, 2, 3), real_in(g, 3, 3), int_in(g, SHAPE(1, 2), 0, 0), \

@@ -66,7 +66,10 @@ static inline int32_t wave_order(int64_t r) { return (int32_t)(48603 * (r + 6804
     CASE(clip_heads, waves, CLIP_HEADS(11, 33, 4103, 1003)) \
     CASE(average, waves, AVERAGE_OF(positive_in(g, 1), 5003, 1003)) \
     CASE(matmul, waves, matmul(g, act_in(g, 67, 1003), real_in(g, 5003, 1003), DTYPE_ACT)) \
-    CASE(grouped_matmul, waves, grouped_matmul(g, act_in(g, 8003, 43), real_in(g, 5, 1029, 43), count_in(g, SHAPE(6), wave_expert))) \
-    CASE(cross_entropy, waves, cross_entropy(g, act_in(g, 4507, 24), real_in(g, 301, 24), count_in(g, SHAPE(1, 4507), wide_target))) \
-    CASE(attention, waves, ATTEND(QKV(19811, 4, 2, 32), .start = count_in(g, SHAPE(11, 1801), wave_start), .scale = 0.18, .window = 129)) \
+    CASE(grouped_matmul, waves, \
+         grouped_matmul(g, act_in(g, 8003, 43), real_in(g, 5, 1029, 43), count_in(g, SHAPE(6), wave_expert))) \
+    CASE(cross_entropy, waves, \
+         cross_entropy(g, act_in(g, 4507, 24), real_in(g, 301, 24), count_in(g, SHAPE(1, 4507), wide_target))) \
+    CASE(attention, waves, ATTEND(QKV(19811, 4, 2, 32), .start = count_in(g, SHAPE(11, 1801), wave_start), \
+         .scale = 0.18, .window = 129)) \
     CASE(attention, longest, ATTEND(QKV(2011, 2, 1, 32), .start = count_in(g, SHAPE(1, 2011), none), .scale = 0.18))

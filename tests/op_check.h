@@ -96,7 +96,8 @@ static inline struct node *bench_number(struct graph *g, enum dtype dtype, struc
 #define real_count_in(g, shape, value) bench_count(g, DTYPE_REAL, shape, value)
 #define int_in(g, shape, ...) bench_ints(g, shape, COUNT(((int[]){ __VA_ARGS__ })), (int[]){ __VA_ARGS__ })
 
-/* Attention with what is named: ATTEND(QKV(6, 4, 2, 8), .start = .., .scale = 1): 6 tokens, 4 query and 2 key heads, 8 wide. */
+/* Attention with what is named: ATTEND(QKV(6, 4, 2, 8), .start = .., .scale = 1): 6 tokens, 4 query and 2 key heads,
+   8 wide. */
 #define ATTEND(...) attention(g, (struct attention){ __VA_ARGS__ })
 #define QKV(tokens, heads, groups, width) \
     .q = act_in(g, tokens, heads, width), .k = act_in(g, tokens, groups, width), .v = act_in(g, tokens, groups, width)

@@ -39,11 +39,16 @@ static const struct form forms[] = {
 };
 
 static const struct { struct form form; struct extra extra; } more[] = {
-    { { 1, 290, 6, 2, 24, 40, 0, 0, 0, halves }, { .sinks = 1 } },  { { 2, 130, 3, 1, 17, 9, 0, 0, 0, growing }, { .sinks = 2 } },
-    { { 1, 300, 4, 2, 32, 32, 50, 0, 0, none }, { .softcap = 0.7 } }, { { 2, 130, 3, 1, 17, 9, 0, 0, 0, halves }, { .extent = 1 } },
-    { { 1, 300, 4, 2, 32, 32, 0, 0, 0, none }, { .extent = 150 } }, { { 1, 520, 2, 2, 80, 100, 0, 0, 0, halves }, { .chunk = 100 } },
-    { { 1, 300, 4, 2, 32, 32, 90, 0, 0, growing }, { 70, 40, 1.5, 2 } }, { { 1, 70, 35, 1, 4, 4, 20, 0, 0, none }, { 30, 70, 1.5, 1 } },
-    { { 2, 1, 4, 2, 24, 20, 0, 300, 299, late }, { 100, 60, 1.5, 1 } }, { { 1, 2, 3, 1, 7, 7, 0, 400, 350, late }, { 0, 140, 1.5, 2 } },
+    { { 1, 290, 6, 2, 24, 40, 0, 0, 0, halves }, { .sinks = 1 } },
+    { { 2, 130, 3, 1, 17, 9, 0, 0, 0, growing }, { .sinks = 2 } },
+    { { 1, 300, 4, 2, 32, 32, 50, 0, 0, none }, { .softcap = 0.7 } },
+    { { 2, 130, 3, 1, 17, 9, 0, 0, 0, halves }, { .extent = 1 } },
+    { { 1, 300, 4, 2, 32, 32, 0, 0, 0, none }, { .extent = 150 } },
+    { { 1, 520, 2, 2, 80, 100, 0, 0, 0, halves }, { .chunk = 100 } },
+    { { 1, 300, 4, 2, 32, 32, 90, 0, 0, growing }, { 70, 40, 1.5, 2 } },
+    { { 1, 70, 35, 1, 4, 4, 20, 0, 0, none }, { 30, 70, 1.5, 1 } },
+    { { 2, 1, 4, 2, 24, 20, 0, 300, 299, late }, { 100, 60, 1.5, 1 } },
+    { { 1, 2, 3, 1, 7, 7, 0, 400, 350, late }, { 0, 140, 1.5, 2 } },
     { { 2, 60, 3, 1, 16, 32, 25, 90, 30, late }, { 40, 12, 1.5, 2 } },
 };
 
@@ -64,9 +69,13 @@ static struct node *build(struct graph *g)
     v.dim[v.rank - 1] = form.value_width;
     struct node *keys = bench_in(g, DTYPE_ACT, k, FILL_NORMAL), *values = bench_in(g, DTYPE_ACT, v, FILL_NORMAL);
     struct node *start = count_in(g, SHAPE(form.batch, form.seq), form.start);
-    return ATTEND(.q = q, .k = keys, .v = values, .start = start, .pos = form.capacity ? int_in(g, SHAPE(1), (int)form.pos) : NULL, .scale = 1 / sqrt((double)form.width), .window = form.window,
-                  .chunk = extra.chunk, .softcap = extra.softcap, .rel = extra.extent ? act_in(g, tokens, form.heads, extra.extent) : NULL,
-                  .sink = extra.sinks == 1 ? real_in(g, form.heads) : extra.sinks ? real_in(g, tokens, form.heads) : NULL);
+    return ATTEND(.q = q, .k = keys, .v = values, .start = start,
+                  .pos = form.capacity ? int_in(g, SHAPE(1), (int)form.pos) : NULL,
+                  .scale = 1 / sqrt((double)form.width), .window = form.window,
+                  .chunk = extra.chunk, .softcap = extra.softcap,
+                  .rel = extra.extent ? act_in(g, tokens, form.heads, extra.extent) : NULL,
+                  .sink = extra.sinks == 1 ? real_in(g, form.heads)
+                        : extra.sinks ? real_in(g, tokens, form.heads) : NULL);
 }
 
 /* Rows of the cache that no query may look at must not be read. */
@@ -87,7 +96,8 @@ struct want { double *out, *grad[GRADS], most[64], mass[64]; };
 static struct want want_new(const struct bench *b)
 {
     struct want w = { .out = xcalloc((size_t)shape_count(b->out[0].shape), sizeof *w.out) };
-    for (int i = 0; i < GRADS; i++) w.grad[i] = b->din[i].data ? xcalloc((size_t)shape_count(b->in[i].shape), sizeof *w.grad[i]) : NULL;
+    for (int i = 0; i < GRADS; i++)
+        w.grad[i] = b->din[i].data ? xcalloc((size_t)shape_count(b->in[i].shape), sizeof *w.grad[i]) : NULL;
     for (int h = 0; h < 64; h++) w.most[h] = -INFINITY;
     return w;
 }
@@ -109,7 +119,8 @@ static double inner(const struct tensor *x, int64_t i, const struct tensor *y, i
 static void query(const struct bench *b, struct want *w, int64_t t, int64_t h, int64_t here, int64_t first_key)
 {
     double p[MOST_KEYS], sum = 0, top = -INFINITY, mean = 0, scale = 1 / sqrt((double)form.width);
-    int64_t from = ints(&b->in[3])[t], at = t * form.heads + h, g = h * form.groups / form.heads, wide = form.width, value_wide = form.value_width;
+    int64_t from = ints(&b->in[3])[t], at = t * form.heads + h, g = h * form.groups / form.heads;
+    int64_t wide = form.width, value_wide = form.value_width;
     int64_t tokens = form.batch * form.seq, each = extra.sinks == 1 ? h : at;
     if (form.window && here - form.window + 1 > from) from = here - form.window + 1;
     while (extra.chunk && (from - ints(&b->in[3])[t]) / extra.chunk < (here - ints(&b->in[3])[t]) / extra.chunk) from++;
@@ -134,7 +145,8 @@ static void query(const struct bench *b, struct want *w, int64_t t, int64_t h, i
     if (extra.sinks) w->grad[SINK][each] -= share * mean;
     for (int64_t j = from; j <= here; j++) {
         int64_t key = (first_key + j) * form.groups + g;
-        double bend = steep[j] * p[j] * (inner(&b->dout[0], at, &b->in[2], key, value_wide) - mean), slope = scale * bend;
+        double bend = steep[j] * p[j] * (inner(&b->dout[0], at, &b->in[2], key, value_wide) - mean),
+               slope = scale * bend;
         if (here - j < extra.extent) w->grad[REL][at * extra.extent + here - j] = bend;
         for (int64_t i = 0; i < value_wide; i++) {
             w->out[at * value_wide + i] += p[j] * tensor_get(&b->in[2], key * value_wide + i);
@@ -217,7 +229,8 @@ static void test_threads(void **state)
     isa_use(NULL);
 }
 
-/* A score that is no number shows in its own row of o and in logit_max of its head, and in no other; also through a cap. */
+/* A score that is no number shows in its own row of o and in logit_max of its head, and in no other;
+   also through a cap. */
 static void test_no_number(void **state)
 {
     (void)state;

@@ -9,7 +9,9 @@ static int32_t after(int64_t i) { return i < S ? S : 0; }   /* the first sequenc
 
 #define STARTS(of) .start = count_in(g, SHAPE(B, S), of)
 #define EXTRAS(tokens) .window = 60, .chunk = 37, .softcap = 1.5, .sink = real_in(g, 4), .rel = act_in(g, tokens, 4, 20)
-#define FOUR .q = real_in(g, 4, 2, 4), .k = real_in(g, 4, 1, 4), .v = real_in(g, 4, 1, 4), .start = count_in(g, SHAPE(1, 4), none), .scale = 0.5
+#define FOUR \
+    .q = real_in(g, 4, 2, 4), .k = real_in(g, 4, 1, 4), .v = real_in(g, 4, 1, 4), \
+    .start = count_in(g, SHAPE(1, 4), none), .scale = 0.5
 #define PLAIN QKV(B * S, 4, 2, 8), STARTS(documents), .scale = 0.4
 #define HERE(CASE) \
     CASE(attention, golden, ATTEND(FOUR)) \
@@ -31,12 +33,14 @@ static int32_t after(int64_t i) { return i < S ? S : 0; }   /* the first sequenc
     CASE(attention, chunk_of_one, ATTEND(PLAIN, .chunk = 1)) \
     CASE(attention, chunks, ATTEND(PLAIN, .chunk = 30)) \
     CASE(attention, all, ATTEND(PLAIN, EXTRAS(B * S))) \
-    CASE(attention, step, ATTEND(.q = act_in(g, B * NEW, 4, 8), .k = act_in(g, B, CACHE, 2, 8), .v = act_in(g, B, CACHE, 2, 8), \
-         .start = count_in(g, SHAPE(B, NEW), late), .pos = int_in(g, SHAPE(1), S - NEW), .scale = 0.4, EXTRAS(B * NEW))) \
+    CASE(attention, step, ATTEND(.q = act_in(g, B * NEW, 4, 8), .k = act_in(g, B, CACHE, 2, 8), \
+         .v = act_in(g, B, CACHE, 2, 8), .start = count_in(g, SHAPE(B, NEW), late), \
+         .pos = int_in(g, SHAPE(1), S - NEW), .scale = 0.4, EXTRAS(B * NEW))) \
     CASE(attention, few, ATTEND(.q = act_in(g, 2, 4, 8), .k = act_in(g, 1, 70, 4, 8), .v = act_in(g, 1, 70, 4, 8), \
          .start = int_in(g, SHAPE(1, 2), 0, 3), .pos = int_in(g, SHAPE(1), 60), .scale = 0.4)) \
-    CASE(attention, few_sink, ATTEND(.q = act_in(g, 2, 4, 8), .k = act_in(g, 1, 70, 4, 8), .v = act_in(g, 1, 70, 4, 8), \
-         .start = int_in(g, SHAPE(1, 2), 0, 3), .pos = int_in(g, SHAPE(1), 60), .scale = 0.4, .sink = real_in(g, 4)))
+    CASE(attention, few_sink, ATTEND(.q = act_in(g, 2, 4, 8), .k = act_in(g, 1, 70, 4, 8), \
+         .v = act_in(g, 1, 70, 4, 8), .start = int_in(g, SHAPE(1, 2), 0, 3), .pos = int_in(g, SHAPE(1), 60), \
+         .scale = 0.4, .sink = real_in(g, 4)))
 HERE(BENCH_BUILD)
 
 static void wave(const struct tensor *t, double a, double b)
@@ -277,8 +281,10 @@ static void test_chunks(void **state)
         for (int64_t i = 0, row = input ? 16 : 32; i < row; i++) tensor_set(&after.in[input], 29 * row + i, 3);
     run(&before), run(&after);
     size_t done = 30 * 32 * sizeof(real);
-    assert_memory_equal(reals(&before.out[0]) + 30 * 32, reals(&after.out[0]) + 30 * 32, tensor_bytes(&before.out[0]) - done);
-    assert_memory_equal(reals(&before.din[1]) + 30 * 16, reals(&after.din[1]) + 30 * 16, tensor_bytes(&before.din[1]) - done / 2);
+    assert_memory_equal(reals(&before.out[0]) + 30 * 32, reals(&after.out[0]) + 30 * 32,
+                        tensor_bytes(&before.out[0]) - done);
+    assert_memory_equal(reals(&before.din[1]) + 30 * 16, reals(&after.din[1]) + 30 * 16,
+                        tensor_bytes(&before.din[1]) - done / 2);
     assert_true(tensor_get(&before.out[0], 29 * 32) != tensor_get(&after.out[0], 29 * 32));
     bench_close(&before), bench_close(&after);
 }
@@ -296,7 +302,8 @@ static void test_cache(void **state)
         memcpy(reals(&step.in[0]) + b * NEW * 32, reals(&whole.in[0]) + from * 32, NEW * 32 * sizeof(real));
         memcpy(reals(&step.in[6]) + b * NEW * 80, reals(&whole.in[6]) + from * 80, NEW * 80 * sizeof(real));
         for (int input = 1; input <= 2; input++)
-            memcpy(reals(&step.in[input]) + b * CACHE * 16, reals(&whole.in[input]) + b * S * 16, S * 16 * sizeof(real));
+            memcpy(reals(&step.in[input]) + b * CACHE * 16, reals(&whole.in[input]) + b * S * 16,
+                   S * 16 * sizeof(real));
     }
     bench_forward(&step);
     for (int64_t i = 0; i < B * NEW * 32; i++) {
@@ -326,9 +333,10 @@ static void test_messages(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden), cmocka_unit_test(test_golden_sinks), cmocka_unit_test(test_bits_of_none), cmocka_unit_test(test_high_cap),
-        cmocka_unit_test(test_low_cap), cmocka_unit_test(test_sink_of_each_token), cmocka_unit_test(test_mass), cmocka_unit_test(test_blind),
-        cmocka_unit_test(test_even_bias), cmocka_unit_test(test_chunks), cmocka_unit_test(test_cache), cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_golden), cmocka_unit_test(test_golden_sinks), cmocka_unit_test(test_bits_of_none),
+        cmocka_unit_test(test_high_cap), cmocka_unit_test(test_low_cap), cmocka_unit_test(test_sink_of_each_token),
+        cmocka_unit_test(test_mass), cmocka_unit_test(test_blind), cmocka_unit_test(test_even_bias),
+        cmocka_unit_test(test_chunks), cmocka_unit_test(test_cache), cmocka_unit_test(test_messages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,7 +18,8 @@ enum { WINDOWS = 6, REST = 4, TARGETS = (WINDOWS - 1) * SEQ + REST, TOP_K = 2 };
 static const char *const models[] = {
     "{}",
     TEXT({"head.mtp": {"module": "sequential", "depth": 2}}),
-    TEXT({"ffn.balance": [{"module": "bias", "gamma": 0.01}], "ffn.router.score": "sigmoid", "head.mtp": "sequential", "norm": {"module": "noisy", "std": 0.1}}),
+    TEXT({"ffn.balance": [{"module": "bias", "gamma": 0.01}], "ffn.router.score": "sigmoid", "head.mtp": "sequential",
+          "norm": {"module": "noisy", "std": 0.1}}),
     TEXT({"ffn.router.noise": "learned", "ffn.router.normalize": "after", "head.mtp": "sequential"}),
 };
 static const char *const plain = TEXT({"optim": {"module": "adamw", "lr": 0.01}});

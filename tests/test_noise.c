@@ -215,7 +215,8 @@ static void a_name_is_used_once(void **state)
     struct leaves *l = leaves_new();
     struct graph *g = graph_new(l);
     struct building own = { 0 };
-    struct build b = { .graph = g, .arena = g->arena, .mode = MODE_TRAIN, .batch = 2, .seq = 3, .tokens = 6, .own = &own };
+    struct build b = { .graph = g, .arena = g->arena, .mode = MODE_TRAIN, .batch = 2, .seq = 3, .tokens = 6,
+                       .own = &own };
     struct node *x = graph_input(g, "x", DTYPE_ACT, SHAPE(6, 4));
     build_noise(&b, "a", x, NOISE_NORMAL);
     build_enter(&b, "layers.%d", 1);

@@ -30,7 +30,8 @@ static int32_t zero(int64_t i) { (void)i; return 0; }
 #define ATTENTION(name, heads, groups, width, starts, size) \
     static struct node *name(struct graph *g) \
     { \
-        return ATTEND(QKV(B * S, heads, groups, width), .start = count_in(g, SHAPE(B, S), starts), .scale = 1 / sqrt(width), .window = size); \
+        return ATTEND(QKV(B * S, heads, groups, width), .start = count_in(g, SHAPE(B, S), starts), \
+                      .scale = 1 / sqrt(width), .window = size); \
     }
 ATTENTION(mha, 4, 4, 8, zero, 0)
 ATTENTION(gqa, 4, 2, 8, zero, 0)
@@ -40,7 +41,10 @@ ATTENTION(local_documents, 4, 2, 8, document, 30)
 ATTENTION(local, 4, 2, 8, zero, 70)
 ATTENTION(window_of_all, 4, 2, 8, zero, S)
 ATTENTION(window_of_one, 4, 2, 8, zero, 1)
-static struct node *chunks(struct graph *g) { return ATTEND(QKV(B * S, 4, 2, 8), .start = count_in(g, SHAPE(B, S), zero), .scale = 1, .chunk = 33); }
+static struct node *chunks(struct graph *g)
+{
+    return ATTEND(QKV(B * S, 4, 2, 8), .start = count_in(g, SHAPE(B, S), zero), .scale = 1, .chunk = 33);
+}
 
 /* The definition, in double: out [T,H,W], and the largest score of each head. Also checks that p sums to 1. */
 static void reference(const struct bench *b, double scale, int64_t window, double *out, double *most)
@@ -206,7 +210,8 @@ static void test_masked_keys(void **state)
 
 static struct node *three_keys(struct graph *g)
 {
-    return ATTEND(.q = real_in(g, 3, 1, 3), .k = real_in(g, 3, 1, 3), .v = real_in(g, 3, 1, 3), .start = int_in(g, SHAPE(1, 3), 0, 0, 0), .scale = 1);
+    return ATTEND(.q = real_in(g, 3, 1, 3), .k = real_in(g, 3, 1, 3), .v = real_in(g, 3, 1, 3),
+                  .start = int_in(g, SHAPE(1, 3), 0, 0, 0), .scale = 1);
 }
 
 /* Scores 1, 2, 3 and the unit matrix for v: the last row is softmax(1,2,3). */
@@ -233,7 +238,9 @@ enum { CACHE = S + 10, NEW = 3 };
 static int32_t late_document(int64_t i) { (void)i; return 100; }
 static struct node *decoding(struct graph *g)
 {
-    return ATTEND(.q = act_in(g, B * NEW, 4, 8), .k = act_in(g, B, CACHE, 2, 8), .v = act_in(g, B, CACHE, 2, 8), .start = count_in(g, SHAPE(B, NEW), late_document), .pos = int_in(g, SHAPE(1), S - NEW), .scale = 1 / sqrt(8), .window = 30);
+    return ATTEND(.q = act_in(g, B * NEW, 4, 8), .k = act_in(g, B, CACHE, 2, 8), .v = act_in(g, B, CACHE, 2, 8),
+                  .start = count_in(g, SHAPE(B, NEW), late_document), .pos = int_in(g, SHAPE(1), S - NEW),
+                  .scale = 1 / sqrt(8), .window = 30);
 }
 
 /* The last tokens through a cache give what the whole sequence gives. */
@@ -423,17 +430,22 @@ static void test_broken_target(void **state)
 #define REFUSED(CASE) \
     CASE(inner, "rows [3,5] do not fit the weight [4,6]", matmul(g, act_in(g, 3, 5), real_in(g, 4, 6), DTYPE_ACT)) \
     CASE(integers, "must be ACT or REAL", matmul(g, act_in(g, 3, 5), real_in(g, 4, 5), DTYPE_I32)) \
-    CASE(offsets, "3 experts need 4 offsets", grouped_matmul(g, act_in(g, 3, 5), real_in(g, 3, 2, 5), int_in(g, SHAPE(3), 0, 1, 2))) \
-    CASE(heads, "4 query heads cannot share 3 key heads", ATTEND(.q = Q16, .k = act_in(g, 16, 3, 8), .v = act_in(g, 16, 3, 8), \
+    CASE(offsets, "3 experts need 4 offsets", \
+         grouped_matmul(g, act_in(g, 3, 5), real_in(g, 3, 2, 5), int_in(g, SHAPE(3), 0, 1, 2))) \
+    CASE(heads, "4 query heads cannot share 3 key heads", ATTEND(.q = Q16, .k = act_in(g, 16, 3, 8), \
+         .v = act_in(g, 16, 3, 8), .start = STARTS, .scale = 1)) \
+    CASE(width, "differ in width", ATTEND(.q = Q16, .k = act_in(g, 16, 2, 4), .v = act_in(g, 16, 2, 4), \
          .start = STARTS, .scale = 1)) \
-    CASE(width, "differ in width", ATTEND(.q = Q16, .k = act_in(g, 16, 2, 4), .v = act_in(g, 16, 2, 4), .start = STARTS, .scale = 1)) \
-    CASE(values, "differ in more than their width", ATTEND(.q = Q16, .k = act_in(g, 16, 2, 8), .v = act_in(g, 16, 1, 8), \
+    CASE(values, "differ in more than their width", ATTEND(.q = Q16, .k = act_in(g, 16, 2, 8), \
+         .v = act_in(g, 16, 1, 8), .start = STARTS, .scale = 1)) \
+    CASE(start, "do not fit start", ATTEND(.q = Q16, .k = act_in(g, 8, 2, 8), .v = act_in(g, 8, 2, 8), \
          .start = STARTS, .scale = 1)) \
-    CASE(start, "do not fit start", ATTEND(.q = Q16, .k = act_in(g, 8, 2, 8), .v = act_in(g, 8, 2, 8), .start = STARTS, .scale = 1)) \
     CASE(window, "window = -1", ATTEND(.q = Q16, .k = act_in(g, 16, 2, 8), .v = act_in(g, 16, 2, 8), \
          .start = STARTS, .scale = 1, .window = -1)) \
-    CASE(scale, "scale = 0", ATTEND(.q = Q16, .k = act_in(g, 16, 2, 8), .v = act_in(g, 16, 2, 8), .start = STARTS, .scale = 0)) \
-    CASE(targets, "one for each of 3 tokens", cross_entropy(g, act_in(g, 3, 5), real_in(g, 4, 5), int_in(g, SHAPE(1, 2), 0, 0)))
+    CASE(scale, "scale = 0", ATTEND(.q = Q16, .k = act_in(g, 16, 2, 8), .v = act_in(g, 16, 2, 8), .start = STARTS, \
+         .scale = 0)) \
+    CASE(targets, "one for each of 3 tokens", \
+         cross_entropy(g, act_in(g, 3, 5), real_in(g, 4, 5), int_in(g, SHAPE(1, 2), 0, 0)))
 
 #define REFUSED_BUILD(name, words, made) static struct node *refused_##name(struct graph *g) { return made; }
 REFUSED(REFUSED_BUILD)
@@ -455,7 +467,8 @@ static void counts(int op, struct node *(*build)(struct graph *g), double flops)
     bench_close(&b);
 }
 
-/* Attention: 4 H W for each pair of query and key that is seen, which are S^2/2 or S w - w(w-1)/2 a sequence, and as many of each chunk. */
+/* Attention: 4 H W for each pair of query and key that is seen, which are S^2/2 or S w - w(w-1)/2 a sequence, and as
+   many of each chunk. */
 static void test_costs(void **state)
 {
     (void)state;

@@ -93,11 +93,16 @@ static void mistakes_are_named(void **state)
     refuses(TEXT({"base": {"vocab": 100}}), NULL, "vocab", "token ids up to 255");
     refuses(TEXT({"base": {"seq": 1048576}}), NULL, "seq", "only 1048576 tokens to train on");
     refuses(TEXT({"train": {"eval_batches": 4}}), NULL, "train.eval_batches", "did you mean 'eval_tokens'");
-    refuses(TEXT({"variants": [{"name": "base", "set": {}}, {"name": "x", "set": {"train.eval_tokens": 64}}]}), "x", "train.eval_tokens", "set it for the whole study");
-    refuses(TEXT({"train": {"schedule": {"module": "constant", "warmup": 11}}}), NULL, "train.schedule.warmup", "11 steps of warm-up in a run of 10: lr is never reached; at most 10");
-    refuses(TEXT({"train": {"schedule": {"module": "wsd", "warmup": 10}}}), NULL, "train.schedule.warmup", "the decay begins after step 9 of 10: at most 9");
-    refuses(TEXT({"train": {"average": {"module": "ema", "from": 10}}}), NULL, "train.average.from", "10 steps of a run of 10: nothing is averaged; at most 9");
-    refuses(TEXT({"train": {"schedule": {"module": "wsd", "decay": 0, "warmup": 11}}}), NULL, "train.schedule.warmup", "in a run of 10");
+    refuses(TEXT({"variants": [{"name": "base", "set": {}}, {"name": "x", "set": {"train.eval_tokens": 64}}]}), "x",
+            "train.eval_tokens", "set it for the whole study");
+    refuses(TEXT({"train": {"schedule": {"module": "constant", "warmup": 11}}}), NULL, "train.schedule.warmup",
+            "11 steps of warm-up in a run of 10: lr is never reached; at most 10");
+    refuses(TEXT({"train": {"schedule": {"module": "wsd", "warmup": 10}}}), NULL, "train.schedule.warmup",
+            "the decay begins after step 9 of 10: at most 9");
+    refuses(TEXT({"train": {"average": {"module": "ema", "from": 10}}}), NULL, "train.average.from",
+            "10 steps of a run of 10: nothing is averaged; at most 9");
+    refuses(TEXT({"train": {"schedule": {"module": "wsd", "decay": 0, "warmup": 11}}}), NULL, "train.schedule.warmup",
+            "in a run of 10");
     refuses(TEXT({"baseline": "bass"}), NULL, "baseline", "did you mean 'base'");
     refuses(TEXT({"replicates": 0}), NULL, "replicates", "out of range");
     refuses(TEXT({"primary": "loss"}), NULL, "primary", "eval.SERIES");

@@ -258,7 +258,8 @@ static void check_conservation(const struct subject *s)
             int further = p->layer < t.model.layers ? 0 : p->layer - t.model.layers + 1,
                 rows = t.tokens / t.seq * (t.seq - further);
             for (int64_t e = 0; e < probe_count(p); e++) sum += tokens[e];
-            if (!module_traits(t.model.ffn.pick[0]).uneven && sum != (double)(micros * rows * k)) fail_msg("%s: layer %d counts %g assignments of %d rows", s->name, p->layer, sum, micros * rows);
+            if (!module_traits(t.model.ffn.pick[0]).uneven && sum != (double)(micros * rows * k))
+                fail_msg("%s: layer %d counts %g assignments of %d rows", s->name, p->layer, sum, micros * rows);
             free(tokens);
         }
     }
