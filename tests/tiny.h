@@ -34,7 +34,8 @@ static const char *const tiny_base = TEXT({
 static const char *const tiny_welm = TEXT({
     "embed": {"module": "over_encoding", "rows": 7, "width": 3}, "residual": "partial_post", "position.fraction": 0.5,
     "attention.qk_norm": "k", "attention.gate": "head", "attention.kv": "mirror",
-    "ffn.router.score": "sigmoid", "ffn.shared": "dense", "ffn.balance": ["bias"], "head.tied": false, "head.mtp": "sequential"
+    "ffn.router.score": "sigmoid", "ffn.shared": "dense", "ffn.balance": ["bias"], "head.tied": false,
+    "head.mtp": "sequential"
 });
 
 struct tiny {
@@ -90,7 +91,8 @@ static inline struct tiny tiny_new(const char *model_sets, const char *train_set
 {
     struct tiny t = { 0 };
     char why[256];
-    json_t *model = tiny_json(&model_schema, tiny_base, model_sets), *train = tiny_json(&train_schema, "{}", train_sets);
+    json_t *model = tiny_json(&model_schema, tiny_base, model_sets),
+           *train = tiny_json(&train_schema, "{}", train_sets);
     if (!tiny_load(&t, model, train, why)) fail_msg("%s", why);
     json_decref(model);
     json_decref(train);
@@ -105,8 +107,15 @@ static inline struct leaf *tiny_leaf(const struct tiny *t, const char *path)
     return l;
 }
 
-static inline real *tiny_weight(const struct tiny *t, const char *path) { return state_data(t->state, tiny_leaf(t, path)); }
-static inline int64_t tiny_count(const struct tiny *t, const char *path) { return shape_count(tiny_leaf(t, path)->decl.shape); }
+static inline real *tiny_weight(const struct tiny *t, const char *path)
+{
+    return state_data(t->state, tiny_leaf(t, path));
+}
+
+static inline int64_t tiny_count(const struct tiny *t, const char *path)
+{
+    return shape_count(tiny_leaf(t, path)->decl.shape);
+}
 
 static inline void tiny_scale(const struct tiny *t, const char *path, double by)
 {
@@ -129,12 +138,14 @@ static inline void tiny_copy(const struct tiny *t, const struct tiny *from)
 {
     for (int i = 0; i < t->leaves->n; i++) {
         const struct leaf *l = t->leaves->leaf[i], *source = leaves_find(from->leaves, l->path);
-        if ((l->kind != LEAF_WEIGHT && l->kind != LEAF_BUFFER) || !source || !shape_equal(source->decl.shape, l->decl.shape)) continue;
+        if ((l->kind != LEAF_WEIGHT && l->kind != LEAF_BUFFER) || !source) continue;
+        if (!shape_equal(source->decl.shape, l->decl.shape)) continue;
         state_put(t->state, l, state_data(from->state, source));
     }
 }
 
-/* Memory, weights drawn from the seed, and a batch of random tokens: one document a sequence, next tokens as targets. */
+/* Memory, weights drawn from the seed, and a batch of random tokens: one document a sequence, next tokens as
+   targets. */
 static inline void tiny_start_on(struct tiny *t, struct plan_how how, uint64_t seed)
 {
     struct err e;
@@ -226,7 +237,8 @@ static inline struct node *tiny_user(const struct tiny *t, const char *weight)
     for (int i = 0; i < t->graph->n; i++) {
         struct node *n = t->graph->node[i];
         for (int k = 0; k < n->n_in; k++)
-            if (n->region == REGION_MICRO && n->in[k] && n->in[k]->leaf && strcmp(n->in[k]->leaf->path, weight) == 0) return n;
+            if (n->region == REGION_MICRO && n->in[k] && n->in[k]->leaf && !strcmp(n->in[k]->leaf->path, weight))
+                return n;
     }
     fail_msg("nobody uses '%s'", weight);
     return NULL;

@@ -30,6 +30,8 @@
 ---@field head? sluice.head from vectors to losses; default lm
 ---@field position? sluice.position|fun(layer: integer): sluice.position how queries and keys know where they are; default rope
 ---@field residual? sluice.residual|fun(layer: integer): sluice.residual how branches read and write the residual stream, where norms stand; default pre
+---@field memory? sluice.memory|fun(layer: integer): sluice.memory what is looked up and added to the stream before a block; default none
+---@field ple? sluice.ple|fun(layer: integer): sluice.ple what a layer adds behind its block for the token itself; default none
 ---@field block? sluice.block|fun(layer: integer): sluice.block how a layer's attention and ffn follow each other; default sequential
 ---@field attention? sluice.attention|fun(layer: integer): sluice.attention mixing along the sequence; default gqa
 ---@field ffn? sluice.ffn|fun(layer: integer): sluice.ffn mixing along the width, dense or mixture of experts; default dense
@@ -159,6 +161,22 @@
 ---@field streams? integer|fun(layer: integer): integer residual streams; default 4, 1 … 8
 ---@field iterations? integer|fun(layer: integer): integer Sinkhorn's, of rows and columns; 0: streams are not mixed; default 20, 0 … 128
 
+---@alias sluice.memory
+---| "none" # no look-up
+---| sluice.memory.none
+---| "bigram" # hashed bigrams, added to the stream before attention
+---| sluice.memory.bigram
+
+---no look-up
+---@class sluice.memory.none
+---@field [1]? "none"
+
+---hashed bigrams, added to the stream before attention
+---@class sluice.memory.bigram
+---@field [1]? "bigram"
+---@field rows? integer|fun(layer: integer): integer rows of the table; default 4096, 2 … 268435456
+---@field factor? number|fun(layer: integer): number initial factor; default 0.1, -10 … 10
+
 ---@alias sluice.block
 ---| "sequential" # attention, then ffn
 ---| sluice.block.sequential
@@ -172,6 +190,22 @@
 ---attention and ffn of one input
 ---@class sluice.block.parallel
 ---@field [1]? "parallel"
+
+---@alias sluice.ple
+---| "none" # no per-layer embedding
+---| sluice.ple.none
+---| "gated" # a token's own vector in each layer, behind a gate (Gemma 3n)
+---| sluice.ple.gated
+
+---no per-layer embedding
+---@class sluice.ple.none
+---@field [1]? "none"
+
+---a token's own vector in each layer, behind a gate (Gemma 3n)
+---@class sluice.ple.gated
+---@field [1]? "gated"
+---@field width? integer|fun(layer: integer): integer width of a row, and of the gate; default 16, 1 … 8192
+---@field eps? number|fun(layer: integer): number added to the mean square of x_0 W_p; default 1e-06, 1e-12 … 0.01
 
 ---@alias sluice.attention
 ---| "gqa" # multi-head attention with shared key and value heads

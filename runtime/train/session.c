@@ -22,28 +22,38 @@ static int session_plan(struct session **out, const json_t *config, int micro, s
     s->arena = arena_new();
     if (load_confs(s, config, e)) { session_free(s); return -1; }
     if (micro) s->train.micro = micro;
-    struct plan_how how = { backend_find((enum backend_kind)s->train.backend, e), (enum precision)s->train.precision, (enum recompute)s->train.recompute };
+    struct plan_how how = { backend_find((enum backend_kind)s->train.backend, e), (enum precision)s->train.precision,
+                            (enum recompute)s->train.recompute };
     if (!how.backend) { session_free(s); return -1; }
     s->backend = how.backend;
     int ranks = comm_here()->ranks;
     s->batch = s->train.batch / s->train.micro / ranks;
     if (s->batch * s->train.micro * ranks != s->train.batch) {
-        err_set(e, "train.batch: %d sequences in %d micro-batches cannot be divided among %d ranks: take a multiple of %d", s->train.batch, s->train.micro, ranks, s->train.micro * ranks);
+        err_set(e, "train.batch: %d sequences in %d micro-batches cannot be divided among %d ranks: "
+                   "take a multiple of %d",
+                s->train.batch, s->train.micro, ranks, s->train.micro * ranks);
         session_free(s);
         return -1;
     }
     s->leaves = leaves_new();
     s->graph = graph_new(s->leaves);
     s->eval_graph = graph_new(s->leaves);
-    model_build(s->graph, s->arena, &s->model, &s->train, MODE_TRAIN, (struct model_size){ .batch = s->batch, .seq = s->model.seq });
+    struct model_size size = { .batch = s->batch, .seq = s->model.seq };
+    model_build(s->graph, s->arena, &s->model, &s->train, MODE_TRAIN, size);
     s->leaves->frozen = true;
-    model_build(s->eval_graph, s->arena, &s->model, NULL, MODE_EVAL, (struct model_size){ .batch = s->batch, .seq = s->model.seq });
-    if (plan_new(&s->plan, s->graph, how, e) || plan_new(&s->eval_plan, s->eval_graph, how, e)) { session_free(s); return -1; }
+    model_build(s->eval_graph, s->arena, &s->model, NULL, MODE_EVAL, size);
+    if (plan_new(&s->plan, s->graph, how, e) || plan_new(&s->eval_plan, s->eval_graph, how, e)) {
+        session_free(s);
+        return -1;
+    }
     *out = s;
     return 0;
 }
 
-size_t session_bytes(const struct session *s) { return plan_bytes(s->plan, s->eval_plan) + state_staged_bytes(s->leaves, s->train.micro); }
+size_t session_bytes(const struct session *s)
+{
+    return plan_bytes(s->plan, s->eval_plan) + state_staged_bytes(s->leaves, s->train.micro);
+}
 
 /* More micro-batches need less memory. The smallest number above the present one that fits, or 0. */
 static int smaller_fit(const struct session *s, const json_t *config, size_t room)
@@ -51,7 +61,8 @@ static int smaller_fit(const struct session *s, const json_t *config, size_t roo
     struct err ignored;
     for (int micro = s->train.micro + 1; micro <= s->train.batch; micro++) {
         struct session *other;
-        if (s->train.batch % (micro * comm_here()->ranks) != 0 || session_plan(&other, config, micro, &ignored)) continue;
+        if (s->train.batch % (micro * comm_here()->ranks) != 0) continue;
+        if (session_plan(&other, config, micro, &ignored)) continue;
         size_t bytes = session_bytes(other);
         session_free(other);
         if (bytes <= room) return micro;
@@ -65,10 +76,13 @@ static void refuse(const struct session *s, const json_t *config, size_t room, s
     const double mib = 1 << 20;
     int micro = smaller_fit(s, config, room);
     char advice[128] = "not even one sequence at a time would fit";
-    if (micro) snprintf(advice, sizeof advice, "train.micro = %d would fit: %d sequences at a time, not %lld", micro, s->train.batch / micro, (long long)s->batch);
-    err_set(e, "needs %.1f MiB of memory, %.1f are free: weights %.1f, gradients %.1f, optimizer and buffers %.1f, activations %.1f; %s",
-            (double)session_bytes(s) / mib, (double)room / mib, (double)r->weights / mib, (double)r->grads / mib, (double)r->buffers / mib,
-            (double)(session_bytes(s) - r->weights - r->grads - r->buffers) / mib, advice);
+    if (micro)
+        snprintf(advice, sizeof advice, "train.micro = %d would fit: %d sequences at a time, not %lld", micro,
+                 s->train.batch / micro, (long long)s->batch);
+    err_set(e, "needs %.1f MiB of memory, %.1f are free: weights %.1f, gradients %.1f, optimizer and buffers %.1f, "
+               "activations %.1f; %s",
+            (double)session_bytes(s) / mib, (double)room / mib, (double)r->weights / mib, (double)r->grads / mib,
+            (double)r->buffers / mib, (double)(session_bytes(s) - r->weights - r->grads - r->buffers) / mib, advice);
 }
 
 int session_fits(const json_t *config, size_t room, struct err *e)
@@ -94,7 +108,8 @@ int session_new(struct session **out, const json_t *config, int threads, struct 
     }
     s->state = state_new(s->leaves, s->backend, threads);
     bool training_is_larger = plan_report(s->plan)->arena >= plan_report(s->eval_plan)->arena;
-    struct plan *first = training_is_larger ? s->plan : s->eval_plan, *second = training_is_larger ? s->eval_plan : s->plan;
+    struct plan *first = training_is_larger ? s->plan : s->eval_plan,
+                *second = training_is_larger ? s->eval_plan : s->plan;
     plan_bind(first, s->state, NULL);
     plan_bind(second, s->state, first);
     *out = s;
