@@ -185,13 +185,19 @@ static void contrast_arm(struct comparison *c, struct arm *a)
     free(x);
 }
 
+/* What knows later tokens predicts them well: nothing with a good and a bad end can be told of such a pair. */
+static bool cannot_judge(const struct comparison *c, const struct arm *a)
+{
+    return c->better != BETTER_NONE && a->variant->looks_ahead != c->arm[c->baseline].variant->looks_ahead;
+}
+
 /* Puts the family's p of every variant into p, for all pairs or without those of one replicate (leave >= 0). */
 static void correct(const struct comparison *c, int leave, double *p)
 {
     double *x = xcalloc((size_t)c->n_readings + 1, 2 * sizeof *x), *y = x + c->n_readings + 1;
     for (int i = 0; i < c->n_arms; i++) {
         int n = pair(c, &c->arm[i], &c->arm[c->baseline], leave, x, y);
-        p[i] = i == c->baseline ? NAN : stats_paired(x, y, n, c->alpha).p;
+        p[i] = i == c->baseline || cannot_judge(c, &c->arm[i]) ? NAN : stats_paired(x, y, n, c->alpha).p;
     }
     stats_adjust(c->family, p, c->n_arms, c->family_size);
     free(x);
@@ -218,12 +224,6 @@ static bool is_tested(enum verdict v)
     return v != VERDICT_BASELINE && v != VERDICT_FEW && v != VERDICT_ABSENT && v != VERDICT_AHEAD;
 }
 
-/* What knows later tokens predicts them well: nothing with a good and a bad end can be told of such a pair. */
-static bool cannot_judge(const struct comparison *c, const struct arm *a, const struct arm *base)
-{
-    return c->better != BETTER_NONE && a->variant->looks_ahead != base->variant->looks_ahead;
-}
-
 /* Verdicts, and whether they would be others without one of the seeds. */
 static void judge_all(struct comparison *c)
 {
@@ -235,7 +235,7 @@ static void judge_all(struct comparison *c)
         a->p = p[i];
         a->verdict = i == c->baseline               ? VERDICT_BASELINE
                      : a->absent                    ? VERDICT_ABSENT
-                     : cannot_judge(c, a, base)     ? VERDICT_AHEAD
+                     : cannot_judge(c, a)           ? VERDICT_AHEAD
                                                     : judge(c, p[i], a->paired.delta);
     }
     for (int k = 0; k < base->total; k++) {
@@ -374,8 +374,9 @@ int compare_study(const struct runs *runs, const struct compare_options *o, stru
     for (int v = 0, first = 0; v < s->n_variants; v++) {
         fill_arm(c, s, v, first);
         first += c->arm[v].total;
-        c->family_size += v != c->baseline && !c->arm[v].absent;
     }
+    for (int v = 0; v < s->n_variants; v++)
+        c->family_size += v != c->baseline && !c->arm[v].absent && !cannot_judge(c, &c->arm[v]);
     c->family = (enum family)family;
     c->alpha = stats_interval_alpha(c->family, c->family_size);
     for (int v = 0; v < s->n_variants; v++) contrast_arm(c, &c->arm[v]);

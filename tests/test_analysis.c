@@ -263,6 +263,28 @@ static void test_agreement(void **state)
     runs_close(runs);
 }
 
+/* One that sees later tokens is neither better nor worse than one that does not, and costs the others nothing. */
+static void test_looks_ahead(void **state)
+{
+    (void)state;
+    struct runs *runs = open_runs(wide_dir);
+    char sentence[ANSWER_SIZE];
+    runs->study->variant[2].looks_ahead = true;
+    struct comparison *c = compare(runs, (struct compare_options){ 0 });
+    assert_int_equal(c->family_size, WIDE - 2);
+    assert_int_equal(c->arm[2].verdict, VERDICT_AHEAD);
+    assert_true(isnan(c->arm[2].p) && c->arm[1].verdict != VERDICT_AHEAD);
+    answer_sentence(c, 2, sentence, sizeof sentence);
+    assert_non_null(strstr(sentence, "sees later tokens"));
+    compare_free(c);
+    for (int i = 0; i < WIDE; i++) runs->study->variant[i].looks_ahead = true;
+    c = compare(runs, (struct compare_options){ 0 });                   /* among themselves they are compared */
+    assert_int_equal(c->family_size, WIDE - 1);
+    assert_true(c->arm[2].verdict != VERDICT_AHEAD);
+    compare_free(c);
+    runs_close(runs);
+}
+
 /* A variant without the metric is left out by name and out of the family; a name that no run knows is a mistake. */
 static void test_absent(void **state)
 {
@@ -555,7 +577,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_conditions), cmocka_unit_test(test_dead), cmocka_unit_test(test_compare),
         cmocka_unit_test(test_compare_at), cmocka_unit_test(test_direction), cmocka_unit_test(test_agreement),
-        cmocka_unit_test(test_absent), cmocka_unit_test(test_doubts), cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_looks_ahead), cmocka_unit_test(test_absent), cmocka_unit_test(test_doubts),
+        cmocka_unit_test(test_messages),
         cmocka_unit_test(test_json), cmocka_unit_test(test_routing), cmocka_unit_test(test_routing_in_files),
         cmocka_unit_test(test_export_csv), cmocka_unit_test(test_export_json), cmocka_unit_test(test_figures),
         cmocka_unit_test(test_no_gnuplot),
