@@ -18,7 +18,7 @@ ELEMENTWISE_PARTS(FN, float)
 #define GLU_TWO true
 #define ELEMENTWISE_TWIN(X, kind, name, reads, about, value_, slope_x, slope_y) \
 struct name##_values { \
-    enum { TWO = kind##_TWO }; \
+    enum { TWO = kind##_TWO && !((reads) & NOT_Y) }; \
     static __device__ float value(float x, float y, float p, float q) \
     { \
         (void)x, (void)y, (void)p, (void)q; \

@@ -19,7 +19,7 @@ static void build(struct build *b, struct pick self, const struct routing *r)
     if (b->mode != MODE_TRAIN) return;
     struct node *theta = threshold(g, n->choice, r->index),                                     /* [T,E] */
                 *above = subtract(g, r->logits, c->detach ? detach(g, theta) : theta),
-                *share = normal(g, n->std ? divide(g, above, n->std) : scale(g, above, 1 / n->std_all)),
+                *share = normal(g, n->std ? mul(g, above, reciprocal(g, n->std)) : scale(g, above, 1 / n->std_all)),
                 *expected = scale(g, mean_rows(g, share), (double)b->tokens);                   /* [E] */
     build_metric_as(b, "expert_expected", expected, "assignment", CARRY_SUM, BETTER_NONE,
                     "load that each expert is expected to get, whatever the noise");

@@ -207,7 +207,7 @@ static double update_apart(struct twins *w, struct tiny *other, int i, const dou
     const struct leaf *l = w->cpu.leaves->leaf[i];
     int64_t n = shape_count(l->decl.shape);
     double *want = leaf_values(&w->cpu, l), *got = leaf_values(other, other->leaves->leaf[i]);
-    double share = apart(want, got, n) / fmax(apart(want, begun, n), 1e-9);
+    double share = distance(want, got, n) / fmax(distance(want, begun, n), 1e-9);
     free(want);
     free(got);
     return share;

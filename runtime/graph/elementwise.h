@@ -5,12 +5,12 @@
        ROW(X, kind, name, reads, "what it is", value, slope by x, slope by y)
 
    kind: how it is called, and with which numbers p and q. reads: what the slopes name of x, y and z, the result, x or z
-   but not both; TO_REAL: the result is REAL whatever x is; CHEAP: may be computed again in backward rather than kept.
-   dz is the gradient that arrives. */
+   but not both; TO_REAL: the result is REAL whatever x is; CHEAP: may be computed again in backward rather than kept;
+   NOT_Y: y is a constant, so that who needs the gradient of x need not wait for x. dz is the gradient that arrives. */
 #ifndef SLUICE_ELEMENTWISE_H
 #define SLUICE_ELEMENTWISE_H
 
-enum { X_ = 1, Y_ = 2, Z_ = 4, TO_REAL = 8, CHEAP = 16 };
+enum { X_ = 1, Y_ = 2, Z_ = 4, TO_REAL = 8, CHEAP = 16, NOT_Y = 32 };
 
 /* UNARY name(g, x)   BINARY name(g, x, y)   BY name(g, x, p)   RANGE name(g, x, p, q)   GLU name(g, x, y, p, q) */
 #define ELEMENTWISE(ROW, X) \
@@ -21,9 +21,10 @@ enum { X_ = 1, Y_ = 2, Z_ = 4, TO_REAL = 8, CHEAP = 16 };
         x - y,                              dz,                                -dz) \
     ROW(X, BINARY, mul,      X_ | Y_,         "x y", \
         x * y,                              y * dz,                            x * dz) \
-    ROW(X, BINARY, divide,   X_ | Y_,         "x / y; 0 / 0 is NaN, and where y is 0 no gradient passes", \
-        fn_divide(x, y),                    y == 0 ? 0 : fn_divide(dz, y), \
-                                            y == 0 ? 0 : -fn_divide(x, y) * fn_divide(dz, y)) \
+    ROW(X, BINARY, divide,   Y_ | NOT_Y,      "x / y; 0 / 0 is NaN, and where y is 0 no gradient passes", \
+        fn_divide(x, y),                    y == 0 ? 0 : fn_divide(dz, y),     0) \
+    ROW(X, UNARY,  reciprocal, Z_,            "1 / x", \
+        fn_divide(1, x),                    -z * z * dz,                       0) \
     ROW(X, UNARY,  square,   X_,              "x^2", \
         x * x,                              2 * x * dz,                        0) \
     ROW(X, BY,     scale,    0,               "p x", \

@@ -106,7 +106,7 @@ static void name##_gradient(const struct args *a, int64_t from, int64_t to) \
     READ(arrives, a->dout[0]); \
     GRADIENT(dx, 0); \
     (void)p, (void)q; \
-    if (kind##_INPUTS > 1) { \
+    if (kind##_INPUTS > 1 && !((reads) & NOT_Y)) { \
         GRADIENT(dy, kind##_INPUTS - 1); \
         for (int64_t i = 0; i < to - from; i++) { \
             NAMES(i, reads); \
@@ -130,7 +130,7 @@ EACH_BLOCK(name##_forward, name##_block) \
 EACH_BLOCK(name##_backward, name##_gradient) \
 KERNELS(name) = { name##_forward, name##_backward, NULL }; \
 OP(name, .inputs = kind##_INPUTS > 1 ? "x y" : "x", .infer = (reads) & TO_REAL ? infer_real : infer_same, \
-   .gradient = true, .rows = kind##_INPUTS > 1 ? 3 : 1, .rows_back = true, \
+   .gradient = true, .no_grad = (reads) & NOT_Y ? 1u << 1 : 0, .rows = kind##_INPUTS > 1 ? 3 : 1, .rows_back = true, \
    .reads_in = (reads) & (X_ | Y_), .reads_out = (reads) & Z_ ? 1 : 0, .cheap = ((reads) & CHEAP) != 0); \
 kind##_VERB(name)
 
