@@ -54,10 +54,10 @@ static __device__ inline struct seen seen_by(const struct sizes &s, int row)
 /* The larger; NaN if the new one is. */
 static __device__ inline float larger_number(float most, float now) { return now > most || now != now ? now : most; }
 
-/* The sink, to base 2, of a row of [T,H]. */
+/* The sink, to base 2, of a row of [T,H]; 2^32 of them would be 16 GiB of each of their sums. */
 static __device__ inline float sink_of(const struct sizes &s, int64_t row)
 {
-    return LOG2E * s.sink[s.sink_of_token ? row : row % s.heads];
+    return LOG2E * s.sink[s.sink_of_token ? row : (uint32_t)row % (uint32_t)s.heads];
 }
 
 /* What a row leaves of the sum of its weights to base 2, of which the largest score has 1: a factor on what it summed,
