@@ -2,7 +2,6 @@
    heads is MHA, 1 is MQA. The heads' width is free of the model's (WeLM: three times as wide). */
 #include "model/module.h"
 #include <math.h>
-#include <string.h>
 
 enum sink { NONE, HEAD, TOKEN };
 struct conf {
@@ -34,9 +33,9 @@ static void check(struct pick self, const struct model_conf *model, const char *
     const struct conf *c = self.conf;
     if (c->heads % c->kv_heads)
         module_problem(problems, path, "kv_heads", "%d: must divide heads = %d", c->kv_heads, c->heads);
-    if (c->qk_clip > 0 && strcmp(c->qk_norm.module->name, "qk") == 0)
+    if (c->qk_clip > 0 && module_traits(c->qk_norm).normed_q)
         module_problem(problems, path, "qk_clip", "%g: qk_norm undoes what it scales", c->qk_clip);
-    if (c->qk_clip > 0 && strcmp(c->kv.module->name, "cla") == 0)
+    if (c->qk_clip > 0 && module_traits(c->kv).others_keys)
         module_problem(problems, path, "qk_clip", "%g: who reads another layer's keys has none to scale", c->qk_clip);
     if (c->head_dim % 2) module_problem(problems, path, "head_dim", "%d: must be even", c->head_dim);
 }
@@ -76,7 +75,7 @@ static void clip(struct build *b, void *state, struct update u)
     const struct clipped *s = state;
     const struct conf *c = s->conf;
     struct graph *g = b->graph;
-    bool normed = strcmp(c->qk_norm.module->name, "k") == 0;
+    bool normed = module_traits(c->qk_norm).normed_k;
     struct clip_heads_attr a = { c->qk_clip, normed ? 1 : 0.5, normed ? c->heads : c->kv_heads };
     struct node *q = graph_leaf(g, leaves_find(g->leaves, arena_text(b->arena, "%s.q.weight", s->path)));
     struct node *k = graph_leaf(g, leaves_find(g->leaves, arena_text(b->arena, "%s.k.weight", s->path)));

@@ -46,7 +46,9 @@ static struct kv build(struct build *b, struct pick self, struct node *u, struct
     return kv;
 }
 
+static void traits(struct pick self, struct traits *t) { (void)self; t->others_keys = true; }
+
 const struct module kv_cla = {
     .slot = SLOT_KV, .name = "cla", .about = "groups of layers share keys and values",
-    .conf_size = sizeof(struct conf), .params = params, .check = check, .kv = build,
+    .conf_size = sizeof(struct conf), .params = params, .check = check, .traits = traits, .kv = build,
 };

@@ -17,7 +17,9 @@ static struct node *build(struct build *b, struct pick self, const char *which, 
     return rmsnorm(b->graph, x, gain, c->eps, false);
 }
 
+static void traits(struct pick self, struct traits *t) { (void)self; t->normed_k = true; }
+
 const struct module qk_norm_k = {
     .slot = SLOT_QK_NORM, .name = "k", .about = "norm on each key head",
-    .conf_size = sizeof(struct conf), .params = params, .qk_norm = build,
+    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .qk_norm = build,
 };

@@ -18,7 +18,9 @@ static struct node *build(struct build *b, struct pick self, const char *which, 
     return rmsnorm(b->graph, x, gain, c->eps, false);
 }
 
+static void traits(struct pick self, struct traits *t) { (void)self; t->normed_q = t->normed_k = true; }
+
 const struct module qk_norm_qk = {
     .slot = SLOT_QK_NORM, .name = "qk", .about = "norm on each query and key head",
-    .conf_size = sizeof(struct conf), .params = params, .qk_norm = build,
+    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .qk_norm = build,
 };

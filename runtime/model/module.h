@@ -16,6 +16,8 @@ struct traits {
     int heads, kv_heads, qk_dim, v_dim;                     /* attention: numbers of heads, their widths */
     int rotated;                                            /* of a head, what positions turn; 0: none */
     int window;                                             /* mask: as struct mask */
+    bool normed_q, normed_k;                                /* qk_norm: queries, keys have no length of their own */
+    bool others_keys;                                       /* kv: keys may be another layer's */
     int top_k; bool gates_sum_to_one;                       /* router */
     bool uneven, keyless;    /* select, dispatch: a token may have more or fewer than top_k; the key decides nothing */
     bool normal_noise, of_choice;    /* noise: normal, and struct noisy tells its spread; gates have none of it */
