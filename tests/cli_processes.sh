@@ -38,7 +38,7 @@ begins() {
     rm -rf "$dir"
     "$sluice" run study.lua --out "$dir" $long -j1 -t1 "$@" >out 2>&1 &
     study=$!
-    await "ls -d $dir/s/base-*/0/checkpoints/step-00000020 >/dev/null 2>&1"
+    await "ls -d $dir/s/base-*/0/checkpoints/step-* >/dev/null 2>&1"
     run=$(children $study)
     run=${run% }
 }
@@ -97,7 +97,7 @@ leaves 0 "$sluice" show e/s/base-*/0
 says "the study's own process is gone; sluice resume goes on"
 (trap '' HUP; exec "$sluice" run study.lua --out hup --set train.steps=1500 --progress none >out 2>&1) &
 study=$!
-await 'ls -d hup/s/base-*/0/checkpoints/step-00000020 >/dev/null 2>&1'
+await 'ls -d hup/s/base-*/0/checkpoints/step-* >/dev/null 2>&1'
 kill -HUP $study
 ends 0
 echo "every ending is said and has its code; nohup is honoured"
@@ -130,7 +130,7 @@ done
 look equal calm/s quiet/s
 "$sluice" run study.lua --out closed $long -j1 -t1 <&- >&- 2>&- &
 study=$!
-await 'ls -d closed/s/base-*/0/checkpoints/step-00000020 >/dev/null 2>&1'
+await 'ls -d closed/s/base-*/0/checkpoints/step-* >/dev/null 2>&1'
 run=$(children $study)
 for stream in 0 1 2; do
     [ "$(readlink /proc/${run% }/fd/$stream)" = /dev/null ] ||
@@ -144,7 +144,7 @@ pid, terminal = pty.fork()
 if pid == 0:
     if sys.argv[1] == "stays": signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.execv(sys.argv[2], sys.argv[2:])
-while not glob.glob("quiet/s/base-*/0/checkpoints/step-00000020"): time.sleep(0.01)
+while not glob.glob("quiet/s/base-*/0/checkpoints/step-*"): time.sleep(0.01)
 os.close(terminal)
 _, status = os.waitpid(pid, 0)
 sys.exit(os.waitstatus_to_exitcode(status))

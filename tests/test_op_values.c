@@ -227,7 +227,6 @@ static void test_to_one_number(void **state)
     bench_backward(&d);
     SEE(d.out[0], 1e-6, 0.5, NAN, 3, -0.5);
     assert_true(tensor_get(&d.din[0], 1) == 0 && tensor_get(&d.din[0], 2) == tensor_get(&d.dout[0], 2));
-    assert_true(tensor_get(&d.din[1], 1) == 0 && tensor_get(&d.din[1], 2) == -3 * tensor_get(&d.dout[0], 2));
     bench_close(&d);
     OPEN(s, slice, some);
     PUT(s, 0, 1, 2, 3, 4, 5, 6);

@@ -12,7 +12,7 @@
 
 enum { X_ = 1, Y_ = 2, Z_ = 4, TO_REAL = 8, CHEAP = 16, NOT_Y = 32 };
 
-/* UNARY name(g, x)   BINARY name(g, x, y)   BY name(g, x, p)   RANGE name(g, x, p, q)   GLU name(g, x, y, p, q) */
+/* UNARY name(g, x)   POSITIVE the same, for an x above 0   BINARY name(g, x, y)   BY name(g, x, p)   RANGE name(g, x, p, q)   GLU name(g, x, y, p, q) */
 #define ELEMENTWISE(ROW, X) \
     /* arithmetic */ \
     ROW(X, BINARY, add,      0,               "x + y", \
@@ -23,7 +23,7 @@ enum { X_ = 1, Y_ = 2, Z_ = 4, TO_REAL = 8, CHEAP = 16, NOT_Y = 32 };
         x * y,                              y * dz,                            x * dz) \
     ROW(X, BINARY, divide,   Y_ | NOT_Y,      "x / y; 0 / 0 is NaN, and where y is 0 no gradient passes", \
         fn_divide(x, y),                    y == 0 ? 0 : fn_divide(dz, y),     0) \
-    ROW(X, UNARY,  reciprocal, Z_,            "1 / x", \
+    ROW(X, POSITIVE, reciprocal, Z_,          "1 / x", \
         fn_divide(1, x),                    -z * z * dz,                       0) \
     ROW(X, UNARY,  square,   X_,              "x^2", \
         x * x,                              2 * x * dz,                        0) \

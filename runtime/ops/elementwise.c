@@ -39,6 +39,7 @@ static int infer_same(struct node *n, struct err *e) { return infer(n, false, e)
 static int infer_real(struct node *n, struct err *e) { return infer(n, true, e); }
 
 #define UNARY_INPUTS 1
+#define POSITIVE_INPUTS 1
 #define BINARY_INPUTS 2
 #define BY_INPUTS 1
 #define RANGE_INPUTS 1
@@ -47,6 +48,7 @@ static int infer_real(struct node *n, struct err *e) { return infer(n, true, e);
 { \
     return graph_emit(g, &op_##name, NULL, 0, x); \
 }
+#define POSITIVE_VERB UNARY_VERB
 #define BINARY_VERB(name) VERB struct node *name(struct graph *g, struct node *x, struct node *y) \
 { \
     return graph_emit(g, &op_##name, NULL, 0, x, y); \

@@ -51,15 +51,16 @@ allow("bra ret", "uni")
 -- What is on the list for some kernels alone.
 local exceptions = {
     { what = "double precision", applies = function(i) return i.opcode:find("%.f64%f[^%w]") end, kernels = [[
-        adamw_fold adamw_span bias_step_experts changes_fold clip_norm_values collision_rate_count global_norm_blocks
-        global_norm_fold load_forward mul_scalar_backward mul_scalar_finish muon_apply muon_momentum muon_normalize
-        reduce_finish reduce_parts update_ratio_sums ]] },
+        adamw_fold adamw_span bias_step_experts changes_fold choice_mean clip_norm_values collision_rate_count
+        cv2_backward cv2_forward drop_share global_norm_blocks global_norm_fold load_forward mul_scalar_backward
+        mul_scalar_finish muon_apply muon_momentum muon_normalize reduce_finish reduce_parts update_ratio_sums ]] },
     { what = "an atomic instruction", applies = function(i) return i.opcode:find("^atom") end, kernels = [[
-        cache_rows collision_rate_insert conv1d_past cross_entropy_rows delta_rule_forward embed_forward ngram_rows
-        sort_count sort_place ]] },
+        cache_rows choose_tokens collision_rate_insert conv1d_past cross_entropy_rows delta_rule_forward drop_pairs
+        embed_forward ngram_rows sort_count sort_place ]] },
     { what = "a division of 64 bits", applies = function(i) return i.opcode:find("^div%.[us]64")
       or i.opcode:find("^rem%.[us]64") end, kernels = [[
-        carry_on fill_constant pack_weight reduce_parts sort_scan ]] },
+        carry_on choice_mean drop_weightless fill_constant fill_diagonal hash_experts pack_weight reduce_parts
+        sort_scan ]] },
 }
 for _, e in ipairs(exceptions) do
     e.used = {}
