@@ -12,7 +12,8 @@
 
 enum { X_ = 1, Y_ = 2, Z_ = 4, TO_REAL = 8, CHEAP = 16, NOT_Y = 32 };
 
-/* UNARY name(g, x)   POSITIVE the same, for an x above 0   BINARY name(g, x, y)   BY name(g, x, p)   RANGE name(g, x, p, q)   GLU name(g, x, y, p, q) */
+/* UNARY name(g, x)   POSITIVE the same, for an x above 0   BINARY name(g, x, y)   BY name(g, x, p)
+   RANGE name(g, x, p, q)   GLU name(g, x, y, p, q) */
 #define ELEMENTWISE(ROW, X) \
     /* arithmetic */ \
     ROW(X, BINARY, add,      0,               "x + y", \
