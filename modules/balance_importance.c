@@ -13,7 +13,7 @@ static void build(struct build *b, struct pick self, const struct routing *r)
 {
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
-    struct node *gates = scatter(g, r->gate, r->index, r->experts),                             /* [T,E] */
+    struct node *gates = scatter(g, r->gate, r->chosen, r->experts),                             /* [T,E] */
                 *importance = scale(g, mean_rows(g, gates), (double)b->tokens);                 /* [E] */
     build_metric_as(b, "expert_importance", importance, "", CARRY_SUM, BETTER_NONE, "sum of the gates of each expert");
     if (b->mode == MODE_TRAIN) build_loss(b, "importance", cv2(g, importance), c->weight);

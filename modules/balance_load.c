@@ -17,7 +17,7 @@ static void build(struct build *b, struct pick self, const struct routing *r)
     const struct noisy *n = &r->noisy;
     struct graph *g = b->graph;
     if (b->mode != MODE_TRAIN) return;
-    struct node *theta = threshold(g, n->choice, r->index),                                     /* [T,E] */
+    struct node *theta = threshold(g, n->choice, r->chosen),                                     /* [T,E] */
                 *above = subtract(g, r->logits, c->detach ? detach(g, theta) : theta),
                 *share = normal(g, n->std ? mul(g, above, reciprocal(g, n->std)) : scale(g, above, 1 / n->std_all)),
                 *expected = scale(g, mean_rows(g, share), (double)b->tokens);                   /* [E] */

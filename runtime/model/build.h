@@ -55,6 +55,7 @@ struct routing {
     struct node *share;    /* REAL [T,E], score with rows that sum to 1: P of the balance losses */
     struct node *key;                                       /* REAL [T,E]: what the choice goes by */
     struct node *index, *gate;                              /* I32, REAL [T,K]; -1: no expert */
+    struct node *chosen;                                    /* index as it was selected, before any was dropped */
     struct node *counts;                                    /* I32 [E], set by dispatch */
 };
 struct dispatched { struct node *rows, *offsets, *order, *place; };  /* rows [R,D]; see ops dispatch, gather, combine */
