@@ -120,10 +120,9 @@ static inline int config_place(struct config *c, const struct module *m, const s
                                struct err *e)
 {
     struct place at = place_of(m->slot);
-    json_t *tables = at.train ? c->train : c->model, *now = config_get(tables, at.path), *value = json_pack("{s:s}",
-                                                                                                            "module",
-                                                                                                            m->name);
+    json_t *now = config_get(at.train ? c->train : c->model, at.path);
     if (!now && at.owner && !taken[at.owner->slot] && config_place(c, at.owner, taken, e) != 0) return -1;
+    json_t *value = json_pack("{s:s}", "module", m->name);
     if (at.list) {
         json_t *list = json_is_array(now) ? json_copy(now) : json_array();
         json_array_append_new(list, value);
