@@ -60,7 +60,7 @@ static struct node *finish(struct build *b, struct node *heads, struct node *u)
     int64_t width = shape_count(heads->shape) / b->tokens;
     build_enter(b, "head_norm");
     struct node *gain = build_weight(b, "gain", ROLE_GAIN, SHAPE(shape_last(heads->shape)),
-                                     (struct init){ .kind = INIT_CONSTANT, .value = 1 });       /* [M] */
+                                     init_constant(1));       /* [M] */
     build_leave(b);
     heads = view(g, rmsnorm(g, heads, gain, 1e-6, false), SHAPE(b->tokens, width));
     return linear(b, "out", ROLE_OUT, mul(g, heads, silu(g, linear(b, "gate", ROLE_GATE, u, width))), b->width);

@@ -61,7 +61,7 @@ static struct kv project(struct build *b, const void *context, struct node *from
 /* [H] or [T,H]; both begin as a sink of logit 0. */
 static struct node *sink_of(struct build *b, const struct conf *c, struct node *u)
 {
-    struct init zero = { .kind = INIT_CONSTANT, .value = 0 };
+    struct init zero = init_constant(0);
     if (c->sink == HEAD) return build_weight(b, "sink", ROLE_SCALAR, SHAPE(c->heads), zero);
     if (c->sink == NONE) return NULL;
     return matmul(b->graph, u, build_weight(b, "sink.weight", ROLE_GATE, SHAPE(c->heads, b->width), zero), DTYPE_REAL);

@@ -11,10 +11,7 @@ static const struct param params[] = {
 static struct node *build(struct build *b, struct pick self, struct node *u)
 {
     const struct conf *c = self.conf;
-    struct pick act = c->activation;
-    struct node *gate = module_traits(act).gated ? linear(b, "gate", ROLE_FFN_GATE, u, c->d_ff) : NULL,
-                *up = linear(b, "up", ROLE_FFN_UP, u, c->d_ff);    /* [T,F] */
-    return linear(b, "down", ROLE_FFN_DOWN, act.module->activation(b, act, up, gate), b->width);
+    return feed_forward(b, c->activation, u, c->d_ff);
 }
 
 const struct module ffn_dense = {

@@ -15,7 +15,7 @@ static struct node *build(struct build *b, struct pick self)
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
     struct shape size = SHAPE(c->rows, b->width);
-    struct init begin = { .kind = INIT_CONSTANT, .value = c->factor };
+    struct init begin = init_constant(c->factor);
     struct node *history = build_cached(b, "ids", build_ids(b), 0);                             /* [B,S], [B,C] */
     struct node *row = ngram(g, history, b->start, b->pos, 2, b->vocab, c->rows, HASH_MUL32);   /* [B,S] */
     struct node *table = build_weight(b, "table", ROLE_TABLE, size, build_init(b, ROLE_TABLE, size));

@@ -16,7 +16,7 @@ static struct noisy build(struct build *b, struct pick self, struct node *u, str
     struct node *drawn = build_noise(b, "router.noise", logits, NOISE_NORMAL);                  /* [T,E] */
     if (!drawn) return (struct noisy){ logits, logits, NULL, 0 };
     struct node *w = build_weight(b, "router.noise.weight", ROLE_ROUTER, SHAPE(shape_last(logits->shape), b->width),
-                                  (struct init){ .kind = INIT_CONSTANT }),                      /* [E,D] */
+                                  init_constant(0)),                      /* [E,D] */
                 *std = offset(g, softplus(g, matmul(g, u, w, DTYPE_REAL)), c->floor),           /* [T,E] */
                 *noisy = add(g, logits, mul(g, drawn, std));
     build_row_metric(b, "router_noise_std", mean_rows(g, std), "", BETTER_NONE,

@@ -13,7 +13,7 @@ static const struct param params[] = {
 static struct node *build(struct build *b, struct pick self, const char *name, struct node *x, double first)
 {
     const struct conf *c = self.conf;
-    struct init init = { .kind = INIT_CONSTANT, .value = c->zero_centred ? first - 1 : first };
+    struct init init = init_constant(c->zero_centred ? first - 1 : first);
     build_enter(b, "%s", name);
     struct node *gain = build_weight(b, "gain", ROLE_GAIN, SHAPE(b->width), init);
     build_leave(b);

@@ -30,7 +30,7 @@ static struct node *looked_up(struct build *b, const struct conf *c)
     struct node *row = scale(g, embed(g, table, build_ids(b)), sqrt(c->width));                 /* [T,P] */
     struct node *context = linear(b, "context", ROLE_MIX, build_rows(b, build_kept(b, -1, "embed.token")), c->width);
     struct node *gain = build_weight(b, "context.gain", ROLE_GAIN, SHAPE(c->width),
-                                     (struct init){ .kind = INIT_CONSTANT, .value = 1 });
+                                     init_constant(1));
     return scale(g, add(g, row, rmsnorm(g, context, gain, c->eps, false)), sqrt(0.5));
 }
 

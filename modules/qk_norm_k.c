@@ -13,7 +13,7 @@ static struct node *build(struct build *b, struct pick self, const char *which, 
     if (*which != 'k') return x;
     const struct conf *c = self.conf;
     struct node *gain = build_weight(b, "k_norm.gain", ROLE_GAIN, SHAPE(shape_last(x->shape)),
-                                     (struct init){ .kind = INIT_CONSTANT, .value = 1 });
+                                     init_constant(1));
     return rmsnorm(b->graph, x, gain, c->eps, false);
 }
 

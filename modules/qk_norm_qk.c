@@ -13,7 +13,7 @@ static struct node *build(struct build *b, struct pick self, const char *which, 
     const struct conf *c = self.conf;
     build_enter(b, "%s_norm", which);
     struct node *gain = build_weight(b, "gain", ROLE_GAIN, SHAPE(shape_last(x->shape)),
-                                     (struct init){ .kind = INIT_CONSTANT, .value = 1 });
+                                     init_constant(1));
     build_leave(b);
     return rmsnorm(b->graph, x, gain, c->eps, false);
 }

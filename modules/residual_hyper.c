@@ -15,7 +15,7 @@ static const struct param params[] = {
 
 static struct node *constant(struct build *b, const char *name, enum role role, struct shape shape, double value)
 {
-    return build_weight(b, name, role, shape, (struct init){ .kind = INIT_CONSTANT, .value = value });
+    return build_weight(b, name, role, shape, init_constant(value));
 }
 
 static struct node *diagonal(struct build *b, const char *name, struct shape shape, int first)

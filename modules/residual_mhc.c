@@ -35,7 +35,7 @@ static struct node *scores(struct build *b, const char *part, struct node *all, 
     build_enter(b, "streams.%s", part);
     struct node *added = build_weight(b, "offset", ROLE_SCALAR, shape, init),
                 *factor = build_weight(b, "scale", ROLE_SCALAR, SHAPE(1),
-                                       (struct init){ .kind = INIT_CONSTANT, .value = 0.01 });
+                                       init_constant(0.01));
     build_leave(b);
     return add_row(g, mul_scalar(g, columns(g, all, from, n), factor), view(g, added, SHAPE(n)));
 }
@@ -45,7 +45,7 @@ static struct node *read(struct build *b, struct node *x, struct node *all)
 {
     struct graph *g = b->graph;
     int64_t n = x->shape.dim[1];
-    struct init mean = { .kind = INIT_CONSTANT, .value = -log(n > 1 ? (double)n - 1 : 1) };
+    struct init mean = init_constant(-log(n > 1 ? (double)n - 1 : 1));
     struct node *by = offset(g, sigmoid(g, scores(b, "read", all, 0, SHAPE(n), mean)), eps);        /* [T,n] */
     return view(g, mix_streams(g, x, view(g, by, SHAPE(b->tokens, 1, n))), SHAPE(b->tokens, b->width));
 }
@@ -66,7 +66,7 @@ static void build(struct build *b, struct pick self, struct stream *s, struct su
     int64_t n = c->streams;
     struct node *x = s->x, *all = project(b, x, c->iterations ? 2 * n + n * n : 2 * n),         /* x: [T,n,D] */
                 *y = f.build(b, f.context, build_norm(b, "norm", read(b, x, all))),
-                *by = scale(g, sigmoid(g, scores(b, "write", all, n, SHAPE(n), (struct init){ 0 })), 2);
+                *by = scale(g, sigmoid(g, scores(b, "write", all, n, SHAPE(n), init_constant(0))), 2);
     y = mix_streams(g, view(g, y, SHAPE(b->tokens, 1, b->width)), view(g, by, SHAPE(b->tokens, n, 1)));
     s->x = add(g, c->iterations ? mixed(b, x, all, c->iterations) : x, y);
 }

@@ -10,12 +10,10 @@ static const struct param params[] = {
 static struct node *build(struct build *b, struct pick self, struct node *u, struct hidden expert,
                           struct node *routed)
 {
-    int64_t width = ((const struct conf *)self.conf)->n * expert.width;
-    struct pick act = expert.activation;
-    struct node *gate = module_traits(act).gated ? linear(b, "shared.gate", ROLE_FFN_GATE, u, width) : NULL,
-                *up = linear(b, "shared.up", ROLE_FFN_UP, u, width);    /* [T,nF] */
-    struct node *hidden = act.module->activation(b, act, up, gate);
-    return add(b->graph, routed, linear(b, "shared.down", ROLE_FFN_DOWN, hidden, b->width));
+    build_enter(b, "shared");
+    struct node *y = feed_forward(b, expert.activation, u, ((const struct conf *)self.conf)->n * expert.width);
+    build_leave(b);
+    return add(b->graph, routed, y);
 }
 
 const struct module shared_dense = {

@@ -27,7 +27,7 @@ static void check(struct pick self, const struct model_conf *model, const char *
 
 static struct node *factor(struct build *b, const char *name, double first)
 {
-    return build_weight(b, name, ROLE_SCALAR, SHAPE(1), (struct init){ .kind = INIT_CONSTANT, .value = first });
+    return build_weight(b, name, ROLE_SCALAR, SHAPE(1), init_constant(first));
 }
 
 static struct node *build(struct build *b, struct pick self, struct node *u, struct node *v)

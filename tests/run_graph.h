@@ -25,6 +25,14 @@ struct run {
     struct tensor (*value)[NODE_OUTS], (*save)[NODE_SAVES], (*work)[NODE_WORKS];
 };
 
+/* A node that was refused, and words of what is said of it; the graph goes on. */
+static inline void check_message(struct graph *g, const struct node *made, const char *words)
+{
+    assert_true(g->failed && made == g->poison);
+    if (!strstr(g->err.text, words)) fail_msg("'%s' lacks '%s'", g->err.text, words);
+    g->failed = false;
+}
+
 static inline struct run run_new(void)
 {
     struct run r = { .leaves = leaves_new() };

@@ -368,13 +368,6 @@ static void test_hash(void **state)
 
 /* ---- messages ---- */
 
-static void check_message(struct graph *g, const struct node *made, const char *words)
-{
-    assert_true(g->failed && made == g->poison);
-    if (!strstr(g->err.text, words)) fail_msg("'%s' lacks '%s'", g->err.text, words);
-    g->failed = false;
-}
-
 static void test_messages(void **state)
 {
     (void)state;

@@ -337,27 +337,15 @@ static void test_losses_are_of_micro_batches(void **state)
     tiny_free(&part);
 }
 
-static void check_refused(const char *model, const char *words)
-{
-    struct tiny t = { 0 };
-    char why[256] = "";
-    json_t *m = tiny_json(&model_schema, tiny_base, model), *train = json_object();
-    bool legal = tiny_load(&t, m, train, why);
-    if (legal || !strstr(why, words)) fail_msg("%s: expected '%s', got '%s'", model, words, legal ? "no mistake" : why);
-    arena_free(t.arena);
-    json_decref(m);
-    json_decref(train);
-}
-
 static void test_load_needs_noise(void **state)
 {
     (void)state;
-    check_refused(TEXT({"ffn.balance": ["load"]}), "ffn.balance.load = needs normal noise on the router's logits");
-    check_refused(TEXT({"ffn.balance": ["load"], "ffn.router.noise": "gumbel"}), "needs normal noise");
-    check_refused(TEXT({"ffn.balance": ["load"], "ffn.router.noise": "jitter"}), "needs normal noise");
-    check_refused(TEXT({"ffn.balance": ["load"], "ffn.router": {"module": "staged", "noise": "normal", "top_k": 4}}),
+    tiny_refused(TEXT({"ffn.balance": ["load"]}), "ffn.balance.load = needs normal noise on the router's logits");
+    tiny_refused(TEXT({"ffn.balance": ["load"], "ffn.router.noise": "gumbel"}), "needs normal noise");
+    tiny_refused(TEXT({"ffn.balance": ["load"], "ffn.router.noise": "jitter"}), "needs normal noise");
+    tiny_refused(TEXT({"ffn.balance": ["load"], "ffn.router": {"module": "staged", "noise": "normal", "top_k": 4}}),
                   "ffn.balance.load = with router.top_k = 4 every one of 4 experts is chosen: at most 3");
-    check_refused(TEXT({"ffn.balance": ["bias", "load"],
+    tiny_refused(TEXT({"ffn.balance": ["bias", "load"],
                         "ffn.router": {"module": "staged", "noise": "normal", "score": "sigmoid"}}),
                   "ffn.balance.load = needs a choice by noisy logits alone, and 'bias' moves it");
 }

@@ -108,35 +108,23 @@ static void test_batch_order(void **state)
     tiny_free(&t);
 }
 
-static void check_refused(const char *model, const char *words)
-{
-    struct tiny t = { 0 };
-    char why[256] = "";
-    json_t *m = tiny_json(&model_schema, tiny_base, model), *train = json_object();
-    bool legal = tiny_load(&t, m, train, why);
-    if (legal || !strstr(why, words)) fail_msg("%s: expected '%s', got '%s'", model, words, legal ? "no mistake" : why);
-    arena_free(t.arena);
-    json_decref(m);
-    json_decref(train);
-}
-
 static void test_rules(void **state)
 {
     (void)state;
-    check_refused(TEXT({"attention.kv_heads": 3}), "attention.kv_heads = 3: must divide heads = 2");
-    check_refused(TEXT({"attention.head_dim": 5, "position": "none"}), "attention.head_dim = 5: must be even");
-    check_refused(TEXT({"position.fraction": 0.25}), "position.fraction = 0.25 of a head of 4 is 1 dimensions");
-    check_refused(TEXT({"layers": 2, "attention.kv": "mirror"}), "no thirds to mirror");
-    check_refused(TEXT({"attention.kv": {"module": "mirror", "pairs": [2]}}), "pairs of reader and source");
-    check_refused(TEXT({"attention.kv": {"module": "mirror", "pairs": [3, 0]}}), "3: the last layer is 2");
-    check_refused(TEXT({"attention.kv": {"module": "mirror", "pairs": [1, 1]}}),
+    tiny_refused(TEXT({"attention.kv_heads": 3}), "attention.kv_heads = 3: must divide heads = 2");
+    tiny_refused(TEXT({"attention.head_dim": 5, "position": "none"}), "attention.head_dim = 5: must be even");
+    tiny_refused(TEXT({"position.fraction": 0.25}), "position.fraction = 0.25 of a head of 4 is 1 dimensions");
+    tiny_refused(TEXT({"layers": 2, "attention.kv": "mirror"}), "no thirds to mirror");
+    tiny_refused(TEXT({"attention.kv": {"module": "mirror", "pairs": [2]}}), "pairs of reader and source");
+    tiny_refused(TEXT({"attention.kv": {"module": "mirror", "pairs": [3, 0]}}), "3: the last layer is 2");
+    tiny_refused(TEXT({"attention.kv": {"module": "mirror", "pairs": [1, 1]}}),
                   "the source must be a shallower layer");
-    check_refused(TEXT({"attention.kv": {"module": "mirror", "pairs": [2, 0, 2, 1]}}), "layer 2 reads twice");
-    check_refused(TEXT({"attention.kv": {"module": "mirror", "pairs": [1, 0, 2, 1]}}), "layer 1 reads and is a source");
-    check_refused(TEXT({"ffn.router.top_k": 5}), "ffn.router.top_k = 5: the model has only 4 experts");
-    check_refused(TEXT({"ffn.router.top_k": 1, "ffn.router.normalize": "after"}), "the router would get no gradient");
-    check_refused(TEXT({"ffn.router.normalize": "before"}), "softmax scores sum to 1 already");
-    check_refused(TEXT({"residual": {"module": "partial_post", "prenorm_layers": [3]}}), "3: the last layer is 2");
+    tiny_refused(TEXT({"attention.kv": {"module": "mirror", "pairs": [2, 0, 2, 1]}}), "layer 2 reads twice");
+    tiny_refused(TEXT({"attention.kv": {"module": "mirror", "pairs": [1, 0, 2, 1]}}), "layer 1 reads and is a source");
+    tiny_refused(TEXT({"ffn.router.top_k": 5}), "ffn.router.top_k = 5: the model has only 4 experts");
+    tiny_refused(TEXT({"ffn.router.top_k": 1, "ffn.router.normalize": "after"}), "the router would get no gradient");
+    tiny_refused(TEXT({"ffn.router.normalize": "before"}), "softmax scores sum to 1 already");
+    tiny_refused(TEXT({"residual": {"module": "partial_post", "prenorm_layers": [3]}}), "3: the last layer is 2");
 }
 
 /* X3, small: both optimizers bring the whole stack down on one batch. */

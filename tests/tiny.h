@@ -144,6 +144,20 @@ static inline void tiny_copy(const struct tiny *t, const struct tiny *from)
     }
 }
 
+/* A model that is not legal, and words of what is said of it. */
+static inline void tiny_refused(const char *model_sets, const char *words)
+{
+    struct tiny t = { 0 };
+    char why[256] = "";
+    json_t *model = tiny_json(&model_schema, tiny_base, model_sets), *train = json_object();
+    bool legal = tiny_load(&t, model, train, why);
+    if (legal || !strstr(why, words))
+        fail_msg("%s: expected '%s', got '%s'", model_sets, words, legal ? "no mistake" : why);
+    arena_free(t.arena);
+    json_decref(model);
+    json_decref(train);
+}
+
 /* Memory, weights drawn from the seed, and a batch of random tokens: one document a sequence, next tokens as
    targets. */
 static inline void tiny_start_on(struct tiny *t, struct plan_how how, uint64_t seed)

@@ -136,5 +136,13 @@ static inline const double *parts_fold(const struct tensor *work, int64_t rows, 
         for (int64_t i = 0; i < width; i++) sum[i] += sum[b * width + i];
     return sum;
 }
+/* To the gradient of an input that is one row. */
+static inline void parts_give(const struct args *a, int input, int64_t rows, int64_t width)
+{
+    const double *sum = parts_fold(&a->work[0], rows, width);
+    real buffer[width], *dx = row_add(&a->din[input], 0, width, a->beta[input], buffer);
+    for (int64_t i = 0; i < width; i++) dx[i] += (real)sum[i];
+    row_done(&a->din[input], 0, width, dx);
+}
 
 #endif

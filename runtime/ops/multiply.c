@@ -59,11 +59,7 @@ static void mul_row_backward(const struct args *a)
 {
     int64_t d = shape_last(a->in[0].shape), rows = shape_rows(a->in[0].shape);
     each(a, rows, parts_grain(rows, d), mul_row_gradient);
-    if (!a->din[1].data) return;
-    const double *sum = parts_fold(&a->work[0], rows, d);
-    real buffer[d], *drow = row_add(&a->din[1], 0, d, a->beta[1], buffer);
-    for (int64_t i = 0; i < d; i++) drow[i] += (real)sum[i];
-    row_done(&a->din[1], 0, d, drow);
+    if (a->din[1].data) parts_give(a, 1, rows, d);
 }
 
 KERNELS(mul_row) = { mul_row_forward, mul_row_backward, NULL };

@@ -30,7 +30,10 @@ static int threshold_infer(struct node *n, struct err *e)
 static void mark(const int32_t *index, int64_t k, int64_t experts, bool *chosen)
 {
     memset(chosen, 0, (size_t)experts);
-    for (int64_t j = 0; j < k; j++) chosen[index[j]] = true;
+    for (int64_t j = 0; j < k; j++) {
+        INVARIANT(index[j] >= 0 && index[j] < experts, "threshold: expert %d of %lld", index[j], (long long)experts);
+        chosen[index[j]] = true;
+    }
 }
 
 /* The largest that is not chosen: ties go to the lower index, NaN comes last, as topk has it. */
