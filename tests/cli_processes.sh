@@ -286,8 +286,7 @@ chmod +x programs/gnuplot
 leaves_no_child() {
     PATH=$folder/programs:$PATH "$sluice" "$@" >log 2>&1 &
     parent=$!
-    await '[ "$(children $parent)" ]'
-    child=$(children $parent)
+    await 'child=$(children $parent) && [ "$child" ]'            # one look: the child of the next may be another
     child=${child% }
     kill -9 $parent
     wait $parent 2>/dev/null || :
