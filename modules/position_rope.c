@@ -29,7 +29,9 @@ static void check(struct pick self, const struct model_conf *model, const char *
 static struct node *build(struct build *b, struct pick self, struct node *x)
 {
     const struct conf *c = self.conf;
-    return rope(b->graph, x, b->start, b->pos, llrint(c->fraction * (double)shape_last(x->shape)), c->where, c->base);
+    int64_t width = llrint(c->fraction * (double)shape_last(x->shape));
+    enum rope_where where = width < shape_last(x->shape) ? (enum rope_where)c->where : ROPE_LAST;   /* or all say one */
+    return rope(b->graph, x, b->start, b->pos, width, where, c->base);
 }
 
 const struct module position_rope = {

@@ -3,159 +3,31 @@
 #include "tiny_gradient.h"
 #include "toggle.h"
 
-/* Other legal values, where the nearest one means the same. */
-static const struct { const char *param; double value; } other_value[] = {
-    /* One step of warm-up is none */
-    { "schedule constant warmup", 2 }, { "schedule cosine warmup", 2 }, { "schedule wsd warmup", 2 },
-    { "embed over_encoding rows", 9 },    /* rows are rounded up to a prime */
-    { "attention gqa qk_clip", 0.02 },    /* below the largest logit */
-};
-
-/* What a parameter needs beside its module's company to change a loss. */
-static const struct { const char *param; bool train; const char *sets; } needs[] = {
-    { "norm rms zero_centred", true, TEXT({"optim.decay_gains": true}) },    /* but for decay 1 + w is as good as w */
-    { "position rope base", false, TEXT({"attention.head_dim": 8}) },    /* of one pair alone the frequency is 1 */
-};
-
-static void param_label(const struct module *m, const struct param *p, char out[128])
-{
-    snprintf(out, 128, "%s %s %s", slot_name[m->slot], m->name, p->name);
-}
-
-static void set(struct config *c, enum slot slot, const char *path, json_t *value)
-{
-    struct err e;
-    if (config_try(c, place_of(slot).train, path, value, &e) != 0) fail_msg("%s: %s", path, e.text);
-}
-
-/* A model with a module in its slot, in company. */
-static struct config config_new(const struct module *m)
-{
-    struct toggle t = { m, NULL, NULL, "" };
-    struct config c;
-    struct err e;
-    if (config_combine(&c, (const struct toggle *[]){ &t }, 1, -1, true, &e) != 0)
-        fail_msg("%s %s: %s", slot_name[m->slot], m->name, e.text);
-    return c;
-}
-
-/* Builds the training graph of a configuration; false when its rules refuse it. */
-static bool build(struct tiny *t, const struct config *c)
-{
-    char why[256];
-    *t = (struct tiny){ 0 };
-    if (tiny_load(t, c->model, c->train, why)) {
-        tiny_build(t, MODE_TRAIN, 2, 6);
-        return true;
-    }
-    arena_free(t->arena);
-    return false;
-}
-
-enum { STEPS = 6 };
-
-/* What a configuration comes to: its graph and, where it is `trained`, the loss before each step and after the last,
-   and that of the averages. */
-enum { LOSSES = STEPS + 2 };
-struct outcome { bool trained; struct hash graph; double loss[LOSSES]; };
-
-static bool outcome_of(const struct config *c, struct outcome *out)
-{
-    struct tiny t;
-    if (!build(&t, c)) return false;
-    out->graph = graph_fingerprint(t.graph);
-    if (out->trained) tiny_start(&t, 1);
-    for (int step = 0; out->trained && step <= STEPS; step++) {
-        tiny_step_of(&t, step, STEPS);
-        out->loss[step] = tiny_loss(&t, "lm");
-    }
-    if (out->trained) {
-        plan_swap_averages(t.plan);
-        tiny_forward(&t);
-        out->loss[STEPS + 1] = tiny_loss(&t, "lm");
-    }
-    tiny_free(&t);
-    return true;
-}
-
-static bool fingerprint(const struct config *c, struct hash *out)
-{
-    struct outcome o = { 0 };
-    bool legal = outcome_of(c, &o);
-    *out = o.graph;
-    return legal;
-}
-
 /* ---- gradients ---- */
-
-static void check_gradient(const char *name, struct tiny *t, uint64_t seed)
-{
-    tiny_start(t, seed);
-    struct derivative d = derivative_of(t);
-    if (!d.still) fail_msg("%s: the nudge flipped a choice: take another seed", name);
-    if (!(d.error < 1e-6))
-        fail_msg("%s: derivative %.12g, by differences %.12g, relative error %.2g", name, d.exact, d.numeric, d.error);
-}
 
 static void test_gradients(void **state)
 {
     (void)state;
-    for (const struct module *const *m = module_all; *m; m++) {
-        char name[64];
-        snprintf(name, sizeof name, "%s %s", slot_name[(*m)->slot], (*m)->name);
-        struct config c = config_new(*m);
-        struct tiny t;
-        if (!build(&t, &c)) fail_msg("%s: is refused at its defaults", name);
-        check_gradient(name, &t, 1);
-        tiny_free(&t);
-        config_free(&c);
-    }
-}
-
-/* The gradient with one choice or switch set otherwise; true when that is legal. */
-static bool check_choice(const struct module *m, const struct param *p, json_t *value)
-{
-    char path[160], name[128];
-    struct config c = config_new(m);
-    struct tiny t;
-    param_path(m, p, path);
-    const char *word = json_is_string(value) ? json_string_value(value) : "other";
-    snprintf(name, sizeof name, "%s %s %s = %s", slot_name[m->slot], m->name, p->name, word);
-    set(&c, m->slot, path, value);
-    bool legal = build(&t, &c);
-    if (legal) {
-        check_gradient(name, &t, 1);
+    for (int i = 0; i < toggles.n; i++) {
+        struct tiny t = toggle_build(toggles.toggle[i], MODE_TRAIN, 2, 6);
+        check_gradient(&t, toggles.toggle[i]->name);
         tiny_free(&t);
     }
-    config_free(&c);
-    return legal;
-}
-
-static void test_gradients_of_choices(void **state)
-{
-    (void)state;
-    int checked = 0;
-    for (const struct module *const *m = module_all; *m; m++)
-        for (const struct param *p = (*m)->params; p && p->name; p++) {
-            if (stops_gradient(*m, p)) continue;
-            if (p->type == PARAM_BOOL) checked += check_choice(*m, p, json_boolean(!p->value));
-            for (const char *at = p->type == PARAM_CHOICE ? p->choices : ""; *at;
-                 at += strcspn(at, " "), at += *at == ' ')
-                checked += check_choice(*m, p, json_stringn(at, strcspn(at, " ")));
-        }
-    assert_true(checked >= 20);
 }
 
 /* Everything together, with two readers of different sources in the mirror. */
 static void test_gradient_of_all(void **state)
 {
     (void)state;
+    struct tiny t = { 0 };
+    struct err e;
+    char why[256];
     struct config c = { tiny_json(&model_schema, tiny_base, tiny_welm), json_object() };
-    set(&c, SLOT_EMBED, "layers", json_integer(5));
-    set(&c, SLOT_EMBED, "head.mtp.depth", json_integer(2));
-    struct tiny t;
-    assert_true(build(&t, &c));
-    check_gradient("the WeLM stack", &t, 3);
+    assert_int_equal(config_try(&c, false, "layers", json_integer(5), &e), 0);
+    assert_int_equal(config_try(&c, false, "head.mtp.depth", json_integer(2), &e), 0);
+    if (!tiny_load(&t, c.model, c.train, why)) fail_msg("%s", why);
+    tiny_build(&t, MODE_TRAIN, 2, 6);
+    check_gradient(&t, "the WeLM stack");
     tiny_free(&t);
     config_free(&c);
 }
@@ -164,199 +36,201 @@ static void test_gradient_of_all(void **state)
 static void test_gradient_of_hybrid(void **state)
 {
     (void)state;
-    struct config c = { tiny_json(&model_schema, tiny_base, TEXT({
+    struct tiny t = tiny_new(TEXT({
         "layers": 4, "head.mtp": "sequential", "residual": "sandwich", "attention": {"layers": [
             {"module": "gated_delta", "heads": 1, "value_heads": 2, "key_dim": 4, "value_dim": 3},
             {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 4, "value": "residual"},
             {"module": "gated_delta", "heads": 2, "value_heads": 2, "key_dim": 3, "value_dim": 5,
              "negative_eigenvalues": true},
             {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 4, "value": "residual",
-             "kv": {"module": "mirror", "pairs": [3, 0, 4, 1]}}]} })), json_object() };
-    struct tiny t;
-    assert_true(build(&t, &c));
-    check_gradient("a hybrid stack", &t, 3);
+             "kv": {"module": "mirror", "pairs": [3, 0, 4, 1]}}]} }), NULL, MODE_TRAIN, 2, 6);
+    check_gradient(&t, "a hybrid stack");
     tiny_free(&t);
-    config_free(&c);
 }
 
-/* Noisy top-k with one width, as V-MoE; `balance load` has the learned one for company. */
+/* Noisy top-k with one width, as V-MoE. */
 static void test_gradient_of_noise(void **state)
 {
     (void)state;
-    struct config c = { tiny_json(&model_schema, tiny_base, TEXT({
-        "ffn.router.noise": "normal", "ffn.router.normalize": "after", "ffn.balance": ["importance", "load"]
-    })), json_object() };
-    struct tiny t;
-    assert_true(build(&t, &c));
-    check_gradient("normal noise, importance and load", &t, 1);
+    struct tiny t = tiny_new(TEXT({"ffn.router.noise": "normal", "ffn.router.normalize": "after",
+                                   "ffn.balance": ["importance", "load"]}), NULL, MODE_TRAIN, 2, 6);
+    check_gradient(&t, "normal noise, importance and load");
     tiny_free(&t);
-    config_free(&c);
 }
 
 /* ---- parameters ---- */
 
-static json_t *number(const struct param *p, double v)
-{
-    return p->type == PARAM_INT ? json_integer((json_int_t)v) : json_real(v);
-}
+enum { STEPS = 6, LOSSES = STEPS + 2 };
 
-/* A model with a module, in company and with what one of its parameters needs. */
-static struct config config_for(const struct module *m, const struct param *p)
+/* What switches come to: the graph, the loss before each step and after the last, and that of the averages. */
+struct outcome { struct hash graph; double loss[LOSSES]; };
+
+/* False: not legal. */
+static bool outcome_of(const struct toggle *const *t, int n, const struct toggle *off, struct outcome *out)
 {
-    struct config c = config_new(m);
-    char name[128];
-    param_label(m, p, name);
-    for (int i = 0; i < COUNT(needs); i++) {
-        if (strcmp(name, needs[i].param) != 0) continue;
-        json_t *sets = json_loads(needs[i].sets, 0, NULL), *value;
-        const char *path;
-        struct err e;
-        json_object_foreach(sets, path, value)
-            if (config_try(&c, needs[i].train, path, json_incref(value), &e) != 0) fail_msg("%s: %s", path, e.text);
-        json_decref(sets);
+    struct together s = together_new(t, n, true);
+    struct tiny tiny;
+    char why[256];
+    if (!together_load(&s, off, &tiny, why)) return false;
+    tiny_build(&tiny, MODE_TRAIN, 2, 6);
+    out->graph = graph_fingerprint(tiny.graph);
+    tiny_start(&tiny, 1);
+    for (int step = 0; step <= STEPS; step++) {
+        tiny_step_of(&tiny, step, STEPS);
+        out->loss[step] = tiny_loss(&tiny, "lm");
     }
-    return c;
-}
-
-/* Sets a parameter, to another module with its company where it is a slot, and says whether the result is legal, with
-   what it comes to. */
-static bool try_module(const struct module *m, const struct param *p, json_t *value, const struct module *other,
-                       struct outcome *out)
-{
-    char path[160];
-    struct config c = config_for(m, p);
-    struct err e;
-    param_path(m, p, path);
-    set(&c, m->slot, path, value);
-    if (other && config_add_company(&c, other, &e) != 0) fail_msg("%s", e.text);
-    bool legal = outcome_of(&c, out);
-    config_free(&c);
-    return legal;
-}
-
-static bool try_value(const struct module *m, const struct param *p, json_t *value, struct outcome *out)
-{
-    return try_module(m, p, value, NULL, out);
-}
-
-/* What a parameter is in the company of its module. New reference. */
-static json_t *value_now(const struct module *m, const struct param *p)
-{
-    char path[160];
-    struct config c = config_for(m, p);
-    param_path(m, p, path);
-    json_t *given = config_get(place_of(m->slot).train ? c.train : c.model, path);
-    if (given) json_incref(given);
-    else if (p->type == PARAM_BOOL) given = json_boolean(p->value != 0);
-    else given = json_real(p->value);
-    config_free(&c);
-    return given;
-}
-
-/* Another legal number: the nearest whole one, or half or twice a real one where that may be. */
-static bool try_other_number(const struct module *m, const struct param *p, struct outcome *out)
-{
-    char name[128];
-    param_label(m, p, name);
-    for (int i = 0; i < COUNT(other_value); i++)
-        if (strcmp(name, other_value[i].param) == 0) return try_value(m, p, number(p, other_value[i].value), out);
-    json_t *now = value_now(m, p);
-    double v = json_number_value(now);
-    json_decref(now);
-    double reals[] = { 2 * v, v / 2, (v + p->min) / 2, (v + p->max) / 2, p->min, p->max };
-    for (int i = 0; i < (p->type == PARAM_INT ? 64 : COUNT(reals)); i++) {
-        double w = p->type == PARAM_INT ? v + (i % 2 ? -1 : 1) * (i / 2 + 1) : reals[i];
-        if (w != v && w >= p->min && w <= p->max && try_value(m, p, number(p, w), out)) return true;
-    }
-    return false;
-}
-
-static bool try_other_bool(const struct module *m, const struct param *p, struct outcome *out)
-{
-    json_t *now = value_now(m, p);
-    bool legal = try_value(m, p, json_boolean(!json_is_true(now)), out);
-    json_decref(now);
-    return legal;
-}
-
-static const struct module *other_module(const struct param *p)
-{
-    for (const struct module *const *m = module_all; *m; m++)
-        if ((*m)->slot == p->slot && strcmp((*m)->name, p->module) != 0 && strcmp((*m)->name, "none") != 0) return *m;
-    return NULL;
-}
-
-/* False: there is nothing else to choose. */
-static bool try_other(const struct module *m, const struct param *p, struct outcome *out)
-{
-    const struct module *other;
-    switch (p->type) {
-    case PARAM_INT: case PARAM_REAL: return try_other_number(m, p, out);
-    case PARAM_BOOL: return try_other_bool(m, p, out);
-    case PARAM_INTS: return try_value(m, p, json_pack("[i,i]", (int)p->min + 1, (int)p->min), out);
-    case PARAM_SLOT: case PARAM_SLOTS:
-        other = other_module(p);
-        return other &&
-               try_module(m, p, p->type == PARAM_SLOTS ? json_pack("[s]", other->name) : json_string(other->name),
-                          other, out);
-    case PARAM_CHOICE: case PARAM_LAYERS: break;
-    }
-    return false;
-}
-
-/* The same losses but for rounding: writing 1 + x for y rounds otherwise. */
-static bool same_losses(const struct outcome *a, const struct outcome *b)
-{
-    for (int i = 0; i < LOSSES; i++) {
-        if (!isfinite(a->loss[i]) || !isfinite(b->loss[i])) fail_msg("a loss of %g and %g", a->loss[i], b->loss[i]);
-        if (fabs(a->loss[i] - b->loss[i]) > 1e-12 * fabs(a->loss[i])) return false;
-    }
+    plan_swap_averages(tiny.plan);
+    tiny_forward(&tiny);
+    out->loss[STEPS + 1] = tiny_loss(&tiny, "lm");
+    tiny_free(&tiny);
     return true;
 }
 
-static void check_differs(const char *name, const struct outcome *usual, const struct outcome *changed)
+/* More than rounding: writing 1 + x for y rounds otherwise. */
+static bool differ(const struct outcome *a, const struct outcome *b)
 {
-    if (hash_equal(usual->graph, changed->graph)) fail_msg("%s: another value is the same graph", name);
-    if (same_losses(usual, changed))
-        fail_msg("%s: another value is another graph, but not one loss of %d steps changes", name, STEPS);
-}
-
-/* Every word that is legal and not the default; their number. */
-static int check_words(const struct module *m, const struct param *p, const struct outcome *usual)
-{
-    int legal = 0;
-    for (int i = 0, at = 0; p->choices[at]; i++) {
-        char name[192];
-        int n = (int)strcspn(p->choices + at, " ");
-        struct outcome changed = { .trained = true };
-        snprintf(name, sizeof name, "%s %s %s = %.*s", slot_name[m->slot], m->name, p->name, n, p->choices + at);
-        if (i != (int)p->value && try_value(m, p, json_stringn(p->choices + at, (size_t)n), &changed)) {
-            check_differs(name, usual, &changed);
-            legal++;
-        }
-        at += n + (p->choices[at + n] == ' ');
+    double most = 0;
+    for (int i = 0; i < LOSSES; i++) {
+        if (!isfinite(a->loss[i]) || !isfinite(b->loss[i])) fail_msg("a loss of %g and %g", a->loss[i], b->loss[i]);
+        most = fmax(most, fabs(a->loss[i] - b->loss[i]) / fabs(a->loss[i]));
     }
-    return legal;
+    if (most > 0 && hash_equal(a->graph, b->graph)) fail_msg("the same graph, but losses are %.2g apart", most);
+    return most > 1e-12;
 }
 
-/* Another value of a parameter is another graph, and other losses within a few steps. */
+/* A module is other losses than none within a few steps. */
+static void test_no_dead_module(void **state)
+{
+    (void)state;
+    for (int i = 0; i < toggles.n; i++) {
+        const struct toggle *on = toggles.toggle[i];
+        struct outcome with, without;
+        if (on->param) continue;
+        assert_true(outcome_of(&on, 1, NULL, &with) && outcome_of(&on, 1, on, &without));
+        if (!differ(&with, &without)) fail_msg("%s: not one loss of %d steps changes", on->name, STEPS);
+    }
+}
+
+/* A module, with what must be beside it. */
+static struct toggle module_on(const struct module *m)
+{
+    for (int i = 0; i < toggles.n; i++)
+        if (toggles.toggle[i]->module == m && !toggles.toggle[i]->param) return *toggles.toggle[i];
+    return (struct toggle){ .module = m };
+}
+
+/* What a parameter of a module is that is on. New reference. */
+static json_t *value_now(const struct toggle *on, const struct param *p)
+{
+    char path[160];
+    struct tiny t = toggle_load(on);
+    struct config c = config_full(&t);
+    param_path(on->module, p, path);
+    json_t *value = json_incref(config_get(place_of(on->module->slot).train ? c.train : c.model, path));
+    config_free(&c);
+    arena_free(t.arena);
+    return value;
+}
+
+static void add_value(json_t *values, const json_t *now, json_t *value)
+{
+    if (!json_equal(value, now)) json_array_append(values, value);
+    json_decref(value);
+}
+
+static void add_number(json_t *values, const struct param *p, const json_t *now, double number)
+{
+    if (number < p->min || number > p->max) return;
+    add_value(values, now, p->type == PARAM_INT ? json_integer((json_int_t)number) : json_real(number));
+}
+
+/* What else a parameter may be: numbers that are near, twice and half as much, at the ends of the range, and small; all
+   other modules. New reference. */
+static json_t *other_values(const struct param *p, const json_t *now)
+{
+    const double v = json_number_value(now), reals[] = { 2 * v, v / 2, (v + p->min) / 2, (v + p->max) / 2, p->min,
+                                                         p->max, 1, 0.1, 0.01 };
+    json_t *values = json_array(), *switched = switched_values(p), *value;
+    size_t k;
+    for (int i = 0; p->type == PARAM_REAL && i < COUNT(reals); i++) add_number(values, p, now, reals[i]);
+    for (int i = 2; p->type == PARAM_INT && i < 18; i++) add_number(values, p, now, v + (i % 2 ? -1 : 1) * (i / 2));
+    if (p->type == PARAM_INTS) add_value(values, now, json_pack("[i,i]", (int)p->min + 1, (int)p->min));
+    json_array_foreach(switched, k, value) add_value(values, now, json_incref(value));
+    json_decref(switched);
+    const char *name = json_string_value(json_object_get(now, "module"));
+    for (const struct module *const *m = module_all; has_slot(p) && *m; m++) {
+        if ((*m)->slot != p->slot || (name && strcmp((*m)->name, name) == 0)) continue;
+        value = module_small(*m);
+        json_array_append_new(values, p->type == PARAM_SLOT ? value : json_pack("[o]", value));
+    }
+    return values;
+}
+
+/* Whether one of some values of a parameter changes a loss, in a model with its module and another switch. */
+static bool acts(const struct toggle *on, const struct param *p, const json_t *values, const struct toggle *other,
+                 bool *legal)
+{
+    struct toggle changed = { .module = on->module, .param = p };
+    const struct toggle *t[] = { on, other, &changed };
+    struct outcome usual, now;
+    json_t *value;
+    size_t i;
+    if (!outcome_of(t, 2, NULL, &usual)) return false;
+    json_array_foreach((json_t *)values, i, value) {
+        changed.value = value;
+        if (!outcome_of(t, 3, NULL, &now)) continue;
+        *legal = true;
+        if (differ(&usual, &now)) return true;
+    }
+    return false;
+}
+
+/* Alone, or beside the first other switch with which one does. */
+static void check_values(const struct toggle *on, const struct param *p, const json_t *values)
+{
+    bool legal = false, found = acts(on, p, values, on, &legal);
+    for (int i = 0; i < toggles.n && !found; i++) found = acts(on, p, values, toggles.toggle[i], &legal);
+    char *text = config_canonical(values);
+    if (!found)
+        fail_msg("%s %s %s = one of %s: %s, alone and beside every other switch", slot_name[on->module->slot],
+                 on->module->name, p->name, text, legal ? "no loss changes" : "refused");
+    free(text);
+}
+
+/* Another value of a parameter, and each other word, is other losses within a few steps. A slot may have one module
+   alone. */
+static void check_param(const struct toggle *on, const struct param *p)
+{
+    json_t *now = value_now(on, p), *values = other_values(p, now), *value;
+    size_t i;
+    json_array_foreach(values, i, value) {
+        json_t *word = json_pack("[O]", value);
+        if (p->type == PARAM_CHOICE) check_values(on, p, word);
+        json_decref(word);
+    }
+    if (p->type != PARAM_CHOICE && i > 0) check_values(on, p, values);
+    json_decref(values);
+    json_decref(now);
+}
+
 static void test_no_dead_parameter(void **state)
 {
     (void)state;
-    for (const struct module *const *m = module_all; *m; m++)
-        for (const struct param *p = (*m)->params; p && p->name; p++) {
-            char name[128];
-            param_label(*m, p, name);
-            struct config c = config_for(*m, p);
-            struct outcome usual = { .trained = true }, changed = { .trained = true };
-            if (!outcome_of(&c, &usual)) fail_msg("%s: its module is refused", name);
-            config_free(&c);
-            bool single = (p->type == PARAM_SLOT || p->type == PARAM_SLOTS) && !other_module(p);
-            bool words = p->type == PARAM_CHOICE,
-                 legal = words ? check_words(*m, p, &usual) > 0 : try_other(*m, p, &changed);
-            if (!legal && !single) fail_msg("%s: no other legal value was found", name);
-            if (legal && !words) check_differs(name, &usual, &changed);
-        }
+    for (const struct module *const *m = module_all; *m; m++) {
+        struct toggle on = module_on(*m);
+        for (const struct param *p = (*m)->params; p && p->name; p++) check_param(&on, p);
+    }
+}
+
+static bool builds(const struct toggle *on, const struct param *p, double value)
+{
+    json_t *number = p->type == PARAM_INT ? json_integer((json_int_t)value) : json_real(value);
+    const struct toggle changed = { .module = on->module, .param = p, .value = number }, *t[] = { on, &changed };
+    struct together s = together_new(t, 2, true);
+    struct hash h;
+    bool legal = together_fingerprint(&s, NULL, &h);
+    json_decref(number);
+    return legal;
 }
 
 /* At a bound a module builds, or its rules refuse it; one of the bounds is legal. */
@@ -365,9 +239,9 @@ static void test_bounds(void **state)
     (void)state;
     for (const struct module *const *m = module_all; *m; m++)
         for (const struct param *p = (*m)->params; p && p->name; p++) {
-            struct outcome o = { 0 };
+            struct toggle on = module_on(*m);
             if (p->type != PARAM_INT && p->type != PARAM_REAL) continue;
-            bool low = try_value(*m, p, number(p, p->min), &o), high = try_value(*m, p, number(p, p->max), &o);
+            bool low = builds(&on, p, p->min), high = builds(&on, p, p->max);
             if (!low && !high)
                 fail_msg("%s %s: '%s' is legal at neither bound", slot_name[(*m)->slot], (*m)->name, p->name);
         }
@@ -375,23 +249,25 @@ static void test_bounds(void **state)
 
 /* ---- none, and independence ---- */
 
+/* "none" is what its slot holds when nothing is said of it. */
 static void test_off_is_inert(void **state)
 {
     (void)state;
-    struct config plain = { tiny_json(&model_schema, tiny_base, NULL), json_object() };
-    struct hash without, with;
+    struct tiny plain = tiny_new("{}", NULL, MODE_TRAIN, 2, 6);
+    struct hash with;
     int tested = 0;
-    assert_true(fingerprint(&plain, &without));
     for (const struct module *const *m = module_all; *m; m++) {
-        if (strcmp((*m)->name, "none") != 0 || !is_usual(*m)) continue;
-        struct config c = config_new(*m);
-        assert_true(fingerprint(&c, &with));
-        if (!hash_equal(without, with)) fail_msg("%s none is not the same as leaving it out", slot_name[(*m)->slot]);
-        config_free(&c);
+        const struct toggle on = { .module = *m };
+        const struct together s = { 1, { &on } };
+        const char *usual = place_of((*m)->slot).param->module;
+        if (strcmp((*m)->name, "none") != 0 || (*usual && strcmp(usual, "none") != 0)) continue;
+        assert_true(together_fingerprint(&s, NULL, &with));
+        if (!hash_equal(graph_fingerprint(plain.graph), with))
+            fail_msg("%s none is not the same as leaving it out", slot_name[(*m)->slot]);
         tested++;
     }
     assert_true(tested > 0);
-    config_free(&plain);
+    tiny_free(&plain);
 }
 
 /* Drawn weights of two models that have the same path hold the same values as far as both reach; their number. */
@@ -423,26 +299,18 @@ static int check_shared_weights(const char *name, struct tiny *a, struct tiny *b
 static void test_initial_weights_do_not_move(void **state)
 {
     (void)state;
-    struct toggles all = toggles_new();
-    struct tiny base, t;
-    char why[256];
-    int compared = 0;
-    assert_true(toggles_load(NULL, 0, &base, why));
-    tiny_build(&base, MODE_TRAIN, 2, 6);
+    struct tiny base = tiny_new("{}", NULL, MODE_TRAIN, 2, 6);
     tiny_start(&base, 5);
-    for (int i = 0; i < all.n; i++) {
-        const struct toggle *one = &all.toggle[i];
-        if (one->module->slot == SLOT_INIT || !toggles_load(&one, 1, &t, why)) continue;
-        tiny_build(&t, MODE_TRAIN, 2, 6);
+    for (int i = 0; i < toggles.n; i++) {
+        const struct toggle *one = toggles.toggle[i];
+        if (one->module->slot == SLOT_INIT) continue;
+        struct tiny t = toggle_build(one, MODE_TRAIN, 2, 6);
         tiny_start(&t, 5);
         int same = check_shared_weights(one->name, &t, &base);
         if (same < 5) fail_msg("%s: only %d weights are left to compare", one->name, same);
-        compared++;
         tiny_free(&t);
     }
-    assert_true(compared > all.n - 4);
     tiny_free(&base);
-    toggles_free(&all);
 }
 
 /* A larger model begins with the smaller one in its corner. */
@@ -468,12 +336,11 @@ static void test_larger_models_hold_smaller_ones(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gradients), cmocka_unit_test(test_gradients_of_choices),
-        cmocka_unit_test(test_gradient_of_all), cmocka_unit_test(test_gradient_of_hybrid),
-        cmocka_unit_test(test_gradient_of_noise),
-        cmocka_unit_test(test_no_dead_parameter), cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_gradients), cmocka_unit_test(test_gradient_of_all),
+        cmocka_unit_test(test_gradient_of_hybrid), cmocka_unit_test(test_gradient_of_noise),
+        cmocka_unit_test(test_no_dead_module), cmocka_unit_test(test_no_dead_parameter), cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_off_is_inert), cmocka_unit_test(test_initial_weights_do_not_move),
         cmocka_unit_test(test_larger_models_hold_smaller_ones),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, toggles_begin, toggles_end);
 }

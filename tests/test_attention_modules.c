@@ -132,10 +132,12 @@ static void test_whole_rope(void **state)
 {
     (void)state;
     struct pair p = pair_new(TEXT({"position.where": "first"}), TEXT({"position.where": "last"}));
+    assert_true(tiny_same(&p.a, &p.b));
     pair_run(&p);
     check_equal(p.x, p.y, p.n);
     pair_free(&p);
     p = pair_new(TEXT({"position.where": "proportional"}), TEXT({"position.where": "last"}));
+    assert_true(tiny_same(&p.a, &p.b));
     pair_run(&p);
     check_equal(p.x, p.y, p.n);
     pair_free(&p);

@@ -28,12 +28,9 @@ static int differing;
 /* One model on both; near: on the CPU, from weights that are a rounding away. */
 struct twins { struct tiny cpu, gpu, near[NEAR]; const char *name; const struct kind *kind; };
 
-static struct tiny start(const struct subject *s, struct plan_how how, uint64_t seed)
+static struct tiny start(const struct toggle *on, struct plan_how how, uint64_t seed)
 {
-    struct tiny t;
-    char why[256];
-    if (!toggles_load(s->t, s->n, &t, why)) fail_msg("%s: %s", s->name, why);
-    tiny_build(&t, MODE_TRAIN, 2, 6);
+    struct tiny t = toggle_build(on, MODE_TRAIN, 2, 6);
     t.graph->keep = false;                                  /* memory and calls as in a run */
     flip_watch(t.graph);
     tiny_start_on(&t, how, seed);
@@ -53,12 +50,12 @@ static void nudge(struct tiny *t, double unit, uint64_t seed)
     }
 }
 
-static struct twins twins_new(const struct subject *s, const struct kind *k, uint64_t seed)
+static struct twins twins_new(const struct toggle *on, const struct kind *k, uint64_t seed)
 {
     struct plan_how cpu = { &backend_cpu, k->precision, RECOMPUTE_NONE }, gpu = { cuda, k->precision, RECOMPUTE_NONE };
-    struct twins w = { .cpu = start(s, cpu, seed), .gpu = start(s, gpu, seed), .name = s->name, .kind = k };
+    struct twins w = { .cpu = start(on, cpu, seed), .gpu = start(on, gpu, seed), .name = on->name, .kind = k };
     for (int i = 0; i < NEAR; i++) {
-        w.near[i] = start(s, cpu, seed);
+        w.near[i] = start(on, cpu, seed);
         nudge(&w.near[i], k->unit, seed * NEAR + (uint64_t)i);
     }
     return w;
@@ -288,15 +285,15 @@ static bool compare(struct twins *w)
     return f.tokens == 0;
 }
 
-static void check(const struct subject *s, const struct kind *k)
+static void check(const struct toggle *on, const struct kind *k)
 {
     bool compared = false;
     for (uint64_t seed = 1; seed <= SEEDS && !compared; seed++) {
-        struct twins w = twins_new(s, k, seed);
+        struct twins w = twins_new(on, k, seed);
         compared = compare(&w);
         twins_free(&w);
     }
-    if (!compared) fail_msg("%s, %s: tokens route differently from each of %d seeds", s->name, k->name, SEEDS);
+    if (!compared) fail_msg("%s, %s: tokens route differently from each of %d seeds", on->name, k->name, SEEDS);
 }
 
 static bool is_chosen(const char *name)
@@ -309,33 +306,30 @@ static bool is_chosen(const char *name)
 static void test_modules(void **state)
 {
     (void)state;
-    struct toggles all = toggles_new();
     int tried = 0;
-    for (int i = 0; i < all.n; i++) {
-        struct subject s = subject_new(&all, i);
-        if (!is_chosen(s.name)) continue;
-        if (*chosen) print_message("%s\n", s.name);
-        for (int k = 0; k < COUNT(kinds); k++) check(&s, &kinds[k]);
+    for (int i = 0; i < toggles.n; i++) {
+        const struct toggle *on = toggles.toggle[i];
+        if (!is_chosen(on->name)) continue;
+        if (*chosen) print_message("%s\n", on->name);
+        for (int k = 0; k < COUNT(kinds); k++) check(on, &kinds[k]);
         tried++;
     }
     print_message("%d modules and words\n", tried);
     assert_true(tried > 0);
     assert_int_equal(differing, 0);
-    toggles_free(&all);
 }
 
 static int find_cuda(void **state)
 {
     struct err e;
     char isa[16];
-    (void)state;
     if (!(cuda = backend_find(BACKEND_CUDA, &e)) || cuda->probe(isa, &e) != 0) fail_msg("%s", e.text);
-    return 0;
+    return toggles_begin(state);
 }
 
 int main(int n, char **name)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_modules) };
     chosen = name + (n > 0);
-    return cmocka_run_group_tests(tests, find_cuda, NULL);
+    return cmocka_run_group_tests(tests, find_cuda, toggles_end);
 }

@@ -3,37 +3,30 @@
 #include "tiny_pair.h"
 #include "toggle.h"
 
-static struct tiny subject_start(const struct subject *s, enum mode mode, int batch, int seq)
+static struct tiny start(const struct toggle *t, enum mode mode, int batch, int seq)
 {
-    struct tiny t;
-    char why[256];
-    if (!toggles_load(s->t, s->n, &t, why)) fail_msg("%s: %s", s->name, why);
-    tiny_build(&t, mode, batch, seq);
-    tiny_start(&t, 1);
-    return t;
+    struct tiny tiny = toggle_build(t, mode, batch, seq);
+    tiny_start(&tiny, 1);
+    return tiny;
 }
 
-static bool looks_ahead(const struct subject *s)
+static bool looks_ahead(const struct toggle *t)
 {
-    struct tiny t;
-    char why[256];
-    if (!toggles_load(s->t, s->n, &t, why)) fail_msg("%s: %s", s->name, why);
-    bool ahead = model_looks_ahead(&t.model);
-    arena_free(t.arena);
+    struct tiny tiny = toggle_load(t);
+    bool ahead = model_looks_ahead(&tiny.model);
+    arena_free(tiny.arena);
     return ahead;
 }
 
 enum { TRAINING = 1, CAUSAL = 2 };                          /* also switches of the training; causal models alone */
 
-static void for_each_switch(int which, void (*check)(const struct subject *s))
+static void for_each_switch(int which, void (*check)(const struct toggle *on))
 {
-    struct toggles all = toggles_new();
-    for (int i = 0; i < all.n; i++) {
-        struct subject s = subject_new(&all, i);
-        if (!(which & TRAINING) && place_of(s.t[0]->module->slot).train) continue;
-        if (!(which & CAUSAL) || !looks_ahead(&s)) check(&s);
+    for (int i = 0; i < toggles.n; i++) {
+        const struct toggle *on = toggles.toggle[i];
+        if (!(which & TRAINING) && place_of(on->module->slot).train) continue;
+        if (!(which & CAUSAL) || !looks_ahead(on)) check(on);
     }
-    toggles_free(&all);
 }
 
 /* Losses of single tokens: of the next token first, then of those further on. */
@@ -52,9 +45,9 @@ static struct losses losses_of(struct tiny *t)
 static void losses_free(struct losses *l) { for (int k = 0; k < l->n; k++) free(l->value[k]); }
 
 /* X4, B2, I10, M1b: depth k of row i reads tokens up to i + k. What says that it looks ahead does. */
-static void check_causality(const struct subject *s)
+static void check_causality(const struct toggle *on)
 {
-    struct tiny t = subject_start(s, MODE_EVAL, 2, 6);
+    struct tiny t = start(on, MODE_EVAL, 2, 6);
     struct losses before = losses_of(&t);
     bool ahead = model_looks_ahead(&t.model), leaked = false;
     for (int j = 0; j < t.seq; j++) {
@@ -66,13 +59,13 @@ static void check_causality(const struct subject *s)
             for (int row = 0; row < 2 * (t.seq - k); row++) {
                 bool same = before.value[k][row] == after.value[k][row], hidden = row + k < j || row >= t.seq - k;
                 leaked |= hidden && !same;
-                if (hidden && !same && !ahead) fail_msg("%s: token %d changes row %d of depth %d", s->name, j, row, k);
-                if (row == j && k == 0 && same) fail_msg("%s: token %d does not change its own row", s->name, j);
+                if (hidden && !same && !ahead) fail_msg("%s: token %d changes row %d of depth %d", on->name, j, row, k);
+                if (row == j && k == 0 && same) fail_msg("%s: token %d does not change its own row", on->name, j);
             }
         t.ids[j] = old;
         losses_free(&after);
     }
-    if (ahead && !leaked) fail_msg("%s says that it looks ahead, and no later token changes anything", s->name);
+    if (ahead && !leaked) fail_msg("%s says that it looks ahead, and no later token changes anything", on->name);
     losses_free(&before);
     tiny_free(&t);
 }
@@ -84,7 +77,7 @@ static void test_causality(void **state)
 }
 
 /* Row i of depth k counts when its document holds token i + k + 1 too. */
-static void check_counted(const struct subject *s, struct tiny *t, int length)
+static void check_counted(const struct toggle *on, struct tiny *t, int length)
 {
     int k = 0;
     for (int i = 0; i < t->graph->n; i++) {
@@ -95,7 +88,7 @@ static void check_counted(const struct subject *s, struct tiny *t, int length)
         assert_int_equal(seq, t->seq - k);
         for (int row = 0; row < seq; row++)
             if (weight[row] != (row % length + k + 1 < length))
-                fail_msg("%s: row %d of depth %d has weight %g", s->name, row, k, weight[row]);
+                fail_msg("%s: row %d of depth %d has weight %g", on->name, row, k, weight[row]);
         free(weight);
         k++;
     }
@@ -103,10 +96,10 @@ static void check_counted(const struct subject *s, struct tiny *t, int length)
 
 /* Attention, positions, n-grams and further tokens alike: nothing of the first document reaches the second, and a
    document reads the same wherever it stands. */
-static void check_documents(const struct subject *s)
+static void check_documents(const struct toggle *on)
 {
     enum { FIRST = 3 };
-    struct tiny t = subject_start(s, MODE_EVAL, 1, 6);
+    struct tiny t = start(on, MODE_EVAL, 1, 6);
     for (int i = FIRST; i < t.seq; i++) t.start[i] = FIRST;
     t.weight[FIRST - 1] = 0;
     struct losses before = losses_of(&t);
@@ -115,11 +108,11 @@ static void check_documents(const struct subject *s)
         t.target[j] = other_token(&t, t.target[j]);
     }
     struct losses after = losses_of(&t);
-    check_counted(s, &t, FIRST);
+    check_counted(on, &t, FIRST);
     for (int k = 0; k < before.n; k++) {
         int last = t.seq - k;                               /* the rows behind have no token so far ahead */
         if (memcmp(before.value[k] + FIRST, after.value[k] + FIRST, (size_t)(last - FIRST) * sizeof(double)) != 0)
-            fail_msg("%s: depth %d of a document reads the one before", s->name, k);
+            fail_msg("%s: depth %d of a document reads the one before", on->name, k);
         assert_true(before.value[k][0] != after.value[k][0]);
     }
     memmove(t.ids, t.ids + FIRST, FIRST * sizeof *t.ids);
@@ -128,7 +121,7 @@ static void check_documents(const struct subject *s)
     for (int k = 0; k < before.n; k++)
         for (int i = 0; i + k < FIRST; i++)
             if (moved.value[k][i] != before.value[k][FIRST + i])
-                fail_msg("%s: depth %d of a document depends on where it stands", s->name, k);
+                fail_msg("%s: depth %d of a document depends on where it stands", on->name, k);
     losses_free(&before);
     losses_free(&after);
     losses_free(&moved);
@@ -142,9 +135,9 @@ static void test_documents(void **state)
 }
 
 /* Evaluation must not depend on how sequences meet in batches: alone, or one of eight. */
-static void check_batches(const struct subject *s)
+static void check_batches(const struct toggle *on)
 {
-    struct tiny many = subject_start(s, MODE_EVAL, 8, 6), one = subject_start(s, MODE_EVAL, 1, 6);
+    struct tiny many = start(on, MODE_EVAL, 8, 6), one = start(on, MODE_EVAL, 1, 6);
     struct losses all = losses_of(&many);
     for (int b = 0; b < 8; b++) {
         memcpy(one.ids, many.ids + 6 * b, 6 * sizeof *one.ids);
@@ -152,7 +145,7 @@ static void check_batches(const struct subject *s)
         struct losses alone = losses_of(&one);
         for (int k = 0; k < all.n; k++)
             if (memcmp(alone.value[k], all.value[k] + (6 - k) * b, (size_t)(6 - k) * sizeof(double)) != 0)
-                fail_msg("%s: sequence %d of 8 differs from itself alone", s->name, b);
+                fail_msg("%s: sequence %d of 8 differs from itself alone", on->name, b);
         losses_free(&alone);
     }
     losses_free(&all);
@@ -168,14 +161,14 @@ static void test_batches(void **state)
 
 /* X5, A7, A14d, A15f, E2d: every kind of keys, values, masks and embeddings decodes to what one pass says; so does a
    second try after a rolled back draft. */
-static void check_decoding(const struct subject *s)
+static void check_decoding(const struct toggle *on)
 {
     static const struct { int at, n; } chunk[] = { { 0, 2 }, { 2, 3 }, { 2, 1 }, { 3, 1 }, { 4, 2 } };
-    struct tiny whole = subject_start(s, MODE_DECODE, 2, 6), last = { 0 };
+    struct tiny whole = start(on, MODE_DECODE, 2, 6), last = { 0 };
     double *all = logits_of(&whole);
     int v = whole.model.vocab;
     for (int c = 0; c < COUNT(chunk); c++) {
-        struct tiny part = subject_start(s, MODE_DECODE, 2, chunk[c].n);
+        struct tiny part = start(on, MODE_DECODE, 2, chunk[c].n);
         bool draft = c == 1;
         if (c) {
             tiny_copy(&part, &last);                        /* the caches */
@@ -192,7 +185,7 @@ static void check_decoding(const struct subject *s)
             for (int i = 0; i < chunk[c].n; i++) {
                 double most = distance(some + (b * chunk[c].n + i) * v, all + (b * 6 + chunk[c].at + i) * v, v);
                 if (draft ? most < 1e-4 : !(most < 1e-5))
-                    fail_msg("%s: position %d is %g from one pass", s->name, chunk[c].at + i, most);
+                    fail_msg("%s: position %d is %g from one pass", on->name, chunk[c].at + i, most);
             }
         free(some);
         last = part;
@@ -208,24 +201,36 @@ static void test_decoding(void **state)
     for_each_switch(CAUSAL, check_decoding);
 }
 
-/* X3: one batch is learnt by heart. */
-static void check_learning(const struct subject *s)
+/* Another learning rate for the optimizer that a switch leaves. */
+static struct toggle *rate_of(const struct toggle *on, double lr)
 {
-    const struct toggle *given = s->t[0];
-    const struct module *optim = given->module->slot == SLOT_OPTIM ? given->module : module_find(SLOT_OPTIM, "adamw");
-    struct toggle lr = { optim, optim->params, json_real(0.02), "learning rate" };
-    assert_string_equal(lr.param->name, "lr");
-    struct subject faster = *s;
-    faster.t[faster.n++] = &lr;
-    struct tiny t = subject_start(&faster, MODE_TRAIN, 2, 6);
+    struct tiny t = toggle_load(on);
+    const struct module *optim = t.train.optim.module;
+    const struct param *p = optim->params;
+    arena_free(t.arena);
+    while (p->name && strcmp(p->name, "lr") != 0) p++;
+    if (!p->name) fail_msg("optimizer %s has no lr", optim->name);
+    return toggle_new(optim, p, json_real(lr));
+}
+
+/* X3: one batch is learnt by heart. */
+static void check_learning(const struct toggle *on)
+{
+    struct toggle *rate = rate_of(on, 0.02);
+    struct together both = together_new((const struct toggle *[]){ on, rate }, 2, true);
+    struct tiny t;
+    char why[256];
+    if (!together_load(&both, NULL, &t, why)) fail_msg("%s: %s", on->name, why);
+    tiny_build(&t, MODE_TRAIN, 2, 6);
+    tiny_start(&t, 1);
     double loss = INFINITY;
     int step = 0;
     while (step < 400 && !(loss < 0.05)) {
         tiny_step(&t, step++);
         loss = tiny_loss(&t, "lm");
     }
-    if (!(loss < 0.05)) fail_msg("%s: loss %g after %d steps", s->name, loss, step);
-    json_decref(lr.value);
+    if (!(loss < 0.05)) fail_msg("%s: loss %g after %d steps", on->name, loss, step);
+    toggle_free(rate);
     tiny_free(&t);
 }
 
@@ -236,9 +241,9 @@ static void test_learning(void **state)
 }
 
 /* Every token goes to K experts, in every layer, step and micro-batch; A8, 4.2: none is dropped, none counted twice. */
-static void check_conservation(const struct subject *s)
+static void check_conservation(const struct toggle *on)
 {
-    struct tiny t = subject_start(s, MODE_TRAIN, 2, 6);
+    struct tiny t = start(on, MODE_TRAIN, 2, 6);
     for (int step = 0; step < 3; step++) {
         int micros = 1 + step % 2;
         plan_begin(t.plan, step, 1000, micros);
@@ -259,7 +264,7 @@ static void check_conservation(const struct subject *s)
                 rows = t.tokens / t.seq * (t.seq - further);
             for (int64_t e = 0; e < probe_count(p); e++) sum += tokens[e];
             if (!module_traits(t.model.ffn.pick[0]).uneven && sum != (double)(micros * rows * k))
-                fail_msg("%s: layer %d counts %g assignments of %d rows", s->name, p->layer, sum, micros * rows);
+                fail_msg("%s: layer %d counts %g assignments of %d rows", on->name, p->layer, sum, micros * rows);
             free(tokens);
         }
     }
@@ -276,5 +281,5 @@ int main(void)
 {
     const struct CMUnitTest tests[] = { RUN(causality), RUN(documents), RUN(batches), RUN(decoding), RUN(learning),
                                         RUN(conservation) };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, toggles_begin, toggles_end);
 }

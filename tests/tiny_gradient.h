@@ -104,4 +104,31 @@ static inline struct derivative derivative_of(struct tiny *t)
     return d;
 }
 
+/* A module may stop a gradient on purpose: differences see what it does not. */
+static inline bool stops_gradient(const struct tiny *t)
+{
+    bool stops = false;
+    for (int i = 0; i < t->graph->n; i++) stops |= t->graph->node[i]->op == &op_detach;
+    return stops;
+}
+
+/* Of a built model, from the first seed whose choices a nudge does not flip, for that says nothing of the gradient.
+   Gives the error; 0 where a gradient is stopped. */
+static inline double check_gradient(struct tiny *t, const char *name)
+{
+    struct derivative d = { 0 };
+    for (uint64_t seed = 1; seed <= 8 && !d.still; seed++) {
+        inputs_free(t->in);
+        plan_free(t->plan);
+        state_free(t->state);
+        tiny_start(t, seed);
+        d = derivative_of(t);
+    }
+    if (!d.still) fail_msg("%s: the nudge flips a choice whatever the seed", name);
+    if (stops_gradient(t)) return 0;
+    if (!(d.error < 1e-6))
+        fail_msg("%s: derivative %.12g, by differences %.12g, relative error %.2g", name, d.exact, d.numeric, d.error);
+    return d.error;
+}
+
 #endif
