@@ -4,7 +4,7 @@
 
        test_cuts            on the CPU
        test_cuts cuda       on the GPU, fewer cuts of fewer models, for the emulated one is slow */
-#include "tiny.h"
+#include "toggle.h"
 #include "data/data.h"
 
 static struct plan_how how = { &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE };
@@ -107,19 +107,48 @@ static void check_leaves(struct tiny *whole, struct tiny *part, int pieces)
     }
 }
 
-static void check(const char *model, int pieces, bool train)
+/* A tiny model with a switch on, or with what a text sets, which is then its name. */
+struct subject { const char *name; const struct toggle *on; };
+
+static struct tiny subject_new(const struct subject *s, const char *train, enum mode mode, int batch, int seq)
 {
-    struct tiny whole = tiny_new(model, plain, train ? MODE_TRAIN : MODE_EVAL, SEQUENCES, SEQ);
-    struct tiny part = tiny_new(model, plain, train ? MODE_TRAIN : MODE_EVAL, SEQUENCES / pieces, SEQ);
-    tiny_start_on(&whole, how, 3);
-    tiny_start_on(&part, how, 3);
+    struct tiny t = s->on ? toggle_build(s->on, mode, batch, seq) : tiny_new(s->name, train, mode, batch, seq);
+    tiny_start_on(&t, how, 3);
+    return t;
+}
+
+/* Of a model in which no token sees later ones and no loss has the micro-batch as its scope. */
+static bool is_of_tokens(const struct toggle *on)
+{
+    struct tiny t = toggle_build(on, MODE_TRAIN, 2, SEQ);
+    bool of_tokens = !model_looks_ahead(&t.model);
+    for (int i = 0; i < t.graph->n_losses; i++) of_tokens &= t.graph->loss[i].of_step;
+    tiny_free(&t);
+    return of_tokens;
+}
+
+/* On the CPU alone. */
+static void for_each_switch(void (*check)(const struct subject *s))
+{
+    if (on_gpu()) return;
+    for (int i = 0; i < toggles.n; i++)
+        if (is_of_tokens(toggles.toggle[i])) check(&(struct subject){ toggles.toggle[i]->name, toggles.toggle[i] });
+}
+
+/* With a switch on, a gradient may be nothing but rounding, and what the optimizer makes of it any step: leaves are
+   compared without. */
+static void check(const struct subject *s, int pieces, bool train)
+{
+    enum mode mode = train ? MODE_TRAIN : MODE_EVAL;
+    struct tiny whole = subject_new(s, plain, mode, SEQUENCES, SEQ),
+                part = subject_new(s, plain, mode, SEQUENCES / pieces, SEQ);
     weigh(&whole);
     for (int i = 0; i < STEPS; i++) {
         inputs_noise(whole.in, 3, i * SEQUENCES, SEQUENCES);
         step(&whole, &whole, i, 1, train);
         step(&part, &whole, i, pieces, train);
-        if (check_means(&whole, &part, pieces) < (train ? 5 : 2)) fail_msg("%s: too few means over tokens", model);
-        if (train) check_leaves(&whole, &part, pieces);
+        if (check_means(&whole, &part, pieces) < (train ? 5 : 2)) fail_msg("%s: too few means over tokens", s->name);
+        if (train && !s->on) check_leaves(&whole, &part, pieces);
     }
     tiny_free(&whole);
     tiny_free(&part);
@@ -129,7 +158,7 @@ static void check_models(bool train)
 {
     for (int m = on_gpu() ? COUNT(models) - 1 : 0; m < COUNT(models); m++)
         for (int pieces = on_gpu() ? 4 : 1; pieces <= (on_gpu() ? 4 : SEQUENCES); pieces *= 2)
-            check(models[m], pieces, train);
+            check(&(struct subject){ models[m], NULL }, pieces, train);
 }
 
 static void test_training(void **state)
@@ -144,15 +173,27 @@ static void test_evaluation(void **state)
     check_models(false);
 }
 
+static void check_switch(const struct subject *s)
+{
+    check(s, SEQUENCES, true);
+    check(s, SEQUENCES / 2, false);
+}
+
+static void test_switches(void **state)
+{
+    (void)state;
+    for_each_switch(check_switch);
+}
+
 /* ---- an evaluation that does not fill its batches ---- */
 
 static const char *const filled[] = {
-    TEXT({"vocab": 256, "embed": {"module": "over_encoding", "rows": 7, "width": 3}, "residual": "partial_post",
+    TEXT({"embed": {"module": "over_encoding", "rows": 7, "width": 3}, "residual": "partial_post",
           "position.fraction": 0.5,
           "attention.qk_norm": "k", "attention.gate": "head", "attention.kv": "mirror", "ffn.router.score": "sigmoid",
           "ffn.shared": "dense",
           "ffn.balance": ["bias"], "head.tied": false, "head.mtp": "sequential"}),
-    TEXT({"vocab": 256, "attention.gate": "element", "attention.mask": {"module": "window", "size": 3},
+    TEXT({"attention.gate": "element", "attention.mask": {"module": "window", "size": 3},
           "ffn.balance": ["z_loss"],
           "ffn.router.normalize": "after", "head.mtp": {"module": "sequential", "depth": 2}}),
 };
@@ -163,8 +204,8 @@ static void put_part(struct tiny *t, const struct corpus *c, const struct eval_s
     struct inputs b = inputs_new(t->batch, t->seq);
     corpus_eval_batch(c, s, (int64_t)part * t->batch, t->batch, t->seq, b);
     for (int i = 0; i < t->tokens; i++) {
-        t->ids[i] = b.present[i] ? b.ids[i] : (i * 7 + t->batch) % t->model.vocab;
-        t->target[i] = b.target[i];
+        t->ids[i] = (b.present[i] ? b.ids[i] : i * 7 + t->batch) % t->model.vocab;
+        t->target[i] = b.target[i] % t->model.vocab;
         t->start[i] = b.start[i];
         t->weight[i] = (real)b.weight[i];
         t->present[i] = (real)b.present[i];
@@ -225,33 +266,34 @@ static void open_gates(struct tiny *t)
     }
 }
 
-static struct tiny evaluated(const char *model, int batch, int seq, const struct corpus *c, const struct eval_set *s)
+static struct tiny evaluated(const struct subject *m, int batch, int seq, const struct corpus *c,
+                             const struct eval_set *s)
 {
-    struct tiny t = tiny_new(model, NULL, MODE_EVAL, batch, seq);
-    tiny_start_on(&t, how, 3);
+    struct tiny t = subject_new(m, NULL, MODE_EVAL, batch, seq);
     open_gates(&t);
     evaluate(&t, c, s);
-    check_assignments(&t, s);
+    if (!m->on) check_assignments(&t, s);
     return t;
 }
 
-static void check_filled(const char *model)
+static void check_filled(const struct subject *m)
 {
     static const int batches[] = { 2, 3, 8 };
+    const bool few = on_gpu() || m->on;
     struct corpus *c;
     struct err e;
     if (corpus_open(&c, "synthetic", &e) != 0) fail_msg("%s", e.text);
     struct eval_set set = corpus_eval_set(c, TARGETS), rest = set;
-    struct tiny one = evaluated(model, 1, SEQ, c, &set);
-    for (int i = on_gpu(); i < COUNT(batches) - on_gpu(); i++) {
-        struct tiny other = evaluated(model, batches[i], SEQ, c, &set);
+    struct tiny one = evaluated(m, 1, SEQ, c, &set);
+    for (int i = few; i < COUNT(batches) - few; i++) {
+        struct tiny other = evaluated(m, batches[i], SEQ, c, &set);
         check_all(&one, &other, "cut in batches");
         tiny_free(&other);
     }
     tiny_free(&one);
     rest.first += TARGETS - REST;
     rest.targets = REST;
-    struct tiny full = evaluated(model, 1, REST, c, &rest), part = evaluated(model, 2, SEQ, c, &rest);
+    struct tiny full = evaluated(m, 1, REST, c, &rest), part = evaluated(m, 2, SEQ, c, &rest);
     check_all(&full, &part, "the rest alone");
     tiny_free(&full);
     tiny_free(&part);
@@ -261,7 +303,8 @@ static void check_filled(const char *model)
 static void test_filled_evaluation(void **state)
 {
     (void)state;
-    for (int m = 0; m < COUNT(filled); m++) check_filled(filled[m]);
+    for (int m = 0; m < COUNT(filled); m++) check_filled(&(struct subject){ filled[m], NULL });
+    for_each_switch(check_filled);
 }
 
 /* ---- a step in which no token counts ---- */
@@ -331,7 +374,9 @@ int main(int n, char **name)
         fprintf(stderr, "%s\n", e.text);
         return 1;
     }
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_training), cmocka_unit_test(test_evaluation),
-                                        cmocka_unit_test(test_filled_evaluation), cmocka_unit_test(test_no_token) };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_training), cmocka_unit_test(test_evaluation), cmocka_unit_test(test_switches),
+        cmocka_unit_test(test_filled_evaluation), cmocka_unit_test(test_no_token),
+    };
+    return cmocka_run_group_tests(tests, toggles_begin, toggles_end);
 }
