@@ -12,25 +12,24 @@ static int32_t one(int64_t i) { (void)i; return 1; }
     delta_rule(g, (struct delta_rule){ .q = real_in(g, T, 1, 2), .k = real_in(g, T, 1, 2), .v = real_in(g, T, HV, 2), \
                                        .g = gate, \
                .beta = positive_in(g, T, HV), .start = start_, .delta = delta_, .chunk = chunk_, __VA_ARGS__ })
-#define GOLDEN(gate, delta_, chunk_) \
-    RULE(4, 1, gate, count_in(g, SHAPE(1, 4), zero), delta_, chunk_, .scale = sqrt(0.5))
+#define GOLDEN(gate, delta_, chunk_, ...) \
+    RULE(4, 1, gate, count_in(g, SHAPE(1, 4), zero), delta_, chunk_, .scale = sqrt(0.5), __VA_ARGS__)
+#define CACHED(...) .pos = int_in(g, SHAPE(1), 0), .state = real_in(g, __VA_ARGS__)
 #define WHOLE(delta_, chunk_) \
     RULE(TOKENS, 2, real_of(g, memory, TOKENS, 2, 2), count_in(g, SHAPE(1, TOKENS), third), delta_, chunk_, \
          .scale = 0.6)
 #define PART(n, delta_, ring) \
     RULE(n, 2, real_of(g, memory, n, 2, 2), count_in(g, SHAPE(1, n), zero), delta_, 3, .scale = 0.6, \
-         .pos = int_in(g, SHAPE(1), 0), .state = real_in(g, 1, ring, 2, 4))
+         CACHED(1, ring, 2, 4))
 #define CONV(n, ...) conv1d(g, real_in(g, n, 2), real_in(g, 2, 4), count_in(g, SHAPE(1, n), zero), __VA_ARGS__)
+#define CONV_PART(n, ring) CONV(n, int_in(g, SHAPE(1), 0), real_in(g, 1, ring, 2), true)
 
 #define HERE(CASE) \
     CASE(delta_rule, scalar, GOLDEN(real_in(g, 4, 1), 1, 3)) \
     CASE(delta_rule, vector, GOLDEN(real_in(g, 4, 1, 2), 1, 3)) \
     CASE(delta_rule, gla, GOLDEN(real_in(g, 4, 1, 2), 0, 2)) \
-    CASE(delta_rule, cached, RULE(4, 1, real_in(g, 4, 1), count_in(g, SHAPE(1, 4), zero), 1, 3, .scale = sqrt(0.5), \
-                                  .pos = int_in(g, SHAPE(1), 0), .state = real_in(g, 1, 1, 1, 4))) \
-    CASE(delta_rule, cached_vector, RULE(4, 1, real_in(g, 4, 1, 2), count_in(g, SHAPE(1, 4), zero), 1, 3, \
-                                         .scale = sqrt(0.5), \
-                                         .pos = int_in(g, SHAPE(1), 0), .state = real_in(g, 1, 1, 1, 4))) \
+    CASE(delta_rule, cached, GOLDEN(real_in(g, 4, 1), 1, 3, CACHED(1, 1, 1, 4))) \
+    CASE(delta_rule, cached_vector, GOLDEN(real_in(g, 4, 1, 2), 1, 3, CACHED(1, 1, 1, 4))) \
     CASE(delta_rule, whole_1, WHOLE(1, 1)) \
     CASE(delta_rule, whole_2, WHOLE(1, 2)) \
     CASE(delta_rule, whole_5, WHOLE(1, 5)) \
@@ -43,13 +42,14 @@ static int32_t one(int64_t i) { (void)i; return 1; }
     CASE(delta_rule, long_of_ring, PART(9, 1, 4)) \
     CASE(conv1d, golden, CONV(6, NULL, NULL, false)) \
     CASE(conv1d, silu, CONV(6, NULL, NULL, true)) \
-    CASE(conv1d, whole, CONV(TOKENS, NULL, NULL, true)) \
+    CASE(conv1d, whole, conv1d(g, real_in(g, TOKENS, 2), real_in(g, 2, 4), \
+                               count_in(g, SHAPE(1, TOKENS), third), NULL, NULL, true)) \
     CASE(conv1d, scale, conv1d(g, real_in(g, 6, 2), real_in(g, 2, 1), count_in(g, SHAPE(1, 6), zero), NULL, NULL, \
                                false)) \
-    CASE(conv1d, one_token, CONV(1, int_in(g, SHAPE(1), 0), real_in(g, 1, 3, 2), true)) \
-    CASE(conv1d, one_of_ring, CONV(1, int_in(g, SHAPE(1), 0), real_in(g, 1, 6, 2), true)) \
-    CASE(conv1d, three_of_ring, CONV(3, int_in(g, SHAPE(1), 0), real_in(g, 1, 6, 2), true)) \
-    CASE(conv1d, long_of_ring, CONV(9, int_in(g, SHAPE(1), 0), real_in(g, 1, 6, 2), true))
+    CASE(conv1d, one_token, CONV_PART(1, 3)) \
+    CASE(conv1d, one_of_ring, CONV_PART(1, 6)) \
+    CASE(conv1d, three_of_ring, CONV_PART(3, 6)) \
+    CASE(conv1d, long_of_ring, CONV_PART(9, 6))
 
 HERE(BENCH_BUILD)
 
@@ -97,13 +97,19 @@ static void fill_golden(struct bench *b)
         tensor_set(&b->in[G], i, -.1 - .5 / (1 + exp(-2 * sin(1.3 * (double)i + .4))));
 }
 
+static void run(struct bench *b)
+{
+    bench_forward(b);
+    bench_backward(b);
+}
+
+#define OPEN_GOLDEN(b, name) OPEN(b, delta_rule, name); fill_golden(&b)
+
 static void test_golden_scalar(void **state)
 {
     (void)state;
-    OPEN(b, delta_rule, scalar);
-    fill_golden(&b);
-    bench_forward(&b);
-    bench_backward(&b);
+    OPEN_GOLDEN(b, scalar);
+    run(&b);
     SEE(b.in[BETA], 2e-6, .617612, .691789, .33453, .347223);
     SEE(b.in[G], 2e-6, -.442715, -.539518, -.385048, -.16898);
     SEE(b.out[0], 2e-6, .128635, .42895, .304044, -.073281, -.083912, -.228963, -.231428, .01729);
@@ -118,15 +124,12 @@ static void test_golden_scalar(void **state)
 static void test_golden_vector(void **state)
 {
     (void)state;
-    OPEN(b, delta_rule, vector);
-    fill_golden(&b);
-    bench_forward(&b);
-    bench_backward(&b);
+    OPEN_GOLDEN(b, vector);
+    run(&b);
     SEE(b.out[0], 2e-6, .128635, .42895, .319957, -.020218, -.073457, -.292351, -.178105, .011763);
     SEE(b.din[G], 2e-6, 0, 0, .027384, .02383, .016881, -.177668, -.035749, -.078662);
     bench_close(&b);
-    OPEN(c, delta_rule, gla);
-    fill_golden(&c);
+    OPEN_GOLDEN(c, gla);
     fill_same(&c.in[BETA], 1);
     bench_forward(&c);
     SEE(c.out[0], 2e-6, .208278, .694529, .51823, .156591, -.337676, -.511027, -.524901, -.01407);
@@ -138,8 +141,7 @@ static void test_golden_state(void **state)
 {
     (void)state;
     static const double left[] = { .071517, -.384136, .384325, .33319 };
-    OPEN(b, delta_rule, cached);
-    fill_golden(&b);
+    OPEN_GOLDEN(b, cached);
     bench_forward(&b);
     SEE(b.in[STATE], 2e-6, .071517, -.384136, .384325, .33319);
     PUT(b, POS, 4);
@@ -147,16 +149,13 @@ static void test_golden_state(void **state)
     bench_forward(&b);
     double fade = sqrt(.5);
     for (int64_t t = 0; t < 4; t++) {
+        const double x = tensor_get(&b.in[Q], 2 * t), y = tensor_get(&b.in[Q], 2 * t + 1);
         fade *= exp(tensor_get(&b.in[G], t));
-        for (int64_t m = 0; m < 2; m++) {
-            double want = fade *
-                          (left[m] * tensor_get(&b.in[Q], 2 * t) + left[2 + m] * tensor_get(&b.in[Q], 2 * t + 1));
-            assert_true(fabs(tensor_get(&b.out[0], 2 * t + m) - want) < 2e-6);
-        }
+        for (int m = 0; m < 2; m++)
+            assert_true(fabs(tensor_get(&b.out[0], 2 * t + m) - fade * (left[m] * x + left[2 + m] * y)) < 2e-6);
     }
     bench_close(&b);
-    OPEN(c, delta_rule, cached_vector);
-    fill_golden(&c);
+    OPEN_GOLDEN(c, cached_vector);
     bench_forward(&c);
     SEE(c.in[STATE], 2e-6, .01254, -.383726, .336379, .343608);
     bench_close(&c);
@@ -169,12 +168,11 @@ static void test_golden_conv(void **state)
     (void)state;
     OPEN(b, conv1d, golden);
     OPEN(c, conv1d, silu);
-    fill(&b.in[0], conv_wave);
-    fill(&c.in[0], conv_wave);
-    PUT(b, 1, .1, .2, .3, .4, -.2, .1, 0, .5);
-    PUT(c, 1, .1, .2, .3, .4, -.2, .1, 0, .5);
-    bench_forward(&b);
-    bench_forward(&c);
+    for (struct bench *x = &b; x; x = x == &b ? &c : NULL) {
+        fill(&x->in[0], conv_wave);
+        PUT(*x, 1, .1, .2, .3, .4, -.2, .1, 0, .5);
+        bench_forward(x);
+    }
     SEE(b.out[0], 2e-6, .039933, .358678, .428948, .404248, .414915, -.149525, -.085209, -.542084, -.347525, -.147677,
         -.032926, .491883);
     for (int64_t i = 0; i < 12; i++) {
@@ -233,8 +231,7 @@ static void test_extremes(void **state)
     for (int i = 0; i < COUNT(gone); i++) {
         fill_golden(&b);
         fill_same(&b.in[G], gone[i]);
-        bench_forward(&b);
-        bench_backward(&b);
+        run(&b);
         for (int64_t t = 0; t < 4; t++) {
             double by = sqrt(.5) * tensor_get(&b.in[BETA], t) *
                         (tensor_get(&b.in[K], 2 * t) * tensor_get(&b.in[Q], 2 * t) +
@@ -255,15 +252,11 @@ static void test_extremes(void **state)
 static void test_same_decays(void **state)
 {
     (void)state;
-    OPEN(s, delta_rule, scalar);
-    OPEN(v, delta_rule, vector);
-    fill_golden(&s);
-    fill_golden(&v);
+    OPEN_GOLDEN(s, scalar);
+    OPEN_GOLDEN(v, vector);
     for (int64_t i = 0; i < 8; i++) tensor_set(&v.in[G], i, tensor_get(&s.in[G], i / 2));
-    bench_forward(&s);
-    bench_forward(&v);
-    bench_backward(&s);
-    bench_backward(&v);
+    run(&s);
+    run(&v);
     same(&s.out[0], &v.out[0]);
     same(&s.din[K], &v.din[K]);
     for (int64_t t = 0; t < 4; t++)
@@ -275,32 +268,30 @@ static void test_same_decays(void **state)
 
 /* ---- chunks ---- */
 
-static void same_as(struct bench *whole, const struct op_case *c)
+/* The first case, and others that must say the same. */
+static void check_same(const struct op_case *c, int n)
 {
-    struct bench b;
-    bench_open(&b, c, false, 1);
-    bench_forward(&b);
-    bench_backward(&b);
-    close_to(&b.out[0], 0, &whole->out[0], 0, TOKENS * 4);
-    for (int i = Q; i <= BETA; i++) close_to(&b.din[i], 0, &whole->din[i], 0, shape_count(b.din[i].shape));
-    bench_close(&b);
+    struct bench whole, b;
+    bench_open(&whole, c, false, 1);
+    run(&whole);
+    for (int i = 1; i < n; i++) {
+        bench_open(&b, &c[i], false, 1);
+        run(&b);
+        close_to(&b.out[0], 0, &whole.out[0], 0, TOKENS * 4);
+        for (int k = Q; k <= BETA; k++) close_to(&b.din[k], 0, &whole.din[k], 0, shape_count(b.din[k].shape));
+        bench_close(&b);
+    }
+    bench_close(&whole);
 }
 
 static void test_chunks(void **state)
 {
     (void)state;
-    OPEN(on, delta_rule, whole_1);
-    OPEN(off, delta_rule, whole_off_1);
-    for (struct bench *b = &on; b; b = b == &on ? &off : NULL) {
-        bench_forward(b);
-        bench_backward(b);
-    }
-    same_as(&on, &(struct op_case){ OP_delta_rule, "delta_rule whole_2", case_delta_rule_whole_2 });
-    same_as(&on, &(struct op_case){ OP_delta_rule, "delta_rule whole_5", case_delta_rule_whole_5 });
-    same_as(&on, &(struct op_case){ OP_delta_rule, "delta_rule whole_64", case_delta_rule_whole_64 });
-    same_as(&off, &(struct op_case){ OP_delta_rule, "delta_rule whole_off_7", case_delta_rule_whole_off_7 });
-    bench_close(&on);
-    bench_close(&off);
+    static const struct op_case on[] = { BENCH_CASE(delta_rule, whole_1, ) BENCH_CASE(delta_rule, whole_2, )
+                                         BENCH_CASE(delta_rule, whole_5, ) BENCH_CASE(delta_rule, whole_64, ) },
+                                off[] = { BENCH_CASE(delta_rule, whole_off_1, ) BENCH_CASE(delta_rule, whole_off_7, ) };
+    check_same(on, COUNT(on));
+    check_same(off, COUNT(off));
 }
 
 /* What stands in another document, or later, changes no bit; what stands before in the same one does. */
@@ -345,74 +336,60 @@ static void see_rows(const struct bench *b, const struct bench *whole, int64_t a
     close_to(&b->out[0], 0, &whole->out[0], at * row, shape_count(b->out[0].shape));
 }
 
-/* Token by token with the smallest ring; then chunks of several with a larger one, of which drafts are taken back. */
-static void decode(struct bench *whole, struct bench *small, struct bench *single, struct bench *three,
-                   struct bench *many)
+static struct tensor copy_of(const struct bench *b, const struct tensor *t)     /* its data is malloc'd */
 {
-    int last = small->node->n_in - 1;
+    struct tensor copy = tensor_new(b, t->shape, DTYPE_REAL);
+    memcpy(copy.data, t->data, tensor_bytes(t));
+    return copy;
+}
+
+enum { ALL, SMALL, SINGLE, THREE, MANY, BENCHES };
+
+/* Token by token with the smallest ring; then chunks of several with a larger one, of which drafts are taken back. */
+static void decode(struct bench b[BENCHES])
+{
+    struct bench *whole = &b[ALL], *single = &b[SINGLE];
+    int last = single->node->n_in - 1;
     bench_forward(whole);
     /* NaN: nothing reads it before it is written */
-    struct tensor ring = tensor_new(small, small->in[last].shape, DTYPE_REAL);
+    struct tensor ring = tensor_new(whole, b[SMALL].in[last].shape, DTYPE_REAL);
     for (int64_t t = 0; t < TOKENS; t++) {
-        feed(small, whole, &ring, t);
-        see_rows(small, whole, t);
+        feed(&b[SMALL], whole, &ring, t);
+        see_rows(&b[SMALL], whole, t);
     }
     free(ring.data);
-    ring = tensor_new(single, single->in[last].shape, DTYPE_REAL);
-    feed(many, whole, &ring, 0);                            /* 0 .. 8: more than the ring holds */
-    see_rows(many, whole, 0);
-    struct tensor kept = tensor_new(single, single->in[last].shape, DTYPE_REAL),
-                  drafted = tensor_new(single, single->in[last].shape, DTYPE_REAL);
-    memcpy(kept.data, ring.data, tensor_bytes(&ring));
-    feed(three, whole, &ring, 9);
-    see_rows(three, whole, 9);
+    ring = tensor_new(whole, single->in[last].shape, DTYPE_REAL);
+    feed(&b[MANY], whole, &ring, 0);                        /* 0 .. 8: more than the ring holds */
+    see_rows(&b[MANY], whole, 0);
+    struct tensor kept = copy_of(single, &ring);
+    feed(&b[THREE], whole, &ring, 9);
+    see_rows(&b[THREE], whole, 9);
     feed(single, whole, &kept, 9);    /* 9 alone, and what a draft of three left, taken back to 10 */
-    memcpy(drafted.data, ring.data, tensor_bytes(&ring));
     for (int64_t t = 10; t < TOKENS; t++) {
         feed(single, whole, &kept, t);
         see_rows(single, whole, t);
-        struct tensor never = tensor_new(single, single->out[0].shape, DTYPE_REAL);
-        memcpy(never.data, single->out[0].data, tensor_bytes(&never));
-        feed(single, whole, &drafted, t);
+        struct tensor never = copy_of(single, &single->out[0]);
+        feed(single, whole, &ring, t);
         same(&single->out[0], &never);
         free(never.data);
     }
     free(ring.data);
     free(kept.data);
-    free(drafted.data);
 }
 
-static void test_decode_rule(void **state)
-{
-    (void)state;
-    OPEN(whole, delta_rule, whole_5);
-    OPEN(small, delta_rule, one_token);
-    OPEN(single, delta_rule, one_of_ring);
-    OPEN(three, delta_rule, three_of_ring);
-    OPEN(many, delta_rule, long_of_ring);
-    decode(&whole, &small, &single, &three, &many);
-    bench_close(&whole);
-    bench_close(&small);
-    bench_close(&single);
-    bench_close(&three);
-    bench_close(&many);
-}
+#define DECODED(op, whole) { BENCH_CASE(op, whole, ) BENCH_CASE(op, one_token, ) BENCH_CASE(op, one_of_ring, ) \
+                             BENCH_CASE(op, three_of_ring, ) BENCH_CASE(op, long_of_ring, ) }
 
-static void test_decode_conv(void **state)
+static void test_decoding(void **state)
 {
     (void)state;
-    OPEN(whole, conv1d, whole);
-    OPEN(small, conv1d, one_token);
-    OPEN(single, conv1d, one_of_ring);
-    OPEN(three, conv1d, three_of_ring);
-    OPEN(many, conv1d, long_of_ring);
-    for (int64_t t = 0; t < TOKENS; t++) tensor_set(&whole.in[2], t, (double)third(t));
-    decode(&whole, &small, &single, &three, &many);
-    bench_close(&whole);
-    bench_close(&small);
-    bench_close(&single);
-    bench_close(&three);
-    bench_close(&many);
+    static const struct op_case decoded[][BENCHES] = { DECODED(delta_rule, whole_5), DECODED(conv1d, whole) };
+    for (int c = 0; c < COUNT(decoded); c++) {
+        struct bench b[BENCHES];
+        for (int i = 0; i < BENCHES; i++) bench_open(&b[i], &decoded[c][i], false, 1);
+        decode(b);
+        for (int i = 0; i < BENCHES; i++) bench_close(&b[i]);
+    }
 }
 
 /* ---- shape rules ---- */
@@ -444,21 +421,23 @@ static void test_messages(void **state)
     refuses(short_ring, "state [1,2,2] keeps 2 positions, 4 taps need 3");
 }
 
+static double flops_of(const struct op_case *c)
+{
+    struct bench b;
+    struct cost cost = { 0 };
+    bench_open(&b, c, false, 1);
+    b.node->op->cost(b.node, &cost);
+    bench_close(&b);
+    return cost.flops;
+}
+
 static void test_cost(void **state)
 {
     (void)state;
-    OPEN(on, delta_rule, whole_5);
-    OPEN(off, delta_rule, whole_off_7);
-    OPEN(conv, conv1d, whole);
-    struct cost c[3] = { 0 };
-    op_delta_rule.cost(on.node, &c[0]);
-    op_delta_rule.cost(off.node, &c[1]);
-    op_conv1d.cost(conv.node, &c[2]);
-    assert_true(c[0].flops == TOKENS * 2 * 6 * 4 && c[1].flops == TOKENS * 2 * 4 * 4 &&
-                c[2].flops == TOKENS * 2 * 2 * 4);
-    bench_close(&on);
-    bench_close(&off);
-    bench_close(&conv);
+    static const struct op_case c[] = { BENCH_CASE(delta_rule, whole_5, ) BENCH_CASE(delta_rule, whole_off_7, )
+                                        BENCH_CASE(conv1d, whole, ) };
+    assert_true(flops_of(&c[0]) == TOKENS * 2 * 6 * 4 && flops_of(&c[1]) == TOKENS * 2 * 4 * 4);
+    assert_true(flops_of(&c[2]) == TOKENS * 2 * 2 * 4);
 }
 
 int main(void)
@@ -467,8 +446,7 @@ int main(void)
         cmocka_unit_test(test_golden_scalar), cmocka_unit_test(test_golden_vector), cmocka_unit_test(test_golden_state),
         cmocka_unit_test(test_golden_conv), cmocka_unit_test(test_recall), cmocka_unit_test(test_extremes),
         cmocka_unit_test(test_same_decays), cmocka_unit_test(test_chunks), cmocka_unit_test(test_documents),
-        cmocka_unit_test(test_decode_rule), cmocka_unit_test(test_decode_conv), cmocka_unit_test(test_messages),
-        cmocka_unit_test(test_cost),
+        cmocka_unit_test(test_decoding), cmocka_unit_test(test_messages), cmocka_unit_test(test_cost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
