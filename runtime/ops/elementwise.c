@@ -38,10 +38,10 @@ static int infer(struct node *n, bool to_real, struct err *e)
 static int infer_same(struct node *n, struct err *e) { return infer(n, false, e); }
 static int infer_real(struct node *n, struct err *e) { return infer(n, true, e); }
 
-ATTRIBUTES(by, struct elementwise_attr, REAL(struct elementwise_attr, p, NEEDED, -HUGE_VAL, HUGE_VAL, "", "p"));
+ATTRIBUTES(by, struct elementwise_attr, REAL(struct elementwise_attr, p, NEEDED, -HUGE_VAL, HUGE_VAL, "", "of the formula"));
 ATTRIBUTES(range, struct elementwise_attr,
-    REAL(struct elementwise_attr, p, NEEDED, -HUGE_VAL, HUGE_VAL, "", "p"),
-    REAL(struct elementwise_attr, q, NEEDED, -HUGE_VAL, HUGE_VAL, "", "q"));
+    REAL(struct elementwise_attr, p, NEEDED, -HUGE_VAL, HUGE_VAL, "", "of the formula"),
+    REAL(struct elementwise_attr, q, NEEDED, -HUGE_VAL, HUGE_VAL, "", "of the formula"));
 #define UNARY_ATTR .attributes = NULL
 #define POSITIVE_ATTR UNARY_ATTR
 #define BINARY_ATTR UNARY_ATTR
