@@ -10,8 +10,8 @@
        local index, margin = op.topk(key, { k = 2 })
 
    Inputs come in their order, nil for an absent one; a table at the end gives attributes, and inputs, by name; an input
-   of any number is a list. All outputs are returned. A node has `shape`, a list, and `dtype`; + - * / are ops, also with
-   numbers. Mistakes are errors of the script's line. `g` must outlive the state. */
+   of any number is a list. All outputs are returned. A node has `shape`, a list, and `dtype`; + - * / are ops, also
+   with numbers. Mistakes are errors of the script's line. `g` must outlive the state. */
 void lua_graph_open(lua_State *L, struct graph *g);
 
 /* A node as a value of Lua, and back; node_check raises where there is none at `at`. */

@@ -59,7 +59,7 @@ static void test_attributes(void **state)
         assert_true(!n->attr_size == !n->op->attributes);
         for (const struct param *p = n->op->attributes; p && p->name; p++)
             for (size_t b = p->offset; b < p->offset + p->size; b++) {
-                if (b >= n->attr_size || rows[b]) fail_msg("%s: '%s' is not a place of its own", cases[j].name, p->name);
+                if (b >= n->attr_size || rows[b]) fail_msg("%s: '%s' overlaps", cases[j].name, p->name);
                 rows[b] = 1;
             }
         for (size_t b = 0; b < n->attr_size; b++)

@@ -249,7 +249,8 @@ struct node *graph_emit_n(struct graph *g, const struct op *op, const void *attr
     for (int i = 0; i < n; i++) in[i] = i < given ? inputs[i] : NULL;
     struct node *node = append(g, op, attr, op->attr_size, n, in);
     struct err e;
-    if (op_knows(op, attr, &e) != 0 || op->infer(node, &e) != 0) return graph_fail(g, "%s: %s: %s", g->path, op->name, e.text);
+    if (op_knows(op, attr, &e) != 0 || op->infer(node, &e) != 0)
+        return graph_fail(g, "%s: %s: %s", g->path, op->name, e.text);
     return publish(g, node);
 }
 

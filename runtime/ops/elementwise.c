@@ -38,7 +38,8 @@ static int infer(struct node *n, bool to_real, struct err *e)
 static int infer_same(struct node *n, struct err *e) { return infer(n, false, e); }
 static int infer_real(struct node *n, struct err *e) { return infer(n, true, e); }
 
-ATTRIBUTES(by, struct elementwise_attr, REAL(struct elementwise_attr, p, NEEDED, -HUGE_VAL, HUGE_VAL, "", "of the formula"));
+ATTRIBUTES(by, struct elementwise_attr,
+    REAL(struct elementwise_attr, p, NEEDED, -HUGE_VAL, HUGE_VAL, "", "of the formula"));
 ATTRIBUTES(range, struct elementwise_attr,
     REAL(struct elementwise_attr, p, NEEDED, -HUGE_VAL, HUGE_VAL, "", "of the formula"),
     REAL(struct elementwise_attr, q, NEEDED, -HUGE_VAL, HUGE_VAL, "", "of the formula"));
@@ -144,7 +145,8 @@ EACH_BLOCK(name##_backward, name##_gradient) \
 KERNELS(name) = { name##_forward, name##_backward, NULL }; \
 OP(name, .inputs = kind##_INPUTS > 1 ? "x[..] y[..]" : "x[..]", \
    .outputs = (reads) & TO_REAL ? "z:REAL[..]" : "z[..]", .about = says, kind##_ATTR, \
-   .infer = (reads) & TO_REAL ? infer_real : infer_same, .gradient = true, .no_grad = (reads) & NOT_Y ? 1u << 1 : 0, .rows = kind##_INPUTS > 1 ? 3 : 1, .rows_back = true, \
+   .infer = (reads) & TO_REAL ? infer_real : infer_same, .gradient = true, \
+   .no_grad = (reads) & NOT_Y ? 1u << 1 : 0, .rows = kind##_INPUTS > 1 ? 3 : 1, .rows_back = true, \
    .reads_in = (reads) & (X_ | Y_), .reads_out = (reads) & Z_ ? 1 : 0, .cheap = ((reads) & CHEAP) != 0); \
 kind##_VERB(name)
 
