@@ -150,13 +150,13 @@ static void write_ops(const struct command *const *commands)
 {
     (void)commands;
     printf("# Ops\n\nWritten by `sluice reference ops` from what the graph checks nodes with. A module is built of "
-           "these: [extending.md](extending.md).\n\nB sequences, S positions, T = B S tokens, D width, H heads, G key "
-           "and value heads, W the width of a head, E experts,\nK chosen, R rows of experts, V vocabulary, C the length "
-           "of a cache; other letters are that op's. `..` stands for any\nnumber of extents, `|` between shapes of "
-           "different rank.\n\nA value without a dtype is `ACT` (bf16 or float, as the run's precision says) or "
-           "`REAL` (never below float).\n`?`: may be absent. `*`: is changed in place.\n`start` is where the document "
-           "of a token begins in its sequence, `pos` how many positions precede a chunk in the\ncaches, in decoding "
-           "alone.\n");
+           "these: [extending.md](extending.md).\n\nB sequences, S positions, T = B S tokens, D width, H heads, G "
+           "key and value heads, W the width of a head, E experts,\nK chosen, R rows of experts, V vocabulary, C "
+           "the length of a cache; other letters are that op's. `..` stands for any\nnumber of extents, `|` between "
+           "shapes of different rank.\n\nA value without a dtype is `ACT` (bf16 or float, as the run's precision "
+           "says) or `REAL` (never below float).\n`?`: may be absent. `*`: is changed in place.\n`start` is where "
+           "the document of a token begins in its sequence, `pos` how many positions precede a chunk in "
+           "the\ncaches, in decoding alone.\n");
     for (int i = 0; op_all[i]; i++) write_op(op_all[i]);
 }
 
