@@ -42,6 +42,18 @@ static void check_noise(const struct conf *c, const char *path, struct problems 
                        router.top_k, c->experts, c->experts - 1);
 }
 
+static void check_groups(const struct conf *c, const struct traits *router, const char *path, struct problems *problems)
+{
+    if (router->groups == 0) return;
+    int room = c->experts / router->groups * router->group_limit;
+    if (c->experts % router->groups != 0)
+        module_problem(problems, path, "router.select.groups", "%d: %d experts cannot be divided so", router->groups,
+                       c->experts);
+    else if (router->top_k <= c->experts && room < router->top_k)
+        module_problem(problems, path, "router.select.limit", "%d of %d groups have %d experts, top_k = %d are chosen",
+                       router->group_limit, router->groups, room, router->top_k);
+}
+
 static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {
     (void)model;
@@ -56,10 +68,22 @@ static void check(struct pick self, const struct model_conf *model, const char *
     if (router.top_k == 1 && c->experts > 1 && router.gates_sum_to_one)
         module_problem(problems, path, "router.normalize",
                        "after: with top_k = 1 every gate would be 1 and the router would get no gradient");
+    check_groups(c, &router, path, problems);
     check_noise(c, path, problems);
 }
 
-static void observe(struct build *b, const struct routing *r)
+/* How many groups of experts a token goes to, in the mean. */
+static struct node *groups_visited(struct graph *g, const struct routing *r, int groups)
+{
+    int64_t tokens = r->index->shape.dim[0];
+    struct node *ones = offset(g, scale(g, r->gate, 0), 1),
+                *taken = scatter(g, ones, r->index, r->experts),                                /* [T,E] */
+                *of_group = view(g, taken, SHAPE(tokens * groups, r->experts / groups)),
+                *visited = pick(g, of_group, topk(g, of_group, 1));                             /* [TG,1] */
+    return scale(g, dot(g, visited, visited), 1 / (double)tokens);
+}
+
+static void observe(struct build *b, const struct routing *r, int groups)
 {
     struct graph *g = b->graph;
     build_metric_as(b, "expert_tokens", r->counts, "assignment", CARRY_SUM, BETTER_NONE,
@@ -72,6 +96,9 @@ static void observe(struct build *b, const struct routing *r)
                     BETTER_NONE, "largest router logit");
     build_row_metric(b, "router_lse2", mean_rows(g, square(g, build_present(b, logsumexp(g, r->logits), 0))), "",
                      BETTER_NONE, "mean squared logsumexp of the router logits");
+    if (groups > 1)
+        build_row_metric(b, "router_token_groups", groups_visited(g, r, groups), "", BETTER_NONE,
+                         "mean over tokens of the groups of experts that it goes to");
 }
 
 static struct node *experts(struct build *b, const struct conf *c, const struct routing *r,
@@ -94,7 +121,7 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     r.chosen = r.index = build_present(b, r.index, -1);
     struct dispatched d = c->dispatch.module->dispatch(b, c->dispatch, u, &r);
     for (int i = 0; i < c->balance.n; i++) c->balance.pick[i].module->balance(b, c->balance.pick[i], &r);
-    observe(b, &r);
+    observe(b, &r, module_traits(c->router).groups);
     struct node *routed = combine(b->graph, experts(b, c, &r, &d), d.order, d.place, r.gate);   /* [T,D] */
     return c->shared.module->shared(b, c->shared, u, (struct hidden){ c->d_ff, c->activation }, routed);
 }

@@ -19,6 +19,7 @@ static const struct { const char *module, *model; } company[] = {
                                      "attention.value_dim": 3}) },
     { "mask chunk", TEXT({"attention.mask.size": 2}) },
     { "balance bias", TEXT({"ffn.router.score": "sigmoid"}) },
+    { "select top_k", TEXT({"ffn.router.select.groups": 2}) },
     { "balance load", TEXT({"ffn.router.noise": "learned"}) },
     { "embed over_encoding", TEXT({"embed.rows": 7, "embed.width": 3}) },
 };

@@ -458,6 +458,9 @@
 ---each token its best experts
 ---@class sluice.select.top_k
 ---@field [1]? "top_k"
+---@field groups? integer|fun(layer: integer): integer of neighbouring experts, all of one size; default 1, 1 … 4096
+---@field limit? integer|fun(layer: integer): integer groups that a token goes to; as many as there are: any; default 1, 1 … 4096
+---@field rule? "max"|"sum"|fun(layer: integer): "max"|"sum" score of a group: its largest key, or the sum of its top_k / limit largest; default max
 
 ---each expert its best tokens; not causal
 ---@class sluice.select.expert_choice

@@ -22,6 +22,7 @@ struct traits {
     bool uneven, keyless;    /* select, dispatch: a token may have more or fewer than top_k; the key decides nothing */
     bool normal_noise, of_choice;    /* noise: normal, and struct noisy tells its spread; gates have none of it */
     bool largest_keys;    /* select: of each token the top_k largest keys, whatever other tokens have */
+    int groups, group_limit;    /* select: runs of experts, and how many of them a token may go to; 0: no groups */
     bool asks_noise;    /* balance: how likely another draw of normal noise had changed the choice */
     int mtp_blocks;                                         /* blocks that MTP adds */
     double lr; int warmup, averages_from;                   /* optimizer, schedule, average: as set */
