@@ -118,7 +118,9 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
 {
     const struct conf *c = self.conf;
     struct routing r = c->router.module->router(b, c->router, u, c->experts, c->balance);
-    r.chosen = r.index = build_present(b, r.index, -1);
+    bool thinned = r.index != r.chosen;
+    r.chosen = build_present(b, r.chosen, -1);
+    r.index = thinned ? build_present(b, r.index, -1) : r.chosen;
     struct dispatched d = c->dispatch.module->dispatch(b, c->dispatch, u, &r);
     for (int i = 0; i < c->balance.n; i++) c->balance.pick[i].module->balance(b, c->balance.pick[i], &r);
     observe(b, &r, module_traits(c->router).groups);

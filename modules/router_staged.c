@@ -63,6 +63,8 @@ static struct routing build(struct build *b, struct pick self, struct node *u, i
     c->select.module->select(b, c->select, &r);                                                 /* [T,K] */
     r.gate = pick(g, r.score, r.index);
     if (c->normalize == AFTER) r.gate = normalize(g, r.gate, tiny);
+    r.chosen = r.index;
+    if (c->select.module->thin) c->select.module->thin(b, c->select, &r);
     r.gate = scale(g, r.gate, c->scale);
     return r;
 }

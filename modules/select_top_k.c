@@ -2,17 +2,21 @@
    With G groups of neighbouring experts a token goes to the M groups with the largest scores alone: keys of all others
    are -infinity. The score of a group is
        max   its largest key, DeepSeek-V2 (limited by devices)
-       sum   that of its ceil(K / M) largest keys, DeepSeek-V3 (limited by nodes) */
+       sum   that of its ceil(K / M) largest keys, DeepSeek-V3 (limited by nodes)
+   In training a choice after the first may be taken at random, with probability min(1, chance * gate), the gate as it
+   is before `scale`; gates stay what they are. Lepikhin 2020 (GShard): K = 2, gates that sum to 1, chance = 2. */
 #include "model/module.h"
 #include <math.h>
 
 enum rule { MAX, SUM };
-struct conf { int groups, limit, rule; };
+struct conf { int groups, limit, rule; double chance; };
 static const struct param params[] = {
     INT(struct conf, groups, 1, 1, 4096, "", "of neighbouring experts, all of one size"),
     INT(struct conf, limit, 1, 1, 4096, "", "groups that a token goes to; as many as there are: any"),
     CHOICE(struct conf, rule, MAX, "max sum",
            "score of a group: its largest key, or the sum of its top_k / limit largest"),
+    OPTIONAL(struct conf, chance, 0, 1000, "",
+             "in training a choice after the first is taken with this times its gate as probability; 0: always"),
     { 0 }
 };
 
@@ -45,15 +49,30 @@ static void build(struct build *b, struct pick self, struct routing *r)
     r->index = topk(b->graph, c->limit < c->groups ? limited(b->graph, c, r) : r->key, r->k);   /* [T,K] */
 }
 
+static void thin(struct build *b, struct pick self, struct routing *r)
+{
+    const struct conf *c = self.conf;
+    struct graph *g = b->graph;
+    if (c->chance == 0 || r->k == 1) return;
+    struct node *later = columns(g, r->gate, 1, r->k - 1),                                      /* [T,K-1] */
+                *drawn = build_noise(b, "router.chance", later, NOISE_UNIFORM);
+    if (!drawn) return;
+    struct node *first = offset(g, scale(g, columns(g, r->gate, 0, 1), 0), 1),                  /* [T,1] */
+                *wins = relu(g, subtract(g, scale(g, later, c->chance), drawn));
+    r->index = drop_zero(g, r->index, concat(g, 2, (struct node *[]){ first, wins }));          /* [T,K] */
+}
+
 static void traits(struct pick self, struct traits *t)
 {
     const struct conf *c = self.conf;
     t->groups = c->groups;
     t->group_limit = c->limit;
     t->largest_keys = c->limit == c->groups;
+    t->uneven = c->chance > 0;
 }
 
 const struct module select_top_k = {
     .slot = SLOT_SELECT, .name = "top_k", .about = "each token its best experts",
     .conf_size = sizeof(struct conf), .params = params, .check = check, .traits = traits, .select = build,
+    .thin = thin,
 };

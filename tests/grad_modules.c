@@ -7,6 +7,7 @@
 static const struct { const char *param; double value; } other_value[] = {
     /* One step of warm-up is none */
     { "schedule constant warmup", 2 }, { "schedule cosine warmup", 2 }, { "schedule wsd warmup", 2 },
+    { "select top_k chance", 1 },    /* a large one takes all */
     { "embed over_encoding rows", 9 },    /* rows are rounded up to a prime */
     { "attention gqa qk_clip", 0.02 },    /* below the largest logit */
 };

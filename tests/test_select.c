@@ -88,6 +88,38 @@ static void test_groups_visited(void **state)
     }
 }
 
+/* GShard: of 2 000 tokens in training, the share whose second choice is taken at min(1, 2 gate); first ones always are,
+   evaluation takes all, and gates stay what they were. */
+static void test_random_second_choice(void **state)
+{
+    (void)state;
+    static const char *const sets = TEXT({"layers": 1, "seq": 50, "ffn.router": {"normalize": "after",
+                                          "select": {"module": "top_k", "chance": 1.2}}});
+    struct tiny t = tiny_new(sets, NULL, MODE_TRAIN, 40, 50), all = tiny_new(sets, NULL, MODE_EVAL, 40, 50);
+    tiny_start(&t, 1);
+    tiny_start(&all, 1);
+    tiny_forward(&t);
+    tiny_forward(&all);
+    double *index = choice_of(&t), *gate = gates_of(&t), *whole = choice_of(&all), *same = gates_of(&all),
+           expected = 0, taken = 0, variance = 0;
+    for (int i = 0; i < t.tokens; i++) {
+        double p = fmin(1, 1.2 * gate[2 * i + 1]);
+        assert_true(index[2 * i] == whole[2 * i] && whole[2 * i + 1] >= 0);
+        assert_true(index[2 * i + 1] == whole[2 * i + 1] || index[2 * i + 1] == -1);
+        expected += p;
+        variance += p * (1 - p);
+        taken += index[2 * i + 1] >= 0;
+    }
+    check_equal(gate, same, 2 * t.tokens);
+    assert_true(variance > 100 && fabs(taken - expected) < 4 * sqrt(variance));
+    free(index);
+    free(gate);
+    free(whole);
+    free(same);
+    tiny_free(&t);
+    tiny_free(&all);
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -105,7 +137,8 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RUN(scores_of_groups), RUN(every_group), RUN(groups_visited), RUN(refusals),
+        RUN(scores_of_groups), RUN(every_group), RUN(groups_visited), RUN(random_second_choice),
+        RUN(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -461,6 +461,7 @@
 ---@field groups? integer|fun(layer: integer): integer of neighbouring experts, all of one size; default 1, 1 … 4096
 ---@field limit? integer|fun(layer: integer): integer groups that a token goes to; as many as there are: any; default 1, 1 … 4096
 ---@field rule? "max"|"sum"|fun(layer: integer): "max"|"sum" score of a group: its largest key, or the sum of its top_k / limit largest; default max
+---@field chance? number|fun(layer: integer): number in training a choice after the first is taken with this times its gate as probability; 0: always; default 0, 0 … 1000
 
 ---each expert its best tokens; not causal
 ---@class sluice.select.expert_choice

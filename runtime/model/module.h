@@ -73,7 +73,11 @@ struct module {
             /* what the router reads for u [T,D] */
             struct node *(*noise_input)(struct build *b, struct pick self, struct node *u);
         };
-        void         (*select)(struct build *b, struct pick self, struct routing *r);      /* sets index, rows */
+        struct {
+            void (*select)(struct build *b, struct pick self, struct routing *r);           /* sets index, rows */
+            /* optional: drops from index, by gates before `scale` */
+            void (*thin)(struct build *b, struct pick self, struct routing *r);
+        };
         struct dispatched (*dispatch)(struct build *b, struct pick self, struct node *u, struct routing *r);
         /* routed + shared(u) */
         struct node *(*shared)(struct build *b, struct pick self, struct node *u, struct hidden expert,
