@@ -72,18 +72,34 @@ static void check(struct pick self, const struct model_conf *model, const char *
     check_noise(c, path, problems);
 }
 
-/* How many groups of experts a token goes to, in the mean. */
-static struct node *groups_visited(struct graph *g, const struct routing *r, int groups)
+/* REAL [T,E]: 1 where a token goes to an expert, else 0. */
+static struct node *visits(struct graph *g, const struct routing *r)
 {
-    int64_t tokens = r->index->shape.dim[0];
-    struct node *ones = offset(g, scale(g, r->gate, 0), 1),
-                *taken = scatter(g, ones, r->index, r->experts),                                /* [T,E] */
-                *of_group = view(g, taken, SHAPE(tokens * groups, r->experts / groups)),
-                *visited = pick(g, of_group, topk(g, of_group, 1));                             /* [TG,1] */
-    return scale(g, dot(g, visited, visited), 1 / (double)tokens);
+    return scatter(g, offset(g, scale(g, r->gate, 0), 1), r->index, r->experts);
 }
 
-static void observe(struct build *b, const struct routing *r, int groups)
+/* Ones in x by its rows. */
+static struct node *ones_of(struct graph *g, struct node *x, int64_t rows)
+{
+    return scale(g, dot(g, x, x), 1 / (double)rows);
+}
+
+static void observe_visits(struct build *b, const struct routing *r, const struct traits *router)
+{
+    struct graph *g = b->graph;
+    int64_t tokens = r->index->shape.dim[0];
+    if (router->uneven)
+        build_row_metric(b, "router_token_experts", ones_of(g, visits(g, r), tokens), "", BETTER_NONE,
+                         "mean over tokens of the experts that it goes to");
+    if (router->groups > 1) {
+        struct node *group = view(g, visits(g, r), SHAPE(tokens * router->groups, r->experts / router->groups)),
+                    *visited = pick(g, group, topk(g, group, 1));                               /* [TG,1] */
+        build_row_metric(b, "router_token_groups", ones_of(g, visited, tokens), "", BETTER_NONE,
+                         "mean over tokens of the groups of experts that it goes to");
+    }
+}
+
+static void observe(struct build *b, const struct routing *r, const struct traits *router)
 {
     struct graph *g = b->graph;
     build_metric_as(b, "expert_tokens", r->counts, "assignment", CARRY_SUM, BETTER_NONE,
@@ -96,9 +112,7 @@ static void observe(struct build *b, const struct routing *r, int groups)
                     BETTER_NONE, "largest router logit");
     build_row_metric(b, "router_lse2", mean_rows(g, square(g, build_present(b, logsumexp(g, r->logits), 0))), "",
                      BETTER_NONE, "mean squared logsumexp of the router logits");
-    if (groups > 1)
-        build_row_metric(b, "router_token_groups", groups_visited(g, r, groups), "", BETTER_NONE,
-                         "mean over tokens of the groups of experts that it goes to");
+    observe_visits(b, r, router);
 }
 
 static struct node *experts(struct build *b, const struct conf *c, const struct routing *r,
@@ -123,7 +137,8 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     r.index = thinned ? build_present(b, r.index, -1) : r.chosen;
     struct dispatched d = c->dispatch.module->dispatch(b, c->dispatch, u, &r);
     for (int i = 0; i < c->balance.n; i++) c->balance.pick[i].module->balance(b, c->balance.pick[i], &r);
-    observe(b, &r, module_traits(c->router).groups);
+    struct traits router = module_traits(c->router);
+    observe(b, &r, &router);
     struct node *routed = combine(b->graph, experts(b, c, &r, &d), d.order, d.place, r.gate);   /* [T,D] */
     return c->shared.module->shared(b, c->shared, u, (struct hidden){ c->d_ff, c->activation }, routed);
 }

@@ -57,9 +57,7 @@ static void thin(struct build *b, struct pick self, struct routing *r)
     struct node *later = columns(g, r->gate, 1, r->k - 1),                                      /* [T,K-1] */
                 *drawn = build_noise(b, "router.chance", later, NOISE_UNIFORM);
     if (!drawn) return;
-    struct node *first = offset(g, scale(g, columns(g, r->gate, 0, 1), 0), 1),                  /* [T,1] */
-                *wins = relu(g, subtract(g, scale(g, later, c->chance), drawn));
-    r->index = drop_zero(g, r->index, concat(g, 2, (struct node *[]){ first, wins }));          /* [T,K] */
+    r->index = build_drop_later(b, r->index, relu(g, subtract(g, scale(g, later, c->chance), drawn)));
 }
 
 static void traits(struct pick self, struct traits *t)

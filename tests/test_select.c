@@ -120,6 +120,59 @@ static void test_random_second_choice(void **state)
     tiny_free(&all);
 }
 
+/* As many as hold p together; never none, never more than top_k. */
+static void test_top_p(void **state)
+{
+    (void)state;
+    static const double p[] = { .643914, .236883, .087144, .032059 };
+    static const struct { const char *sets; int m; } kind[] = {
+        { TEXT({"layers": 1, "ffn.router": {"top_k": 4, "select": {"module": "top_p", "p": 0.5}}}), 1 },
+        { TEXT({"layers": 1, "ffn.router": {"top_k": 4, "select": {"module": "top_p", "p": 0.7}}}), 2 },
+        { TEXT({"layers": 1, "ffn.router": {"top_k": 4, "select": {"module": "top_p", "p": 0.9}}}), 3 },
+        { TEXT({"layers": 1, "ffn.router": {"top_k": 4, "select": {"module": "top_p", "p": 0.99}}}), 4 },
+        { TEXT({"layers": 1, "ffn.router": {"top_k": 4, "select": {"module": "top_p", "p": 1}}}), 4 },
+        { TEXT({"layers": 1, "ffn.router": {"top_k": 4, "select": {"module": "top_p", "p": 0.001}}}), 1 },
+        { TEXT({"layers": 1, "ffn.router": {"top_k": 2, "select": {"module": "top_p", "p": 0.99}}}), 2 },
+    };
+    for (int i = 0; i < COUNT(kind); i++) {
+        double s[4];
+        for (int e = 0; e < 4; e++) s[e] = 1 / (1 + exp(e - 2));      /* logits 2, 1, 0, -1 */
+        struct tiny t = token_with(kind[i].sets, s, 4);
+        double *index = choice_of(&t), *gate = gates_of(&t);
+        int k = (int)tiny_find(&t, &op_dispatch, 0)->in[0]->shape.dim[1];
+        for (int j = 0; j < k; j++) {
+            assert_true(index[j] == (j < kind[i].m ? j : -1));
+            if (j < kind[i].m) assert_float_equal(gate[j], p[j], 1e-5);
+        }
+        free(index);
+        free(gate);
+        tiny_free(&t);
+    }
+}
+
+/* The metric says how many experts a token has in the mean, and p = 1 is top-k to the bit. */
+static void test_number_of_experts(void **state)
+{
+    (void)state;
+    struct tiny t = tiny_new(TEXT({"ffn.router": {"top_k": 4, "select": {"module": "top_p", "p": 0.6}}}), NULL,
+                             MODE_TRAIN, 4, 6);
+    double said, sum = 0;
+    tiny_start(&t, 1);
+    tiny_forward(&t);
+    double *index = choice_of(&t);
+    for (int i = 0; i < 4 * t.tokens; i++) sum += index[i] >= 0;
+    tiny_metric(&t, "router_token_experts", 0, &said);
+    assert_true(said > 1.1 && said < 3.9);
+    assert_float_equal(said, sum / t.tokens, 1e-6);
+    free(index);
+    tiny_free(&t);
+    struct pair p = pair_new(TEXT({"ffn.router": {"top_k": 3, "select": {"module": "top_p", "p": 1}}}),
+                             TEXT({"ffn.router.top_k": 3}));
+    pair_run(&p);
+    check_equal(p.x, p.y, p.n);
+    pair_free(&p);
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -137,7 +190,8 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RUN(scores_of_groups), RUN(every_group), RUN(groups_visited), RUN(random_second_choice),
+        RUN(scores_of_groups), RUN(every_group), RUN(groups_visited), RUN(random_second_choice), RUN(top_p),
+        RUN(number_of_experts),
         RUN(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -450,6 +450,8 @@
 ---@alias sluice.select
 ---| "top_k" # each token its best experts
 ---| sluice.select.top_k
+---| "top_p" # each token as many of its best experts as hold p together
+---| sluice.select.top_p
 ---| "expert_choice" # each expert its best tokens; not causal
 ---| sluice.select.expert_choice
 ---| "hash" # experts by the token's id
@@ -462,6 +464,11 @@
 ---@field limit? integer|fun(layer: integer): integer groups that a token goes to; as many as there are: any; default 1, 1 … 4096
 ---@field rule? "max"|"sum"|fun(layer: integer): "max"|"sum" score of a group: its largest key, or the sum of its top_k / limit largest; default max
 ---@field chance? number|fun(layer: integer): number in training a choice after the first is taken with this times its gate as probability; 0: always; default 0, 0 … 1000
+
+---each token as many of its best experts as hold p together
+---@class sluice.select.top_p
+---@field [1]? "top_p"
+---@field p? number|fun(layer: integer): number probability that a token's experts hold together; 1: top_k experts; default 0.4, 0.001 … 1
 
 ---each expert its best tokens; not causal
 ---@class sluice.select.expert_choice

@@ -97,6 +97,13 @@ struct node *feed_forward(struct build *b, struct pick activation, struct node *
     return linear(b, "down", ROLE_FFN_DOWN, activation.module->activation(b, activation, up, gate), b->width);
 }
 
+struct node *build_drop_later(struct build *b, struct node *index, struct node *later)
+{
+    struct graph *g = b->graph;
+    struct node *first = offset(g, scale(g, columns(g, later, 0, 1), 0), 1);                  /* [T,1] */
+    return drop_zero(g, index, concat(g, 2, (struct node *[]){ first, later }));
+}
+
 struct dispatched build_dispatched(struct build *b, struct node *u, struct routing *r)
 {
     struct graph *g = b->graph;

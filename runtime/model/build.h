@@ -98,6 +98,8 @@ struct node *expert_linear(struct build *b, const char *name, enum role role, co
                            struct node *rows, int64_t out, int experts, double active);
 /* act(u Wg, u Wu) Wd over `width` hidden values, or act(u Wu) Wd where the activation has no gate. [T,D] */
 struct node *feed_forward(struct build *b, struct pick activation, struct node *u, int64_t width);
+/* index [T,K] without the choices after the first that have 0 in `later` [T,K-1]. */
+struct node *build_drop_later(struct build *b, struct node *index, struct node *later);
 /* Rows of u for each pair of r->index that has an expert, sorted by expert; sets r->counts. */
 struct dispatched build_dispatched(struct build *b, struct node *u, struct routing *r);
 /* A gain vector (ones or zeros), a table, or another weight that is no linear. */
