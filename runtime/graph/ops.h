@@ -109,14 +109,14 @@
         /* index, -1 for pairs for which their expert has no room in their group of T/groups tokens; ties to the \
            earlier pair; gate is for PRIORITY_GATE. out 1: REAL [1], share of the pairs that were dropped */ \
     X(dispatch, (struct graph *g, struct node *index /*[T,K]*/, int experts, int64_t rows)) \
-        /* stable sort by expert: offsets I32 [E+1]; out 1: order I32 [R], row -> t*K+j; out 2: place I32 [T,K], \
-           inverse; out 3: counts I32 [E]. An index of -1 or of E and above gives no row: place -1; order is -1 from \
+        /* stable sort by expert: offsets I32 [E+1]; out 1: order I32 [R], row -> t*K+j; out 2: inverse I32 [T,K], \
+           inverse; out 3: counts I32 [E]. An index of -1 or of E and above gives no row: inverse -1; order is -1 from \
            the last offset on. R = rows, which the caller knows to be enough; 0: T*K */ \
-    X(gather, (struct graph *g, struct node *x /*[T,D]*/, struct node *order, struct node *place)) \
+    X(gather, (struct graph *g, struct node *x /*[T,D]*/, struct node *order, struct node *inverse)) \
         /* row r = x[order[r] / K], 0 for -1; [R,D] */ \
-    X(combine, (struct graph *g, struct node *y /*[R,D]*/, struct node *order, struct node *place, \
+    X(combine, (struct graph *g, struct node *y /*[R,D]*/, struct node *order, struct node *inverse, \
                 struct node *gate /*REAL [T,K]*/)) \
-        /* ACT [T,D]: sum_j gate[t,j] y[place[t,j]], less those of -1; rows of y of nobody are not read */ \
+        /* ACT [T,D]: sum_j gate[t,j] y[inverse[t,j]], less those of -1; rows of y of nobody are not read */ \
     X(load, (struct graph *g, struct node *counts /*[E] I32 or REAL*/)) \
         /* REAL [E]: E n_i / sum n; no gradient */ \
     /* noise, and the load that a noisy choice of experts is expected to give */ \
