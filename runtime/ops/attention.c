@@ -12,7 +12,7 @@ enum { WIDEST = 1024, TASKS = 8 };
 VERB struct node *attention(struct graph *g, struct attention a)
 {
     struct attention_attr at = { a.scale, a.softcap, a.window, a.chunk };
-    return graph_emit(g, &op_attention, &at, sizeof at, a.q, a.k, a.v, a.start, a.pos, a.sink, a.rel);
+    return graph_emit(g, &op_attention, &at, a.q, a.k, a.v, a.start, a.pos, a.sink, a.rel);
 }
 
 /* The optional inputs and the attributes. */
@@ -261,6 +261,20 @@ static void backward(const struct args *a)
 }
 
 KERNELS(attention) = { forward, backward, NULL };
-OP(attention, .inputs = "q k v start pos? sink? rel?", .infer = infer, .cost = cost, .gradient = true,
+
+ATTRIBUTES(attention, struct attention_attr,
+    REAL(struct attention_attr, scale, NEEDED, 0, HUGE_VAL, "", "factor on q.k, above 0"),
+    REAL(struct attention_attr, softcap, 0, 0, HUGE_VAL, "", "largest logit; 0: no cap"),
+    INT(struct attention_attr, window, 0, 0, INT32_MAX, "tokens", "how far back a token sees, itself included; 0: all"),
+    INT(struct attention_attr, chunk, 0, 0, INT32_MAX, "tokens", "length of the chunks of a document; 0: none"));
+OP(attention, .inputs = "q[T,H,W] k[T,G,W|B,C,G,W] v[T,G,V|B,C,G,V] start:I32[B,S] pos?:I32[1] "
+             "sink?:REAL[H|T,H] rel?[T,H,R]",
+   .outputs = "o[T,H,V] logit_max:REAL[H] sink_mass:REAL[H]",
+   .about = "softmax(z) v, with logits z = scale q.k + rel[t,h,d] where the distance d = t - s is below R, then "
+          "softcap tanh(z / softcap), over the keys s that token t sees: 0 <= d < window, both of one document and "
+          "there of one chunk; and over sink, which has no value. k and v: of the sequence, or caches. logit_max: of z "
+          "seen, before the cap. sink_mass, where there is a sink: its mean share. Who sees nothing, as when its "
+          "document begins after it, is 0",
+   ATTR(attention), .infer = infer, .cost = cost, .gradient = true,
    .no_grad_out = 1u << LOGIT_MAX | 1u << SINK_MASS,
    .reads_in = 1u << Q | 1u << K | 1u << V | 1u << START | 1u << POS | 1u << SINK | 1u << REL, .reads_out = 1u << O);
