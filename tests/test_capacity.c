@@ -377,19 +377,19 @@ static void test_messages(void **state)
                 *index = graph_input(g, "index", DTYPE_I32, SHAPE(6, 2));
     struct node *gate = graph_input(g, "gate", DTYPE_REAL, SHAPE(6, 2));
     check_message(g, topk_columns(g, key, 4, 1), "6 tokens cannot be divided into 4 groups");
-    check_message(g, topk_columns(g, key, 0, 1), "into 0 groups");
+    check_message(g, topk_columns(g, key, 0, 1), "groups = 0, it must be at least 1");
     check_message(g, topk_columns(g, key, 2, 4), "c = 4, there are 3 tokens");
-    check_message(g, topk_columns(g, key, 2, 0), "c = 0");
-    check_message(g, topk_columns(g, index, 2, 1), "keys must be REAL");
+    check_message(g, topk_columns(g, key, 2, 0), "c = 0, it must be at least 1");
+    check_message(g, topk_columns(g, index, 2, 1), "'key' is I32, REAL is needed");
     check_message(g, hash_ids(g, index, 4, 5, 1), "k = 5, there are 4 experts");
-    check_message(g, hash_ids(g, key, 4, 2, 1), "ids must be I32");
-    check_message(g, drop_zero(g, index, key), "gates have shape [6,4], indices [6,2]");
+    check_message(g, hash_ids(g, key, 4, 2, 1), "'ids' is REAL, I32 is needed");
+    check_message(g, drop_zero(g, index, key), "'gate' is [6,4], [T,K] is needed: K is 2 in 'index'");
     check_message(g, drop_over_capacity(g, index, NULL, 4, 1, 1, PRIORITY_GATE), "there are none");
-    check_message(g, drop_over_capacity(g, index, key, 4, 1, 1, PRIORITY_TOKEN), "gates have shape [6,4]");
-    check_message(g, drop_over_capacity(g, gate, NULL, 4, 1, 1, PRIORITY_TOKEN), "indices must be I32");
-    check_message(g, drop_over_capacity(g, index, NULL, 4, 1, 0, PRIORITY_TOKEN), "4 experts with room for 0");
+    check_message(g, drop_over_capacity(g, index, key, 4, 1, 1, PRIORITY_TOKEN), "'gate' is [6,4]");
+    check_message(g, drop_over_capacity(g, gate, NULL, 4, 1, 1, PRIORITY_TOKEN), "'index' is REAL, I32 is needed");
+    check_message(g, drop_over_capacity(g, index, NULL, 4, 1, 0, PRIORITY_TOKEN), "capacity = 0, it must be at least 1");
     check_message(g, drop_over_capacity(g, index, NULL, 4, 5, 1, PRIORITY_TOKEN), "into 5 groups");
-    check_message(g, dispatch(g, index, 4, -1), "rows = -1");
+    check_message(g, dispatch(g, index, 4, -1), "rows = -1, it must be at least 0");
     graph_free(g);
     leaves_free(leaves);
 }

@@ -213,17 +213,17 @@ static void test_messages(void **state)
                 *d = dispatch(g, index, 4, 0);
     struct node *order = graph_result(g, d, 1), *inverse = graph_result(g, d, 2);
     check_message(g, topk(g, key, 5), "k = 5, there are 4 keys");
-    check_message(g, topk(g, key, 0), "k = 0");
-    check_message(g, topk(g, index, 1), "keys must be REAL");
+    check_message(g, topk(g, key, 0), "k = 0, it must be at least 1");
+    check_message(g, topk(g, index, 1), "'key' is I32, REAL is needed");
     check_message(g, pick(g, graph_input(g, "short", DTYPE_REAL, SHAPE(2, 4)), index),
-                  "indices are for 3 tokens, values for 2");
-    check_message(g, dispatch(g, index, 0, 0), "experts = 0");
+                  "'index' is [3,2], [T,K] is needed: T is 2 in 'x', not 3");
+    check_message(g, dispatch(g, index, 0, 0), "experts = 0, it must be at least 1");
     check_message(g, gather(g, graph_input(g, "x", DTYPE_ACT, SHAPE(5, 7)), order, inverse),
-                  "there are 5 tokens, inverse has 3");
+                  "T is 5 in 'x', not 3");
     check_message(g, combine(g, graph_input(g, "y", DTYPE_ACT, SHAPE(5, 7)), order, inverse, pick(g, key, index)),
-                  "there are 5 rows, order has 6");
+                  "R is 5 in 'y', not 6");
     check_message(g, combine(g, graph_input(g, "z", DTYPE_ACT, SHAPE(6, 7)), order, inverse, key),
-                  "gates have shape [3,4], inverse [3,2]");
+                  "'gate' is [3,4], [T,K] is needed: K is 2 in 'inverse', not 4");
     graph_free(g);
     leaves_free(leaves);
 }

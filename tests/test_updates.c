@@ -417,22 +417,22 @@ static void test_messages(void **state)
     struct adamw_attr adam = { 0.9, 0.95, 1e-8, 0.1, 1 };
     struct muon_attr at = { 0.95, 0.1, 0.2, 1, 5 };
     check_message(r.graph, adamw(r.graph, w, other, w, w, lr, lr, clip, adam),
-                  "input 1 has shape [4,3], the weight [3,4]");
-    check_message(r.graph, adamw(r.graph, w, w, w, w, lr, lr, lr, adam), "the two values of clip_norm");
-    check_message(r.graph, muon(r.graph, flat, flat, flat, lr, clip, at), "a weight of shape [4] is no matrix");
-    check_message(r.graph, muon(r.graph, w, w, other, lr, clip, at), "input 2 has shape [4,3], the weight [3,4]");
+                  "'grad' is [4,3], [..] is needed: .. is [3,4] in 'w'");
+    check_message(r.graph, adamw(r.graph, w, w, w, w, lr, lr, lr, adam), "'clip' is [1], [2] is needed");
+    check_message(r.graph, muon(r.graph, flat, flat, flat, lr, clip, at), "'w' is [4], [..,N,D] is needed");
+    check_message(r.graph, muon(r.graph, w, w, other, lr, clip, at), "'m' is [4,3], [..,N,D] is needed: N is 3 in 'w', not 4");
     check_message(r.graph, bias_step(r.graph, flat, values(&r, "counts", SHAPE(5)), clip, 1e-3),
-                  "bias has shape [4], counts [5]");
+                  "'counts' is [5], [E] is needed: E is 4 in 'bias', not 5");
     check_message(r.graph, clip_heads(r.graph, w, flat, clip, (struct clip_heads_attr){ 100, 0.5, 2 }),
                   "2 groups do not divide 3 rows and 4 heads");
     check_message(r.graph, clip_heads(r.graph, other, flat, clip, (struct clip_heads_attr){ 0, 0.5, 2 }),
-                  "the limit is 0");
-    check_message(r.graph, average(r.graph, w, other, clip, lr), "average has shape [3,4], w [4,3]");
-    check_message(r.graph, average(r.graph, w, w, lr, lr), "the two values of clip_norm and one rate");
-    check_message(r.graph, global_norm(r.graph, 2, (struct node *[]){ w, ids }), "input 1 must be REAL");
+                  "limit = 0, it must be above 0");
+    check_message(r.graph, average(r.graph, w, other, clip, lr), "'w' is [4,3], [..] is needed: .. is [3,4] in 'average'");
+    check_message(r.graph, average(r.graph, w, w, lr, lr), "'clip' is [1], [2] is needed");
+    check_message(r.graph, global_norm(r.graph, 2, (struct node *[]){ w, ids }), "'grads[1]' is I32, REAL is needed");
     check_message(r.graph, global_norm(r.graph, 0, NULL), "there are no grads");
-    check_message(r.graph, clip_norm(r.graph, lr, NULL, -1), "the largest norm is -1");
-    check_message(r.graph, update_ratio(r.graph, 1, &lr), "input 0 is not what an update gives");
+    check_message(r.graph, clip_norm(r.graph, lr, NULL, -1), "most = -1, it must be at least 0");
+    check_message(r.graph, update_ratio(r.graph, 1, &lr), "'changes[0]' is [1], [2] is needed");
     graph_free(r.graph);
     leaves_free(r.leaves);
 }

@@ -21,11 +21,7 @@ VERB struct node *dispatch(struct graph *g, struct node *index, int experts, int
 static int dispatch_infer(struct node *n, struct err *e)
 {
     const struct attr *at = n->attr;
-    if (node_need(n, 0, 2, e) != 0) return -1;
     int64_t pairs = shape_count(n->in[0]->shape), rows = at->rows > 0 && at->rows < pairs ? at->rows : pairs;
-    if (n->in[0]->dtype != DTYPE_I32) return err_set(e, "indices must be I32");
-    if (at->experts < 1) return err_set(e, "experts = %lld, at least 1 is needed", (long long)at->experts);
-    if (at->rows < 0) return err_set(e, "rows = %lld, at least 1 is needed, or 0 for all", (long long)at->rows);
     if (pairs > INT32_MAX) return err_set(e, "%lld rows do not fit 32 bits", (long long)pairs);
     node_value(n, DTYPE_I32, SHAPE(at->experts + 1));       /* offsets */
     node_output(n, DTYPE_I32, SHAPE(rows));                 /* order */
@@ -95,7 +91,7 @@ KERNELS(dispatch) = { dispatch_forward, NULL, NULL };
 
 ATTRIBUTES(dispatch, struct attr,
     INT(struct attr, experts, NEEDED, 1, INT32_MAX, "", "there are"),
-    INT(struct attr, rows, 0, 0, INT32_MAX, "", "that are known to be enough; 0: T K"));
+    INT(struct attr, rows, 0, 0, HUGE_VAL, "", "that are known to be enough; 0: T K"));
 OP(dispatch, .inputs = "index:I32[T,K]",
    .outputs = "offsets:I32[E+1] order:I32[R] inverse:I32[T,K] counts:I32[E]",
    .about = "a stable sort by expert: where the rows of each begin; which pair t K + j a row is, -1 from the last "
@@ -110,12 +106,9 @@ VERB struct node *gather(struct graph *g, struct node *x, struct node *order, st
 }
 
 /* order [R] and inverse [T,K] are inverse to one another where neither is -1; they are inputs 1 and 2 of both ops. */
-static int need_maps(struct node *n, struct err *e)
+static int check_maps(const struct node *n, struct err *e)
 {
     char text[64];
-    if (node_need(n, 0, 2, e) != 0 || node_need(n, 1, 1, e) != 0 || node_need(n, 2, 2, e) != 0) return -1;
-    if (n->in[1]->dtype != DTYPE_I32 || n->in[2]->dtype != DTYPE_I32)
-        return err_set(e, "order and inverse must be I32");
     if (n->in[1]->shape.dim[0] > shape_count(n->in[2]->shape))
         return err_set(e, "order has %lld rows, inverse %s", (long long)n->in[1]->shape.dim[0],
                        shape_text(n->in[2]->shape, text));
@@ -124,11 +117,8 @@ static int need_maps(struct node *n, struct err *e)
 
 static int gather_infer(struct node *n, struct err *e)
 {
-    if (need_maps(n, e) != 0) return -1;
-    struct shape x = n->in[0]->shape, inverse = n->in[2]->shape;
-    if (x.dim[0] != inverse.dim[0])
-        return err_set(e, "there are %lld tokens, inverse has %lld", (long long)x.dim[0], (long long)inverse.dim[0]);
-    node_value(n, n->in[0]->dtype, SHAPE(n->in[1]->shape.dim[0], x.dim[1]));
+    if (check_maps(n, e) != 0) return -1;
+    node_value(n, n->in[0]->dtype, SHAPE(n->in[1]->shape.dim[0], shape_last(n->in[0]->shape)));
     return 0;
 }
 
@@ -213,17 +203,8 @@ VERB struct node *combine(struct graph *g, struct node *y, struct node *order, s
 
 static int combine_infer(struct node *n, struct err *e)
 {
-    char gate[64], inverse[64];
-    if (need_maps(n, e) != 0) return -1;
-    int64_t rows = n->in[1]->shape.dim[0];
-    struct shape y = n->in[0]->shape, map = n->in[2]->shape;
-    if (n->in[3]->dtype != DTYPE_REAL) return err_set(e, "gates must be REAL");
-    if (!shape_equal(n->in[3]->shape, map))
-        return err_set(e, "gates have shape %s, inverse %s", shape_text(n->in[3]->shape, gate),
-                       shape_text(map, inverse));
-    if (y.dim[0] != rows)
-        return err_set(e, "there are %lld rows, order has %lld", (long long)y.dim[0], (long long)rows);
-    node_value(n, DTYPE_ACT, SHAPE(map.dim[0], y.dim[1]));
+    if (check_maps(n, e) != 0) return -1;
+    node_value(n, DTYPE_ACT, SHAPE(n->in[2]->shape.dim[0], shape_last(n->in[0]->shape)));
     return 0;
 }
 

@@ -18,7 +18,6 @@ static int infer(struct node *n, struct err *e)
     const struct noise_attr *at = n->attr;
     struct shape key = n->in[0]->shape, shape = { .rank = (int)at->rank };
     memcpy(shape.dim, at->dim, sizeof shape.dim);
-    if (n->in[0]->dtype != DTYPE_I32 || key.rank != 2 || key.dim[1] != 2) return err_set(e, "keys are I32 [B,2]");
     if (shape.dim[0] % key.dim[0] != 0)
         return err_set(e, "%lld rows cannot be those of %lld sequences", (long long)shape.dim[0],
                        (long long)key.dim[0]);
