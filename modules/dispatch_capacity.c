@@ -19,10 +19,11 @@ static struct dispatched build(struct build *b, struct pick self, struct node *u
     if (b->mode == MODE_TRAIN) {
         int64_t room = (int64_t)ceil(c->factor * r->k * (double)b->seq / r->experts);
         struct node *gate = c->first == PRIORITY_GATE ? r->gate : NULL;
-        r->index = drop_over_capacity(g, r->index, gate, r->experts, b->batch, room, (enum priority)c->first);
+        int computed = r->experts - r->idle;
+        r->index = drop_over_capacity(g, r->index, gate, computed, b->batch, room, (enum priority)c->first);
         build_metric(b, "drop_rate", graph_result(g, r->index, 1), "", BETTER_LOWER,
                      "share of assignments that found no room at their expert");
-        int64_t rows = b->batch * r->experts * room;
+        int64_t rows = b->batch * computed * room;
         if (r->rows == 0 || rows < r->rows) r->rows = rows;
     }
     return build_dispatched(b, u, r);

@@ -1,14 +1,24 @@
 /* Mixture of experts: shared(u) + sum over the K chosen experts of gate * f_i(u), f_i a feed-forward. The main loss
-   trains the router through the gates alone; which experts are chosen is a constant to it. */
+   trains the router through the gates alone; which experts are chosen is a constant to it.
+   Idle experts are chosen like the others and compute nothing, so that a token may do with less: a zero expert is 0
+   (AdaMoE, Zeng 2024), a copy is u (LongCat 2025), a constant is (1 - a) u + a c with a learned vector c and
+   a = sigmoid(u . w) (MoE++, Jin 2024, whose softmax over two logits this is). They are behind the others, in the order
+   copies, constants, zeros. */
 #include "model/module.h"
 
 #include <math.h>
 #include <stdio.h>
 
-struct conf { int experts, d_ff; struct pick activation, router; struct picks balance; struct pick dispatch, shared; };
+struct conf {
+    int experts, d_ff, copy, constant, zero;
+    struct pick activation, router; struct picks balance; struct pick dispatch, shared;
+};
 static const struct param params[] = {
     INT(struct conf, experts, 8, 1, 4096, "", "routed experts"),
     INT(struct conf, d_ff, 64, 1, 1 << 20, "", "hidden width of an expert"),
+    INT(struct conf, copy, 0, 0, 4096, "", "idle experts that give back what they get"),
+    INT(struct conf, constant, 0, 0, 4096, "", "idle experts that mix it with a learned vector"),
+    INT(struct conf, zero, 0, 0, 4096, "", "idle experts that give nothing"),
     SLOT(struct conf, activation, SLOT_ACTIVATION, "swiglu", "of experts, shared ones too"),
     SLOT(struct conf, router, SLOT_ROUTER, "staged", "who goes where"),
     SLOTS(struct conf, balance, SLOT_BALANCE, "what keeps the load even"),
@@ -16,6 +26,9 @@ static const struct param params[] = {
     SLOT(struct conf, shared, SLOT_SHARED, "none", "experts that every token uses"),
     { 0 }
 };
+
+static int idle_of(const struct conf *c) { return c->copy + c->constant + c->zero; }
+static int choices_of(const struct conf *c) { return c->experts + idle_of(c); }
 
 /* How likely a choice was is known of normal noise alone, and of a choice that goes by nothing but the noisy logits. */
 static void check_noise(const struct conf *c, const char *path, struct problems *problems)
@@ -37,19 +50,19 @@ static void check_noise(const struct conf *c, const char *path, struct problems 
     if (asks && moves)
         module_problem(problems, path, key, "needs a choice by noisy logits alone, and '%s' moves it: take one of them",
                        moves);
-    if (asks && router.top_k >= c->experts)
+    if (asks && router.top_k >= choices_of(c))
         module_problem(problems, path, key, "with router.top_k = %d every one of %d experts is chosen: at most %d",
-                       router.top_k, c->experts, c->experts - 1);
+                       router.top_k, choices_of(c), choices_of(c) - 1);
 }
 
 static void check_groups(const struct conf *c, const struct traits *router, const char *path, struct problems *problems)
 {
     if (router->groups == 0) return;
-    int room = c->experts / router->groups * router->group_limit;
-    if (c->experts % router->groups != 0)
+    int choices = choices_of(c), room = choices / router->groups * router->group_limit;
+    if (choices % router->groups != 0)
         module_problem(problems, path, "router.select.groups", "%d: %d experts cannot be divided so", router->groups,
-                       c->experts);
-    else if (router->top_k <= c->experts && room < router->top_k)
+                       choices);
+    else if (router->top_k <= choices && room < router->top_k)
         module_problem(problems, path, "router.select.limit", "%d of %d groups have %d experts, top_k = %d are chosen",
                        router->group_limit, router->groups, room, router->top_k);
 }
@@ -59,13 +72,17 @@ static void check(struct pick self, const struct model_conf *model, const char *
     (void)model;
     const struct conf *c = self.conf;
     struct traits router = module_traits(c->router);
-    if (router.top_k > c->experts)
-        module_problem(problems, path, "router.top_k", "%d: the model has only %d experts", router.top_k, c->experts);
+    if (router.top_k > choices_of(c))
+        module_problem(problems, path, "router.top_k", "%d: the model has only %d experts", router.top_k,
+                       choices_of(c));
+    if (router.keyless && idle_of(c) > 0)
+        module_problem(problems, path, "router.select",
+                       "chooses without scores: %d idle experts would be chosen whatever they give", idle_of(c));
     for (int i = 0; i < c->balance.n && router.keyless; i++)
         if (c->balance.pick[i].module->balance_key)
             module_problem(problems, path, "balance", "%s moves the key, but router.select does not choose by it",
                            c->balance.pick[i].module->name);
-    if (router.top_k == 1 && c->experts > 1 && router.gates_sum_to_one)
+    if (router.top_k == 1 && choices_of(c) > 1 && router.gates_sum_to_one)
         module_problem(problems, path, "router.normalize",
                        "after: with top_k = 1 every gate would be 1 and the router would get no gradient");
     check_groups(c, &router, path, problems);
@@ -88,9 +105,11 @@ static void observe_visits(struct build *b, const struct routing *r, const struc
 {
     struct graph *g = b->graph;
     int64_t tokens = r->index->shape.dim[0];
-    if (router->uneven)
-        build_row_metric(b, "router_token_experts", ones_of(g, visits(g, r), tokens), "", BETTER_NONE,
-                         "mean over tokens of the experts that it goes to");
+    if (router->uneven || r->idle) {
+        struct node *all = visits(g, r), *computed = r->idle ? columns(g, all, 0, r->experts - r->idle) : all;
+        build_row_metric(b, "router_token_experts", ones_of(g, computed, tokens), "", BETTER_NONE,
+                         "mean over tokens of the experts that it goes to, without idle ones");
+    }
     if (router->groups > 1) {
         struct node *group = view(g, visits(g, r), SHAPE(tokens * router->groups, r->experts / router->groups)),
                     *visited = pick(g, group, topk(g, group, 1));                               /* [TG,1] */
@@ -99,10 +118,11 @@ static void observe_visits(struct build *b, const struct routing *r, const struc
     }
 }
 
-static void observe(struct build *b, const struct routing *r, const struct traits *router)
+static void observe(struct build *b, const struct routing *r, const struct dispatched *d, const struct traits *router)
 {
     struct graph *g = b->graph;
-    build_metric_as(b, "expert_tokens", r->counts, "assignment", CARRY_SUM, BETTER_NONE,
+    struct node *counts = r->idle ? graph_result(g, d->offsets, 3) : r->counts;
+    build_metric_as(b, "expert_tokens", counts, "assignment", CARRY_SUM, BETTER_NONE,
                     "assignments to each expert in the step");
     build_row_metric(b, "router_prob_mean", mean_rows(g, build_present(b, r->share, 0)), "", BETTER_NONE,
                      "mean over tokens of the normalised score");    /* [E] */
@@ -128,22 +148,54 @@ static struct node *experts(struct build *b, const struct conf *c, const struct 
     return expert_linear(b, "experts.down", ROLE_FFN_DOWN, d, hidden, b->width, c->experts, active);
 }
 
+/* u times the sum of its row of gates [T,..]. */
+static struct node *times_sum(struct graph *g, struct node *u, struct node *gates)
+{
+    int64_t n = shape_last(gates->shape), tokens = u->shape.dim[0];
+    struct node *sum = columns(g, cumsum(g, gates), n - 1, 1);                                  /* [T,1] */
+    return view(g, mul_heads(g, view(g, u, SHAPE(tokens, 1, shape_last(u->shape))), sum), u->shape);
+}
+
+/* What idle experts give a token. [T,D]; NULL: nothing */
+static struct node *idle(struct build *b, const struct conf *c, struct node *u, const struct routing *r)
+{
+    struct graph *g = b->graph;
+    if (c->copy + c->constant == 0) return NULL;
+    struct node *gates = scatter(g, r->gate, r->index, r->experts),                             /* [T,E] */
+                *copied = c->copy ? columns(g, gates, c->experts, c->copy) : NULL;
+    if (c->constant == 0) return times_sum(g, u, copied);
+    struct node *of = columns(g, gates, c->experts + c->copy, c->constant),                     /* [T,C] */
+                *mixed = mul(g, of, sigmoid(g, linear(b, "constants.share", ROLE_ROUTER, u, c->constant))),
+                *left = subtract(g, of, mixed),
+                *vectors = build_weight(b, "constants.weight", ROLE_SCALAR, SHAPE(b->width, c->constant),
+                                        (struct init){ .kind = INIT_NORMAL, .std = 1 });        /* [D,C] */
+    vectors->leaf->active = (double)r->k / r->experts;
+    if (copied) left = concat(g, 2, (struct node *[]){ copied, left });
+    return add(g, times_sum(g, u, left), matmul(g, mixed, vectors, DTYPE_ACT));
+}
+
 static struct node *build(struct build *b, struct pick self, struct node *u)
 {
     const struct conf *c = self.conf;
-    struct routing r = c->router.module->router(b, c->router, u, c->experts, c->balance);
+    struct routing r = c->router.module->router(b, c->router, u, choices_of(c), c->balance);
+    r.idle = idle_of(c);
     bool thinned = r.index != r.chosen;
     r.chosen = build_present(b, r.chosen, -1);
     r.index = thinned ? build_present(b, r.index, -1) : r.chosen;
     struct dispatched d = c->dispatch.module->dispatch(b, c->dispatch, u, &r);
     for (int i = 0; i < c->balance.n; i++) c->balance.pick[i].module->balance(b, c->balance.pick[i], &r);
     struct traits router = module_traits(c->router);
-    observe(b, &r, &router);
+    observe(b, &r, &d, &router);
     struct node *routed = combine(b->graph, experts(b, c, &r, &d), d.order, d.inverse, r.gate);   /* [T,D] */
+    struct node *without = idle(b, c, u, &r);
+    if (without) routed = add(b->graph, routed, without);
     return c->shared.module->shared(b, c->shared, u, (struct hidden){ c->d_ff, c->activation }, routed);
 }
 
+static void traits(struct pick self, struct traits *t) { if (idle_of(self.conf) > 0) t->uneven = true; }
+
 const struct module ffn_moe = {
     .slot = SLOT_FFN, .name = "moe", .about = "mixture of experts",
-    .conf_size = sizeof(struct conf), .params = params, .check = check, .ffn = build,
+    .conf_size = sizeof(struct conf), .params = params, .check = check, .traits = traits,
+    .ffn = build,
 };

@@ -66,7 +66,7 @@ static void traits(struct pick self, struct traits *t)
     t->groups = c->groups;
     t->group_limit = c->limit;
     t->largest_keys = c->limit == c->groups;
-    t->uneven = c->chance > 0;
+    if (c->chance > 0) t->uneven = true;
 }
 
 const struct module select_top_k = {

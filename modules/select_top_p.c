@@ -1,7 +1,7 @@
 /* Top-p: each token goes to as few of its best experts as hold p of its probability together, to one at least and to
-   top_k at most. Huang 2024 (arXiv 2403.07652): p = 0.4. At first all probabilities are about 1 / E, so that p E experts
-   would be needed, and top_k cuts; later fewer are. How many a token uses is router_token_experts; `active` of `plan`
-   counts top_k. */
+   top_k at most. Huang 2024 (arXiv 2403.07652): p = 0.4. At first all probabilities are about 1 / E, so that p E
+   experts would be needed and top_k cuts; later fewer are. How many a token uses is router_token_experts; `active` of
+   `plan` counts top_k. */
 #include "model/module.h"
 
 struct conf { double p; };

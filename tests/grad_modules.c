@@ -194,6 +194,26 @@ static void test_gradient_of_noise(void **state)
     config_free(&c);
 }
 
+/* Copies, constants and zeros beside experts, in company with what counts and what drops. */
+static void test_gradient_of_idle_experts(void **state)
+{
+    (void)state;
+    static const char *const sets[] = {
+        TEXT({"ffn.copy": 2, "ffn.constant": 3, "ffn.zero": 1, "ffn.router.top_k": 5,
+              "ffn.balance": ["switch_aux", "z_loss", "importance"], "ffn.dispatch": "capacity"}),
+        TEXT({"ffn.copy": 1, "ffn.router.top_k": 4, "ffn.router.normalize": "after"}),
+        TEXT({"ffn.constant": 1, "ffn.router": {"top_k": 4, "score": "sigmoid"}, "ffn.balance": ["bias"]}),
+    };
+    for (int i = 0; i < COUNT(sets); i++) {
+        struct config c = { tiny_json(&model_schema, tiny_base, sets[i]), json_object() };
+        struct tiny t;
+        assert_true(build(&t, &c));
+        check_gradient("idle experts", &t, 1);
+        tiny_free(&t);
+        config_free(&c);
+    }
+}
+
 /* ---- parameters ---- */
 
 static json_t *number(const struct param *p, double v)
@@ -472,6 +492,7 @@ int main(void)
         cmocka_unit_test(test_gradients), cmocka_unit_test(test_gradients_of_choices),
         cmocka_unit_test(test_gradient_of_all), cmocka_unit_test(test_gradient_of_hybrid),
         cmocka_unit_test(test_gradient_of_noise),
+        cmocka_unit_test(test_gradient_of_idle_experts),
         cmocka_unit_test(test_no_dead_parameter), cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_off_is_inert), cmocka_unit_test(test_initial_weights_do_not_move),
         cmocka_unit_test(test_larger_models_hold_smaller_ones),

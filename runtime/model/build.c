@@ -107,8 +107,9 @@ struct node *build_drop_later(struct build *b, struct node *index, struct node *
 struct dispatched build_dispatched(struct build *b, struct node *u, struct routing *r)
 {
     struct graph *g = b->graph;
-    struct node *sorted = dispatch(g, r->index, r->experts, r->rows);                         /* offsets [E+1] */
-    r->counts = graph_result(g, sorted, 3);
+    struct node *sorted = dispatch(g, r->index, r->experts - r->idle, r->rows),               /* offsets [E+1] */
+                *counted = r->idle ? dispatch(g, r->index, r->experts, 0) : sorted;
+    r->counts = graph_result(g, counted, 3);
     struct dispatched d = { .offsets = sorted, .order = graph_result(g, sorted, 1),
                             .inverse = graph_result(g, sorted, 2) };
     d.rows = gather(g, u, d.order, d.inverse);                                                  /* [R,D] */

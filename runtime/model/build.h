@@ -48,6 +48,7 @@ struct projector { struct kv (*build)(struct build *b, const void *context, stru
 struct noisy { struct node *choice, *gate, *std; double std_all; };
 struct routing {
     int experts, k;
+    int idle;                                               /* of the experts: the last ones, which compute nothing */
     int64_t rows;                                           /* most pairs that can be chosen; 0: each of `index` */
     struct node *logits;                                    /* REAL [T,E], without noise */
     struct noisy noisy;
@@ -56,7 +57,7 @@ struct routing {
     struct node *key;                                       /* REAL [T,E]: what the choice goes by */
     struct node *index, *gate;                              /* I32, REAL [T,K]; -1: no expert */
     struct node *chosen;                                    /* index as it was selected, before any was dropped */
-    struct node *counts;                                    /* I32 [E], set by dispatch */
+    struct node *counts;                                    /* I32 [E], set by dispatch; idle ones too */
 };
 /* rows [R,D]; see ops dispatch, gather, combine */
 struct dispatched { struct node *rows, *offsets, *order, *inverse; };
@@ -101,7 +102,7 @@ struct node *expert_linear(struct build *b, const char *name, enum role role, co
 struct node *feed_forward(struct build *b, struct pick activation, struct node *u, int64_t width);
 /* index [T,K] without the choices after the first that have 0 in `later` [T,K-1]. */
 struct node *build_drop_later(struct build *b, struct node *index, struct node *later);
-/* Rows of u for each pair of r->index that has an expert, sorted by expert; sets r->counts. */
+/* Rows of u for each pair of r->index that has an expert to compute it, sorted by expert; sets r->counts. */
 struct dispatched build_dispatched(struct build *b, struct node *u, struct routing *r);
 /* A gain vector (ones or zeros), a table, or another weight that is no linear. */
 struct node *build_weight(struct build *b, const char *name, enum role role, struct shape shape, struct init init);

@@ -49,7 +49,7 @@ static void sum_exp(const struct tensor *x, int64_t row, int64_t rows, real top[
 
 /* ---- softmax, REAL;  dx = y (dy - sum(y dy)) ---- */
 
-static int softmax_infer(struct node *n, struct err *e)
+static int real_infer(struct node *n, struct err *e)
 {
     (void)e;
     node_value(n, DTYPE_REAL, n->in[0]->shape);
@@ -91,7 +91,7 @@ KERNELS(softmax) = { softmax_forward, softmax_backward, NULL };
 OP(softmax, .inputs = "x[..,D]",
    .outputs = "p:REAL[..,D]",
    .about = "softmax over the last dimension",
-   .infer = softmax_infer, .gradient = true, .rows = 1, .reads_out = 1);
+   .infer = real_infer, .gradient = true, .rows = 1, .reads_out = 1);
 
 VERB struct node *softmax(struct graph *g, struct node *x) { return graph_emit(g, &op_softmax, NULL, x); }
 
@@ -232,13 +232,6 @@ VERB struct node *row_entropy(struct graph *g, struct node *p) { return graph_em
 
 VERB struct node *cumsum(struct graph *g, struct node *x) { return graph_emit(g, &op_cumsum, NULL, x); }
 
-static int cumsum_infer(struct node *n, struct err *e)
-{
-    (void)e;
-    node_value(n, DTYPE_REAL, n->in[0]->shape);
-    return 0;
-}
-
 static void cumsum_rows(const struct args *a, int64_t from, int64_t to)
 {
     int64_t d = shape_last(a->in[0].shape);
@@ -267,4 +260,4 @@ KERNELS(cumsum) = { cumsum_forward, cumsum_backward, NULL };
 OP(cumsum, .inputs = "x:REAL[..,D]",
    .outputs = "y:REAL[..,D]",
    .about = "sums of a row up to each value, itself included",
-   .infer = cumsum_infer, .gradient = true, .rows = 1, .rows_back = true);
+   .infer = real_infer, .gradient = true, .rows = 1, .rows_back = true);
