@@ -359,6 +359,9 @@
 ---@field [1]? "moe"
 ---@field experts? integer|fun(layer: integer): integer routed experts; default 8, 1 … 4096
 ---@field d_ff? integer|fun(layer: integer): integer hidden width of an expert; default 64, 1 … 1048576
+---@field copy? integer|fun(layer: integer): integer idle experts that give back what they get; default 0, 0 … 4096
+---@field constant? integer|fun(layer: integer): integer idle experts that mix it with a learned vector; default 0, 0 … 4096
+---@field zero? integer|fun(layer: integer): integer idle experts that give nothing; default 0, 0 … 4096
 ---@field activation? sluice.activation|fun(layer: integer): sluice.activation of experts, shared ones too; default swiglu
 ---@field router? sluice.router|fun(layer: integer): sluice.router who goes where; default staged
 ---@field balance? sluice.balance|sluice.balance[]|fun(layer: integer): sluice.balance|sluice.balance[] what keeps the load even; default {}
@@ -456,6 +459,8 @@
 ---| sluice.select.expert_choice
 ---| "hash" # experts by the token's id
 ---| sluice.select.hash
+---| "forced" # experts at random, in turn or always the same; for benchmarks
+---| sluice.select.forced
 
 ---each token its best experts
 ---@class sluice.select.top_k
@@ -477,6 +482,14 @@
 ---experts by the token's id
 ---@class sluice.select.hash
 ---@field [1]? "hash"
+---@field of? "token"|"bigram"|fun(layer: integer): "token"|"bigram" whose experts: the token's, or those of it and the one before; default token
+---@field per_layer? boolean|fun(layer: integer): boolean each layer has a table of its own; default false
+
+---experts at random, in turn or always the same; for benchmarks
+---@class sluice.select.forced
+---@field [1]? "forced"
+---@field pattern? "random"|"uniform"|"constant"|fun(layer: integer): "random"|"uniform"|"constant" any experts; one after the other; the first ones always; default random
+---@field skew? number|fun(layer: integer): number of random: expert e is drawn as (e + 1)^-skew; 0: all alike; default 0, 0 … 10
 
 ---@alias sluice.balance
 ---| "none" # no balancing
