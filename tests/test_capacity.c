@@ -110,8 +110,8 @@ static void test_all_take_all(void **state)
     struct node *z = graph_input(g, "z", DTYPE_REAL, SHAPE(TOKENS, EXPERTS)),
                 *x = graph_input(g, "x", DTYPE_REAL, SHAPE(TOKENS, WIDTH));
     struct node *p = softmax(g, z), *index = topk_columns(g, p, GROUPS, GROUP), *d = dispatch(g, index, EXPERTS, 0);
-    struct node *order = graph_result(g, d, 1), *place = graph_result(g, d, 2),
-                *y = combine(g, gather(g, x, order, place), order, place, pick(g, p, index));
+    struct node *order = graph_result(g, d, 1), *inverse = graph_result(g, d, 2),
+                *y = combine(g, gather(g, x, order, inverse), order, inverse, pick(g, p, index));
     run_start(&r, 1);
     run_normal(&r, z, 1);
     run_normal(&r, x, 2);
@@ -202,12 +202,12 @@ static void test_drops(void **state)
     }
 }
 
-/* Groups do not see each other: turned by one group, everything turns. */
+/* Groups do not see each other: shifted by one group, everything shifts. */
 static void test_groups_are_apart(void **state)
 {
     (void)state;
     int32_t chosen[2][TOKENS * EXPERTS], kept[2][TOKENS * K];
-    for (int turn = 0; turn < 2; turn++) {
+    for (int shift = 0; shift < 2; shift++) {
         struct run r = run_new();
         struct node *key = graph_input(r.graph, "key", DTYPE_REAL, SHAPE(TOKENS, EXPERTS)),
                     *index = topk_columns(r.graph, key, GROUPS, 20);
@@ -215,14 +215,14 @@ static void test_groups_are_apart(void **state)
         struct node *drops = drop_over_capacity(r.graph, pairs, NULL, EXPERTS, GROUPS, 20, PRIORITY_CHOICE);
         run_start(&r, 2);
         for (int64_t t = 0; t < TOKENS; t++) {
-            int64_t from = (t + turn * GROUP) % TOKENS;
+            int64_t from = (t + shift * GROUP) % TOKENS;
             for (int64_t e = 0; e < EXPERTS; e++)
                 run_reals(&r, key)[t * EXPERTS + e] = (real)sin((double)(from * EXPERTS + e));
             for (int64_t j = 0; j < K; j++) run_ints(&r, pairs)[t * K + j] = (int32_t)(from * from / 3 + j) % EXPERTS;
         }
         run_forward(&r);
-        memcpy(chosen[turn], run_ints(&r, index), sizeof chosen[turn]);
-        memcpy(kept[turn], run_ints(&r, drops), sizeof kept[turn]);
+        memcpy(chosen[shift], run_ints(&r, index), sizeof chosen[shift]);
+        memcpy(kept[shift], run_ints(&r, drops), sizeof kept[shift]);
         run_free(&r);
     }
     assert_memory_equal(chosen[1], chosen[0] + GROUP * EXPERTS, (TOKENS - GROUP) * EXPERTS * sizeof(int32_t));
@@ -265,9 +265,9 @@ static void test_no_weight_no_row(void **state)
     struct node *x = graph_input(g, "x", DTYPE_ACT, SHAPE(TOKENS, WIDTH)), *gate = clamp(g, z, 0, 3), *sum[2], *rows[2];
     for (int dropped = 0; dropped < 2; dropped++) {
         struct node *d = dispatch(g, dropped ? drop_zero(g, index, gate) : index, EXPERTS, 0),
-                    *order = graph_result(g, d, 1), *place = graph_result(g, d, 2);
+                    *order = graph_result(g, d, 1), *inverse = graph_result(g, d, 2);
         rows[dropped] = d;
-        sum[dropped] = combine(g, gather(g, x, order, place), order, place, gate);
+        sum[dropped] = combine(g, gather(g, x, order, inverse), order, inverse, gate);
     }
     run_start(&r, 1);
     for (int64_t p = 0; p < TOKENS * K; p++) run_ints(&r, index)[p] = (int32_t)(p * p / 3 % EXPERTS);

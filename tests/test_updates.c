@@ -161,22 +161,22 @@ static void test_newton_schulz_of_rank_one(void **state)
     assert_near(made, ROWS * COLS, expected, pow(3.4445, 5) * 0x1p-24);
 }
 
-static void test_newton_schulz_turned_and_scaled(void **state)
+static void test_newton_schulz_transposed_and_scaled(void **state)
 {
     enum { ROWS = 130, COLS = 70, SIZE = ROWS * COLS };
     (void)state;
-    static real u[SIZE], turned[SIZE], louder[SIZE], made[SIZE], made_turned[SIZE], made_louder[SIZE];
+    static real u[SIZE], transposed[SIZE], louder[SIZE], made[SIZE], made_transposed[SIZE], made_louder[SIZE];
     normal_values(u, SIZE, 3);
-    for (int r = 0; r < ROWS; r++) for (int c = 0; c < COLS; c++) turned[c * ROWS + r] = u[r * COLS + c];
+    for (int r = 0; r < ROWS; r++) for (int c = 0; c < COLS; c++) transposed[c * ROWS + r] = u[r * COLS + c];
     for (int i = 0; i < SIZE; i++) louder[i] = 1000 * u[i];
     orthogonal(SHAPE(ROWS, COLS), 5, 1, u, made);
-    orthogonal(SHAPE(COLS, ROWS), 5, 1, turned, made_turned);
+    orthogonal(SHAPE(COLS, ROWS), 5, 1, transposed, made_transposed);
     orthogonal(SHAPE(ROWS, COLS), 5, 2, louder, made_louder);
     double length = 0;
     for (int r = 0; r < ROWS; r++)
         for (int c = 0; c < COLS; c++) {
             double value = (double)made[r * COLS + c];
-            assert_near(&made_turned[c * ROWS + r], 1, &value, 1e-6);
+            assert_near(&made_transposed[c * ROWS + r], 1, &value, 1e-6);
             assert_near(&made_louder[r * COLS + c], 1, &value, 1e-5);
             length += value * value;
         }
@@ -442,7 +442,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_adamw_two_steps), cmocka_unit_test(test_adamw_is_scale_free),
         cmocka_unit_test(test_adamw_eps), cmocka_unit_test(test_newton_schulz_values),
-        cmocka_unit_test(test_newton_schulz_of_rank_one), cmocka_unit_test(test_newton_schulz_turned_and_scaled),
+        cmocka_unit_test(test_newton_schulz_of_rank_one), cmocka_unit_test(test_newton_schulz_transposed_and_scaled),
         cmocka_unit_test(test_stack_is_its_matrices), cmocka_unit_test(test_muon_momentum),
         cmocka_unit_test(test_bias_step), cmocka_unit_test(test_clip_heads), cmocka_unit_test(test_average),
         cmocka_unit_test(test_clip), cmocka_unit_test(test_skipped_step), cmocka_unit_test(test_threads_keep_bits),

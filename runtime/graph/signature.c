@@ -238,7 +238,7 @@ static int choice_find(const char *words, const char *word)
 }
 
 /* One attribute, or its default where nothing is given. */
-static int attribute_set(const struct param *p, const struct given *v, void *attr, struct err *e)
+static int attribute_set(const struct param *p, const struct named *v, void *attr, struct err *e)
 {
     bool whole = p->type == PARAM_INT || p->type == PARAM_BOOL || p->type == PARAM_CHOICE;
     if (!v && isnan(p->value)) return err_set(e, "'%s' is missing", p->name);
@@ -261,7 +261,7 @@ static int attribute_set(const struct param *p, const struct given *v, void *att
     return 0;
 }
 
-static const struct given *given_find(int n, const struct given *given, const char *name)
+static const struct named *given_find(int n, const struct named *given, const char *name)
 {
     for (int i = 0; i < n; i++) if (strcmp(given[i].name, name) == 0) return &given[i];
     return NULL;
@@ -269,7 +269,7 @@ static const struct given *given_find(int n, const struct given *given, const ch
 
 /* Every name that is given must be one of the op's. */
 enum { NAMES = 24 };
-static int names_check(const struct op *op, int n, const struct given *given, struct err *e)
+static int names_check(const struct op *op, int n, const struct named *given, struct err *e)
 {
     struct op_value in[NAMES];
     const char *names[2 * NAMES + 1];
@@ -290,7 +290,7 @@ static int names_check(const struct op *op, int n, const struct given *given, st
     return 0;
 }
 
-struct node *graph_call(struct graph *g, const char *name, int n, const struct given *given)
+struct node *graph_call(struct graph *g, const char *name, int n, const struct named *given)
 {
     if (g->failed) return g->poison;
     const struct op *op = op_find(name);
@@ -308,7 +308,7 @@ struct node *graph_call(struct graph *g, const char *name, int n, const struct g
     void *attr = arena_alloc(g->arena, op->attr_size + 1);
     if (names_check(op, n, given, &e) != 0) return graph_fail(g, "%s: %s: %s", g->path, name, e.text);
     for (; count < NAMES && op_input(op, count, &in); count++) {
-        const struct given *v = given_find(n, given, in.name);
+        const struct named *v = given_find(n, given, in.name);
         if (v && v->kind != GIVEN_NODE) return graph_fail(g, "%s: %s: '%s' must be a node", g->path, name, in.name);
         if (v && in.many) {
             all = v->nodes;

@@ -26,12 +26,12 @@ int op_fits(struct extents *x, const struct op_value *value, struct decl decl, s
 int op_knows(const struct op *op, const void *attr, struct err *e);
 
 /* A node by names, as scripts make them. Inputs and attributes have their names; `nodes` are an input of any number. */
-struct given {
+struct named {
     const char *name; enum { GIVEN_NODE, GIVEN_INT, GIVEN_REAL, GIVEN_WORD, GIVEN_BOOL } kind;
     int n; struct node *const *nodes;
     int64_t integer; double real; const char *word;
 };
-struct node *graph_call(struct graph *g, const char *op, int n, const struct given *given);
+struct node *graph_call(struct graph *g, const char *op, int n, const struct named *given);
 
 extern const struct op *const op_all[];                     /* by index, in the order of ops.h; ends with NULL */
 

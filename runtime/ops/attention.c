@@ -4,7 +4,7 @@
    Gimelshein 2018); backward makes p anew from the log-sum-exp, of which a sink is part (Dao 2022). Query head h reads
    key head h / (H/G), and a block holds queries of all heads that share a key head. */
 #include "op.h"
-#include "cpu/isa/attend_few.h"
+#include "cpu/isa/attend_decode.h"
 #include "cpu/isa/attend_sink.h"
 
 enum { WIDEST = 1024, TASKS = 8 };
@@ -95,7 +95,7 @@ static void forward_block(const struct args *a, const struct sizes *s, int64_t h
     shares(a, s, &q, &r, rescale);
     for (int64_t w = 0; w < s->value_wide; w++)
         for (int i = 0; i < QUERIES; i++) o[w * QUERIES + i] *= rescale[i];
-    turn(s->value_wide, QUERIES, o, rows);
+    transpose_matrix(s->value_wide, QUERIES, o, rows);
     finish(a, s, &q, rows, &r);
 }
 
@@ -122,13 +122,13 @@ static void forward_parts(const struct args *a, int64_t from, int64_t to)
 static void forward_heads(const struct args *a, int64_t from, int64_t to)
 {
     struct sizes s = sizes_of(a);
-    for (int64_t head = from; head < to; head++) forward_few(a, &s, head);
+    for (int64_t head = from; head < to; head++) forward_decode(a, &s, head);
 }
 
 static void forward(const struct args *a)
 {
     struct sizes s = sizes_of(a);
-    if (s.seq * s.share <= FEW) each(a, s.batch * s.groups, 1, forward_heads);
+    if (s.seq * s.share <= DECODE_QUERIES) each(a, s.batch * s.groups, 1, forward_heads);
     else each_part(a, &s, forward_parts);
     for (int64_t h = 0; h < s.heads; h++) {
         real most = -INFINITY;
@@ -171,7 +171,7 @@ static void backward_block(const struct args *a, const struct sizes *s, int64_t 
         if (a->din[Q].data) collect(n, s->wide, jump, packed(a, s, KEYS, head, j), ds, dq);
     }
     if (!a->din[Q].data) return;
-    turn(s->wide, QUERIES, dq, other);
+    transpose_matrix(s->wide, QUERIES, dq, other);
     write_rows(&a->din[Q], &q, s->width, a->beta[Q], s->scale / LOG2E, other);
 }
 
@@ -192,7 +192,7 @@ static void fold_heads(const struct args *a, int64_t from, int64_t to)
             struct keys keys = keys_of(a, &s, which, head);
             const real *sum = sums(a, &s, 0, head) + (which == V ? s.keys * s.wide : 0), zero[WIDEST] = { 0 };
             for (int64_t j = 0; t->data && j < s.keys; j++, keys.first += keys.step, sum += padded(keys.width)) {
-                soon_row(t, keys.first + AHEAD * keys.step, keys.width);
+                row_prefetch(t, keys.first + AHEAD * keys.step, keys.width);
                 add_rows(t, keys.first, keys.width, a->beta[which], which == K ? 1 / LOG2E : 1, j < s.seen ? sum : zero,
                          next, j < s.seen ? s.parts : 1);
             }

@@ -38,10 +38,11 @@ static int infer_real(struct node *n, struct err *e)
     return 0;
 }
 
-ATTRIBUTES(by, struct elementwise_attr, REAL(struct elementwise_attr, p, NEEDED, -HUGE_VAL, HUGE_VAL, "", "p"));
+ATTRIBUTES(by, struct elementwise_attr,
+    REAL(struct elementwise_attr, p, NEEDED, -HUGE_VAL, HUGE_VAL, "", "of the formula"));
 ATTRIBUTES(range, struct elementwise_attr,
-    REAL(struct elementwise_attr, p, NEEDED, -HUGE_VAL, HUGE_VAL, "", "p"),
-    REAL(struct elementwise_attr, q, NEEDED, -HUGE_VAL, HUGE_VAL, "", "q"));
+    REAL(struct elementwise_attr, p, NEEDED, -HUGE_VAL, HUGE_VAL, "", "of the formula"),
+    REAL(struct elementwise_attr, q, NEEDED, -HUGE_VAL, HUGE_VAL, "", "of the formula"));
 #define UNARY_ATTR .attributes = NULL
 #define POSITIVE_ATTR UNARY_ATTR
 #define BINARY_ATTR UNARY_ATTR

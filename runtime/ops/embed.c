@@ -4,7 +4,7 @@
 #include "cpu/sort.h"
 #include "cpu/vec_math.h"
 
-enum { AHEAD = 4 };                                         /* rows asked for in time */
+enum { AHEAD = 4 };                                         /* rows prefetched */
 
 VERB struct node *embed(struct graph *g, struct node *table, struct node *ids)
 {
@@ -58,7 +58,7 @@ static void runs(const struct args *a, int64_t from, int64_t to)
         int64_t row = ids[order[from]];
         memset(sum, 0, sizeof sum);
         for (; from < n && ids[order[from]] == row; from++) {
-            if (from + AHEAD < n) row_soon(&a->dout[0], order[from + AHEAD] * d, d);
+            if (from + AHEAD < n) row_prefetch(&a->dout[0], order[from + AHEAD] * d, d);
             const real *dy = row_read(&a->dout[0], order[from] * d, d, dy_buffer);
             for (int64_t i = 0; i < d; i++) sum[i] += dy[i];
         }

@@ -46,10 +46,10 @@ static void rows(const struct args *a, int64_t from, int64_t to)
             positions = all / a->in[0].shape.dim[0];
     for (int64_t r = from; r < to; r++) {
         const uint32_t *word = (const uint32_t *)a->in[0].data + r / positions * 2;
-        uint64_t key = (uint64_t)word[1] << 32 | word[0], place = (uint64_t)(r % positions) << 32;
+        uint64_t key = (uint64_t)word[1] << 32 | word[0], position = (uint64_t)(r % positions) << 32;
         for (int64_t c = 0; c < columns; c += STRIP) {
             int64_t n = columns - c < STRIP ? columns - c : STRIP;
-            uint64_t first = place | (uint64_t)c / 4;
+            uint64_t first = position | (uint64_t)c / 4;
             real *y = reals(&a->out[0]) + r * columns + c;
             switch ((enum noise_kind)at->kind) {            /* each a loop of its own, in vectors */
             case NOISE_NORMAL:  strip(NOISE_NORMAL, key, at->name, first, n, y); break;

@@ -28,20 +28,20 @@ static int topk_infer(struct node *n, struct err *e)
 
 /* LANES rows side by side, so that nothing branches. */
 typedef __typeof__(__builtin_choose_expr(sizeof(real) == 8, (int64_t)0, (int32_t)0)) integer;    /* as wide as a real */
-typedef integer places __attribute__((vector_size(VECTOR_BYTES)));
-#define CHOOSE(when, yes, no) (((places)(yes) & (when)) | ((places)(no) & ~(when)))     /* when: all bits or none */
+typedef integer indices __attribute__((vector_size(VECTOR_BYTES)));
+#define CHOOSE(when, yes, no) (((indices)(yes) & (when)) | ((indices)(no) & ~(when)))     /* when: all bits or none */
 
 /* The `kept` largest keys: a key goes down its column until it meets a smaller one and takes its place, and what it
    pushes out moves down. Later equals stay behind earlier ones. */
-static void best_of(const vec *key, integer experts, int64_t kept, vec *best, places *index)
+static void best_of(const vec *key, integer experts, int64_t kept, vec *best, indices *index)
 {
     for (integer e = 0; e < experts; e++) {
         vec now = key[e];
-        places at = (places){ 0 } + e, in = { 0 };
+        indices at = (indices){ 0 } + e, in = { 0 };
         for (int64_t j = 0; j < kept && j <= e; j++) {
             vec old = best[j];
-            places old_at = index[j];
-            in |= j == e ? ~(places){ 0 } : (now > old) | ((old != old) & (now == now));
+            indices old_at = index[j];
+            in |= j == e ? ~(indices){ 0 } : (now > old) | ((old != old) & (now == now));
             best[j] = (vec)CHOOSE(in, now, old);
             index[j] = CHOOSE(in, at, old_at);
             now = (vec)CHOOSE(in, old, now);
@@ -55,7 +55,7 @@ static void topk_tokens(const struct args *a, int64_t from, int64_t to)
     int32_t experts = (int32_t)a->in[0].shape.dim[1], k = (int32_t)a->out[0].shape.dim[1],
             kept = k < experts ? k + 1 : k;
     vec key[experts], best[kept];
-    places index[kept];
+    indices index[kept];
     memset(key, 0, sizeof key);
     memset(best, 0, sizeof best);
     memset(index, 0, sizeof index);

@@ -11,7 +11,8 @@ static void each_row(const struct args *a, void (*body)(const struct args *, int
 enum { SIDE = 16, STRIP = 64 };
 
 /* side[i][r] = x[row + r, at + i] for n columns. */
-static void turn(const struct tensor *x, int64_t row, int64_t rows, int64_t at, int64_t n, real side[STRIP][SIDE])
+static void read_transposed(const struct tensor *x, int64_t row, int64_t rows, int64_t at, int64_t n,
+                            real side[STRIP][SIDE])
 {
     int64_t d = shape_last(x->shape);
     real buffer[STRIP];
@@ -29,13 +30,13 @@ static void sum_exp(const struct tensor *x, int64_t row, int64_t rows, real top[
     for (int r = 0; r < SIDE; r++) top[r] = -INFINITY, sum[r] = 0;
     for (int64_t at = 0; at < d; at += STRIP) {
         int64_t n = d - at < STRIP ? d - at : STRIP;
-        turn(x, row, rows, at, n, side);
+        read_transposed(x, row, rows, at, n, side);
         for (int64_t i = 0; i < n; i++)
             for (int r = 0; r < SIDE; r++) top[r] = side[i][r] > top[r] ? side[i][r] : top[r];
     }
     for (int64_t at = 0; at < d; at += STRIP) {
         int64_t n = d - at < STRIP ? d - at : STRIP;
-        if (d > STRIP) turn(x, row, rows, at, n, side);
+        if (d > STRIP) read_transposed(x, row, rows, at, n, side);
         for (int64_t i = 0; i < n; i++)
             for (int r = 0; r < SIDE; r++) {
                 side[i][r] = vec_exp(side[i][r] - top[r]);
@@ -206,7 +207,7 @@ static void row_entropy_rows(const struct args *a, int64_t from, int64_t to)
         rows = to - from < SIDE ? to - from : SIDE;
         for (int64_t at = 0; at < d; at += STRIP) {
             int64_t n = d - at < STRIP ? d - at : STRIP;
-            turn(&a->in[0], from, rows, at, n, side);
+            read_transposed(&a->in[0], from, rows, at, n, side);
             for (int64_t i = 0; i < n; i++)
                 for (int r = 0; r < SIDE; r++) {
                     real p = side[i][r];

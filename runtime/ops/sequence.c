@@ -187,7 +187,7 @@ OP(mask_rows, .inputs = "x:ANY present:REAL[..]",
    ATTR(mask_rows), .infer = mask_rows_infer, .gradient = true, .no_grad = 1u << PRESENT,
    .reads_in = 1u << PRESENT, .rows = 1u << X | 1u << PRESENT);
 
-/* ---- cache: rows [B*S,..] go to places pos..pos+S-1 of buffer [B,C,..]; the value is the buffer itself ---- */
+/* ---- cache: rows [B*S,..] go to positions pos..pos+S-1 of buffer [B,C,..]; the value is the buffer itself ---- */
 
 enum { BUFFER, ROWS, START, POS };
 

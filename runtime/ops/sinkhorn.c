@@ -159,7 +159,7 @@ ATTRIBUTES(sinkhorn, struct attr,
     INT(struct attr, iterations, NEEDED, 1, LONGEST, "", "divisions of rows and of columns"));
 OP(sinkhorn, .inputs = "logits:REAL[T,N,N]",
    .outputs = "p:REAL[T,N,N]",
-   .about = "e^logits with rows and columns divided by their sums in turn: the sums of both are 1, of columns "
+   .about = "e^logits with rows and columns divided by their sums alternately: the sums of both are 1, of columns "
           "exactly",
    ATTR(sinkhorn), .infer = infer, .gradient = true, .cheap = true, .rows = 1, .rows_back = true,
    .reads_in = 1);
