@@ -105,7 +105,7 @@ static void test_mistakes(void **state)
 {
     (void)state;
     static const struct { const char *script, *words; } mistake[] = {
-        { "\nop.topk(x, { k = 2 })", "router.lua:2: : topk: 'key' is ACT [6,8], REAL [T,E] is needed" },
+        { "\nop.topk(x, { k = 2 })", "router.lua:2: : topk: 'key' is ACT, REAL is needed" },
         { "op.softmax(x, x)", "router.lua:1: softmax: 2 inputs are too many" },
         { "op.topk(op.softmax(x), { k = 2.5 })", "'k' must be an integer" },
         { "op.topk(op.softmax(x), { kk = 2 })", "no input or attribute 'kk' (did you mean 'k'?)" },
