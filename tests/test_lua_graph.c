@@ -111,7 +111,8 @@ static void test_mistakes(void **state)
         { "op.topk(op.softmax(x), { kk = 2 })", "no input or attribute 'kk' (did you mean 'k'?)" },
         { "op.softmax(x, { x = x })", "'x' is given twice" },
         { "op.softmax({ 1, 2 })", "sluice.node expected, got number" },
-        { "op.add(x, op.columns(x, { from = 0, n = 4 }))", "shapes [6,8] and [6,4] differ" },
+        { "op.add(x, op.columns(x, { from = 0, n = 4 }))",
+          "'y' is [6,4], [..] is needed: .. is [6,8] in 'x', not [6,4]" },
         { "return 1 - x", "a number cannot stand before -" },
         { "return x.rank", "a node has 'shape' and 'dtype', no 'rank'" },
     };

@@ -144,6 +144,7 @@ static const char *shape_of_rank(const char *at, int rank, const char **end)
     }
 }
 
+/* What a value may be, by what its text says. */
 static const char *dtypes_of(const char *said)
 {
     return *said == 0 ? "ACT|REAL" : strcmp(said, "ANY") == 0 ? "ACT|REAL|I32" : said;
@@ -155,7 +156,8 @@ static const char *spell(char out[SPELT], const char *text, const char *bar)
 {
     size_t n = 0;
     for (; *text && n < SPELT; text++)
-        n += (size_t)snprintf(out + n, SPELT - n, "%.*s", *text == '|' ? (int)strlen(bar) : 1, *text == '|' ? bar : text);
+        n += (size_t)(*text == '|' ? snprintf(out + n, SPELT - n, "%s", bar)
+                                   : snprintf(out + n, SPELT - n, "%c", *text));
     return out;
 }
 
@@ -165,9 +167,9 @@ int op_fits(struct extents *x, const struct op_value *value, struct decl decl, s
     struct err why = { "" };
     if (value->many) snprintf(name, sizeof name, "%s[%d]", value->name, value->number);
     else snprintf(name, sizeof name, "%s", value->name);
-    const char *dtypes = dtypes_of(value->dtype), *is_dtype = dtype_name[decl.dtype];
-    if (!strstr(dtypes, is_dtype))
-        return err_set(e, "'%s' is %s, %s is needed", name, is_dtype, spell(needed, dtypes, " or "));
+    const char *dtypes = dtypes_of(value->dtype), *dtype = dtype_name[decl.dtype];
+    if (!strstr(dtypes, dtype))
+        return err_set(e, "'%s' is %s, %s is needed", name, dtype, spell(needed, dtypes, " or "));
     if (!*value->shape) return 0;
     const char *end, *at = shape_of_rank(value->shape, decl.shape.rank, &end);
     if (at && shape_fits(x, name, at, end, decl.shape, &why)) return 0;
@@ -200,7 +202,7 @@ static int bound_break(const struct param *p, double value, double least, double
 {
     if (p->type == PARAM_CHOICE) return err_set(e, "%s must be one of: %s", p->name, p->choices);
     if (isnan(value)) return err_set(e, "%s is no number", p->name);
-    if (least == ABOVE_0) return err_set(e, "%s = %.10g, it must be above 0", p->name, value);
+    if (value < least && least == ABOVE_0) return err_set(e, "%s = %.10g, it must be above 0", p->name, value);
     if (most < INT32_MAX) return err_set(e, "%s = %.10g, it must be %.10g to %.10g", p->name, value, least, most);
     if (value < least) return err_set(e, "%s = %.10g, it must be at least %.10g", p->name, value, least);
     return err_set(e, "%s = %.10g, it must be at most %.10g", p->name, value, most);
