@@ -30,10 +30,16 @@
     X(attention, (struct graph *g, struct attention a)) \
         /* q [T,H,W]; k, v [T,G,W or B,C,G,W of a cache]; gives [T,H,W]. Logit z of token t and key s, d = t - s: \
            z = scale q.k + rel[t,h,d] where d < R;  softcap tanh(z / softcap);  seen if 0 <= d < window, both are of \
-           one document and there of one chunk;  softmax over those and sink, which has no value. \
-           sink: REAL [H or T,H]; rel: [T,H,R]. out 1: logit_max REAL [H], of z seen, before the cap; out 2, where \
-           there is a sink: sink_mass REAL [H], its mean share. Who sees nothing, as when its document begins \
-           after it, is 0 */ \
+           one document and there of one chunk, and index[t] names s;  softmax over those and sink, which has no \
+           value. sink: REAL [H or T,H]; rel: [T,H,R]; index: I32 [T,X], positions in the sequence, -1 for none: what \
+           names no key that is seen otherwise is passed over, and a key that is named twice counts as two. \
+           out 1: logit_max REAL [H], of z seen, before the cap; out 2, where there is a sink or an index: sink_mass \
+           REAL [H], its mean share; out 3, where there is an index: mass REAL [T,X], the shares of its keys, summed \
+           over heads, without a gradient. Who sees nothing, as when its document begins after it, is 0 */ \
+    X(index_topk, (struct graph *g, struct index_topk a)) \
+        /* which keys to attend to: I[t,s] = sum over j of w[t,j] q[t,j].k[s], with relu of each product before it is \
+           weighed; of the s that attention sees the `chosen` with the largest I: I32 [T,X], largest first, ties to \
+           the lower s, -1 where there are no more. out 1: score REAL [T,X], these I, -INFINITY where there is none */ \
     X(delta_rule, (struct graph *g, struct delta_rule a)) \
         /* [T,HV,M]; chunk: tokens that are products of matrices together. A token whose document begins after it \
            stores nothing and gives 0. state: the one after position p is entry p mod R, so that pos may go back by \
