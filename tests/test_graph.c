@@ -1,5 +1,6 @@
 /* What a graph promises to those who build one: inputs by their names, optional ones left out, one tensor twice, and an
    error that leaves every builder on its feet. */
+#include "graph/signature.h"
 #include "tiny.h"
 
 static void check(struct graph *g, const struct node *made, const char *words)
@@ -38,7 +39,7 @@ static void test_messages(void **state)
 static void test_input_names(void **state)
 {
     (void)state;
-    struct op_input in;
+    struct op_value in;
     assert_true(op_input(&op_attention, 4, &in) && strcmp(in.name, "pos") == 0 && in.optional && !in.changed);
     assert_true(op_input(&op_adamw, 2, &in) && strcmp(in.name, "m") == 0 && in.changed && !in.optional);
     assert_true(op_input(&op_concat, 7, &in) && strcmp(in.name, "x") == 0 && in.many);

@@ -2,13 +2,11 @@
 
        test_ops                    all cases of op_cases.h
        test_ops rope topk          those of these ops, each named before it runs */
+#include "graph/signature.h"
 #include "op_cases.h"
 #include <math.h>
 
 static const struct op_case cases[] = { CASES(BENCH_CASE) LARGE_CASES(BENCH_CASE) };
-
-#define NAME(name, signature) #name,
-static const char *const op_names[OP_COUNT] = { OPS(NAME) };
 
 /* Forward, then backward that adds to gradients that are there. */
 static void run(struct bench *b, const struct op_case *c, bool bf16, int threads)
@@ -116,7 +114,7 @@ static void test_no_op_without_a_case(void **state)
     for (int i = 0; i < OP_COUNT; i++) {
         bool found = false;
         for (int j = 0; j < COUNT(cases); j++) found |= cases[j].op == i;
-        if (!found) print_error("op %s has no case in tests/op_cases_*.h\n", op_names[i]);
+        if (!found) print_error("op %s has no case in tests/op_cases_*.h\n", op_all[i]->name);
         missing += !found;
     }
     assert_int_equal(missing, 0);

@@ -420,16 +420,21 @@ static void test_costs(void **state)
 }
 
 #define REFUSED(CASE) \
-    CASE(index_rank, "index [180] must be I32 [T,X]", ATTEND(PLAIN, .index = count_in(g, SHAPE(B * S), none))) \
-    CASE(index_tokens, "a row for each of the 180 queries", ATTEND(PLAIN, .index = count_in(g, SHAPE(3, 5), none))) \
-    CASE(index_floats, "must be I32", ATTEND(PLAIN, .index = real_in(g, B * S, 5))) \
+    CASE(index_rank, "'index' is I32 [180]", ATTEND(PLAIN, .index = count_in(g, SHAPE(B * S), none))) \
+    CASE(index_tokens, "T is 180", ATTEND(PLAIN, .index = count_in(g, SHAPE(3, 5), none))) \
+    CASE(index_floats, "I32 [T,X] is needed", ATTEND(PLAIN, .index = real_in(g, B * S, 5))) \
     CASE(index_wide, "at most 4096", ATTEND(PLAIN, .index = count_in(g, SHAPE(B * S, 4097), none))) \
-    CASE(chosen, "chosen = 0, it must be 1 .. 4096", INDEXER(S, none, .k = act_in(g, B * S, 8))) \
-    CASE(width, "differ in width", INDEXER(S, none, .k = act_in(g, B * S, 7), .chosen = 3)) \
-    CASE(keys, "do not fit start", INDEXER(S, none, .k = act_in(g, S, 8), .chosen = 3)) \
+    CASE(chosen, "chosen = 0, it must be 1 to 4096", INDEXER(S, none, .k = act_in(g, B * S, 8))) \
+    CASE(width, "N is 8 in 'q', not 7", INDEXER(S, none, .k = act_in(g, B * S, 7), .chosen = 3)) \
+    CASE(keys, "T is 180 in 'q', not 90", INDEXER(S, none, .k = act_in(g, S, 8), .chosen = 3)) \
     CASE(cached, "must be [B,C,N]", INDEXER(S, none, .k = act_in(g, B * S, 8), .pos = int_in(g, SHAPE(1), 0), \
          .chosen = 3)) \
-    CASE(weights, "one for each head", index_topk(g, (struct index_topk){ .q = act_in(g, 6, 2, 4), \
+    CASE(short_cache, "do not fit start", INDEXER(S, none, .k = act_in(g, B, S - 1, 8), .pos = int_in(g, SHAPE(1), 0), \
+         .chosen = 3)) \
+    CASE(heads, "of a token there are at most 8192 values", index_topk(g, (struct index_topk){ \
+         .q = act_in(g, 6, 40, 300), .k = act_in(g, 6, 300), .w = real_in(g, 6, 40), \
+         .start = count_in(g, SHAPE(1, 6), none), .chosen = 2 })) \
+    CASE(weights, "J is 2 in 'q', not 3", index_topk(g, (struct index_topk){ .q = act_in(g, 6, 2, 4), \
          .k = act_in(g, 6, 4), .w = real_in(g, 6, 3), .start = count_in(g, SHAPE(1, 6), none), .chosen = 2 }))
 #define REFUSED_BUILD(name, words, made) static struct node *refused_##name(struct graph *g) { return made; }
 REFUSED(REFUSED_BUILD)

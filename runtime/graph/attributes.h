@@ -23,8 +23,7 @@ struct attention {
 };
 struct attention_attr { double scale, softcap; int64_t window, chunk; };
 
-/* What index_topk takes: q [T,J,N] of J index heads, k [T,N] or a cache [B,C,N], w REAL [T,J]; pos may be absent.
-   chosen: keys of a token; window, chunk: as attention's. */
+/* What index_topk takes; pos may be absent. window, chunk: as attention's. */
 struct index_topk { struct node *q, *k, *w, *start, *pos; int64_t chosen, window, chunk; bool relu; };
 struct index_topk_attr { int64_t chosen, window, chunk, relu; };
 enum { INDEX_MOST = 4096 };                                 /* keys that an index may name for a token */

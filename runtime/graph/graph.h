@@ -59,6 +59,7 @@ struct init {
 
 struct node;
 struct graph;
+struct param;
 
 /* A tensor that an op declares while it infers: an output, something kept for backward, or scratch. */
 struct decl { struct shape shape; enum dtype dtype; };
@@ -70,8 +71,9 @@ enum op_kind { OP_COMPUTE, OP_LEAF, OP_ALIAS };             /* alias: the node i
 
 struct op {
     const char *name;
-    /* their names; "pos?" may be absent (NULL), "w*" is changed in place ("s?*": both), "x.." stands for any number */
-    const char *inputs;
+    const char *about;                                      /* what the outputs are, in one sentence or a few */
+    const char *inputs, *outputs;                           /* "x[T,K] w[N,K] pos?:I32[1]": see graph/signature.h */
+    const struct param *attributes; size_t attr_size;       /* what it knows beside its inputs; NULL: nothing */
     int index;                                              /* OP_<name>, the row of every backend's table */
     enum op_kind kind;
     int (*infer)(struct node *n, struct err *e);            /* declares shape, dtype, out[], save[], work[] */
@@ -90,9 +92,6 @@ struct op {
     unsigned packs;                                         /* bits of the inputs that are read as packed weights */
 };
 
-/* One input as its op declares it. */
-struct op_input { char name[16]; bool optional, changed, many; };
-bool op_input(const struct op *op, int i, struct op_input *out);             /* false: the op has no input i */
 static inline bool op_changes(const struct op *op) { return op->inputs && strchr(op->inputs, '*'); }
 
 /* Whether a set of inputs or outputs has number i. */
@@ -185,11 +184,10 @@ struct graph *graph_new(struct leaves *leaves);
 void graph_free(struct graph *g);
 
 /* Adds a node. `inputs` are n node pointers, in the order of op->inputs; NULL, or less than all: optional ones that are
-   absent. attr is copied, and hashed by the fingerprint: it has no padding. */
-struct node *graph_emit_n(struct graph *g, const struct op *op, const void *attr, size_t attr_size, int n,
-                          struct node *const *inputs);
-#define graph_emit(g, op, attr, attr_size, ...) \
-    graph_emit_n(g, op, attr, attr_size, COUNT(((struct node *[]){ __VA_ARGS__ })), (struct node *[]){ __VA_ARGS__ })
+   absent. attr, op->attr_size bytes, is copied, and hashed by the fingerprint: it has no padding. */
+struct node *graph_emit_n(struct graph *g, const struct op *op, const void *attr, int n, struct node *const *inputs);
+#define graph_emit(g, op, attr, ...) \
+    graph_emit_n(g, op, attr, COUNT(((struct node *[]){ __VA_ARGS__ })), (struct node *[]){ __VA_ARGS__ })
 struct node *graph_fail(struct graph *g, const char *format, ...) __attribute__((format(printf, 2, 3)));   /* poison */
 
 /* Structural nodes. */

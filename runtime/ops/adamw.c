@@ -27,7 +27,7 @@ enum { W, GRAD, M, V, LR, STEP, CLIP };
 VERB struct node *adamw(struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *v,
                         struct node *lr, struct node *step, struct node *clip, struct adamw_attr a)
 {
-    return graph_emit(g, &op_adamw, &a, sizeof a, w, grad, m, v, lr, step, clip);
+    return graph_emit(g, &op_adamw, &a, w, grad, m, v, lr, step, clip);
 }
 
 static int adamw_infer(struct node *n, struct err *e)
@@ -109,13 +109,23 @@ static void adamw_forward(const struct args *a)
 }
 
 KERNELS(adamw) = { adamw_forward, NULL, NULL };
-OP(adamw, .inputs = "w* grad m* v* lr step clip", .infer = adamw_infer);
+
+ATTRIBUTES(adamw, struct adamw_attr,
+    REAL(struct adamw_attr, beta1, NEEDED, 0, 1, "", "decay of m"),
+    REAL(struct adamw_attr, beta2, NEEDED, 0, 1, "", "decay of v"),
+    REAL(struct adamw_attr, eps, NEEDED, 0, 1, "", "beside the root of v"),
+    REAL(struct adamw_attr, decay, NEEDED, 0, HUGE_VAL, "", "of w, times lr"),
+    REAL(struct adamw_attr, rate, NEEDED, 0, HUGE_VAL, "", "factor on lr"));
+OP(adamw, .inputs = "w*:REAL[..] grad:REAL[..] m*:REAL[..] v*:REAL[..] lr:REAL[1] step:ANY[1] clip:REAL[2]",
+   .outputs = "change:REAL[2]",
+   .about = "AdamW; step: its number, from 1; clip: of clip_norm. Sums of squares of the change and of w before",
+   ATTR(adamw), .infer = adamw_infer);
 
 /* ---- global_norm: the L2 norm of all gradients as one vector ---- */
 
 VERB struct node *global_norm(struct graph *g, int n, struct node *const *grads)
 {
-    return graph_emit_n(g, &op_global_norm, NULL, 0, n, grads);
+    return graph_emit_n(g, &op_global_norm, NULL, n, grads);
 }
 
 static int global_norm_infer(struct node *n, struct err *e)
@@ -159,13 +169,18 @@ static void global_norm_forward(const struct args *a)
 }
 
 KERNELS(global_norm) = { global_norm_forward, NULL, NULL };
-OP(global_norm, .inputs = "grads..", .infer = global_norm_infer);
+OP(global_norm, .inputs = "grads..:REAL",
+   .outputs = "norm:REAL[1]",
+   .about = "L2 norm of all gradients as one vector, accumulated in double",
+   .infer = global_norm_infer);
 
 /* ---- clip_norm: a factor on gradients, and whether to go at all ---- */
 
+struct clip_norm_attr { double most; };
+
 VERB struct node *clip_norm(struct graph *g, struct node *norm, struct node *targets, double most)
 {
-    return graph_emit(g, &op_clip_norm, &most, sizeof most, norm, targets);
+    return graph_emit(g, &op_clip_norm, &most, norm, targets);
 }
 
 static int clip_norm_infer(struct node *n, struct err *e)
@@ -189,13 +204,20 @@ static void clip_norm_forward(const struct args *a)
 }
 
 KERNELS(clip_norm) = { clip_norm_forward, NULL, NULL };
-OP(clip_norm, .inputs = "norm targets?", .infer = clip_norm_infer);
+
+ATTRIBUTES(clip_norm, struct clip_norm_attr,
+    REAL(struct clip_norm_attr, most, 0, 0, HUGE_VAL, "", "the largest norm; 0: no clipping"));
+OP(clip_norm, .inputs = "norm:REAL[1] targets?:REAL[1]",
+   .outputs = "clip:REAL[2]",
+   .about = "the factor on gradients, min(1, most / (norm + 1e-6)); and 1 if norm is finite and there are targets, "
+          "else 0: the step is skipped, nothing changes",
+   ATTR(clip_norm), .infer = clip_norm_infer);
 
 /* ---- update_ratio: length of all changes over length of all weights; 0 for a skipped step ---- */
 
 VERB struct node *update_ratio(struct graph *g, int n, struct node *const *changes)
 {
-    return graph_emit_n(g, &op_update_ratio, NULL, 0, n, changes);
+    return graph_emit_n(g, &op_update_ratio, NULL, n, changes);
 }
 
 static int update_ratio_infer(struct node *n, struct err *e)
@@ -218,4 +240,7 @@ static void update_ratio_forward(const struct args *a)
 }
 
 KERNELS(update_ratio) = { update_ratio_forward, NULL, NULL };
-OP(update_ratio, .inputs = "changes..", .infer = update_ratio_infer);
+OP(update_ratio, .inputs = "changes..:REAL[2]",
+   .outputs = "ratio:REAL[1]",
+   .about = "sqrt(sum of changes[i][0] / sum of changes[i][1]), 0 for a skipped step",
+   .infer = update_ratio_infer);

@@ -12,8 +12,7 @@ enum { WIDEST = 1024, TASKS = 8 };
 VERB struct node *attention(struct graph *g, struct attention a)
 {
     struct attention_attr at = { a.scale, a.softcap, a.window, a.chunk };
-    return graph_emit(g, &op_attention, &at, sizeof at, a.q, a.k, a.v, a.start, a.pos, a.sink, a.rel,
-                      a.index);
+    return graph_emit(g, &op_attention, &at, a.q, a.k, a.v, a.start, a.pos, a.sink, a.rel, a.index);
 }
 
 /* The optional inputs and the attributes. */
@@ -31,9 +30,6 @@ static int check_extras(const struct node *n, struct err *e)
                 rel->shape.dim[1] != q.dim[1]))
         return err_set(e, "rel %s must be ACT or REAL [T,H,R], as many tokens and heads as the queries",
                        shape_text(rel->shape, text));
-    if (index && (index->dtype != DTYPE_I32 || index->shape.rank != 2 || index->shape.dim[0] != q.dim[0]))
-        return err_set(e, "index %s must be I32 [T,X], a row for each of the %lld queries",
-                       shape_text(index->shape, text), (long long)q.dim[0]);
     if (index && index->shape.dim[1] > INDEX_MOST)
         return err_set(e, "index %s: of a token at most %d keys are named", shape_text(index->shape, text), INDEX_MOST);
     if (!(at->scale > 0)) return err_set(e, "scale = %g, it must be positive", at->scale);
@@ -285,7 +281,23 @@ static void backward(const struct args *a)
 }
 
 KERNELS(attention) = { forward, backward, NULL };
-OP(attention, .inputs = "q k v start pos? sink? rel? index?", .infer = infer, .cost = cost, .gradient = true,
+
+ATTRIBUTES(attention, struct attention_attr,
+    REAL(struct attention_attr, scale, NEEDED, 0, HUGE_VAL, "", "factor on q.k, above 0"),
+    REAL(struct attention_attr, softcap, 0, 0, HUGE_VAL, "", "largest logit; 0: no cap"),
+    INT(struct attention_attr, window, 0, 0, INT32_MAX, "tokens", "how far back a token sees, itself included; 0: all"),
+    INT(struct attention_attr, chunk, 0, 0, INT32_MAX, "tokens", "length of the chunks of a document; 0: none"));
+OP(attention, .inputs = "q[T,H,W] k[T,G,W|B,C,G,W] v[T,G,V|B,C,G,V] start:I32[B,S] pos?:I32[1] "
+             "sink?:REAL[H|T,H] rel?[T,H,R] index?:I32[T,X]",
+   .outputs = "o[T,H,V] logit_max:REAL[H] sink_mass:REAL[H] mass:REAL[T,X]",
+   .about = "softmax(z) v, with logits z = scale q.k + rel[t,h,d] where the distance d = t - s is below R, then "
+          "softcap tanh(z / softcap), over the keys s that token t sees: 0 <= d < window, both of one document and "
+          "there of one chunk, and index[t] names s; and over sink, which has no value. k and v: of the sequence, or "
+          "caches. index: positions in the sequence; one that is not seen otherwise, as -1, is passed over, and a key "
+          "that is named twice counts as two. logit_max: of z seen, before the cap. sink_mass, where there is a sink "
+          "or an index: the sink's mean share. mass, where there is an index: the shares of its keys, summed over "
+          "heads. Who sees nothing, as when its document begins after it, is 0",
+   ATTR(attention), .infer = infer, .cost = cost, .gradient = true,
    .no_grad_out = 1u << LOGIT_MAX | 1u << SINK_MASS | 1u << MASS,
    .reads_in = 1u << Q | 1u << K | 1u << V | 1u << START | 1u << POS | 1u << SINK | 1u << REL | 1u << INDEX,
    .reads_out = 1u << O);

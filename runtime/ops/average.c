@@ -8,7 +8,7 @@ enum { BLOCK = 8192 };
 
 VERB struct node *average(struct graph *g, struct node *average, struct node *w, struct node *clip, struct node *rate)
 {
-    return graph_emit(g, &op_average, NULL, 0, average, w, clip, rate);
+    return graph_emit(g, &op_average, NULL, average, w, clip, rate);
 }
 
 static int infer(struct node *n, struct err *e)
@@ -41,4 +41,7 @@ static void forward(const struct args *a)
 }
 
 KERNELS(average) = { forward, NULL, NULL };
-OP(average, .inputs = "average* w clip rate", .infer = infer);
+OP(average, .inputs = "average*:REAL[..] w:REAL[..] clip:REAL[2] rate:REAL[1]",
+   .outputs = "rate:REAL[1]",
+   .about = "average += rate (w - average); the rate, 0 when skipped",
+   .infer = infer);

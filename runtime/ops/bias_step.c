@@ -10,7 +10,7 @@ struct attr { double rate; };
 VERB struct node *bias_step(struct graph *g, struct node *bias, struct node *counts, struct node *clip, double rate)
 {
     struct attr a = { rate };
-    return graph_emit(g, &op_bias_step, &a, sizeof a, bias, counts, clip);
+    return graph_emit(g, &op_bias_step, &a, bias, counts, clip);
 }
 
 static int infer(struct node *n, struct err *e)
@@ -54,4 +54,10 @@ static void forward(const struct args *a)
 }
 
 KERNELS(bias_step) = { forward, NULL, NULL };
-OP(bias_step, .inputs = "bias* counts clip", .infer = infer);
+
+ATTRIBUTES(bias_step, struct attr,
+    REAL(struct attr, rate, NEEDED, 0, HUGE_VAL, "", "of a step"));
+OP(bias_step, .inputs = "bias*:REAL[E] counts:REAL[E] clip:REAL[2]",
+   .outputs = "range:REAL[1]",
+   .about = "moves each bias by rate towards an equal load; max - min of the bias, before",
+   ATTR(bias_step), .infer = infer);

@@ -72,11 +72,14 @@ static void add_row_backward(const struct args *a)
 }
 
 KERNELS(add_row) = { add_row_forward, add_row_backward, NULL };
-OP(add_row, .inputs = "x row", .infer = add_row_infer, .gradient = true);
+OP(add_row, .inputs = "x[..,E] row[E]",
+   .outputs = "y[..,E]",
+   .about = "x plus the row",
+   .infer = add_row_infer, .gradient = true);
 
 VERB struct node *add_row(struct graph *g, struct node *x, struct node *row)
 {
-    return graph_emit(g, &op_add_row, NULL, 0, x, row);
+    return graph_emit(g, &op_add_row, NULL, x, row);
 }
 
 /* ---- mean_rows: the mean of each column, or of all values of a vector;  dx = dy / rows ---- */
@@ -130,9 +133,12 @@ static void mean_rows_backward(const struct args *a)
 }
 
 KERNELS(mean_rows) = { mean_rows_forward, mean_rows_backward, NULL };
-OP(mean_rows, .inputs = "x", .infer = mean_rows_infer, .gradient = true);
+OP(mean_rows, .inputs = "x[T|..,E]",
+   .outputs = "y:REAL[_]",
+   .about = "mean of each column, or of all values of a vector",
+   .infer = mean_rows_infer, .gradient = true);
 
-VERB struct node *mean_rows(struct graph *g, struct node *x) { return graph_emit(g, &op_mean_rows, NULL, 0, x); }
+VERB struct node *mean_rows(struct graph *g, struct node *x) { return graph_emit(g, &op_mean_rows, NULL, x); }
 
 /* ---- mul_heads: x[t,h,:] by[t,h];  dx = by dy, dby = sum over the head of x dy ---- */
 
@@ -198,10 +204,13 @@ static void mul_heads_backward(const struct args *a)
 }
 
 KERNELS(mul_heads) = { mul_heads_forward, mul_heads_backward, NULL };
-OP(mul_heads, .inputs = "x by", .infer = mul_heads_infer, .gradient = true, .cheap = true, .rows = 3, .rows_back = true,
+OP(mul_heads, .inputs = "x[T,H,W] by[T,H]",
+   .outputs = "y[T,H,W]",
+   .about = "each head times its value",
+   .infer = mul_heads_infer, .gradient = true, .cheap = true, .rows = 3, .rows_back = true,
    .reads_in = 3);
 
 VERB struct node *mul_heads(struct graph *g, struct node *x, struct node *by)
 {
-    return graph_emit(g, &op_mul_heads, NULL, 0, x, by);
+    return graph_emit(g, &op_mul_heads, NULL, x, by);
 }

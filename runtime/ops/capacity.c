@@ -61,7 +61,7 @@ struct choice { int64_t groups, c; };
 VERB struct node *topk_columns(struct graph *g, struct node *key, int64_t groups, int64_t c)
 {
     struct choice a = { groups, c };
-    return graph_emit(g, &op_topk_columns, &a, sizeof a, key);
+    return graph_emit(g, &op_topk_columns, &a, key);
 }
 
 static int choice_infer(struct node *n, struct err *e)
@@ -124,7 +124,15 @@ static void choice_forward(const struct args *a)
 }
 
 KERNELS(topk_columns) = { choice_forward, NULL, NULL };
-OP(topk_columns, .inputs = "key", .infer = choice_infer);
+
+ATTRIBUTES(topk_columns, struct choice,
+    INT(struct choice, groups, NEEDED, 1, INT32_MAX, "", "of tokens, each chosen from by itself"),
+    INT(struct choice, c, NEEDED, 1, INT32_MAX, "tokens", "for each expert of a group"));
+OP(topk_columns, .inputs = "key:REAL[T,E]",
+   .outputs = "index:I32[T,E] least:REAL[E]",
+   .about = "experts choose: column e is e in the c rows of each group of T / groups with the largest keys, -1 in "
+          "the others; ties to the lower row; -INFINITY is never chosen. least: the c-th largest key, mean over groups",
+   ATTR(topk_columns), .infer = choice_infer);
 
 /* ---- drop_over_capacity ---- */
 
@@ -135,7 +143,7 @@ VERB struct node *drop_over_capacity(struct graph *g, struct node *index, struct
                                      int64_t groups, int64_t capacity, enum priority first)
 {
     struct room a = { experts, groups, capacity, first };
-    return graph_emit(g, &op_drop_over_capacity, &a, sizeof a, index, gate);
+    return graph_emit(g, &op_drop_over_capacity, &a, index, gate);
 }
 
 static int need_gate(const struct node *n, struct err *e)
@@ -220,13 +228,24 @@ static void room_forward(const struct args *a)
 }
 
 KERNELS(drop_over_capacity) = { room_forward, NULL, NULL };
-OP(drop_over_capacity, .inputs = "index gate?", .infer = room_infer);
+
+ATTRIBUTES(drop_over_capacity, struct room,
+    INT(struct room, experts, NEEDED, 1, INT32_MAX, "", "there are"),
+    INT(struct room, groups, NEEDED, 1, INT32_MAX, "", "of tokens, each with room of its own"),
+    INT(struct room, capacity, NEEDED, 1, INT32_MAX, "tokens", "of a group that an expert has room for"),
+    CHOICE(struct room, first, NEEDED, "token choice gate",
+           "whose pairs come first: token after token; first choices; the largest gates, which `gate` gives"));
+OP(drop_over_capacity, .inputs = "index:I32[T,K] gate?:REAL[T,K]",
+   .outputs = "index:I32[T,K] dropped:REAL[1]",
+   .about = "the index, -1 for pairs for which their expert has no room in their group of T / groups tokens; ties to "
+          "the earlier pair. dropped: the share of such pairs",
+   ATTR(drop_over_capacity), .infer = room_infer);
 
 /* ---- drop_zero ---- */
 
 VERB struct node *drop_zero(struct graph *g, struct node *index, struct node *gate)
 {
-    return graph_emit(g, &op_drop_zero, NULL, 0, index, gate);
+    return graph_emit(g, &op_drop_zero, NULL, index, gate);
 }
 
 static int zero_infer(struct node *n, struct err *e)
@@ -243,4 +262,7 @@ static void zero_forward(const struct args *a)
 }
 
 KERNELS(drop_zero) = { zero_forward, NULL, NULL };
-OP(drop_zero, .inputs = "index gate", .infer = zero_infer, .rows = 1u << INDEX | 1u << GATE);
+OP(drop_zero, .inputs = "index:I32[T,K] gate:REAL[T,K]",
+   .outputs = "index:I32[T,K]",
+   .about = "the index, -1 where its gate is 0",
+   .infer = zero_infer, .rows = 1u << INDEX | 1u << GATE);

@@ -11,7 +11,7 @@ enum { W, MOST, CLIP };
 VERB struct node *clip_heads(struct graph *g, struct node *w, struct node *most, struct node *clip,
                              struct clip_heads_attr a)
 {
-    return graph_emit(g, &op_clip_heads, &a, sizeof a, w, most, clip);
+    return graph_emit(g, &op_clip_heads, &a, w, most, clip);
 }
 
 static int infer(struct node *n, struct err *e)
@@ -64,4 +64,13 @@ static void forward(const struct args *a)
 }
 
 KERNELS(clip_heads) = { forward, NULL, NULL };
-OP(clip_heads, .inputs = "w* most clip", .infer = infer);
+
+ATTRIBUTES(clip_heads, struct clip_heads_attr,
+    REAL(struct clip_heads_attr, limit, NEEDED, 0, HUGE_VAL, "", "of logits, above 0"),
+    REAL(struct clip_heads_attr, power, NEEDED, 0, 1, "", "this weight's share of the factor"),
+    INT(struct clip_heads_attr, groups, NEEDED, 1, INT32_MAX, "", "of rows, in the order of heads"));
+OP(clip_heads, .inputs = "w*:REAL[N,D] most:REAL[H] clip:REAL[2]",
+   .outputs = "clipped:REAL[1]",
+   .about = "rows of groups of heads times min(1, limit / the largest logit of their heads)^power; the share of "
+          "groups that were made smaller. most: logit_max of attention",
+   ATTR(clip_heads), .infer = infer);

@@ -6,7 +6,7 @@
 
 VERB struct node *concat(struct graph *g, int n, struct node *const *x)
 {
-    return graph_emit_n(g, &op_concat, NULL, 0, n, x);
+    return graph_emit_n(g, &op_concat, NULL, n, x);
 }
 
 static int concat_infer(struct node *n, struct err *e)
@@ -72,7 +72,10 @@ static void concat_backward(const struct args *a)
 }
 
 KERNELS(concat) = { concat_forward, concat_backward, NULL };
-OP(concat, .inputs = "x..", .infer = concat_infer, .gradient = true);
+OP(concat, .inputs = "x..[T,..]",
+   .outputs = "y[T,..]",
+   .about = "rows side by side",
+   .infer = concat_infer, .gradient = true);
 
 /* ---- columns: x[t, from + i] for i in [0,n);  dx is dy there, and 0 elsewhere ---- */
 
@@ -81,7 +84,7 @@ struct range { int64_t from, n; };
 VERB struct node *columns(struct graph *g, struct node *x, int64_t from, int64_t n)
 {
     struct range r = { from, n };
-    return graph_emit(g, &op_columns, &r, sizeof r, x);
+    return graph_emit(g, &op_columns, &r, x);
 }
 
 static int columns_infer(struct node *n, struct err *e)
@@ -138,13 +141,22 @@ static void columns_backward(const struct args *a)
 }
 
 KERNELS(columns) = { columns_forward, columns_backward, NULL };
-OP(columns, .inputs = "x", .infer = columns_infer, .gradient = true, .rows = 1, .rows_back = true);
+
+ATTRIBUTES(columns, struct range,
+    INT(struct range, from, NEEDED, 0, INT32_MAX, "", "the first of them"),
+    INT(struct range, n, NEEDED, 1, INT32_MAX, "", "how many"));
+OP(columns, .inputs = "x[..,D]",
+   .outputs = "y[..,N]",
+   .about = "some columns",
+   ATTR(columns), .infer = columns_infer, .gradient = true, .rows = 1, .rows_back = true);
 
 /* ---- repeat: y[t,k,..] = x[t,..] for k in [0,n);  dx = sum over k of dy, in their order ---- */
 
+struct repeat_attr { int64_t n; };
+
 VERB struct node *repeat(struct graph *g, struct node *x, int64_t n)
 {
-    return graph_emit(g, &op_repeat, &n, sizeof n, x);
+    return graph_emit(g, &op_repeat, &n, x);
 }
 
 static int repeat_infer(struct node *n, struct err *e)
@@ -207,4 +219,10 @@ static void repeat_forward(const struct args *a) { each_token(a, repeat_rows); }
 static void repeat_backward(const struct args *a) { if (a->din[0].data) each_token(a, repeat_gradient); }
 
 KERNELS(repeat) = { repeat_forward, repeat_backward, NULL };
-OP(repeat, .inputs = "x", .infer = repeat_infer, .gradient = true, .rows = 1, .rows_back = true);
+
+ATTRIBUTES(repeat, struct repeat_attr,
+    INT(struct repeat_attr, n, NEEDED, 1, INT32_MAX, "", "copies"));
+OP(repeat, .inputs = "x[T,..]",
+   .outputs = "y[T,N,..]",
+   .about = "n copies of each row",
+   ATTR(repeat), .infer = repeat_infer, .gradient = true, .rows = 1, .rows_back = true);

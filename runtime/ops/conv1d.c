@@ -6,11 +6,13 @@
 enum { X, W, START, POS, STATE };
 enum { COLUMNS = 256, MOST_TAPS = 64 };                     /* COLUMNS: channels that a task walks along a sequence */
 
+struct conv1d_attr { int64_t silu; };
+
 VERB struct node *conv1d(struct graph *g, struct node *x, struct node *w, struct node *start, struct node *pos,
                          struct node *state, bool silu)
 {
     int64_t at = silu;
-    return graph_emit(g, &op_conv1d, &at, sizeof at, x, w, start, pos, state);
+    return graph_emit(g, &op_conv1d, &at, x, w, start, pos, state);
 }
 
 static int check_state(const struct node *n, int64_t d, int64_t taps, struct err *e)
@@ -226,5 +228,12 @@ static void backward(const struct args *a)
 }
 
 KERNELS(conv1d) = { forward, backward, NULL };
-OP(conv1d, .inputs = "x w start pos? state?*", .infer = infer, .cost = cost, .gradient = true, .no_grad = 1u << STATE,
+
+ATTRIBUTES(conv1d, struct conv1d_attr,
+    BOOL(struct conv1d_attr, silu, NEEDED, "x s(x) of the sum, s the sigmoid"));
+OP(conv1d, .inputs = "x[T,D] w[D,K] start:I32[B,S] pos?:I32[1] state?*:REAL[B,R,D]",
+   .outputs = "y[T,D]",
+   .about = "sum over j of w[:,K-1-j] x[t-j] within the document, then silu if asked. state: a ring of the last "
+          "inputs, that of position p in entry p mod R; pos may go back by up to R - (K-1)",
+   ATTR(conv1d), .infer = infer, .cost = cost, .gradient = true, .no_grad = 1u << STATE,
    .reads_in = 1u << X | 1u << W | 1u << START | 1u << POS);

@@ -14,7 +14,7 @@ enum { CHUNK = 256, MOST_LOGITS = 1 << 24, GRAIN = 8 };
 
 VERB struct node *cross_entropy(struct graph *g, struct node *h, struct node *w, struct node *target)
 {
-    return graph_emit(g, &op_cross_entropy, NULL, 0, h, w, target);
+    return graph_emit(g, &op_cross_entropy, NULL, h, w, target);
 }
 
 /* Tokens in a chunk: each chunk reads and adds to the gradient of the whole matrix, so few are better than many. */
@@ -176,5 +176,9 @@ static void backward(const struct args *a) { gradients(a, backward_rows); }
 static void joint(const struct args *a) { gradients(a, joint_rows); }
 
 KERNELS(cross_entropy) = { forward, backward, joint };
-OP(cross_entropy, .inputs = "h w target", .infer = infer, .cost = cost, .gradient = true, .no_grad_out = 1u << HIT,
+OP(cross_entropy, .inputs = "h[T,D] w[V,D] target:I32[B,S]",
+   .outputs = "loss:REAL[T] lse:REAL[T] hit:REAL[T]",
+   .about = "-log p of the target, p = softmax(h w^T); lse: log of the sum of exponentials; hit: 1 where the target "
+          "has the largest logit",
+   .infer = infer, .cost = cost, .gradient = true, .no_grad_out = 1u << HIT,
     .reads_in = 1u << H | 1u << W | 1u << TARGET, .joins = true, .packs = 1u << W);

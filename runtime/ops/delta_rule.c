@@ -11,7 +11,7 @@ enum { WIDEST = 512 };                                      /* a key: what regis
 VERB struct node *delta_rule(struct graph *g, struct delta_rule a)
 {
     struct delta_attr at = { a.scale, a.delta != 0, a.chunk };
-    return graph_emit(g, &op_delta_rule, &at, sizeof at, a.q, a.k, a.v, a.g, a.beta, a.start, a.pos, a.state);
+    return graph_emit(g, &op_delta_rule, &at, a.q, a.k, a.v, a.g, a.beta, a.start, a.pos, a.state);
 }
 
 static int check_dtypes(const struct node *n, struct err *e)
@@ -222,5 +222,17 @@ static void backward(const struct args *a)
 }
 
 KERNELS(delta_rule) = { forward, backward, NULL };
-OP(delta_rule, .inputs = "q k v g beta start pos? state?*", .infer = infer, .cost = cost, .gradient = true,
+
+ATTRIBUTES(delta_rule, struct delta_attr,
+    REAL(struct delta_attr, scale, NEEDED, -HUGE_VAL, HUGE_VAL, "", "factor on what is read"),
+    BOOL(struct delta_attr, delta, NEEDED, "what is known of k already is not stored again"),
+    INT(struct delta_attr, chunk, NEEDED, 1, INT32_MAX, "tokens", "that are products of matrices together"));
+OP(delta_rule, .inputs = "q[T,H,N] k[T,H,N] v[T,J,M] g:REAL[T,J|T,J,N] beta:REAL[T,J] start:I32[B,S] "
+              "pos?:I32[1] state?*:REAL[B,R,J,P]",
+   .outputs = "o[T,J,M]",
+   .about = "scale S q, where the state S of each value head is first times e^g and then moved by beta (v - S k) "
+          "k^T, with delta, or by beta v k^T. A token whose document begins after it stores nothing and gives 0. "
+          "state: a ring of the states after the last R positions, P = N M; the one after position p is entry p mod R, "
+          "so that pos may go back by up to R - 1; a chunk at pos goes on from entry pos - 1",
+   ATTR(delta_rule), .infer = infer, .cost = cost, .gradient = true,
    .no_grad = 1u << STATE, .reads_in = 1u << Q | 1u << K | 1u << V | 1u << G | 1u << BETA | 1u << START | 1u << POS);

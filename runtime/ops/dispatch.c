@@ -15,7 +15,7 @@ struct attr { int64_t experts, rows; };
 VERB struct node *dispatch(struct graph *g, struct node *index, int experts, int64_t rows)
 {
     struct attr a = { experts, rows };
-    return graph_emit(g, &op_dispatch, &a, sizeof a, index);
+    return graph_emit(g, &op_dispatch, &a, index);
 }
 
 static int dispatch_infer(struct node *n, struct err *e)
@@ -92,13 +92,21 @@ static void dispatch_forward(const struct args *a)
 }
 
 KERNELS(dispatch) = { dispatch_forward, NULL, NULL };
-OP(dispatch, .inputs = "index", .infer = dispatch_infer);
+
+ATTRIBUTES(dispatch, struct attr,
+    INT(struct attr, experts, NEEDED, 1, INT32_MAX, "", "there are"),
+    INT(struct attr, rows, 0, 0, INT32_MAX, "", "that are known to be enough; 0: T K"));
+OP(dispatch, .inputs = "index:I32[T,K]",
+   .outputs = "offsets:I32[E+1] order:I32[R] place:I32[T,K] counts:I32[E]",
+   .about = "a stable sort by expert: where the rows of each begin; which pair t K + j a row is, -1 from the last "
+          "offset on; the row of a pair, -1 for an index that is no expert, which has none; rows of each",
+   ATTR(dispatch), .infer = dispatch_infer);
 
 /* ---- gather: row r = x[order[r] / K], or 0 ---- */
 
 VERB struct node *gather(struct graph *g, struct node *x, struct node *order, struct node *place)
 {
-    return graph_emit(g, &op_gather, NULL, 0, x, order, place);
+    return graph_emit(g, &op_gather, NULL, x, order, place);
 }
 
 /* order [R] and place [T,K] are inverse to one another where neither is -1; they are inputs 1 and 2 of both ops. */
@@ -189,14 +197,17 @@ static void gather_backward(const struct args *a)
 }
 
 KERNELS(gather) = { gather_forward, gather_backward, NULL };
-OP(gather, .inputs = "x order place", .infer = gather_infer, .gradient = true, .cheap = true, .rows = 2,
+OP(gather, .inputs = "x[T,D] order:I32[R] place:I32[T,K]",
+   .outputs = "y[R,D]",
+   .about = "row r is x[order[r] / K], 0 for -1",
+   .infer = gather_infer, .gradient = true, .cheap = true, .rows = 2,
    .reads_in = 1u << 2);
 
 /* ---- combine: out[t] = sum_j gate[t,j] y[place[t,j]] over the rows that there are ---- */
 
 VERB struct node *combine(struct graph *g, struct node *y, struct node *order, struct node *place, struct node *gate)
 {
-    return graph_emit(g, &op_combine, NULL, 0, y, order, place, gate);
+    return graph_emit(g, &op_combine, NULL, y, order, place, gate);
 }
 
 static int combine_infer(struct node *n, struct err *e)
@@ -278,5 +289,8 @@ static void combine_backward(const struct args *a)
 }
 
 KERNELS(combine) = { combine_forward, combine_backward, NULL };
-OP(combine, .inputs = "y order place gate", .infer = combine_infer, .gradient = true,
+OP(combine, .inputs = "y[R,D] order:I32[R] place:I32[T,K] gate:REAL[T,K]",
+   .outputs = "x[T,D]",
+   .about = "sum over j of gate[t,j] y[place[t,j]], less those of -1; rows of y that are nobody's are not read",
+   .infer = combine_infer, .gradient = true,
    .reads_in = 1u << 0 | 1u << 1 | 1u << 2 | 1u << 3);

@@ -8,7 +8,7 @@ enum { AHEAD = 4 };                                         /* rows asked for in
 
 VERB struct node *embed(struct graph *g, struct node *table, struct node *ids)
 {
-    return graph_emit(g, &op_embed, NULL, 0, table, ids);
+    return graph_emit(g, &op_embed, NULL, table, ids);
 }
 
 static int infer(struct node *n, struct err *e)
@@ -89,4 +89,7 @@ static void backward(const struct args *a)
 }
 
 KERNELS(embed) = { forward, backward, NULL };
-OP(embed, .inputs = "table ids", .infer = infer, .gradient = true, .reads_in = 1 << 1);
+OP(embed, .inputs = "table[V,D] ids:I32[B,S]",
+   .outputs = "y[T,D]",
+   .about = "rows of the table, ACT",
+   .infer = infer, .gradient = true, .reads_in = 1 << 1);

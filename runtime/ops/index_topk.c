@@ -15,49 +15,23 @@ enum { STEP = 128, TOKENS = 16, TASKS = 8, WIDEST = 512, MOST = 8192 }; /* TOKEN
 VERB struct node *index_topk(struct graph *g, struct index_topk a)
 {
     struct index_topk_attr at = { a.chosen, a.window, a.chunk, a.relu };
-    return graph_emit(g, &op_index_topk, &at, sizeof at, a.q, a.k, a.w, a.start, a.pos);
-}
-
-static int check_positions(const struct node *n, struct err *e)
-{
-    char text[64], other[64];
-    struct shape k = n->in[K]->shape, start = n->in[START]->shape;
-    bool cached = n->in[POS];
-    if (n->in[START]->dtype != DTYPE_I32 || shape_count(start) != n->in[Q]->shape.dim[0])
-        return err_set(e, "start %s must be I32, one for each of the %lld queries", shape_text(start, text),
-                       (long long)n->in[Q]->shape.dim[0]);
-    if (cached && (n->in[POS]->dtype != DTYPE_I32 || shape_count(n->in[POS]->shape) != 1))
-        return err_set(e, "pos must be I32 [1]");
-    if (k.rank != (cached ? 3 : 2)) return err_set(e, "keys %s must be %s", shape_text(k, text),
-                                                   cached ? "[B,C,N]" : "[T,N]");
-    if (cached ? k.dim[0] != start.dim[0] || k.dim[1] < start.dim[1] : k.dim[0] != shape_count(start))
-        return err_set(e, "keys %s do not fit start %s", shape_text(k, text), shape_text(start, other));
-    return 0;
+    return graph_emit(g, &op_index_topk, &at, a.q, a.k, a.w, a.start, a.pos);
 }
 
 static int infer(struct node *n, struct err *e)
 {
     const struct index_topk_attr *at = n->attr;
     char text[64], other[64];
-    if (node_need(n, Q, 3, e) != 0 || node_need(n, W, 2, e) != 0 || node_need(n, START, 2, e) != 0) return -1;
-    struct shape q = n->in[Q]->shape, k = n->in[K]->shape, w = n->in[W]->shape, start = n->in[START]->shape;
-    if (n->in[Q]->dtype > DTYPE_REAL || n->in[K]->dtype > DTYPE_REAL)
-        return err_set(e, "queries and keys must be ACT or REAL");
-    if (n->in[W]->dtype != DTYPE_REAL || !shape_equal(w, SHAPE(q.dim[0], q.dim[1])))
-        return err_set(e, "weights %s must be REAL, one for each head of queries %s", shape_text(w, text),
-                       shape_text(q, other));
-    if (shape_last(k) != q.dim[2])
-        return err_set(e, "queries %s and keys %s differ in width", shape_text(q, text), shape_text(k, other));
+    struct shape q = n->in[Q]->shape, k = n->in[K]->shape, start = n->in[START]->shape;
+    bool cached = n->in[POS];
+    if (k.rank != (cached ? 3 : 2))
+        return err_set(e, "keys %s must be %s", shape_text(k, text), cached ? "[B,C,N]" : "[T,N]");
+    if (cached && k.dim[1] < start.dim[1])
+        return err_set(e, "keys %s do not fit start %s", shape_text(k, text), shape_text(start, other));
     if (q.dim[2] > WIDEST || q.dim[1] * q.dim[2] > MOST)
         return err_set(e, "queries %s: of a token there are at most %d values, of a head %d", shape_text(q, text), MOST,
                        WIDEST);
-    if (at->chosen < 1 || at->chosen > INDEX_MOST)
-        return err_set(e, "chosen = %lld, it must be 1 .. %d", (long long)at->chosen, INDEX_MOST);
-    if (at->window < 0 || at->chunk < 0)
-        return err_set(e, "window = %lld and chunk = %lld must be 0 (none) or more", (long long)at->window,
-                       (long long)at->chunk);
-    if (check_positions(n, e) != 0) return -1;
-    int64_t keys = shape_count(k) / shape_last(k), parts = blocks_of(TASKS, start.dim[0]);
+    int64_t keys = shape_rows(k), parts = blocks_of(TASKS, start.dim[0]);
     node_value(n, DTYPE_I32, SHAPE(q.dim[0], at->chosen));
     node_output(n, DTYPE_REAL, SHAPE(q.dim[0], at->chosen));
     node_work(n, DTYPE_REAL, SHAPE(parts < start.dim[1] ? parts : start.dim[1], keys, q.dim[2]));
@@ -265,5 +239,16 @@ static void backward(const struct args *a)
 }
 
 KERNELS(index_topk) = { forward, backward, NULL };
-OP(index_topk, .inputs = "q k w start pos?", .infer = infer, .cost = cost, .gradient = true,
+
+ATTRIBUTES(index_topk, struct index_topk_attr,
+    INT(struct index_topk_attr, chosen, NEEDED, 1, INDEX_MOST, "", "keys of a token"),
+    INT(struct index_topk_attr, window, 0, 0, INT32_MAX, "tokens", "how far back a token sees; 0: all"),
+    INT(struct index_topk_attr, chunk, 0, 0, INT32_MAX, "tokens", "length of the chunks of a document; 0: none"),
+    BOOL(struct index_topk_attr, relu, 0, "of each product, before it is weighed"));
+OP(index_topk, .inputs = "q[T,J,N] k[T,N|B,C,N] w:REAL[T,J] start:I32[B,S] pos?:I32[1]",
+   .outputs = "index:I32[T,X] score:REAL[T,X]",
+   .about = "which keys to attend to: of the keys s that attention sees, the `chosen` with the largest I[t,s] = sum "
+          "over j of w[t,j] q[t,j].k[s], largest first, ties to the lower s, -1 where there are no more. score: these "
+          "I, -infinity where there is none. k: of the sequence, or a cache",
+   ATTR(index_topk), .infer = infer, .cost = cost, .gradient = true,
    .reads_in = 1u << Q | 1u << K | 1u << W, .reads_out = 1u << INDEX);

@@ -6,9 +6,11 @@ enum { X, W, OFFSETS };
 
 /* ---- matmul: [T,K] [N,K] -> [T,N] ---- */
 
+struct matmul_attr { enum dtype out; };
+
 VERB struct node *matmul(struct graph *g, struct node *x, struct node *w, enum dtype out)
 {
-    return graph_emit(g, &op_matmul, &out, sizeof out, x, w);
+    return graph_emit(g, &op_matmul, &out, x, w);
 }
 
 static int floats(const struct node *n, struct err *e)
@@ -95,14 +97,20 @@ static void matmul_backward(const struct args *a)
 }
 
 KERNELS(matmul) = { matmul_forward, matmul_backward, NULL };
-OP(matmul, .inputs = "x w", .infer = matmul_infer, .cost = cost, .gradient = true, .reads_in = 1u << X | 1u << W,
+
+ATTRIBUTES(matmul, struct matmul_attr,
+    CHOICE(struct matmul_attr, out, NEEDED, "act real", "dtype of the result"));
+OP(matmul, .inputs = "x[T,K] w[N,K]",
+   .outputs = "y:ANY[T,N]",
+   .about = "x w^T",
+   ATTR(matmul), .infer = matmul_infer, .cost = cost, .gradient = true, .reads_in = 1u << X | 1u << W,
    .packs = 1u << W, .rows = 1u << X, .rows_back = true);
 
 /* ---- grouped_matmul: rows offsets[e] .. offsets[e+1] of [R,K] with w[e] of [E,N,K] -> [R,N]; later rows are 0 ---- */
 
 VERB struct node *grouped_matmul(struct graph *g, struct node *x, struct node *w, struct node *offsets)
 {
-    return graph_emit(g, &op_grouped_matmul, NULL, 0, x, w, offsets);
+    return graph_emit(g, &op_grouped_matmul, NULL, x, w, offsets);
 }
 
 static int grouped_infer(struct node *n, struct err *e)
@@ -153,6 +161,9 @@ static void grouped_backward(const struct args *a)
 }
 
 KERNELS(grouped_matmul) = { grouped_forward, grouped_backward, NULL };
-OP(grouped_matmul, .inputs = "x w offsets", .infer = grouped_infer, .cost = cost, .gradient = true,
+OP(grouped_matmul, .inputs = "x[R,K] w[E,N,K] offsets:I32[E+1]",
+   .outputs = "y[R,N]",
+   .about = "rows offsets[e] to offsets[e+1] of x times w[e]^T; 0 from the last offset on",
+   .infer = grouped_infer, .cost = cost, .gradient = true,
    .reads_in = 1u << X | 1u << W | 1u << OFFSETS, .packs = 1u << W, .rows = 1u << X, .rows_back = true,
    .groups = 1u << OFFSETS);

@@ -8,7 +8,7 @@ enum { X, M, MOST = 16, PIECE = 1024 };                     /* most streams; col
 
 VERB struct node *mix_streams(struct graph *g, struct node *x, struct node *m)
 {
-    return graph_emit(g, &op_mix_streams, NULL, 0, x, m);
+    return graph_emit(g, &op_mix_streams, NULL, x, m);
 }
 
 /* m is m[t * step + i * n + j]; step is 0 where all tokens have the same. */
@@ -151,5 +151,8 @@ static void backward(const struct args *a)
 }
 
 KERNELS(mix_streams) = { forward, backward, NULL };
-OP(mix_streams, .inputs = "x m", .infer = infer, .gradient = true, .cheap = true, .rows = 1, .rows_back = true,
+OP(mix_streams, .inputs = "x[T,N,D] m[T,M,N|M,N]",
+   .outputs = "y[T,M,D]",
+   .about = "sum over j of m[t,i,j] x[t,j]",
+   .infer = infer, .gradient = true, .cheap = true, .rows = 1, .rows_back = true,
    .reads_in = 3);

@@ -63,11 +63,14 @@ static void mul_row_backward(const struct args *a)
 }
 
 KERNELS(mul_row) = { mul_row_forward, mul_row_backward, NULL };
-OP(mul_row, .inputs = "x row", .infer = mul_row_infer, .gradient = true, .cheap = true, .rows = 1, .reads_in = 3);
+OP(mul_row, .inputs = "x[..,D] row[D]",
+   .outputs = "y[..,D]",
+   .about = "x times the row",
+   .infer = mul_row_infer, .gradient = true, .cheap = true, .rows = 1, .reads_in = 3);
 
 VERB struct node *mul_row(struct graph *g, struct node *x, struct node *row)
 {
-    return graph_emit(g, &op_mul_row, NULL, 0, x, row);
+    return graph_emit(g, &op_mul_row, NULL, x, row);
 }
 
 /* ---- mul_scalar: s x;  dx = s dy, ds = sum of x dy ---- */
@@ -123,9 +126,12 @@ static void mul_scalar_backward(const struct args *a)
 }
 
 KERNELS(mul_scalar) = { mul_scalar_forward, mul_scalar_backward, NULL };
-OP(mul_scalar, .inputs = "x s", .infer = mul_scalar_infer, .gradient = true, .cheap = true, .rows = 1, .reads_in = 3);
+OP(mul_scalar, .inputs = "x[..] s:REAL",
+   .outputs = "y[..]",
+   .about = "s x",
+   .infer = mul_scalar_infer, .gradient = true, .cheap = true, .rows = 1, .reads_in = 3);
 
 VERB struct node *mul_scalar(struct graph *g, struct node *x, struct node *s)
 {
-    return graph_emit(g, &op_mul_scalar, NULL, 0, x, s);
+    return graph_emit(g, &op_mul_scalar, NULL, x, s);
 }

@@ -12,7 +12,7 @@ enum { BANDS = 4, BAND = 32 };    /* of a symmetric product: most of them, and w
 VERB struct node *muon(struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *lr,
                        struct node *clip, struct muon_attr a)
 {
-    return graph_emit(g, &op_muon, &a, sizeof a, w, grad, m, lr, clip);
+    return graph_emit(g, &op_muon, &a, w, grad, m, lr, clip);
 }
 
 /* A stack of [rows,cols]; low and high are the smaller and the larger of the two. */
@@ -165,4 +165,14 @@ static void forward(const struct args *a)
 }
 
 KERNELS(muon) = { forward, NULL, NULL };
-OP(muon, .inputs = "w* grad m* lr clip", .infer = infer, .cost = cost);
+
+ATTRIBUTES(muon, struct muon_attr,
+    REAL(struct muon_attr, momentum, NEEDED, 0, 1, "", "decay of m"),
+    REAL(struct muon_attr, decay, NEEDED, 0, HUGE_VAL, "", "of w, times lr"),
+    REAL(struct muon_attr, scale, NEEDED, 0, HUGE_VAL, "", "factor on the orthogonal change"),
+    BOOL(struct muon_attr, nesterov, NEEDED, "looks a step ahead"),
+    INT(struct muon_attr, steps, NEEDED, 0, 100, "", "of Newton and Schulz"));
+OP(muon, .inputs = "w*:REAL[..] grad:REAL[..] m*:REAL[..] lr:REAL[1] clip:REAL[2]",
+   .outputs = "change:REAL[2]",
+   .about = "Muon, each matrix of a stack by itself. Sums as of adamw",
+   ATTR(muon), .infer = infer, .cost = cost);

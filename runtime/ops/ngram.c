@@ -11,7 +11,7 @@ VERB struct node *ngram(struct graph *g, struct node *ids, struct node *start, s
                         int64_t vocab, int64_t rows, enum hash_kind hash)
 {
     struct attr at = { order, vocab, rows, hash };
-    return graph_emit(g, &op_ngram, &at, sizeof at, ids, start, pos);
+    return graph_emit(g, &op_ngram, &at, ids, start, pos);
 }
 
 static int infer(struct node *n, struct err *e)
@@ -61,14 +61,26 @@ static void tokens(const struct args *a, int64_t from, int64_t to)
 static void forward(const struct args *a) { each(a, shape_count(a->out[0].shape), 1024, tokens); }
 
 KERNELS(ngram) = { forward, NULL, NULL };
-OP(ngram, .inputs = "ids start pos?", .infer = infer);
+
+ATTRIBUTES(ngram, struct attr,
+    INT(struct attr, order, NEEDED, 1, INT32_MAX, "tokens", "of an n-gram"),
+    INT(struct attr, vocab, NEEDED, 1, INT32_MAX, "", "ids there are"),
+    INT(struct attr, rows, NEEDED, 1, INT32_MAX, "", "of the table"),
+    CHOICE(struct attr, hash, NEEDED, "mul32 mod", "how n-grams are hashed"));
+OP(ngram, .inputs = "ids:I32[B,L] start:I32[B,S] pos?:I32[1]",
+   .outputs = "rows:I32[B,S]",
+   .about = "the row of a table that a token and the order - 1 before it share; what stands before the document is "
+          "token 0. With pos, ids is a cache",
+   ATTR(ngram), .infer = infer);
 
 /* ---- collision_rate: of the distinct n-grams of a batch, the share that shares its row with another one ---- */
+
+struct collision_attr { int64_t order; };
 
 VERB struct node *collision_rate(struct graph *g, struct node *ids, struct node *start, struct node *index, int order)
 {
     int64_t at = order;
-    return graph_emit(g, &op_collision_rate, &at, sizeof at, ids, start, index);
+    return graph_emit(g, &op_collision_rate, &at, ids, start, index);
 }
 
 static int collision_infer(struct node *n, struct err *e)
@@ -124,4 +136,10 @@ static void collision_forward(const struct args *a)
 }
 
 KERNELS(collision_rate) = { collision_forward, NULL, NULL };
-OP(collision_rate, .inputs = "ids start index", .infer = collision_infer);
+
+ATTRIBUTES(collision_rate, struct collision_attr,
+    INT(struct collision_attr, order, NEEDED, 1, INT32_MAX, "tokens", "of an n-gram"));
+OP(collision_rate, .inputs = "ids:I32[B,S] start:I32[B,S] index:I32[B,S]",
+   .outputs = "rate:REAL[1]",
+   .about = "share of the distinct n-grams that share their row with another",
+   ATTR(collision_rate), .infer = collision_infer);

@@ -10,7 +10,7 @@ VERB struct node *noise(struct graph *g, struct node *like, struct node *key, co
 {
     struct noise_attr a = { hash_name(name), kind, like->shape.rank, { 0 } };
     memcpy(a.dim, like->shape.dim, (size_t)like->shape.rank * sizeof *a.dim);
-    return graph_emit(g, &op_noise, &a, sizeof a, key);
+    return graph_emit(g, &op_noise, &a, key);
 }
 
 static int infer(struct node *n, struct err *e)
@@ -68,4 +68,16 @@ static void forward(const struct args *a)
 }
 
 KERNELS(noise) = { forward, NULL, NULL };
-OP(noise, .inputs = "key", .infer = infer, .cheap = true);
+
+ATTRIBUTES(noise, struct noise_attr,
+    INT(struct noise_attr, name, NEEDED, -HUGE_VAL, HUGE_VAL, "", "hash of what the numbers are for"),
+    CHOICE(struct noise_attr, kind, NEEDED, "normal uniform gumbel", "how they are distributed"),
+    INT(struct noise_attr, rank, NEEDED, 1, SHAPE_RANK, "", "of the result"),
+    { "dim0", PARAM_INT, FIELD(struct noise_attr, dim[0]), 0, 0, INT32_MAX, NULL, "", "its extents", 0, NULL, false },
+    { "dim1", PARAM_INT, FIELD(struct noise_attr, dim[1]), 0, 0, INT32_MAX, NULL, "", "its extents", 0, NULL, false },
+    { "dim2", PARAM_INT, FIELD(struct noise_attr, dim[2]), 0, 0, INT32_MAX, NULL, "", "its extents", 0, NULL, false },
+    { "dim3", PARAM_INT, FIELD(struct noise_attr, dim[3]), 0, 0, INT32_MAX, NULL, "", "its extents", 0, NULL, false });
+OP(noise, .inputs = "key:I32[B,2]",
+   .outputs = "y:REAL",
+   .about = "random numbers, a function of key (of each sequence its own), position, column and name; no gradient",
+   ATTR(noise), .infer = infer, .cheap = true);

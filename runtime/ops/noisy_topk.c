@@ -8,7 +8,7 @@ enum { KEY, INDEX };
 
 VERB struct node *threshold(struct graph *g, struct node *key, struct node *index)
 {
-    return graph_emit(g, &op_threshold, NULL, 0, key, index);
+    return graph_emit(g, &op_threshold, NULL, key, index);
 }
 
 static int threshold_infer(struct node *n, struct err *e)
@@ -86,13 +86,16 @@ static void threshold_forward(const struct args *a) { each_token(a, threshold_to
 static void threshold_backward(const struct args *a) { if (a->din[KEY].data) each_token(a, threshold_gradients); }
 
 KERNELS(threshold) = { threshold_forward, threshold_backward, NULL };
-OP(threshold, .inputs = "key index", .infer = threshold_infer, .gradient = true, .rows = 3, .rows_back = true,
+OP(threshold, .inputs = "key:REAL[T,E] index:I32[T,K]",
+   .outputs = "y:REAL[T,E]",
+   .about = "the K-th largest of the other keys, which a key must exceed to be chosen; K < E",
+   .infer = threshold_infer, .gradient = true, .rows = 3, .rows_back = true,
    .reads_in = 1u << INDEX);
 
 /* ---- cv2: V / (m^2 + eps), V the population variance, m the mean, of E values;
         dx = dy 2 / (E (m^2 + eps)) (x - m - y m) ---- */
 
-VERB struct node *cv2(struct graph *g, struct node *x) { return graph_emit(g, &op_cv2, NULL, 0, x); }
+VERB struct node *cv2(struct graph *g, struct node *x) { return graph_emit(g, &op_cv2, NULL, x); }
 
 static int cv2_infer(struct node *n, struct err *e)
 {
@@ -133,4 +136,7 @@ static void cv2_backward(const struct args *a)
 }
 
 KERNELS(cv2) = { cv2_forward, cv2_backward, NULL };
-OP(cv2, .inputs = "x", .infer = cv2_infer, .gradient = true, .reads_in = 1);
+OP(cv2, .inputs = "x:REAL[E]",
+   .outputs = "y:REAL[1]",
+   .about = "squared coefficient of variation, variance / (mean^2 + 1e-10)",
+   .infer = cv2_infer, .gradient = true, .reads_in = 1);

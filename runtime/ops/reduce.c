@@ -71,12 +71,15 @@ static void weighted_sum_backward(const struct args *a)
 }
 
 KERNELS(weighted_sum) = { weighted_sum_forward, weighted_sum_backward, NULL };
-OP(weighted_sum, .inputs = "x weight?", .infer = weighted_sum_infer, .gradient = true, .no_grad = 1 << 1,
+OP(weighted_sum, .inputs = "x:REAL weight?:REAL",
+   .outputs = "y:REAL[1]",
+   .about = "sum of weight x, of x without weights; gradient to x only",
+   .infer = weighted_sum_infer, .gradient = true, .no_grad = 1 << 1,
    .reads_in = 1 << 1);
 
 VERB struct node *weighted_sum(struct graph *g, struct node *x, struct node *weight)
 {
-    return graph_emit(g, &op_weighted_sum, NULL, 0, x, weight);
+    return graph_emit(g, &op_weighted_sum, NULL, x, weight);
 }
 
 /* ---- dot: sum a b;  da = b dy, db = a dy ---- */
@@ -122,9 +125,12 @@ static void dot_forward(const struct args *a)
 
 static void dot_backward(const struct args *a) { each(a, values(a), CHUNK, dot_gradient); }
 KERNELS(dot) = { dot_forward, dot_backward, NULL };
-OP(dot, .inputs = "a b", .infer = dot_infer, .gradient = true, .reads_in = 3);
+OP(dot, .inputs = "a[..] b[..]",
+   .outputs = "y:REAL[1]",
+   .about = "sum of a b",
+   .infer = dot_infer, .gradient = true, .reads_in = 3);
 
-VERB struct node *dot(struct graph *g, struct node *a, struct node *b) { return graph_emit(g, &op_dot, NULL, 0, a, b); }
+VERB struct node *dot(struct graph *g, struct node *a, struct node *b) { return graph_emit(g, &op_dot, NULL, a, b); }
 
 /* ---- max_all: the largest value, NaN when there is one ---- */
 
@@ -151,9 +157,12 @@ static void max_all_forward(const struct args *a)
 }
 
 KERNELS(max_all) = { max_all_forward, NULL, NULL };
-OP(max_all, .inputs = "x", .infer = one_part);
+OP(max_all, .inputs = "x[..]",
+   .outputs = "y:REAL[1]",
+   .about = "the largest value, NaN when there is one; no gradient",
+   .infer = one_part);
 
-VERB struct node *max_all(struct graph *g, struct node *x) { return graph_emit(g, &op_max_all, NULL, 0, x); }
+VERB struct node *max_all(struct graph *g, struct node *x) { return graph_emit(g, &op_max_all, NULL, x); }
 
 /* ---- rms: sqrt(mean x^2) ---- */
 
@@ -176,9 +185,12 @@ static void rms_forward(const struct args *a)
 }
 
 KERNELS(rms) = { rms_forward, NULL, NULL };
-OP(rms, .inputs = "x", .infer = one_part);
+OP(rms, .inputs = "x[..]",
+   .outputs = "y:REAL[1]",
+   .about = "sqrt(mean of x^2); no gradient",
+   .infer = one_part);
 
-VERB struct node *rms(struct graph *g, struct node *x) { return graph_emit(g, &op_rms, NULL, 0, x); }
+VERB struct node *rms(struct graph *g, struct node *x) { return graph_emit(g, &op_rms, NULL, x); }
 
 /* ---- outside: the share of values that are not in [low, high]; NaN is not ---- */
 
@@ -205,10 +217,17 @@ static void outside_forward(const struct args *a)
 }
 
 KERNELS(outside) = { outside_forward, NULL, NULL };
-OP(outside, .inputs = "x", .infer = one_part);
+
+ATTRIBUTES(outside, struct range,
+    REAL(struct range, low, NEEDED, -HUGE_VAL, HUGE_VAL, "", "the least that is inside"),
+    REAL(struct range, high, NEEDED, -HUGE_VAL, HUGE_VAL, "", "the most that is inside"));
+OP(outside, .inputs = "x[..]",
+   .outputs = "y:REAL[1]",
+   .about = "share of the values below low or above high; no gradient",
+   ATTR(outside), .infer = one_part);
 
 VERB struct node *outside(struct graph *g, struct node *x, double low, double high)
 {
     struct range in = { low, high };
-    return graph_emit(g, &op_outside, &in, sizeof in, x);
+    return graph_emit(g, &op_outside, &in, x);
 }

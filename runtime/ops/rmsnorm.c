@@ -10,7 +10,7 @@ struct attr { double eps; int64_t zero_centred; };          /* no padding: attri
 VERB struct node *rmsnorm(struct graph *g, struct node *x, struct node *gain, double eps, bool zero_centred)
 {
     struct attr at = { eps, zero_centred };
-    return graph_emit(g, &op_rmsnorm, &at, sizeof at, x, gain);
+    return graph_emit(g, &op_rmsnorm, &at, x, gain);
 }
 
 static int infer(struct node *n, struct err *e)
@@ -112,4 +112,11 @@ static void backward(const struct args *a)
 }
 
 KERNELS(rmsnorm) = { forward, backward, NULL };
-OP(rmsnorm, .inputs = "x gain?", .infer = infer, .gradient = true, .cheap = true, .rows = 1, .reads_in = 3);
+
+ATTRIBUTES(rmsnorm, struct attr,
+    REAL(struct attr, eps, NEEDED, 0, 1, "", "beside the mean square"),
+    BOOL(struct attr, zero_centred, 0, "times 1 + gain"));
+OP(rmsnorm, .inputs = "x[..,D] gain?[D]",
+   .outputs = "y[..,D]",
+   .about = "x / sqrt(mean of x^2 + eps) times the gain",
+   ATTR(rmsnorm), .infer = infer, .gradient = true, .cheap = true, .rows = 1, .reads_in = 3);

@@ -12,7 +12,7 @@ VERB struct node *rope(struct graph *g, struct node *x, struct node *start, stru
                        enum rope_where where, double base)
 {
     struct attr at = { width, where, base };
-    return graph_emit(g, &op_rope, &at, sizeof at, x, start, pos);
+    return graph_emit(g, &op_rope, &at, x, start, pos);
 }
 
 /* Rows of the table of cosines and sines: one a position when the chunk begins its sequences, else one a token. */
@@ -164,4 +164,12 @@ static void backward(const struct args *a)
 }
 
 KERNELS(rope) = { forward, backward, NULL };
-OP(rope, .inputs = "x start pos?", .infer = infer, .gradient = true, .reads_in = 1 << START | 1 << POS);
+
+ATTRIBUTES(rope, struct attr,
+    INT(struct attr, width, NEEDED, 0, INT32_MAX, "values", "of a head that are rotated, an even number"),
+    CHOICE(struct attr, where, NEEDED, "first last proportional", "which of them"),
+    REAL(struct attr, base, NEEDED, 0, HUGE_VAL, "", "of the frequencies, above 0"));
+OP(rope, .inputs = "x[T,H,W] start:I32[B,S] pos?:I32[1]",
+   .outputs = "y[T,H,W]",
+   .about = "pairs of a head rotated by their frequency times the position in the document (Su 2021)",
+   ATTR(rope), .infer = infer, .gradient = true, .reads_in = 1 << START | 1 << POS);

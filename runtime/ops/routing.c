@@ -9,9 +9,11 @@ enum { TOKENS = 256 };                                      /* a block */
 
 /* ---- topk: the K largest keys of a row, largest first; ties go to the lower index, NaN comes last ---- */
 
+struct topk_attr { int k; };
+
 VERB struct node *topk(struct graph *g, struct node *key, int k)
 {
-    return graph_emit(g, &op_topk, &k, sizeof k, key);
+    return graph_emit(g, &op_topk, &k, key);
 }
 
 static int topk_infer(struct node *n, struct err *e)
@@ -77,13 +79,20 @@ static void topk_forward(const struct args *a)
 }
 
 KERNELS(topk) = { topk_forward, NULL, NULL };
-OP(topk, .inputs = "key", .infer = topk_infer);
+
+ATTRIBUTES(topk, struct topk_attr,
+    INT(struct topk_attr, k, NEEDED, 1, INT32_MAX, "", "how many"));
+OP(topk, .inputs = "key:REAL[T,E]",
+   .outputs = "index:I32[T,K] margin:REAL[T]",
+   .about = "the K largest of a row, the largest first, ties to the lower index; margin: key K minus key K+1, 0 when "
+          "K = E",
+   ATTR(topk), .infer = topk_infer);
 
 /* ---- pick: out[t,j] = x[t, index[t,j]], 0 where that is no column ---- */
 
 VERB struct node *pick(struct graph *g, struct node *x, struct node *index)
 {
-    return graph_emit(g, &op_pick, NULL, 0, x, index);
+    return graph_emit(g, &op_pick, NULL, x, index);
 }
 
 static int pick_infer(struct node *n, struct err *e)
@@ -123,13 +132,18 @@ static void pick_backward(const struct args *a)
 }
 
 KERNELS(pick) = { pick_forward, pick_backward, NULL };
-OP(pick, .inputs = "x index", .infer = pick_infer, .gradient = true, .rows = 3, .reads_in = 1u << 1);
+OP(pick, .inputs = "x:REAL[T,E] index:I32[T,K]",
+   .outputs = "y:REAL[T,K]",
+   .about = "x at the index, 0 where that is no column",
+   .infer = pick_infer, .gradient = true, .rows = 3, .reads_in = 1u << 1);
 
 /* ---- scatter: out[t,e] = sum over the j with index[t,j] = e of value[t,j] ---- */
 
+struct scatter_attr { int experts; };
+
 VERB struct node *scatter(struct graph *g, struct node *value, struct node *index, int experts)
 {
-    return graph_emit(g, &op_scatter, &experts, sizeof experts, value, index);
+    return graph_emit(g, &op_scatter, &experts, value, index);
 }
 
 static int scatter_infer(struct node *n, struct err *e)
@@ -177,14 +191,20 @@ static void scatter_backward(const struct args *a)
 }
 
 KERNELS(scatter) = { scatter_forward, scatter_backward, NULL };
-OP(scatter, .inputs = "value index", .infer = scatter_infer, .gradient = true, .rows = 3, .rows_back = true,
+
+ATTRIBUTES(scatter, struct scatter_attr,
+    INT(struct scatter_attr, experts, NEEDED, 1, INT32_MAX, "", "columns of the result"));
+OP(scatter, .inputs = "value:REAL[T,K] index:I32[T,K]",
+   .outputs = "y:REAL[T,E]",
+   .about = "of each expert the value where it is chosen, else 0; what is no column goes nowhere",
+   ATTR(scatter), .infer = scatter_infer, .gradient = true, .rows = 3, .rows_back = true,
    .reads_in = 1u << 1);
 
 /* ---- load: E n_i / sum n, 1 when balanced; all 0 when nothing was routed ---- */
 
 VERB struct node *load(struct graph *g, struct node *counts)
 {
-    return graph_emit(g, &op_load, NULL, 0, counts);
+    return graph_emit(g, &op_load, NULL, counts);
 }
 
 static int load_infer(struct node *n, struct err *e)
@@ -210,4 +230,7 @@ static void load_forward(const struct args *a)
 }
 
 KERNELS(load) = { load_forward, NULL, NULL };
-OP(load, .inputs = "counts", .infer = load_infer);
+OP(load, .inputs = "counts:ANY[E]",
+   .outputs = "load:REAL[E]",
+   .about = "E n_i / sum of n: 1 everywhere when all are loaded alike; no gradient",
+   .infer = load_infer);

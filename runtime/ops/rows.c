@@ -92,9 +92,12 @@ static void softmax_gradient(const struct args *a, int64_t from, int64_t to)
 static void softmax_forward(const struct args *a) { each_row(a, softmax_rows); }
 static void softmax_backward(const struct args *a) { if (a->din[0].data) each_row(a, softmax_gradient); }
 KERNELS(softmax) = { softmax_forward, softmax_backward, NULL };
-OP(softmax, .inputs = "x", .infer = softmax_infer, .gradient = true, .rows = 1, .reads_out = 1);
+OP(softmax, .inputs = "x[..,D]",
+   .outputs = "p:REAL[..,D]",
+   .about = "softmax over the last dimension",
+   .infer = softmax_infer, .gradient = true, .rows = 1, .reads_out = 1);
 
-VERB struct node *softmax(struct graph *g, struct node *x) { return graph_emit(g, &op_softmax, NULL, 0, x); }
+VERB struct node *softmax(struct graph *g, struct node *x) { return graph_emit(g, &op_softmax, NULL, x); }
 
 /* ---- logsumexp: [T,E] to REAL [T];  dx = dy e^(x - y) ---- */
 
@@ -132,9 +135,12 @@ static void logsumexp_gradient(const struct args *a, int64_t from, int64_t to)
 static void logsumexp_forward(const struct args *a) { each_row(a, logsumexp_rows); }
 static void logsumexp_backward(const struct args *a) { if (a->din[0].data) each_row(a, logsumexp_gradient); }
 KERNELS(logsumexp) = { logsumexp_forward, logsumexp_backward, NULL };
-OP(logsumexp, .inputs = "x", .infer = per_row_infer, .gradient = true, .rows = 1, .reads_in = 1, .reads_out = 1);
+OP(logsumexp, .inputs = "x[T,E]",
+   .outputs = "y:REAL[T]",
+   .about = "log of the sum of exponentials",
+   .infer = per_row_infer, .gradient = true, .rows = 1, .reads_in = 1, .reads_out = 1);
 
-VERB struct node *logsumexp(struct graph *g, struct node *x) { return graph_emit(g, &op_logsumexp, NULL, 0, x); }
+VERB struct node *logsumexp(struct graph *g, struct node *x) { return graph_emit(g, &op_logsumexp, NULL, x); }
 
 /* ---- normalize: x / (s + eps), s = sum of the row;  dx = (dy - sum(x dy) / (s + eps)) / (s + eps) ---- */
 
@@ -180,11 +186,17 @@ static void normalize_gradient(const struct args *a, int64_t from, int64_t to)
 static void normalize_forward(const struct args *a) { each_row(a, normalize_rows); }
 static void normalize_backward(const struct args *a) { if (a->din[0].data) each_row(a, normalize_gradient); }
 KERNELS(normalize) = { normalize_forward, normalize_backward, NULL };
-OP(normalize, .inputs = "x", .infer = normalize_infer, .gradient = true, .rows = 1, .reads_in = 1);
+struct normalize_attr { double eps; };
+ATTRIBUTES(normalize, struct normalize_attr,
+    REAL(struct normalize_attr, eps, NEEDED, 0, 1, "", "beside the sum"));
+OP(normalize, .inputs = "x[T,K]",
+   .outputs = "y[T,K]",
+   .about = "x / (sum of the row + eps)",
+   ATTR(normalize), .infer = normalize_infer, .gradient = true, .rows = 1, .reads_in = 1);
 
 VERB struct node *normalize(struct graph *g, struct node *x, double eps)
 {
-    return graph_emit(g, &op_normalize, &eps, sizeof eps, x);
+    return graph_emit(g, &op_normalize, &eps, x);
 }
 
 /* ---- row_entropy: of q = p / sum p in nat; ln s - (sum of p ln p) / s. A p of 0 adds 0; a row of
@@ -213,6 +225,9 @@ static void row_entropy_rows(const struct args *a, int64_t from, int64_t to)
 
 static void row_entropy_forward(const struct args *a) { each_row(a, row_entropy_rows); }
 KERNELS(row_entropy) = { row_entropy_forward, NULL, NULL };
-OP(row_entropy, .inputs = "p", .infer = per_row_infer);
+OP(row_entropy, .inputs = "p[T,E]",
+   .outputs = "h:REAL[T]",
+   .about = "entropy of p / sum of p, in nats; no gradient",
+   .infer = per_row_infer);
 
-VERB struct node *row_entropy(struct graph *g, struct node *p) { return graph_emit(g, &op_row_entropy, NULL, 0, p); }
+VERB struct node *row_entropy(struct graph *g, struct node *p) { return graph_emit(g, &op_row_entropy, NULL, p); }

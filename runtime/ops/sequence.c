@@ -5,10 +5,12 @@
 
 /* ---- shift: out[b,s] = x[b,s+by], 0 past either end ---- */
 
+struct shift_attr { int64_t by; };
+
 VERB struct node *shift(struct graph *g, struct node *x, int by)
 {
     int64_t at = by;
-    return graph_emit(g, &op_shift, &at, sizeof at, x);
+    return graph_emit(g, &op_shift, &at, x);
 }
 
 static int shift_infer(struct node *n, struct err *e)
@@ -33,14 +35,22 @@ static void shift_forward(const struct args *a)
 }
 
 KERNELS(shift) = { shift_forward, NULL, NULL };
-OP(shift, .inputs = "x", .infer = shift_infer);
+
+ATTRIBUTES(shift, struct shift_attr,
+    INT(struct shift_attr, by, NEEDED, INT32_MIN, INT32_MAX, "positions", "towards the beginning"));
+OP(shift, .inputs = "x:ANY[B,S]",
+   .outputs = "y:ANY[B,S]",
+   .about = "y[b,s] = x[b,s+by], 0 past either end; no gradient",
+   ATTR(shift), .infer = shift_infer);
 
 /* ---- slice: out[b,s,..] = x[b,s,..] for s < length;  dx[b,s,..] = dout[b,s,..], 0 beyond ---- */
+
+struct slice_attr { int64_t length; };
 
 VERB struct node *slice(struct graph *g, struct node *x, int64_t length)
 {
     if (x && x->shape.rank > 1 && x->shape.dim[1] == length) return x;
-    return graph_emit(g, &op_slice, &length, sizeof length, x);
+    return graph_emit(g, &op_slice, &length, x);
 }
 
 static int slice_infer(struct node *n, struct err *e)
@@ -96,15 +106,23 @@ static void slice_backward(const struct args *a)
 }
 
 KERNELS(slice) = { slice_forward, slice_backward, NULL };
-OP(slice, .inputs = "x", .infer = slice_infer, .gradient = true);
+
+ATTRIBUTES(slice, struct slice_attr,
+    INT(struct slice_attr, length, NEEDED, 1, INT32_MAX, "positions", "that are kept"));
+OP(slice, .inputs = "x:ANY[B,S,..]",
+   .outputs = "y:ANY[B,L,..]",
+   .about = "the first positions of each sequence",
+   ATTR(slice), .infer = slice_infer, .gradient = true);
 
 /* ---- mask_rows: out[t] = x[t], or `value` where present[t] is 0;  dx[t] = dout[t], or 0 ---- */
 
 enum { X, PRESENT, SOME = 64 };                             /* SOME: rows of a block */
 
+struct mask_rows_attr { double value; };
+
 VERB struct node *mask_rows(struct graph *g, struct node *x, struct node *present, double value)
 {
-    return graph_emit(g, &op_mask_rows, &value, sizeof value, x, present);
+    return graph_emit(g, &op_mask_rows, &value, x, present);
 }
 
 static int mask_rows_infer(struct node *n, struct err *e)
@@ -165,7 +183,13 @@ static void mask_rows_backward(const struct args *a)
 }
 
 KERNELS(mask_rows) = { mask_rows_forward, mask_rows_backward, NULL };
-OP(mask_rows, .inputs = "x present", .infer = mask_rows_infer, .gradient = true, .no_grad = 1u << PRESENT,
+
+ATTRIBUTES(mask_rows, struct mask_rows_attr,
+    REAL(struct mask_rows_attr, value, NEEDED, -HUGE_VAL, HUGE_VAL, "", "in the rows of tokens whose `present` is 0"));
+OP(mask_rows, .inputs = "x:ANY present:REAL[..]",
+   .outputs = "y:ANY",
+   .about = "x, and `value` in the rows of tokens that are not present; gradient to x only",
+   ATTR(mask_rows), .infer = mask_rows_infer, .gradient = true, .no_grad = 1u << PRESENT,
    .reads_in = 1u << PRESENT, .rows = 1u << X | 1u << PRESENT);
 
 /* ---- cache: rows [B*S,..] go to places pos..pos+S-1 of buffer [B,C,..]; the value is the buffer itself ---- */
@@ -174,7 +198,7 @@ enum { BUFFER, ROWS, START, POS };
 
 VERB struct node *cache(struct graph *g, struct node *buffer, struct node *x, struct node *start, struct node *pos)
 {
-    return graph_emit(g, &op_cache, NULL, 0, buffer, x, start, pos);
+    return graph_emit(g, &op_cache, NULL, buffer, x, start, pos);
 }
 
 static int cache_infer(struct node *n, struct err *e)
@@ -212,4 +236,7 @@ static void cache_forward(const struct args *a)
 }
 
 KERNELS(cache) = { cache_forward, NULL, NULL };
-OP(cache, .inputs = "buffer x start pos", .infer = cache_infer, .in_place = true);
+OP(cache, .inputs = "buffer*:ANY[B,C,..] x:ANY start:I32[B,S] pos:I32[1]",
+   .outputs = "buffer:ANY[B,C,..]",
+   .about = "the buffer, with x written from position pos on",
+   .infer = cache_infer, .in_place = true);

@@ -15,7 +15,7 @@ struct attr { double eps; int64_t iterations; };
 VERB struct node *sinkhorn(struct graph *g, struct node *logits, int64_t iterations, double eps)
 {
     struct attr at = { eps, iterations };
-    return graph_emit(g, &op_sinkhorn, &at, sizeof at, logits);
+    return graph_emit(g, &op_sinkhorn, &at, logits);
 }
 
 static int infer(struct node *n, struct err *e)
@@ -159,5 +159,13 @@ static void forward(const struct args *a) { each(a, a->in[0].shape.dim[0], SOME,
 static void backward(const struct args *a) { if (a->din[0].data) each(a, a->in[0].shape.dim[0], SOME, gradient); }
 
 KERNELS(sinkhorn) = { forward, backward, NULL };
-OP(sinkhorn, .inputs = "logits", .infer = infer, .gradient = true, .cheap = true, .rows = 1, .rows_back = true,
+
+ATTRIBUTES(sinkhorn, struct attr,
+    REAL(struct attr, eps, NEEDED, 0, 1, "", "beside each sum"),
+    INT(struct attr, iterations, NEEDED, 1, 1000, "", "divisions of rows and of columns"));
+OP(sinkhorn, .inputs = "logits:REAL[T,N,N]",
+   .outputs = "p:REAL[T,N,N]",
+   .about = "e^logits with rows and columns divided by their sums in turn: the sums of both are 1, of columns "
+          "exactly",
+   ATTR(sinkhorn), .infer = infer, .gradient = true, .cheap = true, .rows = 1, .rows_back = true,
    .reads_in = 1);
