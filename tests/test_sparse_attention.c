@@ -431,7 +431,7 @@ static void test_costs(void **state)
          .chosen = 3)) \
     CASE(short_cache, "do not fit start", INDEXER(S, none, .k = act_in(g, B, S - 1, 8), .pos = int_in(g, SHAPE(1), 0), \
          .chosen = 3)) \
-    CASE(heads, "of a token there are at most 8192 values", index_topk(g, (struct index_topk){ \
+    CASE(heads, "and 8192 values of a token", index_topk(g, (struct index_topk){ \
          .q = act_in(g, 6, 40, 300), .k = act_in(g, 6, 300), .w = real_in(g, 6, 40), \
          .start = count_in(g, SHAPE(1, 6), none), .chosen = 2 })) \
     CASE(weights, "J is 2 in 'q', not 3", index_topk(g, (struct index_topk){ .q = act_in(g, 6, 2, 4), \

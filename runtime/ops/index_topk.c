@@ -1,7 +1,7 @@
 /* Which keys a token attends to, by an indexer of its own (DeepSeek-AI 2025, V3.2): I[t,s] = sum over j of
    w[t,j] relu(q[t,j].k[s]) for the keys s that attention sees, of which the `chosen` largest are kept, with their
-   scores. Of scores there are a block of tokens by STEP keys at a time; the best so far of a token are a heap in its
-   rows of the results, the worst of them first. */
+   scores. Products are made ROWS by STEP at a time, a row for each head of a token; the best keys so far of a token are
+   a heap in its rows of the results, the worst of them first. */
 #include "op.h"
 #include "cpu/gemm.h"
 #include "cpu/seen.h"
@@ -10,7 +10,8 @@
 enum { Q, K, W, START, POS };
 enum { INDEX, SCORE };                                      /* outputs */
 enum { SUMS };                                              /* work */
-enum { STEP = 128, TOKENS = 16, TASKS = 8, WIDEST = 512, MOST = 8192 }; /* TOKENS: of a block; TASKS: of backward */
+/* STEP: keys; ROWS: of tokens and heads in a block; TASKS: of backward; WIDEST: a head; MOST: values of a token */
+enum { STEP = 128, ROWS = 64, TASKS = 8, WIDEST = 512, MOST = 8192 };
 
 VERB struct node *index_topk(struct graph *g, struct index_topk a)
 {
@@ -28,9 +29,9 @@ static int infer(struct node *n, struct err *e)
         return err_set(e, "keys %s must be %s", shape_text(k, text), cached ? "[B,C,N]" : "[T,N]");
     if (cached && k.dim[1] < start.dim[1])
         return err_set(e, "keys %s do not fit start %s", shape_text(k, text), shape_text(start, other));
-    if (q.dim[2] > WIDEST || q.dim[1] * q.dim[2] > MOST)
-        return err_set(e, "queries %s: of a token there are at most %d values, of a head %d", shape_text(q, text), MOST,
-                       WIDEST);
+    if (q.dim[1] > ROWS || q.dim[2] > WIDEST || q.dim[1] * q.dim[2] > MOST)
+        return err_set(e, "queries %s: there are at most %d heads, %d wide, and %d values of a token",
+                       shape_text(q, text), ROWS, WIDEST, MOST);
     int64_t keys = shape_rows(k), parts = blocks_of(TASKS, start.dim[0]);
     node_value(n, DTYPE_I32, SHAPE(q.dim[0], at->chosen));
     node_output(n, DTYPE_REAL, SHAPE(q.dim[0], at->chosen));
@@ -118,26 +119,29 @@ static void in_order(struct best *b, int64_t chosen)
 
 /* ---- forward ---- */
 
-/* Adds what head j says of keys [from, from + n) to the scores of m tokens from `token` on, rows of STEP. */
-static void add_head(const struct args *a, const struct sizes *s, int64_t token, int64_t m, int64_t j, int64_t from,
-                     int64_t n, real *score)
+/* Scores of keys [from, from + n) for m tokens from `token` on, rows of STEP. */
+static void score_keys(const struct args *a, const struct sizes *s, int64_t token, int64_t m, int64_t from, int64_t n,
+                       real *score)
 {
-    _Alignas(64) real z[TOKENS * STEP];
-    struct matrix q = matrix_of(&a->in[Q], s->heads * s->width), k = matrix_of(&a->in[K], s->width);
+    _Alignas(64) real z[ROWS * STEP];
+    struct matrix q = matrix_of(&a->in[Q], s->width), k = matrix_of(&a->in[K], s->width);
     gemm_here(&(struct gemm){
-        .m = m, .n = n, .k = s->width, .a = matrix_at(q, token, j * s->width),
+        .m = m * s->heads, .n = n, .k = s->width, .a = matrix_at(q, token * s->heads, 0),
         .b = matrix_transposed(matrix_at(k, token / s->seq * s->keys + from, 0)), .c = matrix_reals(z, STEP) });
-    for (int64_t i = 0; i < m; i++) {
-        real weight = reals(&a->in[W])[(token + i) * s->heads + j];
-        for (int64_t l = i * STEP; l < i * STEP + n; l++) score[l] += weight * (s->relu && z[l] < 0 ? 0 : z[l]);
-    }
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < s->heads; j++) {
+            const real *product = z + (i * s->heads + j) * STEP;
+            real *sum = score + i * STEP, weight = reals(&a->in[W])[(token + i) * s->heads + j];
+            for (int64_t l = 0; l < n; l++)
+                sum[l] = (j ? sum[l] : 0) + weight * (s->relu && product[l] < 0 ? 0 : product[l]);
+        }
 }
 
 /* Tokens [token, token + m) of one sequence. */
 static void choose_keys(const struct args *a, const struct sizes *s, int64_t token, int64_t m)
 {
-    int64_t first[TOKENS], here = s->pos + token % s->seq, from = here + m;
-    struct best best[TOKENS];
+    int64_t first[ROWS], here = s->pos + token % s->seq, from = here + m;
+    struct best best[ROWS];
     for (int64_t i = 0; i < m; i++) {
         int64_t start = ints(&a->in[START])[token + i];
         INVARIANT(start >= 0 && start <= s->keys && here + i < s->keys, "query at %lld of %lld in a document from %lld",
@@ -149,8 +153,8 @@ static void choose_keys(const struct args *a, const struct sizes *s, int64_t tok
     }
     for (int64_t to = here + m; from < to; from += STEP) {
         int64_t n = to - from < STEP ? to - from : STEP;
-        real score[TOKENS * STEP] = { 0 };
-        for (int64_t j = 0; j < s->heads; j++) add_head(a, s, token, m, j, from, n, score);
+        real score[ROWS * STEP];
+        score_keys(a, s, token, m, from, n, score);
         for (int64_t i = 0; i < m; i++)
             for (int64_t l = first[i] > from ? first[i] - from : 0; l < n && from + l <= here + i; l++)
                 take(&best[i], s->chosen, (int32_t)(from + l), score[i * STEP + l]);
@@ -161,17 +165,17 @@ static void choose_keys(const struct args *a, const struct sizes *s, int64_t tok
 static void blocks(const struct args *a, int64_t from, int64_t to)
 {
     struct sizes s = sizes_of(a);
-    int64_t each = blocks_of(s.seq, TOKENS);
+    int64_t tokens = ROWS / s.heads, of_sequence = blocks_of(s.seq, tokens);
     for (; from < to; from++) {
-        int64_t at = from % each * TOKENS, rest = s.seq - at;
-        choose_keys(a, &s, from / each * s.seq + at, rest < TOKENS ? rest : TOKENS);
+        int64_t at = from % of_sequence * tokens, rest = s.seq - at;
+        choose_keys(a, &s, from / of_sequence * s.seq + at, rest < tokens ? rest : tokens);
     }
 }
 
 static void forward(const struct args *a)
 {
     struct sizes s = sizes_of(a);
-    each(a, s.batch * blocks_of(s.seq, TOKENS), 1, blocks);
+    each(a, s.batch * blocks_of(s.seq, ROWS / s.heads), 1, blocks);
 }
 
 /* ---- backward: of g = dI[t,s] and z = q[t,j].k[s], where z > 0 or there is no relu:
