@@ -22,7 +22,7 @@ static __device__ inline void next_group(struct group *g, const struct sizes &s)
 }
 
 /* Where in k, or v, the key lies that an entry names: negative if the token does not see it. */
-static __device__ inline int64_t place_of(const struct sizes &s, const struct group &g, int key, int width)
+static __device__ inline int64_t offset_of(const struct sizes &s, const struct group &g, int key, int width)
 {
     if (key < g.see.first || key >= g.see.last) return -1;
     return (((int64_t)s.batch() * s.keys + key) * s.groups + g.head / s.share) * width;
@@ -63,7 +63,7 @@ attention_named_forward(struct sizes s, struct named named, struct view q, struc
         for (int e = threadIdx.x; e < named.chosen; e += BLOCK) {
             float z[GROUP];
             int key = index[e];
-            int64_t at = place_of(s, g, key, s.width);
+            int64_t at = offset_of(s, g, key, s.width);
             if (at >= 0) row_products(z, k, at, s.width, queries);
             #pragma unroll
             for (int n = 0; n < GROUP; n++) {
@@ -88,7 +88,7 @@ attention_named_forward(struct sizes s, struct named named, struct view q, struc
         }
         __syncthreads();
         sum_rows<GROUP>(v, s.value_width, named.chosen, score, named.chosen,
-                        [&](int e) { return place_of(s, g, index[e], s.value_width); },
+                        [&](int e) { return offset_of(s, g, index[e], s.value_width); },
                         [&](int n, int c, float sum) {
                             if (n < g.n) store(out, (row + n) * s.value_width + c, sum);
                         });
@@ -113,9 +113,9 @@ attention_named_rows(struct sizes s, struct named named, struct view q, struct v
         for (int e = threadIdx.x; e < named.chosen; e += BLOCK) {
             float z[GROUP], dp[GROUP];
             int key = index[e];
-            int64_t at = place_of(s, g, key, s.width);
+            int64_t at = offset_of(s, g, key, s.width);
             if (at >= 0) row_products(z, k, at, s.width, queries);
-            if (at >= 0) row_products(dp, v, place_of(s, g, key, s.value_width), s.value_width, douts);
+            if (at >= 0) row_products(dp, v, offset_of(s, g, key, s.value_width), s.value_width, douts);
             #pragma unroll
             for (int n = 0; n < GROUP; n++) {
                 float ds = 0;
@@ -128,7 +128,7 @@ attention_named_rows(struct sizes s, struct named named, struct view q, struct v
         }
         __syncthreads();
         sum_rows<GROUP>(k, s.width, named.chosen, slopes, named.chosen,
-                        [&](int e) { return place_of(s, g, index[e], s.width); },
+                        [&](int e) { return offset_of(s, g, index[e], s.width); },
                         [&](int n, int c, float sum) {
                             if (n < g.n) add(dq, (first + n) * s.width + c, factor * sum);
                         });
@@ -140,21 +140,23 @@ attention_named_pairs(struct sizes s, struct named named, struct pairs p)
 {
     struct group g = group_of(s);
     for (int e = threadIdx.x; e < named.chosen; e += BLOCK) {
-        int64_t i = g.token * named.chosen + e, place = place_of(s, g, named.index[i], 1);
-        p.key[i] = place < 0 ? (int)p.below : (int)(place / s.groups);
+        int64_t i = g.token * named.chosen + e;
+        int key = named.index[i];
+        p.key[i] = key < g.see.first || key >= g.see.last ? (int)p.below : s.batch() * s.keys + key;
     }
 }
 
 /* dk and dv of key blockIdx.x of a head, and the gradients of biases: over the heads of all tokens that name it, BLOCK
-   at a time. Who names it twice has pairs that follow one another: the first adds what all of them give a bias. */
+   at a time. Who names it twice has pairs that follow one another: the first adds what all of them give a bias. With
+   registers for more than four blocks of a multiprocessor it would spill. */
 template <bool BENT>
-static __global__ void __launch_bounds__(BLOCK)
+static __global__ void __launch_bounds__(BLOCK, 4)
 attention_named_keys(struct sizes s, int chosen, struct pairs p, struct view q, struct view k, struct view v,
                      struct view dout, const float *lse, const float *delta, struct sum dk, struct sum dv,
                      struct sum drel, float factor)
 {
     __shared__ float weights[BLOCK], slopes[BLOCK];
-    __shared__ int places[BLOCK];
+    __shared__ int queries[BLOCK];
     extern __shared__ float shared[];
     float *keys = shared, *values = keys + GROUP * s.width, *sum_k = values + GROUP * s.value_width,
           *sum_v = sum_k + s.width;
@@ -172,25 +174,25 @@ attention_named_keys(struct sizes s, int chosen, struct pairs p, struct view q, 
             int token = p.order[p.begins[named] + mine / s.share] / chosen - s.batch() * s.seq,
                 number = token * s.share + mine % s.share;
             row = row_of(s, number, lse, delta);
-            int place = s.place(number);
+            int query = s.query(number);
             float z[1], dp[1];
-            row_products(z, q, (s.first_place() + place) * s.width, s.width, keys);
-            row_products(dp, dout, (s.first_place() + place) * s.value_width, s.value_width, values);
-            weights[threadIdx.x] = weight<BENT>(s, z[0], row, place, key);
+            row_products(z, q, (s.first_query() + query) * s.width, s.width, keys);
+            row_products(dp, dout, (s.first_query() + query) * s.value_width, s.value_width, values);
+            weights[threadIdx.x] = weight<BENT>(s, z[0], row, query, key);
             slopes[threadIdx.x] = slope<BENT>(s, weights[threadIdx.x], dp[0], row);
-            places[threadIdx.x] = place;
+            queries[threadIdx.x] = query;
         }
         __syncthreads();
         int before = (int)threadIdx.x - s.share;
-        if (BENT && drel.to.data && mine < rows && (before < 0 || places[before] != places[threadIdx.x])) {
+        if (BENT && drel.to.data && mine < rows && (before < 0 || queries[before] != queries[threadIdx.x])) {
             float sum = 0;
-            for (int i = threadIdx.x; i < n && places[i] == places[threadIdx.x]; i += s.share) sum += slopes[i];
-            add_slope(s, drel, row, places[threadIdx.x], key, sum);
+            for (int i = threadIdx.x; i < n && queries[i] == queries[threadIdx.x]; i += s.share) sum += slopes[i];
+            add_slope(s, drel, row, queries[threadIdx.x], key, sum);
         }
-        sum_rows<1>(q, s.width, n, slopes, 0, [&](int i) { return (s.first_place() + places[i]) * s.width; },
+        sum_rows<1>(q, s.width, n, slopes, 0, [&](int i) { return (s.first_query() + queries[i]) * s.width; },
                     [&](int, int c, float sum) { sum_k[c] += sum; });
         sum_rows<1>(dout, s.value_width, n, weights, 0,
-                    [&](int i) { return (s.first_place() + places[i]) * s.value_width; },
+                    [&](int i) { return (s.first_query() + queries[i]) * s.value_width; },
                     [&](int, int c, float sum) { sum_v[c] += sum; });
     }
     for (int c = threadIdx.x; c < s.width; c += BLOCK) add(dk, at * s.width + c, factor * sum_k[c]);

@@ -14,7 +14,7 @@ struct sizes {
     struct view q, k;
     const float *w;
     __device__ int64_t token() const { return (int64_t)blockIdx.y * seq + blockIdx.x; }
-    __device__ int64_t place(int key) const { return ((int64_t)blockIdx.y * keys + key) * width; }
+    __device__ int64_t offset(int key) const { return ((int64_t)blockIdx.y * keys + key) * width; }
 };
 
 static struct sizes sizes_of(const struct args *a)
@@ -68,7 +68,7 @@ static __device__ inline float index_score(const struct sizes &s, int key, const
 {
     float sum = 0, z[GROUP];
     for (int j = 0; j < s.heads; j += GROUP) {
-        row_products(z, s.k, s.place(key), s.width, queries + j * s.width);
+        row_products(z, s.k, s.offset(key), s.width, queries + j * s.width);
         #pragma unroll
         for (int n = 0; n < GROUP; n++)
             if (j + n < s.heads) sum += s.w[s.token() * s.heads + j + n] * (s.relu && z[n] < 0 ? 0 : z[n]);
@@ -154,7 +154,7 @@ index_topk_rows(struct sizes s, const int32_t *index, const float *dscore, struc
             float z[GROUP] = { 0 }, g = 0;
             if (index[e] >= 0) {
                 g = dscore[token * s.chosen + e];
-                row_products(z, s.k, s.place(index[e]), s.width, queries);
+                row_products(z, s.k, s.offset(index[e]), s.width, queries);
             }
             #pragma unroll
             for (int n = 0; n < GROUP; n++) {
@@ -170,7 +170,7 @@ index_topk_rows(struct sizes s, const int32_t *index, const float *dscore, struc
             if (threadIdx.x == 0 && n < heads) add(dw, row + n, sum);
         }
         sum_rows<GROUP>(s.k, s.width, s.chosen, slopes, s.chosen,
-                        [&](int e) { return index[e] < 0 ? -1 : s.place(index[e]); },
+                        [&](int e) { return index[e] < 0 ? -1 : s.offset(index[e]); },
                         [&](int n, int c, float sum) {
                             if (n < heads) add(dq, (row + n) * s.width + c, sum);
                         });

@@ -37,11 +37,11 @@ static __device__ inline void row_products(float (&sum)[N], struct view x, int64
     }
 }
 
-/* give(n, column, sum over i < rows of factor[n * stride + i] times the row at place(i)); a negative place is none.
+/* give(n, column, sum over i < rows of factor[n * stride + i] times the row at offset(i)); a negative one is none.
    Called by all threads of a block, after a barrier. */
-template <int N, class Place, class Give>
-static __device__ inline void sum_rows(struct view x, int width, int rows, const float *factor, int stride, Place place,
-                                       Give give)
+template <int N, class Offset, class Give>
+static __device__ inline void sum_rows(struct view x, int width, int rows, const float *factor, int stride,
+                                       Offset offset, Give give)
 {
     __shared__ float part[N][BLOCK];
     int columns = min((width + WARP - 1) / WARP * WARP, (int)BLOCK), parts = BLOCK / columns,
@@ -52,7 +52,7 @@ static __device__ inline void sum_rows(struct view x, int width, int rows, const
         float sum[N] = { 0 };
         if (mine < parts && c < width)
             for (int i = mine; i < rows; i += parts) {
-                int64_t at = place(i);
+                int64_t at = offset(i);
                 float value = at < 0 ? 0 : load(x, at + c);
                 for (int n = 0; n < N; n++) sum[n] += factor[n * stride + i] * value;
             }

@@ -10,11 +10,11 @@ bad=0
 # A room, what it may include of others (a room that stands above it, or one header of any), and its headers that others
 # may include.
 cat >"$work" <<'TABLE'
-base     |                           | base child draw file float_log level memory object process regular shape terminal
-graph    | base                      | attributes elementwise graph ops
+base | | base child draw file float_log level memory object param process regular shape terminal
+graph    | base                      | attributes elementwise graph ops signature
 comm     | base                      | comm
 backend  | base graph comm           | backend kernel
-cpu | base graph backend | gemm isa isa/attend_few isa/attend_sink isa/delta_rows isa/vector pool sort values vec_math
+cpu | base graph backend |gemm isa isa/attend_decode isa/attend_sink isa/delta_rows isa/vector pool sort values vec_math
 ops      | base graph backend cpu    |
 plan     | base graph backend        | plan
 model    | base graph plan modules/list | build config inputs model module
@@ -23,7 +23,7 @@ store    | base                      | store
 study    | base backend model data   | study
 train    | base cpu plan model store study | checkpoint decoder disk metrics run train
 modules  | model/module              | list
-lua      | base model study          | bind embedded
+lua      | base graph model study    | bind embedded graph
 analysis | base store study train    | answer declared export metric plot runs stats
 cli      | base graph cpu model data store study train lua analysis | cli
 main     | cli                       |

@@ -59,7 +59,7 @@ static void test_attributes(void **state)
         assert_true(!n->attr_size == !n->op->attributes);
         for (const struct param *p = n->op->attributes; p && p->name; p++)
             for (size_t b = p->offset; b < p->offset + p->size; b++) {
-                if (b >= n->attr_size || rows[b]) fail_msg("%s: '%s' is not a place of its own", cases[j].name, p->name);
+                if (b >= n->attr_size || rows[b]) fail_msg("%s: '%s' overlaps", cases[j].name, p->name);
                 rows[b] = 1;
             }
         for (size_t b = 0; b < n->attr_size; b++)
@@ -76,16 +76,16 @@ static int64_t whole_of(const struct param *p, const void *attr)
 }
 
 /* An attribute as a script would give it. */
-static struct given given_of(const struct param *p, const void *attr, char word[16])
+static struct named given_of(const struct param *p, const void *attr, char word[16])
 {
-    struct given v = { .name = p->name };
+    struct named v = { .name = p->name };
     if (p->type == PARAM_REAL) v.kind = GIVEN_REAL, v.real = *(const double *)((const char *)attr + p->offset);
     else v.kind = p->type == PARAM_BOOL ? GIVEN_BOOL : GIVEN_INT, v.integer = whole_of(p, attr);
     if (p->type != PARAM_CHOICE) return v;
     const char *at = p->choices;
     for (int64_t i = 0; i < v.integer; i++) at += strcspn(at, " ") + 1;
     snprintf(word, 16, "%.*s", (int)strcspn(at, " "), at);
-    return (struct given){ .name = p->name, .kind = GIVEN_WORD, .word = word };
+    return (struct named){ .name = p->name, .kind = GIVEN_WORD, .word = word };
 }
 
 static void test_calls(void **state)
@@ -94,13 +94,13 @@ static void test_calls(void **state)
     for (int j = 0; j < COUNT(cases); j++) {
         struct graph *g;
         struct node *n = case_new(&cases[j], &g);
-        struct given given[32];
+        struct named given[32];
         struct op_value value[16];
         char word[32][16];
         int count = 0;
         for (int i = 0; i < n->n_in; i++) {
             op_input(n->op, i, &value[i]);
-            given[count] = (struct given){ .name = value[i].name, .kind = GIVEN_NODE,
+            given[count] = (struct named){ .name = value[i].name, .kind = GIVEN_NODE,
                                            .n = value[i].many ? n->n_in : 1, .nodes = &n->in[i] };
             if (n->in[i]) count++;
             if (value[i].many) break;
@@ -117,7 +117,7 @@ static void test_calls(void **state)
     }
 }
 
-static void refuses_call(const char *op, const char *words, int n, const struct given *given, struct graph *g)
+static void refuses_call(const char *op, const char *words, int n, const struct named *given, struct graph *g)
 {
     graph_call(g, op, n, given);
     assert_true(g->failed);
@@ -135,7 +135,7 @@ static void test_refusals(void **state)
 #define WHOLE(of, value) { .name = of, .kind = GIVEN_INT, .integer = value }
 #define WORD(of, value) { .name = of, .kind = GIVEN_WORD, .word = value }
 #define REFUSES(op, words, ...) \
-    refuses_call(op, words, COUNT(((struct given[]){ __VA_ARGS__ })), (struct given[]){ __VA_ARGS__ }, g)
+    refuses_call(op, words, COUNT(((struct named[]){ __VA_ARGS__ })), (struct named[]){ __VA_ARGS__ }, g)
     REFUSES("topc", "no op 'topc' (did you mean 'topk'?)", NODE("key", x));
     REFUSES("topk", "no input or attribute 'keys' (did you mean 'key'?)", NODE("keys", x), WHOLE("k", 2));
     REFUSES("topk", "input 'key' is missing", WHOLE("k", 2));
@@ -143,10 +143,10 @@ static void test_refusals(void **state)
     REFUSES("topk", "k = 0, it must be at least 1", NODE("key", x), WHOLE("k", 0));
     REFUSES("topk", "'key' must be a node", WHOLE("key", 1), WHOLE("k", 2));
     REFUSES("topk", "'k' must be an integer", NODE("key", x), { .name = "k", .kind = GIVEN_REAL, .real = 1.5 });
-    REFUSES("topk", "'key' is I32 [3,2], REAL [T,E] is needed", NODE("key", ids), WHOLE("k", 2));
+    REFUSES("topk", "'key' is I32, REAL is needed", NODE("key", ids), WHOLE("k", 2));
     REFUSES("carry", "'how' must be one of: sum mean max last", NODE("x", x), WORD("how", "least"));
     REFUSES("softcap", "'p' must be a number", NODE("x", x), WORD("p", "2"));
-    REFUSES("mul", "shapes [3,4] and [3,2] differ", NODE("x", x), NODE("y", y));
+    REFUSES("mul", ".. is [3,4] in 'x', not [3,2]", NODE("x", x), NODE("y", y));
     case_free(g);
 }
 

@@ -24,24 +24,25 @@ ELEMENTWISE_PARTS(FN, real)
 
 /* ---- the ops ---- */
 
-static int infer(struct node *n, bool to_real, struct err *e)
+static int infer_same(struct node *n, struct err *e)
 {
-    char x[64], y[64];
-    for (int i = 0; i < n->n_in; i++)
-        if (n->in[i]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
-    if (n->n_in > 1 && !shape_equal(n->in[0]->shape, n->in[1]->shape))
-        return err_set(e, "shapes %s and %s differ", shape_text(n->in[0]->shape, x), shape_text(n->in[1]->shape, y));
-    node_value(n, to_real ? DTYPE_REAL : n->in[0]->dtype, n->in[0]->shape);
+    (void)e;
+    node_value(n, n->in[0]->dtype, n->in[0]->shape);
     return 0;
 }
 
-static int infer_same(struct node *n, struct err *e) { return infer(n, false, e); }
-static int infer_real(struct node *n, struct err *e) { return infer(n, true, e); }
+static int infer_real(struct node *n, struct err *e)
+{
+    (void)e;
+    node_value(n, DTYPE_REAL, n->in[0]->shape);
+    return 0;
+}
 
-ATTRIBUTES(by, struct elementwise_attr, REAL(struct elementwise_attr, p, NEEDED, -HUGE_VAL, HUGE_VAL, "", "p"));
+ATTRIBUTES(by, struct elementwise_attr,
+    REAL(struct elementwise_attr, p, NEEDED, -HUGE_VAL, HUGE_VAL, "", "of the formula"));
 ATTRIBUTES(range, struct elementwise_attr,
-    REAL(struct elementwise_attr, p, NEEDED, -HUGE_VAL, HUGE_VAL, "", "p"),
-    REAL(struct elementwise_attr, q, NEEDED, -HUGE_VAL, HUGE_VAL, "", "q"));
+    REAL(struct elementwise_attr, p, NEEDED, -HUGE_VAL, HUGE_VAL, "", "of the formula"),
+    REAL(struct elementwise_attr, q, NEEDED, -HUGE_VAL, HUGE_VAL, "", "of the formula"));
 #define UNARY_ATTR .attributes = NULL
 #define POSITIVE_ATTR UNARY_ATTR
 #define BINARY_ATTR UNARY_ATTR
@@ -144,7 +145,8 @@ EACH_BLOCK(name##_backward, name##_gradient) \
 KERNELS(name) = { name##_forward, name##_backward, NULL }; \
 OP(name, .inputs = kind##_INPUTS > 1 ? "x[..] y[..]" : "x[..]", \
    .outputs = (reads) & TO_REAL ? "z:REAL[..]" : "z[..]", .about = says, kind##_ATTR, \
-   .infer = (reads) & TO_REAL ? infer_real : infer_same, .gradient = true, .no_grad = (reads) & NOT_Y ? 1u << 1 : 0, .rows = kind##_INPUTS > 1 ? 3 : 1, .rows_back = true, \
+   .infer = (reads) & TO_REAL ? infer_real : infer_same, .gradient = true, \
+   .no_grad = (reads) & NOT_Y ? 1u << 1 : 0, .rows = kind##_INPUTS > 1 ? 3 : 1, .rows_back = true, \
    .reads_in = (reads) & (X_ | Y_), .reads_out = (reads) & Z_ ? 1 : 0, .cheap = ((reads) & CHEAP) != 0); \
 kind##_VERB(name)
 

@@ -4,12 +4,12 @@
 #ifndef SLUICE_ATTEND_INDEX_H
 #define SLUICE_ATTEND_INDEX_H
 
-#include "attend_few.h"
+#include "attend_decode.h"
 
 enum { TOKENS = 8 };                                        /* of a block in forward */
 
-/* Of the keys that a token's index names, those that it sees: their places, and their entries in the index. `room`: of
-   a row of scores. */
+/* Of the keys that a token's index names, those that it sees: their positions, and their entries in the index. `room`:
+   of a row of scores. */
 struct named { int64_t n, room, here; int32_t key[INDEX_MOST], entry[INDEX_MOST]; };
 
 static void read_index(const struct args *a, const struct sizes *s, int64_t token, struct named *named)
@@ -45,7 +45,7 @@ static void named_products(const struct args *a, const struct sizes *s, int whic
     struct keys keys = keys_of(a, s, which, head);
     _Alignas(64) real line[s->widest];
     memset(line, 0, sizeof line);
-    few_products(&keys, named->key, 0, named->n, n, rows, line, to, named->room);
+    decode_products(&keys, named->key, 0, named->n, n, rows, line, to, named->room);
 }
 
 /* Scores to base 2, before the cap. */
@@ -113,7 +113,7 @@ static void forward_tokens(const struct args *a, int64_t from, int64_t to)
         read_index(a, &s, t, &named);
         for (int64_t h = 0, n; h < s.heads; h += n) {
             int64_t rest = s.share - h % s.share;
-            n = rest < FEW ? rest : FEW;
+            n = rest < DECODE_QUERIES ? rest : DECODE_QUERIES;
             forward_heads_named(a, &s, t / s.seq * s.groups + h / s.share, &named, t * s.heads + h, n, top + h, mass);
         }
     }
@@ -182,8 +182,8 @@ static void backward_token(const struct args *a, const struct sizes *s, int64_t 
     struct named named;
     int64_t row = token * s->heads + head % s->groups * s->share;
     read_index(a, s, token, &named);
-    for (int64_t h = 0; h < s->share; h += FEW) {
-        int64_t n = s->share - h < FEW ? s->share - h : FEW;
+    for (int64_t h = 0; h < s->share; h += DECODE_QUERIES) {
+        int64_t n = s->share - h < DECODE_QUERIES ? s->share - h : DECODE_QUERIES;
         backward_heads_named(a, s, head, &named, row + h, n, dk, dv);
     }
 }
