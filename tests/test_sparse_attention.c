@@ -420,9 +420,9 @@ static void test_costs(void **state)
 }
 
 #define REFUSED(CASE) \
-    CASE(index_rank, "'index' is I32 [180]", ATTEND(PLAIN, .index = count_in(g, SHAPE(B * S), none))) \
+    CASE(index_rank, "'index' is [180], [T,X] is needed", ATTEND(PLAIN, .index = count_in(g, SHAPE(B * S), none))) \
     CASE(index_tokens, "T is 180", ATTEND(PLAIN, .index = count_in(g, SHAPE(3, 5), none))) \
-    CASE(index_floats, "I32 [T,X] is needed", ATTEND(PLAIN, .index = real_in(g, B * S, 5))) \
+    CASE(index_floats, "'index' is REAL, I32 is needed", ATTEND(PLAIN, .index = real_in(g, B * S, 5))) \
     CASE(index_wide, "at most 4096", ATTEND(PLAIN, .index = count_in(g, SHAPE(B * S, 4097), none))) \
     CASE(chosen, "chosen = 0, it must be 1 to 4096", INDEXER(S, none, .k = act_in(g, B * S, 8))) \
     CASE(width, "N is 8 in 'q', not 7", INDEXER(S, none, .k = act_in(g, B * S, 7), .chosen = 3)) \
