@@ -3,22 +3,27 @@
 #include "kernel.cuh"
 #include "base/draw.h"
 
-struct places { const int32_t *ids, *start, *pos; int seq, fours; };
+struct forced_rows {
+    const int32_t *ids, *start, *pos;
+    unsigned seq, fours, experts, k;                        /* fours: of keys, in a row */
+    int pattern;
+    float skew;
+};
 
 static __global__ void __launch_bounds__(BLOCK)
-forced_rows(struct places at, struct forced_key_attr a, uint64_t mixed, float *key, int64_t n)
+forced_keys(struct forced_rows f, uint64_t mixed, float *key, int64_t n)
 {
-    int before = at.pos ? *at.pos : 0, experts = (int)a.experts;
+    int before = f.pos ? *f.pos : 0;
     for (int64_t i = first_item(); i < n; i += all_items()) {
-        int64_t t = i / at.fours;
-        int e = (int)(i % at.fours) * 4, p = before + (int)(t % at.seq) - at.start[t],
-            first = a.pattern == FORCED_UNIFORM ? (int)(p * a.k % experts) : 0;
-        float x[4];
-        if (a.pattern == FORCED_RANDOM)
-            draw_noise(NOISE_GUMBEL, draw_bits(mixed, (uint64_t)p << 32 | (unsigned)e / 4, (uint64_t)at.ids[t]), x);
-        for (int w = 0; w < 4 && e + w < experts; w++)
-            key[t * experts + e + w] = a.pattern == FORCED_RANDOM ? x[w] - (float)a.skew * float_log((float)(e + w + 1))
-                                       : (float)-((e + w - first + experts) % experts);
+        unsigned t = (unsigned)i / f.fours, e = (unsigned)i % f.fours * 4,
+                 p = (unsigned)max(before + (int)(t % f.seq) - f.start[t], 0),
+                 first = f.pattern == FORCED_UNIFORM ? p % f.experts * f.k % f.experts : 0;
+        float x[4], *to = key + (int64_t)t * f.experts;
+        if (f.pattern == FORCED_RANDOM)
+            draw_noise(NOISE_GUMBEL, draw_bits(mixed, (uint64_t)p << 32 | e / 4, (uint64_t)f.ids[t]), x);
+        for (unsigned w = 0; w < 4 && e + w < f.experts; w++)
+            to[e + w] = f.pattern == FORCED_RANDOM ? x[w] - f.skew * float_log((float)(e + w + 1))
+                                                   : -(float)((e + w + f.experts - first) % f.experts);
     }
 }
 
@@ -26,9 +31,12 @@ static void forward(const struct args *a)
 {
     const struct forced_key_attr *at = (const struct forced_key_attr *)a->attr;
     int64_t tokens = shape_count(a->in[0].shape), fours = (at->experts + 3) / 4;
-    struct places places = { ints(&a->in[0]), ints(&a->in[1]), a->in[2].data ? ints(&a->in[2]) : NULL,
-                             (int)a->in[0].shape.dim[1], (int)fours };
-    LAUNCH(a, forced_rows, grid_for(a, tokens * fours, BLOCK), BLOCK, 0, places, *at,
+    INVARIANT(tokens * fours <= UINT32_MAX, "forced keys of %lld tokens, %lld experts", (long long)tokens,
+              (long long)at->experts);
+    struct forced_rows f = { ints(&a->in[0]), ints(&a->in[1]), a->in[2].data ? ints(&a->in[2]) : NULL,
+                             (unsigned)a->in[0].shape.dim[1], (unsigned)fours, (unsigned)at->experts, (unsigned)at->k,
+                             (int)at->pattern, (float)at->skew };
+    LAUNCH(a, forced_keys, grid_for(a, tokens * fours, BLOCK), BLOCK, 0, f,
            key_mixed({ (uint64_t)at->seed, PURPOSE_HASH, 1, 0 }), reals(&a->out[0]), tokens * fours);
 }
 

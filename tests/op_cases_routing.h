@@ -58,7 +58,7 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
 #define AVERAGE_OF(rate, ...) average(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, 2), rate)
 static inline int32_t rate_one(int64_t i) { (void)i; return 1; }
 
-/* Two sequences, of which the second has two documents. */
+/* Two sequences; a token of the second has its document's start after it. */
 #define FORCED(experts, k, pattern, skew) \
     forced_key(g, int_in(g, SHAPE(2, 3), 5, 0, 7, 5, 0, 1), int_in(g, SHAPE(2, 3), 0, 0, 0, 0, 2, 2), NULL, \
                (struct forced_key_attr){ experts, k, pattern, 3, skew })

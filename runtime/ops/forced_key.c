@@ -42,8 +42,9 @@ static void tokens(const struct args *a, int64_t from, int64_t to)
     uint64_t mixed = key_mixed((struct key){ (uint64_t)at->seed, PURPOSE_HASH, 1, 0 });
     for (int64_t t = from; t < to; t++) {
         real *key = reals(&a->out[0]) + t * at->experts;
-        int64_t p = before + t % seq - ints(&a->in[START])[t],
-                first = at->pattern == FORCED_UNIFORM ? p * at->k % at->experts : 0;
+        int64_t p = before + t % seq - ints(&a->in[START])[t];
+        if (p < 0) p = 0;                                   /* of no document */
+        int64_t first = at->pattern == FORCED_UNIFORM ? p * at->k % at->experts : 0;
         if (at->pattern == FORCED_RANDOM) draw_row(at, mixed, (uint64_t)p, (uint64_t)ints(&a->in[IDS])[t], key);
         else for (int64_t j = 0; j < at->experts; j++) key[(first + j) % at->experts] = (real)-j;
     }
