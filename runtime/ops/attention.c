@@ -246,7 +246,7 @@ static void backward(const struct args *a)
 KERNELS(attention) = { forward, backward, NULL };
 
 ATTRIBUTES(attention, struct attention_attr,
-    REAL(struct attention_attr, scale, NEEDED, ABOVE_0, HUGE_VAL, "", "factor on q.k, above 0"),
+    REAL(struct attention_attr, scale, NEEDED, ABOVE_0, HUGE_VAL, "", "factor on q.k"),
     REAL(struct attention_attr, softcap, 0, 0, HUGE_VAL, "", "largest logit; 0: no cap"),
     INT(struct attention_attr, window, 0, 0, INT32_MAX, "tokens", "how far back a token sees, itself included; 0: all"),
     INT(struct attention_attr, chunk, 0, 0, INT32_MAX, "tokens", "length of the chunks of a document; 0: none"));
