@@ -11,7 +11,7 @@ static const struct param params[] = {
 static struct node *build(struct build *b, struct pick self, struct node *u)
 {
     const struct conf *c = self.conf;
-    return feed_forward(b, c->activation, u, c->d_ff);
+    return feed_forward(b, (struct hidden){ c->d_ff, c->activation }, u);
 }
 
 const struct module ffn_dense = {

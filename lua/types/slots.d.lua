@@ -541,6 +541,8 @@
 ---@class sluice.shared.dense
 ---@field [1]? "dense"
 ---@field n? integer|fun(layer: integer): integer shared experts; default 1, 1 … 64
+---@field d_ff? integer|fun(layer: integer): integer hidden width of each; 0: that of a routed one; default 0, 0 … 1048576
+---@field gated? boolean|fun(layer: integer): boolean times a sigmoid that each token makes; default false
 
 ---@alias sluice.head
 ---| "lm" # next-token prediction

@@ -23,7 +23,7 @@ enum dtype { DTYPE_ACT, DTYPE_REAL, DTYPE_I32, DTYPE_U8 };
     X(K,        "k", "projection to keys", false, false, false) \
     X(V,        "v", "projection to values", false, false, false) \
     X(OUT,      "out", "projection of attention's heads", false, false, false) \
-    X(GATE,     "gate", "gates of attention's heads", false, false, true) \
+    X(GATE,     "gate", "gates of attention's heads and of shared experts", false, false, true) \
     X(FFN_GATE, "ffn_gate", "gate of a feed-forward, of shared experts or of each expert", false, false, false) \
     X(FFN_UP,   "ffn_up", "its projection up", false, false, false) \
     X(FFN_DOWN, "ffn_down", "its projection down", false, false, false) \

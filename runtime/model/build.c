@@ -90,11 +90,11 @@ struct node *expert_linear(struct build *b, const char *name, enum role role, co
     return grouped_matmul(b->graph, rows, w, d->offsets);                                     /* [R,out] */
 }
 
-struct node *feed_forward(struct build *b, struct pick activation, struct node *u, int64_t width)
+struct node *feed_forward(struct build *b, struct hidden h, struct node *u)
 {
-    struct node *gate = module_traits(activation).gated ? linear(b, "gate", ROLE_FFN_GATE, u, width) : NULL,
-                *up = linear(b, "up", ROLE_FFN_UP, u, width);                                 /* [T,F] */
-    return linear(b, "down", ROLE_FFN_DOWN, activation.module->activation(b, activation, up, gate), b->width);
+    struct node *gate = module_traits(h.activation).gated ? linear(b, "gate", ROLE_FFN_GATE, u, h.width) : NULL,
+                *up = linear(b, "up", ROLE_FFN_UP, u, h.width);                               /* [T,F] */
+    return linear(b, "down", ROLE_FFN_DOWN, h.activation.module->activation(b, h.activation, up, gate), b->width);
 }
 
 struct dispatched build_dispatched(struct build *b, struct node *u, struct routing *r)

@@ -96,8 +96,8 @@ struct node *linear(struct build *b, const char *name, enum role role, struct no
 /* The same for E stacked matrices [E, out, in] over expert rows. active: share of the stack that a token uses. */
 struct node *expert_linear(struct build *b, const char *name, enum role role, const struct dispatched *d,
                            struct node *rows, int64_t out, int experts, double active);
-/* act(u Wg, u Wu) Wd over `width` hidden values, or act(u Wu) Wd where the activation has no gate. [T,D] */
-struct node *feed_forward(struct build *b, struct pick activation, struct node *u, int64_t width);
+/* act(u Wg, u Wu) Wd, or act(u Wu) Wd where the activation has no gate. [T,D] */
+struct node *feed_forward(struct build *b, struct hidden h, struct node *u);
 /* Rows of u for each pair of r->index that has an expert, sorted by expert; sets r->counts. */
 struct dispatched build_dispatched(struct build *b, struct node *u, struct routing *r);
 /* A gain vector (ones or zeros), a table, or another weight that is no linear. */
