@@ -1,5 +1,7 @@
 /* Mixture of experts: shared(u) + sum over the K chosen experts of gate * f_i(u), f_i a feed-forward. The main loss
-   trains the router through the gates alone; which experts are chosen is a constant to it. */
+   trains the router through the gates alone; which experts are chosen is a constant to it. Fine-grained experts (Dai
+   2024) are m times as many of a width m times smaller, of which m times as many are chosen, so that parameters and
+   work stay: experts, d_ff and router.top_k say it. */
 #include "model/module.h"
 
 #include <math.h>
