@@ -7,7 +7,12 @@
 #include <math.h>
 #include <stdio.h>
 
-struct conf { int experts, d_ff; struct pick activation, router; struct picks balance; struct pick dispatch, shared; };
+struct conf {
+    int experts, d_ff;
+    struct pick activation, router;
+    struct picks balance;
+    struct pick dispatch, latent, shared;
+};
 static const struct param params[] = {
     INT(struct conf, experts, 8, 1, 4096, "", "routed experts"),
     INT(struct conf, d_ff, 64, 1, 1 << 20, "", "hidden width of an expert"),
@@ -15,6 +20,7 @@ static const struct param params[] = {
     SLOT(struct conf, router, SLOT_ROUTER, "staged", "who goes where"),
     SLOTS(struct conf, balance, SLOT_BALANCE, "what keeps the load even"),
     SLOT(struct conf, dispatch, SLOT_DISPATCH, "dropless", "how tokens reach their experts"),
+    SLOT(struct conf, latent, SLOT_LATENT, "none", "what routed experts read and write"),
     SLOT(struct conf, shared, SLOT_SHARED, "none", "experts that every token uses"),
     { 0 }
 };
@@ -76,6 +82,7 @@ static void observe(struct build *b, const struct routing *r)
                      BETTER_NONE, "mean squared logsumexp of the router logits");
 }
 
+/* [R,W] -> [R,W] */
 static struct node *experts(struct build *b, const struct conf *c, const struct routing *r,
                             const struct dispatched *d)
 {
@@ -86,7 +93,7 @@ static struct node *experts(struct build *b, const struct conf *c, const struct 
         gate = expert_linear(b, "experts.gate", ROLE_FFN_GATE, d, d->rows, c->d_ff, c->experts, active);
     struct node *up = expert_linear(b, "experts.up", ROLE_FFN_UP, d, d->rows, c->d_ff, c->experts, active);
     struct node *hidden = act.module->activation(b, act, up, gate);
-    return expert_linear(b, "experts.down", ROLE_FFN_DOWN, d, hidden, b->width, c->experts, active);
+    return expert_linear(b, "experts.down", ROLE_FFN_DOWN, d, hidden, shape_last(d->rows->shape), c->experts, active);
 }
 
 static struct node *build(struct build *b, struct pick self, struct node *u)
@@ -94,10 +101,13 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     const struct conf *c = self.conf;
     struct routing r = c->router.module->router(b, c->router, u, c->experts, c->balance);
     r.chosen = r.index = build_present(b, r.index, -1);
-    struct dispatched d = c->dispatch.module->dispatch(b, c->dispatch, u, &r);
+    const struct module *latent = c->latent.module;
+    struct node *in = latent->latent_in ? latent->latent_in(b, c->latent, u) : u;               /* [T,W] */
+    struct dispatched d = c->dispatch.module->dispatch(b, c->dispatch, in, &r);
     for (int i = 0; i < c->balance.n; i++) c->balance.pick[i].module->balance(b, c->balance.pick[i], &r);
     observe(b, &r);
-    struct node *routed = combine(b->graph, experts(b, c, &r, &d), d.order, d.place, r.gate);   /* [T,D] */
+    struct node *routed = combine(b->graph, experts(b, c, &r, &d), d.order, d.place, r.gate);   /* [T,W] */
+    if (latent->latent_out) routed = latent->latent_out(b, c->latent, routed);                  /* [T,D] */
     return c->shared.module->shared(b, c->shared, u, (struct hidden){ c->d_ff, c->activation }, routed);
 }
 

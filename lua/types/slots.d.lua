@@ -363,6 +363,7 @@
 ---@field router? sluice.router|fun(layer: integer): sluice.router who goes where; default staged
 ---@field balance? sluice.balance|sluice.balance[]|fun(layer: integer): sluice.balance|sluice.balance[] what keeps the load even; default {}
 ---@field dispatch? sluice.dispatch|fun(layer: integer): sluice.dispatch how tokens reach their experts; default dropless
+---@field latent? sluice.latent|fun(layer: integer): sluice.latent what routed experts read and write; default none
 ---@field shared? sluice.shared|fun(layer: integer): sluice.shared experts that every token uses; default none
 
 ---@alias sluice.activation
@@ -526,6 +527,22 @@
 ---@field [1]? "capacity"
 ---@field factor? number|fun(layer: integer): number room of an expert, in shares of an even load; default 1.25, 0.01 … 1024
 ---@field first? "token"|"choice"|"gate"|fun(layer: integer): "token"|"choice"|"gate" who finds room first: earlier tokens, all first choices, the largest gates; default token
+
+---@alias sluice.latent
+---| "none" # experts of the model's width
+---| sluice.latent.none
+---| "projected" # experts of a width of their own (LatentMoE)
+---| sluice.latent.projected
+
+---experts of the model's width
+---@class sluice.latent.none
+---@field [1]? "none"
+
+---experts of a width of their own (LatentMoE)
+---@class sluice.latent.projected
+---@field [1]? "projected"
+---@field width? integer|fun(layer: integer): integer of what routed experts read and write; default 64, 1 … 65536
+---@field norm? boolean|fun(layer: integer): boolean norm on the sum of the experts; default false
 
 ---@alias sluice.shared
 ---| "none" # no shared expert

@@ -74,6 +74,10 @@ struct module {
         };
         void         (*select)(struct build *b, struct pick self, struct routing *r);      /* sets index, rows */
         struct dispatched (*dispatch)(struct build *b, struct pick self, struct node *u, struct routing *r);
+        struct {                                            /* both optional: around routed experts, [T,D] <-> [T,L] */
+            struct node *(*latent_in)(struct build *b, struct pick self, struct node *u);
+            struct node *(*latent_out)(struct build *b, struct pick self, struct node *routed);
+        };
         /* routed + shared(u) */
         struct node *(*shared)(struct build *b, struct pick self, struct node *u, struct hidden expert,
                                struct node *routed);
