@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 struct conf {
-    int experts, d_ff;
+    int experts, d_ff, bias;
     struct pick activation, router;
     struct picks balance;
     struct pick dispatch, latent, shared;
@@ -17,6 +17,7 @@ static const struct param params[] = {
     INT(struct conf, experts, 8, 1, 4096, "", "routed experts"),
     INT(struct conf, d_ff, 64, 1, 1 << 20, "", "hidden width of an expert"),
     SLOT(struct conf, activation, SLOT_ACTIVATION, "swiglu", "of experts, shared ones too"),
+    BOOL(struct conf, bias, false, "biases on each product of an expert, shared ones too"),
     SLOT(struct conf, router, SLOT_ROUTER, "staged", "who goes where"),
     SLOTS(struct conf, balance, SLOT_BALANCE, "what keeps the load even"),
     SLOT(struct conf, dispatch, SLOT_DISPATCH, "dropless", "how tokens reach their experts"),
@@ -82,20 +83,6 @@ static void observe(struct build *b, const struct routing *r)
                      BETTER_NONE, "mean squared logsumexp of the router logits");
 }
 
-/* [R,W] -> [R,W] */
-static struct node *experts(struct build *b, const struct conf *c, const struct routing *r,
-                            const struct dispatched *d)
-{
-    struct pick act = c->activation;
-    double active = (double)r->k / r->experts;
-    struct node *gate = NULL;                                                                   /* [R,F] */
-    if (module_traits(act).gated)
-        gate = expert_linear(b, "experts.gate", ROLE_FFN_GATE, d, d->rows, c->d_ff, c->experts, active);
-    struct node *up = expert_linear(b, "experts.up", ROLE_FFN_UP, d, d->rows, c->d_ff, c->experts, active);
-    struct node *hidden = act.module->activation(b, act, up, gate);
-    return expert_linear(b, "experts.down", ROLE_FFN_DOWN, d, hidden, shape_last(d->rows->shape), c->experts, active);
-}
-
 static struct node *build(struct build *b, struct pick self, struct node *u)
 {
     const struct conf *c = self.conf;
@@ -106,9 +93,13 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     struct dispatched d = c->dispatch.module->dispatch(b, c->dispatch, in, &r);
     for (int i = 0; i < c->balance.n; i++) c->balance.pick[i].module->balance(b, c->balance.pick[i], &r);
     observe(b, &r);
-    struct node *routed = combine(b->graph, experts(b, c, &r, &d), d.order, d.inverse, r.gate);   /* [T,W] */
+    struct hidden expert = { c->d_ff, c->activation, c->bias };
+    build_enter(b, "experts");
+    struct node *rows = expert_feed_forward(b, expert, &r, &d);                                 /* [R,W] */
+    build_leave(b);
+    struct node *routed = combine(b->graph, rows, d.order, d.inverse, r.gate);                  /* [T,W] */
     if (latent->latent_out) routed = latent->latent_out(b, c->latent, routed);                  /* [T,D] */
-    return c->shared.module->shared(b, c->shared, u, (struct hidden){ c->d_ff, c->activation }, routed);
+    return c->shared.module->shared(b, c->shared, u, &r, expert, routed);
 }
 
 const struct module ffn_moe = {

@@ -1,6 +1,6 @@
 /* n shared experts that every token uses, as one feed-forward of n times the width of one. Dai 2024 (DeepSeekMoE).
-   Gated: times sigmoid(u w), one number a token; Qwen1.5-MoE, Qwen3-Next. One that is much wider than the experts is the
-   dense feed-forward beside them of a hybrid: Snowflake 2024 (Arctic). */
+   Gated: times sigmoid(u w), one number a token; Qwen1.5-MoE, Qwen3-Next. One that is much wider than the experts is
+   the dense feed-forward beside them of a hybrid: Snowflake 2024 (Arctic). */
 #include "model/module.h"
 
 struct conf { int n, d_ff, gated; };
@@ -20,9 +20,10 @@ static struct node *gate(struct build *b, struct node *u, struct node *y)
     return view(g, mul_heads(g, view(g, y, SHAPE(b->tokens, 1, b->width)), open), SHAPE(b->tokens, b->width));
 }
 
-static struct node *build(struct build *b, struct pick self, struct node *u, struct hidden expert,
-                          struct node *routed)
+static struct node *build(struct build *b, struct pick self, struct node *u, const struct routing *r,
+                          struct hidden expert, struct node *routed)
 {
+    (void)r;
     const struct conf *c = self.conf;
     expert.width = c->n * (c->d_ff ? c->d_ff : expert.width);
     build_enter(b, "shared");

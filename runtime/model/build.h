@@ -61,7 +61,7 @@ struct routing {
 /* rows [R,D]; see ops dispatch, gather, combine */
 struct dispatched { struct node *rows, *offsets, *order, *inverse; };
 /* What a feed-forward tells what is within it. */
-struct hidden { int64_t width; struct pick activation; };
+struct hidden { int64_t width; struct pick activation; bool bias; };
 /* What updates go by: learning rate and number of the step, REAL [1]; clip: what clip_norm gives, REAL [2]. */
 struct update { struct node *lr, *step, *clip; };
 
@@ -97,8 +97,11 @@ struct node *linear(struct build *b, const char *name, enum role role, struct no
 /* The same for E stacked matrices [E, out, in] over expert rows. active: share of the stack that a token uses. */
 struct node *expert_linear(struct build *b, const char *name, enum role role, const struct dispatched *d,
                            struct node *rows, int64_t out, int experts, double active);
-/* act(u Wg, u Wu) Wd, or act(u Wu) Wd where the activation has no gate. [T,D] */
-struct node *feed_forward(struct build *b, struct hidden h, struct node *u);
+/* act(u Wg, u Wu) Wd, or act(u Wu) Wd where the activation has no gate, each product with a bias where h says so. */
+struct node *feed_forward(struct build *b, struct hidden h, struct node *u);               /* [T,D] */
+/* The same by the experts of r, each over its rows. [R,W] */
+struct node *expert_feed_forward(struct build *b, struct hidden h, const struct routing *r,
+                                 const struct dispatched *d);
 /* Rows of u for each pair of r->index that has an expert, sorted by expert; sets r->counts. */
 struct dispatched build_dispatched(struct build *b, struct node *u, struct routing *r);
 /* A gain vector (ones or zeros), a table, or another weight that is no linear. */

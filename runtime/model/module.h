@@ -79,8 +79,8 @@ struct module {
             struct node *(*latent_out)(struct build *b, struct pick self, struct node *routed);
         };
         /* routed + shared(u) */
-        struct node *(*shared)(struct build *b, struct pick self, struct node *u, struct hidden expert,
-                               struct node *routed);
+        struct node *(*shared)(struct build *b, struct pick self, struct node *u, const struct routing *r,
+                               struct hidden expert, struct node *routed);
         void         (*head)(struct build *b, struct pick self, struct node *h);
         void         (*mtp)(struct build *b, struct pick self, struct node *h, struct node *head_weight);
         /* one weight's update, REAL [2] as op adamw's */
