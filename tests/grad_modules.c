@@ -10,11 +10,13 @@ static const struct { const char *param; double value; } other_value[] = {
     { "select top_k chance", 1 },    /* a large one takes all */
     { "embed over_encoding rows", 9 },    /* rows are rounded up to a prime */
     { "attention gqa qk_clip", 0.02 },    /* below the largest logit */
+    { "dispatch capacity eval_factor", 0.5 },    /* so little that something is dropped */
 };
 
 /* What a parameter needs beside its module's company to change a loss. */
 static const struct { const char *param; bool train; const char *sets; } needs[] = {
     { "norm rms zero_centred", true, TEXT({"optim.decay_gains": true}) },    /* but for decay 1 + w is as good as w */
+    { "dispatch capacity until", false, TEXT({"ffn.dispatch.start": 3}) },
     { "position rope base", false, TEXT({"attention.head_dim": 8}) },    /* of one pair alone the frequency is 1 */
 };
 
@@ -40,25 +42,41 @@ static struct config config_new(const struct module *m)
     return c;
 }
 
-/* Builds the training graph of a configuration; false when its rules refuse it. */
-static bool build(struct tiny *t, const struct config *c)
+/* Builds a graph of a configuration; false when its rules refuse it. */
+static bool build_for(struct tiny *t, const struct config *c, enum mode mode)
 {
     char why[256];
     *t = (struct tiny){ 0 };
     if (tiny_load(t, c->model, c->train, why)) {
-        tiny_build(t, MODE_TRAIN, 2, 6);
+        tiny_build(t, mode, 2, 6);
         return true;
     }
     arena_free(t->arena);
     return false;
 }
 
+static bool build(struct tiny *t, const struct config *c) { return build_for(t, c, MODE_TRAIN); }
+
 enum { STEPS = 6 };
 
-/* What a configuration comes to: its graph and, where it is `trained`, the loss before each step and after the last,
-   and that of the averages. */
-enum { LOSSES = STEPS + 2 };
+/* What a configuration comes to: its graphs and, where it is `trained`, the loss before each step and after the last,
+   that of the averages, and that of an evaluation of the initial weights. */
+enum { LOSSES = STEPS + 3 };
 struct outcome { bool trained; struct hash graph; double loss[LOSSES]; };
+
+static void evaluate(const struct config *c, struct outcome *out)
+{
+    struct tiny t;
+    assert_true(build_for(&t, c, MODE_EVAL));
+    struct hash graph = graph_fingerprint(t.graph);
+    out->graph = hash_more(out->graph, &graph, sizeof graph);
+    if (out->trained) {
+        tiny_start(&t, 1);
+        tiny_forward(&t);
+        out->loss[STEPS + 2] = tiny_loss(&t, "lm");
+    }
+    tiny_free(&t);
+}
 
 static bool outcome_of(const struct config *c, struct outcome *out)
 {
@@ -76,6 +94,7 @@ static bool outcome_of(const struct config *c, struct outcome *out)
         out->loss[STEPS + 1] = tiny_loss(&t, "lm");
     }
     tiny_free(&t);
+    evaluate(c, out);
     return true;
 }
 

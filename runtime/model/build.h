@@ -62,7 +62,7 @@ struct routing {
 /* rows [R,D]; see ops dispatch, gather, combine */
 struct dispatched { struct node *rows, *offsets, *order, *inverse; };
 /* What a feed-forward tells what is within it. */
-struct hidden { int64_t width; struct pick activation; };
+struct hidden { int64_t width; struct pick activation; bool bias; };
 /* What updates go by: learning rate and number of the step, REAL [1]; clip: what clip_norm gives, REAL [2]. */
 struct update { struct node *lr, *step, *clip; };
 
@@ -98,8 +98,11 @@ struct node *linear(struct build *b, const char *name, enum role role, struct no
 /* The same for E stacked matrices [E, out, in] over expert rows. active: share of the stack that a token uses. */
 struct node *expert_linear(struct build *b, const char *name, enum role role, const struct dispatched *d,
                            struct node *rows, int64_t out, int experts, double active);
-/* act(u Wg, u Wu) Wd over `width` hidden values, or act(u Wu) Wd where the activation has no gate. [T,D] */
-struct node *feed_forward(struct build *b, struct pick activation, struct node *u, int64_t width);
+/* act(u Wg, u Wu) Wd, or act(u Wu) Wd where the activation has no gate, each product with a bias where h says so. */
+struct node *feed_forward(struct build *b, struct hidden h, struct node *u);               /* [T,D] */
+/* The same by the experts of r, each over its rows. [R,W] */
+struct node *expert_feed_forward(struct build *b, struct hidden h, const struct routing *r,
+                                 const struct dispatched *d);
 /* index [T,K] without the choices after the first that have 0 in `later` [T,K-1]. */
 struct node *build_drop_later(struct build *b, struct node *index, struct node *later);
 /* Rows of u for each pair of r->index that has an expert to compute it, sorted by expert; sets r->counts. */
