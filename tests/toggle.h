@@ -18,6 +18,8 @@ static const struct { const char *module, *model; } company[] = {
     { "attention gated_delta", TEXT({"attention.heads": 1, "attention.value_heads": 2, "attention.key_dim": 4,
                                      "attention.value_dim": 3}) },
     { "mask chunk", TEXT({"attention.mask.size": 2}) },
+    { "activation swiglu_clamped", TEXT({"ffn.activation.limit": 0.2}) },
+    { "activation swiglu_oss", TEXT({"ffn.activation.limit": 0.2}) },
     { "balance bias", TEXT({"ffn.router.score": "sigmoid"}) },
     { "balance load", TEXT({"ffn.router.noise": "learned"}) },
     { "embed over_encoding", TEXT({"embed.rows": 7, "embed.width": 3}) },

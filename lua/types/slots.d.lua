@@ -376,6 +376,12 @@
 ---| sluice.activation.gelu
 ---| "relu2" # squared relu, without a gate
 ---| sluice.activation.relu2
+---| "swiglu_clamped" # swiglu of clamped projections
+---| sluice.activation.swiglu_clamped
+---| "swiglu_oss" # clamped swiglu of gpt-oss, whose second factor is u + 1
+---| sluice.activation.swiglu_oss
+---| "situ" # swiglu of factors that saturate smoothly
+---| sluice.activation.situ
 
 ---silu of a gate, times a second projection
 ---@class sluice.activation.swiglu
@@ -396,6 +402,23 @@
 ---squared relu, without a gate
 ---@class sluice.activation.relu2
 ---@field [1]? "relu2"
+
+---swiglu of clamped projections
+---@class sluice.activation.swiglu_clamped
+---@field [1]? "swiglu_clamped"
+---@field limit? number|fun(layer: integer): number largest of either projection; default 10, 0.001 … 1000000
+
+---clamped swiglu of gpt-oss, whose second factor is u + 1
+---@class sluice.activation.swiglu_oss
+---@field [1]? "swiglu_oss"
+---@field limit? number|fun(layer: integer): number largest of either projection; default 7, 0.001 … 1000000
+---@field alpha? number|fun(layer: integer): number steepness of the sigmoid; default 1.702, 0.001 … 100
+
+---swiglu of factors that saturate smoothly
+---@class sluice.activation.situ
+---@field [1]? "situ"
+---@field gate_cap? number|fun(layer: integer): number what the gate's factor saturates at; default 4, 0.001 … 1000000
+---@field up_cap? number|fun(layer: integer): number what the second factor saturates at; default 25, 0.001 … 1000000
 
 ---@alias sluice.router
 ---| "staged" # score, select, gate, each as set
