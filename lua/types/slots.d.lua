@@ -427,12 +427,38 @@
 ---score, select, gate, each as set
 ---@class sluice.router.staged
 ---@field [1]? "staged"
----@field score? "softmax"|"sigmoid"|fun(layer: integer): "softmax"|"sigmoid" experts compete for a token, or are scored one by one; default softmax
+---@field score? "softmax"|"sigmoid"|"sqrt_softplus"|"relu"|fun(layer: integer): "softmax"|"sigmoid"|"sqrt_softplus"|"relu" experts compete for a token, or are scored one by one; with relu those that score 0 are not used; default softmax
 ---@field top_k? integer|fun(layer: integer): integer experts for each token; where experts choose, in the mean; default 2, 1 … 256
+---@field logits? sluice.logits|fun(layer: integer): sluice.logits what a token says to each expert; default linear
+---@field bias? boolean|fun(layer: integer): boolean a learned number is added to the logits of each expert, for choice and gates; default false
+---@field logit_norm? number|fun(layer: integer): number logits of a token get mean 0 and this standard deviation; 0: stay; default 0, 0 … 100
 ---@field noise? sluice.noise|fun(layer: integer): sluice.noise on the logits or what they are made of, in training; default none
 ---@field select? sluice.select|fun(layer: integer): sluice.select who chooses whom; default top_k
 ---@field normalize? "none"|"before"|"after"|fun(layer: integer): "none"|"before"|"after" divide scores by their sum: over all experts, or over the chosen; default none
 ---@field scale? number|fun(layer: integer): number factor on the gates; default 1, 0.01 … 100
+
+---@alias sluice.logits
+---| "linear" # a vector of each expert times the token's
+---| sluice.logits.linear
+---| "cosine" # cosine of token and expert over a learned temperature
+---| sluice.logits.cosine
+---| "mlp" # two layers
+---| sluice.logits.mlp
+
+---a vector of each expert times the token's
+---@class sluice.logits.linear
+---@field [1]? "linear"
+
+---cosine of token and expert over a learned temperature
+---@class sluice.logits.cosine
+---@field [1]? "cosine"
+---@field width? integer|fun(layer: integer): integer dimensions in which angles are taken; 0: half the number of experts; default 0, 0 … 65536
+---@field temperature? number|fun(layer: integer): number tau at first; default 0.3, 0.01 … 100
+
+---two layers
+---@class sluice.logits.mlp
+---@field [1]? "mlp"
+---@field hidden? integer|fun(layer: integer): integer hidden width; default 256, 1 … 65536
 
 ---@alias sluice.noise
 ---| "none" # no noise

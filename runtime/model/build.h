@@ -51,7 +51,7 @@ struct routing {
     int64_t rows;                                           /* most pairs that can be chosen; 0: each of `index` */
     struct node *logits;                                    /* REAL [T,E], without noise */
     struct noisy noisy;
-    struct node *score;                                     /* REAL [T,E], unbiased: softmax or sigmoid */
+    struct node *score;                                     /* REAL [T,E], unbiased */
     struct node *share;    /* REAL [T,E], score with rows that sum to 1: P of the balance losses */
     struct node *key;                                       /* REAL [T,E]: what the choice goes by */
     struct node *index, *gate;                              /* I32, REAL [T,K]; -1: no expert */

@@ -62,6 +62,7 @@ struct module {
         struct node *(*activation)(struct build *b, struct pick self, struct node *up,
                                    struct node *gate);      /* gate: NULL unless its trait is gated */
         struct routing (*router)(struct build *b, struct pick self, struct node *u, int experts, struct picks balance);
+        struct node *(*logits)(struct build *b, struct pick self, struct node *u, int experts);    /* REAL [T,E] */
         struct {
             void (*balance)(struct build *b, struct pick self, const struct routing *r);    /* losses, state updates */
             /* optional: changes the selection key */
