@@ -1,5 +1,5 @@
-/* Cosine router: <W u, e_i> / (|W u| |e_i| tau): logits are bounded and of few dimensions, so that tokens do not all turn
-   to the experts' vectors. tau is learned, as the exponential of a weight, and stays within 0.01 and 100. Chi 2022
+/* Cosine router: <W u, e_i> / (|W u| |e_i| tau): logits are bounded and of few dimensions, so that tokens do not all
+   turn to the experts' vectors. tau is learned, as the exponential of a weight, and stays within 0.01 and 100. Chi 2022
    (X-MoE, W with half as many rows as there are experts); Shen 2023 (ModuleFormer's gmm, tau from 1). */
 #include "model/module.h"
 

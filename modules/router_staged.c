@@ -1,4 +1,4 @@
-/* A router in stages, each a key: logits -> bias, logit_norm -> noise -> score -> key -> select -> gate -> scale.
+/* A router in stages, each a key: logits -> bias, logit_norm -> anneal -> noise -> score -> key -> select -> gate -> scale.
    logit_norm is Skywork-MoE's (Wei 2024). Published are:
        Switch, OLMoE, DeepSeek-V2   softmax               Mixtral, Qwen3   softmax, normalize after
        DeepSeek-V3                  sigmoid, after, bias  WeLM             sigmoid, bias
@@ -13,7 +13,7 @@
 enum score { SOFTMAX, SIGMOID, SQRT_SOFTPLUS, RELU };
 enum normalize { NONE, BEFORE, AFTER };
 struct conf {
-    int score, top_k; struct pick logits; int bias; double logit_norm; struct pick noise, select;
+    int score, top_k; struct pick logits; int bias; double logit_norm; struct pick anneal, noise, select;
     int normalize; double scale;
 };
 static const struct param params[] = {
@@ -23,6 +23,7 @@ static const struct param params[] = {
     SLOT(struct conf, logits, SLOT_LOGITS, "linear", "what a token says to each expert"),
     BOOL(struct conf, bias, false, "a learned number is added to the logits of each expert, for choice and gates"),
     OPTIONAL(struct conf, logit_norm, 0, 100, "", "logits of a token get mean 0 and this standard deviation; 0: stay"),
+    SLOT(struct conf, anneal, SLOT_ANNEAL, "none", "how the router begins a run"),
     SLOT(struct conf, noise, SLOT_NOISE, "none", "on the logits or what they are made of, in training"),
     SLOT(struct conf, select, SLOT_SELECT, "top_k", "who chooses whom"),
     CHOICE(struct conf, normalize, NONE, "none before after",
@@ -32,15 +33,32 @@ static const struct param params[] = {
 };
 static const double tiny = 1e-20;                           /* keeps a row of zeros from dividing by zero */
 
+/* Whether for a while fewer than top_k count. */
+static bool narrows(const struct conf *c) { return c->top_k > 1 && module_traits(c->anneal).uneven; }
+
 static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {
     (void)model;
     const struct conf *c = self.conf;
     if (c->score == SOFTMAX && c->normalize == BEFORE)
         module_problem(problems, path, "normalize", "before: softmax scores sum to 1 already, say \"none\"");
+    if (narrows(c) && module_traits(c->select).uneven)
+        module_problem(problems, path, "anneal", "narrows a token's choice, but select = %s lets experts choose",
+                       c->select.module->name);
     if (module_traits(c->noise).of_choice && module_traits(c->select).keyless)
         module_problem(problems, path, "noise", "%s: moves the choice alone, which select = %s does not make by scores",
                        c->noise.module->name, c->select.module->name);
+}
+
+static struct anneal anneal_of(struct build *b, const struct conf *c)
+{
+    struct pick p = c->anneal;
+    return p.module->anneal ? p.module->anneal(b, p, c->top_k) : (struct anneal){ NULL, NULL, false };
+}
+
+static struct node *annealed(struct graph *g, struct node *logits, struct node *sharpness)
+{
+    return sharpness ? mul_scalar(g, logits, sharpness) : logits;
 }
 
 static struct noisy add_noise(struct build *b, struct pick p, struct node *u, struct node *logits)
@@ -97,19 +115,22 @@ static struct routing build(struct build *b, struct pick self, struct node *u, i
     struct routing r = { .experts = experts, .k = c->top_k };
     const struct module *m = c->noise.module;
     struct node *from = m->noise_input ? m->noise_input(b, c->noise, u) : u;                    /* [T,D] */
-    r.logits = logits_of(b, c, from, experts);                                                  /* [T,E] */
+    struct anneal start = anneal_of(b, c);
+    struct node *beneath = start.beneath_noise ? start.sharpness : NULL, *above = beneath ? NULL : start.sharpness;
+    r.logits = annealed(g, logits_of(b, c, from, experts), beneath);                            /* [T,E] */
     r.noisy = add_noise(b, c->noise, u, r.logits);
-    r.score = score_of(g, c, r.noisy.gate);
+    r.score = score_of(g, c, annealed(g, r.noisy.gate, above));
     r.share = share_of(g, c, r.score);
 
-    r.key = r.noisy.choice == r.noisy.gate ? r.score : score_of(g, c, r.noisy.choice);
+    r.key = r.noisy.choice == r.noisy.gate ? r.score : score_of(g, c, annealed(g, r.noisy.choice, above));
     for (int i = 0; i < balance.n; i++) {
         struct pick p = balance.pick[i];
         if (p.module->balance_key) r.key = p.module->balance_key(b, p, r.key);
     }
     c->select.module->select(b, c->select, &r);                                                 /* [T,K] */
     r.gate = pick(g, r.score, r.index);
-    if (c->score == RELU) r.index = drop_zero(g, r.index, r.gate);
+    if (start.open) r.gate = mul_row(g, r.gate, start.open);
+    if (start.open || c->score == RELU) r.index = drop_zero(g, r.index, r.gate);
     if (c->normalize == AFTER) r.gate = normalize(g, r.gate, tiny);
     r.gate = scale(g, r.gate, c->scale);
     return r;
@@ -120,7 +141,7 @@ static void traits(struct pick self, struct traits *t)
     const struct conf *c = self.conf;
     t->top_k = c->top_k;
     t->gates_sum_to_one = c->normalize == AFTER;
-    if (c->score == RELU) { t->uneven = true; t->largest_keys = false; }
+    if (c->score == RELU || narrows(c)) { t->uneven = true; t->largest_keys = false; }
 }
 
 const struct module router_staged = {

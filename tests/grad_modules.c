@@ -13,6 +13,8 @@ static const struct { const char *param; double value; } other_value[] = {
 
 /* What a parameter needs beside its module's company to change a loss. */
 static const struct { const char *param; bool train; const char *sets; } needs[] = {
+    /* Without noise there is nothing to be beneath */
+    { "anneal cold_start beneath_noise", false, TEXT({"ffn.router.noise": {"module": "normal", "std": 1}}) },
     { "norm rms zero_centred", true, TEXT({"optim.decay_gains": true}) },    /* but for decay 1 + w is as good as w */
     { "position rope base", false, TEXT({"attention.head_dim": 8}) },    /* of one pair alone the frequency is 1 */
 };

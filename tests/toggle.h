@@ -20,6 +20,7 @@ static const struct { const char *module, *model; } company[] = {
     { "mask chunk", TEXT({"attention.mask.size": 2}) },
     { "activation swiglu_clamped", TEXT({"ffn.activation.limit": 0.2}) },
     { "activation swiglu_oss", TEXT({"ffn.activation.limit": 0.2}) },
+    { "anneal cold_start", TEXT({"ffn.router.anneal.length": 0.8}) },
     { "balance bias", TEXT({"ffn.router.score": "sigmoid"}) },
     { "balance load", TEXT({"ffn.router.noise": "learned"}) },
     { "embed over_encoding", TEXT({"embed.rows": 7, "embed.width": 3}) },

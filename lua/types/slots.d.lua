@@ -432,6 +432,7 @@
 ---@field logits? sluice.logits|fun(layer: integer): sluice.logits what a token says to each expert; default linear
 ---@field bias? boolean|fun(layer: integer): boolean a learned number is added to the logits of each expert, for choice and gates; default false
 ---@field logit_norm? number|fun(layer: integer): number logits of a token get mean 0 and this standard deviation; 0: stay; default 0, 0 … 100
+---@field anneal? sluice.anneal|fun(layer: integer): sluice.anneal how the router begins a run; default none
 ---@field noise? sluice.noise|fun(layer: integer): sluice.noise on the logits or what they are made of, in training; default none
 ---@field select? sluice.select|fun(layer: integer): sluice.select who chooses whom; default top_k
 ---@field normalize? "none"|"before"|"after"|fun(layer: integer): "none"|"before"|"after" divide scores by their sum: over all experts, or over the chosen; default none
@@ -459,6 +460,24 @@
 ---@class sluice.logits.mlp
 ---@field [1]? "mlp"
 ---@field hidden? integer|fun(layer: integer): integer hidden width; default 256, 1 … 65536
+
+---@alias sluice.anneal
+---| "none" # the same from the first step on
+---| sluice.anneal.none
+---| "cold_start" # high temperature and few experts first
+---| sluice.anneal.cold_start
+
+---the same from the first step on
+---@class sluice.anneal.none
+---@field [1]? "none"
+
+---high temperature and few experts first
+---@class sluice.anneal.cold_start
+---@field [1]? "cold_start"
+---@field temperature? number|fun(layer: integer): number tau at first; default 2, 0.01 … 100
+---@field experts? number|fun(layer: integer): number share of the top_k experts that is used at first, and at least one; default 0.5, 0 … 1
+---@field length? number|fun(layer: integer): number share of the run, after which the router is as without; default 0.05, 0 … 1
+---@field beneath_noise? boolean|fun(layer: integer): boolean noise is added after the division: beside logits it is wider by tau; default true
 
 ---@alias sluice.noise
 ---| "none" # no noise

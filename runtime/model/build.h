@@ -46,6 +46,9 @@ struct projector { struct kv (*build)(struct build *b, const void *context, stru
 /* A router's logits as choice and gates see them, REAL [T,E]. std, or std_all where it is the same for all: spread of
    the noise in `choice` where that is normal; else NULL and 0. */
 struct noisy { struct node *choice, *gate, *std; double std_all; };
+/* How a router begins a run: what its logits are multiplied with, REAL [1]; which of the K choices of a token count,
+   REAL [K] of ones and zeros. NULL: nothing, and all of them. beneath_noise: the logits are, before noise is added. */
+struct anneal { struct node *sharpness, *open; bool beneath_noise; };
 struct routing {
     int experts, k;
     int64_t rows;                                           /* most pairs that can be chosen; 0: each of `index` */
