@@ -1,4 +1,5 @@
-/* A router in stages, each a key: logits -> bias, logit_norm -> anneal -> noise -> score -> key -> select -> gate -> scale.
+/* A router in stages, each a key:
+       logits -> bias, logit_norm -> anneal -> noise -> score -> key -> select -> gate -> scale
    logit_norm is Skywork-MoE's (Wei 2024). Published are:
        Switch, OLMoE, DeepSeek-V2   softmax               Mixtral, Qwen3   softmax, normalize after
        DeepSeek-V3                  sigmoid, after, bias  WeLM             sigmoid, bias

@@ -33,7 +33,8 @@ static double assignments(struct tiny *t)
 static void test_schedules(void **state)
 {
     (void)state;
-    struct tiny t = trained("\"top_k\": 4, \"anneal\": {\"module\": \"cold_start\", \"temperature\": 3, \"length\": 0.4}");
+    struct tiny t = trained("\"top_k\": 4, \"anneal\": {\"module\": \"cold_start\", \"temperature\": 3, "
+                            "\"length\": 0.4}");
     static const struct { int step; double tau; int k; } at[] = {
         { 0, 3, 2 }, { 10, 2.707107, 2 }, { 20, 2, 2 }, { 29, 1.350552, 2 }, { 30, 1.292893, 3 }, { 39, 1.003083, 3 },
         { 40, 1, 4 }, { 99, 1, 4 },

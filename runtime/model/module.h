@@ -19,7 +19,8 @@ struct traits {
     bool normed_q, normed_k;                                /* qk_norm: queries, keys have no length of their own */
     bool others_keys;                                       /* kv: keys may be another layer's */
     int top_k; bool gates_sum_to_one;                       /* router */
-    bool uneven, keyless;    /* anneal, select, dispatch: a token may have more or fewer than top_k; the key decides nothing */
+    bool uneven;    /* anneal, select, dispatch: a token may have more or fewer than top_k */
+    bool keyless;                                           /* select: the key decides nothing */
     bool normal_noise, of_choice;    /* noise: normal, and struct noisy tells its spread; gates have none of it */
     bool largest_keys;    /* select: of each token the top_k largest keys, whatever other tokens have */
     bool asks_noise;    /* balance: how likely another draw of normal noise had changed the choice */
