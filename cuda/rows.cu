@@ -127,20 +127,20 @@ TWIN(logsumexp, logsumexp_rows, logsumexp_gradient);
 /* ---- normalize: x / s, s = sum of the row + eps;  dx = (dy - sum(x dy) / s) / s ---- */
 
 /* x / y, corrected once: a row of one value becomes 1 exactly. */
-static __device__ inline float quotient(float x, float y, float inverse)
+static __device__ inline float quotient(float x, float y, float reciprocal)
 {
-    float q = x * inverse;
-    return fmaf(fmaf(-q, y, x), inverse, q);
+    float q = x * reciprocal;
+    return fmaf(fmaf(-q, y, x), reciprocal, q);
 }
 
 template <bool HELD> ROWS_KERNEL normalize_forward(struct rows r, struct view x, struct view y, float eps)
 {
     for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
         struct row<HELD> row(x, w, r);
-        float by = sum_of_row(row) + eps, inverse = divide(1, by);
+        float by = sum_of_row(row) + eps, reciprocal = divide(1, by);
         for (int p = 0; p < row.pieces(); p++) {
             struct eight u = row.piece(p);
-            for (int l = 0; l < LANES; l++) u.v[l] = quotient(u.v[l], by, inverse);
+            for (int l = 0; l < LANES; l++) u.v[l] = quotient(u.v[l], by, reciprocal);
             row_store(y, row.at, row.column(p), w.d, u);
         }
     }

@@ -95,7 +95,7 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     struct dispatched d = c->dispatch.module->dispatch(b, c->dispatch, u, &r);
     for (int i = 0; i < c->balance.n; i++) c->balance.pick[i].module->balance(b, c->balance.pick[i], &r);
     observe(b, &r);
-    struct node *routed = combine(b->graph, experts(b, c, &r, &d), d.order, d.place, r.gate);   /* [T,D] */
+    struct node *routed = combine(b->graph, experts(b, c, &r, &d), d.order, d.inverse, r.gate);   /* [T,D] */
     return c->shared.module->shared(b, c->shared, u, (struct hidden){ c->d_ff, c->activation }, routed);
 }
 

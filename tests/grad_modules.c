@@ -27,7 +27,7 @@ static void param_label(const struct module *m, const struct param *p, char out[
 static void set(struct config *c, enum slot slot, const char *path, json_t *value)
 {
     struct err e;
-    if (config_try(c, place_of(slot).train, path, value, &e) != 0) fail_msg("%s: %s", path, e.text);
+    if (config_try(c, site_of(slot).train, path, value, &e) != 0) fail_msg("%s: %s", path, e.text);
 }
 
 /* A model with a module in its slot, in company. */
@@ -247,7 +247,7 @@ static json_t *value_now(const struct module *m, const struct param *p)
     char path[160];
     struct config c = config_for(m, p);
     param_path(m, p, path);
-    json_t *given = config_get(place_of(m->slot).train ? c.train : c.model, path);
+    json_t *given = config_get(site_of(m->slot).train ? c.train : c.model, path);
     if (given) json_incref(given);
     else if (p->type == PARAM_BOOL) given = json_boolean(p->value != 0);
     else given = json_real(p->value);

@@ -103,8 +103,8 @@ struct dispatched build_dispatched(struct build *b, struct node *u, struct routi
     struct node *sorted = dispatch(g, r->index, r->experts, r->rows);                         /* offsets [E+1] */
     r->counts = graph_result(g, sorted, 3);
     struct dispatched d = { .offsets = sorted, .order = graph_result(g, sorted, 1),
-                            .place = graph_result(g, sorted, 2) };
-    d.rows = gather(g, u, d.order, d.place);                                                  /* [R,D] */
+                            .inverse = graph_result(g, sorted, 2) };
+    d.rows = gather(g, u, d.order, d.inverse);                                                  /* [R,D] */
     return d;
 }
 

@@ -61,7 +61,8 @@ struct routing {
     struct node *chosen;                                    /* index as it was selected, before any was dropped */
     struct node *counts;                                    /* I32 [E], set by dispatch */
 };
-struct dispatched { struct node *rows, *offsets, *order, *place; };  /* rows [R,D]; see ops dispatch, gather, combine */
+/* rows [R,D]; see ops dispatch, gather, combine */
+struct dispatched { struct node *rows, *offsets, *order, *inverse; };
 /* What a feed-forward tells what is within it. */
 struct hidden { int64_t width; struct pick activation; };
 /* What updates go by: learning rate and number of the step, REAL [1]; clip: what clip_norm gives, REAL [2]. */
@@ -127,8 +128,8 @@ struct node *build_rows(struct build *b, struct node *x);
    none, and it is x itself. */
 struct node *build_present(struct build *b, struct node *x, double value);
 /* REAL noise of the shape of `like` [T,..], drawn anew for each token of each step; NULL outside training, where
-   nothing is noisy. Its bits follow from the run's seed, the token's place in the run, column, path and name: a name is
-   used once at a path. */
+   nothing is noisy. Its bits follow from the run's seed, the token's position in the run, column, path and name: a name
+   is used once at a path. */
 struct node *build_noise(struct build *b, const char *name, struct node *like, enum noise_kind kind);
 /* In decode: writes x [T,..] into a cache buffer and gives the whole of it; otherwise x itself. window: the positions
    that are read back, as a mask gives them; 0: all. */

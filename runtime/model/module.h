@@ -14,7 +14,7 @@ struct traits {
     int streams;                                            /* residual: how many it keeps; 0: one */
     bool gated;                                             /* activation: it has a second operand */
     int heads, kv_heads, qk_dim, v_dim;                     /* attention: numbers of heads, their widths */
-    int rotated;                                            /* of a head, what positions turn; 0: none */
+    int rotated;                                            /* of a head, what positions rotate; 0: none */
     int window;                                             /* mask: as struct mask */
     bool normed_q, normed_k;                                /* qk_norm: queries, keys have no length of their own */
     bool others_keys;                                       /* kv: keys may be another layer's */

@@ -15,15 +15,7 @@ VERB struct node *bias_step(struct graph *g, struct node *bias, struct node *cou
 
 static int infer(struct node *n, struct err *e)
 {
-    char bias[64], counts[64];
-    for (int i = BIAS; i <= CLIP; i++) {
-        if (node_need(n, i, 1, e) != 0) return -1;
-        if (n->in[i]->dtype != DTYPE_REAL) return err_set(e, "input %d must be REAL", i);
-    }
-    if (!shape_equal(n->in[BIAS]->shape, n->in[COUNTS]->shape))
-        return err_set(e, "bias has shape %s, counts %s", shape_text(n->in[BIAS]->shape, bias),
-                       shape_text(n->in[COUNTS]->shape, counts));
-    if (n->in[CLIP]->shape.dim[0] != 2) return err_set(e, "wants the two values of clip_norm");
+    (void)e;
     node_value(n, DTYPE_REAL, SHAPE(1));
     return 0;
 }
