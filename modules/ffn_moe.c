@@ -87,15 +87,25 @@ static struct node *experts(struct build *b, const struct conf *c, const struct 
     return expert_linear(b, "experts.down", ROLE_FFN_DOWN, d, hidden, b->width, c->experts, active);
 }
 
+/* u [T,D] times the gate [T,1] of a token's only expert. */
+static struct node *gated(struct graph *g, struct node *u, struct node *gate)
+{
+    return view(g, mul_heads(g, view(g, u, SHAPE(u->shape.dim[0], 1, shape_last(u->shape))), gate), u->shape);
+}
+
+static struct node *ones(struct graph *g, struct node *x) { return offset(g, scale(g, detach(g, x), 0), 1); }
+
 static struct node *build(struct build *b, struct pick self, struct node *u)
 {
     const struct conf *c = self.conf;
     struct routing r = c->router.module->router(b, c->router, u, c->experts, c->balance);
     r.chosen = r.index = build_present(b, r.index, -1);
-    struct dispatched d = c->dispatch.module->dispatch(b, c->dispatch, u, &r);
+    struct graph *g = b->graph;
+    struct node *in = r.gates_input ? gated(g, u, r.gate) : u, *factor = r.gates_input ? ones(g, r.gate) : r.gate;
+    struct dispatched d = c->dispatch.module->dispatch(b, c->dispatch, in, &r);
     for (int i = 0; i < c->balance.n; i++) c->balance.pick[i].module->balance(b, c->balance.pick[i], &r);
     observe(b, &r);
-    struct node *routed = combine(b->graph, experts(b, c, &r, &d), d.order, d.inverse, r.gate);   /* [T,D] */
+    struct node *routed = combine(g, experts(b, c, &r, &d), d.order, d.inverse, factor);        /* [T,D] */
     return c->shared.module->shared(b, c->shared, u, (struct hidden){ c->d_ff, c->activation }, routed);
 }
 

@@ -5,7 +5,7 @@
        DeepSeek-V3                  sigmoid, after, bias  WeLM             sigmoid, bias
        Shazeer 2017                 softmax, after, noise learned          V-MoE   softmax, noise normal
        DeepSeek-V4                  sqrt_softplus, after, bias balance     gpt-oss softmax, after, learned bias
-       ReMoE                        relu, top_k = experts
+       ReMoE                        relu, top_k = experts                  Llama 4 sigmoid, top_k 1, gate on the input
    Balance may move the key; the gate is always the unbiased score. */
 #include "model/module.h"
 
@@ -13,9 +13,10 @@
 
 enum score { SOFTMAX, SIGMOID, SQRT_SOFTPLUS, RELU };
 enum normalize { NONE, BEFORE, AFTER };
+enum gate_on { OUTPUT, INPUT };
 struct conf {
     int score, top_k; struct pick logits; int bias; double logit_norm; struct pick anneal, noise, select;
-    int normalize; double scale;
+    int normalize, gate_on; double scale;
 };
 static const struct param params[] = {
     CHOICE(struct conf, score, SOFTMAX, "softmax sigmoid sqrt_softplus relu",
@@ -29,6 +30,7 @@ static const struct param params[] = {
     SLOT(struct conf, select, SLOT_SELECT, "top_k", "who chooses whom"),
     CHOICE(struct conf, normalize, NONE, "none before after",
            "divide scores by their sum: over all experts, or over the chosen"),
+    CHOICE(struct conf, gate_on, OUTPUT, "output input", "what of an expert the gate is a factor on"),
     REAL(struct conf, scale, 1, 0.01, 100, "", "factor on the gates"),
     { 0 }
 };
@@ -43,6 +45,9 @@ static void check(struct pick self, const struct model_conf *model, const char *
     const struct conf *c = self.conf;
     if (c->score == SOFTMAX && c->normalize == BEFORE)
         module_problem(problems, path, "normalize", "before: softmax scores sum to 1 already, say \"none\"");
+    if (c->gate_on == INPUT && (c->top_k != 1 || module_traits(c->select).uneven))
+        module_problem(problems, path, "gate_on", "input: a token has one input, so it must have one expert: top_k = 1, "
+                       "chosen by the token");
     if (narrows(c) && module_traits(c->select).uneven)
         module_problem(problems, path, "anneal", "narrows a token's choice, but select = %s lets experts choose",
                        c->select.module->name);
@@ -113,7 +118,7 @@ static struct routing build(struct build *b, struct pick self, struct node *u, i
 {
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
-    struct routing r = { .experts = experts, .k = c->top_k };
+    struct routing r = { .experts = experts, .k = c->top_k, .gates_input = c->gate_on == INPUT };
     const struct module *m = c->noise.module;
     struct node *from = m->noise_input ? m->noise_input(b, c->noise, u) : u;                    /* [T,D] */
     struct anneal start = anneal_of(b, c);

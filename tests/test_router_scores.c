@@ -245,11 +245,73 @@ static void test_logit_norm_of_two_sizes(void **state)
     tiny_free(&t);
 }
 
+/* ---- what gates are factors on ---- */
+
+/* What experts of layer 0 add with gates on their outputs and on their inputs, and the gates. */
+struct both { double *output, *input, *gate; };
+
+static struct both both_gates(const char *activation)
+{
+    struct tiny t[2];
+    struct both y = { NULL, NULL, NULL };
+    for (int i = 0; i < 2; i++) {
+        char sets[512];
+        snprintf(sets, sizeof sets, "{\"ffn.activation\": %s, \"ffn.router\": {\"score\": \"sigmoid\", \"top_k\": 1, "
+                 "\"gate_on\": \"%s\"}, \"ffn.shared\": \"dense\"}", activation, i ? "input" : "output");
+        t[i] = tiny_new(sets, NULL, MODE_EVAL, 2, 6);
+        tiny_start(&t[i], 1);
+        if (strstr(activation, "oss")) tiny_scale_all(&t[i], "experts.up.weight", 0);
+        tiny_forward(&t[i]);
+        double *read = tiny_read(&t[i], tiny_find(&t[i], &op_combine, 0));
+        *(i ? &y.input : &y.output) = read;
+    }
+    y.gate = tiny_read(&t[0], tiny_find(&t[0], &op_combine, 0)->in[3]);
+    double *own[2];                                         /* of the shared expert, which reads u itself */
+    for (int i = 0; i < 2; i++) own[i] = tiny_read(&t[i], tiny_user(&t[i], "layers.0.ffn.shared.down.weight"));
+    check_equal(own[0], own[1], (int64_t)TOKENS * WIDTH);
+    for (int i = 0; i < 2; i++) {
+        free(own[i]);
+        tiny_free(&t[i]);
+    }
+    return y;
+}
+
+/* The largest difference of the two, relative to the largest value, where the output's gate is to a power. */
+static double apart(const char *activation, double power)
+{
+    struct both y = both_gates(activation);
+    double most = 0, difference = 0;
+    for (int i = 0; i < TOKENS * WIDTH; i++) {
+        double want = y.output[i] * pow(y.gate[i / WIDTH], power - 1);
+        most = fmax(most, fabs(want));
+        difference = fmax(difference, fabs(y.input[i] - want));
+    }
+    assert_true(most > 0.01);
+    free(y.output);
+    free(y.input);
+    free(y.gate);
+    return difference / most;
+}
+
+/* A gate on the input is one on the output where an expert is linear (gpt-oss's activation with a flat sigmoid and no
+   second projection is nearly that); of squares it is a gate squared; of SwiGLU it is another model. */
+static void test_gates_on_inputs(void **state)
+{
+    (void)state;
+    assert_true(apart("{\"module\": \"swiglu_oss\", \"alpha\": 0.001, \"limit\": 1000}", 1) < 1e-3);
+    assert_true(apart("\"relu2\"", 2) < 1e-5);
+    assert_true(apart("\"reglu\"", 2) < 1e-5);
+    assert_true(apart("\"swiglu\"", 1) > 0.05);
+    assert_true(apart("\"swiglu\"", 2) > 0.01);
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
     tiny_refused(TEXT({"ffn.router": {"score": "relu", "noise": "learned"}, "ffn.balance": ["load"]}),
                  "largest logits");
+    tiny_refused(TEXT({"ffn.router": {"gate_on": "input"}}), "one input");
+    tiny_refused(TEXT({"ffn.router": {"gate_on": "input", "top_k": 1, "select": "expert_choice"}}), "one input");
     tiny_refused(TEXT({"ffn.router": {"score": "relu", "top_k": 1, "normalize": "after"}}), "no gradient");
 }
 
@@ -257,7 +319,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         RUN(scores), RUN(nobody_scores), RUN(z_loss_of_every_score), RUN(cosine), RUN(mlp), RUN(logit_norm),
-        RUN(logit_norm_of_two_sizes), RUN(refusals),
+        RUN(logit_norm_of_two_sizes), RUN(gates_on_inputs), RUN(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -436,6 +436,7 @@
 ---@field noise? sluice.noise|fun(layer: integer): sluice.noise on the logits or what they are made of, in training; default none
 ---@field select? sluice.select|fun(layer: integer): sluice.select who chooses whom; default top_k
 ---@field normalize? "none"|"before"|"after"|fun(layer: integer): "none"|"before"|"after" divide scores by their sum: over all experts, or over the chosen; default none
+---@field gate_on? "output"|"input"|fun(layer: integer): "output"|"input" what of an expert the gate is a factor on; default output
 ---@field scale? number|fun(layer: integer): number factor on the gates; default 1, 0.01 … 100
 
 ---@alias sluice.logits
