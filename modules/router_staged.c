@@ -31,7 +31,8 @@ static const struct param params[] = {
     CHOICE(struct conf, normalize, NONE, "none before after",
            "divide scores by their sum: over all experts, or over the chosen"),
     CHOICE(struct conf, gate_on, OUTPUT, "output input", "what of an expert the gate is a factor on"),
-    REAL(struct conf, scale, 1, 0.01, 100, "", "factor on the gates"),
+    REAL(struct conf, scale, 1, 0, 100, "",
+         "factor on the gates; 0: with which a sum of unlike experts keeps the size of one (Moonlight)"),
     { 0 }
 };
 static const double tiny = 1e-20;                           /* keeps a row of zeros from dividing by zero */
@@ -46,8 +47,10 @@ static void check(struct pick self, const struct model_conf *model, const char *
     if (c->score == SOFTMAX && c->normalize == BEFORE)
         module_problem(problems, path, "normalize", "before: softmax scores sum to 1 already, say \"none\"");
     if (c->gate_on == INPUT && (c->top_k != 1 || module_traits(c->select).uneven))
-        module_problem(problems, path, "gate_on", "input: a token has one input, so it must have one expert: top_k = 1, "
-                       "chosen by the token");
+        module_problem(problems, path, "gate_on",
+                       "input: a token has one input, so it must have one expert: top_k = 1, chosen by the token");
+    if (c->scale == 0 && c->normalize != AFTER)
+        module_problem(problems, path, "scale", "0: is for gates that sum to 1, normalize = \"after\"");
     if (narrows(c) && module_traits(c->select).uneven)
         module_problem(problems, path, "anneal", "narrows a token's choice, but select = %s lets experts choose",
                        c->select.module->name);
@@ -99,6 +102,18 @@ static struct node *logits_of(struct build *b, const struct conf *c, struct node
     return c->logit_norm > 0 ? standardize(g, logits, c->logit_norm) : logits;
 }
 
+static double sigmoid_of(double z) { return 1 / (1 + exp(-z)); }
+static double sqrt_softplus_of(double z) { return sqrt(log1p(exp(z))); }
+static double relu_of(double z) { return fmax(z, 0); }
+
+static double scale_of(const struct conf *c, int experts)
+{
+    static double (*const score[])(double z) = {
+        [SOFTMAX] = exp, [SIGMOID] = sigmoid_of, [SQRT_SOFTPLUS] = sqrt_softplus_of, [RELU] = relu_of
+    };
+    return c->scale > 0 ? c->scale : build_unit_scale(experts, c->top_k, score[c->score]);
+}
+
 static struct node *score_of(struct graph *g, const struct conf *c, struct node *logits)
 {
     struct node *score = c->score == SOFTMAX ? softmax(g, logits) :
@@ -138,7 +153,7 @@ static struct routing build(struct build *b, struct pick self, struct node *u, i
     if (start.open) r.gate = mul_row(g, r.gate, start.open);
     if (start.open || c->score == RELU) r.index = drop_zero(g, r.index, r.gate);
     if (c->normalize == AFTER) r.gate = normalize(g, r.gate, tiny);
-    r.gate = scale(g, r.gate, c->scale);
+    r.gate = scale(g, r.gate, scale_of(c, experts));
     return r;
 }
 

@@ -128,6 +128,31 @@ static void test_z_loss_of_every_score(void **state)
     }
 }
 
+/* ---- scale ---- */
+
+/* Published factors, from draws: about sqrt k. */
+static void test_unit_scale(void **state)
+{
+    (void)state;
+    static const struct { int experts, k; double scale; } at[] = {
+        { 64, 6, 2.446 }, { 384, 8, 2.828 }, { 256, 8, 2.827 }, { 512, 10, 3.16 },
+    };
+    for (int i = 0; i < COUNT(at); i++) {
+        double scale = build_unit_scale(at[i].experts, at[i].k, sigmoid_of);
+        if (!(fabs(scale - at[i].scale) < 0.0025))
+            fail_msg("%d of %d experts: %.4f, expected %.4f", at[i].k, at[i].experts, scale, at[i].scale);
+    }
+    struct tiny t = tiny_new(TEXT({"ffn.router": {"score": "sigmoid", "normalize": "after", "scale": 0}}), NULL,
+                             MODE_EVAL, 2, 6);
+    tiny_start(&t, 1);
+    tiny_forward(&t);
+    double *gate = tiny_read(&t, tiny_find(&t, &op_combine, 0)->in[3]), want = build_unit_scale(EXPERTS, 2, sigmoid_of);
+    assert_true(want > 1.38 && want < sqrt(2));
+    for (int i = 0; i < TOKENS; i++) assert_true(fabs(gate[2 * i] + gate[2 * i + 1] - want) < 1e-6);
+    free(gate);
+    tiny_free(&t);
+}
+
 /* ---- forms of logits ---- */
 
 /* Logits of layer 0, malloc'd: what softmax reads. */
@@ -256,8 +281,8 @@ static struct both both_gates(const char *activation)
     struct both y = { NULL, NULL, NULL };
     for (int i = 0; i < 2; i++) {
         char sets[512];
-        snprintf(sets, sizeof sets, "{\"ffn.activation\": %s, \"ffn.router\": {\"score\": \"sigmoid\", \"top_k\": 1, "
-                 "\"gate_on\": \"%s\"}, \"ffn.shared\": \"dense\"}", activation, i ? "input" : "output");
+        snprintf(sets, sizeof sets, "{\"ffn.activation\": %s, \"ffn.shared\": \"dense\", \"ffn.router\": "
+                 "{\"score\": \"sigmoid\", \"top_k\": 1, \"gate_on\": \"%s\"}}", activation, i ? "input" : "output");
         t[i] = tiny_new(sets, NULL, MODE_EVAL, 2, 6);
         tiny_start(&t[i], 1);
         if (strstr(activation, "oss")) tiny_scale_all(&t[i], "experts.up.weight", 0);
@@ -310,6 +335,7 @@ static void test_refusals(void **state)
     (void)state;
     tiny_refused(TEXT({"ffn.router": {"score": "relu", "noise": "learned"}, "ffn.balance": ["load"]}),
                  "largest logits");
+    tiny_refused(TEXT({"ffn.router": {"scale": 0}}), "sum to 1");
     tiny_refused(TEXT({"ffn.router": {"gate_on": "input"}}), "one input");
     tiny_refused(TEXT({"ffn.router": {"gate_on": "input", "top_k": 1, "select": "expert_choice"}}), "one input");
     tiny_refused(TEXT({"ffn.router": {"score": "relu", "top_k": 1, "normalize": "after"}}), "no gradient");
@@ -318,7 +344,7 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RUN(scores), RUN(nobody_scores), RUN(z_loss_of_every_score), RUN(cosine), RUN(mlp), RUN(logit_norm),
+        RUN(scores), RUN(nobody_scores), RUN(z_loss_of_every_score), RUN(unit_scale), RUN(cosine), RUN(mlp), RUN(logit_norm),
         RUN(logit_norm_of_two_sizes), RUN(gates_on_inputs), RUN(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

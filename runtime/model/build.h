@@ -105,6 +105,9 @@ struct node *expert_linear(struct build *b, const char *name, enum role role, co
 struct node *feed_forward(struct build *b, struct pick activation, struct node *u, int64_t width);
 /* Rows of u for each pair of r->index that has an expert, sorted by expert; sets r->counts. */
 struct dispatched build_dispatched(struct build *b, struct node *u, struct routing *r);
+/* The factor on gates that sum to 1, those of the k largest of random logits, with which a sum of unlike experts keeps
+   the size of one. score: of a logit, before the sum. */
+double build_unit_scale(int experts, int k, double (*score)(double z));
 /* A gain vector (ones or zeros), a table, or another weight that is no linear. */
 struct node *build_weight(struct build *b, const char *name, enum role role, struct shape shape, struct init init);
 struct node *build_buffer(struct build *b, const char *name, enum dtype dtype, struct shape shape, double value);
