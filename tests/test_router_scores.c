@@ -344,8 +344,8 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RUN(scores), RUN(nobody_scores), RUN(z_loss_of_every_score), RUN(unit_scale), RUN(cosine), RUN(mlp), RUN(logit_norm),
-        RUN(logit_norm_of_two_sizes), RUN(gates_on_inputs), RUN(refusals),
+        RUN(scores), RUN(nobody_scores), RUN(z_loss_of_every_score), RUN(unit_scale), RUN(cosine), RUN(mlp),
+        RUN(logit_norm), RUN(logit_norm_of_two_sizes), RUN(gates_on_inputs), RUN(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
