@@ -144,12 +144,16 @@ static void observe(struct build *b, const struct routing *r, const struct dispa
     observe_visits(b, r, router);
 }
 
+/* u [T,D] times a gate [T,1]. */
+static struct node *gated(struct graph *g, struct node *u, struct node *gate)
+{
+    return view(g, mul_heads(g, view(g, u, SHAPE(u->shape.dim[0], 1, shape_last(u->shape))), gate), u->shape);
+}
+
 /* u times the sum of its row of gates [T,..]. */
 static struct node *times_sum(struct graph *g, struct node *u, struct node *gates)
 {
-    int64_t n = shape_last(gates->shape), tokens = u->shape.dim[0];
-    struct node *sum = columns(g, cumsum(g, gates), n - 1, 1);                                  /* [T,1] */
-    return view(g, mul_heads(g, view(g, u, SHAPE(tokens, 1, shape_last(u->shape))), sum), u->shape);
+    return gated(g, u, columns(g, cumsum(g, gates), shape_last(gates->shape) - 1, 1));
 }
 
 /* What idle experts give a token. [T,D]; NULL: nothing */
@@ -170,16 +174,20 @@ static struct node *idle(struct build *b, const struct conf *c, struct node *u, 
     return add(g, times_sum(g, u, left), matmul(g, mixed, vectors, DTYPE_ACT));
 }
 
+static struct node *ones(struct graph *g, struct node *x) { return offset(g, scale(g, detach(g, x), 0), 1); }
+
 static struct node *build(struct build *b, struct pick self, struct node *u)
 {
     const struct conf *c = self.conf;
     struct routing r = c->router.module->router(b, c->router, u, choices_of(c), c->balance);
     r.idle = idle_of(c);
+    struct graph *g = b->graph;
     bool thinned = r.index != r.chosen;
     r.chosen = build_present(b, r.chosen, -1);
     r.index = thinned ? build_present(b, r.index, -1) : r.chosen;
     const struct module *latent = c->latent.module;
     struct node *in = latent->latent_in ? latent->latent_in(b, c->latent, u) : u;               /* [T,W] */
+    if (r.gates_input) in = gated(g, in, r.gate);
     struct dispatched d = c->dispatch.module->dispatch(b, c->dispatch, in, &r);
     for (int i = 0; i < c->balance.n; i++) c->balance.pick[i].module->balance(b, c->balance.pick[i], &r);
     struct traits router = module_traits(c->router);
@@ -188,10 +196,11 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     build_enter(b, "experts");
     struct node *rows = expert_feed_forward(b, expert, &r, &d);                                 /* [R,W] */
     build_leave(b);
-    struct node *routed = combine(b->graph, rows, d.order, d.inverse, r.gate);                  /* [T,W] */
+    struct node *factor = r.gates_input ? ones(g, r.gate) : r.gate;
+    struct node *routed = combine(g, rows, d.order, d.inverse, factor);                         /* [T,W] */
     if (latent->latent_out) routed = latent->latent_out(b, c->latent, routed);                  /* [T,D] */
     struct node *without = idle(b, c, u, &r);
-    if (without) routed = add(b->graph, routed, without);
+    if (without) routed = add(g, routed, without);
     return c->shared.module->shared(b, c->shared, u, &r, expert, routed);
 }
 

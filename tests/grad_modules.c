@@ -15,6 +15,9 @@ static const struct { const char *param; double value; } other_value[] = {
 
 /* What a parameter needs beside its module's company to change a loss. */
 static const struct { const char *param; bool train; const char *sets; } needs[] = {
+    /* Without noise there is nothing to be beneath */
+    { "anneal cold_start beneath_noise", false, TEXT({"ffn.router.noise": {"module": "normal", "std": 1}}) },
+    { "router staged gate_on", false, TEXT({"ffn.router.top_k": 1}) },    /* one input, one expert */
     { "norm rms zero_centred", true, TEXT({"optim.decay_gains": true}) },    /* but for decay 1 + w is as good as w */
     { "dispatch capacity until", false, TEXT({"ffn.dispatch.start": 3}) },
     { "position rope base", false, TEXT({"attention.head_dim": 8}) },    /* of one pair alone the frequency is 1 */
@@ -233,6 +236,20 @@ static void test_gradient_of_idle_experts(void **state)
     }
 }
 
+/* The gate as a factor on what an expert reads, as Llama 4, beside an expert that reads u itself. */
+static void test_gradient_of_input_gates(void **state)
+{
+    (void)state;
+    struct config c = { tiny_json(&model_schema, tiny_base, TEXT({
+        "ffn.router": {"score": "sigmoid", "top_k": 1, "gate_on": "input"}, "ffn.shared": "dense"
+    })), json_object() };
+    struct tiny t;
+    assert_true(build(&t, &c));
+    check_gradient("gates on inputs", &t, 1);
+    tiny_free(&t);
+    config_free(&c);
+}
+
 /* ---- parameters ---- */
 
 static json_t *number(const struct param *p, double v)
@@ -268,7 +285,8 @@ static bool try_module(const struct module *m, const struct param *p, json_t *va
     struct err e;
     param_path(m, p, path);
     set(&c, m->slot, path, value);
-    if (other && config_add_company(&c, other, &e) != 0) fail_msg("%s", e.text);
+    char label[64];
+    if (other && config_add_company(&c, module_label(other, label), &e) != 0) fail_msg("%s", e.text);
     bool legal = outcome_of(&c, out);
     config_free(&c);
     return legal;
@@ -512,6 +530,7 @@ int main(void)
         cmocka_unit_test(test_gradient_of_all), cmocka_unit_test(test_gradient_of_hybrid),
         cmocka_unit_test(test_gradient_of_noise),
         cmocka_unit_test(test_gradient_of_idle_experts),
+        cmocka_unit_test(test_gradient_of_input_gates),
         cmocka_unit_test(test_no_dead_parameter), cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_off_is_inert), cmocka_unit_test(test_initial_weights_do_not_move),
         cmocka_unit_test(test_larger_models_hold_smaller_ones),

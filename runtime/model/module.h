@@ -19,7 +19,8 @@ struct traits {
     bool normed_q, normed_k;                                /* qk_norm: queries, keys have no length of their own */
     bool others_keys;                                       /* kv: keys may be another layer's */
     int top_k; bool gates_sum_to_one;                       /* router */
-    bool uneven, keyless;    /* select, dispatch: a token may have more or fewer than top_k; the key decides nothing */
+    bool uneven;    /* anneal, select, dispatch: a token may have more or fewer than top_k */
+    bool keyless;                                           /* select: the key decides nothing */
     bool normal_noise, of_choice;    /* noise: normal, and struct noisy tells its spread; gates have none of it */
     bool largest_keys;    /* select: of each token the top_k largest keys, whatever other tokens have */
     int groups, group_limit;    /* select: runs of experts, and how many of them a token may go to; 0: no groups */
@@ -64,11 +65,14 @@ struct module {
         struct node *(*activation)(struct build *b, struct pick self, struct node *up,
                                    struct node *gate);      /* gate: NULL unless its trait is gated */
         struct routing (*router)(struct build *b, struct pick self, struct node *u, int experts, struct picks balance);
+        struct node *(*logits)(struct build *b, struct pick self, struct node *u, int experts);    /* REAL [T,E] */
         struct {
             void (*balance)(struct build *b, struct pick self, const struct routing *r);    /* losses, state updates */
             /* optional: changes the selection key */
             struct node *(*balance_key)(struct build *b, struct pick self, struct node *key);
         };
+        /* optional; in training alone. k: top_k of the router */
+        struct anneal (*anneal)(struct build *b, struct pick self, int k);
         struct {                                            /* both optional; outside training nothing is noisy */
             struct noisy (*noise)(struct build *b, struct pick self, struct node *u, struct node *logits);
             /* what the router reads for u [T,D] */
