@@ -41,7 +41,7 @@ static void check(struct pick self, const struct model_conf *model, const char *
     if (c->qk_clip > 0 && module_traits(c->kv).others_keys)
         module_problem(problems, path, "qk_clip", "%g: who reads another layer's keys has none to scale", c->qk_clip);
     if (c->qk_clip > 0 && c->bias != NO_BIAS)
-        module_problem(problems, path, "qk_clip", "%g: it shrinks matrices alone, logits are of biases too", c->qk_clip);
+        module_problem(problems, path, "qk_clip", "%g: it shrinks matrices, logits are of biases too", c->qk_clip);
     if (c->head_dim % 2) module_problem(problems, path, "head_dim", "%d: must be even", c->head_dim);
 }
 
