@@ -1,6 +1,6 @@
-/* Ops on a row at a time: softmax, logsumexp, normalize, row_entropy. Memory bounds them: each reads its rows and
-   writes its results once, which is the least; rows stay in registers in between. */
-#include "row.cuh"
+/* Ops on a row at a time: softmax, logsumexp, normalize, row_entropy, cumsum. Memory bounds them: each reads its rows
+   and writes its results once, which is the least; rows stay in registers in between. */
+#include "warp.cuh"
 
 template <bool HELD> static __device__ inline float top_of(const struct row<HELD> &x)
 {
@@ -203,3 +203,33 @@ static void row_entropy_rows(const struct args *a)
 }
 
 TWIN(row_entropy, row_entropy_rows);
+
+/* ---- cumsum: a warp walks along a row, or back from its end;  dx is that of dy from the end ---- */
+
+static __global__ void __launch_bounds__(BLOCK)
+cumsum_walk(struct sum to, const float *x, int64_t rows, int d, bool from_end)
+{
+    EACH_ROW(r, rows) {
+        float before = 0;
+        for (int at = 0; at < d; at += WARP) {
+            int step = at + lane_of(), column = from_end ? d - 1 - step : step;
+            float up_to = before + warp_sum_up_to(step < d ? x[r * d + column] : 0.0f);
+            if (step < d) add(to, r * d + column, up_to);
+            before = __shfl_sync(ALL_LANES, up_to, WARP - 1);
+        }
+    }
+}
+
+static void launch_cumsum(const struct args *a, struct sum to, const struct tensor *x, bool from_end)
+{
+    int64_t rows = shape_rows(x->shape);
+    LAUNCH(a, cumsum_walk, grid_for(a, rows, WARPS), BLOCK, 0, to, reals(x), rows, (int)shape_last(x->shape), from_end);
+}
+
+static void cumsum_forward(const struct args *a) { launch_cumsum(a, { view_of(a->out[0]), 0 }, &a->in[0], false); }
+static void cumsum_backward(const struct args *a)
+{
+    if (a->din[0].data) launch_cumsum(a, sum_of(a, 0), &a->dout[0], true);
+}
+
+TWIN(cumsum, cumsum_forward, cumsum_backward);

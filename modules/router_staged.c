@@ -154,6 +154,8 @@ static struct routing build(struct build *b, struct pick self, struct node *u, i
     if (start.open) r.gate = mul_row(g, r.gate, start.open);
     if (start.open || c->score == RELU) r.index = drop_zero(g, r.index, r.gate);
     if (c->normalize == AFTER) r.gate = normalize(g, r.gate, tiny);
+    r.chosen = r.index;
+    if (c->select.module->thin) c->select.module->thin(b, c->select, &r);
     r.gate = scale(g, r.gate, scale_of(c, experts));
     return r;
 }

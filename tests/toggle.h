@@ -22,6 +22,7 @@ static const struct { const char *name, *model; } company[] = {
     { "activation swiglu_oss", TEXT({"ffn.activation.limit": 0.2}) },
     { "anneal cold_start", TEXT({"ffn.router.anneal.length": 0.8}) },
     { "balance bias", TEXT({"ffn.router.score": "sigmoid"}) },
+    { "select top_k", TEXT({"ffn.router.select.groups": 2}) },
     { "balance load", TEXT({"ffn.router.noise": "learned"}) },
     { "router staged gate_on = input", TEXT({"ffn.router.top_k": 1}) },
     { "embed over_encoding", TEXT({"embed.rows": 7, "embed.width": 3}) },

@@ -254,6 +254,7 @@
 ---@field qk_norm? sluice.qk_norm|fun(layer: integer): sluice.qk_norm norm on queries and keys; default none
 ---@field gate? sluice.gate|fun(layer: integer): sluice.gate gate on the heads' outputs; default none
 ---@field sink? "none"|"head"|"token"|fun(layer: integer): "none"|"head"|"token" attention to nothing: a learned logit of each head, or one that each token makes; default none
+---@field bias? "none"|"qkv"|"all"|fun(layer: integer): "none"|"qkv"|"all" biases on queries, keys and values (Qwen2), on the output too (gpt-oss); default none
 ---@field softcap? number|fun(layer: integer): number logits are kept within it by tanh; Gemma 2: 50; default 0, 0 … 1000
 ---@field qk_clip? number|fun(layer: integer): number after a step in which a head's largest logit was above it, its queries and keys shrink (QK-clip); default 0, 0 … 1000000
 
@@ -382,16 +383,22 @@
 ---@field [1]? "dense"
 ---@field d_ff? integer|fun(layer: integer): integer hidden width; default 256, 1 … 1048576
 ---@field activation? sluice.activation|fun(layer: integer): sluice.activation what makes hidden values of projections; default swiglu
+---@field bias? boolean|fun(layer: integer): boolean biases on each product; default false
 
 ---mixture of experts
 ---@class sluice.ffn.moe
 ---@field [1]? "moe"
 ---@field experts? integer|fun(layer: integer): integer routed experts; default 8, 1 … 4096
 ---@field d_ff? integer|fun(layer: integer): integer hidden width of an expert; default 64, 1 … 1048576
+---@field copy? integer|fun(layer: integer): integer idle experts that give back what they get; default 0, 0 … 4096
+---@field constant? integer|fun(layer: integer): integer idle experts that mix it with a learned vector; default 0, 0 … 4096
+---@field zero? integer|fun(layer: integer): integer idle experts that give nothing; default 0, 0 … 4096
 ---@field activation? sluice.activation|fun(layer: integer): sluice.activation of experts, shared ones too; default swiglu
+---@field bias? boolean|fun(layer: integer): boolean biases on each product of an expert, shared ones too; default false
 ---@field router? sluice.router|fun(layer: integer): sluice.router who goes where; default staged
 ---@field balance? sluice.balance|sluice.balance[]|fun(layer: integer): sluice.balance|sluice.balance[] what keeps the load even; default {}
 ---@field dispatch? sluice.dispatch|fun(layer: integer): sluice.dispatch how tokens reach their experts; default dropless
+---@field latent? sluice.latent|fun(layer: integer): sluice.latent what routed experts read and write; default none
 ---@field shared? sluice.shared|fun(layer: integer): sluice.shared experts that every token uses; default none
 
 ---@alias sluice.activation
@@ -548,14 +555,27 @@
 ---@alias sluice.select
 ---| "top_k" # each token its best experts
 ---| sluice.select.top_k
+---| "top_p" # each token as many of its best experts as hold p together
+---| sluice.select.top_p
 ---| "expert_choice" # each expert its best tokens; not causal
 ---| sluice.select.expert_choice
 ---| "hash" # experts by the token's id
 ---| sluice.select.hash
+---| "forced" # experts at random, in turn or always the same; for benchmarks
+---| sluice.select.forced
 
 ---each token its best experts
 ---@class sluice.select.top_k
 ---@field [1]? "top_k"
+---@field groups? integer|fun(layer: integer): integer of neighbouring experts, all of one size; default 1, 1 … 4096
+---@field limit? integer|fun(layer: integer): integer groups that a token goes to; as many as there are: any; default 1, 1 … 4096
+---@field rule? "max"|"sum"|fun(layer: integer): "max"|"sum" score of a group: its largest key, or the sum of its top_k / limit largest; default max
+---@field chance? number|fun(layer: integer): number in training a choice after the first is taken with this times its gate as probability; 0: always; default 0, 0 … 1000
+
+---each token as many of its best experts as hold p together
+---@class sluice.select.top_p
+---@field [1]? "top_p"
+---@field p? number|fun(layer: integer): number probability that a token's experts hold together; 1: top_k experts; default 0.4, 0.001 … 1
 
 ---each expert its best tokens; not causal
 ---@class sluice.select.expert_choice
@@ -564,6 +584,14 @@
 ---experts by the token's id
 ---@class sluice.select.hash
 ---@field [1]? "hash"
+---@field of? "token"|"bigram"|fun(layer: integer): "token"|"bigram" whose experts: the token's, or those of it and the one before; default token
+---@field per_layer? boolean|fun(layer: integer): boolean each layer has a table of its own; default false
+
+---experts at random, in turn or always the same; for benchmarks
+---@class sluice.select.forced
+---@field [1]? "forced"
+---@field pattern? "random"|"uniform"|"constant"|fun(layer: integer): "random"|"uniform"|"constant" any experts; one after the other; the first ones always; default random
+---@field skew? number|fun(layer: integer): number of random: expert e is drawn as (e + 1)^-skew; 0: all alike; default 0, 0 … 10
 
 ---@alias sluice.balance
 ---| "none" # no balancing
@@ -623,13 +651,34 @@
 ---@class sluice.dispatch.capacity
 ---@field [1]? "capacity"
 ---@field factor? number|fun(layer: integer): number room of an expert, in shares of an even load; default 1.25, 0.01 … 1024
----@field first? "token"|"choice"|"gate"|fun(layer: integer): "token"|"choice"|"gate" who finds room first: earlier tokens, all first choices, the largest gates; default token
+---@field start? number|fun(layer: integer): number the factor at first; 0: as it stays; default 0, 0 … 1024
+---@field until? number|fun(layer: integer): number share of the run's steps in which it goes from start to factor; default 0.1, 0 … 1
+---@field eval_factor? number|fun(layer: integer): number the factor in evaluation; 0: nothing is dropped; default 0, 0 … 1024
+---@field first? "token"|"choice"|"gate"|"random"|fun(layer: integer): "token"|"choice"|"gate"|"random" who finds room first: earlier tokens, all first choices, the largest gates, who is drawn, outside training earlier tokens; default token
+
+---@alias sluice.latent
+---| "none" # experts of the model's width
+---| sluice.latent.none
+---| "projected" # experts of a width of their own (LatentMoE)
+---| sluice.latent.projected
+
+---experts of the model's width
+---@class sluice.latent.none
+---@field [1]? "none"
+
+---experts of a width of their own (LatentMoE)
+---@class sluice.latent.projected
+---@field [1]? "projected"
+---@field width? integer|fun(layer: integer): integer of what routed experts read and write; default 64, 1 … 65536
+---@field norm? boolean|fun(layer: integer): boolean norm on the sum of the experts; default false
 
 ---@alias sluice.shared
 ---| "none" # no shared expert
 ---| sluice.shared.none
 ---| "dense" # experts that every token uses
 ---| sluice.shared.dense
+---| "adjugate" # small experts that groups of routed ones share (Grove)
+---| sluice.shared.adjugate
 
 ---no shared expert
 ---@class sluice.shared.none
@@ -639,6 +688,15 @@
 ---@class sluice.shared.dense
 ---@field [1]? "dense"
 ---@field n? integer|fun(layer: integer): integer shared experts; default 1, 1 … 64
+---@field d_ff? integer|fun(layer: integer): integer hidden width of each; 0: that of a routed one; default 0, 0 … 1048576
+---@field gated? boolean|fun(layer: integer): boolean times a sigmoid that each token makes; default false
+
+---small experts that groups of routed ones share (Grove)
+---@class sluice.shared.adjugate
+---@field [1]? "adjugate"
+---@field size? integer|fun(layer: integer): integer routed experts of a group; default 2, 1 … 4096
+---@field d_ff? integer|fun(layer: integer): integer hidden width of a group's expert; default 16, 1 … 1048576
+---@field scale? number|fun(layer: integer): number factor on what they give; default 0.05, 0 … 100
 
 ---@alias sluice.head
 ---| "lm" # next-token prediction

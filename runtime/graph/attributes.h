@@ -9,6 +9,8 @@ enum rope_where { ROPE_FIRST, ROPE_LAST, ROPE_PROPORTIONAL };
 enum hash_kind { HASH_MUL32, HASH_MOD };
 /* Whose pairs an expert takes first: token's after token's; all first choices, then all second ones; largest gates. */
 enum priority { PRIORITY_TOKEN, PRIORITY_CHOICE, PRIORITY_GATE };
+enum forced { FORCED_RANDOM, FORCED_UNIFORM, FORCED_CONSTANT };
+struct forced_key_attr { int64_t experts, k, pattern, seed; double skew; };       /* pattern: enum forced */
 struct elementwise_attr { double p, q; };
 struct noise_attr { uint64_t name; int64_t kind, rank, dim[4]; };         /* enum noise_kind; the shape */
 

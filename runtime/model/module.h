@@ -23,7 +23,9 @@ struct traits {
     bool keyless;                                           /* select: the key decides nothing */
     bool normal_noise, of_choice;    /* noise: normal, and struct noisy tells its spread; gates have none of it */
     bool largest_keys;    /* select: of each token the top_k largest keys, whatever other tokens have */
+    int groups, group_limit;    /* select: runs of experts, and how many of them a token may go to; 0: no groups */
     bool asks_noise;    /* balance: how likely another draw of normal noise had changed the choice */
+    bool by_groups;                                         /* shared: goes by groups of the experts that a token chose */
     int mtp_blocks;                                         /* blocks that MTP adds */
     double lr; int warmup, averages_from;                   /* optimizer, schedule, average: as set */
 };
@@ -76,11 +78,19 @@ struct module {
             /* what the router reads for u [T,D] */
             struct node *(*noise_input)(struct build *b, struct pick self, struct node *u);
         };
-        void         (*select)(struct build *b, struct pick self, struct routing *r);      /* sets index, rows */
+        struct {
+            void (*select)(struct build *b, struct pick self, struct routing *r);           /* sets index, rows */
+            /* optional: drops from index, by gates before `scale` */
+            void (*thin)(struct build *b, struct pick self, struct routing *r);
+        };
         struct dispatched (*dispatch)(struct build *b, struct pick self, struct node *u, struct routing *r);
+        struct {                                            /* both optional: around routed experts, [T,D] <-> [T,L] */
+            struct node *(*latent_in)(struct build *b, struct pick self, struct node *u);
+            struct node *(*latent_out)(struct build *b, struct pick self, struct node *routed);
+        };
         /* routed + shared(u) */
-        struct node *(*shared)(struct build *b, struct pick self, struct node *u, struct hidden expert,
-                               struct node *routed);
+        struct node *(*shared)(struct build *b, struct pick self, struct node *u, const struct routing *r,
+                               struct hidden expert, struct node *routed);
         void         (*head)(struct build *b, struct pick self, struct node *h);
         void         (*mtp)(struct build *b, struct pick self, struct node *h, struct node *head_weight);
         /* one weight's update, REAL [2] as op adamw's */

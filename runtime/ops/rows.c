@@ -1,4 +1,4 @@
-/* Ops on a row at a time: softmax, logsumexp, normalize, row_entropy. Sums in double. */
+/* Ops on a row at a time: softmax, logsumexp, normalize, row_entropy, cumsum. Sums in double. */
 #include "op.h"
 #include "cpu/vec_math.h"
 
@@ -49,7 +49,7 @@ static void sum_exp(const struct tensor *x, int64_t row, int64_t rows, real top[
 
 /* ---- softmax, REAL;  dx = y (dy - sum(y dy)) ---- */
 
-static int softmax_infer(struct node *n, struct err *e)
+static int real_infer(struct node *n, struct err *e)
 {
     (void)e;
     node_value(n, DTYPE_REAL, n->in[0]->shape);
@@ -91,7 +91,7 @@ KERNELS(softmax) = { softmax_forward, softmax_backward, NULL };
 OP(softmax, .inputs = "x[..,D]",
    .outputs = "p:REAL[..,D]",
    .about = "softmax over the last dimension",
-   .infer = softmax_infer, .gradient = true, .rows = 1, .reads_out = 1);
+   .infer = real_infer, .gradient = true, .rows = 1, .reads_out = 1);
 
 VERB struct node *softmax(struct graph *g, struct node *x) { return graph_emit(g, &op_softmax, NULL, x); }
 
@@ -227,3 +227,37 @@ OP(row_entropy, .inputs = "p[T,E]",
    .infer = per_row_infer);
 
 VERB struct node *row_entropy(struct graph *g, struct node *p) { return graph_emit(g, &op_row_entropy, NULL, p); }
+
+/* ---- cumsum: y[t,i] = sum of x[t,j] over j <= i;  dx[t,j] = sum of dy[t,i] over i >= j ---- */
+
+VERB struct node *cumsum(struct graph *g, struct node *x) { return graph_emit(g, &op_cumsum, NULL, x); }
+
+static void cumsum_rows(const struct args *a, int64_t from, int64_t to)
+{
+    int64_t d = shape_last(a->in[0].shape);
+    for (int64_t t = from; t < to; t++) {
+        const real *x = reals(&a->in[0]) + t * d;
+        double sum = 0;
+        for (int64_t i = 0; i < d; i++) reals(&a->out[0])[t * d + i] = (real)(sum += (double)x[i]);
+    }
+}
+
+static void cumsum_gradient(const struct args *a, int64_t from, int64_t to)
+{
+    int64_t d = shape_last(a->in[0].shape);
+    real beta = a->beta[0];
+    for (int64_t t = from; t < to; t++) {
+        const real *dy = reals(&a->dout[0]) + t * d;
+        real *dx = reals(&a->din[0]) + t * d;
+        double sum = 0;
+        for (int64_t i = d - 1; i >= 0; i--) dx[i] = keep(beta, dx[i]) + (real)(sum += (double)dy[i]);
+    }
+}
+
+static void cumsum_forward(const struct args *a) { each_row(a, cumsum_rows); }
+static void cumsum_backward(const struct args *a) { if (a->din[0].data) each_row(a, cumsum_gradient); }
+KERNELS(cumsum) = { cumsum_forward, cumsum_backward, NULL };
+OP(cumsum, .inputs = "x:REAL[..,D]",
+   .outputs = "y:REAL[..,D]",
+   .about = "sums of a row up to each value, itself included",
+   .infer = real_infer, .gradient = true, .rows = 1, .rows_back = true);
