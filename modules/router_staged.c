@@ -106,19 +106,20 @@ static double sigmoid_of(double z) { return 1 / (1 + exp(-z)); }
 static double sqrt_softplus_of(double z) { return sqrt(log1p(exp(z))); }
 static double relu_of(double z) { return fmax(z, 0); }
 
+/* Of rows, and of one logit before any sum. */
+static const struct { struct node *(*rows)(struct graph *g, struct node *z); double (*one)(double z); } scores[] = {
+    [SOFTMAX] = { softmax, exp }, [SIGMOID] = { sigmoid, sigmoid_of },
+    [SQRT_SOFTPLUS] = { sqrt_softplus, sqrt_softplus_of }, [RELU] = { relu, relu_of },
+};
+
 static double scale_of(const struct conf *c, int experts)
 {
-    static double (*const score[])(double z) = {
-        [SOFTMAX] = exp, [SIGMOID] = sigmoid_of, [SQRT_SOFTPLUS] = sqrt_softplus_of, [RELU] = relu_of
-    };
-    return c->scale > 0 ? c->scale : build_unit_scale(experts, c->top_k, score[c->score]);
+    return c->scale > 0 ? c->scale : build_unit_scale(experts, c->top_k, scores[c->score].one);
 }
 
 static struct node *score_of(struct graph *g, const struct conf *c, struct node *logits)
 {
-    struct node *score = c->score == SOFTMAX ? softmax(g, logits) :
-                         c->score == SIGMOID ? sigmoid(g, logits) :
-                         c->score == SQRT_SOFTPLUS ? sqrt_softplus(g, logits) : relu(g, logits);
+    struct node *score = scores[c->score].rows(g, logits);
     return c->normalize == BEFORE ? normalize(g, score, tiny) : score;
 }
 
