@@ -119,7 +119,7 @@ TWIN(topk_columns, choice_forward);
 
 /* ---- drop_over_capacity ---- */
 
-enum { INDEX, GATE };
+enum { INDEX, GATE, ROOM };
 struct room { int64_t experts, groups, capacity, first; };
 
 /* Keys of a group's pairs, of some experts: the gate's word or none, then how many pairs have less priority. */
@@ -143,7 +143,7 @@ struct pair_keys {
 
 /* numbers [groups,tiles,2]: pairs and those that are dropped. The first tile also takes pairs of no expert. */
 static __global__ void __launch_bounds__(THREADS, 1)
-drop_pairs(struct pair_keys keys, int32_t *kept, int32_t *numbers, int experts, int64_t capacity)
+drop_pairs(struct pair_keys keys, int32_t *kept, int32_t *numbers, int experts, int64_t capacity, const float *room)
 {
     __shared__ uint64_t nth[PAIR_COLUMNS];
     int tiles = (experts + PAIR_COLUMNS - 1) / PAIR_COLUMNS, pairs = 0, dropped = 0;
@@ -152,6 +152,7 @@ drop_pairs(struct pair_keys keys, int32_t *kept, int32_t *numbers, int experts, 
     if (keys.gate) keys.gate += from;
     keys.first = (int)blockIdx.x % tiles * PAIR_COLUMNS;
     keys.columns = min(PAIR_COLUMNS, experts - keys.first);
+    if (room && *room < (float)capacity) capacity = (int64_t)*room;
     nth_largest(nth, keys, capacity);
     for (int64_t i = threadIdx.x; i < keys.n; i += THREADS) {
         uint64_t key;
@@ -160,10 +161,10 @@ drop_pairs(struct pair_keys keys, int32_t *kept, int32_t *numbers, int experts, 
             if (keys.first == 0 && (expert < 0 || expert >= experts)) kept[from + i] = expert;
             continue;
         }
-        bool room = key >= nth[column];
-        kept[from + i] = room ? expert : -1;
+        bool fits = key >= nth[column];
+        kept[from + i] = fits ? expert : -1;
         pairs++;
-        dropped += !room;
+        dropped += !fits;
     }
     pairs = block_sum(pairs);
     dropped = block_sum(dropped);
@@ -197,7 +198,8 @@ static void room_forward(const struct args *a)
     struct pair_keys keys = { ints(&a->in[INDEX]), by_gate ? reals(&a->in[GATE]) : NULL, pairs, tokens, 0, 0,
                               tie_bits, tie_bits + (by_gate ? 32 : 0), (unsigned)k, by_choice };
     int32_t *numbers = (int32_t *)a->scratch;
-    LAUNCH(a, drop_pairs, (unsigned)tiles, THREADS, 0, keys, ints(&a->out[0]), numbers, (int)at->experts, at->capacity);
+    LAUNCH(a, drop_pairs, (unsigned)tiles, THREADS, 0, keys, ints(&a->out[0]), numbers, (int)at->experts, at->capacity,
+           a->in[ROOM].data ? reals(&a->in[ROOM]) : NULL);
     LAUNCH(a, drop_share, 1, WARP, 0, numbers, reals(&a->out[1]), tiles);
 }
 

@@ -1,5 +1,7 @@
 /* Mixture of experts: shared(u) + sum over the K chosen experts of gate * f_i(u), f_i a feed-forward. The main loss
-   trains the router through the gates alone; which experts are chosen is a constant to it.
+   trains the router through the gates alone; which experts are chosen is a constant to it. Fine-grained experts (Dai
+   2024) are m times as many of a width m times smaller, of which m times as many are chosen, so that parameters and
+   work stay: experts, d_ff and router.top_k say it.
    Idle experts are chosen like the others and compute nothing, so that a token may do with less: a zero expert is 0
    (AdaMoE, Zeng 2024), a copy is u (LongCat 2025), a constant is (1 - a) u + a c with a learned vector c and
    a = sigmoid(u . w) (MoE++, Jin 2024, whose softmax over two logits this is). They are behind the others, in the order
@@ -10,8 +12,10 @@
 #include <stdio.h>
 
 struct conf {
-    int experts, d_ff, copy, constant, zero;
-    struct pick activation, router; struct picks balance; struct pick dispatch, shared;
+    int experts, d_ff, copy, constant, zero, bias;
+    struct pick activation, router;
+    struct picks balance;
+    struct pick dispatch, latent, shared;
 };
 static const struct param params[] = {
     INT(struct conf, experts, 8, 1, 4096, "", "routed experts"),
@@ -20,9 +24,11 @@ static const struct param params[] = {
     INT(struct conf, constant, 0, 0, 4096, "", "idle experts that mix it with a learned vector"),
     INT(struct conf, zero, 0, 0, 4096, "", "idle experts that give nothing"),
     SLOT(struct conf, activation, SLOT_ACTIVATION, "swiglu", "of experts, shared ones too"),
+    BOOL(struct conf, bias, false, "biases on each product of an expert, shared ones too"),
     SLOT(struct conf, router, SLOT_ROUTER, "staged", "who goes where"),
     SLOTS(struct conf, balance, SLOT_BALANCE, "what keeps the load even"),
     SLOT(struct conf, dispatch, SLOT_DISPATCH, "dropless", "how tokens reach their experts"),
+    SLOT(struct conf, latent, SLOT_LATENT, "none", "what routed experts read and write"),
     SLOT(struct conf, shared, SLOT_SHARED, "none", "experts that every token uses"),
     { 0 }
 };
@@ -85,6 +91,9 @@ static void check(struct pick self, const struct model_conf *model, const char *
     if (router.top_k == 1 && choices_of(c) > 1 && router.gates_sum_to_one)
         module_problem(problems, path, "router.normalize",
                        "after: with top_k = 1 every gate would be 1 and the router would get no gradient");
+    if (idle_of(c) > 0 && module_traits(c->shared).by_groups)
+        module_problem(problems, path, "shared", "%s: goes by groups of experts that compute, and %d idle ones have none",
+                       c->shared.module->name, idle_of(c));
     check_groups(c, &router, path, problems);
     check_noise(c, path, problems);
 }
@@ -134,25 +143,16 @@ static void observe(struct build *b, const struct routing *r, const struct trait
     observe_visits(b, r, router);
 }
 
-static struct node *experts(struct build *b, const struct conf *c, const struct routing *r,
-                            const struct dispatched *d)
+/* u [T,D] times a gate [T,1]. */
+static struct node *gated(struct graph *g, struct node *u, struct node *gate)
 {
-    struct pick act = c->activation;
-    double active = (double)r->k / r->experts;
-    struct node *gate = NULL;                                                                   /* [R,F] */
-    if (module_traits(act).gated)
-        gate = expert_linear(b, "experts.gate", ROLE_FFN_GATE, d, d->rows, c->d_ff, c->experts, active);
-    struct node *up = expert_linear(b, "experts.up", ROLE_FFN_UP, d, d->rows, c->d_ff, c->experts, active);
-    struct node *hidden = act.module->activation(b, act, up, gate);
-    return expert_linear(b, "experts.down", ROLE_FFN_DOWN, d, hidden, b->width, c->experts, active);
+    return view(g, mul_heads(g, view(g, u, SHAPE(u->shape.dim[0], 1, shape_last(u->shape))), gate), u->shape);
 }
 
 /* u times the sum of its row of gates [T,..]. */
 static struct node *times_sum(struct graph *g, struct node *u, struct node *gates)
 {
-    int64_t n = shape_last(gates->shape), tokens = u->shape.dim[0];
-    struct node *sum = columns(g, cumsum(g, gates), n - 1, 1);                                  /* [T,1] */
-    return view(g, mul_heads(g, view(g, u, SHAPE(tokens, 1, shape_last(u->shape))), sum), u->shape);
+    return gated(g, u, columns(g, cumsum(g, gates), shape_last(gates->shape) - 1, 1));
 }
 
 /* What idle experts give a token. [T,D]; NULL: nothing */
@@ -173,22 +173,34 @@ static struct node *idle(struct build *b, const struct conf *c, struct node *u, 
     return add(g, times_sum(g, u, left), matmul(g, mixed, vectors, DTYPE_ACT));
 }
 
+static struct node *ones(struct graph *g, struct node *x) { return offset(g, scale(g, detach(g, x), 0), 1); }
+
 static struct node *build(struct build *b, struct pick self, struct node *u)
 {
     const struct conf *c = self.conf;
     struct routing r = c->router.module->router(b, c->router, u, choices_of(c), c->balance);
     r.idle = idle_of(c);
+    struct graph *g = b->graph;
     bool thinned = r.index != r.chosen;
     r.chosen = build_present(b, r.chosen, -1);
     r.index = thinned ? build_present(b, r.index, -1) : r.chosen;
-    struct dispatched d = c->dispatch.module->dispatch(b, c->dispatch, u, &r);
+    const struct module *latent = c->latent.module;
+    struct node *in = latent->latent_in ? latent->latent_in(b, c->latent, u) : u;               /* [T,W] */
+    if (r.gates_input) in = gated(g, in, r.gate);
+    struct dispatched d = c->dispatch.module->dispatch(b, c->dispatch, in, &r);
     for (int i = 0; i < c->balance.n; i++) c->balance.pick[i].module->balance(b, c->balance.pick[i], &r);
     struct traits router = module_traits(c->router);
     observe(b, &r, &router);
-    struct node *routed = combine(b->graph, experts(b, c, &r, &d), d.order, d.inverse, r.gate);   /* [T,D] */
+    struct hidden expert = { c->d_ff, c->activation, c->bias };
+    build_enter(b, "experts");
+    struct node *rows = expert_feed_forward(b, expert, &r, &d);                                 /* [R,W] */
+    build_leave(b);
+    struct node *factor = r.gates_input ? ones(g, r.gate) : r.gate;
+    struct node *routed = combine(g, rows, d.order, d.inverse, factor);                         /* [T,W] */
+    if (latent->latent_out) routed = latent->latent_out(b, c->latent, routed);                  /* [T,D] */
     struct node *without = idle(b, c, u, &r);
-    if (without) routed = add(b->graph, routed, without);
-    return c->shared.module->shared(b, c->shared, u, (struct hidden){ c->d_ff, c->activation }, routed);
+    if (without) routed = add(g, routed, without);
+    return c->shared.module->shared(b, c->shared, u, &r, expert, routed);
 }
 
 const struct module ffn_moe = {

@@ -10,11 +10,16 @@ static const struct { const char *param; double value; } other_value[] = {
     { "select top_k chance", 1 },    /* a large one takes all */
     { "embed over_encoding rows", 9 },    /* rows are rounded up to a prime */
     { "attention gqa qk_clip", 0.02 },    /* below the largest logit */
+    { "dispatch capacity eval_factor", 0.5 },    /* so little that something is dropped */
 };
 
 /* What a parameter needs beside its module's company to change a loss. */
 static const struct { const char *param; bool train; const char *sets; } needs[] = {
+    /* Without noise there is nothing to be beneath */
+    { "anneal cold_start beneath_noise", false, TEXT({"ffn.router.noise": {"module": "normal", "std": 1}}) },
+    { "router staged gate_on", false, TEXT({"ffn.router.top_k": 1}) },    /* one input, one expert */
     { "norm rms zero_centred", true, TEXT({"optim.decay_gains": true}) },    /* but for decay 1 + w is as good as w */
+    { "dispatch capacity until", false, TEXT({"ffn.dispatch.start": 3}) },
     { "position rope base", false, TEXT({"attention.head_dim": 8}) },    /* of one pair alone the frequency is 1 */
 };
 
@@ -40,25 +45,41 @@ static struct config config_new(const struct module *m)
     return c;
 }
 
-/* Builds the training graph of a configuration; false when its rules refuse it. */
-static bool build(struct tiny *t, const struct config *c)
+/* Builds a graph of a configuration; false when its rules refuse it. */
+static bool build_for(struct tiny *t, const struct config *c, enum mode mode)
 {
     char why[256];
     *t = (struct tiny){ 0 };
     if (tiny_load(t, c->model, c->train, why)) {
-        tiny_build(t, MODE_TRAIN, 2, 6);
+        tiny_build(t, mode, 2, 6);
         return true;
     }
     arena_free(t->arena);
     return false;
 }
 
+static bool build(struct tiny *t, const struct config *c) { return build_for(t, c, MODE_TRAIN); }
+
 enum { STEPS = 6 };
 
-/* What a configuration comes to: its graph and, where it is `trained`, the loss before each step and after the last,
-   and that of the averages. */
-enum { LOSSES = STEPS + 2 };
+/* What a configuration comes to: its graphs and, where it is `trained`, the loss before each step and after the last,
+   that of the averages, and that of an evaluation of the initial weights. */
+enum { LOSSES = STEPS + 3 };
 struct outcome { bool trained; struct hash graph; double loss[LOSSES]; };
+
+static void evaluate(const struct config *c, struct outcome *out)
+{
+    struct tiny t;
+    assert_true(build_for(&t, c, MODE_EVAL));
+    struct hash graph = graph_fingerprint(t.graph);
+    out->graph = hash_more(out->graph, &graph, sizeof graph);
+    if (out->trained) {
+        tiny_start(&t, 1);
+        tiny_forward(&t);
+        out->loss[STEPS + 2] = tiny_loss(&t, "lm");
+    }
+    tiny_free(&t);
+}
 
 static bool outcome_of(const struct config *c, struct outcome *out)
 {
@@ -76,6 +97,7 @@ static bool outcome_of(const struct config *c, struct outcome *out)
         out->loss[STEPS + 1] = tiny_loss(&t, "lm");
     }
     tiny_free(&t);
+    evaluate(c, out);
     return true;
 }
 
@@ -214,6 +236,20 @@ static void test_gradient_of_idle_experts(void **state)
     }
 }
 
+/* The gate as a factor on what an expert reads, as Llama 4, beside an expert that reads u itself. */
+static void test_gradient_of_input_gates(void **state)
+{
+    (void)state;
+    struct config c = { tiny_json(&model_schema, tiny_base, TEXT({
+        "ffn.router": {"score": "sigmoid", "top_k": 1, "gate_on": "input"}, "ffn.shared": "dense"
+    })), json_object() };
+    struct tiny t;
+    assert_true(build(&t, &c));
+    check_gradient("gates on inputs", &t, 1);
+    tiny_free(&t);
+    config_free(&c);
+}
+
 /* ---- parameters ---- */
 
 static json_t *number(const struct param *p, double v)
@@ -249,7 +285,8 @@ static bool try_module(const struct module *m, const struct param *p, json_t *va
     struct err e;
     param_path(m, p, path);
     set(&c, m->slot, path, value);
-    if (other && config_add_company(&c, other, &e) != 0) fail_msg("%s", e.text);
+    char label[64];
+    if (other && config_add_company(&c, module_label(other, label), &e) != 0) fail_msg("%s", e.text);
     bool legal = outcome_of(&c, out);
     config_free(&c);
     return legal;
@@ -493,6 +530,7 @@ int main(void)
         cmocka_unit_test(test_gradient_of_all), cmocka_unit_test(test_gradient_of_hybrid),
         cmocka_unit_test(test_gradient_of_noise),
         cmocka_unit_test(test_gradient_of_idle_experts),
+        cmocka_unit_test(test_gradient_of_input_gates),
         cmocka_unit_test(test_no_dead_parameter), cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_off_is_inert), cmocka_unit_test(test_initial_weights_do_not_move),
         cmocka_unit_test(test_larger_models_hold_smaller_ones),

@@ -15,7 +15,7 @@ static void check_active(const struct toggle *const *t, const char *name, const 
 {
     struct hash with = graph_fingerprint(both->graph), without;
     for (int i = 0; i < 2; i++) {
-        if (has_company(t[1 - i]->module) || is_silent(t[i], both) || !toggles_fingerprint(t, 2, i, &without)) continue;
+        if (has_company(t[1 - i]) || is_silent(t[i], both) || !toggles_fingerprint(t, 2, i, &without)) continue;
         if (hash_equal(with, without)) fail_msg("%s: '%s' changes nothing", name, t[i]->name);
     }
 }

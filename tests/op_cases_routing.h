@@ -34,6 +34,8 @@ static inline int32_t holes_choice(int64_t i) { return i % 5 ? (int32_t)(i * i /
 static inline int32_t choice_and_beyond(int64_t i) { return (int32_t)(i * i / 3 % 16) - 1; }
 static inline int32_t few_keys(int64_t i) { return (int32_t)(i * i / 7 % 5) - 2; }
 static inline int32_t often_zero(int64_t i) { return (int32_t)(i * i / 7 % 3) - 1; }
+static inline int32_t rate_one(int64_t i) { (void)i; return 1; }
+static inline int32_t room_now(int64_t i) { (void)i; return 700; }
 static inline int32_t many_ids(int64_t i) { return (int32_t)(i * 7919 % 50021); }
 static inline int32_t nothing(int64_t i) { (void)i; return 0; }
 static inline int32_t nobody(int64_t i) { (void)i; return -1; }
@@ -56,7 +58,6 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
     clip_heads(g, real_in(g, __VA_ARGS__), positive_in(g, heads), positive_in(g, 2), \
                                                   (struct clip_heads_attr){ 0.6, 0.5, groups })
 #define AVERAGE_OF(rate, ...) average(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, 2), rate)
-static inline int32_t rate_one(int64_t i) { (void)i; return 1; }
 
 /* Two sequences; a token of the second has its document's start after it. */
 #define FORCED(experts, k, pattern, skew) \
@@ -97,15 +98,22 @@ static inline int32_t rate_one(int64_t i) { (void)i; return 1; }
     CASE(forced_key, constant, FORCED(3, 1, FORCED_CONSTANT, 0)) \
     CASE(drop_zero, some, drop_zero(g, int_in(g, SHAPE(3, 2), 4, 0, -1, 2, 3, 1), \
                                     real_count_in(g, SHAPE(3, 2), often_zero))) \
-    CASE(drop_over_capacity, token, drop_over_capacity(g, int_in(g, SHAPE(4, 2), 1, 0, 1, 2, 0, 1, 1, 5), NULL, 3, 2, \
-                                                       1, PRIORITY_TOKEN)) \
-    CASE(drop_over_capacity, choice, drop_over_capacity(g, int_in(g, SHAPE(4, 2), 1, 0, 0, 2, -1, 1, 0, 1), NULL, 3, \
-                                                        1, 1, PRIORITY_CHOICE)) \
+    CASE(drop_over_capacity, token, drop_over_capacity(g, int_in(g, SHAPE(4, 2), 1, 0, 1, 2, 0, 1, 1, 5), NULL, NULL, \
+                                                       3, 2, 1, PRIORITY_TOKEN)) \
+    CASE(drop_over_capacity, choice, drop_over_capacity(g, int_in(g, SHAPE(4, 2), 1, 0, 0, 2, -1, 1, 0, 1), NULL, \
+                                                        NULL, 3, 1, 1, PRIORITY_CHOICE)) \
     CASE(drop_over_capacity, gate, drop_over_capacity(g, int_in(g, SHAPE(4, 2), 1, 0, 1, 2, 0, 1, 1, -1), \
-                                                      real_in(g, 4, 2), 3, 1, 2, PRIORITY_GATE)) \
+                                                      real_in(g, 4, 2), NULL, 3, 1, 2, PRIORITY_GATE)) \
+    CASE(drop_over_capacity, room, drop_over_capacity(g, int_in(g, SHAPE(4, 2), 1, 0, 1, 2, 0, 1, 1, -1), \
+                                                      real_in(g, 4, 2), real_count_in(g, SHAPE(1), rate_one), 3, 1, \
+                                                      2, PRIORITY_GATE)) \
     CASE(drop_over_capacity, ties, drop_over_capacity(g, int_in(g, SHAPE(4, 2), 1, 0, 1, 2, 0, 1, 1, -1), \
-                                                      real_count_in(g, SHAPE(4, 2), few_keys), 3, 1, 2, \
+                                                      real_count_in(g, SHAPE(4, 2), few_keys), NULL, 3, 1, 2, \
                                                       PRIORITY_GATE)) \
+    CASE(merge_groups, pairs, merge_groups(g, real_in(g, 3, 3), int_in(g, SHAPE(3, 3), 0, 3, 1, 4, 2, 3, 5, 0, 2), 2)) \
+    CASE(merge_groups, holes, merge_groups(g, real_in(g, 3, 3), int_in(g, SHAPE(3, 3), -1, 3, 2, 4, -1, 5, -1, -1, 0), \
+                                           3)) \
+    CASE(merge_groups, alone, merge_groups(g, real_in(g, 2, 2), int_in(g, SHAPE(2, 2), 1, 0, 2, 3), 1)) \
     CASE(load, integers, load(g, int_in(g, SHAPE(4), 3, 3, 2, 0))) \
     CASE(load, reals, load(g, positive_in(g, 5))) \
     CASE(dispatch, mixed, dispatch(g, int_in(g, SHAPE(3, 2), 1, 0, 1, 2, 0, 1), 3, 0)) \
@@ -183,6 +191,7 @@ static inline int32_t rate_one(int64_t i) { (void)i; return 1; }
     CASE(topk_columns, large, topk_columns(g, real_in(g, 1500, 37), 3, 45)) \
     CASE(topk_columns, large_ties, topk_columns(g, real_count_in(g, SHAPE(4500, 19), few_keys), 1, 1000)) \
     CASE(topk_columns, every, topk_columns(g, real_in(g, 1500, 5), 1, 1500)) \
+    CASE(merge_groups, large, merge_groups(g, real_in(g, 5000, 3), count_in(g, SHAPE(5000, 3), holes_choice), 4)) \
     CASE(hash_ids, large, hash_ids(g, count_in(g, SHAPE(3, 1001), many_ids), 60, 7, 4)) \
     CASE(forced_key, large, forced_key(g, count_in(g, SHAPE(3, 1001), many_ids), count_in(g, SHAPE(3, 1001), nothing), \
                                        int_in(g, SHAPE(1), 17), \
@@ -193,14 +202,15 @@ static inline int32_t rate_one(int64_t i) { (void)i; return 1; }
     CASE(drop_zero, large, drop_zero(g, count_in(g, SHAPE(3001, 3), large_choice), \
                                      real_count_in(g, SHAPE(3001, 3), often_zero))) \
     CASE(drop_over_capacity, large_token, drop_over_capacity(g, count_in(g, SHAPE(5000, 3), choice_and_beyond), NULL, \
-                                                             11, 5, 220, PRIORITY_TOKEN)) \
+                                                             NULL, 11, 5, 220, PRIORITY_TOKEN)) \
     CASE(drop_over_capacity, large_choice, drop_over_capacity(g, count_in(g, SHAPE(5000, 3), choice_and_beyond), NULL, \
-                                                              11, 1, 1000, PRIORITY_CHOICE)) \
+                                                              real_count_in(g, SHAPE(1), room_now), 11, 1, 1000, \
+                                                              PRIORITY_CHOICE)) \
     CASE(drop_over_capacity, large_gate, drop_over_capacity(g, count_in(g, SHAPE(5000, 3), choice_and_beyond), \
-                                                            real_in(g, 5000, 3), 11, 5, 220, \
+                                                            real_in(g, 5000, 3), NULL, 11, 5, 220, \
                                                             PRIORITY_GATE)) \
     CASE(drop_over_capacity, large_ties, drop_over_capacity(g, count_in(g, SHAPE(700, 4), large_inverse), \
-                                                            real_count_in(g, SHAPE(700, 4), few_keys), 70, 2, \
+                                                            real_count_in(g, SHAPE(700, 4), few_keys), NULL, 70, 2, \
                                                             12, PRIORITY_GATE)) \
     CASE(global_norm, large, global_norm(g, 3, (struct node *[]){ real_in(g, 1000, 70), real_in(g, 5), \
                                                                   real_in(g, 3, 300, 80) })) \

@@ -93,10 +93,24 @@ static double geglu_of(double up, double gate) { return gate * normal_of(gate) *
 static double reglu_of(double up, double gate) { return gate > 0 ? gate * up : 0; }
 static double gelu_of(double up, double gate) { (void)gate; return up * normal_of(up); }
 static double relu2_of(double up, double gate) { (void)gate; return up > 0 ? up * up : 0; }
+static double within(double x, double limit) { return fmax(-limit, fmin(x, limit)); }
+static double swiglu_clamped_of(double up, double gate) { return swiglu_of(within(up, .6), fmin(gate, .6)); }
+static double swiglu_oss_of(double up, double gate)
+{
+    double c = fmin(gate, .6);
+    return c / (1 + exp(-1.5 * c)) * (within(up, .6) + 1);
+}
+static double situ_of(double up, double gate) { return .6 * tanh(gate / .6) / (1 + exp(-gate)) * 2 * tanh(up / 2); }
 
-static const struct unit { const char *name; double (*value)(double up, double gate); bool gated; } units[] = {
-    { "swiglu", swiglu_of, true }, { "geglu", geglu_of, true }, { "reglu", reglu_of, true },
-    { "gelu", gelu_of, false }, { "relu2", relu2_of, false },
+/* sets: parameters, small enough to be felt. */
+static const struct unit {
+    const char *name; double (*value)(double up, double gate); bool gated; const char *sets;
+} units[] = {
+    { "swiglu", swiglu_of, true, "" }, { "geglu", geglu_of, true, "" }, { "reglu", reglu_of, true, "" },
+    { "gelu", gelu_of, false, "" }, { "relu2", relu2_of, false, "" },
+    { "swiglu_clamped", swiglu_clamped_of, true, ", \"limit\": 0.6" },
+    { "swiglu_oss", swiglu_oss_of, true, ", \"limit\": 0.6, \"alpha\": 1.5" },
+    { "situ", situ_of, true, ", \"gate_cap\": 0.6, \"up_cap\": 2" },
 };
 
 /* What is multiplied with PATH.down is the unit's value of what PATH.up and PATH.gate give. */
@@ -130,7 +144,8 @@ static void test_feed_forwards(void **state)
     for (int i = 0; i < COUNT(units); i++)
         for (int kind = 0; kind < 2; kind++) {
             char text[256];
-            snprintf(text, sizeof text, "{\"ffn\": %s, \"ffn.activation\": \"%s\"}", ffn[kind], units[i].name);
+            snprintf(text, sizeof text, "{\"ffn\": %s, \"ffn.activation\": {\"module\": \"%s\"%s}}", ffn[kind],
+                     units[i].name, units[i].sets);
             struct tiny t = tiny_new(text, NULL, MODE_EVAL, 2, 6);
             tiny_start(&t, 1);
             tiny_forward(&t);

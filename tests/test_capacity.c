@@ -131,10 +131,10 @@ static void test_what_is_dropped(void **state)
     struct graph *g = r.graph;
     struct node *index = graph_input(g, "index", DTYPE_I32, SHAPE(4, 2)),
                 *gate = graph_input(g, "gate", DTYPE_REAL, SHAPE(4, 2));
-    struct node *by_token = drop_over_capacity(g, index, NULL, 4, 1, 2, PRIORITY_TOKEN);
-    struct node *by_choice = drop_over_capacity(g, index, gate, 4, 1, 2, PRIORITY_CHOICE);
-    struct node *by_gate = drop_over_capacity(g, index, gate, 4, 1, 2, PRIORITY_GATE);
-    struct node *in_halves = drop_over_capacity(g, index, NULL, 4, 2, 1, PRIORITY_TOKEN);
+    struct node *by_token = drop_over_capacity(g, index, NULL, NULL, 4, 1, 2, PRIORITY_TOKEN);
+    struct node *by_choice = drop_over_capacity(g, index, gate, NULL, 4, 1, 2, PRIORITY_CHOICE);
+    struct node *by_gate = drop_over_capacity(g, index, gate, NULL, 4, 1, 2, PRIORITY_GATE);
+    struct node *in_halves = drop_over_capacity(g, index, NULL, NULL, 4, 2, 1, PRIORITY_TOKEN);
     run_start(&r, 1);
     run_fill(&r, index, 0, 1, 0, 2, 1, 2, 1, 0);
     run_fill(&r, gate, .643914, .236883, .643914, .236883, .643914, .236883, .643914, .9);
@@ -164,7 +164,7 @@ static int64_t check_drops(enum priority by, int64_t capacity, int different, in
     struct run r = run_new();
     struct node *index = graph_input(r.graph, "index", DTYPE_I32, SHAPE(TOKENS, K)),
                 *gate = graph_input(r.graph, "gate", DTYPE_REAL, SHAPE(TOKENS, K));
-    struct node *kept = drop_over_capacity(r.graph, index, gate, EXPERTS, GROUPS, capacity, by);
+    struct node *kept = drop_over_capacity(r.graph, index, gate, NULL, EXPERTS, GROUPS, capacity, by);
     run_start(&r, threads);
     for (int64_t p = 0; p < TOKENS * K; p++) run_ints(&r, index)[p] = (int32_t)(p * p / 3 % (EXPERTS + 3)) - 1;
     if (different) few_keys(&r, gate, different, 1);
@@ -212,7 +212,7 @@ static void test_groups_are_apart(void **state)
         struct node *key = graph_input(r.graph, "key", DTYPE_REAL, SHAPE(TOKENS, EXPERTS)),
                     *index = topk_columns(r.graph, key, GROUPS, 20);
         struct node *pairs = graph_input(r.graph, "pairs", DTYPE_I32, SHAPE(TOKENS, K));
-        struct node *drops = drop_over_capacity(r.graph, pairs, NULL, EXPERTS, GROUPS, 20, PRIORITY_CHOICE);
+        struct node *drops = drop_over_capacity(r.graph, pairs, NULL, NULL, EXPERTS, GROUPS, 20, PRIORITY_CHOICE);
         run_start(&r, 2);
         for (int64_t t = 0; t < TOKENS; t++) {
             int64_t from = (t + shift * GROUP) % TOKENS;
@@ -239,7 +239,7 @@ static void test_causal(void **state)
     for (int other = 0; other < 2; other++) {
         struct run r = run_new();
         struct node *index = graph_input(r.graph, "index", DTYPE_I32, SHAPE(TOKENS, K));
-        struct node *drops = drop_over_capacity(r.graph, index, NULL, EXPERTS, 1, 40, PRIORITY_TOKEN);
+        struct node *drops = drop_over_capacity(r.graph, index, NULL, NULL, EXPERTS, 1, 40, PRIORITY_TOKEN);
         run_start(&r, 1);
         for (int64_t p = 0; p < TOKENS * K; p++)
             run_ints(&r, index)[p] = (int32_t)(p * p / 3 + other * (p >= 300)) % EXPERTS;
@@ -384,12 +384,13 @@ static void test_messages(void **state)
     check_message(g, hash_ids(g, index, 4, 5, 1), "k = 5, there are 4 experts");
     check_message(g, hash_ids(g, key, 4, 2, 1), "'ids' is REAL, I32 is needed");
     check_message(g, drop_zero(g, index, key), "'gate' is [6,4], [T,K] is needed: K is 2 in 'index'");
-    check_message(g, drop_over_capacity(g, index, NULL, 4, 1, 1, PRIORITY_GATE), "there are none");
-    check_message(g, drop_over_capacity(g, index, key, 4, 1, 1, PRIORITY_TOKEN), "'gate' is [6,4]");
-    check_message(g, drop_over_capacity(g, gate, NULL, 4, 1, 1, PRIORITY_TOKEN), "'index' is REAL, I32 is needed");
-    check_message(g, drop_over_capacity(g, index, NULL, 4, 1, 0, PRIORITY_TOKEN),
+    check_message(g, drop_over_capacity(g, index, NULL, NULL, 4, 1, 1, PRIORITY_GATE), "there are none");
+    check_message(g, drop_over_capacity(g, index, key, NULL, 4, 1, 1, PRIORITY_TOKEN), "'gate' is [6,4]");
+    check_message(g, drop_over_capacity(g, gate, NULL, NULL, 4, 1, 1, PRIORITY_TOKEN),
+                  "'index' is REAL, I32 is needed");
+    check_message(g, drop_over_capacity(g, index, NULL, NULL, 4, 1, 0, PRIORITY_TOKEN),
                   "capacity = 0, it must be at least 1");
-    check_message(g, drop_over_capacity(g, index, NULL, 4, 5, 1, PRIORITY_TOKEN), "into 5 groups");
+    check_message(g, drop_over_capacity(g, index, NULL, NULL, 4, 5, 1, PRIORITY_TOKEN), "into 5 groups");
     check_message(g, dispatch(g, index, 4, -1), "rows = -1, it must be at least 0");
     graph_free(g);
     leaves_free(leaves);

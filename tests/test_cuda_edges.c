@@ -12,8 +12,8 @@
     CASE(topk, all, topk(g, KEY(2, 3), 3)) \
     CASE(topk_columns, some, topk_columns(g, KEY(8, 3), 2, 2)) \
     CASE(drop_over_capacity, some, drop_over_capacity(g, int_in(g, SHAPE(4, 2), 0, 1, 0, 1, 0, 1, 0, -1), KEY(4, 2), \
-                                                      2, 1, 2, PRIORITY_GATE)) \
-    CASE(drop_over_capacity, nobody, drop_over_capacity(g, int_in(g, SHAPE(2, 2), 2, -1, 3, 70), NULL, 2, 1, 2, \
+                                                      NULL, 2, 1, 2, PRIORITY_GATE)) \
+    CASE(drop_over_capacity, nobody, drop_over_capacity(g, int_in(g, SHAPE(2, 2), 2, -1, 3, 70), NULL, NULL, 2, 1, 2, \
                                                         PRIORITY_TOKEN)) \
     CASE(drop_zero, some, drop_zero(g, int_in(g, SHAPE(2, 2), 3, 2, 1, 0), KEY(2, 2))) \
     CASE(gather, nobodys, gather(g, act_in(g, 3, 2), int_in(g, SHAPE(4), 4, 1, -1, -1), \

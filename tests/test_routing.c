@@ -228,12 +228,48 @@ static void test_messages(void **state)
     leaves_free(leaves);
 }
 
+/* The first of a token's experts of a group of two stands for both, with the sum of their gates. */
+static void test_merged_groups(void **state)
+{
+    (void)state;
+    struct run r = run_new();
+    struct node *gate = graph_input(r.graph, "gate", DTYPE_REAL, SHAPE(3, 4)),
+                *index = graph_input(r.graph, "index", DTYPE_I32, SHAPE(3, 4)),
+                *merged = merge_groups(r.graph, gate, index, 2);
+    run_start(&r, 1);
+    run_fill(&r, gate, .5, .25, .125, 1,  1, 2, 3, 4,  1, 2, 3, 4);
+    run_fill(&r, index, 3, 0, 2, 1,  -1, 5, -1, 4,  0, 2, 4, 6);
+    run_forward(&r);
+    assert_reals(run_reals(&r, merged), 0, .625, 1.25, 0, 0,  0, 6, 0, 0,  1, 2, 3, 4);
+    assert_ints((int32_t *)r.value[merged->id][1].data, 1, 0, -1, -1,  -1, 2, -1, -1,  0, 1, 2, 3);
+    run_free(&r);
+}
+
+/* Each row its expert's; an expert without rows adds nowhere, and nobody's rows stay as they are. */
+static void test_rows_of_experts(void **state)
+{
+    (void)state;
+    struct run r = run_new();
+    struct node *x = graph_input(r.graph, "x", DTYPE_REAL, SHAPE(4, 2)),
+                *row = graph_input(r.graph, "row", DTYPE_REAL, SHAPE(3, 2)),
+                *offsets = graph_input(r.graph, "offsets", DTYPE_I32, SHAPE(4)),
+                *y = grouped_add_row(r.graph, x, row, offsets);
+    run_start(&r, 1);
+    run_fill(&r, x, 1, 2, 3, 4, 5, 6, 7, 8);
+    run_fill(&r, row, 10, 20, 30, 40, 50, 60);
+    run_fill(&r, offsets, 0, 1, 1, 3);
+    run_forward(&r);
+    assert_reals(run_reals(&r, y), 0, 11, 22, 53, 64, 55, 66, 7, 8);
+    run_free(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_token), cmocka_unit_test(test_four_tokens), cmocka_unit_test(test_ties_and_nan),
         cmocka_unit_test(test_dispatch), cmocka_unit_test(test_round_trip), cmocka_unit_test(test_load_of_nothing),
         cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_merged_groups), cmocka_unit_test(test_rows_of_experts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

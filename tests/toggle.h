@@ -11,16 +11,20 @@
 
 #include "tiny.h"
 
-/* What a module needs to be active, or to be small. */
-static const struct { const char *module, *model; } company[] = {
+/* What a module, or a value of a parameter, needs to be legal, to be active, or to be small. */
+static const struct { const char *name, *model; } company[] = {
     { "position rope", TEXT({"position.fraction": 0.5}) },
     { "mask window", TEXT({"attention.mask.size": 2}) },
     { "attention gated_delta", TEXT({"attention.heads": 1, "attention.value_heads": 2, "attention.key_dim": 4,
                                      "attention.value_dim": 3}) },
     { "mask chunk", TEXT({"attention.mask.size": 2}) },
+    { "activation swiglu_clamped", TEXT({"ffn.activation.limit": 0.2}) },
+    { "activation swiglu_oss", TEXT({"ffn.activation.limit": 0.2}) },
+    { "anneal cold_start", TEXT({"ffn.router.anneal.length": 0.8}) },
     { "balance bias", TEXT({"ffn.router.score": "sigmoid"}) },
     { "select top_k", TEXT({"ffn.router.select.groups": 2}) },
     { "balance load", TEXT({"ffn.router.noise": "learned"}) },
+    { "router staged gate_on = input", TEXT({"ffn.router.top_k": 1}) },
     { "embed over_encoding", TEXT({"embed.rows": 7, "embed.width": 3}) },
 };
 
@@ -132,23 +136,14 @@ static inline int config_place(struct config *c, const struct module *m, const s
     return config_try(c, at.train, at.path, value, e);
 }
 
-static inline bool has_company(const struct module *m)
+/* name: a module's label, or a toggle's name. */
+static inline int config_add_company(struct config *c, const char *name, struct err *e)
 {
-    char label[64];
-    module_label(m, label);
-    for (int i = 0; i < COUNT(company); i++) if (strcmp(label, company[i].module) == 0) return true;
-    return false;
-}
-
-static inline int config_add_company(struct config *c, const struct module *m, struct err *e)
-{
-    char label[64];
     const char *path;
     json_t *value;
     int failure = 0;
-    module_label(m, label);
     for (int i = 0; i < COUNT(company); i++) {
-        if (strcmp(label, company[i].module) != 0) continue;
+        if (strcmp(name, company[i].name) != 0) continue;
         json_t *sets = json_loads(company[i].model, 0, NULL);
         json_object_foreach(sets, path, value) failure |= config_try(c, false, path, json_incref(value), e);
         json_decref(sets);
@@ -174,6 +169,15 @@ static inline struct config config_plain(void)
 struct toggle { const struct module *module; const struct param *param; json_t *value; char name[96]; };
 struct toggles { int n, room; struct toggle *toggle; };
 
+static inline bool has_company(const struct toggle *t)
+{
+    char label[64];
+    module_label(t->module, label);
+    for (int i = 0; i < COUNT(company); i++)
+        if (strcmp(label, company[i].name) == 0 || strcmp(t->name, company[i].name) == 0) return true;
+    return false;
+}
+
 /* Modules first, outer slots before inner ones; then the company of each; then parameters. -1: a slot or a key that is
    not there, or two modules for one slot. One switch may be left `off`: a module goes with its company, a parameter's
    stays. */
@@ -194,8 +198,12 @@ static inline int config_combine(struct config *c, const struct toggle *const *t
             in[m->slot] = m;
             if (!config_has_module(c, m) && config_place(c, m, in, e) != 0) return -1;
         }
-    for (int i = 0; i < n && with_company; i++)
-        if ((i != off || t[i]->param) && config_add_company(c, t[i]->module, e) != 0) return -1;
+    for (int i = 0; i < n && with_company; i++) {
+        char label[64];
+        if (i == off && !t[i]->param) continue;
+        if (config_add_company(c, module_label(t[i]->module, label), e) != 0) return -1;
+        if (t[i]->param && config_add_company(c, t[i]->name, e) != 0) return -1;
+    }
     for (int i = 0; i < n; i++) {
         char path[160];
         if (!t[i]->param || i == off) continue;

@@ -70,6 +70,7 @@ static void write_modules(const struct command *const *commands)
         last = x->slot;
     }
     write_roles();
+    preset_write_routers();
     preset_write_all();
     free(entry);
 }
@@ -208,6 +209,8 @@ static void write_types(const struct command *const *commands)
         preset_write_about(e);
         printf("\n");
     }
+    printf("\n---@alias sluice.router_name\n");
+    preset_write_router_names();
     for (int i = 0; i < 2; i++) {
         printf("\n---%s\n---@class sluice.%s_keys\n", entry[i].about, entry[i].name);
         write_fields(entry[i].params, false);

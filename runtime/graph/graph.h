@@ -23,7 +23,7 @@ enum dtype { DTYPE_ACT, DTYPE_REAL, DTYPE_I32, DTYPE_U8 };
     X(K,        "k", "projection to keys", false, false, false) \
     X(V,        "v", "projection to values", false, false, false) \
     X(OUT,      "out", "projection of attention's heads", false, false, false) \
-    X(GATE,     "gate", "gates of attention's heads", false, false, true) \
+    X(GATE,     "gate", "gates of attention's heads and of shared experts", false, false, true) \
     X(FFN_GATE, "ffn_gate", "gate of a feed-forward, of shared experts or of each expert", false, false, false) \
     X(FFN_UP,   "ffn_up", "its projection up", false, false, false) \
     X(FFN_DOWN, "ffn_down", "its projection down", false, false, false) \
@@ -35,7 +35,9 @@ enum dtype { DTYPE_ACT, DTYPE_REAL, DTYPE_I32, DTYPE_U8 };
     X(GAIN,     "gain", "gains of norms", true, true, false) \
     X(TAPS,     "taps", "short convolutions, of each channel its own", true, false, false) \
     X(SCALAR,   "scalar", "factors on streams, branches and values; offsets; rates of a memory's decay", true, true, \
-      false)
+      false) \
+    X(LATENT_DOWN, "latent_down", "from the model's width to that of routed experts", false, false, false) \
+    X(LATENT_UP, "latent_up", "back from it", false, false, false)
 
 #define ROLE_ENUM(upper, name, about, outside, exempt, real) ROLE_##upper,
 enum role { ROLE_LIST(ROLE_ENUM) ROLE_COUNT };

@@ -31,6 +31,7 @@
     ELEMENTWISE(ELEMENTWISE_OP, X) \
     /* broadcast */ \
     X(add_row, (struct graph *g, struct node *x, struct node *row)) \
+    X(grouped_add_row, (struct graph *g, struct node *x, struct node *row, struct node *offsets)) \
     X(mul_row, (struct graph *g, struct node *x, struct node *row)) \
     X(mul_scalar, (struct graph *g, struct node *x, struct node *s)) \
     X(mul_heads, (struct graph *g, struct node *x, struct node *by)) \
@@ -68,8 +69,9 @@
     X(hash_ids, (struct graph *g, struct node *ids, int experts, int k, uint64_t seed)) \
     X(forced_key, (struct graph *g, struct node *ids, struct node *start, struct node *pos, struct forced_key_attr a)) \
     X(drop_zero, (struct graph *g, struct node *index, struct node *gate)) \
-    X(drop_over_capacity, (struct graph *g, struct node *index, struct node *gate, int experts, int64_t groups, \
-                           int64_t capacity, enum priority first)) \
+    X(drop_over_capacity, (struct graph *g, struct node *index, struct node *gate, struct node *room, int experts, \
+                           int64_t groups, int64_t capacity, enum priority first)) \
+    X(merge_groups, (struct graph *g, struct node *gate, struct node *index, int64_t size)) \
     X(dispatch, (struct graph *g, struct node *index, int experts, int64_t rows)) \
     X(gather, (struct graph *g, struct node *x, struct node *order, struct node *inverse)) \
     X(combine, (struct graph *g, struct node *y, struct node *order, struct node *inverse, struct node *gate)) \

@@ -90,11 +90,36 @@ struct node *expert_linear(struct build *b, const char *name, enum role role, co
     return grouped_matmul(b->graph, rows, w, d->offsets);                                     /* [R,out] */
 }
 
-struct node *feed_forward(struct build *b, struct pick activation, struct node *u, int64_t width)
+/* A product with a matrix, or of expert rows with one each (d, else NULL), plus a bias. */
+static struct node *projection(struct build *b, struct hidden h, const struct routing *r, const struct dispatched *d,
+                               const char *name, enum role role, struct node *x, int64_t out)
 {
-    struct node *gate = module_traits(activation).gated ? linear(b, "gate", ROLE_FFN_GATE, u, width) : NULL,
-                *up = linear(b, "up", ROLE_FFN_UP, u, width);                                 /* [T,F] */
-    return linear(b, "down", ROLE_FFN_DOWN, activation.module->activation(b, activation, up, gate), b->width);
+    struct graph *g = b->graph;
+    int computed = d ? r->experts - r->idle : 1;
+    double active = d && r->k < r->experts ? (double)r->k / r->experts : 1;
+    struct node *y = d ? expert_linear(b, name, role, d, x, out, computed, active) : linear(b, name, role, x, out);
+    if (!h.bias) return y;
+    struct node *bias = build_weight(b, arena_text(b->arena, "%s.bias", name), ROLE_SCALAR,
+                                     d ? SHAPE(computed, out) : SHAPE(out), init_constant(0));
+    bias->leaf->active = active;
+    return d ? grouped_add_row(g, y, bias, d->offsets) : add_row(g, y, bias);
+}
+
+static struct node *layers_of(struct build *b, struct hidden h, const struct routing *r, const struct dispatched *d,
+                              struct node *u)
+{
+    struct pick act = h.activation;
+    struct node *gate = module_traits(act).gated ? projection(b, h, r, d, "gate", ROLE_FFN_GATE, u, h.width) : NULL,
+                *up = projection(b, h, r, d, "up", ROLE_FFN_UP, u, h.width),                  /* [T,F] or [R,F] */
+                *hidden = act.module->activation(b, act, up, gate);
+    return projection(b, h, r, d, "down", ROLE_FFN_DOWN, hidden, shape_last(u->shape));
+}
+
+struct node *feed_forward(struct build *b, struct hidden h, struct node *u) { return layers_of(b, h, NULL, NULL, u); }
+
+struct node *expert_feed_forward(struct build *b, struct hidden h, const struct routing *r, const struct dispatched *d)
+{
+    return layers_of(b, h, r, d, d->rows);
 }
 
 struct node *build_drop_later(struct build *b, struct node *index, struct node *later)

@@ -135,14 +135,14 @@ OP(topk_columns, .inputs = "key:REAL[T,E]",
 
 /* ---- drop_over_capacity ---- */
 
-enum { INDEX, GATE };
+enum { INDEX, GATE, ROOM };
 struct room { int64_t experts, groups, capacity, first; };
 
-VERB struct node *drop_over_capacity(struct graph *g, struct node *index, struct node *gate, int experts,
-                                     int64_t groups, int64_t capacity, enum priority first)
+VERB struct node *drop_over_capacity(struct graph *g, struct node *index, struct node *gate, struct node *room,
+                                     int experts, int64_t groups, int64_t capacity, enum priority first)
 {
     struct room a = { experts, groups, capacity, first };
-    return graph_emit(g, &op_drop_over_capacity, &a, index, gate);
+    return graph_emit(g, &op_drop_over_capacity, &a, index, gate, room);
 }
 
 static int room_infer(struct node *n, struct err *e)
@@ -171,6 +171,12 @@ static void narrow_gates(struct nth *nth, int64_t experts, const int32_t *index,
     }
 }
 
+static int64_t capacity_now(const struct args *a)
+{
+    int64_t most = ((const struct room *)a->attr)->capacity;
+    return a->in[ROOM].data && reals(&a->in[ROOM])[0] < (real)most ? (int64_t)reals(&a->in[ROOM])[0] : most;
+}
+
 static void drop_group(const struct args *a, int64_t group)
 {
     const struct room *at = a->attr;
@@ -178,8 +184,9 @@ static void drop_group(const struct args *a, int64_t group)
     const int32_t *index = ints(&a->in[INDEX]) + first;
     const real *gate = at->first == PRIORITY_GATE ? reals(&a->in[GATE]) + first : NULL;
     int32_t *kept = ints(&a->out[0]) + first, pairs = 0, dropped = 0;
+    int64_t capacity = capacity_now(a);
     struct nth nth[at->experts];
-    for (int64_t e = 0; e < at->experts; e++) nth[e] = (struct nth){ 0, at->capacity };
+    for (int64_t e = 0; e < at->experts; e++) nth[e] = (struct nth){ 0, capacity };
     if (gate) narrow_gates(nth, at->experts, index, gate, tokens * k);
     for (int64_t i = 0; i < tokens * k; i++) {
         int64_t p = at->first == PRIORITY_CHOICE ? i % tokens * k + i / tokens : i;
@@ -219,10 +226,11 @@ ATTRIBUTES(drop_over_capacity, struct room,
     INT(struct room, capacity, NEEDED, 1, HUGE_VAL, "tokens", "of a group that an expert has room for"),
     CHOICE(struct room, first, NEEDED, "token choice gate",
            "whose pairs come first: token after token; first choices; the largest gates, which `gate` gives"));
-OP(drop_over_capacity, .inputs = "index:I32[T,K] gate?:REAL[T,K]",
+OP(drop_over_capacity, .inputs = "index:I32[T,K] gate?:REAL[T,K] room?:REAL[1]",
    .outputs = "index:I32[T,K] dropped:REAL[1]",
    .about = "the index, -1 for pairs for which their expert has no room in their group of T / groups tokens; ties to "
-          "the earlier pair. dropped: the share of such pairs",
+          "the earlier pair. room: how much there is now where it is less than capacity. dropped: the share of such "
+          "pairs",
    ATTR(drop_over_capacity), .infer = room_infer);
 
 /* ---- drop_zero ---- */
