@@ -127,11 +127,10 @@ static void observe_visits(struct build *b, const struct routing *r, const struc
     }
 }
 
-static void observe(struct build *b, const struct routing *r, const struct dispatched *d, const struct traits *router)
+static void observe(struct build *b, const struct routing *r, const struct traits *router)
 {
     struct graph *g = b->graph;
-    struct node *counts = r->idle ? graph_result(g, d->offsets, 3) : r->counts;
-    build_metric_as(b, "expert_tokens", counts, "assignment", CARRY_SUM, BETTER_NONE,
+    build_metric_as(b, "expert_tokens", r->counts, "assignment", CARRY_SUM, BETTER_NONE,
                     "assignments to each expert in the step");
     build_row_metric(b, "router_prob_mean", mean_rows(g, build_present(b, r->share, 0)), "", BETTER_NONE,
                      "mean over tokens of the normalised score");    /* [E] */
@@ -191,7 +190,7 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     struct dispatched d = c->dispatch.module->dispatch(b, c->dispatch, in, &r);
     for (int i = 0; i < c->balance.n; i++) c->balance.pick[i].module->balance(b, c->balance.pick[i], &r);
     struct traits router = module_traits(c->router);
-    observe(b, &r, &d, &router);
+    observe(b, &r, &router);
     struct hidden expert = { c->d_ff, c->activation, c->bias };
     build_enter(b, "experts");
     struct node *rows = expert_feed_forward(b, expert, &r, &d);                                 /* [R,W] */
@@ -204,10 +203,7 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     return c->shared.module->shared(b, c->shared, u, &r, expert, routed);
 }
 
-static void traits(struct pick self, struct traits *t) { if (idle_of(self.conf) > 0) t->uneven = true; }
-
 const struct module ffn_moe = {
     .slot = SLOT_FFN, .name = "moe", .about = "mixture of experts",
-    .conf_size = sizeof(struct conf), .params = params, .check = check, .traits = traits,
-    .ffn = build,
+    .conf_size = sizeof(struct conf), .params = params, .check = check, .ffn = build,
 };
