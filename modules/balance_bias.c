@@ -4,6 +4,7 @@
    score: the default is for sigmoid. Taking the mean off the step (Moonlight) would move no choice: top-k
    ignores what all share. */
 #include "model/module.h"
+#include <math.h>
 
 struct conf { double gamma; };
 static const struct param params[] = {
@@ -26,7 +27,8 @@ static void update(struct build *b, void *state, struct update u)
 {
     const struct state *s = state;
     struct node *bias = graph_buffer(b->graph, s->path, DTYPE_REAL, SHAPE(s->experts), 0);
-    struct node *range = bias_step(b->graph, bias, s->counts, u.clip, s->conf->gamma);
+    struct node *range = bias_step(b->graph, bias, s->counts, u.clip, NULL,
+                                   (struct bias_step_attr){ s->conf->gamma, -HUGE_VAL, HUGE_VAL, BIAS_SIGN, false });
     build_metric(b, "router_bias_range", range, "", BETTER_NONE, "largest less smallest of them");
 }
 

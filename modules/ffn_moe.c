@@ -42,6 +42,19 @@ static void check_noise(const struct conf *c, const char *path, struct problems 
                        router.top_k, c->experts, c->experts - 1);
 }
 
+static void check_balance(const struct conf *c, const char *path, struct problems *problems)
+{
+    for (int i = 0; i < c->balance.n; i++) {
+        struct pick p = c->balance.pick[i];
+        struct traits t = module_traits(p);
+        char key[64];
+        snprintf(key, sizeof key, "balance.%s", p.module->name);
+        if (t.expert_groups && c->experts % t.expert_groups != 0)
+            module_problem(problems, path, key, "divides experts into %d equal groups, and %d experts cannot be",
+                           t.expert_groups, c->experts);
+    }
+}
+
 static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {
     (void)model;
@@ -57,6 +70,7 @@ static void check(struct pick self, const struct model_conf *model, const char *
         module_problem(problems, path, "router.normalize",
                        "after: with top_k = 1 every gate would be 1 and the router would get no gradient");
     check_noise(c, path, problems);
+    check_balance(c, path, problems);
 }
 
 static void observe(struct build *b, const struct routing *r)

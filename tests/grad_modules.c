@@ -14,6 +14,14 @@ static const struct { const char *param; double value; } other_value[] = {
 /* What a parameter needs beside its module's company to change a loss. */
 static const struct { const char *param; bool train; const char *sets; } needs[] = {
     { "norm rms zero_centred", true, TEXT({"optim.decay_gains": true}) },    /* but for decay 1 + w is as good as w */
+    { "balance switch_aux counts", false, TEXT({"ffn.router.score": "sigmoid",
+                                                "ffn.balance": ["switch_aux", {"module": "bias", "gamma": 0.1}]}) },
+    { "balance switch_aux device", false, TEXT({"ffn.balance.switch_aux.groups": 2}) },
+    { "balance switch_aux communication", false, TEXT({"ffn.router.top_k": 1, "ffn.balance.switch_aux.groups": 2}) },
+    { "balance switch_aux groups", false, TEXT({"ffn.balance.switch_aux.groups": 2, "ffn.balance.switch_aux.device": 1})
+    },
+    { "balance switch_aux per_token", false, TEXT({"ffn.router.top_k": 1, "ffn.balance.switch_aux.groups": 2,
+                                                   "ffn.balance.switch_aux.communication": 1}) },
     { "position rope base", false, TEXT({"attention.head_dim": 8}) },    /* of one pair alone the frequency is 1 */
 };
 

@@ -488,7 +488,13 @@
 ---loss on load times probability
 ---@class sluice.balance.switch_aux
 ---@field [1]? "switch_aux"
----@field alpha? number|fun(layer: integer): number weight of the loss; default 0.01, 0 … 10
+---@field alpha? number|fun(layer: integer): number weight of the loss of experts, which is 1 at even load in each layer, and summed over layers (Switch, DeepSeek, Megatron). Of a coefficient for transformers, whose loss is K there and a mean over L layers, take K / L; default 0.01, 0 … 10
+---@field device? number|fun(layer: integer): number weight of the loss of devices, likewise; default 0, 0 … 10
+---@field communication? number|fun(layer: integer): number weight of the loss of what devices are sent, likewise; default 0, 0 … 10
+---@field scope? "micro"|"sequence"|"global"|fun(layer: integer): "micro"|"sequence"|"global" what is to be even: each micro-batch, each sequence, the batch of a whole step; default micro
+---@field counts? "chosen"|"first"|"unbiased"|fun(layer: integer): "chosen"|"first"|"unbiased" which choices count: all; the largest key's alone; those that a key without bias would make; default chosen
+---@field groups? integer|fun(layer: integer): integer devices, which hold experts in equal numbers; default 1, 1 … 4096
+---@field per_token? integer|fun(layer: integer): integer devices that a token may use (M); default 1, 1 … 4096
 
 ---bias on the selection, moved by counts (loss-free)
 ---@class sluice.balance.bias

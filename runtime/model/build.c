@@ -294,6 +294,18 @@ struct node *build_rate(struct build *b, double lr)
                          (struct control){ scheduled, &b->train->schedule, sizeof b->train->schedule, lr });
 }
 
+static double constant_at(const void *conf, double scale, int64_t step, int64_t steps)
+{
+    (void)conf; (void)step; (void)steps;
+    return scale;
+}
+
+struct node *build_constant(struct build *b, double value)
+{
+    return graph_control(b->graph, arena_text(b->arena, "constant.%.17g", value),
+                         (struct control){ constant_at, NULL, 0, value });
+}
+
 struct node *build_moment(struct build *b, const char *which, const struct node *w)
 {
     return graph_buffer(b->graph, arena_text(b->arena, "optim.%s.%s", which, w->leaf->path), DTYPE_REAL, w->shape, 0);

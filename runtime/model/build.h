@@ -162,6 +162,8 @@ void build_token_loss(struct build *b, const char *name, struct node *x, int ahe
 void build_update(struct build *b, void (*run)(struct build *b, void *state, struct update u), void *state);
 /* The control "lr": lr times the schedule's factor of the step. REAL [1]. */
 struct node *build_rate(struct build *b, double lr);
+/* A number as a node, REAL [1]. */
+struct node *build_constant(struct build *b, double value);
 /* An optimizer's `decay` where it is for this weight, else 0; gains: whether it is for gains too. */
 static inline double build_decay(const struct node *w, double decay, bool gains)
 {

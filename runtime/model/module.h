@@ -23,6 +23,7 @@ struct traits {
     bool normal_noise, of_choice;    /* noise: normal, and struct noisy tells its spread; gates have none of it */
     bool largest_keys;    /* select: of each token the top_k largest keys, whatever other tokens have */
     bool asks_noise;    /* balance: how likely another draw of normal noise had changed the choice */
+    int expert_groups;                                      /* into how many equal ones experts are divided; 0, 1: none */
     int mtp_blocks;                                         /* blocks that MTP adds */
     double lr; int warmup, averages_from;                   /* optimizer, schedule, average: as set */
 };
