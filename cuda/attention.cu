@@ -75,7 +75,7 @@ static __global__ void __launch_bounds__(TILE * ACROSS)
 attention_delta(struct sizes s, struct view dout, struct view out, float *delta, struct span *spans)
 {
     int row = blockIdx.x * TILE + threadIdx.x / ACROSS, lane = threadIdx.x % ACROSS, width = s.value_width;
-    int64_t at = row < s.rows ? s.first_place() + s.place(row) : 0;
+    int64_t at = row < s.rows ? s.first_query() + s.query(row) : 0;
     float sum = 0;
     struct span span = span_of(s, blockIdx.x);
     if (threadIdx.x == 0 && blockIdx.y == 0) spans[s.batch() * s.tiles + blockIdx.x] = span;

@@ -127,20 +127,20 @@ TWIN(logsumexp, logsumexp_rows, logsumexp_gradient);
 /* ---- normalize: x / s, s = sum of the row + eps;  dx = (dy - sum(x dy) / s) / s ---- */
 
 /* x / y, corrected once: a row of one value becomes 1 exactly. */
-static __device__ inline float quotient(float x, float y, float inverse)
+static __device__ inline float quotient(float x, float y, float reciprocal)
 {
-    float q = x * inverse;
-    return fmaf(fmaf(-q, y, x), inverse, q);
+    float q = x * reciprocal;
+    return fmaf(fmaf(-q, y, x), reciprocal, q);
 }
 
 template <bool HELD> ROWS_KERNEL normalize_forward(struct rows r, struct view x, struct view y, float eps)
 {
     for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
         struct row<HELD> row(x, w, r);
-        float by = sum_of_row(row) + eps, inverse = divide(1, by);
+        float by = sum_of_row(row) + eps, reciprocal = divide(1, by);
         for (int p = 0; p < row.pieces(); p++) {
             struct eight u = row.piece(p);
-            for (int l = 0; l < LANES; l++) u.v[l] = quotient(u.v[l], by, inverse);
+            for (int l = 0; l < LANES; l++) u.v[l] = quotient(u.v[l], by, reciprocal);
             row_store(y, row.at, row.column(p), w.d, u);
         }
     }
@@ -181,7 +181,8 @@ static void normalize_gradient(const struct args *a)
 }
 TWIN(normalize, normalize_rows, normalize_gradient);
 
-/* ---- row_entropy: ln s - (sum of p ln p) / s, s = sum of p. A p of 0 adds 0; a row of zeros has none: NaN ---- */
+/* ---- row_entropy: ln s - (sum of p ln p) / s, s = sum of p. A p of 0 adds 0; a row of zeros has none: NaN.
+        dp = -dy (ln p - ln s + y) / s, 0 where p is 0 ---- */
 
 template <bool HELD> ROWS_KERNEL row_entropy_forward(struct rows r, struct view p, float *y)
 {
@@ -197,9 +198,32 @@ template <bool HELD> ROWS_KERNEL row_entropy_forward(struct rows r, struct view 
     }
 }
 
+template <bool HELD>
+ROWS_KERNEL row_entropy_backward(struct rows r, struct view p, const float *y, const float *dy, struct sum dp)
+{
+    for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
+        struct row<HELD> row(p, w, r);
+        float sum = sum_of_row(row);
+        if (!w.d) continue;
+        float by = -divide(dy[w.row], sum), less = y[w.row] - logf(sum);
+        for (int i = 0; i < row.pieces(); i++) {
+            struct eight u = row.piece(i);
+            for (int l = 0; l < LANES; l++) u.v[l] = u.v[l] > 0 ? by * (logf(u.v[l]) + less) : 0;
+            row_add(dp, row.at, row.column(i), w.d, u);
+        }
+    }
+}
+
 static void row_entropy_rows(const struct args *a)
 {
     LAUNCH_ROWS(a, row_entropy_forward, rows_of(a->in[0].shape), view_of(a->in[0]), reals(&a->out[0]));
 }
 
-TWIN(row_entropy, row_entropy_rows);
+static void row_entropy_gradient(const struct args *a)
+{
+    if (a->din[0].data)
+        LAUNCH_ROWS(a, row_entropy_backward, rows_of(a->in[0].shape), view_of(a->in[0]), reals(&a->out[0]),
+                    reals(&a->dout[0]), sum_of(a, 0));
+}
+
+TWIN(row_entropy, row_entropy_rows, row_entropy_gradient);

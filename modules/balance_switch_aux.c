@@ -83,10 +83,10 @@ static struct node *choices(struct build *b, const struct conf *c, const struct 
 static struct node *loads(struct build *b, const struct conf *c, const struct routing *r, const struct even *t)
 {
     struct graph *g = b->graph;
-    struct node *index = choices(b, c, r);
-    if (c->scope == MICRO && t->parts == r->experts && index == r->index)       /* dispatch has counted them */
-        return view(g, load(g, r->counts), SHAPE(1, t->parts));
-    struct node *counts = count_chosen(g, index, r->experts, t->parts, c->scope == SEQUENCE ? b->batch : 1, t->once),
+    if (c->scope == MICRO && c->counts == CHOSEN && t->parts == r->experts)
+        return view(g, load(g, build_counts(b, r)), SHAPE(1, t->parts));
+    struct node *counts = count_chosen(g, choices(b, c, r), r->experts, t->parts,
+                                       c->scope == SEQUENCE ? b->batch : 1, t->once),
                 *all = graph_result(g, counts, 1);
     return c->scope == GLOBAL ? load_before(b, t, counts, all) : load_of(g, t, counts, all);
 }

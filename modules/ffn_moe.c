@@ -44,6 +44,8 @@ static void check_noise(const struct conf *c, const char *path, struct problems 
 
 static void check_balance(const struct conf *c, const char *path, struct problems *problems)
 {
+    struct traits router = module_traits(c->router);
+    const char *moves = NULL;
     for (int i = 0; i < c->balance.n; i++) {
         struct pick p = c->balance.pick[i];
         struct traits t = module_traits(p);
@@ -52,6 +54,16 @@ static void check_balance(const struct conf *c, const char *path, struct problem
         if (t.expert_groups && c->experts % t.expert_groups != 0)
             module_problem(problems, path, key, "divides experts into %d equal groups, and %d experts cannot be",
                            t.expert_groups, c->experts);
+        if (p.module->balance_key && moves)
+            module_problem(problems, path, key, "moves the key, as '%s' does: take one of them", moves);
+        if (p.module->balance_key) moves = p.module->name;
+        if (t.alone && c->balance.n > 1)
+            module_problem(problems, path, key, "makes the load even by itself: take no other rule");
+        if (t.alone && !router.largest_keys)
+            module_problem(problems, path, key, "needs a choice of the largest keys: router.select = \"top_k\"");
+        if (t.alone && router.top_k >= c->experts)
+            module_problem(problems, path, key, "with router.top_k = %d every one of %d experts is chosen: at most %d",
+                           router.top_k, c->experts, c->experts - 1);
     }
 }
 
@@ -109,7 +121,7 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     struct dispatched d = c->dispatch.module->dispatch(b, c->dispatch, u, &r);
     for (int i = 0; i < c->balance.n; i++) c->balance.pick[i].module->balance(b, c->balance.pick[i], &r);
     observe(b, &r);
-    struct node *routed = combine(b->graph, experts(b, c, &r, &d), d.order, d.place, r.gate);   /* [T,D] */
+    struct node *routed = combine(b->graph, experts(b, c, &r, &d), d.order, d.inverse, r.gate);   /* [T,D] */
     return c->shared.module->shared(b, c->shared, u, (struct hidden){ c->d_ff, c->activation }, routed);
 }
 

@@ -14,7 +14,7 @@ base | | base child draw file float_log level memory object param process regula
 graph    | base                      | attributes elementwise graph ops signature
 comm     | base                      | comm
 backend  | base graph comm           | backend kernel
-cpu | base graph backend | gemm isa isa/attend_few isa/attend_sink isa/delta_rows isa/vector pool sort values vec_math
+cpu | base graph backend |gemm isa isa/attend_decode isa/attend_sink isa/delta_rows isa/vector pool sort values vec_math
 ops      | base graph backend cpu    |
 plan     | base graph backend        | plan
 model    | base graph plan modules/list | build config inputs model module

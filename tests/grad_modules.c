@@ -14,6 +14,10 @@ static const struct { const char *param; double value; } other_value[] = {
 /* What a parameter needs beside its module's company to change a loss. */
 static const struct { const char *param; bool train; const char *sets; } needs[] = {
     { "norm rms zero_centred", true, TEXT({"optim.decay_gains": true}) },    /* but for decay 1 + w is as good as w */
+    { "balance bias centred", false, TEXT({"ffn.balance.bias.gamma": 0.1, "ffn.balance.bias.clip": 0.15}) },
+    { "balance bias ema", false, TEXT({"ffn.balance.bias.gamma": 0.1, "ffn.balance.bias.rule": "proportional"}) },
+    { "balance bias clip", false, TEXT({"ffn.balance.bias.gamma": 0.1, "ffn.balance.bias.clip": 0.15}) },
+    { "balance gate_pro penalty", false, TEXT({"ffn.balance.gate_pro.penalty": 1}) },
     { "balance switch_aux counts", false, TEXT({"ffn.router.score": "sigmoid",
                                                 "ffn.balance": ["switch_aux", {"module": "bias", "gamma": 0.1}]}) },
     { "balance switch_aux device", false, TEXT({"ffn.balance.switch_aux.groups": 2}) },
@@ -33,7 +37,7 @@ static void param_label(const struct module *m, const struct param *p, char out[
 static void set(struct config *c, enum slot slot, const char *path, json_t *value)
 {
     struct err e;
-    if (config_try(c, place_of(slot).train, path, value, &e) != 0) fail_msg("%s: %s", path, e.text);
+    if (config_try(c, site_of(slot).train, path, value, &e) != 0) fail_msg("%s: %s", path, e.text);
 }
 
 /* A model with a module in its slot, in company. */
@@ -253,7 +257,7 @@ static json_t *value_now(const struct module *m, const struct param *p)
     char path[160];
     struct config c = config_for(m, p);
     param_path(m, p, path);
-    json_t *given = config_get(place_of(m->slot).train ? c.train : c.model, path);
+    json_t *given = config_get(site_of(m->slot).train ? c.train : c.model, path);
     if (given) json_incref(given);
     else if (p->type == PARAM_BOOL) given = json_boolean(p->value != 0);
     else given = json_real(p->value);

@@ -30,7 +30,7 @@ static void test_formula(void **state)
     tiny_free(&t);
 }
 
-/* Keys are normalised before they turn: with a gain that differs between the two of a pair the order matters. */
+/* Keys are normalised before they rotate: with a gain that differs between the two of a pair the order matters. */
 static void test_norm_before_rope(void **state)
 {
     (void)state;
@@ -127,7 +127,7 @@ static void test_gate_extremes(void **state)
     }
 }
 
-/* A12: all of the head turning, the three ways of choosing a part are one; none turning is NoPE. */
+/* A12: all of the head rotating, the three ways of choosing a part are one; none rotating is NoPE. */
 static void test_whole_rope(void **state)
 {
     (void)state;

@@ -131,14 +131,12 @@ static void test_scope_of_steps(void **state)
 static void test_counts(void **state)
 {
     (void)state;
-    struct tiny free_of = trained(TEXT({"ffn.balance": ["switch_aux"]}), 2),
-                tight = trained(TEXT({"layers": 1, "ffn.balance": ["switch_aux"],
+    struct tiny tight = trained(TEXT({"layers": 1, "ffn.balance": ["switch_aux"],
                                       "ffn.dispatch": {"module": "capacity", "factor": 0.3}}), 2),
                 one = trained(TEXT({"layers": 1, "ffn.balance": ["switch_aux"]}), 2);
     tiny_step(&tight, 0);
     tiny_step(&one, 0);
     assert_float_equal(tiny_loss(&tight, "aux"), tiny_loss(&one, "aux"), 1e-6);
-    tiny_free(&free_of);
     tiny_free(&tight);
     tiny_free(&one);
     for (int unbiased = 0; unbiased < 2; unbiased++) {
@@ -155,6 +153,44 @@ static void test_counts(void **state)
     }
 }
 
+/* Steps by what is lacking, of counts averaged over steps, within bounds. */
+static void test_bias_settings(void **state)
+{
+    (void)state;
+    struct tiny t = trained(TEXT({"layers": 1, "ffn.router.score": "sigmoid", "ffn.balance":
+                                  [{"module": "bias", "gamma": 0.01, "rule": "proportional", "centred": true,
+                                    "ema": 0.5, "clip": 0.012}]}), 2);
+    double mean[4] = { 0 }, bias[4] = { 0 }, tokens[4];
+    for (int step = 0; step < 4; step++) {
+        for (int i = 0; i < t.tokens; i++) t.ids[i] = (t.ids[i] * 3 + step) % t.model.vocab;
+        tiny_step(&t, step);
+        tiny_metric(&t, "expert_tokens", 0, tokens);
+        double sum = 0;
+        for (int e = 0; e < 4; e++) sum += mean[e] += 0.5 * (tokens[e] - mean[e]);
+        for (int e = 0; e < 4; e++) {
+            bias[e] = fmax(-0.012, fmin(0.012, bias[e] + 0.01 * (sum / 4 - mean[e]) / (sum / 4)));
+            assert_float_equal(tiny_weight(&t, "layers.0.ffn.router.bias")[e], bias[e], 1e-7);
+        }
+    }
+    tiny_free(&t);
+}
+
+/* The bias goes by what was chosen, whatever finds room. */
+static void test_bias_before_drops(void **state)
+{
+    (void)state;
+    struct tiny tight = trained(TEXT({"layers": 1, "ffn.router.score": "sigmoid", "ffn.balance": ["bias"],
+                                      "ffn.dispatch": {"module": "capacity", "factor": 0.3}}), 2),
+                free_of = trained(TEXT({"layers": 1, "ffn.router.score": "sigmoid", "ffn.balance": ["bias"]}), 2);
+    tiny_step(&tight, 0);
+    tiny_step(&free_of, 0);
+    for (int e = 0; e < 4; e++)
+        assert_true(tiny_weight(&tight, "layers.0.ffn.router.bias")[e] ==
+                    tiny_weight(&free_of, "layers.0.ffn.router.bias")[e]);
+    tiny_free(&tight);
+    tiny_free(&free_of);
+}
+
 static void test_refused(void **state)
 {
     (void)state;
@@ -166,7 +202,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         RUN(sequence_loss), RUN(counts_of_devices), RUN(devices), RUN(scope_of_sequences), RUN(scope_of_steps),
-        RUN(counts), RUN(refused),
+        RUN(counts), RUN(bias_settings),
+        RUN(bias_before_drops), RUN(refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -319,7 +319,9 @@ static void test_packing(void **state)
     CASE(cache, beyond, cache(g, real_in(g, 1, 4, 8), real_in(g, 2, 8), int_in(g, SHAPE(1, 2), 0, 0), \
                               int_in(g, SHAPE(1), 3))) \
     CASE(dispatch, negative, dispatch(g, int_in(g, SHAPE(3, 2), 0, 1, 2, -2, 1, 0), 4, 0)) \
-    CASE(dispatch, too_few_rows, dispatch(g, int_in(g, SHAPE(3, 2), 0, 1, 2, 4, 1, 0), 4, 4))
+    CASE(dispatch, too_few_rows, dispatch(g, int_in(g, SHAPE(3, 2), 0, 1, 2, 4, 1, 0), 4, 4)) \
+    CASE(threshold, beyond, threshold(g, real_in(g, 2, 4), int_in(g, SHAPE(2, 2), 0, 1, 4, 2))) \
+    CASE(threshold, negative, threshold(g, real_in(g, 2, 4), int_in(g, SHAPE(2, 2), 0, 1, 2, -1)))
 FAULTS_OF(BENCH_BUILD)
 
 static const struct op_case faults[] = { FAULTS_OF(BENCH_CASE) };
@@ -333,6 +335,7 @@ static void test_faults(void **state)
         { "position 4 of 4", "code 134" }, { "position 3 of 3", "code 134" },
         { "dispatch: expert -2 of 4", "code 134" },
         { "dispatch: 5 pairs, there is room for 4 rows", "code 134" },
+        { "threshold: expert 4 of 4", "code 134" }, { "threshold: expert -1 of 4", "code 134" },
         { "16777216.0 MiB of the GPU's memory were wanted", "code 7" } };
     char self[1024] = "", command[1200], said[1024];
     (void)state;

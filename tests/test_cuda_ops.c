@@ -43,7 +43,7 @@ static double tolerance(const struct pair *p, const struct tensor *t, double all
     return share * ((product ? all : row + all / 100) + 0.01) + (product ? 16 * FLT_EPSILON : 0);
 }
 
-static const char *place(struct shape s, int64_t i, char text[64])
+static const char *coordinates(struct shape s, int64_t i, char text[64])
 {
     struct shape at = s;
     for (int d = s.rank - 1; d >= 0; i /= s.dim[d--]) at.dim[d] = i % s.dim[d];
@@ -64,7 +64,7 @@ static void compare(const struct pair *p, const char *run, const char *what, int
         if (i % width == 0 && bench_floats(want)) bound = tolerance(p, want, all, largest(want, i, i + width));
         if (x == y || fabs(x - y) <= bound || (isnan(x) && isnan(y))) continue;
         print_error("%s, %s, %s: %s %d at %s is %.9g, on the CPU %.9g; %.2g apart, %.2g may be\n",
-                    p->is->name, p->mode, run, what, number, place(want->shape, i, at), y, x, fabs(x - y), bound);
+                    p->is->name, p->mode, run, what, number, coordinates(want->shape, i, at), y, x, fabs(x - y), bound);
         differing++;
         return;
     }

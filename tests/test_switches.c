@@ -30,7 +30,7 @@ static void for_each_switch(int which, void (*check)(const struct subject *s))
     struct toggles all = toggles_new();
     for (int i = 0; i < all.n; i++) {
         struct subject s = subject_new(&all, i);
-        if (!(which & TRAINING) && place_of(s.t[0]->module->slot).train) continue;
+        if (!(which & TRAINING) && site_of(s.t[0]->module->slot).train) continue;
         if (!(which & CAUSAL) || !looks_ahead(&s)) check(&s);
     }
     toggles_free(&all);

@@ -163,7 +163,7 @@ local function check_grid(site, paths, list)
   end
 end
 
--- The product of the axes; the last axis turns fastest.
+-- The product of the axes; the last axis varies fastest.
 local function product(site, axes)
   local paths, list = tree.sorted(axes), {}
   local values, total = read_axes(site, axes, paths)

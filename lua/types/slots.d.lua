@@ -102,8 +102,8 @@
 ---@class sluice.position.rope
 ---@field [1]? "rope"
 ---@field base? number|fun(layer: integer): number ratio of the slowest to the fastest frequency; default 10000, ≥ 2
----@field fraction? number|fun(layer: integer): number share of each head that turns; default 1, 0.0078125 … 1
----@field where? "first"|"last"|"proportional"|fun(layer: integer): "first"|"last"|"proportional" which dimensions of the head turn; default last
+---@field fraction? number|fun(layer: integer): number share of each head that rotates; default 1, 0.0078125 … 1
+---@field where? "first"|"last"|"proportional"|fun(layer: integer): "first"|"last"|"proportional" which dimensions of the head rotate; default last
 
 ---@alias sluice.norm
 ---| "rms" # root mean square
@@ -236,7 +236,7 @@
 ---@field key_dim? integer|fun(layer: integer): integer width of a query or key head; default 32, 1 … 512
 ---@field value_dim? integer|fun(layer: integer): integer width of a value head; default 32, 1 … 1024
 ---@field conv? integer|fun(layer: integer): integer taps of the convolutions; 1: no token but its own; default 4, 1 … 64
----@field negative_eigenvalues? boolean|fun(layer: integer): boolean beta in (0, 2): a memory may turn its sign along a key (Grazzi 2024, arXiv 2411.12537); default false
+---@field negative_eigenvalues? boolean|fun(layer: integer): boolean beta in (0, 2): a memory may flip its sign along a key (Grazzi 2024, arXiv 2411.12537); default false
 
 ---@alias sluice.mask
 ---| "causal" # all of the past

@@ -3,6 +3,7 @@
 #ifndef SLUICE_PARAM_H
 #define SLUICE_PARAM_H
 
+#include <float.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -27,8 +28,9 @@ struct param {
     bool optional;                                          /* of a real: 0 is "off" */
 };
 
-/* The default of an op's attribute that has none. */
+/* The default of an op's attribute that has none; the least of a real that may not be 0. */
 #define NEEDED NAN
+#define ABOVE_0 DBL_MIN
 
 #define FIELD(type, field) offsetof(type, field), sizeof(((type *)0)->field)
 #define INT(type, field, def, low, high, unit, help) \

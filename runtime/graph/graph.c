@@ -155,15 +155,6 @@ int node_work(struct node *n, enum dtype dtype, struct shape shape)
     return n->n_work++;
 }
 
-int node_need(struct node *n, int input, int rank, struct err *e)
-{
-    char text[64];
-    struct op_value in;
-    if (n->in[input]->shape.rank == rank) return 0;
-    op_input(n->op, input, &in);
-    return err_set(e, "%s has shape %s, rank %d is needed", in.name, shape_text(n->in[input]->shape, text), rank);
-}
-
 bool node_wants(const struct node *n, int input)
 {
     return n->in[input] && n->in[input]->grad && !has_bit(n->op->no_grad, input);
@@ -218,18 +209,19 @@ static bool is_beyond(const struct graph *g, const struct node *in)
 }
 
 /* Whether the inputs are what the op says; else fails. */
-static bool are_inputs(struct graph *g, const struct op *op, int n, int given, struct node *const *inputs)
+static bool are_inputs(struct graph *g, const struct op *op, int n, struct node *const *inputs)
 {
     struct op_value in;
     struct extents extents = { .has_rest = false };
     struct err e;
-    if (given > n) graph_fail(g, "%s: %s: inputs are %d, not %d", g->path, op->name, n, given);
     if (n == 0 && op_input(op, 0, &in)) graph_fail(g, "%s: %s: there are no %s", g->path, op->name, in.name);
+    for (int i = 0; i < n; i++)
+        if (!inputs[i] && op_input(op, i, &in) && !in.optional)
+            graph_fail(g, "%s: %s: input '%s' is missing", g->path, op->name, in.name);
     for (int i = 0; i < n && !g->failed; i++) {
+        if (!inputs[i]) continue;
         op_input(op, i, &in);
-        if (i >= given || !inputs[i]) {
-            if (!in.optional) graph_fail(g, "%s: %s: input '%s' is missing", g->path, op->name, in.name);
-        } else if (is_beyond(g, inputs[i]))
+        if (is_beyond(g, inputs[i]))
             graph_fail(g, "%s: %s: '%s' is %s of another region, which only a carry brings over", g->path, op->name,
                        in.name, inputs[i]->op->name);
         else if (op_fits(&extents, &in, (struct decl){ inputs[i]->shape, inputs[i]->dtype }, &e) != 0)
@@ -244,9 +236,10 @@ struct node *graph_emit_n(struct graph *g, const struct op *op, const void *attr
     if (g->failed) return g->poison;
     int n = inputs_of(op, given);
     if (g->fail_at && g->n >= g->fail_at) return graph_fail(g, "%s: %s: asked to fail", g->path, op->name);
-    if (!are_inputs(g, op, n, given, inputs)) return g->poison;
+    if (given > n) return graph_fail(g, "%s: %s: inputs are %d, not %d", g->path, op->name, n, given);
     struct node **in = arena_alloc(g->arena, (size_t)n * sizeof *in);
     for (int i = 0; i < n; i++) in[i] = i < given ? inputs[i] : NULL;
+    if (!are_inputs(g, op, n, in)) return g->poison;
     struct node *node = append(g, op, attr, op->attr_size, n, in);
     struct err e;
     if (op_knows(op, attr, &e) != 0 || op->infer(node, &e) != 0)

@@ -153,7 +153,6 @@ void node_value(struct node *n, enum dtype dtype, struct shape shape);       /* 
 int node_output(struct node *n, enum dtype dtype, struct shape shape);       /* a further output; returns its number */
 int node_save(struct node *n, enum dtype dtype, struct shape shape);         /* kept for backward */
 int node_work(struct node *n, enum dtype dtype, struct shape shape);         /* scratch of forward and of backward */
-int node_need(struct node *n, int input, int rank, struct err *e);           /* 0, or -1: wrong rank */
 
 /* The node in whose memory, as which of its outputs, the value of n lies: n's own, or what it is a view of. */
 struct root { const struct node *node; int output; };

@@ -68,8 +68,8 @@
     X(drop_over_capacity, (struct graph *g, struct node *index, struct node *gate, int experts, int64_t groups, \
                            int64_t capacity, enum priority first)) \
     X(dispatch, (struct graph *g, struct node *index, int experts, int64_t rows)) \
-    X(gather, (struct graph *g, struct node *x, struct node *order, struct node *place)) \
-    X(combine, (struct graph *g, struct node *y, struct node *order, struct node *place, struct node *gate)) \
+    X(gather, (struct graph *g, struct node *x, struct node *order, struct node *inverse)) \
+    X(combine, (struct graph *g, struct node *y, struct node *order, struct node *inverse, struct node *gate)) \
     X(load, (struct graph *g, struct node *counts)) \
     X(count_chosen, (struct graph *g, struct node *index, int experts, int64_t parts, int64_t groups, bool once)) \
     /* noise */ \

@@ -31,10 +31,12 @@ static const char *value_read(const char *at, struct op_value *out)
         out->changed |= *at == '*';
         out->many |= *at == '.';
     }
+    snprintf(out->dtype, sizeof out->dtype, "ACT|REAL");
     if (at < end && *at == ':') {
         const char *dtype = at + 1;
         at = dtype + strcspn(dtype, "[ ");
         cut(out->dtype, sizeof out->dtype, dtype, at);
+        if (strcmp(out->dtype, "ANY") == 0) snprintf(out->dtype, sizeof out->dtype, "ACT|REAL|I32");
     }
     if (at < end && *at == '[') cut(out->shape, sizeof out->shape, at + 1, end - 1);
     return end + (*end == ' ');
@@ -44,6 +46,7 @@ static bool value_at(const char *text, int i, struct op_value *out)
 {
     for (const char *at = text ? text : ""; *at; i--) {
         at = value_read(at, out);
+        out->number = i;
         if (i == 0 || out->many) return true;
     }
     *out = (struct op_value){ .optional = false };
@@ -77,10 +80,7 @@ static bool extent_fits(struct extents *x, const char *word, const char *name, i
     unsigned char letter = (unsigned char)word[0];
     int64_t more = word[1] == '+' ? atoi(word + 2) : 0;
     if (letter == '_') return true;
-    if (isdigit(letter)) {
-        if (extent == atoi(word)) return true;
-        return err_set(e, "%s is %d, not %lld", word, atoi(word), (long long)extent), false;
-    }
+    if (isdigit(letter)) return extent == atoi(word);
     if (!x->letter[letter]) {
         x->letter[letter] = extent - more;
         snprintf(x->of[letter], sizeof x->of[letter], "%s", name);
@@ -93,7 +93,7 @@ static bool extent_fits(struct extents *x, const char *word, const char *name, i
 }
 
 /* The extents for which ".." stands. */
-static bool rest_fits(struct extents *x, const int64_t *dim, int rank, struct err *e)
+static bool rest_fits(struct extents *x, const char *name, const int64_t *dim, int rank, struct err *e)
 {
     char now[64], there[64];
     struct shape rest = { .rank = rank };
@@ -101,26 +101,36 @@ static bool rest_fits(struct extents *x, const int64_t *dim, int rank, struct er
     if (!x->has_rest) {
         x->rest = rest;
         x->has_rest = true;
+        snprintf(x->of['.'], sizeof x->of['.'], "%s", name);
         return true;
     }
     if (shape_equal(x->rest, rest)) return true;
-    err_set(e, "shapes %s and %s differ", shape_text(x->rest, there), shape_text(rest, now));
+    err_set(e, ".. is %s in '%s', not %s", shape_text(x->rest, there), x->of['.'], shape_text(rest, now));
     return false;
 }
 
-static bool shape_fits(struct extents *x, const struct op_value *value, const char *at, const char *end,
-                       struct shape shape, struct err *e)
+/* All tokens are those of the sequences, where both are named. */
+static bool tokens_fit(const struct extents *x, struct err *e)
+{
+    int64_t b = x->letter['B'], s = x->letter['S'], t = x->letter['T'];
+    if (!b || !s || !t || t == b * s) return true;
+    err_set(e, "T is %lld in '%s', B S is %lld", (long long)t, x->of['T'], (long long)(b * s));
+    return false;
+}
+
+static bool shape_fits(struct extents *x, const char *name, const char *at, const char *end, struct shape shape,
+                       struct err *e)
 {
     char word[WORDS][8];
     bool rest;
     int n = words_of(at, end, word, &rest), k = 0, open = shape.rank - (n - rest);
     for (int i = 0; i < n; i++) {
         if (strcmp(word[i], "..") == 0) {
-            if (!rest_fits(x, shape.dim + k, open, e)) return false;
+            if (!rest_fits(x, name, shape.dim + k, open, e)) return false;
             k += open;
-        } else if (!extent_fits(x, word[i], value->name, shape.dim[k++], e)) return false;
+        } else if (!extent_fits(x, word[i], name, shape.dim[k++], e)) return false;
     }
-    return true;
+    return tokens_fit(x, e);
 }
 
 /* The first of the shapes between bars that has this rank. */
@@ -136,32 +146,29 @@ static const char *shape_of_rank(const char *at, int rank, const char **end)
     }
 }
 
-static bool dtype_fits(const char *dtype, enum dtype is)
+/* A text with words in place of its bars: "ACT|REAL" is "ACT or REAL". */
+enum { SPELT = 160 };
+static const char *spell(char out[SPELT], const char *text, const char *bar)
 {
-    if (*dtype == 0) return is == DTYPE_ACT || is == DTYPE_REAL;
-    return strcmp(dtype, "ANY") == 0 || strcmp(dtype, dtype_name[is]) == 0;
+    size_t n = 0;
+    for (; *text && n < SPELT; text++)
+        n += (size_t)snprintf(out + n, SPELT - n, "%.*s", *text == '|' ? (int)strlen(bar) : 1, *text == '|' ? bar : text);
+    return out;
 }
 
 int op_fits(struct extents *x, const struct op_value *value, struct decl decl, struct err *e)
 {
-    char text[64];
+    char name[24], is[64], needed[SPELT];
     struct err why = { "" };
-    const char *end, *at = value->shape;
-    bool fits = dtype_fits(value->dtype, decl.dtype);
-    if (fits && *at) {
-        struct extents own = *x;
-        at = shape_of_rank(at, decl.shape.rank, &end);
-        fits = at && shape_fits(value->many ? &own : x, value, at, end, decl.shape, &why);
-        int64_t b = x->letter['B'], s = x->letter['S'], t = x->letter['T'];
-        if (fits && b && s && t && t != b * s) {
-            fits = false;
-            err_set(&why, "T is %lld in '%s', B S %lld", (long long)t, x->of['T'], (long long)(b * s));
-        }
-    }
-    if (fits) return 0;
-    return err_set(e, "'%s' is %s %s, %s%s%s%s is needed%s%s", value->name, dtype_name[decl.dtype],
-                   shape_text(decl.shape, text), *value->dtype ? value->dtype : "ACT or REAL",
-                   *value->shape ? " [" : "", value->shape, *value->shape ? "]" : "", *why.text ? ": " : "", why.text);
+    if (value->many) snprintf(name, sizeof name, "%s[%d]", value->name, value->number);
+    else snprintf(name, sizeof name, "%s", value->name);
+    if (!strstr(value->dtype, dtype_name[decl.dtype]))
+        return err_set(e, "'%s' is %s, %s is needed", name, dtype_name[decl.dtype], spell(needed, value->dtype, " or "));
+    if (!*value->shape) return 0;
+    const char *end, *at = shape_of_rank(value->shape, decl.shape.rank, &end);
+    if (at && shape_fits(x, name, at, end, decl.shape, &why)) return 0;
+    return err_set(e, "'%s' is %s, [%s] is needed%s%s", name, shape_text(decl.shape, is),
+                   spell(needed, value->shape, "] or ["), *why.text ? ": " : "", why.text);
 }
 
 /* ---- attributes ---- */
@@ -185,15 +192,23 @@ static int words_count(const char *words)
     return n;
 }
 
+static int bound_break(const struct param *p, double value, double least, double most, struct err *e)
+{
+    if (p->type == PARAM_CHOICE) return err_set(e, "%s must be one of: %s", p->name, p->choices);
+    if (isnan(value)) return err_set(e, "%s is no number", p->name);
+    if (least == ABOVE_0) return err_set(e, "%s = %.10g, it must be above 0", p->name, value);
+    if (most < INT32_MAX) return err_set(e, "%s = %.10g, it must be %.10g to %.10g", p->name, value, least, most);
+    if (value < least) return err_set(e, "%s = %.10g, it must be at least %.10g", p->name, value, least);
+    return err_set(e, "%s = %.10g, it must be at most %.10g", p->name, value, most);
+}
+
 int op_knows(const struct op *op, const void *attr, struct err *e)
 {
     for (const struct param *p = op->attributes; p && p->name; p++) {
         double least = p->min, most = p->type == PARAM_CHOICE ? words_count(p->choices) - 1 : p->max;
         double value = p->type == PARAM_REAL ? *(const double *)((const char *)attr + p->offset)
                                              : (double)whole_get(p, attr);
-        if (value >= least && value <= most) continue;
-        if (most >= INT32_MAX) return err_set(e, "%s = %.10g, it must be at least %.10g", p->name, value, least);
-        return err_set(e, "%s = %.10g, it must be %.10g to %.10g", p->name, value, least, most);
+        if (!(value >= least && value <= most)) return bound_break(p, value, least, most, e);
     }
     return 0;
 }

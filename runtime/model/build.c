@@ -103,9 +103,15 @@ struct dispatched build_dispatched(struct build *b, struct node *u, struct routi
     struct node *sorted = dispatch(g, r->index, r->experts, r->rows);                         /* offsets [E+1] */
     r->counts = graph_result(g, sorted, 3);
     struct dispatched d = { .offsets = sorted, .order = graph_result(g, sorted, 1),
-                            .place = graph_result(g, sorted, 2) };
-    d.rows = gather(g, u, d.order, d.place);                                                  /* [R,D] */
+                            .inverse = graph_result(g, sorted, 2) };
+    d.rows = gather(g, u, d.order, d.inverse);                                                  /* [R,D] */
     return d;
+}
+
+struct node *build_counts(struct build *b, const struct routing *r)
+{
+    if (r->index == r->chosen) return r->counts;
+    return view(b->graph, count_chosen(b->graph, r->chosen, r->experts, r->experts, 1, false), SHAPE(r->experts));
 }
 
 struct node *build_weight(struct build *b, const char *name, enum role role, struct shape shape, struct init init)
@@ -113,6 +119,12 @@ struct node *build_weight(struct build *b, const char *name, enum role role, str
     struct node *w = weight(b, path_of(b, name, ""), role, shape, init);
     if (role == ROLE_TABLE) w->leaf->active = 1.0 / (double)shape.dim[0];               /* a token looks up one row */
     return w;
+}
+
+struct node *build_made(struct build *b, const char *name)
+{
+    struct leaf *made = leaves_find(b->graph->leaves, path_of(b, name, ".weight"));
+    return made ? graph_leaf(b->graph, made) : NULL;
 }
 
 struct node *build_buffer(struct build *b, const char *name, enum dtype dtype, struct shape shape, double value)

@@ -58,7 +58,8 @@ struct routing {
     struct node *chosen;                                    /* index as it was selected, before any was dropped */
     struct node *counts;                                    /* I32 [E], set by dispatch */
 };
-struct dispatched { struct node *rows, *offsets, *order, *place; };  /* rows [R,D]; see ops dispatch, gather, combine */
+/* rows [R,D]; see ops dispatch, gather, combine */
+struct dispatched { struct node *rows, *offsets, *order, *inverse; };
 /* What a feed-forward tells what is within it. */
 struct hidden { int64_t width; struct pick activation; };
 /* What updates go by: learning rate and number of the step, REAL [1]; clip: what clip_norm gives, REAL [2]. */
@@ -100,8 +101,12 @@ struct node *expert_linear(struct build *b, const char *name, enum role role, co
 struct node *feed_forward(struct build *b, struct pick activation, struct node *u, int64_t width);
 /* Rows of u for each pair of r->index that has an expert, sorted by expert; sets r->counts. */
 struct dispatched build_dispatched(struct build *b, struct node *u, struct routing *r);
+/* [E]: how often each expert was chosen in the micro-batch, before any were dropped. After dispatch. */
+struct node *build_counts(struct build *b, const struct routing *r);
 /* A gain vector (ones or zeros), a table, or another weight that is no linear. */
 struct node *build_weight(struct build *b, const char *name, enum role role, struct shape shape, struct init init);
+/* The weight "<b->path>.<name>.weight" that was made before; NULL: there is none. */
+struct node *build_made(struct build *b, const char *name);
 struct node *build_buffer(struct build *b, const char *name, enum dtype dtype, struct shape shape, double value);
 
 /* The model's norm slot. */
@@ -124,8 +129,8 @@ struct node *build_rows(struct build *b, struct node *x);
    none, and it is x itself. */
 struct node *build_present(struct build *b, struct node *x, double value);
 /* REAL noise of the shape of `like` [T,..], drawn anew for each token of each step; NULL outside training, where
-   nothing is noisy. Its bits follow from the run's seed, the token's place in the run, column, path and name: a name is
-   used once at a path. */
+   nothing is noisy. Its bits follow from the run's seed, the token's position in the run, column, path and name: a name
+   is used once at a path. */
 struct node *build_noise(struct build *b, const char *name, struct node *like, enum noise_kind kind);
 /* In decode: writes x [T,..] into a cache buffer and gives the whole of it; otherwise x itself. window: the positions
    that are read back, as a mask gives them; 0: all. */

@@ -14,7 +14,7 @@ struct traits {
     int streams;                                            /* residual: how many it keeps; 0: one */
     bool gated;                                             /* activation: it has a second operand */
     int heads, kv_heads, qk_dim, v_dim;                     /* attention: numbers of heads, their widths */
-    int rotated;                                            /* of a head, what positions turn; 0: none */
+    int rotated;                                            /* of a head, what positions rotate; 0: none */
     int window;                                             /* mask: as struct mask */
     bool normed_q, normed_k;                                /* qk_norm: queries, keys have no length of their own */
     bool others_keys;                                       /* kv: keys may be another layer's */
@@ -23,6 +23,7 @@ struct traits {
     bool normal_noise, of_choice;    /* noise: normal, and struct noisy tells its spread; gates have none of it */
     bool largest_keys;    /* select: of each token the top_k largest keys, whatever other tokens have */
     bool asks_noise;    /* balance: how likely another draw of normal noise had changed the choice */
+    bool alone;    /* balance: keeps the load even by the logits that choose, and beside no other rule */
     int expert_groups;                                      /* into how many equal ones experts are divided; 0, 1: none */
     int mtp_blocks;                                         /* blocks that MTP adds */
     double lr; int warmup, averages_from;                   /* optimizer, schedule, average: as set */
@@ -66,7 +67,7 @@ struct module {
         struct {
             void (*balance)(struct build *b, struct pick self, const struct routing *r);    /* losses, state updates */
             /* optional: changes the selection key */
-            struct node *(*balance_key)(struct build *b, struct pick self, struct node *key);
+            struct node *(*balance_key)(struct build *b, struct pick self, const struct routing *r);
         };
         struct {                                            /* both optional; outside training nothing is noisy */
             struct noisy (*noise)(struct build *b, struct pick self, struct node *u, struct node *logits);

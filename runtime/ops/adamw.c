@@ -5,13 +5,6 @@
 
 enum { BLOCK = 8192, SPAN = 65536 };                        /* values of a block of an update, and of the norm */
 
-static int need_reals(const struct node *n, struct err *e)
-{
-    for (int i = 0; i < n->n_in; i++)
-        if (n->in[i] && n->in[i]->dtype != DTYPE_REAL) return err_set(e, "input %d must be REAL", i);
-    return 0;
-}
-
 /* Room for the blocks' parts of sums. */
 static double *parts(const struct tensor *t) { return t->data; }
 
@@ -32,15 +25,7 @@ VERB struct node *adamw(struct graph *g, struct node *w, struct node *grad, stru
 
 static int adamw_infer(struct node *n, struct err *e)
 {
-    char w[64], other[64];
-    if (need_reals(n, e) != 0) return -1;
-    for (int i = GRAD; i <= V; i++)
-        if (!shape_equal(n->in[i]->shape, n->in[W]->shape))
-            return err_set(e, "input %d has shape %s, the weight %s", i, shape_text(n->in[i]->shape, other),
-                           shape_text(n->in[W]->shape, w));
-    if (shape_count(n->in[LR]->shape) != 1 || shape_count(n->in[STEP]->shape) != 1 ||
-        shape_count(n->in[CLIP]->shape) != 2)
-        return err_set(e, "wants one rate, one step and the two values of clip_norm");
+    (void)e;
     node_value(n, DTYPE_REAL, SHAPE(2));
     work_parts(n, 2 * blocks_of(shape_count(n->in[W]->shape), BLOCK));
     return 0;
@@ -113,10 +98,10 @@ KERNELS(adamw) = { adamw_forward, NULL, NULL };
 ATTRIBUTES(adamw, struct adamw_attr,
     REAL(struct adamw_attr, beta1, NEEDED, 0, 1, "", "decay of m"),
     REAL(struct adamw_attr, beta2, NEEDED, 0, 1, "", "decay of v"),
-    REAL(struct adamw_attr, eps, NEEDED, 0, 1, "", "beside the root of v"),
+    REAL(struct adamw_attr, eps, NEEDED, 0, HUGE_VAL, "", "beside the root of v"),
     REAL(struct adamw_attr, decay, NEEDED, 0, HUGE_VAL, "", "of w, times lr"),
     REAL(struct adamw_attr, rate, NEEDED, 0, HUGE_VAL, "", "factor on lr"));
-OP(adamw, .inputs = "w*:REAL[..] grad:REAL[..] m*:REAL[..] v*:REAL[..] lr:REAL[1] step:ANY[1] clip:REAL[2]",
+OP(adamw, .inputs = "w*:REAL[..] grad:REAL[..] m*:REAL[..] v*:REAL[..] lr:REAL[1] step:REAL[1] clip:REAL[2]",
    .outputs = "change:REAL[2]",
    .about = "AdamW; step: its number, from 1; clip: of clip_norm. Sums of squares of the change and of w before",
    ATTR(adamw), .infer = adamw_infer);
@@ -130,7 +115,7 @@ VERB struct node *global_norm(struct graph *g, int n, struct node *const *grads)
 
 static int global_norm_infer(struct node *n, struct err *e)
 {
-    if (need_reals(n, e) != 0) return -1;
+    (void)e;
     int64_t count = 0;
     for (int i = 0; i < n->n_in; i++) count += shape_count(n->in[i]->shape);
     node_value(n, DTYPE_REAL, SHAPE(1));
@@ -185,12 +170,7 @@ VERB struct node *clip_norm(struct graph *g, struct node *norm, struct node *tar
 
 static int clip_norm_infer(struct node *n, struct err *e)
 {
-    double most = *(const double *)n->attr;
-    if (need_reals(n, e) != 0) return -1;
-    for (int i = 0; i < n->n_in; i++)
-        if (n->in[i] && shape_count(n->in[i]->shape) != 1)
-            return err_set(e, "wants one norm and one number of targets");
-    if (!(most >= 0)) return err_set(e, "the largest norm is %g, it must be 0 (no clipping) or more", most);
+    (void)e;
     node_value(n, DTYPE_REAL, SHAPE(2));
     return 0;
 }
@@ -222,9 +202,7 @@ VERB struct node *update_ratio(struct graph *g, int n, struct node *const *chang
 
 static int update_ratio_infer(struct node *n, struct err *e)
 {
-    if (need_reals(n, e) != 0) return -1;
-    for (int i = 0; i < n->n_in; i++)
-        if (shape_count(n->in[i]->shape) != 2) return err_set(e, "input %d is not what an update gives", i);
+    (void)e;
     node_value(n, DTYPE_REAL, SHAPE(1));
     return 0;
 }

@@ -4,7 +4,7 @@
    Gimelshein 2018); backward makes p anew from the log-sum-exp, of which a sink is part (Dao 2022). Query head h reads
    key head h / (H/G), and a block holds queries of all heads that share a key head. */
 #include "op.h"
-#include "cpu/isa/attend_few.h"
+#include "cpu/isa/attend_decode.h"
 #include "cpu/isa/attend_sink.h"
 
 enum { WIDEST = 1024, TASKS = 8 };
@@ -15,59 +15,21 @@ VERB struct node *attention(struct graph *g, struct attention a)
     return graph_emit(g, &op_attention, &at, a.q, a.k, a.v, a.start, a.pos, a.sink, a.rel);
 }
 
-/* The optional inputs and the attributes. */
-static int check_extras(const struct node *n, struct err *e)
-{
-    const struct attention_attr *at = n->attr;
-    const struct node *sink = n->in[SINK], *rel = n->in[REL];
-    struct shape q = n->in[Q]->shape;
-    char text[64];
-    if (sink && (sink->dtype != DTYPE_REAL ||
-                 (!shape_equal(sink->shape, SHAPE(q.dim[1])) && !shape_equal(sink->shape, SHAPE(q.dim[0], q.dim[1])))))
-        return err_set(e, "sink %s must be REAL, one for each of the %lld heads or for each of them at each token",
-                       shape_text(sink->shape, text), (long long)q.dim[1]);
-    if (rel && (rel->dtype > DTYPE_REAL || rel->shape.rank != 3 || rel->shape.dim[0] != q.dim[0] ||
-                rel->shape.dim[1] != q.dim[1]))
-        return err_set(e, "rel %s must be ACT or REAL [T,H,R], as many tokens and heads as the queries",
-                       shape_text(rel->shape, text));
-    if (!(at->scale > 0)) return err_set(e, "scale = %g, it must be positive", at->scale);
-    if (at->window < 0)
-        return err_set(e, "window = %lld, it must be 0 (all of the past) or more", (long long)at->window);
-    if (at->chunk < 0) return err_set(e, "chunk = %lld, it must be 0 (no chunks) or more", (long long)at->chunk);
-    if (!(at->softcap >= 0)) return err_set(e, "softcap = %g, it must be 0 (none) or positive", at->softcap);
-    return 0;
-}
-
 static int infer(struct node *n, struct err *e)
 {
     char text[64], other[64];
-    if (node_need(n, Q, 3, e) != 0 || node_need(n, START, 2, e) != 0) return -1;
     struct shape q = n->in[Q]->shape, k = n->in[K]->shape, v = n->in[V]->shape, start = n->in[START]->shape;
     bool cached = n->in[POS];
-    for (int i = Q; i <= V; i++)
-        if (n->in[i]->dtype != DTYPE_ACT && n->in[i]->dtype != DTYPE_REAL)
-            return err_set(e, "input %d must be ACT or REAL", i);
     if (k.rank != (cached ? 4 : 3) || v.rank != k.rank)
         return err_set(e, "keys %s and values %s must be %s", shape_text(k, text), shape_text(v, other),
                        cached ? "[B,C,G,W]" : "[T,G,W]");
     int64_t groups = k.dim[k.rank - 2], rows = shape_count(k) / (groups * shape_last(k));
-    if (v.dim[v.rank - 2] != groups || shape_count(v) != rows * groups * shape_last(v))
-        return err_set(e, "keys %s and values %s differ in more than their width", shape_text(k, text),
-                       shape_text(v, other));
-    if (shape_last(k) != q.dim[2])
-        return err_set(e, "queries %s and keys %s differ in width", shape_text(q, text), shape_text(k, other));
     if (q.dim[1] % groups != 0)
         return err_set(e, "%lld query heads cannot share %lld key heads evenly", (long long)q.dim[1],
                        (long long)groups);
     if (q.dim[2] > WIDEST || shape_last(v) > WIDEST) return err_set(e, "heads are at most %d wide", WIDEST);
-    if (n->in[START]->dtype != DTYPE_I32 || shape_count(start) != q.dim[0])
-        return err_set(e, "start %s must be I32, one for each of the %lld queries", shape_text(start, text),
-                       (long long)q.dim[0]);
-    if (cached && (n->in[POS]->dtype != DTYPE_I32 || shape_count(n->in[POS]->shape) != 1))
-        return err_set(e, "pos must be I32 [1]");
-    if (cached ? k.dim[0] != start.dim[0] || k.dim[1] < start.dim[1] : rows != q.dim[0])
-        return err_set(e, "keys %s do not fit start %s", shape_text(k, text), shape_text(start, other));
-    if (check_extras(n, e) != 0) return -1;
+    if (cached && k.dim[1] < start.dim[1])
+        return err_set(e, "keys %s have no room for start %s", shape_text(k, text), shape_text(start, other));
     node_value(n, n->in[Q]->dtype, SHAPE(q.dim[0], q.dim[1], shape_last(v)));
     node_output(n, DTYPE_REAL, SHAPE(q.dim[1]));
     if (n->in[SINK]) node_output(n, DTYPE_REAL, SHAPE(q.dim[1]));
@@ -133,7 +95,7 @@ static void forward_block(const struct args *a, const struct sizes *s, int64_t h
     shares(a, s, &q, &r, rescale);
     for (int64_t w = 0; w < s->value_wide; w++)
         for (int i = 0; i < QUERIES; i++) o[w * QUERIES + i] *= rescale[i];
-    turn(s->value_wide, QUERIES, o, rows);
+    transpose_matrix(s->value_wide, QUERIES, o, rows);
     finish(a, s, &q, rows, &r);
 }
 
@@ -160,13 +122,13 @@ static void forward_parts(const struct args *a, int64_t from, int64_t to)
 static void forward_heads(const struct args *a, int64_t from, int64_t to)
 {
     struct sizes s = sizes_of(a);
-    for (int64_t head = from; head < to; head++) forward_few(a, &s, head);
+    for (int64_t head = from; head < to; head++) forward_decode(a, &s, head);
 }
 
 static void forward(const struct args *a)
 {
     struct sizes s = sizes_of(a);
-    if (s.seq * s.share <= FEW) each(a, s.batch * s.groups, 1, forward_heads);
+    if (s.seq * s.share <= DECODE_QUERIES) each(a, s.batch * s.groups, 1, forward_heads);
     else each_part(a, &s, forward_parts);
     for (int64_t h = 0; h < s.heads; h++) {
         real most = -INFINITY;
@@ -209,7 +171,7 @@ static void backward_block(const struct args *a, const struct sizes *s, int64_t 
         if (a->din[Q].data) collect(n, s->wide, jump, packed(a, s, KEYS, head, j), ds, dq);
     }
     if (!a->din[Q].data) return;
-    turn(s->wide, QUERIES, dq, other);
+    transpose_matrix(s->wide, QUERIES, dq, other);
     write_rows(&a->din[Q], &q, s->width, a->beta[Q], s->scale / LOG2E, other);
 }
 
@@ -230,7 +192,7 @@ static void fold_heads(const struct args *a, int64_t from, int64_t to)
             struct keys keys = keys_of(a, &s, which, head);
             const real *sum = sums(a, &s, 0, head) + (which == V ? s.keys * s.wide : 0), zero[WIDEST] = { 0 };
             for (int64_t j = 0; t->data && j < s.keys; j++, keys.first += keys.step, sum += padded(keys.width)) {
-                soon_row(t, keys.first + AHEAD * keys.step, keys.width);
+                row_prefetch(t, keys.first + AHEAD * keys.step, keys.width);
                 add_rows(t, keys.first, keys.width, a->beta[which], which == K ? 1 / LOG2E : 1, j < s.seen ? sum : zero,
                          next, j < s.seen ? s.parts : 1);
             }
@@ -263,7 +225,7 @@ static void backward(const struct args *a)
 KERNELS(attention) = { forward, backward, NULL };
 
 ATTRIBUTES(attention, struct attention_attr,
-    REAL(struct attention_attr, scale, NEEDED, 0, HUGE_VAL, "", "factor on q.k, above 0"),
+    REAL(struct attention_attr, scale, NEEDED, ABOVE_0, HUGE_VAL, "", "factor on q.k, above 0"),
     REAL(struct attention_attr, softcap, 0, 0, HUGE_VAL, "", "largest logit; 0: no cap"),
     INT(struct attention_attr, window, 0, 0, INT32_MAX, "tokens", "how far back a token sees, itself included; 0: all"),
     INT(struct attention_attr, chunk, 0, 0, INT32_MAX, "tokens", "length of the chunks of a document; 0: none"));

@@ -13,14 +13,7 @@ VERB struct node *average(struct graph *g, struct node *average, struct node *w,
 
 static int infer(struct node *n, struct err *e)
 {
-    char average[64], w[64];
-    for (int i = AVERAGE; i <= RATE; i++)
-        if (n->in[i]->dtype != DTYPE_REAL) return err_set(e, "input %d must be REAL", i);
-    if (!shape_equal(n->in[AVERAGE]->shape, n->in[W]->shape))
-        return err_set(e, "average has shape %s, w %s", shape_text(n->in[AVERAGE]->shape, average),
-                       shape_text(n->in[W]->shape, w));
-    if (shape_count(n->in[CLIP]->shape) != 2 || shape_count(n->in[RATE]->shape) != 1)
-        return err_set(e, "wants the two values of clip_norm and one rate");
+    (void)e;
     node_value(n, DTYPE_REAL, SHAPE(1));
     return 0;
 }

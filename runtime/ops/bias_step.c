@@ -13,16 +13,7 @@ VERB struct node *bias_step(struct graph *g, struct node *bias, struct node *cou
 
 static int infer(struct node *n, struct err *e)
 {
-    char bias[64], other[64];
-    for (int i = BIAS; i <= TARGET; i++) {
-        if (!n->in[i]) continue;
-        if (node_need(n, i, 1, e) != 0) return -1;
-        if (n->in[i]->dtype != DTYPE_REAL) return err_set(e, "input %d must be REAL", i);
-        if (i != CLIP && !shape_equal(n->in[BIAS]->shape, n->in[i]->shape))
-            return err_set(e, "bias has shape %s, %s %s", shape_text(n->in[BIAS]->shape, bias),
-                           i == COUNTS ? "counts" : "target", shape_text(n->in[i]->shape, other));
-    }
-    if (n->in[CLIP]->shape.dim[0] != 2) return err_set(e, "wants the two values of clip_norm");
+    (void)e;
     node_value(n, DTYPE_REAL, SHAPE(1));
     return 0;
 }

@@ -49,7 +49,7 @@ static bool takes(struct nth *nth, word w) { return w > nth->word || (w == nth->
 static int need_groups(const struct node *n, int64_t groups, struct err *e)
 {
     int64_t tokens = n->in[0]->shape.dim[0];
-    if (groups >= 1 && tokens % groups == 0) return 0;
+    if (tokens % groups == 0) return 0;
     return err_set(e, "%lld tokens cannot be divided into %lld groups", (long long)tokens, (long long)groups);
 }
 
@@ -67,10 +67,9 @@ VERB struct node *topk_columns(struct graph *g, struct node *key, int64_t groups
 static int choice_infer(struct node *n, struct err *e)
 {
     const struct choice *at = n->attr;
-    if (node_need(n, 0, 2, e) != 0 || need_groups(n, at->groups, e) != 0) return -1;
+    if (need_groups(n, at->groups, e) != 0) return -1;
     int64_t tokens = n->in[0]->shape.dim[0] / at->groups, experts = n->in[0]->shape.dim[1];
-    if (n->in[0]->dtype != DTYPE_REAL) return err_set(e, "keys must be REAL");
-    if (at->c < 1 || at->c > tokens)
+    if (at->c > tokens)
         return err_set(e, "c = %lld, there are %lld tokens to choose from", (long long)at->c, (long long)tokens);
     node_value(n, DTYPE_I32, n->in[0]->shape);
     node_output(n, DTYPE_REAL, SHAPE(experts));             /* threshold */
@@ -146,26 +145,11 @@ VERB struct node *drop_over_capacity(struct graph *g, struct node *index, struct
     return graph_emit(g, &op_drop_over_capacity, &a, index, gate);
 }
 
-static int need_gate(const struct node *n, struct err *e)
-{
-    char index[64], gate[64];
-    if (n->in[INDEX]->dtype != DTYPE_I32 || n->in[GATE]->dtype != DTYPE_REAL)
-        return err_set(e, "wants I32 indices and REAL gates");
-    if (shape_equal(n->in[INDEX]->shape, n->in[GATE]->shape)) return 0;
-    return err_set(e, "gates have shape %s, indices %s", shape_text(n->in[GATE]->shape, gate),
-                   shape_text(n->in[INDEX]->shape, index));
-}
-
 static int room_infer(struct node *n, struct err *e)
 {
     const struct room *at = n->attr;
-    if (node_need(n, INDEX, 2, e) != 0 || need_groups(n, at->groups, e) != 0) return -1;
+    if (need_groups(n, at->groups, e) != 0) return -1;
     if (at->first == PRIORITY_GATE && !n->in[GATE]) return err_set(e, "the largest gates come first, there are none");
-    if (n->in[GATE] && need_gate(n, e) != 0) return -1;
-    if (n->in[INDEX]->dtype != DTYPE_I32) return err_set(e, "indices must be I32");
-    if (at->experts < 1 || at->capacity < 1)
-        return err_set(e, "%lld experts with room for %lld, at least 1 of both is needed", (long long)at->experts,
-                       (long long)at->capacity);
     node_value(n, DTYPE_I32, n->in[INDEX]->shape);
     node_output(n, DTYPE_REAL, SHAPE(1));                   /* share that was dropped */
     node_work(n, DTYPE_I32, SHAPE(at->groups, 2));          /* pairs of each group, and those that were dropped */
@@ -232,7 +216,7 @@ KERNELS(drop_over_capacity) = { room_forward, NULL, NULL };
 ATTRIBUTES(drop_over_capacity, struct room,
     INT(struct room, experts, NEEDED, 1, INT32_MAX, "", "there are"),
     INT(struct room, groups, NEEDED, 1, INT32_MAX, "", "of tokens, each with room of its own"),
-    INT(struct room, capacity, NEEDED, 1, INT32_MAX, "tokens", "of a group that an expert has room for"),
+    INT(struct room, capacity, NEEDED, 1, HUGE_VAL, "tokens", "of a group that an expert has room for"),
     CHOICE(struct room, first, NEEDED, "token choice gate",
            "whose pairs come first: token after token; first choices; the largest gates, which `gate` gives"));
 OP(drop_over_capacity, .inputs = "index:I32[T,K] gate?:REAL[T,K]",
@@ -250,7 +234,7 @@ VERB struct node *drop_zero(struct graph *g, struct node *index, struct node *ga
 
 static int zero_infer(struct node *n, struct err *e)
 {
-    if (node_need(n, INDEX, 2, e) != 0 || need_gate(n, e) != 0) return -1;
+    (void)e;
     node_value(n, DTYPE_I32, n->in[INDEX]->shape);
     return 0;
 }

@@ -11,18 +11,9 @@ VERB struct node *concat(struct graph *g, int n, struct node *const *x)
 
 static int concat_infer(struct node *n, struct err *e)
 {
-    char first[64], other[64];
+    (void)e;
     struct shape out = n->in[0]->shape;
-    int last = out.rank - 1;
-    for (int i = 0; i < n->n_in; i++) {
-        struct shape s = n->in[i]->shape, as_first = s;
-        if (n->in[i]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
-        as_first.dim[last] = n->in[0]->shape.dim[last];
-        if (!shape_equal(as_first, n->in[0]->shape))
-            return err_set(e, "rows of %s and of %s cannot stand side by side", shape_text(n->in[0]->shape, first),
-                           shape_text(s, other));
-        if (i > 0) out.dim[last] += s.dim[last];
-    }
+    for (int i = 1; i < n->n_in; i++) out.dim[out.rank - 1] += shape_last(n->in[i]->shape);
     node_value(n, n->in[0]->dtype, out);
     return 0;
 }
@@ -72,8 +63,8 @@ static void concat_backward(const struct args *a)
 }
 
 KERNELS(concat) = { concat_forward, concat_backward, NULL };
-OP(concat, .inputs = "x..[T,..]",
-   .outputs = "y[T,..]",
+OP(concat, .inputs = "x..[..,_]",
+   .outputs = "y[..,_]",
    .about = "rows side by side",
    .infer = concat_infer, .gradient = true);
 
@@ -92,8 +83,7 @@ static int columns_infer(struct node *n, struct err *e)
     char text[64];
     const struct range *r = n->attr;
     struct shape s = n->in[0]->shape;
-    if (n->in[0]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
-    if (r->from < 0 || r->n < 1 || r->from + r->n > shape_last(s))
+    if (r->from + r->n > shape_last(s))
         return err_set(e, "rows of %s have no columns %lld to %lld", shape_text(s, text), (long long)r->from,
                        (long long)(r->from + r->n - 1));
     s.dim[s.rank - 1] = r->n;
@@ -164,9 +154,7 @@ static int repeat_infer(struct node *n, struct err *e)
     char text[64];
     int64_t copies = *(const int64_t *)n->attr;
     struct shape x = n->in[0]->shape, y = { x.rank + 1, { x.dim[0], copies } };
-    if (n->in[0]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
-    if (x.rank == SHAPE_RANK || copies < 1)
-        return err_set(e, "cannot repeat each row of %s %lld times", shape_text(x, text), (long long)copies);
+    if (x.rank == SHAPE_RANK) return err_set(e, "cannot repeat rows of %s: no more dimensions", shape_text(x, text));
     for (int i = 1; i < x.rank; i++) y.dim[i + 1] = x.dim[i];
     node_value(n, n->in[0]->dtype, y);
     return 0;

@@ -14,12 +14,11 @@ VERB struct node *count_chosen(struct graph *g, struct node *index, int experts,
 static int infer(struct node *n, struct err *e)
 {
     const struct attr *at = n->attr;
-    if (node_need(n, 0, 2, e) != 0) return -1;
     int64_t tokens = n->in[0]->shape.dim[0];
-    if (at->parts < 1 || at->experts % at->parts != 0)
+    if (at->experts % at->parts != 0)
         return err_set(e, "%lld experts cannot be divided into %lld parts", (long long)at->experts,
                        (long long)at->parts);
-    if (at->groups < 1 || tokens % at->groups != 0)
+    if (tokens % at->groups != 0)
         return err_set(e, "%lld tokens cannot be divided into %lld groups", (long long)tokens, (long long)at->groups);
     node_value(n, DTYPE_REAL, SHAPE(at->groups, at->parts));
     node_output(n, DTYPE_REAL, SHAPE(at->groups));          /* all */

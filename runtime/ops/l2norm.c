@@ -12,7 +12,7 @@ VERB struct node *l2norm(struct graph *g, struct node *x, double eps)
 
 static int infer(struct node *n, struct err *e)
 {
-    if (n->in[0]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
+    (void)e;
     node_value(n, n->in[0]->dtype, n->in[0]->shape);
     return 0;
 }
@@ -66,7 +66,7 @@ static void backward(const struct args *a) { if (a->din[0].data) each_row(a, gra
 KERNELS(l2norm) = { forward, backward, NULL };
 
 ATTRIBUTES(l2norm, struct attr,
-    REAL(struct attr, eps, NEEDED, 0, 1, "", "beside the sum of squares"));
+    REAL(struct attr, eps, NEEDED, 0, HUGE_VAL, "", "beside the sum of squares"));
 OP(l2norm, .inputs = "x[..,D]",
    .outputs = "y[..,D]",
    .about = "x / sqrt(sum of x^2 + eps)",

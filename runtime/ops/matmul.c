@@ -13,25 +13,10 @@ VERB struct node *matmul(struct graph *g, struct node *x, struct node *w, enum d
     return graph_emit(g, &op_matmul, &out, x, w);
 }
 
-static int floats(const struct node *n, struct err *e)
-{
-    for (int i = X; i <= W; i++)
-        if (n->in[i]->dtype != DTYPE_ACT && n->in[i]->dtype != DTYPE_REAL)
-            return err_set(e, "input %d must be ACT or REAL", i);
-    return 0;
-}
-
 static int matmul_infer(struct node *n, struct err *e)
 {
-    char x[64], w[64];
-    enum dtype out = *(const enum dtype *)n->attr;
-    if (node_need(n, X, 2, e) != 0 || node_need(n, W, 2, e) != 0 || floats(n, e) != 0) return -1;
-    struct shape rows = n->in[X]->shape, weight = n->in[W]->shape;
-    if (rows.dim[1] != weight.dim[1])
-        return err_set(e, "rows %s do not fit the weight %s: both end in the inner extent", shape_text(rows, x),
-                       shape_text(weight, w));
-    if (out != DTYPE_ACT && out != DTYPE_REAL) return err_set(e, "the result must be ACT or REAL");
-    node_value(n, out, SHAPE(rows.dim[0], weight.dim[0]));
+    (void)e;
+    node_value(n, *(const enum dtype *)n->attr, SHAPE(n->in[X]->shape.dim[0], n->in[W]->shape.dim[0]));
     return 0;
 }
 
@@ -115,18 +100,8 @@ VERB struct node *grouped_matmul(struct graph *g, struct node *x, struct node *w
 
 static int grouped_infer(struct node *n, struct err *e)
 {
-    char x[64], w[64];
-    if (node_need(n, X, 2, e) != 0 || node_need(n, W, 3, e) != 0 || node_need(n, OFFSETS, 1, e) != 0 ||
-        floats(n, e) != 0)
-        return -1;
-    struct shape rows = n->in[X]->shape, weight = n->in[W]->shape, offsets = n->in[OFFSETS]->shape;
-    if (rows.dim[1] != weight.dim[2])
-        return err_set(e, "rows %s do not fit the weights %s: both end in the inner extent", shape_text(rows, x),
-                       shape_text(weight, w));
-    if (n->in[OFFSETS]->dtype != DTYPE_I32 || offsets.dim[0] != weight.dim[0] + 1)
-        return err_set(e, "%lld experts need %lld offsets of I32, these are %lld",
-                       (long long)weight.dim[0], (long long)weight.dim[0] + 1, (long long)offsets.dim[0]);
-    node_value(n, n->in[X]->dtype, SHAPE(rows.dim[0], weight.dim[1]));
+    (void)e;
+    node_value(n, n->in[X]->dtype, SHAPE(n->in[X]->shape.dim[0], n->in[W]->shape.dim[1]));
     return 0;
 }
 

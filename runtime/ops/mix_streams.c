@@ -31,13 +31,7 @@ static int64_t grain(struct mixing s)
 
 static int infer(struct node *n, struct err *e)
 {
-    char x_text[64], m_text[64];
-    struct shape x = n->in[X]->shape, m = n->in[M]->shape;
-    if (n->in[X]->dtype > DTYPE_REAL || n->in[M]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
-    if (node_need(n, X, 3, e) != 0) return -1;
-    if (m.rank < 2 || m.rank > 3 || m.dim[m.rank - 1] != x.dim[1] || (m.rank == 3 && m.dim[0] != x.dim[0]))
-        return err_set(e, "matrices %s do not fit streams %s", shape_text(m, m_text), shape_text(x, x_text));
-    struct mixing s = mixing_of(x, m);
+    struct mixing s = mixing_of(n->in[X]->shape, n->in[M]->shape);
     if (s.n > MOST || s.m > MOST)
         return err_set(e, "%lld streams are more than %d", (long long)(s.n > s.m ? s.n : s.m), MOST);
     node_value(n, n->in[X]->dtype, SHAPE(s.tokens, s.m, s.d));

@@ -13,12 +13,7 @@ VERB struct node *threshold(struct graph *g, struct node *key, struct node *inde
 
 static int threshold_infer(struct node *n, struct err *e)
 {
-    if (node_need(n, KEY, 2, e) != 0 || node_need(n, INDEX, 2, e) != 0) return -1;
     struct shape key = n->in[KEY]->shape, index = n->in[INDEX]->shape;
-    if (n->in[KEY]->dtype != DTYPE_REAL || n->in[INDEX]->dtype != DTYPE_I32)
-        return err_set(e, "wants REAL keys and I32 indices");
-    if (index.dim[0] != key.dim[0])
-        return err_set(e, "indices are for %lld tokens, keys for %lld", (long long)index.dim[0], (long long)key.dim[0]);
     if (index.dim[1] >= key.dim[1])
         return err_set(e, "k = %lld of %lld keys: none is left to compare with", (long long)index.dim[1],
                        (long long)key.dim[1]);
@@ -99,8 +94,7 @@ VERB struct node *cv2(struct graph *g, struct node *x) { return graph_emit(g, &o
 
 static int cv2_infer(struct node *n, struct err *e)
 {
-    if (node_need(n, 0, 1, e) != 0) return -1;
-    if (n->in[0]->dtype != DTYPE_REAL) return err_set(e, "wants REAL values");
+    (void)e;
     node_value(n, DTYPE_REAL, SHAPE(1));
     return 0;
 }

@@ -7,17 +7,14 @@ enum { CHUNK = 4096 };                                      /* values converted 
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* REAL [1], with `width` partial results a block. */
-static int number(struct node *n, int64_t width, struct err *e)
+/* REAL [1], with a partial result a block. */
+static int number(struct node *n, struct err *e)
 {
-    for (int i = 0; i < n->n_in; i++)
-        if (n->in[i] && n->in[i]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
+    (void)e;
     node_value(n, DTYPE_REAL, SHAPE(1));
-    node_parts(n, shape_count(n->in[0]->shape), width);
+    node_parts(n, shape_count(n->in[0]->shape), 1);
     return 0;
 }
-
-static int one_part(struct node *n, struct err *e) { return number(n, 1, e); }
 
 static int64_t values(const struct args *a) { return shape_count(a->in[0].shape); }
 
@@ -32,13 +29,10 @@ static void each_part(const struct args *a, int64_t width, void (*body)(const st
 static int weighted_sum_infer(struct node *n, struct err *e)
 {
     char x[64], weight[64];
-    if (number(n, 1, e) != 0) return -1;
     if (n->in[1] && shape_count(n->in[0]->shape) != shape_count(n->in[1]->shape))
         return err_set(e, "weights %s do not fit values %s", shape_text(n->in[1]->shape, weight),
                        shape_text(n->in[0]->shape, x));
-    for (int i = 0; i < n->n_in; i++)
-        if (n->in[i] && n->in[i]->dtype != DTYPE_REAL) return err_set(e, "values and weights must be REAL");
-    return 0;
+    return number(n, e);
 }
 
 static const real *weights_of(const struct args *a) { return reals(&a->in[1]); }
@@ -84,14 +78,6 @@ VERB struct node *weighted_sum(struct graph *g, struct node *x, struct node *wei
 
 /* ---- dot: sum a b;  da = b dy, db = a dy ---- */
 
-static int dot_infer(struct node *n, struct err *e)
-{
-    char a[64], b[64];
-    if (!shape_equal(n->in[0]->shape, n->in[1]->shape))
-        return err_set(e, "shapes %s and %s differ", shape_text(n->in[0]->shape, a), shape_text(n->in[1]->shape, b));
-    return number(n, 1, e);
-}
-
 static void dot_block(const struct args *a, int64_t from, int64_t to)
 {
     real x_buffer[CHUNK], y_buffer[CHUNK];
@@ -128,7 +114,7 @@ KERNELS(dot) = { dot_forward, dot_backward, NULL };
 OP(dot, .inputs = "a[..] b[..]",
    .outputs = "y:REAL[1]",
    .about = "sum of a b",
-   .infer = dot_infer, .gradient = true, .reads_in = 3);
+   .infer = number, .gradient = true, .reads_in = 3);
 
 VERB struct node *dot(struct graph *g, struct node *a, struct node *b) { return graph_emit(g, &op_dot, NULL, a, b); }
 
@@ -160,7 +146,7 @@ KERNELS(max_all) = { max_all_forward, NULL, NULL };
 OP(max_all, .inputs = "x[..]",
    .outputs = "y:REAL[1]",
    .about = "the largest value, NaN when there is one; no gradient",
-   .infer = one_part);
+   .infer = number);
 
 VERB struct node *max_all(struct graph *g, struct node *x) { return graph_emit(g, &op_max_all, NULL, x); }
 
@@ -188,7 +174,7 @@ KERNELS(rms) = { rms_forward, NULL, NULL };
 OP(rms, .inputs = "x[..]",
    .outputs = "y:REAL[1]",
    .about = "sqrt(mean of x^2); no gradient",
-   .infer = one_part);
+   .infer = number);
 
 VERB struct node *rms(struct graph *g, struct node *x) { return graph_emit(g, &op_rms, NULL, x); }
 
@@ -224,7 +210,7 @@ ATTRIBUTES(outside, struct range,
 OP(outside, .inputs = "x[..]",
    .outputs = "y:REAL[1]",
    .about = "share of the values below low or above high; no gradient",
-   ATTR(outside), .infer = one_part);
+   ATTR(outside), .infer = number);
 
 VERB struct node *outside(struct graph *g, struct node *x, double low, double high)
 {

@@ -17,14 +17,8 @@ static int infer(struct node *n, struct err *e)
 {
     const struct attr *at = n->attr;
     struct shape x = n->in[0]->shape;
-    if (n->in[0]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
     node_value(n, n->in[0]->dtype, x);
     if (!n->in[1]) return at->zero_centred ? err_set(e, "without a gain none is zero-centred") : 0;
-    struct shape gain = n->in[1]->shape;
-    if (n->in[1]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
-    if (gain.rank != 1 || gain.dim[0] != shape_last(x))
-        return err_set(e, "gain has %lld values, rows have %lld", (long long)shape_count(gain),
-                       (long long)shape_last(x));
     node_parts(n, shape_rows(x), shape_last(x));
     return 0;
 }
@@ -114,7 +108,7 @@ static void backward(const struct args *a)
 KERNELS(rmsnorm) = { forward, backward, NULL };
 
 ATTRIBUTES(rmsnorm, struct attr,
-    REAL(struct attr, eps, NEEDED, 0, 1, "", "beside the mean square"),
+    REAL(struct attr, eps, NEEDED, 0, HUGE_VAL, "", "beside the mean square"),
     BOOL(struct attr, zero_centred, 0, "times 1 + gain"));
 OP(rmsnorm, .inputs = "x[..,D] gain?[D]",
    .outputs = "y[..,D]",
