@@ -1,5 +1,5 @@
-/* CUDA side of runtime/ops/count_chosen.c. A block takes a group of tokens and counts in shared memory; sums of integers
-   have no order. Bound by memory, which it reads once, where there are as many groups as multiprocessors. */
+/* CUDA side of runtime/ops/count_chosen.c. A block takes a group of tokens and counts in shared memory; sums of
+   integers have no order. Bound by memory, which it reads once, where there are as many groups as multiprocessors. */
 #include "warp.cuh"
 
 enum { THREADS = 1024, SHARED = 48 << 10 };

@@ -29,7 +29,8 @@ static struct node *biased(struct build *b, struct pick self, const struct routi
 
 static struct node *buffer(struct build *b, const struct state *s, const char *name)
 {
-    return graph_buffer(b->graph, arena_text(b->arena, "%s.router.%s", s->path, name), DTYPE_REAL, SHAPE(s->experts), 0);
+    const char *path = arena_text(b->arena, "%s.router.%s", s->path, name);
+    return graph_buffer(b->graph, path, DTYPE_REAL, SHAPE(s->experts), 0);
 }
 
 static void update(struct build *b, void *state, struct update u)

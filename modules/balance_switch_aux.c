@@ -1,5 +1,5 @@
-/* Balance loss: alpha * sum over i of load_i P_i, load_i = E n_i / (K T) a constant and P_i the mean probability of expert
-   i: 1 when both are uniform. By what n is counted over:
+/* Balance loss: alpha * sum over i of load_i P_i, load_i = E n_i / (K T) a constant and P_i the mean probability of
+   expert i: 1 when both are uniform. By what n is counted over:
        micro      the micro-batch. Fedus 2021 (Switch)
        sequence   each sequence, of which the mean is taken. DeepSeek-V2, V3 (with counts = "unbiased"), Moonlight
        global     all micro-batches and ranks of a step: of the step before, so that gradients do not depend on how the
@@ -15,8 +15,8 @@ enum counts { CHOSEN, FIRST, UNBIASED };
 struct conf { double alpha, device, communication; int scope, counts, groups, per_token; };
 static const struct param params[] = {
     REAL(struct conf, alpha, 0.01, 0, 10, "",
-         "weight of the loss of experts, which is 1 at even load in each layer, and summed over layers (Switch, DeepSeek, "
-         "Megatron). Of a coefficient for transformers, whose loss is K there and a mean over L layers, take K / L"),
+         "weight of the loss of experts, in the convention of Switch, DeepSeek and Megatron: 1 at even load in each of "
+         "L layers, and their sum; of a coefficient for transformers (K at even load, a mean over layers) take K / L"),
     REAL(struct conf, device, 0, 0, 10, "", "weight of the loss of devices, likewise"),
     REAL(struct conf, communication, 0, 0, 10, "", "weight of the loss of what devices are sent, likewise"),
     CHOICE(struct conf, scope, MICRO, "micro sequence global", "what is to be even: each micro-batch, each sequence, "

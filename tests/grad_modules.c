@@ -17,7 +17,7 @@ static const struct { const char *param; bool train; const char *sets; } needs[]
     { "balance bias centred", false, TEXT({"ffn.balance.bias.gamma": 0.1, "ffn.balance.bias.clip": 0.15}) },
     { "balance bias ema", false, TEXT({"ffn.balance.bias.gamma": 0.1, "ffn.balance.bias.rule": "proportional"}) },
     { "balance bias clip", false, TEXT({"ffn.balance.bias.gamma": 0.1, "ffn.balance.bias.clip": 0.15}) },
-    { "balance gate_pro penalty", false, TEXT({"ffn.balance.gate_pro.penalty": 1}) },
+    { "balance gate_pro penalty", false, TEXT({"ffn.balance.gate_pro.penalty": 0.02}) },
     { "balance switch_aux counts", false, TEXT({"ffn.router.score": "sigmoid",
                                                 "ffn.balance": ["switch_aux", {"module": "bias", "gamma": 0.1}]}) },
     { "balance switch_aux device", false, TEXT({"ffn.balance.switch_aux.groups": 2}) },
