@@ -8,8 +8,8 @@
 #include "kernel.cuh"
 #include "ptx.cuh"
 
-enum { Q, K, V, START, POS, SINK, REL };
-enum { O, LOGIT_MAX, SINK_MASS };                           /* outputs */
+enum { Q, K, V, START, POS, SINK, REL, INDEX };
+enum { O, LOGIT_MAX, SINK_MASS, MASS };                         /* outputs */
 enum { LSE };                                               /* saved: REAL [T,H], to base 2 */
 enum { TILE = 64 };                                         /* rows of a tile, and keys */
 #define LOG2E 1.4426950408889634f
@@ -139,7 +139,11 @@ static __device__ inline void add_pieces(struct sum to, int width, int column, P
 /* What backward makes first: delta = do . o of each row, [T,H], and the spans, [B,tiles]. */
 struct backward_scratch { float *delta; struct span *spans; };
 
-/* The whole of a call: bf16 on tensor cores for heads up to 256 wide, all else in float. */
+/* The whole of a call: where an index names the keys, bf16 on tensor cores for heads up to 256 wide, all else in
+   float. */
+void attention_forward_named(const struct args *a, struct sizes s, float *tops);
+void attention_backward_named(const struct args *a, struct sizes s, struct backward_scratch b, void *scratch);
+size_t attention_named_scratch(const struct args *a, const struct sizes &s);
 void attention_forward_bf16(const struct args *a, struct sizes s, float *tops);
 void attention_forward_float(const struct args *a, struct sizes s, float *tops);
 void attention_backward_bf16(const struct args *a, struct sizes s, struct backward_scratch b);
@@ -156,12 +160,5 @@ static inline dim3 attention_grid(const struct args *a, const struct sizes &s, i
     return dim3(x, s.groups, (unsigned)(a->in[START].shape.dim[0] * s.cuts));
 }
 static inline int blocks_for(int n, int per) { return (n + per - 1) / per; }
-
-/* Shared memory beyond 48 KiB must be asked for. */
-#define LAUNCH_SHARED(a, kernel_, grid, block, bytes, ...) do { \
-    auto *chosen_ = &kernel_; \
-    CUDA(cudaFuncSetAttribute(chosen_, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(bytes))); \
-    LAUNCH(a, chosen_, grid, block, bytes, __VA_ARGS__); \
-} while (0)
 
 #endif

@@ -26,6 +26,7 @@ threshold_forward(const float *key, const int32_t *index, float *y, int32_t *nex
         const int32_t *of = index + t * k;
         float best = NAN;
         int at = INT32_MAX;
+        #pragma unroll 1
         for (int j = lane_of(); j < k; j += WARP) legal(fault, FAULT_EXPERT, of[j], experts);
         for (int e = lane_of(); e < experts; e += WARP)
             if (!is_chosen(of, k, e) && goes_before(row[e], e, best, at)) best = row[e], at = e;

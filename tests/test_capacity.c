@@ -387,7 +387,8 @@ static void test_messages(void **state)
     check_message(g, drop_over_capacity(g, index, NULL, 4, 1, 1, PRIORITY_GATE), "there are none");
     check_message(g, drop_over_capacity(g, index, key, 4, 1, 1, PRIORITY_TOKEN), "'gate' is [6,4]");
     check_message(g, drop_over_capacity(g, gate, NULL, 4, 1, 1, PRIORITY_TOKEN), "'index' is REAL, I32 is needed");
-    check_message(g, drop_over_capacity(g, index, NULL, 4, 1, 0, PRIORITY_TOKEN), "capacity = 0, it must be at least 1");
+    check_message(g, drop_over_capacity(g, index, NULL, 4, 1, 0, PRIORITY_TOKEN),
+                  "capacity = 0, it must be at least 1");
     check_message(g, drop_over_capacity(g, index, NULL, 4, 5, 1, PRIORITY_TOKEN), "into 5 groups");
     check_message(g, dispatch(g, index, 4, -1), "rows = -1, it must be at least 0");
     graph_free(g);

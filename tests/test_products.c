@@ -435,16 +435,16 @@ static void test_broken_target(void **state)
          grouped_matmul(g, act_in(g, 3, 5), real_in(g, 3, 2, 5), int_in(g, SHAPE(3), 0, 1, 2))) \
     CASE(heads, "4 query heads cannot share 3 key heads", ATTEND(.q = Q16, .k = act_in(g, 16, 3, 8), \
          .v = act_in(g, 16, 3, 8), .start = STARTS, .scale = 1)) \
-    CASE(width, "'k' is [16,2,4], [T,G,W] or [B,C,G,W] is needed: W is 8 in 'q', not 4", ATTEND(.q = Q16, .k = act_in(g, 16, 2, 4), .v = act_in(g, 16, 2, 4), \
-         .start = STARTS, .scale = 1)) \
+    CASE(width, "'k' is [16,2,4], [T,G,W] or [B,C,G,W] is needed: W is 8 in 'q', not 4", \
+         ATTEND(.q = Q16, .k = act_in(g, 16, 2, 4), .v = act_in(g, 16, 2, 4), .start = STARTS, .scale = 1)) \
     CASE(values, "G is 2 in 'k', not 1", ATTEND(.q = Q16, .k = act_in(g, 16, 2, 8), \
          .v = act_in(g, 16, 1, 8), .start = STARTS, .scale = 1)) \
     CASE(start, "T is 16 in 'q', not 8", ATTEND(.q = Q16, .k = act_in(g, 8, 2, 8), .v = act_in(g, 8, 2, 8), \
          .start = STARTS, .scale = 1)) \
-    CASE(window, "window = -1, it must be at least 0", ATTEND(.q = Q16, .k = act_in(g, 16, 2, 8), .v = act_in(g, 16, 2, 8), \
-         .start = STARTS, .scale = 1, .window = -1)) \
-    CASE(scale, "scale = 0, it must be above 0", ATTEND(.q = Q16, .k = act_in(g, 16, 2, 8), .v = act_in(g, 16, 2, 8), .start = STARTS, \
-         .scale = 0)) \
+    CASE(window, "window = -1, it must be at least 0", ATTEND(.q = Q16, .k = act_in(g, 16, 2, 8), \
+         .v = act_in(g, 16, 2, 8), .start = STARTS, .scale = 1, .window = -1)) \
+    CASE(scale, "scale = 0, it must be above 0", ATTEND(.q = Q16, .k = act_in(g, 16, 2, 8), \
+         .v = act_in(g, 16, 2, 8), .start = STARTS, .scale = 0)) \
     CASE(targets, "'target' is [1,2], [B,S] is needed: T is 3 in 'h', B S is 2", \
          cross_entropy(g, act_in(g, 3, 5), real_in(g, 4, 5), int_in(g, SHAPE(1, 2), 0, 0)))
 

@@ -146,6 +146,9 @@ static void test_refusals(void **state)
     REFUSES("topk", "'key' is I32, REAL is needed", NODE("key", ids), WHOLE("k", 2));
     REFUSES("carry", "'how' must be one of: sum mean max last", NODE("x", x), WORD("how", "least"));
     REFUSES("softcap", "'p' must be a number", NODE("x", x), WORD("p", "2"));
+    REFUSES("softcap", "p is no number", NODE("x", x), { .name = "p", .kind = GIVEN_REAL, .real = NAN });
+    REFUSES("columns", "n = 4294967296, it must be at most 2147483647", NODE("x", x), WHOLE("from", 0),
+            WHOLE("n", 1ll << 32));
     REFUSES("mul", ".. is [3,4] in 'x', not [3,2]", NODE("x", x), NODE("y", y));
     case_free(g);
 }

@@ -451,14 +451,16 @@ static void test_messages(void **state)
                   "'grad' is [4,3], [..] is needed: .. is [3,4] in 'w'");
     check_message(r.graph, adamw(r.graph, w, w, w, w, lr, lr, lr, adam), "'clip' is [1], [2] is needed");
     check_message(r.graph, muon(r.graph, flat, flat, flat, lr, clip, at), "'w' is [4], [..,N,D] is needed");
-    check_message(r.graph, muon(r.graph, w, w, other, lr, clip, at), "'m' is [4,3], [..,N,D] is needed: N is 3 in 'w', not 4");
+    check_message(r.graph, muon(r.graph, w, w, other, lr, clip, at),
+                  "'m' is [4,3], [..,N,D] is needed: N is 3 in 'w', not 4");
     check_message(r.graph, bias_step(r.graph, flat, values(&r, "counts", SHAPE(5)), clip, NULL, by_sign),
                   "'counts' is [5], [E] is needed: E is 4 in 'bias', not 5");
     check_message(r.graph, clip_heads(r.graph, w, flat, clip, (struct clip_heads_attr){ 100, 0.5, 2 }),
                   "2 groups do not divide 3 rows and 4 heads");
     check_message(r.graph, clip_heads(r.graph, other, flat, clip, (struct clip_heads_attr){ 0, 0.5, 2 }),
                   "limit = 0, it must be above 0");
-    check_message(r.graph, average(r.graph, w, other, clip, lr), "'w' is [4,3], [..] is needed: .. is [3,4] in 'average'");
+    check_message(r.graph, average(r.graph, w, other, clip, lr),
+                  "'w' is [4,3], [..] is needed: .. is [3,4] in 'average'");
     check_message(r.graph, average(r.graph, w, w, lr, lr), "'clip' is [1], [2] is needed");
     check_message(r.graph, global_norm(r.graph, 2, (struct node *[]){ w, ids }), "'grads[1]' is I32, REAL is needed");
     check_message(r.graph, global_norm(r.graph, 0, NULL), "there are no grads");

@@ -2,6 +2,7 @@
 #ifndef SLUICE_ATTRIBUTES_H
 #define SLUICE_ATTRIBUTES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum rope_where { ROPE_FIRST, ROPE_LAST, ROPE_PROPORTIONAL };
@@ -11,16 +12,21 @@ enum priority { PRIORITY_TOKEN, PRIORITY_CHOICE, PRIORITY_GATE };
 struct elementwise_attr { double p, q; };
 struct noise_attr { uint64_t name; int64_t kind, rank, dim[4]; };         /* enum noise_kind; the shape */
 
-/* What attention takes: k and v of the sequence or of caches; pos, sink and rel may be absent.
+/* What attention takes: k and v of the sequence or of caches; pos, sink, rel and index may be absent.
    window, chunk, softcap 0: none. */
 struct node;
 struct attention {
-    struct node *q, *k, *v, *start, *pos, *sink, *rel;
+    struct node *q, *k, *v, *start, *pos, *sink, *rel, *index;
     double scale;
     int64_t window, chunk;
     double softcap;
 };
 struct attention_attr { double scale, softcap; int64_t window, chunk; };
+
+/* What index_topk takes; pos may be absent. window, chunk: as attention's. */
+struct index_topk { struct node *q, *k, *w, *start, *pos; int64_t chosen, window, chunk; bool relu; };
+struct index_topk_attr { int64_t chosen, window, chunk, relu; };
+enum { INDEX_MOST = 4096 };                                 /* keys that an index may name for a token */
 
 struct adamw_attr { double beta1, beta2, eps, decay, rate; };             /* rate multiplies lr */
 struct muon_attr { double momentum, decay, scale; int nesterov, steps; }; /* scale: see optim_muon */

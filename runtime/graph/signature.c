@@ -31,12 +31,10 @@ static const char *value_read(const char *at, struct op_value *out)
         out->changed |= *at == '*';
         out->many |= *at == '.';
     }
-    snprintf(out->dtype, sizeof out->dtype, "ACT|REAL");
     if (at < end && *at == ':') {
         const char *dtype = at + 1;
         at = dtype + strcspn(dtype, "[ ");
         cut(out->dtype, sizeof out->dtype, dtype, at);
-        if (strcmp(out->dtype, "ANY") == 0) snprintf(out->dtype, sizeof out->dtype, "ACT|REAL|I32");
     }
     if (at < end && *at == '[') cut(out->shape, sizeof out->shape, at + 1, end - 1);
     return end + (*end == ' ');
@@ -146,13 +144,20 @@ static const char *shape_of_rank(const char *at, int rank, const char **end)
     }
 }
 
+/* What a value may be, by what its text says. */
+static const char *dtypes_of(const char *said)
+{
+    return *said == 0 ? "ACT|REAL" : strcmp(said, "ANY") == 0 ? "ACT|REAL|I32" : said;
+}
+
 /* A text with words in place of its bars: "ACT|REAL" is "ACT or REAL". */
 enum { SPELT = 160 };
 static const char *spell(char out[SPELT], const char *text, const char *bar)
 {
     size_t n = 0;
     for (; *text && n < SPELT; text++)
-        n += (size_t)snprintf(out + n, SPELT - n, "%.*s", *text == '|' ? (int)strlen(bar) : 1, *text == '|' ? bar : text);
+        n += (size_t)(*text == '|' ? snprintf(out + n, SPELT - n, "%s", bar)
+                                   : snprintf(out + n, SPELT - n, "%c", *text));
     return out;
 }
 
@@ -162,8 +167,9 @@ int op_fits(struct extents *x, const struct op_value *value, struct decl decl, s
     struct err why = { "" };
     if (value->many) snprintf(name, sizeof name, "%s[%d]", value->name, value->number);
     else snprintf(name, sizeof name, "%s", value->name);
-    if (!strstr(value->dtype, dtype_name[decl.dtype]))
-        return err_set(e, "'%s' is %s, %s is needed", name, dtype_name[decl.dtype], spell(needed, value->dtype, " or "));
+    const char *dtypes = dtypes_of(value->dtype), *dtype = dtype_name[decl.dtype];
+    if (!strstr(dtypes, dtype))
+        return err_set(e, "'%s' is %s, %s is needed", name, dtype, spell(needed, dtypes, " or "));
     if (!*value->shape) return 0;
     const char *end, *at = shape_of_rank(value->shape, decl.shape.rank, &end);
     if (at && shape_fits(x, name, at, end, decl.shape, &why)) return 0;
@@ -196,7 +202,7 @@ static int bound_break(const struct param *p, double value, double least, double
 {
     if (p->type == PARAM_CHOICE) return err_set(e, "%s must be one of: %s", p->name, p->choices);
     if (isnan(value)) return err_set(e, "%s is no number", p->name);
-    if (least == ABOVE_0) return err_set(e, "%s = %.10g, it must be above 0", p->name, value);
+    if (value < least && least == ABOVE_0) return err_set(e, "%s = %.10g, it must be above 0", p->name, value);
     if (most < INT32_MAX) return err_set(e, "%s = %.10g, it must be %.10g to %.10g", p->name, value, least, most);
     if (value < least) return err_set(e, "%s = %.10g, it must be at least %.10g", p->name, value, least);
     return err_set(e, "%s = %.10g, it must be at most %.10g", p->name, value, most);

@@ -12,7 +12,7 @@
 #include "graph.h"
 #include "base/param.h"
 
-/* dtype: in full, "ACT|REAL"; number: which it is of any number. */
+/* number: which it is of any number. */
 struct op_value { char name[16], dtype[16], shape[32]; bool optional, changed, many; int number; };
 bool op_input(const struct op *op, int i, struct op_value *out);             /* false: the op has no input i */
 bool op_output(const struct op *op, int i, struct op_value *out);

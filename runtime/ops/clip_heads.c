@@ -61,7 +61,7 @@ static void forward(const struct args *a)
 KERNELS(clip_heads) = { forward, NULL, NULL };
 
 ATTRIBUTES(clip_heads, struct clip_heads_attr,
-    REAL(struct clip_heads_attr, limit, NEEDED, ABOVE_0, HUGE_VAL, "", "of logits, above 0"),
+    REAL(struct clip_heads_attr, limit, NEEDED, ABOVE_0, HUGE_VAL, "", "of logits"),
     REAL(struct clip_heads_attr, power, NEEDED, 0, 1, "", "this weight's share of the factor"),
     INT(struct clip_heads_attr, groups, NEEDED, 1, INT32_MAX, "", "of rows, in the order of heads"));
 OP(clip_heads, .inputs = "w*:REAL[N,D] most:REAL[H] clip:REAL[2]",

@@ -162,7 +162,7 @@ KERNELS(rope) = { forward, backward, NULL };
 ATTRIBUTES(rope, struct attr,
     INT(struct attr, width, NEEDED, 0, INT32_MAX, "values", "of a head that are rotated, an even number"),
     CHOICE(struct attr, where, NEEDED, "first last proportional", "which of them"),
-    REAL(struct attr, base, NEEDED, ABOVE_0, HUGE_VAL, "", "of the frequencies, above 0"));
+    REAL(struct attr, base, NEEDED, ABOVE_0, HUGE_VAL, "", "of the frequencies"));
 OP(rope, .inputs = "x[T,H,W] start:I32[B,S] pos?:I32[1]",
    .outputs = "y[T,H,W]",
    .about = "pairs of a head rotated by their frequency times the position in the document (Su 2021)",

@@ -8,25 +8,32 @@
 
 enum { DECODE_QUERIES = 8 };
 
-/* Scores of keys [j, j+n) with each query, rows of STEP. A sum over lanes is a sum of rows once
-   LANES keys are transposed. */
-static void decode_scores(const struct keys *keys, const struct block *q, int64_t j, int64_t n, const real *rows,
-                       real *line, real *score)
+/* Products of keys [j, j+n), or of those that `named` names, with each of `count` rows, in rows of `stride`. A sum over
+   lanes is a sum of rows once LANES keys are transposed. */
+INLINE void decode_products(const struct keys *keys, const int32_t *named, int64_t j, int64_t n, int64_t count,
+                            const real *rows, real *line, real *to, int64_t stride)
 {
     int64_t wide = padded(keys->width);
     _Alignas(64) real part[DECODE_QUERIES][LANES * LANES] = { 0 }, transposed[LANES * LANES];
     for (int64_t k = 0; k < n; k += LANES) {
         for (int64_t l = 0; l < LANES && k + l < n; l++) {
-            const real *key = key_row(keys, j + k + l, line);
-            for (int64_t i = 0; i < q->n; i++) vec_store(part[i] + l * LANES, products(wide, key, rows + i * wide));
+            const real *key = key_row(keys, named ? named[k + l] : j + k + l, line);
+            for (int64_t i = 0; i < count; i++) vec_store(part[i] + l * LANES, products(wide, key, rows + i * wide));
         }
-        for (int64_t i = 0; i < q->n; i++) {
+        for (int64_t i = 0; i < count; i++) {
             vec sum = { 0 };
             transpose_matrix(LANES, LANES, part[i], transposed);
             for (int l = 0; l < LANES; l++) sum += vec_load(transposed + l * LANES);
-            vec_store(score + i * STEP + k, sum);
+            vec_store(to + i * stride + k, sum);
         }
     }
+}
+
+/* Scores of keys [j, j+n) with each query, rows of STEP. */
+static void decode_scores(const struct keys *keys, const struct block *q, int64_t j, int64_t n, const real *rows,
+                          real *line, real *score)
+{
+    decode_products(keys, NULL, j, n, q->n, rows, line, score, STEP);
 }
 
 /* Takes the scores of query i into its running softmax: zeros where it may not look. */

@@ -3,11 +3,12 @@
 #define SLUICE_ATTEND_ROWS_H
 
 #include "attend.h"
+#include "cpu/seen.h"
 
-enum { Q, K, V, START, POS, SINK, REL };
-enum { O, LOGIT_MAX, SINK_MASS };                           /* outputs */
+enum { Q, K, V, START, POS, SINK, REL, INDEX };
+enum { O, LOGIT_MAX, SINK_MASS, MASS };                           /* outputs */
 enum { LSE };                                               /* saved: REAL [T,H], to base 2 */
-enum { TOPS, KEYS, VALUES, SUMS };                          /* work */
+enum { TOPS, SUMS, KEYS, VALUES };                          /* work */
 enum { STEP = 128, AHEAD = 8 };                             /* keys whose scores are in work at once */
 #define LOG2E ((real)1.4426950408889634)
 
@@ -46,15 +47,6 @@ struct block {
     _Alignas(64) lane_int first[QUERIES], last[QUERIES];
 };
 
-/* The first key that a query at `here` may see of a document from `start`: one past it if there is none. */
-static int64_t first_seen(const struct sizes *s, int64_t here, int64_t start)
-{
-    int64_t first = start, window = here - s->window + 1;
-    if (s->window && window > first) first = window;
-    if (s->chunk && here - (here - start) % s->chunk > first) first = here - (here - start) % s->chunk;
-    return first <= here ? first : here + 1;
-}
-
 /* Key head `head` counts through all sequences. */
 static struct block block_of(const struct args *a, const struct sizes *s, int64_t head, int64_t number)
 {
@@ -67,7 +59,7 @@ static struct block block_of(const struct args *a, const struct sizes *s, int64_
         int64_t token = first_token + at, here = s->pos + at, start = ints(&a->in[START])[token];
         INVARIANT(start >= 0 && start <= s->keys && here < s->keys, "query at %lld of %lld in a document from %lld",
                   (long long)here, (long long)s->keys, (long long)start);
-        int64_t first = first_seen(s, here, start), last = here + 1;
+        int64_t first = first_key(here, start, s->window, s->chunk), last = here + 1;
         q.row[i] = token * s->heads + first_head + h;
         q.first[i] = (lane_int)first;
         q.last[i] = (lane_int)last;
