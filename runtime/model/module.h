@@ -24,7 +24,7 @@ struct traits {
     bool largest_keys;    /* select: of each token the top_k largest keys, whatever other tokens have */
     bool asks_noise;    /* balance: how likely another draw of normal noise had changed the choice */
     bool alone;    /* balance: keeps the load even by the logits that choose, and beside no other rule */
-    int expert_groups;                                      /* into how many equal ones experts are divided; 0, 1: none */
+    int expert_groups;    /* balance: equal groups that experts are divided into; 0, 1: none */
     int mtp_blocks;                                         /* blocks that MTP adds */
     double lr; int warmup, averages_from;                   /* optimizer, schedule, average: as set */
 };
