@@ -181,7 +181,8 @@ static void normalize_gradient(const struct args *a)
 }
 TWIN(normalize, normalize_rows, normalize_gradient);
 
-/* ---- row_entropy: ln s - (sum of p ln p) / s, s = sum of p. A p of 0 adds 0; a row of zeros has none: NaN ---- */
+/* ---- row_entropy: ln s - (sum of p ln p) / s, s = sum of p. A p of 0 adds 0; a row of zeros has none: NaN.
+        dp = -dy (ln p - ln s + y) / s, 0 where p is 0 ---- */
 
 template <bool HELD> ROWS_KERNEL row_entropy_forward(struct rows r, struct view p, float *y)
 {
@@ -197,12 +198,35 @@ template <bool HELD> ROWS_KERNEL row_entropy_forward(struct rows r, struct view 
     }
 }
 
+template <bool HELD>
+ROWS_KERNEL row_entropy_backward(struct rows r, struct view p, const float *y, const float *dy, struct sum dp)
+{
+    for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
+        struct row<HELD> row(p, w, r);
+        float sum = sum_of_row(row);
+        if (!w.d) continue;
+        float by = -divide(dy[w.row], sum), less = y[w.row] - logf(sum);
+        for (int i = 0; i < row.pieces(); i++) {
+            struct eight u = row.piece(i);
+            for (int l = 0; l < LANES; l++) u.v[l] = u.v[l] > 0 ? by * (logf(u.v[l]) + less) : 0;
+            row_add(dp, row.at, row.column(i), w.d, u);
+        }
+    }
+}
+
 static void row_entropy_rows(const struct args *a)
 {
     LAUNCH_ROWS(a, row_entropy_forward, rows_of(a->in[0].shape), view_of(a->in[0]), reals(&a->out[0]));
 }
 
-TWIN(row_entropy, row_entropy_rows);
+static void row_entropy_gradient(const struct args *a)
+{
+    if (a->din[0].data)
+        LAUNCH_ROWS(a, row_entropy_backward, rows_of(a->in[0].shape), view_of(a->in[0]), reals(&a->out[0]),
+                    reals(&a->dout[0]), sum_of(a, 0));
+}
+
+TWIN(row_entropy, row_entropy_rows, row_entropy_gradient);
 
 /* ---- cumsum: a warp walks along a row, or back from its end;  dx is that of dy from the end ---- */
 

@@ -73,6 +73,31 @@ static void check_groups(const struct conf *c, const struct traits *router, cons
                        router->group_limit, router->groups, room, router->top_k);
 }
 
+static void check_balance(const struct conf *c, const char *path, struct problems *problems)
+{
+    struct traits router = module_traits(c->router);
+    const char *moves = NULL;
+    for (int i = 0; i < c->balance.n; i++) {
+        struct pick p = c->balance.pick[i];
+        struct traits t = module_traits(p);
+        char key[64];
+        snprintf(key, sizeof key, "balance.%s", p.module->name);
+        if (t.expert_groups && c->experts % t.expert_groups != 0)
+            module_problem(problems, path, key, "divides experts into %d equal groups, and %d experts cannot be",
+                           t.expert_groups, c->experts);
+        if (p.module->balance_key && moves)
+            module_problem(problems, path, key, "moves the key, as '%s' does: take one of them", moves);
+        if (p.module->balance_key) moves = p.module->name;
+        if (t.alone && c->balance.n > 1)
+            module_problem(problems, path, key, "makes the load even by itself: take no other rule");
+        if (t.alone && !router.largest_keys)
+            module_problem(problems, path, key, "needs a choice of the largest keys: router.select = \"top_k\"");
+        if (t.alone && router.top_k >= c->experts)
+            module_problem(problems, path, key, "with router.top_k = %d every one of %d experts is chosen: at most %d",
+                           router.top_k, c->experts, c->experts - 1);
+    }
+}
+
 static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {
     (void)model;
@@ -96,6 +121,7 @@ static void check(struct pick self, const struct model_conf *model, const char *
                        c->shared.module->name, idle_of(c));
     check_groups(c, &router, path, problems);
     check_noise(c, path, problems);
+    check_balance(c, path, problems);
 }
 
 /* REAL [T,E]: 1 where a token goes to an expert, else 0. */

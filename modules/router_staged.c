@@ -147,7 +147,7 @@ static struct routing build(struct build *b, struct pick self, struct node *u, i
     r.key = r.noisy.choice == r.noisy.gate ? r.score : score_of(g, c, annealed(g, r.noisy.choice, above));
     for (int i = 0; i < balance.n; i++) {
         struct pick p = balance.pick[i];
-        if (p.module->balance_key) r.key = p.module->balance_key(b, p, r.key);
+        if (p.module->balance_key) r.key = p.module->balance_key(b, p, &r);
     }
     c->select.module->select(b, c->select, &r);                                                 /* [T,K] */
     r.gate = pick(g, r.score, r.index);

@@ -20,6 +20,18 @@ static const struct { const char *param; bool train; const char *sets; } needs[]
     { "router staged gate_on", false, TEXT({"ffn.router.top_k": 1}) },    /* one input, one expert */
     { "norm rms zero_centred", true, TEXT({"optim.decay_gains": true}) },    /* but for decay 1 + w is as good as w */
     { "dispatch capacity until", false, TEXT({"ffn.dispatch.start": 3}) },
+    { "balance bias centred", false, TEXT({"ffn.balance.bias.gamma": 0.1, "ffn.balance.bias.clip": 0.15}) },
+    { "balance bias ema", false, TEXT({"ffn.balance.bias.gamma": 0.1, "ffn.balance.bias.rule": "proportional"}) },
+    { "balance bias clip", false, TEXT({"ffn.balance.bias.gamma": 0.1, "ffn.balance.bias.clip": 0.15}) },
+    { "balance gate_pro penalty", false, TEXT({"ffn.balance.gate_pro.penalty": 0.02}) },
+    { "balance switch_aux counts", false, TEXT({"ffn.router.score": "sigmoid",
+                                                "ffn.balance": ["switch_aux", {"module": "bias", "gamma": 0.1}]}) },
+    { "balance switch_aux device", false, TEXT({"ffn.balance.switch_aux.groups": 2}) },
+    { "balance switch_aux communication", false, TEXT({"ffn.router.top_k": 1, "ffn.balance.switch_aux.groups": 2}) },
+    { "balance switch_aux groups", false, TEXT({"ffn.balance.switch_aux.groups": 2, "ffn.balance.switch_aux.device": 1})
+    },
+    { "balance switch_aux per_token", false, TEXT({"ffn.router.top_k": 1, "ffn.balance.switch_aux.groups": 2,
+                                                   "ffn.balance.switch_aux.communication": 1}) },
     { "position rope base", false, TEXT({"attention.head_dim": 8}) },    /* of one pair alone the frequency is 1 */
 };
 

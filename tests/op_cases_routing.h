@@ -50,6 +50,9 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
 #define ADAMW(...) \
     adamw(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, __VA_ARGS__), \
           positive_in(g, 1), positive_in(g, 1), positive_in(g, 2), (struct adamw_attr){ 0.9, 0.95, 1e-8, 0.1, 1 })
+#define BIAS_STEP(target, rule, centred, ...) \
+    bias_step(g, real_in(g, __VA_ARGS__), positive_in(g, __VA_ARGS__), positive_in(g, 2), target, \
+              (struct bias_step_attr){ 1e-3, -0.5, 0.5, rule, centred })
 #define MUON(...) \
     muon(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, 1), \
          positive_in(g, 2), (struct muon_attr){ 0.95, 0.1, 0.2, 1, 5 })
@@ -116,6 +119,11 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
     CASE(merge_groups, alone, merge_groups(g, real_in(g, 2, 2), int_in(g, SHAPE(2, 2), 1, 0, 2, 3), 1)) \
     CASE(load, integers, load(g, int_in(g, SHAPE(4), 3, 3, 2, 0))) \
     CASE(load, reals, load(g, positive_in(g, 5))) \
+    CASE(count_chosen, one, count_chosen(g, int_in(g, SHAPE(3, 2), 1, 0, 1, 2, 0, 1), 3, 3, 1, false)) \
+    CASE(count_chosen, parts, count_chosen(g, int_in(g, SHAPE(4, 3), 1, 0, 2, 2, -1, 3, 4, 0, 1, 3, 3, 9), 4, 2, 2, \
+                                           false)) \
+    CASE(count_chosen, once, count_chosen(g, int_in(g, SHAPE(4, 3), 1, 0, 2, 2, -1, 3, -1, -1, 4, 3, 3, 9), 4, 2, 2, \
+                                          true)) \
     CASE(dispatch, mixed, dispatch(g, int_in(g, SHAPE(3, 2), 1, 0, 1, 2, 0, 1), 3, 0)) \
     CASE(dispatch, empty, dispatch(g, int_in(g, SHAPE(4, 1), 2, 0, 2, 0), 5, 0)) \
     CASE(dispatch, same, dispatch(g, int_in(g, SHAPE(3, 1), 0, 0, 0), 1, 0)) \
@@ -152,7 +160,9 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
     CASE(adamw, vector, ADAMW(7)) \
     CASE(muon, tall, MUON(5, 3)) \
     CASE(muon, stack, MUON(3, 2, 5)) \
-    CASE(bias_step, sign, bias_step(g, real_in(g, 5), positive_in(g, 5), positive_in(g, 2), 1e-3)) \
+    CASE(bias_step, sign, BIAS_STEP(NULL, BIAS_SIGN, false, 5)) \
+    CASE(bias_step, centred, BIAS_STEP(NULL, BIAS_PROPORTIONAL, true, 5)) \
+    CASE(bias_step, target, BIAS_STEP(positive_in(g, 3), BIAS_SIGN, false, 3)) \
     CASE(clip_heads, own, CLIP_HEADS(4, 4, 12, 5)) \
     CASE(clip_heads, shared, CLIP_HEADS(2, 6, 12, 7)) \
     CASE(average, vector, AVERAGE_OF(positive_in(g, 1), 7)) \
@@ -188,6 +198,8 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
     CASE(combine, large_ragged, combine(g, ragged_in(g, 800, 1000, 33), count_in(g, SHAPE(1000), holes_order), \
                                         count_in(g, SHAPE(300, 4), holes_inverse), real_in(g, 300, 4))) \
     CASE(dispatch, large_bound, dispatch(g, count_in(g, SHAPE(5000, 3), choice_and_beyond), 11, 12000)) \
+    CASE(count_chosen, large, count_chosen(g, count_in(g, SHAPE(5000, 3), choice_and_beyond), 12, 4, 5, false)) \
+    CASE(count_chosen, large_once, count_chosen(g, count_in(g, SHAPE(5000, 3), choice_and_beyond), 12, 6, 1, true)) \
     CASE(topk_columns, large, topk_columns(g, real_in(g, 1500, 37), 3, 45)) \
     CASE(topk_columns, large_ties, topk_columns(g, real_count_in(g, SHAPE(4500, 19), few_keys), 1, 1000)) \
     CASE(topk_columns, every, topk_columns(g, real_in(g, 1500, 5), 1, 1500)) \
@@ -224,7 +236,7 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
                               count_in(g, SHAPE(30, 4), wide_inverse))) \
     CASE(combine, wide, combine(g, act_in(g, 120, 520), count_in(g, SHAPE(120), wide_order), \
                                 count_in(g, SHAPE(30, 4), wide_inverse), real_in(g, 30, 4))) \
-    CASE(bias_step, many, bias_step(g, real_in(g, 70), positive_in(g, 70), positive_in(g, 2), 1e-3)) \
+    CASE(bias_step, many, BIAS_STEP(NULL, BIAS_SIGN, true, 70)) \
     CASE(clip_heads, large, CLIP_HEADS(9, 27, 270, 301)) \
     CASE(clip_heads, many, CLIP_HEADS(300, 300, 600, 7)) \
     CASE(average, large, AVERAGE_OF(positive_in(g, 1), 300, 133))

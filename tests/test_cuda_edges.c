@@ -33,7 +33,8 @@
     CASE(clip_heads, small, clip_heads(g, real_in(g, 6, 5), positive_in(g, 6), positive_in(g, 2), \
                                        (struct clip_heads_attr){ 0.05, 0.5, 3 })) \
     CASE(average, small, average(g, real_in(g, 11), real_in(g, 11), positive_in(g, 2), positive_in(g, 1))) \
-    CASE(bias_step, small, bias_step(g, real_in(g, 4), positive_in(g, 4), positive_in(g, 2), 1e-3)) \
+    CASE(bias_step, small, bias_step(g, real_in(g, 4), positive_in(g, 4), positive_in(g, 2), NULL, \
+                                         (struct bias_step_attr){ 1e-3, -1, 1, BIAS_SIGN, false })) \
     CASE(update_ratio, two, update_ratio(g, 2, (struct node *[]){ positive_in(g, 2), positive_in(g, 2) }))
 EDGE_CASES(BENCH_BUILD)
 

@@ -225,6 +225,8 @@ static void test_muon_momentum(void **state)
     check_momentum(1, 4, 1, 1);
 }
 
+static const struct bias_step_attr by_sign = { 1e-3, -1, 1, BIAS_SIGN, false };
+
 static void test_bias_step(void **state)
 {
     (void)state;
@@ -232,7 +234,7 @@ static void test_bias_step(void **state)
     struct run r = run_new();
     struct node *bias = values(&r, "bias", SHAPE(4)), *counts = values(&r, "counts", SHAPE(4)),
                 *clip = values(&r, "clip", SHAPE(2));
-    struct node *range = bias_step(r.graph, bias, counts, clip, 1e-3);
+    struct node *range = bias_step(r.graph, bias, counts, clip, NULL, by_sign);
     run_start(&r, 1);
     run_fill(&r, bias, 0, 0, 0, 0);
     run_fill(&r, counts, 3, 3, 2, 0);
@@ -245,6 +247,35 @@ static void test_bias_step(void **state)
     assert_near(run_reals(&r, bias), 4, expected, 1e-8);
     assert_reals(run_reals(&r, range), 1e-8, .002);
     run_free(&r);
+}
+
+/* Golden: the steps of one batch by each rule, (3, 3, 2, 0) for a mean of 2; kept within bounds; towards targets. */
+static void test_bias_rules(void **state)
+{
+    (void)state;
+    static const struct { struct bias_step_attr a; bool target; double want[4]; } kind[] = {
+        { { 1e-3, -1, 1, BIAS_SIGN, true }, false, { -.00075, -.00075, .00025, .00125 } },
+        { { 1e-3, -1, 1, BIAS_PROPORTIONAL, false }, false, { -.0005, -.0005, 0, .001 } },
+        { { 1e-3, -1, 1, BIAS_PROPORTIONAL, true }, false, { -.0005, -.0005, 0, .001 } },
+        { { 1e-3, -.0004, .0007, BIAS_PROPORTIONAL, false }, false, { -.0004, -.0004, 0, .0007 } },
+        { { 1e-3, -1, 1, BIAS_SIGN, false }, true, { .001, 0, -.001, 0 } },
+        { { 1e-3, -1, 1, BIAS_PROPORTIONAL, false }, true, { .00025, 0, -.001, 0 } },
+    };
+    for (int i = 0; i < COUNT(kind); i++) {
+        struct run r = run_new();
+        struct node *bias = values(&r, "bias", SHAPE(4)), *counts = values(&r, "counts", SHAPE(4)),
+                    *clip = values(&r, "clip", SHAPE(2)), *target = kind[i].target ? values(&r, "target", SHAPE(4))
+                                                                                   : NULL;
+        bias_step(r.graph, bias, counts, clip, target, kind[i].a);
+        run_start(&r, 1);
+        run_fill(&r, bias, 0, 0, 0, 0);
+        run_fill(&r, counts, 3, 3, 2, 0);
+        run_fill(&r, clip, 1, 1);
+        if (target) run_fill(&r, target, 4, 3, 1, 0);
+        run_forward(&r);
+        assert_near(run_reals(&r, bias), 4, kind[i].want, 1e-8);
+        run_free(&r);
+    }
 }
 
 /* Golden: a largest score of 250 under a limit of 100 is a factor of .4, of which queries and keys get the root. */
@@ -360,7 +391,7 @@ static void all_updates(int threads, double go, bool run, real *kept)
         muon(r.graph, changed[3], stack_grad, changed[4], lr, clip, at),
         muon(r.graph, changed[5], grad, changed[6], lr, clip, at)
     };
-    bias_step(r.graph, changed[7], counts, clip, 1e-3);
+    bias_step(r.graph, changed[7], counts, clip, NULL, by_sign);
     run_start(&r, threads);
     for (int i = 0; i < COUNT(changed); i++) run_normal(&r, changed[i], (uint64_t)i);
     for (int64_t i = 0; i < shape_count(shape); i++)
@@ -422,7 +453,7 @@ static void test_messages(void **state)
     check_message(r.graph, muon(r.graph, flat, flat, flat, lr, clip, at), "'w' is [4], [..,N,D] is needed");
     check_message(r.graph, muon(r.graph, w, w, other, lr, clip, at),
                   "'m' is [4,3], [..,N,D] is needed: N is 3 in 'w', not 4");
-    check_message(r.graph, bias_step(r.graph, flat, values(&r, "counts", SHAPE(5)), clip, 1e-3),
+    check_message(r.graph, bias_step(r.graph, flat, values(&r, "counts", SHAPE(5)), clip, NULL, by_sign),
                   "'counts' is [5], [E] is needed: E is 4 in 'bias', not 5");
     check_message(r.graph, clip_heads(r.graph, w, flat, clip, (struct clip_heads_attr){ 100, 0.5, 2 }),
                   "2 groups do not divide 3 rows and 4 heads");
@@ -446,7 +477,8 @@ int main(void)
         cmocka_unit_test(test_adamw_eps), cmocka_unit_test(test_newton_schulz_values),
         cmocka_unit_test(test_newton_schulz_of_rank_one), cmocka_unit_test(test_newton_schulz_transposed_and_scaled),
         cmocka_unit_test(test_stack_is_its_matrices), cmocka_unit_test(test_muon_momentum),
-        cmocka_unit_test(test_bias_step), cmocka_unit_test(test_clip_heads), cmocka_unit_test(test_average),
+        cmocka_unit_test(test_bias_step), cmocka_unit_test(test_bias_rules), cmocka_unit_test(test_clip_heads),
+        cmocka_unit_test(test_average),
         cmocka_unit_test(test_clip), cmocka_unit_test(test_skipped_step), cmocka_unit_test(test_threads_keep_bits),
         cmocka_unit_test(test_messages),
     };

@@ -606,6 +606,14 @@
 ---| sluice.balance.importance
 ---| "load" # loss on uneven expected load, under noise
 ---| sluice.balance.load
+---| "entropy" # loss on how sure and how even choices are
+---| sluice.balance.entropy
+---| "orthogonal" # loss on router rows that are alike
+---| sluice.balance.orthogonal
+---| "gate_pro" # of two experts that are alike the weaker is less likely
+---| sluice.balance.gate_pro
+---| "quantile" # a price on each expert, from quantiles of a step
+---| sluice.balance.quantile
 
 ---no balancing
 ---@class sluice.balance.none
@@ -614,12 +622,22 @@
 ---loss on load times probability
 ---@class sluice.balance.switch_aux
 ---@field [1]? "switch_aux"
----@field alpha? number|fun(layer: integer): number weight of the loss; default 0.01, 0 … 10
+---@field alpha? number|fun(layer: integer): number weight of the loss of experts, in the convention of Switch, DeepSeek and Megatron: 1 at even load in each of L layers, and their sum; of a coefficient for transformers (K at even load, a mean over layers) take K / L; default 0.01, 0 … 10
+---@field device? number|fun(layer: integer): number weight of the loss of devices, likewise; default 0, 0 … 10
+---@field communication? number|fun(layer: integer): number weight of the loss of what devices are sent, likewise; default 0, 0 … 10
+---@field scope? "micro"|"sequence"|"global"|fun(layer: integer): "micro"|"sequence"|"global" what is to be even: each micro-batch, each sequence, the batch of a whole step; default micro
+---@field counts? "chosen"|"first"|"unbiased"|fun(layer: integer): "chosen"|"first"|"unbiased" which choices count: all; the largest key's alone; those that a key without bias would make; default chosen
+---@field groups? integer|fun(layer: integer): integer devices, which hold experts in equal numbers; default 1, 1 … 4096
+---@field per_token? integer|fun(layer: integer): integer devices that a token may use (M); default 1, 1 … 4096
 
 ---bias on the selection, moved by counts (loss-free)
 ---@class sluice.balance.bias
 ---@field [1]? "bias"
 ---@field gamma? number|fun(layer: integer): number step of the bias; default 0.001, 0 … 1
+---@field rule? "sign"|"proportional"|fun(layer: integer): "sign"|"proportional" every step is gamma; or as large as what is lacking; default sign
+---@field centred? boolean|fun(layer: integer): boolean steps of all experts sum to 0; default false
+---@field ema? number|fun(layer: integer): number what a step keeps of the average of counts; 0: its own counts alone; default 0, 0 … 0.9999
+---@field clip? number|fun(layer: integer): number largest size of a bias; 0: any; default 0, 0 … 100
 
 ---keeps router logits small
 ---@class sluice.balance.z_loss
@@ -636,6 +654,27 @@
 ---@field [1]? "load"
 ---@field weight? number|fun(layer: integer): number weight of the loss; default 0.1, 0 … 10
 ---@field detach? boolean|fun(layer: integer): boolean no gradient goes through theta, to the logits of others; default false
+
+---loss on how sure and how even choices are
+---@class sluice.balance.entropy
+---@field [1]? "entropy"
+---@field token? number|fun(layer: integer): number weight of the mean entropy of a token; below 0 rewards it; default 0.001, -10 … 10
+---@field marginal? number|fun(layer: integer): number weight of the entropy of the mean; below 0 rewards it; default -0.001, -10 … 10
+
+---loss on router rows that are alike
+---@class sluice.balance.orthogonal
+---@field [1]? "orthogonal"
+---@field weight? number|fun(layer: integer): number weight of the loss, a mean over pairs of experts; default 0.001, 0 … 10
+
+---of two experts that are alike the weaker is less likely
+---@class sluice.balance.gate_pro
+---@field [1]? "gate_pro"
+---@field penalty? number|fun(layer: integer): number what the key of the weaker loses; default 0.1, 0 … 1000000
+
+---a price on each expert, from quantiles of a step
+---@class sluice.balance.quantile
+---@field [1]? "quantile"
+---@field ema? number|fun(layer: integer): number what a step keeps of the prices; default 0, 0 … 0.9999
 
 ---@alias sluice.dispatch
 ---| "dropless" # every chosen pair is computed

@@ -33,6 +33,10 @@ enum { INDEX_MOST = 4096 };                                 /* keys that an inde
 struct adamw_attr { double beta1, beta2, eps, decay, rate; };             /* rate multiplies lr */
 struct muon_attr { double momentum, decay, scale; int nesterov, steps; }; /* scale: see optim_muon */
 
+/* What a bias goes by: the sign of what its expert lacks, or how much of the mean; centred: steps sum to 0. */
+enum bias_rule { BIAS_SIGN, BIAS_PROPORTIONAL };
+struct bias_step_attr { double rate, low, high; int64_t rule, centred; };
+
 /* a weight's rows in so many groups, in the order of heads */
 struct clip_heads_attr { double limit, power; int64_t groups; };
 /* The inputs of op delta_rule: q, k [T,H,N], v [T,HV,M], g REAL [T,HV] or [T,HV,N], beta REAL [T,HV], and in decoding

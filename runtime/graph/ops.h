@@ -76,6 +76,7 @@
     X(gather, (struct graph *g, struct node *x, struct node *order, struct node *inverse)) \
     X(combine, (struct graph *g, struct node *y, struct node *order, struct node *inverse, struct node *gate)) \
     X(load, (struct graph *g, struct node *counts)) \
+    X(count_chosen, (struct graph *g, struct node *index, int experts, int64_t parts, int64_t groups, bool once)) \
     /* noise */ \
     X(noise, (struct graph *g, struct node *like, struct node *key, const char *name, enum noise_kind kind)) \
     X(threshold, (struct graph *g, struct node *key, struct node *index)) \
@@ -96,7 +97,8 @@
               struct node *step, struct node *clip, struct adamw_attr a)) \
     X(muon, (struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *lr, struct node *clip, \
              struct muon_attr a)) \
-    X(bias_step, (struct graph *g, struct node *bias, struct node *counts, struct node *clip, double rate)) \
+    X(bias_step, (struct graph *g, struct node *bias, struct node *counts, struct node *clip, struct node *target, \
+                  struct bias_step_attr a)) \
     X(clip_heads, (struct graph *g, struct node *w, struct node *most, struct node *clip, struct clip_heads_attr a)) \
     X(average, (struct graph *g, struct node *average, struct node *w, struct node *clip, struct node *rate)) \
     X(update_ratio, (struct graph *g, int n, struct node *const *changes))

@@ -141,11 +141,23 @@ struct dispatched build_dispatched(struct build *b, struct node *u, struct routi
     return d;
 }
 
+struct node *build_counts(struct build *b, const struct routing *r)
+{
+    if (r->index == r->chosen) return r->counts;
+    return view(b->graph, count_chosen(b->graph, r->chosen, r->experts, r->experts, 1, false), SHAPE(r->experts));
+}
+
 struct node *build_weight(struct build *b, const char *name, enum role role, struct shape shape, struct init init)
 {
     struct node *w = weight(b, path_of(b, name, ""), role, shape, init);
     if (role == ROLE_TABLE) w->leaf->active = 1.0 / (double)shape.dim[0];               /* a token looks up one row */
     return w;
+}
+
+struct node *build_made(struct build *b, const char *name)
+{
+    struct leaf *made = leaves_find(b->graph->leaves, path_of(b, name, ".weight"));
+    return made ? graph_leaf(b->graph, made) : NULL;
 }
 
 struct node *build_buffer(struct build *b, const char *name, enum dtype dtype, struct shape shape, double value)
@@ -325,6 +337,18 @@ struct node *build_rate(struct build *b, double lr)
 {
     return graph_control(b->graph, "lr",
                          (struct control){ scheduled, &b->train->schedule, sizeof b->train->schedule, lr });
+}
+
+static double constant_at(const void *conf, double scale, int64_t step, int64_t steps)
+{
+    (void)conf; (void)step; (void)steps;
+    return scale;
+}
+
+struct node *build_constant(struct build *b, double value)
+{
+    return graph_control(b->graph, arena_text(b->arena, "constant.%.17g", value),
+                         (struct control){ constant_at, NULL, 0, value });
 }
 
 struct node *build_moment(struct build *b, const char *which, const struct node *w)

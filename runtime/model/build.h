@@ -114,8 +114,12 @@ struct dispatched build_dispatched(struct build *b, struct node *u, struct routi
 /* The factor on gates that sum to 1, those of the k largest of random logits, with which a sum of unlike experts keeps
    the size of one. score: of a logit, before the sum. */
 double build_unit_scale(int experts, int k, double (*score)(double z));
+/* [E]: how often each expert was chosen in the micro-batch, before any were dropped. After dispatch. */
+struct node *build_counts(struct build *b, const struct routing *r);
 /* A gain vector (ones or zeros), a table, or another weight that is no linear. */
 struct node *build_weight(struct build *b, const char *name, enum role role, struct shape shape, struct init init);
+/* The weight "<b->path>.<name>.weight" that was made before; NULL: there is none. */
+struct node *build_made(struct build *b, const char *name);
 struct node *build_buffer(struct build *b, const char *name, enum dtype dtype, struct shape shape, double value);
 
 /* The model's norm slot. */
@@ -176,6 +180,8 @@ void build_token_loss(struct build *b, const char *name, struct node *x, int ahe
 void build_update(struct build *b, void (*run)(struct build *b, void *state, struct update u), void *state);
 /* The control "lr": lr times the schedule's factor of the step. REAL [1]. */
 struct node *build_rate(struct build *b, double lr);
+/* A number as a node, REAL [1]. */
+struct node *build_constant(struct build *b, double value);
 /* An optimizer's `decay` where it is for this weight, else 0; gains: whether it is for gains too. */
 static inline double build_decay(const struct node *w, double decay, bool gains)
 {

@@ -25,7 +25,9 @@ struct traits {
     bool largest_keys;    /* select: of each token the top_k largest keys, whatever other tokens have */
     int groups, group_limit;    /* select: runs of experts, and how many of them a token may go to; 0: no groups */
     bool asks_noise;    /* balance: how likely another draw of normal noise had changed the choice */
-    bool by_groups;                                         /* shared: goes by groups of the experts that a token chose */
+    bool by_groups;    /* shared: goes by groups of the experts that a token chose */
+    bool alone;    /* balance: keeps the load even by the logits that choose, and beside no other rule */
+    int expert_groups;    /* balance: equal groups that experts are divided into; 0, 1: none */
     int mtp_blocks;                                         /* blocks that MTP adds */
     double lr; int warmup, averages_from;                   /* optimizer, schedule, average: as set */
 };
@@ -69,7 +71,7 @@ struct module {
         struct {
             void (*balance)(struct build *b, struct pick self, const struct routing *r);    /* losses, state updates */
             /* optional: changes the selection key */
-            struct node *(*balance_key)(struct build *b, struct pick self, struct node *key);
+            struct node *(*balance_key)(struct build *b, struct pick self, const struct routing *r);
         };
         /* optional; in training alone. k: top_k of the router */
         struct anneal (*anneal)(struct build *b, struct pick self, int k);

@@ -196,7 +196,7 @@ VERB struct node *normalize(struct graph *g, struct node *x, double eps)
 }
 
 /* ---- row_entropy: of q = p / sum p in nat; ln s - (sum of p ln p) / s. A p of 0 adds 0; a row of
-   zeros has none: NaN ---- */
+   zeros has none: NaN.  dp = -dy (ln q + y) / s, 0 where p is 0 ---- */
 
 static void row_entropy_rows(const struct args *a, int64_t from, int64_t to)
 {
@@ -219,12 +219,31 @@ static void row_entropy_rows(const struct args *a, int64_t from, int64_t to)
     }
 }
 
+static void row_entropy_gradient(const struct args *a, int64_t from, int64_t to)
+{
+    int64_t d = shape_last(a->in[0].shape);
+    real p_buffer[d], dp_buffer[d], beta = a->beta[0];
+    for (int64_t t = from; t < to; t++) {
+        const real *restrict p = row_read(&a->in[0], t * d, d, p_buffer);
+        real *restrict dp = row_open(&a->din[0], t * d, d, beta, dp_buffer);
+        double sum;
+        ROW_SUM(sum, i, d, p[i]);
+        real by = -reals(&a->dout[0])[t] / (real)sum, less = reals(&a->out[0])[t] - (real)log(sum);
+        for (int64_t i = 0; i < d; i++) {
+            real slope = by * (vec_log(p[i] > 0 ? p[i] : 1) + less);
+            dp[i] = keep(beta, dp[i]) + (p[i] > 0 ? slope : 0);
+        }
+        row_done(&a->din[0], t * d, d, dp);
+    }
+}
+
 static void row_entropy_forward(const struct args *a) { each_row(a, row_entropy_rows); }
-KERNELS(row_entropy) = { row_entropy_forward, NULL, NULL };
+static void row_entropy_backward(const struct args *a) { if (a->din[0].data) each_row(a, row_entropy_gradient); }
+KERNELS(row_entropy) = { row_entropy_forward, row_entropy_backward, NULL };
 OP(row_entropy, .inputs = "p[T,E]",
    .outputs = "h:REAL[T]",
-   .about = "entropy of p / sum of p, in nats; no gradient",
-   .infer = per_row_infer);
+   .about = "entropy of p / sum of p, in nats",
+   .infer = per_row_infer, .gradient = true, .reads_in = 1, .reads_out = 1);
 
 VERB struct node *row_entropy(struct graph *g, struct node *p) { return graph_emit(g, &op_row_entropy, NULL, p); }
 
