@@ -117,7 +117,8 @@ static void check(struct pick self, const struct model_conf *model, const char *
         module_problem(problems, path, "router.normalize",
                        "after: with top_k = 1 every gate would be 1 and the router would get no gradient");
     if (idle_of(c) > 0 && module_traits(c->shared).by_groups)
-        module_problem(problems, path, "shared", "%s: goes by groups of experts that compute, and %d idle ones have none",
+        module_problem(problems, path, "shared",
+                       "%s: goes by groups of experts that compute, and %d idle ones have none",
                        c->shared.module->name, idle_of(c));
     check_groups(c, &router, path, problems);
     check_noise(c, path, problems);
