@@ -63,11 +63,16 @@ static void forward(const struct args *a)
 {
     struct sizes s = sizes_of(a);
     float *tops = (float *)a->scratch;
-    if (all_bf16(a, s)) attention_forward_bf16(a, s, tops);
+    bool named = a->in[INDEX].data;
+    if (named) s.tiles = s.seq;                             /* a token is its tile */
+    if (named) attention_forward_named(a, s, tops);
+    else if (all_bf16(a, s)) attention_forward_bf16(a, s, tops);
     else attention_forward_float(a, s, tops);
     LAUNCH(a, attention_logit_max, s.heads, WARP, 0, s, (int)a->in[START].shape.dim[0], tops,
            (float *)a->out[LOGIT_MAX].data);
     if (s.sink) attention_sink_forward(a, s);
+    else if (named)
+        CUDA(cudaMemsetAsync(a->out[SINK_MASS].data, 0, s.heads * sizeof(float), device_of(a)->stream));
 }
 
 /* delta = do . o of each row of a tile, and the tile's span. Bound by memory: do and o are read once. */
@@ -75,7 +80,7 @@ static __global__ void __launch_bounds__(TILE * ACROSS)
 attention_delta(struct sizes s, struct view dout, struct view out, float *delta, struct span *spans)
 {
     int row = blockIdx.x * TILE + threadIdx.x / ACROSS, lane = threadIdx.x % ACROSS, width = s.value_width;
-    int64_t at = row < s.rows ? s.first_place() + s.place(row) : 0;
+    int64_t at = row < s.rows ? s.first_query() + s.query(row) : 0;
     float sum = 0;
     struct span span = span_of(s, blockIdx.x);
     if (threadIdx.x == 0 && blockIdx.y == 0) spans[s.batch() * s.tiles + blockIdx.x] = span;
@@ -91,19 +96,28 @@ attention_delta(struct sizes s, struct view dout, struct view out, float *delta,
     if (row < s.rows && lane == 0) delta[at] = sum;
 }
 
+/* What backward keeps of each row, and of each tile; with an index its pairs follow. */
+static size_t deltas_bytes(const struct args *a)
+{
+    return shape_count(a->save[LSE].shape) * sizeof(float) / 16 * 16 + 16;
+}
+static size_t spans_bytes(const struct args *a, const struct sizes &s)
+{
+    return (size_t)a->in[START].shape.dim[0] * s.tiles * sizeof(struct span);
+}
+
 static void backward(const struct args *a)
 {
     struct sizes s = sizes_of(a);
-    struct backward_scratch b = { (float *)a->scratch,
-                                  (struct span *)((char *)a->scratch +
-                                                  shape_count(a->save[LSE].shape) * sizeof(float) / 16 * 16 + 16) };
+    struct backward_scratch b = { (float *)a->scratch, (struct span *)((char *)a->scratch + deltas_bytes(a)) };
     LAUNCH(a, attention_delta, attention_grid(a, s, s.tiles), TILE * ACROSS, 0, s, view_of(a->dout[O]),
            view_of(a->out[O]), b.delta, b.spans);
     /* a bias has a gradient where its score is seen; elsewhere it is 0 */
     if (a->din[REL].data && a->beta[REL] == 0)
         CUDA(cudaMemsetAsync(a->din[REL].data, 0, shape_count(a->din[REL].shape) * element_bytes(a->din[REL].format),
                              device_of(a)->stream));
-    if (all_bf16(a, s)) attention_backward_bf16(a, s, b);
+    if (a->in[INDEX].data) attention_backward_named(a, s, b, (char *)b.spans + spans_bytes(a, s));
+    else if (all_bf16(a, s)) attention_backward_bf16(a, s, b);
     else attention_backward_float(a, s, b);
     if (a->din[SINK].data) attention_sink_backward(a, s, b.delta);
 }
@@ -111,10 +125,10 @@ static void backward(const struct args *a)
 static size_t scratch(const struct args *a)
 {
     struct sizes s = sizes_of(a);
-    int64_t batch = a->in[START].shape.dim[0], rows = batch * s.seq * s.heads;
-    int64_t tops = batch * s.groups * s.tiles * s.share,
-            backward = rows + 4 + batch * s.tiles * (int64_t)(sizeof(struct span) / sizeof(float));
-    return (size_t)(tops > backward ? tops : backward) * sizeof(float);
+    bool named = a->in[INDEX].data;
+    size_t tops = (size_t)a->in[START].shape.dim[0] * (named ? s.seq : s.tiles) * s.heads * sizeof(float),
+           backward = deltas_bytes(a) + spans_bytes(a, s) + (named ? attention_named_scratch(a, s) : 0);
+    return tops > backward ? tops : backward;
 }
 
 TWIN(attention, forward, backward, NULL, scratch);

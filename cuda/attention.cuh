@@ -8,8 +8,8 @@
 #include "kernel.cuh"
 #include "ptx.cuh"
 
-enum { Q, K, V, START, POS, SINK, REL };
-enum { O, LOGIT_MAX, SINK_MASS };                           /* outputs */
+enum { Q, K, V, START, POS, SINK, REL, INDEX };
+enum { O, LOGIT_MAX, SINK_MASS, MASS };                         /* outputs */
 enum { LSE };                                               /* saved: REAL [T,H], to base 2 */
 enum { TILE = 64 };                                         /* rows of a tile, and keys */
 #define LOG2E 1.4426950408889634f
@@ -28,14 +28,14 @@ struct sizes {
     bool sink_of_token;                                     /* [T,H], else [H] */
     __device__ int batch() const { return blockIdx.z / cuts; }
     __device__ int cut() const { return blockIdx.z % cuts; }
-    /* Position of a row in its chunk, and where the row lies among the [T,H] of its sequence. */
+    /* Position of a row in its chunk, and which query it is among the [S,H] of its sequence. */
     __device__ int at(int row) const { return (int)(row * by_share >> 32); }
-    __device__ int place(int row) const
+    __device__ int query(int row) const
     {
         int p = at(row);
         return p * heads + (int)blockIdx.y * share + row - p * share;
     }
-    __device__ int64_t first_place() const { return (int64_t)batch() * seq * heads; }
+    __device__ int64_t first_query() const { return (int64_t)batch() * seq * heads; }
     __device__ int64_t first_key() const { return (int64_t)batch() * keys * groups + blockIdx.y; }
 };
 
@@ -114,16 +114,16 @@ static __device__ inline void store_tops(const struct sizes &s, int tile, const 
     }
 }
 
-/* Adds N pieces of each row of a tile from shared memory, piece n of row i at place(i, n), as columns from `column` on
+/* Adds N pieces of each row of a tile from shared memory, piece n of row i at piece(i, n), as columns from `column` on
    of rows of `width` values; row i goes to offset(i), or nowhere where that is negative. */
-template <int N, class Place, class Offset>
-static __device__ inline void add_pieces(struct sum to, int width, int column, Place place, Offset offset)
+template <int N, class Piece, class Offset>
+static __device__ inline void add_pieces(struct sum to, int width, int column, Piece piece, Offset offset)
 {
     #pragma unroll 1
     for (int i = threadIdx.x; i < TILE * N; i += blockDim.x) {
         int rest = width - column - i % N * LANES;
         int64_t at = offset(i / N);
-        const float *x = place(i / N, i % N);
+        const float *x = piece(i / N, i % N);
         if (at < 0 || rest <= 0) continue;
         at += width - rest;
         if (width % LANES == 0) add8(to, at, { { x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7] } });
@@ -139,7 +139,11 @@ static __device__ inline void add_pieces(struct sum to, int width, int column, P
 /* What backward makes first: delta = do . o of each row, [T,H], and the spans, [B,tiles]. */
 struct backward_scratch { float *delta; struct span *spans; };
 
-/* The whole of a call: bf16 on tensor cores for heads up to 256 wide, all else in float. */
+/* The whole of a call: where an index names the keys, bf16 on tensor cores for heads up to 256 wide, all else in
+   float. */
+void attention_forward_named(const struct args *a, struct sizes s, float *tops);
+void attention_backward_named(const struct args *a, struct sizes s, struct backward_scratch b, void *scratch);
+size_t attention_named_scratch(const struct args *a, const struct sizes &s);
 void attention_forward_bf16(const struct args *a, struct sizes s, float *tops);
 void attention_forward_float(const struct args *a, struct sizes s, float *tops);
 void attention_backward_bf16(const struct args *a, struct sizes s, struct backward_scratch b);
@@ -156,12 +160,5 @@ static inline dim3 attention_grid(const struct args *a, const struct sizes &s, i
     return dim3(x, s.groups, (unsigned)(a->in[START].shape.dim[0] * s.cuts));
 }
 static inline int blocks_for(int n, int per) { return (n + per - 1) / per; }
-
-/* Shared memory beyond 48 KiB must be asked for. */
-#define LAUNCH_SHARED(a, kernel_, grid, block, bytes, ...) do { \
-    auto *chosen_ = &kernel_; \
-    CUDA(cudaFuncSetAttribute(chosen_, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(bytes))); \
-    LAUNCH(a, chosen_, grid, block, bytes, __VA_ARGS__); \
-} while (0)
 
 #endif

@@ -29,7 +29,7 @@ attention_backward_rows(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloa
         first = tile * TILE + warp * 16 + threadIdx.x % WARP / 4;
     struct span span = span_of(s, tile);
     struct row row[2] = { row_of(s, first, lse, delta), row_of(s, first + 8, lse, delta) };
-    int place[2] = { s.place(first), s.place(first + 8) };
+    int query[2] = { s.query(first), s.query(first + 8) };
     float sum[W / 8][4] = { 0 };
     k += s.first_key() * s.width;
     v += s.first_key() * s.value_width;
@@ -39,8 +39,8 @@ attention_backward_rows(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloa
         if (key < span.to) load_keys<VW, STEP>(keys + STEP * W / PIECE, s, v, s.value_width, key, span.to);
         copy_commit();
     };
-    load_rows<W, TILE>(queries, s, q + s.first_place() * s.width, s.width, tile * TILE);
-    load_rows<VW, TILE>(douts, s, dout + s.first_place() * s.value_width, s.value_width, tile * TILE);
+    load_rows<W, TILE>(queries, s, q + s.first_query() * s.width, s.width, tile * TILE);
+    load_rows<VW, TILE>(douts, s, dout + s.first_query() * s.value_width, s.value_width, tile * TILE);
     load_pair(0, span.from);
     for (int key = span.from, stage = 0; key < span.to; key += STEP, stage = (stage + 1) % STAGES) {
         const uint4 *keys = pairs + stage * PAIR, *values = keys + STEP * W / PIECE;
@@ -55,8 +55,8 @@ attention_backward_rows(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloa
             for (int e = 0; e < 4; e++) {
                 const struct row &r = row[e / 2];
                 int at = key + n * 8 + threadIdx.x % 4 * 2 + e % 2;
-                ds[n][e] = slope<BENT>(s, weight<BENT>(s, p[n][e], r, place[e / 2], at), ds[n][e], r);
-                if (BENT && drel.to.data) add_slope(s, drel, r, place[e / 2], at, ds[n][e]);
+                ds[n][e] = slope<BENT>(s, weight<BENT>(s, p[n][e], r, query[e / 2], at), ds[n][e], r);
+                if (BENT && drel.to.data) add_slope(s, drel, r, query[e / 2], at, ds[n][e]);
             }
         multiply_weights<W>(sum, ds, keys, 0);
         __syncthreads();
@@ -65,7 +65,7 @@ attention_backward_rows(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloa
     copy_wait<0>();
     add_tile((float *)shared, sum, factor, factor, dq, s.width, 0, [&](int i) {
         int row = tile * TILE + i;
-        return row < s.rows ? (s.first_place() + s.place(row)) * s.width : -1;
+        return row < s.rows ? (s.first_query() + s.query(row)) * s.width : -1;
     });
 }
 
@@ -79,19 +79,19 @@ attention_backward_keys(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloa
     constexpr int STEP = step_of(W), STAGES = stages_of(W), CUTS = cuts_of(W, VW), PAIR = STEP * (W + VW) / PIECE;
     extern __shared__ uint4 shared[];
     __shared__ struct row known[STAGES][STEP];
-    __shared__ int places[STAGES][STEP];
+    __shared__ int query_of[STAGES][STEP];
     uint4 *keys = shared, *values = keys + TILE * W / PIECE, *pairs = values + TILE * VW / PIECE;
     int key = blockIdx.x * TILE, warp = threadIdx.x / WARP, mine = key + warp * 16 + threadIdx.x % WARP / 4;
     struct reach rows = reach_of(s, spans, key);
     float sum_k[W / 8 / CUTS][4] = { 0 }, sum_v[VW / 8 / CUTS][4] = { 0 };
-    q += s.first_place() * s.width;
-    dout += s.first_place() * s.value_width;
+    q += s.first_query() * s.width;
+    dout += s.first_query() * s.value_width;
     auto load_pair = [&](int stage, int row) {
         uint4 *queries = pairs + stage * PAIR;
         if (row < rows.to) load_rows<W, STEP>(queries, s, q, s.width, row);
         if (row < rows.to) load_rows<VW, STEP>(queries + STEP * W / PIECE, s, dout, s.value_width, row);
         if (row < rows.to && threadIdx.x < STEP) known[stage][threadIdx.x] = row_of(s, row + threadIdx.x, lse, delta);
-        if (BENT && row < rows.to && threadIdx.x < STEP) places[stage][threadIdx.x] = s.place(row + threadIdx.x);
+        if (BENT && row < rows.to && threadIdx.x < STEP) query_of[stage][threadIdx.x] = s.query(row + threadIdx.x);
         copy_commit();
     };
     load_keys<W, TILE>(keys, s, k + s.first_key() * s.width, s.width, key, s.keys);
@@ -100,7 +100,7 @@ attention_backward_keys(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloa
     for (int row = rows.from, stage = 0; row < rows.to; row += STEP, stage = (stage + 1) % STAGES) {
         const uint4 *queries = pairs + stage * PAIR, *douts = queries + STEP * W / PIECE;
         const struct row *columns = known[stage] + threadIdx.x % 4 * 2;
-        const int *place = places[stage] + threadIdx.x % 4 * 2;
+        const int *query = query_of[stage] + threadIdx.x % 4 * 2;
         float p[STEP / 8][4], ds[STEP / 8][4];
         if (STAGES == 2) load_pair(stage ^ 1, row + STEP);
         copy_wait<STAGES - 1>();
@@ -109,7 +109,7 @@ attention_backward_keys(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloa
         #pragma unroll
         for (int n = 0; n < STEP / 8; n++)
             for (int e = 0; e < 4; e++)
-                p[n][e] = weight<BENT>(s, p[n][e], columns[n * 8 + e % 2], BENT ? place[n * 8 + e % 2] : 0,
+                p[n][e] = weight<BENT>(s, p[n][e], columns[n * 8 + e % 2], BENT ? query[n * 8 + e % 2] : 0,
                                        mine + e / 2 * 8);
         multiply_weights<VW>(sum_v, p, douts, s.cut() * (VW / 8 / CUTS));
         multiply_rows<VW>(ds, values, warp * 16, douts);

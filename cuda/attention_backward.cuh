@@ -1,5 +1,5 @@
-/* What the kernels of attention's backward share, in bf16 and in float: how a weight and its slope are made anew at one
-   place of the scores, and which rows see a tile of keys. */
+/* What the kernels of attention's backward share, in bf16 and in float: how a weight and its slope are made anew for
+   one score, and which rows see a tile of keys. */
 #ifndef SLUICE_CUDA_ATTENTION_BACKWARD_CUH
 #define SLUICE_CUDA_ATTENTION_BACKWARD_CUH
 
@@ -9,18 +9,18 @@
 struct __align__(16) row { struct seen see; float lse, delta; };
 static __device__ inline struct row row_of(const struct sizes &s, int row, const float *lse, const float *delta)
 {
-    int64_t at = row < s.rows ? s.first_place() + s.place(row) : -1;
+    int64_t at = row < s.rows ? s.first_query() + s.query(row) : -1;
     return { seen_by(s, row), at < 0 ? 0 : lse[at], at < 0 ? 0 : delta[at] };
 }
 
 /* p from a score, 0 where the row may not look; ds from p and dp, which is no number at keys
    that nothing has written. A capped score is p's logarithm. */
 template <bool BENT>
-static __device__ inline float weight(const struct sizes &s, float score, const struct row &r, int place, int key)
+static __device__ inline float weight(const struct sizes &s, float score, const struct row &r, int query, int key)
 {
     bool sees = key >= r.see.first && key < r.see.last;
     if (!BENT) return sees ? power_of_two(score * s.scale - r.lse) : 0;
-    return sees ? power_of_two(capped(s, biased(s, score, place, r.see.last - 1 - key)) - r.lse) : 0;
+    return sees ? power_of_two(capped(s, biased(s, score, query, r.see.last - 1 - key)) - r.lse) : 0;
 }
 template <bool BENT> static __device__ inline float slope(const struct sizes &s, float p, float dp, const struct row &r)
 {
@@ -29,11 +29,11 @@ template <bool BENT> static __device__ inline float slope(const struct sizes &s,
 }
 
 /* The gradient of a bias is that of its one score. */
-static __device__ inline void add_slope(const struct sizes &s, struct sum drel, const struct row &r, int place, int key,
+static __device__ inline void add_slope(const struct sizes &s, struct sum drel, const struct row &r, int query, int key,
                                         float ds)
 {
     int back = r.see.last - 1 - key;
-    if (key >= r.see.first && back >= 0 && back < s.extent) add(drel, bias_at(s, place, back), ds);
+    if (key >= r.see.first && back >= 0 && back < s.extent) add(drel, bias_at(s, query, back), ds);
 }
 
 /* What is there has been set to 0 where beta is. */

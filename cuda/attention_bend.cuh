@@ -12,15 +12,15 @@ static __device__ inline float tanh_of(float x)
     return w < 0.01f ? near : 1 - divide(2, 1 + power_of_two(2.88539008f * x));
 }
 
-/* Where the bias lies of a key `back` behind the query of the row at `place` of its sequence. */
-static __device__ inline int64_t bias_at(const struct sizes &s, int place, int back)
+/* Where the bias lies of a key `back` behind query `query` of its sequence. */
+static __device__ inline int64_t bias_at(const struct sizes &s, int query, int back)
 {
-    return (s.first_place() + place) * s.extent + back;
+    return (s.first_query() + query) * s.extent + back;
 }
-static __device__ inline float biased(const struct sizes &s, float score, int place, int back)
+static __device__ inline float biased(const struct sizes &s, float score, int query, int back)
 {
     score *= s.scale;
-    return back < s.extent ? score + LOG2E * load(s.rel, bias_at(s, place, back)) : score;
+    return back < s.extent ? score + LOG2E * load(s.rel, bias_at(s, query, back)) : score;
 }
 
 static __device__ inline float capped(const struct sizes &s, float score)
@@ -36,11 +36,11 @@ static __device__ inline float steepness(const struct sizes &s, float score)
 }
 
 /* A score that a row sees is bent, after it has joined `top`, the largest before the cap; another is -infinity. */
-static __device__ inline float bent(const struct sizes &s, float score, const struct seen &see, int place, int key,
+static __device__ inline float bent(const struct sizes &s, float score, const struct seen &see, int query, int key,
                                     float &top)
 {
     if (key < see.first || key >= see.last) return -INFINITY;
-    score = biased(s, score, place, see.last - 1 - key);
+    score = biased(s, score, query, see.last - 1 - key);
     top = fmaxf(top, score);
     return capped(s, score);
 }

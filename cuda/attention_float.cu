@@ -24,19 +24,19 @@ static __device__ inline void multiply(float (&c)[OWN][OWN], const tile_of &left
         }
 }
 
-/* Columns [from, from + CHUNK) of 64 rows of `width` values, as they are or turned; row i is at offset(i), or
-   is of zeros where that is negative. Turned, neighbouring threads have neighbouring rows, so that what they
+/* Columns [from, from + CHUNK) of 64 rows of `width` values, as they are or transposed; row i is at offset(i), or
+   is of zeros where that is negative. Transposed, neighbouring threads have neighbouring rows, so that what they
    write shares no bank. */
-template <bool TURNED, class Offset>
+template <bool TRANSPOSED, class Offset>
 static __device__ inline void load_chunk(tile_of &tile, struct view x, int64_t first, int width, int from,
                                          Offset offset)
 {
     #pragma unroll 1
     for (int i = threadIdx.x; i < TILE * PIECES; i += THREADS) {
-        int row = TURNED ? i % TILE : i / PIECES, piece = TURNED ? i / TILE : i % PIECES, column = from + piece * LANES,
-            at = offset(row);
-        float *to = TURNED ? &tile[piece * LANES][row] : &tile[row][piece * LANES];
-        constexpr int STEP = TURNED ? TILE : 1;
+        int row = TRANSPOSED ? i % TILE : i / PIECES, piece = TRANSPOSED ? i / TILE : i % PIECES,
+            column = from + piece * LANES, at = offset(row);
+        float *to = TRANSPOSED ? &tile[piece * LANES][row] : &tile[row][piece * LANES];
+        constexpr int STEP = TRANSPOSED ? TILE : 1;
         if (at >= 0 && column < width && width % LANES == 0) {
             struct eight e = load8(x, first + at + column);
             for (int l = 0; l < LANES; l++) to[l * STEP] = e.v[l];
@@ -50,18 +50,18 @@ static __device__ inline void load_chunk(tile_of &tile, struct view x, int64_t f
 
 /* A tensor as tiles are loaded from it: rows of queries [T,H,width], or keys [T,G,width] before `end`. */
 struct source { struct view x; int width; };
-template <bool TURNED>
+template <bool TRANSPOSED>
 static __device__ inline void load_rows(tile_of &tile, const struct sizes &s, const struct source &x, int row, int from)
 {
-    load_chunk<TURNED>(tile, x.x, s.first_place() * x.width, x.width, from,
-                       [&](int i) { return row + i < s.rows ? s.place(row + i) * x.width : -1; });
+    load_chunk<TRANSPOSED>(tile, x.x, s.first_query() * x.width, x.width, from,
+                       [&](int i) { return row + i < s.rows ? s.query(row + i) * x.width : -1; });
 }
 
-template <bool TURNED>
+template <bool TRANSPOSED>
 static __device__ inline void load_keys(tile_of &tile, const struct sizes &s, const struct source &x, int key, int end,
                                         int from)
 {
-    load_chunk<TURNED>(tile, x.x, s.first_key() * x.width, x.width, from,
+    load_chunk<TRANSPOSED>(tile, x.x, s.first_key() * x.width, x.width, from,
                        [&](int i) { return key + i < end ? (key + i) * s.groups * x.width : -1; });
 }
 
@@ -129,12 +129,12 @@ attention_forward_float(struct sizes s, struct source q, struct source k, struct
     struct span span = span_of(s, tile);
     float o[CHUNKS][OWN][OWN] = { 0 }, most[OWN], sum[OWN], largest[OWN];
     struct seen see[OWN];
-    int place[OWN];
+    int query[OWN];
     for (int i = 0; i < OWN; i++) {
         most[i] = largest[i] = -INFINITY;
         sum[i] = 0;
         see[i] = seen_by(s, row + own_row() + i);
-        place[i] = s.place(row + own_row() + i);
+        query[i] = s.query(row + own_row() + i);
     }
     for (int key = span.from; key < span.to; key += TILE) {
         float p[OWN][OWN];
@@ -145,7 +145,7 @@ attention_forward_float(struct sizes s, struct source q, struct source k, struct
             #pragma unroll
             for (int j = 0; j < OWN; j++) {
                 int at = key + own_column() + j;
-                if (BENT) p[i][j] = bent(s, p[i][j], see[i], place[i], at, largest[i]);
+                if (BENT) p[i][j] = bent(s, p[i][j], see[i], query[i], at, largest[i]);
                 else p[i][j] = at >= see[i].first && at < see[i].last ? p[i][j] * s.scale : -INFINITY;
                 top = fmaxf(top, p[i][j]);
             }
@@ -171,7 +171,7 @@ attention_forward_float(struct sizes s, struct source q, struct source k, struct
     for (int i = 0; i < OWN; i++) {
         bool there = row + own_row() + i < s.rows;
         largest[i] = BENT ? row_max(largest[i]) : most[i];
-        int64_t at = there ? s.first_place() + s.place(row + own_row() + i) : 0;
+        int64_t at = there ? s.first_query() + s.query(row + own_row() + i) : 0;
         float share = there ? share_of(s, at, most[i], sum[i]) : 0;
         if (there && own_column() == 0 && s.cut() == 0) {
             lse[at] = lse_of(most[i], sum[i]);
@@ -182,7 +182,7 @@ attention_forward_float(struct sizes s, struct source q, struct source k, struct
     #pragma unroll
     for (int c = 0; c < CHUNKS; c++)
         add_chunk(left, o[c], sum, { out, 0 }, v.width, column + c * CHUNK,
-                  [&](int i) { return row + i < s.rows ? (s.first_place() + s.place(row + i)) * v.width : -1; });
+                  [&](int i) { return row + i < s.rows ? (s.first_query() + s.query(row + i)) * v.width : -1; });
     if (s.cut() == 0) store_tops(s, tile, row_top, tops);
 }
 
@@ -196,10 +196,10 @@ attention_backward_rows_float(struct sizes s, struct source q, struct source k, 
     struct span span = span_of(s, tile);
     float sum[CHUNKS][OWN][OWN] = { 0 };
     struct row row[OWN];
-    int place[OWN];
+    int query[OWN];
     for (int j = 0; j < OWN; j++) {
         row[j] = row_of(s, first + own_column() + j, lse, delta);
-        place[j] = s.place(first + own_column() + j);
+        query[j] = s.query(first + own_column() + j);
     }
     for (int key = span.from; key < span.to; key += TILE) {
         float p[OWN][OWN], ds[OWN][OWN];
@@ -211,8 +211,8 @@ attention_backward_rows_float(struct sizes s, struct source q, struct source k, 
             #pragma unroll
             for (int j = 0; j < OWN; j++) {
                 int at = key + own_row() + i;
-                ds[i][j] = slope<BENT>(s, weight<BENT>(s, p[i][j], row[j], place[j], at), ds[i][j], row[j]);
-                if (BENT && drel.to.data && s.cut() == 0) add_slope(s, drel, row[j], place[j], at, ds[i][j]);
+                ds[i][j] = slope<BENT>(s, weight<BENT>(s, p[i][j], row[j], query[j], at), ds[i][j], row[j]);
+                if (BENT && drel.to.data && s.cut() == 0) add_slope(s, drel, row[j], query[j], at, ds[i][j]);
             }
             *(float4 *)&left[own_row() + i][own_column()] = make_float4(ds[i][0], ds[i][1], ds[i][2], ds[i][3]);
         }
@@ -225,7 +225,7 @@ attention_backward_rows_float(struct sizes s, struct source q, struct source k, 
         }
     }
     add_chunks(left, sum, factor, dq, q.width, column,
-               [&](int i) { return first + i < s.rows ? (s.first_place() + s.place(first + i)) * q.width : -1; });
+               [&](int i) { return first + i < s.rows ? (s.first_query() + s.query(first + i)) * q.width : -1; });
 }
 
 /* dk and dv: a thread owns scores of 4 rows and 4 keys. */
@@ -249,7 +249,7 @@ attention_backward_keys_float(struct sizes s, struct source q, struct source k, 
             struct row row = row_of(s, first + own_row() + i, lse, delta);
             #pragma unroll
             for (int j = 0; j < OWN; j++) {
-                p[i][j] = weight<BENT>(s, p[i][j], row, BENT ? s.place(first + own_row() + i) : 0,
+                p[i][j] = weight<BENT>(s, p[i][j], row, BENT ? s.query(first + own_row() + i) : 0,
                                        key + own_column() + j);
                 ds[i][j] = slope<BENT>(s, p[i][j], ds[i][j], row);
             }

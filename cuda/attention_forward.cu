@@ -23,12 +23,12 @@ template <int N> static __device__ inline void hide(float (&score)[N][4], int ke
 
 /* The same of scores that a bias or a cap bends; they become scores to base 2. */
 template <int N> static __device__ inline void bend(const struct sizes &s, float (&score)[N][4], int key,
-                                                    const struct seen (&see)[2], const int (&place)[2], float (&top)[2])
+                                                    const struct seen (&see)[2], const int (&query)[2], float (&top)[2])
 {
     #pragma unroll
     for (int n = 0; n < N; n++)
         for (int e = 0; e < 4; e++)
-            score[n][e] = bent(s, score[n][e], see[e / 2], place[e / 2], key + n * 8 + threadIdx.x % 4 * 2 + e % 2,
+            score[n][e] = bent(s, score[n][e], see[e / 2], query[e / 2], key + n * 8 + threadIdx.x % 4 * 2 + e % 2,
                                top[e / 2]);
 }
 
@@ -74,12 +74,12 @@ attention_forward_rows(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloat
         local = warp * 16 + threadIdx.x % WARP / 4;         /* the longest first */
     struct span span = span_of(s, tile);
     struct seen see[2] = { seen_by(s, tile * TILE + local), seen_by(s, tile * TILE + local + 8) };
-    int place[2] = { s.place(tile * TILE + local), s.place(tile * TILE + local + 8) };
+    int query[2] = { s.query(tile * TILE + local), s.query(tile * TILE + local + 8) };
     float o[VW / 8][4] = { 0 }, most[2] = { -INFINITY, -INFINITY }, sum[2] = { 0 }, top[2] = { -INFINITY, -INFINITY },
           share[2] = { 0 };
     k += s.first_key() * s.width;
     v += s.first_key() * s.value_width;
-    load_rows<W, TILE>(queries, s, q + s.first_place() * s.width, s.width, tile * TILE);
+    load_rows<W, TILE>(queries, s, q + s.first_query() * s.width, s.width, tile * TILE);
     load_keys<W, STEP>(keys, s, k, s.width, span.from, span.to);
     copy_commit();
     for (int key = span.from; key < span.to; key += STEP) {
@@ -93,7 +93,7 @@ attention_forward_rows(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloat
         __syncthreads();
         if (key + STEP < span.to) load_keys<W, STEP>(keys, s, k, s.width, key + STEP, span.to);
         copy_commit();
-        if (BENT) bend(s, score, key, see, place, top);
+        if (BENT) bend(s, score, key, see, query, top);
         else if (!clear(span, key, STEP)) hide(score, key, see);
         advance(score, BENT ? 1 : s.scale, most, sum, o);
         multiply_weights<VW>(o, score, values, 0);
@@ -106,7 +106,7 @@ attention_forward_rows(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloat
         sum[half] += __shfl_xor_sync(0xFFFFFFFFu, sum[half], 2);
         top[half] = BENT ? quad_max(top[half]) : most[half];
         if (row >= s.rows) continue;
-        int64_t at = s.first_place() + s.place(row);
+        int64_t at = s.first_query() + s.query(row);
         share[half] = share_of(s, at, most[half], sum[half]);
         if (threadIdx.x % 4 != 0) continue;
         lse[at] = lse_of(most[half], sum[half]);
@@ -114,7 +114,7 @@ attention_forward_rows(struct sizes s, const __nv_bfloat16 *q, const __nv_bfloat
     }
     add_tile((float *)shared, o, share[0], share[1], { out, 0 }, s.value_width, 0, [&](int i) {
         int row = tile * TILE + i;
-        return row < s.rows ? (s.first_place() + s.place(row)) * s.value_width : -1;
+        return row < s.rows ? (s.first_query() + s.query(row)) * s.value_width : -1;
     });
     store_tops(s, tile, row_top, tops);
 }

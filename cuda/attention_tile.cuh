@@ -58,7 +58,7 @@ template <int W, int ROWS>
 static __device__ inline void load_rows(uint4 *tile, const struct sizes &s, const __nv_bfloat16 *from, int width,
                                         int row)
 {
-    load_tile<W, ROWS>(tile, from, width, [&](int i) { return row + i < s.rows ? s.place(row + i) * width : -1; });
+    load_tile<W, ROWS>(tile, from, width, [&](int i) { return row + i < s.rows ? s.query(row + i) * width : -1; });
 }
 
 template <int W, int ROWS>
@@ -100,7 +100,7 @@ static __device__ inline void multiply_weights(float (&c)[N][4], const float (&p
 #pragma unroll
         for (int n = 0; n < N; n += 2) {
             uint32_t right[4];
-            load_matrix_turned(right, b + piece_at<W>(m * 8 + lane % 16, first + n + lane / 16));
+            load_matrix_transposed(right, b + piece_at<W>(m * 8 + lane % 16, first + n + lane / 16));
             multiply_add(c[n], left, right[0], right[1]);
             multiply_add(c[n + 1], left, right[2], right[3]);
         }
@@ -116,15 +116,15 @@ static __device__ inline void add_tile(float *stage, const float (&c)[N][4], flo
 {
     int lane = threadIdx.x % WARP, row = threadIdx.x / WARP * 16 + lane / 4;
     /* Rows that are written together share no bank. */
-    auto place = [](int i, int n) { return (i * N + (n ^ i % 4)) * LANES; };      
+    auto at = [](int i, int n) { return (i * N + (n ^ i % 4)) * LANES; };
     __syncthreads();
     #pragma unroll
     for (int n = 0; n < N; n++) {
-        *(float2 *)&stage[place(row, n) + lane % 4 * 2] = make_float2(c[n][0] * upper, c[n][1] * upper);
-        *(float2 *)&stage[place(row + 8, n) + lane % 4 * 2] = make_float2(c[n][2] * lower, c[n][3] * lower);
+        *(float2 *)&stage[at(row, n) + lane % 4 * 2] = make_float2(c[n][0] * upper, c[n][1] * upper);
+        *(float2 *)&stage[at(row + 8, n) + lane % 4 * 2] = make_float2(c[n][2] * lower, c[n][3] * lower);
     }
     __syncthreads();
-    add_pieces<N>(to, width, column, [&](int i, int n) { return stage + place(i, n); }, offset);
+    add_pieces<N>(to, width, column, [&](int i, int n) { return stage + at(i, n); }, offset);
 }
 
 #endif

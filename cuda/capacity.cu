@@ -1,6 +1,6 @@
 /* Experts with room for so many: which tokens they choose (topk_columns), which pairs find no room (drop_over_capacity)
    or have no weight (drop_zero). A block takes some experts of a group of tokens and looks for the c-th largest key of
-   each, five bits in a pass. Keys end in the place that decides ties, so no two are equal. Each pass reads all keys of
+   each, five bits in a pass. Keys end in the rank that decides ties, so no two are equal. Each pass reads all keys of
    the group, after the first from L2: latency bounds it, of 7 passes and one for each 32-fold of the group's length. */
 #include "warp.cuh"
 
@@ -57,14 +57,14 @@ struct choice { int64_t groups, c; };
 struct token_keys {
     const float *key;
     int64_t n;
-    int tokens, experts, columns, place_bits, bits;
+    int tokens, experts, columns, tie_bits, bits;
 
-    __device__ int64_t place(int64_t i) const { return i / TOKEN_COLUMNS * experts + i % TOKEN_COLUMNS; }
+    __device__ int64_t offset(int64_t i) const { return i / TOKEN_COLUMNS * experts + i % TOKEN_COLUMNS; }
     __device__ int at(int64_t i, uint64_t *to) const
     {
         int column = (int)(i % TOKEN_COLUMNS);
         if (column >= columns) return -1;
-        *to = (uint64_t)masked_word(key[place(i)]) << place_bits | (uint64_t)(tokens - 1 - i / TOKEN_COLUMNS);
+        *to = (uint64_t)masked_word(key[offset(i)]) << tie_bits | (uint64_t)(tokens - 1 - i / TOKEN_COLUMNS);
         return column;
     }
 };
@@ -83,10 +83,10 @@ choose_tokens(struct token_keys keys, int32_t *index, float *threshold, int64_t 
         uint64_t key;
         int column = keys.at(i, &key);
         if (column < 0) continue;
-        index[from + keys.place(i)] = key >> keys.place_bits && key >= nth[column] ? first + column : -1;
+        index[from + keys.offset(i)] = key >> keys.tie_bits && key >= nth[column] ? first + column : -1;
     }
     if ((int)threadIdx.x >= keys.columns) return;
-    uint32_t word = (uint32_t)(nth[threadIdx.x] >> keys.place_bits), bits = word >> 31 ? word ^ 1u << 31 : ~word;
+    uint32_t word = (uint32_t)(nth[threadIdx.x] >> keys.tie_bits), bits = word >> 31 ? word ^ 1u << 31 : ~word;
     threshold[(int64_t)group * keys.experts + first + threadIdx.x] = word == 0   ? -INFINITY
                                                                      : word == 1 ? NAN
                                                                                  : __uint_as_float(bits);
@@ -106,9 +106,9 @@ static void choice_forward(const struct args *a)
 {
     const struct choice *at = (const struct choice *)a->attr;
     int tokens = (int)(a->in[0].shape.dim[0] / at->groups), experts = (int)a->in[0].shape.dim[1],
-        tiles = (experts + TOKEN_COLUMNS - 1) / TOKEN_COLUMNS, place_bits = bits_for(tokens);
-    struct token_keys keys = { reals(&a->in[0]), (int64_t)tokens * TOKEN_COLUMNS, tokens, experts, 0, place_bits,
-                               32 + place_bits };
+        tiles = (experts + TOKEN_COLUMNS - 1) / TOKEN_COLUMNS, tie_bits = bits_for(tokens);
+    struct token_keys keys = { reals(&a->in[0]), (int64_t)tokens * TOKEN_COLUMNS, tokens, experts, 0, tie_bits,
+                               32 + tie_bits };
     LAUNCH(a, choose_tokens, (unsigned)(at->groups * tiles), THREADS, 0, keys, ints(&a->out[0]), reals(&a->work[0]),
            at->c);
     LAUNCH(a, choice_mean, grid_for(a, experts, BLOCK), BLOCK, 0, reals(&a->work[0]), reals(&a->out[1]), at->groups,
@@ -119,7 +119,7 @@ TWIN(topk_columns, choice_forward);
 
 /* ---- drop_over_capacity ---- */
 
-enum { INDEX, GATE };
+enum { INDEX, GATE, ROOM };
 struct room { int64_t experts, groups, capacity, first; };
 
 /* Keys of a group's pairs, of some experts: the gate's word or none, then how many pairs have less priority. */
@@ -127,7 +127,7 @@ struct pair_keys {
     const int32_t *index;
     const float *gate;
     int64_t n;
-    int tokens, first, columns, place_bits, bits;
+    int tokens, first, columns, tie_bits, bits;
     unsigned k;
     bool by_choice;
 
@@ -135,15 +135,15 @@ struct pair_keys {
     {
         int column = index[i] - first;
         if (column < 0 || column >= columns) return -1;
-        int64_t place = by_choice ? (int64_t)((unsigned)i % k) * tokens + (unsigned)i / k : i;
-        *to = (gate ? (uint64_t)masked_word(gate[i]) << place_bits : 0) | (uint64_t)(n - 1 - place);
+        int64_t rank = by_choice ? (int64_t)((unsigned)i % k) * tokens + (unsigned)i / k : i;
+        *to = (gate ? (uint64_t)masked_word(gate[i]) << tie_bits : 0) | (uint64_t)(n - 1 - rank);
         return column;
     }
 };
 
 /* numbers [groups,tiles,2]: pairs and those that are dropped. The first tile also takes pairs of no expert. */
 static __global__ void __launch_bounds__(THREADS, 1)
-drop_pairs(struct pair_keys keys, int32_t *kept, int32_t *numbers, int experts, int64_t capacity)
+drop_pairs(struct pair_keys keys, int32_t *kept, int32_t *numbers, int experts, int64_t capacity, const float *room)
 {
     __shared__ uint64_t nth[PAIR_COLUMNS];
     int tiles = (experts + PAIR_COLUMNS - 1) / PAIR_COLUMNS, pairs = 0, dropped = 0;
@@ -152,6 +152,7 @@ drop_pairs(struct pair_keys keys, int32_t *kept, int32_t *numbers, int experts, 
     if (keys.gate) keys.gate += from;
     keys.first = (int)blockIdx.x % tiles * PAIR_COLUMNS;
     keys.columns = min(PAIR_COLUMNS, experts - keys.first);
+    if (room && *room < (float)capacity) capacity = (int64_t)*room;
     nth_largest(nth, keys, capacity);
     for (int64_t i = threadIdx.x; i < keys.n; i += THREADS) {
         uint64_t key;
@@ -160,10 +161,10 @@ drop_pairs(struct pair_keys keys, int32_t *kept, int32_t *numbers, int experts, 
             if (keys.first == 0 && (expert < 0 || expert >= experts)) kept[from + i] = expert;
             continue;
         }
-        bool room = key >= nth[column];
-        kept[from + i] = room ? expert : -1;
+        bool fits = key >= nth[column];
+        kept[from + i] = fits ? expert : -1;
         pairs++;
-        dropped += !room;
+        dropped += !fits;
     }
     pairs = block_sum(pairs);
     dropped = block_sum(dropped);
@@ -192,12 +193,13 @@ static void room_forward(const struct args *a)
     const struct room *at = (const struct room *)a->attr;
     int k = (int)a->in[INDEX].shape.dim[1], tokens = (int)(a->in[INDEX].shape.dim[0] / at->groups);
     int64_t pairs = (int64_t)tokens * k, tiles = room_tiles(at);
-    int place_bits = bits_for(pairs);
+    int tie_bits = bits_for(pairs);
     bool by_gate = at->first == PRIORITY_GATE, by_choice = at->first == PRIORITY_CHOICE;
     struct pair_keys keys = { ints(&a->in[INDEX]), by_gate ? reals(&a->in[GATE]) : NULL, pairs, tokens, 0, 0,
-                              place_bits, place_bits + (by_gate ? 32 : 0), (unsigned)k, by_choice };
+                              tie_bits, tie_bits + (by_gate ? 32 : 0), (unsigned)k, by_choice };
     int32_t *numbers = (int32_t *)a->scratch;
-    LAUNCH(a, drop_pairs, (unsigned)tiles, THREADS, 0, keys, ints(&a->out[0]), numbers, (int)at->experts, at->capacity);
+    LAUNCH(a, drop_pairs, (unsigned)tiles, THREADS, 0, keys, ints(&a->out[0]), numbers, (int)at->experts, at->capacity,
+           a->in[ROOM].data ? reals(&a->in[ROOM]) : NULL);
     LAUNCH(a, drop_share, 1, WARP, 0, numbers, reals(&a->out[1]), tiles);
 }
 

@@ -8,11 +8,13 @@ enum { ACROSS = 8, DOWN = BLOCK / ACROSS, TILE = ACROSS * LANES };     /* thread
 enum { ONE_LINE = 512, PER_LINE = 128, MOST_LINES = 256 };
 
 static __global__ void __launch_bounds__(BLOCK)
-columns_sum(struct view x, int64_t rows, int width, int64_t per_line, float scale, struct sum to)
+columns_sum(struct view x, const int32_t *offsets, int64_t rows, int width, int64_t per_line, float scale,
+            struct sum to)
 {
     __shared__ float part[DOWN][TILE];
     int across = threadIdx.x % ACROSS, down = threadIdx.x / ACROSS, c = blockIdx.x * TILE + across * LANES;
-    int64_t from = blockIdx.y * per_line, end = from + per_line < rows ? from + per_line : rows;
+    int64_t from = offsets ? offsets[blockIdx.y] : blockIdx.y * per_line,
+            end = offsets ? offsets[blockIdx.y + 1] : from + per_line < rows ? from + per_line : rows;
     struct eight sum = {};
     for (int64_t r = from + down; r < end; r += DOWN) {
         struct eight e = row_load(x, r * width, c, width, 0);
@@ -46,10 +48,17 @@ void columns_add(const struct args *a, struct view x, int64_t rows, int64_t widt
     if (lines > 1) {
         struct view line = { a->scratch, false };
         struct sum all = { line, 0 };
-        LAUNCH(a, columns_sum, dim3(tiles, (unsigned)lines), BLOCK, 0, x, rows, (int)width, (rows + lines - 1) / lines,
-               1.0f, all);
+        LAUNCH(a, columns_sum, dim3(tiles, (unsigned)lines), BLOCK, 0, x, NULL, rows, (int)width,
+               (rows + lines - 1) / lines, 1.0f, all);
         x = line;
         rows = lines;
     }
-    LAUNCH(a, columns_sum, tiles, BLOCK, 0, x, rows, (int)width, rows, scale, to);
+    LAUNCH(a, columns_sum, tiles, BLOCK, 0, x, NULL, rows, (int)width, rows, scale, to);
+}
+
+void columns_add_groups(const struct args *a, struct view x, const int32_t *offsets, int64_t groups, int64_t width,
+                        struct sum to)
+{
+    dim3 grid((unsigned)((width + TILE - 1) / TILE), (unsigned)groups);
+    LAUNCH(a, columns_sum, grid, BLOCK, 0, x, offsets, 0, (int)width, 0, 1.0f, to);
 }

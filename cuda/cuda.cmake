@@ -49,6 +49,7 @@ set(CODE "-gencode=arch=compute_${first},code=[compute_${first},${assembled}]")
 # The bits of drawn weights and of noise are those of the CPU: no product and sum become one instruction.
 set(NVCC_FLAGS_fill -fmad=false)
 set(NVCC_FLAGS_noise -fmad=false)
+set(NVCC_FLAGS_forced_key -fmad=false)
 
 set(CUDA_PTX ${CMAKE_BINARY_DIR}/ptx)
 file(GLOB CUDA_KERNELS CONFIGURE_DEPENDS cuda/*.cu)

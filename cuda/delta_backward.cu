@@ -10,7 +10,7 @@ enum { QUERIES, KEYS };
 /* A matrix of which row or column is 1 apart. */
 struct strided { const float *at; int row, col; };
 static __device__ inline struct strided rows_at(const float *at, int width) { return { at, width, 1 }; }
-static __device__ inline struct strided turned(const float *at, int width) { return { at, 1, width }; }
+static __device__ inline struct strided transposed(const float *at, int width) { return { at, 1, width }; }
 
 struct product { struct strided a, b; float *c; int m, n, k; bool adds; };
 
@@ -193,9 +193,9 @@ static __device__ inline void read_head(const struct delta &s, const struct inpu
     EACH(i, n * s.n) {
         int t = i / s.n;
         int64_t gate = (row + (int64_t)t * s.value_heads()) * s.gates + (s.gates == 1 ? 0 : i % s.n);
-        c.e[i] = s.after(b, first + t) < 0 ? __expf(in.g[gate]) : 0;
+        c.e[i] = s.relative_start(b, first + t) < 0 ? __expf(in.g[gate]) : 0;
     }
-    EACH(t, n) c.beta[t] = s.after(b, first + t) <= 0 ? in.beta[row + (int64_t)t * s.value_heads()] : 0;
+    EACH(t, n) c.beta[t] = s.relative_start(b, first + t) <= 0 ? in.beta[row + (int64_t)t * s.value_heads()] : 0;
     EACH(i, n * s.m) {
         int64_t at = (row + (int64_t)(i / s.m) * s.value_heads()) * s.m + i % s.m;
         c.r[i] = load(in.v, at);
@@ -212,11 +212,11 @@ static __device__ inline void head_products(const struct delta &s, const struct 
     #pragma unroll 1
     for (int i = 0; i < 5; i++) {
         struct product p =
-            i == 0   ? product{ turned(c.pairs, n), rows_at(c.o, s.m), c.dr, n, s.m, n, false }
+            i == 0   ? product{ transposed(c.pairs, n), rows_at(c.o, s.m), c.dr, n, s.m, n, false }
             : i == 1 ? product{ rows_at(c.late, s.n), rows_at(ds, s.m), c.dr, n, s.m, s.n, true }
-            : i == 2 ? product{ rows_at(c.o, s.m), turned(c.u, s.m), c.dpairs, n, n, s.m, false }
-            : i == 3 ? product{ rows_at(c.o, s.m), turned(state, s.m), c.dold, n, s.n, s.m, false }
-                     : product{ rows_at(c.u, s.m), turned(ds, s.m), c.dlate, n, s.n, s.m, false };
+            : i == 2 ? product{ rows_at(c.o, s.m), transposed(c.u, s.m), c.dpairs, n, n, s.m, false }
+            : i == 3 ? product{ rows_at(c.o, s.m), transposed(state, s.m), c.dold, n, s.n, s.m, false }
+                     : product{ rows_at(c.u, s.m), transposed(ds, s.m), c.dlate, n, s.n, s.m, false };
         multiply(p);
     }
     __syncthreads();
@@ -235,10 +235,10 @@ static __device__ inline void head_products(const struct delta &s, const struct 
     #pragma unroll 1
     for (int i = 0; i < (readers > KEYS ? 4 : 1); i++) {
         struct product p =
-            i == 0   ? product{ turned(c.old, s.n), rows_at(c.o, s.m), ds, s.n, s.m, n, true }
-            : i == 1 ? product{ rows_at(c.du, s.m), turned(c.u, s.m), dpairs, n, n, s.m, false }
-            : i == 2 ? product{ rows_at(c.du, s.m), turned(state, s.m), c.dold + keys, n, s.n, s.m, false }
-                     : product{ turned(c.old + keys, s.n), rows_at(c.du, s.m), ds, s.n, s.m, n, true };
+            i == 0   ? product{ transposed(c.old, s.n), rows_at(c.o, s.m), ds, s.n, s.m, n, true }
+            : i == 1 ? product{ rows_at(c.du, s.m), transposed(c.u, s.m), dpairs, n, n, s.m, false }
+            : i == 2 ? product{ rows_at(c.du, s.m), transposed(state, s.m), c.dold + keys, n, s.n, s.m, false }
+                     : product{ transposed(c.old + keys, s.n), rows_at(c.du, s.m), ds, s.n, s.m, n, true };
         multiply(p);
     }
     __syncthreads();
@@ -277,7 +277,7 @@ static __device__ inline void write_head(const struct delta &s, const struct chu
         dbeta = warp_sum(dbeta);
         if (lane_of() != 0) continue;
         if (s.gates == 1) add(to.g, at, dg);
-        add(to.beta, at, s.after(b, first + t) <= 0 ? dbeta : 0);
+        add(to.beta, at, s.relative_start(b, first + t) <= 0 ? dbeta : 0);
     }
     __syncthreads();
 }

@@ -41,14 +41,14 @@ delta_rule_forward(struct delta s, struct view q, struct view k, struct view v, 
                 keys[which][n] = in ? load(k, key) : 0;
                 queries[which][n] = in ? s.scale * load(q, key) : 0;
                 int64_t gate = (row * s.value_heads() + head) * s.gates + (s.gates == 1 ? 0 : n);
-                decay[which][n] = in && s.after(b, token) < 0 ? __expf(g[gate]) : 0;
+                decay[which][n] = in && s.relative_start(b, token) < 0 ? __expf(g[gate]) : 0;
             }
             #pragma unroll 1
             for (int i = threadIdx.x; i < STEPS * COLUMNS; i += THREADS) {
                 int which = i / COLUMNS, token = t + which, m = blockIdx.x * COLUMNS + i % COLUMNS;
                 int64_t row = ((int64_t)b * s.seq + token) * s.value_heads() + head;
                 values[which][i % COLUMNS] = token < s.seq && m < s.m ? load(v, row * s.m + m) : 0;
-                if (i % COLUMNS == 0) open[which] = token < s.seq && s.after(b, token) <= 0 ? beta[row] : 0;
+                if (i % COLUMNS == 0) open[which] = token < s.seq && s.relative_start(b, token) <= 0 ? beta[row] : 0;
             }
             __syncthreads();
         }

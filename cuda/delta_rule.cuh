@@ -16,8 +16,8 @@ struct delta {
 
     __device__ int value_heads() const { return heads * share; }
     __device__ int before() const { return pos ? pos[0] : 0; }
-    /* By how much the document of token t of a sequence begins after it; 0: with it. */
-    __device__ int after(int b, int t) const { return start[(int64_t)b * seq + t] - (before() + t); }
+    /* Where the document of token t of a sequence begins, counted from the token: above 0 after it. */
+    __device__ int relative_start(int b, int t) const { return start[(int64_t)b * seq + t] - (before() + t); }
     __device__ int first(int number) const
     {
         int large = (whole + chunk - 1) / chunk;

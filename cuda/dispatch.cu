@@ -1,13 +1,13 @@
 /* Rows on their way to experts and back. Memory bounds gather and combine. Of tokens x [T,D] and rows y [R,D],
    gather reads x, most of it K times but once from memory, and writes y; its backward reads dy and writes dx;
    combine the same the other way round; its backward reads y and dout and writes dy. That is the least. A warp
-   takes a row; sums run over the slots in their order. What goes to no expert has no row, place -1; the last
+   takes a row; sums run over the slots in their order. What goes to no expert has no row, inverse -1; the last
    rows, of order -1, are nobody's: what is in them reaches no token. */
 #include "warp.cuh"
 #include "sort.cuh"
 
-/* outputs of dispatch; ORDER and PLACE are inputs of gather and combine, too */
-enum { OFFSETS, ORDER, PLACE, COUNTS };
+/* outputs of dispatch; ORDER and INVERSE are inputs of gather and combine, too */
+enum { OFFSETS, ORDER, INVERSE, COUNTS };
 enum { GATE = 3 };                                          /* of combine */
 
 /* ---- dispatch: see sort.cu ---- */
@@ -17,8 +17,9 @@ static void dispatch_forward(const struct args *a)
     struct sort s = { .key = ints(&a->in[0]), .from = NULL, .n = (int)shape_count(a->in[0].shape),
                       .rows = (int)a->out[ORDER].shape.dim[0], .buckets = (int)a->out[COUNTS].shape.dim[0],
                       .shift = 0, .mask = -1,
-                      .order = ints(&a->out[ORDER]), .place = ints(&a->out[PLACE]), .offsets = ints(&a->out[OFFSETS]),
-                      .counts = ints(&a->out[COUNTS]), .table = (int32_t *)a->scratch, .fault = device_of(a)->fault };
+                      .order = ints(&a->out[ORDER]), .inverse = ints(&a->out[INVERSE]),
+                      .offsets = ints(&a->out[OFFSETS]), .counts = ints(&a->out[COUNTS]),
+                      .table = (int32_t *)a->scratch, .fault = device_of(a)->fault };
     sort_bucket(a, &s);
 }
 
@@ -46,21 +47,21 @@ gather_forward(struct view x, struct view out, const int32_t *order, int64_t row
 }
 
 /* A row of the token, -1 if it has none. */
-static __device__ inline int some_row(const int32_t *place, int k)
+static __device__ inline int some_row(const int32_t *inverse, int k)
 {
     int row = -1;
-    for (int j = 0; j < k; j++) row = max(row, place[j]);
+    for (int j = 0; j < k; j++) row = max(row, inverse[j]);
     return row;
 }
 
-/* sum_j by[j] y[place[j]] from column c on; by NULL: all 1. A slot without a row reads `some` in its place and does not
+/* sum_j by[j] y[inverse[j]] from column c on; by NULL: all 1. A slot without a row reads `some` instead and does not
    add it: there is no branch, so that several rows are on their way at once. */
-static __device__ inline struct eight sum_of_rows(struct view y, const int32_t *place, const float *by, int some, int k,
-                                                  int c, int d)
+static __device__ inline struct eight sum_of_rows(struct view y, const int32_t *inverse, const float *by, int some,
+                                                  int k, int c, int d)
 {
     struct eight sum = { 0 };
     for (int j = 0; j < k && some >= 0; j++) {
-        int at = place[j];
+        int at = inverse[j];
         struct eight row = row_load(y, (int64_t)(at < 0 ? some : at) * d, c, d, 0);
         float f = by ? by[j] : 1;
         for (int l = 0; l < LANES; l++) sum.v[l] += at < 0 ? 0 : f * row.v[l];
@@ -68,13 +69,13 @@ static __device__ inline struct eight sum_of_rows(struct view y, const int32_t *
     return sum;
 }
 
-/* dx[t] = sum_j dout[place[t,j]] */
+/* dx[t] = sum_j dout[inverse[t,j]] */
 static __global__ void __launch_bounds__(BLOCK)
-gather_backward(struct sum dx, struct view dout, const int32_t *place, int64_t tokens, int k, int d)
+gather_backward(struct sum dx, struct view dout, const int32_t *inverse, int64_t tokens, int k, int d)
 {
     EACH_ROW(t, tokens) {
-        int some = some_row(place + t * k, k);
-        EACH_EIGHT(c, d) row_add(dx, t * d, c, d, sum_of_rows(dout, place + t * k, NULL, some, k, c, d));
+        int some = some_row(inverse + t * k, k);
+        EACH_EIGHT(c, d) row_add(dx, t * d, c, d, sum_of_rows(dout, inverse + t * k, NULL, some, k, c, d));
     }
 }
 
@@ -82,7 +83,7 @@ static void gather_rows(const struct args *a)
 {
     int64_t rows = a->out[0].shape.dim[0];
     LAUNCH(a, gather_forward, grid_for(a, rows, WARPS), BLOCK, 0, view_of(a->in[0]), view_of(a->out[0]),
-           ints(&a->in[ORDER]), rows, (int)a->in[PLACE].shape.dim[1], (int)a->in[0].shape.dim[1]);
+           ints(&a->in[ORDER]), rows, (int)a->in[INVERSE].shape.dim[1], (int)a->in[0].shape.dim[1]);
 }
 
 static void gather_back(const struct args *a)
@@ -90,31 +91,31 @@ static void gather_back(const struct args *a)
     int64_t tokens = a->in[0].shape.dim[0];
     if (!a->din[0].data) return;
     LAUNCH(a, gather_backward, grid_for(a, tokens, WARPS), BLOCK, 0, sum_of(a, 0), view_of(a->dout[0]),
-           ints(&a->in[PLACE]), tokens, (int)a->in[PLACE].shape.dim[1], (int)a->in[0].shape.dim[1]);
+           ints(&a->in[INVERSE]), tokens, (int)a->in[INVERSE].shape.dim[1], (int)a->in[0].shape.dim[1]);
 }
 
 TWIN(gather, gather_rows, gather_back);
 
-/* ---- combine: out[t] = sum_j gate[t,j] y[place[t,j]] over the rows that there are ---- */
+/* ---- combine: out[t] = sum_j gate[t,j] y[inverse[t,j]] over the rows that there are ---- */
 
-static __global__ void __launch_bounds__(BLOCK) combine_forward(struct view y, struct view out, const int32_t *place,
+static __global__ void __launch_bounds__(BLOCK) combine_forward(struct view y, struct view out, const int32_t *inverse,
                                                                 const float *gate, int64_t tokens, int k, int d)
 {
     EACH_ROW(t, tokens) {
-        int some = some_row(place + t * k, k);
-        EACH_EIGHT(c, d) row_store(out, t * d, c, d, sum_of_rows(y, place + t * k, gate + t * k, some, k, c, d));
+        int some = some_row(inverse + t * k, k);
+        EACH_EIGHT(c, d) row_store(out, t * d, c, d, sum_of_rows(y, inverse + t * k, gate + t * k, some, k, c, d));
     }
 }
 
-/* dy[place[t,j]] = gate[t,j] dout[t];  dgate[t,j] = <dout[t], y[place[t,j]]>. A warp takes a slot and its row of y;
+/* dy[inverse[t,j]] = gate[t,j] dout[t];  dgate[t,j] = <dout[t], y[inverse[t,j]]>. A warp takes a slot and its row of y;
    those of one token follow one another, so that dout comes from memory once. Slots are no fewer than rows: that of
    slot i also takes row i if it is nobody's. */
 static __global__ void __launch_bounds__(BLOCK)
-combine_backward(struct view y, struct sum dy, struct view dout, const int32_t *order, const int32_t *place,
+combine_backward(struct view y, struct sum dy, struct view dout, const int32_t *order, const int32_t *inverse,
                  const float *gate, struct sum dgate, int64_t slots, int64_t rows, int k, int d)
 {
     EACH_ROW(i, slots) {
-        int64_t token = (unsigned)i / (unsigned)k, row = place[i];
+        int64_t token = (unsigned)i / (unsigned)k, row = inverse[i];
         float by = gate[i], dot = 0;
         if (i < rows && order[i] < 0) EACH_EIGHT(c, d) row_add(dy, i * d, c, d, {});
         if (row >= 0) EACH_EIGHT(c, d) {
@@ -135,16 +136,16 @@ static void combine_tokens(const struct args *a)
 {
     int64_t tokens = a->out[0].shape.dim[0];
     LAUNCH(a, combine_forward, grid_for(a, tokens, WARPS), BLOCK, 0, view_of(a->in[0]), view_of(a->out[0]),
-           ints(&a->in[PLACE]), reals(&a->in[GATE]), tokens, (int)a->in[PLACE].shape.dim[1],
+           ints(&a->in[INVERSE]), reals(&a->in[GATE]), tokens, (int)a->in[INVERSE].shape.dim[1],
            (int)a->in[0].shape.dim[1]);
 }
 
 static void combine_back(const struct args *a)
 {
-    int64_t slots = shape_count(a->in[PLACE].shape);
+    int64_t slots = shape_count(a->in[INVERSE].shape);
     LAUNCH(a, combine_backward, grid_for(a, slots, WARPS), BLOCK, 0, view_of(a->in[0]), sum_of(a, 0),
-           view_of(a->dout[0]), ints(&a->in[ORDER]), ints(&a->in[PLACE]), reals(&a->in[GATE]), sum_of(a, GATE), slots,
-           a->in[0].shape.dim[0], (int)a->in[PLACE].shape.dim[1], (int)a->in[0].shape.dim[1]);
+           view_of(a->dout[0]), ints(&a->in[ORDER]), ints(&a->in[INVERSE]), reals(&a->in[GATE]), sum_of(a, GATE), slots,
+           a->in[0].shape.dim[0], (int)a->in[INVERSE].shape.dim[1], (int)a->in[0].shape.dim[1]);
 }
 
 TWIN(combine, combine_tokens, combine_back);

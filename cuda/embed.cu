@@ -33,7 +33,7 @@ static void forward(const struct args *a)
    here they are left out. */
 struct pieces { const int32_t *order, *ids; int tokens, n, strips, d, rows; float *heads; };
 
-static __device__ inline int id_at(const struct pieces &p, int place) { return p.ids[p.order[place]]; }
+static __device__ inline int id_at(const struct pieces &p, int rank) { return p.ids[p.order[rank]]; }
 static __device__ inline int64_t head_at(const struct pieces &p, int piece, int strip)
 {
     return ((int64_t)piece * p.strips + strip) * STRIP + lane_of() * LANES;
@@ -51,8 +51,8 @@ static __global__ void __launch_bounds__(BLOCK) embed_runs(struct pieces p, stru
     if (piece >= p.n) return;
     int n = p.tokens - first < WARP ? p.tokens - first : WARP;
     int token = p.order[lane_of() < n ? first + lane_of() : first], id = lane_of() < n ? p.ids[token] : -1;
-    int after = __shfl_down_sync(ALL_LANES, id, 1);
-    unsigned ends = __ballot_sync(ALL_LANES, lane_of() == n - 1 || after != id);
+    int next_id = __shfl_down_sync(ALL_LANES, id, 1);
+    unsigned ends = __ballot_sync(ALL_LANES, lane_of() == n - 1 || next_id != id);
     bool head = piece > 0 && id_at(p, first - 1) == id_at(p, first);
     struct eight sum = { 0 }, next = { 0 };
     for (int i = -1; i < n; i++) {                          /* a row is on its way while the one before is added */

@@ -26,12 +26,12 @@ static __device__ inline void draw_four(struct rule n, uint64_t index, uint64_t 
 static __device__ inline void trim_four(struct rule n, uint64_t index, uint64_t step, float x[4])
 {
     for (;;) {
-        float again[4];
+        float redrawn[4];
         bool beyond = false;
         for (int w = 0; w < 4; w++) beyond |= fabsf(x[w]) > n.cut;
         if (!beyond) return;
-        draw_four(n, index, ++step, again);
-        for (int w = 0; w < 4; w++) x[w] = fabsf(x[w]) > n.cut ? again[w] : x[w];
+        draw_four(n, index, ++step, redrawn);
+        for (int w = 0; w < 4; w++) x[w] = fabsf(x[w]) > n.cut ? redrawn[w] : x[w];
     }
 }
 

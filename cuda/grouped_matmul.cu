@@ -25,7 +25,7 @@ static __device__ inline struct side<T> side_at(const T *data, int row, int oute
     return { data + (TRANSPOSED ? at : (int64_t)at * row), row, outer - at, inner };
 }
 
-/* How many values there are from (o,i) on, along a row of memory, and where: some place in memory if there are none. */
+/* How many values there are from (o,i) on, along a row of memory, and where: some address if there are none. */
 template <bool TRANSPOSED, typename T>
 static __device__ inline int side_left(const struct side<T> &s, int o, int i)
 {
@@ -69,7 +69,7 @@ template <typename T> struct unit;
 template <> struct unit<__nv_bfloat16> {
     enum { DEPTH = 32, BYTES = TILE * DEPTH * 2 };
 
-    /* Where eight values lie in a stage: (row, eighth) as in memory. Eighths change places so that eight rows
+    /* Where eight values lie in a stage: (row, eighth) as in memory. Eighths are swapped so that eight rows
        fall on different banks. */
     template <bool TRANSPOSED> static __device__ inline int at(int row, int eighth)
     {
@@ -108,7 +108,7 @@ template <> struct unit<__nv_bfloat16> {
     static __device__ inline void fragment(uint32_t (&r)[4], const char *stage, int outer, int depth, int o, int i)
     {
         int line = (int)threadIdx.x % 8;
-        if (TRANSPOSED) load_matrix_turned(r, stage + at<TRANSPOSED>(depth + i * 8 + line, outer / 8 + o));
+        if (TRANSPOSED) load_matrix_transposed(r, stage + at<TRANSPOSED>(depth + i * 8 + line, outer / 8 + o));
         else load_matrix(r, stage + at<TRANSPOSED>(outer + o * 8 + line, depth / 8 + i));
     }
 
@@ -187,14 +187,14 @@ static __device__ inline void multiply(const struct side<T> &a, const struct sid
     int steps = (a.inner + unit::DEPTH - 1) / unit::DEPTH;
     float sum[2 * PAIRS] = {};
     for (int s = 1 - STAGES, now = 1; s < steps; s++, now = now + 1 == STAGES ? 0 : now + 1) {
-        int next = s + STAGES - 1, place = now == 0 ? STAGES - 1 : now - 1;     /* the place that was read last */
+        int next = s + STAGES - 1, refill = now == 0 ? STAGES - 1 : now - 1;     /* the stage that was read last */
         if (s >= 0) {
             copy_wait<STAGES - 2>();
             __syncthreads();
         }
         if (next < steps) {
-            unit::template fetch<A_TRANSPOSED>(stage[place][0], a, next * unit::DEPTH);
-            unit::template fetch<B_TRANSPOSED>(stage[place][1], b, next * unit::DEPTH);
+            unit::template fetch<A_TRANSPOSED>(stage[refill][0], a, next * unit::DEPTH);
+            unit::template fetch<B_TRANSPOSED>(stage[refill][1], b, next * unit::DEPTH);
         }
         copy_commit();
         if (s >= 0) unit::template accumulate<A_TRANSPOSED, B_TRANSPOSED>(sum, stage[now][0], stage[now][1]);

@@ -42,6 +42,13 @@ static inline int grid_for(const struct args *a, int64_t n, int64_t per)
     CUDA(cudaGetLastError()); \
 } while (0)
 
+/* Shared memory beyond 48 KiB must be asked for. */
+#define LAUNCH_SHARED(a, kernel_, grid, block, bytes, ...) do { \
+    auto *chosen_ = &kernel_; \
+    CUDA(cudaFuncSetAttribute(chosen_, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(bytes))); \
+    LAUNCH(a, chosen_, grid, block, bytes, __VA_ARGS__); \
+} while (0)
+
 /* Every thread's walk over n items: for (int64_t i = first_item(); i < n; i += all_items()). */
 static __device__ inline int64_t first_item() { return (int64_t)blockIdx.x * blockDim.x + threadIdx.x; }
 static __device__ inline int64_t all_items() { return (int64_t)gridDim.x * blockDim.x; }
@@ -168,6 +175,16 @@ template <typename T> static __device__ inline T block_sum(T x)
     for (unsigned w = 0; w < blockDim.x / WARP; w++) sum += part[w];
     __syncthreads();
     return sum;
+}
+template <typename T> static __device__ inline T block_max(T x)
+{
+    __shared__ T part[WARP];
+    x = warp_max(x);
+    if (threadIdx.x % WARP == 0) part[threadIdx.x / WARP] = x;
+    __syncthreads();
+    for (unsigned w = 0; w < blockDim.x / WARP; w++) x = part[w] > x || part[w] != part[w] ? part[w] : x;
+    __syncthreads();
+    return x;
 }
 
 #endif

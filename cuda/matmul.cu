@@ -39,36 +39,36 @@ const void *operand_as(const struct args *a, const struct operand &o, bool bf16,
 }
 
 /* Exact products have results in float: those that are kept as bf16 are rounded afterwards. */
-static bool rounds_after(const struct product &p) { return p.c.bf16 && !p.narrow; }
+static bool rounds_result(const struct product &p) { return p.c.bf16 && !p.narrow; }
 
 size_t product_scratch(const struct product &p)
 {
     return operand_scratch(p.a, p.narrow) + operand_scratch(p.b, p.narrow) +
-           (rounds_after(p) ? scratch_round(bytes_of(p.c, false)) : 0);
+           (rounds_result(p) ? scratch_round(bytes_of(p.c, false)) : 0);
 }
 
 void product(const struct args *a, const struct product &p, void *scratch)
 {
     char *rest = (char *)scratch;
-    bool after = rounds_after(p);
+    bool rounds = rounds_result(p);
     struct gemm g = {};
     g.m = p.c.rows;
     g.n = p.c.cols;
     g.k = p.a.transposed ? p.a.rows : p.a.cols;
     g.a = operand_as(a, p.a, p.narrow, &rest);
     g.b = operand_as(a, p.b, p.narrow, &rest);
-    g.c = after ? rest : p.c.data;
+    g.c = rounds ? rest : p.c.data;
     g.in = p.narrow ? GEMM_BF16 : GEMM_F32;
-    g.out = p.c.bf16 && !after ? GEMM_BF16 : GEMM_F32;
+    g.out = p.c.bf16 && !rounds ? GEMM_BF16 : GEMM_F32;
     g.a_row = p.a.row;
     g.b_row = p.b.row;
     g.c_row = p.c.row;
     g.a_transposed = p.a.transposed;
     g.b_transposed = p.b.transposed;
     g.alpha = 1;
-    g.beta = after ? 0 : p.beta;
+    g.beta = rounds ? 0 : p.beta;
     gemm(device_of(a), &g);
-    if (after) convert(a, { g.c, false }, { { p.c.data, true }, p.beta }, p.c.rows * p.c.cols);
+    if (rounds) convert(a, { g.c, false }, { { p.c.data, true }, p.beta }, p.c.rows * p.c.cols);
 }
 
 /* ---- matmul ---- */

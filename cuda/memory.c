@@ -46,7 +46,8 @@ static void look(const struct fault *f)
                                                [FAULT_DOCUMENT] = "ngram: document start %lld of %lld positions",
                                                [FAULT_POSITION] = "position %lld of %lld",
                                                [FAULT_BUCKET] = "dispatch: expert %lld of %lld",
-                                               [FAULT_ROWS] = "dispatch: %lld pairs, there is room for %lld rows" };
+                                               [FAULT_ROWS] = "dispatch: %lld pairs, there is room for %lld rows",
+                                               [FAULT_EXPERT] = "threshold: expert %lld of %lld" };
     char text[128];
     if (f->kind == FAULT_NONE) return;
     snprintf(text, sizeof text, words[f->kind], (long long)f->value, (long long)f->limit);

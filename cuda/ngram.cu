@@ -14,16 +14,16 @@ static __device__ inline int token_before(const int32_t *ids, int p, int back, i
 
 struct ngram_attr { int64_t order, vocab, rows, hash; };
 
-/* x mod rows by the inverse floor((2^64-1) / rows); x below 2^63: the quotient is right or one too small. */
-static __device__ inline uint64_t residue(uint64_t x, uint64_t rows, uint64_t inverse)
+/* x mod rows by the reciprocal floor((2^64-1) / rows); x below 2^63: the quotient is right or one too small. */
+static __device__ inline uint64_t residue(uint64_t x, uint64_t rows, uint64_t reciprocal)
 {
-    uint64_t rest = x - __umul64hi(x, inverse) * rows;
+    uint64_t rest = x - __umul64hi(x, reciprocal) * rows;
     return rest < rows ? rest : rest - rows;
 }
 
 static __global__ void __launch_bounds__(BLOCK)
 ngram_rows(const int32_t *ids, const int32_t *start, const int32_t *pos, int32_t *out, int tokens, int s, int room,
-           struct ngram_attr at, uint64_t inverse, struct fault *fault)
+           struct ngram_attr at, uint64_t reciprocal, struct fault *fault)
 {
     for (int t = (int)first_item(); t < tokens; t += (int)all_items()) {
         int sequence = t / s, p = (pos ? *pos : 0) + t % s;
@@ -34,9 +34,9 @@ ngram_rows(const int32_t *ids, const int32_t *start, const int32_t *pos, int32_t
         }
         for (int back = (int)at.order - 1; back >= 0; back--) {
             gram = gram * at.vocab + token_before(ids + (int64_t)sequence * room, p, back, start[t]);
-            gram = at.hash == HASH_MUL32 ? (uint32_t)gram : residue(gram, at.rows, inverse);
+            gram = at.hash == HASH_MUL32 ? (uint32_t)gram : residue(gram, at.rows, reciprocal);
         }
-        if (at.hash == HASH_MUL32) gram = residue((uint32_t)(gram * 2654435761u), at.rows, inverse);
+        if (at.hash == HASH_MUL32) gram = residue((uint32_t)(gram * 2654435761u), at.rows, reciprocal);
         out[t] = (int32_t)gram;
     }
 }

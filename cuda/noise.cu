@@ -13,9 +13,9 @@ noise_forward(const uint32_t *key, uint64_t name, int kind, struct grid g, float
     for (int64_t i = first_item(); i < draws; i += all_items()) {
         unsigned row = (unsigned)i / g.fours, four = (unsigned)i % g.fours;
         const uint32_t *word = key + row / g.positions * 2;
-        uint64_t mixed = (uint64_t)word[1] << 32 | word[0], place = (uint64_t)(row % g.positions) << 32;
+        uint64_t mixed = (uint64_t)word[1] << 32 | word[0], position = (uint64_t)(row % g.positions) << 32;
         float x[4], *to = y + (int64_t)row * g.columns + 4 * four;
-        draw_noise((enum noise_kind)kind, draw_bits(mixed, place | four, name), x);
+        draw_noise((enum noise_kind)kind, draw_bits(mixed, position | four, name), x);
         if (g.columns % 4 == 0) *(float4 *)to = make_float4(x[0], x[1], x[2], x[3]);
         else for (int w = 0; w < 4; w++) if (4 * (int)four + w < g.columns) to[w] = x[w];
     }

@@ -18,13 +18,16 @@ static __device__ inline bool goes_before(float a, int i, float b, int j)
 }
 
 static __global__ void __launch_bounds__(BLOCK)
-threshold_forward(const float *key, const int32_t *index, float *y, int32_t *next, int64_t tokens, int experts, int k)
+threshold_forward(const float *key, const int32_t *index, float *y, int32_t *next, int64_t tokens, int experts, int k,
+                  struct fault *fault)
 {
     EACH_ROW(t, tokens) {
         const float *row = key + t * experts;
         const int32_t *of = index + t * k;
         float best = NAN;
         int at = INT32_MAX;
+        #pragma unroll 1
+        for (int j = lane_of(); j < k; j += WARP) legal(fault, FAULT_EXPERT, of[j], experts);
         for (int e = lane_of(); e < experts; e += WARP)
             if (!is_chosen(of, k, e) && goes_before(row[e], e, best, at)) best = row[e], at = e;
         for (int step = WARP / 2; step > 0; step /= 2) {
@@ -33,7 +36,7 @@ threshold_forward(const float *key, const int32_t *index, float *y, int32_t *nex
             if (goes_before(other, there, best, at)) best = other, at = there;
         }
         if (lane_of() == 0) next[t] = at;
-        float last = row[of[k - 1]];
+        float last = (unsigned)of[k - 1] < (unsigned)experts ? row[of[k - 1]] : 0;
         for (int e = lane_of(); e < experts; e += WARP) y[t * experts + e] = is_chosen(of, k, e) ? best : last;
     }
 }
@@ -61,7 +64,8 @@ static void threshold_values(const struct args *a)
 {
     int64_t tokens = a->in[0].shape.dim[0];
     LAUNCH(a, threshold_forward, grid_for(a, tokens, WARPS), BLOCK, 0, reals(&a->in[0]), ints(&a->in[1]),
-           reals(&a->out[0]), ints(&a->save[0]), tokens, (int)a->in[0].shape.dim[1], (int)a->in[1].shape.dim[1]);
+           reals(&a->out[0]), ints(&a->save[0]), tokens, (int)a->in[0].shape.dim[1], (int)a->in[1].shape.dim[1],
+           device_of(a)->fault);
 }
 
 static void threshold_back(const struct args *a)

@@ -9,8 +9,8 @@ static __device__ inline uint32_t shared_address(const void *p) { return (uint32
 
 /* ---- copies from global to shared memory that registers do not see ---- */
 
-/* BYTES (4, 8 or 16) to a place aligned as much; zeros where there is nothing: `from` is not read then, yet must be a
-   global address. Done after copy_wait, seen by other threads after the barrier that follows. */
+/* BYTES (4, 8 or 16) to an address aligned as much; zeros where there is nothing: `from` is not read then, yet must be
+   a global address. Done after copy_wait, seen by other threads after the barrier that follows. */
 template <int BYTES> static __device__ inline void copy_async(void *to, const void *from, bool there)
 {
     static_assert(BYTES == 4 || BYTES == 8 || BYTES == 16, "cp.async copies 4, 8 or 16 bytes");
@@ -36,7 +36,7 @@ template <int LEFT> static __device__ inline void copy_wait()
 /* ---- matrices of bf16 ---- */
 
 /* 8 x 8 matrices from shared memory: lane 8m + i gives the address of row i of matrix m, 16 bytes. Lane l gets of each
-   the values (l / 4, 2 (l % 4)) and the next of the row; turned: (2 (l % 4), l / 4) and the next of the column. */
+   the values (l / 4, 2 (l % 4)) and the next of the row; transposed: (2 (l % 4), l / 4) and the next of the column. */
 static __device__ inline void load_matrix(uint32_t (&m)[1], const void *row)
 {
     asm volatile("ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%0}, [%1];"
@@ -56,21 +56,21 @@ static __device__ inline void load_matrix(uint32_t (&m)[4], const void *row)
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3]) : "r"(shared_address(row)) : "memory");
 }
-static __device__ inline void load_matrix_turned(uint32_t (&m)[1], const void *row)
+static __device__ inline void load_matrix_transposed(uint32_t (&m)[1], const void *row)
 {
     asm volatile("ldmatrix.sync.aligned.m8n8.x1.trans.shared.b16 {%0}, [%1];"
                  : "=r"(m[0])
                  : "r"(shared_address(row))
                  : "memory");
 }
-static __device__ inline void load_matrix_turned(uint32_t (&m)[2], const void *row)
+static __device__ inline void load_matrix_transposed(uint32_t (&m)[2], const void *row)
 {
     asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
                  : "=r"(m[0]), "=r"(m[1])
                  : "r"(shared_address(row))
                  : "memory");
 }
-static __device__ inline void load_matrix_turned(uint32_t (&m)[4], const void *row)
+static __device__ inline void load_matrix_transposed(uint32_t (&m)[4], const void *row)
 {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3]) : "r"(shared_address(row)) : "memory");

@@ -19,14 +19,14 @@ struct rotations {
     uint64_t power[POWERS];
 };
 
-/* Angles are fractions of a turn in 64 bits, so that their product with any position is exact: whole turns fall off the
-   top. base^(-2i/D) / 2pi: */
-static __device__ inline uint64_t angle_of_pair(const struct rotations &t, unsigned pair)
+/* Angles are fractions of a circle in 64 bits, so that their product with any position is exact: whole circles fall off
+   the top. base^(-2i/D) / 2pi: */
+static __device__ inline uint64_t frequency_of_pair(const struct rotations &t, unsigned pair)
 {
-    uint64_t turn = 0x28BE60DB9391054Aull;                  /* 2^64 / 2pi */
+    uint64_t frequency = 0x28BE60DB9391054Aull;                  /* 2^64 / 2pi */
 #pragma unroll
-    for (int k = 0; k < POWERS; k++) if (pair >> k & 1) turn = __umul64hi(turn, t.power[k]) << 1;
-    return turn;
+    for (int k = 0; k < POWERS; k++) if (pair >> k & 1) frequency = __umul64hi(frequency, t.power[k]) << 1;
+    return frequency;
 }
 
 /* Number j of the values that are not rotated. */
@@ -60,12 +60,12 @@ static __device__ inline void rotate_pairs(const struct rotations &t, unsigned p
                                          struct view x, struct sum y, int64_t at)
 {
     struct eight c, s;
-    uint64_t turn = angle_of_pair(t, pair);
+    uint64_t frequency = frequency_of_pair(t, pair);
     for (int l = 0; l < N; l++) {
-        int32_t angle = (int32_t)(turn * (uint64_t)position >> 32);     /* -1/2 .. 1/2 turns */
+        int32_t angle = (int32_t)(frequency * (uint64_t)position >> 32);     /* -1/2 .. 1/2 circles */
         sincospif((float)angle * 0x1p-31f, &s.v[l], &c.v[l]);
         s.v[l] *= t.sign;
-        turn = __umul64hi(turn, t.power[0]) << 1;
+        frequency = __umul64hi(frequency, t.power[0]) << 1;
     }
     at += t.first + pair;
     for (unsigned h = 0; h < heads; h++, at += t.wide) {
@@ -117,12 +117,12 @@ ROWS_KERNEL rmsnorm_rope_forward(struct rows r, const struct rotations t, struct
             other.v[l] = __shfl_sync(0xFFFFFFFFu, u.v[l], is_late ? lane - far : is_early ? lane + far : lane);
         unsigned token = w.d ? (unsigned)w.row / t.heads : 0;
         int64_t position = (pos ? pos[0] : 0) + (int64_t)(token % (unsigned)t.length) - start[token];
-        uint64_t turn = angle_of_pair(t, is_late ? late : pair);
+        uint64_t frequency = frequency_of_pair(t, is_late ? late : pair);
         for (int l = 0; l < LANES && (is_late || is_early); l++) {
             float c, s;
-            sincospif((float)(int32_t)(turn * (uint64_t)position >> 32) * 0x1p-31f, &s, &c);
+            sincospif((float)(int32_t)(frequency * (uint64_t)position >> 32) * 0x1p-31f, &s, &c);
             u.v[l] = rotated(u.v[l], other.v[l], c, is_late ? s : -s);
-            turn = __umul64hi(turn, t.power[0]) << 1;
+            frequency = __umul64hi(frequency, t.power[0]) << 1;
         }
         row_store(z, row.at, row.column(0), w.d, u);
     }

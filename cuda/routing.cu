@@ -104,6 +104,59 @@ static void scatter_backward(const struct args *a) { if (a->din[0].data) launch_
 TWIN(pick, pick_forward, pick_backward);
 TWIN(scatter, scatter_forward, scatter_backward);
 
+/* ---- merge_groups: the first of a token's choices of a group stands for all, with the sum of their gates ---- */
+
+static __device__ inline int first_of(const int32_t *index, int j, int size)
+{
+    int i = 0;
+    while (index[i] < 0 || index[i] / size != index[j] / size) i++;
+    return i;
+}
+
+static __global__ void __launch_bounds__(BLOCK)
+merge_forward(const float *gate, const int32_t *index, float *sum, int32_t *group, int64_t tokens, int k, int size)
+{
+    EACH_ROW(t, tokens)
+        for (int j = lane_of(); j < k; j += WARP) {
+            const int32_t *own = index + t * k;
+            bool first = own[j] >= 0 && first_of(own, j, size) == j;
+            float all = 0;
+            for (int i = j; i < k && first; i++)
+                all += own[i] >= 0 && own[i] / size == own[j] / size ? gate[t * k + i] : 0;
+            sum[t * k + j] = all;
+            group[t * k + j] = first ? own[j] / size : -1;
+        }
+}
+
+static __global__ void __launch_bounds__(BLOCK)
+merge_backward(struct sum dgate, const float *dsum, const int32_t *index, int64_t tokens, int k, int size)
+{
+    EACH_ROW(t, tokens)
+        for (int j = lane_of(); j < k; j += WARP) {
+            const int32_t *own = index + t * k;
+            add(dgate, t * k + j, own[j] < 0 ? 0 : dsum[t * k + first_of(own, j, size)]);
+        }
+}
+
+static int group_size(const struct args *a) { return (int)*(const int64_t *)a->attr; }
+
+static void merge_choices(const struct args *a)
+{
+    struct shape s = a->in[1].shape;
+    LAUNCH(a, merge_forward, grid_for(a, s.dim[0], WARPS), BLOCK, 0, reals(&a->in[0]), ints(&a->in[1]),
+           reals(&a->out[0]), ints(&a->out[1]), s.dim[0], (int)s.dim[1], group_size(a));
+}
+
+static void merge_back(const struct args *a)
+{
+    struct shape s = a->in[1].shape;
+    if (!a->din[0].data) return;
+    LAUNCH(a, merge_backward, grid_for(a, s.dim[0], WARPS), BLOCK, 0, sum_of(a, 0), reals(&a->dout[0]),
+           ints(&a->in[1]), s.dim[0], (int)s.dim[1], group_size(a));
+}
+
+TWIN(merge_groups, merge_choices, merge_back);
+
 /* ---- load: E n_i / sum n, 1 when balanced; all 0 when nothing was routed ---- */
 
 static __device__ inline double count_at(const void *counts, bool integers, int i)

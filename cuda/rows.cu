@@ -1,6 +1,6 @@
-/* Ops on a row at a time: softmax, logsumexp, normalize, row_entropy. Memory bounds them: each reads its rows and
-   writes its results once, which is the least; rows stay in registers in between. */
-#include "row.cuh"
+/* Ops on a row at a time: softmax, logsumexp, normalize, row_entropy, cumsum. Memory bounds them: each reads its rows
+   and writes its results once, which is the least; rows stay in registers in between. */
+#include "warp.cuh"
 
 template <bool HELD> static __device__ inline float top_of(const struct row<HELD> &x)
 {
@@ -127,20 +127,20 @@ TWIN(logsumexp, logsumexp_rows, logsumexp_gradient);
 /* ---- normalize: x / s, s = sum of the row + eps;  dx = (dy - sum(x dy) / s) / s ---- */
 
 /* x / y, corrected once: a row of one value becomes 1 exactly. */
-static __device__ inline float quotient(float x, float y, float inverse)
+static __device__ inline float quotient(float x, float y, float reciprocal)
 {
-    float q = x * inverse;
-    return fmaf(fmaf(-q, y, x), inverse, q);
+    float q = x * reciprocal;
+    return fmaf(fmaf(-q, y, x), reciprocal, q);
 }
 
 template <bool HELD> ROWS_KERNEL normalize_forward(struct rows r, struct view x, struct view y, float eps)
 {
     for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
         struct row<HELD> row(x, w, r);
-        float by = sum_of_row(row) + eps, inverse = divide(1, by);
+        float by = sum_of_row(row) + eps, reciprocal = divide(1, by);
         for (int p = 0; p < row.pieces(); p++) {
             struct eight u = row.piece(p);
-            for (int l = 0; l < LANES; l++) u.v[l] = quotient(u.v[l], by, inverse);
+            for (int l = 0; l < LANES; l++) u.v[l] = quotient(u.v[l], by, reciprocal);
             row_store(y, row.at, row.column(p), w.d, u);
         }
     }
@@ -181,7 +181,8 @@ static void normalize_gradient(const struct args *a)
 }
 TWIN(normalize, normalize_rows, normalize_gradient);
 
-/* ---- row_entropy: ln s - (sum of p ln p) / s, s = sum of p. A p of 0 adds 0; a row of zeros has none: NaN ---- */
+/* ---- row_entropy: ln s - (sum of p ln p) / s, s = sum of p. A p of 0 adds 0; a row of zeros has none: NaN.
+        dp = -dy (ln p - ln s + y) / s, 0 where p is 0 ---- */
 
 template <bool HELD> ROWS_KERNEL row_entropy_forward(struct rows r, struct view p, float *y)
 {
@@ -197,9 +198,62 @@ template <bool HELD> ROWS_KERNEL row_entropy_forward(struct rows r, struct view 
     }
 }
 
+template <bool HELD>
+ROWS_KERNEL row_entropy_backward(struct rows r, struct view p, const float *y, const float *dy, struct sum dp)
+{
+    for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
+        struct row<HELD> row(p, w, r);
+        float sum = sum_of_row(row);
+        if (!w.d) continue;
+        float by = -divide(dy[w.row], sum), less = y[w.row] - logf(sum);
+        for (int i = 0; i < row.pieces(); i++) {
+            struct eight u = row.piece(i);
+            for (int l = 0; l < LANES; l++) u.v[l] = u.v[l] > 0 ? by * (logf(u.v[l]) + less) : 0;
+            row_add(dp, row.at, row.column(i), w.d, u);
+        }
+    }
+}
+
 static void row_entropy_rows(const struct args *a)
 {
     LAUNCH_ROWS(a, row_entropy_forward, rows_of(a->in[0].shape), view_of(a->in[0]), reals(&a->out[0]));
 }
 
-TWIN(row_entropy, row_entropy_rows);
+static void row_entropy_gradient(const struct args *a)
+{
+    if (a->din[0].data)
+        LAUNCH_ROWS(a, row_entropy_backward, rows_of(a->in[0].shape), view_of(a->in[0]), reals(&a->out[0]),
+                    reals(&a->dout[0]), sum_of(a, 0));
+}
+
+TWIN(row_entropy, row_entropy_rows, row_entropy_gradient);
+
+/* ---- cumsum: a warp walks along a row, or back from its end;  dx is that of dy from the end ---- */
+
+static __global__ void __launch_bounds__(BLOCK)
+cumsum_walk(struct sum to, const float *x, int64_t rows, int d, bool from_end)
+{
+    EACH_ROW(r, rows) {
+        float before = 0;
+        for (int at = 0; at < d; at += WARP) {
+            int step = at + lane_of(), column = from_end ? d - 1 - step : step;
+            float up_to = before + warp_sum_up_to(step < d ? x[r * d + column] : 0.0f);
+            if (step < d) add(to, r * d + column, up_to);
+            before = __shfl_sync(ALL_LANES, up_to, WARP - 1);
+        }
+    }
+}
+
+static void launch_cumsum(const struct args *a, struct sum to, const struct tensor *x, bool from_end)
+{
+    int64_t rows = shape_rows(x->shape);
+    LAUNCH(a, cumsum_walk, grid_for(a, rows, WARPS), BLOCK, 0, to, reals(x), rows, (int)shape_last(x->shape), from_end);
+}
+
+static void cumsum_forward(const struct args *a) { launch_cumsum(a, { view_of(a->out[0]), 0 }, &a->in[0], false); }
+static void cumsum_backward(const struct args *a)
+{
+    if (a->din[0].data) launch_cumsum(a, sum_of(a, 0), &a->dout[0], true);
+}
+
+TWIN(cumsum, cumsum_forward, cumsum_backward);

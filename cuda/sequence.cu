@@ -38,11 +38,11 @@ ROWS_KERNEL slice_rows(struct rows r, struct view x, struct view y, unsigned who
 ROWS_KERNEL slice_spread(struct rows r, struct view dy, struct sum dx, unsigned whole, unsigned kept)
 {
     for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
-        unsigned place = (unsigned)w.row % whole;
-        int64_t from = ((int64_t)((unsigned)w.row / whole) * kept + place) * r.d;
+        unsigned position = (unsigned)w.row % whole;
+        int64_t from = ((int64_t)((unsigned)w.row / whole) * kept + position) * r.d;
         for (int c = w.lane * LANES; c < w.d; c += r.lanes * LANES) {
             struct eight g = {};
-            if (place < kept) g = row_load(dy, from, c, w.d, 0);
+            if (position < kept) g = row_load(dy, from, c, w.d, 0);
             row_add(dx, w.row * r.d, c, w.d, g);
         }
     }
@@ -127,7 +127,7 @@ static void mask_rows_backward(const struct args *a)
 
 TWIN(mask_rows, mask_rows_forward, mask_rows_backward);
 
-/* ---- cache: rows [B*S,..] go to places pos..pos+S-1 of buffer [B,C,..]; the value is the buffer itself ---- */
+/* ---- cache: rows [B*S,..] go to positions pos..pos+S-1 of buffer [B,C,..]; the value is the buffer itself ---- */
 
 enum { BUFFER, ROWS, START, POS };
 

@@ -8,18 +8,18 @@ enum { MOST = 8, TOKENS = WARP / MOST };                    /* n at most; tokens
 struct sinkhorn_attr { double eps; int64_t iterations; };
 
 /* What a thread knows of its token's matrix: row i of n. */
-struct place { int64_t token; int i, n; };
+struct row { int64_t token; int i, n; };
 
-static __device__ inline struct place place_at(int64_t first, int n)
+static __device__ inline struct row row_at(int64_t first, int n)
 {
     return { first + threadIdx.x / MOST, (int)threadIdx.x % MOST, n };
 }
 
-static __device__ inline void read_row(const float *x, const struct place &p, int64_t tokens, float m[MOST])
+static __device__ inline void read_row(const float *x, const struct row &r, int64_t tokens, float m[MOST])
 {
 #pragma unroll
     for (int j = 0; j < MOST; j++)
-        m[j] = p.token < tokens && p.i < p.n && j < p.n ? x[(p.token * p.n + p.i) * p.n + j] : 0;
+        m[j] = r.token < tokens && r.i < r.n && j < r.n ? x[(r.token * r.n + r.i) * r.n + j] : 0;
 }
 
 /* Of a column: over the lanes of a token. */
@@ -29,40 +29,40 @@ static __device__ inline float column_sum(float x)
     return x;
 }
 
-static __device__ inline void softmax(const struct place &p, float m[MOST])
+static __device__ inline void softmax(const struct row &r, float m[MOST])
 {
     float top = m[0];
 #pragma unroll
-    for (int j = 1; j < MOST; j++) if (j < p.n) top = fmaxf(top, m[j]);
+    for (int j = 1; j < MOST; j++) if (j < r.n) top = fmaxf(top, m[j]);
 #pragma unroll
-    for (int j = 0; j < MOST; j++) m[j] = p.i < p.n && j < p.n ? __expf(m[j] - top) : 0;
+    for (int j = 0; j < MOST; j++) m[j] = r.i < r.n && j < r.n ? __expf(m[j] - top) : 0;
     float sum = 0;
 #pragma unroll
     for (int j = 0; j < MOST; j++) sum += m[j];
 #pragma unroll
-    for (int j = 0; j < MOST; j++) m[j] = p.i < p.n ? divide(m[j], sum) : 0;
+    for (int j = 0; j < MOST; j++) m[j] = r.i < r.n ? divide(m[j], sum) : 0;
 }
 
 /* What the lane's row and all columns are multiplied by. */
 struct factors { float u, v[MOST]; };
 
 /* Divides rows, or columns, by their sums; gives the factor of row, or column, number i. */
-static __device__ inline float divide_rows(const struct place &p, float eps, const float m[MOST], struct factors *f)
+static __device__ inline float divide_rows(const struct row &r, float eps, const float m[MOST], struct factors *f)
 {
     float sum = eps;
 #pragma unroll
     for (int j = 0; j < MOST; j++) sum += m[j] * f->u * f->v[j];
-    if (p.i < p.n) f->u = divide(f->u, sum);
+    if (r.i < r.n) f->u = divide(f->u, sum);
     return f->u;
 }
-static __device__ inline float divide_columns(const struct place &p, float eps, const float m[MOST], struct factors *f)
+static __device__ inline float divide_columns(const struct row &r, float eps, const float m[MOST], struct factors *f)
 {
     float own = 1;
 #pragma unroll
     for (int j = 0; j < MOST; j++) {
         float sum = eps + column_sum(m[j] * f->u * f->v[j]);
-        if (j < p.n) f->v[j] = divide(f->v[j], sum);
-        if (j == p.i) own = f->v[j];
+        if (j < r.n) f->v[j] = divide(f->v[j], sum);
+        if (j == r.i) own = f->v[j];
     }
     return own;
 }
@@ -87,18 +87,18 @@ static __device__ inline void divide_columns_gradient(float own, const float m[M
 }
 
 /* m: the softmax + eps. kept: the factors after every division, a line of WARP each, where backward will want them. */
-static __device__ inline void balance(const struct place &p, float eps, int divisions, float m[MOST], struct factors *f,
+static __device__ inline void balance(const struct row &r, float eps, int divisions, float m[MOST], struct factors *f,
                                       float *kept)
 {
-    softmax(p, m);
+    softmax(r, m);
     f->u = 1;
 #pragma unroll
     for (int j = 0; j < MOST; j++) {
-        m[j] += p.i < p.n && j < p.n ? eps : 0;
+        m[j] += r.i < r.n && j < r.n ? eps : 0;
         f->v[j] = 1;
     }
     for (int k = 0; k < divisions; k++) {
-        float own = k % 2 ? divide_rows(p, eps, m, f) : divide_columns(p, eps, m, f);
+        float own = k % 2 ? divide_rows(r, eps, m, f) : divide_columns(r, eps, m, f);
         if (kept) kept[k * WARP + threadIdx.x] = own;
     }
 }
@@ -107,14 +107,14 @@ static __global__ void __launch_bounds__(WARP, 1)
 sinkhorn_forward(const float *x, float *y, int64_t tokens, int n, int divisions, float eps)
 {
     for (int64_t t = (int64_t)blockIdx.x * TOKENS; t < tokens; t += (int64_t)gridDim.x * TOKENS) {
-        struct place p = place_at(t, n);
+        struct row r = row_at(t, n);
         struct factors f;
         float m[MOST];
-        read_row(x, p, tokens, m);
-        balance(p, eps, divisions, m, &f, NULL);
+        read_row(x, r, tokens, m);
+        balance(r, eps, divisions, m, &f, NULL);
 #pragma unroll
         for (int j = 0; j < MOST; j++)
-            if (p.token < tokens && p.i < n && j < n) y[(p.token * n + p.i) * n + j] = m[j] * f.u * f.v[j];
+            if (r.token < tokens && r.i < n && j < n) y[(r.token * n + r.i) * n + j] = m[j] * f.u * f.v[j];
     }
 }
 
@@ -123,12 +123,12 @@ sinkhorn_backward(const float *x, const float *dy, struct sum dx, int64_t tokens
 {
     extern __shared__ float kept[];
     for (int64_t t = (int64_t)blockIdx.x * TOKENS; t < tokens; t += (int64_t)gridDim.x * TOKENS) {
-        struct place p = place_at(t, n);
+        struct row r = row_at(t, n);
         struct factors f;
         float m[MOST], e[MOST], sum = 0;
-        read_row(x, p, tokens, m);
-        read_row(dy, p, tokens, e);
-        balance(p, eps, divisions, m, &f, kept);
+        read_row(x, r, tokens, m);
+        read_row(dy, r, tokens, e);
+        balance(r, eps, divisions, m, &f, kept);
 #pragma unroll
         for (int j = 0; j < MOST; j++) e[j] *= m[j] * f.u * f.v[j];
         for (int k = divisions - 1; k >= 0; k--) {
@@ -136,13 +136,13 @@ sinkhorn_backward(const float *x, const float *dy, struct sum dx, int64_t tokens
             if (k % 2) divide_rows_gradient(before, m, e, &f);
             else divide_columns_gradient(before, m, e, &f);
         }
-        read_row(x, p, tokens, m);
-        softmax(p, m);
+        read_row(x, r, tokens, m);
+        softmax(r, m);
 #pragma unroll
         for (int j = 0; j < MOST; j++) sum += e[j] = m[j] == 0 ? 0 : e[j] * divide(m[j], m[j] + eps);
 #pragma unroll
         for (int j = 0; j < MOST; j++)
-            if (p.token < tokens && p.i < n && j < n) add(dx, (p.token * n + p.i) * n + j, e[j] - m[j] * sum);
+            if (r.token < tokens && r.i < n && j < n) add(dx, (r.token * n + r.i) * n + j, e[j] - m[j] * sum);
     }
 }
 

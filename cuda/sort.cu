@@ -1,5 +1,5 @@
 /* The counting sort of sort.cuh, in three steps: how many positions each chunk has for each bucket; from these, bucket
-   by bucket, how many lie in the chunks before; each position's place. Keys are read twice and places written once, 20
+   by bucket, how many lie in the chunks before; each position's rank. Keys are read twice and ranks written once, 20
    bytes a position beside the table; up to some 100 000 positions, latency bounds it. */
 #include "warp.cuh"
 #include "sort.cuh"
@@ -64,7 +64,7 @@ static __global__ void __launch_bounds__(BLOCK) sort_scan(struct sort s, struct 
     }
 }
 
-static __global__ void __launch_bounds__(BLOCK) sort_place(struct sort s, struct chunks chunks)
+static __global__ void __launch_bounds__(BLOCK) sort_scatter(struct sort s, struct chunks chunks)
 {
     extern __shared__ int32_t nexts[];
     int32_t *next = nexts + threadIdx.x / WARP * s.buckets;
@@ -87,9 +87,9 @@ static __global__ void __launch_bounds__(BLOCK) sort_place(struct sort s, struct
                                 : (int)i,
             bucket = position < 0 ? -1 : sort_bucket_of(s, position), to = sort_rank(next, bucket);
         if (position < 0) continue;
-        bool placed = bucket >= 0 && to < s.rows;
-        if (placed) s.order[to] = position;
-        if (s.place) s.place[position] = placed ? to : -1;
+        bool has_row = bucket >= 0 && to < s.rows;
+        if (has_row) s.order[to] = position;
+        if (s.inverse) s.inverse[position] = has_row ? to : -1;
         if (i >= offset && i < s.rows) s.order[i] = -1;
     }
 }
@@ -104,7 +104,7 @@ void sort_bucket(const struct args *a, const struct sort *s)
     INVARIANT(warps > 0, "a sort into %d buckets", s->buckets);
     LAUNCH(a, sort_count, blocks, warps * WARP, warps * s->buckets * sizeof(int32_t), *s, chunks);
     LAUNCH(a, sort_scan, grid_for(a, s->buckets, WARPS), BLOCK, 0, *s, chunks);
-    LAUNCH(a, sort_place, blocks, warps * WARP, warps * s->buckets * sizeof(int32_t), *s, chunks);
+    LAUNCH(a, sort_scatter, blocks, warps * WARP, warps * s->buckets * sizeof(int32_t), *s, chunks);
 }
 
 struct digits { int n, bits; };
@@ -129,8 +129,9 @@ int32_t *sort_positions(const struct args *a, const int32_t *key, int64_t n, int
     struct digits digits = digits_of(below);
     int buckets = 1 << digits.bits;
     struct sort s = { .key = key, .from = NULL, .n = (int)n, .rows = (int)n, .buckets = buckets, .shift = 0,
-                      .mask = buckets - 1, .order = order, .place = NULL, .offsets = NULL, .counts = (int32_t *)scratch,
-                      .table = (int32_t *)scratch + buckets, .fault = device_of(a)->fault };
+                      .mask = buckets - 1, .order = order, .inverse = NULL, .offsets = NULL,
+                      .counts = (int32_t *)scratch, .table = (int32_t *)scratch + buckets,
+                      .fault = device_of(a)->fault };
     for (int digit = 0; digit < digits.n; digit++) {
         s.shift = digit * digits.bits;
         sort_bucket(a, &s);

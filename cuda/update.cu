@@ -128,31 +128,36 @@ void fold_changes(const struct args *a, const double *part, int spans, const flo
     LAUNCH(a, changes_fold, 1, BLOCK, 0, part, spans, clip, out);
 }
 
-/* ---- bias_step: bias_i += rate sign(mean(counts) - counts_i) ---- */
+/* ---- bias_step: bias_i += rate sign(mean(counts) - counts_i), or rate (mean - counts_i) / mean ---- */
 
-enum { BIAS, COUNTS, CLIP };
+enum { BIAS, COUNTS, CLIP, TARGET };
 
-struct bias_step_attr { double rate; };
-
-/* sum - E*n has the sign of mean - n and, for counts, no rounding: an expert at the mean stays where it is. */
-static __device__ inline int direction(double sum, int experts, float count)
+/* want - share*n has the sign of mean - n and, for counts, no rounding: an expert at the mean stays where it is. */
+static __device__ inline double step_of(const struct bias_step_attr &at, double want, double share, double count)
 {
-    double lack = sum - (double)experts * count;
-    return (lack > 0) - (lack < 0);
+    double lack = want - share * count;
+    if (at.rule == BIAS_SIGN) return (lack > 0) - (lack < 0);
+    return want > 0 ? lack / want : 0;
 }
 
-static __global__ void __launch_bounds__(WARP) bias_step_experts(float *bias, const float *counts, const float *clip,
-                                                                 int experts, struct bias_step_attr at, float *out)
+static __global__ void __launch_bounds__(WARP)
+bias_step_experts(float *bias, const float *counts, const float *target, const float *clip, int experts,
+                  struct bias_step_attr at, float *out)
 {
-    double sum = 0;
+    double sum = 0, mean = 0;
     float low = INFINITY, high = -INFINITY;
     bool go = clip[1] != 0;
     for (int i = threadIdx.x; i < experts; i += WARP) sum += counts[i];
     sum = warp_sum(sum);
+    for (int i = threadIdx.x; at.centred && i < experts; i += WARP)
+        mean += step_of(at, target ? target[i] : sum, target ? 1 : experts, counts[i]);
+    if (at.centred) mean = warp_sum(mean) / experts;
     for (int i = threadIdx.x; i < experts; i += WARP) {
         low = fminf(low, bias[i]);
         high = fmaxf(high, bias[i]);
-        if (go) bias[i] += (float)(at.rate * direction(sum, experts, counts[i]));
+        double step = step_of(at, target ? target[i] : sum, target ? 1 : experts, counts[i]) - mean;
+        float moved = bias[i] + (float)(at.rate * step);
+        if (go) bias[i] = moved < (float)at.low ? (float)at.low : moved > (float)at.high ? (float)at.high : moved;
     }
     float range = warp_max(high) + warp_max(-low);
     if (threadIdx.x == 0) *out = range;
@@ -160,8 +165,9 @@ static __global__ void __launch_bounds__(WARP) bias_step_experts(float *bias, co
 
 static void bias_step(const struct args *a)
 {
-    LAUNCH(a, bias_step_experts, 1, WARP, 0, reals(&a->in[BIAS]), reals(&a->in[COUNTS]), reals(&a->in[CLIP]),
-           (int)a->in[BIAS].shape.dim[0], *(const struct bias_step_attr *)a->attr, reals(&a->out[0]));
+    LAUNCH(a, bias_step_experts, 1, WARP, 0, reals(&a->in[BIAS]), reals(&a->in[COUNTS]), reals(&a->in[TARGET]),
+           reals(&a->in[CLIP]), (int)a->in[BIAS].shape.dim[0], *(const struct bias_step_attr *)a->attr,
+           reals(&a->out[0]));
 }
 
 TWIN(bias_step, bias_step);

@@ -11,10 +11,10 @@ static __device__ inline int lane_of() { return threadIdx.x % WARP; }
 static __device__ inline int64_t first_warp() { return (int64_t)blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP; }
 static __device__ inline int64_t all_warps() { return (int64_t)gridDim.x * (blockDim.x / WARP); }
 
-static __device__ inline int warp_sum_up_to(int x)          /* of the lanes up to this one */
+template <class T> static __device__ inline T warp_sum_up_to(T x)     /* of the lanes up to this one */
 {
     for (int step = 1; step < WARP; step *= 2) {
-        int other = __shfl_up_sync(ALL_LANES, x, step);
+        T other = __shfl_up_sync(ALL_LANES, x, step);
         if (lane_of() >= step) x += other;
     }
     return x;

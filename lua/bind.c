@@ -516,13 +516,13 @@ static int run_protected(lua_State *L)
     return 0;
 }
 
-static int preset_protected(lua_State *L)
+/* What the library's file of the script's name gives, as a tree. */
+static int table_protected(lua_State *L)
 {
     struct script *s = lua_touserdata(L, 1);
     const char *why = NULL;
     open_library(L, s);
-    if (luaL_loadstring(L, "return require 'sluice.tree'.normal(require('sluice.presets.' .. ...), 0, '')") != LUA_OK)
-        lua_error(L);
+    if (luaL_loadstring(L, "return require 'sluice.tree'.normal(require(...), 0, '')") != LUA_OK) lua_error(L);
     lua_pushstring(L, s->path);
     lua_call(L, 1, 1);
     if (to_json(L, lua_gettop(L), 0, &s->tree, &why)) luaL_error(L, "%s", why);
@@ -618,24 +618,40 @@ void script_free(struct script *s)
     if (s) arena_free(s->arena);
 }
 
-int script_preset(const char *name, json_t **model, struct err *e)
+/* A table of the library by its name in `require`. */
+static int library_table(const char *name, json_t **out, struct err *e)
 {
     struct arena *arena = arena_new();
     struct script s = { .arena = arena, .study = -1, .path = name, .folder = "" };
+    struct sandbox box = { .most_work = SANDBOX_WORK };
+    int failure = 0;
+    lua_State *L = sandbox_new(&box);
+    INVARIANT(L, "no memory for a Lua state");
+    lua_pushcfunction(L, table_protected);
+    lua_pushlightuserdata(L, &s);
+    if (lua_pcall(L, 1, 0, 0) != LUA_OK) failure = err_set(e, "%s: %s", name, lua_tostring(L, -1));
+    sandbox_close(L);
+    *out = s.tree;
+    arena_free(arena);
+    return failure;
+}
+
+json_t *script_routers(void)
+{
+    json_t *list;
+    struct err e;
+    INVARIANT(library_table("sluice.routers", &list, &e) == 0, "%s", e.text);
+    return list;
+}
+
+int script_preset(const char *name, json_t **model, struct err *e)
+{
+    struct arena *arena = arena_new();
     const char **names = preset_names(arena), *near = nearest_name(name, names);
     while (*names && strcmp(*names, name) != 0) names++;
-    int failure = *names ? 0 : err_set(e, "no preset '%s'%s%s%s", name, near ? " (did you mean '" : "",
-                                       near ? near : "", near ? "'?)" : "");
-    if (!failure) {
-        struct sandbox box = { .most_work = SANDBOX_WORK };
-        lua_State *L = sandbox_new(&box);
-        INVARIANT(L, "no memory for a Lua state");
-        lua_pushcfunction(L, preset_protected);
-        lua_pushlightuserdata(L, &s);
-        if (lua_pcall(L, 1, 0, 0) != LUA_OK) failure = err_set(e, "preset '%s': %s", name, lua_tostring(L, -1));
-        sandbox_close(L);
-        *model = s.tree;
-    }
+    int failure = *names ? library_table(arena_text(arena, "sluice.presets.%s", name), model, e)
+                         : err_set(e, "no preset '%s'%s%s%s", name, near ? " (did you mean '" : "",
+                                   near ? near : "", near ? "'?)" : "");
     arena_free(arena);
     return failure;
 }

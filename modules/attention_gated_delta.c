@@ -17,7 +17,7 @@ static const struct param params[] = {
     INT(struct conf, value_dim, 32, 1, 1024, "", "width of a value head"),
     INT(struct conf, conv, 4, 1, 64, "token", "taps of the convolutions; 1: no token but its own"),
     BOOL(struct conf, negative_eigenvalues, false,
-         "beta in (0, 2): a memory may turn its sign along a key (Grazzi 2024, arXiv 2411.12537)"),
+         "beta in (0, 2): a memory may flip its sign along a key (Grazzi 2024, arXiv 2411.12537)"),
     { 0 }
 };
 

@@ -4,10 +4,11 @@
 #include <math.h>
 
 enum sink { NONE, HEAD, TOKEN };
+enum bias { NO_BIAS, QKV, ALL };
 struct conf {
     int heads, kv_heads, head_dim;
     struct pick mask, kv, value, qk_norm, gate;
-    int sink;
+    int sink, bias;
     double softcap, qk_clip;
 };
 static const struct param params[] = {
@@ -21,6 +22,8 @@ static const struct param params[] = {
     SLOT(struct conf, gate, SLOT_GATE, "none", "gate on the heads' outputs"),
     CHOICE(struct conf, sink, NONE, "none head token",
            "attention to nothing: a learned logit of each head, or one that each token makes"),
+    CHOICE(struct conf, bias, NO_BIAS, "none qkv all",
+           "biases on queries, keys and values (Qwen2), on the output too (gpt-oss)"),
     OPTIONAL(struct conf, softcap, 0, 1000, "", "logits are kept within it by tanh; Gemma 2: 50"),
     OPTIONAL(struct conf, qk_clip, 0, 1e6, "",
              "after a step in which a head's largest logit was above it, its queries and keys shrink (QK-clip)"),
@@ -37,7 +40,18 @@ static void check(struct pick self, const struct model_conf *model, const char *
         module_problem(problems, path, "qk_clip", "%g: qk_norm undoes what it scales", c->qk_clip);
     if (c->qk_clip > 0 && module_traits(c->kv).others_keys)
         module_problem(problems, path, "qk_clip", "%g: who reads another layer's keys has none to scale", c->qk_clip);
+    if (c->qk_clip > 0 && c->bias != NO_BIAS)
+        module_problem(problems, path, "qk_clip", "%g: it shrinks matrices, logits are of biases too", c->qk_clip);
     if (c->head_dim % 2) module_problem(problems, path, "head_dim", "%d: must be even", c->head_dim);
+}
+
+static struct node *projected(struct build *b, bool bias, const char *name, enum role role, struct node *x,
+                              int64_t out)
+{
+    struct node *y = linear(b, name, role, x, out);                                             /* [T,out] */
+    if (!bias) return y;
+    const char *path = arena_text(b->arena, "%s.bias", name);
+    return add_row(b->graph, y, build_weight(b, path, ROLE_SCALAR, SHAPE(out), init_constant(0)));
 }
 
 /* Norm and position come before the cache: a key is rotated once. */
@@ -52,7 +66,8 @@ static struct kv project(struct build *b, const void *context, struct node *from
     const struct conf *c = context;
     struct mask mask = c->mask.module->mask(b, c->mask);
     int64_t width = (int64_t)c->kv_heads * c->head_dim, window = mask.window ? mask.window : mask.chunk;
-    struct node *k = linear(b, "k", ROLE_K, from, width), *v = linear(b, "v", ROLE_V, from, width);
+    struct node *k = projected(b, c->bias != NO_BIAS, "k", ROLE_K, from, width),
+                *v = projected(b, c->bias != NO_BIAS, "v", ROLE_V, from, width);                /* [T,G W] */
     k = build_cached(b, "k", finish(b, c, "k", k, c->kv_heads), window);    /* [T,G,W], cached [B,C,G,W] */
     v = c->value.module->value(b, c->value, from, view(b->graph, v, SHAPE(b->tokens, c->kv_heads, c->head_dim)));
     return (struct kv){ k, build_cached(b, "v", v, window), v };
@@ -107,7 +122,8 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     struct mask mask = c->mask.module->mask(b, c->mask);
     build_keep(b, b->layer, "attention.input", u);
 
-    struct node *q = finish(b, c, "q", linear(b, "q", ROLE_Q, u, width), c->heads);    /* [T,H,W] */
+    struct node *q = projected(b, c->bias != NO_BIAS, "q", ROLE_Q, u, width);
+    q = finish(b, c, "q", q, c->heads);                     /* [T,H,W] */
     struct kv kv = c->kv.module->kv(b, c->kv, u, (struct projector){ project, c });
     struct node *start = build_present(b, b->start, (double)b->seq);    /* what only fills up sees nothing */
     struct node *heads = attention(g, (struct attention){
@@ -115,7 +131,7 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
         .scale = 1 / sqrt(c->head_dim), .window = mask.window, .chunk = mask.chunk, .softcap = c->softcap });
     observe(b, c, heads);
     heads = c->gate.module->gate(b, c->gate, u, heads, kv.value);       /* [T,H,W] */
-    return linear(b, "out", ROLE_OUT, view(g, heads, SHAPE(b->tokens, width)), b->width);
+    return projected(b, c->bias == ALL, "out", ROLE_OUT, view(g, heads, SHAPE(b->tokens, width)), b->width);
 }
 
 static void traits(struct pick self, struct traits *t)

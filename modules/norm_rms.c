@@ -15,7 +15,7 @@ static struct node *build(struct build *b, struct pick self, const char *name, s
     const struct conf *c = self.conf;
     struct init init = init_constant(c->zero_centred ? first - 1 : first);
     build_enter(b, "%s", name);
-    struct node *gain = build_weight(b, "gain", ROLE_GAIN, SHAPE(b->width), init);
+    struct node *gain = build_weight(b, "gain", ROLE_GAIN, SHAPE(shape_last(x->shape)), init);
     build_leave(b);
     return rmsnorm(b->graph, x, gain, c->eps, c->zero_centred);
 }

@@ -1,5 +1,5 @@
-/* Rotary positions, on a share of each head: pairs (i, i + width/2) turn by p * base^(-2i/width). Su 2021; the
-   unrotated dimensions match content alone. where = proportional keeps the whole head's frequencies and turns the
+/* Rotary positions, on a share of each head: pairs (i, i + width/2) rotate by p * base^(-2i/width). Su 2021; the
+   unrotated dimensions match content alone. where = proportional keeps the whole head's frequencies and rotates the
    fastest of them only (Gemma 4), so it is not first or last with the dimensions moved. */
 #include "model/module.h"
 #include <math.h>
@@ -7,8 +7,8 @@
 struct conf { double base, fraction; int where; };
 static const struct param params[] = {
     REAL(struct conf, base, 10000, 2, 1e9, "", "ratio of the slowest to the fastest frequency"),
-    REAL(struct conf, fraction, 1, 0.0078125, 1, "", "share of each head that turns"),
-    CHOICE(struct conf, where, ROPE_LAST, "first last proportional", "which dimensions of the head turn"),
+    REAL(struct conf, fraction, 1, 0.0078125, 1, "", "share of each head that rotates"),
+    CHOICE(struct conf, where, ROPE_LAST, "first last proportional", "which dimensions of the head rotate"),
     { 0 }
 };
 
@@ -20,7 +20,7 @@ static void check(struct pick self, const struct model_conf *model, const char *
         double half = c->fraction * width / 2;
         if (model->position.pick[i].conf != self.conf || width == 0) continue;
         if (fabs(half - nearbyint(half)) < 1e-6 && half > 0.5) continue;
-        module_problem(problems, path, "fraction", "%g of a head of %d is %g dimensions: they turn in pairs",
+        module_problem(problems, path, "fraction", "%g of a head of %d is %g dimensions: they rotate in pairs",
                        c->fraction, width, 2 * half);
         return;
     }

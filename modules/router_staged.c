@@ -1,24 +1,44 @@
-/* A router in stages, each a key: logits -> noise -> score -> key -> select -> gate -> scale. Published are:
+/* A router in stages, each a key:
+       logits -> bias, logit_norm -> anneal -> noise -> score -> key -> select -> gate -> scale
+   logit_norm is Skywork-MoE's (Wei 2024). Published are:
        Switch, OLMoE, DeepSeek-V2   softmax               Mixtral, Qwen3   softmax, normalize after
        DeepSeek-V3                  sigmoid, after, bias  WeLM             sigmoid, bias
        Shazeer 2017                 softmax, after, noise learned          V-MoE   softmax, noise normal
+       DeepSeek-V4                  sqrt_softplus, after, bias balance     gpt-oss softmax, after, learned bias
+       ReMoE                        relu, top_k = experts                  Llama 4 sigmoid, top_k 1, gate on the input
    Balance may move the key; the gate is always the unbiased score. */
 #include "model/module.h"
 
-enum score { SOFTMAX, SIGMOID };
+#include <stdio.h>
+
+enum score { SOFTMAX, SIGMOID, SQRT_SOFTPLUS, RELU };
 enum normalize { NONE, BEFORE, AFTER };
-struct conf { int score, top_k; struct pick noise, select; int normalize; double scale; };
+enum gate_on { OUTPUT, INPUT };
+struct conf {
+    int score, top_k; struct pick logits; int bias; double logit_norm; struct pick anneal, noise, select;
+    int normalize, gate_on; double scale;
+};
 static const struct param params[] = {
-    CHOICE(struct conf, score, SOFTMAX, "softmax sigmoid", "experts compete for a token, or are scored one by one"),
+    CHOICE(struct conf, score, SOFTMAX, "softmax sigmoid sqrt_softplus relu",
+           "experts compete for a token, or are scored one by one; with relu those that score 0 are not used"),
     INT(struct conf, top_k, 2, 1, 256, "", "experts for each token; where experts choose, in the mean"),
+    SLOT(struct conf, logits, SLOT_LOGITS, "linear", "what a token says to each expert"),
+    BOOL(struct conf, bias, false, "a learned number is added to the logits of each expert, for choice and gates"),
+    OPTIONAL(struct conf, logit_norm, 0, 100, "", "logits of a token get mean 0 and this standard deviation; 0: stay"),
+    SLOT(struct conf, anneal, SLOT_ANNEAL, "none", "how the router begins a run"),
     SLOT(struct conf, noise, SLOT_NOISE, "none", "on the logits or what they are made of, in training"),
     SLOT(struct conf, select, SLOT_SELECT, "top_k", "who chooses whom"),
     CHOICE(struct conf, normalize, NONE, "none before after",
            "divide scores by their sum: over all experts, or over the chosen"),
-    REAL(struct conf, scale, 1, 0.01, 100, "", "factor on the gates"),
+    CHOICE(struct conf, gate_on, OUTPUT, "output input", "what of an expert the gate is a factor on"),
+    REAL(struct conf, scale, 1, 0, 100, "",
+         "factor on the gates; 0: with which a sum of unlike experts keeps the size of one (Moonlight)"),
     { 0 }
 };
 static const double tiny = 1e-20;                           /* keeps a row of zeros from dividing by zero */
+
+/* Whether for a while fewer than top_k count. */
+static bool narrows(const struct conf *c) { return c->top_k > 1 && module_traits(c->anneal).uneven; }
 
 static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {
@@ -26,9 +46,28 @@ static void check(struct pick self, const struct model_conf *model, const char *
     const struct conf *c = self.conf;
     if (c->score == SOFTMAX && c->normalize == BEFORE)
         module_problem(problems, path, "normalize", "before: softmax scores sum to 1 already, say \"none\"");
+    if (c->gate_on == INPUT && (c->top_k != 1 || module_traits(c->select).uneven))
+        module_problem(problems, path, "gate_on",
+                       "input: a token has one input, so it must have one expert: top_k = 1, chosen by the token");
+    if (c->scale == 0 && c->normalize != AFTER)
+        module_problem(problems, path, "scale", "0: is for gates that sum to 1, normalize = \"after\"");
+    if (narrows(c) && module_traits(c->select).uneven)
+        module_problem(problems, path, "anneal", "narrows a token's choice, but select = %s lets experts choose",
+                       c->select.module->name);
     if (module_traits(c->noise).of_choice && module_traits(c->select).keyless)
         module_problem(problems, path, "noise", "%s: moves the choice alone, which select = %s does not make by scores",
                        c->noise.module->name, c->select.module->name);
+}
+
+static struct anneal anneal_of(struct build *b, const struct conf *c)
+{
+    struct pick p = c->anneal;
+    return p.module->anneal ? p.module->anneal(b, p, c->top_k) : (struct anneal){ NULL, NULL, false };
+}
+
+static struct node *annealed(struct graph *g, struct node *logits, struct node *sharpness)
+{
+    return sharpness ? mul_scalar(g, logits, sharpness) : logits;
 }
 
 static struct noisy add_noise(struct build *b, struct pick p, struct node *u, struct node *logits)
@@ -37,33 +76,87 @@ static struct noisy add_noise(struct build *b, struct pick p, struct node *u, st
     return (struct noisy){ logits, logits, NULL, 0 };
 }
 
+static double itself(const void *conf, double scale, int64_t step, int64_t steps)
+{
+    (void)conf; (void)step; (void)steps;
+    return scale;
+}
+
+/* Less the mean of each row, over their deviation: all means at once are a product with a matrix of 1 / E. */
+static struct node *standardize(struct graph *g, struct node *x, double to)
+{
+    int64_t n = shape_last(x->shape);
+    char name[64];
+    snprintf(name, sizeof name, "one of %lld", (long long)n);
+    struct node *share = graph_control(g, name, (struct control){ itself, NULL, 0, 1 / (double)n }),     /* [1] */
+                *all = view(g, repeat(g, share, n * n), SHAPE(n, n));                           /* [E,E] */
+    return scale(g, rmsnorm(g, subtract(g, x, matmul(g, x, all, DTYPE_REAL)), NULL, 1e-6, false), to);
+}
+
+static struct node *logits_of(struct build *b, const struct conf *c, struct node *u, int experts)
+{
+    struct graph *g = b->graph;
+    struct node *logits = c->logits.module->logits(b, c->logits, u, experts);                   /* [T,E] */
+    if (c->bias)
+        logits = add_row(g, logits, build_weight(b, "router.offset", ROLE_SCALAR, SHAPE(experts), init_constant(0)));
+    return c->logit_norm > 0 ? standardize(g, logits, c->logit_norm) : logits;
+}
+
+static double sigmoid_of(double z) { return 1 / (1 + exp(-z)); }
+static double sqrt_softplus_of(double z) { return sqrt(log1p(exp(z))); }
+static double relu_of(double z) { return fmax(z, 0); }
+
+/* Of rows, and of one logit before any sum. */
+static const struct { struct node *(*rows)(struct graph *g, struct node *z); double (*one)(double z); } scores[] = {
+    [SOFTMAX] = { softmax, exp }, [SIGMOID] = { sigmoid, sigmoid_of },
+    [SQRT_SOFTPLUS] = { sqrt_softplus, sqrt_softplus_of }, [RELU] = { relu, relu_of },
+};
+
+static double scale_of(const struct conf *c, int experts)
+{
+    return c->scale > 0 ? c->scale : build_unit_scale(experts, c->top_k, scores[c->score].one);
+}
+
 static struct node *score_of(struct graph *g, const struct conf *c, struct node *logits)
 {
-    struct node *score = c->score == SOFTMAX ? softmax(g, logits) : sigmoid(g, logits);
+    struct node *score = scores[c->score].rows(g, logits);
     return c->normalize == BEFORE ? normalize(g, score, tiny) : score;
+}
+
+/* Rows that sum to 1. Who likes no expert likes all alike. */
+static struct node *share_of(struct graph *g, const struct conf *c, struct node *score)
+{
+    if (c->score == SOFTMAX || (c->normalize == BEFORE && c->score != RELU)) return score;
+    return normalize(g, c->score == RELU ? offset(g, score, tiny) : score, tiny);
 }
 
 static struct routing build(struct build *b, struct pick self, struct node *u, int experts, struct picks balance)
 {
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
-    struct routing r = { .experts = experts, .k = c->top_k };
+    struct routing r = { .experts = experts, .k = c->top_k, .gates_input = c->gate_on == INPUT };
     const struct module *m = c->noise.module;
     struct node *from = m->noise_input ? m->noise_input(b, c->noise, u) : u;                    /* [T,D] */
-    r.logits = linear(b, "router", ROLE_ROUTER, from, experts);                                 /* [T,E] */
+    struct anneal start = anneal_of(b, c);
+    struct node *beneath = start.beneath_noise ? start.sharpness : NULL, *above = beneath ? NULL : start.sharpness;
+    r.logits = annealed(g, logits_of(b, c, from, experts), beneath);                            /* [T,E] */
     r.noisy = add_noise(b, c->noise, u, r.logits);
-    r.score = score_of(g, c, r.noisy.gate);
-    r.share = c->score == SOFTMAX || c->normalize == BEFORE ? r.score : normalize(g, r.score, tiny);
+    r.score = score_of(g, c, annealed(g, r.noisy.gate, above));
+    r.share = share_of(g, c, r.score);
 
-    r.key = r.noisy.choice == r.noisy.gate ? r.score : score_of(g, c, r.noisy.choice);
+    r.key = r.noisy.choice == r.noisy.gate ? r.score : score_of(g, c, annealed(g, r.noisy.choice, above));
     for (int i = 0; i < balance.n; i++) {
         struct pick p = balance.pick[i];
-        if (p.module->balance_key) r.key = p.module->balance_key(b, p, r.key);
+        if (p.module->balance_key) r.key = p.module->balance_key(b, p, &r);
     }
     c->select.module->select(b, c->select, &r);                                                 /* [T,K] */
     r.gate = pick(g, r.score, r.index);
+    if (start.open) r.gate = mul_row(g, r.gate, start.open);
+    if (start.open || c->score == RELU) r.index = drop_zero(g, r.index, r.gate);
     if (c->normalize == AFTER) r.gate = normalize(g, r.gate, tiny);
-    r.gate = scale(g, r.gate, c->scale);
+    r.chosen = r.index;
+    if (c->select.module->thin) c->select.module->thin(b, c->select, &r);
+    r.gate = scale(g, r.gate, scale_of(c, experts));
     return r;
 }
 
@@ -72,6 +165,7 @@ static void traits(struct pick self, struct traits *t)
     const struct conf *c = self.conf;
     t->top_k = c->top_k;
     t->gates_sum_to_one = c->normalize == AFTER;
+    if (c->score == RELU || narrows(c)) { t->uneven = true; t->largest_keys = false; }
 }
 
 const struct module router_staged = {

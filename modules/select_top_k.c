@@ -1,15 +1,76 @@
-/* Token choice: each token goes to the top_k experts with its largest keys; ties to the lower number. Shazeer 2017. */
+/* Token choice: each token goes to the top_k experts with its largest keys; ties to the lower number. Shazeer 2017.
+   With G groups of neighbouring experts a token goes to the M groups with the largest scores alone: keys of all others
+   are -infinity. The score of a group is
+       max   its largest key, DeepSeek-V2 (limited by devices)
+       sum   that of its ceil(K / M) largest keys, DeepSeek-V3 (limited by nodes)
+   In training a choice after the first may be taken at random, with probability min(1, chance * gate), the gate as it
+   is before `scale`; gates stay what they are. Lepikhin 2020 (GShard): K = 2, gates that sum to 1, chance = 2. */
 #include "model/module.h"
+#include <math.h>
+
+enum rule { MAX, SUM };
+struct conf { int groups, limit, rule; double chance; };
+static const struct param params[] = {
+    INT(struct conf, groups, 1, 1, 4096, "", "of neighbouring experts, all of one size"),
+    INT(struct conf, limit, 1, 1, 4096, "", "groups that a token goes to; as many as there are: any"),
+    CHOICE(struct conf, rule, MAX, "max sum",
+           "score of a group: its largest key, or the sum of its top_k / limit largest"),
+    OPTIONAL(struct conf, chance, 0, 1000, "",
+             "in training a choice after the first is taken with this times its gate as probability; 0: always"),
+    { 0 }
+};
+
+static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
+{
+    (void)model;
+    const struct conf *c = self.conf;
+    if (c->limit > c->groups)
+        module_problem(problems, path, "limit", "%d: there are only %d groups", c->limit, c->groups);
+}
+
+/* The keys of the groups that a token goes to, -infinity elsewhere. */
+static struct node *limited(struct graph *g, const struct conf *c, const struct routing *r)
+{
+    int64_t tokens = r->key->shape.dim[0], each = r->experts / c->groups, best = (r->k + c->limit - 1) / c->limit;
+    if (c->rule == MAX) best = 1;
+    if (best > each) best = each;
+    struct node *key = view(g, r->key, SHAPE(tokens * c->groups, each)),                        /* [TG,E/G] */
+                *sum = cumsum(g, pick(g, key, topk(g, key, (int)best))),
+                *score = view(g, columns(g, sum, best - 1, 1), SHAPE(tokens, c->groups)),       /* [T,G] */
+                *group = topk(g, score, c->limit),                                              /* [T,M] */
+                *ones = offset(g, scale(g, pick(g, score, group), 0), 1),
+                *open = view(g, scatter(g, ones, group, c->groups), SHAPE(tokens * c->groups));
+    return view(g, mask_rows(g, key, open, -INFINITY), r->key->shape);
+}
 
 static void build(struct build *b, struct pick self, struct routing *r)
 {
-    (void)self;
-    r->index = topk(b->graph, r->key, r->k);                                                    /* [T,K] */
+    const struct conf *c = self.conf;
+    r->index = topk(b->graph, c->limit < c->groups ? limited(b->graph, c, r) : r->key, r->k);   /* [T,K] */
 }
 
-static void traits(struct pick self, struct traits *t) { (void)self; t->largest_keys = true; }
+static void thin(struct build *b, struct pick self, struct routing *r)
+{
+    const struct conf *c = self.conf;
+    struct graph *g = b->graph;
+    if (c->chance == 0 || r->k == 1) return;
+    struct node *later = columns(g, r->gate, 1, r->k - 1),                                      /* [T,K-1] */
+                *drawn = build_noise(b, "router.chance", later, NOISE_UNIFORM);
+    if (!drawn) return;
+    r->index = build_drop_later(b, r->index, relu(g, subtract(g, scale(g, later, c->chance), drawn)));
+}
+
+static void traits(struct pick self, struct traits *t)
+{
+    const struct conf *c = self.conf;
+    t->groups = c->groups;
+    t->group_limit = c->limit;
+    t->largest_keys = c->limit == c->groups;
+    if (c->chance > 0) t->uneven = true;
+}
 
 const struct module select_top_k = {
-    .slot = SLOT_SELECT, .name = "top_k", .about = "each token its best experts", .traits = traits,
-    .select = build,
+    .slot = SLOT_SELECT, .name = "top_k", .about = "each token its best experts",
+    .conf_size = sizeof(struct conf), .params = params, .check = check, .traits = traits, .select = build,
+    .thin = thin,
 };

@@ -1,10 +1,10 @@
 /* Routed experts alone. */
 #include "model/module.h"
 
-static struct node *build(struct build *b, struct pick self, struct node *u, struct hidden expert,
-                          struct node *routed)
+static struct node *build(struct build *b, struct pick self, struct node *u, const struct routing *r,
+                          struct hidden expert, struct node *routed)
 {
-    (void)b; (void)self; (void)u; (void)expert;
+    (void)b; (void)self; (void)u; (void)r; (void)expert;
     return routed;
 }
 

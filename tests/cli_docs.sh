@@ -22,6 +22,7 @@ current() {
     cmp -s "$work/now" "$2" || say "$2 is not what the program says; write it anew: sluice reference $1 >$2"
 }
 current modules docs/modules.md
+current ops docs/ops.md
 current commands docs/commands.md
 current lua lua/types/slots.d.lua
 

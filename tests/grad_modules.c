@@ -58,11 +58,39 @@ static void test_gradient_of_noise(void **state)
     tiny_free(&t);
 }
 
+/* Copies, constants and zeros beside experts, in company with what counts and what drops. */
+static void test_gradient_of_idle_experts(void **state)
+{
+    (void)state;
+    static const char *const sets[] = {
+        TEXT({"ffn.copy": 2, "ffn.constant": 3, "ffn.zero": 1, "ffn.router.top_k": 5,
+              "ffn.balance": ["switch_aux", "z_loss", "importance"], "ffn.dispatch": "capacity"}),
+        TEXT({"ffn.copy": 1, "ffn.router.top_k": 4, "ffn.router.normalize": "after"}),
+        TEXT({"ffn.constant": 1, "ffn.router": {"top_k": 4, "score": "sigmoid"}, "ffn.balance": ["bias"]}),
+    };
+    for (int i = 0; i < COUNT(sets); i++) {
+        struct tiny t = tiny_new(sets[i], NULL, MODE_TRAIN, 2, 6);
+        check_gradient(&t, "idle experts");
+        tiny_free(&t);
+    }
+}
+
+/* The gate as a factor on what an expert reads, as Llama 4, beside an expert that reads u itself. */
+static void test_gradient_of_input_gates(void **state)
+{
+    (void)state;
+    struct tiny t = tiny_new(TEXT({"ffn.router": {"score": "sigmoid", "top_k": 1, "gate_on": "input"},
+                                   "ffn.shared": "dense"}), NULL, MODE_TRAIN, 2, 6);
+    check_gradient(&t, "gates on inputs");
+    tiny_free(&t);
+}
+
 /* ---- parameters ---- */
 
-enum { STEPS = 6, LOSSES = STEPS + 2 };
+enum { STEPS = 6, LOSSES = STEPS + 3 };
 
-/* What switches come to: the graph, the loss before each step and after the last, and that of the averages. */
+/* What switches come to: the graphs, the loss before each step and after the last, that of the averages, and that of an
+   evaluation of the initial weights. */
 struct outcome { struct hash graph; double loss[LOSSES]; };
 
 /* False: not legal. */
@@ -82,6 +110,14 @@ static bool outcome_of(const struct toggle *const *t, int n, const struct toggle
     plan_swap_averages(tiny.plan);
     tiny_forward(&tiny);
     out->loss[STEPS + 1] = tiny_loss(&tiny, "lm");
+    tiny_free(&tiny);
+    assert_true(together_load(&s, off, &tiny, why));
+    tiny_build(&tiny, MODE_EVAL, 2, 6);
+    struct hash graph = graph_fingerprint(tiny.graph);
+    out->graph = hash_more(out->graph, &graph, sizeof graph);
+    tiny_start(&tiny, 1);
+    tiny_forward(&tiny);
+    out->loss[STEPS + 2] = tiny_loss(&tiny, "lm");
     tiny_free(&tiny);
     return true;
 }
@@ -126,7 +162,7 @@ static json_t *value_now(const struct toggle *on, const struct param *p)
     struct tiny t = toggle_load(on);
     struct config c = config_full(&t);
     param_path(on->module, p, path);
-    json_t *value = json_incref(config_get(place_of(on->module->slot).train ? c.train : c.model, path));
+    json_t *value = json_incref(config_get(site_of(on->module->slot).train ? c.train : c.model, path));
     config_free(&c);
     arena_free(t.arena);
     return value;
@@ -259,7 +295,7 @@ static void test_off_is_inert(void **state)
     for (const struct module *const *m = module_all; *m; m++) {
         const struct toggle on = { .module = *m };
         const struct together s = { 1, { &on } };
-        const char *usual = place_of((*m)->slot).param->module;
+        const char *usual = site_of((*m)->slot).param->module;
         if (strcmp((*m)->name, "none") != 0 || (*usual && strcmp(usual, "none") != 0)) continue;
         assert_true(together_fingerprint(&s, NULL, &with));
         if (!hash_equal(graph_fingerprint(plain.graph), with))
@@ -338,6 +374,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gradients), cmocka_unit_test(test_gradient_of_all),
         cmocka_unit_test(test_gradient_of_hybrid), cmocka_unit_test(test_gradient_of_noise),
+        cmocka_unit_test(test_gradient_of_idle_experts), cmocka_unit_test(test_gradient_of_input_gates),
         cmocka_unit_test(test_no_dead_module), cmocka_unit_test(test_no_dead_parameter), cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_off_is_inert), cmocka_unit_test(test_initial_weights_do_not_move),
         cmocka_unit_test(test_larger_models_hold_smaller_ones),

@@ -64,7 +64,7 @@ static void check_together(const struct toggle *const *t, int n, struct tally *t
 static bool one_slot(const struct toggle *a, const struct toggle *b)
 {
     return a->module->slot == b->module->slot && (a->module != b->module || a->param == b->param) &&
-           !place_of(a->module->slot).list;
+           !site_of(a->module->slot).list;
 }
 
 static bool meet(const struct toggle *a, const struct toggle *b)

@@ -63,6 +63,9 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
     CASE(logsumexp, one_row, logsumexp(g, real_in(g, 1, 9))) \
     CASE(normalize, odd, normalize(g, positive_in(g, 3, 5), 1e-3)) \
     CASE(normalize, one_row, normalize(g, positive_in(g, 1, 9), 0)) \
+    CASE(cumsum, odd, cumsum(g, real_in(g, 3, 5))) \
+    CASE(cumsum, rank_3, cumsum(g, real_in(g, 2, 1, 33))) \
+    CASE(cumsum, one, cumsum(g, real_in(g, 4, 1))) \
     CASE(row_entropy, odd, row_entropy(g, positive_in(g, 3, 7))) \
     CASE(rope, whole, rope(g, act_in(g, 4, 2, 6), int_in(g, SHAPE(1, 4), 0, 0, 2, 2), NULL, 6, ROPE_FIRST, 100)) \
     CASE(rope, first, rope(g, act_in(g, 6, 1, 7), int_in(g, SHAPE(2, 3), 0, 0, 0, 0, 1, 1), NULL, 4, ROPE_FIRST, 100)) \
@@ -141,6 +144,8 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
     CASE(softmax, large, softmax(g, act_in(g, 700, 33))) \
     CASE(logsumexp, large, logsumexp(g, act_in(g, 700, 33))) \
     CASE(normalize, large, normalize(g, positive_in(g, 700, 33), 1e-6)) \
+    CASE(cumsum, large, cumsum(g, real_in(g, 700, 37))) \
+    CASE(cumsum, long_rows, cumsum(g, real_in(g, 5, 1001))) \
     CASE(row_entropy, wide, row_entropy(g, positive_in(g, 50, 133))) \
     CASE(row_entropy, large, row_entropy(g, positive_in(g, 700, 33))) \
     CASE(rope, large, rope(g, act_in(g, 700, 3, 16), count_in(g, SHAPE(14, 50), large_start), NULL, 8, ROPE_LAST, \

@@ -23,6 +23,10 @@ static inline int32_t long_blind(int64_t i) { return (int32_t)(i % 300 < 130 ? 0
     CASE(matmul, scores, matmul(g, real_in(g, 17, 3), real_in(g, 9, 3), DTYPE_REAL)) \
     CASE(matmul, deep, matmul(g, act_in(g, 2, 260), real_in(g, 2, 260), DTYPE_ACT)) \
     CASE(matmul, one, matmul(g, act_in(g, 1, 1), act_in(g, 1, 1), DTYPE_ACT)) \
+    CASE(grouped_add_row, empty_expert_and_rows_left, \
+         grouped_add_row(g, act_in(g, 9, 5), real_in(g, 3, 5), int_in(g, SHAPE(4), 0, 3, 3, 7))) \
+    CASE(grouped_add_row, all, grouped_add_row(g, act_in(g, 6, 3), real_in(g, 2, 3), int_in(g, SHAPE(3), 0, 2, 6))) \
+    CASE(grouped_add_row, nobody, grouped_add_row(g, act_in(g, 3, 2), real_in(g, 2, 2), int_in(g, SHAPE(3), 0, 0, 0))) \
     CASE(grouped_matmul, empty_expert_and_rows_left, \
          grouped_matmul(g, act_in(g, 9, 3), real_in(g, 3, 5, 3), int_in(g, SHAPE(4), 0, 3, 3, 7))) \
     CASE(grouped_matmul, ragged, \
@@ -96,6 +100,8 @@ static inline int32_t long_blind(int64_t i) { return (int32_t)(i % 300 < 130 ? 0
     CASE(matmul, of_activations, matmul(g, act_in(g, 33, 24), act_in(g, 17, 24), DTYPE_REAL)) \
     CASE(grouped_matmul, tile_edges, \
          grouped_matmul(g, act_in(g, 388, 72), real_in(g, 4, 136, 72), count_in(g, SHAPE(5), tile_edges))) \
+    CASE(grouped_add_row, large, \
+         grouped_add_row(g, act_in(g, 400, 267), real_in(g, 4, 267), int_in(g, SHAPE(5), 0, 0, 130, 133, 390))) \
     CASE(grouped_matmul, large_ragged, \
          grouped_matmul(g, ragged_in(g, 190, 400, 72), real_in(g, 3, 136, 72), int_in(g, SHAPE(4), 0, 0, 130, 190))) \
     CASE(grouped_matmul, odd_widths, \

@@ -4,27 +4,27 @@
        top_3 and top_5 {0,1,2,..} {0,1,2,..}   holes {1,-1} {-1,2} {0,1}   nobody {-1,-1} {-1,-1}
    bound is holes with 5 rows in place of 6 */
 #define MIXED_ORDER int_in(g, SHAPE(6), 1, 4, 0, 2, 5, 3)
-#define MIXED_PLACE int_in(g, SHAPE(3, 2), 2, 0, 3, 5, 1, 4)
+#define MIXED_INVERSE int_in(g, SHAPE(3, 2), 2, 0, 3, 5, 1, 4)
 #define TOP_1_ORDER int_in(g, SHAPE(4), 1, 3, 0, 2)
-#define TOP_1_PLACE int_in(g, SHAPE(4, 1), 2, 0, 3, 1)
+#define TOP_1_INVERSE int_in(g, SHAPE(4, 1), 2, 0, 3, 1)
 #define TOP_3_ORDER int_in(g, SHAPE(6), 0, 3, 1, 4, 2, 5)
-#define TOP_3_PLACE int_in(g, SHAPE(2, 3), 0, 2, 4, 1, 3, 5)
+#define TOP_3_INVERSE int_in(g, SHAPE(2, 3), 0, 2, 4, 1, 3, 5)
 #define TOP_5_ORDER int_in(g, SHAPE(10), 0, 5, 1, 6, 2, 7, 3, 8, 4, 9)
-#define TOP_5_PLACE int_in(g, SHAPE(2, 5), 0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
+#define TOP_5_INVERSE int_in(g, SHAPE(2, 5), 0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 #define ALL_ORDER   int_in(g, SHAPE(4), 1, 2, 0, 3)
-#define ALL_PLACE   int_in(g, SHAPE(2, 2), 2, 0, 1, 3)
+#define ALL_INVERSE   int_in(g, SHAPE(2, 2), 2, 0, 1, 3)
 #define SAME_ORDER  int_in(g, SHAPE(3), 0, 1, 2)
-#define SAME_PLACE  int_in(g, SHAPE(3, 1), 0, 1, 2)
+#define SAME_INVERSE  int_in(g, SHAPE(3, 1), 0, 1, 2)
 #define HOLES_ORDER int_in(g, SHAPE(6), 4, 0, 5, 3, -1, -1)
-#define HOLES_PLACE int_in(g, SHAPE(3, 2), 1, -1, -1, 3, 0, 2)
+#define HOLES_INVERSE int_in(g, SHAPE(3, 2), 1, -1, -1, 3, 0, 2)
 #define BOUND_ORDER int_in(g, SHAPE(5), 4, 0, 5, 3, -1)
 #define NOBODY(...) int_in(g, SHAPE(__VA_ARGS__), -1, -1, -1, -1)
 
 /* 1200 rows, 300 tokens of 4 choices. 343 * 7 = 1 modulo 1200: the two are inverse. */
-static inline int32_t large_place(int64_t i) { return (int32_t)((7 * i + 3) % 1200); }
+static inline int32_t large_inverse(int64_t i) { return (int32_t)((7 * i + 3) % 1200); }
 static inline int32_t large_order(int64_t r) { return (int32_t)(343 * (r + 1197) % 1200); }
 /* The same with 800 rows and two of three slots: 343 * 7 = 1 modulo 800, too. */
-static inline int32_t holes_place(int64_t i) { return i % 3 ? (int32_t)((7 * (i - i / 3 - 1) + 3) % 800) : -1; }
+static inline int32_t holes_inverse(int64_t i) { return i % 3 ? (int32_t)((7 * (i - i / 3 - 1) + 3) % 800) : -1; }
 static inline int32_t holes_order(int64_t r)
 {
     int32_t j = (int32_t)(343 * (r + 797) % 800);
@@ -34,19 +34,25 @@ static inline int32_t holes_choice(int64_t i) { return i % 5 ? (int32_t)(i * i /
 static inline int32_t choice_and_beyond(int64_t i) { return (int32_t)(i * i / 3 % 16) - 1; }
 static inline int32_t few_keys(int64_t i) { return (int32_t)(i * i / 7 % 5) - 2; }
 static inline int32_t often_zero(int64_t i) { return (int32_t)(i * i / 7 % 3) - 1; }
+static inline int32_t rate_one(int64_t i) { (void)i; return 1; }
+static inline int32_t room_now(int64_t i) { (void)i; return 700; }
 static inline int32_t many_ids(int64_t i) { return (int32_t)(i * 7919 % 50021); }
+static inline int32_t nothing(int64_t i) { (void)i; return 0; }
 static inline int32_t nobody(int64_t i) { (void)i; return -1; }
 static inline int32_t large_choice(int64_t i) { return (int32_t)(i * i / 3 % 11); }
 static inline int32_t large_index(int64_t i) { return (int32_t)(i * i % 37); }
 static inline int32_t large_crowd(int64_t i) { return i == 700 ? 1 : 3; }
 
 /* 120 rows likewise: 103 * 7 = 1 modulo 120. */
-static inline int32_t wide_place(int64_t i) { return (int32_t)((7 * i + 3) % 120); }
+static inline int32_t wide_inverse(int64_t i) { return (int32_t)((7 * i + 3) % 120); }
 static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) % 120); }
 
 #define ADAMW(...) \
     adamw(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, __VA_ARGS__), \
           positive_in(g, 1), positive_in(g, 1), positive_in(g, 2), (struct adamw_attr){ 0.9, 0.95, 1e-8, 0.1, 1 })
+#define BIAS_STEP(target, rule, centred, ...) \
+    bias_step(g, real_in(g, __VA_ARGS__), positive_in(g, __VA_ARGS__), positive_in(g, 2), target, \
+              (struct bias_step_attr){ 1e-3, -0.5, 0.5, rule, centred })
 #define MUON(...) \
     muon(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, 1), \
          positive_in(g, 2), (struct muon_attr){ 0.95, 0.1, 0.2, 1, 5 })
@@ -55,7 +61,11 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
     clip_heads(g, real_in(g, __VA_ARGS__), positive_in(g, heads), positive_in(g, 2), \
                                                   (struct clip_heads_attr){ 0.6, 0.5, groups })
 #define AVERAGE_OF(rate, ...) average(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, 2), rate)
-static inline int32_t rate_one(int64_t i) { (void)i; return 1; }
+
+/* Two sequences; a token of the second has its document's start after it. */
+#define FORCED(experts, k, pattern, skew) \
+    forced_key(g, int_in(g, SHAPE(2, 3), 5, 0, 7, 5, 0, 1), int_in(g, SHAPE(2, 3), 0, 0, 0, 0, 2, 2), NULL, \
+               (struct forced_key_attr){ experts, k, pattern, 3, skew })
 
 #define ROUTING_CASES(CASE) \
     CASE(topk, some, topk(g, real_in(g, 3, 5), 2)) \
@@ -85,19 +95,35 @@ static inline int32_t rate_one(int64_t i) { (void)i; return 1; }
     CASE(hash_ids, some, hash_ids(g, int_in(g, SHAPE(2, 3), 5, 0, 7, 8, 5, 1), 4, 2, 1)) \
     CASE(hash_ids, all, hash_ids(g, int_in(g, SHAPE(1, 3), 5, 0, 7), 6, 6, 2)) \
     CASE(hash_ids, one, hash_ids(g, int_in(g, SHAPE(1, 3), 5, 0, 7), 1, 1, 3)) \
+    CASE(forced_key, random, FORCED(4, 2, FORCED_RANDOM, 0)) \
+    CASE(forced_key, skewed, FORCED(7, 3, FORCED_RANDOM, 1.5)) \
+    CASE(forced_key, uniform, FORCED(5, 2, FORCED_UNIFORM, 0)) \
+    CASE(forced_key, constant, FORCED(3, 1, FORCED_CONSTANT, 0)) \
     CASE(drop_zero, some, drop_zero(g, int_in(g, SHAPE(3, 2), 4, 0, -1, 2, 3, 1), \
                                     real_count_in(g, SHAPE(3, 2), often_zero))) \
-    CASE(drop_over_capacity, token, drop_over_capacity(g, int_in(g, SHAPE(4, 2), 1, 0, 1, 2, 0, 1, 1, 5), NULL, 3, 2, \
-                                                       1, PRIORITY_TOKEN)) \
-    CASE(drop_over_capacity, choice, drop_over_capacity(g, int_in(g, SHAPE(4, 2), 1, 0, 0, 2, -1, 1, 0, 1), NULL, 3, \
-                                                        1, 1, PRIORITY_CHOICE)) \
+    CASE(drop_over_capacity, token, drop_over_capacity(g, int_in(g, SHAPE(4, 2), 1, 0, 1, 2, 0, 1, 1, 5), NULL, NULL, \
+                                                       3, 2, 1, PRIORITY_TOKEN)) \
+    CASE(drop_over_capacity, choice, drop_over_capacity(g, int_in(g, SHAPE(4, 2), 1, 0, 0, 2, -1, 1, 0, 1), NULL, \
+                                                        NULL, 3, 1, 1, PRIORITY_CHOICE)) \
     CASE(drop_over_capacity, gate, drop_over_capacity(g, int_in(g, SHAPE(4, 2), 1, 0, 1, 2, 0, 1, 1, -1), \
-                                                      real_in(g, 4, 2), 3, 1, 2, PRIORITY_GATE)) \
+                                                      real_in(g, 4, 2), NULL, 3, 1, 2, PRIORITY_GATE)) \
+    CASE(drop_over_capacity, room, drop_over_capacity(g, int_in(g, SHAPE(4, 2), 1, 0, 1, 2, 0, 1, 1, -1), \
+                                                      real_in(g, 4, 2), real_count_in(g, SHAPE(1), rate_one), 3, 1, \
+                                                      2, PRIORITY_GATE)) \
     CASE(drop_over_capacity, ties, drop_over_capacity(g, int_in(g, SHAPE(4, 2), 1, 0, 1, 2, 0, 1, 1, -1), \
-                                                      real_count_in(g, SHAPE(4, 2), few_keys), 3, 1, 2, \
+                                                      real_count_in(g, SHAPE(4, 2), few_keys), NULL, 3, 1, 2, \
                                                       PRIORITY_GATE)) \
+    CASE(merge_groups, pairs, merge_groups(g, real_in(g, 3, 3), int_in(g, SHAPE(3, 3), 0, 3, 1, 4, 2, 3, 5, 0, 2), 2)) \
+    CASE(merge_groups, holes, merge_groups(g, real_in(g, 3, 3), int_in(g, SHAPE(3, 3), -1, 3, 2, 4, -1, 5, -1, -1, 0), \
+                                           3)) \
+    CASE(merge_groups, alone, merge_groups(g, real_in(g, 2, 2), int_in(g, SHAPE(2, 2), 1, 0, 2, 3), 1)) \
     CASE(load, integers, load(g, int_in(g, SHAPE(4), 3, 3, 2, 0))) \
     CASE(load, reals, load(g, positive_in(g, 5))) \
+    CASE(count_chosen, one, count_chosen(g, int_in(g, SHAPE(3, 2), 1, 0, 1, 2, 0, 1), 3, 3, 1, false)) \
+    CASE(count_chosen, parts, count_chosen(g, int_in(g, SHAPE(4, 3), 1, 0, 2, 2, -1, 3, 4, 0, 1, 3, 3, 9), 4, 2, 2, \
+                                           false)) \
+    CASE(count_chosen, once, count_chosen(g, int_in(g, SHAPE(4, 3), 1, 0, 2, 2, -1, 3, -1, -1, 4, 3, 3, 9), 4, 2, 2, \
+                                          true)) \
     CASE(dispatch, mixed, dispatch(g, int_in(g, SHAPE(3, 2), 1, 0, 1, 2, 0, 1), 3, 0)) \
     CASE(dispatch, empty, dispatch(g, int_in(g, SHAPE(4, 1), 2, 0, 2, 0), 5, 0)) \
     CASE(dispatch, same, dispatch(g, int_in(g, SHAPE(3, 1), 0, 0, 0), 1, 0)) \
@@ -106,26 +132,26 @@ static inline int32_t rate_one(int64_t i) { (void)i; return 1; }
     CASE(dispatch, beyond, dispatch(g, int_in(g, SHAPE(3, 2), 1, 4, 5, 2, 0, 1), 4, 0)) \
     CASE(dispatch, bound, dispatch(g, int_in(g, SHAPE(3, 2), 1, -1, -1, 2, 0, 1), 4, 5)) \
     CASE(dispatch, full, dispatch(g, int_in(g, SHAPE(3, 2), 1, -1, 7, 2, 0, 1), 4, 4)) \
-    CASE(gather, bound, gather(g, act_in(g, 3, 7), BOUND_ORDER, HOLES_PLACE)) \
-    CASE(combine, bound, combine(g, ragged_in(g, 4, 5, 7), BOUND_ORDER, HOLES_PLACE, real_in(g, 3, 2))) \
-    CASE(combine, ragged, combine(g, ragged_in(g, 4, 6, 7), HOLES_ORDER, HOLES_PLACE, real_in(g, 3, 2))) \
+    CASE(gather, bound, gather(g, act_in(g, 3, 7), BOUND_ORDER, HOLES_INVERSE)) \
+    CASE(combine, bound, combine(g, ragged_in(g, 4, 5, 7), BOUND_ORDER, HOLES_INVERSE, real_in(g, 3, 2))) \
+    CASE(combine, ragged, combine(g, ragged_in(g, 4, 6, 7), HOLES_ORDER, HOLES_INVERSE, real_in(g, 3, 2))) \
     CASE(combine, unwritten, combine(g, ragged_in(g, 0, 4, 3), NOBODY(4), NOBODY(2, 2), real_in(g, 2, 2))) \
-    CASE(gather, holes, gather(g, act_in(g, 3, 7), HOLES_ORDER, HOLES_PLACE)) \
+    CASE(gather, holes, gather(g, act_in(g, 3, 7), HOLES_ORDER, HOLES_INVERSE)) \
     CASE(gather, nobody, gather(g, act_in(g, 2, 3), NOBODY(4), NOBODY(2, 2))) \
-    CASE(combine, holes, combine(g, act_in(g, 6, 7), HOLES_ORDER, HOLES_PLACE, real_in(g, 3, 2))) \
+    CASE(combine, holes, combine(g, act_in(g, 6, 7), HOLES_ORDER, HOLES_INVERSE, real_in(g, 3, 2))) \
     CASE(combine, nobody, combine(g, act_in(g, 4, 3), NOBODY(4), NOBODY(2, 2), real_in(g, 2, 2))) \
-    CASE(gather, mixed, gather(g, act_in(g, 3, 7), MIXED_ORDER, MIXED_PLACE)) \
-    CASE(gather, top_1, gather(g, act_in(g, 4, 3), TOP_1_ORDER, TOP_1_PLACE)) \
-    CASE(gather, all, gather(g, act_in(g, 2, 9), ALL_ORDER, ALL_PLACE)) \
-    CASE(gather, top_3, gather(g, act_in(g, 2, 3), TOP_3_ORDER, TOP_3_PLACE)) \
-    CASE(gather, top_5, gather(g, act_in(g, 2, 3), TOP_5_ORDER, TOP_5_PLACE)) \
-    CASE(gather, same, gather(g, real_in(g, 3, 1), SAME_ORDER, SAME_PLACE)) \
-    CASE(combine, mixed, combine(g, act_in(g, 6, 7), MIXED_ORDER, MIXED_PLACE, real_in(g, 3, 2))) \
-    CASE(combine, top_1, combine(g, act_in(g, 4, 3), TOP_1_ORDER, TOP_1_PLACE, real_in(g, 4, 1))) \
-    CASE(combine, all, combine(g, act_in(g, 4, 9), ALL_ORDER, ALL_PLACE, real_in(g, 2, 2))) \
-    CASE(combine, top_3, combine(g, act_in(g, 6, 3), TOP_3_ORDER, TOP_3_PLACE, real_in(g, 2, 3))) \
-    CASE(combine, top_5, combine(g, act_in(g, 10, 3), TOP_5_ORDER, TOP_5_PLACE, real_in(g, 2, 5))) \
-    CASE(combine, same, combine(g, act_in(g, 3, 1), SAME_ORDER, SAME_PLACE, real_in(g, 3, 1))) \
+    CASE(gather, mixed, gather(g, act_in(g, 3, 7), MIXED_ORDER, MIXED_INVERSE)) \
+    CASE(gather, top_1, gather(g, act_in(g, 4, 3), TOP_1_ORDER, TOP_1_INVERSE)) \
+    CASE(gather, all, gather(g, act_in(g, 2, 9), ALL_ORDER, ALL_INVERSE)) \
+    CASE(gather, top_3, gather(g, act_in(g, 2, 3), TOP_3_ORDER, TOP_3_INVERSE)) \
+    CASE(gather, top_5, gather(g, act_in(g, 2, 3), TOP_5_ORDER, TOP_5_INVERSE)) \
+    CASE(gather, same, gather(g, real_in(g, 3, 1), SAME_ORDER, SAME_INVERSE)) \
+    CASE(combine, mixed, combine(g, act_in(g, 6, 7), MIXED_ORDER, MIXED_INVERSE, real_in(g, 3, 2))) \
+    CASE(combine, top_1, combine(g, act_in(g, 4, 3), TOP_1_ORDER, TOP_1_INVERSE, real_in(g, 4, 1))) \
+    CASE(combine, all, combine(g, act_in(g, 4, 9), ALL_ORDER, ALL_INVERSE, real_in(g, 2, 2))) \
+    CASE(combine, top_3, combine(g, act_in(g, 6, 3), TOP_3_ORDER, TOP_3_INVERSE, real_in(g, 2, 3))) \
+    CASE(combine, top_5, combine(g, act_in(g, 10, 3), TOP_5_ORDER, TOP_5_INVERSE, real_in(g, 2, 5))) \
+    CASE(combine, same, combine(g, act_in(g, 3, 1), SAME_ORDER, SAME_INVERSE, real_in(g, 3, 1))) \
     CASE(global_norm, three, global_norm(g, 3, (struct node *[]){ real_in(g, 3, 5), real_in(g, 1), \
                                                                   real_in(g, 2, 2, 3) })) \
     CASE(clip_norm, clips, clip_norm(g, positive_in(g, 1), NULL, 0.05)) \
@@ -134,7 +160,9 @@ static inline int32_t rate_one(int64_t i) { (void)i; return 1; }
     CASE(adamw, vector, ADAMW(7)) \
     CASE(muon, tall, MUON(5, 3)) \
     CASE(muon, stack, MUON(3, 2, 5)) \
-    CASE(bias_step, sign, bias_step(g, real_in(g, 5), positive_in(g, 5), positive_in(g, 2), 1e-3)) \
+    CASE(bias_step, sign, BIAS_STEP(NULL, BIAS_SIGN, false, 5)) \
+    CASE(bias_step, centred, BIAS_STEP(NULL, BIAS_PROPORTIONAL, true, 5)) \
+    CASE(bias_step, target, BIAS_STEP(positive_in(g, 3), BIAS_SIGN, false, 3)) \
     CASE(clip_heads, own, CLIP_HEADS(4, 4, 12, 5)) \
     CASE(clip_heads, shared, CLIP_HEADS(2, 6, 12, 7)) \
     CASE(average, vector, AVERAGE_OF(positive_in(g, 1), 7)) \
@@ -156,35 +184,45 @@ static inline int32_t rate_one(int64_t i) { (void)i; return 1; }
     CASE(noise, large_gumbel, noise(g, real_in(g, 300, 64), count_in(g, SHAPE(2, 2), large_index), "c", NOISE_GUMBEL)) \
     CASE(dispatch, large, dispatch(g, count_in(g, SHAPE(5000, 3), large_choice), 11, 0)) \
     CASE(gather, large, gather(g, act_in(g, 300, 33), count_in(g, SHAPE(1200), large_order), \
-                               count_in(g, SHAPE(300, 4), large_place))) \
+                               count_in(g, SHAPE(300, 4), large_inverse))) \
     CASE(combine, large, combine(g, act_in(g, 1200, 33), count_in(g, SHAPE(1200), large_order), \
-                                 count_in(g, SHAPE(300, 4), large_place), \
+                                 count_in(g, SHAPE(300, 4), large_inverse), \
                                  real_in(g, 300, 4))) \
     CASE(dispatch, large_holes, dispatch(g, count_in(g, SHAPE(5000, 3), holes_choice), 11, 0)) \
     CASE(dispatch, large_nobody, dispatch(g, count_in(g, SHAPE(1500, 1), nobody), 5, 0)) \
     CASE(gather, large_holes, gather(g, act_in(g, 300, 33), count_in(g, SHAPE(1200), holes_order), \
-                                     count_in(g, SHAPE(300, 4), holes_place))) \
+                                     count_in(g, SHAPE(300, 4), holes_inverse))) \
     CASE(combine, large_holes, combine(g, act_in(g, 1200, 33), count_in(g, SHAPE(1200), holes_order), \
-                                       count_in(g, SHAPE(300, 4), holes_place), \
+                                       count_in(g, SHAPE(300, 4), holes_inverse), \
                                        real_in(g, 300, 4))) \
     CASE(combine, large_ragged, combine(g, ragged_in(g, 800, 1000, 33), count_in(g, SHAPE(1000), holes_order), \
-                                        count_in(g, SHAPE(300, 4), holes_place), real_in(g, 300, 4))) \
+                                        count_in(g, SHAPE(300, 4), holes_inverse), real_in(g, 300, 4))) \
     CASE(dispatch, large_bound, dispatch(g, count_in(g, SHAPE(5000, 3), choice_and_beyond), 11, 12000)) \
+    CASE(count_chosen, large, count_chosen(g, count_in(g, SHAPE(5000, 3), choice_and_beyond), 12, 4, 5, false)) \
+    CASE(count_chosen, large_once, count_chosen(g, count_in(g, SHAPE(5000, 3), choice_and_beyond), 12, 6, 1, true)) \
     CASE(topk_columns, large, topk_columns(g, real_in(g, 1500, 37), 3, 45)) \
     CASE(topk_columns, large_ties, topk_columns(g, real_count_in(g, SHAPE(4500, 19), few_keys), 1, 1000)) \
     CASE(topk_columns, every, topk_columns(g, real_in(g, 1500, 5), 1, 1500)) \
+    CASE(merge_groups, large, merge_groups(g, real_in(g, 5000, 3), count_in(g, SHAPE(5000, 3), holes_choice), 4)) \
     CASE(hash_ids, large, hash_ids(g, count_in(g, SHAPE(3, 1001), many_ids), 60, 7, 4)) \
+    CASE(forced_key, large, forced_key(g, count_in(g, SHAPE(3, 1001), many_ids), count_in(g, SHAPE(3, 1001), nothing), \
+                                       int_in(g, SHAPE(1), 17), \
+                                       (struct forced_key_attr){ 61, 6, FORCED_RANDOM, 2, 0.7 })) \
+    CASE(forced_key, large_uniform, forced_key(g, count_in(g, SHAPE(3, 1001), many_ids), \
+                                               count_in(g, SHAPE(3, 1001), nothing), int_in(g, SHAPE(1), 17), \
+                                               (struct forced_key_attr){ 61, 6, FORCED_UNIFORM, 2, 0 })) \
     CASE(drop_zero, large, drop_zero(g, count_in(g, SHAPE(3001, 3), large_choice), \
                                      real_count_in(g, SHAPE(3001, 3), often_zero))) \
     CASE(drop_over_capacity, large_token, drop_over_capacity(g, count_in(g, SHAPE(5000, 3), choice_and_beyond), NULL, \
-                                                             11, 5, 220, PRIORITY_TOKEN)) \
+                                                             NULL, 11, 5, 220, PRIORITY_TOKEN)) \
     CASE(drop_over_capacity, large_choice, drop_over_capacity(g, count_in(g, SHAPE(5000, 3), choice_and_beyond), NULL, \
-                                                              11, 1, 1000, PRIORITY_CHOICE)) \
+                                                              real_count_in(g, SHAPE(1), room_now), 11, 1, 1000, \
+                                                              PRIORITY_CHOICE)) \
     CASE(drop_over_capacity, large_gate, drop_over_capacity(g, count_in(g, SHAPE(5000, 3), choice_and_beyond), \
-                                                            real_in(g, 5000, 3), 11, 5, 220, \
+                                                            real_in(g, 5000, 3), NULL, 11, 5, 220, \
                                                             PRIORITY_GATE)) \
-    CASE(drop_over_capacity, large_ties, drop_over_capacity(g, count_in(g, SHAPE(700, 4), large_place), \
-                                                            real_count_in(g, SHAPE(700, 4), few_keys), 70, 2, \
+    CASE(drop_over_capacity, large_ties, drop_over_capacity(g, count_in(g, SHAPE(700, 4), large_inverse), \
+                                                            real_count_in(g, SHAPE(700, 4), few_keys), NULL, 70, 2, \
                                                             12, PRIORITY_GATE)) \
     CASE(global_norm, large, global_norm(g, 3, (struct node *[]){ real_in(g, 1000, 70), real_in(g, 5), \
                                                                   real_in(g, 3, 300, 80) })) \
@@ -192,13 +230,13 @@ static inline int32_t rate_one(int64_t i) { (void)i; return 1; }
     CASE(muon, large, MUON(130, 70)) \
     CASE(muon, large_stack, MUON(35, 12, 9)) \
     CASE(topk, thousand, topk(g, real_in(g, 9, 1000), 40)) \
-    CASE(dispatch, thousand, dispatch(g, count_in(g, SHAPE(800, 4), large_place), 1200, 0)) \
+    CASE(dispatch, thousand, dispatch(g, count_in(g, SHAPE(800, 4), large_inverse), 1200, 0)) \
     CASE(dispatch, crowded, dispatch(g, count_in(g, SHAPE(1500, 1), large_crowd), 5, 0)) \
     CASE(gather, wide, gather(g, act_in(g, 30, 520), count_in(g, SHAPE(120), wide_order), \
-                              count_in(g, SHAPE(30, 4), wide_place))) \
+                              count_in(g, SHAPE(30, 4), wide_inverse))) \
     CASE(combine, wide, combine(g, act_in(g, 120, 520), count_in(g, SHAPE(120), wide_order), \
-                                count_in(g, SHAPE(30, 4), wide_place), real_in(g, 30, 4))) \
-    CASE(bias_step, many, bias_step(g, real_in(g, 70), positive_in(g, 70), positive_in(g, 2), 1e-3)) \
+                                count_in(g, SHAPE(30, 4), wide_inverse), real_in(g, 30, 4))) \
+    CASE(bias_step, many, BIAS_STEP(NULL, BIAS_SIGN, true, 70)) \
     CASE(clip_heads, large, CLIP_HEADS(9, 27, 270, 301)) \
     CASE(clip_heads, many, CLIP_HEADS(300, 300, 600, 7)) \
     CASE(average, large, AVERAGE_OF(positive_in(g, 1), 300, 133))

@@ -11,7 +11,7 @@ static inline int32_t wave_expert(int64_t e)
 }
 
 /* 68044 rows, 17011 tokens of 4 choices. 48603 * 7 = 1 modulo 68044: the two are inverse. */
-static inline int32_t wave_place(int64_t i) { return (int32_t)((7 * i + 3) % 68044); }
+static inline int32_t wave_inverse(int64_t i) { return (int32_t)((7 * i + 3) % 68044); }
 static inline int32_t wave_order(int64_t r) { return (int32_t)(48603 * (r + 68041) % 68044); }
 
 #define WAVE_CASES(CASE) \
@@ -41,11 +41,11 @@ static inline int32_t wave_order(int64_t r) { return (int32_t)(48603 * (r + 6804
     CASE(drop_zero, waves, drop_zero(g, count_in(g, SHAPE(200003, 3), wave_choice), \
                                      real_count_in(g, SHAPE(200003, 3), often_zero))) \
     CASE(drop_over_capacity, waves, drop_over_capacity(g, count_in(g, SHAPE(20010, 3), wave_choice), \
-                                                       real_in(g, 20010, 3), 61, 10, 90, PRIORITY_GATE)) \
+                                                       real_in(g, 20010, 3), NULL, 61, 10, 90, PRIORITY_GATE)) \
     CASE(gather, waves, gather(g, act_in(g, 17011, 33), count_in(g, SHAPE(68044), wave_order), \
-                               count_in(g, SHAPE(17011, 4), wave_place))) \
+                               count_in(g, SHAPE(17011, 4), wave_inverse))) \
     CASE(combine, waves, combine(g, act_in(g, 68044, 33), count_in(g, SHAPE(68044), wave_order), \
-                                 count_in(g, SHAPE(17011, 4), wave_place), \
+                                 count_in(g, SHAPE(17011, 4), wave_inverse), \
                                  real_in(g, 17011, 4))) \
     CASE(topk, waves, topk(g, real_in(g, 20011, 37), 5)) \
     CASE(scatter, waves, scatter(g, real_in(g, 20011, 3), count_in(g, SHAPE(20011, 3), wave_choice), 61)) \

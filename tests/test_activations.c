@@ -94,9 +94,28 @@ static double reglu_of(double up, double gate) { return gate > 0 ? gate * up : 0
 static double gelu_of(double up, double gate) { (void)gate; return up * normal_of(up); }
 static double relu2_of(double up, double gate) { (void)gate; return up > 0 ? up * up : 0; }
 
-static const struct unit { const char *name; double (*value)(double up, double gate); } units[] = {
-    { "swiglu", swiglu_of }, { "geglu", geglu_of }, { "reglu", reglu_of }, { "gelu", gelu_of }, { "relu2", relu2_of },
+static double within(double x, double limit) { return fmax(-limit, fmin(x, limit)); }
+static double swiglu_clamped_of(double up, double gate) { return swiglu_of(within(up, .6), fmin(gate, .6)); }
+static double swiglu_oss_of(double up, double gate)
+{
+    double c = fmin(gate, .6);
+    return c / (1 + exp(-1.5 * c)) * (within(up, .6) + 1);
+}
+static double situ_of(double up, double gate) { return .6 * tanh(gate / .6) / (1 + exp(-gate)) * 2 * tanh(up / 2); }
+
+/* sets: parameters, small enough to be felt. */
+static const struct unit { const char *name; double (*value)(double up, double gate); const char *sets; } units[] = {
+    { "swiglu", swiglu_of, "" }, { "geglu", geglu_of, "" }, { "reglu", reglu_of, "" }, { "gelu", gelu_of, "" },
+    { "relu2", relu2_of, "" }, { "swiglu_clamped", swiglu_clamped_of, ", \"limit\": 0.6" },
+    { "swiglu_oss", swiglu_oss_of, ", \"limit\": 0.6, \"alpha\": 1.5" },
+    { "situ", situ_of, ", \"gate_cap\": 0.6, \"up_cap\": 2" },
 };
+
+static const struct unit *unit_named(const char *name)
+{
+    for (int i = 0; i < COUNT(units); i++) if (strcmp(units[i].name, name) == 0) return &units[i];
+    return NULL;
+}
 
 /* A unit has weights of a gate if it says so; what is multiplied with PATH.down is its value of what PATH.up and
    PATH.gate give, where its formula stands above. */
@@ -105,19 +124,18 @@ static void check_unit(struct tiny *t, const char *path)
     struct pick unit = module_part(t->model.ffn.pick[0], SLOT_ACTIVATION);
     const char *name = unit.module->name;
     char up[64], gate[64], down[64];
-    double (*value)(double up, double gate) = NULL;
+    const struct unit *known = unit_named(name);
     snprintf(up, sizeof up, "layers.1.ffn.%sup.weight", path);
     snprintf(gate, sizeof gate, "layers.1.ffn.%sgate.weight", path);
     snprintf(down, sizeof down, "layers.1.ffn.%sdown.weight", path);
     bool gated = module_traits(unit).gated;
     if (gated != (leaves_find(t->leaves, gate) != NULL))
         fail_msg("%s is %s, %s is %s", name, gated ? "gated" : "not gated", gate, gated ? "missing" : "there");
-    for (int i = 0; i < COUNT(units); i++) if (strcmp(units[i].name, name) == 0) value = units[i].value;
     const struct node *hidden = tiny_user(t, down)->in[0];
     double *x = tiny_read(t, tiny_user(t, up)), *y = gated ? tiny_read(t, tiny_user(t, gate)) : NULL,
            *z = tiny_read(t, hidden), most = 0;
     for (int64_t i = 0; i < shape_count(hidden->shape); i++) {
-        double want = value ? value(x[i], y ? y[i] : 0) : z[i];
+        double want = known ? known->value(x[i], y ? y[i] : 0) : z[i];
         if (!(fabs(z[i] - want) <= 1e-5 * fmax(1, fabs(want))))
             fail_msg("%s, %s: %.8g for %.8g", name, up, z[i], want);
         most = fmax(most, fabs(want));
@@ -136,7 +154,8 @@ static void test_feed_forwards(void **state)
     for (const struct module *const *m = module_all; *m; m++)
         for (int kind = 0; kind < 2 && (*m)->slot == SLOT_ACTIVATION; kind++) {
             char text[256];
-            snprintf(text, sizeof text, "{\"ffn\": %s, \"ffn.activation\": \"%s\"}", ffn[kind], (*m)->name);
+            snprintf(text, sizeof text, "{\"ffn\": %s, \"ffn.activation\": {\"module\": \"%s\"%s}}", ffn[kind],
+                     (*m)->name, unit_named((*m)->name) ? unit_named((*m)->name)->sets : "");
             struct tiny t = tiny_new(text, NULL, MODE_EVAL, 2, 6);
             tiny_start(&t, 1);
             tiny_forward(&t);

@@ -12,8 +12,9 @@ static struct form {
     int32_t (*start)(int64_t i);
 } form;
 
-/* What a form may have beside that. extent: distances that have a bias; sinks: 1 of heads, 2 of tokens and heads. */
-static struct extra { int64_t chunk, extent; double softcap; int sinks; } extra;
+/* What a form may have beside that. extent: distances that have a bias; sinks: 1 of heads, 2 of tokens and heads;
+   chosen: keys that an index names for each token. */
+static struct extra { int64_t chunk, extent; double softcap; int sinks; int64_t chosen; } extra;
 
 static int32_t none(int64_t i) { (void)i; return 0; }
 /* Documents of 1, 2, 3, .. tokens: the last place of a sequence where one starts. */
@@ -25,6 +26,13 @@ static int32_t growing(int64_t i)
 }
 static int32_t halves(int64_t i) { return i % form.seq < form.seq / 2 ? 0 : (int32_t)(form.seq / 2); }
 static int32_t late(int64_t i) { (void)i; return 7; }
+
+/* Near and far keys, some of them twice, later ones, and none. */
+static int32_t named(int64_t i)
+{
+    int64_t t = i / extra.chosen, e = i % extra.chosen, here = form.pos + t % form.seq;
+    return (int32_t)(e % 3 ? here - (e * e + t) % 40 : (t * 7 + e * (e + 13)) % (form.pos + form.seq + 9) - 1);
+}
 
 static const struct form forms[] = {
     { 2, 1, 1, 1, 1, 1, 0, 0, 0, none },        { 2, 31, 1, 1, 3, 5, 0, 0, 0, none },
@@ -45,11 +53,18 @@ static const struct { struct form form; struct extra extra; } more[] = {
     { { 2, 130, 3, 1, 17, 9, 0, 0, 0, halves }, { .extent = 1 } },
     { { 1, 300, 4, 2, 32, 32, 0, 0, 0, none }, { .extent = 150 } },
     { { 1, 520, 2, 2, 80, 100, 0, 0, 0, halves }, { .chunk = 100 } },
-    { { 1, 300, 4, 2, 32, 32, 90, 0, 0, growing }, { 70, 40, 1.5, 2 } },
-    { { 1, 70, 35, 1, 4, 4, 20, 0, 0, none }, { 30, 70, 1.5, 1 } },
-    { { 2, 1, 4, 2, 24, 20, 0, 300, 299, late }, { 100, 60, 1.5, 1 } },
-    { { 1, 2, 3, 1, 7, 7, 0, 400, 350, late }, { 0, 140, 1.5, 2 } },
-    { { 2, 60, 3, 1, 16, 32, 25, 90, 30, late }, { 40, 12, 1.5, 2 } },
+    { { 1, 300, 4, 2, 32, 32, 90, 0, 0, growing }, { 70, 40, 1.5, 2, 0 } },
+    { { 1, 70, 35, 1, 4, 4, 20, 0, 0, none }, { 30, 70, 1.5, 1, 0 } },
+    { { 2, 1, 4, 2, 24, 20, 0, 300, 299, late }, { 100, 60, 1.5, 1, 0 } },
+    { { 1, 2, 3, 1, 7, 7, 0, 400, 350, late }, { 0, 140, 1.5, 2, 0 } },
+    { { 2, 60, 3, 1, 16, 32, 25, 90, 30, late }, { 40, 12, 1.5, 2, 0 } },
+    { { 1, 290, 6, 2, 24, 40, 0, 0, 0, halves }, { .chosen = 30 } },
+    { { 2, 130, 3, 1, 17, 9, 0, 0, 0, growing }, { .sinks = 2, .chosen = 50 } },
+    { { 1, 300, 4, 2, 32, 32, 90, 0, 0, growing }, { 70, 40, 1.5, 2, 64 } },
+    { { 1, 70, 35, 1, 4, 4, 20, 0, 0, none }, { 30, 70, 1.5, 1, 9 } },
+    { { 1, 40, 2, 1, 1024, 1000, 0, 0, 0, none }, { .chosen = 17 } },
+    { { 2, 1, 4, 2, 24, 20, 0, 300, 299, late }, { 100, 60, 1.5, 1, 333 } },
+    { { 2, 60, 3, 1, 16, 32, 25, 90, 30, late }, { 40, 12, 1.5, 2, 20 } },
 };
 
 enum { FORMS = COUNT(forms) + COUNT(more) };
@@ -75,7 +90,8 @@ static struct node *build(struct graph *g)
                   .chunk = extra.chunk, .softcap = extra.softcap,
                   .rel = extra.extent ? act_in(g, tokens, form.heads, extra.extent) : NULL,
                   .sink = extra.sinks == 1 ? real_in(g, form.heads)
-                        : extra.sinks ? real_in(g, tokens, form.heads) : NULL);
+                        : extra.sinks ? real_in(g, tokens, form.heads) : NULL,
+                  .index = extra.chosen ? count_in(g, SHAPE(tokens, extra.chosen), named) : NULL);
 }
 
 /* Rows of the cache that no query may look at must not be read. */
@@ -90,12 +106,13 @@ static void open_form(struct bench *b, bool bf16, int threads)
         }
 }
 
-enum { SINK = 5, REL, GRADS };
-struct want { double *out, *grad[GRADS], most[64], mass[64]; };
+enum { SINK = 5, REL, GRADS, INDEX = GRADS };
+struct want { double *out, *grad[GRADS], most[64], sunk[64], *mass; };
 
 static struct want want_new(const struct bench *b)
 {
-    struct want w = { .out = xcalloc((size_t)shape_count(b->out[0].shape), sizeof *w.out) };
+    struct want w = { .out = xcalloc((size_t)shape_count(b->out[0].shape), sizeof *w.out),
+                      .mass = xcalloc((size_t)(form.batch * form.seq * extra.chosen + 1), sizeof *w.mass) };
     for (int i = 0; i < GRADS; i++)
         w.grad[i] = b->din[i].data ? xcalloc((size_t)shape_count(b->in[i].shape), sizeof *w.grad[i]) : NULL;
     for (int h = 0; h < 64; h++) w.most[h] = -INFINITY;
@@ -105,6 +122,7 @@ static struct want want_new(const struct bench *b)
 static void want_free(struct want *w)
 {
     free(w->out);
+    free(w->mass);
     for (int i = 0; i < GRADS; i++) free(w->grad[i]);
 }
 
@@ -113,6 +131,14 @@ static double inner(const struct tensor *x, int64_t i, const struct tensor *y, i
     double sum = 0;
     for (int64_t w = 0; w < n; w++) sum += tensor_get(x, i * n + w) * tensor_get(y, j * n + w);
     return sum;
+}
+
+/* How often a token sees key j, of those that the mask lets it see. */
+static double times_named(const struct bench *b, int64_t t, int64_t j)
+{
+    double times = !extra.chosen;
+    for (int64_t e = 0; e < extra.chosen; e++) times += ints(&b->in[INDEX])[t * extra.chosen + e] == j;
+    return times;
 }
 
 /* One query: row t of head h, whose place is `here` in keys that start with row `first_key` of [rows, G]. */
@@ -124,8 +150,9 @@ static void query(const struct bench *b, struct want *w, int64_t t, int64_t h, i
     int64_t tokens = form.batch * form.seq, each = extra.sinks == 1 ? h : at;
     if (form.window && here - form.window + 1 > from) from = here - form.window + 1;
     while (extra.chunk && (from - ints(&b->in[3])[t]) / extra.chunk < (here - ints(&b->in[3])[t]) / extra.chunk) from++;
-    double sink = extra.sinks ? tensor_get(&b->in[SINK], each) : -INFINITY, steep[MOST_KEYS];
+    double sink = extra.sinks ? tensor_get(&b->in[SINK], each) : -INFINITY, steep[MOST_KEYS], times[MOST_KEYS];
     for (int64_t j = from; j <= here; j++) {
+        if ((times[j] = times_named(b, t, j)) == 0) continue;
         p[j] = scale * inner(&b->in[0], at, &b->in[1], (first_key + j) * form.groups + g, wide);
         if (here - j < extra.extent) p[j] += tensor_get(&b->in[REL], at * extra.extent + here - j);
         top = fmax(top, p[j]);
@@ -133,17 +160,23 @@ static void query(const struct bench *b, struct want *w, int64_t t, int64_t h, i
         steep[j] = 1 - bent * bent;
         if (extra.softcap) p[j] = extra.softcap * bent;
     }
-    for (int64_t j = from; j <= here; j++) sum += p[j] = exp(p[j] - top);
-    double share = exp(sink - top) / (sum + exp(sink - top));
-    sum += exp(sink - top);
+    if (top == -INFINITY && sink == -INFINITY) return;
+    double base = fmax(top, sink);
+    for (int64_t j = from; j <= here; j++) sum += p[j] = times[j] ? times[j] * exp(p[j] - base) : 0;
+    double share = exp(sink - base) / (sum + exp(sink - base));
+    sum += exp(sink - base);
     for (int64_t j = from; j <= here; j++) {
+        if (times[j] == 0) continue;
         p[j] /= sum;
+        for (int64_t e = 0; e < extra.chosen; e++)
+            if (ints(&b->in[INDEX])[t * extra.chosen + e] == j) w->mass[t * extra.chosen + e] += p[j] / times[j];
         mean += p[j] * inner(&b->dout[0], at, &b->in[2], (first_key + j) * form.groups + g, value_wide);
     }
     w->most[h] = fmax(w->most[h], top);
-    w->mass[h] += share / (double)tokens;
+    w->sunk[h] += share / (double)tokens;
     if (extra.sinks) w->grad[SINK][each] -= share * mean;
     for (int64_t j = from; j <= here; j++) {
+        if (times[j] == 0) continue;
         int64_t key = (first_key + j) * form.groups + g;
         double bend = steep[j] * p[j] * (inner(&b->dout[0], at, &b->in[2], key, value_wide) - mean),
                slope = scale * bend;
@@ -179,7 +212,8 @@ static void check_values(const char *level, int number, struct bench *b, const s
     bench_backward(b);
     agree(level, number, "out", &b->out[0], w->out, share);
     agree(level, number, "logit_max", &b->out[1], w->most, share);
-    if (extra.sinks) agree(level, number, "sink_mass", &b->out[2], w->mass, share);
+    if (extra.sinks || extra.chosen) agree(level, number, "sink_mass", &b->out[2], w->sunk, share);
+    if (extra.chosen) agree(level, number, "mass", &b->out[3], w->mass, share);
     for (int i = 0; i < GRADS; i++) if (w->grad[i]) agree(level, number, names[i], &b->din[i], w->grad[i], share);
 }
 

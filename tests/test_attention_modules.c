@@ -30,7 +30,7 @@ static void test_formula(void **state)
     tiny_free(&t);
 }
 
-/* Keys are normalised before they turn: with a gain that differs between the two of a pair the order matters. */
+/* Keys are normalised before they rotate: with a gain that differs between the two of a pair the order matters. */
 static void test_norm_before_rope(void **state)
 {
     (void)state;
@@ -127,7 +127,7 @@ static void test_gate_extremes(void **state)
     }
 }
 
-/* A12: all of the head turning, the three ways of choosing a part are one; none turning is NoPE. */
+/* A12: all of the head rotating, the three ways of choosing a part are one; none rotating is NoPE. */
 static void test_whole_rope(void **state)
 {
     (void)state;
@@ -273,12 +273,38 @@ static void test_mirror_with_equal_weights(void **state)
     tiny_free(&t);
 }
 
+/* Biases begin at 0, where they are nothing. Shares of attention sum to 1, so that a bias on values is one on the
+   output: their product with its matrix. */
+static void test_biases(void **state)
+{
+    (void)state;
+    enum { D = 8, W = 4, H = 2 };
+    struct pair p = pair_new(TEXT({"layers": 1, "attention.bias": "all"}), TEXT({"layers": 1}));
+    pair_run(&p);
+    check_equal(p.x, p.y, p.n);
+    pair_free(&p);
+    p = pair_new(TEXT({"layers": 1, "attention.bias": "qkv"}), TEXT({"layers": 1, "attention.bias": "all"}));
+    const real *out = tiny_weight(&p.b, "layers.0.attention.out.weight");
+    real *value = tiny_weight(&p.a, "layers.0.attention.v.bias"),
+         *sum = tiny_weight(&p.b, "layers.0.attention.out.bias");
+    for (int i = 0; i < W; i++) value[i] = (real)(0.2 * (i + 1));
+    for (int row = 0; row < D; row++)
+        for (int i = 0; i < H * W; i++) sum[row] += out[row * H * W + i] * value[i % W];
+    pair_run(&p);
+    check_near(p.x, p.y, p.n, 1e-6);
+    for (int i = 0; i < W; i++) sum[i] = 0;
+    pair_run(&p);
+    assert_true(distance(p.x, p.y, p.n) > 1e-3);
+    pair_free(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         RUN(formula), RUN(norm_before_rope), RUN(wide_attention), RUN(gate_of_one), RUN(gate_mean),
         RUN(tied_element_gate), RUN(gate_extremes), RUN(whole_rope), RUN(no_position), RUN(wide_window),
         RUN(window_reach), RUN(window_of_one), RUN(mirror_pairs), RUN(mirror_edge), RUN(mirror_with_equal_weights),
+        RUN(biases),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

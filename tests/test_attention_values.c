@@ -314,12 +314,12 @@ static void test_cache(void **state)
 }
 
 #define REFUSED(CASE) \
-    CASE(few_sinks, "sink [3] must be REAL, one for each of the 4 heads", ATTEND(PLAIN, .sink = real_in(g, 3))) \
-    CASE(narrow_sink, "must be REAL", ATTEND(PLAIN, .sink = act_in(g, 4))) \
-    CASE(one_bias, "rel [300,4] must be", ATTEND(PLAIN, .rel = real_in(g, B * S, 4))) \
-    CASE(biases_of_others, "as many tokens and heads", ATTEND(PLAIN, .rel = real_in(g, B * S, 2, 5))) \
-    CASE(chunk, "chunk = -1", ATTEND(PLAIN, .chunk = -1)) \
-    CASE(cap, "softcap = -1", ATTEND(PLAIN, .softcap = -1))
+    CASE(few_sinks, "'sink' is [3], [H] or [T,H] is needed: H is 4 in 'q'", ATTEND(PLAIN, .sink = real_in(g, 3))) \
+    CASE(narrow_sink, "'sink' is ACT, REAL is needed", ATTEND(PLAIN, .sink = act_in(g, 4))) \
+    CASE(one_bias, "'rel' is [300,4], [T,H,R] is needed", ATTEND(PLAIN, .rel = real_in(g, B * S, 4))) \
+    CASE(biases_of_others, "H is 4 in 'q', not 2", ATTEND(PLAIN, .rel = real_in(g, B * S, 2, 5))) \
+    CASE(chunk, "chunk = -1, it must be at least 0", ATTEND(PLAIN, .chunk = -1)) \
+    CASE(cap, "softcap = -1, it must be at least 0", ATTEND(PLAIN, .softcap = -1))
 #define REFUSED_BUILD(name, words, made) static struct node *refused_##name(struct graph *g) { return made; }
 REFUSED(REFUSED_BUILD)
 

@@ -110,8 +110,8 @@ static void test_all_take_all(void **state)
     struct node *z = graph_input(g, "z", DTYPE_REAL, SHAPE(TOKENS, EXPERTS)),
                 *x = graph_input(g, "x", DTYPE_REAL, SHAPE(TOKENS, WIDTH));
     struct node *p = softmax(g, z), *index = topk_columns(g, p, GROUPS, GROUP), *d = dispatch(g, index, EXPERTS, 0);
-    struct node *order = graph_result(g, d, 1), *place = graph_result(g, d, 2),
-                *y = combine(g, gather(g, x, order, place), order, place, pick(g, p, index));
+    struct node *order = graph_result(g, d, 1), *inverse = graph_result(g, d, 2),
+                *y = combine(g, gather(g, x, order, inverse), order, inverse, pick(g, p, index));
     run_start(&r, 1);
     run_normal(&r, z, 1);
     run_normal(&r, x, 2);
@@ -131,10 +131,10 @@ static void test_what_is_dropped(void **state)
     struct graph *g = r.graph;
     struct node *index = graph_input(g, "index", DTYPE_I32, SHAPE(4, 2)),
                 *gate = graph_input(g, "gate", DTYPE_REAL, SHAPE(4, 2));
-    struct node *by_token = drop_over_capacity(g, index, NULL, 4, 1, 2, PRIORITY_TOKEN);
-    struct node *by_choice = drop_over_capacity(g, index, gate, 4, 1, 2, PRIORITY_CHOICE);
-    struct node *by_gate = drop_over_capacity(g, index, gate, 4, 1, 2, PRIORITY_GATE);
-    struct node *in_halves = drop_over_capacity(g, index, NULL, 4, 2, 1, PRIORITY_TOKEN);
+    struct node *by_token = drop_over_capacity(g, index, NULL, NULL, 4, 1, 2, PRIORITY_TOKEN);
+    struct node *by_choice = drop_over_capacity(g, index, gate, NULL, 4, 1, 2, PRIORITY_CHOICE);
+    struct node *by_gate = drop_over_capacity(g, index, gate, NULL, 4, 1, 2, PRIORITY_GATE);
+    struct node *in_halves = drop_over_capacity(g, index, NULL, NULL, 4, 2, 1, PRIORITY_TOKEN);
     run_start(&r, 1);
     run_fill(&r, index, 0, 1, 0, 2, 1, 2, 1, 0);
     run_fill(&r, gate, .643914, .236883, .643914, .236883, .643914, .236883, .643914, .9);
@@ -164,7 +164,7 @@ static int64_t check_drops(enum priority by, int64_t capacity, int different, in
     struct run r = run_new();
     struct node *index = graph_input(r.graph, "index", DTYPE_I32, SHAPE(TOKENS, K)),
                 *gate = graph_input(r.graph, "gate", DTYPE_REAL, SHAPE(TOKENS, K));
-    struct node *kept = drop_over_capacity(r.graph, index, gate, EXPERTS, GROUPS, capacity, by);
+    struct node *kept = drop_over_capacity(r.graph, index, gate, NULL, EXPERTS, GROUPS, capacity, by);
     run_start(&r, threads);
     for (int64_t p = 0; p < TOKENS * K; p++) run_ints(&r, index)[p] = (int32_t)(p * p / 3 % (EXPERTS + 3)) - 1;
     if (different) few_keys(&r, gate, different, 1);
@@ -202,27 +202,27 @@ static void test_drops(void **state)
     }
 }
 
-/* Groups do not see each other: turned by one group, everything turns. */
+/* Groups do not see each other: shifted by one group, everything shifts. */
 static void test_groups_are_apart(void **state)
 {
     (void)state;
     int32_t chosen[2][TOKENS * EXPERTS], kept[2][TOKENS * K];
-    for (int turn = 0; turn < 2; turn++) {
+    for (int shift = 0; shift < 2; shift++) {
         struct run r = run_new();
         struct node *key = graph_input(r.graph, "key", DTYPE_REAL, SHAPE(TOKENS, EXPERTS)),
                     *index = topk_columns(r.graph, key, GROUPS, 20);
         struct node *pairs = graph_input(r.graph, "pairs", DTYPE_I32, SHAPE(TOKENS, K));
-        struct node *drops = drop_over_capacity(r.graph, pairs, NULL, EXPERTS, GROUPS, 20, PRIORITY_CHOICE);
+        struct node *drops = drop_over_capacity(r.graph, pairs, NULL, NULL, EXPERTS, GROUPS, 20, PRIORITY_CHOICE);
         run_start(&r, 2);
         for (int64_t t = 0; t < TOKENS; t++) {
-            int64_t from = (t + turn * GROUP) % TOKENS;
+            int64_t from = (t + shift * GROUP) % TOKENS;
             for (int64_t e = 0; e < EXPERTS; e++)
                 run_reals(&r, key)[t * EXPERTS + e] = (real)sin((double)(from * EXPERTS + e));
             for (int64_t j = 0; j < K; j++) run_ints(&r, pairs)[t * K + j] = (int32_t)(from * from / 3 + j) % EXPERTS;
         }
         run_forward(&r);
-        memcpy(chosen[turn], run_ints(&r, index), sizeof chosen[turn]);
-        memcpy(kept[turn], run_ints(&r, drops), sizeof kept[turn]);
+        memcpy(chosen[shift], run_ints(&r, index), sizeof chosen[shift]);
+        memcpy(kept[shift], run_ints(&r, drops), sizeof kept[shift]);
         run_free(&r);
     }
     assert_memory_equal(chosen[1], chosen[0] + GROUP * EXPERTS, (TOKENS - GROUP) * EXPERTS * sizeof(int32_t));
@@ -239,7 +239,7 @@ static void test_causal(void **state)
     for (int other = 0; other < 2; other++) {
         struct run r = run_new();
         struct node *index = graph_input(r.graph, "index", DTYPE_I32, SHAPE(TOKENS, K));
-        struct node *drops = drop_over_capacity(r.graph, index, NULL, EXPERTS, 1, 40, PRIORITY_TOKEN);
+        struct node *drops = drop_over_capacity(r.graph, index, NULL, NULL, EXPERTS, 1, 40, PRIORITY_TOKEN);
         run_start(&r, 1);
         for (int64_t p = 0; p < TOKENS * K; p++)
             run_ints(&r, index)[p] = (int32_t)(p * p / 3 + other * (p >= 300)) % EXPERTS;
@@ -265,9 +265,9 @@ static void test_no_weight_no_row(void **state)
     struct node *x = graph_input(g, "x", DTYPE_ACT, SHAPE(TOKENS, WIDTH)), *gate = clamp(g, z, 0, 3), *sum[2], *rows[2];
     for (int dropped = 0; dropped < 2; dropped++) {
         struct node *d = dispatch(g, dropped ? drop_zero(g, index, gate) : index, EXPERTS, 0),
-                    *order = graph_result(g, d, 1), *place = graph_result(g, d, 2);
+                    *order = graph_result(g, d, 1), *inverse = graph_result(g, d, 2);
         rows[dropped] = d;
-        sum[dropped] = combine(g, gather(g, x, order, place), order, place, gate);
+        sum[dropped] = combine(g, gather(g, x, order, inverse), order, inverse, gate);
     }
     run_start(&r, 1);
     for (int64_t p = 0; p < TOKENS * K; p++) run_ints(&r, index)[p] = (int32_t)(p * p / 3 % EXPERTS);
@@ -377,19 +377,21 @@ static void test_messages(void **state)
                 *index = graph_input(g, "index", DTYPE_I32, SHAPE(6, 2));
     struct node *gate = graph_input(g, "gate", DTYPE_REAL, SHAPE(6, 2));
     check_message(g, topk_columns(g, key, 4, 1), "6 tokens cannot be divided into 4 groups");
-    check_message(g, topk_columns(g, key, 0, 1), "into 0 groups");
+    check_message(g, topk_columns(g, key, 0, 1), "groups = 0, it must be at least 1");
     check_message(g, topk_columns(g, key, 2, 4), "c = 4, there are 3 tokens");
-    check_message(g, topk_columns(g, key, 2, 0), "c = 0");
-    check_message(g, topk_columns(g, index, 2, 1), "keys must be REAL");
+    check_message(g, topk_columns(g, key, 2, 0), "c = 0, it must be at least 1");
+    check_message(g, topk_columns(g, index, 2, 1), "'key' is I32, REAL is needed");
     check_message(g, hash_ids(g, index, 4, 5, 1), "k = 5, there are 4 experts");
-    check_message(g, hash_ids(g, key, 4, 2, 1), "ids must be I32");
-    check_message(g, drop_zero(g, index, key), "gates have shape [6,4], indices [6,2]");
-    check_message(g, drop_over_capacity(g, index, NULL, 4, 1, 1, PRIORITY_GATE), "there are none");
-    check_message(g, drop_over_capacity(g, index, key, 4, 1, 1, PRIORITY_TOKEN), "gates have shape [6,4]");
-    check_message(g, drop_over_capacity(g, gate, NULL, 4, 1, 1, PRIORITY_TOKEN), "indices must be I32");
-    check_message(g, drop_over_capacity(g, index, NULL, 4, 1, 0, PRIORITY_TOKEN), "4 experts with room for 0");
-    check_message(g, drop_over_capacity(g, index, NULL, 4, 5, 1, PRIORITY_TOKEN), "into 5 groups");
-    check_message(g, dispatch(g, index, 4, -1), "rows = -1");
+    check_message(g, hash_ids(g, key, 4, 2, 1), "'ids' is REAL, I32 is needed");
+    check_message(g, drop_zero(g, index, key), "'gate' is [6,4], [T,K] is needed: K is 2 in 'index'");
+    check_message(g, drop_over_capacity(g, index, NULL, NULL, 4, 1, 1, PRIORITY_GATE), "there are none");
+    check_message(g, drop_over_capacity(g, index, key, NULL, 4, 1, 1, PRIORITY_TOKEN), "'gate' is [6,4]");
+    check_message(g, drop_over_capacity(g, gate, NULL, NULL, 4, 1, 1, PRIORITY_TOKEN),
+                  "'index' is REAL, I32 is needed");
+    check_message(g, drop_over_capacity(g, index, NULL, NULL, 4, 1, 0, PRIORITY_TOKEN),
+                  "capacity = 0, it must be at least 1");
+    check_message(g, drop_over_capacity(g, index, NULL, NULL, 4, 5, 1, PRIORITY_TOKEN), "into 5 groups");
+    check_message(g, dispatch(g, index, 4, -1), "rows = -1, it must be at least 0");
     graph_free(g);
     leaves_free(leaves);
 }

@@ -12,8 +12,8 @@
     CASE(topk, all, topk(g, KEY(2, 3), 3)) \
     CASE(topk_columns, some, topk_columns(g, KEY(8, 3), 2, 2)) \
     CASE(drop_over_capacity, some, drop_over_capacity(g, int_in(g, SHAPE(4, 2), 0, 1, 0, 1, 0, 1, 0, -1), KEY(4, 2), \
-                                                      2, 1, 2, PRIORITY_GATE)) \
-    CASE(drop_over_capacity, nobody, drop_over_capacity(g, int_in(g, SHAPE(2, 2), 2, -1, 3, 70), NULL, 2, 1, 2, \
+                                                      NULL, 2, 1, 2, PRIORITY_GATE)) \
+    CASE(drop_over_capacity, nobody, drop_over_capacity(g, int_in(g, SHAPE(2, 2), 2, -1, 3, 70), NULL, NULL, 2, 1, 2, \
                                                         PRIORITY_TOKEN)) \
     CASE(drop_zero, some, drop_zero(g, int_in(g, SHAPE(2, 2), 3, 2, 1, 0), KEY(2, 2))) \
     CASE(gather, nobodys, gather(g, act_in(g, 3, 2), int_in(g, SHAPE(4), 4, 1, -1, -1), \
@@ -33,7 +33,8 @@
     CASE(clip_heads, small, clip_heads(g, real_in(g, 6, 5), positive_in(g, 6), positive_in(g, 2), \
                                        (struct clip_heads_attr){ 0.05, 0.5, 3 })) \
     CASE(average, small, average(g, real_in(g, 11), real_in(g, 11), positive_in(g, 2), positive_in(g, 1))) \
-    CASE(bias_step, small, bias_step(g, real_in(g, 4), positive_in(g, 4), positive_in(g, 2), 1e-3)) \
+    CASE(bias_step, small, bias_step(g, real_in(g, 4), positive_in(g, 4), positive_in(g, 2), NULL, \
+                                         (struct bias_step_attr){ 1e-3, -1, 1, BIAS_SIGN, false })) \
     CASE(update_ratio, two, update_ratio(g, 2, (struct node *[]){ positive_in(g, 2), positive_in(g, 2) }))
 EDGE_CASES(BENCH_BUILD)
 
@@ -318,7 +319,9 @@ static void test_packing(void **state)
     CASE(cache, beyond, cache(g, real_in(g, 1, 4, 8), real_in(g, 2, 8), int_in(g, SHAPE(1, 2), 0, 0), \
                               int_in(g, SHAPE(1), 3))) \
     CASE(dispatch, negative, dispatch(g, int_in(g, SHAPE(3, 2), 0, 1, 2, -2, 1, 0), 4, 0)) \
-    CASE(dispatch, too_few_rows, dispatch(g, int_in(g, SHAPE(3, 2), 0, 1, 2, 4, 1, 0), 4, 4))
+    CASE(dispatch, too_few_rows, dispatch(g, int_in(g, SHAPE(3, 2), 0, 1, 2, 4, 1, 0), 4, 4)) \
+    CASE(threshold, beyond, threshold(g, real_in(g, 2, 4), int_in(g, SHAPE(2, 2), 0, 1, 4, 2))) \
+    CASE(threshold, negative, threshold(g, real_in(g, 2, 4), int_in(g, SHAPE(2, 2), 0, 1, 2, -1)))
 FAULTS_OF(BENCH_BUILD)
 
 static const struct op_case faults[] = { FAULTS_OF(BENCH_CASE) };
@@ -332,6 +335,7 @@ static void test_faults(void **state)
         { "position 4 of 4", "code 134" }, { "position 3 of 3", "code 134" },
         { "dispatch: expert -2 of 4", "code 134" },
         { "dispatch: 5 pairs, there is room for 4 rows", "code 134" },
+        { "threshold: expert 4 of 4", "code 134" }, { "threshold: expert -1 of 4", "code 134" },
         { "16777216.0 MiB of the GPU's memory were wanted", "code 7" } };
     char self[1024] = "", command[1200], said[1024];
     (void)state;

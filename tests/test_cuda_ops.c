@@ -7,6 +7,7 @@
 
    Integers must be equal. Floats may differ as tolerance() says. The last line is a digest of all bits that the GPU
    gave, which is the same for every order in which it may run its threads. */
+#include "graph/signature.h"
 #include "op_cases.h"
 #include "cuda_devices.h"
 #include <float.h>
@@ -14,8 +15,6 @@
 static const struct op_case cases[] = { CASES(BENCH_CASE) LARGE_CASES(BENCH_CASE){ 0 } },
                             cases_of_waves[] = { WAVE_CASES(BENCH_CASE){ 0 } };
 
-#define ADDRESS(name, signature) &op_##name,
-static const struct op *const ops[OP_COUNT] = { OPS(ADDRESS) };
 
 static struct hash digest;
 static int differing;
@@ -39,12 +38,12 @@ static double largest(const struct tensor *t, int64_t from, int64_t to)
    exponential, a logarithm and a quotient, each off by 2 units, of terms of 1 to 3. */
 static double tolerance(const struct pair *p, const struct tensor *t, double all, double row)
 {
-    bool product = ops[p->is->op]->cost != NULL;
+    bool product = op_all[p->is->op]->cost != NULL;
     double share = t->format == FORMAT_BF16 || (p->cpu.bf16 && product) ? 1.0 / 128 : 1e-5;
     return share * ((product ? all : row + all / 100) + 0.01) + (product ? 16 * FLT_EPSILON : 0);
 }
 
-static const char *place(struct shape s, int64_t i, char text[64])
+static const char *coordinates(struct shape s, int64_t i, char text[64])
 {
     struct shape at = s;
     for (int d = s.rank - 1; d >= 0; i /= s.dim[d--]) at.dim[d] = i % s.dim[d];
@@ -65,7 +64,7 @@ static void compare(const struct pair *p, const char *run, const char *what, int
         if (i % width == 0 && bench_floats(want)) bound = tolerance(p, want, all, largest(want, i, i + width));
         if (x == y || fabs(x - y) <= bound || (isnan(x) && isnan(y))) continue;
         print_error("%s, %s, %s: %s %d at %s is %.9g, on the CPU %.9g; %.2g apart, %.2g may be\n",
-                    p->is->name, p->mode, run, what, number, place(want->shape, i, at), y, x, fabs(x - y), bound);
+                    p->is->name, p->mode, run, what, number, coordinates(want->shape, i, at), y, x, fabs(x - y), bound);
         differing++;
         return;
     }
@@ -147,10 +146,10 @@ static void check(const struct op_case *c, const char *mode, bool bf16, bool pac
     bench_forward(&p.cpu);
     bench_forward(&p.gpu);
     compare_values(&p, "forward");
-    if (ops[c->op]->gradient) check_gradients(&p);
-    assert_true(ops[c->op]->joins == (p.gpu.kernels->joint != NULL));
-    if (ops[c->op]->joins) check_joint(&p, "joint", 0);
-    if (ops[c->op]->joins && !waves) check_joint(&p, "joint that adds", ~0u);
+    if (op_all[c->op]->gradient) check_gradients(&p);
+    assert_true(op_all[c->op]->joins == (p.gpu.kernels->joint != NULL));
+    if (op_all[c->op]->joins) check_joint(&p, "joint", 0);
+    if (op_all[c->op]->joins && !waves) check_joint(&p, "joint that adds", ~0u);
     bench_close(&p.gpu);
     bench_on.backend = &backend_cpu, bench_on.device = host;
     bench_close(&p.cpu);
@@ -165,7 +164,7 @@ static void test_parity(void **state)
         if (!bench_is_asked(c)) continue;
         check(c, "float", false, false);
         check(c, "bf16", true, false);
-        if (ops[c->op]->packs) check(c, "bf16 packed", true, true);
+        if (op_all[c->op]->packs) check(c, "bf16 packed", true, true);
         tried++;
     }
     hash_print(digest, text);

@@ -20,6 +20,10 @@ static const char *const models[] = {
     TEXT({"head.mtp": {"module": "sequential", "depth": 2}}),
     TEXT({"ffn.balance": [{"module": "bias", "gamma": 0.01}], "ffn.router.score": "sigmoid", "head.mtp": "sequential",
           "norm": {"module": "noisy", "std": 0.1}}),
+    TEXT({"ffn.balance": [{"module": "switch_aux", "alpha": 1, "device": 2, "communication": 1, "scope": "global",
+                           "groups": 2, "per_token": 2}]}),
+    TEXT({"ffn.balance": [{"module": "switch_aux", "alpha": 1, "device": 2, "communication": 1, "scope": "sequence",
+                           "groups": 2, "per_token": 2}]}),
     TEXT({"ffn.router.noise": "learned", "ffn.router.normalize": "after", "head.mtp": "sequential"}),
 };
 static const char *const plain = TEXT({"optim": {"module": "adamw", "lr": 0.01}});

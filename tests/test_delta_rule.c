@@ -415,9 +415,9 @@ static void test_messages(void **state)
 {
     (void)state;
     refuses(alone, "pos and state go together");
-    refuses(shapeless, "state [1,2,1,5] must be REAL [1,R,1,4]");
-    refuses(no_chunk, "chunk = 0");
-    refuses(odd_decay, "decays [4,3]");
+    refuses(shapeless, "state [1,2,1,5] must end in N M = 4");
+    refuses(no_chunk, "chunk = 0, it must be at least 1");
+    refuses(odd_decay, "'g' is [4,3], [T,J] or [T,J,N] is needed: J is 1 in 'v', not 3");
     refuses(short_ring, "state [1,2,2] keeps 2 positions, 4 taps need 3");
 }
 

@@ -23,16 +23,16 @@ static struct key key(uint64_t seed)
 static void near_the_exact_transform(void **state)
 {
     (void)state;
-    const double turn = 6.283185307179586476925;
+    const double two_pi = 6.283185307179586476925;
     double worst_radius = 0, worst = 0;
     for (uint32_t i = 0; i < MANY; i++) {
-        /* Ends, all over, around turns */
+        /* Ends, all over, around multiples of two pi */
         uint32_t bits[4],
             words[] = { i, ~i, i << 12, i * 2654435761u, i - MANY / 2, (i % 9 << 29) + i / 9 - MANY / 18 };
         key_bits(key(1), i, bits);
         for (int w = 0; w < COUNT(words); w++) {
             double u = (double)(((float)words[w] + 0.5f) * 0x1p-32f), radius = sqrt(-2 * log(u)),
-                   angle = turn * 0x1p-32 * words[w];
+                   angle = two_pi * 0x1p-32 * words[w];
             float cosine, sine, found = draw_radius(words[w]);
             draw_normals(bits[0], words[w], &cosine, &sine);
             double length = sqrt(-2 * log((double)(((float)bits[0] + 0.5f) * 0x1p-32f)));

@@ -149,16 +149,16 @@ static void test_first_values(void **state)
 static void test_degenerate(void **state)
 {
     (void)state;
-    struct tiny turned = tiny_new("{\"attention\": " GATED "}", NULL, MODE_TRAIN, 2, 6),
+    struct tiny rotary = tiny_new("{\"attention\": " GATED "}", NULL, MODE_TRAIN, 2, 6),
                 plain = tiny_new("{\"position\": \"none\", \"attention\": " GATED "}", NULL, MODE_TRAIN, 2, 6);
-    assert_true(tiny_same(&turned, &plain));
+    assert_true(tiny_same(&rotary, &plain));
     tiny_start(&plain, 1);
     tiny_scale_all(&plain, "attention.v.weight", 0);
     tiny_forward(&plain);
     double *out = tiny_read(&plain, tiny_user(&plain, "layers.0.attention.out.weight"));
     for (int i = 0; i < 12 * D; i++) assert_true(out[i] == 0);
     free(out);
-    tiny_free(&turned);
+    tiny_free(&rotary);
     tiny_free(&plain);
 }
 

@@ -1,5 +1,6 @@
 /* What a graph promises to those who build one: inputs by their names, optional ones left out, one tensor twice, and an
    error that leaves every builder on its feet. */
+#include "graph/signature.h"
 #include "tiny.h"
 
 static void check(struct graph *g, const struct node *made, const char *words)
@@ -17,10 +18,10 @@ static void test_messages(void **state)
     struct node *x = graph_input(g, "x", DTYPE_REAL, SHAPE(4, 3)),
                 *start = graph_input(g, "start", DTYPE_I32, SHAPE(2, 2)),
                 *rows = graph_input(g, "rows", DTYPE_I32, SHAPE(3));
-    check(g, graph_emit(g, &op_attention, NULL, 0, x, x, x, NULL), "attention: input 'start' is missing");
-    check(g, graph_emit(g, &op_square, NULL, 0, x, x), "square: inputs are 1, not 2");
+    check(g, graph_emit(g, &op_attention, NULL, x, x, x, NULL), "attention: input 'start' is missing");
+    check(g, graph_emit(g, &op_square, NULL, x, x), "square: inputs are 1, not 2");
     check(g, concat(g, 0, NULL), "concat: there are no x");
-    check(g, topk(g, rows, 1), "key has shape [3], rank 2 is needed");
+    check(g, topk(g, rows, 1), "topk: 'key' is I32, REAL is needed");
     check(g, graph_result(g, square(g, x), 1), "square has no output 1");
     struct node *y = square(g, x), *of_step = carry(g, y, CARRY_SUM);
     g->region = REGION_UPDATE;
@@ -38,7 +39,7 @@ static void test_messages(void **state)
 static void test_input_names(void **state)
 {
     (void)state;
-    struct op_input in;
+    struct op_value in;
     assert_true(op_input(&op_attention, 4, &in) && strcmp(in.name, "pos") == 0 && in.optional && !in.changed);
     assert_true(op_input(&op_adamw, 2, &in) && strcmp(in.name, "m") == 0 && in.changed && !in.optional);
     assert_true(op_input(&op_concat, 7, &in) && strcmp(in.name, "x") == 0 && in.many);

@@ -272,23 +272,23 @@ static void test_streams_have_no_order(void **state)
 {
     (void)state;
     enum { WIDTH = 8 };
-    static const int turn[] = { 1, 2, 0 }, one[] = { 0 };
+    static const int rotation[] = { 1, 2, 0 }, one[] = { 0 };
     int rows[15];                                           /* of read, write, mix */
     for (int i = 0; i < 3; i++) {
-        rows[i] = turn[i];
-        rows[3 + i] = 3 + turn[i];
-        for (int j = 0; j < 3; j++) rows[6 + 3 * i + j] = 6 + 3 * turn[i] + turn[j];
+        rows[i] = rotation[i];
+        rows[3 + i] = 3 + rotation[i];
+        for (int j = 0; j < 3; j++) rows[6 + 3 * i + j] = 6 + 3 * rotation[i] + rotation[j];
     }
     struct tiny a = told(TEXT({"residual": {"module": "mhc", "streams": 3}}), MODE_DECODE),
                 b = told(TEXT({"residual": {"module": "mhc", "streams": 3}}), MODE_DECODE);
     for (int i = 0; i < b.leaves->n; i++) {
         const char *path = b.leaves->leaf[i]->path, *name = strstr(path, "streams.");
         if (!name || b.leaves->leaf[i]->kind != LEAF_WEIGHT) continue;
-        if (strcmp(name, "streams.weight") == 0) permute(&b, path, rows, turn, 3, WIDTH);
+        if (strcmp(name, "streams.weight") == 0) permute(&b, path, rows, rotation, 3, WIDTH);
         else if (strcmp(name, "streams.mix.offset") == 0) {
             for (int k = 0; k < 9; k++) tiny_weight(&b, path)[k] = tiny_weight(&a, path)[k] += (real)(0.3 * k);
-            permute(&b, path, turn, turn, 3, 1);
-        } else if (strstr(name, "offset")) permute(&b, path, one, turn, 3, 1);
+            permute(&b, path, rotation, rotation, 3, 1);
+        } else if (strstr(name, "offset")) permute(&b, path, one, rotation, 3, 1);
     }
     double *x = logits_of(&a), *y = logits_of(&b);
     check_near(x, y, logits_count(&a), 2e-5);

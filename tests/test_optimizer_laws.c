@@ -58,11 +58,11 @@ static void draw_rotation(double *q, uint64_t stream)
     }
 }
 
-/* An orthogonal matrix stays itself but for a factor; turned on either side, so is what is made of any matrix. */
+/* An orthogonal matrix stays itself but for a factor; rotated on either side, so is what is made of any matrix. */
 static void test_muon_and_rotations(void **state)
 {
     (void)state;
-    double p[SIZE], q[SIZE], u[SIZE], half[SIZE], turned[SIZE], made[SIZE], made_turned[SIZE], want[SIZE];
+    double p[SIZE], q[SIZE], u[SIZE], half[SIZE], rotated[SIZE], made[SIZE], made_rotated[SIZE], want[SIZE];
     draw_rotation(p, 1);
     draw_rotation(q, 2);
     orthogonal(q, made);
@@ -71,12 +71,12 @@ static void test_muon_and_rotations(void **state)
     for (int i = 0; i < SIZE; i++) assert_float_equal(made[i], factor * q[i], 2e-6);
     draw(u, 3);
     multiply(p, u, half);
-    multiply(half, q, turned);
+    multiply(half, q, rotated);
     orthogonal(u, made);
-    orthogonal(turned, made_turned);
+    orthogonal(rotated, made_rotated);
     multiply(p, made, half);
     multiply(half, q, want);
-    for (int i = 0; i < SIZE; i++) assert_float_equal(made_turned[i], want[i], 5e-6);
+    for (int i = 0; i < SIZE; i++) assert_float_equal(made_rotated[i], want[i], 5e-6);
 }
 
 /* No schedule leaves (0, 1], and none jumps: over many steps, each is near the one before. */

@@ -428,23 +428,24 @@ static void test_broken_target(void **state)
 #define Q16 act_in(g, 16, 4, 8)
 #define STARTS count_in(g, SHAPE(2, 8), zero)
 #define REFUSED(CASE) \
-    CASE(inner, "rows [3,5] do not fit the weight [4,6]", matmul(g, act_in(g, 3, 5), real_in(g, 4, 6), DTYPE_ACT)) \
-    CASE(integers, "must be ACT or REAL", matmul(g, act_in(g, 3, 5), real_in(g, 4, 5), DTYPE_I32)) \
-    CASE(offsets, "3 experts need 4 offsets", \
+    CASE(inner, "'w' is [4,6], [N,K] is needed: K is 5 in 'x', not 6", \
+         matmul(g, act_in(g, 3, 5), real_in(g, 4, 6), DTYPE_ACT)) \
+    CASE(integers, "out must be one of: act real", matmul(g, act_in(g, 3, 5), real_in(g, 4, 5), DTYPE_I32)) \
+    CASE(offsets, "'offsets' is [3], [E+1] is needed: E+1 is 4 in 'w', not 3", \
          grouped_matmul(g, act_in(g, 3, 5), real_in(g, 3, 2, 5), int_in(g, SHAPE(3), 0, 1, 2))) \
     CASE(heads, "4 query heads cannot share 3 key heads", ATTEND(.q = Q16, .k = act_in(g, 16, 3, 8), \
          .v = act_in(g, 16, 3, 8), .start = STARTS, .scale = 1)) \
-    CASE(width, "differ in width", ATTEND(.q = Q16, .k = act_in(g, 16, 2, 4), .v = act_in(g, 16, 2, 4), \
-         .start = STARTS, .scale = 1)) \
-    CASE(values, "differ in more than their width", ATTEND(.q = Q16, .k = act_in(g, 16, 2, 8), \
+    CASE(width, "'k' is [16,2,4], [T,G,W] or [B,C,G,W] is needed: W is 8 in 'q', not 4", \
+         ATTEND(.q = Q16, .k = act_in(g, 16, 2, 4), .v = act_in(g, 16, 2, 4), .start = STARTS, .scale = 1)) \
+    CASE(values, "G is 2 in 'k', not 1", ATTEND(.q = Q16, .k = act_in(g, 16, 2, 8), \
          .v = act_in(g, 16, 1, 8), .start = STARTS, .scale = 1)) \
-    CASE(start, "do not fit start", ATTEND(.q = Q16, .k = act_in(g, 8, 2, 8), .v = act_in(g, 8, 2, 8), \
+    CASE(start, "T is 16 in 'q', not 8", ATTEND(.q = Q16, .k = act_in(g, 8, 2, 8), .v = act_in(g, 8, 2, 8), \
          .start = STARTS, .scale = 1)) \
-    CASE(window, "window = -1", ATTEND(.q = Q16, .k = act_in(g, 16, 2, 8), .v = act_in(g, 16, 2, 8), \
-         .start = STARTS, .scale = 1, .window = -1)) \
-    CASE(scale, "scale = 0", ATTEND(.q = Q16, .k = act_in(g, 16, 2, 8), .v = act_in(g, 16, 2, 8), .start = STARTS, \
-         .scale = 0)) \
-    CASE(targets, "one for each of 3 tokens", \
+    CASE(window, "window = -1, it must be at least 0", ATTEND(.q = Q16, .k = act_in(g, 16, 2, 8), \
+         .v = act_in(g, 16, 2, 8), .start = STARTS, .scale = 1, .window = -1)) \
+    CASE(scale, "scale = 0, it must be above 0", ATTEND(.q = Q16, .k = act_in(g, 16, 2, 8), \
+         .v = act_in(g, 16, 2, 8), .start = STARTS, .scale = 0)) \
+    CASE(targets, "'target' is [1,2], [B,S] is needed: T is 3 in 'h', B S is 2", \
          cross_entropy(g, act_in(g, 3, 5), real_in(g, 4, 5), int_in(g, SHAPE(1, 2), 0, 0)))
 
 #define REFUSED_BUILD(name, words, made) static struct node *refused_##name(struct graph *g) { return made; }

@@ -114,25 +114,25 @@ static void check_dispatch(int k, int threads, int gap)
     struct run r = run_new();
     struct node *key = graph_input(r.graph, "key", DTYPE_REAL, SHAPE(TOKENS, EXPERTS)), *present;
     struct node *index = choices(&r, key, k, &present), *d = dispatch(r.graph, index, EXPERTS, 0);
-    struct node *order_of = graph_result(r.graph, d, 1), *place_of = graph_result(r.graph, d, 2),
+    struct node *order_of = graph_result(r.graph, d, 1), *inverse_of = graph_result(r.graph, d, 2),
                 *counts_of = graph_result(r.graph, d, 3);
     run_start(&r, threads);
     run_normal(&r, key, 1);
     set_present(&r, present, gap);
     run_forward(&r);
     const int32_t *choice = run_ints(&r, index), *offsets = run_ints(&r, d), *order = run_ints(&r, order_of),
-                  *place = run_ints(&r, place_of);
+                  *inverse = run_ints(&r, inverse_of);
     int32_t rows = TOKENS * k, there = 0;
     for (int64_t t = 0; t < TOKENS; t++) there += is_there(t, gap) * k;
     assert_int_equal(offsets[0], 0);
     assert_int_equal(offsets[EXPERTS], there);
     for (int32_t row = there; row < rows; row++) assert_int_equal(order[row], -1);
-    for (int32_t i = 0; i < rows; i++) assert_int_equal(place[i] == -1, !is_there(i / k, gap));
+    for (int32_t i = 0; i < rows; i++) assert_int_equal(inverse[i] == -1, !is_there(i / k, gap));
     for (int32_t e = 0; e < EXPERTS; e++) {
         assert_int_equal(offsets[e + 1] - offsets[e], run_ints(&r, counts_of)[e]);
         for (int32_t row = offsets[e]; row < offsets[e + 1]; row++) {
             assert_int_equal(choice[order[row]], e);
-            assert_int_equal(place[order[row]], row);
+            assert_int_equal(inverse[order[row]], row);
             if (row > offsets[e]) assert_true(order[row] > order[row - 1]);
         }
     }
@@ -162,8 +162,8 @@ static void check_round_trip(int k, int threads, int gap)
                 *x = graph_input(g, "x", DTYPE_ACT, SHAPE(TOKENS, WIDTH)), *present;
     struct node *gate = graph_input(g, "gate", DTYPE_REAL, SHAPE(TOKENS, k)),
                 *d = dispatch(g, choices(&r, key, k, &present), EXPERTS, 0);
-    struct node *order = graph_result(g, d, 1), *place = graph_result(g, d, 2), *rows = gather(g, x, order, place);
-    struct node *back = combine(g, rows, order, place, gate);
+    struct node *order = graph_result(g, d, 1), *inverse = graph_result(g, d, 2), *rows = gather(g, x, order, inverse);
+    struct node *back = combine(g, rows, order, inverse, gate);
     run_start(&r, threads);
     run_normal(&r, key, 1);
     run_normal(&r, x, 2);
@@ -211,21 +211,56 @@ static void test_messages(void **state)
     struct graph *g = graph_new(leaves);
     struct node *key = graph_input(g, "key", DTYPE_REAL, SHAPE(3, 4)), *index = topk(g, key, 2),
                 *d = dispatch(g, index, 4, 0);
-    struct node *order = graph_result(g, d, 1), *place = graph_result(g, d, 2);
+    struct node *order = graph_result(g, d, 1), *inverse = graph_result(g, d, 2);
     check_message(g, topk(g, key, 5), "k = 5, there are 4 keys");
-    check_message(g, topk(g, key, 0), "k = 0");
-    check_message(g, topk(g, index, 1), "keys must be REAL");
+    check_message(g, topk(g, key, 0), "k = 0, it must be at least 1");
+    check_message(g, topk(g, index, 1), "'key' is I32, REAL is needed");
     check_message(g, pick(g, graph_input(g, "short", DTYPE_REAL, SHAPE(2, 4)), index),
-                  "indices are for 3 tokens, values for 2");
-    check_message(g, dispatch(g, index, 0, 0), "experts = 0");
-    check_message(g, gather(g, graph_input(g, "x", DTYPE_ACT, SHAPE(5, 7)), order, place),
-                  "there are 5 tokens, place has 3");
-    check_message(g, combine(g, graph_input(g, "y", DTYPE_ACT, SHAPE(5, 7)), order, place, pick(g, key, index)),
-                  "there are 5 rows, order has 6");
-    check_message(g, combine(g, graph_input(g, "z", DTYPE_ACT, SHAPE(6, 7)), order, place, key),
-                  "gates have shape [3,4], place [3,2]");
+                  "'index' is [3,2], [T,K] is needed: T is 2 in 'x', not 3");
+    check_message(g, dispatch(g, index, 0, 0), "experts = 0, it must be at least 1");
+    check_message(g, gather(g, graph_input(g, "x", DTYPE_ACT, SHAPE(5, 7)), order, inverse),
+                  "T is 5 in 'x', not 3");
+    check_message(g, combine(g, graph_input(g, "y", DTYPE_ACT, SHAPE(5, 7)), order, inverse, pick(g, key, index)),
+                  "R is 5 in 'y', not 6");
+    check_message(g, combine(g, graph_input(g, "z", DTYPE_ACT, SHAPE(6, 7)), order, inverse, key),
+                  "'gate' is [3,4], [T,K] is needed: K is 2 in 'inverse', not 4");
     graph_free(g);
     leaves_free(leaves);
+}
+
+/* The first of a token's experts of a group of two stands for both, with the sum of their gates. */
+static void test_merged_groups(void **state)
+{
+    (void)state;
+    struct run r = run_new();
+    struct node *gate = graph_input(r.graph, "gate", DTYPE_REAL, SHAPE(3, 4)),
+                *index = graph_input(r.graph, "index", DTYPE_I32, SHAPE(3, 4)),
+                *merged = merge_groups(r.graph, gate, index, 2);
+    run_start(&r, 1);
+    run_fill(&r, gate, .5, .25, .125, 1,  1, 2, 3, 4,  1, 2, 3, 4);
+    run_fill(&r, index, 3, 0, 2, 1,  -1, 5, -1, 4,  0, 2, 4, 6);
+    run_forward(&r);
+    assert_reals(run_reals(&r, merged), 0, .625, 1.25, 0, 0,  0, 6, 0, 0,  1, 2, 3, 4);
+    assert_ints((int32_t *)r.value[merged->id][1].data, 1, 0, -1, -1,  -1, 2, -1, -1,  0, 1, 2, 3);
+    run_free(&r);
+}
+
+/* Each row its expert's; an expert without rows adds nowhere, and nobody's rows stay as they are. */
+static void test_rows_of_experts(void **state)
+{
+    (void)state;
+    struct run r = run_new();
+    struct node *x = graph_input(r.graph, "x", DTYPE_REAL, SHAPE(4, 2)),
+                *row = graph_input(r.graph, "row", DTYPE_REAL, SHAPE(3, 2)),
+                *offsets = graph_input(r.graph, "offsets", DTYPE_I32, SHAPE(4)),
+                *y = grouped_add_row(r.graph, x, row, offsets);
+    run_start(&r, 1);
+    run_fill(&r, x, 1, 2, 3, 4, 5, 6, 7, 8);
+    run_fill(&r, row, 10, 20, 30, 40, 50, 60);
+    run_fill(&r, offsets, 0, 1, 1, 3);
+    run_forward(&r);
+    assert_reals(run_reals(&r, y), 0, 11, 22, 53, 64, 55, 66, 7, 8);
+    run_free(&r);
 }
 
 int main(void)
@@ -234,6 +269,7 @@ int main(void)
         cmocka_unit_test(test_one_token), cmocka_unit_test(test_four_tokens), cmocka_unit_test(test_ties_and_nan),
         cmocka_unit_test(test_dispatch), cmocka_unit_test(test_round_trip), cmocka_unit_test(test_load_of_nothing),
         cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_merged_groups), cmocka_unit_test(test_rows_of_experts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -236,6 +236,10 @@ static void test_models(void **state)
     based_on(HEAD "local m = sl.extend(sl.model { layers = 2, ffn = function(l) return l == 1 and 'dense' or { 'moe', "
                   "experts = 4 } end }, { ['ffn.router.top_k'] = 1 })" STUDY,
              "{'ffn':{'layers':['dense',{'experts':4,'module':'moe','router':{'top_k':1}}]},'layers':2}");
+    based_on(HEAD "local m = sl.model { layers = 3, ffn = { 'moe', router = { select = function(l) return l < 3 and "
+                  "'hash' or 'top_k' end } } }" STUDY,
+             "{'ffn':{'layers':[{'module':'moe','router':{'select':'hash'}},{'module':'moe','router':{'select':"
+             "'hash'}},{'module':'moe','router':{'select':'top_k'}}]},'layers':3}");
     based_on(HEAD "local m = sl.extend(sl.model { layers = 2, position = 'rope' }, { position = function(l) return l "
                   "== 2 and 'none' or 'rope' end })" STUDY,
              "{'layers':2,'position':{'layers':['rope','none']}}");
@@ -411,6 +415,8 @@ static const struct { const char *script, *words; } bad[] = {
       "ffn: the function gives nothing for layer 2" },
     { HEAD "local m = sl.model { layers = 2, ffn = function(l) return l.x end }" STUDY,
       "x.lua:1: attempt to index a number value" },
+    { HEAD "sl.router 'deepseek-3'", "no router 'deepseek-3' (did you mean 'deepseek-v3'?)" },
+    { HEAD "sl.router('mixtral', 2)", "a table of the router's keys" },
     { HEAD "sl.u_mirror(4, 3)", "n must be from 1 to 2" },
     { HEAD "sl.u_mirror(1 << 40)", "layers must be an integer from 2 to 4096" },
     { HEAD "local m = sl.model { init = '\\xff' }" STUDY, "not UTF-8" },

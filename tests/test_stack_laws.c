@@ -56,12 +56,12 @@ static void test_norm_and_rope_commute(void **state)
         for (int i = 0; i < 4; i++) gain[i] = uneven && i < 2 ? 2 : 1;
         tiny_forward(&t);
         struct node *norm = tiny_user(&t, "layers.0.attention.q_norm.gain");
-        double *raw = tiny_read(&t, norm->in[0]), *turned = tiny_read(&t, tiny_find(&t, &op_rope, norm->id)), most = 0;
+        double *raw = tiny_read(&t, norm->in[0]), *rotated = tiny_read(&t, tiny_find(&t, &op_rope, norm->id)), most = 0;
         for (int token = 0; token < t.tokens; token++)
             for (int h = 0; h < 2; h++) {
-                const double *x = raw + (token * 2 + h) * 4, *y = turned + (token * 2 + h) * 4;
+                const double *x = raw + (token * 2 + h) * 4, *y = rotated + (token * 2 + h) * 4;
                 double rms = sqrt((x[0] * x[0] + x[1] * x[1] + x[2] * x[2] + x[3] * x[3]) / 4 + 1e-6);
-                for (int i = 0; i < 2; i++) {               /* pairs (i, i + 2), turned first and then normalised */
+                for (int i = 0; i < 2; i++) {               /* pairs (i, i + 2), rotated first and then normalised */
                     double angle = token % t.seq * (i ? 0.01 : 1), a = x[i] * cos(angle) - x[i + 2] * sin(angle),
                            b = x[i + 2] * cos(angle) + x[i] * sin(angle);
                     most = fmax(most, fmax(fabs(y[i] - gain[i] * a / rms), fabs(y[i + 2] - gain[i + 2] * b / rms)));
@@ -69,7 +69,7 @@ static void test_norm_and_rope_commute(void **state)
             }
         assert_true(uneven ? most > 0.1 : most < 1e-5);
         free(raw);
-        free(turned);
+        free(rotated);
         tiny_free(&t);
     }
 }
@@ -186,14 +186,14 @@ static void test_layers_that_differ(void **state)
                                        {"module": "gqa", "heads": 4, "kv_heads": 2, "head_dim": 4},
                                        {"module": "gqa", "heads": 2, "kv_heads": 2, "head_dim": 6}]}}),
                              NULL, MODE_TRAIN, 2, 6);
-    int turned = 0, dense = 0;
-    for (int i = 0; i < t.graph->n; i++) turned += t.graph->node[i]->op == &op_rope;
+    int rotated = 0, dense = 0;
+    for (int i = 0; i < t.graph->n; i++) rotated += t.graph->node[i]->op == &op_rope;
     for (int l = 0; l < 3; l++) {
         char path[64];
         snprintf(path, sizeof path, "layers.%d.ffn.router.weight", l);
         dense += leaves_find(t.leaves, path) == NULL;
     }
-    assert_int_equal(turned, 4);
+    assert_int_equal(rotated, 4);
     assert_int_equal(dense, 2);
     assert_int_equal(tiny_leaf(&t, "layers.0.ffn.gate.weight")->decl.shape.dim[0], 10);
     assert_int_equal(tiny_leaf(&t, "layers.1.attention.q.weight")->decl.shape.dim[0], 16);

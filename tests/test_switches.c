@@ -24,7 +24,7 @@ static void for_each_switch(int which, void (*check)(const struct toggle *on))
 {
     for (int i = 0; i < toggles.n; i++) {
         const struct toggle *on = toggles.toggle[i];
-        if (!(which & TRAINING) && place_of(on->module->slot).train) continue;
+        if (!(which & TRAINING) && site_of(on->module->slot).train) continue;
         if (!(which & CAUSAL) || !looks_ahead(on)) check(on);
     }
 }

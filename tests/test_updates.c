@@ -161,22 +161,22 @@ static void test_newton_schulz_of_rank_one(void **state)
     assert_near(made, ROWS * COLS, expected, pow(3.4445, 5) * 0x1p-24);
 }
 
-static void test_newton_schulz_turned_and_scaled(void **state)
+static void test_newton_schulz_transposed_and_scaled(void **state)
 {
     enum { ROWS = 130, COLS = 70, SIZE = ROWS * COLS };
     (void)state;
-    static real u[SIZE], turned[SIZE], louder[SIZE], made[SIZE], made_turned[SIZE], made_louder[SIZE];
+    static real u[SIZE], transposed[SIZE], louder[SIZE], made[SIZE], made_transposed[SIZE], made_louder[SIZE];
     normal_values(u, SIZE, 3);
-    for (int r = 0; r < ROWS; r++) for (int c = 0; c < COLS; c++) turned[c * ROWS + r] = u[r * COLS + c];
+    for (int r = 0; r < ROWS; r++) for (int c = 0; c < COLS; c++) transposed[c * ROWS + r] = u[r * COLS + c];
     for (int i = 0; i < SIZE; i++) louder[i] = 1000 * u[i];
     orthogonal(SHAPE(ROWS, COLS), 5, 1, u, made);
-    orthogonal(SHAPE(COLS, ROWS), 5, 1, turned, made_turned);
+    orthogonal(SHAPE(COLS, ROWS), 5, 1, transposed, made_transposed);
     orthogonal(SHAPE(ROWS, COLS), 5, 2, louder, made_louder);
     double length = 0;
     for (int r = 0; r < ROWS; r++)
         for (int c = 0; c < COLS; c++) {
             double value = (double)made[r * COLS + c];
-            assert_near(&made_turned[c * ROWS + r], 1, &value, 1e-6);
+            assert_near(&made_transposed[c * ROWS + r], 1, &value, 1e-6);
             assert_near(&made_louder[r * COLS + c], 1, &value, 1e-5);
             length += value * value;
         }
@@ -225,6 +225,8 @@ static void test_muon_momentum(void **state)
     check_momentum(1, 4, 1, 1);
 }
 
+static const struct bias_step_attr by_sign = { 1e-3, -1, 1, BIAS_SIGN, false };
+
 static void test_bias_step(void **state)
 {
     (void)state;
@@ -232,7 +234,7 @@ static void test_bias_step(void **state)
     struct run r = run_new();
     struct node *bias = values(&r, "bias", SHAPE(4)), *counts = values(&r, "counts", SHAPE(4)),
                 *clip = values(&r, "clip", SHAPE(2));
-    struct node *range = bias_step(r.graph, bias, counts, clip, 1e-3);
+    struct node *range = bias_step(r.graph, bias, counts, clip, NULL, by_sign);
     run_start(&r, 1);
     run_fill(&r, bias, 0, 0, 0, 0);
     run_fill(&r, counts, 3, 3, 2, 0);
@@ -245,6 +247,35 @@ static void test_bias_step(void **state)
     assert_near(run_reals(&r, bias), 4, expected, 1e-8);
     assert_reals(run_reals(&r, range), 1e-8, .002);
     run_free(&r);
+}
+
+/* Golden: the steps of one batch by each rule, (3, 3, 2, 0) for a mean of 2; kept within bounds; towards targets. */
+static void test_bias_rules(void **state)
+{
+    (void)state;
+    static const struct { struct bias_step_attr a; bool target; double want[4]; } kind[] = {
+        { { 1e-3, -1, 1, BIAS_SIGN, true }, false, { -.00075, -.00075, .00025, .00125 } },
+        { { 1e-3, -1, 1, BIAS_PROPORTIONAL, false }, false, { -.0005, -.0005, 0, .001 } },
+        { { 1e-3, -1, 1, BIAS_PROPORTIONAL, true }, false, { -.0005, -.0005, 0, .001 } },
+        { { 1e-3, -.0004, .0007, BIAS_PROPORTIONAL, false }, false, { -.0004, -.0004, 0, .0007 } },
+        { { 1e-3, -1, 1, BIAS_SIGN, false }, true, { .001, 0, -.001, 0 } },
+        { { 1e-3, -1, 1, BIAS_PROPORTIONAL, false }, true, { .00025, 0, -.001, 0 } },
+    };
+    for (int i = 0; i < COUNT(kind); i++) {
+        struct run r = run_new();
+        struct node *bias = values(&r, "bias", SHAPE(4)), *counts = values(&r, "counts", SHAPE(4)),
+                    *clip = values(&r, "clip", SHAPE(2)), *target = kind[i].target ? values(&r, "target", SHAPE(4))
+                                                                                   : NULL;
+        bias_step(r.graph, bias, counts, clip, target, kind[i].a);
+        run_start(&r, 1);
+        run_fill(&r, bias, 0, 0, 0, 0);
+        run_fill(&r, counts, 3, 3, 2, 0);
+        run_fill(&r, clip, 1, 1);
+        if (target) run_fill(&r, target, 4, 3, 1, 0);
+        run_forward(&r);
+        assert_near(run_reals(&r, bias), 4, kind[i].want, 1e-8);
+        run_free(&r);
+    }
 }
 
 /* Golden: a largest score of 250 under a limit of 100 is a factor of .4, of which queries and keys get the root. */
@@ -360,7 +391,7 @@ static void all_updates(int threads, double go, bool run, real *kept)
         muon(r.graph, changed[3], stack_grad, changed[4], lr, clip, at),
         muon(r.graph, changed[5], grad, changed[6], lr, clip, at)
     };
-    bias_step(r.graph, changed[7], counts, clip, 1e-3);
+    bias_step(r.graph, changed[7], counts, clip, NULL, by_sign);
     run_start(&r, threads);
     for (int i = 0; i < COUNT(changed); i++) run_normal(&r, changed[i], (uint64_t)i);
     for (int64_t i = 0; i < shape_count(shape); i++)
@@ -417,22 +448,24 @@ static void test_messages(void **state)
     struct adamw_attr adam = { 0.9, 0.95, 1e-8, 0.1, 1 };
     struct muon_attr at = { 0.95, 0.1, 0.2, 1, 5 };
     check_message(r.graph, adamw(r.graph, w, other, w, w, lr, lr, clip, adam),
-                  "input 1 has shape [4,3], the weight [3,4]");
-    check_message(r.graph, adamw(r.graph, w, w, w, w, lr, lr, lr, adam), "the two values of clip_norm");
-    check_message(r.graph, muon(r.graph, flat, flat, flat, lr, clip, at), "a weight of shape [4] is no matrix");
-    check_message(r.graph, muon(r.graph, w, w, other, lr, clip, at), "input 2 has shape [4,3], the weight [3,4]");
-    check_message(r.graph, bias_step(r.graph, flat, values(&r, "counts", SHAPE(5)), clip, 1e-3),
-                  "bias has shape [4], counts [5]");
+                  "'grad' is [4,3], [..] is needed: .. is [3,4] in 'w'");
+    check_message(r.graph, adamw(r.graph, w, w, w, w, lr, lr, lr, adam), "'clip' is [1], [2] is needed");
+    check_message(r.graph, muon(r.graph, flat, flat, flat, lr, clip, at), "'w' is [4], [..,N,D] is needed");
+    check_message(r.graph, muon(r.graph, w, w, other, lr, clip, at),
+                  "'m' is [4,3], [..,N,D] is needed: N is 3 in 'w', not 4");
+    check_message(r.graph, bias_step(r.graph, flat, values(&r, "counts", SHAPE(5)), clip, NULL, by_sign),
+                  "'counts' is [5], [E] is needed: E is 4 in 'bias', not 5");
     check_message(r.graph, clip_heads(r.graph, w, flat, clip, (struct clip_heads_attr){ 100, 0.5, 2 }),
                   "2 groups do not divide 3 rows and 4 heads");
     check_message(r.graph, clip_heads(r.graph, other, flat, clip, (struct clip_heads_attr){ 0, 0.5, 2 }),
-                  "the limit is 0");
-    check_message(r.graph, average(r.graph, w, other, clip, lr), "average has shape [3,4], w [4,3]");
-    check_message(r.graph, average(r.graph, w, w, lr, lr), "the two values of clip_norm and one rate");
-    check_message(r.graph, global_norm(r.graph, 2, (struct node *[]){ w, ids }), "input 1 must be REAL");
+                  "limit = 0, it must be above 0");
+    check_message(r.graph, average(r.graph, w, other, clip, lr),
+                  "'w' is [4,3], [..] is needed: .. is [3,4] in 'average'");
+    check_message(r.graph, average(r.graph, w, w, lr, lr), "'clip' is [1], [2] is needed");
+    check_message(r.graph, global_norm(r.graph, 2, (struct node *[]){ w, ids }), "'grads[1]' is I32, REAL is needed");
     check_message(r.graph, global_norm(r.graph, 0, NULL), "there are no grads");
-    check_message(r.graph, clip_norm(r.graph, lr, NULL, -1), "the largest norm is -1");
-    check_message(r.graph, update_ratio(r.graph, 1, &lr), "input 0 is not what an update gives");
+    check_message(r.graph, clip_norm(r.graph, lr, NULL, -1), "most = -1, it must be at least 0");
+    check_message(r.graph, update_ratio(r.graph, 1, &lr), "'changes[0]' is [1], [2] is needed");
     graph_free(r.graph);
     leaves_free(r.leaves);
 }
@@ -442,9 +475,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_adamw_two_steps), cmocka_unit_test(test_adamw_is_scale_free),
         cmocka_unit_test(test_adamw_eps), cmocka_unit_test(test_newton_schulz_values),
-        cmocka_unit_test(test_newton_schulz_of_rank_one), cmocka_unit_test(test_newton_schulz_turned_and_scaled),
+        cmocka_unit_test(test_newton_schulz_of_rank_one), cmocka_unit_test(test_newton_schulz_transposed_and_scaled),
         cmocka_unit_test(test_stack_is_its_matrices), cmocka_unit_test(test_muon_momentum),
-        cmocka_unit_test(test_bias_step), cmocka_unit_test(test_clip_heads), cmocka_unit_test(test_average),
+        cmocka_unit_test(test_bias_step), cmocka_unit_test(test_bias_rules), cmocka_unit_test(test_clip_heads),
+        cmocka_unit_test(test_average),
         cmocka_unit_test(test_clip), cmocka_unit_test(test_skipped_step), cmocka_unit_test(test_threads_keep_bits),
         cmocka_unit_test(test_messages),
     };

@@ -27,21 +27,21 @@ static inline bool has_slot(const struct param *p)
 
 /* Where a slot is: its path in the tables of the model or of the training, the dots in it, and the module that has it
    (NULL: the table itself), with the row that it is. */
-struct place { bool train, list; int depth; char path[96]; const struct module *owner; const struct param *param; };
+struct site { bool train, list; int depth; char path[96]; const struct module *owner; const struct param *param; };
 
-static inline bool place_below(const struct param *params, const struct module *owner, enum slot slot, int depth,
-                               struct place *out)
+static inline bool site_below(const struct param *params, const struct module *owner, enum slot slot, int depth,
+                               struct site *out)
 {
     for (const struct param *p = params; p && p->name && depth < 6; p++) {
         if (!has_slot(p)) continue;
         if (p->slot == slot) {
-            *out = (struct place){ .list = p->type == PARAM_SLOTS, .depth = depth, .owner = owner, .param = p };
+            *out = (struct site){ .list = p->type == PARAM_SLOTS, .depth = depth, .owner = owner, .param = p };
             snprintf(out->path, sizeof out->path, "%s", p->name);
             return true;
         }
         for (const struct module *const *m = module_all; *m; m++) {
             char inner[96];
-            if ((*m)->slot != p->slot || !place_below((*m)->params, *m, slot, depth + 1, out)) continue;
+            if ((*m)->slot != p->slot || !site_below((*m)->params, *m, slot, depth + 1, out)) continue;
             memcpy(inner, out->path, sizeof inner);
             snprintf(out->path, sizeof out->path, "%.24s.%.70s", p->name, inner);
             return true;
@@ -50,18 +50,18 @@ static inline bool place_below(const struct param *params, const struct module *
     return false;
 }
 
-static inline struct place place_of(enum slot slot)
+static inline struct site site_of(enum slot slot)
 {
-    struct place at;
-    if (place_below(model_schema.params, NULL, slot, 0, &at)) return at;
-    if (!place_below(train_schema.params, NULL, slot, 0, &at)) fail_msg("slot %s is nowhere", slot_name[slot]);
+    struct site at;
+    if (site_below(model_schema.params, NULL, slot, 0, &at)) return at;
+    if (!site_below(train_schema.params, NULL, slot, 0, &at)) fail_msg("slot %s is nowhere", slot_name[slot]);
     at.train = true;
     return at;
 }
 
 static inline void param_path(const struct module *m, const struct param *p, char path[160])
 {
-    struct place at = place_of(m->slot);
+    struct site at = site_of(m->slot);
     snprintf(path, 160, "%s%s%s.%s", at.path, at.list ? "." : "", at.list ? m->name : "", p->name);
 }
 
@@ -79,7 +79,7 @@ static inline int config_try(struct config *c, bool train, const char *path, jso
 
 static inline bool config_has_module(const struct config *c, const struct module *m)
 {
-    struct place at = place_of(m->slot);
+    struct site at = site_of(m->slot);
     const json_t *there = config_get(at.train ? c->train : c->model, at.path), *item;
     size_t i;
     json_array_foreach((json_t *)there, i, item)
@@ -107,7 +107,7 @@ static inline json_t *module_small(const struct module *m)
 static inline int config_place(struct config *c, const struct module *m, const struct module *const *taken,
                                struct err *e)
 {
-    struct place at = place_of(m->slot);
+    struct site at = site_of(m->slot);
     json_t *now = config_get(at.train ? c->train : c->model, at.path);
     if (!now && at.owner && !taken[at.owner->slot] && config_place(c, at.owner, taken, e) != 0) return -1;
     json_t *value = module_small(m);
@@ -158,7 +158,7 @@ static inline int config_switch(struct config *c, const struct together *s, cons
     for (int depth = 0; depth < 8; depth++)
         for (int i = 0; i < s->n; i++) {
             const struct module *m = s->on[i]->module;
-            struct place at = place_of(m->slot);
+            struct site at = site_of(m->slot);
             if (at.depth != depth || (s->on[i] == off && !off->param)) continue;
             if (in[m->slot] && in[m->slot] != m && !at.list)
                 return err_set(e, "%s: '%s' and '%s'", at.path, in[m->slot]->name, m->name);
@@ -170,7 +170,7 @@ static inline int config_switch(struct config *c, const struct together *s, cons
         char path[160];
         if (!t->param || t == off) continue;
         param_path(t->module, t->param, path);
-        if (config_try(c, place_of(t->module->slot).train, path, json_incref(t->value), e) != 0) return -1;
+        if (config_try(c, site_of(t->module->slot).train, path, json_incref(t->value), e) != 0) return -1;
     }
     return 0;
 }

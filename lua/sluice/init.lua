@@ -12,5 +12,6 @@ return {
   study = host.entry("study", study.new),
   leave_one_out = host.entry("leave_one_out", study.leave_one_out),
   factorial = host.entry("factorial", study.factorial),
+  router = host.entry("router", model.router),
   u_mirror = host.entry("u_mirror", model.u_mirror),
 }

@@ -42,6 +42,29 @@ function model.preset(site, name)
   host.fail(site, "", ("no preset '%s'"):format(name) .. tree.suggest(tostring(name), host.presets))
 end
 
+local function copy(value)
+  if type(value) ~= "table" then return value end
+  local out = {}
+  for key, item in next, value do out[key] = copy(item) end
+  return out
+end
+
+-- A published router as changes of the ffn; `keys` replace some of the router's own.
+function model.router(site, name, keys)
+  local names, row = {}, nil
+  for i, known in ipairs(require "sluice.routers") do
+    names[i] = known.name
+    if known.name == name then row = known end
+  end
+  if not row then host.fail(site, "", ("no router '%s'"):format(name) .. tree.suggest(tostring(name), names)) end
+  if keys ~= nil and type(keys) ~= "table" then
+    host.fail(site, "", "sl.router takes a table of the router's keys second")
+  end
+  local router = copy(row.router)
+  for key, value in next, keys or {} do router[key] = copy(value) end
+  return { ["ffn.router"] = router, ["ffn.balance"] = copy(row.balance), ["ffn.dispatch"] = copy(row.dispatch) }
+end
+
 -- { path, value, site } for each dotted path, in sorted order.
 function model.changes(site, settings, where)
   local list = {}

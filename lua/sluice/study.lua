@@ -163,7 +163,7 @@ local function check_grid(site, paths, list)
   end
 end
 
--- The product of the axes; the last axis turns fastest.
+-- The product of the axes; the last axis varies fastest.
 local function product(site, axes)
   local paths, list = tree.sorted(axes), {}
   local values, total = read_axes(site, axes, paths)
@@ -359,7 +359,7 @@ function study.new(site, spec)
 end
 
 -- What a slot that has no "none" holds when its feature is off.
-local PLAIN = { embed = "plain", residual = "pre", kv = "own", mask = "causal" }
+local PLAIN = { embed = "plain", residual = "pre", kv = "own", mask = "causal", logits = "linear" }
 
 -- One variant with everything, and one for each feature that is left out.
 function study.leave_one_out(site, spec)

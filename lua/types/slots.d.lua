@@ -17,6 +17,35 @@
 ---| "welm-nano" # WeLM's architecture at the size of baseline-nano: the same width, depth, experts and key-value heads.
 ---| "welm-tiny" # WeLM's architecture at the size of baseline-tiny: the same width, depth, experts and key-value heads.
 
+---@alias sluice.router_name
+---| "switch" # Switch Transformer; Fedus 2021
+---| "noisy-top-k" # sparsely-gated mixture of experts; Shazeer 2017
+---| "v-moe" # vision mixture of experts; Riquelme 2021
+---| "hash" # hash layers, with learned gates in place of 1; Roller 2021
+---| "expert-choice" # experts choose tokens; not causal; Zhou 2022
+---| "x-moe" # cosine router; Chi 2022
+---| "skywork-moe" # standardised logits; Wei 2024; its balance loss adapts its weight
+---| "mixtral" # Mixtral 8x7B; Jiang 2024
+---| "grok-1" # Grok-1; xAI 2024; its balance is not public
+---| "dbrx" # DBRX; Databricks 2024
+---| "minicpm-moe" # MiniCPM-MoE 8x2B; Hu 2024
+---| "jetmoe" # JetMoE-8B, its feed-forwards; Shen 2024
+---| "olmoe" # OLMoE-1B-7B; Muennighoff 2024
+---| "qwen1.5-moe" # Qwen1.5-MoE-A2.7B; Qwen 2024
+---| "qwen3" # Qwen3-30B-A3B and 235B-A22B, whose balance is of the whole batch; Yang 2025
+---| "qwen3-next" # Qwen3-Next-80B-A3B, whose balance is of the whole batch; Qwen 2025
+---| "gpt-oss" # gpt-oss-120b and 20b, whose balance is not public; OpenAI 2025
+---| "llama-4" # Llama 4 Scout and Maverick, whose balance is not public; Meta 2025
+---| "deepseekmoe" # DeepSeekMoE-16B; Dai 2024
+---| "deepseek-v2" # DeepSeek-V2, without its limit on devices and the losses of devices; 2024
+---| "deepseek-v2-lite" # DeepSeek-V2-Lite; 2024
+---| "deepseek-v3" # DeepSeek-V3, without its limit on nodes and the loss of sequences; 2024
+---| "moonlight" # Moonlight-16B-A3B; Liu 2025
+---| "kimi-k2" # Kimi K2; Moonshot 2025
+---| "glm-4.5" # GLM-4.5, without its loss of sequences; Zeng 2025
+---| "glm-4.5-air" # GLM-4.5-Air; Zeng 2025
+---| "welm" # WeLM-80B-A3B; gates are not normalised
+
 ---the architecture
 ---@class sluice.model_keys
 ---@field layers? integer blocks of attention and ffn; default 4, 1 … 1024
@@ -102,8 +131,8 @@
 ---@class sluice.position.rope
 ---@field [1]? "rope"
 ---@field base? number|fun(layer: integer): number ratio of the slowest to the fastest frequency; default 10000, ≥ 2
----@field fraction? number|fun(layer: integer): number share of each head that turns; default 1, 0.0078125 … 1
----@field where? "first"|"last"|"proportional"|fun(layer: integer): "first"|"last"|"proportional" which dimensions of the head turn; default last
+---@field fraction? number|fun(layer: integer): number share of each head that rotates; default 1, 0.0078125 … 1
+---@field where? "first"|"last"|"proportional"|fun(layer: integer): "first"|"last"|"proportional" which dimensions of the head rotate; default last
 
 ---@alias sluice.norm
 ---| "rms" # root mean square
@@ -225,6 +254,7 @@
 ---@field qk_norm? sluice.qk_norm|fun(layer: integer): sluice.qk_norm norm on queries and keys; default none
 ---@field gate? sluice.gate|fun(layer: integer): sluice.gate gate on the heads' outputs; default none
 ---@field sink? "none"|"head"|"token"|fun(layer: integer): "none"|"head"|"token" attention to nothing: a learned logit of each head, or one that each token makes; default none
+---@field bias? "none"|"qkv"|"all"|fun(layer: integer): "none"|"qkv"|"all" biases on queries, keys and values (Qwen2), on the output too (gpt-oss); default none
 ---@field softcap? number|fun(layer: integer): number logits are kept within it by tanh; Gemma 2: 50; default 0, 0 … 1000
 ---@field qk_clip? number|fun(layer: integer): number after a step in which a head's largest logit was above it, its queries and keys shrink (QK-clip); default 0, 0 … 1000000
 
@@ -236,7 +266,7 @@
 ---@field key_dim? integer|fun(layer: integer): integer width of a query or key head; default 32, 1 … 512
 ---@field value_dim? integer|fun(layer: integer): integer width of a value head; default 32, 1 … 1024
 ---@field conv? integer|fun(layer: integer): integer taps of the convolutions; 1: no token but its own; default 4, 1 … 64
----@field negative_eigenvalues? boolean|fun(layer: integer): boolean beta in (0, 2): a memory may turn its sign along a key (Grazzi 2024, arXiv 2411.12537); default false
+---@field negative_eigenvalues? boolean|fun(layer: integer): boolean beta in (0, 2): a memory may flip its sign along a key (Grazzi 2024, arXiv 2411.12537); default false
 
 ---@alias sluice.mask
 ---| "causal" # all of the past
@@ -353,16 +383,22 @@
 ---@field [1]? "dense"
 ---@field d_ff? integer|fun(layer: integer): integer hidden width; default 256, 1 … 1048576
 ---@field activation? sluice.activation|fun(layer: integer): sluice.activation what makes hidden values of projections; default swiglu
+---@field bias? boolean|fun(layer: integer): boolean biases on each product; default false
 
 ---mixture of experts
 ---@class sluice.ffn.moe
 ---@field [1]? "moe"
 ---@field experts? integer|fun(layer: integer): integer routed experts; default 8, 1 … 4096
 ---@field d_ff? integer|fun(layer: integer): integer hidden width of an expert; default 64, 1 … 1048576
+---@field copy? integer|fun(layer: integer): integer idle experts that give back what they get; default 0, 0 … 4096
+---@field constant? integer|fun(layer: integer): integer idle experts that mix it with a learned vector; default 0, 0 … 4096
+---@field zero? integer|fun(layer: integer): integer idle experts that give nothing; default 0, 0 … 4096
 ---@field activation? sluice.activation|fun(layer: integer): sluice.activation of experts, shared ones too; default swiglu
+---@field bias? boolean|fun(layer: integer): boolean biases on each product of an expert, shared ones too; default false
 ---@field router? sluice.router|fun(layer: integer): sluice.router who goes where; default staged
 ---@field balance? sluice.balance|sluice.balance[]|fun(layer: integer): sluice.balance|sluice.balance[] what keeps the load even; default {}
 ---@field dispatch? sluice.dispatch|fun(layer: integer): sluice.dispatch how tokens reach their experts; default dropless
+---@field latent? sluice.latent|fun(layer: integer): sluice.latent what routed experts read and write; default none
 ---@field shared? sluice.shared|fun(layer: integer): sluice.shared experts that every token uses; default none
 
 ---@alias sluice.activation
@@ -376,6 +412,12 @@
 ---| sluice.activation.gelu
 ---| "relu2" # squared relu, without a gate
 ---| sluice.activation.relu2
+---| "swiglu_clamped" # swiglu of clamped projections
+---| sluice.activation.swiglu_clamped
+---| "swiglu_oss" # clamped swiglu of gpt-oss, whose second factor is u + 1
+---| sluice.activation.swiglu_oss
+---| "situ" # swiglu of factors that saturate smoothly
+---| sluice.activation.situ
 
 ---silu of a gate, times a second projection
 ---@class sluice.activation.swiglu
@@ -397,6 +439,23 @@
 ---@class sluice.activation.relu2
 ---@field [1]? "relu2"
 
+---swiglu of clamped projections
+---@class sluice.activation.swiglu_clamped
+---@field [1]? "swiglu_clamped"
+---@field limit? number|fun(layer: integer): number largest of either projection; default 10, 0.001 … 1000000
+
+---clamped swiglu of gpt-oss, whose second factor is u + 1
+---@class sluice.activation.swiglu_oss
+---@field [1]? "swiglu_oss"
+---@field limit? number|fun(layer: integer): number largest of either projection; default 7, 0.001 … 1000000
+---@field alpha? number|fun(layer: integer): number steepness of the sigmoid; default 1.702, 0.001 … 100
+
+---swiglu of factors that saturate smoothly
+---@class sluice.activation.situ
+---@field [1]? "situ"
+---@field gate_cap? number|fun(layer: integer): number what the gate's factor saturates at; default 4, 0.001 … 1000000
+---@field up_cap? number|fun(layer: integer): number what the second factor saturates at; default 25, 0.001 … 1000000
+
 ---@alias sluice.router
 ---| "staged" # score, select, gate, each as set
 ---| sluice.router.staged
@@ -404,12 +463,58 @@
 ---score, select, gate, each as set
 ---@class sluice.router.staged
 ---@field [1]? "staged"
----@field score? "softmax"|"sigmoid"|fun(layer: integer): "softmax"|"sigmoid" experts compete for a token, or are scored one by one; default softmax
+---@field score? "softmax"|"sigmoid"|"sqrt_softplus"|"relu"|fun(layer: integer): "softmax"|"sigmoid"|"sqrt_softplus"|"relu" experts compete for a token, or are scored one by one; with relu those that score 0 are not used; default softmax
 ---@field top_k? integer|fun(layer: integer): integer experts for each token; where experts choose, in the mean; default 2, 1 … 256
+---@field logits? sluice.logits|fun(layer: integer): sluice.logits what a token says to each expert; default linear
+---@field bias? boolean|fun(layer: integer): boolean a learned number is added to the logits of each expert, for choice and gates; default false
+---@field logit_norm? number|fun(layer: integer): number logits of a token get mean 0 and this standard deviation; 0: stay; default 0, 0 … 100
+---@field anneal? sluice.anneal|fun(layer: integer): sluice.anneal how the router begins a run; default none
 ---@field noise? sluice.noise|fun(layer: integer): sluice.noise on the logits or what they are made of, in training; default none
 ---@field select? sluice.select|fun(layer: integer): sluice.select who chooses whom; default top_k
 ---@field normalize? "none"|"before"|"after"|fun(layer: integer): "none"|"before"|"after" divide scores by their sum: over all experts, or over the chosen; default none
----@field scale? number|fun(layer: integer): number factor on the gates; default 1, 0.01 … 100
+---@field gate_on? "output"|"input"|fun(layer: integer): "output"|"input" what of an expert the gate is a factor on; default output
+---@field scale? number|fun(layer: integer): number factor on the gates; 0: with which a sum of unlike experts keeps the size of one (Moonlight); default 1, 0 … 100
+
+---@alias sluice.logits
+---| "linear" # a vector of each expert times the token's
+---| sluice.logits.linear
+---| "cosine" # cosine of token and expert over a learned temperature
+---| sluice.logits.cosine
+---| "mlp" # two layers
+---| sluice.logits.mlp
+
+---a vector of each expert times the token's
+---@class sluice.logits.linear
+---@field [1]? "linear"
+
+---cosine of token and expert over a learned temperature
+---@class sluice.logits.cosine
+---@field [1]? "cosine"
+---@field width? integer|fun(layer: integer): integer dimensions in which angles are taken; 0: half the number of experts; default 0, 0 … 65536
+---@field temperature? number|fun(layer: integer): number tau at first; default 0.3, 0.01 … 100
+
+---two layers
+---@class sluice.logits.mlp
+---@field [1]? "mlp"
+---@field hidden? integer|fun(layer: integer): integer hidden width; default 256, 1 … 65536
+
+---@alias sluice.anneal
+---| "none" # the same from the first step on
+---| sluice.anneal.none
+---| "cold_start" # high temperature and few experts first
+---| sluice.anneal.cold_start
+
+---the same from the first step on
+---@class sluice.anneal.none
+---@field [1]? "none"
+
+---high temperature and few experts first
+---@class sluice.anneal.cold_start
+---@field [1]? "cold_start"
+---@field temperature? number|fun(layer: integer): number tau at first; default 2, 0.01 … 100
+---@field experts? number|fun(layer: integer): number share of the top_k experts that is used at first, and at least one; default 0.5, 0 … 1
+---@field length? number|fun(layer: integer): number share of the run, after which the router is as without; default 0.05, 0 … 1
+---@field beneath_noise? boolean|fun(layer: integer): boolean noise is added after the division: beside logits it is wider by tau; default true
 
 ---@alias sluice.noise
 ---| "none" # no noise
@@ -450,14 +555,27 @@
 ---@alias sluice.select
 ---| "top_k" # each token its best experts
 ---| sluice.select.top_k
+---| "top_p" # each token as many of its best experts as hold p together
+---| sluice.select.top_p
 ---| "expert_choice" # each expert its best tokens; not causal
 ---| sluice.select.expert_choice
 ---| "hash" # experts by the token's id
 ---| sluice.select.hash
+---| "forced" # experts at random, in turn or always the same; for benchmarks
+---| sluice.select.forced
 
 ---each token its best experts
 ---@class sluice.select.top_k
 ---@field [1]? "top_k"
+---@field groups? integer|fun(layer: integer): integer of neighbouring experts, all of one size; default 1, 1 … 4096
+---@field limit? integer|fun(layer: integer): integer groups that a token goes to; as many as there are: any; default 1, 1 … 4096
+---@field rule? "max"|"sum"|fun(layer: integer): "max"|"sum" score of a group: its largest key, or the sum of its top_k / limit largest; default max
+---@field chance? number|fun(layer: integer): number in training a choice after the first is taken with this times its gate as probability; 0: always; default 0, 0 … 1000
+
+---each token as many of its best experts as hold p together
+---@class sluice.select.top_p
+---@field [1]? "top_p"
+---@field p? number|fun(layer: integer): number probability that a token's experts hold together; 1: top_k experts; default 0.4, 0.001 … 1
 
 ---each expert its best tokens; not causal
 ---@class sluice.select.expert_choice
@@ -466,6 +584,14 @@
 ---experts by the token's id
 ---@class sluice.select.hash
 ---@field [1]? "hash"
+---@field of? "token"|"bigram"|fun(layer: integer): "token"|"bigram" whose experts: the token's, or those of it and the one before; default token
+---@field per_layer? boolean|fun(layer: integer): boolean each layer has a table of its own; default false
+
+---experts at random, in turn or always the same; for benchmarks
+---@class sluice.select.forced
+---@field [1]? "forced"
+---@field pattern? "random"|"uniform"|"constant"|fun(layer: integer): "random"|"uniform"|"constant" any experts; one after the other; the first ones always; default random
+---@field skew? number|fun(layer: integer): number of random: expert e is drawn as (e + 1)^-skew; 0: all alike; default 0, 0 … 10
 
 ---@alias sluice.balance
 ---| "none" # no balancing
@@ -480,6 +606,14 @@
 ---| sluice.balance.importance
 ---| "load" # loss on uneven expected load, under noise
 ---| sluice.balance.load
+---| "entropy" # loss on how sure and how even choices are
+---| sluice.balance.entropy
+---| "orthogonal" # loss on router rows that are alike
+---| sluice.balance.orthogonal
+---| "gate_pro" # of two experts that are alike the weaker is less likely
+---| sluice.balance.gate_pro
+---| "quantile" # a price on each expert, from quantiles of a step
+---| sluice.balance.quantile
 
 ---no balancing
 ---@class sluice.balance.none
@@ -488,12 +622,22 @@
 ---loss on load times probability
 ---@class sluice.balance.switch_aux
 ---@field [1]? "switch_aux"
----@field alpha? number|fun(layer: integer): number weight of the loss; default 0.01, 0 … 10
+---@field alpha? number|fun(layer: integer): number weight of the loss of experts, in the convention of Switch, DeepSeek and Megatron: 1 at even load in each of L layers, and their sum; of a coefficient for transformers (K at even load, a mean over layers) take K / L; default 0.01, 0 … 10
+---@field device? number|fun(layer: integer): number weight of the loss of devices, likewise; default 0, 0 … 10
+---@field communication? number|fun(layer: integer): number weight of the loss of what devices are sent, likewise; default 0, 0 … 10
+---@field scope? "micro"|"sequence"|"global"|fun(layer: integer): "micro"|"sequence"|"global" what is to be even: each micro-batch, each sequence, the batch of a whole step; default micro
+---@field counts? "chosen"|"first"|"unbiased"|fun(layer: integer): "chosen"|"first"|"unbiased" which choices count: all; the largest key's alone; those that a key without bias would make; default chosen
+---@field groups? integer|fun(layer: integer): integer devices, which hold experts in equal numbers; default 1, 1 … 4096
+---@field per_token? integer|fun(layer: integer): integer devices that a token may use (M); default 1, 1 … 4096
 
 ---bias on the selection, moved by counts (loss-free)
 ---@class sluice.balance.bias
 ---@field [1]? "bias"
 ---@field gamma? number|fun(layer: integer): number step of the bias; default 0.001, 0 … 1
+---@field rule? "sign"|"proportional"|fun(layer: integer): "sign"|"proportional" every step is gamma; or as large as what is lacking; default sign
+---@field centred? boolean|fun(layer: integer): boolean steps of all experts sum to 0; default false
+---@field ema? number|fun(layer: integer): number what a step keeps of the average of counts; 0: its own counts alone; default 0, 0 … 0.9999
+---@field clip? number|fun(layer: integer): number largest size of a bias; 0: any; default 0, 0 … 100
 
 ---keeps router logits small
 ---@class sluice.balance.z_loss
@@ -511,6 +655,27 @@
 ---@field weight? number|fun(layer: integer): number weight of the loss; default 0.1, 0 … 10
 ---@field detach? boolean|fun(layer: integer): boolean no gradient goes through theta, to the logits of others; default false
 
+---loss on how sure and how even choices are
+---@class sluice.balance.entropy
+---@field [1]? "entropy"
+---@field token? number|fun(layer: integer): number weight of the mean entropy of a token; below 0 rewards it; default 0.001, -10 … 10
+---@field marginal? number|fun(layer: integer): number weight of the entropy of the mean; below 0 rewards it; default -0.001, -10 … 10
+
+---loss on router rows that are alike
+---@class sluice.balance.orthogonal
+---@field [1]? "orthogonal"
+---@field weight? number|fun(layer: integer): number weight of the loss, a mean over pairs of experts; default 0.001, 0 … 10
+
+---of two experts that are alike the weaker is less likely
+---@class sluice.balance.gate_pro
+---@field [1]? "gate_pro"
+---@field penalty? number|fun(layer: integer): number what the key of the weaker loses; default 0.1, 0 … 1000000
+
+---a price on each expert, from quantiles of a step
+---@class sluice.balance.quantile
+---@field [1]? "quantile"
+---@field ema? number|fun(layer: integer): number what a step keeps of the prices; default 0, 0 … 0.9999
+
 ---@alias sluice.dispatch
 ---| "dropless" # every chosen pair is computed
 ---| sluice.dispatch.dropless
@@ -525,13 +690,34 @@
 ---@class sluice.dispatch.capacity
 ---@field [1]? "capacity"
 ---@field factor? number|fun(layer: integer): number room of an expert, in shares of an even load; default 1.25, 0.01 … 1024
----@field first? "token"|"choice"|"gate"|fun(layer: integer): "token"|"choice"|"gate" who finds room first: earlier tokens, all first choices, the largest gates; default token
+---@field start? number|fun(layer: integer): number the factor at first; 0: as it stays; default 0, 0 … 1024
+---@field until? number|fun(layer: integer): number share of the run's steps in which it goes from start to factor; default 0.1, 0 … 1
+---@field eval_factor? number|fun(layer: integer): number the factor in evaluation; 0: nothing is dropped; default 0, 0 … 1024
+---@field first? "token"|"choice"|"gate"|"random"|fun(layer: integer): "token"|"choice"|"gate"|"random" who finds room first: earlier tokens, all first choices, the largest gates, who is drawn, outside training earlier tokens; default token
+
+---@alias sluice.latent
+---| "none" # experts of the model's width
+---| sluice.latent.none
+---| "projected" # experts of a width of their own (LatentMoE)
+---| sluice.latent.projected
+
+---experts of the model's width
+---@class sluice.latent.none
+---@field [1]? "none"
+
+---experts of a width of their own (LatentMoE)
+---@class sluice.latent.projected
+---@field [1]? "projected"
+---@field width? integer|fun(layer: integer): integer of what routed experts read and write; default 64, 1 … 65536
+---@field norm? boolean|fun(layer: integer): boolean norm on the sum of the experts; default false
 
 ---@alias sluice.shared
 ---| "none" # no shared expert
 ---| sluice.shared.none
 ---| "dense" # experts that every token uses
 ---| sluice.shared.dense
+---| "adjugate" # small experts that groups of routed ones share (Grove)
+---| sluice.shared.adjugate
 
 ---no shared expert
 ---@class sluice.shared.none
@@ -541,6 +727,15 @@
 ---@class sluice.shared.dense
 ---@field [1]? "dense"
 ---@field n? integer|fun(layer: integer): integer shared experts; default 1, 1 … 64
+---@field d_ff? integer|fun(layer: integer): integer hidden width of each; 0: that of a routed one; default 0, 0 … 1048576
+---@field gated? boolean|fun(layer: integer): boolean times a sigmoid that each token makes; default false
+
+---small experts that groups of routed ones share (Grove)
+---@class sluice.shared.adjugate
+---@field [1]? "adjugate"
+---@field size? integer|fun(layer: integer): integer routed experts of a group; default 2, 1 … 4096
+---@field d_ff? integer|fun(layer: integer): integer hidden width of a group's expert; default 16, 1 … 1048576
+---@field scale? number|fun(layer: integer): number factor on what they give; default 0.05, 0 … 100
 
 ---@alias sluice.head
 ---| "lm" # next-token prediction

@@ -72,6 +72,12 @@ function sl.leave_one_out(keys) end
 ---@return sluice.study
 function sl.factorial(keys) end
 
+---A published router as a plain table of changes: the router, its balance, its dispatch.
+---@param name sluice.router_name
+---@param keys? sluice.router.staged what is said otherwise
+---@return sluice.changes
+function sl.router(name, keys) end
+
 ---Pairs for attention.kv = { "mirror", pairs = ... }: the last n layers read the first n. Layers count from 0.
 ---@param layers integer
 ---@param n? integer default a third

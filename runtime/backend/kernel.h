@@ -54,7 +54,7 @@ static inline real *reals(const struct tensor *t) { return (real *)t->data; }
 static inline int32_t *ints(const struct tensor *t) { return (int32_t *)t->data; }
 
 /* ACT tensors may be bf16. A kernel works on rows of real: read gives a row (in place, or converted into
-   `scratch`); write gives a place for one; add gives one holding beta times what is there; done stores it.
+   `scratch`); write gives a buffer for one; add gives one holding beta times what is there; done stores it.
 
        real buffer[n];
        real *y = row_write(&a->out[0], t * n, n, buffer);   ...   row_done(&a->out[0], t * n, n, y);          */

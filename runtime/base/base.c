@@ -113,15 +113,15 @@ void *arena_more(struct arena *a, const void *old, int *room, size_t size)
 
 char *arena_text(struct arena *a, const char *format, ...)
 {
-    va_list list, again;
+    va_list list, copy;
     va_start(list, format);
-    va_copy(again, list);
+    va_copy(copy, list);
     int n = vsnprintf(NULL, 0, format, list);
     va_end(list);
     INVARIANT(n >= 0, "a text cannot be formatted: %s", format);
     char *text = arena_alloc(a, (size_t)n + 1);
-    vsnprintf(text, (size_t)n + 1, format, again);
-    va_end(again);
+    vsnprintf(text, (size_t)n + 1, format, copy);
+    va_end(copy);
     return text;
 }
 

@@ -20,18 +20,19 @@ PLAIN philox4x32_ctr_t draw_bits(uint64_t mixed, uint64_t index, uint64_t step)
 PLAIN float draw_radius(uint32_t word) { return sqrtf(-2.0f * float_log(((float)word + 0.5f) * 0x1p-32f)); }
 
 /* Two independent normals: a radius times cosine and sine of 2 pi second / 2^32. The polynomials take the angle from
-   its nearest quarter turn, at most an eighth; quarter turns swap the two and change signs. Error < 7e-7. */
+   its nearest multiple of pi/2, at most pi/4; these multiples swap the two and change signs. Error < 7e-7. */
 PLAIN void draw_normals(uint32_t first, uint32_t second, float *x, float *y)
 {
     const uint32_t eighth = 1u << 29, half = 1u << 31;
-    uint32_t turn = second + eighth;
-    float r = (float)(int32_t)((turn & (2 * eighth - 1)) - eighth) * 1.46291807926716e-9f, z = r * r;
+    uint32_t angle = second + eighth;
+    float r = (float)(int32_t)((angle & (2 * eighth - 1)) - eighth) * 1.46291807926716e-9f, z = r * r;
     float sine = ((-1.9515295891e-4f * z + 8.3321608736e-3f) * z - 1.6666654611e-1f) * z * r + r;
     float cosine = ((2.4433157118e-5f * z - 1.3887316255e-3f) * z + 4.1666645683e-2f) * z * z - 0.5f * z + 1.0f;
-    uint32_t a = bits_of_float(turn & 2 * eighth ? sine : cosine), b = bits_of_float(turn & 2 * eighth ? cosine : sine);
+    uint32_t a = bits_of_float(angle & 2 * eighth ? sine : cosine),
+             b = bits_of_float(angle & 2 * eighth ? cosine : sine);
     float radius = draw_radius(first);
-    *x = radius * float_of_bits(a ^ ((turn ^ turn << 1) & half));
-    *y = radius * float_of_bits(b ^ (turn & half));
+    *x = radius * float_of_bits(a ^ ((angle ^ angle << 1) & half));
+    *y = radius * float_of_bits(b ^ (angle & half));
 }
 
 /* Normals are numbered in blocks: number 64 b + 16 w + i is made from word w of index 16 b + i. */

@@ -186,7 +186,7 @@ static int keep_mode(const struct file *f, mode_t old)
     return ((now.st_mode ^ old) & 0777) ? fchmod(f->fd, old & 0777) : 0;
 }
 
-static int open_place(struct file *f, bool is_named)
+static int open_temporary(struct file *f, bool is_named)
 {
     char *slash = strrchr(f->path, '/');
     f->base = slash ? slash + 1 : f->path;
@@ -219,7 +219,7 @@ static int open_file(struct file *f, enum file_kind kind)
     if (there ? S_ISDIR(old.st_mode) : f->given[strlen(f->given) - 1] == '/') return refuse(EISDIR);
     f->path = follow(f->given, &own);
     if (own >= 0 || (there && !S_ISREG(old.st_mode))) return open_stream(f, kind, own);
-    if ((there && euidaccess(f->path, W_OK)) || open_place(f, kind == FILE_NAMED)) return -1;
+    if ((there && euidaccess(f->path, W_OK)) || open_temporary(f, kind == FILE_NAMED)) return -1;
     return there ? keep_mode(f, old.st_mode) : 0;
 }
 
@@ -300,7 +300,7 @@ static int close_checked(struct file *f)
     return failure;
 }
 
-static int take_place(struct file *f)
+static int replace(struct file *f)
 {
     if (fsync(f->fd) || (!f->temporary && give_name(f)) || close_checked(f) || rename(f->temporary, f->path)) return -1;
     drop_name(f);
@@ -309,7 +309,7 @@ static int take_place(struct file *f)
 
 int file_commit(struct file *f, struct err *e)
 {
-    if (file_flush(f) == 0 && (f->folder ? take_place(f) : close_checked(f))) f->cause = errno;
+    if (file_flush(f) == 0 && (f->folder ? replace(f) : close_checked(f))) f->cause = errno;
     int cause = f->cause;
     if (cause) say(f, cause, e);
     end(f);

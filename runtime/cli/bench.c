@@ -99,7 +99,7 @@ static enum code measure_into(int fd, const json_t *config, const struct bench_o
 }
 
 /* In a process of its own: start-up and peak memory are then those of one model. */
-static enum code measure_apart(const char *name, const json_t *config, const struct bench_options *o, json_t *list)
+static enum code measure_in_child(const char *name, const json_t *config, const struct bench_options *o, json_t *list)
 {
     int end[2], status;
     if (pipe(end)) return cli_fail(CODE_FAILURE, "pipe: %s", strerror(errno));
@@ -130,7 +130,7 @@ static enum code measure_config(const struct call *c, json_t *config, const stru
     const char *name = json_string_value(json_object_get(config, "name"));
     enum code code = set_train(c, config) ? CODE_USAGE : CODE_OK;
     if (!code) fprintf(stderr, "measuring %s\n", name);
-    if (!code) code = measure_apart(name, config, o, list);
+    if (!code) code = measure_in_child(name, config, o, list);
     json_decref(config);
     return code;
 }

@@ -49,7 +49,7 @@ const char *bench_family_name(int family);
    what no op accounts for. */
 json_t *bench_families(const struct op_time *times, int n, double outside, const struct bench_ceiling *c);
 
-/* What metrics and the run file add to a step: the same steps with and without them, by turns. */
+/* What metrics and the run file add to a step: the same steps with and without them, alternating. */
 int bench_logging(struct bench *b, int64_t steps, json_t *to, struct err *e);
 
 /* The streams, and products of the shapes that a step of the model has: "streams" and "products". */

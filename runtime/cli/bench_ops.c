@@ -1,6 +1,7 @@
 /* Ops by family, and how far each is from what bounds it. */
 #include "bench.h"
 #include "graph/ops.h"
+#include "graph/signature.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -14,10 +15,8 @@ static const struct { const char *name; int first; } family[BENCH_FAMILIES] = {
 
 int bench_family(const char *name)
 {
-#define NAME(op, signature) #op,
-    static const char *const names[] = { OPS(NAME) };
     int op = 0, f = BENCH_FAMILIES - 1;
-    while (strcmp(names[op], name) != 0) op++;
+    while (strcmp(op_all[op]->name, name) != 0) op++;
     while (family[f].first > op) f--;
     return f;
 }

@@ -16,7 +16,7 @@ static const struct option options[] = {
     { 0 }
 };
 
-static int parse_place(const struct call *c, struct compare_options *o)
+static int parse_at(const struct call *c, struct compare_options *o)
 {
     const char *text = cli_value(c, "at", NULL), *equals = text ? strchr(text, '=') : NULL;
     if (!text) return 0;
@@ -174,7 +174,7 @@ static enum code run(const struct call *c)
     struct runs *runs;
     struct comparison *result;
     struct err e;
-    if (parse_place(c, &o)) return CODE_USAGE;
+    if (parse_at(c, &o)) return CODE_USAGE;
     if (runs_open(c->word[0], &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
     if (compare_study(runs, &o, &result, &e)) {
         status_unreadable(runs);

@@ -39,11 +39,12 @@ static void write_value(FILE *to, const struct param *p, const json_t *value);
 /* { "gqa", heads = 4, ... }; a module without parameters is its name. */
 static void write_module(FILE *to, enum slot slot, const json_t *value)
 {
-    const char *name = json_string_value(json_object_get(value, "module"));
+    const char *name = json_string_value(json_is_string(value) ? value : json_object_get(value, "module"));
     const struct param *p = module_find(slot, name)->params;
-    if (!p || !p->name) { fprintf(to, "\"%s\"", name); return; }
+    if (json_is_string(value) || !p || !p->name) { fprintf(to, "\"%s\"", name); return; }
     fprintf(to, "{ \"%s\"", name);
     for (; p->name; p++) {
+        if (!json_object_get(value, p->name)) continue;     /* of a router by name, what its row does not say */
         fprintf(to, ", %s = ", p->name);
         write_value(to, p, json_object_get(value, p->name));
     }
@@ -68,6 +69,7 @@ static void write_list(FILE *to, const struct param *p, const json_t *list)
 {
     size_t i;
     json_t *item;
+    if (json_is_string(list)) { write_module(to, p->slot, list); return; }
     json_array_foreach(list, i, item) {
         fprintf(to, i ? ", " : "{ ");
         if (p->type == PARAM_INTS) fprintf(to, "%lld", (long long)json_integer_value(item));
@@ -184,4 +186,37 @@ void preset_write_all(void)
         json_decref(r[i].model);
     }
     free(r);
+}
+
+void preset_write_routers(void)
+{
+    json_t *list = script_routers(), *row;
+    size_t i;
+    printf("\n## Routers by name\n\nWhat `sl.router` gives ([lua.md](lua.md#slroutername-keys)): these keys, and what "
+           "they do not say at its default.\n\n| router | is | keys of `ffn` |\n|---|---|---|\n");
+    json_array_foreach(list, i, row) {
+        printf("| `%s` | %s |", json_string_value(json_object_get(row, "name")),
+               json_string_value(json_object_get(row, "about")));
+        const char *gap = "";
+        for (const struct param *p = module_find(SLOT_FFN, "moe")->params; p->name; p++) {
+            const json_t *value = json_object_get(row, p->name);
+            if (!value) continue;
+            printf("%s `%s = ", gap, p->name);
+            write_value(stdout, p, value);
+            printf("`");
+            gap = ",";
+        }
+        printf(" |\n");
+    }
+    json_decref(list);
+}
+
+void preset_write_router_names(void)
+{
+    json_t *list = script_routers(), *row;
+    size_t i;
+    json_array_foreach(list, i, row)
+        printf("---| \"%s\" # %s\n", json_string_value(json_object_get(row, "name")),
+               json_string_value(json_object_get(row, "about")));
+    json_decref(list);
 }

@@ -1,4 +1,4 @@
-/* The presets of the library, as text for reference pages and editors. */
+/* The presets of the library and its routers by name, as text for reference pages and editors. */
 #ifndef SLUICE_CLI_PRESET_H
 #define SLUICE_CLI_PRESET_H
 
@@ -11,5 +11,8 @@ void preset_write_about(const struct embedded *preset);     /* what its file say
 /* Markdown: all presets with their counts, then every setting of each as the sl.model call that makes the same
    model. */
 void preset_write_all(void);
+/* Markdown: a table of the routers by name; and their names for editors. */
+void preset_write_routers(void);
+void preset_write_router_names(void);
 
 #endif

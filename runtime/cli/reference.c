@@ -2,7 +2,9 @@
 #include "schema.h"
 #include "cli.h"
 #include "preset.h"
+#include "graph/signature.h"
 #include <ctype.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,6 +70,7 @@ static void write_modules(const struct command *const *commands)
         last = x->slot;
     }
     write_roles();
+    preset_write_routers();
     preset_write_all();
     free(entry);
 }
@@ -104,6 +107,58 @@ static void write_commands(const struct command *const *commands)
         if ((*c)->options && (*c)->options->name) { printf("\n"); write_options((*c)->options); }
         if ((*c)->more) printf("\n```text\n%s\n```\n", (*c)->more);
     }
+}
+
+/* ---- ops ---- */
+
+/* "index I32 [T,K], margin REAL [T]"; returns how many. */
+static int write_values(const struct op *op, bool (*value_at)(const struct op *op, int i, struct op_value *out))
+{
+    struct op_value v;
+    int i = 0;
+    for (; value_at(op, i, &v); i++) {
+        printf("%s%s%s%s%s", i ? ", " : "", v.name, v.many ? ".." : v.optional ? "?" : "", v.changed ? "*" : "",
+               *v.dtype ? " " : "");
+        printf("%s%s%s%s", v.dtype, *v.shape ? " [" : "", v.shape, *v.shape ? "]" : "");
+        if (v.many) break;
+    }
+    return i;
+}
+
+static void write_op(const struct op *op)
+{
+    printf("\n## `%s`\n\n", op->name);
+    for (const char *at = op->about; *at; at++) printf(*at == '*' || *at == '_' ? "\\%c" : "%c", *at);
+    printf(".\n\n```text\n");
+    write_values(op, op_output);
+    printf("\n  = %s(", op->name);
+    write_values(op, op_input);
+    for (const struct param *p = op->attributes; p && p->name; p++) printf(", %s", p->name);
+    printf(")\n```\n");
+    if (op->attributes)
+        printf("\n| attribute | type | default | allowed | unit | meaning |\n|---|---|---|---|---|---|\n");
+    for (const struct param *p = op->attributes; p && p->name; p++) {
+        char value[TEXT] = "", allowed[TEXT];
+        if (!isnan(p->value)) param_default_text(p, value, sizeof value);
+        param_allowed_text(p, allowed, sizeof allowed);
+        printf("| `%s` | %s | %s | %s | %s | ", p->name, param_type_text(p), value, allowed, p->unit);
+        cell(p->help);
+        printf(" |\n");
+    }
+}
+
+static void write_ops(const struct command *const *commands)
+{
+    (void)commands;
+    printf("# Ops\n\nWritten by `sluice reference ops` from what the graph checks nodes with. A module is built of "
+           "these: [extending.md](extending.md).\n\nB sequences, S positions, T = B S tokens, D width, H heads, G "
+           "key and value heads, W the width of a head, E experts,\nK chosen, R rows of experts, V vocabulary, C "
+           "the length of a cache; other letters are that op's. `..` stands for any\nnumber of extents, `|` between "
+           "shapes of different rank.\n\nA value without a dtype is `ACT` (bf16 or float, as the run's precision "
+           "says) or `REAL` (never below float).\n`?`: may be absent. `*`: is changed in place.\n`start` is where "
+           "the document of a token begins in its sequence, `pos` how many positions precede a chunk in "
+           "the\ncaches, in decoding alone.\n");
+    for (int i = 0; op_all[i]; i++) write_op(op_all[i]);
 }
 
 /* ---- types for the Lua language server ---- */
@@ -154,6 +209,8 @@ static void write_types(const struct command *const *commands)
         preset_write_about(e);
         printf("\n");
     }
+    printf("\n---@alias sluice.router_name\n");
+    preset_write_router_names();
     for (int i = 0; i < 2; i++) {
         printf("\n---%s\n---@class sluice.%s_keys\n", entry[i].about, entry[i].name);
         write_fields(entry[i].params, false);
@@ -177,20 +234,20 @@ static void write_types(const struct command *const *commands)
 /* ---- */
 
 static const struct { const char *name; void (*write)(const struct command *const *commands); } parts[] = {
-    { "modules", write_modules }, { "commands", write_commands }, { "lua", write_types },
+    { "modules", write_modules }, { "ops", write_ops }, { "commands", write_commands }, { "lua", write_types },
 };
 
 static enum code run(const struct call *c)
 {
     for (int i = 0; i < COUNT(parts); i++)
         if (!strcmp(c->word[0], parts[i].name)) { parts[i].write(c->commands); return CODE_OK; }
-    return cli_usage(c, "'%s': must be modules, commands or lua", c->word[0]);
+    return cli_usage(c, "'%s': must be modules, ops, commands or lua", c->word[0]);
 }
 
 const struct command command_reference = {
     .name = "reference", .about = "write the reference pages, or the types that editors complete scripts with",
-    .usage = "modules | commands | lua",
+    .usage = "modules | ops | commands | lua",
     .example = "sluice reference modules >docs/modules.md\nsluice reference lua >lua/types/slots.d.lua", .least = 1,
     .most = 1, .run = run,
-    .more = "modules and commands are Markdown; lua is for the Lua language server (LuaLS).",
+    .more = "modules, ops and commands are Markdown; lua is for the Lua language server (LuaLS).",
 };

@@ -108,7 +108,7 @@ static int cannot(struct err *e, const char *path, const char *name)
     return err_set(e, "%s/%s: cannot be removed: %s", path, name, strerror(errno));
 }
 
-/* In two turns, of the folders and of the files. */
+/* In two passes, of the folders and of the files. */
 static int take_entry(int folder, const char *name, const char *path, enum layer layer, bool folders, struct removal *r,
                       struct err *e)
 {

@@ -65,7 +65,9 @@ static void list_slot(enum slot slot, char *out, size_t size)
 /* A bound that no model meets is none. */
 static void list_bounds(const struct param *p, char *out, size_t size)
 {
-    if (p->max >= 1e9) snprintf(out, size, "≥ %.10g", p->min);
+    if (p->max >= 1e9 && p->min <= -1e9) out[0] = 0;
+    else if (p->min == ABOVE_0 && p->max >= 1e9) snprintf(out, size, "> 0");
+    else if (p->max >= 1e9) snprintf(out, size, "≥ %.10g", p->min);
     else snprintf(out, size, "%.10g … %.10g", p->min, p->max);
 }
 

@@ -48,8 +48,8 @@ double status_remaining(struct run *r)
     if (c.rows >= 2) {
         int64_t last = c.rows - 1, first = last - 1 - last / 10;
         if (first < 0) first = 0;
-        double pace = (c.value[last] - c.value[first]) / (double)(c.step[last] - c.step[first]);
-        left = pace * (double)(r->steps - c.step[last]);
+        double step_seconds = (c.value[last] - c.value[first]) / (double)(c.step[last] - c.step[first]);
+        left = step_seconds * (double)(r->steps - c.step[last]);
     }
     curve_free(&c);
     return left > 0 ? left : NAN;
@@ -70,7 +70,7 @@ void status_earlier(const struct runs *runs, FILE *to)
             runs->study->dir);
 }
 
-/* Read before anything is printed of a run: it may turn out to be unreadable. */
+/* Read before anything is printed of a run: it may be unreadable. */
 struct numbers { double loss, primary, seconds, left; };
 
 static struct numbers numbers_of(const struct runs *runs, struct run *r)

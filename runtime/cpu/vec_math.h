@@ -1,4 +1,4 @@
-/* Inner loops of the CPU ops that the compiler turns into vector code. No bit depends on the width of the
+/* Inner loops of the CPU ops that the compiler vectorizes. No bit depends on the width of the
    vectors: functions are plain arithmetic, and sums of a row run in sixteen lanes of double that are
    folded in one fixed order. */
 #ifndef SLUICE_VEC_MATH_H
@@ -92,8 +92,8 @@ static inline double row_exp(real *x, int64_t n, real scale, real shift, real by
 
 static inline real vec_sigmoid(real x) { return 1 / (1 + vec_exp(-x)); }
 
-/* Asks for values in time: rows that lie all over memory in short pieces the processor does not foresee. */
-static inline void row_soon(const struct tensor *t, int64_t at, int64_t n)
+/* Prefetches values: rows that lie all over memory in short pieces the processor does not foresee. */
+static inline void row_prefetch(const struct tensor *t, int64_t at, int64_t n)
 {
     const char *row = (const char *)t->data + (size_t)at * element_bytes(t->format);
     for (size_t i = 0; i < (size_t)n * element_bytes(t->format); i += 64) __builtin_prefetch(row + i);

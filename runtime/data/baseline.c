@@ -5,16 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* before[a]: pairs (a, .); after[b]: pairs (., b) */
-struct counts { uint64_t pairs[256][256], before[256], after[256], all; };
+/* first[a]: pairs (a, .); second[b]: pairs (., b) */
+struct counts { uint64_t pairs[256][256], first[256], second[256], all; };
 
 static void tally(struct counts *n, const struct inputs *b, int64_t tokens)
 {
     for (int64_t i = 0; i < tokens; i++) {
         if (b->weight[i] == 0) continue;
         n->pairs[b->ids[i]][b->target[i]]++;
-        n->before[b->ids[i]]++;
-        n->after[b->target[i]]++;
+        n->first[b->ids[i]]++;
+        n->second[b->target[i]]++;
         n->all++;
     }
 }
@@ -59,8 +59,8 @@ int corpus_baselines(const struct corpus *c, const struct samples *fit, const st
     for (int a = 0; a < 256; a++)
         for (int b = 0; b < 256; b++) {
             double n = (double)held->pairs[a][b];
-            one -= n * log(((double)seen->after[b] + 1) / ((double)seen->all + 256));
-            two -= n * log(((double)seen->pairs[a][b] + 1) / ((double)seen->before[a] + 256));
+            one -= n * log(((double)seen->second[b] + 1) / ((double)seen->all + 256));
+            two -= n * log(((double)seen->pairs[a][b] + 1) / ((double)seen->first[a] + 256));
         }
     double count = (double)held->all;
     free(seen);

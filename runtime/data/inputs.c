@@ -23,8 +23,8 @@ static const char *without_name(const struct packed_file *file, const char *text
     return text + (*text == ' ');
 }
 
-static int take_apart(const struct walk *w, struct packed_file *file, const struct map *m, bool compressed, bool named,
-                      struct err *e)
+static int read_documents(const struct walk *w, struct packed_file *file, const struct map *m, bool compressed,
+                          bool named, struct err *e)
 {
     const char *bytes = (const char *)m->bytes;
     struct documents d = { .walk = w, .file = file, .at = bytes, .end = m->size ? bytes + m->size : bytes };
@@ -60,7 +60,7 @@ static int walk_file(const struct walk *w, const char *path, const struct stat *
     int failed = inflate_map(&m, w->folder, &compressed, &w->made->cause, e) ? err_prefix(e, "%s: ", path) : 0;
     const char *other = failed ? NULL : sniff_other(&m);
     if (other) failed = leave(w, file, named, other, e);
-    else if (!failed) failed = take_apart(w, file, &m, compressed, named, e);
+    else if (!failed) failed = read_documents(w, file, &m, compressed, named, e);
     if (!failed) failed = regular_whole(&m, e);
     regular_unmap(&m);
     return failed;

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int check_apart(const char *path, const struct walk *w, struct err *e)
+static int check_output(const char *path, const struct walk *w, struct err *e)
 {
     struct stat s;
     char *file = xstrdup(path);
@@ -87,7 +87,7 @@ int join_inputs(struct packer *p, const struct walk *w, const char *const *input
         const char *path = opened < n ? inputs[opened] : p->options->held_out_from[opened - n];
         failed = corpus_open(&corpus[opened], path, e);
         if (!failed) failed = check_alike(&corpus[0]->info, &corpus[opened]->info, e);
-        if (!failed) failed = check_apart(path, w, e);
+        if (!failed) failed = check_output(path, w, e);
         packed_add(p->made, path);
     }
     p->made->n_train = n;

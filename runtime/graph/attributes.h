@@ -2,28 +2,40 @@
 #ifndef SLUICE_ATTRIBUTES_H
 #define SLUICE_ATTRIBUTES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum rope_where { ROPE_FIRST, ROPE_LAST, ROPE_PROPORTIONAL };
 enum hash_kind { HASH_MUL32, HASH_MOD };
 /* Whose pairs an expert takes first: token's after token's; all first choices, then all second ones; largest gates. */
 enum priority { PRIORITY_TOKEN, PRIORITY_CHOICE, PRIORITY_GATE };
+enum forced { FORCED_RANDOM, FORCED_UNIFORM, FORCED_CONSTANT };
+struct forced_key_attr { int64_t experts, k, pattern, seed; double skew; };       /* pattern: enum forced */
 struct elementwise_attr { double p, q; };
 struct noise_attr { uint64_t name; int64_t kind, rank, dim[4]; };         /* enum noise_kind; the shape */
 
-/* What attention takes: k and v of the sequence or of caches; pos, sink and rel may be absent.
+/* What attention takes: k and v of the sequence or of caches; pos, sink, rel and index may be absent.
    window, chunk, softcap 0: none. */
 struct node;
 struct attention {
-    struct node *q, *k, *v, *start, *pos, *sink, *rel;
+    struct node *q, *k, *v, *start, *pos, *sink, *rel, *index;
     double scale;
     int64_t window, chunk;
     double softcap;
 };
 struct attention_attr { double scale, softcap; int64_t window, chunk; };
 
+/* What index_topk takes; pos may be absent. window, chunk: as attention's. */
+struct index_topk { struct node *q, *k, *w, *start, *pos; int64_t chosen, window, chunk; bool relu; };
+struct index_topk_attr { int64_t chosen, window, chunk, relu; };
+enum { INDEX_MOST = 4096 };                                 /* keys that an index may name for a token */
+
 struct adamw_attr { double beta1, beta2, eps, decay, rate; };             /* rate multiplies lr */
 struct muon_attr { double momentum, decay, scale; int nesterov, steps; }; /* scale: see optim_muon */
+
+/* What a bias goes by: the sign of what its expert lacks, or how much of the mean; centred: steps sum to 0. */
+enum bias_rule { BIAS_SIGN, BIAS_PROPORTIONAL };
+struct bias_step_attr { double rate, low, high; int64_t rule, centred; };
 
 /* a weight's rows in so many groups, in the order of heads */
 struct clip_heads_attr { double limit, power; int64_t groups; };

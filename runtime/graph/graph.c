@@ -1,5 +1,5 @@
 /* Building a graph: nodes in order of computation, leaves by path, the first error kept. */
-#include "graph.h"
+#include "signature.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -106,30 +106,10 @@ struct node *graph_fail(struct graph *g, const char *format, ...)
     return g->poison;
 }
 
-/* ---- inputs ---- */
-
-bool op_input(const struct op *op, int i, struct op_input *out)
-{
-    const char *at = op->inputs;
-    *out = (struct op_input){ "", false, false, false };
-    for (;; i--) {
-        size_t word = strcspn(at, " "), n = strcspn(at, "?*. ");
-        if (word == 0) return false;
-        bool many = at[n] == '.';
-        if (i == 0 || many) {
-            snprintf(out->name, sizeof out->name, "%.*s", (int)n, at);
-            out->optional = memchr(at + n, '?', word - n) != NULL;
-            out->changed = memchr(at + n, '*', word - n) != NULL;
-            out->many = many;
-            return true;
-        }
-        at += word + (at[word] == ' ');
-    }
-}
-
+/* How many inputs a node has: an op of any number has those that are given. */
 static int inputs_of(const struct op *op, int given)
 {
-    struct op_input in;
+    struct op_value in;
     int n = 0;
     while (op_input(op, n, &in) && !in.many) n++;
     return in.many && given > n ? given : n;
@@ -173,15 +153,6 @@ int node_work(struct node *n, enum dtype dtype, struct shape shape)
     INVARIANT(n->n_work < NODE_WORKS, "%s: more than %d work tensors", n->op->name, NODE_WORKS);
     n->work[n->n_work] = (struct decl){ shape, dtype };
     return n->n_work++;
-}
-
-int node_need(struct node *n, int input, int rank, struct err *e)
-{
-    char text[64];
-    struct op_input in;
-    if (n->in[input]->shape.rank == rank) return 0;
-    op_input(n->op, input, &in);
-    return err_set(e, "%s has shape %s, rank %d is needed", in.name, shape_text(n->in[input]->shape, text), rank);
 }
 
 bool node_wants(const struct node *n, int input)
@@ -237,35 +208,42 @@ static bool is_beyond(const struct graph *g, const struct node *in)
            !(root->op->bridges && root->region < g->region);
 }
 
-/* Whether the inputs are what the op wants; else fails. */
-static bool are_inputs(struct graph *g, const struct op *op, int n, int given, struct node *const *inputs)
+/* Whether the inputs are what the op says; else fails. */
+static bool are_inputs(struct graph *g, const struct op *op, int n, struct node *const *inputs)
 {
-    struct op_input in;
-    if (given > n) graph_fail(g, "%s: %s: inputs are %d, not %d", g->path, op->name, n, given);
+    struct op_value in;
+    struct extents extents = { .has_rest = false };
+    struct err e;
     if (n == 0 && op_input(op, 0, &in)) graph_fail(g, "%s: %s: there are no %s", g->path, op->name, in.name);
+    for (int i = 0; i < n; i++)
+        if (!inputs[i] && op_input(op, i, &in) && !in.optional)
+            graph_fail(g, "%s: %s: input '%s' is missing", g->path, op->name, in.name);
     for (int i = 0; i < n && !g->failed; i++) {
+        if (!inputs[i]) continue;
         op_input(op, i, &in);
-        if (i >= given || !inputs[i]) {
-            if (!in.optional) graph_fail(g, "%s: %s: input '%s' is missing", g->path, op->name, in.name);
-        } else if (is_beyond(g, inputs[i]))
+        if (is_beyond(g, inputs[i]))
             graph_fail(g, "%s: %s: '%s' is %s of another region, which only a carry brings over", g->path, op->name,
                        in.name, inputs[i]->op->name);
+        else if (op_fits(&extents, &in, (struct decl){ inputs[i]->shape, inputs[i]->dtype }, &e) != 0)
+            graph_fail(g, "%s: %s: %s", g->path, op->name, e.text);
     }
     return !g->failed;
 }
 
-struct node *graph_emit_n(struct graph *g, const struct op *op, const void *attr, size_t attr_size, int given,
+struct node *graph_emit_n(struct graph *g, const struct op *op, const void *attr, int given,
                           struct node *const *inputs)
 {
     if (g->failed) return g->poison;
     int n = inputs_of(op, given);
     if (g->fail_at && g->n >= g->fail_at) return graph_fail(g, "%s: %s: asked to fail", g->path, op->name);
-    if (!are_inputs(g, op, n, given, inputs)) return g->poison;
+    if (given > n) return graph_fail(g, "%s: %s: inputs are %d, not %d", g->path, op->name, n, given);
     struct node **in = arena_alloc(g->arena, (size_t)n * sizeof *in);
     for (int i = 0; i < n; i++) in[i] = i < given ? inputs[i] : NULL;
-    struct node *node = append(g, op, attr, attr_size, n, in);
+    if (!are_inputs(g, op, n, in)) return g->poison;
+    struct node *node = append(g, op, attr, op->attr_size, n, in);
     struct err e;
-    if (op->infer(node, &e) != 0) return graph_fail(g, "%s: %s: %s", g->path, op->name, e.text);
+    if (op_knows(op, attr, &e) != 0 || op->infer(node, &e) != 0)
+        return graph_fail(g, "%s: %s: %s", g->path, op->name, e.text);
     return publish(g, node);
 }
 

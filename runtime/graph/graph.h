@@ -23,7 +23,7 @@ enum dtype { DTYPE_ACT, DTYPE_REAL, DTYPE_I32, DTYPE_U8 };
     X(K,        "k", "projection to keys", false, false, false) \
     X(V,        "v", "projection to values", false, false, false) \
     X(OUT,      "out", "projection of attention's heads", false, false, false) \
-    X(GATE,     "gate", "gates of attention's heads", false, false, true) \
+    X(GATE,     "gate", "gates of attention's heads and of shared experts", false, false, true) \
     X(FFN_GATE, "ffn_gate", "gate of a feed-forward, of shared experts or of each expert", false, false, false) \
     X(FFN_UP,   "ffn_up", "its projection up", false, false, false) \
     X(FFN_DOWN, "ffn_down", "its projection down", false, false, false) \
@@ -35,7 +35,9 @@ enum dtype { DTYPE_ACT, DTYPE_REAL, DTYPE_I32, DTYPE_U8 };
     X(GAIN,     "gain", "gains of norms", true, true, false) \
     X(TAPS,     "taps", "short convolutions, of each channel its own", true, false, false) \
     X(SCALAR,   "scalar", "factors on streams, branches and values; offsets; rates of a memory's decay", true, true, \
-      false)
+      false) \
+    X(LATENT_DOWN, "latent_down", "from the model's width to that of routed experts", false, false, false) \
+    X(LATENT_UP, "latent_up", "back from it", false, false, false)
 
 #define ROLE_ENUM(upper, name, about, outside, exempt, real) ROLE_##upper,
 enum role { ROLE_LIST(ROLE_ENUM) ROLE_COUNT };
@@ -59,6 +61,7 @@ struct init {
 
 struct node;
 struct graph;
+struct param;
 
 /* A tensor that an op declares while it infers: an output, something kept for backward, or scratch. */
 struct decl { struct shape shape; enum dtype dtype; };
@@ -70,8 +73,9 @@ enum op_kind { OP_COMPUTE, OP_LEAF, OP_ALIAS };             /* alias: the node i
 
 struct op {
     const char *name;
-    /* their names; "pos?" may be absent (NULL), "w*" is changed in place ("s?*": both), "x.." stands for any number */
-    const char *inputs;
+    const char *about;                                      /* what the outputs are, in one sentence or a few */
+    const char *inputs, *outputs;                           /* "x[T,K] w[N,K] pos?:I32[1]": see graph/signature.h */
+    const struct param *attributes; size_t attr_size;       /* what it knows beside its inputs; NULL: nothing */
     int index;                                              /* OP_<name>, the row of every backend's table */
     enum op_kind kind;
     int (*infer)(struct node *n, struct err *e);            /* declares shape, dtype, out[], save[], work[] */
@@ -90,9 +94,6 @@ struct op {
     unsigned packs;                                         /* bits of the inputs that are read as packed weights */
 };
 
-/* One input as its op declares it. */
-struct op_input { char name[16]; bool optional, changed, many; };
-bool op_input(const struct op *op, int i, struct op_input *out);             /* false: the op has no input i */
 static inline bool op_changes(const struct op *op) { return op->inputs && strchr(op->inputs, '*'); }
 
 /* Whether a set of inputs or outputs has number i. */
@@ -154,7 +155,6 @@ void node_value(struct node *n, enum dtype dtype, struct shape shape);       /* 
 int node_output(struct node *n, enum dtype dtype, struct shape shape);       /* a further output; returns its number */
 int node_save(struct node *n, enum dtype dtype, struct shape shape);         /* kept for backward */
 int node_work(struct node *n, enum dtype dtype, struct shape shape);         /* scratch of forward and of backward */
-int node_need(struct node *n, int input, int rank, struct err *e);           /* 0, or -1: wrong rank */
 
 /* The node in whose memory, as which of its outputs, the value of n lies: n's own, or what it is a view of. */
 struct root { const struct node *node; int output; };
@@ -185,11 +185,10 @@ struct graph *graph_new(struct leaves *leaves);
 void graph_free(struct graph *g);
 
 /* Adds a node. `inputs` are n node pointers, in the order of op->inputs; NULL, or less than all: optional ones that are
-   absent. attr is copied, and hashed by the fingerprint: it has no padding. */
-struct node *graph_emit_n(struct graph *g, const struct op *op, const void *attr, size_t attr_size, int n,
-                          struct node *const *inputs);
-#define graph_emit(g, op, attr, attr_size, ...) \
-    graph_emit_n(g, op, attr, attr_size, COUNT(((struct node *[]){ __VA_ARGS__ })), (struct node *[]){ __VA_ARGS__ })
+   absent. attr, op->attr_size bytes, is copied, and hashed by the fingerprint: it has no padding. */
+struct node *graph_emit_n(struct graph *g, const struct op *op, const void *attr, int n, struct node *const *inputs);
+#define graph_emit(g, op, attr, ...) \
+    graph_emit_n(g, op, attr, COUNT(((struct node *[]){ __VA_ARGS__ })), (struct node *[]){ __VA_ARGS__ })
 struct node *graph_fail(struct graph *g, const char *format, ...) __attribute__((format(printf, 2, 3)));   /* poison */
 
 /* Structural nodes. */

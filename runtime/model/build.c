@@ -90,22 +90,61 @@ struct node *expert_linear(struct build *b, const char *name, enum role role, co
     return grouped_matmul(b->graph, rows, w, d->offsets);                                     /* [R,out] */
 }
 
-struct node *feed_forward(struct build *b, struct pick activation, struct node *u, int64_t width)
+/* A product with a matrix, or of expert rows with one each (d, else NULL), plus a bias. */
+static struct node *projection(struct build *b, struct hidden h, const struct routing *r, const struct dispatched *d,
+                               const char *name, enum role role, struct node *x, int64_t out)
 {
-    struct node *gate = module_traits(activation).gated ? linear(b, "gate", ROLE_FFN_GATE, u, width) : NULL,
-                *up = linear(b, "up", ROLE_FFN_UP, u, width);                                 /* [T,F] */
-    return linear(b, "down", ROLE_FFN_DOWN, activation.module->activation(b, activation, up, gate), b->width);
+    struct graph *g = b->graph;
+    int computed = d ? r->experts - r->idle : 1;
+    double active = d && r->k < r->experts ? (double)r->k / r->experts : 1;
+    struct node *y = d ? expert_linear(b, name, role, d, x, out, computed, active) : linear(b, name, role, x, out);
+    if (!h.bias) return y;
+    struct node *bias = build_weight(b, arena_text(b->arena, "%s.bias", name), ROLE_SCALAR,
+                                     d ? SHAPE(computed, out) : SHAPE(out), init_constant(0));
+    bias->leaf->active = active;
+    return d ? grouped_add_row(g, y, bias, d->offsets) : add_row(g, y, bias);
+}
+
+static struct node *layers_of(struct build *b, struct hidden h, const struct routing *r, const struct dispatched *d,
+                              struct node *u)
+{
+    struct pick act = h.activation;
+    struct node *gate = module_traits(act).gated ? projection(b, h, r, d, "gate", ROLE_FFN_GATE, u, h.width) : NULL,
+                *up = projection(b, h, r, d, "up", ROLE_FFN_UP, u, h.width),                  /* [T,F] or [R,F] */
+                *hidden = act.module->activation(b, act, up, gate);
+    return projection(b, h, r, d, "down", ROLE_FFN_DOWN, hidden, shape_last(u->shape));
+}
+
+struct node *feed_forward(struct build *b, struct hidden h, struct node *u) { return layers_of(b, h, NULL, NULL, u); }
+
+struct node *expert_feed_forward(struct build *b, struct hidden h, const struct routing *r, const struct dispatched *d)
+{
+    return layers_of(b, h, r, d, d->rows);
+}
+
+struct node *build_drop_later(struct build *b, struct node *index, struct node *later)
+{
+    struct graph *g = b->graph;
+    struct node *first = offset(g, scale(g, columns(g, later, 0, 1), 0), 1);                  /* [T,1] */
+    return drop_zero(g, index, concat(g, 2, (struct node *[]){ first, later }));
 }
 
 struct dispatched build_dispatched(struct build *b, struct node *u, struct routing *r)
 {
     struct graph *g = b->graph;
-    struct node *sorted = dispatch(g, r->index, r->experts, r->rows);                         /* offsets [E+1] */
-    r->counts = graph_result(g, sorted, 3);
+    struct node *sorted = dispatch(g, r->index, r->experts - r->idle, r->rows),               /* offsets [E+1] */
+                *counted = r->idle ? dispatch(g, r->index, r->experts, 0) : sorted;
+    r->counts = graph_result(g, counted, 3);
     struct dispatched d = { .offsets = sorted, .order = graph_result(g, sorted, 1),
-                            .place = graph_result(g, sorted, 2) };
-    d.rows = gather(g, u, d.order, d.place);                                                  /* [R,D] */
+                            .inverse = graph_result(g, sorted, 2) };
+    d.rows = gather(g, u, d.order, d.inverse);                                                  /* [R,D] */
     return d;
+}
+
+struct node *build_counts(struct build *b, const struct routing *r)
+{
+    if (r->index == r->chosen) return r->counts;
+    return view(b->graph, count_chosen(b->graph, r->chosen, r->experts, r->experts, 1, false), SHAPE(r->experts));
 }
 
 struct node *build_weight(struct build *b, const char *name, enum role role, struct shape shape, struct init init)
@@ -113,6 +152,12 @@ struct node *build_weight(struct build *b, const char *name, enum role role, str
     struct node *w = weight(b, path_of(b, name, ""), role, shape, init);
     if (role == ROLE_TABLE) w->leaf->active = 1.0 / (double)shape.dim[0];               /* a token looks up one row */
     return w;
+}
+
+struct node *build_made(struct build *b, const char *name)
+{
+    struct leaf *made = leaves_find(b->graph->leaves, path_of(b, name, ".weight"));
+    return made ? graph_leaf(b->graph, made) : NULL;
 }
 
 struct node *build_buffer(struct build *b, const char *name, enum dtype dtype, struct shape shape, double value)
@@ -292,6 +337,18 @@ struct node *build_rate(struct build *b, double lr)
 {
     return graph_control(b->graph, "lr",
                          (struct control){ scheduled, &b->train->schedule, sizeof b->train->schedule, lr });
+}
+
+static double constant_at(const void *conf, double scale, int64_t step, int64_t steps)
+{
+    (void)conf; (void)step; (void)steps;
+    return scale;
+}
+
+struct node *build_constant(struct build *b, double value)
+{
+    return graph_control(b->graph, arena_text(b->arena, "constant.%.17g", value),
+                         (struct control){ constant_at, NULL, 0, value });
 }
 
 struct node *build_moment(struct build *b, const char *which, const struct node *w)

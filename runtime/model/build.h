@@ -46,21 +46,27 @@ struct projector { struct kv (*build)(struct build *b, const void *context, stru
 /* A router's logits as choice and gates see them, REAL [T,E]. std, or std_all where it is the same for all: spread of
    the noise in `choice` where that is normal; else NULL and 0. */
 struct noisy { struct node *choice, *gate, *std; double std_all; };
+/* How a router begins a run: what its logits are multiplied with, REAL [1]; which of the K choices of a token count,
+   REAL [K] of ones and zeros. NULL: nothing, and all of them. beneath_noise: the logits are, before noise is added. */
+struct anneal { struct node *sharpness, *open; bool beneath_noise; };
 struct routing {
     int experts, k;
+    int idle;                                               /* of the experts: the last ones, which compute nothing */
     int64_t rows;                                           /* most pairs that can be chosen; 0: each of `index` */
     struct node *logits;                                    /* REAL [T,E], without noise */
     struct noisy noisy;
-    struct node *score;                                     /* REAL [T,E], unbiased: softmax or sigmoid */
+    struct node *score;                                     /* REAL [T,E], unbiased */
     struct node *share;    /* REAL [T,E], score with rows that sum to 1: P of the balance losses */
     struct node *key;                                       /* REAL [T,E]: what the choice goes by */
     struct node *index, *gate;                              /* I32, REAL [T,K]; -1: no expert */
     struct node *chosen;                                    /* index as it was selected, before any was dropped */
-    struct node *counts;                                    /* I32 [E], set by dispatch */
+    struct node *counts;                                    /* I32 [E], set by dispatch; idle ones too */
+    bool gates_input;                                       /* gates are factors on what experts read, not write */
 };
-struct dispatched { struct node *rows, *offsets, *order, *place; };  /* rows [R,D]; see ops dispatch, gather, combine */
+/* rows [R,D]; see ops dispatch, gather, combine */
+struct dispatched { struct node *rows, *offsets, *order, *inverse; };
 /* What a feed-forward tells what is within it. */
-struct hidden { int64_t width; struct pick activation; };
+struct hidden { int64_t width; struct pick activation; bool bias; };
 /* What updates go by: learning rate and number of the step, REAL [1]; clip: what clip_norm gives, REAL [2]. */
 struct update { struct node *lr, *step, *clip; };
 
@@ -96,12 +102,24 @@ struct node *linear(struct build *b, const char *name, enum role role, struct no
 /* The same for E stacked matrices [E, out, in] over expert rows. active: share of the stack that a token uses. */
 struct node *expert_linear(struct build *b, const char *name, enum role role, const struct dispatched *d,
                            struct node *rows, int64_t out, int experts, double active);
-/* act(u Wg, u Wu) Wd over `width` hidden values, or act(u Wu) Wd where the activation has no gate. [T,D] */
-struct node *feed_forward(struct build *b, struct pick activation, struct node *u, int64_t width);
-/* Rows of u for each pair of r->index that has an expert, sorted by expert; sets r->counts. */
+/* act(u Wg, u Wu) Wd, or act(u Wu) Wd where the activation has no gate, each product with a bias where h says so. */
+struct node *feed_forward(struct build *b, struct hidden h, struct node *u);               /* [T,D] */
+/* The same by the experts of r, each over its rows. [R,W] */
+struct node *expert_feed_forward(struct build *b, struct hidden h, const struct routing *r,
+                                 const struct dispatched *d);
+/* index [T,K] without the choices after the first that have 0 in `later` [T,K-1]. */
+struct node *build_drop_later(struct build *b, struct node *index, struct node *later);
+/* Rows of u for each pair of r->index that has an expert to compute it, sorted by expert; sets r->counts. */
 struct dispatched build_dispatched(struct build *b, struct node *u, struct routing *r);
+/* The factor on gates that sum to 1, those of the k largest of random logits, with which a sum of unlike experts keeps
+   the size of one. score: of a logit, before the sum. */
+double build_unit_scale(int experts, int k, double (*score)(double z));
+/* [E]: how often each expert was chosen in the micro-batch, before any were dropped. After dispatch. */
+struct node *build_counts(struct build *b, const struct routing *r);
 /* A gain vector (ones or zeros), a table, or another weight that is no linear. */
 struct node *build_weight(struct build *b, const char *name, enum role role, struct shape shape, struct init init);
+/* The weight "<b->path>.<name>.weight" that was made before; NULL: there is none. */
+struct node *build_made(struct build *b, const char *name);
 struct node *build_buffer(struct build *b, const char *name, enum dtype dtype, struct shape shape, double value);
 
 /* The model's norm slot. */
@@ -124,8 +142,8 @@ struct node *build_rows(struct build *b, struct node *x);
    none, and it is x itself. */
 struct node *build_present(struct build *b, struct node *x, double value);
 /* REAL noise of the shape of `like` [T,..], drawn anew for each token of each step; NULL outside training, where
-   nothing is noisy. Its bits follow from the run's seed, the token's place in the run, column, path and name: a name is
-   used once at a path. */
+   nothing is noisy. Its bits follow from the run's seed, the token's position in the run, column, path and name: a name
+   is used once at a path. */
 struct node *build_noise(struct build *b, const char *name, struct node *like, enum noise_kind kind);
 /* In decode: writes x [T,..] into a cache buffer and gives the whole of it; otherwise x itself. window: the positions
    that are read back, as a mask gives them; 0: all. */
@@ -162,6 +180,8 @@ void build_token_loss(struct build *b, const char *name, struct node *x, int ahe
 void build_update(struct build *b, void (*run)(struct build *b, void *state, struct update u), void *state);
 /* The control "lr": lr times the schedule's factor of the step. REAL [1]. */
 struct node *build_rate(struct build *b, double lr);
+/* A number as a node, REAL [1]. */
+struct node *build_constant(struct build *b, double value);
 /* An optimizer's `decay` where it is for this weight, else 0; gains: whether it is for gains too. */
 static inline double build_decay(const struct node *w, double decay, bool gains)
 {

@@ -143,7 +143,7 @@ void build_report_losses(struct build *b)
         }
         if (said) continue;
         graph_probe(b->graph, next_token ? "loss" : arena_text(b->arena, "loss_%s", name),
-                    next_token || mtp ? "nat/token" : "", BETTER_LOWER,
+                    next_token || mtp ? "nat/token" : "", o->loss[i].weight < 0 ? BETTER_HIGHER : BETTER_LOWER,
                     next_token ? "cross-entropy of the next token"
                                : arena_text(b->arena, "loss '%s' summed over layers, without its weight", name),
                     n, term);

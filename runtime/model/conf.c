@@ -90,7 +90,7 @@ static void check_picks(const struct param *params, const void *conf, const char
     }
 }
 
-/* Every layer has its turn, and there is one for each turn. */
+/* Every layer stands in the order, and nothing else does. */
 static void check_order(const struct model_conf *conf, struct problems *problems)
 {
     const struct ints *order = &conf->order;

@@ -171,9 +171,9 @@ static void picks_load(struct load *l, const struct param *p, const json_t *json
         const char *name = json_string_value(json_is_object(item) ? json_object_get(item, "module") : item);
         struct pick pick = pick_load(l, p->slot, "", item, name ? arena_text(l->arena, "%s.%s", path, name) : path);
         if (!pick.module || strcmp(pick.module->name, "none") == 0) continue;
-        bool twice = false;
-        for (int k = 0; k < out->n; k++) twice |= out->pick[k].module == pick.module;
-        if (twice) problem_add(l->problems, path, "'%s' is listed twice", name);
+        bool duplicate = false;
+        for (int k = 0; k < out->n; k++) duplicate |= out->pick[k].module == pick.module;
+        if (duplicate) problem_add(l->problems, path, "'%s' is listed twice", name);
         else out->pick[out->n++] = pick;
     }
 }

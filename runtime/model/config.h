@@ -8,6 +8,7 @@
 #define SLUICE_CONFIG_H
 
 #include "base/base.h"
+#include "base/param.h"
 #include <jansson.h>
 
 /* Every slot: its constant and its name in scripts, in the order of documentation. */
@@ -16,8 +17,9 @@
     X(RESIDUAL, "residual") X(MEMORY, "memory") X(BLOCK, "block") X(PLE, "ple") \
     X(ATTENTION, "attention") X(MASK, "mask") X(KV, "kv") \
     X(VALUE, "value") X(QK_NORM, "qk_norm") X(GATE, "gate") X(FFN, "ffn") X(ACTIVATION, "activation") \
-    X(ROUTER, "router") X(NOISE, "noise") X(SELECT, "select") X(BALANCE, "balance") X(DISPATCH, "dispatch") \
-    X(SHARED, "shared") X(HEAD, "head") X(MTP, "mtp") X(OPTIM, "optim") X(SCHEDULE, "schedule") X(AVERAGE, "average")
+    X(ROUTER, "router") X(LOGITS, "logits") X(ANNEAL, "anneal") X(NOISE, "noise") X(SELECT, "select") \
+    X(BALANCE, "balance") X(DISPATCH, "dispatch") X(LATENT, "latent") X(SHARED, "shared") X(HEAD, "head") \
+    X(MTP, "mtp") X(OPTIM, "optim") X(SCHEDULE, "schedule") X(AVERAGE, "average")
 
 #define SLOT_ENUM(upper, name) SLOT_##upper,
 enum slot { SLOT_LIST(SLOT_ENUM) SLOT_COUNT };
@@ -27,45 +29,6 @@ struct module;
 struct pick { const struct module *module; void *conf; };             /* what fills a slot */
 struct picks { int n; struct pick *pick; };                           /* a list, or one for each layer */
 struct ints { int n; int *value; };
-
-enum param_type {
-    PARAM_INT,          /* field int */
-    PARAM_REAL,         /* double */
-    PARAM_BOOL,         /* int 0/1; JSON true/false */
-    PARAM_CHOICE,       /* int, index into the words of `choices` */
-    PARAM_INTS,         /* struct ints: a list of integers, each within min..max */
-    PARAM_SLOT,         /* struct pick */
-    PARAM_SLOTS,        /* struct picks: any number of modules */
-    PARAM_LAYERS        /* struct picks: one for each layer */
-};
-
-struct param {
-    const char *name; enum param_type type; size_t offset;
-    double value, min, max;                                           /* default and inclusive range */
-    const char *choices;                                    /* words separated by spaces; the first is no default */
-    const char *unit, *help;
-    enum slot slot; const char *module;    /* of slots: which, and the default module ("" for an empty list) */
-    bool optional;                                          /* of a real: 0 is "off" */
-};
-
-#define INT(type, field, def, low, high, unit, help) \
-    { #field, PARAM_INT, offsetof(type, field), def, low, high, NULL, unit, help, 0, NULL, false }
-#define REAL(type, field, def, low, high, unit, help) \
-    { #field, PARAM_REAL, offsetof(type, field), def, low, high, NULL, unit, help, 0, NULL, false }
-#define OPTIONAL(type, field, def, high, unit, help) /* a real that is 0 where it is off */ \
-    { #field, PARAM_REAL, offsetof(type, field), def, 0, high, NULL, unit, help, 0, NULL, true }
-#define BOOL(type, field, def, help) \
-    { #field, PARAM_BOOL, offsetof(type, field), def, 0, 1, NULL, "", help, 0, NULL, false }
-#define CHOICE(type, field, def, words, help) \
-    { #field, PARAM_CHOICE, offsetof(type, field), def, 0, 0, words, "", help, 0, NULL, false }
-#define INTS(type, field, low, high, help) \
-    { #field, PARAM_INTS, offsetof(type, field), 0, low, high, NULL, "", help, 0, NULL, false }
-#define SLOT(type, field, which, def, help) \
-    { #field, PARAM_SLOT, offsetof(type, field), 0, 0, 0, NULL, "", help, which, def, false }
-#define SLOTS(type, field, which, help) \
-    { #field, PARAM_SLOTS, offsetof(type, field), 0, 0, 0, NULL, "", help, which, "", false }
-#define LAYERS(type, field, which, def, help) \
-    { #field, PARAM_LAYERS, offsetof(type, field), 0, 0, 0, NULL, "", help, which, def, false }
 
 struct schema { const char *name, *about; size_t size; const struct param *params; };
 

@@ -14,15 +14,20 @@ struct traits {
     int streams;                                            /* residual: how many it keeps; 0: one */
     bool gated;                                             /* activation: it has a second operand */
     int heads, kv_heads, qk_dim, v_dim;                     /* attention: numbers of heads, their widths */
-    int rotated;                                            /* of a head, what positions turn; 0: none */
+    int rotated;                                            /* of a head, what positions rotate; 0: none */
     int window;                                             /* mask: as struct mask */
     bool normed_q, normed_k;                                /* qk_norm: queries, keys have no length of their own */
     bool others_keys;                                       /* kv: keys may be another layer's */
     int top_k; bool gates_sum_to_one;                       /* router */
-    bool uneven, keyless;    /* select, dispatch: a token may have more or fewer than top_k; the key decides nothing */
+    bool uneven;    /* anneal, select, dispatch: a token may have more or fewer than top_k */
+    bool keyless;                                           /* select: the key decides nothing */
     bool normal_noise, of_choice;    /* noise: normal, and struct noisy tells its spread; gates have none of it */
     bool largest_keys;    /* select: of each token the top_k largest keys, whatever other tokens have */
+    int groups, group_limit;    /* select: runs of experts, and how many of them a token may go to; 0: no groups */
     bool asks_noise;    /* balance: how likely another draw of normal noise had changed the choice */
+    bool by_groups;    /* shared: goes by groups of the experts that a token chose */
+    bool alone;    /* balance: keeps the load even by the logits that choose, and beside no other rule */
+    int expert_groups;    /* balance: equal groups that experts are divided into; 0, 1: none */
     int mtp_blocks;                                         /* blocks that MTP adds */
     double lr; int warmup, averages_from;                   /* optimizer, schedule, average: as set */
 };
@@ -62,21 +67,32 @@ struct module {
         struct node *(*activation)(struct build *b, struct pick self, struct node *up,
                                    struct node *gate);      /* gate: NULL unless its trait is gated */
         struct routing (*router)(struct build *b, struct pick self, struct node *u, int experts, struct picks balance);
+        struct node *(*logits)(struct build *b, struct pick self, struct node *u, int experts);    /* REAL [T,E] */
         struct {
             void (*balance)(struct build *b, struct pick self, const struct routing *r);    /* losses, state updates */
             /* optional: changes the selection key */
-            struct node *(*balance_key)(struct build *b, struct pick self, struct node *key);
+            struct node *(*balance_key)(struct build *b, struct pick self, const struct routing *r);
         };
+        /* optional; in training alone. k: top_k of the router */
+        struct anneal (*anneal)(struct build *b, struct pick self, int k);
         struct {                                            /* both optional; outside training nothing is noisy */
             struct noisy (*noise)(struct build *b, struct pick self, struct node *u, struct node *logits);
             /* what the router reads for u [T,D] */
             struct node *(*noise_input)(struct build *b, struct pick self, struct node *u);
         };
-        void         (*select)(struct build *b, struct pick self, struct routing *r);      /* sets index, rows */
+        struct {
+            void (*select)(struct build *b, struct pick self, struct routing *r);           /* sets index, rows */
+            /* optional: drops from index, by gates before `scale` */
+            void (*thin)(struct build *b, struct pick self, struct routing *r);
+        };
         struct dispatched (*dispatch)(struct build *b, struct pick self, struct node *u, struct routing *r);
+        struct {                                            /* both optional: around routed experts, [T,D] <-> [T,L] */
+            struct node *(*latent_in)(struct build *b, struct pick self, struct node *u);
+            struct node *(*latent_out)(struct build *b, struct pick self, struct node *routed);
+        };
         /* routed + shared(u) */
-        struct node *(*shared)(struct build *b, struct pick self, struct node *u, struct hidden expert,
-                               struct node *routed);
+        struct node *(*shared)(struct build *b, struct pick self, struct node *u, const struct routing *r,
+                               struct hidden expert, struct node *routed);
         void         (*head)(struct build *b, struct pick self, struct node *h);
         void         (*mtp)(struct build *b, struct pick self, struct node *h, struct node *head_weight);
         /* one weight's update, REAL [2] as op adamw's */

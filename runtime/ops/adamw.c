@@ -5,13 +5,6 @@
 
 enum { BLOCK = 8192, SPAN = 65536 };                        /* values of a block of an update, and of the norm */
 
-static int need_reals(const struct node *n, struct err *e)
-{
-    for (int i = 0; i < n->n_in; i++)
-        if (n->in[i] && n->in[i]->dtype != DTYPE_REAL) return err_set(e, "input %d must be REAL", i);
-    return 0;
-}
-
 /* Room for the blocks' parts of sums. */
 static double *parts(const struct tensor *t) { return t->data; }
 
@@ -27,20 +20,12 @@ enum { W, GRAD, M, V, LR, STEP, CLIP };
 VERB struct node *adamw(struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *v,
                         struct node *lr, struct node *step, struct node *clip, struct adamw_attr a)
 {
-    return graph_emit(g, &op_adamw, &a, sizeof a, w, grad, m, v, lr, step, clip);
+    return graph_emit(g, &op_adamw, &a, w, grad, m, v, lr, step, clip);
 }
 
 static int adamw_infer(struct node *n, struct err *e)
 {
-    char w[64], other[64];
-    if (need_reals(n, e) != 0) return -1;
-    for (int i = GRAD; i <= V; i++)
-        if (!shape_equal(n->in[i]->shape, n->in[W]->shape))
-            return err_set(e, "input %d has shape %s, the weight %s", i, shape_text(n->in[i]->shape, other),
-                           shape_text(n->in[W]->shape, w));
-    if (shape_count(n->in[LR]->shape) != 1 || shape_count(n->in[STEP]->shape) != 1 ||
-        shape_count(n->in[CLIP]->shape) != 2)
-        return err_set(e, "wants one rate, one step and the two values of clip_norm");
+    (void)e;
     node_value(n, DTYPE_REAL, SHAPE(2));
     work_parts(n, 2 * blocks_of(shape_count(n->in[W]->shape), BLOCK));
     return 0;
@@ -109,18 +94,28 @@ static void adamw_forward(const struct args *a)
 }
 
 KERNELS(adamw) = { adamw_forward, NULL, NULL };
-OP(adamw, .inputs = "w* grad m* v* lr step clip", .infer = adamw_infer);
+
+ATTRIBUTES(adamw, struct adamw_attr,
+    REAL(struct adamw_attr, beta1, NEEDED, 0, 1, "", "decay of m"),
+    REAL(struct adamw_attr, beta2, NEEDED, 0, 1, "", "decay of v"),
+    REAL(struct adamw_attr, eps, NEEDED, 0, HUGE_VAL, "", "beside the root of v"),
+    REAL(struct adamw_attr, decay, NEEDED, 0, HUGE_VAL, "", "of w, times lr"),
+    REAL(struct adamw_attr, rate, NEEDED, 0, HUGE_VAL, "", "factor on lr"));
+OP(adamw, .inputs = "w*:REAL[..] grad:REAL[..] m*:REAL[..] v*:REAL[..] lr:REAL[1] step:REAL[1] clip:REAL[2]",
+   .outputs = "change:REAL[2]",
+   .about = "AdamW; step: its number, from 1; clip: of clip_norm. Sums of squares of the change and of w before",
+   ATTR(adamw), .infer = adamw_infer);
 
 /* ---- global_norm: the L2 norm of all gradients as one vector ---- */
 
 VERB struct node *global_norm(struct graph *g, int n, struct node *const *grads)
 {
-    return graph_emit_n(g, &op_global_norm, NULL, 0, n, grads);
+    return graph_emit_n(g, &op_global_norm, NULL, n, grads);
 }
 
 static int global_norm_infer(struct node *n, struct err *e)
 {
-    if (need_reals(n, e) != 0) return -1;
+    (void)e;
     int64_t count = 0;
     for (int i = 0; i < n->n_in; i++) count += shape_count(n->in[i]->shape);
     node_value(n, DTYPE_REAL, SHAPE(1));
@@ -159,23 +154,23 @@ static void global_norm_forward(const struct args *a)
 }
 
 KERNELS(global_norm) = { global_norm_forward, NULL, NULL };
-OP(global_norm, .inputs = "grads..", .infer = global_norm_infer);
+OP(global_norm, .inputs = "grads..:REAL",
+   .outputs = "norm:REAL[1]",
+   .about = "L2 norm of all gradients as one vector, accumulated in double",
+   .infer = global_norm_infer);
 
 /* ---- clip_norm: a factor on gradients, and whether to go at all ---- */
 
+struct clip_norm_attr { double most; };
+
 VERB struct node *clip_norm(struct graph *g, struct node *norm, struct node *targets, double most)
 {
-    return graph_emit(g, &op_clip_norm, &most, sizeof most, norm, targets);
+    return graph_emit(g, &op_clip_norm, &most, norm, targets);
 }
 
 static int clip_norm_infer(struct node *n, struct err *e)
 {
-    double most = *(const double *)n->attr;
-    if (need_reals(n, e) != 0) return -1;
-    for (int i = 0; i < n->n_in; i++)
-        if (n->in[i] && shape_count(n->in[i]->shape) != 1)
-            return err_set(e, "wants one norm and one number of targets");
-    if (!(most >= 0)) return err_set(e, "the largest norm is %g, it must be 0 (no clipping) or more", most);
+    (void)e;
     node_value(n, DTYPE_REAL, SHAPE(2));
     return 0;
 }
@@ -189,20 +184,25 @@ static void clip_norm_forward(const struct args *a)
 }
 
 KERNELS(clip_norm) = { clip_norm_forward, NULL, NULL };
-OP(clip_norm, .inputs = "norm targets?", .infer = clip_norm_infer);
+
+ATTRIBUTES(clip_norm, struct clip_norm_attr,
+    REAL(struct clip_norm_attr, most, 0, 0, HUGE_VAL, "", "the largest norm; 0: no clipping"));
+OP(clip_norm, .inputs = "norm:REAL[1] targets?:REAL[1]",
+   .outputs = "clip:REAL[2]",
+   .about = "the factor on gradients, min(1, most / (norm + 1e-6)); and 1 if norm is finite and there are targets, "
+          "else 0: the step is skipped, nothing changes",
+   ATTR(clip_norm), .infer = clip_norm_infer);
 
 /* ---- update_ratio: length of all changes over length of all weights; 0 for a skipped step ---- */
 
 VERB struct node *update_ratio(struct graph *g, int n, struct node *const *changes)
 {
-    return graph_emit_n(g, &op_update_ratio, NULL, 0, n, changes);
+    return graph_emit_n(g, &op_update_ratio, NULL, n, changes);
 }
 
 static int update_ratio_infer(struct node *n, struct err *e)
 {
-    if (need_reals(n, e) != 0) return -1;
-    for (int i = 0; i < n->n_in; i++)
-        if (shape_count(n->in[i]->shape) != 2) return err_set(e, "input %d is not what an update gives", i);
+    (void)e;
     node_value(n, DTYPE_REAL, SHAPE(1));
     return 0;
 }
@@ -218,4 +218,7 @@ static void update_ratio_forward(const struct args *a)
 }
 
 KERNELS(update_ratio) = { update_ratio_forward, NULL, NULL };
-OP(update_ratio, .inputs = "changes..", .infer = update_ratio_infer);
+OP(update_ratio, .inputs = "changes..:REAL[2]",
+   .outputs = "ratio:REAL[1]",
+   .about = "sqrt(sum of changes[i][0] / sum of changes[i][1]), 0 for a skipped step",
+   .infer = update_ratio_infer);

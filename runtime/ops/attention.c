@@ -1,10 +1,10 @@
 /* Causal attention over blocks of queries and keys; scores live in a block only. o_i = sum_j p_ij v_j with
-   p_i = softmax of scale q_i.k_j over the keys j with start_i <= j <= i and j > i - window; a bias, a cap, a sink and
-   chunks change that as ops.h says. The maximum and the sum of a row are carried from block to block of keys (Milakov &
-   Gimelshein 2018); backward makes p anew from the log-sum-exp, of which a sink is part (Dao 2022). Query head h reads
-   key head h / (H/G), and a block holds queries of all heads that share a key head. */
+   p_i = softmax of scale q_i.k_j over the keys j with start_i <= j <= i and j > i - window; a bias, a cap, a sink,
+   chunks and an index change that as ops.h says. The maximum and the sum of a row are carried from block to block of
+   keys (Milakov & Gimelshein 2018); backward makes p anew from the log-sum-exp, of which a sink is part (Dao 2022).
+   Query head h reads key head h / (H/G), and a block holds queries of all heads that share a key head. */
 #include "op.h"
-#include "cpu/isa/attend_few.h"
+#include "cpu/isa/attend_index.h"
 #include "cpu/isa/attend_sink.h"
 
 enum { WIDEST = 1024, TASKS = 8 };
@@ -12,85 +12,51 @@ enum { WIDEST = 1024, TASKS = 8 };
 VERB struct node *attention(struct graph *g, struct attention a)
 {
     struct attention_attr at = { a.scale, a.softcap, a.window, a.chunk };
-    return graph_emit(g, &op_attention, &at, sizeof at, a.q, a.k, a.v, a.start, a.pos, a.sink, a.rel);
-}
-
-/* The optional inputs and the attributes. */
-static int check_extras(const struct node *n, struct err *e)
-{
-    const struct attention_attr *at = n->attr;
-    const struct node *sink = n->in[SINK], *rel = n->in[REL];
-    struct shape q = n->in[Q]->shape;
-    char text[64];
-    if (sink && (sink->dtype != DTYPE_REAL ||
-                 (!shape_equal(sink->shape, SHAPE(q.dim[1])) && !shape_equal(sink->shape, SHAPE(q.dim[0], q.dim[1])))))
-        return err_set(e, "sink %s must be REAL, one for each of the %lld heads or for each of them at each token",
-                       shape_text(sink->shape, text), (long long)q.dim[1]);
-    if (rel && (rel->dtype > DTYPE_REAL || rel->shape.rank != 3 || rel->shape.dim[0] != q.dim[0] ||
-                rel->shape.dim[1] != q.dim[1]))
-        return err_set(e, "rel %s must be ACT or REAL [T,H,R], as many tokens and heads as the queries",
-                       shape_text(rel->shape, text));
-    if (!(at->scale > 0)) return err_set(e, "scale = %g, it must be positive", at->scale);
-    if (at->window < 0)
-        return err_set(e, "window = %lld, it must be 0 (all of the past) or more", (long long)at->window);
-    if (at->chunk < 0) return err_set(e, "chunk = %lld, it must be 0 (no chunks) or more", (long long)at->chunk);
-    if (!(at->softcap >= 0)) return err_set(e, "softcap = %g, it must be 0 (none) or positive", at->softcap);
-    return 0;
+    return graph_emit(g, &op_attention, &at, a.q, a.k, a.v, a.start, a.pos, a.sink, a.rel, a.index);
 }
 
 static int infer(struct node *n, struct err *e)
 {
     char text[64], other[64];
-    if (node_need(n, Q, 3, e) != 0 || node_need(n, START, 2, e) != 0) return -1;
     struct shape q = n->in[Q]->shape, k = n->in[K]->shape, v = n->in[V]->shape, start = n->in[START]->shape;
-    bool cached = n->in[POS];
-    for (int i = Q; i <= V; i++)
-        if (n->in[i]->dtype != DTYPE_ACT && n->in[i]->dtype != DTYPE_REAL)
-            return err_set(e, "input %d must be ACT or REAL", i);
+    bool cached = n->in[POS], named = n->in[INDEX];
     if (k.rank != (cached ? 4 : 3) || v.rank != k.rank)
         return err_set(e, "keys %s and values %s must be %s", shape_text(k, text), shape_text(v, other),
                        cached ? "[B,C,G,W]" : "[T,G,W]");
     int64_t groups = k.dim[k.rank - 2], rows = shape_count(k) / (groups * shape_last(k));
-    if (v.dim[v.rank - 2] != groups || shape_count(v) != rows * groups * shape_last(v))
-        return err_set(e, "keys %s and values %s differ in more than their width", shape_text(k, text),
-                       shape_text(v, other));
-    if (shape_last(k) != q.dim[2])
-        return err_set(e, "queries %s and keys %s differ in width", shape_text(q, text), shape_text(k, other));
     if (q.dim[1] % groups != 0)
         return err_set(e, "%lld query heads cannot share %lld key heads evenly", (long long)q.dim[1],
                        (long long)groups);
     if (q.dim[2] > WIDEST || shape_last(v) > WIDEST) return err_set(e, "heads are at most %d wide", WIDEST);
-    if (n->in[START]->dtype != DTYPE_I32 || shape_count(start) != q.dim[0])
-        return err_set(e, "start %s must be I32, one for each of the %lld queries", shape_text(start, text),
-                       (long long)q.dim[0]);
-    if (cached && (n->in[POS]->dtype != DTYPE_I32 || shape_count(n->in[POS]->shape) != 1))
-        return err_set(e, "pos must be I32 [1]");
-    if (cached ? k.dim[0] != start.dim[0] || k.dim[1] < start.dim[1] : rows != q.dim[0])
-        return err_set(e, "keys %s do not fit start %s", shape_text(k, text), shape_text(start, other));
-    if (check_extras(n, e) != 0) return -1;
+    if (named && n->in[INDEX]->shape.dim[1] > INDEX_MOST)
+        return err_set(e, "index %s: of a token at most %d keys are named", shape_text(n->in[INDEX]->shape, text),
+                       INDEX_MOST);
+    if (cached && k.dim[1] < start.dim[1])
+        return err_set(e, "keys %s have no room for start %s", shape_text(k, text), shape_text(start, other));
     node_value(n, n->in[Q]->dtype, SHAPE(q.dim[0], q.dim[1], shape_last(v)));
     node_output(n, DTYPE_REAL, SHAPE(q.dim[1]));
-    if (n->in[SINK]) node_output(n, DTYPE_REAL, SHAPE(q.dim[1]));
+    if (n->in[SINK] || named) node_output(n, DTYPE_REAL, SHAPE(q.dim[1]));
+    if (named) node_output(n, DTYPE_REAL, n->in[INDEX]->shape);
     node_save(n, DTYPE_REAL, SHAPE(q.dim[0], q.dim[1]));
     int64_t heads = start.dim[0] * groups, blocks = blocks_of(start.dim[1] * (q.dim[1] / groups), QUERIES),
             parts = blocks_of(TASKS, heads);
     int64_t keys = rows / start.dim[0], wide = padded(q.dim[2]), value_wide = padded(shape_last(v));
-    node_work(n, DTYPE_REAL, SHAPE(start.dim[0] * blocks, q.dim[1]));
+    int64_t most = named ? start.dim[1] : blocks;
+    node_work(n, DTYPE_REAL, SHAPE(named ? blocks_of(q.dim[0], TOKENS) : start.dim[0] * blocks, q.dim[1]));
+    node_work(n, DTYPE_REAL, SHAPE(parts < most ? parts : most, heads, keys, wide + value_wide));
+    if (named) return 0;                                    /* keys and values are read where they lie */
     node_work(n, DTYPE_REAL, SHAPE(heads, keys, wide));
     node_work(n, DTYPE_REAL, SHAPE(heads, keys, value_wide));
-    node_work(n, DTYPE_REAL, SHAPE(parts < blocks ? parts : blocks, heads, keys, wide + value_wide));
     return 0;
 }
 
-/* A query sees S/2 keys on average, or window - window (window-1) / 2S; two products with each. A chunk is as a
-   sequence of its own. */
+/* Two products with each key; with an index, of as many as that names. */
 static void cost(const struct node *n, struct cost *c)
 {
     const struct attention_attr *at = n->attr;
     struct shape k = n->in[K]->shape;
     int64_t all = k.rank == 4 ? k.dim[1] : n->in[START]->shape.dim[1];
-    double seq = (double)(at->chunk && at->chunk < all ? at->chunk : all), window = (double)at->window, seen = seq / 2;
-    if (window > 0 && window < seq) seen = window - window * (window - 1) / (2 * seq);
+    double seen = n->in[INDEX] ? (double)n->in[INDEX]->shape.dim[1] : mean_keys(all, at->window, at->chunk);
     c->flops = 2 * seen * (double)n->in[Q]->shape.dim[0] * (double)n->in[Q]->shape.dim[1] *
                (double)(shape_last(k) + shape_last(n->in[V]->shape));
 }
@@ -133,7 +99,7 @@ static void forward_block(const struct args *a, const struct sizes *s, int64_t h
     shares(a, s, &q, &r, rescale);
     for (int64_t w = 0; w < s->value_wide; w++)
         for (int i = 0; i < QUERIES; i++) o[w * QUERIES + i] *= rescale[i];
-    turn(s->value_wide, QUERIES, o, rows);
+    transpose_matrix(s->value_wide, QUERIES, o, rows);
     finish(a, s, &q, rows, &r);
 }
 
@@ -160,21 +126,23 @@ static void forward_parts(const struct args *a, int64_t from, int64_t to)
 static void forward_heads(const struct args *a, int64_t from, int64_t to)
 {
     struct sizes s = sizes_of(a);
-    for (int64_t head = from; head < to; head++) forward_few(a, &s, head);
+    for (int64_t head = from; head < to; head++) forward_decode(a, &s, head);
 }
 
 static void forward(const struct args *a)
 {
     struct sizes s = sizes_of(a);
-    if (s.seq * s.share <= FEW) each(a, s.batch * s.groups, 1, forward_heads);
+    if (a->in[INDEX].data) each(a, s.batch * s.seq, TOKENS, forward_tokens);
+    else if (s.seq * s.share <= DECODE_QUERIES) each(a, s.batch * s.groups, 1, forward_heads);
     else each_part(a, &s, forward_parts);
     for (int64_t h = 0; h < s.heads; h++) {
         real most = -INFINITY;
-        for (int64_t i = 0; i < s.batch * s.blocks; i++)
+        for (int64_t i = 0; i < a->work[TOPS].shape.dim[0]; i++)
             most = larger_number(most, reals(&a->work[TOPS])[i * s.heads + h]);
         reals(&a->out[LOGIT_MAX])[h] = most;
     }
     if (a->in[SINK].data) each(a, s.heads, 1, sink_masses);
+    else if (a->in[INDEX].data) memset(a->out[SINK_MASS].data, 0, (size_t)s.heads * sizeof(real));
 }
 
 /* p = 2^(s - lse);  dv += p^T do;  dp = do v^T;  ds = p (dp - mean);  dk += ds^T q;  dq = ds k, where s is scale
@@ -209,7 +177,7 @@ static void backward_block(const struct args *a, const struct sizes *s, int64_t 
         if (a->din[Q].data) collect(n, s->wide, jump, packed(a, s, KEYS, head, j), ds, dq);
     }
     if (!a->din[Q].data) return;
-    turn(s->wide, QUERIES, dq, other);
+    transpose_matrix(s->wide, QUERIES, dq, other);
     write_rows(&a->din[Q], &q, s->width, a->beta[Q], s->scale / LOG2E, other);
 }
 
@@ -230,7 +198,7 @@ static void fold_heads(const struct args *a, int64_t from, int64_t to)
             struct keys keys = keys_of(a, &s, which, head);
             const real *sum = sums(a, &s, 0, head) + (which == V ? s.keys * s.wide : 0), zero[WIDEST] = { 0 };
             for (int64_t j = 0; t->data && j < s.keys; j++, keys.first += keys.step, sum += padded(keys.width)) {
-                soon_row(t, keys.first + AHEAD * keys.step, keys.width);
+                row_prefetch(t, keys.first + AHEAD * keys.step, keys.width);
                 add_rows(t, keys.first, keys.width, a->beta[which], which == K ? 1 / LOG2E : 1, j < s.seen ? sum : zero,
                          next, j < s.seen ? s.parts : 1);
             }
@@ -252,15 +220,47 @@ static void backward_parts(const struct args *a, int64_t from, int64_t to)
     }
 }
 
+/* The same with an index: a part has every so many tokens. */
+static void backward_named_parts(const struct args *a, int64_t from, int64_t to)
+{
+    struct sizes s = sizes_of(a);
+    for (int64_t at = from; at < to; at++) {
+        int64_t part = at % s.parts, head = at / s.parts, batch = head / s.groups;
+        real *dk = sums(a, &s, part, head), *dv = dk + s.keys * s.wide;
+        memset(dk, 0, (size_t)(s.seen * s.wide) * sizeof *dk);
+        memset(dv, 0, (size_t)(s.seen * s.value_wide) * sizeof *dv);
+        for (int64_t t = part; t < s.seq; t += s.parts) backward_token(a, &s, head, batch * s.seq + t, dk, dv);
+        if (s.parts == 1) fold_heads(a, head, head + 1);
+    }
+}
+
 static void backward(const struct args *a)
 {
     struct sizes s = sizes_of(a);
-    each_part(a, &s, backward_parts);
+    if (a->in[INDEX].data) each(a, s.batch * s.groups * s.parts, 1, backward_named_parts);
+    else each_part(a, &s, backward_parts);
     if (s.parts > 1) each(a, s.batch * s.groups, 1, fold_heads);
     if (a->din[SINK].data) sink_backward(a);
 }
 
 KERNELS(attention) = { forward, backward, NULL };
-OP(attention, .inputs = "q k v start pos? sink? rel?", .infer = infer, .cost = cost, .gradient = true,
-   .no_grad_out = 1u << LOGIT_MAX | 1u << SINK_MASS,
-   .reads_in = 1u << Q | 1u << K | 1u << V | 1u << START | 1u << POS | 1u << SINK | 1u << REL, .reads_out = 1u << O);
+
+ATTRIBUTES(attention, struct attention_attr,
+    REAL(struct attention_attr, scale, NEEDED, ABOVE_0, HUGE_VAL, "", "factor on q.k"),
+    REAL(struct attention_attr, softcap, 0, 0, HUGE_VAL, "", "largest logit; 0: no cap"),
+    INT(struct attention_attr, window, 0, 0, INT32_MAX, "tokens", "how far back a token sees, itself included; 0: all"),
+    INT(struct attention_attr, chunk, 0, 0, INT32_MAX, "tokens", "length of the chunks of a document; 0: none"));
+OP(attention, .inputs = "q[T,H,W] k[T,G,W|B,C,G,W] v[T,G,V|B,C,G,V] start:I32[B,S] pos?:I32[1] "
+             "sink?:REAL[H|T,H] rel?[T,H,R] index?:I32[T,X]",
+   .outputs = "o[T,H,V] logit_max:REAL[H] sink_mass:REAL[H] mass:REAL[T,X]",
+   .about = "softmax(z) v, with logits z = scale q.k + rel[t,h,d] where the distance d = t - s is below R, then "
+          "softcap tanh(z / softcap), over the keys s that token t sees: 0 <= d < window, both of one document and "
+          "there of one chunk, and index[t] names s; and over sink, which has no value. k and v: of the sequence, or "
+          "caches. index: positions in the sequence; one that is not seen otherwise, as -1, is passed over, and a key "
+          "that is named twice counts as two. logit_max: of z seen, before the cap. sink_mass, where there is a sink "
+          "or an index: the sink's mean share. mass, where there is an index: the shares of its keys, summed over "
+          "heads. Who sees nothing, as when its document begins after it, is 0",
+   ATTR(attention), .infer = infer, .cost = cost, .gradient = true,
+   .no_grad_out = 1u << LOGIT_MAX | 1u << SINK_MASS | 1u << MASS,
+   .reads_in = 1u << Q | 1u << K | 1u << V | 1u << START | 1u << POS | 1u << SINK | 1u << REL | 1u << INDEX,
+   .reads_out = 1u << O);

@@ -49,7 +49,7 @@ static bool takes(struct nth *nth, word w) { return w > nth->word || (w == nth->
 static int need_groups(const struct node *n, int64_t groups, struct err *e)
 {
     int64_t tokens = n->in[0]->shape.dim[0];
-    if (groups >= 1 && tokens % groups == 0) return 0;
+    if (tokens % groups == 0) return 0;
     return err_set(e, "%lld tokens cannot be divided into %lld groups", (long long)tokens, (long long)groups);
 }
 
@@ -61,16 +61,15 @@ struct choice { int64_t groups, c; };
 VERB struct node *topk_columns(struct graph *g, struct node *key, int64_t groups, int64_t c)
 {
     struct choice a = { groups, c };
-    return graph_emit(g, &op_topk_columns, &a, sizeof a, key);
+    return graph_emit(g, &op_topk_columns, &a, key);
 }
 
 static int choice_infer(struct node *n, struct err *e)
 {
     const struct choice *at = n->attr;
-    if (node_need(n, 0, 2, e) != 0 || need_groups(n, at->groups, e) != 0) return -1;
+    if (need_groups(n, at->groups, e) != 0) return -1;
     int64_t tokens = n->in[0]->shape.dim[0] / at->groups, experts = n->in[0]->shape.dim[1];
-    if (n->in[0]->dtype != DTYPE_REAL) return err_set(e, "keys must be REAL");
-    if (at->c < 1 || at->c > tokens)
+    if (at->c > tokens)
         return err_set(e, "c = %lld, there are %lld tokens to choose from", (long long)at->c, (long long)tokens);
     node_value(n, DTYPE_I32, n->in[0]->shape);
     node_output(n, DTYPE_REAL, SHAPE(experts));             /* threshold */
@@ -124,40 +123,33 @@ static void choice_forward(const struct args *a)
 }
 
 KERNELS(topk_columns) = { choice_forward, NULL, NULL };
-OP(topk_columns, .inputs = "key", .infer = choice_infer);
+
+ATTRIBUTES(topk_columns, struct choice,
+    INT(struct choice, groups, NEEDED, 1, INT32_MAX, "", "of tokens, each chosen from by itself"),
+    INT(struct choice, c, NEEDED, 1, INT32_MAX, "tokens", "for each expert of a group"));
+OP(topk_columns, .inputs = "key:REAL[T,E]",
+   .outputs = "index:I32[T,E] least:REAL[E]",
+   .about = "experts choose: column e is e in the c rows of each group of T / groups with the largest keys, -1 in "
+          "the others; ties to the lower row; -INFINITY is never chosen. least: the c-th largest key, mean over groups",
+   ATTR(topk_columns), .infer = choice_infer);
 
 /* ---- drop_over_capacity ---- */
 
-enum { INDEX, GATE };
+enum { INDEX, GATE, ROOM };
 struct room { int64_t experts, groups, capacity, first; };
 
-VERB struct node *drop_over_capacity(struct graph *g, struct node *index, struct node *gate, int experts,
-                                     int64_t groups, int64_t capacity, enum priority first)
+VERB struct node *drop_over_capacity(struct graph *g, struct node *index, struct node *gate, struct node *room,
+                                     int experts, int64_t groups, int64_t capacity, enum priority first)
 {
     struct room a = { experts, groups, capacity, first };
-    return graph_emit(g, &op_drop_over_capacity, &a, sizeof a, index, gate);
-}
-
-static int need_gate(const struct node *n, struct err *e)
-{
-    char index[64], gate[64];
-    if (n->in[INDEX]->dtype != DTYPE_I32 || n->in[GATE]->dtype != DTYPE_REAL)
-        return err_set(e, "wants I32 indices and REAL gates");
-    if (shape_equal(n->in[INDEX]->shape, n->in[GATE]->shape)) return 0;
-    return err_set(e, "gates have shape %s, indices %s", shape_text(n->in[GATE]->shape, gate),
-                   shape_text(n->in[INDEX]->shape, index));
+    return graph_emit(g, &op_drop_over_capacity, &a, index, gate, room);
 }
 
 static int room_infer(struct node *n, struct err *e)
 {
     const struct room *at = n->attr;
-    if (node_need(n, INDEX, 2, e) != 0 || need_groups(n, at->groups, e) != 0) return -1;
+    if (need_groups(n, at->groups, e) != 0) return -1;
     if (at->first == PRIORITY_GATE && !n->in[GATE]) return err_set(e, "the largest gates come first, there are none");
-    if (n->in[GATE] && need_gate(n, e) != 0) return -1;
-    if (n->in[INDEX]->dtype != DTYPE_I32) return err_set(e, "indices must be I32");
-    if (at->experts < 1 || at->capacity < 1)
-        return err_set(e, "%lld experts with room for %lld, at least 1 of both is needed", (long long)at->experts,
-                       (long long)at->capacity);
     node_value(n, DTYPE_I32, n->in[INDEX]->shape);
     node_output(n, DTYPE_REAL, SHAPE(1));                   /* share that was dropped */
     node_work(n, DTYPE_I32, SHAPE(at->groups, 2));          /* pairs of each group, and those that were dropped */
@@ -179,6 +171,12 @@ static void narrow_gates(struct nth *nth, int64_t experts, const int32_t *index,
     }
 }
 
+static int64_t capacity_now(const struct args *a)
+{
+    int64_t most = ((const struct room *)a->attr)->capacity;
+    return a->in[ROOM].data && reals(&a->in[ROOM])[0] < (real)most ? (int64_t)reals(&a->in[ROOM])[0] : most;
+}
+
 static void drop_group(const struct args *a, int64_t group)
 {
     const struct room *at = a->attr;
@@ -186,8 +184,9 @@ static void drop_group(const struct args *a, int64_t group)
     const int32_t *index = ints(&a->in[INDEX]) + first;
     const real *gate = at->first == PRIORITY_GATE ? reals(&a->in[GATE]) + first : NULL;
     int32_t *kept = ints(&a->out[0]) + first, pairs = 0, dropped = 0;
+    int64_t capacity = capacity_now(a);
     struct nth nth[at->experts];
-    for (int64_t e = 0; e < at->experts; e++) nth[e] = (struct nth){ 0, at->capacity };
+    for (int64_t e = 0; e < at->experts; e++) nth[e] = (struct nth){ 0, capacity };
     if (gate) narrow_gates(nth, at->experts, index, gate, tokens * k);
     for (int64_t i = 0; i < tokens * k; i++) {
         int64_t p = at->first == PRIORITY_CHOICE ? i % tokens * k + i / tokens : i;
@@ -220,18 +219,30 @@ static void room_forward(const struct args *a)
 }
 
 KERNELS(drop_over_capacity) = { room_forward, NULL, NULL };
-OP(drop_over_capacity, .inputs = "index gate?", .infer = room_infer);
+
+ATTRIBUTES(drop_over_capacity, struct room,
+    INT(struct room, experts, NEEDED, 1, INT32_MAX, "", "there are"),
+    INT(struct room, groups, NEEDED, 1, INT32_MAX, "", "of tokens, each with room of its own"),
+    INT(struct room, capacity, NEEDED, 1, HUGE_VAL, "tokens", "of a group that an expert has room for"),
+    CHOICE(struct room, first, NEEDED, "token choice gate",
+           "whose pairs come first: token after token; first choices; the largest gates, which `gate` gives"));
+OP(drop_over_capacity, .inputs = "index:I32[T,K] gate?:REAL[T,K] room?:REAL[1]",
+   .outputs = "index:I32[T,K] dropped:REAL[1]",
+   .about = "the index, -1 for pairs for which their expert has no room in their group of T / groups tokens; ties to "
+          "the earlier pair. room: how much there is now where it is less than capacity. dropped: the share of such "
+          "pairs",
+   ATTR(drop_over_capacity), .infer = room_infer);
 
 /* ---- drop_zero ---- */
 
 VERB struct node *drop_zero(struct graph *g, struct node *index, struct node *gate)
 {
-    return graph_emit(g, &op_drop_zero, NULL, 0, index, gate);
+    return graph_emit(g, &op_drop_zero, NULL, index, gate);
 }
 
 static int zero_infer(struct node *n, struct err *e)
 {
-    if (node_need(n, INDEX, 2, e) != 0 || need_gate(n, e) != 0) return -1;
+    (void)e;
     node_value(n, DTYPE_I32, n->in[INDEX]->shape);
     return 0;
 }
@@ -243,4 +254,7 @@ static void zero_forward(const struct args *a)
 }
 
 KERNELS(drop_zero) = { zero_forward, NULL, NULL };
-OP(drop_zero, .inputs = "index gate", .infer = zero_infer, .rows = 1u << INDEX | 1u << GATE);
+OP(drop_zero, .inputs = "index:I32[T,K] gate:REAL[T,K]",
+   .outputs = "index:I32[T,K]",
+   .about = "the index, -1 where its gate is 0",
+   .infer = zero_infer, .rows = 1u << INDEX | 1u << GATE);

@@ -6,6 +6,8 @@
 enum { BLOCK = 4096 };
 
 /* What is carried alike already is not carried twice. */
+struct carry_attr { int64_t how; };
+
 VERB struct node *carry(struct graph *g, struct node *x, enum carry how)
 {
     int64_t at = how;
@@ -13,14 +15,13 @@ VERB struct node *carry(struct graph *g, struct node *x, enum carry how)
         struct node *n = g->node[i];
         if (n->op->bridges && n->in[0] == x && n->carry == how && n->region == g->region) return n;
     }
-    struct node *n = graph_emit(g, &op_carry, &at, sizeof at, x);
-    if (n) n->carry = how;
-    return n;
+    return graph_emit(g, &op_carry, &at, x);
 }
 
 static int infer(struct node *n, struct err *e)
 {
-    if (n->in[0]->dtype == DTYPE_U8) return err_set(e, "bytes cannot be carried");
+    (void)e;
+    n->carry = (enum carry)((const struct carry_attr *)n->attr)->how;
     node_value(n, DTYPE_REAL, n->in[0]->shape);
     return 0;
 }
@@ -46,4 +47,11 @@ static void block(const struct args *a, int64_t from, int64_t to)
 static void forward(const struct args *a) { each(a, shape_count(a->out[0].shape), BLOCK, block); }
 
 KERNELS(carry) = { forward, NULL, NULL };
-OP(carry, .inputs = "x", .bridges = true, .infer = infer);
+
+ATTRIBUTES(carry, struct carry_attr,
+    CHOICE(struct carry_attr, how, NEEDED, "sum mean max last",
+           "what of them; a mean is kept as a sum, which its reader divides"));
+OP(carry, .inputs = "x:ANY[..]",
+   .outputs = "y:REAL[..]",
+   .about = "x over the micro-batches of a step: what later regions read",
+   ATTR(carry), .bridges = true, .infer = infer);

@@ -11,21 +11,16 @@ enum { W, MOST, CLIP };
 VERB struct node *clip_heads(struct graph *g, struct node *w, struct node *most, struct node *clip,
                              struct clip_heads_attr a)
 {
-    return graph_emit(g, &op_clip_heads, &a, sizeof a, w, most, clip);
+    return graph_emit(g, &op_clip_heads, &a, w, most, clip);
 }
 
 static int infer(struct node *n, struct err *e)
 {
     const struct clip_heads_attr *at = n->attr;
-    if (node_need(n, W, 2, e) || node_need(n, MOST, 1, e) || node_need(n, CLIP, 1, e)) return -1;
-    for (int i = W; i <= CLIP; i++)
-        if (n->in[i]->dtype != DTYPE_REAL) return err_set(e, "input %d must be REAL", i);
     int64_t rows = n->in[W]->shape.dim[0], heads = n->in[MOST]->shape.dim[0];
-    if (at->groups < 1 || rows % at->groups || heads % at->groups)
+    if (rows % at->groups || heads % at->groups)
         return err_set(e, "%lld groups do not divide %lld rows and %lld heads", (long long)at->groups, (long long)rows,
                        (long long)heads);
-    if (!(at->limit > 0)) return err_set(e, "the limit is %g, it must be above 0", at->limit);
-    if (n->in[CLIP]->shape.dim[0] != 2) return err_set(e, "wants the two values of clip_norm");
     node_value(n, DTYPE_REAL, SHAPE(1));
     return 0;
 }
@@ -64,4 +59,13 @@ static void forward(const struct args *a)
 }
 
 KERNELS(clip_heads) = { forward, NULL, NULL };
-OP(clip_heads, .inputs = "w* most clip", .infer = infer);
+
+ATTRIBUTES(clip_heads, struct clip_heads_attr,
+    REAL(struct clip_heads_attr, limit, NEEDED, ABOVE_0, HUGE_VAL, "", "of logits"),
+    REAL(struct clip_heads_attr, power, NEEDED, 0, 1, "", "this weight's share of the factor"),
+    INT(struct clip_heads_attr, groups, NEEDED, 1, INT32_MAX, "", "of rows, in the order of heads"));
+OP(clip_heads, .inputs = "w*:REAL[N,D] most:REAL[H] clip:REAL[2]",
+   .outputs = "clipped:REAL[1]",
+   .about = "rows of groups of heads times min(1, limit / the largest logit of their heads)^power; the share of "
+          "groups that were made smaller. most: logit_max of attention",
+   ATTR(clip_heads), .infer = infer);

@@ -6,23 +6,14 @@
 
 VERB struct node *concat(struct graph *g, int n, struct node *const *x)
 {
-    return graph_emit_n(g, &op_concat, NULL, 0, n, x);
+    return graph_emit_n(g, &op_concat, NULL, n, x);
 }
 
 static int concat_infer(struct node *n, struct err *e)
 {
-    char first[64], other[64];
+    (void)e;
     struct shape out = n->in[0]->shape;
-    int last = out.rank - 1;
-    for (int i = 0; i < n->n_in; i++) {
-        struct shape s = n->in[i]->shape, as_first = s;
-        if (n->in[i]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
-        as_first.dim[last] = n->in[0]->shape.dim[last];
-        if (!shape_equal(as_first, n->in[0]->shape))
-            return err_set(e, "rows of %s and of %s cannot stand side by side", shape_text(n->in[0]->shape, first),
-                           shape_text(s, other));
-        if (i > 0) out.dim[last] += s.dim[last];
-    }
+    for (int i = 1; i < n->n_in; i++) out.dim[out.rank - 1] += shape_last(n->in[i]->shape);
     node_value(n, n->in[0]->dtype, out);
     return 0;
 }
@@ -72,7 +63,10 @@ static void concat_backward(const struct args *a)
 }
 
 KERNELS(concat) = { concat_forward, concat_backward, NULL };
-OP(concat, .inputs = "x..", .infer = concat_infer, .gradient = true);
+OP(concat, .inputs = "x..[..,_]",
+   .outputs = "y[..,_]",
+   .about = "rows side by side",
+   .infer = concat_infer, .gradient = true);
 
 /* ---- columns: x[t, from + i] for i in [0,n);  dx is dy there, and 0 elsewhere ---- */
 
@@ -81,7 +75,7 @@ struct range { int64_t from, n; };
 VERB struct node *columns(struct graph *g, struct node *x, int64_t from, int64_t n)
 {
     struct range r = { from, n };
-    return graph_emit(g, &op_columns, &r, sizeof r, x);
+    return graph_emit(g, &op_columns, &r, x);
 }
 
 static int columns_infer(struct node *n, struct err *e)
@@ -89,8 +83,7 @@ static int columns_infer(struct node *n, struct err *e)
     char text[64];
     const struct range *r = n->attr;
     struct shape s = n->in[0]->shape;
-    if (n->in[0]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
-    if (r->from < 0 || r->n < 1 || r->from + r->n > shape_last(s))
+    if (r->from + r->n > shape_last(s))
         return err_set(e, "rows of %s have no columns %lld to %lld", shape_text(s, text), (long long)r->from,
                        (long long)(r->from + r->n - 1));
     s.dim[s.rank - 1] = r->n;
@@ -138,13 +131,22 @@ static void columns_backward(const struct args *a)
 }
 
 KERNELS(columns) = { columns_forward, columns_backward, NULL };
-OP(columns, .inputs = "x", .infer = columns_infer, .gradient = true, .rows = 1, .rows_back = true);
+
+ATTRIBUTES(columns, struct range,
+    INT(struct range, from, NEEDED, 0, INT32_MAX, "", "the first of them"),
+    INT(struct range, n, NEEDED, 1, INT32_MAX, "", "how many"));
+OP(columns, .inputs = "x[..,D]",
+   .outputs = "y[..,N]",
+   .about = "some columns",
+   ATTR(columns), .infer = columns_infer, .gradient = true, .rows = 1, .rows_back = true);
 
 /* ---- repeat: y[t,k,..] = x[t,..] for k in [0,n);  dx = sum over k of dy, in their order ---- */
 
+struct repeat_attr { int64_t n; };
+
 VERB struct node *repeat(struct graph *g, struct node *x, int64_t n)
 {
-    return graph_emit(g, &op_repeat, &n, sizeof n, x);
+    return graph_emit(g, &op_repeat, &n, x);
 }
 
 static int repeat_infer(struct node *n, struct err *e)
@@ -152,9 +154,7 @@ static int repeat_infer(struct node *n, struct err *e)
     char text[64];
     int64_t copies = *(const int64_t *)n->attr;
     struct shape x = n->in[0]->shape, y = { x.rank + 1, { x.dim[0], copies } };
-    if (n->in[0]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
-    if (x.rank == SHAPE_RANK || copies < 1)
-        return err_set(e, "cannot repeat each row of %s %lld times", shape_text(x, text), (long long)copies);
+    if (x.rank == SHAPE_RANK) return err_set(e, "cannot repeat rows of %s: no more dimensions", shape_text(x, text));
     for (int i = 1; i < x.rank; i++) y.dim[i + 1] = x.dim[i];
     node_value(n, n->in[0]->dtype, y);
     return 0;
@@ -207,4 +207,10 @@ static void repeat_forward(const struct args *a) { each_token(a, repeat_rows); }
 static void repeat_backward(const struct args *a) { if (a->din[0].data) each_token(a, repeat_gradient); }
 
 KERNELS(repeat) = { repeat_forward, repeat_backward, NULL };
-OP(repeat, .inputs = "x", .infer = repeat_infer, .gradient = true, .rows = 1, .rows_back = true);
+
+ATTRIBUTES(repeat, struct repeat_attr,
+    INT(struct repeat_attr, n, NEEDED, 1, INT32_MAX, "", "copies"));
+OP(repeat, .inputs = "x[T,..]",
+   .outputs = "y[T,N,..]",
+   .about = "n copies of each row",
+   ATTR(repeat), .infer = repeat_infer, .gradient = true, .rows = 1, .rows_back = true);

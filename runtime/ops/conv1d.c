@@ -6,25 +6,21 @@
 enum { X, W, START, POS, STATE };
 enum { COLUMNS = 256, MOST_TAPS = 64 };                     /* COLUMNS: channels that a task walks along a sequence */
 
+struct conv1d_attr { int64_t silu; };
+
 VERB struct node *conv1d(struct graph *g, struct node *x, struct node *w, struct node *start, struct node *pos,
                          struct node *state, bool silu)
 {
     int64_t at = silu;
-    return graph_emit(g, &op_conv1d, &at, sizeof at, x, w, start, pos, state);
+    return graph_emit(g, &op_conv1d, &at, x, w, start, pos, state);
 }
 
-static int check_state(const struct node *n, int64_t d, int64_t taps, struct err *e)
+static int check_state(const struct node *n, int64_t taps, struct err *e)
 {
     char text[64];
     if (!n->in[POS] != !n->in[STATE]) return err_set(e, "pos and state go together");
     if (!n->in[STATE]) return 0;
     struct shape state = n->in[STATE]->shape;
-    if (n->in[POS]->dtype != DTYPE_I32 || shape_count(n->in[POS]->shape) != 1)
-        return err_set(e, "pos must be I32 [1]");
-    if (n->in[STATE]->dtype != DTYPE_REAL || state.rank != 3 ||
-        !shape_equal(state, SHAPE(n->in[START]->shape.dim[0], state.dim[1], d)))
-        return err_set(e, "state %s must be REAL [%lld,R,%lld]", shape_text(state, text),
-                       (long long)n->in[START]->shape.dim[0], (long long)d);
     if (state.dim[1] < taps - 1)
         return err_set(e, "state %s keeps %lld positions, %lld taps need %lld", shape_text(state, text),
                        (long long)state.dim[1], (long long)taps, (long long)taps - 1);
@@ -33,17 +29,9 @@ static int check_state(const struct node *n, int64_t d, int64_t taps, struct err
 
 static int infer(struct node *n, struct err *e)
 {
-    char text[64], other[64];
-    if (node_need(n, X, 2, e) != 0 || node_need(n, W, 2, e) != 0 || node_need(n, START, 2, e) != 0) return -1;
     struct shape x = n->in[X]->shape, w = n->in[W]->shape, start = n->in[START]->shape;
-    if (n->in[X]->dtype > DTYPE_REAL || n->in[W]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
-    if (n->in[START]->dtype != DTYPE_I32 || shape_count(start) != x.dim[0])
-        return err_set(e, "start %s must be I32, one for each row of %s", shape_text(start, text),
-                       shape_text(x, other));
-    if (w.dim[0] != x.dim[1] || w.dim[1] > MOST_TAPS)
-        return err_set(e, "taps %s must be at most %d for each of %lld channels", shape_text(w, text), MOST_TAPS,
-                       (long long)x.dim[1]);
-    if (check_state(n, x.dim[1], w.dim[1], e)) return -1;
+    if (w.dim[1] > MOST_TAPS) return err_set(e, "%lld taps are more than %d", (long long)w.dim[1], MOST_TAPS);
+    if (check_state(n, w.dim[1], e) != 0) return -1;
     node_value(n, n->in[X]->dtype, x);
     if (n->in[STATE] && w.dim[1] > 1) node_save(n, DTYPE_REAL, SHAPE(start.dim[0], w.dim[1] - 1, x.dim[1]));
     node_work(n, DTYPE_U8, SHAPE(start.dim[0], w.dim[1], x.dim[1], (int64_t)sizeof(double)));    /* sums of dw */
@@ -226,5 +214,12 @@ static void backward(const struct args *a)
 }
 
 KERNELS(conv1d) = { forward, backward, NULL };
-OP(conv1d, .inputs = "x w start pos? state?*", .infer = infer, .cost = cost, .gradient = true, .no_grad = 1u << STATE,
+
+ATTRIBUTES(conv1d, struct conv1d_attr,
+    BOOL(struct conv1d_attr, silu, NEEDED, "x s(x) of the sum, s the sigmoid"));
+OP(conv1d, .inputs = "x[T,D] w[D,K] start:I32[B,S] pos?:I32[1] state?*:REAL[B,R,D]",
+   .outputs = "y[T,D]",
+   .about = "sum over j of w[:,K-1-j] x[t-j] within the document, then silu if asked. state: a ring of the last "
+          "inputs, that of position p in entry p mod R; pos may go back by up to R - (K-1)",
+   ATTR(conv1d), .infer = infer, .cost = cost, .gradient = true, .no_grad = 1u << STATE,
    .reads_in = 1u << X | 1u << W | 1u << START | 1u << POS);

@@ -14,7 +14,7 @@ enum { CHUNK = 256, MOST_LOGITS = 1 << 24, GRAIN = 8 };
 
 VERB struct node *cross_entropy(struct graph *g, struct node *h, struct node *w, struct node *target)
 {
-    return graph_emit(g, &op_cross_entropy, NULL, 0, h, w, target);
+    return graph_emit(g, &op_cross_entropy, NULL, h, w, target);
 }
 
 /* Tokens in a chunk: each chunk reads and adds to the gradient of the whole matrix, so few are better than many. */
@@ -26,18 +26,8 @@ static int64_t chunk_of(int64_t tokens, int64_t vocab)
 
 static int infer(struct node *n, struct err *e)
 {
-    char h[64], w[64];
-    if (node_need(n, H, 2, e) != 0 || node_need(n, W, 2, e) != 0) return -1;
+    (void)e;
     struct shape rows = n->in[H]->shape, weight = n->in[W]->shape;
-    for (int i = H; i <= W; i++)
-        if (n->in[i]->dtype != DTYPE_ACT && n->in[i]->dtype != DTYPE_REAL)
-            return err_set(e, "input %d must be ACT or REAL", i);
-    if (rows.dim[1] != weight.dim[1])
-        return err_set(e, "rows %s do not fit the weight %s: both end in the width", shape_text(rows, h),
-                       shape_text(weight, w));
-    if (n->in[TARGET]->dtype != DTYPE_I32 || shape_count(n->in[TARGET]->shape) != rows.dim[0])
-        return err_set(e, "targets %s must be I32, one for each of %lld tokens", shape_text(n->in[TARGET]->shape, h),
-                       (long long)rows.dim[0]);
     node_value(n, DTYPE_REAL, SHAPE(rows.dim[0]));
     node_output(n, DTYPE_REAL, SHAPE(rows.dim[0]));
     node_output(n, DTYPE_REAL, SHAPE(rows.dim[0]));
@@ -176,5 +166,9 @@ static void backward(const struct args *a) { gradients(a, backward_rows); }
 static void joint(const struct args *a) { gradients(a, joint_rows); }
 
 KERNELS(cross_entropy) = { forward, backward, joint };
-OP(cross_entropy, .inputs = "h w target", .infer = infer, .cost = cost, .gradient = true, .no_grad_out = 1u << HIT,
+OP(cross_entropy, .inputs = "h[T,D] w[V,D] target:I32[B,S]",
+   .outputs = "loss:REAL[T] lse:REAL[T] hit:REAL[T]",
+   .about = "-log p of the target, p = softmax(h w^T); lse: log of the sum of exponentials; hit: 1 where the target "
+          "has the largest logit",
+   .infer = infer, .cost = cost, .gradient = true, .no_grad_out = 1u << HIT,
     .reads_in = 1u << H | 1u << W | 1u << TARGET, .joins = true, .packs = 1u << W);

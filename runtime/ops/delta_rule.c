@@ -11,57 +11,21 @@ enum { WIDEST = 512 };                                      /* a key: what regis
 VERB struct node *delta_rule(struct graph *g, struct delta_rule a)
 {
     struct delta_attr at = { a.scale, a.delta != 0, a.chunk };
-    return graph_emit(g, &op_delta_rule, &at, sizeof at, a.q, a.k, a.v, a.g, a.beta, a.start, a.pos, a.state);
+    return graph_emit(g, &op_delta_rule, &at, a.q, a.k, a.v, a.g, a.beta, a.start, a.pos, a.state);
 }
 
-static int check_dtypes(const struct node *n, struct err *e)
-{
-    for (int i = Q; i <= V; i++)
-        if (n->in[i]->dtype > DTYPE_REAL) return err_set(e, "queries, keys and values must be ACT or REAL");
-    if (n->in[G]->dtype != DTYPE_REAL || n->in[BETA]->dtype != DTYPE_REAL)
-        return err_set(e, "decays and beta must be REAL");
-    if (n->in[START]->dtype != DTYPE_I32 || (n->in[POS] && n->in[POS]->dtype != DTYPE_I32))
-        return err_set(e, "positions must be I32");
-    return 0;
-}
-
-/* A state is one value of `width` for each ring entry of a sequence and value head. */
-static int check_state(const struct node *n, struct err *e)
+static int check_shapes(const struct node *n, struct err *e)
 {
     char text[64];
-    if (!n->in[POS] != !n->in[STATE]) return err_set(e, "pos and state go together");
-    if (!n->in[STATE]) return 0;
-    struct shape have = n->in[STATE]->shape, q = n->in[Q]->shape, v = n->in[V]->shape;
-    if (n->in[STATE]->dtype != DTYPE_REAL || have.rank != 4 ||
-        !shape_equal(have, SHAPE(n->in[START]->shape.dim[0], have.dim[1], v.dim[1], q.dim[2] * v.dim[2])))
-        return err_set(e, "state %s must be REAL [%lld,R,%lld,%lld]", shape_text(have, text),
-                       (long long)n->in[START]->shape.dim[0], (long long)v.dim[1], (long long)(q.dim[2] * v.dim[2]));
-    if (shape_count(n->in[POS]->shape) != 1) return err_set(e, "pos must be I32 [1]");
-    return 0;
-}
-
-static int check_shapes(struct node *n, struct err *e)
-{
-    char text[64], other[64];
-    for (int i = Q; i <= V; i++) if (node_need(n, i, 3, e) != 0) return -1;
-    if (node_need(n, START, 2, e) != 0) return -1;
-    struct shape q = n->in[Q]->shape, k = n->in[K]->shape, v = n->in[V]->shape, g = n->in[G]->shape;
-    int64_t tokens = shape_count(n->in[START]->shape);
-    if (!shape_equal(q, k))
-        return err_set(e, "queries %s and keys %s differ", shape_text(q, text), shape_text(k, other));
-    if (q.dim[0] != tokens || v.dim[0] != tokens)
-        return err_set(e, "%lld document starts for queries %s and values %s", (long long)tokens, shape_text(q, text),
-                       shape_text(v, other));
+    struct shape q = n->in[Q]->shape, v = n->in[V]->shape;
     if (v.dim[1] % q.dim[1] != 0)
         return err_set(e, "%lld value heads cannot share %lld key heads evenly", (long long)v.dim[1],
                        (long long)q.dim[1]);
     if (q.dim[2] > WIDEST) return err_set(e, "keys are %lld wide, at most %d may be", (long long)q.dim[2], WIDEST);
-    if (!shape_equal(g, SHAPE(tokens, v.dim[1])) && !shape_equal(g, SHAPE(tokens, v.dim[1], q.dim[2])))
-        return err_set(e, "decays %s must be one a value head of %s, or one a key channel of it too",
-                       shape_text(g, text), shape_text(v, other));
-    if (!shape_equal(n->in[BETA]->shape, SHAPE(tokens, v.dim[1])))
-        return err_set(e, "beta %s must be one a value head of %s", shape_text(n->in[BETA]->shape, text),
-                       shape_text(v, other));
+    if (!n->in[POS] != !n->in[STATE]) return err_set(e, "pos and state go together");
+    if (n->in[STATE] && shape_last(n->in[STATE]->shape) != q.dim[2] * v.dim[2])
+        return err_set(e, "state %s must end in N M = %lld", shape_text(n->in[STATE]->shape, text),
+                       (long long)(q.dim[2] * v.dim[2]));
     return 0;
 }
 
@@ -76,9 +40,7 @@ static int64_t grain_of(const struct sizes *s) { return blocks_of(s->batch * s->
 
 static int infer(struct node *n, struct err *e)
 {
-    const struct delta_attr *at = n->attr;
-    if (check_dtypes(n, e) || check_shapes(n, e) || check_state(n, e)) return -1;
-    if (at->chunk < 1) return err_set(e, "chunk = %lld, it must be positive", (long long)at->chunk);
+    if (check_shapes(n, e) != 0) return -1;
     struct sizes s = sizes_of_node(n);
     node_value(n, n->in[Q]->dtype, n->in[V]->shape);
     node_save(n, DTYPE_REAL, SHAPE(s.batch * s.heads * s.share, s.chunks, s.n, s.m));
@@ -222,5 +184,17 @@ static void backward(const struct args *a)
 }
 
 KERNELS(delta_rule) = { forward, backward, NULL };
-OP(delta_rule, .inputs = "q k v g beta start pos? state?*", .infer = infer, .cost = cost, .gradient = true,
+
+ATTRIBUTES(delta_rule, struct delta_attr,
+    REAL(struct delta_attr, scale, NEEDED, -HUGE_VAL, HUGE_VAL, "", "factor on what is read"),
+    BOOL(struct delta_attr, delta, NEEDED, "what is known of k already is not stored again"),
+    INT(struct delta_attr, chunk, NEEDED, 1, INT32_MAX, "tokens", "that are products of matrices together"));
+OP(delta_rule, .inputs = "q[T,H,N] k[T,H,N] v[T,J,M] g:REAL[T,J|T,J,N] beta:REAL[T,J] start:I32[B,S] "
+              "pos?:I32[1] state?*:REAL[B,R,J,P]",
+   .outputs = "o[T,J,M]",
+   .about = "scale S q, where the state S of each value head is first times e^g and then moved by beta (v - S k) "
+          "k^T, with delta, or by beta v k^T. A token whose document begins after it stores nothing and gives 0. "
+          "state: a ring of the states after the last R positions, P = N M; the one after position p is entry p mod R, "
+          "so that pos may go back by up to R - 1; a chunk at pos goes on from entry pos - 1",
+   ATTR(delta_rule), .infer = infer, .cost = cost, .gradient = true,
    .no_grad = 1u << STATE, .reads_in = 1u << Q | 1u << K | 1u << V | 1u << G | 1u << BETA | 1u << START | 1u << POS);

@@ -5,7 +5,7 @@
 #include "op.h"
 #include "cpu/vec_math.h"
 
-/* of a block; rows of a sum at a time; rows asked for in time */
+/* of a block; rows of a sum at a time; rows prefetched */
 enum { ASSIGNMENTS = 4096, TOKENS = 64, FOUR = 4, AHEAD = 4 };
 
 /* ---- dispatch: a stable counting sort ---- */
@@ -15,21 +15,17 @@ struct attr { int64_t experts, rows; };
 VERB struct node *dispatch(struct graph *g, struct node *index, int experts, int64_t rows)
 {
     struct attr a = { experts, rows };
-    return graph_emit(g, &op_dispatch, &a, sizeof a, index);
+    return graph_emit(g, &op_dispatch, &a, index);
 }
 
 static int dispatch_infer(struct node *n, struct err *e)
 {
     const struct attr *at = n->attr;
-    if (node_need(n, 0, 2, e) != 0) return -1;
     int64_t pairs = shape_count(n->in[0]->shape), rows = at->rows > 0 && at->rows < pairs ? at->rows : pairs;
-    if (n->in[0]->dtype != DTYPE_I32) return err_set(e, "indices must be I32");
-    if (at->experts < 1) return err_set(e, "experts = %lld, at least 1 is needed", (long long)at->experts);
-    if (at->rows < 0) return err_set(e, "rows = %lld, at least 1 is needed, or 0 for all", (long long)at->rows);
     if (pairs > INT32_MAX) return err_set(e, "%lld rows do not fit 32 bits", (long long)pairs);
     node_value(n, DTYPE_I32, SHAPE(at->experts + 1));       /* offsets */
     node_output(n, DTYPE_I32, SHAPE(rows));                 /* order */
-    node_output(n, DTYPE_I32, n->in[0]->shape);             /* place */
+    node_output(n, DTYPE_I32, n->in[0]->shape);             /* inverse */
     node_output(n, DTYPE_I32, SHAPE(at->experts));          /* counts */
     /* first: of each block and expert */
     node_work(n, DTYPE_I32, SHAPE(blocks_of(pairs, ASSIGNMENTS), at->experts));
@@ -53,7 +49,7 @@ static void count_block(const struct args *a, int64_t from, int64_t to)
     }
 }
 
-/* Turns the counts of blocks into the first row of each expert in each block. Rows that are left are nobody's. */
+/* From the counts of blocks, the first row of each expert in each block. Rows that are left are nobody's. */
 static void scan(const struct args *a)
 {
     int64_t blocks = a->work[0].shape.dim[0], experts = a->work[0].shape.dim[1], rows = a->out[1].shape.dim[0];
@@ -72,14 +68,14 @@ static void scan(const struct args *a)
     for (; next < rows; next++) ints(&a->out[1])[next] = -1;
 }
 
-static void place_block(const struct args *a, int64_t from, int64_t to)
+static void scatter_block(const struct args *a, int64_t from, int64_t to)
 {
     const int32_t *index = ints(&a->in[0]);
-    int32_t *order = ints(&a->out[1]), *place = ints(&a->out[2]), *next = block_row(a, from),
+    int32_t *order = ints(&a->out[1]), *inverse = ints(&a->out[2]), *next = block_row(a, from),
             experts = (int32_t)a->work[0].shape.dim[1];
     for (int64_t i = from; i < to; i++) {
-        place[i] = index[i] < 0 || index[i] >= experts ? -1 : next[index[i]]++;
-        if (place[i] >= 0) order[place[i]] = (int32_t)i;
+        inverse[i] = index[i] < 0 || index[i] >= experts ? -1 : next[index[i]]++;
+        if (inverse[i] >= 0) order[inverse[i]] = (int32_t)i;
     }
 }
 
@@ -88,38 +84,41 @@ static void dispatch_forward(const struct args *a)
     int64_t pairs = shape_count(a->in[0].shape);
     each(a, pairs, ASSIGNMENTS, count_block);
     scan(a);
-    each(a, pairs, ASSIGNMENTS, place_block);
+    each(a, pairs, ASSIGNMENTS, scatter_block);
 }
 
 KERNELS(dispatch) = { dispatch_forward, NULL, NULL };
-OP(dispatch, .inputs = "index", .infer = dispatch_infer);
+
+ATTRIBUTES(dispatch, struct attr,
+    INT(struct attr, experts, NEEDED, 1, INT32_MAX, "", "there are"),
+    INT(struct attr, rows, 0, 0, HUGE_VAL, "", "that are known to be enough; 0: T K"));
+OP(dispatch, .inputs = "index:I32[T,K]",
+   .outputs = "offsets:I32[E+1] order:I32[R] inverse:I32[T,K] counts:I32[E]",
+   .about = "a stable sort by expert: where the rows of each begin; which pair t K + j a row is, -1 from the last "
+          "offset on; the row of a pair, -1 for an index that is no expert, which has none; rows of each",
+   ATTR(dispatch), .infer = dispatch_infer);
 
 /* ---- gather: row r = x[order[r] / K], or 0 ---- */
 
-VERB struct node *gather(struct graph *g, struct node *x, struct node *order, struct node *place)
+VERB struct node *gather(struct graph *g, struct node *x, struct node *order, struct node *inverse)
 {
-    return graph_emit(g, &op_gather, NULL, 0, x, order, place);
+    return graph_emit(g, &op_gather, NULL, x, order, inverse);
 }
 
-/* order [R] and place [T,K] are inverse to one another where neither is -1; they are inputs 1 and 2 of both ops. */
-static int need_maps(struct node *n, struct err *e)
+/* order [R] and inverse [T,K] are inverse to one another where neither is -1; they are inputs 1 and 2 of both ops. */
+static int check_maps(const struct node *n, struct err *e)
 {
     char text[64];
-    if (node_need(n, 0, 2, e) != 0 || node_need(n, 1, 1, e) != 0 || node_need(n, 2, 2, e) != 0) return -1;
-    if (n->in[1]->dtype != DTYPE_I32 || n->in[2]->dtype != DTYPE_I32) return err_set(e, "order and place must be I32");
     if (n->in[1]->shape.dim[0] > shape_count(n->in[2]->shape))
-        return err_set(e, "order has %lld rows, place %s", (long long)n->in[1]->shape.dim[0],
+        return err_set(e, "order has %lld rows, inverse %s", (long long)n->in[1]->shape.dim[0],
                        shape_text(n->in[2]->shape, text));
     return 0;
 }
 
 static int gather_infer(struct node *n, struct err *e)
 {
-    if (need_maps(n, e) != 0) return -1;
-    struct shape x = n->in[0]->shape, place = n->in[2]->shape;
-    if (x.dim[0] != place.dim[0])
-        return err_set(e, "there are %lld tokens, place has %lld", (long long)x.dim[0], (long long)place.dim[0]);
-    node_value(n, n->in[0]->dtype, SHAPE(n->in[1]->shape.dim[0], x.dim[1]));
+    if (check_maps(n, e) != 0) return -1;
+    node_value(n, n->in[0]->dtype, SHAPE(n->in[1]->shape.dim[0], shape_last(n->in[0]->shape)));
     return 0;
 }
 
@@ -131,7 +130,7 @@ static void gather_rows(const struct args *a, int64_t from, int64_t to)
     const char *x = a->in[0].data;
     char *out = a->out[0].data;
     for (int64_t r = from; r < to; r++) {
-        if (r + AHEAD < to && order[r + AHEAD] >= 0) row_soon(&a->in[0], order[r + AHEAD] / k * d, d);
+        if (r + AHEAD < to && order[r + AHEAD] >= 0) row_prefetch(&a->in[0], order[r + AHEAD] / k * d, d);
         if (order[r] >= 0) memcpy(out + (size_t)r * bytes, x + (size_t)(order[r] / k) * bytes, bytes);
         else memset(out + (size_t)r * bytes, 0, bytes);
     }
@@ -142,8 +141,8 @@ static void gather_forward(const struct args *a)
     each(a, a->out[0].shape.dim[0], TOKENS, gather_rows);
 }
 
-/* to := beta to + sum_j by[j] y[place[j]] over the rows that there are, by NULL: all 1. */
-static void sum_rows(const struct tensor *y, const int32_t *place, const real *by, int64_t k, int64_t d, real beta,
+/* to := beta to + sum_j by[j] y[inverse[j]] over the rows that there are, by NULL: all 1. */
+static void sum_rows(const struct tensor *y, const int32_t *inverse, const real *by, int64_t k, int64_t d, real beta,
                      real *restrict to)
 {
     real buffer[FOUR * d];
@@ -151,9 +150,9 @@ static void sum_rows(const struct tensor *y, const int32_t *place, const real *b
         int64_t n = 0, at[FOUR];
         const real *row[FOUR] = { NULL };
         real f[FOUR] = { 0 };
-        for (; j < k && n < FOUR; j++) if (place[j] >= 0) f[n] = by ? by[j] : 1, at[n++] = place[j] * d;
+        for (; j < k && n < FOUR; j++) if (inverse[j] >= 0) f[n] = by ? by[j] : 1, at[n++] = inverse[j] * d;
         /* they are converted one by one */
-        for (int64_t i = 0; i < n && y->format != FORMAT_REAL; i++) row_soon(y, at[i], d);
+        for (int64_t i = 0; i < n && y->format != FORMAT_REAL; i++) row_prefetch(y, at[i], d);
         for (int64_t i = 0; i < n; i++) row[i] = row_read(y, at[i], d, buffer + i * d);
         const real *restrict p = row[0], *restrict q = row[1], *restrict r = row[2], *restrict s = row[3];
         switch (n) {
@@ -171,7 +170,7 @@ static void sum_rows(const struct tensor *y, const int32_t *place, const real *b
     }
 }
 
-/* dx[t] = sum_j dout[place[t,j]] */
+/* dx[t] = sum_j dout[inverse[t,j]] */
 static void gather_back(const struct args *a, int64_t from, int64_t to)
 {
     int64_t d = a->in[0].shape.dim[1], k = a->in[2].shape.dim[1];
@@ -189,28 +188,23 @@ static void gather_backward(const struct args *a)
 }
 
 KERNELS(gather) = { gather_forward, gather_backward, NULL };
-OP(gather, .inputs = "x order place", .infer = gather_infer, .gradient = true, .cheap = true, .rows = 2,
+OP(gather, .inputs = "x[T,D] order:I32[R] inverse:I32[T,K]",
+   .outputs = "y[R,D]",
+   .about = "row r is x[order[r] / K], 0 for -1",
+   .infer = gather_infer, .gradient = true, .cheap = true, .rows = 2,
    .reads_in = 1u << 2);
 
-/* ---- combine: out[t] = sum_j gate[t,j] y[place[t,j]] over the rows that there are ---- */
+/* ---- combine: out[t] = sum_j gate[t,j] y[inverse[t,j]] over the rows that there are ---- */
 
-VERB struct node *combine(struct graph *g, struct node *y, struct node *order, struct node *place, struct node *gate)
+VERB struct node *combine(struct graph *g, struct node *y, struct node *order, struct node *inverse, struct node *gate)
 {
-    return graph_emit(g, &op_combine, NULL, 0, y, order, place, gate);
+    return graph_emit(g, &op_combine, NULL, y, order, inverse, gate);
 }
 
 static int combine_infer(struct node *n, struct err *e)
 {
-    char gate[64], place[64];
-    if (need_maps(n, e) != 0) return -1;
-    int64_t rows = n->in[1]->shape.dim[0];
-    struct shape y = n->in[0]->shape, map = n->in[2]->shape;
-    if (n->in[3]->dtype != DTYPE_REAL) return err_set(e, "gates must be REAL");
-    if (!shape_equal(n->in[3]->shape, map))
-        return err_set(e, "gates have shape %s, place %s", shape_text(n->in[3]->shape, gate), shape_text(map, place));
-    if (y.dim[0] != rows)
-        return err_set(e, "there are %lld rows, order has %lld", (long long)y.dim[0], (long long)rows);
-    node_value(n, DTYPE_ACT, SHAPE(map.dim[0], y.dim[1]));
+    if (check_maps(n, e) != 0) return -1;
+    node_value(n, DTYPE_ACT, SHAPE(n->in[2]->shape.dim[0], shape_last(n->in[0]->shape)));
     return 0;
 }
 
@@ -239,34 +233,34 @@ static void add_nothing(const struct args *a, int64_t i, bool slot, bool row)
     if (row && a->din[0].data) row_done(&a->din[0], i * d, d, row_add(&a->din[0], i * d, d, a->beta[0], buffer));
 }
 
-/* dy[place[t,j]] = gate[t,j] dout[t];  dgate[t,j] = <dout[t], y[place[t,j]]> */
+/* dy[inverse[t,j]] = gate[t,j] dout[t];  dgate[t,j] = <dout[t], y[inverse[t,j]]> */
 static void combine_back(const struct args *a, int64_t from, int64_t to)
 {
     int64_t rows = a->in[0].shape.dim[0], d = a->in[0].shape.dim[1], k = a->in[2].shape.dim[1];
     const struct tensor *dy = &a->din[0], *dgate = &a->din[3];
-    const int32_t *order = ints(&a->in[1]), *place = ints(&a->in[2]);
+    const int32_t *order = ints(&a->in[1]), *inverse = ints(&a->in[2]);
     real wide[d], buffer[d], sum[d], beta = a->beta[0];
     for (int64_t t = from; t < to; t++) {
         for (int64_t i = (t + 1) * k; t + 1 < to && i < (t + 2) * k; i++) {
-            if (place[i] < 0) continue;
-            row_soon(&a->in[0], place[i] * d, d);
-            if (dy->data) row_soon(dy, place[i] * d, d);
+            if (inverse[i] < 0) continue;
+            row_prefetch(&a->in[0], inverse[i] * d, d);
+            if (dy->data) row_prefetch(dy, inverse[i] * d, d);
         }
         const real *restrict dout = row_read(&a->dout[0], t * d, d, wide);
         for (int64_t i = t * k; i < (t + 1) * k; i++) {
             bool nobodys = i < rows && order[i] < 0;        /* there are at least as many slots as rows */
-            if (place[i] < 0 || nobodys) add_nothing(a, i, place[i] < 0, nobodys);
-            if (place[i] < 0) continue;
+            if (inverse[i] < 0 || nobodys) add_nothing(a, i, inverse[i] < 0, nobodys);
+            if (inverse[i] < 0) continue;
             if (dgate->data) {
-                const real *restrict y = row_read(&a->in[0], place[i] * d, d, buffer);
+                const real *restrict y = row_read(&a->in[0], inverse[i] * d, d, buffer);
                 double dot;
                 ROW_SUM(dot, c, d, dout[c] * y[c]);
                 reals(dgate)[i] = keep(a->beta[3], reals(dgate)[i]) + (real)dot;
             }
             if (dy->data) {
-                real *restrict row = row_open(dy, place[i] * d, d, beta, sum), gate = reals(&a->in[3])[i];
+                real *restrict row = row_open(dy, inverse[i] * d, d, beta, sum), gate = reals(&a->in[3])[i];
                 for (int64_t c = 0; c < d; c++) row[c] = keep(beta, row[c]) + gate * dout[c];
-                row_done(dy, place[i] * d, d, row);
+                row_done(dy, inverse[i] * d, d, row);
             }
         }
     }
@@ -278,5 +272,8 @@ static void combine_backward(const struct args *a)
 }
 
 KERNELS(combine) = { combine_forward, combine_backward, NULL };
-OP(combine, .inputs = "y order place gate", .infer = combine_infer, .gradient = true,
+OP(combine, .inputs = "y[R,D] order:I32[R] inverse:I32[T,K] gate:REAL[T,K]",
+   .outputs = "x[T,D]",
+   .about = "sum over j of gate[t,j] y[inverse[t,j]], less those of -1; rows of y that are nobody's are not read",
+   .infer = combine_infer, .gradient = true,
    .reads_in = 1u << 0 | 1u << 1 | 1u << 2 | 1u << 3);

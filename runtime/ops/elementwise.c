@@ -24,19 +24,31 @@ ELEMENTWISE_PARTS(FN, real)
 
 /* ---- the ops ---- */
 
-static int infer(struct node *n, bool to_real, struct err *e)
+static int infer_same(struct node *n, struct err *e)
 {
-    char x[64], y[64];
-    for (int i = 0; i < n->n_in; i++)
-        if (n->in[i]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
-    if (n->n_in > 1 && !shape_equal(n->in[0]->shape, n->in[1]->shape))
-        return err_set(e, "shapes %s and %s differ", shape_text(n->in[0]->shape, x), shape_text(n->in[1]->shape, y));
-    node_value(n, to_real ? DTYPE_REAL : n->in[0]->dtype, n->in[0]->shape);
+    (void)e;
+    node_value(n, n->in[0]->dtype, n->in[0]->shape);
     return 0;
 }
 
-static int infer_same(struct node *n, struct err *e) { return infer(n, false, e); }
-static int infer_real(struct node *n, struct err *e) { return infer(n, true, e); }
+static int infer_real(struct node *n, struct err *e)
+{
+    (void)e;
+    node_value(n, DTYPE_REAL, n->in[0]->shape);
+    return 0;
+}
+
+ATTRIBUTES(by, struct elementwise_attr,
+    REAL(struct elementwise_attr, p, NEEDED, -HUGE_VAL, HUGE_VAL, "", "of the formula"));
+ATTRIBUTES(range, struct elementwise_attr,
+    REAL(struct elementwise_attr, p, NEEDED, -HUGE_VAL, HUGE_VAL, "", "of the formula"),
+    REAL(struct elementwise_attr, q, NEEDED, -HUGE_VAL, HUGE_VAL, "", "of the formula"));
+#define UNARY_ATTR .attributes = NULL
+#define POSITIVE_ATTR UNARY_ATTR
+#define BINARY_ATTR UNARY_ATTR
+#define BY_ATTR ATTR(by)
+#define RANGE_ATTR ATTR(range)
+#define GLU_ATTR ATTR(range)
 
 #define UNARY_INPUTS 1
 #define POSITIVE_INPUTS 1
@@ -46,27 +58,27 @@ static int infer_real(struct node *n, struct err *e) { return infer(n, true, e);
 #define GLU_INPUTS 2
 #define UNARY_VERB(name) VERB struct node *name(struct graph *g, struct node *x) \
 { \
-    return graph_emit(g, &op_##name, NULL, 0, x); \
+    return graph_emit(g, &op_##name, NULL, x); \
 }
 #define POSITIVE_VERB UNARY_VERB
 #define BINARY_VERB(name) VERB struct node *name(struct graph *g, struct node *x, struct node *y) \
 { \
-    return graph_emit(g, &op_##name, NULL, 0, x, y); \
+    return graph_emit(g, &op_##name, NULL, x, y); \
 }
 #define RANGE_VERB(name) VERB struct node *name(struct graph *g, struct node *x, double p, double q) \
 { \
     struct elementwise_attr attr = { p, q }; \
-    return graph_emit(g, &op_##name, &attr, sizeof attr, x); \
+    return graph_emit(g, &op_##name, &attr, x); \
 }
 #define GLU_VERB(name) VERB struct node *name(struct graph *g, struct node *x, struct node *y, double p, double q) \
 { \
     struct elementwise_attr attr = { p, q }; \
-    return graph_emit(g, &op_##name, &attr, sizeof attr, x, y); \
+    return graph_emit(g, &op_##name, &attr, x, y); \
 }
 #define BY_VERB(name) VERB struct node *name(struct graph *g, struct node *x, double p) \
 { \
     struct elementwise_attr attr = { p, 0 }; \
-    return graph_emit(g, &op_##name, &attr, sizeof attr, x); \
+    return graph_emit(g, &op_##name, &attr, x); \
 }
 
 /* Block [from,to) of what a formula names, or nothing. */
@@ -86,7 +98,7 @@ static inline real number(const struct args *a, bool second)
     const real x = (named) & X_ ? xs[i] : 0, y = (named) & Y_ ? ys[i] : 0; \
     (void)x, (void)y
 
-#define ELEMENTWISE_KERNELS(X, kind, name, reads, about, value, slope_x, slope_y) \
+#define ELEMENTWISE_KERNELS(X, kind, name, reads, says, value, slope_x, slope_y) \
 static void name##_block(const struct args *a, int64_t from, int64_t to) \
 { \
     const real p = number(a, false), q = number(a, true); \
@@ -131,8 +143,10 @@ static void name##_gradient(const struct args *a, int64_t from, int64_t to) \
 EACH_BLOCK(name##_forward, name##_block) \
 EACH_BLOCK(name##_backward, name##_gradient) \
 KERNELS(name) = { name##_forward, name##_backward, NULL }; \
-OP(name, .inputs = kind##_INPUTS > 1 ? "x y" : "x", .infer = (reads) & TO_REAL ? infer_real : infer_same, \
-   .gradient = true, .no_grad = (reads) & NOT_Y ? 1u << 1 : 0, .rows = kind##_INPUTS > 1 ? 3 : 1, .rows_back = true, \
+OP(name, .inputs = kind##_INPUTS > 1 ? "x[..] y[..]" : "x[..]", \
+   .outputs = (reads) & TO_REAL ? "z:REAL[..]" : "z[..]", .about = says, kind##_ATTR, \
+   .infer = (reads) & TO_REAL ? infer_real : infer_same, .gradient = true, \
+   .no_grad = (reads) & NOT_Y ? 1u << 1 : 0, .rows = kind##_INPUTS > 1 ? 3 : 1, .rows_back = true, \
    .reads_in = (reads) & (X_ | Y_), .reads_out = (reads) & Z_ ? 1 : 0, .cheap = ((reads) & CHEAP) != 0); \
 kind##_VERB(name)
 

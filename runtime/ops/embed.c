@@ -4,18 +4,16 @@
 #include "cpu/sort.h"
 #include "cpu/vec_math.h"
 
-enum { AHEAD = 4 };                                         /* rows asked for in time */
+enum { AHEAD = 4 };                                         /* rows prefetched */
 
 VERB struct node *embed(struct graph *g, struct node *table, struct node *ids)
 {
-    return graph_emit(g, &op_embed, NULL, 0, table, ids);
+    return graph_emit(g, &op_embed, NULL, table, ids);
 }
 
 static int infer(struct node *n, struct err *e)
 {
-    if (node_need(n, 0, 2, e) != 0) return -1;
-    if (n->in[0]->dtype > DTYPE_REAL) return err_set(e, "the table must hold floats");
-    if (n->in[1]->dtype != DTYPE_I32) return err_set(e, "ids must be I32");
+    (void)e;
     int64_t tokens = shape_count(n->in[1]->shape);
     node_value(n, DTYPE_ACT, SHAPE(tokens, n->in[0]->shape.dim[1]));
     node_work(n, DTYPE_I32, SHAPE(2, tokens));              /* tokens by id; scratch of the sort */
@@ -60,7 +58,7 @@ static void runs(const struct args *a, int64_t from, int64_t to)
         int64_t row = ids[order[from]];
         memset(sum, 0, sizeof sum);
         for (; from < n && ids[order[from]] == row; from++) {
-            if (from + AHEAD < n) row_soon(&a->dout[0], order[from + AHEAD] * d, d);
+            if (from + AHEAD < n) row_prefetch(&a->dout[0], order[from + AHEAD] * d, d);
             const real *dy = row_read(&a->dout[0], order[from] * d, d, dy_buffer);
             for (int64_t i = 0; i < d; i++) sum[i] += dy[i];
         }
@@ -89,4 +87,7 @@ static void backward(const struct args *a)
 }
 
 KERNELS(embed) = { forward, backward, NULL };
-OP(embed, .inputs = "table ids", .infer = infer, .gradient = true, .reads_in = 1 << 1);
+OP(embed, .inputs = "table[V,D] ids:I32[B,S]",
+   .outputs = "y[T,D]",
+   .about = "rows of the table, ACT",
+   .infer = infer, .gradient = true, .reads_in = 1 << 1);

@@ -10,15 +10,13 @@ struct attr { int64_t experts, k; uint64_t seed; };
 VERB struct node *hash_ids(struct graph *g, struct node *ids, int experts, int k, uint64_t seed)
 {
     struct attr a = { experts, k, seed };
-    return graph_emit(g, &op_hash_ids, &a, sizeof a, ids);
+    return graph_emit(g, &op_hash_ids, &a, ids);
 }
 
 static int infer(struct node *n, struct err *e)
 {
     const struct attr *at = n->attr;
-    if (node_need(n, 0, 2, e) != 0) return -1;
-    if (n->in[0]->dtype != DTYPE_I32) return err_set(e, "ids must be I32");
-    if (at->k < 1 || at->k > at->experts)
+    if (at->k > at->experts)
         return err_set(e, "k = %lld, there are %lld experts", (long long)at->k, (long long)at->experts);
     node_value(n, DTYPE_I32, SHAPE(shape_count(n->in[0]->shape), at->k));
     return 0;
@@ -50,4 +48,12 @@ static void tokens(const struct args *a, int64_t from, int64_t to)
 static void forward(const struct args *a) { each(a, shape_count(a->in[0].shape), 1024, tokens); }
 
 KERNELS(hash_ids) = { forward, NULL, NULL };
-OP(hash_ids, .inputs = "ids", .infer = infer);
+
+ATTRIBUTES(hash_ids, struct attr,
+    INT(struct attr, experts, NEEDED, 1, INT32_MAX, "", "there are"),
+    INT(struct attr, k, NEEDED, 1, INT32_MAX, "", "of each token"),
+    INT(struct attr, seed, NEEDED, -HUGE_VAL, HUGE_VAL, "", "of the hash"));
+OP(hash_ids, .inputs = "ids:I32[B,S]",
+   .outputs = "index:I32[T,K]",
+   .about = "experts of a token by its id alone, distinct; equally many ids for each",
+   ATTR(hash_ids), .infer = infer);

@@ -7,12 +7,12 @@ struct attr { double eps; };
 VERB struct node *l2norm(struct graph *g, struct node *x, double eps)
 {
     struct attr at = { eps };
-    return graph_emit(g, &op_l2norm, &at, sizeof at, x);
+    return graph_emit(g, &op_l2norm, &at, x);
 }
 
 static int infer(struct node *n, struct err *e)
 {
-    if (n->in[0]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
+    (void)e;
     node_value(n, n->in[0]->dtype, n->in[0]->shape);
     return 0;
 }
@@ -64,4 +64,10 @@ static void forward(const struct args *a) { each_row(a, rows); }
 static void backward(const struct args *a) { if (a->din[0].data) each_row(a, gradient); }
 
 KERNELS(l2norm) = { forward, backward, NULL };
-OP(l2norm, .inputs = "x", .infer = infer, .gradient = true, .cheap = true, .rows = 1, .rows_back = true, .reads_in = 1);
+
+ATTRIBUTES(l2norm, struct attr,
+    REAL(struct attr, eps, NEEDED, 0, HUGE_VAL, "", "beside the sum of squares"));
+OP(l2norm, .inputs = "x[..,D]",
+   .outputs = "y[..,D]",
+   .about = "x / sqrt(sum of x^2 + eps)",
+   ATTR(l2norm), .infer = infer, .gradient = true, .cheap = true, .rows = 1, .rows_back = true, .reads_in = 1);

@@ -6,30 +6,17 @@ enum { X, W, OFFSETS };
 
 /* ---- matmul: [T,K] [N,K] -> [T,N] ---- */
 
+struct matmul_attr { enum dtype out; };
+
 VERB struct node *matmul(struct graph *g, struct node *x, struct node *w, enum dtype out)
 {
-    return graph_emit(g, &op_matmul, &out, sizeof out, x, w);
-}
-
-static int floats(const struct node *n, struct err *e)
-{
-    for (int i = X; i <= W; i++)
-        if (n->in[i]->dtype != DTYPE_ACT && n->in[i]->dtype != DTYPE_REAL)
-            return err_set(e, "input %d must be ACT or REAL", i);
-    return 0;
+    return graph_emit(g, &op_matmul, &out, x, w);
 }
 
 static int matmul_infer(struct node *n, struct err *e)
 {
-    char x[64], w[64];
-    enum dtype out = *(const enum dtype *)n->attr;
-    if (node_need(n, X, 2, e) != 0 || node_need(n, W, 2, e) != 0 || floats(n, e) != 0) return -1;
-    struct shape rows = n->in[X]->shape, weight = n->in[W]->shape;
-    if (rows.dim[1] != weight.dim[1])
-        return err_set(e, "rows %s do not fit the weight %s: both end in the inner extent", shape_text(rows, x),
-                       shape_text(weight, w));
-    if (out != DTYPE_ACT && out != DTYPE_REAL) return err_set(e, "the result must be ACT or REAL");
-    node_value(n, out, SHAPE(rows.dim[0], weight.dim[0]));
+    (void)e;
+    node_value(n, *(const enum dtype *)n->attr, SHAPE(n->in[X]->shape.dim[0], n->in[W]->shape.dim[0]));
     return 0;
 }
 
@@ -95,30 +82,26 @@ static void matmul_backward(const struct args *a)
 }
 
 KERNELS(matmul) = { matmul_forward, matmul_backward, NULL };
-OP(matmul, .inputs = "x w", .infer = matmul_infer, .cost = cost, .gradient = true, .reads_in = 1u << X | 1u << W,
+
+ATTRIBUTES(matmul, struct matmul_attr,
+    CHOICE(struct matmul_attr, out, NEEDED, "act real", "dtype of the result"));
+OP(matmul, .inputs = "x[T,K] w[N,K]",
+   .outputs = "y:ANY[T,N]",
+   .about = "x w^T",
+   ATTR(matmul), .infer = matmul_infer, .cost = cost, .gradient = true, .reads_in = 1u << X | 1u << W,
    .packs = 1u << W, .rows = 1u << X, .rows_back = true);
 
 /* ---- grouped_matmul: rows offsets[e] .. offsets[e+1] of [R,K] with w[e] of [E,N,K] -> [R,N]; later rows are 0 ---- */
 
 VERB struct node *grouped_matmul(struct graph *g, struct node *x, struct node *w, struct node *offsets)
 {
-    return graph_emit(g, &op_grouped_matmul, NULL, 0, x, w, offsets);
+    return graph_emit(g, &op_grouped_matmul, NULL, x, w, offsets);
 }
 
 static int grouped_infer(struct node *n, struct err *e)
 {
-    char x[64], w[64];
-    if (node_need(n, X, 2, e) != 0 || node_need(n, W, 3, e) != 0 || node_need(n, OFFSETS, 1, e) != 0 ||
-        floats(n, e) != 0)
-        return -1;
-    struct shape rows = n->in[X]->shape, weight = n->in[W]->shape, offsets = n->in[OFFSETS]->shape;
-    if (rows.dim[1] != weight.dim[2])
-        return err_set(e, "rows %s do not fit the weights %s: both end in the inner extent", shape_text(rows, x),
-                       shape_text(weight, w));
-    if (n->in[OFFSETS]->dtype != DTYPE_I32 || offsets.dim[0] != weight.dim[0] + 1)
-        return err_set(e, "%lld experts need %lld offsets of I32, these are %lld",
-                       (long long)weight.dim[0], (long long)weight.dim[0] + 1, (long long)offsets.dim[0]);
-    node_value(n, n->in[X]->dtype, SHAPE(rows.dim[0], weight.dim[1]));
+    (void)e;
+    node_value(n, n->in[X]->dtype, SHAPE(n->in[X]->shape.dim[0], n->in[W]->shape.dim[1]));
     return 0;
 }
 
@@ -153,6 +136,9 @@ static void grouped_backward(const struct args *a)
 }
 
 KERNELS(grouped_matmul) = { grouped_forward, grouped_backward, NULL };
-OP(grouped_matmul, .inputs = "x w offsets", .infer = grouped_infer, .cost = cost, .gradient = true,
+OP(grouped_matmul, .inputs = "x[R,K] w[E,N,K] offsets:I32[E+1]",
+   .outputs = "y[R,N]",
+   .about = "rows offsets[e] to offsets[e+1] of x times w[e]^T; 0 from the last offset on",
+   .infer = grouped_infer, .cost = cost, .gradient = true,
    .reads_in = 1u << X | 1u << W | 1u << OFFSETS, .packs = 1u << W, .rows = 1u << X, .rows_back = true,
    .groups = 1u << OFFSETS);

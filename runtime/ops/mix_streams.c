@@ -8,7 +8,7 @@ enum { X, M, MOST = 16, PIECE = 1024 };                     /* most streams; col
 
 VERB struct node *mix_streams(struct graph *g, struct node *x, struct node *m)
 {
-    return graph_emit(g, &op_mix_streams, NULL, 0, x, m);
+    return graph_emit(g, &op_mix_streams, NULL, x, m);
 }
 
 /* m is m[t * step + i * n + j]; step is 0 where all tokens have the same. */
@@ -31,13 +31,7 @@ static int64_t grain(struct mixing s)
 
 static int infer(struct node *n, struct err *e)
 {
-    char x_text[64], m_text[64];
-    struct shape x = n->in[X]->shape, m = n->in[M]->shape;
-    if (n->in[X]->dtype > DTYPE_REAL || n->in[M]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
-    if (node_need(n, X, 3, e) != 0) return -1;
-    if (m.rank < 2 || m.rank > 3 || m.dim[m.rank - 1] != x.dim[1] || (m.rank == 3 && m.dim[0] != x.dim[0]))
-        return err_set(e, "matrices %s do not fit streams %s", shape_text(m, m_text), shape_text(x, x_text));
-    struct mixing s = mixing_of(x, m);
+    struct mixing s = mixing_of(n->in[X]->shape, n->in[M]->shape);
     if (s.n > MOST || s.m > MOST)
         return err_set(e, "%lld streams are more than %d", (long long)(s.n > s.m ? s.n : s.m), MOST);
     node_value(n, n->in[X]->dtype, SHAPE(s.tokens, s.m, s.d));
@@ -151,5 +145,8 @@ static void backward(const struct args *a)
 }
 
 KERNELS(mix_streams) = { forward, backward, NULL };
-OP(mix_streams, .inputs = "x m", .infer = infer, .gradient = true, .cheap = true, .rows = 1, .rows_back = true,
+OP(mix_streams, .inputs = "x[T,N,D] m[T,M,N|M,N]",
+   .outputs = "y[T,M,D]",
+   .about = "sum over j of m[t,i,j] x[t,j]",
+   .infer = infer, .gradient = true, .cheap = true, .rows = 1, .rows_back = true,
    .reads_in = 3);

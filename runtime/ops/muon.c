@@ -12,7 +12,7 @@ enum { BANDS = 4, BAND = 32 };    /* of a symmetric product: most of them, and w
 VERB struct node *muon(struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *lr,
                        struct node *clip, struct muon_attr a)
 {
-    return graph_emit(g, &op_muon, &a, sizeof a, w, grad, m, lr, clip);
+    return graph_emit(g, &op_muon, &a, w, grad, m, lr, clip);
 }
 
 /* A stack of [rows,cols]; low and high are the smaller and the larger of the two. */
@@ -30,17 +30,8 @@ static struct sizes sizes_of(struct shape w)
 
 static int infer(struct node *n, struct err *e)
 {
-    char w[64], other[64];
-    for (int i = W; i <= CLIP; i++) if (n->in[i]->dtype != DTYPE_REAL) return err_set(e, "input %d must be REAL", i);
-    struct shape shape = n->in[W]->shape;
-    if (shape.rank < 2) return err_set(e, "a weight of shape %s is no matrix", shape_text(shape, w));
-    for (int i = GRAD; i <= M; i++)
-        if (!shape_equal(n->in[i]->shape, shape))
-            return err_set(e, "input %d has shape %s, the weight %s", i, shape_text(n->in[i]->shape, other),
-                           shape_text(shape, w));
-    if (shape_count(n->in[LR]->shape) != 1 || shape_count(n->in[CLIP]->shape) != 2)
-        return err_set(e, "wants one rate and the two values of clip_norm");
-    struct sizes s = sizes_of(shape);
+    (void)e;
+    struct sizes s = sizes_of(n->in[W]->shape);
     node_value(n, DTYPE_REAL, SHAPE(2));
     node_work(n, DTYPE_REAL, SHAPE(blocks_of(s.stack, s.grain), 2 * s.low * s.high + 2 * s.low * s.low));
     node_work(n, DTYPE_U8, SHAPE(2 * s.stack * (int64_t)sizeof(double)));     /* sums of each matrix */
@@ -165,4 +156,14 @@ static void forward(const struct args *a)
 }
 
 KERNELS(muon) = { forward, NULL, NULL };
-OP(muon, .inputs = "w* grad m* lr clip", .infer = infer, .cost = cost);
+
+ATTRIBUTES(muon, struct muon_attr,
+    REAL(struct muon_attr, momentum, NEEDED, 0, 1, "", "decay of m"),
+    REAL(struct muon_attr, decay, NEEDED, 0, HUGE_VAL, "", "of w, times lr"),
+    REAL(struct muon_attr, scale, NEEDED, -HUGE_VAL, HUGE_VAL, "", "factor on the orthogonal change"),
+    BOOL(struct muon_attr, nesterov, NEEDED, "looks a step ahead"),
+    INT(struct muon_attr, steps, NEEDED, 0, 100, "", "of Newton and Schulz"));
+OP(muon, .inputs = "w*:REAL[..,N,D] grad:REAL[..,N,D] m*:REAL[..,N,D] lr:REAL[1] clip:REAL[2]",
+   .outputs = "change:REAL[2]",
+   .about = "Muon, each matrix of a stack by itself. Sums as of adamw",
+   ATTR(muon), .infer = infer, .cost = cost);

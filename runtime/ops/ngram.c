@@ -11,23 +11,16 @@ VERB struct node *ngram(struct graph *g, struct node *ids, struct node *start, s
                         int64_t vocab, int64_t rows, enum hash_kind hash)
 {
     struct attr at = { order, vocab, rows, hash };
-    return graph_emit(g, &op_ngram, &at, sizeof at, ids, start, pos);
+    return graph_emit(g, &op_ngram, &at, ids, start, pos);
 }
 
 static int infer(struct node *n, struct err *e)
 {
-    const struct attr *at = n->attr;
     struct shape ids = n->in[IDS]->shape, start = n->in[START]->shape;
-    if (node_need(n, IDS, 2, e) != 0 || node_need(n, START, 2, e) != 0) return -1;
-    if (n->in[IDS]->dtype != DTYPE_I32 || n->in[START]->dtype != DTYPE_I32)
-        return err_set(e, "ids and document starts must be I32");
-    if (ids.dim[0] != start.dim[0] || (n->in[POS] ? ids.dim[1] < start.dim[1] : ids.dim[1] != start.dim[1])) {
+    if (n->in[POS] ? ids.dim[1] < start.dim[1] : ids.dim[1] != start.dim[1]) {
         char have[64], need[64];
         return err_set(e, "ids %s do not fit document starts %s", shape_text(ids, have), shape_text(start, need));
     }
-    if (at->order < 1) return err_set(e, "order %lld must be at least 1", (long long)at->order);
-    if (at->vocab < 1 || at->vocab > INT32_MAX) return err_set(e, "vocabulary of %lld", (long long)at->vocab);
-    if (at->rows < 1 || at->rows > INT32_MAX) return err_set(e, "table of %lld rows", (long long)at->rows);
     node_value(n, DTYPE_I32, start);
     return 0;
 }
@@ -61,28 +54,31 @@ static void tokens(const struct args *a, int64_t from, int64_t to)
 static void forward(const struct args *a) { each(a, shape_count(a->out[0].shape), 1024, tokens); }
 
 KERNELS(ngram) = { forward, NULL, NULL };
-OP(ngram, .inputs = "ids start pos?", .infer = infer);
+
+ATTRIBUTES(ngram, struct attr,
+    INT(struct attr, order, NEEDED, 1, INT32_MAX, "tokens", "of an n-gram"),
+    INT(struct attr, vocab, NEEDED, 1, INT32_MAX, "", "ids there are"),
+    INT(struct attr, rows, NEEDED, 1, INT32_MAX, "", "of the table"),
+    CHOICE(struct attr, hash, NEEDED, "mul32 mod", "how n-grams are hashed"));
+OP(ngram, .inputs = "ids:I32[B,L] start:I32[B,S] pos?:I32[1]",
+   .outputs = "rows:I32[B,S]",
+   .about = "the row of a table that a token and the order - 1 before it share; what stands before the document is "
+          "token 0. With pos, ids is a cache",
+   ATTR(ngram), .infer = infer);
 
 /* ---- collision_rate: of the distinct n-grams of a batch, the share that shares its row with another one ---- */
+
+struct collision_attr { int64_t order; };
 
 VERB struct node *collision_rate(struct graph *g, struct node *ids, struct node *start, struct node *index, int order)
 {
     int64_t at = order;
-    return graph_emit(g, &op_collision_rate, &at, sizeof at, ids, start, index);
+    return graph_emit(g, &op_collision_rate, &at, ids, start, index);
 }
 
 static int collision_infer(struct node *n, struct err *e)
 {
-    char a[64], b[64];
-    for (int i = 0; i < 3; i++) {
-        if (n->in[i]->dtype != DTYPE_I32) return err_set(e, "input %d must be I32", i);
-        if (node_need(n, i, 2, e) != 0) return -1;
-        if (!shape_equal(n->in[i]->shape, n->in[0]->shape))
-            return err_set(e, "shapes %s and %s differ", shape_text(n->in[0]->shape, a),
-                           shape_text(n->in[i]->shape, b));
-    }
-    if (*(const int64_t *)n->attr < 1)
-        return err_set(e, "order %lld must be at least 1", (long long)*(const int64_t *)n->attr);
+    (void)e;
     node_value(n, DTYPE_REAL, SHAPE(1));
     /* tokens by row, then by gram; spare; one digit of the gram */
     node_work(n, DTYPE_I32, SHAPE(3, shape_count(n->in[0]->shape)));
@@ -124,4 +120,10 @@ static void collision_forward(const struct args *a)
 }
 
 KERNELS(collision_rate) = { collision_forward, NULL, NULL };
-OP(collision_rate, .inputs = "ids start index", .infer = collision_infer);
+
+ATTRIBUTES(collision_rate, struct collision_attr,
+    INT(struct collision_attr, order, NEEDED, 1, INT32_MAX, "tokens", "of an n-gram"));
+OP(collision_rate, .inputs = "ids:I32[B,S] start:I32[B,S] index:I32[B,S]",
+   .outputs = "rate:REAL[1]",
+   .about = "share of the distinct n-grams that share their row with another",
+   ATTR(collision_rate), .infer = collision_infer);

@@ -10,7 +10,7 @@ VERB struct node *noise(struct graph *g, struct node *like, struct node *key, co
 {
     struct noise_attr a = { hash_name(name), kind, like->shape.rank, { 0 } };
     memcpy(a.dim, like->shape.dim, (size_t)like->shape.rank * sizeof *a.dim);
-    return graph_emit(g, &op_noise, &a, sizeof a, key);
+    return graph_emit(g, &op_noise, &a, key);
 }
 
 static int infer(struct node *n, struct err *e)
@@ -18,7 +18,6 @@ static int infer(struct node *n, struct err *e)
     const struct noise_attr *at = n->attr;
     struct shape key = n->in[0]->shape, shape = { .rank = (int)at->rank };
     memcpy(shape.dim, at->dim, sizeof shape.dim);
-    if (n->in[0]->dtype != DTYPE_I32 || key.rank != 2 || key.dim[1] != 2) return err_set(e, "keys are I32 [B,2]");
     if (shape.dim[0] % key.dim[0] != 0)
         return err_set(e, "%lld rows cannot be those of %lld sequences", (long long)shape.dim[0],
                        (long long)key.dim[0]);
@@ -47,10 +46,10 @@ static void rows(const struct args *a, int64_t from, int64_t to)
             positions = all / a->in[0].shape.dim[0];
     for (int64_t r = from; r < to; r++) {
         const uint32_t *word = (const uint32_t *)a->in[0].data + r / positions * 2;
-        uint64_t key = (uint64_t)word[1] << 32 | word[0], place = (uint64_t)(r % positions) << 32;
+        uint64_t key = (uint64_t)word[1] << 32 | word[0], position = (uint64_t)(r % positions) << 32;
         for (int64_t c = 0; c < columns; c += STRIP) {
             int64_t n = columns - c < STRIP ? columns - c : STRIP;
-            uint64_t first = place | (uint64_t)c / 4;
+            uint64_t first = position | (uint64_t)c / 4;
             real *y = reals(&a->out[0]) + r * columns + c;
             switch ((enum noise_kind)at->kind) {            /* each a loop of its own, in vectors */
             case NOISE_NORMAL:  strip(NOISE_NORMAL, key, at->name, first, n, y); break;
@@ -68,4 +67,16 @@ static void forward(const struct args *a)
 }
 
 KERNELS(noise) = { forward, NULL, NULL };
-OP(noise, .inputs = "key", .infer = infer, .cheap = true);
+
+ATTRIBUTES(noise, struct noise_attr,
+    INT(struct noise_attr, name, NEEDED, -HUGE_VAL, HUGE_VAL, "", "hash of what the numbers are for"),
+    CHOICE(struct noise_attr, kind, NEEDED, "normal uniform gumbel", "how they are distributed"),
+    INT(struct noise_attr, rank, NEEDED, 1, SHAPE_RANK, "", "of the result"),
+    { "dim0", PARAM_INT, FIELD(struct noise_attr, dim[0]), 0, 0, INT32_MAX, NULL, "", "its extents", 0, NULL, false },
+    { "dim1", PARAM_INT, FIELD(struct noise_attr, dim[1]), 0, 0, INT32_MAX, NULL, "", "its extents", 0, NULL, false },
+    { "dim2", PARAM_INT, FIELD(struct noise_attr, dim[2]), 0, 0, INT32_MAX, NULL, "", "its extents", 0, NULL, false },
+    { "dim3", PARAM_INT, FIELD(struct noise_attr, dim[3]), 0, 0, INT32_MAX, NULL, "", "its extents", 0, NULL, false });
+OP(noise, .inputs = "key:I32[B,2]",
+   .outputs = "y:REAL",
+   .about = "random numbers, a function of key (of each sequence its own), position, column and name; no gradient",
+   ATTR(noise), .infer = infer, .cheap = true);

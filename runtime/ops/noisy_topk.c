@@ -8,17 +8,12 @@ enum { KEY, INDEX };
 
 VERB struct node *threshold(struct graph *g, struct node *key, struct node *index)
 {
-    return graph_emit(g, &op_threshold, NULL, 0, key, index);
+    return graph_emit(g, &op_threshold, NULL, key, index);
 }
 
 static int threshold_infer(struct node *n, struct err *e)
 {
-    if (node_need(n, KEY, 2, e) != 0 || node_need(n, INDEX, 2, e) != 0) return -1;
     struct shape key = n->in[KEY]->shape, index = n->in[INDEX]->shape;
-    if (n->in[KEY]->dtype != DTYPE_REAL || n->in[INDEX]->dtype != DTYPE_I32)
-        return err_set(e, "wants REAL keys and I32 indices");
-    if (index.dim[0] != key.dim[0])
-        return err_set(e, "indices are for %lld tokens, keys for %lld", (long long)index.dim[0], (long long)key.dim[0]);
     if (index.dim[1] >= key.dim[1])
         return err_set(e, "k = %lld of %lld keys: none is left to compare with", (long long)index.dim[1],
                        (long long)key.dim[1]);
@@ -86,18 +81,20 @@ static void threshold_forward(const struct args *a) { each_token(a, threshold_to
 static void threshold_backward(const struct args *a) { if (a->din[KEY].data) each_token(a, threshold_gradients); }
 
 KERNELS(threshold) = { threshold_forward, threshold_backward, NULL };
-OP(threshold, .inputs = "key index", .infer = threshold_infer, .gradient = true, .rows = 3, .rows_back = true,
+OP(threshold, .inputs = "key:REAL[T,E] index:I32[T,K]",
+   .outputs = "y:REAL[T,E]",
+   .about = "the K-th largest of the other keys, which a key must exceed to be chosen; K < E",
+   .infer = threshold_infer, .gradient = true, .rows = 3, .rows_back = true,
    .reads_in = 1u << INDEX);
 
 /* ---- cv2: V / (m^2 + eps), V the population variance, m the mean, of E values;
         dx = dy 2 / (E (m^2 + eps)) (x - m - y m) ---- */
 
-VERB struct node *cv2(struct graph *g, struct node *x) { return graph_emit(g, &op_cv2, NULL, 0, x); }
+VERB struct node *cv2(struct graph *g, struct node *x) { return graph_emit(g, &op_cv2, NULL, x); }
 
 static int cv2_infer(struct node *n, struct err *e)
 {
-    if (node_need(n, 0, 1, e) != 0) return -1;
-    if (n->in[0]->dtype != DTYPE_REAL) return err_set(e, "wants REAL values");
+    (void)e;
     node_value(n, DTYPE_REAL, SHAPE(1));
     return 0;
 }
@@ -133,4 +130,7 @@ static void cv2_backward(const struct args *a)
 }
 
 KERNELS(cv2) = { cv2_forward, cv2_backward, NULL };
-OP(cv2, .inputs = "x", .infer = cv2_infer, .gradient = true, .reads_in = 1);
+OP(cv2, .inputs = "x:REAL[E]",
+   .outputs = "y:REAL[1]",
+   .about = "squared coefficient of variation, variance / (mean^2 + 1e-10)",
+   .infer = cv2_infer, .gradient = true, .reads_in = 1);

@@ -8,13 +8,20 @@
 
 #ifdef ISA
 #define OP(name_, ...) struct op_##name_
+#define ATTRIBUTES(name_, type, ...) struct op_##name_
 #define VERB static inline __attribute__((unused))
 #undef graph_emit
 #define graph_emit(g, op, attr, ...) ((void)(attr), (struct node *)NULL)
 #define graph_emit_n(g, op, attr, ...) ((void)(attr), (struct node *)NULL)
 #else
+#include "base/param.h"
 #include "graph/ops.h"
 #define OP(name_, ...) const struct op op_##name_ = { .name = #name_, .index = OP_##name_, __VA_ARGS__ }
+/* The attributes of an op, a row for each field of `type`; ATTR in its OP says that it has them. */
+#define ATTRIBUTES(name_, type, ...) \
+    static const struct param attributes_##name_[] = { __VA_ARGS__, { 0 } }; \
+    enum { attr_size_##name_ = sizeof(type) }
+#define ATTR(name_) .attributes = attributes_##name_, .attr_size = attr_size_##name_
 #define VERB
 #endif
 

@@ -7,17 +7,14 @@ enum { CHUNK = 4096 };                                      /* values converted 
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* REAL [1], with `width` partial results a block. */
-static int number(struct node *n, int64_t width, struct err *e)
+/* REAL [1], with a partial result a block. */
+static int number(struct node *n, struct err *e)
 {
-    for (int i = 0; i < n->n_in; i++)
-        if (n->in[i] && n->in[i]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
+    (void)e;
     node_value(n, DTYPE_REAL, SHAPE(1));
-    node_parts(n, shape_count(n->in[0]->shape), width);
+    node_parts(n, shape_count(n->in[0]->shape), 1);
     return 0;
 }
-
-static int one_part(struct node *n, struct err *e) { return number(n, 1, e); }
 
 static int64_t values(const struct args *a) { return shape_count(a->in[0].shape); }
 
@@ -32,13 +29,10 @@ static void each_part(const struct args *a, int64_t width, void (*body)(const st
 static int weighted_sum_infer(struct node *n, struct err *e)
 {
     char x[64], weight[64];
-    if (number(n, 1, e) != 0) return -1;
     if (n->in[1] && shape_count(n->in[0]->shape) != shape_count(n->in[1]->shape))
         return err_set(e, "weights %s do not fit values %s", shape_text(n->in[1]->shape, weight),
                        shape_text(n->in[0]->shape, x));
-    for (int i = 0; i < n->n_in; i++)
-        if (n->in[i] && n->in[i]->dtype != DTYPE_REAL) return err_set(e, "values and weights must be REAL");
-    return 0;
+    return number(n, e);
 }
 
 static const real *weights_of(const struct args *a) { return reals(&a->in[1]); }
@@ -71,23 +65,18 @@ static void weighted_sum_backward(const struct args *a)
 }
 
 KERNELS(weighted_sum) = { weighted_sum_forward, weighted_sum_backward, NULL };
-OP(weighted_sum, .inputs = "x weight?", .infer = weighted_sum_infer, .gradient = true, .no_grad = 1 << 1,
+OP(weighted_sum, .inputs = "x:REAL weight?:REAL",
+   .outputs = "y:REAL[1]",
+   .about = "sum of weight x, of x without weights; gradient to x only",
+   .infer = weighted_sum_infer, .gradient = true, .no_grad = 1 << 1,
    .reads_in = 1 << 1);
 
 VERB struct node *weighted_sum(struct graph *g, struct node *x, struct node *weight)
 {
-    return graph_emit(g, &op_weighted_sum, NULL, 0, x, weight);
+    return graph_emit(g, &op_weighted_sum, NULL, x, weight);
 }
 
 /* ---- dot: sum a b;  da = b dy, db = a dy ---- */
-
-static int dot_infer(struct node *n, struct err *e)
-{
-    char a[64], b[64];
-    if (!shape_equal(n->in[0]->shape, n->in[1]->shape))
-        return err_set(e, "shapes %s and %s differ", shape_text(n->in[0]->shape, a), shape_text(n->in[1]->shape, b));
-    return number(n, 1, e);
-}
 
 static void dot_block(const struct args *a, int64_t from, int64_t to)
 {
@@ -122,9 +111,12 @@ static void dot_forward(const struct args *a)
 
 static void dot_backward(const struct args *a) { each(a, values(a), CHUNK, dot_gradient); }
 KERNELS(dot) = { dot_forward, dot_backward, NULL };
-OP(dot, .inputs = "a b", .infer = dot_infer, .gradient = true, .reads_in = 3);
+OP(dot, .inputs = "a[..] b[..]",
+   .outputs = "y:REAL[1]",
+   .about = "sum of a b",
+   .infer = number, .gradient = true, .reads_in = 3);
 
-VERB struct node *dot(struct graph *g, struct node *a, struct node *b) { return graph_emit(g, &op_dot, NULL, 0, a, b); }
+VERB struct node *dot(struct graph *g, struct node *a, struct node *b) { return graph_emit(g, &op_dot, NULL, a, b); }
 
 /* ---- max_all: the largest value, NaN when there is one ---- */
 
@@ -151,9 +143,12 @@ static void max_all_forward(const struct args *a)
 }
 
 KERNELS(max_all) = { max_all_forward, NULL, NULL };
-OP(max_all, .inputs = "x", .infer = one_part);
+OP(max_all, .inputs = "x[..]",
+   .outputs = "y:REAL[1]",
+   .about = "the largest value, NaN when there is one; no gradient",
+   .infer = number);
 
-VERB struct node *max_all(struct graph *g, struct node *x) { return graph_emit(g, &op_max_all, NULL, 0, x); }
+VERB struct node *max_all(struct graph *g, struct node *x) { return graph_emit(g, &op_max_all, NULL, x); }
 
 /* ---- rms: sqrt(mean x^2) ---- */
 
@@ -176,9 +171,12 @@ static void rms_forward(const struct args *a)
 }
 
 KERNELS(rms) = { rms_forward, NULL, NULL };
-OP(rms, .inputs = "x", .infer = one_part);
+OP(rms, .inputs = "x[..]",
+   .outputs = "y:REAL[1]",
+   .about = "sqrt(mean of x^2); no gradient",
+   .infer = number);
 
-VERB struct node *rms(struct graph *g, struct node *x) { return graph_emit(g, &op_rms, NULL, 0, x); }
+VERB struct node *rms(struct graph *g, struct node *x) { return graph_emit(g, &op_rms, NULL, x); }
 
 /* ---- outside: the share of values that are not in [low, high]; NaN is not ---- */
 
@@ -205,10 +203,17 @@ static void outside_forward(const struct args *a)
 }
 
 KERNELS(outside) = { outside_forward, NULL, NULL };
-OP(outside, .inputs = "x", .infer = one_part);
+
+ATTRIBUTES(outside, struct range,
+    REAL(struct range, low, NEEDED, -HUGE_VAL, HUGE_VAL, "", "the least that is inside"),
+    REAL(struct range, high, NEEDED, -HUGE_VAL, HUGE_VAL, "", "the most that is inside"));
+OP(outside, .inputs = "x[..]",
+   .outputs = "y:REAL[1]",
+   .about = "share of the values below low or above high; no gradient",
+   ATTR(outside), .infer = number);
 
 VERB struct node *outside(struct graph *g, struct node *x, double low, double high)
 {
     struct range in = { low, high };
-    return graph_emit(g, &op_outside, &in, sizeof in, x);
+    return graph_emit(g, &op_outside, &in, x);
 }

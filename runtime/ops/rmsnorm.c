@@ -10,21 +10,15 @@ struct attr { double eps; int64_t zero_centred; };          /* no padding: attri
 VERB struct node *rmsnorm(struct graph *g, struct node *x, struct node *gain, double eps, bool zero_centred)
 {
     struct attr at = { eps, zero_centred };
-    return graph_emit(g, &op_rmsnorm, &at, sizeof at, x, gain);
+    return graph_emit(g, &op_rmsnorm, &at, x, gain);
 }
 
 static int infer(struct node *n, struct err *e)
 {
     const struct attr *at = n->attr;
     struct shape x = n->in[0]->shape;
-    if (n->in[0]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
     node_value(n, n->in[0]->dtype, x);
     if (!n->in[1]) return at->zero_centred ? err_set(e, "without a gain none is zero-centred") : 0;
-    struct shape gain = n->in[1]->shape;
-    if (n->in[1]->dtype > DTYPE_REAL) return err_set(e, "integers cannot be used here");
-    if (gain.rank != 1 || gain.dim[0] != shape_last(x))
-        return err_set(e, "gain has %lld values, rows have %lld", (long long)shape_count(gain),
-                       (long long)shape_last(x));
     node_parts(n, shape_rows(x), shape_last(x));
     return 0;
 }
@@ -112,4 +106,11 @@ static void backward(const struct args *a)
 }
 
 KERNELS(rmsnorm) = { forward, backward, NULL };
-OP(rmsnorm, .inputs = "x gain?", .infer = infer, .gradient = true, .cheap = true, .rows = 1, .reads_in = 3);
+
+ATTRIBUTES(rmsnorm, struct attr,
+    REAL(struct attr, eps, NEEDED, 0, HUGE_VAL, "", "beside the mean square"),
+    BOOL(struct attr, zero_centred, 0, "times 1 + gain"));
+OP(rmsnorm, .inputs = "x[..,D] gain?[D]",
+   .outputs = "y[..,D]",
+   .about = "x / sqrt(mean of x^2 + eps) times the gain",
+   ATTR(rmsnorm), .infer = infer, .gradient = true, .cheap = true, .rows = 1, .reads_in = 3);

@@ -12,7 +12,7 @@ VERB struct node *rope(struct graph *g, struct node *x, struct node *start, stru
                        enum rope_where where, double base)
 {
     struct attr at = { width, where, base };
-    return graph_emit(g, &op_rope, &at, sizeof at, x, start, pos);
+    return graph_emit(g, &op_rope, &at, x, start, pos);
 }
 
 /* Rows of the table of cosines and sines: one a position when the chunk begins its sequences, else one a token. */
@@ -22,16 +22,10 @@ static int infer(struct node *n, struct err *e)
 {
     const struct attr *at = n->attr;
     struct shape x = n->in[X]->shape, start = n->in[START]->shape;
-    if (node_need(n, X, 3, e) != 0 || node_need(n, START, 2, e) != 0) return -1;
-    if (n->in[X]->dtype > DTYPE_REAL || n->in[START]->dtype != DTYPE_I32)
-        return err_set(e, "heads must be floats and document starts I32");
-    if (x.dim[0] != shape_count(start))
-        return err_set(e, "%lld tokens have %lld document starts", (long long)x.dim[0], (long long)shape_count(start));
-    if (at->width < 0 || at->width > x.dim[2] || at->width % 2)
+    if (at->width > x.dim[2] || at->width % 2)
         return err_set(e, "cannot rotate %lld of %lld values of a head", (long long)at->width, (long long)x.dim[2]);
     if (at->where == ROPE_PROPORTIONAL && x.dim[2] % 2)
         return err_set(e, "heads of %lld values have no halves", (long long)x.dim[2]);
-    if (!(at->base > 0)) return err_set(e, "base %g must be above 0", at->base);
     node_value(n, n->in[X]->dtype, x);
     if (at->width) node_work(n, DTYPE_REAL, SHAPE(table_rows(start, n->in[POS]), at->width));  /* cosines, then sines */
     return 0;
@@ -164,4 +158,12 @@ static void backward(const struct args *a)
 }
 
 KERNELS(rope) = { forward, backward, NULL };
-OP(rope, .inputs = "x start pos?", .infer = infer, .gradient = true, .reads_in = 1 << START | 1 << POS);
+
+ATTRIBUTES(rope, struct attr,
+    INT(struct attr, width, NEEDED, 0, INT32_MAX, "values", "of a head that are rotated, an even number"),
+    CHOICE(struct attr, where, NEEDED, "first last proportional", "which of them"),
+    REAL(struct attr, base, NEEDED, ABOVE_0, HUGE_VAL, "", "of the frequencies"));
+OP(rope, .inputs = "x[T,H,W] start:I32[B,S] pos?:I32[1]",
+   .outputs = "y[T,H,W]",
+   .about = "pairs of a head rotated by their frequency times the position in the document (Su 2021)",
+   ATTR(rope), .infer = infer, .gradient = true, .reads_in = 1 << START | 1 << POS);

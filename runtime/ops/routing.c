@@ -9,18 +9,18 @@ enum { TOKENS = 256 };                                      /* a block */
 
 /* ---- topk: the K largest keys of a row, largest first; ties go to the lower index, NaN comes last ---- */
 
+struct topk_attr { int k; };
+
 VERB struct node *topk(struct graph *g, struct node *key, int k)
 {
-    return graph_emit(g, &op_topk, &k, sizeof k, key);
+    return graph_emit(g, &op_topk, &k, key);
 }
 
 static int topk_infer(struct node *n, struct err *e)
 {
     int k = *(const int *)n->attr;
-    if (node_need(n, 0, 2, e) != 0) return -1;
     int64_t tokens = n->in[0]->shape.dim[0], experts = n->in[0]->shape.dim[1];
-    if (n->in[0]->dtype != DTYPE_REAL) return err_set(e, "keys must be REAL");
-    if (k < 1 || k > experts) return err_set(e, "k = %d, there are %lld keys to choose from", k, (long long)experts);
+    if (k > experts) return err_set(e, "k = %d, there are %lld keys to choose from", k, (long long)experts);
     node_value(n, DTYPE_I32, SHAPE(tokens, k));
     node_output(n, DTYPE_REAL, SHAPE(tokens));              /* margin */
     return 0;
@@ -28,20 +28,20 @@ static int topk_infer(struct node *n, struct err *e)
 
 /* LANES rows side by side, so that nothing branches. */
 typedef __typeof__(__builtin_choose_expr(sizeof(real) == 8, (int64_t)0, (int32_t)0)) integer;    /* as wide as a real */
-typedef integer places __attribute__((vector_size(VECTOR_BYTES)));
-#define CHOOSE(when, yes, no) (((places)(yes) & (when)) | ((places)(no) & ~(when)))     /* when: all bits or none */
+typedef integer indices __attribute__((vector_size(VECTOR_BYTES)));
+#define CHOOSE(when, yes, no) (((indices)(yes) & (when)) | ((indices)(no) & ~(when)))     /* when: all bits or none */
 
 /* The `kept` largest keys: a key goes down its column until it meets a smaller one and takes its place, and what it
    pushes out moves down. Later equals stay behind earlier ones. */
-static void best_of(const vec *key, integer experts, int64_t kept, vec *best, places *index)
+static void best_of(const vec *key, integer experts, int64_t kept, vec *best, indices *index)
 {
     for (integer e = 0; e < experts; e++) {
         vec now = key[e];
-        places at = (places){ 0 } + e, in = { 0 };
+        indices at = (indices){ 0 } + e, in = { 0 };
         for (int64_t j = 0; j < kept && j <= e; j++) {
             vec old = best[j];
-            places old_at = index[j];
-            in |= j == e ? ~(places){ 0 } : (now > old) | ((old != old) & (now == now));
+            indices old_at = index[j];
+            in |= j == e ? ~(indices){ 0 } : (now > old) | ((old != old) & (now == now));
             best[j] = (vec)CHOOSE(in, now, old);
             index[j] = CHOOSE(in, at, old_at);
             now = (vec)CHOOSE(in, old, now);
@@ -55,7 +55,7 @@ static void topk_tokens(const struct args *a, int64_t from, int64_t to)
     int32_t experts = (int32_t)a->in[0].shape.dim[1], k = (int32_t)a->out[0].shape.dim[1],
             kept = k < experts ? k + 1 : k;
     vec key[experts], best[kept];
-    places index[kept];
+    indices index[kept];
     memset(key, 0, sizeof key);
     memset(best, 0, sizeof best);
     memset(index, 0, sizeof index);
@@ -77,24 +77,26 @@ static void topk_forward(const struct args *a)
 }
 
 KERNELS(topk) = { topk_forward, NULL, NULL };
-OP(topk, .inputs = "key", .infer = topk_infer);
+
+ATTRIBUTES(topk, struct topk_attr,
+    INT(struct topk_attr, k, NEEDED, 1, INT32_MAX, "", "how many"));
+OP(topk, .inputs = "key:REAL[T,E]",
+   .outputs = "index:I32[T,K] margin:REAL[T]",
+   .about = "the K largest of a row, the largest first, ties to the lower index; margin: key K minus key K+1, 0 when "
+          "K = E",
+   ATTR(topk), .infer = topk_infer);
 
 /* ---- pick: out[t,j] = x[t, index[t,j]], 0 where that is no column ---- */
 
 VERB struct node *pick(struct graph *g, struct node *x, struct node *index)
 {
-    return graph_emit(g, &op_pick, NULL, 0, x, index);
+    return graph_emit(g, &op_pick, NULL, x, index);
 }
 
 static int pick_infer(struct node *n, struct err *e)
 {
-    if (node_need(n, 0, 2, e) != 0 || node_need(n, 1, 2, e) != 0) return -1;
-    struct shape x = n->in[0]->shape, index = n->in[1]->shape;
-    if (n->in[0]->dtype != DTYPE_REAL || n->in[1]->dtype != DTYPE_I32)
-        return err_set(e, "wants REAL values and I32 indices");
-    if (index.dim[0] != x.dim[0])
-        return err_set(e, "indices are for %lld tokens, values for %lld", (long long)index.dim[0], (long long)x.dim[0]);
-    node_value(n, DTYPE_REAL, index);
+    (void)e;
+    node_value(n, DTYPE_REAL, n->in[1]->shape);
     return 0;
 }
 
@@ -123,26 +125,24 @@ static void pick_backward(const struct args *a)
 }
 
 KERNELS(pick) = { pick_forward, pick_backward, NULL };
-OP(pick, .inputs = "x index", .infer = pick_infer, .gradient = true, .rows = 3, .reads_in = 1u << 1);
+OP(pick, .inputs = "x:REAL[T,E] index:I32[T,K]",
+   .outputs = "y:REAL[T,K]",
+   .about = "x at the index, 0 where that is no column",
+   .infer = pick_infer, .gradient = true, .rows = 3, .reads_in = 1u << 1);
 
 /* ---- scatter: out[t,e] = sum over the j with index[t,j] = e of value[t,j] ---- */
 
+struct scatter_attr { int experts; };
+
 VERB struct node *scatter(struct graph *g, struct node *value, struct node *index, int experts)
 {
-    return graph_emit(g, &op_scatter, &experts, sizeof experts, value, index);
+    return graph_emit(g, &op_scatter, &experts, value, index);
 }
 
 static int scatter_infer(struct node *n, struct err *e)
 {
-    char of_values[64], of_indices[64];
-    if (node_need(n, 0, 2, e) != 0) return -1;
-    struct shape value = n->in[0]->shape, index = n->in[1]->shape;
-    if (n->in[0]->dtype != DTYPE_REAL || n->in[1]->dtype != DTYPE_I32)
-        return err_set(e, "wants REAL values and I32 indices");
-    if (!shape_equal(value, index))
-        return err_set(e, "values %s and indices %s differ in shape", shape_text(value, of_values),
-                       shape_text(index, of_indices));
-    node_value(n, DTYPE_REAL, SHAPE(value.dim[0], *(const int *)n->attr));
+    (void)e;
+    node_value(n, DTYPE_REAL, SHAPE(n->in[0]->shape.dim[0], *(const int *)n->attr));
     return 0;
 }
 
@@ -177,20 +177,25 @@ static void scatter_backward(const struct args *a)
 }
 
 KERNELS(scatter) = { scatter_forward, scatter_backward, NULL };
-OP(scatter, .inputs = "value index", .infer = scatter_infer, .gradient = true, .rows = 3, .rows_back = true,
+
+ATTRIBUTES(scatter, struct scatter_attr,
+    INT(struct scatter_attr, experts, NEEDED, 1, INT32_MAX, "", "columns of the result"));
+OP(scatter, .inputs = "value:REAL[T,K] index:I32[T,K]",
+   .outputs = "y:REAL[T,E]",
+   .about = "of each expert the value where it is chosen, else 0; what is no column goes nowhere",
+   ATTR(scatter), .infer = scatter_infer, .gradient = true, .rows = 3, .rows_back = true,
    .reads_in = 1u << 1);
 
 /* ---- load: E n_i / sum n, 1 when balanced; all 0 when nothing was routed ---- */
 
 VERB struct node *load(struct graph *g, struct node *counts)
 {
-    return graph_emit(g, &op_load, NULL, 0, counts);
+    return graph_emit(g, &op_load, NULL, counts);
 }
 
 static int load_infer(struct node *n, struct err *e)
 {
-    if (node_need(n, 0, 1, e) != 0) return -1;
-    if (n->in[0]->dtype != DTYPE_I32 && n->in[0]->dtype != DTYPE_REAL) return err_set(e, "counts must be I32 or REAL");
+    (void)e;
     node_value(n, DTYPE_REAL, n->in[0]->shape);
     return 0;
 }
@@ -210,4 +215,7 @@ static void load_forward(const struct args *a)
 }
 
 KERNELS(load) = { load_forward, NULL, NULL };
-OP(load, .inputs = "counts", .infer = load_infer);
+OP(load, .inputs = "counts:I32|REAL[E]",
+   .outputs = "load:REAL[E]",
+   .about = "E n_i / sum of n: 1 everywhere when all are loaded alike; no gradient",
+   .infer = load_infer);

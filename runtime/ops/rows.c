@@ -1,11 +1,6 @@
-/* Ops on a row at a time: softmax, logsumexp, normalize, row_entropy. Sums in double. */
+/* Ops on a row at a time: softmax, logsumexp, normalize, row_entropy, cumsum. Sums in double. */
 #include "op.h"
 #include "cpu/vec_math.h"
-
-static int floats_only(const struct node *n, struct err *e)
-{
-    return n->in[0]->dtype > DTYPE_REAL ? err_set(e, "integers cannot be used here") : 0;
-}
 
 static void each_row(const struct args *a, void (*body)(const struct args *, int64_t, int64_t))
 {
@@ -16,7 +11,8 @@ static void each_row(const struct args *a, void (*body)(const struct args *, int
 enum { SIDE = 16, STRIP = 64 };
 
 /* side[i][r] = x[row + r, at + i] for n columns. */
-static void turn(const struct tensor *x, int64_t row, int64_t rows, int64_t at, int64_t n, real side[STRIP][SIDE])
+static void read_transposed(const struct tensor *x, int64_t row, int64_t rows, int64_t at, int64_t n,
+                            real side[STRIP][SIDE])
 {
     int64_t d = shape_last(x->shape);
     real buffer[STRIP];
@@ -34,13 +30,13 @@ static void sum_exp(const struct tensor *x, int64_t row, int64_t rows, real top[
     for (int r = 0; r < SIDE; r++) top[r] = -INFINITY, sum[r] = 0;
     for (int64_t at = 0; at < d; at += STRIP) {
         int64_t n = d - at < STRIP ? d - at : STRIP;
-        turn(x, row, rows, at, n, side);
+        read_transposed(x, row, rows, at, n, side);
         for (int64_t i = 0; i < n; i++)
             for (int r = 0; r < SIDE; r++) top[r] = side[i][r] > top[r] ? side[i][r] : top[r];
     }
     for (int64_t at = 0; at < d; at += STRIP) {
         int64_t n = d - at < STRIP ? d - at : STRIP;
-        if (d > STRIP) turn(x, row, rows, at, n, side);
+        if (d > STRIP) read_transposed(x, row, rows, at, n, side);
         for (int64_t i = 0; i < n; i++)
             for (int r = 0; r < SIDE; r++) {
                 side[i][r] = vec_exp(side[i][r] - top[r]);
@@ -53,9 +49,9 @@ static void sum_exp(const struct tensor *x, int64_t row, int64_t rows, real top[
 
 /* ---- softmax, REAL;  dx = y (dy - sum(y dy)) ---- */
 
-static int softmax_infer(struct node *n, struct err *e)
+static int real_infer(struct node *n, struct err *e)
 {
-    if (floats_only(n, e) != 0) return -1;
+    (void)e;
     node_value(n, DTYPE_REAL, n->in[0]->shape);
     return 0;
 }
@@ -92,15 +88,18 @@ static void softmax_gradient(const struct args *a, int64_t from, int64_t to)
 static void softmax_forward(const struct args *a) { each_row(a, softmax_rows); }
 static void softmax_backward(const struct args *a) { if (a->din[0].data) each_row(a, softmax_gradient); }
 KERNELS(softmax) = { softmax_forward, softmax_backward, NULL };
-OP(softmax, .inputs = "x", .infer = softmax_infer, .gradient = true, .rows = 1, .reads_out = 1);
+OP(softmax, .inputs = "x[..,D]",
+   .outputs = "p:REAL[..,D]",
+   .about = "softmax over the last dimension",
+   .infer = real_infer, .gradient = true, .rows = 1, .reads_out = 1);
 
-VERB struct node *softmax(struct graph *g, struct node *x) { return graph_emit(g, &op_softmax, NULL, 0, x); }
+VERB struct node *softmax(struct graph *g, struct node *x) { return graph_emit(g, &op_softmax, NULL, x); }
 
 /* ---- logsumexp: [T,E] to REAL [T];  dx = dy e^(x - y) ---- */
 
 static int per_row_infer(struct node *n, struct err *e)
 {
-    if (floats_only(n, e) != 0 || node_need(n, 0, 2, e) != 0) return -1;
+    (void)e;
     node_value(n, DTYPE_REAL, SHAPE(n->in[0]->shape.dim[0]));
     return 0;
 }
@@ -132,15 +131,18 @@ static void logsumexp_gradient(const struct args *a, int64_t from, int64_t to)
 static void logsumexp_forward(const struct args *a) { each_row(a, logsumexp_rows); }
 static void logsumexp_backward(const struct args *a) { if (a->din[0].data) each_row(a, logsumexp_gradient); }
 KERNELS(logsumexp) = { logsumexp_forward, logsumexp_backward, NULL };
-OP(logsumexp, .inputs = "x", .infer = per_row_infer, .gradient = true, .rows = 1, .reads_in = 1, .reads_out = 1);
+OP(logsumexp, .inputs = "x[T,E]",
+   .outputs = "y:REAL[T]",
+   .about = "log of the sum of exponentials",
+   .infer = per_row_infer, .gradient = true, .rows = 1, .reads_in = 1, .reads_out = 1);
 
-VERB struct node *logsumexp(struct graph *g, struct node *x) { return graph_emit(g, &op_logsumexp, NULL, 0, x); }
+VERB struct node *logsumexp(struct graph *g, struct node *x) { return graph_emit(g, &op_logsumexp, NULL, x); }
 
 /* ---- normalize: x / (s + eps), s = sum of the row;  dx = (dy - sum(x dy) / (s + eps)) / (s + eps) ---- */
 
 static int normalize_infer(struct node *n, struct err *e)
 {
-    if (floats_only(n, e) != 0) return -1;
+    (void)e;
     node_value(n, n->in[0]->dtype, n->in[0]->shape);
     return 0;
 }
@@ -180,15 +182,21 @@ static void normalize_gradient(const struct args *a, int64_t from, int64_t to)
 static void normalize_forward(const struct args *a) { each_row(a, normalize_rows); }
 static void normalize_backward(const struct args *a) { if (a->din[0].data) each_row(a, normalize_gradient); }
 KERNELS(normalize) = { normalize_forward, normalize_backward, NULL };
-OP(normalize, .inputs = "x", .infer = normalize_infer, .gradient = true, .rows = 1, .reads_in = 1);
+struct normalize_attr { double eps; };
+ATTRIBUTES(normalize, struct normalize_attr,
+    REAL(struct normalize_attr, eps, NEEDED, 0, HUGE_VAL, "", "beside the sum"));
+OP(normalize, .inputs = "x[T,K]",
+   .outputs = "y[T,K]",
+   .about = "x / (sum of the row + eps)",
+   ATTR(normalize), .infer = normalize_infer, .gradient = true, .rows = 1, .reads_in = 1);
 
 VERB struct node *normalize(struct graph *g, struct node *x, double eps)
 {
-    return graph_emit(g, &op_normalize, &eps, sizeof eps, x);
+    return graph_emit(g, &op_normalize, &eps, x);
 }
 
 /* ---- row_entropy: of q = p / sum p in nat; ln s - (sum of p ln p) / s. A p of 0 adds 0; a row of
-   zeros has none: NaN ---- */
+   zeros has none: NaN.  dp = -dy (ln q + y) / s, 0 where p is 0 ---- */
 
 static void row_entropy_rows(const struct args *a, int64_t from, int64_t to)
 {
@@ -199,7 +207,7 @@ static void row_entropy_rows(const struct args *a, int64_t from, int64_t to)
         rows = to - from < SIDE ? to - from : SIDE;
         for (int64_t at = 0; at < d; at += STRIP) {
             int64_t n = d - at < STRIP ? d - at : STRIP;
-            turn(&a->in[0], from, rows, at, n, side);
+            read_transposed(&a->in[0], from, rows, at, n, side);
             for (int64_t i = 0; i < n; i++)
                 for (int r = 0; r < SIDE; r++) {
                     real p = side[i][r];
@@ -211,8 +219,64 @@ static void row_entropy_rows(const struct args *a, int64_t from, int64_t to)
     }
 }
 
-static void row_entropy_forward(const struct args *a) { each_row(a, row_entropy_rows); }
-KERNELS(row_entropy) = { row_entropy_forward, NULL, NULL };
-OP(row_entropy, .inputs = "p", .infer = per_row_infer);
+static void row_entropy_gradient(const struct args *a, int64_t from, int64_t to)
+{
+    int64_t d = shape_last(a->in[0].shape);
+    real p_buffer[d], dp_buffer[d], beta = a->beta[0];
+    for (int64_t t = from; t < to; t++) {
+        const real *restrict p = row_read(&a->in[0], t * d, d, p_buffer);
+        real *restrict dp = row_open(&a->din[0], t * d, d, beta, dp_buffer);
+        double sum;
+        ROW_SUM(sum, i, d, p[i]);
+        real by = -reals(&a->dout[0])[t] / (real)sum, less = reals(&a->out[0])[t] - (real)log(sum);
+        for (int64_t i = 0; i < d; i++) {
+            real slope = by * (vec_log(p[i] > 0 ? p[i] : 1) + less);
+            dp[i] = keep(beta, dp[i]) + (p[i] > 0 ? slope : 0);
+        }
+        row_done(&a->din[0], t * d, d, dp);
+    }
+}
 
-VERB struct node *row_entropy(struct graph *g, struct node *p) { return graph_emit(g, &op_row_entropy, NULL, 0, p); }
+static void row_entropy_forward(const struct args *a) { each_row(a, row_entropy_rows); }
+static void row_entropy_backward(const struct args *a) { if (a->din[0].data) each_row(a, row_entropy_gradient); }
+KERNELS(row_entropy) = { row_entropy_forward, row_entropy_backward, NULL };
+OP(row_entropy, .inputs = "p[T,E]",
+   .outputs = "h:REAL[T]",
+   .about = "entropy of p / sum of p, in nats",
+   .infer = per_row_infer, .gradient = true, .reads_in = 1, .reads_out = 1);
+
+VERB struct node *row_entropy(struct graph *g, struct node *p) { return graph_emit(g, &op_row_entropy, NULL, p); }
+
+/* ---- cumsum: y[t,i] = sum of x[t,j] over j <= i;  dx[t,j] = sum of dy[t,i] over i >= j ---- */
+
+VERB struct node *cumsum(struct graph *g, struct node *x) { return graph_emit(g, &op_cumsum, NULL, x); }
+
+static void cumsum_rows(const struct args *a, int64_t from, int64_t to)
+{
+    int64_t d = shape_last(a->in[0].shape);
+    for (int64_t t = from; t < to; t++) {
+        const real *x = reals(&a->in[0]) + t * d;
+        double sum = 0;
+        for (int64_t i = 0; i < d; i++) reals(&a->out[0])[t * d + i] = (real)(sum += (double)x[i]);
+    }
+}
+
+static void cumsum_gradient(const struct args *a, int64_t from, int64_t to)
+{
+    int64_t d = shape_last(a->in[0].shape);
+    real beta = a->beta[0];
+    for (int64_t t = from; t < to; t++) {
+        const real *dy = reals(&a->dout[0]) + t * d;
+        real *dx = reals(&a->din[0]) + t * d;
+        double sum = 0;
+        for (int64_t i = d - 1; i >= 0; i--) dx[i] = keep(beta, dx[i]) + (real)(sum += (double)dy[i]);
+    }
+}
+
+static void cumsum_forward(const struct args *a) { each_row(a, cumsum_rows); }
+static void cumsum_backward(const struct args *a) { if (a->din[0].data) each_row(a, cumsum_gradient); }
+KERNELS(cumsum) = { cumsum_forward, cumsum_backward, NULL };
+OP(cumsum, .inputs = "x:REAL[..,D]",
+   .outputs = "y:REAL[..,D]",
+   .about = "sums of a row up to each value, itself included",
+   .infer = real_infer, .gradient = true, .rows = 1, .rows_back = true);

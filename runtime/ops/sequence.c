@@ -5,17 +5,17 @@
 
 /* ---- shift: out[b,s] = x[b,s+by], 0 past either end ---- */
 
+struct shift_attr { int64_t by; };
+
 VERB struct node *shift(struct graph *g, struct node *x, int by)
 {
     int64_t at = by;
-    return graph_emit(g, &op_shift, &at, sizeof at, x);
+    return graph_emit(g, &op_shift, &at, x);
 }
 
 static int shift_infer(struct node *n, struct err *e)
 {
-    if (node_need(n, 0, 2, e) != 0) return -1;
-    if (n->in[0]->dtype != DTYPE_I32 && n->in[0]->dtype != DTYPE_REAL)
-        return err_set(e, "only I32 and REAL can be shifted");
+    (void)e;
     node_value(n, n->in[0]->dtype, n->in[0]->shape);
     return 0;
 }
@@ -33,22 +33,29 @@ static void shift_forward(const struct args *a)
 }
 
 KERNELS(shift) = { shift_forward, NULL, NULL };
-OP(shift, .inputs = "x", .infer = shift_infer);
+
+ATTRIBUTES(shift, struct shift_attr,
+    INT(struct shift_attr, by, NEEDED, INT32_MIN, INT32_MAX, "positions", "towards the beginning"));
+OP(shift, .inputs = "x:I32|REAL[B,S]",
+   .outputs = "y:I32|REAL[B,S]",
+   .about = "y[b,s] = x[b,s+by], 0 past either end; no gradient",
+   ATTR(shift), .infer = shift_infer);
 
 /* ---- slice: out[b,s,..] = x[b,s,..] for s < length;  dx[b,s,..] = dout[b,s,..], 0 beyond ---- */
+
+struct slice_attr { int64_t length; };
 
 VERB struct node *slice(struct graph *g, struct node *x, int64_t length)
 {
     if (x && x->shape.rank > 1 && x->shape.dim[1] == length) return x;
-    return graph_emit(g, &op_slice, &length, sizeof length, x);
+    return graph_emit(g, &op_slice, &length, x);
 }
 
 static int slice_infer(struct node *n, struct err *e)
 {
     struct shape s = n->in[0]->shape;
     int64_t length = *(const int64_t *)n->attr;
-    if (s.rank < 2 || n->in[0]->dtype == DTYPE_U8) return err_set(e, "sequences [B,S,..] of numbers or ids are needed");
-    if (length < 1 || length > s.dim[1])
+    if (length > s.dim[1])
         return err_set(e, "%lld positions of sequences of %lld", (long long)length, (long long)s.dim[1]);
     s.dim[1] = length;
     node_value(n, n->in[0]->dtype, s);
@@ -96,22 +103,28 @@ static void slice_backward(const struct args *a)
 }
 
 KERNELS(slice) = { slice_forward, slice_backward, NULL };
-OP(slice, .inputs = "x", .infer = slice_infer, .gradient = true);
+
+ATTRIBUTES(slice, struct slice_attr,
+    INT(struct slice_attr, length, NEEDED, 1, INT32_MAX, "positions", "that are kept"));
+OP(slice, .inputs = "x:ANY[B,S,..]",
+   .outputs = "y:ANY[B,L,..]",
+   .about = "the first positions of each sequence",
+   ATTR(slice), .infer = slice_infer, .gradient = true);
 
 /* ---- mask_rows: out[t] = x[t], or `value` where present[t] is 0;  dx[t] = dout[t], or 0 ---- */
 
 enum { X, PRESENT, SOME = 64 };                             /* SOME: rows of a block */
 
+struct mask_rows_attr { double value; };
+
 VERB struct node *mask_rows(struct graph *g, struct node *x, struct node *present, double value)
 {
-    return graph_emit(g, &op_mask_rows, &value, sizeof value, x, present);
+    return graph_emit(g, &op_mask_rows, &value, x, present);
 }
 
 static int mask_rows_infer(struct node *n, struct err *e)
 {
     char x[64], present[64];
-    if (n->in[X]->dtype == DTYPE_U8 || n->in[PRESENT]->dtype != DTYPE_REAL)
-        return err_set(e, "wants rows of numbers or ids, and REAL where they are");
     if (shape_count(n->in[X]->shape) % shape_count(n->in[PRESENT]->shape) != 0)
         return err_set(e, "present %s does not fit rows %s", shape_text(n->in[PRESENT]->shape, present),
                        shape_text(n->in[X]->shape, x));
@@ -165,28 +178,32 @@ static void mask_rows_backward(const struct args *a)
 }
 
 KERNELS(mask_rows) = { mask_rows_forward, mask_rows_backward, NULL };
-OP(mask_rows, .inputs = "x present", .infer = mask_rows_infer, .gradient = true, .no_grad = 1u << PRESENT,
+
+ATTRIBUTES(mask_rows, struct mask_rows_attr,
+    REAL(struct mask_rows_attr, value, NEEDED, -HUGE_VAL, HUGE_VAL, "", "in the rows of tokens whose `present` is 0"));
+OP(mask_rows, .inputs = "x:ANY present:REAL[..]",
+   .outputs = "y:ANY",
+   .about = "x, and `value` in the rows of tokens that are not present; gradient to x only",
+   ATTR(mask_rows), .infer = mask_rows_infer, .gradient = true, .no_grad = 1u << PRESENT,
    .reads_in = 1u << PRESENT, .rows = 1u << X | 1u << PRESENT);
 
-/* ---- cache: rows [B*S,..] go to places pos..pos+S-1 of buffer [B,C,..]; the value is the buffer itself ---- */
+/* ---- cache: rows [B*S,..] go to positions pos..pos+S-1 of buffer [B,C,..]; the value is the buffer itself ---- */
 
 enum { BUFFER, ROWS, START, POS };
 
 VERB struct node *cache(struct graph *g, struct node *buffer, struct node *x, struct node *start, struct node *pos)
 {
-    return graph_emit(g, &op_cache, NULL, 0, buffer, x, start, pos);
+    return graph_emit(g, &op_cache, NULL, buffer, x, start, pos);
 }
 
 static int cache_infer(struct node *n, struct err *e)
 {
     char x_text[64], buffer_text[64];
     struct shape buffer = n->in[BUFFER]->shape, x = n->in[ROWS]->shape, start = n->in[START]->shape;
-    if (node_need(n, START, 2, e) != 0) return -1;
-    if (n->in[POS]->dtype != DTYPE_I32 || n->in[START]->dtype != DTYPE_I32) return err_set(e, "positions must be I32");
     if ((n->in[BUFFER]->dtype == DTYPE_I32) != (n->in[ROWS]->dtype == DTYPE_I32))
         return err_set(e, "rows and buffer must both hold integers, or neither");
     int64_t tokens = shape_count(start);
-    if (buffer.rank < 2 || buffer.dim[0] != start.dim[0] || buffer.dim[1] < start.dim[1] ||
+    if (buffer.dim[1] < start.dim[1] ||
         shape_count(x) * buffer.dim[1] * buffer.dim[0] != shape_count(buffer) * tokens)
         return err_set(e, "rows %s of %lld tokens do not fit the buffer %s", shape_text(x, x_text), (long long)tokens,
                        shape_text(buffer, buffer_text));
@@ -212,4 +229,7 @@ static void cache_forward(const struct args *a)
 }
 
 KERNELS(cache) = { cache_forward, NULL, NULL };
-OP(cache, .inputs = "buffer x start pos", .infer = cache_infer, .in_place = true);
+OP(cache, .inputs = "buffer*:ANY[B,C,..] x:ANY start:I32[B,S] pos:I32[1]",
+   .outputs = "buffer:ANY[B,C,..]",
+   .about = "the buffer, with x written from position pos on",
+   .infer = cache_infer, .in_place = true);

@@ -15,20 +15,14 @@ struct attr { double eps; int64_t iterations; };
 VERB struct node *sinkhorn(struct graph *g, struct node *logits, int64_t iterations, double eps)
 {
     struct attr at = { eps, iterations };
-    return graph_emit(g, &op_sinkhorn, &at, sizeof at, logits);
+    return graph_emit(g, &op_sinkhorn, &at, logits);
 }
 
 static int infer(struct node *n, struct err *e)
 {
-    char text[64];
-    const struct attr *at = n->attr;
-    struct shape s = n->in[0]->shape;
-    if (n->in[0]->dtype != DTYPE_REAL) return err_set(e, "logits must be REAL");
-    if (s.rank != 3 || s.dim[1] != s.dim[2] || s.dim[1] > MOST)
-        return err_set(e, "%s is no square of at most %d for each token", shape_text(s, text), MOST);
-    if (at->iterations < 1 || at->iterations > LONGEST)
-        return err_set(e, "%lld iterations are not 1 to %d", (long long)at->iterations, LONGEST);
-    node_value(n, DTYPE_REAL, s);
+    int64_t wide = shape_last(n->in[0]->shape);
+    if (wide > MOST) return err_set(e, "matrices of %lld rows are larger than %d", (long long)wide, MOST);
+    node_value(n, DTYPE_REAL, n->in[0]->shape);
     return 0;
 }
 
@@ -159,5 +153,13 @@ static void forward(const struct args *a) { each(a, a->in[0].shape.dim[0], SOME,
 static void backward(const struct args *a) { if (a->din[0].data) each(a, a->in[0].shape.dim[0], SOME, gradient); }
 
 KERNELS(sinkhorn) = { forward, backward, NULL };
-OP(sinkhorn, .inputs = "logits", .infer = infer, .gradient = true, .cheap = true, .rows = 1, .rows_back = true,
+
+ATTRIBUTES(sinkhorn, struct attr,
+    REAL(struct attr, eps, NEEDED, 0, HUGE_VAL, "", "beside each sum"),
+    INT(struct attr, iterations, NEEDED, 1, LONGEST, "", "divisions of rows and of columns"));
+OP(sinkhorn, .inputs = "logits:REAL[T,N,N]",
+   .outputs = "p:REAL[T,N,N]",
+   .about = "e^logits with rows and columns divided by their sums alternately: the sums of both are 1, of columns "
+          "exactly",
+   ATTR(sinkhorn), .infer = infer, .gradient = true, .cheap = true, .rows = 1, .rows_back = true,
    .reads_in = 1);

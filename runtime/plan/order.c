@@ -44,20 +44,20 @@ static void find_backward(struct plan *p)
 
 /* Whether what follows from node `first` can wait for the backward walk: no backward call of it reads
    what is not there yet. */
-static bool can_wait(const struct plan *p, const struct node *first, bool *follows)
+static bool can_wait(const struct plan *p, const struct node *first, bool *depends)
 {
     const struct graph *g = p->graph;
-    memset(follows, 0, (size_t)g->n * sizeof *follows);
-    follows[first->id] = true;
+    memset(depends, 0, (size_t)g->n * sizeof *depends);
+    depends[first->id] = true;
     for (int i = first->id + 1; i < g->n; i++) {
         const struct node *n = g->node[i];
         bool waits = n->region == REGION_MICRO && p->planned[i].backward && n->op->kind == OP_COMPUTE;
         for (int k = 0; k < n->n_in; k++) {
-            if (n->region != REGION_MICRO || !n->in[k] || !follows[n->in[k]->id]) continue;
-            follows[i] = true;
+            if (n->region != REGION_MICRO || !n->in[k] || !depends[n->in[k]->id]) continue;
+            depends[i] = true;
             if (waits && has_bit(n->op->reads_in, k)) return false;
         }
-        if (follows[i] && waits && (n->op->reads_out || n->n_save)) return false;
+        if (depends[i] && waits && (n->op->reads_out || n->n_save)) return false;
     }
     return true;
 }
@@ -68,15 +68,15 @@ static bool can_wait(const struct plan *p, const struct node *first, bool *follo
 static void find_joint(struct plan *p)
 {
     struct graph *g = p->graph;
-    bool *follows = xcalloc((size_t)g->n + 1, sizeof *follows);
-    for (int i = 0; i < g->n; i++) p->planned[i].after = NONE;
+    bool *depends = xcalloc((size_t)g->n + 1, sizeof *depends);
+    for (int i = 0; i < g->n; i++) p->planned[i].follows = NONE;
     for (int i = g->n - 1; i >= 0 && !g->keep; i--) {
         const struct node *n = g->node[i];
-        if (n->op->kind != OP_COMPUTE || !n->op->joins || !p->planned[i].backward || !can_wait(p, n, follows)) continue;
+        if (n->op->kind != OP_COMPUTE || !n->op->joins || !p->planned[i].backward || !can_wait(p, n, depends)) continue;
         p->planned[i].joint = true;
-        for (int k = i + 1; k < g->n; k++) if (follows[k]) p->planned[k].after = i;
+        for (int k = i + 1; k < g->n; k++) if (depends[k]) p->planned[k].follows = i;
     }
-    free(follows);
+    free(depends);
 }
 
 /* Whether the backward call reads input k. */
@@ -198,7 +198,7 @@ static void count_calls(struct plan *p)
     p->n_ahead = p->n_order;
     c.rows = 0;
     for (int i = 0; i < g->n; i++)
-        if (g->node[i]->region == REGION_MICRO && p->planned[i].after == NONE && !p->planned[i].joint)
+        if (g->node[i]->region == REGION_MICRO && p->planned[i].follows == NONE && !p->planned[i].joint)
             add_time(p, g->node[i], FORWARD, &c);
     p->first_backward = p->end;
     p->n_forward = p->n_order;
@@ -208,7 +208,7 @@ static void count_calls(struct plan *p)
         add_backward(p, g->node[i], &c);
         if (!p->planned[i].joint) continue;
         p->planned[i].time[FORWARD] = p->planned[i].time[BACKWARD];
-        for (int k = i + 1; k < g->n; k++) if (p->planned[k].after == i) add_time(p, g->node[k], FORWARD, &c);
+        for (int k = i + 1; k < g->n; k++) if (p->planned[k].follows == i) add_time(p, g->node[k], FORWARD, &c);
     }
     int phases = 0;
     for (int i = 0; i < g->n; i++) if (p->planned[i].phase >= phases) phases = p->planned[i].phase + 1;

@@ -44,7 +44,7 @@ void state_share(struct state *s);    /* weights and the buffers that every rank
 size_t leaf_bytes(const struct leaf *l);
 void *state_data(const struct state *s, const struct leaf *l);               /* address in the backend's memory */
 
-/* Gives a plan its memory over a state; plans that run in turn may share the arena of the first, NULL: its own.
+/* Gives a plan its memory over a state; plans that never run at once may share the arena of the first, NULL: its own.
    Then, for each step: plan_begin, which writes the controls; stage the inputs of all micro-batches; plan_step. It
    goes forward and backward through each micro-batch and updates, on a backend that records as one recording;
    false: go_on (NULL: always) said so before the update, and nothing has changed. Or, for one micro-batch at a

@@ -24,13 +24,14 @@ enum { NONE = -1 };
 /* A node's calls: forward; backward; forward once more in the backward walk. */
 enum pass { FORWARD, BACKWARD, RECOMPUTE, PASSES };
 
-/* What planning knows of a node: its storage, and when its calls run. joint: forward and backward are one call. after:
-   the joint node whose call its forward call follows, or NONE. recompute: the value is computed again for backward,
-   into the storage `recomputed`. phase: of an update, see update.c; precedes: a change of a weight depends on it. */
+/* What planning knows of a node: its storage, and when its calls run. joint: forward and backward are one call.
+   follows: the joint node whose call its forward call follows, or NONE. recompute: the value is computed again for
+   backward, into the storage `recomputed`. phase: of an update, see update.c; precedes: a change of a weight depends on
+   it. */
 struct planned {
     int value[NODE_OUTS], grad[NODE_OUTS], save[NODE_SAVES], work[PASSES][NODE_WORKS], recomputed;
     bool live, backward, joint, recompute, precedes;
-    int after, time[PASSES], chain[PASSES], phase;
+    int follows, time[PASSES], chain[PASSES], phase;
 };
 
 /* fused: kernel of this call and a later one, which is `follower`: it has no kernel of its own. */
@@ -62,8 +63,8 @@ struct plan {
     /* carries of the region ahead lie up to aheads, others that ranks add up to sums, those of which they take
        the largest up to maxes */
     size_t aheads, sums, maxes;
-    /* pieces of the gradients, and the backward call after which each is complete */
-    int n_buckets; struct bucket { size_t from, to; int after; } *bucket;
+    /* pieces of the gradients, and how many backward calls make each ready */
+    int n_buckets; struct bucket { size_t from, to; int ready; } *bucket;
     /* when the update calls up to `end` are done: leaves go from their holders to all, what lies at from..to of
        the carries is added up */
     int n_exchanges; struct exchange { int end, n; struct leaf **leaf; size_t from, to; } *exchange;

@@ -26,7 +26,7 @@ bool ranks_mine(const struct call *update)
 enum { PIECES = 8, LEAST = 256 << 10, MOST = 32 << 20 };
 
 /* The backward call that is the last to add to the gradient of a weight. */
-static int complete_after(const struct plan *p, const struct leaf *weight)
+static int ready_after(const struct plan *p, const struct leaf *weight)
 {
     for (int i = p->backward.n - 1; i >= 0; i--) {
         const struct call *c = &p->backward.call[i];
@@ -47,12 +47,12 @@ static void cut_gradients(struct plan *p)
     for (int i = leaves->n - 1; i >= 0; i--) {
         const struct leaf *l = leaves->leaf[i];
         if (l->kind != LEAF_WEIGHT) continue;
-        int last = complete_after(p, l);
+        int last = ready_after(p, l);
         now.from = l->offset;
-        now.after = last > now.after ? last : now.after;
+        now.ready = last > now.ready ? last : now.ready;
         if (now.to - now.from < least && now.from > 0) continue;
         p->bucket[p->n_buckets++] = now;
-        now = (struct bucket){ now.from, now.from, now.after };     /* pieces go in their order */
+        now = (struct bucket){ now.from, now.from, now.ready };     /* pieces go in their order */
     }
 }
 
@@ -106,7 +106,7 @@ static void reduce(struct plan *p, void *data, size_t bytes, enum reduction how)
 
 void ranks_reduce_grads(struct plan *p, int *bucket, int done)
 {
-    for (; *bucket < p->n_buckets && p->bucket[*bucket].after <= done; ++*bucket)
+    for (; *bucket < p->n_buckets && p->bucket[*bucket].ready <= done; ++*bucket)
         reduce(p, (char *)p->state->grads + p->bucket[*bucket].from, p->bucket[*bucket].to - p->bucket[*bucket].from,
                REDUCE_SUM);
 }

@@ -1,6 +1,7 @@
 /* What calls took, summed by op. */
 #include "plan_private.h"
 #include "graph/ops.h"
+#include "graph/signature.h"
 
 #include <stdlib.h>
 
@@ -29,10 +30,8 @@ void plan_timing(struct plan *p, bool on)
     memset(p->time, 0, OP_COUNT * sizeof *p->time);
 }
 
-#define NAME(name, signature) #name,
 int plan_times(struct plan *p, struct op_time *out)
 {
-    static const char *const names[] = { OPS(NAME) };
     int n = 0;
     for (int i = 0; i < p->n_stamped; i++)
         plan_account(p, p->stamped[i], p->how.backend->between(p->state->device, 2 * i, 2 * i + 1));
@@ -40,7 +39,7 @@ int plan_times(struct plan *p, struct op_time *out)
     for (int i = 0; i < OP_COUNT && p->time; i++) {
         if (!p->time[i].calls) continue;
         out[n] = p->time[i];
-        out[n++].name = names[i];
+        out[n++].name = op_all[i]->name;
     }
     return n;
 }

@@ -5,13 +5,14 @@
    An op that depends on what ops of another holder changed, or that is nobody's and reads a change,
    waits for the next phase. */
 #include "plan_private.h"
+#include "graph/signature.h"
 
 #include <stdlib.h>
 
 static bool is_kept(const struct leaf *l) { return l && (l->kind == LEAF_WEIGHT || l->kind == LEAF_BUFFER); }
 bool update_changes(const struct node *n, int input)
 {
-    struct op_input in;
+    struct op_value in;
     return op_input(n->op, input, &in) && in.changed;
 }
 
@@ -67,7 +68,7 @@ static int group_of(const struct node *n, int *parent)
 /* A buffer that only its holder has cannot be read by what all ranks run. */
 static int check_read(const struct node *n, int input, const struct leaf *l, struct err *e)
 {
-    struct op_input in;
+    struct op_value in;
     if (l->kind != LEAF_BUFFER || l->everywhere) return 0;
     op_input(n->op, input, &in);
     return err_set(e, "%s: %s reads '%s' (%s), which belongs to the rank that holds a weight: it must be everywhere",

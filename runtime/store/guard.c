@@ -28,7 +28,7 @@ int guard_begin(struct child *c, void (*work)(int end, void *state), void *state
     return failed;
 }
 
-/* HDF5 turns in circles over some damaged files. */
+/* HDF5 loops forever over some damaged files. */
 void guard_step(void) { child_seconds(LIMIT_PROCESSOR_SECONDS, INT_MAX, SIG_DFL); }
 
 void guard_end(struct child *c, char why[96])

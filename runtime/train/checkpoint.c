@@ -22,13 +22,13 @@ struct entry { int64_t step; bool old; };
 
 static bool name_read(const char *name, struct entry *out)
 {
-    char again[32], *end;
+    char canonical[32], *end;
     if (strncmp(name, "step-", 5)) return false;
     *out = (struct entry){ .step = strtoll(name + 5, &end, 10) };
     out->old = !strcmp(end, ".old");
-    step_name(again, out->step);
-    return out->step >= 0 && (out->old || !*end) && strlen(again) == (size_t)(end - name) &&
-           !strncmp(again, name, strlen(again));
+    step_name(canonical, out->step);
+    return out->step >= 0 && (out->old || !*end) && strlen(canonical) == (size_t)(end - name) &&
+           !strncmp(canonical, name, strlen(canonical));
 }
 
 static char *path_of(const char *dir, int64_t step, const char *ending)
@@ -120,7 +120,7 @@ void checkpoint_prune(const char *dir, int64_t newest, int keep)
 }
 
 /* The older one goes when the new name is on the disk. */
-static int take_place(const char *dir, int64_t step, const char *temporary, const char *path)
+static int replace(const char *dir, int64_t step, const char *temporary, const char *path)
 {
     char *old = path_of(dir, step, ".old");
     bool replaces = rename(path, old) == 0;
@@ -142,7 +142,7 @@ int checkpoint_save(const char *dir, int64_t step, struct leaves *leaves, struct
               "a checkpoint's path is too long");
     int failure = (mkdir(dir, 0777) < 0 && errno != EEXIST) || checkpoint_tidy(dir) < 0 || mkdir(temporary, 0777) < 0 ||
                   checkpoint_write(temporary, step, leaves, state, extra, out) ||
-                  take_place(dir, step, temporary, path) < 0;
+                  replace(dir, step, temporary, path) < 0;
     int cause = errno;
     if (failure) {
         remove_folder(temporary);

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 enum { MOST_JOBS = 256, LOOK_MS = 500, LOOK_ELSEWHERE_MS = 200 };
-static const double again = 0.5;                            /* seconds: a second Ctrl-C, not an echo of the first */
+static const double debounce = 0.5;                            /* seconds: a second Ctrl-C, not an echo of the first */
 
 static volatile sig_atomic_t asked, insisted;               /* the first signal; SIGINT or SIGQUIT since a look */
 static void ask(int signal)
@@ -272,7 +272,7 @@ static void start_more(struct runner *r)
 /* A signal stops all runs, each with a checkpoint; Ctrl-C once more does not wait for these. */
 static void heed_signals(struct runner *r)
 {
-    bool more = insisted && clock_seconds() - r->stopped > again;
+    bool more = insisted && clock_seconds() - r->stopped > debounce;
     insisted = 0;
     if (more && r->stopped_by) {
         r->at_once = true;

@@ -124,8 +124,8 @@ static void draw_run(struct runner *r, const struct job *j, int width)
 {
     char line[512], name[128], left[24], loss[24], eval[24];
     const struct progress *p = &j->last;
-    double pace = p->step > p->first ? p->seconds / (double)(p->step - p->first) : NAN;
-    format_time((double)(p->steps - p->step) * pace, left);
+    double step_seconds = p->step > p->first ? p->seconds / (double)(p->step - p->first) : NAN;
+    format_time((double)(p->steps - p->step) * step_seconds, left);
     snprintf(line, sizeof line, "  %s  step %lld/%lld  loss %s  eval %s  %.0f tok/s  %s left",
              run_name(r, j->point, name), (long long)p->step, (long long)steps_of(r, j->point),
              format_loss(p->loss, loss), format_loss(p->eval_loss, eval),

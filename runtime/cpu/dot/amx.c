@@ -26,14 +26,14 @@ static void configure(int64_t rows, int64_t cols)
     _tile_loadconfig(&tiles);
 }
 
-/* Asks for quarter q of the step of B that follows. */
-static inline void soon(const uint16_t *b, int q)
+/* Prefetches quarter q of the step of B that follows. */
+static inline void prefetch_b(const uint16_t *b, int q)
 {
     for (int i = 0; i < STEP / 4; i += LINE / 2) __builtin_prefetch(b + STEP + q * (STEP / 4) + i);
 }
 
-/* Asks for a block of C. */
-static inline void soon_written(const float *c, int64_t c_row, int64_t rows)
+/* Prefetches a block of C, to be written. */
+static inline void prefetch_c(const float *c, int64_t c_row, int64_t rows)
 {
     for (int64_t i = 0; i < rows; i++) {
         __builtin_prefetch(c + i * c_row, 1);
@@ -62,15 +62,15 @@ static inline void block(int64_t down, int64_t right, int64_t k, const uint16_t 
     for (int64_t at = 0; at < k; at += DOT_DEPTH, b += STEP) {
         _tile_loadd(6, b, b_line);
         _tile_loadd(4, a + at, a_line);
-        soon(b, 0);
+        prefetch_b(b, 0);
         _tile_dpbf16ps(0, 4, 6);
         _tile_loadd(7, b + right * 2, b_line);
-        soon(b, 1);
+        prefetch_b(b, 1);
         _tile_dpbf16ps(1, 4, 7);
         _tile_loadd(5, a_low + at, a_line);
-        soon(b, 2);
+        prefetch_b(b, 2);
         _tile_dpbf16ps(2, 5, 6);
-        soon(b, 3);
+        prefetch_b(b, 3);
         _tile_dpbf16ps(3, 5, 7);
     }
     _tile_stored(0, c, c_line);
@@ -95,7 +95,7 @@ void dot_amx(int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t a_row, 
             for (int64_t y = i; y < rows_end; y += high)
                 for (int64_t x = j; x < cols_end; x += wide) {
                     float *here = c + y * c_row + x;
-                    if (x + wide < cols_end) soon_written(here + wide, c_row, high);
+                    if (x + wide < cols_end) prefetch_c(here + wide, c_row, high);
                     block(high - rows, wide - cols, k, a + y * a_row, a_row, b + x / DOT_COLS * panel, here, c_row,
                           add);
                 }

@@ -71,10 +71,11 @@ static void add_biases(const struct args *a, const struct sizes *s, const struct
                        real *score)
 {
     if (are_far(s, q, j + n)) return;
-    _Alignas(64) real rows[QUERIES * STEP] = { 0 }, turned[STEP * QUERIES];
+    _Alignas(64) real rows[QUERIES * STEP] = { 0 }, transposed[STEP * QUERIES];
     for (int64_t i = 0; i < q->n; i++) bias_row(a, s, q, i, j, n, rows + i * STEP);
-    turn(QUERIES, STEP, rows, turned);
-    for (int64_t i = 0; i < n * QUERIES; i += LANES) vec_store(score + i, vec_load(score + i) + vec_load(turned + i));
+    transpose_matrix(QUERIES, STEP, rows, transposed);
+    for (int64_t i = 0; i < n * QUERIES; i += LANES)
+        vec_store(score + i, vec_load(score + i) + vec_load(transposed + i));
 }
 
 /* The gradient of a bias is that of its one score. Where no query looks it is 0, with which the rows begin. */
@@ -92,7 +93,7 @@ static void write_biases(const struct args *a, const struct sizes *s, const stru
     if (are_far(s, q, j + n)) return;
     _Alignas(64) real rows[QUERIES * STEP], piece[STEP];
     int64_t wide = blocks_of(n, LANES) * LANES;
-    turn(wide, QUERIES, ds, rows);
+    transpose_matrix(wide, QUERIES, ds, rows);
     for (int64_t i = 0; i < q->n; i++) {
         struct near near = near_of(s, q, i, j, n);
         if (near.from >= near.to) continue;

@@ -3,11 +3,12 @@
 #define SLUICE_ATTEND_ROWS_H
 
 #include "attend.h"
+#include "cpu/seen.h"
 
-enum { Q, K, V, START, POS, SINK, REL };
-enum { O, LOGIT_MAX, SINK_MASS };                           /* outputs */
+enum { Q, K, V, START, POS, SINK, REL, INDEX };
+enum { O, LOGIT_MAX, SINK_MASS, MASS };                           /* outputs */
 enum { LSE };                                               /* saved: REAL [T,H], to base 2 */
-enum { TOPS, KEYS, VALUES, SUMS };                          /* work */
+enum { TOPS, SUMS, KEYS, VALUES };                          /* work */
 enum { STEP = 128, AHEAD = 8 };                             /* keys whose scores are in work at once */
 #define LOG2E ((real)1.4426950408889634)
 
@@ -46,15 +47,6 @@ struct block {
     _Alignas(64) lane_int first[QUERIES], last[QUERIES];
 };
 
-/* The first key that a query at `here` may see of a document from `start`: one past it if there is none. */
-static int64_t first_seen(const struct sizes *s, int64_t here, int64_t start)
-{
-    int64_t first = start, window = here - s->window + 1;
-    if (s->window && window > first) first = window;
-    if (s->chunk && here - (here - start) % s->chunk > first) first = here - (here - start) % s->chunk;
-    return first <= here ? first : here + 1;
-}
-
 /* Key head `head` counts through all sequences. */
 static struct block block_of(const struct args *a, const struct sizes *s, int64_t head, int64_t number)
 {
@@ -67,7 +59,7 @@ static struct block block_of(const struct args *a, const struct sizes *s, int64_
         int64_t token = first_token + at, here = s->pos + at, start = ints(&a->in[START])[token];
         INVARIANT(start >= 0 && start <= s->keys && here < s->keys, "query at %lld of %lld in a document from %lld",
                   (long long)here, (long long)s->keys, (long long)start);
-        int64_t first = first_seen(s, here, start), last = here + 1;
+        int64_t first = first_key(here, start, s->window, s->chunk), last = here + 1;
         q.row[i] = token * s->heads + first_head + h;
         q.first[i] = (lane_int)first;
         q.last[i] = (lane_int)last;
@@ -80,13 +72,6 @@ static struct block block_of(const struct args *a, const struct sizes *s, int64_
     return q;
 }
 
-/* Asks for n values in time: the rows of a head are short and far apart, which the processor does not foresee. */
-static void soon_row(const struct tensor *t, int64_t at, int64_t n)
-{
-    for (int64_t i = 0; i < n; i += SLICE)
-        __builtin_prefetch((const char *)t->data + (at + i) * (int64_t)element_bytes(t->format));
-}
-
 /* The keys or the values of a head: row 0 and what leads from one to the next. */
 struct keys { const struct tensor *t; int64_t width, first, step; };
 static struct keys keys_of(const struct args *a, const struct sizes *s, int which, int64_t head)
@@ -96,12 +81,12 @@ static struct keys keys_of(const struct args *a, const struct sizes *s, int whic
                           s->groups * width };
 }
 
-/* Row j, with zeros up to a whole slice; `line` is a place for it, zero beyond the width. */
+/* Row j, with zeros up to a whole slice; `line` is a buffer for it, zero beyond the width. */
 INLINE const real *key_row(const struct keys *k, int64_t j, real *line)
 {
     int64_t at = k->first + j * k->step;
     const real *row = row_read(k->t, at, k->width, line);
-    soon_row(k->t, at + AHEAD * k->step, k->width);
+    row_prefetch(k->t, at + AHEAD * k->step, k->width);
     return k->width % SLICE == 0 || row == line ? row : memcpy(line, row, (size_t)k->width * sizeof *line);
 }
 
@@ -122,19 +107,19 @@ static void pack_heads(const struct args *a, int64_t from, int64_t to)
         }
 }
 
-/* Rows of the block's queries times `scale`, [QUERIES, wide], padded with zeros; also turned, [wide, QUERIES]. */
+/* Rows of the block's queries times `scale`, [QUERIES, wide], padded with zeros; also transposed, [wide, QUERIES]. */
 static void read_rows(const struct tensor *t, const struct block *q, int64_t width, real scale, real *rows,
-                      real *turned)
+                      real *transposed)
 {
     int64_t wide = padded(width);
     for (int64_t i = 0; i < QUERIES; i++) {
         int64_t n = i < q->n ? width : 0;
         real *to = rows + i * wide;
-        if (i + AHEAD < q->n) soon_row(t, q->row[i + AHEAD] * width, width);
+        if (i + AHEAD < q->n) row_prefetch(t, q->row[i + AHEAD] * width, width);
         if (n) scaled(width, scale, row_read(t, q->row[i] * width, width, to), to);
         for (int64_t w = n; w < wide; w++) to[w] = 0;
     }
-    turn(QUERIES, wide, rows, turned);
+    transpose_matrix(QUERIES, wide, rows, transposed);
 }
 
 /* Row := beta row + scale * the sum of n >= 1 rows, which lie `next` apart. */
@@ -153,7 +138,7 @@ static void write_rows(const struct tensor *t, const struct block *q, int64_t wi
                        const real *from)
 {
     for (int64_t i = 0; i < q->n; i++, from += padded(width)) {
-        if (i + AHEAD < q->n) soon_row(t, q->row[i + AHEAD] * width, width);
+        if (i + AHEAD < q->n) row_prefetch(t, q->row[i + AHEAD] * width, width);
         add_rows(t, q->row[i] * width, width, beta, scale, from, 0, 1);
     }
 }

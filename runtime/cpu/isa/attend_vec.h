@@ -1,4 +1,4 @@
-/* What attention does with vectors: exponentials, the larger of two, rows turned, scaled and multiplied. */
+/* What attention does with vectors: exponentials, the larger of two, rows transposed, scaled and multiplied. */
 #ifndef SLUICE_ATTEND_VEC_H
 #define SLUICE_ATTEND_VEC_H
 
@@ -80,7 +80,7 @@ INLINE void tanhs(int count, vec *t)
 }
 
 /* to [cols, rows] = from [rows, cols]; both multiples of LANES. */
-static void turn(int64_t rows, int64_t cols, const real *from, real *to)
+static void transpose_matrix(int64_t rows, int64_t cols, const real *from, real *to)
 {
     for (int64_t r = 0; r < rows; r += LANES)
         for (int64_t c = 0; c < cols; c += LANES) {

@@ -108,14 +108,14 @@ static void scaled(int64_t n, real scale, const real *restrict from, real *restr
     for (int64_t i = 0; i < n; i++) to[i] = scale * from[i];
 }
 
-/* c = beta c + a b of [m,k] and [k,n], one or both read turned. */
-enum turn { UPRIGHT, LEFT_TURNED, RIGHT_TURNED };
-static void times(int64_t m, int64_t n, int64_t k, enum turn turn, real *a, real *b, real beta, real *c)
+/* c = beta c + a b of [m,k] and [k,n], one or both read transposed. */
+enum transposed { NOT_TRANSPOSED, LEFT_TRANSPOSED, RIGHT_TRANSPOSED };
+static void times(int64_t m, int64_t n, int64_t k, enum transposed transposed, real *a, real *b, real beta, real *c)
 {
-    struct matrix left = matrix_reals(a, turn == LEFT_TURNED ? m : k),
-                  right = matrix_reals(b, turn == RIGHT_TURNED ? k : n);
-    if (turn == LEFT_TURNED) left = matrix_transposed(left);
-    if (turn == RIGHT_TURNED) right = matrix_transposed(right);
+    struct matrix left = matrix_reals(a, transposed == LEFT_TRANSPOSED ? m : k),
+                  right = matrix_reals(b, transposed == RIGHT_TRANSPOSED ? k : n);
+    if (transposed == LEFT_TRANSPOSED) left = matrix_transposed(left);
+    if (transposed == RIGHT_TRANSPOSED) right = matrix_transposed(right);
     gemm_here(&(struct gemm){ .m = m, .n = n, .k = k, .a = left, .b = right, .c = matrix_reals(c, n), .beta = beta });
 }
 
@@ -186,7 +186,7 @@ static void predict(const struct sizes *s, const struct chunk *c, real *state)
 {
     int64_t m = s->m, n = c->n;
     real *pairs = c->pairs + KEYS * s->chunk * s->chunk;
-    if (s->readers > KEYS) times(n, m, s->n, UPRIGHT, c->old + KEYS * s->chunk * s->n, state, 1, c->r);
+    if (s->readers > KEYS) times(n, m, s->n, NOT_TRANSPOSED, c->old + KEYS * s->chunk * s->n, state, 1, c->r);
     for (int64_t t = 0; t < n; t++) {
         for (int64_t i = 0; i < t && s->readers > KEYS; i++)
             add_scaled(m, pairs[t * n + i], c->u + i * m, c->r + t * m);
@@ -209,15 +209,15 @@ static void predict_back(const struct sizes *s, const struct chunk *c)
 /* o = (older queries) S + pairs u. */
 static void read_out(const struct sizes *s, const struct chunk *c, real *state)
 {
-    times(c->n, s->m, s->n, UPRIGHT, c->old, state, 0, c->o);
-    times(c->n, s->m, c->n, UPRIGHT, c->pairs, c->u, 1, c->o);
+    times(c->n, s->m, s->n, NOT_TRANSPOSED, c->old, state, 0, c->o);
+    times(c->n, s->m, c->n, NOT_TRANSPOSED, c->pairs, c->u, 1, c->o);
 }
 
 /* next = diag(left) S + late^T u */
 static void advance(const struct sizes *s, const struct chunk *c, const real *state, real *next)
 {
     for (int64_t i = 0; i < s->n; i++) scaled(s->m, c->left[i], state + i * s->m, next + i * s->m);
-    times(s->n, s->m, c->n, LEFT_TURNED, c->late, c->u, 1, next);
+    times(s->n, s->m, c->n, LEFT_TRANSPOSED, c->late, c->u, 1, next);
 }
 
 /* All gradients of one value head's chunk, but for sums over heads. ds is that of the state that leaves, and becomes
@@ -225,22 +225,22 @@ static void advance(const struct sizes *s, const struct chunk *c, const real *st
 static void chunk_gradients(const struct sizes *s, const struct chunk *c, real *state, real *ds, real *db)
 {
     int64_t n = c->n, m = s->m, keys = s->chunk * s->n;
-    times(n, m, n, LEFT_TURNED, c->pairs, c->o, 0, c->dr);
-    times(n, m, s->n, UPRIGHT, c->late, ds, 1, c->dr);
-    times(n, n, m, RIGHT_TURNED, c->o, c->u, 0, c->dpairs);
-    times(n, s->n, m, RIGHT_TURNED, c->o, state, 0, c->dold);
-    times(n, s->n, m, RIGHT_TURNED, c->u, ds, 0, c->dlate);
+    times(n, m, n, LEFT_TRANSPOSED, c->pairs, c->o, 0, c->dr);
+    times(n, m, s->n, NOT_TRANSPOSED, c->late, ds, 1, c->dr);
+    times(n, n, m, RIGHT_TRANSPOSED, c->o, c->u, 0, c->dpairs);
+    times(n, s->n, m, RIGHT_TRANSPOSED, c->o, state, 0, c->dold);
+    times(n, s->n, m, RIGHT_TRANSPOSED, c->u, ds, 0, c->dlate);
     predict_back(s, c);
     for (int64_t i = 0; i < s->n; i++) {
         db[i] = c->left[i] * inner(m, ds + i * m, state + i * m);
         for (int64_t t = 0; t < n; t++) db[i] += c->late[t * s->n + i] * c->dlate[t * s->n + i];
         for (int64_t j = 0; j < m; j++) ds[i * m + j] *= c->left[i];
     }
-    times(s->n, m, n, LEFT_TURNED, c->old, c->o, 1, ds);
+    times(s->n, m, n, LEFT_TRANSPOSED, c->old, c->o, 1, ds);
     if (s->readers > KEYS) {
-        times(n, n, m, RIGHT_TURNED, c->du, c->u, 0, c->dpairs + s->chunk * s->chunk);
-        times(n, s->n, m, RIGHT_TURNED, c->du, state, 0, c->dold + keys);
-        times(s->n, m, n, LEFT_TURNED, c->old + keys, c->du, 1, ds);
+        times(n, n, m, RIGHT_TRANSPOSED, c->du, c->u, 0, c->dpairs + s->chunk * s->chunk);
+        times(n, s->n, m, RIGHT_TRANSPOSED, c->du, state, 0, c->dold + keys);
+        times(s->n, m, n, LEFT_TRANSPOSED, c->old + keys, c->du, 1, ds);
     }
     for (int reader = 0; reader < s->readers; reader++) reader_gradients(s, c, reader);
     key_gradients(s, c);

@@ -75,11 +75,11 @@ static void read_gates(const struct args *a, const struct sizes *s, const struct
 {
     for (int64_t t = 0; t < c->n; t++) {
         int64_t head = (c->first + t) * s->heads * s->share + h.value,
-                after = start_of(a, c, t) - (s->before + c->first + t - h.batch * s->seq);
+                relative_start = start_of(a, c, t) - (s->before + c->first + t - h.batch * s->seq);
         const real *g = reals(&a->in[G]) + head * s->gates;
         real *e = c->e + t * s->n, same = s->gates == 1 ? vec_exp(g[0]) : 0;
-        for (int64_t i = 0; i < s->n; i++) e[i] = after >= 0 ? 0 : s->gates == 1 ? same : vec_exp(g[i]);
-        c->beta[t] = after > 0 ? 0 : reals(&a->in[BETA])[head];
+        for (int64_t i = 0; i < s->n; i++) e[i] = relative_start >= 0 ? 0 : s->gates == 1 ? same : vec_exp(g[i]);
+        c->beta[t] = relative_start > 0 ? 0 : reals(&a->in[BETA])[head];
     }
 }
 

@@ -15,12 +15,12 @@ static void block(uint64_t mixed, uint64_t number, uint64_t step, float *restric
 static void trim(uint64_t mixed, uint64_t number, uint64_t step, float cut, float *to)
 {
     for (;;) {
-        float again[DRAW_BLOCK];
+        float redrawn[DRAW_BLOCK];
         int beyond = 0;
         for (int i = 0; i < DRAW_BLOCK; i++) beyond |= fabsf(to[i]) > cut;
         if (!beyond) return;
-        block(mixed, number, ++step, again);
-        for (int i = 0; i < DRAW_BLOCK; i++) to[i] = fabsf(to[i]) > cut ? again[i] : to[i];
+        block(mixed, number, ++step, redrawn);
+        for (int i = 0; i < DRAW_BLOCK; i++) to[i] = fabsf(to[i]) > cut ? redrawn[i] : to[i];
     }
 }
 

@@ -21,7 +21,7 @@ static void multiply(const struct gemm *g)
 {
     dot_product *unit = g->narrow ? dot_in_use : NULL;
     if (unit && g->k > 0) narrow_product(g, unit);
-    else if (upright_pays(g)) upright_product(g);
+    else if (transposed_pays(g)) transposed_product(g);
     else product(g);
 }
 
@@ -94,12 +94,12 @@ static void blocks(const struct args *a, int64_t from, int64_t to)
 /* Large blocks pack their operands less often; some blocks more share out evenly. */
 static struct cut cut_of(const struct gemm *g)
 {
-    enum { ENOUGH = 8, FEW_ROWS = 96, FEW_COLS = 128 };
+    enum { ENOUGH = 8, LEAST_ROWS = 96, LEAST_COLS = 128 };
     struct cut c = { .g = g, .rows = MOST_ROWS, .cols = MOST_COLS };
     int64_t m = g->cut == GEMM_ROWS ? blocks_of(g->m, g->groups) : g->m;
     while (g->groups * blocks_of(m, c.rows) * blocks_of(g->n, c.cols) < ENOUGH &&
-           (c.rows > FEW_ROWS || c.cols > FEW_COLS))
-        if (c.cols > FEW_COLS && c.cols >= c.rows) c.cols /= 2;
+           (c.rows > LEAST_ROWS || c.cols > LEAST_COLS))
+        if (c.cols > LEAST_COLS && c.cols >= c.rows) c.cols /= 2;
         else c.rows /= 2;
     return c;
 }

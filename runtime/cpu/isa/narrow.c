@@ -105,7 +105,7 @@ static void pack_panel(const struct matrix *b, int64_t n, int64_t k, uint16_t *o
             if (b->col == 1) *(loose *)(out + p * DOT_COLS + 2 * j) = across(b, p * b->row + j, b->row, k - p, n - j);
             else {
                 vec v[LANES];
-                UNROLLED for (int l = 0; l < LANES; l++) soon(b, (j + l + LANES) * b->col + p);
+                UNROLLED for (int l = 0; l < LANES; l++) prefetch(b, (j + l + LANES) * b->col + p);
                 UNROLLED for (int l = 0; l < LANES; l++) v[l] = along(b, (j + l) * b->col + p, l < n - j ? k - p : 0);
                 transpose(v);
                 UNROLLED for (int l = 0; l < LANES; l++) *(loose *)(out + (p + 2 * l) * DOT_COLS + 2 * j) = v[l];

@@ -55,14 +55,14 @@ static void pack_panel(const struct matrix *b, int64_t n, int64_t k, real *out)
     if (b->col == 1)
         for (int64_t p = 0; p < k; p++)
             for (int64_t j = 0; j < COLS; j += LANES) {
-                soon(b, (p + AHEAD) * b->row + j);
+                prefetch(b, (p + AHEAD) * b->row + j);
                 *(vec *)(out + p * COLS + j) = values(b, p * b->row + j, n - j);
             }
     else
         for (int64_t j = 0; j < COLS; j += LANES)
             for (int64_t p = 0; p < k; p += LANES) {
                 vec v[LANES];
-                UNROLLED for (int i = 0; i < LANES; i++) soon(b, (j + i + LANES) * b->col + p);
+                UNROLLED for (int i = 0; i < LANES; i++) prefetch(b, (j + i + LANES) * b->col + p);
                 UNROLLED for (int i = 0; i < LANES; i++) v[i] = values(b, (j + i) * b->col + p, i < n - j ? k - p : 0);
                 transpose(v);
                 UNROLLED for (int i = 0; i < LANES; i++) *(vec *)(out + (p + i) * COLS + j) = v[i];
@@ -82,12 +82,12 @@ static struct right right_of(const struct gemm *g, int64_t j, int64_t from, int6
 static void ask(const struct gemm *g, int64_t i, int64_t rows, int64_t j, int64_t from, int64_t k)
 {
     for (int64_t r = 0; r < rows; r++)
-        for (int64_t at = 0; at < COLS; at += LINE) soon(&g->c, (i + r) * g->c.row + j + at);
+        for (int64_t at = 0; at < COLS; at += LINE) prefetch(&g->c, (i + r) * g->c.row + j + at);
     if (g->a.col != 1 || g->n < 4 * COLS) return;
     int64_t share = blocks_of(k, blocks_of(g->n, COLS)), first = j / COLS * share,
             end = first + share < k ? first + share : k;
     for (int64_t r = i + rows; r < i + 2 * rows && r < g->m; r++)
-        for (int64_t p = first; p < end; p += LINE) soon(&g->a, r * g->a.row + from + p);
+        for (int64_t p = first; p < end; p += LINE) prefetch(&g->a, r * g->a.row + from + p);
 }
 
 /* ---- tiles ---- */
@@ -168,27 +168,27 @@ void product(const struct gemm *g)
         pass(g, from, g->k - from < step ? g->k - from : step, g->beta != 0 || from > 0);
 }
 
-/* ---- upright ---- */
+/* ---- transposed ---- */
 
-enum { FEW_ROWS = 64 };
-static _Thread_local _Alignas(64) real upright[MOST_COLS * FEW_ROWS];
+enum { MOST_TRANSPOSED = 64 };
+static _Thread_local _Alignas(64) real transposed[MOST_COLS * MOST_TRANSPOSED];
 
 /* Packing the columns costs as much as some eight rows. */
-bool upright_pays(const struct gemm *g)
+bool transposed_pays(const struct gemm *g)
 {
     int64_t empty = blocks_of(g->m, LANES) * LANES - g->m;
     return g->b.row == 1 && g->b.format == FORMAT_REAL && g->beta == 0 && g->k > 0 && g->n % LANES == 0 && g->m > 8 &&
-           g->m <= FEW_ROWS && empty < 8;
+           g->m <= MOST_TRANSPOSED && empty < 8;
 }
 
-void upright_product(const struct gemm *g)
+void transposed_product(const struct gemm *g)
 {
     product(&(struct gemm){ .m = g->n, .n = g->m, .k = g->k, .a = matrix_transposed(g->b), .b = matrix_transposed(g->a),
-                            .c = matrix_reals(upright, FEW_ROWS) });
+                            .c = matrix_reals(transposed, MOST_TRANSPOSED) });
     for (int64_t j = 0; j < g->n; j += LANES)
         for (int64_t i = 0; i < g->m; i += LANES) {
             vec v[LANES];
-            UNROLLED for (int l = 0; l < LANES; l++) v[l] = *(const vec *)(upright + (j + l) * FEW_ROWS + i);
+            UNROLLED for (int l = 0; l < LANES; l++) v[l] = *(const vec *)(transposed + (j + l) * MOST_TRANSPOSED + i);
             transpose(v);
             UNROLLED for (int l = 0; l < LANES; l++) if (i + l < g->m) *
                 (loose *)((real *)g->c.data + (i + l) * g->c.row + j) = v[l];

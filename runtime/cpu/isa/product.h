@@ -9,14 +9,14 @@
 enum { MOST_ROWS = 512, MOST_COLS = 256, DEPTH = 256 };
 
 #define product ISA_NAME(product)
-#define upright_product ISA_NAME(upright_product)
-#define upright_pays ISA_NAME(upright_pays)
+#define transposed_product ISA_NAME(transposed_product)
+#define transposed_pays ISA_NAME(transposed_pays)
 void product(const struct gemm *g);                         /* dense, at most MOST_ROWS x MOST_COLS, C of reals */
 
 /* The same value for value, as C^T = B^T A^T: then the columns of B are read where they lie, which is cheaper than
    packing them when they meet few rows, if these fill vectors. */
-bool upright_pays(const struct gemm *g);
-void upright_product(const struct gemm *g);
+bool transposed_pays(const struct gemm *g);
+void transposed_product(const struct gemm *g);
 
 /* The same with operands rounded to bf16, for k > 0. b.packed is the packed weight from column 0 of B on, or NULL. */
 #define narrow_product ISA_NAME(narrow_product)

@@ -83,13 +83,13 @@ INLINE vec values(const struct matrix *m, int64_t at, int64_t n)
     return n >= LANES ? *(const loose *)from : some_reals(from, n);
 }
 
-/* Asks for a cache line in time: operands come from far away in short pieces, which the processor does not foresee. */
-INLINE void soon(const struct matrix *m, int64_t at)
+/* Prefetches a cache line: operands come from far away in short pieces, which the processor does not foresee. */
+INLINE void prefetch(const struct matrix *m, int64_t at)
 {
     __builtin_prefetch((const char *)m->data + at * (m->format == FORMAT_BF16 ? 2 : (int64_t)sizeof(real)));
 }
 
-/* Transposes LANES x LANES values: at distance s, lanes with bit s change places with lanes without it in the vector
+/* Transposes LANES x LANES values: at distance s, lanes with bit s are swapped with lanes without it in the vector
    s further on. */
 #define SWAP(s, high, low) \
     UNROLLED for (int i = 0; i < LANES; i++) \

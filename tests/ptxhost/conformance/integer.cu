@@ -73,8 +73,8 @@ FORM3(80, "shf.r.clamp.b32", b32, b32, b32, b32, "", ((u64)b << 32 | a) >> (c < 
 
 template <class T> static u32 counted(T a) { u32 n = 0; for (; a; a &= (T)(a - 1)) n++; return n; }
 template <class T> static u32 zeros_above(T a) { u32 n = 0; while (n < 8 * sizeof a && !(a >> (8 * sizeof a - 1 - n) & 1)) n++; return n; }
-template <class T> static T turned(T a) { T r = 0; for (u32 i = 0; i < 8 * sizeof a; i++) r |= (T)(a >> i & 1) << (8 * sizeof a - 1 - i); return r; }
-#define COUNTS(T) FORM1(80, "popc." #T, b32, T, "", counted(a)) FORM1(80, "clz." #T, b32, T, "", zeros_above(a)) FORM1(80, "brev." #T, T, T, "", turned(a))
+template <class T> static T reversed(T a) { T r = 0; for (u32 i = 0; i < 8 * sizeof a; i++) r |= (T)(a >> i & 1) << (8 * sizeof a - 1 - i); return r; }
+#define COUNTS(T) FORM1(80, "popc." #T, b32, T, "", counted(a)) FORM1(80, "clz." #T, b32, T, "", zeros_above(a)) FORM1(80, "brev." #T, T, T, "", reversed(a))
 COUNTS(b32) COUNTS(b64)
 /* The pseudocode of the manual. */
 template <class T> static u32 found(T a, bool amount)

@@ -1,36 +1,43 @@
 /* Attention of so few queries that they would leave most lanes empty, as in decoding: keys and values are read
    once, where they lie, a query has its scores in a row, and a lane is a part of the width. Bound by memory
    when the keys are many. */
-#ifndef SLUICE_ATTEND_FEW_H
-#define SLUICE_ATTEND_FEW_H
+#ifndef SLUICE_ATTEND_DECODE_H
+#define SLUICE_ATTEND_DECODE_H
 
 #include "attend_bend.h"
 
-enum { FEW = 8 };
+enum { DECODE_QUERIES = 8 };
 
-/* Scores of keys [j, j+n) with each query, rows of STEP. A sum over lanes is a sum of rows once
-   LANES keys are transposed. */
-static void few_scores(const struct keys *keys, const struct block *q, int64_t j, int64_t n, const real *rows,
-                       real *line, real *score)
+/* Products of keys [j, j+n), or of those that `named` names, with each of `count` rows, in rows of `stride`. A sum over
+   lanes is a sum of rows once LANES keys are transposed. */
+INLINE void decode_products(const struct keys *keys, const int32_t *named, int64_t j, int64_t n, int64_t count,
+                            const real *rows, real *line, real *to, int64_t stride)
 {
     int64_t wide = padded(keys->width);
-    _Alignas(64) real part[FEW][LANES * LANES] = { 0 }, turned[LANES * LANES];
+    _Alignas(64) real part[DECODE_QUERIES][LANES * LANES] = { 0 }, transposed[LANES * LANES];
     for (int64_t k = 0; k < n; k += LANES) {
         for (int64_t l = 0; l < LANES && k + l < n; l++) {
-            const real *key = key_row(keys, j + k + l, line);
-            for (int64_t i = 0; i < q->n; i++) vec_store(part[i] + l * LANES, products(wide, key, rows + i * wide));
+            const real *key = key_row(keys, named ? named[k + l] : j + k + l, line);
+            for (int64_t i = 0; i < count; i++) vec_store(part[i] + l * LANES, products(wide, key, rows + i * wide));
         }
-        for (int64_t i = 0; i < q->n; i++) {
+        for (int64_t i = 0; i < count; i++) {
             vec sum = { 0 };
-            turn(LANES, LANES, part[i], turned);
-            for (int l = 0; l < LANES; l++) sum += vec_load(turned + l * LANES);
-            vec_store(score + i * STEP + k, sum);
+            transpose_matrix(LANES, LANES, part[i], transposed);
+            for (int l = 0; l < LANES; l++) sum += vec_load(transposed + l * LANES);
+            vec_store(to + i * stride + k, sum);
         }
     }
 }
 
+/* Scores of keys [j, j+n) with each query, rows of STEP. */
+static void decode_scores(const struct keys *keys, const struct block *q, int64_t j, int64_t n, const real *rows,
+                          real *line, real *score)
+{
+    decode_products(keys, NULL, j, n, q->n, rows, line, score, STEP);
+}
+
 /* Takes the scores of query i into its running softmax: zeros where it may not look. */
-static void few_advance(const struct sizes *s, const struct block *q, int64_t i, int64_t j, int64_t n, real *score,
+static void decode_advance(const struct sizes *s, const struct block *q, int64_t i, int64_t j, int64_t n, real *score,
                         struct running *r, real *o)
 {
     int64_t from = q->first[i] > j ? q->first[i] - j : 0, to = q->last[i] < j + n ? q->last[i] - j : n;
@@ -49,23 +56,23 @@ static void few_advance(const struct sizes *s, const struct block *q, int64_t i,
     scaled(s->value_wide, fade, o, o);
 }
 
-static void forward_few(const struct args *a, const struct sizes *s, int64_t head)
+static void forward_decode(const struct args *a, const struct sizes *s, int64_t head)
 {
     struct block q = block_of(a, s, head, 0);
     struct keys keys = keys_of(a, s, K, head), values = keys_of(a, s, V, head);
-    _Alignas(64) real rows[QUERIES * s->widest], turned[QUERIES * s->widest], o[FEW * s->value_wide], line[s->widest],
-        score[FEW * STEP], share[QUERIES];
+    _Alignas(64) real rows[QUERIES * s->widest], transposed[QUERIES * s->widest], o[DECODE_QUERIES * s->value_wide],
+        line[s->widest], score[DECODE_QUERIES * STEP], share[QUERIES];
     struct running r;
-    read_rows(&a->in[Q], &q, s->width, s->scale, rows, turned);
-    memset(o, 0, (size_t)(FEW * s->value_wide) * sizeof *o);
+    read_rows(&a->in[Q], &q, s->width, s->scale, rows, transposed);
+    memset(o, 0, (size_t)(DECODE_QUERIES * s->value_wide) * sizeof *o);
     begin(&r);
     for (int64_t j = q.from; j < q.to; j += STEP) {
         int64_t n = q.to - j < STEP ? q.to - j : STEP;
         memset(line, 0, (size_t)s->widest * sizeof *line);
-        few_scores(&keys, &q, j, n, rows, line, score);
+        decode_scores(&keys, &q, j, n, rows, line, score);
         for (int64_t i = 0; i < q.n; i++) {
             if (s->extent) bias_row(a, s, &q, i, j, n, score + i * STEP);
-            few_advance(s, &q, i, j, n, score + i * STEP, &r, o + i * s->value_wide);
+            decode_advance(s, &q, i, j, n, score + i * STEP, &r, o + i * s->value_wide);
         }
         memset(line, 0, (size_t)s->widest * sizeof *line);
         for (int64_t k = 0; k < n; k++) {

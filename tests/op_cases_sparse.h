@@ -1,0 +1,83 @@
+/* Cases of the op bench: attention to keys that an index names, and the choice of those. See op_check.h.
+   Waves of the indexer are such that a nudge of a value changes neither a choice nor the side of a relu. */
+static inline double index_query(int64_t i) { return sin(0.53 * (double)i); }
+static inline double index_key(int64_t i) { return sin(0.81 * (double)i + 0.6); }
+static inline double index_weight(int64_t i) { return sin(1.66 * (double)i + 0.3); }
+/* Keys of tokens that have 24: seen ones, later ones, the same again, none. */
+static inline int32_t some_named(int64_t i) { return (int32_t)((i / 24 * 7 + i % 24 * (i % 24 + 13)) % 301) - 1; }
+static inline int32_t near_named(int64_t i) { return (int32_t)((i / 24 * 7 + i % 24 * (i % 24 + 13)) % 38) - 1; }
+/* Of tokens that have 300: all positions up to 299, backwards. */
+static inline int32_t all_named(int64_t i) { return (int32_t)(299 - i % 300); }
+
+/* Nobody, future, unknown and repeated keys are among them. */
+#define THREE_EACH \
+    int_in(g, SHAPE(10, 3), 0, -1, -1, 1, 0, -1, 2, 0, 1, -1, 3, 1, 4, 1, 0, 0, 2, -1, 1, 1, 0, 3, 2, 7, 3, 0, 4, \
+           -1, -1, 9)
+#define FOUR_EACH int_in(g, SHAPE(4, 4), 0, 4, 2, -1, 5, 3, 6, 1, 4, 3, 2, 4, -1, 5, 4, 3)
+#define TEN_NAMED(heads, groups, width, ...) \
+    ATTEND(QKV(10, heads, groups, width), .scale = 0.6, .index = THREE_EACH, __VA_ARGS__)
+#define CACHED(...) \
+    ATTEND(.q = act_in(g, 4, 2, 2), .k = act_in(g, 2, 7, 1, 2), .v = act_in(g, 2, 7, 1, 2), \
+           .pos = int_in(g, SHAPE(1), 4), .scale = 0.8, .index = FOUR_EACH, __VA_ARGS__)
+
+/* index_topk over B sequences of S tokens, keys of C positions. */
+#define CHOOSE(B, S, C, J, N, ...) \
+    index_topk(g, (struct index_topk){ .q = act_of(g, index_query, (B) * (S), J, N), \
+               .k = act_of(g, index_key, (B) * (C), N), .w = real_of(g, index_weight, (B) * (S), J), __VA_ARGS__ })
+#define CHOOSE_CACHED(B, S, C, J, N, ...) \
+    index_topk(g, (struct index_topk){ .q = act_of(g, index_query, (B) * (S), J, N), \
+               .k = act_of(g, index_key, B, C, N), .w = real_of(g, index_weight, (B) * (S), J), __VA_ARGS__ })
+#define SIX_ZEROS int_in(g, SHAPE(1, 6), 0, 0, 0, 0, 0, 0)
+
+#define SPARSE_CASES(CASE) \
+    CASE(attention, index, TEN_NAMED(4, 2, 3, .start = ZEROS)) \
+    CASE(attention, index_documents, TEN_NAMED(3, 1, 2, .start = DOCUMENTS)) \
+    CASE(attention, index_of_the_blind, TEN_NAMED(4, 2, 3, .start = TEN(0, 0, 5, 3, 5, 5, 5, 5, 5, 5), \
+         .sink = real_in(g, 4))) \
+    CASE(attention, index_and_bias, TEN_NAMED(2, 2, 3, .start = ZEROS, .rel = act_in(g, 10, 2, 2))) \
+    CASE(attention, index_capped, TEN_NAMED(2, 1, 3, .start = ZEROS, .softcap = 0.7)) \
+    CASE(attention, index_everything, TEN_NAMED(4, 2, 3, .start = DOCUMENTS, .window = 3, .chunk = 4, .softcap = 1.5, \
+         .sink = real_in(g, 10, 4), .rel = act_in(g, 10, 4, 3))) \
+    CASE(attention, index_wide_group, TEN_NAMED(11, 1, 2, .start = ZEROS, .sink = real_in(g, 11))) \
+    CASE(attention, index_wider_values, ATTEND(.q = real_in(g, 10, 2, 2), .k = real_in(g, 10, 1, 2), \
+         .v = real_in(g, 10, 1, 5), .start = ZEROS, .scale = 0.5, .index = THREE_EACH)) \
+    CASE(attention, index_cached, CACHED(.start = int_in(g, SHAPE(2, 2), 0, 0, 3, 3))) \
+    CASE(attention, index_everything_cached, CACHED(.start = int_in(g, SHAPE(2, 2), 0, 1, 3, 7), .window = 5, \
+         .chunk = 4, .softcap = 1.5, .sink = real_in(g, 2), .rel = real_in(g, 4, 2, 3))) \
+    CASE(index_topk, relu, CHOOSE(1, 6, 6, 2, 3, .start = SIX_ZEROS, .chosen = 3, .relu = true)) \
+    CASE(index_topk, products, CHOOSE(2, 5, 5, 1, 2, .start = DOCUMENTS, .chosen = 2)) \
+    CASE(index_topk, all, CHOOSE(1, 6, 6, 2, 2, .start = SIX_ZEROS, .chosen = 9, .relu = true)) \
+    CASE(index_topk, window, CHOOSE(1, 6, 6, 2, 3, .start = SIX_ZEROS, .chosen = 2, .window = 3, .relu = true)) \
+    CASE(index_topk, chunks, CHOOSE(2, 5, 5, 1, 3, .start = ZEROS, .chosen = 1, .chunk = 2)) \
+    CASE(index_topk, blind, CHOOSE(2, 5, 5, 2, 3, .start = TEN(0, 0, 5, 3, 5, 5, 5, 5, 5, 5), .chosen = 2, \
+         .relu = true)) \
+    CASE(index_topk, cached, CHOOSE_CACHED(2, 2, 7, 2, 3, .start = int_in(g, SHAPE(2, 2), 0, 0, 3, 7), \
+         .pos = int_in(g, SHAPE(1), 4), .chosen = 3, .window = 5, .chunk = 4, .relu = true))
+
+#define SPARSE_LARGE_CASES(CASE) \
+    CASE(attention, index_long, ATTEND(QKV(600, 4, 2, 24), .start = count_in(g, SHAPE(2, 300), none), .scale = 0.2, \
+         .index = count_in(g, SHAPE(600, 24), some_named))) \
+    CASE(attention, index_all, ATTEND(QKV(600, 2, 1, 16), .start = count_in(g, SHAPE(2, 300), long_start), \
+         .scale = 0.25, .index = count_in(g, SHAPE(600, 300), all_named))) \
+    CASE(attention, index_of_64, ATTEND(QKV(217, 6, 1, 64), .start = count_in(g, SHAPE(1, 217), long_start), \
+         .scale = 0.125, .window = 70, .chunk = 100, .softcap = 2, .sink = real_in(g, 6), \
+         .rel = act_in(g, 217, 6, 40), .index = count_in(g, SHAPE(217, 24), some_named))) \
+    CASE(attention, index_of_latent_heads, ATTEND(.q = act_in(g, 37, 2, 192), .k = act_in(g, 37, 2, 192), \
+         .v = act_in(g, 37, 2, 128), .start = count_in(g, SHAPE(1, 37), none), .scale = 0.07, \
+         .index = count_in(g, SHAPE(37, 24), near_named))) \
+    CASE(attention, index_widest, ATTEND(.q = act_in(g, 39, 9, 260), .k = act_in(g, 39, 1, 260), \
+         .v = act_in(g, 39, 1, 130), .start = count_in(g, SHAPE(1, 39), none), .scale = 0.06, \
+         .sink = real_in(g, 39, 9), .index = count_in(g, SHAPE(39, 24), near_named))) \
+    CASE(attention, index_decoded, ATTEND(.q = act_in(g, 2, 6, 64), .k = act_in(g, 2, 150, 2, 64), \
+         .v = act_in(g, 2, 150, 2, 64), .start = int_in(g, SHAPE(2, 1), 0, 90), .pos = int_in(g, SHAPE(1), 149), \
+         .scale = 0.125, .index = count_in(g, SHAPE(2, 24), near_named))) \
+    CASE(index_topk, long, index_topk(g, (struct index_topk){ .q = act_in(g, 600, 4, 32), .k = act_in(g, 600, 32), \
+         .w = real_in(g, 600, 4), .start = count_in(g, SHAPE(2, 300), long_start), .chosen = 40, .relu = true })) \
+    CASE(index_topk, all_of_many, index_topk(g, (struct index_topk){ .q = act_in(g, 300, 3, 20), \
+         .k = act_in(g, 300, 20), .w = real_in(g, 300, 3), .start = count_in(g, SHAPE(1, 300), none), .chosen = 300, \
+         .relu = true })) \
+    CASE(index_topk, wide, index_topk(g, (struct index_topk){ .q = act_in(g, 50, 9, 260), .k = act_in(g, 50, 260), \
+         .w = real_in(g, 50, 9), .start = count_in(g, SHAPE(1, 50), none), .chosen = 11, .window = 20 })) \
+    CASE(index_topk, decoded, index_topk(g, (struct index_topk){ .q = act_in(g, 2, 4, 64), .k = act_in(g, 2, 700, 64), \
+         .w = real_in(g, 2, 4), .start = int_in(g, SHAPE(2, 1), 0, 90), .pos = int_in(g, SHAPE(1), 690), .chosen = 33, \
+         .relu = true }))
