@@ -200,7 +200,10 @@ static struct node *idle(struct build *b, const struct conf *c, struct node *u, 
     return add(g, times_sum(g, u, left), matmul(g, mixed, vectors, DTYPE_ACT));
 }
 
-static struct node *ones(struct graph *g, struct node *x) { return offset(g, scale(g, detach(g, x), 0), 1); }
+static struct node *ones(struct build *b, struct shape s)
+{
+    return view(b->graph, repeat(b->graph, build_constant(b, 1), shape_count(s)), s);
+}
 
 static struct node *build(struct build *b, struct pick self, struct node *u)
 {
@@ -222,7 +225,7 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     build_enter(b, "experts");
     struct node *rows = expert_feed_forward(b, expert, &r, &d);                                 /* [R,W] */
     build_leave(b);
-    struct node *factor = r.gates_input ? ones(g, r.gate) : r.gate;
+    struct node *factor = r.gates_input ? ones(b, r.gate->shape) : r.gate;
     struct node *routed = combine(g, rows, d.order, d.inverse, factor);                         /* [T,W] */
     if (latent->latent_out) routed = latent->latent_out(b, c->latent, routed);                  /* [T,D] */
     struct node *without = idle(b, c, u, &r);

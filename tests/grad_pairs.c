@@ -10,13 +10,16 @@ static bool is_silent(const struct toggle *t, const struct tiny *both)
     return t->module->slot == SLOT_INIT && module_traits(both->model.residual.pick[0]).branch_normed;
 }
 
-/* A switch that another makes silent would read as "no effect": it must be refused. */
+/* A switch that another makes silent would read as "no effect": it must be refused. Not so where it lacks what must be
+   beside it, or where what is beside the other makes it silent. */
 static void check_active(const struct toggle *const *t, const struct together *s, const char *name,
                          const struct tiny *both)
 {
     struct hash with = graph_fingerprint(both->graph), without;
     for (int i = 0; i < 2; i++) {
-        if (is_silent(t[i], both) || !together_fingerprint(s, t[i], &without)) continue;
+        bool lacks = t[i]->beside && s->n == 2;
+        if (lacks || t[1 - i]->beside || is_silent(t[i], both)) continue;
+        if (!together_fingerprint(s, t[i], MODE_TRAIN, &without)) continue;
         if (hash_equal(with, without)) fail_msg("%s: '%s' changes nothing", name, t[i]->name);
     }
 }

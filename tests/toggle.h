@@ -52,11 +52,12 @@ static inline bool site_below(const struct param *params, const struct module *o
 
 static inline struct site site_of(enum slot slot)
 {
-    struct site at;
-    if (site_below(model_schema.params, NULL, slot, 0, &at)) return at;
-    if (!site_below(train_schema.params, NULL, slot, 0, &at)) fail_msg("slot %s is nowhere", slot_name[slot]);
-    at.train = true;
-    return at;
+    static struct site known[SLOT_COUNT];
+    struct site *at = &known[slot];
+    if (at->param || site_below(model_schema.params, NULL, slot, 0, at)) return *at;
+    if (!site_below(train_schema.params, NULL, slot, 0, at)) fail_msg("slot %s is nowhere", slot_name[slot]);
+    at->train = true;
+    return *at;
 }
 
 static inline void param_path(const struct module *m, const struct param *p, char path[160])
@@ -88,16 +89,15 @@ static inline bool config_has_module(const struct config *c, const struct module
     return name && strcmp(name, m->name) == 0;
 }
 
-/* A module that is no larger than a tiny model: its integers beyond 8 are 4, 6, 8 ... Even, as widths of heads are; no
-   two the same; the first below the length of a sequence. */
+/* A module that is no larger than a tiny model. Its integers beyond 8 are 4, 6, 8 ...: even, as widths of heads are, no
+   two the same, the first below the length of a sequence. Its reals beyond 3, as what caps values, are 1. */
 static inline json_t *module_small(const struct module *m)
 {
     json_t *value = json_pack("{s:s}", "module", m->name);
-    int size = 4;
+    int size = 2;
     for (const struct param *p = m->params; p && p->name; p++) {
-        if (p->type != PARAM_INT || p->value <= 8) continue;
-        json_object_set_new(value, p->name, json_integer(size));
-        size += 2;
+        if (p->type == PARAM_INT && p->value > 8) json_object_set_new(value, p->name, json_integer(size += 2));
+        if (p->type == PARAM_REAL && p->value > 3) json_object_set_new(value, p->name, json_real(fmax(1, p->min)));
     }
     return value;
 }
@@ -125,17 +125,16 @@ static inline struct config config_full(const struct tiny *t)
     return (struct config){ config_write(&model_schema, &t->model), config_write(&train_schema, &t->train) };
 }
 
+/* Of the tiny model; a copy. */
 static inline struct config config_plain(void)
 {
-    struct tiny t;
-    char why[256];
-    json_t *model = tiny_json(&model_schema, tiny_base, NULL), *train = json_object();
-    if (!tiny_load(&t, model, train, why)) fail_msg("%s", why);
-    struct config c = config_full(&t);
-    json_decref(model);
-    json_decref(train);
-    arena_free(t.arena);
-    return c;
+    static struct config plain;
+    if (!plain.model) {
+        struct tiny t = tiny_new(NULL, NULL, MODE_TRAIN, 2, 6);
+        plain = config_full(&t);
+        tiny_free(&t);
+    }
+    return (struct config){ json_deep_copy(plain.model), json_deep_copy(plain.train) };
 }
 
 /* Switches of one model, and what is beside each, over which the others have precedence. */
@@ -188,12 +187,14 @@ static inline bool together_load(const struct together *s, const struct toggle *
     return legal;
 }
 
-static inline bool together_fingerprint(const struct together *s, const struct toggle *off, struct hash *out)
+/* False: not legal. */
+static inline bool together_fingerprint(const struct together *s, const struct toggle *off, enum mode mode,
+                                        struct hash *out)
 {
     struct tiny tiny;
     char why[256];
     if (!together_load(s, off, &tiny, why)) return false;
-    tiny_build(&tiny, MODE_TRAIN, 2, 6);
+    tiny_build(&tiny, mode, 2, 6);
     *out = graph_fingerprint(tiny.graph);
     tiny_free(&tiny);
     return true;
@@ -219,12 +220,12 @@ static inline struct tiny toggle_build(const struct toggle *t, enum mode mode, i
 }
 
 /* Whether it is legal, and another graph than without it. */
-static inline bool toggle_acts(const struct toggle *t)
+static inline bool toggle_acts(const struct toggle *t, enum mode mode)
 {
     struct together s = together_new(&t, 1, true);
     struct hash on, off;
-    if (!together_fingerprint(&s, NULL, &on)) return false;
-    return !together_fingerprint(&s, t, &off) || !hash_equal(on, off);
+    if (!together_fingerprint(&s, NULL, mode, &on)) return false;
+    return !together_fingerprint(&s, t, mode, &off) || !hash_equal(on, off);
 }
 
 /* Whether it sets what is set without it. */
@@ -286,57 +287,128 @@ static inline json_t *switched_values(const struct param *p)
     return values;
 }
 
-/* What is usual is no switch. */
-static inline void toggles_sort(struct toggle *t, struct toggles *alone, struct toggles *others)
+/* Numbers around a value, twice and half as much, small ones, and the ends of the range. */
+static inline void add_numbers(json_t *values, const struct param *p, double v)
 {
-    if (toggle_is_usual(t)) toggle_free(t);
-    else toggles_push(toggle_acts(t) ? alone : others, t);
+    const double reals[] = { 2 * v, 1, 0.1, v / 2, 0.01, (v + p->min) / 2, (v + p->max) / 2, p->min, p->max };
+    for (int i = 2; p->type == PARAM_INT && i < 18; i++) {
+        double w = v + (i % 2 ? -1 : 1) * (i / 2);
+        if (w >= p->min && w <= p->max) json_array_append_new(values, json_integer((json_int_t)w));
+    }
+    for (int i = 0; p->type == PARAM_REAL && i < COUNT(reals); i++)
+        if (reals[i] != v && reals[i] >= p->min && reals[i] <= p->max)
+            json_array_append_new(values, json_real(reals[i]));
 }
 
-/* Gives a switch the first of `n` beside which it acts. False: it is usual there. */
-static inline bool toggle_settle(struct toggle *t, struct toggle *const *other, int n)
+static inline void add_modules(json_t *values, const struct param *p)
 {
-    for (int i = 0; i < n; i++) {
+    for (const struct module *const *m = module_all; *m; m++) {
+        if ((*m)->slot != p->slot) continue;
+        json_t *value = module_small(*m);
+        json_array_append_new(values, p->type == PARAM_SLOT ? value : json_pack("[o]", value));
+    }
+}
+
+/* What a parameter may be but `now`, or but its default (NULL). New reference. */
+static inline json_t *other_values(const struct param *p, const json_t *now)
+{
+    json_t *all = switched_values(p), *values = json_array(), *value;
+    const char *there = json_string_value(json_object_get(now, "module"));
+    size_t i;
+    add_numbers(all, p, json_is_number(now) ? json_number_value(now) : p->value);
+    if (has_slot(p)) add_modules(all, p);
+    if (p->type == PARAM_INTS) json_array_append_new(all, json_pack("[i,i]", (int)p->min + 1, (int)p->min));
+    json_array_foreach(all, i, value) {
+        const char *name = json_string_value(json_object_get(value, "module"));
+        if (!json_equal(value, now) && !(name && there && strcmp(name, there) == 0)) json_array_append(values, value);
+    }
+    json_decref(all);
+    return values;
+}
+
+/* Of a module, all parameters but one at their other values: the first of each, then the second, and so on. */
+static inline struct toggles toggles_own(const struct module *m, const struct param *but)
+{
+    struct toggles own = { 0 };
+    int before = -1;
+    for (size_t i = 0; own.n > before; i++) {
+        before = own.n;
+        for (const struct param *p = m->params; p && p->name; p++) {
+            json_t *values = other_values(p, NULL), *value = json_array_get(values, i);
+            if (p != but && value) toggles_push(&own, toggle_new(m, p, json_incref(value)));
+            json_decref(values);
+        }
+    }
+    return own;
+}
+
+/* Whether a switch acts beside one of `n`, which it keeps; it may be usual there. */
+static inline bool toggle_settle(struct toggle *t, struct toggle *const *other, int n, bool *usual)
+{
+    for (int i = 0; i < n && !*usual; i++) {
         size_t end = strlen(t->name);
         t->beside = other[i];
-        if (toggle_is_usual(t)) return false;
-        if (!toggle_acts(t)) continue;
+        if (!toggle_acts(t, MODE_TRAIN)) {
+            *usual = toggle_is_usual(t);
+            continue;
+        }
         snprintf(t->name + end, sizeof t->name - end, " beside %.90s", t->beside->name);
         return true;
     }
-    fail_msg("%s is refused or changes nothing, alone and beside every other switch", t->name);
     return false;
 }
 
-/* Those that act alone, then the others. */
-static struct toggles toggles;
+/* Those that act alone, then the others; `besides` holds what is beside them and is none itself. */
+static struct toggles toggles, besides;
+
+/* What is usual is no switch, nor what says something of evaluations alone. */
+static inline void toggles_sort(struct toggle *t, struct toggles *others)
+{
+    if (toggle_is_usual(t)) toggle_free(t);
+    else if (toggle_acts(t, MODE_TRAIN)) toggles_push(&toggles, t);
+    else if (toggle_acts(t, MODE_EVAL)) toggle_free(t);
+    else toggles_push(others, t);
+}
 
 static inline int toggles_begin(void **state)
 {
     struct toggles others = { 0 };
     (void)state;
     for (const struct module *const *m = module_all; *m; m++) {
-        toggles_sort(toggle_new(*m, NULL, NULL), &toggles, &others);
+        toggles_sort(toggle_new(*m, NULL, NULL), &others);
         for (const struct param *p = (*m)->params; p && p->name; p++) {
             json_t *values = switched_values(p), *value;
             size_t i;
-            json_array_foreach(values, i, value) toggles_sort(toggle_new(*m, p, json_incref(value)), &toggles, &others);
+            json_array_foreach(values, i, value) toggles_sort(toggle_new(*m, p, json_incref(value)), &others);
             json_decref(values);
         }
     }
     for (int i = 0, alone = toggles.n; i < others.n; i++) {
-        if (toggle_settle(others.toggle[i], toggles.toggle, alone)) toggles_push(&toggles, others.toggle[i]);
-        else toggle_free(others.toggle[i]);
+        struct toggle *t = others.toggle[i];
+        struct toggles own = toggles_own(t->module, t->param);
+        bool usual = false, acts = toggle_settle(t, own.toggle, own.n, &usual) ||
+                                   toggle_settle(t, toggles.toggle, alone, &usual);
+        for (int k = 0; k < own.n; k++) toggles_push(&besides, own.toggle[k]);
+        free(own.toggle);
+        if (acts) toggles_push(&toggles, t);
+        else if (usual) toggle_free(t);
+        else fail_msg("%s is refused or changes nothing, alone and beside each other switch", t->name);
     }
     free(others.toggle);
     return 0;
 }
 
+static inline void toggles_free(struct toggles *all)
+{
+    for (int i = 0; i < all->n; i++) toggle_free(all->toggle[i]);
+    free(all->toggle);
+}
+
 static inline int toggles_end(void **state)
 {
     (void)state;
-    for (int i = 0; i < toggles.n; i++) toggle_free(toggles.toggle[i]);
-    free(toggles.toggle);
+    toggles_free(&toggles);
+    toggles_free(&besides);
     return 0;
 }
 

@@ -18,7 +18,9 @@ static const char *const dtype_name[] = { [DTYPE_ACT] = "ACT", [DTYPE_REAL] = "R
 /* What stands in [from, to) of a text, cut to `size`. */
 static void cut(char *out, size_t size, const char *from, const char *to)
 {
-    snprintf(out, size, "%.*s", (int)(to - from), from);
+    size_t n = (size_t)(to - from) < size ? (size_t)(to - from) : size - 1;
+    memcpy(out, from, n);
+    out[n] = 0;
 }
 
 static const char *value_read(const char *at, struct op_value *out)
