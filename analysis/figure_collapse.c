@@ -1,4 +1,4 @@
-/* Collapse of routing in one run, a row of panels a layer: the shares of the experts as bands, one on the other, and how
+/* Collapse of routing in one run, a row of panels a layer: shares of the experts as bands, one on the other, and how
    uneven they are. Beside the bands stands what an even load would look like. */
 #include "figure_experts.h"
 #include <math.h>
@@ -30,16 +30,21 @@ static void band_color(const struct experts *x, int64_t band, char out[8])
     color_of(n > 1 ? (double)band / (double)(n - 1) : 0.5, out);
 }
 
+/* A lone column is drawn as two halves, so that it has a width. */
+static int halves_of(const struct experts *x) { return experts_columns(x) == 1 ? 2 : 1; }
+static double at_half(const struct column *c, int half, int halves) { return c->step + (halves == 2 ? half - 0.5 : 0); }
+
 /* Data block $shareL: step, then the share of all experts before band 1, 2, ...: the upper edges of the bands. */
 static void write_shares(FILE *gp, const struct experts *x, int64_t layer)
 {
     struct column c = { .tokens = xcalloc((size_t)x->experts, sizeof *c.tokens) };
     fprintf(gp, "$share%lld << END\n", (long long)layer);
-    for (int64_t i = 0; i < experts_columns(x); i++) {
-        experts_column(x, layer, i, &c);
+    int halves = halves_of(x);
+    for (int64_t i = 0; i < halves * experts_columns(x); i++) {
+        experts_column(x, layer, i / halves, &c);
         if (!(c.total > 0)) continue;
         double sum = 0;
-        fprintf(gp, "%.9g", c.step);
+        fprintf(gp, "%.9g", at_half(&c, (int)(i % halves), halves));
         for (int64_t k = 0; k < x->experts; k++) {
             sum += isnan(c.tokens[k]) ? 0 : c.tokens[k];
             if ((k + 1) % band_size(x) == 0 || k == x->experts - 1) fprintf(gp, " %.5g", sum / c.total);
@@ -50,18 +55,20 @@ static void write_shares(FILE *gp, const struct experts *x, int64_t layer)
     free(c.tokens);
 }
 
-/* Data block $vioL: step, mean of the steps' MaxVio. */
-static void write_vio(FILE *gp, const struct experts *x, const struct curve *vio, int64_t layer, double *most)
+/* Data block $vioL or $floorL: step, mean of the rows of a metric with a value a layer. */
+static void write_mean(FILE *gp, const char *name, const struct experts *x, const struct curve *vio, int64_t layer,
+                       double *most)
 {
     struct column c = { .tokens = xcalloc((size_t)x->experts, sizeof *c.tokens) };
-    fprintf(gp, "$vio%lld << END\n", (long long)layer);
-    for (int64_t i = 0; i < experts_columns(x); i++) {
+    fprintf(gp, "$%s%lld << END\n", name, (long long)layer);
+    int halves = halves_of(x);
+    for (int64_t i = 0; i < halves * experts_columns(x); i++) {
         double sum = 0;
-        experts_column(x, layer, i, &c);
+        experts_column(x, layer, i / halves, &c);
         for (int64_t row = c.first; row < c.end; row++) sum += vio->value[row * x->layers + layer];
         double mean = sum / (double)(c.end - c.first);
         if (isnan(mean)) continue;
-        fprintf(gp, "%.9g %.5g\n", c.step, mean);
+        fprintf(gp, "%.9g %.5g\n", at_half(&c, (int)(i % halves), halves), mean);
         *most = fmax(*most, mean);
     }
     fputs("END\n", gp);
@@ -130,8 +137,8 @@ static void row_of_panels(const struct canvas *canvas, const struct experts *x, 
     fprintf(gp, "set yrange [0:1]\nset ytics 0.25\nset format y '%%g'\nset ylabel 'share of tokens' offset 0.8,0\n"
                 "set label 299 'even' at screen %.4f, screen %.5f center font ',10' textcolor '#404040'\n",
             (even_left + even_right) / 2, top + 9 / tall);
-    fprintf(gp, "set label 298 'expert' at screen %.4f, screen %.5f left rotate by 90 font ',10' textcolor '#404040'\n",
-            even_right + 0.03, (top + bottom) / 2 - 20 / tall);
+    fprintf(gp, "set label 298 'expert' at screen %.4f, screen %.5f left rotate by 90 font ',10' textcolor '#404040'"
+                "\n", even_right + 0.03, (top + bottom) / 2 - 20 / tall);
     draw_even(gp, x, layer, top, bottom);
     place(gp, bands_left, bands_right, top, bottom);
     fprintf(gp, "set title 'layer %lld' offset 0,-0.7\n", (long long)layer);
@@ -147,16 +154,17 @@ static void vio_panel(const struct canvas *canvas, int64_t layer, int row, doubl
     fputs("set ylabel 'MaxVio' offset 0.8,0\nset format y '%g'\nunset title\nset grid\n", gp);
     fprintf(gp, "set yrange [0:%.6g]\n", fmax(1.1 * most, 0.1));
     figure_tics(canvas, "y", 0, fmax(most, 0.1));
-    fprintf(gp, "plot $vio%lld using 1:2 with lines linewidth 2 linecolor rgb '%s' notitle\n", (long long)layer,
-            figure_color(1, 0));
+    fprintf(gp, "plot $floor%lld using 1:2 with lines linewidth 1.5 dashtype 2 linecolor rgb '#404040' notitle, "
+                "$vio%lld using 1:2 with lines linewidth 2 linecolor rgb '%s' notitle\n",
+            (long long)layer, (long long)layer, figure_color(1, 0));
 }
 
-static int read_vio(struct run *r, struct curve *vio, struct err *e)
+static int read_layers(struct run *r, const char *name, struct curve *out, struct err *e)
 {
     struct metric *list, m;
-    int n = metric_list(r, &list), bad = metric_choose(list, n, "train.max_vio:mean", &m, e);
+    int n = metric_list(r, &list), bad = metric_choose(list, n, name, &m, e);
     free(list);
-    return bad || metric_read(r, &m, vio, e) ? -1 : 0;
+    return bad || metric_read(r, &m, out, e) ? -1 : 0;
 }
 
 static void write_words(const struct canvas *canvas, const struct runs *all, const struct experts *x)
@@ -166,18 +174,20 @@ static void write_words(const struct canvas *canvas, const struct runs *all, con
     if (x->shown > PANELS) snprintf(layers, sizeof layers, " %d of %d layers.", PANELS, x->shown);
     figure_title(canvas, "%s: shares of the experts in %s", all->study ? all->study->name : "run", x->run->name);
     figure_caption(canvas, "Left: share of each expert in its layer's assignments, %s; beside it, an even load.%s%s\n"
-                           "Right: (largest load - mean load) / mean load of a step, mean over a column; 0 is even.",
-                   x->pace, bands, layers);
+                           "Right: MaxVio of a step, (largest - mean load) / mean load, mean over a column; 0 is even. "
+                           "Dashed: of random routing.", x->pace, bands, layers);
 }
 
 static int draw(struct canvas *canvas, const struct runs *all, const struct plot_options *o, struct err *e)
 {
     struct experts x;
-    struct curve vio;
+    struct curve vio = { 0 }, floor = { 0 };
     int64_t layer[PANELS];
     double most = 0;
     if (experts_read(&x, all, o, e)) return -1;
-    if (read_vio(x.run, &vio, e)) {
+    if (read_layers(x.run, "train.max_vio:mean", &vio, e) ||
+        read_layers(x.run, "train.max_vio_floor:mean", &floor, e)) {
+        curve_free(&vio);
         experts_free(&x);
         return -1;
     }
@@ -187,7 +197,8 @@ static int draw(struct canvas *canvas, const struct runs *all, const struct plot
     canvas->height = TOP + BOTTOM + n * (TALL + GAP) - GAP;
     for (int i = 0; i < n; i++) {
         write_shares(canvas->gp, &x, layer[i]);
-        write_vio(canvas->gp, &x, &vio, layer[i], &most);
+        write_mean(canvas->gp, "vio", &x, &vio, layer[i], &most);
+        write_mean(canvas->gp, "floor", &x, &floor, layer[i], &most);
     }
     write_words(canvas, all, &x);
     fprintf(canvas->gp, "set key off\nset xrange [%.9g:%.9g]\n", first - (first == last) * 0.5,
@@ -200,6 +211,7 @@ static int draw(struct canvas *canvas, const struct runs *all, const struct plot
     }
     fputs("unset multiplot\n", canvas->gp);
     curve_free(&vio);
+    curve_free(&floor);
     experts_free(&x);
     return 0;
 }
