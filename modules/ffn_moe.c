@@ -141,7 +141,7 @@ static void observe_visits(struct build *b, const struct routing *r, const struc
 {
     struct graph *g = b->graph;
     int64_t tokens = r->index->shape.dim[0];
-    if (router->uneven || r->idle) {
+    if (r->uneven || r->idle) {
         struct node *all = visits(g, r), *computed = r->idle ? columns(g, all, 0, r->experts - r->idle) : all;
         build_row_metric(b, "router_token_experts", ones_of(g, computed, tokens), "", BETTER_NONE,
                          "mean over tokens of the experts that it goes to, without idle ones");
