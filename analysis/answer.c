@@ -136,6 +136,7 @@ static json_t *reading_json(const struct reading *o)
     if (o->step >= 0) json_object_set_new(j, "step", json_integer(o->step));
     if (!o->counted) json_object_set_new(j, "not_counted", json_string(o->why));
     if (o->untaught) json_object_set_new(j, "not_learned", json_true());
+    if (o->collapsed) json_object_set_new(j, "collapsed", json_true());
     return j;
 }
 

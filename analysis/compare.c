@@ -88,6 +88,7 @@ static void take_value(struct run *run, struct comparison *c, const struct metri
         snprintf(out->why, sizeof out->why, "%s, the value at step %lld is not finite", condition_name(run->condition),
                  (long long)out->step);
     out->loss = strcmp(c->metric, "eval.loss") == 0 ? out->value : metric_last(run, "eval.loss");
+    out->collapsed = metric_last(run, "train.collapsed:max") == 1;
 }
 
 /* A run counts at its end only when it finished; at a step or number of tokens, when it got there. */
@@ -261,6 +262,7 @@ static void fill_arm(struct comparison *c, const struct study *s, int variant, i
     while (first + a->total < c->n_readings && c->reading[first + a->total].run->variant == variant) {
         a->diverged += is_lost(&c->reading[first + a->total]);
         a->untaught += c->reading[first + a->total].untaught;
+        a->collapsed += c->reading[first + a->total].collapsed;
         a->absent += c->reading[first + a->total++].absent;
     }
     a->n = counted_values(c, a, x);

@@ -14,10 +14,11 @@ struct compare_options {
 
 /* What one run contributes. counted false: why says the reason ("diverged at step 210", "running, 120 of 400 steps").
    absent: its model has no such metric. untaught: its held-out loss is no better than counting tokens or guessing.
+   collapsed: at its end a layer's experts were (routing.h).
    text: identity of what was measured on. */
 struct reading {
     struct run *run;
-    bool counted, absent, untaught;
+    bool counted, absent, untaught, collapsed;
     double value, loss;                 /* of the metric; held-out loss at the run's end */
     int64_t step;
     char text[40], why[128];
@@ -34,7 +35,7 @@ enum verdict {
 struct arm {
     const struct variant *variant;
     int total, n, first;                /* runs; of them counted; index of its first reading */
-    int diverged, untaught, absent;     /* of its runs */
+    int diverged, untaught, absent, collapsed;  /* of its runs */
     double mean, sd;
     struct contrast paired, welch;      /* against the baseline; paired.n is the number of pairs, welch is of a single
                                            test */

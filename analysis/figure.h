@@ -11,7 +11,7 @@ struct figure {
     int (*draw)(struct canvas *c, const struct runs *runs, const struct plot_options *o, struct err *e);
 };
 
-extern const struct figure figure_loss, figure_final, figure_pairs, figure_load;
+extern const struct figure figure_loss, figure_final, figure_pairs, figure_load, figure_collapse;
 
 /* Text as a single-quoted gnuplot string, in which nothing is expanded. */
 void figure_quote(FILE *gp, const char *text);

@@ -59,6 +59,22 @@ int metric_list(struct run *r, struct metric **list)
     return metric_derive(list, n);
 }
 
+/* From the configuration, where the feed-forward of a layer is an entry of a list or one for all. [layers], malloc'd */
+static double *top_k_of(struct reader *r, int64_t layers)
+{
+    json_t *config = json_loads(reader_config(r), 0, NULL), *ffn = json_object_get(json_object_get(config, "model"),
+                                                                                   "ffn");
+    double *top_k = xcalloc((size_t)layers + 1, sizeof *top_k);
+    size_t listed = json_array_size(ffn);
+    for (int64_t i = 0; i < layers; i++) {
+        json_t *own = listed ? json_array_get(ffn, (size_t)i < listed ? (size_t)i : listed - 1) : ffn,
+               *k = json_object_get(json_object_get(own, "router"), "top_k");
+        top_k[i] = json_is_number(k) ? json_number_value(k) : NAN;
+    }
+    json_decref(config);
+    return top_k;
+}
+
 static int read_derived(struct reader *r, const struct metric *m, double **value, struct err *e)
 {
     const struct reader_series *tokens = reader_find(r, m->series.group, "expert_tokens");
@@ -70,12 +86,15 @@ static int read_derived(struct reader *r, const struct metric *m, double **value
         free(counts);
         return -1;
     }
+    double *top_k = top_k_of(r, l.layers);
     l.tokens = counts;
     l.dropped = dropped;
+    l.top_k = top_k;
     *value = xcalloc((size_t)(l.rows * l.layers) + 1, sizeof **value);
     routing_derive(m->derived, &l, *value);
     free(counts);
     free(dropped);
+    free(top_k);
     return 0;
 }
 

@@ -11,8 +11,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const struct figure *const figures[] = { &figure_loss, &figure_final, &figure_pairs, &figure_load };
-const char *const plot_kinds[] = { "loss", "final", "pairs", "load", NULL };
+static const struct figure *const figures[] = { &figure_loss, &figure_final, &figure_pairs, &figure_load,
+                                                &figure_collapse };
+const char *const plot_kinds[] = { "loss", "final", "pairs", "load", "collapse", NULL };
 const char *const plot_formats[] = { "svg", "png", "pdf", "gp", NULL };
 
 bool plot_is_among(const char *const *names, const char *name)

@@ -5,13 +5,13 @@
 #include "compare.h"
 
 struct plot_options {
-    const char *kind;                   /* loss, final, pairs, load */
+    const char *kind;                   /* one of plot_kinds */
     const char *out;
     const char *format;                 /* svg, png, pdf, or gp for the script itself; NULL: as the name of out ends */
     const char *metric;                 /* NULL: of a study its primary metric; of a run eval.loss */
     double smooth;                      /* of the exponential mean that is drawn over raw training curves; 0: none; NaN:
                                            by the number of rows */
-    const char *variant; int replicate; /* kind load: which run of a study; NULL: the baseline */
+    const char *variant; int replicate; /* kinds load and collapse: which run of a study; NULL: the baseline */
 };
 extern const char *const plot_kinds[], *const plot_formats[];      /* end in NULL */
 bool plot_is_among(const char *const *names, const char *name);

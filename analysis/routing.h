@@ -6,8 +6,8 @@
 #include "base/base.h"
 
 /* Rows of expert_tokens [rows,layers,experts] (NaN where a layer has no such expert) and of expert_dropped
-   [rows,layers] or NULL. */
-struct loads { int64_t rows, layers, experts; const double *tokens, *dropped; };
+   [rows,layers] or NULL. top_k: experts of a token in each layer, [layers]; NaN where it is not known. */
+struct loads { int64_t rows, layers, experts; const double *tokens, *dropped, *top_k; };
 
 struct derived {
     const char *name, *unit, *about;

@@ -82,9 +82,9 @@ static void check_balance(const struct conf *c, const char *path, struct problem
         struct traits t = module_traits(p);
         char key[64];
         snprintf(key, sizeof key, "balance.%s", p.module->name);
-        if (t.expert_groups && c->experts % t.expert_groups != 0)
+        if (t.expert_groups && choices_of(c) % t.expert_groups != 0)
             module_problem(problems, path, key, "divides experts into %d equal groups, and %d experts cannot be",
-                           t.expert_groups, c->experts);
+                           t.expert_groups, choices_of(c));
         if (p.module->balance_key && moves)
             module_problem(problems, path, key, "moves the key, as '%s' does: take one of them", moves);
         if (p.module->balance_key) moves = p.module->name;
@@ -92,9 +92,9 @@ static void check_balance(const struct conf *c, const char *path, struct problem
             module_problem(problems, path, key, "makes the load even by itself: take no other rule");
         if (t.alone && !router.largest_keys)
             module_problem(problems, path, key, "needs a choice of the largest keys: router.select = \"top_k\"");
-        if (t.alone && router.top_k >= c->experts)
+        if (t.alone && router.top_k >= choices_of(c))
             module_problem(problems, path, key, "with router.top_k = %d every one of %d experts is chosen: at most %d",
-                           router.top_k, c->experts, c->experts - 1);
+                           router.top_k, choices_of(c), choices_of(c) - 1);
     }
 }
 
@@ -141,7 +141,7 @@ static void observe_visits(struct build *b, const struct routing *r, const struc
 {
     struct graph *g = b->graph;
     int64_t tokens = r->index->shape.dim[0];
-    if (router->uneven || r->idle) {
+    if (r->uneven || r->idle) {
         struct node *all = visits(g, r), *computed = r->idle ? columns(g, all, 0, r->experts - r->idle) : all;
         build_row_metric(b, "router_token_experts", ones_of(g, computed, tokens), "", BETTER_NONE,
                          "mean over tokens of the experts that it goes to, without idle ones");

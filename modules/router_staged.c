@@ -134,7 +134,8 @@ static struct routing build(struct build *b, struct pick self, struct node *u, i
 {
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
-    struct routing r = { .experts = experts, .k = c->top_k, .gates_input = c->gate_on == INPUT };
+    struct routing r = { .experts = experts, .k = c->top_k, .uneven = module_traits(c->select).uneven,
+                         .gates_input = c->gate_on == INPUT };
     const struct module *m = c->noise.module;
     struct node *from = m->noise_input ? m->noise_input(b, c->noise, u) : u;                    /* [T,D] */
     struct anneal start = anneal_of(b, c);
@@ -152,7 +153,10 @@ static struct routing build(struct build *b, struct pick self, struct node *u, i
     c->select.module->select(b, c->select, &r);                                                 /* [T,K] */
     r.gate = pick(g, r.score, r.index);
     if (start.open) r.gate = mul_row(g, r.gate, start.open);
-    if (start.open || c->score == RELU) r.index = drop_zero(g, r.index, r.gate);
+    if (start.open || c->score == RELU) {
+        r.index = drop_zero(g, r.index, r.gate);
+        r.uneven = true;
+    }
     if (c->normalize == AFTER) r.gate = normalize(g, r.gate, tiny);
     r.chosen = r.index;
     if (c->select.module->thin) c->select.module->thin(b, c->select, &r);

@@ -87,7 +87,7 @@ leaves 1 export "$run" -o missing/all.csv
 [ ! -e missing ] || fail "a folder was made"
 
 if command -v gnuplot >/dev/null; then
-    for kind in loss final pairs load; do
+    for kind in loss final pairs load collapse; do
         leaves 0 plot "$study" -o "$kind.svg" --kind "$kind"
         says "$kind.svg" '</svg>'
         [ ! -s err ] || fail "gnuplot complained about $kind"

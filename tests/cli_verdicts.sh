@@ -107,6 +107,26 @@ leaves 4 "$sluice" compare runs/lack -m train.max_via:mean
 says "did you mean 'train.max_vio'?"
 echo "a variant without the metric is left out by name"
 
+# ---- routing that collapses, and that does not ----
+script forced 'train = { steps = 20, batch = 4, eval_tokens = 128 }' \
+    'base = { ["ffn.router.select"] = { "forced", pattern = "uniform" } },
+     constant = { ["ffn.router.select"] = { "forced", pattern = "constant" } },
+     chance = { ["ffn.router.select"] = { "forced", pattern = "random" } }' 1
+trains forced
+compares runs/forced
+says 'collapsed: 1 run ends with a layer'
+says 'constant: 1 of 1'
+leaves 0 "$sluice" show runs/forced/constant-*/0
+says 'since step 20'
+for variant in base chance; do
+    leaves 0 "$sluice" show runs/forced/$variant-*/0
+    says 'expert load in the last step'
+    lacks 'since step'
+done
+compares runs/forced -m train.collapsed:max
+figure runs/forced -k collapse --variant constant
+echo "routing to the same experts is collapse, in turn and by chance it is not"
+
 # ---- runs that diverge ----
 lost='["train.optim.lr"] = 10, ["train.optim.decay"] = 10, ["train.clip"] = 0, ["train.steps"] = 200'
 script lost '' "base = { $lost }, other = { $lost, [\"ffn.d_ff\"] = 12 }" 1
@@ -149,6 +169,7 @@ script one 'train = { steps = 1, batch = 1, eval_tokens = 128 }' \
 trains one
 figure runs/one -k load
 figure runs/one -k load --variant lone
+for variant in base lone; do figure runs/one -k collapse --variant $variant; done
 script lone '' 'base = { ["ffn.experts"] = 1, ["ffn.router.top_k"] = 1 }, other = {}' 1
 trains lone
 figure runs/lone -k load

@@ -370,7 +370,7 @@ static void test_routing(void **state)
         for (int e = 0; e < 4; e++) { tokens[t * 8 + e] = even[e]; tokens[t * 8 + 4 + e] = skewed[e]; }
         dropped[t * 2 + 1] = 5;
     }
-    struct loads l = { ROWS, 2, 4, tokens, dropped };
+    struct loads l = { ROWS, 2, 4, tokens, dropped, (const double[]){ 2, 2 } };
     routing_derive(&routing_derived[0], &l, out);
     near(out[0], 0, 0);
     near(out[1], 12 * 3 / 20.0 - 1, 1e-15);
@@ -389,6 +389,91 @@ static void test_routing(void **state)
     near(out[1], 0, 0);
     near(out[2 * 149], 0, 0);
     free(tokens);
+}
+
+/* The value of a derived metric in the last row of a single layer, each of whose `rows` rows is n. */
+static double derived_of(const char *name, const double *n, int experts, double top_k, int rows)
+{
+    const struct derived *d = routing_derived;
+    double *tokens = xcalloc((size_t)(rows * experts), sizeof *tokens), *out = xcalloc((size_t)rows, sizeof *out);
+    while (d->name && strcmp(d->name, name) != 0) d++;
+    assert_non_null(d->name);
+    for (int i = 0; i < rows * experts; i++) tokens[i] = n[i % experts];
+    routing_derive(d, &(struct loads){ rows, 1, experts, tokens, NULL, &top_k }, out);
+    double last = out[rows - 1];
+    free(tokens);
+    free(out);
+    return last;
+}
+
+static void test_loads(void **state)
+{
+    (void)state;
+    const double one[] = { 12, 4, 0, 0 }, even[] = { 4, 4, 4, 4 };
+    near(derived_of("min_vio", one, 4, 1, 1), -1, 0);
+    near(derived_of("load_cv2", one, 4, 1, 1), (64 + 0 + 16 + 16) / 64.0, 1e-15);
+    near(derived_of("load_gini", one, 4, 1, 1), (-3 * 0 - 1 * 0 + 1 * 4 + 3 * 12) / 64.0, 1e-15);
+    near(derived_of("effective_experts", one, 4, 1, 1), exp(-(0.75 * log(0.75) + 0.25 * log(0.25))), 1e-14);
+    for (const char *const *name = (const char *const[]){ "min_vio", "load_cv2", "load_gini", NULL }; *name; name++)
+        near(derived_of(*name, even, 4, 1, 1), 0, 0);
+    near(derived_of("effective_experts", even, 4, 1, 1), 4, 1e-14);
+    /* Alternating loads are even in sum */
+    const double two[] = { 8, 0, 0, 8 };
+    double out[2], top_k = 1;
+    for (const struct derived *d = routing_derived; d->name; d++)
+        if (!strcmp(d->name, "max_vio_global"))
+            routing_derive(d, &(struct loads){ 2, 1, 2, two, NULL, &top_k }, out);
+    near(out[0], 1, 0);
+    near(out[1], 0, 0);
+}
+
+/* The floor is what 8 of 64 experts drawn for each of 4096 tokens have, measured 0.100, and 10 to 20 % more. */
+static void test_floor(void **state)
+{
+    (void)state;
+    enum { T = 4096, E = 64, K = 8, REPEATS = 100 };
+    double mean = 0, n[E] = { 0 };
+    for (int at = 0; at < REPEATS; at++) {
+        memset(n, 0, sizeof n);
+        for (int t = 0; t < T; t++) {
+            int order[E];
+            for (int i = 0; i < E; i++) order[i] = i;
+            for (int i = 0; i < K; i++) {
+                struct key key = { 5, PURPOSE_TEST, hash_name("draw"), (uint64_t)at };
+                int j = i + (int)(key_uniform(key, (uint64_t)(t * K + i)) * (E - i)), got = order[j];
+                order[j] = order[i];
+                n[got]++;
+            }
+        }
+        mean += derived_of("max_vio", n, E, K, 1) / REPEATS;
+    }
+    double floor = derived_of("max_vio_floor", n, E, K, 1);
+    near(mean, 0.100, 0.006);           /* over three standard errors */
+    assert_true(floor > 1.05 * mean && floor < 1.25 * mean);
+}
+
+/* Who sends all tokens to the same experts has collapsed after 20 rows; round robin and chance have not. */
+static void test_collapsed(void **state)
+{
+    (void)state;
+    const double constant[] = { 64, 64, 0, 0, 0, 0, 0, 0 }, uniform[] = { 16, 16, 16, 16, 16, 16, 16, 16 },
+                 chance[] = { 13, 19, 16, 21, 15, 11, 18, 15 }, all[] = { 16, 16 };
+    near(derived_of("collapsed", constant, 8, 2, 19), 0, 0);
+    near(derived_of("collapsed", constant, 8, 2, 20), 1, 0);
+    near(derived_of("collapsed", uniform, 8, 2, 200), 0, 0);
+    near(derived_of("collapsed", chance, 8, 2, 200), 0, 0);
+    near(derived_of("collapsed", all, 2, 2, 200), 0, 0);
+    /* By the effective experts alone, 7 of 32 and then 9; by the largest load alone, with 2.2 of 8 */
+    double working[32] = { 0 };
+    const double lone[] = { 826, 25, 25, 25, 25, 25, 25, 24 };
+    for (int i = 0; i < 7; i++) working[i] = 32;
+    near(derived_of("collapsed", working, 32, 1, 20), 1, 0);
+    working[7] = working[8] = 32;
+    near(derived_of("collapsed", working, 32, 1, 20), 0, 0);
+    near(derived_of("collapsed", lone, 8, 1, 20), 1, 0);
+    /* A token's number of experts that no configuration says: by the effective ones */
+    near(derived_of("collapsed", constant, 8, NAN, 20), 0, 0);
+    near(derived_of("collapsed", (const double[]){ 128, 0, 0, 0, 0, 0, 0, 0 }, 8, NAN, 20), 1, 0);
 }
 
 /* Conservation, and the expert that the fixture starves, through files. */
@@ -579,7 +664,8 @@ int main(void)
         cmocka_unit_test(test_compare_at), cmocka_unit_test(test_direction), cmocka_unit_test(test_agreement),
         cmocka_unit_test(test_looks_ahead), cmocka_unit_test(test_absent), cmocka_unit_test(test_doubts),
         cmocka_unit_test(test_messages),
-        cmocka_unit_test(test_json), cmocka_unit_test(test_routing), cmocka_unit_test(test_routing_in_files),
+        cmocka_unit_test(test_json), cmocka_unit_test(test_routing), cmocka_unit_test(test_loads),
+        cmocka_unit_test(test_floor), cmocka_unit_test(test_collapsed), cmocka_unit_test(test_routing_in_files),
         cmocka_unit_test(test_export_csv), cmocka_unit_test(test_export_json), cmocka_unit_test(test_figures),
         cmocka_unit_test(test_no_gnuplot),
     };

@@ -571,8 +571,8 @@ static void test_sources(void **state)
 static void test_experiments(void **state)
 {
     (void)state;
-    static const char *const files[] = { "quickstart", "router_x_norm", "muon_vs_adamw", "welm_leave_one_out",
-                                         "nano_reference" };
+    static const char *const files[] = { "quickstart", "router_x_norm", "no_balance", "muon_vs_adamw",
+                                         "welm_leave_one_out", "nano_reference" };
     struct script_options options = { 0 };
     for (int i = 0; i < COUNT(files); i++) {
         char path[128];

@@ -21,6 +21,7 @@
 ---| "switch" # Switch Transformer; Fedus 2021
 ---| "noisy-top-k" # sparsely-gated mixture of experts; Shazeer 2017
 ---| "v-moe" # vision mixture of experts; Riquelme 2021
+---| "gshard" # GShard: a second expert by chance; Lepikhin 2020
 ---| "hash" # hash layers, with learned gates in place of 1; Roller 2021
 ---| "expert-choice" # experts choose tokens; not causal; Zhou 2022
 ---| "x-moe" # cosine router; Chi 2022
@@ -32,17 +33,17 @@
 ---| "jetmoe" # JetMoE-8B, its feed-forwards; Shen 2024
 ---| "olmoe" # OLMoE-1B-7B; Muennighoff 2024
 ---| "qwen1.5-moe" # Qwen1.5-MoE-A2.7B; Qwen 2024
----| "qwen3" # Qwen3-30B-A3B and 235B-A22B, whose balance is of the whole batch; Yang 2025
----| "qwen3-next" # Qwen3-Next-80B-A3B, whose balance is of the whole batch; Qwen 2025
+---| "qwen3" # Qwen3-30B-A3B and 235B-A22B; Yang 2025
+---| "qwen3-next" # Qwen3-Next-80B-A3B; Qwen 2025
 ---| "gpt-oss" # gpt-oss-120b and 20b, whose balance is not public; OpenAI 2025
 ---| "llama-4" # Llama 4 Scout and Maverick, whose balance is not public; Meta 2025
 ---| "deepseekmoe" # DeepSeekMoE-16B; Dai 2024
----| "deepseek-v2" # DeepSeek-V2, without its limit on devices and the losses of devices; 2024
+---| "deepseek-v2" # DeepSeek-V2; 2024
 ---| "deepseek-v2-lite" # DeepSeek-V2-Lite; 2024
----| "deepseek-v3" # DeepSeek-V3, without its limit on nodes and the loss of sequences; 2024
+---| "deepseek-v3" # DeepSeek-V3; 2024
 ---| "moonlight" # Moonlight-16B-A3B; Liu 2025
 ---| "kimi-k2" # Kimi K2; Moonshot 2025
----| "glm-4.5" # GLM-4.5, without its loss of sequences; Zeng 2025
+---| "glm-4.5" # GLM-4.5; Zeng 2025
 ---| "glm-4.5-air" # GLM-4.5-Air; Zeng 2025
 ---| "welm" # WeLM-80B-A3B; gates are not normalised
 

@@ -98,6 +98,19 @@ static void print_untaught(const struct comparison *c)
             printf("  %s: %d of %d\n", c->arm[i].variant->name, c->arm[i].untaught, c->arm[i].total);
 }
 
+/* Runs that leave most of their experts idle. */
+static void print_collapsed(const struct comparison *c)
+{
+    int n = 0;
+    for (int i = 0; i < c->n_arms; i++) n += c->arm[i].collapsed;
+    if (!n) return;
+    text_print(stdout, 0, 2, "\ncollapsed: %d run%s end%s with a layer of which few experts get nearly all tokens: "
+                             "'sluice show RUN'\n", n, n == 1 ? "" : "s", n == 1 ? "s" : "");
+    for (int i = 0; i < c->n_arms; i++)
+        if (c->arm[i].collapsed)
+            printf("  %s: %d of %d\n", c->arm[i].variant->name, c->arm[i].collapsed, c->arm[i].total);
+}
+
 static void print_family(const struct comparison *c)
 {
     int k = c->family_size;
@@ -187,6 +200,7 @@ static enum code run(const struct call *c)
         print_answers(result);
         print_left_out(result);
         print_untaught(result);
+        print_collapsed(result);
         print_notes(result);
         print_floor(runs, result);
         status_earlier(runs, stdout);

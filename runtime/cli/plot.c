@@ -9,11 +9,11 @@
 static const struct option options[] = {
     { "output", 'o', "FILE", "figure.svg, .png or .pdf; figure.gp for the gnuplot script; - for stdout" },
     { "format", 'f', "FORMAT", "svg, png, pdf or gp (default: as the file's name ends)" },
-    { "kind", 'k', "KIND", "loss (default), final, pairs or load" },
+    { "kind", 'k', "KIND", "loss (default), final, pairs, load or collapse" },
     { "metric", 'm', "NAME", "metric to draw (default: the study's primary metric)" },
     { "smooth", 0, "S", "exponential mean over training curves, 0 to below 1 (default: 1 - 50/rows; 0: none)" },
-    { "variant", 0, "NAME", "of kind load: which variant of a study (default: the baseline)" },
-    { "replicate", 0, "K", "of kind load: which replicate (default 0)" },
+    { "variant", 0, "NAME", "of kinds load and collapse: which variant of a study (default: the baseline)" },
+    { "replicate", 0, "K", "of kinds load and collapse: which replicate (default 0)" },
     { 0 }
 };
 
@@ -30,7 +30,7 @@ static enum code run(const struct call *c)
     if (!plot_is_among(plot_kinds, o.kind)) {
         const char *near = nearest_name(o.kind, plot_kinds);
         return near ? cli_usage(c, "--kind %s: did you mean '%s'?", o.kind, near)
-                    : cli_usage(c, "--kind %s: must be loss, final, pairs or load", o.kind);
+                    : cli_usage(c, "--kind %s: must be loss, final, pairs, load or collapse", o.kind);
     }
     if (o.format && !plot_is_among(plot_formats, o.format))
         return cli_usage(c, "--format %s: must be svg, png, pdf or gp", o.format);
@@ -45,13 +45,14 @@ static enum code run(const struct call *c)
 }
 
 const struct command command_plot = {
-    .name = "plot", .about = "figures: loss curves, final values, paired differences, expert load",
+    .name = "plot", .about = "figures: loss curves, final values, paired differences, expert load and its collapse",
     .usage = "PATH -o FILE",
     .example = "sluice plot runs/quickstart -o loss.svg\nsluice plot runs/quickstart -o load.png --kind load --variant "
                "gated", .options = options, .least = 1, .most = 1, .run = run,
-    .more = "loss   mean over replicates in a band from the lowest to the highest, and the paired difference to the "
-            "baseline\nfinal  the last value of every run, means with 95 % intervals\n"
-            "pairs  paired differences to the baseline with 95 % intervals\n"
-            "load   how one run's experts share the tokens, by layer and step\n"
+    .more = "loss      mean over replicates in a band from the lowest to the highest, and the paired difference to the "
+            "baseline\nfinal     the last value of every run, means with 95 % intervals\n"
+            "pairs     paired differences to the baseline with 95 % intervals\n"
+            "load      how one run's experts share the tokens, by layer and step\n"
+            "collapse  the shares as bands, and how uneven they are (MaxVio), over the steps\n"
             "gnuplot draws them; it must be installed.",
 };

@@ -163,6 +163,56 @@ static int print_metrics(struct run *r, struct err *e)
     return bad;
 }
 
+/* From which step on it is collapsed, up to which it was, or that it never was. */
+static void print_collapse(struct table *t, const struct curve *c, int64_t layer)
+{
+    int64_t first = -1, last = -1;
+    for (int64_t row = 0; row < c->rows; row++) {
+        if (c->value[row * c->cells + layer] != 1) continue;
+        if (last != row - 1 || first < 0) first = row;
+        last = row;
+    }
+    if (last < 0) table_cell(t, "no");
+    else if (last == c->rows - 1) table_cell(t, "since step %lld", (long long)c->step[first]);
+    else table_cell(t, "until step %lld", (long long)c->step[last]);
+    if (last >= 0 && last == c->rows - 1) table_paint(t, PAINT_BAD);
+}
+
+/* How the experts of each layer shared the tokens of the last step. */
+static int print_load(struct run *r, struct err *e)
+{
+    static const char *const columns[] = { ">layer", ">max vio", ">of random", ">of the run", ">min vio", ">CV²",
+                                           ">Gini", ">effective experts", ">dead", "collapsed" };
+    static const char *const names[] = { "max_vio", "max_vio_floor", "max_vio_global", "min_vio", "load_cv2",
+                                         "load_gini", "effective_experts", "dead_frac", "collapsed" };
+    enum { DEAD = COUNT(names) - 2, COLLAPSED };
+    struct curve curve[COUNT(names)] = { 0 };
+    struct metric *list;
+    int n = metric_list(r, &list), bad = 0, found = 0;
+    for (int i = 0; i < n && !bad; i++)
+        for (int k = 0; k < COUNT(names) && !bad; k++) {
+            if (list[i].series.group != STORE_TRAIN || strcmp(list[i].series.name, names[k])) continue;
+            bad = metric_read(r, &list[i], &curve[k], e);
+            found += !bad;
+        }
+    free(list);
+    struct table *t = table_new(columns, COUNT(columns));
+    bool whole = !bad && found == COUNT(names) && curve[0].rows > 0;
+    for (int64_t layer = 0; whole && layer < curve[0].cells; layer++) {
+        char text[FORMAT_SIZE];
+        int64_t at = (curve[0].rows - 1) * curve[0].cells + layer;
+        if (curve[0].value[at] != curve[0].value[at]) continue;
+        table_cell(t, "%lld", (long long)layer);
+        for (int k = 0; k < DEAD; k++) table_cell(t, "%s", format_figures(curve[k].value[at], 3, text));
+        table_cell(t, "%s %%", format_figures(100 * curve[DEAD].value[at], 3, text));
+        print_collapse(t, &curve[COLLAPSED], layer);
+    }
+    if (whole) heading("expert load in the last step");
+    table_print(t, whole ? stdout : NULL);
+    for (int k = 0; k < COUNT(names); k++) curve_free(&curve[k]);
+    return bad;
+}
+
 static enum code show_run(struct run *r)
 {
     static const char *const tables[] = { "events", "checkpoints", "attempts", "samples" };
@@ -183,7 +233,7 @@ static enum code show_run(struct run *r)
     for (int i = 0; i < COUNT(tables); i++)
         if (reader_table(reader, tables[i], print_line, &(struct part){ .name = tables[i] }, &e))
             return cli_fail(CODE_INPUT, "%s", e.text);
-    return print_metrics(r, &e) ? cli_fail(CODE_INPUT, "%s", e.text) : CODE_OK;
+    return print_load(r, &e) || print_metrics(r, &e) ? cli_fail(CODE_INPUT, "%s", e.text) : CODE_OK;
 }
 
 static void collect_line(void *state, const char *text)

@@ -61,6 +61,7 @@ struct routing {
     struct node *index, *gate;                              /* I32, REAL [T,K]; -1: no expert */
     struct node *chosen;                                    /* index as it was selected, before any was dropped */
     struct node *counts;                                    /* I32 [E], set by dispatch; idle ones too */
+    bool uneven;                                            /* a token may have more or fewer experts than K */
     bool gates_input;                                       /* gates are factors on what experts read, not write */
 };
 /* rows [R,D]; see ops dispatch, gather, combine */

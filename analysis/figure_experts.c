@@ -1,0 +1,73 @@
+/* Which run, which layers, and columns of its rows. */
+#include "figure_experts.h"
+#include <math.h>
+#include <string.h>
+
+enum { COLUMNS = 240 };                                     /* more would not be seen */
+
+static struct run *choose(const struct runs *all, const struct plot_options *o, struct err *e)
+{
+    if (!all->study || all->n == 1) return &all->run[0];
+    for (int i = 0; i < all->n; i++) {
+        struct run *r = &all->run[i];
+        bool named = o->variant ? !strcmp(all->study->variant[r->variant].name, o->variant)
+                                : r->variant == all->study->baseline;
+        if (named && r->replicate == o->replicate) return r;
+    }
+    err_set(e, "no run of variant '%s' with replicate %d",
+            o->variant ? o->variant : all->study->variant[all->study->baseline].name, o->replicate);
+    return NULL;
+}
+
+bool experts_has(const struct experts *x, int64_t layer)
+{
+    for (int64_t i = 0; i < x->experts && x->curve.rows; i++)
+        if (!isnan(x->curve.value[layer * x->experts + i])) return true;
+    return false;
+}
+
+int experts_read(struct experts *x, const struct runs *all, const struct plot_options *o, struct err *e)
+{
+    struct run *r = choose(all, o, e);
+    if (!r) return -1;
+    struct reader *reader = run_reader(r);
+    const struct reader_series *tokens = reader ? reader_find(reader, STORE_TRAIN, "expert_tokens") : NULL;
+    if (!tokens) return err_set(e, "%s (%s) has no expert counts", r->name, condition_name(r->condition));
+    *x = (struct experts){ .run = r, .layers = tokens->dim[0], .experts = tokens->rank > 1 ? tokens->dim[1] : 1 };
+    if (metric_read(r, &(struct metric){ .series = *tokens }, &x->curve, e)) return -1;
+    for (int64_t layer = 0; layer < x->layers; layer++) x->shown += experts_has(x, layer);
+    if (!x->shown) {
+        curve_free(&x->curve);
+        return err_set(e, "%s (%s): no layer has counted a token yet", r->name, condition_name(r->condition));
+    }
+    int64_t rows = x->curve.rows;
+    if (rows <= COLUMNS) snprintf(x->pace, sizeof x->pace, "in each step");
+    else
+        snprintf(x->pace, sizeof x->pace, "in columns of %lld or %lld steps", (long long)(rows / COLUMNS),
+                 (long long)((rows + COLUMNS - 1) / COLUMNS));
+    return 0;
+}
+
+void experts_free(struct experts *x) { curve_free(&x->curve); }
+
+int64_t experts_columns(const struct experts *x) { return x->curve.rows < COLUMNS ? x->curve.rows : COLUMNS; }
+
+void experts_column(const struct experts *x, int64_t layer, int64_t at, struct column *c)
+{
+    const struct curve *curve = &x->curve;
+    int64_t columns = experts_columns(x), rows = curve->rows;
+    double width = (double)(curve->step[rows - 1] - curve->step[0]) / (double)(columns > 1 ? columns - 1 : 1);
+    c->first = at * rows / columns;
+    c->end = (at + 1) * rows / columns;
+    c->step = (double)curve->step[0] + width * (double)at;
+    c->total = 0;
+    c->own = 0;
+    for (int64_t i = 0; i < x->experts; i++) {
+        c->tokens[i] = 0;
+        for (int64_t row = c->first; row < c->end; row++)
+            c->tokens[i] += curve->value[(row * x->layers + layer) * x->experts + i];
+        if (isnan(c->tokens[i])) continue;
+        c->own++;
+        c->total += c->tokens[i];
+    }
+}
