@@ -216,7 +216,7 @@ static bool acts(const struct toggle *on, const struct param *p, const json_t *v
     return false;
 }
 
-/* Alone; beside another parameter of the module at another value; beside another switch; beside two other parameters. */
+/* Alone; beside another parameter of the module at another value, or another switch; beside two other parameters. */
 static void check_values(const struct toggle *on, const struct param *p, const json_t *values)
 {
     enum { FEW = 24 };
