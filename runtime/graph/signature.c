@@ -19,8 +19,8 @@ static const char *const dtype_name[] = { [DTYPE_ACT] = "ACT", [DTYPE_REAL] = "R
 static void cut(char *out, size_t size, const char *from, const char *to)
 {
     size_t n = (size_t)(to - from) < size ? (size_t)(to - from) : size - 1;
+    memset(out, 0, size);
     memcpy(out, from, n);
-    out[n] = 0;
 }
 
 static const char *value_read(const char *at, struct op_value *out)
