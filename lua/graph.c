@@ -18,11 +18,10 @@ struct node *lua_node_check(lua_State *L, int at) { return *(struct node **)luaL
 
 static int node_index(lua_State *L)
 {
-    static const char *const dtype[] = { "ACT", "REAL", "I32", "U8" };
     const struct node *n = lua_node_check(L, 1);
     const char *key = luaL_checkstring(L, 2);
     if (strcmp(key, "dtype") == 0) {
-        lua_pushstring(L, dtype[n->dtype]);
+        lua_pushstring(L, dtype_name[n->dtype]);
         return 1;
     }
     if (strcmp(key, "shape") != 0) return luaL_error(L, "a node has 'shape' and 'dtype', no '%s'", key);

@@ -19,23 +19,17 @@ static const struct param params[] = {
 
 struct start { struct conf conf; int from, to; };
 
-static double progress(const struct conf *c, int64_t step, int64_t steps)
-{
-    double length = c->length * (double)steps;
-    return (double)step < length ? (double)step / length : 1;
-}
-
 static double sharpness(const void *conf, double scale, int64_t step, int64_t steps)
 {
     const struct conf *c = conf;
-    return scale / (1 + (c->temperature - 1) * 0.5 * (1 + cos(acos(-1) * progress(c, step, steps))));
+    return scale / (1 + (c->temperature - 1) * 0.5 * (1 + cos(acos(-1) * build_progress(c->length, step, steps))));
 }
 
 /* 1 where choice number `choice` counts, else 0. */
 static double open_at(const void *start, double choice, int64_t step, int64_t steps)
 {
     const struct start *s = start;
-    double x = fmax(0, 2 * progress(&s->conf, step, steps) - 1);
+    double x = fmax(0, 2 * build_progress(s->conf.length, step, steps) - 1);
     return choice < s->from + floor(x * (s->to - s->from));
 }
 

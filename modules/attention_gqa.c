@@ -45,15 +45,6 @@ static void check(struct pick self, const struct model_conf *model, const char *
     if (c->head_dim % 2) module_problem(problems, path, "head_dim", "%d: must be even", c->head_dim);
 }
 
-static struct node *projected(struct build *b, bool bias, const char *name, enum role role, struct node *x,
-                              int64_t out)
-{
-    struct node *y = linear(b, name, role, x, out);                                             /* [T,out] */
-    if (!bias) return y;
-    const char *path = arena_text(b->arena, "%s.bias", name);
-    return add_row(b->graph, y, build_weight(b, path, ROLE_SCALAR, SHAPE(out), init_constant(0)));
-}
-
 /* Norm and position come before the cache: a key is rotated once. */
 static struct node *finish(struct build *b, const struct conf *c, const char *which, struct node *x, int64_t heads)
 {
@@ -66,8 +57,8 @@ static struct kv project(struct build *b, const void *context, struct node *from
     const struct conf *c = context;
     struct mask mask = c->mask.module->mask(b, c->mask);
     int64_t width = (int64_t)c->kv_heads * c->head_dim, window = mask.window ? mask.window : mask.chunk;
-    struct node *k = projected(b, c->bias != NO_BIAS, "k", ROLE_K, from, width),
-                *v = projected(b, c->bias != NO_BIAS, "v", ROLE_V, from, width);                /* [T,G W] */
+    struct node *k = affine(b, c->bias != NO_BIAS, "k", ROLE_K, from, width),
+                *v = affine(b, c->bias != NO_BIAS, "v", ROLE_V, from, width);                /* [T,G W] */
     k = build_cached(b, "k", finish(b, c, "k", k, c->kv_heads), window);    /* [T,G,W], cached [B,C,G,W] */
     v = c->value.module->value(b, c->value, from, view(b->graph, v, SHAPE(b->tokens, c->kv_heads, c->head_dim)));
     return (struct kv){ k, build_cached(b, "v", v, window), v };
@@ -122,7 +113,7 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     struct mask mask = c->mask.module->mask(b, c->mask);
     build_keep(b, b->layer, "attention.input", u);
 
-    struct node *q = projected(b, c->bias != NO_BIAS, "q", ROLE_Q, u, width);
+    struct node *q = affine(b, c->bias != NO_BIAS, "q", ROLE_Q, u, width);
     q = finish(b, c, "q", q, c->heads);                     /* [T,H,W] */
     struct kv kv = c->kv.module->kv(b, c->kv, u, (struct projector){ project, c });
     struct node *start = build_present(b, b->start, (double)b->seq);    /* what only fills up sees nothing */
@@ -131,7 +122,7 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
         .scale = 1 / sqrt(c->head_dim), .window = mask.window, .chunk = mask.chunk, .softcap = c->softcap });
     observe(b, c, heads);
     heads = c->gate.module->gate(b, c->gate, u, heads, kv.value);       /* [T,H,W] */
-    return projected(b, c->bias == ALL, "out", ROLE_OUT, view(g, heads, SHAPE(b->tokens, width)), b->width);
+    return affine(b, c->bias == ALL, "out", ROLE_OUT, view(g, heads, SHAPE(b->tokens, width)), b->width);
 }
 
 static void traits(struct pick self, struct traits *t)

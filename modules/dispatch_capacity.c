@@ -25,8 +25,7 @@ static double room_of(const struct ramp *r, double factor) { return ceil(factor 
 static double room_at(const void *conf, double scale, int64_t step, int64_t steps)
 {
     const struct ramp *r = conf;
-    double end = r->until * (double)steps, share = (double)step < end ? (double)step / end : 1;
-    return scale * room_of(r, r->start + (r->factor - r->start) * share);
+    return scale * room_of(r, r->start + (r->factor - r->start) * build_progress(r->until, step, steps));
 }
 
 static void drop(struct build *b, const struct conf *c, struct routing *r, double factor)

@@ -36,31 +36,6 @@ static const struct param params[] = {
 static int idle_of(const struct conf *c) { return c->copy + c->constant + c->zero; }
 static int choices_of(const struct conf *c) { return c->experts + idle_of(c); }
 
-/* How likely a choice was is known of normal noise alone, and of a choice that goes by nothing but the noisy logits. */
-static void check_noise(const struct conf *c, const char *path, struct problems *problems)
-{
-    struct traits router = module_traits(c->router);
-    const char *asks = NULL, *moves = NULL;
-    for (int i = 0; i < c->balance.n; i++) {
-        struct pick p = c->balance.pick[i];
-        if (module_traits(p).asks_noise) asks = p.module->name;
-        if (p.module->balance_key) moves = p.module->name;
-    }
-    char key[64];
-    snprintf(key, sizeof key, "balance.%s", asks ? asks : "");
-    if (asks && !router.normal_noise)
-        module_problem(problems, path, key,
-                       "needs normal noise on the router's logits: router.noise = \"learned\" or \"normal\"");
-    if (asks && !router.largest_keys)
-        module_problem(problems, path, key, "needs a choice of the largest logits: router.select = \"top_k\"");
-    if (asks && moves)
-        module_problem(problems, path, key, "needs a choice by noisy logits alone, and '%s' moves it: take one of them",
-                       moves);
-    if (asks && router.top_k >= choices_of(c))
-        module_problem(problems, path, key, "with router.top_k = %d every one of %d experts is chosen: at most %d",
-                       router.top_k, choices_of(c), choices_of(c) - 1);
-}
-
 static void check_groups(const struct conf *c, const struct traits *router, const char *path, struct problems *problems)
 {
     if (router->groups == 0) return;
@@ -73,10 +48,13 @@ static void check_groups(const struct conf *c, const struct traits *router, cons
                        router->group_limit, router->groups, room, router->top_k);
 }
 
-static void check_balance(const struct conf *c, const char *path, struct problems *problems)
+/* How likely a choice was is known of normal noise alone, and of a choice that goes by nothing but the noisy logits. */
+static void check_balance(const struct conf *c, const struct traits *router, const char *path,
+                          struct problems *problems)
 {
-    struct traits router = module_traits(c->router);
-    const char *moves = NULL;
+    const char *moves = NULL, *before = NULL;
+    for (int i = 0; i < c->balance.n; i++)
+        if (c->balance.pick[i].module->balance_key) moves = c->balance.pick[i].module->name;
     for (int i = 0; i < c->balance.n; i++) {
         struct pick p = c->balance.pick[i];
         struct traits t = module_traits(p);
@@ -85,16 +63,27 @@ static void check_balance(const struct conf *c, const char *path, struct problem
         if (t.expert_groups && choices_of(c) % t.expert_groups != 0)
             module_problem(problems, path, key, "divides experts into %d equal groups, and %d experts cannot be",
                            t.expert_groups, choices_of(c));
-        if (p.module->balance_key && moves)
-            module_problem(problems, path, key, "moves the key, as '%s' does: take one of them", moves);
-        if (p.module->balance_key) moves = p.module->name;
+        if (p.module->balance_key && router->keyless)
+            module_problem(problems, path, "balance", "%s moves the key, but router.select does not choose by it",
+                           p.module->name);
+        if (p.module->balance_key && before)
+            module_problem(problems, path, key, "moves the key, as '%s' does: take one of them", before);
+        if (p.module->balance_key) before = p.module->name;
         if (t.alone && c->balance.n > 1)
             module_problem(problems, path, key, "makes the load even by itself: take no other rule");
-        if (t.alone && !router.largest_keys)
+        if (t.alone && !router->largest_keys)
             module_problem(problems, path, key, "needs a choice of the largest keys: router.select = \"top_k\"");
-        if (t.alone && router.top_k >= choices_of(c))
+        if (t.asks_noise && !router->normal_noise)
+            module_problem(problems, path, key,
+                           "needs normal noise on the router's logits: router.noise = \"learned\" or \"normal\"");
+        if (t.asks_noise && !router->largest_keys)
+            module_problem(problems, path, key, "needs a choice of the largest logits: router.select = \"top_k\"");
+        if (t.asks_noise && moves)
+            module_problem(problems, path, key,
+                           "needs a choice by noisy logits alone, and '%s' moves it: take one of them", moves);
+        if ((t.alone || t.asks_noise) && router->top_k >= choices_of(c))
             module_problem(problems, path, key, "with router.top_k = %d every one of %d experts is chosen: at most %d",
-                           router.top_k, choices_of(c), choices_of(c) - 1);
+                           router->top_k, choices_of(c), choices_of(c) - 1);
     }
 }
 
@@ -109,10 +98,6 @@ static void check(struct pick self, const struct model_conf *model, const char *
     if (router.keyless && idle_of(c) > 0)
         module_problem(problems, path, "router.select",
                        "chooses without scores: %d idle experts would be chosen whatever they give", idle_of(c));
-    for (int i = 0; i < c->balance.n && router.keyless; i++)
-        if (c->balance.pick[i].module->balance_key)
-            module_problem(problems, path, "balance", "%s moves the key, but router.select does not choose by it",
-                           c->balance.pick[i].module->name);
     if (router.top_k == 1 && choices_of(c) > 1 && router.gates_sum_to_one)
         module_problem(problems, path, "router.normalize",
                        "after: with top_k = 1 every gate would be 1 and the router would get no gradient");
@@ -121,14 +106,13 @@ static void check(struct pick self, const struct model_conf *model, const char *
                        "%s: goes by groups of experts that compute, and %d idle ones have none",
                        c->shared.module->name, idle_of(c));
     check_groups(c, &router, path, problems);
-    check_noise(c, path, problems);
-    check_balance(c, path, problems);
+    check_balance(c, &router, path, problems);
 }
 
 /* REAL [T,E]: 1 where a token goes to an expert, else 0. */
-static struct node *visits(struct graph *g, const struct routing *r)
+static struct node *visits(struct build *b, const struct routing *r)
 {
-    return scatter(g, offset(g, scale(g, r->gate, 0), 1), r->index, r->experts);
+    return scatter(b->graph, build_ones(b, r->index->shape), r->index, r->experts);
 }
 
 /* Ones in x by its rows. */
@@ -142,12 +126,12 @@ static void observe_visits(struct build *b, const struct routing *r, const struc
     struct graph *g = b->graph;
     int64_t tokens = r->index->shape.dim[0];
     if (r->uneven || r->idle) {
-        struct node *all = visits(g, r), *computed = r->idle ? columns(g, all, 0, r->experts - r->idle) : all;
+        struct node *all = visits(b, r), *computed = r->idle ? columns(g, all, 0, r->experts - r->idle) : all;
         build_row_metric(b, "router_token_experts", ones_of(g, computed, tokens), "", BETTER_NONE,
                          "mean over tokens of the experts that it goes to, without idle ones");
     }
     if (router->groups > 1) {
-        struct node *group = view(g, visits(g, r), SHAPE(tokens * router->groups, r->experts / router->groups)),
+        struct node *group = view(g, visits(b, r), SHAPE(tokens * router->groups, r->experts / router->groups)),
                     *visited = pick(g, group, topk(g, group, 1));                               /* [TG,1] */
         build_row_metric(b, "router_token_groups", ones_of(g, visited, tokens), "", BETTER_NONE,
                          "mean over tokens of the groups of experts that it goes to");
@@ -170,18 +154,6 @@ static void observe(struct build *b, const struct routing *r, const struct trait
     observe_visits(b, r, router);
 }
 
-/* u [T,D] times a gate [T,1]. */
-static struct node *gated(struct graph *g, struct node *u, struct node *gate)
-{
-    return view(g, mul_heads(g, view(g, u, SHAPE(u->shape.dim[0], 1, shape_last(u->shape))), gate), u->shape);
-}
-
-/* u times the sum of its row of gates [T,..]. */
-static struct node *times_sum(struct graph *g, struct node *u, struct node *gates)
-{
-    return gated(g, u, columns(g, cumsum(g, gates), shape_last(gates->shape) - 1, 1));
-}
-
 /* What idle experts give a token. [T,D]; NULL: nothing */
 static struct node *idle(struct build *b, const struct conf *c, struct node *u, const struct routing *r)
 {
@@ -189,7 +161,7 @@ static struct node *idle(struct build *b, const struct conf *c, struct node *u, 
     if (c->copy + c->constant == 0) return NULL;
     struct node *gates = scatter(g, r->gate, r->index, r->experts),                             /* [T,E] */
                 *copied = c->copy ? columns(g, gates, c->experts, c->copy) : NULL;
-    if (c->constant == 0) return times_sum(g, u, copied);
+    if (c->constant == 0) return build_gated(b, u, build_row_sum(b, copied));
     struct node *of = columns(g, gates, c->experts + c->copy, c->constant),                     /* [T,C] */
                 *mixed = mul(g, of, sigmoid(g, linear(b, "constants.share", ROLE_ROUTER, u, c->constant))),
                 *left = subtract(g, of, mixed),
@@ -197,12 +169,7 @@ static struct node *idle(struct build *b, const struct conf *c, struct node *u, 
                                         (struct init){ .kind = INIT_NORMAL, .std = 1 });        /* [D,C] */
     vectors->leaf->active = (double)r->k / r->experts;
     if (copied) left = concat(g, 2, (struct node *[]){ copied, left });
-    return add(g, times_sum(g, u, left), matmul(g, mixed, vectors, DTYPE_ACT));
-}
-
-static struct node *ones(struct build *b, struct shape s)
-{
-    return view(b->graph, repeat(b->graph, build_constant(b, 1), shape_count(s)), s);
+    return add(g, build_gated(b, u, build_row_sum(b, left)), matmul(g, mixed, vectors, DTYPE_ACT));
 }
 
 static struct node *build(struct build *b, struct pick self, struct node *u)
@@ -216,7 +183,7 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     r.index = thinned ? build_present(b, r.index, -1) : r.chosen;
     const struct module *latent = c->latent.module;
     struct node *in = latent->latent_in ? latent->latent_in(b, c->latent, u) : u;               /* [T,W] */
-    if (r.gates_input) in = gated(g, in, r.gate);
+    if (r.gates_input) in = build_gated(b, in, r.gate);
     struct dispatched d = c->dispatch.module->dispatch(b, c->dispatch, in, &r);
     for (int i = 0; i < c->balance.n; i++) c->balance.pick[i].module->balance(b, c->balance.pick[i], &r);
     struct traits router = module_traits(c->router);
@@ -225,7 +192,7 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     build_enter(b, "experts");
     struct node *rows = expert_feed_forward(b, expert, &r, &d);                                 /* [R,W] */
     build_leave(b);
-    struct node *factor = r.gates_input ? ones(b, r.gate->shape) : r.gate;
+    struct node *factor = r.gates_input ? build_ones(b, r.gate->shape) : r.gate;
     struct node *routed = combine(g, rows, d.order, d.inverse, factor);                         /* [T,W] */
     if (latent->latent_out) routed = latent->latent_out(b, c->latent, routed);                  /* [T,D] */
     struct node *without = idle(b, c, u, &r);

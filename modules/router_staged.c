@@ -76,21 +76,13 @@ static struct noisy add_noise(struct build *b, struct pick p, struct node *u, st
     return (struct noisy){ logits, logits, NULL, 0 };
 }
 
-static double itself(const void *conf, double scale, int64_t step, int64_t steps)
+/* Less the mean of each row, over their deviation. */
+static struct node *standardize(struct build *b, struct node *x, double to)
 {
-    (void)conf; (void)step; (void)steps;
-    return scale;
-}
-
-/* Less the mean of each row, over their deviation: all means at once are a product with a matrix of 1 / E. */
-static struct node *standardize(struct graph *g, struct node *x, double to)
-{
+    struct graph *g = b->graph;
     int64_t n = shape_last(x->shape);
-    char name[64];
-    snprintf(name, sizeof name, "one of %lld", (long long)n);
-    struct node *share = graph_control(g, name, (struct control){ itself, NULL, 0, 1 / (double)n }),     /* [1] */
-                *all = view(g, repeat(g, share, n * n), SHAPE(n, n));                           /* [E,E] */
-    return scale(g, rmsnorm(g, subtract(g, x, matmul(g, x, all, DTYPE_REAL)), NULL, 1e-6, false), to);
+    struct node *mean = scale(g, view(g, build_row_sum(b, x), SHAPE(x->shape.dim[0])), 1 / (double)n);     /* [T] */
+    return scale(g, rmsnorm(g, subtract(g, x, repeat(g, mean, n)), NULL, 1e-6, false), to);
 }
 
 static struct node *logits_of(struct build *b, const struct conf *c, struct node *u, int experts)
@@ -99,7 +91,7 @@ static struct node *logits_of(struct build *b, const struct conf *c, struct node
     struct node *logits = c->logits.module->logits(b, c->logits, u, experts);                   /* [T,E] */
     if (c->bias)
         logits = add_row(g, logits, build_weight(b, "router.offset", ROLE_SCALAR, SHAPE(experts), init_constant(0)));
-    return c->logit_norm > 0 ? standardize(g, logits, c->logit_norm) : logits;
+    return c->logit_norm > 0 ? standardize(b, logits, c->logit_norm) : logits;
 }
 
 static double sigmoid_of(double z) { return 1 / (1 + exp(-z)); }

@@ -29,24 +29,23 @@ static void check(struct pick self, const struct model_conf *model, const char *
 }
 
 /* The keys of the groups that a token goes to, -infinity elsewhere. */
-static struct node *limited(struct graph *g, const struct conf *c, const struct routing *r)
+static struct node *limited(struct build *b, const struct conf *c, const struct routing *r)
 {
+    struct graph *g = b->graph;
     int64_t tokens = r->key->shape.dim[0], each = r->experts / c->groups, best = (r->k + c->limit - 1) / c->limit;
     if (c->rule == MAX) best = 1;
     if (best > each) best = each;
     struct node *key = view(g, r->key, SHAPE(tokens * c->groups, each)),                        /* [TG,E/G] */
-                *sum = cumsum(g, pick(g, key, topk(g, key, (int)best))),
-                *score = view(g, columns(g, sum, best - 1, 1), SHAPE(tokens, c->groups)),       /* [T,G] */
-                *group = topk(g, score, c->limit),                                              /* [T,M] */
-                *ones = offset(g, scale(g, pick(g, score, group), 0), 1),
-                *open = view(g, scatter(g, ones, group, c->groups), SHAPE(tokens * c->groups));
-    return view(g, mask_rows(g, key, open, -INFINITY), r->key->shape);
+                *sum = build_row_sum(b, pick(g, key, topk(g, key, (int)best))),
+                *group = topk(g, view(g, sum, SHAPE(tokens, c->groups)), c->limit),             /* [T,M] */
+                *open = scatter(g, build_ones(b, group->shape), group, c->groups);              /* [T,G] */
+    return view(g, mask_rows(g, key, view(g, open, SHAPE(tokens * c->groups)), -INFINITY), r->key->shape);
 }
 
 static void build(struct build *b, struct pick self, struct routing *r)
 {
     const struct conf *c = self.conf;
-    r->index = topk(b->graph, c->limit < c->groups ? limited(b->graph, c, r) : r->key, r->k);   /* [T,K] */
+    r->index = topk(b->graph, c->limit < c->groups ? limited(b, c, r) : r->key, r->k);   /* [T,K] */
 }
 
 static void thin(struct build *b, struct pick self, struct routing *r)

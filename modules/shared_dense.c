@@ -17,7 +17,7 @@ static struct node *gate(struct build *b, struct node *u, struct node *y)
     struct node *open = sigmoid(g, linear(b, "shared_gate", ROLE_GATE, u, 1));                  /* [T,1] */
     build_row_metric(b, "layer_shared_gate", mean_rows(g, build_present(b, open, 0)), "", BETTER_NONE,
                      "mean gate of the shared experts");
-    return view(g, mul_heads(g, view(g, y, SHAPE(b->tokens, 1, b->width)), open), SHAPE(b->tokens, b->width));
+    return build_gated(b, y, open);
 }
 
 static struct node *build(struct build *b, struct pick self, struct node *u, const struct routing *r,

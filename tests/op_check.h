@@ -407,4 +407,15 @@ static inline void refuses(struct node *(*build)(struct graph *g), const char *w
     leaves_free(l);
 }
 
+/* A list H of refusals, H(CASE) of CASE(name, words, expression), and the test that each is refused so. */
+#define REFUSAL_BUILD(name, words, made) static struct node *refused_##name(struct graph *g) { return made; }
+#define REFUSAL_CHECK(name, words, made) refuses(refused_##name, words);
+#define TEST_REFUSALS(H) \
+    H(REFUSAL_BUILD) \
+    static void test_messages(void **state) \
+    { \
+        (void)state; \
+        H(REFUSAL_CHECK) \
+    }
+
 #endif

@@ -320,15 +320,8 @@ static void test_cache(void **state)
     CASE(biases_of_others, "H is 4 in 'q', not 2", ATTEND(PLAIN, .rel = real_in(g, B * S, 2, 5))) \
     CASE(chunk, "chunk = -1, it must be at least 0", ATTEND(PLAIN, .chunk = -1)) \
     CASE(cap, "softcap = -1, it must be at least 0", ATTEND(PLAIN, .softcap = -1))
-#define REFUSED_BUILD(name, words, made) static struct node *refused_##name(struct graph *g) { return made; }
-REFUSED(REFUSED_BUILD)
 
-static void test_messages(void **state)
-{
-    (void)state;
-#define REFUSES(name, words, made) refuses(refused_##name, words);
-    REFUSED(REFUSES)
-}
+TEST_REFUSALS(REFUSED)
 
 int main(void)
 {

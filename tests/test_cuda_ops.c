@@ -15,7 +15,6 @@
 static const struct op_case cases[] = { CASES(BENCH_CASE) LARGE_CASES(BENCH_CASE){ 0 } },
                             cases_of_waves[] = { WAVE_CASES(BENCH_CASE){ 0 } };
 
-
 static struct hash digest;
 static int differing;
 static bool waves;

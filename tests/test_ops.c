@@ -148,15 +148,7 @@ static void test_no_op_without_a_case(void **state)
     CASE(full, "do not fit the buffer", cache(g, act_in(g, 1, 2, 3), act_in(g, 3, 3), int_in(g, SHAPE(1, 3), 0, 0, 0), \
                                               int_in(g, SHAPE(1), 0)))
 
-#define REFUSED_BUILD(name, words, made) static struct node *refused_##name(struct graph *g) { return made; }
-REFUSED(REFUSED_BUILD)
-
-static void test_messages(void **state)
-{
-    (void)state;
-#define REFUSES(name, words, made) refuses(refused_##name, words);
-    REFUSED(REFUSES)
-}
+TEST_REFUSALS(REFUSED)
 
 int main(int n, char **word)
 {

@@ -448,15 +448,7 @@ static void test_broken_target(void **state)
     CASE(targets, "'target' is [1,2], [B,S] is needed: T is 3 in 'h', B S is 2", \
          cross_entropy(g, act_in(g, 3, 5), real_in(g, 4, 5), int_in(g, SHAPE(1, 2), 0, 0)))
 
-#define REFUSED_BUILD(name, words, made) static struct node *refused_##name(struct graph *g) { return made; }
-REFUSED(REFUSED_BUILD)
-
-static void test_messages(void **state)
-{
-    (void)state;
-#define REFUSES(name, words, made) refuses(refused_##name, words);
-    REFUSED(REFUSES)
-}
+TEST_REFUSALS(REFUSED)
 
 static void counts(int op, struct node *(*build)(struct graph *g), double flops)
 {

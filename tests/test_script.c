@@ -829,7 +829,7 @@ static int open_folder(void **state) { (void)state; return mkdtemp(folder) ? 0 :
 static int remove_folder(void **state)
 {
     (void)state;
-    static const char *const files[] = { "x.lua", "y.lua", "t.lua", "other.lua" };
+    static const char *const files[] = { "x.lua", "y.lua", "t.lua", "other.lua", "third.lua" };
     for (int i = 0; i < COUNT(files); i++) {
         char path[256];
         snprintf(path, sizeof path, "%s/%s", folder, files[i]);

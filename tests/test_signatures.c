@@ -82,9 +82,9 @@ static struct named given_of(const struct param *p, const void *attr, char word[
     if (p->type == PARAM_REAL) v.kind = GIVEN_REAL, v.real = *(const double *)((const char *)attr + p->offset);
     else v.kind = p->type == PARAM_BOOL ? GIVEN_BOOL : GIVEN_INT, v.integer = whole_of(p, attr);
     if (p->type != PARAM_CHOICE) return v;
-    const char *at = p->choices;
-    for (int64_t i = 0; i < v.integer; i++) at += strcspn(at, " ") + 1;
-    snprintf(word, 16, "%.*s", (int)strcspn(at, " "), at);
+    int length;
+    const char *at = param_word(p->choices, (int)v.integer, &length);
+    snprintf(word, 16, "%.*s", length, at);
     return (struct named){ .name = p->name, .kind = GIVEN_WORD, .word = word };
 }
 

@@ -436,15 +436,8 @@ static void test_costs(void **state)
          .start = count_in(g, SHAPE(1, 6), none), .chosen = 2 })) \
     CASE(weights, "J is 2 in 'q', not 3", index_topk(g, (struct index_topk){ .q = act_in(g, 6, 2, 4), \
          .k = act_in(g, 6, 4), .w = real_in(g, 6, 3), .start = count_in(g, SHAPE(1, 6), none), .chosen = 2 }))
-#define REFUSED_BUILD(name, words, made) static struct node *refused_##name(struct graph *g) { return made; }
-REFUSED(REFUSED_BUILD)
 
-static void test_messages(void **state)
-{
-    (void)state;
-#define REFUSES(name, words, made) refuses(refused_##name, words);
-    REFUSED(REFUSES)
-}
+TEST_REFUSALS(REFUSED)
 
 int main(void)
 {

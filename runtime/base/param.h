@@ -28,6 +28,9 @@ struct param {
     bool optional;                                          /* of a real: 0 is "off" */
 };
 
+/* The i-th of words separated by spaces, and its length; NULL: there are not so many. */
+const char *param_word(const char *words, int i, int *length);
+
 /* The default of an op's attribute that has none; the least of a real that may not be 0. */
 #define NEEDED NAN
 #define ABOVE_0 DBL_MIN

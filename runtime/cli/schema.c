@@ -30,22 +30,14 @@ const char *param_type_text(const struct param *p)
     return text[p->type];
 }
 
-/* The i-th of words separated by spaces. */
-static int word_at(const char *words, int i, const char **word)
-{
-    for (; i > 0; i--) words += strcspn(words, " ") + (words[strcspn(words, " ")] != 0);
-    *word = words;
-    return (int)strcspn(words, " ");
-}
-
 void param_default_text(const struct param *p, char *out, size_t size)
 {
-    const char *word;
+    int length;
     switch (p->type) {
     case PARAM_INT: case PARAM_REAL: snprintf(out, size, "%.10g", p->value); break;
     case PARAM_BOOL: snprintf(out, size, "%s", p->value != 0 ? "true" : "false"); break;
     case PARAM_CHOICE: {
-        int length = word_at(p->choices, (int)p->value, &word);
+        const char *word = param_word(p->choices, (int)p->value, &length);
         snprintf(out, size, "%.*s", length, word);
         break;
     }

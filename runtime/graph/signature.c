@@ -10,7 +10,7 @@
 #define ADDRESS(name, signature) &op_##name,
 const struct op *const op_all[] = { OPS(ADDRESS) NULL };
 
-static const char *const dtype_name[] = { [DTYPE_ACT] = "ACT", [DTYPE_REAL] = "REAL", [DTYPE_I32] = "I32",
+const char *const dtype_name[] = { [DTYPE_ACT] = "ACT", [DTYPE_REAL] = "REAL", [DTYPE_I32] = "I32",
                                           [DTYPE_U8] = "U8" };
 
 /* ---- values ---- */
@@ -195,8 +195,8 @@ static void whole_set(const struct param *p, void *attr, int64_t value)
 
 static int words_count(const char *words)
 {
-    int n = 1;
-    for (; *words; words++) n += *words == ' ';
+    int n = 0, length;
+    while (param_word(words, n, &length)) n++;
     return n;
 }
 
@@ -239,9 +239,10 @@ static const struct op *op_find(const char *name)
 
 static int choice_find(const char *words, const char *word)
 {
-    int i = 0;
-    for (const char *at = words; *at; at += strcspn(at, " "), at += *at == ' ', i++)
-        if (strcspn(at, " ") == strlen(word) && strncmp(at, word, strlen(word)) == 0) return i;
+    int length;
+    const char *at;
+    for (int i = 0; (at = param_word(words, i, &length)); i++)
+        if ((size_t)length == strlen(word) && memcmp(at, word, (size_t)length) == 0) return i;
     return -1;
 }
 

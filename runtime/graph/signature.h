@@ -33,6 +33,7 @@ struct named {
 };
 struct node *graph_call(struct graph *g, const char *op, int n, const struct named *given);
 
+extern const char *const dtype_name[];                      /* "ACT" */
 extern const struct op *const op_all[];                     /* by index, in the order of ops.h; ends with NULL */
 
 #endif

@@ -90,19 +90,29 @@ struct node *expert_linear(struct build *b, const char *name, enum role role, co
     return grouped_matmul(b->graph, rows, w, d->offsets);                                     /* [R,out] */
 }
 
-/* A product with a matrix, or of expert rows with one each (d, else NULL), plus a bias. */
+static struct node *bias_of(struct build *b, const char *name, struct shape shape)
+{
+    return build_weight(b, arena_text(b->arena, "%s.bias", name), ROLE_SCALAR, shape, init_constant(0));
+}
+
+struct node *affine(struct build *b, bool bias, const char *name, enum role role, struct node *x, int64_t out)
+{
+    struct node *y = linear(b, name, role, x, out);
+    return bias ? add_row(b->graph, y, bias_of(b, name, SHAPE(out))) : y;
+}
+
+/* affine, or of expert rows with a matrix and a bias each (d, else NULL). */
 static struct node *projection(struct build *b, struct hidden h, const struct routing *r, const struct dispatched *d,
                                const char *name, enum role role, struct node *x, int64_t out)
 {
-    struct graph *g = b->graph;
-    int computed = d ? r->experts - r->idle : 1;
-    double active = d && r->k < r->experts ? (double)r->k / r->experts : 1;
-    struct node *y = d ? expert_linear(b, name, role, d, x, out, computed, active) : linear(b, name, role, x, out);
+    if (!d) return affine(b, h.bias, name, role, x, out);
+    int computed = r->experts - r->idle;
+    double active = r->k < r->experts ? (double)r->k / r->experts : 1;
+    struct node *y = expert_linear(b, name, role, d, x, out, computed, active);
     if (!h.bias) return y;
-    struct node *bias = build_weight(b, arena_text(b->arena, "%s.bias", name), ROLE_SCALAR,
-                                     d ? SHAPE(computed, out) : SHAPE(out), init_constant(0));
+    struct node *bias = bias_of(b, name, SHAPE(computed, out));
     bias->leaf->active = active;
-    return d ? grouped_add_row(g, y, bias, d->offsets) : add_row(g, y, bias);
+    return grouped_add_row(b->graph, y, bias, d->offsets);
 }
 
 static struct node *layers_of(struct build *b, struct hidden h, const struct routing *r, const struct dispatched *d,
@@ -125,16 +135,20 @@ struct node *expert_feed_forward(struct build *b, struct hidden h, const struct 
 struct node *build_drop_later(struct build *b, struct node *index, struct node *later)
 {
     struct graph *g = b->graph;
-    struct node *first = offset(g, scale(g, columns(g, later, 0, 1), 0), 1);                  /* [T,1] */
+    struct node *first = build_ones(b, SHAPE(index->shape.dim[0], 1));
     return drop_zero(g, index, concat(g, 2, (struct node *[]){ first, later }));
+}
+
+static struct node *count(struct build *b, const struct routing *r, struct node *index)
+{
+    return view(b->graph, count_chosen(b->graph, index, r->experts, r->experts, 1, false), SHAPE(r->experts));
 }
 
 struct dispatched build_dispatched(struct build *b, struct node *u, struct routing *r)
 {
     struct graph *g = b->graph;
-    struct node *sorted = dispatch(g, r->index, r->experts - r->idle, r->rows),               /* offsets [E+1] */
-                *counted = r->idle ? dispatch(g, r->index, r->experts, 0) : sorted;
-    r->counts = graph_result(g, counted, 3);
+    struct node *sorted = dispatch(g, r->index, r->experts - r->idle, r->rows);               /* offsets [E+1] */
+    r->counts = r->idle ? count(b, r, r->index) : graph_result(g, sorted, 3);
     struct dispatched d = { .offsets = sorted, .order = graph_result(g, sorted, 1),
                             .inverse = graph_result(g, sorted, 2) };
     d.rows = gather(g, u, d.order, d.inverse);                                                  /* [R,D] */
@@ -143,8 +157,24 @@ struct dispatched build_dispatched(struct build *b, struct node *u, struct routi
 
 struct node *build_counts(struct build *b, const struct routing *r)
 {
-    if (r->index == r->chosen) return r->counts;
-    return view(b->graph, count_chosen(b->graph, r->chosen, r->experts, r->experts, 1, false), SHAPE(r->experts));
+    return r->index == r->chosen ? r->counts : count(b, r, r->chosen);
+}
+
+struct node *build_gated(struct build *b, struct node *x, struct node *gate)
+{
+    struct node *row = view(b->graph, x, SHAPE(x->shape.dim[0], 1, shape_last(x->shape)));
+    return view(b->graph, mul_heads(b->graph, row, gate), x->shape);
+}
+
+struct node *build_row_sum(struct build *b, struct node *x)
+{
+    return columns(b->graph, cumsum(b->graph, x), shape_last(x->shape) - 1, 1);
+}
+
+double build_progress(double length, int64_t step, int64_t steps)
+{
+    double end = length * (double)steps;
+    return (double)step < end ? (double)step / end : 1;
 }
 
 struct node *build_weight(struct build *b, const char *name, enum role role, struct shape shape, struct init init)
@@ -349,6 +379,11 @@ struct node *build_constant(struct build *b, double value)
 {
     return graph_control(b->graph, arena_text(b->arena, "constant.%.17g", value),
                          (struct control){ constant_at, NULL, 0, value });
+}
+
+struct node *build_ones(struct build *b, struct shape shape)
+{
+    return view(b->graph, repeat(b->graph, build_constant(b, 1), shape_count(shape)), shape);
 }
 
 struct node *build_moment(struct build *b, const char *which, const struct node *w)

@@ -60,7 +60,7 @@ struct routing {
     struct node *key;                                       /* REAL [T,E]: what the choice goes by */
     struct node *index, *gate;                              /* I32, REAL [T,K]; -1: no expert */
     struct node *chosen;                                    /* index as it was selected, before any was dropped */
-    struct node *counts;                                    /* I32 [E], set by dispatch; idle ones too */
+    struct node *counts;                                    /* I32 or REAL [E], set by dispatch; idle ones too */
     bool uneven;                                            /* a token may have more or fewer experts than K */
     bool gates_input;                                       /* gates are factors on what experts read, not write */
 };
@@ -100,7 +100,9 @@ struct init build_init(struct build *b, enum role role, struct shape shape);
 /* x W^T: W is [out, shape_last(x)], initialised by the init slot, at path "<b->path>.<name>.weight". ACT out; REAL
    for roles whose products are scores. x of rank 3 is read as [T, rest]. */
 struct node *linear(struct build *b, const char *name, enum role role, struct node *x, int64_t out);
-/* The same for E stacked matrices [E, out, in] over expert rows. active: share of the stack that a token uses. */
+/* linear, and a bias of zeros at path "<b->path>.<name>.bias" where it is asked for. */
+struct node *affine(struct build *b, bool bias, const char *name, enum role role, struct node *x, int64_t out);
+/* linear for E stacked matrices [E, out, in] over expert rows. active: share of the stack that a token uses. */
 struct node *expert_linear(struct build *b, const char *name, enum role role, const struct dispatched *d,
                            struct node *rows, int64_t out, int experts, double active);
 /* act(u Wg, u Wu) Wd, or act(u Wu) Wd where the activation has no gate, each product with a bias where h says so. */
@@ -117,6 +119,11 @@ struct dispatched build_dispatched(struct build *b, struct node *u, struct routi
 double build_unit_scale(int experts, int k, double (*score)(double z));
 /* [E]: how often each expert was chosen in the micro-batch, before any were dropped. After dispatch. */
 struct node *build_counts(struct build *b, const struct routing *r);
+/* x [T,D] times a number for each token, [T,1]. */
+struct node *build_gated(struct build *b, struct node *x, struct node *gate);
+struct node *build_row_sum(struct build *b, struct node *x);                                  /* [T,E] -> [T,1] */
+/* How far a step is in the first `length`, a share, of a run: 0 to 1. */
+double build_progress(double length, int64_t step, int64_t steps);
 /* A gain vector (ones or zeros), a table, or another weight that is no linear. */
 struct node *build_weight(struct build *b, const char *name, enum role role, struct shape shape, struct init init);
 /* The weight "<b->path>.<name>.weight" that was made before; NULL: there is none. */
@@ -183,6 +190,7 @@ void build_update(struct build *b, void (*run)(struct build *b, void *state, str
 struct node *build_rate(struct build *b, double lr);
 /* A number as a node, REAL [1]. */
 struct node *build_constant(struct build *b, double value);
+struct node *build_ones(struct build *b, struct shape shape);                                  /* REAL */
 /* An optimizer's `decay` where it is for this weight, else 0; gains: whether it is for gains too. */
 static inline double build_decay(const struct node *w, double decay, bool gains)
 {

@@ -293,8 +293,9 @@ static json_t *write_layers(struct picks picks)    /* equal layers are written o
 
 static json_t *write_choice(const char *words, int index)
 {
-    for (; index; index--) words = strchr(words, ' ') + 1;
-    return json_stringn(words, strcspn(words, " "));
+    int length;
+    const char *word = param_word(words, index, &length);
+    return json_stringn(word, (size_t)length);
 }
 
 static json_t *write_ints(const struct ints *ints)
