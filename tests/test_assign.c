@@ -637,8 +637,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         RUN(published_plan), RUN(sums), RUN(equal_values), RUN(shifts), RUN(even_choice), RUN(cold_plan), RUN(masked),
-        RUN(constraints), RUN(exchanges), RUN(best_choice), RUN(wide_cap), RUN(hungarian), RUN(auctions), RUN(rounds), RUN(not_finite),
-        RUN(groups), RUN(loads_in_training), RUN(evaluation), RUN(gates), RUN(capped_experts), RUN(refusals),
+        RUN(constraints), RUN(exchanges), RUN(best_choice), RUN(wide_cap), RUN(hungarian), RUN(auctions), RUN(rounds),
+        RUN(not_finite), RUN(groups), RUN(loads_in_training), RUN(evaluation), RUN(gates), RUN(capped_experts),
+        RUN(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

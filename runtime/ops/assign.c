@@ -240,6 +240,7 @@ ATTRIBUTES(assign, struct assign_attr,
 OP(assign, .inputs = "value:REAL[T,E]",
    .outputs = "index:I32[T,1] rounds:REAL[1] left:REAL[1]",
    .about = "a column for each row, all columns of each group of T / groups rows alike often or once more, by an "
-          "auction whose sum of values is within T eps (largest range of a row) of the most there is; left: the "
-          "share of rows that the rounds left over, which take what is free. NaN counts as its row's smallest value",
+          "auction whose sum of values, where no row is left, is within T eps (largest range of a row) of the most "
+          "there is; left: the share of rows that the rounds left over, which take what is free. NaN counts as the "
+          "smallest value of its row",
    ATTR(assign), .infer = infer);
