@@ -121,6 +121,7 @@ static __device__ inline struct lowest lowest_of(const struct auction &s, int fi
                             __shfl_xor_sync(ALL_LANES, x.slot, step) };
         if (y.row >= 0 && (x.row < 0 || is_lower(y.bid, y.row, x.bid, x.row))) x = y;
     }
+    __syncwarp();                                           /* all have read the slots */
     return x;
 }
 
@@ -167,6 +168,7 @@ static __device__ inline int finish(const struct auction &s)
         for (unsigned rows = __ballot_sync(ALL_LANES, none); rows; rows &= rows - 1) {
             int t = from + __ffs((int)rows) - 1;
             struct best b = best_of(s, t, false, true);
+            __syncwarp();                                   /* all have read who has none, and what is held */
             if (lane_of() == 0) s.to[t] = b.column, s.held[b.column]++;
             __syncwarp();
             left++;
