@@ -399,15 +399,17 @@ static int most_k(const struct module *m)
 static int k_of(const struct module *m) { return most_k(m) == 1 ? 1 : 2; }
 
 /* A model with a module that chooses, and more settings. */
-static struct tiny chooser(const struct module *m, const char *more)
+static struct tiny chooser_in(enum mode mode, const struct module *m, const char *more)
 {
     char sets[512], top_k[64] = "";
     if (!strstr(more, "top_k")) snprintf(top_k, sizeof top_k, ", \"ffn.router.top_k\": %d", k_of(m));
     snprintf(sets, sizeof sets, "{\"ffn.router.select\": \"%s\"%s%s%s}", m->name, top_k, *more ? ", " : "", more);
-    struct tiny t = tiny_new(sets, NULL, MODE_EVAL, 2, 6);
+    struct tiny t = tiny_new(sets, NULL, mode, 2, 6);
     tiny_start(&t, 1);
     return t;
 }
+
+static struct tiny chooser(const struct module *m, const char *more) { return chooser_in(MODE_EVAL, m, more); }
 
 #define EACH_CHOOSER(m) \
     for (const struct module *const *m = module_all; *m; m++) if ((*m)->slot == SLOT_SELECT)
@@ -533,11 +535,10 @@ static void permute(struct tiny *t, const char *suffix)
 }
 
 /* I7: experts have no place of their own, where scores choose. Where they do not, permuting experts alone is felt. */
-static void test_order_of_experts(void **state)
+static void check_order_of_experts(enum mode mode)
 {
-    (void)state;
     EACH_CHOOSER(m) {
-        struct tiny t = chooser(*m, "");
+        struct tiny t = chooser_in(mode, *m, "");
         double *before = losses_of(&t);
         permute(&t, "router");
         permute(&t, "experts.gate");
@@ -550,6 +551,13 @@ static void test_order_of_experts(void **state)
         free(after);
         tiny_free(&t);
     }
+}
+
+static void test_order_of_experts(void **state)
+{
+    (void)state;
+    check_order_of_experts(MODE_EVAL);
+    check_order_of_experts(MODE_TRAIN);
 }
 
 /* I8: sequences in another order have their losses in that order. */
@@ -576,12 +584,11 @@ static void test_order_of_sequences(void **state)
 }
 
 /* I9: a number that is added to all logits of a token is nothing to softmax, and something to sigmoid. */
-static void test_constant_on_logits(void **state)
+static void check_constant_on_logits(enum mode mode)
 {
-    (void)state;
     EACH_CHOOSER(m)
         for (int sigmoid = 0; sigmoid < 2; sigmoid++) {
-            struct tiny t = chooser(*m, sigmoid ? "\"ffn.router.score\": \"sigmoid\"" : "");
+            struct tiny t = chooser_in(mode, *m, sigmoid ? "\"ffn.router.score\": \"sigmoid\"" : "");
             double *before = losses_of(&t);
             for (int i = 0; i < 3 * 4 * 8; i++) {
                 char path[64];
@@ -595,6 +602,13 @@ static void test_constant_on_logits(void **state)
             free(after);
             tiny_free(&t);
         }
+}
+
+static void test_constant_on_logits(void **state)
+{
+    (void)state;
+    check_constant_on_logits(MODE_EVAL);
+    check_constant_on_logits(MODE_TRAIN);
 }
 
 static void test_refusals(void **state)
