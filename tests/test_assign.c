@@ -438,6 +438,20 @@ static void test_auctions(void **state)
         }
 }
 
+/* Where rows cannot be shared out evenly, the columns that most of them like best have one more. */
+static void test_who_has_more(void **state)
+{
+    (void)state;
+    enum { N = 14, E = 4 };
+    int load[E];
+    double *x = normals(N * E, 13);
+    for (int i = 0; i < N * E; i++) x[i] += i % E == 1 || i % E == 3 ? 9 : 0;
+    struct assigned s = assign_rows(x, N, E, (struct assign_attr){ 1, 1000, 0.02 });
+    check_loads(s.to, N, E, load);
+    assert_true(load[1] == 4 && load[3] == 4);
+    free(x);
+}
+
 /* Rounds that end early leave loads as exact. */
 static void test_rounds(void **state)
 {
@@ -637,9 +651,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         RUN(published_plan), RUN(sums), RUN(equal_values), RUN(shifts), RUN(even_choice), RUN(cold_plan), RUN(masked),
-        RUN(constraints), RUN(exchanges), RUN(best_choice), RUN(wide_cap), RUN(hungarian), RUN(auctions), RUN(rounds),
-        RUN(not_finite), RUN(groups), RUN(loads_in_training), RUN(evaluation), RUN(gates), RUN(capped_experts),
-        RUN(refusals),
+        RUN(constraints), RUN(exchanges), RUN(best_choice), RUN(wide_cap), RUN(hungarian), RUN(auctions),
+        RUN(who_has_more), RUN(rounds), RUN(not_finite), RUN(groups), RUN(loads_in_training), RUN(evaluation),
+        RUN(gates), RUN(capped_experts), RUN(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
