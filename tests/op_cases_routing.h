@@ -100,7 +100,7 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
     CASE(topk_columns, all, topk_columns(g, real_in(g, 4, 3), 2, 2)) \
     CASE(topk_columns, ties, topk_columns(g, real_count_in(g, SHAPE(8, 3), few_keys), 2, 2)) \
     CASE(transport, some, transport(g, real_in(g, 6, 3), TRANSPORT(2, 20, 0, 1))) \
-    CASE(transport, one, transport(g, real_in(g, 3, 1), TRANSPORT(1, 2, 0, 3))) \
+    CASE(transport, one, transport(g, real_in(g, 3, 1), (struct transport_attr){ 1, 2, 0, 2, 6, 0, 1, 0 })) \
     CASE(transport, rests, transport(g, real_in(g, 4, 2), TRANSPORT(1, 100, 1e-3, 2))) \
     CASE(transport, capped, transport(g, positive_in(g, 8, 3), CAPPED(2, 30, 2, 2.5))) \
     CASE(assign, some, assign(g, real_in(g, 12, 3), ASSIGN(2, 100))) \

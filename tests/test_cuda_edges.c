@@ -11,7 +11,7 @@
     CASE(topk, some, topk(g, KEY(4, 5), 3)) \
     CASE(topk, all, topk(g, KEY(2, 3), 3)) \
     CASE(topk_columns, some, topk_columns(g, KEY(8, 3), 2, 2)) \
-    CASE(transport, some, transport(g, KEY(5, 3), (struct transport_attr){ 1, 20, 0, 1, 1, 0, 1, 0 })) \
+    CASE(transport, some, transport(g, KEY(5, 3), (struct transport_attr){ 1, 20, 0, 3000, 4000, 0, 1, 0 })) \
     CASE(assign, some, assign(g, KEY(6, 3), (struct assign_attr){ 1, 100, 0.02 })) \
     CASE(drop_over_capacity, some, drop_over_capacity(g, int_in(g, SHAPE(4, 2), 0, 1, 0, 1, 0, 1, 0, -1), KEY(4, 2), \
                                                       NULL, 2, 1, 2, PRIORITY_GATE)) \

@@ -55,8 +55,8 @@ local exceptions = {
         cv2_backward cv2_forward drop_share global_norm_blocks global_norm_fold load_forward mul_scalar_backward
         mul_scalar_finish muon_apply muon_momentum muon_normalize reduce_finish reduce_parts update_ratio_sums ]] },
     { what = "an atomic instruction", applies = function(i) return i.opcode:find("^atom") end, kernels = [[
-        cache_rows choose_tokens collision_rate_insert conv1d_past count_group cross_entropy_rows delta_rule_forward
-        drop_pairs embed_forward ngram_rows sort_count sort_scatter threshold_forward ]] },
+        assign_forward cache_rows choose_tokens collision_rate_insert conv1d_past count_group cross_entropy_rows
+        delta_rule_forward drop_pairs embed_forward ngram_rows sort_count sort_scatter threshold_forward ]] },
     { what = "a division of 64 bits", applies = function(i) return i.opcode:find("^div%.[us]64")
       or i.opcode:find("^rem%.[us]64") end, kernels = [[
         carry_on choice_mean drop_weightless fill_constant fill_diagonal hash_experts pack_weight reduce_parts
