@@ -5,6 +5,8 @@ static inline double small_key(int64_t i) { return 0.25 * sin(0.9 * (double)i + 
 static inline double decay(int64_t i) { return -0.1 - 0.4 * fabs(sin(1.3 * (double)i)); }
 static inline double strong_decay(int64_t i) { return i % 7 == 3 ? -40 : -5 * fabs(sin(1.3 * (double)i)); }
 static inline double opened(int64_t i) { return 0.5 + 0.4 * sin(1.7 * (double)i); }
+static inline double one(int64_t i) { (void)i; return 1; }
+static inline double zero(int64_t i) { (void)i; return 0; }
 static inline int32_t one_document(int64_t i) { (void)i; return 0; }
 static inline int32_t five_documents(int64_t i) { return (int32_t)(i % 67 / 15 * 15); }
 
@@ -24,6 +26,10 @@ static inline int32_t five_documents(int64_t i) { return (int32_t)(i % 67 / 15 *
 
 #define RECURRENT_CASES(CASE) \
     CASE(delta_rule, linear, RULE(1, 7, 1, 1, 3, 2, real_of(g, decay, 7, 1), ONE_DOCUMENT, 0, 3)) \
+    CASE(delta_rule, running_sum, \
+         delta_rule(g, (struct delta_rule){ .q = real_of(g, one, 7, 1, 1), .k = real_of(g, one, 7, 1, 1), \
+                    .v = real_in(g, 7, 1, 3), .g = real_of(g, zero, 7, 1), .beta = real_of(g, one, 7, 1), \
+                    .start = ONE_DOCUMENT, .scale = 1, .chunk = 3 })) \
     CASE(delta_rule, scalar, RULE(1, 7, 1, 1, 3, 2, real_of(g, decay, 7, 1), ONE_DOCUMENT, 1, 3)) \
     CASE(delta_rule, scalar_shared, RULE(2, 5, 2, 4, 2, 3, real_of(g, decay, 10, 4), OTHER_DOCUMENTS, 1, 2)) \
     CASE(delta_rule, scalar_documents, RULE(2, 5, 1, 2, 2, 3, real_of(g, decay, 10, 2), OTHER_DOCUMENTS, 0, 4)) \

@@ -7,14 +7,16 @@
 #include "graph/ops.h"
 #include <stdlib.h>
 
+static inline bool flip_is_choice(const struct node *n) { return n->op == &op_topk || n->op == &op_assign; }
+
 /* Keeps what the routers choose readable after a step; before plan_new. */
 static inline void flip_watch(struct graph *g)
 {
-    for (int i = 0; i < g->n; i++) if (g->node[i]->op == &op_topk) g->node[i]->output_of_graph = true;
+    for (int i = 0; i < g->n; i++) if (flip_is_choice(g->node[i])) g->node[i]->output_of_graph = true;
 }
 
 /* Tokens of a layer that chose other experts, whatever the order; margin: between the last key that was chosen and the
-   first that was not, the largest of these tokens. */
+   first that was not, the largest of these tokens; 0 where that is not known, as of an assignment. */
 struct flip { int tokens; double margin; const char *path; };
 
 static inline double *flip_values(struct plan *p, const struct node *n, int output)
@@ -36,13 +38,14 @@ static inline bool flip_same_set(const double *a, const double *b, int64_t n)
 
 static inline struct flip flip_of_node(struct plan *a, const struct node *of_a, struct plan *b, const struct node *of_b)
 {
-    double *x = flip_values(a, of_a, 0), *y = flip_values(b, of_b, 0), *margin = flip_values(a, of_a, 1);
+    double *x = flip_values(a, of_a, 0), *y = flip_values(b, of_b, 0),
+           *margin = of_a->op == &op_topk ? flip_values(a, of_a, 1) : NULL;
     int64_t tokens = of_a->shape.dim[0], k = of_a->shape.dim[1];
     struct flip f = { .path = of_a->path };
     for (int64_t t = 0; t < tokens; t++) {
         if (flip_same_set(x + t * k, y + t * k, k)) continue;
         f.tokens++;
-        if (!(margin[t] <= f.margin)) f.margin = margin[t];
+        if (margin && !(margin[t] <= f.margin)) f.margin = margin[t];
     }
     free(x);
     free(y);
@@ -55,7 +58,7 @@ static inline struct flip flip_find(struct plan *a, const struct graph *of_a, st
 {
     struct flip f = { 0 };
     for (int i = 0; i < of_a->n && f.tokens == 0; i++)
-        if (of_a->node[i]->op == &op_topk) f = flip_of_node(a, of_a->node[i], b, of_b->node[i]);
+        if (flip_is_choice(of_a->node[i])) f = flip_of_node(a, of_a->node[i], b, of_b->node[i]);
     return f;
 }
 
