@@ -130,14 +130,14 @@ static void move_rows(const struct args *a, int64_t from, int64_t to)
     }
 }
 
-/* Moves columns to their sum. A group rests when no column was off by more than the tolerance. */
-static void move_columns(const struct args *a, int64_t group)
+/* Moves columns to their sum. A group rests when no column was off by more than the tolerance: whether it does. */
+static bool move_columns(const struct args *a, int64_t group)
 {
     const struct transport_attr *at = a->attr;
     int64_t columns = shape_last(a->in[0].shape), blocks = blocks_of(group_rows(a), ROWS);
     const real *sums = reals(&a->work[BLOCK_SUMS]) + group * blocks * columns;
     real *shift = column_shift(a, group), *state = state_of(a, group), off = 0;
-    if (state[RESTS] != 0) return;
+    if (state[RESTS] != 0) return true;
     for (int64_t e = 0; e < columns; e++) {
         double sum = 0;
         for (int64_t k = 0; k < blocks; k++) sum += (double)sums[k * columns + e];
@@ -148,6 +148,7 @@ static void move_columns(const struct args *a, int64_t group)
     }
     state[CYCLES]++;
     state[RESTS] = off < (real)at->tolerance;
+    return state[RESTS] != 0;
 }
 
 static void write_rows(const struct args *a, int64_t from, int64_t to)
@@ -169,9 +170,10 @@ static void forward(const struct args *a)
     double cycles = 0;
     each(a, parts, 1, column_tops);
     for (int64_t group = 0; group < at->groups; group++) begin_group(a, group);
-    for (int64_t i = 0; i < at->iterations; i++) {
+    for (int64_t i = 0, resting = 0; i < at->iterations && resting < at->groups; i++) {
         each(a, parts, 1, move_rows);
-        for (int64_t group = 0; group < at->groups; group++) move_columns(a, group);
+        resting = 0;
+        for (int64_t group = 0; group < at->groups; group++) resting += move_columns(a, group);
     }
     each(a, parts, 1, write_rows);
     for (int64_t group = 0; group < at->groups; group++) cycles += (double)state_of(a, group)[CYCLES];
