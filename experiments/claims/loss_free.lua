@@ -1,5 +1,5 @@
 -- Is a bias that moves the choice alone better than a balance loss, whose gradient disturbs the main one?
--- Published: Wang 2024 (arXiv 2408.15664): lower perplexity (9.50 against 9.56 at 1 B parameters) and far more even load.
+-- Published: Wang 2024 (arXiv 2408.15664): lower perplexity (9.50 against 9.56 at 1 B) and a far more even load.
 -- Expected: more even load over the whole run; a loss that is lower by less than 0.01 nats, or not resolved.
 local sl = require "sluice"
 local claim = require "claim"
