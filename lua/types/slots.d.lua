@@ -34,6 +34,8 @@
 ---| "gshard" # GShard: a second expert by chance; Lepikhin 2020
 ---| "hash" # hash layers, with learned gates in place of 1; Roller 2021
 ---| "expert-choice" # experts choose tokens; not causal; Zhou 2022
+---| "base" # BASE layers; not causal in training; Lewis 2021
+---| "s-base" # S-BASE of the scaling laws of routing; not causal in training; Clark 2022
 ---| "x-moe" # cosine router; Chi 2022
 ---| "skywork-moe" # standardised logits; Wei 2024; its balance loss adapts its weight
 ---| "mixtral" # Mixtral 8x7B; Jiang 2024
@@ -493,6 +495,8 @@
 ---| sluice.logits.cosine
 ---| "mlp" # two layers
 ---| sluice.logits.mlp
+---| "running_mean" # of the mean of the document's tokens so far: branches
+---| sluice.logits.running_mean
 
 ---a vector of each expert times the token's
 ---@class sluice.logits.linear
@@ -508,6 +512,10 @@
 ---@class sluice.logits.mlp
 ---@field [1]? "mlp"
 ---@field hidden? integer|fun(layer: integer): integer hidden width; default 256, 1 … 65536
+
+---of the mean of the document's tokens so far: branches
+---@class sluice.logits.running_mean
+---@field [1]? "running_mean"
 
 ---@alias sluice.anneal
 ---| "none" # the same from the first step on
@@ -570,6 +578,10 @@
 ---| sluice.select.top_p
 ---| "expert_choice" # each expert its best tokens; not causal
 ---| sluice.select.expert_choice
+---| "sinkhorn" # each token its best experts of a plan that loads all alike (S-BASE); not causal in training
+---| sluice.select.sinkhorn
+---| "base" # tokens are assigned to experts, as many to each (BASE); not causal in training
+---| sluice.select.base
 ---| "hash" # experts by the token's id
 ---| sluice.select.hash
 ---| "forced" # experts at random, in turn or always the same; for benchmarks
@@ -591,6 +603,24 @@
 ---each expert its best tokens; not causal
 ---@class sluice.select.expert_choice
 ---@field [1]? "expert_choice"
+---@field cap? integer|fun(layer: integer): integer experts that a token has at most, top_k or more; 0: any number; default 0, 0 … 4096
+---@field temperature? number|fun(layer: integer): number of the plan that keeps the cap; default 0.001, 0.0001 … 1
+---@field iterations? integer|fun(layer: integer): integer over the plan's constraints at most; default 100, 1 … 10000
+
+---each token its best experts of a plan that loads all alike (S-BASE); not causal in training
+---@class sluice.select.sinkhorn
+---@field [1]? "sinkhorn"
+---@field scope? "batch"|"sequence"|fun(layer: integer): "batch"|"sequence" whose tokens have a plan together: the micro-batch's, a sequence's; default batch
+---@field temperature? number|fun(layer: integer): number of the plan; the smaller, the more it is a choice; default 1, 0.001 … 1000
+---@field iterations? integer|fun(layer: integer): integer divisions by sums of tokens and of experts at most; default 100, 1 … 10000
+---@field tolerance? number|fun(layer: integer): number they end when no expert's mass was off by this share; default 0.0001, 0 … 1
+
+---tokens are assigned to experts, as many to each (BASE); not causal in training
+---@class sluice.select.base
+---@field [1]? "base"
+---@field scope? "batch"|"sequence"|fun(layer: integer): "batch"|"sequence" whose tokens are assigned together: the micro-batch's, a sequence's; default batch
+---@field eps? number|fun(layer: integer): number least raise of a bid, in shares of the largest range of a token's logits; default 0.02, 0.0001 … 1
+---@field rounds? integer|fun(layer: integer): integer of bids at most; who is left over takes the best expert that has room, token after token; default 1000, 0 … 1000000
 
 ---experts by the token's id
 ---@class sluice.select.hash
