@@ -7,9 +7,19 @@
 ---| "baseline-nano" # A mixture of experts as most are built today, 0.4 M parameters.
 ---| "baseline-small" # A mixture of experts as most are built today, 114 M parameters with a vocabulary of 8192.
 ---| "baseline-tiny" # A mixture of experts as most are built today, 12 M parameters.
+---| "dbrx" # DBRX, published size, to plan and count (131,596,523,520 parameters). Databricks 2024; its LayerNorm is an RMSNorm here, and what it clips queries, keys and values to is left out.
 ---| "deepseekmoe-16b" # DeepSeekMoE-16B, published size, to plan and count (16,375,728,128 parameters). Dai 2024 (arXiv 2401.06066).
 ---| "dense-124m" # A dense model at the size of GPT-2 small, 124 M parameters with its vocabulary, built as most are today.
+---| "glm-4.5-air" # GLM-4.5-Air, published size without its block of multi-token prediction, to plan and count (106,852,245,504 parameters). Zeng 2025 (arXiv 2508.06471).
+---| "glm-4.5" # GLM-4.5, published size without its block of multi-token prediction, to plan and count (352,797,814,784 parameters). Zeng 2025 (arXiv 2508.06471).
+---| "gpt-oss-120b" # gpt-oss-120b, published size, to plan and count (116,829,156,672 parameters). OpenAI 2025; its balance is not public, and YaRN is left out.
+---| "gpt-oss-20b" # gpt-oss-20b, published size, to plan and count (20,914,757,184 parameters). OpenAI 2025; its balance is not public, and YaRN is left out.
+---| "grok-1" # Grok-1, published size, to plan and count (315,684,820,992 parameters). xAI 2024; its balance and the scale of its logits are not here.
+---| "llama-4-maverick" # Llama 4 Maverick, published size of its text model, to plan and count (400,711,848,960 parameters). Meta 2025; every other layer is dense. Its balance is not public; the temperature of its layers without positions is left out.
+---| "minicpm-moe-8x2b" # MiniCPM-MoE 8x2B, published size, to plan and count (13,873,291,776 parameters). Hu 2024 (arXiv 2404.06395), whose scales of embedding, branches and logits are left out.
+---| "mixtral-8x22b" # Mixtral 8x22B, published size, to plan and count (140,620,634,112 parameters). Mistral AI 2024.
 ---| "mixtral-8x7b" # Mixtral 8x7B, published size, to plan and count (46,702,792,704 parameters). Jiang 2024 (arXiv 2401.04088).
+---| "qwen1.5-moe-a2.7b" # Qwen1.5-MoE-A2.7B, published size, to plan and count (14,315,784,192 parameters). Qwen 2024.
 ---| "qwen3-235b-a22b" # Qwen3-235B-A22B, published size, to plan and count (235,093,634,560 parameters). Yang 2025 (arXiv 2505.09388); the balance is global there.
 ---| "qwen3-30b-a3b" # Qwen3-30B-A3B, published size, to plan and count (30,532,122,624 parameters). Yang 2025 (arXiv 2505.09388); the balance is global there.
 ---| "welm-80b" # WeLM-80B-A3B at its size, to plan and count (trunk 78.82 B, active 3.02 B), as its serving code and parameter counts tell; rows of the n-gram tables, vocabulary and rates are not public: what fits 6.1 B embedding parameters stands here.

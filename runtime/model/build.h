@@ -65,6 +65,9 @@ struct routing {
     bool uneven;                                            /* a token may have more or fewer experts than K */
     bool gates_input;                                       /* gates are factors on what experts read, not write */
 };
+/* What a module has of experts: how many there are to choose from, the last `idle` of which compute nothing; who
+   goes where; what keeps the load even; how tokens reach them. */
+struct experts { int choices, idle; struct pick router; struct picks balance; struct pick dispatch; };
 /* rows [R,D]; see ops dispatch, gather, combine */
 struct dispatched { struct node *rows, *offsets, *order, *inverse; };
 /* What a feed-forward tells what is within it. */
@@ -106,6 +109,8 @@ struct node *affine(struct build *b, bool bias, const char *name, enum role role
 /* linear for E stacked matrices [E, out, in] over expert rows. active: share of the stack that a token uses. */
 struct node *expert_linear(struct build *b, const char *name, enum role role, const struct dispatched *d,
                            struct node *rows, int64_t out, int experts, double active);
+/* A bias of zeros at path "<b->path>.<name>.bias". */
+struct node *build_bias(struct build *b, const char *name, struct shape shape);
 /* act(u Wg, u Wu) Wd, or act(u Wu) Wd where the activation has no gate, each product with a bias where h says so. */
 struct node *feed_forward(struct build *b, struct hidden h, struct node *u);               /* [T,D] */
 /* The same by the experts of r, each over its rows. [R,W] */
@@ -113,6 +118,12 @@ struct node *expert_feed_forward(struct build *b, struct hidden h, const struct 
                                  const struct dispatched *d);
 /* index [T,K] without the choices after the first that have 0 in `later` [T,K-1]. */
 struct node *build_drop_later(struct build *b, struct node *index, struct node *later);
+/* Who of the tokens of u goes where. */
+struct routing build_routing(struct build *b, const struct experts *e, struct node *u);
+/* Their rows as e's dispatch gives them, with e's balance rules and the metrics of routing. */
+struct dispatched build_dispatch(struct build *b, const struct experts *e, struct node *u, struct routing *r);
+/* What experts wrote, times the gates, summed for each token. [T,W] */
+struct node *build_combined(struct build *b, const struct routing *r, const struct dispatched *d, struct node *rows);
 /* Rows of u for each pair of r->index that has an expert to compute it, sorted by expert; sets r->counts. */
 struct dispatched build_dispatched(struct build *b, struct node *u, struct routing *r);
 /* The factor on gates that sum to 1, those of the k largest of random logits, with which a sum of unlike experts keeps

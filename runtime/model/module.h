@@ -118,6 +118,8 @@ const struct module *module_find(enum slot slot, const char *name);
 struct traits module_traits(struct pick pick);
 /* What fills a slot of a module, at any depth; .module NULL: it has no such slot. */
 struct pick module_part(struct pick pick, enum slot slot);
+/* Rules between a module's experts, their router and their balance rules, for its `check`. */
+void experts_check(const struct experts *e, const char *path, struct problems *problems);
 /* Adds a problem whose path is "<path>.<key>". */
 void module_problem(struct problems *p, const char *path, const char *key, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
