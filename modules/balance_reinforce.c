@@ -100,8 +100,10 @@ static void finish(struct build *b, void *state)
                 *over = subtract(g, reward, detach(g, v)), *squared = square(g, over);          /* [T] */
     build_token_metric(b, "router_advantage2", squared, ahead, "", BETTER_LOWER,
                        "mean squared difference of the reward of a choice to what was expected");
-    if (c->standardize)
-        over = mul_scalar(g, over, reciprocal(g, root(g, mean_before(b, "advantage2", squared, ahead, 1, c->ema))));
+    if (c->standardize) {
+        struct node *before = mean_before(b, "advantage2", squared, ahead, 1, c->ema);
+        over = mul_scalar(g, over, reciprocal(g, root(g, offset(g, before, 1e-12))));
+    }
     if (c->baseline == VALUE)
         build_token_loss(b, "value", scale(g, square(g, subtract(g, v, reward)), 0.5), ahead, c->value);
     build_token_loss(b, "reinforce", scale(g, mul(g, over, s->log_p), -1), ahead, c->weight);
