@@ -4,7 +4,7 @@
    is cut, or 1. After a step lambda goes by a factor alpha: up where a token has more than K scores above 0, in the
    mean of all layers, down where it has fewer; it stays within 1e-10 and 1e2, for where it can do nothing it would go
    on for ever. Layers with the same settings have one lambda. Evaluations have no such loss. Wang 2024 (ReMoE), with
-   `most` of select top_k above top_k. */
+   `most` of select top_k above top_k. At first half of the experts have a score, or with the router's `bias` fewer. */
 #include "model/module.h"
 
 #include <stdio.h>

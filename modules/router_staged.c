@@ -17,7 +17,7 @@ enum score { SOFTMAX, SIGMOID, SQRT_SOFTPLUS, RELU };
 enum normalize { NONE, BEFORE, AFTER, EVEN };
 enum gate_on { OUTPUT, INPUT };
 struct conf {
-    int score, top_k; struct pick logits; int bias; double logit_norm; struct pick anneal, noise, select;
+    int score, top_k; struct pick logits; int bias; double bias_start, logit_norm; struct pick anneal, noise, select;
     int normalize, gate_on; double scale;
 };
 static const struct param params[] = {
@@ -26,6 +26,8 @@ static const struct param params[] = {
     INT(struct conf, top_k, 2, 1, 256, "", "experts for each token; where experts choose, in the mean"),
     SLOT(struct conf, logits, SLOT_LOGITS, "linear", "what a token says to each expert"),
     BOOL(struct conf, bias, false, "a learned number is added to the logits of each expert, for choice and gates"),
+    REAL(struct conf, bias_start, 0, -100, 0, "logit",
+         "that number at first: below 0, with relu, fewer experts have a score"),
     OPTIONAL(struct conf, logit_norm, 0, 100, "", "logits of a token get mean 0 and this standard deviation; 0: stay"),
     SLOT(struct conf, anneal, SLOT_ANNEAL, "none", "how the router begins a run"),
     SLOT(struct conf, noise, SLOT_NOISE, "none", "on the logits or what they are made of, in training"),
@@ -83,6 +85,13 @@ static void check_choice(const struct conf *c, const char *path, struct problems
                        c->noise.module->name, c->select.module->name);
 }
 
+static void check_logits(const struct conf *c, const char *path, struct problems *problems)
+{
+    if (c->bias_start != 0 && !c->bias)
+        module_problem(problems, path, "bias_start", "%g: there is no bias, say bias = true", c->bias_start);
+    if (module_traits(c->logits).unscored) check_unscored(c, path, problems);
+}
+
 static void check_gates(const struct conf *c, const char *path, struct problems *problems)
 {
     if (c->score == SOFTMAX && c->normalize == BEFORE)
@@ -105,7 +114,7 @@ static void check(struct pick self, const struct model_conf *model, const char *
     const struct conf *c = self.conf;
     check_choice(c, path, problems);
     check_gates(c, path, problems);
-    if (module_traits(c->logits).unscored) check_unscored(c, path, problems);
+    check_logits(c, path, problems);
 }
 
 static struct anneal anneal_of(struct build *b, const struct conf *c)
@@ -139,7 +148,8 @@ static struct node *logits_of(struct build *b, const struct conf *c, struct node
     struct graph *g = b->graph;
     struct node *logits = c->logits.module->logits(b, c->logits, u, experts);                   /* [T,E] */
     if (c->bias)
-        logits = add_row(g, logits, build_weight(b, "router.offset", ROLE_SCALAR, SHAPE(experts), init_constant(0)));
+        logits = add_row(g, logits, build_weight(b, "router.offset", ROLE_SCALAR, SHAPE(experts),
+                                                init_constant(c->bias_start)));
     return c->logit_norm > 0 ? standardize(b, logits, c->logit_norm) : logits;
 }
 

@@ -129,6 +129,27 @@ static void test_reaches_its_aim(void **state)
     tiny_free(&t);
 }
 
+/* Logits have a deviation of 0.3 sqrt(8): a bias of -0.674 of it leaves a quarter of the experts a score at first. */
+static void test_starts_near_its_aim(void **state)
+{
+    (void)state;
+    static const char *const sets[] = {
+        TEXT({"layers": 1, "ffn.experts": 64, "ffn.router": {"score": "relu", "top_k": 16,
+                                                             "select": {"module": "top_k", "most": 64}}}),
+        TEXT({"layers": 1, "ffn.experts": 64, "ffn.router": {"score": "relu", "top_k": 16, "bias": true,
+              "bias_start": -0.572, "select": {"module": "top_k", "most": 64}}}),
+    };
+    for (int i = 0; i < 2; i++) {
+        struct tiny t = started(sets[i], NULL, MODE_EVAL);
+        double experts;
+        tiny_forward(&t);
+        tiny_metric(&t, "router_token_experts", 0, &experts);
+        if (!(fabs(experts - (i ? 16 : 32)) < 4)) fail_msg("a token has %g experts", experts);
+        tiny_free(&t);
+    }
+    tiny_refused(TEXT({"ffn.router.bias_start": -1}), "there is no bias");
+}
+
 /* Evaluation knows of no lambda. */
 static void test_evaluation(void **state)
 {
@@ -192,7 +213,8 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RUN(by_hand), RUN(ends), RUN(two_lambdas), RUN(reaches_its_aim), RUN(evaluation), RUN(positive), RUN(refusals),
+        RUN(by_hand), RUN(ends), RUN(two_lambdas), RUN(reaches_its_aim), RUN(starts_near_its_aim), RUN(evaluation),
+        RUN(positive), RUN(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -484,6 +484,7 @@
 ---@field top_k? integer|fun(layer: integer): integer experts for each token; where experts choose, in the mean; default 2, 1 … 256
 ---@field logits? sluice.logits|fun(layer: integer): sluice.logits what a token says to each expert; default linear
 ---@field bias? boolean|fun(layer: integer): boolean a learned number is added to the logits of each expert, for choice and gates; default false
+---@field bias_start? number|fun(layer: integer): number that number at first: below 0, with relu, fewer experts have a score; default 0, -100 … 0
 ---@field logit_norm? number|fun(layer: integer): number logits of a token get mean 0 and this standard deviation; 0: stay; default 0, 0 … 100
 ---@field anneal? sluice.anneal|fun(layer: integer): sluice.anneal how the router begins a run; default none
 ---@field noise? sluice.noise|fun(layer: integer): sluice.noise on the logits or what they are made of, in training; default none
