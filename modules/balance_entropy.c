@@ -23,7 +23,14 @@ static void build(struct build *b, struct pick self, const struct routing *r)
                    c->marginal);
 }
 
+static void traits(struct pick self, struct traits *t)
+{
+    const struct conf *c = self.conf;
+    t->of_scores = true;
+    t->trains = c->token != 0 || c->marginal != 0;
+}
+
 const struct module balance_entropy = {
     .slot = SLOT_BALANCE, .name = "entropy", .about = "loss on how sure and how even choices are",
-    .conf_size = sizeof(struct conf), .params = params, .balance = build,
+    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .balance = build,
 };

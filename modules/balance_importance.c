@@ -19,7 +19,9 @@ static void build(struct build *b, struct pick self, const struct routing *r)
     if (b->mode == MODE_TRAIN) build_loss(b, "importance", cv2(g, importance), c->weight);
 }
 
+static void traits(struct pick self, struct traits *t) { (void)self; t->of_scores = t->of_gates = true; }
+
 const struct module balance_importance = {
     .slot = SLOT_BALANCE, .name = "importance", .about = "loss on uneven sums of gates",
-    .conf_size = sizeof(struct conf), .params = params, .balance = build,
+    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .balance = build,
 };

@@ -26,7 +26,7 @@ static void build(struct build *b, struct pick self, const struct routing *r)
     build_loss(b, "load", cv2(g, expected), c->weight);
 }
 
-static void traits(struct pick self, struct traits *t) { (void)self; t->asks_noise = true; }
+static void traits(struct pick self, struct traits *t) { (void)self; t->asks_noise = t->trains = true; }
 
 const struct module balance_load = {
     .slot = SLOT_BALANCE, .name = "load", .about = "loss on uneven expected load, under noise",

@@ -22,7 +22,9 @@ static void build(struct build *b, struct pick self, const struct routing *r)
     build_loss(b, "orthogonal", scale(g, pairs, 1 / (experts * (experts - 1))), c->weight);
 }
 
+static void traits(struct pick self, struct traits *t) { (void)self; t->of_scores = true; }
+
 const struct module balance_orthogonal = {
     .slot = SLOT_BALANCE, .name = "orthogonal", .about = "loss on router rows that are alike",
-    .conf_size = sizeof(struct conf), .params = params, .balance = build,
+    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .balance = build,
 };

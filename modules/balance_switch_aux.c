@@ -117,6 +117,8 @@ static void traits(struct pick self, struct traits *t)
 {
     const struct conf *c = self.conf;
     t->expert_groups = c->groups;
+    t->of_scores = true;
+    t->trains = c->alpha + c->device + c->communication > 0;
 }
 
 const struct module balance_switch_aux = {

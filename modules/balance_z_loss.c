@@ -14,7 +14,9 @@ static void build(struct build *b, struct pick self, const struct routing *r)
     build_loss(b, "z", mean_rows(g, square(g, build_present(b, logsumexp(g, r->logits), 0))), c->coef);
 }
 
+static void traits(struct pick self, struct traits *t) { (void)self; t->of_scores = t->trains = true; }
+
 const struct module balance_z_loss = {
     .slot = SLOT_BALANCE, .name = "z_loss", .about = "keeps router logits small",
-    .conf_size = sizeof(struct conf), .params = params, .balance = build,
+    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .balance = build,
 };

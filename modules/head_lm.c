@@ -25,6 +25,7 @@ static void build(struct build *b, struct pick self, struct node *h)
         return;
     }
     struct node *loss = cross_entropy(g, h, w, b->target);                                      /* [T] */
+    build_keep(b, -1, "head.loss", loss);
     build_token_loss(b, "lm", loss, 0, 1);
     build_token_metric(b, "accuracy", graph_result(g, loss, 2), 0, "", BETTER_HIGHER,
                        "share of next tokens that are the likeliest");

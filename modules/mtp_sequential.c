@@ -46,6 +46,7 @@ static void build(struct build *b, struct pick self, struct node *h, struct node
         h = block(b, build_rows(b, ahead), build_rows(b, h));                                   /* [B*(S-k),D] */
         struct node *loss = cross_entropy(g, build_norm(b, "norm", h), head_weight,
                                           slice(g, shift(g, b->target, k), b->seq));
+        build_keep(b, b->layer, "head.loss", loss);
         build_token_loss(b, "mtp", loss, k, c->weight / c->depth);
         build_token_metric(b, "mtp_top1_match", graph_result(g, loss, 2), k, "", BETTER_HIGHER,
                            "share of rows whose likeliest token is the one to predict");

@@ -15,11 +15,17 @@ static struct noisy build(struct build *b, struct pick self, struct node *u, str
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
     struct node *drawn = build_noise(b, "router.noise", logits, NOISE_GUMBEL);                  /* [T,E] */
-    struct node *choice = drawn ? add(g, logits, scale(g, drawn, c->temperature)) : logits;
-    return (struct noisy){ choice, logits, NULL, 0 };
+    if (!drawn) return (struct noisy){ .choice = logits, .gate = logits };
+    return (struct noisy){ .choice = add(g, logits, scale(g, drawn, c->temperature)), .gate = logits,
+                           .drawn = c->temperature == 1 ? logits : scale(g, logits, 1 / c->temperature) };
 }
 
-static void traits(struct pick self, struct traits *t) { (void)self; t->of_choice = true; }
+static void traits(struct pick self, struct traits *t)
+{
+    const struct conf *c = self.conf;
+    t->of_choice = true;
+    t->drawn = c->temperature > 0;
+}
 
 const struct module noise_gumbel = {
     .slot = SLOT_NOISE, .name = "gumbel", .about = "experts are sampled by their probabilities",

@@ -14,17 +14,17 @@ static struct noisy build(struct build *b, struct pick self, struct node *u, str
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
     struct node *drawn = build_noise(b, "router.noise", logits, NOISE_NORMAL);                  /* [T,E] */
-    if (!drawn) return (struct noisy){ logits, logits, NULL, 0 };
+    if (!drawn) return (struct noisy){ .choice = logits, .gate = logits };
     struct node *w = build_weight(b, "router.noise.weight", ROLE_ROUTER, SHAPE(shape_last(logits->shape), b->width),
                                   init_constant(0)),                      /* [E,D] */
                 *std = offset(g, softplus(g, matmul(g, u, w, DTYPE_REAL)), c->floor),           /* [T,E] */
                 *noisy = add(g, logits, mul(g, drawn, std));
     build_row_metric(b, "router_noise_std", mean_rows(g, std), "", BETTER_NONE,
                      "mean standard deviation of the noise on each expert's logits");           /* [E] */
-    return (struct noisy){ noisy, noisy, std, 0 };
+    return (struct noisy){ .choice = noisy, .gate = noisy, .std = std };
 }
 
-static void traits(struct pick self, struct traits *t) { (void)self; t->normal_noise = true; }
+static void traits(struct pick self, struct traits *t) { (void)self; t->normal_noise = t->learned = true; }
 
 const struct module noise_learned = {
     .slot = SLOT_NOISE, .name = "learned", .about = "normal, as wide as the router learns (noisy top-k)",

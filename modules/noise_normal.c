@@ -14,9 +14,9 @@ static struct noisy build(struct build *b, struct pick self, struct node *u, str
     struct graph *g = b->graph;
     double std = c->std > 0 ? c->std : 1 / (double)shape_last(logits->shape);
     struct node *drawn = build_noise(b, "router.noise", logits, NOISE_NORMAL);                  /* [T,E] */
-    if (!drawn) return (struct noisy){ logits, logits, NULL, 0 };
+    if (!drawn) return (struct noisy){ .choice = logits, .gate = logits };
     struct node *noisy = add(g, logits, scale(g, drawn, std));
-    return (struct noisy){ noisy, noisy, NULL, std };
+    return (struct noisy){ .choice = noisy, .gate = noisy, .std_all = std };
 }
 
 static void traits(struct pick self, struct traits *t) { (void)self; t->normal_noise = true; }

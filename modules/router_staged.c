@@ -5,17 +5,19 @@
        DeepSeek-V3                  sigmoid, after, bias  WeLM             sigmoid, bias
        Shazeer 2017                 softmax, after, noise learned          V-MoE   softmax, noise normal
        DeepSeek-V4                  sqrt_softplus, after, bias balance     gpt-oss softmax, after, learned bias
-       ReMoE                        relu, top_k = experts                  Llama 4 sigmoid, top_k 1, gate on the input
-   Balance may move the key; the gate is always the unbiased score. */
+       ReMoE                        relu, top_k with most, l1 balance      Llama 4 sigmoid, top_k 1, gate on the input
+       RL-R                         softmax, top_k 1, even, noise gumbel   Roller 2021    no logits, even, select hash
+   Balance may move the key; the gate is always the unbiased score, or with normalize = "even" one over their number
+   whatever the score: no loss but what balance has then trains the router. */
 #include "model/module.h"
 
 #include <stdio.h>
 
 enum score { SOFTMAX, SIGMOID, SQRT_SOFTPLUS, RELU };
-enum normalize { NONE, BEFORE, AFTER };
+enum normalize { NONE, BEFORE, AFTER, EVEN };
 enum gate_on { OUTPUT, INPUT };
 struct conf {
-    int score, top_k; struct pick logits; int bias; double logit_norm; struct pick anneal, noise, select;
+    int score, top_k; struct pick logits; int bias; double bias_start, logit_norm; struct pick anneal, noise, select;
     int normalize, gate_on; double scale;
 };
 static const struct param params[] = {
@@ -24,12 +26,14 @@ static const struct param params[] = {
     INT(struct conf, top_k, 2, 1, 256, "", "experts for each token; where experts choose, in the mean"),
     SLOT(struct conf, logits, SLOT_LOGITS, "linear", "what a token says to each expert"),
     BOOL(struct conf, bias, false, "a learned number is added to the logits of each expert, for choice and gates"),
+    REAL(struct conf, bias_start, 0, -100, 0, "logit",
+         "that number at first: below 0, with relu, fewer experts have a score"),
     OPTIONAL(struct conf, logit_norm, 0, 100, "", "logits of a token get mean 0 and this standard deviation; 0: stay"),
     SLOT(struct conf, anneal, SLOT_ANNEAL, "none", "how the router begins a run"),
     SLOT(struct conf, noise, SLOT_NOISE, "none", "on the logits or what they are made of, in training"),
     SLOT(struct conf, select, SLOT_SELECT, "top_k", "who chooses whom"),
-    CHOICE(struct conf, normalize, NONE, "none before after",
-           "divide scores by their sum: over all experts, or over the chosen"),
+    CHOICE(struct conf, normalize, NONE, "none before after even",
+           "divide scores by their sum: over all experts, or over the chosen; even: of those each has the same gate"),
     CHOICE(struct conf, gate_on, OUTPUT, "output input", "what of an expert the gate is a factor on"),
     REAL(struct conf, scale, 1, 0, 100, "",
          "factor on the gates; 0: with which a sum of unlike experts keeps the size of one (Moonlight)"),
@@ -39,6 +43,23 @@ static const double tiny = 1e-20;                           /* keeps a row of ze
 
 /* Whether for a while fewer than top_k count. */
 static bool narrows(const struct conf *c) { return c->top_k > 1 && module_traits(c->anneal).uneven; }
+
+static bool sums_to_one(const struct conf *c) { return c->normalize == AFTER || c->normalize == EVEN; }
+
+/* Logits that say nothing: what changes them would change nothing. */
+static void check_unscored(const struct conf *c, const char *path, struct problems *problems)
+{
+    if (!module_traits(c->select).keyless)
+        module_problem(problems, path, "logits", "%s: select = %s chooses by them", c->logits.module->name,
+                       c->select.module->name);
+    if (c->bias || c->logit_norm > 0)
+        module_problem(problems, path, c->bias ? "bias" : "logit_norm", "there are no logits: logits = %s",
+                       c->logits.module->name);
+    if (c->noise.module->noise || c->noise.module->noise_input)
+        module_problem(problems, path, "noise", "there are no logits: logits = %s", c->logits.module->name);
+    if (c->anneal.module->anneal)
+        module_problem(problems, path, "anneal", "there are no logits: logits = %s", c->logits.module->name);
+}
 
 static void check_choice(const struct conf *c, const char *path, struct problems *problems)
 {
@@ -50,6 +71,41 @@ static void check_choice(const struct conf *c, const char *path, struct problems
         module_problem(problems, path, "select.cap",
                        "%d: a token has top_k = %d experts in the mean: at least as many, or 0 for any number",
                        select.cap, c->top_k);
+    if (select.most > 0 && c->score != RELU)
+        module_problem(problems, path, "select.most", "%d: all scores but those of relu are above 0: score = \"relu\", "
+                       "or 0", select.most);
+    if (select.most > 0 && select.most < c->top_k)
+        module_problem(problems, path, "select.most", "%d: a token has top_k = %d experts in the mean", select.most,
+                       c->top_k);
+    if (narrows(c) && select.uneven)
+        module_problem(problems, path, "anneal", "narrows a token's choice, whose number select = %s leaves open",
+                       c->select.module->name);
+    if (module_traits(c->noise).of_choice && select.keyless)
+        module_problem(problems, path, "noise", "%s: moves the choice alone, which select = %s does not make by scores",
+                       c->noise.module->name, c->select.module->name);
+}
+
+static void check_logits(const struct conf *c, const char *path, struct problems *problems)
+{
+    if (c->bias_start != 0 && !c->bias)
+        module_problem(problems, path, "bias_start", "%g: there is no bias, say bias = true", c->bias_start);
+    if (module_traits(c->logits).unscored) check_unscored(c, path, problems);
+}
+
+static void check_gates(const struct conf *c, const char *path, struct problems *problems)
+{
+    if (c->score == SOFTMAX && c->normalize == BEFORE)
+        module_problem(problems, path, "normalize", "before: softmax scores sum to 1 already, say \"none\"");
+    if (c->gate_on == INPUT && (c->top_k != 1 || module_traits(c->select).uneven))
+        module_problem(problems, path, "gate_on",
+                       "input: a token has one input, so it must have one expert: top_k = 1, chosen by the token");
+    if (c->gate_on == INPUT && c->normalize == EVEN)
+        module_problem(problems, path, "gate_on", "input: with normalize = even the gate of one expert is 1");
+    if (c->normalize == EVEN && module_traits(c->noise).learned)
+        module_problem(problems, path, "noise", "%s: learns from gates, and even ones tell nothing",
+                       c->noise.module->name);
+    if (c->scale == 0 && !sums_to_one(c))
+        module_problem(problems, path, "scale", "0: is for gates that sum to 1, normalize = \"after\" or \"even\"");
 }
 
 static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
@@ -57,19 +113,8 @@ static void check(struct pick self, const struct model_conf *model, const char *
     (void)model;
     const struct conf *c = self.conf;
     check_choice(c, path, problems);
-    if (c->score == SOFTMAX && c->normalize == BEFORE)
-        module_problem(problems, path, "normalize", "before: softmax scores sum to 1 already, say \"none\"");
-    if (c->gate_on == INPUT && (c->top_k != 1 || module_traits(c->select).uneven))
-        module_problem(problems, path, "gate_on",
-                       "input: a token has one input, so it must have one expert: top_k = 1, chosen by the token");
-    if (c->scale == 0 && c->normalize != AFTER)
-        module_problem(problems, path, "scale", "0: is for gates that sum to 1, normalize = \"after\"");
-    if (narrows(c) && module_traits(c->select).uneven)
-        module_problem(problems, path, "anneal", "narrows a token's choice, but select = %s lets experts choose",
-                       c->select.module->name);
-    if (module_traits(c->noise).of_choice && module_traits(c->select).keyless)
-        module_problem(problems, path, "noise", "%s: moves the choice alone, which select = %s does not make by scores",
-                       c->noise.module->name, c->select.module->name);
+    check_gates(c, path, problems);
+    check_logits(c, path, problems);
 }
 
 static struct anneal anneal_of(struct build *b, const struct conf *c)
@@ -86,7 +131,7 @@ static struct node *annealed(struct graph *g, struct node *logits, struct node *
 static struct noisy add_noise(struct build *b, struct pick p, struct node *u, struct node *logits)
 {
     if (p.module->noise) return p.module->noise(b, p, u, logits);
-    return (struct noisy){ logits, logits, NULL, 0 };
+    return (struct noisy){ .choice = logits, .gate = logits };
 }
 
 /* Less the mean of each row, over their deviation. */
@@ -103,7 +148,8 @@ static struct node *logits_of(struct build *b, const struct conf *c, struct node
     struct graph *g = b->graph;
     struct node *logits = c->logits.module->logits(b, c->logits, u, experts);                   /* [T,E] */
     if (c->bias)
-        logits = add_row(g, logits, build_weight(b, "router.offset", ROLE_SCALAR, SHAPE(experts), init_constant(0)));
+        logits = add_row(g, logits, build_weight(b, "router.offset", ROLE_SCALAR, SHAPE(experts),
+                                                init_constant(c->bias_start)));
     return c->logit_norm > 0 ? standardize(b, logits, c->logit_norm) : logits;
 }
 
@@ -119,7 +165,8 @@ static const struct { struct node *(*rows)(struct graph *g, struct node *z); dou
 
 static double scale_of(const struct conf *c, int experts)
 {
-    return c->scale > 0 ? c->scale : build_unit_scale(experts, c->top_k, scores[c->score].one);
+    if (c->scale > 0) return c->scale;
+    return c->normalize == EVEN ? sqrt(c->top_k) : build_unit_scale(experts, c->top_k, scores[c->score].one);
 }
 
 static struct node *score_of(struct graph *g, const struct conf *c, struct node *logits)
@@ -139,7 +186,7 @@ static struct routing build(struct build *b, struct pick self, struct node *u, i
 {
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
-    struct routing r = { .experts = experts, .k = c->top_k, .uneven = module_traits(c->select).uneven,
+    struct routing r = { .experts = experts, .k = c->top_k, .uneven = module_traits(c->select).uneven, .input = u,
                          .gates_input = c->gate_on == INPUT };
     const struct module *m = c->noise.module;
     struct node *from = m->noise_input ? m->noise_input(b, c->noise, u) : u;                    /* [T,D] */
@@ -166,7 +213,8 @@ static struct routing build(struct build *b, struct pick self, struct node *u, i
         r.index = drop_zero(g, r.index, r.gate);
         r.uneven = true;
     }
-    if (c->normalize == AFTER) r.gate = normalize(g, r.gate, tiny);
+    if (c->normalize == EVEN) r.gate = pick(g, build_ones(b, r.score->shape), r.index);
+    if (sums_to_one(c)) r.gate = normalize(g, r.gate, tiny);
     r.chosen = r.index;
     if (c->select.module->thin) c->select.module->thin(b, c->select, &r);
     r.gate = scale(g, r.gate, scale_of(c, experts));
@@ -178,6 +226,8 @@ static void traits(struct pick self, struct traits *t)
     const struct conf *c = self.conf;
     t->top_k = c->top_k;
     t->gates_sum_to_one = c->normalize == AFTER;
+    t->even_gates = c->normalize == EVEN;
+    t->has_zeros = c->score == RELU && c->normalize != BEFORE;
     if (c->score == RELU || narrows(c)) { t->uneven = true; t->largest_keys = false; }
 }
 

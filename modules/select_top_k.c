@@ -4,17 +4,21 @@
        max   its largest key, DeepSeek-V2 (limited by devices)
        sum   that of its ceil(K / M) largest keys, DeepSeek-V3 (limited by nodes)
    In training a choice after the first may be taken at random, with probability min(1, chance * gate), the gate as it
-   is before `scale`; gates stay what they are. Lepikhin 2020 (GShard): K = 2, gates that sum to 1, chance = 2. */
+   is before `scale`; gates stay what they are. Lepikhin 2020 (GShard): K = 2, gates that sum to 1, chance = 2.
+   Experts with a score of 0 (relu) are not used, so that a token may have up to `most` and K in the mean, which balance
+   l1 sees to; of more than `most` the largest are kept, and memory is planned for all of these. Wang 2024 (ReMoE). */
 #include "model/module.h"
 #include <math.h>
 
 enum rule { MAX, SUM };
-struct conf { int groups, limit, rule; double chance; };
+struct conf { int groups, limit, rule, most; double chance; };
 static const struct param params[] = {
     INT(struct conf, groups, 1, 1, 4096, "", "of neighbouring experts, all of one size"),
     INT(struct conf, limit, 1, 1, 4096, "", "groups that a token goes to; as many as there are: any"),
     CHOICE(struct conf, rule, MAX, "max sum",
            "score of a group: its largest key, or the sum of its top_k / limit largest"),
+    INT(struct conf, most, 0, 0, 4096, "",
+        "experts that a token may have where scores may be 0: of these top_k is the aim in the mean; 0: top_k"),
     OPTIONAL(struct conf, chance, 0, 1000, "",
              "in training a choice after the first is taken with this times its gate as probability; 0: always"),
     { 0 }
@@ -26,6 +30,9 @@ static void check(struct pick self, const struct model_conf *model, const char *
     const struct conf *c = self.conf;
     if (c->limit > c->groups)
         module_problem(problems, path, "limit", "%d: there are only %d groups", c->limit, c->groups);
+    if (c->most > 0 && c->limit < c->groups)
+        module_problem(problems, path, "most", "%d: only where a token may go to all of the %d groups", c->most,
+                       c->groups);
 }
 
 /* The keys of the groups that a token goes to, -infinity elsewhere. */
@@ -42,18 +49,39 @@ static struct node *limited(struct build *b, const struct conf *c, const struct 
     return view(g, mask_rows(g, key, view(g, open, SHAPE(tokens * c->groups)), -INFINITY), r->key->shape);
 }
 
+/* [T]: how many values of a row are above 0. */
+static struct node *count_above(struct build *b, struct node *x)
+{
+    struct node *above = clamp(b->graph, scale(b->graph, detach(b->graph, x), 1e30), 0, 1);
+    return view(b->graph, build_row_sum(b, above), SHAPE(x->shape.dim[0]));
+}
+
+/* [T,most] */
+static struct node *above_zero(struct build *b, const struct conf *c, const struct routing *r)
+{
+    struct graph *g = b->graph;
+    struct node *index = topk(g, r->key, c->most < r->experts ? c->most : r->experts);
+    if (c->most >= r->experts) return index;
+    struct node *cut = subtract(g, count_above(b, r->score), count_above(b, pick(g, r->score, index)));
+    build_row_metric(b, "router_token_cut", mean_rows(g, build_present(b, cut, 0)), "", BETTER_LOWER,
+                     "mean over tokens of the experts with a score above 0 that it does not go to");
+    return index;
+}
+
 static void build(struct build *b, struct pick self, struct routing *r)
 {
     const struct conf *c = self.conf;
-    r->index = topk(b->graph, c->limit < c->groups ? limited(b, c, r) : r->key, r->k);   /* [T,K] */
+    struct graph *g = b->graph;
+    if (c->most > 0) r->index = above_zero(b, c, r);
+    else r->index = topk(g, c->limit < c->groups ? limited(b, c, r) : r->key, r->k);            /* [T,K] */
 }
 
 static void thin(struct build *b, struct pick self, struct routing *r)
 {
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
-    if (c->chance == 0 || r->k == 1) return;
-    struct node *later = columns(g, r->gate, 1, r->k - 1),                                      /* [T,K-1] */
+    if (c->chance == 0 || shape_last(r->gate->shape) == 1) return;
+    struct node *later = columns(g, r->gate, 1, shape_last(r->gate->shape) - 1),                /* [T,K-1] */
                 *drawn = build_noise(b, "router.chance", later, NOISE_UNIFORM);
     if (!drawn) return;
     r->index = build_drop_later(b, r->index, relu(g, subtract(g, scale(g, later, c->chance), drawn)));
@@ -65,7 +93,8 @@ static void traits(struct pick self, struct traits *t)
     t->groups = c->groups;
     t->group_limit = c->limit;
     t->largest_keys = c->limit == c->groups;
-    if (c->chance > 0) t->uneven = true;
+    t->most = c->most;
+    if (c->chance > 0 || c->most > 0) t->uneven = true;
 }
 
 const struct module select_top_k = {

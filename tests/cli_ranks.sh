@@ -9,7 +9,13 @@ cat >study.lua <<'LUA'
 local sl = require "sluice"
 return sl.study {
   name = "s", replicates = 1, baseline = "base", data = "synthetic",
-  variants = { base = {}, gated = { ["attention.gate"] = "head" } },
+  variants = {
+    base = {}, gated = { ["attention.gate"] = "head" },
+    drawn = { ["ffn.router"] = { noise = "gumbel", normalize = "even" },
+              ["ffn.balance"] = { { "reinforce", baseline = "mean", standardize = true } } },
+    sparse = { ["ffn.router"] = { score = "relu", select = { "top_k", most = 4 } },
+               ["ffn.balance"] = { { "l1", start = 1e-3 } } },
+  },
   base = sl.model { layers = 2, d_model = 32, seq = 32, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 16 },
                     ffn = { "moe", experts = 4, d_ff = 24, router = { top_k = 2 },
                             balance = { { "bias", gamma = 1e-3 },
@@ -45,18 +51,18 @@ ends() {
 
 # ---- the numbers of one rank, whatever the parts of a batch count; as many ranks, the same bits ----
 leaves 0 "$sluice" run study.lua --out alone --progress none
-for variant in base gated; do mv alone/s/$variant-* alone/s/$variant; done
+for variant in base gated drawn sparse; do mv alone/s/$variant-* alone/s/$variant; done
 for n in 2 4; do
     leaves 0 ranks $n "$sluice" run study.lua --out "ranks$n" --progress none
     leaves 0 ranks $n "$sluice" run study.lua --out "again$n" --progress none
     look equal "ranks$n/s" "again$n/s"
-    for variant in base gated; do mv ranks$n/s/$variant-* ranks$n/s/$variant; done
+    for variant in base gated drawn sparse; do mv ranks$n/s/$variant-* ranks$n/s/$variant; done
     near=$(look near alone/s ranks$n/s 1e-5)
     share=$(look shard alone/s ranks$n/s | sed -n 1p)
     echo "$n ranks: losses differ from one rank's by $near; bytes of optimizers alone and on rank 0: $share"
 done
 leaves 0 ranks 2 "$sluice" run study.lua --out both --set train.micro=2 --progress none
-for variant in base gated; do mv both/s/$variant-* both/s/$variant; done    # micro is in the hash
+for variant in base gated drawn sparse; do mv both/s/$variant-* both/s/$variant; done    # micro is in the hash
 near=$(look near alone/s both/s 1e-5)
 echo "2 ranks with 2 micro-batches: losses differ by $near"
 

@@ -177,6 +177,69 @@ static void test_bias_settings(void **state)
     tiny_free(&t);
 }
 
+/* Late in a run biases stay; as factors they begin at 1. */
+static void test_forms_of_bias(void **state)
+{
+    (void)state;
+    struct tiny t = trained(TEXT({"layers": 1, "ffn.router.score": "sigmoid", "ffn.balance":
+                                  [{"module": "bias", "gamma": 0.25, "form": "multiply", "length": 0.5}]}), 2);
+    double bias[4] = { 1, 1, 1, 1 }, tokens[4];
+    for (int step = 0; step < 6; step++) {
+        for (int e = 0; e < 4; e++) assert_float_equal(tiny_weight(&t, "layers.0.ffn.router.bias")[e], bias[e], 1e-6);
+        for (int i = 0; i < t.tokens; i++) t.ids[i] = (t.ids[i] * 3 + step) % t.model.vocab;
+        tiny_step_of(&t, step, 6);
+        tiny_metric(&t, "expert_tokens", 0, tokens);
+        for (int e = 0; e < 4 && step < 3; e++) bias[e] += 0.25 * ((6 > tokens[e]) - (6 < tokens[e]));
+        const struct node *key = tiny_find(&t, &op_topk, 0)->in[0], *score = key->in[0];
+        double *got = tiny_read(&t, key), *of = tiny_read(&t, score), *by = tiny_read(&t, key->in[1]);
+        assert_true(key->op == &op_mul_row);
+        if (step == 5)
+            for (int i = 0; i < 4 * t.tokens; i++) assert_float_equal(got[i], of[i] * by[i % 4], 1e-6);
+        free(got);
+        free(of);
+        free(by);
+    }
+    assert_true(bias[0] != 1 || bias[1] != 1);
+    tiny_free(&t);
+}
+
+/* 1.5 of 3 experts of a token compute, in the mean: each of these 4 has its part as target, and the 3 idle ones the
+   rest, as one. */
+static void test_bias_of_idle_experts(void **state)
+{
+    (void)state;
+    static const char *const sets[] = {
+        TEXT({"layers": 1, "ffn.copy": 1, "ffn.zero": 2, "ffn.router": {"score": "sigmoid", "top_k": 3}, "ffn.balance":
+              [{"module": "bias", "gamma": 0.02, "computed": 1.5}]}),
+        TEXT({"layers": 1, "ffn.copy": 1, "ffn.zero": 2, "ffn.router": {"score": "sigmoid", "top_k": 3}, "ffn.balance":
+              [{"module": "bias", "gamma": 0.02, "computed": 1.5, "ema": 0.5, "rule": "proportional"}]}),
+    };
+    for (int i = 0; i < 2; i++) {
+        struct tiny t = trained(sets[i], 2);
+        double bias[7] = { 0 }, mean[7] = { 0 }, tokens[7], computed = 0, experts;
+        for (int step = 0; step < 200; step++) {
+            tiny_step(&t, step);
+            tiny_metric(&t, "expert_tokens", 0, tokens);
+            for (int e = 0; e < 7; e++) mean[e] += (i ? 0.5 : 1) * (tokens[e] - mean[e]);
+            double sum = 0, idle = (mean[4] + mean[5] + mean[6]) / 3;
+            for (int e = 0; e < 7; e++) sum += mean[e];
+            for (int e = 0; e < 7; e++) {
+                double want = e < 4 ? sum * 0.5 / 4 : sum * 0.5 / 3, lack = want - (e < 4 ? mean[e] : idle);
+                bias[e] += 0.02 * (i ? lack / want : (lack > 1e-4) - (lack < -1e-4));
+                if (step < 10) assert_float_equal(tiny_weight(&t, "layers.0.ffn.router.bias")[e], bias[e], 1e-5);
+            }
+            const real *now = tiny_weight(&t, "layers.0.ffn.router.bias");
+            assert_true(now[4] == now[5] && now[4] == now[6]);
+            tiny_metric(&t, "router_token_experts", 0, &experts);
+            if (step >= 150) computed += experts / 50;
+        }
+        if (!(fabs(computed - 1.5) < 0.2)) fail_msg("%g of 1.5 experts compute", computed);
+        tiny_free(&t);
+    }
+    tiny_refused(TEXT({"ffn.balance": [{"module": "bias", "computed": 1}]}), "there are no idle experts");
+    tiny_refused(TEXT({"ffn.copy": 2, "ffn.balance": [{"module": "bias", "computed": 3}]}), "has only 2 experts");
+}
+
 /* The bias goes by what was chosen, whatever finds room. */
 static void test_bias_before_drops(void **state)
 {
@@ -419,7 +482,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         RUN(sequence_loss), RUN(counts_of_devices), RUN(devices), RUN(scope_of_sequences), RUN(scope_of_steps),
-        RUN(counts), RUN(bias_settings),
+        RUN(counts), RUN(bias_settings), RUN(forms_of_bias), RUN(bias_of_idle_experts),
         RUN(bias_before_drops), RUN(mutual_information), RUN(signs_of_entropy), RUN(orthogonal),
         RUN(orthogonal_once_a_step), RUN(partners), RUN(penalty), RUN(prices), RUN(prices_even_the_load), RUN(refused),
     };

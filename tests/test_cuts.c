@@ -24,6 +24,12 @@ static const char *const models[] = {
                            "groups": 2, "per_token": 2}]}),
     TEXT({"ffn.balance": [{"module": "switch_aux", "alpha": 1, "device": 2, "communication": 1, "scope": "sequence",
                            "groups": 2, "per_token": 2}]}),
+    TEXT({"ffn.router": {"score": "relu", "select": {"module": "top_k", "most": 4}, "top_k": 3},
+          "head.mtp": "sequential", "ffn.balance": [{"module": "l1", "start": 0.1, "alpha": 2}]}),
+    TEXT({"ffn.router": {"noise": "gumbel", "top_k": 1, "normalize": "even"}, "head.mtp": "sequential",
+          "ffn.balance": [{"module": "reinforce", "weight": 1}]}),
+    TEXT({"ffn.router": {"noise": "gumbel", "normalize": "even"}, "head.mtp": "sequential",
+          "ffn.balance": [{"module": "reinforce", "weight": 1, "baseline": "mean", "standardize": true}]}),
     TEXT({"ffn.router.noise": "learned", "ffn.router.normalize": "after", "head.mtp": "sequential"}),
 };
 static const char *const plain = TEXT({"optim": {"module": "adamw", "lr": 0.01}});

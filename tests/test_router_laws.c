@@ -208,6 +208,58 @@ static void test_sum_of_gates(void **state)
     tiny_free(&t);
 }
 
+/* Even gates are one over the number of experts that a token goes to, whatever their scores, times the scale; at 0 that
+   of sums of unlike experts. */
+static void test_even_gates(void **state)
+{
+    (void)state;
+    static const struct { const char *sets; int width; double sum; } kind[] = {
+        { TEXT({"ffn.router": {"normalize": "even", "top_k": 3}, "ffn.balance": ["z_loss"]}), 3, 1 },
+        { TEXT({"ffn.router": {"normalize": "even", "scale": 2}, "ffn.balance": ["z_loss"]}), 2, 2 },
+        { TEXT({"ffn.router": {"normalize": "even", "scale": 0}, "ffn.balance": ["z_loss"]}), 2, M_SQRT2 },
+        { TEXT({"ffn.router": {"normalize": "even", "score": "relu", "select": {"module": "top_k", "most": 4}},
+                "ffn.balance": ["z_loss"]}), 4, 1 },
+        { TEXT({"ffn.router": {"normalize": "even", "top_k": 1, "logits": "none", "select": "hash"}}), 1, 1 },
+    };
+    for (int i = 0; i < COUNT(kind); i++) {
+        struct tiny t = tiny_new(kind[i].sets, NULL, MODE_EVAL, 2, 6);
+        tiny_start(&t, 1);
+        tiny_forward(&t);
+        const struct node *combined = tiny_find(&t, &op_combine, 0);
+        double *gate = tiny_read(&t, combined->in[3]), *row = tiny_read(&t, combined->in[2]);
+        int width = kind[i].width, fewer = 0;
+        assert_int_equal(shape_last(combined->in[3]->shape), width);
+        for (int token = 0; token < t.tokens; token++) {
+            int n = 0;
+            for (int j = 0; j < width; j++) n += row[width * token + j] >= 0;
+            for (int j = 0; j < width; j++)
+                if (row[width * token + j] >= 0) assert_float_equal(gate[width * token + j], kind[i].sum / n, 1e-3);
+            fewer += n < width;
+        }
+        assert_true((fewer > 0) == (width == 4));
+        free(gate);
+        free(row);
+        tiny_free(&t);
+    }
+}
+
+/* Without logits there is no router: no weight of it, equal scores. */
+static void test_no_logits(void **state)
+{
+    (void)state;
+    struct tiny t = tiny_new(TEXT({"ffn.router": {"normalize": "even", "top_k": 1, "logits": "none",
+                                                  "select": "hash"}}), NULL, MODE_TRAIN, 2, 6);
+    double mean[4], most;
+    tiny_start(&t, 1);
+    tiny_step(&t, 0);
+    for (int i = 0; i < t.leaves->n; i++) assert_null(strstr(t.leaves->leaf[i]->path, "router"));
+    tiny_metric(&t, "router_prob_mean", 1, mean);
+    tiny_metric(&t, "router_logit_max", 1, &most);
+    SEE(mean, 1e-6, .25, .25, .25, .25);
+    assert_true(most == 0);
+    tiny_free(&t);
+}
+
 static void check_same_weights(const struct tiny *a, const struct tiny *b)
 {
     for (int i = 0; i < a->leaves->n; i++) {
@@ -302,8 +354,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         RUN(gates), RUN(two_routes), RUN(constant_on_logits), RUN(z_loss), RUN(balance_loss), RUN(balance_at_rest),
-        RUN(fine_grained_experts), RUN(sum_of_gates), RUN(bias_without_step), RUN(bias_counts_whole_steps),
-        RUN(metrics_of_equal_logits),
+        RUN(fine_grained_experts), RUN(sum_of_gates), RUN(even_gates), RUN(no_logits), RUN(bias_without_step),
+        RUN(bias_counts_whole_steps), RUN(metrics_of_equal_logits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -273,13 +273,14 @@ static inline void toggles_push(struct toggles *to, struct toggle *t)
 }
 
 /* Each word, yes and no; of a real that begins at an end of its range, where it is off, one within; of one that can be
-   off and is not, 0. New reference. */
+   off and is not, 0; of an integer that begins at 0, 3. New reference. */
 static inline json_t *switched_values(const struct param *p)
 {
     json_t *values = json_array();
     for (int on = 0; p->type == PARAM_BOOL && on < 2; on++) json_array_append_new(values, json_boolean(on));
     for (const char *at = p->type == PARAM_CHOICE ? p->choices : ""; *at; at += strcspn(at, " "), at += *at == ' ')
         json_array_append_new(values, json_stringn(at, strcspn(at, " ")));
+    if (p->type == PARAM_INT && p->value == 0 && p->min == 0) json_array_append_new(values, json_integer(3));
     if (p->type != PARAM_REAL) return values;
     if (p->value == p->min) json_array_append_new(values, json_real(fmin(p->min + 1, p->max)));
     else if (p->value == p->max) json_array_append_new(values, json_real(p->max / 2));

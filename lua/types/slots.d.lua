@@ -32,10 +32,13 @@
 ---| "noisy-top-k" # sparsely-gated mixture of experts; Shazeer 2017
 ---| "v-moe" # vision mixture of experts; Riquelme 2021
 ---| "gshard" # GShard: a second expert by chance; Lepikhin 2020
----| "hash" # hash layers, with learned gates in place of 1; Roller 2021
+---| "hash" # hash layers: experts by the token's id, no router; Roller 2021
 ---| "expert-choice" # experts choose tokens; not causal; Zhou 2022
 ---| "base" # BASE layers; not causal in training; Lewis 2021
 ---| "s-base" # S-BASE of the scaling laws of routing; not causal in training; Clark 2022
+---| "rl-r" # experts are drawn, and what predicts well is rewarded; Clark 2022
+---| "moduleformer" # ModuleFormer, its feed-forwards; Shen 2023
+---| "remoe" # ReMoE: as many experts as have a score, one in the mean; Wang 2024
 ---| "x-moe" # cosine router; Chi 2022
 ---| "skywork-moe" # standardised logits; Wei 2024; its balance loss adapts its weight
 ---| "mixtral" # Mixtral 8x7B; Jiang 2024
@@ -53,6 +56,7 @@
 ---| "deepseek-v2" # DeepSeek-V2; 2024
 ---| "deepseek-v2-lite" # DeepSeek-V2-Lite; 2024
 ---| "deepseek-v3" # DeepSeek-V3; 2024
+---| "deepseek-v4" # DeepSeek-V4; its first 3 layers choose by select = "hash", without balance; 2026
 ---| "moonlight" # Moonlight-16B-A3B; Liu 2025
 ---| "kimi-k2" # Kimi K2; Moonshot 2025
 ---| "glm-4.5" # GLM-4.5; Zeng 2025
@@ -480,11 +484,12 @@
 ---@field top_k? integer|fun(layer: integer): integer experts for each token; where experts choose, in the mean; default 2, 1 … 256
 ---@field logits? sluice.logits|fun(layer: integer): sluice.logits what a token says to each expert; default linear
 ---@field bias? boolean|fun(layer: integer): boolean a learned number is added to the logits of each expert, for choice and gates; default false
+---@field bias_start? number|fun(layer: integer): number that number at first: below 0, with relu, fewer experts have a score; default 0, -100 … 0
 ---@field logit_norm? number|fun(layer: integer): number logits of a token get mean 0 and this standard deviation; 0: stay; default 0, 0 … 100
 ---@field anneal? sluice.anneal|fun(layer: integer): sluice.anneal how the router begins a run; default none
 ---@field noise? sluice.noise|fun(layer: integer): sluice.noise on the logits or what they are made of, in training; default none
 ---@field select? sluice.select|fun(layer: integer): sluice.select who chooses whom; default top_k
----@field normalize? "none"|"before"|"after"|fun(layer: integer): "none"|"before"|"after" divide scores by their sum: over all experts, or over the chosen; default none
+---@field normalize? "none"|"before"|"after"|"even"|fun(layer: integer): "none"|"before"|"after"|"even" divide scores by their sum: over all experts, or over the chosen; even: of those each has the same gate; default none
 ---@field gate_on? "output"|"input"|fun(layer: integer): "output"|"input" what of an expert the gate is a factor on; default output
 ---@field scale? number|fun(layer: integer): number factor on the gates; 0: with which a sum of unlike experts keeps the size of one (Moonlight); default 1, 0 … 100
 
@@ -497,6 +502,8 @@
 ---| sluice.logits.mlp
 ---| "running_mean" # of the mean of the document's tokens so far: branches
 ---| sluice.logits.running_mean
+---| "none" # nothing: for choices that need none
+---| sluice.logits.none
 
 ---a vector of each expert times the token's
 ---@class sluice.logits.linear
@@ -516,6 +523,10 @@
 ---of the mean of the document's tokens so far: branches
 ---@class sluice.logits.running_mean
 ---@field [1]? "running_mean"
+
+---nothing: for choices that need none
+---@class sluice.logits.none
+---@field [1]? "none"
 
 ---@alias sluice.anneal
 ---| "none" # the same from the first step on
@@ -593,6 +604,7 @@
 ---@field groups? integer|fun(layer: integer): integer of neighbouring experts, all of one size; default 1, 1 … 4096
 ---@field limit? integer|fun(layer: integer): integer groups that a token goes to; as many as there are: any; default 1, 1 … 4096
 ---@field rule? "max"|"sum"|fun(layer: integer): "max"|"sum" score of a group: its largest key, or the sum of its top_k / limit largest; default max
+---@field most? integer|fun(layer: integer): integer experts that a token may have where scores may be 0: of these top_k is the aim in the mean; 0: top_k; default 0, 0 … 4096
 ---@field chance? number|fun(layer: integer): number in training a choice after the first is taken with this times its gate as probability; 0: always; default 0, 0 … 1000
 
 ---each token as many of its best experts as hold p together
@@ -655,6 +667,10 @@
 ---| sluice.balance.gate_pro
 ---| "quantile" # a price on each expert, from quantiles of a step
 ---| sluice.balance.quantile
+---| "reinforce" # what was drawn and predicts well becomes likelier (RL-R)
+---| sluice.balance.reinforce
+---| "l1" # loss on scores that adapts to how many are 0 (ReMoE)
+---| sluice.balance.l1
 
 ---no balancing
 ---@class sluice.balance.none
@@ -676,9 +692,12 @@
 ---@field [1]? "bias"
 ---@field gamma? number|fun(layer: integer): number step of the bias; default 0.001, 0 … 1
 ---@field rule? "sign"|"proportional"|fun(layer: integer): "sign"|"proportional" every step is gamma; or as large as what is lacking; default sign
+---@field form? "add"|"multiply"|fun(layer: integer): "add"|"multiply" what a bias is to a key: a summand, or a factor, at first 1; default add
 ---@field centred? boolean|fun(layer: integer): boolean steps of all experts sum to 0; default false
 ---@field ema? number|fun(layer: integer): number what a step keeps of the average of counts; 0: its own counts alone; default 0, 0 … 0.9999
----@field clip? number|fun(layer: integer): number largest size of a bias; 0: any; default 0, 0 … 100
+---@field clip? number|fun(layer: integer): number how far a bias goes from where it began; 0: any; default 0, 0 … 100
+---@field length? number|fun(layer: integer): number share of the run in which biases move; default 1, 0 … 1
+---@field computed? number|fun(layer: integer): number experts that compute that a token is to have in the mean, beside idle ones; 0: all experts are alike; default 0, 0 … 256
 
 ---keeps router logits small
 ---@class sluice.balance.z_loss
@@ -716,6 +735,22 @@
 ---@class sluice.balance.quantile
 ---@field [1]? "quantile"
 ---@field ema? number|fun(layer: integer): number what a step keeps of the prices; default 0, 0 … 0.9999
+
+---what was drawn and predicts well becomes likelier (RL-R)
+---@class sluice.balance.reinforce
+---@field [1]? "reinforce"
+---@field weight? number|fun(layer: integer): number weight of the loss: the mean over tokens, summed over layers; default 0.01, 0 … 10
+---@field baseline? "value"|"mean"|fun(layer: integer): "value"|"mean" V: learned of the token; the mean reward of the steps before; default value
+---@field value? number|fun(layer: integer): number weight of the loss of a learned V; default 0.01, 0 … 10
+---@field standardize? boolean|fun(layer: integer): boolean A is divided by its root mean square in the steps before; default false
+---@field ema? number|fun(layer: integer): number what a step keeps of the means of those before; default 0.9, 0 … 0.9999
+
+---loss on scores that adapts to how many are 0 (ReMoE)
+---@class sluice.balance.l1
+---@field [1]? "l1"
+---@field start? number|fun(layer: integer): number lambda at first; default 1e-08, 1e-10 … 100
+---@field alpha? number|fun(layer: integer): number factor by which a step moves it; 1: it stays; default 1.2, 1 … 10
+---@field balance? boolean|fun(layer: integer): boolean what has many tokens costs more: f of loads, not 1; default true
 
 ---@alias sluice.dispatch
 ---| "dropless" # every chosen pair is computed

@@ -34,6 +34,8 @@ enum { X_ = 1, Y_ = 2, Z_ = 4, TO_REAL = 8, CHEAP = 16, NOT_Y = 32 };
         x + p,                              dz,                                0) \
     ROW(X, RANGE,  clamp,    X_,              "x, kept within p and q", \
         x < p ? p : x > q ? q : x,          x < p || x > q ? 0 : dz,           0) \
+    ROW(X, POSITIVE, root, Z_,                "square root of x", \
+        fn_sqrt(x),                         fn_divide(dz, 2 * z),              0) \
     /* functions */ \
     ROW(X, UNARY,  exp_of,   Z_,              "e^x", \
         fn_exp(x),                          z * dz,                            0) \

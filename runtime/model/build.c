@@ -52,6 +52,42 @@ struct node *build_kept(const struct build *b, int layer, const char *name)
     return NULL;
 }
 
+void *build_shared(struct build *b, const char *name, size_t bytes)
+{
+    struct building *o = b->own;
+    for (struct shared *s = o->shared; s; s = s->next) if (strcmp(s->name, name) == 0) return s->memory;
+    struct shared *s = arena_alloc(b->arena, sizeof *s);
+    *s = (struct shared){ arena_text(b->arena, "%s", name), arena_alloc(b->arena, bytes), o->shared };
+    o->shared = s;
+    return memset(s->memory, 0, bytes);
+}
+
+/* ---- what waits for the end ---- */
+
+void build_finish(struct build *b, void (*run)(struct build *b, void *state), void *state)
+{
+    struct building *o = b->own;
+    struct finish *f = arena_alloc(b->arena, sizeof *f), **last = &o->finish;
+    *f = (struct finish){ run, state, *b, o->like, o->pass, NULL };
+    while (*last) last = &(*last)->next;
+    *last = f;
+}
+
+void build_run_finish(struct build *b)
+{
+    struct building *o = b->own;
+    int like = o->like, pass = o->pass;
+    for (struct finish *f = o->finish; f; f = f->next) {
+        o->like = f->like;
+        o->pass = f->pass;
+        publish_path(&f->at);
+        f->run(&f->at, f->state);
+    }
+    o->like = like;
+    o->pass = pass;
+    publish_path(b);
+}
+
 /* ---- weights ---- */
 
 /* Weights that several passes use are the first one's. */

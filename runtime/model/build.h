@@ -44,8 +44,9 @@ struct kv { struct node *k, *v, *value; };
 /* Makes keys and values, finished, of what they are made from. */
 struct projector { struct kv (*build)(struct build *b, const void *context, struct node *from); const void *context; };
 /* A router's logits as choice and gates see them, REAL [T,E]. std, or std_all where it is the same for all: spread of
-   the noise in `choice` where that is normal; else NULL and 0. */
-struct noisy { struct node *choice, *gate, *std; double std_all; };
+   the noise in `choice` where that is normal; else NULL and 0. drawn: where the largest of `choice` are draws without
+   replacement, each in proportion to e^drawn; else NULL. */
+struct noisy { struct node *choice, *gate, *std, *drawn; double std_all; };
 /* How a router begins a run: what its logits are multiplied with, REAL [1]; which of the K choices of a token count,
    REAL [K] of ones and zeros. NULL: nothing, and all of them. beneath_noise: the logits are, before noise is added. */
 struct anneal { struct node *sharpness, *open; bool beneath_noise; };
@@ -53,6 +54,7 @@ struct routing {
     int experts, k;
     int idle;                                               /* of the experts: the last ones, which compute nothing */
     int64_t rows;                                           /* most pairs that can be chosen; 0: each of `index` */
+    struct node *input;                                     /* [T,D]: what the router goes by, without noise */
     struct node *logits;                                    /* REAL [T,E], without noise */
     struct noisy noisy;
     struct node *score;                                     /* REAL [T,E], unbiased */
@@ -83,9 +85,14 @@ void build_leave(struct build *b);
 
 /* What crosses layers: a node kept by layer (-1: the model's) and name, for modules that are built later. Kept names:
    "attention.input" (normalised, of each layer), "attention.kv.k", ".v", ".value"; of the model "embed.table",
-   "embed.token", "head.loss" (REAL [T]). NULL: nothing of that name was kept. */
+   "embed.token", "head.loss" (REAL [T], not averaged; of an MTP block its own). NULL: nothing of that name was kept. */
 void build_keep(struct build *b, int layer, const char *name, struct node *x);
 struct node *build_kept(const struct build *b, int layer, const char *name);
+/* What layers make together: memory, zero at first, that is the same for all who ask by this name. */
+void *build_shared(struct build *b, const char *name, size_t bytes);
+/* Runs when all else of the pass is built, so that what comes after a layer can be read in it, as "head.loss"; with a
+   copy of b as it was when registered. */
+void build_finish(struct build *b, void (*run)(struct build *b, void *state), void *state);
 
 /* Initial values: all one number. */
 static inline struct init init_constant(double value) { return (struct init){ .kind = INIT_CONSTANT, .value = value }; }
@@ -186,8 +193,9 @@ void build_row_metric(struct build *b, const char *name, struct node *value, con
                       const char *about);
 void build_rms_metric(struct build *b, const char *name, struct node *x, const char *unit, enum better better,
                       const char *about);
-/* The mean of x [T] over the tokens that count, those whose next `ahead` + 1 tokens are there: of all tokens of a step
-   (or an evaluation) together, however its batch is cut. */
+/* REAL [T]: 1 for the tokens that count, those whose next `ahead` + 1 tokens are there, in their document; else 0. */
+struct node *build_token_weights(struct build *b, int ahead);
+/* The mean of x [T] over these: of all tokens of a step (or an evaluation) together, however its batch is cut. */
 void build_token_metric(struct build *b, const char *name, struct node *x, int ahead, const char *unit,
                         enum better better, const char *about);
 /* A term of the objective, REAL [1]: of the micro-batch, as build_row_metric's value; the mean over micro-batches and

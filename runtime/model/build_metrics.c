@@ -74,9 +74,8 @@ void build_rms_metric(struct build *b, const char *name, struct node *x, const c
     probe(b, name, unit, better, about, mean);
 }
 
-/* Weights of tokens [T], in the region of the graph: those count whose next `ahead` + 1 tokens are
-   there, in their document. */
-static struct node *weights(struct build *b, int ahead)
+/* In the region of the graph. */
+struct node *build_token_weights(struct build *b, int ahead)
 {
     struct graph *g = b->graph;
     struct node *own = b->weight ? graph_leaf(g, b->weight->leaf) : NULL, *all = own;           /* [B,S] */
@@ -88,7 +87,7 @@ static struct node *weights(struct build *b, int ahead)
 static struct term token_mean(struct build *b, struct node *x, int ahead)
 {
     struct graph *g = b->graph;
-    struct node *w = weights(b, ahead);
+    struct node *w = build_token_weights(b, ahead);
     return (struct term){ 1, carry(g, weighted_sum(g, x, w), CARRY_SUM), carry(g, weighted_sum(g, w, NULL), CARRY_SUM),
                           false };
 }
@@ -118,11 +117,12 @@ void build_token_loss(struct build *b, const char *name, struct node *x, int ahe
     struct graph *g = b->graph;
     add_loss(b, (struct build_loss){ name, weight, token_mean(b, x, ahead) });
     if (b->mode != MODE_TRAIN) return;
+    struct node *all = ahead == 0 ? b->own->targets : NULL;
     g->region = REGION_AHEAD;
-    struct node *all = carry(g, weighted_sum(g, weights(b, ahead), NULL), CARRY_SUM);
+    if (!all) all = carry(g, weighted_sum(g, build_token_weights(b, ahead), NULL), CARRY_SUM);
     g->region = REGION_MICRO;
     if (ahead == 0) b->own->targets = all;
-    graph_loss(g, name, divide(g, weighted_sum(g, x, weights(b, ahead)), all), weight, true);
+    graph_loss(g, name, divide(g, weighted_sum(g, x, build_token_weights(b, ahead)), all), weight, true);
 }
 
 /* loss_NAME: each loss summed over layers, unweighted; loss: that of the next token; targets: how many of these there

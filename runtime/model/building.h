@@ -12,6 +12,14 @@ struct building {
     struct node *counted, *present_count;                   /* of which rows present_count is, REAL [1] */
     struct node *targets;   /* REAL [1]: how many of the step count, once a loss of next tokens is there; NULL before */
     int n_losses, loss_room; struct build_loss { const char *name; double weight; struct term value; } *loss;
+    struct shared { const char *name; void *memory; struct shared *next; } *shared;
+    struct finish {
+        void (*run)(struct build *b, void *state);
+        void *state;
+        struct build at;
+        int like, pass;
+        struct finish *next;
+    } *finish;
     struct callback {
         void (*run)(struct build *b, void *state, struct update u);
         void *state;
@@ -25,6 +33,8 @@ struct stream build_open(struct build *b, struct pick residual, struct node *x);
 struct node *build_close(struct build *b, struct pick residual, const struct stream *s);
 void build_layer(struct build *b, int like, struct stream *s);
 
+/* What build_finish was given, in the order in which it was. */
+void build_run_finish(struct build *b);
 /* Metrics of what build_loss and build_token_loss were given. */
 void build_report_losses(struct build *b);
 

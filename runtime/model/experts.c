@@ -26,14 +26,34 @@ static void check_choice(const struct experts *e, const struct traits *router, c
     if (rule->asks_noise && !router->normal_noise)
         module_problem(problems, path, key,
                        "needs normal noise on the router's logits: router.noise = \"learned\" or \"normal\"");
-    if (rule->asks_noise && !router->largest_keys)
+    if (rule->asks_draws && !router->drawn)
+        module_problem(problems, path, key, "needs experts that are drawn: router.noise = \"gumbel\"");
+    if ((rule->asks_noise || rule->asks_draws) && !router->largest_keys)
         module_problem(problems, path, key, "needs a choice of the largest logits: router.select = \"top_k\"");
-    if (rule->asks_noise && mover)
+    if ((rule->asks_noise || rule->asks_draws) && mover)
         module_problem(problems, path, key,
                        "needs a choice by noisy logits alone, and '%s' moves it: take one of them", mover);
-    if ((rule->alone || rule->asks_noise) && router->top_k >= e->choices)
+    if ((rule->alone || rule->asks_noise || rule->asks_draws) && router->top_k >= e->choices)
         module_problem(problems, path, key, "with router.top_k = %d every one of %d experts is chosen: at most %d",
                        router->top_k, e->choices, e->choices - 1);
+    if (rule->computed > 0 && e->idle == 0)
+        module_problem(problems, path, key, "computed = %g: there are no idle experts, all %d of a token compute",
+                       rule->computed, router->top_k);
+    if (rule->computed > router->top_k)
+        module_problem(problems, path, key, "computed = %g: a token has only %d experts", rule->computed,
+                       router->top_k);
+}
+
+/* What a rule needs of scores and gates. */
+static void check_scores(const struct traits *router, const struct traits *rule, const char *path, const char *key,
+                         struct problems *problems)
+{
+    if (rule->asks_zeros && !router->has_zeros)
+        module_problem(problems, path, key, "needs scores that may be 0: router.score = \"relu\"");
+    if (rule->of_gates && router->even_gates)
+        module_problem(problems, path, key, "has no gradient: router.normalize = even makes all gates alike");
+    if (rule->of_scores && router->unscored)
+        module_problem(problems, path, key, "is of the router's scores, and its logits are none");
 }
 
 static void check_balance(const struct experts *e, const struct traits *router, const char *path,
@@ -62,7 +82,27 @@ static void check_balance(const struct experts *e, const struct traits *router, 
         if (rule.alone && e->balance.n > 1)
             module_problem(problems, path, key, "makes the load even by itself: take no other rule");
         check_choice(e, router, &rule, mover, path, key, problems);
+        check_scores(router, &rule, path, key, problems);
     }
+}
+
+/* A router that has weights must learn what is a good choice: from gates, or from a rule. */
+static void check_gradient(const struct experts *e, const struct traits *router, const char *path,
+                           struct problems *problems)
+{
+    bool trained = router->unscored, rewarded = router->unscored;
+    for (int i = 0; i < e->balance.n; i++) {
+        struct traits rule = module_traits(e->balance.pick[i]);
+        trained |= rule.trains;
+        rewarded |= rule.rewards;
+    }
+    if (router->top_k == 1 && e->choices > 1 && router->gates_sum_to_one && !rewarded)
+        module_problem(problems, path, "router.normalize",
+                       "after: with top_k = 1 every gate would be 1 and the router would get no gradient");
+    if (router->even_gates && !trained)
+        module_problem(problems, path, "router.normalize",
+                       "even: gates tell nothing of scores and the router would get no gradient: balance must train "
+                       "it, as \"reinforce\" does");
 }
 
 void experts_check(const struct experts *e, const char *path, struct problems *problems)
@@ -74,9 +114,7 @@ void experts_check(const struct experts *e, const char *path, struct problems *p
     if (router.keyless && e->idle > 0)
         module_problem(problems, path, "router.select",
                        "chooses without scores: %d idle experts would be chosen whatever they give", e->idle);
-    if (router.top_k == 1 && e->choices > 1 && router.gates_sum_to_one)
-        module_problem(problems, path, "router.normalize",
-                       "after: with top_k = 1 every gate would be 1 and the router would get no gradient");
+    check_gradient(e, &router, path, problems);
     check_groups(e, &router, path, problems);
     check_balance(e, &router, path, problems);
 }

@@ -133,6 +133,7 @@ struct node *model_build(struct graph *g, struct arena *arena, const struct mode
     struct node *x = conf->embed.module->embed(b, conf->embed, 0);           /* [T,D] */
     build_keep(b, -1, "embed.token", x);
     conf->head.module->head(b, conf->head, run_layers(b, x));
+    build_run_finish(b);
     if (mode != MODE_DECODE) build_report_losses(b);
     if (b->train) build_update_region(b);
     struct node *logits = build_kept(b, -1, "logits");

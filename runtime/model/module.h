@@ -19,17 +19,29 @@ struct traits {
     bool normed_q, normed_k;                                /* qk_norm: queries, keys have no length of their own */
     bool others_keys;                                       /* kv: keys may be another layer's */
     int top_k; bool gates_sum_to_one;                       /* router */
+    bool even_gates;    /* router: gates are the same for all who were chosen, whatever their score */
+    bool has_zeros;    /* router: scores may be 0, and do not sum to 1 */
+    bool unscored;                                          /* logits: they say nothing, and no weight makes them */
     bool uneven;    /* anneal, select, dispatch: a token may have more or fewer than top_k */
     bool keyless;                                           /* select: the key decides nothing */
     bool even;    /* select: keeps the load even in training, whatever is added to all keys of an expert */
     bool of_batch;    /* select: in training a choice depends on other sequences of the micro-batch */
     int most_k, cap;    /* select: the largest top_k; most experts that a token can have where experts choose; 0: any */
     bool normal_noise, of_choice;    /* noise: normal, and struct noisy tells its spread; gates have none of it */
+    bool learned, drawn;    /* noise: gates teach it its spread; struct noisy tells what experts are drawn by */
+    int most;    /* select: experts that a token may have, those with a score above 0; 0: top_k */
     bool largest_keys;    /* select: of each token the top_k largest keys, whatever other tokens have */
     int groups, group_limit;    /* select: runs of experts, and how many of them a token may go to; 0: no groups */
+    bool of_scores;    /* balance: a loss on scores, gates, or the weights that make them */
+    bool trains;    /* balance: its gradient reaches the router's logits, whatever gates are */
+    bool rewards;    /* balance: its gradient tells the router how good its choice was, as that of gates does */
+    bool of_gates;    /* balance: a loss on gates alone */
+    bool asks_zeros;    /* balance: makes scores 0 */
+    bool asks_draws;    /* balance: how likely the choice was that was drawn */
     bool asks_noise;    /* balance: how likely another draw of normal noise had changed the choice */
     bool by_groups;    /* shared: goes by groups of the experts that a token chose */
     bool alone;    /* balance: keeps the load even by the logits that choose, and beside no other rule */
+    double computed;    /* balance: of its experts a token is to have so many that are not idle; 0: it has no aim */
     int expert_groups;    /* balance: equal groups that experts are divided into; 0, 1: none */
     int mtp_blocks;                                         /* blocks that MTP adds */
     double lr; int warmup, averages_from;                   /* optimizer, schedule, average: as set */
