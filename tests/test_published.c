@@ -122,6 +122,18 @@ static void test_totals(void **state)
     }
 }
 
+/* 128 experts of 3.66 G beside a dense model of 10 G: 480 G, 17 G active. */
+static void test_shortcut(void **state)
+{
+    (void)state;
+    int64_t experts = 35 * (int64_t)3 * 7168 * 4864;
+    struct planned p = planned_new(preset("arctic-480b"), 1);
+    assert_true(fabs((double)experts / 1e9 - 3.66) < 0.005);
+    assert_true(fabs((double)(p.counts.total - 128 * experts) / 1e9 - 10) < 0.05);
+    assert_int_equal(p.counts.active_embedded, p.counts.total - 126 * experts);
+    planned_free(&p);
+}
+
 /* Dense, deep and narrow; three of them tied. */
 static void test_dense_counts(void **state)
 {
@@ -316,9 +328,9 @@ static void test_caches_of_a_window(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_counts), cmocka_unit_test(test_totals), cmocka_unit_test(test_dense_counts),
-        cmocka_unit_test(test_welm), cmocka_unit_test(test_flops), cmocka_unit_test(test_long_sequences),
-        cmocka_unit_test(test_caches_of_a_window),
+        cmocka_unit_test(test_counts), cmocka_unit_test(test_totals), cmocka_unit_test(test_shortcut),
+        cmocka_unit_test(test_dense_counts), cmocka_unit_test(test_welm), cmocka_unit_test(test_flops),
+        cmocka_unit_test(test_long_sequences), cmocka_unit_test(test_caches_of_a_window),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

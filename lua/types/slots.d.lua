@@ -2,6 +2,7 @@
 -- Written by `sluice reference lua`. What every slot takes, and the presets; the functions are in sluice.d.lua.
 
 ---@alias sluice.preset
+---| "arctic-480b" # Snowflake Arctic, published size, to plan and count (480 G parameters, 17 G active). Snowflake 2024. A mixture of experts that reads each layer's input stands beside attention and a dense feed-forward; its balance is not public.
 ---| "baseline-medium" # A mixture of experts as most are built today, 272 M parameters with a vocabulary of 16384.
 ---| "baseline-micro" # A mixture of experts as most are built today, 2 M parameters.
 ---| "baseline-nano" # A mixture of experts as most are built today, 0.4 M parameters.
@@ -224,6 +225,8 @@
 ---| sluice.block.sequential
 ---| "parallel" # attention and ffn of one input
 ---| sluice.block.parallel
+---| "shortcut" # a dense feed-forward in place, the ffn on a path around it
+---| sluice.block.shortcut
 
 ---attention, then ffn
 ---@class sluice.block.sequential
@@ -232,6 +235,13 @@
 ---attention and ffn of one input
 ---@class sluice.block.parallel
 ---@field [1]? "parallel"
+
+---a dense feed-forward in place, the ffn on a path around it
+---@class sluice.block.shortcut
+---@field [1]? "shortcut"
+---@field dense? sluice.ffn|fun(layer: integer): sluice.ffn the feed-forward in the usual place; it or ffn may have experts; default dense
+---@field reads? "dense"|"block"|fun(layer: integer): "dense"|"block" what ffn reads: what `dense` does, or the layer's input, by a norm of its own; default dense
+---@field joins? "next"|"here"|fun(layer: integer): "next"|"here" where it is added: to the next layer's feed-forward, in the last layer and in multi-token prediction to `dense`; or there always; default next
 
 ---@alias sluice.ple
 ---| "none" # no per-layer embedding

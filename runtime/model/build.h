@@ -151,6 +151,10 @@ struct node *build_position(struct build *b, struct node *x);
 void build_around(struct build *b, struct stream *s, struct sublayer f);
 struct node *build_attention(struct build *b, const void *none, struct node *u);
 struct node *build_ffn(struct build *b, const void *none, struct node *u);
+/* Keeps y [T,D] for the feed-forward of the next layer: a block passes what that gives through build_joined. */
+void build_join_next(struct build *b, struct node *y);
+/* y, and what an earlier layer kept for this one's feed-forward. */
+struct node *build_joined(struct build *b, struct node *y);
 /* One block with the configuration of trunk layer `like`, as layer b->layer, on a stream of its own. */
 struct node *build_block(struct build *b, int like, struct node *x);
 /* ids of the tokens of this graph's rows, I32 [B,S]: MTP blocks have fewer than the trunk. */
