@@ -604,6 +604,8 @@
 ---@field limit? integer|fun(layer: integer): integer groups that a token goes to; as many as there are: any; default 1, 1 … 4096
 ---@field rule? "max"|"sum"|fun(layer: integer): "max"|"sum" score of a group: its largest key, or the sum of its top_k / limit largest; default max
 ---@field chance? number|fun(layer: integer): number in training a choice after the first is taken with this times its gate as probability; 0: always; default 0, 0 … 1000
+---@field round? "none"|"down"|"up"|"nearest"|fun(layer: integer): "none"|"down"|"up"|"nearest" in training the tokens of an expert become a multiple of tile; of two that are as near an even one; default none
+---@field tile? integer|fun(layer: integer): integer of what an expert computes at once; default 128, 2 … 65536
 
 ---each token as many of its best experts as hold p together
 ---@class sluice.select.top_p
