@@ -162,6 +162,8 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
     CASE(combine, ragged, combine(g, ragged_in(g, 4, 6, 7), HOLES_ORDER, HOLES_INVERSE, real_in(g, 3, 2))) \
     CASE(combine, unwritten, combine(g, ragged_in(g, 0, 4, 3), NOBODY(4), NOBODY(2, 2), real_in(g, 2, 2))) \
     CASE(gather, holes, gather(g, act_in(g, 3, 7), HOLES_ORDER, HOLES_INVERSE)) \
+    CASE(gather, back, gather(g, act_in(g, 5, 7), int_in(g, SHAPE(6), 2, -1, 0, 3, -1, 1), \
+                              int_in(g, SHAPE(5, 1), 2, 5, 0, 3, -1))) \
     CASE(gather, nobody, gather(g, act_in(g, 2, 3), NOBODY(4), NOBODY(2, 2))) \
     CASE(combine, holes, combine(g, act_in(g, 6, 7), HOLES_ORDER, HOLES_INVERSE, real_in(g, 3, 2))) \
     CASE(combine, nobody, combine(g, act_in(g, 4, 3), NOBODY(4), NOBODY(2, 2), real_in(g, 2, 2))) \
@@ -217,6 +219,8 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
     CASE(dispatch, large_nobody, dispatch(g, count_in(g, SHAPE(1500, 1), nobody), 5, 0)) \
     CASE(gather, large_holes, gather(g, act_in(g, 300, 33), count_in(g, SHAPE(1200), holes_order), \
                                      count_in(g, SHAPE(300, 4), holes_inverse))) \
+    CASE(gather, large_back, gather(g, act_in(g, 1200, 33), count_in(g, SHAPE(1200), holes_inverse), \
+                                    count_in(g, SHAPE(1200, 1), holes_order))) \
     CASE(combine, large_holes, combine(g, act_in(g, 1200, 33), count_in(g, SHAPE(1200), holes_order), \
                                        count_in(g, SHAPE(300, 4), holes_inverse), \
                                        real_in(g, 300, 4))) \

@@ -417,6 +417,7 @@ static const struct { const char *script, *words; } bad[] = {
       "x.lua:1: attempt to index a number value" },
     { HEAD "sl.router 'deepseek-3'", "no router 'deepseek-3' (did you mean 'deepseek-v3'?)" },
     { HEAD "sl.router('mixtral', 2)", "a table of the router's keys" },
+    { HEAD "sl.router('mixtral', {}, 'attention')", "attention.experts" },
     { HEAD "sl.u_mirror(4, 3)", "n must be from 1 to 2" },
     { HEAD "sl.u_mirror(1 << 40)", "layers must be an integer from 2 to 4096" },
     { HEAD "local m = sl.model { init = '\\xff' }" STUDY, "not UTF-8" },

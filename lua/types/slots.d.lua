@@ -16,6 +16,7 @@
 ---| "gpt-oss-120b" # gpt-oss-120b, published size, to plan and count (116,829,156,672 parameters). OpenAI 2025; its balance is not public, and YaRN is left out.
 ---| "gpt-oss-20b" # gpt-oss-20b, published size, to plan and count (20,914,757,184 parameters). OpenAI 2025; its balance is not public, and YaRN is left out.
 ---| "grok-1" # Grok-1, published size, to plan and count (315,684,820,992 parameters). xAI 2024; its balance and the scale of its logits are not here.
+---| "jetmoe-8b" # JetMoE-8B, published size, to plan and count (8,522,139,648 parameters; it has 98,304 more, biases of what experts write). Shen 2024 (arXiv 2404.07413). Attention's experts have 16 heads each, of which a token uses 32.
 ---| "llama-4-maverick" # Llama 4 Maverick, published size of its text model, to plan and count (400,711,848,960 parameters). Meta 2025; every other layer is dense. Its balance is not public; the temperature of its layers without positions is left out.
 ---| "minicpm-moe-8x2b" # MiniCPM-MoE 8x2B, published size, to plan and count (13,873,291,776 parameters). Hu 2024 (arXiv 2404.06395), whose scales of embedding, branches and logits are left out.
 ---| "mixtral-8x22b" # Mixtral 8x22B, published size, to plan and count (140,620,634,112 parameters). Mistral AI 2024.
@@ -43,7 +44,7 @@
 ---| "grok-1" # Grok-1; xAI 2024; its balance is not public
 ---| "dbrx" # DBRX; Databricks 2024
 ---| "minicpm-moe" # MiniCPM-MoE 8x2B; Hu 2024
----| "jetmoe" # JetMoE-8B, its feed-forwards; Shen 2024
+---| "jetmoe" # JetMoE-8B, of its feed-forwards and of its attention; Shen 2024
 ---| "olmoe" # OLMoE-1B-7B; Muennighoff 2024
 ---| "qwen1.5-moe" # Qwen1.5-MoE-A2.7B; Qwen 2024
 ---| "qwen3" # Qwen3-30B-A3B and 235B-A22B; Yang 2025
@@ -276,6 +277,7 @@
 ---@field value? sluice.value|fun(layer: integer): sluice.value what is mixed into values; default none
 ---@field qk_norm? sluice.qk_norm|fun(layer: integer): sluice.qk_norm norm on queries and keys; default none
 ---@field gate? sluice.gate|fun(layer: integer): sluice.gate gate on the heads' outputs; default none
+---@field experts? sluice.experts|fun(layer: integer): sluice.experts who makes queries and reads heads; default none
 ---@field sink? "none"|"head"|"token"|fun(layer: integer): "none"|"head"|"token" attention to nothing: a learned logit of each head, or one that each token makes; default none
 ---@field bias? "none"|"qkv"|"all"|fun(layer: integer): "none"|"qkv"|"all" biases on queries, keys and values (Qwen2), on the output too (gpt-oss); default none
 ---@field softcap? number|fun(layer: integer): number logits are kept within it by tanh; Gemma 2: 50; default 0, 0 … 1000
@@ -394,6 +396,24 @@
 ---@class sluice.gate.element
 ---@field [1]? "element"
 ---@field mult? number|fun(layer: integer): number factor on the sigmoid; default 1, 0.5 … 2
+
+---@alias sluice.experts
+---| "none" # one projection for all tokens
+---| sluice.experts.none
+---| "routed" # mixture of attention heads; keys and values are shared (MoA)
+---| sluice.experts.routed
+
+---one projection for all tokens
+---@class sluice.experts.none
+---@field [1]? "none"
+
+---mixture of attention heads; keys and values are shared (MoA)
+---@class sluice.experts.routed
+---@field [1]? "routed"
+---@field n? integer|fun(layer: integer): integer experts; default 8, 1 … 4096
+---@field router? sluice.router|fun(layer: integer): sluice.router who goes where; default staged
+---@field balance? sluice.balance|sluice.balance[]|fun(layer: integer): sluice.balance|sluice.balance[] what keeps the load even; default {}
+---@field dispatch? sluice.dispatch|fun(layer: integer): sluice.dispatch how tokens reach their experts; default dropless
 
 ---@alias sluice.ffn
 ---| "dense" # one feed-forward for all tokens

@@ -304,7 +304,7 @@ struct node *build_state(struct build *b, const char *name, struct shape one, in
 void build_update(struct build *b, void (*run)(struct build *b, void *state, struct update u), void *state)
 {
     struct callback *c = arena_alloc(b->arena, sizeof *c), **last = &b->own->update;
-    *c = (struct callback){ run, state, b->layer, NULL };
+    *c = (struct callback){ run, state, b->layer, b->said_by, NULL };
     while (*last) last = &(*last)->next;
     *last = c;
 }

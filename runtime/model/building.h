@@ -17,6 +17,7 @@ struct building {
         void (*run)(struct build *b, void *state, struct update u);
         void *state;
         int layer;
+        const char *said_by;
         struct callback *next;
     } *update;
 };

@@ -71,6 +71,11 @@ struct module {
                                 struct node *x);            /* which: "q" or "k" */
         /* heads [T,H,W]; v [T,G,W]: values of these tokens */
         struct node *(*gate)(struct build *b, struct pick self, struct node *u, struct node *heads, struct node *v);
+        struct {                                            /* around attention's heads */
+            struct queries (*queries)(struct build *b, struct pick self, struct node *u, struct heads h);
+            /* heads [T,K H,W] -> [T,D] */
+            struct node *(*output)(struct build *b, struct pick self, const struct queries *q, struct node *heads);
+        };
         struct node *(*ffn)(struct build *b, struct pick self, struct node *u);
         struct node *(*activation)(struct build *b, struct pick self, struct node *up,
                                    struct node *gate);      /* gate: NULL unless its trait is gated */
