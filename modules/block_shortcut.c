@@ -28,15 +28,16 @@ static void check(struct pick self, const struct model_conf *model, const char *
     for (int i = 0; i < model->layers; i++) {
         struct pick residual = model->residual.pick[i], ffn = model->ffn.pick[i];
         int streams = c->reads == BLOCK ? module_traits(residual).streams : 0;
+        bool two = module_part(c->dense, SLOT_ROUTER).module && module_part(ffn, SLOT_ROUTER).module;
         if (model->block.pick[i].conf != self.conf) continue;
-        if (module_part(c->dense, SLOT_ROUTER).module && module_part(ffn, SLOT_ROUTER).module)
+        if (two)
             module_problem(problems, path, "dense", "%s: has a router, as ffn = %s has, and metrics are of one",
                            c->dense.module->name, ffn.module->name);
-        if (streams == 0) continue;
-        module_problem(problems, path, "reads",
-                       "block: residual = %s keeps %d streams, and a norm reads one: \"dense\"",
-                       residual.module->name, streams);
-        return;
+        if (streams)
+            module_problem(problems, path, "reads",
+                           "block: residual = %s keeps %d streams, and a norm reads one: \"dense\"",
+                           residual.module->name, streams);
+        if (two || streams) return;
     }
 }
 

@@ -12,9 +12,9 @@ struct conf { double factor, start, hold, until, eval_factor; int first; };
 static const struct param params[] = {
     REAL(struct conf, factor, 1.25, 0.01, 1024, "", "room of an expert, in shares of an even load"),
     OPTIONAL(struct conf, start, 0, 1024, "", "the factor at first; 0: as it stays"),
-    REAL(struct conf, hold, 0, 0, 1, "", "share of the run's steps in which it stays at start, as a warm-up's"),
+    REAL(struct conf, hold, 0, 0, 1, "", "share of the run's steps in which the factor stays at start"),
     REAL(struct conf, until, 0.1, 0, 1, "",
-         "share of the run's steps after which it has come to factor; not above hold: at once"),
+         "share of the run's steps at whose end it has come to its own; where that is before hold ends: at once then"),
     OPTIONAL(struct conf, eval_factor, 0, 1024, "", "the factor in evaluation; 0: nothing is dropped"),
     CHOICE(struct conf, first, PRIORITY_TOKEN, "token choice gate random",
            "who finds room first: earlier tokens, all first choices, the largest gates, who is drawn, outside training "

@@ -38,6 +38,12 @@ static void check(struct pick self, const struct model_conf *model, const char *
                        "adds tokens to experts beyond the %d groups that each may go to: \"down\"", c->limit);
 }
 
+/* REAL [T,E]: 1 where the index names the expert or group. */
+static struct node *named(struct build *b, struct node *index, int experts)
+{
+    return scatter(b->graph, build_ones(b, index->shape), index, experts);
+}
+
 /* The keys of the groups that a token goes to, -infinity elsewhere. */
 static struct node *limited(struct build *b, const struct conf *c, const struct routing *r)
 {
@@ -48,7 +54,7 @@ static struct node *limited(struct build *b, const struct conf *c, const struct 
     struct node *key = view(g, r->key, SHAPE(tokens * c->groups, each)),                        /* [TG,E/G] */
                 *sum = build_row_sum(b, pick(g, key, topk(g, key, (int)best))),
                 *group = topk(g, view(g, sum, SHAPE(tokens, c->groups)), c->limit),             /* [T,M] */
-                *open = scatter(g, build_ones(b, group->shape), group, c->groups);              /* [T,G] */
+                *open = named(b, group, c->groups);                                             /* [T,G] */
     return view(g, mask_rows(g, key, view(g, open, SHAPE(tokens * c->groups)), -INFINITY), r->key->shape);
 }
 
@@ -74,14 +80,15 @@ static void fill(struct build *b, const struct conf *c, struct routing *r, struc
 {
     struct graph *g = b->graph;
     int64_t tokens = r->index->shape.dim[0];
-    struct node *chose = scatter(g, build_ones(b, r->index->shape), r->index, r->experts),      /* [T,E] */
-                *others = offset(g, chose, -1),                                                 /* 0 or -1 */
-                *gates = scatter(g, r->gate, r->index, r->experts),
-                *key = add(g, gates, mul(g, others, reciprocal(g, offset(g, r->score, 1e-30)))),
-                *all = topk_columns(g, key, 1, tokens);
+    bool whole = r->index == r->chosen;                     /* none was dropped by chance */
+    struct node *goes = named(b, r->index, r->experts), *gates = scatter(g, r->gate, r->index, r->experts),
+                *chose = whole ? goes : named(b, r->chosen, r->experts),
+                *of_choice = whole ? gates : scatter(g, r->gate, r->chosen, r->experts),
+                *after = mul(g, offset(g, goes, -1), reciprocal(g, offset(g, r->score, 1e-30))),
+                *key = add(g, gates, after), *all = topk_columns(g, key, 1, tokens);
     r->chosen = drop_zero(g, all, chose);
     r->index = drop_over_capacity(g, all, key, want, r->experts, 1, tokens, PRIORITY_GATE);
-    r->gate = subtract(g, gates, mul(g, others, r->score));
+    r->gate = subtract(g, of_choice, mul(g, offset(g, chose, -1), r->score));
     r->rows = tokens * r->k + (int64_t)r->experts * (c->round == UP ? c->tile - 1 : c->tile / 2);
 }
 

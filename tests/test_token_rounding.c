@@ -54,6 +54,8 @@ static void test_rooms(void **state)
                 *room = graph_input(r.graph, "room", DTYPE_REAL, SHAPE(3)),
                 *by_gate = drop_over_capacity(r.graph, index, gate, room, 3, 1, 4, PRIORITY_GATE),
                 *by_token = drop_over_capacity(r.graph, index, NULL, room, 3, 1, 4, PRIORITY_TOKEN);
+    check_message(r.graph, drop_over_capacity(r.graph, index, gate, graph_input(r.graph, "two", DTYPE_REAL, SHAPE(2)),
+                                              3, 1, 4, PRIORITY_GATE), "'room' has 2 values");
     run_start(&r, 1);
     for (int i = 0; i < 8; i++) {
         static const int expert[] = { 0, 1, 0, 2, 1, 0, 2, 1 };
@@ -67,9 +69,6 @@ static void test_rooms(void **state)
         assert_int_equal(run_ints(&r, by_gate)[i], want[0][i]);
         assert_int_equal(run_ints(&r, by_token)[i], want[1][i]);
     }
-    struct node *two = graph_input(r.graph, "two", DTYPE_REAL, SHAPE(2));
-    struct node *refused = drop_over_capacity(r.graph, index, gate, two, 3, 1, 4, PRIORITY_GATE);
-    check_message(r.graph, refused, "'room' has 2 values");
     run_free(&r);
 }
 
@@ -174,6 +173,35 @@ static void test_who(void **state)
     assert_true(moved > 20);
 }
 
+/* Balance counts what tokens chose, before any was left out by chance or for tiles, or added. */
+static void test_counted_choices(void **state)
+{
+    (void)state;
+    for (int kind = 0; kind < 3; kind++) {
+        char sets[256];
+        snprintf(sets, sizeof sets, "{\"layers\": 1, \"ffn.balance\": [\"bias\", \"importance\"], \"ffn.router\": "
+                 "{\"score\": \"sigmoid\", \"select\": {\"module\": \"top_k\", \"chance\": 0.5, \"round\": \"%s\", "
+                 "\"tile\": 5}}}", how[kind]);
+        struct tiny t = tiny_new(sets, NULL, MODE_TRAIN, 2, 6);
+        tiny_start(&t, 1);
+        tiny_forward(&t);
+        struct node *goes = tiny_find(&t, &op_count_chosen, 0), *chosen = tiny_find(&t, &op_count_chosen, goes->id + 1);
+        double *left = tiny_read(&t, goes), *all = tiny_read(&t, chosen), importance[EXPERTS], sum[3] = { 0 },
+               *score = tiny_read(&t, tiny_find(&t, &op_sigmoid, 0)),
+               *index = tiny_read(&t, tiny_find(&t, &op_topk, 0));
+        tiny_metric(&t, "expert_importance", 0, importance);
+        for (int e = 0; e < EXPERTS; e++) sum[0] += left[e], sum[1] += all[e], sum[2] += importance[e];
+        for (int p = 0; p < K * TOKENS; p++) sum[2] -= score[EXPERTS * (p / K) + (int)index[p]];
+        assert_true(sum[0] < K * TOKENS && sum[1] == K * TOKENS);
+        assert_float_equal(sum[2], 0, 1e-5);
+        free(left);
+        free(all);
+        free(score);
+        free(index);
+        tiny_free(&t);
+    }
+}
+
 /* Outside training it is the plain choice, to the bit; that a token may have more experts is counted in evaluations. */
 static void test_training_alone(void **state)
 {
@@ -208,6 +236,7 @@ static void test_refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { RUN(counts), RUN(rooms), RUN(who), RUN(training_alone), RUN(refused) };
+    const struct CMUnitTest tests[] = { RUN(counts), RUN(rooms), RUN(who), RUN(counted_choices), RUN(training_alone),
+                                        RUN(refused) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -764,8 +764,8 @@
 ---@field [1]? "capacity"
 ---@field factor? number|fun(layer: integer): number room of an expert, in shares of an even load; default 1.25, 0.01 … 1024
 ---@field start? number|fun(layer: integer): number the factor at first; 0: as it stays; default 0, 0 … 1024
----@field hold? number|fun(layer: integer): number share of the run's steps in which it stays at start, as a warm-up's; default 0, 0 … 1
----@field until? number|fun(layer: integer): number share of the run's steps after which it has come to factor; not above hold: at once; default 0.1, 0 … 1
+---@field hold? number|fun(layer: integer): number share of the run's steps in which the factor stays at start; default 0, 0 … 1
+---@field until? number|fun(layer: integer): number share of the run's steps at whose end it has come to its own; where that is before hold ends: at once then; default 0.1, 0 … 1
 ---@field eval_factor? number|fun(layer: integer): number the factor in evaluation; 0: nothing is dropped; default 0, 0 … 1024
 ---@field first? "token"|"choice"|"gate"|"random"|fun(layer: integer): "token"|"choice"|"gate"|"random" who finds room first: earlier tokens, all first choices, the largest gates, who is drawn, outside training earlier tokens; default token
 
