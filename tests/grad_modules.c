@@ -85,6 +85,28 @@ static void test_gradient_of_input_gates(void **state)
     tiny_free(&t);
 }
 
+/* Experts of attention with heads in groups, gates and sinks, and with what routes, drops and balances. */
+static void test_gradient_of_attention_experts(void **state)
+{
+    (void)state;
+    static const char *const sets[] = {
+        TEXT({"attention": {"module": "gqa", "heads": 4, "kv_heads": 2, "head_dim": 4, "qk_norm": "qk", "gate": "head",
+              "sink": "head", "bias": "all", "experts": {"module": "routed", "n": 5, "router": {"top_k": 3, "noise":
+              "normal", "normalize": "after"}, "balance": ["importance", "load", "z_loss", "entropy"]}}}),
+        TEXT({"attention.experts": {"module": "routed", "n": 4, "router": {"score": "sigmoid", "scale": 2},
+              "balance": ["switch_aux", "bias", "orthogonal"], "dispatch": "capacity"}, "head.mtp": "sequential"}),
+        TEXT({"attention.experts": {"module": "routed", "n": 4, "router": {"select": "expert_choice"}},
+              "block": "parallel"}),
+        TEXT({"attention.experts": {"module": "routed", "n": 3, "router": {"top_k": 1, "gate_on": "input"}},
+              "block": {"module": "shortcut", "reads": "block"}}),
+    };
+    for (int i = 0; i < COUNT(sets); i++) {
+        struct tiny t = tiny_new(sets[i], NULL, MODE_TRAIN, 2, 6);
+        check_gradient(&t, "experts of attention");
+        tiny_free(&t);
+    }
+}
+
 /* ---- parameters ---- */
 
 enum { STEPS = 6 };
@@ -375,6 +397,7 @@ int main(void)
         cmocka_unit_test(test_gradients), cmocka_unit_test(test_gradient_of_all),
         cmocka_unit_test(test_gradient_of_hybrid), cmocka_unit_test(test_gradient_of_noise),
         cmocka_unit_test(test_gradient_of_idle_experts), cmocka_unit_test(test_gradient_of_input_gates),
+        cmocka_unit_test(test_gradient_of_attention_experts),
         cmocka_unit_test(test_no_dead_module), cmocka_unit_test(test_no_dead_parameter), cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_off_is_inert), cmocka_unit_test(test_initial_weights_do_not_move),
         cmocka_unit_test(test_larger_models_hold_smaller_ones),

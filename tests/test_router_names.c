@@ -2,24 +2,29 @@
 #include "tiny_pair.h"
 #include "bind.h"
 
-static void set(json_t *model, const json_t *row, const char *key)
+static void set(json_t *model, const json_t *row, const char *of, const char *key)
 {
-    char path[32];
+    char path[64];
     struct err e;
     json_t *value = json_object_get(row, key);
-    snprintf(path, sizeof path, "ffn.%s", key);
+    snprintf(path, sizeof path, "%s.%s", of, key);
     if (value && config_set(&model_schema, model, path, value, &e) != 0) fail_msg("%s: %s", path, e.text);
 }
 
-/* 16 experts of a token's width: no name chooses more. */
-static struct tiny named(const json_t *row)
+/* 16 experts of a token's width, of the feed-forward or of attention: no name chooses more. */
+static const char *const sixteen[][2] = {
+    { "ffn", TEXT({"layers": 1, "ffn.experts": 16}) },
+    { "attention.experts", TEXT({"layers": 1, "attention.experts": {"module": "routed", "n": 16}}) },
+};
+
+static struct tiny named(const json_t *row, int which)
 {
     struct tiny t = { 0 };
     char why[256];
-    json_t *model = tiny_json(&model_schema, tiny_base, TEXT({"layers": 1, "ffn.experts": 16})), *train = json_object();
-    set(model, row, "router");
-    set(model, row, "balance");
-    set(model, row, "dispatch");
+    json_t *model = tiny_json(&model_schema, tiny_base, sixteen[which][1]), *train = json_object();
+    set(model, row, sixteen[which][0], "router");
+    set(model, row, sixteen[which][0], "balance");
+    set(model, row, sixteen[which][0], "dispatch");
     if (!tiny_load(&t, model, train, why))
         fail_msg("%s: %s", json_string_value(json_object_get(row, "name")), why);
     json_decref(model);
@@ -47,6 +52,17 @@ static void check_gates(struct tiny *t, const json_t *router, const char *name)
     free(gate);
 }
 
+static void check_weights(struct tiny *t, const char *name)
+{
+    for (int l = 0; l < t->leaves->n; l++) {
+        const struct leaf *w = t->leaves->leaf[l];
+        if (w->kind != LEAF_WEIGHT) continue;
+        const real *x = state_data(t->state, w);
+        for (int64_t n = 0; n < shape_count(w->decl.shape); n++)
+            if (!isfinite(x[n])) fail_msg("%s: after a step %s holds %g", name, w->path, (double)x[n]);
+    }
+}
+
 static void test_each_name(void **state)
 {
     (void)state;
@@ -60,17 +76,13 @@ static void test_each_name(void **state)
             if (!strstr(" name about router balance dispatch ", key)) fail_msg("%s: what is '%s'?", name, key);
         if (!json_object_get(row, "balance") || !json_object_get(row, "dispatch"))
             fail_msg("%s: says nothing of balance or dispatch", name);
-        struct tiny t = named(row);
-        tiny_step(&t, 0);
-        check_gates(&t, json_object_get(row, "router"), name);
-        for (int l = 0; l < t.leaves->n; l++) {
-            const struct leaf *w = t.leaves->leaf[l];
-            if (w->kind != LEAF_WEIGHT) continue;
-            const real *x = state_data(t.state, w);
-            for (int64_t n = 0; n < shape_count(w->decl.shape); n++)
-                if (!isfinite(x[n])) fail_msg("%s: after a step %s holds %g", name, w->path, (double)x[n]);
+        for (int which = 0; which < COUNT(sixteen); which++) {
+            struct tiny t = named(row, which);
+            tiny_step(&t, 0);
+            check_gates(&t, json_object_get(row, "router"), name);
+            check_weights(&t, name);
+            tiny_free(&t);
         }
-        tiny_free(&t);
     }
     json_decref(list);
 }

@@ -30,6 +30,8 @@ static void check_choice(const struct experts *e, const struct traits *router, c
         module_problem(problems, path, key, "needs experts that are drawn: router.noise = \"gumbel\"");
     if ((rule->asks_noise || rule->asks_draws) && !router->largest_keys)
         module_problem(problems, path, key, "needs a choice of the largest logits: router.select = \"top_k\"");
+    if ((rule->asks_noise || rule->asks_draws) && router->rounds)
+        module_problem(problems, path, key, "needs the choice of each token alone: router.select.round = \"none\"");
     if ((rule->asks_noise || rule->asks_draws) && mover)
         module_problem(problems, path, key,
                        "needs a choice by noisy logits alone, and '%s' moves it: take one of them", mover);
@@ -115,6 +117,10 @@ void experts_check(const struct experts *e, const char *path, struct problems *p
         module_problem(problems, path, "router.select",
                        "chooses without scores: %d idle experts would be chosen whatever they give", e->idle);
     check_gradient(e, &router, path, problems);
+    if (router.rounds && e->idle > 0)
+        module_problem(problems, path, "router.select",
+                       "makes the tokens of an expert a multiple of a tile, which %d idle ones do not compute",
+                       e->idle);
     check_groups(e, &router, path, problems);
     check_balance(e, &router, path, problems);
 }

@@ -31,6 +31,7 @@ struct traits {
     bool learned, drawn;    /* noise: gates teach it its spread; struct noisy tells what experts are drawn by */
     int most;    /* select: experts that a token may have, those with a score above 0; 0: top_k */
     bool largest_keys;    /* select: of each token the top_k largest keys, whatever other tokens have */
+    bool rounds;                                            /* select: an expert's tokens are a multiple of a tile */
     int groups, group_limit;    /* select: runs of experts, and how many of them a token may go to; 0: no groups */
     bool of_scores;    /* balance: a loss on scores, gates, or the weights that make them */
     bool trains;    /* balance: its gradient reaches the router's logits, whatever gates are */
@@ -82,6 +83,11 @@ struct module {
                                 struct node *x);            /* which: "q" or "k" */
         /* heads [T,H,W]; v [T,G,W]: values of these tokens */
         struct node *(*gate)(struct build *b, struct pick self, struct node *u, struct node *heads, struct node *v);
+        struct {                                            /* around attention's heads */
+            struct queries (*queries)(struct build *b, struct pick self, struct node *u, struct heads h);
+            /* heads [T,K H,W] -> [T,D] */
+            struct node *(*output)(struct build *b, struct pick self, const struct queries *q, struct node *heads);
+        };
         struct node *(*ffn)(struct build *b, struct pick self, struct node *u);
         struct node *(*activation)(struct build *b, struct pick self, struct node *up,
                                    struct node *gate);      /* gate: NULL unless its trait is gated */
@@ -101,7 +107,7 @@ struct module {
         };
         struct {
             void (*select)(struct build *b, struct pick self, struct routing *r);           /* sets index, rows */
-            /* optional: drops from index, by gates before `scale` */
+            /* optional: drops from index by gates before `scale`; or index, chosen and gate get other columns */
             void (*thin)(struct build *b, struct pick self, struct routing *r);
         };
         struct dispatched (*dispatch)(struct build *b, struct pick self, struct node *u, struct routing *r);
