@@ -28,6 +28,12 @@ static int64_t experts_of(const struct reader_series *tokens)
     return tokens->rank > 1 ? tokens->dim[1] : 1;
 }
 
+static bool can_derive(const struct metric *list, int n, enum store_group group, const struct derived *d)
+{
+    for (int i = 0; i < ROUTING_NEEDS; i++) if (d->needs[i] && !stored(list, n, group, d->needs[i])) return false;
+    return !stored(list, n, group, d->name);
+}
+
 int metric_derive(struct metric **list, int n)
 {
     int room = n, given = n;
@@ -36,8 +42,7 @@ int metric_derive(struct metric **list, int n)
     for (int group = 0; group < STORE_GROUPS; group++) {
         const struct reader_series *tokens = stored(m, given, group, "expert_tokens");
         for (const struct derived *d = routing_derived; tokens && d->name; d++) {
-            if (stored(m, given, group, d->name) || (d->needs_dropped && !stored(m, given, group, "expert_dropped")))
-                continue;
+            if (!can_derive(m, given, group, d)) continue;
             struct reader_series s = { .group = group, .type = STORE_F64, .rank = 1, .dim = { tokens->dim[0] },
                                        .better = d->better };
             snprintf(s.name, sizeof s.name, "%s", d->name);
@@ -59,20 +64,25 @@ int metric_list(struct run *r, struct metric **list)
     return metric_derive(list, n);
 }
 
-/* From the configuration, where the feed-forward of a layer is an entry of a list or one for all. [layers], malloc'd */
-static double *top_k_of(struct reader *r, int64_t layers)
+/* What a configuration says of the routers of layers, where the feed-forward is an entry of a list or one for all. */
+struct routers { double *top_k; int64_t *idle; };
+
+static struct routers routers_of(struct reader *r, int64_t layers)
 {
+    static const char *const idle[] = { "copy", "constant", "zero" };
     json_t *config = json_loads(reader_config(r), 0, NULL), *ffn = json_object_get(json_object_get(config, "model"),
                                                                                    "ffn");
-    double *top_k = xcalloc((size_t)layers + 1, sizeof *top_k);
+    struct routers of = { xcalloc((size_t)layers + 1, sizeof(double)), xcalloc((size_t)layers + 1, sizeof(int64_t)) };
     size_t listed = json_array_size(ffn);
     for (int64_t i = 0; i < layers; i++) {
         json_t *own = listed ? json_array_get(ffn, (size_t)i < listed ? (size_t)i : listed - 1) : ffn,
                *k = json_object_get(json_object_get(own, "router"), "top_k");
-        top_k[i] = json_is_number(k) ? json_number_value(k) : NAN;
+        of.top_k[i] = json_is_number(k) ? json_number_value(k) : NAN;
+        for (int kind = 0; kind < COUNT(idle); kind++)
+            of.idle[i] += json_integer_value(json_object_get(own, idle[kind]));
     }
     json_decref(config);
-    return top_k;
+    return of;
 }
 
 static int read_derived(struct reader *r, const struct metric *m, double **value, struct err *e)
@@ -80,22 +90,25 @@ static int read_derived(struct reader *r, const struct metric *m, double **value
     const struct reader_series *tokens = reader_find(r, m->series.group, "expert_tokens");
     struct loads l = { .rows = reader_rows(r, m->series.group), .layers = tokens->dim[0],
                        .experts = experts_of(tokens) };
-    double *counts, *dropped = NULL;
-    if (reader_read(r, tokens, &counts, e)) return -1;
-    if (m->derived->needs_dropped && reader_read(r, reader_find(r, m->series.group, "expert_dropped"), &dropped, e)) {
-        free(counts);
-        return -1;
+    double *counts = NULL, *needed[ROUTING_NEEDS] = { NULL };
+    int bad = reader_read(r, tokens, &counts, e);
+    for (int i = 0; i < ROUTING_NEEDS && !bad; i++)
+        if (m->derived->needs[i])
+            bad = reader_read(r, reader_find(r, m->series.group, m->derived->needs[i]), &needed[i], e);
+    if (!bad) {
+        struct routers of = routers_of(r, l.layers);
+        l.tokens = counts;
+        l.top_k = of.top_k;
+        l.idle = of.idle;
+        for (int i = 0; i < ROUTING_NEEDS; i++) l.needed[i] = needed[i];
+        *value = xcalloc((size_t)(l.rows * l.layers) + 1, sizeof **value);
+        routing_derive(m->derived, &l, *value);
+        free(of.top_k);
+        free(of.idle);
     }
-    double *top_k = top_k_of(r, l.layers);
-    l.tokens = counts;
-    l.dropped = dropped;
-    l.top_k = top_k;
-    *value = xcalloc((size_t)(l.rows * l.layers) + 1, sizeof **value);
-    routing_derive(m->derived, &l, *value);
+    for (int i = 0; i < ROUTING_NEEDS; i++) free(needed[i]);
     free(counts);
-    free(dropped);
-    free(top_k);
-    return 0;
+    return bad;
 }
 
 int metric_read(struct run *r, const struct metric *m, struct curve *out, struct err *e)
