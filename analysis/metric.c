@@ -64,19 +64,28 @@ int metric_list(struct run *r, struct metric **list)
     return metric_derive(list, n);
 }
 
-/* What a configuration says of the routers of layers, where the feed-forward is an entry of a list or one for all. */
+/* The feed-forward of a layer as it runs: one for all, or an entry of a list; blocks behind the trunk are as its last
+   layer. */
+static json_t *ffn_of(const json_t *config, int64_t layer)
+{
+    const json_t *model = json_object_get(config, "model"), *order = json_object_get(model, "order");
+    json_t *ffn = json_object_get(model, "ffn"), *list = json_object_get(ffn, "layers");
+    size_t passes = json_array_size(order), listed = json_array_size(list), i = (size_t)layer;
+    if (!listed) return ffn;
+    if (passes) i = i < passes ? (size_t)json_integer_value(json_array_get(order, i)) : listed - 1;
+    return json_array_get(list, i < listed ? i : listed - 1);
+}
+
+/* What a configuration says of the routers of layers. */
 struct routers { double *top_k; int64_t *idle; };
 
 static struct routers routers_of(struct reader *r, int64_t layers)
 {
     static const char *const idle[] = { "copy", "constant", "zero" };
-    json_t *config = json_loads(reader_config(r), 0, NULL), *ffn = json_object_get(json_object_get(config, "model"),
-                                                                                   "ffn");
+    json_t *config = json_loads(reader_config(r), 0, NULL);
     struct routers of = { xcalloc((size_t)layers + 1, sizeof(double)), xcalloc((size_t)layers + 1, sizeof(int64_t)) };
-    size_t listed = json_array_size(ffn);
     for (int64_t i = 0; i < layers; i++) {
-        json_t *own = listed ? json_array_get(ffn, (size_t)i < listed ? (size_t)i : listed - 1) : ffn,
-               *k = json_object_get(json_object_get(own, "router"), "top_k");
+        json_t *own = ffn_of(config, i), *k = json_object_get(json_object_get(own, "router"), "top_k");
         of.top_k[i] = json_is_number(k) ? json_number_value(k) : NAN;
         for (int kind = 0; kind < COUNT(idle); kind++)
             of.idle[i] += json_integer_value(json_object_get(own, idle[kind]));

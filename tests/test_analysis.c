@@ -536,6 +536,10 @@ static void test_routing_in_files(void **state)
     near(c.value[59], 0, 0);
     near(c.value[FIXTURE_STEPS - 1], 1.0 / FIXTURE_EXPERTS, 1e-15);
     curve_free(&c);
+    fixture_must(metric_scalar(&runs->run[0], "train.max_vio_floor:max", &c, NULL, &e), &e);
+    near(c.value[0], sqrt((1 - 2.0 / FIXTURE_EXPERTS) * FIXTURE_EXPERTS / (2 * FIXTURE_TOKENS)) *
+                         sqrt(2 * log(FIXTURE_EXPERTS)), 1e-14);                /* top_k, of a list of layers */
+    curve_free(&c);
     const struct reader_series *s = reader_find(run_reader(&runs->run[0]), STORE_TRAIN, "expert_tokens");
     fixture_must(metric_read(&runs->run[0], &(struct metric){ .series = *s }, &c, &e), &e);
     for (int64_t at = 0; at < c.rows * FIXTURE_LAYERS; at++) {
