@@ -1,23 +1,8 @@
 /* Which run, which layers, and columns of its rows. */
 #include "figure_experts.h"
 #include <math.h>
-#include <string.h>
 
 enum { COLUMNS = 240 };                                     /* more would not be seen */
-
-static struct run *choose(const struct runs *all, const struct plot_options *o, struct err *e)
-{
-    if (!all->study || all->n == 1) return &all->run[0];
-    for (int i = 0; i < all->n; i++) {
-        struct run *r = &all->run[i];
-        bool named = o->variant ? !strcmp(all->study->variant[r->variant].name, o->variant)
-                                : r->variant == all->study->baseline;
-        if (named && r->replicate == o->replicate) return r;
-    }
-    err_set(e, "no run of variant '%s' with replicate %d",
-            o->variant ? o->variant : all->study->variant[all->study->baseline].name, o->replicate);
-    return NULL;
-}
 
 bool experts_has(const struct experts *x, int64_t layer)
 {
@@ -28,7 +13,7 @@ bool experts_has(const struct experts *x, int64_t layer)
 
 int experts_read(struct experts *x, const struct runs *all, const struct plot_options *o, struct err *e)
 {
-    struct run *r = choose(all, o, e);
+    struct run *r = runs_choose(all, o->variant, o->replicate, e);
     if (!r) return -1;
     struct reader *reader = run_reader(r);
     const struct reader_series *tokens = reader ? reader_find(reader, STORE_TRAIN, "expert_tokens") : NULL;

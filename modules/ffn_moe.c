@@ -188,6 +188,7 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     for (int i = 0; i < c->balance.n; i++) c->balance.pick[i].module->balance(b, c->balance.pick[i], &r);
     struct traits router = module_traits(c->router);
     observe(b, &r, &router);
+    build_observed(b, "ffn", &r);
     struct hidden expert = { c->d_ff, c->activation, c->bias };
     build_enter(b, "experts");
     struct node *rows = expert_feed_forward(b, expert, &r, &d);                                 /* [R,W] */

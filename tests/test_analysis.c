@@ -647,6 +647,7 @@ static void test_figures(void **state)
     struct runs *runs = open_runs(study_dir), *few_runs = open_runs(few_dir);
     for (int i = 0; plot_kinds[i]; i++) {
         struct plot_options o = { .kind = plot_kinds[i], .smooth = NAN };
+        if (plot_asks(plot_kinds[i])) continue;             /* the fixture has no checkpoints: cli_routing.sh */
         draw(runs, o, "figure.gp", "set t");
         if (system("command -v gnuplot >/dev/null 2>&1")) continue;
         draw(runs, o, "figure.svg", "<?xml");
