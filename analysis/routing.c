@@ -219,24 +219,24 @@ void routing_derive(const struct derived *d, const struct loads *l, double *out)
 }
 
 const struct derived routing_derived[] = {
-    { "max_vio", "", "(largest load - mean load) / mean load of the layer's experts", BETTER_LOWER, max_vio },
+    { "max_vio", "", "(largest load - mean load) / mean load of the layer's experts", BETTER_LOWER, .layer = max_vio },
     { "load_entropy", "nat", "entropy of the shares of tokens that the layer's experts get", BETTER_HIGHER,
-      load_entropy },
-    { "dead_frac", "", "share of experts below 1 % of the mean load over the last 100 steps", BETTER_LOWER, dead_frac },
+      .layer = load_entropy },
+    { "dead_frac", "", "share of experts below 1 % of the mean load over the last 100 steps", BETTER_LOWER, .layer = dead_frac },
     { "drowned_frac", "", "share of experts above twice the mean load over the last 100 steps", BETTER_LOWER,
-      drowned_frac },
-    { "drop_rate", "", "share of assignments that found no room", BETTER_LOWER, drop_rate, { "expert_dropped" }, true },
-    { "max_vio_floor", "", "max_vio that random routing has about", BETTER_NONE, max_vio_floor },
-    { "max_vio_global", "", "max_vio of the tokens of all steps so far", BETTER_LOWER, max_vio_global },
-    { "min_vio", "", "(smallest load - mean load) / mean load of the layer's experts", BETTER_HIGHER, min_vio },
-    { "load_cv2", "", "variance of the loads over their squared mean", BETTER_LOWER, load_cv2 },
-    { "load_gini", "", "Gini coefficient of the loads", BETTER_LOWER, load_gini },
+      .layer = drowned_frac },
+    { "drop_rate", "", "share of assignments that found no room", BETTER_LOWER, .layer = drop_rate, .needs = { "expert_dropped" }, .of_choices = true },
+    { "max_vio_floor", "", "max_vio that random routing has about", BETTER_NONE, .layer = max_vio_floor },
+    { "max_vio_global", "", "max_vio of the tokens of all steps so far", BETTER_LOWER, .layer = max_vio_global },
+    { "min_vio", "", "(smallest load - mean load) / mean load of the layer's experts", BETTER_HIGHER, .layer = min_vio },
+    { "load_cv2", "", "variance of the loads over their squared mean", BETTER_LOWER, .layer = load_cv2 },
+    { "load_gini", "", "Gini coefficient of the loads", BETTER_LOWER, .layer = load_gini },
     { "effective_experts", "", "exp(load_entropy): experts that would have this entropy if they shared evenly",
-      BETTER_HIGHER, effective_experts },
-    { "collapsed", "", "1 where routing has been collapsed for 20 steps", BETTER_LOWER, collapsed },
+      BETTER_HIGHER, .layer = effective_experts },
+    { "collapsed", "", "1 where routing has been collapsed for 20 steps", BETTER_LOWER, .layer = collapsed },
     { "router_marginal_entropy", "nat", "entropy of the mean over tokens of the normalised score", BETTER_NONE,
-      marginal_entropy, { "router_prob_mean" }, true },
+      .layer = marginal_entropy, .needs = { "router_prob_mean" }, .of_choices = true },
     { "router_information", "nat", "mutual information of token and expert: router_marginal_entropy less "
-      "router_token_entropy", BETTER_NONE, mutual_information, { "router_prob_mean", "router_token_entropy" }, true },
+      "router_token_entropy", BETTER_NONE, .layer = mutual_information, .needs = { "router_prob_mean", "router_token_entropy" }, .of_choices = true },
     { 0 }
 };

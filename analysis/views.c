@@ -16,7 +16,7 @@ static double derived_of(const struct view *v, const char *name)
     int64_t idle = r->idle;
     for (const struct derived *d = routing_derived; d->name; d++)
         if (!strcmp(d->name, name))
-            routing_derive(d, &(struct loads){ 1, 1, r->experts, v->count, &top_k, &idle }, &out);
+            routing_derive(d, &(struct loads){ 1, 1, r->experts, v->count, &top_k, .idle = &idle }, &out);
     return out;
 }
 

@@ -159,7 +159,7 @@ static void print_steps(const struct views *v, bool churn, FILE *to)
     }
     if (!churn && v->n_moments) {
         table_cell(t, "by chance");
-        table_cell(t, "");
+        table_cell(t, "%s", "");
         for (int i = 0; i < n; i++) cell_share(t, v->moment[v->n_moments - 1].chance[i]);
     }
     char title[96];
