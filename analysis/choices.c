@@ -1,5 +1,5 @@
-/* N_i: rows that chose expert i; N_ij: that chose i and j. A row has so many choices as its index has experts: K of them,
-   or any number where experts choose. */
+/* N_i: rows that chose expert i; N_ij: that chose i and j. A row has as many choices as its index has experts: K, or
+   any number where experts choose. */
 #include "choices.h"
 
 #include <math.h>

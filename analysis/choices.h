@@ -39,8 +39,8 @@ struct gates choices_gates(const struct route *r);
    the probe's tokens, -1 where there is none. */
 double choices_vocabulary(const struct route *r, const int32_t *id, double *chance, int64_t *ids);
 
-/* Mutual information of the first experts of two routers, in nat: what one says of the other. chance: what unrelated
-   choices of so many rows have, (n - 1) (m - 1) / (2 rows) of n and m experts that are chosen. NaN: not the same rows. */
+/* Mutual information of the first experts of two routers, in nat: what one says of the other. NaN: not the same rows.
+   chance: what unrelated choices of so many rows have, (n - 1) (m - 1) / (2 rows), n and m experts being chosen. */
 double choices_path(const struct route *r, const struct route *later, double *chance);
 
 #endif

@@ -97,22 +97,21 @@ int figure_width(const char *text)
     return (int)(8.3 * (double)strlen(text));
 }
 
-struct grid figure_grid(struct canvas *c, int n, int panel)
+void figure_grid(struct canvas *c, struct grid *g)
 {
-    struct grid g = { .n = n, .columns = n == 1 ? 1 : n <= 4 ? 2 : 3, .panel = panel };
-    g.rows = (n + g.columns - 1) / g.columns;
-    c->width = g.columns == 1 ? 760 : 960;
-    c->height = GRID_TOP + GRID_BOTTOM + panel * g.rows;
-    return g;
+    g->columns = g->n == 1 ? 1 : g->n <= 4 ? 2 : 3;
+    g->rows = (g->n + g->columns - 1) / g->columns;
+    c->width = g->columns == 1 ? 760 : 960;
+    c->height = GRID_TOP + GRID_BOTTOM + g->panel * g->rows;
 }
 
 void figure_panel(const struct canvas *c, const struct grid *g, int at)
 {
-    double tall = c->height, left = 0.075, width = (0.88 - left) / g->columns, x = left + width * (at % g->columns),
+    double tall = c->height, left = 0.075, width = (g->right - left) / g->columns, x = left + width * (at % g->columns),
            top = 1 - (GRID_TOP + at / g->columns * g->panel) / tall;
     fprintf(c->gp, "set lmargin at screen %.4f\nset rmargin at screen %.4f\nset tmargin at screen %.4f\n"
                    "set bmargin at screen %.4f\n",
-            x, x + width - 0.035, top - 22 / tall, top - (g->panel - 12) / tall);
+            x, x + width - 0.035, top - 22 / tall, top - (g->panel - g->below) / tall);
 }
 
 bool figure_lowest(const struct grid *g, int at) { return at + g->columns >= g->n; }

@@ -33,10 +33,11 @@ const char *figure_dash(int variant, int baseline);
 /* A colour of a scale from 0 to 1, whose order also the colour-blind see. */
 void figure_shade(double at, char out[8]);
 
-/* Panels of equal size, `panel` pixels high, left of where a colour box has room. */
+/* n panels of equal size: `panel` pixels high, of which `below` are for what stands below a plot; right: where they
+   end, of the width. Below them is room for an axis and a caption. */
 enum { GRID_TOP = 52, GRID_BOTTOM = 84 };
-struct grid { int n, columns, rows, panel; };
-struct grid figure_grid(struct canvas *c, int n, int panel);        /* sets the canvas' size */
+struct grid { int n, panel, below; double right; int columns, rows; };
+void figure_grid(struct canvas *c, struct grid *g);                 /* sets the canvas' size, columns and rows */
 void figure_panel(const struct canvas *c, const struct grid *g, int at);        /* margins of the next plot */
 bool figure_lowest(const struct grid *g, int at);                   /* none is below it: it has the axis' names */
 /* Up to `most` of n, evenly, the first and the last among them; returns how many. */

@@ -7,17 +7,19 @@
 
 enum { PANELS = 9 };
 
-/* Data block $pairN: other expert, expert, share over chance; NaN on the diagonal. */
+/* Data blocks $pairN: other expert, expert, share over chance; $noneN: where there is none, on the diagonal and of
+   experts that nobody chose. An image needs a value everywhere. */
 static void write_pairs(FILE *gp, int number, const struct view *v)
 {
-    int64_t experts = v->route->experts;
+    int64_t experts = v->route->experts, pairs = experts * experts;
     fprintf(gp, "$pair%d << END\n", number);
-    for (int64_t i = 0; i < experts; i++) {
-        for (int64_t j = 0; j < experts; j++)
-            fprintf(gp, "%lld %lld %.4g\n", (long long)j, (long long)i,
-                    i == j ? NAN : v->together[i * experts + j] / v->together_chance);
-        fputc('\n', gp);
-    }
+    for (int64_t i = 0; i < pairs; i++)
+        fprintf(gp, "%lld %lld %.4g\n", (long long)(i % experts), (long long)(i / experts),
+                isnan(v->together[i]) ? 0 : v->together[i] / v->together_chance);
+    fprintf(gp, "END\n$none%d << END\n", number);
+    for (int64_t i = 0; i < pairs; i++)
+        if (i % experts == i / experts || isnan(v->together[i]))
+            fprintf(gp, "%lld %lld\n", (long long)(i % experts), (long long)(i / experts));
     fputs("END\n", gp);
 }
 
@@ -36,7 +38,8 @@ static void panel(const struct canvas *canvas, const struct grid *grid, int at, 
         fprintf(gp, "set colorbox user origin screen 0.895, screen %.4f size screen 0.018, screen %.4f\n",
                 GRID_BOTTOM / tall, 1 - (GRID_BOTTOM + GRID_TOP + 22) / tall);
     else fputs("unset colorbox\n", gp);
-    fprintf(gp, "plot $pair%d using 1:2:3 with image\nunset label\n", at);
+    fprintf(gp, "plot $pair%d using 1:2:3 with image, $none%d using 1:2:(0.5):(0.5) with boxxyerror fillstyle solid "
+                "noborder fillcolor rgb '#808080'\nunset label\n", at, at);
 }
 
 static int panels(struct canvas *canvas, const struct run *r, const struct views *v, struct err *e)
@@ -49,12 +52,16 @@ static int panels(struct canvas *canvas, const struct run *r, const struct views
         return err_set(e, "%s: a token goes to one expert of each layer: none goes with another", r->name);
     }
     int shown = figure_some(n, PANELS, chosen);
-    struct grid grid = figure_grid(canvas, shown, shown == 1 ? 480 : shown <= 4 ? 330 : 250);
+    struct grid grid = { .n = shown, .panel = shown == 1 ? 480 : shown <= 4 ? 350 : 270, .below = 36, .right = 0.88 };
+    figure_grid(canvas, &grid);
     for (int i = 0; i < shown; i++) write_pairs(gp, i, &v->view[paired[chosen[i]]]);
-    figure_caption(canvas, "Of the tokens of an expert the share that goes to another too, over that of random routing; %lld "
-                           "held-out tokens.%s", (long long)v->last.tokens, shown < n ? " Not all layers." : "");
+    figure_caption(canvas,
+                   "Of the tokens of an expert the share that goes to another too, over that of random routing; %lld "
+                   "held-out tokens.\nGrey: itself, or an expert that no token goes to.%s",
+                   (long long)v->last.tokens, shown < n ? " Not all layers." : "");
     fputs("set multiplot\nset key off\nset border 15\nunset grid\nset palette defined (0 '#2166AC', 0.5 '#92C5DE', 1 "
-          "'#F7F7F7', 2 '#F4A582', 4 '#B2182B')\nset cbrange [0:4]\nset cbtics ('0' 0, '1' 1, '2' 2, '3' 3, '≥ 4' 4)\n"
+          "'#F7F7F7', 2 '#F4A582', 4 '#B2182B')\nset cbrange [0:4]\n"
+          "set cbtics ('0' 0, '1' 1, '2' 2, '3' 3, '≥ 4' 4)\n"
           "set cblabel 'together / by chance' offset 0.5,0\n", gp);
     for (int i = 0; i < shown; i++) panel(canvas, &grid, i, &v->view[paired[chosen[i]]]);
     fputs("unset multiplot\n", gp);
@@ -68,8 +75,8 @@ static int draw(struct canvas *canvas, const struct runs *all, const struct plot
     struct views v;
     if (!r || views_read(r, &(struct views_options){ .tokens = VIEWS_TOKENS, .against = -1, .data = o->data }, &v, e))
         return -1;
-    figure_title(canvas, "%s: experts that go together in %s, step %lld", all->study ? all->study->name : "run", r->name,
-                 (long long)v.last.step);
+    figure_title(canvas, "%s: experts that go together in %s, step %lld", all->study ? all->study->name : "run",
+                 r->name, (long long)v.last.step);
     int bad = panels(canvas, r, &v, e);
     views_free(&v);
     return bad;

@@ -205,4 +205,5 @@ static int draw(struct canvas *canvas, const struct runs *all, const struct plot
     return 0;
 }
 
-const struct figure figure_collapse = { "collapse", "shares of one run's experts as bands, beside MaxVio", draw, false };
+const struct figure figure_collapse = { "collapse", "shares of one run's experts as bands, beside MaxVio", draw,
+                                        false };

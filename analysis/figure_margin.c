@@ -32,8 +32,8 @@ static void panel(const struct canvas *canvas, const struct grid *grid, int at, 
     if (v->reach > 0)
         fprintf(gp, "set arrow 1 from first %.6g, graph 0 to first %.6g, graph 1 nohead dashtype 2 linewidth 1.5 "
                     "linecolor '#404040' front\n", log2(v->reach), log2(v->reach));
-    fprintf(gp, "plot $margin%d using 1:2 with boxes linecolor rgb '%s' notitle\nunset label\nunset arrow\n", at,
-            figure_color(1, 0));
+    fprintf(gp, "plot $margin%d using 1:2 with boxes fillstyle solid noborder fillcolor rgb '%s' notitle\n"
+                "unset label\nunset arrow\n", at, figure_color(1, 0));
 }
 
 static int panels(struct canvas *canvas, const struct run *r, const struct views *v, struct err *e)
@@ -49,18 +49,19 @@ static int panels(struct canvas *canvas, const struct run *r, const struct views
                        r->name);
     }
     int shown = figure_some(n, PANELS, chosen);
-    struct grid grid = figure_grid(canvas, shown, shown == 1 ? 280 : TALL);
+    struct grid grid = { .n = shown, .panel = shown == 1 ? 280 : TALL, .below = 34, .right = 1 };
+    figure_grid(canvas, &grid);
     for (int i = 0; i < shown; i++) {
         const struct view *one = &v->view[known[chosen[i]]];
         most = fmax(most, write_bins(gp, i, &one->margins));
         reached |= one->reach > 0;
     }
-    figure_caption(canvas, "Smallest key that was chosen less the largest that was not, of %lld held-out tokens; left of "
-                           "the axis' begin: less than 2^-20.%s%s",
+    figure_caption(canvas, "Smallest key that was chosen less the largest that was not, of %lld held-out tokens; at 0: "
+                           "less than 2^-20.%s%s",
                    (long long)v->last.tokens, reached ? "\nDashed: the last change of the balancing bias." : "",
                    shown < n ? " Not all layers." : "");
     fprintf(gp, "set multiplot\nset key off\nset boxwidth 0.6 absolute\nset xrange [-21.7:2.3]\nset yrange [0:%.4g]\n"
-                "set xtics ('<' -21, '2^-20' -20, '2^-15' -15, '2^-10' -10, '2^-5' -5, '1' 0)\n", 1.1 * most);
+                "set xtics ('0' -21, '2^-16' -16, '2^-8' -8, '1' 0)\n", 1.1 * most);
     figure_tics(canvas, "y", 0, most);
     for (int i = 0; i < shown; i++) panel(canvas, &grid, i, &v->view[known[chosen[i]]]);
     fputs("unset multiplot\n", gp);

@@ -36,12 +36,12 @@ static int lines(struct canvas *canvas, const struct run *r, const struct views 
     entry[n] = (struct entry){ "by chance", "#404040", "2" };
     canvas->width = right;
     figure_legend(canvas, right, entry, n + 1);
-    figure_caption(canvas, "Share of the experts that %lld held-out tokens go to at step %lld to which they went before; step "
-                           "0: before training.", (long long)v->last.tokens, (long long)v->last.step);
+    figure_caption(canvas, "Share of the experts that %lld held-out tokens go to at step %lld to which they went "
+                           "before; step 0: before training.", (long long)v->last.tokens, (long long)v->last.step);
     fprintf(gp, "set lmargin at screen %.4f\nset rmargin at screen %.4f\nset tmargin at screen %.4f\n"
-                "set bmargin at screen %.4f\nset xlabel 'step'\nset ylabel 'choices as at the end'\nset yrange [0:1.03]\n"
-                "set ytics 0.2\n", 80.0 / canvas->width, (right - 10.0) / canvas->width, 1 - 52.0 / canvas->height,
-            92.0 / canvas->height);
+                "set bmargin at screen %.4f\nset xlabel 'step'\nset ylabel 'choices as at the end'\n"
+                "set yrange [0:1.03]\nset ytics 0.2\n",
+            80.0 / canvas->width, (right - 10.0) / canvas->width, 1 - 52.0 / canvas->height, 92.0 / canvas->height);
     double first = (double)v->moment[0].step, last = (double)v->moment[v->n_moments - 1].step;
     fprintf(gp, "set xrange [%.9g:%.9g]\n", first - 0.02 * (last - first), last + 0.02 * (last - first));
     figure_tics(canvas, "x", first, last);

@@ -1,5 +1,5 @@
-/* n: tokens of each expert of one layer in one step; its mean is that of the layer's own experts that compute: what idle
-   ones get is no load (a layer that gives them half of all choices, evenly, is even). E: experts of the layer, K: of a
+/* n: tokens of each expert of one layer in one step; its mean is that of the layer's own experts that compute: what
+   idle ones get is no load (a layer that gives them half of all choices may be even). E: experts of the layer, K: of a
    token, T: tokens. */
 #include "routing.h"
 #include <math.h>
@@ -222,13 +222,16 @@ const struct derived routing_derived[] = {
     { "max_vio", "", "(largest load - mean load) / mean load of the layer's experts", BETTER_LOWER, .layer = max_vio },
     { "load_entropy", "nat", "entropy of the shares of tokens that the layer's experts get", BETTER_HIGHER,
       .layer = load_entropy },
-    { "dead_frac", "", "share of experts below 1 % of the mean load over the last 100 steps", BETTER_LOWER, .layer = dead_frac },
+    { "dead_frac", "", "share of experts below 1 % of the mean load over the last 100 steps", BETTER_LOWER,
+      .layer = dead_frac },
     { "drowned_frac", "", "share of experts above twice the mean load over the last 100 steps", BETTER_LOWER,
       .layer = drowned_frac },
-    { "drop_rate", "", "share of assignments that found no room", BETTER_LOWER, .layer = drop_rate, .needs = { "expert_dropped" }, .of_choices = true },
+    { "drop_rate", "", "share of assignments that found no room", BETTER_LOWER, .layer = drop_rate,
+      .needs = { "expert_dropped" }, .of_choices = true },
     { "max_vio_floor", "", "max_vio that random routing has about", BETTER_NONE, .layer = max_vio_floor },
     { "max_vio_global", "", "max_vio of the tokens of all steps so far", BETTER_LOWER, .layer = max_vio_global },
-    { "min_vio", "", "(smallest load - mean load) / mean load of the layer's experts", BETTER_HIGHER, .layer = min_vio },
+    { "min_vio", "", "(smallest load - mean load) / mean load of the layer's experts", BETTER_HIGHER,
+      .layer = min_vio },
     { "load_cv2", "", "variance of the loads over their squared mean", BETTER_LOWER, .layer = load_cv2 },
     { "load_gini", "", "Gini coefficient of the loads", BETTER_LOWER, .layer = load_gini },
     { "effective_experts", "", "exp(load_entropy): experts that would have this entropy if they shared evenly",
@@ -237,6 +240,7 @@ const struct derived routing_derived[] = {
     { "router_marginal_entropy", "nat", "entropy of the mean over tokens of the normalised score", BETTER_NONE,
       .layer = marginal_entropy, .needs = { "router_prob_mean" }, .of_choices = true },
     { "router_information", "nat", "mutual information of token and expert: router_marginal_entropy less "
-      "router_token_entropy", BETTER_NONE, .layer = mutual_information, .needs = { "router_prob_mean", "router_token_entropy" }, .of_choices = true },
+      "router_token_entropy", BETTER_NONE, .layer = mutual_information,
+      .needs = { "router_prob_mean", "router_token_entropy" }, .of_choices = true },
     { 0 }
 };

@@ -22,7 +22,8 @@ struct view {
     double input, input_chance, next, next_chance; int64_t input_ids, next_ids;    /* vocabulary specialisation */
     double path, path_chance;                               /* of the router and the one before */
 };
-/* A checkpoint: of each router what of its choices the last ones share, by chance too, and with the checkpoint before. */
+/* A checkpoint: of each router the share of the last choices that are its own, by chance too; and of its own those of
+   the checkpoint before. */
 struct moment { int64_t step; double loss, *shared, *chance, *kept; };
 struct views {
     struct routes last; struct view *view;                  /* [last.n] */

@@ -5,7 +5,7 @@
 #include "views.h"
 #include <stdio.h>
 
-json_t *views_write_json(const struct run *r, const struct views *v);       /* new reference; what is no number is null */
+json_t *views_write_json(const struct run *r, const struct views *v);   /* new reference; what is no number is null */
 /* Columns: step, layer, router, metric, expert, other, value. */
 void views_write_csv(const struct views *v, FILE *to);
 

@@ -95,8 +95,8 @@ static void print_margins(const struct views *v, FILE *to)
 
 static void print_together(const struct views *v, FILE *to)
 {
-    static const char *const columns[] = { ">layer", ">most often together", ">share", ">of random", ">adjacent, random",
-                                           ">cosine of down", ">of router rows" };
+    static const char *const columns[] = { ">layer", ">most often together", ">share", ">of random",
+                                           ">adjacent, random", ">cosine of down", ">of router rows" };
     struct table *t = table_new(columns, COUNT(columns));
     for (int i = 0; i < v->last.n; i++) {
         const struct view *w = &v->view[i];
@@ -222,7 +222,8 @@ static enum code write_to(const char *path, const struct call *c, const struct r
 static enum code run(const struct call *c)
 {
     int64_t closed = 0, replicate = 0;
-    struct views_options o = { .tokens = VIEWS_TOKENS, .against = -1, .data = cli_value(c, "data", NULL), .steps = true };
+    struct views_options o = { .tokens = VIEWS_TOKENS, .against = -1, .data = cli_value(c, "data", NULL),
+                               .steps = true };
     struct views v;
     struct runs *runs;
     struct err e;
@@ -248,18 +249,18 @@ const struct command command_routing = {
     .example = "sluice routing runs/quickstart/base-1a2b3c4d/0\nsluice routing runs/quickstart --variant gated --json "
                "-o gated.json", .options = options, .least = 1, .most = 1, .run = run,
     .more = "Held-out text goes through the run's checkpoints as in an evaluation, and it is noted which experts each "
-            "token goes to in each layer. Step 0 is before training; a run keeps train.keep checkpoints. PATH is a run's "
-            "folder or file, live ones too, or a study's folder. The figures are sluice plot --kind margin, "
-            "coactivation and saturation.\n\n"
-            "max vio      (largest load - mean load) / mean load, of experts that compute; beside it that of random "
+            "token goes to.\nStep 0 is before training; a run keeps train.keep checkpoints. PATH is a run's folder or "
+            "file, live ones too, or a\nstudy's folder. Figures are sluice plot --kind margin, coactivation and "
+            "saturation.\n\n"
+            "max vio    (largest load - mean load) / mean load, of experts that compute; beside it that of random "
             "routing\n"
-            "dead         experts below 1 % of the mean load; drowned: above twice\n"
-            "effective    e^entropy of a token's gates: experts that would have it if they had equal gates\n"
-            "margins      of routers that choose by the largest keys; below 2^-8 of a key its rounding to bf16 may "
-            "change the choice, below the last change of the balancing bias that change may\n"
-            "share        of the tokens of the first expert those that go to the second too; adjacent: as neighbours in "
+            "dead       experts below 1 % of the mean load; drowned: above twice\n"
+            "effective  e^entropy of a token's gates: so many experts with equal gates would have it\n"
+            "margins    of routers that choose by the largest keys: below 2^-8 of a key rounding it to bf16 may change "
+            "the choice, below\n           the last change of the balancing bias that change may\n"
+            "share      of the tokens of the first expert those that go to the second too; adjacent: as neighbours in "
             "the order of keys\n"
-            "cosine       mean over pairs of experts\n"
-            "by the id    share of an id's tokens that its most frequent first expert has, mean over ids that occur ten "
-            "times; chance: with experts shuffled\n",
+            "cosine     mean over pairs of experts\n"
+            "by the id  share of an id's tokens that its most frequent first expert has, mean over ids that occur ten "
+            "times;\n           chance: with experts shuffled",
 };

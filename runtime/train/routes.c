@@ -111,8 +111,8 @@ static void judge(struct route *r, int64_t row, const double *key)
     r->margin[row] = says ? (float)(least - other) : NAN;
 }
 
-/* Rows of one batch, whose first window is number `window` of the probe, that are there. MTP blocks have fewer rows of a
-   window than the trunk. */
+/* Rows of one batch, whose first window is number `window` of the probe, that are there. MTP blocks have fewer rows of
+   a window than the trunk: those whose token so far ahead is there too. */
 static void collect(const struct routes_of *o, const struct look *k, const struct seen *s, int64_t window,
                     struct route *r)
 {
@@ -120,7 +120,7 @@ static void collect(const struct routes_of *o, const struct look *k, const struc
     double *index = read_node(k, s->index), *key = read_node(k, s->key), *gate = read_node(k, s->gate);
     for (int64_t i = 0; i < rows; i++) {
         int64_t in = i / each * seq + i % each, at = window * seq + in;
-        if (o->in.present[in] == 0) continue;
+        if (o->in.present[in + seq - each] == 0) continue;
         int64_t row = r->rows++;
         r->at[row] = (int32_t)at;
         for (int j = 0; j < r->k; j++) {
