@@ -217,41 +217,53 @@ double choices_vocabulary(const struct route *r, const int32_t *id, double *chan
     return said;
 }
 
-/* ---- from layer to layer ---- */
+/* ---- what one label says of another ---- */
 
 static double entropy_of(const double *count, int64_t n)
 {
     double all = 0, entropy = 0;
     for (int64_t i = 0; i < n; i++) all += count[i];
     for (int64_t i = 0; i < n; i++) if (count[i] > 0) entropy -= count[i] / all * log(count[i] / all);
-    return all > 0 ? entropy : NAN;
+    return entropy;
 }
 
 static double some(const double *count, int64_t n)
 {
-    double chosen = 0;
-    for (int64_t i = 0; i < n; i++) chosen += count[i] > 0;
-    return chosen;
+    double seen = 0;
+    for (int64_t i = 0; i < n; i++) seen += count[i] > 0;
+    return seen;
+}
+
+/* Of labels below n and m; rows where one is negative do not count. NaN: there is no row. */
+static double information(int64_t rows, const int32_t *a, int64_t n, const int32_t *b, int64_t m, double *chance)
+{
+    double *both = xcalloc((size_t)(n * m + n + m) + 1, sizeof *both), *one = both + n * m, *other = one + n,
+           counted = 0;
+    for (int64_t row = 0; row < rows; row++) {
+        if (a[row] < 0 || b[row] < 0) continue;
+        both[a[row] * m + b[row]]++;
+        one[a[row]]++;
+        other[b[row]]++;
+        counted++;
+    }
+    *chance = counted > 0 ? (some(one, n) - 1) * (some(other, m) - 1) / (2 * counted) : NAN;
+    double shared = entropy_of(one, n) + entropy_of(other, m) - entropy_of(both, n * m);
+    free(both);
+    return counted > 0 ? fmax(shared, 0) : NAN;
+}
+
+double choices_class(const struct route *r, const int32_t *id, const int *class, int classes, double *chance)
+{
+    int32_t *label = xcalloc((size_t)r->rows + 1, sizeof *label);
+    for (int64_t row = 0; row < r->rows; row++) label[row] = class[id[r->at[row]]];
+    double shared = information(r->rows, label, classes, r->first, r->experts, chance);
+    free(label);
+    return shared;
 }
 
 double choices_path(const struct route *r, const struct route *later, double *chance)
 {
     *chance = NAN;
     if (!same_rows(r, later)) return NAN;
-    int64_t pairs = (int64_t)r->experts * later->experts;
-    double *both = xcalloc((size_t)(pairs + r->experts + later->experts) + 1, sizeof *both), *one = both + pairs,
-           *other = one + r->experts;
-    double rows = 0;
-    for (int64_t row = 0; row < r->rows; row++) {
-        int32_t from = r->first[row], to = later->first[row];
-        if (from < 0 || to < 0) continue;
-        both[(int64_t)from * later->experts + to]++;
-        one[from]++;
-        other[to]++;
-        rows++;
-    }
-    *chance = (some(one, r->experts) - 1) * (some(other, later->experts) - 1) / (2 * rows);
-    double shared = entropy_of(one, r->experts) + entropy_of(other, later->experts) - entropy_of(both, pairs);
-    free(both);
-    return fmax(shared, 0);
+    return information(r->rows, r->first, r->experts, later->first, later->experts, chance);
 }

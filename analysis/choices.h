@@ -39,6 +39,10 @@ struct gates choices_gates(const struct route *r);
    the probe's tokens, -1 where there is none. */
 double choices_vocabulary(const struct route *r, const int32_t *id, double *chance, int64_t *ids);
 
+/* Mutual information of an id's class and the first expert, in nat. class: of each id, 0 .. classes - 1. chance: as of
+   choices_path. */
+double choices_class(const struct route *r, const int32_t *id, const int *class, int classes, double *chance);
+
 /* Mutual information of the first experts of two routers, in nat: what one says of the other. NaN: not the same rows.
    chance: what unrelated choices of so many rows have, (n - 1) (m - 1) / (2 rows), n and m experts being chosen. */
 double choices_path(const struct route *r, const struct route *later, double *chance);

@@ -1,6 +1,8 @@
 /* Which run, which layers, and columns of its rows. */
 #include "figure_experts.h"
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 enum { COLUMNS = 240 };                                     /* more would not be seen */
 
@@ -9,6 +11,18 @@ bool experts_has(const struct experts *x, int64_t layer)
     for (int64_t i = 0; i < x->experts && x->curve.rows; i++)
         if (!isnan(x->curve.value[layer * x->experts + i])) return true;
     return false;
+}
+
+/* Load is of the experts that compute. */
+static void leave_idle(struct experts *x)
+{
+    int64_t *idle = metric_idle(x->run, x->layers);
+    for (int64_t i = 0; i < x->layers; i++) x->idle |= idle[i] > 0;
+    double *computing = routing_computing(&(struct loads){ x->curve.rows, x->layers, x->experts, x->curve.value,
+                                                           .idle = idle });
+    free(idle);
+    free(x->curve.value);
+    x->curve.value = computing;
 }
 
 int experts_read(struct experts *x, const struct runs *all, const struct plot_options *o, struct err *e)
@@ -20,6 +34,7 @@ int experts_read(struct experts *x, const struct runs *all, const struct plot_op
     if (!tokens) return err_set(e, "%s (%s) has no expert counts", r->name, condition_name(r->condition));
     *x = (struct experts){ .run = r, .layers = tokens->dim[0], .experts = tokens->rank > 1 ? tokens->dim[1] : 1 };
     if (metric_read(r, &(struct metric){ .series = *tokens }, &x->curve, e)) return -1;
+    leave_idle(x);
     for (int64_t layer = 0; layer < x->layers; layer++) x->shown += experts_has(x, layer);
     if (!x->shown) {
         curve_free(&x->curve);
@@ -30,6 +45,7 @@ int experts_read(struct experts *x, const struct runs *all, const struct plot_op
     else
         snprintf(x->pace, sizeof x->pace, "in columns of %lld or %lld steps", (long long)(rows / COLUMNS),
                  (long long)((rows + COLUMNS - 1) / COLUMNS));
+    if (x->idle) strcat(x->pace, "; idle experts left out");
     return 0;
 }
 

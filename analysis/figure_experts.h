@@ -7,10 +7,11 @@
 
 struct experts {
     struct run *run;
-    struct curve curve;                 /* [rows,layers,experts]; NaN where a layer has no such expert */
+    struct curve curve;                 /* [rows,layers,experts]; NaN where a layer has no such expert that computes */
     int64_t layers, experts;
     int shown;                          /* layers with experts, one at least */
-    char pace[64];                      /* "in each step", or how many steps a column has */
+    bool idle;                          /* some have others that do not compute */
+    char pace[96];                      /* "in each step", or how many steps a column has */
 };
 /* Of a study the run that the options name. */
 int experts_read(struct experts *x, const struct runs *all, const struct plot_options *o, struct err *e);

@@ -79,10 +79,10 @@ static json_t *ffn_of(const json_t *config, int64_t layer)
 /* What a configuration says of the routers of layers. */
 struct routers { double *top_k; int64_t *idle; };
 
-static struct routers routers_of(struct reader *r, int64_t layers)
+static struct routers routers_of(const char *text, int64_t layers)
 {
     static const char *const idle[] = { "copy", "constant", "zero" };
-    json_t *config = json_loads(reader_config(r), 0, NULL);
+    json_t *config = json_loads(text, 0, NULL);
     struct routers of = { xcalloc((size_t)layers + 1, sizeof(double)), xcalloc((size_t)layers + 1, sizeof(int64_t)) };
     for (int64_t i = 0; i < layers; i++) {
         json_t *own = ffn_of(config, i), *k = json_object_get(json_object_get(own, "router"), "top_k");
@@ -105,7 +105,7 @@ static int read_derived(struct reader *r, const struct metric *m, double **value
         if (m->derived->needs[i])
             bad = reader_read(r, reader_find(r, m->series.group, m->derived->needs[i]), &needed[i], e);
     if (!bad) {
-        struct routers of = routers_of(r, l.layers);
+        struct routers of = routers_of(reader_config(r), l.layers);
         l.tokens = counts;
         l.top_k = of.top_k;
         l.idle = of.idle;
@@ -200,6 +200,13 @@ int metric_choose(const struct metric *list, int n, const char *name, struct met
         return err_set(e, "metric '%s' has %lld values a row; ask for '%s:mean', ':max' or ':min'", name,
                        (long long)cells_of(&m->series), name);
     return 0;
+}
+
+int64_t *metric_idle(struct run *r, int64_t layers)
+{
+    struct routers of = routers_of(run_config(r), layers);
+    free(of.top_k);
+    return of.idle;
 }
 
 bool metric_has(struct run *r, const char *name)

@@ -197,8 +197,7 @@ static void mutual_information(const struct loads *l, int64_t layer, double *out
     for (int64_t t = 0; t < l->rows; t++) out[t * l->layers + layer] -= l->needed[1][t * l->layers + layer];
 }
 
-/* Counts of the experts that compute; NaN in place of the others. malloc'd */
-static double *computing(const struct loads *l)
+double *routing_computing(const struct loads *l)
 {
     double *tokens = xmalloc((size_t)(l->rows * l->layers * l->experts + 1) * sizeof *tokens);
     for (int64_t i = 0; i < l->rows * l->layers; i++) {
@@ -212,7 +211,7 @@ static double *computing(const struct loads *l)
 void routing_derive(const struct derived *d, const struct loads *l, double *out)
 {
     struct loads of = *l;
-    double *own = l->idle && !d->of_choices ? computing(l) : NULL;
+    double *own = l->idle && !d->of_choices ? routing_computing(l) : NULL;
     if (own) of.tokens = own;
     for (int64_t layer = 0; layer < l->layers; layer++) d->layer(&of, layer, out);
     free(own);

@@ -25,6 +25,9 @@ struct derived {
 };
 extern const struct derived routing_derived[];              /* ends with name NULL */
 
+/* Tokens of l with NaN in place of those of idle experts; malloc'd. */
+double *routing_computing(const struct loads *l);
+
 /* out: [rows,layers]; NaN for layers without experts. */
 void routing_derive(const struct derived *d, const struct loads *l, double *out);
 

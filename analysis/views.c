@@ -2,6 +2,7 @@
 #include "views.h"
 #include "metric.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,10 +28,25 @@ static double *pairs_of(const struct route *r, bool adjacent, double *chance)
     return together;
 }
 
+/* Kinds of bytes: digits, white space, letters, other ASCII, and what is beyond it. */
+enum { BYTES = 256, CLASSES = 5 };
+
+static int class_of(int byte)
+{
+    return byte >= 128 ? 4 : isdigit(byte) ? 0 : isspace(byte) ? 1 : isalpha(byte) ? 2 : 3;
+}
+
+static double by_class(const struct routes *of, const struct route *r, double *chance)
+{
+    int class[BYTES];
+    for (int i = 0; i < BYTES; i++) class[i] = class_of(i);
+    return choices_class(r, of->id, class, CLASSES, chance);
+}
+
 static void fill_view(struct view *v, const struct routes *of, const struct route *r, double reach)
 {
     *v = (struct view){ .route = r, .count = xcalloc((size_t)r->experts + 1, sizeof *v->count), .reach = reach,
-                        .path = NAN, .path_chance = NAN };
+                        .class = NAN, .class_chance = NAN, .path = NAN, .path_chance = NAN };
     v->choices = choices_count(r, v->count);
     v->max_vio = derived_of(v, "max_vio");
     v->max_vio_floor = derived_of(v, "max_vio_floor");
@@ -42,6 +58,7 @@ static void fill_view(struct view *v, const struct routes *of, const struct rout
     v->adjacent = pairs_of(r, true, &v->adjacent_chance);
     v->input = choices_vocabulary(r, of->id, &v->input_chance, &v->input_ids);
     v->next = choices_vocabulary(r, of->target, &v->next_chance, &v->next_ids);
+    if (of->bytes) v->class = by_class(of, r, &v->class_chance);
 }
 
 bool views_strongest(const struct view *v, struct strongest *out)

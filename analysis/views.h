@@ -20,6 +20,7 @@ struct view {
     struct margins margins; double reach;
     double *together, *adjacent, together_chance, adjacent_chance;         /* [experts,experts] */
     double input, input_chance, next, next_chance; int64_t input_ids, next_ids;    /* vocabulary specialisation */
+    double class, class_chance;                             /* information of a byte's class; NaN: no bytes */
     double path, path_chance;                               /* of the router and the one before */
 };
 /* A checkpoint: of each router the share of the last choices that are its own, by chance too; and of its own those of

@@ -7,7 +7,7 @@
 #include <string.h>
 
 struct number { const char *name; double value; };
-enum { NUMBERS = 24 };
+enum { NUMBERS = 32 };
 
 /* What a router has one of. */
 static int numbers_of(const struct view *v, struct number out[NUMBERS])
@@ -21,6 +21,7 @@ static int numbers_of(const struct view *v, struct number out[NUMBERS])
         { "coactivation_chance", v->together_chance }, { "coactivation_adjacent_chance", v->adjacent_chance },
         { "vocabulary_input", v->input }, { "vocabulary_input_chance", v->input_chance },
         { "vocabulary_next", v->next }, { "vocabulary_next_chance", v->next_chance },
+        { "class_information", v->class }, { "class_information_chance", v->class_chance },
         { "path_information", v->path }, { "path_information_chance", v->path_chance },
         { "down_cosine", v->route->down_cosine }, { "router_cosine", v->route->row_cosine } };
     _Static_assert(COUNT(all) <= NUMBERS, "more numbers than room");

@@ -73,6 +73,7 @@ for variant in sys.argv[1:]:
             for j, value in enumerate(row):
                 if value is not None: near(got["coactivation", str(i), str(j)], value, 1e-12, "a pair")
     first = of["routers"][0]
+    assert 0 <= first["class_information"] < 1.8 and first["class_information_chance"] < 0.05
     if variant in ("hash", "random", "constant"):               # nothing that is learnt decides
         for s in steps: assert set(s["saturation"]) == {1}
         assert "margin" not in first and not of["loss_without_best"]

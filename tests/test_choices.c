@@ -274,12 +274,37 @@ static void test_path(void **state)
     route_free(&later);
 }
 
+/* Ids below 10 have the first three experts, the others the rest: a class says which, and no more. */
+static void test_class(void **state)
+{
+    (void)state;
+    struct route r = random_route(1);
+    int32_t *id = ids_of();
+    int class[IDS], below = 0;
+    double chance, count[2] = { 0 }, entropy = 0;
+    for (int i = 0; i < IDS; i++) class[i] = i >= 10;
+    for (int i = 0; i < ROWS; i++) {
+        r.first[i] = id[i] < 10 ? i % 3 : 3 + i % (E - 3);
+        count[class[id[i]]]++;
+        below += id[i] < 10;
+    }
+    assert_true(below > 1000 && below < 2000);
+    for (int i = 0; i < 2; i++) entropy -= count[i] / ROWS * log(count[i] / ROWS);
+    near(choices_class(&r, id, class, 2, &chance), entropy, 1e-12);
+    near(chance, (E - 1) / (2.0 * ROWS), 1e-12);
+    for (int i = 0; i < IDS; i++) class[i] = i % 2;         /* and one that has nothing to do with it says nothing */
+    assert_true(choices_class(&r, id, class, 2, &chance) < 5 * chance);
+    route_free(&r);
+    free(id);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random), cmocka_unit_test(test_sums_of_pairs), cmocka_unit_test(test_by_id),
         cmocka_unit_test(test_constant), cmocka_unit_test(test_uneven), cmocka_unit_test(test_other_rows),
         cmocka_unit_test(test_margins), cmocka_unit_test(test_gates), cmocka_unit_test(test_path),
+        cmocka_unit_test(test_class),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

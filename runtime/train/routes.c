@@ -245,7 +245,8 @@ static void *room_for(int64_t n, size_t size) { return xcalloc((size_t)n + 1, si
 static void make_room(const struct routes_of *o, struct routes *to)
 {
     int64_t most = parts_of(o) * o->session->batch * o->session->model.seq;
-    *to = (struct routes){ .tokens = (int64_t)o->set.targets, .n = o->look->n };
+    *to = (struct routes){ .tokens = (int64_t)o->set.targets, .n = o->look->n,
+                           .bytes = !strcmp(corpus_info(o->corpus)->tokenizer, "byte") };
     to->id = room_for(to->tokens, sizeof *to->id);
     to->target = room_for(to->tokens, sizeof *to->target);
     to->route = room_for(to->n, sizeof *to->route);

@@ -22,9 +22,10 @@ struct route {
     double down_cosine, row_cosine;    /* mean over pairs of experts: of their projections down; of rows of the router;
                                           NaN: there are none */
 };
-struct routes { int64_t step, tokens; int n; struct route *route; int32_t *id, *target; double loss; };
+struct routes { int64_t step, tokens; int n; struct route *route; int32_t *id, *target; bool bytes; double loss; };
 
-/* id, target: [tokens] of the probe; target -1 where the next token is another document's. loss: of the probe. */
+/* id, target: [tokens] of the probe; target -1 where the next token is another document's. bytes: that is what tokens
+   are. loss: of the probe. */
 void routes_free(struct routes *r);
 
 struct routes_of;
