@@ -107,8 +107,9 @@ void figure_grid(struct canvas *c, struct grid *g)
 
 void figure_panel(const struct canvas *c, const struct grid *g, int at)
 {
+    int row = at / g->columns;
     double tall = c->height, left = 0.075, width = (g->right - left) / g->columns, x = left + width * (at % g->columns),
-           top = 1 - (GRID_TOP + at / g->columns * g->panel) / tall;
+           top = 1 - (GRID_TOP + row * g->panel) / tall;
     fprintf(c->gp, "set lmargin at screen %.4f\nset rmargin at screen %.4f\nset tmargin at screen %.4f\n"
                    "set bmargin at screen %.4f\n",
             x, x + width - 0.035, top - 22 / tall, top - (g->panel - g->below) / tall);

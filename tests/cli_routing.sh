@@ -24,14 +24,14 @@ return sl.study {
     constant = { ["ffn.router.select"] = { "forced", pattern = "constant" } }, dense = { ffn = "dense" },
     chooses = { ["ffn.router.select"] = "expert_choice" }, idle = { ["ffn.zero"] = 1, ["ffn.copy"] = 1 },
     averaged = { ["train.average"] = "ema" }, mtp = { ["head.mtp"] = "sequential" }, again = { order = { 0, 1, 1 } },
-    unlike = unlike,
+    unlike = unlike, relu = { ["ffn.router.score"] = "relu", ["ffn.router.top_k"] = 5 },
   },
 }
 LUA
 leaves 0 "$sluice" run many.lua --out runs --progress none
 
 # ---- the numbers ----
-variants="base hash random bias constant chooses idle averaged mtp again unlike"
+variants="base hash random bias constant chooses idle averaged mtp again unlike relu"
 for variant in $variants; do
     leaves 0 "$sluice" routing runs/many --variant $variant --tokens 1000 --closed 2 --json -o $variant.json
     leaves 0 "$sluice" routing runs/many/$variant-*/0 --tokens 1000 --closed 2 --csv -o $variant.csv
@@ -98,6 +98,7 @@ for variant in sys.argv[1:]:
         assert first["experts"] == 8 and first["idle"] == 2
         load = first["expert_tokens"][:6]
         near(first["max_vio"], max(load) / (sum(load) / 6) - 1, 1e-12, "MaxVio")
+    if variant == "relu": assert len(of["loss_without_best"]) == 1 and "margin" not in first     # 5 of 6 experts
     if variant == "mtp": assert [r["layer"] for r in of["routers"]] == [0, 1, 2]
     if variant == "again":
         assert [r["layer"] for r in of["routers"]] == [0, 1, 2]

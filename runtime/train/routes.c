@@ -40,8 +40,9 @@ static void see(void *to, const char *name, int layer, const struct routing *r)
     if (g->failed) return;
     if (k->n == k->room) k->seen = arena_more(k->arena, k->seen, &k->room, sizeof *k->seen);
     struct seen *s = &k->seen[k->n++];
-    *s = (struct seen){ { .layer = layer, .experts = r->experts, .idle = r->idle, .k = (int)r->chosen->shape.dim[1],
-                          .keyless = r->keyless, .largest_keys = r->largest_keys },
+    *s = (struct seen){ { .layer = layer, .experts = r->experts, .idle = r->idle, .top_k = r->k,
+                          .k = (int)r->chosen->shape.dim[1], .keyless = r->keyless,
+                          .largest_keys = r->largest_keys },
                         r->key, r->chosen, r->gate };
     snprintf(s->about.name, sizeof s->about.name, "%s", name);
     hand_out(g, r->key);
@@ -304,7 +305,7 @@ int routes_without(struct routes_of *o, int closed, double *loss, struct err *e)
     *loss = NAN;
     for (int i = 0; i < o->look->n; i++) {
         const struct route *r = &o->look->seen[i].about;
-        if (!r->keyless && r->largest_keys && r->experts - closed < r->k) return 0;
+        if (!r->keyless && r->experts - closed < r->top_k) return 0;
         any |= !r->keyless;
     }
     if (!any) return 0;

@@ -11,7 +11,8 @@
 /* Of one router, a row a token. */
 struct route {
     char name[16]; int layer;                               /* what it is in: "ffn" */
-    int experts, idle, k;                                   /* can be chosen; of them compute nothing; columns */
+    int experts, idle, top_k, k;                            /* can be chosen; of them compute nothing; the router's;
+                                                               columns of index */
     bool keyless, largest_keys;                             /* the key decides nothing; it alone decides, by token */
     int64_t rows;
     int32_t *at;                                            /* [rows]: which of the probe's tokens */
