@@ -23,16 +23,17 @@ static void write_pairs(FILE *gp, int number, const struct view *v)
     fputs("END\n", gp);
 }
 
-static void panel(const struct canvas *canvas, const struct grid *grid, int at, const struct view *v)
+static void panel(const struct canvas *canvas, const struct grid *grid, int at, const struct view *v,
+                  const char *label)
 {
     FILE *gp = canvas->gp;
     double tall = canvas->height;
     bool lowest = figure_lowest(grid, at);
     int experts = v->route->experts, every = experts > 8 ? (experts + 3) / 4 : 1;
     figure_panel(canvas, grid, at);
-    fprintf(gp, "set title 'layer %d' offset 0,-0.7\nset xrange [-0.5:%d.5]\nset yrange [-0.5:%d.5]\nset xtics %d\n"
+    fprintf(gp, "set title 'layer %s' offset 0,-0.7\nset xrange [-0.5:%d.5]\nset yrange [-0.5:%d.5]\nset xtics %d\n"
                 "set ytics %d\nset xlabel '%s'\nset ylabel '%s' offset 0.8,0\n",
-            v->route->layer, experts - 1, experts - 1, every, every, lowest ? "goes also to" : "",
+            label, experts - 1, experts - 1, every, every, lowest ? "goes also to" : "",
             at % grid->columns ? "" : "of expert");
     if (at == grid->n - 1)
         fprintf(gp, "set colorbox user origin screen 0.895, screen %.4f size screen 0.018, screen %.4f\n",
@@ -46,6 +47,7 @@ static int panels(struct canvas *canvas, const struct run *r, const struct views
 {
     FILE *gp = canvas->gp;
     int *paired = xcalloc((size_t)v->last.n + 1, sizeof *paired), n = 0, chosen[PANELS];
+    char label[32];
     for (int i = 0; i < v->last.n; i++) if (v->view[i].together_chance > 0) paired[n++] = i;
     if (!n) {
         free(paired);
@@ -63,7 +65,8 @@ static int panels(struct canvas *canvas, const struct run *r, const struct views
           "'#F7F7F7', 2 '#F4A582', 4 '#B2182B')\nset cbrange [0:4]\n"
           "set cbtics ('0' 0, '1' 1, '2' 2, '3' 3, '≥ 4' 4)\n"
           "set cblabel 'together / by chance' offset 0.5,0\n", gp);
-    for (int i = 0; i < shown; i++) panel(canvas, &grid, i, &v->view[paired[chosen[i]]]);
+    for (int i = 0; i < shown; i++)
+        panel(canvas, &grid, i, &v->view[paired[chosen[i]]], views_label(v, paired[chosen[i]], label));
     fputs("unset multiplot\n", gp);
     free(paired);
     return 0;

@@ -22,12 +22,13 @@ static double write_bins(FILE *gp, int number, const struct margins *m)
     return most;
 }
 
-static void panel(const struct canvas *canvas, const struct grid *grid, int at, const struct view *v)
+static void panel(const struct canvas *canvas, const struct grid *grid, int at, const struct view *v,
+                  const char *label)
 {
     FILE *gp = canvas->gp;
     bool lowest = figure_lowest(grid, at);
     figure_panel(canvas, grid, at);
-    fprintf(gp, "set title 'layer %d' offset 0,-0.7\nset xlabel '%s'\nset ylabel '%s' offset 0.8,0\n", v->route->layer,
+    fprintf(gp, "set title 'layer %s' offset 0,-0.7\nset xlabel '%s'\nset ylabel '%s' offset 0.8,0\n", label,
             lowest ? "margin" : "", at % grid->columns ? "" : "share of tokens");
     if (v->reach > 0)
         fprintf(gp, "set arrow 1 from first %.6g, graph 0 to first %.6g, graph 1 nohead dashtype 2 linewidth 1.5 "
@@ -42,6 +43,7 @@ static int panels(struct canvas *canvas, const struct run *r, const struct views
     int *known = xcalloc((size_t)v->last.n + 1, sizeof *known), n = 0, chosen[PANELS];
     double most = 0;
     bool reached = false;
+    char label[32];
     for (int i = 0; i < v->last.n; i++) if (v->view[i].margins.known) known[n++] = i;
     if (!n) {
         free(known);
@@ -63,7 +65,8 @@ static int panels(struct canvas *canvas, const struct run *r, const struct views
     fprintf(gp, "set multiplot\nset key off\nset boxwidth 0.6 absolute\nset xrange [-21.7:2.3]\nset yrange [0:%.4g]\n"
                 "set xtics ('0' -21, '2^-16' -16, '2^-8' -8, '1' 0)\n", 1.1 * most);
     figure_tics(canvas, "y", 0, most);
-    for (int i = 0; i < shown; i++) panel(canvas, &grid, i, &v->view[known[chosen[i]]]);
+    for (int i = 0; i < shown; i++)
+        panel(canvas, &grid, i, &v->view[known[chosen[i]]], views_label(v, known[chosen[i]], label));
     fputs("unset multiplot\n", gp);
     free(known);
     return 0;

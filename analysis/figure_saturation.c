@@ -23,13 +23,13 @@ static int lines(struct canvas *canvas, const struct run *r, const struct views 
 {
     FILE *gp = canvas->gp;
     int chosen[LINES], n = figure_some(v->last.n, LINES, chosen), right = 700;
-    char color[LINES][8];
+    char color[LINES][8], label[32];
     struct entry entry[LINES + 1];
     if (v->n_moments < 2) return err_set(e, "%s: one checkpoint says nothing of how choices settle", r->name);
     write_lines(gp, v);
     for (int i = 0; i < n; i++) {
         figure_shade(n > 1 ? 0.9 * i / (n - 1) : 0.3, color[i]);
-        snprintf(entry[i].text, sizeof entry[i].text, "layer %d", v->last.route[chosen[i]].layer);
+        snprintf(entry[i].text, sizeof entry[i].text, "layer %s", views_label(v, chosen[i], label));
         entry[i].color = color[i];
         entry[i].dash = "1";
     }

@@ -61,6 +61,15 @@ static void fill_view(struct view *v, const struct routes *of, const struct rout
     if (of->bytes) v->class = by_class(of, r, &v->class_chance);
 }
 
+char *views_label(const struct views *v, int router, char out[32])
+{
+    const struct route *r = &v->last.route[router];
+    bool alone = true;
+    for (int i = 0; i < v->last.n; i++) alone &= !strcmp(v->last.route[i].name, r->name);
+    snprintf(out, 32, "%d%s%s", r->layer, alone ? "" : " ", alone ? "" : r->name);
+    return out;
+}
+
 bool views_strongest(const struct view *v, struct strongest *out)
 {
     int64_t experts = v->route->experts;
@@ -86,10 +95,13 @@ static double range_of(const double *before, const double *after, int64_t n)
     return high >= low ? high - low : NAN;
 }
 
-static double reach_of(struct run *run, int layer, int64_t step)
+/* The metrics of a router in a feed-forward have no other name before theirs. */
+static double reach_of(struct run *run, const struct route *r, int64_t step)
 {
     static const char *const biases[] = { "router_bias", "router_price" };
+    int layer = r->layer;
     double reach = NAN;
+    if (strcmp(r->name, "ffn") != 0) return NAN;
     for (int i = 0; i < COUNT(biases) && isnan(reach); i++) {
         struct reader *reader = run_reader(run);
         const struct reader_series *s = reader ? reader_find(reader, STORE_TRAIN, biases[i]) : NULL;
@@ -219,7 +231,7 @@ static int read_all(struct run *r, struct routes_of *of, const struct views_opti
         v->view = xcalloc((size_t)v->last.n + 1, sizeof *v->view);
         for (int i = 0; i < v->last.n; i++) {
             const struct route *route = &v->last.route[i];
-            fill_view(&v->view[i], &v->last, route, reach_of(r, route->layer, v->last.step));
+            fill_view(&v->view[i], &v->last, route, reach_of(r, route, v->last.step));
             if (i) v->view[i].path = choices_path(route - 1, route, &v->view[i].path_chance);
         }
         bad = read_closed(of, o->closed, v, e);

@@ -34,6 +34,9 @@ struct views {
 int views_read(struct run *r, const struct views_options *o, struct views *out, struct err *e);
 void views_free(struct views *v);
 
+/* "3", or where layers have routers of several names "3 ffn". Returns `out`. */
+char *views_label(const struct views *v, int router, char out[32]);
+
 /* The strongest pair; false where there is none. */
 struct strongest { int from, to; double share; };
 bool views_strongest(const struct view *v, struct strongest *out);

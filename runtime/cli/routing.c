@@ -27,14 +27,10 @@ static void heading(FILE *to, const char *text)
     fprintf(to, "\n%s%s%s\n", cli_paint(to, PAINT_BOLD), text, cli_paint(to, PAINT_OFF));
 }
 
-/* A layer has one router in most models: then its number says all. */
 static void cell_router(struct table *t, const struct views *v, int i)
 {
-    const struct route *r = &v->last.route[i];
-    bool alone = true;
-    for (int k = 0; k < v->last.n; k++) alone &= !strcmp(v->last.route[k].name, r->name);
-    if (alone) table_cell(t, "%d", r->layer);
-    else table_cell(t, "%d %s", r->layer, r->name);
+    char label[32];
+    table_cell(t, "%s", views_label(v, i, label));
 }
 
 static void cell_real(struct table *t, double x)
@@ -141,11 +137,11 @@ static void print_steps(const struct views *v, bool churn, FILE *to)
 {
     int n = v->last.n;
     const char **columns = xcalloc((size_t)n + 2, sizeof *columns);
-    char (*name)[32] = xcalloc((size_t)n + 1, sizeof *name);
+    char (*name)[48] = xcalloc((size_t)n + 1, sizeof *name), label[32];
     columns[0] = ">step";
     columns[1] = churn ? ">after" : ">loss";
     for (int i = 0; i < n; i++) {
-        snprintf(name[i], sizeof name[i], ">layer %d", v->last.route[i].layer);
+        snprintf(name[i], sizeof name[i], ">layer %s", views_label(v, i, label));
         columns[i + 2] = name[i];
     }
     struct table *t = table_new(columns, n + 2);

@@ -88,14 +88,8 @@ static double *read_node(const struct look *k, const struct node *n)
     return x;
 }
 
-static bool is_chosen(const struct route *r, int64_t row, int expert)
-{
-    for (int j = 0; j < r->k; j++) if (r->index[row * r->k + j] == expert) return true;
-    return false;
-}
-
-/* Of a row whose choices are there: what the keys [E] say of them. */
-static void judge(struct route *r, int64_t row, const double *key)
+/* Of a row whose choices are there: what the keys [E] say of them. taken: [E] of false, and so again. */
+static void judge(struct route *r, int64_t row, const double *key, bool *taken)
 {
     double least = INFINITY, other = -INFINITY;
     r->first[row] = -1;
@@ -104,9 +98,12 @@ static void judge(struct route *r, int64_t row, const double *key)
         if (expert < 0) continue;
         if (*first < 0 || (!r->keyless && key[expert] > key[*first])) *first = expert;
         least = fmin(least, key[expert]);
+        taken[expert] = true;
     }
-    for (int expert = 0; expert < r->experts; expert++)
-        if (!is_chosen(r, row, expert)) other = fmax(other, key[expert]);
+    for (int expert = 0; expert < r->experts; expert++) {
+        if (!taken[expert]) other = fmax(other, key[expert]);
+        taken[expert] = false;
+    }
     bool says = r->largest_keys && isfinite(least) && isfinite(other);
     r->edge[row] = says ? (float)least : NAN;
     r->margin[row] = says ? (float)(least - other) : NAN;
@@ -119,6 +116,7 @@ static void collect(const struct routes_of *o, const struct look *k, const struc
 {
     int64_t batch = o->session->batch, seq = o->session->model.seq, rows = s->index->shape.dim[0], each = rows / batch;
     double *index = read_node(k, s->index), *key = read_node(k, s->key), *gate = read_node(k, s->gate);
+    bool *taken = xcalloc((size_t)r->experts, sizeof *taken);
     for (int64_t i = 0; i < rows; i++) {
         int64_t in = i / each * seq + i % each, at = window * seq + in;
         if (o->in.present[in + seq - each] == 0) continue;
@@ -128,8 +126,9 @@ static void collect(const struct routes_of *o, const struct look *k, const struc
             r->index[row * r->k + j] = (int32_t)index[i * r->k + j];
             r->gate[row * r->k + j] = (float)gate[i * r->k + j];
         }
-        judge(r, row, key + i * r->experts);
+        judge(r, row, key + i * r->experts, taken);
     }
+    free(taken);
     free(index);
     free(key);
     free(gate);
@@ -189,19 +188,26 @@ static double mean_cosine(const real *x, int64_t n, int64_t width)
     return others > 1 ? (square - others) / (others * (others - 1)) : NAN;
 }
 
-/* Of the weight of a role in a layer that is `experts` equal parts; a layer that runs again has those of its first
-   pass. */
-static double cosine_of(const struct routes_of *o, const struct look *k, int layer, enum role role, int64_t experts)
+/* A layer that runs again has the weights of its first pass. */
+static int first_pass(const struct model_conf *conf, int layer)
 {
-    const struct model_conf *conf = &o->session->model;
-    int first = layer;
-    for (int pass = 0; layer < model_passes(conf) && pass < layer && first == layer; pass++)
-        if (model_layer(conf, pass) == model_layer(conf, layer)) first = pass;
+    for (int pass = 0; layer < model_passes(conf) && pass < layer; pass++)
+        if (model_layer(conf, pass) == model_layer(conf, layer)) return pass;
+    return layer;
+}
+
+/* Of the weight of a role, in what the router is in, that is `experts` equal parts. */
+static double cosine_of(const struct routes_of *o, const struct look *k, const struct route *r, enum role role,
+                        int64_t experts)
+{
+    int layer = first_pass(&o->session->model, r->layer);
+    char within[sizeof r->name + 2];
+    snprintf(within, sizeof within, ".%s.", r->name);
     for (int i = 0; i < k->leaves->n; i++) {
         const struct leaf *l = k->leaves->leaf[i];
         bool stacked = role == ROLE_ROUTER ? l->decl.shape.rank == 2 : l->decl.shape.rank == 3;
-        if (l->kind != LEAF_WEIGHT || l->role != role || l->layer != first || !stacked) continue;
-        if (l->decl.shape.dim[0] != experts) continue;
+        if (l->kind != LEAF_WEIGHT || l->role != role || l->layer != layer || !stacked) continue;
+        if (l->decl.shape.dim[0] != experts || !strstr(l->path, within)) continue;
         real *x = xmalloc(leaf_bytes(l));
         state_get(k->state, l, x);
         double cosine = mean_cosine(x, experts, shape_count(l->decl.shape) / experts);
@@ -292,8 +298,8 @@ int routes_read(struct routes_of *o, const char *path, uint64_t seed, struct rou
     out->loss = run(o, o->look, c.step, out);
     for (int i = 0; i < out->n; i++) {
         struct route *r = &out->route[i];
-        r->down_cosine = cosine_of(o, o->look, r->layer, ROLE_FFN_DOWN, r->experts - r->idle);
-        r->row_cosine = cosine_of(o, o->look, r->layer, ROLE_ROUTER, r->experts);
+        r->down_cosine = cosine_of(o, o->look, r, ROLE_FFN_DOWN, r->experts - r->idle);
+        r->row_cosine = cosine_of(o, o->look, r, ROLE_ROUTER, r->experts);
     }
     return 0;
 }
