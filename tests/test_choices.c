@@ -242,6 +242,43 @@ static void test_margins(void **state)
     route_free(&r);
 }
 
+/* Two of four experts, by the keys or not. */
+static void test_judged(void **state)
+{
+    (void)state;
+    static const double key[] = { 0.5, 0.9, 0.1, 0.7 };
+    static const struct { int32_t index[2]; bool keyless, largest_keys; int first; double edge, margin; } rows[] = {
+        { { 1, 3 }, false, true, 1, 0.7, 0.2 },
+        { { 3, 1 }, false, true, 1, 0.7, 0.2 },
+        { { 2, 0 }, true, false, 2, NAN, NAN },             /* by the id: the first is who stands first */
+        { { 2, 0 }, false, false, 0, NAN, NAN },            /* experts chose it: the first is who likes it most */
+        { { -1, 2 }, false, false, 2, NAN, NAN },
+        { { -1, -1 }, false, true, -1, NAN, NAN },
+    };
+    for (int i = 0; i < COUNT(rows); i++) {
+        struct route r = route_new(1, 4, 2);
+        bool taken[4] = { false };
+        r.keyless = rows[i].keyless;
+        r.largest_keys = rows[i].largest_keys;
+        memcpy(r.index, rows[i].index, sizeof rows[i].index);
+        routes_judge(&r, 0, key, taken);
+        assert_int_equal(r.first[0], rows[i].first);
+        for (int k = 0; k < 2; k++) {
+            double got = (double)(k ? r.margin : r.edge)[0], want = k ? rows[i].margin : rows[i].edge;
+            if (isnan(want)) assert_true(isnan(got));
+            else near(got, want, 1e-6);
+        }
+        for (int e = 0; e < 4; e++) assert_false(taken[e]);
+        route_free(&r);
+    }
+    struct route all = route_new(1, 2, 2);                  /* who takes all leaves none to compare with */
+    bool taken[2] = { false };
+    all.index[1] = 1;
+    routes_judge(&all, 0, key, taken);
+    assert_true(isnan(all.margin[0]) && all.first[0] == 1);
+    route_free(&all);
+}
+
 static void test_gates(void **state)
 {
     (void)state;
@@ -304,7 +341,7 @@ int main(void)
         cmocka_unit_test(test_random), cmocka_unit_test(test_sums_of_pairs), cmocka_unit_test(test_by_id),
         cmocka_unit_test(test_constant), cmocka_unit_test(test_uneven), cmocka_unit_test(test_other_rows),
         cmocka_unit_test(test_margins), cmocka_unit_test(test_gates), cmocka_unit_test(test_path),
-        cmocka_unit_test(test_class),
+        cmocka_unit_test(test_class), cmocka_unit_test(test_judged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -88,8 +88,7 @@ static double *read_node(const struct look *k, const struct node *n)
     return x;
 }
 
-/* Of a row whose choices are there: what the keys [E] say of them. taken: [E] of false, and so again. */
-static void judge(struct route *r, int64_t row, const double *key, bool *taken)
+void routes_judge(struct route *r, int64_t row, const double *key, bool *taken)
 {
     double least = INFINITY, other = -INFINITY;
     r->first[row] = -1;
@@ -126,7 +125,7 @@ static void collect(const struct routes_of *o, const struct look *k, const struc
             r->index[row * r->k + j] = (int32_t)index[i * r->k + j];
             r->gate[row * r->k + j] = (float)gate[i * r->k + j];
         }
-        judge(r, row, key + i * r->experts, taken);
+        routes_judge(r, row, key + i * r->experts, taken);
     }
     free(taken);
     free(index);

@@ -29,6 +29,9 @@ struct routes { int64_t step, tokens; int n; struct route *route; int32_t *id, *
    are. loss: of the probe. */
 void routes_free(struct routes *r);
 
+/* Of a row whose choices are there, what its keys [E] say: first, margin, edge. taken: [E] of false, for work. */
+void routes_judge(struct route *r, int64_t row, const double *key, bool *taken);
+
 struct routes_of;
 /* tokens: at most so many of the held-out split, 0: all. -1: there is no text, no memory. */
 int routes_open(struct routes_of **out, const json_t *config, const struct corpus *c, int64_t tokens, struct err *e);
