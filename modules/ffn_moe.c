@@ -8,9 +8,6 @@
    copies, constants, zeros. */
 #include "model/module.h"
 
-#include <math.h>
-#include <stdio.h>
-
 struct conf {
     int experts, d_ff, copy, constant, zero, bias;
     struct pick activation, router;
@@ -36,122 +33,21 @@ static const struct param params[] = {
 static int idle_of(const struct conf *c) { return c->copy + c->constant + c->zero; }
 static int choices_of(const struct conf *c) { return c->experts + idle_of(c); }
 
-static void check_groups(const struct conf *c, const struct traits *router, const char *path, struct problems *problems)
+static struct experts experts_of(const struct conf *c)
 {
-    if (router->groups == 0) return;
-    int choices = choices_of(c), room = choices / router->groups * router->group_limit;
-    if (choices % router->groups != 0)
-        module_problem(problems, path, "router.select.groups", "%d: %d experts cannot be divided so", router->groups,
-                       choices);
-    else if (router->top_k <= choices && room < router->top_k)
-        module_problem(problems, path, "router.select.limit", "%d of %d groups have %d experts, top_k = %d are chosen",
-                       router->group_limit, router->groups, room, router->top_k);
-}
-
-/* How likely a choice was is known of normal noise alone, and of a choice that goes by nothing but the noisy logits. */
-static void check_balance(const struct conf *c, const struct traits *router, const char *path,
-                          struct problems *problems)
-{
-    const char *moves = NULL, *before = NULL;
-    for (int i = 0; i < c->balance.n; i++)
-        if (c->balance.pick[i].module->balance_key) moves = c->balance.pick[i].module->name;
-    for (int i = 0; i < c->balance.n; i++) {
-        struct pick p = c->balance.pick[i];
-        struct traits t = module_traits(p);
-        char key[64];
-        snprintf(key, sizeof key, "balance.%s", p.module->name);
-        if (t.expert_groups && choices_of(c) % t.expert_groups != 0)
-            module_problem(problems, path, key, "divides experts into %d equal groups, and %d experts cannot be",
-                           t.expert_groups, choices_of(c));
-        if (p.module->balance_key && router->keyless)
-            module_problem(problems, path, "balance", "%s moves the key, but router.select does not choose by it",
-                           p.module->name);
-        if (p.module->balance_key && before)
-            module_problem(problems, path, key, "moves the key, as '%s' does: take one of them", before);
-        if (p.module->balance_key) before = p.module->name;
-        if (t.alone && c->balance.n > 1)
-            module_problem(problems, path, key, "makes the load even by itself: take no other rule");
-        if (t.alone && !router->largest_keys)
-            module_problem(problems, path, key, "needs a choice of the largest keys: router.select = \"top_k\"");
-        if (t.asks_noise && !router->normal_noise)
-            module_problem(problems, path, key,
-                           "needs normal noise on the router's logits: router.noise = \"learned\" or \"normal\"");
-        if (t.asks_noise && !router->largest_keys)
-            module_problem(problems, path, key, "needs a choice of the largest logits: router.select = \"top_k\"");
-        if (t.asks_noise && moves)
-            module_problem(problems, path, key,
-                           "needs a choice by noisy logits alone, and '%s' moves it: take one of them", moves);
-        if ((t.alone || t.asks_noise) && router->top_k >= choices_of(c))
-            module_problem(problems, path, key, "with router.top_k = %d every one of %d experts is chosen: at most %d",
-                           router->top_k, choices_of(c), choices_of(c) - 1);
-    }
+    return (struct experts){ choices_of(c), idle_of(c), c->router, c->balance, c->dispatch };
 }
 
 static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {
     (void)model;
     const struct conf *c = self.conf;
-    struct traits router = module_traits(c->router);
-    if (router.top_k > choices_of(c))
-        module_problem(problems, path, "router.top_k", "%d: the model has only %d experts", router.top_k,
-                       choices_of(c));
-    if (router.keyless && idle_of(c) > 0)
-        module_problem(problems, path, "router.select",
-                       "chooses without scores: %d idle experts would be chosen whatever they give", idle_of(c));
-    if (router.top_k == 1 && choices_of(c) > 1 && router.gates_sum_to_one)
-        module_problem(problems, path, "router.normalize",
-                       "after: with top_k = 1 every gate would be 1 and the router would get no gradient");
-    if (idle_of(c) > 0 && module_traits(c->shared).by_groups)
+    struct experts e = experts_of(c);
+    experts_check(&e, path, problems);
+    if (e.idle > 0 && module_traits(c->shared).by_groups)
         module_problem(problems, path, "shared",
                        "%s: goes by groups of experts that compute, and %d idle ones have none",
-                       c->shared.module->name, idle_of(c));
-    check_groups(c, &router, path, problems);
-    check_balance(c, &router, path, problems);
-}
-
-/* REAL [T,E]: 1 where a token goes to an expert, else 0. */
-static struct node *visits(struct build *b, const struct routing *r)
-{
-    return scatter(b->graph, build_ones(b, r->index->shape), r->index, r->experts);
-}
-
-/* Ones in x by its rows. */
-static struct node *ones_of(struct graph *g, struct node *x, int64_t rows)
-{
-    return scale(g, dot(g, x, x), 1 / (double)rows);
-}
-
-static void observe_visits(struct build *b, const struct routing *r, const struct traits *router)
-{
-    struct graph *g = b->graph;
-    int64_t tokens = r->index->shape.dim[0];
-    if (r->uneven || r->idle) {
-        struct node *all = visits(b, r), *computed = r->idle ? columns(g, all, 0, r->experts - r->idle) : all;
-        build_row_metric(b, "router_token_experts", ones_of(g, computed, tokens), "", BETTER_NONE,
-                         "mean over tokens of the experts that it goes to, without idle ones");
-    }
-    if (router->groups > 1) {
-        struct node *group = view(g, visits(b, r), SHAPE(tokens * router->groups, r->experts / router->groups)),
-                    *visited = pick(g, group, topk(g, group, 1));                               /* [TG,1] */
-        build_row_metric(b, "router_token_groups", ones_of(g, visited, tokens), "", BETTER_NONE,
-                         "mean over tokens of the groups of experts that it goes to");
-    }
-}
-
-static void observe(struct build *b, const struct routing *r, const struct traits *router)
-{
-    struct graph *g = b->graph;
-    build_metric_as(b, "expert_tokens", r->counts, "assignment", CARRY_SUM, BETTER_NONE,
-                    "assignments to each expert in the step");
-    build_row_metric(b, "router_prob_mean", mean_rows(g, build_present(b, r->share, 0)), "", BETTER_NONE,
-                     "mean over tokens of the normalised score");    /* [E] */
-    build_row_metric(b, "router_token_entropy", mean_rows(g, build_present(b, row_entropy(g, r->share), 0)), "nat",
-                     BETTER_NONE, "mean over tokens of the entropy of the normalised score");
-    build_metric_as(b, "router_logit_max", max_all(g, build_present(b, r->logits, -INFINITY)), "", CARRY_MAX,
-                    BETTER_NONE, "largest router logit");
-    build_row_metric(b, "router_lse2", mean_rows(g, square(g, build_present(b, logsumexp(g, r->logits), 0))), "",
-                     BETTER_NONE, "mean squared logsumexp of the router logits");
-    observe_visits(b, r, router);
+                       c->shared.module->name, e.idle);
 }
 
 /* What idle experts give a token. [T,D]; NULL: nothing */
@@ -175,29 +71,19 @@ static struct node *idle(struct build *b, const struct conf *c, struct node *u, 
 static struct node *build(struct build *b, struct pick self, struct node *u)
 {
     const struct conf *c = self.conf;
-    struct routing r = c->router.module->router(b, c->router, u, choices_of(c), c->balance);
-    r.idle = idle_of(c);
-    struct graph *g = b->graph;
-    bool thinned = r.index != r.chosen;
-    r.chosen = build_present(b, r.chosen, -1);
-    r.index = thinned ? build_present(b, r.index, -1) : r.chosen;
+    struct experts e = experts_of(c);
+    struct routing r = build_routing(b, &e, u);
     const struct module *latent = c->latent.module;
     struct node *in = latent->latent_in ? latent->latent_in(b, c->latent, u) : u;               /* [T,W] */
-    if (r.gates_input) in = build_gated(b, in, r.gate);
-    struct dispatched d = c->dispatch.module->dispatch(b, c->dispatch, in, &r);
-    for (int i = 0; i < c->balance.n; i++) c->balance.pick[i].module->balance(b, c->balance.pick[i], &r);
-    struct traits router = module_traits(c->router);
-    observe(b, &r, &router);
-    build_observed(b, "ffn", &r);
+    struct dispatched d = build_dispatch(b, &e, in, &r);
     struct hidden expert = { c->d_ff, c->activation, c->bias };
     build_enter(b, "experts");
     struct node *rows = expert_feed_forward(b, expert, &r, &d);                                 /* [R,W] */
     build_leave(b);
-    struct node *factor = r.gates_input ? build_ones(b, r.gate->shape) : r.gate;
-    struct node *routed = combine(g, rows, d.order, d.inverse, factor);                         /* [T,W] */
+    struct node *routed = build_combined(b, &r, &d, rows);                                      /* [T,W] */
     if (latent->latent_out) routed = latent->latent_out(b, c->latent, routed);                  /* [T,D] */
     struct node *without = idle(b, c, u, &r);
-    if (without) routed = add(g, routed, without);
+    if (without) routed = add(b->graph, routed, without);
     return c->shared.module->shared(b, c->shared, u, &r, expert, routed);
 }
 

@@ -20,6 +20,7 @@ return sl.study {
             optim = { "adamw", lr = 3e-3 } },
   variants = {
     base = {}, hash = { ["ffn.router.select"] = "hash" }, random = { ["ffn.router.select"] = "forced" },
+    base_layer = { ["ffn.router.select"] = "base" }, sinkhorn = { ["ffn.router.select"] = "sinkhorn" },
     bias = { ["ffn.router.score"] = "sigmoid", ["ffn.balance"] = { { "bias", gamma = 0.003 } } },
     constant = { ["ffn.router.select"] = { "forced", pattern = "constant" } }, dense = { ffn = "dense" },
     chooses = { ["ffn.router.select"] = "expert_choice" }, idle = { ["ffn.zero"] = 1, ["ffn.copy"] = 1 },
@@ -31,7 +32,7 @@ LUA
 leaves 0 "$sluice" run many.lua --out runs --progress none
 
 # ---- the numbers ----
-variants="base hash random bias constant chooses idle averaged mtp again unlike relu"
+variants="base base_layer sinkhorn hash random bias constant chooses idle averaged mtp again unlike relu"
 for variant in $variants; do
     leaves 0 "$sluice" routing runs/many --variant $variant --tokens 1000 --closed 2 --json -o $variant.json
     leaves 0 "$sluice" routing runs/many/$variant-*/0 --tokens 1000 --closed 2 --csv -o $variant.csv

@@ -4,13 +4,13 @@
 
 enum { LAYERS = 3, EXPERTS = 4, K = 2, BATCH = 2, SEQ = 6, TOKENS = BATCH * SEQ };
 
-struct told { int n; struct routing routing[8]; int layer[8]; const char *name[8]; };
+struct told { int n; struct routing routing[8]; int layer[8]; char name[8][16]; };
 
 static void tell(void *to, const char *name, int layer, const struct routing *r)
 {
     struct told *t = to;
     t->routing[t->n] = *r;
-    t->name[t->n] = name;
+    snprintf(t->name[t->n], sizeof t->name[0], "%s", name);
     t->layer[t->n++] = layer;
 }
 

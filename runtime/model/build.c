@@ -54,10 +54,11 @@ struct node *build_kept(const struct build *b, int layer, const char *name)
 
 /* ---- who looks at routers ---- */
 
-void build_observed(struct build *b, const char *name, const struct routing *r)
+void build_observed(struct build *b, const struct routing *r)
 {
     const struct observer *o = b->own->observer;
-    if (o) o->router(o->to, name, b->layer, r);
+    const char *dot = strrchr(b->path, '.');
+    if (o) o->router(o->to, dot ? dot + 1 : b->path, b->layer, r);
 }
 
 struct node *build_open_keys(struct build *b, struct node *key)
@@ -107,7 +108,7 @@ struct node *expert_linear(struct build *b, const char *name, enum role role, co
     return grouped_matmul(b->graph, rows, w, d->offsets);                                     /* [R,out] */
 }
 
-static struct node *bias_of(struct build *b, const char *name, struct shape shape)
+struct node *build_bias(struct build *b, const char *name, struct shape shape)
 {
     return build_weight(b, arena_text(b->arena, "%s.bias", name), ROLE_SCALAR, shape, init_constant(0));
 }
@@ -115,66 +116,7 @@ static struct node *bias_of(struct build *b, const char *name, struct shape shap
 struct node *affine(struct build *b, bool bias, const char *name, enum role role, struct node *x, int64_t out)
 {
     struct node *y = linear(b, name, role, x, out);
-    return bias ? add_row(b->graph, y, bias_of(b, name, SHAPE(out))) : y;
-}
-
-/* affine, or of expert rows with a matrix and a bias each (d, else NULL). */
-static struct node *projection(struct build *b, struct hidden h, const struct routing *r, const struct dispatched *d,
-                               const char *name, enum role role, struct node *x, int64_t out)
-{
-    if (!d) return affine(b, h.bias, name, role, x, out);
-    int computed = r->experts - r->idle;
-    double active = r->k < r->experts ? (double)r->k / r->experts : 1;
-    struct node *y = expert_linear(b, name, role, d, x, out, computed, active);
-    if (!h.bias) return y;
-    struct node *bias = bias_of(b, name, SHAPE(computed, out));
-    bias->leaf->active = active;
-    return grouped_add_row(b->graph, y, bias, d->offsets);
-}
-
-static struct node *layers_of(struct build *b, struct hidden h, const struct routing *r, const struct dispatched *d,
-                              struct node *u)
-{
-    struct pick act = h.activation;
-    struct node *gate = module_traits(act).gated ? projection(b, h, r, d, "gate", ROLE_FFN_GATE, u, h.width) : NULL,
-                *up = projection(b, h, r, d, "up", ROLE_FFN_UP, u, h.width),                  /* [T,F] or [R,F] */
-                *hidden = act.module->activation(b, act, up, gate);
-    return projection(b, h, r, d, "down", ROLE_FFN_DOWN, hidden, shape_last(u->shape));
-}
-
-struct node *feed_forward(struct build *b, struct hidden h, struct node *u) { return layers_of(b, h, NULL, NULL, u); }
-
-struct node *expert_feed_forward(struct build *b, struct hidden h, const struct routing *r, const struct dispatched *d)
-{
-    return layers_of(b, h, r, d, d->rows);
-}
-
-struct node *build_drop_later(struct build *b, struct node *index, struct node *later)
-{
-    struct graph *g = b->graph;
-    struct node *first = build_ones(b, SHAPE(index->shape.dim[0], 1));
-    return drop_zero(g, index, concat(g, 2, (struct node *[]){ first, later }));
-}
-
-static struct node *count(struct build *b, const struct routing *r, struct node *index)
-{
-    return view(b->graph, count_chosen(b->graph, index, r->experts, r->experts, 1, false), SHAPE(r->experts));
-}
-
-struct dispatched build_dispatched(struct build *b, struct node *u, struct routing *r)
-{
-    struct graph *g = b->graph;
-    struct node *sorted = dispatch(g, r->index, r->experts - r->idle, r->rows);               /* offsets [E+1] */
-    r->counts = r->idle ? count(b, r, r->index) : graph_result(g, sorted, 3);
-    struct dispatched d = { .offsets = sorted, .order = graph_result(g, sorted, 1),
-                            .inverse = graph_result(g, sorted, 2) };
-    d.rows = gather(g, u, d.order, d.inverse);                                                  /* [R,D] */
-    return d;
-}
-
-struct node *build_counts(struct build *b, const struct routing *r)
-{
-    return r->index == r->chosen ? r->counts : count(b, r, r->chosen);
+    return bias ? add_row(b->graph, y, build_bias(b, name, SHAPE(out))) : y;
 }
 
 struct node *build_gated(struct build *b, struct node *x, struct node *gate)

@@ -57,6 +57,7 @@ struct routing {
     struct noisy noisy;
     struct node *score;                                     /* REAL [T,E], unbiased */
     struct node *share;    /* REAL [T,E], score with rows that sum to 1: P of the balance losses */
+    struct node *wanted;                                    /* REAL [T,E]: logits whose score the key is, unbiased */
     struct node *key;                                       /* REAL [T,E]: what the choice goes by */
     struct node *index, *gate;                              /* I32, REAL [T,K]; -1: no expert */
     struct node *chosen;                                    /* index as it was selected, before any was dropped */
@@ -72,6 +73,9 @@ struct observer {
     void *to;
     int without_best;
 };
+/* What a module has of experts: how many there are to choose from, the last `idle` of which compute nothing; who
+   goes where; what keeps the load even; how tokens reach them. */
+struct experts { int choices, idle; struct pick router; struct picks balance; struct pick dispatch; };
 /* rows [R,D]; see ops dispatch, gather, combine */
 struct dispatched { struct node *rows, *offsets, *order, *inverse; };
 /* What a feed-forward tells what is within it. */
@@ -91,8 +95,9 @@ void build_leave(struct build *b);
 void build_keep(struct build *b, int layer, const char *name, struct node *x);
 struct node *build_kept(const struct build *b, int layer, const char *name);
 
-/* Tells who looks at the graph of a router that is complete; keys as they are chosen by, for who closes some. */
-void build_observed(struct build *b, const char *name, const struct routing *r);
+/* Tells who looks at the graph of a router that is complete, by the last word of the path; keys as they are chosen by,
+   for who closes some. */
+void build_observed(struct build *b, const struct routing *r);
 struct node *build_open_keys(struct build *b, struct node *key);                                /* [T,E] */
 
 /* Initial values: all one number. */
@@ -117,6 +122,8 @@ struct node *affine(struct build *b, bool bias, const char *name, enum role role
 /* linear for E stacked matrices [E, out, in] over expert rows. active: share of the stack that a token uses. */
 struct node *expert_linear(struct build *b, const char *name, enum role role, const struct dispatched *d,
                            struct node *rows, int64_t out, int experts, double active);
+/* A bias of zeros at path "<b->path>.<name>.bias". */
+struct node *build_bias(struct build *b, const char *name, struct shape shape);
 /* act(u Wg, u Wu) Wd, or act(u Wu) Wd where the activation has no gate, each product with a bias where h says so. */
 struct node *feed_forward(struct build *b, struct hidden h, struct node *u);               /* [T,D] */
 /* The same by the experts of r, each over its rows. [R,W] */
@@ -124,6 +131,12 @@ struct node *expert_feed_forward(struct build *b, struct hidden h, const struct 
                                  const struct dispatched *d);
 /* index [T,K] without the choices after the first that have 0 in `later` [T,K-1]. */
 struct node *build_drop_later(struct build *b, struct node *index, struct node *later);
+/* Who of the tokens of u goes where. */
+struct routing build_routing(struct build *b, const struct experts *e, struct node *u);
+/* Their rows as e's dispatch gives them, with e's balance rules and the metrics of routing. */
+struct dispatched build_dispatch(struct build *b, const struct experts *e, struct node *u, struct routing *r);
+/* What experts wrote, times the gates, summed for each token. [T,W] */
+struct node *build_combined(struct build *b, const struct routing *r, const struct dispatched *d, struct node *rows);
 /* Rows of u for each pair of r->index that has an expert to compute it, sorted by expert; sets r->counts. */
 struct dispatched build_dispatched(struct build *b, struct node *u, struct routing *r);
 /* The factor on gates that sum to 1, those of the k largest of random logits, with which a sum of unlike experts keeps

@@ -1,0 +1,143 @@
+/* Experts: who goes where, rows by expert, what they compute of them, and what is seen of it. */
+#include "module.h"
+
+#include <math.h>
+
+/* ---- feed-forwards, of all rows or of each expert's ---- */
+
+/* affine, or of expert rows with a matrix and a bias each (d, else NULL). */
+static struct node *projection(struct build *b, struct hidden h, const struct routing *r, const struct dispatched *d,
+                               const char *name, enum role role, struct node *x, int64_t out)
+{
+    if (!d) return affine(b, h.bias, name, role, x, out);
+    int computed = r->experts - r->idle;
+    double active = r->k < r->experts ? (double)r->k / r->experts : 1;
+    struct node *y = expert_linear(b, name, role, d, x, out, computed, active);
+    if (!h.bias) return y;
+    struct node *bias = build_bias(b, name, SHAPE(computed, out));
+    bias->leaf->active = active;
+    return grouped_add_row(b->graph, y, bias, d->offsets);
+}
+
+static struct node *layers_of(struct build *b, struct hidden h, const struct routing *r, const struct dispatched *d,
+                              struct node *u)
+{
+    struct pick act = h.activation;
+    struct node *gate = module_traits(act).gated ? projection(b, h, r, d, "gate", ROLE_FFN_GATE, u, h.width) : NULL,
+                *up = projection(b, h, r, d, "up", ROLE_FFN_UP, u, h.width),                  /* [T,F] or [R,F] */
+                *hidden = act.module->activation(b, act, up, gate);
+    return projection(b, h, r, d, "down", ROLE_FFN_DOWN, hidden, shape_last(u->shape));
+}
+
+struct node *feed_forward(struct build *b, struct hidden h, struct node *u) { return layers_of(b, h, NULL, NULL, u); }
+
+struct node *expert_feed_forward(struct build *b, struct hidden h, const struct routing *r, const struct dispatched *d)
+{
+    return layers_of(b, h, r, d, d->rows);
+}
+
+/* ---- from tokens to experts ---- */
+
+struct node *build_drop_later(struct build *b, struct node *index, struct node *later)
+{
+    struct graph *g = b->graph;
+    struct node *first = build_ones(b, SHAPE(index->shape.dim[0], 1));
+    return drop_zero(g, index, concat(g, 2, (struct node *[]){ first, later }));
+}
+
+static struct node *count(struct build *b, const struct routing *r, struct node *index)
+{
+    return view(b->graph, count_chosen(b->graph, index, r->experts, r->experts, 1, false), SHAPE(r->experts));
+}
+
+struct dispatched build_dispatched(struct build *b, struct node *u, struct routing *r)
+{
+    struct graph *g = b->graph;
+    struct node *sorted = dispatch(g, r->index, r->experts - r->idle, r->rows);               /* offsets [E+1] */
+    r->counts = r->idle ? count(b, r, r->index) : graph_result(g, sorted, 3);
+    struct dispatched d = { .offsets = sorted, .order = graph_result(g, sorted, 1),
+                            .inverse = graph_result(g, sorted, 2) };
+    d.rows = gather(g, u, d.order, d.inverse);                                                  /* [R,D] */
+    return d;
+}
+
+struct node *build_counts(struct build *b, const struct routing *r)
+{
+    return r->index == r->chosen ? r->counts : count(b, r, r->chosen);
+}
+
+/* ---- what is seen of it ---- */
+
+/* REAL [T,E]: 1 where a token goes to an expert, else 0. */
+static struct node *visits(struct build *b, const struct routing *r)
+{
+    return scatter(b->graph, build_ones(b, r->index->shape), r->index, r->experts);
+}
+
+/* Ones in x by its rows. */
+static struct node *ones_of(struct graph *g, struct node *x, int64_t rows)
+{
+    return scale(g, dot(g, x, x), 1 / (double)rows);
+}
+
+static void observe_visits(struct build *b, const struct routing *r, const struct traits *router)
+{
+    struct graph *g = b->graph;
+    int64_t tokens = r->index->shape.dim[0];
+    if (r->uneven || r->idle) {
+        struct node *all = visits(b, r), *computed = r->idle ? columns(g, all, 0, r->experts - r->idle) : all;
+        build_row_metric(b, "router_token_experts", ones_of(g, computed, tokens), "", BETTER_NONE,
+                         "mean over tokens of the experts that it goes to, without idle ones");
+    }
+    if (router->groups > 1) {
+        struct node *group = view(g, visits(b, r), SHAPE(tokens * router->groups, r->experts / router->groups)),
+                    *visited = pick(g, group, topk(g, group, 1));                               /* [TG,1] */
+        build_row_metric(b, "router_token_groups", ones_of(g, visited, tokens), "", BETTER_NONE,
+                         "mean over tokens of the groups of experts that it goes to");
+    }
+}
+
+static void observe(struct build *b, const struct routing *r, const struct traits *router)
+{
+    struct graph *g = b->graph;
+    build_metric_as(b, "expert_tokens", r->counts, "assignment", CARRY_SUM, BETTER_NONE,
+                    "assignments to each expert in the step");
+    build_row_metric(b, "router_prob_mean", mean_rows(g, build_present(b, r->share, 0)), "", BETTER_NONE,
+                     "mean over tokens of the normalised score");    /* [E] */
+    build_row_metric(b, "router_token_entropy", mean_rows(g, build_present(b, row_entropy(g, r->share), 0)), "nat",
+                     BETTER_NONE, "mean over tokens of the entropy of the normalised score");
+    build_metric_as(b, "router_logit_max", max_all(g, build_present(b, r->logits, -INFINITY)), "", CARRY_MAX,
+                    BETTER_NONE, "largest router logit");
+    build_row_metric(b, "router_lse2", mean_rows(g, square(g, build_present(b, logsumexp(g, r->logits), 0))), "",
+                     BETTER_NONE, "mean squared logsumexp of the router logits");
+    observe_visits(b, r, router);
+}
+
+/* ---- all of it ---- */
+
+struct routing build_routing(struct build *b, const struct experts *e, struct node *u)
+{
+    struct routing r = e->router.module->router(b, e->router, u, e->choices, e->balance);
+    bool thinned = r.index != r.chosen;
+    r.idle = e->idle;
+    r.chosen = build_present(b, r.chosen, -1);
+    r.index = thinned ? build_present(b, r.index, -1) : r.chosen;
+    return r;
+}
+
+struct dispatched build_dispatch(struct build *b, const struct experts *e, struct node *u, struct routing *r)
+{
+    if (r->gates_input) u = build_gated(b, u, r->gate);
+    struct dispatched d = e->dispatch.module->dispatch(b, e->dispatch, u, r);
+    for (int i = 0; i < e->balance.n; i++) e->balance.pick[i].module->balance(b, e->balance.pick[i], r);
+    struct traits router = module_traits(e->router);
+    observe(b, r, &router);
+    build_observed(b, r);
+    return d;
+}
+
+struct node *build_combined(struct build *b, const struct routing *r, const struct dispatched *d, struct node *rows)
+{
+    struct node *factor = r->gates_input ? build_ones(b, r->gate->shape) : r->gate;
+    return combine(b->graph, rows, d->order, d->inverse, factor);
+}
