@@ -20,7 +20,8 @@ return sl.study {
             optim = { "adamw", lr = 3e-3 } },
   variants = {
     base = {}, hash = { ["ffn.router.select"] = "hash" }, random = { ["ffn.router.select"] = "forced" },
-    base_layer = { ["ffn.router.select"] = "base" }, sinkhorn = { ["ffn.router.select"] = "sinkhorn" },
+    base_layer = { ["ffn.router.select"] = "base", ["ffn.router.top_k"] = 1 },
+    sinkhorn = { ["ffn.router.select"] = "sinkhorn" },
     bias = { ["ffn.router.score"] = "sigmoid", ["ffn.balance"] = { { "bias", gamma = 0.003 } } },
     constant = { ["ffn.router.select"] = { "forced", pattern = "constant" } }, dense = { ffn = "dense" },
     chooses = { ["ffn.router.select"] = "expert_choice" }, idle = { ["ffn.zero"] = 1, ["ffn.copy"] = 1 },
