@@ -1,6 +1,7 @@
 /* Which run, which layers, and columns of its rows. */
 #include "figure_experts.h"
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { COLUMNS = 240 };                                     /* more would not be seen */
@@ -26,14 +27,32 @@ bool experts_has(const struct experts *x, int64_t layer)
     return false;
 }
 
+/* The counts of the router that is asked for, or of the first that there is. */
+static const struct reader_series *counts_of(struct reader *reader, const char *asked, const char **router)
+{
+    const struct reader_series *found = NULL;
+    for (const char *const *at = routing_routers; *at && !found; at++) {
+        char name[64];
+        snprintf(name, sizeof name, "train.%sexpert_tokens", *at);
+        *router = *at;
+        if (!asked || !strcmp(asked, name)) found = reader_find(reader, STORE_TRAIN, name + strlen("train."));
+    }
+    return found;
+}
+
 int experts_read(struct experts *x, const struct runs *all, const struct plot_options *o, struct err *e)
 {
     struct run *r = choose(all, o, e);
     if (!r) return -1;
     struct reader *reader = run_reader(r);
-    const struct reader_series *tokens = reader ? reader_find(reader, STORE_TRAIN, "expert_tokens") : NULL;
+    const char *router;
+    const struct reader_series *tokens = reader ? counts_of(reader, o->metric, &router) : NULL;
+    if (!tokens && o->metric)
+        return err_set(e, "%s (%s) has no expert counts '%s': train.expert_tokens, train.attention_expert_tokens",
+                       r->name, condition_name(r->condition), o->metric);
     if (!tokens) return err_set(e, "%s (%s) has no expert counts", r->name, condition_name(r->condition));
-    *x = (struct experts){ .run = r, .layers = tokens->dim[0], .experts = tokens->rank > 1 ? tokens->dim[1] : 1 };
+    *x = (struct experts){ .run = r, .router = router, .layers = tokens->dim[0],
+                           .experts = tokens->rank > 1 ? tokens->dim[1] : 1 };
     if (metric_read(r, &(struct metric){ .series = *tokens }, &x->curve, e)) return -1;
     for (int64_t layer = 0; layer < x->layers; layer++) x->shown += experts_has(x, layer);
     if (!x->shown) {

@@ -28,25 +28,36 @@ static int64_t experts_of(const struct reader_series *tokens)
     return tokens->rank > 1 ? tokens->dim[1] : 1;
 }
 
+/* Adds what follows from the counts of one router. */
+static int derive(struct metric *m, int n, int given, enum store_group group, const char *router)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%sexpert_tokens", router);
+    const struct reader_series *tokens = stored(m, given, group, name);
+    snprintf(name, sizeof name, "%sexpert_dropped", router);
+    bool has_dropped = stored(m, given, group, name);
+    for (const struct derived *d = routing_derived; tokens && d->name; d++) {
+        snprintf(name, sizeof name, "%s%s", router, d->name);
+        if (stored(m, given, group, name) || (d->needs_dropped && !has_dropped)) continue;
+        struct reader_series s = { .group = group, .type = STORE_F64, .rank = 1, .dim = { tokens->dim[0] },
+                                   .better = d->better };
+        snprintf(s.name, sizeof s.name, "%s", name);
+        snprintf(s.unit, sizeof s.unit, "%s", d->unit);
+        snprintf(s.about, sizeof s.about, "%s", d->about);
+        snprintf(s.dim_name[0], sizeof s.dim_name[0], "%s", tokens->dim_name[0]);
+        m[n++] = (struct metric){ s, d, router };
+    }
+    return n;
+}
+
 int metric_derive(struct metric **list, int n)
 {
     int room = n, given = n;
-    for (const struct derived *d = routing_derived; d->name; d++) room += STORE_GROUPS;
+    for (const char *const *router = routing_routers; *router; router++)
+        for (const struct derived *d = routing_derived; d->name; d++) room += STORE_GROUPS;
     struct metric *m = *list = xrealloc(*list, ((size_t)room + 1) * sizeof *m);
-    for (int group = 0; group < STORE_GROUPS; group++) {
-        const struct reader_series *tokens = stored(m, given, group, "expert_tokens");
-        for (const struct derived *d = routing_derived; tokens && d->name; d++) {
-            if (stored(m, given, group, d->name) || (d->needs_dropped && !stored(m, given, group, "expert_dropped")))
-                continue;
-            struct reader_series s = { .group = group, .type = STORE_F64, .rank = 1, .dim = { tokens->dim[0] },
-                                       .better = d->better };
-            snprintf(s.name, sizeof s.name, "%s", d->name);
-            snprintf(s.unit, sizeof s.unit, "%s", d->unit);
-            snprintf(s.about, sizeof s.about, "%s", d->about);
-            snprintf(s.dim_name[0], sizeof s.dim_name[0], "%s", tokens->dim_name[0]);
-            m[n++] = (struct metric){ s, d };
-        }
-    }
+    for (int group = 0; group < STORE_GROUPS; group++)
+        for (const char *const *router = routing_routers; *router; router++) n = derive(m, n, given, group, *router);
     return n;
 }
 
@@ -59,34 +70,50 @@ int metric_list(struct run *r, struct metric **list)
     return metric_derive(list, n);
 }
 
-/* From the configuration, where the feed-forward of a layer is an entry of a list or one for all. [layers], malloc'd */
-static double *top_k_of(struct reader *r, int64_t layers)
+/* Of a layer's router in the configuration: where the slot is one for all layers, or has an entry for each. */
+static json_t *router_of(json_t *model, const char *router, size_t layer)
 {
-    json_t *config = json_loads(reader_config(r), 0, NULL), *ffn = json_object_get(json_object_get(config, "model"),
-                                                                                   "ffn");
+    json_t *slot = json_object_get(model, *router ? "attention" : "ffn"), *layers = json_object_get(slot, "layers"),
+           *order = json_object_get(model, "order");
+    size_t listed = json_array_size(layers);
+    if (layer < json_array_size(order)) layer = (size_t)json_integer_value(json_array_get(order, layer));
+    if (listed) slot = json_array_get(layers, layer < listed ? layer : listed - 1);     /* MTP is as the last one */
+    if (*router) slot = json_object_get(slot, "experts");
+    return json_object_get(slot, "router");
+}
+
+/* [layers], malloc'd */
+static double *top_k_of(struct reader *r, const char *router, int64_t layers)
+{
+    json_t *config = json_loads(reader_config(r), 0, NULL);
     double *top_k = xcalloc((size_t)layers + 1, sizeof *top_k);
-    size_t listed = json_array_size(ffn);
     for (int64_t i = 0; i < layers; i++) {
-        json_t *own = listed ? json_array_get(ffn, (size_t)i < listed ? (size_t)i : listed - 1) : ffn,
-               *k = json_object_get(json_object_get(own, "router"), "top_k");
+        json_t *k = json_object_get(router_of(json_object_get(config, "model"), router, (size_t)i), "top_k");
         top_k[i] = json_is_number(k) ? json_number_value(k) : NAN;
     }
     json_decref(config);
     return top_k;
 }
 
+static const struct reader_series *counts_of(struct reader *r, const struct metric *m, const char *what)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%s%s", m->router, what);
+    return reader_find(r, m->series.group, name);
+}
+
 static int read_derived(struct reader *r, const struct metric *m, double **value, struct err *e)
 {
-    const struct reader_series *tokens = reader_find(r, m->series.group, "expert_tokens");
+    const struct reader_series *tokens = counts_of(r, m, "expert_tokens");
     struct loads l = { .rows = reader_rows(r, m->series.group), .layers = tokens->dim[0],
                        .experts = experts_of(tokens) };
     double *counts, *dropped = NULL;
     if (reader_read(r, tokens, &counts, e)) return -1;
-    if (m->derived->needs_dropped && reader_read(r, reader_find(r, m->series.group, "expert_dropped"), &dropped, e)) {
+    if (m->derived->needs_dropped && reader_read(r, counts_of(r, m, "expert_dropped"), &dropped, e)) {
         free(counts);
         return -1;
     }
-    double *top_k = top_k_of(r, l.layers);
+    double *top_k = top_k_of(r, m->router, l.layers);
     l.tokens = counts;
     l.dropped = dropped;
     l.top_k = top_k;

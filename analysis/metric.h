@@ -8,7 +8,8 @@
 
 extern const char *const metric_group[STORE_GROUPS];        /* "train", "eval" */
 
-struct metric { struct reader_series series; const struct derived *derived; };      /* derived: NULL when stored */
+/* derived: NULL when stored; router: whose counts it follows from, of routing_routers. */
+struct metric { struct reader_series series; const struct derived *derived; const char *router; };
 int metric_list(struct run *r, struct metric **list);       /* malloc'd; returns how many */
 /* Adds those that follow from the n stored ones of a malloc'd list; returns how many there are then. */
 int metric_derive(struct metric **list, int n);

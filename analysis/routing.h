@@ -5,6 +5,9 @@
 
 #include "base/base.h"
 
+/* What names of a router's metrics begin with: of the feed-forward, of attention. Ends in NULL. */
+extern const char *const routing_routers[];
+
 /* Rows of expert_tokens [rows,layers,experts] (NaN where a layer has no such expert) and of expert_dropped
    [rows,layers] or NULL. top_k: experts of a token in each layer, [layers]; NaN where it is not known. */
 struct loads { int64_t rows, layers, experts; const double *tokens, *dropped, *top_k; };
