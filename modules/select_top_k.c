@@ -108,8 +108,10 @@ static void traits(struct pick self, struct traits *t)
     t->groups = c->groups;
     t->group_limit = c->limit;
     t->largest_keys = c->limit == c->groups;
-    if (c->chance > 0 || c->round != NONE) t->uneven = true;
-    t->rounds = c->round != NONE;
+    t->uneven |= c->chance > 0 || c->round != NONE;
+    if (c->round == NONE) return;
+    t->rounds = t->of_batch = true;
+    looks_ahead(t, AHEAD_TRAINING);
 }
 
 const struct module select_top_k = {

@@ -290,7 +290,7 @@ static inline json_t *switched_values(const struct param *p)
     return values;
 }
 
-/* Numbers around a value, twice and half as much, small ones, and the ends of the range, of integers the least. */
+/* Numbers around a value, twice and half as much, small ones, and the ends of the range. */
 static inline void add_numbers(json_t *values, const struct param *p, double v)
 {
     const double reals[] = { 2 * v, 1, 0.1, v / 2, 0.01, (v + p->min) / 2, (v + p->max) / 2, p->min, p->max };
@@ -298,7 +298,6 @@ static inline void add_numbers(json_t *values, const struct param *p, double v)
         double w = v + (i % 2 ? -1 : 1) * (i / 2);
         if (w >= p->min && w <= p->max) json_array_append_new(values, json_integer((json_int_t)w));
     }
-    if (p->type == PARAM_INT && v > p->min + 8) json_array_append_new(values, json_integer((json_int_t)p->min));
     for (int i = 0; p->type == PARAM_REAL && i < COUNT(reals); i++)
         if (reals[i] != v && reals[i] >= p->min && reals[i] <= p->max)
             json_array_append_new(values, json_real(reals[i]));
