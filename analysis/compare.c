@@ -88,7 +88,8 @@ static void take_value(struct run *run, struct comparison *c, const struct metri
         snprintf(out->why, sizeof out->why, "%s, the value at step %lld is not finite", condition_name(run->condition),
                  (long long)out->step);
     out->loss = strcmp(c->metric, "eval.loss") == 0 ? out->value : metric_last(run, "eval.loss");
-    out->collapsed = metric_last(run, "train.collapsed:max") == 1;
+    out->collapsed = metric_last(run, "train.collapsed:max") == 1 ||
+                     metric_last(run, "train.attention_collapsed:max") == 1;
 }
 
 /* A run counts at its end only when it finished; at a step or number of tokens, when it got there. */

@@ -148,12 +148,14 @@ static void vio_panel(const struct canvas *canvas, int64_t layer, int row, doubl
             (long long)layer, (long long)layer, figure_color(1, 0));
 }
 
-static int read_layers(struct run *r, const char *name, struct curve *out, struct err *e)
+static int read_layers(const struct experts *x, const char *name, struct curve *out, struct err *e)
 {
     struct metric *list, m;
-    int n = metric_list(r, &list), bad = metric_choose(list, n, name, &m, e);
+    char full[64];
+    snprintf(full, sizeof full, "train.%s%s:mean", x->router, name);
+    int n = metric_list(x->run, &list), bad = metric_choose(list, n, full, &m, e);
     free(list);
-    return bad || metric_read(r, &m, out, e) ? -1 : 0;
+    return bad || metric_read(x->run, &m, out, e) ? -1 : 0;
 }
 
 static void write_words(const struct canvas *canvas, const struct runs *all, const struct experts *x)
@@ -161,7 +163,8 @@ static void write_words(const struct canvas *canvas, const struct runs *all, con
     char bands[64] = "", layers[64] = "";
     if (band_size(x) > 1) snprintf(bands, sizeof bands, " A band is %lld experts.", (long long)band_size(x));
     if (x->shown > PANELS) snprintf(layers, sizeof layers, " %d of %d layers.", PANELS, x->shown);
-    figure_title(canvas, "%s: shares of the experts in %s", all->study ? all->study->name : "run", x->run->name);
+    figure_title(canvas, "%s: shares of %s in %s", all->study ? all->study->name : "run",
+                 *x->router ? "attention's experts" : "the experts", x->run->name);
     figure_caption(canvas, "Left: share of each expert in its layer's assignments, %s; beside it, an even load.%s%s\n"
                            "Right: MaxVio of a step, (largest - mean load) / mean load, mean over a column; 0 is even. "
                            "Dashed: of random routing.", x->pace, bands, layers);
@@ -174,8 +177,7 @@ static int draw(struct canvas *canvas, const struct runs *all, const struct plot
     int64_t layer[PANELS];
     double most = 0;
     if (experts_read(&x, all, o, e)) return -1;
-    if (read_layers(x.run, "train.max_vio:mean", &vio, e) ||
-        read_layers(x.run, "train.max_vio_floor:mean", &floor, e)) {
+    if (read_layers(&x, "max_vio", &vio, e) || read_layers(&x, "max_vio_floor", &floor, e)) {
         curve_free(&vio);
         experts_free(&x);
         return -1;

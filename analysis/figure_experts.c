@@ -1,6 +1,7 @@
 /* Which run, which layers, and columns of its rows. */
 #include "figure_experts.h"
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,7 +17,7 @@ bool experts_has(const struct experts *x, int64_t layer)
 /* Load is of the experts that compute. */
 static void leave_idle(struct experts *x)
 {
-    int64_t *idle = metric_idle(x->run, x->layers);
+    int64_t *idle = metric_idle(x->run, x->router, x->layers);
     for (int64_t i = 0; i < x->layers; i++) x->idle |= idle[i] > 0;
     double *computing = routing_computing(&(struct loads){ x->curve.rows, x->layers, x->experts, x->curve.value,
                                                            .idle = idle });
@@ -25,14 +26,32 @@ static void leave_idle(struct experts *x)
     x->curve.value = computing;
 }
 
+/* The counts of the router that is asked for, or of the first that there is. */
+static const struct reader_series *counts_of(struct reader *reader, const char *asked, const char **router)
+{
+    const struct reader_series *found = NULL;
+    for (const char *const *at = routing_routers; *at && !found; at++) {
+        char name[64];
+        snprintf(name, sizeof name, "train.%sexpert_tokens", *at);
+        *router = *at;
+        if (!asked || !strcmp(asked, name)) found = reader_find(reader, STORE_TRAIN, name + strlen("train."));
+    }
+    return found;
+}
+
 int experts_read(struct experts *x, const struct runs *all, const struct plot_options *o, struct err *e)
 {
     struct run *r = runs_choose(all, o->variant, o->replicate, e);
     if (!r) return -1;
     struct reader *reader = run_reader(r);
-    const struct reader_series *tokens = reader ? reader_find(reader, STORE_TRAIN, "expert_tokens") : NULL;
+    const char *router;
+    const struct reader_series *tokens = reader ? counts_of(reader, o->metric, &router) : NULL;
+    if (!tokens && o->metric)
+        return err_set(e, "%s (%s) has no expert counts '%s': train.expert_tokens, train.attention_expert_tokens",
+                       r->name, condition_name(r->condition), o->metric);
     if (!tokens) return err_set(e, "%s (%s) has no expert counts", r->name, condition_name(r->condition));
-    *x = (struct experts){ .run = r, .layers = tokens->dim[0], .experts = tokens->rank > 1 ? tokens->dim[1] : 1 };
+    *x = (struct experts){ .run = r, .router = router, .layers = tokens->dim[0],
+                           .experts = tokens->rank > 1 ? tokens->dim[1] : 1 };
     if (metric_read(r, &(struct metric){ .series = *tokens }, &x->curve, e)) return -1;
     leave_idle(x);
     for (int64_t layer = 0; layer < x->layers; layer++) x->shown += experts_has(x, layer);

@@ -75,7 +75,8 @@ static int draw(struct canvas *canvas, const struct runs *all, const struct plot
     struct experts x;
     if (experts_read(&x, all, o, e)) return -1;
     for (int64_t layer = 0; layer < x.layers; layer++) if (experts_has(&x, layer)) write_layer(canvas->gp, &x, layer);
-    figure_title(canvas, "%s: expert load of %s", all->study ? all->study->name : "run", x.run->name);
+    figure_title(canvas, "%s: %s of %s", all->study ? all->study->name : "run",
+                 *x.router ? "load of attention's experts" : "expert load", x.run->name);
     figure_caption(canvas, "Tokens of each expert over the mean of its layer, %s.", x.pace);
     panels(canvas, &x);
     experts_free(&x);

@@ -28,30 +28,45 @@ static int64_t experts_of(const struct reader_series *tokens)
     return tokens->rank > 1 ? tokens->dim[1] : 1;
 }
 
-static bool can_derive(const struct metric *list, int n, enum store_group group, const struct derived *d)
+static bool can_derive(const struct metric *list, int n, enum store_group group, const char *router,
+                       const struct derived *d)
 {
-    for (int i = 0; i < ROUTING_NEEDS; i++) if (d->needs[i] && !stored(list, n, group, d->needs[i])) return false;
-    return !stored(list, n, group, d->name);
+    char name[64];
+    for (int i = 0; i < ROUTING_NEEDS && d->needs[i]; i++) {
+        snprintf(name, sizeof name, "%s%s", router, d->needs[i]);
+        if (!stored(list, n, group, name)) return false;
+    }
+    snprintf(name, sizeof name, "%s%s", router, d->name);
+    return !stored(list, n, group, name);
+}
+
+/* Adds what follows from the counts of one router. */
+static int derive(struct metric *m, int n, int given, enum store_group group, const char *router)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%sexpert_tokens", router);
+    const struct reader_series *tokens = stored(m, given, group, name);
+    for (const struct derived *d = routing_derived; tokens && d->name; d++) {
+        if (!can_derive(m, given, group, router, d)) continue;
+        struct reader_series s = { .group = group, .type = STORE_F64, .rank = 1, .dim = { tokens->dim[0] },
+                                   .better = d->better };
+        snprintf(s.name, sizeof s.name, "%s%s", router, d->name);
+        snprintf(s.unit, sizeof s.unit, "%s", d->unit);
+        snprintf(s.about, sizeof s.about, "%s", d->about);
+        snprintf(s.dim_name[0], sizeof s.dim_name[0], "%s", tokens->dim_name[0]);
+        m[n++] = (struct metric){ s, d, router };
+    }
+    return n;
 }
 
 int metric_derive(struct metric **list, int n)
 {
     int room = n, given = n;
-    for (const struct derived *d = routing_derived; d->name; d++) room += STORE_GROUPS;
+    for (const char *const *router = routing_routers; *router; router++)
+        for (const struct derived *d = routing_derived; d->name; d++) room += STORE_GROUPS;
     struct metric *m = *list = xrealloc(*list, ((size_t)room + 1) * sizeof *m);
-    for (int group = 0; group < STORE_GROUPS; group++) {
-        const struct reader_series *tokens = stored(m, given, group, "expert_tokens");
-        for (const struct derived *d = routing_derived; tokens && d->name; d++) {
-            if (!can_derive(m, given, group, d)) continue;
-            struct reader_series s = { .group = group, .type = STORE_F64, .rank = 1, .dim = { tokens->dim[0] },
-                                       .better = d->better };
-            snprintf(s.name, sizeof s.name, "%s", d->name);
-            snprintf(s.unit, sizeof s.unit, "%s", d->unit);
-            snprintf(s.about, sizeof s.about, "%s", d->about);
-            snprintf(s.dim_name[0], sizeof s.dim_name[0], "%s", tokens->dim_name[0]);
-            m[n++] = (struct metric){ s, d };
-        }
-    }
+    for (int group = 0; group < STORE_GROUPS; group++)
+        for (const char *const *router = routing_routers; *router; router++) n = derive(m, n, given, group, *router);
     return n;
 }
 
@@ -64,28 +79,28 @@ int metric_list(struct run *r, struct metric **list)
     return metric_derive(list, n);
 }
 
-/* The feed-forward of a layer as it runs: one for all, or an entry of a list; blocks behind the trunk are as its last
-   layer. */
-static json_t *ffn_of(const json_t *config, int64_t layer)
+/* Of a layer, as it runs, what has the router in the configuration: where the slot is one for all layers, or has an entry
+   for each; blocks behind the trunk are as its last layer. */
+static json_t *owner_of(const json_t *config, const char *router, int64_t layer)
 {
     const json_t *model = json_object_get(config, "model"), *order = json_object_get(model, "order");
-    json_t *ffn = json_object_get(model, "ffn"), *list = json_object_get(ffn, "layers");
+    json_t *slot = json_object_get(model, *router ? "attention" : "ffn"), *list = json_object_get(slot, "layers");
     size_t passes = json_array_size(order), listed = json_array_size(list), i = (size_t)layer;
-    if (!listed) return ffn;
-    if (passes) i = i < passes ? (size_t)json_integer_value(json_array_get(order, i)) : listed - 1;
-    return json_array_get(list, i < listed ? i : listed - 1);
+    if (passes) i = i < passes ? (size_t)json_integer_value(json_array_get(order, i)) : listed;
+    if (listed) slot = json_array_get(list, i < listed ? i : listed - 1);
+    return *router ? json_object_get(slot, "experts") : slot;
 }
 
 /* What a configuration says of the routers of layers. */
 struct routers { double *top_k; int64_t *idle; };
 
-static struct routers routers_of(const char *text, int64_t layers)
+static struct routers routers_of(const char *text, const char *router, int64_t layers)
 {
     static const char *const idle[] = { "copy", "constant", "zero" };
     json_t *config = json_loads(text, 0, NULL);
     struct routers of = { xcalloc((size_t)layers + 1, sizeof(double)), xcalloc((size_t)layers + 1, sizeof(int64_t)) };
     for (int64_t i = 0; i < layers; i++) {
-        json_t *own = ffn_of(config, i), *k = json_object_get(json_object_get(own, "router"), "top_k");
+        json_t *own = owner_of(config, router, i), *k = json_object_get(json_object_get(own, "router"), "top_k");
         of.top_k[i] = json_is_number(k) ? json_number_value(k) : NAN;
         for (int kind = 0; kind < COUNT(idle); kind++)
             of.idle[i] += json_integer_value(json_object_get(own, idle[kind]));
@@ -94,18 +109,25 @@ static struct routers routers_of(const char *text, int64_t layers)
     return of;
 }
 
+static const struct reader_series *counts_of(struct reader *r, const struct metric *m, const char *what)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%s%s", m->router, what);
+    return reader_find(r, m->series.group, name);
+}
+
 static int read_derived(struct reader *r, const struct metric *m, double **value, struct err *e)
 {
-    const struct reader_series *tokens = reader_find(r, m->series.group, "expert_tokens");
+    const struct reader_series *tokens = counts_of(r, m, "expert_tokens");
     struct loads l = { .rows = reader_rows(r, m->series.group), .layers = tokens->dim[0],
                        .experts = experts_of(tokens) };
     double *counts = NULL, *needed[ROUTING_NEEDS] = { NULL };
     int bad = reader_read(r, tokens, &counts, e);
     for (int i = 0; i < ROUTING_NEEDS && !bad; i++)
         if (m->derived->needs[i])
-            bad = reader_read(r, reader_find(r, m->series.group, m->derived->needs[i]), &needed[i], e);
+            bad = reader_read(r, counts_of(r, m, m->derived->needs[i]), &needed[i], e);
     if (!bad) {
-        struct routers of = routers_of(reader_config(r), l.layers);
+        struct routers of = routers_of(reader_config(r), m->router, l.layers);
         l.tokens = counts;
         l.top_k = of.top_k;
         l.idle = of.idle;
@@ -202,9 +224,9 @@ int metric_choose(const struct metric *list, int n, const char *name, struct met
     return 0;
 }
 
-int64_t *metric_idle(struct run *r, int64_t layers)
+int64_t *metric_idle(struct run *r, const char *router, int64_t layers)
 {
-    struct routers of = routers_of(run_config(r), layers);
+    struct routers of = routers_of(run_config(r), router, layers);
     free(of.top_k);
     return of.idle;
 }

@@ -8,14 +8,16 @@
 
 extern const char *const metric_group[STORE_GROUPS];        /* "train", "eval" */
 
-struct metric { struct reader_series series; const struct derived *derived; };      /* derived: NULL when stored */
+/* derived: NULL when stored; router: whose counts it follows from, of routing_routers. */
+struct metric { struct reader_series series; const struct derived *derived; const char *router; };
 int metric_list(struct run *r, struct metric **list);       /* malloc'd; returns how many */
 /* Adds those that follow from the n stored ones of a malloc'd list; returns how many there are then. */
 int metric_derive(struct metric **list, int n);
 /* The one of that name, which may have a reduction (metric_scalar). The error says what is near. */
 int metric_choose(const struct metric *list, int n, const char *name, struct metric *m, struct err *e);
-/* Of the layers of a run the number of idle experts, which compute nothing; [layers], malloc'd. */
-int64_t *metric_idle(struct run *r, int64_t layers);
+/* Of the layers of a run the number of idle experts, which compute nothing, of one of routing_routers; [layers],
+   malloc'd. */
+int64_t *metric_idle(struct run *r, const char *router, int64_t layers);
 bool metric_has(struct run *r, const char *name);           /* whatever its reduction */
 
 /* Values of all committed rows: value[row * cells + cell], cells being the product of the series' dimensions. */

@@ -217,6 +217,8 @@ void routing_derive(const struct derived *d, const struct loads *l, double *out)
     free(own);
 }
 
+const char *const routing_routers[] = { "", "attention_", NULL };
+
 const struct derived routing_derived[] = {
     { "max_vio", "", "(largest load - mean load) / mean load of the layer's experts", BETTER_LOWER, .layer = max_vio },
     { "load_entropy", "nat", "entropy of the shares of tokens that the layer's experts get", BETTER_HIGHER,

@@ -5,6 +5,9 @@
 
 #include "base/base.h"
 
+/* What names of a router's metrics begin with: of the feed-forward, of attention. Ends in NULL. */
+extern const char *const routing_routers[];
+
 enum { ROUTING_NEEDS = 2 };
 /* Rows of expert_tokens [rows,layers,experts], NaN where a layer has no such expert. top_k: experts of a token in each
    layer, [layers]; NaN where it is not known. idle: how many of a layer's experts, the last ones, compute nothing,

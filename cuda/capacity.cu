@@ -17,14 +17,14 @@ static int bits_for(int64_t n)
 /* The key of what is masked is below all, NaN too. */
 static __device__ inline uint32_t masked_word(float key) { return key == -INFINITY ? 0 : word_of(key); }
 
-/* Finds the c-th largest key of each column, or 0 where there are not as many. keys.at(i, &key) says which column item
-   i is of, -1: of none. All threads of a block. */
+/* Finds the c-th largest key of each column, c = keys.most(column), or 0 where there are not as many. keys.at(i, &key)
+   says which column item i is of, -1: of none. All threads of a block. */
 template <int COLUMNS, class KEYS>
-static __device__ inline void nth_largest(uint64_t (&nth)[COLUMNS], const KEYS &keys, int64_t c)
+static __device__ inline void nth_largest(uint64_t (&nth)[COLUMNS], const KEYS &keys)
 {
     __shared__ int32_t count[COLUMNS][DIGITS];              /* largest digit first */
     __shared__ int64_t left[COLUMNS];                       /* of the keys that begin as nth, so many are among the c */
-    for (int i = threadIdx.x; i < COLUMNS; i += THREADS) nth[i] = 0, left[i] = c;
+    for (int i = threadIdx.x; i < COLUMNS; i += THREADS) nth[i] = 0, left[i] = keys.most(i);
     for (int shift = (keys.bits + DIGIT - 1) / DIGIT * DIGIT - DIGIT; shift >= 0; shift -= DIGIT) {
         for (int i = threadIdx.x; i < COLUMNS * DIGITS; i += THREADS) count[i / DIGITS][i % DIGITS] = 0;
         __syncthreads();
@@ -56,9 +56,10 @@ struct choice { int64_t groups, c; };
 /* Keys of some columns of a group: the word, then how many tokens of the group come after. */
 struct token_keys {
     const float *key;
-    int64_t n;
+    int64_t n, c;
     int tokens, experts, columns, tie_bits, bits;
 
+    __device__ int64_t most(int) const { return c; }
     __device__ int64_t offset(int64_t i) const { return i / TOKEN_COLUMNS * experts + i % TOKEN_COLUMNS; }
     __device__ int at(int64_t i, uint64_t *to) const
     {
@@ -70,7 +71,7 @@ struct token_keys {
 };
 
 static __global__ void __launch_bounds__(THREADS, 1)
-choose_tokens(struct token_keys keys, int32_t *index, float *threshold, int64_t c)
+choose_tokens(struct token_keys keys, int32_t *index, float *threshold)
 {
     __shared__ uint64_t nth[TOKEN_COLUMNS];
     int tiles = (keys.experts + TOKEN_COLUMNS - 1) / TOKEN_COLUMNS, group = (int)blockIdx.x / tiles,
@@ -78,7 +79,7 @@ choose_tokens(struct token_keys keys, int32_t *index, float *threshold, int64_t 
     int64_t from = (int64_t)group * keys.tokens * keys.experts + first;
     keys.key += from;
     keys.columns = min(TOKEN_COLUMNS, keys.experts - first);
-    nth_largest(nth, keys, c);
+    nth_largest(nth, keys);
     for (int64_t i = threadIdx.x; i < keys.n; i += THREADS) {
         uint64_t key;
         int column = keys.at(i, &key);
@@ -107,10 +108,9 @@ static void choice_forward(const struct args *a)
     const struct choice *at = (const struct choice *)a->attr;
     int tokens = (int)(a->in[0].shape.dim[0] / at->groups), experts = (int)a->in[0].shape.dim[1],
         tiles = (experts + TOKEN_COLUMNS - 1) / TOKEN_COLUMNS, tie_bits = bits_for(tokens);
-    struct token_keys keys = { reals(&a->in[0]), (int64_t)tokens * TOKEN_COLUMNS, tokens, experts, 0, tie_bits,
+    struct token_keys keys = { reals(&a->in[0]), (int64_t)tokens * TOKEN_COLUMNS, at->c, tokens, experts, 0, tie_bits,
                                32 + tie_bits };
-    LAUNCH(a, choose_tokens, (unsigned)(at->groups * tiles), THREADS, 0, keys, ints(&a->out[0]), reals(&a->work[0]),
-           at->c);
+    LAUNCH(a, choose_tokens, (unsigned)(at->groups * tiles), THREADS, 0, keys, ints(&a->out[0]), reals(&a->work[0]));
     LAUNCH(a, choice_mean, grid_for(a, experts, BLOCK), BLOCK, 0, reals(&a->work[0]), reals(&a->out[1]), at->groups,
            experts);
 }
@@ -125,12 +125,18 @@ struct room { int64_t experts, groups, capacity, first; };
 /* Keys of a group's pairs, of some experts: the gate's word or none, then how many pairs have less priority. */
 struct pair_keys {
     const int32_t *index;
-    const float *gate;
-    int64_t n;
+    const float *gate, *room;
+    int64_t n, capacity;
     int tokens, first, columns, tie_bits, bits;
     unsigned k;
-    bool by_choice;
+    bool by_choice, room_of_each;
 
+    __device__ int64_t most(int column) const
+    {
+        if (!room || column >= columns) return capacity;
+        float now = room[room_of_each ? first + column : 0];
+        return now < (float)capacity ? (int64_t)now : capacity;
+    }
     __device__ int at(int64_t i, uint64_t *to) const
     {
         int column = index[i] - first;
@@ -143,7 +149,7 @@ struct pair_keys {
 
 /* numbers [groups,tiles,2]: pairs and those that are dropped. The first tile also takes pairs of no expert. */
 static __global__ void __launch_bounds__(THREADS, 1)
-drop_pairs(struct pair_keys keys, int32_t *kept, int32_t *numbers, int experts, int64_t capacity, const float *room)
+drop_pairs(struct pair_keys keys, int32_t *kept, int32_t *numbers, int experts)
 {
     __shared__ uint64_t nth[PAIR_COLUMNS];
     int tiles = (experts + PAIR_COLUMNS - 1) / PAIR_COLUMNS, pairs = 0, dropped = 0;
@@ -152,8 +158,12 @@ drop_pairs(struct pair_keys keys, int32_t *kept, int32_t *numbers, int experts, 
     if (keys.gate) keys.gate += from;
     keys.first = (int)blockIdx.x % tiles * PAIR_COLUMNS;
     keys.columns = min(PAIR_COLUMNS, experts - keys.first);
-    if (room && *room < (float)capacity) capacity = (int64_t)*room;
-    nth_largest(nth, keys, capacity);
+    nth_largest(nth, keys);
+    if (keys.room) {                                        /* where there is none no key is large enough */
+        int column = (int)threadIdx.x;
+        if (column < PAIR_COLUMNS && keys.most(column) <= 0) nth[column] = ~(uint64_t)0;
+        __syncthreads();
+    }
     for (int64_t i = threadIdx.x; i < keys.n; i += THREADS) {
         uint64_t key;
         int expert = keys.index[i], column = keys.at(i, &key);
@@ -195,11 +205,12 @@ static void room_forward(const struct args *a)
     int64_t pairs = (int64_t)tokens * k, tiles = room_tiles(at);
     int tie_bits = bits_for(pairs);
     bool by_gate = at->first == PRIORITY_GATE, by_choice = at->first == PRIORITY_CHOICE;
-    struct pair_keys keys = { ints(&a->in[INDEX]), by_gate ? reals(&a->in[GATE]) : NULL, pairs, tokens, 0, 0,
-                              tie_bits, tie_bits + (by_gate ? 32 : 0), (unsigned)k, by_choice };
+    const float *room = a->in[ROOM].data ? reals(&a->in[ROOM]) : NULL;
+    struct pair_keys keys = { ints(&a->in[INDEX]), by_gate ? reals(&a->in[GATE]) : NULL, room, pairs, at->capacity,
+                              tokens, 0, 0, tie_bits, tie_bits + (by_gate ? 32 : 0), (unsigned)k, by_choice,
+                              room && a->in[ROOM].shape.dim[0] > 1 };
     int32_t *numbers = (int32_t *)a->scratch;
-    LAUNCH(a, drop_pairs, (unsigned)tiles, THREADS, 0, keys, ints(&a->out[0]), numbers, (int)at->experts, at->capacity,
-           a->in[ROOM].data ? reals(&a->in[ROOM]) : NULL);
+    LAUNCH(a, drop_pairs, (unsigned)tiles, THREADS, 0, keys, ints(&a->out[0]), numbers, (int)at->experts);
     LAUNCH(a, drop_share, 1, WARP, 0, numbers, reals(&a->out[1]), tiles);
 }
 

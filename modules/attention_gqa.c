@@ -1,5 +1,6 @@
 /* Attention with shared key and value heads: groups of heads / kv_heads queries read one. Ainslie 2023; kv_heads =
-   heads is MHA, 1 is MQA. The heads' width is free of the model's (WeLM: three times as wide). */
+   heads is MHA, 1 is MQA. The heads' width is free of the model's (WeLM: three times as wide). With K experts for a
+   token there are K times as many query heads, each expert's own; keys and values are those of the layer. */
 #include "model/module.h"
 #include <math.h>
 
@@ -7,7 +8,7 @@ enum sink { NONE, HEAD, TOKEN };
 enum bias { NO_BIAS, QKV, ALL };
 struct conf {
     int heads, kv_heads, head_dim;
-    struct pick mask, kv, value, qk_norm, gate;
+    struct pick mask, kv, value, qk_norm, gate, experts;
     int sink, bias;
     double softcap, qk_clip;
 };
@@ -20,6 +21,7 @@ static const struct param params[] = {
     SLOT(struct conf, value, SLOT_VALUE, "none", "what is mixed into values"),
     SLOT(struct conf, qk_norm, SLOT_QK_NORM, "none", "norm on queries and keys"),
     SLOT(struct conf, gate, SLOT_GATE, "none", "gate on the heads' outputs"),
+    SLOT(struct conf, experts, SLOT_EXPERTS, "none", "who makes queries and reads heads"),
     CHOICE(struct conf, sink, NONE, "none head token",
            "attention to nothing: a learned logit of each head, or one that each token makes"),
     CHOICE(struct conf, bias, NO_BIAS, "none qkv all",
@@ -42,6 +44,9 @@ static void check(struct pick self, const struct model_conf *model, const char *
         module_problem(problems, path, "qk_clip", "%g: who reads another layer's keys has none to scale", c->qk_clip);
     if (c->qk_clip > 0 && c->bias != NO_BIAS)
         module_problem(problems, path, "qk_clip", "%g: it shrinks matrices, logits are of biases too", c->qk_clip);
+    if (c->qk_clip > 0 && module_traits(c->experts).top_k > 0)
+        module_problem(problems, path, "qk_clip", "%g: with experts = %s a head's queries are of several matrices",
+                       c->qk_clip, c->experts.module->name);
     if (c->head_dim % 2) module_problem(problems, path, "head_dim", "%d: must be even", c->head_dim);
 }
 
@@ -65,12 +70,12 @@ static struct kv project(struct build *b, const void *context, struct node *from
 }
 
 /* [H] or [T,H]; both begin as a sink of logit 0. */
-static struct node *sink_of(struct build *b, const struct conf *c, struct node *u)
+static struct node *sink_of(struct build *b, const struct conf *c, struct node *u, int64_t heads)
 {
     struct init zero = init_constant(0);
-    if (c->sink == HEAD) return build_weight(b, "sink", ROLE_SCALAR, SHAPE(c->heads), zero);
+    if (c->sink == HEAD) return build_weight(b, "sink", ROLE_SCALAR, SHAPE(heads), zero);
     if (c->sink == NONE) return NULL;
-    return matmul(b->graph, u, build_weight(b, "sink.weight", ROLE_GATE, SHAPE(c->heads, b->width), zero), DTYPE_REAL);
+    return matmul(b->graph, u, build_weight(b, "sink.weight", ROLE_GATE, SHAPE(heads, b->width), zero), DTYPE_REAL);
 }
 
 struct clipped { const struct conf *conf; struct node *most; const char *path; };
@@ -109,26 +114,28 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
 {
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
-    int64_t width = (int64_t)c->heads * c->head_dim;
+    const struct module *experts = c->experts.module;
+    struct heads h = { c->heads, c->kv_heads, c->head_dim, c->bias != NO_BIAS, c->bias == ALL };
     struct mask mask = c->mask.module->mask(b, c->mask);
     build_keep(b, b->layer, "attention.input", u);
 
-    struct node *q = affine(b, c->bias != NO_BIAS, "q", ROLE_Q, u, width);
-    q = finish(b, c, "q", q, c->heads);                     /* [T,H,W] */
+    struct queries of = experts->queries(b, c->experts, u, h);
+    int64_t all = of.k * c->heads;                          /* query heads of a token */
+    struct node *q = finish(b, c, "q", of.q, all);          /* [T,H,W] */
     struct kv kv = c->kv.module->kv(b, c->kv, u, (struct projector){ project, c });
     struct node *start = build_present(b, b->start, (double)b->seq);    /* what only fills up sees nothing */
     struct node *heads = attention(g, (struct attention){
-        .q = q, .k = kv.k, .v = kv.v, .start = start, .pos = b->pos, .sink = sink_of(b, c, u),
+        .q = q, .k = kv.k, .v = kv.v, .start = start, .pos = b->pos, .sink = sink_of(b, c, u, all),
         .scale = 1 / sqrt(c->head_dim), .window = mask.window, .chunk = mask.chunk, .softcap = c->softcap });
     observe(b, c, heads);
     heads = c->gate.module->gate(b, c->gate, u, heads, kv.value);       /* [T,H,W] */
-    return affine(b, c->bias == ALL, "out", ROLE_OUT, view(g, heads, SHAPE(b->tokens, width)), b->width);
+    return experts->output(b, c->experts, &of, heads);
 }
 
 static void traits(struct pick self, struct traits *t)
 {
     const struct conf *c = self.conf;
-    t->heads = c->heads;
+    t->heads = c->heads * (t->top_k ? t->top_k : 1);
     t->kv_heads = c->kv_heads;
     t->qk_dim = t->v_dim = t->rotated = c->head_dim;
 }

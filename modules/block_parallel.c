@@ -7,7 +7,7 @@ static struct node *both(struct build *b, const void *none, struct node *u)
     struct node *mixed = build_attention(b, none, u);
     build_leave(b);                                         /* weights have the names that they have in sequence */
     build_enter(b, "ffn");
-    struct node *y = add(b->graph, mixed, build_ffn(b, none, u));
+    struct node *y = add(b->graph, mixed, build_joined(b, build_ffn(b, none, u)));
     build_leave(b);
     build_enter(b, "attention");
     return y;

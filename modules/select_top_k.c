@@ -4,12 +4,16 @@
        max   its largest key, DeepSeek-V2 (limited by devices)
        sum   that of its ceil(K / M) largest keys, DeepSeek-V3 (limited by nodes)
    In training a choice after the first may be taken at random, with probability min(1, chance * gate), the gate as it
-   is before `scale`; gates stay what they are. Lepikhin 2020 (GShard): K = 2, gates that sum to 1, chance = 2. */
+   is before `scale`; gates stay what they are. Lepikhin 2020 (GShard): K = 2, gates that sum to 1, chance = 2.
+   In training the tokens of each expert, of a micro-batch, may also be made a multiple of `tile`: those with the
+   smallest gates are left out, or those with the largest scores among the others are added, with these as gates, before
+   any sum. Tensor cores compute whole tiles in any case. Guo 2025 (SonicMoE, arXiv 2512.14080). */
 #include "model/module.h"
 #include <math.h>
 
 enum rule { MAX, SUM };
-struct conf { int groups, limit, rule; double chance; };
+enum round { NONE, DOWN, UP, NEAREST };
+struct conf { int groups, limit, rule; double chance; int round, tile; };
 static const struct param params[] = {
     INT(struct conf, groups, 1, 1, 4096, "", "of neighbouring experts, all of one size"),
     INT(struct conf, limit, 1, 1, 4096, "", "groups that a token goes to; as many as there are: any"),
@@ -17,6 +21,9 @@ static const struct param params[] = {
            "score of a group: its largest key, or the sum of its top_k / limit largest"),
     OPTIONAL(struct conf, chance, 0, 1000, "",
              "in training a choice after the first is taken with this times its gate as probability; 0: always"),
+    CHOICE(struct conf, round, NONE, "none down up nearest",
+           "in training the tokens of an expert become a multiple of tile; of two that are as near an even one"),
+    INT(struct conf, tile, 128, 2, 65536, "token", "of what an expert computes at once"),
     { 0 }
 };
 
@@ -26,6 +33,9 @@ static void check(struct pick self, const struct model_conf *model, const char *
     const struct conf *c = self.conf;
     if (c->limit > c->groups)
         module_problem(problems, path, "limit", "%d: there are only %d groups", c->limit, c->groups);
+    if (c->round > DOWN && c->limit < c->groups)
+        module_problem(problems, path, "round",
+                       "adds tokens to experts beyond the %d groups that each may go to: \"down\"", c->limit);
 }
 
 /* The keys of the groups that a token goes to, -infinity elsewhere. */
@@ -48,9 +58,8 @@ static void build(struct build *b, struct pick self, struct routing *r)
     r->index = topk(b->graph, c->limit < c->groups ? limited(b, c, r) : r->key, r->k);   /* [T,K] */
 }
 
-static void thin(struct build *b, struct pick self, struct routing *r)
+static void drop_by_chance(struct build *b, const struct conf *c, struct routing *r)
 {
-    const struct conf *c = self.conf;
     struct graph *g = b->graph;
     if (c->chance == 0 || r->k == 1) return;
     struct node *later = columns(g, r->gate, 1, r->k - 1),                                      /* [T,K-1] */
@@ -59,13 +68,50 @@ static void thin(struct build *b, struct pick self, struct routing *r)
     r->index = build_drop_later(b, r->index, relu(g, subtract(g, scale(g, later, c->chance), drawn)));
 }
 
+/* Choice, index and gates become [T,E], each expert in its column. Index: of its tokens by their gates, and after them
+   all others by their scores, for -1 / score is below every gate and grows with the score, the first `want` [E]. */
+static void fill(struct build *b, const struct conf *c, struct routing *r, struct node *want)
+{
+    struct graph *g = b->graph;
+    int64_t tokens = r->index->shape.dim[0];
+    struct node *chose = scatter(g, build_ones(b, r->index->shape), r->index, r->experts),      /* [T,E] */
+                *others = offset(g, chose, -1),                                                 /* 0 or -1 */
+                *gates = scatter(g, r->gate, r->index, r->experts),
+                *key = add(g, gates, mul(g, others, reciprocal(g, offset(g, r->score, 1e-30)))),
+                *all = topk_columns(g, key, 1, tokens);
+    r->chosen = drop_zero(g, all, chose);
+    r->index = drop_over_capacity(g, all, key, want, r->experts, 1, tokens, PRIORITY_GATE);
+    r->gate = subtract(g, gates, mul(g, others, r->score));
+    r->rows = tokens * r->k + (int64_t)r->experts * (c->round == UP ? c->tile - 1 : c->tile / 2);
+}
+
+static void round_to_tiles(struct build *b, const struct conf *c, struct routing *r)
+{
+    struct graph *g = b->graph;
+    if (c->round == NONE || b->mode != MODE_TRAIN) return;
+    struct node *count = view(g, count_chosen(g, r->index, r->experts, r->experts, 1, false), SHAPE(r->experts)),
+                *want = round_counts(g, count, c->tile, (enum rounding)(c->round - DOWN));      /* [E] */
+    int64_t tokens = r->index->shape.dim[0];
+    if (c->round > DOWN) fill(b, c, r, want);
+    else r->index = drop_over_capacity(g, r->index, r->gate, want, r->experts, 1, tokens, PRIORITY_GATE);
+}
+
+static void thin(struct build *b, struct pick self, struct routing *r)
+{
+    drop_by_chance(b, self.conf, r);
+    round_to_tiles(b, self.conf, r);
+}
+
 static void traits(struct pick self, struct traits *t)
 {
     const struct conf *c = self.conf;
     t->groups = c->groups;
     t->group_limit = c->limit;
     t->largest_keys = c->limit == c->groups;
-    if (c->chance > 0) t->uneven = true;
+    t->uneven |= c->chance > 0 || c->round != NONE;
+    if (c->round == NONE) return;
+    t->rounds = t->of_batch = true;
+    looks_ahead(t, AHEAD_TRAINING);
 }
 
 const struct module select_top_k = {

@@ -95,6 +95,38 @@ if command -v gnuplot >/dev/null; then
     leaves 0 plot "$run" -o one.png -m train.loss
     [ ! -s err ] || fail "gnuplot complained about one run"
 fi
+# Routers of single layers, in the feed-forward of one and in attention of another.
+cat >routers.lua <<'END'
+local sl = require "sluice"
+local base = sl.model {
+  layers = 2, d_model = 16, seq = 16, vocab = 256,
+  attention = function(layer)
+    local experts = layer == 1 and { "routed", n = 6, router = { top_k = 3 } } or "none"
+    return { "gqa", heads = 2, kv_heads = 1, head_dim = 8, experts = experts }
+  end,
+  ffn = function(layer) return layer == 2 and { "moe", experts = 4, d_ff = 8 } or { "dense", d_ff = 8 } end,
+}
+return sl.study { name = "routers", base = base, replicates = 1, baseline = "base", data = "synthetic",
+                  train = { steps = 12, batch = 2, eval_tokens = 32 }, variants = { base = {} } }
+END
+leaves 0 run routers.lua --out runs --progress none
+both=$(echo runs/routers/base-*/0)
+leaves 0 show "$both"
+says out '^expert load in the last step'
+says out "^load of attention's experts in the last step"
+says out '^    0 .* no$'
+says out '^    1 .* no$'
+leaves 0 export "$both" --metric train.attention_max_vio_floor --metric train.max_vio_floor
+says out '^base,0,12,train.attention_max_vio_floor,0,0\.[0-9]*$'
+says out '^base,0,12,train.max_vio_floor,1,0\.[0-9]*$'
+leaves 1 plot "$both" -o none.svg --kind load -m train.loss
+says err 'train.attention_expert_tokens'
+if command -v gnuplot >/dev/null; then
+    leaves 0 plot "$both" -o heads.svg --kind collapse -m train.attention_expert_tokens
+    says heads.svg "attention's experts"
+    [ ! -s err ] || fail 'gnuplot complained about experts of attention'
+fi
+
 PATH=/nowhere leaves 1 plot "$study" -o none.svg
 says err 'gnuplot is not installed'
 

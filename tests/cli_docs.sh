@@ -158,8 +158,8 @@ cat >"$work/all.lua" <<'END'
 local sl = require "sluice"
 return sl.study {
   base = sl.preset "welm-nano", data = "synthetic", replicates = 1, baseline = "welm",
-  variants = { welm = {}, softmax = { ["ffn.router.score"] = "softmax",
-                                      ["ffn.balance"] = { "switch_aux", "z_loss" } } },
+  variants = { welm = {}, heads = { ["attention.experts"] = { "routed", n = 4, balance = { "bias", "switch_aux" } } },
+               softmax = { ["ffn.router.score"] = "softmax", ["ffn.balance"] = { "switch_aux", "z_loss" } } },
 }
 END
 (cd "$work" && bin/sluice run all.lua)
@@ -169,6 +169,7 @@ for run in "$work"/runs/all/*/0; do
 done | sort -u >"$work/metrics"
 [ "$(wc -l <"$work/metrics")" -gt 20 ] || say "too few metrics: $(cat "$work/metrics")"
 while read -r name better; do
+    name=$(echo "$name" | sed 's/attention_//')             # of a router of attention
     row=$(grep "^|[^|]*\`$name\`" docs/file-format.md) || say "docs/file-format.md does not describe the metric $name"
     [ "$better" != none ] || better=
     [ "$(echo "$row" | cut -d '|' -f 5 | tr -d ' ')" = "$better" ] ||

@@ -36,6 +36,8 @@ static inline int32_t few_keys(int64_t i) { return (int32_t)(i * i / 7 % 5) - 2;
 static inline int32_t often_zero(int64_t i) { return (int32_t)(i * i / 7 % 3) - 1; }
 static inline int32_t rate_one(int64_t i) { (void)i; return 1; }
 static inline int32_t room_now(int64_t i) { (void)i; return 700; }
+static inline int32_t rooms_of(int64_t i) { return (int32_t)(i < 3 ? i : i * 97 % 900); }
+static inline int32_t counts_of(int64_t i) { return (int32_t)(i < 8 ? i * 7 % 23 : i * i % 5000); }
 static inline int32_t many_ids(int64_t i) { return (int32_t)(i * 7919 % 50021); }
 static inline int32_t nothing(int64_t i) { (void)i; return 0; }
 static inline int32_t nobody(int64_t i) { (void)i; return -1; }
@@ -127,6 +129,12 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
     CASE(drop_over_capacity, room, drop_over_capacity(g, int_in(g, SHAPE(4, 2), 1, 0, 1, 2, 0, 1, 1, -1), \
                                                       real_in(g, 4, 2), real_count_in(g, SHAPE(1), rate_one), 3, 1, \
                                                       2, PRIORITY_GATE)) \
+    CASE(drop_over_capacity, rooms, drop_over_capacity(g, int_in(g, SHAPE(4, 2), 1, 0, 1, 2, 0, 1, 1, -1), \
+                                                       real_in(g, 4, 2), real_count_in(g, SHAPE(3), rooms_of), 3, 1, \
+                                                       4, PRIORITY_GATE)) \
+    CASE(round_counts, down, round_counts(g, real_count_in(g, SHAPE(6), counts_of), 4, ROUND_DOWN)) \
+    CASE(round_counts, up, round_counts(g, real_count_in(g, SHAPE(6), counts_of), 3, ROUND_UP)) \
+    CASE(round_counts, nearest, round_counts(g, real_count_in(g, SHAPE(6), counts_of), 4, ROUND_NEAREST)) \
     CASE(drop_over_capacity, ties, drop_over_capacity(g, int_in(g, SHAPE(4, 2), 1, 0, 1, 2, 0, 1, 1, -1), \
                                                       real_count_in(g, SHAPE(4, 2), few_keys), NULL, 3, 1, 2, \
                                                       PRIORITY_GATE)) \
@@ -244,6 +252,11 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
     CASE(drop_over_capacity, large_gate, drop_over_capacity(g, count_in(g, SHAPE(5000, 3), choice_and_beyond), \
                                                             real_in(g, 5000, 3), NULL, 11, 5, 220, \
                                                             PRIORITY_GATE)) \
+    CASE(drop_over_capacity, large_rooms, drop_over_capacity(g, count_in(g, SHAPE(5000, 3), choice_and_beyond), \
+                                                             real_in(g, 5000, 3), \
+                                                             real_count_in(g, SHAPE(70), rooms_of), 70, 1, 5000, \
+                                                             PRIORITY_GATE)) \
+    CASE(round_counts, large, round_counts(g, real_count_in(g, SHAPE(3001), counts_of), 128, ROUND_NEAREST)) \
     CASE(drop_over_capacity, large_ties, drop_over_capacity(g, count_in(g, SHAPE(700, 4), large_inverse), \
                                                             real_count_in(g, SHAPE(700, 4), few_keys), NULL, 70, 2, \
                                                             12, PRIORITY_GATE)) \

@@ -287,6 +287,57 @@ static void test_capacity_ramp(void **state)
     for (int i = 0; i < 3; i++) tiny_free(&t[i]);
 }
 
+/* Room stays wide for a while, then narrows evenly: of 12 steps 4 at the start, 4 on the way, 4 at the end. */
+static void test_capacity_hold(void **state)
+{
+    (void)state;
+    struct tiny t = tiny_new(TEXT({"layers": 1, "ffn.dispatch": {"module": "capacity", "factor": 0.5, "start": 2.5,
+                                   "hold": 0.334, "until": 0.667}}), NULL, MODE_TRAIN, 2, 6);
+    tiny_start(&t, 1);
+    const struct node *room = tiny_find(&t, &op_drop_over_capacity, 0)->in[2];
+    for (int step = 0; step < 12; step++) {
+        plan_begin(t.plan, step, 12, 1);
+        tiny_put(&t);
+        plan_forward(t.plan, 0);
+        double *now = tiny_read(&t, room), held = 0.334 * 12, end = 0.667 * 12,
+               factor = step < held ? 2.5 : step < end ? 2.5 - 2 * (step - held) / (end - held) : 0.5;
+        assert_true(*now == ceil(factor * 2 * 6 / 4 - 1e-9));
+        if (step <= 4) assert_true(*now == 8);
+        if (step >= 9) assert_true(*now == 2);
+        free(now);
+    }
+    tiny_free(&t);
+    tiny_refused(TEXT({"ffn.dispatch": {"module": "capacity", "hold": 0.1}}), "hold = 0.1: there is no start");
+}
+
+/* By choice and by token it is told who found no room; the choices together are all that were dropped. */
+static void test_whose_room(void **state)
+{
+    (void)state;
+    static const char *const sets[] = {
+        TEXT({"layers": 1, "ffn.router.top_k": 3, "ffn.dispatch": {"module": "capacity", "factor": 0.5}}),
+        TEXT({"layers": 1, "ffn.router.top_k": 3, "ffn.dispatch": {"module": "capacity", "factor": 0.5,
+                                                                   "first": "choice"}}),
+    };
+    for (int i = 0; i < 2; i++) {
+        struct tiny t = tiny_new(sets[i], NULL, MODE_TRAIN, 2, 6);
+        double of_choice[3], of_token, none = 0;
+        tiny_start(&t, 1);
+        tiny_forward(&t);
+        tiny_metric(&t, "choice_drop_rate", 0, of_choice);
+        tiny_metric(&t, "drop_token_rate", 0, &of_token);
+        double *kept = tiny_read(&t, tiny_find(&t, &op_drop_over_capacity, 0)), *first = of_choice;
+        for (int token = 0; token < t.tokens; token++)
+            none += kept[3 * token] < 0 && kept[3 * token + 1] < 0 && kept[3 * token + 2] < 0;
+        assert_float_equal((of_choice[0] + of_choice[1] + of_choice[2]) / 3, dropped(&t), 1e-6);
+        assert_float_equal(of_token, none / t.tokens, 1e-6);
+        if (i == 0) assert_true(none > 0);
+        if (i == 1) assert_true(first[0] < first[2]);       /* first choices first */
+        free(kept);
+        tiny_free(&t);
+    }
+}
+
 /* An evaluation drops by a factor of its own, and else nothing; room for all is no capacity. */
 static void test_capacity_in_evaluation(void **state)
 {
@@ -314,7 +365,8 @@ int main(void)
         RUN(shared_number_or_width), RUN(gated_shared_experts), RUN(shared_gate),
         RUN(latent_of_the_same_width), RUN(latent_norm), RUN(equal_latent_experts),
         RUN(biases), RUN(bias_of_each_expert), RUN(adjugates_of_no_weight), RUN(adjugate_of_each),
-        RUN(adjugate_of_all), RUN(random_priority), RUN(capacity_ramp), RUN(capacity_in_evaluation),
+        RUN(adjugate_of_all), RUN(random_priority), RUN(capacity_ramp), RUN(capacity_hold),
+        RUN(whose_room), RUN(capacity_in_evaluation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -68,6 +68,7 @@ static void test_unrolled(void **state)
     static const char *const with[] = {
         "", ", \"residual\": \"hyper\", \"ffn.balance\": [\"switch_aux\"]",
         ", \"residual\": \"mhc\", \"attention.kv\": \"mirror\", \"head.mtp\": \"sequential\", \"head.tied\": false",
+        ", \"block\": \"shortcut\", \"head.mtp\": \"sequential\", \"head.tied\": false",
     };
     for (int i = 0; i < COUNT(with); i++) {
         char text[2][256], path[128];
@@ -108,7 +109,8 @@ static void test_decoding(void **state)
 {
     (void)state;
     static const char *const kind[] = { TEXT({"order": [0, 1, 1, 2]}),
-                                        TEXT({"order": [0, 1, 2, 1, 0], "attention.kv": "mirror", "residual": "mhc"}) };
+                                        TEXT({"order": [0, 1, 2, 1, 0], "attention.kv": "mirror", "residual": "mhc"}),
+                                        TEXT({"order": [0, 1, 1, 2], "block": "shortcut"}) };
     for (int i = 0; i < COUNT(kind); i++) {
         struct tiny whole = decoder(kind[i]), last = { 0 };
         double *all = logits_of(&whole);

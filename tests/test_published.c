@@ -122,6 +122,29 @@ static void test_totals(void **state)
     }
 }
 
+/* Experts in attention too: two of eight projections of queries and of heads, and caches of 16 heads. */
+static void test_attention_experts(void **state)
+{
+    (void)state;
+    struct planned p = planned_new(preset("jetmoe-8b"), 1);
+    assert_int_equal(p.counts.total, 8522237952 - 24 * 2 * 2048);
+    assert_true(fabs((double)p.counts.active_embedded / 1e9 - 2.33) < 0.005);
+    assert_int_equal(p.kv, 2 * 24 * 16 * 128 * 2);
+    planned_free(&p);
+}
+
+/* 128 experts of 3.66 G beside a dense model of 10 G: 480 G, 17 G active. */
+static void test_shortcut(void **state)
+{
+    (void)state;
+    int64_t experts = 35 * (int64_t)3 * 7168 * 4864;
+    struct planned p = planned_new(preset("arctic-480b"), 1);
+    assert_true(fabs((double)experts / 1e9 - 3.66) < 0.005);
+    assert_true(fabs((double)(p.counts.total - 128 * experts) / 1e9 - 10) < 0.05);
+    assert_int_equal(p.counts.active_embedded, p.counts.total - 126 * experts);
+    planned_free(&p);
+}
+
 /* Dense, deep and narrow; three of them tied. */
 static void test_dense_counts(void **state)
 {
@@ -316,9 +339,9 @@ static void test_caches_of_a_window(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_counts), cmocka_unit_test(test_totals), cmocka_unit_test(test_dense_counts),
-        cmocka_unit_test(test_welm), cmocka_unit_test(test_flops), cmocka_unit_test(test_long_sequences),
-        cmocka_unit_test(test_caches_of_a_window),
+        cmocka_unit_test(test_counts), cmocka_unit_test(test_totals), cmocka_unit_test(test_attention_experts),
+        cmocka_unit_test(test_shortcut), cmocka_unit_test(test_dense_counts), cmocka_unit_test(test_welm),
+        cmocka_unit_test(test_flops), cmocka_unit_test(test_long_sequences), cmocka_unit_test(test_caches_of_a_window),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

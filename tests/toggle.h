@@ -30,9 +30,9 @@ static inline bool has_slot(const struct param *p)
 struct site { bool train, list; int depth; char path[96]; const struct module *owner; const struct param *param; };
 
 static inline bool site_below(const struct param *params, const struct module *owner, enum slot slot, int depth,
-                               struct site *out)
+                              int deepest, struct site *out)
 {
-    for (const struct param *p = params; p && p->name && depth < 6; p++) {
+    for (const struct param *p = params; p && p->name && depth <= deepest; p++) {
         if (!has_slot(p)) continue;
         if (p->slot == slot) {
             *out = (struct site){ .list = p->type == PARAM_SLOTS, .depth = depth, .owner = owner, .param = p };
@@ -41,7 +41,7 @@ static inline bool site_below(const struct param *params, const struct module *o
         }
         for (const struct module *const *m = module_all; *m; m++) {
             char inner[96];
-            if ((*m)->slot != p->slot || !site_below((*m)->params, *m, slot, depth + 1, out)) continue;
+            if ((*m)->slot != p->slot || !site_below((*m)->params, *m, slot, depth + 1, deepest, out)) continue;
             memcpy(inner, out->path, sizeof inner);
             snprintf(out->path, sizeof out->path, "%.24s.%.70s", p->name, inner);
             return true;
@@ -50,13 +50,16 @@ static inline bool site_below(const struct param *params, const struct module *o
     return false;
 }
 
+/* Where it is least deep. */
 static inline struct site site_of(enum slot slot)
 {
     static struct site known[SLOT_COUNT];
     struct site *at = &known[slot];
-    if (at->param || site_below(model_schema.params, NULL, slot, 0, at)) return *at;
-    if (!site_below(train_schema.params, NULL, slot, 0, at)) fail_msg("slot %s is nowhere", slot_name[slot]);
-    at->train = true;
+    for (int deepest = 0; deepest < 6 && !at->param; deepest++) {
+        if (site_below(model_schema.params, NULL, slot, 0, deepest, at)) continue;
+        at->train = site_below(train_schema.params, NULL, slot, 0, deepest, at);
+    }
+    if (!at->param) fail_msg("slot %s is nowhere", slot_name[slot]);
     return *at;
 }
 

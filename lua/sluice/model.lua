@@ -5,7 +5,7 @@ local tree = require "sluice.tree"
 local model = {}
 
 local MOST_LAYERS = 4096
-local PER_LAYER = { "position", "residual", "attention", "ffn" }
+local PER_LAYER = { "position", "residual", "memory", "block", "ple", "attention", "ffn" }
 local PER_LAYER_ONLY = ("only %s may be functions of the layer"):format(tree.join(PER_LAYER))
 local content = setmetatable({}, { __mode = "k" })  -- model -> { spec, changes = { { path, value, site } }, sites }
 
@@ -56,8 +56,8 @@ function model.routers()
   return names
 end
 
--- A published router as changes of the ffn; `keys` replace some of the router's own.
-function model.router(site, name, keys)
+-- A published router as changes of the ffn, or of attention's experts; `keys` replace some of the router's own.
+function model.router(site, name, keys, of)
   local row
   for _, known in ipairs(require "sluice.routers") do
     if known.name == name then row = known end
@@ -68,9 +68,15 @@ function model.router(site, name, keys)
   if keys ~= nil and type(keys) ~= "table" then
     host.fail(site, "", "sl.router takes a table of the router's keys second")
   end
+  of = of == nil and "ffn" or of
+  if of ~= "ffn" and of ~= "attention.experts" then
+    host.fail(site, "", 'sl.router takes "ffn" or "attention.experts" third: whose router it is')
+  end
   local router = copy(row.router)
   for key, value in next, keys or {} do router[key] = copy(value) end
-  return { ["ffn.router"] = router, ["ffn.balance"] = copy(row.balance), ["ffn.dispatch"] = copy(row.dispatch) }
+  return {
+    [of .. ".router"] = router, [of .. ".balance"] = copy(row.balance), [of .. ".dispatch"] = copy(row.dispatch),
+  }
 end
 
 -- { path, value, site } for each dotted path, in sorted order.

@@ -42,7 +42,7 @@ return {
   { name = "minicpm-moe", about = "MiniCPM-MoE 8x2B; Hu 2024",
     router = { "staged", score = SOFTMAX, top_k = 2, normalize = "after" },
     balance = { { "switch_aux", alpha = 0.01 } }, dispatch = "dropless" },
-  { name = "jetmoe", about = "JetMoE-8B, its feed-forwards; Shen 2024",
+  { name = "jetmoe", about = "JetMoE-8B, of its feed-forwards and of its attention; Shen 2024",
     router = { "staged", score = SOFTMAX, top_k = 2, normalize = "after" },
     balance = { { "switch_aux", alpha = 0.01 }, { "z_loss", coef = 0.001 } }, dispatch = "dropless" },
   { name = "olmoe", about = "OLMoE-1B-7B; Muennighoff 2024",

@@ -2,6 +2,7 @@
 -- Written by `sluice reference lua`. What every slot takes, and the presets; the functions are in sluice.d.lua.
 
 ---@alias sluice.preset
+---| "arctic-480b" # Snowflake Arctic, published size, to plan and count (480 G parameters, 17 G active). Snowflake 2024. A mixture of experts that reads each layer's input stands beside attention and a dense feed-forward; its balance is not public.
 ---| "baseline-medium" # A mixture of experts as most are built today, 272 M parameters with a vocabulary of 16384.
 ---| "baseline-micro" # A mixture of experts as most are built today, 2 M parameters.
 ---| "baseline-nano" # A mixture of experts as most are built today, 0.4 M parameters.
@@ -15,6 +16,7 @@
 ---| "gpt-oss-120b" # gpt-oss-120b, published size, to plan and count (116,829,156,672 parameters). OpenAI 2025; its balance is not public, and YaRN is left out.
 ---| "gpt-oss-20b" # gpt-oss-20b, published size, to plan and count (20,914,757,184 parameters). OpenAI 2025; its balance is not public, and YaRN is left out.
 ---| "grok-1" # Grok-1, published size, to plan and count (315,684,820,992 parameters). xAI 2024; its balance and the scale of its logits are not here.
+---| "jetmoe-8b" # JetMoE-8B, published size, to plan and count (8,522,139,648 parameters; it has 98,304 more, biases of what experts write). Shen 2024 (arXiv 2404.07413). Attention's experts have 16 heads each, of which a token uses 32.
 ---| "llama-4-maverick" # Llama 4 Maverick, published size of its text model, to plan and count (400,711,848,960 parameters). Meta 2025; every other layer is dense. Its balance is not public; the temperature of its layers without positions is left out.
 ---| "minicpm-moe-8x2b" # MiniCPM-MoE 8x2B, published size, to plan and count (13,873,291,776 parameters). Hu 2024 (arXiv 2404.06395), whose scales of embedding, branches and logits are left out.
 ---| "mixtral-8x22b" # Mixtral 8x22B, published size, to plan and count (140,620,634,112 parameters). Mistral AI 2024.
@@ -42,7 +44,7 @@
 ---| "grok-1" # Grok-1; xAI 2024; its balance is not public
 ---| "dbrx" # DBRX; Databricks 2024
 ---| "minicpm-moe" # MiniCPM-MoE 8x2B; Hu 2024
----| "jetmoe" # JetMoE-8B, its feed-forwards; Shen 2024
+---| "jetmoe" # JetMoE-8B, of its feed-forwards and of its attention; Shen 2024
 ---| "olmoe" # OLMoE-1B-7B; Muennighoff 2024
 ---| "qwen1.5-moe" # Qwen1.5-MoE-A2.7B; Qwen 2024
 ---| "qwen3" # Qwen3-30B-A3B and 235B-A22B; Yang 2025
@@ -224,6 +226,8 @@
 ---| sluice.block.sequential
 ---| "parallel" # attention and ffn of one input
 ---| sluice.block.parallel
+---| "shortcut" # a dense feed-forward in place, the ffn on a path around it
+---| sluice.block.shortcut
 
 ---attention, then ffn
 ---@class sluice.block.sequential
@@ -232,6 +236,13 @@
 ---attention and ffn of one input
 ---@class sluice.block.parallel
 ---@field [1]? "parallel"
+
+---a dense feed-forward in place, the ffn on a path around it
+---@class sluice.block.shortcut
+---@field [1]? "shortcut"
+---@field dense? sluice.ffn|fun(layer: integer): sluice.ffn the feed-forward in the usual place; it or ffn may have experts; default dense
+---@field reads? "dense"|"block"|fun(layer: integer): "dense"|"block" what ffn reads: what `dense` does, or the layer's input, by a norm of its own; default dense
+---@field joins? "next"|"here"|fun(layer: integer): "next"|"here" where it is added: to the next layer's feed-forward, in the last layer and in multi-token prediction to `dense`; or there always; default next
 
 ---@alias sluice.ple
 ---| "none" # no per-layer embedding
@@ -266,6 +277,7 @@
 ---@field value? sluice.value|fun(layer: integer): sluice.value what is mixed into values; default none
 ---@field qk_norm? sluice.qk_norm|fun(layer: integer): sluice.qk_norm norm on queries and keys; default none
 ---@field gate? sluice.gate|fun(layer: integer): sluice.gate gate on the heads' outputs; default none
+---@field experts? sluice.experts|fun(layer: integer): sluice.experts who makes queries and reads heads; default none
 ---@field sink? "none"|"head"|"token"|fun(layer: integer): "none"|"head"|"token" attention to nothing: a learned logit of each head, or one that each token makes; default none
 ---@field bias? "none"|"qkv"|"all"|fun(layer: integer): "none"|"qkv"|"all" biases on queries, keys and values (Qwen2), on the output too (gpt-oss); default none
 ---@field softcap? number|fun(layer: integer): number logits are kept within it by tanh; Gemma 2: 50; default 0, 0 … 1000
@@ -384,6 +396,24 @@
 ---@class sluice.gate.element
 ---@field [1]? "element"
 ---@field mult? number|fun(layer: integer): number factor on the sigmoid; default 1, 0.5 … 2
+
+---@alias sluice.experts
+---| "none" # one projection for all tokens
+---| sluice.experts.none
+---| "routed" # mixture of attention heads; keys and values are shared (MoA)
+---| sluice.experts.routed
+
+---one projection for all tokens
+---@class sluice.experts.none
+---@field [1]? "none"
+
+---mixture of attention heads; keys and values are shared (MoA)
+---@class sluice.experts.routed
+---@field [1]? "routed"
+---@field n? integer|fun(layer: integer): integer experts; default 8, 1 … 4096
+---@field router? sluice.router|fun(layer: integer): sluice.router who goes where; default staged
+---@field balance? sluice.balance|sluice.balance[]|fun(layer: integer): sluice.balance|sluice.balance[] what keeps the load even; default {}
+---@field dispatch? sluice.dispatch|fun(layer: integer): sluice.dispatch how tokens reach their experts; default dropless
 
 ---@alias sluice.ffn
 ---| "dense" # one feed-forward for all tokens
@@ -594,6 +624,8 @@
 ---@field limit? integer|fun(layer: integer): integer groups that a token goes to; as many as there are: any; default 1, 1 … 4096
 ---@field rule? "max"|"sum"|fun(layer: integer): "max"|"sum" score of a group: its largest key, or the sum of its top_k / limit largest; default max
 ---@field chance? number|fun(layer: integer): number in training a choice after the first is taken with this times its gate as probability; 0: always; default 0, 0 … 1000
+---@field round? "none"|"down"|"up"|"nearest"|fun(layer: integer): "none"|"down"|"up"|"nearest" in training the tokens of an expert become a multiple of tile; of two that are as near an even one; default none
+---@field tile? integer|fun(layer: integer): integer of what an expert computes at once; default 128, 2 … 65536
 
 ---each token as many of its best experts as hold p together
 ---@class sluice.select.top_p
@@ -732,7 +764,8 @@
 ---@field [1]? "capacity"
 ---@field factor? number|fun(layer: integer): number room of an expert, in shares of an even load; default 1.25, 0.01 … 1024
 ---@field start? number|fun(layer: integer): number the factor at first; 0: as it stays; default 0, 0 … 1024
----@field until? number|fun(layer: integer): number share of the run's steps in which it goes from start to factor; default 0.1, 0 … 1
+---@field hold? number|fun(layer: integer): number share of the run's steps in which it stays at start, as a warm-up's; default 0, 0 … 1
+---@field until? number|fun(layer: integer): number share of the run's steps after which it has come to factor; not above hold: at once; default 0.1, 0 … 1
 ---@field eval_factor? number|fun(layer: integer): number the factor in evaluation; 0: nothing is dropped; default 0, 0 … 1024
 ---@field first? "token"|"choice"|"gate"|"random"|fun(layer: integer): "token"|"choice"|"gate"|"random" who finds room first: earlier tokens, all first choices, the largest gates, who is drawn, outside training earlier tokens; default token
 

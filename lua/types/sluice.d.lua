@@ -75,8 +75,9 @@ function sl.factorial(keys) end
 ---A published router as a plain table of changes: the router, its balance, its dispatch.
 ---@param name sluice.router_name
 ---@param keys? sluice.router.staged what is said otherwise
+---@param of? "ffn"|"attention.experts" whose router it is; default "ffn"
 ---@return sluice.changes
-function sl.router(name, keys) end
+function sl.router(name, keys, of) end
 
 ---Names of the published routers, for a study of all.
 ---@return string[]

@@ -10,7 +10,8 @@ static const struct option options[] = {
     { "output", 'o', "FILE", "figure.svg, .png or .pdf; figure.gp for the gnuplot script; - for stdout" },
     { "format", 'f', "FORMAT", "svg, png, pdf or gp (default: as the file's name ends)" },
     { "kind", 'k', "KIND", "loss (default), final, pairs, load, collapse, margin, coactivation or saturation" },
-    { "metric", 'm', "NAME", "metric to draw (default: the study's primary metric)" },
+    { "metric", 'm', "NAME", "metric to draw (default: the study's primary metric); of kinds load and collapse "
+                             "train.expert_tokens or train.attention_expert_tokens" },
     { "smooth", 0, "S", "exponential mean over training curves, 0 to below 1 (default: 1 - 50/rows; 0: none)" },
     { "variant", 0, "NAME", "of kinds of one run, from load on: which variant of a study (default: the baseline)" },
     { "replicate", 0, "K", "likewise: which replicate (default 0)" },

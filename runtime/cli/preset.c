@@ -207,8 +207,8 @@ void preset_write_routers(void)
 {
     json_t *list = script_routers(), *row;
     size_t i;
-    printf("\n## Routers by name\n\nWhat `sl.router` gives ([lua.md](lua.md#slroutername-keys)): these keys, and what "
-           "they do not say at its default.\n\n| router | is | keys of `ffn` |\n|---|---|---|\n");
+    printf("\n## Routers by name\n\nWhat `sl.router` gives ([lua.md](lua.md#slroutername-keys-of)): these keys, and "
+           "what they do not say at its default.\n\n| router | is | keys of `ffn` |\n|---|---|---|\n");
     json_array_foreach(list, i, row) {
         printf("| `%s` | %s |", json_string_value(json_object_get(row, "name")),
                json_string_value(json_object_get(row, "about")));

@@ -92,15 +92,24 @@ static const struct param *slot_in(const struct param *params, enum slot slot)
     return NULL;
 }
 
-/* The parameter that a slot is, and the slot whose module has it; *outer is SLOT_COUNT for keys of model and train. */
-static const struct param *slot_param(enum slot slot, enum slot *outer)
+/* The parameter that a slot is, and the slot whose module has it; *outer is SLOT_COUNT for keys of model and train. Of
+   several places the least deep, and of these the first. */
+static const struct param *slot_param(enum slot slot, enum slot *outer, int *depth)
 {
-    const struct param *p = NULL;
+    const struct param *p = NULL, *inner;
+    enum slot around;
+    int deep;
     *outer = SLOT_COUNT;
+    *depth = 0;
     if ((p = slot_in(model_schema.params, slot)) || (p = slot_in(train_schema.params, slot))) return p;
-    for (const struct module *const *m = module_all; *m && !p; m++) {
-        p = slot_in((*m)->params, slot);
-        *outer = (*m)->slot;
+    for (const struct module *const *m = module_all; *m; m++) {
+        enum slot of = (*m)->slot;
+        if (!(inner = slot_in((*m)->params, slot))) continue;
+        slot_param(of, &around, &deep);
+        if (p && deep + 1 >= *depth) continue;
+        p = inner;
+        *outer = of;
+        *depth = deep + 1;
     }
     INVARIANT(p, "nothing has a slot '%s'", slot_name[slot]);
     return p;
@@ -109,7 +118,8 @@ static const struct param *slot_param(enum slot slot, enum slot *outer)
 const struct param *slot_path(enum slot slot, char *path, size_t size)
 {
     enum slot outer;
-    const struct param *p = slot_param(slot, &outer);
+    int depth;
+    const struct param *p = slot_param(slot, &outer, &depth);
     path[0] = 0;
     if (outer != SLOT_COUNT) slot_path(outer, path, size);
     else if (slot_in(train_schema.params, slot)) snprintf(path, size, "train");
@@ -121,6 +131,7 @@ const struct param *slot_path(enum slot slot, char *path, size_t size)
 bool slot_varies(enum slot slot)
 {
     enum slot outer;
-    const struct param *p = slot_param(slot, &outer);
+    int depth;
+    const struct param *p = slot_param(slot, &outer, &depth);
     return p->type == PARAM_LAYERS || (outer != SLOT_COUNT && slot_varies(outer));
 }

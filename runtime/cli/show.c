@@ -178,8 +178,8 @@ static void print_collapse(struct table *t, const struct curve *c, int64_t layer
     if (last >= 0 && last == c->rows - 1) table_paint(t, PAINT_BAD);
 }
 
-/* How the experts of each layer shared the tokens of the last step. */
-static int print_load(struct run *r, struct err *e)
+/* How the experts of each layer shared the tokens of the last step; router: of routing_routers. */
+static int print_load(struct run *r, const char *router, struct err *e)
 {
     static const char *const columns[] = { ">layer", ">max vio", ">of random", ">of the run", ">min vio", ">CV²",
                                            ">Gini", ">effective experts", ">dead", ">drowned", "collapsed" };
@@ -191,7 +191,10 @@ static int print_load(struct run *r, struct err *e)
     int n = metric_list(r, &list), bad = 0, found = 0;
     for (int i = 0; i < n && !bad; i++)
         for (int k = 0; k < COUNT(names) && !bad; k++) {
-            if (list[i].series.group != STORE_TRAIN || strcmp(list[i].series.name, names[k])) continue;
+            const char *name = list[i].series.name;
+            size_t before = strlen(router);
+            if (list[i].series.group != STORE_TRAIN || strncmp(name, router, before) || strcmp(name + before, names[k]))
+                continue;
             bad = metric_read(r, &list[i], &curve[k], e);
             found += !bad;
         }
@@ -208,7 +211,7 @@ static int print_load(struct run *r, struct err *e)
             table_cell(t, "%s %%", format_figures(100 * curve[k].value[at], 3, text));
         print_collapse(t, &curve[COLLAPSED], layer);
     }
-    if (whole) heading("expert load in the last step");
+    if (whole) heading(*router ? "load of attention's experts in the last step" : "expert load in the last step");
     table_print(t, whole ? stdout : NULL);
     for (int k = 0; k < COUNT(names); k++) curve_free(&curve[k]);
     return bad;
@@ -234,7 +237,9 @@ static enum code show_run(struct run *r)
     for (int i = 0; i < COUNT(tables); i++)
         if (reader_table(reader, tables[i], print_line, &(struct part){ .name = tables[i] }, &e))
             return cli_fail(CODE_INPUT, "%s", e.text);
-    return print_load(r, &e) || print_metrics(r, &e) ? cli_fail(CODE_INPUT, "%s", e.text) : CODE_OK;
+    for (const char *const *router = routing_routers; *router; router++)
+        if (print_load(r, *router, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
+    return print_metrics(r, &e) ? cli_fail(CODE_INPUT, "%s", e.text) : CODE_OK;
 }
 
 static void collect_line(void *state, const char *text)

@@ -16,6 +16,8 @@ struct transport_attr {
     double row, column, most, temperature, tolerance;
 };
 struct assign_attr { int64_t groups, rounds; double eps; };
+/* Of a count, to a multiple of a tile. */
+enum rounding { ROUND_DOWN, ROUND_UP, ROUND_NEAREST };
 enum forced { FORCED_RANDOM, FORCED_UNIFORM, FORCED_CONSTANT };
 struct forced_key_attr { int64_t experts, k, pattern, seed; double skew; };       /* pattern: enum forced */
 struct elementwise_attr { double p, q; };

@@ -79,6 +79,7 @@
     X(combine, (struct graph *g, struct node *y, struct node *order, struct node *inverse, struct node *gate)) \
     X(load, (struct graph *g, struct node *counts)) \
     X(count_chosen, (struct graph *g, struct node *index, int experts, int64_t parts, int64_t groups, bool once)) \
+    X(round_counts, (struct graph *g, struct node *counts, int64_t tile, enum rounding how)) \
     /* noise */ \
     X(noise, (struct graph *g, struct node *like, struct node *key, const char *name, enum noise_kind kind)) \
     X(threshold, (struct graph *g, struct node *key, struct node *index)) \

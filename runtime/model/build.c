@@ -184,6 +184,15 @@ struct node *build_ffn(struct build *b, const void *none, struct node *u)
     return p.module->ffn(b, p, u);
 }
 
+void build_join_next(struct build *b, struct node *y) { b->own->joins_next = y; }
+
+struct node *build_joined(struct build *b, struct node *y)
+{
+    struct node *late = b->own->joins;
+    b->own->joins = NULL;
+    return late ? add(b->graph, y, late) : y;
+}
+
 void build_around(struct build *b, struct stream *s, struct sublayer f)
 {
     struct pick p = b->conf->residual.pick[b->own->like];
@@ -208,7 +217,10 @@ void build_layer(struct build *b, int like, struct stream *s)
     build_enter(b, "memory");
     add_to(b, s, memory.module->memory(b, memory));
     build_leave(b);
+    b->own->joins = b->own->joins_next;
+    b->own->joins_next = NULL;
     p.module->block(b, p, s);
+    INVARIANT(!b->own->joins, "block %s: nothing joins its feed-forward", p.module->name);
     build_enter(b, "ple");
     add_to(b, s, ple.module->ple(b, ple, s->x));
     build_leave(b);
@@ -310,7 +322,7 @@ struct node *build_state(struct build *b, const char *name, struct shape one, in
 void build_update(struct build *b, void (*run)(struct build *b, void *state, struct update u), void *state)
 {
     struct callback *c = arena_alloc(b->arena, sizeof *c), **last = &b->own->update;
-    *c = (struct callback){ run, state, b->layer, NULL };
+    *c = (struct callback){ run, state, b->layer, b->said_by, NULL };
     while (*last) last = &(*last)->next;
     *last = c;
 }

@@ -20,6 +20,7 @@ struct build {
     bool branch_normed;                                     /* trait of the current layer's residual */
     INPUTS(INPUT_NODE)                                      /* ids, start, ..: NULL where this mode has none */
     char path[256];                                         /* of weights made now: "layers.3.attention" */
+    const char *said_by;    /* what names of metrics and losses begin with where a layer has several routers, or "" */
     struct building *own;                                   /* of build.c */
 };
 
@@ -80,6 +81,12 @@ struct experts { int choices, idle; struct pick router; struct picks balance; st
 struct dispatched { struct node *rows, *offsets, *order, *inverse; };
 /* What a feed-forward tells what is within it. */
 struct hidden { int64_t width; struct pick activation; bool bias; };
+/* What attention tells who makes its queries: heads of one projection, key heads, width of a head, which products have
+   a bias. */
+struct heads { int64_t n, kv_heads, width; bool bias, output_bias; };
+/* Queries [T,K H W] of K projections of H heads each, in the order of the key heads that they read; what leads back
+   from there to those who made them. */
+struct queries { struct node *q; int64_t k; struct heads heads; struct routing r; struct dispatched d; };
 /* What updates go by: learning rate and number of the step, REAL [1]; clip: what clip_norm gives, REAL [2]. */
 struct update { struct node *lr, *step, *clip; };
 
@@ -122,6 +129,9 @@ struct node *affine(struct build *b, bool bias, const char *name, enum role role
 /* linear for E stacked matrices [E, out, in] over expert rows. active: share of the stack that a token uses. */
 struct node *expert_linear(struct build *b, const char *name, enum role role, const struct dispatched *d,
                            struct node *rows, int64_t out, int experts, double active);
+/* expert_linear for the experts of r, and a bias of each where it is asked for. */
+struct node *expert_affine(struct build *b, bool bias, const char *name, enum role role, const struct routing *r,
+                           const struct dispatched *d, struct node *rows, int64_t out);
 /* A bias of zeros at path "<b->path>.<name>.bias". */
 struct node *build_bias(struct build *b, const char *name, struct shape shape);
 /* act(u Wg, u Wu) Wd, or act(u Wu) Wd where the activation has no gate, each product with a bias where h says so. */
@@ -164,6 +174,10 @@ struct node *build_position(struct build *b, struct node *x);
 void build_around(struct build *b, struct stream *s, struct sublayer f);
 struct node *build_attention(struct build *b, const void *none, struct node *u);
 struct node *build_ffn(struct build *b, const void *none, struct node *u);
+/* Keeps y [T,D] for the feed-forward of the next layer: a block passes what that gives through build_joined. */
+void build_join_next(struct build *b, struct node *y);
+/* y, and what an earlier layer kept for this one's feed-forward. */
+struct node *build_joined(struct build *b, struct node *y);
 /* One block with the configuration of trunk layer `like`, as layer b->layer, on a stream of its own. */
 struct node *build_block(struct build *b, int like, struct node *x);
 /* ids of the tokens of this graph's rows, I32 [B,S]: MTP blocks have fewer than the trunk. */

@@ -5,18 +5,23 @@
 
 /* ---- feed-forwards, of all rows or of each expert's ---- */
 
+struct node *expert_affine(struct build *b, bool bias, const char *name, enum role role, const struct routing *r,
+                           const struct dispatched *d, struct node *rows, int64_t out)
+{
+    int computed = r->experts - r->idle;
+    double active = r->k < r->experts ? (double)r->k / r->experts : 1;
+    struct node *y = expert_linear(b, name, role, d, rows, out, computed, active);
+    if (!bias) return y;
+    struct node *added = build_bias(b, name, SHAPE(computed, out));
+    added->leaf->active = active;
+    return grouped_add_row(b->graph, y, added, d->offsets);
+}
+
 /* affine, or of expert rows with a matrix and a bias each (d, else NULL). */
 static struct node *projection(struct build *b, struct hidden h, const struct routing *r, const struct dispatched *d,
                                const char *name, enum role role, struct node *x, int64_t out)
 {
-    if (!d) return affine(b, h.bias, name, role, x, out);
-    int computed = r->experts - r->idle;
-    double active = r->k < r->experts ? (double)r->k / r->experts : 1;
-    struct node *y = expert_linear(b, name, role, d, x, out, computed, active);
-    if (!h.bias) return y;
-    struct node *bias = build_bias(b, name, SHAPE(computed, out));
-    bias->leaf->active = active;
-    return grouped_add_row(b->graph, y, bias, d->offsets);
+    return d ? expert_affine(b, h.bias, name, role, r, d, x, out) : affine(b, h.bias, name, role, x, out);
 }
 
 static struct node *layers_of(struct build *b, struct hidden h, const struct routing *r, const struct dispatched *d,

@@ -25,11 +25,17 @@ static struct node *present_count(struct build *b)
 
 /* ---- metrics and losses ---- */
 
+/* Of the router that is being built. */
+static const char *full_name(struct build *b, const char *name)
+{
+    return *b->said_by ? arena_text(b->arena, "%s%s", b->said_by, name) : name;
+}
+
 static void probe(struct build *b, const char *name, const char *unit, enum better better, const char *about,
                   struct term term)
 {
     b->graph->layer = b->layer;
-    graph_probe(b->graph, name, unit, better, about, 1, &term);
+    graph_probe(b->graph, full_name(b, name), unit, better, about, 1, &term);
 }
 
 void build_metric_as(struct build *b, const char *name, struct node *value, const char *unit, enum carry how,
@@ -108,6 +114,7 @@ static void add_loss(struct build *b, struct build_loss loss)
 
 void build_loss(struct build *b, const char *name, struct node *value, double weight)
 {
+    name = full_name(b, name);
     add_loss(b, (struct build_loss){ name, weight, row_mean(b, value) });
     if (b->mode == MODE_TRAIN) graph_loss(b->graph, name, value, weight, false);
 }
@@ -116,6 +123,7 @@ void build_loss(struct build *b, const char *name, struct node *value, double we
 void build_token_loss(struct build *b, const char *name, struct node *x, int ahead, double weight)
 {
     struct graph *g = b->graph;
+    name = full_name(b, name);
     add_loss(b, (struct build_loss){ name, weight, token_mean(b, x, ahead) });
     if (b->mode != MODE_TRAIN) return;
     g->region = REGION_AHEAD;

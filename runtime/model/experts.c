@@ -28,6 +28,8 @@ static void check_choice(const struct experts *e, const struct traits *router, c
                        "needs normal noise on the router's logits: router.noise = \"learned\" or \"normal\"");
     if (rule->asks_noise && !router->largest_keys)
         module_problem(problems, path, key, "needs a choice of the largest logits: router.select = \"top_k\"");
+    if (rule->asks_noise && router->rounds)
+        module_problem(problems, path, key, "needs the choice of each token alone: router.select.round = \"none\"");
     if (rule->asks_noise && mover)
         module_problem(problems, path, key,
                        "needs a choice by noisy logits alone, and '%s' moves it: take one of them", mover);
@@ -74,6 +76,10 @@ void experts_check(const struct experts *e, const char *path, struct problems *p
     if (router.keyless && e->idle > 0)
         module_problem(problems, path, "router.select",
                        "chooses without scores: %d idle experts would be chosen whatever they give", e->idle);
+    if (router.rounds && e->idle > 0)
+        module_problem(problems, path, "router.select",
+                       "makes the tokens of an expert a multiple of a tile, which %d idle ones do not compute",
+                       e->idle);
     if (router.top_k == 1 && e->choices > 1 && router.gates_sum_to_one)
         module_problem(problems, path, "router.normalize",
                        "after: with top_k = 1 every gate would be 1 and the router would get no gradient");

@@ -26,6 +26,7 @@ struct traits {
     int most_k, cap;    /* select: the largest top_k; most experts that a token can have where experts choose; 0: any */
     bool normal_noise, of_choice;    /* noise: normal, and struct noisy tells its spread; gates have none of it */
     bool largest_keys;    /* select: of each token the top_k largest keys, whatever other tokens have */
+    bool rounds;                                            /* select: an expert's tokens are a multiple of a tile */
     int groups, group_limit;    /* select: runs of experts, and how many of them a token may go to; 0: no groups */
     bool asks_noise;    /* balance: how likely another draw of normal noise had changed the choice */
     bool by_groups;    /* shared: goes by groups of the experts that a token chose */
@@ -70,6 +71,11 @@ struct module {
                                 struct node *x);            /* which: "q" or "k" */
         /* heads [T,H,W]; v [T,G,W]: values of these tokens */
         struct node *(*gate)(struct build *b, struct pick self, struct node *u, struct node *heads, struct node *v);
+        struct {                                            /* around attention's heads */
+            struct queries (*queries)(struct build *b, struct pick self, struct node *u, struct heads h);
+            /* heads [T,K H,W] -> [T,D] */
+            struct node *(*output)(struct build *b, struct pick self, const struct queries *q, struct node *heads);
+        };
         struct node *(*ffn)(struct build *b, struct pick self, struct node *u);
         struct node *(*activation)(struct build *b, struct pick self, struct node *up,
                                    struct node *gate);      /* gate: NULL unless its trait is gated */
@@ -89,7 +95,7 @@ struct module {
         };
         struct {
             void (*select)(struct build *b, struct pick self, struct routing *r);           /* sets index, rows */
-            /* optional: drops from index, by gates before `scale` */
+            /* optional: drops from index by gates before `scale`; or index, chosen and gate get other columns */
             void (*thin)(struct build *b, struct pick self, struct routing *r);
         };
         struct dispatched (*dispatch)(struct build *b, struct pick self, struct node *u, struct routing *r);

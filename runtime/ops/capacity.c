@@ -150,6 +150,10 @@ static int room_infer(struct node *n, struct err *e)
     const struct room *at = n->attr;
     if (need_groups(n, at->groups, e) != 0) return -1;
     if (at->first == PRIORITY_GATE && !n->in[GATE]) return err_set(e, "the largest gates come first, there are none");
+    int64_t rooms = n->in[ROOM] ? n->in[ROOM]->shape.dim[0] : 1;
+    if (rooms != 1 && rooms != at->experts)
+        return err_set(e, "'room' has %lld values: one for all %lld experts, or one for each", (long long)rooms,
+                       (long long)at->experts);
     node_value(n, DTYPE_I32, n->in[INDEX]->shape);
     node_output(n, DTYPE_REAL, SHAPE(1));                   /* share that was dropped */
     node_work(n, DTYPE_I32, SHAPE(at->groups, 2));          /* pairs of each group, and those that were dropped */
@@ -171,10 +175,12 @@ static void narrow_gates(struct nth *nth, int64_t experts, const int32_t *index,
     }
 }
 
-static int64_t capacity_now(const struct args *a)
+static int64_t capacity_now(const struct args *a, int64_t expert)
 {
     int64_t most = ((const struct room *)a->attr)->capacity;
-    return a->in[ROOM].data && reals(&a->in[ROOM])[0] < (real)most ? (int64_t)reals(&a->in[ROOM])[0] : most;
+    if (!a->in[ROOM].data) return most;
+    real room = reals(&a->in[ROOM])[a->in[ROOM].shape.dim[0] == 1 ? 0 : expert];
+    return room < (real)most ? (int64_t)room : most;
 }
 
 static void drop_group(const struct args *a, int64_t group)
@@ -184,9 +190,8 @@ static void drop_group(const struct args *a, int64_t group)
     const int32_t *index = ints(&a->in[INDEX]) + first;
     const real *gate = at->first == PRIORITY_GATE ? reals(&a->in[GATE]) + first : NULL;
     int32_t *kept = ints(&a->out[0]) + first, pairs = 0, dropped = 0;
-    int64_t capacity = capacity_now(a);
     struct nth nth[at->experts];
-    for (int64_t e = 0; e < at->experts; e++) nth[e] = (struct nth){ 0, capacity };
+    for (int64_t e = 0; e < at->experts; e++) nth[e] = (struct nth){ 0, capacity_now(a, e) };
     if (gate) narrow_gates(nth, at->experts, index, gate, tokens * k);
     for (int64_t i = 0; i < tokens * k; i++) {
         int64_t p = at->first == PRIORITY_CHOICE ? i % tokens * k + i / tokens : i;
@@ -226,11 +231,11 @@ ATTRIBUTES(drop_over_capacity, struct room,
     INT(struct room, capacity, NEEDED, 1, HUGE_VAL, "tokens", "of a group that an expert has room for"),
     CHOICE(struct room, first, NEEDED, "token choice gate",
            "whose pairs come first: token after token; first choices; the largest gates, which `gate` gives"));
-OP(drop_over_capacity, .inputs = "index:I32[T,K] gate?:REAL[T,K] room?:REAL[1]",
+OP(drop_over_capacity, .inputs = "index:I32[T,K] gate?:REAL[T,K] room?:REAL[N]",
    .outputs = "index:I32[T,K] dropped:REAL[1]",
    .about = "the index, -1 for pairs for which their expert has no room in their group of T / groups tokens; ties to "
-          "the earlier pair. room: how much there is now where it is less than capacity. dropped: the share of such "
-          "pairs",
+          "the earlier pair. room: how much there is now where it is less than capacity, of each expert or, N = 1, of "
+          "all alike. dropped: the share of such pairs",
    ATTR(drop_over_capacity), .infer = room_infer);
 
 /* ---- drop_zero ---- */

@@ -18,11 +18,13 @@ static int64_t row_count(const struct series *s)
     return n;
 }
 
-/* What a dimension of a metric counts is the first word of its name. */
+/* What a dimension of a metric counts is the first word of its name, behind what says whose router it is. */
 static const char *dimension(const char *name)
 {
+    if (strncmp(name, "attention_", 10) == 0) name += 10;
     if (strncmp(name, "expert_", 7) == 0 || strncmp(name, "router_", 7) == 0) return "expert";
     if (strncmp(name, "head_", 5) == 0) return "head";
+    if (strncmp(name, "choice_", 7) == 0) return "choice";
     return "index";
 }
 
@@ -51,6 +53,18 @@ static void add_probe(struct metrics *m, const struct probe *p, enum store_group
     if (count > 1 && s->dim[layered] < count) s->dim[layered] = count;
 }
 
+/* Series that count the same have as many, though one has them in other layers. */
+static void share_dimensions(struct metrics *m)
+{
+    for (int i = 0; i < m->n; i++)
+        for (int k = 0; k < m->n; k++) {
+            struct series *a = &m->series[i], *b = &m->series[k];
+            for (int d = 0; d < a->rank; d++)
+                for (int e = 0; e < b->rank; e++)
+                    if (strcmp(a->dim_name[d], b->dim_name[e]) == 0 && a->dim[d] < b->dim[e]) a->dim[d] = b->dim[e];
+        }
+}
+
 struct metrics *metrics_new(const struct graph *g, enum store_group group, int blocks, const struct series *fixed,
                             int n_fixed)
 {
@@ -63,6 +77,7 @@ struct metrics *metrics_new(const struct graph *g, enum store_group group, int b
     m->of = arena_alloc(m->arena, (size_t)(g->n_probes + 1) * sizeof *m->of);
     for (int i = 0; i < n_fixed; i++) m->series[m->n++] = fixed[i];
     for (int i = 0; i < g->n_probes; i++) add_probe(m, &g->probe[i], group);
+    share_dimensions(m);
     for (int i = 0; i < g->n_probes; i++) m->of[i] = find(m, g->probe[i].name);
     m->value = arena_alloc(m->arena, (size_t)(m->n + 1) * sizeof *m->value);
     for (int i = 0; i < m->n; i++)

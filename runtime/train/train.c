@@ -167,12 +167,27 @@ static int log_step(struct trainer *t)
     return failure;
 }
 
+/* Tokens of all experts, those of attention behind those of the feed-forwards; returns how many counts there are. */
+static int64_t gather_loads(struct trainer *t)
+{
+    static const char *const names[] = { "expert_tokens", "attention_expert_tokens" };
+    int64_t n = 0;
+    for (int i = 0; i < COUNT(names); i++) {
+        int64_t more;
+        const double *tokens = metrics_row(t->train, names[i], &more);
+        if (!tokens) continue;
+        t->loads = xrealloc(t->loads, (size_t)(n + more) * sizeof *tokens);
+        memcpy(t->loads + n, tokens, (size_t)more * sizeof *tokens);
+        n += more;
+    }
+    return n;
+}
+
 static const char *diverged(struct trainer *t)
 {
-    int64_t n = 0;
-    const double *tokens = metrics_row(t->train, "expert_tokens", &n);
+    gather_loads(t);
     return stop_look(t->stop, metrics_get(t->train, "loss"), metrics_get(t->train, "grad_norm"),
-                     metrics_get(t->train, "targets"), tokens);
+                     metrics_get(t->train, "targets"), t->loads);
 }
 
 /* False: asked to stop. */
@@ -309,13 +324,11 @@ static void prepare(struct trainer *t)
 {
     struct session *s = t->session;
     int blocks = model_blocks(&s->model);
-    int64_t experts = 0;
     t->batch = inputs_new(s->batch, s->model.seq);
     t->staged = -1;
     t->train = metrics_new(s->graph, STORE_TRAIN, blocks, train_series, TRAIN_SERIES);
     t->eval = metrics_new(s->eval_graph, STORE_EVAL, blocks, eval_series, EVAL_SERIES);
-    metrics_row(t->train, "expert_tokens", &experts);
-    t->stop = stop_new(&s->train, experts);
+    t->stop = stop_new(&s->train, gather_loads(t));
     state_fill(s->state, t->point->seed);
 }
 
@@ -386,6 +399,7 @@ static void finish(struct trainer *t)
     metrics_free(t->train);
     metrics_free(t->eval);
     stop_free(t->stop);
+    free(t->loads);
     session_free(t->session);
     if (t->corpus) corpus_close(t->corpus);
     inputs_free(t->batch);

@@ -18,6 +18,7 @@ struct trainer {
     struct store *store;
     struct metrics *train, *eval;
     struct stop *stop;
+    double *loads;                                          /* of all experts, in the step that was logged */
     struct inputs batch; int64_t staged;                    /* the step whose batch is staged, -1: none */
     double spent, began, paused; int64_t first;             /* training seconds of earlier attempts; of this one; not
                                                                training */

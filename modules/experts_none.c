@@ -1,0 +1,20 @@
+/* One projection to queries and one of the heads, the same for all tokens. */
+#include "model/module.h"
+
+static struct queries queries(struct build *b, struct pick self, struct node *u, struct heads h)
+{
+    (void)self;
+    return (struct queries){ .q = affine(b, h.bias, "q", ROLE_Q, u, h.n * h.width), .k = 1, .heads = h };
+}
+
+static struct node *output(struct build *b, struct pick self, const struct queries *q, struct node *heads)
+{
+    (void)self;
+    heads = view(b->graph, heads, SHAPE(b->tokens, q->heads.n * q->heads.width));
+    return affine(b, q->heads.output_bias, "out", ROLE_OUT, heads, b->width);
+}
+
+const struct module experts_none = {
+    .slot = SLOT_EXPERTS, .name = "none", .about = "one projection for all tokens",
+    .queries = queries, .output = output,
+};
