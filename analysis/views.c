@@ -95,16 +95,18 @@ static double range_of(const double *before, const double *after, int64_t n)
     return high >= low ? high - low : NAN;
 }
 
-/* The metrics of a router in a feed-forward have no other name before theirs. */
+/* The metrics of a router have what it is in before their names, but in a feed-forward. */
 static double reach_of(struct run *run, const struct route *r, int64_t step)
 {
     static const char *const biases[] = { "router_bias", "router_price" };
     int layer = r->layer;
     double reach = NAN;
-    if (strcmp(r->name, "ffn") != 0) return NAN;
+    bool other = strcmp(r->name, "ffn") != 0;
     for (int i = 0; i < COUNT(biases) && isnan(reach); i++) {
+        char name[64];
+        snprintf(name, sizeof name, "%s%s%s", other ? r->name : "", other ? "_" : "", biases[i]);
         struct reader *reader = run_reader(run);
-        const struct reader_series *s = reader ? reader_find(reader, STORE_TRAIN, biases[i]) : NULL;
+        const struct reader_series *s = reader ? reader_find(reader, STORE_TRAIN, name) : NULL;
         struct curve c;
         struct err ignored;
         if (!s || layer >= s->dim[0] || metric_read(run, &(struct metric){ .series = *s }, &c, &ignored)) continue;

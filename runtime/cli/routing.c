@@ -114,7 +114,7 @@ static void print_together(const struct views *v, FILE *to)
 static void print_vocabulary(const struct views *v, FILE *to)
 {
     static const char *const columns[] = { ">layer", ">by the token's id", ">chance", ">ids", ">by the next token's",
-                                           ">chance", ">ids", ">by the layer before (nat)", ">chance" };
+                                           ">chance", ">ids", ">by the router before (nat)", ">chance" };
     struct table *t = table_new(columns, COUNT(columns));
     for (int i = 0; i < v->last.n; i++) {
         const struct view *w = &v->view[i];

@@ -195,8 +195,16 @@ static int first_pass(const struct model_conf *conf, int layer)
     return layer;
 }
 
-/* Of the weight of a role, in what the router is in, that is `experts` equal parts. */
-static double cosine_of(const struct routes_of *o, const struct look *k, const struct route *r, enum role role,
+/* What an expert writes by, or what scores it. */
+static bool is_asked(const struct leaf *l, bool router)
+{
+    if (l->kind != LEAF_WEIGHT) return false;
+    return router ? l->role == ROLE_ROUTER && l->decl.shape.rank == 2
+                  : (l->role == ROLE_FFN_DOWN || l->role == ROLE_OUT) && l->decl.shape.rank == 3;
+}
+
+/* Of the weight, in what the router is in, that is `experts` equal parts. */
+static double cosine_of(const struct routes_of *o, const struct look *k, const struct route *r, bool router,
                         int64_t experts)
 {
     int layer = first_pass(&o->session->model, r->layer);
@@ -204,9 +212,8 @@ static double cosine_of(const struct routes_of *o, const struct look *k, const s
     snprintf(within, sizeof within, ".%s.", r->name);
     for (int i = 0; i < k->leaves->n; i++) {
         const struct leaf *l = k->leaves->leaf[i];
-        bool stacked = role == ROLE_ROUTER ? l->decl.shape.rank == 2 : l->decl.shape.rank == 3;
-        if (l->kind != LEAF_WEIGHT || l->role != role || l->layer != layer || !stacked) continue;
-        if (l->decl.shape.dim[0] != experts || !strstr(l->path, within)) continue;
+        if (!is_asked(l, router) || l->layer != layer || l->decl.shape.dim[0] != experts) continue;
+        if (!strstr(l->path, within)) continue;
         real *x = xmalloc(leaf_bytes(l));
         state_get(k->state, l, x);
         double cosine = mean_cosine(x, experts, shape_count(l->decl.shape) / experts);
@@ -297,8 +304,8 @@ int routes_read(struct routes_of *o, const char *path, uint64_t seed, struct rou
     out->loss = run(o, o->look, c.step, out);
     for (int i = 0; i < out->n; i++) {
         struct route *r = &out->route[i];
-        r->down_cosine = cosine_of(o, o->look, r, ROLE_FFN_DOWN, r->experts - r->idle);
-        r->row_cosine = cosine_of(o, o->look, r, ROLE_ROUTER, r->experts);
+        r->down_cosine = cosine_of(o, o->look, r, false, r->experts - r->idle);
+        r->row_cosine = cosine_of(o, o->look, r, true, r->experts);
     }
     return 0;
 }
