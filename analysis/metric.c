@@ -79,8 +79,8 @@ int metric_list(struct run *r, struct metric **list)
     return metric_derive(list, n);
 }
 
-/* Of a layer, as it runs, what has the router in the configuration: where the slot is one for all layers, or has an entry
-   for each; blocks behind the trunk are as its last layer. */
+/* Of a layer, as it runs, what has the router in the configuration: where the slot is one for all layers, or has an
+   entry for each; blocks behind the trunk are as its last layer. */
 static json_t *owner_of(const json_t *config, const char *router, int64_t layer)
 {
     const json_t *model = json_object_get(config, "model"), *order = json_object_get(model, "order");
