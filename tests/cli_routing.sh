@@ -26,6 +26,7 @@ return sl.study {
     constant = { ["ffn.router.select"] = { "forced", pattern = "constant" } }, dense = { ffn = "dense" },
     chooses = { ["ffn.router.select"] = "expert_choice" }, idle = { ["ffn.zero"] = 1, ["ffn.copy"] = 1 },
     averaged = { ["train.average"] = "ema" }, mtp = { ["head.mtp"] = "sequential" }, again = { order = { 0, 1, 1 } },
+    two = { ["attention.experts"] = { "routed", n = 5, router = { score = "sigmoid" }, balance = { "bias" } } },
     unlike = unlike, relu = { ["ffn.router.score"] = "relu", ["ffn.router.top_k"] = 5 },
   },
 }
@@ -33,11 +34,11 @@ LUA
 leaves 0 "$sluice" run many.lua --out runs --progress none
 
 # ---- the numbers ----
-variants="base base_layer sinkhorn hash random bias constant chooses idle averaged mtp again unlike relu"
+variants="base base_layer sinkhorn hash random bias constant chooses idle averaged mtp again unlike relu two"
 for variant in $variants; do
     leaves 0 "$sluice" routing runs/many --variant $variant --tokens 1000 --closed 2 --json -o $variant.json
     leaves 0 "$sluice" routing runs/many/$variant-*/0 --tokens 1000 --closed 2 --csv -o $variant.csv
-    leaves 0 "$sluice" export runs/many/$variant-*/0 --json --metric eval.loss --metric eval.expert_tokens -o eval.json
+    leaves 0 "$sluice" export runs/many/$variant-*/0 --json -o eval.json
     mv eval.json $variant.eval
 done
 /usr/bin/python3 - $variants <<'PY' || fail "what the routers do"
@@ -52,11 +53,13 @@ for variant in sys.argv[1:]:
     near(of["loss"], series["eval.loss"], 1e-12, "loss")
     assert of["tokens"] == 1000 and of["step"] == 20
     for r in of["routers"]:
-        assert r["expert_tokens"] == series["eval.expert_tokens"][r["layer"]][:r["experts"]], variant
+        counts = "eval.attention_expert_tokens" if r["router"] == "attention" else "eval.expert_tokens"
+        assert r["expert_tokens"] == series[counts][r["layer"]][:r["experts"]], variant
         for matrix in r["coactivation"], r["coactivation_adjacent"]:
             assert len(matrix) == r["experts"] and all(len(row) == r["experts"] for row in matrix)
         if "margin" in r: assert sum(r["margin"]["tokens"]) == r["tokens"], (variant, r)
-        assert r["router"] == "ffn" and r["tokens"] == (968 if variant == "mtp" and r["layer"] == 2 else 1000)
+        assert r["router"] == "ffn" or variant == "two"
+        assert r["tokens"] == (968 if variant == "mtp" and r["layer"] == 2 else 1000)
     # Checkpoints: three were kept, and before them the weights at first
     steps = of["steps"]
     assert [s["step"] for s in steps] == [0, 10, 15, 20]
@@ -67,7 +70,7 @@ for variant in sys.argv[1:]:
     rows = list(csv.DictReader(open(variant + ".csv")))
     for r in of["routers"]:
         got = {(row["metric"], row["expert"], row["other"]): float(row["value"]) for row in rows
-               if row["layer"] == str(r["layer"]) and row["step"] == "20"}
+               if row["layer"] == str(r["layer"]) and row["router"] == r["router"] and row["step"] == "20"}
         for name, value in r.items():
             if isinstance(value, float): near(got[name, "", ""], value, 1e-12, name)
             if value is None: assert (name, "", "") not in got
@@ -91,7 +94,11 @@ for variant in sys.argv[1:]:
         near(first["max_vio"], 2, 1e-12, "MaxVio")
         near(first["dead_frac"], 4 / 6, 1e-12, "dead")
         near(first["drowned_frac"], 2 / 6, 1e-12, "drowned")
-    if variant == "bias":
+    if variant == "two":
+        assert [r["router"] for r in of["routers"]] == ["attention", "ffn"] * 2 and first["experts"] == 5
+        near(first["bias_change"], 0.002, 1e-6, "change of the bias")
+        assert first["down_cosine"] is not None and of["routers"][1]["bias_change"] is None
+    elif variant == "bias":
         near(first["bias_change"], 0.006, 1e-6, "change of the bias")
         assert 0 < first["margin_below_bias_change"] <= 1
     else: assert first["bias_change"] is None
