@@ -64,7 +64,15 @@ struct routing {
     struct node *chosen;                                    /* index as it was selected, before any was dropped */
     struct node *counts;                                    /* I32 or REAL [E], set by dispatch; idle ones too */
     bool uneven;                                            /* a token may have more or fewer experts than K */
+    bool keyless, largest_keys;                             /* traits of the choice */
     bool gates_input;                                       /* gates are factors on what experts read, not write */
+};
+/* Who has a graph built to look at its routers, not to train by it. router: is told of each, by the name of what it is
+   in ("ffn") and its layer. without_best: so many experts, those with its largest keys, are closed to each token. */
+struct observer {
+    void (*router)(void *to, const char *name, int layer, const struct routing *r);
+    void *to;
+    int without_best;
 };
 /* What a module has of experts: how many there are to choose from, the last `idle` of which compute nothing; who
    goes where; what keeps the load even; how tokens reach them. */
@@ -93,6 +101,11 @@ void build_leave(struct build *b);
    "embed.token", "head.loss" (REAL [T]). NULL: nothing of that name was kept. */
 void build_keep(struct build *b, int layer, const char *name, struct node *x);
 struct node *build_kept(const struct build *b, int layer, const char *name);
+
+/* Tells who looks at the graph of a router that is complete, by the last word of the path; keys as they are chosen by,
+   for who closes some. */
+void build_observed(struct build *b, const struct routing *r);
+struct node *build_open_keys(struct build *b, struct node *key);                                /* [T,E] */
 
 /* Initial values: all one number. */
 static inline struct init init_constant(double value) { return (struct init){ .kind = INIT_CONSTANT, .value = value }; }
