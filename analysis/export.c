@@ -103,7 +103,7 @@ static void csv_text(FILE *to, const char *text)
 }
 
 /* Shortest of 15 to 17 digits that reads back the same; "nan", "inf" or "-inf". */
-static void print_real(FILE *to, double x)
+void export_real(FILE *to, double x)
 {
     char text[40] = "nan";
     for (int digits = 15; digits <= 17 && !isnan(x); digits++) {
@@ -151,7 +151,7 @@ static void csv_metric(const struct runs *runs, struct run *r, const struct colu
             fprintf(to, ",%d,%lld,%s.%s,", replicate, (long long)curve->step[row], metric_group[m->series.group],
                     m->series.name);
             csv_indices(to, c, &m->series, cell);
-            print_real(to, curve->value[row * curve->cells + cell]);
+            export_real(to, curve->value[row * curve->cells + cell]);
             fputc('\n', to);
         }
     }
@@ -219,7 +219,7 @@ static void json_values(FILE *to, const struct reader_series *s, const double *x
     for (int64_t cell = 0; cell < cells; cell++) {
         if (cell) fputc(',', to);
         repeat(to, '[', edges(s, cell));
-        if (isfinite(x[cell])) print_real(to, x[cell]); else fputs("null", to);
+        if (isfinite(x[cell])) export_real(to, x[cell]); else fputs("null", to);
         repeat(to, ']', edges(s, cell + 1));
     }
 }

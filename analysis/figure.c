@@ -81,9 +81,47 @@ const char *figure_dash(int variant, int baseline)
     return dashes[variant == baseline ? 0 : (variant - (variant > baseline)) / COUNT(colors) % COUNT(dashes)];
 }
 
+/* Viridis by 7 points. */
+void figure_shade(double at, char out[8])
+{
+    static const int point[][3] = { { 68, 1, 84 }, { 68, 57, 130 }, { 49, 104, 142 }, { 33, 145, 140 },
+                                    { 53, 183, 121 }, { 144, 215, 67 }, { 253, 231, 37 } };
+    int i = (int)fmin(at * (COUNT(point) - 1), COUNT(point) - 2), c[3];
+    for (int k = 0; k < 3; k++)
+        c[k] = (int)(point[i][k] + (at * (COUNT(point) - 1) - i) * (point[i + 1][k] - point[i][k]));
+    snprintf(out, 8, "#%02X%02X%02X", c[0] & 255, c[1] & 255, c[2] & 255);
+}
+
 int figure_width(const char *text)
 {
     return (int)(8.3 * (double)strlen(text));
+}
+
+void figure_grid(struct canvas *c, struct grid *g)
+{
+    g->columns = g->n == 1 ? 1 : g->n <= 4 ? 2 : 3;
+    g->rows = (g->n + g->columns - 1) / g->columns;
+    c->width = g->columns == 1 ? 760 : 960;
+    c->height = GRID_TOP + GRID_BOTTOM + g->panel * g->rows;
+}
+
+void figure_panel(const struct canvas *c, const struct grid *g, int at)
+{
+    int row = at / g->columns;
+    double tall = c->height, left = 0.075, width = (g->right - left) / g->columns, x = left + width * (at % g->columns),
+           top = 1 - (GRID_TOP + row * g->panel) / tall;
+    fprintf(c->gp, "set lmargin at screen %.4f\nset rmargin at screen %.4f\nset tmargin at screen %.4f\n"
+                   "set bmargin at screen %.4f\n",
+            x, x + width - 0.035, top - 22 / tall, top - (g->panel - g->below) / tall);
+}
+
+bool figure_lowest(const struct grid *g, int at) { return at + g->columns >= g->n; }
+
+int figure_some(int n, int most, int *chosen)
+{
+    int some = n < most ? n : most;
+    for (int i = 0; i < some; i++) chosen[i] = some > 1 ? i * (n - 1) / (some - 1) : 0;
+    return some;
 }
 
 void figure_legend(struct canvas *c, int right, const struct entry *entry, int n)

@@ -9,9 +9,11 @@ struct canvas { FILE *gp; int width, height; };             /* pixels at a scale
 struct figure {
     const char *name, *about;
     int (*draw)(struct canvas *c, const struct runs *runs, const struct plot_options *o, struct err *e);
+    bool asks;                                              /* loads checkpoints of a run, and needs its data */
 };
 
-extern const struct figure figure_loss, figure_final, figure_pairs, figure_load, figure_collapse;
+extern const struct figure figure_loss, figure_final, figure_pairs, figure_load, figure_collapse, figure_margin,
+    figure_coactivation, figure_saturation;
 
 /* Text as a single-quoted gnuplot string, in which nothing is expanded. */
 void figure_quote(FILE *gp, const char *text);
@@ -27,6 +29,19 @@ void figure_tics(const struct canvas *c, const char *axis, double low, double hi
    baseline is dark grey. */
 const char *figure_color(int variant, int baseline);
 const char *figure_dash(int variant, int baseline);
+
+/* A colour of a scale from 0 to 1, whose order also the colour-blind see. */
+void figure_shade(double at, char out[8]);
+
+/* n panels of equal size: `panel` pixels high, of which `below` are for what stands below a plot; right: where they
+   end, of the width. Below them is room for an axis and a caption. */
+enum { GRID_TOP = 52, GRID_BOTTOM = 84 };
+struct grid { int n, panel, below; double right; int columns, rows; };
+void figure_grid(struct canvas *c, struct grid *g);                 /* sets the canvas' size, columns and rows */
+void figure_panel(const struct canvas *c, const struct grid *g, int at);        /* margins of the next plot */
+bool figure_lowest(const struct grid *g, int at);                   /* none is below it: it has the axis' names */
+/* Up to `most` of n, evenly, the first and the last among them; returns how many. */
+int figure_some(int n, int most, int *chosen);
 
 /* What a line means. color NULL: a name without a line, in grey. */
 struct entry { char text[160]; const char *color, *dash; };

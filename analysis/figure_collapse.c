@@ -9,17 +9,6 @@ enum { TOP = 60, BOTTOM = 88, TALL = 150, GAP = 34, WIDTH = 960 };      /* pixel
 static const double bands_left = 0.075, bands_right = 0.53, even_left = 0.54, even_right = 0.56, vio_left = 0.69,
                     vio_right = 0.975;                      /* of the width */
 
-/* Viridis by 7 points: even for the colour-blind its order can be seen. */
-static void color_of(double at, char out[8])
-{
-    static const int point[][3] = { { 68, 1, 84 }, { 68, 57, 130 }, { 49, 104, 142 }, { 33, 145, 140 },
-                                    { 53, 183, 121 }, { 144, 215, 67 }, { 253, 231, 37 } };
-    int i = (int)fmin(at * (COUNT(point) - 1), COUNT(point) - 2), c[3];
-    for (int k = 0; k < 3; k++)
-        c[k] = (int)(point[i][k] + (at * (COUNT(point) - 1) - i) * (point[i + 1][k] - point[i][k]));
-    snprintf(out, 8, "#%02X%02X%02X", c[0] & 255, c[1] & 255, c[2] & 255);
-}
-
 /* Neighbours share a band where there are many. */
 static int64_t band_size(const struct experts *x) { return (x->experts + BANDS - 1) / BANDS; }
 static int64_t bands_of(const struct experts *x) { return (x->experts + band_size(x) - 1) / band_size(x); }
@@ -27,7 +16,7 @@ static int64_t bands_of(const struct experts *x) { return (x->experts + band_siz
 static void band_color(const struct experts *x, int64_t band, char out[8])
 {
     int64_t n = bands_of(x);
-    color_of(n > 1 ? (double)band / (double)(n - 1) : 0.5, out);
+    figure_shade(n > 1 ? (double)band / (double)(n - 1) : 0.5, out);
 }
 
 /* A lone column is drawn as two halves, so that it has a width. */
@@ -218,4 +207,5 @@ static int draw(struct canvas *canvas, const struct runs *all, const struct plot
     return 0;
 }
 
-const struct figure figure_collapse = { "collapse", "shares of one run's experts as bands, beside MaxVio", draw };
+const struct figure figure_collapse = { "collapse", "shares of one run's experts as bands, beside MaxVio", draw,
+                                        false };

@@ -2,29 +2,28 @@
 #include "figure_experts.h"
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { COLUMNS = 240 };                                     /* more would not be seen */
-
-static struct run *choose(const struct runs *all, const struct plot_options *o, struct err *e)
-{
-    if (!all->study || all->n == 1) return &all->run[0];
-    for (int i = 0; i < all->n; i++) {
-        struct run *r = &all->run[i];
-        bool named = o->variant ? !strcmp(all->study->variant[r->variant].name, o->variant)
-                                : r->variant == all->study->baseline;
-        if (named && r->replicate == o->replicate) return r;
-    }
-    err_set(e, "no run of variant '%s' with replicate %d",
-            o->variant ? o->variant : all->study->variant[all->study->baseline].name, o->replicate);
-    return NULL;
-}
 
 bool experts_has(const struct experts *x, int64_t layer)
 {
     for (int64_t i = 0; i < x->experts && x->curve.rows; i++)
         if (!isnan(x->curve.value[layer * x->experts + i])) return true;
     return false;
+}
+
+/* Load is of the experts that compute. */
+static void leave_idle(struct experts *x)
+{
+    int64_t *idle = metric_idle(x->run, x->router, x->layers);
+    for (int64_t i = 0; i < x->layers; i++) x->idle |= idle[i] > 0;
+    double *computing = routing_computing(&(struct loads){ x->curve.rows, x->layers, x->experts, x->curve.value,
+                                                           .idle = idle });
+    free(idle);
+    free(x->curve.value);
+    x->curve.value = computing;
 }
 
 /* The counts of the router that is asked for, or of the first that there is. */
@@ -42,7 +41,7 @@ static const struct reader_series *counts_of(struct reader *reader, const char *
 
 int experts_read(struct experts *x, const struct runs *all, const struct plot_options *o, struct err *e)
 {
-    struct run *r = choose(all, o, e);
+    struct run *r = runs_choose(all, o->variant, o->replicate, e);
     if (!r) return -1;
     struct reader *reader = run_reader(r);
     const char *router;
@@ -54,6 +53,7 @@ int experts_read(struct experts *x, const struct runs *all, const struct plot_op
     *x = (struct experts){ .run = r, .router = router, .layers = tokens->dim[0],
                            .experts = tokens->rank > 1 ? tokens->dim[1] : 1 };
     if (metric_read(r, &(struct metric){ .series = *tokens }, &x->curve, e)) return -1;
+    leave_idle(x);
     for (int64_t layer = 0; layer < x->layers; layer++) x->shown += experts_has(x, layer);
     if (!x->shown) {
         curve_free(&x->curve);
@@ -64,6 +64,7 @@ int experts_read(struct experts *x, const struct runs *all, const struct plot_op
     else
         snprintf(x->pace, sizeof x->pace, "in columns of %lld or %lld steps", (long long)(rows / COLUMNS),
                  (long long)((rows + COLUMNS - 1) / COLUMNS));
+    if (x->idle) strcat(x->pace, "; idle experts left out");
     return 0;
 }
 

@@ -8,10 +8,11 @@
 struct experts {
     struct run *run;
     const char *router;                 /* whose experts, of routing_routers */
-    struct curve curve;                 /* [rows,layers,experts]; NaN where a layer has no such expert */
+    struct curve curve;                 /* [rows,layers,experts]; NaN where a layer has no such expert that computes */
     int64_t layers, experts;
     int shown;                          /* layers with experts, one at least */
-    char pace[64];                      /* "in each step", or how many steps a column has */
+    bool idle;                          /* some have others that do not compute */
+    char pace[96];                      /* "in each step", or how many steps a column has */
 };
 /* Of a study the run that the options name; of a run the experts that they name by their counts, or the first there
    are. */

@@ -100,4 +100,4 @@ static int draw(struct canvas *canvas, const struct runs *runs, const struct plo
     return 0;
 }
 
-const struct figure figure_final = { "final", "final values with intervals", draw };
+const struct figure figure_final = { "final", "final values with intervals", draw, false };

@@ -83,4 +83,4 @@ static int draw(struct canvas *canvas, const struct runs *all, const struct plot
     return 0;
 }
 
-const struct figure figure_load = { "load", "expert load of one run by layer and step", draw };
+const struct figure figure_load = { "load", "expert load of one run by layer and step", draw, false };

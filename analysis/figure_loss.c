@@ -275,4 +275,4 @@ static int draw(struct canvas *c, const struct runs *all, const struct plot_opti
     return bad;
 }
 
-const struct figure figure_loss = { "loss", "curves with a band over replicates, and paired differences", draw };
+const struct figure figure_loss = { "loss", "curves with a band over replicates, and paired differences", draw, false };

@@ -102,4 +102,4 @@ static int draw(struct canvas *canvas, const struct runs *runs, const struct plo
     return 0;
 }
 
-const struct figure figure_pairs = { "pairs", "paired differences to the baseline", draw };
+const struct figure figure_pairs = { "pairs", "paired differences to the baseline", draw, false };

@@ -28,20 +28,29 @@ static int64_t experts_of(const struct reader_series *tokens)
     return tokens->rank > 1 ? tokens->dim[1] : 1;
 }
 
+static bool can_derive(const struct metric *list, int n, enum store_group group, const char *router,
+                       const struct derived *d)
+{
+    char name[64];
+    for (int i = 0; i < ROUTING_NEEDS && d->needs[i]; i++) {
+        snprintf(name, sizeof name, "%s%s", router, d->needs[i]);
+        if (!stored(list, n, group, name)) return false;
+    }
+    snprintf(name, sizeof name, "%s%s", router, d->name);
+    return !stored(list, n, group, name);
+}
+
 /* Adds what follows from the counts of one router. */
 static int derive(struct metric *m, int n, int given, enum store_group group, const char *router)
 {
     char name[64];
     snprintf(name, sizeof name, "%sexpert_tokens", router);
     const struct reader_series *tokens = stored(m, given, group, name);
-    snprintf(name, sizeof name, "%sexpert_dropped", router);
-    bool has_dropped = stored(m, given, group, name);
     for (const struct derived *d = routing_derived; tokens && d->name; d++) {
-        snprintf(name, sizeof name, "%s%s", router, d->name);
-        if (stored(m, given, group, name) || (d->needs_dropped && !has_dropped)) continue;
+        if (!can_derive(m, given, group, router, d)) continue;
         struct reader_series s = { .group = group, .type = STORE_F64, .rank = 1, .dim = { tokens->dim[0] },
                                    .better = d->better };
-        snprintf(s.name, sizeof s.name, "%s", name);
+        snprintf(s.name, sizeof s.name, "%s%s", router, d->name);
         snprintf(s.unit, sizeof s.unit, "%s", d->unit);
         snprintf(s.about, sizeof s.about, "%s", d->about);
         snprintf(s.dim_name[0], sizeof s.dim_name[0], "%s", tokens->dim_name[0]);
@@ -70,29 +79,34 @@ int metric_list(struct run *r, struct metric **list)
     return metric_derive(list, n);
 }
 
-/* Of a layer's router in the configuration: where the slot is one for all layers, or has an entry for each. */
-static json_t *router_of(json_t *model, const char *router, size_t layer)
+/* Of a layer, as it runs, what has the router in the configuration: where the slot is one for all layers, or has an
+   entry for each; blocks behind the trunk are as its last layer. */
+static json_t *owner_of(const json_t *config, const char *router, int64_t layer)
 {
-    json_t *slot = json_object_get(model, *router ? "attention" : "ffn"), *layers = json_object_get(slot, "layers"),
-           *order = json_object_get(model, "order");
-    size_t listed = json_array_size(layers);
-    if (layer < json_array_size(order)) layer = (size_t)json_integer_value(json_array_get(order, layer));
-    if (listed) slot = json_array_get(layers, layer < listed ? layer : listed - 1);     /* MTP is as the last one */
-    if (*router) slot = json_object_get(slot, "experts");
-    return json_object_get(slot, "router");
+    const json_t *model = json_object_get(config, "model"), *order = json_object_get(model, "order");
+    json_t *slot = json_object_get(model, *router ? "attention" : "ffn"), *list = json_object_get(slot, "layers");
+    size_t passes = json_array_size(order), listed = json_array_size(list), i = (size_t)layer;
+    if (passes) i = i < passes ? (size_t)json_integer_value(json_array_get(order, i)) : listed;
+    if (listed) slot = json_array_get(list, i < listed ? i : listed - 1);
+    return *router ? json_object_get(slot, "experts") : slot;
 }
 
-/* [layers], malloc'd */
-static double *top_k_of(struct reader *r, const char *router, int64_t layers)
+/* What a configuration says of the routers of layers. */
+struct routers { double *top_k; int64_t *idle; };
+
+static struct routers routers_of(const char *text, const char *router, int64_t layers)
 {
-    json_t *config = json_loads(reader_config(r), 0, NULL);
-    double *top_k = xcalloc((size_t)layers + 1, sizeof *top_k);
+    static const char *const idle[] = { "copy", "constant", "zero" };
+    json_t *config = json_loads(text, 0, NULL);
+    struct routers of = { xcalloc((size_t)layers + 1, sizeof(double)), xcalloc((size_t)layers + 1, sizeof(int64_t)) };
     for (int64_t i = 0; i < layers; i++) {
-        json_t *k = json_object_get(router_of(json_object_get(config, "model"), router, (size_t)i), "top_k");
-        top_k[i] = json_is_number(k) ? json_number_value(k) : NAN;
+        json_t *own = owner_of(config, router, i), *k = json_object_get(json_object_get(own, "router"), "top_k");
+        of.top_k[i] = json_is_number(k) ? json_number_value(k) : NAN;
+        for (int kind = 0; kind < COUNT(idle); kind++)
+            of.idle[i] += json_integer_value(json_object_get(own, idle[kind]));
     }
     json_decref(config);
-    return top_k;
+    return of;
 }
 
 static const struct reader_series *counts_of(struct reader *r, const struct metric *m, const char *what)
@@ -107,22 +121,25 @@ static int read_derived(struct reader *r, const struct metric *m, double **value
     const struct reader_series *tokens = counts_of(r, m, "expert_tokens");
     struct loads l = { .rows = reader_rows(r, m->series.group), .layers = tokens->dim[0],
                        .experts = experts_of(tokens) };
-    double *counts, *dropped = NULL;
-    if (reader_read(r, tokens, &counts, e)) return -1;
-    if (m->derived->needs_dropped && reader_read(r, counts_of(r, m, "expert_dropped"), &dropped, e)) {
-        free(counts);
-        return -1;
+    double *counts = NULL, *needed[ROUTING_NEEDS] = { NULL };
+    int bad = reader_read(r, tokens, &counts, e);
+    for (int i = 0; i < ROUTING_NEEDS && !bad; i++)
+        if (m->derived->needs[i])
+            bad = reader_read(r, counts_of(r, m, m->derived->needs[i]), &needed[i], e);
+    if (!bad) {
+        struct routers of = routers_of(reader_config(r), m->router, l.layers);
+        l.tokens = counts;
+        l.top_k = of.top_k;
+        l.idle = of.idle;
+        for (int i = 0; i < ROUTING_NEEDS; i++) l.needed[i] = needed[i];
+        *value = xcalloc((size_t)(l.rows * l.layers) + 1, sizeof **value);
+        routing_derive(m->derived, &l, *value);
+        free(of.top_k);
+        free(of.idle);
     }
-    double *top_k = top_k_of(r, m->router, l.layers);
-    l.tokens = counts;
-    l.dropped = dropped;
-    l.top_k = top_k;
-    *value = xcalloc((size_t)(l.rows * l.layers) + 1, sizeof **value);
-    routing_derive(m->derived, &l, *value);
+    for (int i = 0; i < ROUTING_NEEDS; i++) free(needed[i]);
     free(counts);
-    free(dropped);
-    free(top_k);
-    return 0;
+    return bad;
 }
 
 int metric_read(struct run *r, const struct metric *m, struct curve *out, struct err *e)
@@ -205,6 +222,13 @@ int metric_choose(const struct metric *list, int n, const char *name, struct met
         return err_set(e, "metric '%s' has %lld values a row; ask for '%s:mean', ':max' or ':min'", name,
                        (long long)cells_of(&m->series), name);
     return 0;
+}
+
+int64_t *metric_idle(struct run *r, const char *router, int64_t layers)
+{
+    struct routers of = routers_of(run_config(r), router, layers);
+    free(of.top_k);
+    return of.idle;
 }
 
 bool metric_has(struct run *r, const char *name)

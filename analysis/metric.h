@@ -15,6 +15,9 @@ int metric_list(struct run *r, struct metric **list);       /* malloc'd; returns
 int metric_derive(struct metric **list, int n);
 /* The one of that name, which may have a reduction (metric_scalar). The error says what is near. */
 int metric_choose(const struct metric *list, int n, const char *name, struct metric *m, struct err *e);
+/* Of the layers of a run the number of idle experts, which compute nothing, of one of routing_routers; [layers],
+   malloc'd. */
+int64_t *metric_idle(struct run *r, const char *router, int64_t layers);
 bool metric_has(struct run *r, const char *name);           /* whatever its reduction */
 
 /* Values of all committed rows: value[row * cells + cell], cells being the product of the series' dimensions. */

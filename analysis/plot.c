@@ -12,8 +12,10 @@
 #include <unistd.h>
 
 static const struct figure *const figures[] = { &figure_loss, &figure_final, &figure_pairs, &figure_load,
-                                                &figure_collapse };
-const char *const plot_kinds[] = { "loss", "final", "pairs", "load", "collapse", NULL };
+                                                &figure_collapse, &figure_margin, &figure_coactivation,
+                                                &figure_saturation };
+const char *const plot_kinds[] = { "loss", "final", "pairs", "load", "collapse", "margin", "coactivation", "saturation",
+                                   NULL };
 const char *const plot_formats[] = { "svg", "png", "pdf", "gp", NULL };
 
 bool plot_is_among(const char *const *names, const char *name)
@@ -21,6 +23,14 @@ bool plot_is_among(const char *const *names, const char *name)
     while (*names && strcmp(*names, name)) names++;
     return *names;
 }
+
+static const struct figure *figure_of(const char *kind)
+{
+    for (int i = 0; i < COUNT(figures); i++) if (!strcmp(figures[i]->name, kind)) return figures[i];
+    INVARIANT(false, "no figure '%s'", kind);
+}
+
+bool plot_asks(const char *kind) { return figure_of(kind)->asks; }
 
 static const char *ending(const char *path)
 {
@@ -143,11 +153,8 @@ static int write_figure(const char *body, const struct canvas *c, const char *ty
 
 int plot_study(const struct runs *runs, const struct plot_options *o, struct err *e)
 {
-    const struct figure *figure = NULL;
+    const struct figure *figure = figure_of(o->kind);
     const char *type = o->format ? o->format : ending(o->out);
-    for (int i = 0; i < COUNT(figures); i++)
-        if (!strcmp(figures[i]->name, o->kind)) figure = figures[i];
-    INVARIANT(figure, "no figure '%s'", o->kind);
     errno = 0;
     if (!plot_is_among(plot_formats, type))
         return err_set(e, "%s: the name must end in .svg, .png, .pdf or .gp (the script), or --format say which it is",

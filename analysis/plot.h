@@ -11,9 +11,12 @@ struct plot_options {
     const char *metric;                 /* NULL: of a study its primary metric; of a run eval.loss */
     double smooth;                      /* of the exponential mean that is drawn over raw training curves; 0: none; NaN:
                                            by the number of rows */
-    const char *variant; int replicate; /* kinds load and collapse: which run of a study; NULL: the baseline */
+    const char *variant; int replicate; /* kinds of one run: which of a study; NULL: the baseline */
+    const char *data;                   /* kinds that ask a run's checkpoints: where its data lies now; NULL: where it
+                                           was */
 };
 extern const char *const plot_kinds[], *const plot_formats[];      /* end in NULL */
+bool plot_asks(const char *kind);                           /* it needs checkpoints and data of a run */
 bool plot_is_among(const char *const *names, const char *name);
 
 /* -1 leaves errno as the system gave it when the figure could not be written, else 0. */

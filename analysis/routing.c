@@ -1,5 +1,6 @@
-/* n: tokens of each expert of one layer in one step; its mean is that of the layer's own experts. E: experts of the
-   layer, K: of a token, T: tokens. */
+/* n: tokens of each expert of one layer in one step; its mean is that of the layer's own experts that compute: what
+   idle ones get is no load (a layer that gives them half of all choices may be even). E: experts of the layer, K: of a
+   token, T: tokens. */
 #include "routing.h"
 #include <math.h>
 #include <stdlib.h>
@@ -7,6 +8,7 @@
 enum { DEAD_WINDOW = 100, COLLAPSED = 20 };                 /* rows over which an expert must have been idle; that a
                                                                collapse lasts */
 #define DEAD_SHARE 0.01                                     /* of the mean load */
+#define DROWNED_SHARE 2.0                                   /* the same: more than an expert of capacity 2 computes */
 
 struct sums { int64_t experts; double total, largest, least, squares; };
 
@@ -118,23 +120,37 @@ static void max_vio_floor(const struct loads *l, int64_t layer, double *out)
 {
     for (int64_t t = 0; t < l->rows; t++) {
         struct sums s = sum_row(row_of(l, t, layer), l->experts);
-        double E = (double)s.experts, K = l->top_k[layer];
-        out[t * l->layers + layer] = s.total > 0 ? sqrt((1 - K / E) * E / s.total) * sqrt(2 * log(E)) : NAN;
+        double E = (double)s.experts, chance = l->top_k[layer] / (E + (l->idle ? (double)l->idle[layer] : 0));
+        out[t * l->layers + layer] = s.total > 0 ? sqrt((1 - chance) * E / s.total) * sqrt(2 * log(E)) : NAN;
     }
 }
 
-static void dead_frac(const struct loads *l, int64_t layer, double *out)
+/* Share of experts whose tokens of the last DEAD_WINDOW rows are fewer, or more, than a share of the mean. */
+static void window_frac(const struct loads *l, int64_t layer, double share, bool above, double *out)
 {
     double *window = xcalloc((size_t)l->experts, sizeof *window);
     for (int64_t t = 0; t < l->rows; t++) {
         const double *enter = row_of(l, t, layer), *leave = t < DEAD_WINDOW ? NULL : row_of(l, t - DEAD_WINDOW, layer);
         for (int64_t e = 0; e < l->experts; e++) window[e] += enter[e] - (leave ? leave[e] : 0);
         struct sums s = sum_row(window, l->experts);
-        double dead = 0;
-        for (int64_t e = 0; e < l->experts; e++) dead += window[e] * (double)s.experts < DEAD_SHARE * s.total;
-        out[t * l->layers + layer] = s.total > 0 ? dead / (double)s.experts : NAN;
+        double beyond = 0, bound = share * s.total;
+        for (int64_t e = 0; e < l->experts; e++) {
+            double load = window[e] * (double)s.experts;    /* over the mean, times the total; NaN is neither */
+            beyond += above ? load > bound : load < bound;
+        }
+        out[t * l->layers + layer] = s.total > 0 ? beyond / (double)s.experts : NAN;
     }
     free(window);
+}
+
+static void dead_frac(const struct loads *l, int64_t layer, double *out)
+{
+    window_frac(l, layer, DEAD_SHARE, false, out);
+}
+
+static void drowned_frac(const struct loads *l, int64_t layer, double *out)
+{
+    window_frac(l, layer, DROWNED_SHARE, true, out);
 }
 
 /* One row looks collapsed: hardly more experts work than a token has, or at most as few as it could do with. Where a
@@ -162,32 +178,70 @@ static void collapsed(const struct loads *l, int64_t layer, double *out)
 static void drop_rate(const struct loads *l, int64_t layer, double *out)
 {
     for (int64_t t = 0; t < l->rows; t++) {
-        double kept = sum_row(row_of(l, t, layer), l->experts).total, dropped = l->dropped[t * l->layers + layer];
+        double kept = sum_row(row_of(l, t, layer), l->experts).total, dropped = l->needed[0][t * l->layers + layer];
         out[t * l->layers + layer] = kept + dropped > 0 ? dropped / (kept + dropped) : NAN;
     }
 }
 
+/* H(mean share), of all that can be chosen: how many of them the router would use if it drew at random. */
+static void marginal_entropy(const struct loads *l, int64_t layer, double *out)
+{
+    for (int64_t t = 0; t < l->rows; t++)
+        out[t * l->layers + layer] = load_entropy_of(l->needed[0] + (t * l->layers + layer) * l->experts, l->experts);
+}
+
+/* H(mean share) - mean H(share): what the token says of the expert. */
+static void mutual_information(const struct loads *l, int64_t layer, double *out)
+{
+    marginal_entropy(l, layer, out);
+    for (int64_t t = 0; t < l->rows; t++) out[t * l->layers + layer] -= l->needed[1][t * l->layers + layer];
+}
+
+double *routing_computing(const struct loads *l)
+{
+    double *tokens = xmalloc((size_t)(l->rows * l->layers * l->experts + 1) * sizeof *tokens);
+    for (int64_t i = 0; i < l->rows * l->layers; i++) {
+        const double *n = l->tokens + i * l->experts;
+        int64_t own = sum_row(n, l->experts).experts - l->idle[i % l->layers];
+        for (int64_t e = 0; e < l->experts; e++) tokens[i * l->experts + e] = e < own ? n[e] : NAN;
+    }
+    return tokens;
+}
+
 void routing_derive(const struct derived *d, const struct loads *l, double *out)
 {
-    for (int64_t layer = 0; layer < l->layers; layer++) d->layer(l, layer, out);
+    struct loads of = *l;
+    double *own = l->idle && !d->of_choices ? routing_computing(l) : NULL;
+    if (own) of.tokens = own;
+    for (int64_t layer = 0; layer < l->layers; layer++) d->layer(&of, layer, out);
+    free(own);
 }
 
 const char *const routing_routers[] = { "", "attention_", NULL };
 
 const struct derived routing_derived[] = {
-    { "max_vio", "", "(largest load - mean load) / mean load of the layer's experts", BETTER_LOWER, false, max_vio },
-    { "load_entropy", "nat", "entropy of the shares of tokens that the layer's experts get", BETTER_HIGHER, false,
-      load_entropy },
-    { "dead_frac", "", "share of experts below 1 % of the mean load over the last 100 steps", BETTER_LOWER, false,
-      dead_frac },
-    { "drop_rate", "", "share of assignments that found no room", BETTER_LOWER, true, drop_rate },
-    { "max_vio_floor", "", "max_vio that random routing has about", BETTER_NONE, false, max_vio_floor },
-    { "max_vio_global", "", "max_vio of the tokens of all steps so far", BETTER_LOWER, false, max_vio_global },
-    { "min_vio", "", "(smallest load - mean load) / mean load of the layer's experts", BETTER_HIGHER, false, min_vio },
-    { "load_cv2", "", "variance of the loads over their squared mean", BETTER_LOWER, false, load_cv2 },
-    { "load_gini", "", "Gini coefficient of the loads", BETTER_LOWER, false, load_gini },
+    { "max_vio", "", "(largest load - mean load) / mean load of the layer's experts", BETTER_LOWER, .layer = max_vio },
+    { "load_entropy", "nat", "entropy of the shares of tokens that the layer's experts get", BETTER_HIGHER,
+      .layer = load_entropy },
+    { "dead_frac", "", "share of experts below 1 % of the mean load over the last 100 steps", BETTER_LOWER,
+      .layer = dead_frac },
+    { "drowned_frac", "", "share of experts above twice the mean load over the last 100 steps", BETTER_LOWER,
+      .layer = drowned_frac },
+    { "drop_rate", "", "share of assignments that found no room", BETTER_LOWER, .layer = drop_rate,
+      .needs = { "expert_dropped" }, .of_choices = true },
+    { "max_vio_floor", "", "max_vio that random routing has about", BETTER_NONE, .layer = max_vio_floor },
+    { "max_vio_global", "", "max_vio of the tokens of all steps so far", BETTER_LOWER, .layer = max_vio_global },
+    { "min_vio", "", "(smallest load - mean load) / mean load of the layer's experts", BETTER_HIGHER,
+      .layer = min_vio },
+    { "load_cv2", "", "variance of the loads over their squared mean", BETTER_LOWER, .layer = load_cv2 },
+    { "load_gini", "", "Gini coefficient of the loads", BETTER_LOWER, .layer = load_gini },
     { "effective_experts", "", "exp(load_entropy): experts that would have this entropy if they shared evenly",
-      BETTER_HIGHER, false, effective_experts },
-    { "collapsed", "", "1 where routing has been collapsed for 20 steps", BETTER_LOWER, false, collapsed },
+      BETTER_HIGHER, .layer = effective_experts },
+    { "collapsed", "", "1 where routing has been collapsed for 20 steps", BETTER_LOWER, .layer = collapsed },
+    { "router_marginal_entropy", "nat", "entropy of the mean over tokens of the normalised score", BETTER_NONE,
+      .layer = marginal_entropy, .needs = { "router_prob_mean" }, .of_choices = true },
+    { "router_information", "nat", "mutual information of token and expert: router_marginal_entropy less "
+      "router_token_entropy", BETTER_NONE, .layer = mutual_information,
+      .needs = { "router_prob_mean", "router_token_entropy" }, .of_choices = true },
     { 0 }
 };

@@ -278,6 +278,20 @@ void runs_add_earlier(struct runs *all)
     all->n_earlier = 0;
 }
 
+struct run *runs_choose(const struct runs *all, const char *variant, int replicate, struct err *e)
+{
+    const struct study *s = all->study;
+    if (!s || all->n == 1) return &all->run[0];
+    for (int i = 0; i < all->n; i++) {
+        struct run *r = &all->run[i];
+        bool named = r->variant >= 0 && (variant ? !strcmp(s->variant[r->variant].name, variant)
+                                                 : r->variant == s->baseline);
+        if (named && r->replicate == replicate) return r;
+    }
+    err_set(e, "no run of variant '%s' with replicate %d", variant ? variant : s->variant[s->baseline].name, replicate);
+    return NULL;
+}
+
 void runs_close(struct runs *all)
 {
     reader_close(all->reader);

@@ -31,6 +31,8 @@ struct runs {
 int runs_open(const char *path, struct runs **out, struct err *e);
 /* Counts the earlier runs among the others; they have a study, and variant -1. */
 void runs_add_earlier(struct runs *r);
+/* Of a study the run of a variant, NULL: the baseline; a run that was opened alone is itself the choice. */
+struct run *runs_choose(const struct runs *all, const char *variant, int replicate, struct err *e);
 void runs_close(struct runs *r);
 
 bool runs_is_study(const char *path);   /* a folder with a study.json */

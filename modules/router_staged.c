@@ -186,7 +186,9 @@ static struct routing build(struct build *b, struct pick self, struct node *u, i
 {
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
-    struct routing r = { .experts = experts, .k = c->top_k, .uneven = module_traits(c->select).uneven, .input = u,
+    struct traits choice = module_traits(self);
+    struct routing r = { .experts = experts, .k = c->top_k, .uneven = module_traits(c->select).uneven,
+                         .keyless = choice.keyless, .largest_keys = choice.largest_keys, .input = u,
                          .gates_input = c->gate_on == INPUT };
     const struct module *m = c->noise.module;
     struct node *from = m->noise_input ? m->noise_input(b, c->noise, u) : u;                    /* [T,D] */
@@ -206,6 +208,8 @@ static struct routing build(struct build *b, struct pick self, struct node *u, i
         struct pick p = balance.pick[i];
         if (p.module->balance_key) r.key = p.module->balance_key(b, p, &r);
     }
+    r.key = build_open_keys(b, r.key);
+    r.wanted = build_open_keys(b, r.wanted);
     c->select.module->select(b, c->select, &r);                                                 /* [T,K] */
     r.gate = pick(g, r.score, r.index);
     if (start.open) r.gate = mul_row(g, r.gate, start.open);

@@ -22,10 +22,10 @@ model    | base graph plan modules/list | build config inputs model module
 data     | base model                | data
 store    | base                      | store
 study    | base backend model data   | study
-train    | base cpu plan model store study | checkpoint decoder disk metrics run train
+train    | base cpu plan model store study | checkpoint decoder disk metrics routes run train trained
 modules  | model/module              | list
 lua      | base graph model study    | bind embedded graph
-analysis | base store study train    | answer declared export metric plot runs stats
+analysis | base store study train    | answer declared export metric plot runs stats views views_write
 cli      | base graph cpu model data store study train lua analysis | cli
 main     | cli                       |
 cuda     | base graph comm backend   |

@@ -128,8 +128,10 @@ static inline void fixture_study(const char *dir, const struct fixture_variant *
     s->point = arena_alloc(s->arena, (size_t)(n * replicates) * sizeof *s->point);
     for (int i = 0; i < n; i++) {
         s->variant[i] = (struct variant){ .name = v[i].name,
-                                          .config = json_pack("{s:s, s:{s:i, s:i}, s:{s:i, s:i, s:i}}", "data",
+                                          .config = json_pack("{s:s, s:{s:i, s:i, s:o}, s:{s:i, s:i, s:i}}", "data",
                                                               "synthetic", "model", "layers", FIXTURE_LAYERS, "seq", 32,
+                "ffn", json_loads("{\"layers\": [{\"router\": {\"top_k\": 2}}, {\"router\": {\"top_k\": 2}}, "
+                                  "{\"router\": {\"top_k\": 2}}, {}]}", 0, NULL),
                 "train", "steps", FIXTURE_STEPS, "batch", 4, "eval_tokens", 1000),
             .fingerprint = hash_bytes(v[i].name, strlen(v[i].name)),
             .counts = { 1000000 + i * 1000, 400000 + i * 400, 300000, 0 }, .train_flops_per_token = 2.4e6,

@@ -374,6 +374,14 @@ static void test_json(void **state)
 
 /* ---- routing metrics ---- */
 
+static const struct derived *derived_named(const char *name)
+{
+    const struct derived *d = routing_derived;
+    while (d->name && strcmp(d->name, name) != 0) d++;
+    assert_non_null(d->name);
+    return d;
+}
+
 static void test_routing(void **state)
 {
     (void)state;
@@ -385,19 +393,19 @@ static void test_routing(void **state)
         for (int e = 0; e < 4; e++) { tokens[t * 8 + e] = even[e]; tokens[t * 8 + 4 + e] = skewed[e]; }
         dropped[t * 2 + 1] = 5;
     }
-    struct loads l = { ROWS, 2, 4, tokens, dropped, (const double[]){ 2, 2 } };
-    routing_derive(&routing_derived[0], &l, out);
+    struct loads l = { ROWS, 2, 4, tokens, (const double[]){ 2, 2 }, .needed = { dropped } };
+    routing_derive(derived_named("max_vio"), &l, out);
     near(out[0], 0, 0);
     near(out[1], 12 * 3 / 20.0 - 1, 1e-15);
-    routing_derive(&routing_derived[1], &l, out);
+    routing_derive(derived_named("load_entropy"), &l, out);
     near(out[0], log(4), 1e-15);
     near(out[1], -(0.6 * log(0.6) + 0.4 * log(0.2)), 1e-15);
-    routing_derive(&routing_derived[3], &l, out);
+    routing_derive(derived_named("drop_rate"), &l, out);
     near(out[0], 0, 0);
     near(out[1], 0.2, 1e-15);
     /* Expert 2 of the second layer: four tokens in the first row only */
     for (int t = 1; t < ROWS; t++) tokens[t * 8 + 6] = 0;
-    routing_derive(&routing_derived[2], &l, out);
+    routing_derive(derived_named("dead_frac"), &l, out);
     near(out[2 * 73 + 1], 0, 0);    /* 4 of 20 + 16 t tokens: below 1 % of the mean from t = 74 on */
     near(out[2 * 74 + 1], 1 / 3.0, 1e-15);
     near(out[2 * 149 + 1], 1 / 3.0, 1e-15);
@@ -409,12 +417,9 @@ static void test_routing(void **state)
 /* The value of a derived metric in the last row of a single layer, each of whose `rows` rows is n. */
 static double derived_of(const char *name, const double *n, int experts, double top_k, int rows)
 {
-    const struct derived *d = routing_derived;
     double *tokens = xcalloc((size_t)(rows * experts), sizeof *tokens), *out = xcalloc((size_t)rows, sizeof *out);
-    while (d->name && strcmp(d->name, name) != 0) d++;
-    assert_non_null(d->name);
     for (int i = 0; i < rows * experts; i++) tokens[i] = n[i % experts];
-    routing_derive(d, &(struct loads){ rows, 1, experts, tokens, NULL, &top_k }, out);
+    routing_derive(derived_named(name), &(struct loads){ rows, 1, experts, tokens, .top_k = &top_k }, out);
     double last = out[rows - 1];
     free(tokens);
     free(out);
@@ -435,11 +440,55 @@ static void test_loads(void **state)
     /* Alternating loads are even in sum */
     const double two[] = { 8, 0, 0, 8 };
     double out[2], top_k = 1;
-    for (const struct derived *d = routing_derived; d->name; d++)
-        if (!strcmp(d->name, "max_vio_global"))
-            routing_derive(d, &(struct loads){ 2, 1, 2, two, NULL, &top_k }, out);
+    routing_derive(derived_named("max_vio_global"), &(struct loads){ 2, 1, 2, two, .top_k = &top_k }, out);
     near(out[0], 1, 0);
     near(out[1], 0, 0);
+    /* More than twice the mean: 12 of 4, not 8 of 4 */
+    near(derived_of("drowned_frac", one, 4, 1, 1), 0.25, 0);
+    near(derived_of("drowned_frac", (const double[]){ 8, 8, 0, 0 }, 4, 1, 1), 0, 0);
+}
+
+/* Layer 0 has 4 experts that compute and 2 idle ones, which get half of all; layer 1 has 3 and 1, layer 2 no idle
+   ones: load is that of experts that compute, whatever their idle neighbours get. */
+static void test_idle_experts(void **state)
+{
+    (void)state;
+    const double with[] = { 6, 2, 2, 2, 9, 3, /**/ 4, 4, 4, 100, NAN, NAN, /**/ 3, 3, 3, 3, 3, 3 },
+                 without[] = { 6, 2, 2, 2, NAN, NAN, /**/ 4, 4, 4, NAN, NAN, NAN, /**/ 3, 3, 3, 3, 3, 3 };
+    const double top_k[] = { 2, 2, 2 }, dropped[] = { 24, 112, 18 };
+    const int64_t idle[] = { 2, 1, 0 };
+    double got[3], want[3];
+    for (const struct derived *d = routing_derived; d->name; d++) {
+        if (d->of_choices || !strcmp(d->name, "max_vio_floor")) continue;
+        routing_derive(d, &(struct loads){ 1, 3, 6, with, top_k, .idle = idle }, got);
+        routing_derive(d, &(struct loads){ 1, 3, 6, without, .top_k = top_k }, want);
+        for (int layer = 0; layer < 3; layer++) near(got[layer], want[layer], 0);
+    }
+    routing_derive(derived_named("max_vio"), &(struct loads){ 1, 3, 6, with, top_k, .idle = idle }, got);
+    near(got[0], 1, 0);
+    near(got[1], 0, 0);
+    /* By chance each of 6 gets a third of the tokens: those that compute have 12 of them, 3 each */
+    routing_derive(derived_named("max_vio_floor"), &(struct loads){ 1, 3, 6, with, top_k, .idle = idle }, got);
+    near(got[0], sqrt((1 - 2 / 6.0) / 3) * sqrt(2 * log(4)), 1e-14);
+    routing_derive(derived_named("drop_rate"), &(struct loads){ 1, 3, 6, with, top_k, idle, { dropped } }, got);
+    for (int layer = 0; layer < 3; layer++) near(got[layer], 0.5, 0);
+}
+
+/* Of a mean share and a mean entropy: what is known of an expert before the token is, and by it. */
+static void test_information(void **state)
+{
+    (void)state;
+    const double tokens[] = { 1, 1, 1, 1, 4, 0, NAN, NAN }, share[] = { .25, .25, .25, .25, .75, .25, NAN, NAN },
+                 entropy[] = { 0.4, 0 }, top_k[] = { 1, 1 };
+    const int64_t idle[] = { 2, 0 };
+    double out[2];
+    struct loads l = { 1, 2, 4, tokens, top_k, idle, { share, entropy } };
+    routing_derive(derived_named("router_marginal_entropy"), &l, out);
+    near(out[0], log(4), 1e-15);
+    near(out[1], -(.75 * log(.75) + .25 * log(.25)), 1e-15);
+    routing_derive(derived_named("router_information"), &l, out);
+    near(out[0], log(4) - 0.4, 1e-15);
+    near(out[1], -(.75 * log(.75) + .25 * log(.25)), 1e-15);
 }
 
 /* The floor is what 8 of 64 experts drawn for each of 4096 tokens have, measured 0.100, and 10 to 20 % more. */
@@ -501,6 +550,10 @@ static void test_routing_in_files(void **state)
     fixture_must(metric_scalar(&runs->run[0], "train.dead_frac:max", &c, NULL, &e), &e);
     near(c.value[59], 0, 0);
     near(c.value[FIXTURE_STEPS - 1], 1.0 / FIXTURE_EXPERTS, 1e-15);
+    curve_free(&c);
+    fixture_must(metric_scalar(&runs->run[0], "train.max_vio_floor:max", &c, NULL, &e), &e);
+    near(c.value[0], sqrt((1 - 2.0 / FIXTURE_EXPERTS) * FIXTURE_EXPERTS / (2 * FIXTURE_TOKENS)) *
+                         sqrt(2 * log(FIXTURE_EXPERTS)), 1e-14);                /* top_k, of a list of layers */
     curve_free(&c);
     const struct reader_series *s = reader_find(run_reader(&runs->run[0]), STORE_TRAIN, "expert_tokens");
     fixture_must(metric_read(&runs->run[0], &(struct metric){ .series = *s }, &c, &e), &e);
@@ -609,6 +662,7 @@ static void test_figures(void **state)
     struct runs *runs = open_runs(study_dir), *few_runs = open_runs(few_dir);
     for (int i = 0; plot_kinds[i]; i++) {
         struct plot_options o = { .kind = plot_kinds[i], .smooth = NAN };
+        if (plot_asks(plot_kinds[i])) continue;             /* the fixture has no checkpoints: cli_routing.sh */
         draw(runs, o, "figure.gp", "set t");
         if (system("command -v gnuplot >/dev/null 2>&1")) continue;
         draw(runs, o, "figure.svg", "<?xml");
@@ -680,6 +734,7 @@ int main(void)
         cmocka_unit_test(test_looks_ahead), cmocka_unit_test(test_absent), cmocka_unit_test(test_doubts),
         cmocka_unit_test(test_messages),
         cmocka_unit_test(test_json), cmocka_unit_test(test_routing), cmocka_unit_test(test_loads),
+        cmocka_unit_test(test_idle_experts), cmocka_unit_test(test_information),
         cmocka_unit_test(test_floor), cmocka_unit_test(test_collapsed), cmocka_unit_test(test_routing_in_files),
         cmocka_unit_test(test_export_csv), cmocka_unit_test(test_export_json), cmocka_unit_test(test_figures),
         cmocka_unit_test(test_no_gnuplot),

@@ -9,12 +9,13 @@
 static const struct option options[] = {
     { "output", 'o', "FILE", "figure.svg, .png or .pdf; figure.gp for the gnuplot script; - for stdout" },
     { "format", 'f', "FORMAT", "svg, png, pdf or gp (default: as the file's name ends)" },
-    { "kind", 'k', "KIND", "loss (default), final, pairs, load or collapse" },
+    { "kind", 'k', "KIND", "loss (default), final, pairs, load, collapse, margin, coactivation or saturation" },
     { "metric", 'm', "NAME", "metric to draw (default: the study's primary metric); of kinds load and collapse "
                              "train.expert_tokens or train.attention_expert_tokens" },
     { "smooth", 0, "S", "exponential mean over training curves, 0 to below 1 (default: 1 - 50/rows; 0: none)" },
-    { "variant", 0, "NAME", "of kinds load and collapse: which variant of a study (default: the baseline)" },
-    { "replicate", 0, "K", "of kinds load and collapse: which replicate (default 0)" },
+    { "variant", 0, "NAME", "of kinds of one run, from load on: which variant of a study (default: the baseline)" },
+    { "replicate", 0, "K", "likewise: which replicate (default 0)" },
+    { "data", 'd', "FILE", "of kinds that ask checkpoints, from margin on: where the run's data lies now" },
     { 0 }
 };
 
@@ -23,7 +24,7 @@ static enum code run(const struct call *c)
     struct plot_options o = { .kind = cli_value(c, "kind", "loss"), .out = cli_value(c, "output", NULL),
                               .format = cli_value(c, "format", NULL),
                               .metric = cli_value(c, "metric", NULL), .smooth = NAN,
-                              .variant = cli_value(c, "variant", NULL) };
+                              .variant = cli_value(c, "variant", NULL), .data = cli_value(c, "data", NULL) };
     int64_t replicate = 0;
     struct runs *runs;
     struct err e;
@@ -31,7 +32,8 @@ static enum code run(const struct call *c)
     if (!plot_is_among(plot_kinds, o.kind)) {
         const char *near = nearest_name(o.kind, plot_kinds);
         return near ? cli_usage(c, "--kind %s: did you mean '%s'?", o.kind, near)
-                    : cli_usage(c, "--kind %s: must be loss, final, pairs, load or collapse", o.kind);
+                    : cli_usage(c, "--kind %s: must be loss, final, pairs, load, collapse, margin, coactivation or "
+                                "saturation", o.kind);
     }
     if (o.format && !plot_is_among(plot_formats, o.format))
         return cli_usage(c, "--format %s: must be svg, png, pdf or gp", o.format);
@@ -46,7 +48,7 @@ static enum code run(const struct call *c)
 }
 
 const struct command command_plot = {
-    .name = "plot", .about = "figures: loss curves, final values, paired differences, expert load and its collapse",
+    .name = "plot", .about = "figures: loss curves, final values, paired differences, expert load, what routers do",
     .usage = "PATH -o FILE",
     .example = "sluice plot runs/quickstart -o loss.svg\nsluice plot runs/quickstart -o load.png --kind load --variant "
                "gated", .options = options, .least = 1, .most = 1, .run = run,
@@ -55,5 +57,8 @@ const struct command command_plot = {
             "pairs     paired differences to the baseline with 95 % intervals\n"
             "load      how one run's experts share the tokens, by layer and step\n"
             "collapse  the shares as bands, and how uneven they are (MaxVio), over the steps\n"
+            "margin    by how much one run's experts are chosen, as sluice routing asks\n"
+            "coactivation  which experts go together, against chance\n"
+            "saturation    how many choices of each checkpoint are those of the last\n"
             "gnuplot draws them; it must be installed.",
 };

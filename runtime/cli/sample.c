@@ -1,10 +1,8 @@
 /* sluice sample: lets a trained run go on with a prompt. */
-#define _GNU_SOURCE
 #include "cli.h"
 #include "model/module.h"
-#include "train/checkpoint.h"
 #include "train/decoder.h"
-#include "train/train.h"
+#include "train/trained.h"
 #include "cpu/pool.h"
 
 #include <stdlib.h>
@@ -19,39 +17,13 @@ static const struct option options[] = {
     { 0 }
 };
 
-/* The run's configuration, from its run file. */
-static json_t *config_of(const char *run, struct err *e)
-{
-    char *path;
-    struct reader *r;
-    INVARIANT(asprintf(&path, "%s/run.h5", run) >= 0, "no memory for a path");
-    int failure = reader_open(&r, path, e);
-    free(path);
-    if (failure) return NULL;
-    json_t *config = json_loads(reader_config(r), 0, NULL);
-    failure = reader_result(r, e);
-    reader_close(r);
-    if (!config && !failure) err_set(e, "%s/run.h5: holds no configuration", run);
-    return config;
-}
-
 static int load_weights(const char *run, const char *wanted, struct session *s, struct err *e)
 {
-    char *dir, path[4096];
     struct checkpoint c;
-    json_t *extra = NULL;
-    INVARIANT(asprintf(&dir, "%s/checkpoints", run) >= 0, "no memory for a path");
-    int found = wanted ? snprintf(path, sizeof path, "%s", wanted)
-                       : checkpoint_newest(dir, INT64_MAX, path, sizeof path, e);
-    if (found == 0) err_set(e, "%s: holds no good checkpoint (train.keep = 0 and sluice prune leave none)", dir);
-    free(dir);
-    if (found <= 0) return -1;
-    int failure = checkpoint_load(path, s->leaves, s->state, &c, &extra, e);
-    json_decref(extra);
+    if (trained_load(run, wanted, s, &c, e)) return -1;
     bool averaged = strcmp(s->train.average.module->name, "none") != 0;
-    if (!failure)
-        fprintf(stderr, "%s, step %lld%s\n", path, (long long)c.step, averaged ? ", averages of its weights" : "");
-    return failure;
+    fprintf(stderr, "%s, step %lld%s\n", c.path, (long long)c.step, averaged ? ", averages of its weights" : "");
+    return 0;
 }
 
 /* A byte as it is, but control characters would speak to the terminal. */
@@ -90,7 +62,7 @@ static enum code run(const struct call *c)
         cli_real(c, "temperature", 0, 100, &temperature))
         return CODE_USAGE;
     if (!*prompt) return cli_usage(c, "--prompt: needs at least one character");
-    json_t *config = config_of(c->word[0], &e);
+    json_t *config = trained_config(c->word[0], &e);
     if (!config || session_new(&s, config, pool_cores(), &e)) {
         json_decref(config);
         return cli_fail(CODE_INPUT, "%s", e.text);

@@ -182,10 +182,10 @@ static void print_collapse(struct table *t, const struct curve *c, int64_t layer
 static int print_load(struct run *r, const char *router, struct err *e)
 {
     static const char *const columns[] = { ">layer", ">max vio", ">of random", ">of the run", ">min vio", ">CV²",
-                                           ">Gini", ">effective experts", ">dead", "collapsed" };
+                                           ">Gini", ">effective experts", ">dead", ">drowned", "collapsed" };
     static const char *const names[] = { "max_vio", "max_vio_floor", "max_vio_global", "min_vio", "load_cv2",
-                                         "load_gini", "effective_experts", "dead_frac", "collapsed" };
-    enum { DEAD = COUNT(names) - 2, COLLAPSED };
+                                         "load_gini", "effective_experts", "dead_frac", "drowned_frac", "collapsed" };
+    enum { DEAD = COUNT(names) - 3, COLLAPSED = COUNT(names) - 1 };
     struct curve curve[COUNT(names)] = { 0 };
     struct metric *list;
     int n = metric_list(r, &list), bad = 0, found = 0;
@@ -207,7 +207,8 @@ static int print_load(struct run *r, const char *router, struct err *e)
         if (curve[0].value[at] != curve[0].value[at]) continue;
         table_cell(t, "%lld", (long long)layer);
         for (int k = 0; k < DEAD; k++) table_cell(t, "%s", format_figures(curve[k].value[at], 3, text));
-        table_cell(t, "%s %%", format_figures(100 * curve[DEAD].value[at], 3, text));
+        for (int k = DEAD; k < COLLAPSED; k++)
+            table_cell(t, "%s %%", format_figures(100 * curve[k].value[at], 3, text));
         print_collapse(t, &curve[COLLAPSED], layer);
     }
     if (whole) heading(*router ? "load of attention's experts in the last step" : "expert load in the last step");

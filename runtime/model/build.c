@@ -88,6 +88,24 @@ void build_run_finish(struct build *b)
     publish_path(b);
 }
 
+/* ---- who looks at routers ---- */
+
+void build_observed(struct build *b, const struct routing *r)
+{
+    const struct observer *o = b->own->observer;
+    const char *dot = strrchr(b->path, '.');
+    if (o) o->router(o->to, dot ? dot + 1 : b->path, b->layer, r);
+}
+
+struct node *build_open_keys(struct build *b, struct node *key)
+{
+    struct graph *g = b->graph;
+    int closed = b->own->observer ? b->own->observer->without_best : 0;
+    if (!closed) return key;
+    struct node *best = topk(g, key, closed);                                                   /* [T,R] */
+    return subtract(g, key, scale(g, scatter(g, build_ones(b, best->shape), best, (int)key->shape.dim[1]), 1e30));
+}
+
 /* ---- weights ---- */
 
 /* Weights that several passes use are the first one's. */

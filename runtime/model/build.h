@@ -66,7 +66,15 @@ struct routing {
     struct node *chosen;                                    /* index as it was selected, before any was dropped */
     struct node *counts;                                    /* I32 or REAL [E], set by dispatch; idle ones too */
     bool uneven;                                            /* a token may have more or fewer experts than K */
+    bool keyless, largest_keys;                             /* traits of the choice */
     bool gates_input;                                       /* gates are factors on what experts read, not write */
+};
+/* Who has a graph built to look at its routers, not to train by it. router: is told of each, by the name of what it is
+   in ("ffn") and its layer. without_best: so many experts, those with its largest keys, are closed to each token. */
+struct observer {
+    void (*router)(void *to, const char *name, int layer, const struct routing *r);
+    void *to;
+    int without_best;
 };
 /* What a module has of experts: how many there are to choose from, the last `idle` of which compute nothing; who
    goes where; what keeps the load even; how tokens reach them. */
@@ -100,6 +108,11 @@ void *build_shared(struct build *b, const char *name, size_t bytes);
 /* Runs when all else of the pass is built, so that what comes after a layer can be read in it, as "head.loss"; with a
    copy of b as it was when registered. */
 void build_finish(struct build *b, void (*run)(struct build *b, void *state), void *state);
+
+/* Tells who looks at the graph of a router that is complete, by the last word of the path; keys as they are chosen by,
+   for who closes some. */
+void build_observed(struct build *b, const struct routing *r);
+struct node *build_open_keys(struct build *b, struct node *key);                                /* [T,E] */
 
 /* Initial values: all one number. */
 static inline struct init init_constant(double value) { return (struct init){ .kind = INIT_CONSTANT, .value = value }; }

@@ -137,6 +137,7 @@ struct dispatched build_dispatch(struct build *b, const struct experts *e, struc
     for (int i = 0; i < e->balance.n; i++) e->balance.pick[i].module->balance(b, e->balance.pick[i], r);
     struct traits router = module_traits(e->router);
     observe(b, r, &router);
+    build_observed(b, r);
     return d;
 }
 

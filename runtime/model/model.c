@@ -121,7 +121,7 @@ static struct node *run_layers(struct build *b, struct node *x)
 struct node *model_build(struct graph *g, struct arena *arena, const struct model_conf *conf,
                          const struct train_conf *train, enum mode mode, struct model_size size)
 {
-    struct building own = { 0 };
+    struct building own = { .observer = size.observer };
     struct build build = {
         .graph = g, .arena = arena, .mode = mode, .conf = conf, .train = mode == MODE_TRAIN ? train : NULL,
         .batch = size.batch, .seq = size.seq, .tokens = size.batch * size.seq, .width = conf->d_model,

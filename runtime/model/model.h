@@ -9,9 +9,11 @@
 void model_load(const json_t *json, struct arena *arena, struct model_conf *conf, struct problems *problems);
 void train_load(const json_t *json, struct arena *arena, struct train_conf *conf, struct problems *problems);
 
+struct observer;
 /* Of a graph: batch: sequences of a micro-batch; seq: their length, in decode a chunk's; of decode: context: length of
-   the caches; rewind: positions that can be rolled back where a state is kept rather than a cache. */
-struct model_size { int64_t batch, seq, context, rewind; };
+   the caches; rewind: positions that can be rolled back where a state is kept rather than a cache. observer: of routers
+   (build.h); NULL: none. */
+struct model_size { int64_t batch, seq, context, rewind; const struct observer *observer; };
 
 /* Adds the whole model to a graph. In MODE_TRAIN with train != NULL the update region (clipping, optimizer) follows.
    What it reads of a micro-batch: inputs.h. Returns the node of REAL [T,V] logits in decode, else NULL; errors are in

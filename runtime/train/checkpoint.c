@@ -172,3 +172,24 @@ int checkpoint_newest(const char *dir, int64_t most, char *path, size_t room, st
     free(entry);
     return n < 0 ? err_set(e, "%s: %s", dir, strerror(errno)) : found;
 }
+
+int checkpoint_list(const char *dir, struct checkpoint **out, struct err *e)
+{
+    struct entry *entry;
+    int n = list(dir, &entry), taken = 0;
+    *out = xcalloc((size_t)(n > 0 ? n : 0) + 1, sizeof **out);
+    for (int i = n - 1; i >= 0; i--) {
+        if (i > 0 && entry[i].old && entry[i - 1].step == entry[i].step) continue;
+        char *path = path_of(dir, entry[i].step, entry[i].old ? ".old" : "");
+        struct checkpoint *c = &(*out)[taken++];
+        c->step = entry[i].step;
+        INVARIANT((size_t)snprintf(c->path, sizeof c->path, "%s", path) < sizeof c->path,
+                  "a checkpoint's path is too long");
+        free(path);
+    }
+    free(entry);
+    if (n >= 0) return taken;
+    free(*out);
+    *out = NULL;
+    return err_set(e, "%s: %s", dir, strerror(errno));
+}

@@ -33,4 +33,8 @@ int checkpoint_tidy(const char *dir);
    be read. Torn, damaged and later ones are passed over with a message on stderr. */
 int checkpoint_newest(const char *dir, int64_t most, char *path, size_t room, struct err *e);
 
+/* The checkpoints of a folder, oldest first and one of a step: path and step of each, whole or not. malloc'd; returns
+   how many, -1: the folder cannot be read. */
+int checkpoint_list(const char *dir, struct checkpoint **list, struct err *e);
+
 #endif

@@ -1,5 +1,6 @@
 /* Decoding: the model's builder in decode mode over a copy of the trained weights. */
 #include "decoder.h"
+#include "trained.h"
 #include "model/inputs.h"
 
 #include <math.h>
@@ -21,23 +22,6 @@ static bool keeps_states(const struct decoder *d)
     return false;
 }
 
-static int copy_leaves(struct decoder *d, const struct leaves *from, struct state *trained, struct err *e)
-{
-    for (int i = 0; i < d->leaves->n; i++) {
-        const struct leaf *to = d->leaves->leaf[i];
-        if ((to->kind != LEAF_WEIGHT && to->kind != LEAF_BUFFER) || to->transient) continue;
-        const struct leaf *source = leaves_find(from, to->path);
-        if (source && leaves_average(from, source)) source = leaves_average(from, source);
-        if (!source || leaf_bytes(source) != leaf_bytes(to))
-            return err_set(e, "%s: the trained model has no such tensor of this size", to->path);
-        void *memory = xmalloc(leaf_bytes(to));
-        state_get(trained, source, memory);
-        state_put(d->state, to, memory);
-        free(memory);
-    }
-    return 0;
-}
-
 int decoder_new(struct decoder **out, const struct model_conf *conf, struct plan_how how, const struct leaves *from,
                 struct state *trained, struct model_size size, int threads, struct err *e)
 {
@@ -53,7 +37,7 @@ int decoder_new(struct decoder **out, const struct model_conf *conf, struct plan
     if (plan_new(&d->plan, d->graph, how, e)) { decoder_free(d); return -1; }
     d->state = state_new(d->leaves, how.backend, threads);
     plan_bind(d->plan, d->state, NULL);
-    if (copy_leaves(d, from, trained, e)) { decoder_free(d); return -1; }
+    if (trained_copy(d->leaves, d->state, from, trained, e)) { decoder_free(d); return -1; }
     *out = d;
     return 0;
 }

@@ -1,0 +1,329 @@
+/* A second evaluation graph of a trained model, of which keys, choices and gates of the routers can be read. */
+#include "routes.h"
+#include "trained.h"
+#include "cpu/pool.h"
+#include "model/build.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One router of a graph. about: without rows. */
+struct seen { struct route about; const struct node *key, *index, *gate; };
+/* A graph that hands out its routers, closed to the best experts of each token or not. */
+struct look {
+    struct arena *arena;
+    struct leaves *leaves; struct graph *graph; struct plan *plan; struct state *state;
+    int n, room; struct seen *seen;
+};
+struct routes_of {
+    struct session *session;                                /* holds the checkpoint that was read last */
+    const struct corpus *corpus; struct eval_set set; int threads;
+    struct look *look;
+    struct inputs in;
+};
+
+/* ---- a graph ---- */
+
+/* A view has no memory of its own: what it shows must stay. */
+static void hand_out(struct graph *g, struct node *n)
+{
+    n->output_of_graph = true;
+    g->node[node_root(n).node->id]->output_of_graph = true;
+}
+
+static void see(void *to, const char *name, int layer, const struct routing *r)
+{
+    struct look *k = to;
+    struct graph *g = r->index->graph;
+    if (g->failed) return;
+    if (k->n == k->room) k->seen = arena_more(k->arena, k->seen, &k->room, sizeof *k->seen);
+    struct seen *s = &k->seen[k->n++];
+    *s = (struct seen){ { .layer = layer, .experts = r->experts, .idle = r->idle, .top_k = r->k,
+                          .k = (int)r->chosen->shape.dim[1], .keyless = r->keyless,
+                          .largest_keys = r->largest_keys },
+                        r->key, r->chosen, r->gate };
+    snprintf(s->about.name, sizeof s->about.name, "%s", name);
+    hand_out(g, r->key);
+    hand_out(g, r->chosen);
+    hand_out(g, r->gate);
+}
+
+static void look_free(struct look *k)
+{
+    if (!k) return;
+    plan_free(k->plan);
+    state_free(k->state);
+    graph_free(k->graph);
+    leaves_free(k->leaves);
+    arena_free(k->arena);
+    free(k);
+}
+
+static int look_new(struct look **out, const struct routes_of *o, int closed, struct err *e)
+{
+    const struct session *s = o->session;
+    struct look *k = xcalloc(1, sizeof *k);
+    struct observer observer = { see, k, closed };
+    struct plan_how how = { s->backend, (enum precision)s->train.precision, RECOMPUTE_NONE };
+    k->arena = arena_new();
+    k->leaves = leaves_new();
+    k->graph = graph_new(k->leaves);
+    model_build(k->graph, k->arena, &s->model, NULL, MODE_EVAL,
+                (struct model_size){ .batch = s->batch, .seq = s->model.seq, .observer = &observer });
+    if (plan_new(&k->plan, k->graph, how, e)) { look_free(k); return -1; }
+    k->state = state_new(k->leaves, how.backend, o->threads);
+    plan_bind(k->plan, k->state, NULL);
+    *out = k;
+    return 0;
+}
+
+/* ---- values ---- */
+
+static double *read_node(const struct look *k, const struct node *n)
+{
+    double *x = xmalloc((size_t)shape_count(n->shape) * sizeof *x);
+    plan_read(k->plan, n, x);
+    return x;
+}
+
+void routes_judge(struct route *r, int64_t row, const double *key, bool *taken)
+{
+    double least = INFINITY, other = -INFINITY;
+    r->first[row] = -1;
+    for (int j = 0; j < r->k; j++) {
+        int expert = r->index[row * r->k + j], *first = &r->first[row];
+        if (expert < 0) continue;
+        if (*first < 0 || (!r->keyless && key[expert] > key[*first])) *first = expert;
+        least = fmin(least, key[expert]);
+        taken[expert] = true;
+    }
+    for (int expert = 0; expert < r->experts; expert++) {
+        if (!taken[expert]) other = fmax(other, key[expert]);
+        taken[expert] = false;
+    }
+    bool says = r->largest_keys && isfinite(least) && isfinite(other);
+    r->edge[row] = says ? (float)least : NAN;
+    r->margin[row] = says ? (float)(least - other) : NAN;
+}
+
+/* Rows of one batch, whose first window is number `window` of the probe, that are there. MTP blocks have fewer rows of
+   a window than the trunk: those whose token so far ahead is there too. */
+static void collect(const struct routes_of *o, const struct look *k, const struct seen *s, int64_t window,
+                    struct route *r)
+{
+    int64_t batch = o->session->batch, seq = o->session->model.seq, rows = s->index->shape.dim[0], each = rows / batch;
+    double *index = read_node(k, s->index), *key = read_node(k, s->key), *gate = read_node(k, s->gate);
+    bool *taken = xcalloc((size_t)r->experts, sizeof *taken);
+    for (int64_t i = 0; i < rows; i++) {
+        int64_t in = i / each * seq + i % each, at = window * seq + in;
+        if (o->in.present[in + seq - each] == 0) continue;
+        int64_t row = r->rows++;
+        r->at[row] = (int32_t)at;
+        for (int j = 0; j < r->k; j++) {
+            r->index[row * r->k + j] = (int32_t)index[i * r->k + j];
+            r->gate[row * r->k + j] = (float)gate[i * r->k + j];
+        }
+        routes_judge(r, row, key + i * r->experts, taken);
+    }
+    free(taken);
+    free(index);
+    free(key);
+    free(gate);
+}
+
+static double loss_of(const struct look *k)
+{
+    double loss = NAN;
+    for (int i = 0; i < k->graph->n_probes; i++) {
+        const struct probe *p = &k->graph->probe[i];
+        if (p->layer < 0 && !strcmp(p->name, "loss")) plan_read_probe(k->plan, p, &loss);
+    }
+    return loss;
+}
+
+static int64_t parts_of(const struct routes_of *o)
+{
+    int64_t windows = eval_windows(&o->set, o->session->model.seq);
+    return (windows + o->session->batch - 1) / o->session->batch;
+}
+
+/* Goes through the probe; to NULL: for its loss alone. */
+static double run(struct routes_of *o, const struct look *k, int64_t step, struct routes *to)
+{
+    int64_t batch = o->session->batch, seq = o->session->model.seq, parts = parts_of(o);
+    plan_begin(k->plan, step, o->session->train.steps, (int)parts);
+    for (int64_t i = 0; i < parts; i++) {
+        corpus_eval_batch(o->corpus, &o->set, i * batch, (int)batch, (int)seq, o->in);
+        inputs_stage(k->state, k->leaves, MODE_EVAL, 0, 1, &o->in);
+        plan_forward(k->plan, (int)i);
+        for (int64_t t = 0; to && t < batch * seq && i * batch * seq + t < to->tokens; t++) {
+            to->id[i * batch * seq + t] = o->in.ids[t];
+            to->target[i * batch * seq + t] = o->in.weight[t] != 0 ? o->in.target[t] : -1;
+        }
+        for (int r = 0; to && r < k->n; r++) collect(o, k, &k->seen[r], i * batch, &to->route[r]);
+    }
+    plan_combine(k->plan);
+    plan_gather(k->plan);
+    return loss_of(k);
+}
+
+/* ---- likeness of experts ---- */
+
+/* Mean cosine of two of n vectors: (|sum of unit vectors|^2 - n) / (n (n - 1)). NaN: there are no two. */
+static double mean_cosine(const real *x, int64_t n, int64_t width)
+{
+    double *sum = xcalloc((size_t)width, sizeof *sum), square = 0, others = 0;
+    for (int64_t i = 0; i < n; i++, x += width) {
+        double length = 0;
+        for (int64_t d = 0; d < width; d++) length += (double)x[d] * (double)x[d];
+        if (length == 0) continue;
+        others++;
+        for (int64_t d = 0; d < width; d++) sum[d] += (double)x[d] / sqrt(length);
+    }
+    for (int64_t d = 0; d < width; d++) square += sum[d] * sum[d];
+    free(sum);
+    return others > 1 ? (square - others) / (others * (others - 1)) : NAN;
+}
+
+/* A layer that runs again has the weights of its first pass. */
+static int first_pass(const struct model_conf *conf, int layer)
+{
+    for (int pass = 0; layer < model_passes(conf) && pass < layer; pass++)
+        if (model_layer(conf, pass) == model_layer(conf, layer)) return pass;
+    return layer;
+}
+
+/* What an expert writes by, or what scores it. */
+static bool is_asked(const struct leaf *l, bool router)
+{
+    if (l->kind != LEAF_WEIGHT) return false;
+    return router ? l->role == ROLE_ROUTER && l->decl.shape.rank == 2
+                  : (l->role == ROLE_FFN_DOWN || l->role == ROLE_OUT) && l->decl.shape.rank == 3;
+}
+
+/* Of the weight, in what the router is in, that is `experts` equal parts. */
+static double cosine_of(const struct routes_of *o, const struct look *k, const struct route *r, bool router,
+                        int64_t experts)
+{
+    int layer = first_pass(&o->session->model, r->layer);
+    char within[sizeof r->name + 2];
+    snprintf(within, sizeof within, ".%s.", r->name);
+    for (int i = 0; i < k->leaves->n; i++) {
+        const struct leaf *l = k->leaves->leaf[i];
+        if (!is_asked(l, router) || l->layer != layer || l->decl.shape.dim[0] != experts) continue;
+        if (!strstr(l->path, within)) continue;
+        real *x = xmalloc(leaf_bytes(l));
+        state_get(k->state, l, x);
+        double cosine = mean_cosine(x, experts, shape_count(l->decl.shape) / experts);
+        free(x);
+        return cosine;
+    }
+    return NAN;
+}
+
+/* ---- a run ---- */
+
+int routes_open(struct routes_of **out, const json_t *config, const struct corpus *c, int64_t tokens, struct err *e)
+{
+    struct routes_of *o = xcalloc(1, sizeof *o);
+    o->corpus = c;
+    o->threads = pool_cores();
+    o->set = corpus_eval_set(c, tokens);
+    if (session_new(&o->session, config, o->threads, e)) { routes_close(o); return -1; }
+    o->in = inputs_new(o->session->batch, o->session->model.seq);
+    if (o->set.targets == 0) {
+        routes_close(o);
+        return err_set(e, "%s: nothing is held out to ask the routers with", corpus_info(c)->path);
+    }
+    if (look_new(&o->look, o, 0, e)) { routes_close(o); return -1; }
+    *out = o;
+    return 0;
+}
+
+void routes_close(struct routes_of *o)
+{
+    if (!o) return;
+    look_free(o->look);
+    inputs_free(o->in);
+    session_free(o->session);
+    free(o);
+}
+
+int routes_routers(const struct routes_of *o) { return o->look->n; }
+
+static void *room_for(int64_t n, size_t size) { return xcalloc((size_t)n + 1, size); }
+
+static void make_room(const struct routes_of *o, struct routes *to)
+{
+    int64_t most = parts_of(o) * o->session->batch * o->session->model.seq;
+    *to = (struct routes){ .tokens = (int64_t)o->set.targets, .n = o->look->n,
+                           .bytes = !strcmp(corpus_info(o->corpus)->tokenizer, "byte") };
+    to->id = room_for(to->tokens, sizeof *to->id);
+    to->target = room_for(to->tokens, sizeof *to->target);
+    to->route = room_for(to->n, sizeof *to->route);
+    for (int i = 0; i < to->n; i++) {
+        struct route *r = &to->route[i];
+        *r = o->look->seen[i].about;
+        r->at = room_for(most, sizeof *r->at);
+        r->index = room_for(most * r->k, sizeof *r->index);
+        r->gate = room_for(most * r->k, sizeof *r->gate);
+        r->first = room_for(most, sizeof *r->first);
+        r->margin = room_for(most, sizeof *r->margin);
+        r->edge = room_for(most, sizeof *r->edge);
+    }
+}
+
+void routes_free(struct routes *r)
+{
+    for (int i = 0; i < r->n; i++) {
+        struct route *of = &r->route[i];
+        free(of->at);
+        free(of->index);
+        free(of->gate);
+        free(of->first);
+        free(of->margin);
+        free(of->edge);
+    }
+    free(r->route);
+    free(r->id);
+    free(r->target);
+    *r = (struct routes){ 0 };
+}
+
+int routes_read(struct routes_of *o, const char *path, uint64_t seed, struct routes *out, struct err *e)
+{
+    struct session *s = o->session;
+    struct checkpoint c = { .step = 0 };
+    if (!path) state_fill(s->state, seed);
+    else if (trained_load("", path, s, &c, e)) return -1;
+    if (trained_copy(o->look->leaves, o->look->state, s->leaves, s->state, e)) return -1;
+    make_room(o, out);
+    out->step = c.step;
+    out->loss = run(o, o->look, c.step, out);
+    for (int i = 0; i < out->n; i++) {
+        struct route *r = &out->route[i];
+        r->down_cosine = cosine_of(o, o->look, r, false, r->experts - r->idle);
+        r->row_cosine = cosine_of(o, o->look, r, true, r->experts);
+    }
+    return 0;
+}
+
+int routes_without(struct routes_of *o, int closed, double *loss, struct err *e)
+{
+    struct look *k;
+    bool any = false;
+    *loss = NAN;
+    for (int i = 0; i < o->look->n; i++) {
+        const struct route *r = &o->look->seen[i].about;
+        if (!r->keyless && r->experts - closed < r->top_k) return 0;
+        any |= !r->keyless;
+    }
+    if (!any) return 0;
+    if (look_new(&k, o, closed, e)) return -1;
+    int failure = trained_copy(k->leaves, k->state, o->session->leaves, o->session->state, e);
+    if (!failure) *loss = run(o, k, 0, NULL);
+    look_free(k);
+    return failure;
+}

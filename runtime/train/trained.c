@@ -1,0 +1,54 @@
+/* Run file and checkpoints as what remains of a run. */
+#define _GNU_SOURCE
+#include "trained.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+json_t *trained_config(const char *run, struct err *e)
+{
+    char *path;
+    struct reader *r;
+    INVARIANT(asprintf(&path, "%s/run.h5", run) >= 0, "no memory for a path");
+    int failure = reader_open(&r, path, e);
+    free(path);
+    if (failure) return NULL;
+    json_t *config = json_loads(reader_config(r), 0, NULL);
+    failure = reader_result(r, e);
+    reader_close(r);
+    if (!config && !failure) err_set(e, "%s/run.h5: holds no configuration", run);
+    return config;
+}
+
+int trained_load(const char *run, const char *checkpoint, struct session *s, struct checkpoint *c, struct err *e)
+{
+    char *dir, path[4096];
+    json_t *extra = NULL;
+    INVARIANT(asprintf(&dir, "%s/checkpoints", run) >= 0, "no memory for a path");
+    int found = checkpoint ? snprintf(path, sizeof path, "%s", checkpoint)
+                           : checkpoint_newest(dir, INT64_MAX, path, sizeof path, e);
+    if (found == 0) err_set(e, "%s: holds no good checkpoint (train.keep = 0 and sluice prune leave none)", dir);
+    free(dir);
+    if (found <= 0) return -1;
+    int failure = checkpoint_load(path, s->leaves, s->state, c, &extra, e);
+    json_decref(extra);
+    return failure;
+}
+
+int trained_copy(const struct leaves *to, struct state *into, const struct leaves *from, struct state *trained,
+                 struct err *e)
+{
+    for (int i = 0; i < to->n; i++) {
+        const struct leaf *l = to->leaf[i];
+        if ((l->kind != LEAF_WEIGHT && l->kind != LEAF_BUFFER) || l->transient) continue;
+        const struct leaf *source = leaves_find(from, l->path);
+        if (source && leaves_average(from, source)) source = leaves_average(from, source);
+        if (!source || leaf_bytes(source) != leaf_bytes(l))
+            return err_set(e, "%s: the trained model has no such tensor of this size", l->path);
+        void *memory = xmalloc(leaf_bytes(l));
+        state_get(trained, source, memory);
+        state_put(into, l, memory);
+        free(memory);
+    }
+    return 0;
+}
