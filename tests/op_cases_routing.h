@@ -124,7 +124,8 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
                                            false)) \
     CASE(count_chosen, once, count_chosen(g, int_in(g, SHAPE(4, 3), 1, 0, 2, 2, -1, 3, -1, -1, 4, 3, 3, 9), 4, 2, 2, \
                                           true)) \
-    CASE(place_rows, first, place_rows(g, int_in(g, SHAPE(4, 2), 1, 0, 1, -1, 2, 0, 3, 1), int_in(g, SHAPE(1), 0), 3, 2)) \
+    CASE(place_rows, first, place_rows(g, int_in(g, SHAPE(4, 2), 1, 0, 1, -1, 2, 0, 3, 1), int_in(g, SHAPE(1), 0), 3, \
+                                       2)) \
     CASE(place_rows, later, place_rows(g, int_in(g, SHAPE(2, 3), 1, 0, 1, -1, 2, 0), int_in(g, SHAPE(1), 2), 4, 1)) \
     CASE(place_rows, behind, place_rows(g, int_in(g, SHAPE(4, 1), 1, 3, 1, -1), int_in(g, SHAPE(1), 2), 3, 2)) \
     CASE(dispatch, mixed, dispatch(g, int_in(g, SHAPE(3, 2), 1, 0, 1, 2, 0, 1), 3, 0)) \

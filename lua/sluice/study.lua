@@ -4,7 +4,8 @@ local tree = require "sluice.tree"
 local model = require "sluice.model"
 local study = {}
 
-local COMMON = { "base", "baseline", "choices", "data", "match", "name", "primary", "replicates", "seed", "test", "train" }
+local COMMON = { "base", "baseline", "choices", "data", "match", "name", "primary", "replicates", "seed", "test",
+                 "train" }
 local MOST_VARIANTS, LONGEST_NAME = 4096, host.longest_name
 
 local function with(...)
@@ -250,8 +251,8 @@ local function read_test(site, spec)
   return { family = family }
 end
 
-local STUDY_KEYS = { choices = "string", data = "string", name = "string", primary = "string", baseline = "string", replicates = "integer",
-                     seed = "integer" }
+local STUDY_KEYS = { choices = "string", data = "string", name = "string", primary = "string", baseline = "string",
+                     replicates = "integer", seed = "integer" }
 
 -- The value that --set gives to a path; where a text is wanted, digits and all else that is not quoted is the text.
 local function value_of(site, set)

@@ -88,8 +88,8 @@ static void lacks_data(const struct call *c, struct script *script, const char *
 static char *find_choices(const char *path, const char *script)
 {
     const char *slash = strrchr(path, '/');
-    char *study = slash ? strndup(path, (size_t)(slash - path)) : NULL, *found = study ? corpus_find(study, script) : NULL,
-         *out;
+    char *study = slash ? strndup(path, (size_t)(slash - path)) : NULL,
+         *found = study ? corpus_find(study, script) : NULL, *out;
     INVARIANT((found ? asprintf(&out, "%s%s", found, slash) : asprintf(&out, "%s", path)) >= 0, "no memory for a path");
     free(found);
     free(study);

@@ -44,7 +44,7 @@ struct measure {
     int64_t tokens;
     size_t memory;
     struct cache_bytes cache;
-    bool looks_ahead, replays;
+    bool looks_ahead, replays, records;
 };
 
 /* A switch may show in one of the graphs alone. */
@@ -80,6 +80,7 @@ static int measure(const struct model_conf *model, const struct train_conf *trai
         out->counts = model_count(leaves);
         out->fingerprint = fingerprint_of(g, eval, decode);
         out->tokens = (int64_t)train->steps * train->batch * model->seq;
+        out->records = leaves_find(leaves, "place") != NULL;
         out->replays = false;
         for (int i = 0; i < leaves->n; i++) out->replays |= inputs_choices_layer(leaves->leaf[i]) >= 0;
         out->cache = model_cache_bytes(decode_leaves, 1, model->seq, train->precision == PRECISION_BF16 ? 2 : 4);
@@ -176,6 +177,8 @@ static void resolve_variant(struct study *s, struct variant *v, json_t *base, js
                               "train", config_write(&train_schema, &train));
         if (measure(&model, &train, s->arena, true, &m, &e)) problem_add(problems, "", "%s", e.text);
         else keep(v, &m);
+        if (problems->n == before && train.record && !m.records)
+            problem_add(problems, "train.record", "the model has no router whose choices could be kept");
     }
     problems->variant = NULL;
     json_decref(model_json);

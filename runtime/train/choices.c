@@ -79,8 +79,8 @@ static int64_t row_of(const struct kept *k, int64_t step)
 
 static int lacks(const struct choices *c, enum store_group group, int64_t step, struct err *e)
 {
-    return err_set(e, "%s: has no choices of %s step %lld (%s), and this run replays it", c->path,
-                   group == STORE_EVAL ? "the evaluation after" : "", (long long)step,
+    return err_set(e, "%s: has no choices of %sstep %lld (it is %s), and this run replays them", c->path,
+                   group == STORE_EVAL ? "the evaluation after " : "", (long long)step,
                    status_name[reader_status(c->reader)]);
 }
 
@@ -118,8 +118,6 @@ static int check_layer(const struct choices *c, const struct leaf *l, const stru
     int layer = inputs_choices_layer(l);
     const int64_t *dim = k->series->dim, tokens = sequences * (l->decl.shape.dim[0] / c->session->batch),
                   experts = experts_of(c->session->graph, layer);
-    if (layer >= dim[0] || layer >= loads->dim[0])
-        return err_set(e, "%s: has %lld layers, and this run replays layer %d", c->path, (long long)dim[0], layer);
     row += layer * dim[1] * dim[2];
     int64_t its_k = count(row, dim[2], 1), its_tokens = count(row, dim[1], dim[2]),
             its_experts = count(load + layer * loads->dim[1], loads->dim[1], 1);
@@ -140,7 +138,12 @@ static int check_layers(const struct choices *c, enum store_group group, int64_t
 {
     const struct reader_series *loads = reader_find(c->reader, group, "expert_tokens");
     double *row = NULL, *load = NULL;
-    if (!loads || loads->rank != 2) return err_set(e, "%s: has no expert_tokens beside its choices", c->path);
+    int64_t layers = c->kept[group].series->dim[0], blocks = model_blocks(&c->session->model);
+    if (!loads || loads->rank != 2 || loads->dim[0] != layers)
+        return err_set(e, "%s: has no expert_tokens beside its choices", c->path);
+    if (layers != blocks)
+        return err_set(e, "%s: has %lld layers, blocks of multi-token prediction included, and this run %lld", c->path,
+                       (long long)layers, (long long)blocks);
     int failure = reader_read_rows(c->reader, c->kept[group].series, 0, 1, &row, e) ||
                   reader_read_rows(c->reader, loads, 0, 1, &load, e);
     for (int i = 0; i < c->session->leaves->n && !failure; i++) {
@@ -214,8 +217,9 @@ static int read_step(struct choices *c, struct kept *k, int64_t step, struct err
 }
 
 /* Sequences behind the last, with which an evaluation fills up its batch, go to no expert. */
-static int take(struct choices *c, const struct leaf *l, const struct kept *k, int64_t first, struct err *e)
+static int take(struct choices *c, const struct leaf *l, enum store_group group, int64_t first, struct err *e)
 {
+    const struct kept *k = &c->kept[group];
     int layer = inputs_choices_layer(l);
     int64_t count = shape_count(l->decl.shape), width = l->decl.shape.dim[1],
             from = first * (l->decl.shape.dim[0] / c->session->batch), tokens = k->series->dim[1],
@@ -224,7 +228,7 @@ static int take(struct choices *c, const struct leaf *l, const struct kept *k, i
     for (int64_t i = 0; i < count; i++) {
         int64_t token = from + i / width;
         double v = token < tokens ? row[token * k->series->dim[2] + i % width] : -1;
-        if (isnan(v)) v = -1;
+        if (isnan(v) && group == STORE_EVAL) v = -1;
         if (!(v >= -1 && v < (double)experts))
             return err_set(e, "%s: step %lld, layer %d, token %lld went to expert %g, and there are %lld", c->path,
                            (long long)k->at, layer, (long long)token, v, (long long)experts);
@@ -241,7 +245,7 @@ int choices_stage(struct choices *c, enum store_group group, int64_t step, int64
     for (int i = 0; i < c->session->leaves->n; i++) {
         const struct leaf *l = c->session->leaves->leaf[i];
         if (inputs_choices_layer(l) < 0) continue;
-        if (take(c, l, k, first, e)) return -1;
+        if (take(c, l, group, first, e)) return -1;
         state_stage(c->session->state, l, micro, micros, c->value);
     }
     return 0;

@@ -35,6 +35,13 @@ static int find(const struct metrics *m, const char *name)
     return -1;
 }
 
+static enum store_type type_of(const struct probe *p)
+{
+    if (is_choices(p)) return STORE_I16;
+    if (strcmp(p->unit, "assignment") == 0) return STORE_U32;
+    return p->layer >= 0 || probe_count(p) > 1 ? STORE_F32 : STORE_F64;
+}
+
 static void grow_choices(struct series *s, struct shape shape)
 {
     static const char *const names[] = { "layer", "token", "choice" };
@@ -61,7 +68,7 @@ static void add_probe(struct metrics *m, const struct probe *p, enum store_group
         i = m->n++;
         m->series[i] = (struct series){
             .group = group, .name = p->name, .unit = p->unit, .about = p->about, .better = p->better,
-            .type = is_choices(p) ? STORE_I16 : strcmp(p->unit, "assignment") == 0 ? STORE_U32 : layered || count > 1 ? STORE_F32 : STORE_F64 };
+            .type = type_of(p) };
         if (layered) {
             m->series[i].dim_name[m->series[i].rank] = "layer";
             m->series[i].dim[m->series[i].rank++] = m->blocks;
