@@ -9,7 +9,8 @@ static struct plan_how how = { &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE };
 
 enum { SEQUENCES = 4, SEQ = 6, STEPS = 3, EXPERTS = 4, MOST = 2 };          /* MOST: choices of a token */
 
-static const char *const mtp = TEXT({"head.mtp": "sequential", "ffn.balance": [{"module": "switch_aux", "alpha": 0.5}]});
+static const char *const mtp =
+    TEXT({"head.mtp": "sequential", "ffn.balance": [{"module": "switch_aux", "alpha": 0.5}]});
 static const char *const replayed =
     TEXT({"head.mtp": "sequential", "ffn.balance": [{"module": "switch_aux", "alpha": 0.5}],
           "ffn.router.select": "replayed"});
