@@ -52,7 +52,7 @@ static void check(struct pick self, const struct model_conf *model, const char *
     if (c->scale == 0 && c->normalize != AFTER)
         module_problem(problems, path, "scale", "0: is for gates that sum to 1, normalize = \"after\"");
     if (narrows(c) && module_traits(c->select).uneven)
-        module_problem(problems, path, "anneal", "narrows a token's choice, but select = %s lets experts choose",
+        module_problem(problems, path, "anneal", "narrows a token's choice, but select = %s gives it any number",
                        c->select.module->name);
     if (module_traits(c->noise).of_choice && module_traits(c->select).keyless)
         module_problem(problems, path, "noise", "%s: moves the choice alone, which select = %s does not make by scores",

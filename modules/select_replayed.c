@@ -14,6 +14,6 @@ static void build(struct build *b, struct pick self, struct routing *r)
 static void traits(struct pick self, struct traits *t) { (void)self; t->keyless = t->uneven = true; }
 
 const struct module select_replayed = {
-    .slot = SLOT_SELECT, .name = "replayed", .about = "experts that another run chose, of a record",
+    .slot = SLOT_SELECT, .name = "replayed", .about = "the experts that another run chose, which the study's choices names",
     .traits = traits, .select = build,
 };

@@ -173,7 +173,7 @@ static void test_only_in_training(void **state)
 static void test_refusals(void **state)
 {
     (void)state;
-    tiny_refused(TEXT({"ffn.router": {"anneal": "cold_start", "select": "expert_choice"}}), "lets experts choose");
+    tiny_refused(TEXT({"ffn.router": {"anneal": "cold_start", "select": "expert_choice"}}), "gives it any number");
     tiny_refused(TEXT({"ffn.router": {"anneal": "cold_start", "noise": "learned"}, "ffn.balance": ["load"]}),
                  "largest logits");
     struct tiny heat = trained("\"select\": \"expert_choice\", \"anneal\": {\"module\": \"cold_start\", "

@@ -565,7 +565,7 @@
 ---| sluice.select.hash
 ---| "forced" # experts at random, in turn or always the same; for benchmarks
 ---| sluice.select.forced
----| "replayed" # experts that another run chose, of a record
+---| "replayed" # the experts that another run chose, which the study's choices names
 ---| sluice.select.replayed
 
 ---each token its best experts
@@ -597,7 +597,7 @@
 ---@field pattern? "random"|"uniform"|"constant"|fun(layer: integer): "random"|"uniform"|"constant" any experts; one after the other; the first ones always; default random
 ---@field skew? number|fun(layer: integer): number of random: expert e is drawn as (e + 1)^-skew; 0: all alike; default 0, 0 … 10
 
----experts that another run chose, of a record
+---the experts that another run chose, which the study's choices names
 ---@class sluice.select.replayed
 ---@field [1]? "replayed"
 
