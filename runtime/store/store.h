@@ -7,7 +7,7 @@
 
 #include "base/base.h"
 
-enum { STORE_VERSION_MAJOR = 1, STORE_VERSION_MINOR = 2 };
+enum { STORE_VERSION_MAJOR = 1, STORE_VERSION_MINOR = 3 };
 enum store_type { STORE_F64, STORE_F32, STORE_I64, STORE_U32, STORE_U8, STORE_I16, STORE_TYPES };
 enum store_group { STORE_TRAIN, STORE_EVAL, STORE_GROUPS };            /* /metrics/train, /metrics/eval */
 enum store_status { STATUS_CREATED, STATUS_RUNNING, STATUS_FINISHED, STATUS_DIVERGED, STATUS_FAILED, STATUS_PREEMPTED,
