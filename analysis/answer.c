@@ -51,6 +51,13 @@ static void append_runs(char *out, size_t size, int some, int all, const char *d
     else if (some) append(out, size, "; %d of its %d runs %s", some, all, did);
 }
 
+/* What was measured is causal, and what was trained is not. */
+static void append_learnt(const struct comparison *c, const struct arm *a, char *out, size_t size)
+{
+    if (a->variant->looks_ahead == AHEAD_TRAINING && !compare_saw_later(c, a))
+        append(out, size, "; %s saw later tokens in training alone", a->variant->name);
+}
+
 /* What the mean does not show. */
 static void append_doubts(const struct comparison *c, const struct arm *a, char *out, size_t size)
 {
@@ -66,6 +73,8 @@ static void append_doubts(const struct comparison *c, const struct arm *a, char 
     if (a->rests == 1) append(out, size, "; rests on seed %d", a->rests_on);
     if (a->rests > 1) append(out, size, "; rests on each of %d seeds", a->rests);
     if (a->verdict != VERDICT_PARTIAL) append_runs(out, size, a->diverged, a->total, "diverged");
+    append_learnt(c, a, out, size);
+    append_learnt(c, base, out, size);
     append_runs(out, size, a->untaught, a->total, a->total == 1 ? "has not learned" : "have not learned");
 }
 
@@ -117,8 +126,8 @@ void answer_sentence(const struct comparison *c, int arm, char *out, size_t size
     case VERDICT_AHEAD:
         snprintf(out, size,
                  "%s against %s: not to be judged, %+.*f%s%s: %s sees later tokens than it predicts, %s does not", name,
-                 base, digits, a->paired.delta, gap, unit, a->variant->looks_ahead ? name : base,
-                 a->variant->looks_ahead ? base : name);
+                 base, digits, a->paired.delta, gap, unit, compare_saw_later(c, a) ? name : base,
+                 compare_saw_later(c, a) ? base : name);
     }
     if (a->verdict != VERDICT_BASELINE) append_doubts(c, a, out, size);
 }

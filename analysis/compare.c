@@ -186,10 +186,16 @@ static void contrast_arm(struct comparison *c, struct arm *a)
     free(x);
 }
 
+bool compare_saw_later(const struct comparison *c, const struct arm *a)
+{
+    enum ahead when = a->variant->looks_ahead;
+    return when == AHEAD_ALWAYS || (when == AHEAD_TRAINING && strncmp(c->metric, "train.", 6) == 0);
+}
+
 /* What knows later tokens predicts them well: nothing with a good and a bad end can be told of such a pair. */
 static bool cannot_judge(const struct comparison *c, const struct arm *a)
 {
-    return c->better != BETTER_NONE && a->variant->looks_ahead != c->arm[c->baseline].variant->looks_ahead;
+    return c->better != BETTER_NONE && compare_saw_later(c, a) != compare_saw_later(c, &c->arm[c->baseline]);
 }
 
 /* Puts the family's p of every variant into p, for all pairs or without those of one replicate (leave >= 0). */

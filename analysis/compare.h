@@ -61,6 +61,8 @@ struct comparison {
     char why_no_floor[256];
 };
 
+/* Whether what is compared was measured while a variant's positions saw later ones. */
+bool compare_saw_later(const struct comparison *c, const struct arm *a);
 int compare_study(const struct runs *runs, const struct compare_options *o, struct comparison **out, struct err *e);
 void compare_free(struct comparison *c);
 

@@ -346,14 +346,20 @@ static void load_file(lua_State *L, struct script *s, const char *path)
     lua_remove(L, -2);
 }
 
+/* A dot in the name of a part is a slash of its path, or itself: sluice.presets.glm-4.5. */
+static bool names_part(const char *name, const char *path)
+{
+    if (strcmp(name, "sluice") == 0) name = "sluice.init";
+    for (; *name; name++, path++)
+        if (*name != *path && !(*name == '.' && *path == '/')) return false;
+    return strcmp(path, ".lua") == 0;
+}
+
 static bool load_embedded(lua_State *L, const char *name)
 {
-    const char *inside = strncmp(name, "sluice", 6) == 0 && (name[6] == '.' || !name[6]) ? name + 6 : NULL;
-    if (!inside) return false;
-    const char *wanted = luaL_gsub(L, *inside ? inside + 1 : "init", ".", "/");
-    wanted = lua_pushfstring(L, "sluice/%s.lua", wanted);
+    if (strcmp(name, "sluice") != 0 && strncmp(name, "sluice.", 7) != 0) return false;
     for (const struct embedded *e = embedded_lua; e->path; e++) {
-        if (strcmp(e->path, wanted) != 0) continue;
+        if (!names_part(name, e->path)) continue;
         lua_pushfstring(L, "=%s", e->path);
         if (luaL_loadbufferx(L, e->text, e->size, lua_tostring(L, -1), "t") != LUA_OK) lua_error(L);
         return true;

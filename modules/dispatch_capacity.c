@@ -1,7 +1,8 @@
 /* Capacity: an expert computes at most C = ceil(factor top_k S / E) pairs of each sequence; what finds no room is
    dropped and goes on by the residual alone. Lepikhin 2020 (GShard), Fedus 2021 (Switch). In evaluation nothing is
    dropped (DeepSeek-V2), so losses do not depend on who shares a sequence, unless it has a factor of its own (ST-MoE:
-   2); in sampling nothing ever is. Room may be wide at first: the factor goes evenly from `start` to its own. */
+   2); in sampling nothing ever is. Room may be wide at first: the factor goes evenly from `start` to its own. Where
+   others than earlier tokens come first, whether a token finds room depends on later ones. */
 #include "model/module.h"
 #include <math.h>
 
@@ -60,7 +61,8 @@ static void traits(struct pick self, struct traits *t)
 {
     const struct conf *c = self.conf;
     t->uneven = true;
-    if (c->eval_factor > 0 && (c->first == PRIORITY_CHOICE || c->first == PRIORITY_GATE)) t->looks_ahead = true;
+    if (c->first == PRIORITY_TOKEN) return;                 /* earlier tokens do not depend on later ones */
+    looks_ahead(t, c->eval_factor > 0 && c->first != PRIORITY_RANDOM ? AHEAD_ALWAYS : AHEAD_TRAINING);
 }
 
 const struct module dispatch_capacity = {

@@ -40,10 +40,23 @@ static const double tiny = 1e-20;                           /* keeps a row of ze
 /* Whether for a while fewer than top_k count. */
 static bool narrows(const struct conf *c) { return c->top_k > 1 && module_traits(c->anneal).uneven; }
 
+static void check_choice(const struct conf *c, const char *path, struct problems *problems)
+{
+    struct traits select = module_traits(c->select);
+    if (select.most_k && c->top_k > select.most_k)
+        module_problem(problems, path, "top_k", "%d: select = \"%s\" assigns a token to one expert, for loads are "
+                       "shared out among tokens, not among their choices: 1", c->top_k, c->select.module->name);
+    if (select.cap && select.cap < c->top_k)
+        module_problem(problems, path, "select.cap",
+                       "%d: a token has top_k = %d experts in the mean: at least as many, or 0 for any number",
+                       select.cap, c->top_k);
+}
+
 static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {
     (void)model;
     const struct conf *c = self.conf;
+    check_choice(c, path, problems);
     if (c->score == SOFTMAX && c->normalize == BEFORE)
         module_problem(problems, path, "normalize", "before: softmax scores sum to 1 already, say \"none\"");
     if (c->gate_on == INPUT && (c->top_k != 1 || module_traits(c->select).uneven))
@@ -134,10 +147,14 @@ static struct routing build(struct build *b, struct pick self, struct node *u, i
     struct node *beneath = start.beneath_noise ? start.sharpness : NULL, *above = beneath ? NULL : start.sharpness;
     r.logits = annealed(g, logits_of(b, c, from, experts), beneath);                            /* [T,E] */
     r.noisy = add_noise(b, c->noise, u, r.logits);
-    r.score = score_of(g, c, annealed(g, r.noisy.gate, above));
+    r.wanted = annealed(g, r.noisy.gate, above);
+    r.key = r.score = score_of(g, c, r.wanted);
     r.share = share_of(g, c, r.score);
 
-    r.key = r.noisy.choice == r.noisy.gate ? r.score : score_of(g, c, annealed(g, r.noisy.choice, above));
+    if (r.noisy.choice != r.noisy.gate) {
+        r.wanted = annealed(g, r.noisy.choice, above);
+        r.key = score_of(g, c, r.wanted);
+    }
     for (int i = 0; i < balance.n; i++) {
         struct pick p = balance.pick[i];
         if (p.module->balance_key) r.key = p.module->balance_key(b, p, &r);

@@ -38,6 +38,15 @@ assert ([two[key] for key in ("name", "precision", "steps", "threads", "batch", 
 assert "families" in one and "ceilings" in one and "logging" not in one
 assert "families" not in two and "ceilings" not in two and "logging" in two
 END
+"$sluice" bench --script "$work/small.lua" --each --steps 2 --threads 1 --json >"$work/each.json" 2>"$work/said" ||
+    fail "variants fail"
+python3 - "$work/each.json" <<'END'
+import json, sys
+(gated,) = json.load(open(sys.argv[1]))
+assert (gated["name"], gated["pairs"], gated["steps"]) == ("gated", 8, 2)
+for ratio in ("wall_ratio", "processor_ratio"):
+    assert 0 < gated[ratio + "_min"] <= gated[ratio] <= gated[ratio + "_max"]
+END
 [ -z "$(ls -d "$work"/sluice-bench-* 2>/dev/null)" ] || fail "the folder of the run file was left"
 
 # leaves CODE WORDS ARGUMENTS..
@@ -53,4 +62,6 @@ leaves 2 "did you mean 'baseline-nano'" baseline-nona
 leaves 2 "did you mean 'gated'" --script "$work/small.lua" --variant gatd
 leaves 2 "a --script" --variant gated
 leaves 2 "fp32 or bf16" --precision fp16
+leaves 2 "a --script" --each
+leaves 2 "no --variant" --script "$work/small.lua" --each --variant gated
 echo "bench: adds up"

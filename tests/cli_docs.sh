@@ -146,7 +146,7 @@ done
 
 # ---- experiments ----
 
-for file in experiments/*.lua; do
+for file in experiments/*.lua experiments/claims/*.lua; do
     head -n 1 $file | grep -q '^-- .*?' || say "$file: the first line asks no question"
     grep -q 'return sl\.[a-z_]* {' $file || continue        # what others require
     why=$("$sluice" plan $file --data synthetic 2>&1 >/dev/null) || say "$file: $why"

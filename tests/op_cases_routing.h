@@ -57,6 +57,13 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
     muon(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, 1), \
          positive_in(g, 2), (struct muon_attr){ 0.95, 0.1, 0.2, 1, 5 })
 
+/* Sums of rows and columns are equal; or rows sum to so much at most, of values up to 1. */
+#define TRANSPORT(groups, cycles, tolerance, column) \
+    (struct transport_attr){ groups, cycles, 0, 1, column, 0, 1, tolerance }
+#define CAPPED(groups, cycles, cap, column) \
+    (struct transport_attr){ groups, cycles, 1, cap, column, 1, 0.1, 0 }
+#define ASSIGN(groups, rounds) (struct assign_attr){ groups, rounds, 0.02 }
+
 #define CLIP_HEADS(groups, heads, ...) \
     clip_heads(g, real_in(g, __VA_ARGS__), positive_in(g, heads), positive_in(g, 2), \
                                                   (struct clip_heads_attr){ 0.6, 0.5, groups })
@@ -92,6 +99,16 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
     CASE(topk_columns, one, topk_columns(g, real_in(g, 4, 2), 1, 1)) \
     CASE(topk_columns, all, topk_columns(g, real_in(g, 4, 3), 2, 2)) \
     CASE(topk_columns, ties, topk_columns(g, real_count_in(g, SHAPE(8, 3), few_keys), 2, 2)) \
+    CASE(transport, some, transport(g, real_in(g, 6, 3), TRANSPORT(2, 20, 0, 1))) \
+    CASE(transport, one, transport(g, real_in(g, 3, 1), TRANSPORT(1, 2, 0, 3))) \
+    CASE(transport, rests, transport(g, real_in(g, 4, 2), TRANSPORT(1, 100, 1e-3, 2))) \
+    CASE(transport, capped, transport(g, positive_in(g, 8, 3), CAPPED(2, 30, 2, 2.5))) \
+    CASE(assign, some, assign(g, real_in(g, 12, 3), ASSIGN(2, 100))) \
+    CASE(assign, uneven, assign(g, real_in(g, 11, 4), ASSIGN(1, 100))) \
+    CASE(assign, one, assign(g, real_in(g, 3, 1), ASSIGN(1, 5))) \
+    CASE(assign, few, assign(g, real_in(g, 6, 5), ASSIGN(2, 100))) \
+    CASE(assign, no_rounds, assign(g, real_in(g, 7, 3), ASSIGN(1, 0))) \
+    CASE(assign, ties, assign(g, real_count_in(g, SHAPE(10, 3), few_keys), ASSIGN(1, 100))) \
     CASE(hash_ids, some, hash_ids(g, int_in(g, SHAPE(2, 3), 5, 0, 7, 8, 5, 1), 4, 2, 1)) \
     CASE(hash_ids, all, hash_ids(g, int_in(g, SHAPE(1, 3), 5, 0, 7), 6, 6, 2)) \
     CASE(hash_ids, one, hash_ids(g, int_in(g, SHAPE(1, 3), 5, 0, 7), 1, 1, 3)) \
@@ -210,6 +227,12 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
     CASE(topk_columns, large_ties, topk_columns(g, real_count_in(g, SHAPE(4500, 19), few_keys), 1, 1000)) \
     CASE(topk_columns, every, topk_columns(g, real_in(g, 1500, 5), 1, 1500)) \
     CASE(merge_groups, large, merge_groups(g, real_in(g, 5000, 3), count_in(g, SHAPE(5000, 3), holes_choice), 4)) \
+    CASE(transport, large, transport(g, real_in(g, 1500, 37), TRANSPORT(3, 12, 0, 500 / 37.0))) \
+    CASE(transport, large_rests, transport(g, real_in(g, 1500, 70), TRANSPORT(1, 100, 1e-2, 1500 / 70.0))) \
+    CASE(transport, large_capped, transport(g, positive_in(g, 700, 37), CAPPED(2, 8, 3, 25))) \
+    CASE(assign, large, assign(g, real_in(g, 1500, 37), ASSIGN(3, 1000))) \
+    CASE(assign, large_one, assign(g, real_in(g, 1100, 12), ASSIGN(1, 40))) \
+    CASE(assign, large_ties, assign(g, real_count_in(g, SHAPE(900, 19), few_keys), ASSIGN(1, 1000))) \
     CASE(hash_ids, large, hash_ids(g, count_in(g, SHAPE(3, 1001), many_ids), 60, 7, 4)) \
     CASE(forced_key, large, forced_key(g, count_in(g, SHAPE(3, 1001), many_ids), count_in(g, SHAPE(3, 1001), nothing), \
                                        int_in(g, SHAPE(1), 17), \

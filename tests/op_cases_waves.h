@@ -37,6 +37,8 @@ static inline int32_t wave_order(int64_t r) { return (int32_t)(48603 * (r + 6804
     CASE(embed, one_run, embed(g, real_in(g, 9, 33), count_in(g, SHAPE(11, 1801), large_same))) \
     CASE(dispatch, waves, dispatch(g, count_in(g, SHAPE(200003, 3), wave_choice), 61, 0)) \
     CASE(topk_columns, waves, topk_columns(g, real_in(g, 20010, 61), 10, 251)) \
+    CASE(transport, waves, transport(g, real_in(g, 6003, 61), TRANSPORT(3, 5, 0, 2001 / 61.0))) \
+    CASE(assign, waves, assign(g, real_in(g, 6003, 61), ASSIGN(3, 60))) \
     CASE(hash_ids, waves, hash_ids(g, count_in(g, SHAPE(401, 1801), wave_token), 61, 3, 5)) \
     CASE(drop_zero, waves, drop_zero(g, count_in(g, SHAPE(200003, 3), wave_choice), \
                                      real_count_in(g, SHAPE(200003, 3), often_zero))) \

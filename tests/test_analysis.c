@@ -269,7 +269,7 @@ static void test_looks_ahead(void **state)
     (void)state;
     struct runs *runs = open_runs(wide_dir);
     char sentence[ANSWER_SIZE];
-    runs->study->variant[2].looks_ahead = true;
+    runs->study->variant[2].looks_ahead = AHEAD_ALWAYS;
     struct comparison *c = compare(runs, (struct compare_options){ 0 });
     assert_int_equal(c->family_size, WIDE - 2);
     assert_int_equal(c->arm[2].verdict, VERDICT_AHEAD);
@@ -277,7 +277,22 @@ static void test_looks_ahead(void **state)
     answer_sentence(c, 2, sentence, sizeof sentence);
     assert_non_null(strstr(sentence, "sees later tokens"));
     compare_free(c);
-    for (int i = 0; i < WIDE; i++) runs->study->variant[i].looks_ahead = true;
+    runs->study->variant[2].looks_ahead = AHEAD_TRAINING;               /* what is evaluated is judged, and labelled */
+    c = compare(runs, (struct compare_options){ 0 });
+    assert_int_equal(c->family_size, WIDE - 1);
+    assert_true(c->arm[2].verdict != VERDICT_AHEAD && !isnan(c->arm[2].p));
+    answer_sentence(c, 2, sentence, sizeof sentence);
+    assert_non_null(strstr(sentence, "saw later tokens in training alone"));
+    answer_sentence(c, 1, sentence, sizeof sentence);
+    assert_null(strstr(sentence, "later tokens"));
+    compare_free(c);
+    c = compare(runs, (struct compare_options){ .metric = "train.loss" });
+    assert_int_equal(c->arm[2].verdict, VERDICT_AHEAD);
+    answer_sentence(c, 2, sentence, sizeof sentence);
+    assert_non_null(strstr(sentence, "sees later tokens than it predicts"));
+    assert_null(strstr(sentence, "in training alone"));
+    compare_free(c);
+    for (int i = 0; i < WIDE; i++) runs->study->variant[i].looks_ahead = AHEAD_ALWAYS;
     c = compare(runs, (struct compare_options){ 0 });                   /* among themselves they are compared */
     assert_int_equal(c->family_size, WIDE - 1);
     assert_true(c->arm[2].verdict != VERDICT_AHEAD);

@@ -11,6 +11,8 @@
     CASE(topk, some, topk(g, KEY(4, 5), 3)) \
     CASE(topk, all, topk(g, KEY(2, 3), 3)) \
     CASE(topk_columns, some, topk_columns(g, KEY(8, 3), 2, 2)) \
+    CASE(transport, some, transport(g, KEY(5, 3), (struct transport_attr){ 1, 20, 0, 1, 1, 0, 1, 0 })) \
+    CASE(assign, some, assign(g, KEY(6, 3), (struct assign_attr){ 1, 100, 0.02 })) \
     CASE(drop_over_capacity, some, drop_over_capacity(g, int_in(g, SHAPE(4, 2), 0, 1, 0, 1, 0, 1, 0, -1), KEY(4, 2), \
                                                       NULL, 2, 1, 2, PRIORITY_GATE)) \
     CASE(drop_over_capacity, nobody, drop_over_capacity(g, int_in(g, SHAPE(2, 2), 2, -1, 3, 70), NULL, NULL, 2, 1, 2, \
@@ -112,6 +114,25 @@ static void test_keys(void **state)
         GIVE(0, NAN, NAN, NAN, /**/ -1, NAN, -1);
         same_on_both(&p);
     }
+}
+
+static void test_assignment(void **state)
+{
+    (void)state;
+    {
+        BOTH(transport, some);
+        GIVE(0, 1, 0, -INFINITY, /**/ NAN, NAN, NAN, /**/ -INFINITY, 2, 1, /**/ INFINITY, 0, 3, /**/ 1, 1, 1);
+        same_on_both(&p);
+    }
+    {
+        BOTH(assign, some);
+        GIVE(0, 1, 1, NAN, /**/ NAN, NAN, NAN, /**/ INFINITY, 2, INFINITY, /**/ -INFINITY, -0.0, 0, /**/ 3, 3, 3, /**/
+             3, -INFINITY, 1e30);
+        same_on_both(&p);
+    }
+    BOTH(assign, some);
+    GIVE(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+    same_on_both(&p);
 }
 
 static void test_room(void **state)
@@ -365,10 +386,10 @@ static int meet_fault(int number)
 int main(int n, char **word)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_keys), cmocka_unit_test(test_room), cmocka_unit_test(test_rows_of_nobody),
-        cmocka_unit_test(test_counts_of_nothing), cmocka_unit_test(test_norms), cmocka_unit_test(test_skipped_steps),
-        cmocka_unit_test(test_balanced), cmocka_unit_test(test_many_tensors), cmocka_unit_test(test_packing),
-        cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_keys), cmocka_unit_test(test_assignment), cmocka_unit_test(test_room),
+        cmocka_unit_test(test_rows_of_nobody), cmocka_unit_test(test_counts_of_nothing),
+        cmocka_unit_test(test_norms), cmocka_unit_test(test_skipped_steps), cmocka_unit_test(test_balanced),
+        cmocka_unit_test(test_many_tensors), cmocka_unit_test(test_packing), cmocka_unit_test(test_faults),
     };
     if (n == 3 && strcmp(word[1], "fault") == 0) return meet_fault(atoi(word[2]));
     return cmocka_run_group_tests(tests, open_devices, close_devices);

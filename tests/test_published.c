@@ -74,11 +74,16 @@ static json_t *text(const char *json)
 static void test_counts(void **state)
 {
     (void)state;
-    static const struct { const char *preset; int64_t total; double both; int64_t kv; } model[] = {
-        { "mixtral-8x7b", 46702792704, 12.88, 2 * 32 * 8 * 128 * 2 },
-        { "qwen3-30b-a3b", 30532122624, 3.35, 2 * 48 * 4 * 128 * 2 },
-        { "qwen3-235b-a22b", 235093634560, 22.2, 2 * 94 * 4 * 128 * 2 },
-        { "deepseekmoe-16b", 16375728128, 2.83, 2 * 28 * 16 * 128 * 2 },
+    static const struct { const char *preset; int64_t total; double both; int64_t kv; bool tied; } model[] = {
+        { "mixtral-8x7b", 46702792704, 12.88, 2 * 32 * 8 * 128 * 2, false },
+        { "qwen3-30b-a3b", 30532122624, 3.35, 2 * 48 * 4 * 128 * 2, false },
+        { "qwen3-235b-a22b", 235093634560, 22.2, 2 * 94 * 4 * 128 * 2, false },
+        { "deepseekmoe-16b", 16375728128, 2.83, 2 * 28 * 16 * 128 * 2, false },
+        { "mixtral-8x22b", 140620634112, 39.2, 2 * 56 * 8 * 128 * 2, false },
+        { "dbrx", 131596523520, 36.5, 2 * 40 * 8 * 128 * 2, false },
+        { "qwen1.5-moe-a2.7b", 14315784192, 2.69, 2 * 24 * 16 * 128 * 2, false },
+        { "minicpm-moe-8x2b", 13873291776, 4.32, 2 * 40 * 36 * 64 * 2, true },
+        { "glm-4.5-air", 106852245504, 13.42, 2 * 46 * 8 * 128 * 2, false },
     };
     for (int i = 0; i < COUNT(model); i++) {
         struct planned p = planned_new(preset(model[i].preset), 1);
@@ -89,13 +94,30 @@ static void test_counts(void **state)
                      (long long)model[i].total);
         if (fabs(both - model[i].both) > digit / 2)
             fail_msg("%s: %.4f G active with both embeddings, published %g G", model[i].preset, both, model[i].both);
-        assert_int_equal(p.counts.active_embedded - p.counts.active, table - p.model.d_model);
-        assert_int_equal(p.counts.non_embedding, p.counts.total - 2 * table);
+        assert_int_equal(p.counts.active_embedded - p.counts.active, model[i].tied ? 0 : table - p.model.d_model);
+        assert_int_equal(p.counts.non_embedding, p.counts.total - (model[i].tied ? 1 : 2) * table);
         assert_int_equal(p.kv, model[i].kv);
         const struct plan_report *r = plan_report(p.plan);
         assert_true(r->weights >= 4 * (size_t)model[i].total &&
                     r->weights < 4 * (size_t)model[i].total + 64 * (size_t)p.leaves->n);
         assert_true(r->grads == r->weights && r->buffers >= 8 * (size_t)model[i].total);        /* two moments */
+        planned_free(&p);
+    }
+}
+
+/* Published in total alone: gpt-oss to the last one, the others to four digits. */
+static void test_totals(void **state)
+{
+    (void)state;
+    static const struct { const char *preset; int64_t total; } model[] = {
+        { "gpt-oss-120b", 116829156672 }, { "gpt-oss-20b", 20914757184 }, { "grok-1", 315684820992 },
+        { "glm-4.5", 352797814784 }, { "llama-4-maverick", 400711848960 },
+    };
+    for (int i = 0; i < COUNT(model); i++) {
+        struct planned p = planned_new(preset(model[i].preset), 1);
+        if (p.counts.total != model[i].total)
+            fail_msg("%s: %lld parameters, not %lld", model[i].preset, (long long)p.counts.total,
+                     (long long)model[i].total);
         planned_free(&p);
     }
 }
@@ -294,8 +316,9 @@ static void test_caches_of_a_window(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_counts), cmocka_unit_test(test_dense_counts), cmocka_unit_test(test_welm),
-        cmocka_unit_test(test_flops), cmocka_unit_test(test_long_sequences), cmocka_unit_test(test_caches_of_a_window),
+        cmocka_unit_test(test_counts), cmocka_unit_test(test_totals), cmocka_unit_test(test_dense_counts),
+        cmocka_unit_test(test_welm), cmocka_unit_test(test_flops), cmocka_unit_test(test_long_sequences),
+        cmocka_unit_test(test_caches_of_a_window),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -104,7 +104,7 @@ static void test_expert_choice(void **state)
     tiny_forward(&t);
     tiny_metric(&t, "expert_tokens", 1, tokens);
     for (int e = 0; e < 4; e++) assert_true(tokens[e] == 2 * 3);        /* 6 tokens, 2 a token, 4 experts */
-    assert_true(model_looks_ahead(&t.model));
+    assert_int_equal(model_looks_ahead(&t.model), AHEAD_ALWAYS);
     tiny_free(&t);
     for (int i = 0; i < 2; i++) {
         t = tiny_new(i ? TEXT({"ffn.router": {"select": "expert_choice", "top_k": 4}}) : TEXT({"ffn.router.top_k": 4}),

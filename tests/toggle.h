@@ -385,11 +385,16 @@ static inline int toggles_begin(void **state)
     }
     for (int i = 0, alone = toggles.n; i < others.n; i++) {
         struct toggle *t = others.toggle[i];
-        struct toggles own = toggles_own(t->module, t->param);
+        struct site at = site_of(t->module->slot);
+        struct toggles own = toggles_own(t->module, t->param),
+                       outer = at.owner ? toggles_own(at.owner, at.param) : (struct toggles){ 0 };
         bool usual = false, acts = toggle_settle(t, own.toggle, own.n, &usual) ||
-                                   toggle_settle(t, toggles.toggle, alone, &usual);
+                                   toggle_settle(t, toggles.toggle, alone, &usual) ||
+                                   toggle_settle(t, outer.toggle, outer.n, &usual);
         for (int k = 0; k < own.n; k++) toggles_push(&besides, own.toggle[k]);
+        for (int k = 0; k < outer.n; k++) toggles_push(&besides, outer.toggle[k]);
         free(own.toggle);
+        free(outer.toggle);
         if (acts) toggles_push(&toggles, t);
         else if (usual) toggle_free(t);
         else fail_msg("%s is refused or changes nothing, alone and beside each other switch", t->name);

@@ -13,5 +13,6 @@ return {
   leave_one_out = host.entry("leave_one_out", study.leave_one_out),
   factorial = host.entry("factorial", study.factorial),
   router = host.entry("router", model.router),
+  routers = host.entry("routers", model.routers),
   u_mirror = host.entry("u_mirror", model.u_mirror),
 }

@@ -49,14 +49,22 @@ local function copy(value)
   return out
 end
 
+-- Names of the published routers, in order of time.
+function model.routers()
+  local names = {}
+  for i, row in ipairs(require "sluice.routers") do names[i] = row.name end
+  return names
+end
+
 -- A published router as changes of the ffn; `keys` replace some of the router's own.
 function model.router(site, name, keys)
-  local names, row = {}, nil
-  for i, known in ipairs(require "sluice.routers") do
-    names[i] = known.name
+  local row
+  for _, known in ipairs(require "sluice.routers") do
     if known.name == name then row = known end
   end
-  if not row then host.fail(site, "", ("no router '%s'"):format(name) .. tree.suggest(tostring(name), names)) end
+  if not row then
+    host.fail(site, "", ("no router '%s'"):format(name) .. tree.suggest(tostring(name), model.routers()))
+  end
   if keys ~= nil and type(keys) ~= "table" then
     host.fail(site, "", "sl.router takes a table of the router's keys second")
   end

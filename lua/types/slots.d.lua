@@ -7,9 +7,19 @@
 ---| "baseline-nano" # A mixture of experts as most are built today, 0.4 M parameters.
 ---| "baseline-small" # A mixture of experts as most are built today, 114 M parameters with a vocabulary of 8192.
 ---| "baseline-tiny" # A mixture of experts as most are built today, 12 M parameters.
+---| "dbrx" # DBRX, published size, to plan and count (131,596,523,520 parameters). Databricks 2024; its LayerNorm is an RMSNorm here, and what it clips queries, keys and values to is left out.
 ---| "deepseekmoe-16b" # DeepSeekMoE-16B, published size, to plan and count (16,375,728,128 parameters). Dai 2024 (arXiv 2401.06066).
 ---| "dense-124m" # A dense model at the size of GPT-2 small, 124 M parameters with its vocabulary, built as most are today.
+---| "glm-4.5-air" # GLM-4.5-Air, published size without its block of multi-token prediction, to plan and count (106,852,245,504 parameters). Zeng 2025 (arXiv 2508.06471).
+---| "glm-4.5" # GLM-4.5, published size without its block of multi-token prediction, to plan and count (352,797,814,784 parameters). Zeng 2025 (arXiv 2508.06471).
+---| "gpt-oss-120b" # gpt-oss-120b, published size, to plan and count (116,829,156,672 parameters). OpenAI 2025; its balance is not public, and YaRN is left out.
+---| "gpt-oss-20b" # gpt-oss-20b, published size, to plan and count (20,914,757,184 parameters). OpenAI 2025; its balance is not public, and YaRN is left out.
+---| "grok-1" # Grok-1, published size, to plan and count (315,684,820,992 parameters). xAI 2024; its balance and the scale of its logits are not here.
+---| "llama-4-maverick" # Llama 4 Maverick, published size of its text model, to plan and count (400,711,848,960 parameters). Meta 2025; every other layer is dense. Its balance is not public; the temperature of its layers without positions is left out.
+---| "minicpm-moe-8x2b" # MiniCPM-MoE 8x2B, published size, to plan and count (13,873,291,776 parameters). Hu 2024 (arXiv 2404.06395), whose scales of embedding, branches and logits are left out.
+---| "mixtral-8x22b" # Mixtral 8x22B, published size, to plan and count (140,620,634,112 parameters). Mistral AI 2024.
 ---| "mixtral-8x7b" # Mixtral 8x7B, published size, to plan and count (46,702,792,704 parameters). Jiang 2024 (arXiv 2401.04088).
+---| "qwen1.5-moe-a2.7b" # Qwen1.5-MoE-A2.7B, published size, to plan and count (14,315,784,192 parameters). Qwen 2024.
 ---| "qwen3-235b-a22b" # Qwen3-235B-A22B, published size, to plan and count (235,093,634,560 parameters). Yang 2025 (arXiv 2505.09388); the balance is global there.
 ---| "qwen3-30b-a3b" # Qwen3-30B-A3B, published size, to plan and count (30,532,122,624 parameters). Yang 2025 (arXiv 2505.09388); the balance is global there.
 ---| "welm-80b" # WeLM-80B-A3B at its size, to plan and count (trunk 78.82 B, active 3.02 B), as its serving code and parameter counts tell; rows of the n-gram tables, vocabulary and rates are not public: what fits 6.1 B embedding parameters stands here.
@@ -24,6 +34,8 @@
 ---| "gshard" # GShard: a second expert by chance; Lepikhin 2020
 ---| "hash" # hash layers, with learned gates in place of 1; Roller 2021
 ---| "expert-choice" # experts choose tokens; not causal; Zhou 2022
+---| "base" # BASE layers; not causal in training; Lewis 2021
+---| "s-base" # S-BASE of the scaling laws of routing; not causal in training; Clark 2022
 ---| "x-moe" # cosine router; Chi 2022
 ---| "skywork-moe" # standardised logits; Wei 2024; its balance loss adapts its weight
 ---| "mixtral" # Mixtral 8x7B; Jiang 2024
@@ -484,6 +496,8 @@
 ---| sluice.logits.cosine
 ---| "mlp" # two layers
 ---| sluice.logits.mlp
+---| "running_mean" # of the mean of the document's tokens so far: branches
+---| sluice.logits.running_mean
 
 ---a vector of each expert times the token's
 ---@class sluice.logits.linear
@@ -499,6 +513,10 @@
 ---@class sluice.logits.mlp
 ---@field [1]? "mlp"
 ---@field hidden? integer|fun(layer: integer): integer hidden width; default 256, 1 … 65536
+
+---of the mean of the document's tokens so far: branches
+---@class sluice.logits.running_mean
+---@field [1]? "running_mean"
 
 ---@alias sluice.anneal
 ---| "none" # the same from the first step on
@@ -561,6 +579,10 @@
 ---| sluice.select.top_p
 ---| "expert_choice" # each expert its best tokens; not causal
 ---| sluice.select.expert_choice
+---| "sinkhorn" # each token its best experts of a plan that loads all alike (S-BASE); not causal in training
+---| sluice.select.sinkhorn
+---| "base" # tokens are assigned to experts, as many to each (BASE); not causal in training
+---| sluice.select.base
 ---| "hash" # experts by the token's id
 ---| sluice.select.hash
 ---| "forced" # experts at random, in turn or always the same; for benchmarks
@@ -584,6 +606,24 @@
 ---each expert its best tokens; not causal
 ---@class sluice.select.expert_choice
 ---@field [1]? "expert_choice"
+---@field cap? integer|fun(layer: integer): integer experts that a token has at most, top_k or more; 0: any number; default 0, 0 … 4096
+---@field temperature? number|fun(layer: integer): number of the plan that keeps the cap; default 0.001, 0.0001 … 1
+---@field iterations? integer|fun(layer: integer): integer over the plan's constraints at most; default 100, 1 … 10000
+
+---each token its best experts of a plan that loads all alike (S-BASE); not causal in training
+---@class sluice.select.sinkhorn
+---@field [1]? "sinkhorn"
+---@field scope? "batch"|"sequence"|fun(layer: integer): "batch"|"sequence" whose tokens have a plan together: the micro-batch's, a sequence's; default batch
+---@field temperature? number|fun(layer: integer): number of the plan; the smaller, the more it is a choice; default 1, 0.001 … 1000
+---@field iterations? integer|fun(layer: integer): integer divisions by sums of tokens and of experts at most; default 100, 1 … 10000
+---@field tolerance? number|fun(layer: integer): number they end when no expert's mass was off by this share; default 0.0001, 0 … 1
+
+---tokens are assigned to experts, as many to each (BASE); not causal in training
+---@class sluice.select.base
+---@field [1]? "base"
+---@field scope? "batch"|"sequence"|fun(layer: integer): "batch"|"sequence" whose tokens are assigned together: the micro-batch's, a sequence's; default batch
+---@field eps? number|fun(layer: integer): number least raise of a bid, in shares of the largest range of a token's logits; default 0.02, 0.0001 … 1
+---@field rounds? integer|fun(layer: integer): integer of bids at most; who is left over takes the best expert that has room, token after token; default 1000, 0 … 1000000
 
 ---experts by the token's id
 ---@class sluice.select.hash

@@ -79,6 +79,10 @@ function sl.factorial(keys) end
 ---@return sluice.changes
 function sl.router(name, keys) end
 
+---Names of the published routers, for a study of all.
+---@return string[]
+function sl.routers() end
+
 ---Pairs for attention.kv = { "mirror", pairs = ... }: the last n layers read the first n. Layers count from 0.
 ---@param layers integer
 ---@param n? integer default a third

@@ -16,6 +16,7 @@
 static const struct option options[] = {
     { "script", 0, "SCRIPT", "a variant of this experiment's in place of presets" },
     { "variant", 0, "NAME", "which variant of the script (its baseline)" },
+    { "each", 0, NULL, "every variant of the script beside its baseline: their steps in turns, 8 times" },
     { "threads", 't', "N", "threads (as many as cores)" },
     { "steps", 'n', "N", "timed steps, after 2 that warm up (10)" },
     { "batch", 'b', "N", "sequences in a step (16, or the script's)" },
@@ -31,24 +32,33 @@ static const char *const defaults[] = { "baseline-nano", "welm-nano", "baseline-
 
 /* ---- what is measured ---- */
 
-/* Resolved as sluice plan does, but for the data. */
-static enum code config_of_script(const struct call *c, const char *path, json_t **config)
+/* Resolved as sluice plan does, but for the data. NULL: *code says why. */
+static struct study *study_of_script(const struct call *c, enum code *code)
 {
     static const struct option of_scripts[] = { SCRIPT_OPTIONS, { 0 } }, data = { .name = "data" };
     static const struct command command = { .name = "bench", .options = of_scripts };
+    const char *path = cli_value(c, "script", NULL);
     struct given given[] = { { &data, "synthetic" } };
-    enum code code;
     struct call call = { .command = &command, .n_words = 1, .word = &path, .n_given = 1, .given = given };
-    struct study *s = script_study(&call, false, &code);
-    if (!s) return code;
+    return script_study(&call, false, code);
+}
+
+static json_t *config_of_variant(const struct study *s, int i)
+{
+    json_t *config = json_deep_copy(s->variant[i].config);
+    json_object_set_new(config, "name", json_string(s->variant[i].name));
+    return config;
+}
+
+static enum code config_of_script(const struct call *c, const struct study *s, json_t **config)
+{
     const char *wanted = cli_value(c, "variant", s->variant[s->baseline].name);
     const char **names = xcalloc((size_t)s->n_variants + 1, sizeof *names);
-    code = CODE_USAGE;
+    enum code code = CODE_USAGE;
     for (int i = 0; i < s->n_variants && code; i++) {
         names[i] = s->variant[i].name;
         if (strcmp(names[i], wanted) != 0) continue;
-        *config = json_deep_copy(s->variant[i].config);
-        json_object_set_new(*config, "name", json_string(wanted));
+        *config = config_of_variant(s, i);
         code = CODE_OK;
     }
     const char *near = code ? nearest_name(wanted, names) : NULL;
@@ -56,7 +66,6 @@ static enum code config_of_script(const struct call *c, const char *path, json_t
         cli_fail(code, "--variant %s: no such variant%s%s%s", wanted, near ? " (did you mean '" : "", near ? near : "",
                  near ? "'?)" : "");
     free(names);
-    study_free(s);
     return code;
 }
 
@@ -88,18 +97,21 @@ static int set_train(const struct call *c, json_t *config)
 
 /* ---- measuring ---- */
 
-static enum code measure_into(int fd, const json_t *config, const struct bench_options *o)
+/* baseline: NULL: the configuration is measured by itself. */
+static enum code measure_into(int fd, const json_t *config, const json_t *baseline, const struct bench_options *o)
 {
     struct err e;
     json_t *result;
-    if (bench_measure(config, o, &result, &e)) return cli_fail(CODE_FAILURE, "%s", e.text);
-    int failure = json_dumpfd(result, fd, JSON_REAL_PRECISION(17));
+    int failure = baseline ? bench_beside(config, baseline, o, &result, &e) : bench_measure(config, o, &result, &e);
+    if (failure) return cli_fail(CODE_FAILURE, "%s", e.text);
+    failure = json_dumpfd(result, fd, JSON_REAL_PRECISION(17));
     json_decref(result);
     return failure ? cli_fail(CODE_FAILURE, "the result cannot be handed on: %s", strerror(errno)) : CODE_OK;
 }
 
 /* In a process of its own: start-up and peak memory are then those of one model. */
-static enum code measure_in_child(const char *name, const json_t *config, const struct bench_options *o, json_t *list)
+static enum code measure_in_child(const char *name, const json_t *config, const json_t *baseline,
+                                  const struct bench_options *o, json_t *list)
 {
     int end[2], status;
     if (pipe(end)) return cli_fail(CODE_FAILURE, "pipe: %s", strerror(errno));
@@ -107,7 +119,7 @@ static enum code measure_in_child(const char *name, const json_t *config, const 
     if (child < 0) return cli_fail(CODE_FAILURE, "fork: %s", strerror(errno));
     if (child == 0) {
         close(end[0]);
-        _exit(measure_into(end[1], config, o));
+        _exit(measure_into(end[1], config, baseline, o));
     }
     close(end[1]);
     json_t *result = json_loadfd(end[0], 0, NULL);
@@ -125,13 +137,15 @@ static enum code measure_in_child(const char *name, const json_t *config, const 
     return CODE_OK;
 }
 
-static enum code measure_config(const struct call *c, json_t *config, const struct bench_options *o, json_t *list)
+static enum code measure_config(const struct call *c, json_t *config, json_t *baseline,
+                                const struct bench_options *o, json_t *list)
 {
     const char *name = json_string_value(json_object_get(config, "name"));
-    enum code code = set_train(c, config) ? CODE_USAGE : CODE_OK;
+    enum code code = set_train(c, config) || (baseline && set_train(c, baseline)) ? CODE_USAGE : CODE_OK;
     if (!code) fprintf(stderr, "measuring %s\n", name);
-    if (!code) code = measure_in_child(name, config, o, list);
+    if (!code) code = measure_in_child(name, config, baseline, o, list);
     json_decref(config);
+    json_decref(baseline);
     return code;
 }
 
@@ -149,6 +163,28 @@ static double process_seconds(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec - (double)born / (double)sysconf(_SC_CLK_TCK);
 }
 
+static enum code measure_variants(const struct call *c, const struct study *s, const struct bench_options *o,
+                                  json_t *list)
+{
+    enum code code = CODE_OK;
+    for (int i = 0; i < s->n_variants && !code; i++)
+        if (i != s->baseline)
+            code = measure_config(c, config_of_variant(s, i), config_of_variant(s, s->baseline), o, list);
+    return code;
+}
+
+static enum code measure_script(const struct call *c, const struct bench_options *o, json_t *list)
+{
+    json_t *config;
+    enum code code;
+    struct study *s = study_of_script(c, &code);
+    if (!s) return code;
+    if (o->each) code = measure_variants(c, s, o, list);
+    else if (!(code = config_of_script(c, s, &config))) code = measure_config(c, config, NULL, o, list);
+    study_free(s);
+    return code;
+}
+
 static enum code measure_all(const struct call *c, struct bench_options *o, json_t *list)
 {
     const char *script = cli_value(c, "script", NULL);
@@ -156,15 +192,12 @@ static enum code measure_all(const struct call *c, struct bench_options *o, json
     double loading = process_seconds();
     json_t *config;
     enum code code = CODE_OK;
-    if (script) {
-        o->began = clock_seconds() - loading;
-        code = config_of_script(c, script, &config);
-        if (!code) code = measure_config(c, config, o, list);
-    }
+    o->began = clock_seconds() - loading;
+    if (script) code = measure_script(c, o, list);
     for (int i = 0; i < (usual ? COUNT(defaults) : c->n_words) && !code; i++) {
         o->began = clock_seconds() - loading;
         code = config_of_preset(usual ? defaults[i] : c->word[i], &config);
-        if (!code) code = measure_config(c, config, o, list);
+        if (!code) code = measure_config(c, config, NULL, o, list);
     }
     return code;
 }
@@ -178,10 +211,15 @@ static enum code run(const struct call *c)
     if (cli_value(c, "variant", NULL) && !cli_value(c, "script", NULL))
         return cli_usage(c, "--variant names a variant of a --script");
     struct bench_options o = { (int)threads, steps, cli_flag(c, "ops"), cli_flag(c, "ceilings"), cli_flag(c, "logging"),
-                               0 };
+                               cli_flag(c, "each"), 0 };
+    if (o.each && !cli_value(c, "script", NULL)) return cli_usage(c, "--each compares the variants of a --script");
+    if (o.each && (o.ops || o.ceilings || o.logging || c->n_words || cli_value(c, "variant", NULL)))
+        return cli_usage(c, "--each compares whole steps: it takes no preset and no --variant, --ops, --ceilings or "
+                            "--logging");
     json_t *list = json_array();
     enum code code = measure_all(c, &o, list);
     if (!code && cli_flag(c, "json")) print_json(json_incref(list));
+    else if (!code && o.each) bench_print_beside(list);
     else if (!code) {
         bench_print_steps(list);
         if (o.ops) bench_print_ops(list);
@@ -195,7 +233,8 @@ static enum code run(const struct call *c)
 const struct command command_bench = {
     .name = "bench", .about = "how fast this machine trains: whole steps, and each op", .usage = "[PRESET...]",
     .example = "sluice bench\nsluice bench baseline-micro --ops --threads 1\n"
-               "sluice bench --script experiments/quickstart.lua --variant mirror --logging",
+               "sluice bench --script experiments/quickstart.lua --variant mirror --logging\n"
+               "sluice bench --script experiments/quickstart.lua --each --threads 1",
     .options = options, .least = 0, .most = -1, .run = run,
     .more = "Presets: baseline-nano, welm-nano and baseline-micro when none is named. The data is the built-in "
             "language. Each model is\nmeasured in a process of its own. The best GEMM is the fastest of a few large "

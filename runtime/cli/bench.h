@@ -6,7 +6,7 @@
 #include "train/train.h"
 
 /* began: by clock_seconds, when a program that measures this model alone would have been started. */
-struct bench_options { int threads; int64_t steps; bool ops, ceilings, logging; double began; };
+struct bench_options { int threads; int64_t steps; bool ops, ceilings, logging, each; double began; };
 
 /* A model ready to train on the built-in language. */
 struct bench {
@@ -16,6 +16,9 @@ struct bench {
     double data_seconds, gather_seconds;                    /* spent in all steps so far */
 };
 
+/* Of a corpus that is open, all else zeros; to be closed also where it could not be opened. */
+int bench_open(struct bench *b, const json_t *config, const struct bench_options *o, struct err *e);
+void bench_close(struct bench *b);
 void bench_begin(struct bench *b);                          /* fills the weights: the next step is the first */
 void bench_step(struct bench *b);
 void bench_gather(struct bench *b);
@@ -49,6 +52,11 @@ const char *bench_family_name(int family);
    what no op accounts for. */
 json_t *bench_families(const struct op_time *times, int n, double outside, const struct bench_ceiling *c);
 
+/* A variant beside the baseline of its study: their steps in turns. *out as bench_measure's, with "wall_ratio" and
+   "processor_ratio". */
+int bench_beside(const json_t *config, const json_t *baseline, const struct bench_options *o, json_t **out,
+                 struct err *e);
+
 /* What metrics and the run file add to a step: the same steps with and without them, alternating. */
 int bench_logging(struct bench *b, int64_t steps, json_t *to, struct err *e);
 
@@ -61,6 +69,7 @@ void bench_print_steps(json_t *list);
 void bench_print_ceilings(json_t *list);
 void bench_print_ops(json_t *list);
 void bench_print_logging(json_t *list);
+void bench_print_beside(json_t *list);
 
 /* Processor time of all threads of the process so far. */
 double bench_processor_seconds(void);

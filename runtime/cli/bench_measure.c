@@ -107,7 +107,7 @@ static double peak_bytes(void)
     return (double)usage.ru_maxrss * 1024;
 }
 
-static int open_bench(struct bench *b, const json_t *config, const struct bench_options *o, struct err *e)
+int bench_open(struct bench *b, const json_t *config, const struct bench_options *o, struct err *e)
 {
     if (session_new(&b->session, config, o->threads, e)) return -1;
     struct session *s = b->session;
@@ -122,11 +122,10 @@ static int open_bench(struct bench *b, const json_t *config, const struct bench_
     return 0;
 }
 
-static void close_bench(struct bench *b)
+void bench_close(struct bench *b)
 {
     metrics_free(b->metrics);
     session_free(b->session);
-    corpus_close(b->corpus);
     inputs_free(b->batch);
 }
 
@@ -160,7 +159,7 @@ int bench_measure(const json_t *config, const struct bench_options *o, json_t **
     json_t *j = NULL;
     if (corpus_open(&b.corpus, "synthetic", e)) return -1;
     double before = peak_bytes(), start = clock_seconds();
-    int failure = open_bench(&b, config, o, e);
+    int failure = bench_open(&b, config, o, e);
     double seconds = clock_seconds() - start;
     if (!failure) {
         j = measure(&b, o, before);
@@ -173,6 +172,7 @@ int bench_measure(const json_t *config, const struct bench_options *o, json_t **
     }
     if (failure) json_decref(j);
     else *out = j;
-    close_bench(&b);
+    bench_close(&b);
+    corpus_close(b.corpus);
     return failure;
 }

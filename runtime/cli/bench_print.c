@@ -168,3 +168,24 @@ void bench_print_logging(json_t *list)
         table_print(t, stdout);
     }
 }
+
+void bench_print_beside(json_t *list)
+{
+    static const char *const columns[] = { "variant", ">step, ms", ">time, of the baseline's", ">least", ">most",
+                                           ">processor time" };
+    struct table *t = table_new(columns, COUNT(columns));
+    size_t i;
+    json_t *j;
+    json_array_foreach(list, i, j) {
+        table_cell(t, "%s", json_string_value(json_object_get(j, "name")));
+        table_cell(t, "%.2f", 1e3 * number(j, "step_seconds"));
+        table_cell(t, "%.3f", number(j, "wall_ratio"));
+        table_cell(t, "%.3f", number(j, "wall_ratio_min"));
+        table_cell(t, "%.3f", number(j, "wall_ratio_max"));
+        table_cell(t, "%.3f", number(j, "processor_ratio"));
+    }
+    table_print(t, stdout);
+    j = json_array_get(list, 0);
+    if (j) text_print(stdout, 0, 0, "Medians of %d pairs of %d steps.\n", (int)number(j, "pairs"),
+                      (int)number(j, "steps"));
+}

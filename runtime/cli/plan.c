@@ -156,6 +156,15 @@ static void print_disk(const struct disk *all)
                format_bytes(all->total, total), format_bytes(all->file, file), format_bytes(all->more, one));
 }
 
+static void print_ahead(const struct study *s)
+{
+    for (int i = 0; i < s->n_variants; i++) {
+        const struct variant *v = &s->variant[i];
+        if (v->looks_ahead == AHEAD_ALWAYS) printf("%s: not causal, so it has no sample\n", v->name);
+        if (v->looks_ahead == AHEAD_TRAINING) printf("%s: not causal in training\n", v->name);
+    }
+}
+
 static void print_table(const struct study *s, const struct corpus *c)
 {
     const char *const columns[] = { "variant", ">params", ">active", ">with embedding", ">non-emb", ">train FLOP/token",
@@ -178,7 +187,7 @@ static void print_table(const struct study *s, const struct corpus *c)
         table_cell(t, "%s", format_count(tokens * v->train_flops_per_token, text));
         table_cell(t, "%s", format_bytes((double)v->memory_bytes, text));
         table_cell(t, "%s", format_bytes(disk[i].total, text));
-        if (v->looks_ahead) {                               /* it cannot decode */
+        if (v->looks_ahead == AHEAD_ALWAYS) {                               /* it cannot decode */
             table_cell(t, "-");
             table_cell(t, "-");
         } else {
@@ -192,6 +201,7 @@ static void print_table(const struct study *s, const struct corpus *c)
         table_cell(t, "%lld", (long long)json_integer_value(value));
     }
     table_print(t, stdout);
+    print_ahead(s);
     printf("%d variant%s x %d replicate%s = %d run%s\n", s->n_variants, s->n_variants == 1 ? "" : "s", s->replicates,
            s->replicates == 1 ? "" : "s", s->n_points, s->n_points == 1 ? "" : "s");
     print_disk(&disk[s->n_variants]);
@@ -273,8 +283,8 @@ static json_t *study_json(const struct study *s, const struct corpus *c)
         char hash[33];
         hash_print(v->fingerprint, hash);
         json_array_append_new(list,
-                              json_pack("{s:s, s:O, s:f, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:s, s:I, s:I, s:i, s:I}",
-                                        "name", v->name, "config", v->config, "epochs", epochs_of(v, c),
+                              json_pack("{s:s, s:O, s:f, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:s, s:I, s:I, s:i, s:I, "
+                                        "s:s}", "name", v->name, "config", v->config, "epochs", epochs_of(v, c),
                                         "params_total", (json_int_t)v->counts.total,
                                         "params_active", (json_int_t)v->counts.active,
                                         "params_active_embedded", (json_int_t)v->counts.active_embedded,
@@ -284,7 +294,8 @@ static json_t *study_json(const struct study *s, const struct corpus *c)
                                         "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token, "fingerprint", hash,
                                         "run_file_bytes", (json_int_t)d.file,
                                         "checkpoint_bytes", (json_int_t)d.checkpoint, "checkpoints_kept", d.kept,
-                                        "disk_bytes", (json_int_t)d.total));
+                                        "disk_bytes", (json_int_t)d.total, "looks_ahead",
+                                        ahead_name[v->looks_ahead]));
     }
     const struct corpus_info *data = corpus_info(c);
     json_t *all = json_pack("{s:s, s:i, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:o}", "name", s->name,

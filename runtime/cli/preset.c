@@ -51,11 +51,23 @@ static void write_module(FILE *to, enum slot slot, const json_t *value)
     fprintf(to, " }");
 }
 
+/* After how many layers they repeat; all of them where they do not. */
+static size_t period_of(const json_t *list)
+{
+    size_t n = json_array_size(list), period = 1, i = 0;
+    while (period + i < n) {
+        if (json_equal(json_array_get(list, i), json_array_get(list, period + i))) i++;
+        else { period++; i = 0; }
+    }
+    return 2 * period <= n ? period : n;
+}
+
 /* A function of the layer, which counts from 1, by the last layer of each run of equal ones. */
 static void write_layers(FILE *to, enum slot slot, const json_t *list)
 {
-    size_t n = json_array_size(list);
+    size_t n = period_of(list);
     fprintf(to, "function(layer)");
+    if (n < json_array_size(list)) fprintf(to, " layer = (layer - 1) %% %zu + 1", n);
     for (size_t i = 0; i < n; i++) {
         if (i + 1 < n && json_equal(json_array_get(list, i), json_array_get(list, i + 1))) continue;
         if (i + 1 < n) fprintf(to, " if layer <= %zu then return ", i + 1);
@@ -173,7 +185,10 @@ void preset_write_all(void)
     for (const struct embedded *e = embedded_lua; (e = preset_next(e)); e++) {
         char total[FORMAT_SIZE], active[FORMAT_SIZE];
         r[n] = resolve(e);
-        printf("| [`%s`](#%s) | ", r[n].name, r[n].name);
+        printf("| [`%s`](#", r[n].name);
+        for (const char *c = r[n].name; *c; c++)
+            if (*c != '.') putchar(*c);                     /* as headings are linked to */
+        printf(") | ");
         preset_write_about(e);
         printf(" | %s | %s |\n", format_count((double)r[n].counts.total, total),
                format_count((double)r[n].counts.active, active));

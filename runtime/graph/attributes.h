@@ -9,6 +9,13 @@ enum rope_where { ROPE_FIRST, ROPE_LAST, ROPE_PROPORTIONAL };
 enum hash_kind { HASH_MUL32, HASH_MOD };
 /* Whose pairs an expert takes first: token's after token's; all first choices, then all second ones; largest gates. */
 enum priority { PRIORITY_TOKEN, PRIORITY_CHOICE, PRIORITY_GATE };
+/* Of transport, a plan whose columns sum to `column`, rows to `row`, or with `capped` at most to that, with no value
+   above `most` (0: any); groups of rows each have a plan. */
+struct transport_attr {
+    int64_t groups, iterations, capped;
+    double row, column, most, temperature, tolerance;
+};
+struct assign_attr { int64_t groups, rounds; double eps; };
 enum forced { FORCED_RANDOM, FORCED_UNIFORM, FORCED_CONSTANT };
 struct forced_key_attr { int64_t experts, k, pattern, seed; double skew; };       /* pattern: enum forced */
 struct elementwise_attr { double p, q; };

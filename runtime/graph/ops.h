@@ -66,6 +66,8 @@
     X(pick, (struct graph *g, struct node *x, struct node *index)) \
     X(scatter, (struct graph *g, struct node *value, struct node *index, int experts)) \
     X(topk_columns, (struct graph *g, struct node *key, int64_t groups, int64_t c)) \
+    X(transport, (struct graph *g, struct node *value, struct transport_attr a)) \
+    X(assign, (struct graph *g, struct node *value, struct assign_attr a)) \
     X(hash_ids, (struct graph *g, struct node *ids, int experts, int k, uint64_t seed)) \
     X(forced_key, (struct graph *g, struct node *ids, struct node *start, struct node *pos, struct forced_key_attr a)) \
     X(drop_zero, (struct graph *g, struct node *index, struct node *gate)) \

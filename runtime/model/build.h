@@ -58,6 +58,7 @@ struct routing {
     struct noisy noisy;
     struct node *score;                                     /* REAL [T,E], unbiased */
     struct node *share;    /* REAL [T,E], score with rows that sum to 1: P of the balance losses */
+    struct node *wanted;                                    /* REAL [T,E]: logits whose score the key is, unbiased */
     struct node *key;                                       /* REAL [T,E]: what the choice goes by */
     struct node *index, *gate;                              /* I32, REAL [T,K]; -1: no expert */
     struct node *chosen;                                    /* index as it was selected, before any was dropped */

@@ -151,14 +151,22 @@ void train_load(const json_t *json, struct arena *arena, struct train_conf *conf
     check_picks(train_params, conf, "train", NULL, problems);
 }
 
-bool model_looks_ahead(const struct model_conf *conf)
+const char *const ahead_name[] = { "never", "in training", "always" };
+
+static enum ahead later(enum ahead most, struct pick pick)
 {
-    bool ahead = false;
+    enum ahead own = module_traits(pick).looks_ahead;
+    return own > most ? own : most;
+}
+
+enum ahead model_looks_ahead(const struct model_conf *conf)
+{
+    enum ahead ahead = AHEAD_NEVER;
     for (const struct param *p = model_params; p->name; p++) {
         const void *field = (const char *)conf + p->offset;
-        if (p->type == PARAM_SLOT) ahead |= module_traits(*(const struct pick *)field).looks_ahead;
+        if (p->type == PARAM_SLOT) ahead = later(ahead, *(const struct pick *)field);
         const struct picks *list = p->type == PARAM_LAYERS ? field : NULL;
-        for (int i = 0; list && i < list->n; i++) ahead |= module_traits(list->pick[i]).looks_ahead;
+        for (int i = 0; list && i < list->n; i++) ahead = later(ahead, list->pick[i]);
     }
     return ahead;
 }

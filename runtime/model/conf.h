@@ -6,6 +6,11 @@
 
 enum mode { MODE_TRAIN, MODE_EVAL, MODE_DECODE };
 
+/* When a position may see later ones. Training: what is evaluated and sampled is a causal model, what is trained is
+   not. */
+enum ahead { AHEAD_NEVER, AHEAD_TRAINING, AHEAD_ALWAYS };
+extern const char *const ahead_name[];
+
 /* The keys of sl.model{}. */
 struct model_conf {
     int layers, d_model, seq, vocab;

@@ -53,6 +53,9 @@ static void check_balance(const struct experts *e, const struct traits *router, 
         if (p.module->balance_key && router->keyless)
             module_problem(problems, path, "balance", "%s moves the key, but router.select does not choose by it",
                            p.module->name);
+        if (p.module->balance_key && router->even)
+            module_problem(problems, path, key, "moves the key, and router.select keeps the load even by the logits "
+                           "alone: take a rule that adds a loss, or none");
         if (p.module->balance_key && before)
             module_problem(problems, path, key, "moves the key, as '%s' does: take one of them", before);
         if (p.module->balance_key) before = p.module->name;

@@ -134,7 +134,7 @@ struct node *model_build(struct graph *g, struct arena *arena, const struct mode
         .recorded = recorded(train, mode, size.seq),
         .layers = model_passes(conf), .layer = -1, .blocks = model_blocks(conf), .own = &own,
     }, *b = &build;
-    if (mode == MODE_DECODE && model_looks_ahead(conf))
+    if (mode == MODE_DECODE && model_looks_ahead(conf) == AHEAD_ALWAYS)
         return graph_fail(g, "the model looks ahead: what it makes of a token depends on later ones, so it has nothing "
                              "to sample by");
     build_inputs(b);

@@ -16,13 +16,13 @@ struct model_size { int64_t batch, seq, context, rewind; };
 /* Adds the whole model to a graph. In MODE_TRAIN with train != NULL the update region (clipping, optimizer) follows; of
    an evaluation `train` says what is recorded.
    What it reads of a micro-batch: inputs.h. Returns the node of REAL [T,V] logits in decode, else NULL; errors are in
-   g->err. `arena` holds what callbacks keep; it and the confs outlive the graph. A model that looks ahead has no decode
-   graph: an error. */
+   g->err. `arena` holds what callbacks keep; it and the confs outlive the graph. A model that always looks ahead has no
+   decode graph: an error. */
 struct node *model_build(struct graph *g, struct arena *arena, const struct model_conf *conf,
                          const struct train_conf *train, enum mode mode, struct model_size size);
 
-/* Whether a position may see later ones: losses are not those of a causal model, and nothing can be sampled. */
-bool model_looks_ahead(const struct model_conf *conf);
+/* When a position may see later ones. Always: losses are not those of a causal model, and nothing can be sampled. */
+enum ahead model_looks_ahead(const struct model_conf *conf);
 
 /* Bytes that decoding keeps of one sequence: for each token of a full context keys and values of `bytes` bytes each,
    of which a layer keeps the positions that its window reads back, min(window, context); and states, in float, whose

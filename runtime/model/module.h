@@ -8,7 +8,7 @@
 /* What a module says of itself, to the checks of others, to `plan` and `compare`. The traits of a slot's module are
    its own and those of what fills its slots. */
 struct traits {
-    bool looks_ahead;    /* a position may see later ones: its losses are no causal model's, and it has no sample */
+    enum ahead looks_ahead;                                 /* when a position may see later ones; see looks_ahead */
     bool branch_normed;                                     /* residual: what a branch writes is normalised */
     bool ends_normed;                                       /* residual: no final norm follows the last block */
     int streams;                                            /* residual: how many it keeps; 0: one */
@@ -21,6 +21,9 @@ struct traits {
     int top_k; bool gates_sum_to_one;                       /* router */
     bool uneven;    /* anneal, select, dispatch: a token may have more or fewer than top_k */
     bool keyless;                                           /* select: the key decides nothing */
+    bool even;    /* select: keeps the load even in training, whatever is added to all keys of an expert */
+    bool of_batch;    /* select: in training a choice depends on other sequences of the micro-batch */
+    int most_k, cap;    /* select: the largest top_k; most experts that a token can have where experts choose; 0: any */
     bool normal_noise, of_choice;    /* noise: normal, and struct noisy tells its spread; gates have none of it */
     bool largest_keys;    /* select: of each token the top_k largest keys, whatever other tokens have */
     int groups, group_limit;    /* select: runs of experts, and how many of them a token may go to; 0: no groups */
@@ -31,6 +34,10 @@ struct traits {
     int mtp_blocks;                                         /* blocks that MTP adds */
     double lr; int warmup, averages_from;                   /* optimizer, schedule, average: as set */
 };
+
+/* Says when a position may see later ones; what says the most has the last word. Always: losses are no causal model's,
+   and there is no sample. */
+static inline void looks_ahead(struct traits *t, enum ahead when) { if (when > t->looks_ahead) t->looks_ahead = when; }
 
 struct module {
     enum slot slot; const char *name, *about;

@@ -44,7 +44,8 @@ struct measure {
     int64_t tokens;
     size_t memory;
     struct cache_bytes cache;
-    bool looks_ahead, replays, records;
+    enum ahead looks_ahead;
+    bool replays, records;
 };
 
 /* A switch may show in one of the graphs alone. */
@@ -70,7 +71,7 @@ static int measure(const struct model_conf *model, const struct train_conf *trai
     out->looks_ahead = model_looks_ahead(model);
     if (memory && !g->failed)
         model_build(eval, arena, model, train, MODE_EVAL, (struct model_size){ .batch = batch, .seq = model->seq });
-    if (memory && !g->failed && !out->looks_ahead)
+    if (memory && !g->failed && out->looks_ahead != AHEAD_ALWAYS)
         model_build(decode, arena, model, NULL, MODE_DECODE,
                     (struct model_size){ .batch = 1, .seq = 1, .context = model->seq });
     int failure = g->failed ? err_set(e, "%s", g->err.text) : eval->failed ? err_set(e, "%s", eval->err.text)

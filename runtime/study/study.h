@@ -23,8 +23,7 @@ struct variant {
     struct counts counts;
     double train_flops_per_token; size_t memory_bytes;
     size_t kv_bytes_per_token, state_bytes;     /* what decoding keeps: for each token; however many there are */
-    bool looks_ahead;                           /* no causal model: its losses are not to be held against those of
-                                                   one */
+    enum ahead looks_ahead;                     /* what it measures then is not to be held against a causal model's */
     bool replays;                               /* its choices are another run's, whose hash config has as "choices" */
 };
 

@@ -126,7 +126,7 @@ static void impose(const struct study *s, struct variant *v, const struct varian
     check_steps(its->config, v->config, s->choices, problems);
     problems->variant = NULL;
     json_object_set_new(v->config, "choices", json_string(hash));
-    v->looks_ahead |= its->looks_ahead;
+    if (its->looks_ahead > v->looks_ahead) v->looks_ahead = its->looks_ahead;     /* by whom it was chosen */
 }
 
 void study_impose(struct study *s, const struct corpus_info *data, uint64_t seed, struct problems *problems)

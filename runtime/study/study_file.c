@@ -85,6 +85,14 @@ static json_t *hash_json(struct hash h)
     return json_string(text);
 }
 
+/* Studies of before wrote true for always. */
+static enum ahead ahead_of_json(const json_t *json)
+{
+    const char *text = json_string_value(json);
+    for (int i = AHEAD_ALWAYS; text && i > AHEAD_NEVER; i--) if (strcmp(text, ahead_name[i]) == 0) return (enum ahead)i;
+    return json_is_true(json) ? AHEAD_ALWAYS : AHEAD_NEVER;
+}
+
 static struct hash hash_of_json(const json_t *json)
 {
     unsigned long long high = 0, low = 0;
@@ -95,7 +103,7 @@ static struct hash hash_of_json(const json_t *json)
 
 static json_t *variant_json(const struct variant *v)
 {
-    return json_pack("{s:s, s:O, s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:b}", "name", v->name,
+    return json_pack("{s:s, s:O, s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:s}", "name", v->name,
                      "config", v->config, "fingerprint", hash_json(v->fingerprint), "hash", hash_json(v->hash),
                      "params_total", (json_int_t)v->counts.total, "params_active", (json_int_t)v->counts.active,
                      "params_active_embedded", (json_int_t)v->counts.active_embedded,
@@ -103,7 +111,7 @@ static json_t *variant_json(const struct variant *v)
                      "train_flops_per_token", v->train_flops_per_token,
                      "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token,
                      "memory_bytes", (json_int_t)v->memory_bytes, "state_bytes", (json_int_t)v->state_bytes,
-                     "looks_ahead", v->looks_ahead);
+                     "looks_ahead", ahead_name[v->looks_ahead]);
 }
 
 json_t *study_write(const struct study *s)
@@ -187,7 +195,7 @@ static void open_variants(struct study *s, const json_t *list)
             .memory_bytes = (size_t)integer_of(v, "memory_bytes"),
             .kv_bytes_per_token = (size_t)integer_of(v, "kv_bytes_per_token"),
             .state_bytes = (size_t)integer_of(v, "state_bytes"),
-            .looks_ahead = json_is_true(json_object_get(v, "looks_ahead")),
+            .looks_ahead = ahead_of_json(json_object_get(v, "looks_ahead")),
             .replays = json_object_get(json_object_get(v, "config"), "choices") != NULL,
         };
     }

@@ -221,7 +221,7 @@ static struct store_plan *describe(struct trainer *t, struct arena *a)
         TEXT("study", t->study->name), TEXT("variant", t->variant->name),
         WHOLE("replicate", t->point->replicate), WHOLE("seed", t->point->seed),
         TEXT("config_hash", config_hash), TEXT("fingerprint", fingerprint), TEXT("rng", "philox4x32-10"),
-        WHOLE("looks_ahead", t->variant->looks_ahead) };
+        TEXT("looks_ahead", ahead_name[t->variant->looks_ahead]) };
     const struct attribute environment[] = {
         TEXT("revision", train_revision), TEXT("isa", arena_text(a, "%s", origin_of(t).isa)),
         TEXT("host", arena_text(a, "%s", host)), WHOLE("threads", t->options->threads),
