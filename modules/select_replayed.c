@@ -14,6 +14,7 @@ static void build(struct build *b, struct pick self, struct routing *r)
 static void traits(struct pick self, struct traits *t) { (void)self; t->keyless = t->uneven = true; }
 
 const struct module select_replayed = {
-    .slot = SLOT_SELECT, .name = "replayed", .about = "the experts that another run chose, which the study's choices names",
+    .slot = SLOT_SELECT, .name = "replayed",
+    .about = "the experts that another run chose, which the study's choices names",
     .traits = traits, .select = build,
 };
