@@ -149,6 +149,10 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
                                            false)) \
     CASE(count_chosen, once, count_chosen(g, int_in(g, SHAPE(4, 3), 1, 0, 2, 2, -1, 3, -1, -1, 4, 3, 3, 9), 4, 2, 2, \
                                           true)) \
+    CASE(place_rows, first, place_rows(g, int_in(g, SHAPE(4, 2), 1, 0, 1, -1, 2, 0, 3, 1), int_in(g, SHAPE(1), 0), 3, \
+                                       2)) \
+    CASE(place_rows, later, place_rows(g, int_in(g, SHAPE(2, 3), 1, 0, 1, -1, 2, 0), int_in(g, SHAPE(1), 2), 4, 1)) \
+    CASE(place_rows, behind, place_rows(g, int_in(g, SHAPE(4, 1), 1, 3, 1, -1), int_in(g, SHAPE(1), 2), 3, 2)) \
     CASE(dispatch, mixed, dispatch(g, int_in(g, SHAPE(3, 2), 1, 0, 1, 2, 0, 1), 3, 0)) \
     CASE(dispatch, empty, dispatch(g, int_in(g, SHAPE(4, 1), 2, 0, 2, 0), 5, 0)) \
     CASE(dispatch, same, dispatch(g, int_in(g, SHAPE(3, 1), 0, 0, 0), 1, 0)) \
@@ -229,6 +233,8 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
     CASE(dispatch, large_bound, dispatch(g, count_in(g, SHAPE(5000, 3), choice_and_beyond), 11, 12000)) \
     CASE(count_chosen, large, count_chosen(g, count_in(g, SHAPE(5000, 3), choice_and_beyond), 12, 4, 5, false)) \
     CASE(count_chosen, large_once, count_chosen(g, count_in(g, SHAPE(5000, 3), choice_and_beyond), 12, 6, 1, true)) \
+    CASE(place_rows, large, place_rows(g, count_in(g, SHAPE(5000, 3), choice_and_beyond), int_in(g, SHAPE(1), 7), 12, \
+                                       1000)) \
     CASE(topk_columns, large, topk_columns(g, real_in(g, 1500, 37), 3, 45)) \
     CASE(topk_columns, large_ties, topk_columns(g, real_count_in(g, SHAPE(4500, 19), few_keys), 1, 1000)) \
     CASE(topk_columns, every, topk_columns(g, real_in(g, 1500, 5), 1, 1500)) \

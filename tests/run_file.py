@@ -129,6 +129,58 @@ def near(calm, other, most):
     print(f"{worst:.1e}")
 
 
+def steps_of(path):
+    with h5py.File(path, "r", swmr=True) as file:
+        print(len(steps(file, "train")))
+
+
+def variant(folder):
+    """The runs of a variant by replicate, whatever its hash is."""
+    files = {file.split("/")[-2]: file for file in glob.glob(f"{folder}-????????/*/run.h5")}
+    assert files, f"no run in {folder}"
+    return files
+
+
+def both(first, second):
+    """Open files of the replicates that two variants have."""
+    a, b = variant(first), variant(second)
+    for replicate in a.keys() & b.keys():
+        with h5py.File(a[replicate], "r") as left, h5py.File(b[replicate], "r") as right:
+            yield left, right
+
+
+def replayed(record, own):
+    """Every value of a run that replays its own choices."""
+    for left, right in both(record, own):
+        for group in ("train", "eval"):
+            a, b = series(left, group), series(right, group)
+            for name, d in a.items():
+                same = d.attrs.get("volatile", 0) or d[:].tobytes() == b[name][:].tobytes()
+                assert same, f"{own}: {group}/{name} is not the record's"
+
+
+def loads(record, other):
+    """Choices and loads of a run that replays another's, whose losses differ."""
+    for left, right in both(record, other):
+        for group in ("train", "eval"):
+            for name in ("expert_tokens", "router_choices"):
+                a, b = left[f"metrics/{group}/{name}"][:], right[f"metrics/{group}/{name}"][:]
+                assert (a == b).all(), f"{other}: {group}/{name} is not the record's"
+        a, b = left["metrics/eval/loss"][:], right["metrics/eval/loss"][:]
+        assert (a != b).all(), f"{other}: its losses are the record's"
+
+
+def first(record, *others):
+    """The choices of a first step, which no rounding has parted yet, and their loads, however the batch was cut."""
+    for other in others:
+        for left, right in both(record, other):
+            a, b = (f["metrics/train/router_choices"][0] for f in (left, right))
+            assert a.shape == b.shape and (a == b).all(), f"{other}: the first step chose others than {record}"
+            counts = left["metrics/train/expert_tokens"][0]
+            for expert in range(counts.shape[1]):
+                assert ((a == expert).sum(axis=(1, 2)) == counts[:, expert]).all(), f"loads of expert {expert}"
+
+
 def shard(calm, other):
     """Of what optimizers keep, rank 0 has a share: at most about half, whole weights are dealt out."""
     for file in runs(calm):

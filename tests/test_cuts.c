@@ -49,6 +49,7 @@ static void take(struct tiny *part, const struct tiny *whole, int micro)
     memcpy(part->weight, whole->weight + at, n * sizeof *part->weight);
     memcpy(part->noise_key, whole->noise_key + 2 * part->batch * micro,
            2 * (size_t)part->batch * sizeof *part->noise_key);
+    part->place[0] = part->batch * micro;
     tiny_put(part);
 }
 

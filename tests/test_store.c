@@ -27,7 +27,7 @@ static struct err err;
 static int times(int few, int many) { return getenv("SLUICE_FULL") ? many : few; }
 static void ok(int status) { if (status < 0) fail_msg("%s", err.text); }
 
-/* The plan of a small MoE run: 20 scalars, four [L], two [L,E], every type, one row larger than a page. */
+/* The plan of a small MoE run: 20 scalars, four [L], three [L,E], every type, one row larger than a page. */
 static struct series series[SERIES];
 static int n_series;
 static char names[SERIES][32];
@@ -70,6 +70,7 @@ static int setup(void **state)
     add(STORE_TRAIN, "tokens", STORE_I64, 0, 0, false);
     add(STORE_TRAIN, "skipped", STORE_U8, 0, 0, false);
     add(STORE_TRAIN, "wall_time", STORE_F64, 0, 0, true);
+    add(STORE_TRAIN, "router_choices", STORE_I16, L, E, false);
     add(STORE_EVAL, "loss", STORE_F64, 0, 0, false);
     add(STORE_EVAL, "wide", STORE_F32, 40, 64, false);
     strcpy(folder, "/tmp/sluice-store-XXXXXX");
@@ -109,6 +110,7 @@ static double value_of(int i, int64_t step, int64_t k)
     switch (series[i].type) {
     case STORE_F64: case STORE_F32: return (double)(mix % 100003) / 64 - 500;
     case STORE_U8: return mix & 1;
+    case STORE_I16: return (int)(mix % 300) - 1;
     default: return mix % 1000000;
     }
 }
@@ -512,7 +514,7 @@ static void test_replay(void **state)
     memcpy(changed, series, sizeof series);
     p.series = changed;
     p.n_series--;
-    resume_refused(p, "has 31 series, the plan has 30");
+    resume_refused(p, "has 32 series, the plan has 31");
     p.n_series++;
     changed[SCALARS].type = STORE_F64;
     resume_refused(p, "train/layers_0 has another type");

@@ -4,7 +4,8 @@ local tree = require "sluice.tree"
 local model = require "sluice.model"
 local study = {}
 
-local COMMON = { "base", "baseline", "data", "match", "name", "primary", "replicates", "seed", "test", "train" }
+local COMMON = { "base", "baseline", "choices", "data", "match", "name", "primary", "replicates", "seed", "test",
+                 "train" }
 local MOST_VARIANTS, LONGEST_NAME = 4096, host.longest_name
 
 local function with(...)
@@ -250,8 +251,8 @@ local function read_test(site, spec)
   return { family = family }
 end
 
-local STUDY_KEYS = { data = "string", name = "string", primary = "string", baseline = "string", replicates = "integer",
-                     seed = "integer" }
+local STUDY_KEYS = { choices = "string", data = "string", name = "string", primary = "string", baseline = "string",
+                     replicates = "integer", seed = "integer" }
 
 -- The value that --set gives to a path; where a text is wanted, digits and all else that is not quoted is the text.
 local function value_of(site, set)
@@ -303,6 +304,7 @@ local function description(site, spec, list, default_baseline)
   local d = {
     name = take(site, spec, "name", "string", "study"),
     data = take(site, spec, "data", "string", "synthetic"),
+    choices = take(site, spec, "choices", "string"),
     primary = take(site, spec, "primary", "string", "eval.loss"),
     replicates = take_count(site, spec, "replicates", #list < 3 and 5 or 8, 1, 1000),
     seed = take_count(site, spec, "seed", 0, 0, 1 << 53),

@@ -98,6 +98,7 @@
 ---@field average? sluice.average averages of the weights, for evaluation and sampling; default none
 ---@field eval_every? integer steps between evaluations; the last step always evaluates; default 100, ≥ 1
 ---@field eval_tokens? integer held-out tokens that an evaluation measures, the same for all variants; 0: all there are; default 32768, ≥ 0
+---@field record? boolean the experts that each token goes to are kept in the run file, for other runs to replay; default false
 ---@field checkpoint_every? integer steps between checkpoints; default 100, ≥ 1
 ---@field keep? integer checkpoints kept; 0: the newest while the run goes on, none when it is over; default 2, 0 … 1000
 ---@field stop_window? integer trailing steps that a loss spike is measured against; so many without a target end a run; default 50, 5 … 1000000
@@ -627,6 +628,8 @@
 ---| sluice.select.hash
 ---| "forced" # experts at random, in turn or always the same; for benchmarks
 ---| sluice.select.forced
+---| "replayed" # the experts that another run chose, which the study's choices names
+---| sluice.select.replayed
 
 ---each token its best experts
 ---@class sluice.select.top_k
@@ -677,6 +680,10 @@
 ---@field [1]? "forced"
 ---@field pattern? "random"|"uniform"|"constant"|fun(layer: integer): "random"|"uniform"|"constant" any experts; one after the other; the first ones always; default random
 ---@field skew? number|fun(layer: integer): number of random: expert e is drawn as (e + 1)^-skew; 0: all alike; default 0, 0 … 10
+
+---the experts that another run chose, which the study's choices names
+---@class sluice.select.replayed
+---@field [1]? "replayed"
 
 ---@alias sluice.balance
 ---| "none" # no balancing

@@ -19,6 +19,7 @@
 ---@class sluice.study_keys
 ---@field base sluice.model what variants are changes of
 ---@field baseline? string the variant that the others are compared with
+---@field choices? string the variant whose choices are replayed, "runs/NAME/VARIANT"; needs select = "replayed"
 ---@field data? string token file, beside the script or in the working folder, or "synthetic"; default "synthetic"
 ---@field match? sluice.match
 ---@field name? string folder of the study; default the script's name

@@ -106,6 +106,7 @@ void record_print(const struct record *r)
     line("folder", text_in(r->record, "folder"));
     line("given", text_in(r->record, "created"));
     line("script", text_in(r->record, "script"));
+    line("choices", text_in(r->record, "choices"));
     json_array_foreach(r->required, i, item) line("required", text_in(item, "name"));
     json_array_foreach(json_object_get(r->record, "set"), i, item) line("set", text_of(item));
 }
@@ -182,6 +183,13 @@ json_t *record_command(const struct record *r, bool alone, const char *folder, c
     put_words(words, "sluice", "run");
     put_words(words, script, NULL);
     json_array_foreach(json_object_get(r->record, "set"), i, set) put_words(words, "--set", json_string_value(set));
+    const char *choices = text_in(r->record, "choices");    /* as the data, wherever the script lies now */
+    if (*choices) {
+        char *whose = NULL;
+        INVARIANT(asprintf(&whose, "choices=%s", choices) >= 0, "no memory for a command");
+        put_words(words, "--set", whose);
+        free(whose);
+    }
     snprintf(number, sizeof number, "%lld", (long long)json_integer_value(replicates));
     if (replicates) put_words(words, "--replicates", number);
     if (json_is_true(json_object_get(r->record, "trust"))) put_words(words, "--trust", NULL);

@@ -84,6 +84,18 @@ static void lacks_data(const struct call *c, struct script *script, const char *
                 location, given ? given : "", why);
 }
 
+/* The folder of a variant, whose own name may be without its hash: its study's, found as data is. Malloc'd. */
+static char *find_choices(const char *path, const char *script)
+{
+    const char *slash = strrchr(path, '/');
+    char *study = slash ? strndup(path, (size_t)(slash - path)) : NULL,
+         *found = study ? corpus_find(study, script) : NULL, *out;
+    INVARIANT((found ? asprintf(&out, "%s%s", found, slash) : asprintf(&out, "%s", path)) >= 0, "no memory for a path");
+    free(found);
+    free(study);
+    return out;
+}
+
 /* A study keeps the path as text and prints it. */
 static int open_data(struct corpus **corpus, const char *path, struct err *e)
 {
@@ -119,6 +131,7 @@ static json_t *record_of(const struct call *c, const json_t *description, const 
     if (!record) return NULL;
     json_object_set(record, "script_xxh128", json_object_get(description, "script_xxh128"));
     if (file) json_object_set_new(record, "data", json_string(file));
+    json_object_set(record, "choices", json_object_get(description, "choices"));
     if (replicates) json_object_set_new(record, "replicates", json_integer(atoi(replicates)));
     json_object_set_new(record, "folder", json_string(getcwd(folder, sizeof folder) ? folder : ""));
     json_object_set_new(record, "script", json_string(realpath(c->word[0], script) ? script : c->word[0]));
@@ -137,6 +150,10 @@ static struct study *resolve(const struct planning *p, struct script *script, js
     char *found = corpus_find(data ? data : json_string_value(json_object_get(description, "data")),
                               data ? NULL : c->word[0]);
     json_object_set_new(description, "data", json_string(found));
+    const char *choices = json_string_value(json_object_get(description, "choices"));
+    char *whose = choices ? find_choices(choices, c->word[0]) : NULL;
+    if (whose) json_object_set_new(description, "choices", json_string(whose));
+    free(whose);
     int lacking = open_data(&corpus, found, &e);
     free(found);
     if (!lacking) json_object_set_new(description, "record", record_of(c, description, corpus_info(corpus)));

@@ -80,6 +80,7 @@
     X(load, (struct graph *g, struct node *counts)) \
     X(count_chosen, (struct graph *g, struct node *index, int experts, int64_t parts, int64_t groups, bool once)) \
     X(round_counts, (struct graph *g, struct node *counts, int64_t tile, enum rounding how)) \
+    X(place_rows, (struct graph *g, struct node *x, struct node *place, int64_t sequences, int64_t length)) \
     /* noise */ \
     X(noise, (struct graph *g, struct node *like, struct node *key, const char *name, enum noise_kind kind)) \
     X(threshold, (struct graph *g, struct node *key, struct node *index)) \

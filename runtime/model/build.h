@@ -15,6 +15,7 @@ struct build {
     const struct model_conf *conf; const struct train_conf *train;   /* train: NULL outside MODE_TRAIN */
     int64_t batch, seq, tokens, width, vocab, context;      /* context: cache length in decode, else seq */
     int64_t rewind;                                         /* positions that decoding can be rolled back */
+    int64_t recorded;    /* sequences of a step, or of an evaluation, whose choices are kept; 0: none are */
     int layers, layer;    /* of the trunk; the current one: 0..layers-1, MTP blocks from there on, -1 outside */
     int blocks;                                             /* layers and MTP blocks together */
     bool branch_normed;                                     /* trait of the current layer's residual */
@@ -148,6 +149,9 @@ struct node *expert_feed_forward(struct build *b, struct hidden h, const struct 
                                  const struct dispatched *d);
 /* index [T,K] without the choices after the first that have 0 in `later` [T,K-1]. */
 struct node *build_drop_later(struct build *b, struct node *index, struct node *later);
+/* The choices that another run made for the tokens of the current layer, I32 [T,K], -1: none; NULL in decoding, of
+   which there is no record. */
+struct node *build_choices(struct build *b, int64_t k);
 /* Who of the tokens of u goes where. */
 struct routing build_routing(struct build *b, const struct experts *e, struct node *u);
 /* Their rows as e's dispatch gives them, with e's balance rules and the metrics of routing. */

@@ -118,6 +118,35 @@ static void observe(struct build *b, const struct routing *r, const struct trait
     observe_visits(b, r, router);
 }
 
+/* ---- choices of one run for another ---- */
+
+/* Whether this is the layer's first router to ask for a name; a record has room for one. */
+static bool is_only(struct build *b, const char *name, struct node *x)
+{
+    bool only = !build_kept(b, b->layer, name);
+    build_keep(b, b->layer, name, x);
+    if (!only) graph_fail(b->graph, "%s: layer %d has two routers, and a record has the choices of one", b->path,
+                          b->layer);
+    return only;
+}
+
+struct node *build_choices(struct build *b, int64_t k)
+{
+    if (b->mode == MODE_DECODE) return NULL;
+    struct node *index = inputs_choices(b->graph, b->layer, b->tokens, k);                    /* [T,K] */
+    return is_only(b, "router.replayed", index) ? index : b->graph->poison;
+}
+
+/* Pieces write where they stand, and what they wrote adds up. */
+static void record(struct build *b, struct node *index)
+{
+    struct graph *g = b->graph;
+    if (b->recorded == 0 || !is_only(b, "router.recorded", index)) return;
+    if (!b->place) b->place = inputs_node(g, INPUT_place, b->batch, b->seq);
+    build_metric_as(b, "router_choices", place_rows(g, index, b->place, b->recorded, b->seq), "expert", CARRY_SUM,
+                    BETTER_NONE, "experts that each token goes to; -1: none");
+}
+
 /* ---- all of it ---- */
 
 struct routing build_routing(struct build *b, const struct experts *e, struct node *u)
@@ -127,6 +156,7 @@ struct routing build_routing(struct build *b, const struct experts *e, struct no
     r.idle = e->idle;
     r.chosen = build_present(b, r.chosen, -1);
     r.index = thinned ? build_present(b, r.index, -1) : r.chosen;
+    record(b, r.index);
     return r;
 }
 

@@ -44,6 +44,8 @@ static const struct param train_params[] = {
         "steps between evaluations; the last step always evaluates"),
     INT(struct train_conf, eval_tokens, 32768, 0, 2e9, "token",
         "held-out tokens that an evaluation measures, the same for all variants; 0: all there are"),
+    BOOL(struct train_conf, record, false,
+         "the experts that each token goes to are kept in the run file, for other runs to replay"),
     INT(struct train_conf, checkpoint_every, 100, 1, 1e9, "step", "steps between checkpoints"),
     INT(struct train_conf, keep, 2, 0, 1000, "",
         "checkpoints kept; 0: the newest while the run goes on, none when it is over"),
@@ -139,6 +141,8 @@ void train_load(const json_t *json, struct arena *arena, struct train_conf *conf
     if (problems->n > before) return;
     if (conf->batch % conf->micro != 0)
         problem_add(problems, "train.micro", "%d does not divide the batch of %d sequences", conf->micro, conf->batch);
+    if (conf->record && conf->eval_tokens == 0)
+        problem_add(problems, "train.record", "needs train.eval_tokens: of how many tokens an evaluation has choices");
     check_warmup(conf, problems);
     int from = module_traits(conf->average).averages_from;
     if (from >= conf->steps)

@@ -3,6 +3,7 @@
 #include "plan/plan.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct inputs inputs_new(int64_t batch, int64_t seq)
 {
@@ -35,11 +36,24 @@ struct node *inputs_node(struct graph *g, enum input input, int64_t batch, int64
     return graph_input(g, of[input].name, of[input].decl.dtype, of[input].decl.shape);
 }
 
+static const char choices[] = "choices.";
+
+struct node *inputs_choices(struct graph *g, int layer, int64_t tokens, int64_t k)
+{
+    return graph_input(g, arena_text(g->arena, "%s%d", choices, layer), DTYPE_I32, SHAPE(tokens, k));
+}
+
+int inputs_choices_layer(const struct leaf *l)
+{
+    size_t n = sizeof choices - 1;
+    return l->kind == LEAF_INPUT && strncmp(l->path, choices, n) == 0 ? atoi(l->path + n) : -1;
+}
+
 void inputs_stage(struct state *s, const struct leaves *l, enum mode mode, int micro, int micros,
                   const struct inputs *in)
 {
     const struct leaf *leaf;
-    int read = 1 << mode | (mode == MODE_TRAIN ? ASKED : 0);
+    int read = 1 << mode | (mode == MODE_TRAIN ? ASKED : mode == MODE_EVAL ? ASKED_EVAL : 0);
 #define STAGE(name, dtype, shape, graphs) \
     if (((graphs) & read) && (leaf = leaves_find(l, #name))) state_stage(s, leaf, micro, micros, in->name);
     INPUTS(STAGE)

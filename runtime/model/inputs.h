@@ -8,8 +8,10 @@
 
 struct state;
 
-/* The graphs that read an input. noise_key is read by what draws noise alone: training graphs ask for it. */
-enum { IN_TRAIN = 1 << MODE_TRAIN, IN_EVAL = 1 << MODE_EVAL, IN_DECODE = 1 << MODE_DECODE, ASKED = 8 };
+/* The graphs that read an input. noise_key is read by what draws noise alone, place by what records choices: training
+   graphs ask for it, of place evaluations too. */
+enum { IN_TRAIN = 1 << MODE_TRAIN, IN_EVAL = 1 << MODE_EVAL, IN_DECODE = 1 << MODE_DECODE, ASKED = 8,
+       ASKED_EVAL = 16 };
 
 /* name, dtype, shape, graphs. ids and start are filled by who has tokens; target and weight by who has their
    successors, a corpus; present by an evaluation, which fills up its last batch; pos by a decoder. */
@@ -25,7 +27,9 @@ enum { IN_TRAIN = 1 << MODE_TRAIN, IN_EVAL = 1 << MODE_EVAL, IN_DECODE = 1 << MO
     /* 0 where the batch is only filled up, else 1 */ \
     X(present,   REAL, SHAPE(batch, seq), IN_EVAL) \
     /* the key of each sequence, low word first: inputs_noise */ \
-    X(noise_key, I32,  SHAPE(batch, 2),   ASKED)
+    X(noise_key, I32,  SHAPE(batch, 2),   ASKED) \
+    /* number of the first sequence, of those of a step or an evaluation */ \
+    X(place,     I32,  SHAPE(1),          ASKED | ASKED_EVAL)
 
 #define INPUT_ENUM(name, dtype, shape, graphs) INPUT_##name,
 enum input { INPUTS(INPUT_ENUM) INPUT_COUNT };
@@ -46,5 +50,9 @@ struct node *inputs_node(struct graph *g, enum input input, int64_t batch, int64
 /* To the leaves that the graphs of a mode read, as state_stage does. */
 void inputs_stage(struct state *s, const struct leaves *l, enum mode mode, int micro, int micros,
                   const struct inputs *in);
+
+/* Choices that are imposed on a layer's tokens: I32 [T,K], -1: none, filled by who has a record of them. */
+struct node *inputs_choices(struct graph *g, int layer, int64_t tokens, int64_t k);
+int inputs_choices_layer(const struct leaf *l);             /* -1: it is another input */
 
 #endif

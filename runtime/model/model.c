@@ -78,6 +78,13 @@ static void build_update_region(struct build *b)
     g->region = REGION_MICRO;
 }
 
+/* Whose choices are kept: those of a step, or of as many targets as an evaluation may have. */
+static int64_t recorded(const struct train_conf *train, enum mode mode, int64_t seq)
+{
+    if (!train || !train->record || mode == MODE_DECODE) return 0;
+    return mode == MODE_TRAIN ? train->batch : (train->eval_tokens + seq - 1) / seq;
+}
+
 static void build_inputs(struct build *b)
 {
 #define READ(name, dtype, shape, graphs) \
@@ -126,6 +133,7 @@ struct node *model_build(struct graph *g, struct arena *arena, const struct mode
         .graph = g, .arena = arena, .mode = mode, .conf = conf, .train = mode == MODE_TRAIN ? train : NULL,
         .batch = size.batch, .seq = size.seq, .tokens = size.batch * size.seq, .width = conf->d_model,
         .vocab = conf->vocab, .context = mode == MODE_DECODE ? size.context : size.seq, .rewind = size.rewind,
+        .recorded = recorded(train, mode, size.seq),
         .layers = model_passes(conf), .layer = -1, .blocks = model_blocks(conf), .said_by = "", .own = &own,
     }, *b = &build;
     if (mode == MODE_DECODE && model_looks_ahead(conf) == AHEAD_ALWAYS)

@@ -15,7 +15,8 @@ struct observer;
    (build.h); NULL: none. */
 struct model_size { int64_t batch, seq, context, rewind; const struct observer *observer; };
 
-/* Adds the whole model to a graph. In MODE_TRAIN with train != NULL the update region (clipping, optimizer) follows.
+/* Adds the whole model to a graph. In MODE_TRAIN with train != NULL the update region (clipping, optimizer) follows; of
+   an evaluation `train` says what is recorded.
    What it reads of a micro-batch: inputs.h. Returns the node of REAL [T,V] logits in decode, else NULL; errors are in
    g->err. `arena` holds what callbacks keep; it and the confs outlive the graph. A model that always looks ahead has no
    decode graph: an error. */

@@ -85,6 +85,8 @@ struct number store_number(enum store_type type)
     case STORE_I64: return (struct number){ 8, H5T_STD_I64LE, H5T_NATIVE_INT64, -0x1p63 };
     case STORE_U32: return (struct number){ 4, H5T_STD_U32LE, H5T_NATIVE_UINT32, 0xFFFFFFFFu };
     case STORE_U8:  return (struct number){ 1, H5T_STD_U8LE, H5T_NATIVE_UINT8, 0xFF };
+    case STORE_I16: return (struct number){ 2, H5T_STD_I16LE, H5T_NATIVE_INT16, INT16_MIN };
+    case STORE_TYPES: break;
     }
     INVARIANT(false, "no store type %d", type);
 }
@@ -108,6 +110,11 @@ bool store_convert(enum store_type type, double value, void *to)
         if (type == STORE_U32) *(uint32_t *)to = (uint32_t)value;
         else *(uint8_t *)to = (uint8_t)value;
         return true;
+    case STORE_I16:
+        if (!missing && !(whole && value > n.missing && value <= INT16_MAX)) return false;
+        *(int16_t *)to = (int16_t)value;
+        return true;
+    case STORE_TYPES: break;
     }
     return false;
 }

@@ -55,7 +55,7 @@ static hid_t group_make(struct store *s, const char *path)
     return group;
 }
 
-struct grid { int rank; hsize_t dim[4], most[4], chunk[4]; };
+struct grid { int rank; hsize_t dim[4], most[4], chunk[4]; bool small; };             /* small: compressed */
 struct label { const char *unit, *about; bool is_volatile; };
 
 static hid_t dataset_make(struct store *s, hid_t at, const char *name, hid_t type, struct grid g, const void *fill,
@@ -64,6 +64,10 @@ static hid_t dataset_make(struct store *s, hid_t at, const char *name, hid_t typ
     if (!may_make(s, name)) return -1;
     hid_t space = H5Screate_simple(g.rank, g.dim, g.most), how = H5Pcreate(H5P_DATASET_CREATE);
     H5Pset_chunk(how, g.rank, g.chunk);
+    if (g.small && H5Zfilter_avail(H5Z_FILTER_DEFLATE) > 0) {
+        H5Pset_shuffle(how);
+        H5Pset_deflate(how, 4);
+    }
     H5Pset_fletcher32(how);
     if (fill) H5Pset_fill_value(how, type, fill);
     hid_t data = H5(s, name, H5Dcreate2(at, name, type, space, H5P_DEFAULT, how, H5P_DEFAULT));
@@ -78,7 +82,7 @@ static hid_t dataset_make(struct store *s, hid_t at, const char *name, hid_t typ
 static hid_t constant_make(struct store *s, hid_t at, const char *name, hid_t type, hid_t memory, hsize_t n,
                            const void *value, struct label label)
 {
-    hid_t data = dataset_make(s, at, name, type, (struct grid){ 1, { n }, { n }, { n } }, NULL, label);
+    hid_t data = dataset_make(s, at, name, type, (struct grid){ 1, { n }, { n }, { n }, false }, NULL, label);
     H5(s, name, H5Dwrite(data, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, value));
     return data;
 }
@@ -93,8 +97,18 @@ static hid_t text_make(struct store *s, hid_t at, const char *name, const char *
 /* Extendible, of `bytes` a row: as many rows as a page holds, or one. */
 static struct grid growing(int rank, const int64_t *dim, size_t bytes)
 {
-    struct grid g = { 1 + rank, { 0 }, { H5S_UNLIMITED }, { bytes < PAGE_DATA ? PAGE_DATA / bytes : 1 } };
+    struct grid g = { 1 + rank, { 0 }, { H5S_UNLIMITED }, { bytes < PAGE_DATA ? PAGE_DATA / bytes : 1 },
+                      false };
     for (int i = 0; i < rank; i++) g.dim[1 + i] = g.most[1 + i] = g.chunk[1 + i] = (hsize_t)dim[i];
+    return g;
+}
+
+/* A compressed chunk, whose size is another after each write, is written once: it has one row. */
+static struct grid growing_of(const struct series *s)
+{
+    struct grid g = growing(s->rank, s->dim, store_number(s->type).size * series_count(s->rank, s->dim));
+    g.small = s->type == STORE_I16;
+    if (g.small) g.chunk[0] = 1;
     return g;
 }
 
@@ -104,7 +118,7 @@ enum { FILE_PAGES = 9, SERIES_BYTES = 1540, CHUNK_BYTES = 24 };
 int64_t store_series_bytes(const struct series *s, int64_t rows)
 {
     size_t bytes = store_number(s->type).size * series_count(s->rank, s->dim);
-    struct grid g = growing(s->rank, s->dim, bytes);
+    struct grid g = growing_of(s);
     int64_t chunks = (rows + (int64_t)g.chunk[0] - 1) / (int64_t)g.chunk[0],
             pages = (int64_t)((bytes * g.chunk[0] + PAGE - PAGE_DATA + PAGE - 1) / PAGE);
     return SERIES_BYTES + chunks * (CHUNK_BYTES + pages * PAGE);
@@ -149,8 +163,7 @@ static void series_make(struct store *s, hid_t group, hid_t step, const struct s
     struct number number = store_number(p->type);
     char fill[8];
     store_convert(p->type, NAN, fill);
-    hid_t data = dataset_make(s, group, p->name, number.file,
-                              growing(p->rank, p->dim, number.size * series_count(p->rank, p->dim)), fill,
+    hid_t data = dataset_make(s, group, p->name, number.file, growing_of(p), fill,
                               (struct label){ p->unit, p->about, p->is_volatile });
     text_attribute(s, data, "better", better_name[p->better]);
     number_attribute(s, data, "_FillValue", number.file, fill, 1);

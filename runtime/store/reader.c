@@ -150,8 +150,9 @@ static const char *ask_text(struct reader *r, const struct question *q, size_t *
     return text;
 }
 
-/* All rows of a series or of the steps, `bytes` each, block by block. */
-static int ask_rows(struct reader *r, enum ask what, int which, int64_t rows, size_t bytes, void **to, struct err *e)
+/* Rows of a series or of the steps, `bytes` each, block by block. */
+static int ask_rows(struct reader *r, enum ask what, int which, int64_t from, int64_t rows, size_t bytes, void **to,
+                    struct err *e)
 {
     size_t all;
     int64_t most = bytes < BLOCK_BYTES ? BLOCK_BYTES / (int64_t)(bytes ? bytes : 1) : 1;
@@ -160,7 +161,7 @@ static int ask_rows(struct reader *r, enum ask what, int which, int64_t rows, si
         return err_set(e, "%s: %lld rows of %zu bytes do not fit in memory", r->path, (long long)rows, bytes);
     for (int64_t first = 0; first < rows && !r->failed; first += most) {
         int64_t n = rows - first < most ? rows - first : most;
-        ask(r, &(struct question){ .ask = what, .which = which, .first = first, .n = n });
+        ask(r, &(struct question){ .ask = what, .which = which, .first = from + first, .n = n });
         hear_bytes(r, (char *)*to + (size_t)first * bytes, (size_t)n * bytes);
     }
     if (!r->failed) return 0;
@@ -244,6 +245,12 @@ const struct reader_series *reader_find(const struct reader *r, enum store_group
 
 int reader_read(struct reader *r, const struct reader_series *s, double **values, struct err *e)
 {
+    return reader_read_rows(r, s, 0, r->head.rows[s->group], values, e);
+}
+
+int reader_read_rows(struct reader *r, const struct reader_series *s, int64_t first, int64_t n, double **values,
+                     struct err *e)
+{
     size_t bytes = sizeof **values;
     void *to = NULL;
     *values = NULL;
@@ -253,7 +260,8 @@ int reader_read(struct reader *r, const struct reader_series *s, double **values
     int which = 0;
     while (which < r->head.n && (r->series[which].group != s->group || strcmp(r->series[which].name, s->name))) which++;
     INVARIANT(which < r->head.n, "%s has no series %s", r->path, s->name);
-    int failed = ask_rows(r, ASK_VALUES, which, r->head.rows[s->group], bytes, &to, e);
+    INVARIANT(first >= 0 && first + n <= r->head.rows[s->group], "%s has no row %lld", r->path, (long long)(first + n));
+    int failed = ask_rows(r, ASK_VALUES, which, first, n, bytes, &to, e);
     *values = to;
     return failed;
 }
@@ -263,7 +271,7 @@ int reader_steps(struct reader *r, enum store_group group, int64_t **steps, stru
     size_t bytes = (size_t)r->head.rows[group] * sizeof **steps;
     *steps = NULL;
     if (!r->steps[group] &&
-        ask_rows(r, ASK_STEPS, (int)group, r->head.rows[group], sizeof **steps, &r->steps[group], e))
+        ask_rows(r, ASK_STEPS, (int)group, 0, r->head.rows[group], sizeof **steps, &r->steps[group], e))
         return -1;
     *steps = memcpy(xmalloc(bytes + 1), r->steps[group], bytes);
     return 0;

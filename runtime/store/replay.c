@@ -11,6 +11,8 @@ static double stored_value(enum store_type type, const char *at)
     case STORE_I64: return (double)*(const int64_t *)at;
     case STORE_U32: return *(const uint32_t *)at;
     case STORE_U8:  return *(const uint8_t *)at;
+    case STORE_I16: return *(const int16_t *)at;
+    case STORE_TYPES: break;
     }
     return NAN;
 }

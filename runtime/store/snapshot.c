@@ -56,7 +56,7 @@ static bool type_find(hid_t data, enum store_type *type)
 {
     hid_t stored = H5Dget_type(data);
     bool found = false;
-    for (enum store_type t = STORE_F64; t <= STORE_U8 && !found; t++)
+    for (enum store_type t = STORE_F64; t < STORE_TYPES && !found; t++)
         if (H5Tequal(stored, store_number(t).file) > 0) { *type = t; found = true; }
     H5Tclose(stored);
     return found;

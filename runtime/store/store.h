@@ -7,15 +7,16 @@
 
 #include "base/base.h"
 
-enum { STORE_VERSION_MAJOR = 1, STORE_VERSION_MINOR = 2 };
-enum store_type { STORE_F64, STORE_F32, STORE_I64, STORE_U32, STORE_U8 };
+enum { STORE_VERSION_MAJOR = 1, STORE_VERSION_MINOR = 3 };
+enum store_type { STORE_F64, STORE_F32, STORE_I64, STORE_U32, STORE_U8, STORE_I16, STORE_TYPES };
 enum store_group { STORE_TRAIN, STORE_EVAL, STORE_GROUPS };            /* /metrics/train, /metrics/eval */
 enum store_status { STATUS_CREATED, STATUS_RUNNING, STATUS_FINISHED, STATUS_DIVERGED, STATUS_FAILED, STATUS_PREEMPTED,
                     STATUS_COUNT };
 extern const char *const status_name[STATUS_COUNT];
 
 /* One dataset of a group. Dimensions after `row` (the step dimension); dim names become dimension scales:
-   "layer", "expert", "head", or another word. "step" and its scale are made by the store. */
+   "layer", "expert", "head", or another word. "step" and its scale are made by the store. I16, which has many values a
+   row, is compressed where the library can. */
 struct series {
     enum store_group group;
     const char *name, *unit, *about;
@@ -128,6 +129,8 @@ const struct reader_series *reader_series(const struct reader *r, int i);
 const struct reader_series *reader_find(const struct reader *r, enum store_group group, const char *name);
 /* All committed rows as doubles, malloc'd, rows * product of dims; fill values of integers become NaN. */
 int reader_read(struct reader *r, const struct reader_series *s, double **values, struct err *e);
+int reader_read_rows(struct reader *r, const struct reader_series *s, int64_t first, int64_t n, double **values,
+                     struct err *e);
 int reader_steps(struct reader *r, enum store_group group, int64_t **steps, struct err *e);
 /* Text of an attribute or of a dataset of /config, "" when absent. Owned by the reader. */
 const char *reader_text(struct reader *r, const char *group, const char *attribute);

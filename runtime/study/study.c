@@ -45,6 +45,7 @@ struct measure {
     size_t memory;
     struct cache_bytes cache;
     enum ahead looks_ahead;
+    bool replays, records;
 };
 
 /* A switch may show in one of the graphs alone. */
@@ -69,7 +70,7 @@ static int measure(const struct model_conf *model, const struct train_conf *trai
     leaves->frozen = true;
     out->looks_ahead = model_looks_ahead(model);
     if (memory && !g->failed)
-        model_build(eval, arena, model, NULL, MODE_EVAL, (struct model_size){ .batch = batch, .seq = model->seq });
+        model_build(eval, arena, model, train, MODE_EVAL, (struct model_size){ .batch = batch, .seq = model->seq });
     if (memory && !g->failed && out->looks_ahead != AHEAD_ALWAYS)
         model_build(decode, arena, model, NULL, MODE_DECODE,
                     (struct model_size){ .batch = 1, .seq = 1, .context = model->seq });
@@ -80,6 +81,9 @@ static int measure(const struct model_conf *model, const struct train_conf *trai
         out->counts = model_count(leaves);
         out->fingerprint = fingerprint_of(g, eval, decode);
         out->tokens = (int64_t)train->steps * train->batch * model->seq;
+        out->records = leaves_find(leaves, "place") != NULL;
+        out->replays = false;
+        for (int i = 0; i < leaves->n; i++) out->replays |= inputs_choices_layer(leaves->leaf[i]) >= 0;
         out->cache = model_cache_bytes(decode_leaves, 1, model->seq, train->precision == PRECISION_BF16 ? 2 : 4);
         if (plan) {
             out->train_flops = plan_report(plan)->train_flops / (double)(batch * model->seq);
@@ -146,6 +150,7 @@ static void keep(struct variant *v, const struct measure *m)
     v->kv_bytes_per_token = m->cache.per_token;
     v->state_bytes = m->cache.fixed;
     v->looks_ahead = m->looks_ahead;
+    v->replays = m->replays;
     v->memory_bytes = m->memory;
 }
 
@@ -173,6 +178,8 @@ static void resolve_variant(struct study *s, struct variant *v, json_t *base, js
                               "train", config_write(&train_schema, &train));
         if (measure(&model, &train, s->arena, true, &m, &e)) problem_add(problems, "", "%s", e.text);
         else keep(v, &m);
+        if (problems->n == before && train.record && !m.records)
+            problem_add(problems, "train.record", "the model has no router whose choices could be kept");
     }
     problems->variant = NULL;
     json_decref(model_json);
@@ -301,6 +308,8 @@ static void identify(struct study *s, const struct corpus_info *data, uint64_t s
         const char *precision = json_string_value(json_object_get(train, "precision"));
         v->fingerprint = hash_more(hash_more(v->fingerprint, run, sizeof run), precision,
                                    precision ? strlen(precision) : 0);
+        const char *choices = json_string_value(json_object_get(v->config, "choices"));
+        if (choices) v->fingerprint = hash_more(v->fingerprint, choices, strlen(choices));
         for (int j = 0; j < i; j++)
             if (hash_equal(v->fingerprint, s->variant[j].fingerprint))
                 problem_add(problems, "variants", "'%s' and '%s' build the same graph: the change has no effect",
@@ -370,6 +379,7 @@ int study_resolve(const json_t *given, const struct corpus_info *data, struct st
                             json_array_get(json_object_get(given, "variants"), (size_t)i), data, problems);
         s->baseline = find_baseline(s, given, problems);
         if (problems->n == 0 && s->match_quantity) match_all(s, given, problems);
+        if (problems->n == 0) study_impose(s, data, seed, problems);
         if (problems->n == 0) identify(s, data, seed, problems);
         if (problems->n == 0) name_points(s, seed);
     }

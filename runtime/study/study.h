@@ -24,6 +24,7 @@ struct variant {
     double train_flops_per_token; size_t memory_bytes;
     size_t kv_bytes_per_token, state_bytes;     /* what decoding keeps: for each token; however many there are */
     enum ahead looks_ahead;                     /* what it measures then is not to be held against a causal model's */
+    bool replays;                               /* its choices are another run's, whose hash config has as "choices" */
 };
 
 struct point { int variant, replicate; uint64_t seed; char *dir; };         /* dir relative to the study's folder */
@@ -32,6 +33,7 @@ struct study {
     struct arena *arena;
     const char *name, *dir;             /* dir: the folder, "runs/NAME" */
     const char *script_path, *script_text, *data_path;
+    const char *choices;                /* the variant whose choices are replayed, "runs/NAME/VARIANT"; NULL: none's */
     json_t *required, *record;          /* files that the script read: [{"name","xxh128","text"}]; how it was run (NULL:
                                            not known) */
     const char *primary;                /* "eval.loss": GROUP.SERIES, the metric that answers */
@@ -42,7 +44,7 @@ struct study {
 };
 
 /* From a description: {"name","script_path","script_text","base":{..},"train":{..},"data":"..","replicates":n,"seed":n,
-   "baseline":"..","primary":"..","test":{"family":".."} or absent,
+   "choices":".." or absent,"baseline":"..","primary":"..","test":{"family":".."} or absent,
    "variants":[{"name":"..","set":{"dotted.path":value,..}},..],
    "match":{"quantity":"active_params","adjust":"ffn.d_ff","tolerance":x} or absent,
    "required":[..], "record":{..} or absent}. Paths in "set" that start with "train." address
@@ -68,6 +70,12 @@ int study_select(struct study *s, const char *const *names, int n, struct err *e
 struct hash study_identity(const json_t *config, const struct corpus_info *data, uint64_t seed);
 /* The data that the point was made with */
 bool study_is_of(const struct study *s, const struct point *p, const struct corpus_info *data);
+/* What `choices` names: a variant of a study, which is then open. */
+int study_choices(const char *path, struct study **out, int *variant, struct err *e);
+/* For study_resolve: of variants that replay, whether those whose choices they are were like them, and whose they
+   are. */
+void study_impose(struct study *s, const struct corpus_info *data, uint64_t seed, struct problems *problems);
+int study_point(const struct study *s, int variant, int replicate);         /* -1: there is none */
 int64_t variant_tokens(const struct variant *v);                            /* that a run trains on */
 enum backend_kind variant_backend(const struct variant *v);
 char *study_point_path(const struct study *s, int point, const char *file); /* malloc'd: DIR/VARIANT-HASH8/K/FILE */

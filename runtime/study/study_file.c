@@ -128,6 +128,7 @@ json_t *study_write(const struct study *s)
                              "script_text", s->script_text, "data", s->data_path, "primary", s->primary, "test",
                              "family", s->family, "baseline", s->baseline, "replicates", s->replicates, "variants",
                              variants, "points", points);
+    if (json && s->choices) json_object_set_new(json, "choices", json_string(s->choices));
     if (json && s->required) json_object_set(json, "required", s->required);
     if (json && s->record) json_object_set(json, "record", s->record);
     if (json && s->match_quantity)
@@ -195,6 +196,7 @@ static void open_variants(struct study *s, const json_t *list)
             .kv_bytes_per_token = (size_t)integer_of(v, "kv_bytes_per_token"),
             .state_bytes = (size_t)integer_of(v, "state_bytes"),
             .looks_ahead = ahead_of_json(json_object_get(v, "looks_ahead")),
+            .replays = json_object_get(json_object_get(v, "config"), "choices") != NULL,
         };
     }
 }
@@ -221,6 +223,7 @@ void study_read_head(struct study *s, const json_t *json)
     s->script_path = text_of(s, json, "script_path", "");
     s->script_text = text_of(s, json, "script_text", "");
     s->data_path = text_of(s, json, "data", "");
+    if (json_object_get(json, "choices")) s->choices = text_of(s, json, "choices", "");
     s->required = json_incref(json_object_get(json, "required"));
     s->record = json_incref(json_object_get(json, "record"));
     s->primary = text_of(s, json, "primary", "eval.loss");

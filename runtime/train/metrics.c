@@ -28,10 +28,38 @@ static const char *dimension(const char *name)
     return "index";
 }
 
+/* Choices are [token, choice]; all else is one list. */
+static bool is_choices(const struct probe *p) { return strcmp(p->unit, "expert") == 0; }
+
 static int find(const struct metrics *m, const char *name)
 {
     for (int i = 0; i < m->n; i++) if (strcmp(m->series[i].name, name) == 0) return i;
     return -1;
+}
+
+static enum store_type type_of(const struct probe *p)
+{
+    if (is_choices(p)) return STORE_I16;
+    if (strcmp(p->unit, "assignment") == 0) return STORE_U32;
+    return p->layer >= 0 || probe_count(p) > 1 ? STORE_F32 : STORE_F64;
+}
+
+static void grow_choices(struct series *s, struct shape shape)
+{
+    static const char *const names[] = { "layer", "token", "choice" };
+    s->rank = COUNT(names);
+    for (int d = 1; d < COUNT(names); d++) {
+        s->dim_name[d] = names[d];
+        if (s->dim[d] < shape.dim[d - 1]) s->dim[d] = shape.dim[d - 1];
+    }
+}
+
+/* Values [n,m] at the front of a place for [N,M] go to its first n rows; the rest is missing. */
+static void spread(double *value, struct shape shape, const struct series *s)
+{
+    int64_t n = shape.dim[0], m = shape.dim[1], width = s->dim[2];
+    for (int64_t i = s->dim[1] * width; i-- > 0;)
+        value[i] = i / width < n && i % width < m ? value[i / width * m + i % width] : NAN;
 }
 
 static void add_probe(struct metrics *m, const struct probe *p, enum store_group group)
@@ -42,13 +70,14 @@ static void add_probe(struct metrics *m, const struct probe *p, enum store_group
         i = m->n++;
         m->series[i] = (struct series){
             .group = group, .name = p->name, .unit = p->unit, .about = p->about, .better = p->better,
-            .type = strcmp(p->unit, "assignment") == 0 ? STORE_U32 : layered || count > 1 ? STORE_F32 : STORE_F64 };
+            .type = type_of(p) };
         if (layered) {
             m->series[i].dim_name[m->series[i].rank] = "layer";
             m->series[i].dim[m->series[i].rank++] = m->blocks;
         }
     }
     struct series *s = &m->series[i];
+    if (is_choices(p)) { grow_choices(s, p->term[0].carry->shape); return; }
     if (count > 1 && s->rank == layered) { s->dim_name[s->rank] = dimension(p->name); s->dim[s->rank++] = count; }
     if (count > 1 && s->dim[layered] < count) s->dim[layered] = count;
 }
@@ -105,7 +134,22 @@ void metrics_gather(struct metrics *m, struct plan *p)
         const struct probe *probe = &m->graph->probe[i];
         const struct series *s = &m->series[m->of[i]];
         int64_t stride = probe->layer < 0 ? 0 : row_count(s) / m->blocks;
-        plan_read_probe(p, probe, m->value[m->of[i]] + (probe->layer < 0 ? 0 : probe->layer * stride));
+        double *to = m->value[m->of[i]] + (probe->layer < 0 ? 0 : probe->layer * stride);
+        plan_read_probe(p, probe, to);
+        if (is_choices(probe)) spread(to, probe->term[0].carry->shape, s);
+    }
+}
+
+void metrics_cut(struct metrics *m, int64_t n, int64_t of)
+{
+    int at = find(m, "router_choices");
+    if (at < 0 || n >= of) return;
+    const struct series *s = &m->series[at];
+    for (int64_t layer = 0; layer < s->dim[0]; layer++) {
+        double *value = m->value[at] + layer * s->dim[1] * s->dim[2];
+        int64_t rows = 0;                                   /* of this layer: a block that looks ahead has fewer */
+        while (rows < s->dim[1] && !isnan(value[rows * s->dim[2]])) rows++;
+        for (int64_t i = rows / of * n * s->dim[2]; i < rows * s->dim[2]; i++) value[i] = NAN;
     }
 }
 

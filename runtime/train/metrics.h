@@ -20,6 +20,8 @@ void metrics_gather(struct metrics *m, struct plan *p);
 void metrics_set(struct metrics *m, const char *name, double value);
 /* Value of a scalar series; NaN when there is none of that name. */
 double metrics_get(const struct metrics *m, const char *name);
+/* Of the choices of each layer's sequences, `of` of them, the first `n`; the others were not there to choose. */
+void metrics_cut(struct metrics *m, int64_t n, int64_t of);
 const double *metrics_row(const struct metrics *m, const char *name, int64_t *count);
 const double *const *metrics_values(const struct metrics *m);
 

@@ -41,7 +41,7 @@ static int session_plan(struct session **out, const json_t *config, int micro, s
     struct model_size size = { .batch = s->batch, .seq = s->model.seq };
     model_build(s->graph, s->arena, &s->model, &s->train, MODE_TRAIN, size);
     s->leaves->frozen = true;
-    model_build(s->eval_graph, s->arena, &s->model, NULL, MODE_EVAL, size);
+    model_build(s->eval_graph, s->arena, &s->model, &s->train, MODE_EVAL, size);
     if (plan_new(&s->plan, s->graph, how, e) || plan_new(&s->eval_plan, s->eval_graph, how, e)) {
         session_free(s);
         return -1;

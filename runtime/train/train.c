@@ -94,6 +94,13 @@ static int64_t mine(const struct trainer *t, int64_t first) { return first + com
 /* In a micro-batch, of all ranks */
 static int64_t sequences(const struct trainer *t) { return t->session->batch * comm_here()->ranks; }
 
+/* Of the sequences whose place is staged. False: they cannot be read any more. */
+static bool replay(struct trainer *t, enum store_group group, int64_t step, int micro)
+{
+    if (t->choices && choices_stage(t->choices, group, step, t->batch.place[0], micro, &t->err)) t->data_lost = true;
+    return !t->data_lost;
+}
+
 /* False: asked to stop, or out of data, before all was there. */
 static bool stage(struct trainer *t, int64_t step)
 {
@@ -102,7 +109,9 @@ static bool stage(struct trainer *t, int64_t step)
         if (stop_asked && comm_here()->ranks == 1) return false;
         int64_t first = mine(t, step * s->train.batch + micro * sequences(t));
         corpus_batch(t->corpus, t->point->seed, first, (int)s->batch, s->model.seq, t->batch);
+        t->batch.place[0] = (int32_t)(first - step * s->train.batch);
         session_stage(s, micro, &t->batch);
+        if (!replay(t, STORE_TRAIN, step + 1, micro)) return false;
     }
     t->staged = step;
     if (corpus_whole(t->corpus, &t->err)) t->data_lost = true;
@@ -196,8 +205,10 @@ static bool forward_parts(struct trainer *t, int parts)
     struct session *s = t->session;
     for (int i = 0; i < parts; i++) {
         if (stop_asked && comm_here()->ranks == 1) return false;
-        corpus_eval_batch(t->corpus, &t->eval_set, mine(t, i * sequences(t)), (int)s->batch, s->model.seq, t->batch);
+        t->batch.place[0] = (int32_t)mine(t, i * sequences(t));
+        corpus_eval_batch(t->corpus, &t->eval_set, t->batch.place[0], (int)s->batch, s->model.seq, t->batch);
         session_put(s, &t->batch);
+        if (!replay(t, STORE_EVAL, t->done, 0)) return false;
         plan_forward(s->eval_plan, i);
     }
     return true;
@@ -227,6 +238,7 @@ static int evaluate(struct trainer *t)
     comm_order(ORDER_EVALUATE, t->done);
     if (!evaluate_parts(t)) return 0;
     metrics_gather(t->eval, s->eval_plan);
+    metrics_cut(t->eval, eval_windows(&t->eval_set, s->model.seq), choices_measured(s));
     t->eval_loss = metrics_get(t->eval, "loss");
     double bytes = corpus_info(t->corpus)->bytes_per_token;
     metrics_set(t->eval, "bits_per_byte", bytes > 0 ? t->eval_loss / (bytes * M_LN2) : NAN);
@@ -349,6 +361,8 @@ static enum outcome open_point(struct trainer *t)
         return fail(t, OUTCOME_INPUT);
     }
     prepare(t);
+    if (choices_open(&t->choices, t->study, t->number, t->session, corpus_info(t->corpus), &t->eval_set, &t->err))
+        return fail(t, OUTCOME_INPUT);
     return OUTCOME_FINISHED;
 }
 
@@ -400,6 +414,7 @@ static void finish(struct trainer *t)
     metrics_free(t->eval);
     stop_free(t->stop);
     free(t->loads);
+    choices_close(t->choices);
     session_free(t->session);
     if (t->corpus) corpus_close(t->corpus);
     inputs_free(t->batch);

@@ -240,15 +240,17 @@ static struct store_plan *describe(struct trainer *t, struct arena *a)
         NUMBER("train_flops_per_token", t->variant->train_flops_per_token),
         WHOLE("params_total", t->variant->counts.total), WHOLE("params_active", t->variant->counts.active),
         WHOLE("params_non_embedding", t->variant->counts.non_embedding) };
-    const struct attributes groups[] = {
+    struct attributes groups[] = {
         { "/", COUNT(root), arena_copy(a, root, sizeof root) },
         { "/environment", COUNT(environment), arena_copy(a, environment, sizeof environment) },
         { "/data", COUNT(corpus), arena_copy(a, corpus, sizeof corpus) },
-        { "/cost", COUNT(cost), arena_copy(a, cost, sizeof cost) } };
+        { "/cost", COUNT(cost), arena_copy(a, cost, sizeof cost) }, { 0 } };
+    int n_groups = COUNT(groups) - 1;
+    if (t->choices) groups[n_groups++] = choices_attributes(t->choices, a);
     const struct cost_line whole = { "model", (uint64_t)t->variant->counts.total, (uint64_t)t->variant->counts.active,
                                      t->variant->train_flops_per_token / 3, t->variant->train_flops_per_token,
                                      report->arena, report->buffers, t->variant->kv_bytes_per_token };
-    *plan = (struct store_plan){ n_train + n_eval, series, COUNT(groups), arena_copy(a, groups, sizeof groups), 1,
+    *plan = (struct store_plan){ n_train + n_eval, series, n_groups, arena_copy(a, groups, sizeof groups), 1,
                                  arena_copy(a, &whole, sizeof whole),
                                  json_text(a, t->variant->config), t->study->script_text, t->study->script_path,
                                  json_text(a, t->study->required), json_text(a, t->study->record) };

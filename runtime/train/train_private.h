@@ -3,6 +3,7 @@
 #define SLUICE_TRAIN_PRIVATE_H
 
 #include "train.h"
+#include "choices.h"
 #include "metrics.h"
 #include "stop.h"
 
@@ -19,6 +20,7 @@ struct trainer {
     struct metrics *train, *eval;
     struct stop *stop;
     double *loads;                                          /* of all experts, in the step that was logged */
+    struct choices *choices;                                /* of another run, that this replays; NULL: its own */
     struct inputs batch; int64_t staged;                    /* the step whose batch is staged, -1: none */
     double spent, began, paused; int64_t first;             /* training seconds of earlier attempts; of this one; not
                                                                training */
