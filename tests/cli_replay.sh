@@ -23,7 +23,7 @@ return sl.study {
 }
 END
 }
-runs() { leaves "$1" "$sluice" run "$2.lua" --progress none $3; }
+runs() { leaves "$1" "$sluice" run "$2.lua" --progress none ${3-}; }
 # refused NAME WORDS SETS: by the script, before anything is trained
 refused() {
     leaves 3 "$sluice" plan "$1.lua" $3
@@ -31,7 +31,7 @@ refused() {
 }
 # fails NAME WORDS SETS: by each run, before its first step
 fails() {
-    runs 4 "$1" "--out failed $3"
+    runs 4 "$1" "--out failed ${3-}"
     says "$2"
     [ ! -e "$(echo failed/*/*/0/run.h5)" ] || fail "a run began"
     rm -rf failed
@@ -54,6 +54,24 @@ done
 look first runs/record1/base runs/record2/base runs/record4/base
 mv runs/record1 runs/record
 echo "a run that replays its own choices is that run, however its batch is cut; others have its loads"
+
+# ---- both routers of a layer, or one of them ----
+own='"routed", n = 4, router = { top_k = 2, normalize = "after", select = SELECT }'
+script both '' '' "base = { [\"attention.experts\"] = { $(echo "$own" | sed 's/SELECT/"top_k"/') } }" 'record = true'
+script again 'choices = "runs/both/base",' 'select = "replayed"' \
+    "base = { [\"attention.experts\"] = { $(echo "$own" | sed 's/SELECT/"replayed"/') } },
+    rms = { norm = { \"rms\", eps = 1e-2 },
+            [\"attention.experts\"] = { $(echo "$own" | sed 's/SELECT/"replayed"/') } },
+    one = { [\"attention.experts\"] = { $(echo "$own" | sed 's/SELECT/"top_k"/') } }" 'record = true, micro = 2'
+runs 0 both '--set train.micro=2'
+runs 0 again
+look replayed runs/both/base runs/again/base
+look replayed runs/both/base runs/again/one
+look loads runs/both/base runs/again/rms
+script lacks 'choices = "runs/record/base",' '' \
+    "base = { [\"attention.experts\"] = { $(echo "$own" | sed 's/SELECT/"replayed"/') } }" ''
+fails lacks 'has no attention_router_choices, and this run replays them'
+echo "attention's router is replayed as the other"
 
 # ---- other cuts of the same tokens, ranks, and a run that was cut off ----
 runs 0 replay '--set train.micro=2 --only base'

@@ -42,7 +42,7 @@ static void impose(struct run *r, const struct seen *from, int micro)
         int32_t value[SEQUENCES * SEQ * MOST];
         int n = r->t.batch * tokens_of(layer) * MOST;
         char path[32];
-        snprintf(path, sizeof path, "choices.%d", layer);
+        snprintf(path, sizeof path, "router_choices.%d", layer);
         for (int i = 0; i < n; i++) value[i] = (int32_t)from->choice[layer][micro * n + i];
         state_put(r->t.state, tiny_leaf(&r->t, path), value);
     }
@@ -152,7 +152,7 @@ static void test_names(void **state)
     struct tiny t = tiny_new(replayed, train, MODE_EVAL, 2, SEQ);
     for (int layer = 0; layer < LAYERS; layer++) {
         char path[32];
-        snprintf(path, sizeof path, "choices.%d", layer);
+        snprintf(path, sizeof path, "router_choices.%d", layer);
         const struct leaf *l = tiny_leaf(&t, path);
         assert_int_equal(inputs_choices_layer(l), layer);
         assert_true(shape_equal(l->decl.shape, SHAPE(2 * tokens_of(layer), MOST)));

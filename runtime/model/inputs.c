@@ -36,17 +36,17 @@ struct node *inputs_node(struct graph *g, enum input input, int64_t batch, int64
     return graph_input(g, of[input].name, of[input].decl.dtype, of[input].decl.shape);
 }
 
-static const char choices[] = "choices.";
+static const char choices[] = "router_choices.";
 
-struct node *inputs_choices(struct graph *g, int layer, int64_t tokens, int64_t k)
+struct node *inputs_choices(struct graph *g, const char *router, int layer, int64_t tokens, int64_t k)
 {
-    return graph_input(g, arena_text(g->arena, "%s%d", choices, layer), DTYPE_I32, SHAPE(tokens, k));
+    return graph_input(g, arena_text(g->arena, "%s%s%d", router, choices, layer), DTYPE_I32, SHAPE(tokens, k));
 }
 
 int inputs_choices_layer(const struct leaf *l)
 {
-    size_t n = sizeof choices - 1;
-    return l->kind == LEAF_INPUT && strncmp(l->path, choices, n) == 0 ? atoi(l->path + n) : -1;
+    const char *at = l->kind == LEAF_INPUT ? strstr(l->path, choices) : NULL;
+    return at ? atoi(at + sizeof choices - 1) : -1;
 }
 
 void inputs_stage(struct state *s, const struct leaves *l, enum mode mode, int micro, int micros,

@@ -51,8 +51,9 @@ struct node *inputs_node(struct graph *g, enum input input, int64_t batch, int64
 void inputs_stage(struct state *s, const struct leaves *l, enum mode mode, int micro, int micros,
                   const struct inputs *in);
 
-/* Choices that are imposed on a layer's tokens: I32 [T,K], -1: none, filled by who has a record of them. */
-struct node *inputs_choices(struct graph *g, int layer, int64_t tokens, int64_t k);
+/* Choices that are imposed on a layer's tokens: I32 [T,K], -1: none, filled by who has a record of them. router: ""
+   or "attention_", as before the names of its metrics. */
+struct node *inputs_choices(struct graph *g, const char *router, int layer, int64_t tokens, int64_t k);
 int inputs_choices_layer(const struct leaf *l);             /* -1: it is another input */
 
 #endif

@@ -4,15 +4,27 @@
 #include "choices.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Whose choices: as before the names of a router's metrics. */
+enum { OF_FFN, OF_ATTENTION, ROUTERS };
+static const char *const router_name[ROUTERS] = { "", "attention_" };
+
+/* What a record has of a group: a dataset for each kind of router, NULL: it has none; the row that was read last. */
+struct kept {
+    const struct reader_series *series[ROUTERS], *loads[ROUTERS];
+    int64_t n, *step, at;
+    double *row[ROUTERS];
+};
 
 struct choices {
     struct study *study; int variant;                       /* whose they are */
     const struct session *session;
     char *path;
     struct reader *reader;
-    struct kept { const struct reader_series *series; int64_t n, *step, at; double *row; } kept[STORE_GROUPS];
+    struct kept kept[STORE_GROUPS];
     int32_t *value;                                         /* of a layer's tokens, [T,K] */
     char hash[33];
 };
@@ -55,14 +67,27 @@ static int check_owner(struct choices *c, const struct corpus_info *data, const 
     return 0;
 }
 
+static const struct reader_series *series_of(const struct choices *c, enum store_group group, int router,
+                                             const char *what, int rank)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%s%s", router_name[router], what);
+    const struct reader_series *s = reader_find(c->reader, group, name);
+    return s && s->rank == rank ? s : NULL;
+}
+
 static int open_rows(struct choices *c, enum store_group group, struct err *e)
 {
     struct kept *k = &c->kept[group];
-    k->series = reader_find(c->reader, group, "router_choices");
+    bool any = false;
+    for (int r = 0; r < ROUTERS; r++) {
+        k->series[r] = series_of(c, group, r, "router_choices", 3);
+        k->loads[r] = series_of(c, group, r, "expert_tokens", 2);
+        any |= k->series[r] != NULL;
+    }
     k->n = reader_rows(c->reader, group);
     k->at = -1;
-    if (!k->series || k->series->rank != 3)
-        return err_set(e, "%s: has no router_choices: train.record = true keeps them", c->path);
+    if (!any) return err_set(e, "%s: has no router_choices: train.record = true keeps them", c->path);
     return reader_steps(c->reader, group, &k->step, e);
 }
 
@@ -103,24 +128,31 @@ static int64_t count(const double *value, int64_t most, int64_t stride)
     return n;
 }
 
-static int64_t experts_of(const struct graph *g, int layer)
+static int router_of(const struct leaf *l)
 {
+    return strncmp(l->path, router_name[OF_ATTENTION], strlen(router_name[OF_ATTENTION])) == 0 ? OF_ATTENTION : OF_FFN;
+}
+
+static int64_t experts_of(const struct graph *g, const struct leaf *l)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%sexpert_tokens", router_name[router_of(l)]);
     for (int i = 0; i < g->n_probes; i++)
-        if (g->probe[i].layer == layer && strcmp(g->probe[i].name, "expert_tokens") == 0)
+        if (g->probe[i].layer == inputs_choices_layer(l) && strcmp(g->probe[i].name, name) == 0)
             return probe_count(&g->probe[i]);
     return 0;
 }
 
 /* Of one group, whose first row and whose first loads are given. */
-static int check_layer(const struct choices *c, const struct leaf *l, const struct kept *k, const double *row,
-                       const struct reader_series *loads, const double *load, int64_t sequences, struct err *e)
+static int check_layer(const struct choices *c, const struct leaf *l, const int64_t dim[3], const double *row,
+                       int64_t loads, const double *load, int64_t sequences, struct err *e)
 {
     int layer = inputs_choices_layer(l);
-    const int64_t *dim = k->series->dim, tokens = sequences * (l->decl.shape.dim[0] / c->session->batch),
-                  experts = experts_of(c->session->graph, layer);
+    const int64_t tokens = sequences * (l->decl.shape.dim[0] / c->session->batch),
+                  experts = experts_of(c->session->graph, l);
     row += layer * dim[1] * dim[2];
     int64_t its_k = count(row, dim[2], 1), its_tokens = count(row, dim[1], dim[2]),
-            its_experts = count(load + layer * loads->dim[1], loads->dim[1], 1);
+            its_experts = count(load + layer * loads, loads, 1);
     if (its_k == 0) return err_set(e, "%s: layer %d chose no experts, and this run replays it", c->path, layer);
     if (its_k != l->decl.shape.dim[1])
         return err_set(e, "%s: has %lld choices of a token in layer %d, and this run's router.top_k is %lld", c->path,
@@ -134,26 +166,40 @@ static int check_layer(const struct choices *c, const struct leaf *l, const stru
     return 0;
 }
 
-static int check_layers(const struct choices *c, enum store_group group, int64_t sequences, struct err *e)
+/* Of the leaves of one kind of router. */
+static int check_router(const struct choices *c, enum store_group group, int router, int64_t sequences, struct err *e)
 {
-    const struct reader_series *loads = reader_find(c->reader, group, "expert_tokens");
+    const struct kept *k = &c->kept[group];
+    const struct reader_series *s = k->series[router], *loads = k->loads[router];
+    int64_t blocks = model_blocks(&c->session->model);
     double *row = NULL, *load = NULL;
-    int64_t layers = c->kept[group].series->dim[0], blocks = model_blocks(&c->session->model);
-    if (!loads || loads->rank != 2 || loads->dim[0] != layers)
-        return err_set(e, "%s: has no expert_tokens beside its choices", c->path);
-    if (layers != blocks)
+    if (!s || !loads)
+        return err_set(e, "%s: has no %srouter_choices, and this run replays them", c->path, router_name[router]);
+    if (s->dim[0] != blocks || loads->dim[0] != blocks)
         return err_set(e, "%s: has %lld layers, blocks of multi-token prediction included, and this run %lld", c->path,
-                       (long long)layers, (long long)blocks);
-    int failure = reader_read_rows(c->reader, c->kept[group].series, 0, 1, &row, e) ||
-                  reader_read_rows(c->reader, loads, 0, 1, &load, e);
+                       (long long)s->dim[0], (long long)blocks);
+    int failure = reader_read_rows(c->reader, s, 0, 1, &row, e) || reader_read_rows(c->reader, loads, 0, 1, &load, e);
     for (int i = 0; i < c->session->leaves->n && !failure; i++) {
         const struct leaf *l = c->session->leaves->leaf[i];
-        if (inputs_choices_layer(l) >= 0)
-            failure = check_layer(c, l, &c->kept[group], row, loads, load, sequences, e);
+        if (inputs_choices_layer(l) >= 0 && router_of(l) == router)
+            failure = check_layer(c, l, s->dim, row, loads->dim[1], load, sequences, e);
     }
     free(row);
     free(load);
     return failure;
+}
+
+static int check_layers(const struct choices *c, enum store_group group, int64_t sequences, struct err *e)
+{
+    for (int r = 0; r < ROUTERS; r++) {
+        bool replayed = false;
+        for (int i = 0; i < c->session->leaves->n; i++) {
+            const struct leaf *l = c->session->leaves->leaf[i];
+            replayed |= inputs_choices_layer(l) >= 0 && router_of(l) == r;
+        }
+        if (replayed && check_router(c, group, r, sequences, e)) return -1;
+    }
+    return 0;
 }
 
 static int open_record(struct choices *c, const struct point *p, const struct corpus_info *data,
@@ -196,7 +242,7 @@ void choices_close(struct choices *c)
     if (!c) return;
     for (int g = 0; g < STORE_GROUPS; g++) {
         free(c->kept[g].step);
-        free(c->kept[g].row);
+        for (int r = 0; r < ROUTERS; r++) free(c->kept[g].row[r]);
     }
     reader_close(c->reader);
     study_free(c->study);
@@ -208,10 +254,12 @@ void choices_close(struct choices *c)
 static int read_step(struct choices *c, struct kept *k, int64_t step, struct err *e)
 {
     if (k->at == step) return 0;
-    free(k->row);
-    k->row = NULL;
     k->at = -1;
-    if (reader_read_rows(c->reader, k->series, row_of(k, step), 1, &k->row, e)) return -1;
+    for (int r = 0; r < ROUTERS; r++) {
+        free(k->row[r]);
+        k->row[r] = NULL;
+        if (k->series[r] && reader_read_rows(c->reader, k->series[r], row_of(k, step), 1, &k->row[r], e)) return -1;
+    }
     k->at = step;
     return 0;
 }
@@ -220,14 +268,14 @@ static int read_step(struct choices *c, struct kept *k, int64_t step, struct err
 static int take(struct choices *c, const struct leaf *l, enum store_group group, int64_t first, struct err *e)
 {
     const struct kept *k = &c->kept[group];
-    int layer = inputs_choices_layer(l);
-    int64_t count = shape_count(l->decl.shape), width = l->decl.shape.dim[1],
-            from = first * (l->decl.shape.dim[0] / c->session->batch), tokens = k->series->dim[1],
-            experts = experts_of(c->session->graph, layer);
-    const double *row = k->row + layer * tokens * k->series->dim[2];
-    for (int64_t i = 0; i < count; i++) {
+    int layer = inputs_choices_layer(l), router = router_of(l);
+    const int64_t *dim = k->series[router]->dim;
+    int64_t n = shape_count(l->decl.shape), width = l->decl.shape.dim[1], tokens = dim[1],
+            from = first * (l->decl.shape.dim[0] / c->session->batch), experts = experts_of(c->session->graph, l);
+    const double *row = k->row[router] + layer * tokens * dim[2];
+    for (int64_t i = 0; i < n; i++) {
         int64_t token = from + i / width;
-        double v = token < tokens ? row[token * k->series->dim[2] + i % width] : -1;
+        double v = token < tokens ? row[token * dim[2] + i % width] : -1;
         if (isnan(v) && group == STORE_EVAL) v = -1;
         if (!(v >= -1 && v < (double)experts))
             return err_set(e, "%s: step %lld, layer %d, token %lld went to expert %g, and there are %lld", c->path,

@@ -142,14 +142,15 @@ void metrics_gather(struct metrics *m, struct plan *p)
 
 void metrics_cut(struct metrics *m, int64_t n, int64_t of)
 {
-    int at = find(m, "router_choices");
-    if (at < 0 || n >= of) return;
-    const struct series *s = &m->series[at];
-    for (int64_t layer = 0; layer < s->dim[0]; layer++) {
-        double *value = m->value[at] + layer * s->dim[1] * s->dim[2];
-        int64_t rows = 0;                                   /* of this layer: a block that looks ahead has fewer */
-        while (rows < s->dim[1] && !isnan(value[rows * s->dim[2]])) rows++;
-        for (int64_t i = rows / of * n * s->dim[2]; i < rows * s->dim[2]; i++) value[i] = NAN;
+    for (int i = 0; i < m->n && n < of; i++) {
+        const struct series *s = &m->series[i];
+        if (s->type != STORE_I16) continue;
+        for (int64_t layer = 0; layer < s->dim[0]; layer++) {
+            double *value = m->value[i] + layer * s->dim[1] * s->dim[2];
+            int64_t rows = 0;                               /* of this layer: a block that looks ahead has fewer */
+            while (rows < s->dim[1] && !isnan(value[rows * s->dim[2]])) rows++;
+            for (int64_t k = rows / of * n * s->dim[2]; k < rows * s->dim[2]; k++) value[k] = NAN;
+        }
     }
 }
 
