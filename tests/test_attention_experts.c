@@ -226,6 +226,29 @@ static void test_two_routers(void **state)
     tiny_free(&t);
 }
 
+/* Rules that layers share are shared among routers of one kind: each has its own lambda, moved by its own scores. */
+static void test_shared_rules(void **state)
+{
+    (void)state;
+    struct tiny t = tiny_new(TEXT({
+        "ffn.router": {"score": "relu", "top_k": 4, "select": {"module": "top_k", "most": 4}}, "ffn.balance": ["l1"],
+        "attention.experts": {"module": "routed", "n": 6, "balance": ["l1"],
+                              "router": {"score": "relu", "top_k": 1, "select": {"module": "top_k", "most": 6}}}
+    }), NULL, MODE_TRAIN, 2, 6);
+    double lambda[2];
+    tiny_start(&t, 1);
+    for (int step = 0; step < 3; step++) tiny_step(&t, step);
+    assert_true(tiny_loss(&t, "l1") != tiny_loss(&t, "attention_l1"));
+    tiny_leaf(&t, "layers.0.attention.router.lambda");
+    tiny_leaf(&t, "layers.0.ffn.router.lambda");
+    for (int layer = 0; layer < 3; layer++) {
+        tiny_metric(&t, "router_lambda", layer, &lambda[0]);
+        tiny_metric(&t, "attention_router_lambda", layer, &lambda[1]);
+        assert_true(lambda[0] > 0 && lambda[0] < lambda[1]);    /* half have a score: fewer than 4, more than 1 */
+    }
+    tiny_free(&t);
+}
+
 /* As data sets both are of experts, and one may have more than the other. */
 static void test_dimensions(void **state)
 {
@@ -286,7 +309,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         RUN(one_expert), RUN(experts_alike), RUN(sum_of_experts), RUN(keys_are_shared), RUN(decoding), RUN(sizes),
-        RUN(two_routers), RUN(dimensions), RUN(recompute), RUN(refused),
+        RUN(two_routers), RUN(shared_rules), RUN(dimensions), RUN(recompute), RUN(refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -55,9 +55,10 @@ struct node *build_kept(const struct build *b, int layer, const char *name)
 void *build_shared(struct build *b, const char *name, size_t bytes)
 {
     struct building *o = b->own;
+    name = arena_text(b->arena, "%s%s", b->said_by, name);  /* routers of attention share with their like alone */
     for (struct shared *s = o->shared; s; s = s->next) if (strcmp(s->name, name) == 0) return s->memory;
     struct shared *s = arena_alloc(b->arena, sizeof *s);
-    *s = (struct shared){ arena_text(b->arena, "%s", name), arena_alloc(b->arena, bytes), o->shared };
+    *s = (struct shared){ name, arena_alloc(b->arena, bytes), o->shared };
     o->shared = s;
     return memset(s->memory, 0, bytes);
 }

@@ -104,7 +104,8 @@ void build_leave(struct build *b);
    "embed.token", "head.loss" (REAL [T], not averaged; of an MTP block its own). NULL: nothing of that name was kept. */
 void build_keep(struct build *b, int layer, const char *name, struct node *x);
 struct node *build_kept(const struct build *b, int layer, const char *name);
-/* What layers make together: memory, zero at first, that is the same for all who ask by this name. */
+/* What layers make together: memory, zero at first, that is the same for all who ask by this name, and of several
+   routers of a layer for each by itself. */
 void *build_shared(struct build *b, const char *name, size_t bytes);
 /* Runs when all else of the pass is built, so that what comes after a layer can be read in it, as "head.loss"; with a
    copy of b as it was when registered. */
