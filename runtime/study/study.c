@@ -280,15 +280,6 @@ static void name_points(struct study *s, uint64_t seed)
         }
 }
 
-struct hash study_identity(const json_t *config, const struct corpus_info *data, uint64_t seed)
-{
-    char *text = config_canonical(config);
-    uint64_t words[] = { data->hash.low, data->hash.high, STUDY_VERSION, seed };
-    struct hash h = hash_more(hash_bytes(words, sizeof words), text, strlen(text));
-    free(text);
-    return h;
-}
-
 bool study_is_of(const struct study *s, const struct point *p, const struct corpus_info *data)
 {
     const struct variant *v = &s->variant[p->variant];

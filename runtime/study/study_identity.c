@@ -1,0 +1,14 @@
+/* What a variant is known by: its configuration, its data, its seed. */
+#include "study.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct hash study_identity(const json_t *config, const struct corpus_info *data, uint64_t seed)
+{
+    char *text = config_canonical(config);
+    uint64_t words[] = { data->hash.low, data->hash.high, STUDY_VERSION, seed };
+    struct hash h = hash_more(hash_bytes(words, sizeof words), text, strlen(text));
+    free(text);
+    return h;
+}
