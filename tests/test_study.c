@@ -112,6 +112,9 @@ static void mistakes_are_named(void **state)
             "attention.gate", "did you mean 'head'");
     refuses(TEXT({"variants": [{"name": "base", "set": {}}, {"name": "x", "set": {"train.lrr": 1}}]}), "x", "train.lrr",
             "no");
+    refuses(TEXT({"variants": [{"name": "base", "set": {}}, {"name": "x", "set": {"ffn": {"module": "dens"}}},
+                               {"name": "y", "set": {"ffn": {"module": "dens"}}}]}), "x", "ffn",
+            "did you mean 'dense'");                        /* said once, and y is no more legal */
     refuses(TEXT({"variants": []}), NULL, "variants", "at least two");
     refuses(TEXT({"match": {"quantity": "active_param", "adjust": "ffn.d_ff"}}), NULL, "match",
             "did you mean 'active_params'");

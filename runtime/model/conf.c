@@ -85,9 +85,9 @@ static void check_picks(const struct param *params, const void *conf, const char
         if (p->type != PARAM_SLOTS && p->type != PARAM_LAYERS) continue;
         const struct picks *list = field;
         for (int i = 0; i < list->n; i++) {
-            int before = problems->n;
+            int before = problems->found;
             check_pick(&list->pick[i], below, model, problems);
-            if (p->type == PARAM_LAYERS && problems->n > before) break;
+            if (p->type == PARAM_LAYERS && problems->found > before) break;
         }
     }
 }
@@ -108,11 +108,11 @@ static void check_order(const struct model_conf *conf, struct problems *problems
 
 void model_load(const json_t *json, struct arena *arena, struct model_conf *conf, struct problems *problems)
 {
-    int before = problems->n;
+    int before = problems->found;
     config_load(&model_schema, json, "", arena, conf, problems);
-    if (problems->n > before) return;
+    if (problems->found > before) return;
     check_order(conf, problems);
-    if (problems->n == before) check_picks(model_params, conf, "", conf, problems);
+    if (problems->found == before) check_picks(model_params, conf, "", conf, problems);
 }
 
 /* The rate that is asked for is reached, and what follows it begins there. */
@@ -136,9 +136,9 @@ static void check_warmup(const struct train_conf *c, struct problems *problems)
 
 void train_load(const json_t *json, struct arena *arena, struct train_conf *conf, struct problems *problems)
 {
-    int before = problems->n;
+    int before = problems->found;
     config_load(&train_schema, json, "train", arena, conf, problems);
-    if (problems->n > before) return;
+    if (problems->found > before) return;
     if (conf->batch % conf->micro != 0)
         problem_add(problems, "train.micro", "%d does not divide the batch of %d sequences", conf->micro, conf->batch);
     if (conf->record && conf->eval_tokens == 0)

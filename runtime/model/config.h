@@ -37,7 +37,8 @@ struct schema { const char *name, *about; size_t size; const struct param *param
    ("ffn.router.top_k"); text gives value, rule and nearest legal name, without the path. */
 struct problem { char *path, *text, *variant; };                      /* variant: of a study, or NULL */
 enum { PROBLEMS_KEPT = 100 };                               /* of n: who reads them mends the first ones first */
-struct problems { int n, room; struct problem *problem; const char *variant; };   /* variant: for the next problems */
+/* found: with those that had been said already; variant: for the next problems */
+struct problems { int n, found, room; struct problem *problem; const char *variant; };
 int problems_kept(const struct problems *p);
 void problem_add(struct problems *p, const char *path, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void problems_free(struct problems *p);

@@ -12,6 +12,7 @@ void problem_add(struct problems *p, const char *path, const char *format, ...)
 {
     char text[1024];
     va_list list;
+    p->found++;
     if (p->n >= PROBLEMS_KEPT) { p->n++; return; }
     va_start(list, format);
     vsnprintf(text, sizeof text, format, list);

@@ -129,17 +129,17 @@ static void apply(json_t *model, json_t *train, const char *path, json_t *value,
 static bool load_both(json_t *model_json, json_t *train_json, struct arena *arena, struct model_conf *model,
                       struct train_conf *train, const struct corpus_info *data, struct problems *problems)
 {
-    int before = problems->n;
+    int before = problems->found;
     model_load(model_json, arena, model, problems);
     train_load(train_json, arena, train, problems);
-    if (problems->n > before) return false;
+    if (problems->found > before) return false;
     if (data && data->vocab > model->vocab)
         problem_add(problems, "vocab", "%d: the data in %s has token ids up to %d", model->vocab, data->path,
                     data->vocab - 1);
     if (data && data->train_tokens <= (uint64_t)model->seq)
         problem_add(problems, "seq", "%d: the data in %s has only %llu tokens to train on", model->seq, data->path,
                     (unsigned long long)data->train_tokens);
-    return problems->n == before;
+    return problems->found == before;
 }
 
 static void keep(struct variant *v, const struct measure *m)
@@ -165,11 +165,11 @@ static void resolve_variant(struct study *s, struct variant *v, json_t *base, js
     struct err e;
     v->name = arena_text(s->arena, "%s", name ? name : "?");
     problems->variant = v->name;
-    int before = problems->n;
+    int before = problems->found;
     if (before == 0 && !study_is_name(v->name)) problem_add(problems, "", "%s", study_name_rule);
     json_object_foreach(json_object_get(given, "set"), path, value)
         apply(model_json, train_json, path, value, problems);
-    if (problems->n == before && load_both(model_json, train_json, s->arena, &model, &train, data, problems)) {
+    if (problems->found == before && load_both(model_json, train_json, s->arena, &model, &train, data, problems)) {
         if (train.eval_tokens != eval_tokens)
             problem_add(problems, "train.eval_tokens",
                         "%d: all variants are measured on the same text: set it for the whole study",
@@ -178,7 +178,7 @@ static void resolve_variant(struct study *s, struct variant *v, json_t *base, js
                               "train", config_write(&train_schema, &train));
         if (measure(&model, &train, s->arena, true, &m, &e)) problem_add(problems, "", "%s", e.text);
         else keep(v, &m);
-        if (problems->n == before && train.record && !m.records)
+        if (problems->found == before && train.record && !m.records)
             problem_add(problems, "train.record", "the model has no router whose choices could be kept");
     }
     problems->variant = NULL;
