@@ -208,10 +208,12 @@ void preset_write_routers(void)
     json_t *list = script_routers(), *row;
     size_t i;
     printf("\n## Routers by name\n\nWhat `sl.router` gives ([lua.md](lua.md#slroutername-keys-of)): these keys, and "
-           "what they do not say at its default.\n\n| router | is | keys of `ffn` |\n|---|---|---|\n");
+           "what they do not say at its default. Experts: how many there are, and how wide, in the model that was "
+           "published.\n\n| router | is | experts | keys of `ffn` |\n|---|---|---|---|\n");
     json_array_foreach(list, i, row) {
-        printf("| `%s` | %s |", json_string_value(json_object_get(row, "name")),
-               json_string_value(json_object_get(row, "about")));
+        const char *sizes = json_string_value(json_object_get(row, "sizes"));
+        printf("| `%s` | %s | %s |", json_string_value(json_object_get(row, "name")),
+               json_string_value(json_object_get(row, "about")), sizes ? sizes : "");
         const char *gap = "";
         for (const struct param *p = module_find(SLOT_FFN, "moe")->params; p->name; p++) {
             const json_t *value = json_object_get(row, p->name);
