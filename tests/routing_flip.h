@@ -7,7 +7,10 @@
 #include "graph/ops.h"
 #include <stdlib.h>
 
-static inline bool flip_is_choice(const struct node *n) { return n->op == &op_topk || n->op == &op_assign; }
+static inline bool flip_is_choice(const struct node *n)
+{
+    return n->op == &op_topk || n->op == &op_assign || n->op == &op_drop_over_capacity;
+}
 
 /* Keeps what the routers choose readable after a step; before plan_new. */
 static inline void flip_watch(struct graph *g)
@@ -16,7 +19,7 @@ static inline void flip_watch(struct graph *g)
 }
 
 /* Tokens of a layer that chose other experts, whatever the order; margin: between the last key that was chosen and the
-   first that was not, the largest of these tokens; 0 where that is not known, as of an assignment. */
+   first that was not, the largest of these tokens; 0 where that is not known, as of assignments or of who has room. */
 struct flip { int tokens; double margin; const char *path; };
 
 static inline double *flip_values(struct plan *p, const struct node *n, int output)
@@ -30,10 +33,12 @@ static inline double *flip_values(struct plan *p, const struct node *n, int outp
 
 static inline bool flip_same_set(const double *a, const double *b, int64_t n)
 {
-    int64_t found = 0;
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t k = 0; k < n; k++) found += a[i] == b[k];
-    return found == n;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t more = 0;                                   /* -1, no expert, may be there several times */
+        for (int64_t k = 0; k < n; k++) more += (a[k] == a[i]) - (b[k] == a[i]);
+        if (more != 0) return false;
+    }
+    return true;
 }
 
 static inline struct flip flip_of_node(struct plan *a, const struct node *of_a, struct plan *b, const struct node *of_b)
