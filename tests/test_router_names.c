@@ -73,7 +73,7 @@ static void test_each_name(void **state)
         const char *name = json_string_value(json_object_get(row, "name")), *key;
         json_t *value;
         json_object_foreach(row, key, value)
-            if (!strstr(" name about router balance dispatch ", key)) fail_msg("%s: what is '%s'?", name, key);
+            if (!strstr(" name about sizes router balance dispatch ", key)) fail_msg("%s: what is '%s'?", name, key);
         if (!json_object_get(row, "balance") || !json_object_get(row, "dispatch"))
             fail_msg("%s: says nothing of balance or dispatch", name);
         for (int which = 0; which < COUNT(sixteen); which++) {
