@@ -134,32 +134,14 @@ static void test_keys_are_shared(void **state)
     tiny_free(&t);
 }
 
-/* A token at a time says what all at once do. */
 static void test_decoding(void **state)
 {
     (void)state;
     static const char *const sets = TEXT({"attention.heads": 4, "attention.kv_heads": 2, "attention.experts":
         {"module": "routed", "n": 5, "router": {"top_k": 3, "score": "sigmoid"}, "balance": ["bias"]}});
-    struct tiny whole = decoder(sets), last = { 0 };
-    double *all = logits_of(&whole);
-    int v = whole.model.vocab, seq = whole.seq;
-    for (int at = 0; at < seq; at++) {
-        struct tiny one = tiny_new(sets, NULL, MODE_DECODE, 2, 1);
-        tiny_start(&one, 1);
-        if (at) {
-            tiny_copy(&one, &last);
-            tiny_free(&last);
-        }
-        *one.pos = at;
-        for (int b = 0; b < 2; b++) one.ids[b] = whole.ids[b * seq + at];
-        double *some = logits_of(&one);
-        for (int b = 0; b < 2; b++) check_near(some + b * v, all + (b * seq + at) * v, v, 1e-5);
-        free(some);
-        last = one;
-    }
-    tiny_free(&last);
+    struct tiny whole = decoder(sets);
+    decoded_alike(&whole, sets);
     tiny_free(&whole);
-    free(all);
 }
 
 /* What is kept of a token and what it costs: caches are those of plain attention; a token uses K of the projections. */

@@ -41,6 +41,30 @@ static inline struct tiny decoder(const char *sets)
     return t;
 }
 
+/* A token at a time says what all at once do. whole: of decoder(sets). */
+static inline void decoded_alike(struct tiny *whole, const char *sets)
+{
+    struct tiny last = { 0 };
+    double *all = logits_of(whole);
+    int v = whole->model.vocab, seq = whole->seq;
+    for (int at = 0; at < seq; at++) {
+        struct tiny one = tiny_new(sets, NULL, MODE_DECODE, 2, 1);
+        tiny_start(&one, 1);
+        if (at) {
+            tiny_copy(&one, &last);
+            tiny_free(&last);
+        }
+        *one.pos = at;
+        for (int b = 0; b < 2; b++) one.ids[b] = whole->ids[b * seq + at];
+        double *some = logits_of(&one);
+        for (int b = 0; b < 2; b++) check_near(some + b * v, all + (b * seq + at) * v, v, 1e-5);
+        free(some);
+        last = one;
+    }
+    tiny_free(&last);
+    free(all);
+}
+
 static inline int64_t logits_count(const struct tiny *t) { return (int64_t)t->tokens * t->model.vocab; }
 
 /* Two models with the weights that they share, and what they say to the same tokens. */
