@@ -16,7 +16,7 @@ variants["deepseek-v2-lite"] = nil                          -- is deepseekmoe's,
 return sl.study {
   base = sl.extend(sl.preset "baseline-nano", { ["ffn.experts"] = 16, ["ffn.shared"] = "none" }),
   replicates = 5, data = "corpus.tok", baseline = "mixtral",
-  train = { steps = 500, batch = 16, eval_every = 100, optim = { "adamw", lr = 3e-3 },
+  train = { steps = 300, batch = 16, eval_every = 100, optim = { "adamw", lr = 3e-3 },
             schedule = { "wsd", warmup = 20 } },
   variants = variants,
 }
