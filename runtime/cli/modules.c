@@ -49,8 +49,8 @@ static json_t *params_json(const struct param *params)
 
 static json_t *entry_json(const struct entry *x)
 {
-    return json_pack("{s:s, s:s, s:s, s:o}", "slot", x->slot, "module", x->name, "about", x->about ? x->about : "",
-                     "params", params_json(x->params));
+    return json_pack("{s:s, s:s, s:s, s:s*, s:o}", "slot", x->slot, "module", x->name,
+                     "about", x->about ? x->about : "", "note", x->note, "params", params_json(x->params));
 }
 
 static void print_list(const struct entry *entry, int n)
@@ -72,6 +72,7 @@ static void print_entry(const struct entry *x)
     if (strcmp(x->slot, x->name))
         printf("%s%s = \"%s\"%s  %s\n", bold, x->slot, x->name, off, x->about ? x->about : "");
     else printf("%s%s%s  %s\n", bold, x->name, off, x->about ? x->about : "");
+    if (x->note) printf("%s\n", x->note);
     print_params(x->params);
 }
 
@@ -133,5 +134,5 @@ const struct command command_modules = {
     .example = "sluice modules\nsluice modules show ffn.moe\nsluice modules show train", .options = options, .least = 0,
     .most = 2, .run = run,
     .more = "NAME is a module (\"moe\", \"ffn.moe\"), a slot (\"router\"), or \"model\" or \"train\" for the keys of "
-            "those tables.",
+            "those tables. What is said of a module, formulas and who published them, is what its file begins with.",
 };

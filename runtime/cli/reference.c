@@ -65,7 +65,7 @@ static void write_modules(const struct command *const *commands)
             const struct param *p = slot_path((enum slot)slot, path, sizeof path);
             printf("\n## `%s`: %s\n", path, p->help);
         }
-        if (!table) printf("\n### `\"%s\"`: %s\n\n", x->name, x->about);
+        if (!table) printf("\n### `\"%s\"`: %s\n\n```text\n%s\n```\n\n", x->name, x->about, x->note);
         write_params(x->params);
         last = x->slot;
     }

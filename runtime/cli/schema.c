@@ -1,23 +1,34 @@
 /* Schemas as text. */
 #include "schema.h"
+#include "embedded.h"
 #include "model/module.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+static const char *note_of(const struct module *m)
+{
+    char name[96];
+    snprintf(name, sizeof name, "%s_%s", slot_name[m->slot], m->name);
+    const struct embedded *note = module_notes;
+    while (note->path && strcmp(note->path, name)) note++;
+    INVARIANT(note->path, "modules/%s.c is not where the module is", name);
+    return note->text;
+}
+
 int entries_new(struct entry **out)
 {
     int n = 2;
     for (const struct module *const *m = module_all; *m; m++) n++;
     struct entry *entry = *out = xcalloc((size_t)n, sizeof *entry);
-    entry[0] = (struct entry){ "model", "model", model_schema.about, model_schema.params };
-    entry[1] = (struct entry){ "train", "train", train_schema.about, train_schema.params };
+    entry[0] = (struct entry){ "model", "model", model_schema.about, model_schema.params, NULL };
+    entry[1] = (struct entry){ "train", "train", train_schema.about, train_schema.params, NULL };
     n = 2;
     for (int slot = 0; slot < SLOT_COUNT; slot++)
         for (const struct module *const *m = module_all; *m; m++)
             if ((int)(*m)->slot == slot)
-                entry[n++] = (struct entry){ slot_name[slot], (*m)->name, (*m)->about, (*m)->params };
+                entry[n++] = (struct entry){ slot_name[slot], (*m)->name, (*m)->about, (*m)->params, note_of(*m) };
     return n;
 }
 

@@ -5,7 +5,8 @@
 #include "model/model.h"
 
 /* A module, or the keys of sl.model{} and of train = {} (then slot and name are one word). */
-struct entry { const char *slot, *name, *about; const struct param *params; };
+/* note: what the module's file says of it, formulas and papers, in lines; NULL: it is no module */
+struct entry { const char *slot, *name, *about; const struct param *params; const char *note; };
 int entries_new(struct entry **out);                        /* model, train, then every module by slot; malloc'd */
 
 const char *param_type_text(const struct param *p);
