@@ -66,13 +66,23 @@ static void print_list(const struct entry *entry, int n)
     table_print(t, stdout);
 }
 
+/* Sentences run on to where the terminal ends; formulas, which are indented, have lines of their own. */
+static void print_note(const char *note)
+{
+    char *text = xstrdup(note);
+    for (char *line = text, *end; *(end = line + strcspn(line, "\n")); line = end + 1)
+        if (*line != ' ' && end[1] != ' ') *end = ' ';
+    text_print(stdout, 0, 0, "%s\n", text);
+    free(text);
+}
+
 static void print_entry(const struct entry *x)
 {
     const char *bold = cli_paint(stdout, PAINT_BOLD), *off = cli_paint(stdout, PAINT_OFF);
     if (strcmp(x->slot, x->name))
         printf("%s%s = \"%s\"%s  %s\n", bold, x->slot, x->name, off, x->about ? x->about : "");
     else printf("%s%s%s  %s\n", bold, x->name, off, x->about ? x->about : "");
-    if (x->note) printf("%s\n", x->note);
+    if (x->note) print_note(x->note);
     print_params(x->params);
 }
 
