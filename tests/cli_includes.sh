@@ -18,7 +18,7 @@ cpu      | base graph backend        | gemm isa pool seen sort values vec_math
 cpu      |                           | isa/attend_decode isa/attend_index isa/attend_sink isa/delta_rows isa/vector
 ops      | base graph backend cpu    |
 plan     | base graph backend        | plan
-model    | base graph plan modules/list | build config inputs model module
+model    | base graph plan modules/list | build config inputs model module registry
 data     | base model                | data
 store    | base                      | store
 study    | base backend model data   | study

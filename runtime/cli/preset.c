@@ -4,7 +4,7 @@
 #include "bind.h"
 #include "cli.h"
 #include "schema.h"
-#include "model/module.h"
+#include "model/registry.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* sluice sample: lets a trained run go on with a prompt. */
 #include "cli.h"
-#include "model/module.h"
+#include "model/registry.h"
 #include "train/decoder.h"
 #include "train/trained.h"
 #include "cpu/pool.h"

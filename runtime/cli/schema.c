@@ -1,7 +1,7 @@
 /* Schemas as text. */
 #include "schema.h"
 #include "embedded.h"
-#include "model/module.h"
+#include "model/registry.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -4,7 +4,7 @@
 #define SLUICE_BUILD_H
 
 #include "inputs.h"
-#include "graph/ops.h"
+#include "graph/attributes.h"
 
 #define INPUT_NODE(name, dtype, shape, graphs) struct node *name;
 

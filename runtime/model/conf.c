@@ -1,6 +1,6 @@
 /* The tables of a script: their keys, loaded and checked. */
 #include "model.h"
-#include "module.h"
+#include "registry.h"
 
 #include <stdio.h>
 

@@ -1,5 +1,5 @@
 /* Schemas and typed configurations: JSON in, structs out, every mistake collected. */
-#include "module.h"
+#include "registry.h"
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* Rules between how many experts there are to choose from, who chooses, and what keeps the load even. */
-#include "module.h"
+#include "registry.h"
 
 #include <stdio.h>
 

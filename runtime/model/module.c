@@ -1,5 +1,5 @@
 /* What modules say of themselves, and the problems that their checks find. */
-#include "module.h"
+#include "registry.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* The registry: every module there is. */
-#include "module.h"
+#include "registry.h"
 
 #include <string.h>
 

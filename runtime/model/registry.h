@@ -1,0 +1,145 @@
+/* The registry: what a module is. A module is one file that ends in one constant struct, and one line in
+   modules/list.h. It includes module.h alone, and builds with what build.h and graph/ops.h offer. */
+#ifndef SLUICE_REGISTRY_H
+#define SLUICE_REGISTRY_H
+
+#include "build.h"
+
+/* What a module says of itself, to the checks of others, to `plan` and `compare`. The traits of a slot's module are
+   its own and those of what fills its slots. */
+struct traits {
+    enum ahead looks_ahead;                                 /* when a position may see later ones; see looks_ahead */
+    bool branch_normed;                                     /* residual: what a branch writes is normalised */
+    bool ends_normed;                                       /* residual: no final norm follows the last block */
+    int streams;                                            /* residual: how many it keeps; 0: one */
+    bool gated;                                             /* activation: it has a second operand */
+    int heads, kv_heads, qk_dim, v_dim;                     /* attention: numbers of heads, their widths */
+    int rotated;                                            /* of a head, what positions rotate; 0: none */
+    int window;                                             /* mask: as struct mask */
+    bool normed_q, normed_k;                                /* qk_norm: queries, keys have no length of their own */
+    bool others_keys;                                       /* kv: keys may be another layer's */
+    int top_k; bool gates_sum_to_one;                       /* router */
+    bool even_gates;    /* router: gates are the same for all who were chosen, whatever their score */
+    bool has_zeros;    /* router: scores may be 0, and do not sum to 1 */
+    bool unscored;                                          /* logits: they say nothing, and no weight makes them */
+    bool uneven;    /* anneal, select, dispatch: a token may have more or fewer than top_k */
+    bool keyless;                                           /* select: the key decides nothing */
+    bool even;    /* select: keeps the load even in training, whatever is added to all keys of an expert */
+    bool of_batch;    /* select: in training a choice depends on other sequences of the micro-batch */
+    int most_k, cap;    /* select: the largest top_k; most experts that a token can have where experts choose; 0: any */
+    bool normal_noise, of_choice;    /* noise: normal, and struct noisy tells its spread; gates have none of it */
+    bool learned, drawn;    /* noise: gates teach it its spread; struct noisy tells what experts are drawn by */
+    int most;    /* select: experts that a token may have, those with a score above 0; 0: top_k */
+    bool largest_keys;    /* select: of each token the top_k largest keys, whatever other tokens have */
+    bool rounds;                                            /* select: an expert's tokens are a multiple of a tile */
+    int groups, group_limit;    /* select: runs of experts, and how many of them a token may go to; 0: no groups */
+    bool of_scores;    /* balance: a loss on scores, gates, or the weights that make them */
+    bool trains;    /* balance: its gradient reaches the router's logits, whatever gates are */
+    bool rewards;    /* balance: its gradient tells the router how good its choice was, as that of gates does */
+    bool of_gates;    /* balance: a loss on gates alone */
+    bool asks_zeros;    /* balance: makes scores 0 */
+    bool asks_draws;    /* balance: how likely the choice was that was drawn */
+    bool asks_noise;    /* balance: how likely another draw of normal noise had changed the choice */
+    bool by_groups;    /* shared: goes by groups of the experts that a token chose */
+    bool alone;    /* balance: keeps the load even by the logits that choose, and beside no other rule */
+    double computed;    /* balance: of its experts a token is to have so many that are not idle; 0: it has no aim */
+    int expert_groups;    /* balance: equal groups that experts are divided into; 0, 1: none */
+    int mtp_blocks;                                         /* blocks that MTP adds */
+    double lr; int warmup, averages_from;                   /* optimizer, schedule, average: as set */
+};
+
+/* Says when a position may see later ones; what says the most has the last word. Always: losses are no causal model's,
+   and there is no sample. */
+static inline void looks_ahead(struct traits *t, enum ahead when) { if (when > t->looks_ahead) t->looks_ahead = when; }
+
+struct module {
+    enum slot slot; const char *name, *about;
+    size_t conf_size; const struct param *params;
+    /* Rules between parameters, and against the model; one problem for each. Optional. path is
+       the module's key path. */
+    void (*check)(struct pick self, const struct model_conf *model, const char *path, struct problems *problems);
+    void (*traits)(struct pick self, struct traits *t);     /* optional: sets what it has to say */
+    /* What it does, by slot. */
+    union {
+        struct init  (*init)(struct build *b, struct pick self, enum role role, struct shape shape);
+        /* [T,D] of the token `ahead` positions later */
+        struct node *(*embed)(struct build *b, struct pick self, int ahead);
+        struct node *(*position)(struct build *b, struct pick self, struct node *x);            /* q or k [T,H,W] */
+        struct node *(*norm)(struct build *b, struct pick self, const char *name, struct node *x,
+                             double gain);                  /* gain: the initial one */
+        struct {
+            void (*residual)(struct build *b, struct pick self, struct stream *s, struct sublayer f);
+            void (*open)(struct build *b, struct pick self, struct stream *s);    /* optional: of x, which is x0 */
+            struct node *(*close)(struct build *b, struct pick self, const struct stream *s);   /* optional: [T,D] */
+        };
+        struct node *(*memory)(struct build *b, struct pick self);      /* [T,D] for each stream; NULL: nothing */
+        struct node *(*ple)(struct build *b, struct pick self, struct node *x);     /* the same, of the block's end */
+        void         (*block)(struct build *b, struct pick self, struct stream *s);
+        struct node *(*attention)(struct build *b, struct pick self, struct node *u);           /* [T,D] -> [T,D] */
+        struct mask  (*mask)(struct build *b, struct pick self);
+        struct kv    (*kv)(struct build *b, struct pick self, struct node *u, struct projector project);
+        struct node *(*value)(struct build *b, struct pick self, struct node *u, struct node *v);   /* v [T,G,W] */
+        struct node *(*qk_norm)(struct build *b, struct pick self, const char *which,
+                                struct node *x);            /* which: "q" or "k" */
+        /* heads [T,H,W]; v [T,G,W]: values of these tokens */
+        struct node *(*gate)(struct build *b, struct pick self, struct node *u, struct node *heads, struct node *v);
+        struct {                                            /* around attention's heads */
+            struct queries (*queries)(struct build *b, struct pick self, struct node *u, struct heads h);
+            /* heads [T,K H,W] -> [T,D] */
+            struct node *(*output)(struct build *b, struct pick self, const struct queries *q, struct node *heads);
+        };
+        struct node *(*ffn)(struct build *b, struct pick self, struct node *u);
+        struct node *(*activation)(struct build *b, struct pick self, struct node *up,
+                                   struct node *gate);      /* gate: NULL unless its trait is gated */
+        struct routing (*router)(struct build *b, struct pick self, struct node *u, int experts, struct picks balance);
+        struct node *(*logits)(struct build *b, struct pick self, struct node *u, int experts);    /* REAL [T,E] */
+        struct {
+            void (*balance)(struct build *b, struct pick self, const struct routing *r);    /* losses, state updates */
+            /* optional: changes the selection key */
+            struct node *(*balance_key)(struct build *b, struct pick self, const struct routing *r);
+        };
+        /* optional; in training alone. k: top_k of the router */
+        struct anneal (*anneal)(struct build *b, struct pick self, int k);
+        struct {                                            /* both optional; outside training nothing is noisy */
+            struct noisy (*noise)(struct build *b, struct pick self, struct node *u, struct node *logits);
+            /* what the router reads for u [T,D] */
+            struct node *(*noise_input)(struct build *b, struct pick self, struct node *u);
+        };
+        struct {
+            void (*select)(struct build *b, struct pick self, struct routing *r);           /* sets index, rows */
+            /* optional: drops from index by gates before `scale`; or index, chosen and gate get other columns */
+            void (*thin)(struct build *b, struct pick self, struct routing *r);
+        };
+        struct dispatched (*dispatch)(struct build *b, struct pick self, struct node *u, struct routing *r);
+        struct {                                            /* both optional: around routed experts, [T,D] <-> [T,L] */
+            struct node *(*latent_in)(struct build *b, struct pick self, struct node *u);
+            struct node *(*latent_out)(struct build *b, struct pick self, struct node *routed);
+        };
+        /* routed + shared(u) */
+        struct node *(*shared)(struct build *b, struct pick self, struct node *u, const struct routing *r,
+                               struct hidden expert, struct node *routed);
+        void         (*head)(struct build *b, struct pick self, struct node *h);
+        void         (*mtp)(struct build *b, struct pick self, struct node *h, struct node *head_weight);
+        /* one weight's update, REAL [2] as op adamw's */
+        struct node *(*optim)(struct build *b, struct pick self, struct node *w, struct node *grad, struct update u);
+        struct node *(*average)(struct build *b, struct pick self);     /* rate of op average, REAL [1]; NULL: none */
+        struct {
+            double (*schedule)(struct pick self, int64_t step, int64_t steps);      /* factor on lr, step from 0 */
+            /* optional: the last step before it decays, warm-up or not */
+            int64_t (*peak_ends)(struct pick self, int64_t steps);
+        };
+    };
+};
+
+extern const struct module *const module_all[];             /* ends in NULL */
+const struct module *module_find(enum slot slot, const char *name);
+struct traits module_traits(struct pick pick);
+/* What fills a slot of a module, at any depth; .module NULL: it has no such slot. */
+struct pick module_part(struct pick pick, enum slot slot);
+/* Rules between a module's experts, their router and their balance rules, for its `check`. */
+void experts_check(const struct experts *e, const char *path, struct problems *problems);
+/* Adds a problem whose path is "<path>.<key>". */
+void module_problem(struct problems *p, const char *path, const char *key, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+#endif
