@@ -1,6 +1,5 @@
 /* What one configuration costs: its steps, its ops, its memory. */
 #include "bench.h"
-#include "graph/ops.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -60,7 +59,7 @@ static void hold_against(double best, json_t *to)
 /* Each op's least time in any of the steps: what else runs only slows, and not all steps alike. */
 static void time_ops(struct bench *b, const struct bench_options *o, const struct bench_ceiling *ceiling, json_t *to)
 {
-    struct op_time least[OP_COUNT], now[OP_COUNT];
+    struct op_time *least = NULL;
     double outside = INFINITY;
     int n = 0;
     for (int64_t i = 0; i < o->steps; i++) {
@@ -69,17 +68,19 @@ static void time_ops(struct bench *b, const struct bench_options *o, const struc
         bench_step(b);
         bench_gather(b);
         double rest = clock_seconds() - start;
-        n = plan_times(b->session->plan, now);
+        struct op_time *now = plan_times(b->session->plan, &n);
+        if (!least) least = plan_times(b->session->plan, &n);
         for (int k = 0; k < n; k++) {
             rest -= now[k].forward_seconds + now[k].backward_seconds;
-            if (i == 0) least[k] = now[k];
             least[k].forward_seconds = fmin(least[k].forward_seconds, now[k].forward_seconds);
             least[k].backward_seconds = fmin(least[k].backward_seconds, now[k].backward_seconds);
         }
+        free(now);
         outside = fmin(outside, rest);
     }
     plan_timing(b->session->plan, false);
     json_object_set_new(to, "families", bench_families(least, n, outside, ceiling));
+    free(least);
     set(to, "best_stream", bench_stream(ceiling, INFINITY));
     set(to, "best_stream_cached", bench_stream(ceiling, 0));
 }

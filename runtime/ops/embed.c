@@ -90,4 +90,4 @@ KERNELS(embed) = { forward, backward, NULL };
 OP(embed, .inputs = "table[V,D] ids:I32[B,S]",
    .outputs = "y[T,D]",
    .about = "rows of the table, ACT",
-   .infer = infer, .gradient = true, .reads_in = 1 << 1);
+   .infer = infer, .gradient = true, .reads_in = 1 << 1, .looks_up = 1 << 0);

@@ -1,7 +1,6 @@
 /* What a step costs by its plan, call by call: FLOPs, and the bytes that a call cannot avoid to read
    and write. Nothing runs. */
 #include "plan_private.h"
-#include "graph/ops.h"
 
 static double tensor_bytes(const struct tensor *t)
 {
@@ -14,7 +13,7 @@ static double read_bytes(const struct call *c, int i)
     const struct op *op = c->node->op;
     const struct leaf *l = plan_leaf_of(c->node->in[i]);
     if (has_bit(op->packs, i) && l && l->packed_bytes) return (double)l->packed_bytes;
-    if (op->index == OP_embed && i == 0)
+    if (has_bit(op->looks_up, i))
         return (double)shape_count(c->args.out[0].shape) * (double)element_bytes(c->args.in[0].format);
     return tensor_bytes(&c->args.in[i]);
 }

@@ -79,7 +79,7 @@ bool plan_read_grad(struct plan *p, const struct node *n, double *to);
 /* Time of each op, summed since the last call with reset; for sluice bench. */
 struct op_time { const char *name; double forward_seconds, backward_seconds, flops, bytes; int64_t calls; };
 void plan_timing(struct plan *p, bool on);
-int plan_times(struct plan *p, struct op_time *out);         /* as many as are timed, at most OP_COUNT of ops.h */
+struct op_time *plan_times(struct plan *p, int *count);      /* of those that were timed, malloc'd */
 double plan_executed_flops(const struct plan *p);    /* algorithmic FLOPs of all micro-region kernels called so far */
 
 /* What a step costs by its plan: calls take for every call of a step of so many micro-batches. bytes: those that it

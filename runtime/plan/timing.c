@@ -1,9 +1,15 @@
 /* What calls took, summed by op. */
 #include "plan_private.h"
-#include "graph/ops.h"
 #include "graph/signature.h"
 
 #include <stdlib.h>
+
+static int count_ops(void)
+{
+    int n = 0;
+    while (op_all[n]) n++;
+    return n;
+}
 
 void plan_account(struct plan *p, const struct call *c, double seconds)
 {
@@ -26,22 +32,25 @@ void plan_timing(struct plan *p, bool on)
 {
     p->timing = on;
     p->n_stamped = 0;
-    if (!p->time) p->time = xmalloc(OP_COUNT * sizeof *p->time);
-    memset(p->time, 0, OP_COUNT * sizeof *p->time);
+    size_t bytes = (size_t)count_ops() * sizeof *p->time;
+    if (!p->time) p->time = xmalloc(bytes);
+    memset(p->time, 0, bytes);
 }
 
-int plan_times(struct plan *p, struct op_time *out)
+struct op_time *plan_times(struct plan *p, int *count)
 {
+    struct op_time *out = xcalloc((size_t)count_ops(), sizeof *out);
     int n = 0;
     for (int i = 0; i < p->n_stamped; i++)
         plan_account(p, p->stamped[i], p->how.backend->between(p->state->device, 2 * i, 2 * i + 1));
     p->n_stamped = 0;
-    for (int i = 0; i < OP_COUNT && p->time; i++) {
+    for (int i = 0; op_all[i] && p->time; i++) {
         if (!p->time[i].calls) continue;
         out[n] = p->time[i];
         out[n++].name = op_all[i]->name;
     }
-    return n;
+    *count = n;
+    return out;
 }
 
 double plan_executed_flops(const struct plan *p) { return p->executed; }
