@@ -88,7 +88,7 @@ struct op {
     unsigned rows;
     bool rows_back;                                         /* backward likewise, for the gradients of these inputs */
     unsigned groups;                                        /* bit of the input that holds where groups of rows begin */
-    unsigned looks_up;                                      /* bits of the tables of which each row of output 0 reads one */
+    unsigned looks_up;    /* bits of the tables of which a row of output 0 reads one row */
     bool bridges;                                           /* later regions read it: a carry */
     bool cheap;                                             /* may be computed again in backward rather than kept */
     bool joins;    /* can run forward and backward at once, where nothing else needs its value */
