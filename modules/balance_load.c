@@ -21,7 +21,7 @@ static void build(struct build *b, struct pick self, const struct routing *r)
                 *above = subtract(g, r->logits, c->detach ? detach(g, theta) : theta),
                 *share = normal(g, n->std ? mul(g, above, reciprocal(g, n->std)) : scale(g, above, 1 / n->std_all)),
                 *expected = scale(g, mean_rows(g, share), (double)b->tokens);                   /* [E] */
-    build_metric_as(b, "expert_expected", expected, "assignment", CARRY_SUM, BETTER_NONE,
+    build_metric_as(b, "expert_expected", expected, "", CARRY_SUM, BETTER_NONE,
                     "load that each expert is expected to get, whatever the noise");
     build_loss(b, "load", cv2(g, expected), c->weight);
 }
