@@ -1,7 +1,6 @@
 /* Which experts of a layer go together in one run, a panel a layer: of the tokens of each expert (row) the share that
    goes to each other (column), over what chance would give. */
-#include "figure.h"
-#include "views.h"
+#include "figure_views.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -74,15 +73,7 @@ static int panels(struct canvas *canvas, const struct run *r, const struct views
 
 static int draw(struct canvas *canvas, const struct runs *all, const struct plot_options *o, struct err *e)
 {
-    struct run *r = runs_choose(all, o->variant, o->replicate, e);
-    struct views v;
-    if (!r || views_read(r, &(struct views_options){ .tokens = VIEWS_TOKENS, .against = -1, .data = o->data }, &v, e))
-        return -1;
-    figure_title(canvas, "%s: experts that go together in %s, step %lld", all->study ? all->study->name : "run",
-                 r->name, (long long)v.last.step);
-    int bad = panels(canvas, r, &v, e);
-    views_free(&v);
-    return bad;
+    return figure_views(canvas, all, o, "experts that go together in", panels, e);
 }
 
 const struct figure figure_coactivation = { "coactivation", "which experts go together", draw, true };

@@ -1,5 +1,5 @@
-/* Texts that the program carries: the files of the Lua library, made by embed.cmake, and what the modules' files say of
-   themselves, made by modules/notes.cmake. */
+/* Texts that the program carries, put into it by embed.cmake: the files of the Lua library, and what the modules' files
+   say of themselves. */
 #ifndef SLUICE_EMBEDDED_H
 #define SLUICE_EMBEDDED_H
 

@@ -29,7 +29,7 @@ static struct node *penalized(struct build *b, struct pick self, const struct ro
     struct node *router = build_made(b, "router");
     if (!router || r->experts == 1) return r->key;
     struct node *lead = lead_of_partner(b, router, detach(g, r->noisy.choice)),
-                *weaker = clamp(g, scale(g, lead, 1e30), 0, 1);                                 /* 1 or 0 */
+                *weaker = build_above(b, lead);                                                  /* 1 or 0 */
     return subtract(g, r->key, scale(g, weaker, c->penalty));
 }
 

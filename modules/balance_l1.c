@@ -48,7 +48,7 @@ static struct together *together(struct build *b, const struct conf *c)
 {
     char name[96];
     snprintf(name, sizeof name, "l1.%.17g.%.17g.%d", c->start, c->alpha, c->balance);
-    struct together *t = build_shared(b, name, sizeof *t);
+    struct together *t = build_common(b, name, sizeof *t);
     if (t->conf) return t;
     *t = (struct together){ .conf = c, .path = arena_text(b->arena, "%s.router.lambda", b->path) };
     t->lambda = exp_of(b->graph, log_lambda(b, t));
@@ -90,7 +90,7 @@ static void build(struct build *b, struct pick self, const struct routing *r)
     struct graph *g = b->graph;
     if (b->mode != MODE_TRAIN) return;
     struct together *t = together(b, c);
-    struct node *above = clamp(g, scale(g, detach(g, r->score), 1e30), 0, 1),                   /* [T,E]: 1 or 0 */
+    struct node *above = build_above(b, detach(g, r->score)),                              /* [T,E]: 1 or 0 */
                 *mean = mean_rows(g, r->score),                                                 /* [E] */
                 *loss = c->balance ? dot(g, load_before(b, r, mean_rows(g, above)), mean) : weighted_sum(g, mean, NULL);
     t->loss = plus(g, t->loss, loss);

@@ -26,7 +26,7 @@ static void check(struct pick self, const struct model_conf *model, const char *
     const struct conf *c = self.conf;
     struct experts e = experts_of(c);
     experts_check(&e, path, problems);
-    if (module_traits(c->router).rounds)
+    if (module_traits(c->router).tiled)
         module_problem(problems, path, "router.select",
                        "adds experts to tokens in training, and each choice has heads of its own in evaluation too");
 }
@@ -47,10 +47,10 @@ static struct queries queries(struct build *b, struct pick self, struct node *u,
 {
     struct graph *g = b->graph;
     struct experts e = experts_of(self.conf);
-    b->said_by = "attention_";
+    b->metric_prefix = "attention_";
     struct queries q = { .heads = h, .r = build_routing(b, &e, u) };
     q.d = build_dispatch(b, &e, u, &q.r);
-    b->said_by = "";
+    b->metric_prefix = "";
     q.k = shape_last(q.r.index->shape);
     build_enter(b, "experts");
     struct node *rows = expert_affine(b, h.bias, "q", ROLE_Q, &q.r, &q.d, q.d.rows, h.n * h.width);

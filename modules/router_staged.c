@@ -196,20 +196,20 @@ static struct routing build(struct build *b, struct pick self, struct node *u, i
     struct node *beneath = start.beneath_noise ? start.sharpness : NULL, *above = beneath ? NULL : start.sharpness;
     r.logits = annealed(g, logits_of(b, c, from, experts), beneath);                            /* [T,E] */
     r.noisy = add_noise(b, c->noise, u, r.logits);
-    r.wanted = annealed(g, r.noisy.gate, above);
-    r.key = r.score = score_of(g, c, r.wanted);
+    r.key_logits = annealed(g, r.noisy.gate, above);
+    r.key = r.score = score_of(g, c, r.key_logits);
     r.share = share_of(g, c, r.score);
 
     if (r.noisy.choice != r.noisy.gate) {
-        r.wanted = annealed(g, r.noisy.choice, above);
-        r.key = score_of(g, c, r.wanted);
+        r.key_logits = annealed(g, r.noisy.choice, above);
+        r.key = score_of(g, c, r.key_logits);
     }
     for (int i = 0; i < balance.n; i++) {
         struct pick p = balance.pick[i];
         if (p.module->balance_key) r.key = p.module->balance_key(b, p, &r);
     }
-    r.key = build_open_keys(b, r.key);
-    r.wanted = build_open_keys(b, r.wanted);
+    r.key = build_without_best(b, r.key);
+    r.key_logits = build_without_best(b, r.key_logits);
     c->select.module->select(b, c->select, &r);                                                 /* [T,K] */
     r.gate = pick(g, r.score, r.index);
     if (start.open) r.gate = mul_row(g, r.gate, start.open);

@@ -25,7 +25,7 @@ static void build(struct build *b, struct pick self, struct routing *r)
         r->index = topk(g, r->key, r->k);                                                       /* [T,1] */
         return;
     }
-    r->index = assign(g, r->wanted, (struct assign_attr){ c->scope == BATCH ? 1 : b->batch, c->rounds, c->eps });
+    r->index = assign(g, r->key_logits, (struct assign_attr){ c->scope == BATCH ? 1 : b->batch, c->rounds, c->eps });
     build_metric(b, "router_plan_rounds", graph_result(g, r->index, 1), "", BETTER_NONE,
                  "rounds that the assignment of a micro-batch took");
     build_metric(b, "router_plan_left", graph_result(g, r->index, 2), "", BETTER_LOWER,
@@ -36,7 +36,7 @@ static void traits(struct pick self, struct traits *t)
 {
     const struct conf *c = self.conf;
     looks_ahead(t, AHEAD_TRAINING);
-    t->even = true;
+    t->balanced = true;
     t->of_batch = c->scope == BATCH;
     t->most_k = 1;
 }

@@ -25,7 +25,7 @@ static void build(struct build *b, struct pick self, struct routing *r)
         struct transport_attr a = { .groups = groups, .iterations = c->iterations, .row = 1,
                                     .column = (double)(key->shape.dim[0] / groups) / r->experts,
                                     .temperature = c->temperature, .tolerance = c->tolerance };
-        key = transport(b->graph, r->wanted, a);                                                /* [T,E] */
+        key = transport(b->graph, r->key_logits, a);                                            /* [T,E] */
         build_metric(b, "router_plan_rounds", graph_result(b->graph, key, 1), "", BETTER_NONE,
                      "rounds that the plan of a micro-batch took");
     }
@@ -36,7 +36,7 @@ static void traits(struct pick self, struct traits *t)
 {
     const struct conf *c = self.conf;
     looks_ahead(t, AHEAD_TRAINING);
-    t->even = true;
+    t->balanced = true;
     t->of_batch = c->scope == BATCH;
 }
 

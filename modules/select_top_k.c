@@ -68,7 +68,7 @@ static struct node *limited(struct build *b, const struct conf *c, const struct 
 /* [T]: how many values of a row are above 0. */
 static struct node *count_above(struct build *b, struct node *x)
 {
-    struct node *above = clamp(b->graph, scale(b->graph, detach(b->graph, x), 1e30), 0, 1);
+    struct node *above = build_above(b, detach(b->graph, x));
     return view(b->graph, build_row_sum(b, above), SHAPE(x->shape.dim[0]));
 }
 
@@ -146,7 +146,7 @@ static void traits(struct pick self, struct traits *t)
     t->most = c->most;
     t->uneven |= c->chance > 0 || c->most > 0 || c->round != NONE;
     if (c->round == NONE) return;
-    t->rounds = t->of_batch = true;
+    t->tiled = t->of_batch = true;
     looks_ahead(t, AHEAD_TRAINING);
 }
 

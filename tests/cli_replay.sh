@@ -82,7 +82,8 @@ cut() {
     "$sluice" run "$1.lua" --progress none --out cut $long ${2-} 2>log &
     job=$!
     reaches "cut/$1/base-*/0/checkpoints/step-00000020" 20
-    kill -9 $job && wait $job 2>/dev/null || true
+    kill -9 $job
+    wait $job 2>/dev/null || true
     flock cut/"$1"/base-*/0/run.lock true                   # the run itself has ended
     [ "$(look steps_of cut/"$1"/base-*/0/run.h5)" -lt 400 ] || fail "it was not cut off"
 }

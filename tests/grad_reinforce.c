@@ -37,7 +37,7 @@ static void bench_new(struct bench *x, const char *sets, int tokens)
     x->build = (struct build){ .graph = x->graph, .arena = x->settings.arena, .mode = MODE_TRAIN,
                                .conf = &x->settings.model, .train = &x->settings.train, .batch = 1, .seq = tokens,
                                .tokens = tokens, .width = D, .vocab = 11, .layers = 1, .blocks = 1, .path = "layer",
-                               .said_by = "", .own = &x->own };
+                               .metric_prefix = "", .own = &x->own };
     x->build.weight = inputs_node(x->graph, INPUT_weight, 1, tokens);
 }
 

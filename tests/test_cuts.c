@@ -382,11 +382,7 @@ static void test_no_token(void **state)
 
 int main(int n, char **name)
 {
-    struct err e;
-    if (n > 1 && strcmp(name[1], "cuda") == 0 && !(how.backend = backend_find(BACKEND_CUDA, &e))) {
-        fprintf(stderr, "%s\n", e.text);
-        return 1;
-    }
+    how.backend = tiny_backend(n, name);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_training), cmocka_unit_test(test_evaluation), cmocka_unit_test(test_switches),
         cmocka_unit_test(test_filled_evaluation), cmocka_unit_test(test_no_token),

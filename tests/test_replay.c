@@ -163,11 +163,7 @@ static void test_names(void **state)
 
 int main(int n, char **name)
 {
-    struct err e;
-    if (n > 1 && strcmp(name[1], "cuda") == 0 && !(how.backend = backend_find(BACKEND_CUDA, &e))) {
-        fprintf(stderr, "%s\n", e.text);
-        return 1;
-    }
+    how.backend = tiny_backend(n, name);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_record), cmocka_unit_test(test_own), cmocka_unit_test(test_names),
     };

@@ -158,6 +158,18 @@ static inline void tiny_refused(const char *model_sets, const char *words)
     json_decref(train);
 }
 
+/* What a test runs on: the GPU where its first argument is "cuda". */
+static inline const struct backend *tiny_backend(int n, char **name)
+{
+    struct err e;
+    const struct backend *on = n > 1 && strcmp(name[1], "cuda") == 0 ? backend_find(BACKEND_CUDA, &e) : &backend_cpu;
+    if (!on) {
+        fprintf(stderr, "%s\n", e.text);
+        exit(1);
+    }
+    return on;
+}
+
 /* Memory, weights drawn from the seed, and a batch of random tokens: one document a sequence, next tokens as
    targets. */
 static inline void tiny_start_on(struct tiny *t, struct plan_how how, uint64_t seed)

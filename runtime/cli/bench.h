@@ -74,6 +74,17 @@ void bench_print_beside(json_t *list);
 /* Processor time of all threads of the process so far. */
 double bench_processor_seconds(void);
 
+/* Wall clock, and processor time of all threads. */
+struct bench_spent { double wall, processor; };
+struct bench_spent bench_clock(void);
+struct bench_spent bench_since(struct bench_spent start);
+
+/* Runs blocks of two sides in turns, BENCH_PAIRS of each, and says what the first took of what the other did: "pairs",
+   "wall_ratio", "processor_ratio". Every other pair begins with the other side: drift of the machine cancels. */
+enum { BENCH_PAIRS = 8 };
+typedef int bench_block(void *context, bool first, struct bench_spent *out, struct err *e);
+int bench_pairs(bench_block *block, void *context, json_t *to, struct err *e);
+
 /* Sets KEY, KEY_min and KEY_max to the median and the ends of n values, which it sorts. */
 void bench_spread(json_t *to, const char *key, double *x, int n);
 

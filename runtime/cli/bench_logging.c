@@ -8,17 +8,17 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PAIRS = 8, LEAST_STEPS = 10 };                       /* the run file is flushed every 10 rows at the latest */
+enum { LEAST_STEPS = 10 };                                  /* the run file is flushed every 10 rows at the latest */
 
-struct logging { struct bench *bench; struct store *store; int64_t steps, rows; };
+/* inside: of each block with them, the share of wall clock spent in metrics and run file. */
+struct logging { struct bench *bench; struct store *store; int64_t steps, rows; double inside[BENCH_PAIRS]; int n; };
 
-/* Of one block of steps: wall clock, processor time of all threads, wall clock inside metrics and run file. */
-struct spent { double wall, processor, inside; };
-
-static int block(struct logging *l, bool with, struct spent *out, struct err *e)
+static int block(void *context, bool with, struct bench_spent *out, struct err *e)
 {
+    struct logging *l = context;
     bench_begin(l->bench);
-    double start = clock_seconds(), processor = bench_processor_seconds(), inside = 0;
+    struct bench_spent start = bench_clock();
+    double inside = 0;
     for (int64_t i = 0; i < l->steps; i++) {
         bench_step(l->bench);
         if (!with) continue;
@@ -27,26 +27,8 @@ static int block(struct logging *l, bool with, struct spent *out, struct err *e)
         if (store_append(l->store, STORE_TRAIN, ++l->rows, metrics_values(l->bench->metrics), e)) return -1;
         inside += clock_seconds() - before;
     }
-    *out = (struct spent){ clock_seconds() - start, bench_processor_seconds() - processor, inside };
-    return 0;
-}
-
-/* Every other pair begins with the other side: drift of the machine's speed cancels. */
-static int pairs(struct logging *l, json_t *to, struct err *e)
-{
-    double wall[PAIRS], processor[PAIRS], inside[PAIRS];
-    for (int i = 0; i < PAIRS; i++) {
-        struct spent with, without;
-        if (i % 2 && block(l, false, &without, e)) return -1;
-        if (block(l, true, &with, e)) return -1;
-        if (i % 2 == 0 && block(l, false, &without, e)) return -1;
-        wall[i] = with.wall / without.wall;
-        processor[i] = with.processor / without.processor;
-        inside[i] = with.inside / with.wall;
-    }
-    bench_spread(to, "wall_ratio", wall, PAIRS);
-    bench_spread(to, "processor_ratio", processor, PAIRS);
-    bench_spread(to, "inside_share", inside, PAIRS);
+    *out = bench_since(start);
+    if (with) l->inside[l->n++] = inside / out->wall;
     return 0;
 }
 
@@ -58,7 +40,9 @@ static int measure(struct logging *l, const char *folder, const char *path, json
     if (store_create(&l->store, path, &plan, e)) return -1;
     unlink(path);                                           /* it is open: whatever ends this process leaves nothing */
     rmdir(folder);
-    return pairs(l, to, e) || store_close(l->store, STATUS_FINISHED, e) ? -1 : 0;
+    if (bench_pairs(block, l, to, e)) return -1;
+    bench_spread(to, "inside_share", l->inside, l->n);
+    return store_close(l->store, STATUS_FINISHED, e);
 }
 
 int bench_logging(struct bench *b, int64_t steps, json_t *to, struct err *e)
@@ -74,8 +58,8 @@ int bench_logging(struct bench *b, int64_t steps, json_t *to, struct err *e)
         return -1;
     }
     INVARIANT(asprintf(&path, "%s/run.h5", folder) >= 0, "no memory for a path");
-    json_object_update_new(to, json_pack("{s:i, s:I, s:i, s:s}", "pairs", PAIRS, "steps", (json_int_t)l.steps,
-                                         "series", metrics_count(b->metrics), "folder", folder));
+    json_object_update_new(to, json_pack("{s:I, s:i, s:s}", "steps", (json_int_t)l.steps, "series",
+                                         metrics_count(b->metrics), "folder", folder));
     int failure = measure(&l, folder, path, to, e);
     if (failure) rmdir(folder);
     free(path);

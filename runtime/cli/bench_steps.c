@@ -62,3 +62,28 @@ double bench_processor_seconds(void)
     getrusage(RUSAGE_SELF, &u);
     return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + 1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
 }
+
+struct bench_spent bench_clock(void) { return (struct bench_spent){ clock_seconds(), bench_processor_seconds() }; }
+
+struct bench_spent bench_since(struct bench_spent start)
+{
+    struct bench_spent now = bench_clock();
+    return (struct bench_spent){ now.wall - start.wall, now.processor - start.processor };
+}
+
+int bench_pairs(bench_block *block, void *context, json_t *to, struct err *e)
+{
+    double wall[BENCH_PAIRS], processor[BENCH_PAIRS];
+    for (int i = 0; i < BENCH_PAIRS; i++) {
+        struct bench_spent first, other;
+        if (i % 2 && block(context, false, &other, e)) return -1;
+        if (block(context, true, &first, e)) return -1;
+        if (i % 2 == 0 && block(context, false, &other, e)) return -1;
+        wall[i] = first.wall / other.wall;
+        processor[i] = first.processor / other.processor;
+    }
+    json_object_set_new(to, "pairs", json_integer(BENCH_PAIRS));
+    bench_spread(to, "wall_ratio", wall, BENCH_PAIRS);
+    bench_spread(to, "processor_ratio", processor, BENCH_PAIRS);
+    return 0;
+}

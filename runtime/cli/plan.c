@@ -187,7 +187,7 @@ static void print_table(const struct study *s, const struct corpus *c)
         table_cell(t, "%s", format_count(tokens * v->train_flops_per_token, text));
         table_cell(t, "%s", format_bytes((double)v->memory_bytes, text));
         table_cell(t, "%s", format_bytes(disk[i].total, text));
-        if (v->looks_ahead == AHEAD_ALWAYS) {                               /* it cannot decode */
+        if (v->looks_ahead == AHEAD_ALWAYS) {               /* it cannot decode */
             table_cell(t, "-");
             table_cell(t, "-");
         } else {

@@ -52,14 +52,14 @@ struct node *build_kept(const struct build *b, int layer, const char *name)
     return NULL;
 }
 
-void *build_shared(struct build *b, const char *name, size_t bytes)
+void *build_common(struct build *b, const char *name, size_t bytes)
 {
     struct building *o = b->own;
-    name = arena_text(b->arena, "%s%s", b->said_by, name);  /* routers of attention share with their like alone */
-    for (struct shared *s = o->shared; s; s = s->next) if (strcmp(s->name, name) == 0) return s->memory;
-    struct shared *s = arena_alloc(b->arena, sizeof *s);
-    *s = (struct shared){ name, arena_alloc(b->arena, bytes), o->shared };
-    o->shared = s;
+    name = arena_text(b->arena, "%s%s", b->metric_prefix, name);  /* routers of attention share with their like alone */
+    for (struct common *s = o->common; s; s = s->next) if (strcmp(s->name, name) == 0) return s->memory;
+    struct common *s = arena_alloc(b->arena, sizeof *s);
+    *s = (struct common){ name, arena_alloc(b->arena, bytes), o->common };
+    o->common = s;
     return memset(s->memory, 0, bytes);
 }
 
@@ -98,7 +98,7 @@ void build_observed(struct build *b, const struct routing *r)
     if (o) o->router(o->to, dot ? dot + 1 : b->path, b->layer, r);
 }
 
-struct node *build_open_keys(struct build *b, struct node *key)
+struct node *build_without_best(struct build *b, struct node *key)
 {
     struct graph *g = b->graph;
     int closed = b->own->observer ? b->own->observer->without_best : 0;
@@ -161,6 +161,8 @@ struct node *build_gated(struct build *b, struct node *x, struct node *gate)
     struct node *row = view(b->graph, x, SHAPE(x->shape.dim[0], 1, shape_last(x->shape)));
     return view(b->graph, mul_heads(b->graph, row, gate), x->shape);
 }
+
+struct node *build_above(struct build *b, struct node *x) { return clamp(b->graph, scale(b->graph, x, 1e30), 0, 1); }
 
 struct node *build_row_sum(struct build *b, struct node *x)
 {
@@ -359,7 +361,7 @@ struct node *build_state(struct build *b, const char *name, struct shape one, in
 void build_update(struct build *b, void (*run)(struct build *b, void *state, struct update u), void *state)
 {
     struct callback *c = arena_alloc(b->arena, sizeof *c), **last = &b->own->update;
-    *c = (struct callback){ run, state, b->layer, b->said_by, NULL };
+    *c = (struct callback){ run, state, b->layer, b->metric_prefix, NULL };
     while (*last) last = &(*last)->next;
     *last = c;
 }

@@ -21,7 +21,7 @@ struct build {
     bool branch_normed;                                     /* trait of the current layer's residual */
     INPUTS(INPUT_NODE)                                      /* ids, start, ..: NULL where this mode has none */
     char path[256];                                         /* of weights made now: "layers.3.attention" */
-    const char *said_by;    /* what names of metrics and losses begin with where a layer has several routers, or "" */
+    const char *metric_prefix;    /* of metrics and losses of a router, where a layer has several of them; or "" */
     struct building *own;                                   /* of build.c */
 };
 
@@ -61,7 +61,7 @@ struct routing {
     struct noisy noisy;
     struct node *score;                                     /* REAL [T,E], unbiased */
     struct node *share;    /* REAL [T,E], score with rows that sum to 1: P of the balance losses */
-    struct node *wanted;                                    /* REAL [T,E]: logits whose score the key is, unbiased */
+    struct node *key_logits;                                /* REAL [T,E]: whose score the key is, unbiased */
     struct node *key;                                       /* REAL [T,E]: what the choice goes by */
     struct node *index, *gate;                              /* I32, REAL [T,K]; -1: no expert */
     struct node *chosen;                                    /* index as it was selected, before any was dropped */
@@ -106,7 +106,7 @@ void build_keep(struct build *b, int layer, const char *name, struct node *x);
 struct node *build_kept(const struct build *b, int layer, const char *name);
 /* What layers make together: memory, zero at first, that is the same for all who ask by this name, and of several
    routers of a layer for each by itself. */
-void *build_shared(struct build *b, const char *name, size_t bytes);
+void *build_common(struct build *b, const char *name, size_t bytes);
 /* Runs when all else of the pass is built, so that what comes after a layer can be read in it, as "head.loss"; with a
    copy of b as it was when registered. */
 void build_finish(struct build *b, void (*run)(struct build *b, void *state), void *state);
@@ -114,7 +114,7 @@ void build_finish(struct build *b, void (*run)(struct build *b, void *state), vo
 /* Tells who looks at the graph of a router that is complete, by the last word of the path; keys as they are chosen by,
    for who closes some. */
 void build_observed(struct build *b, const struct routing *r);
-struct node *build_open_keys(struct build *b, struct node *key);                                /* [T,E] */
+struct node *build_without_best(struct build *b, struct node *key);                                /* [T,E] */
 
 /* Initial values: all one number. */
 static inline struct init init_constant(double value) { return (struct init){ .kind = INIT_CONSTANT, .value = value }; }
@@ -168,6 +168,7 @@ double build_unit_scale(int experts, int k, double (*score)(double z));
 struct node *build_counts(struct build *b, const struct routing *r);
 /* x [T,D] times a number for each token, [T,1]. */
 struct node *build_gated(struct build *b, struct node *x, struct node *gate);
+struct node *build_above(struct build *b, struct node *x);    /* 1 where x is above 0, else 0; x is detached or fixed */
 struct node *build_row_sum(struct build *b, struct node *x);                                  /* [T,E] -> [T,1] */
 /* How far a step is in the first `length`, a share, of a run: 0 to 1. */
 double build_progress(double length, int64_t step, int64_t steps);

@@ -123,7 +123,7 @@ static void observe(struct build *b, const struct routing *r, const struct trait
 /* Whether a layer has no other router of this name; a record has the choices of one. */
 static bool is_only(struct build *b, const char *what, struct node *x)
 {
-    const char *name = arena_text(b->arena, "%s%s", b->said_by, what);
+    const char *name = arena_text(b->arena, "%s%s", b->metric_prefix, what);
     bool only = !build_kept(b, b->layer, name);
     build_keep(b, b->layer, name, x);
     if (!only) graph_fail(b->graph, "%s: layer %d has two routers, and a record has the choices of one", b->path,
@@ -134,7 +134,7 @@ static bool is_only(struct build *b, const char *what, struct node *x)
 struct node *build_choices(struct build *b, int64_t k)
 {
     if (b->mode == MODE_DECODE) return NULL;
-    struct node *index = inputs_choices(b->graph, b->said_by, b->layer, b->tokens, k);        /* [T,K] */
+    struct node *index = inputs_choices(b->graph, b->metric_prefix, b->layer, b->tokens, k);        /* [T,K] */
     return is_only(b, "router.replayed", index) ? index : b->graph->poison;
 }
 

@@ -28,7 +28,7 @@ static struct node *present_count(struct build *b)
 /* Of the router that is being built. */
 static const char *full_name(struct build *b, const char *name)
 {
-    return *b->said_by ? arena_text(b->arena, "%s%s", b->said_by, name) : name;
+    return *b->metric_prefix ? arena_text(b->arena, "%s%s", b->metric_prefix, name) : name;
 }
 
 static void probe(struct build *b, const char *name, const char *unit, enum better better, const char *about,

@@ -14,7 +14,7 @@ struct building {
     struct node *targets;   /* REAL [1]: how many of the step count, once a loss of next tokens is there; NULL before */
     struct node *joins, *joins_next;    /* [T,D]: what this layer's feed-forward, and the next one's, is joined by */
     int n_losses, loss_room; struct build_loss { const char *name; double weight; struct term value; } *loss;
-    struct shared { const char *name; void *memory; struct shared *next; } *shared;
+    struct common { const char *name; void *memory; struct common *next; } *common;
     struct finish {
         void (*run)(struct build *b, void *state);
         void *state;
@@ -26,7 +26,7 @@ struct building {
         void (*run)(struct build *b, void *state, struct update u);
         void *state;
         int layer;
-        const char *said_by;
+        const char *metric_prefix;
         struct callback *next;
     } *update;
 };

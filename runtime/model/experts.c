@@ -30,7 +30,7 @@ static void check_choice(const struct experts *e, const struct traits *router, c
         module_problem(problems, path, key, "needs experts that are drawn: router.noise = \"gumbel\"");
     if ((rule->asks_noise || rule->asks_draws) && !router->largest_keys)
         module_problem(problems, path, key, "needs a choice of the largest logits: router.select = \"top_k\"");
-    if ((rule->asks_noise || rule->asks_draws) && router->rounds)
+    if ((rule->asks_noise || rule->asks_draws) && router->tiled)
         module_problem(problems, path, key, "needs the choice of each token alone: router.select.round = \"none\"");
     if ((rule->asks_noise || rule->asks_draws) && mover)
         module_problem(problems, path, key,
@@ -75,7 +75,7 @@ static void check_balance(const struct experts *e, const struct traits *router, 
         if (p.module->balance_key && router->keyless)
             module_problem(problems, path, "balance", "%s moves the key, but router.select does not choose by it",
                            p.module->name);
-        if (p.module->balance_key && router->even)
+        if (p.module->balance_key && router->balanced)
             module_problem(problems, path, key, "moves the key, and router.select keeps the load even by the logits "
                            "alone: take a rule that adds a loss, or none");
         if (p.module->balance_key && before)
@@ -117,7 +117,7 @@ void experts_check(const struct experts *e, const char *path, struct problems *p
         module_problem(problems, path, "router.select",
                        "chooses without scores: %d idle experts would be chosen whatever they give", e->idle);
     check_gradient(e, &router, path, problems);
-    if (router.rounds && e->idle > 0)
+    if (router.tiled && e->idle > 0)
         module_problem(problems, path, "router.select",
                        "makes the tokens of an expert a multiple of a tile, which %d idle ones do not compute",
                        e->idle);

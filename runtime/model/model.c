@@ -64,10 +64,10 @@ static void build_update_region(struct build *b)
     optimize(b, u);
     for (struct callback *c = b->own->update; c; c = c->next) {
         b->layer = c->layer;
-        b->said_by = c->said_by;
+        b->metric_prefix = c->metric_prefix;
         c->run(b, c->state, u);
     }
-    b->said_by = "";
+    b->metric_prefix = "";
     follow(b, leaves, u);
     for (b->layer = 0; b->layer < b->blocks; b->layer++) {
         norm = norm_of(b, b->layer);
@@ -134,7 +134,7 @@ struct node *model_build(struct graph *g, struct arena *arena, const struct mode
         .batch = size.batch, .seq = size.seq, .tokens = size.batch * size.seq, .width = conf->d_model,
         .vocab = conf->vocab, .context = mode == MODE_DECODE ? size.context : size.seq, .rewind = size.rewind,
         .recorded = recorded(train, mode, size.seq),
-        .layers = model_passes(conf), .layer = -1, .blocks = model_blocks(conf), .said_by = "", .own = &own,
+        .layers = model_passes(conf), .layer = -1, .blocks = model_blocks(conf), .metric_prefix = "", .own = &own,
     }, *b = &build;
     if (mode == MODE_DECODE && model_looks_ahead(conf) == AHEAD_ALWAYS)
         return graph_fail(g, "the model looks ahead: what it makes of a token depends on later ones, so it has nothing "

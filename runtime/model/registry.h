@@ -24,14 +24,14 @@ struct traits {
     bool unscored;                                          /* logits: they say nothing, and no weight makes them */
     bool uneven;    /* anneal, select, dispatch: a token may have more or fewer than top_k */
     bool keyless;                                           /* select: the key decides nothing */
-    bool even;    /* select: keeps the load even in training, whatever is added to all keys of an expert */
+    bool balanced;    /* select: keeps the load even in training, whatever is added to all keys of an expert */
     bool of_batch;    /* select: in training a choice depends on other sequences of the micro-batch */
     int most_k, cap;    /* select: the largest top_k; most experts that a token can have where experts choose; 0: any */
     bool normal_noise, of_choice;    /* noise: normal, and struct noisy tells its spread; gates have none of it */
     bool learned, drawn;    /* noise: gates teach it its spread; struct noisy tells what experts are drawn by */
     int most;    /* select: experts that a token may have, those with a score above 0; 0: top_k */
     bool largest_keys;    /* select: of each token the top_k largest keys, whatever other tokens have */
-    bool rounds;                                            /* select: an expert's tokens are a multiple of a tile */
+    bool tiled;                                             /* select: an expert's tokens are a multiple of a tile */
     int groups, group_limit;    /* select: runs of experts, and how many of them a token may go to; 0: no groups */
     bool of_scores;    /* balance: a loss on scores, gates, or the weights that make them */
     bool trains;    /* balance: its gradient reaches the router's logits, whatever gates are */

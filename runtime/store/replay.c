@@ -17,22 +17,22 @@ static double stored_value(enum store_type type, const char *at)
     return NAN;
 }
 
-static int64_t find_step(const struct metrics *m, int64_t step)
+int64_t store_row_of(const int64_t *step, int64_t n, int64_t wanted)
 {
-    int64_t low = 0, high = m->committed;
+    int64_t low = 0, high = n;
     while (low < high) {
         int64_t middle = low + (high - low) / 2;
-        if (m->step[middle] < step) low = middle + 1;
+        if (step[middle] < wanted) low = middle + 1;
         else high = middle;
     }
-    return low < m->committed && m->step[low] == step ? low : -1;
+    return low < n && step[low] == wanted ? low : -1;
 }
 
 /* A replayed row must be the committed one, bit for bit as stored. */
 int replay_row(struct store *s, enum store_group group, int64_t step, const double *const *value, struct err *e)
 {
     struct metrics *m = &s->metrics[group];
-    int64_t row = find_step(m, step);
+    int64_t row = store_row_of(m->step, m->committed, step);
     if (row < 0) {
         s->mismatch = true;
         return err_set(e, "%s: %s: step %lld was not among the committed ones", s->path, store_group_name[group],

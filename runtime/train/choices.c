@@ -91,16 +91,7 @@ static int open_rows(struct choices *c, enum store_group group, struct err *e)
     return reader_steps(c->reader, group, &k->step, e);
 }
 
-static int64_t row_of(const struct kept *k, int64_t step)
-{
-    int64_t low = 0, high = k->n;
-    while (low < high) {
-        int64_t middle = low + (high - low) / 2;
-        if (k->step[middle] < step) low = middle + 1;
-        else high = middle;
-    }
-    return low < k->n && k->step[low] == step ? low : -1;
-}
+static int64_t row_of(const struct kept *k, int64_t step) { return store_row_of(k->step, k->n, step); }
 
 static int lacks(const struct choices *c, enum store_group group, int64_t step, struct err *e)
 {
