@@ -230,8 +230,8 @@ static inline void bench_open(struct bench *b, const struct op_case *c, bool bf1
     bench_rules = 0;
     const struct node *n = b->node = c->build(b->graph);
     if (b->graph->failed) fail_msg("%s: %s", c->name, b->graph->err.text);
-    if (n->op->index != c->op) fail_msg("%s: the case builds a node of %s", c->name, n->op->name);
-    b->kernels = b->backend->kernels(n->op->index);
+    if (op_index(n->op) != c->op) fail_msg("%s: the case builds a node of %s", c->name, n->op->name);
+    b->kernels = b->backend->kernels(op_index(n->op));
     for (int i = 0; i < n->n_in; i++) {
         if (!n->in[i]) continue;
         if (!n->in[i]->leaf) fail_msg("%s: input %d is not made by the bench", c->name, i);
@@ -317,7 +317,7 @@ static inline void bench_call(struct bench *b, kernel *call)
     struct tensor host[BENCH_TENSORS];
     if (b->backend == &backend_cpu) { call(&a); return; }
     memcpy(host, b->tensor, sizeof host);
-    size_t bytes = b->backend->scratch ? b->backend->scratch(b->node->op->index, &a) : 0;
+    size_t bytes = b->backend->scratch ? b->backend->scratch(op_index(b->node->op), &a) : 0;
     void *spoilt = memset(xmalloc(bytes + 1), 0xff, bytes);
     bench_lend(b, host);
     if (bytes) a.scratch = bench_give(b, spoilt, bytes);

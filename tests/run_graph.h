@@ -104,7 +104,7 @@ static inline void run_forward(struct run *r)
         if (n->op->kind != OP_COMPUTE) continue;
         struct tensor in[n->n_in];
         for (int k = 0; k < n->n_in; k++) in[k] = n->in[k] ? run_value(r, n->in[k]) : (struct tensor){ 0 };
-        backend_cpu.kernels(n->op->index)->forward(&(struct args){
+        backend_cpu.kernels(op_index(n->op))->forward(&(struct args){
             .attr = n->attr, .n_in = n->n_in, .in = in, .out = r->value[i], .save = r->save[i], .work = r->work[i],
             .step = &step, .device = r->pool });
     }

@@ -1,5 +1,6 @@
 /* Routers that begin hot and narrow: what the schedules are, when they change nothing, and what they change. */
 #include "tiny_pair.h"
+#include "graph/ops/routing.h"
 
 enum { STEPS = 100, TOKENS = 12 };
 

@@ -1,6 +1,8 @@
 /* Mixture of attention heads: what it is beside plain attention, and that two routers of one layer do not meet. */
 #include "tiny_pair.h"
 #include "train/metrics.h"
+#include "graph/ops/products.h"
+#include "graph/ops/routing.h"
 
 /* Weights of expert e of each layer of `from` become those of the plain model. */
 static void copy_expert(const struct tiny *to, const struct tiny *from, int e)

@@ -1,5 +1,7 @@
 /* Attention and what fills its slots: heads, gates, positions, windows, mirrors. */
 #include "tiny_pair.h"
+#include "graph/ops/products.h"
+#include "graph/ops/rows.h"
 
 /* The core against the formula: softmax over the past of q k / sqrt(head_dim), times v, two heads on one key head. */
 static void test_formula(void **state)

@@ -1,5 +1,6 @@
 /* Branches: experts that a whole document goes to, by the running mean of its tokens. */
 #include "tiny_pair.h"
+#include "graph/ops/routing.h"
 
 #define BRANCHES(n, k) \
     TEXT({"layers": 1, "ffn": {"module": "moe", "experts": n, "d_ff": 6, \

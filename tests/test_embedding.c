@@ -1,5 +1,8 @@
 /* Over-Encoding and multi-token prediction. */
 #include "tiny_pair.h"
+#include "graph/ops/broadcast.h"
+#include "graph/ops/products.h"
+#include "graph/ops/tokens.h"
 
 /* E2: with empty tables only the combination's factor is left. */
 static void test_empty_tables(void **state)

@@ -1,5 +1,7 @@
 /* Forms of experts: what they must equal where a form does nothing, or says the same in other words. */
 #include "tiny_pair.h"
+#include "graph/ops/broadcast.h"
+#include "graph/ops/routing.h"
 
 static const char *const matrix[] = { "gate", "up", "down" };
 

@@ -1,5 +1,6 @@
 /* Routers, experts and balance. */
 #include "tiny_pair.h"
+#include "graph/ops/routing.h"
 
 /* I1: one expert with a gate of 1 is the dense feed-forward. */
 static void test_one_expert(void **state)

@@ -2,6 +2,7 @@
    error that leaves every builder on its feet. */
 #include "graph/signature.h"
 #include "tiny.h"
+#include "graph/ops.h"
 
 static void check(struct graph *g, const struct node *made, const char *words)
 {

@@ -1,6 +1,8 @@
 /* L1 that adapts: its loss by hand, where lambda goes and where it ends, how many experts a token then has, who is
    chosen by a score above 0. */
 #include "tiny_pair.h"
+#include "graph/ops/elementwise.h"
+#include "graph/ops/routing.h"
 
 enum { E = 4, TOKENS = 12 };
 

@@ -2,6 +2,8 @@
    without noise and in evaluation it is the router that has none. */
 #include "tiny.h"
 #include "tiny_pair.h"
+#include "graph/ops/elementwise.h"
+#include "graph/ops/routing.h"
 
 enum { E = 4, K = 2, TOKENS = 12, D = 8 };
 

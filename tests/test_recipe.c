@@ -1,5 +1,6 @@
 /* Optimizers and schedules: who is moved by what, how far, and when. */
 #include "tiny_pair.h"
+#include "graph/ops/update.h"
 
 /* W1: who is moved by what, and what decays. */
 static void test_optimizer_groups(void **state)

@@ -1,6 +1,7 @@
 /* Routers and balance: derivatives by published values, what constants may change, experts cut into shards, counts of
    whole steps. */
 #include "tiny_pair.h"
+#include "graph/ops.h"
 
 /* A few ops on router logits z [T,4], the value of what they make, and the derivative of the sum of made * r by z. */
 typedef struct node *recipe(struct graph *g, struct node *z);

@@ -1,6 +1,7 @@
 /* Routers by name: each is accepted, builds, learns a step, and its gates sum to what its row says. */
 #include "tiny_pair.h"
 #include "bind.h"
+#include "graph/ops/routing.h"
 
 static void set(json_t *model, const json_t *row, const char *of, const char *key)
 {

@@ -1,5 +1,7 @@
 /* What a router makes of a token before it chooses: logits of every form, scores, gates; against their formulas. */
 #include "tiny_pair.h"
+#include "graph/ops/routing.h"
+#include "graph/ops/rows.h"
 
 enum { EXPERTS = 4, WIDTH = 8, TOKENS = 12 };
 

@@ -1,5 +1,8 @@
 /* Who chooses whom: limits to groups, and what holds of every module that chooses. */
 #include "tiny_pair.h"
+#include "graph/ops/elementwise.h"
+#include "graph/ops/products.h"
+#include "graph/ops/routing.h"
 
 /* A model of one token whose sigmoid scores are s: router rows along the token's own vector. */
 static struct tiny token_with(const char *sets, const double *s, int experts)

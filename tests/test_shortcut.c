@@ -1,5 +1,6 @@
 /* The feed-forward on a path of its own: what it reads, where it joins, and which published models that is. */
 #include "tiny_pair.h"
+#include "graph/ops/routing.h"
 
 /* What the last layer hands on, [T,D], malloc'd. */
 static double *stream_of(struct tiny *t)

@@ -161,7 +161,7 @@ static void test_texts(void **state)
         const struct op *op = op_all[i];
         struct op_value value;
         int n = 0;
-        assert_true(op->index == i && op->about && *op->about);
+        assert_true(op_index(op) == i && op->about && *op->about);
         for (; op_input(op, n, &value); n++) {
             if (strlen(value.name) + 1 >= sizeof value.name || strlen(value.shape) + 1 >= sizeof value.shape)
                 fail_msg("%s: '%s' may be cut", op->name, value.name);

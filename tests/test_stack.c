@@ -1,5 +1,6 @@
 /* What the whole stack promises: no token sees a later one or another document, chunks equal one pass, it learns. */
 #include "tiny_pair.h"
+#include "graph/ops/products.h"
 
 /* B2, X4: a token changes nothing before it: logits of rows < j have the same bits. */
 static void test_causality(void **state)

@@ -1,6 +1,8 @@
 /* Laws of single parts within the stack: counts of attention, one token alone, norms and rotation, tied matrices,
    layers that differ, further tokens. */
 #include "tiny_pair.h"
+#include "graph/ops/products.h"
+#include "graph/ops/rows.h"
 
 /* A8: parameters of an attention layer by formula, at the usual and at other widths. */
 static void test_attention_counts(void **state)

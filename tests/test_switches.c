@@ -2,6 +2,8 @@
    does not know its batch, chunks through the caches equal one pass, no assignment is lost. */
 #include "tiny_pair.h"
 #include "toggle.h"
+#include "graph/ops/broadcast.h"
+#include "graph/ops/products.h"
 
 static struct tiny start(const struct toggle *t, enum mode mode, int batch, int seq)
 {

@@ -19,7 +19,7 @@
 #include <math.h>
 #include <cmocka.h>
 #include "model/model.h"
-#include "model/module.h"
+#include "model/registry.h"
 
 #define TEXT(...) #__VA_ARGS__
 

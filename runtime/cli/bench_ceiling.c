@@ -179,7 +179,7 @@ static void add_product(struct products *p, int64_t m, int64_t n, int64_t k)
    would equal. */
 static void add_products(void *to, const struct call_cost *c)
 {
-    int op = c->node->op->index;
+    int op = op_index(c->node->op);
     if (op != OP_matmul && op != OP_grouped_matmul) return;
     struct shape x = c->node->in[0]->shape;
     int64_t k = shape_last(x), m = shape_count(x) / k, n = shape_last(c->node->shape);

@@ -43,8 +43,8 @@ static void add_call(void *to, const struct call_cost *c)
            traffic = c->bytes / r->gpu->bandwidth;
     struct line l = { 1, c->flops, c->bytes, LAUNCH + fmax(arithmetic, traffic), { LAUNCH } };
     l.bound[arithmetic > traffic ? ARITHMETIC : TRAFFIC] = fmax(arithmetic, traffic);
-    r->name[c->node->op->index] = c->node->op->name;
-    add_line(&r->op[c->node->op->index], &l);
+    r->name[op_index(c->node->op)] = c->node->op->name;
+    add_line(&r->op[op_index(c->node->op)], &l);
     add_line(&r->family[bench_family(c->node->op->name)], &l);
     add_line(&r->step, &l);
 }

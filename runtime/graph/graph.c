@@ -417,7 +417,8 @@ void graph_probe(struct graph *g, const char *name, const char *unit, enum bette
                                               arena_copy(g->arena, term, (size_t)n * sizeof *term) };
 }
 
-const struct op op_leaf = { .name = "leaf", .index = -1, .kind = OP_LEAF };
-const struct op op_result = { .name = "result", .index = -1, .kind = OP_ALIAS };
-const struct op op_view = { .name = "view", .index = -1, .kind = OP_ALIAS };
-const struct op op_detach = { .name = "detach", .index = -1, .kind = OP_ALIAS };
+static const int no_kernel = -1;
+const struct op op_leaf = { .name = "leaf", .index = &no_kernel, .kind = OP_LEAF };
+const struct op op_result = { .name = "result", .index = &no_kernel, .kind = OP_ALIAS };
+const struct op op_view = { .name = "view", .index = &no_kernel, .kind = OP_ALIAS };
+const struct op op_detach = { .name = "detach", .index = &no_kernel, .kind = OP_ALIAS };

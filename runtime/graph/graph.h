@@ -76,7 +76,7 @@ struct op {
     const char *about;                                      /* what the outputs are, in one sentence or a few */
     const char *inputs, *outputs;                           /* "x[T,K] w[N,K] pos?:I32[1]": see graph/signature.h */
     const struct param *attributes; size_t attr_size;       /* what it knows beside its inputs; NULL: nothing */
-    int index;                                              /* OP_<name>, the row of every backend's table */
+    const int *index;                                       /* OP_<name>, the row of every backend's table */
     enum op_kind kind;
     int (*infer)(struct node *n, struct err *e);            /* declares shape, dtype, out[], save[], work[] */
     void (*cost)(const struct node *n, struct cost *c);     /* NULL: no algorithmic FLOPs */
@@ -95,6 +95,7 @@ struct op {
     unsigned packs;                                         /* bits of the inputs that are read as packed weights */
 };
 
+static inline int op_index(const struct op *op) { return *op->index; }
 static inline bool op_changes(const struct op *op) { return op->inputs && strchr(op->inputs, '*'); }
 
 /* Whether a set of inputs or outputs has number i. */

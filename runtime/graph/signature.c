@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define INDEX(name, signature) const int index_of_##name = OP_##name;
+OPS(INDEX)
 #define ADDRESS(name, signature) &op_##name,
 const struct op *const op_all[] = { OPS(ADDRESS) NULL };
 

@@ -1,5 +1,6 @@
 /* AdamW (Loshchilov and Hutter) with what stands around an update: the norm of all gradients, clipping by it, and
    how large the changes are. Sums are in double over blocks that the shapes cut. */
+#define VERBS "graph/ops/update.h"
 #include "op.h"
 #include "cpu/vec_math.h"
 

@@ -6,6 +6,7 @@
    rounds leave over goes, row after row, to the column with the largest value that has room. Lewis 2021 (BASE).
 
    No value depends on the order of the rows of a round: of equal bids the lower row's is the higher one. */
+#define VERBS "graph/ops/routing.h"
 #include "op.h"
 
 #include <math.h>

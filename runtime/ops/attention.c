@@ -3,6 +3,7 @@
    chunks and an index change that as ops.h says. The maximum and the sum of a row are carried from block to block of
    keys (Milakov & Gimelshein 2018); backward makes p anew from the log-sum-exp, of which a sink is part (Dao 2022).
    Query head h reads key head h / (H/G), and a block holds queries of all heads that share a key head. */
+#define VERBS "graph/ops/products.h"
 #include "op.h"
 #include "cpu/isa/attend_index.h"
 #include "cpu/isa/attend_sink.h"

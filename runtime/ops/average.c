@@ -1,6 +1,7 @@
 /* An average that follows a weight: average += rate (w - average), after the step that changed w; a rate of 1
    copies it. With 1 - d each step it is an exponential average (Polyak 1992); with 1/t in step t the mean of all
    steps. A step that is skipped leaves it as it is. */
+#define VERBS "graph/ops/update.h"
 #include "op.h"
 
 enum { AVERAGE, W, CLIP, RATE };

@@ -1,6 +1,7 @@
 /* Loss-free balancing: after a step an expert that got less than its share becomes likelier, one that got more less
    likely. bias_i += rate * sign(mean(counts) - counts_i), or rate * (mean - counts_i) / mean; targets may stand for the
    mean. Wang 2024; DeepSeek-V3; centred: Moonlight. The range is that of the biases that the counts came from. */
+#define VERBS "graph/ops/update.h"
 #include "op.h"
 
 enum { BIAS, COUNTS, CLIP, TARGET };

@@ -1,4 +1,5 @@
 /* Ops in which the rows, or the values of a head, share their other operand; and the mean over rows. */
+#define VERBS "graph/ops/broadcast.h"
 #include "op.h"
 #include "cpu/vec_math.h"
 

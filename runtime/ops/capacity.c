@@ -2,6 +2,7 @@
    drop_over_capacity, where tokens choose and what finds no room is dropped (Lepikhin 2020: GShard; Fedus 2021:
    Switch). Both look for the c-th largest key of an expert, a digit after the other from the top: as many passes
    whatever the keys are. drop_zero drops what has no weight. */
+#define VERBS "graph/ops/routing.h"
 #include "op.h"
 
 #include <math.h>

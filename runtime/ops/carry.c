@@ -1,5 +1,6 @@
 /* A value over the micro-batches of a step, in memory that outlives them: their sum, largest or last. A mean is kept as
    a sum, which its reader divides. */
+#define VERBS "graph/ops/update.h"
 #include "op.h"
 #include "cpu/vec_math.h"
 

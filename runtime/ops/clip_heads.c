@@ -3,6 +3,7 @@
    largest score is the group's:
        rows of group g *= min(1, limit / max most[g])^power
    Queries get one power, keys what it lacks to 1. Kimi K2 (MuonClip, arXiv 2507.20534). */
+#define VERBS "graph/ops/update.h"
 #include "op.h"
 #include "cpu/vec_math.h"
 

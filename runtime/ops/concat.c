@@ -1,4 +1,5 @@
 /* Rows side by side, some columns of rows, and rows side by side with themselves. Bound by memory. */
+#define VERBS "graph/ops/rows.h"
 #include "op.h"
 #include "cpu/vec_math.h"
 

@@ -1,5 +1,6 @@
 /* A short causal convolution of each channel with its own taps: z[t] = sum_j w[kw-1-j] x[t-j] over the positions of t's
    document; y = z, or silu(z) = z sigmoid(z). Before it come, in decoding, the inputs that a ring keeps. */
+#define VERBS "graph/ops/tokens.h"
 #include "op.h"
 #include "cpu/vec_math.h"
 

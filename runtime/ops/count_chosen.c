@@ -1,5 +1,6 @@
 /* How often each expert was chosen, or each of equal runs of neighbours (devices that hold them), in each group of
    tokens: what balance losses take for load. What is no expert counts for nothing. */
+#define VERBS "graph/ops/routing.h"
 #include "op.h"
 
 struct attr { int64_t experts, parts, groups, once; };

@@ -1,5 +1,6 @@
 /* -log softmax(h w^T)[target], and the log-sum-exp. Logits live for a chunk of tokens, so the cost in memory does not
    grow with the batch. Joint makes them once and puts their gradient in their place; backward alone makes them anew. */
+#define VERBS "graph/ops/products.h"
 #include "op.h"
 #include "cpu/gemm.h"
 #include "cpu/vec_math.h"

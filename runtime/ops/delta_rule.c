@@ -3,6 +3,7 @@
    Linear attention, RetNet, GLA, Mamba-2; with delta DeltaNet, Gated DeltaNet (Yang 2024), Kimi Delta Attention. Chunks
    of tokens are products of matrices (Yang 2024, DeltaNet over length); a chunk's backward makes them anew from the
    state that entered it, and no other state is kept. Value head h reads query and key head h / (HV/H). */
+#define VERBS "graph/ops/products.h"
 #include "op.h"
 #include "cpu/isa/delta_rows.h"
 

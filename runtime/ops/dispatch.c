@@ -2,6 +2,7 @@
    copies tokens into that order, combine sums a token's K rows again. Sums run in slot order, over the inverse map:
    no scatter, so the same inputs give the same bits. What goes to no expert has no row, and the rows that are left
    behind the last expert's are nobody's: gather makes them 0, and what others leave there reaches no token. */
+#define VERBS "graph/ops/routing.h"
 #include "op.h"
 #include "cpu/vec_math.h"
 

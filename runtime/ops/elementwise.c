@@ -1,5 +1,6 @@
 /* Ops on one value at a time, from the table in graph/elementwise.h. Bound by memory: what formulas name more than once
    is computed again in backward, which is cheaper than keeping it. */
+#define VERBS "graph/ops/elementwise.h"
 #include "op.h"
 #include "graph/elementwise.h"
 #include "cpu/values.h"

@@ -1,5 +1,6 @@
 /* y[t] = table[ids[t]]. Backward adds the rows of one id in the order of the tokens, in double,
    and writes the sum once. */
+#define VERBS "graph/ops/tokens.h"
 #include "op.h"
 #include "cpu/sort.h"
 #include "cpu/vec_math.h"

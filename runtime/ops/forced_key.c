@@ -4,6 +4,7 @@
                   expert e with a probability in proportion to (e + 1)^-skew, Zipf's law
        uniform    experts p k, p k + 1, .. modulo E, in this order
        constant   experts 0, 1, .. */
+#define VERBS "graph/ops/routing.h"
 #include "op.h"
 #include "base/draw.h"
 #include "cpu/vec_math.h"

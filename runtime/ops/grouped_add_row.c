@@ -1,5 +1,6 @@
 /* Rows sorted by expert, each plus its row: y[r] = x[r] + row[e] where offsets[e] <= r < offsets[e+1]. Rows
    behind the last offset are nobody's and stay as they are. */
+#define VERBS "graph/ops/broadcast.h"
 #include "op.h"
 #include "cpu/vec_math.h"
 

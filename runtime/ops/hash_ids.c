@@ -3,6 +3,7 @@
    every expert has as many ids, and about as many tokens. Id i has experts (a i + c j + b) mod E for j < K, where b
    and, prime to E, a and c are drawn for the E ids around i: a deals ids to different experts, c gives an id different
    ones. */
+#define VERBS "graph/ops/routing.h"
 #include "op.h"
 
 struct attr { int64_t experts, k; uint64_t seed; };

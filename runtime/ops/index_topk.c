@@ -2,6 +2,7 @@
    w[t,j] relu(q[t,j].k[s]) for the keys s that attention sees, of which the `chosen` largest are kept, with their
    scores. Products are made ROWS by STEP at a time, a row for each head of a token; the best keys so far of a token are
    a heap in its rows of the results, the worst of them first. */
+#define VERBS "graph/ops/products.h"
 #include "op.h"
 #include "cpu/gemm.h"
 #include "cpu/seen.h"

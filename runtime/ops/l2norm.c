@@ -1,4 +1,5 @@
 /* y = x / sqrt(sum of x^2 + eps) over the last dimension. What rmsnorm is without a gain, but for a factor sqrt(D). */
+#define VERBS "graph/ops/rows.h"
 #include "op.h"
 #include "cpu/vec_math.h"
 

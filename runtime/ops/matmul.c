@@ -1,4 +1,5 @@
 /* y = x w^T, dense and grouped. */
+#define VERBS "graph/ops/products.h"
 #include "op.h"
 #include "cpu/gemm.h"
 

@@ -1,5 +1,6 @@
 /* Choices of experts as choices of groups, of `size` experts each: the first of a token's experts of one group stands
    for all of them, with the sum of their gates; the others choose nothing any more. */
+#define VERBS "graph/ops/routing.h"
 #include "op.h"
 #include "cpu/vec_math.h"
 

@@ -1,6 +1,7 @@
 /* The streams of a token mixed: y[t,i] = sum over j of m[t,i,j] x[t,j], one matrix for each token or one for all.
    dx[t,j] = sum_i m[t,i,j] dy[t,i];  dm[t,i,j] = dy[t,i] x[t,j]. Hyper-connections (Zhu 2024) read with one row of m,
    write with one column, and mix with a square. Bound by memory: streams are few, and pass through the cache once. */
+#define VERBS "graph/ops/broadcast.h"
 #include "op.h"
 #include "cpu/vec_math.h"
 

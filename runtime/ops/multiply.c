@@ -1,4 +1,5 @@
 /* Ops in which rows, or all values, share the factor that they are multiplied by. */
+#define VERBS "graph/ops/broadcast.h"
 #include "op.h"
 #include "cpu/values.h"
 

@@ -1,6 +1,7 @@
 /* Muon: momentum, made (nearly) orthogonal by five Newton-Schulz steps, so that every direction of a matrix moves
    alike. M = mu M + g;  w -= lr (scale NS(M or g + mu M) + decay w). Jordan 2024; Moonlight.
    The leading dimensions of a weight are a stack of independent matrices [N,K]. */
+#define VERBS "graph/ops/update.h"
 #include "op.h"
 #include "cpu/gemm.h"
 #include "cpu/vec_math.h"

@@ -1,5 +1,6 @@
 /* Hashed n-grams (over-encoding, Huang 2025): the row of a table that a token and the order - 1 before it share.
    History outside the document or the sequence is token 0; the current token is the lowest digit. */
+#define VERBS "graph/ops/tokens.h"
 #include "op.h"
 #include "cpu/sort.h"
 

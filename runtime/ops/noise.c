@@ -1,5 +1,6 @@
 /* Noise: number c of the row at position s of a sequence is word c % 4 of Philox at index (s << 32) + c / 4 and step
    `name`, under the key of the sequence. So it is the same however the batch is cut, and however wide the row is. */
+#define VERBS "graph/ops/routing.h"
 #include "op.h"
 #include "base/draw.h"
 #include "cpu/vec_math.h"

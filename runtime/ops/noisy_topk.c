@@ -1,4 +1,5 @@
 /* The load that noisy top-k is expected to give, and how uneven it is. Shazeer 2017, appendix A. */
+#define VERBS "graph/ops/routing.h"
 #include "op.h"
 #include "cpu/vec_math.h"
 

@@ -1,6 +1,6 @@
 /* What an op's file begins with. The file is compiled once for the op itself, OP and VERB, and once for each
    instruction set for its KERNELS alone (base/level.h): there the op has no name, so that a new op makes no
-   other op's kernels anew. */
+   other op's kernels anew. VERBS is the family that declares it. */
 #ifndef SLUICE_OP_H
 #define SLUICE_OP_H
 
@@ -15,8 +15,8 @@
 #define graph_emit_n(g, op, attr, ...) ((void)(attr), (struct node *)NULL)
 #else
 #include "base/param.h"
-#include "graph/ops.h"
-#define OP(name_, ...) const struct op op_##name_ = { .name = #name_, .index = OP_##name_, __VA_ARGS__ }
+#include VERBS
+#define OP(name_, ...) const struct op op_##name_ = { .name = #name_, .index = &index_of_##name_, __VA_ARGS__ }
 /* The attributes of an op, a row for each field of `type`; ATTR in its OP says that it has them. */
 #define ATTRIBUTES(name_, type, ...) \
     static const struct param attributes_##name_[] = { __VA_ARGS__, { 0 } }; \

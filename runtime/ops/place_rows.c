@@ -1,6 +1,7 @@
 /* A piece's rows at its place among those of all pieces, 0 elsewhere: what pieces, and ranks, write adds up to what all
    of them say, one after the other, however a step was cut. A piece begins with sequence `place`, each of which has as
    many rows; rows that would lie behind the last are left out. */
+#define VERBS "graph/ops/routing.h"
 #include "op.h"
 #include "cpu/vec_math.h"
 

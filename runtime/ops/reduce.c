@@ -1,5 +1,6 @@
 /* Ops that make one number of a whole tensor. Blocks of values give partial results in double,
    combined in their order. */
+#define VERBS "graph/ops/broadcast.h"
 #include "op.h"
 #include "cpu/vec_math.h"
 

@@ -1,5 +1,6 @@
 /* y = gain x / sqrt(mean(x^2) + eps) over the last dimension; no gain: 1. zero_centred: (1 + gain) in place of gain.
    Zhang 2019. */
+#define VERBS "graph/ops/rows.h"
 #include "op.h"
 #include "cpu/vec_math.h"
 

@@ -1,6 +1,7 @@
 /* Rotary positions: the pair (a, b) of a head is rotated by the angle p base^(-2i/D), p counted from the start of the
    document. Half-split pairing. Su 2021; where: first (NeoX) or last (WeLM) `width` values with D = width, or
    proportional (Gemma 4), pairs over the whole head with D = W of which the width/2 fastest are rotated. */
+#define VERBS "graph/ops/rows.h"
 #include "op.h"
 #include "cpu/vec_math.h"
 

@@ -1,5 +1,6 @@
 /* Counts of rows as whole tiles, which is what a product of matrices computes of each expert in any case. Guo 2025
    (SonicMoE, arXiv 2512.14080). */
+#define VERBS "graph/ops/routing.h"
 #include "op.h"
 
 struct attr { int64_t tile, how; };

@@ -1,5 +1,6 @@
 /* Routing: which experts a token takes (topk), what it thinks of them (pick) and gives them (scatter), how busy they
    are (load). */
+#define VERBS "graph/ops/routing.h"
 #include "op.h"
 #include "cpu/isa/vector.h"
 

@@ -1,4 +1,5 @@
 /* Ops on a row at a time: softmax, logsumexp, normalize, row_entropy, cumsum. Sums in double. */
+#define VERBS "graph/ops/rows.h"
 #include "op.h"
 #include "cpu/vec_math.h"
 

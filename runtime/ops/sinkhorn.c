@@ -4,6 +4,7 @@
    Forward keeps what rows and columns are multiplied by, u and v: M = P u v with P the softmax + eps, so that backward
    meets every M again as it was. Gradients go back as e = M dM: through a division y = x / s, e -= y sum(e), in which
    nothing is scaled that errors could grow with. Vectors run across SIDE tokens, whose matrices lie side by side. */
+#define VERBS "graph/ops/rows.h"
 #include "op.h"
 #include "cpu/vec_math.h"
 

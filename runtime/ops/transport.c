@@ -6,6 +6,7 @@
 
    A cycle: cut, rows, columns. At first the largest y of a column is 0, so that no column that has values at all ever
    sums to 0. */
+#define VERBS "graph/ops/routing.h"
 #include "op.h"
 #include "cpu/vec_math.h"
 

@@ -41,7 +41,7 @@ static void bind_calls(struct plan *p, struct calls *calls)
         if (c->args.din) bind(p, c->args.din, n->n_in);
         c->args.device = p->state->device;
         c->args.scratch = p->memory + p->scratch;
-        const struct kernels *kernels = p->how.backend->kernels(n->op->index);
+        const struct kernels *kernels = p->how.backend->kernels(op_index(n->op));
         c->run = c->follower           ? NULL
                  : c->fused            ? c->fused
                  : c->joint            ? kernels->joint

@@ -335,7 +335,7 @@ static void fuse(struct plan *p)
         for (int k = i + 1; k < f->n && k <= i + NEAR && !a->fused && !a->follower; k++) {
             struct call *b = &f->call[k];
             if (b->follower || b->fused || !b->args.n_in || b->args.in[0].data != a->args.out[0].data) continue;
-            a->fused = p->how.backend->fuse(a->node->op->index, &a->args, b->node->op->index, &b->args);
+            a->fused = p->how.backend->fuse(op_index(a->node->op), &a->args, op_index(b->node->op), &b->args);
             if (!a->fused) continue;
             a->args.next = &b->args;
             b->follower = true;
@@ -355,8 +355,8 @@ static void link_updates(struct plan *p)
         struct call *c = &p->update.call[i];
         if (!ranks_mine(c)) continue;
         bool goes_on = tail && p->planned[tail->node->id].phase == p->planned[c->node->id].phase;
-        kernel *all = goes_on ? p->how.backend->fuse(tail->node->op->index, &tail->args, c->node->op->index, &c->args)
-                              : NULL;
+        kernel *all = NULL;
+        if (goes_on) all = p->how.backend->fuse(op_index(tail->node->op), &tail->args, op_index(c->node->op), &c->args);
         if (!all) { head = tail = c; continue; }
         head->fused = all;
         tail->args.next = &c->args;
@@ -372,7 +372,7 @@ int plan_fused(const struct plan *p, int first, int second)
     for (int k = 0; k < COUNT(all); k++)
         for (int i = 0; i < all[k]->n; i++)
             for (int j = i + 1; j < all[k]->n; j++)
-                n += all[k]->call[i].node->op->index == first && all[k]->call[j].node->op->index == second &&
+                n += op_index(all[k]->call[i].node->op) == first && op_index(all[k]->call[j].node->op) == second &&
                      all[k]->call[i].args.next == &all[k]->call[j].args;
     return n;
 }
@@ -383,7 +383,7 @@ static size_t scratch_bytes(const struct plan *p)
     size_t most = 0;
     for (int k = 0; k < COUNT(all) && p->how.backend->scratch; k++)
         for (int i = 0; i < all[k]->n; i++) {
-            size_t bytes = p->how.backend->scratch(all[k]->call[i].node->op->index, &all[k]->call[i].args);
+            size_t bytes = p->how.backend->scratch(op_index(all[k]->call[i].node->op), &all[k]->call[i].args);
             if (bytes > most) most = bytes;
         }
     return offsets_round(most);

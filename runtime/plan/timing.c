@@ -20,7 +20,7 @@ void plan_account(struct plan *p, const struct call *c, double seconds)
                                                                                                   : 0;
     if (c->node->region == REGION_MICRO) p->executed += times * c->flops;
     if (!p->timing) return;
-    struct op_time *t = &p->time[c->node->op->index];
+    struct op_time *t = &p->time[op_index(c->node->op)];
     t->forward_seconds += forward_share * seconds;
     t->backward_seconds += (1 - forward_share) * seconds;
     t->flops += times * c->flops;

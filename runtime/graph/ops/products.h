@@ -1,0 +1,17 @@
+/* Products of matrices, and what is made of them. */
+#ifndef SLUICE_OPS_PRODUCTS_H
+#define SLUICE_OPS_PRODUCTS_H
+
+#include "verb.h"
+
+#define PRODUCT_OPS(X) \
+    X(matmul, (struct graph *g, struct node *x, struct node *w, enum dtype out)) \
+    X(grouped_matmul, (struct graph *g, struct node *x, struct node *w, struct node *offsets)) \
+    X(attention, (struct graph *g, struct attention a)) \
+    X(index_topk, (struct graph *g, struct index_topk a)) \
+    X(delta_rule, (struct graph *g, struct delta_rule a)) \
+    X(cross_entropy, (struct graph *g, struct node *h, struct node *w, struct node *target))
+
+PRODUCT_OPS(OP_DECLARE)
+
+#endif

@@ -1,0 +1,21 @@
+/* Tables, and rows as tokens of a sequence. */
+#ifndef SLUICE_OPS_TOKENS_H
+#define SLUICE_OPS_TOKENS_H
+
+#include "verb.h"
+
+#define TOKEN_OPS(X) \
+    X(embed, (struct graph *g, struct node *table, struct node *ids)) \
+    X(ngram, (struct graph *g, struct node *ids, struct node *start, struct node *pos, int order, int64_t vocab, \
+              int64_t rows, enum hash_kind hash)) \
+    X(collision_rate, (struct graph *g, struct node *ids, struct node *start, struct node *index, int order)) \
+    X(shift, (struct graph *g, struct node *x, int by)) \
+    X(slice, (struct graph *g, struct node *x, int64_t length)) \
+    X(conv1d, (struct graph *g, struct node *x, struct node *w, struct node *start, struct node *pos, \
+               struct node *state, bool silu)) \
+    X(mask_rows, (struct graph *g, struct node *x, struct node *present, double value)) \
+    X(cache, (struct graph *g, struct node *buffer, struct node *x, struct node *start, struct node *pos))
+
+TOKEN_OPS(OP_DECLARE)
+
+#endif

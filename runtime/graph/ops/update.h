@@ -1,0 +1,23 @@
+/* The bridge to the update of a step, and what changes weights and buffers there. */
+#ifndef SLUICE_OPS_UPDATE_H
+#define SLUICE_OPS_UPDATE_H
+
+#include "verb.h"
+
+#define UPDATE_OPS(X) \
+    X(carry, (struct graph *g, struct node *x, enum carry how)) \
+    X(global_norm, (struct graph *g, int n, struct node *const *grads)) \
+    X(clip_norm, (struct graph *g, struct node *norm, struct node *targets, double most)) \
+    X(adamw, (struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *v, struct node *lr, \
+              struct node *step, struct node *clip, struct adamw_attr a)) \
+    X(muon, (struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *lr, struct node *clip, \
+             struct muon_attr a)) \
+    X(bias_step, (struct graph *g, struct node *bias, struct node *counts, struct node *clip, struct node *target, \
+                  struct bias_step_attr a)) \
+    X(clip_heads, (struct graph *g, struct node *w, struct node *most, struct node *clip, struct clip_heads_attr a)) \
+    X(average, (struct graph *g, struct node *average, struct node *w, struct node *clip, struct node *rate)) \
+    X(update_ratio, (struct graph *g, int n, struct node *const *changes))
+
+UPDATE_OPS(OP_DECLARE)
+
+#endif
