@@ -1,5 +1,5 @@
 /* A router in stages, each a key:
-       logits -> bias, logit_norm -> anneal -> noise -> score -> key -> select -> gate -> scale
+       logits -> bias, logit_norm -> anneal -> noise -> score -> key -> select -> gate -> revise -> scale
    logit_norm is Skywork-MoE's (Wei 2024). Published are:
        Switch, OLMoE, DeepSeek-V2   softmax               Mixtral, Qwen3   softmax, normalize after
        DeepSeek-V3                  sigmoid, after, bias  WeLM             sigmoid, bias
@@ -17,8 +17,8 @@ enum score { SOFTMAX, SIGMOID, SQRT_SOFTPLUS, RELU };
 enum normalize { NONE, BEFORE, AFTER, EVEN };
 enum gate_on { OUTPUT, INPUT };
 struct conf {
-    int score, top_k; struct pick logits; int bias; double bias_start, logit_norm; struct pick anneal, noise, select;
-    int normalize, gate_on; double scale;
+    int score, top_k; struct pick logits; int bias; double bias_start, logit_norm;
+    struct pick anneal, noise, select, revise; int normalize, gate_on; double scale;
 };
 static const struct param params[] = {
     CHOICE(struct conf, score, SOFTMAX, "softmax sigmoid sqrt_softplus relu",
@@ -32,6 +32,7 @@ static const struct param params[] = {
     SLOT(struct conf, anneal, SLOT_ANNEAL, "none", "how the router begins a run"),
     SLOT(struct conf, noise, SLOT_NOISE, "none", "on the logits or what they are made of, in training"),
     SLOT(struct conf, select, SLOT_SELECT, "top_k", "who chooses whom"),
+    SLOT(struct conf, revise, SLOT_REVISE, "none", "what becomes of the choice once there are gates"),
     CHOICE(struct conf, normalize, NONE, "none before after even",
            "divide scores by their sum: over all experts, or over the chosen; even: of those each has the same gate"),
     CHOICE(struct conf, gate_on, OUTPUT, "output input", "what of an expert the gate is a factor on"),
@@ -85,6 +86,19 @@ static void check_choice(const struct conf *c, const char *path, struct problems
                        c->noise.module->name, c->select.module->name);
 }
 
+static void check_revision(const struct conf *c, const char *path, struct problems *problems)
+{
+    struct traits select = module_traits(c->select), revise = module_traits(c->revise);
+    if (!c->revise.module->revise) return;
+    if (select.keyless || select.looks_ahead != AHEAD_NEVER)
+        module_problem(problems, path, "revise", "%s: with select = %s no token chooses by its keys alone",
+                       c->revise.module->name, c->select.module->name);
+    if (revise.adds && select.group_limit < select.groups)
+        module_problem(problems, path, "revise",
+                       "%s adds tokens to experts beyond the %d groups that each may go to: round = \"down\"",
+                       c->revise.module->name, select.group_limit);
+}
+
 static void check_logits(const struct conf *c, const char *path, struct problems *problems)
 {
     if (c->bias_start != 0 && !c->bias)
@@ -113,6 +127,7 @@ static void check(struct pick self, const struct model_conf *model, const char *
     (void)model;
     const struct conf *c = self.conf;
     check_choice(c, path, problems);
+    check_revision(c, path, problems);
     check_gates(c, path, problems);
     check_logits(c, path, problems);
 }
@@ -220,7 +235,7 @@ static struct routing build(struct build *b, struct pick self, struct node *u, i
     if (c->normalize == EVEN) r.gate = pick(g, build_ones(b, r.score->shape), r.index);
     if (sums_to_one(c)) r.gate = normalize(g, r.gate, tiny);
     r.chosen = r.index;
-    if (c->select.module->thin) c->select.module->thin(b, c->select, &r);
+    if (c->revise.module->revise) c->revise.module->revise(b, c->revise, &r);
     r.gate = scale(g, r.gate, scale_of(c, experts));
     return r;
 }

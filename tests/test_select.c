@@ -97,7 +97,7 @@ static void test_random_second_choice(void **state)
 {
     (void)state;
     static const char *const sets = TEXT({"layers": 1, "seq": 50, "ffn.router": {"normalize": "after",
-                                          "select": {"module": "top_k", "chance": 1.2}}});
+                                          "revise": {"module": "chance", "factor": 1.2}}});
     struct tiny t = tiny_new(sets, NULL, MODE_TRAIN, 40, 50), all = tiny_new(sets, NULL, MODE_EVAL, 40, 50);
     tiny_start(&t, 1);
     tiny_start(&all, 1);

@@ -153,7 +153,7 @@ static void test_who(void **state)
         for (int i = 0; i < COUNT(tile); i++) {
             char sets[300];
             snprintf(sets, sizeof sets, "{\"layers\": 1, \"ffn.router\": {\"score\": \"sigmoid\", \"normalize\": "
-                     "\"after\", \"select\": {\"module\": \"top_k\", \"round\": \"%s\", \"tile\": %d}}}", how[kind],
+                     "\"after\", \"revise\": {\"module\": \"tiles\", \"round\": \"%s\", \"tile\": %d}}}", how[kind],
                      tile[i]);
             struct tiny t = tiny_new(sets, NULL, MODE_TRAIN, 2, 6);
             tiny_start(&t, 1 + (uint64_t)i);
@@ -177,25 +177,32 @@ static void test_who(void **state)
 static void test_counted_choices(void **state)
 {
     (void)state;
-    for (int kind = 0; kind < 3; kind++) {
+    static const char *const revise[] = { TEXT({"module": "chance", "factor": 0.5}),
+        TEXT({"module": "tiles", "tile": 5, "round": "down"}), TEXT({"module": "tiles", "tile": 5, "round": "up"}),
+        TEXT({"module": "tiles", "tile": 5}) };
+    for (int i = 0; i < COUNT(revise); i++) {
         char sets[256];
         snprintf(sets, sizeof sets, "{\"layers\": 1, \"ffn.balance\": [\"bias\", \"importance\"], \"ffn.router\": "
-                 "{\"score\": \"sigmoid\", \"select\": {\"module\": \"top_k\", \"chance\": 0.5, \"round\": \"%s\", "
-                 "\"tile\": 5}}}", how[kind]);
+                 "{\"score\": \"sigmoid\", \"revise\": %s}}", revise[i]);
         struct tiny t = tiny_new(sets, NULL, MODE_TRAIN, 2, 6);
         tiny_start(&t, 1);
         tiny_forward(&t);
-        struct node *goes = tiny_find(&t, &op_count_chosen, 0), *chosen = tiny_find(&t, &op_count_chosen, goes->id + 1);
-        double *left = tiny_read(&t, goes), *all = tiny_read(&t, chosen), importance[EXPERTS], sum[3] = { 0 },
-               *score = tiny_read(&t, tiny_find(&t, &op_sigmoid, 0)),
+        struct node *counted = tiny_find(&t, &op_count_chosen, 0);      /* with tiles the first is what they go by */
+        if (i > 0) counted = tiny_find(&t, &op_count_chosen, counted->id + 1);
+        double *chosen = tiny_read(&t, counted), tokens[EXPERTS], importance[EXPERTS],
+               all = 0, changed = 0, sum = 0, *score = tiny_read(&t, tiny_find(&t, &op_sigmoid, 0)),
                *index = tiny_read(&t, tiny_find(&t, &op_topk, 0));
+        tiny_metric(&t, "expert_tokens", 0, tokens);
         tiny_metric(&t, "expert_importance", 0, importance);
-        for (int e = 0; e < EXPERTS; e++) sum[0] += left[e], sum[1] += all[e], sum[2] += importance[e];
-        for (int p = 0; p < K * TOKENS; p++) sum[2] -= score[EXPERTS * (p / K) + (int)index[p]];
-        assert_true(sum[0] < K * TOKENS && sum[1] == K * TOKENS);
-        assert_float_equal(sum[2], 0, 1e-5);
-        free(left);
-        free(all);
+        for (int e = 0; e < EXPERTS; e++) {
+            all += chosen[e];
+            changed += fabs(tokens[e] - chosen[e]);
+            sum += importance[e];
+        }
+        for (int p = 0; p < K * TOKENS; p++) sum -= score[EXPERTS * (p / K) + (int)index[p]];
+        assert_true(all == K * TOKENS && changed > 0);
+        assert_float_equal(sum, 0, 1e-5);
+        free(chosen);
         free(score);
         free(index);
         tiny_free(&t);
@@ -206,7 +213,7 @@ static void test_counted_choices(void **state)
 static void test_training_alone(void **state)
 {
     (void)state;
-    static const char *const sets[] = { TEXT({"ffn.router.select": {"module": "top_k", "round": "up", "tile": 4}}),
+    static const char *const sets[] = { TEXT({"ffn.router.revise": {"module": "tiles", "round": "up", "tile": 4}}),
                                         "{}" };
     double loss[2][2];
     for (int i = 0; i < 2; i++)
@@ -227,10 +234,10 @@ static void test_training_alone(void **state)
 static void test_refused(void **state)
 {
     (void)state;
-    tiny_refused(TEXT({"ffn.experts": 8, "ffn.router.select": {"module": "top_k", "groups": 4, "limit": 2,
-                       "round": "up"}}), "beyond the 2 groups");
-    tiny_refused(TEXT({"ffn.zero": 1, "ffn.router.select": {"module": "top_k", "round": "down"}}), "of a tile");
-    tiny_refused(TEXT({"ffn.router": {"noise": "normal", "select": {"module": "top_k", "round": "down"}},
+    tiny_refused(TEXT({"ffn.experts": 8, "ffn.router.select": {"module": "top_k", "groups": 4, "limit": 2},
+                       "ffn.router.revise": {"module": "tiles", "round": "up"}}), "beyond the 2 groups");
+    tiny_refused(TEXT({"ffn.zero": 1, "ffn.router.revise": {"module": "tiles", "round": "down"}}), "of a tile");
+    tiny_refused(TEXT({"ffn.router": {"noise": "normal", "revise": {"module": "tiles", "round": "down"}},
                        "ffn.balance": ["load"]}), "of each token alone");
 }
 

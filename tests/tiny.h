@@ -27,7 +27,7 @@ static const char *const tiny_base = TEXT({
     "layers": 3, "d_model": 8, "seq": 6, "vocab": 11,
     "init": {"module": "normal", "std": 0.3, "depth_scale": false},
     "attention": {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 4},
-    "ffn": {"module": "moe", "experts": 4, "d_ff": 6, "router": {"select": {"tile": 4}}}
+    "ffn": {"module": "moe", "experts": 4, "d_ff": 6}
 });
 
 /* All of WeLM at once. */

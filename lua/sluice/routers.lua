@@ -16,7 +16,7 @@ return {
     balance = { { "importance", weight = 0.005 }, { "load", weight = 0.005 } }, dispatch = "dropless" },
   { name = "gshard", about = "GShard: a second expert by chance; Lepikhin 2020",
     sizes = "2048 of 8192 in every other of 36 layers",
-    router = { "staged", score = SOFTMAX, top_k = 2, normalize = "after", select = { "top_k", chance = 2 } },
+    router = { "staged", score = SOFTMAX, top_k = 2, normalize = "after", revise = "chance" },
     balance = { { "switch_aux", alpha = 0.01, counts = "first" } },
     dispatch = { "capacity", factor = 1, first = "choice" } },
   { name = "hash", about = "hash layers: experts by the token's id, no router; Roller 2021",

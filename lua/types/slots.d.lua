@@ -520,6 +520,7 @@
 ---@field anneal? sluice.anneal|fun(layer: integer): sluice.anneal how the router begins a run; default none
 ---@field noise? sluice.noise|fun(layer: integer): sluice.noise on the logits or what they are made of, in training; default none
 ---@field select? sluice.select|fun(layer: integer): sluice.select who chooses whom; default top_k
+---@field revise? sluice.revise|fun(layer: integer): sluice.revise what becomes of the choice once there are gates; default none
 ---@field normalize? "none"|"before"|"after"|"even"|fun(layer: integer): "none"|"before"|"after"|"even" divide scores by their sum: over all experts, or over the chosen; even: of those each has the same gate; default none
 ---@field gate_on? "output"|"input"|fun(layer: integer): "output"|"input" what of an expert the gate is a factor on; default output
 ---@field scale? number|fun(layer: integer): number factor on the gates; 0: with which a sum of unlike experts keeps the size of one (Moonlight); default 1, 0 … 100
@@ -638,9 +639,6 @@
 ---@field limit? integer|fun(layer: integer): integer groups that a token goes to; as many as there are: any; default 1, 1 … 4096
 ---@field rule? "max"|"sum"|fun(layer: integer): "max"|"sum" score of a group: its largest key, or the sum of its top_k / limit largest; default max
 ---@field most? integer|fun(layer: integer): integer experts that a token may have where scores may be 0: of these top_k is the aim in the mean; 0: top_k; default 0, 0 … 4096
----@field chance? number|fun(layer: integer): number in training a choice after the first is taken with this times its gate as probability; 0: always; default 0, 0 … 1000
----@field round? "none"|"down"|"up"|"nearest"|fun(layer: integer): "none"|"down"|"up"|"nearest" in training the tokens of an expert become a multiple of tile; of two that are as near an even one; default none
----@field tile? integer|fun(layer: integer): integer of what an expert computes at once; default 128, 2 … 65536
 
 ---each token as many of its best experts as hold p together
 ---@class sluice.select.top_p
@@ -684,6 +682,29 @@
 ---the experts that another run chose, which the study's choices names
 ---@class sluice.select.replayed
 ---@field [1]? "replayed"
+
+---@alias sluice.revise
+---| "none" # the choice stands
+---| sluice.revise.none
+---| "chance" # later choices are taken by chance (GShard)
+---| sluice.revise.chance
+---| "tiles" # the tokens of an expert fill whole tiles (SonicMoE)
+---| sluice.revise.tiles
+
+---the choice stands
+---@class sluice.revise.none
+---@field [1]? "none"
+
+---later choices are taken by chance (GShard)
+---@class sluice.revise.chance
+---@field [1]? "chance"
+---@field factor? number|fun(layer: integer): number on a choice's gate, which gives its probability; default 2, 0.001 … 1000
+
+---the tokens of an expert fill whole tiles (SonicMoE)
+---@class sluice.revise.tiles
+---@field [1]? "tiles"
+---@field round? "down"|"up"|"nearest"|fun(layer: integer): "down"|"up"|"nearest" to which multiple; of two that are as near, to the even one; default nearest
+---@field tile? integer|fun(layer: integer): integer of what an expert computes at once; default 128, 2 … 65536
 
 ---@alias sluice.balance
 ---| "none" # no balancing

@@ -19,8 +19,8 @@
     X(VALUE, "value") X(QK_NORM, "qk_norm") X(GATE, "gate") X(EXPERTS, "experts") X(FFN, "ffn") \
     X(ACTIVATION, "activation") \
     X(ROUTER, "router") X(LOGITS, "logits") X(ANNEAL, "anneal") X(NOISE, "noise") X(SELECT, "select") \
-    X(BALANCE, "balance") X(DISPATCH, "dispatch") X(LATENT, "latent") X(SHARED, "shared") X(HEAD, "head") \
-    X(MTP, "mtp") X(OPTIM, "optim") X(SCHEDULE, "schedule") X(AVERAGE, "average")
+    X(REVISE, "revise") X(BALANCE, "balance") X(DISPATCH, "dispatch") X(LATENT, "latent") X(SHARED, "shared") \
+    X(HEAD, "head") X(MTP, "mtp") X(OPTIM, "optim") X(SCHEDULE, "schedule") X(AVERAGE, "average")
 
 #define SLOT_ENUM(upper, name) SLOT_##upper,
 enum slot { SLOT_LIST(SLOT_ENUM) SLOT_COUNT };

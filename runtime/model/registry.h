@@ -22,16 +22,17 @@ struct traits {
     bool even_gates;    /* router: gates are the same for all who were chosen, whatever their score */
     bool has_zeros;    /* router: scores may be 0, and do not sum to 1 */
     bool unscored;                                          /* logits: they say nothing, and no weight makes them */
-    bool uneven;    /* anneal, select, dispatch: a token may have more or fewer than top_k */
+    bool uneven;    /* anneal, select, revise, dispatch: a token may have more or fewer than top_k */
     bool keyless;                                           /* select: the key decides nothing */
     bool balanced;    /* select: keeps the load even in training, whatever is added to all keys of an expert */
-    bool of_batch;    /* select: in training a choice depends on other sequences of the micro-batch */
+    bool of_batch;    /* select, revise: in training a choice depends on other sequences of the micro-batch */
     int most_k, cap;    /* select: the largest top_k; most experts that a token can have where experts choose; 0: any */
     bool normal_noise, of_choice;    /* noise: normal, and struct noisy tells its spread; gates have none of it */
     bool learned, drawn;    /* noise: gates teach it its spread; struct noisy tells what experts are drawn by */
     int most;    /* select: experts that a token may have, those with a score above 0; 0: top_k */
     bool largest_keys;    /* select: of each token the top_k largest keys, whatever other tokens have */
-    bool tiled;                                             /* select: an expert's tokens are a multiple of a tile */
+    bool tiled;                                             /* revise: an expert's tokens are a multiple of a tile */
+    bool adds;    /* revise: tokens may go to experts that they did not choose */
     int groups, group_limit;    /* select: runs of experts, and how many of them a token may go to; 0: no groups */
     bool of_scores;    /* balance: a loss on scores, gates, or the weights that make them */
     bool trains;    /* balance: its gradient reaches the router's logits, whatever gates are */
@@ -105,11 +106,9 @@ struct module {
             /* what the router reads for u [T,D] */
             struct node *(*noise_input)(struct build *b, struct pick self, struct node *u);
         };
-        struct {
-            void (*select)(struct build *b, struct pick self, struct routing *r);           /* sets index, rows */
-            /* optional: drops from index by gates before `scale`; or index, chosen and gate get other columns */
-            void (*thin)(struct build *b, struct pick self, struct routing *r);
-        };
+        void (*select)(struct build *b, struct pick self, struct routing *r);               /* sets index, rows */
+        /* optional: drops from index by gates before `scale`; or index, chosen and gate get other columns */
+        void (*revise)(struct build *b, struct pick self, struct routing *r);
         struct dispatched (*dispatch)(struct build *b, struct pick self, struct node *u, struct routing *r);
         struct {                                            /* both optional: around routed experts, [T,D] <-> [T,L] */
             struct node *(*latent_in)(struct build *b, struct pick self, struct node *u);
