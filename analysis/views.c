@@ -43,6 +43,33 @@ static double by_class(const struct routes *of, const struct route *r, double *c
     return choices_class(r, of->id, class, CLASSES, chance);
 }
 
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static struct evenness evenness_of(const double *x, int n)
+{
+    double *sorted = xcalloc((size_t)n + 1, sizeof *sorted);
+    int there = 0;
+    for (int i = 0; i < n; i++) if (!isnan(x[i])) sorted[there++] = x[i];
+    qsort(sorted, (size_t)there, sizeof *sorted, ascending);
+    double median = there ? (sorted[(there - 1) / 2] + sorted[there / 2]) / 2 : NAN;
+    struct evenness s = { median, there ? sorted[0] / median : NAN, there ? sorted[there - 1] / median : NAN };
+    free(sorted);
+    return s;
+}
+
+/* How large what experts write is, and what they write it with: an expert that dies out is far below the others. */
+static void fill_health(struct view *v, const struct route *r)
+{
+    v->output_rms = xcalloc((size_t)r->experts + 1, sizeof *v->output_rms);
+    for (int e = 0; e < r->experts; e++) v->output_rms[e] = r->written[e] ? sqrt(r->output_square[e]) : NAN;
+    v->output = evenness_of(v->output_rms, r->experts);
+    v->weight = evenness_of(r->weight_norm, r->experts - r->idle);
+}
+
 static void fill_view(struct view *v, const struct routes *of, const struct route *r, double reach)
 {
     *v = (struct view){ .route = r, .count = xcalloc((size_t)r->experts + 1, sizeof *v->count), .reach = reach,
@@ -58,6 +85,7 @@ static void fill_view(struct view *v, const struct routes *of, const struct rout
     v->adjacent = pairs_of(r, true, &v->adjacent_chance);
     v->input = choices_vocabulary(r, of->id, &v->input_chance, &v->input_ids);
     v->next = choices_vocabulary(r, of->target, &v->next_chance, &v->next_ids);
+    fill_health(v, r);
     if (of->bytes) v->class = by_class(of, r, &v->class_chance);
 }
 
@@ -236,6 +264,7 @@ static int read_all(struct run *r, struct routes_of *of, const struct views_opti
             fill_view(&v->view[i], &v->last, route, reach_of(r, route, v->last.step));
             if (i) v->view[i].path = choices_path(route - 1, route, &v->view[i].path_chance);
         }
+        v->leak = routes_leak(of);
         bad = read_closed(of, o->closed, v, e);
     }
     if (!bad && o->steps) read_steps(of, list, n, against, seed, v);
@@ -271,6 +300,7 @@ void views_free(struct views *v)
         free(v->view[i].count);
         free(v->view[i].together);
         free(v->view[i].adjacent);
+        free(v->view[i].output_rms);
     }
     for (int i = 0; i < v->n_moments; i++) free(v->moment[i].shared);
     routes_free(&v->last);

@@ -11,12 +11,16 @@ enum { VIEWS_TOKENS = 8192 };                               /* of the probe, unl
    checkpoints are read too. */
 struct views_options { int64_t tokens, against; const char *data; int closed; bool steps; };
 
+/* Of the experts of a router: the median, and the least and the most of them over it. NaN: there are none. */
+struct evenness { double median, least, most; };
 /* A router at the step that others are held against. */
 struct view {
     const struct route *route;
     double *count, choices;                                 /* rows that chose each expert, and all */
     double max_vio, max_vio_floor, dead, drowned;           /* of experts that compute, as metrics of these names */
     struct gates gates;
+    double *output_rms;                                     /* [experts]; NaN: none of the rows went there */
+    struct evenness output, weight;                           /* of output_rms, of the route's weight_norm */
     struct margins margins; double reach;
     double *together, *adjacent, together_chance, adjacent_chance;         /* [experts,experts] */
     double input, input_chance, next, next_chance; int64_t input_ids, next_ids;    /* vocabulary specialisation */
@@ -29,6 +33,7 @@ struct moment { int64_t step; double loss, *shared, *chance, *kept; };
 struct views {
     struct routes last; struct view *view;                  /* [last.n] */
     int n_moments; struct moment *moment;                   /* in the order of steps; step 0 is before training */
+    double leak;                                            /* see routes_leak */
     int n_closed; double *closed;                           /* loss without the 1, 2, .. best experts */
 };
 int views_read(struct run *r, const struct views_options *o, struct views *out, struct err *e);

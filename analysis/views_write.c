@@ -7,7 +7,7 @@
 #include <string.h>
 
 struct number { const char *name; double value; };
-enum { NUMBERS = 32 };
+enum { NUMBERS = 40 };
 
 /* What a router has one of. */
 static int numbers_of(const struct view *v, struct number out[NUMBERS])
@@ -23,6 +23,10 @@ static int numbers_of(const struct view *v, struct number out[NUMBERS])
         { "vocabulary_next", v->next }, { "vocabulary_next_chance", v->next_chance },
         { "class_information", v->class }, { "class_information_chance", v->class_chance },
         { "path_information", v->path }, { "path_information_chance", v->path_chance },
+        { "output_rms", v->output.median }, { "output_rms_least", v->output.least },
+        { "output_rms_most", v->output.most }, { "weight_norm", v->weight.median },
+        { "weight_norm_least", v->weight.least }, { "weight_norm_most", v->weight.most },
+        { "score_high", v->route->score_high }, { "score_low", v->route->score_low },
         { "down_cosine", v->route->down_cosine }, { "router_cosine", v->route->row_cosine } };
     _Static_assert(COUNT(all) <= NUMBERS, "more numbers than room");
     memcpy(out, all, sizeof all);
@@ -66,6 +70,8 @@ static json_t *router_json(const struct view *v)
     for (int i = 0, n = numbers_of(v, number); i < n; i++)
         json_object_set_new(j, number[i].name, real_of(number[i].value));
     json_object_set_new(j, "expert_tokens", list_of(v->count, r->experts));
+    json_object_set_new(j, "expert_output_rms", list_of(v->output_rms, r->experts));
+    json_object_set_new(j, "expert_weight_norm", list_of(r->weight_norm, r->experts - r->idle));
     json_object_set_new(j, "coactivation", square_of(v->together, r->experts));
     json_object_set_new(j, "coactivation_adjacent", square_of(v->adjacent, r->experts));
     if (v->margins.known) json_object_set_new(j, "margin", histogram_of(&v->margins));
@@ -83,9 +89,9 @@ json_t *views_write_json(const struct run *r, const struct views *v)
                                                "saturation_chance", list_of(m->chance, v->last.n), "kept",
                                                list_of(m->kept, v->last.n)));
     }
-    return json_pack("{s:s, s:i, s:s, s:I, s:I, s:o, s:o, s:o, s:o}", "format", "sluice-routing", "version", 1, "run",
-                     r->name, "step", (json_int_t)v->last.step, "tokens", (json_int_t)v->last.tokens, "loss",
-                     real_of(v->last.loss), "routers", routers, "steps", steps, "loss_without_best",
+    return json_pack("{s:s, s:i, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "format", "sluice-routing", "version", 1,
+                     "run", r->name, "step", (json_int_t)v->last.step, "tokens", (json_int_t)v->last.tokens, "loss",
+                     real_of(v->last.loss), "leak", real_of(v->leak), "routers", routers, "steps", steps, "loss_without_best",
                      list_of(v->closed, v->n_closed));
 }
 
@@ -114,6 +120,9 @@ static void router_lines(const struct csv *c, const struct view *v)
     int64_t experts = c->route->experts;
     for (int i = 0, n = numbers_of(v, number); i < n; i++) line(c, number[i].name, -1, -1, number[i].value);
     for (int64_t i = 0; i < experts; i++) line(c, "expert_tokens", i, -1, v->count[i]);
+    for (int64_t i = 0; i < experts; i++) line(c, "expert_output_rms", i, -1, v->output_rms[i]);
+    for (int64_t i = 0; i < experts - c->route->idle; i++)
+        line(c, "expert_weight_norm", i, -1, c->route->weight_norm[i]);
     for (int64_t i = 0; i < experts * experts; i++) line(c, "coactivation", i / experts, i % experts, v->together[i]);
     for (int64_t i = 0; i < experts * experts; i++)
         line(c, "coactivation_adjacent", i / experts, i % experts, v->adjacent[i]);
@@ -136,6 +145,7 @@ void views_write_csv(const struct views *v, FILE *to)
             line(&c, "kept", -1, -1, m->kept[r]);
         }
     }
+    line(&(struct csv){ to, NULL, v->last.step }, "leak", -1, -1, v->leak);
     for (int i = 0; i < v->n_closed; i++)
         line(&(struct csv){ to, NULL, v->last.step }, "loss_without_best", i + 1, -1, v->closed[i]);
 }

@@ -42,7 +42,18 @@ for variant in $variants; do
     mv eval.json $variant.eval
 done
 /usr/bin/python3 - $variants <<'PY' || fail "what the routers do"
-import csv, json, sys, math
+import csv, glob, json, struct, sys, math
+def norms_of(variant):
+    """Of each expert of layer 0, from the checkpoint."""
+    bytes = open(glob.glob("runs/many/%s-*/0/checkpoints/step-*20/state.safetensors" % variant)[0], "rb").read()
+    size, = struct.unpack("<Q", bytes[:8])
+    header, square = json.loads(bytes[8:8 + size]), [0] * 6
+    for name, tensor in header.items():
+        if not name.startswith("layers.0.ffn.experts.") or not name.endswith(".weight"): continue
+        begin, end = (8 + size + x for x in tensor["data_offsets"])
+        values = struct.unpack("<%df" % ((end - begin) // 4), bytes[begin:end])
+        for i, x in enumerate(values): square[i * 6 // len(values)] += x * x
+    return [math.sqrt(x) for x in square]
 def near(got, want, within, what):
     assert got is not None and abs(got - want) <= within, "%s: %s is %s, not %s" % (variant, what, got, want)
 for variant in sys.argv[1:]:
@@ -78,6 +89,17 @@ for variant in sys.argv[1:]:
             for j, value in enumerate(row):
                 if value is not None: near(got["coactivation", str(i), str(j)], value, 1e-12, "a pair")
     first = of["routers"][0]
+    # Who sees later tokens: experts that choose, and plans of a sequence
+    if variant == "chooses": assert of["leak"] > 1e-6, of["leak"]
+    else: near(of["leak"], 0, 0, "leak")
+    for r in of["routers"]:
+        works = r["experts"] - r["idle"]
+        norms, written = r["expert_weight_norm"], [x for x in r["expert_output_rms"] if x is not None]
+        assert len(norms) == works and min(norms) > 0 and len(written) == sum(n > 0 for n in r["expert_tokens"][:works])
+        near(r["output_rms_least"] * r["output_rms"], min(written), 1e-12, "least output")
+        near(r["output_rms_most"] * r["output_rms"], max(written), 1e-12, "most output")
+        near(r["weight_norm_most"] * r["weight_norm"], max(norms), 1e-12, "largest norm")
+        assert 0 <= r["score_high"] <= 1 and 0 <= r["score_low"] <= 1
     assert 0 <= first["class_information"] < 1.8 and first["class_information_chance"] < 0.05
     if variant in ("hash", "random", "constant"):               # nothing that is learnt decides
         for s in steps: assert set(s["saturation"]) == {1}
@@ -119,6 +141,8 @@ for variant in sys.argv[1:]:
         assert len(of["loss_without_best"]) == 2 and of["loss_without_best"][0] != of["loss"]
         assert first["margin_median"] > 0 and first["gate_largest"] < first["gate_max"] <= 1
         assert abs(first["down_cosine"]) < 0.3
+    if variant == "base":
+        for got, want in zip(first["expert_weight_norm"], norms_of(variant)): near(got, want, 1e-5, "norm of an expert")
 PY
 
 # ---- words, and what it refuses ----

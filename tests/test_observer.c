@@ -6,10 +6,12 @@ enum { LAYERS = 3, EXPERTS = 4, K = 2, BATCH = 2, SEQ = 6, TOKENS = BATCH * SEQ 
 
 struct told { int n; struct routing routing[8]; int layer[8]; char name[8][16]; };
 
-static void tell(void *to, const char *name, int layer, const struct routing *r)
+static void tell(void *to, const char *name, int layer, const struct routed *routed)
 {
     struct told *t = to;
-    t->routing[t->n] = *r;
+    t->routing[t->n] = *routed->routing;
+    assert_int_equal(routed->rows->shape.dim[0], routed->d->rows->shape.dim[0]);
+    assert_int_equal(shape_count(routed->d->offsets->shape), routed->routing->experts - routed->routing->idle + 1);
     snprintf(t->name[t->n], sizeof t->name[0], "%s", name);
     t->layer[t->n++] = layer;
 }

@@ -111,6 +111,27 @@ static void print_together(const struct views *v, FILE *to)
     table_print(t, to);
 }
 
+static void print_health(const struct views *v, FILE *to)
+{
+    static const char *const columns[] = { ">layer", ">output rms", ">least", ">most", ">weight norm", ">least",
+                                           ">most", ">scores > 0.99", ">scores < 0.01" };
+    struct table *t = table_new(columns, COUNT(columns));
+    for (int i = 0; i < v->last.n; i++) {
+        const struct view *w = &v->view[i];
+        const struct evenness *all[] = { &w->output, &w->weight };
+        cell_router(t, v, i);
+        for (int k = 0; k < COUNT(all); k++) {
+            cell_real(t, all[k]->median);
+            cell_real(t, all[k]->least);
+            cell_real(t, all[k]->most);
+        }
+        cell_share(t, w->route->score_high);
+        cell_share(t, w->route->score_low);
+    }
+    heading(to, "health: the median expert, and the least and the most over it");
+    table_print(t, to);
+}
+
 static void print_vocabulary(const struct views *v, FILE *to)
 {
     static const char *const columns[] = { ">layer", ">by the token's id", ">chance", ">ids", ">by the next token's",
@@ -185,12 +206,14 @@ static void print_closed(const struct views *v, FILE *to)
 
 static void print_views(const struct run *r, const struct views *v, FILE *to)
 {
-    char text[FORMAT_SIZE];
-    fprintf(to, "run       %s\nstep      %lld\nasked     %lld held-out tokens\nloss      %s\n", r->name,
-            (long long)v->last.step, (long long)v->last.tokens, format_real(v->last.loss, 4, text));
+    char text[FORMAT_SIZE], leak[FORMAT_SIZE];
+    fprintf(to, "run       %s\nstep      %lld\nasked     %lld held-out tokens\nloss      %s\nleak      %s\n", r->name,
+            (long long)v->last.step, (long long)v->last.tokens, format_real(v->last.loss, 4, text),
+            format_figures(v->leak, 3, leak));
     print_choices(v, to);
     print_margins(v, to);
     print_together(v, to);
+    print_health(v, to);
     print_vocabulary(v, to);
     print_steps(v, false, to);
     print_steps(v, true, to);
@@ -248,6 +271,8 @@ const struct command command_routing = {
             "token goes to.\nStep 0 is before training; a run keeps train.keep checkpoints. PATH is a run's folder or "
             "file, live ones too, or a\nstudy's folder. Figures are sluice plot --kind margin, coactivation and "
             "saturation.\n\n"
+            "leak       by how much, in nat, losses of earlier tokens change when later ones are others: 0 of a causal "
+            "model\n"
             "max vio    (largest load - mean load) / mean load, of experts that compute; beside it that of random "
             "routing\n"
             "dead       experts below 1 % of the mean load; drowned: above twice\n"
@@ -257,6 +282,7 @@ const struct command command_routing = {
             "share      of the tokens of the first expert those that go to the second too; adjacent: as neighbours in "
             "the order of keys\n"
             "cosine     mean over pairs of experts\n"
+            "health     root mean square of what an expert writes, before its gate; norm of all its matrices\n"
             "by the id  share of an id's tokens that its most frequent first expert has, mean over ids that occur ten "
             "times;\n           chance: with experts shuffled",
 };

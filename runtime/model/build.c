@@ -91,7 +91,7 @@ void build_run_finish(struct build *b)
 
 /* ---- who looks at routers ---- */
 
-void build_observed(struct build *b, const struct routing *r)
+void build_observed(struct build *b, const struct routed *r)
 {
     const struct observer *o = b->own->observer;
     const char *dot = strrchr(b->path, '.');

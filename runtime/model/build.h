@@ -70,18 +70,20 @@ struct routing {
     bool keyless, largest_keys;                             /* traits of the choice */
     bool gates_input;                                       /* gates are factors on what experts read, not write */
 };
-/* Who has a graph built to look at its routers, not to train by it. router: is told of each, by the name of what it is
-   in ("ffn") and its layer. without_best: so many experts, those with its largest keys, are closed to each token. */
-struct observer {
-    void (*router)(void *to, const char *name, int layer, const struct routing *r);
-    void *to;
-    int without_best;
-};
 /* What a module has of experts: how many there are to choose from, the last `idle` of which compute nothing; who
    goes where; what keeps the load even; how tokens reach them. */
 struct experts { int choices, idle; struct pick router; struct picks balance; struct pick dispatch; };
 /* rows [R,D]; see ops dispatch, gather, combine */
 struct dispatched { struct node *rows, *offsets, *order, *inverse; };
+/* A router that is complete, with what its experts wrote: rows [R,W] of d, before gates. */
+struct routed { const struct routing *routing; const struct dispatched *d; struct node *rows; };
+/* Who has a graph built to look at its routers, not to train by it. router: is told of each, by the name of what it is
+   in ("ffn") and its layer. without_best: so many experts, those with its largest keys, are closed to each token. */
+struct observer {
+    void (*router)(void *to, const char *name, int layer, const struct routed *r);
+    void *to;
+    int without_best;
+};
 /* What a feed-forward tells what is within it. */
 struct hidden { int64_t width; struct pick activation; bool bias; };
 /* What attention tells who makes its queries: heads of one projection, key heads, width of a head, which products have
@@ -113,7 +115,7 @@ void build_finish(struct build *b, void (*run)(struct build *b, void *state), vo
 
 /* Tells who looks at the graph of a router that is complete, by the last word of the path; keys as they are chosen by,
    for who closes some. */
-void build_observed(struct build *b, const struct routing *r);
+void build_observed(struct build *b, const struct routed *r);
 struct node *build_without_best(struct build *b, struct node *key);                                /* [T,E] */
 
 /* Initial values: all one number. */

@@ -168,12 +168,12 @@ struct dispatched build_dispatch(struct build *b, const struct experts *e, struc
     for (int i = 0; i < e->balance.n; i++) e->balance.pick[i].module->balance(b, e->balance.pick[i], r);
     struct traits router = module_traits(e->router);
     observe(b, r, &router);
-    build_observed(b, r);
     return d;
 }
 
 struct node *build_combined(struct build *b, const struct routing *r, const struct dispatched *d, struct node *rows)
 {
+    build_observed(b, &(struct routed){ r, d, rows });
     struct node *factor = r->gates_input ? build_ones(b, r->gate->shape) : r->gate;
     return combine(b->graph, rows, d->order, d->inverse, factor);
 }

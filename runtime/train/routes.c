@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* One router of a graph. about: without rows. */
-struct seen { struct route about; const struct node *key, *index, *gate; };
+struct seen { struct route about; const struct node *key, *index, *gate, *score, *rows, *offsets; };
 /* A graph that hands out its routers, closed to the best experts of each token or not. */
 struct look {
     struct arena *arena;
@@ -33,9 +33,10 @@ static void hand_out(struct graph *g, struct node *n)
     g->node[node_root(n).node->id]->output_of_graph = true;
 }
 
-static void see(void *to, const char *name, int layer, const struct routing *r)
+static void see(void *to, const char *name, int layer, const struct routed *routed)
 {
     struct look *k = to;
+    const struct routing *r = routed->routing;
     struct graph *g = r->index->graph;
     if (g->failed) return;
     if (k->n == k->room) k->seen = arena_more(k->arena, k->seen, &k->room, sizeof *k->seen);
@@ -43,11 +44,10 @@ static void see(void *to, const char *name, int layer, const struct routing *r)
     *s = (struct seen){ { .layer = layer, .experts = r->experts, .idle = r->idle, .top_k = r->k,
                           .k = (int)r->chosen->shape.dim[1], .keyless = r->keyless,
                           .largest_keys = r->largest_keys },
-                        r->key, r->chosen, r->gate };
+                        r->key, r->chosen, r->gate, r->score, routed->rows, routed->d->offsets };
     snprintf(s->about.name, sizeof s->about.name, "%s", name);
-    hand_out(g, r->key);
-    hand_out(g, r->chosen);
-    hand_out(g, r->gate);
+    struct node *all[] = { r->key, r->chosen, r->gate, r->score, routed->rows, routed->d->offsets };
+    for (int i = 0; i < COUNT(all); i++) hand_out(g, all[i]);
 }
 
 static void look_free(struct look *k)
@@ -108,13 +108,29 @@ void routes_judge(struct route *r, int64_t row, const double *key, bool *taken)
     r->margin[row] = says ? (float)(least - other) : NAN;
 }
 
+/* Sums over a batch of what experts wrote; their means are taken when all is read. */
+static void collect_written(const struct look *k, const struct seen *s, struct route *r)
+{
+    double *rows = read_node(k, s->rows), *from = read_node(k, s->offsets);
+    int64_t width = shape_last(s->rows->shape);
+    for (int e = 0; e < r->experts - r->idle; e++) {
+        double sum = 0;
+        for (int64_t i = (int64_t)from[e] * width; i < (int64_t)from[e + 1] * width; i++) sum += rows[i] * rows[i];
+        r->written[e] += (int64_t)(from[e + 1] - from[e]);
+        r->output_square[e] += sum / (double)width;
+    }
+    free(rows);
+    free(from);
+}
+
 /* Rows of one batch, whose first window is number `window` of the probe, that are there. MTP blocks have fewer rows of
    a window than the trunk: those whose token so far ahead is there too. */
 static void collect(const struct routes_of *o, const struct look *k, const struct seen *s, int64_t window,
                     struct route *r)
 {
     int64_t batch = o->session->batch, seq = o->session->model.seq, rows = s->index->shape.dim[0], each = rows / batch;
-    double *index = read_node(k, s->index), *key = read_node(k, s->key), *gate = read_node(k, s->gate);
+    double *index = read_node(k, s->index), *key = read_node(k, s->key), *gate = read_node(k, s->gate),
+           *score = read_node(k, s->score);
     bool *taken = xcalloc((size_t)r->experts, sizeof *taken);
     for (int64_t i = 0; i < rows; i++) {
         int64_t in = i / each * seq + i % each, at = window * seq + in;
@@ -125,12 +141,18 @@ static void collect(const struct routes_of *o, const struct look *k, const struc
             r->index[row * r->k + j] = (int32_t)index[i * r->k + j];
             r->gate[row * r->k + j] = (float)gate[i * r->k + j];
         }
+        for (const double *z = score + i * r->experts, *end = z + r->experts; z < end; z++) {
+            r->score_high += *z > 0.99;
+            r->score_low += *z < 0.01;
+        }
         routes_judge(r, row, key + i * r->experts, taken);
     }
     free(taken);
     free(index);
     free(key);
     free(gate);
+    free(score);
+    collect_written(k, s, r);
 }
 
 static double loss_of(const struct look *k)
@@ -169,7 +191,33 @@ static double run(struct routes_of *o, const struct look *k, int64_t step, struc
     return loss_of(k);
 }
 
-/* ---- likeness of experts ---- */
+double routes_leak(struct routes_of *o)
+{
+    int64_t batch = o->session->batch, seq = o->session->model.seq, parts = parts_of(o), counted = 0;
+    int vocab = o->session->model.vocab;
+    double sum = 0;
+    for (int64_t i = 0; i < parts; i++) {
+        double loss[2];
+        corpus_eval_batch(o->corpus, &o->set, i * batch, (int)batch, (int)seq, o->in);
+        for (int64_t t = 0; t < batch * seq; t++) if (t % seq >= seq / 2) o->in.weight[t] = 0;
+        for (int other = 0; other < 2; other++) {
+            for (int64_t t = 0; other && t < batch * seq; t++)
+                if (t % seq >= seq / 2) o->in.ids[t] = (o->in.ids[t] + vocab / 2) % vocab;
+            plan_begin(o->look->plan, 0, o->session->train.steps, 1);
+            inputs_stage(o->look->state, o->look->leaves, MODE_EVAL, 0, 1, &o->in);
+            plan_forward(o->look->plan, 0);
+            plan_combine(o->look->plan);
+            plan_gather(o->look->plan);
+            loss[other] = loss_of(o->look);
+        }
+        if (isnan(loss[0])) continue;                       /* no target counts */
+        sum += fabs(loss[1] - loss[0]);
+        counted++;
+    }
+    return counted ? sum / (double)counted : NAN;
+}
+
+/* ---- what experts are ---- */
 
 /* Mean cosine of two of n vectors: (|sum of unit vectors|^2 - n) / (n (n - 1)). NaN: there are no two. */
 static double mean_cosine(const real *x, int64_t n, int64_t width)
@@ -193,6 +241,25 @@ static int first_pass(const struct model_conf *conf, int layer)
     for (int pass = 0; layer < model_passes(conf) && pass < layer; pass++)
         if (model_layer(conf, pass) == model_layer(conf, layer)) return pass;
     return layer;
+}
+
+/* Of all stacks of matrices, in what the router is in, of which each expert has one. */
+static void weigh(const struct routes_of *o, const struct look *k, struct route *r)
+{
+    int layer = first_pass(&o->session->model, r->layer), experts = r->experts - r->idle;
+    char within[sizeof r->name + 2];
+    snprintf(within, sizeof within, ".%s.", r->name);
+    for (int i = 0; i < k->leaves->n; i++) {
+        const struct leaf *l = k->leaves->leaf[i];
+        if (l->kind != LEAF_WEIGHT || l->layer != layer || l->decl.shape.rank != 3) continue;
+        if (l->decl.shape.dim[0] != experts || !strstr(l->path, within)) continue;
+        real *x = xmalloc(leaf_bytes(l));
+        state_get(k->state, l, x);
+        int64_t each = shape_count(l->decl.shape) / experts;
+        for (int64_t w = 0; w < each * experts; w++) r->weight_norm[w / each] += (double)x[w] * (double)x[w];
+        free(x);
+    }
+    for (int e = 0; e < experts; e++) r->weight_norm[e] = sqrt(r->weight_norm[e]);
 }
 
 /* What an expert writes by, or what scores it. */
@@ -272,6 +339,9 @@ static void make_room(const struct routes_of *o, struct routes *to)
         r->first = room_for(most, sizeof *r->first);
         r->margin = room_for(most, sizeof *r->margin);
         r->edge = room_for(most, sizeof *r->edge);
+        r->written = room_for(r->experts, sizeof *r->written);
+        r->output_square = room_for(r->experts, sizeof *r->output_square);
+        r->weight_norm = room_for(r->experts, sizeof *r->weight_norm);
     }
 }
 
@@ -285,6 +355,9 @@ void routes_free(struct routes *r)
         free(of->first);
         free(of->margin);
         free(of->edge);
+        free(of->written);
+        free(of->output_square);
+        free(of->weight_norm);
     }
     free(r->route);
     free(r->id);
@@ -304,6 +377,10 @@ int routes_read(struct routes_of *o, const char *path, uint64_t seed, struct rou
     out->loss = run(o, o->look, c.step, out);
     for (int i = 0; i < out->n; i++) {
         struct route *r = &out->route[i];
+        for (int x = 0; x < r->experts; x++) if (r->written[x]) r->output_square[x] /= (double)r->written[x];
+        r->score_high /= (double)(r->rows * r->experts);
+        r->score_low /= (double)(r->rows * r->experts);
+        weigh(o, o->look, r);
         r->down_cosine = cosine_of(o, o->look, r, false, r->experts - r->idle);
         r->row_cosine = cosine_of(o, o->look, r, true, r->experts);
     }
