@@ -228,6 +228,51 @@ static int read_closed(struct routes_of *of, int most, struct views *v, struct e
     return 0;
 }
 
+/* Text of the run's tokenizer, whose ids the model knows. */
+static int open_domain(const struct corpus_info *own, const char *path, struct corpus **out, struct err *e)
+{
+    if (corpus_open(out, path, e)) return -1;
+    const struct corpus_info *info = corpus_info(*out);
+    if (!strcmp(info->tokenizer, own->tokenizer) && info->vocab == own->vocab) return 0;
+    err_set(e, "%s: tokens of '%s' with %d ids, the run's are of '%s' with %d", path, info->tokenizer, info->vocab,
+            own->tokenizer, own->vocab);
+    corpus_close(*out);
+    return -1;
+}
+
+static int read_domains(struct routes_of *of, const struct corpus_info *own, const struct views_options *o,
+                        struct views *v, struct err *e)
+{
+    v->domain = xcalloc((size_t)o->n_domains + 1, sizeof *v->domain);
+    for (int i = 0; i < o->n_domains; i++) {
+        const char *path = strchr(o->domain[i], '=');
+        struct corpus *c;
+        if (!path || path == o->domain[i] || !path[1])
+            return err_set(e, "domain '%s': must be NAME=FILE, a packed token file", o->domain[i]);
+        if (open_domain(own, path + 1, &c, e)) return -1;
+        struct domain *d = &v->domain[v->n_domains];
+        int bad = routes_elsewhere(of, c, o->tokens, &d->routes, e);
+        corpus_close(c);
+        if (bad) return -1;
+        d->name = xstrdup(o->domain[i]);
+        d->name[path - o->domain[i]] = 0;
+        v->n_domains++;
+    }
+    return 0;
+}
+
+int views_shares(const struct domain *d, int router, double *share, double *chance)
+{
+    const struct route *r = &d->routes.route[router];
+    int best = 0;
+    *chance = choices_count(r, share) / (double)r->rows / r->experts;
+    for (int e = 0; e < r->experts; e++) {
+        share[e] /= (double)r->rows;
+        if (share[e] > share[best]) best = e;
+    }
+    return best;
+}
+
 static const char *path_of(const struct checkpoint *c) { return *c->path ? c->path : NULL; }
 
 /* A checkpoint of a run that goes on may be gone, or one be damaged: it is left out, with a word. */
@@ -250,7 +295,8 @@ static void read_steps(struct routes_of *of, const struct checkpoint *list, int 
     if (before.route != v->last.route) routes_free(&before);
 }
 
-static int read_all(struct run *r, struct routes_of *of, const struct views_options *o, struct views *v, struct err *e)
+static int read_all(struct run *r, struct routes_of *of, const struct corpus_info *own, const struct views_options *o,
+                    struct views *v, struct err *e)
 {
     struct checkpoint *list;
     int n = find_checkpoints(r, &list, e), against = n > 0 ? find_against(list, n, o->against, e) : -1;
@@ -265,7 +311,7 @@ static int read_all(struct run *r, struct routes_of *of, const struct views_opti
             if (i) v->view[i].path = choices_path(route - 1, route, &v->view[i].path_chance);
         }
         v->leak = routes_leak(of);
-        bad = read_closed(of, o->closed, v, e);
+        bad = read_domains(of, own, o, v, e) || read_closed(of, o->closed, v, e);
     }
     if (!bad && o->steps) read_steps(of, list, n, against, seed, v);
     free(list);
@@ -284,7 +330,7 @@ int views_read(struct run *r, const struct views_options *o, struct views *out, 
     int bad = routes_open(&of, config, corpus, o->tokens, e);
     json_decref(config);
     if (!bad) {
-        bad = routes_routers(of) ? read_all(r, of, o, out, e)
+        bad = routes_routers(of) ? read_all(r, of, corpus_info(corpus), o, out, e)
                                  : err_set(e, "%s: the model has no router: none of its layers is a mixture of experts",
                                            r->name);
         routes_close(of);
@@ -303,7 +349,12 @@ void views_free(struct views *v)
         free(v->view[i].output_rms);
     }
     for (int i = 0; i < v->n_moments; i++) free(v->moment[i].shared);
+    for (int i = 0; i < v->n_domains; i++) {
+        free(v->domain[i].name);
+        routes_free(&v->domain[i].routes);
+    }
     routes_free(&v->last);
+    free(v->domain);
     free(v->view);
     free(v->moment);
     free(v->closed);

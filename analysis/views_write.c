@@ -61,6 +61,21 @@ static json_t *histogram_of(const struct margins *m)
     return json_pack("{s:o, s:o}", "from", from, "tokens", rows);
 }
 
+/* Of each domain the share of its tokens that goes to each expert. */
+static json_t *domains_json(const struct views *v, int router)
+{
+    json_t *all = json_object();
+    double *share = xcalloc((size_t)v->last.route[router].experts + 1, sizeof *share), chance;
+    for (int i = 0; i < v->n_domains; i++) {
+        views_shares(&v->domain[i], router, share, &chance);
+        json_object_set_new(all, v->domain[i].name, json_pack("{s:I, s:f, s:o}", "tokens",
+                            (json_int_t)v->domain[i].routes.route[router].rows, "chance", chance, "share",
+                            list_of(share, v->last.route[router].experts)));
+    }
+    free(share);
+    return all;
+}
+
 static json_t *router_json(const struct view *v)
 {
     const struct route *r = v->route;
@@ -81,7 +96,11 @@ static json_t *router_json(const struct view *v)
 json_t *views_write_json(const struct run *r, const struct views *v)
 {
     json_t *routers = json_array(), *steps = json_array();
-    for (int i = 0; i < v->last.n; i++) json_array_append_new(routers, router_json(&v->view[i]));
+    for (int i = 0; i < v->last.n; i++) {
+        json_t *router = router_json(&v->view[i]);
+        if (v->n_domains) json_object_set_new(router, "domains", domains_json(v, i));
+        json_array_append_new(routers, router);
+    }
     for (int i = 0; i < v->n_moments; i++) {
         const struct moment *m = &v->moment[i];
         json_array_append_new(steps, json_pack("{s:I, s:o, s:o, s:o, s:o}", "step", (json_int_t)m->step, "loss",
@@ -91,8 +110,8 @@ json_t *views_write_json(const struct run *r, const struct views *v)
     }
     return json_pack("{s:s, s:i, s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "format", "sluice-routing", "version", 1,
                      "run", r->name, "step", (json_int_t)v->last.step, "tokens", (json_int_t)v->last.tokens, "loss",
-                     real_of(v->last.loss), "leak", real_of(v->leak), "routers", routers, "steps", steps, "loss_without_best",
-                     list_of(v->closed, v->n_closed));
+                     real_of(v->last.loss), "leak", real_of(v->leak), "routers", routers, "steps", steps,
+                     "loss_without_best", list_of(v->closed, v->n_closed));
 }
 
 /* ---- CSV ---- */
@@ -130,11 +149,28 @@ static void router_lines(const struct csv *c, const struct view *v)
         line(c, "margin_tokens", i, -1, (double)v->margins.bin[i]);
 }
 
+static void domain_lines(const struct csv *c, const struct views *v, int router)
+{
+    double *share = xcalloc((size_t)c->route->experts + 1, sizeof *share), chance;
+    for (int i = 0; i < v->n_domains; i++) {
+        char metric[128];
+        views_shares(&v->domain[i], router, share, &chance);
+        snprintf(metric, sizeof metric, "domain_share.%s", v->domain[i].name);
+        for (int e = 0; e < c->route->experts; e++) line(c, metric, e, -1, share[e]);
+        snprintf(metric, sizeof metric, "domain_chance.%s", v->domain[i].name);
+        line(c, metric, -1, -1, chance);
+    }
+    free(share);
+}
+
 void views_write_csv(const struct views *v, FILE *to)
 {
     fputs("step,layer,router,metric,expert,other,value\n", to);
-    for (int i = 0; i < v->last.n; i++)
-        router_lines(&(struct csv){ to, &v->last.route[i], v->last.step }, &v->view[i]);
+    for (int i = 0; i < v->last.n; i++) {
+        struct csv c = { to, &v->last.route[i], v->last.step };
+        router_lines(&c, &v->view[i]);
+        domain_lines(&c, v, i);
+    }
     for (int i = 0; i < v->n_moments; i++) {
         const struct moment *m = &v->moment[i];
         line(&(struct csv){ to, NULL, m->step }, "loss", -1, -1, m->loss);

@@ -145,6 +145,38 @@ for variant in sys.argv[1:]:
         for got, want in zip(first["expert_weight_norm"], norms_of(variant)): near(got, want, 1e-5, "norm of an expert")
 PY
 
+# ---- domains ----
+mkdir text
+i=0; while [ $i -lt 400 ]; do echo "$((i * 7919 % 10007)) $((i * 31 % 997))"; i=$((i + 1)); done >text/digits.txt
+i=0; while [ $i -lt 400 ]; do echo "what is so rare as a day in june"; i=$((i + 1)); done >text/words.txt
+for name in digits words; do
+    leaves 0 "$sluice" data pack text/$name.txt -o $name.tok --held-out-from text/$name.txt
+done
+for form in json csv; do
+    leaves 0 "$sluice" routing runs/many --variant base --tokens 1000 --domain digits=digits.tok \
+        --domain words=words.tok --$form -o domains.$form
+done
+/usr/bin/python3 - <<'PY' || fail "domains"
+import csv, json
+rows = list(csv.DictReader(open("domains.csv")))
+for r in json.load(open("domains.json"))["routers"]:
+    assert list(r["domains"]) == ["digits", "words"]
+    for name, d in r["domains"].items():
+        assert d["tokens"] == 1000 and abs(sum(d["share"]) - 2) < 1e-9 and abs(d["chance"] - 2 / 6) < 1e-12
+        got = [float(x["value"]) for x in rows
+               if x["metric"] == "domain_share." + name and x["layer"] == str(r["layer"])]
+        assert max(abs(x - y) for x, y in zip(got, d["share"])) < 1e-12 and len(got) == 6
+    both = zip(r["domains"]["digits"]["share"], r["domains"]["words"]["share"])
+    assert max(abs(x - y) for x, y in both) > 0.05          # other bytes, other experts
+PY
+leaves 0 "$sluice" routing runs/many --tokens 64 --domain words=words.tok
+says 'the expert that most'
+leaves 4 "$sluice" routing runs/many --domain words.tok
+says 'must be NAME=FILE'
+head -c 8000 /dev/zero >other.bin
+leaves 4 "$sluice" routing runs/many --domain other=other.bin:vocab=300
+says "the run's are of"
+
 # ---- words, and what it refuses ----
 leaves 0 "$sluice" routing runs/many
 says 'layer  experts'

@@ -8,7 +8,7 @@
 enum { E = 4, K = 2, TOKENS = 12, D = 8 };
 
 /* What the router of layer 0 made: logits, noise, noisy logits; gates and choice as experts get them. */
-struct routed { double *logits, *drawn, *gate, *index; };
+struct outcome { double *logits, *drawn, *gate, *index; };
 
 static struct node *of_layer_0(const struct tiny *t, const struct op *op)
 {
@@ -17,17 +17,17 @@ static struct node *of_layer_0(const struct tiny *t, const struct op *op)
     return n;
 }
 
-static struct routed routed(struct tiny *t)
+static struct outcome routed(struct tiny *t)
 {
     struct node *combined = of_layer_0(t, &op_combine);
-    return (struct routed){
+    return (struct outcome){
         .logits = tiny_read(t, tiny_user(t, "layers.0.ffn.router.weight")),
         .drawn = tiny_read(t, of_layer_0(t, &op_noise)),
         .gate = tiny_read(t, combined->in[3]), .index = tiny_read(t, of_layer_0(t, &op_topk)),
     };
 }
 
-static void routed_free(struct routed *r)
+static void routed_free(struct outcome *r)
 {
     free(r->logits);
     free(r->drawn);
@@ -65,7 +65,7 @@ static void check_by_hand(const char *sets, double (*std_of)(const struct tiny *
         for (int i = 0; i < E * D; i++) w[i] = (real)(0.4 * key_normal(key, (uint64_t)i));
     }
     tiny_forward(&t);
-    struct routed r = routed(&t);
+    struct outcome r = routed(&t);
     double importance[E] = { 0 }, expected[E] = { 0 }, got[E];
     for (int token = 0; token < TOKENS; token++) {
         double noisy[E], std[E], *z = r.logits + token * E, sum = 0;
@@ -152,7 +152,7 @@ static void test_gumbel(void **state)
                              MODE_TRAIN, 2, 6);
     tiny_start(&t, 1);
     tiny_forward(&t);
-    struct routed r = routed(&t);
+    struct outcome r = routed(&t);
     int moved = 0;
     for (int token = 0; token < TOKENS; token++) {
         double noisy[E], sum = 0, *z = r.logits + token * E;
@@ -182,7 +182,7 @@ static void test_gumbel_draws(void **state)
                              NULL, MODE_TRAIN, 512, 6);
     tiny_start(&t, 1);
     tiny_forward(&t);
-    struct routed r = routed(&t);
+    struct outcome r = routed(&t);
     double off = 0, off_likeliest = 0;
     for (int e = 0; e < E; e++) {
         double mean = 0, variance = 0, drawn = 0, likeliest = 0;

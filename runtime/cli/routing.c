@@ -11,6 +11,7 @@ static const struct option options[] = {
     { "tokens", 'n', "N", "held-out tokens to ask with, the first ones (8192); 0: all" },
     { "against", 'a', "STEP", "the checkpoint that is described, and that others are held against (the newest)" },
     { "closed", 'c', "R", "also the loss without each token's best expert, without the best two, .. R (0)" },
+    { "domain", 0, "NAME=FILE", "also held-out text of another token file, to see who specialises; may be repeated" },
     { "variant", 0, "NAME", "of a study: which variant (the baseline)" },
     { "replicate", 0, "K", "which replicate (0)" },
     { "data", 'd', "FILE", "where the run's data lies now" },
@@ -132,6 +133,35 @@ static void print_health(const struct views *v, FILE *to)
     table_print(t, to);
 }
 
+/* A column a domain: its commonest expert, and the share of its tokens that go there. */
+static void print_domains(const struct views *v, FILE *to)
+{
+    const char **columns = xcalloc((size_t)v->n_domains + 2, sizeof *columns);
+    char (*name)[64] = xcalloc((size_t)v->n_domains + 1, sizeof *name);
+    columns[0] = ">layer";
+    for (int i = 0; i < v->n_domains; i++) {
+        snprintf(name[i], sizeof name[i], ">%s", v->domain[i].name);
+        columns[i + 1] = name[i];
+    }
+    columns[v->n_domains + 1] = ">of random";
+    struct table *t = table_new(columns, v->n_domains + 2);
+    for (int r = 0; r < v->last.n; r++) {
+        double *share = xcalloc((size_t)v->last.route[r].experts + 1, sizeof *share), chance = NAN;
+        cell_router(t, v, r);
+        for (int i = 0; i < v->n_domains; i++) {
+            char text[FORMAT_SIZE];
+            int best = views_shares(&v->domain[i], r, share, &chance);
+            table_cell(t, "%d: %s %%", best, format_figures(100 * share[best], 3, text));
+        }
+        cell_share(t, chance);
+        free(share);
+    }
+    if (v->n_domains) heading(to, "domains: the expert that most of a domain's tokens go to, and their share");
+    table_print(t, v->n_domains ? to : NULL);
+    free(columns);
+    free(name);
+}
+
 static void print_vocabulary(const struct views *v, FILE *to)
 {
     static const char *const columns[] = { ">layer", ">by the token's id", ">chance", ">ids", ">by the next token's",
@@ -215,6 +245,7 @@ static void print_views(const struct run *r, const struct views *v, FILE *to)
     print_together(v, to);
     print_health(v, to);
     print_vocabulary(v, to);
+    print_domains(v, to);
     print_steps(v, false, to);
     print_steps(v, true, to);
     print_closed(v, to);
@@ -252,6 +283,9 @@ static enum code run(const struct call *c)
         return CODE_USAGE;
     o.closed = (int)closed;
     if (runs_open(c->word[0], &runs, &e)) return cli_fail(CODE_INPUT, "%s", e.text);
+    const char **domains;
+    o.n_domains = cli_values(c, "domain", &domains);
+    o.domain = domains;
     struct run *r = runs_choose(runs, cli_value(c, "variant", NULL), (int)replicate, &e);
     enum code code = CODE_OK;
     if (!r || views_read(r, &o, &v, &e)) code = cli_fail(CODE_INPUT, "%s", e.text);
@@ -260,6 +294,7 @@ static enum code run(const struct call *c)
         views_free(&v);
     }
     runs_close(runs);
+    free(domains);
     return code;
 }
 

@@ -365,6 +365,23 @@ void routes_free(struct routes *r)
     *r = (struct routes){ 0 };
 }
 
+/* The probe goes through what was loaded. */
+static void ask(struct routes_of *o, int64_t step, struct routes *out)
+{
+    make_room(o, out);
+    out->step = step;
+    out->loss = run(o, o->look, step, out);
+    for (int i = 0; i < out->n; i++) {
+        struct route *r = &out->route[i];
+        for (int e = 0; e < r->experts; e++) if (r->written[e]) r->output_square[e] /= (double)r->written[e];
+        r->score_high /= (double)(r->rows * r->experts);
+        r->score_low /= (double)(r->rows * r->experts);
+        weigh(o, o->look, r);
+        r->down_cosine = cosine_of(o, o->look, r, false, r->experts - r->idle);
+        r->row_cosine = cosine_of(o, o->look, r, true, r->experts);
+    }
+}
+
 int routes_read(struct routes_of *o, const char *path, uint64_t seed, struct routes *out, struct err *e)
 {
     struct session *s = o->session;
@@ -372,18 +389,18 @@ int routes_read(struct routes_of *o, const char *path, uint64_t seed, struct rou
     if (!path) state_fill(s->state, seed);
     else if (trained_load("", path, s, &c, e)) return -1;
     if (trained_copy(o->look->leaves, o->look->state, s->leaves, s->state, e)) return -1;
-    make_room(o, out);
-    out->step = c.step;
-    out->loss = run(o, o->look, c.step, out);
-    for (int i = 0; i < out->n; i++) {
-        struct route *r = &out->route[i];
-        for (int x = 0; x < r->experts; x++) if (r->written[x]) r->output_square[x] /= (double)r->written[x];
-        r->score_high /= (double)(r->rows * r->experts);
-        r->score_low /= (double)(r->rows * r->experts);
-        weigh(o, o->look, r);
-        r->down_cosine = cosine_of(o, o->look, r, false, r->experts - r->idle);
-        r->row_cosine = cosine_of(o, o->look, r, true, r->experts);
-    }
+    ask(o, c.step, out);
+    return 0;
+}
+
+int routes_elsewhere(struct routes_of *o, const struct corpus *c, int64_t tokens, struct routes *out, struct err *e)
+{
+    struct routes_of there = *o;
+    there.corpus = c;
+    there.set = corpus_eval_set(c, tokens);
+    if (there.set.targets == 0)
+        return err_set(e, "%s: nothing is held out to ask the routers with", corpus_info(c)->path);
+    ask(&there, 0, out);
     return 0;
 }
 

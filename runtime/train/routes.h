@@ -20,8 +20,8 @@ struct route {
     float *gate;                                            /* [rows,K] */
     int32_t *first;    /* [rows]: the chosen one with the largest key; keyless: the first; -1: none is chosen */
     float *margin, *edge;    /* [rows]: smallest chosen key less the largest other, and itself; NaN: keys do not say */
-    int64_t *written;                                       /* [experts]: rows that each expert wrote; idle ones none */
-    double *output_square;                                  /* [experts]: mean square of what is in them, before gates */
+    int64_t *written;    /* [experts]: rows that each expert wrote; idle ones none */
+    double *output_square;    /* [experts]: mean square of what is in them, before gates */
     double *weight_norm;    /* [experts]: Frobenius norm of the expert's matrices together; idle ones 0 */
     double score_high, score_low;    /* shares of all scores above 0.99, below 0.01 */
     double down_cosine, row_cosine;    /* mean over pairs of experts: of their projections down; of rows of the router;
@@ -43,6 +43,8 @@ void routes_close(struct routes_of *o);
 int routes_routers(const struct routes_of *o);              /* how many the model has */
 /* Of a checkpoint, or of the weights as a run with this seed begins (path NULL). */
 int routes_read(struct routes_of *o, const char *path, uint64_t seed, struct routes *out, struct err *e);
+/* With what was read last, of other text's held-out split. */
+int routes_elsewhere(struct routes_of *o, const struct corpus *c, int64_t tokens, struct routes *out, struct err *e);
 /* With what was read last: mean over batches of the probe by how much, in nat, the loss of the first half of their
    windows changes when the tokens of the second half are others. 0 of a causal model. */
 double routes_leak(struct routes_of *o);
