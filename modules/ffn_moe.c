@@ -87,7 +87,9 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     return c->shared.module->shared(b, c->shared, u, &r, expert, routed);
 }
 
+static void traits(struct pick self, struct traits *t) { t->idle = idle_of(self.conf); }
+
 const struct module ffn_moe = {
     .slot = SLOT_FFN, .name = "moe", .about = "mixture of experts",
-    .conf_size = sizeof(struct conf), .params = params, .check = check, .ffn = build,
+    .conf_size = sizeof(struct conf), .params = params, .check = check, .traits = traits, .ffn = build,
 };

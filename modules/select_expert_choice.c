@@ -56,7 +56,7 @@ static void traits(struct pick self, struct traits *t)
 {
     const struct conf *c = self.conf;
     looks_ahead(t, AHEAD_ALWAYS);
-    t->uneven = true;
+    t->uneven = t->balanced = true;
     t->cap = c->cap;
 }
 

@@ -171,6 +171,28 @@ static void starving_experts_stop_a_run(void **state)
     }
 }
 
+/* Two layers of three and of two experts beside idle ones, and an MTP block as the last of them. */
+static void who_computes_nothing_does_not_starve(void **state)
+{
+    (void)state;
+    json_t *json = json_loads(TEXT({
+        "layers": 2, "head": {"module": "lm", "mtp": "sequential"},
+        "ffn": {"layers": [{"module": "moe", "experts": 3, "zero": 1}, {"module": "moe", "experts": 2, "copy": 1}]}
+    }), 0, NULL);
+    struct arena *arena = arena_new();
+    struct problems problems = { 0 };
+    struct model_conf model;
+    config_load(&model_schema, json, "", arena, &model, &problems);
+    if (problems.n) fail_msg("%s: %s", problems.problem[0].path, problems.problem[0].text);
+    double tokens[12] = { 1, 0, 2, 0, 3, 0, 0, NAN, 0, 4, 5, NAN };
+    stop_leave_idle(&model, tokens, 12);
+    static const int left[12] = { 1, 1, 1, 0, 1, 1, 0, 0, 1, 1, 0, 0 };
+    for (int i = 0; i < 12; i++) assert_int_equal(!isnan(tokens[i]), left[i]);
+    problems_free(&problems);
+    arena_free(arena);
+    json_decref(json);
+}
+
 /* ---- runs ---- */
 
 static char folder[64];
@@ -401,6 +423,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_is_what_was_planned), cmocka_unit_test(values_that_are_no_numbers_stop_a_run),
         cmocka_unit_test(a_loss_that_stays_high_stops_a_run), cmocka_unit_test(starving_experts_stop_a_run),
+        cmocka_unit_test(who_computes_nothing_does_not_starve),
         cmocka_unit_test(steps_without_a_target_stop_a_run), cmocka_unit_test(a_bad_value_ends_the_run_at_once),
         cmocka_unit_test(a_run_in_other_hands_is_left_to_them), cmocka_unit_test(a_folder_is_joined_by_many),
         cmocka_unit_test(the_heap_does_not_grow), cmocka_unit_test(nothing_is_left_of_a_run),

@@ -118,7 +118,7 @@ void experts_check(const struct experts *e, const char *path, struct problems *p
                        "chooses without scores: %d idle experts would be chosen whatever they give", e->idle);
     check_gradient(e, &router, path, problems);
     if (router.tiled && e->idle > 0)
-        module_problem(problems, path, "router.select",
+        module_problem(problems, path, "router.revise",
                        "makes the tokens of an expert a multiple of a tile, which %d idle ones do not compute",
                        e->idle);
     check_groups(e, &router, path, problems);

@@ -18,6 +18,7 @@ struct traits {
     int window;                                             /* mask: as struct mask */
     bool normed_q, normed_k;                                /* qk_norm: queries, keys have no length of their own */
     bool others_keys;                                       /* kv: keys may be another layer's */
+    int idle;    /* ffn: of its experts the last ones, which compute nothing */
     int top_k; bool gates_sum_to_one;                       /* router */
     bool even_gates;    /* router: gates are the same for all who were chosen, whatever their score */
     bool has_zeros;    /* router: scores may be 0, and do not sum to 1 */

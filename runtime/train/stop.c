@@ -1,6 +1,7 @@
 /* Losses that are no numbers, losses that stay far above their trailing window, experts that nobody asks, steps without
    a target. */
 #include "stop.h"
+#include "model/registry.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -58,6 +59,17 @@ static bool starves(struct stop *s, const double *tokens)
         dead += s->idle[i] >= s->room;
     }
     return s->dead > 0 && there && (double)dead >= s->dead * (double)there;
+}
+
+void stop_leave_idle(const struct model_conf *model, double *tokens, int64_t n)
+{
+    int64_t layers = model_blocks(model), experts = n / layers, passes = model_passes(model);
+    for (int64_t i = 0; i < layers; i++) {
+        int idle = module_traits(model->ffn.pick[model_layer(model, (int)(i < passes ? i : passes - 1))]).idle;
+        int64_t end = experts;
+        while (end > 0 && isnan(tokens[i * experts + end - 1])) end--;
+        while (idle-- > 0 && end > 0) tokens[i * experts + --end] = NAN;
+    }
 }
 
 const char *stop_look(struct stop *s, double loss, double grad_norm, double targets, const double *tokens)

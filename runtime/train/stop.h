@@ -13,6 +13,9 @@ void stop_free(struct stop *s);
    it has no loss. tokens[experts]: assignments of each expert, NaN where there is none. */
 const char *stop_look(struct stop *s, double loss, double grad_norm, double targets, const double *tokens);
 
+/* Who computes nothing does not starve: NaN in place of idle experts. tokens[n]: those of all feed-forwards. */
+void stop_leave_idle(const struct model_conf *model, double *tokens, int64_t n);
+
 json_t *stop_save(const struct stop *s);
 void stop_load(struct stop *s, const json_t *from);
 

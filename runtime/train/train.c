@@ -176,7 +176,7 @@ static int log_step(struct trainer *t)
     return failure;
 }
 
-/* Tokens of all experts, those of attention behind those of the feed-forwards; returns how many counts there are. */
+/* Tokens of all experts that compute, those of attention behind those of feed-forwards; returns how many there are. */
 static int64_t gather_loads(struct trainer *t)
 {
     static const char *const names[] = { "expert_tokens", "attention_expert_tokens" };
@@ -187,6 +187,7 @@ static int64_t gather_loads(struct trainer *t)
         if (!tokens) continue;
         t->loads = xrealloc(t->loads, (size_t)(n + more) * sizeof *tokens);
         memcpy(t->loads + n, tokens, (size_t)more * sizeof *tokens);
+        if (i == 0) stop_leave_idle(&t->session->model, t->loads, more);
         n += more;
     }
     return n;
