@@ -110,7 +110,7 @@ static void check_gates(const struct conf *c, const char *path, struct problems 
 {
     if (c->score == SOFTMAX && c->normalize == BEFORE)
         module_problem(problems, path, "normalize", "before: softmax scores sum to 1 already, say \"none\"");
-    if (c->gate_on == INPUT && (c->top_k != 1 || module_traits(c->select).uneven))
+    if (c->gate_on == INPUT && (c->top_k != 1 || module_traits(c->select).uneven || module_traits(c->revise).uneven))
         module_problem(problems, path, "gate_on",
                        "input: a token has one input, so it must have one expert: top_k = 1, chosen by the token");
     if (c->gate_on == INPUT && c->normalize == EVEN)

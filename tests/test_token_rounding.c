@@ -236,6 +236,7 @@ static void test_refused(void **state)
     (void)state;
     tiny_refused(TEXT({"ffn.experts": 8, "ffn.router.select": {"module": "top_k", "groups": 4, "limit": 2},
                        "ffn.router.revise": {"module": "tiles", "round": "up"}}), "beyond the 2 groups");
+    tiny_refused(TEXT({"ffn.router": {"top_k": 1, "gate_on": "input", "revise": "tiles"}}), "one input");
     tiny_refused(TEXT({"ffn.zero": 1, "ffn.router.revise": {"module": "tiles", "round": "down"}}), "of a tile");
     tiny_refused(TEXT({"ffn.router": {"noise": "normal", "revise": {"module": "tiles", "round": "down"}},
                        "ffn.balance": ["load"]}), "of each token alone");
