@@ -26,8 +26,8 @@ static void check(struct pick self, const struct model_conf *model, const char *
     const struct conf *c = self.conf;
     struct experts e = experts_of(c);
     experts_check(&e, path, problems);
-    if (module_traits(c->router).tiled)
-        module_problem(problems, path, "router.select",
+    if (module_traits(c->router).adds)
+        module_problem(problems, path, "router.revise",
                        "adds experts to tokens in training, and each choice has heads of its own in evaluation too");
 }
 

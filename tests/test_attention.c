@@ -2,6 +2,7 @@
    instruction set that this processor has, with the same bits for any number of threads; what no query sees is not
    read. */
 #include "op_check.h"
+#include "base/float_log.h"
 #include "cpu/isa.h"
 
 enum { MOST_KEYS = 600 };
@@ -15,6 +16,30 @@ static struct form {
 /* What a form may have beside that. extent: distances that have a bias; sinks: 1 of heads, 2 of tokens and heads;
    chosen: keys that an index names for each token. */
 static struct extra { int64_t chunk, extent; double softcap; int sinks; int64_t chosen; } extra;
+
+/* What this processor has, and after it a dot product of bf16 in plain C, with which blocks multiply as where there are
+   instructions for it. */
+static float wide(uint16_t half) { return float_of_bits((uint32_t)half << 16); }
+static void plain_dot(int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t a_row, const uint16_t *b,
+                      int64_t panel, float *c, int64_t c_row, bool add)
+{
+    assert_true(k % DOT_DEPTH == 0);
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) {
+            const uint16_t *col = b + j / DOT_COLS * panel + j % DOT_COLS * 2;
+            float sum = add ? c[i * c_row + j] : 0;
+            for (int64_t p = 0; p < k; p++) sum += wide(a[i * a_row + p]) * wide(col[p / 2 * 2 * DOT_COLS + p % 2]);
+            c[i * c_row + j] = sum;
+        }
+}
+
+static const struct isa *set_of(int i)
+{
+    static struct isa plain = { .name = "plain dot", .dot = plain_dot };
+    if (isa_level(i)) return isa_level(i);
+    plain.level = isa_level(0)->level;
+    return i > 0 && isa_level(i - 1) ? &plain : NULL;
+}
 
 static int32_t none(int64_t i) { (void)i; return 0; }
 /* Documents of 1, 2, 3, .. tokens: the last place of a sequence where one starts. */
@@ -44,6 +69,9 @@ static const struct form forms[] = {
     { 2, 1, 4, 2, 24, 20, 0, 300, 299, late },  { 1, 1, 8, 1, 64, 64, 40, 500, 350, none },
     { 2, 2, 3, 1, 7, 7, 0, 140, 100, late },    { 1, 9, 2, 2, 33, 16, 0, 200, 150, late },
     { 2, 60, 3, 1, 16, 32, 25, 90, 30, late },  { 1, 1, 12, 1, 16, 16, 0, 40, 12, none },
+    { 2, 256, 4, 2, 32, 64, 0, 0, 0, halves },  { 1, 128, 3, 1, 96, 32, 50, 0, 0, growing },
+    { 1, 512, 2, 2, 64, 64, 200, 0, 0, none },  { 3, 64, 5, 1, 32, 32, 0, 0, 0, growing },
+    { 2, 60, 3, 1, 32, 64, 0, 256, 130, late }, { 1, 40, 4, 2, 64, 32, 33, 128, 70, none },
 };
 
 static const struct { struct form form; struct extra extra; } more[] = {
@@ -58,6 +86,10 @@ static const struct { struct form form; struct extra extra; } more[] = {
     { { 2, 1, 4, 2, 24, 20, 0, 300, 299, late }, { 100, 60, 1.5, 1, 0 } },
     { { 1, 2, 3, 1, 7, 7, 0, 400, 350, late }, { 0, 140, 1.5, 2, 0 } },
     { { 2, 60, 3, 1, 16, 32, 25, 90, 30, late }, { 40, 12, 1.5, 2, 0 } },
+    { { 2, 128, 4, 2, 32, 64, 0, 0, 0, halves }, { .sinks = 2 } },
+    { { 1, 256, 4, 2, 64, 32, 90, 0, 0, growing }, { 70, 40, 1.5, 2, 0 } },
+    { { 1, 256, 2, 1, 32, 32, 0, 0, 0, none }, { 0, 300, 0.7, 1, 0 } },
+    { { 2, 60, 3, 1, 32, 32, 25, 96, 30, late }, { 40, 12, 1.5, 2, 0 } },
     { { 1, 290, 6, 2, 24, 40, 0, 0, 0, halves }, { .chosen = 30 } },
     { { 2, 130, 3, 1, 17, 9, 0, 0, 0, growing }, { .sinks = 2, .chosen = 50 } },
     { { 1, 300, 4, 2, 32, 32, 90, 0, 0, growing }, { 70, 40, 1.5, 2, 64 } },
@@ -231,11 +263,11 @@ static void test_definition(void **state)
             for (int64_t h = 0; h < form.heads; h++)
                 query(&b, &w, t, h, form.pos + t % form.seq, t / form.seq * (form.capacity ? form.capacity : form.seq));
         bench_close(&b);
-        for (int i = 0; isa_level(i); i++)
+        for (int i = 0; set_of(i); i++)
             for (int bf16 = 0; bf16 < 2; bf16++) {
-                isa_use(isa_level(i));
+                isa_use(set_of(i));
                 open_form(&b, bf16, 1);
-                check_values(isa_level(i)->name, number, &b, &w, bf16 ? 1.0 / 128 : 4e-6);
+                check_values(set_of(i)->name, number, &b, &w, bf16 ? 1.0 / 128 : 4e-6);
                 bench_close(&b);
             }
         want_free(&w);
@@ -247,10 +279,10 @@ static void test_threads(void **state)
 {
     (void)state;
     for (int number = 0; number < FORMS; number++)
-        for (int i = 0; isa_level(i); i++) {
+        for (int i = 0; set_of(i); i++) {
             struct bench b[2];
             choose(number);
-            isa_use(isa_level(i));
+            isa_use(set_of(i));
             for (int k = 0; k < 2; k++) {
                 open_form(&b[k], false, 1 + 2 * k);
                 bench_forward(&b[k]);
@@ -268,14 +300,14 @@ static void test_threads(void **state)
 static void test_no_number(void **state)
 {
     (void)state;
-    for (int i = 0; isa_level(i); i++)
+    for (int i = 0; set_of(i); i++)
         for (int kind = 0; kind < 4; kind++) {
             bool few = kind & 1;
             extra = (struct extra){ .softcap = kind >> 1 };
             struct bench b;
             form = few ? (struct form){ 2, 2, 4, 2, 16, 16, 0, 50, 40, none }
                        : (struct form){ 2, 50, 4, 2, 16, 16, 0, 0, 0, none };
-            isa_use(isa_level(i));
+            isa_use(set_of(i));
             open_form(&b, false, 1);
             int64_t bad = form.heads * 1 + 2;               /* head 2 of token 1 */
             tensor_set(&b.in[0], bad * 16 + 3, NAN);
@@ -293,12 +325,12 @@ static void test_no_number(void **state)
 static void test_extreme_scores(void **state)
 {
     (void)state;
-    for (int i = 0; isa_level(i); i++)
+    for (int i = 0; set_of(i); i++)
         for (int few = 0; few < 2; few++) {
             struct bench b;
             form = few ? (struct form){ 1, 1, 2, 1, 1, 1, 0, 200, 199, none }
                        : (struct form){ 1, 200, 2, 1, 1, 1, 0, 0, 0, none };
-            isa_use(isa_level(i));
+            isa_use(set_of(i));
             open_form(&b, false, 1);
             for (int64_t t = 0; t < form.seq * 2; t++) tensor_set(&b.in[0], t, 1000);
             for (int64_t j = 0; j < 200; j++) tensor_set(&b.in[1], j, (double)(j % 100) - 120);

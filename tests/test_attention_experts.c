@@ -285,8 +285,8 @@ static void test_refused(void **state)
                  "attention.experts.router.top_k = 9: the model has only 8 experts");
     tiny_refused(TEXT({"attention.experts": "routed", "attention.qk_clip": 10}),
                  "attention.qk_clip = 10: with experts = routed");
-    tiny_refused(TEXT({"attention.experts": {"module": "routed", "router": {"select": {"module": "top_k",
-                       "round": "up"}}}}), "attention.experts.router.select = adds experts");
+    tiny_refused(TEXT({"attention.experts": {"module": "routed", "router": {"revise": {"module": "tiles",
+                       "round": "up"}}}}), "attention.experts.router.revise = adds experts");
 }
 
 int main(void)

@@ -13,6 +13,8 @@
 #define gemm_here(...) ISA_NAME(gemm_here)(__VA_ARGS__)
 #define packed_bytes(...) ISA_NAME(packed_bytes)(__VA_ARGS__)
 #define pack(...) ISA_NAME(pack)(__VA_ARGS__)
+#define narrow_rows(...) ISA_NAME(narrow_rows)(__VA_ARGS__)
+#define narrow_panel(...) ISA_NAME(narrow_panel)(__VA_ARGS__)
 #define row_widen(...) ISA_NAME(row_widen)(__VA_ARGS__)
 #define row_narrow(...) ISA_NAME(row_narrow)(__VA_ARGS__)
 #define key_normals(...) ISA_NAME(key_normals)(__VA_ARGS__)

@@ -23,6 +23,10 @@ struct level {
 enum { DOT_DEPTH = 32, DOT_COLS = 32 };
 typedef void dot_product(int64_t m, int64_t n, int64_t k, const uint16_t *a, int64_t a_row, const uint16_t *b,
                          int64_t panel, float *c, int64_t c_row, bool add);
+/* What it reads, of each instruction set: rows of A [m,k], `pitch` values apart, where A lies by columns in whole
+   vectors; and DOT_COLS columns of B [k,n], with zeros beyond n and k. */
+void narrow_rows(const struct matrix *a, int64_t m, int64_t k, int64_t pitch, uint16_t *out);
+void narrow_panel(const struct matrix *b, int64_t n, int64_t k, uint16_t *out);
 extern dot_product *_Atomic dot_in_use;                     /* of the one in use */
 
 /* dot NULL: bf16 is computed as reals */

@@ -6,6 +6,7 @@
 #define VERBS "graph/ops/products.h"
 #include "op.h"
 #include "cpu/isa/attend_index.h"
+#include "cpu/isa/attend_narrow.h"
 #include "cpu/isa/attend_sink.h"
 
 enum { WIDEST = 1024, TASKS = 8 };
@@ -67,12 +68,49 @@ static const real *packed(const struct args *a, const struct sizes *s, int which
     return reals(&a->work[which]) + head * s->keys * (which == KEYS ? s->wide : s->value_wide) + j * SLICE;
 }
 
+/* The keys of a block are taken so many at a time, from here on. */
+static int64_t first_of(const struct sizes *s, const struct block *q)
+{
+    return s->unit ? q->from / run_of(s) * run_of(s) : q->from;
+}
+
+/* A block's queries, or the gradients of what they got: [QUERIES, width] and turned; narrow, as dot products read them,
+   across for scores and along for sums over queries. */
+struct side { const real *rows, *turned; const uint16_t *across, *along; };
+
+/* [n, QUERIES]: products of keys or values [j, j+n) with a side. */
+static void side_scores(const struct args *a, const struct sizes *s, int which, int64_t head, int64_t j, int64_t n,
+                        const struct side *y, real *score)
+{
+    if (s->unit) narrow_scores(a, s, which, head, j, n, y->across, score);
+    else scores(n, which == K ? s->wide : s->value_wide, s->keys * SLICE,
+                packed(a, s, which == K ? KEYS : VALUES, head, j), y->turned, score);
+}
+
+/* to [width, QUERIES] += keys or values [j, j+n), each times its weights [n, QUERIES]. */
+static void side_collect(const struct args *a, const struct sizes *s, int which, int64_t head, int64_t j, int64_t n,
+                         const real *weight, real *to)
+{
+    if (s->unit) narrow_collect(a, s, which, head, j, n, weight, to);
+    else collect(n, which == K ? s->wide : s->value_wide, s->keys * SLICE,
+                 packed(a, s, which == K ? KEYS : VALUES, head, j), weight, to);
+}
+
+/* to [n, width] += a side, of each query so much as its weights [n, QUERIES] say. */
+static void side_spread(const struct sizes *s, int64_t n, int64_t width, const real *weight, const struct side *y,
+                        real *to)
+{
+    if (s->unit) narrow_spread(s, n, width, weight, y->along, to);
+    else spread(n, width, weight, y->rows, to);
+}
+
 /* Scores of keys [j, j+n) to base 2 before the cap, -infinity where a query may not look. */
 static void block_scores(const struct args *a, const struct sizes *s, const struct block *q, int64_t j, int64_t n,
-                         const real *queries, real *score)
+                         const struct side *queries, real *score)
 {
     int64_t head = q->all_from - j, tail = q->all_to - j;
-    scores(n, s->wide, s->keys * SLICE, packed(a, s, KEYS, q->head, j), queries, score);
+    side_scores(a, s, K, q->head, j, n, queries, score);
+    if (s->unit) scaled(n * QUERIES, s->scale, score, score);
     if (s->extent) add_biases(a, s, q, j, n, score);
     head = head < 0 ? 0 : head < n ? head : n;
     tail = tail < head ? head : tail < n ? tail : n;
@@ -80,22 +118,33 @@ static void block_scores(const struct args *a, const struct sizes *s, const stru
     hide(j + tail, n - tail, q->first, q->last, score + tail * QUERIES);
 }
 
+static void pack_sides(const struct args *a, int64_t from, int64_t to)
+{
+    struct sizes s = sizes_of(a);
+    if (!s.unit) pack_heads(a, from, to);
+    for (; s.unit && from < to; from++)
+        for (int which = K; which <= V; which++) pack_narrow(a, &s, which, from);
+}
+
 static void forward_block(const struct args *a, const struct sizes *s, int64_t head, int64_t number)
 {
     struct block q = block_of(a, s, head, number);
     _Alignas(64) real rows[QUERIES * s->widest], queries[s->wide * QUERIES], o[s->value_wide * QUERIES],
         score[STEP * QUERIES], rescale[QUERIES];
+    uint16_t across[s->unit ? s->width * QUERIES : 1];
+    struct side side = { rows, queries, across, NULL };
     struct running r;
-    read_rows(&a->in[Q], &q, s->width, s->scale, rows, queries);
+    read_rows(&a->in[Q], &q, s->width, s->unit ? 1 : s->scale, rows, queries);
+    if (s->unit) narrow_side(s->width, rows, across, NULL);
     memset(o, 0, (size_t)(s->value_wide * QUERIES) * sizeof *o);
     begin(&r);
-    for (int64_t j = q.from; j < q.to; j += STEP) {
-        int64_t n = q.to - j < STEP ? q.to - j : STEP;
-        block_scores(a, s, &q, j, n, queries, score);
+    for (int64_t j = first_of(s, &q), n; j < q.to; j += n) {
+        n = q.to - j < STEP ? q.to - j : STEP;
+        block_scores(a, s, &q, j, n, &side, score);
         if (s->cap) raise(n, score, r.top);
         if (s->cap) cap_scores(n * QUERIES, s->cap, score);
         advance(n, score, r.most, r.sum, s->value_wide, o);
-        collect(n, s->value_wide, s->keys * SLICE, packed(a, s, VALUES, head, j), score, o);
+        side_collect(a, s, V, head, j, n, score, o);
     }
     shares(a, s, &q, &r, rescale);
     for (int64_t w = 0; w < s->value_wide; w++)
@@ -110,7 +159,7 @@ static void each_part(const struct args *a, const struct sizes *s,
                       void (*body)(const struct args *a, int64_t from, int64_t to))
 {
     int64_t heads = s->batch * s->groups;
-    if (s->parts > 1) each(a, heads, 1, pack_heads);
+    if (s->parts > 1) each(a, heads, 1, pack_sides);
     each(a, heads * s->parts, 1, body);
 }
 
@@ -118,7 +167,7 @@ static void forward_parts(const struct args *a, int64_t from, int64_t to)
 {
     struct sizes s = sizes_of(a);
     for (int64_t at = from; at < to; at++) {
-        if (s.parts == 1) pack_heads(a, at, at + 1);
+        if (s.parts == 1) pack_sides(a, at, at + 1);
         for (int64_t number = at % s.parts; number < s.blocks; number += s.parts)
             forward_block(a, &s, at / s.parts, number);
     }
@@ -147,8 +196,8 @@ static void forward(const struct args *a)
 }
 
 /* p = 2^(s - lse);  dv += p^T do;  dp = do v^T;  ds = p (dp - mean);  dk += ds^T q;  dq = ds k, where s is scale
-   log2(e) q k: dq lacks a factor of scale, dk of ln 2. mean_i = do_i . o_i, which is the sum over j of p_ij dp_ij.
-   A cap multiplies ds by its slope; the gradient of a bias is ds. */
+   log2(e) q k: dq lacks a factor of scale, dk of ln 2, or of scale too. mean_i = do_i . o_i, which is the sum over j of
+   p_ij dp_ij. A cap multiplies ds by its slope; the gradient of a bias is ds. */
 static void backward_block(const struct args *a, const struct sizes *s, int64_t head, int64_t number, real *dk,
                            real *dv)
 {
@@ -156,26 +205,32 @@ static void backward_block(const struct args *a, const struct sizes *s, int64_t 
     _Alignas(64) real rows[QUERIES * s->wide], queries[s->wide * QUERIES], dout_rows[QUERIES * s->value_wide],
         dout[s->value_wide * QUERIES], other[QUERIES * s->widest], dq[s->widest * QUERIES], p[STEP * QUERIES],
         ds[STEP * QUERIES], steep[STEP * QUERIES], lse[QUERIES] = { 0 }, mean[QUERIES] = { 0 };
-    read_rows(&a->in[Q], &q, s->width, s->scale, rows, queries);
+    uint16_t narrow[s->unit ? 2 * (s->width + s->value_width) * QUERIES : 1], *across = narrow,
+        *along = across + s->width * QUERIES, *dout_across = along + s->width * QUERIES,
+        *dout_along = dout_across + s->value_width * QUERIES;
+    struct side side = { rows, queries, across, along }, dside = { dout_rows, dout, dout_across, dout_along };
+    read_rows(&a->in[Q], &q, s->width, s->unit ? 1 : s->scale, rows, queries);
     read_rows(&a->dout[O], &q, s->value_width, 1, dout_rows, dout);
     read_rows(&a->out[O], &q, s->value_width, 1, other, dq);
     for (int64_t w = 0; w < s->value_wide; w++)
         for (int i = 0; i < QUERIES; i++) mean[i] += dout[w * QUERIES + i] * dq[w * QUERIES + i];
     for (int64_t i = 0; i < q.n; i++) lse[i] = reals(&a->save[LSE])[q.row[i]];
     memset(dq, 0, (size_t)(s->wide * QUERIES) * sizeof *dq);
+    if (s->unit) narrow_side(s->width, rows, across, along);
+    if (s->unit) narrow_side(s->value_width, dout_rows, dout_across, dout_along);
     if (a->din[REL].data) begin_biases(a, s, &q);
-    for (int64_t j = q.from; j < q.to; j += STEP) {
-        int64_t n = q.to - j < STEP ? q.to - j : STEP, jump = s->keys * SLICE;
-        block_scores(a, s, &q, j, n, queries, p);
+    for (int64_t j = first_of(s, &q), n; j < q.to; j += n) {
+        n = q.to - j < STEP ? q.to - j : STEP;
+        block_scores(a, s, &q, j, n, &side, p);
         if (s->cap) cap_scores(n * QUERIES, s->cap, p);
         if (s->cap) steepness(n * QUERIES, s->cap, p, steep);
-        scores(n, s->value_wide, jump, packed(a, s, VALUES, head, j), dout, ds);
+        side_scores(a, s, V, head, j, n, &dside, ds);
         slopes(n, lse, mean, p, ds);
         if (s->cap) multiply(n * QUERIES, steep, ds);
         if (a->din[REL].data) write_biases(a, s, &q, j, n, ds);
-        if (a->din[V].data) spread(n, s->value_wide, p, dout_rows, dv + j * s->value_wide);
-        if (a->din[K].data) spread(n, s->wide, ds, rows, dk + j * s->wide);
-        if (a->din[Q].data) collect(n, s->wide, jump, packed(a, s, KEYS, head, j), ds, dq);
+        if (a->din[V].data) side_spread(s, n, s->value_wide, p, &dside, dv + j * s->value_wide);
+        if (a->din[K].data) side_spread(s, n, s->wide, ds, &side, dk + j * s->wide);
+        if (a->din[Q].data) side_collect(a, s, K, head, j, n, ds, dq);
     }
     if (!a->din[Q].data) return;
     transpose_matrix(s->wide, QUERIES, dq, other);
@@ -193,6 +248,7 @@ static void fold_heads(const struct args *a, int64_t from, int64_t to)
 {
     struct sizes s = sizes_of(a);
     int64_t next = sums(a, &s, 1, 0) - sums(a, &s, 0, 0);
+    real by = (s.unit ? s.scale : 1) / LOG2E;               /* narrow queries are as they were given */
     for (int64_t head = from; head < to; head++)
         for (int which = K; which <= V; which++) {
             const struct tensor *t = &a->din[which];
@@ -200,8 +256,8 @@ static void fold_heads(const struct args *a, int64_t from, int64_t to)
             const real *sum = sums(a, &s, 0, head) + (which == V ? s.keys * s.wide : 0), zero[WIDEST] = { 0 };
             for (int64_t j = 0; t->data && j < s.keys; j++, keys.first += keys.step, sum += padded(keys.width)) {
                 row_prefetch(t, keys.first + AHEAD * keys.step, keys.width);
-                add_rows(t, keys.first, keys.width, a->beta[which], which == K ? 1 / LOG2E : 1, j < s.seen ? sum : zero,
-                         next, j < s.seen ? s.parts : 1);
+                add_rows(t, keys.first, keys.width, a->beta[which], which == V ? 1 : by, j < s.seen ? sum : zero, next,
+                         j < s.seen ? s.parts : 1);
             }
         }
 }
@@ -213,7 +269,7 @@ static void backward_parts(const struct args *a, int64_t from, int64_t to)
     for (int64_t at = from; at < to; at++) {
         int64_t part = at % s.parts, head = at / s.parts;
         real *dk = sums(a, &s, part, head), *dv = dk + s.keys * s.wide;
-        if (s.parts == 1) pack_heads(a, head, head + 1);
+        if (s.parts == 1) pack_sides(a, head, head + 1);
         memset(dk, 0, (size_t)(s.seen * s.wide) * sizeof *dk);
         memset(dv, 0, (size_t)(s.seen * s.value_wide) * sizeof *dv);
         for (int64_t number = part; number < s.blocks; number += s.parts) backward_block(a, &s, head, number, dk, dv);

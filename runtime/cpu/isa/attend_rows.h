@@ -3,6 +3,7 @@
 #define SLUICE_ATTEND_ROWS_H
 
 #include "attend.h"
+#include "cpu/isa.h"
 #include "cpu/seen.h"
 
 enum { Q, K, V, START, POS, SINK, REL, INDEX };
@@ -16,9 +17,21 @@ struct sizes {
     int64_t batch, seq, keys, seen, heads, share, groups, width, value_width, wide, value_wide, widest, pos, window,
         chunk, extent, blocks, parts;                       /* extent: distances that have a bias, 0 without one */
     real scale, cap;                                        /* to base 2; no cap: 0 */
+    dot_product *unit;                                      /* NULL: products are of reals */
 };
 
 static int64_t padded(int64_t width) { return blocks_of(width, SLICE) * SLICE; }
+
+/* Keys whose scores are in work at once begin at a multiple of this. */
+static int64_t run_of(const struct sizes *s) { return s->keys < STEP ? s->keys : STEP; }
+
+/* Products are those of its dot product; NULL: of reals. */
+static dot_product *unit_of(const struct args *a, const struct sizes *s)
+{
+    bool narrow = a->in[Q].format == FORMAT_BF16 && a->in[K].format == FORMAT_BF16 && a->in[V].format == FORMAT_BF16;
+    bool whole = s->width % DOT_DEPTH == 0 && s->value_width % DOT_DEPTH == 0 && s->keys % DOT_DEPTH == 0;
+    return narrow && whole && s->keys % run_of(s) == 0 && !a->in[INDEX].data ? dot_in_use : NULL;
+}
 
 static struct sizes sizes_of(const struct args *a)
 {
@@ -36,6 +49,7 @@ static struct sizes sizes_of(const struct args *a)
     s.value_wide = padded(s.value_width);
     s.widest = s.wide > s.value_wide ? s.wide : s.value_wide;
     s.blocks = blocks_of(s.seq * s.share, QUERIES);
+    s.unit = unit_of(a, &s);
     return s;
 }
 

@@ -50,6 +50,16 @@ void narrow_product(const struct gemm *g, dot_product *unit)
     INVARIANT(!g && !unit, "doubles are not rounded to bf16");
 }
 
+void narrow_rows(const struct matrix *a, int64_t m, int64_t k, int64_t pitch, uint16_t *out)
+{
+    INVARIANT(!a && !m && !k && !pitch && !out, "doubles are not rounded to bf16");
+}
+
+void narrow_panel(const struct matrix *b, int64_t n, int64_t k, uint16_t *out)
+{
+    INVARIANT(!b && !n && !k && !out, "doubles are not rounded to bf16");
+}
+
 #else
 
 /* One pass takes SPAN depths; rows of A are packed some at a time, and padded so that they do not share cache sets. */
@@ -81,24 +91,23 @@ INLINE vec across(const struct matrix *m, int64_t at, int64_t stride, int64_t li
     return (vec)(rounded(m, at, lines > 0 ? n : 0) | rounded(m, at + stride, lines > 1 ? n : 0) << 16);
 }
 
-/* Rows of A, padded with zeros to DOT_DEPTH. */
-static void pack_rows(const struct matrix *a, int64_t m, int64_t k, uint16_t *out)
+void narrow_rows(const struct matrix *a, int64_t m, int64_t k, int64_t pitch, uint16_t *out)
 {
     for (int64_t p = 0; p < padded(k, DOT_DEPTH); p += PAIRS)
         if (a->col == 1)
-            for (int64_t i = 0; i < m; i++) *(loose *)(out + i * PITCH + p) = along(a, i * a->row + p, k - p);
+            for (int64_t i = 0; i < m; i++) *(loose *)(out + i * pitch + p) = along(a, i * a->row + p, k - p);
         else
             for (int64_t i = 0; i < m; i += LANES) {
                 vec v[LANES];
                 UNROLLED for (int l = 0; l < LANES; l++)
                     v[l] = across(a, (p + 2 * l) * a->col + i, a->col, k - p - 2 * l, m - i);
                 transpose(v);
-                UNROLLED for (int l = 0; l < LANES; l++) *(loose *)(out + (i + l) * PITCH + p) = v[l];
+                UNROLLED for (int l = 0; l < LANES; l++) *(loose *)(out + (i + l) * pitch + p) = v[l];
             }
 }
 
-/* DOT_COLS columns of B: out[p/2][j][p%2], zeros beyond n and k. */
-static void pack_panel(const struct matrix *b, int64_t n, int64_t k, uint16_t *out)
+/* out[p/2][j][p%2] */
+void narrow_panel(const struct matrix *b, int64_t n, int64_t k, uint16_t *out)
 {
     for (int64_t j = 0; j < DOT_COLS; j += LANES)
         for (int64_t p = 0; p < padded(k, DOT_DEPTH); p += b->col == 1 ? 2 : PAIRS)
@@ -120,7 +129,7 @@ static const uint16_t *rows_of(const struct matrix *a, int64_t m, int64_t k, int
     *pitch = a->row;
     if (a->format == FORMAT_BF16 && a->col == 1 && k % DOT_DEPTH == 0 && a->row * 2 % 2048 != 0) return a->data;
     *pitch = PITCH;
-    pack_rows(a, m, k, packed.a);
+    narrow_rows(a, m, k, PITCH, packed.a);
     return packed.a;
 }
 
@@ -132,7 +141,7 @@ void narrow_product(const struct gemm *g, dot_product *unit)
         const uint16_t *right = g->b.packed ? (const uint16_t *)g->b.packed + from * DOT_COLS : packed.b;
         for (int64_t j = 0; j < g->n && !g->b.packed; j += DOT_COLS) {
             struct matrix b = matrix_at(g->b, from, j);
-            pack_panel(&b, g->n - j, k, packed.b + j * SPAN);
+            narrow_panel(&b, g->n - j, k, packed.b + j * SPAN);
         }
         for (int64_t i = 0; i < g->m; i += CHUNK) {
             struct matrix a = matrix_at(g->a, i, from);
@@ -155,10 +164,10 @@ static void pack_some(const struct args *a, int64_t from, int64_t to)
     for (; from < to; from++) {
         int64_t e = from / high, i = from % high * DOT_COLS, rows = s.n - i < DOT_COLS ? s.n - i : DOT_COLS;
         struct matrix w = matrix_at(matrix_of(weight, s.k), e * s.n + i, 0), transposed = matrix_transposed(w);
-        pack_panel(&transposed, rows, s.k, packed_at(weight->packed, s, true, e, i, 0));
+        narrow_panel(&transposed, rows, s.k, packed_at(weight->packed, s, true, e, i, 0));
         for (int64_t j = 0; j < s.k; j += DOT_COLS) {
             struct matrix b = matrix_at(w, 0, j);
-            pack_panel(&b, s.k - j, rows, packed_at(weight->packed, s, false, e, j, i));
+            narrow_panel(&b, s.k - j, rows, packed_at(weight->packed, s, false, e, j, i));
         }
     }
 }
