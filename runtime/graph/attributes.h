@@ -33,6 +33,7 @@ struct attention {
     double softcap;
 };
 struct attention_attr { double scale, softcap; int64_t window, chunk, values; };
+enum { HEAD_WIDEST = 1024 };                                /* keys and values */
 
 struct head_matmul_attr { int64_t transposed; };
 

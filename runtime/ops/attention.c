@@ -8,7 +8,7 @@
 #include "cpu/isa/attend_index.h"
 #include "cpu/isa/attend_sink.h"
 
-enum { WIDEST = 1024, TASKS = 8 };
+enum { TASKS = 8 };
 
 VERB struct node *attention(struct graph *g, struct attention a)
 {
@@ -39,7 +39,7 @@ static int infer(struct node *n, struct err *e)
     if (q.dim[1] % groups != 0)
         return err_set(e, "%lld query heads cannot share %lld key heads evenly", (long long)q.dim[1],
                        (long long)groups);
-    if (q.dim[2] > WIDEST || wide_value > WIDEST) return err_set(e, "heads are at most %d wide", WIDEST);
+    if (q.dim[2] > HEAD_WIDEST || wide_value > HEAD_WIDEST) return err_set(e, "heads are at most %d wide", HEAD_WIDEST);
     if (named && n->in[INDEX]->shape.dim[1] > INDEX_MOST)
         return err_set(e, "index %s: of a token at most %d keys are named", shape_text(n->in[INDEX]->shape, text),
                        INDEX_MOST);
@@ -209,7 +209,7 @@ static void fold_heads(const struct args *a, int64_t from, int64_t to)
             bool within = which == V && s.values == K;
             const struct tensor *t = &a->din[which == V ? s.values : K];
             struct keys keys = keys_of(a, &s, which, head);
-            const real *sum = sums(a, &s, 0, head) + (which == V ? s.keys * s.wide : 0), zero[WIDEST] = { 0 };
+            const real *sum = sums(a, &s, 0, head) + (which == V ? s.keys * s.wide : 0), zero[HEAD_WIDEST] = { 0 };
             for (int64_t j = 0; t->data && j < s.keys; j++, keys.first += keys.step, sum += padded(keys.width)) {
                 row_prefetch(t, keys.first + AHEAD * keys.step, keys.width);
                 add_rows(t, keys.first, keys.width, within ? 1 : a->beta[which], which == K ? 1 / LOG2E : 1,
