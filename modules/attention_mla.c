@@ -18,8 +18,8 @@ struct conf {
 };
 static const struct param params[] = {
     INT(struct conf, heads, 4, 1, 1024, "", "heads, each with keys and values of its own"),
-    INT(struct conf, nope_dim, 32, 1, HEAD_WIDEST, "", "width of a head's queries and keys that have none"),
-    INT(struct conf, rope_dim, 16, 0, HEAD_WIDEST, "", "width of a head's queries, and of the key of all, with positions"),
+    INT(struct conf, nope_dim, 32, 1, HEAD_WIDEST, "", "width of a head's queries and keys without positions"),
+    INT(struct conf, rope_dim, 16, 0, HEAD_WIDEST, "", "width of a head's queries with positions, and of their key"),
     INT(struct conf, value_dim, 32, 1, HEAD_WIDEST, "", "width of a head's values"),
     INT(struct conf, kv_rank, 64, 1, HEAD_WIDEST, "", "width of the latent that keys and values are made of"),
     INT(struct conf, q_rank, 0, 0, 65536, "", "width of the latent that queries are made of; 0: of the input itself"),
@@ -39,7 +39,6 @@ static void check(struct pick self, const struct model_conf *model, const char *
 {
     (void)model;
     const struct conf *c = self.conf;
-    if (c->rope_dim % 2) module_problem(problems, path, "rope_dim", "%d: must be even", c->rope_dim);
     if (c->nope_dim + c->rope_dim > HEAD_WIDEST)
         module_problem(problems, path, "nope_dim", "%d, and rope_dim = %d: keys are at most %d wide", c->nope_dim,
                        c->rope_dim, HEAD_WIDEST);
@@ -83,18 +82,24 @@ static struct kv project(struct build *b, const void *context, struct node *from
     return (struct kv){ build_cached(b, "latent", both, mask.window ? mask.window : mask.chunk), NULL, own };
 }
 
-/* What makes keys, or values, of latents: [H,width,R]; and what it makes of them, [T,H,width]. */
+/* What makes keys, or values, of latents: [H width,R]. */
 static struct node *up(struct build *b, const struct conf *c, const char *name, enum role role, int64_t width)
 {
     struct shape shape = SHAPE(c->heads * width, c->kv_rank);
-    struct node *w = build_weight(b, arena_text(b->arena, "%s.weight", name), role, shape, build_init(b, role, shape));
-    return view(b->graph, w, SHAPE(c->heads, width, c->kv_rank));
+    return build_weight(b, arena_text(b->arena, "%s.weight", name), role, shape, build_init(b, role, shape));
 }
-static struct node *raised(struct build *b, struct node *latents, struct node *up)
+
+/* What it makes of them, [T,H,width]. */
+static struct node *raised(struct build *b, const struct conf *c, struct node *latents, struct node *up)
 {
-    int64_t heads = up->shape.dim[0], width = up->shape.dim[1];
-    struct node *w = view(b->graph, up, SHAPE(heads * width, up->shape.dim[2]));
-    return view(b->graph, matmul(b->graph, latents, w, DTYPE_ACT), SHAPE(b->tokens, heads, width));
+    return view(b->graph, matmul(b->graph, latents, up, DTYPE_ACT),
+                SHAPE(b->tokens, c->heads, up->shape.dim[0] / c->heads));
+}
+
+/* The same matrices by heads, [H,width,R], for what meets them instead of latents. */
+static struct node *by_heads(struct build *b, const struct conf *c, struct node *up)
+{
+    return view(b->graph, up, SHAPE(c->heads, up->shape.dim[0] / c->heads, c->kv_rank));
 }
 
 /* Keys of heads, [T,H,N+P]. */
@@ -102,7 +107,7 @@ static struct node *keys(struct build *b, const struct conf *c, const struct kv 
 {
     struct graph *g = b->graph;
     struct node *key = kv->v ? repeat(g, view(g, kv->v, SHAPE(b->tokens, c->rope_dim)), c->heads) : NULL;
-    return beside(b, raised(b, kv->k, k_up), key);
+    return beside(b, raised(b, c, kv->k, k_up), key);
 }
 
 struct clipped { const struct conf *conf; struct node *most; const char *path; };
@@ -144,13 +149,13 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     q = view(g, q, SHAPE(b->tokens, c->heads, c->nope_dim));
     struct node *k_up = up(b, c, "k_up", ROLE_K, c->nope_dim), *v_up = up(b, c, "v_up", ROLE_V, c->value_dim);
     struct kv kv = c->kv.module->kv(b, c->kv, u, (struct projector){ project, c });
-    struct node *v = raised(b, kv.value, v_up);             /* [T,H,M], of these tokens */
+    struct node *v = raised(b, c, kv.value, v_up);          /* [T,H,M], of these tokens */
     struct attention a = {
         .start = build_present(b, b->start, (double)b->seq),                    /* what only fills up sees nothing */
         .pos = b->pos, .sink = build_sink(b, c->sink, u, c->heads), .scale = 1 / sqrt(c->nope_dim + c->rope_dim),
         .window = mask.window, .chunk = mask.chunk, .softcap = c->softcap };
     if (b->mode == MODE_DECODE) {
-        a.q = beside(b, head_matmul(g, q, k_up, true), q_rope);                                 /* [T,H,R+P] */
+        a.q = beside(b, head_matmul(g, q, by_heads(b, c, k_up), true), q_rope);                 /* [T,H,R+P] */
         a.k = kv.k;
         a.values = c->kv_rank;
     } else {
@@ -160,7 +165,7 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     }
     struct node *heads = attention(g, a);                   /* [T,H,M], of latents [T,H,R] */
     observe(b, c, heads);
-    if (b->mode == MODE_DECODE) heads = head_matmul(g, heads, v_up, false);
+    if (b->mode == MODE_DECODE) heads = head_matmul(g, heads, by_heads(b, c, v_up), false);
     heads = c->gate.module->gate(b, c->gate, u, heads, v);
     return linear(b, "out", ROLE_OUT, heads, b->width);
 }
