@@ -16,7 +16,8 @@ static struct sizes sizes_of(const struct args *a)
     s.groups = (int)k.dim[k.rank - 2];
     s.share = s.heads / s.groups;
     s.width = (int)q.dim[2];
-    s.value_width = (int)shape_last(a->in[V].shape);
+    s.value_width = (int)(at->values ? at->values : shape_last(a->in[V].shape));
+    s.value_row = at->values ? s.width : s.value_width;
     s.window = (int)at->window;
     s.chunk = (int)at->chunk;
     s.rows = s.seq * s.share;
@@ -41,8 +42,8 @@ static struct sizes sizes_of(const struct args *a)
 
 static bool all_bf16(const struct args *a, const struct sizes &s)
 {
-    return a->in[Q].format == FORMAT_BF16 && a->in[K].format == FORMAT_BF16 && a->in[V].format == FORMAT_BF16 &&
-           s.width <= WIDEST_BF16 && s.value_width <= WIDEST_BF16;
+    return a->in[Q].format == FORMAT_BF16 && a->in[K].format == FORMAT_BF16 && a->in[V].data &&
+           a->in[V].format == FORMAT_BF16 && s.width <= WIDEST_BF16 && s.value_width <= WIDEST_BF16;
 }
 
 /* logit_max: one warp for each head goes through what the tiles found. */

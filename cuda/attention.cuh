@@ -19,6 +19,7 @@ enum { TILE = 64 };                                         /* rows of a tile, a
    `cut` of it where the width is cut in pieces. */
 struct sizes {
     int seq, keys, heads, share, groups, width, value_width, window, chunk, rows, tiles, cuts;
+    int value_row;                                          /* from a value to that of the next key head */
     uint64_t by_share;                                      /* 2^32 / share, rounded up */
     const int32_t *start, *pos;
     float scale, cap;                                       /* to base 2; no cap: 0 */
@@ -126,7 +127,7 @@ static __device__ inline void add_pieces(struct sum to, int width, int column, P
         const float *x = piece(i / N, i % N);
         if (at < 0 || rest <= 0) continue;
         at += width - rest;
-        if (width % LANES == 0) add8(to, at, { { x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7] } });
+        if (at % LANES == 0 && rest >= LANES) add8(to, at, { { x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7] } });
         else {
             #pragma unroll 1
             for (int l = 0; l < min(rest, (int)LANES); l++) add(to, at + l, x[l]);
@@ -135,6 +136,15 @@ static __device__ inline void add_pieces(struct sum to, int width, int column, P
 }
 
 /* ---- the host's side ---- */
+
+/* The input that has the values: without v they are the first columns of keys. Their gradients come after those of the
+   keys then, and are added to them. */
+static inline const struct tensor &values_of(const struct args *a) { return a->in[V].data ? a->in[V] : a->in[K]; }
+static inline struct sum values_sum(const struct args *a)
+{
+    struct sum within = { view_of(a->din[K]), 1 };
+    return a->in[V].data ? sum_of(a, V) : within;
+}
 
 /* What backward makes first: delta = do . o of each row, [T,H], and the spans, [B,tiles]. */
 struct backward_scratch { float *delta; struct span *spans; };

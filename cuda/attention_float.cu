@@ -37,7 +37,7 @@ static __device__ inline void load_chunk(tile_of &tile, struct view x, int64_t f
             column = from + piece * LANES, at = offset(row);
         float *to = TRANSPOSED ? &tile[piece * LANES][row] : &tile[row][piece * LANES];
         constexpr int STEP = TRANSPOSED ? TILE : 1;
-        if (at >= 0 && column < width && width % LANES == 0) {
+        if (at >= 0 && column + LANES <= width && (first + at) % LANES == 0) {
             struct eight e = load8(x, first + at + column);
             for (int l = 0; l < LANES; l++) to[l * STEP] = e.v[l];
         } else {
@@ -48,8 +48,9 @@ static __device__ inline void load_chunk(tile_of &tile, struct view x, int64_t f
     }
 }
 
-/* A tensor as tiles are loaded from it: rows of queries [T,H,width], or keys [T,G,width] before `end`. */
-struct source { struct view x; int width; };
+/* A tensor as tiles are loaded from it: rows of queries [T,H,width], or the first `width` columns of keys [T,G,row],
+   before `end`. */
+struct source { struct view x; int width, row; };
 template <bool TRANSPOSED>
 static __device__ inline void load_rows(tile_of &tile, const struct sizes &s, const struct source &x, int row, int from)
 {
@@ -61,8 +62,8 @@ template <bool TRANSPOSED>
 static __device__ inline void load_keys(tile_of &tile, const struct sizes &s, const struct source &x, int key, int end,
                                         int from)
 {
-    load_chunk<TRANSPOSED>(tile, x.x, s.first_key() * x.width, x.width, from,
-                       [&](int i) { return key + i < end ? (key + i) * s.groups * x.width : -1; });
+    load_chunk<TRANSPOSED>(tile, x.x, s.first_key() * x.row, x.width, from,
+                       [&](int i) { return key + i < end ? (key + i) * s.groups * x.row : -1; });
 }
 
 /* c = x y^T over the whole width: c's rows are of `rows` and its columns keys, or with
@@ -272,14 +273,21 @@ attention_backward_keys_float(struct sizes s, struct source q, struct source k, 
             __syncthreads();
         }
     }
-    auto offset = [&](int i, int width) {
-        return key + i < s.keys ? (s.first_key() + (int64_t)(key + i) * s.groups) * width : -1;
+    auto offset = [&](int i, int row) {
+        return key + i < s.keys ? (s.first_key() + (int64_t)(key + i) * s.groups) * row : -1;
     };
-    if (dk.to.data) add_chunks(left, sum_k, factor, dk, k.width, column, [&](int i) { return offset(i, k.width); });
-    if (dv.to.data) add_chunks(left, sum_v, 1, dv, v.width, column, [&](int i) { return offset(i, v.width); });
+    if (dk.to.data) add_chunks(left, sum_k, factor, dk, k.width, column, [&](int i) { return offset(i, k.row); });
+    if (dv.to.data) add_chunks(left, sum_v, 1, dv, v.width, column, [&](int i) { return offset(i, v.row); });
 }
 
-static struct source source_of(const struct tensor &t) { return { view_of(t), (int)shape_last(t.shape) }; }
+static struct source source_of(const struct tensor &t)
+{
+    return { view_of(t), (int)shape_last(t.shape), (int)shape_last(t.shape) };
+}
+static struct source source_of_values(const struct args *a, const struct sizes &s)
+{
+    return { view_of(values_of(a)), s.value_width, s.value_row };
+}
 
 /* CASE(chunks, bent) of what a block sums of `width`. */
 #define BY_CHUNKS(s, width, CASE) do { \
@@ -295,14 +303,14 @@ void attention_forward_float(const struct args *a, struct sizes s, float *tops)
 {
 #define FORWARD(CHUNKS, BENT) \
     LAUNCH(a, (attention_forward_float<CHUNKS, BENT>), attention_grid(a, s, s.tiles), THREADS, 0, \
-    s, source_of(a->in[Q]), source_of(a->in[K]), source_of(a->in[V]), view_of(a->out[O]), \
+    s, source_of(a->in[Q]), source_of(a->in[K]), source_of_values(a, s), view_of(a->out[O]), \
     (float *)a->save[LSE].data, tops)
     BY_CHUNKS(s, s.value_width, FORWARD);
 }
 
 void attention_backward_float(const struct args *a, struct sizes s, struct backward_scratch b)
 {
-#define INPUTS source_of(a->in[Q]), source_of(a->in[K]), source_of(a->in[V]), source_of(a->dout[O]), \
+#define INPUTS source_of(a->in[Q]), source_of(a->in[K]), source_of_values(a, s), source_of(a->dout[O]), \
     (const float *)a->save[LSE].data, b.delta
 #define ROWS(CHUNKS, BENT) \
     LAUNCH(a, (attention_backward_rows_float<CHUNKS, BENT>), attention_grid(a, s, s.tiles), THREADS, 0, \
@@ -310,7 +318,7 @@ void attention_backward_float(const struct args *a, struct sizes s, struct backw
 #define KEYS(CHUNKS, BENT) \
     LAUNCH(a, (attention_backward_keys_float<CHUNKS, BENT>), attention_grid(a, s, blocks_for(s.keys, TILE)), \
            THREADS, 0, \
-    s, INPUTS, b.spans, sum_of(a, K), sum_of(a, V), s.scale * LN2)
+    s, INPUTS, b.spans, sum_of(a, K), values_sum(a), s.scale * LN2)
     if (a->din[Q].data || a->din[REL].data) BY_CHUNKS(s, s.width, ROWS);
     if (a->din[K].data || a->din[V].data) BY_CHUNKS(s, max(s.width, s.value_width), KEYS);
 }

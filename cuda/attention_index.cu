@@ -21,11 +21,11 @@ static __device__ inline void next_group(struct group *g, const struct sizes &s)
     g->n = min((int)GROUP, s.share - g->head % s.share);
 }
 
-/* Where in k, or v, the key lies that an entry names: negative if the token does not see it. */
-static __device__ inline int64_t offset_of(const struct sizes &s, const struct group &g, int key, int width)
+/* Where in k, or v, the key lies that an entry names: negative if the token does not see it. row: of a key head. */
+static __device__ inline int64_t offset_of(const struct sizes &s, const struct group &g, int key, int row)
 {
     if (key < g.see.first || key >= g.see.last) return -1;
-    return (((int64_t)s.batch() * s.keys + key) * s.groups + g.head / s.share) * width;
+    return (((int64_t)s.batch() * s.keys + key) * s.groups + g.head / s.share) * row;
 }
 
 /* Weights of the scores of head n of a group, which a thread made of every BLOCK-th entry, and what the row leaves. */
@@ -88,7 +88,7 @@ attention_named_forward(struct sizes s, struct named named, struct view q, struc
         }
         __syncthreads();
         sum_rows<GROUP>(v, s.value_width, named.chosen, score, named.chosen,
-                        [&](int e) { return offset_of(s, g, index[e], s.value_width); },
+                        [&](int e) { return offset_of(s, g, index[e], s.value_row); },
                         [&](int n, int c, float sum) {
                             if (n < g.n) store(out, (row + n) * s.value_width + c, sum);
                         });
@@ -115,7 +115,7 @@ attention_named_rows(struct sizes s, struct named named, struct view q, struct v
             int key = index[e];
             int64_t at = offset_of(s, g, key, s.width);
             if (at >= 0) row_products(z, k, at, s.width, queries);
-            if (at >= 0) row_products(dp, v, offset_of(s, g, key, s.value_width), s.value_width, douts);
+            if (at >= 0) row_products(dp, v, offset_of(s, g, key, s.value_row), s.value_width, douts);
             #pragma unroll
             for (int n = 0; n < GROUP; n++) {
                 float ds = 0;
@@ -164,7 +164,7 @@ attention_named_keys(struct sizes s, int chosen, struct pairs p, struct view q, 
     int64_t at = s.first_key() + (int64_t)key * s.groups;
     int rows = (p.begins[named + 1] - p.begins[named]) * s.share;
     load_vectors(keys, k, at, 1, s.width);
-    load_vectors(values, v, at, 1, s.value_width);
+    for (int c = threadIdx.x; c < s.value_width; c += BLOCK) values[c] = load(v, at * s.value_row + c);
     for (int c = threadIdx.x; c < s.width + s.value_width; c += BLOCK) sum_k[c] = 0;
     __syncthreads();
     for (int first = 0; first < rows; first += BLOCK) {
@@ -196,7 +196,7 @@ attention_named_keys(struct sizes s, int chosen, struct pairs p, struct view q, 
                     [&](int, int c, float sum) { sum_v[c] += sum; });
     }
     for (int c = threadIdx.x; c < s.width; c += BLOCK) add(dk, at * s.width + c, factor * sum_k[c]);
-    for (int c = threadIdx.x; c < s.value_width; c += BLOCK) add(dv, at * s.value_width + c, sum_v[c]);
+    for (int c = threadIdx.x; c < s.value_width; c += BLOCK) add(dv, at * s.value_row + c, sum_v[c]);
 }
 
 /* ---- the host's side ---- */
@@ -221,7 +221,7 @@ void attention_forward_named(const struct args *a, struct sizes s, float *tops)
     size_t bytes = GROUP * (size_t)(named.chosen + s.width) * sizeof(float);
 #define FORWARD(BENT) \
     LAUNCH_SHARED(a, (attention_named_forward<BENT>), tokens_of(a, s), BLOCK, bytes, s, named, view_of(a->in[Q]), \
-                  view_of(a->in[K]), view_of(a->in[V]), view_of(a->out[O]), (float *)a->save[LSE].data, tops, \
+                  view_of(a->in[K]), view_of(values_of(a)), view_of(a->out[O]), (float *)a->save[LSE].data, tops, \
                   (float *)a->out[MASS].data)
     s.tiles = s.seq;
     BY_BEND(s, FORWARD);
@@ -243,14 +243,14 @@ void attention_backward_named(const struct args *a, struct sizes s, struct backw
     struct named named = named_of(a);
     size_t wide = (size_t)(s.width + s.value_width) * sizeof(float);
 #define INPUTS \
-    view_of(a->in[Q]), view_of(a->in[K]), view_of(a->in[V]), view_of(a->dout[O]), (const float *)a->save[LSE].data, \
-    b.delta
+    view_of(a->in[Q]), view_of(a->in[K]), view_of(values_of(a)), view_of(a->dout[O]), \
+    (const float *)a->save[LSE].data, b.delta
 #define ROWS(BENT) \
     LAUNCH_SHARED(a, (attention_named_rows<BENT>), tokens_of(a, s), BLOCK, \
                   GROUP * (named.chosen * sizeof(float) + wide), s, named, INPUTS, sum_of(a, Q), s.scale * LN2)
 #define KEYS(BENT) \
     LAUNCH_SHARED(a, (attention_named_keys<BENT>), attention_grid(a, s, s.keys), BLOCK, (GROUP + 1) * wide, s, \
-                  named.chosen, pairs, INPUTS, sum_of(a, K), sum_of(a, V), bias_sum(a), s.scale * LN2)
+                  named.chosen, pairs, INPUTS, sum_of(a, K), values_sum(a), bias_sum(a), s.scale * LN2)
     if (a->din[Q].data) BY_BEND(s, ROWS);
     if (!a->din[K].data && !a->din[V].data && !a->din[REL].data) return;
     struct pairs pairs = pairs_in(scratch, entries_of(a), rows_of_keys(a, s));

@@ -45,10 +45,10 @@ static void fail(int line, const char *call, const char *status, const struct ki
     library_fail(__FILE__, line, call, text);
 }
 
-/* Kernels read 16 bytes at a time at most. */
-static int32_t alignment(const void *data)
+/* Of every matrix of the batch. Kernels read 16 bytes at a time at most. */
+static int32_t alignment(const void *data, int64_t stride, enum gemm_type type)
 {
-    uintptr_t bits = (uintptr_t)data | 16;
+    uintptr_t bits = (uintptr_t)data | (uintptr_t)(stride * (type == GEMM_BF16 ? 2 : 4)) | 16;
     return (int32_t)(bits & -bits);
 }
 
@@ -58,7 +58,8 @@ static struct kind kind_of(const struct gemm *g)
         .m = g->m, .n = g->n, .k = g->k, .a_row = g->a_row, .b_row = g->b_row, .c_row = g->c_row,
         .a_stride = g->a_stride, .b_stride = g->b_stride, .c_stride = g->c_stride, .batch = g->batch ? g->batch : 1,
         .in = g->in, .out = g->out, .a_transposed = g->a_transposed, .b_transposed = g->b_transposed, .tf32 = g->tf32,
-        .a_align = alignment(g->a), .b_align = alignment(g->b), .c_align = alignment(g->c) };
+        .a_align = alignment(g->a, g->a_stride, g->in), .b_align = alignment(g->b, g->b_stride, g->in),
+        .c_align = alignment(g->c, g->c_stride, g->out) };
 }
 
 /* A matrix that lies as `lines` lines of `values`: a column each, as the library sees it. */

@@ -21,7 +21,7 @@ template <int N>
 static __device__ inline void row_products(float (&sum)[N], struct view x, int64_t at, int width, const float *vectors)
 {
     for (int n = 0; n < N; n++) sum[n] = 0;
-    if (width % LANES == 0) {
+    if (width % LANES == 0 && at % LANES == 0) {
         #pragma unroll 1
         for (int c = 0; c < width; c += LANES) {
             struct eight e = load8(x, at + c);

@@ -4,7 +4,6 @@
 #include "model/module.h"
 #include <math.h>
 
-enum sink { NONE, HEAD, TOKEN };
 enum bias { NO_BIAS, QKV, ALL };
 struct conf {
     int heads, kv_heads, head_dim;
@@ -22,7 +21,7 @@ static const struct param params[] = {
     SLOT(struct conf, qk_norm, SLOT_QK_NORM, "none", "norm on queries and keys"),
     SLOT(struct conf, gate, SLOT_GATE, "none", "gate on the heads' outputs"),
     SLOT(struct conf, experts, SLOT_EXPERTS, "none", "who makes queries and reads heads"),
-    CHOICE(struct conf, sink, NONE, "none head token",
+    CHOICE(struct conf, sink, SINK_NONE, "none head token",
            "attention to nothing: a learned logit of each head, or one that each token makes"),
     CHOICE(struct conf, bias, NO_BIAS, "none qkv all",
            "biases on queries, keys and values (Qwen2), on the output too (gpt-oss)"),
@@ -69,15 +68,6 @@ static struct kv project(struct build *b, const void *context, struct node *from
     return (struct kv){ k, build_cached(b, "v", v, window), v };
 }
 
-/* [H] or [T,H]; both begin as a sink of logit 0. */
-static struct node *sink_of(struct build *b, const struct conf *c, struct node *u, int64_t heads)
-{
-    struct init zero = init_constant(0);
-    if (c->sink == HEAD) return build_weight(b, "sink", ROLE_SCALAR, SHAPE(heads), zero);
-    if (c->sink == NONE) return NULL;
-    return matmul(b->graph, u, build_weight(b, "sink.weight", ROLE_GATE, SHAPE(heads, b->width), zero), DTYPE_REAL);
-}
-
 struct clipped { const struct conf *conf; struct node *most; const char *path; };
 
 /* A key head that is normalised has no length: then queries take the whole of it. Kimi 2025 (K2). */
@@ -98,15 +88,10 @@ static void clip(struct build *b, void *state, struct update u)
 static void observe(struct build *b, const struct conf *c, struct node *heads)
 {
     struct graph *g = b->graph;
-    struct node *most = graph_result(g, heads, 1);          /* [H] */
-    build_metric_as(b, "layer_attn_logit_max", max_all(g, most), "", CARRY_MAX, BETTER_NONE,
-                    "largest scaled score before softmax");
-    if (c->sink != NONE && b->mode == MODE_TRAIN)
-        build_metric(b, "head_sink_mass", graph_result(g, heads, 2), "", BETTER_NONE,
-                     "mean share of its attention that each head gives to its sink");
+    build_attended(b, heads, c->sink);
     if (c->qk_clip == 0 || b->mode != MODE_TRAIN) return;
     struct clipped *s = arena_alloc(b->arena, sizeof *s);
-    *s = (struct clipped){ c, carry(g, most, CARRY_MAX), arena_text(b->arena, "%s", b->path) };
+    *s = (struct clipped){ c, carry(g, graph_result(g, heads, 1), CARRY_MAX), arena_text(b->arena, "%s", b->path) };
     build_update(b, clip, s);
 }
 
@@ -125,7 +110,7 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     struct kv kv = c->kv.module->kv(b, c->kv, u, (struct projector){ project, c });
     struct node *start = build_present(b, b->start, (double)b->seq);    /* what only fills up sees nothing */
     struct node *heads = attention(g, (struct attention){
-        .q = q, .k = kv.k, .v = kv.v, .start = start, .pos = b->pos, .sink = sink_of(b, c, u, all),
+        .q = q, .k = kv.k, .v = kv.v, .start = start, .pos = b->pos, .sink = build_sink(b, c->sink, u, all),
         .scale = 1 / sqrt(c->head_dim), .window = mask.window, .chunk = mask.chunk, .softcap = c->softcap });
     observe(b, c, heads);
     heads = c->gate.module->gate(b, c->gate, u, heads, kv.value);       /* [T,H,W] */

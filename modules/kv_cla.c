@@ -11,6 +11,7 @@ static const struct param params[] = {
 
 static bool is_other(struct traits a, struct traits b)
 {
+    if (a.latent || b.latent) return a.latent != b.latent || a.rotated != b.rotated;
     return a.kv_heads != b.kv_heads || a.qk_dim != b.qk_dim || a.v_dim != b.v_dim || a.heads % b.kv_heads;
 }
 

@@ -39,6 +39,10 @@ static inline int32_t long_blind(int64_t i) { return (int32_t)(i % 300 < 130 ? 0
          grouped_matmul(g, real_in(g, 3, 2), real_in(g, 2, 2, 2), int_in(g, SHAPE(3), 0, 0, 0))) \
     CASE(grouped_matmul, many_rows, \
          grouped_matmul(g, act_in(g, 270, 1), real_in(g, 2, 2, 1), count_in(g, SHAPE(3), two_experts))) \
+    CASE(head_matmul, odd, head_matmul(g, act_in(g, 5, 3, 7), real_in(g, 3, 4, 7), false)) \
+    CASE(head_matmul, transposed, head_matmul(g, act_in(g, 5, 3, 7), real_in(g, 3, 7, 4), true)) \
+    CASE(head_matmul, a_token, head_matmul(g, real_in(g, 1, 2, 3), real_in(g, 2, 3, 5), true)) \
+    CASE(head_matmul, one, head_matmul(g, act_in(g, 1, 1, 1), real_in(g, 1, 1, 1), false)) \
     CASE(attention, mha, ATTEND(QKV(10, 2, 2, 3), .start = ZEROS, .scale = 0.6)) \
     CASE(attention, gqa_window, ATTEND(QKV(10, 4, 2, 2), .start = ZEROS, .scale = 0.7, .window = 3)) \
     CASE(attention, mqa_documents, ATTEND(QKV(10, 3, 1, 2), .start = DOCUMENTS, .scale = 1.0)) \
@@ -56,6 +60,14 @@ static inline int32_t long_blind(int64_t i) { return (int32_t)(i % 300 < 130 ? 0
     CASE(attention, many_keys, ATTEND(.q = act_in(g, 2, 2, 2), .k = act_in(g, 1, 262, 1, 2), \
          .v = act_in(g, 1, 262, 1, 2), .start = int_in(g, SHAPE(1, 2), 0, 3), .pos = int_in(g, SHAPE(1), 258), \
          .scale = 0.8)) \
+    CASE(attention, values_of_keys, ATTEND(.q = act_in(g, 10, 3, 5), .k = act_in(g, 10, 1, 5), .values = 3, \
+         .start = DOCUMENTS, .scale = 0.6)) \
+    CASE(attention, keys_are_values, ATTEND(.q = act_in(g, 10, 4, 3), .k = act_in(g, 10, 2, 3), .values = 3, \
+         .start = ZEROS, .scale = 0.6, .window = 3, .sink = real_in(g, 4))) \
+    CASE(attention, values_of_caches, ATTEND(.q = act_in(g, 4, 2, 5), .k = act_in(g, 2, 7, 1, 5), .values = 2, \
+         .start = int_in(g, SHAPE(2, 2), 0, 0, 3, 3), .pos = int_in(g, SHAPE(1), 4), .scale = 0.8, .window = 5)) \
+    CASE(attention, values_of_many_keys, ATTEND(.q = act_in(g, 2, 2, 4), .k = act_in(g, 1, 262, 2, 4), .values = 3, \
+         .start = int_in(g, SHAPE(1, 2), 0, 3), .pos = int_in(g, SHAPE(1), 258), .scale = 0.8)) \
     CASE(attention, many_queries, ATTEND(QKV(70, 1, 1, 1), .start = count_in(g, SHAPE(1, 70), none), .scale = 0.9)) \
     CASE(attention, sink, ATTEND(QKV(10, 4, 2, 3), .start = ZEROS, .scale = 0.6, .sink = real_in(g, 4))) \
     CASE(attention, sink_of_tokens, ATTEND(QKV(10, 2, 1, 3), .start = DOCUMENTS, .scale = 0.6, \
@@ -114,6 +126,9 @@ static inline int32_t long_blind(int64_t i) { return (int32_t)(i % 300 < 130 ? 0
          grouped_matmul(g, real_in(g, 161, 5), real_in(g, 32, 6, 5), count_in(g, SHAPE(33), five_each))) \
     CASE(grouped_matmul, uneven, \
          grouped_matmul(g, act_in(g, 700, 48), real_in(g, 5, 40, 48), count_in(g, SHAPE(6), uneven_offset))) \
+    CASE(head_matmul, blocks, head_matmul(g, act_in(g, 300, 2, 130), real_in(g, 2, 70, 130), false)) \
+    CASE(head_matmul, blocks_transposed, head_matmul(g, act_in(g, 300, 2, 130), real_in(g, 2, 130, 70), true)) \
+    CASE(head_matmul, wide, head_matmul(g, act_in(g, 3, 4, 24), real_in(g, 4, 24, 528), true)) \
     CASE(attention, long, ATTEND(QKV(600, 4, 2, 24), .start = count_in(g, SHAPE(2, 300), none), .scale = 0.2)) \
     CASE(attention, long_documents, ATTEND(QKV(600, 2, 1, 16), .start = count_in(g, SHAPE(2, 300), long_start), \
          .scale = 0.25)) \
@@ -137,6 +152,13 @@ static inline int32_t long_blind(int64_t i) { return (int32_t)(i % 300 < 130 ? 0
     CASE(attention, decode, ATTEND(.q = act_in(g, 2, 6, 64), .k = act_in(g, 2, 150, 2, 64), \
          .v = act_in(g, 2, 150, 2, 64), .start = int_in(g, SHAPE(2, 1), 0, 90), .pos = int_in(g, SHAPE(1), 149), \
          .scale = 0.125)) \
+    CASE(attention, latent_values, ATTEND(.q = act_in(g, 150, 6, 72), .k = act_in(g, 150, 2, 72), .values = 64, \
+         .start = count_in(g, SHAPE(1, 150), long_start), .scale = 0.1, .window = 70)) \
+    CASE(attention, latents_decoded, ATTEND(.q = act_in(g, 2, 20, 576), .k = act_in(g, 2, 150, 1, 576), \
+         .values = 512, .start = int_in(g, SHAPE(2, 1), 0, 90), .pos = int_in(g, SHAPE(1), 149), .scale = 0.05)) \
+    CASE(attention, everything_of_latents, ATTEND(.q = act_in(g, 4, 6, 41), .k = act_in(g, 2, 150, 2, 41), \
+         .values = 33, .start = int_in(g, SHAPE(2, 2), 0, 0, 90, 147), .pos = int_in(g, SHAPE(1), 147), .scale = 0.1, \
+         .chunk = 140, .softcap = 2, .sink = real_in(g, 6), .rel = act_in(g, 4, 6, 50))) \
     CASE(attention, long_sinks, ATTEND(QKV(600, 4, 2, 24), .start = count_in(g, SHAPE(2, 300), long_blind), \
          .scale = 0.2, .sink = real_in(g, 600, 4))) \
     CASE(attention, long_biases, ATTEND(QKV(600, 2, 1, 16), .start = count_in(g, SHAPE(2, 300), long_start), \

@@ -41,6 +41,8 @@ static inline int32_t all_named(int64_t i) { return (int32_t)(299 - i % 300); }
     CASE(attention, index_wide_group, TEN_NAMED(11, 1, 2, .start = ZEROS, .sink = real_in(g, 11))) \
     CASE(attention, index_wider_values, ATTEND(.q = real_in(g, 10, 2, 2), .k = real_in(g, 10, 1, 2), \
          .v = real_in(g, 10, 1, 5), .start = ZEROS, .scale = 0.5, .index = THREE_EACH)) \
+    CASE(attention, index_values_of_keys, ATTEND(.q = act_in(g, 10, 3, 5), .k = act_in(g, 10, 1, 5), .values = 3, \
+         .start = ZEROS, .scale = 0.6, .index = THREE_EACH)) \
     CASE(attention, index_cached, CACHED(.start = int_in(g, SHAPE(2, 2), 0, 0, 3, 3))) \
     CASE(attention, index_everything_cached, CACHED(.start = int_in(g, SHAPE(2, 2), 0, 1, 3, 7), .window = 5, \
          .chunk = 4, .softcap = 1.5, .sink = real_in(g, 2), .rel = real_in(g, 4, 2, 3))) \

@@ -1,4 +1,5 @@
-/* Values and laws of what attention may have beside queries and keys: sinks, a cap, biases of distance, chunks. */
+/* Values and laws of what attention may have beside queries and keys: sinks, a cap, biases of distance, chunks; of values
+   within keys. */
 #include "op_check.h"
 
 enum { B = 2, S = 150, CACHE = S + 9, NEW = 3 };
@@ -9,6 +10,7 @@ static int32_t after(int64_t i) { return i < S ? S : 0; }   /* the first sequenc
 
 #define STARTS(of) .start = count_in(g, SHAPE(B, S), of)
 #define EXTRAS(tokens) .window = 60, .chunk = 37, .softcap = 1.5, .sink = real_in(g, 4), .rel = act_in(g, tokens, 4, 20)
+#define WITHIN .q = act_in(g, B * S, 4, 8), .k = act_in(g, B * S, 2, 8), STARTS(documents), .scale = 0.4
 #define FOUR \
     .q = real_in(g, 4, 2, 4), .k = real_in(g, 4, 1, 4), .v = real_in(g, 4, 1, 4), \
     .start = count_in(g, SHAPE(1, 4), none), .scale = 0.5
@@ -22,6 +24,8 @@ static int32_t after(int64_t i) { return i < S ? S : 0; }   /* the first sequenc
     CASE(attention, golden_bias, ATTEND(FOUR, .rel = real_in(g, 4, 2, 3))) \
     CASE(attention, golden_all, ATTEND(FOUR, .softcap = 0.5, .sink = real_in(g, 4, 2), .rel = real_in(g, 4, 2, 3))) \
     CASE(attention, plain, ATTEND(PLAIN)) \
+    CASE(attention, within, ATTEND(WITHIN, .values = 5, EXTRAS(B * S))) \
+    CASE(attention, apart, ATTEND(WITHIN, .v = act_in(g, B * S, 2, 5), EXTRAS(B * S))) \
     CASE(attention, sink, ATTEND(PLAIN, .sink = real_in(g, 4))) \
     CASE(attention, token_sink, ATTEND(PLAIN, .sink = real_in(g, B * S, 4))) \
     CASE(attention, blind_sink, ATTEND(QKV(B * S, 4, 2, 8), STARTS(after), .scale = 0.4, .sink = real_in(g, 4))) \
@@ -245,6 +249,29 @@ static void test_blind(void **state)
     bench_close(&b);
 }
 
+/* ---- values within keys ---- */
+
+/* As if they were given; what reaches them is added to the gradients of their keys. */
+static void test_within(void **state)
+{
+    (void)state;
+    OPEN(within, attention, within);
+    OPEN(apart, attention, apart);
+    for (int64_t i = 0; i < B * S * 2 * 5; i++)
+        tensor_set(&apart.in[2], i, tensor_get(&within.in[1], i / 5 * 8 + i % 5));
+    run(&within), run(&apart);
+    for (int i = 0; i < 3; i++) same(&within.out[i], &apart.out[i]);
+    same(&within.din[0], &apart.din[0]);
+    same(&within.din[5], &apart.din[5]);
+    same(&within.din[6], &apart.din[6]);
+    for (int64_t i = 0; i < B * S * 2 * 8; i++) {
+        double want = tensor_get(&apart.din[1], i);
+        if (i % 8 < 5) want += tensor_get(&apart.din[2], i / 8 * 5 + i % 8);
+        assert_true(fabs(tensor_get(&within.din[1], i) - want) <= 1e-6 * fmax(1, fabs(want)));
+    }
+    bench_close(&within), bench_close(&apart);
+}
+
 /* ---- biases, chunks, caches ---- */
 
 /* One bias for all distances is none. */
@@ -318,6 +345,9 @@ static void test_cache(void **state)
     CASE(narrow_sink, "'sink' is ACT, REAL is needed", ATTEND(PLAIN, .sink = act_in(g, 4))) \
     CASE(one_bias, "'rel' is [300,4], [T,H,R] is needed", ATTEND(PLAIN, .rel = real_in(g, B * S, 4))) \
     CASE(biases_of_others, "H is 4 in 'q', not 2", ATTEND(PLAIN, .rel = real_in(g, B * S, 2, 5))) \
+    CASE(no_values, "values = 0, without v: must be 1 to 8", ATTEND(WITHIN)) \
+    CASE(wider_values, "values = 9, without v: must be 1 to 8", ATTEND(WITHIN, .values = 9)) \
+    CASE(both_values, "values = 3: there is v", ATTEND(PLAIN, .values = 3)) \
     CASE(chunk, "chunk = -1, it must be at least 0", ATTEND(PLAIN, .chunk = -1)) \
     CASE(cap, "softcap = -1, it must be at least 0", ATTEND(PLAIN, .softcap = -1))
 
@@ -329,7 +359,8 @@ int main(void)
         cmocka_unit_test(test_golden), cmocka_unit_test(test_golden_sinks), cmocka_unit_test(test_bits_of_none),
         cmocka_unit_test(test_high_cap), cmocka_unit_test(test_low_cap), cmocka_unit_test(test_sink_of_each_token),
         cmocka_unit_test(test_mass), cmocka_unit_test(test_blind), cmocka_unit_test(test_even_bias),
-        cmocka_unit_test(test_chunks), cmocka_unit_test(test_cache), cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_within), cmocka_unit_test(test_chunks), cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_messages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

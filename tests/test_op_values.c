@@ -40,6 +40,8 @@
                                  int_in(g, SHAPE(3, 2), -1, 1, -1, -1, 0, -1))) \
     CASE(grouped_matmul, nobodys, grouped_matmul(g, ragged_in(g, 2, 4, 2), real_in(g, 2, 2, 2), \
                                                  int_in(g, SHAPE(3), 0, 1, 2))) \
+    CASE(head_matmul, golden, head_matmul(g, real_in(g, 2, 2, 2), real_in(g, 2, 1, 2), false)) \
+    CASE(head_matmul, transposed, head_matmul(g, real_in(g, 2, 2, 2), real_in(g, 2, 2, 1), true)) \
     CASE(sigmoid, values, sigmoid(g, real_in(g, 4))) \
     CASE(max_all, values, max_all(g, real_in(g, 3, 3))) \
     CASE(rms, values, rms(g, real_in(g, 4))) \
@@ -381,6 +383,26 @@ static void test_exp_and_log(void **state)
     bench_close(&b);
 }
 
+/* Two heads of two tokens, to one value each and back: row (t,h) of x meets matrix h. */
+static void test_head_matmul(void **state)
+{
+    (void)state;
+    OPEN(b, head_matmul, golden);
+    OPEN(t, head_matmul, transposed);
+    struct bench *both[] = { &b, &t };
+    for (int i = 0; i < 2; i++) {                           /* a column lies as a row does */
+        PUT(*both[i], 0, 1, 2, 3, 4, 5, 6, 7, 8);
+        PUT(*both[i], 1, 10, 1, -1, 2);
+        put(&both[i]->dout[0], 4, (double[]){ 1, 2, 3, 4 });
+        bench_forward(both[i]);
+        bench_backward(both[i]);
+        SEE(both[i]->out[0], 0, 12, 5, 56, 9);
+        SEE(both[i]->din[0], 0, 10, 1, -2, 4, 30, 3, -4, 8);
+        SEE(both[i]->din[1], 0, 1 + 15, 2 + 18, 6 + 28, 8 + 32);
+        bench_close(both[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -389,6 +411,7 @@ int main(void)
         cmocka_unit_test(test_rope_is_relative), cmocka_unit_test(test_rows), cmocka_unit_test(test_to_one_number),
         cmocka_unit_test(test_embed_leaves_other_rows), cmocka_unit_test(test_shift), cmocka_unit_test(test_cache),
         cmocka_unit_test(test_rows_of_nobody), cmocka_unit_test(test_carry), cmocka_unit_test(test_exp_and_log),
+        cmocka_unit_test(test_head_matmul),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

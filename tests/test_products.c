@@ -433,6 +433,10 @@ static void test_broken_target(void **state)
     CASE(integers, "out must be one of: act real", matmul(g, act_in(g, 3, 5), real_in(g, 4, 5), DTYPE_I32)) \
     CASE(offsets, "'offsets' is [3], [E+1] is needed: E+1 is 4 in 'w', not 3", \
          grouped_matmul(g, act_in(g, 3, 5), real_in(g, 3, 2, 5), int_in(g, SHAPE(3), 0, 1, 2))) \
+    CASE(head_matrices, "heads [5,2,3] meet matrices [2,4,2]", \
+         head_matmul(g, act_in(g, 5, 2, 3), real_in(g, 2, 4, 2), false)) \
+    CASE(transposed_matrices, "heads [5,2,3] meet matrices [2,4,3], transposed", \
+         head_matmul(g, act_in(g, 5, 2, 3), real_in(g, 2, 4, 3), true)) \
     CASE(heads, "4 query heads cannot share 3 key heads", ATTEND(.q = Q16, .k = act_in(g, 16, 3, 8), \
          .v = act_in(g, 16, 3, 8), .start = STARTS, .scale = 1)) \
     CASE(width, "'k' is [16,2,4], [T,G,W] or [B,C,G,W] is needed: W is 8 in 'q', not 4", \

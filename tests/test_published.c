@@ -70,7 +70,7 @@ static json_t *text(const char *json)
 
 /* Parameters to the last one. `both`: active parameters in billions where input and output embedding count whole, as
    their publishers count; `active` counts one row of an untied input embedding. kv: 2 layers kv_heads head_dim 2
-   bytes. */
+   bytes; of latents layers (kv_rank + rope_dim) 2. */
 static void test_counts(void **state)
 {
     (void)state;
@@ -84,6 +84,11 @@ static void test_counts(void **state)
         { "qwen1.5-moe-a2.7b", 14315784192, 2.69, 2 * 24 * 16 * 128 * 2, false },
         { "minicpm-moe-8x2b", 13873291776, 4.32, 2 * 40 * 36 * 64 * 2, true },
         { "glm-4.5-air", 106852245504, 13.42, 2 * 46 * 8 * 128 * 2, false },
+        { "deepseek-v2", 235741434880, 21.4, 34560 * 2, false },
+        { "deepseek-v2-lite", 15706484224, 2.66, 27 * 576 * 2, false },
+        { "deepseek-v3", 671026419200 - 58 * 256, 37.6, 70272, false },         /* published with biases of experts */
+        { "moonlight", 15960108544, 2.91, 27 * 576 * 2, false },
+        { "kimi-k2", 1026408232448 - 60 * 384, 32.9, 61 * 576 * 2, false },
     };
     for (int i = 0; i < COUNT(model); i++) {
         struct planned p = planned_new(preset(model[i].preset), 1);
@@ -180,6 +185,26 @@ static int64_t weights_below(const struct planned *p, const char *prefix, int64_
         else n += shape_count(l->decl.shape);
     }
     return n;
+}
+
+/* Attention of a layer: 187.1 M in DeepSeek-V3, 149.2 M in V2; a norm of the layer is beside it. FLOPs are those of the
+   matrices that a token meets, and of the keys and values of heads, half of a sequence. */
+static void test_latent_attention(void **state)
+{
+    (void)state;
+    static const struct { const char *preset; int64_t layers, width, millions; } model[] = {
+        { "deepseek-v3", 61, 7168, 1871 }, { "deepseek-v2", 60, 5120, 1492 } };
+    for (int i = 0; i < COUNT(model); i++) {
+        struct planned p = planned_new(preset(model[i].preset), 1);
+        int64_t none, d = model[i].width, all = weights_below(&p, "layers.7.attention.", &none) - d;
+        assert_int_equal(all, d * 1536 + 1536 * 128 * 192 + d * 576 + 512 * 128 * 256 + 128 * 128 * d + 1536 + 512);
+        assert_int_equal(llround((double)all / 1e5), model[i].millions);
+        int64_t gains = model[i].layers * (2 * d + 2048) + d;
+        double flops = 2 * (double)(p.counts.active - d - gains) + (double)model[i].layers * 4096 * 128 * (192 + 128);
+        if (fabs(p.forward - flops) > 1e-9 * flops)
+            fail_msg("%s: %.0f FLOPs a token, by hand %.0f", model[i].preset, p.forward, flops);
+        planned_free(&p);
+    }
 }
 
 /* A layer of WeLM-80B, its trunk, the block of multi-token prediction, and the caches (of which MTP has none while it
@@ -340,8 +365,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_counts), cmocka_unit_test(test_totals), cmocka_unit_test(test_attention_experts),
-        cmocka_unit_test(test_shortcut), cmocka_unit_test(test_dense_counts), cmocka_unit_test(test_welm),
-        cmocka_unit_test(test_flops), cmocka_unit_test(test_long_sequences), cmocka_unit_test(test_caches_of_a_window),
+        cmocka_unit_test(test_shortcut), cmocka_unit_test(test_dense_counts), cmocka_unit_test(test_latent_attention),
+        cmocka_unit_test(test_welm), cmocka_unit_test(test_flops), cmocka_unit_test(test_long_sequences),
+        cmocka_unit_test(test_caches_of_a_window),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,9 @@
 ---| "baseline-small" # A mixture of experts as most are built today, 114 M parameters with a vocabulary of 8192.
 ---| "baseline-tiny" # A mixture of experts as most are built today, 12 M parameters.
 ---| "dbrx" # DBRX, published size, to plan and count (131,596,523,520 parameters). Databricks 2024; its LayerNorm is an RMSNorm here, and what it clips queries, keys and values to is left out.
+---| "deepseek-v2-lite" # DeepSeek-V2-Lite, published size, to plan and count (15,706,484,224 parameters). DeepSeek-AI 2024 (arXiv 2405.04434); queries are made of no latent. YaRN is left out.
+---| "deepseek-v2" # DeepSeek-V2, published size, to plan and count (235,741,434,880 parameters; 34,560 values a token in caches). DeepSeek-AI 2024 (arXiv 2405.04434); YaRN is left out.
+---| "deepseek-v3" # DeepSeek-V3, published size without its block of multi-token prediction, to plan and count (671,026,404,352 parameters, and 14,848 biases of experts, which are none here; caches of 70,272 bytes a token in bf16). DeepSeek-AI 2024 (arXiv 2412.19437); YaRN is left out.
 ---| "deepseekmoe-16b" # DeepSeekMoE-16B, published size, to plan and count (16,375,728,128 parameters). Dai 2024 (arXiv 2401.06066).
 ---| "dense-124m" # A dense model at the size of GPT-2 small, 124 M parameters with its vocabulary, built as most are today.
 ---| "glm-4.5-air" # GLM-4.5-Air, published size without its block of multi-token prediction, to plan and count (106,852,245,504 parameters). Zeng 2025 (arXiv 2508.06471).
@@ -17,10 +20,12 @@
 ---| "gpt-oss-20b" # gpt-oss-20b, published size, to plan and count (20,914,757,184 parameters). OpenAI 2025; its balance is not public, and YaRN is left out.
 ---| "grok-1" # Grok-1, published size, to plan and count (315,684,820,992 parameters). xAI 2024; its balance and the scale of its logits are not here.
 ---| "jetmoe-8b" # JetMoE-8B, published size, to plan and count (8,522,139,648 parameters; it has 98,304 more, biases of what experts write). Shen 2024 (arXiv 2404.07413). Attention's experts have 16 heads each, of which a token uses 32.
+---| "kimi-k2" # Kimi K2, published size, to plan and count (1,026,408,209,408 parameters, and 23,040 biases of experts, which are none here). Moonshot AI 2025 (arXiv 2507.20534): fewer heads and more experts than DeepSeek-V3, and QK-clip; YaRN is left out.
 ---| "llama-4-maverick" # Llama 4 Maverick, published size of its text model, to plan and count (400,711,848,960 parameters). Meta 2025; every other layer is dense. Its balance is not public; the temperature of its layers without positions is left out.
 ---| "minicpm-moe-8x2b" # MiniCPM-MoE 8x2B, published size, to plan and count (13,873,291,776 parameters). Hu 2024 (arXiv 2404.06395), whose scales of embedding, branches and logits are left out.
 ---| "mixtral-8x22b" # Mixtral 8x22B, published size, to plan and count (140,620,634,112 parameters). Mistral AI 2024.
 ---| "mixtral-8x7b" # Mixtral 8x7B, published size, to plan and count (46,702,792,704 parameters). Jiang 2024 (arXiv 2401.04088).
+---| "moonlight" # Moonlight-16B-A3B, published size, to plan and count (15,960,108,544 parameters, and 1,664 biases of experts, which are none here). Liu 2025 (arXiv 2502.16982): DeepSeek-V3's layers at the size of V2-Lite.
 ---| "qwen1.5-moe-a2.7b" # Qwen1.5-MoE-A2.7B, published size, to plan and count (14,315,784,192 parameters). Qwen 2024.
 ---| "qwen3-235b-a22b" # Qwen3-235B-A22B, published size, to plan and count (235,093,634,560 parameters). Yang 2025 (arXiv 2505.09388); the balance is global there.
 ---| "qwen3-30b-a3b" # Qwen3-30B-A3B, published size, to plan and count (30,532,122,624 parameters). Yang 2025 (arXiv 2505.09388); the balance is global there.
@@ -268,6 +273,8 @@
 ---@alias sluice.attention
 ---| "gqa" # multi-head attention with shared key and value heads
 ---| sluice.attention.gqa
+---| "mla" # keys and values of a latent, which alone is cached (DeepSeek-V2)
+---| sluice.attention.mla
 ---| "gated_delta" # a gated delta rule on a memory of fixed size (Qwen3-Next)
 ---| sluice.attention.gated_delta
 
@@ -287,6 +294,23 @@
 ---@field bias? "none"|"qkv"|"all"|fun(layer: integer): "none"|"qkv"|"all" biases on queries, keys and values (Qwen2), on the output too (gpt-oss); default none
 ---@field softcap? number|fun(layer: integer): number logits are kept within it by tanh; Gemma 2: 50; default 0, 0 … 1000
 ---@field qk_clip? number|fun(layer: integer): number after a step in which a head's largest logit was above it, its queries and keys shrink (QK-clip); default 0, 0 … 1000000
+
+---keys and values of a latent, which alone is cached (DeepSeek-V2)
+---@class sluice.attention.mla
+---@field [1]? "mla"
+---@field heads? integer|fun(layer: integer): integer heads, each with keys and values of its own; default 4, 1 … 1024
+---@field nope_dim? integer|fun(layer: integer): integer width of a head's queries and keys that have none; default 32, 1 … 1024
+---@field rope_dim? integer|fun(layer: integer): integer width of a head's queries with positions, and of their key; default 16, 0 … 1024
+---@field value_dim? integer|fun(layer: integer): integer width of a head's values; default 32, 1 … 1024
+---@field kv_rank? integer|fun(layer: integer): integer width of the latent that keys and values are made of; default 64, 1 … 1024
+---@field q_rank? integer|fun(layer: integer): integer width of the latent that queries are made of; 0: of the input itself; default 0, 0 … 65536
+---@field mask? sluice.mask|fun(layer: integer): sluice.mask what a position may look at; default causal
+---@field kv? sluice.kv|fun(layer: integer): sluice.kv where latents and rotary keys come from; default own
+---@field gate? sluice.gate|fun(layer: integer): sluice.gate gate on the heads' outputs; default none
+---@field sink? "none"|"head"|"token"|fun(layer: integer): "none"|"head"|"token" attention to nothing: a learned logit of each head, or one that each token makes; default none
+---@field eps? number|fun(layer: integer): number added to the mean square of a latent; default 1e-06, 1e-12 … 0.01
+---@field softcap? number|fun(layer: integer): number logits are kept within it by tanh; default 0, 0 … 1000
+---@field qk_clip? number|fun(layer: integer): number after a step in which a head's largest logit was above it, W_q, W_qr and W_uk shrink (QK-clip; K2: 100); default 0, 0 … 1000000
 
 ---a gated delta rule on a memory of fixed size (Qwen3-Next)
 ---@class sluice.attention.gated_delta

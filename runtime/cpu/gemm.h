@@ -59,6 +59,6 @@ size_t packed_bytes(struct shape weight, enum format act);
 void pack(const struct args *a, const struct tensor *weight);
 
 void gemm(const struct args *a, const struct gemm *g);      /* on all threads */
-void gemm_here(const struct gemm *g);                       /* a dense product with C of reals, on the calling thread */
+void gemm_here(const struct gemm *g);                       /* a dense product, on the calling thread */
 
 #endif

@@ -23,16 +23,19 @@ struct forced_key_attr { int64_t experts, k, pattern, seed; double skew; };     
 struct elementwise_attr { double p, q; };
 struct noise_attr { uint64_t name; int64_t kind, rank, dim[4]; };         /* enum noise_kind; the shape */
 
-/* What attention takes: k and v of the sequence or of caches; pos, sink, rel and index may be absent.
-   window, chunk, softcap 0: none. */
+/* What attention takes: k and v of the sequence or of caches; pos, sink, rel and index may be absent, and v where the
+   first `values` columns of a key are its value. window, chunk, softcap 0: none. */
 struct node;
 struct attention {
     struct node *q, *k, *v, *start, *pos, *sink, *rel, *index;
     double scale;
-    int64_t window, chunk;
+    int64_t window, chunk, values;
     double softcap;
 };
-struct attention_attr { double scale, softcap; int64_t window, chunk; };
+struct attention_attr { double scale, softcap; int64_t window, chunk, values; };
+enum { HEAD_WIDEST = 1024 };                                /* keys and values */
+
+struct head_matmul_attr { int64_t transposed; };
 
 /* What index_topk takes; pos may be absent. window, chunk: as attention's. */
 struct index_topk { struct node *q, *k, *w, *start, *pos; int64_t chosen, window, chunk; bool relu; };

@@ -36,7 +36,8 @@ enum dtype { DTYPE_ACT, DTYPE_REAL, DTYPE_I32, DTYPE_U8 };
     X(TAPS,     "taps", "short convolutions, of each channel its own", true, false, false) \
     X(SCALAR,   "scalar", "factors on streams, branches and values; offsets; rates of a memory's decay", true, true, \
       false) \
-    X(LATENT_DOWN, "latent_down", "from the model's width to that of routed experts", false, false, false) \
+    X(LATENT_DOWN, "latent_down", "from the model's width to that of routed experts, or of attention's latents", \
+      false, false, false) \
     X(LATENT_UP, "latent_up", "back from it", false, false, false)
 
 #define ROLE_ENUM(upper, name, about, outside, exempt, real) ROLE_##upper,

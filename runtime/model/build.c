@@ -209,6 +209,24 @@ struct node *build_position(struct build *b, struct node *x)
     return p.module->position(b, p, x);
 }
 
+struct node *build_sink(struct build *b, enum sink sink, struct node *u, int64_t heads)
+{
+    struct init zero = init_constant(0);
+    if (sink == SINK_HEAD) return build_weight(b, "sink", ROLE_SCALAR, SHAPE(heads), zero);
+    if (sink == SINK_NONE) return NULL;
+    return matmul(b->graph, u, build_weight(b, "sink.weight", ROLE_GATE, SHAPE(heads, b->width), zero), DTYPE_REAL);
+}
+
+void build_attended(struct build *b, struct node *heads, enum sink sink)
+{
+    struct graph *g = b->graph;
+    build_metric_as(b, "layer_attn_logit_max", max_all(g, graph_result(g, heads, 1)), "", CARRY_MAX, BETTER_NONE,
+                    "largest scaled score before softmax");
+    if (sink != SINK_NONE && b->mode == MODE_TRAIN)
+        build_metric(b, "head_sink_mass", graph_result(g, heads, 2), "", BETTER_NONE,
+                     "mean share of its attention that each head gives to its sink");
+}
+
 struct node *build_attention(struct build *b, const void *none, struct node *u)
 {
     (void)none;

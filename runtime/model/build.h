@@ -41,8 +41,11 @@ struct sublayer {
 };
 /* How many positions are seen, the own one included; of which chunk of the document; 0: all of the past. */
 struct mask { int64_t window, chunk; };
-/* Keys and values as attention reads them, [T,G,W] or caches [B,C,G,W]; the values of these tokens, [T,G,W]. */
+/* Keys and values as attention reads them, [T,G,W] or caches [B,C,G,W]; the values of these tokens, [T,G,W]. Or latents
+   that they are made of, [T,R], rotary keys, [T,1,P] or NULL, and latents again; as caches k has both, [B,C,1,R+P]. */
 struct kv { struct node *k, *v, *value; };
+/* What attention goes to that has no value: nothing, a learned logit of each head, or one that each token makes. */
+enum sink { SINK_NONE, SINK_HEAD, SINK_TOKEN };
 /* Makes keys and values, finished, of what they are made from. */
 struct projector { struct kv (*build)(struct build *b, const void *context, struct node *from); const void *context; };
 /* A router's logits as choice and gates see them, REAL [T,E]. std, or std_all where it is the same for all: spread of
@@ -185,6 +188,9 @@ struct node *build_norm(struct build *b, const char *name, struct node *x);
 struct node *build_norm_from(struct build *b, const char *name, struct node *x, double gain);       /* gain: at first */
 /* The position slot of the current layer. */
 struct node *build_position(struct build *b, struct node *x);
+/* REAL [H] or [T,H]; both begin as a logit of 0; NULL: there is none. And the metrics of what op attention gave. */
+struct node *build_sink(struct build *b, enum sink sink, struct node *u, int64_t heads);
+void build_attended(struct build *b, struct node *heads, enum sink sink);
 /* The residual of the current layer around one of its sublayers, or around what a block makes of them. */
 void build_around(struct build *b, struct stream *s, struct sublayer f);
 struct node *build_attention(struct build *b, const void *none, struct node *u);

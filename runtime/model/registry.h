@@ -15,6 +15,7 @@ struct traits {
     bool gated;                                             /* activation: it has a second operand */
     int heads, kv_heads, qk_dim, v_dim;                     /* attention: numbers of heads, their widths */
     int rotated;                                            /* of a head, what positions rotate; 0: none */
+    int latent;    /* attention: width of what keys and values are made of, and kv keeps; 0: kv keeps them themselves */
     int window;                                             /* mask: as struct mask */
     bool normed_q, normed_k;                                /* qk_norm: queries, keys have no length of their own */
     bool others_keys;                                       /* kv: keys may be another layer's */

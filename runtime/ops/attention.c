@@ -9,19 +9,30 @@
 #include "cpu/isa/attend_narrow.h"
 #include "cpu/isa/attend_sink.h"
 
-enum { WIDEST = 1024, TASKS = 8 };
+enum { TASKS = 8 };
 
 VERB struct node *attention(struct graph *g, struct attention a)
 {
-    struct attention_attr at = { a.scale, a.softcap, a.window, a.chunk };
+    struct attention_attr at = { a.scale, a.softcap, a.window, a.chunk, a.values };
     return graph_emit(g, &op_attention, &at, a.q, a.k, a.v, a.start, a.pos, a.sink, a.rel, a.index);
+}
+
+/* Width of a value, which without v is a part of its key. */
+static int64_t value_width(const struct node *n)
+{
+    return n->in[V] ? shape_last(n->in[V]->shape) : ((const struct attention_attr *)n->attr)->values;
 }
 
 static int infer(struct node *n, struct err *e)
 {
     char text[64], other[64];
-    struct shape q = n->in[Q]->shape, k = n->in[K]->shape, v = n->in[V]->shape, start = n->in[START]->shape;
+    struct shape q = n->in[Q]->shape, k = n->in[K]->shape, v = n->in[V] ? n->in[V]->shape : k,
+                 start = n->in[START]->shape;
+    int64_t values = ((const struct attention_attr *)n->attr)->values, wide_value = value_width(n);
     bool cached = n->in[POS], named = n->in[INDEX];
+    if (n->in[V] ? values != 0 : values < 1 || values > shape_last(k))
+        return err_set(e, n->in[V] ? "values = %lld: there is v" : "values = %lld, without v: must be 1 to %lld",
+                       (long long)values, (long long)shape_last(k));
     if (k.rank != (cached ? 4 : 3) || v.rank != k.rank)
         return err_set(e, "keys %s and values %s must be %s", shape_text(k, text), shape_text(v, other),
                        cached ? "[B,C,G,W]" : "[T,G,W]");
@@ -29,20 +40,20 @@ static int infer(struct node *n, struct err *e)
     if (q.dim[1] % groups != 0)
         return err_set(e, "%lld query heads cannot share %lld key heads evenly", (long long)q.dim[1],
                        (long long)groups);
-    if (q.dim[2] > WIDEST || shape_last(v) > WIDEST) return err_set(e, "heads are at most %d wide", WIDEST);
+    if (q.dim[2] > HEAD_WIDEST || wide_value > HEAD_WIDEST) return err_set(e, "heads are at most %d wide", HEAD_WIDEST);
     if (named && n->in[INDEX]->shape.dim[1] > INDEX_MOST)
         return err_set(e, "index %s: of a token at most %d keys are named", shape_text(n->in[INDEX]->shape, text),
                        INDEX_MOST);
     if (cached && k.dim[1] < start.dim[1])
         return err_set(e, "keys %s have no room for start %s", shape_text(k, text), shape_text(start, other));
-    node_value(n, n->in[Q]->dtype, SHAPE(q.dim[0], q.dim[1], shape_last(v)));
+    node_value(n, n->in[Q]->dtype, SHAPE(q.dim[0], q.dim[1], wide_value));
     node_output(n, DTYPE_REAL, SHAPE(q.dim[1]));
     if (n->in[SINK] || named) node_output(n, DTYPE_REAL, SHAPE(q.dim[1]));
     if (named) node_output(n, DTYPE_REAL, n->in[INDEX]->shape);
     node_save(n, DTYPE_REAL, SHAPE(q.dim[0], q.dim[1]));
     int64_t heads = start.dim[0] * groups, blocks = blocks_of(start.dim[1] * (q.dim[1] / groups), QUERIES),
             parts = blocks_of(TASKS, heads);
-    int64_t keys = rows / start.dim[0], wide = padded(q.dim[2]), value_wide = padded(shape_last(v));
+    int64_t keys = rows / start.dim[0], wide = padded(q.dim[2]), value_wide = padded(wide_value);
     int64_t most = named ? start.dim[1] : blocks;
     node_work(n, DTYPE_REAL, SHAPE(named ? blocks_of(q.dim[0], TOKENS) : start.dim[0] * blocks, q.dim[1]));
     node_work(n, DTYPE_REAL, SHAPE(parts < most ? parts : most, heads, keys, wide + value_wide));
@@ -60,7 +71,7 @@ static void cost(const struct node *n, struct cost *c)
     int64_t all = k.rank == 4 ? k.dim[1] : n->in[START]->shape.dim[1];
     double seen = n->in[INDEX] ? (double)n->in[INDEX]->shape.dim[1] : mean_keys(all, at->window, at->chunk);
     c->flops = 2 * seen * (double)n->in[Q]->shape.dim[0] * (double)n->in[Q]->shape.dim[1] *
-               (double)(shape_last(k) + shape_last(n->in[V]->shape));
+               (double)(shape_last(k) + value_width(n));
 }
 
 static const real *packed(const struct args *a, const struct sizes *s, int which, int64_t head, int64_t j)
@@ -228,7 +239,7 @@ static void backward_block(const struct args *a, const struct sizes *s, int64_t 
         slopes(n, lse, mean, p, ds);
         if (s->cap) multiply(n * QUERIES, steep, ds);
         if (a->din[REL].data) write_biases(a, s, &q, j, n, ds);
-        if (a->din[V].data) side_spread(s, n, s->value_wide, p, &dside, dv + j * s->value_wide);
+        if (a->din[s->values].data) side_spread(s, n, s->value_wide, p, &dside, dv + j * s->value_wide);
         if (a->din[K].data) side_spread(s, n, s->wide, ds, &side, dk + j * s->wide);
         if (a->din[Q].data) side_collect(a, s, K, head, j, n, ds, dq);
     }
@@ -243,7 +254,7 @@ static real *sums(const struct args *a, const struct sizes *s, int64_t part, int
     return reals(&a->work[SUMS]) + (part * s->batch * s->groups + head) * s->keys * (s->wide + s->value_wide);
 }
 
-/* dk and dv of heads [from, to): the sums of their parts, added in order. */
+/* dk and dv of heads [from, to): the sums of their parts, added in order. Values within keys come second. */
 static void fold_heads(const struct args *a, int64_t from, int64_t to)
 {
     struct sizes s = sizes_of(a);
@@ -251,13 +262,14 @@ static void fold_heads(const struct args *a, int64_t from, int64_t to)
     real by = (s.unit ? s.scale : 1) / LOG2E;               /* narrow queries are as they were given */
     for (int64_t head = from; head < to; head++)
         for (int which = K; which <= V; which++) {
-            const struct tensor *t = &a->din[which];
+            bool within = which == V && s.values == K;
+            const struct tensor *t = &a->din[which == V ? s.values : K];
             struct keys keys = keys_of(a, &s, which, head);
-            const real *sum = sums(a, &s, 0, head) + (which == V ? s.keys * s.wide : 0), zero[WIDEST] = { 0 };
+            const real *sum = sums(a, &s, 0, head) + (which == V ? s.keys * s.wide : 0), zero[HEAD_WIDEST] = { 0 };
             for (int64_t j = 0; t->data && j < s.keys; j++, keys.first += keys.step, sum += padded(keys.width)) {
                 row_prefetch(t, keys.first + AHEAD * keys.step, keys.width);
-                add_rows(t, keys.first, keys.width, a->beta[which], which == V ? 1 : by, j < s.seen ? sum : zero, next,
-                         j < s.seen ? s.parts : 1);
+                add_rows(t, keys.first, keys.width, within ? 1 : a->beta[which], which == V ? 1 : by,
+                         j < s.seen ? sum : zero, next, j < s.seen ? s.parts : 1);
             }
         }
 }
@@ -306,17 +318,19 @@ ATTRIBUTES(attention, struct attention_attr,
     REAL(struct attention_attr, scale, NEEDED, ABOVE_0, HUGE_VAL, "", "factor on q.k"),
     REAL(struct attention_attr, softcap, 0, 0, HUGE_VAL, "", "largest logit; 0: no cap"),
     INT(struct attention_attr, window, 0, 0, INT32_MAX, "tokens", "how far back a token sees, itself included; 0: all"),
-    INT(struct attention_attr, chunk, 0, 0, INT32_MAX, "tokens", "length of the chunks of a document; 0: none"));
-OP(attention, .inputs = "q[T,H,W] k[T,G,W|B,C,G,W] v[T,G,V|B,C,G,V] start:I32[B,S] pos?:I32[1] "
+    INT(struct attention_attr, chunk, 0, 0, INT32_MAX, "tokens", "length of the chunks of a document; 0: none"),
+    INT(struct attention_attr, values, 0, 0, INT32_MAX, "", "columns of a key that are its value; 0: there is v"));
+OP(attention, .inputs = "q[T,H,W] k[T,G,W|B,C,G,W] v?[T,G,V|B,C,G,V] start:I32[B,S] pos?:I32[1] "
              "sink?:REAL[H|T,H] rel?[T,H,R] index?:I32[T,X]",
    .outputs = "o[T,H,V] logit_max:REAL[H] sink_mass:REAL[H] mass:REAL[T,X]",
    .about = "softmax(z) v, with logits z = scale q.k + rel[t,h,d] where the distance d = t - s is below R, then "
           "softcap tanh(z / softcap), over the keys s that token t sees: 0 <= d < window, both of one document and "
-          "there of one chunk, and index[t] names s; and over sink, which has no value. k and v: of the sequence, or "
-          "caches. index: positions in the sequence; one that is not seen otherwise, as -1, is passed over, and a key "
-          "that is named twice counts as two. logit_max: of z seen, before the cap. sink_mass, where there is a sink "
-          "or an index: the sink's mean share. mass, where there is an index: the shares of its keys, summed over "
-          "heads. Who sees nothing, as when its document begins after it, is 0",
+          "there of one chunk, and index[t] names s; and over sink, which has no value. k and v: of the sequence, "
+          "or caches; without v the first `values` columns of a key are its value. index: positions in the "
+          "sequence; one that is not seen otherwise, as -1, is passed over, and a key that is named twice counts as "
+          "two. logit_max: of z seen, before the cap. sink_mass, where there is a sink or an index: the sink's mean "
+          "share. mass, where there is an index: the shares of its keys, summed over heads. Who sees nothing, as "
+          "when its document begins after it, is 0",
    ATTR(attention), .infer = infer, .cost = cost, .gradient = true,
    .no_grad_out = 1u << LOGIT_MAX | 1u << SINK_MASS | 1u << MASS,
    .reads_in = 1u << Q | 1u << K | 1u << V | 1u << START | 1u << POS | 1u << SINK | 1u << REL | 1u << INDEX,

@@ -167,7 +167,8 @@ static void backward_heads_named(const struct args *a, const struct sizes *s, in
         const real *key = key_row(&keys, named->key[k], line);
         for (int64_t i = 0, at = k; i < n; i++, at += named->room) {
             int64_t j = named->key[k];
-            if (a->din[V].data) add_scaled(s->value_wide, p[at], dout + i * s->value_wide, dv + j * s->value_wide);
+            if (a->din[s->values].data)
+                add_scaled(s->value_wide, p[at], dout + i * s->value_wide, dv + j * s->value_wide);
             if (a->din[K].data) add_scaled(s->wide, ds[at], rows + i * s->wide, dk + j * s->wide);
             add_scaled(s->wide, ds[at], key, dq + i * s->wide);
         }

@@ -16,6 +16,7 @@ enum { STEP = 128, AHEAD = 8 };                             /* keys whose scores
 struct sizes {
     int64_t batch, seq, keys, seen, heads, share, groups, width, value_width, wide, value_wide, widest, pos, window,
         chunk, extent, blocks, parts;                       /* extent: distances that have a bias, 0 without one */
+    int values;                                             /* the input that has them: V, or K, within its rows */
     real scale, cap;                                        /* to base 2; no cap: 0 */
     dot_product *unit;                                      /* NULL: products are of reals */
 };
@@ -28,7 +29,8 @@ static int64_t run_of(const struct sizes *s) { return s->keys < STEP ? s->keys :
 /* Products are those of its dot product; NULL: of reals. */
 static dot_product *unit_of(const struct args *a, const struct sizes *s)
 {
-    bool narrow = a->in[Q].format == FORMAT_BF16 && a->in[K].format == FORMAT_BF16 && a->in[V].format == FORMAT_BF16;
+    bool narrow = a->in[Q].format == FORMAT_BF16 && a->in[K].format == FORMAT_BF16 &&
+                  a->in[s->values].format == FORMAT_BF16;
     bool whole = s->width % DOT_DEPTH == 0 && s->value_width % DOT_DEPTH == 0 && s->keys % DOT_DEPTH == 0;
     return narrow && whole && s->keys % run_of(s) == 0 && !a->in[INDEX].data ? dot_in_use : NULL;
 }
@@ -38,7 +40,8 @@ static struct sizes sizes_of(const struct args *a)
     const struct attention_attr *at = a->attr;
     struct shape q = a->in[Q].shape, k = a->in[K].shape, start = a->in[START].shape;
     struct sizes s = { .batch = start.dim[0], .seq = start.dim[1], .heads = q.dim[1], .groups = k.dim[k.rank - 2],
-                       .width = q.dim[2], .value_width = shape_last(a->in[V].shape),
+                       .width = q.dim[2], .value_width = at->values ? at->values : shape_last(a->in[V].shape),
+                       .values = at->values ? K : V,
                        .pos = a->in[POS].data ? ints(&a->in[POS])[0] : 0, .window = at->window,
                        .chunk = at->chunk, .parts = a->work[SUMS].shape.dim[0], .scale = (real)at->scale * LOG2E,
                        .extent = a->in[REL].data ? shape_last(a->in[REL].shape) : 0, .cap = (real)at->softcap * LOG2E };
@@ -90,9 +93,10 @@ static struct block block_of(const struct args *a, const struct sizes *s, int64_
 struct keys { const struct tensor *t; int64_t width, first, step; };
 static struct keys keys_of(const struct args *a, const struct sizes *s, int which, int64_t head)
 {
-    int64_t width = which == K ? s->width : s->value_width;
-    return (struct keys){ &a->in[which], width, (head / s->groups * s->keys * s->groups + head % s->groups) * width,
-                          s->groups * width };
+    int in = which == K ? K : s->values;
+    int64_t width = which == K ? s->width : s->value_width, row = in == K ? s->width : s->value_width;
+    return (struct keys){ &a->in[in], width, (head / s->groups * s->keys * s->groups + head % s->groups) * row,
+                          s->groups * row };
 }
 
 /* Row j, with zeros up to a whole slice; `line` is a buffer for it, zero beyond the width. */

@@ -25,16 +25,6 @@ static void multiply(const struct gemm *g)
     else product(g);
 }
 
-void gemm_here(const struct gemm *g)
-{
-    INVARIANT(g->c.format == FORMAT_REAL && g->c.col == 1, "a block product writes rows of reals");
-    for (int64_t i = 0; i < g->m; i += MOST_ROWS)
-        for (int64_t j = 0; j < g->n; j += MOST_COLS) {
-            struct gemm p = part(g, i, least(g->m - i, MOST_ROWS), j, least(g->n - j, MOST_COLS));
-            multiply(&p);
-        }
-}
-
 /* One block. A narrow C gathers its sums in reals and is rounded once. */
 static void block(const struct gemm *g)
 {
@@ -49,6 +39,16 @@ static void block(const struct gemm *g)
         for (int64_t i = 0; i < g->m; i++) row_widen(&c, i * g->c.row, g->n, sums + i * MOST_COLS);
     multiply(&wide);
     for (int64_t i = 0; i < g->m; i++) row_narrow(&c, i * g->c.row, g->n, sums + i * MOST_COLS);
+}
+
+void gemm_here(const struct gemm *g)
+{
+    INVARIANT(g->c.col == 1, "a product writes rows");
+    for (int64_t i = 0; i < g->m; i += MOST_ROWS)
+        for (int64_t j = 0; j < g->n; j += MOST_COLS) {
+            struct gemm p = part(g, i, least(g->m - i, MOST_ROWS), j, least(g->n - j, MOST_COLS));
+            block(&p);
+        }
 }
 
 /* Blocks of all groups are numbered one after the other; first[e] is the number of the first block of group e. */

@@ -7,6 +7,7 @@
 #define PRODUCT_OPS(X) \
     X(matmul, (struct graph *g, struct node *x, struct node *w, enum dtype out)) \
     X(grouped_matmul, (struct graph *g, struct node *x, struct node *w, struct node *offsets)) \
+    X(head_matmul, (struct graph *g, struct node *x, struct node *w, bool transposed)) \
     X(attention, (struct graph *g, struct attention a)) \
     X(index_topk, (struct graph *g, struct index_topk a)) \
     X(delta_rule, (struct graph *g, struct delta_rule a)) \
