@@ -32,7 +32,7 @@ static struct node *finish(struct build *b, const struct conf *c, struct node *o
     struct node *skip = build_weight(b, "D", ROLE_SCALAR, SHAPE(c->heads), init_constant(1));
     struct node *passed = mul_row(g, view(g, x, SHAPE(b->tokens, width)), build_for_channels(b, skip, c->head_dim));
     o = mul(g, add(g, view(g, o, SHAPE(b->tokens, width)), passed), silu(g, z));                /* [T,H*M] */
-    build_enter(b, "norm");
+    build_enter(b, "gated_norm");
     struct node *gain = build_weight(b, "gain", ROLE_GAIN, SHAPE(width), init_constant(1));
     build_leave(b);
     o = rmsnorm(g, view(g, o, SHAPE(b->tokens, c->groups, width / c->groups)), NULL, 1e-5, false);

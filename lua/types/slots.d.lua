@@ -65,6 +65,17 @@
 ---| "glm-4.5-air" # GLM-4.5-Air; Zeng 2025
 ---| "welm" # WeLM-80B-A3B; gates are not normalised
 
+---@alias sluice.mixer_name
+---| "linear" # linear attention without a feature map, normed (Katharopoulos 2020; Qin 2022)
+---| "retnet" # RetNet, its rotation left out; Sun 2023
+---| "lightning" # Lightning Attention of MiniMax-01, SiLU on queries, keys and values left out; 2025
+---| "gla" # gated linear attention; Yang 2023
+---| "mamba2" # Mamba-2; Dao 2024
+---| "delta_net" # DeltaNet over length; Yang 2024
+---| "gated_delta" # Gated DeltaNet; Yang 2024; Qwen3-Next
+---| "kda" # Kimi Delta Attention; Kimi 2025 (Kimi Linear)
+---| "kda_bounded" # its decay bounded, its gate of full rank, as Kimi K3 is said to have them
+
 ---the architecture
 ---@class sluice.model_keys
 ---@field layers? integer blocks of attention and ffn; default 4, 1 … 1024
@@ -270,6 +281,8 @@
 ---| sluice.attention.gqa
 ---| "gated_delta" # a gated delta rule on a memory of fixed size (Qwen3-Next)
 ---| sluice.attention.gated_delta
+---| "mamba2" # a state space model (Mamba-2)
+---| sluice.attention.mamba2
 
 ---multi-head attention with shared key and value heads
 ---@class sluice.attention.gqa
@@ -295,8 +308,22 @@
 ---@field value_heads? integer|fun(layer: integer): integer value heads, each a memory of its own; default 4, 1 … 1024
 ---@field key_dim? integer|fun(layer: integer): integer width of a query or key head; default 32, 1 … 512
 ---@field value_dim? integer|fun(layer: integer): integer width of a value head; default 32, 1 … 1024
----@field conv? integer|fun(layer: integer): integer taps of the convolutions; 1: no token but its own; default 4, 1 … 64
+---@field conv? integer|fun(layer: integer): integer taps of the convolutions; 1: no token but its own; 0: none, nor SiLU; default 4, 0 … 64
+---@field delta? boolean|fun(layer: integer): boolean what a memory knows of a key is not stored again; else values add up; default true
+---@field unit? boolean|fun(layer: integer): boolean queries and keys on the unit sphere; default true
+---@field beta? boolean|fun(layer: integer): boolean each token says how strongly it writes; else all write with 1; default true
 ---@field negative_eigenvalues? boolean|fun(layer: integer): boolean beta in (0, 2): a memory may flip its sign along a key (Grazzi 2024, arXiv 2411.12537); default false
+---@field decay? sluice.decay|fun(layer: integer): sluice.decay what fades of a memory at each token; default softplus
+---@field gate? sluice.gate|fun(layer: integer): sluice.gate gate on what is read, after its norm; default silu
+
+---a state space model (Mamba-2)
+---@class sluice.attention.mamba2
+---@field [1]? "mamba2"
+---@field heads? integer|fun(layer: integer): integer heads of x, each a memory of its own; default 4, 1 … 1024
+---@field head_dim? integer|fun(layer: integer): integer width of a head; default 32, 1 … 1024
+---@field state? integer|fun(layer: integer): integer rows of a memory: width of B and C; default 32, 1 … 512
+---@field groups? integer|fun(layer: integer): integer of heads, each with its B and C; default 1, 1 … 1024
+---@field conv? integer|fun(layer: integer): integer taps of the convolution; 1: no token but its own; default 4, 1 … 64
 
 ---@alias sluice.mask
 ---| "causal" # all of the past
@@ -387,6 +414,8 @@
 ---| sluice.gate.head
 ---| "element" # one sigmoid gate per dimension
 ---| sluice.gate.element
+---| "silu" # one SiLU gate per dimension
+---| sluice.gate.silu
 
 ---no gate
 ---@class sluice.gate.none
@@ -401,6 +430,45 @@
 ---@class sluice.gate.element
 ---@field [1]? "element"
 ---@field mult? number|fun(layer: integer): number factor on the sigmoid; default 1, 0.5 … 2
+---@field rank? integer|fun(layer: integer): integer of W as a product of two; 0: one matrix; default 0, 0 … 4096
+---@field bias? boolean|fun(layer: integer): boolean b; else 0; default false
+
+---one SiLU gate per dimension
+---@class sluice.gate.silu
+---@field [1]? "silu"
+
+---@alias sluice.decay
+---| "none" # nothing fades
+---| sluice.decay.none
+---| "fixed" # one for each head, not learned (RetNet, Lightning)
+---| sluice.decay.fixed
+---| "softplus" # a learned rate times a step (Gated DeltaNet, Kimi Linear)
+---| sluice.decay.softplus
+---| "log_sigmoid" # a gate for each row of a memory (GLA)
+---| sluice.decay.log_sigmoid
+
+---nothing fades
+---@class sluice.decay.none
+---@field [1]? "none"
+
+---one for each head, not learned (RetNet, Lightning)
+---@class sluice.decay.fixed
+---@field [1]? "fixed"
+---@field by? "retnet"|"slopes"|fun(layer: integer): "retnet"|"slopes" the rule that gives each head its decay; default retnet
+
+---a learned rate times a step (Gated DeltaNet, Kimi Linear)
+---@class sluice.decay.softplus
+---@field [1]? "softplus"
+---@field per? "head"|"channel"|fun(layer: integer): "head"|"channel" what has a decay of its own: a memory, or each row of it; default head
+---@field rank? integer|fun(layer: integer): integer of W as a product of two; 0: one matrix; default 0, 0 … 4096
+---@field least? number|fun(layer: integer): number least e^A at first; Kimi Linear: 1; default 0, 0 … 15
+---@field bound? number|fun(layer: integer): number g stays above its negative; Kimi K3: 5; default 0, 0 … 100
+
+---a gate for each row of a memory (GLA)
+---@class sluice.decay.log_sigmoid
+---@field [1]? "log_sigmoid"
+---@field rank? integer|fun(layer: integer): integer of W1 W2; 0: one matrix; default 16, 0 … 4096
+---@field temperature? number|fun(layer: integer): number the larger it is, the less is forgotten; default 16, 1 … 1000
 
 ---@alias sluice.experts
 ---| "none" # one projection for all tokens
