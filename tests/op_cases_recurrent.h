@@ -4,7 +4,7 @@ static inline double any(int64_t i) { return sin(0.7 * (double)i + 0.1 * (double
 static inline double small_key(int64_t i) { return 0.25 * sin(0.9 * (double)i + 0.1 * (double)(i % 11)); }
 static inline double decay(int64_t i) { return -0.1 - 0.4 * fabs(sin(1.3 * (double)i)); }
 static inline double strong_decay(int64_t i) { return i % 7 == 3 ? -40 : -5 * fabs(sin(1.3 * (double)i)); }
-static inline double lowest_decay(int64_t i) { return i % 29 == 3 ? 0 : -5; }     /* of the bounded one, all along a chunk */
+static inline double lowest_decay(int64_t i) { return i % 29 == 3 ? 0 : -5; }    /* a bounded one's */
 static inline double opened(int64_t i) { return 0.5 + 0.4 * sin(1.7 * (double)i); }
 static inline double one(int64_t i) { (void)i; return 1; }
 static inline double zero(int64_t i) { (void)i; return 0; }

@@ -2,16 +2,20 @@
 -- row does not say is the module's default, sizes above all. `ranks`: the key whose value each rank in the row follows.
 local GATED = "gated_delta"
 
+-- Memories to which values are added, without what makes the delta rule stable.
+local function sum(decay, gate)
+  return { GATED, heads = 4, delta = false, unit = false, beta = false, conv = 0, decay = decay, gate = gate }
+end
+
 return {
   { name = "linear", about = "linear attention without a feature map, normed (Katharopoulos 2020; Qin 2022)",
-    attention = { GATED, heads = 4, delta = false, unit = false, beta = false, conv = 0, decay = "none", gate = "none" } },
+    attention = sum("none", "none") },
   { name = "retnet", about = "RetNet, its rotation left out; Sun 2023",
-    attention = { GATED, heads = 4, delta = false, unit = false, beta = false, conv = 0, decay = "fixed", gate = "silu" } },
+    attention = sum("fixed", "silu") },
   { name = "lightning", about = "Lightning Attention of MiniMax-01, SiLU on queries, keys and values left out; 2025",
-    attention = { GATED, heads = 4, delta = false, unit = false, beta = false, conv = 0, decay = { "fixed", by = "slopes" },
-                  gate = "element" } },
+    attention = sum({ "fixed", by = "slopes" }, "element") },
   { name = "gla", about = "gated linear attention; Yang 2023",
-    attention = { GATED, heads = 4, delta = false, unit = false, beta = false, conv = 0, decay = "log_sigmoid", gate = "silu" } },
+    attention = sum("log_sigmoid", "silu") },
   { name = "mamba2", about = "Mamba-2; Dao 2024", attention = { "mamba2" } },
   { name = "delta_net", about = "DeltaNet over length; Yang 2024",
     attention = { GATED, heads = 4, decay = "none", gate = "none" } },
