@@ -17,6 +17,7 @@
 ---| "gpt-oss-20b" # gpt-oss-20b, published size, to plan and count (20,914,757,184 parameters). OpenAI 2025; its balance is not public, and YaRN is left out.
 ---| "grok-1" # Grok-1, published size, to plan and count (315,684,820,992 parameters). xAI 2024; its balance and the scale of its logits are not here.
 ---| "jetmoe-8b" # JetMoE-8B, published size, to plan and count (8,522,139,648 parameters; it has 98,304 more, biases of what experts write). Shen 2024 (arXiv 2404.07413). Attention's experts have 16 heads each, of which a token uses 32.
+---| "kimi-linear-nano" # Kimi Linear scaled down, 0.4 M parameters: three layers of Kimi Delta Attention to one of attention, of shared key heads where the published model compresses them, and no position encoding: order is the memories' alone.
 ---| "llama-4-maverick" # Llama 4 Maverick, published size of its text model, to plan and count (400,711,848,960 parameters). Meta 2025; every other layer is dense. Its balance is not public; the temperature of its layers without positions is left out.
 ---| "minicpm-moe-8x2b" # MiniCPM-MoE 8x2B, published size, to plan and count (13,873,291,776 parameters). Hu 2024 (arXiv 2404.06395), whose scales of embedding, branches and logits are left out.
 ---| "mixtral-8x22b" # Mixtral 8x22B, published size, to plan and count (140,620,634,112 parameters). Mistral AI 2024.
@@ -24,6 +25,8 @@
 ---| "qwen1.5-moe-a2.7b" # Qwen1.5-MoE-A2.7B, published size, to plan and count (14,315,784,192 parameters). Qwen 2024.
 ---| "qwen3-235b-a22b" # Qwen3-235B-A22B, published size, to plan and count (235,093,634,560 parameters). Yang 2025 (arXiv 2505.09388); the balance is global there.
 ---| "qwen3-30b-a3b" # Qwen3-30B-A3B, published size, to plan and count (30,532,122,624 parameters). Yang 2025 (arXiv 2505.09388); the balance is global there.
+---| "qwen3-next-80b-a3b" # Qwen3-Next-80B-A3B, published size without its block of multi-token prediction, to plan and count (79,674,391,296 parameters). Qwen 2025. Three layers of a gated delta rule to one of gated attention; the balance is that of Qwen3.
+---| "qwen3-next-nano" # Qwen3-Next scaled down, 0.4 M parameters: three layers of a gated delta rule to one of gated attention.
 ---| "welm-80b" # WeLM-80B-A3B at its size, to plan and count (trunk 78.82 B, active 3.02 B), as its serving code and parameter counts tell; rows of the n-gram tables, vocabulary and rates are not public: what fits 6.1 B embedding parameters stands here.
 ---| "welm-micro" # WeLM's architecture at the size of baseline-micro: the same width, depth, experts and key-value heads.
 ---| "welm-nano" # WeLM's architecture at the size of baseline-nano: the same width, depth, experts and key-value heads.
