@@ -103,6 +103,11 @@ static void add_scaled(int64_t n, real scale, const real *restrict from, real *r
     for (int64_t i = 0; i < n; i++) to[i] += scale * from[i];
 }
 
+static void product_of(int64_t n, const real *restrict x, const real *restrict y, real *restrict to)
+{
+    for (int64_t i = 0; i < n; i++) to[i] = x[i] * y[i];
+}
+
 static void scaled(int64_t n, real scale, const real *restrict from, real *restrict to)
 {
     for (int64_t i = 0; i < n; i++) to[i] = scale * from[i];
@@ -140,9 +145,7 @@ static void pass_block(const struct sizes *s, const struct chunk *c, struct span
     real by[s->n];
     for (int64_t i = 0; i < s->n; i++) by[i] = 1;
     for (int64_t t = at.from + at.n - 1; t >= at.from; t--) {
-        real *restrict late = c->late + t * s->n;
-        const real *restrict k = c->k + t * s->n;
-        for (int64_t i = 0; i < s->n; i++) late[i] = k[i] * by[i];
+        product_of(s->n, c->k + t * s->n, by, c->late + t * s->n);
         multiply(s->n, c->e + t * s->n, by);
     }
     for (int64_t t = 0; t < at.from; t++) multiply(s->n, by, c->late + t * s->n);
@@ -184,8 +187,8 @@ static void reader_gradients(const struct sizes *s, const struct chunk *c, int r
 {
     int64_t n = c->n, from = reader * s->chunk + at.from;
     real *dpairs = c->dpairs + reader * s->chunk * s->chunk + at.from * n;
-    for (int64_t i = 0; i < at.n * s->n; i++)
-        c->dx[from * s->n + i] = c->dold[from * s->n + i] * c->left[i % s->n];
+    for (int64_t t = from; t < from + at.n; t++)
+        product_of(s->n, c->dold + t * s->n, c->left, c->dx + t * s->n);
     if (at.from) times(at.n, s->n, at.from, rows_of(dpairs, n), rows_of(c->late, s->n), 1,
                        rows_of(c->dx + from * s->n, s->n));
     for (int64_t t = 0; t < at.n; t++) {
@@ -217,11 +220,8 @@ static void key_gradients(const struct sizes *s, const struct chunk *c, struct s
     for (int64_t i = 0; i < s->n; i++) by[i] = 1;
     for (int64_t t = at.from; t < end; t++) {
         multiply(s->n, c->e + t * s->n, by);
-        for (int reader = 0; reader < s->readers; reader++) {
-            const real *restrict x = c->x + (reader * s->chunk + t) * s->n;
-            real *restrict y = c->dold + (reader * s->chunk + t) * s->n;    /* dold has been read */
-            for (int64_t i = 0; i < s->n; i++) y[i] = x[i] * by[i];
-        }
+        for (int64_t reader = 0, at_t = t * s->n; reader < s->readers; reader++, at_t += s->chunk * s->n)
+            product_of(s->n, c->x + at_t, by, c->dold + at_t);      /* dold has been read */
     }
     for (int64_t i = 0; i < at.from; i++) multiply(s->n, by, c->dk + i * s->n);
     for (int reader = 0; reader < s->readers; reader++)
