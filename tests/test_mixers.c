@@ -255,6 +255,8 @@ static void test_first_values(void **state)
         for (int h = 0; h < kind[i].heads; h++) {
             double rate = exp(weight_of(&t, "A")[h]);
             assert_true(rate > kind[i].low - 1e-5 && rate < kind[i].high + 1e-5);
+            struct init rule = leaves_find(t.leaves, "layers.0.attention.A")->init;
+            if (kind[i].high > kind[i].low) assert_true(rule.value == kind[i].low && rule.std == 15);
             if (i == 0) assert_true(weight_of(&t, "D")[h] == 1);
         }
         for (int k = 0; k < kind[i].steps; k++) {
