@@ -41,6 +41,14 @@ for name, s in pairs(sizes) do
   variants[name .. "-dense"] = settings(s, dense(s))
 end
 
+-- small with mixers in linear time, of as many heads, as wide.
+local memory = { heads = 8, value_heads = 8, key_dim = 64, value_dim = 64 }
+for name, keys in pairs { gated_delta = memory, kda = memory, mamba2 = { heads = 16, head_dim = 64, state = 64 } } do
+  local s = settings(sizes.small, moe(sizes.small))
+  s.attention = sl.mixer(name, keys)
+  variants["small,mixer=" .. name] = s
+end
+
 -- tiny with one thing changed, at the same number of tokens in a step. Its own values make the middle of each row.
 local tiny = sizes.tiny
 local function grown(key, values)

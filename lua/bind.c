@@ -642,13 +642,16 @@ static int library_table(const char *name, json_t **out, struct err *e)
     return failure;
 }
 
-json_t *script_routers(void)
+static json_t *library_list(const char *name)
 {
     json_t *list;
     struct err e;
-    INVARIANT(library_table("sluice.routers", &list, &e) == 0, "%s", e.text);
+    INVARIANT(library_table(name, &list, &e) == 0, "%s", e.text);
     return list;
 }
+
+json_t *script_routers(void) { return library_list("sluice.routers"); }
+json_t *script_mixers(void) { return library_list("sluice.mixers"); }
 
 int script_preset(const char *name, json_t **model, struct err *e)
 {

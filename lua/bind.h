@@ -38,6 +38,8 @@ int script_preset(const char *name, json_t **model, struct err *e);
 
 /* The routers that sl.router knows, in their order: { "name", "about", and keys of ffn } (new reference). */
 json_t *script_routers(void);
+/* The mixers that sl.mixer knows: { "name", "about", "attention" }. */
+json_t *script_mixers(void);
 
 /* The version of Lua that runs: "5.4.4". */
 char *script_library(char out[32]);

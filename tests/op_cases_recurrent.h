@@ -4,6 +4,7 @@ static inline double any(int64_t i) { return sin(0.7 * (double)i + 0.1 * (double
 static inline double small_key(int64_t i) { return 0.25 * sin(0.9 * (double)i + 0.1 * (double)(i % 11)); }
 static inline double decay(int64_t i) { return -0.1 - 0.4 * fabs(sin(1.3 * (double)i)); }
 static inline double strong_decay(int64_t i) { return i % 7 == 3 ? -40 : -5 * fabs(sin(1.3 * (double)i)); }
+static inline double lowest_decay(int64_t i) { return i % 29 == 3 ? 0 : -5; }    /* a bounded one's */
 static inline double opened(int64_t i) { return 0.5 + 0.4 * sin(1.7 * (double)i); }
 static inline double one(int64_t i) { (void)i; return 1; }
 static inline double zero(int64_t i) { (void)i; return 0; }
@@ -65,6 +66,8 @@ static inline int32_t five_documents(int64_t i) { return (int32_t)(i % 67 / 15 *
          count_in(g, SHAPE(2, 67), one_document), 1, 32)) \
     CASE(delta_rule, vector_strong, LONG_RULE(1, 67, 1, 1, 33, 7, real_of(g, strong_decay, 67, 1, 33), \
          count_in(g, SHAPE(1, 67), one_document), 0, 16)) \
+    CASE(delta_rule, vector_bounded, LONG_RULE(1, 134, 1, 2, 24, 20, real_of(g, lowest_decay, 134, 2, 24), \
+         count_in(g, SHAPE(1, 134), one_document), 1, 64)) \
     CASE(delta_rule, heads_of_128, LONG_RULE(1, 10, 1, 1, 128, 72, real_of(g, decay, 10, 1), \
          count_in(g, SHAPE(1, 10), one_document), 1, 8)) \
     CASE(delta_rule, wide_keys, LONG_RULE(1, 5, 1, 1, 300, 10, real_of(g, decay, 5, 1, 300), \

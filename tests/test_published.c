@@ -207,6 +207,24 @@ static void test_latent_attention(void **state)
     }
 }
 
+/* Qwen3-Next: three layers of four keep 2 MiB of memories and 3 inputs of each convolution, 4 bytes each, and nothing
+   for a token; the others 2 KiB for a token. The published 80 G, of which 3 G are active, without what predicts further
+   tokens. */
+static void test_hybrid(void **state)
+{
+    (void)state;
+    struct planned p = planned_new(preset("qwen3-next-80b-a3b"), 1);
+    int64_t mixed = 2 * 16 * 128 + 32 * 128, memory = 32 * 128 * 128;
+    assert_int_equal(p.counts.total, 79674391296);
+    assert_true(p.counts.active_embedded > 2.9e9 && p.counts.active_embedded < 4e9);
+    assert_int_equal(p.kv, 12 * 2 * 2 * 256 * 2);
+    assert_int_equal(model_cache_bytes(p.decode_leaves, 1, p.model.seq, 2).fixed, 36 * 4 * (memory + 3 * mixed));
+    int64_t none;
+    assert_int_equal(weights_below(&p, "layers.0.attention.", &none),
+                     2048 * (mixed + 4096 + 2 * 32) + 4096 * 2048 + 4 * mixed + 128 + 2 * 32 + 2048);
+    planned_free(&p);
+}
+
 /* A layer of WeLM-80B, its trunk, the block of multi-token prediction, and the caches (of which MTP has none while it
    does not draft). */
 static void test_welm(void **state)
@@ -366,8 +384,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_counts), cmocka_unit_test(test_totals), cmocka_unit_test(test_attention_experts),
         cmocka_unit_test(test_shortcut), cmocka_unit_test(test_dense_counts), cmocka_unit_test(test_latent_attention),
-        cmocka_unit_test(test_welm), cmocka_unit_test(test_flops), cmocka_unit_test(test_long_sequences),
-        cmocka_unit_test(test_caches_of_a_window),
+        cmocka_unit_test(test_welm), cmocka_unit_test(test_hybrid),
+        cmocka_unit_test(test_flops), cmocka_unit_test(test_long_sequences), cmocka_unit_test(test_caches_of_a_window),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -122,6 +122,17 @@ static inline int config_place(struct config *c, const struct module *m, const s
     return config_try(c, at.train, at.path, value, e);
 }
 
+/* The module that has the slot of m, as it is now; NULL: a table, or several of them. */
+static inline const struct module *config_owner(const struct config *c, const struct module *m)
+{
+    struct site at = site_of(m->slot);
+    if (!at.owner) return NULL;
+    struct site of = site_of(at.owner->slot);
+    const json_t *there = config_get(of.train ? c->train : c->model, of.path);
+    const char *name = json_string_value(json_object_get(there, "module"));
+    return name ? module_find(at.owner->slot, name) : NULL;
+}
+
 /* A legal model written out in full, so that every slot can be read. */
 static inline struct config config_full(const struct tiny *t)
 {
@@ -166,6 +177,8 @@ static inline int config_switch(struct config *c, const struct together *s, cons
                 return err_set(e, "%s: '%s' and '%s'", at.path, in[m->slot]->name, m->name);
             in[m->slot] = m;
             if (!config_has_module(c, m) && config_place(c, m, in, e) != 0) return -1;
+            const struct module *owner = config_owner(c, m);
+            if (owner) in[owner->slot] = owner;             /* another one would lack the slot */
         }
     for (int i = 0; i < s->n; i++) {
         const struct toggle *t = s->on[i];

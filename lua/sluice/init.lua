@@ -14,5 +14,7 @@ return {
   factorial = host.entry("factorial", study.factorial),
   router = host.entry("router", model.router),
   routers = host.entry("routers", model.routers),
+  mixer = host.entry("mixer", model.mixer),
+  mixers = host.entry("mixers", model.mixers),
   u_mirror = host.entry("u_mirror", model.u_mirror),
 }

@@ -49,22 +49,40 @@ local function copy(value)
   return out
 end
 
--- Names of the published routers, in order of time.
-function model.routers()
+local function names_of(rows)
   local names = {}
-  for i, row in ipairs(require "sluice.routers") do names[i] = row.name end
+  for i, row in ipairs(rows) do names[i] = row.name end
   return names
+end
+
+local function row_of(site, what, rows, name)
+  for _, row in ipairs(rows) do
+    if row.name == name then return row end
+  end
+  host.fail(site, "", ("no %s '%s'"):format(what, name) .. tree.suggest(tostring(name), names_of(rows)))
+end
+
+-- Names of the published routers, and of the mixers in linear time, in order of time.
+function model.routers() return names_of(require "sluice.routers") end
+function model.mixers() return names_of(require "sluice.mixers") end
+
+-- A published mixer as what fills the slot attention; `keys` replace some of its own.
+function model.mixer(site, name, keys)
+  local row = row_of(site, "mixer", require "sluice.mixers", name)
+  if keys ~= nil and type(keys) ~= "table" then
+    host.fail(site, "", "sl.mixer takes a table of the mixer's keys second")
+  end
+  local attention, width = copy(row.attention), (keys or {})[row.ranks]
+  for _, part in next, attention do
+    if width and type(part) == "table" and part.rank then part.rank = width end
+  end
+  for key, value in next, keys or {} do attention[key] = copy(value) end
+  return attention
 end
 
 -- A published router as changes of the ffn, or of attention's experts; `keys` replace some of the router's own.
 function model.router(site, name, keys, of)
-  local row
-  for _, known in ipairs(require "sluice.routers") do
-    if known.name == name then row = known end
-  end
-  if not row then
-    host.fail(site, "", ("no router '%s'"):format(name) .. tree.suggest(tostring(name), model.routers()))
-  end
+  local row = row_of(site, "router", require "sluice.routers", name)
   if keys ~= nil and type(keys) ~= "table" then
     host.fail(site, "", "sl.router takes a table of the router's keys second")
   end

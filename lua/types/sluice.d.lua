@@ -84,6 +84,16 @@ function sl.router(name, keys, of) end
 ---@return string[]
 function sl.routers() end
 
+---A published mixer in linear time, as what fills the slot attention.
+---@param name sluice.mixer_name
+---@param keys? sluice.attention.gated_delta|sluice.attention.mamba2 what is said otherwise
+---@return table
+function sl.mixer(name, keys) end
+
+---Names of the published mixers, for a study of all.
+---@return string[]
+function sl.mixers() end
+
 ---Pairs for attention.kv = { "mirror", pairs = ... }: the last n layers read the first n. Layers count from 0.
 ---@param layers integer
 ---@param n? integer default a third

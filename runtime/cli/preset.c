@@ -228,12 +228,30 @@ void preset_write_routers(void)
     json_decref(list);
 }
 
-void preset_write_router_names(void)
+void preset_write_mixers(void)
 {
-    json_t *list = script_routers(), *row;
+    json_t *list = script_mixers(), *row;
+    size_t i;
+    printf("\n## Mixers by name\n\nWhat `sl.mixer` gives ([lua.md](lua.md#slmixername-keys)): `attention` with these "
+           "keys, and what they do not say at its default.\n\n| mixer | is | `attention` |\n|---|---|---|\n");
+    json_array_foreach(list, i, row) {
+        printf("| `%s` | %s | `", json_string_value(json_object_get(row, "name")),
+               json_string_value(json_object_get(row, "about")));
+        write_module(stdout, SLOT_ATTENTION, json_object_get(row, "attention"));
+        printf("` |\n");
+    }
+    json_decref(list);
+}
+
+static void write_names(json_t *list)
+{
+    json_t *row;
     size_t i;
     json_array_foreach(list, i, row)
         printf("---| \"%s\" # %s\n", json_string_value(json_object_get(row, "name")),
                json_string_value(json_object_get(row, "about")));
     json_decref(list);
 }
+
+void preset_write_router_names(void) { write_names(script_routers()); }
+void preset_write_mixer_names(void) { write_names(script_mixers()); }

@@ -14,5 +14,7 @@ void preset_write_all(void);
 /* Markdown: a table of the routers by name; and their names for editors. */
 void preset_write_routers(void);
 void preset_write_router_names(void);
+void preset_write_mixers(void);
+void preset_write_mixer_names(void);
 
 #endif

@@ -71,6 +71,7 @@ static void write_modules(const struct command *const *commands)
     }
     write_roles();
     preset_write_routers();
+    preset_write_mixers();
     preset_write_all();
     free(entry);
 }
@@ -211,6 +212,8 @@ static void write_types(const struct command *const *commands)
     }
     printf("\n---@alias sluice.router_name\n");
     preset_write_router_names();
+    printf("\n---@alias sluice.mixer_name\n");
+    preset_write_mixer_names();
     for (int i = 0; i < 2; i++) {
         printf("\n---%s\n---@class sluice.%s_keys\n", entry[i].about, entry[i].name);
         write_fields(entry[i].params, false);

@@ -156,6 +156,12 @@ struct node *affine(struct build *b, bool bias, const char *name, enum role role
     return bias ? add_row(b->graph, y, build_bias(b, name, SHAPE(out))) : y;
 }
 
+struct node *low_rank(struct build *b, const char *name, enum role role, struct node *x, int rank, int64_t out)
+{
+    if (rank > 0) x = linear(b, arena_text(b->arena, "%s_down", name), role, x, rank);
+    return linear(b, name, role, x, out);
+}
+
 struct node *build_gated(struct build *b, struct node *x, struct node *gate)
 {
     struct node *row = view(b->graph, x, SHAPE(x->shape.dim[0], 1, shape_last(x->shape)));

@@ -140,6 +140,8 @@ struct init build_init(struct build *b, enum role role, struct shape shape);
 struct node *linear(struct build *b, const char *name, enum role role, struct node *x, int64_t out);
 /* linear, and a bias of zeros at path "<b->path>.<name>.bias" where it is asked for. */
 struct node *affine(struct build *b, bool bias, const char *name, enum role role, struct node *x, int64_t out);
+/* linear, or where rank is not 0 a product of two: to `rank` by "<name>_down", from there by "<name>". */
+struct node *low_rank(struct build *b, const char *name, enum role role, struct node *x, int rank, int64_t out);
 /* linear for E stacked matrices [E, out, in] over expert rows. active: share of the stack that a token uses. */
 struct node *expert_linear(struct build *b, const char *name, enum role role, const struct dispatched *d,
                            struct node *rows, int64_t out, int experts, double active);
@@ -220,6 +222,20 @@ struct node *build_cached(struct build *b, const char *name, struct node *x, int
    reads the `back` (>= 1) before it, and b->rewind more can be rolled back. Its size does not grow with the context.
    Otherwise NULL: sequences begin at zero. */
 struct node *build_state(struct build *b, const char *name, struct shape one, int64_t back);
+
+/* ---- of mixers in linear time ---- */
+
+/* silu of a short convolution of x [T,D] by channels, with a bias where it is asked for; start: of documents. At path
+   "<b->path>.<name>.conv". */
+struct node *build_conv(struct build *b, const char *name, struct node *x, struct node *start, int taps, bool bias);
+/* What op delta_rule reads from a memory for each value head, [T,HV,M]; pos, state and chunk are set here. */
+struct node *build_memory(struct build *b, struct delta_rule rule);
+/* RMSNorm of each head, of one gain [M] for all. */
+struct node *build_head_norm(struct build *b, struct node *heads);
+/* [H width] of [H]: each value `width` times. */
+struct node *build_for_channels(struct build *b, struct node *x, int64_t width);
+/* Of what softplus makes a step: it begins within 0.001 and 0.1. */
+struct init build_step_init(void);
 
 /* A metric of the current layer, or of the model when b->layer is -1: an HDF5 dataset with a unit. Mean over the
    micro-batches unless said otherwise. Never changes what is computed. Only in train and eval. */

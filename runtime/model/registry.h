@@ -84,8 +84,10 @@ struct module {
         struct node *(*value)(struct build *b, struct pick self, struct node *u, struct node *v);   /* v [T,G,W] */
         struct node *(*qk_norm)(struct build *b, struct pick self, const char *which,
                                 struct node *x);            /* which: "q" or "k" */
-        /* heads [T,H,W]; v [T,G,W]: values of these tokens */
+        /* heads [T,H,W], as [T,H W] too; v [T,G,W]: values of these tokens */
         struct node *(*gate)(struct build *b, struct pick self, struct node *u, struct node *heads, struct node *v);
+        /* log of what a token keeps of each memory, REAL [T,heads], or of each of its rows, REAL [T,heads,width] */
+        struct node *(*decay)(struct build *b, struct pick self, struct node *u, int64_t heads, int64_t width);
         struct {                                            /* around attention's heads */
             struct queries (*queries)(struct build *b, struct pick self, struct node *u, struct heads h);
             /* heads [T,K H,W] -> [T,D] */

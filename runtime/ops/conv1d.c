@@ -5,7 +5,9 @@
 #include "cpu/vec_math.h"
 
 enum { X, W, START, POS, STATE };
-enum { COLUMNS = 256, MOST_TAPS = 64 };                     /* COLUMNS: channels that a task walks along a sequence */
+/* COLUMNS: channels that a task walks along a sequence. RUN: tokens whose part of dw is summed in reals, then in
+   double. */
+enum { COLUMNS = 256, MOST_TAPS = 64, RUN = 16 };
 
 struct conv1d_attr { int64_t silu; };
 
@@ -162,6 +164,19 @@ static void input_gradient(const struct args *a, const struct strip *s, int64_t 
     row_done(&a->din[X], at(s, t), s->n, dx);
 }
 
+static void add_products(int64_t n, const real *restrict x, const real *restrict y, real *restrict to)
+{
+    for (int64_t i = 0; i < n; i++) to[i] += x[i] * y[i];
+}
+
+/* Moves the sums of a run to those of the strip. */
+static void add_run(const struct strip *s, real *restrict run, double *sums)
+{
+    for (int64_t j = 0; j < s->taps; j++)
+        for (int64_t i = 0; i < s->n; i++) sums[j * s->width + i] += (double)run[j * s->n + i];
+    memset(run, 0, (size_t)(s->taps * s->n) * sizeof *run);
+}
+
 /* A strip from its last token back: dz of the tokens that the next ones need, and its part of dw[kw-1-j] = sum_t dz[t]
    x[t-j]. */
 static void backward_strips(const struct args *a, int64_t from, int64_t to)
@@ -169,18 +184,20 @@ static void backward_strips(const struct args *a, int64_t from, int64_t to)
     bool silu = *(const int64_t *)a->attr;
     for (; from < to; from++) {
         struct strip s = strip_of(a, from);
-        real taps[s.taps * s.n], buffer[s.taps * s.n], z[COLUMNS], dz[s.taps * s.n], dy_buffer[COLUMNS];
+        real taps[s.taps * s.n], buffer[s.taps * s.n], dz[s.taps * s.n], run[s.taps * s.n], z[COLUMNS],
+             dy_buffer[COLUMNS];
         const real *row[MOST_TAPS];
         double *sums = (double *)a->work[0].data + s.batch * s.taps * s.width + s.first;
         for (int64_t j = 0; j < s.taps; j++) memset(sums + j * s.width, 0, (size_t)s.n * sizeof *sums);
+        memset(run, 0, (size_t)(s.taps * s.n) * sizeof *run);
         read_taps(a, &s, taps);
         for (int64_t t = s.seq - 1; t >= 0; t--) {
             real *restrict d = dz + t % s.taps * s.n;
             memcpy(d, row_read(&a->dout[0], at(&s, t), s.n, dy_buffer), (size_t)s.n * sizeof *d);
             convolve(a, &s, t, taps, row, buffer, z);
             if (silu) through_silu(s.n, z, d);
-            for (int64_t j = 0; j < s.taps; j++)
-                for (int64_t i = 0; row[j] && i < s.n; i++) sums[j * s.width + i] += (double)d[i] * row[j][i];
+            for (int64_t j = 0; j < s.taps; j++) if (row[j]) add_products(s.n, d, row[j], run + j * s.n);
+            if (t % RUN == 0) add_run(&s, run, sums);
             if (a->din[X].data) input_gradient(a, &s, t, taps, dz);
         }
     }

@@ -63,8 +63,7 @@ static void make_chunk(const struct args *a, const struct sizes *s, const struct
 {
     read_gates(a, s, c, h);
     read_values(s, c, h, &a->in[V], c->r);
-    for (int reader = 0; reader < s->readers; reader++) look_back(s, c, reader);
-    look_ahead(s, c);
+    look(s, c);
     predict(s, c, state);
 }
 
