@@ -28,7 +28,7 @@ static const struct param params[] = {
     CHOICE(struct conf, bias, NO_BIAS, "none qkv all",
            "biases on queries, keys and values (Qwen2), on the output too (gpt-oss)"),
     OPTIONAL(struct conf, scale, 0, 100, "",
-             "factor on q.k; 0: 1 / sqrt(head_dim). Gemma 2-27B: sqrt(heads / d_model); Gemma 3n: 1; Inkling: 1 / head_dim"),
+             "factor on q.k; 0: 1 / sqrt(head_dim). Gemma 2-27B: sqrt(heads / d_model); Gemma 3n: 1"),
     OPTIONAL(struct conf, softcap, 0, 1000, "", "logits are kept within it by tanh; Gemma 2: 50"),
     OPTIONAL(struct conf, qk_clip, 0, 1e6, "",
              "after a step in which a head's largest logit was above it, its queries and keys shrink (QK-clip)"),
@@ -78,10 +78,9 @@ static struct node *heads_of(struct build *b, const struct conf *c, enum conv_at
     return view(b->graph, x, SHAPE(b->tokens, shape_count(x->shape) / b->tokens / c->head_dim, c->head_dim));
 }
 
-/* Finished values, [T,G,W]. */
-static struct node *values(struct build *b, const struct conf *c, struct node *from)
+/* [T,G W], as they were projected -> [T,G,W], finished */
+static struct node *values(struct build *b, const struct conf *c, struct node *from, struct node *v)
 {
-    struct node *v = affine(b, c->bias != NO_BIAS, "v", ROLE_V, from, (int64_t)c->kv_heads * c->head_dim);
     v = gated(b, c, GATED_VALUES, from, normed(b, c, "v", heads_of(b, c, CONV_VALUES, "v", v)), NULL);
     build_keep(b, b->layer, "attention.projected", v);
     return c->value.module->value(b, c->value, from, v);
@@ -91,13 +90,16 @@ static struct kv project(struct build *b, const void *context, struct node *from
 {
     const struct conf *c = context;
     struct mask mask = c->mask.module->mask(b, c->mask);
-    int64_t window = mask.window ? mask.window : mask.chunk;
-    struct node *k = affine(b, c->bias != NO_BIAS, "k", ROLE_K, from, (int64_t)c->kv_heads * c->head_dim);
-    struct node *first = module_traits(c->value).first_values ? build_kept_first(b, "attention.v") : NULL;
+    int64_t width = (int64_t)c->kv_heads * c->head_dim, window = mask.window ? mask.window : mask.chunk;
+    bool reads = module_traits(c->value).first_values && b->layer < b->layers;
+    struct node *first = reads ? build_kept_first(b, "attention.v") : NULL,
+                *k = affine(b, c->bias != NO_BIAS, "k", ROLE_K, from, width),
+                *v = first ? first : affine(b, c->bias != NO_BIAS, "v", ROLE_V, from, width);
     k = gated(b, c, GATED_KEYS, from, heads_of(b, c, CONV_KEYS, "k", k), NULL);
     k = build_cached(b, "k", finish(b, c, "k", k), window);         /* [T,G,W], cached [B,C,G,W] */
-    if (first && b->layer < b->layers) return (struct kv){ k, first, build_kept_first(b, "attention.value") };
-    struct node *value = values(b, c, from), *v = build_cached(b, "v", value, window);
+    if (first) return (struct kv){ k, first, build_kept_first(b, "attention.value") };
+    struct node *value = values(b, c, from, v);
+    v = build_cached(b, "v", value, window);
     build_keep(b, b->layer, "attention.v", v);
     build_keep(b, b->layer, "attention.value", value);
     return (struct kv){ k, v, value };

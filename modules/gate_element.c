@@ -1,7 +1,8 @@
-/* Element gating: x * (least + (mult - least) f(u W)), one gate for each dimension of each head, f the sigmoid. Qiu 2025
-   (arXiv 2505.06708), whose positions are heads' outputs (G1; Qwen3-Next), values (G2), keys (G3), queries (G4) and what
-   attention writes (G5), and whose other gates are settings: the same for all heads, SiLU, SiLU that is added, within
-   [0.5, 1], independent of the input. zero and mult = 2 begin as no gate. */
+/* Element gating: x * (least + (mult - least) f(u W)), one gate for each dimension of each head, f the sigmoid. Qiu
+   2025 (arXiv 2505.06708), whose positions are heads' outputs (G1; Qwen3-Next), values (G2), keys (G3), queries (G4)
+   and what attention writes (G5), and whose other gates are settings: the same for all heads (the mean of what as many
+   matrices make is what one makes), SiLU, SiLU that is added, within [0.5, 1], independent of the input. zero and
+   mult = 2 begin as no gate. */
 #include "model/module.h"
 
 struct conf { double mult, least; int on, silu, adds, shared, blind, zero; };
@@ -24,7 +25,8 @@ static void check(struct pick self, const struct model_conf *model, const char *
     if (c->least >= c->mult)
         module_problem(problems, path, "least", "%g: must be below mult = %g, the most", c->least, c->mult);
     if (c->least > 0 && c->silu) module_problem(problems, path, "least", "%g: SiLU has bounds of its own", c->least);
-    if (c->least > 0 && c->adds) module_problem(problems, path, "least", "%g: what is added lets all through", c->least);
+    if (c->least > 0 && c->adds)
+        module_problem(problems, path, "least", "%g: where a gate is added all passes", c->least);
 }
 
 /* f [T,width], or of all tokens [width]. */

@@ -6,7 +6,7 @@
 struct conf { double mult; int on, zero; };
 static const struct param params[] = {
     REAL(struct conf, mult, 1, 0.5, 2, "", "factor on the sigmoid"),
-    CHOICE(struct conf, on, GATED_HEADS, "heads values", "what is gated: heads' outputs, or values before they are mixed"),
+    CHOICE(struct conf, on, GATED_HEADS, "heads values", "what is gated: heads' outputs, or values that they read"),
     BOOL(struct conf, zero, false, "W is 0 at first, and each gate mult / 2"),
     { 0 }
 };

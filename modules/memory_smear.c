@@ -1,6 +1,6 @@
-/* Smear: the stream gets factor * sigmoid(x W) x', x' the token's predecessor as `embed` gave it, x the first channels of
-   its own. Bigrams without a table. nanochat, in the first layer; factor is learned and begins at 0. Nothing comes from
-   before the document. */
+/* Smear: the stream gets factor * sigmoid(x W) x', x' the token's predecessor as `embed` gave it, x the first channels
+   of its own. Bigrams without a table. nanochat, in the first layer; factor is learned and begins at 0. Nothing comes
+   from before the document. */
 #include "model/module.h"
 
 struct conf { int channels; double factor; };

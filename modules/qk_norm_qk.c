@@ -1,7 +1,7 @@
-/* QK-norm: RMSNorm over each query and key head, before positions; the heads share a gain (Qwen3). Logits are bounded by
-   sqrt(head_dim) and the gains. Henry 2020; Dehghani 2023. over = all: over the heads side by side, with gains of that
-   width (OLMo 2). behind, without gain: Llama 4, in the layers that rotate. values: those too, without gain (Gemma
-   3n). */
+/* QK-norm: RMSNorm over each query and key head, before positions; the heads share a gain (Qwen3). Logits are bounded
+   by sqrt(head_dim) and the gains. Henry 2020; Dehghani 2023. over = all: over the heads side by side, with gains of
+   that width (OLMo 2). behind, without gain: Llama 4, in the layers that rotate. values: those too, without gain
+   (Gemma 3n). */
 #include "model/module.h"
 
 enum over { HEAD, ALL };

@@ -19,11 +19,11 @@ static void check(struct pick self, const struct model_conf *model, const char *
         struct traits r = module_traits(reader);
         if (module_part(reader, SLOT_VALUE).module != self.module) continue;
         if (r.kv_heads != s.kv_heads || r.v_dim != s.v_dim)
-            module_problem(problems, path, "value", "first: layer %d has %d values of %d, layer %d, the first, %d of %d",
-                           i, r.kv_heads, r.v_dim, source, s.kv_heads, s.v_dim);
+            module_problem(problems, path, "value", "layer %d has %d values of %d, layer %d, the first, %d of %d", i,
+                           r.kv_heads, r.v_dim, source, s.kv_heads, s.v_dim);
         else if (s.window && (r.window == 0 || r.window > s.window))
-            module_problem(problems, path, "value", "first: layer %d looks further back than layer %d keeps: %d positions",
-                           i, source, s.window);
+            module_problem(problems, path, "value", "layer %d looks further back than layer %d keeps: %d positions", i,
+                           source, s.window);
         else continue;
         return;
     }

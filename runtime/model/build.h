@@ -93,8 +93,8 @@ struct queries { struct node *q; int64_t k; struct heads heads; struct routing r
 /* What updates go by: learning rate and number of the step, REAL [1]; clip: what clip_norm gives, REAL [2]. */
 struct update { struct node *lr, *step, *clip; };
 
-/* What a gate may be on, in an attention: heads that read, values, keys and queries as they were projected, all [T,H,W],
-   or what the attention writes, [T,D]. */
+/* What a gate may be on, in an attention: what heads read, values, keys and queries as they were projected, [T,H,W], or
+   what the attention writes, [T,D]. */
 enum gated { GATED_HEADS, GATED_VALUES, GATED_KEYS, GATED_QUERIES, GATED_OUTPUT };
 /* Where short convolutions may stand: on what attention and the feed-forward read and write, on queries, keys and
    values as they were projected, on what a feed-forward makes of its input before the activation. */

@@ -16,8 +16,8 @@
     X(INIT, "init") X(EMBED, "embed") X(POSITION, "position") X(NORM, "norm") \
     X(RESIDUAL, "residual") X(MEMORY, "memory") X(BLOCK, "block") X(PLE, "ple") X(CONV, "conv") \
     X(ATTENTION, "attention") X(MASK, "mask") X(KV, "kv") \
-    X(VALUE, "value") X(QK_NORM, "qk_norm") X(TEMPERATURE, "temperature") X(GATE, "gate") X(EXPERTS, "experts") X(FFN, "ffn") \
-    X(ACTIVATION, "activation") \
+    X(VALUE, "value") X(QK_NORM, "qk_norm") X(TEMPERATURE, "temperature") X(GATE, "gate") X(EXPERTS, "experts") \
+    X(FFN, "ffn") X(ACTIVATION, "activation") \
     X(ROUTER, "router") X(LOGITS, "logits") X(ANNEAL, "anneal") X(NOISE, "noise") X(SELECT, "select") \
     X(BALANCE, "balance") X(DISPATCH, "dispatch") X(LATENT, "latent") X(SHARED, "shared") X(HEAD, "head") \
     X(MTP, "mtp") X(OPTIM, "optim") X(SCHEDULE, "schedule") X(AVERAGE, "average")
