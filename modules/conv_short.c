@@ -1,6 +1,6 @@
 /* Short causal convolutions, x + conv(x), each channel with its own taps over the last tokens of the document. Of keys
    and values, as they were projected: K/V convolution (Inkling). Canon layers (Allen-Zhu 2025, Physics of Language
-   Models 4.1): A is reads_attention, B queries, keys and values, C reads_ffn, D hidden. zero begins as no convolution. */
+   Models 4.1): A is reads_attention, B queries, keys and values, C reads_ffn, D hidden. zero begins as none. */
 #include "model/module.h"
 #include <math.h>
 
