@@ -74,7 +74,7 @@ static struct node *finish(struct build *b, const struct conf *c, const char *wh
 /* [T,N W], as it was projected -> [T,N,W] */
 static struct node *heads_of(struct build *b, const struct conf *c, enum conv_at at, const char *which, struct node *x)
 {
-    x = build_conv(b, at, which, x);
+    x = build_convolved(b, at, which, x);
     return view(b->graph, x, SHAPE(b->tokens, shape_count(x->shape) / b->tokens / c->head_dim, c->head_dim));
 }
 

@@ -221,7 +221,7 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
     CASE(rope, far_linear, rope(g, real_in(g, 60, 1, 128), count_in(g, SHAPE(1, 60), large_start), \
                                 int_in(g, SHAPE(1), 1000000), STRETCHED(128, FIRST, 1e4, 8, 0, 0, 1))) \
     CASE(reject, even, reject(g, act_in(g, 70, 8, 128), act_in(g, 70, 2, 128), real_in(g, 70, 8))) \
-    CASE(reject, wide, reject(g, act_in(g, 7, 4, 9001), act_in(g, 7, 2, 9001), real_in(g, 7, 4))) \
+    CASE(reject, wide, reject(g, act_in(g, 7, 4, 1003), act_in(g, 7, 2, 1003), real_in(g, 7, 4))) \
     CASE(concat, even, concat(g, 3, (struct node *[]){ act_in(g, 70, 16), real_in(g, 70, 24), act_in(g, 70, 1000) })) \
     CASE(cache, widened, cache(g, real_in(g, 3, 40, 2, 8), act_in(g, 90, 2, 8), \
                                count_in(g, SHAPE(3, 30), large_start), int_in(g, SHAPE(1), 9))) \

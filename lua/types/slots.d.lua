@@ -452,6 +452,7 @@
 ---@field eps? number|fun(layer: integer): number added to the mean square; default 1e-06, 1e-12 … 0.01
 ---@field over? "head"|"all"|fun(layer: integer): "head"|"all" what is a row: each head, or all of a token; default head
 ---@field gain? boolean|fun(layer: integer): boolean a learned gain for each value of a row; default true
+---@field zero_centred? boolean|fun(layer: integer): boolean keep gains as their distance from 1, as norm = rms does; default false
 ---@field behind? boolean|fun(layer: integer): boolean after positions, not before; default false
 ---@field values? boolean|fun(layer: integer): boolean each value head is normalised, without gain; default false
 

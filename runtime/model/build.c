@@ -235,7 +235,7 @@ double build_sharpness(const struct build *b)
     return asked > 0 ? asked : 1;
 }
 
-struct node *build_conv(struct build *b, enum conv_at at, const char *name, struct node *x)
+struct node *build_convolved(struct build *b, enum conv_at at, const char *name, struct node *x)
 {
     struct pick p = b->conf->conv.pick[b->own->like];
     build_enter(b, "%s", name);
@@ -248,16 +248,16 @@ struct node *build_attention(struct build *b, const void *none, struct node *u)
 {
     (void)none;
     struct pick p = b->conf->attention.pick[b->own->like];
-    u = p.module->attention(b, p, build_conv(b, CONV_ATTENTION, "in", u));
-    return build_conv(b, CONV_WRITTEN, "written", u);
+    u = p.module->attention(b, p, build_convolved(b, CONV_ATTENTION, "in", u));
+    return build_convolved(b, CONV_WRITTEN, "written", u);
 }
 
 struct node *build_ffn(struct build *b, const void *none, struct node *u)
 {
     (void)none;
     struct pick p = b->conf->ffn.pick[b->own->like];
-    u = p.module->ffn(b, p, build_conv(b, CONV_FFN, "in", u));
-    return build_conv(b, CONV_WRITTEN, "written", u);
+    u = p.module->ffn(b, p, build_convolved(b, CONV_FFN, "in", u));
+    return build_convolved(b, CONV_WRITTEN, "written", u);
 }
 
 void build_join_next(struct build *b, struct node *y) { b->own->joins_next = y; }

@@ -200,7 +200,7 @@ struct node *build_position(struct build *b, struct node *x);
 struct node *build_position_bias(struct build *b, struct node *u, int64_t heads);
 double build_sharpness(const struct build *b);
 /* x [T,..] through the conv slot of the current layer, weights at "<b->path>.<name>". */
-struct node *build_conv(struct build *b, enum conv_at at, const char *name, struct node *x);
+struct node *build_convolved(struct build *b, enum conv_at at, const char *name, struct node *x);
 /* The residual of the current layer around one of its sublayers, or around what a block makes of them. */
 void build_around(struct build *b, struct stream *s, struct sublayer f);
 struct node *build_attention(struct build *b, const void *none, struct node *u);

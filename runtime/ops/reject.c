@@ -5,6 +5,7 @@
 #include "cpu/vec_math.h"
 
 enum { X, V, BY };
+enum { WIDEST = 1024 };                                     /* a thread of a GPU holds eight values */
 #define FLOOR 1e-8
 
 VERB struct node *reject(struct graph *g, struct node *x, struct node *v, struct node *by)
@@ -17,6 +18,7 @@ static int infer(struct node *n, struct err *e)
     int64_t heads = n->in[X]->shape.dim[1], groups = n->in[V]->shape.dim[1];
     if (heads % groups)
         return err_set(e, "%lld heads cannot share %lld vectors evenly", (long long)heads, (long long)groups);
+    if (n->in[X]->shape.dim[2] > WIDEST) return err_set(e, "heads are at most %d wide", WIDEST);
     node_value(n, n->in[X]->dtype, n->in[X]->shape);
     return 0;
 }

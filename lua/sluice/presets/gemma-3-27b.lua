@@ -4,8 +4,8 @@ local position, attention = {}, {}
 for layer = 1, 62 do
   local everywhere = layer % 6 == 0
   position[layer] = everywhere and { "rope", base = 1e6, stretch = "linear", factor = 8 } or "rope"
-  attention[layer] = { "gqa", heads = 32, kv_heads = 16, head_dim = 128, qk_norm = "qk", scale = 0.07715167498,
-                       mask = everywhere and "causal" or { "window", size = 1024 } }
+  attention[layer] = { "gqa", heads = 32, kv_heads = 16, head_dim = 128, qk_norm = { "qk", zero_centred = true },
+                       scale = 0.07715167498, mask = everywhere and "causal" or { "window", size = 1024 } }
 end
 
 return {
