@@ -7,16 +7,18 @@
 enum { X, START, POS };                                     /* inputs */
 enum { HEADS = 4, POWERS = 10 };                            /* 2^POWERS: most pairs of a head */
 
-struct attr { int64_t width, where; double base; };
+enum : uint64_t { WHOLE = 1ull << 63 };
 
-/* tokens [B,S] of `heads` heads of `wide` values. Pair i of a head are the values first + i and first + gap + i. A
-   head is cut into `units` of N neighbours: pairs, then values that are not rotated. power[k]: base^(-2/D) to the power
-   2^k, as a fraction of 2^63. */
+/* tokens [B,S] of `heads` heads of `wide` values. Pair i of a head are the values first + i and first + gap + i; of
+   neighbours, gap 1, first + 2i and the next. A head is cut into `units` of N neighbours: pairs, then values that are
+   not rotated. power[k]: base^(-2/D) to the power 2^k, as a fraction of WHOLE; so is what frequencies are multiplied
+   by: from pair `bent` on `bend`, less by `step` for each pair, and from `slow` on `least`. */
 struct rotations {
     int64_t length;
     unsigned tokens, heads, groups, units, pairs, first, gap, wide;
-    float sign;
-    uint64_t power[POWERS];
+    float sign, amplitude;
+    unsigned bent, slow;
+    uint64_t power[POWERS], bend, step, least;
 };
 
 /* Angles are fractions of a circle in 64 bits, so that their product with any position is exact: whole circles fall off
@@ -29,10 +31,18 @@ static __device__ inline uint64_t frequency_of_pair(const struct rotations &t, u
     return frequency;
 }
 
+/* The frequency of a pair as its context was stretched. */
+static __device__ inline uint64_t stretched(const struct rotations &t, unsigned pair, uint64_t frequency)
+{
+    if (pair < t.bent) return frequency;
+    return __umul64hi(frequency, pair < t.slow ? t.bend - (pair - t.bent) * t.step : t.least) << 1;
+}
+
 /* Number j of the values that are not rotated. */
 static __device__ inline unsigned still(const struct rotations &t, unsigned j)
 {
     if (j < t.first) return j;
+    if (t.gap == 1) return j + 2 * t.pairs;
     return j - t.first < t.gap - t.pairs ? j + t.pairs : j + 2 * t.pairs;
 }
 
@@ -54,32 +64,55 @@ template <int N> static __device__ inline void give(struct sum y, int64_t i, con
     else add(y, i, e.v[0]);
 }
 
+/* The first of N pairs of neighbours among 2 N values, the second of them; and back. */
+template <int N> static __device__ inline void part(struct eight &a, struct eight &b)
+{
+    struct eight low = a, high = b;
+    for (int l = 0; l < N; l++) {
+        a.v[l] = 2 * l < N ? low.v[2 * l % N] : high.v[2 * l % N];
+        b.v[l] = 2 * l + 1 < N ? low.v[(2 * l + 1) % N] : high.v[(2 * l + 1) % N];
+    }
+}
+template <int N> static __device__ inline void join(struct eight &a, struct eight &b)
+{
+    struct eight first = a, second = b;
+    for (int l = 0; l < N; l++) {
+        a.v[l] = l % 2 ? second.v[l / 2] : first.v[l / 2];
+        b.v[l] = (l + N) % 2 ? second.v[(l + N) / 2] : first.v[(l + N) / 2];
+    }
+}
+
 /* The pairs from `pair` on, N of them, in the heads from x + at on. */
-template <int N>
+template <int N, bool NEIGHBOURS>
 static __device__ inline void rotate_pairs(const struct rotations &t, unsigned pair, int64_t position, unsigned heads,
                                          struct view x, struct sum y, int64_t at)
 {
     struct eight c, s;
     uint64_t frequency = frequency_of_pair(t, pair);
     for (int l = 0; l < N; l++) {
-        int32_t angle = (int32_t)(frequency * (uint64_t)position >> 32);     /* -1/2 .. 1/2 circles */
+        uint64_t by = stretched(t, pair + l, frequency);
+        int32_t angle = (int32_t)(by * (uint64_t)position >> 32);            /* -1/2 .. 1/2 circles */
         sincospif((float)angle * 0x1p-31f, &s.v[l], &c.v[l]);
-        s.v[l] *= t.sign;
+        s.v[l] *= t.sign * t.amplitude;
+        c.v[l] *= t.amplitude;
         frequency = __umul64hi(frequency, t.power[0]) << 1;
     }
-    at += t.first + pair;
+    at += t.first + (NEIGHBOURS ? 2 * pair : pair);
+    unsigned gap = NEIGHBOURS ? N : t.gap;
     for (unsigned h = 0; h < heads; h++, at += t.wide) {
-        struct eight a = take<N>(x, at), b = take<N>(x, at + t.gap), u, v;
+        struct eight a = take<N>(x, at), b = take<N>(x, at + gap), u, v;
+        if (NEIGHBOURS) part<N>(a, b);
         for (int l = 0; l < N; l++) {
             u.v[l] = rotated(a.v[l], b.v[l], c.v[l], -s.v[l]);
             v.v[l] = rotated(b.v[l], a.v[l], c.v[l], s.v[l]);
         }
+        if (NEIGHBOURS) join<N>(u, v);
         give<N>(y, at, u);
-        give<N>(y, at + t.gap, v);
+        give<N>(y, at + gap, v);
     }
 }
 
-template <int N>
+template <int N, bool NEIGHBOURS>
 static __global__ void __launch_bounds__(BLOCK)
 rope_rotate(const struct rotations t, struct view x, struct sum y, const int32_t *start, const int32_t *pos)
 {
@@ -90,7 +123,7 @@ rope_rotate(const struct rotations t, struct view x, struct sum y, const int32_t
         int64_t at = ((int64_t)token * t.heads + head) * t.wide;
         if (unit < t.pairs) {
             int64_t position = (pos ? pos[0] : 0) + (int64_t)(token % (unsigned)t.length) - start[token];
-            rotate_pairs<N>(t, unit, position, heads, x, y, at);
+            rotate_pairs<N, NEIGHBOURS>(t, unit, position, heads, x, y, at);
         } else {
             at += still(t, unit - t.pairs);
             for (unsigned h = 0; h < heads; h++, at += t.wide) give<N>(y, at, take<N>(x, at));
@@ -117,29 +150,47 @@ ROWS_KERNEL rmsnorm_rope_forward(struct rows r, const struct rotations t, struct
             other.v[l] = __shfl_sync(0xFFFFFFFFu, u.v[l], is_late ? lane - far : is_early ? lane + far : lane);
         unsigned token = w.d ? (unsigned)w.row / t.heads : 0;
         int64_t position = (pos ? pos[0] : 0) + (int64_t)(token % (unsigned)t.length) - start[token];
-        uint64_t frequency = frequency_of_pair(t, is_late ? late : pair);
+        if (is_late) pair = late;
+        uint64_t frequency = frequency_of_pair(t, pair);
         for (int l = 0; l < LANES && (is_late || is_early); l++) {
             float c, s;
-            sincospif((float)(int32_t)(frequency * (uint64_t)position >> 32) * 0x1p-31f, &s, &c);
-            u.v[l] = rotated(u.v[l], other.v[l], c, is_late ? s : -s);
+            uint64_t by = stretched(t, pair + l, frequency);
+            sincospif((float)(int32_t)(by * (uint64_t)position >> 32) * 0x1p-31f, &s, &c);
+            s *= t.amplitude;
+            u.v[l] = rotated(u.v[l], other.v[l], c * t.amplitude, is_late ? s : -s);
             frequency = __umul64hi(frequency, t.power[0]) << 1;
         }
         row_store(z, row.at, row.column(0), w.d, u);
     }
 }
 
+/* As bend of runtime/ops/rope.c. */
+static void stretch(struct rotations *t, const struct rope_attr *at)
+{
+    double slow = 1 / at->factor, slope = at->high > at->low ? (1 - slow) / (at->high - at->low) : 0;
+    double bent = at->factor == 1 ? t->pairs : at->high <= at->low ? ceil(at->high) : floor(at->low) + 1;
+    t->slow = (unsigned)fmin(ceil(at->high), t->pairs);
+    t->bent = (unsigned)fmin(bent, t->pairs);
+    if (t->slow < t->bent) t->slow = t->bent;
+    t->least = (uint64_t)(slow * (double)WHOLE);
+    t->step = (uint64_t)(slope * (double)WHOLE);
+    t->bend = (uint64_t)((1 - slope * (t->bent - at->low)) * (double)WHOLE);
+}
+
 static struct rotations rotations_of(const struct args *a, float sign)
 {
-    const struct attr *at = (const struct attr *)a->attr;
+    const struct rope_attr *at = (const struct rope_attr *)a->attr;
     struct shape x = a->in[X].shape;
     int64_t w = x.dim[2], pairs = at->width / 2;
     double depth = (double)(at->where == ROPE_PROPORTIONAL ? w : at->width);
     struct rotations t = { a->in[START].shape.dim[1], (unsigned)x.dim[0], (unsigned)x.dim[1],
                        (unsigned)((x.dim[1] + HEADS - 1) / HEADS), (unsigned)(w - pairs), (unsigned)pairs,
                        (unsigned)(at->where == ROPE_LAST ? w - at->width : 0),
-                       (unsigned)(at->where == ROPE_PROPORTIONAL ? w / 2 : pairs), (unsigned)w, sign, {} };
+                       (unsigned)(at->interleaved ? 1 : at->where == ROPE_PROPORTIONAL ? w / 2 : pairs), (unsigned)w,
+                       sign, (float)at->amplitude, 0, 0, {}, 0, 0, 0 };
     INVARIANT(pairs <= 1 << POWERS && at->base > 1, "rope: %lld pairs, base %g", (long long)pairs, at->base);
     for (int k = 0; k < POWERS && pairs; k++) t.power[k] = (uint64_t)(pow(at->base, -2.0 * (1 << k) / depth) * 0x1p63);
+    stretch(&t, at);
     return t;
 }
 
@@ -147,11 +198,13 @@ static void rotate(const struct args *a, float sign, struct view x, struct sum y
 {
     struct rotations t = rotations_of(a, sign);
     const int32_t *start = ints(&a->in[START]), *pos = a->in[POS].data ? ints(&a->in[POS]) : NULL;
-    bool eights = (t.wide | t.pairs | t.first | t.gap) % LANES == 0;
+    bool neighbours = t.gap == 1, eights = (t.wide | t.pairs | t.first | (neighbours ? 0 : t.gap)) % LANES == 0;
     if (eights) t.units /= LANES;
     int grid = grid_for(a, (int64_t)t.tokens * t.groups * t.units, BLOCK);
-    if (eights) LAUNCH(a, rope_rotate<LANES>, grid, BLOCK, 0, t, x, y, start, pos);
-    else LAUNCH(a, rope_rotate<1>, grid, BLOCK, 0, t, x, y, start, pos);
+    if (eights && neighbours) LAUNCH(a, (rope_rotate<LANES, true>), grid, BLOCK, 0, t, x, y, start, pos);
+    else if (eights) LAUNCH(a, (rope_rotate<LANES, false>), grid, BLOCK, 0, t, x, y, start, pos);
+    else if (neighbours) LAUNCH(a, (rope_rotate<1, true>), grid, BLOCK, 0, t, x, y, start, pos);
+    else LAUNCH(a, (rope_rotate<1, false>), grid, BLOCK, 0, t, x, y, start, pos);
 }
 
 static void forward(const struct args *a)
@@ -170,7 +223,7 @@ static void norm_forward(const struct args *a)
            b->in[POS].data ? ints(&b->in[POS]) : NULL, (float)at->eps, centre_of(a));
 }
 
-/* Heads of whole eights whose pairs lie in lanes of one warp. */
+/* Heads of whole eights whose pairs lie in lanes of one warp, halves apart. */
 extern "C" kernel *fuse_rmsnorm_rope(const struct args *norm, const struct args *rope)
 {
     struct rotations t = rotations_of(rope, 1);

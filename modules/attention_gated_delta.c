@@ -40,13 +40,20 @@ static void check(struct pick self, const struct model_conf *model, const char *
         module_problem(problems, path, "negative_eigenvalues", "without beta there is nothing to double");
 }
 
+static struct node *gated(struct build *b, const struct conf *c, enum gated at, struct node *u, struct node *x,
+                          struct node *v)
+{
+    return c->gate.module->gate(b, c->gate, at, u, x, v);
+}
+
 /* [T,heads,width] */
 static struct node *project(struct build *b, const struct conf *c, const char *name, enum role role, struct node *u,
                             struct node *start, int64_t heads, int64_t width)
 {
     struct node *x = linear(b, name, role, u, heads * width);                                   /* [T,heads*width] */
     if (c->conv > 0) x = build_conv(b, name, x, start, c->conv, false);
-    return view(b->graph, x, SHAPE(b->tokens, heads, width));
+    enum gated at = role == ROLE_Q ? GATED_QUERIES : role == ROLE_K ? GATED_KEYS : GATED_VALUES;
+    return gated(b, c, at, u, view(b->graph, x, SHAPE(b->tokens, heads, width)), NULL);
 }
 
 static struct node *build(struct build *b, struct pick self, struct node *u)
@@ -68,7 +75,8 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
                         : build_ones(b, SHAPE(b->tokens, heads));                               /* [T,HV] */
     if (c->negative_eigenvalues) rule.beta = scale(g, rule.beta, 2);
     struct node *o = build_head_norm(b, build_memory(b, rule));
-    return linear(b, "out", ROLE_OUT, c->gate.module->gate(b, c->gate, u, o, rule.v), b->width);
+    o = linear(b, "out", ROLE_OUT, gated(b, c, GATED_HEADS, u, o, rule.v), b->width);
+    return gated(b, c, GATED_OUTPUT, u, o, NULL);
 }
 
 static void traits(struct pick self, struct traits *t)

@@ -7,9 +7,9 @@
 enum bias { NO_BIAS, QKV, ALL };
 struct conf {
     int heads, kv_heads, head_dim;
-    struct pick mask, kv, value, qk_norm, gate, experts;
+    struct pick mask, kv, value, qk_norm, temperature, gate, experts;
     int sink, bias;
-    double softcap, qk_clip;
+    double scale, softcap, qk_clip;
 };
 static const struct param params[] = {
     INT(struct conf, heads, 4, 1, 1024, "", "query heads"),
@@ -19,12 +19,15 @@ static const struct param params[] = {
     SLOT(struct conf, kv, SLOT_KV, "own", "where keys and values come from"),
     SLOT(struct conf, value, SLOT_VALUE, "none", "what is mixed into values"),
     SLOT(struct conf, qk_norm, SLOT_QK_NORM, "none", "norm on queries and keys"),
-    SLOT(struct conf, gate, SLOT_GATE, "none", "gate on the heads' outputs"),
+    SLOT(struct conf, temperature, SLOT_TEMPERATURE, "none", "how sharp attention is at a position"),
+    SLOT(struct conf, gate, SLOT_GATE, "none", "gate on the heads' outputs, or on what they are made of"),
     SLOT(struct conf, experts, SLOT_EXPERTS, "none", "who makes queries and reads heads"),
     CHOICE(struct conf, sink, SINK_NONE, "none head token",
            "attention to nothing: a learned logit of each head, or one that each token makes"),
     CHOICE(struct conf, bias, NO_BIAS, "none qkv all",
            "biases on queries, keys and values (Qwen2), on the output too (gpt-oss)"),
+    OPTIONAL(struct conf, scale, 0, 100, "",
+             "factor on q.k; 0: 1 / sqrt(head_dim). Gemma 2-27B: sqrt(heads / d_model); Gemma 3n: 1"),
     OPTIONAL(struct conf, softcap, 0, 1000, "", "logits are kept within it by tanh; Gemma 2: 50"),
     OPTIONAL(struct conf, qk_clip, 0, 1e6, "",
              "after a step in which a head's largest logit was above it, its queries and keys shrink (QK-clip)"),
@@ -49,11 +52,37 @@ static void check(struct pick self, const struct model_conf *model, const char *
     if (c->head_dim % 2) module_problem(problems, path, "head_dim", "%d: must be even", c->head_dim);
 }
 
-/* Norm and position come before the cache: a key is rotated once. */
-static struct node *finish(struct build *b, const struct conf *c, const char *which, struct node *x, int64_t heads)
+static struct node *gated(struct build *b, const struct conf *c, enum gated at, struct node *u, struct node *x,
+                          struct node *v)
 {
-    x = view(b->graph, x, SHAPE(b->tokens, heads, c->head_dim));
-    return build_position(b, c->qk_norm.module->qk_norm(b, c->qk_norm, which, x));
+    return c->gate.module->gate(b, c->gate, at, u, x, v);
+}
+
+static struct node *normed(struct build *b, const struct conf *c, const char *which, struct node *x)
+{
+    return c->qk_norm.module->qk_norm(b, c->qk_norm, which, x);
+}
+
+/* Norm and position come before the cache: a key is rotated once. x [T,H,W]. */
+static struct node *finish(struct build *b, const struct conf *c, const char *which, struct node *x)
+{
+    if (module_traits(c->qk_norm).norms_rotated) return normed(b, c, which, build_position(b, x));
+    return build_position(b, normed(b, c, which, x));
+}
+
+/* [T,N W], as it was projected -> [T,N,W] */
+static struct node *heads_of(struct build *b, const struct conf *c, enum conv_at at, const char *which, struct node *x)
+{
+    x = build_convolved(b, at, which, x);
+    return view(b->graph, x, SHAPE(b->tokens, shape_count(x->shape) / b->tokens / c->head_dim, c->head_dim));
+}
+
+/* [T,G W], as they were projected -> [T,G,W], finished */
+static struct node *values(struct build *b, const struct conf *c, struct node *from, struct node *v)
+{
+    v = gated(b, c, GATED_VALUES, from, normed(b, c, "v", heads_of(b, c, CONV_VALUES, "v", v)), NULL);
+    build_keep(b, b->layer, "attention.projected", v);
+    return c->value.module->value(b, c->value, from, v);
 }
 
 static struct kv project(struct build *b, const void *context, struct node *from)
@@ -61,11 +90,27 @@ static struct kv project(struct build *b, const void *context, struct node *from
     const struct conf *c = context;
     struct mask mask = c->mask.module->mask(b, c->mask);
     int64_t width = (int64_t)c->kv_heads * c->head_dim, window = mask.window ? mask.window : mask.chunk;
-    struct node *k = affine(b, c->bias != NO_BIAS, "k", ROLE_K, from, width),
-                *v = affine(b, c->bias != NO_BIAS, "v", ROLE_V, from, width);                /* [T,G W] */
-    k = build_cached(b, "k", finish(b, c, "k", k, c->kv_heads), window);    /* [T,G,W], cached [B,C,G,W] */
-    v = c->value.module->value(b, c->value, from, view(b->graph, v, SHAPE(b->tokens, c->kv_heads, c->head_dim)));
-    return (struct kv){ k, build_cached(b, "v", v, window), v };
+    bool reads = module_traits(c->value).first_values && b->layer < b->layers;
+    struct node *first = reads ? build_kept_first(b, "attention.v") : NULL,
+                *k = affine(b, c->bias != NO_BIAS, "k", ROLE_K, from, width),
+                *v = first ? first : affine(b, c->bias != NO_BIAS, "v", ROLE_V, from, width);
+    k = gated(b, c, GATED_KEYS, from, heads_of(b, c, CONV_KEYS, "k", k), NULL);
+    k = build_cached(b, "k", finish(b, c, "k", k), window);         /* [T,G,W], cached [B,C,G,W] */
+    if (first) return (struct kv){ k, first, build_kept_first(b, "attention.value") };
+    struct node *value = values(b, c, from, v);
+    v = build_cached(b, "v", value, window);
+    build_keep(b, b->layer, "attention.v", v);
+    build_keep(b, b->layer, "attention.value", value);
+    return (struct kv){ k, v, value };
+}
+
+/* By the temperature of its position. */
+static struct node *tempered(struct build *b, struct node *x, struct node *temperature)
+{
+    struct graph *g = b->graph;
+    if (!x || !temperature) return x;
+    struct node *flat = view(g, x, SHAPE(b->tokens, 1, shape_count(x->shape) / b->tokens));
+    return view(g, mul_heads(g, flat, temperature), x->shape);
 }
 
 struct clipped { const struct conf *conf; struct node *most; const char *path; };
@@ -106,15 +151,19 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
 
     struct queries of = experts->queries(b, c->experts, u, h);
     int64_t all = of.k * c->heads;                          /* query heads of a token */
-    struct node *q = finish(b, c, "q", of.q, all);          /* [T,H,W] */
+    struct node *temperature = c->temperature.module->temperature(b, c->temperature);           /* [T,1] */
+    struct node *q = gated(b, c, GATED_QUERIES, u, heads_of(b, c, CONV_QUERIES, "q", of.q), NULL);
+    q = tempered(b, finish(b, c, "q", q), temperature);     /* [T,H,W] */
+    struct node *bias = tempered(b, build_position_bias(b, u, all), temperature);               /* [T,H,R] */
     struct kv kv = c->kv.module->kv(b, c->kv, u, (struct projector){ project, c });
     struct node *start = build_present(b, b->start, (double)b->seq);    /* what only fills up sees nothing */
     struct node *heads = attention(g, (struct attention){
-        .q = q, .k = kv.k, .v = kv.v, .start = start, .pos = b->pos, .sink = build_sink(b, c->sink, u, all),
-        .scale = 1 / sqrt(c->head_dim), .window = mask.window, .chunk = mask.chunk, .softcap = c->softcap });
+        .q = q, .k = kv.k, .v = kv.v, .start = start, .pos = b->pos, .sink = build_sink(b, c->sink, u, all), .rel = bias,
+        .scale = build_sharpness(b) * (c->scale > 0 ? c->scale : 1 / sqrt(c->head_dim)),
+        .window = mask.window, .chunk = mask.chunk, .softcap = c->softcap });
     observe(b, c, heads);
-    heads = c->gate.module->gate(b, c->gate, u, heads, kv.value);       /* [T,H,W] */
-    return experts->output(b, c->experts, &of, heads);
+    heads = gated(b, c, GATED_HEADS, u, heads, kv.value);   /* [T,H,W] */
+    return gated(b, c, GATED_OUTPUT, u, experts->output(b, c->experts, &of, heads), NULL);
 }
 
 static void traits(struct pick self, struct traits *t)
@@ -122,6 +171,7 @@ static void traits(struct pick self, struct traits *t)
     const struct conf *c = self.conf;
     t->heads = c->heads * (t->top_k ? t->top_k : 1);
     t->kv_heads = c->kv_heads;
+    t->convolved = true;
     t->qk_dim = t->v_dim = t->rotated = c->head_dim;
 }
 

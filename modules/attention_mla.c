@@ -45,6 +45,10 @@ static void check(struct pick self, const struct model_conf *model, const char *
     if (c->kv_rank + c->rope_dim > HEAD_WIDEST)
         module_problem(problems, path, "kv_rank", "%d, and rope_dim = %d: what is cached is at most %d wide",
                        c->kv_rank, c->rope_dim, HEAD_WIDEST);
+    int at = module_traits(c->gate).gated_at;
+    if (at == GATED_QUERIES || at == GATED_KEYS || at == GATED_VALUES)
+        module_problem(problems, path, "gate", "%s: queries, keys and values are made of latents, which are not gated: "
+                       "on = \"heads\" or \"output\"", c->gate.module->name);
 }
 
 /* [T,width] */
@@ -152,7 +156,8 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     struct node *v = raised(b, c, kv.value, v_up);          /* [T,H,M], of these tokens */
     struct attention a = {
         .start = build_present(b, b->start, (double)b->seq),                    /* what only fills up sees nothing */
-        .pos = b->pos, .sink = build_sink(b, c->sink, u, c->heads), .scale = 1 / sqrt(c->nope_dim + c->rope_dim),
+        .pos = b->pos, .sink = build_sink(b, c->sink, u, c->heads), .rel = build_position_bias(b, u, c->heads),
+        .scale = build_sharpness(b) / sqrt(c->nope_dim + c->rope_dim),
         .window = mask.window, .chunk = mask.chunk, .softcap = c->softcap };
     if (b->mode == MODE_DECODE) {
         a.q = beside(b, head_matmul(g, q, by_heads(b, c, k_up), true), q_rope);                 /* [T,H,R+P] */
@@ -166,8 +171,8 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     struct node *heads = attention(g, a);                   /* [T,H,M], of latents [T,H,R] */
     observe(b, c, heads);
     if (b->mode == MODE_DECODE) heads = head_matmul(g, heads, by_heads(b, c, v_up), false);
-    heads = c->gate.module->gate(b, c->gate, u, heads, v);
-    return linear(b, "out", ROLE_OUT, heads, b->width);
+    heads = c->gate.module->gate(b, c->gate, GATED_HEADS, u, heads, v);
+    return c->gate.module->gate(b, c->gate, GATED_OUTPUT, u, linear(b, "out", ROLE_OUT, heads, b->width), NULL);
 }
 
 static void traits(struct pick self, struct traits *t)

@@ -2,12 +2,13 @@
    GLA, Gated DeltaNet. */
 #include "model/module.h"
 
-static struct node *build(struct build *b, struct pick self, struct node *u, struct node *heads, struct node *v)
+static struct node *build(struct build *b, struct pick self, enum gated at, struct node *u, struct node *x,
+                          struct node *v)
 {
     (void)self; (void)v;
-    int64_t width = shape_count(heads->shape) / b->tokens;
-    heads = view(b->graph, heads, SHAPE(b->tokens, width));
-    return mul(b->graph, heads, silu(b->graph, linear(b, "gate", ROLE_GATE, u, width)));        /* [T,H*W] */
+    if (at != GATED_HEADS) return x;
+    struct node *gate = silu(b->graph, linear(b, "gate", ROLE_GATE, u, shape_count(x->shape) / b->tokens));
+    return mul(b->graph, x, view(b->graph, gate, x->shape));                                    /* [T,H,W] */
 }
 
 const struct module gate_silu = {

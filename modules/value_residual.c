@@ -1,11 +1,13 @@
 /* Value residual: v_l = a_l v_l + b_l v_0, v_0 the values that the first layer made of the same token; a and b learned.
-   Zhou 2024 (ResFormer, arXiv 2410.17897). What is cached is the mixture. */
+   Zhou 2024 (ResFormer, arXiv 2410.17897). What is cached is the mixture. A sparse ResFormer has it in some layers. */
 #include "model/module.h"
 
-struct conf { double own, first; };
+struct conf { double own, first; int learned, per_head; };
 static const struct param params[] = {
     REAL(struct conf, own, 0.5, 0, 2, "", "initial factor on the layer's own values"),
     REAL(struct conf, first, 0.5, 0, 2, "", "initial factor on the first layer's"),
+    BOOL(struct conf, learned, true, "both factors are learned"),
+    BOOL(struct conf, per_head, false, "each value head has factors of its own"),
     { 0 }
 };
 
@@ -25,23 +27,24 @@ static void check(struct pick self, const struct model_conf *model, const char *
     }
 }
 
-static struct node *factor(struct build *b, const char *name, double first)
+/* x [T,G,W] times a number, or one of each head. */
+static struct node *times(struct build *b, const struct conf *c, const char *name, double first, struct node *x)
 {
-    return build_weight(b, name, ROLE_SCALAR, SHAPE(1), init_constant(first));
+    struct graph *g = b->graph;
+    int64_t heads = c->per_head ? x->shape.dim[1] : 1, rest = shape_count(x->shape) / b->tokens / heads;
+    if (!c->learned) return scale(g, x, first);
+    struct node *factor = build_weight(b, name, ROLE_SCALAR, SHAPE(heads), init_constant(first));
+    if (!c->per_head) return mul_scalar(g, x, factor);
+    struct node *row = view(g, repeat(g, view(g, factor, SHAPE(heads, 1)), rest), SHAPE(heads * rest));
+    return view(g, mul_row(g, view(g, x, SHAPE(b->tokens, heads * rest)), row), x->shape);
 }
 
 static struct node *build(struct build *b, struct pick self, struct node *u, struct node *v)
 {
     (void)u;
     const struct conf *c = self.conf;
-    struct graph *g = b->graph;
-    struct node *first = build_kept(b, -1, "value.first");  /* [T,G,W] */
-    if (!first) {
-        build_keep(b, -1, "value.first", v);
-        first = v;
-    }
-    return add(g, mul_scalar(g, v, factor(b, "value.own", c->own)),
-               mul_scalar(g, build_rows(b, first), factor(b, "value.first", c->first)));
+    struct node *first = build_rows(b, build_kept_first(b, "attention.projected"));             /* [T,G,W] */
+    return add(b->graph, times(b, c, "value.own", c->own, v), times(b, c, "value.first", c->first, first));
 }
 
 const struct module value_residual = {

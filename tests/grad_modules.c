@@ -238,14 +238,18 @@ static bool acts(const struct toggle *on, const struct param *p, const json_t *v
     return false;
 }
 
-/* Alone; beside another parameter of the module at another value, or another switch; beside two other parameters. */
+/* Alone; beside another parameter of the module at another value, or another switch; beside a parameter of the module
+   that has this one; beside two other parameters. */
 static void check_values(const struct toggle *on, const struct param *p, const json_t *values)
 {
     enum { FEW = 24 };
-    struct toggles own = toggles_own(on->module, p);
+    struct site at = site_of(on->module->slot);
+    struct toggles own = toggles_own(on->module, p),
+                   outer = at.owner ? toggles_own(at.owner, at.param) : (struct toggles){ 0 };
     bool legal = false, found = acts(on, p, values, on, on, &legal);
     for (int i = 0; i < own.n && !found; i++) found = acts(on, p, values, own.toggle[i], on, &legal);
     for (int i = 0; i < toggles.n && !found; i++) found = acts(on, p, values, toggles.toggle[i], on, &legal);
+    for (int i = 0; i < outer.n && !found; i++) found = acts(on, p, values, outer.toggle[i], on, &legal);
     for (int i = 0; i < own.n && i < FEW; i++)
         for (int k = 0; k < i && !found; k++)
             if (own.toggle[i]->param != own.toggle[k]->param)
@@ -256,6 +260,7 @@ static void check_values(const struct toggle *on, const struct param *p, const j
                  p->name, text, legal ? "no loss changes" : "refused");
     free(text);
     toggles_free(&own);
+    toggles_free(&outer);
 }
 
 /* Another value of a parameter, and each other word, is other losses within a few steps. A slot may have one module

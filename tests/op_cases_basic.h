@@ -67,14 +67,26 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
     CASE(cumsum, rank_3, cumsum(g, real_in(g, 2, 1, 33))) \
     CASE(cumsum, one, cumsum(g, real_in(g, 4, 1))) \
     CASE(row_entropy, odd, row_entropy(g, positive_in(g, 3, 7))) \
-    CASE(rope, whole, rope(g, act_in(g, 4, 2, 6), int_in(g, SHAPE(1, 4), 0, 0, 2, 2), NULL, 6, ROPE_FIRST, 100)) \
-    CASE(rope, first, rope(g, act_in(g, 6, 1, 7), int_in(g, SHAPE(2, 3), 0, 0, 0, 0, 1, 1), NULL, 4, ROPE_FIRST, 100)) \
-    CASE(rope, last, rope(g, act_in(g, 6, 2, 8), int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 1, 1), NULL, 4, ROPE_LAST, 100)) \
-    CASE(rope, proportional, rope(g, real_in(g, 3, 2, 8), int_in(g, SHAPE(1, 3), 0, 0, 0), NULL, 4, ROPE_PROPORTIONAL, \
-                                  100)) \
-    CASE(rope, none, rope(g, act_in(g, 2, 2, 3), int_in(g, SHAPE(1, 2), 0, 0), NULL, 0, ROPE_LAST, 100)) \
-    CASE(rope, decode, rope(g, act_in(g, 4, 1, 4), int_in(g, SHAPE(2, 2), 3, 3, 0, 9), int_in(g, SHAPE(1), 8), 4, \
-                            ROPE_LAST, 100)) \
+    CASE(rope, whole, rope(g, act_in(g, 4, 2, 6), int_in(g, SHAPE(1, 4), 0, 0, 2, 2), NULL, ROPE(6, FIRST, 100))) \
+    CASE(rope, first, rope(g, act_in(g, 6, 1, 7), int_in(g, SHAPE(2, 3), 0, 0, 0, 0, 1, 1), NULL, \
+                           ROPE(4, FIRST, 100))) \
+    CASE(rope, last, rope(g, act_in(g, 6, 2, 8), int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 1, 1), NULL, ROPE(4, LAST, 100))) \
+    CASE(rope, proportional, rope(g, real_in(g, 3, 2, 8), int_in(g, SHAPE(1, 3), 0, 0, 0), NULL, \
+                                  ROPE(4, PROPORTIONAL, 100))) \
+    CASE(rope, none, rope(g, act_in(g, 2, 2, 3), int_in(g, SHAPE(1, 2), 0, 0), NULL, ROPE(0, LAST, 100))) \
+    CASE(rope, decode, rope(g, act_in(g, 4, 1, 4), int_in(g, SHAPE(2, 2), 3, 3, 0, 9), int_in(g, SHAPE(1), 8), \
+                            ROPE(4, LAST, 100))) \
+    CASE(rope, neighbours, rope(g, act_in(g, 6, 2, 9), int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 1, 1), NULL, \
+                                ROPE(6, LAST, 100, .interleaved = 1))) \
+    CASE(rope, stretched, rope(g, act_in(g, 6, 1, 12), int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 0, 0), NULL, \
+                               STRETCHED(12, FIRST, 100, 4, 1, 4.5, 1.25))) \
+    CASE(rope, linear, rope(g, act_in(g, 3, 1, 6), int_in(g, SHAPE(1, 3), 0, 0, 0), NULL, \
+                            STRETCHED(6, FIRST, 100, 4, 0, 0, 1, .interleaved = 1))) \
+    CASE(positions, parts, positions(g, int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 1, 1), NULL, 2, false)) \
+    CASE(positions, whole, positions(g, int_in(g, SHAPE(2, 2), 3, 3, 0, 9), int_in(g, SHAPE(1), 8), 4, true)) \
+    CASE(reject, all, reject(g, act_in(g, 3, 4, 5), act_in(g, 3, 2, 5), NULL)) \
+    CASE(reject, part, reject(g, act_in(g, 3, 2, 7), real_in(g, 3, 1, 7), real_in(g, 3, 2))) \
+    CASE(reject, own, reject(g, real_in(g, 2, 3, 2), act_in(g, 2, 3, 2), real_in(g, 2, 3))) \
     CASE(concat, three, concat(g, 3, (struct node *[]){ act_in(g, 3, 2), real_in(g, 3, 5), act_in(g, 3, 1) })) \
     CASE(concat, rank_3, concat(g, TWO(act_in(g, 2, 1, 3), act_in(g, 2, 1, 4)))) \
     CASE(concat, one, concat(g, 1, (struct node *[]){ act_in(g, 1, 3) })) \
@@ -148,9 +160,13 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
     CASE(cumsum, long_rows, cumsum(g, real_in(g, 5, 1001))) \
     CASE(row_entropy, wide, row_entropy(g, positive_in(g, 50, 133))) \
     CASE(row_entropy, large, row_entropy(g, positive_in(g, 700, 33))) \
-    CASE(rope, large, rope(g, act_in(g, 700, 3, 16), count_in(g, SHAPE(14, 50), large_start), NULL, 8, ROPE_LAST, \
-                           1e4)) \
-    CASE(rope, long, rope(g, act_in(g, 300, 2, 8), count_in(g, SHAPE(2, 150), large_start), NULL, 8, ROPE_FIRST, 1e4)) \
+    CASE(rope, large, rope(g, act_in(g, 700, 3, 16), count_in(g, SHAPE(14, 50), large_start), NULL, \
+                           ROPE(8, LAST, 1e4))) \
+    CASE(rope, long, rope(g, act_in(g, 300, 2, 8), count_in(g, SHAPE(2, 150), large_start), NULL, \
+                          ROPE(8, FIRST, 1e4))) \
+    CASE(positions, large, positions(g, count_in(g, SHAPE(14, 50), large_start), NULL, 7, false)) \
+    CASE(reject, large, reject(g, act_in(g, 700, 6, 16), act_in(g, 700, 2, 16), real_in(g, 700, 6))) \
+    CASE(reject, odd, reject(g, act_in(g, 300, 3, 37), act_in(g, 300, 3, 37), NULL)) \
     CASE(concat, large, concat(g, TWO(act_in(g, 700, 33), act_in(g, 700, 8)))) \
     CASE(embed, large, embed(g, real_in(g, 300, 33), count_in(g, SHAPE(7, 100), large_token))) \
     CASE(embed, wide, embed(g, real_in(g, 20, 5000), count_in(g, SHAPE(2, 50), large_token))) \
@@ -186,14 +202,26 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
     CASE(normalize, even, normalize(g, positive_in(g, 300, 8), 1e-6)) \
     CASE(normalize, long_rows, normalize(g, positive_in(g, 5, 9001), 1e-6)) \
     CASE(row_entropy, long_rows, row_entropy(g, positive_in(g, 5, 9001))) \
-    CASE(rope, even_first, rope(g, act_in(g, 60, 5, 64), count_in(g, SHAPE(1, 60), large_start), NULL, 64, ROPE_FIRST, \
-                                1e6)) \
-    CASE(rope, even_last, rope(g, act_in(g, 60, 2, 64), count_in(g, SHAPE(1, 60), large_start), NULL, 32, ROPE_LAST, \
-                               1e4)) \
-    CASE(rope, even_proportional, rope(g, act_in(g, 60, 9, 64), count_in(g, SHAPE(1, 60), large_start), NULL, 32, \
-                                       ROPE_PROPORTIONAL, 1e4)) \
+    CASE(rope, even_first, rope(g, act_in(g, 60, 5, 64), count_in(g, SHAPE(1, 60), large_start), NULL, \
+                                ROPE(64, FIRST, 1e6))) \
+    CASE(rope, even_last, rope(g, act_in(g, 60, 2, 64), count_in(g, SHAPE(1, 60), large_start), NULL, \
+                               ROPE(32, LAST, 1e4))) \
+    CASE(rope, even_proportional, rope(g, act_in(g, 60, 9, 64), count_in(g, SHAPE(1, 60), large_start), NULL, \
+                                       ROPE(32, PROPORTIONAL, 1e4))) \
     CASE(rope, far, rope(g, real_in(g, 60, 1, 128), count_in(g, SHAPE(1, 60), large_start), \
-                         int_in(g, SHAPE(1), 1000000), 128, ROPE_FIRST, 1e4)) \
+                         int_in(g, SHAPE(1), 1000000), ROPE(128, FIRST, 1e4))) \
+    CASE(rope, even_neighbours, rope(g, act_in(g, 60, 5, 64), count_in(g, SHAPE(1, 60), large_start), NULL, \
+                                     ROPE(32, LAST, 1e4, .interleaved = 1))) \
+    CASE(rope, even_stretched, rope(g, act_in(g, 60, 5, 64), count_in(g, SHAPE(1, 60), large_start), \
+                                    int_in(g, SHAPE(1), 100000), \
+                                    STRETCHED(64, FIRST, 1e4, 40, 10, 23, 1.37))) \
+    CASE(rope, odd_stretched, rope(g, act_in(g, 60, 5, 22), count_in(g, SHAPE(1, 60), large_start), \
+                                   int_in(g, SHAPE(1), 100000), \
+                                   STRETCHED(22, FIRST, 1e4, 8, 2.5, 6.25, 1, .interleaved = 1))) \
+    CASE(rope, far_linear, rope(g, real_in(g, 60, 1, 128), count_in(g, SHAPE(1, 60), large_start), \
+                                int_in(g, SHAPE(1), 1000000), STRETCHED(128, FIRST, 1e4, 8, 0, 0, 1))) \
+    CASE(reject, even, reject(g, act_in(g, 70, 8, 128), act_in(g, 70, 2, 128), real_in(g, 70, 8))) \
+    CASE(reject, wide, reject(g, act_in(g, 7, 4, 1003), act_in(g, 7, 2, 1003), real_in(g, 7, 4))) \
     CASE(concat, even, concat(g, 3, (struct node *[]){ act_in(g, 70, 16), real_in(g, 70, 24), act_in(g, 70, 1000) })) \
     CASE(cache, widened, cache(g, real_in(g, 3, 40, 2, 8), act_in(g, 90, 2, 8), \
                                count_in(g, SHAPE(3, 30), large_start), int_in(g, SHAPE(1), 9))) \

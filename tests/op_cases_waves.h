@@ -26,11 +26,13 @@ static inline int32_t wave_order(int64_t r) { return (int32_t)(48603 * (r + 6804
     CASE(mix_streams, waves_shared, mix_streams(g, act_in(g, 20011, 3, 133), real_in(g, 2, 3))) \
     CASE(sinkhorn, waves, sinkhorn(g, real_in(g, 50021, 4, 4), 20, 1e-6)) \
     CASE(l2norm, waves, l2norm(g, act_in(g, 20011, 133), 1e-6)) \
+    CASE(reject, waves, reject(g, act_in(g, 10007, 4, 40), act_in(g, 10007, 2, 40), real_in(g, 10007, 4))) \
+    CASE(positions, waves, positions(g, count_in(g, SHAPE(401, 1801), wave_start), NULL, 7, false)) \
     CASE(columns, waves, columns(g, act_in(g, 20011, 133), 11, 101)) \
     CASE(repeat, waves, repeat(g, act_in(g, 20011, 133), 3)) \
     CASE(softmax, waves, softmax(g, act_in(g, 20011, 133))) \
-    CASE(rope, waves, rope(g, act_in(g, 19811, 11, 24), count_in(g, SHAPE(11, 1801), wave_start), NULL, 16, ROPE_LAST, \
-                           1e4)) \
+    CASE(rope, waves, rope(g, act_in(g, 19811, 11, 24), count_in(g, SHAPE(11, 1801), wave_start), NULL, \
+                           ROPE(16, LAST, 1e4))) \
     CASE(concat, waves, concat(g, TWO(act_in(g, 100003, 33), act_in(g, 100003, 8)))) \
     CASE(shift, waves, shift(g, count_in(g, SHAPE(401, 1801), wave_token), -7)) \
     CASE(embed, waves, embed(g, real_in(g, 5003, 265), count_in(g, SHAPE(11, 1801), wave_token))) \

@@ -2,7 +2,7 @@
    backend's table. Every check runs over one list of cases, so an op is tested by one line:
 
        CASE(op, name, expression)          in tests/op_cases_<family>.h, e.g.
-       CASE(rope, last, rope(g, act_in(g, 6, 2, 8), int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 1, 1), NULL, 4, ROPE_LAST, 100))
+       CASE(rope, last, rope(g, act_in(g, 6, 2, 8), int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 1, 1), NULL, ROPE(4, LAST, 100)))
 
    The expression gives the node; all its inputs must be made here:
        act_in(g, 3, 7)  real_in(g, 3, 7)        N(0,1), of dtype ACT or REAL
@@ -91,6 +91,11 @@ static inline struct node *bench_number(struct graph *g, enum dtype dtype, struc
 #define act_in(g, ...) bench_in(g, DTYPE_ACT, SHAPE(__VA_ARGS__), FILL_NORMAL)
 #define real_in(g, ...) bench_in(g, DTYPE_REAL, SHAPE(__VA_ARGS__), FILL_NORMAL)
 #define ragged_in(g, rows, ...) bench_ragged(g, rows, SHAPE(__VA_ARGS__))
+/* Rotary positions, of halves where nothing is said; and with frequencies divided. */
+#define ROPE(width, where, base, ...) STRETCHED(width, where, base, 1, 0, 0, 1, ##__VA_ARGS__)
+#define STRETCHED(width_, where_, base_, factor_, low_, high_, amplitude_, ...) (struct rope_attr){ \
+    .width = width_, .where = ROPE_##where_, .base = base_, .factor = factor_, .low = low_, .high = high_, \
+    .amplitude = amplitude_, ##__VA_ARGS__ }
 #define positive_in(g, ...) bench_in(g, DTYPE_REAL, SHAPE(__VA_ARGS__), FILL_POSITIVE)
 #define count_in(g, shape, value) bench_count(g, DTYPE_I32, shape, value)
 #define real_count_in(g, shape, value) bench_count(g, DTYPE_REAL, shape, value)

@@ -7,22 +7,22 @@
     CASE(rmsnorm, golden, rmsnorm(g, real_in(g, 1, 4), real_in(g, 4), 1e-6, false)) \
     CASE(rmsnorm, centred, rmsnorm(g, real_in(g, 1, 4), real_in(g, 4), 1e-6, true)) \
     CASE(rmsnorm, free, rmsnorm(g, act_in(g, 50, 37), real_in(g, 37), 0, false)) \
-    CASE(rope, golden, rope(g, real_in(g, 2, 1, 4), int_in(g, SHAPE(1, 2), 0, 0), NULL, 4, ROPE_FIRST, 1e4)) \
-    CASE(rope, last, rope(g, real_in(g, 2, 1, 6), int_in(g, SHAPE(1, 2), 0, 0), NULL, 4, ROPE_LAST, 1e4)) \
-    CASE(rope, proportional, rope(g, real_in(g, 2, 1, 8), int_in(g, SHAPE(1, 2), 0, 0), NULL, 4, ROPE_PROPORTIONAL, \
-                                  1e4)) \
-    CASE(rope, whole_last, rope(g, act_in(g, 6, 2, 8), int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 0, 0), NULL, 8, ROPE_LAST, \
-                                1e4)) \
-    CASE(rope, whole_first, rope(g, act_in(g, 6, 2, 8), int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 0, 0), NULL, 8, ROPE_FIRST, \
-                                 1e4)) \
-    CASE(rope, whole_proportional, rope(g, act_in(g, 6, 2, 8), int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 0, 0), NULL, 8, \
-                                        ROPE_PROPORTIONAL, 1e4)) \
-    CASE(rope, none, rope(g, act_in(g, 6, 2, 8), int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 0, 0), NULL, 0, ROPE_LAST, 1e4)) \
-    CASE(rope, near, rope(g, act_in(g, 40, 1, 8), count_in(g, SHAPE(1, 40), zero), int_in(g, SHAPE(1), 0), 8, \
-                          ROPE_LAST, 1e4)) \
-    CASE(rope, long, rope(g, real_in(g, 200, 1, 4), count_in(g, SHAPE(1, 200), zero), NULL, 4, ROPE_FIRST, 1e4)) \
-    CASE(rope, far, rope(g, act_in(g, 40, 1, 8), count_in(g, SHAPE(1, 40), zero), int_in(g, SHAPE(1), 37), 8, \
-                         ROPE_LAST, 1e4)) \
+    CASE(rope, golden, rope(g, real_in(g, 2, 1, 4), int_in(g, SHAPE(1, 2), 0, 0), NULL, ROPE(4, FIRST, 1e4))) \
+    CASE(rope, last, rope(g, real_in(g, 2, 1, 6), int_in(g, SHAPE(1, 2), 0, 0), NULL, ROPE(4, LAST, 1e4))) \
+    CASE(rope, proportional, rope(g, real_in(g, 2, 1, 8), int_in(g, SHAPE(1, 2), 0, 0), NULL, \
+                                  ROPE(4, PROPORTIONAL, 1e4))) \
+    CASE(rope, whole_last, rope(g, act_in(g, 6, 2, 8), int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 0, 0), NULL, \
+                                ROPE(8, LAST, 1e4))) \
+    CASE(rope, whole_first, rope(g, act_in(g, 6, 2, 8), int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 0, 0), NULL, \
+                                 ROPE(8, FIRST, 1e4))) \
+    CASE(rope, whole_proportional, rope(g, act_in(g, 6, 2, 8), int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 0, 0), NULL, \
+                                        ROPE(8, PROPORTIONAL, 1e4))) \
+    CASE(rope, none, rope(g, act_in(g, 6, 2, 8), int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 0, 0), NULL, ROPE(0, LAST, 1e4))) \
+    CASE(rope, near, rope(g, act_in(g, 40, 1, 8), count_in(g, SHAPE(1, 40), zero), int_in(g, SHAPE(1), 0), \
+                          ROPE(8, LAST, 1e4))) \
+    CASE(rope, long, rope(g, real_in(g, 200, 1, 4), count_in(g, SHAPE(1, 200), zero), NULL, ROPE(4, FIRST, 1e4))) \
+    CASE(rope, far, rope(g, act_in(g, 40, 1, 8), count_in(g, SHAPE(1, 40), zero), int_in(g, SHAPE(1), 37), \
+                         ROPE(8, LAST, 1e4))) \
     CASE(embed, misses, embed(g, real_in(g, 9, 5), int_in(g, SHAPE(2, 3), 4, 0, 4, 2, 4, 0))) \
     CASE(row_entropy, golden, row_entropy(g, positive_in(g, 3, 4))) \
     CASE(softmax, far, softmax(g, real_in(g, 2, 3))) \

@@ -136,12 +136,12 @@ static void test_no_op_without_a_case(void **state)
     CASE(iterations, "iterations = 0, it must be 1 to 128", sinkhorn(g, real_in(g, 3, 2, 2), 0, 0)) \
     CASE(columns, "rows of [3,7] have no columns 5 to 7", columns(g, act_in(g, 3, 7), 5, 3)) \
     CASE(copies, "cannot repeat rows of [1,2,3,4]", repeat(g, act_in(g, 1, 2, 3, 4), 2)) \
-    CASE(odd_width, "cannot rotate 3 of 4 values", rope(g, act_in(g, 2, 1, 4), int_in(g, SHAPE(1, 2), 0, 0), NULL, 3, \
-                                                      ROPE_LAST, 10)) \
+    CASE(odd_width, "cannot rotate 3 of 4 values", rope(g, act_in(g, 2, 1, 4), int_in(g, SHAPE(1, 2), 0, 0), NULL, \
+                                                        ROPE(3, LAST, 10))) \
     CASE(starts, "'start' is [1,3], [B,S] is needed: T is 2 in 'x', B S is 3", \
-         rope(g, act_in(g, 2, 1, 4), int_in(g, SHAPE(1, 3), 0, 0, 0), NULL, 2, ROPE_LAST, 10)) \
+         rope(g, act_in(g, 2, 1, 4), int_in(g, SHAPE(1, 3), 0, 0, 0), NULL, ROPE(2, LAST, 10))) \
     CASE(base, "base = 0, it must be above 0", \
-         rope(g, act_in(g, 2, 1, 4), int_in(g, SHAPE(1, 2), 0, 0), NULL, 2, ROPE_LAST, 0)) \
+         rope(g, act_in(g, 2, 1, 4), int_in(g, SHAPE(1, 2), 0, 0), NULL, ROPE(2, LAST, 0))) \
     CASE(side, "'x[1]' is [3,3], [..,_] is needed: .. is [2] in 'x[0]', not [3]", \
          concat(g, TWO(act_in(g, 2, 3), act_in(g, 3, 3)))) \
     CASE(rank, "'table' is [5], [V,D] is needed", embed(g, real_in(g, 5), int_in(g, SHAPE(1, 1), 0))) \

@@ -110,13 +110,15 @@ static void test_counts(void **state)
     }
 }
 
-/* Published in total alone: gpt-oss to the last one, the others to four digits. */
+/* Published in total alone: gpt-oss, Gemma, SmolLM3 and OLMoE to the last one, the others to four digits. */
 static void test_totals(void **state)
 {
     (void)state;
     static const struct { const char *preset; int64_t total; } model[] = {
         { "gpt-oss-120b", 116829156672 }, { "gpt-oss-20b", 20914757184 }, { "grok-1", 315684820992 },
-        { "glm-4.5", 352797814784 }, { "llama-4-maverick", 400711848960 },
+        { "glm-4.5", 352797814784 }, { "llama-4-maverick", 400711848960 }, { "llama-4-scout", 107769861120 },
+        { "gemma-2-9b", 9241705984 }, { "gemma-3-27b", 27009346304 }, { "smollm3-3b", 3075098624 },
+        { "olmoe-1b-7b", 6919161856 },
     };
     for (int i = 0; i < COUNT(model); i++) {
         struct planned p = planned_new(preset(model[i].preset), 1);

@@ -312,6 +312,8 @@ static inline void add_numbers(json_t *values, const struct param *p, double v)
         double w = v + (i % 2 ? -1 : 1) * (i / 2);
         if (w >= p->min && w <= p->max) json_array_append_new(values, json_integer((json_int_t)w));
     }
+    /* the usual one too, where a tiny model has another */
+    if (p->type == PARAM_INT) json_array_append_new(values, json_integer((json_int_t)v));
     for (int i = 0; p->type == PARAM_REAL && i < COUNT(reals); i++)
         if (reals[i] != v && reals[i] >= p->min && reals[i] <= p->max)
             json_array_append_new(values, json_real(reals[i]));

@@ -5,7 +5,7 @@ local tree = require "sluice.tree"
 local model = {}
 
 local MOST_LAYERS = 4096
-local PER_LAYER = { "position", "residual", "memory", "block", "ple", "attention", "ffn" }
+local PER_LAYER = { "position", "residual", "memory", "block", "ple", "conv", "attention", "ffn" }
 local PER_LAYER_ONLY = ("only %s may be functions of the layer"):format(tree.join(PER_LAYER))
 local content = setmetatable({}, { __mode = "k" })  -- model -> { spec, changes = { { path, value, site } }, sites }
 

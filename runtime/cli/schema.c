@@ -115,7 +115,7 @@ static const struct param *slot_param(enum slot slot, enum slot *outer, int *dep
     if ((p = slot_in(model_schema.params, slot)) || (p = slot_in(train_schema.params, slot))) return p;
     for (const struct module *const *m = module_all; *m; m++) {
         enum slot of = (*m)->slot;
-        if (!(inner = slot_in((*m)->params, slot))) continue;
+        if (of == slot || !(inner = slot_in((*m)->params, slot))) continue;         /* gates may hold another */
         slot_param(of, &around, &deep);
         if (p && deep + 1 >= *depth) continue;
         p = inner;

@@ -6,6 +6,9 @@
 #include <stdint.h>
 
 enum rope_where { ROPE_FIRST, ROPE_LAST, ROPE_PROPORTIONAL };
+/* Of op rope. width: values of a head that rotate; factor: what frequencies are divided by, from pair `high` on; up to
+   `low` they are as they are, between evenly in between; amplitude: of what is rotated. */
+struct rope_attr { int64_t width, where, interleaved; double base, factor, low, high, amplitude; };
 enum hash_kind { HASH_MUL32, HASH_MOD };
 /* Whose pairs an expert takes first: token's after token's; all first choices, then all second ones; largest gates. */
 enum priority { PRIORITY_TOKEN, PRIORITY_CHOICE, PRIORITY_GATE };

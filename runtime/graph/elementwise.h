@@ -39,6 +39,8 @@ enum { X_ = 1, Y_ = 2, Z_ = 4, TO_REAL = 8, CHEAP = 16, NOT_Y = 32 };
     /* functions */ \
     ROW(X, UNARY,  exp_of,   Z_,              "e^x", \
         fn_exp(x),                          z * dz,                            0) \
+    ROW(X, POSITIVE, log_of, X_,              "log x, of an x above 0", \
+        fn_log(x),                          fn_divide(dz, x),                  0) \
     ROW(X, UNARY,  tanh_of,  Z_,              "tanh x", \
         fn_tanh(x),                         (1 - z * z) * dz,                  0) \
     ROW(X, BY,     softcap,  Z_,              "p tanh(x / p)", \

@@ -52,6 +52,13 @@ struct node *build_kept(const struct build *b, int layer, const char *name)
     return NULL;
 }
 
+struct node *build_kept_first(const struct build *b, const char *name)
+{
+    struct node *x = NULL;
+    for (int i = 0; i <= b->layer && !x; i++) x = build_kept(b, i, name);
+    return x;
+}
+
 void *build_common(struct build *b, const char *name, size_t bytes)
 {
     struct building *o = b->own;
@@ -129,12 +136,19 @@ static struct node *matrix(struct build *b, const char *name, enum role role, st
     return weight(b, path_of(b, name, ".weight"), role, shape, build_init(b, role, shape));
 }
 
-struct node *linear(struct build *b, const char *name, enum role role, struct node *x, int64_t out)
+struct node *linear_from(struct build *b, const char *name, enum role role, struct node *x, int64_t out, bool zero)
 {
     struct graph *g = b->graph;
     if (x->shape.rank != 2) x = view(g, x, SHAPE(b->tokens, shape_count(x->shape) / b->tokens));
-    struct node *w = matrix(b, name, role, SHAPE(out, shape_last(x->shape)));                /* [out,in] */
+    struct shape shape = SHAPE(out, shape_last(x->shape));                                   /* [out,in] */
+    struct init init = zero ? init_constant(0) : build_init(b, role, shape);
+    struct node *w = weight(b, path_of(b, name, ".weight"), role, shape, init);
     return matmul(g, x, w, role_rule[role].real ? DTYPE_REAL : DTYPE_ACT);    /* [T,out] */
+}
+
+struct node *linear(struct build *b, const char *name, enum role role, struct node *x, int64_t out)
+{
+    return linear_from(b, name, role, x, out, false);
 }
 
 struct node *expert_linear(struct build *b, const char *name, enum role role, const struct dispatched *d,
@@ -233,18 +247,41 @@ void build_attended(struct build *b, struct node *heads, enum sink sink)
                      "mean share of its attention that each head gives to its sink");
 }
 
+struct node *build_position_bias(struct build *b, struct node *u, int64_t heads)
+{
+    struct pick p = b->conf->position.pick[b->own->like];
+    return p.module->bias ? p.module->bias(b, p, u, heads) : NULL;
+}
+
+double build_sharpness(const struct build *b)
+{
+    double asked = module_traits(b->conf->position.pick[b->own->like]).sharpness;
+    return asked > 0 ? asked : 1;
+}
+
+struct node *build_convolved(struct build *b, enum conv_at at, const char *name, struct node *x)
+{
+    struct pick p = b->conf->conv.pick[b->own->like];
+    build_enter(b, "%s", name);
+    x = p.module->conv(b, p, at, x);
+    build_leave(b);
+    return x;
+}
+
 struct node *build_attention(struct build *b, const void *none, struct node *u)
 {
     (void)none;
     struct pick p = b->conf->attention.pick[b->own->like];
-    return p.module->attention(b, p, u);
+    u = p.module->attention(b, p, build_convolved(b, CONV_ATTENTION, "in", u));
+    return build_convolved(b, CONV_WRITTEN, "written", u);
 }
 
 struct node *build_ffn(struct build *b, const void *none, struct node *u)
 {
     (void)none;
     struct pick p = b->conf->ffn.pick[b->own->like];
-    return p.module->ffn(b, p, u);
+    u = p.module->ffn(b, p, build_convolved(b, CONV_FFN, "in", u));
+    return build_convolved(b, CONV_WRITTEN, "written", u);
 }
 
 void build_join_next(struct build *b, struct node *y) { b->own->joins_next = y; }

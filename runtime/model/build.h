@@ -98,6 +98,13 @@ struct queries { struct node *q; int64_t k; struct heads heads; struct routing r
 /* What updates go by: learning rate and number of the step, REAL [1]; clip: what clip_norm gives, REAL [2]. */
 struct update { struct node *lr, *step, *clip; };
 
+/* What a gate may be on, in an attention: what heads read, values, keys and queries as they were projected, [T,H,W], or
+   what the attention writes, [T,D]. */
+enum gated { GATED_HEADS, GATED_VALUES, GATED_KEYS, GATED_QUERIES, GATED_OUTPUT };
+/* Where short convolutions may stand: on what attention and the feed-forward read and write, on queries, keys and
+   values as they were projected, on what a feed-forward makes of its input before the activation. */
+enum conv_at { CONV_ATTENTION, CONV_FFN, CONV_QUERIES, CONV_KEYS, CONV_VALUES, CONV_HIDDEN, CONV_WRITTEN };
+
 /* ---- what builders call ---- */
 
 /* Path of the weights and layer-wise metrics made between enter and leave. */
@@ -105,10 +112,13 @@ void build_enter(struct build *b, const char *format, ...) __attribute__((format
 void build_leave(struct build *b);
 
 /* What crosses layers: a node kept by layer (-1: the model's) and name, for modules that are built later. Kept names:
-   "attention.input" (normalised, of each layer), "attention.kv.k", ".v", ".value"; of the model "embed.table",
+   "attention.input" (normalised, of each layer), "attention.projected" (values, before others were mixed into them),
+   "attention.v" and ".value" (as struct kv has them), "kv.k", ".v", ".value"; of the model "embed.table",
    "embed.token", "head.loss" (REAL [T], not averaged; of an MTP block its own). NULL: nothing of that name was kept. */
 void build_keep(struct build *b, int layer, const char *name, struct node *x);
 struct node *build_kept(const struct build *b, int layer, const char *name);
+/* What the first layer of those up to this one kept of that name. */
+struct node *build_kept_first(const struct build *b, const char *name);
 /* What layers make together: memory, zero at first, that is the same for all who ask by this name, and of several
    routers of a layer for each by itself. */
 void *build_common(struct build *b, const char *name, size_t bytes);
@@ -138,6 +148,8 @@ struct init build_init(struct build *b, enum role role, struct shape shape);
 /* x W^T: W is [out, shape_last(x)], initialised by the init slot, at path "<b->path>.<name>.weight". ACT out; REAL
    for roles whose products are scores. x of rank 3 is read as [T, rest]. */
 struct node *linear(struct build *b, const char *name, enum role role, struct node *x, int64_t out);
+/* linear, of zeros at first where `zero`: what it makes begins at 0. */
+struct node *linear_from(struct build *b, const char *name, enum role role, struct node *x, int64_t out, bool zero);
 /* linear, and a bias of zeros at path "<b->path>.<name>.bias" where it is asked for. */
 struct node *affine(struct build *b, bool bias, const char *name, enum role role, struct node *x, int64_t out);
 /* linear, or where rank is not 0 a product of two: to `rank` by "<name>_down", from there by "<name>". */
@@ -193,6 +205,12 @@ struct node *build_position(struct build *b, struct node *x);
 /* REAL [H] or [T,H]; both begin as a logit of 0; NULL: there is none. And the metrics of what op attention gave. */
 struct node *build_sink(struct build *b, enum sink sink, struct node *u, int64_t heads);
 void build_attended(struct build *b, struct node *heads, enum sink sink);
+/* What it adds to the logits of the R nearest keys, [T,H,R] by query head and distance, NULL: nothing; and the factor
+   that it asks for on all logits. */
+struct node *build_position_bias(struct build *b, struct node *u, int64_t heads);
+double build_sharpness(const struct build *b);
+/* x [T,..] through the conv slot of the current layer, weights at "<b->path>.<name>". */
+struct node *build_convolved(struct build *b, enum conv_at at, const char *name, struct node *x);
 /* The residual of the current layer around one of its sublayers, or around what a block makes of them. */
 void build_around(struct build *b, struct stream *s, struct sublayer f);
 struct node *build_attention(struct build *b, const void *none, struct node *u);

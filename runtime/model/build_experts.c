@@ -29,8 +29,10 @@ static struct node *layers_of(struct build *b, struct hidden h, const struct rou
 {
     struct pick act = h.activation;
     struct node *gate = module_traits(act).gated ? projection(b, h, r, d, "gate", ROLE_FFN_GATE, u, h.width) : NULL,
-                *up = projection(b, h, r, d, "up", ROLE_FFN_UP, u, h.width),                  /* [T,F] or [R,F] */
-                *hidden = act.module->activation(b, act, up, gate);
+                *up = projection(b, h, r, d, "up", ROLE_FFN_UP, u, h.width);                  /* [T,F] or [R,F] */
+    if (!d && gate) gate = build_convolved(b, CONV_HIDDEN, "gate", gate);
+    if (!d) up = build_convolved(b, CONV_HIDDEN, "up", up);
+    struct node *hidden = act.module->activation(b, act, up, gate);
     return projection(b, h, r, d, "down", ROLE_FFN_DOWN, hidden, shape_last(u->shape));
 }
 

@@ -21,6 +21,7 @@ static const struct param model_params[] = {
     LAYERS(struct model_conf, memory, SLOT_MEMORY, "none", "what is looked up and added to the stream before a block"),
     LAYERS(struct model_conf, ple, SLOT_PLE, "none", "what a layer adds behind its block for the token itself"),
     LAYERS(struct model_conf, block, SLOT_BLOCK, "sequential", "how a layer's attention and ffn follow each other"),
+    LAYERS(struct model_conf, conv, SLOT_CONV, "none", "short convolutions along the sequence, where a layer has them"),
     LAYERS(struct model_conf, attention, SLOT_ATTENTION, "gqa", "mixing along the sequence"),
     LAYERS(struct model_conf, ffn, SLOT_FFN, "dense", "mixing along the width, dense or mixture of experts"),
     { 0 }

@@ -16,7 +16,7 @@ struct model_conf {
     int layers, d_model, seq, vocab;
     struct ints order;
     struct pick init, embed, norm, head;
-    struct picks position, residual, memory, block, ple, attention, ffn;    /* one a layer */
+    struct picks position, residual, memory, block, ple, conv, attention, ffn;     /* one a layer */
 };
 extern const struct schema model_schema;
 

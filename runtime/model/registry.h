@@ -16,8 +16,13 @@ struct traits {
     int heads, kv_heads, qk_dim, v_dim;                     /* attention: numbers of heads, their widths */
     int rotated;                                            /* of a head, what positions rotate; 0: none */
     int latent;    /* attention: width of what keys and values are made of, and kv keeps; 0: kv keeps them themselves */
+    double sharpness;                                       /* position: factor on attention's logits; 0: 1 */
     int window;                                             /* mask: as struct mask */
     bool normed_q, normed_k;                                /* qk_norm: queries, keys have no length of their own */
+    bool norms_rotated;                                     /* qk_norm: comes behind the position */
+    bool first_values;    /* value: where an earlier layer has values, this one reads them and makes none */
+    bool convolved;    /* attention: its queries, keys and values pass the conv slot */
+    int gated_at;                                           /* gate: where, enum gated */
     bool others_keys;                                       /* kv: keys may be another layer's */
     int idle;    /* ffn: of its experts the last ones, which compute nothing */
     int top_k; bool gates_sum_to_one;                       /* router */
@@ -67,7 +72,11 @@ struct module {
         struct init  (*init)(struct build *b, struct pick self, enum role role, struct shape shape);
         /* [T,D] of the token `ahead` positions later */
         struct node *(*embed)(struct build *b, struct pick self, int ahead);
-        struct node *(*position)(struct build *b, struct pick self, struct node *x);            /* q or k [T,H,W] */
+        struct {
+            struct node *(*position)(struct build *b, struct pick self, struct node *x);        /* q or k [T,H,W] */
+            /* optional: added to the logits of the R nearest keys, [T,H,R] by query head and distance */
+            struct node *(*bias)(struct build *b, struct pick self, struct node *u, int64_t heads);
+        };
         struct node *(*norm)(struct build *b, struct pick self, const char *name, struct node *x,
                              double gain);                  /* gain: the initial one */
         struct {
@@ -78,14 +87,17 @@ struct module {
         struct node *(*memory)(struct build *b, struct pick self);      /* [T,D] for each stream; NULL: nothing */
         struct node *(*ple)(struct build *b, struct pick self, struct node *x);     /* the same, of the block's end */
         void         (*block)(struct build *b, struct pick self, struct stream *s);
+        struct node *(*conv)(struct build *b, struct pick self, enum conv_at at, struct node *x);       /* [T,..] */
         struct node *(*attention)(struct build *b, struct pick self, struct node *u);           /* [T,D] -> [T,D] */
         struct mask  (*mask)(struct build *b, struct pick self);
         struct kv    (*kv)(struct build *b, struct pick self, struct node *u, struct projector project);
         struct node *(*value)(struct build *b, struct pick self, struct node *u, struct node *v);   /* v [T,G,W] */
         struct node *(*qk_norm)(struct build *b, struct pick self, const char *which,
-                                struct node *x);            /* which: "q" or "k" */
-        /* heads [T,H,W], as [T,H W] too; v [T,G,W]: values of these tokens */
-        struct node *(*gate)(struct build *b, struct pick self, struct node *u, struct node *heads, struct node *v);
+                                struct node *x);            /* which: "q", "k" or "v"; [T,H,W] */
+        struct node *(*temperature)(struct build *b, struct pick self);     /* of queries, REAL [T,1]; NULL: 1 */
+        /* x as `at` says; v [T,G,W]: values of these tokens, of heads alone */
+        struct node *(*gate)(struct build *b, struct pick self, enum gated at, struct node *u, struct node *x,
+                             struct node *v);
         /* log of what a token keeps of each memory, REAL [T,heads], or of each of its rows, REAL [T,heads,width] */
         struct node *(*decay)(struct build *b, struct pick self, struct node *u, int64_t heads, int64_t width);
         struct {                                            /* around attention's heads */

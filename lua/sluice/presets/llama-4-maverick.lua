@@ -1,5 +1,5 @@
 -- Llama 4 Maverick, published size of its text model, to plan and count (400,711,848,960 parameters). Meta 2025; every
--- other layer is dense. Its balance is not public; the temperature of its layers without positions is left out.
+-- other layer is dense, every fourth has no positions. Its balance is not public.
 local moe = {
   "moe", experts = 128, d_ff = 8192, shared = { "dense", n = 1 },
   router = { score = "sigmoid", top_k = 1, gate_on = "input" },
@@ -7,9 +7,10 @@ local moe = {
 local position, attention, ffn = {}, {}, {}
 for layer = 1, 48 do
   local everywhere = layer % 4 == 0                         -- sees all of the past, and no positions
-  position[layer] = everywhere and "none" or { "rope", base = 5e5 }
+  position[layer] = everywhere and "none" or { "rope", base = 5e5, pairs = "neighbours" }
   attention[layer] = { "gqa", heads = 40, kv_heads = 8, head_dim = 128,
-                       mask = everywhere and "causal" or { "chunk", size = 8192 } }
+                       mask = everywhere and "causal" or { "chunk", size = 8192 },
+                       temperature = everywhere and { "log", length = 8192 } or "none" }
   ffn[layer] = layer % 2 == 0 and moe or { "dense", d_ff = 16384 }
 end
 

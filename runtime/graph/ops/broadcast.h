@@ -10,6 +10,7 @@
     X(mul_row, (struct graph *g, struct node *x, struct node *row)) \
     X(mul_scalar, (struct graph *g, struct node *x, struct node *s)) \
     X(mul_heads, (struct graph *g, struct node *x, struct node *by)) \
+    X(reject, (struct graph *g, struct node *x, struct node *v, struct node *by)) \
     X(mix_streams, (struct graph *g, struct node *x, struct node *m)) \
     X(mean_rows, (struct graph *g, struct node *x)) \
     X(weighted_sum, (struct graph *g, struct node *x, struct node *weight)) \

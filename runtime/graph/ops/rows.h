@@ -13,8 +13,7 @@
     X(sinkhorn, (struct graph *g, struct node *logits, int64_t iterations, double eps)) \
     X(row_entropy, (struct graph *g, struct node *p)) \
     X(cumsum, (struct graph *g, struct node *x)) \
-    X(rope, (struct graph *g, struct node *x, struct node *start, struct node *pos, int64_t width, \
-             enum rope_where where, double base)) \
+    X(rope, (struct graph *g, struct node *x, struct node *start, struct node *pos, struct rope_attr a)) \
     X(concat, (struct graph *g, int n, struct node *const *x)) \
     X(columns, (struct graph *g, struct node *x, int64_t from, int64_t n)) \
     X(repeat, (struct graph *g, struct node *x, int64_t n))

@@ -10,6 +10,7 @@
               int64_t rows, enum hash_kind hash)) \
     X(collision_rate, (struct graph *g, struct node *ids, struct node *start, struct node *index, int order)) \
     X(shift, (struct graph *g, struct node *x, int by)) \
+    X(positions, (struct graph *g, struct node *start, struct node *pos, int64_t length, bool whole)) \
     X(slice, (struct graph *g, struct node *x, int64_t length)) \
     X(conv1d, (struct graph *g, struct node *x, struct node *w, struct node *start, struct node *pos, \
                struct node *state, bool silu)) \
