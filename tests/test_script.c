@@ -409,7 +409,7 @@ static const struct { const char *script, *words; } bad[] = {
     { HEAD "local t = {} t.t = t local m = sl.model { attention = t }" STUDY, "attention.t: a table contains itself" },
     { BASE "local m = sl.model { attention = base }" STUDY, "an object is no value" },
     { HEAD "local m = sl.model { layers = 2, embed = function() return 'plain' end }" STUDY,
-      "embed: only position, residual, memory, block, ple, attention, ffn may be functions of the layer" },
+      "embed: only position, residual, memory, block, ple, conv, attention, ffn may be functions of the layer" },
     { HEAD "local m = sl.model { ffn = function() return 'moe' end }" STUDY, "needs 'layers' in sl.model" },
     { HEAD "local m = sl.model { layers = 2, ffn = function(l) if l < 2 then return 'moe' end end }" STUDY,
       "ffn: the function gives nothing for layer 2" },
