@@ -1,6 +1,6 @@
 -- What does each mixer in linear time make of a small hybrid, three layers of it to one of attention?
 -- Memories are of one size, so that what is compared is how they are written, read and forgotten. Expected: those with
--- a delta rule before those without, a fixed decay behind a learned one; at this length attention is not far from any.
+-- a convolution and a learned decay before those without; the delta rule is for recall, which this loss says little of.
 local sl = require "sluice"
 local full = { "gqa", heads = 4, kv_heads = 2, head_dim = 16 }
 
