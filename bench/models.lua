@@ -42,8 +42,12 @@ for name, s in pairs(sizes) do
 end
 
 -- small with mixers in linear time, of as many heads, as wide.
-local memory = { heads = 8, value_heads = 8, key_dim = 64, value_dim = 64 }
-for name, keys in pairs { gated_delta = memory, kda = memory, mamba2 = { heads = 16, head_dim = 64, state = 64 } } do
+local mixers = {
+  gated_delta = { heads = 4, value_heads = 8, key_dim = 64, value_dim = 64 },
+  kda = { heads = 8, value_heads = 8, key_dim = 64, value_dim = 64 },
+  mamba2 = { heads = 16, head_dim = 64, state = 64 },
+}
+for name, keys in pairs(mixers) do
   local s = settings(sizes.small, moe(sizes.small))
   s.attention = sl.mixer(name, keys)
   variants["small,mixer=" .. name] = s
