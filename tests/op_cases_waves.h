@@ -70,6 +70,7 @@ static inline int32_t wave_order(int64_t r) { return (int32_t)(48603 * (r + 6804
     CASE(clip_heads, waves, CLIP_HEADS(11, 33, 4103, 1003)) \
     CASE(average, waves, AVERAGE_OF(positive_in(g, 1), 5003, 1003)) \
     CASE(matmul, waves, matmul(g, act_in(g, 67, 1003), real_in(g, 5003, 1003), DTYPE_ACT)) \
+    CASE(head_matmul, waves, head_matmul(g, act_in(g, 1003, 5, 131), real_in(g, 5, 131, 259), true)) \
     CASE(grouped_matmul, waves, \
          grouped_matmul(g, act_in(g, 8003, 43), real_in(g, 5, 1029, 43), count_in(g, SHAPE(6), wave_expert))) \
     CASE(cross_entropy, waves, \

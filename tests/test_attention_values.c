@@ -1,4 +1,4 @@
-/* Values and laws of what attention may have beside queries and keys: sinks, a cap, biases of distance, chunks; of values
+/* Values and laws of what attention may have beside queries and keys: sinks, a cap, biases of distance, chunks; values
    within keys. */
 #include "op_check.h"
 

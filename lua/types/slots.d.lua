@@ -299,7 +299,7 @@
 ---@class sluice.attention.mla
 ---@field [1]? "mla"
 ---@field heads? integer|fun(layer: integer): integer heads, each with keys and values of its own; default 4, 1 … 1024
----@field nope_dim? integer|fun(layer: integer): integer width of a head's queries and keys that have none; default 32, 1 … 1024
+---@field nope_dim? integer|fun(layer: integer): integer width of a head's queries and keys without positions; default 32, 1 … 1024
 ---@field rope_dim? integer|fun(layer: integer): integer width of a head's queries with positions, and of their key; default 16, 0 … 1024
 ---@field value_dim? integer|fun(layer: integer): integer width of a head's values; default 32, 1 … 1024
 ---@field kv_rank? integer|fun(layer: integer): integer width of the latent that keys and values are made of; default 64, 1 … 1024
