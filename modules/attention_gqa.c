@@ -8,7 +8,7 @@ enum sink { NONE, HEAD, TOKEN };
 enum bias { NO_BIAS, QKV, ALL };
 struct conf {
     int heads, kv_heads, head_dim;
-    struct pick mask, kv, value, qk_norm, gate, experts;
+    struct pick mask, keys, kv, value, qk_norm, gate, experts;
     int sink, bias;
     double softcap, qk_clip;
 };
@@ -17,6 +17,7 @@ static const struct param params[] = {
     INT(struct conf, kv_heads, 2, 1, 1024, "", "key and value heads"),
     INT(struct conf, head_dim, 32, 2, 1024, "", "width of a head"),
     SLOT(struct conf, mask, SLOT_MASK, "causal", "what a position may look at"),
+    SLOT(struct conf, keys, SLOT_KEYS, "all", "which of those a query looks at"),
     SLOT(struct conf, kv, SLOT_KV, "own", "where keys and values come from"),
     SLOT(struct conf, value, SLOT_VALUE, "none", "what is mixed into values"),
     SLOT(struct conf, qk_norm, SLOT_QK_NORM, "none", "norm on queries and keys"),
@@ -113,7 +114,6 @@ static void observe(struct build *b, const struct conf *c, struct node *heads)
 static struct node *build(struct build *b, struct pick self, struct node *u)
 {
     const struct conf *c = self.conf;
-    struct graph *g = b->graph;
     const struct module *experts = c->experts.module;
     struct heads h = { c->heads, c->kv_heads, c->head_dim, c->bias != NO_BIAS, c->bias == ALL };
     struct mask mask = c->mask.module->mask(b, c->mask);
@@ -124,9 +124,10 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     struct node *q = finish(b, c, "q", of.q, all);          /* [T,H,W] */
     struct kv kv = c->kv.module->kv(b, c->kv, u, (struct projector){ project, c });
     struct node *start = build_present(b, b->start, (double)b->seq);    /* what only fills up sees nothing */
-    struct node *heads = attention(g, (struct attention){
+    struct attending a = { .u = u, .from = u, .attention = {
         .q = q, .k = kv.k, .v = kv.v, .start = start, .pos = b->pos, .sink = sink_of(b, c, u, all),
-        .scale = 1 / sqrt(c->head_dim), .window = mask.window, .chunk = mask.chunk, .softcap = c->softcap });
+        .scale = 1 / sqrt(c->head_dim), .window = mask.window, .chunk = mask.chunk, .softcap = c->softcap } };
+    struct node *heads = c->keys.module->keys(b, c->keys, &a);          /* [T,H,W] */
     observe(b, c, heads);
     heads = c->gate.module->gate(b, c->gate, u, heads, kv.value);       /* [T,H,W] */
     return experts->output(b, c->experts, &of, heads);

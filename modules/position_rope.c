@@ -12,17 +12,24 @@ static const struct param params[] = {
     { 0 }
 };
 
+/* Whether a head of this width, 0: none, can be rotated; else says why not. */
+static bool rotates(const struct conf *c, int width, const char *path, struct problems *problems)
+{
+    double half = c->fraction * width / 2;
+    bool pairs = width == 0 || (fabs(half - nearbyint(half)) < 1e-6 && half > 0.5);
+    if (!pairs)
+        module_problem(problems, path, "fraction", "%g of a head of %d is %g dimensions: they rotate in pairs",
+                       c->fraction, width, 2 * half);
+    return pairs;
+}
+
 static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {
     const struct conf *c = self.conf;
     for (int i = 0; i < model->layers; i++) {
-        int width = module_traits(model->attention.pick[i]).rotated;
-        double half = c->fraction * width / 2;
-        if (model->position.pick[i].conf != self.conf || width == 0) continue;
-        if (fabs(half - nearbyint(half)) < 1e-6 && half > 0.5) continue;
-        module_problem(problems, path, "fraction", "%g of a head of %d is %g dimensions: they rotate in pairs",
-                       c->fraction, width, 2 * half);
-        return;
+        struct traits t = module_traits(model->attention.pick[i]);
+        if (model->position.pick[i].conf != self.conf) continue;
+        if (!rotates(c, t.rotated, path, problems) || !rotates(c, t.index_rotated, path, problems)) return;
     }
 }
 

@@ -43,6 +43,9 @@ struct sublayer {
 struct mask { int64_t window, chunk; };
 /* Keys and values as attention reads them, [T,G,W] or caches [B,C,G,W]; the values of these tokens, [T,G,W]. */
 struct kv { struct node *k, *v, *value; };
+/* Attention that is about to look: the call, as it would be with all keys that its mask leaves; what the sublayer reads
+   [T,D], and what queries are made from, u or a latent [T,R]. */
+struct attending { struct attention attention; struct node *u, *from; };
 /* Makes keys and values, finished, of what they are made from. */
 struct projector { struct kv (*build)(struct build *b, const void *context, struct node *from); const void *context; };
 /* A router's logits as choice and gates see them, REAL [T,E]. std, or std_all where it is the same for all: spread of
@@ -228,6 +231,9 @@ void build_rms_metric(struct build *b, const char *name, struct node *x, const c
                       const char *about);
 /* REAL [T]: 1 for the tokens that count, those whose next `ahead` + 1 tokens are there, in their document; else 0. */
 struct node *build_token_weights(struct build *b, int ahead);
+/* In evaluations: what a query gives, of what it would give to all keys, to the first `kept` that a.index names for it,
+   which names all of them. */
+void build_keys_mass(struct build *b, struct attention a, int64_t kept);
 /* The mean of x [T] over these: of all tokens of a step (or an evaluation) together, however its batch is cut. */
 void build_token_metric(struct build *b, const char *name, struct node *x, int ahead, const char *unit,
                         enum better better, const char *about);

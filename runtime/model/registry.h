@@ -15,6 +15,7 @@ struct traits {
     bool gated;                                             /* activation: it has a second operand */
     int heads, kv_heads, qk_dim, v_dim;                     /* attention: numbers of heads, their widths */
     int rotated;                                            /* of a head, what positions rotate; 0: none */
+    int index_rotated;                                      /* keys: of a head of its indexer, likewise */
     int window;                                             /* mask: as struct mask */
     bool normed_q, normed_k;                                /* qk_norm: queries, keys have no length of their own */
     bool others_keys;                                       /* kv: keys may be another layer's */
@@ -77,6 +78,7 @@ struct module {
         void         (*block)(struct build *b, struct pick self, struct stream *s);
         struct node *(*attention)(struct build *b, struct pick self, struct node *u);           /* [T,D] -> [T,D] */
         struct mask  (*mask)(struct build *b, struct pick self);
+        struct node *(*keys)(struct build *b, struct pick self, const struct attending *a);       /* of op attention */
         struct kv    (*kv)(struct build *b, struct pick self, struct node *u, struct projector project);
         struct node *(*value)(struct build *b, struct pick self, struct node *u, struct node *v);   /* v [T,G,W] */
         struct node *(*qk_norm)(struct build *b, struct pick self, const char *which,
