@@ -41,7 +41,23 @@ static struct node *build(struct build *b, struct pick self, struct node *x)
     return rope(b->graph, x, b->start, b->pos, width, where, c->base);
 }
 
+/* Rotated by -p: the same with the second value of each pair negated, before and after. */
+static struct node *build_back(struct build *b, struct pick self, struct node *x)
+{
+    const struct conf *c = self.conf;
+    struct graph *g = b->graph;
+    int64_t all = shape_last(x->shape), width = llrint(c->fraction * (double)all), half = width / 2, from = all - half,
+            n = half;
+    if (width < all && c->where == ROPE_FIRST) from = half;
+    if (width < all && c->where == ROPE_PROPORTIONAL) from = n = all / 2;
+    struct node *part[] = { build_ones(b, SHAPE(from)), scale(g, build_ones(b, SHAPE(n)), -1),
+                            from + n < all ? build_ones(b, SHAPE(all - from - n)) : NULL },
+                *sign = concat(g, part[2] ? 3 : 2, part);                                       /* [W] */
+    return mul_row(g, build(b, self, mul_row(g, x, sign)), sign);
+}
+
 const struct module position_rope = {
     .slot = SLOT_POSITION, .name = "rope", .about = "rotary positions on a share of each head",
     .conf_size = sizeof(struct conf), .params = params, .check = check, .position = build,
+    .position_back = build_back,
 };

@@ -27,6 +27,13 @@ static inline int32_t by_head(int64_t i) { return (int32_t)(i * i % 31 % 12) - 1
 #define TEN_NAMED_BY_HEAD(heads, groups, width, ...) \
     ATTEND(QKV(10, heads, groups, width), .scale = 0.6, .index = count_in(g, SHAPE(10, heads, 3), by_head), __VA_ARGS__)
 
+/* Windows of m tokens of two sequences of five, in a document or two each; while decoding, three tokens of each. */
+#define POOL(N, bias, start, m, overlap) \
+    pool_windows(g, act_in(g, 10, N), real_in(g, 10, N), bias, start, NULL, NULL, NULL, m, overlap)
+#define POOL_MORE(N, W, at, R, m, overlap) \
+    pool_windows(g, act_in(g, 6, N), real_in(g, 6, N), real_in(g, m, N), int_in(g, SHAPE(2, 3), 0, 0, 0, 1, 1, 1), \
+                 int_in(g, SHAPE(1), at), real_in(g, 2, R, 2 * (N)), real_in(g, 2, 5, W), m, overlap)
+
 /* index_topk over B sequences of S tokens, keys of C positions. */
 #define CHOOSE(B, S, C, J, N, ...) \
     index_topk(g, (struct index_topk){ .q = act_of(g, index_query, (B) * (S), J, N), \
@@ -58,6 +65,7 @@ static inline double row_mass(int64_t i) { return i % 5 == i / 5 || i / 5 == 2 ?
            .v = act_in(g, 2, keys, groups, width), .scale = 0.7, __VA_ARGS__)
 
 #define SPARSE_CASES(CASE) \
+    SPARSE_POOL_CASES(CASE) \
     CASE(kl_rows, plain, kl_rows(g, real_in(g, 5, 7), positive_in(g, 5, 7))) \
     CASE(kl_rows, wide, kl_rows(g, real_in(g, 2, 70), positive_in(g, 2, 70))) \
     CASE(kl_rows, one, kl_rows(g, real_in(g, 3, 1), positive_in(g, 3, 1))) \
@@ -113,7 +121,35 @@ static inline double row_mass(int64_t i) { return i % 5 == i / 5 || i / 5 == 2 ?
     CASE(index_topk, cached, CHOOSE_CACHED(2, 2, 7, 2, 3, .start = int_in(g, SHAPE(2, 2), 0, 0, 3, 7), \
          .pos = int_in(g, SHAPE(1), 4), .chosen = 3, .window = 5, .chunk = 4, .relu = true))
 
+#define SPARSE_POOL_CASES(CASE) \
+    CASE(pool_windows, plain, POOL(3, NULL, ZEROS, 2, false)) \
+    CASE(pool_windows, bias, POOL(3, real_in(g, 2, 3), DOCUMENTS, 2, false)) \
+    CASE(pool_windows, one, POOL(3, real_in(g, 1, 3), TEN(0, 0, 5, 3, 5, 5, 5, 5, 5, 5), 1, false)) \
+    CASE(pool_windows, none, POOL(3, NULL, ZEROS, 7, false)) \
+    CASE(pool_windows, overlap, POOL(4, NULL, ZEROS, 2, true)) \
+    CASE(pool_windows, overlap_documents, POOL(6, real_in(g, 2, 6), DOCUMENTS, 2, true)) \
+    CASE(pool_windows, overlap_of_one, POOL(2, real_in(g, 1, 2), DOCUMENTS, 1, true)) \
+    CASE(join_pooled, plain, join_pooled(g, act_in(g, 10, 3), act_in(g, 2, 2, 3), NULL, ZEROS, NULL, 2, 2)) \
+    CASE(join_pooled, chosen, join_pooled(g, act_in(g, 10, 3), real_in(g, 2, 2, 3), \
+         int_in(g, SHAPE(10, 1), -1, 0, 1, 0, 1, 1, 0, 0, 0, 1), DOCUMENTS, NULL, 7, 2))
+#define SPARSE_DECODE_CASES(CASE) \
+    CASE(pool_windows, decoded, POOL_MORE(3, 3, 4, 4, 2, false)) \
+    CASE(pool_windows, decoded_overlap, POOL_MORE(4, 2, 5, 9, 2, true)) \
+    CASE(pool_windows, decoded_at_first, POOL_MORE(4, 2, 0, 3, 2, true)) \
+    CASE(join_pooled, decoded, join_pooled(g, act_in(g, 2, 9, 4), act_in(g, 2, 4, 4), NULL, \
+         int_in(g, SHAPE(2, 3), 0, 0, 0, 3, 3, 9), int_in(g, SHAPE(1), 5), 4, 2)) \
+    CASE(join_pooled, decoded_at_first, join_pooled(g, act_in(g, 2, 9, 4), real_in(g, 2, 4, 4), \
+         int_in(g, SHAPE(4, 2), 0, 1, -1, 0, 0, 2, 1, 0), int_in(g, SHAPE(2, 2), 0, 0, 0, 1), int_in(g, SHAPE(1), 0), \
+         5, 2))
+
 #define SPARSE_LARGE_CASES(CASE) \
+    SPARSE_DECODE_CASES(CASE) \
+    CASE(pool_windows, long, pool_windows(g, act_in(g, 600, 40), real_in(g, 600, 40), real_in(g, 16, 40), \
+         count_in(g, SHAPE(2, 300), long_start), NULL, NULL, NULL, 16, true)) \
+    CASE(pool_windows, wide, pool_windows(g, act_in(g, 70, 300), real_in(g, 70, 300), real_in(g, 33, 300), \
+         count_in(g, SHAPE(1, 70), none), NULL, NULL, NULL, 33, false)) \
+    CASE(join_pooled, long, join_pooled(g, act_in(g, 600, 24), act_in(g, 2, 18, 24), NULL, \
+         count_in(g, SHAPE(2, 300), long_start), NULL, 40, 16)) \
     CASE(attention, index_long, ATTEND(QKV(600, 4, 2, 24), .start = count_in(g, SHAPE(2, 300), none), .scale = 0.2, \
          .index = count_in(g, SHAPE(600, 24), some_named))) \
     CASE(attention, index_all, ATTEND(QKV(600, 2, 1, 16), .start = count_in(g, SHAPE(2, 300), long_start), \

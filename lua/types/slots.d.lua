@@ -270,6 +270,8 @@
 ---| sluice.attention.gqa
 ---| "gated_delta" # a gated delta rule on a memory of fixed size (Qwen3-Next)
 ---| sluice.attention.gated_delta
+---| "compressed" # a window of tokens, and older ones as one entry each (DeepSeek-V4)
+---| sluice.attention.compressed
 
 ---multi-head attention with shared key and value heads
 ---@class sluice.attention.gqa
@@ -298,6 +300,22 @@
 ---@field value_dim? integer|fun(layer: integer): integer width of a value head; default 32, 1 … 1024
 ---@field conv? integer|fun(layer: integer): integer taps of the convolutions; 1: no token but its own; default 4, 1 … 64
 ---@field negative_eigenvalues? boolean|fun(layer: integer): boolean beta in (0, 2): a memory may flip its sign along a key (Grazzi 2024, arXiv 2411.12537); default false
+
+---a window of tokens, and older ones as one entry each (DeepSeek-V4)
+---@class sluice.attention.compressed
+---@field [1]? "compressed"
+---@field pool? integer|fun(layer: integer): integer of a window that becomes an entry; V4: 4 (CSA), 128 (HCA); default 4, 1 … 4096
+---@field window? integer|fun(layer: integer): integer tokens that are seen themselves, the own one too; V4: 128; default 32, 1 … 4096
+---@field heads? integer|fun(layer: integer): integer query heads; default 4, 1 … 1024
+---@field head_dim? integer|fun(layer: integer): integer width of a head, and of what is kept of a token or a window; default 32, 2 … 1024
+---@field q_rank? integer|fun(layer: integer): integer rank of the queries; default 64, 1 … 65536
+---@field groups? integer|fun(layer: integer): integer groups of heads on the way out; default 2, 1 … 1024
+---@field out_rank? integer|fun(layer: integer): integer values that a group comes to; default 64, 1 … 65536
+---@field overlap? boolean|fun(layer: integer): boolean entries are of two windows, half of the channels each (CSA); default false
+---@field top_k? integer|fun(layer: integer): integer entries that a token looks at (CSA); 0: all (HCA); default 0, 0 … 4096
+---@field index_heads? integer|fun(layer: integer): integer index heads, where entries are chosen; default 4, 1 … 64
+---@field index_dim? integer|fun(layer: integer): integer width of an index head; default 16, 2 … 512
+---@field index_weight? number|fun(layer: integer): number weight of the indexer's loss; default 1, 0 … 1000
 
 ---@alias sluice.mask
 ---| "causal" # all of the past

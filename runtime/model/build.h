@@ -186,6 +186,7 @@ struct node *build_norm(struct build *b, const char *name, struct node *x);
 struct node *build_norm_from(struct build *b, const char *name, struct node *x, double gain);       /* gain: at first */
 /* The position slot of the current layer. */
 struct node *build_position(struct build *b, struct node *x);
+struct node *build_position_back(struct build *b, struct node *x);                          /* undoes it */
 /* The residual of the current layer around one of its sublayers, or around what a block makes of them. */
 void build_around(struct build *b, struct stream *s, struct sublayer f);
 struct node *build_attention(struct build *b, const void *none, struct node *u);
@@ -215,6 +216,8 @@ struct node *build_cached(struct build *b, const char *name, struct node *x, int
    reads the `back` (>= 1) before it, and b->rewind more can be rolled back. Its size does not grow with the context.
    Otherwise NULL: sequences begin at zero. */
 struct node *build_state(struct build *b, const char *name, struct shape one, int64_t back);
+/* In decode: room for what each window of m positions leaves behind, REAL [B,C/m,..]. Otherwise NULL. */
+struct node *build_entries(struct build *b, const char *name, struct shape one, int64_t m);
 
 /* A metric of the current layer, or of the model when b->layer is -1: an HDF5 dataset with a unit. Mean over the
    micro-batches unless said otherwise. Never changes what is computed. Only in train and eval. */

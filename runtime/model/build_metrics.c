@@ -109,8 +109,8 @@ void build_keys_mass(struct build *b, struct attention a, int64_t kept)
     struct graph *g = b->graph;
     int64_t all = shape_last(a.index->shape), rows = shape_count(a.index->shape) / all;
     struct node *mass = view(g, graph_result(g, attention(g, a), 3), SHAPE(rows, all)),         /* [T,X] or [T H,X] */
-                *held = columns(g, normalize(g, mass, 1e-30), 0, kept < all ? kept : all);
-    held = view(g, build_row_sum(b, held), SHAPE(rows));
+                *held = columns(g, cumsum(g, normalize(g, mass, 1e-30)), (kept < all ? kept : all) - 1, 1);
+    held = view(g, held, SHAPE(rows));
     build_row_metric(b, "layer_keys_mass", mean_rows(g, held), "", BETTER_HIGHER,
                      "share of the softmax over all keys that the chosen ones hold");
 }

@@ -65,7 +65,11 @@ struct module {
         struct init  (*init)(struct build *b, struct pick self, enum role role, struct shape shape);
         /* [T,D] of the token `ahead` positions later */
         struct node *(*embed)(struct build *b, struct pick self, int ahead);
-        struct node *(*position)(struct build *b, struct pick self, struct node *x);            /* q or k [T,H,W] */
+        struct {
+            struct node *(*position)(struct build *b, struct pick self, struct node *x);        /* q or k [T,H,W] */
+            /* optional: undoes it */
+            struct node *(*position_back)(struct build *b, struct pick self, struct node *x);
+        };
         struct node *(*norm)(struct build *b, struct pick self, const char *name, struct node *x,
                              double gain);                  /* gain: the initial one */
         struct {
