@@ -105,6 +105,7 @@ attention_named_forward(struct sizes s, struct named named, struct view q, struc
             share_out(s, row + n, named.chosen, score + n * named.chosen, top[n], BENT ? largest[n] : top[n],
                       lse + row + n, tops + tile * s.share + g.head % s.share + n);
         }
+        __syncthreads();                                    /* an entry's keys are other threads' */
         for (int e = threadIdx.x; e < named.entries; e += BLOCK) {
             float sum = named.of_heads || g.head == 0 ? 0 : mass[names * named.entries + e];
             for (int n = 0; n < g.n; n++)
