@@ -19,7 +19,8 @@ static const struct param params[] = {
     BOOL(struct conf, relu, true, "of each product; false: GLM-5"),
     REAL(struct conf, weight, 1, 0, 1000, "", "weight of the loss, from which nobody but the indexer learns"),
     REAL(struct conf, dense, 0.1, 0, 1, "",
-         "share of the run, its first, that looks at all keys; above 0 training has room for all keys throughout"),
+         "share of the run, its first, that looks at all keys; above 0 training has room for them throughout, and plan "
+         "counts FLOPs of all"),
     { 0 }
 };
 

@@ -360,7 +360,7 @@
 ---@field share? integer|fun(layer: integer): integer layers that look where the first of them chose; default 1, 1 … 1024
 ---@field relu? boolean|fun(layer: integer): boolean of each product; false: GLM-5; default true
 ---@field weight? number|fun(layer: integer): number weight of the loss, from which nobody but the indexer learns; default 1, 0 … 1000
----@field dense? number|fun(layer: integer): number share of the run, its first, that looks at all keys; above 0 training has room for all keys throughout; default 0.1, 0 … 1
+---@field dense? number|fun(layer: integer): number share of the run, its first, that looks at all keys; above 0 training has room for them throughout, and plan counts FLOPs of all; default 0.1, 0 … 1
 
 ---blocks whose mean key suits a head's query best (MoBA)
 ---@class sluice.keys.moba
