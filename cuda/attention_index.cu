@@ -4,21 +4,46 @@
 #include "attention_backward.cuh"
 #include "named.cuh"
 
-struct named { const int32_t *index; int chosen; };
+/* Rows of `entries`, of each token or of each head, which name `chosen` keys: one each, or `run` keys from
+   start + run index on. alone: keys are no positions, all that are named are seen. */
+struct named {
+    const int32_t *index;
+    int entries, run, chosen;
+    bool of_heads, of_blocks, alone;
+};
 
-/* A token, and the GROUP or less of its heads from `head` on, which read one key head. */
-struct group { int64_t token; int at, head, n; struct seen see; };
+/* A token, and the GROUP or less of its heads from `head` on, which read the same keys. */
+struct group { int64_t token; int at, head, n, most, start; struct seen see; };
 
-static __device__ inline struct group group_of(const struct sizes &s)
+static __device__ inline struct seen seen_of(const struct sizes &s, const struct named &named, int row)
 {
-    int at = blockIdx.x;
-    return { (int64_t)s.batch() * s.seq + at, at, 0, min((int)GROUP, s.share), seen_by(s, at * s.share) };
+    struct seen all = { 0, s.keys };
+    return named.alone ? all : seen_by(s, row);
+}
+
+static __device__ inline struct group group_of(const struct sizes &s, const struct named &named)
+{
+    int at = blockIdx.x, most = named.of_heads ? 1 : min((int)GROUP, s.share);
+    int64_t token = (int64_t)s.batch() * s.seq + at;
+    return { token, at, 0, most, most, s.start[token], seen_of(s, named, at * s.share) };
 }
 
 static __device__ inline void next_group(struct group *g, const struct sizes &s)
 {
     g->head += g->n;
-    g->n = min((int)GROUP, s.share - g->head % s.share);
+    g->n = min(g->most, s.share - g->head % s.share);
+}
+
+/* The row of the index that names keys of a group, and the key that number e of all that it names is. */
+static __device__ inline int64_t index_row(const struct sizes &s, const struct named &named, const struct group &g)
+{
+    return named.of_heads ? g.token * s.heads + g.head : g.token;
+}
+static __device__ inline int key_at(const struct named &named, const struct group &g, int64_t row, int e)
+{
+    if (!named.of_blocks) return named.index[row * named.entries + e];
+    int block = named.index[row * named.entries + e / named.run];
+    return block < 0 ? -1 : g.start + block * named.run + e % named.run;
 }
 
 /* Where in k, or v, the key lies that an entry names: negative if the token does not see it. row: of a key head. */
@@ -52,17 +77,16 @@ attention_named_forward(struct sizes s, struct named named, struct view q, struc
 {
     extern __shared__ float shared[];
     float *score = shared, *queries = shared + GROUP * named.chosen;
-    struct group g = group_of(s);
-    const int32_t *index = named.index + g.token * named.chosen;
+    struct group g = group_of(s, named);
     for (; g.head < s.heads; next_group(&g, s)) {
-        int64_t row = g.token * s.heads + g.head;
+        int64_t row = g.token * s.heads + g.head, names = index_row(s, named, g);
         float top[GROUP], largest[GROUP];
         for (int n = 0; n < GROUP; n++) top[n] = largest[n] = -INFINITY;
         load_vectors(queries, q, row, g.n, s.width);
         __syncthreads();
         for (int e = threadIdx.x; e < named.chosen; e += BLOCK) {
             float z[GROUP];
-            int key = index[e];
+            int key = key_at(named, g, names, e);
             int64_t at = offset_of(s, g, key, s.width);
             if (at >= 0) row_products(z, k, at, s.width, queries);
             #pragma unroll
@@ -81,14 +105,16 @@ attention_named_forward(struct sizes s, struct named named, struct view q, struc
             share_out(s, row + n, named.chosen, score + n * named.chosen, top[n], BENT ? largest[n] : top[n],
                       lse + row + n, tops + tile * s.share + g.head % s.share + n);
         }
-        for (int e = threadIdx.x; e < named.chosen; e += BLOCK) {
-            float sum = g.head == 0 ? 0 : mass[g.token * named.chosen + e];
-            for (int n = 0; n < g.n; n++) sum += score[n * named.chosen + e];
-            mass[g.token * named.chosen + e] = sum;
+        __syncthreads();                                    /* an entry's keys are other threads' */
+        for (int e = threadIdx.x; e < named.entries; e += BLOCK) {
+            float sum = named.of_heads || g.head == 0 ? 0 : mass[names * named.entries + e];
+            for (int n = 0; n < g.n; n++)
+                for (int l = 0; l < named.run; l++) sum += score[n * named.chosen + e * named.run + l];
+            mass[names * named.entries + e] = sum;
         }
         __syncthreads();
         sum_rows<GROUP>(v, s.value_width, named.chosen, score, named.chosen,
-                        [&](int e) { return offset_of(s, g, index[e], s.value_row); },
+                        [&](int e) { return offset_of(s, g, key_at(named, g, names, e), s.value_row); },
                         [&](int n, int c, float sum) {
                             if (n < g.n) store(out, (row + n) * s.value_width + c, sum);
                         });
@@ -103,16 +129,15 @@ attention_named_rows(struct sizes s, struct named named, struct view q, struct v
 {
     extern __shared__ float shared[];
     float *slopes = shared, *queries = shared + GROUP * named.chosen, *douts = queries + GROUP * s.width;
-    struct group g = group_of(s);
-    const int32_t *index = named.index + g.token * named.chosen;
+    struct group g = group_of(s, named);
     for (; g.head < s.heads; next_group(&g, s)) {
-        int64_t first = g.token * s.heads + g.head;
+        int64_t first = g.token * s.heads + g.head, names = index_row(s, named, g);
         load_vectors(queries, q, first, g.n, s.width);
         load_vectors(douts, dout, first, g.n, s.value_width);
         __syncthreads();
         for (int e = threadIdx.x; e < named.chosen; e += BLOCK) {
             float z[GROUP], dp[GROUP];
-            int key = index[e];
+            int key = key_at(named, g, names, e);
             int64_t at = offset_of(s, g, key, s.width);
             if (at >= 0) row_products(z, k, at, s.width, queries);
             if (at >= 0) row_products(dp, v, offset_of(s, g, key, s.value_row), s.value_width, douts);
@@ -128,7 +153,7 @@ attention_named_rows(struct sizes s, struct named named, struct view q, struct v
         }
         __syncthreads();
         sum_rows<GROUP>(k, s.width, named.chosen, slopes, named.chosen,
-                        [&](int e) { return offset_of(s, g, index[e], s.width); },
+                        [&](int e) { return offset_of(s, g, key_at(named, g, names, e), s.width); },
                         [&](int n, int c, float sum) {
                             if (n < g.n) add(dq, (first + n) * s.width + c, factor * sum);
                         });
@@ -138,20 +163,22 @@ attention_named_rows(struct sizes s, struct named named, struct view q, struct v
 static __global__ void __launch_bounds__(BLOCK)
 attention_named_pairs(struct sizes s, struct named named, struct pairs p)
 {
-    struct group g = group_of(s);
-    for (int e = threadIdx.x; e < named.chosen; e += BLOCK) {
-        int64_t i = g.token * named.chosen + e;
-        int key = named.index[i];
-        p.key[i] = key < g.see.first || key >= g.see.last ? (int)p.below : s.batch() * s.keys + key;
-    }
+    struct group g = group_of(s, named);
+    for (; g.head < (named.of_heads ? s.heads : 1); next_group(&g, s))
+        for (int e = threadIdx.x; e < named.chosen; e += BLOCK) {
+            int64_t row = index_row(s, named, g), i = row * named.chosen + e;
+            int key = key_at(named, g, row, e), of = s.batch() * s.keys + key;
+            if (named.of_heads) of = of * s.groups + g.head / s.share;
+            p.key[i] = key < g.see.first || key >= g.see.last ? (int)p.below : of;
+        }
 }
 
-/* dk and dv of key blockIdx.x of a head, and the gradients of biases: over the heads of all tokens that name it, BLOCK
-   at a time. Who names it twice has pairs that follow one another: the first adds what all of them give a bias. With
-   registers for more than four blocks of a multiprocessor it would spill. */
+/* dk and dv of key blockIdx.x of a head, and the gradients of biases: over the heads of all tokens that name it, or
+   over the heads that do, BLOCK at a time. Who names it twice has pairs that follow one another: the first adds what
+   all of them give a bias. With registers for more than four blocks of a multiprocessor it would spill. */
 template <bool BENT>
 static __global__ void __launch_bounds__(BLOCK, 4)
-attention_named_keys(struct sizes s, int chosen, struct pairs p, struct view q, struct view k, struct view v,
+attention_named_keys(struct sizes s, struct named by, struct pairs p, struct view q, struct view k, struct view v,
                      struct view dout, const float *lse, const float *delta, struct sum dk, struct sum dv,
                      struct sum drel, float factor)
 {
@@ -160,9 +187,10 @@ attention_named_keys(struct sizes s, int chosen, struct pairs p, struct view q, 
     extern __shared__ float shared[];
     float *keys = shared, *values = keys + GROUP * s.width, *sum_k = values + GROUP * s.value_width,
           *sum_v = sum_k + s.width;
-    int key = blockIdx.x, named = s.batch() * s.keys + key;
+    int key = blockIdx.x, named = s.batch() * s.keys + key, heads = by.of_heads ? 1 : s.share;
     int64_t at = s.first_key() + (int64_t)key * s.groups;
-    int rows = (p.begins[named + 1] - p.begins[named]) * s.share;
+    if (by.of_heads) named = named * s.groups + blockIdx.y;
+    int rows = (p.begins[named + 1] - p.begins[named]) * heads;
     load_vectors(keys, k, at, 1, s.width);
     for (int c = threadIdx.x; c < s.value_width; c += BLOCK) values[c] = load(v, at * s.value_row + c);
     for (int c = threadIdx.x; c < s.width + s.value_width; c += BLOCK) sum_k[c] = 0;
@@ -171,9 +199,11 @@ attention_named_keys(struct sizes s, int chosen, struct pairs p, struct view q, 
         int mine = first + threadIdx.x, n = min((int)BLOCK, rows - first);
         struct row row = {};
         if (mine < rows) {
-            int token = p.order[p.begins[named] + mine / s.share] / chosen - s.batch() * s.seq,
-                number = token * s.share + mine % s.share;
+            int names = p.order[p.begins[named] + mine / heads] / by.chosen,
+                token = (by.of_heads ? names / s.heads : names) - s.batch() * s.seq,
+                number = token * s.share + (by.of_heads ? names : mine) % s.share;
             row = row_of(s, number, lse, delta);
+            row.see = seen_of(s, by, number);
             int query = s.query(number);
             float z[1], dp[1];
             row_products(z, q, (s.first_query() + query) * s.width, s.width, keys);
@@ -183,10 +213,10 @@ attention_named_keys(struct sizes s, int chosen, struct pairs p, struct view q, 
             queries[threadIdx.x] = query;
         }
         __syncthreads();
-        int before = (int)threadIdx.x - s.share;
+        int before = (int)threadIdx.x - heads;
         if (BENT && drel.to.data && mine < rows && (before < 0 || queries[before] != queries[threadIdx.x])) {
             float sum = 0;
-            for (int i = threadIdx.x; i < n && queries[i] == queries[threadIdx.x]; i += s.share) sum += slopes[i];
+            for (int i = threadIdx.x; i < n && queries[i] == queries[threadIdx.x]; i += heads) sum += slopes[i];
             add_slope(s, drel, row, queries[threadIdx.x], key, sum);
         }
         sum_rows<1>(q, s.width, n, slopes, 0, [&](int i) { return (s.first_query() + queries[i]) * s.width; },
@@ -203,7 +233,10 @@ attention_named_keys(struct sizes s, int chosen, struct pairs p, struct view q, 
 
 static struct named named_of(const struct args *a)
 {
-    return { (const int32_t *)a->in[INDEX].data, (int)shape_last(a->in[INDEX].shape) };
+    int block = (int)((const struct attention_attr *)a->attr)->block, run = block ? block : 1,
+        entries = (int)shape_last(a->in[INDEX].shape);
+    return { (const int32_t *)a->in[INDEX].data, entries, run, entries * run, a->in[INDEX].shape.rank == 3, block > 0,
+             a->in[K].shape.rank == 4 && !a->in[POS].data };
 }
 
 /* Blocks of a token each. */
@@ -227,15 +260,15 @@ void attention_forward_named(const struct args *a, struct sizes s, float *tops)
     BY_BEND(s, FORWARD);
 }
 
-static int64_t entries_of(const struct args *a) { return shape_count(a->in[INDEX].shape); }
+static int64_t pairs_of(const struct args *a) { return shape_count(a->in[INDEX].shape) * named_of(a).run; }
 static int64_t rows_of_keys(const struct args *a, const struct sizes &s)
 {
-    return a->in[START].shape.dim[0] * s.keys;
+    return a->in[START].shape.dim[0] * s.keys * (named_of(a).of_heads ? s.groups : 1);
 }
 
 size_t attention_named_scratch(const struct args *a, const struct sizes &s)
 {
-    return pairs_bytes(entries_of(a), rows_of_keys(a, s));
+    return pairs_bytes(pairs_of(a), rows_of_keys(a, s));
 }
 
 void attention_backward_named(const struct args *a, struct sizes s, struct backward_scratch b, void *scratch)
@@ -250,10 +283,10 @@ void attention_backward_named(const struct args *a, struct sizes s, struct backw
                   GROUP * (named.chosen * sizeof(float) + wide), s, named, INPUTS, sum_of(a, Q), s.scale * LN2)
 #define KEYS(BENT) \
     LAUNCH_SHARED(a, (attention_named_keys<BENT>), attention_grid(a, s, s.keys), BLOCK, (GROUP + 1) * wide, s, \
-                  named.chosen, pairs, INPUTS, sum_of(a, K), values_sum(a), bias_sum(a), s.scale * LN2)
+                  named, pairs, INPUTS, sum_of(a, K), values_sum(a), bias_sum(a), s.scale * LN2)
     if (a->din[Q].data) BY_BEND(s, ROWS);
     if (!a->din[K].data && !a->din[V].data && !a->din[REL].data) return;
-    struct pairs pairs = pairs_in(scratch, entries_of(a), rows_of_keys(a, s));
+    struct pairs pairs = pairs_in(scratch, pairs_of(a), rows_of_keys(a, s));
     LAUNCH(a, attention_named_pairs, tokens_of(a, s), BLOCK, 0, s, named, pairs);
     pairs_sort(a, &pairs);
     BY_BEND(s, KEYS);

@@ -5,14 +5,17 @@
 #include "named.cuh"
 #include "warp.cuh"
 
-enum { Q, K, W, START, POS };
-enum { INDEX, SCORE };                                      /* outputs */
+enum { Q, K, W, START, POS, KEPT };
+enum { SCORE, INDEX };                                      /* outputs */
 
 struct sizes {
-    int seq, heads, width, keys, chosen, room, window, chunk, relu;
+    int seq, heads, width, keys, chosen, room, window, chunk, pool, relu;
     const int32_t *start, *pos;
+    const float *count;
     struct view q, k;
     const float *w;
+    /* Of the `chosen` that there is room for. */
+    __device__ int keep() const { return count ? max(1, (int)fminf(*count, (float)chosen)) : chosen; }
     __device__ int64_t token() const { return (int64_t)blockIdx.y * seq + blockIdx.x; }
     __device__ int64_t offset(int key) const { return ((int64_t)blockIdx.y * keys + key) * width; }
 };
@@ -22,8 +25,9 @@ static struct sizes sizes_of(const struct args *a)
     const struct index_topk_attr *at = (const struct index_topk_attr *)a->attr;
     struct shape q = a->in[Q].shape, k = a->in[K].shape, start = a->in[START].shape;
     struct sizes s = { (int)start.dim[1], (int)q.dim[1], (int)q.dim[2], (int)(k.rank == 3 ? k.dim[1] : start.dim[1]),
-                       (int)at->chosen, BLOCK, (int)at->window, (int)at->chunk, (int)at->relu, ints(&a->in[START]),
-                       a->in[POS].data ? ints(&a->in[POS]) : NULL, view_of(a->in[Q]), view_of(a->in[K]),
+                       (int)at->chosen, BLOCK, (int)at->window, (int)at->chunk, (int)at->pool, (int)at->relu,
+                       ints(&a->in[START]), a->in[POS].data ? ints(&a->in[POS]) : NULL,
+                       a->in[KEPT].data ? reals(&a->in[KEPT]) : NULL, view_of(a->in[Q]), view_of(a->in[K]),
                        reals(&a->in[W]) };
     while (s.room < s.chosen + BLOCK) s.room *= 2;
     return s;
@@ -83,10 +87,14 @@ static __global__ void __launch_bounds__(BLOCK) index_topk_forward(struct sizes 
     float *queries = (float *)(words + s.room);
     int64_t token = s.token();
     int here = blockIdx.x + (s.pos ? *s.pos : 0), start = s.start[token], last = here < s.keys ? here + 1 : s.keys,
-        first = start, count = 0;
+        first = start, count = 0, keep = s.keep();
     uint64_t least = 0;
     if (s.window) first = max(first, here - s.window + 1);
     if (s.chunk) first = max(first, here - (here - start) % s.chunk);
+    if (s.pool) {                                           /* windows, as in runtime/cpu/seen.h */
+        first = start / s.pool;
+        last = min(first + max(here + 1 - start, 0) / s.pool, s.keys);
+    }
     for (int j = 0; j < s.heads; j += GROUP)
         load_vectors(queries + j * s.width, s.q, token * s.heads + j, min((int)GROUP, s.heads - j), s.width);
     __syncthreads();
@@ -104,7 +112,7 @@ static __global__ void __launch_bounds__(BLOCK) index_topk_forward(struct sizes 
             for (int i = count + threadIdx.x; i < s.room; i += BLOCK) words[i] = 0;
             __syncthreads();
             sort_words(words, s.room);
-            count = s.chosen;
+            count = keep;
             least = words[count - 1];
         }
         if (takers >> lane_of() & 1) words[count + before + __popc(takers & ((1u << lane_of()) - 1))] = word;
@@ -115,7 +123,7 @@ static __global__ void __launch_bounds__(BLOCK) index_topk_forward(struct sizes 
     __syncthreads();
     sort_words(words, s.room);
     for (int i = threadIdx.x; i < s.chosen; i += BLOCK) {
-        uint64_t word = words[i];
+        uint64_t word = i < keep ? words[i] : 0;
         index[token * s.chosen + i] = word ? (int)~(uint32_t)word : -1;
         score[token * s.chosen + i] = word ? score_of((uint32_t)(word >> 32)) : -INFINITY;
     }

@@ -7,7 +7,7 @@
 enum bias { NO_BIAS, QKV, ALL };
 struct conf {
     int heads, kv_heads, head_dim;
-    struct pick mask, kv, value, qk_norm, temperature, gate, experts;
+    struct pick mask, keys, kv, value, qk_norm, temperature, gate, experts;
     int sink, bias;
     double scale, softcap, qk_clip;
 };
@@ -16,6 +16,7 @@ static const struct param params[] = {
     INT(struct conf, kv_heads, 2, 1, 1024, "", "key and value heads"),
     INT(struct conf, head_dim, 32, 2, 1024, "", "width of a head"),
     SLOT(struct conf, mask, SLOT_MASK, "causal", "what a position may look at"),
+    SLOT(struct conf, keys, SLOT_KEYS, "all", "which of those a query looks at"),
     SLOT(struct conf, kv, SLOT_KV, "own", "where keys and values come from"),
     SLOT(struct conf, value, SLOT_VALUE, "none", "what is mixed into values"),
     SLOT(struct conf, qk_norm, SLOT_QK_NORM, "none", "norm on queries and keys"),
@@ -143,7 +144,6 @@ static void observe(struct build *b, const struct conf *c, struct node *heads)
 static struct node *build(struct build *b, struct pick self, struct node *u)
 {
     const struct conf *c = self.conf;
-    struct graph *g = b->graph;
     const struct module *experts = c->experts.module;
     struct heads h = { c->heads, c->kv_heads, c->head_dim, c->bias != NO_BIAS, c->bias == ALL };
     struct mask mask = c->mask.module->mask(b, c->mask);
@@ -157,10 +157,11 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     struct node *bias = tempered(b, build_position_bias(b, u, all), temperature);               /* [T,H,R] */
     struct kv kv = c->kv.module->kv(b, c->kv, u, (struct projector){ project, c });
     struct node *start = build_present(b, b->start, (double)b->seq);    /* what only fills up sees nothing */
-    struct node *heads = attention(g, (struct attention){
+    struct attending a = { .u = u, .from = u, .attention = {
         .q = q, .k = kv.k, .v = kv.v, .start = start, .pos = b->pos, .sink = build_sink(b, c->sink, u, all), .rel = bias,
         .scale = build_sharpness(b) * (c->scale > 0 ? c->scale : 1 / sqrt(c->head_dim)),
-        .window = mask.window, .chunk = mask.chunk, .softcap = c->softcap });
+        .window = mask.window, .chunk = mask.chunk, .softcap = c->softcap } };
+    struct node *heads = c->keys.module->keys(b, c->keys, &a);          /* [T,H,W] */
     observe(b, c, heads);
     heads = gated(b, c, GATED_HEADS, u, heads, kv.value);   /* [T,H,W] */
     return gated(b, c, GATED_OUTPUT, u, experts->output(b, c->experts, &of, heads), NULL);

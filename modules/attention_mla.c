@@ -12,7 +12,7 @@
 
 struct conf {
     int heads, nope_dim, rope_dim, value_dim, kv_rank, q_rank;
-    struct pick mask, kv, gate;
+    struct pick mask, keys, kv, gate;
     int sink;
     double eps, softcap, qk_clip;
 };
@@ -24,6 +24,7 @@ static const struct param params[] = {
     INT(struct conf, kv_rank, 64, 1, HEAD_WIDEST, "", "width of the latent that keys and values are made of"),
     INT(struct conf, q_rank, 0, 0, 65536, "", "width of the latent that queries are made of; 0: of the input itself"),
     SLOT(struct conf, mask, SLOT_MASK, "causal", "what a position may look at"),
+    SLOT(struct conf, keys, SLOT_KEYS, "all", "which of them it looks at"),
     SLOT(struct conf, kv, SLOT_KV, "own", "where latents and rotary keys come from"),
     SLOT(struct conf, gate, SLOT_GATE, "none", "gate on the heads' outputs"),
     CHOICE(struct conf, sink, SINK_NONE, "none head token",
@@ -168,7 +169,7 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
         a.k = keys(b, c, &kv, k_up);
         a.v = v;
     }
-    struct node *heads = attention(g, a);                   /* [T,H,M], of latents [T,H,R] */
+    struct node *heads = c->keys.module->keys(b, c->keys, &(struct attending){ a, u, from });    /* or of latents, R */
     observe(b, c, heads);
     if (b->mode == MODE_DECODE) heads = head_matmul(g, heads, by_heads(b, c, v_up), false);
     heads = c->gate.module->gate(b, c->gate, GATED_HEADS, u, heads, v);

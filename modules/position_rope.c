@@ -34,6 +34,17 @@ static const struct param params[] = {
     { 0 }
 };
 
+/* Whether a head of this width, 0: none, can be rotated; else says why not. */
+static bool rotates(const struct conf *c, int width, const char *path, struct problems *problems)
+{
+    double half = c->fraction * width / 2;
+    bool pairs = width == 0 || (fabs(half - nearbyint(half)) < 1e-6 && half > 0.5);
+    if (!pairs)
+        module_problem(problems, path, "fraction", "%g of a head of %d is %g dimensions: they rotate in pairs",
+                       c->fraction, width, 2 * half);
+    return pairs;
+}
+
 static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {
     const struct conf *c = self.conf;
@@ -42,13 +53,9 @@ static void check(struct pick self, const struct model_conf *model, const char *
     if (c->stretch == PLAIN && c->temperature != USUAL)
         module_problem(problems, path, "temperature", "goes by the factor of a stretch, and stretch = none");
     for (int i = 0; i < model->layers; i++) {
-        int width = module_traits(model->attention.pick[i]).rotated;
-        double half = c->fraction * width / 2;
-        if (model->position.pick[i].conf != self.conf || width == 0) continue;
-        if (fabs(half - nearbyint(half)) < 1e-6 && half > 0.5) continue;
-        module_problem(problems, path, "fraction", "%g of a head of %d is %g dimensions: they rotate in pairs",
-                       c->fraction, width, 2 * half);
-        return;
+        struct traits t = module_traits(model->attention.pick[i]);
+        if (model->position.pick[i].conf != self.conf) continue;
+        if (!rotates(c, t.rotated, path, problems) || !rotates(c, t.index_rotated, path, problems)) return;
     }
 }
 
@@ -88,7 +95,38 @@ static void traits(struct pick self, struct traits *t)
     if (c->temperature == SCORES) t->sharpness = sharper(c) * sharper(c);
 }
 
+/* [n]: a number. */
+static struct node *row_of(struct build *b, int64_t n, double value)
+{
+    return scale(b->graph, build_ones(b, SHAPE(n)), value);
+}
+
+/* Rotated by -p: the same with the second value of each pair negated, before and after, and nothing made larger. */
+static struct node *build_back(struct build *b, struct pick self, struct node *x)
+{
+    const struct conf *c = self.conf;
+    struct graph *g = b->graph;
+    int64_t all = shape_last(x->shape), width = llrint(c->fraction * (double)all), half = width / 2, still = all - width,
+            stride = c->where == ROPE_PROPORTIONAL ? all / 2 : half;
+    double less = c->temperature == ROTATED ? 1 / sharper(c) : 1;
+    struct node *rotated, *none = still ? row_of(b, still, 1) : NULL;
+    if (c->pairs == NEIGHBOURS) {
+        struct node *pair[] = { view(g, row_of(b, half, less), SHAPE(half, 1)),
+                                view(g, row_of(b, half, -less), SHAPE(half, 1)) };
+        rotated = view(g, concat(g, 2, pair), SHAPE(width));
+    } else rotated = concat(g, 2, (struct node *[]){ row_of(b, half, less), row_of(b, half, -less) });
+    struct node *sign = rotated;                            /* [W] */
+    if (still && stride > half) {
+        struct node *rest = row_of(b, stride - half, 1), *part[] = { row_of(b, half, less), rest, row_of(b, half, -less),
+                                                                     rest };
+        sign = concat(g, 4, part);
+    } else if (still && c->where == ROPE_FIRST) sign = concat(g, 2, (struct node *[]){ rotated, none });
+    else if (still) sign = concat(g, 2, (struct node *[]){ none, rotated });
+    return mul_row(g, build(b, self, mul_row(g, x, sign)), sign);
+}
+
 const struct module position_rope = {
     .slot = SLOT_POSITION, .name = "rope", .about = "rotary positions on a share of each head",
     .conf_size = sizeof(struct conf), .params = params, .check = check, .traits = traits, .position = build,
+    .position_back = build_back,
 };

@@ -9,6 +9,15 @@ static int32_t all(int64_t i) { return (int32_t)(i * 7 % S); }      /* every pos
 static int32_t some(int64_t i) { return (int32_t)(i * i % 97 % S); }
 static int32_t nobody(int64_t i) { (void)i; return -1; }
 static int32_t zero_and_nobody(int64_t i) { return i % 2 ? -1 : 0; }
+static int32_t blocks(int64_t i) { return (int32_t)(i * 4 % 9); }
+static int32_t own_block(int64_t i) { return (int32_t)((i % S - documents(i)) / 10); }
+static int32_t some_of_token(int64_t i) { return some(i / CHOSEN / 4 * CHOSEN + i % CHOSEN); }
+/* All positions that token i / S sees of its document, and nobody. */
+static int32_t seen(int64_t i)
+{
+    int64_t t = i / S, key = i % S;
+    return key >= documents(t) && key <= t % S ? (int32_t)key : -1;
+}
 static int32_t twice(int64_t i) { static const int32_t at[] = { 3, 1, 3, -1 }; return at[i % 4]; }
 
 #define FOUR \
@@ -25,7 +34,25 @@ static int32_t twice(int64_t i) { static const int32_t at[] = { 3, 1, 3, -1 }; r
 #define GOLDEN(chosen_) \
     index_topk(g, (struct index_topk){ .q = real_in(g, 6, 2, 4), .k = real_in(g, 6, 4), .w = real_in(g, 6, 2), \
                .start = count_in(g, SHAPE(1, 6), none), .chosen = chosen_, .relu = true })
+#define SMALL_BLOCKS \
+    block_topk(g, (struct block_topk){ .q = real_in(g, 10, 1, 4), .k = real_in(g, 10, 1, 4), \
+               .start = count_in(g, SHAPE(1, 10), none), .chosen = 2, .block = 3 })
+#define BLOCKS_OF(S_, start_, ...) \
+    block_topk(g, (struct block_topk){ .q = act_in(g, B * (S_), 4, 8), .start = count_in(g, SHAPE(B, S_), start_), \
+               __VA_ARGS__ })
 #define HERE(CASE) \
+    CASE(kl_rows, of_six, kl_rows(g, real_in(g, 6, 6), real_in(g, 6, 6))) \
+    CASE(kl_rows, of_three, kl_rows(g, real_in(g, 6, 3), real_in(g, 6, 3))) \
+    CASE(block_topk, golden, SMALL_BLOCKS) \
+    CASE(block_topk, whole, BLOCKS_OF(S, documents, .k = act_in(g, B * S, 2, 8), .chosen = 4, .block = 5)) \
+    CASE(block_topk, step, BLOCKS_OF(NEW, late, .k = act_in(g, B, CACHE, 2, 8), .pos = int_in(g, SHAPE(1), S - NEW), \
+         .chosen = 4, .block = 5)) \
+    CASE(attention, all_blocks, ATTEND(PLAIN, .block = 10, .index = count_in(g, SHAPE(B * S, 4, 9), blocks))) \
+    CASE(attention, own_block, ATTEND(PLAIN, .block = 10, .index = count_in(g, SHAPE(B * S, 1), own_block))) \
+    CASE(attention, chunks, ATTEND(PLAIN, .chunk = 10)) \
+    CASE(attention, of_head, ATTEND(PLAIN, .index = count_in(g, SHAPE(B * S, 4, CHOSEN), some_of_token))) \
+    CASE(attention, alone, ATTEND(.q = act_in(g, B * S, 4, 8), .k = act_in(g, B, S, 2, 8), .v = act_in(g, B, S, 2, 8), \
+         .start = count_in(g, SHAPE(B, S), documents), .scale = 0.4, .index = count_in(g, SHAPE(B * S, S), seen))) \
     CASE(attention, golden, ATTEND(FOUR, PERMUTED)) \
     CASE(attention, golden_cap, ATTEND(FOUR, PERMUTED, .softcap = 0.5)) \
     CASE(attention, golden_sink, ATTEND(FOUR, PERMUTED, .sink = real_in(g, 2))) \
@@ -120,7 +147,7 @@ static void golden_attention(struct bench *b, const struct bench *indexer)
     wave(&b->in[0], 0.5, 0.4, 1);
     wave(&b->in[1], 0.6, 0.5, 1);
     wave(&b->in[2], 0.8, 0.6, 1);
-    memcpy(b->in[7].data, indexer->out[0].data, tensor_bytes(&b->in[7]));
+    memcpy(b->in[7].data, indexer->out[1].data, tensor_bytes(&b->in[7]));
     bench_forward(b);
 }
 
@@ -130,9 +157,9 @@ static double divergence(const struct bench *indexer, const struct bench *b, int
 {
     int64_t chosen = shape_last(b->in[7].shape), tokens = b->in[7].shape.dim[0], heads = b->in[0].shape.dim[1];
     double sum = 0, kl = 0;
-    for (int64_t e = t * chosen; e < (t + 1) * chosen; e++) sum += exp(tensor_get(&indexer->out[1], e));
+    for (int64_t e = t * chosen; e < (t + 1) * chosen; e++) sum += exp(tensor_get(&indexer->out[0], e));
     for (int64_t e = t * chosen, i = 0; e < (t + 1) * chosen; e++, i++) {
-        double p = tensor_get(&b->out[3], e) / (double)heads, q = exp(tensor_get(&indexer->out[1], e)) / sum;
+        double p = tensor_get(&b->out[3], e) / (double)heads, q = exp(tensor_get(&indexer->out[0], e)) / sum;
         if (p > 0) kl += p * log(p / q);
         dscore[i] = (q - p) / (double)tokens;
     }
@@ -150,11 +177,11 @@ static void test_golden_choice(void **state)
     OPEN(of_six, attention, golden_six);
     OPEN(of_three, attention, golden_three);
     golden_indexer(&six), golden_indexer(&three);
-    SEE_PART(six.out[0], 30, 0, 2, 0, 3, 5, 1, 4);
-    SEE_PART(six.out[1], 30, 2e-6, -.026835, -.05899, -.085782, -.113402, -.265772, -.536153);
-    SEE(three.out[0], 0, 0, -1, -1, 0, 1, -1, 0, 2, 1, 0, 2, 1, 1, 4, 3, 2, 0, 3);
+    SEE_PART(six.out[1], 30, 0, 2, 0, 3, 5, 1, 4);
+    SEE_PART(six.out[0], 30, 2e-6, -.026835, -.05899, -.085782, -.113402, -.265772, -.536153);
+    SEE(three.out[1], 0, 0, -1, -1, 0, 1, -1, 0, 2, 1, 0, 2, 1, 1, 4, 3, 2, 0, 3);
     for (int i = 0; i < 18; i++)
-        assert_true((tensor_get(&three.out[0], i) == -1) == (tensor_get(&three.out[1], i) == -INFINITY));
+        assert_true((tensor_get(&three.out[1], i) == -1) == (tensor_get(&three.out[0], i) == -INFINITY));
     golden_attention(&of_six, &six), golden_attention(&of_three, &three);
     SEE_PART(of_three.out[0], 40, 2e-6, -.017536, .057852, .098148, .078909, .249501, .419369, .334854, .04722);
     for (int t = 0; t < 6; t++) assert_true(fabs(divergence(&six, &of_six, t, dscore) - dense[t]) < 2e-6);
@@ -163,6 +190,32 @@ static void test_golden_choice(void **state)
                              .format = FORMAT_REAL };
     SEE(slopes, 2e-6, .005384, .003687, -.009072);          /* of keys 0, 2, 3 */
     bench_close(&six), bench_close(&three), bench_close(&of_six), bench_close(&of_three);
+}
+
+/* The same by op kl_rows: its values, and the slope of their mean. */
+static void test_golden_divergence(void **state)
+{
+    (void)state;
+    OPEN(six, index_topk, golden_six);
+    OPEN(three, index_topk, golden_three);
+    OPEN(of_six, attention, golden_six);
+    OPEN(of_three, attention, golden_three);
+    OPEN(dense, kl_rows, of_six);
+    OPEN(sparse, kl_rows, of_three);
+    golden_indexer(&six), golden_indexer(&three);
+    golden_attention(&of_six, &six), golden_attention(&of_three, &three);
+    memcpy(dense.in[0].data, six.out[0].data, tensor_bytes(&dense.in[0]));
+    memcpy(dense.in[1].data, of_six.out[3].data, tensor_bytes(&dense.in[1]));
+    memcpy(sparse.in[0].data, three.out[0].data, tensor_bytes(&sparse.in[0]));
+    memcpy(sparse.in[1].data, of_three.out[3].data, tensor_bytes(&sparse.in[1]));
+    for (int t = 0; t < 6; t++) tensor_set(&sparse.dout[0], t, 1 / 6.0);
+    bench_forward(&dense), run(&sparse);
+    SEE(dense.out[0], 2e-6, 0, .001792, .093488, .079377, .056662, .106966);
+    SEE(sparse.out[0], 2e-6, 0, .001792, .093488, .067358, .034113, .006688);
+    SEE_PART(sparse.din[0], 15, 2e-6, .003687, .005384, -.009072);      /* of keys 2, 0, 3 */
+    SEE_PART(sparse.din[0], 0, 1e-7, 0, 0, 0);              /* one key has nothing to learn, none no gradient */
+    struct bench *all[] = { &six, &three, &of_six, &of_three, &dense, &sparse };
+    for (int i = 0; i < COUNT(all); i++) bench_close(all[i]);
 }
 
 /* ---- attention ---- */
@@ -182,6 +235,36 @@ static void test_all_are_dense(void **state)
         assert_true(fabs(sum - 4) < 1e-5);
     }
     bench_close(&plain), bench_close(&named);
+}
+
+/* Blocks that together are all keys, of each head in another order; the own block, which is a chunk; heads that have
+   the same keys; keys that are no positions, of which the index names those that are seen. */
+static void test_other_indices(void **state)
+{
+    (void)state;
+    OPEN(plain, attention, plain);
+    OPEN(all_blocks, attention, all_blocks);
+    OPEN(chunk, attention, chunks);
+    OPEN(own, attention, own_block);
+    OPEN(token, attention, some);
+    OPEN(head, attention, of_head);
+    OPEN(free_keys, attention, alone);
+    struct bench *pair[][2] = { { &plain, &all_blocks }, { &chunk, &own }, { &token, &head }, { &plain, &free_keys } };
+    struct bench *all[] = { &plain, &all_blocks, &chunk, &own, &token, &head, &free_keys };
+    for (int i = 0; i < COUNT(all); i++) run(all[i]);
+    for (int i = 0; i < COUNT(pair); i++)
+        for (int k = 0; k < 3; k++) {
+            struct tensor x = part(&pair[i][0]->din[k], 0, shape_count(plain.din[k].shape)),
+                          y = part(&pair[i][1]->din[k], 0, shape_count(plain.din[k].shape));
+            near(&x, &y, 1e-5);
+            if (k < 2) near(&pair[i][0]->out[k], &pair[i][1]->out[k], 2e-6);
+        }
+    for (int64_t row = 0; row < B * S * 4; row++) {         /* masses of blocks, of each head */
+        double sum = 0;
+        for (int e = 0; e < 9; e++) sum += tensor_get(&all_blocks.out[3], row * 9 + e);
+        assert_true(fabs(sum - 1) < 1e-5);
+    }
+    for (int i = 0; i < COUNT(all); i++) bench_close(all[i]);
 }
 
 /* -1 is no key, and not key 0. */
@@ -308,8 +391,8 @@ static void check_choice(struct bench *b, bool relu, int64_t window, int64_t chu
         for (int64_t e = 0; e < chosen; e++) {
             int64_t best = 0;
             for (int64_t j = 1; j < S; j++) if (score[j] > score[best]) best = j;
-            int32_t got = ints(&b->out[0])[t * chosen + e];
-            double value = tensor_get(&b->out[1], t * chosen + e);
+            int32_t got = ints(&b->out[1])[t * chosen + e];
+            double value = tensor_get(&b->out[0], t * chosen + e);
             assert_int_equal(got, e < seen ? best : -1);
             assert_true(e < seen ? fabs(value - score[best]) < 1e-5 : value == -INFINITY);
             score[best] = -INFINITY;
@@ -344,7 +427,7 @@ static void test_ties(void **state)
             int64_t want = t >= 50 && e == 0 ? 50 : e - (t >= 50), last = t < 32 ? t : 32;
             want += want >= 2 && !(t >= 50 && e == 0);      /* key 2 is passed over */
             if (t >= 2 && t < 33 && e == last) want = 2;
-            assert_int_equal(ints(&b.out[0])[t * 33 + e], e > t ? -1 : want);
+            assert_int_equal(ints(&b.out[1])[t * 33 + e], e > t ? -1 : want);
         }
     bench_close(&b);
 }
@@ -357,9 +440,9 @@ static void test_scale(void **state)
     OPEN(two, index_topk, whole);
     for (int64_t i = 0; i < shape_count(two.in[2].shape); i++) tensor_set(&two.in[2], i, 4 * tensor_get(&two.in[2], i));
     bench_forward(&one), bench_forward(&two);
-    same(&one.out[0], &two.out[0]);
-    for (int64_t i = 0; i < shape_count(one.out[1].shape); i++)
-        assert_true(4 * tensor_get(&one.out[1], i) == tensor_get(&two.out[1], i));
+    same(&one.out[1], &two.out[1]);
+    for (int64_t i = 0; i < shape_count(one.out[0].shape); i++)
+        assert_true(4 * tensor_get(&one.out[0], i) == tensor_get(&two.out[0], i));
     bench_close(&one), bench_close(&two);
 }
 
@@ -371,10 +454,10 @@ static void test_causality(void **state)
     OPEN(two, index_topk, many);
     for (int64_t i = 60 * 8; i < S * 8; i++) tensor_set(&two.in[1], i, 3);
     run(&one), run(&two);
-    assert_memory_equal(one.out[0].data, two.out[0].data, 60 * 33 * sizeof(int32_t));
-    assert_memory_equal(one.out[1].data, two.out[1].data, 60 * 33 * sizeof(real));
+    assert_memory_equal(one.out[1].data, two.out[1].data, 60 * 33 * sizeof(int32_t));
+    assert_memory_equal(one.out[0].data, two.out[0].data, 60 * 33 * sizeof(real));
     bool chosen[S] = { false };
-    for (int64_t i = 0; i < S * 33; i++) if (ints(&two.out[0])[i] >= 0) chosen[ints(&two.out[0])[i]] = true;
+    for (int64_t i = 0; i < S * 33; i++) if (ints(&two.out[1])[i] >= 0) chosen[ints(&two.out[1])[i]] = true;
     for (int64_t j = 0; j < S; j++) assert_true(chosen[j] == (tensor_get(&two.din[1], j * 8) != 0));
     bench_close(&one), bench_close(&two);
 }
@@ -395,6 +478,61 @@ static void test_choice_from_cache(void **state)
     bench_close(&whole), bench_close(&step);
 }
 
+/* ---- blocks ---- */
+
+static void test_golden_blocks(void **state)
+{
+    (void)state;
+    OPEN(b, block_topk, golden);
+    wave(&b.in[0], 0.5, 0.4, 1);
+    wave(&b.in[1], 0.6, 0.5, 1);
+    bench_forward(&b);
+    SEE(b.out[0], 0, 0, -1, 0, -1, 0, -1, 1, 0, 1, 0, 1, 0, 2, 0, 2, 1, 2, 0, 3, 0);     /* own first */
+    bench_close(&b);
+}
+
+/* Against means in double and a sort: blocks of each document, its first among them. */
+static void test_blocks_are_their_definition(void **state)
+{
+    (void)state;
+    OPEN(b, block_topk, whole);
+    bench_forward(&b);
+    for (int64_t row = 0; row < B * S * 4; row++) {
+        int64_t t = row / 4, start = documents(t), own = (t % S - start) / 5;
+        double score[S];
+        for (int64_t i = 0; i < own; i++) {
+            score[i] = 0;
+            for (int64_t j = 0; j < 5; j++)
+                for (int64_t w = 0; w < 8; w++)
+                    score[i] += tensor_get(&b.in[0], row * 8 + w) / 5 *
+                                tensor_get(&b.in[1], ((t / S * S + start + i * 5 + j) * 2 + row % 4 / 2) * 8 + w);
+        }
+        assert_int_equal(ints(&b.out[0])[row * 4], own);
+        for (int64_t e = 1; e < 4; e++) {
+            int64_t best = 0;
+            for (int64_t i = 1; i < own; i++) if (score[i] > score[best]) best = i;
+            assert_int_equal(ints(&b.out[0])[row * 4 + e], e <= own ? best : -1);
+            score[best] = -INFINITY;
+        }
+    }
+    bench_close(&b);
+}
+
+static void test_blocks_from_cache(void **state)
+{
+    (void)state;
+    OPEN(whole, block_topk, whole);
+    OPEN(step, block_topk, step);
+    for (int input = 0; input <= 1; input++) copy_tail(&whole, &step, input, input == 1);
+    bench_forward(&whole), bench_forward(&step);
+    for (int64_t b = 0; b < B; b++) {
+        struct tensor x = part(&whole.out[0], ((b + 1) * S - NEW) * 16, NEW * 16),
+                      y = part(&step.out[0], b * NEW * 16, NEW * 16);
+        same(&x, &y);
+    }
+    bench_close(&whole), bench_close(&step);
+}
+
 /* ---- costs, messages ---- */
 
 static void costs(struct bench *b, double flops)
@@ -405,7 +543,8 @@ static void costs(struct bench *b, double flops)
     bench_close(b);
 }
 
-/* Two products with each key that is named; one with each that is seen, for each index head. */
+/* Two products with each key that is named, of which the first tokens have fewer; one with each that is seen, for each
+   index head. */
 static void test_costs(void **state)
 {
     (void)state;
@@ -413,16 +552,28 @@ static void test_costs(void **state)
     OPEN(step, attention, step);
     OPEN(whole, index_topk, whole);
     OPEN(window, index_topk, window);
-    costs(&some, B * S * CHOSEN * 4.0 * 4 * 8);
-    costs(&step, B * NEW * CHOSEN * 4.0 * 4 * 8);
+    costs(&some, B * S * (CHOSEN - CHOSEN * (CHOSEN - 1) / (2.0 * S)) * 4 * 4 * 8);
+    costs(&step, B * NEW * (CHOSEN - CHOSEN * (CHOSEN - 1) / (2.0 * CACHE)) * 4 * 4 * 8);
     costs(&whole, B * S * (S / 2.0) * 2 * 3 * 8);
     costs(&window, B * S * (7 - 7 * 6 / 20.0) * 2 * 3 * 8);
 }
 
 #define REFUSED(CASE) \
-    CASE(index_rank, "'index' is [180], [T,X] is needed", ATTEND(PLAIN, .index = count_in(g, SHAPE(B * S), none))) \
+    CASE(index_rank, "'index' is [180], [T,X] or [T,H,X] is needed", ATTEND(PLAIN, \
+         .index = count_in(g, SHAPE(B * S), none))) \
     CASE(index_tokens, "T is 180", ATTEND(PLAIN, .index = count_in(g, SHAPE(3, 5), none))) \
     CASE(index_floats, "'index' is REAL, I32 is needed", ATTEND(PLAIN, .index = real_in(g, B * S, 5))) \
+    CASE(blocks_wide, "at most 4096", ATTEND(PLAIN, .block = 300, .index = count_in(g, SHAPE(B * S, 15), none))) \
+    CASE(blocks_alone, "no index names blocks", ATTEND(PLAIN, .block = 3)) \
+    CASE(no_positions, "say nothing of them", ATTEND(.q = act_in(g, B * S, 4, 8), .k = act_in(g, B, S, 2, 8), \
+         .v = act_in(g, B, S, 2, 8), .start = count_in(g, SHAPE(B, S), none), .scale = 1, .window = 3, \
+         .index = count_in(g, SHAPE(B * S, 3), none))) \
+    CASE(pooled_window, "neither window nor chunk", INDEXER(S, none, .k = act_in(g, B, 9, 8), .chosen = 3, .pool = 10, \
+         .window = 3)) \
+    CASE(pooled_rank, "must be [B,C,N]", INDEXER(S, none, .k = act_in(g, B * S, 8), .chosen = 3, .pool = 10)) \
+    CASE(block_heads, "cannot share 3 key heads", BLOCKS_OF(S, none, .k = act_in(g, B * S, 3, 8), .chosen = 1, \
+         .block = 2)) \
+    CASE(block_rank, "must be [T,G,W]", BLOCKS_OF(S, none, .k = act_in(g, B, S, 2, 8), .chosen = 1, .block = 2)) \
     CASE(index_wide, "at most 4096", ATTEND(PLAIN, .index = count_in(g, SHAPE(B * S, 4097), none))) \
     CASE(chosen, "chosen = 0, it must be 1 to 4096", INDEXER(S, none, .k = act_in(g, B * S, 8))) \
     CASE(width, "N is 8 in 'q', not 7", INDEXER(S, none, .k = act_in(g, B * S, 7), .chosen = 3)) \
@@ -443,6 +594,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden_of_all), cmocka_unit_test(test_golden_choice),
+        cmocka_unit_test(test_golden_divergence), cmocka_unit_test(test_other_indices),
+        cmocka_unit_test(test_golden_blocks), cmocka_unit_test(test_blocks_are_their_definition),
+        cmocka_unit_test(test_blocks_from_cache),
         cmocka_unit_test(test_all_are_dense), cmocka_unit_test(test_nobody), cmocka_unit_test(test_twice),
         cmocka_unit_test(test_unnamed), cmocka_unit_test(test_cache),
         cmocka_unit_test(test_choice_is_its_definition), cmocka_unit_test(test_ties), cmocka_unit_test(test_scale),

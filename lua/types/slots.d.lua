@@ -277,6 +277,8 @@
 ---| sluice.attention.mla
 ---| "gated_delta" # a gated delta rule on a memory of fixed size (Qwen3-Next)
 ---| sluice.attention.gated_delta
+---| "compressed" # a window of tokens, and older ones as one entry each (DeepSeek-V4)
+---| sluice.attention.compressed
 
 ---multi-head attention with shared key and value heads
 ---@class sluice.attention.gqa
@@ -285,6 +287,7 @@
 ---@field kv_heads? integer|fun(layer: integer): integer key and value heads; default 2, 1 … 1024
 ---@field head_dim? integer|fun(layer: integer): integer width of a head; default 32, 2 … 1024
 ---@field mask? sluice.mask|fun(layer: integer): sluice.mask what a position may look at; default causal
+---@field keys? sluice.keys|fun(layer: integer): sluice.keys which of those a query looks at; default all
 ---@field kv? sluice.kv|fun(layer: integer): sluice.kv where keys and values come from; default own
 ---@field value? sluice.value|fun(layer: integer): sluice.value what is mixed into values; default none
 ---@field qk_norm? sluice.qk_norm|fun(layer: integer): sluice.qk_norm norm on queries and keys; default none
@@ -322,6 +325,22 @@
 ---@field conv? integer|fun(layer: integer): integer taps of the convolutions; 1: no token but its own; default 4, 1 … 64
 ---@field negative_eigenvalues? boolean|fun(layer: integer): boolean beta in (0, 2): a memory may flip its sign along a key (Grazzi 2024, arXiv 2411.12537); default false
 
+---a window of tokens, and older ones as one entry each (DeepSeek-V4)
+---@class sluice.attention.compressed
+---@field [1]? "compressed"
+---@field pool? integer|fun(layer: integer): integer of a window that becomes an entry; V4: 4 (CSA), 128 (HCA); default 4, 1 … 4096
+---@field window? integer|fun(layer: integer): integer tokens that are seen themselves, the own one too; V4: 128; default 32, 1 … 4096
+---@field heads? integer|fun(layer: integer): integer query heads; default 4, 1 … 1024
+---@field head_dim? integer|fun(layer: integer): integer width of a head, and of what is kept of a token or a window; default 32, 2 … 1024
+---@field q_rank? integer|fun(layer: integer): integer rank of the queries; default 64, 1 … 65536
+---@field groups? integer|fun(layer: integer): integer groups of heads on the way out; default 2, 1 … 1024
+---@field out_rank? integer|fun(layer: integer): integer values that a group comes to; default 64, 1 … 65536
+---@field overlap? boolean|fun(layer: integer): boolean entries are of two windows, half of the channels each (CSA); default false
+---@field top_k? integer|fun(layer: integer): integer entries that a token looks at (CSA); 0: all (HCA); default 0, 0 … 4096
+---@field index_heads? integer|fun(layer: integer): integer index heads, where entries are chosen; default 4, 1 … 64
+---@field index_dim? integer|fun(layer: integer): integer width of an index head; default 16, 2 … 512
+---@field index_weight? number|fun(layer: integer): number weight of the indexer's loss; default 1, 0 … 1000
+
 ---@alias sluice.mask
 ---| "causal" # all of the past
 ---| sluice.mask.causal
@@ -343,6 +362,35 @@
 ---@class sluice.mask.chunk
 ---@field [1]? "chunk"
 ---@field size? integer|fun(layer: integer): integer length of a chunk, counted from where the document begins; default 64, 1 … 1048576
+
+---@alias sluice.keys
+---| "all" # all that the mask leaves
+---| sluice.keys.all
+---| "dsa" # those that a small indexer scores highest (DeepSeek-V3.2)
+---| sluice.keys.dsa
+---| "moba" # blocks whose mean key suits a head's query best (MoBA)
+---| sluice.keys.moba
+
+---all that the mask leaves
+---@class sluice.keys.all
+---@field [1]? "all"
+
+---those that a small indexer scores highest (DeepSeek-V3.2)
+---@class sluice.keys.dsa
+---@field [1]? "dsa"
+---@field top_k? integer|fun(layer: integer): integer keys that a token looks at; default 64, 1 … 4096
+---@field heads? integer|fun(layer: integer): integer index heads; default 4, 1 … 64
+---@field dim? integer|fun(layer: integer): integer width of an index head; default 32, 2 … 512
+---@field share? integer|fun(layer: integer): integer layers that look where the first of them chose; default 1, 1 … 1024
+---@field relu? boolean|fun(layer: integer): boolean of each product; false: GLM-5; default true
+---@field weight? number|fun(layer: integer): number weight of the loss, from which nobody but the indexer learns; default 1, 0 … 1000
+---@field dense? number|fun(layer: integer): number share of the run, its first, that looks at all keys; above 0 training has room for them throughout, and plan counts FLOPs of all; default 0.1, 0 … 1
+
+---blocks whose mean key suits a head's query best (MoBA)
+---@class sluice.keys.moba
+---@field [1]? "moba"
+---@field size? integer|fun(layer: integer): integer keys of a block; default 64, 1 … 4096
+---@field blocks? integer|fun(layer: integer): integer blocks that a head looks at, its own among them; 1: chunks; default 3, 1 … 4096
 
 ---@alias sluice.kv
 ---| "own" # from the layer's own input

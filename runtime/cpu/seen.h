@@ -14,6 +14,15 @@ static inline int64_t first_key(int64_t here, int64_t start, int64_t window, int
     return first <= here ? first : here + 1;
 }
 
+/* Windows of m tokens, counted from where a document begins; that of tokens from p on lies at p / m, where no other of
+   any document does. Of its document's a query sees those that end with it or before: [first, last). */
+struct seen { int64_t first, last; };
+static inline struct seen pooled_windows(int64_t here, int64_t start, int64_t m)
+{
+    int64_t whole = here >= start ? (here + 1 - start) / m : 0;
+    return (struct seen){ start / m, start / m + whole };
+}
+
 /* A query sees S/2 keys on average, or window - window (window-1) / 2S. A chunk is as a sequence of its own. */
 static inline double mean_keys(int64_t length, int64_t window, int64_t chunk)
 {

@@ -27,22 +27,27 @@ struct elementwise_attr { double p, q; };
 struct noise_attr { uint64_t name; int64_t kind, rank, dim[4]; };         /* enum noise_kind; the shape */
 
 /* What attention takes: k and v of the sequence or of caches; pos, sink, rel and index may be absent, and v where the
-   first `values` columns of a key are its value. window, chunk, softcap 0: none. */
+   first `values` columns of a key are its value. window, chunk, softcap 0: none; block: see block_topk, 0: an index
+   names single keys. */
 struct node;
 struct attention {
     struct node *q, *k, *v, *start, *pos, *sink, *rel, *index;
     double scale;
-    int64_t window, chunk, values;
+    int64_t window, chunk, values, block;
     double softcap;
 };
-struct attention_attr { double scale, softcap; int64_t window, chunk, values; };
+struct attention_attr { double scale, softcap; int64_t window, chunk, values, block; };
 enum { HEAD_WIDEST = 1024 };                                /* keys and values */
 
 struct head_matmul_attr { int64_t transposed; };
 
-/* What index_topk takes; pos may be absent. window, chunk: as attention's. */
-struct index_topk { struct node *q, *k, *w, *start, *pos; int64_t chosen, window, chunk; bool relu; };
-struct index_topk_attr { int64_t chosen, window, chunk, relu; };
+/* What index_topk takes; pos and count may be absent. window, chunk: as attention's. pool: keys are windows of so many
+   tokens that pool_windows made, 0: tokens. */
+struct index_topk { struct node *q, *k, *w, *start, *pos, *count; int64_t chosen, window, chunk, pool; bool relu; };
+struct index_topk_attr { int64_t chosen, window, chunk, pool, relu; };
+/* What block_topk takes; pos may be absent. block: keys of each, counted from where a document begins. */
+struct block_topk { struct node *q, *k, *start, *pos; int64_t chosen, block, window, chunk; };
+struct block_topk_attr { int64_t chosen, block, window, chunk; };
 enum { INDEX_MOST = 4096 };                                 /* keys that an index may name for a token */
 
 struct adamw_attr { double beta1, beta2, eps, decay, rate; };             /* rate multiplies lr */

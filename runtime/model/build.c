@@ -268,6 +268,12 @@ struct node *build_convolved(struct build *b, enum conv_at at, const char *name,
     return x;
 }
 
+struct node *build_position_back(struct build *b, struct node *x)
+{
+    struct pick p = b->conf->position.pick[b->own->like];
+    return p.module->position_back ? p.module->position_back(b, p, x) : x;
+}
+
 struct node *build_attention(struct build *b, const void *none, struct node *u)
 {
     (void)none;
@@ -415,6 +421,14 @@ struct node *build_state(struct build *b, const char *name, struct shape one, in
     struct node *buffer = memory(b, arena_text(b->arena, "%s.state", name), DTYPE_REAL, shape);
     buffer->leaf->fixed = back;
     return buffer;
+}
+
+struct node *build_entries(struct build *b, const char *name, struct shape one, int64_t m)
+{
+    if (b->mode != MODE_DECODE) return NULL;
+    struct shape shape = { .rank = 2 + one.rank, .dim = { b->batch, b->context < m ? 1 : b->context / m } };
+    for (int i = 0; i < one.rank; i++) shape.dim[2 + i] = one.dim[i];
+    return memory(b, arena_text(b->arena, "%s.entries", name), DTYPE_REAL, shape);
 }
 
 /* ---- updates ---- */

@@ -46,6 +46,9 @@ struct mask { int64_t window, chunk; };
 struct kv { struct node *k, *v, *value; };
 /* What attention goes to that has no value: nothing, a learned logit of each head, or one that each token makes. */
 enum sink { SINK_NONE, SINK_HEAD, SINK_TOKEN };
+/* Attention that is about to look: the call, as it would be with all keys that its mask leaves; what the sublayer reads
+   [T,D], and what queries are made from, u or a latent [T,R]. */
+struct attending { struct attention attention; struct node *u, *from; };
 /* Makes keys and values, finished, of what they are made from. */
 struct projector { struct kv (*build)(struct build *b, const void *context, struct node *from); const void *context; };
 /* A router's logits as choice and gates see them, REAL [T,E]. std, or std_all where it is the same for all: spread of
@@ -211,6 +214,7 @@ struct node *build_position_bias(struct build *b, struct node *u, int64_t heads)
 double build_sharpness(const struct build *b);
 /* x [T,..] through the conv slot of the current layer, weights at "<b->path>.<name>". */
 struct node *build_convolved(struct build *b, enum conv_at at, const char *name, struct node *x);
+struct node *build_position_back(struct build *b, struct node *x);                          /* undoes it */
 /* The residual of the current layer around one of its sublayers, or around what a block makes of them. */
 void build_around(struct build *b, struct stream *s, struct sublayer f);
 struct node *build_attention(struct build *b, const void *none, struct node *u);
@@ -240,6 +244,8 @@ struct node *build_cached(struct build *b, const char *name, struct node *x, int
    reads the `back` (>= 1) before it, and b->rewind more can be rolled back. Its size does not grow with the context.
    Otherwise NULL: sequences begin at zero. */
 struct node *build_state(struct build *b, const char *name, struct shape one, int64_t back);
+/* In decode: room for what each window of m positions leaves behind, REAL [B,C/m,..]. Otherwise NULL. */
+struct node *build_entries(struct build *b, const char *name, struct shape one, int64_t m);
 
 /* ---- of mixers in linear time ---- */
 
@@ -270,6 +276,9 @@ void build_rms_metric(struct build *b, const char *name, struct node *x, const c
                       const char *about);
 /* REAL [T]: 1 for the tokens that count, those whose next `ahead` + 1 tokens are there, in their document; else 0. */
 struct node *build_token_weights(struct build *b, int ahead);
+/* In evaluations: what a query gives, of what it would give to all keys, to the first `kept` that a.index names for it,
+   which names all of them. */
+void build_keys_mass(struct build *b, struct attention a, int64_t kept);
 /* The mean of x [T] over these: of all tokens of a step (or an evaluation) together, however its batch is cut. */
 void build_token_metric(struct build *b, const char *name, struct node *x, int ahead, const char *unit,
                         enum better better, const char *about);

@@ -104,6 +104,17 @@ void build_token_metric(struct build *b, const char *name, struct node *x, int a
     if (b->mode != MODE_DECODE) probe(b, name, unit, better, about, token_mean(b, x, ahead));
 }
 
+void build_keys_mass(struct build *b, struct attention a, int64_t kept)
+{
+    struct graph *g = b->graph;
+    int64_t all = shape_last(a.index->shape), rows = shape_count(a.index->shape) / all;
+    struct node *mass = view(g, graph_result(g, attention(g, a), 3), SHAPE(rows, all)),         /* [T,X] or [T H,X] */
+                *held = columns(g, cumsum(g, normalize(g, mass, 1e-30)), (kept < all ? kept : all) - 1, 1);
+    held = view(g, held, SHAPE(rows));
+    build_row_metric(b, "layer_keys_mass", mean_rows(g, held), "", BETTER_HIGHER,
+                     "share of the softmax over all keys that the chosen ones hold");
+}
+
 static void add_loss(struct build *b, struct build_loss loss)
 {
     struct building *o = b->own;

@@ -181,9 +181,9 @@ struct cache_bytes model_cache_bytes(const struct leaves *decode_leaves, int64_t
     for (int i = 0; i < decode_leaves->n; i++) {
         const struct leaf *b = decode_leaves->leaf[i];
         if (b->kind != LEAF_BUFFER || !b->transient || b->decl.dtype == DTYPE_I32) continue;
-        int64_t held = b->window && b->window < context ? b->window : context;
+        int64_t rows = b->decl.shape.dim[1], held = b->window && b->window < rows ? b->window : rows;
         if (b->fixed) fixed += shape_count(b->decl.shape) / b->decl.shape.dim[1] * b->fixed;
-        else values += shape_count(b->decl.shape) / context * held;
+        else values += shape_count(b->decl.shape) / rows * held;
     }
     return (struct cache_bytes){ (size_t)(values / batch) * bytes / (size_t)context, (size_t)(fixed / batch) * 4 };
 }

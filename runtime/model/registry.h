@@ -17,6 +17,7 @@ struct traits {
     int rotated;                                            /* of a head, what positions rotate; 0: none */
     int latent;    /* attention: width of what keys and values are made of, and kv keeps; 0: kv keeps them themselves */
     double sharpness;                                       /* position: factor on attention's logits; 0: 1 */
+    int index_rotated;                                      /* keys: of a head of its indexer, likewise */
     int window;                                             /* mask: as struct mask */
     bool normed_q, normed_k;                                /* qk_norm: queries, keys have no length of their own */
     bool norms_rotated;                                     /* qk_norm: comes behind the position */
@@ -76,6 +77,8 @@ struct module {
             struct node *(*position)(struct build *b, struct pick self, struct node *x);        /* q or k [T,H,W] */
             /* optional: added to the logits of the R nearest keys, [T,H,R] by query head and distance */
             struct node *(*bias)(struct build *b, struct pick self, struct node *u, int64_t heads);
+            /* optional: undoes it */
+            struct node *(*position_back)(struct build *b, struct pick self, struct node *x);
         };
         struct node *(*norm)(struct build *b, struct pick self, const char *name, struct node *x,
                              double gain);                  /* gain: the initial one */
@@ -90,6 +93,7 @@ struct module {
         struct node *(*conv)(struct build *b, struct pick self, enum conv_at at, struct node *x);       /* [T,..] */
         struct node *(*attention)(struct build *b, struct pick self, struct node *u);           /* [T,D] -> [T,D] */
         struct mask  (*mask)(struct build *b, struct pick self);
+        struct node *(*keys)(struct build *b, struct pick self, const struct attending *a);       /* of op attention */
         struct kv    (*kv)(struct build *b, struct pick self, struct node *u, struct projector project);
         struct node *(*value)(struct build *b, struct pick self, struct node *u, struct node *v);   /* v [T,G,W] */
         struct node *(*qk_norm)(struct build *b, struct pick self, const char *which,

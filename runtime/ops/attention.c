@@ -13,7 +13,7 @@ enum { TASKS = 8 };
 
 VERB struct node *attention(struct graph *g, struct attention a)
 {
-    struct attention_attr at = { a.scale, a.softcap, a.window, a.chunk, a.values };
+    struct attention_attr at = { a.scale, a.softcap, a.window, a.chunk, a.values, a.block };
     return graph_emit(g, &op_attention, &at, a.q, a.k, a.v, a.start, a.pos, a.sink, a.rel, a.index);
 }
 
@@ -28,12 +28,13 @@ static int infer(struct node *n, struct err *e)
     char text[64], other[64];
     struct shape q = n->in[Q]->shape, k = n->in[K]->shape, v = n->in[V] ? n->in[V]->shape : k,
                  start = n->in[START]->shape;
-    int64_t values = ((const struct attention_attr *)n->attr)->values, wide_value = value_width(n);
-    bool cached = n->in[POS], named = n->in[INDEX];
+    const struct attention_attr *at = n->attr;
+    int64_t values = at->values, wide_value = value_width(n);
+    bool cached = n->in[POS], named = n->in[INDEX], alone = named && !cached && k.rank == 4;
     if (n->in[V] ? values != 0 : values < 1 || values > shape_last(k))
         return err_set(e, n->in[V] ? "values = %lld: there is v" : "values = %lld, without v: must be 1 to %lld",
                        (long long)values, (long long)shape_last(k));
-    if (k.rank != (cached ? 4 : 3) || v.rank != k.rank)
+    if ((k.rank != (cached ? 4 : 3) && !alone) || v.rank != k.rank)
         return err_set(e, "keys %s and values %s must be %s", shape_text(k, text), shape_text(v, other),
                        cached ? "[B,C,G,W]" : "[T,G,W]");
     int64_t groups = k.dim[k.rank - 2], rows = shape_count(k) / (groups * shape_last(k));
@@ -41,9 +42,13 @@ static int infer(struct node *n, struct err *e)
         return err_set(e, "%lld query heads cannot share %lld key heads evenly", (long long)q.dim[1],
                        (long long)groups);
     if (q.dim[2] > HEAD_WIDEST || wide_value > HEAD_WIDEST) return err_set(e, "heads are at most %d wide", HEAD_WIDEST);
-    if (named && n->in[INDEX]->shape.dim[1] > INDEX_MOST)
+    if (named && shape_last(n->in[INDEX]->shape) * (at->block ? at->block : 1) > INDEX_MOST)
         return err_set(e, "index %s: of a token at most %d keys are named", shape_text(n->in[INDEX]->shape, text),
                        INDEX_MOST);
+    if (at->block && !named) return err_set(e, "block = %lld: no index names blocks", (long long)at->block);
+    if (alone && (at->window || at->chunk || at->block || n->in[REL]))
+        return err_set(e, "keys %s are no positions: window, chunk, block and rel say nothing of them",
+                       shape_text(k, text));
     if (cached && k.dim[1] < start.dim[1])
         return err_set(e, "keys %s have no room for start %s", shape_text(k, text), shape_text(start, other));
     node_value(n, n->in[Q]->dtype, SHAPE(q.dim[0], q.dim[1], wide_value));
@@ -63,13 +68,35 @@ static int infer(struct node *n, struct err *e)
     return 0;
 }
 
-/* Two products with each key; with an index, of as many as that names. */
-static void cost(const struct node *n, struct cost *c)
+/* Keys of blocks of which a query has its own, up to itself, and at most `most` before that. */
+static double mean_block_keys(int64_t length, int64_t block, int64_t most)
+{
+    double sum = 0;
+    for (int64_t i = 0; i * block < length; i++) {
+        double here = (double)(length - i * block < block ? length - i * block : block);
+        sum += here * (double)((i < most ? i : most) * block) + here * here / 2;
+    }
+    return sum / (double)length;
+}
+
+/* Of S keys that a query sees it has as many as an index names, where there are so many. */
+static double keys_of_query(const struct node *n)
 {
     const struct attention_attr *at = n->attr;
     struct shape k = n->in[K]->shape;
-    int64_t all = k.rank == 4 ? k.dim[1] : n->in[START]->shape.dim[1];
-    double seen = n->in[INDEX] ? (double)n->in[INDEX]->shape.dim[1] : mean_keys(all, at->window, at->chunk);
+    int64_t all = k.rank == 4 ? k.dim[1] : n->in[START]->shape.dim[1], window = at->window;
+    if (!n->in[INDEX]) return mean_keys(all, window, at->chunk);
+    int64_t named = shape_last(n->in[INDEX]->shape);
+    if (at->block) return mean_block_keys(all, at->block, named - 1);
+    if (k.rank == 4 && !n->in[POS]) return (double)named;
+    return mean_keys(all, window && window < named ? window : named, at->chunk);
+}
+
+/* Two products with each key. */
+static void cost(const struct node *n, struct cost *c)
+{
+    struct shape k = n->in[K]->shape;
+    double seen = keys_of_query(n);
     c->flops = 2 * seen * (double)n->in[Q]->shape.dim[0] * (double)n->in[Q]->shape.dim[1] *
                (double)(shape_last(k) + value_width(n));
 }
@@ -319,18 +346,22 @@ ATTRIBUTES(attention, struct attention_attr,
     REAL(struct attention_attr, softcap, 0, 0, HUGE_VAL, "", "largest logit; 0: no cap"),
     INT(struct attention_attr, window, 0, 0, INT32_MAX, "tokens", "how far back a token sees, itself included; 0: all"),
     INT(struct attention_attr, chunk, 0, 0, INT32_MAX, "tokens", "length of the chunks of a document; 0: none"),
-    INT(struct attention_attr, values, 0, 0, INT32_MAX, "", "columns of a key that are its value; 0: there is v"));
+    INT(struct attention_attr, values, 0, 0, INT32_MAX, "", "columns of a key that are its value; 0: there is v"),
+    INT(struct attention_attr, block, 0, 0, INDEX_MOST, "tokens",
+        "an index names blocks of so many keys, counted from where the document begins; 0: keys"));
 OP(attention, .inputs = "q[T,H,W] k[T,G,W|B,C,G,W] v?[T,G,V|B,C,G,V] start:I32[B,S] pos?:I32[1] "
-             "sink?:REAL[H|T,H] rel?[T,H,R] index?:I32[T,X]",
-   .outputs = "o[T,H,V] logit_max:REAL[H] sink_mass:REAL[H] mass:REAL[T,X]",
+             "sink?:REAL[H|T,H] rel?[T,H,R] index?:I32[T,X|T,H,X]",
+   .outputs = "o[T,H,V] logit_max:REAL[H] sink_mass:REAL[H] mass:REAL[T,X|T,H,X]",
    .about = "softmax(z) v, with logits z = scale q.k + rel[t,h,d] where the distance d = t - s is below R, then "
           "softcap tanh(z / softcap), over the keys s that token t sees: 0 <= d < window, both of one document and "
           "there of one chunk, and index[t] names s; and over sink, which has no value. k and v: of the sequence, "
-          "or caches; without v the first `values` columns of a key are its value. index: positions in the "
-          "sequence; one that is not seen otherwise, as -1, is passed over, and a key that is named twice counts as "
-          "two. logit_max: of z seen, before the cap. sink_mass, where there is a sink or an index: the sink's mean "
-          "share. mass, where there is an index: the shares of its keys, summed over heads. Who sees nothing, as "
-          "when its document begins after it, is 0",
+          "or caches; without v the first `values` columns of a key are its value; [B,C,G,W] without pos: keys that "
+          "are no positions, of which index alone says which are seen. "
+          "index: positions in the sequence, or blocks of them, of a token or of each of its heads; one that is not "
+          "seen otherwise, as -1, is passed over, and a key that is named twice counts as two. logit_max: of z "
+          "seen, before the cap. sink_mass, where there is a sink or an index: the sink's mean share. mass, where "
+          "there is an index: the shares of its keys, summed over the heads that have it. Who sees nothing, as when "
+          "its document begins after it, is 0",
    ATTR(attention), .infer = infer, .cost = cost, .gradient = true,
    .no_grad_out = 1u << LOGIT_MAX | 1u << SINK_MASS | 1u << MASS,
    .reads_in = 1u << Q | 1u << K | 1u << V | 1u << START | 1u << POS | 1u << SINK | 1u << REL | 1u << INDEX,

@@ -8,16 +8,16 @@
 #include "cpu/seen.h"
 #include "cpu/vec_math.h"
 
-enum { Q, K, W, START, POS };
-enum { INDEX, SCORE };                                      /* outputs */
+enum { Q, K, W, START, POS, KEPT };
+enum { SCORE, INDEX };                                      /* outputs */
 enum { SUMS };                                              /* work */
 /* STEP: keys; ROWS: of tokens and heads in a block; TASKS: of backward; WIDEST: a head; MOST: values of a token */
 enum { STEP = 128, ROWS = 64, TASKS = 8, WIDEST = 512, MOST = 8192 };
 
 VERB struct node *index_topk(struct graph *g, struct index_topk a)
 {
-    struct index_topk_attr at = { a.chosen, a.window, a.chunk, a.relu };
-    return graph_emit(g, &op_index_topk, &at, a.q, a.k, a.w, a.start, a.pos);
+    struct index_topk_attr at = { a.chosen, a.window, a.chunk, a.pool, a.relu };
+    return graph_emit(g, &op_index_topk, &at, a.q, a.k, a.w, a.start, a.pos, a.count);
 }
 
 static int infer(struct node *n, struct err *e)
@@ -26,16 +26,18 @@ static int infer(struct node *n, struct err *e)
     char text[64], other[64];
     struct shape q = n->in[Q]->shape, k = n->in[K]->shape, start = n->in[START]->shape;
     bool cached = n->in[POS];
-    if (k.rank != (cached ? 3 : 2))
-        return err_set(e, "keys %s must be %s", shape_text(k, text), cached ? "[B,C,N]" : "[T,N]");
-    if (cached && k.dim[1] < start.dim[1])
+    if (k.rank != (cached || at->pool ? 3 : 2))
+        return err_set(e, "keys %s must be %s", shape_text(k, text), cached || at->pool ? "[B,C,N]" : "[T,N]");
+    if (at->pool && (at->window || at->chunk))
+        return err_set(e, "keys of pool = %lld tokens have neither window nor chunk", (long long)at->pool);
+    if (!at->pool && cached && k.dim[1] < start.dim[1])
         return err_set(e, "keys %s do not fit start %s", shape_text(k, text), shape_text(start, other));
     if (q.dim[1] > ROWS || q.dim[2] > WIDEST || q.dim[1] * q.dim[2] > MOST)
         return err_set(e, "queries %s: there are at most %d heads, %d wide, and %d values of a token",
                        shape_text(q, text), ROWS, WIDEST, MOST);
     int64_t keys = shape_rows(k), parts = blocks_of(TASKS, start.dim[0]);
-    node_value(n, DTYPE_I32, SHAPE(q.dim[0], at->chosen));
-    node_output(n, DTYPE_REAL, SHAPE(q.dim[0], at->chosen));
+    node_value(n, DTYPE_REAL, SHAPE(q.dim[0], at->chosen));
+    node_output(n, DTYPE_I32, SHAPE(q.dim[0], at->chosen));
     node_work(n, DTYPE_REAL, SHAPE(parts < start.dim[1] ? parts : start.dim[1], keys, q.dim[2]));
     return 0;
 }
@@ -45,11 +47,19 @@ static void cost(const struct node *n, struct cost *c)
 {
     const struct index_topk_attr *at = n->attr;
     struct shape q = n->in[Q]->shape, k = n->in[K]->shape;
-    int64_t length = k.rank == 3 ? k.dim[1] : n->in[START]->shape.dim[1];
+    int64_t length = k.rank == 3 ? k.dim[1] : n->in[START]->shape.dim[1];    /* of the keys */
     c->flops = 2 * mean_keys(length, at->window, at->chunk) * (double)shape_count(q);
 }
 
-struct sizes { int64_t batch, seq, heads, width, keys, pos, chosen, window, chunk, parts; bool relu; };
+/* keep: of the `chosen` that there is room for */
+struct sizes { int64_t batch, seq, heads, width, keys, pos, chosen, keep, window, chunk, pool, parts; bool relu; };
+
+static int64_t kept_of(const struct args *a, int64_t chosen)
+{
+    real count = a->in[KEPT].data ? reals(&a->in[KEPT])[0] : (real)chosen;
+    return count < 1 ? 1 : count < (real)chosen ? (int64_t)count : chosen;
+}
+
 static struct sizes sizes_of(const struct args *a)
 {
     const struct index_topk_attr *at = a->attr;
@@ -57,8 +67,8 @@ static struct sizes sizes_of(const struct args *a)
     return (struct sizes){ .batch = start.dim[0], .seq = start.dim[1], .heads = q.dim[1], .width = q.dim[2],
                            .keys = k.rank == 3 ? k.dim[1] : start.dim[1],
                            .pos = a->in[POS].data ? ints(&a->in[POS])[0] : 0, .chosen = at->chosen,
-                           .window = at->window, .chunk = at->chunk, .parts = a->work[SUMS].shape.dim[0],
-                           .relu = at->relu };
+                           .keep = kept_of(a, at->chosen), .window = at->window, .chunk = at->chunk, .pool = at->pool,
+                           .parts = a->work[SUMS].shape.dim[0], .relu = at->relu };
 }
 
 /* ---- the best keys of a token: a heap whose root is the worst ---- */
@@ -138,27 +148,41 @@ static void score_keys(const struct args *a, const struct sizes *s, int64_t toke
         }
 }
 
+/* Keys [first, last) that a token sees. */
+static struct seen seen_by(const struct args *a, const struct sizes *s, int64_t token)
+{
+    int64_t start = ints(&a->in[START])[token], here = s->pos + token % s->seq;
+    if (s->pool) {
+        struct seen windows = pooled_windows(here, start, s->pool);
+        INVARIANT(start >= 0 && windows.last <= s->keys, "%lld windows of %lld", (long long)windows.last,
+                  (long long)s->keys);
+        return windows;
+    }
+    INVARIANT(start >= 0 && start <= s->keys && here < s->keys, "query at %lld of %lld in a document from %lld",
+              (long long)here, (long long)s->keys, (long long)start);
+    return (struct seen){ first_key(here, start, s->window, s->chunk), here + 1 };
+}
+
 /* Tokens [token, token + m) of one sequence. */
 static void choose_keys(const struct args *a, const struct sizes *s, int64_t token, int64_t m)
 {
-    int64_t first[ROWS], here = s->pos + token % s->seq, from = here + m;
+    int64_t from = INT64_MAX, to = 0;
+    struct seen seen[ROWS];
     struct best best[ROWS];
     for (int64_t i = 0; i < m; i++) {
-        int64_t start = ints(&a->in[START])[token + i];
-        INVARIANT(start >= 0 && start <= s->keys && here + i < s->keys, "query at %lld of %lld in a document from %lld",
-                  (long long)(here + i), (long long)s->keys, (long long)start);
-        first[i] = first_key(here + i, start, s->window, s->chunk);
-        from = first[i] < from ? first[i] : from;
+        seen[i] = seen_by(a, s, token + i);
+        from = seen[i].first < from ? seen[i].first : from;
+        to = seen[i].last > to ? seen[i].last : to;
         best[i] = (struct best){ 0, ints(&a->out[INDEX]) + (token + i) * s->chosen,
                                  reals(&a->out[SCORE]) + (token + i) * s->chosen };
     }
-    for (int64_t to = here + m; from < to; from += STEP) {
+    for (; from < to; from += STEP) {
         int64_t n = to - from < STEP ? to - from : STEP;
         real score[ROWS * STEP];
         score_keys(a, s, token, m, from, n, score);
         for (int64_t i = 0; i < m; i++)
-            for (int64_t l = first[i] > from ? first[i] - from : 0; l < n && from + l <= here + i; l++)
-                take(&best[i], s->chosen, (int32_t)(from + l), score[i * STEP + l]);
+            for (int64_t l = seen[i].first > from ? seen[i].first - from : 0; l < n && from + l < seen[i].last; l++)
+                take(&best[i], s->keep, (int32_t)(from + l), score[i * STEP + l]);
     }
     for (int64_t i = 0; i < m; i++) in_order(&best[i], s->chosen);
 }
@@ -249,11 +273,14 @@ ATTRIBUTES(index_topk, struct index_topk_attr,
     INT(struct index_topk_attr, chosen, NEEDED, 1, INDEX_MOST, "", "keys of a token"),
     INT(struct index_topk_attr, window, 0, 0, INT32_MAX, "tokens", "how far back a token sees; 0: all"),
     INT(struct index_topk_attr, chunk, 0, 0, INT32_MAX, "tokens", "length of the chunks of a document; 0: none"),
+    INT(struct index_topk_attr, pool, 0, 0, INT32_MAX, "tokens", "keys are windows of so many; 0: tokens"),
     BOOL(struct index_topk_attr, relu, 0, "of each product, before it is weighed"));
-OP(index_topk, .inputs = "q[T,J,N] k[T,N|B,C,N] w:REAL[T,J] start:I32[B,S] pos?:I32[1]",
-   .outputs = "index:I32[T,X] score:REAL[T,X]",
-   .about = "which keys to attend to: of the keys s that attention sees, the `chosen` with the largest I[t,s] = sum "
-          "over j of w[t,j] q[t,j].k[s], largest first, ties to the lower s, -1 where there are no more. score: these "
-          "I, -infinity where there is none. k: of the sequence, or a cache",
-   ATTR(index_topk), .infer = infer, .cost = cost, .gradient = true,
+OP(index_topk, .inputs = "q[T,J,N] k[T,N|B,C,N] w:REAL[T,J] start:I32[B,S] pos?:I32[1] count?:REAL[1]",
+   .outputs = "score:REAL[T,X] index:I32[T,X]",
+   .about = "which keys to attend to. index: of the keys s that attention sees, the `chosen` with the largest I[t,s] = "
+          "sum over j of w[t,j] q[t,j].k[s], largest first, ties to the lower s, -1 where there are no more. score: "
+          "these I, -infinity where there is none. k: of the sequence, or a cache; with pool, windows as pool_windows "
+          "lays them, of which a token sees those of its document that end with it or before. count: how many of the "
+          "`chosen` are kept, one at least",
+   ATTR(index_topk), .infer = infer, .cost = cost, .gradient = true, .no_grad = 1u << KEPT,
    .reads_in = 1u << Q | 1u << K | 1u << W, .reads_out = 1u << INDEX);

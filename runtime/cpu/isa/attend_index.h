@@ -1,6 +1,6 @@
-/* Attention to the keys that an index names. Each token has its own, so a token's heads that share a key head are
-   what is done at once, as with few queries: keys and values are read where they lie, and all scores of a row are kept,
-   for the mass of its keys is known when its sum is. Bound by memory. */
+/* Attention to the keys that an index names. Each token has its own, so a token's heads that share a key head are what
+   is done at once, as with few queries, or a head alone where each has its own: keys and values are read where they
+   lie, and all scores of a row are kept, for the mass of its keys is known when its sum is. Bound by memory. */
 #ifndef SLUICE_ATTEND_INDEX_H
 #define SLUICE_ATTEND_INDEX_H
 
@@ -8,21 +8,34 @@
 
 enum { TOKENS = 8 };                                        /* of a block in forward */
 
-/* Of the keys that a token's index names, those that it sees: their positions, and their entries in the index. `room`:
-   of a row of scores. */
+/* Of the keys that an index names for a token, or for one of its heads, those that it sees: their positions, and their
+   entries in the index. `room`: of a row of scores. */
 struct named { int64_t n, room, here; int32_t key[INDEX_MOST], entry[INDEX_MOST]; };
 
-static void read_index(const struct args *a, const struct sizes *s, int64_t token, struct named *named)
+static bool is_of_heads(const struct args *a) { return a->in[INDEX].shape.rank == 3; }
+
+/* Which row of the index names the keys of a head. */
+static int64_t index_row(const struct args *a, const struct sizes *s, int64_t token, int64_t head)
 {
-    int64_t chosen = shape_last(a->in[INDEX].shape), here = s->pos + token % s->seq, start = ints(&a->in[START])[token];
-    INVARIANT(start >= 0 && start <= s->keys && here < s->keys, "query at %lld of %lld in a document from %lld",
-              (long long)here, (long long)s->keys, (long long)start);
-    int64_t first = first_key(here, start, s->window, s->chunk), n = 0;
+    return is_of_heads(a) ? token * s->heads + head : token;
+}
+
+static void read_index(const struct args *a, const struct sizes *s, int64_t token, int64_t head, struct named *named)
+{
+    int64_t chosen = shape_last(a->in[INDEX].shape), here = s->pos + token % s->seq, start = ints(&a->in[START])[token],
+            block = ((const struct attention_attr *)a->attr)->block, run = block ? block : 1, n = 0;
+    const int32_t *index = ints(&a->in[INDEX]) + index_row(a, s, token, head) * chosen;
+    INVARIANT(s->index_alone || (start >= 0 && start <= s->keys && here < s->keys),
+              "query at %lld of %lld in a document from %lld", (long long)here, (long long)s->keys, (long long)start);
+    int64_t first = s->index_alone ? 0 : first_key(here, start, s->window, s->chunk),
+            last = s->index_alone ? s->keys - 1 : here;
     for (int64_t e = 0; e < chosen; e++) {
-        int32_t key = ints(&a->in[INDEX])[token * chosen + e];
-        if (key < first || key > here) continue;
-        named->key[n] = key;
-        named->entry[n++] = (int32_t)e;
+        int64_t from = index[e] < 0 ? -1 : block ? start + index[e] * block : index[e];
+        for (int64_t key = from; from >= 0 && key < from + run; key++) {
+            if (key < first || key > last) continue;
+            named->key[n] = (int32_t)key;
+            named->entry[n++] = (int32_t)e;
+        }
     }
     named->n = n;
     named->room = blocks_of(n ? n : 1, LANES) * LANES;
@@ -99,24 +112,32 @@ static void forward_heads_named(const struct args *a, const struct sizes *s, int
         add_rows(&a->out[O], (row + i) * s->value_width, s->value_width, 0, 1, o + i * s->value_wide, 0, 1);
 }
 
+/* Heads from head h of a token on that read the same keys, at most DECODE_QUERIES. */
+static int64_t heads_at_once(const struct args *a, const struct sizes *s, int64_t h)
+{
+    int64_t rest = is_of_heads(a) ? 1 : s->share - h % s->share;
+    return rest < DECODE_QUERIES ? rest : DECODE_QUERIES;
+}
+
 /* A block of tokens has one thread, so that the masses of their keys are sums over heads in order. */
 static void forward_tokens(const struct args *a, int64_t from, int64_t to)
 {
     struct sizes s = sizes_of(a);
     struct named named;
     int64_t chosen = shape_last(a->in[INDEX].shape);
+    bool of_heads = is_of_heads(a);
     real *top = reals(&a->work[TOPS]) + from / TOKENS * s.heads;
     for (int64_t h = 0; h < s.heads; h++) top[h] = -INFINITY;
-    for (int64_t t = from; t < to; t++) {
-        real *mass = reals(&a->out[MASS]) + t * chosen;
-        memset(mass, 0, (size_t)chosen * sizeof *mass);
-        read_index(a, &s, t, &named);
+    for (int64_t t = from; t < to; t++)
         for (int64_t h = 0, n; h < s.heads; h += n) {
-            int64_t rest = s.share - h % s.share;
-            n = rest < DECODE_QUERIES ? rest : DECODE_QUERIES;
+            real *mass = reals(&a->out[MASS]) + index_row(a, &s, t, h) * chosen;
+            if (of_heads || h == 0) {
+                read_index(a, &s, t, h, &named);
+                memset(mass, 0, (size_t)chosen * sizeof *mass);
+            }
+            n = heads_at_once(a, &s, h);
             forward_heads_named(a, &s, t / s.seq * s.groups + h / s.share, &named, t * s.heads + h, n, top + h, mass);
         }
-    }
 }
 
 /* What reaches the biases of a row: a key that is named twice adds twice. */
@@ -181,11 +202,11 @@ static void backward_heads_named(const struct args *a, const struct sizes *s, in
 static void backward_token(const struct args *a, const struct sizes *s, int64_t head, int64_t token, real *dk, real *dv)
 {
     struct named named;
-    int64_t row = token * s->heads + head % s->groups * s->share;
-    read_index(a, s, token, &named);
-    for (int64_t h = 0; h < s->share; h += DECODE_QUERIES) {
-        int64_t n = s->share - h < DECODE_QUERIES ? s->share - h : DECODE_QUERIES;
-        backward_heads_named(a, s, head, &named, row + h, n, dk, dv);
+    int64_t first = head % s->groups * s->share;
+    for (int64_t h = first, n; h < first + s->share; h += n) {
+        n = heads_at_once(a, s, h);
+        if (h == first || is_of_heads(a)) read_index(a, s, token, h, &named);
+        backward_heads_named(a, s, head, &named, token * s->heads + h, n, dk, dv);
     }
 }
 

@@ -17,6 +17,7 @@ struct sizes {
     int64_t batch, seq, keys, seen, heads, share, groups, width, value_width, wide, value_wide, widest, pos, window,
         chunk, extent, blocks, parts;                       /* extent: distances that have a bias, 0 without one */
     int values;                                             /* the input that has them: V, or K, within its rows */
+    bool index_alone;    /* decides what is seen: keys are no positions */
     real scale, cap;                                        /* to base 2; no cap: 0 */
     dot_product *unit;                                      /* NULL: products are of reals */
 };
@@ -46,7 +47,8 @@ static struct sizes sizes_of(const struct args *a)
                        .chunk = at->chunk, .parts = a->work[SUMS].shape.dim[0], .scale = (real)at->scale * LOG2E,
                        .extent = a->in[REL].data ? shape_last(a->in[REL].shape) : 0, .cap = (real)at->softcap * LOG2E };
     s.keys = k.rank == 4 ? k.dim[1] : s.seq;
-    s.seen = s.pos + s.seq;
+    s.index_alone = k.rank == 4 && !a->in[POS].data;
+    s.seen = s.index_alone ? s.keys : s.pos + s.seq;
     s.share = s.heads / s.groups;
     s.wide = padded(s.width);
     s.value_wide = padded(s.value_width);

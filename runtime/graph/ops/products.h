@@ -10,6 +10,7 @@
     X(head_matmul, (struct graph *g, struct node *x, struct node *w, bool transposed)) \
     X(attention, (struct graph *g, struct attention a)) \
     X(index_topk, (struct graph *g, struct index_topk a)) \
+    X(block_topk, (struct graph *g, struct block_topk a)) \
     X(delta_rule, (struct graph *g, struct delta_rule a)) \
     X(cross_entropy, (struct graph *g, struct node *h, struct node *w, struct node *target))
 
