@@ -258,6 +258,7 @@ void build_layer(struct build *b, int like, struct stream *s)
     build_leave(b);
     b->own->joins = b->own->joins_next;
     b->own->joins_next = NULL;
+    build_keep(b, b->layer, "layer.input", s->x);
     p.module->block(b, p, s);
     INVARIANT(!b->own->joins, "block %s: nothing joins its feed-forward", p.module->name);
     build_enter(b, "ple");
@@ -354,6 +355,18 @@ struct node *build_state(struct build *b, const char *name, struct shape one, in
     struct node *buffer = memory(b, arena_text(b->arena, "%s.state", name), DTYPE_REAL, shape);
     buffer->leaf->fixed = back;
     return buffer;
+}
+
+struct kv build_kv_of(struct build *b, int source, struct node *from, struct projector project)
+{
+    if (source != b->layer)
+        return (struct kv){ build_kept(b, source, "kv.k"), build_kept(b, source, "kv.v"),
+                            build_kept(b, source, "kv.value") };
+    struct kv kv = project.build(b, project.context, from);
+    build_keep(b, b->layer, "kv.k", kv.k);
+    build_keep(b, b->layer, "kv.v", kv.v);
+    build_keep(b, b->layer, "kv.value", kv.value);
+    return kv;
 }
 
 /* ---- updates ---- */

@@ -100,7 +100,8 @@ void build_enter(struct build *b, const char *format, ...) __attribute__((format
 void build_leave(struct build *b);
 
 /* What crosses layers: a node kept by layer (-1: the model's) and name, for modules that are built later. Kept names:
-   "attention.input" (normalised, of each layer), "attention.kv.k", ".v", ".value"; of the model "embed.table",
+   "layer.input" (what its block reads: the residual stream, or streams), "attention.input" (normalised), "kv.k", "kv.v",
+   "kv.value"; of the model "embed.table",
    "embed.token", "head.loss" (REAL [T], not averaged; of an MTP block its own). NULL: nothing of that name was kept. */
 void build_keep(struct build *b, int layer, const char *name, struct node *x);
 struct node *build_kept(const struct build *b, int layer, const char *name);
@@ -177,6 +178,9 @@ struct node *build_weight(struct build *b, const char *name, enum role role, str
 /* The weight "<b->path>.<name>.weight" that was made before; NULL: there is none. */
 struct node *build_made(struct build *b, const char *name);
 struct node *build_buffer(struct build *b, const char *name, enum dtype dtype, struct shape shape, double value);
+
+/* Keys and values that `project` makes of `from`, or, where `source` is another layer, those that it made. */
+struct kv build_kv_of(struct build *b, int source, struct node *from, struct projector project);
 
 /* The model's norm slot. */
 struct node *build_norm(struct build *b, const char *name, struct node *x);
