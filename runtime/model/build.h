@@ -15,6 +15,7 @@ struct build {
     const struct model_conf *conf; const struct train_conf *train;   /* train: NULL outside MODE_TRAIN */
     int64_t batch, seq, tokens, width, vocab, context;      /* context: cache length in decode, else seq */
     int64_t rewind;                                         /* positions that decoding can be rolled back */
+    bool drafts;                                            /* in decode MTP blocks are built, outside it always */
     int64_t recorded;    /* sequences of a step, or of an evaluation, whose choices are kept; 0: none are */
     int layers, layer;    /* of the trunk; the current one: 0..layers-1, MTP blocks from there on, -1 outside */
     int blocks;                                             /* layers and MTP blocks together */
@@ -41,8 +42,9 @@ struct sublayer {
 };
 /* How many positions are seen, the own one included; of which chunk of the document; 0: all of the past. */
 struct mask { int64_t window, chunk; };
-/* Keys and values as attention reads them, [T,G,W] or caches [B,C,G,W]; the values of these tokens, [T,G,W]. */
-struct kv { struct node *k, *v, *value; };
+/* Keys and values as attention reads them, [T,G,W] or caches [B,C,G,W]; the values of these tokens, [T,G,W]; where in a
+   cache the tokens and their documents begin, NULL: as b->pos and b->start say. */
+struct kv { struct node *k, *v, *value, *pos, *start; };
 /* Makes keys and values, finished, of what they are made from. */
 struct projector { struct kv (*build)(struct build *b, const void *context, struct node *from); const void *context; };
 /* A router's logits as choice and gates see them, REAL [T,E]. std, or std_all where it is the same for all: spread of
@@ -104,7 +106,7 @@ void build_leave(struct build *b);
    "kv.value"; of the model "embed.table",
    "embed.token", "head.loss" (REAL [T], not averaged; of an MTP block its own). NULL: nothing of that name was kept. */
 void build_keep(struct build *b, int layer, const char *name, struct node *x);
-struct node *build_kept(const struct build *b, int layer, const char *name);
+struct node *build_kept(struct build *b, int layer, const char *name);
 /* What layers make together: memory, zero at first, that is the same for all who ask by this name, and of several
    routers of a layer for each by itself. */
 void *build_common(struct build *b, const char *name, size_t bytes);
@@ -197,6 +199,20 @@ void build_join_next(struct build *b, struct node *y);
 struct node *build_joined(struct build *b, struct node *y);
 /* One block with the configuration of trunk layer `like`, as layer b->layer, on a stream of its own. */
 struct node *build_block(struct build *b, int like, struct node *x);
+/* One block like the trunk's last layer, as layer b->layer, on what that reads. */
+struct node *build_branch(struct build *b);
+/* x with the norm that ends the trunk, where there is one. */
+struct node *build_ended(struct build *b, struct node *x);
+/* x of an MTP block's rows, made in the graph of block `maker`, 0: the trunk's. In decode these are graphs of their own:
+   that of the maker leaves x behind, and that of b->layer reads it. */
+struct node *build_handed(struct build *b, int maker, const char *name, struct node *x);
+/* An MTP block, or the trunk's end (-1), is what is built from here on. */
+void build_at(struct build *b, int layer);
+/* What MTP block b->layer says of the token `ahead` positions after the next: by rows h [T,D] its loss, with this weight,
+   and how often it is right; in decode its logits, kept as such. */
+void build_further(struct build *b, struct node *h, struct node *head_weight, int ahead, double weight);
+/* Vectors of the tokens that are so many positions ahead of this graph's rows. [T,D] */
+struct node *build_embedded(struct build *b, int ahead);
 /* ids of the tokens of this graph's rows, I32 [B,S]: MTP blocks have fewer than the trunk. */
 struct node *build_ids(struct build *b);
 /* Of x [B*S',..] the rows that the sequences of b have, the first b->seq of each: MTP blocks have
@@ -212,6 +228,10 @@ struct node *build_noise(struct build *b, const char *name, struct node *like, e
 /* In decode: writes x [T,..] into a cache buffer and gives the whole of it; otherwise x itself. window: the positions
    that are read back, as a mask gives them; 0: all. */
 struct node *build_cached(struct build *b, const char *name, struct node *x, int64_t window);
+/* The same of a mask that does not see all of the past: in decode a ring, of which no more is kept than is read back and
+   b->rewind, and what of it a chunk reads, in order, with where in that chunk and documents begin. */
+struct cached { struct node *x, *pos, *start; };
+struct cached build_cached_in(struct build *b, const char *name, struct node *x, struct mask mask);
 /* In decode: a ring of what positions leave behind, REAL [B,R,..]: that of position p lies in entry p mod R. A position
    reads the `back` (>= 1) before it, and b->rewind more can be rolled back. Its size does not grow with the context.
    Otherwise NULL: sequences begin at zero. */

@@ -3,12 +3,17 @@
 #define SLUICE_BUILDING_H
 
 #include "module.h"
+#include "model.h"
 
 struct building {
     int like;                                               /* the trunk layer whose configuration is being built */
     int pass;                                               /* how often the current layer's weights were used before */
     int depth[16], n_depth;                                 /* lengths of the path at each build_enter */
     const struct observer *observer;                        /* NULL: nobody looks */
+    enum decode part; int part_depth; int64_t most;         /* as struct model_size has them */
+    struct node *pos;                                       /* of the chunk, whichever layer is built; NULL: none */
+    const char *of;                                         /* before the names of inputs */
+    struct stream fork; struct node *fork_joins;            /* what the last layer reads, for what branches off there */
     int n_kept, kept_room; struct kept { int layer; const char *name; struct node *x; } *kept;
     struct node *counted, *present_count;                   /* of which rows present_count is, REAL [1] */
     struct node *targets;   /* REAL [1]: how many of the step count, once a loss of next tokens is there; NULL before */

@@ -10,14 +10,23 @@ void model_load(const json_t *json, struct arena *arena, struct model_conf *conf
 void train_load(const json_t *json, struct arena *arena, struct train_conf *conf, struct problems *problems);
 
 struct observer;
+/* The graphs of decoding, which share caches. Step: logits of each row. Prompt: none, caches alone; what none of them
+   needs is not computed, as the rest of a stack whose upper layers read lower ones' keys. Draft: MTP block `depth`
+   (from 1) alone, by what it reads of the trunk's graph and of the block before, its logits. */
+enum decode { DECODE_STEP, DECODE_PROMPT, DECODE_DRAFT };
 /* Of a graph: batch: sequences of a micro-batch; seq: their length, in decode a chunk's; of decode: context: length of
-   the caches; rewind: positions that can be rolled back where a state is kept rather than a cache. observer: of routers
-   (build.h); NULL: none. */
-struct model_size { int64_t batch, seq, context, rewind; const struct observer *observer; };
+   the caches; most: the longest chunk of the graphs that share them (0: seq); rewind: positions that can be rolled back
+   where a state or a ring is kept rather than a cache; drafts: MTP blocks decode too. observer: of routers (build.h);
+   NULL: none. */
+struct model_size {
+    int64_t batch, seq, context, most, rewind;
+    enum decode part; int depth; bool drafts;
+    const struct observer *observer;
+};
 
 /* Adds the whole model to a graph. In MODE_TRAIN with train != NULL the update region (clipping, optimizer) follows; of
    an evaluation `train` says what is recorded.
-   What it reads of a micro-batch: inputs.h. Returns the node of REAL [T,V] logits in decode, else NULL; errors are in
+   What it reads of a micro-batch: inputs.h. Returns the node of REAL [T,V] logits in decode, else NULL, as of a prompt; errors are in
    g->err. `arena` holds what callbacks keep; it and the confs outlive the graph. A model that always looks ahead has no
    decode graph: an error. */
 struct node *model_build(struct graph *g, struct arena *arena, const struct model_conf *conf,

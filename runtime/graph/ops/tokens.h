@@ -14,7 +14,8 @@
     X(conv1d, (struct graph *g, struct node *x, struct node *w, struct node *start, struct node *pos, \
                struct node *state, bool silu)) \
     X(mask_rows, (struct graph *g, struct node *x, struct node *present, double value)) \
-    X(cache, (struct graph *g, struct node *buffer, struct node *x, struct node *start, struct node *pos))
+    X(cache, (struct graph *g, struct node *buffer, struct node *x, struct node *start, struct node *pos)) \
+    X(ring, (struct graph *g, struct node *buffer, struct node *x, struct node *start, struct node *pos))
 
 TOKEN_OPS(OP_DECLARE)
 
