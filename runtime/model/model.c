@@ -102,7 +102,7 @@ static bool begins(const struct model_conf *conf, int i)
     return last.module != next.module || module_traits(last).streams != module_traits(next).streams;
 }
 
-static struct node *run_layers(struct build *b, struct node *x)
+static struct node *run_layers(struct build *b, struct node *x, struct node **ends)
 {
     const struct model_conf *conf = b->conf;
     int *passes = arena_alloc(b->arena, (size_t)conf->layers * sizeof *passes);
@@ -123,6 +123,7 @@ static struct node *run_layers(struct build *b, struct node *x)
             b->own->fork_joins = b->own->joins_next;
         }
         build_layer(b, like, &s);
+        if (ends) ends[b->layer] = s.x;
         if (b->layer + 1 == b->layers || begins(conf, b->layer + 1)) x = build_close(b, residual, &s);
         build_leave(b);
     }
@@ -152,7 +153,7 @@ struct node *model_build(struct graph *g, struct arena *arena, const struct mode
     build_inputs(b);
     struct node *x = conf->embed.module->embed(b, conf->embed, 0);           /* [T,D] */
     build_keep(b, -1, "embed.token", x);
-    conf->head.module->head(b, conf->head, run_layers(b, x));
+    conf->head.module->head(b, conf->head, run_layers(b, x, size.ends));
     build_run_finish(b);
     if (mode != MODE_DECODE) build_report_losses(b);
     if (b->train) build_update_region(b);

@@ -16,11 +16,13 @@ struct observer;
 enum decode { DECODE_STEP, DECODE_PROMPT, DECODE_DRAFT };
 /* Of a graph: batch: sequences of a micro-batch; seq: their length, in decode a chunk's; of decode: context: length of
    the caches; most: the longest chunk of the graphs that share them (0: seq); rewind: positions that can be rolled back
-   where a state or a ring is kept rather than a cache; drafts: MTP blocks decode too. observer: of routers (build.h);
+   where a state or a ring is kept rather than a cache; drafts: MTP blocks decode too. ends: becomes what each of
+   the trunk's layers leaves to the next one; NULL: is not wanted. observer: of routers (build.h);
    NULL: none. */
 struct model_size {
     int64_t batch, seq, context, most, rewind;
     enum decode part; int depth; bool drafts;
+    struct node **ends;
     const struct observer *observer;
 };
 
