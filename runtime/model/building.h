@@ -12,6 +12,7 @@ struct building {
     const struct observer *observer;                        /* NULL: nobody looks */
     enum decode part; int part_depth; int64_t most;         /* as struct model_size has them */
     struct node *pos;                                       /* of the chunk, whichever layer is built; NULL: none */
+    struct whole { int64_t seq; struct node *start, *present; } whole;       /* the trunk's rows, in an MTP block */
     const char *of;                                         /* before the names of inputs */
     struct stream fork; struct node *fork_joins;            /* what the last layer reads, for what branches off there */
     int n_kept, kept_room; struct kept { int layer; const char *name; struct node *x; } *kept;
