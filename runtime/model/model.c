@@ -197,5 +197,6 @@ struct cache_bytes model_cache_bytes(const struct leaves *decode_leaves, int64_t
         if (b->fixed) fixed += shape_count(b->decl.shape) / b->decl.shape.dim[1] * b->fixed;
         else values += shape_count(b->decl.shape) / b->decl.shape.dim[1] * held;
     }
-    return (struct cache_bytes){ (size_t)(values / batch) * bytes / (size_t)context, (size_t)(fixed / batch) * 4 };
+    size_t full = (size_t)(values / batch) * bytes;
+    return (struct cache_bytes){ full / (size_t)context, (size_t)(fixed / batch) * 4, full };
 }

@@ -37,10 +37,10 @@ struct node *model_build(struct graph *g, struct arena *arena, const struct mode
 /* When a position may see later ones. Always: losses are not those of a causal model, and nothing can be sampled. */
 enum ahead model_looks_ahead(const struct model_conf *conf);
 
-/* Bytes that decoding keeps of one sequence: for each token of a full context keys and values of `bytes` bytes each,
-   of which a layer keeps the positions that its window reads back, min(window, context); and states, in float, whose
-   size does not grow. MTP blocks, which do not decode, have none. */
-struct cache_bytes { size_t per_token, fixed; };
+/* Bytes that decoding keeps of one sequence, a token at a time: of a full context keys and values of `bytes` bytes each,
+   of which a layer keeps the positions that its window reads back, min(window, context), all of them and divided by the
+   tokens; and states, in float, whose size does not grow. Of MTP blocks where the graph drafts. */
+struct cache_bytes { size_t per_token, fixed, full; };
 struct cache_bytes model_cache_bytes(const struct leaves *decode_leaves, int64_t batch, int64_t context, size_t bytes);
 
 /* Parameter counts of what the leaves hold. active: what one token uses (k of E experts, one row of a table; an
