@@ -1,6 +1,6 @@
-/* Tokens moved along their sequence: shift; slice, its first ones alone; mask_rows, those that are there; cache,
-   which writes a chunk into a buffer of longer sequences, and ring, into one of their last rows. Memory bounds them: each value is read and written once.
-   Integers pass as the floats of the same bits. */
+/* Tokens moved along their sequence: shift; slice, its first ones alone; mask_rows, those that are there; cache, which
+   writes a chunk into a buffer of longer sequences, and ring, into one of their last rows. Memory bounds them: each
+   value is read and written once. Integers pass as the floats of the same bits. */
 #include "row.cuh"
 
 /* ---- shift: out[b,s] = x[b,s+by], 0 past either end ---- */

@@ -64,7 +64,7 @@ static struct kv project(struct build *b, const void *context, struct node *from
     int64_t width = (int64_t)c->kv_heads * c->head_dim;
     struct node *k = affine(b, c->bias != NO_BIAS, "k", ROLE_K, from, width),
                 *v = affine(b, c->bias != NO_BIAS, "v", ROLE_V, from, width);                /* [T,G W] */
-    struct cached keys = build_cached_in(b, "k", finish(b, c, "k", k, c->kv_heads), mask);  /* [T,G,W], cached [B,C,G,W] */
+    struct cached keys = build_cached_in(b, "k", finish(b, c, "k", k, c->kv_heads), mask);      /* [T,G,W], [B,C,G,W] */
     v = c->value.module->value(b, c->value, from, view(b->graph, v, SHAPE(b->tokens, c->kv_heads, c->head_dim)));
     return (struct kv){ keys.x, build_cached_in(b, "v", v, mask).x, v, keys.pos, keys.start };
 }
@@ -123,7 +123,7 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     int64_t all = of.k * c->heads;                          /* query heads of a token */
     struct node *q = finish(b, c, "q", of.q, all);          /* [T,H,W] */
     struct kv kv = c->kv.module->kv(b, c->kv, u, (struct projector){ project, c });
-    struct node *start = kv.start ? kv.start : build_present(b, b->start, (double)b->seq);  /* what fills up sees nothing */
+    struct node *start = kv.start ? kv.start : build_present(b, b->start, (double)b->seq);  /* fill sees nothing */
     struct node *heads = attention(g, (struct attention){
         .q = q, .k = kv.k, .v = kv.v, .start = start, .pos = kv.pos ? kv.pos : b->pos, .sink = sink_of(b, c, u, all),
         .scale = 1 / sqrt(c->head_dim), .window = mask.window, .chunk = mask.chunk, .softcap = c->softcap });

@@ -1,6 +1,6 @@
 /* Reuse in the tail: the last `shared` layers have no keys and values of their own. Each reads those of the last layer
-   below that sees as it does, all of the past or a part of it. Gemma 3n: 15 of 35. Caches are those of the layers below,
-   and reading a prompt ends with them. Blocks of multi-token prediction, whose rows are others, make their own. */
+   below that sees as it does, all of the past or a part of it. Gemma 3n: 15 of 35. Caches are those of the layers
+   below, and reading a prompt ends with them. Blocks of multi-token prediction make their own. */
 #include "model/module.h"
 
 struct conf { int shared; };
@@ -35,7 +35,7 @@ static void check(struct pick self, const struct model_conf *model, const char *
         if (module_part(attention_of(model, i), SLOT_KV).conf != self.conf) continue;
         if (source < 0)
             module_problem(problems, path, "shared",
-                           "layer %d has keys of its own no more, and no layer below the last ones, with kv = %s, sees %s",
+                           "layer %d has no keys of its own, and no layer below the last ones, with kv = %s, sees %s",
                            i, self.module->name,
                            module_traits(attention_of(model, i)).window > 0 ? "a part of the past" : "all of the past");
         else kv_check(self, model, i, source, path, "shared", problems);

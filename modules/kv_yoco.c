@@ -35,8 +35,8 @@ static void check(struct pick self, const struct model_conf *model, const char *
             streams = module_traits(model->residual.pick[like]).streams;
         kv_check(self, model, i, source, path, "cross", problems);
         if (module_part(model->attention.pick[like], SLOT_KV).conf == self.conf && makes(c, layers, i) && streams)
-            module_problem(problems, path, "cross", "layer %d keeps %d residual streams: the norm of its keys reads one",
-                           i, streams);
+            module_problem(problems, path, "cross",
+                           "layer %d keeps %d residual streams: the norm of its keys reads one", i, streams);
     }
 }
 

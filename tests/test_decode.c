@@ -1,6 +1,6 @@
-/* Decoding says what the parallel pass says: token by token, in chunks, after a prompt that was read without logits, and
-   after tokens that were rolled back; of the next token and of the drafts of multi-token prediction. For all that has to
-   do with what is remembered, alone and in pairs, as many as are drawn. SLUICE_FULL=1: all of them. */
+/* Decoding says what the parallel pass says: token by token, in chunks, after a prompt that was read without logits,
+   and after tokens that were rolled back; of the next token and of the drafts of multi-token prediction. For all that
+   has to do with what is remembered, alone and in pairs, as many as are drawn. SLUICE_FULL=1: all of them. */
 #include "tiny_pair.h"
 #include "toggle.h"
 #include "train/decoder.h"
@@ -60,8 +60,8 @@ static void said_free(struct said *s) { for (int k = 0; k <= s->depth; k++) free
 static const double rounding = 5e-5;
 static double worst;
 
-static void check_alike(const char *name, const char *how, const struct said *want, const struct said *got, int64_t from,
-                        int64_t v)
+static void check_alike(const char *name, const char *how, const struct said *want, const struct said *got,
+                        int64_t from, int64_t v)
 {
     for (int k = 0; k <= want->depth; k++)
         for (int b = 0; b < BATCH; b++)
@@ -71,7 +71,8 @@ static void check_alike(const char *name, const char *how, const struct said *wa
                            c = (double)got->logits[k][(b * SEQ + i) * v + j], apart = fabs(a - c) / fmax(1, fabs(a));
                     worst = fmax(worst, apart);
                     if (!(apart <= rounding))
-                        fail_msg("%s, %s: depth %d of position %lld says %.9g, not %.9g", name, how, k, (long long)i, c, a);
+                        fail_msg("%s, %s: depth %d of position %lld says %.9g, not %.9g", name, how, k, (long long)i,
+                                 c, a);
                 }
 }
 
@@ -119,7 +120,8 @@ static void check_tokens(struct tiny *t, const char *name, const struct said *wa
 {
     int64_t v = t->model.vocab;
     struct said got = said_new(want->depth, v);
-    struct decoder *d = decoder_of(t, (struct model_size){ .seq = 1, .most = PROMPT, .rewind = BACK + 1, .drafts = true });
+    struct model_size size = { .seq = 1, .most = PROMPT, .rewind = BACK + 1, .drafts = true };
+    struct decoder *d = decoder_of(t, size);
     int32_t prompt[BATCH * SEQ], wrong[BATCH * SEQ];
     chunk_of(t->ids, 0, PROMPT + decoder_ahead(d), prompt);
     decoder_read(d, 0, prompt);
@@ -146,8 +148,8 @@ static void check_chunks(struct tiny *t, const char *name, const struct said *wa
     said_free(&got);
 }
 
-/* As a drafter goes on: behind each token every block drafts by what is known, and by wrong tokens where nothing is; what
-   was drafted by these is drafted anew when they are known, a row of block k k - 1 steps later. */
+/* As a drafter goes on: behind each token every block drafts by what is known, and by wrong tokens where nothing is;
+   what was drafted by these is drafted anew when they are known, a row of block k k - 1 steps later. */
 static void check_chain(struct tiny *t, const char *name, const struct said *want)
 {
     int64_t v = t->model.vocab;
@@ -199,7 +201,8 @@ static void check_decoding(const struct toggle *const *on, int n, struct tally *
     struct together s = together_new(on, n, true);
     struct tiny t;
     char why[256], name[600] = "";
-    for (int i = 0; i < n; i++) snprintf(name + strlen(name), sizeof name - strlen(name), "%s%s", i ? " + " : "", on[i]->name);
+    for (int i = 0; i < n; i++)
+        snprintf(name + strlen(name), sizeof name - strlen(name), "%s%s", i ? " + " : "", on[i]->name);
     if (!together_load(&s, NULL, &t, why)) {
         s = together_new(on, n, false);
         if (!together_load(&s, NULL, &t, why)) { tally->refused++; return; }
@@ -255,14 +258,16 @@ static void test_pairs(void **state)
 static void test_depths(void **state)
 {
     (void)state;
-    static const char *const mtp[] = { TEXT({"module": "sequential", "depth": 3}), TEXT({"module": "parallel", "heads": 3}) };
+    static const char *const mtp[] = { TEXT({"module": "sequential", "depth": 3}),
+                                       TEXT({"module": "parallel", "heads": 3}) };
     static const char *const with[] = {
         "", ", \"attention.kv\": \"mirror\"", ", \"attention.kv\": \"yoco\", \"attention.value\": \"residual\"",
         ", \"attention.kv\": \"tail\", \"attention.mask\": {\"module\": \"window\", \"size\": 3}",
         ", \"attention.mask\": {\"module\": \"chunk\", \"size\": 3}",
         ", \"embed\": {\"module\": \"over_encoding\", \"rows\": 7, \"width\": 3}, \"ple\": \"gated\"",
         ", \"residual\": \"hyper\", \"memory\": {\"module\": \"bigram\", \"rows\": 8}", ", \"block\": \"shortcut\"",
-        ", \"attention\": {\"module\": \"gated_delta\", \"heads\": 1, \"value_heads\": 2, \"key_dim\": 4, \"value_dim\": 4}",
+        ", \"attention\": {\"module\": \"gated_delta\", \"heads\": 1, \"value_heads\": 2, \"key_dim\": 4, "
+        "\"value_dim\": 4}",
         ", \"residual\": \"partial_post\", \"order\": [0, 1, 2, 1, 2]",
     };
     int n = 0;

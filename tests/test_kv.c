@@ -6,7 +6,10 @@
 #include "graph/ops/rows.h"
 #include "train/decoder.h"
 
-static struct tiny planned(const char *sets, enum mode mode) { return tiny_new(sets, NULL, mode, 1, mode == MODE_DECODE ? 1 : 6); }
+static struct tiny planned(const char *sets, enum mode mode)
+{
+    return tiny_new(sets, NULL, mode, 1, mode == MODE_DECODE ? 1 : 6);
+}
 
 /* ---- who reads whose ---- */
 
@@ -119,8 +122,8 @@ static void test_yoco_norm(void **state)
     tiny_free(&t);
 }
 
-/* With the weights of the one that it reads in all of a layer's readers, sharing is what each would make of that layer's
-   input: mirror and CLA say the same (A15e). */
+/* With the weights of the one that it reads in all of a layer's readers, sharing is what each would make of that
+   layer's input: mirror and CLA say the same (A15e). */
 static void test_sharing_is_a_mirror_of_equal_weights(void **state)
 {
     (void)state;
@@ -157,9 +160,10 @@ static void test_mirrored_block(void **state)
 static void test_refusals(void **state)
 {
     (void)state;
-    tiny_refused(TEXT({"attention.kv": {"module": "yoco", "cross": 4}}), "attention.kv.cross = 4: the model has only 3 layers");
+    tiny_refused(TEXT({"attention.kv": {"module": "yoco", "cross": 4}}),
+                 "attention.kv.cross = 4: the model has only 3 layers");
     tiny_refused(TEXT({"attention.kv": "yoco", "residual": "hyper"}), "the norm of its keys reads one");
-    tiny_refused(TEXT({"attention.kv": {"module": "tail", "shared": 3}}), "layer 0 has keys of its own no more");
+    tiny_refused(TEXT({"attention.kv": {"module": "tail", "shared": 3}}), "layer 0 has no keys of its own");
     tiny_refused(SIX(LOCAL "," LOCAL "," LOCAL "," LOCAL "," GLOBAL "," LOCAL), "sees all of the past");
     tiny_refused(TEXT({"attention": {"layers": [
         {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 4},
@@ -167,9 +171,11 @@ static void test_refusals(void **state)
         {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 4, "kv": "yoco"}]}}), "whose kv is not yoco");
     tiny_refused(TEXT({"attention": {"layers": [
         {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 4},
-        {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 4, "kv": "yoco", "mask": {"module": "window", "size": 3}},
+        {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 4, "kv": "yoco",
+         "mask": {"module": "window", "size": 3}},
         {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 4, "kv": "yoco"}]}}), "looks further back");
-    tiny_refused(TEXT({"attention.kv": "tail", "attention.qk_clip": 5}), "who reads another layer's keys has none to scale");
+    tiny_refused(TEXT({"attention.kv": "tail", "attention.qk_clip": 5}),
+                 "who reads another layer's keys has none to scale");
 }
 
 /* ---- what a prompt leaves out ---- */
@@ -180,11 +186,10 @@ static struct decoder *decoder_of(struct tiny *t, struct model_size size)
 {
     struct decoder *d;
     struct err e;
+    struct plan_how how = { &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE };
     size.batch = BATCH;
     size.context = SEQ + 4;
-    if (decoder_new(&d, &t->model, (struct plan_how){ &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE }, t->leaves, t->state,
-                    size, 1, &e))
-        fail_msg("%s", e.text);
+    if (decoder_new(&d, &t->model, how, t->leaves, t->state, size, 1, &e)) fail_msg("%s", e.text);
     return d;
 }
 
@@ -223,7 +228,8 @@ static void check_exit_of(const char *sets, bool drafts, int out)
     int depth = (int)decoder_ahead(reads);
     real *a = xmalloc((size_t)n * sizeof *a), *b = xmalloc((size_t)n * sizeof *b);
     if (decoder_saving(reads).layers != out)
-        fail_msg("%s: %d layers are left out%s, not %d", sets, decoder_saving(reads).layers, drafts ? " of drafts" : "", out);
+        fail_msg("%s: %d layers are left out%s, not %d", sets, decoder_saving(reads).layers,
+                 drafts ? " of drafts" : "", out);
     for (int64_t at = 0; at < SEQ - CHUNK; at += CHUNK) {
         read_chunk(reads, &t, at);
         for (int k = 0; k <= depth; k++) feed(feeds, &t, at, k, b);
@@ -280,8 +286,8 @@ static size_t allocated(const struct leaves *l, int batch)
     return bytes / (size_t)batch;
 }
 
-/* Of graphs that decode a token at a time what is counted is what is allocated, with each switch: windows, chunks, shared
-   keys, states. With drafts no less: the rows that are handed on are states. */
+/* Of graphs that decode a token at a time what is counted is what is allocated, with each switch: windows, chunks,
+   shared keys, states. With drafts no less: the rows that are handed on are states. */
 static void test_counted_is_allocated(void **state)
 {
     (void)state;
@@ -290,12 +296,12 @@ static void test_counted_is_allocated(void **state)
     for (int i = 0; i < toggles.n; i++) {
         const struct toggle *on = toggles.toggle[i];
         struct tiny t = toggle_load(on);
-        for (int part = DECODE_STEP; part <= DECODE_PROMPT && model_looks_ahead(&t.model) != AHEAD_ALWAYS; part++) {
+        for (int way = 0; way < 3 && model_looks_ahead(&t.model) != AHEAD_ALWAYS; way++) {
             struct leaves *leaves = leaves_new();
             struct graph *g = graph_new(leaves);
             model_build(g, t.arena, &t.model, NULL, MODE_DECODE,
-                        (struct model_size){ .batch = 2, .seq = 1, .context = CONTEXT, .part = (enum decode)part,
-                                             .drafts = part == DECODE_PROMPT });
+                        (struct model_size){ .batch = 2, .seq = 1, .context = CONTEXT, .drafts = way > 0,
+                                             .part = way == 2 ? DECODE_PROMPT : DECODE_STEP });
             struct cache_bytes bytes = model_cache_bytes(leaves, 2, CONTEXT, 4);
             if (allocated(leaves, 2) != bytes.full + bytes.fixed)
                 fail_msg("%s: %zu bytes are allocated, %zu and %zu counted", on->name, allocated(leaves, 2), bytes.full,
@@ -322,8 +328,10 @@ static void test_kept(void **state)
         { TEXT({"layers": 6, "attention.kv": {"module": "tail", "shared": 2}}), 4 * LAYER * CONTEXT, 0 },
         { TEXT({"layers": 6, "attention.kv": "yoco"}), 4 * LAYER * CONTEXT, 0 },
         { SIX(LOCAL "," GLOBAL "," LOCAL "," LOCAL "," GLOBAL "," LOCAL), LAYER * (CONTEXT + 2 * 2), 0 },
-        { TEXT({"layers": 6, "head.mtp": {"module": "sequential", "depth": 2}}), 6 * LAYER * CONTEXT, 2 * LAYER * CONTEXT },
-        { TEXT({"layers": 6, "head.mtp": {"module": "parallel", "heads": 2}}), 6 * LAYER * CONTEXT, 2 * LAYER * CONTEXT },
+        { TEXT({"layers": 6, "head.mtp": {"module": "sequential", "depth": 2}}), 6 * LAYER * CONTEXT,
+          2 * LAYER * CONTEXT },
+        { TEXT({"layers": 6, "head.mtp": {"module": "parallel", "heads": 2}}), 6 * LAYER * CONTEXT,
+          2 * LAYER * CONTEXT },
         { TEXT({"layers": 6, "attention": {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 4,
                 "mask": {"module": "chunk", "size": 4}}}), 6 * LAYER * 4, 0 },
     };

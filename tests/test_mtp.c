@@ -4,7 +4,12 @@
 #include "graph/ops/broadcast.h"
 #include "graph/ops/products.h"
 
-static const char *const off = TEXT({"head.mtp": "none", "ffn": {"module": "dense", "d_ff": 6}});
+/* With a feed-forward that nothing routes to, gradients of two losses add up. */
+#define DENSE(mtp) "{\"ffn\": {\"module\": \"dense\", \"d_ff\": 6}, \"head.mtp\": " mtp "}"
+#define CHAIN(weight) DENSE("{\"module\": \"sequential\", \"depth\": 2, \"weight\": " #weight "}")
+#define BESIDE(heads, weight) \
+    DENSE("{\"module\": \"parallel\", \"heads\": " #heads ", \"weight\": " #weight "}")
+static const char *const off = DENSE("\"none\"");
 
 static struct tiny trained(const char *sets)
 {
@@ -43,16 +48,11 @@ static double grads_apart(const struct tiny *a, const struct tiny *b, const stru
 static void test_gradients(void **state)
 {
     (void)state;
-    static const char *const by[2][3] = {
-        { TEXT({"head.mtp": {"module": "sequential", "depth": 2, "weight": 0}, "ffn": {"module": "dense", "d_ff": 6}}),
-          TEXT({"head.mtp": {"module": "sequential", "depth": 2, "weight": 1}, "ffn": {"module": "dense", "d_ff": 6}}),
-          TEXT({"head.mtp": {"module": "sequential", "depth": 2, "weight": 3}, "ffn": {"module": "dense", "d_ff": 6}}) },
-        { TEXT({"head.mtp": {"module": "parallel", "heads": 2, "weight": 0}, "ffn": {"module": "dense", "d_ff": 6}}),
-          TEXT({"head.mtp": {"module": "parallel", "heads": 2, "weight": 1}, "ffn": {"module": "dense", "d_ff": 6}}),
-          TEXT({"head.mtp": {"module": "parallel", "heads": 2, "weight": 3}, "ffn": {"module": "dense", "d_ff": 6}}) },
-    };
+    static const char *const by[2][3] = { { CHAIN(0), CHAIN(1), CHAIN(3) },
+                                          { BESIDE(2, 0), BESIDE(2, 1), BESIDE(2, 3) } };
     for (int kind = 0; kind < 2; kind++) {
-        struct tiny none = trained(off), zero = trained(by[kind][0]), one = trained(by[kind][1]), three = trained(by[kind][2]);
+        struct tiny none = trained(off), zero = trained(by[kind][0]), one = trained(by[kind][1]),
+                    three = trained(by[kind][2]);
         assert_true(grads_apart(&none, &zero, NULL, 0) == 0);
         assert_true(grads_apart(&none, &one, NULL, 0) > 1e-2);
         assert_true(grads_apart(&none, &three, &one, 3) < 2e-6);
@@ -69,8 +69,7 @@ static void test_none(void **state)
 {
     (void)state;
     struct tiny base = tiny_new(off, NULL, MODE_TRAIN, 2, 6),
-                none = tiny_new(TEXT({"head.mtp": {"module": "parallel", "heads": 0}, "ffn": {"module": "dense", "d_ff": 6}}),
-                                NULL, MODE_TRAIN, 2, 6);
+                none = tiny_new(BESIDE(0, 1), NULL, MODE_TRAIN, 2, 6);
     assert_true(hash_equal(graph_fingerprint(base.graph), graph_fingerprint(none.graph)));
     tiny_start(&base, 1);
     tiny_start(&none, 1);
@@ -78,7 +77,8 @@ static void test_none(void **state)
     tiny_step(&none, 0);
     for (int i = 0; i < base.leaves->n; i++) {
         const struct leaf *l = base.leaves->leaf[i];
-        if (l->kind == LEAF_WEIGHT) assert_memory_equal(tiny_weight(&base, l->path), tiny_weight(&none, l->path), leaf_bytes(l));
+        if (l->kind != LEAF_WEIGHT) continue;
+        assert_memory_equal(tiny_weight(&base, l->path), tiny_weight(&none, l->path), leaf_bytes(l));
     }
     tiny_free(&base);
     tiny_free(&none);
@@ -96,7 +96,8 @@ static struct node *loss_node(struct tiny *t, int k)
 static void test_targets(void **state)
 {
     (void)state;
-    static const char *const kind[] = { TEXT({"head.mtp": "sequential"}), TEXT({"head.mtp": {"module": "parallel", "heads": 2}}) };
+    static const char *const kind[] = { TEXT({"head.mtp": "sequential"}),
+                                        TEXT({"head.mtp": {"module": "parallel", "heads": 2}}) };
     for (int i = 0; i < 2; i++) {
         struct tiny t = tiny_new(kind[i], NULL, MODE_EVAL, 1, 6);
         tiny_start(&t, 1);
@@ -105,7 +106,8 @@ static void test_targets(void **state)
         for (int k = 1; k <= 1 + i; k++) {
             struct node *n = loss_node(&t, k);
             assert_int_equal(n->shape.dim[0], 6 - k);
-            double *target = tiny_read(&t, n->in[2]), *weight = tiny_read(&t, tiny_find(&t, &op_weighted_sum, n->id)->in[1]);
+            double *target = tiny_read(&t, n->in[2]),
+                   *weight = tiny_read(&t, tiny_find(&t, &op_weighted_sum, n->id)->in[1]);
             for (int row = 0; row < 6 - k; row++) {
                 assert_int_equal(weight[row] != 0, row + k + 1 <= 5);
                 if (row + k + 1 <= 5) assert_true(target[row] == row + k + 1);
@@ -184,7 +186,8 @@ static void test_parameters(void **state)
     tiny_free(&one);
     tiny_free(&three);
     tiny_free(&deeper);
-    tiny_refused(TEXT({"head.mtp": {"module": "parallel", "heads": 6}}), "must be below the length of a sequence, seq = 6");
+    tiny_refused(TEXT({"head.mtp": {"module": "parallel", "heads": 6}}),
+                 "must be below the length of a sequence, seq = 6");
 }
 
 int main(void)

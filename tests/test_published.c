@@ -365,7 +365,8 @@ static struct read read_of(json_t *model_json, struct model_size size)
     size.context = model.seq;
     if (size.seq == 0) size.seq = model.seq;
     model_build(g, arena, &model, NULL, MODE_DECODE, size);
-    if (plan_new(&plan, g, (struct plan_how){ &backend_cpu, PRECISION_BF16, RECOMPUTE_NONE }, &e)) fail_msg("%s", e.text);
+    if (plan_new(&plan, g, (struct plan_how){ &backend_cpu, PRECISION_BF16, RECOMPUTE_NONE }, &e))
+        fail_msg("%s", e.text);
     plan_costs(plan, 1, add_cost, &r);
     r.core /= (double)size.seq;
     r.linear /= (double)size.seq;
@@ -402,7 +403,8 @@ static void test_mirrored_prompt(void **state)
 {
     (void)state;
     struct model_size prompt = { .part = DECODE_PROMPT }, drafting = { .part = DECODE_PROMPT, .drafts = true };
-    struct read whole = read_of(plain_welm("mirror"), (struct model_size){ 0 }), without = read_of(plain_welm("own"), prompt),
+    struct read whole = read_of(plain_welm("mirror"), (struct model_size){ 0 }),
+                without = read_of(plain_welm("own"), prompt),
                 with = read_of(plain_welm("mirror"), prompt), drafts = read_of(plain_welm("mirror"), drafting);
     double head = 2.0 * 2048 * 151936, keys = 2.0 * 2 * 2048 * 2 * 256;
     assert_true(fabs((without.core - with.core) / whole.core - 0.3125) < 1e-9);
@@ -434,7 +436,8 @@ static void test_local_and_global(void **state)
             held[mixed] = (double)r.kept.full / (1 << 30);
         }
         if (fabs(held[1] - at[i].mixed) > 0.05 * at[i].mixed || fabs(held[0] - at[i].full) > 0.01 * at[i].full)
-            fail_msg("%d tokens: %.3f GiB of %.3f, published %g of %g", at[i].seq, held[1], held[0], at[i].mixed, at[i].full);
+            fail_msg("%d tokens: %.3f GiB of %.3f, published %g of %g", at[i].seq, held[1], held[0], at[i].mixed,
+                     at[i].full);
     }
 }
 
@@ -451,8 +454,8 @@ static void test_shared(void **state)
     for (int i = 0; i < COUNT(model); i++) {
         json_t *attention = json_pack("{s:s, s:i, s:i, s:i, s:o}", "module", "gqa", "heads", 16, "kv_heads", 1,
                                       "head_dim", 128, "kv", text(model[i].kv));
-        struct read r = read_of(json_pack("{s:i, s:i, s:o}", "layers", model[i].layers, "seq", 1024, "attention", attention),
-                                (struct model_size){ .seq = 1 });
+        struct read r = read_of(json_pack("{s:i, s:i, s:o}", "layers", model[i].layers, "seq", 1024,
+                                          "attention", attention), (struct model_size){ .seq = 1 });
         assert_int_equal(r.kept.per_token, model[i].kept);
     }
     json_t *layers = json_array();

@@ -168,8 +168,8 @@ static void print_ahead(const struct study *s)
 static void print_table(const struct study *s, const struct corpus *c)
 {
     const char *const columns[] = { "variant", ">params", ">active", ">with embedding", ">non-emb", ">train FLOP/token",
-                                    ">prompt FLOP/token", ">tokens", ">epochs", ">train FLOP", ">memory", ">disk", ">KV B/token", ">state",
-                                    "graph", s->match_adjust };
+                                    ">prompt FLOP/token", ">tokens", ">epochs", ">train FLOP", ">memory", ">disk",
+                                    ">KV B/token", ">state", "graph", s->match_adjust };
     struct table *t = table_new(columns, COUNT(columns) - !s->match_adjust);
     struct disk *disk = disks_of(s);
     char text[FORMAT_SIZE], hash[33];
@@ -216,8 +216,8 @@ static void print_table(const struct study *s, const struct corpus *c)
     print_power(s);
     text_print(stdout, 0, 2, "active: parameters that a token uses, one row of an untied input embedding; with "
                              "embedding: all its rows, as models are advertised.\n");
-    text_print(stdout, 0, 2, "prompt: read into the caches, without logits and what no cache needs; KV: of a full context, "
-                             "and + for drafts of multi-token prediction.\n");
+    text_print(stdout, 0, 2, "prompt: read into the caches, without logits and what no cache needs; KV: of a full "
+                             "context, and + for drafts of multi-token prediction.\n");
     text_print(stdout, 0, 2,
                "FLOPs: 1 MAC = 2; attention counts the causal half; lookups are 0; backward is twice the forward.\n");
 }
@@ -289,7 +289,8 @@ static json_t *study_json(const struct study *s, const struct corpus *c)
         hash_print(v->fingerprint, hash);
         json_array_append_new(list,
                               json_pack("{s:s, s:O, s:f, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:I, s:s, s:I, "
-                                        "s:I, s:i, s:I, s:s}", "name", v->name, "config", v->config, "epochs", epochs_of(v, c),
+                                        "s:I, s:i, s:I, s:s}", "name", v->name, "config", v->config,
+                                        "epochs", epochs_of(v, c),
                                         "params_total", (json_int_t)v->counts.total,
                                         "params_active", (json_int_t)v->counts.active,
                                         "params_active_embedded", (json_int_t)v->counts.active_embedded,

@@ -45,8 +45,8 @@ static int64_t read_prompt(struct decoder *d, const struct session *s, const cha
     free(ids);
     if (!chunk) return 0;
     struct prompt_saving saving = decoder_saving(d);
-    fprintf(stderr, "%lld of the prompt's %lld tokens are read in chunks, without %d of %d layers: %.1f %% fewer FLOPs\n",
-            (long long)pos, (long long)n, saving.layers, model_passes(&s->model), 100 * saving.flops);
+    fprintf(stderr, "%lld of the prompt's %lld tokens are read in chunks, without %d of %d layers: %.1f %% fewer FLOPs"
+                    "\n", (long long)pos, (long long)n, saving.layers, model_passes(&s->model), 100 * saving.flops);
     return pos;
 }
 
@@ -107,6 +107,6 @@ static enum code run(const struct call *c)
 const struct command command_sample = {
     "sample", "let a trained run go on with a prompt", "RUN",
     "sluice sample runs/quickstart/base-1a2b3c4d/0 --prompt 'The house ' --temperature 0.7", options, 1, 1,
-    "Decodes byte by byte with a cache of keys and values, up to the length of the model's training sequences. The prompt "
-    "is read in chunks, of which upper layers compute no more than caches need.", run,
+    "Decodes byte by byte with a cache of keys and values, up to the length of the model's training sequences. The "
+    "prompt is read in chunks, of which upper layers compute no more than caches need.", run,
 };

@@ -102,9 +102,9 @@ void build_enter(struct build *b, const char *format, ...) __attribute__((format
 void build_leave(struct build *b);
 
 /* What crosses layers: a node kept by layer (-1: the model's) and name, for modules that are built later. Kept names:
-   "layer.input" (what its block reads: the residual stream, or streams), "attention.input" (normalised), "kv.k", "kv.v",
-   "kv.value"; of the model "embed.table",
-   "embed.token", "head.loss" (REAL [T], not averaged; of an MTP block its own). NULL: nothing of that name was kept. */
+   "layer.input" (what its block reads: the residual stream, or streams), "attention.input" (normalised), "kv.k",
+   "kv.v", "kv.value"; of the model "embed.table", "embed.token", "head.loss" (REAL [T], not averaged; of an MTP block
+   its own). NULL: nothing of that name was kept. */
 void build_keep(struct build *b, int layer, const char *name, struct node *x);
 struct node *build_kept(struct build *b, int layer, const char *name);
 /* What layers make together: memory, zero at first, that is the same for all who ask by this name, and of several
@@ -203,11 +203,11 @@ struct node *build_block(struct build *b, int like, struct node *x);
 struct node *build_branch(struct build *b);
 /* x with the norm that ends the trunk, where there is one. */
 struct node *build_ended(struct build *b, struct node *x);
-/* x of an MTP block's rows, made in the graph of block `maker`, 0: the trunk's. In decode these are graphs of their own:
-   that of the maker leaves x behind, and that of b->layer reads it. */
+/* x of an MTP block's rows, made in the graph of block `maker`, 0: the trunk's. In decode these are graphs of their
+   own: that of the maker leaves x behind, and that of b->layer reads it. */
 struct node *build_handed(struct build *b, int maker, const char *name, struct node *x);
-/* MTP block `layer` is what is built from here on, of the trunk's rows; -1: the trunk's end. Between block_enter and leave
-   its weights are, and sequences have no rows for the last tokens, which see no token so far ahead. */
+/* MTP block `layer` is what is built from here on, of the trunk's rows; -1: the trunk's end. Between block_enter and
+   leave its weights are, and sequences have no rows for the last tokens, which see no token so far ahead. */
 void build_at(struct build *b, int layer);
 void build_block_enter(struct build *b);
 void build_block_leave(struct build *b);
@@ -231,8 +231,8 @@ struct node *build_noise(struct build *b, const char *name, struct node *like, e
 /* In decode: writes x [T,..] into a cache buffer and gives the whole of it; otherwise x itself. window: the positions
    that are read back, as a mask gives them; 0: all. */
 struct node *build_cached(struct build *b, const char *name, struct node *x, int64_t window);
-/* The same of a mask that does not see all of the past: in decode a ring, of which no more is kept than is read back and
-   b->rewind, and what of it a chunk reads, in order, with where in that chunk and documents begin. */
+/* The same of a mask that does not see all of the past: in decode a ring, of which no more is kept than is read back
+   and b->rewind, and what of it a chunk reads, in order, with where in that chunk and documents begin. */
 struct cached { struct node *x, *pos, *start; };
 struct cached build_cached_in(struct build *b, const char *name, struct node *x, struct mask mask);
 /* In decode: a ring of what positions leave behind, REAL [B,R,..]: that of position p lies in entry p mod R. A position

@@ -42,6 +42,11 @@ struct stream build_open(struct build *b, struct pick residual, struct node *x);
 struct node *build_close(struct build *b, struct pick residual, const struct stream *s);
 void build_layer(struct build *b, int like, struct stream *s);
 
+/* Of which graph of decoding the current layer is: 0 the trunk's, or that of an MTP block. */
+int build_part(const struct build *b);
+/* "<b->path>.<name><suffix>" */
+const char *build_path(struct build *b, const char *name, const char *suffix);
+
 /* What build_finish was given, in the order in which it was. */
 void build_run_finish(struct build *b);
 /* Metrics of what build_loss and build_token_loss were given. */

@@ -27,19 +27,18 @@ struct model_size {
 };
 
 /* Adds the whole model to a graph. In MODE_TRAIN with train != NULL the update region (clipping, optimizer) follows; of
-   an evaluation `train` says what is recorded.
-   What it reads of a micro-batch: inputs.h. Returns the node of REAL [T,V] logits in decode, else NULL, as of a prompt; errors are in
-   g->err. `arena` holds what callbacks keep; it and the confs outlive the graph. A model that always looks ahead has no
-   decode graph: an error. */
+   an evaluation `train` says what is recorded. What it reads of a micro-batch: inputs.h. Returns the node of REAL [T,V]
+   logits in decode, else NULL, as of a prompt; errors are in g->err. `arena` holds what callbacks keep; it and the
+   confs outlive the graph. A model that always looks ahead has no decode graph: an error. */
 struct node *model_build(struct graph *g, struct arena *arena, const struct model_conf *conf,
                          const struct train_conf *train, enum mode mode, struct model_size size);
 
 /* When a position may see later ones. Always: losses are not those of a causal model, and nothing can be sampled. */
 enum ahead model_looks_ahead(const struct model_conf *conf);
 
-/* Bytes that decoding keeps of one sequence, a token at a time: of a full context keys and values of `bytes` bytes each,
-   of which a layer keeps the positions that its window reads back, min(window, context), all of them and divided by the
-   tokens; and states, in float, whose size does not grow. Of MTP blocks where the graph drafts. */
+/* Bytes that decoding keeps of one sequence, a token at a time: of a full context keys and values of `bytes` bytes
+   each, of which a layer keeps the positions that its window reads back, min(window, context), all of them and divided
+   by the tokens; and states, in float, whose size does not grow. Of MTP blocks where the graph drafts. */
 struct cache_bytes { size_t per_token, fixed, full; };
 struct cache_bytes model_cache_bytes(const struct leaves *decode_leaves, int64_t batch, int64_t context, size_t bytes);
 

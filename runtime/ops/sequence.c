@@ -1,6 +1,6 @@
-/* Tokens moved along their sequence: shift; slice, its first ones alone; mask_rows, those that are there; cache,
-   which writes a chunk into a buffer of longer sequences, and ring, into one of their last rows. Bytes are copied as they are; rows in bf16 are widened to a
-   cache, which is memory of the model and never bf16. */
+/* Tokens moved along their sequence: shift; slice, its first ones alone; mask_rows, those that are there; cache, which
+   writes a chunk into a buffer of longer sequences, and ring, into one of their last rows. Bytes are copied as they
+   are; rows in bf16 are widened to a cache, which is memory of the model and never bf16. */
 #define VERBS "graph/ops/tokens.h"
 #include "op.h"
 

@@ -1,5 +1,5 @@
-/* Decoding: the model's builder in decode mode over a copy of the trained weights. Its graphs, of a chunk, of a prompt and
-   of each MTP block, share weights and caches. */
+/* Decoding: the model's builder in decode mode over a copy of the trained weights. Its graphs, of a chunk, of a prompt
+   and of each MTP block, share weights and caches. */
 #include "decoder.h"
 #include "trained.h"
 #include "model/inputs.h"
@@ -53,7 +53,8 @@ static void bind_all(struct decoder *d)
 {
     int largest = STEP;
     for (int i = 0; i < d->parts; i++)
-        if (is_there(d, i) && plan_report(d->part[i].plan)->arena > plan_report(d->part[largest].plan)->arena) largest = i;
+        if (is_there(d, i) && plan_report(d->part[i].plan)->arena > plan_report(d->part[largest].plan)->arena)
+            largest = i;
     plan_bind(d->part[largest].plan, d->state, NULL);
     for (int i = 0; i < d->parts; i++)
         if (is_there(d, i) && i != largest) plan_bind(d->part[i].plan, d->state, d->part[largest].plan);
@@ -174,11 +175,22 @@ struct prompt_saving decoder_saving(const struct decoder *d)
     return s;
 }
 
+/* Whether a block leaves something behind for others. */
+static bool hands_on(const struct decoder *d, int depth)
+{
+    char path[32];
+    int n = snprintf(path, sizeof path, "handed.%d.", depth);
+    for (int i = 0; i < d->leaves->n; i++) if (strncmp(d->leaves->leaf[i]->path, path, (size_t)n) == 0) return true;
+    return false;
+}
+
 void decoder_draft(struct decoder *d, int depth, int64_t pos, const int32_t *ids, const int32_t *ahead, real *logits)
 {
     int number = DRAFT + depth - 1;
     INVARIANT(depth >= 1 && depth <= d->blocks, "no block drafts at depth %d", depth);
-    INVARIANT(pos + d->size.seq <= d->reached[depth == 1 ? STEP : number - 1], "what depth %d reads is not there", depth);
+    int64_t there = d->reached[depth > 1 && hands_on(d, depth - 1) ? number - 1 : STEP];
+    INVARIANT(pos + d->size.seq <= there, "depth %d reads position %lld, there are %lld", depth,
+              (long long)(pos + d->size.seq - 1), (long long)there);
     reach(d, number, pos, d->size.seq);
     stage_ahead(d, number, depth, pos, ahead, d->size.seq);
     run(d, number, pos, ids, d->size.seq, logits);

@@ -18,8 +18,9 @@ void decoder_free(struct decoder *d);
    the model keeps states or rings. */
 void decoder_feed(struct decoder *d, int64_t pos, const int32_t *ids, real *logits);
 
-/* Reads batch*(most + ahead) ids that stand at positions pos.., the first `most` of each sequence into the caches; ahead:
-   as far as MTP blocks look, where they draft, else 0. Upper layers of which no cache needs more are not computed. */
+/* Reads batch*(most + ahead) ids that stand at positions pos.., the first `most` of each sequence into the caches;
+   ahead: as far as MTP blocks look, where they draft, else 0. Upper layers of which no cache needs more are not
+   computed. */
 void decoder_read(struct decoder *d, int64_t pos, const int32_t *ids);
 int64_t decoder_ahead(const struct decoder *d);
 
