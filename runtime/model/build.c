@@ -44,19 +44,12 @@ void build_keep(struct build *b, int layer, const char *name, struct node *x)
     o->kept[o->n_kept++] = (struct kept){ layer, name, x };
 }
 
-static struct node *kept(const struct build *b, int layer, const char *name)
+struct node *build_found(const struct build *b, int layer, const char *name)
 {
     const struct building *o = b->own;
     for (int i = o->n_kept - 1; i >= 0; i--)
         if (o->kept[i].layer == layer && strcmp(o->kept[i].name, name) == 0) return o->kept[i].x;
     return NULL;
-}
-
-struct node *build_kept(struct build *b, int layer, const char *name)
-{
-    struct node *x = kept(b, layer, name);
-    if (!x || build_part(b) == 0 || layer >= b->layers) return x;
-    return build_handed(b, 0, arena_text(b->arena, "%d.%s", layer, name), x);
 }
 
 void *build_common(struct build *b, const char *name, size_t bytes)
@@ -300,18 +293,6 @@ struct node *build_block(struct build *b, int like, struct node *x)
     return build_close(b, residual, &s);
 }
 
-struct node *build_branch(struct build *b)
-{
-    struct building *o = b->own;
-    int like = model_layer(b->conf, b->layers - 1);
-    struct pick residual = b->conf->residual.pick[like];
-    struct stream s = o->fork;
-    s.x = build_rows(b, build_handed(b, 0, "stream", s.x));
-    o->joins_next = o->fork_joins ? build_rows(b, build_handed(b, 0, "joins", o->fork_joins)) : NULL;
-    build_layer(b, like, &s);
-    return build_close(b, residual, &s);
-}
-
 struct node *build_ended(struct build *b, struct node *x)
 {
     struct pick residual = b->conf->residual.pick[model_layer(b->conf, b->layers - 1)];
@@ -347,29 +328,12 @@ struct node *build_noise(struct build *b, const char *name, struct node *like, e
     struct graph *g = b->graph;
     const char *path = build_path(b, name, "");
     if (b->mode != MODE_TRAIN) return NULL;
-    if (!b->noise_key) b->noise_key = inputs_node(g, b->own->of, INPUT_noise_key, b->batch, b->seq);
+    if (!b->noise_key) b->noise_key = inputs_node(g, "", INPUT_noise_key, b->batch, b->seq);
     if (b->own->pass) path = arena_text(b->arena, "pass%d.%s", b->own->pass, path);
     for (int i = 0; i < g->n; i++)
         if (g->node[i]->op == &op_noise && ((const struct noise_attr *)g->node[i]->attr)->name == hash_name(path))
             return graph_fail(g, "%s: there is noise of this name already: both would be the same", path);
     return noise(g, like, b->noise_key, path, kind);
-}
-
-/* ---- keys and values ---- */
-
-struct kv build_kv_of(struct build *b, int source, struct node *from, struct projector project)
-{
-    if (source != b->layer)
-        return (struct kv){ build_kept(b, source, "kv.k"), build_kept(b, source, "kv.v"),
-                            build_kept(b, source, "kv.value"), build_kept(b, source, "kv.pos"),
-                            build_kept(b, source, "kv.start") };
-    struct kv kv = project.build(b, project.context, from);
-    build_keep(b, b->layer, "kv.k", kv.k);
-    build_keep(b, b->layer, "kv.v", kv.v);
-    build_keep(b, b->layer, "kv.value", kv.value);
-    build_keep(b, b->layer, "kv.pos", kv.pos);
-    build_keep(b, b->layer, "kv.start", kv.start);
-    return kv;
 }
 
 /* ---- updates ---- */

@@ -1,20 +1,28 @@
-/* What decoding keeps of earlier positions, and the blocks of multi-token prediction, whose graphs are others than the
-   trunk's: what these hand over. */
+/* What decoding keeps of earlier positions, keys and values that layers share, and the blocks of multi-token prediction,
+   whose graphs in decoding are others than the trunk's: what these hand over. */
 #include "building.h"
 
-int build_part(const struct build *b) { return b->layer < b->layers ? 0 : b->layer - b->layers + 1; }
+/* Of which graph of decoding the current layer is: 0 the trunk's, or that of an MTP block. */
+static int part_of(const struct build *b) { return b->layer < b->layers ? 0 : b->layer - b->layers + 1; }
 
 /* Whether the graph that is built is the one in which the current layer runs. Elsewhere what it builds is dead, has no
    memory and no position. */
 static bool in_part(const struct build *b)
 {
-    return b->mode != MODE_DECODE || b->own->part == DECODE_PROMPT || b->own->part_depth == build_part(b);
+    return b->mode != MODE_DECODE || b->own->part == DECODE_PROMPT || b->own->part_depth == part_of(b);
 }
 
 void build_at(struct build *b, int layer)
 {
     b->layer = layer;
     if (b->mode == MODE_DECODE) b->pos = in_part(b) ? b->own->pos : NULL;
+}
+
+struct node *build_kept(struct build *b, int layer, const char *name)
+{
+    struct node *x = build_found(b, layer, name);
+    if (!x || b->mode != MODE_DECODE || part_of(b) == 0 || layer >= b->layers) return x;
+    return build_handed(b, 0, arena_text(b->arena, "%d.%s", layer, name), x);
 }
 
 /* ---- what decoding keeps ---- */
@@ -82,7 +90,7 @@ struct node *build_state(struct build *b, const char *name, struct shape one, in
    anew when the tokens are known that it looked ahead to. */
 struct node *build_handed(struct build *b, int maker, const char *name, struct node *x)
 {
-    int reader = build_part(b);
+    int reader = part_of(b);
     const struct leaf *leaf = node_root(x).node->leaf;
     if (b->mode != MODE_DECODE || b->own->part == DECODE_PROMPT || maker == reader || leaf) return x;
     int64_t width = shape_count(x->shape) / b->tokens, entries = b->own->most + b->rewind + b->blocks - b->layers - 1;
@@ -100,12 +108,29 @@ struct node *build_handed(struct build *b, int maker, const char *name, struct n
     return view(b->graph, entries_of(b, buffer, at.rows), x->shape);
 }
 
+/* ---- keys and values ---- */
+
+struct kv build_kv_of(struct build *b, int source, struct node *from, struct projector project)
+{
+    if (source != b->layer)
+        return (struct kv){ build_kept(b, source, "kv.k"), build_kept(b, source, "kv.v"),
+                            build_kept(b, source, "kv.value"), build_kept(b, source, "kv.pos"),
+                            build_kept(b, source, "kv.start") };
+    struct kv kv = project.build(b, project.context, from);
+    build_keep(b, b->layer, "kv.k", kv.k);
+    build_keep(b, b->layer, "kv.v", kv.v);
+    build_keep(b, b->layer, "kv.value", kv.value);
+    build_keep(b, b->layer, "kv.pos", kv.pos);
+    build_keep(b, b->layer, "kv.start", kv.start);
+    return kv;
+}
+
 /* ---- blocks of multi-token prediction ---- */
 
 /* In decode what a block looks ahead to is given to it: it has all rows. */
 void build_block_enter(struct build *b)
 {
-    int ahead = build_part(b);
+    int ahead = part_of(b);
     b->own->whole = (struct whole){ b->seq, b->start, b->present };
     build_enter(b, "mtp.%d", ahead - 1);
     if (b->mode == MODE_DECODE) return;
@@ -126,9 +151,21 @@ void build_block_leave(struct build *b)
     build_leave(b);
 }
 
+struct node *build_branch(struct build *b)
+{
+    struct building *o = b->own;
+    int like = model_layer(b->conf, b->layers - 1);
+    struct pick residual = b->conf->residual.pick[like];
+    struct stream s = o->fork;
+    s.x = build_rows(b, build_handed(b, 0, "stream", s.x));
+    o->joins_next = o->fork_joins ? build_rows(b, build_handed(b, 0, "joins", o->fork_joins)) : NULL;
+    build_layer(b, like, &s);
+    return build_close(b, residual, &s);
+}
+
 void build_further(struct build *b, struct node *h, struct node *head_weight, double weight)
 {
-    int ahead = build_part(b);
+    int ahead = part_of(b);
     struct graph *g = b->graph;
     if (b->mode == MODE_DECODE) {
         build_keep(b, b->layer, "logits", matmul(g, h, head_weight, DTYPE_REAL));               /* [T,V] */

@@ -42,8 +42,8 @@ struct stream build_open(struct build *b, struct pick residual, struct node *x);
 struct node *build_close(struct build *b, struct pick residual, const struct stream *s);
 void build_layer(struct build *b, int like, struct stream *s);
 
-/* Of which graph of decoding the current layer is: 0 the trunk's, or that of an MTP block. */
-int build_part(const struct build *b);
+/* What build_keep was given, in whichever graph it is. */
+struct node *build_found(const struct build *b, int layer, const char *name);
 /* "<b->path>.<name><suffix>" */
 const char *build_path(struct build *b, const char *name, const char *suffix);
 
