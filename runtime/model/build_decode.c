@@ -1,4 +1,4 @@
-/* What decoding keeps of earlier positions, keys and values that layers share, and the blocks of multi-token prediction,
+/* What decoding keeps of earlier positions, keys and values that layers share, and blocks of multi-token prediction,
    whose graphs in decoding are others than the trunk's: what these hand over. */
 #include "building.h"
 
