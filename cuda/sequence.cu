@@ -1,6 +1,6 @@
-/* Tokens moved along their sequence: shift; slice, its first ones alone; mask_rows, those that are there; and cache,
-   which writes a chunk into a buffer of longer sequences. Memory bounds them: each value is read and written once.
-   Integers pass as the floats of the same bits. */
+/* Tokens moved along their sequence: shift; slice, its first ones alone; mask_rows, those that are there; cache, which
+   writes a chunk into a buffer of longer sequences, and ring, into one of their last rows. Memory bounds them: each
+   value is read and written once. Integers pass as the floats of the same bits. */
 #include "row.cuh"
 
 /* ---- shift: out[b,s] = x[b,s+by], 0 past either end ---- */
@@ -127,31 +127,39 @@ static void mask_rows_backward(const struct args *a)
 
 TWIN(mask_rows, mask_rows_forward, mask_rows_backward);
 
-/* ---- cache: rows [B*S,..] go to positions pos..pos+S-1 of buffer [B,C,..]; the value is the buffer itself ---- */
+/* ---- cache: rows [B*S,..] go to positions pos..pos+S-1 of buffer [B,C,..]; ring: of position p to entry p mod C. The
+   value is the buffer itself ---- */
 
 enum { BUFFER, ROWS, START, POS };
 
 ROWS_KERNEL cache_rows(struct rows r, struct view x, struct view buffer, const int32_t *pos, unsigned length,
-                       unsigned room, struct fault *fault)
+                       unsigned room, bool round, struct fault *fault)
 {
     int32_t before = pos[0];
-    if (!legal(fault, FAULT_POSITION, before, (int64_t)room - length + 1)) return;
+    if (!legal(fault, FAULT_POSITION, before, round ? INT32_MAX : (int64_t)room - length + 1)) return;
     for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
+        unsigned at = (unsigned)before + (unsigned)w.row % length;
         int64_t from = w.row * r.d,
-                to = ((int64_t)((unsigned)w.row / length) * room + before + (unsigned)w.row % length) * r.d;
+                to = ((int64_t)((unsigned)w.row / length) * room + (round ? at % room : at)) * r.d;
         for (int c = w.lane * LANES; c < w.d; c += r.lanes * LANES)
             row_store(buffer, to, c, w.d, row_load(x, from, c, w.d, 0));
     }
 }
 
-static void cache_forward(const struct args *a)
+static void write_rows(const struct args *a, bool round)
 {
     struct shape start = a->in[START].shape;
     int64_t tokens = shape_count(start);
     struct rows r = rows_shape(tokens, shape_count(a->in[ROWS].shape) / tokens);
     LAUNCH(a, cache_rows, grid_for(a, r.n, r.at_once), r.lanes * r.at_once, 0, r, view_of(a->in[ROWS]),
            view_of(a->out[0]), ints(&a->in[POS]), (unsigned)start.dim[1], (unsigned)a->in[BUFFER].shape.dim[1],
-           device_of(a)->fault);
+           round, device_of(a)->fault);
 }
 
+static void cache_forward(const struct args *a) { write_rows(a, false); }
+
 TWIN(cache, cache_forward);
+
+static void ring_forward(const struct args *a) { write_rows(a, true); }
+
+TWIN(ring, ring_forward);

@@ -90,19 +90,20 @@ static struct kv project(struct build *b, const void *context, struct node *from
 {
     const struct conf *c = context;
     struct mask mask = c->mask.module->mask(b, c->mask);
-    int64_t width = (int64_t)c->kv_heads * c->head_dim, window = mask.window ? mask.window : mask.chunk;
+    int64_t width = (int64_t)c->kv_heads * c->head_dim;
     bool reads = module_traits(c->value).first_values && b->layer < b->layers;
+    struct mask kept = module_traits(c->keys).names ? (struct mask){ 0, 0 } : mask;
     struct node *first = reads ? build_kept_first(b, "attention.v") : NULL,
                 *k = affine(b, c->bias != NO_BIAS, "k", ROLE_K, from, width),
                 *v = first ? first : affine(b, c->bias != NO_BIAS, "v", ROLE_V, from, width);
     k = gated(b, c, GATED_KEYS, from, heads_of(b, c, CONV_KEYS, "k", k), NULL);
-    k = build_cached(b, "k", finish(b, c, "k", k), window);         /* [T,G,W], cached [B,C,G,W] */
-    if (first) return (struct kv){ k, first, build_kept_first(b, "attention.value") };
+    struct cached keys = build_cached_in(b, "k", finish(b, c, "k", k), kept);       /* [T,G,W], cached [B,C,G,W] */
+    if (first) return (struct kv){ keys.x, first, build_kept_first(b, "attention.value"), keys.pos, keys.start };
     struct node *value = values(b, c, from, v);
-    v = build_cached(b, "v", value, window);
+    v = build_cached_in(b, "v", value, kept).x;
     build_keep(b, b->layer, "attention.v", v);
     build_keep(b, b->layer, "attention.value", value);
-    return (struct kv){ k, v, value };
+    return (struct kv){ keys.x, v, value, keys.pos, keys.start };
 }
 
 /* By the temperature of its position. */
@@ -156,9 +157,10 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     q = tempered(b, finish(b, c, "q", q), temperature);     /* [T,H,W] */
     struct node *bias = tempered(b, build_position_bias(b, u, all), temperature);               /* [T,H,R] */
     struct kv kv = c->kv.module->kv(b, c->kv, u, (struct projector){ project, c });
-    struct node *start = build_present(b, b->start, (double)b->seq);    /* what only fills up sees nothing */
+    struct node *start = kv.start ? kv.start : build_present(b, b->start, (double)b->seq);  /* fill sees nothing */
     struct attending a = { .u = u, .from = u, .attention = {
-        .q = q, .k = kv.k, .v = kv.v, .start = start, .pos = b->pos, .sink = build_sink(b, c->sink, u, all), .rel = bias,
+        .q = q, .k = kv.k, .v = kv.v, .start = start, .pos = kv.pos ? kv.pos : b->pos,
+        .sink = build_sink(b, c->sink, u, all), .rel = bias,
         .scale = build_sharpness(b) * (c->scale > 0 ? c->scale : 1 / sqrt(c->head_dim)),
         .window = mask.window, .chunk = mask.chunk, .softcap = c->softcap } };
     struct node *heads = c->keys.module->keys(b, c->keys, &a);          /* [T,H,W] */

@@ -82,9 +82,11 @@ static struct kv project(struct build *b, const void *context, struct node *from
     const struct conf *c = context;
     struct mask mask = c->mask.module->mask(b, c->mask);
     struct node *own = latent(b, c, "kv", from, c->kv_rank), *key = rotated(b, c, "k_rope", ROLE_K, from, 1);
-    if (b->mode != MODE_DECODE) return (struct kv){ own, key, own };
+    if (b->mode != MODE_DECODE) return (struct kv){ .k = own, .v = key, .value = own };
     struct node *both = beside(b, view(b->graph, own, SHAPE(b->tokens, 1, c->kv_rank)), key);   /* [T,1,R+P] */
-    return (struct kv){ build_cached(b, "latent", both, mask.window ? mask.window : mask.chunk), NULL, own };
+    if (module_traits(c->keys).names) mask = (struct mask){ 0, 0 };
+    struct cached kept = build_cached_in(b, "latent", both, mask);
+    return (struct kv){ kept.x, NULL, own, kept.pos, kept.start };
 }
 
 /* What makes keys, or values, of latents: [H width,R]. */
@@ -156,8 +158,9 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     struct kv kv = c->kv.module->kv(b, c->kv, u, (struct projector){ project, c });
     struct node *v = raised(b, c, kv.value, v_up);          /* [T,H,M], of these tokens */
     struct attention a = {
-        .start = build_present(b, b->start, (double)b->seq),                    /* what only fills up sees nothing */
-        .pos = b->pos, .sink = build_sink(b, c->sink, u, c->heads), .rel = build_position_bias(b, u, c->heads),
+        .start = kv.start ? kv.start : build_present(b, b->start, (double)b->seq),      /* fill sees nothing */
+        .pos = kv.pos ? kv.pos : b->pos, .sink = build_sink(b, c->sink, u, c->heads),
+        .rel = build_position_bias(b, u, c->heads),
         .scale = build_sharpness(b) / sqrt(c->nope_dim + c->rope_dim),
         .window = mask.window, .chunk = mask.chunk, .softcap = c->softcap };
     if (b->mode == MODE_DECODE) {

@@ -22,6 +22,7 @@ static void build(struct build *b, struct pick self, struct node *h)
     struct node *w = matrix(b, c);                                                              /* [V,D] */
     if (b->mode == MODE_DECODE) {
         build_keep(b, -1, "logits", matmul(g, h, w, DTYPE_REAL));                               /* [T,V] */
+        if (b->drafts) c->mtp.module->mtp(b, c->mtp, h, w);
         return;
     }
     struct node *loss = cross_entropy(g, h, w, b->target);                                      /* [T] */

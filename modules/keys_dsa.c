@@ -75,7 +75,7 @@ static struct index_topk indexer(struct build *b, const struct conf *c, const st
     i.w = scale(g, linear(b, "w", ROLE_GATE, u, c->heads), 1 / sqrt((double)c->heads * c->dim));        /* [T,J] */
     struct node *k = matmul(g, u, build_weight(b, "k.weight", ROLE_K, keys, build_init(b, ROLE_K, keys)), DTYPE_REAL);
     k = view(g, placed(b, layer_norm(b, "k_norm", k), 1, c->dim), SHAPE(b->tokens, c->dim));
-    i.k = build_cached(b, "k", k, at->window ? at->window : at->chunk);                         /* [T,N], [B,C,N] */
+    i.k = build_cached(b, "k", k, 0);                       /* [T,N], [B,C,N] */
     build_leave(b);
     return i;
 }
@@ -131,7 +131,11 @@ static struct node *build(struct build *b, struct pick self, const struct attend
     return heads;
 }
 
-static void traits(struct pick self, struct traits *t) { t->index_rotated = ((const struct conf *)self.conf)->dim; }
+static void traits(struct pick self, struct traits *t)
+{
+    t->index_rotated = ((const struct conf *)self.conf)->dim;
+    t->names = true;
+}
 
 const struct module keys_dsa = {
     .slot = SLOT_KEYS, .name = "dsa", .about = "those that a small indexer scores highest (DeepSeek-V3.2)",

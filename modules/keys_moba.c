@@ -41,7 +41,9 @@ static struct node *build(struct build *b, struct pick self, const struct attend
     return heads;
 }
 
+static void traits(struct pick self, struct traits *t) { (void)self; t->names = true; }
+
 const struct module keys_moba = {
     .slot = SLOT_KEYS, .name = "moba", .about = "blocks whose mean key suits a head's query best (MoBA)",
-    .conf_size = sizeof(struct conf), .params = params, .check = check, .keys = build,
+    .conf_size = sizeof(struct conf), .params = params, .check = check, .traits = traits, .keys = build,
 };

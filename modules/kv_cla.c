@@ -5,46 +5,21 @@
 
 struct conf { int share; };
 static const struct param params[] = {
-    INT(struct conf, share, 2, 2, 1024, "layer", "layers that read the same keys and values"),
+    INT(struct conf, share, 2, 1, 1024, "layer", "layers that read the same keys and values; 1: each its own"),
     { 0 }
 };
-
-static bool is_other(struct traits a, struct traits b)
-{
-    if (a.latent || b.latent) return a.latent != b.latent || a.rotated != b.rotated;
-    return a.kv_heads != b.kv_heads || a.qk_dim != b.qk_dim || a.v_dim != b.v_dim || a.heads % b.kv_heads;
-}
 
 static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {
     int share = ((const struct conf *)self.conf)->share;
-    for (int i = 0; i < model_passes(model); i++) {
-        struct pick reader = model->attention.pick[model_layer(model, i)],
-                    source = model->attention.pick[model_layer(model, i - i % share)];
-        struct traits r = module_traits(reader), s = module_traits(source);
-        if (module_part(reader, SLOT_KV).conf != self.conf || i % share == 0) continue;
-        if (module_part(source, SLOT_KV).module != self.module)
-            module_problem(problems, path, "share", "layer %d reads layer %d, whose kv is not cla", i, i - i % share);
-        else if (is_other(r, s))
-            module_problem(problems, path, "share", "layer %d reads keys of layer %d, which have other heads", i,
-                           i - i % share);
-        else if (s.window && (r.window == 0 || r.window > s.window))
-            module_problem(problems, path, "share", "layer %d looks further back than layer %d keeps: %d positions", i,
-                           i - i % share, s.window);
-    }
+    for (int i = 0; i < model_passes(model); i++)
+        kv_check(self, model, i, i - i % share, path, "share", problems);
 }
 
 static struct kv build(struct build *b, struct pick self, struct node *u, struct projector project)
 {
-    int share = ((const struct conf *)self.conf)->share, source = b->layer - b->layer % share;
-    if (b->layer < b->layers && b->layer != source)
-        return (struct kv){ build_kept(b, source, "kv.k"), build_kept(b, source, "kv.v"),
-                            build_kept(b, source, "kv.value") };
-    struct kv kv = project.build(b, project.context, u);
-    build_keep(b, b->layer, "kv.k", kv.k);
-    build_keep(b, b->layer, "kv.v", kv.v);
-    build_keep(b, b->layer, "kv.value", kv.value);
-    return kv;
+    int share = ((const struct conf *)self.conf)->share;
+    return build_kv_of(b, b->layer < b->layers ? b->layer - b->layer % share : b->layer, u, project);
 }
 
 static void traits(struct pick self, struct traits *t) { (void)self; t->others_keys = true; }

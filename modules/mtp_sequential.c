@@ -3,7 +3,7 @@
        h_k = block([norm_e(E[x_i+k]) ; norm_h(h_k-1)] M),  loss = weight/depth * mean CE(norm(h_k) W, x_i+k+1)
    h_0 is the trunk after its final norm; embedding and head are the trunk's. A block has no rows for the last
    k tokens of a sequence, which see no token k ahead; rows whose tokens cross a document's end do not count.
-   Not built for decoding. */
+   In decoding row i of depth k drafts token i + k + 1, once token i + k is known or drafted. */
 #include "model/module.h"
 
 struct conf { int depth; double weight; };
@@ -20,40 +20,18 @@ static struct node *block(struct build *b, struct node *ahead, struct node *h)
     return build_block(b, b->conf->layers - 1, linear(b, "project", ROLE_MIX, both, b->width));
 }
 
-/* A sequence has `seq` tokens from here on. */
-static void shorten(struct build *b, int64_t seq, struct node *start, struct node *present)
-{
-    b->seq = seq;
-    b->tokens = b->batch * seq;
-    b->start = slice(b->graph, start, seq);
-    b->present = present;
-}
-
 static void build(struct build *b, struct pick self, struct node *h, struct node *head_weight)
 {
     const struct conf *c = self.conf;
-    struct pick tokens = b->conf->embed;
-    struct graph *g = b->graph;
-    struct node *start = b->start;                                                              /* [B,S] */
-    struct node *present = b->present;
-    int64_t seq = b->seq;
-    int outer = b->layer;
     for (int k = 1; k <= c->depth; k++) {
-        struct node *ahead = tokens.module->embed(b, tokens, k);                         /* [B*S,D] */
-        build_enter(b, "mtp.%d", k - 1);
-        b->layer = b->layers + k - 1;
-        shorten(b, seq - k, start, present ? slice(g, shift(g, present, k), seq - k) : NULL);
-        h = block(b, build_rows(b, ahead), build_rows(b, h));                                   /* [B*(S-k),D] */
-        struct node *loss = cross_entropy(g, build_norm(b, "norm", h), head_weight,
-                                          slice(g, shift(g, b->target, k), b->seq));
-        build_keep(b, b->layer, "head.loss", loss);
-        build_token_loss(b, "mtp", loss, k, c->weight / c->depth);
-        build_token_metric(b, "mtp_top1_match", graph_result(g, loss, 2), k, "", BETTER_HIGHER,
-                           "share of rows whose likeliest token is the one to predict");
-        shorten(b, seq, start, present);
-        b->layer = outer;
-        build_leave(b);
+        build_at(b, b->layers + k - 1);
+        struct node *ahead = build_embedded(b, k), *before = build_handed(b, k - 1, "h", h);    /* [B*S,D] */
+        build_block_enter(b);
+        h = block(b, build_rows(b, ahead), build_rows(b, before));                              /* [B*(S-k),D] */
+        build_further(b, build_norm(b, "norm", h), head_weight, c->weight / c->depth);
+        build_block_leave(b);
     }
+    build_at(b, -1);
 }
 
 static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)

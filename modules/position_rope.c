@@ -106,22 +106,20 @@ static struct node *build_back(struct build *b, struct pick self, struct node *x
 {
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
-    int64_t all = shape_last(x->shape), width = llrint(c->fraction * (double)all), half = width / 2, still = all - width,
-            stride = c->where == ROPE_PROPORTIONAL ? all / 2 : half;
+    int64_t all = shape_last(x->shape), width = llrint(c->fraction * (double)all), half = width / 2, still = all - width;
     double less = c->temperature == ROTATED ? 1 / sharper(c) : 1;
-    struct node *rotated, *none = still ? row_of(b, still, 1) : NULL;
+    struct node *first = row_of(b, half, less), *second = row_of(b, half, -less), *sign;        /* [W] */
     if (c->pairs == NEIGHBOURS) {
-        struct node *pair[] = { view(g, row_of(b, half, less), SHAPE(half, 1)),
-                                view(g, row_of(b, half, -less), SHAPE(half, 1)) };
-        rotated = view(g, concat(g, 2, pair), SHAPE(width));
-    } else rotated = concat(g, 2, (struct node *[]){ row_of(b, half, less), row_of(b, half, -less) });
-    struct node *sign = rotated;                            /* [W] */
-    if (still && stride > half) {
-        struct node *rest = row_of(b, stride - half, 1), *part[] = { row_of(b, half, less), rest, row_of(b, half, -less),
-                                                                     rest };
-        sign = concat(g, 4, part);
-    } else if (still && c->where == ROPE_FIRST) sign = concat(g, 2, (struct node *[]){ rotated, none });
-    else if (still) sign = concat(g, 2, (struct node *[]){ none, rotated });
+        struct node *pair[] = { view(g, first, SHAPE(half, 1)), view(g, second, SHAPE(half, 1)) };
+        sign = view(g, concat(g, 2, pair), SHAPE(width));
+    } else if (still && c->where == ROPE_PROPORTIONAL) {
+        struct node *rest = row_of(b, still / 2, 1);
+        sign = concat(g, 4, (struct node *[]){ first, rest, second, rest });
+        still = 0;
+    } else sign = concat(g, 2, (struct node *[]){ first, second });
+    bool last = c->where == ROPE_LAST;
+    if (still) sign = concat(g, 2, last ? (struct node *[]){ row_of(b, still, 1), sign }
+                                        : (struct node *[]){ sign, row_of(b, still, 1) });
     return mul_row(g, build(b, self, mul_row(g, x, sign)), sign);
 }
 

@@ -21,9 +21,9 @@ static void check(struct pick self, const struct model_conf *model, const char *
         if (r.kv_heads != s.kv_heads || r.v_dim != s.v_dim)
             module_problem(problems, path, "value", "layer %d has %d values of %d, layer %d, the first, %d of %d", i,
                            r.kv_heads, r.v_dim, source, s.kv_heads, s.v_dim);
-        else if (s.window && (r.window == 0 || r.window > s.window))
-            module_problem(problems, path, "value", "layer %d looks further back than layer %d keeps: %d positions", i,
-                           source, s.window);
+        else if (r.window != s.window)
+            module_problem(problems, path, "value", "layer %d looks back %d positions, layer %d, the first, %d (0: all): "
+                           "caches of keys and values keep the same", i, r.window, source, s.window);
         else continue;
         return;
     }

@@ -38,7 +38,7 @@ static void bench_new(struct bench *x, const char *sets, int tokens)
                                .conf = &x->settings.model, .train = &x->settings.train, .batch = 1, .seq = tokens,
                                .tokens = tokens, .width = D, .vocab = 11, .layers = 1, .blocks = 1, .path = "layer",
                                .metric_prefix = "", .own = &x->own };
-    x->build.weight = inputs_node(x->graph, INPUT_weight, 1, tokens);
+    x->build.weight = inputs_node(x->graph, "", INPUT_weight, 1, tokens);
 }
 
 static struct node *input(struct bench *x, const char *name, enum dtype dtype, int64_t width)

@@ -109,6 +109,8 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
     CASE(shift, forth, shift(g, real_in(g, 2, 3), -2)) \
     CASE(cache, heads, cache(g, act_in(g, 2, 4, 1, 3), act_in(g, 4, 1, 3), int_in(g, SHAPE(2, 2), 0, 0, 0, 0), \
                              int_in(g, SHAPE(1), 1))) \
+    CASE(ring, around, ring(g, act_in(g, 2, 3, 1, 3), act_in(g, 4, 1, 3), int_in(g, SHAPE(2, 2), 0, 0, 0, 0), \
+                            int_in(g, SHAPE(1), 5))) \
     CASE(mean_rows, odd, mean_rows(g, act_in(g, 3, 7))) \
     CASE(mean_rows, vector, mean_rows(g, real_in(g, 7))) \
     CASE(mean_rows, rank_3, mean_rows(g, real_in(g, 2, 3, 2))) \
@@ -225,6 +227,8 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
     CASE(concat, even, concat(g, 3, (struct node *[]){ act_in(g, 70, 16), real_in(g, 70, 24), act_in(g, 70, 1000) })) \
     CASE(cache, widened, cache(g, real_in(g, 3, 40, 2, 8), act_in(g, 90, 2, 8), \
                                count_in(g, SHAPE(3, 30), large_start), int_in(g, SHAPE(1), 9))) \
+    CASE(ring, widened, ring(g, real_in(g, 3, 40, 2, 8), act_in(g, 90, 2, 8), \
+                             count_in(g, SHAPE(3, 30), large_start), int_in(g, SHAPE(1), 59))) \
     CASE(shift, large, shift(g, count_in(g, SHAPE(14, 50), large_token), -7)) \
     CASE(mean_rows, even, mean_rows(g, act_in(g, 7000, 136))) \
     CASE(mean_rows, wide, mean_rows(g, act_in(g, 11, 9001))) \

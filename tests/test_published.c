@@ -1,6 +1,7 @@
 /* Models at their published size: planned, counted and costed exactly. Nothing of them is allocated. */
 #include "tiny.h"
 #include "bind.h"
+#include "graph/ops/products.h"
 
 /* A planned model, its training graph and what decoding keeps. */
 struct planned {
@@ -381,6 +382,139 @@ static void test_caches_of_a_window(void **state)
     planned_free(&mix);
 }
 
+/* ---- what decoding keeps and a prompt costs ---- */
+
+/* A decoding graph; FLOPs of a token of its chunk: of attention's core, and of products with matrices. */
+struct read { struct cache_bytes kept; double core, linear; };
+
+static void add_cost(void *to, const struct call_cost *c)
+{
+    struct read *r = to;
+    if (c->node->op == &op_attention) r->core += c->flops;
+    else if (c->node->op == &op_matmul || c->node->op == &op_grouped_matmul) r->linear += c->flops;
+}
+
+static struct read read_of(json_t *model_json, struct model_size size)
+{
+    struct arena *arena = arena_new();
+    struct leaves *leaves = leaves_new();
+    struct graph *g = graph_new(leaves);
+    struct problems problems = { 0 };
+    struct model_conf model;
+    struct read r = { 0 };
+    struct plan *plan;
+    struct err e;
+    model_load(model_json, arena, &model, &problems);
+    if (problems.n) fail_msg("%s: %s", problems.problem[0].path, problems.problem[0].text);
+    size.batch = 1;
+    size.context = model.seq;
+    if (size.seq == 0) size.seq = model.seq;
+    model_build(g, arena, &model, NULL, MODE_DECODE, size);
+    if (plan_new(&plan, g, (struct plan_how){ &backend_cpu, PRECISION_BF16, RECOMPUTE_NONE }, &e))
+        fail_msg("%s", e.text);
+    plan_costs(plan, 1, add_cost, &r);
+    r.core /= (double)size.seq;
+    r.linear /= (double)size.seq;
+    r.kept = model_cache_bytes(leaves, 1, model.seq, 2);
+    plan_free(plan);
+    graph_free(g);
+    leaves_free(leaves);
+    arena_free(arena);
+    json_decref(model_json);
+    return r;
+}
+
+/* WeLM-80B keeps 96 KiB a token, and 2 KiB for the block that drafts. */
+static void test_drafts(void **state)
+{
+    (void)state;
+    assert_int_equal(read_of(preset("welm-80b"), (struct model_size){ .seq = 1 }).kept.per_token, 98304);
+    assert_int_equal(read_of(preset("welm-80b"), (struct model_size){ .seq = 1, .part = DECODE_PROMPT, .drafts = true })
+                         .kept.per_token, 98304 + 2048);
+}
+
+/* WeLM-80B without n-grams. */
+static json_t *plain_welm(const char *kv)
+{
+    json_t *model = preset("welm-80b");
+    json_object_set_new(model, "embed", json_string("plain"));
+    json_object_set_new(json_object_get(model, "attention"), "kv", json_string(kv));
+    return model;
+}
+
+/* A prompt of WeLM-80B saves what 15 of 48 layers compute, but for their keys and values: 31.25 % of attention's core,
+   30.2 % of the products with matrices, n-grams and head apart. Drafting costs a prompt the block's keys and values. */
+static void test_mirrored_prompt(void **state)
+{
+    (void)state;
+    struct model_size prompt = { .part = DECODE_PROMPT }, drafting = { .part = DECODE_PROMPT, .drafts = true };
+    struct read whole = read_of(plain_welm("mirror"), (struct model_size){ 0 }),
+                without = read_of(plain_welm("own"), prompt),
+                with = read_of(plain_welm("mirror"), prompt), drafts = read_of(plain_welm("mirror"), drafting);
+    double head = 2.0 * 2048 * 151936, keys = 2.0 * 2 * 2048 * 2 * 256;
+    assert_true(fabs((without.core - with.core) / whole.core - 0.3125) < 1e-9);
+    assert_true(fabs((without.linear - with.linear) / (whole.linear - head) - 0.302) < 0.0005);
+    assert_true(drafts.core == with.core && fabs(drafts.linear - with.linear - keys) < 1e-9 * keys);
+}
+
+/* Gemma 3 27B: five layers with a window of 1024 to one without: in GiB of a sequence, beside all without. */
+static void test_local_and_global(void **state)
+{
+    (void)state;
+    static const struct { int seq; double mixed, full; } at[] = { { 4096, 0.72, 1.94 }, { 32768, 2.9, 15.5 },
+                                                                  { 131072, 10.4, 62 } };
+    for (int i = 0; i < COUNT(at); i++) {
+        double held[2];
+        for (int mixed = 0; mixed < 2; mixed++) {
+            json_t *layers = json_array();
+            for (int l = 0; l < 62; l++) {
+                json_t *layer = json_pack("{s:s, s:i, s:i, s:i}", "module", "gqa", "heads", 32, "kv_heads", 16,
+                                          "head_dim", 128);
+                if (mixed && (l + 1) % 6 != 0)
+                    json_object_set_new(layer, "mask", json_pack("{s:s, s:i}", "module", "window", "size", 1024));
+                json_array_append_new(layers, layer);
+            }
+            struct read r = read_of(json_pack("{s:i, s:i, s:{s:o}}", "layers", 62, "seq", at[i].seq, "attention",
+                                              "layers", layers), (struct model_size){ .seq = 1 });
+            int64_t of_token = 2 * 16 * 128 * 2, global = mixed ? 10 : 62;
+            assert_int_equal(r.kept.full, of_token * (global * at[i].seq + (62 - global) * 1024));
+            held[mixed] = (double)r.kept.full / (1 << 30);
+        }
+        if (fabs(held[1] - at[i].mixed) > 0.05 * at[i].mixed || fabs(held[0] - at[i].full) > 0.01 * at[i].full)
+            fail_msg("%d tokens: %.3f GiB of %.3f, published %g of %g", at[i].seq, held[1], held[0], at[i].mixed,
+                     at[i].full);
+    }
+}
+
+/* Bytes of a token where layers share: MQA of 20 layers 10,240, CLA of two 5,120; of 30 layers the last 10 reuse (Gemma
+   3n E2B); YOCO one layer for the upper half, and the windows of the lower. */
+static void test_shared(void **state)
+{
+    (void)state;
+    static const struct { const char *kv; int layers; int64_t kept; } model[] = {
+        { "{\"module\": \"own\"}", 20, 10240 }, { "{\"module\": \"cla\", \"share\": 2}", 20, 5120 },
+        { "{\"module\": \"mirror\"}", 20, 10240 }, { "{\"module\": \"tail\", \"shared\": 10}", 30, 20 * 512 },
+        { "{\"module\": \"tail\", \"shared\": 15}", 35, 20 * 512 }, { "{\"module\": \"yoco\"}", 24, 13 * 512 },
+    };
+    for (int i = 0; i < COUNT(model); i++) {
+        json_t *attention = json_pack("{s:s, s:i, s:i, s:i, s:o}", "module", "gqa", "heads", 16, "kv_heads", 1,
+                                      "head_dim", 128, "kv", text(model[i].kv));
+        struct read r = read_of(json_pack("{s:i, s:i, s:o}", "layers", model[i].layers, "seq", 1024,
+                                          "attention", attention), (struct model_size){ .seq = 1 });
+        assert_int_equal(r.kept.per_token, model[i].kept);
+    }
+    json_t *layers = json_array();
+    for (int l = 0; l < 24; l++) {
+        json_t *layer = json_pack("{s:s, s:i, s:i, s:i, s:s}", "module", "gqa", "heads", 16, "kv_heads", 1,
+                                  "head_dim", 128, "kv", "yoco");
+        if (l < 12) json_object_set_new(layer, "mask", json_pack("{s:s, s:i}", "module", "window", "size", 256));
+        json_array_append_new(layers, layer);
+    }
+    struct read r = read_of(json_pack("{s:i, s:i, s:{s:o}}", "layers", 24, "seq", 8192, "attention", "layers", layers),
+                            (struct model_size){ .seq = 1 });
+    assert_int_equal(r.kept.full, 512 * (8192 + 12 * 256));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -388,6 +522,8 @@ int main(void)
         cmocka_unit_test(test_shortcut), cmocka_unit_test(test_dense_counts), cmocka_unit_test(test_latent_attention),
         cmocka_unit_test(test_welm), cmocka_unit_test(test_hybrid),
         cmocka_unit_test(test_flops), cmocka_unit_test(test_long_sequences), cmocka_unit_test(test_caches_of_a_window),
+        cmocka_unit_test(test_drafts), cmocka_unit_test(test_mirrored_prompt), cmocka_unit_test(test_local_and_global),
+        cmocka_unit_test(test_shared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

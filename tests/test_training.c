@@ -249,7 +249,7 @@ static void decoding_equals_the_forward_pass(void **state)
         if (decoder_new(&whole, &s->model, (struct plan_how){ &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE }, s->leaves,
                         s->state, (struct model_size){ .batch = 1, .seq = N, .context = N }, 1, &e) ||
             decoder_new(&one, &s->model, (struct plan_how){ &backend_cpu, PRECISION_FP32, RECOMPUTE_NONE }, s->leaves,
-                        s->state, (struct model_size){ .batch = 1, .seq = 1, .context = N }, 1, &e))
+                        s->state, (struct model_size){ .batch = 1, .seq = 1, .context = N, .rewind = N - 10 }, 1, &e))
             fail_msg("%s", e.text);
         decoder_feed(whole, 0, ids, want);
         for (int k = 0; k < N; k++) {

@@ -399,6 +399,10 @@
 ---| sluice.kv.mirror
 ---| "cla" # groups of layers share keys and values
 ---| sluice.kv.cla
+---| "yoco" # the upper layers read one layer's keys and values
+---| sluice.kv.yoco
+---| "tail" # the last layers read earlier ones' keys and values (Gemma 3n)
+---| sluice.kv.tail
 
 ---from the layer's own input
 ---@class sluice.kv.own
@@ -412,7 +416,17 @@
 ---groups of layers share keys and values
 ---@class sluice.kv.cla
 ---@field [1]? "cla"
----@field share? integer|fun(layer: integer): integer layers that read the same keys and values; default 2, 2 … 1024
+---@field share? integer|fun(layer: integer): integer layers that read the same keys and values; 1: each its own; default 2, 1 … 1024
+
+---the upper layers read one layer's keys and values
+---@class sluice.kv.yoco
+---@field [1]? "yoco"
+---@field cross? integer|fun(layer: integer): integer last layers that read the same keys and values; -1: half of all; default -1, -1 … 1024
+
+---the last layers read earlier ones' keys and values (Gemma 3n)
+---@class sluice.kv.tail
+---@field [1]? "tail"
+---@field shared? integer|fun(layer: integer): integer last layers that read earlier ones' keys; -1: half of all; default -1, -1 … 1024
 
 ---@alias sluice.value
 ---| "none" # as projected
@@ -961,6 +975,8 @@
 ---| sluice.mtp.none
 ---| "sequential" # further tokens, one after the other
 ---| sluice.mtp.sequential
+---| "parallel" # further tokens, each by a head of its own
+---| sluice.mtp.parallel
 
 ---next token only
 ---@class sluice.mtp.none
@@ -971,6 +987,12 @@
 ---@field [1]? "sequential"
 ---@field depth? integer tokens predicted beyond the next; default 1, 1 … 8
 ---@field weight? number weight of the loss, shared by the depths; default 0.3, 0 … 10
+
+---further tokens, each by a head of its own
+---@class sluice.mtp.parallel
+---@field [1]? "parallel"
+---@field heads? integer heads beyond the next token's; 0: that alone; default 3, 0 … 8
+---@field weight? number weight of the loss of each; default 1, 0 … 10
 
 ---@alias sluice.optim
 ---| "adamw" # Adam with decoupled weight decay

@@ -168,8 +168,8 @@ static void print_ahead(const struct study *s)
 static void print_table(const struct study *s, const struct corpus *c)
 {
     const char *const columns[] = { "variant", ">params", ">active", ">with embedding", ">non-emb", ">train FLOP/token",
-                                    ">tokens", ">epochs", ">train FLOP", ">memory", ">disk", ">KV B/token", ">state",
-                                    "graph", s->match_adjust };
+                                    ">prompt FLOP/token", ">tokens", ">epochs", ">train FLOP", ">memory", ">disk",
+                                    ">KV B/token", ">state", "graph", s->match_adjust };
     struct table *t = table_new(columns, COUNT(columns) - !s->match_adjust);
     struct disk *disk = disks_of(s);
     char text[FORMAT_SIZE], hash[33];
@@ -182,6 +182,8 @@ static void print_table(const struct study *s, const struct corpus *c)
         table_cell(t, "%s", format_count((double)v->counts.active_embedded, text));
         table_cell(t, "%s", format_count((double)v->counts.non_embedding, text));
         table_cell(t, "%s", format_count(v->train_flops_per_token, text));
+        if (v->looks_ahead == AHEAD_ALWAYS) table_cell(t, "-");
+        else table_cell(t, "%s", format_count(v->prompt_flops_per_token, text));
         table_cell(t, "%s", format_count(tokens, text));
         table_cell(t, "%s", format_real(epochs_of(v, c), 2, text));
         table_cell(t, "%s", format_count(tokens * v->train_flops_per_token, text));
@@ -191,7 +193,8 @@ static void print_table(const struct study *s, const struct corpus *c)
             table_cell(t, "-");
             table_cell(t, "-");
         } else {
-            table_cell(t, "%zu", v->kv_bytes_per_token);
+            if (v->draft_bytes_per_token) table_cell(t, "%zu + %zu", v->kv_bytes_per_token, v->draft_bytes_per_token);
+            else table_cell(t, "%zu", v->kv_bytes_per_token);
             table_cell(t, "%s", format_bytes((double)v->state_bytes, text));
         }
         hash_print(v->fingerprint, hash);
@@ -213,6 +216,8 @@ static void print_table(const struct study *s, const struct corpus *c)
     print_power(s);
     text_print(stdout, 0, 2, "active: parameters that a token uses, one row of an untied input embedding; with "
                              "embedding: all its rows, as models are advertised.\n");
+    text_print(stdout, 0, 2, "prompt: read into the caches, without logits and what no cache needs; KV: of a full "
+                             "context, and + for drafts of multi-token prediction.\n");
     text_print(stdout, 0, 2,
                "FLOPs: 1 MAC = 2; attention counts the causal half; lookups are 0; backward is twice the forward.\n");
 }
@@ -283,15 +288,19 @@ static json_t *study_json(const struct study *s, const struct corpus *c)
         char hash[33];
         hash_print(v->fingerprint, hash);
         json_array_append_new(list,
-                              json_pack("{s:s, s:O, s:f, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:s, s:I, s:I, s:i, s:I, "
-                                        "s:s}", "name", v->name, "config", v->config, "epochs", epochs_of(v, c),
+                              json_pack("{s:s, s:O, s:f, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:I, s:s, s:I, "
+                                        "s:I, s:i, s:I, s:s}", "name", v->name, "config", v->config,
+                                        "epochs", epochs_of(v, c),
                                         "params_total", (json_int_t)v->counts.total,
                                         "params_active", (json_int_t)v->counts.active,
                                         "params_active_embedded", (json_int_t)v->counts.active_embedded,
                                         "params_non_embedding", (json_int_t)v->counts.non_embedding,
                                         "train_flops_per_token", v->train_flops_per_token,
+                                        "prompt_flops_per_token", v->prompt_flops_per_token,
                                         "memory_bytes", (json_int_t)v->memory_bytes,
-                                        "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token, "fingerprint", hash,
+                                        "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token,
+                                        "draft_bytes_per_token", (json_int_t)v->draft_bytes_per_token,
+                                        "state_bytes", (json_int_t)v->state_bytes, "fingerprint", hash,
                                         "run_file_bytes", (json_int_t)d.file,
                                         "checkpoint_bytes", (json_int_t)d.checkpoint, "checkpoints_kept", d.kept,
                                         "disk_bytes", (json_int_t)d.total, "looks_ahead",

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { LONGEST = 64 };                                      /* chunk of a prompt */
+
 static const struct option options[] = {
     { "prompt", 'p', "TEXT", "what to go on from (The )" },
     { "tokens", 'n', "N", "tokens to produce (200)" },
@@ -33,13 +35,29 @@ static void show(int byte)
     else printf("\\x%02x", (unsigned)byte);
 }
 
-static int produce(struct decoder *d, const struct session *s, const char *prompt, int64_t tokens, double temperature,
-                   uint64_t seed)
+/* All of the prompt but its last byte, which needs logits: as far as chunks go. Gives where the rest begins. */
+static int64_t read_prompt(struct decoder *d, const struct session *s, const char *prompt, int64_t chunk)
 {
-    int64_t context = s->model.seq, n = (int64_t)strlen(prompt);
+    int64_t n = (int64_t)strlen(prompt), pos = 0;
+    int32_t *ids = xmalloc((size_t)(n + 1) * sizeof *ids);
+    for (int64_t i = 0; i < n; i++) ids[i] = (unsigned char)prompt[i];
+    for (; chunk && pos + chunk < n; pos += chunk) decoder_read(d, pos, ids + pos);
+    free(ids);
+    if (!chunk) return 0;
+    struct prompt_saving saving = decoder_saving(d);
+    fprintf(stderr, "%lld of the prompt's %lld tokens are read in chunks, without %d of %d layers: %.1f %% fewer FLOPs"
+                    "\n", (long long)pos, (long long)n, saving.layers, model_passes(&s->model), 100 * saving.flops);
+    return pos;
+}
+
+static int produce(struct decoder *d, const struct session *s, const char *prompt, int64_t chunk, int64_t tokens,
+                   double temperature, uint64_t seed)
+{
+    int64_t context = s->model.seq, n = (int64_t)strlen(prompt), read = read_prompt(d, s, prompt, chunk);
     real *logits = xmalloc((size_t)s->model.vocab * sizeof *logits);
     int32_t token = 0;
-    for (int64_t pos = 0; pos < n + tokens && pos < context; pos++) {
+    for (int64_t pos = 0; pos < read; pos++) show((unsigned char)prompt[pos]);
+    for (int64_t pos = read; pos < n + tokens && pos < context; pos++) {
         if (pos < n) token = (unsigned char)prompt[pos];
         show(token);
         decoder_feed(d, pos, &token, logits);
@@ -70,7 +88,8 @@ static enum code run(const struct call *c)
     json_decref(config);
     enum code code = CODE_OK;
     struct plan_how how = { s->backend, (enum precision)s->train.precision, RECOMPUTE_NONE };
-    struct model_size size = { .batch = 1, .seq = 1, .context = s->model.seq };
+    int64_t before = (int64_t)strlen(prompt) - 1, chunk = before < LONGEST ? before : LONGEST;
+    struct model_size size = { .batch = 1, .seq = 1, .context = s->model.seq, .most = chunk };
     if (s->model.vocab != 256)
         code = cli_fail(CODE_INPUT, "%s: was not trained on bytes; only byte models can be sampled", c->word[0]);
     else if ((int64_t)strlen(prompt) + tokens > s->model.seq && (int64_t)strlen(prompt) >= s->model.seq)
@@ -79,7 +98,7 @@ static enum code run(const struct call *c)
     else if (load_weights(c->word[0], cli_value(c, "checkpoint", NULL), s, &e) ||
              decoder_new(&d, &s->model, how, s->leaves, s->state, size, 1, &e))
         code = cli_fail(CODE_INPUT, "%s", e.text);
-    else produce(d, s, prompt, tokens, temperature, (uint64_t)seed);
+    else produce(d, s, prompt, chunk, tokens, temperature, (uint64_t)seed);
     decoder_free(d);
     session_free(s);
     return code;
@@ -88,5 +107,6 @@ static enum code run(const struct call *c)
 const struct command command_sample = {
     "sample", "let a trained run go on with a prompt", "RUN",
     "sluice sample runs/quickstart/base-1a2b3c4d/0 --prompt 'The house ' --temperature 0.7", options, 1, 1,
-    "Decodes byte by byte with a cache of keys and values, up to the length of the model's training sequences.", run,
+    "Decodes byte by byte with a cache of keys and values, up to the length of the model's training sequences. The "
+    "prompt is read in chunks, of which upper layers compute no more than caches need.", run,
 };

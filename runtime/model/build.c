@@ -30,7 +30,7 @@ void build_leave(struct build *b)
     publish_path(b);
 }
 
-static const char *path_of(struct build *b, const char *name, const char *suffix)
+const char *build_path(struct build *b, const char *name, const char *suffix)
 {
     return arena_text(b->arena, "%s%s%s%s", b->path, *b->path ? "." : "", name, suffix);
 }
@@ -44,7 +44,7 @@ void build_keep(struct build *b, int layer, const char *name, struct node *x)
     o->kept[o->n_kept++] = (struct kept){ layer, name, x };
 }
 
-struct node *build_kept(const struct build *b, int layer, const char *name)
+struct node *build_found(const struct build *b, int layer, const char *name)
 {
     const struct building *o = b->own;
     for (int i = o->n_kept - 1; i >= 0; i--)
@@ -52,7 +52,7 @@ struct node *build_kept(const struct build *b, int layer, const char *name)
     return NULL;
 }
 
-struct node *build_kept_first(const struct build *b, const char *name)
+struct node *build_kept_first(struct build *b, const char *name)
 {
     struct node *x = NULL;
     for (int i = 0; i <= b->layer && !x; i++) x = build_kept(b, i, name);
@@ -133,7 +133,7 @@ struct init build_init(struct build *b, enum role role, struct shape shape)
 
 static struct node *matrix(struct build *b, const char *name, enum role role, struct shape shape)
 {
-    return weight(b, path_of(b, name, ".weight"), role, shape, build_init(b, role, shape));
+    return weight(b, build_path(b, name, ".weight"), role, shape, build_init(b, role, shape));
 }
 
 struct node *linear_from(struct build *b, const char *name, enum role role, struct node *x, int64_t out, bool zero)
@@ -142,7 +142,7 @@ struct node *linear_from(struct build *b, const char *name, enum role role, stru
     if (x->shape.rank != 2) x = view(g, x, SHAPE(b->tokens, shape_count(x->shape) / b->tokens));
     struct shape shape = SHAPE(out, shape_last(x->shape));                                   /* [out,in] */
     struct init init = zero ? init_constant(0) : build_init(b, role, shape);
-    struct node *w = weight(b, path_of(b, name, ".weight"), role, shape, init);
+    struct node *w = weight(b, build_path(b, name, ".weight"), role, shape, init);
     return matmul(g, x, w, role_rule[role].real ? DTYPE_REAL : DTYPE_ACT);    /* [T,out] */
 }
 
@@ -197,20 +197,20 @@ double build_progress(double length, int64_t step, int64_t steps)
 
 struct node *build_weight(struct build *b, const char *name, enum role role, struct shape shape, struct init init)
 {
-    struct node *w = weight(b, path_of(b, name, ""), role, shape, init);
+    struct node *w = weight(b, build_path(b, name, ""), role, shape, init);
     if (role == ROLE_TABLE) w->leaf->active = 1.0 / (double)shape.dim[0];               /* a token looks up one row */
     return w;
 }
 
 struct node *build_made(struct build *b, const char *name)
 {
-    struct leaf *made = leaves_find(b->graph->leaves, path_of(b, name, ".weight"));
+    struct leaf *made = leaves_find(b->graph->leaves, build_path(b, name, ".weight"));
     return made ? graph_leaf(b->graph, made) : NULL;
 }
 
 struct node *build_buffer(struct build *b, const char *name, enum dtype dtype, struct shape shape, double value)
 {
-    return graph_buffer(b->graph, path_of(b, name, ""), dtype, shape, value);
+    return graph_buffer(b->graph, build_path(b, name, ""), dtype, shape, value);
 }
 
 /* ---- parts of the model ---- */
@@ -325,6 +325,7 @@ void build_layer(struct build *b, int like, struct stream *s)
     build_leave(b);
     b->own->joins = b->own->joins_next;
     b->own->joins_next = NULL;
+    build_keep(b, b->layer, "layer.input", s->x);
     p.module->block(b, p, s);
     INVARIANT(!b->own->joins, "block %s: nothing joins its feed-forward", p.module->name);
     build_enter(b, "ple");
@@ -359,6 +360,19 @@ struct node *build_block(struct build *b, int like, struct node *x)
     return build_close(b, residual, &s);
 }
 
+struct node *build_ended(struct build *b, struct node *x)
+{
+    struct pick residual = b->conf->residual.pick[model_layer(b->conf, b->layers - 1)];
+    if (module_traits(residual).ends_normed) return x;
+    char outer[sizeof b->path];
+    memcpy(outer, b->path, sizeof outer);
+    b->path[0] = 0;                                         /* of the model, whichever block asks */
+    x = build_norm(b, "final_norm", x);
+    memcpy(b->path, outer, sizeof outer);
+    publish_path(b);
+    return x;
+}
+
 struct node *build_ids(struct build *b)
 {
     return b->ids->shape.dim[1] == b->seq ? b->ids : slice(b->graph, b->ids, b->seq);
@@ -379,56 +393,14 @@ struct node *build_rows(struct build *b, struct node *x)
 struct node *build_noise(struct build *b, const char *name, struct node *like, enum noise_kind kind)
 {
     struct graph *g = b->graph;
-    const char *path = path_of(b, name, "");
+    const char *path = build_path(b, name, "");
     if (b->mode != MODE_TRAIN) return NULL;
-    if (!b->noise_key) b->noise_key = inputs_node(g, INPUT_noise_key, b->batch, b->seq);
+    if (!b->noise_key) b->noise_key = inputs_node(g, "", INPUT_noise_key, b->batch, b->seq);
     if (b->own->pass) path = arena_text(b->arena, "pass%d.%s", b->own->pass, path);
     for (int i = 0; i < g->n; i++)
         if (g->node[i]->op == &op_noise && ((const struct noise_attr *)g->node[i]->attr)->name == hash_name(path))
             return graph_fail(g, "%s: there is noise of this name already: both would be the same", path);
     return noise(g, like, b->noise_key, path, kind);
-}
-
-/* ---- what decoding keeps ---- */
-
-/* A buffer of the current pass: weights may be shared by several, what was seen is not. */
-static struct node *memory(struct build *b, const char *name, enum dtype dtype, struct shape shape)
-{
-    const char *path = path_of(b, name, "");
-    if (b->own->pass) path = arena_text(b->arena, "pass%d.%s", b->own->pass, path);
-    struct node *buffer = graph_buffer(b->graph, path, dtype, shape, 0);
-    buffer->leaf->transient = true;
-    return buffer;
-}
-
-struct node *build_cached(struct build *b, const char *name, struct node *x, int64_t window)
-{
-    if (b->mode != MODE_DECODE) return x;
-    struct shape shape = { .rank = 2, .dim = { b->batch, b->context } };
-    int first = x->dtype == DTYPE_I32 ? 2 : 1;               /* ids are [B,S], activations [T,..] */
-    for (int i = first; i < x->shape.rank; i++) shape.dim[shape.rank++] = x->shape.dim[i];
-    struct node *buffer = memory(b, arena_text(b->arena, "%s.cache", name),
-                                 x->dtype == DTYPE_I32 ? DTYPE_I32 : DTYPE_REAL, shape);
-    buffer->leaf->window = window;
-    return cache(b->graph, buffer, x, b->start, b->pos);
-}
-
-struct node *build_state(struct build *b, const char *name, struct shape one, int64_t back)
-{
-    if (b->mode != MODE_DECODE) return NULL;
-    struct shape shape = { .rank = 2 + one.rank, .dim = { b->batch, b->rewind + back } };
-    for (int i = 0; i < one.rank; i++) shape.dim[2 + i] = one.dim[i];
-    struct node *buffer = memory(b, arena_text(b->arena, "%s.state", name), DTYPE_REAL, shape);
-    buffer->leaf->fixed = back;
-    return buffer;
-}
-
-struct node *build_entries(struct build *b, const char *name, struct shape one, int64_t m)
-{
-    if (b->mode != MODE_DECODE) return NULL;
-    struct shape shape = { .rank = 2 + one.rank, .dim = { b->batch, b->context < m ? 1 : b->context / m } };
-    for (int i = 0; i < one.rank; i++) shape.dim[2 + i] = one.dim[i];
-    return memory(b, arena_text(b->arena, "%s.entries", name), DTYPE_REAL, shape);
 }
 
 /* ---- updates ---- */

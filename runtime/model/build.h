@@ -15,6 +15,7 @@ struct build {
     const struct model_conf *conf; const struct train_conf *train;   /* train: NULL outside MODE_TRAIN */
     int64_t batch, seq, tokens, width, vocab, context;      /* context: cache length in decode, else seq */
     int64_t rewind;                                         /* positions that decoding can be rolled back */
+    bool drafts;                                            /* in decode MTP blocks are built, outside it always */
     int64_t recorded;    /* sequences of a step, or of an evaluation, whose choices are kept; 0: none are */
     int layers, layer;    /* of the trunk; the current one: 0..layers-1, MTP blocks from there on, -1 outside */
     int blocks;                                             /* layers and MTP blocks together */
@@ -42,8 +43,9 @@ struct sublayer {
 /* How many positions are seen, the own one included; of which chunk of the document; 0: all of the past. */
 struct mask { int64_t window, chunk; };
 /* Keys and values as attention reads them, [T,G,W] or caches [B,C,G,W]; the values of these tokens, [T,G,W]. Or latents
-   that they are made of, [T,R], rotary keys, [T,1,P] or NULL, and latents again; as caches k has both, [B,C,1,R+P]. */
-struct kv { struct node *k, *v, *value; };
+   that they are made of, [T,R], rotary keys, [T,1,P] or NULL, and latents again; as caches k has both, [B,C,1,R+P].
+   pos, start: where in a cache the tokens and their documents begin, NULL: as b->pos and b->start say. */
+struct kv { struct node *k, *v, *value, *pos, *start; };
 /* What attention goes to that has no value: nothing, a learned logit of each head, or one that each token makes. */
 enum sink { SINK_NONE, SINK_HEAD, SINK_TOKEN };
 /* Attention that is about to look: the call, as it would be with all keys that its mask leaves; what the sublayer reads
@@ -115,13 +117,14 @@ void build_enter(struct build *b, const char *format, ...) __attribute__((format
 void build_leave(struct build *b);
 
 /* What crosses layers: a node kept by layer (-1: the model's) and name, for modules that are built later. Kept names:
-   "attention.input" (normalised, of each layer), "attention.projected" (values, before others were mixed into them),
-   "attention.v" and ".value" (as struct kv has them), "kv.k", ".v", ".value"; of the model "embed.table",
-   "embed.token", "head.loss" (REAL [T], not averaged; of an MTP block its own). NULL: nothing of that name was kept. */
+   "layer.input" (what its block reads: the residual stream, or streams), "attention.input" (normalised),
+   "attention.projected" (values, before others were mixed into them), "attention.v" and ".value" (as struct kv has
+   them), "kv.k", ".v", ".value"; of the model "embed.table", "embed.token", "head.loss" (REAL [T], not averaged; of an
+   MTP block its own). NULL: nothing of that name was kept. */
 void build_keep(struct build *b, int layer, const char *name, struct node *x);
-struct node *build_kept(const struct build *b, int layer, const char *name);
+struct node *build_kept(struct build *b, int layer, const char *name);
 /* What the first layer of those up to this one kept of that name. */
-struct node *build_kept_first(const struct build *b, const char *name);
+struct node *build_kept_first(struct build *b, const char *name);
 /* What layers make together: memory, zero at first, that is the same for all who ask by this name, and of several
    routers of a layer for each by itself. */
 void *build_common(struct build *b, const char *name, size_t bytes);
@@ -200,6 +203,9 @@ struct node *build_weight(struct build *b, const char *name, enum role role, str
 struct node *build_made(struct build *b, const char *name);
 struct node *build_buffer(struct build *b, const char *name, enum dtype dtype, struct shape shape, double value);
 
+/* Keys and values that `project` makes of `from`, or, where `source` is another layer, those that it made. */
+struct kv build_kv_of(struct build *b, int source, struct node *from, struct projector project);
+
 /* The model's norm slot. */
 struct node *build_norm(struct build *b, const char *name, struct node *x);
 struct node *build_norm_from(struct build *b, const char *name, struct node *x, double gain);       /* gain: at first */
@@ -225,6 +231,23 @@ void build_join_next(struct build *b, struct node *y);
 struct node *build_joined(struct build *b, struct node *y);
 /* One block with the configuration of trunk layer `like`, as layer b->layer, on a stream of its own. */
 struct node *build_block(struct build *b, int like, struct node *x);
+/* One block like the trunk's last layer, as layer b->layer, on what that reads. */
+struct node *build_branch(struct build *b);
+/* x with the norm that ends the trunk, where there is one. */
+struct node *build_ended(struct build *b, struct node *x);
+/* x of an MTP block's rows, made in the graph of block `maker`, 0: the trunk's. In decode these are graphs of their
+   own: that of the maker leaves x behind, and that of b->layer reads it. */
+struct node *build_handed(struct build *b, int maker, const char *name, struct node *x);
+/* MTP block `layer` is what is built from here on, of the trunk's rows; -1: the trunk's end. Between block_enter and
+   leave its weights are, and sequences have no rows for the last tokens, which see no token so far ahead. */
+void build_at(struct build *b, int layer);
+void build_block_enter(struct build *b);
+void build_block_leave(struct build *b);
+/* What MTP block b->layer says of the token that it is to predict: by rows h [T,D] its loss, with this weight, and how
+   often it is right; in decode its logits, kept as such. */
+void build_further(struct build *b, struct node *h, struct node *head_weight, double weight);
+/* Vectors of the tokens that are so many positions ahead of this graph's rows. [T,D] */
+struct node *build_embedded(struct build *b, int ahead);
 /* ids of the tokens of this graph's rows, I32 [B,S]: MTP blocks have fewer than the trunk. */
 struct node *build_ids(struct build *b);
 /* Of x [B*S',..] the rows that the sequences of b have, the first b->seq of each: MTP blocks have
@@ -240,6 +263,10 @@ struct node *build_noise(struct build *b, const char *name, struct node *like, e
 /* In decode: writes x [T,..] into a cache buffer and gives the whole of it; otherwise x itself. window: the positions
    that are read back, as a mask gives them; 0: all. */
 struct node *build_cached(struct build *b, const char *name, struct node *x, int64_t window);
+/* The same of a mask that does not see all of the past: in decode a ring, of which no more is kept than is read back
+   and b->rewind, and what of it a chunk reads, in order, with where in that chunk and documents begin. */
+struct cached { struct node *x, *pos, *start; };
+struct cached build_cached_in(struct build *b, const char *name, struct node *x, struct mask mask);
 /* In decode: a ring of what positions leave behind, REAL [B,R,..]: that of position p lies in entry p mod R. A position
    reads the `back` (>= 1) before it, and b->rewind more can be rolled back. Its size does not grow with the context.
    Otherwise NULL: sequences begin at zero. */

@@ -145,7 +145,7 @@ static void record(struct build *b, struct node *index)
 {
     struct graph *g = b->graph;
     if (b->recorded == 0 || !is_only(b, "router.recorded", index)) return;
-    if (!b->place) b->place = inputs_node(g, INPUT_place, b->batch, b->seq);
+    if (!b->place) b->place = inputs_node(g, "", INPUT_place, b->batch, b->seq);
     build_metric_as(b, "router_choices", place_rows(g, index, b->place, b->recorded, b->seq), "expert", CARRY_SUM,
                     BETTER_NONE, "experts that each token goes to; -1: none");
 }

@@ -3,12 +3,18 @@
 #define SLUICE_BUILDING_H
 
 #include "module.h"
+#include "model.h"
 
 struct building {
     int like;                                               /* the trunk layer whose configuration is being built */
     int pass;                                               /* how often the current layer's weights were used before */
     int depth[16], n_depth;                                 /* lengths of the path at each build_enter */
     const struct observer *observer;                        /* NULL: nobody looks */
+    enum decode part; int part_depth; int64_t most;         /* as struct model_size has them */
+    struct node *pos;                                       /* of the chunk, whichever layer is built; NULL: none */
+    struct whole { int64_t seq; struct node *start, *present; } whole;       /* the trunk's rows, in an MTP block */
+    const char *of;                                         /* before the names of inputs */
+    struct stream fork; struct node *fork_joins;            /* what the last layer reads, for what branches off there */
     int n_kept, kept_room; struct kept { int layer; const char *name; struct node *x; } *kept;
     struct node *counted, *present_count;                   /* of which rows present_count is, REAL [1] */
     struct node *targets;   /* REAL [1]: how many of the step count, once a loss of next tokens is there; NULL before */
@@ -35,6 +41,11 @@ struct building {
 struct stream build_open(struct build *b, struct pick residual, struct node *x);
 struct node *build_close(struct build *b, struct pick residual, const struct stream *s);
 void build_layer(struct build *b, int like, struct stream *s);
+
+/* What build_keep was given, in whichever graph it is. */
+struct node *build_found(const struct build *b, int layer, const char *name);
+/* "<b->path>.<name><suffix>" */
+const char *build_path(struct build *b, const char *name, const char *suffix);
 
 /* What build_finish was given, in the order in which it was. */
 void build_run_finish(struct build *b);

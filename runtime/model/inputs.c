@@ -2,6 +2,7 @@
 #include "inputs.h"
 #include "plan/plan.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +12,7 @@ struct inputs inputs_new(int64_t batch, int64_t seq)
 #define NEW(name, dtype, shape, graphs) in.name = xcalloc((size_t)shape_count(shape), sizeof *in.name);
     INPUTS(NEW)
     for (int64_t i = 0; i < batch * seq; i++) in.weight[i] = in.present[i] = 1;
+    in.of = "";
     return in;
 }
 
@@ -29,11 +31,54 @@ void inputs_noise(struct inputs in, uint64_t seed, int64_t first, int64_t batch)
     }
 }
 
-struct node *inputs_node(struct graph *g, enum input input, int64_t batch, int64_t seq)
+struct node *inputs_node(struct graph *g, const char *of, enum input input, int64_t batch, int64_t seq)
 {
 #define NODE(name, dtype, shape, graphs) [INPUT_##name] = { #name, { shape, DTYPE_##dtype } },
-    const struct { const char *name; struct decl decl; } of[] = { INPUTS(NODE) };
-    return graph_input(g, of[input].name, of[input].decl.dtype, of[input].decl.shape);
+    const struct { const char *name; struct decl decl; } all[] = { INPUTS(NODE) };
+    return graph_input(g, arena_text(g->arena, "%s%s", of, all[input].name), all[input].decl.dtype,
+                       all[input].decl.shape);
+}
+
+/* ---- rings ---- */
+
+struct ring_nodes inputs_ring(struct graph *g, const char *of, struct ring_view v, int64_t batch, int64_t seq)
+{
+    const char *path = arena_text(g->arena, "%sring.%lld.%lld.%lld.", of, (long long)v.entries, (long long)v.back,
+                                  (long long)v.chunk);
+    struct shape rows = SHAPE(batch, v.back + seq);
+    return (struct ring_nodes){ graph_input(g, arena_text(g->arena, "%srows", path), DTYPE_I32, rows),
+                                graph_input(g, arena_text(g->arena, "%spos", path), DTYPE_I32, SHAPE(1)),
+                                graph_input(g, arena_text(g->arena, "%sstart", path), DTYPE_I32, SHAPE(batch, seq)) };
+}
+
+/* Value i of a leaf of inputs_ring, which has n for each sequence, when the chunk begins at pos. */
+static int32_t ring_value(const struct ring_view *v, const char *what, const struct inputs *in, int64_t i, int64_t n)
+{
+    int64_t pos = *in->pos, base = v->chunk ? pos - pos % v->chunk : pos > v->back ? pos - v->back : 0;
+    if (strcmp(what, "rows") == 0) return (int32_t)(i / n * v->entries + (base + i % n) % v->entries);
+    if (strcmp(what, "pos") == 0) return (int32_t)(pos - base);
+    int64_t start = in->start[i];
+    INVARIANT(start == 0 || base == 0 || !v->chunk, "a document that begins at %lld is read in chunks from %lld on",
+              (long long)start, (long long)base);
+    return (int32_t)(start > base ? start - base : 0);
+}
+
+static void stage_rings(struct state *s, const struct leaves *l, int micro, int micros, const struct inputs *in)
+{
+    size_t of = strlen(in->of);
+    for (int i = 0; i < l->n; i++) {
+        const struct leaf *leaf = l->leaf[i];
+        long long entries, back, chunk;
+        int end = 0;
+        if (leaf->kind != LEAF_INPUT || strncmp(leaf->path, in->of, of) != 0) continue;
+        if (sscanf(leaf->path + of, "ring.%lld.%lld.%lld.%n", &entries, &back, &chunk, &end) != 3 || !end) continue;
+        struct ring_view v = { entries, back, chunk };
+        int64_t n = shape_count(leaf->decl.shape), width = shape_last(leaf->decl.shape);
+        int32_t *values = xmalloc((size_t)n * sizeof *values);
+        for (int64_t k = 0; k < n; k++) values[k] = ring_value(&v, leaf->path + of + end, in, k, width);
+        state_stage(s, leaf, micro, micros, values);
+        free(values);
+    }
 }
 
 static const char choices[] = "router_choices.";
@@ -53,8 +98,11 @@ void inputs_stage(struct state *s, const struct leaves *l, enum mode mode, int m
                   const struct inputs *in)
 {
     const struct leaf *leaf;
+    char path[64];
     int read = 1 << mode | (mode == MODE_TRAIN ? ASKED : mode == MODE_EVAL ? ASKED_EVAL : 0);
 #define STAGE(name, dtype, shape, graphs) \
-    if (((graphs) & read) && (leaf = leaves_find(l, #name))) state_stage(s, leaf, micro, micros, in->name);
+    snprintf(path, sizeof path, "%s" #name, in->of); \
+    if (((graphs) & read) && (leaf = leaves_find(l, path))) state_stage(s, leaf, micro, micros, in->name);
     INPUTS(STAGE)
+    if (mode == MODE_DECODE) stage_rings(s, l, micro, micros, in);
 }

@@ -38,7 +38,7 @@ enum input { INPUTS(INPUT_ENUM) INPUT_COUNT };
 #define INPUT_I32 int32_t
 #define INPUT_REAL real
 #define INPUT_VALUES(name, dtype, shape, graphs) INPUT_##dtype *name;
-struct inputs { INPUTS(INPUT_VALUES) };
+struct inputs { INPUTS(INPUT_VALUES) const char *of; };      /* of: before the names of their leaves */
 struct inputs inputs_new(int64_t batch, int64_t seq);       /* weights and presence 1, the rest 0 */
 void inputs_free(struct inputs in);
 
@@ -46,7 +46,14 @@ void inputs_free(struct inputs in);
    rank it is in: numbers first.. */
 void inputs_noise(struct inputs in, uint64_t seed, int64_t first, int64_t batch);
 
-struct node *inputs_node(struct graph *g, enum input input, int64_t batch, int64_t seq);
+struct node *inputs_node(struct graph *g, const char *of, enum input input, int64_t batch, int64_t seq);
+
+/* In decode: what a position reads of a ring, I32: the entries of `back` positions before the first of a chunk and of
+   the chunk itself, rows [B,n]; where in these the chunk begins, pos [1]; and its documents, start [B,S]. chunk: no
+   positions but those from where the chunk of so many that the first is in begins; else 0. */
+struct ring_view { int64_t entries, back, chunk; };
+struct ring_nodes { struct node *rows, *pos, *start; };
+struct ring_nodes inputs_ring(struct graph *g, const char *of, struct ring_view view, int64_t batch, int64_t seq);
 /* To the leaves that the graphs of a mode read, as state_stage does. */
 void inputs_stage(struct state *s, const struct leaves *l, enum mode mode, int micro, int micros,
                   const struct inputs *in);

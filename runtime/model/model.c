@@ -88,8 +88,10 @@ static int64_t recorded(const struct train_conf *train, enum mode mode, int64_t 
 static void build_inputs(struct build *b)
 {
 #define READ(name, dtype, shape, graphs) \
-    if ((graphs) & 1 << b->mode) b->name = inputs_node(b->graph, INPUT_##name, b->batch, b->seq);
+    if ((graphs) & 1 << b->mode) b->name = inputs_node(b->graph, b->own->of, INPUT_##name, b->batch, b->seq);
     INPUTS(READ)
+    b->own->pos = b->pos;
+    build_at(b, -1);
 }
 
 /* Layers of one kind of residual share a stream: where the kind changes, one ends and another begins. */
@@ -100,7 +102,7 @@ static bool begins(const struct model_conf *conf, int i)
     return last.module != next.module || module_traits(last).streams != module_traits(next).streams;
 }
 
-static struct node *run_layers(struct build *b, struct node *x)
+static struct node *run_layers(struct build *b, struct node *x, struct node **ends)
 {
     const struct model_conf *conf = b->conf;
     int *passes = arena_alloc(b->arena, (size_t)conf->layers * sizeof *passes);
@@ -116,23 +118,32 @@ static struct node *run_layers(struct build *b, struct node *x)
             s = build_open(b, residual, x);
             s.x0 = first;
         }
+        if (b->layer + 1 == b->layers) {
+            b->own->fork = s;
+            b->own->fork_joins = b->own->joins_next;
+        }
         build_layer(b, like, &s);
+        if (ends) ends[b->layer] = s.x;
         if (b->layer + 1 == b->layers || begins(conf, b->layer + 1)) x = build_close(b, residual, &s);
         build_leave(b);
     }
     b->layer = -1;
     b->own->pass = 0;
-    return module_traits(residual).ends_normed ? x : build_norm(b, "final_norm", x);
+    return build_ended(b, x);
 }
 
 struct node *model_build(struct graph *g, struct arena *arena, const struct model_conf *conf,
                          const struct train_conf *train, enum mode mode, struct model_size size)
 {
-    struct building own = { .observer = size.observer };
+    struct building own = { .observer = size.observer, .part = size.part, .part_depth = size.depth,
+                            .most = size.most ? size.most : size.seq, .of = "" };
+    if (size.part == DECODE_PROMPT) own.of = "prompt.";
+    if (size.part == DECODE_DRAFT) own.of = arena_text(arena, "draft.%d.", size.depth);
     struct build build = {
         .graph = g, .arena = arena, .mode = mode, .conf = conf, .train = mode == MODE_TRAIN ? train : NULL,
         .batch = size.batch, .seq = size.seq, .tokens = size.batch * size.seq, .width = conf->d_model,
         .vocab = conf->vocab, .context = mode == MODE_DECODE ? size.context : size.seq, .rewind = size.rewind,
+        .drafts = mode != MODE_DECODE || size.drafts,
         .recorded = recorded(train, mode, size.seq),
         .layers = model_passes(conf), .layer = -1, .blocks = model_blocks(conf), .metric_prefix = "", .own = &own,
     }, *b = &build;
@@ -142,11 +153,12 @@ struct node *model_build(struct graph *g, struct arena *arena, const struct mode
     build_inputs(b);
     struct node *x = conf->embed.module->embed(b, conf->embed, 0);           /* [T,D] */
     build_keep(b, -1, "embed.token", x);
-    conf->head.module->head(b, conf->head, run_layers(b, x));
+    conf->head.module->head(b, conf->head, run_layers(b, x, size.ends));
     build_run_finish(b);
     if (mode != MODE_DECODE) build_report_losses(b);
     if (b->train) build_update_region(b);
-    struct node *logits = build_kept(b, -1, "logits");
+    if (mode != MODE_DECODE || size.part == DECODE_PROMPT) return NULL;
+    struct node *logits = build_kept(b, size.part == DECODE_DRAFT ? b->layers + size.depth - 1 : -1, "logits");
     if (logits) logits->output_of_graph = true;
     return logits;
 }
@@ -185,5 +197,6 @@ struct cache_bytes model_cache_bytes(const struct leaves *decode_leaves, int64_t
         if (b->fixed) fixed += shape_count(b->decl.shape) / b->decl.shape.dim[1] * b->fixed;
         else values += shape_count(b->decl.shape) / rows * held;
     }
-    return (struct cache_bytes){ (size_t)(values / batch) * bytes / (size_t)context, (size_t)(fixed / batch) * 4 };
+    size_t full = (size_t)(values / batch) * bytes;
+    return (struct cache_bytes){ full / (size_t)context, (size_t)(fixed / batch) * 4, full };
 }

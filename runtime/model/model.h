@@ -10,26 +10,36 @@ void model_load(const json_t *json, struct arena *arena, struct model_conf *conf
 void train_load(const json_t *json, struct arena *arena, struct train_conf *conf, struct problems *problems);
 
 struct observer;
+/* The graphs of decoding, which share caches. Step: logits of each row. Prompt: none, caches alone; what none of them
+   needs is not computed, as the rest of a stack whose upper layers read lower ones' keys. Draft: MTP block `depth`
+   (from 1) alone, by what it reads of the trunk's graph and of the block before, its logits. */
+enum decode { DECODE_STEP, DECODE_PROMPT, DECODE_DRAFT };
 /* Of a graph: batch: sequences of a micro-batch; seq: their length, in decode a chunk's; of decode: context: length of
-   the caches; rewind: positions that can be rolled back where a state is kept rather than a cache. observer: of routers
-   (build.h); NULL: none. */
-struct model_size { int64_t batch, seq, context, rewind; const struct observer *observer; };
+   the caches; most: the longest chunk of the graphs that share them (0: seq); rewind: positions that can be rolled back
+   where a state or a ring is kept rather than a cache; drafts: MTP blocks decode too. ends: becomes what each of
+   the trunk's layers leaves to the next one; NULL: is not wanted. observer: of routers (build.h);
+   NULL: none. */
+struct model_size {
+    int64_t batch, seq, context, most, rewind;
+    enum decode part; int depth; bool drafts;
+    struct node **ends;
+    const struct observer *observer;
+};
 
 /* Adds the whole model to a graph. In MODE_TRAIN with train != NULL the update region (clipping, optimizer) follows; of
-   an evaluation `train` says what is recorded.
-   What it reads of a micro-batch: inputs.h. Returns the node of REAL [T,V] logits in decode, else NULL; errors are in
-   g->err. `arena` holds what callbacks keep; it and the confs outlive the graph. A model that always looks ahead has no
-   decode graph: an error. */
+   an evaluation `train` says what is recorded. What it reads of a micro-batch: inputs.h. Returns the node of REAL [T,V]
+   logits in decode, else NULL, as of a prompt; errors are in g->err. `arena` holds what callbacks keep; it and the
+   confs outlive the graph. A model that always looks ahead has no decode graph: an error. */
 struct node *model_build(struct graph *g, struct arena *arena, const struct model_conf *conf,
                          const struct train_conf *train, enum mode mode, struct model_size size);
 
 /* When a position may see later ones. Always: losses are not those of a causal model, and nothing can be sampled. */
 enum ahead model_looks_ahead(const struct model_conf *conf);
 
-/* Bytes that decoding keeps of one sequence: for each token of a full context keys and values of `bytes` bytes each,
-   of which a layer keeps the positions that its window reads back, min(window, context); and states, in float, whose
-   size does not grow. MTP blocks, which do not decode, have none. */
-struct cache_bytes { size_t per_token, fixed; };
+/* Bytes that decoding keeps of one sequence, a token at a time: of a full context keys and values of `bytes` bytes
+   each, of which a layer keeps the positions that its window reads back, min(window, context), all of them and divided
+   by the tokens; and states, in float, whose size does not grow. Of MTP blocks where the graph drafts. */
+struct cache_bytes { size_t per_token, fixed, full; };
 struct cache_bytes model_cache_bytes(const struct leaves *decode_leaves, int64_t batch, int64_t context, size_t bytes);
 
 /* Parameter counts of what the leaves hold. active: what one token uses (k of E experts, one row of a table; an

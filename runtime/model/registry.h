@@ -17,6 +17,7 @@ struct traits {
     int rotated;                                            /* of a head, what positions rotate; 0: none */
     int latent;    /* attention: width of what keys and values are made of, and kv keeps; 0: kv keeps them themselves */
     double sharpness;                                       /* position: factor on attention's logits; 0: 1 */
+    bool names;    /* keys: an index names them by position, so that caches keep all, whatever the mask */
     int index_rotated;                                      /* keys: of a head of its indexer, likewise */
     int window;                                             /* mask: as struct mask */
     bool normed_q, normed_k;                                /* qk_norm: queries, keys have no length of their own */
@@ -157,6 +158,10 @@ struct traits module_traits(struct pick pick);
 struct pick module_part(struct pick pick, enum slot slot);
 /* Rules between a module's experts, their router and their balance rules, for its `check`. */
 void experts_check(const struct experts *e, const char *path, struct problems *problems);
+/* Whether layer `reader` can read the keys and values of layer `source`: for the `check` of the kv module `self`, of
+   layers that have it. */
+void kv_check(struct pick self, const struct model_conf *model, int reader, int source, const char *path,
+              const char *key, struct problems *problems);
 /* Adds a problem whose path is "<path>.<key>". */
 void module_problem(struct problems *p, const char *path, const char *key, const char *format, ...)
     __attribute__((format(printf, 4, 5)));

@@ -1,6 +1,6 @@
-/* Tokens moved along their sequence: shift; slice, its first ones alone; mask_rows, those that are there; and cache,
-   which writes a chunk into a buffer of longer sequences. Bytes are copied as they are; rows in bf16 are widened to a
-   cache, which is memory of the model and never bf16. */
+/* Tokens moved along their sequence: shift; slice, its first ones alone; mask_rows, those that are there; cache, which
+   writes a chunk into a buffer of longer sequences, and ring, into one of their last rows. Bytes are copied as they
+   are; rows in bf16 are widened to a cache, which is memory of the model and never bf16. */
 #define VERBS "graph/ops/tokens.h"
 #include "op.h"
 
@@ -188,13 +188,19 @@ OP(mask_rows, .inputs = "x:ANY present:REAL[..]",
    ATTR(mask_rows), .infer = mask_rows_infer, .gradient = true, .no_grad = 1u << PRESENT,
    .reads_in = 1u << PRESENT, .rows = 1u << X | 1u << PRESENT);
 
-/* ---- cache: rows [B*S,..] go to positions pos..pos+S-1 of buffer [B,C,..]; the value is the buffer itself ---- */
+/* ---- cache: rows [B*S,..] go to positions pos..pos+S-1 of buffer [B,C,..]; ring: of position p to entry p mod C. The
+   value is the buffer itself ---- */
 
 enum { BUFFER, ROWS, START, POS };
 
 VERB struct node *cache(struct graph *g, struct node *buffer, struct node *x, struct node *start, struct node *pos)
 {
     return graph_emit(g, &op_cache, NULL, buffer, x, start, pos);
+}
+
+VERB struct node *ring(struct graph *g, struct node *buffer, struct node *x, struct node *start, struct node *pos)
+{
+    return graph_emit(g, &op_ring, NULL, buffer, x, start, pos);
 }
 
 static int cache_infer(struct node *n, struct err *e)
@@ -212,25 +218,47 @@ static int cache_infer(struct node *n, struct err *e)
     return 0;
 }
 
+/* Rows [from, from + n) of x go to entry `at` of the buffer's sequence b and those after it. */
+static void write_entries(const struct args *a, int64_t b, int64_t from, int64_t n, int64_t at)
+{
+    const struct tensor *rows = &a->in[ROWS];
+    int64_t width = shape_count(rows->shape) / shape_count(a->in[START].shape);
+    size_t one = element_bytes(a->out[0].format);
+    char *to = (char *)a->out[0].data + one * (size_t)((b * a->in[BUFFER].shape.dim[1] + at) * width);
+    if (rows->format == a->out[0].format)
+        memcpy(to, (const char *)rows->data + one * (size_t)(from * width), one * (size_t)(n * width));
+    else row_widen(rows, from * width, n * width, (real *)(void *)to);
+}
+
 static void cache_forward(const struct args *a)
 {
     struct shape buffer = a->in[BUFFER].shape;
     int64_t s = a->in[START].shape.dim[1], pos = ints(&a->in[POS])[0];
     INVARIANT(pos >= 0 && pos + s <= buffer.dim[1], "cache: %lld positions from %lld on, there are %lld", (long long)s,
               (long long)pos, (long long)buffer.dim[1]);
-    const struct tensor *rows = &a->in[ROWS];
-    int64_t width = shape_count(rows->shape) / shape_count(a->in[START].shape);
-    size_t one = element_bytes(a->out[0].format);
-    for (int64_t b = 0; b < buffer.dim[0]; b++) {
-        char *to = (char *)a->out[0].data + one * (size_t)((b * buffer.dim[1] + pos) * width);
-        if (rows->format == a->out[0].format)
-            memcpy(to, (const char *)rows->data + one * (size_t)(b * s * width), one * (size_t)(s * width));
-        else row_widen(rows, b * s * width, s * width, (real *)(void *)to);
-    }
+    for (int64_t b = 0; b < buffer.dim[0]; b++) write_entries(a, b, b * s, s, pos);
 }
 
 KERNELS(cache) = { cache_forward, NULL, NULL };
 OP(cache, .inputs = "buffer*:ANY[B,C,..] x:ANY start:I32[B,S] pos:I32[1]",
    .outputs = "buffer:ANY[B,C,..]",
    .about = "the buffer, with x written from position pos on",
+   .infer = cache_infer, .in_place = true);
+
+static void ring_forward(const struct args *a)
+{
+    struct shape buffer = a->in[BUFFER].shape;
+    int64_t s = a->in[START].shape.dim[1], pos = ints(&a->in[POS])[0], entries = buffer.dim[1];
+    INVARIANT(pos >= 0, "ring: position %lld", (long long)pos);
+    int64_t at = pos % entries, before_end = at + s > entries ? entries - at : s;
+    for (int64_t b = 0; b < buffer.dim[0]; b++) {
+        write_entries(a, b, b * s, before_end, at);
+        if (before_end < s) write_entries(a, b, b * s + before_end, s - before_end, 0);
+    }
+}
+
+KERNELS(ring) = { ring_forward, NULL, NULL };
+OP(ring, .inputs = "buffer*:ANY[B,C,..] x:ANY start:I32[B,S] pos:I32[1]",
+   .outputs = "buffer:ANY[B,C,..]",
+   .about = "the buffer, with x written from entry pos mod C on, which follows its last one with its first",
    .infer = cache_infer, .in_place = true);

@@ -71,6 +71,7 @@ void plan_combine(struct plan *p);
 void plan_swap_averages(struct plan *p);
 void plan_read(struct plan *p, const struct node *n, double *to);
 void plan_read_probe(struct plan *p, const struct probe *probe, double *to);
+bool plan_computes(const struct plan *p, const struct node *n);              /* false: nothing needs it */
 /* for tests: calls of op `second` that those of `first` compute as well */
 int plan_fused(const struct plan *p, int first, int second);
 /* For tests: the gradient of a node after plan_backward (NULL memory gives false), and writing a node's value. */

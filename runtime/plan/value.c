@@ -12,6 +12,8 @@ enum format plan_format_of(const struct plan *p, enum dtype d)
     INVARIANT(false, "dtype %d", (int)d);
 }
 
+bool plan_computes(const struct plan *p, const struct node *n) { return p->planned[n->id].live; }
+
 size_t plan_decl_bytes(const struct plan *p, struct decl d)
 {
     return (size_t)shape_count(d.shape) * element_bytes(plan_format_of(p, d.dtype));

@@ -43,7 +43,8 @@ struct measure {
     double train_flops;
     int64_t tokens;
     size_t memory;
-    struct cache_bytes cache;
+    struct cache_bytes cache, drafting;                     /* drafting: with MTP blocks */
+    double prompt_flops;
     enum ahead looks_ahead;
     bool replays, records;
 };
@@ -53,6 +54,31 @@ static struct hash fingerprint_of(const struct graph *train, const struct graph 
 {
     struct hash all[] = { graph_fingerprint(train), graph_fingerprint(eval), graph_fingerprint(decode) };
     return hash_bytes(all, sizeof all);
+}
+
+/* Of a token of a prompt as long as the model's sequences, at batch 1. */
+static int measure_prompt(const struct model_conf *model, struct arena *arena, struct plan_how how, size_t bytes,
+                          struct measure *out, struct err *e)
+{
+    struct leaves *leaves = leaves_new(), *drafts = leaves_new();
+    struct graph *g = graph_new(leaves), *drafting = graph_new(drafts);
+    struct model_size size = { .batch = 1, .seq = model->seq, .context = model->seq, .part = DECODE_PROMPT };
+    struct plan *plan = NULL;
+    model_build(g, arena, model, NULL, MODE_DECODE, size);
+    size.seq = 1;
+    size.drafts = true;
+    model_build(drafting, arena, model, NULL, MODE_DECODE, size);
+    int failure = drafting->failed ? err_set(e, "%s", drafting->err.text) : plan_new(&plan, g, how, e);
+    if (!failure) {
+        out->prompt_flops = plan_report(plan)->forward_flops / model->seq;
+        out->drafting = model_cache_bytes(drafts, 1, model->seq, bytes);
+    }
+    plan_free(plan);
+    graph_free(g);
+    graph_free(drafting);
+    leaves_free(leaves);
+    leaves_free(drafts);
+    return failure;
 }
 
 /* Builds the graphs that training, evaluation and sampling will build; nothing is allocated for tensors. */
@@ -84,7 +110,9 @@ static int measure(const struct model_conf *model, const struct train_conf *trai
         out->records = leaves_find(leaves, "place") != NULL;
         out->replays = false;
         for (int i = 0; i < leaves->n; i++) out->replays |= inputs_choices_layer(leaves->leaf[i]) >= 0;
-        out->cache = model_cache_bytes(decode_leaves, 1, model->seq, train->precision == PRECISION_BF16 ? 2 : 4);
+        size_t bytes = train->precision == PRECISION_BF16 ? 2 : 4;
+        out->cache = model_cache_bytes(decode_leaves, 1, model->seq, bytes);
+        if (memory && out->looks_ahead != AHEAD_ALWAYS) failure = measure_prompt(model, arena, how, bytes, out, e);
         if (plan) {
             out->train_flops = plan_report(plan)->train_flops / (double)(batch * model->seq);
             out->memory = plan_bytes(plan, eval_plan) + state_staged_bytes(leaves, train->micro);
@@ -148,7 +176,9 @@ static void keep(struct variant *v, const struct measure *m)
     v->fingerprint = m->fingerprint;
     v->train_flops_per_token = m->train_flops;
     v->kv_bytes_per_token = m->cache.per_token;
+    v->draft_bytes_per_token = m->drafting.per_token - m->cache.per_token;
     v->state_bytes = m->cache.fixed;
+    v->prompt_flops_per_token = m->prompt_flops;
     v->looks_ahead = m->looks_ahead;
     v->replays = m->replays;
     v->memory_bytes = m->memory;

@@ -22,7 +22,9 @@ struct variant {
     struct hash fingerprint, hash;      /* of the graphs; of config + data + format version (the identity) */
     struct counts counts;
     double train_flops_per_token; size_t memory_bytes;
+    double prompt_flops_per_token;      /* of one as long as `seq`, read into the caches without logits */
     size_t kv_bytes_per_token, state_bytes;     /* what decoding keeps: for each token; however many there are */
+    size_t draft_bytes_per_token;       /* for each token besides, where MTP blocks draft */
     enum ahead looks_ahead;                     /* what it measures then is not to be held against a causal model's */
     bool replays;                               /* its choices are another run's, whose hash config has as "choices" */
 };

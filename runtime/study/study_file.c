@@ -103,13 +103,15 @@ static struct hash hash_of_json(const json_t *json)
 
 static json_t *variant_json(const struct variant *v)
 {
-    return json_pack("{s:s, s:O, s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:s}", "name", v->name,
+    return json_pack("{s:s, s:O, s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:I, s:s}", "name", v->name,
                      "config", v->config, "fingerprint", hash_json(v->fingerprint), "hash", hash_json(v->hash),
                      "params_total", (json_int_t)v->counts.total, "params_active", (json_int_t)v->counts.active,
                      "params_active_embedded", (json_int_t)v->counts.active_embedded,
                      "params_non_embedding", (json_int_t)v->counts.non_embedding,
                      "train_flops_per_token", v->train_flops_per_token,
+                     "prompt_flops_per_token", v->prompt_flops_per_token,
                      "kv_bytes_per_token", (json_int_t)v->kv_bytes_per_token,
+                     "draft_bytes_per_token", (json_int_t)v->draft_bytes_per_token,
                      "memory_bytes", (json_int_t)v->memory_bytes, "state_bytes", (json_int_t)v->state_bytes,
                      "looks_ahead", ahead_name[v->looks_ahead]);
 }
@@ -193,7 +195,9 @@ static void open_variants(struct study *s, const json_t *list)
                         integer_of(v, "params_non_embedding"), integer_of(v, "params_active_embedded") },
             .train_flops_per_token = json_number_value(json_object_get(v, "train_flops_per_token")),
             .memory_bytes = (size_t)integer_of(v, "memory_bytes"),
+            .prompt_flops_per_token = json_number_value(json_object_get(v, "prompt_flops_per_token")),
             .kv_bytes_per_token = (size_t)integer_of(v, "kv_bytes_per_token"),
+            .draft_bytes_per_token = (size_t)integer_of(v, "draft_bytes_per_token"),
             .state_bytes = (size_t)integer_of(v, "state_bytes"),
             .looks_ahead = ahead_of_json(json_object_get(v, "looks_ahead")),
             .replays = json_object_get(json_object_get(v, "config"), "choices") != NULL,

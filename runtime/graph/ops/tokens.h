@@ -19,7 +19,8 @@
     X(join_pooled, (struct graph *g, struct node *k, struct node *entries, struct node *chosen, struct node *start, \
                     struct node *pos, int64_t window, int64_t m)) \
     X(mask_rows, (struct graph *g, struct node *x, struct node *present, double value)) \
-    X(cache, (struct graph *g, struct node *buffer, struct node *x, struct node *start, struct node *pos))
+    X(cache, (struct graph *g, struct node *buffer, struct node *x, struct node *start, struct node *pos)) \
+    X(ring, (struct graph *g, struct node *buffer, struct node *x, struct node *start, struct node *pos))
 
 TOKEN_OPS(OP_DECLARE)
 
