@@ -14,21 +14,29 @@
 ---| "deepseek-v3" # DeepSeek-V3, published size without its block of multi-token prediction, to plan and count (671,026,404,352 parameters, and 14,848 biases of experts, which are none here; caches of 70,272 bytes a token in bf16). DeepSeek-AI 2024 (arXiv 2412.19437); YaRN is left out.
 ---| "deepseekmoe-16b" # DeepSeekMoE-16B, published size, to plan and count (16,375,728,128 parameters). Dai 2024 (arXiv 2401.06066).
 ---| "dense-124m" # A dense model at the size of GPT-2 small, 124 M parameters with its vocabulary, built as most are today.
+---| "gemma-2-9b" # Gemma 2 9B, published size, to plan and count (9,241,705,984 parameters). Gemma Team 2024 (arXiv 2408.00118). Every second layer sees all; the cap of the head's logits, 30, is left out.
+---| "gemma-3-27b" # Gemma 3 27B, published size of its text model, to plan and count (27,009,346,304 parameters). Gemma Team 2025 (arXiv 2503.19786). Of six layers five see 1024 tokens, and the sixth all, with slower positions of an eightfold context.
 ---| "glm-4.5-air" # GLM-4.5-Air, published size without its block of multi-token prediction, to plan and count (106,852,245,504 parameters). Zeng 2025 (arXiv 2508.06471).
 ---| "glm-4.5" # GLM-4.5, published size without its block of multi-token prediction, to plan and count (352,797,814,784 parameters). Zeng 2025 (arXiv 2508.06471).
----| "gpt-oss-120b" # gpt-oss-120b, published size, to plan and count (116,829,156,672 parameters). OpenAI 2025; its balance is not public, and YaRN is left out.
----| "gpt-oss-20b" # gpt-oss-20b, published size, to plan and count (20,914,757,184 parameters). OpenAI 2025; its balance is not public, and YaRN is left out.
+---| "gpt-oss-120b" # gpt-oss-120b, published size, to plan and count (116,829,156,672 parameters). OpenAI 2025; its balance is not public.
+---| "gpt-oss-20b" # gpt-oss-20b, published size, to plan and count (20,914,757,184 parameters). OpenAI 2025; its balance is not public.
 ---| "grok-1" # Grok-1, published size, to plan and count (315,684,820,992 parameters). xAI 2024; its balance and the scale of its logits are not here.
 ---| "jetmoe-8b" # JetMoE-8B, published size, to plan and count (8,522,139,648 parameters; it has 98,304 more, biases of what experts write). Shen 2024 (arXiv 2404.07413). Attention's experts have 16 heads each, of which a token uses 32.
 ---| "kimi-k2" # Kimi K2, published size, to plan and count (1,026,408,209,408 parameters, and 23,040 biases of experts, which are none here). Moonshot AI 2025 (arXiv 2507.20534): fewer heads and more experts than DeepSeek-V3, and QK-clip; YaRN is left out.
----| "llama-4-maverick" # Llama 4 Maverick, published size of its text model, to plan and count (400,711,848,960 parameters). Meta 2025; every other layer is dense. Its balance is not public; the temperature of its layers without positions is left out.
+---| "kimi-linear-nano" # Kimi Linear scaled down, 0.4 M parameters: three layers of Kimi Delta Attention to one of attention, of shared key heads where the published model compresses them, and no position encoding: order is the memories' alone.
+---| "llama-4-maverick" # Llama 4 Maverick, published size of its text model, to plan and count (400,711,848,960 parameters). Meta 2025; every other layer is dense, every fourth has no positions. Its balance is not public.
+---| "llama-4-scout" # Llama 4 Scout, published size of its text model, to plan and count (107,769,861,120 parameters). Meta 2025; every fourth layer has no positions. Its balance is not public, and how its contexts were stretched is left out.
 ---| "minicpm-moe-8x2b" # MiniCPM-MoE 8x2B, published size, to plan and count (13,873,291,776 parameters). Hu 2024 (arXiv 2404.06395), whose scales of embedding, branches and logits are left out.
 ---| "mixtral-8x22b" # Mixtral 8x22B, published size, to plan and count (140,620,634,112 parameters). Mistral AI 2024.
 ---| "mixtral-8x7b" # Mixtral 8x7B, published size, to plan and count (46,702,792,704 parameters). Jiang 2024 (arXiv 2401.04088).
 ---| "moonlight" # Moonlight-16B-A3B, published size, to plan and count (15,960,108,544 parameters, and 1,664 biases of experts, which are none here). Liu 2025 (arXiv 2502.16982): DeepSeek-V3's layers at the size of V2-Lite.
+---| "olmoe-1b-7b" # OLMoE-1B-7B, published size, to plan and count (6,919,161,856 parameters). Muennighoff 2024 (arXiv 2409.02060). Queries and keys are normalised over all their heads together.
 ---| "qwen1.5-moe-a2.7b" # Qwen1.5-MoE-A2.7B, published size, to plan and count (14,315,784,192 parameters). Qwen 2024.
 ---| "qwen3-235b-a22b" # Qwen3-235B-A22B, published size, to plan and count (235,093,634,560 parameters). Yang 2025 (arXiv 2505.09388); the balance is global there.
 ---| "qwen3-30b-a3b" # Qwen3-30B-A3B, published size, to plan and count (30,532,122,624 parameters). Yang 2025 (arXiv 2505.09388); the balance is global there.
+---| "qwen3-next-80b-a3b" # Qwen3-Next-80B-A3B, published size without its block of multi-token prediction, to plan and count (79,674,391,296 parameters). Qwen 2025. Three layers of a gated delta rule to one of gated attention; the balance is that of Qwen3.
+---| "qwen3-next-nano" # Qwen3-Next scaled down, 0.4 M parameters: three layers of a gated delta rule to one of gated attention.
+---| "smollm3-3b" # SmolLM3 3B, published size, to plan and count (3,075,098,624 parameters). Hugging Face 2025. Every fourth layer has no positions.
 ---| "welm-80b" # WeLM-80B-A3B at its size, to plan and count (trunk 78.82 B, active 3.02 B), as its serving code and parameter counts tell; rows of the n-gram tables, vocabulary and rates are not public: what fits 6.1 B embedding parameters stands here.
 ---| "welm-micro" # WeLM's architecture at the size of baseline-micro: the same width, depth, experts and key-value heads.
 ---| "welm-nano" # WeLM's architecture at the size of baseline-nano: the same width, depth, experts and key-value heads.
@@ -70,6 +78,17 @@
 ---| "glm-4.5-air" # GLM-4.5-Air; Zeng 2025
 ---| "welm" # WeLM-80B-A3B; gates are not normalised
 
+---@alias sluice.mixer_name
+---| "linear" # linear attention without a feature map, normed (Katharopoulos 2020; Qin 2022)
+---| "retnet" # RetNet, its rotation left out; Sun 2023
+---| "lightning" # Lightning Attention of MiniMax-01, SiLU on queries, keys and values left out; 2025
+---| "gla" # gated linear attention; Yang 2023
+---| "mamba2" # Mamba-2; Dao 2024
+---| "delta_net" # DeltaNet over length; Yang 2024
+---| "gated_delta" # Gated DeltaNet; Yang 2024; Qwen3-Next
+---| "kda" # Kimi Delta Attention; Kimi 2025 (Kimi Linear)
+---| "kda_bounded" # its decay bounded, its gate of full rank, as Kimi K3 is said to have them
+
 ---the architecture
 ---@class sluice.model_keys
 ---@field layers? integer blocks of attention and ffn; default 4, 1 … 1024
@@ -86,6 +105,7 @@
 ---@field memory? sluice.memory|fun(layer: integer): sluice.memory what is looked up and added to the stream before a block; default none
 ---@field ple? sluice.ple|fun(layer: integer): sluice.ple what a layer adds behind its block for the token itself; default none
 ---@field block? sluice.block|fun(layer: integer): sluice.block how a layer's attention and ffn follow each other; default sequential
+---@field conv? sluice.conv|fun(layer: integer): sluice.conv short convolutions along the sequence, where a layer has them; default none
 ---@field attention? sluice.attention|fun(layer: integer): sluice.attention mixing along the sequence; default gqa
 ---@field ffn? sluice.ffn|fun(layer: integer): sluice.ffn mixing along the width, dense or mixture of experts; default dense
 
@@ -147,6 +167,8 @@
 ---| sluice.position.none
 ---| "rope" # rotary positions on a share of each head
 ---| sluice.position.rope
+---| "relative" # learned logits of distance
+---| sluice.position.relative
 
 ---no position encoding
 ---@class sluice.position.none
@@ -158,6 +180,20 @@
 ---@field base? number|fun(layer: integer): number ratio of the slowest to the fastest frequency; default 10000, ≥ 2
 ---@field fraction? number|fun(layer: integer): number share of each head that rotates; default 1, 0.0078125 … 1
 ---@field where? "first"|"last"|"proportional"|fun(layer: integer): "first"|"last"|"proportional" which dimensions of the head rotate; default last
+---@field pairs? "halves"|"neighbours"|fun(layer: integer): "halves"|"neighbours" which two dimensions are a pair; default halves
+---@field stretch? "none"|"linear"|"yarn"|fun(layer: integer): "none"|"linear"|"yarn" which frequencies factor divides; default none
+---@field factor? number|fun(layer: integer): number how much longer the context becomes by `stretch`; default 4, 1 … 10000
+---@field fast? number|fun(layer: integer): number yarn: in `original` tokens, from which a pair is not divided; default 32, 0.001 … 1000000
+---@field slow? number|fun(layer: integer): number yarn: up to which it is divided by all of factor; default 1, 0.001 … 1000000
+---@field original? integer|fun(layer: integer): integer yarn: context of the training before; default 4096, ≥ 1
+---@field rounded? boolean|fun(layer: integer): boolean yarn: the two bounds are whole pairs; gpt-oss: they are not; default true
+---@field temperature? "none"|"rotated"|"scores"|fun(layer: integer): "none"|"rotated"|"scores" how attention is made sharper for factor; default none
+
+---learned logits of distance
+---@class sluice.position.relative
+---@field [1]? "relative"
+---@field features? integer|fun(layer: integer): integer width of r; default 16, 1 … 1024
+---@field extent? integer|fun(layer: integer): integer distances that have a profile, the own position's included; default 1024, 1 … 65536
 
 ---@alias sluice.norm
 ---| "rms" # root mean square
@@ -220,6 +256,8 @@
 ---| sluice.memory.none
 ---| "bigram" # hashed bigrams, added to the stream before attention
 ---| sluice.memory.bigram
+---| "smear" # the token before, behind a gate
+---| sluice.memory.smear
 
 ---no look-up
 ---@class sluice.memory.none
@@ -230,6 +268,12 @@
 ---@field [1]? "bigram"
 ---@field rows? integer|fun(layer: integer): integer rows of the table; default 4096, 2 … 268435456
 ---@field factor? number|fun(layer: integer): number initial factor; default 0.1, -10 … 10
+
+---the token before, behind a gate
+---@class sluice.memory.smear
+---@field [1]? "smear"
+---@field channels? integer|fun(layer: integer): integer values of x that the gate reads; default 24, 1 … 65536
+---@field factor? number|fun(layer: integer): number initial factor; default 0, -10 … 10
 
 ---@alias sluice.block
 ---| "sequential" # attention, then ffn
@@ -270,6 +314,29 @@
 ---@field width? integer|fun(layer: integer): integer width of a row, and of the gate; default 16, 1 … 8192
 ---@field eps? number|fun(layer: integer): number added to the mean square of x_0 W_p; default 1e-06, 1e-12 … 0.01
 
+---@alias sluice.conv
+---| "none" # none
+---| sluice.conv.none
+---| "short" # each channel's last tokens, added
+---| sluice.conv.short
+
+---none
+---@class sluice.conv.none
+---@field [1]? "none"
+
+---each channel's last tokens, added
+---@class sluice.conv.short
+---@field [1]? "short"
+---@field taps? integer|fun(layer: integer): integer how far each reaches, its own token included; default 4, 1 … 64
+---@field zero? boolean|fun(layer: integer): boolean taps are 0 at first, not even within 1 / sqrt(taps); default false
+---@field keys? boolean|fun(layer: integer): boolean on keys, before norm and position; default true
+---@field values? boolean|fun(layer: integer): boolean on values; default true
+---@field queries? boolean|fun(layer: integer): boolean on queries, before norm and position; default false
+---@field reads_attention? boolean|fun(layer: integer): boolean on what attention reads, behind the norm; default false
+---@field reads_ffn? boolean|fun(layer: integer): boolean on what the feed-forward reads, behind the norm; default false
+---@field hidden? boolean|fun(layer: integer): boolean on a dense feed-forward's hidden values, before the activation; default false
+---@field written? boolean|fun(layer: integer): boolean on what attention and feed-forward write, before the residual's sum; default false
+
 ---@alias sluice.attention
 ---| "gqa" # multi-head attention with shared key and value heads
 ---| sluice.attention.gqa
@@ -277,6 +344,8 @@
 ---| sluice.attention.mla
 ---| "gated_delta" # a gated delta rule on a memory of fixed size (Qwen3-Next)
 ---| sluice.attention.gated_delta
+---| "mamba2" # a state space model (Mamba-2)
+---| sluice.attention.mamba2
 ---| "compressed" # a window of tokens, and older ones as one entry each (DeepSeek-V4)
 ---| sluice.attention.compressed
 
@@ -291,10 +360,12 @@
 ---@field kv? sluice.kv|fun(layer: integer): sluice.kv where keys and values come from; default own
 ---@field value? sluice.value|fun(layer: integer): sluice.value what is mixed into values; default none
 ---@field qk_norm? sluice.qk_norm|fun(layer: integer): sluice.qk_norm norm on queries and keys; default none
----@field gate? sluice.gate|fun(layer: integer): sluice.gate gate on the heads' outputs; default none
+---@field temperature? sluice.temperature|fun(layer: integer): sluice.temperature how sharp attention is at a position; default none
+---@field gate? sluice.gate|fun(layer: integer): sluice.gate gate on the heads' outputs, or on what they are made of; default none
 ---@field experts? sluice.experts|fun(layer: integer): sluice.experts who makes queries and reads heads; default none
 ---@field sink? "none"|"head"|"token"|fun(layer: integer): "none"|"head"|"token" attention to nothing: a learned logit of each head, or one that each token makes; default none
 ---@field bias? "none"|"qkv"|"all"|fun(layer: integer): "none"|"qkv"|"all" biases on queries, keys and values (Qwen2), on the output too (gpt-oss); default none
+---@field scale? number|fun(layer: integer): number factor on q.k; 0: 1 / sqrt(head_dim). Gemma 2-27B: sqrt(heads / d_model); Gemma 3n: 1; default 0, 0 … 100
 ---@field softcap? number|fun(layer: integer): number logits are kept within it by tanh; Gemma 2: 50; default 0, 0 … 1000
 ---@field qk_clip? number|fun(layer: integer): number after a step in which a head's largest logit was above it, its queries and keys shrink (QK-clip); default 0, 0 … 1000000
 
@@ -308,6 +379,7 @@
 ---@field kv_rank? integer|fun(layer: integer): integer width of the latent that keys and values are made of; default 64, 1 … 1024
 ---@field q_rank? integer|fun(layer: integer): integer width of the latent that queries are made of; 0: of the input itself; default 0, 0 … 65536
 ---@field mask? sluice.mask|fun(layer: integer): sluice.mask what a position may look at; default causal
+---@field keys? sluice.keys|fun(layer: integer): sluice.keys which of them it looks at; default all
 ---@field kv? sluice.kv|fun(layer: integer): sluice.kv where latents and rotary keys come from; default own
 ---@field gate? sluice.gate|fun(layer: integer): sluice.gate gate on the heads' outputs; default none
 ---@field sink? "none"|"head"|"token"|fun(layer: integer): "none"|"head"|"token" attention to nothing: a learned logit of each head, or one that each token makes; default none
@@ -322,8 +394,22 @@
 ---@field value_heads? integer|fun(layer: integer): integer value heads, each a memory of its own; default 4, 1 … 1024
 ---@field key_dim? integer|fun(layer: integer): integer width of a query or key head; default 32, 1 … 512
 ---@field value_dim? integer|fun(layer: integer): integer width of a value head; default 32, 1 … 1024
----@field conv? integer|fun(layer: integer): integer taps of the convolutions; 1: no token but its own; default 4, 1 … 64
+---@field conv? integer|fun(layer: integer): integer taps of the convolutions; 1: no token but its own; 0: none, nor SiLU; default 4, 0 … 64
+---@field delta? boolean|fun(layer: integer): boolean what a memory knows of a key is not stored again; else values add up; default true
+---@field unit? boolean|fun(layer: integer): boolean queries and keys on the unit sphere; default true
+---@field beta? boolean|fun(layer: integer): boolean each token says how strongly it writes; else all write with 1; default true
 ---@field negative_eigenvalues? boolean|fun(layer: integer): boolean beta in (0, 2): a memory may flip its sign along a key (Grazzi 2024, arXiv 2411.12537); default false
+---@field decay? sluice.decay|fun(layer: integer): sluice.decay what fades of a memory at each token; default softplus
+---@field gate? sluice.gate|fun(layer: integer): sluice.gate gate on what is read, after its norm; default silu
+
+---a state space model (Mamba-2)
+---@class sluice.attention.mamba2
+---@field [1]? "mamba2"
+---@field heads? integer|fun(layer: integer): integer heads of x, each a memory of its own; default 4, 1 … 1024
+---@field head_dim? integer|fun(layer: integer): integer width of a head; default 32, 1 … 1024
+---@field state? integer|fun(layer: integer): integer rows of a memory: width of B and C; default 32, 1 … 512
+---@field groups? integer|fun(layer: integer): integer of heads, each with its B and C; default 1, 1 … 1024
+---@field conv? integer|fun(layer: integer): integer taps of the convolution; 1: no token but its own; default 4, 1 … 64
 
 ---a window of tokens, and older ones as one entry each (DeepSeek-V4)
 ---@class sluice.attention.compressed
@@ -433,6 +519,10 @@
 ---| sluice.value.none
 ---| "residual" # the first layer's values beside the layer's own
 ---| sluice.value.residual
+---| "first" # the first layer's in all layers
+---| sluice.value.first
+---| "embed" # a vector of the token's own beside its values
+---| sluice.value.embed
 
 ---as projected
 ---@class sluice.value.none
@@ -443,13 +533,25 @@
 ---@field [1]? "residual"
 ---@field own? number|fun(layer: integer): number initial factor on the layer's own values; default 0.5, 0 … 2
 ---@field first? number|fun(layer: integer): number initial factor on the first layer's; default 0.5, 0 … 2
+---@field learned? boolean|fun(layer: integer): boolean both factors are learned; default true
+---@field per_head? boolean|fun(layer: integer): boolean each value head has factors of its own; default false
+
+---the first layer's in all layers
+---@class sluice.value.first
+---@field [1]? "first"
+
+---a vector of the token's own beside its values
+---@class sluice.value.embed
+---@field [1]? "embed"
+---@field mult? number|fun(layer: integer): number the most that a gate is; modded-nanogpt: 2; default 3, 0.01 … 100
+---@field channels? integer|fun(layer: integer): integer values of u that gates read; default 12, 1 … 65536
 
 ---@alias sluice.qk_norm
 ---| "none" # no norm
 ---| sluice.qk_norm.none
 ---| "k" # norm on each key head
 ---| sluice.qk_norm.k
----| "qk" # norm on each query and key head
+---| "qk" # norm on queries and keys
 ---| sluice.qk_norm.qk
 
 ---no norm
@@ -461,18 +563,44 @@
 ---@field [1]? "k"
 ---@field eps? number|fun(layer: integer): number added to the mean square; default 1e-06, 1e-12 … 0.01
 
----norm on each query and key head
+---norm on queries and keys
 ---@class sluice.qk_norm.qk
 ---@field [1]? "qk"
 ---@field eps? number|fun(layer: integer): number added to the mean square; default 1e-06, 1e-12 … 0.01
+---@field over? "head"|"all"|fun(layer: integer): "head"|"all" what is a row: each head, or all of a token; default head
+---@field gain? boolean|fun(layer: integer): boolean a learned gain for each value of a row; default true
+---@field zero_centred? boolean|fun(layer: integer): boolean keep gains as their distance from 1, as norm = rms does; default false
+---@field behind? boolean|fun(layer: integer): boolean after positions, not before; default false
+---@field values? boolean|fun(layer: integer): boolean each value head is normalised, without gain; default false
+
+---@alias sluice.temperature
+---| "none" # the same everywhere
+---| sluice.temperature.none
+---| "log" # logits grow with the logarithm of the position
+---| sluice.temperature.log
+
+---the same everywhere
+---@class sluice.temperature.none
+---@field [1]? "none"
+
+---logits grow with the logarithm of the position
+---@class sluice.temperature.log
+---@field [1]? "log"
+---@field rate? number|fun(layer: integer): number factor on the logarithm; default 0.1, 0 … 10
+---@field length? integer|fun(layer: integer): integer the length of documents, at first and of a step; default 8192, ≥ 1
+---@field rises? "steps"|"evenly"|fun(layer: integer): "steps"|"evenly" with each whole length, or with each token beyond the first; default steps
 
 ---@alias sluice.gate
 ---| "none" # no gate
 ---| sluice.gate.none
 ---| "head" # one sigmoid gate per head
 ---| sluice.gate.head
----| "element" # one sigmoid gate per dimension
+---| "element" # one gate per dimension
 ---| sluice.gate.element
+---| "silu" # one SiLU gate per dimension
+---| sluice.gate.silu
+---| "xsa" # without the part along the token's own value
+---| sluice.gate.xsa
 
 ---no gate
 ---@class sluice.gate.none
@@ -482,11 +610,65 @@
 ---@class sluice.gate.head
 ---@field [1]? "head"
 ---@field mult? number|fun(layer: integer): number factor on the sigmoid; default 1, 0.5 … 2
+---@field on? "heads"|"values"|fun(layer: integer): "heads"|"values" what is gated: heads' outputs, or values that they read; default heads
+---@field zero? boolean|fun(layer: integer): boolean W is 0 at first, and each gate mult / 2; default false
 
----one sigmoid gate per dimension
+---one gate per dimension
 ---@class sluice.gate.element
 ---@field [1]? "element"
----@field mult? number|fun(layer: integer): number factor on the sigmoid; default 1, 0.5 … 2
+---@field mult? number|fun(layer: integer): number factor on f, the most that a sigmoid lets through; default 1, 0.5 … 2
+---@field least? number|fun(layer: integer): number the least that it lets through; default 0, 0 … 1
+---@field on? "heads"|"values"|"keys"|"queries"|"output"|fun(layer: integer): "heads"|"values"|"keys"|"queries"|"output" what is gated; default heads
+---@field silu? boolean|fun(layer: integer): boolean f(z) = z sigmoid(z); default false
+---@field adds? boolean|fun(layer: integer): boolean the gate is added, rather than a factor; default false
+---@field shared? boolean|fun(layer: integer): boolean heads share the gates of their dimensions; default false
+---@field blind? boolean|fun(layer: integer): boolean f of learned numbers in place of u W; default false
+---@field zero? boolean|fun(layer: integer): boolean W is 0 at first; default false
+---@field rank? integer|fun(layer: integer): integer of W as a product of two; 0: one matrix; default 0, 0 … 4096
+---@field bias? boolean|fun(layer: integer): boolean b, added to u W; default false
+
+---one SiLU gate per dimension
+---@class sluice.gate.silu
+---@field [1]? "silu"
+
+---without the part along the token's own value
+---@class sluice.gate.xsa
+---@field [1]? "xsa"
+---@field learned? boolean|fun(layer: integer): boolean alpha = tanh(u W), a number of each token and head; default false
+---@field gate? sluice.gate|fun(layer: integer): sluice.gate gate on what is left; default none
+
+---@alias sluice.decay
+---| "none" # nothing fades
+---| sluice.decay.none
+---| "fixed" # one for each head, not learned (RetNet, Lightning)
+---| sluice.decay.fixed
+---| "softplus" # a learned rate times a step (Gated DeltaNet, Kimi Linear)
+---| sluice.decay.softplus
+---| "log_sigmoid" # a gate for each row of a memory (GLA)
+---| sluice.decay.log_sigmoid
+
+---nothing fades
+---@class sluice.decay.none
+---@field [1]? "none"
+
+---one for each head, not learned (RetNet, Lightning)
+---@class sluice.decay.fixed
+---@field [1]? "fixed"
+---@field by? "retnet"|"slopes"|fun(layer: integer): "retnet"|"slopes" the rule that gives each head its decay; default retnet
+
+---a learned rate times a step (Gated DeltaNet, Kimi Linear)
+---@class sluice.decay.softplus
+---@field [1]? "softplus"
+---@field per? "head"|"channel"|fun(layer: integer): "head"|"channel" what has a decay of its own: a memory, or each row of it; default head
+---@field rank? integer|fun(layer: integer): integer of W as a product of two; 0: one matrix; default 0, 0 … 4096
+---@field least? number|fun(layer: integer): number least e^A at first; Kimi Linear: 1; default 0, 0 … 15
+---@field bound? number|fun(layer: integer): number g stays above its negative; Kimi K3: 5; default 0, 0 … 100
+
+---a gate for each row of a memory (GLA)
+---@class sluice.decay.log_sigmoid
+---@field [1]? "log_sigmoid"
+---@field rank? integer|fun(layer: integer): integer of W1 W2; 0: one matrix; default 16, 0 … 4096
+---@field temperature? number|fun(layer: integer): number the larger it is, the less is forgotten; default 16, 1 … 1000
 
 ---@alias sluice.experts
 ---| "none" # one projection for all tokens

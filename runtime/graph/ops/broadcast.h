@@ -11,7 +11,9 @@
     X(mul_scalar, (struct graph *g, struct node *x, struct node *s)) \
     X(mul_heads, (struct graph *g, struct node *x, struct node *by)) \
     X(reject, (struct graph *g, struct node *x, struct node *v, struct node *by)) \
-    X(mix_streams, (struct graph *g, struct node *x, struct node *m)) \
+    X(mix_streams, (struct graph *g, struct node *x, struct node *m))
+
+#define REDUCE_OPS(X) \
     X(mean_rows, (struct graph *g, struct node *x)) \
     X(weighted_sum, (struct graph *g, struct node *x, struct node *weight)) \
     X(dot, (struct graph *g, struct node *a, struct node *b)) \
@@ -20,5 +22,6 @@
     X(outside, (struct graph *g, struct node *x, double low, double high))
 
 BROADCAST_OPS(OP_DECLARE)
+REDUCE_OPS(OP_DECLARE)
 
 #endif
