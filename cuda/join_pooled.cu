@@ -1,7 +1,7 @@
 /* CUDA side of runtime/ops/join_pooled.c. A thread takes a value, or an entry of the index. Bound by memory. */
 #include "kernel.cuh"
 
-enum { K, ENTRIES, CHOSEN, START, POS };
+enum { K, ENTRIES, CHOSEN, START, POS, PLACE };
 enum { KEYS, INDEX };                                       /* outputs */
 
 struct attr { int64_t window, m; };
@@ -9,8 +9,9 @@ struct attr { int64_t window, m; };
 /* As in runtime/ops/join_pooled.c. */
 struct sizes {
     int seq, keys, rows, entries, width, all, window, m;
-    const int32_t *start, *pos, *chosen;
+    const int32_t *start, *pos, *chosen, *place;
     __device__ int first() const { return pos ? *pos + seq - rows : 0; }
+    __device__ int ahead() const { return place ? *pos - *place : 0; }
 };
 
 static struct sizes sizes_of(const struct args *a)
@@ -23,7 +24,7 @@ static struct sizes sizes_of(const struct args *a)
              (int)(a->out[KEYS].shape.dim[1] - entries.dim[1]), (int)entries.dim[1], (int)entries.dim[2],
              (int)shape_last(a->out[INDEX].shape) - window, window, (int)at->m,
              ints(&a->in[START]), cached ? ints(&a->in[POS]) : NULL,
-             a->in[CHOSEN].data ? ints(&a->in[CHOSEN]) : NULL };
+             a->in[CHOSEN].data ? ints(&a->in[CHOSEN]) : NULL, a->in[PLACE].data ? ints(&a->in[PLACE]) : NULL };
 }
 
 static __global__ void __launch_bounds__(BLOCK)
@@ -31,10 +32,10 @@ join_pooled_keys(struct sizes s, struct view k, struct view entries, struct view
 {
     for (int64_t i = first_item(); i < n; i += all_items()) {
         int64_t row = i / s.width, b = row / (s.rows + s.entries);
-        int at = (int)(row % (s.rows + s.entries)), position = s.first() + at, c = (int)(i % s.width);
+        int at = (int)(row % (s.rows + s.entries)), from = s.first() + at - s.ahead(), c = (int)(i % s.width);
         float x = 0;
         if (at >= s.rows) x = load(entries, (b * s.entries + at - s.rows) * s.width + c);
-        else if (position >= 0) x = load(k, (b * s.keys + position) * s.width + c);
+        else if (from >= 0) x = load(k, (b * s.keys + from) * s.width + c);
         store(keys, i, x);
     }
 }
@@ -65,7 +66,7 @@ static void forward(const struct args *a)
 static __global__ void __launch_bounds__(BLOCK)
 join_pooled_back(struct sizes s, struct view dkeys, int rows, bool of_keys, struct sum to, int64_t n)
 {
-    int first = of_keys ? s.first() : 0, copies = of_keys ? s.rows : s.entries;
+    int first = of_keys ? s.first() - s.ahead() : 0, copies = of_keys ? s.rows : s.entries;
     for (int64_t i = first_item(); i < n; i += all_items()) {
         int64_t row = i / s.width, of = row / rows * (s.rows + s.entries) + (of_keys ? 0 : s.rows);
         int copy = (int)(row % rows) - first;

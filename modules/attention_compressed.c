@@ -96,18 +96,18 @@ static struct index_topk indexer(struct build *b, const struct conf *c, struct n
 }
 
 /* a, of which index names entries or is NULL, over tokens and entries. */
-static struct attention joined(struct build *b, const struct conf *c, struct attention a, struct node *raw,
+static struct attention joined(struct build *b, const struct conf *c, struct attention a, struct cached raw,
                                struct node *entries)
 {
     struct graph *g = b->graph;
-    struct node *keys = join_pooled(g, raw, entries, a.index, a.start, b->pos, c->window, c->pool);     /* [B,N,W] */
+    struct node *keys = join_pooled(g, raw.x, entries, a.index, a.start, b->pos, raw.pos, c->window, c->pool);
     a.index = graph_result(g, keys, 1);
     a.k = a.v = view(g, keys, SHAPE(keys->shape.dim[0], keys->shape.dim[1], 1, keys->shape.dim[2]));
     return a;
 }
 
 /* The indexer's loss, and what its choice holds of what all entries would get. */
-static void teach(struct build *b, const struct conf *c, struct attention a, struct index_topk i, struct node *raw,
+static void teach(struct build *b, const struct conf *c, struct attention a, struct index_topk i, struct cached raw,
                   struct node *entries, struct node *score, struct node *heads)
 {
     struct graph *g = b->graph;
@@ -167,7 +167,7 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
                 *kv = build_norm(b, "kv_norm", linear(b, "kv", ROLE_K, u, c->head_dim));
     q = rmsnorm(g, view(g, q, SHAPE(b->tokens, c->heads, c->head_dim)), NULL, 1e-6, false);
     kv = view(g, placed(b, kv, NULL, zero, 1, false), SHAPE(b->tokens, c->head_dim));
-    kv = build_cached(b, "kv", kv, c->window);                                                  /* [T,W], [B,C,W] */
+    struct cached raw = build_cached_in(b, "kv", kv, (struct mask){ .window = c->window });      /* [T,W], [B,C,W] */
     struct attention a = { .q = placed(b, q, NULL, zero, c->heads, false), .start = start,
                            .sink = build_weight(b, "sink", ROLE_SCALAR, SHAPE(c->heads), init_constant(0)),
                            .scale = 1 / sqrt(c->head_dim) };
@@ -175,9 +175,9 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     if (c->top_k) i = indexer(b, c, u, latent, start);
     struct node *score = c->top_k ? index_topk(g, i) : NULL;
     if (score) a.index = graph_result(g, score, 1);
-    struct node *heads = attention(g, joined(b, c, a, kv, entries));                            /* [T,H,W] */
+    struct node *heads = attention(g, joined(b, c, a, raw, entries));                            /* [T,H,W] */
     observe(b, c, heads);
-    if (score && b->mode != MODE_DECODE) teach(b, c, a, i, kv, entries, score, heads);
+    if (score && b->mode != MODE_DECODE) teach(b, c, a, i, raw, entries, score, heads);
     return written(b, c, placed(b, heads, NULL, zero, c->heads, true));
 }
 

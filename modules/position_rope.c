@@ -106,7 +106,8 @@ static struct node *build_back(struct build *b, struct pick self, struct node *x
 {
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
-    int64_t all = shape_last(x->shape), width = llrint(c->fraction * (double)all), half = width / 2, still = all - width;
+    int64_t all = shape_last(x->shape), width = llrint(c->fraction * (double)all), half = width / 2,
+            still = all - width;
     double less = c->temperature == ROTATED ? 1 / sharper(c) : 1;
     struct node *first = row_of(b, half, less), *second = row_of(b, half, -less), *sign;        /* [W] */
     if (c->pairs == NEIGHBOURS) {

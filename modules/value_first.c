@@ -22,8 +22,8 @@ static void check(struct pick self, const struct model_conf *model, const char *
             module_problem(problems, path, "value", "layer %d has %d values of %d, layer %d, the first, %d of %d", i,
                            r.kv_heads, r.v_dim, source, s.kv_heads, s.v_dim);
         else if (r.window != s.window)
-            module_problem(problems, path, "value", "layer %d looks back %d positions, layer %d, the first, %d (0: all): "
-                           "caches of keys and values keep the same", i, r.window, source, s.window);
+            module_problem(problems, path, "value", "layer %d looks back %d positions, layer %d, the first, %d "
+                           "(0: all): caches of keys and values keep the same", i, r.window, source, s.window);
         else continue;
         return;
     }

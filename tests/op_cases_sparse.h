@@ -131,18 +131,20 @@ static inline double row_mass(int64_t i) { return i % 5 == i / 5 || i / 5 == 2 ?
     CASE(pool_windows, overlap, POOL(4, NULL, ZEROS, 2, true)) \
     CASE(pool_windows, overlap_documents, POOL(6, real_in(g, 2, 6), DOCUMENTS, 2, true)) \
     CASE(pool_windows, overlap_of_one, POOL(2, real_in(g, 1, 2), DOCUMENTS, 1, true)) \
-    CASE(join_pooled, plain, join_pooled(g, act_in(g, 10, 3), act_in(g, 2, 2, 3), NULL, ZEROS, NULL, 2, 2)) \
+    CASE(join_pooled, plain, join_pooled(g, act_in(g, 10, 3), act_in(g, 2, 2, 3), NULL, ZEROS, NULL, NULL, 2, 2)) \
     CASE(join_pooled, chosen, join_pooled(g, act_in(g, 10, 3), real_in(g, 2, 2, 3), \
-         int_in(g, SHAPE(10, 1), -1, 0, 1, 0, 1, 1, 0, 0, 0, 1), DOCUMENTS, NULL, 7, 2))
+         int_in(g, SHAPE(10, 1), -1, 0, 1, 0, 1, 1, 0, 0, 0, 1), DOCUMENTS, NULL, NULL, 7, 2))
 #define SPARSE_DECODE_CASES(CASE) \
     CASE(pool_windows, decoded, POOL_MORE(3, 3, 4, 4, 2, false)) \
     CASE(pool_windows, decoded_overlap, POOL_MORE(4, 2, 5, 9, 2, true)) \
     CASE(pool_windows, decoded_at_first, POOL_MORE(4, 2, 0, 3, 2, true)) \
     CASE(join_pooled, decoded, join_pooled(g, act_in(g, 2, 9, 4), act_in(g, 2, 4, 4), NULL, \
-         int_in(g, SHAPE(2, 3), 0, 0, 0, 3, 3, 9), int_in(g, SHAPE(1), 5), 4, 2)) \
+         int_in(g, SHAPE(2, 3), 0, 0, 0, 3, 3, 9), int_in(g, SHAPE(1), 5), NULL, 4, 2)) \
     CASE(join_pooled, decoded_at_first, join_pooled(g, act_in(g, 2, 9, 4), real_in(g, 2, 4, 4), \
          int_in(g, SHAPE(4, 2), 0, 1, -1, 0, 0, 2, 1, 0), int_in(g, SHAPE(2, 2), 0, 0, 0, 1), int_in(g, SHAPE(1), 0), \
-         5, 2))
+         NULL, 5, 2)) \
+    CASE(join_pooled, decoded_in_ring, join_pooled(g, act_in(g, 2, 6, 4), act_in(g, 2, 4, 4), NULL, \
+         int_in(g, SHAPE(2, 3), 0, 0, 0, 3, 3, 9), int_in(g, SHAPE(1), 7), int_in(g, SHAPE(1), 3), 4, 2))
 
 #define SPARSE_LARGE_CASES(CASE) \
     SPARSE_DECODE_CASES(CASE) \
@@ -151,7 +153,7 @@ static inline double row_mass(int64_t i) { return i % 5 == i / 5 || i / 5 == 2 ?
     CASE(pool_windows, wide, pool_windows(g, act_in(g, 70, 300), real_in(g, 70, 300), real_in(g, 33, 300), \
          count_in(g, SHAPE(1, 70), none), NULL, NULL, NULL, 33, false)) \
     CASE(join_pooled, long, join_pooled(g, act_in(g, 600, 24), act_in(g, 2, 18, 24), NULL, \
-         count_in(g, SHAPE(2, 300), long_start), NULL, 40, 16)) \
+         count_in(g, SHAPE(2, 300), long_start), NULL, NULL, 40, 16)) \
     CASE(attention, index_long, ATTEND(QKV(600, 4, 2, 24), .start = count_in(g, SHAPE(2, 300), none), .scale = 0.2, \
          .index = count_in(g, SHAPE(600, 24), some_named))) \
     CASE(attention, index_all, ATTEND(QKV(600, 2, 1, 16), .start = count_in(g, SHAPE(2, 300), long_start), \

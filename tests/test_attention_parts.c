@@ -312,7 +312,7 @@ static void test_first_values(void **state)
     tiny_refused(TEXT({"attention": {"layers": [
         {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 4, "mask": {"module": "window", "size": 2}},
         {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 4, "value": "first"},
-        {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 4}]}}), "looks further back than layer 0 keeps");
+        {"module": "gqa", "heads": 2, "kv_heads": 1, "head_dim": 4}]}}), "layer 1 looks back 0 positions");
 }
 
 /* ---- short convolutions ---- */

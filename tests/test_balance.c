@@ -474,7 +474,7 @@ static void test_refused(void **state)
     tiny_refused(TEXT({"ffn.balance": ["bias", "gate_pro"]}), "balance.gate_pro = moves the key, as 'bias' does");
     tiny_refused(TEXT({"ffn.balance": ["quantile", "z_loss"]}), "makes the load even by itself");
     tiny_refused(TEXT({"ffn.balance": ["quantile"], "ffn.router.top_k": 4}), "at most 3");
-    tiny_refused(TEXT({"ffn.balance": ["quantile"], "ffn.router.select": "expert_choice"}), "largest keys");
+    tiny_refused(TEXT({"ffn.balance": ["quantile"], "ffn.router.select": "expert_choice"}), "keeps the load even");
     tiny_refused(TEXT({"ffn.balance": [{"module": "switch_aux", "groups": 2, "per_token": 3}]}), "only 2 devices");
 }
 

@@ -7,16 +7,16 @@
 #include "cpu/seen.h"
 #include "cpu/vec_math.h"
 
-enum { K, ENTRIES, CHOSEN, START, POS };
+enum { K, ENTRIES, CHOSEN, START, POS, PLACE };
 enum { KEYS, INDEX };                                       /* outputs */
 
 struct attr { int64_t window, m; };
 
 VERB struct node *join_pooled(struct graph *g, struct node *k, struct node *entries, struct node *chosen,
-                              struct node *start, struct node *pos, int64_t window, int64_t m)
+                              struct node *start, struct node *pos, struct node *place, int64_t window, int64_t m)
 {
     struct attr at = { window, m };
-    return graph_emit(g, &op_join_pooled, &at, k, entries, chosen, start, pos);
+    return graph_emit(g, &op_join_pooled, &at, k, entries, chosen, start, pos, place);
 }
 
 /* Positions of which keys are taken. */
@@ -42,17 +42,19 @@ static int infer(struct node *n, struct err *e)
     return 0;
 }
 
-/* rows: keys of tokens, from position `first` on; width: values of a key; all: entries that a token may look at. */
-struct sizes { int64_t batch, seq, pos, keys, rows, first, entries, width, all, window, m; };
+/* Position p is row p - ahead of k. rows: keys of tokens, from position `first` on; width: values of a key; all:
+   entries that a token may look at. */
+struct sizes { int64_t batch, seq, pos, ahead, keys, rows, first, entries, width, all, window, m; };
 static struct sizes sizes_of(const struct args *a)
 {
     const struct attr *at = a->attr;
     struct shape k = a->in[K].shape, start = a->in[START].shape, entries = a->in[ENTRIES].shape;
     bool cached = a->in[POS].data;
-    struct sizes s = { start.dim[0], start.dim[1], cached ? ints(&a->in[POS])[0] : 0, cached ? k.dim[1] : start.dim[1],
-                       taken(k, start, cached, at->window), 0, entries.dim[1], entries.dim[2], 0, at->window, at->m };
+    struct sizes s = { start.dim[0], start.dim[1], cached ? ints(&a->in[POS])[0] : 0, 0,
+                       cached ? k.dim[1] : start.dim[1], taken(k, start, cached, at->window), 0, entries.dim[1], entries.dim[2], 0, at->window, at->m };
     s.all = shape_last(a->out[INDEX].shape) - s.window;
     s.first = cached ? s.pos + s.seq - s.rows : 0;
+    if (a->in[PLACE].data) s.ahead = s.pos - ints(&a->in[PLACE])[0];
     return s;
 }
 
@@ -69,9 +71,9 @@ static void keys(const struct args *a, int64_t from, int64_t to)
 {
     struct sizes s = sizes_of(a);
     for (int64_t at = from; at < to; at++) {
-        int64_t b = at / (s.rows + s.entries), i = at % (s.rows + s.entries), position = s.first + i;
+        int64_t b = at / (s.rows + s.entries), i = at % (s.rows + s.entries), row = s.first + i - s.ahead;
         if (i >= s.rows) copy_row(&a->out[KEYS], at, &a->in[ENTRIES], b * s.entries + i - s.rows, s.width);
-        else copy_row(&a->out[KEYS], at, &a->in[K], position < 0 ? -1 : b * s.keys + position, s.width);
+        else copy_row(&a->out[KEYS], at, &a->in[K], row < 0 ? -1 : b * s.keys + row, s.width);
     }
 }
 
@@ -102,7 +104,8 @@ static void forward(const struct args *a)
 static void give_back(const struct args *a, int which, int64_t from, int64_t to)
 {
     struct sizes s = sizes_of(a);
-    int64_t n = which == K ? s.keys : s.entries, first = which == K ? s.first : 0, copies = which == K ? s.rows : n;
+    int64_t n = which == K ? s.keys : s.entries, first = which == K ? s.first - s.ahead : 0,
+            copies = which == K ? s.rows : n;
     real buffer[s.width], d_buffer[s.width];
     for (int64_t at = from; at < to; at++) {
         int64_t copy = at % n - first, row = at / n * (s.rows + s.entries) + (which == K ? 0 : s.rows) + copy;
@@ -128,9 +131,10 @@ KERNELS(join_pooled) = { forward, backward, NULL };
 ATTRIBUTES(join_pooled, struct attr,
     INT(struct attr, window, NEEDED, 1, INDEX_MOST, "tokens", "how far back a token sees tokens, itself included"),
     INT(struct attr, m, NEEDED, 1, INT32_MAX, "tokens", "of a window that is one entry"));
-OP(join_pooled, .inputs = "k[T,W|B,C,W] entries[B,E,W] chosen?:I32[T,X] start:I32[B,S] pos?:I32[1]",
+OP(join_pooled, .inputs = "k[T,W|B,C,W] entries[B,E,W] chosen?:I32[T,X] start:I32[B,S] pos?:I32[1] place?:I32[1]",
    .outputs = "keys[B,_,W] index:I32[T,_]",
-   .about = "keys of tokens, of a cache the last window + S - 1, then entries as pool_windows lays them; and for each "
-          "token which of these it sees: first the `window` positions up to its own, nearest first, then entries of "
-          "its document's windows that end with it or before, all or those that are `chosen`; -1 where there is none",
-   ATTR(join_pooled), .infer = infer, .gradient = true, .reads_in = 1u << POS);
+   .about = "keys of tokens, of a cache the last window + S - 1 (place: where in it the first token is; else pos), "
+          "then entries as pool_windows lays them; and for each token which of these it sees: first the `window` "
+          "positions up to its own, nearest first, then entries of its document's windows that end with it or before, "
+          "all or those that are `chosen`; -1 where there is none",
+   ATTR(join_pooled), .infer = infer, .gradient = true, .reads_in = 1u << POS | 1u << PLACE);

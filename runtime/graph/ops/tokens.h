@@ -17,7 +17,7 @@
     X(pool_windows, (struct graph *g, struct node *c, struct node *z, struct node *bias, struct node *start, \
                      struct node *pos, struct node *state, struct node *entries, int64_t m, bool overlap)) \
     X(join_pooled, (struct graph *g, struct node *k, struct node *entries, struct node *chosen, struct node *start, \
-                    struct node *pos, int64_t window, int64_t m)) \
+                    struct node *pos, struct node *place, int64_t window, int64_t m)) \
     X(mask_rows, (struct graph *g, struct node *x, struct node *present, double value)) \
     X(cache, (struct graph *g, struct node *buffer, struct node *x, struct node *start, struct node *pos)) \
     X(ring, (struct graph *g, struct node *buffer, struct node *x, struct node *start, struct node *pos))
