@@ -29,7 +29,7 @@ for precision in fp32 bf16; do
                 print precision ": " what ": " found ", not " wanted; bad = 1
             }
         }
-        $2 == "(baseline)" { params = number($3); flops = number($10) }
+        $2 == "(baseline)" { params = number($3); flops = number($11) }
         /^(products|attention|loss|elementwise|rows|tables|routing|metrics|update) / { families += $2 }
         /^  [a-z]/ { ops += $2; if ($1 == "adamw") update = bytes($4, $5) }
         $1 == "step" { calls = $2; hold("FLOPs of a step", number($3), flops, 0.01) }

@@ -52,13 +52,6 @@ struct node *build_found(const struct build *b, int layer, const char *name)
     return NULL;
 }
 
-struct node *build_kept_first(struct build *b, const char *name)
-{
-    struct node *x = NULL;
-    for (int i = 0; i <= b->layer && !x; i++) x = build_kept(b, i, name);
-    return x;
-}
-
 void *build_common(struct build *b, const char *name, size_t bytes)
 {
     struct building *o = b->own;

@@ -25,6 +25,13 @@ struct node *build_kept(struct build *b, int layer, const char *name)
     return build_handed(b, 0, arena_text(b->arena, "%d.%s", layer, name), x);
 }
 
+struct node *build_kept_first(struct build *b, const char *name)
+{
+    struct node *x = NULL;
+    for (int i = 0; i <= b->layer && !x; i++) x = build_kept(b, i, name);
+    return x;
+}
+
 /* ---- what decoding keeps ---- */
 
 /* A buffer of the current pass: weights may be shared by several, what was seen is not. */

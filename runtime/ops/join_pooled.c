@@ -50,8 +50,9 @@ static struct sizes sizes_of(const struct args *a)
     const struct attr *at = a->attr;
     struct shape k = a->in[K].shape, start = a->in[START].shape, entries = a->in[ENTRIES].shape;
     bool cached = a->in[POS].data;
-    struct sizes s = { start.dim[0], start.dim[1], cached ? ints(&a->in[POS])[0] : 0, 0,
-                       cached ? k.dim[1] : start.dim[1], taken(k, start, cached, at->window), 0, entries.dim[1], entries.dim[2], 0, at->window, at->m };
+    struct sizes s = { .batch = start.dim[0], .seq = start.dim[1], .pos = cached ? ints(&a->in[POS])[0] : 0,
+                       .keys = cached ? k.dim[1] : start.dim[1], .rows = taken(k, start, cached, at->window),
+                       .entries = entries.dim[1], .width = entries.dim[2], .window = at->window, .m = at->m };
     s.all = shape_last(a->out[INDEX].shape) - s.window;
     s.first = cached ? s.pos + s.seq - s.rows : 0;
     if (a->in[PLACE].data) s.ahead = s.pos - ints(&a->in[PLACE])[0];
