@@ -59,8 +59,9 @@ local exceptions = {
         delta_rule_forward drop_pairs embed_forward ngram_rows sort_count sort_scatter threshold_forward ]] },
     { what = "a division of 64 bits", applies = function(i) return i.opcode:find("^div%.[us]64")
       or i.opcode:find("^rem%.[us]64") end, kernels = [[
-        carry_on choice_mean drop_weightless fill_constant fill_diagonal hash_experts pack_weight place_values
-        reduce_parts round_up_or_down sort_scan ]] },
+        carry_on choice_mean drop_weightless fill_constant fill_diagonal hash_experts join_pooled_back
+        join_pooled_index join_pooled_keys pack_weight place_values pool_windows_backward reduce_parts
+        round_up_or_down sort_scan ]] },
 }
 for _, e in ipairs(exceptions) do
     e.used = {}
