@@ -160,7 +160,8 @@ attention_named_rows(struct sizes s, struct named named, struct view q, struct v
     }
 }
 
-static __global__ void __launch_bounds__(BLOCK)
+/* Four blocks of a multiprocessor: with registers for more it would spill. */
+static __global__ void __launch_bounds__(BLOCK, 4)
 attention_named_pairs(struct sizes s, struct named named, struct pairs p)
 {
     struct group g = group_of(s, named);

@@ -124,7 +124,8 @@ static __device__ inline struct slope slope_of(const struct sizes &s, const stru
     return { dc, (s.value(0, b, p, column) - load(told.y, at)) * dc };
 }
 
-static __global__ void __launch_bounds__(BLOCK)
+/* Four blocks of a multiprocessor: with registers for more it would spill. */
+static __global__ void __launch_bounds__(BLOCK, 4)
 pool_windows_backward(struct sizes s, struct told told, int64_t n, struct sum dc, struct sum dz)
 {
     for (int64_t i = first_item(); i < n; i += all_items()) {
