@@ -1,6 +1,7 @@
 /* From a run's checkpoints to what its routers do: each is loaded, and asked with the same tokens. */
 #include "views.h"
 #include "metric.h"
+#include "stats.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -43,22 +44,19 @@ static double by_class(const struct routes *of, const struct route *r, double *c
     return choices_class(r, of->id, class, CLASSES, chance);
 }
 
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static struct evenness evenness_of(const double *x, int n)
 {
-    double *sorted = xcalloc((size_t)n + 1, sizeof *sorted);
+    double *known = xcalloc((size_t)n + 1, sizeof *known), least = NAN, most = NAN;
     int there = 0;
-    for (int i = 0; i < n; i++) if (!isnan(x[i])) sorted[there++] = x[i];
-    qsort(sorted, (size_t)there, sizeof *sorted, ascending);
-    double median = there ? (sorted[(there - 1) / 2] + sorted[there / 2]) / 2 : NAN;
-    struct evenness s = { median, there ? sorted[0] / median : NAN, there ? sorted[there - 1] / median : NAN };
-    free(sorted);
-    return s;
+    for (int i = 0; i < n; i++) {
+        if (isnan(x[i])) continue;
+        known[there++] = x[i];
+        least = fmin(least, x[i]);
+        most = fmax(most, x[i]);
+    }
+    double median = stats_median(known, there);
+    free(known);
+    return (struct evenness){ median, least / median, most / median };
 }
 
 /* How large what experts write is, and what they write it with: an expert that dies out is far below the others. */

@@ -111,11 +111,7 @@ static void teach(struct build *b, const struct conf *c, struct attention a, str
                   struct node *entries, struct node *score, struct node *heads)
 {
     struct graph *g = b->graph;
-    struct node *mass = columns(g, graph_result(g, heads, 3), c->window, i.chosen),
-                *kl = mean_rows(g, kl_rows(g, score, mass));
-    build_loss(b, "index", kl, c->index_weight);
-    build_row_metric(b, "layer_index_kl", kl, "nat", BETTER_LOWER,
-                     "KL divergence of attention over the keys looked at from what the indexer says of them");
+    build_index_loss(b, score, columns(g, graph_result(g, heads, 3), c->window, i.chosen), c->index_weight);
     int64_t kept = c->window + i.chosen;
     i.chosen = entries->shape.dim[1];
     if (b->mode != MODE_EVAL || c->window + i.chosen > INDEX_MOST) return;
@@ -129,11 +125,7 @@ static void observe(struct build *b, const struct conf *c, struct node *heads)
     struct node *mass = graph_result(g, heads, 3);                                              /* [T,X] */
     int64_t entries = shape_last(mass->shape) - c->window;
     if (b->mode == MODE_DECODE) return;
-    build_metric_as(b, "layer_attn_logit_max", max_all(g, graph_result(g, heads, 1)), "", CARRY_MAX, BETTER_NONE,
-                    "largest scaled score before softmax");
-    if (b->mode == MODE_TRAIN)
-        build_metric(b, "head_sink_mass", graph_result(g, heads, 2), "", BETTER_NONE,
-                     "mean share of its attention that each head gives to its sink");
+    build_attended(b, heads, SINK_HEAD);
     mass = view(g, build_row_sum(b, columns(g, mass, c->window, entries)), SHAPE(b->tokens));
     build_row_metric(b, "layer_entry_mass", scale(g, mean_rows(g, mass), 1 / (double)c->heads), "", BETTER_NONE,
                      "mean share of attention that goes to compressed entries");
@@ -169,7 +161,7 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     kv = view(g, placed(b, kv, NULL, zero, 1, false), SHAPE(b->tokens, c->head_dim));
     struct cached raw = build_cached_in(b, "kv", kv, (struct mask){ .window = c->window });      /* [T,W], [B,C,W] */
     struct attention a = { .q = placed(b, q, NULL, zero, c->heads, false), .start = start,
-                           .sink = build_weight(b, "sink", ROLE_SCALAR, SHAPE(c->heads), init_constant(0)),
+                           .sink = build_sink(b, SINK_HEAD, u, c->heads),
                            .scale = 1 / sqrt(c->head_dim) };
     struct index_topk i = { 0 };
     if (c->top_k) i = indexer(b, c, u, latent, start);

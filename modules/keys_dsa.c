@@ -124,10 +124,7 @@ static struct node *build(struct build *b, struct pick self, const struct attend
     struct node *heads = attention(g, at);
     if (whole.index) build_keys_mass(b, whole, c->top_k);
     if (shared || b->mode == MODE_DECODE) return heads;
-    struct node *kl = mean_rows(g, kl_rows(g, score, graph_result(g, heads, 3)));               /* [1] */
-    build_loss(b, "index", kl, c->weight);
-    build_row_metric(b, "layer_index_kl", kl, "nat", BETTER_LOWER,
-                     "KL divergence of attention over the keys looked at from what the indexer says of them");
+    build_index_loss(b, score, graph_result(g, heads, 3), c->weight);
     return heads;
 }
 

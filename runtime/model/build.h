@@ -303,6 +303,9 @@ void build_rms_metric(struct build *b, const char *name, struct node *x, const c
                       const char *about);
 /* REAL [T]: 1 for the tokens that count, those whose next `ahead` + 1 tokens are there, in their document; else 0. */
 struct node *build_token_weights(struct build *b, int ahead);
+/* What an indexer learns from: of each token the KL divergence of attention's mass [T,X] from the softmax of its scores
+   [T,X]. A loss and a metric. */
+void build_index_loss(struct build *b, struct node *score, struct node *mass, double weight);
 /* In evaluations: what a query gives, of what it would give to all keys, to the first `kept` that a.index names for it,
    which names all of them. */
 void build_keys_mass(struct build *b, struct attention a, int64_t kept);

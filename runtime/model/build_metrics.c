@@ -177,3 +177,11 @@ void build_report_losses(struct build *b)
     if (o->n_losses && b->mode == MODE_TRAIN)
         graph_probe(b->graph, "objective", "nat/token", BETTER_LOWER, "weighted sum of all losses", o->n_losses, term);
 }
+
+void build_index_loss(struct build *b, struct node *score, struct node *mass, double weight)
+{
+    struct node *kl = mean_rows(b->graph, kl_rows(b->graph, score, mass));                      /* [1] */
+    build_loss(b, "index", kl, weight);
+    build_row_metric(b, "layer_index_kl", kl, "nat", BETTER_LOWER,
+                     "KL divergence of attention over the keys looked at from what the indexer says of them");
+}
