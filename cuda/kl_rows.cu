@@ -42,7 +42,13 @@ template <bool HELD> ROWS_KERNEL kl_rows_forward(struct rows r, struct view scor
     }
 }
 
-/* dscore = (q - p) dy */
+/* dscore = (q - p) dy, over one denominator: a row of one entry, where both are 1, has a gradient of exactly 0. Products
+   are rounded alone, for a fused difference would leave the rounding of one. */
+static __device__ inline float slope(float e, float mass, const struct sums *s)
+{
+    return s->mass > 0 ? divide(__fmul_rn(e, s->mass) - __fmul_rn(mass, s->exp), s->exp * s->mass) : 0;
+}
+
 template <bool HELD>
 ROWS_KERNEL kl_rows_backward(struct rows r, struct view score, struct view mass, const float *dy, struct sum dscore)
 {
@@ -52,8 +58,7 @@ ROWS_KERNEL kl_rows_backward(struct rows r, struct view score, struct view mass,
         float by = w.d ? dy[w.row] : 0;
         for (int p = 0; p < of_score.pieces(); p++) {
             struct eight g = of_score.piece(p), m = of_mass.piece(p);
-            for (int l = 0; l < LANES; l++)
-                g.v[l] = s.mass > 0 ? by * (divide(raised(g.v[l], s.top), s.exp) - divide(m.v[l], s.mass)) : 0;
+            for (int l = 0; l < LANES; l++) g.v[l] = by * slope(raised(g.v[l], s.top), m.v[l], &s);
             row_add(dscore, of_score.at, of_score.column(p), w.d, g);
         }
     }

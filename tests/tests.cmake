@@ -66,7 +66,6 @@ if(CUDA_FOUND)
     endif()
     ptxhost_test(${name}_rounded COMMAND ${name} KERNELS sluice ROUNDED)
   endforeach()
-  set_tests_properties(test_cuda_ops PROPERTIES RUN_SERIAL TRUE)        # shadow memory takes up to 17 GiB
   target_sources(test_cuda_noise PRIVATE tests/noisy.c)
   foreach(name ops fill)
     ptxhost_test(test_cuda_${name}_waves COMMAND test_cuda_${name} waves KERNELS sluice)

@@ -48,7 +48,20 @@ static bool watches(void)
 static uint8_t *state_of(uint64_t address) { return device_state + (address - PH_ARENA); }
 
 void ph_check_alloc(uint64_t address, uint64_t bytes) { if (watches()) memset(state_of(address), UNWRITTEN, bytes); }
-void ph_check_free(uint64_t address, uint64_t bytes) { if (watches()) memset(state_of(address), FREED, bytes); }
+
+/* Who comes there later is told by the state; what was accessed need not be known any more, and is given back where it
+   fills pages. */
+void ph_check_free(uint64_t address, uint64_t bytes)
+{
+    enum { PAGE = 4096 };
+    if (!watches()) return;
+    memset(state_of(address), FREED, bytes);
+    uintptr_t from = (uintptr_t)(device_cells + (address - PH_ARENA + 1) / 2), to = (uintptr_t)(device_cells + (address - PH_ARENA + bytes) / 2);
+    from = (from + PAGE - 1) / PAGE * PAGE;
+    to = to / PAGE * PAGE;
+    if (from < to) madvise((void *)from, to - from, MADV_DONTNEED);
+}
+
 void ph_check_range(uint64_t address, uint64_t bytes) { ph_check_alloc(address, bytes); }
 void ph_check_gap(uint64_t address, uint64_t bytes) { if (watches()) memset(state_of(address), GAP, bytes); }
 
