@@ -56,8 +56,8 @@ static void align(struct bundle *b, const struct curve *curve, double smooth)
     }
 }
 
-int bundle_load(struct bundle *b, const struct runs *all, int variant, const char *name, double smooth,
-                struct metric *metric, struct err *e)
+int bundle_load(struct bundle *b, const struct runs *all, int variant, const char *name, read_curve *read,
+                double smooth, struct metric *metric, struct err *e)
 {
     struct curve *curve = xcalloc((size_t)all->n + 1, sizeof *curve);
     int bad = 0;
@@ -67,7 +67,7 @@ int bundle_load(struct bundle *b, const struct runs *all, int variant, const cha
         struct run *r = &all->run[i];
         if (r->variant != variant || !bundle_whole(r)) continue;
         if (!metric_has(r, name)) { b->absent += run_look(r); continue; }
-        bad = metric_scalar(r, name, &curve[b->runs], metric, e) && run_look(r);
+        bad = read(r, name, &curve[b->runs], metric, e) && run_look(r);
         if (!bad && run_look(r)) b->replicate[b->runs++] = r->replicate;
     }
     if (!bad) align(b, curve, metric->series.group == STORE_TRAIN ? smooth : 0);

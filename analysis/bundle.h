@@ -8,10 +8,13 @@
 /* raw, smooth: [rows, runs], NaN where a run has no such row. absent: runs that have no such metric. */
 struct bundle { const char *name; int runs, absent; int *replicate; int64_t rows, *step; double *raw, *smooth; };
 
+/* Reads a run's curve: metric_scalar, or metric_positions, whose rows are positions and no steps. */
+typedef int read_curve(struct run *r, const char *name, struct curve *out, struct metric *metric, struct err *e);
+
 /* variant -1: the lone run. Diverged and failed runs are left out: see bundle_whole. Only training curves are smoothed;
    *metric says what was read and stays as it was when there is no run. */
-int bundle_load(struct bundle *b, const struct runs *all, int variant, const char *name, double smooth,
-                struct metric *metric, struct err *e);
+int bundle_load(struct bundle *b, const struct runs *all, int variant, const char *name, read_curve *read,
+                double smooth, struct metric *metric, struct err *e);
 void bundle_free(struct bundle *b);
 bool bundle_whole(struct run *r);
 

@@ -12,8 +12,8 @@ struct figure {
     bool asks;                                              /* loads checkpoints of a run, and needs its data */
 };
 
-extern const struct figure figure_loss, figure_final, figure_pairs, figure_load, figure_collapse, figure_margin,
-    figure_coactivation, figure_saturation;
+extern const struct figure figure_loss, figure_position, figure_final, figure_pairs, figure_load, figure_collapse,
+    figure_margin, figure_coactivation, figure_saturation;
 
 /* Text as a single-quoted gnuplot string, in which nothing is expanded. */
 void figure_quote(FILE *gp, const char *text);

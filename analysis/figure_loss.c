@@ -1,5 +1,6 @@
-/* Curves of every variant: the mean over replicates in a band from the lowest to the highest, and below it the paired
-   difference to the baseline. A smoothed line is drawn over the raw one, never instead of it. */
+/* Curves of every variant, over steps or over positions: the mean over replicates in a band from the lowest to the
+   highest, and below it the paired difference to the baseline. A smoothed line is drawn over the raw one, never instead
+   of it. */
 #include "bundle.h"
 #include "figure.h"
 #include <math.h>
@@ -13,6 +14,7 @@ enum { LEFT = 95, RIGHT = 684, LONG = 24 };    /* pixels of the plot's edges; le
 /* What one figure shows. */
 struct scene {
     const struct runs *all;
+    read_curve *read; const char *axis; int64_t trained;    /* over positions: how many training had; else 0 */
     const char *metric; struct metric what; double smooth;  /* smooth 0: raw only */
     int n, baseline, n_lost; struct bundle *bundle;
     /* Diverged and failed runs with values, and what those span */
@@ -64,7 +66,7 @@ static void write_lost(FILE *gp, struct scene *s)
         struct curve c;
         struct err e;
         int64_t last = -1;
-        if (!run_look(r) || bundle_whole(r) || metric_scalar(r, s->metric, &c, &s->what, &e)) continue;
+        if (!run_look(r) || bundle_whole(r) || s->read(r, s->metric, &c, &s->what, &e)) continue;
         bundle_smooth(c.value, c.value, c.rows, 1, s->smooth);
         for (int64_t row = 0; row < c.rows; row++) if (isfinite(c.value[row])) last = row;
         if (last >= 0) {
@@ -106,6 +108,9 @@ static void set_ranges(const struct canvas *c, const struct scene *s)
         last = (double)s->lost_last;
     }
     figure_range(c, "y", low, high);
+    if (s->trained && s->trained < last)
+        fprintf(c->gp, "set arrow 190 from %lld, graph 0 to %lld, graph 1 nohead dashtype 2 linecolor rgb '#909090'\n",
+                (long long)s->trained, (long long)s->trained);
     if (first <= last) fprintf(c->gp, "set xrange [%.9g:%.9g]\n", first - (first == last), last + (first == last));
     figure_tics(c, "x", first, last);
 }
@@ -166,12 +171,13 @@ static void write_words(const struct canvas *c, const struct scene *s)
     if (s->all->n == 1) figure_title(c, "%s: %s", s->all->run[0].name, s->metric);
     else figure_title(c, "%s: %s", s->all->study->name, s->metric);
     const char *lost = s->n_lost ? " Dashed, ending in ×: diverged or failed." : "";
-    if (s->all->n == 1) figure_caption(c, "One run.%s%s", smoothing, lost);
-    else figure_caption(c, "Line: mean of n runs; band: lowest to highest.%s%s%s", smoothing,
+    const char *over = s->trained ? " Dashed: the length of training." : "";
+    if (s->all->n == 1) figure_caption(c, "One run.%s%s%s", over, smoothing, lost);
+    else figure_caption(c, "Line: mean of n runs; band: lowest to highest.%s%s%s%s", over, smoothing,
                         s->pairs ? "\nDifference: mean of the pairs with its pointwise 95 % interval (range below 4 "
                                    "pairs)." : "", lost);
     figure_axis(c, "y", s->metric, s->what.series.unit);
-    figure_axis(c, "x", "step", "");
+    figure_axis(c, "x", s->axis, "");
 }
 
 static void write_names(struct canvas *c, const struct scene *s)
@@ -215,7 +221,7 @@ static void draw_scene(struct canvas *c, struct scene *s)
     const char *base = s->bundle[s->baseline].name;
     snprintf(text, sizeof text, "minus %s", strlen(base) > LONG ? "the baseline" : base);
     fputs("unset label\nunset arrow\nset tmargin at screen 0.43\nset bmargin at screen 0.14\nset format x\n", gp);
-    figure_axis(c, "x", "step", "");
+    figure_axis(c, "x", s->axis, "");
     figure_axis(c, "y", text, s->what.series.unit);
     figure_range(c, "y", range.low, range.high);
     plot_deltas(gp, s);
@@ -232,7 +238,7 @@ static double default_smooth(const struct runs *all)
 }
 
 /* Without a whole run there may be some that diverged or failed; else the metric is wrong, or it is too early. */
-static int find_lost(const struct scene *s, struct err *e)
+static int find_lost(struct scene *s, struct err *e)
 {
     int read = 0, absent = 0, finite = 0;
     for (int i = 0; i < s->all->n; i++) {
@@ -240,7 +246,7 @@ static int find_lost(const struct scene *s, struct err *e)
         struct curve c;
         if (!run_look(r)) continue;
         read++;
-        if (metric_scalar(r, s->metric, &c, NULL, e)) { absent++; continue; }
+        if (s->read(r, s->metric, &c, &s->what, e)) { absent++; continue; }
         for (int64_t row = 0; row < c.rows; row++) finite += isfinite(c.value[row]) != 0;
         curve_free(&c);
     }
@@ -248,11 +254,10 @@ static int find_lost(const struct scene *s, struct err *e)
     return finite ? 0 : err_set(e, "no run has a finite value of %s yet", s->metric);
 }
 
-static int draw(struct canvas *c, const struct runs *all, const struct plot_options *o, struct err *e)
+static int draw(struct canvas *c, struct scene s, struct err *e)
 {
+    const struct runs *all = s.all;
     const struct study *study = all->study;
-    struct scene s = { .all = all, .metric = o->metric ? o->metric : study ? study->primary : "eval.loss",
-                       .smooth = isnan(o->smooth) ? default_smooth(all) : o->smooth };
     bool single = !study || all->n == 1;
     int bad = 0, curves = 0, others = 0;
     s.n = single ? 1 : study->n_variants;
@@ -261,7 +266,8 @@ static int draw(struct canvas *c, const struct runs *all, const struct plot_opti
     s.bundle = xcalloc((size_t)s.n, sizeof *s.bundle);
     s.lost = xcalloc((size_t)all->n + 1, sizeof *s.lost);
     for (int v = 0; v < s.n && !bad; v++) {
-        bad = bundle_load(&s.bundle[v], all, single ? all->run[0].variant : v, s.metric, s.smooth, &s.what, e);
+        bad = bundle_load(&s.bundle[v], all, single ? all->run[0].variant : v, s.metric, s.read, s.smooth,
+                          &s.what, e);
         curves += s.bundle[v].runs;
         others += v == s.baseline ? 0 : s.bundle[v].runs;
     }
@@ -275,4 +281,26 @@ static int draw(struct canvas *c, const struct runs *all, const struct plot_opti
     return bad;
 }
 
-const struct figure figure_loss = { "loss", "curves with a band over replicates, and paired differences", draw, false };
+static int draw_steps(struct canvas *c, const struct runs *all, const struct plot_options *o, struct err *e)
+{
+    const char *primary = all->study ? all->study->primary : "eval.loss";
+    return draw(c, (struct scene){ .all = all, .read = metric_scalar, .axis = "step",
+                                   .metric = o->metric ? o->metric : primary,
+                                   .smooth = isnan(o->smooth) ? default_smooth(all) : o->smooth }, e);
+}
+
+static int draw_positions(struct canvas *c, const struct runs *all, const struct plot_options *o, struct err *e)
+{
+    struct scene s = { .all = all, .read = metric_positions, .axis = "position in the document (tokens)",
+                       .metric = o->metric ? o->metric : "eval.position_loss" };
+    for (int i = 0; i < all->n; i++) {
+        int64_t trained = run_look(&all->run[i]) ? metric_trained(&all->run[i]) : 0;
+        if (trained > s.trained) s.trained = trained;
+    }
+    return draw(c, s, e);
+}
+
+const struct figure figure_loss = { "loss", "curves with a band over replicates, and paired differences", draw_steps,
+                                    false },
+                    figure_position = { "position", "the same over positions, of the last evaluation", draw_positions,
+                                        false };

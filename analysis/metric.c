@@ -255,6 +255,38 @@ int metric_scalar(struct run *r, const char *name, struct curve *out, struct met
     return 0;
 }
 
+static int64_t key_of(struct run *r, const char *table, const char *key)
+{
+    json_t *config = json_loads(run_config(r), 0, NULL);
+    int64_t value = json_integer_value(json_object_get(json_object_get(config, table), key));
+    json_decref(config);
+    return value;
+}
+
+int64_t metric_trained(struct run *r) { return key_of(r, "model", "seq"); }
+
+int metric_positions(struct run *r, const char *name, struct curve *out, struct metric *metric, struct err *e)
+{
+    struct metric *list;
+    int n = metric_list(r, &list), bad = find(list, n, name, metric, e);
+    free(list);
+    if (bad) return -1;
+    const struct reader_series *s = &metric->series;
+    if (s->rank != 1 || strcmp(s->dim_name[0], "position"))
+        return err_set(e, "metric '%s' has no value for each position; eval.position_loss has", name);
+    if (metric_read(r, metric, out, e)) return -1;
+    int64_t longer = key_of(r, "train", "eval_seq"), seq = longer ? longer : metric_trained(r), last = out->rows - 1,
+            length = (seq + out->cells - 1) / out->cells;
+    out->step = xrealloc(out->step, ((size_t)out->cells + 1) * sizeof *out->step);
+    for (int64_t i = 0; i < out->cells; i++) {
+        out->value[i] = last < 0 ? NAN : out->value[last * out->cells + i];
+        out->step[i] = i * length + length / 2;
+    }
+    out->rows = last < 0 ? 0 : out->cells;
+    out->cells = 1;
+    return 0;
+}
+
 double metric_last(struct run *r, const char *name)
 {
     struct curve c;

@@ -28,6 +28,10 @@ void curve_free(struct curve *c);
 /* One number a row, by name: "eval.loss", or with a reduction over layers, experts, … "train.max_vio:mean" (mean, max,
    min; values that were not measured are left out). *metric says what it is; may be NULL. */
 int metric_scalar(struct run *r, const char *name, struct curve *out, struct metric *metric, struct err *e);
+/* Of a metric with a value for each position the last row, over positions: the middles of the pieces that a value is
+   the mean of stand in place of steps. */
+int metric_positions(struct run *r, const char *name, struct curve *out, struct metric *metric, struct err *e);
+int64_t metric_trained(struct run *r);                      /* the length of a training sequence */
 /* The value in the last committed row; NaN where there is none. */
 double metric_last(struct run *r, const char *name);
 

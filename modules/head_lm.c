@@ -30,6 +30,7 @@ static void build(struct build *b, struct pick self, struct node *h)
     build_token_loss(b, "lm", loss, 0, 1);
     build_token_metric(b, "accuracy", graph_result(g, loss, 2), 0, "", BETTER_HIGHER,
                        "share of next tokens that are the likeliest");
+    build_position_losses(b, loss);
     c->mtp.module->mtp(b, c->mtp, h, w);
 }
 

@@ -83,6 +83,8 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
     CASE(rope, linear, rope(g, act_in(g, 3, 1, 6), int_in(g, SHAPE(1, 3), 0, 0, 0), NULL, \
                             STRETCHED(6, FIRST, 100, 4, 0, 0, 1, .interleaved = 1))) \
     CASE(positions, parts, positions(g, int_in(g, SHAPE(2, 3), 0, 0, 2, 0, 1, 1), NULL, 2, false)) \
+    CASE(sum_by_position, documents, \
+         sum_by_position(g, real_in(g, 12), int_in(g, SHAPE(2, 6), 0, 0, 2, 2, 2, 2, 0, 0, 0, 6, 6, 6), 3, 2)) \
     CASE(positions, whole, positions(g, int_in(g, SHAPE(2, 2), 3, 3, 0, 9), int_in(g, SHAPE(1), 8), 4, true)) \
     CASE(reject, all, reject(g, act_in(g, 3, 4, 5), act_in(g, 3, 2, 5), NULL)) \
     CASE(reject, part, reject(g, act_in(g, 3, 2, 7), real_in(g, 3, 1, 7), real_in(g, 3, 2))) \
@@ -166,6 +168,8 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
                            ROPE(8, LAST, 1e4))) \
     CASE(rope, long, rope(g, act_in(g, 300, 2, 8), count_in(g, SHAPE(2, 150), large_start), NULL, \
                           ROPE(8, FIRST, 1e4))) \
+    CASE(sum_by_position, large, \
+         sum_by_position(g, real_in(g, 700), count_in(g, SHAPE(14, 50), large_start), 5, 7)) \
     CASE(positions, large, positions(g, count_in(g, SHAPE(14, 50), large_start), NULL, 7, false)) \
     CASE(reject, large, reject(g, act_in(g, 700, 6, 16), act_in(g, 700, 2, 16), real_in(g, 700, 6))) \
     CASE(reject, odd, reject(g, act_in(g, 300, 3, 37), act_in(g, 300, 3, 37), NULL)) \

@@ -27,6 +27,8 @@ static inline int32_t wave_order(int64_t r) { return (int32_t)(48603 * (r + 6804
     CASE(sinkhorn, waves, sinkhorn(g, real_in(g, 50021, 4, 4), 20, 1e-6)) \
     CASE(l2norm, waves, l2norm(g, act_in(g, 20011, 133), 1e-6)) \
     CASE(reject, waves, reject(g, act_in(g, 10007, 4, 40), act_in(g, 10007, 2, 40), real_in(g, 10007, 4))) \
+    CASE(sum_by_position, waves, \
+         sum_by_position(g, real_in(g, 401 * 1801), count_in(g, SHAPE(401, 1801), wave_start), 3, 700)) \
     CASE(positions, waves, positions(g, count_in(g, SHAPE(401, 1801), wave_start), NULL, 7, false)) \
     CASE(columns, waves, columns(g, act_in(g, 20011, 133), 11, 101)) \
     CASE(repeat, waves, repeat(g, act_in(g, 20011, 133), 3)) \

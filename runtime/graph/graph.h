@@ -164,9 +164,9 @@ struct root { const struct node *node; int output; };
 struct root node_root(const struct node *n);
 bool node_wants(const struct node *n, int input);           /* a gradient of that input */
 
-/* What a metric says: the sum of its terms, each weight times what a carry holds, over what `over` holds (NULL: a
-   mean is over the micro-batches of all ranks, all else as it is), or the square root of that. No weight at all, 0
-   / 0, is no value: NaN. */
+/* What a metric says: the sum of its terms, each weight times what a carry holds, over what `over` holds, one number or
+   one for each value (NULL: a mean is over the micro-batches of all ranks, all else as it is), or the square root of
+   that. No weight at all, 0 / 0, is no value: NaN. */
 struct term { double weight; struct node *carry, *over; bool root; };
 struct probe { const char *name, *unit, *about; enum better better; int layer, n; const struct term *term; };
 /* value: REAL [1]; of_step: a micro-batch's part of a sum over the step, else the step's is the

@@ -312,6 +312,9 @@ void build_keys_mass(struct build *b, struct attention a, int64_t kept);
 /* The mean of x [T] over these: of all tokens of a step (or an evaluation) together, however its batch is cut. */
 void build_token_metric(struct build *b, const char *name, struct node *x, int ahead, const char *unit,
                         enum better better, const char *about);
+/* In evaluations: the mean of x [T], losses of next tokens, by how far into its document in the sequence a token is;
+   and where sequences are longer than in training, of those positions that training had and of those beyond. */
+void build_position_losses(struct build *b, struct node *x);
 /* A term of the objective, REAL [1]: of the micro-batch, as build_row_metric's value; the mean over micro-batches and
    ranks. Also a metric "loss_<name>" (summed over layers). */
 void build_loss(struct build *b, const char *name, struct node *value, double weight);

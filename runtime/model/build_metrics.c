@@ -104,6 +104,39 @@ void build_token_metric(struct build *b, const char *name, struct node *x, int a
     if (b->mode != MODE_DECODE) probe(b, name, unit, better, about, token_mean(b, x, ahead));
 }
 
+enum { PIECES = 16 };                                       /* at most, of a training sequence */
+
+/* Of the n sums from `from` on together; n 0: of each on its own. */
+static struct term position_mean(struct build *b, struct node *sum, struct node *count, int64_t from, int64_t n)
+{
+    struct graph *g = b->graph;
+    if (n) {
+        sum = weighted_sum(g, columns(g, sum, from, n), NULL);
+        count = weighted_sum(g, columns(g, count, from, n), NULL);
+    }
+    return (struct term){ 1, carry(g, sum, CARRY_SUM), carry(g, count, CARRY_SUM), false };
+}
+
+void build_position_losses(struct build *b, struct node *x)
+{
+    struct graph *g = b->graph;
+    if (b->mode != MODE_EVAL) return;
+    int64_t trained = b->conf->seq, pieces = trained < PIECES ? trained : PIECES;
+    while (trained % pieces) pieces--;
+    int64_t length = trained / pieces, n = (b->seq + length - 1) / length;
+    struct node *w = build_token_weights(b, 0);
+    struct node *sum = sum_by_position(g, mul(g, x, w), b->start, n, length),                   /* [n] */
+                *count = sum_by_position(g, w, b->start, n, length);
+    probe(b, "position_loss", "nat/token", BETTER_LOWER,
+          arena_text(b->arena, "loss of tokens by their position in the document, %lld a value", (long long)length),
+          position_mean(b, sum, count, 0, 0));
+    if (n <= pieces) return;
+    probe(b, "loss_within", "nat/token", BETTER_LOWER, "loss of tokens at positions that training had",
+          position_mean(b, sum, count, 0, pieces));
+    probe(b, "loss_beyond", "nat/token", BETTER_LOWER, "loss of tokens at positions beyond those of training",
+          position_mean(b, sum, count, pieces, n - pieces));
+}
+
 void build_keys_mass(struct build *b, struct attention a, int64_t kept)
 {
     struct graph *g = b->graph;

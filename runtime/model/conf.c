@@ -45,6 +45,8 @@ static const struct param train_params[] = {
         "steps between evaluations; the last step always evaluates"),
     INT(struct train_conf, eval_tokens, 32768, 0, 2e9, "token",
         "held-out tokens that an evaluation measures, the same for all variants; 0: all there are"),
+    INT(struct train_conf, eval_seq, 0, 0, 1048576, "token",
+        "length of an evaluation's sequences, a multiple of the model's seq; 0: that"),
     BOOL(struct train_conf, record, false,
          "the experts that each token goes to are kept in the run file, for other runs to replay"),
     INT(struct train_conf, checkpoint_every, 100, 1, 1e9, "step", "steps between checkpoints"),
@@ -150,6 +152,13 @@ void train_load(const json_t *json, struct arena *arena, struct train_conf *conf
         module_problem(problems, "train.average", "from", "%d steps of a run of %d: nothing is averaged; at most %d",
                        from, conf->steps, conf->steps - 1);
     check_picks(train_params, conf, "train", NULL, problems);
+}
+
+void conf_agree(const struct model_conf *model, const struct train_conf *train, struct problems *problems)
+{
+    if (train->eval_seq % model->seq != 0)
+        problem_add(problems, "train.eval_seq", "%d: must be a multiple of the model's seq of %d", train->eval_seq,
+                    model->seq);
 }
 
 const char *const ahead_name[] = { "never", "in training", "always" };

@@ -31,7 +31,7 @@ struct train_conf {
     double clip;
     int backend, precision, recompute;                      /* enum backend_kind, enum precision, enum recompute */
     struct pick optim, schedule, average;
-    int eval_every, eval_tokens, record, checkpoint_every, keep;
+    int eval_every, eval_tokens, eval_seq, record, checkpoint_every, keep;
     int stop_window; double stop_sigma, stop_dead, stop_seconds;
 };
 extern const struct schema train_schema;

@@ -132,13 +132,17 @@ static struct node *run_layers(struct build *b, struct node *x, struct node **en
     return build_ended(b, x);
 }
 
+struct model_size model_eval_size(const struct model_conf *conf, const struct train_conf *train, int64_t batch)
+{
+    int64_t seq = train->eval_seq ? train->eval_seq : conf->seq, fit = batch * conf->seq / seq;
+    return (struct model_size){ .batch = fit > 0 ? fit : 1, .seq = seq, .of = seq == conf->seq ? "" : "eval." };
+}
+
 struct node *model_build(struct graph *g, struct arena *arena, const struct model_conf *conf,
                          const struct train_conf *train, enum mode mode, struct model_size size)
 {
     struct building own = { .observer = size.observer, .part = size.part, .part_depth = size.depth,
-                            .most = size.most ? size.most : size.seq, .of = "" };
-    if (size.part == DECODE_PROMPT) own.of = "prompt.";
-    if (size.part == DECODE_DRAFT) own.of = arena_text(arena, "draft.%d.", size.depth);
+                            .most = size.most ? size.most : size.seq, .of = size.of ? size.of : "" };
     struct build build = {
         .graph = g, .arena = arena, .mode = mode, .conf = conf, .train = mode == MODE_TRAIN ? train : NULL,
         .batch = size.batch, .seq = size.seq, .tokens = size.batch * size.seq, .width = conf->d_model,

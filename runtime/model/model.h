@@ -8,6 +8,7 @@
 /* Reads and checks a model against its schema and every module's own rules. */
 void model_load(const json_t *json, struct arena *arena, struct model_conf *conf, struct problems *problems);
 void train_load(const json_t *json, struct arena *arena, struct train_conf *conf, struct problems *problems);
+void conf_agree(const struct model_conf *model, const struct train_conf *train, struct problems *problems);
 
 struct observer;
 /* The graphs of decoding, which share caches. Step: logits of each row. Prompt: none, caches alone; what none of them
@@ -18,13 +19,17 @@ enum decode { DECODE_STEP, DECODE_PROMPT, DECODE_DRAFT };
    the caches; most: the longest chunk of the graphs that share them (0: seq); rewind: positions that can be rolled back
    where a state or a ring is kept rather than a cache; drafts: MTP blocks decode too. ends: becomes what each of
    the trunk's layers leaves to the next one; NULL: is not wanted. observer: of routers (build.h);
-   NULL: none. */
+   NULL: none. of: before the names of its inputs; NULL: nothing. */
 struct model_size {
     int64_t batch, seq, context, most, rewind;
     enum decode part; int depth; bool drafts;
     struct node **ends;
     const struct observer *observer;
+    const char *of;
 };
+
+/* Of an evaluation, beside micro-batches of so many training sequences: about as many tokens at once. */
+struct model_size model_eval_size(const struct model_conf *conf, const struct train_conf *train, int64_t batch);
 
 /* Adds the whole model to a graph. In MODE_TRAIN with train != NULL the update region (clipping, optimizer) follows; of
    an evaluation `train` says what is recorded. What it reads of a micro-batch: inputs.h. Returns the node of REAL [T,V]

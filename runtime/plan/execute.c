@@ -281,18 +281,20 @@ void plan_read(struct plan *p, const struct node *n, double *to)
 void plan_read_probe(struct plan *p, const struct probe *probe, double *to)
 {
     int64_t count = probe_count(probe);
-    double *value = xmalloc((size_t)count * sizeof *value), over = 1;
+    double *value = xmalloc((size_t)count * sizeof *value), *over = xmalloc((size_t)count * sizeof *over);
     memset(to, 0, (size_t)count * sizeof *to);
     for (int t = 0; t < probe->n; t++) {
         const struct term *term = &probe->term[t];
         plan_read(p, term->carry, value);
-        if (term->over) plan_read(p, term->over, &over);
+        if (term->over) plan_read(p, term->over, over);
+        bool alike = term->over && shape_count(term->over->shape) == count;
         for (int64_t i = 0; i < count; i++) {
-            double quotient = term->over ? value[i] / over : value[i];
+            double quotient = term->over ? value[i] / over[alike ? i : 0] : value[i];
             to[i] += term->weight * (term->root ? sqrt(quotient) : quotient);
         }
     }
     free(value);
+    free(over);
 }
 
 bool plan_read_grad(struct plan *p, const struct node *n, double *to)

@@ -96,7 +96,7 @@ static int measure(const struct model_conf *model, const struct train_conf *trai
     leaves->frozen = true;
     out->looks_ahead = model_looks_ahead(model);
     if (memory && !g->failed)
-        model_build(eval, arena, model, train, MODE_EVAL, (struct model_size){ .batch = batch, .seq = model->seq });
+        model_build(eval, arena, model, train, MODE_EVAL, model_eval_size(model, train, batch));
     if (memory && !g->failed && out->looks_ahead != AHEAD_ALWAYS)
         model_build(decode, arena, model, NULL, MODE_DECODE,
                     (struct model_size){ .batch = 1, .seq = 1, .context = model->seq });
@@ -161,6 +161,7 @@ static bool load_both(json_t *model_json, json_t *train_json, struct arena *aren
     model_load(model_json, arena, model, problems);
     train_load(train_json, arena, train, problems);
     if (problems->found > before) return false;
+    conf_agree(model, train, problems);
     if (data && data->vocab > model->vocab)
         problem_add(problems, "vocab", "%d: the data in %s has token ids up to %d", model->vocab, data->path,
                     data->vocab - 1);
@@ -184,8 +185,20 @@ static void keep(struct variant *v, const struct measure *m)
     v->memory_bytes = m->memory;
 }
 
-static void resolve_variant(struct study *s, struct variant *v, json_t *base, json_t *base_train, int eval_tokens,
-                            const json_t *given, const struct corpus_info *data, struct problems *problems)
+/* Losses are compared: all measure the same text, in equal sequences. */
+static void check_measured(const struct train_conf *its, const struct train_conf *all, struct problems *problems)
+{
+    if (its->eval_tokens != all->eval_tokens)
+        problem_add(problems, "train.eval_tokens",
+                    "%d: all variants are measured on the same text: set it for the whole study", its->eval_tokens);
+    if (its->eval_seq != all->eval_seq)
+        problem_add(problems, "train.eval_seq",
+                    "%d: all variants are measured in equal sequences: set it for the whole study", its->eval_seq);
+}
+
+static void resolve_variant(struct study *s, struct variant *v, json_t *base, json_t *base_train,
+                            const struct train_conf *all, const json_t *given, const struct corpus_info *data,
+                            struct problems *problems)
 {
     json_t *model_json = json_deep_copy(base), *train_json = json_deep_copy(base_train), *value;
     const char *path, *name = json_string_value(json_object_get(given, "name"));
@@ -200,10 +213,7 @@ static void resolve_variant(struct study *s, struct variant *v, json_t *base, js
     json_object_foreach(json_object_get(given, "set"), path, value)
         apply(model_json, train_json, path, value, problems);
     if (problems->found == before && load_both(model_json, train_json, s->arena, &model, &train, data, problems)) {
-        if (train.eval_tokens != eval_tokens)
-            problem_add(problems, "train.eval_tokens",
-                        "%d: all variants are measured on the same text: set it for the whole study",
-                        train.eval_tokens);
+        check_measured(&train, all, problems);
         v->config = json_pack("{s:o, s:o}", "model", config_write(&model_schema, &model),
                               "train", config_write(&train_schema, &train));
         if (measure(&model, &train, s->arena, true, &m, &e)) problem_add(problems, "", "%s", e.text);
@@ -396,7 +406,7 @@ int study_resolve(const json_t *given, const struct corpus_info *data, struct st
     s->variant = arena_alloc(s->arena, (size_t)(s->n_variants + 1) * sizeof *s->variant);
     if (sound) {
         for (int i = 0; i < s->n_variants; i++)
-            resolve_variant(s, &s->variant[i], base ? base : empty, train_json ? train_json : empty, train.eval_tokens,
+            resolve_variant(s, &s->variant[i], base ? base : empty, train_json ? train_json : empty, &train,
                             json_array_get(json_object_get(given, "variants"), (size_t)i), data, problems);
         s->baseline = find_baseline(s, given, problems);
         if (problems->n == 0 && s->match_quantity) match_all(s, given, problems);

@@ -70,6 +70,7 @@ static void check_tokens(const json_t *its, const json_t *own, const char *path,
 {
     static const struct { const char *table, *key; } same[] = {
         { "model", "seq" }, { "train", "batch" }, { "train", "eval_tokens" },
+        { "train", "eval_seq" },
     };
     for (int i = 0; i < COUNT(same); i++) {
         int64_t there = number(its, same[i].table, same[i].key), here = number(own, same[i].table, same[i].key);

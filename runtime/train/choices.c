@@ -31,7 +31,8 @@ struct choices {
 
 int64_t choices_measured(const struct session *s)
 {
-    return (s->train.eval_tokens + s->model.seq - 1) / s->model.seq;
+    int64_t seq = session_eval_size(s).seq;
+    return (s->train.eval_tokens + seq - 1) / seq;
 }
 
 /* ---- what there must be ---- */
@@ -199,7 +200,7 @@ static int open_record(struct choices *c, const struct point *p, const struct co
     if (find_point(c, p, e) || reader_open(&c->reader, c->path, e) || check_owner(c, data, eval, e)) return -1;
     if (open_rows(c, STORE_TRAIN, e) || open_rows(c, STORE_EVAL, e) || check_steps(c, e)) return -1;
     return check_layers(c, STORE_TRAIN, c->session->train.batch, e) ||
-           check_layers(c, STORE_EVAL, eval_windows(eval, c->session->model.seq), e);
+           check_layers(c, STORE_EVAL, eval_windows(eval, (int)session_eval_size(c->session).seq), e);
 }
 
 /* ---- one run ---- */

@@ -38,10 +38,11 @@ static int part_new(struct decoder *d, int number, const struct model_conf *conf
     size.depth = number >= DRAFT ? number - DRAFT + 1 : 0;
     p->seq = size.seq = number == PROMPT ? d->size.most : d->size.seq;
     if (size.most < d->size.seq) size.most = d->size.seq;
+    size.of = number >= DRAFT ? arena_text(d->arena, "draft.%d.", size.depth) : number == PROMPT ? "prompt." : "";
     size.ends = p->end = arena_alloc(d->arena, (size_t)d->layers * sizeof *p->end);
     p->graph = graph_new(d->leaves);
     p->in = inputs_new(size.batch, size.seq);
-    p->in.of = number >= DRAFT ? arena_text(d->arena, "draft.%d.", size.depth) : number == PROMPT ? "prompt." : "";
+    p->in.of = size.of;
     p->logits = model_build(p->graph, d->arena, conf, NULL, MODE_DECODE, size);
     return plan_new(&p->plan, p->graph, how, e);
 }

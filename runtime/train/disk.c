@@ -51,8 +51,7 @@ int disk_of(const struct study *s, const struct variant *v, struct disk *out, st
     model_build(g, arena, &model, &train, MODE_TRAIN,
                 (struct model_size){ .batch = train.batch / train.micro, .seq = model.seq });
     leaves->frozen = true;
-    model_build(eval, arena, &model, &train, MODE_EVAL,
-                (struct model_size){ .batch = train.batch / train.micro, .seq = model.seq });
+    model_build(eval, arena, &model, &train, MODE_EVAL, model_eval_size(&model, &train, train.batch / train.micro));
     int failure = g->failed ? err_set(e, "%s", g->err.text) : eval->failed ? err_set(e, "%s", eval->err.text) : 0;
     if (!failure) {
         int64_t written = times(train.steps, train.checkpoint_every);

@@ -25,6 +25,7 @@ static const char *dimension(const char *name)
     if (strncmp(name, "expert_", 7) == 0 || strncmp(name, "router_", 7) == 0) return "expert";
     if (strncmp(name, "head_", 5) == 0) return "head";
     if (strncmp(name, "choice_", 7) == 0) return "choice";
+    if (strncmp(name, "position_", 9) == 0) return "position";
     return "index";
 }
 

@@ -10,10 +10,13 @@ static int load_confs(struct session *s, const json_t *config, struct err *e)
     struct problems problems = { 0 };
     model_load(json_object_get(config, "model"), s->arena, &s->model, &problems);
     train_load(json_object_get(config, "train"), s->arena, &s->train, &problems);
+    if (problems.n == 0) conf_agree(&s->model, &s->train, &problems);
     int failure = problems.n ? err_set(e, "%s: %s", problems.problem[0].path, problems.problem[0].text) : 0;
     problems_free(&problems);
     return failure;
 }
+
+struct model_size session_eval_size(const struct session *s) { return model_eval_size(&s->model, &s->train, s->batch); }
 
 /* Graphs and plans without memory. micro 0: as the configuration says. */
 static int session_plan(struct session **out, const json_t *config, int micro, struct err *e)
@@ -38,10 +41,10 @@ static int session_plan(struct session **out, const json_t *config, int micro, s
     s->leaves = leaves_new();
     s->graph = graph_new(s->leaves);
     s->eval_graph = graph_new(s->leaves);
-    struct model_size size = { .batch = s->batch, .seq = s->model.seq };
+    struct model_size size = { .batch = s->batch, .seq = s->model.seq }, eval = session_eval_size(s);
     model_build(s->graph, s->arena, &s->model, &s->train, MODE_TRAIN, size);
     s->leaves->frozen = true;
-    model_build(s->eval_graph, s->arena, &s->model, &s->train, MODE_EVAL, size);
+    model_build(s->eval_graph, s->arena, &s->model, &s->train, MODE_EVAL, eval);
     if (plan_new(&s->plan, s->graph, how, e) || plan_new(&s->eval_plan, s->eval_graph, how, e)) {
         session_free(s);
         return -1;
@@ -134,4 +137,9 @@ void session_stage(struct session *s, int micro, const struct inputs *in)
     inputs_stage(s->state, s->leaves, MODE_TRAIN, micro, s->train.micro, in);
 }
 
-void session_put(struct session *s, const struct inputs *in) { inputs_stage(s->state, s->leaves, MODE_EVAL, 0, 1, in); }
+void session_put(struct session *s, const struct inputs *in)
+{
+    struct inputs eval = *in;
+    eval.of = session_eval_size(s).of;
+    inputs_stage(s->state, s->leaves, MODE_EVAL, 0, 1, &eval);
+}

@@ -204,10 +204,11 @@ static const char *diverged(struct trainer *t)
 static bool forward_parts(struct trainer *t, int parts)
 {
     struct session *s = t->session;
+    struct model_size size = session_eval_size(s);
     for (int i = 0; i < parts; i++) {
         if (stop_asked && comm_here()->ranks == 1) return false;
-        t->batch.place[0] = (int32_t)mine(t, i * sequences(t));
-        corpus_eval_batch(t->corpus, &t->eval_set, t->batch.place[0], (int)s->batch, s->model.seq, t->batch);
+        t->batch.place[0] = (int32_t)((i * comm_here()->ranks + comm_here()->rank) * size.batch);
+        corpus_eval_batch(t->corpus, &t->eval_set, t->batch.place[0], (int)size.batch, (int)size.seq, t->batch);
         session_put(s, &t->batch);
         if (!replay(t, STORE_EVAL, t->done, 0)) return false;
         plan_forward(s->eval_plan, i);
@@ -219,7 +220,9 @@ static bool forward_parts(struct trainer *t, int parts)
 static bool evaluate_parts(struct trainer *t)
 {
     struct session *s = t->session;
-    int parts = (int)((eval_windows(&t->eval_set, s->model.seq) + sequences(t) - 1) / sequences(t));
+    struct model_size size = session_eval_size(s);
+    int64_t at_once = size.batch * comm_here()->ranks;
+    int parts = (int)((eval_windows(&t->eval_set, (int)size.seq) + at_once - 1) / at_once);
     plan_begin(s->eval_plan, t->done, s->train.steps, parts);
     t->staged = -1;                                         /* its inputs lie where those of the next step would */
     plan_swap_averages(s->eval_plan);
@@ -239,7 +242,7 @@ static int evaluate(struct trainer *t)
     comm_order(ORDER_EVALUATE, t->done);
     if (!evaluate_parts(t)) return 0;
     metrics_gather(t->eval, s->eval_plan);
-    metrics_cut(t->eval, eval_windows(&t->eval_set, s->model.seq), choices_measured(s));
+    metrics_cut(t->eval, eval_windows(&t->eval_set, (int)session_eval_size(s).seq), choices_measured(s));
     t->eval_loss = metrics_get(t->eval, "loss");
     double bytes = corpus_info(t->corpus)->bytes_per_token;
     metrics_set(t->eval, "bits_per_byte", bytes > 0 ? t->eval_loss / (bytes * M_LN2) : NAN);
@@ -337,7 +340,7 @@ static void prepare(struct trainer *t)
 {
     struct session *s = t->session;
     int blocks = model_blocks(&s->model);
-    t->batch = inputs_new(s->batch, s->model.seq);
+    t->batch = inputs_new(s->batch, session_eval_size(s).seq);              /* of a step or an evaluation */
     t->staged = -1;
     t->train = metrics_new(s->graph, STORE_TRAIN, blocks, train_series, TRAIN_SERIES);
     t->eval = metrics_new(s->eval_graph, STORE_EVAL, blocks, eval_series, EVAL_SERIES);

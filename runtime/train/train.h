@@ -62,6 +62,7 @@ int session_new(struct session **out, const json_t *config, int threads, struct 
 /* Without memory or device; the error says what would fit */
 int session_fits(const json_t *config, size_t room, struct err *e);
 void session_free(struct session *s);
+struct model_size session_eval_size(const struct session *s);               /* of an evaluation's micro-batches */
 size_t session_bytes(const struct session *s);              /* all slabs and arenas */
 void session_put(struct session *s, const struct inputs *in);               /* for plan_forward of an evaluation */
 void session_stage(struct session *s, int micro, const struct inputs *in);  /* for plan_step */

@@ -1,0 +1,27 @@
+/* CUDA side of runtime/ops/sum_by_position.c: a block for each sum goes through all tokens, in an order that their
+   number alone decides. Bound by memory, which is in the cache after the first sum; it is for evaluations. */
+#include "kernel.cuh"
+
+enum { X, START };
+
+static __global__ void __launch_bounds__(BLOCK)
+sum_by_position(const float *x, const int32_t *start, int64_t tokens, unsigned seq, int length, float *y)
+{
+    double sum = 0;
+    for (int64_t t = threadIdx.x; t < tokens; t += BLOCK) {
+        int position = (int)(t % seq) - start[t];
+        if (position >= 0 && position / length == (int)blockIdx.x) sum += x[t];
+    }
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) y[blockIdx.x] = (float)sum;
+}
+
+static void forward(const struct args *a)
+{
+    const int64_t *at = (const int64_t *)a->attr;           /* n, length */
+    struct shape start = a->in[START].shape;
+    LAUNCH(a, sum_by_position, (int)at[0], BLOCK, 0, reals(&a->in[X]), ints(&a->in[START]), shape_count(start),
+           (unsigned)start.dim[1], (int)at[1], reals(&a->out[0]));
+}
+
+TWIN(sum_by_position, forward);
