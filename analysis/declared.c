@@ -26,8 +26,10 @@ static int append(struct metric **list, int n, struct arena *arena, struct leave
 {
     bool training = group == STORE_TRAIN;
     struct graph *g = graph_new(leaves);
-    model_build(g, arena, model, training ? train : NULL, training ? MODE_TRAIN : MODE_EVAL,
-                (struct model_size){ .batch = train->batch / train->micro, .seq = model->seq });
+    int64_t batch = train->batch / train->micro;
+    struct model_size size = { .batch = batch, .seq = model->seq };
+    model_build(g, arena, model, train, training ? MODE_TRAIN : MODE_EVAL,
+                training ? size : model_eval_size(model, train, batch));
     if (g->failed) n = err_set(e, "%s", g->err.text);
     else {
         struct metrics *m = metrics_new(g, group, model_blocks(model), training ? train_series : eval_series,

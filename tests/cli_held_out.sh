@@ -79,6 +79,39 @@ for family in sidak none; do
     ! grep -E 'beats|loses' log || fail "rounding is taken for a difference"
 done
 
+# ---- longer sequences than those of training: what a model that was trained on them would be measured on ----
+cat >longer.lua <<'LUA'
+local sl = require "sluice"
+return sl.study {
+  name = "longer", data = "project/a.tok", replicates = 1, baseline = "base",
+  base = sl.model { layers = 1, d_model = 16, seq = 16, ffn = "dense",
+                    attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 8 } },
+  train = { steps = 1, batch = 8, eval_tokens = 1000, eval_seq = 64, optim = { "adamw", lr = 0 } },
+  variants = { base = {}, long = { seq = 64, ["train.batch"] = 2 }, micro = { ["train.micro"] = 8 } },
+}
+LUA
+run 0 longer.lua runs
+/usr/bin/python3 - runs/longer/*/0/run.h5 <<'PY' || fail "a longer sequence is read otherwise"
+import h5py, math, sys
+its = {path.split("/")[2].split("-")[0]: h5py.File(path, "r")["metrics/eval"] for path in sys.argv[1:]}
+loss = {name: of["loss"][-1] for name, of in its.items()}
+assert loss["base"] == loss["long"] and abs(loss["base"] - loss["micro"]) < 1e-6, loss
+assert its["base"]["position_loss"].shape[1] == 64 and its["long"]["position_loss"].shape[1] == 16
+part = its["base"]["loss_within"][-1], its["base"]["loss_beyond"][-1]
+assert min(part) < loss["base"] < max(part) and "loss_beyond" not in its["long"], (part, loss)
+PY
+leaves 0 "$sluice" compare runs/longer --metric eval.loss_beyond
+leaves 0 "$sluice" plan longer.lua --set primary=eval.position_loss:max
+leaves 0 "$sluice" plot runs/longer --kind position -o figure.gp
+grep -q 'position in the document' figure.gp || fail "the figure has no positions"
+leaves 1 "$sluice" plot runs/longer --kind position --metric eval.loss -o figure.gp
+says "metric 'eval.loss' has no value for each position; eval.position_loss has"
+leaves 3 "$sluice" plan longer.lua --set train.eval_seq=40
+says "40: must be a multiple of the model's seq of 16"
+sed -i 's/base = {}, long/base = {}, other = { ["train.eval_seq"] = 32 }, long/' longer.lua
+leaves 3 "$sluice" plan longer.lua
+says 'all variants are measured in equal sequences'
+
 # ---- what counting reaches, on the very tokens ----
 cat >project/seen.lua <<'LUA'
 local sl = require "sluice"

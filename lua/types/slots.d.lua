@@ -123,6 +123,7 @@
 ---@field average? sluice.average averages of the weights, for evaluation and sampling; default none
 ---@field eval_every? integer steps between evaluations; the last step always evaluates; default 100, ≥ 1
 ---@field eval_tokens? integer held-out tokens that an evaluation measures, the same for all variants; 0: all there are; default 32768, ≥ 0
+---@field eval_seq? integer length of an evaluation's sequences, a multiple of the model's seq; 0: that; default 0, 0 … 1048576
 ---@field record? boolean the experts that each token goes to are kept in the run file, for other runs to replay; default false
 ---@field checkpoint_every? integer steps between checkpoints; default 100, ≥ 1
 ---@field keep? integer checkpoints kept; 0: the newest while the run goes on, none when it is over; default 2, 0 … 1000
