@@ -67,7 +67,7 @@ int bundle_load(struct bundle *b, const struct runs *all, int variant, const cha
         struct run *r = &all->run[i];
         if (r->variant != variant || !bundle_whole(r)) continue;
         if (!metric_has(r, name)) { b->absent += run_look(r); continue; }
-        bad = read(r, name, &curve[b->runs], metric, e) && run_look(r);
+        bad = read(r, name, &curve[b->runs], metric, e) && run_look(r) ? -1 : 0;
         if (!bad && run_look(r)) b->replicate[b->runs++] = r->replicate;
     }
     if (!bad) align(b, curve, metric->series.group == STORE_TRAIN ? smooth : 0);

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 enum { FIXTURE_STEPS = 200, FIXTURE_EVERY = 20, FIXTURE_LAYERS = 4, FIXTURE_MOE = 3, FIXTURE_EXPERTS = 8,
-       FIXTURE_TOKENS = 4096 };
+       FIXTURE_TOKENS = 4096, FIXTURE_POSITIONS = 4 };
 
 /* Loss of replicate k at the end: 2.5 + 0.05 z_k + shift + 0.002 z, z_k shared by the variants. lost: the replicate
    that diverges half way, or -1; absent: the one that was never begun, or -1. A variant named "bare" has no accuracy
@@ -69,6 +69,8 @@ static inline void fixture_run(const struct study *s, int point, const struct fi
         { STORE_TRAIN, "expert_tokens", "assignment", "tokens of each expert", STORE_U32, 2,
           { FIXTURE_LAYERS, FIXTURE_EXPERTS }, { "layer", "expert" }, false, BETTER_NONE },
         { STORE_EVAL, "loss", "nat/token", "held-out loss", STORE_F64, 0, { 0 }, { 0 }, false, BETTER_LOWER },
+        { STORE_EVAL, "position_loss", "nat/token", "falls as the position rises", STORE_F32, 1, { FIXTURE_POSITIONS },
+          { "position" }, false, BETTER_LOWER },
         { STORE_EVAL, "accuracy", "", "falls as the loss rises", STORE_F64, 0, { 0 }, { 0 }, false, BETTER_HIGHER },
         { STORE_EVAL, "width", "", "rises with the loss, and is no better for it", STORE_F64, 0, { 0 }, { 0 }, false,
           BETTER_NONE },
@@ -95,7 +97,10 @@ static inline void fixture_run(const struct study *s, int point, const struct fi
         loss = lost && step == last ? NAN : smooth + 0.08 * fixture_draw("batch", 0, p->replicate, step);
         fixture_counts(counts, p->variant, p->replicate, step);
         double accuracy = 1 - smooth / 8, width = smooth;
-        const double *train[] = { &tokens, &seconds, &loss, counts }, *eval[] = { &smooth, &accuracy, &width };
+        double by_position[FIXTURE_POSITIONS];
+        for (int i = 0; i < FIXTURE_POSITIONS; i++) by_position[i] = smooth * (1.15 - 0.1 * i);
+        const double *train[] = { &tokens, &seconds, &loss, counts },
+                     *eval[] = { &smooth, by_position, &accuracy, &width };
         fixture_must(store_append(store, STORE_TRAIN, step, train, &e), &e);
         if (step % FIXTURE_EVERY == 0) fixture_must(store_append(store, STORE_EVAL, step, eval, &e), &e);
     }

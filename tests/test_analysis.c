@@ -676,6 +676,9 @@ static void test_figures(void **state)
     assert_int_equal(plot_study(runs, &(struct plot_options){ .kind = "load", .smooth = NAN, .out = "figure.svg",
                                                               .variant = "base", .replicate = 9 }, &e), -1);
     assert_non_null(strstr(e.text, "no run of variant 'base' with replicate 9"));
+    struct plot_options steps = { .kind = "position", .smooth = NAN, .out = "figure.svg", .metric = "eval.loss" };
+    assert_int_equal(plot_study(runs, &steps, &e), -1);
+    assert_non_null(strstr(e.text, "no value for each position; eval.position_loss has"));
     runs_close(runs);
     runs_close(few_runs);
 }
