@@ -156,8 +156,8 @@ static inline double row_mass(int64_t i) { return i % 5 == i / 5 || i / 5 == 2 ?
          count_in(g, SHAPE(2, 300), long_start), NULL, NULL, 40, 16)) \
     CASE(attention, index_long, ATTEND(QKV(600, 4, 2, 24), .start = count_in(g, SHAPE(2, 300), none), .scale = 0.2, \
          .index = count_in(g, SHAPE(600, 24), some_named))) \
-    CASE(attention, index_all, ATTEND(QKV(600, 2, 1, 16), .start = count_in(g, SHAPE(2, 300), long_start), \
-         .scale = 0.25, .index = count_in(g, SHAPE(600, 300), all_named))) \
+    CASE(attention, index_all, ATTEND(QKV(300, 2, 1, 16), .start = count_in(g, SHAPE(1, 300), long_start), \
+         .scale = 0.25, .index = count_in(g, SHAPE(300, 300), all_named))) \
     CASE(attention, index_of_64, ATTEND(QKV(217, 6, 1, 64), .start = count_in(g, SHAPE(1, 217), long_start), \
          .scale = 0.125, .window = 70, .chunk = 100, .softcap = 2, .sink = real_in(g, 6), \
          .rel = act_in(g, 217, 6, 40), .index = count_in(g, SHAPE(217, 24), some_named))) \
@@ -172,11 +172,11 @@ static inline double row_mass(int64_t i) { return i % 5 == i / 5 || i / 5 == 2 ?
          .scale = 0.125, .index = count_in(g, SHAPE(2, 24), near_named))) \
     CASE(kl_rows, large, kl_rows(g, real_in(g, 700, 33), positive_in(g, 700, 33))) \
     CASE(kl_rows, long_rows, kl_rows(g, real_in(g, 5, 9001), positive_in(g, 5, 9001))) \
-    CASE(attention, blocks_long, ATTEND(QKV(600, 4, 2, 24), .start = count_in(g, SHAPE(2, 300), long_start), \
-         .scale = 0.2, .block = 17, .index = count_in(g, SHAPE(600, 4, 3), some_blocks))) \
-    CASE(attention, index_alone_long, ATTEND(.q = act_in(g, 600, 9, 16), .k = act_in(g, 2, 350, 1, 16), \
-         .v = act_in(g, 2, 350, 1, 16), .start = count_in(g, SHAPE(2, 300), none), .scale = 0.25, \
-         .sink = real_in(g, 9), .index = count_in(g, SHAPE(600, 24), some_named))) \
+    CASE(attention, blocks_long, ATTEND(QKV(300, 4, 2, 24), .start = count_in(g, SHAPE(1, 300), long_start), \
+         .scale = 0.2, .block = 17, .index = count_in(g, SHAPE(300, 4, 3), some_blocks))) \
+    CASE(attention, index_alone_long, ATTEND(.q = act_in(g, 150, 9, 16), .k = act_in(g, 2, 350, 1, 16), \
+         .v = act_in(g, 2, 350, 1, 16), .start = count_in(g, SHAPE(2, 75), none), .scale = 0.25, \
+         .sink = real_in(g, 9), .index = count_in(g, SHAPE(150, 24), some_named))) \
     CASE(block_topk, long, block_topk(g, (struct block_topk){ .q = act_in(g, 600, 4, 24), .k = act_in(g, 600, 2, 24), \
          .start = count_in(g, SHAPE(2, 300), long_start), .chosen = 5, .block = 7 })) \
     CASE(block_topk, window, block_topk(g, (struct block_topk){ .q = act_in(g, 300, 9, 32), \
