@@ -42,8 +42,8 @@ template <bool HELD> ROWS_KERNEL kl_rows_forward(struct rows r, struct view scor
     }
 }
 
-/* dscore = (q - p) dy, over one denominator: a row of one entry, where both are 1, has a gradient of exactly 0. Products
-   are rounded alone, for a fused difference would leave the rounding of one. */
+/* dscore = (q - p) dy, over one denominator: a row of one entry, where both are 1, has a gradient of exactly 0.
+   Products are rounded alone, for a fused difference would leave the rounding of one. */
 static __device__ inline float slope(float e, float mass, const struct sums *s)
 {
     return s->mass > 0 ? divide(__fmul_rn(e, s->mass) - __fmul_rn(mass, s->exp), s->exp * s->mass) : 0;

@@ -5,23 +5,23 @@
 enum { X, START };
 
 static __global__ void __launch_bounds__(BLOCK)
-sum_by_position(const float *x, const int32_t *start, int64_t tokens, unsigned seq, int length, float *y)
+sum_by_position(const float *x, const int32_t *start, unsigned tokens, unsigned seq, int length, float *y)
 {
-    double sum = 0;
-    for (int64_t t = threadIdx.x; t < tokens; t += BLOCK) {
+    float sum = 0;
+    for (unsigned t = threadIdx.x; t < tokens; t += BLOCK) {
         int position = (int)(t % seq) - start[t];
         if (position >= 0 && position / length == (int)blockIdx.x) sum += x[t];
     }
-    sum = block_sum(sum);
-    if (threadIdx.x == 0) y[blockIdx.x] = (float)sum;
+    double all = block_sum((double)sum);
+    if (threadIdx.x == 0) y[blockIdx.x] = (float)all;
 }
 
 static void forward(const struct args *a)
 {
     const int64_t *at = (const int64_t *)a->attr;           /* n, length */
     struct shape start = a->in[START].shape;
-    LAUNCH(a, sum_by_position, (int)at[0], BLOCK, 0, reals(&a->in[X]), ints(&a->in[START]), shape_count(start),
-           (unsigned)start.dim[1], (int)at[1], reals(&a->out[0]));
+    LAUNCH(a, sum_by_position, (int)at[0], BLOCK, 0, reals(&a->in[X]), ints(&a->in[START]),
+           (unsigned)shape_count(start), (unsigned)start.dim[1], (int)at[1], reals(&a->out[0]));
 }
 
 TWIN(sum_by_position, forward);

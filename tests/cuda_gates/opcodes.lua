@@ -53,7 +53,8 @@ local exceptions = {
     { what = "double precision", applies = function(i) return i.opcode:find("%.f64%f[^%w]") end, kernels = [[
         adamw_fold adamw_span bias_step_experts changes_fold choice_mean clip_norm_values collision_rate_count
         cv2_backward cv2_forward drop_share global_norm_blocks global_norm_fold load_forward mul_scalar_backward
-        mul_scalar_finish muon_apply muon_momentum muon_normalize reduce_finish reduce_parts update_ratio_sums ]] },
+        mul_scalar_finish muon_apply muon_momentum muon_normalize reduce_finish reduce_parts sum_by_position
+        update_ratio_sums ]] },
     { what = "an atomic instruction", applies = function(i) return i.opcode:find("^atom") end, kernels = [[
         assign_forward cache_rows choose_tokens collision_rate_insert conv1d_past count_group cross_entropy_rows
         delta_rule_forward drop_pairs embed_forward ngram_rows sort_count sort_scatter threshold_forward ]] },
