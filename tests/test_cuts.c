@@ -72,7 +72,8 @@ static void check_values(const char *what, const char *name, int pieces, const d
                          int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
-        if (want[i] == got[i] || (isnan(want[i]) && isnan(got[i])) || fabs(want[i] - got[i]) <= 1e-6 * fmax(1, fabs(want[i]))) continue;
+        bool none = isnan(want[i]) && isnan(got[i]);
+        if (none || want[i] == got[i] || fabs(want[i] - got[i]) <= 1e-6 * fmax(1, fabs(want[i]))) continue;
         fail_msg("%s, %d pieces: %s %lld is %.9g, of the whole %.9g", what, pieces, name, (long long)i, got[i],
                  want[i]);
     }
