@@ -39,7 +39,7 @@ static void build(struct build *b, struct pick self, struct stream *s, struct su
     s->x = add(b->graph, x, y);
 }
 
-static void traits(struct pick self, struct traits *t) { (void)self; t->branch_normed = true; }
+static void traits(struct pick self, struct traits *t) { (void)self; t->branch_bounded = true; }
 
 const struct module residual_partial_post = {
     .slot = SLOT_RESIDUAL, .name = "partial_post", .about = "PostNorm once a block, PreNorm before the ffn (WeLM)",

@@ -16,7 +16,7 @@ static void build(struct build *b, struct pick self, struct stream *s, struct su
 
 static void traits(struct pick self, struct traits *t)
 {
-    t->branch_normed = true;
+    t->branch_bounded = true;
     t->ends_normed = !((const struct conf *)self.conf)->final_norm;
 }
 

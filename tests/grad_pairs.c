@@ -7,7 +7,7 @@
 static bool is_silent(const struct toggle *t, const struct tiny *both)
 {
     if (t->module->slot == SLOT_POSITION) return module_traits(both->model.attention.pick[0]).rotated == 0;
-    return t->module->slot == SLOT_INIT && module_traits(both->model.residual.pick[0]).branch_normed;
+    return t->module->slot == SLOT_INIT && module_traits(both->model.residual.pick[0]).branch_bounded;
 }
 
 /* A switch that another makes silent would read as "no effect": it must be refused. Not so where it lacks what must be

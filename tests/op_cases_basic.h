@@ -49,6 +49,9 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
     CASE(l2norm, odd, l2norm(g, act_in(g, 3, 7), 1e-2)) \
     CASE(l2norm, heads, l2norm(g, real_in(g, 2, 3, 8), 0)) \
     CASE(l2norm, one_row, l2norm(g, act_in(g, 17), 1e-6)) \
+    CASE(center, odd, center(g, act_in(g, 3, 7))) \
+    CASE(center, heads, center(g, real_in(g, 2, 3, 8))) \
+    CASE(center, one, center(g, act_in(g, 5, 1))) \
     CASE(rmsnorm, plain, rmsnorm(g, act_in(g, 3, 7), real_in(g, 7), 1e-2, false)) \
     CASE(rmsnorm, zero_centred, rmsnorm(g, act_in(g, 3, 9), real_in(g, 9), 1e-2, true)) \
     CASE(rmsnorm, heads, rmsnorm(g, real_in(g, 2, 3, 8), real_in(g, 8), 0, false)) \
@@ -149,6 +152,8 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
     CASE(sinkhorn, large, sinkhorn(g, real_in(g, 1301, 4, 4), 20, 1e-6)) \
     CASE(sinkhorn, large_most, sinkhorn(g, real_in(g, 70, 8, 8), 128, 1e-6)) \
     CASE(rmsnorm, large_no_gain, rmsnorm(g, act_in(g, 700, 133), NULL, 1e-5, false)) \
+    CASE(center, large, center(g, act_in(g, 700, 133))) \
+    CASE(center, wide, center(g, act_in(g, 70, 9001))) \
     CASE(l2norm, large, l2norm(g, act_in(g, 700, 133), 1e-6)) \
     CASE(l2norm, wide, l2norm(g, act_in(g, 70, 9001), 1e-6)) \
     CASE(columns, large, columns(g, act_in(g, 700, 72), 8, 40)) \

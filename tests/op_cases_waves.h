@@ -25,6 +25,7 @@ static inline int32_t wave_order(int64_t r) { return (int32_t)(48603 * (r + 6804
     CASE(mix_streams, waves, mix_streams(g, act_in(g, 10007, 4, 133), real_in(g, 10007, 4, 4))) \
     CASE(mix_streams, waves_shared, mix_streams(g, act_in(g, 20011, 3, 133), real_in(g, 2, 3))) \
     CASE(sinkhorn, waves, sinkhorn(g, real_in(g, 50021, 4, 4), 20, 1e-6)) \
+    CASE(center, waves, center(g, act_in(g, 20011, 133))) \
     CASE(l2norm, waves, l2norm(g, act_in(g, 20011, 133), 1e-6)) \
     CASE(reject, waves, reject(g, act_in(g, 10007, 4, 40), act_in(g, 10007, 2, 40), real_in(g, 10007, 4))) \
     CASE(sum_by_position, waves, \

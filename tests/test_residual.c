@@ -10,6 +10,8 @@ static void test_silent_branches(void **state)
         { TEXT({"residual": "sandwich"}), TEXT({"residual": "sandwich", "layers": 1}), 0 },
         { TEXT({"residual": "post"}), TEXT({"residual": "post", "layers": 1}), 1e-5 },
         { TEXT({"residual": "partial_post"}), TEXT({"residual": "partial_post", "layers": 1}), 1e-5 },
+        { TEXT({"residual": "reordered"}), TEXT({"residual": "reordered", "layers": 1}), 0 },
+        { TEXT({"residual": "deepnorm"}), TEXT({"residual": "deepnorm", "layers": 1}), 1e-5 },
     };
     for (int i = 0; i < COUNT(kind); i++) {
         struct pair p = pair_new(kind[i].three, kind[i].one);
@@ -98,6 +100,10 @@ static void test_scales_that_norms_hide(void **state)
     static const struct { const char *sets, *suffix; bool hidden; } scaled[] = {
         { "\"residual\": \"pre\"", "out.weight", false },
         { "\"residual\": \"sandwich\"", "out.weight", true },
+        { "\"residual\": {\"module\": \"sandwich\", \"embed_norm\": true}", "embed.weight", true },
+        { "\"residual\": \"sandwich\"", "embed.weight", false },
+        { "\"residual\": \"reordered\"", "out.weight", true },
+        { "\"residual\": \"reordered\"", "embed.weight", false },
         { "\"residual\": \"partial_post\"", "out.weight", true },
         { "\"residual\": {\"module\": \"partial_post\", \"output_norm\": false}", "out.weight", false },
         { "\"residual\": \"pre\"", "embed.weight", false },

@@ -297,7 +297,16 @@ void build_around(struct build *b, struct stream *s, struct sublayer f)
     struct pick p = b->conf->residual.pick[b->own->like];
     build_enter(b, "%s", f.name);
     p.module->residual(b, p, s, f);
+    s->sublayers++;
     build_leave(b);
+}
+
+void stream_keep(struct build *b, struct stream *s, struct node *y)
+{
+    struct node **all = arena_alloc(b->arena, (size_t)(s->n_kept + 1) * sizeof *all);
+    for (int i = 0; i < s->n_kept; i++) all[i] = s->kept[i];
+    all[s->n_kept++] = y;
+    s->kept = all;
 }
 
 /* To each stream. */
@@ -312,7 +321,7 @@ void build_layer(struct build *b, int like, struct stream *s)
     struct pick p = b->conf->block.pick[like], memory = b->conf->memory.pick[like], ple = b->conf->ple.pick[like];
     int outer = b->own->like;
     b->own->like = like;
-    b->branch_normed = module_traits(b->conf->residual.pick[like]).branch_normed;
+    b->branch_bounded = module_traits(b->conf->residual.pick[like]).branch_bounded;
     build_enter(b, "memory");
     add_to(b, s, memory.module->memory(b, memory));
     build_leave(b);
@@ -325,13 +334,13 @@ void build_layer(struct build *b, int like, struct stream *s)
     add_to(b, s, ple.module->ple(b, ple, s->x));
     build_leave(b);
     build_rms_metric(b, "layer_resid_rms", s->x, "", BETTER_NONE, "RMS of the residual stream after the layer");
-    b->branch_normed = false;
+    b->branch_bounded = false;
     b->own->like = outer;
 }
 
-struct stream build_open(struct build *b, struct pick residual, struct node *x)
+struct stream build_open(struct build *b, struct pick residual, struct node *x, struct node *x0)
 {
-    struct stream s = { .x = x, .x0 = x };
+    struct stream s = { .x = x, .x0 = x0 };
     if (residual.module->open) residual.module->open(b, residual, &s);
     return s;
 }
@@ -348,7 +357,7 @@ struct node *build_close(struct build *b, struct pick residual, const struct str
 struct node *build_block(struct build *b, int like, struct node *x)
 {
     struct pick residual = b->conf->residual.pick[like];
-    struct stream s = build_open(b, residual, x);
+    struct stream s = build_open(b, residual, x, x);
     build_layer(b, like, &s);
     return build_close(b, residual, &s);
 }

@@ -19,7 +19,8 @@ struct build {
     int64_t recorded;    /* sequences of a step, or of an evaluation, whose choices are kept; 0: none are */
     int layers, layer;    /* of the trunk; the current one: 0..layers-1, MTP blocks from there on, -1 outside */
     int blocks;                                             /* layers and MTP blocks together */
-    bool branch_normed;                                     /* trait of the current layer's residual */
+    bool branch_bounded;                                    /* trait of the current layer's residual */
+    double branch_std;    /* factor on how wide values, what attention writes and feed-forwards begin; a residual's */
     INPUTS(INPUT_NODE)                                      /* ids, start, ..: NULL where this mode has none */
     char path[256];                                         /* of weights made now: "layers.3.attention" */
     const char *metric_prefix;    /* of metrics and losses of a router, where a layer has several of them; or "" */
@@ -31,8 +32,10 @@ struct build {
 /* What runs past the sublayers, as the residual slot keeps it. */
 struct stream {
     struct node *x;                                         /* what the next sublayer reads: [T,D], or [T,n,D] */
-    struct node *x0;                                        /* [T,D]: what `embed` gave */
-    void *own;                                              /* the residual's own, from `open` on */
+    struct node *x0;                                        /* to `open`: [T,D], what `embed` gave */
+    int n_kept; struct node **kept;                         /* what the residual keeps beside it: stream_keep */
+    int sublayers;                                          /* how many it has passed */
+    void *own;                                              /* the residual's own, from `open` on; a fork shares it */
 };
 /* A part of the model handed to a module that decides what surrounds it. */
 struct sublayer {
@@ -221,6 +224,8 @@ double build_sharpness(const struct build *b);
 /* x [T,..] through the conv slot of the current layer, weights at "<b->path>.<name>". */
 struct node *build_convolved(struct build *b, enum conv_at at, const char *name, struct node *x);
 struct node *build_position_back(struct build *b, struct node *x);                          /* undoes it */
+/* Adds y [T,D] to what a residual keeps beside a stream. A stream that forks keeps what it had. */
+void stream_keep(struct build *b, struct stream *s, struct node *y);
 /* The residual of the current layer around one of its sublayers, or around what a block makes of them. */
 void build_around(struct build *b, struct stream *s, struct sublayer f);
 struct node *build_attention(struct build *b, const void *none, struct node *u);

@@ -171,8 +171,11 @@ struct node *build_branch(struct build *b)
     struct building *o = b->own;
     int like = model_layer(b->conf, b->layers - 1);
     struct pick residual = b->conf->residual.pick[like];
-    struct stream s = o->fork;
+    struct stream s = o->fork, kept = s;
     s.x = build_rows(b, build_handed(b, 0, "stream", s.x));
+    s.n_kept = 0;
+    for (int i = 0; i < kept.n_kept; i++)
+        stream_keep(b, &s, build_rows(b, build_handed(b, 0, arena_text(b->arena, "kept.%d", i), kept.kept[i])));
     o->joins_next = o->fork_joins ? build_rows(b, build_handed(b, 0, "joins", o->fork_joins)) : NULL;
     build_layer(b, like, &s);
     return build_close(b, residual, &s);

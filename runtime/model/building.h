@@ -38,7 +38,7 @@ struct building {
 };
 
 /* A residual's stream begins and ends; one layer on it, with the configuration of trunk layer `like`. */
-struct stream build_open(struct build *b, struct pick residual, struct node *x);
+struct stream build_open(struct build *b, struct pick residual, struct node *x, struct node *x0);
 struct node *build_close(struct build *b, struct pick residual, const struct stream *s);
 void build_layer(struct build *b, int like, struct stream *s);
 

@@ -114,10 +114,7 @@ static struct node *run_layers(struct build *b, struct node *x, struct node **en
         residual = conf->residual.pick[like];
         b->own->pass = passes[like]++;
         build_enter(b, "layers.%d", like);
-        if (begins(conf, b->layer)) {
-            s = build_open(b, residual, x);
-            s.x0 = first;
-        }
+        if (begins(conf, b->layer)) s = build_open(b, residual, x, first);
         if (b->layer + 1 == b->layers) {
             b->own->fork = s;
             b->own->fork_joins = b->own->joins_next;
@@ -149,7 +146,8 @@ struct node *model_build(struct graph *g, struct arena *arena, const struct mode
         .vocab = conf->vocab, .context = mode == MODE_DECODE ? size.context : size.seq, .rewind = size.rewind,
         .drafts = mode != MODE_DECODE || size.drafts,
         .recorded = recorded(train, mode, size.seq),
-        .layers = model_passes(conf), .layer = -1, .blocks = model_blocks(conf), .metric_prefix = "", .own = &own,
+        .layers = model_passes(conf), .layer = -1, .blocks = model_blocks(conf), .branch_std = 1, .metric_prefix = "",
+        .own = &own,
     }, *b = &build;
     if (mode == MODE_DECODE && model_looks_ahead(conf) == AHEAD_ALWAYS)
         return graph_fail(g, "the model looks ahead: what it makes of a token depends on later ones, so it has nothing "

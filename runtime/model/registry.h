@@ -9,7 +9,7 @@
    its own and those of what fills its slots. */
 struct traits {
     enum ahead looks_ahead;                                 /* when a position may see later ones; see looks_ahead */
-    bool branch_normed;                                     /* residual: what a branch writes is normalised */
+    bool branch_bounded;    /* residual: what a branch writes is normalised, or made smaller by depth */
     bool ends_normed;                                       /* residual: no final norm follows the last block */
     int streams;                                            /* residual: how many it keeps; 0: one */
     bool gated;                                             /* activation: it has a second operand */
@@ -85,7 +85,7 @@ struct module {
                              double gain);                  /* gain: the initial one */
         struct {
             void (*residual)(struct build *b, struct pick self, struct stream *s, struct sublayer f);
-            void (*open)(struct build *b, struct pick self, struct stream *s);    /* optional: of x, which is x0 */
+            void (*open)(struct build *b, struct pick self, struct stream *s);    /* optional */
             struct node *(*close)(struct build *b, struct pick self, const struct stream *s);   /* optional: [T,D] */
         };
         struct node *(*memory)(struct build *b, struct pick self);      /* [T,D] for each stream; NULL: nothing */

@@ -7,6 +7,7 @@
 #define ROW_OPS(X) \
     X(rmsnorm, (struct graph *g, struct node *x, struct node *gain, double eps, bool zero_centred)) \
     X(l2norm, (struct graph *g, struct node *x, double eps)) \
+    X(center, (struct graph *g, struct node *x)) \
     X(softmax, (struct graph *g, struct node *x)) \
     X(logsumexp, (struct graph *g, struct node *x)) \
     X(normalize, (struct graph *g, struct node *x, double eps)) \
