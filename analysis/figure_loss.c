@@ -14,7 +14,7 @@ enum { LEFT = 95, RIGHT = 684, LONG = 24 };    /* pixels of the plot's edges; le
 /* What one figure shows. */
 struct scene {
     const struct runs *all;
-    read_curve *read; const char *axis; int64_t trained;    /* over positions: how many training had; else 0 */
+    read_curve *read; const char *axis; int64_t trained;    /* over more positions than training had: how many it had */
     const char *metric; struct metric what; double smooth;  /* smooth 0: raw only */
     int n, baseline, n_lost; struct bundle *bundle;
     /* Diverged and failed runs with values, and what those span */
@@ -108,7 +108,7 @@ static void set_ranges(const struct canvas *c, const struct scene *s)
         last = (double)s->lost_last;
     }
     figure_range(c, "y", low, high);
-    if (s->trained && s->trained < last)
+    if (s->trained)
         fprintf(c->gp, "set arrow 190 from %lld, graph 0 to %lld, graph 1 nohead dashtype 2 linecolor rgb '#909090'\n",
                 (long long)s->trained, (long long)s->trained);
     if (first <= last) fprintf(c->gp, "set xrange [%.9g:%.9g]\n", first - (first == last), last + (first == last));

@@ -31,7 +31,8 @@ int metric_scalar(struct run *r, const char *name, struct curve *out, struct met
 /* Of a metric with a value for each position the last row, over positions: the middles of the pieces that a value is
    the mean of stand in place of steps. */
 int metric_positions(struct run *r, const char *name, struct curve *out, struct metric *metric, struct err *e);
-int64_t metric_trained(struct run *r);                      /* the length of a training sequence */
+/* The length of a training sequence, where evaluations have longer ones; else 0. */
+int64_t metric_trained(struct run *r);
 /* The value in the last committed row; NaN where there is none. */
 double metric_last(struct run *r, const char *name);
 
