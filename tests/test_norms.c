@@ -278,7 +278,8 @@ static void test_deepnorm(void **state)
                              TEXT({"residual": "post", "norm.eps": 1e-12}));
     static const struct { const char *path; bool narrow; } weight[] = {
         { "layers.0.attention.v.weight", true }, { "layers.2.attention.out.weight", true },
-        { "layers.1.ffn.experts.up.weight", true }, { "layers.1.ffn.experts.gate.weight", true }, { "layers.1.ffn.experts.down.weight", true },
+        { "layers.1.ffn.experts.up.weight", true }, { "layers.1.ffn.experts.gate.weight", true },
+        { "layers.1.ffn.experts.down.weight", true },
         { "layers.0.attention.q.weight", false }, { "layers.0.attention.k.weight", false },
         { "layers.0.ffn.router.weight", false }, { "embed.weight", false },
     };
@@ -301,7 +302,8 @@ static void test_skips(void **state)
     (void)state;
     for (int layers = 3; layers <= 4; layers++) {
         char sets[160], path[64];
-        snprintf(sets, sizeof sets, "{\"layers\": %d, \"residual\": {\"module\": \"lambdas\", \"unet\": true}}", layers);
+        snprintf(sets, sizeof sets, "{\"layers\": %d, \"residual\": {\"module\": \"lambdas\", \"unet\": true}}",
+                 layers);
         struct tiny t = tiny_new(sets, NULL, MODE_EVAL, 2, 6);
         for (int layer = 0; layer < layers; layer++) {
             snprintf(path, sizeof path, "layers.%d.attention.lambda_skip", layer);

@@ -199,12 +199,28 @@
 ---@alias sluice.norm
 ---| "rms" # root mean square
 ---| sluice.norm.rms
+---| "layer" # mean taken out, then root mean square
+---| sluice.norm.layer
+---| "tanh" # dynamic tanh: no norm, values are bent one by one
+---| sluice.norm.tanh
 
 ---root mean square
 ---@class sluice.norm.rms
 ---@field [1]? "rms"
 ---@field eps? number added to the mean square; default 1e-06, 1e-12 … 0.01
 ---@field zero_centred? boolean keep the gain as its distance from 1, to which it then decays where train.optim.decay_gains is set; default false
+
+---mean taken out, then root mean square
+---@class sluice.norm.layer
+---@field [1]? "layer"
+---@field eps? number added to the variance; default 1e-05, 1e-12 … 0.01
+---@field bias? boolean a learned bias, 0 at first; default true
+
+---dynamic tanh: no norm, values are bent one by one
+---@class sluice.norm.tanh
+---@field [1]? "tanh"
+---@field alpha? number alpha at first; default 0.5, 0.001 … 100
+---@field bias? boolean a learned bias, 0 at first; default true
 
 ---@alias sluice.residual
 ---| "pre" # norm on the branch's input
@@ -219,10 +235,21 @@
 ---| sluice.residual.hyper
 ---| "mhc" # hyper-connections whose mixing keeps the sum of the streams
 ---| sluice.residual.mhc
+---| "reordered" # norm on what a branch writes (OLMo 2)
+---| sluice.residual.reordered
+---| "deepnorm" # PostNorm for deep stacks: a larger stream, narrower branches
+---| sluice.residual.deepnorm
+---| "lambdas" # learned factors on the stream and on its past, around another
+---| sluice.residual.lambdas
+---| "attention" # a mixture of what earlier sublayers wrote (AttnRes)
+---| sluice.residual.attention
 
 ---norm on the branch's input
 ---@class sluice.residual.pre
 ---@field [1]? "pre"
+---@field scale? number|fun(layer: integer): number factor on what a branch writes; default 1, 0 … 100
+---@field by_depth? boolean|fun(layer: integer): boolean that factor over the root of the number of layers; default false
+---@field norm_by_depth? boolean|fun(layer: integer): boolean what a branch reads over the root of its layer's number, from 1; default false
 
 ---norm after the sum
 ---@class sluice.residual.post
@@ -232,6 +259,7 @@
 ---norm on both sides of the branch
 ---@class sluice.residual.sandwich
 ---@field [1]? "sandwich"
+---@field embed_norm? boolean|fun(layer: integer): boolean the stream begins with a norm; default false
 
 ---PostNorm once a block, PreNorm before the ffn (WeLM)
 ---@class sluice.residual.partial_post
@@ -251,6 +279,33 @@
 ---@field [1]? "mhc"
 ---@field streams? integer|fun(layer: integer): integer residual streams; default 4, 1 … 8
 ---@field iterations? integer|fun(layer: integer): integer Sinkhorn's, of rows and columns; 0: streams are not mixed; default 20, 0 … 128
+
+---norm on what a branch writes (OLMo 2)
+---@class sluice.residual.reordered
+---@field [1]? "reordered"
+
+---PostNorm for deep stacks: a larger stream, narrower branches
+---@class sluice.residual.deepnorm
+---@field [1]? "deepnorm"
+---@field final_norm? boolean|fun(layer: integer): boolean norm once more between the last block and the head; default false
+
+---learned factors on the stream and on its past, around another
+---@class sluice.residual.lambdas
+---@field [1]? "lambdas"
+---@field residual? sluice.residual|fun(layer: integer): sluice.residual how branches read and write the stream; default pre
+---@field x0? boolean|fun(layer: integer): boolean each block begins with a mixture of the stream and of what `embed` gave; default true
+---@field unet? boolean|fun(layer: integer): boolean blocks of the second half get what those of the first left, the last the first's; default false
+---@field backout? boolean|fun(layer: integer): boolean what the first half left is taken out of what the head reads; default false
+---@field stream_init? number|fun(layer: integer): number factor on the stream, at first; default 1, -10 … 10
+---@field x0_init? number|fun(layer: integer): number factor on what `embed` gave, at first; nanochat: 0.2 to 0.05; default 0, -10 … 10
+---@field unet_init? number|fun(layer: integer): number factor on what an earlier block left, at first; later: 0.18; default 1, -10 … 10
+---@field backout_init? number|fun(layer: integer): number factor on what is taken out, at first; default 0.2, -10 … 10
+
+---a mixture of what earlier sublayers wrote (AttnRes)
+---@class sluice.residual.attention
+---@field [1]? "attention"
+---@field block? integer|fun(layer: integer): integer sublayers whose sum is one source; 1: each is; default 1, 1 … 2048
+---@field eps? number|fun(layer: integer): number added to the mean square; default 1e-06, 1e-12 … 0.01
 
 ---@alias sluice.memory
 ---| "none" # no look-up
