@@ -1206,6 +1206,8 @@
 ---@class sluice.head.lm
 ---@field [1]? "lm"
 ---@field tied? boolean use the embedding's matrix; default true
+---@field z_loss? number weight of the squared log of the sum of exponentials; PaLM: 1e-4; default 0, 0 … 1
+---@field smoothing? number share of the target's probability that all others share; default 0, 0 … 0.9
 ---@field mtp? sluice.mtp prediction of tokens further on; default none
 
 ---@alias sluice.mtp

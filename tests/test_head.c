@@ -1,0 +1,85 @@
+/* What the head adds to the objective, by the logits that sampling has. */
+#include "tiny_pair.h"
+
+enum { BATCH = 2, SEQ = 6 };
+
+/* Logits [T,V] of the tokens of t. */
+static double *logits_like(struct tiny *t, const char *sets)
+{
+    struct tiny d = tiny_new(sets, NULL, MODE_DECODE, BATCH, SEQ);
+    tiny_start(&d, 1);
+    tiny_copy(&d, t);
+    memcpy(d.ids, t->ids, (size_t)t->tokens * sizeof *d.ids);
+    double *x = logits_of(&d);
+    tiny_free(&d);
+    return x;
+}
+
+static const char *const both = TEXT({"head": {"module": "lm", "tied": false, "z_loss": 0.01, "smoothing": 0.1}});
+
+static void test_losses(void **state)
+{
+    (void)state;
+    struct tiny t = tiny_new(both, NULL, MODE_EVAL, BATCH, SEQ);
+    tiny_start(&t, 1);
+    tiny_forward(&t);
+    int v = t.model.vocab;
+    double *x = logits_like(&t, both), nll = 0, squares = 0, above = 0, n = 0;
+    for (int i = 0; i < t.tokens; i++) {
+        double sum = 0, mean = 0, *row = x + i * v;
+        for (int k = 0; k < v; k++) {
+            sum += exp(row[k]);
+            mean += row[k] / v;
+        }
+        if (t.weight[i] == 0) continue;
+        nll += log(sum) - row[t.target[i]];
+        squares += log(sum) * log(sum);
+        above += row[t.target[i]] - mean;
+        n++;
+    }
+    assert_float_equal(tiny_loss(&t, "lm"), nll / n, 1e-5);
+    assert_float_equal(tiny_loss(&t, "head_z"), squares / n, 1e-5);
+    assert_float_equal(tiny_loss(&t, "smoothing"), above / n, 1e-5);
+    free(x);
+    tiny_free(&t);
+}
+
+/* Z1: what is added to all logits of a row changes no cross-entropy, nor what smoothing adds; the z-loss it does: here
+   the same vector added to all rows of the head. */
+static void test_shifted_logits(void **state)
+{
+    (void)state;
+    struct tiny t = tiny_new(both, NULL, MODE_EVAL, BATCH, SEQ);
+    tiny_start(&t, 1);
+    tiny_forward(&t);
+    double nll = tiny_loss(&t, "lm"), above = tiny_loss(&t, "smoothing"), z = tiny_loss(&t, "head_z");
+    real *w = tiny_weight(&t, "head.weight");
+    for (int64_t i = 0; i < tiny_count(&t, "head.weight"); i++) w[i] += (real)(0.2 * (double)(i % 8));
+    tiny_forward(&t);
+    assert_float_equal(tiny_loss(&t, "lm"), nll, 1e-5);
+    assert_float_equal(tiny_loss(&t, "smoothing"), above, 1e-5);
+    assert_true(fabs(tiny_loss(&t, "head_z") - z) > 1e-2);
+    tiny_free(&t);
+}
+
+/* The objective is that of smoothed targets: (1 - s) nll + s (lse - mean of x). */
+static void test_objective(void **state)
+{
+    (void)state;
+    struct tiny t = tiny_new(both, NULL, MODE_TRAIN, BATCH, SEQ);
+    double objective, want;
+    tiny_start(&t, 1);
+    tiny_forward(&t);
+    tiny_metric(&t, "objective", -1, &objective);
+    want = tiny_loss(&t, "lm") + 0.01 * tiny_loss(&t, "head_z") + 0.1 * tiny_loss(&t, "smoothing");
+    assert_float_equal(objective, want, 1e-5);
+    tiny_free(&t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_losses), cmocka_unit_test(test_shifted_logits), cmocka_unit_test(test_objective),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
