@@ -274,7 +274,7 @@ static void test_deepnorm(void **state)
 {
     (void)state;
     double alpha = pow(6, 0.25), beta = pow(24, -0.25);
-    struct pair p = pair_new(TEXT({"residual": "deepnorm", "norm.eps": 1e-12}),
+    struct pair p = pair_new(TEXT({"residual": {"module": "post", "deep": true}, "norm.eps": 1e-12}),
                              TEXT({"residual": "post", "norm.eps": 1e-12}));
     static const struct { const char *path; bool narrow; } weight[] = {
         { "layers.0.attention.v.weight", true }, { "layers.2.attention.out.weight", true },

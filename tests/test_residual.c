@@ -11,7 +11,8 @@ static void test_silent_branches(void **state)
         { TEXT({"residual": "post"}), TEXT({"residual": "post", "layers": 1}), 1e-5 },
         { TEXT({"residual": "partial_post"}), TEXT({"residual": "partial_post", "layers": 1}), 1e-5 },
         { TEXT({"residual": "reordered"}), TEXT({"residual": "reordered", "layers": 1}), 0 },
-        { TEXT({"residual": "deepnorm"}), TEXT({"residual": "deepnorm", "layers": 1}), 1e-5 },
+        { TEXT({"residual": {"module": "post", "deep": true}}),
+          TEXT({"residual": {"module": "post", "deep": true}, "layers": 1}), 1e-5 },
     };
     for (int i = 0; i < COUNT(kind); i++) {
         struct pair p = pair_new(kind[i].three, kind[i].one);

@@ -26,7 +26,7 @@
 ---| "kimi-linear-nano" # Kimi Linear scaled down, 0.4 M parameters: three layers of Kimi Delta Attention to one of attention, of shared key heads where the published model compresses them, and no position encoding: order is the memories' alone.
 ---| "llama-4-maverick" # Llama 4 Maverick, published size of its text model, to plan and count (400,711,848,960 parameters). Meta 2025; every other layer is dense, every fourth has no positions. Its balance is not public.
 ---| "llama-4-scout" # Llama 4 Scout, published size of its text model, to plan and count (107,769,861,120 parameters). Meta 2025; every fourth layer has no positions. Its balance is not public, and how its contexts were stretched is left out.
----| "minicpm-moe-8x2b" # MiniCPM-MoE 8x2B, published size, to plan and count (13,873,291,776 parameters). Hu 2024 (arXiv 2404.06395), whose scales of embedding, branches and logits are left out.
+---| "minicpm-moe-8x2b" # MiniCPM-MoE 8x2B, published size, to plan and count (13,873,291,776 parameters). Hu 2024 (arXiv 2404.06395), whose scale of logits is left out.
 ---| "mixtral-8x22b" # Mixtral 8x22B, published size, to plan and count (140,620,634,112 parameters). Mistral AI 2024.
 ---| "mixtral-8x7b" # Mixtral 8x7B, published size, to plan and count (46,702,792,704 parameters). Jiang 2024 (arXiv 2401.04088).
 ---| "moonlight" # Moonlight-16B-A3B, published size, to plan and count (15,960,108,544 parameters, and 1,664 biases of experts, which are none here). Liu 2025 (arXiv 2502.16982): DeepSeek-V3's layers at the size of V2-Lite.
@@ -237,8 +237,6 @@
 ---| sluice.residual.mhc
 ---| "reordered" # norm on what a branch writes (OLMo 2)
 ---| sluice.residual.reordered
----| "deepnorm" # PostNorm for deep stacks: a larger stream, narrower branches
----| sluice.residual.deepnorm
 ---| "lambdas" # learned factors on the stream and on its past, around another
 ---| sluice.residual.lambdas
 ---| "attention" # a mixture of what earlier sublayers wrote (AttnRes)
@@ -254,6 +252,7 @@
 ---norm after the sum
 ---@class sluice.residual.post
 ---@field [1]? "post"
+---@field deep? boolean|fun(layer: integer): boolean a larger stream and narrower branches, by the number of layers: DeepNorm; default false
 ---@field final_norm? boolean|fun(layer: integer): boolean norm once more between the last block and the head; default false
 
 ---norm on both sides of the branch
@@ -283,11 +282,6 @@
 ---norm on what a branch writes (OLMo 2)
 ---@class sluice.residual.reordered
 ---@field [1]? "reordered"
-
----PostNorm for deep stacks: a larger stream, narrower branches
----@class sluice.residual.deepnorm
----@field [1]? "deepnorm"
----@field final_norm? boolean|fun(layer: integer): boolean norm once more between the last block and the head; default false
 
 ---learned factors on the stream and on its past, around another
 ---@class sluice.residual.lambdas
