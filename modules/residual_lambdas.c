@@ -19,7 +19,8 @@ static const struct param params[] = {
     { 0 }
 };
 
-/* begun: the block that is being built, -1: none. left[i]: what block i left, of the trunk. */
+/* begun: the block that is being built, -1: none. left[i]: what block i left, of the trunk. The stream keeps what forks
+   read too: x_0, then what is taken out. */
 struct own { int begun; struct node **left; void *inner; };
 
 static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
@@ -58,6 +59,7 @@ static void build(struct build *b, struct pick self, struct stream *s, struct su
     struct own *own = s->own;
     if (own->begun != b->layer) {
         if (b->layer > 0 && b->layer < b->layers) own->left[b->layer - 1] = s->x;
+        if (c->backout && b->layer > 0 && b->layer == b->layers / 2) stream_keep(b, s, s->x);
         s->x = begin(b, c, own, s);
         own->begun = b->layer;
     }
@@ -85,7 +87,7 @@ static struct node *close(struct build *b, struct pick self, const struct stream
     struct stream inner = *s;
     inner.own = own->inner;
     struct node *x = c->residual.module->close ? c->residual.module->close(b, c->residual, &inner) : s->x,
-                *half = c->backout && b->layers > 1 ? own->left[b->layers / 2 - 1] : NULL;
+                *half = c->backout && s->n_kept > c->x0 ? s->kept[c->x0] : NULL;
     if (!half) return x;
     return subtract(b->graph, x, mul_scalar(b->graph, half, factor(b, "lambda_back", c->backout_init)));
 }
