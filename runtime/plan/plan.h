@@ -39,6 +39,10 @@ void state_stage(struct state *s, const struct leaf *input, int micro, int micro
 size_t state_staged_bytes(struct leaves *l, int micros);     /* what staging takes beside the slabs */
 /* put and get of rank 0 order a buffer that another rank holds */
 void state_get(struct state *s, const struct leaf *l, void *to);
+/* Fills weights and buffers, by path, from another state of the same model, or with the averages of those that have
+   one. */
+int state_copy(const struct leaves *to, struct state *into, const struct leaves *from, struct state *from_state,
+               struct err *e);
 void state_answer(struct state *s, struct order o);         /* which answers by this; the other ranks pass */
 void state_share(struct state *s);    /* weights and the buffers that every rank has become those of rank 0 */
 size_t leaf_bytes(const struct leaf *l);

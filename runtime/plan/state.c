@@ -134,6 +134,24 @@ void state_get(struct state *s, const struct leaf *l, void *to)
     comm_here()->receive(to, leaf_bytes(l), l->holder - 1);
 }
 
+int state_copy(const struct leaves *to, struct state *into, const struct leaves *from, struct state *from_state,
+               struct err *e)
+{
+    for (int i = 0; i < to->n; i++) {
+        const struct leaf *l = to->leaf[i];
+        if ((l->kind != LEAF_WEIGHT && l->kind != LEAF_BUFFER) || l->transient) continue;
+        const struct leaf *source = leaves_find(from, l->path);
+        if (source && leaves_average(from, source)) source = leaves_average(from, source);
+        if (!source || leaf_bytes(source) != leaf_bytes(l))
+            return err_set(e, "%s: the trained model has no such tensor of this size", l->path);
+        void *memory = xmalloc(leaf_bytes(l));
+        state_get(from_state, source, memory);
+        state_put(into, l, memory);
+        free(memory);
+    }
+    return 0;
+}
+
 void state_answer(struct state *s, struct order o)
 {
     const struct leaf *l = s->leaves->leaf[o.value];

@@ -1,7 +1,6 @@
 /* Decoding: the model's builder in decode mode over a copy of the trained weights. Its graphs, of a chunk, of a prompt
    and of each MTP block, share weights and caches. */
 #include "decoder.h"
-#include "trained.h"
 #include "model/inputs.h"
 
 #include <math.h>
@@ -79,7 +78,7 @@ int decoder_new(struct decoder **out, const struct model_conf *conf, struct plan
         if (is_there(d, i) && part_new(d, i, conf, how, e)) { decoder_free(d); return -1; }
     d->state = state_new(d->leaves, how.backend, threads);
     bind_all(d);
-    if (trained_copy(d->leaves, d->state, from, trained, e)) { decoder_free(d); return -1; }
+    if (state_copy(d->leaves, d->state, from, trained, e)) { decoder_free(d); return -1; }
     *out = d;
     return 0;
 }

@@ -388,7 +388,7 @@ int routes_read(struct routes_of *o, const char *path, uint64_t seed, struct rou
     struct checkpoint c = { .step = 0 };
     if (!path) state_fill(s->state, seed);
     else if (trained_load("", path, s, &c, e)) return -1;
-    if (trained_copy(o->look->leaves, o->look->state, s->leaves, s->state, e)) return -1;
+    if (state_copy(o->look->leaves, o->look->state, s->leaves, s->state, e)) return -1;
     ask(o, c.step, out);
     return 0;
 }
@@ -416,7 +416,7 @@ int routes_without(struct routes_of *o, int closed, double *loss, struct err *e)
     }
     if (!any) return 0;
     if (look_new(&k, o, closed, e)) return -1;
-    int failure = trained_copy(k->leaves, k->state, o->session->leaves, o->session->state, e);
+    int failure = state_copy(k->leaves, k->state, o->session->leaves, o->session->state, e);
     if (!failure) *loss = run(o, k, 0, NULL);
     look_free(k);
     return failure;

@@ -34,21 +34,3 @@ int trained_load(const char *run, const char *checkpoint, struct session *s, str
     json_decref(extra);
     return failure;
 }
-
-int trained_copy(const struct leaves *to, struct state *into, const struct leaves *from, struct state *trained,
-                 struct err *e)
-{
-    for (int i = 0; i < to->n; i++) {
-        const struct leaf *l = to->leaf[i];
-        if ((l->kind != LEAF_WEIGHT && l->kind != LEAF_BUFFER) || l->transient) continue;
-        const struct leaf *source = leaves_find(from, l->path);
-        if (source && leaves_average(from, source)) source = leaves_average(from, source);
-        if (!source || leaf_bytes(source) != leaf_bytes(l))
-            return err_set(e, "%s: the trained model has no such tensor of this size", l->path);
-        void *memory = xmalloc(leaf_bytes(l));
-        state_get(trained, source, memory);
-        state_put(into, l, memory);
-        free(memory);
-    }
-    return 0;
-}
