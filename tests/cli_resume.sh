@@ -73,8 +73,10 @@ echo "$kills kills within $took s: $died runs died, $replayed steps were trained
 
 # ---- while evaluating: that is what this study does nearly all the time ----
 died=0 replayed=0
+start=$(now)
 study eval 12 4 7680 5
-for i in 1 2 3 4 5; do torn eval $i 0.3 || break; done
+most=$(awk -v ns=$(($(now) - start)) 'BEGIN { print ns / 2e9 }')
+for i in 1 2 3 4 5 6 7 8; do torn eval $i "$most" || break; done
 whole
 equal eval
 echo "killed while evaluating: $died runs died, $replayed steps were trained again"
