@@ -1,5 +1,5 @@
-/* Ops on a row at a time: softmax, logsumexp, normalize, row_entropy, cumsum. Memory bounds them: each reads its rows
-   and writes its results once, which is the least; rows stay in registers in between. */
+/* Ops on a row at a time: softmax, logsumexp, normalize, row_entropy, cumsum, center. Memory bounds them: each reads
+   its rows and writes its results once, which is the least; rows stay in registers in between. */
 #include "warp.cuh"
 
 template <bool HELD> static __device__ inline float top_of(const struct row<HELD> &x)
@@ -257,3 +257,29 @@ static void cumsum_backward(const struct args *a)
 }
 
 TWIN(cumsum, cumsum_forward, cumsum_backward);
+
+/* ---- center: x - mean of x;  dx = dy - mean of dy ---- */
+
+template <bool HELD> ROWS_KERNEL center_rows(struct rows r, struct view x, struct sum y, float share)
+{
+    for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
+        struct row<HELD> row(x, w, r);
+        float mean = sum_of_row(row) * share;
+        for (int p = 0; p < row.pieces(); p++) {
+            struct eight u = row.piece(p);
+            for (int l = 0; l < LANES; l++) u.v[l] -= mean;
+            row_add(y, row.at, row.column(p), w.d, u);
+        }
+    }
+}
+
+static void center_of(const struct args *a, struct view x, struct sum y)
+{
+    struct shape s = a->in[0].shape;
+    LAUNCH_ROWS(a, center_rows, rows_of(s), x, y, 1 / (float)shape_last(s));
+}
+
+static void center_forward(const struct args *a) { center_of(a, view_of(a->in[0]), { view_of(a->out[0]), 0 }); }
+static void center_backward(const struct args *a) { center_of(a, view_of(a->dout[0]), sum_of(a, 0)); }
+
+TWIN(center, center_forward, center_backward);

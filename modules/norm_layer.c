@@ -16,9 +16,8 @@ static struct node *build(struct build *b, struct pick self, const char *name, s
     build_enter(b, "%s", name);
     struct node *gain = build_weight(b, "gain", ROLE_GAIN, width, init_constant(first)),
                 *y = rmsnorm(b->graph, center(b->graph, x), gain, c->eps, false);
-    if (c->bias) y = add_row(b->graph, y, build_weight(b, "bias", ROLE_GAIN, width, init_constant(0)));
     build_leave(b);
-    return y;
+    return c->bias ? add_row(b->graph, y, build_bias(b, name, width)) : y;
 }
 
 const struct module norm_layer = {

@@ -4,7 +4,6 @@
        h  = x - lambda_b x_(L/2)                   backout: of what the first half left, before the head
    Jordan 2025 (modded-nanogpt), Karpathy 2025 (nanochat). As factors begin, x0 changes nothing. */
 #include "model/module.h"
-#include <string.h>
 
 struct conf { struct pick residual; int x0, unet, backout; double stream_init, x0_init, unet_init, backout_init; };
 static const struct param params[] = {
@@ -21,7 +20,7 @@ static const struct param params[] = {
 
 /* begun: the block that is being built, -1: none. left[i]: what block i left, of the trunk. The stream keeps what forks
    read too: x_0, then what is taken out. */
-struct own { int begun; struct node **left; void *inner; };
+struct own { int begun; struct node **left; };
 
 static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {
@@ -30,7 +29,7 @@ static void check(struct pick self, const struct model_conf *model, const char *
     if (module_traits(c->residual).streams)
         module_problem(problems, path, "residual", "'%s' keeps several streams, of which these factors know one",
                        c->residual.module->name);
-    else if (strcmp(c->residual.module->name, "lambdas") == 0 || strcmp(c->residual.module->name, "attention") == 0)
+    else if (module_traits(c->residual).reads_past)
         module_problem(problems, path, "residual", "'%s' has its own ways to what the stream was: name another",
                        c->residual.module->name);
 }
@@ -63,37 +62,32 @@ static void build(struct build *b, struct pick self, struct stream *s, struct su
         s->x = begin(b, c, own, s);
         own->begun = b->layer;
     }
-    s->own = own->inner;
     c->residual.module->residual(b, c->residual, s, f);
-    own->inner = s->own;
-    s->own = own;
 }
 
 static void open(struct build *b, struct pick self, struct stream *s)
 {
     const struct conf *c = self.conf;
     struct own *own = arena_alloc(b->arena, sizeof *own);
-    *own = (struct own){ -1, arena_alloc(b->arena, (size_t)(b->layers + 1) * sizeof *own->left), NULL };
+    *own = (struct own){ -1, arena_alloc(b->arena, (size_t)b->layers * sizeof *own->left) };
     if (c->residual.module->open) c->residual.module->open(b, c->residual, s);
     if (c->x0) stream_keep(b, s, s->x0);
-    own->inner = s->own;
     s->own = own;
 }
 
 static struct node *close(struct build *b, struct pick self, const struct stream *s)
 {
     const struct conf *c = self.conf;
-    const struct own *own = s->own;
-    struct stream inner = *s;
-    inner.own = own->inner;
-    struct node *x = c->residual.module->close ? c->residual.module->close(b, c->residual, &inner) : s->x,
+    struct node *x = c->residual.module->close ? c->residual.module->close(b, c->residual, s) : s->x,
                 *half = c->backout && s->n_kept > c->x0 ? s->kept[c->x0] : NULL;
     if (!half) return x;
     return subtract(b->graph, x, mul_scalar(b->graph, half, factor(b, "lambda_back", c->backout_init)));
 }
 
+static void traits(struct pick self, struct traits *t) { (void)self; t->reads_past = true; }
+
 const struct module residual_lambdas = {
     .slot = SLOT_RESIDUAL, .name = "lambdas", .about = "learned factors on the stream and on its past, around another",
-    .conf_size = sizeof(struct conf), .params = params, .check = check, .residual = build, .open = open,
-    .close = close,
+    .conf_size = sizeof(struct conf), .params = params, .check = check, .traits = traits, .residual = build,
+    .open = open, .close = close,
 };

@@ -85,7 +85,7 @@ static void test_dynamic_tanh(void **state)
 {
     (void)state;
     struct bed s;
-    bed_new(&s, TEXT({"norm": "tanh"}), 1, 0);
+    bed_new(&s, TEXT({"norm": "dynamic_tanh"}), 1, 0);
     struct node *x = row(&s, "x"), *y = build_norm(&s.b, "norm", x);
     assert_true(leaves_find(s.r.leaves, "norm.alpha")->init.value == 0.5);
     run_start(&s.r, 1);
@@ -136,7 +136,7 @@ static void test_published_depth(void **state)
 {
     (void)state;
     struct bed s;
-    bed_new(&s, TEXT({"residual": "attention"}), 1, 0);
+    bed_new(&s, TEXT({"residual": "attn_res"}), 1, 0);
     struct node *v[] = { row(&s, "v0"), row(&s, "v1"), row(&s, "v2") };
     struct stream stream = through(&s, v[0], 2, v + 1);
     struct node *y = closed(&s, &stream);
@@ -165,7 +165,7 @@ static void test_blocks_of_sublayers(void **state)
 {
     (void)state;
     struct bed s;
-    bed_new(&s, TEXT({"residual": {"module": "attention", "block": 2}}), 2, 0);
+    bed_new(&s, TEXT({"residual": {"module": "attn_res", "block": 2}}), 2, 0);
     struct node *v[] = { row(&s, "v0"), row(&s, "v1"), row(&s, "v2"), row(&s, "v3") };
     struct stream stream = through(&s, v[0], 3, v + 1);
     struct node *y = closed(&s, &stream);                   /* of v0, v1 + v2, v3 */
@@ -318,7 +318,7 @@ static void test_refusals(void **state)
     (void)state;
     tiny_refused(TEXT({"residual": {"module": "lambdas", "residual": "mhc"}}), "keeps several streams");
     tiny_refused(TEXT({"residual": {"module": "lambdas", "residual": "lambdas"}}), "its own ways");
-    tiny_refused(TEXT({"residual": {"module": "lambdas", "residual": "attention"}}), "its own ways");
+    tiny_refused(TEXT({"residual": {"module": "lambdas", "residual": "attn_res"}}), "its own ways");
 }
 
 int main(void)

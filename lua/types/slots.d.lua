@@ -201,8 +201,8 @@
 ---| sluice.norm.rms
 ---| "layer" # mean taken out, then root mean square
 ---| sluice.norm.layer
----| "tanh" # dynamic tanh: no norm, values are bent one by one
----| sluice.norm.tanh
+---| "dynamic_tanh" # no norm: values are bent one by one
+---| sluice.norm.dynamic_tanh
 
 ---root mean square
 ---@class sluice.norm.rms
@@ -216,9 +216,9 @@
 ---@field eps? number added to the variance; default 1e-05, 1e-12 … 0.01
 ---@field bias? boolean a learned bias, 0 at first; default true
 
----dynamic tanh: no norm, values are bent one by one
----@class sluice.norm.tanh
----@field [1]? "tanh"
+---no norm: values are bent one by one
+---@class sluice.norm.dynamic_tanh
+---@field [1]? "dynamic_tanh"
 ---@field alpha? number alpha at first; default 0.5, 0.001 … 100
 ---@field bias? boolean a learned bias, 0 at first; default true
 
@@ -239,8 +239,8 @@
 ---| sluice.residual.reordered
 ---| "lambdas" # learned factors on the stream and on its past, around another
 ---| sluice.residual.lambdas
----| "attention" # a mixture of what earlier sublayers wrote (AttnRes)
----| sluice.residual.attention
+---| "attn_res" # attention residuals: a mixture of what sublayers wrote
+---| sluice.residual.attn_res
 
 ---norm on the branch's input
 ---@class sluice.residual.pre
@@ -295,9 +295,9 @@
 ---@field unet_init? number|fun(layer: integer): number factor on what an earlier block left, at first; later: 0.18; default 1, -10 … 10
 ---@field backout_init? number|fun(layer: integer): number factor on what is taken out, at first; default 0.2, -10 … 10
 
----a mixture of what earlier sublayers wrote (AttnRes)
----@class sluice.residual.attention
----@field [1]? "attention"
+---attention residuals: a mixture of what sublayers wrote
+---@class sluice.residual.attn_res
+---@field [1]? "attn_res"
 ---@field block? integer|fun(layer: integer): integer sublayers whose sum is one source; 1: each is; default 1, 1 … 2048
 ---@field eps? number|fun(layer: integer): number added to the mean square; default 1e-06, 1e-12 … 0.01
 

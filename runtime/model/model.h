@@ -8,6 +8,7 @@
 /* Reads and checks a model against its schema and every module's own rules. */
 void model_load(const json_t *json, struct arena *arena, struct model_conf *conf, struct problems *problems);
 void train_load(const json_t *json, struct arena *arena, struct train_conf *conf, struct problems *problems);
+/* Rules between the two tables. */
 void conf_agree(const struct model_conf *model, const struct train_conf *train, struct problems *problems);
 
 struct observer;

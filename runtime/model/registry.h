@@ -11,6 +11,7 @@ struct traits {
     enum ahead looks_ahead;                                 /* when a position may see later ones; see looks_ahead */
     bool branch_bounded;    /* residual: what a branch writes is normalised, or made smaller by depth */
     bool ends_normed;                                       /* residual: no final norm follows the last block */
+    bool reads_past;    /* residual: what the stream was before, and keeps it and its own beside the stream */
     int streams;                                            /* residual: how many it keeps; 0: one */
     bool gated;                                             /* activation: it has a second operand */
     int heads, kv_heads, qk_dim, v_dim;                     /* attention: numbers of heads, their widths */

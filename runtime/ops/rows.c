@@ -1,4 +1,4 @@
-/* Ops on a row at a time: softmax, logsumexp, normalize, row_entropy, cumsum. Sums in double. */
+/* Ops on a row at a time: softmax, logsumexp, normalize, row_entropy, cumsum, center. Sums in double. */
 #define VERBS "graph/ops/rows.h"
 #include "op.h"
 #include "cpu/vec_math.h"
@@ -281,3 +281,53 @@ OP(cumsum, .inputs = "x:REAL[..,D]",
    .outputs = "y:REAL[..,D]",
    .about = "sums of a row up to each value, itself included",
    .infer = real_infer, .gradient = true, .rows = 1, .rows_back = true);
+
+/* ---- center: x - mean of x, what LayerNorm is before RMSNorm;  dx = dy - mean of dy ---- */
+
+static int same_infer(struct node *n, struct err *e)
+{
+    (void)e;
+    node_value(n, n->in[0]->dtype, n->in[0]->shape);
+    return 0;
+}
+
+static real mean_of(const real *x, int64_t d)
+{
+    double sum;
+    ROW_SUM(sum, i, d, (double)x[i]);
+    return (real)(sum / (double)d);
+}
+
+static void center_rows(const struct args *a, int64_t from, int64_t to)
+{
+    int64_t d = shape_last(a->in[0].shape);
+    real x_buffer[d], y_buffer[d];
+    for (int64_t t = from; t < to; t++) {
+        const real *restrict x = row_read(&a->in[0], t * d, d, x_buffer);
+        real *restrict y = row_write(&a->out[0], t * d, d, y_buffer), mean = mean_of(x, d);
+        for (int64_t i = 0; i < d; i++) y[i] = x[i] - mean;
+        row_done(&a->out[0], t * d, d, y);
+    }
+}
+
+static void center_gradient(const struct args *a, int64_t from, int64_t to)
+{
+    int64_t d = shape_last(a->in[0].shape);
+    real dy_buffer[d], dx_buffer[d], beta = a->beta[0];
+    for (int64_t t = from; t < to; t++) {
+        const real *restrict dy = row_read(&a->dout[0], t * d, d, dy_buffer);
+        real *restrict dx = row_open(&a->din[0], t * d, d, beta, dx_buffer), mean = mean_of(dy, d);
+        for (int64_t i = 0; i < d; i++) dx[i] = keep(beta, dx[i]) + (dy[i] - mean);
+        row_done(&a->din[0], t * d, d, dx);
+    }
+}
+
+static void center_forward(const struct args *a) { each_row(a, center_rows); }
+static void center_backward(const struct args *a) { if (a->din[0].data) each_row(a, center_gradient); }
+KERNELS(center) = { center_forward, center_backward, NULL };
+OP(center, .inputs = "x[..,D]",
+   .outputs = "y[..,D]",
+   .about = "x - mean of x",
+   .infer = same_infer, .gradient = true, .cheap = true, .rows = 1, .rows_back = true);
+
+VERB struct node *center(struct graph *g, struct node *x) { return graph_emit(g, &op_center, NULL, x); }

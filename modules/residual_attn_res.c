@@ -48,10 +48,9 @@ static struct node *close(struct build *b, struct pick self, const struct stream
     return mixed(b, self.conf, all.n_kept, all.kept);
 }
 
-static void traits(struct pick self, struct traits *t) { (void)self; t->branch_bounded = true; }
+static void traits(struct pick self, struct traits *t) { (void)self; t->branch_bounded = t->reads_past = true; }
 
-const struct module residual_attention = {
-    .slot = SLOT_RESIDUAL, .name = "attention", .about = "a mixture of what earlier sublayers wrote (AttnRes)",
-    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .residual = build,
-    .close = close,
+const struct module residual_attn_res = {
+    .slot = SLOT_RESIDUAL, .name = "attn_res", .about = "attention residuals: a mixture of what sublayers wrote",
+    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .residual = build, .close = close,
 };

@@ -18,12 +18,11 @@ static struct node *build(struct build *b, struct pick self, const char *name, s
     struct node *alpha = build_weight(b, "alpha", ROLE_SCALAR, SHAPE(1), init_constant(c->alpha)),
                 *gain = build_weight(b, "gain", ROLE_GAIN, width, init_constant(first)),
                 *y = mul_row(g, tanh_of(g, mul_scalar(g, x, alpha)), gain);
-    if (c->bias) y = add_row(g, y, build_weight(b, "bias", ROLE_GAIN, width, init_constant(0)));
     build_leave(b);
-    return y;
+    return c->bias ? add_row(g, y, build_bias(b, name, width)) : y;
 }
 
-const struct module norm_tanh = {
-    .slot = SLOT_NORM, .name = "tanh", .about = "dynamic tanh: no norm, values are bent one by one",
+const struct module norm_dynamic_tanh = {
+    .slot = SLOT_NORM, .name = "dynamic_tanh", .about = "no norm: values are bent one by one",
     .conf_size = sizeof(struct conf), .params = params, .norm = build,
 };
