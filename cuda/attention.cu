@@ -133,3 +133,7 @@ static size_t scratch(const struct args *a)
 }
 
 TWIN(attention, forward, backward, NULL, scratch);
+
+static void entropy(const struct args *a) { attention_entropy(a, sizes_of(a)); }
+
+TWIN(attention_entropy, entropy);

@@ -159,6 +159,9 @@ void attention_forward_float(const struct args *a, struct sizes s, float *tops);
 void attention_backward_bf16(const struct args *a, struct sizes s, struct backward_scratch b);
 void attention_backward_float(const struct args *a, struct sizes s, struct backward_scratch b);
 
+/* Of each query the entropy of what it gives its keys, [T,H]. */
+void attention_entropy(const struct args *a, struct sizes s);
+
 /* What sinks give once the log-sum-exps are known, and what they get from delta. */
 void attention_sink_forward(const struct args *a, struct sizes s);
 void attention_sink_backward(const struct args *a, struct sizes s, const float *delta);

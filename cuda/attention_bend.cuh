@@ -5,13 +5,6 @@
 
 #include "attention.cuh"
 
-/* Good to 2e-7; of a small x the fraction would lose digits. */
-static __device__ inline float tanh_of(float x)
-{
-    float w = x * x, near = x * (1 - w * (0.33333333f - w * (0.13333333f - w * 0.05396825f)));
-    return w < 0.01f ? near : 1 - divide(2, 1 + power_of_two(2.88539008f * x));
-}
-
 /* Where the bias lies of a key `back` behind query `query` of its sequence. */
 static __device__ inline int64_t bias_at(const struct sizes &s, int query, int back)
 {
@@ -25,7 +18,7 @@ static __device__ inline float biased(const struct sizes &s, float score, int qu
 
 static __device__ inline float capped(const struct sizes &s, float score)
 {
-    return s.cap == 0 ? score : s.cap * tanh_of(divide(score, s.cap));
+    return s.cap == 0 ? score : s.cap * hyperbolic_tangent(divide(score, s.cap));
 }
 
 /* The slope of the cap, 1 - tanh^2, at a capped score. */

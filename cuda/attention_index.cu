@@ -121,6 +121,48 @@ attention_named_forward(struct sizes s, struct named named, struct view q, struc
     }
 }
 
+/* Entropy of the keys that a token sees, or of those of them that an index names, by the heads of a GROUP: log of the sum
+   of 2^z less the mean of z. Threads take every BLOCK-th key; what each has of the sums is to its own largest score. */
+template <bool BENT>
+static __global__ void __launch_bounds__(BLOCK)
+attention_entropy_tokens(struct sizes s, struct named named, struct view q, struct view k, float *entropy)
+{
+    extern __shared__ float queries[];
+    struct group g = group_of(s, named);
+    for (; g.head < s.heads; next_group(&g, s)) {
+        int64_t row = g.token * s.heads + g.head, names = named.index ? index_row(s, named, g) : 0;
+        int first = named.index ? 0 : g.see.first, end = named.index ? named.chosen : g.see.last;
+        float top[GROUP], sum[GROUP] = { 0 }, mean[GROUP] = { 0 }, largest = 0;
+        for (int n = 0; n < GROUP; n++) top[n] = -INFINITY;
+        load_vectors(queries, q, row, g.n, s.width);
+        __syncthreads();
+        for (int e = first + threadIdx.x; e < end; e += BLOCK) {
+            float z[GROUP];
+            int key = named.index ? key_at(named, g, names, e) : e;
+            int64_t at = offset_of(s, g, key, s.width);
+            if (at < 0) continue;
+            row_products(z, k, at, s.width, queries);
+            #pragma unroll
+            for (int n = 0; n < GROUP; n++) {
+                if (n >= g.n) continue;
+                z[n] = BENT ? bent(s, z[n], g.see, g.at * s.heads + g.head + n, key, largest) : z[n] * s.scale;
+                float now = fmaxf(top[n], z[n]), fade = power_of_two(top[n] - now), weight = power_of_two(z[n] - now);
+                sum[n] = sum[n] * fade + weight;
+                mean[n] = mean[n] * fade + weight * z[n];
+                top[n] = now;
+            }
+        }
+        #pragma unroll
+        for (int n = 0; n < GROUP; n++) {
+            float all = block_max(top[n]), fade = top[n] == -INFINITY ? 0 : power_of_two(top[n] - all);
+            float total = block_sum(sum[n] * fade), middle = block_sum(mean[n] * fade);
+            if (threadIdx.x == 0 && n < g.n)
+                entropy[row + n] = total > 0 ? LN2 * (all + log2f(total) - divide(middle, total)) : 0;
+        }
+        __syncthreads();
+    }
+}
+
 /* dq: ds of all entries of a GROUP of heads, and the sum of their keys by them. */
 template <bool BENT>
 static __global__ void __launch_bounds__(BLOCK)
@@ -259,6 +301,16 @@ void attention_forward_named(const struct args *a, struct sizes s, float *tops)
                   (float *)a->out[MASS].data)
     s.tiles = s.seq;
     BY_BEND(s, FORWARD);
+}
+
+void attention_entropy(const struct args *a, struct sizes s)
+{
+    struct named named = { };
+    if (a->in[INDEX].data) named = named_of(a);
+#define ENTROPY(BENT) \
+    LAUNCH_SHARED(a, (attention_entropy_tokens<BENT>), tokens_of(a, s), BLOCK, GROUP * s.width * sizeof(float), s, named, \
+                  view_of(a->in[Q]), view_of(a->in[K]), reals(&a->out[0]))
+    BY_BEND(s, ENTROPY);
 }
 
 static int64_t pairs_of(const struct args *a) { return shape_count(a->in[INDEX].shape) * named_of(a).run; }

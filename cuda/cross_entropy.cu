@@ -60,13 +60,24 @@ static __device__ inline struct tally block_tally(struct tally t)
 
 /* Rows of one width; what is NULL is not wanted, or is 0. */
 struct report { float *nll, *lse, *hit; };
+
+/* cap tanh(x / cap), and the slope where it gives z; a cap of 0 is none. */
+static __device__ inline float capped(float x, float cap)
+{
+    return cap == 0 ? x : cap * hyperbolic_tangent(divide(x, cap));
+}
+static __device__ inline float slope(float z, float cap)
+{
+    float t = cap == 0 ? 0 : divide(z, cap);
+    return 1 - t * t;
+}
 struct incoming { const float *nll, *lse; bool wanted, narrow; };
 
 /* The gradient takes the place of the row, dx = dnll (p - onehot) + dlse p with p = e^(x - top) / sum. Narrow, it
    takes the first half of it: a value comes to lie where only values before it were, so all threads read theirs of a
    stretch before any writes. */
 static __device__ inline void differ(float *row, int vocab, int whole, int target, struct tally t, float dnll, float by,
-                                     bool narrow)
+                                     float cap, bool narrow)
 {
     struct view dx = { row, narrow };
     for (int first = 0; first < whole; first += (int)blockDim.x * LANES) {
@@ -76,20 +87,23 @@ static __device__ inline void differ(float *row, int vocab, int whole, int targe
         __syncthreads();
         if (v >= whole) continue;
 #pragma unroll
-        for (int l = 0; l < LANES; l++) x.v[l] = by * __expf(x.v[l] - t.top) - (v + l == target ? dnll : 0);
+        for (int l = 0; l < LANES; l++) {
+            float z = capped(x.v[l], cap);
+            x.v[l] = (by * __expf(z - t.top) - (v + l == target ? dnll : 0)) * slope(z, cap);
+        }
         store8(dx, v, x);
     }
     for (int first = whole; first < vocab; first += (int)blockDim.x) {
         int v = first + (int)threadIdx.x;
-        float x = v < vocab ? row[v] : 0;
+        float z = v < vocab ? capped(row[v], cap) : 0;
         __syncthreads();
-        if (v < vocab) store(dx, v, by * __expf(x - t.top) - (v == target ? dnll : 0));
+        if (v < vocab) store(dx, v, (by * __expf(z - t.top) - (v == target ? dnll : 0)) * slope(z, cap));
     }
 }
 
 /* A block a row, of as many warps as find eight values a thread, up to BLOCK threads. */
 static __global__ void __launch_bounds__(BLOCK)
-cross_entropy_rows(float *logits, int vocab, const int *targets, struct report out, struct incoming in,
+cross_entropy_rows(float *logits, int vocab, const int *targets, float cap, struct report out, struct incoming in,
                    struct fault *fault)
 {
     float *row = logits + (int64_t)blockIdx.x * vocab;
@@ -99,19 +113,24 @@ cross_entropy_rows(float *logits, int vocab, const int *targets, struct report o
     struct tally t = { -FLT_MAX, 0, INT32_MAX };
     for (int v = (int)threadIdx.x * LANES; v < whole; v += (int)blockDim.x * LANES) {
         struct eight x = load8({ row, false }, v);
+#pragma unroll
+        for (int l = 0; l < LANES; l++) x.v[l] = capped(x.v[l], cap);
         count<LANES>(&t, x.v, v);
     }
-    for (int v = whole + (int)threadIdx.x; v < vocab; v += (int)blockDim.x) count<1>(&t, row + v, v);
+    for (int v = whole + (int)threadIdx.x; v < vocab; v += (int)blockDim.x) {
+        float z = capped(row[v], cap);
+        count<1>(&t, &z, v);
+    }
     t = block_tally(t);
     if (out.nll && threadIdx.x == 0) {
-        float lse = logf(t.sum), chosen = row[target];
+        float lse = logf(t.sum), chosen = capped(row[target], cap);
         out.nll[blockIdx.x] = lse - (chosen - t.top);
         out.lse[blockIdx.x] = lse + t.top;
         out.hit[blockIdx.x] = t.at == target;
     }
     if (!in.wanted) return;
     float dnll = in.nll ? in.nll[blockIdx.x] : 0, dlse = in.lse ? in.lse[blockIdx.x] : 0;
-    differ(row, vocab, whole, target, t, dnll, divide(dnll + dlse, t.sum), in.narrow);
+    differ(row, vocab, whole, target, t, dnll, divide(dnll + dlse, t.sum), cap, in.narrow);
 }
 
 /* ---- chunks ---- */
@@ -168,7 +187,7 @@ static void chunks(const struct args *a, bool outputs, bool gradients)
         c.logits.rows = c.dx.rows = n;
         product(a, { h, operand_transposed(c.w), c.logits, 0, c.narrow }, rest);
         LAUNCH(a, cross_entropy_rows, (unsigned)n, row_threads(c.w.rows), 0, (float *)c.logits.data, (int)c.w.rows,
-               ints(&a->in[TARGET]) + first, outputs ? report_of(a, first) : none,
+               ints(&a->in[TARGET]) + first, (float)*(const double *)a->attr, outputs ? report_of(a, first) : none,
                gradients ? incoming_of(a, first, c.narrow) : nothing, device_of(a)->fault);
         if (!gradients) continue;
         if (c.dh.data) product(a, { c.dx, c.w, operand_rows(c.dh, first, n), a->beta[H], c.narrow }, rest);

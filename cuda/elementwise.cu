@@ -4,6 +4,7 @@
 #define fn_exp __expf
 #define fn_log __logf
 #define fn_sigmoid sigmoid
+#define fn_tanh hyperbolic_tangent
 #define fn_divide divide
 #define FN static __device__ inline
 /* not by the exact instruction, which is a call; see divide */

@@ -5,14 +5,12 @@
 enum { IDS, START, POS };                                   /* inputs of ngram; IDS and START of collision_rate */
 
 /* The token `back` before position p of a sequence whose document begins at `start`. */
-static __device__ inline int token_before(const int32_t *ids, int p, int back, int start)
+static __device__ inline int token_before(const int32_t *ids, int p, int back, int start, int pad)
 {
-    return p - back >= start ? ids[p - back] : 0;
+    return p - back >= start ? ids[p - back] : pad;
 }
 
 /* ---- ngram: the row of a table that a token and the order - 1 before it share ---- */
-
-struct ngram_attr { int64_t order, vocab, rows, hash; };
 
 /* x mod rows by the reciprocal floor((2^64-1) / rows); x below 2^63: the quotient is right or one too small. */
 static __device__ inline uint64_t residue(uint64_t x, uint64_t rows, uint64_t reciprocal)
@@ -33,11 +31,15 @@ ngram_rows(const int32_t *ids, const int32_t *start, const int32_t *pos, int32_t
             continue;
         }
         for (int back = (int)at.order - 1; back >= 0; back--) {
-            gram = gram * at.vocab + token_before(ids + (int64_t)sequence * room, p, back, start[t]);
-            gram = at.hash == HASH_MUL32 ? (uint32_t)gram : residue(gram, at.rows, reciprocal);
+            int token = token_before(ids + (int64_t)sequence * room, p, back, start[t], (int)at.pad);
+            if (at.hash == HASH_XOR) gram ^= token * (uint64_t)(back == 0 ? at.by0 : back == 1 ? at.by1 :
+                                                                back == 2 ? at.by2 : at.by3);
+            else gram = gram * at.vocab + token;
+            if (at.hash == HASH_MUL32) gram = (uint32_t)gram;
+            if (at.hash == HASH_MOD) gram = residue(gram, at.rows, reciprocal);
         }
-        if (at.hash == HASH_MUL32) gram = residue((uint32_t)(gram * 2654435761u), at.rows, reciprocal);
-        out[t] = (int32_t)gram;
+        if (at.hash == HASH_MUL32) gram = (uint32_t)(gram * 2654435761u);
+        out[t] = (int32_t)residue(gram, at.rows, reciprocal);
     }
 }
 
@@ -64,7 +66,7 @@ struct batch { const int32_t *ids, *start, *index; int tokens, s, order; };
 
 static __device__ inline int digit(const struct batch &b, int token, int back)
 {
-    return token_before(b.ids + token / b.s * b.s, token % b.s, back, b.start[token]);
+    return token_before(b.ids + token / b.s * b.s, token % b.s, back, b.start[token], 0);
 }
 
 static __device__ inline uint32_t gram_hash(const struct batch &b, int token)

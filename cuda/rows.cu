@@ -1,5 +1,5 @@
-/* Ops on a row at a time: softmax, logsumexp, normalize, row_entropy, cumsum, center. Memory bounds them: each reads
-   its rows and writes its results once, which is the least; rows stay in registers in between. */
+/* Ops on a row at a time: softmax, logsumexp, normalize, row_entropy, row_rms, cumsum, center. Memory bounds them: each
+   reads its rows and writes its results once, which is the least; rows stay in registers in between. */
 #include "warp.cuh"
 
 template <bool HELD> static __device__ inline float top_of(const struct row<HELD> &x)
@@ -227,6 +227,30 @@ static void row_entropy_gradient(const struct args *a)
 }
 
 TWIN(row_entropy, row_entropy_rows, row_entropy_gradient);
+
+/* ---- row_rms: sqrt(mean x^2) ---- */
+
+template <bool HELD> ROWS_KERNEL row_rms_forward(struct rows r, struct view x, float *y, float share)
+{
+    for (struct walk w = first_row(r); w.first < r.n; next_row(&w, r)) {
+        struct row<HELD> row(x, w, r);
+        float sum = 0;
+        for (int i = 0; i < row.pieces(); i++) {
+            struct eight u = row.piece(i);
+            for (int l = 0; l < LANES; l++) sum += u.v[l] * u.v[l];
+        }
+        sum = share * row_sum(sum, r.lanes);
+        if (w.lane == 0 && w.d) y[w.row] = sum == 0 ? 0 : sum * rsqrtf(sum);
+    }
+}
+
+static void row_rms_rows(const struct args *a)
+{
+    struct rows r = rows_of(a->in[0].shape);
+    LAUNCH_ROWS(a, row_rms_forward, r, view_of(a->in[0]), reals(&a->out[0]), 1 / (float)r.d);
+}
+
+TWIN(row_rms, row_rms_rows);
 
 /* ---- cumsum: a warp walks along a row, or back from its end;  dx is that of dy from the end ---- */
 

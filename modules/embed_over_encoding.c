@@ -29,15 +29,9 @@ static void check(struct pick self, const struct model_conf *model, const char *
         module_problem(problems, path, "grams", "%d tables: at most %d", c->grams.n, TABLES_MAX);
 }
 
-static bool prime(int64_t n)
-{
-    for (int64_t i = 2; i * i <= n; i++) if (n % i == 0) return false;
-    return n > 1;
-}
-
 static int64_t next_prime(int64_t from, int64_t vocab)      /* that does not divide the vocabulary */
 {
-    while (!prime(from) || vocab % from == 0) from++;
+    while (vocab % (from = build_prime(from)) == 0) from++;
     return from;
 }
 
@@ -70,7 +64,8 @@ static struct node *build(struct build *b, struct pick self, int ahead)
         struct shape size = SHAPE(rows, c->width);
         struct node *rows_of = build_weight(b, arena_text(b->arena, "table%d", i), ROLE_TABLE, size,
                                           build_init(b, ROLE_TABLE, size));
-        struct node *index = ngram(g, history, b->start, b->pos, grams->value[i], b->vocab, rows, c->hash);  /* [B,S] */
+        struct ngram_attr gram = { .order = grams->value[i], .vocab = b->vocab, .rows = rows, .hash = c->hash };
+        struct node *index = ngram(g, history, b->start, b->pos, gram);                         /* [B,S] */
         row[i] = embed(g, rows_of, ahead ? shift(g, index, ahead) : index);    /* [T,width] */
         if (watch) rate[i] = view(g, collision_rate(g, b->ids, b->start, index, grams->value[i]), SHAPE(1, 1));
     }

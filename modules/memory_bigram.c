@@ -10,14 +10,16 @@ static const struct param params[] = {
     { 0 }
 };
 
-static struct node *build(struct build *b, struct pick self)
+static struct node *build(struct build *b, struct pick self, const struct stream *s)
 {
+    (void)s;
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
     struct shape size = SHAPE(c->rows, b->width);
     struct init begin = init_constant(c->factor);
     struct node *history = build_cached(b, "ids", build_ids(b), 0);                             /* [B,S], [B,C] */
-    struct node *row = ngram(g, history, b->start, b->pos, 2, b->vocab, c->rows, HASH_MUL32);   /* [B,S] */
+    struct ngram_attr pair = { .order = 2, .vocab = b->vocab, .rows = c->rows, .hash = HASH_MUL32 };
+    struct node *row = ngram(g, history, b->start, b->pos, pair);                               /* [B,S] */
     struct node *table = build_weight(b, "table", ROLE_TABLE, size, build_init(b, ROLE_TABLE, size));
     return mul_scalar(g, embed(g, table, row), build_weight(b, "factor", ROLE_SCALAR, SHAPE(1), begin));
 }

@@ -1,9 +1,9 @@
 /* Nothing is looked up inside the trunk. */
 #include "model/module.h"
 
-static struct node *build(struct build *b, struct pick self)
+static struct node *build(struct build *b, struct pick self, const struct stream *s)
 {
-    (void)b; (void)self;
+    (void)b; (void)self; (void)s;
     return NULL;
 }
 

@@ -25,8 +25,9 @@ static struct node *before(struct build *b, struct node *x)
     return conv1d(g, x, concat(g, 2, tap), b->start, b->pos, build_state(b, "before", SHAPE(b->width), 1), false);
 }
 
-static struct node *build(struct build *b, struct pick self)
+static struct node *build(struct build *b, struct pick self, const struct stream *s)
 {
+    (void)s;
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
     struct node *x = build_rows(b, build_kept(b, -1, "embed.token"));                           /* [T,D] */

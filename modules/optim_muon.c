@@ -11,7 +11,7 @@ struct conf {
     double lr, momentum;
     int nesterov;
     double decay;
-    int decay_gains, scale, steps;
+    int decay_gains, decay_tables, scale, steps;
     double beta1, beta2, eps;
 };
 static const struct param params[] = {
@@ -20,6 +20,7 @@ static const struct param params[] = {
     BOOL(struct conf, nesterov, true, "look one step ahead"),
     REAL(struct conf, decay, 0.1, 0, 10, "", "weight decay"),
     BOOL(struct conf, decay_gains, false, "the gains of norms decay too: to 0, zero-centred ones to 1"),
+    BOOL(struct conf, decay_tables, false, "the vectors of tokens and the rows of tables decay too"),
     CHOICE(struct conf, scale, RMS, "rms spectral jordan", "length of the step by the matrix's shape"),
     INT(struct conf, steps, 5, 1, 20, "", "Newton-Schulz steps"),
     REAL(struct conf, beta1, 0.9, 0, 0.9999, "", "AdamW: decay of the first moment"),
@@ -38,13 +39,14 @@ static double step_scale(enum scale kind, struct shape s)
 static struct node *build(struct build *b, struct pick self, struct node *w, struct node *grad, struct update u)
 {
     const struct conf *c = self.conf;
-    double decay = build_decay(w, c->decay, c->decay_gains);
+    double decay = build_decay(w, c->decay, c->decay_gains, c->decay_tables);
     struct node *m = build_moment(b, "m", w);
     if (!role_rule[w->leaf->role].outside) {
-        struct muon_attr attr = { c->momentum, decay, step_scale(c->scale, w->shape), c->nesterov, c->steps };
+        struct muon_attr attr = { c->momentum, u.rate * decay, u.rate * step_scale(c->scale, w->shape), c->nesterov,
+                                  c->steps };
         return muon(b->graph, w, grad, m, u.lr, u.clip, attr);
     }
-    struct adamw_attr attr = { c->beta1, c->beta2, c->eps, decay, 1 };
+    struct adamw_attr attr = { c->beta1, c->beta2, c->eps, decay, u.rate };
     return adamw(b->graph, w, grad, m, build_moment(b, "v", w), u.lr, u.step, u.clip, attr);
 }
 

@@ -1,5 +1,6 @@
-/* Expert choice: of each sequence each expert takes the C = ceil(S top_k / E) tokens with its largest keys, so that the
-   load is even by construction and a token has any number of experts. Zhou 2022 (arXiv 2202.09368). Whether a token is
+/* Expert choice: of each sequence each expert takes the C = ceil(capacity S top_k / E) tokens with its largest keys, so
+   that the load is even by construction and a token has any number of experts. Zhou 2022 (arXiv 2202.09368). One expert
+   of a capacity below 1 is a feed-forward that passes tokens by: Mixture-of-Depths (Raposo 2024).  Whether a token is
    taken depends on later ones: this is no causal model, and there is nothing to sample.
    With a cap they take the largest of the plan A that maximizes <key, A> + temperature H(A) where every expert has C, a
    token at most `cap`, and no expert more than 1 of a token. What of A is neither 0 nor 1, or is not there yet when its
@@ -10,8 +11,9 @@
 
 static const double tolerance = 1e-4;
 
-struct conf { int cap, iterations; double temperature; };
+struct conf { double capacity; int cap, iterations; double temperature; };
 static const struct param params[] = {
+    REAL(struct conf, capacity, 1, 1e-3, 1e3, "", "tokens of an expert, in those of an even share"),
     INT(struct conf, cap, 0, 0, 4096, "", "experts that a token has at most, top_k or more; 0: any number"),
     REAL(struct conf, temperature, 1e-3, 1e-4, 1, "", "of the plan that keeps the cap"),
     INT(struct conf, iterations, 100, 1, 10000, "", "over the plan's constraints at most"),
@@ -42,7 +44,8 @@ static void build(struct build *b, struct pick self, struct routing *r)
 {
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
-    int64_t each = (b->seq * r->k + r->experts - 1) / r->experts;
+    double share = c->capacity * (double)(b->seq * r->k) / r->experts;
+    int64_t each = (int64_t)fmin(ceil(share), (double)b->seq);
     struct node *key = build_present(b, r->key, -INFINITY);                                     /* [T,E] */
     bool capped = c->cap > 0 && c->cap < r->experts;
     if (capped) key = plan(b, c, key, r->experts, each);

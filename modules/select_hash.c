@@ -17,7 +17,8 @@ static struct node *hashed(struct build *b, const struct conf *c)
 {
     if (c->of == TOKEN) return build_ids(b);
     struct node *history = build_cached(b, "router.ids", build_ids(b), 0);
-    return ngram(b->graph, history, b->start, b->pos, 2, b->vocab, BIGRAMS, HASH_MUL32);
+    struct ngram_attr pair = { .order = 2, .vocab = b->vocab, .rows = BIGRAMS, .hash = HASH_MUL32 };
+    return ngram(b->graph, history, b->start, b->pos, pair);
 }
 
 static void build(struct build *b, struct pick self, struct routing *r)

@@ -70,6 +70,8 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
     CASE(cumsum, rank_3, cumsum(g, real_in(g, 2, 1, 33))) \
     CASE(cumsum, one, cumsum(g, real_in(g, 4, 1))) \
     CASE(row_entropy, odd, row_entropy(g, positive_in(g, 3, 7))) \
+    CASE(row_rms, odd, row_rms(g, act_in(g, 3, 7))) \
+    CASE(row_rms, one, row_rms(g, real_in(g, 2, 1))) \
     CASE(rope, whole, rope(g, act_in(g, 4, 2, 6), int_in(g, SHAPE(1, 4), 0, 0, 2, 2), NULL, ROPE(6, FIRST, 100))) \
     CASE(rope, first, rope(g, act_in(g, 6, 1, 7), int_in(g, SHAPE(2, 3), 0, 0, 0, 0, 1, 1), NULL, \
                            ROPE(4, FIRST, 100))) \
@@ -104,10 +106,12 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
     CASE(embed, repeated, embed(g, real_in(g, 5, 7), int_in(g, SHAPE(2, 3), 4, 0, 4, 2, 4, 0))) \
     CASE(embed, one, embed(g, real_in(g, 1, 3), int_in(g, SHAPE(1, 1), 0))) \
     CASE(embed, two_bytes, embed(g, real_in(g, 300, 1), int_in(g, SHAPE(1, 5), 299, 43, 299, 43, 0))) \
-    CASE(ngram, mul32, ngram(g, int_in(g, SHAPE(2, 2), 1, 2, 3, 4), int_in(g, SHAPE(2, 2), 0, 0, 0, 1), NULL, 2, 5, 7, \
-                             HASH_MUL32)) \
-    CASE(ngram, mod, ngram(g, int_in(g, SHAPE(1, 3), 1, 2, 3), int_in(g, SHAPE(1, 3), 0, 0, 0), NULL, 3, 5, 7, \
-                           HASH_MOD)) \
+    CASE(ngram, mul32, ngram(g, int_in(g, SHAPE(2, 2), 1, 2, 3, 4), int_in(g, SHAPE(2, 2), 0, 0, 0, 1), NULL, \
+                             GRAM(2, 5, 7, HASH_MUL32))) \
+    CASE(ngram, mod, ngram(g, int_in(g, SHAPE(1, 3), 1, 2, 3), int_in(g, SHAPE(1, 3), 0, 0, 0), NULL, \
+                           GRAM(3, 5, 7, HASH_MOD))) \
+    CASE(ngram, xor, ngram(g, int_in(g, SHAPE(1, 5), 5, 9, 2, 9, 5), int_in(g, SHAPE(1, 5), 0, 0, 0, 3, 3), NULL, \
+                           GRAM(3, 10, 107, HASH_XOR, .pad = 2, .by0 = 11, .by1 = 7, .by2 = 13))) \
     CASE(collision_rate, few, collision_rate(g, int_in(g, SHAPE(1, 3), 1, 2, 1), int_in(g, SHAPE(1, 3), 0, 0, 0), \
                                              int_in(g, SHAPE(1, 3), 0, 1, 0), 2)) \
     CASE(shift, back, shift(g, int_in(g, SHAPE(2, 3), 1, 2, 3, 4, 5, 6), 1)) \
@@ -134,6 +138,9 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
     CASE(dot, one, dot(g, real_in(g, 1), real_in(g, 1))) \
     CASE(max_all, odd, max_all(g, act_in(g, 3, 7))) \
     CASE(rms, odd, rms(g, act_in(g, 3, 7))) \
+    CASE(spectral, tall, spectral(g, real_in(g, 5, 3), 3)) \
+    CASE(spectral, stack, spectral(g, real_in(g, 2, 3, 5), 2)) \
+    CASE(spectral, row, spectral(g, real_in(g, 1, 4), 1)) \
     CASE(outside, odd, outside(g, act_in(g, 3, 7), -0.5, 0.5)) \
     CASE(carry, sum, carry(g, act_in(g, 3, 7), CARRY_SUM))
 
@@ -168,6 +175,8 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
     CASE(cumsum, large, cumsum(g, real_in(g, 700, 37))) \
     CASE(cumsum, long_rows, cumsum(g, real_in(g, 5, 1001))) \
     CASE(row_entropy, wide, row_entropy(g, positive_in(g, 50, 133))) \
+    CASE(row_rms, wide, row_rms(g, act_in(g, 50, 133))) \
+    CASE(row_rms, long_rows, row_rms(g, real_in(g, 5, 9001))) \
     CASE(row_entropy, large, row_entropy(g, positive_in(g, 700, 33))) \
     CASE(rope, large, rope(g, act_in(g, 700, 3, 16), count_in(g, SHAPE(14, 50), large_start), NULL, \
                            ROPE(8, LAST, 1e4))) \
@@ -182,7 +191,7 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
     CASE(embed, large, embed(g, real_in(g, 300, 33), count_in(g, SHAPE(7, 100), large_token))) \
     CASE(embed, wide, embed(g, real_in(g, 20, 5000), count_in(g, SHAPE(2, 50), large_token))) \
     CASE(ngram, large, ngram(g, count_in(g, SHAPE(60, 50), large_token), count_in(g, SHAPE(60, 50), large_start), \
-                             NULL, 3, 17, 1009, HASH_MUL32)) \
+                             NULL, GRAM(3, 17, 1009, HASH_MUL32))) \
     CASE(collision_rate, large, collision_rate(g, count_in(g, SHAPE(60, 50), large_token), \
                                                count_in(g, SHAPE(60, 50), large_start), \
                                                count_in(g, SHAPE(60, 50), large_token), 2)) \
@@ -198,6 +207,7 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
     CASE(dot, large, dot(g, act_in(g, 700, 33), act_in(g, 700, 33))) \
     CASE(max_all, large, max_all(g, act_in(g, 700, 33))) \
     CASE(rms, large, rms(g, act_in(g, 700, 33))) \
+    CASE(spectral, large, spectral(g, real_in(g, 3, 270, 301), 4)) \
     CASE(outside, large, outside(g, act_in(g, 700, 33), -1, 1)) \
     CASE(carry, large, carry(g, count_in(g, SHAPE(700, 13), large_token), CARRY_SUM)) \
     CASE(add_row, even, add_row(g, act_in(g, 700, 72), real_in(g, 72))) \
@@ -246,9 +256,13 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
     CASE(embed, same, embed(g, real_in(g, 9, 8), count_in(g, SHAPE(3, 700), large_same))) \
     CASE(embed, tall, embed(g, real_in(g, 5000, 3), count_in(g, SHAPE(9, 100), large_gram))) \
     CASE(ngram, residues, ngram(g, count_in(g, SHAPE(9, 100), large_gram), count_in(g, SHAPE(9, 100), large_start), \
-                                NULL, 4, 2147483647, 2147483629, HASH_MOD)) \
+                                NULL, GRAM(4, 2147483647, 2147483629, HASH_MOD))) \
+    CASE(ngram, long_products, ngram(g, count_in(g, SHAPE(9, 100), large_gram), \
+                                     count_in(g, SHAPE(9, 100), large_start), NULL, \
+                                     GRAM(4, 2147483647, 2147483629, HASH_XOR, .pad = 3, .by0 = 4294967297, \
+                                          .by1 = 4294967293, .by2 = 3000000001, .by3 = 12345679))) \
     CASE(ngram, decode, ngram(g, count_in(g, SHAPE(9, 100), large_gram), count_in(g, SHAPE(9, 40), large_start), \
-                              int_in(g, SHAPE(1), 60), 3, 5000, 1009, HASH_MUL32)) \
+                              int_in(g, SHAPE(1), 60), GRAM(3, 5000, 1009, HASH_MUL32))) \
     CASE(collision_rate, distinct, collision_rate(g, count_in(g, SHAPE(9, 100), large_gram), \
                                                   count_in(g, SHAPE(9, 100), large_start), \
                                                   count_in(g, SHAPE(9, 100), large_token), 3))

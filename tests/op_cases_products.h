@@ -98,11 +98,18 @@ static inline int32_t long_blind(int64_t i) { return (int32_t)(i % 300 < 130 ? 0
          .scale = 0.8, .softcap = 1.5, .sink = real_in(g, 2, 2), .rel = act_in(g, 2, 2, 140))) \
     CASE(attention, everything_for_many, ATTEND(QKV(70, 1, 1, 1), .start = count_in(g, SHAPE(1, 70), none), \
          .scale = 0.9, .chunk = 40, .softcap = 1.5, .sink = real_in(g, 70, 1), .rel = act_in(g, 70, 1, 9))) \
+    CASE(attention_entropy, plain, SPREAD(QKV(10, 4, 2, 3), .start = DOCUMENTS, .scale = 0.6)) \
+    CASE(attention_entropy, bent, SPREAD(QKV(10, 2, 1, 3), .start = DOCUMENTS, .scale = 0.6, .softcap = 0.7, \
+         .window = 4, .chunk = 3, .rel = act_in(g, 10, 2, 3))) \
+    CASE(attention_entropy, cached, SPREAD(.q = act_in(g, 2, 2, 2), .k = act_in(g, 1, 262, 1, 2), \
+         .start = int_in(g, SHAPE(1, 2), 0, 3), .pos = int_in(g, SHAPE(1), 258), .scale = 0.8)) \
+    CASE(cross_entropy, capped, \
+         cross_entropy(g, act_in(g, 5, 3), real_in(g, 7, 3), int_in(g, SHAPE(1, 5), 0, 6, 3, 3, 1), 0.8)) \
     CASE(cross_entropy, many_tokens, \
-         cross_entropy(g, act_in(g, 260, 1), real_in(g, 3, 1), count_in(g, SHAPE(2, 130), odd_word))) \
+         cross_entropy(g, act_in(g, 260, 1), real_in(g, 3, 1), count_in(g, SHAPE(2, 130), odd_word), 0)) \
     CASE(cross_entropy, odd, \
-         cross_entropy(g, act_in(g, 5, 3), real_in(g, 7, 3), int_in(g, SHAPE(1, 5), 0, 6, 3, 3, 1))) \
-    CASE(cross_entropy, one_word, cross_entropy(g, real_in(g, 2, 3), real_in(g, 1, 3), int_in(g, SHAPE(2, 1), 0, 0)))
+         cross_entropy(g, act_in(g, 5, 3), real_in(g, 7, 3), int_in(g, SHAPE(1, 5), 0, 6, 3, 3, 1), 0)) \
+    CASE(cross_entropy, one_word, cross_entropy(g, real_in(g, 2, 3), real_in(g, 1, 3), int_in(g, SHAPE(2, 1), 0, 0), 0))
 
 #define PRODUCT_LARGE_CASES(CASE) \
     CASE(matmul, blocks, matmul(g, act_in(g, 401, 300), real_in(g, 530, 300), DTYPE_ACT)) \
@@ -181,9 +188,14 @@ static inline int32_t long_blind(int64_t i) { return (int32_t)(i % 300 < 130 ? 0
     CASE(attention, everything_decoded, ATTEND(.q = act_in(g, 2, 6, 64), .k = act_in(g, 2, 150, 2, 64), \
          .v = act_in(g, 2, 150, 2, 64), .start = int_in(g, SHAPE(2, 1), 0, 90), .pos = int_in(g, SHAPE(1), 149), \
          .scale = 0.125, .chunk = 140, .softcap = 2, .sink = real_in(g, 6), .rel = act_in(g, 2, 6, 50))) \
+    CASE(attention_entropy, long, SPREAD(.q = act_in(g, 2, 6, 64), .k = act_in(g, 2, 350, 2, 64), \
+         .start = int_in(g, SHAPE(2, 1), 0, 90), .pos = int_in(g, SHAPE(1), 340), .scale = 0.125, .softcap = 2, \
+         .rel = act_in(g, 2, 6, 50))) \
+    CASE(cross_entropy, capped_chunks, \
+         cross_entropy(g, act_in(g, 530, 24), real_in(g, 301, 24), count_in(g, SHAPE(2, 265), wide_target), 3)) \
     CASE(cross_entropy, chunks, \
-         cross_entropy(g, act_in(g, 530, 24), real_in(g, 301, 24), count_in(g, SHAPE(2, 265), wide_target))) \
+         cross_entropy(g, act_in(g, 530, 24), real_in(g, 301, 24), count_in(g, SHAPE(2, 265), wide_target), 0)) \
     CASE(cross_entropy, more_chunks, \
-         cross_entropy(g, act_in(g, 2049, 4), real_in(g, 3, 4), count_in(g, SHAPE(1, 2049), odd_word))) \
+         cross_entropy(g, act_in(g, 2049, 4), real_in(g, 3, 4), count_in(g, SHAPE(1, 2049), odd_word), 0)) \
     CASE(cross_entropy, many_words, \
-         cross_entropy(g, act_in(g, 5, 16), real_in(g, 2068, 16), int_in(g, SHAPE(1, 5), 0, 2067, 2064, 2047, 2048)))
+         cross_entropy(g, act_in(g, 5, 16), real_in(g, 2068, 16), int_in(g, SHAPE(1, 5), 0, 2067, 2064, 2047, 2048), 0))

@@ -69,6 +69,7 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
 #define CLIP_HEADS(groups, heads, ...) \
     clip_heads(g, real_in(g, __VA_ARGS__), positive_in(g, heads), positive_in(g, 2), \
                                                   (struct clip_heads_attr){ 0.6, 0.5, groups })
+#define UNIT_NORM(columns, ...) unit_norm(g, real_in(g, __VA_ARGS__), positive_in(g, 2), columns)
 #define AVERAGE_OF(rate, ...) average(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, 2), rate)
 
 /* Two sequences; a token of the second has its document's start after it. */
@@ -196,6 +197,8 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
     CASE(bias_step, target, BIAS_STEP(positive_in(g, 3), BIAS_SIGN, false, 3)) \
     CASE(clip_heads, own, CLIP_HEADS(4, 4, 12, 5)) \
     CASE(clip_heads, shared, CLIP_HEADS(2, 6, 12, 7)) \
+    CASE(unit_norm, rows, UNIT_NORM(false, 3, 7)) \
+    CASE(unit_norm, columns, UNIT_NORM(true, 2, 5, 3)) \
     CASE(average, vector, AVERAGE_OF(positive_in(g, 1), 7)) \
     CASE(average, copy, AVERAGE_OF(real_count_in(g, SHAPE(1), rate_one), 3, 5)) \
     CASE(update_ratio, two, update_ratio(g, 2, (struct node *[]){ positive_in(g, 2), positive_in(g, 2) }))
@@ -283,6 +286,8 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
     CASE(combine, wide, combine(g, act_in(g, 120, 520), count_in(g, SHAPE(120), wide_order), \
                                 count_in(g, SHAPE(30, 4), wide_inverse), real_in(g, 30, 4))) \
     CASE(bias_step, many, BIAS_STEP(NULL, BIAS_SIGN, true, 70)) \
+    CASE(unit_norm, large_rows, UNIT_NORM(false, 3, 270, 301)) \
+    CASE(unit_norm, large_columns, UNIT_NORM(true, 3, 270, 301)) \
     CASE(clip_heads, large, CLIP_HEADS(9, 27, 270, 301)) \
     CASE(clip_heads, many, CLIP_HEADS(300, 300, 600, 7)) \
     CASE(average, large, AVERAGE_OF(positive_in(g, 1), 300, 133))

@@ -70,6 +70,8 @@ static inline double row_mass(int64_t i) { return i % 5 == i / 5 || i / 5 == 2 ?
     CASE(kl_rows, wide, kl_rows(g, real_in(g, 2, 70), positive_in(g, 2, 70))) \
     CASE(kl_rows, one, kl_rows(g, real_in(g, 3, 1), positive_in(g, 3, 1))) \
     CASE(kl_rows, holes, kl_rows(g, real_of(g, row_score, 4, 5), real_of(g, row_mass, 4, 5))) \
+    CASE(attention_entropy, named, SPREAD(QKV(10, 4, 2, 2), .start = ZEROS, .scale = 0.7, .block = 3, \
+         .index = int_in(g, SHAPE(10, 2), 0, 1, 1, 0, 0, -1, 1, 0, 0, 1, 1, 2, 2, 1, 0, 2, 3, 1, 3, 9))) \
     CASE(attention, blocks, BLOCKS_OF(10, 2, 1, 3, .start = ZEROS, .index = TEN_BLOCKS)) \
     CASE(attention, blocks_documents, BLOCKS_OF(10, 2, 2, 2, .start = DOCUMENTS, .index = TEN_BLOCKS, \
          .sink = real_in(g, 2), .rel = act_in(g, 10, 2, 4), .softcap = 1.5, .window = 6)) \

@@ -58,7 +58,7 @@ static inline int32_t wave_order(int64_t r) { return (int32_t)(48603 * (r + 6804
     CASE(scatter, waves, scatter(g, real_in(g, 20011, 3), count_in(g, SHAPE(20011, 3), wave_choice), 61)) \
     CASE(pick, waves, pick(g, real_in(g, 20011, 61), count_in(g, SHAPE(20011, 3), wave_choice))) \
     CASE(ngram, waves, ngram(g, count_in(g, SHAPE(401, 1801), wave_token), count_in(g, SHAPE(401, 1801), wave_start), \
-                             NULL, 3, 5003, 10007, HASH_MUL32)) \
+                             NULL, GRAM(3, 5003, 10007, HASH_MUL32))) \
     CASE(collision_rate, waves, collision_rate(g, count_in(g, SHAPE(401, 1801), wave_token), \
                                                count_in(g, SHAPE(401, 1801), wave_start), \
                                                count_in(g, SHAPE(401, 1801), wave_token), 2)) \
@@ -77,7 +77,7 @@ static inline int32_t wave_order(int64_t r) { return (int32_t)(48603 * (r + 6804
     CASE(grouped_matmul, waves, \
          grouped_matmul(g, act_in(g, 8003, 43), real_in(g, 5, 1029, 43), count_in(g, SHAPE(6), wave_expert))) \
     CASE(cross_entropy, waves, \
-         cross_entropy(g, act_in(g, 4507, 24), real_in(g, 301, 24), count_in(g, SHAPE(1, 4507), wide_target))) \
+         cross_entropy(g, act_in(g, 4507, 24), real_in(g, 301, 24), count_in(g, SHAPE(1, 4507), wide_target), 0)) \
     CASE(attention, waves, ATTEND(QKV(19811, 4, 2, 32), .start = count_in(g, SHAPE(11, 1801), wave_start), \
          .scale = 0.18, .window = 129)) \
     CASE(attention, longest, ATTEND(QKV(2011, 2, 1, 32), .start = count_in(g, SHAPE(1, 2011), none), .scale = 0.18))

@@ -101,8 +101,11 @@ static inline struct node *bench_number(struct graph *g, enum dtype dtype, struc
 #define real_count_in(g, shape, value) bench_count(g, DTYPE_REAL, shape, value)
 #define int_in(g, shape, ...) bench_ints(g, shape, COUNT(((int[]){ __VA_ARGS__ })), (int[]){ __VA_ARGS__ })
 
+#define GRAM(order_, vocab_, rows_, hash_, ...) (struct ngram_attr){ \
+    .order = order_, .vocab = vocab_, .rows = rows_, .hash = hash_, ##__VA_ARGS__ }
 /* Attention with what is named: ATTEND(QKV(6, 4, 2, 8), .start = .., .scale = 1): 6 tokens, 4 query and 2 key heads,
-   8 wide. */
+   8 wide; SPREAD: the entropy of the same. */
+#define SPREAD(...) attention_entropy(g, (struct attention){ __VA_ARGS__ })
 #define ATTEND(...) attention(g, (struct attention){ __VA_ARGS__ })
 #define QKV(tokens, heads, groups, width) \
     .q = act_in(g, tokens, heads, width), .k = act_in(g, tokens, groups, width), .v = act_in(g, tokens, groups, width)

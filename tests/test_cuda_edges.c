@@ -334,9 +334,9 @@ static void test_packing(void **state)
 #define FAULTS_OF(CASE) \
     CASE(embed, beyond, embed(g, real_in(g, 3, 8), int_in(g, SHAPE(1, 4), 0, 3, 1, 2))) \
     CASE(embed, negative, embed(g, real_in(g, 3, 8), int_in(g, SHAPE(1, 4), 0, -7, 1, 2))) \
-    CASE(cross_entropy, beyond, cross_entropy(g, act_in(g, 2, 8), real_in(g, 5, 8), int_in(g, SHAPE(1, 2), 4, 5))) \
+    CASE(cross_entropy, beyond, cross_entropy(g, act_in(g, 2, 8), real_in(g, 5, 8), int_in(g, SHAPE(1, 2), 4, 5), 0)) \
     CASE(ngram, beyond, ngram(g, int_in(g, SHAPE(1, 4), 1, 2, 3, 1), int_in(g, SHAPE(1, 2), 0, 0), \
-                              int_in(g, SHAPE(1), 3), 2, 5, 11, HASH_MOD)) \
+                              int_in(g, SHAPE(1), 3), GRAM(2, 5, 11, HASH_MOD))) \
     CASE(cache, beyond, cache(g, real_in(g, 1, 4, 8), real_in(g, 2, 8), int_in(g, SHAPE(1, 2), 0, 0), \
                               int_in(g, SHAPE(1), 3))) \
     CASE(dispatch, negative, dispatch(g, int_in(g, SHAPE(3, 2), 0, 1, 2, -2, 1, 0), 4, 0)) \

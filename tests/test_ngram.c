@@ -10,20 +10,19 @@ static int32_t parts(int64_t i) { return i < 13 ? 0 : i < 14 ? 13 : 14; }
 #define FIVE int_in(g, SHAPE(1, 5), 17, 42, 9999, 0, 150000), int_in(g, SHAPE(1, 5), 0, 0, 0, 0, 0), NULL
 #define TEXT(start) count_in(g, SHAPE(1, LONG), token), count_in(g, SHAPE(1, LONG), start), NULL
 #define HERE(CASE) \
-    CASE(ngram, mul32_a, ngram(g, FIVE, 2, VOCAB, 1000003, HASH_MUL32)) \
-    CASE(ngram, mul32_b, ngram(g, FIVE, 2, VOCAB, 1000033, HASH_MUL32)) \
-    CASE(ngram, mul32_c, ngram(g, FIVE, 3, VOCAB, 1000037, HASH_MUL32)) \
-    CASE(ngram, mul32_d, ngram(g, FIVE, 3, VOCAB, 1000039, HASH_MUL32)) \
-    CASE(ngram, mod_a, ngram(g, FIVE, 2, VOCAB, 1000003, HASH_MOD)) \
-    CASE(ngram, mod_b, ngram(g, FIVE, 2, VOCAB, 1000033, HASH_MOD)) \
-    CASE(ngram, mod_c, ngram(g, FIVE, 3, VOCAB, 1000037, HASH_MOD)) \
-    CASE(ngram, mod_d, ngram(g, FIVE, 3, VOCAB, 1000039, HASH_MOD)) \
-    CASE(ngram, whole, ngram(g, TEXT(whole), 3, 103, 1000003, HASH_MUL32)) \
-    CASE(ngram, parts, ngram(g, TEXT(parts), 3, 103, 1000003, HASH_MUL32)) \
-    CASE(ngram, pairs, ngram(g, TEXT(whole), 2, 103, 103 * 103, HASH_MOD)) \
+    CASE(ngram, mul32_a, ngram(g, FIVE, GRAM(2, VOCAB, 1000003, HASH_MUL32))) \
+    CASE(ngram, mul32_b, ngram(g, FIVE, GRAM(2, VOCAB, 1000033, HASH_MUL32))) \
+    CASE(ngram, mul32_c, ngram(g, FIVE, GRAM(3, VOCAB, 1000037, HASH_MUL32))) \
+    CASE(ngram, mul32_d, ngram(g, FIVE, GRAM(3, VOCAB, 1000039, HASH_MUL32))) \
+    CASE(ngram, mod_a, ngram(g, FIVE, GRAM(2, VOCAB, 1000003, HASH_MOD))) \
+    CASE(ngram, mod_b, ngram(g, FIVE, GRAM(2, VOCAB, 1000033, HASH_MOD))) \
+    CASE(ngram, mod_c, ngram(g, FIVE, GRAM(3, VOCAB, 1000037, HASH_MOD))) \
+    CASE(ngram, mod_d, ngram(g, FIVE, GRAM(3, VOCAB, 1000039, HASH_MOD))) \
+    CASE(ngram, whole, ngram(g, TEXT(whole), GRAM(3, 103, 1000003, HASH_MUL32))) \
+    CASE(ngram, parts, ngram(g, TEXT(parts), GRAM(3, 103, 1000003, HASH_MUL32))) \
+    CASE(ngram, pairs, ngram(g, TEXT(whole), GRAM(2, 103, 103 * 103, HASH_MOD))) \
     CASE(ngram, chunk, ngram(g, count_in(g, SHAPE(1, LONG), token), int_in(g, SHAPE(1, 4), 0, 0, 0, 0), \
-                             int_in(g, SHAPE(1), 20), \
-                             3, 103, 1000003, HASH_MUL32)) \
+                             int_in(g, SHAPE(1), 20), GRAM(3, 103, 1000003, HASH_MUL32))) \
     CASE(collision_rate, some, collision_rate(g, int_in(g, SHAPE(1, 6), 1, 2, 1, 2, 3, 1), \
                                               int_in(g, SHAPE(1, 6), 0, 0, 0, 0, 0, 0), \
                                               int_in(g, SHAPE(1, 6), 4, 9, 4, 9, 9, 7), 2)) \

@@ -347,7 +347,7 @@ enum { TOKENS = 300, VOCAB = 77, WIDTH = 9 };
 static int32_t word(int64_t i) { return (int32_t)(i * 29 % VOCAB); }
 static struct node *head(struct graph *g)
 {
-    return cross_entropy(g, act_in(g, TOKENS, WIDTH), real_in(g, VOCAB, WIDTH), count_in(g, SHAPE(3, 100), word));
+    return cross_entropy(g, act_in(g, TOKENS, WIDTH), real_in(g, VOCAB, WIDTH), count_in(g, SHAPE(3, 100), word), 0);
 }
 
 static void test_cross_entropy_is_its_definition(void **state)
@@ -382,7 +382,7 @@ static void test_cross_entropy_is_its_definition(void **state)
 
 static struct node *tied(struct graph *g)
 {
-    return cross_entropy(g, real_in(g, 3, 2), real_in(g, 4, 2), int_in(g, SHAPE(1, 3), 0, 2, 3));
+    return cross_entropy(g, real_in(g, 3, 2), real_in(g, 4, 2), int_in(g, SHAPE(1, 3), 0, 2, 3), 0);
 }
 
 /* Words 1 and 2 tie for the lead: only the lower may be hit. All tie: only word 0. */
@@ -450,7 +450,7 @@ static void test_broken_target(void **state)
     CASE(scale, "scale = 0, it must be above 0", ATTEND(.q = Q16, .k = act_in(g, 16, 2, 8), \
          .v = act_in(g, 16, 2, 8), .start = STARTS, .scale = 0)) \
     CASE(targets, "'target' is [1,2], [B,S] is needed: T is 3 in 'h', B S is 2", \
-         cross_entropy(g, act_in(g, 3, 5), real_in(g, 4, 5), int_in(g, SHAPE(1, 2), 0, 0)))
+         cross_entropy(g, act_in(g, 3, 5), real_in(g, 4, 5), int_in(g, SHAPE(1, 2), 0, 0), 0))
 
 TEST_REFUSALS(REFUSED)
 

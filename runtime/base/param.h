@@ -14,6 +14,7 @@ enum param_type {
     PARAM_BOOL,         /* as PARAM_INT, 0 or 1; JSON true/false */
     PARAM_CHOICE,       /* as PARAM_INT, index into the words of `choices` */
     PARAM_INTS,         /* struct ints: a list of integers, each within min..max */
+    PARAM_TEXT,         /* const char * */
     PARAM_SLOT,         /* struct pick */
     PARAM_SLOTS,        /* struct picks: any number of modules */
     PARAM_LAYERS        /* struct picks: one for each layer */
@@ -24,7 +25,8 @@ struct param {
     double value, min, max;                                           /* default and inclusive range */
     const char *choices;                                    /* words separated by spaces; the first is no default */
     const char *unit, *help;
-    unsigned slot; const char *module; /* of slots: enum slot, and the default module ("" for an empty list) */
+    unsigned slot; const char *module; /* of slots: enum slot, and the default module ("" for an empty list); of a text: its
+                                          default */
     bool optional;                                          /* of a real: 0 is "off" */
 };
 
@@ -48,6 +50,8 @@ const char *param_word(const char *words, int i, int *length);
     { #field, PARAM_CHOICE, FIELD(type, field), def, 0, 0, words, "", help, 0, NULL, false }
 #define INTS(type, field, low, high, help) \
     { #field, PARAM_INTS, FIELD(type, field), 0, low, high, NULL, "", help, 0, NULL, false }
+#define TEXT_OF(type, field, def, help) \
+    { #field, PARAM_TEXT, FIELD(type, field), 0, 0, 0, NULL, "", help, 0, def, false }
 #define SLOT(type, field, which, def, help) \
     { #field, PARAM_SLOT, FIELD(type, field), 0, 0, 0, NULL, "", help, which, def, false }
 #define SLOTS(type, field, which, help) \

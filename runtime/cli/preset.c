@@ -96,7 +96,7 @@ static void write_value(FILE *to, const struct param *p, const json_t *value)
     switch (p->type) {
     case PARAM_INT: case PARAM_REAL: fprintf(to, "%.10g", json_number_value(value)); break;
     case PARAM_BOOL: fprintf(to, json_is_true(value) ? "true" : "false"); break;
-    case PARAM_CHOICE: fprintf(to, "\"%s\"", json_string_value(value)); break;
+    case PARAM_CHOICE: case PARAM_TEXT: fprintf(to, "\"%s\"", json_string_value(value)); break;
     case PARAM_INTS: case PARAM_SLOTS: write_list(to, p, value); break;
     case PARAM_LAYERS: if (layers) { write_layers(to, p->slot, layers); break; }       /* fall through */
     case PARAM_SLOT: write_module(to, p->slot, value); break;

@@ -167,7 +167,7 @@ static void write_ops(const struct command *const *commands)
 static void lua_type(const struct param *p, char out[TEXT])
 {
     static const char *const plain[] = { [PARAM_INT] = "integer", [PARAM_REAL] = "number", [PARAM_BOOL] = "boolean",
-                                         [PARAM_INTS] = "integer[]" };
+                                         [PARAM_INTS] = "integer[]", [PARAM_TEXT] = "string" };
     size_t used = 0;
     switch (p->type) {
     case PARAM_CHOICE:
@@ -176,7 +176,8 @@ static void lua_type(const struct param *p, char out[TEXT])
         break;
     case PARAM_SLOT: case PARAM_LAYERS: snprintf(out, TEXT, "sluice.%s", slot_name[p->slot]); break;
     case PARAM_SLOTS: snprintf(out, TEXT, "sluice.%s|sluice.%s[]", slot_name[p->slot], slot_name[p->slot]); break;
-    case PARAM_INT: case PARAM_REAL: case PARAM_BOOL: case PARAM_INTS: snprintf(out, TEXT, "%s", plain[p->type]); break;
+    case PARAM_INT: case PARAM_REAL: case PARAM_BOOL: case PARAM_INTS: case PARAM_TEXT:
+        snprintf(out, TEXT, "%s", plain[p->type]); break;
     }
 }
 

@@ -36,8 +36,8 @@ int entries_new(struct entry **out)
 
 const char *param_type_text(const struct param *p)
 {
-    static const char *const text[] = { "integer", "number", "true or false", "word", "list of integers", "module",
-                                        "list of modules", "module, or one a layer" };
+    static const char *const text[] = { "integer", "number", "true or false", "word", "list of integers", "text",
+                                        "module", "list of modules", "module, or one a layer" };
     return text[p->type];
 }
 
@@ -53,7 +53,7 @@ void param_default_text(const struct param *p, char *out, size_t size)
         break;
     }
     case PARAM_INTS: case PARAM_SLOTS: snprintf(out, size, "{}"); break;
-    case PARAM_SLOT: case PARAM_LAYERS: snprintf(out, size, "%s", p->module); break;
+    case PARAM_SLOT: case PARAM_LAYERS: case PARAM_TEXT: snprintf(out, size, "%s", p->module); break;
     }
 }
 
@@ -85,7 +85,7 @@ void param_allowed_text(const struct param *p, char *out, size_t size)
             used += (size_t)snprintf(out + used, size - used, "%s%.*s", used ? ", " : "", (int)strcspn(w, " "), w);
         break;
     case PARAM_SLOT: case PARAM_SLOTS: case PARAM_LAYERS: list_slot(p->slot, out, size); break;
-    case PARAM_BOOL: break;
+    case PARAM_BOOL: case PARAM_TEXT: break;
     }
 }
 

@@ -13,6 +13,7 @@ enum { SUM_LANES = 16 };
 #ifdef SLUICE_DOUBLE
 static inline double vec_exp(double x) { return exp(x); }
 static inline double vec_log(double x) { return log(x); }
+static inline double vec_tanh(double x) { return tanh(x); }
 #else
 /* e^x = 2^n e^r with |r| <= ln 2 / 2; adding 1.5*2^23 rounds to n and leaves it in the low bits. Two factors for 2^n,
    because n = 128 has no float of its own. Results below 2e-38 are 0. Relative error < 1e-7. */
@@ -34,6 +35,13 @@ static inline float vec_exp(float x)
 }
 
 static inline float vec_log(float x) { return float_log(x); }
+
+/* Of a small x the fraction would lose digits. Relative error < 2e-7. */
+static inline float vec_tanh(float x)
+{
+    float w = x * x, near = x * (1 - w * (0.33333333f - w * (0.13333333f - w * 0.05396825f)));
+    return w < 0.01f ? near : 1 - 2 / (1 + vec_exp(2 * x));
+}
 #endif
 
 /* Lane l and lane l + n/2, again and again. */

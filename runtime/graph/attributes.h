@@ -9,7 +9,11 @@ enum rope_where { ROPE_FIRST, ROPE_LAST, ROPE_PROPORTIONAL };
 /* Of op rope. width: values of a head that rotate; factor: what frequencies are divided by, from pair `high` on; up to
    `low` they are as they are, between evenly in between; amplitude: of what is rotated. */
 struct rope_attr { int64_t width, where, interleaved; double base, factor, low, high, amplitude; };
-enum hash_kind { HASH_MUL32, HASH_MOD };
+enum hash_kind { HASH_MUL32, HASH_MOD, HASH_XOR };
+enum { NGRAM_MOST = 4 };                                    /* tokens whose factors HASH_XOR has */
+/* Of op ngram. hash: enum hash_kind; pad: the token that stands before a document; by0 ..: of HASH_XOR the factor on
+   each token of a gram, that of the last token first. */
+struct ngram_attr { int64_t order, vocab, rows, hash, pad, by0, by1, by2, by3; };
 /* Whose pairs an expert takes first: token's after token's; all first choices, then all second ones; largest gates. */
 enum priority { PRIORITY_TOKEN, PRIORITY_CHOICE, PRIORITY_GATE };
 /* Of transport, a plan whose columns sum to `column`, rows to `row`, or with `capped` at most to that, with no value

@@ -36,6 +36,8 @@ enum { X_ = 1, Y_ = 2, Z_ = 4, TO_REAL = 8, CHEAP = 16, NOT_Y = 32 };
         x < p ? p : x > q ? q : x,          x < p || x > q ? 0 : dz,           0) \
     ROW(X, POSITIVE, root, Z_,                "square root of x", \
         fn_sqrt(x),                         fn_divide(dz, 2 * z),              0) \
+    ROW(X, UNARY,  signed_root, X_,           "sign(x) sqrt(|x|), of an |x| below 1e-6 as of 1e-6, and there no gradient", \
+        fn_signed_root(x),                  fn_signed_root_slope(x) * dz,      0) \
     /* functions */ \
     ROW(X, UNARY,  exp_of,   Z_,              "e^x", \
         fn_exp(x),                          z * dz,                            0) \
@@ -85,12 +87,6 @@ enum { X_ = 1, Y_ = 2, Z_ = 4, TO_REAL = 8, CHEAP = 16, NOT_Y = 32 };
 /* The functions that a compiler has no fast form of, in float, from those that it has; good to 2e-7.
    FN: their storage class. */
 #define ELEMENTWISE_FLOAT(FN) \
-    /* of a small x the fraction would lose digits */ \
-    FN float fn_tanh(float x) \
-    { \
-        float w = x * x, near = x * (1 - w * (0.33333333f - w * (0.13333333f - w * 0.05396825f))); \
-        return w < 0.01f ? near : 1 - fn_divide(2, 1 + fn_exp(2 * x)); \
-    } \
     /* log(1 + e), e = e^-|x| */ \
     FN float fn_softplus(float x) \
     { \
@@ -125,6 +121,16 @@ enum { X_ = 1, Y_ = 2, Z_ = 4, TO_REAL = 8, CHEAP = 16, NOT_Y = 32 };
     { \
         fn_real root = fn_sqrt(fn_softplus(x)); \
         return root == 0 ? 0 : fn_divide(fn_sigmoid(x), 2 * root); \
+    } \
+    FN fn_real fn_signed_root(fn_real x) \
+    { \
+        fn_real size = x < 0 ? -x : x, root = fn_sqrt(size > (fn_real)1e-6 ? size : (fn_real)1e-6); \
+        return x > 0 ? root : x < 0 ? -root : 0; \
+    } \
+    FN fn_real fn_signed_root_slope(fn_real x) \
+    { \
+        fn_real size = x < 0 ? -x : x; \
+        return size > (fn_real)1e-6 ? fn_divide(1, 2 * fn_sqrt(size)) : 0; \
     } \
     FN fn_real fn_density(fn_real x) { return (fn_real)0.3989422804014327 * fn_exp((fn_real)-0.5 * x * x); } \
     FN fn_real fn_gelu_slope(fn_real x) { return fn_normal(x) + x * fn_density(x); }

@@ -182,6 +182,18 @@ struct node *build_row_sum(struct build *b, struct node *x)
     return columns(b->graph, cumsum(b->graph, x), shape_last(x->shape) - 1, 1);
 }
 
+static bool is_prime(int64_t n)
+{
+    for (int64_t i = 2; i * i <= n; i++) if (n % i == 0) return false;
+    return n > 1;
+}
+
+int64_t build_prime(int64_t from)
+{
+    while (!is_prime(from)) from++;
+    return from;
+}
+
 double build_progress(double length, int64_t step, int64_t steps)
 {
     double end = length * (double)steps;
@@ -238,6 +250,15 @@ void build_attended(struct build *b, struct node *heads, enum sink sink)
     if (sink != SINK_NONE && b->mode == MODE_TRAIN)
         build_metric(b, "head_sink_mass", graph_result(g, heads, 2), "", BETTER_NONE,
                      "mean share of its attention that each head gives to its sink");
+    for (int i = 0; b->mode == MODE_EVAL && i < b->own->monitors.n; i++) {
+        struct pick p = b->own->monitors.pick[i];
+        const struct node *n = heads;
+        const struct attention_attr *at = n->attr;
+        struct attention a = { .q = n->in[0], .k = n->in[1], .start = n->in[3], .pos = n->in[4], .rel = n->in[6],
+                               .index = n->in[7], .scale = at->scale, .window = at->window, .chunk = at->chunk,
+                               .block = at->block, .softcap = at->softcap };
+        if (p.module->watch_attention) p.module->watch_attention(b, p, a);
+    }
 }
 
 struct node *build_position_bias(struct build *b, struct node *u, int64_t heads)
@@ -313,17 +334,18 @@ void stream_keep(struct build *b, struct stream *s, struct node *y)
 static void add_to(struct build *b, struct stream *s, struct node *y)
 {
     struct graph *g = b->graph;
-    if (y) s->x = add(g, s->x, s->x->shape.rank == 3 ? repeat(g, y, s->x->shape.dim[1]) : y);
+    if (y) s->x = add(g, s->x, s->x->shape.rank > y->shape.rank ? repeat(g, y, s->x->shape.dim[1]) : y);
 }
 
 void build_layer(struct build *b, int like, struct stream *s)
 {
     struct pick p = b->conf->block.pick[like], memory = b->conf->memory.pick[like], ple = b->conf->ple.pick[like];
+    struct node *before = s->x;
     int outer = b->own->like;
     b->own->like = like;
     b->branch_bounded = module_traits(b->conf->residual.pick[like]).branch_bounded;
     build_enter(b, "memory");
-    add_to(b, s, memory.module->memory(b, memory));
+    add_to(b, s, memory.module->memory(b, memory, s));
     build_leave(b);
     b->own->joins = b->own->joins_next;
     b->own->joins_next = NULL;
@@ -334,6 +356,10 @@ void build_layer(struct build *b, int like, struct stream *s)
     add_to(b, s, ple.module->ple(b, ple, s->x));
     build_leave(b);
     build_rms_metric(b, "layer_resid_rms", s->x, "", BETTER_NONE, "RMS of the residual stream after the layer");
+    for (int i = 0; b->mode == MODE_EVAL && i < b->own->monitors.n; i++) {
+        struct pick monitor = b->own->monitors.pick[i];
+        if (monitor.module->watch_layer) monitor.module->watch_layer(b, monitor, before, s->x);
+    }
     b->branch_bounded = false;
     b->own->like = outer;
 }

@@ -21,6 +21,7 @@ struct build {
     int blocks;                                             /* layers and MTP blocks together */
     bool branch_bounded;                                    /* trait of the current layer's residual */
     double branch_std;    /* factor on how wide values, what attention writes and feed-forwards begin; a residual's */
+    double softcap;                                         /* of the head's logits; 0: none */
     INPUTS(INPUT_NODE)                                      /* ids, start, ..: NULL where this mode has none */
     char path[256];                                         /* of weights made now: "layers.3.attention" */
     const char *metric_prefix;    /* of metrics and losses of a router, where a layer has several of them; or "" */
@@ -103,8 +104,9 @@ struct heads { int64_t n, kv_heads, width; bool bias, output_bias; };
 /* Queries [T,K H W] of K projections of H heads each, in the order of the key heads that they read; what leads back
    from there to those who made them. */
 struct queries { struct node *q; int64_t k; struct heads heads; struct routing r; struct dispatched d; };
-/* What updates go by: learning rate and number of the step, REAL [1]; clip: what clip_norm gives, REAL [2]. */
-struct update { struct node *lr, *step, *clip; };
+/* What updates go by: learning rate and number of the step, REAL [1]; clip: what clip_norm gives, REAL [2]; rate: factor
+   on the learning rate of the weight that is updated. */
+struct update { struct node *lr, *step, *clip; double rate; };
 
 /* What a gate may be on, in an attention: what heads read, values, keys and queries as they were projected, [T,H,W], or
    what the attention writes, [T,D]. */
@@ -198,6 +200,8 @@ struct node *build_counts(struct build *b, const struct routing *r);
 struct node *build_gated(struct build *b, struct node *x, struct node *gate);
 struct node *build_above(struct build *b, struct node *x);    /* 1 where x is above 0, else 0; x is detached or fixed */
 struct node *build_row_sum(struct build *b, struct node *x);                                  /* [T,E] -> [T,1] */
+/* The smallest prime from `from` on. */
+int64_t build_prime(int64_t from);
 /* How far a step is in the first `length`, a share, of a run: 0 to 1. */
 double build_progress(double length, int64_t step, int64_t steps);
 /* A gain vector (ones or zeros), a table, or another weight that is no linear. */
@@ -214,7 +218,8 @@ struct node *build_norm(struct build *b, const char *name, struct node *x);
 struct node *build_norm_from(struct build *b, const char *name, struct node *x, double gain);       /* gain: at first */
 /* The position slot of the current layer. */
 struct node *build_position(struct build *b, struct node *x);
-/* REAL [H] or [T,H]; both begin as a logit of 0; NULL: there is none. And the metrics of what op attention gave. */
+/* REAL [H] or [T,H]; both begin as a logit of 0; NULL: there is none. And the metrics of what op attention gave: heads
+   is its node. */
 struct node *build_sink(struct build *b, enum sink sink, struct node *u, int64_t heads);
 void build_attended(struct build *b, struct node *heads, enum sink sink);
 /* What it adds to the logits of the R nearest keys, [T,H,R] by query head and distance, NULL: nothing; and the factor
@@ -248,6 +253,10 @@ struct node *build_handed(struct build *b, int maker, const char *name, struct n
 void build_at(struct build *b, int layer);
 void build_block_enter(struct build *b);
 void build_block_leave(struct build *b);
+/* Logits of rows h [T,D] as decoding reads them, REAL [T,V]; their cross-entropy, as op cross_entropy gives it. Where
+   the head's matrix is narrower than the model, rows pass a projection that all heads share. */
+struct node *build_logits(struct build *b, struct node *h, struct node *head_weight);
+struct node *build_cross_entropy(struct build *b, struct node *h, struct node *head_weight, struct node *target);
 /* What MTP block b->layer says of the token that it is to predict: by rows h [T,D] its loss, with this weight, and how
    often it is right; in decode its logits, kept as such. */
 void build_further(struct build *b, struct node *h, struct node *head_weight, double weight);
@@ -333,10 +342,13 @@ struct node *build_rate(struct build *b, double lr);
 /* A number as a node, REAL [1]. */
 struct node *build_constant(struct build *b, double value);
 struct node *build_ones(struct build *b, struct shape shape);                                  /* REAL */
-/* An optimizer's `decay` where it is for this weight, else 0; gains: whether it is for gains too. */
-static inline double build_decay(const struct node *w, double decay, bool gains)
+/* An optimizer's `decay` where it is for this weight, else 0; gains, tables: whether it is for gains too, for the
+   vectors of tokens and the rows of tables. */
+static inline double build_decay(const struct node *w, double decay, bool gains, bool tables)
 {
-    return role_rule[w->leaf->role].exempt && !(gains && w->leaf->role == ROLE_GAIN) ? 0 : decay;
+    enum role role = w->leaf->role;
+    bool asked = (gains && role == ROLE_GAIN) || (tables && (role == ROLE_EMBED || role == ROLE_TABLE));
+    return role_rule[role].exempt && !asked ? 0 : decay;
 }
 /* An optimizer's memory of a weight, of its shape, zero at first. */
 struct node *build_moment(struct build *b, const char *which, const struct node *w);

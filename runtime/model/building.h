@@ -9,6 +9,7 @@ struct building {
     int like;                                               /* the trunk layer whose configuration is being built */
     int pass;                                               /* how often the current layer's weights were used before */
     int depth[16], n_depth;                                 /* lengths of the path at each build_enter */
+    struct picks monitors;                                  /* of the run */
     const struct observer *observer;                        /* NULL: nobody looks */
     enum decode part; int part_depth; int64_t most;         /* as struct model_size has them */
     struct node *pos;                                       /* of the chunk, whichever layer is built; NULL: none */

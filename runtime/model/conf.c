@@ -39,8 +39,11 @@ static const struct param train_params[] = {
            "selective: norms, gathered expert rows and gated activations are computed again for backward; less memory, "
            "a little more time, the same bits"),
     SLOT(struct train_conf, optim, SLOT_OPTIM, "adamw", "the optimizer"),
+    SLOTS(struct train_conf, rates, SLOT_RATES, "factors on the learning rate, of layers or kinds of weights"),
+    SLOT(struct train_conf, constraint, SLOT_CONSTRAINT, "none", "what weights are held to after each step"),
     SLOT(struct train_conf, schedule, SLOT_SCHEDULE, "wsd", "the learning rate over the run"),
     SLOT(struct train_conf, average, SLOT_AVERAGE, "none", "averages of the weights, for evaluation and sampling"),
+    SLOTS(struct train_conf, monitors, SLOT_MONITORS, "further metrics of weights, the residual stream, attention"),
     INT(struct train_conf, eval_every, 100, 1, 1e9, "step",
         "steps between evaluations; the last step always evaluates"),
     INT(struct train_conf, eval_tokens, 32768, 0, 2e9, "token",

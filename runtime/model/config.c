@@ -221,6 +221,10 @@ static void param_load(struct load *l, const struct param *p, const json_t *json
         *(struct ints *)field = (struct ints){ 0 };
         if (json) list_load(l, p, json, path, field);
         break;
+    case PARAM_TEXT:
+        *(const char **)field = json_is_string(json) ? arena_text(l->arena, "%s", json_string_value(json)) : p->module;
+        if (json && !json_is_string(json)) problem_add(l->problems, path, "%s: must be a text", shown(l->arena, json));
+        break;
     case PARAM_SLOT: *(struct pick *)field = pick_load(l, p->slot, p->module, json, path); break;
     case PARAM_SLOTS:
         *(struct picks *)field = (struct picks){ 0 };
@@ -313,6 +317,7 @@ static json_t *write_param(const struct param *p, const void *field)
     case PARAM_BOOL: return json_boolean(*(const int *)field);
     case PARAM_CHOICE: return write_choice(p->choices, *(const int *)field);
     case PARAM_INTS: return write_ints(field);
+    case PARAM_TEXT: return json_string(*(const char *const *)field);
     case PARAM_SLOT: return write_pick(*(const struct pick *)field);
     case PARAM_SLOTS: return write_picks(*(const struct picks *)field);
     case PARAM_LAYERS: return write_layers(*(const struct picks *)field);

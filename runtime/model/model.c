@@ -2,6 +2,8 @@
 #include "building.h"
 #include "model.h"
 
+#include <string.h>
+
 static double step_number(const void *conf, double scale, int64_t step, int64_t steps)
 {
     (void)conf; (void)scale; (void)steps;
@@ -21,18 +23,90 @@ static struct node *norm_of(struct build *b, int layer)
     return n ? global_norm(g, n, grads) : NULL;
 }
 
+/* Of a weight "layers.3.attention.q.weight": attention.q. */
+static const char *name_within(struct build *b, const struct leaf *w)
+{
+    const char *name = w->path, *ending = ".weight", *dot = strchr(name, '.');
+    if (dot && (strncmp(name, "layers.", 7) == 0 || strncmp(name, "mtp.", 4) == 0)) name = strchr(dot + 1, '.') + 1;
+    size_t length = strlen(name), tail = strlen(ending);
+    if (length > tail && strcmp(name + length - tail, ending) == 0) length -= tail;
+    return arena_text(b->arena, "%.*s", (int)length, name);
+}
+
+/* Shows a weight to those who watch it: as it is, or its change. */
+static void show_weight(struct build *b, struct leaf *w, struct node *grad, struct node *change, int *shown)
+{
+    const char *name = name_within(b, w);
+    int layer = b->layer;
+    b->layer = w->layer;
+    for (int i = 0; i < b->own->monitors.n; i++) {
+        struct pick p = b->own->monitors.pick[i];
+        if (!p.module->watches || !p.module->watches(p, name)) continue;
+        shown[i]++;
+        if (change && p.module->watch_update) p.module->watch_update(b, p, name, graph_leaf(b->graph, w), grad, change);
+        if (!change && p.module->watch_weight) p.module->watch_weight(b, p, name, graph_leaf(b->graph, w));
+    }
+    b->layer = layer;
+}
+
+static int *nobody_shown(struct build *b)
+{
+    return arena_alloc(b->arena, (size_t)(b->own->monitors.n + 1) * sizeof(int));
+}
+
+/* A pattern that no weight has is a mistake. */
+static void check_shown(struct build *b, const int *shown)
+{
+    const struct leaves *l = b->graph->leaves;
+    for (int i = 0; i < b->own->monitors.n && !b->graph->failed; i++) {
+        struct pick p = b->own->monitors.pick[i];
+        const char *one = "";
+        for (int k = 0; k < l->n && !*one; k++) if (l->leaf[k]->kind == LEAF_WEIGHT && l->leaf[k]->layer >= 0)
+            one = name_within(b, l->leaf[k]);
+        if (p.module->watches && shown[i] == 0)
+            graph_fail(b->graph, "train.monitors.%s: match names no weight; names are as '%s', and 'sluice plan SCRIPT "
+                                 "--weights VARIANT' lists all, of which a layer's are named within it",
+                       p.module->name, one);
+    }
+}
+
+/* As evaluations find them. */
+static void show_weights(struct build *b)
+{
+    struct graph *g = b->graph;
+    int *shown = nobody_shown(b), leaves = g->leaves->n;
+    for (int i = 0; i < leaves && !g->failed; i++)
+        if (g->leaves->leaf[i]->kind == LEAF_WEIGHT) show_weight(b, g->leaves->leaf[i], NULL, NULL, shown);
+    check_shown(b, shown);
+}
+
+static double rate_of(struct build *b, const struct leaf *w)
+{
+    double rate = 1;
+    for (int i = 0; i < b->train->rates.n; i++) {
+        struct pick p = b->train->rates.pick[i];
+        rate *= p.module->rate(b, p, w);
+    }
+    return rate;
+}
+
 /* One update for each weight. */
 static void optimize(struct build *b, struct update u)
 {
     struct graph *g = b->graph;
-    struct pick optim = b->train->optim;
-    int n = 0, leaves = g->leaves->n;                       /* the optimizer's memory are leaves too */
+    struct pick optim = b->train->optim, constraint = b->train->constraint;
+    int n = 0, leaves = g->leaves->n, *shown = nobody_shown(b);     /* the optimizer's memory are leaves too */
     struct node **changes = arena_alloc(b->arena, (size_t)(leaves + 1) * sizeof *changes);
     for (int i = 0; i < leaves && !g->failed; i++) {
         struct leaf *w = g->leaves->leaf[i];
-        if (w->kind == LEAF_WEIGHT)
-            changes[n++] = optim.module->optim(b, optim, graph_leaf(g, w), graph_grad_of(g, w), u);
+        if (w->kind != LEAF_WEIGHT) continue;
+        struct node *grad = graph_grad_of(g, w), *change;
+        u.rate = rate_of(b, w);
+        changes[n++] = change = optim.module->optim(b, optim, graph_leaf(g, w), grad, u);
+        if (constraint.module->constrain) constraint.module->constrain(b, constraint, graph_leaf(g, w), u);
+        show_weight(b, w, grad, change, shown);
     }
+    check_shown(b, shown);
     build_metric(b, "update_ratio", update_ratio(g, n, changes), "", BETTER_NONE,
                  "norm of the step's change over norm of the weights");
 }
@@ -58,7 +132,7 @@ static void build_update_region(struct build *b)
     b->layer = -1;
     struct node *norm = norm_of(b, -1);
     build_metric(b, "grad_norm", norm, "", BETTER_NONE, "L2 norm of all gradients before clipping");
-    struct update u = { .clip = clip_norm(g, norm, b->own->targets, b->train->clip) };
+    struct update u = { .clip = clip_norm(g, norm, b->own->targets, b->train->clip), .rate = 1 };
     u.step = graph_control(g, "step", (struct control){ step_number, NULL, 0, 1 });
     u.lr = build_rate(b, module_traits(b->train->optim).lr);
     optimize(b, u);
@@ -140,6 +214,7 @@ struct node *model_build(struct graph *g, struct arena *arena, const struct mode
 {
     struct building own = { .observer = size.observer, .part = size.part, .part_depth = size.depth,
                             .most = size.most ? size.most : size.seq, .of = size.of ? size.of : "" };
+    if (train && mode != MODE_DECODE) own.monitors = train->monitors;
     struct build build = {
         .graph = g, .arena = arena, .mode = mode, .conf = conf, .train = mode == MODE_TRAIN ? train : NULL,
         .batch = size.batch, .seq = size.seq, .tokens = size.batch * size.seq, .width = conf->d_model,
@@ -158,6 +233,7 @@ struct node *model_build(struct graph *g, struct arena *arena, const struct mode
     conf->head.module->head(b, conf->head, run_layers(b, x, size.ends));
     build_run_finish(b);
     if (mode != MODE_DECODE) build_report_losses(b);
+    if (mode == MODE_EVAL) show_weights(b);
     if (b->train) build_update_region(b);
     if (mode != MODE_DECODE || size.part == DECODE_PROMPT) return NULL;
     struct node *logits = build_kept(b, size.part == DECODE_DRAFT ? b->layers + size.depth - 1 : -1, "logits");

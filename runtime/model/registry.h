@@ -21,6 +21,7 @@ struct traits {
     bool names;    /* keys: an index names them by position, so that caches keep all, whatever the mask */
     int index_rotated;                                      /* keys: of a head of its indexer, likewise */
     int window;                                             /* mask: as struct mask */
+    bool tied;    /* head: its matrix is the embedding's */
     bool normed_q, normed_k;                                /* qk_norm: queries, keys have no length of their own */
     bool norms_rotated;                                     /* qk_norm: comes behind the position */
     bool first_values;    /* value: where an earlier layer has values, this one reads them and makes none */
@@ -89,7 +90,8 @@ struct module {
             void (*open)(struct build *b, struct pick self, struct stream *s);    /* optional */
             struct node *(*close)(struct build *b, struct pick self, const struct stream *s);   /* optional: [T,D] */
         };
-        struct node *(*memory)(struct build *b, struct pick self);      /* [T,D] for each stream; NULL: nothing */
+        /* [T,D] for each stream of s, or [T,n,D]; NULL: nothing */
+        struct node *(*memory)(struct build *b, struct pick self, const struct stream *s);
         struct node *(*ple)(struct build *b, struct pick self, struct node *x);     /* the same, of the block's end */
         void         (*block)(struct build *b, struct pick self, struct stream *s);
         struct node *(*conv)(struct build *b, struct pick self, enum conv_at at, struct node *x);       /* [T,..] */
@@ -143,7 +145,21 @@ struct module {
         void         (*mtp)(struct build *b, struct pick self, struct node *h, struct node *head_weight);
         /* one weight's update, REAL [2] as op adamw's */
         struct node *(*optim)(struct build *b, struct pick self, struct node *w, struct node *grad, struct update u);
+        double (*rate)(struct build *b, struct pick self, const struct leaf *w);    /* factor on lr of one weight */
+        /* optional: changes one weight after its update */
+        void (*constrain)(struct build *b, struct pick self, struct node *w, struct update u);
         struct node *(*average)(struct build *b, struct pick self);     /* rate of op average, REAL [1]; NULL: none */
+        struct {                                            /* all optional: metrics alone */
+            /* In evaluations: the stream before and after a layer; attention as its heads look. */
+            void (*watch_layer)(struct build *b, struct pick self, struct node *before, struct node *after);
+            void (*watch_attention)(struct build *b, struct pick self, struct attention a);
+            /* Of a weight that `watches` says yes to, by its name within its layer: in evaluations; and in training,
+               where change is what the optimizer gives. */
+            bool (*watches)(struct pick self, const char *name);
+            void (*watch_weight)(struct build *b, struct pick self, const char *name, struct node *w);
+            void (*watch_update)(struct build *b, struct pick self, const char *name, struct node *w, struct node *grad,
+                                 struct node *change);
+        };
         struct {
             double (*schedule)(struct pick self, int64_t step, int64_t steps);      /* factor on lr, step from 0 */
             /* optional: the last step before it decays, warm-up or not */

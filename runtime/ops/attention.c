@@ -5,7 +5,7 @@
    Query head h reads key head h / (H/G), and a block holds queries of all heads that share a key head. */
 #define VERBS "graph/ops/products.h"
 #include "op.h"
-#include "cpu/isa/attend_index.h"
+#include "cpu/isa/attend_entropy.h"
 #include "cpu/isa/attend_narrow.h"
 #include "cpu/isa/attend_sink.h"
 
@@ -17,19 +17,26 @@ VERB struct node *attention(struct graph *g, struct attention a)
     return graph_emit(g, &op_attention, &at, a.q, a.k, a.v, a.start, a.pos, a.sink, a.rel, a.index);
 }
 
+VERB struct node *attention_entropy(struct graph *g, struct attention a)
+{
+    struct attention_attr at = { a.scale, a.softcap, a.window, a.chunk, 1, a.block };
+    return graph_emit(g, &op_attention_entropy, &at, a.q, a.k, NULL, a.start, a.pos, NULL, a.rel, a.index);
+}
+
 /* Width of a value, which without v is a part of its key. */
 static int64_t value_width(const struct node *n)
 {
     return n->in[V] ? shape_last(n->in[V]->shape) : ((const struct attention_attr *)n->attr)->values;
 }
 
-static int infer(struct node *n, struct err *e)
+/* What is there fits together. */
+static int fits(const struct node *n, struct err *e)
 {
     char text[64], other[64];
     struct shape q = n->in[Q]->shape, k = n->in[K]->shape, v = n->in[V] ? n->in[V]->shape : k,
                  start = n->in[START]->shape;
     const struct attention_attr *at = n->attr;
-    int64_t values = at->values, wide_value = value_width(n);
+    int64_t values = at->values;
     bool cached = n->in[POS], named = n->in[INDEX], alone = named && !cached && k.rank == 4;
     if (n->in[V] ? values != 0 : values < 1 || values > shape_last(k))
         return err_set(e, n->in[V] ? "values = %lld: there is v" : "values = %lld, without v: must be 1 to %lld",
@@ -37,11 +44,11 @@ static int infer(struct node *n, struct err *e)
     if ((k.rank != (cached ? 4 : 3) && !alone) || v.rank != k.rank)
         return err_set(e, "keys %s and values %s must be %s", shape_text(k, text), shape_text(v, other),
                        cached ? "[B,C,G,W]" : "[T,G,W]");
-    int64_t groups = k.dim[k.rank - 2], rows = shape_count(k) / (groups * shape_last(k));
+    int64_t groups = k.dim[k.rank - 2];
     if (q.dim[1] % groups != 0)
         return err_set(e, "%lld query heads cannot share %lld key heads evenly", (long long)q.dim[1],
                        (long long)groups);
-    if (q.dim[2] > HEAD_WIDEST || wide_value > HEAD_WIDEST) return err_set(e, "heads are at most %d wide", HEAD_WIDEST);
+    if (q.dim[2] > HEAD_WIDEST || value_width(n) > HEAD_WIDEST) return err_set(e, "heads are at most %d wide", HEAD_WIDEST);
     if (named && shape_last(n->in[INDEX]->shape) * (at->block ? at->block : 1) > INDEX_MOST)
         return err_set(e, "index %s: of a token at most %d keys are named", shape_text(n->in[INDEX]->shape, text),
                        INDEX_MOST);
@@ -51,6 +58,15 @@ static int infer(struct node *n, struct err *e)
                        shape_text(k, text));
     if (cached && k.dim[1] < start.dim[1])
         return err_set(e, "keys %s have no room for start %s", shape_text(k, text), shape_text(start, other));
+    return 0;
+}
+
+static int infer(struct node *n, struct err *e)
+{
+    if (fits(n, e)) return -1;
+    struct shape q = n->in[Q]->shape, k = n->in[K]->shape, start = n->in[START]->shape;
+    bool named = n->in[INDEX];
+    int64_t wide_value = value_width(n), groups = k.dim[k.rank - 2], rows = shape_count(k) / (groups * shape_last(k));
     node_value(n, n->in[Q]->dtype, SHAPE(q.dim[0], q.dim[1], wide_value));
     node_output(n, DTYPE_REAL, SHAPE(q.dim[1]));
     if (n->in[SINK] || named) node_output(n, DTYPE_REAL, SHAPE(q.dim[1]));
@@ -366,3 +382,28 @@ OP(attention, .inputs = "q[T,H,W] k[T,G,W|B,C,G,W] v?[T,G,V|B,C,G,V] start:I32[B
    .no_grad_out = 1u << LOGIT_MAX | 1u << SINK_MASS | 1u << MASS,
    .reads_in = 1u << Q | 1u << K | 1u << V | 1u << START | 1u << POS | 1u << SINK | 1u << REL | 1u << INDEX,
    .reads_out = 1u << O);
+
+/* ---- attention_entropy: of each query the entropy of what it gives its keys ---- */
+
+static int entropy_infer(struct node *n, struct err *e)
+{
+    if (fits(n, e)) return -1;
+    struct shape q = n->in[Q]->shape;
+    node_value(n, DTYPE_REAL, SHAPE(q.dim[0], q.dim[1]));
+    return 0;
+}
+
+static void entropy_cost(const struct node *n, struct cost *c)
+{
+    c->flops = 2 * keys_of_query(n) * (double)shape_count(n->in[Q]->shape);
+}
+
+static void entropy_forward(const struct args *a) { each(a, shape_count(a->in[START].shape), 1, entropy_tokens); }
+
+KERNELS(attention_entropy) = { entropy_forward, NULL, NULL };
+OP(attention_entropy, .inputs = "q[T,H,W] k[T,G,W|B,C,G,W] v?[T,G,V|B,C,G,V] start:I32[B,S] pos?:I32[1] "
+             "sink?:REAL[H|T,H] rel?[T,H,R] index?:I32[T,X|T,H,X]",
+   .outputs = "entropy:REAL[T,H]",
+   .about = "of the same attention, in nats, the entropy of the shares that a query gives its keys among each other: "
+          "values and a sink have no say. Who sees nothing has 0",
+   ATTR(attention), .infer = entropy_infer, .cost = entropy_cost);

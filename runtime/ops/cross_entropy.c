@@ -13,9 +13,12 @@ enum { LOGITS };                                            /* work: REAL [chunk
 /* a chunk: CHUNK tokens, or more while that is no more memory */
 enum { CHUNK = 256, MOST_LOGITS = 1 << 24, GRAIN = 8 };
 
-VERB struct node *cross_entropy(struct graph *g, struct node *h, struct node *w, struct node *target)
+struct attr { double softcap; };
+
+VERB struct node *cross_entropy(struct graph *g, struct node *h, struct node *w, struct node *target, double softcap)
 {
-    return graph_emit(g, &op_cross_entropy, NULL, h, w, target);
+    struct attr at = { softcap };
+    return graph_emit(g, &op_cross_entropy, &at, h, w, target);
 }
 
 /* Tokens in a chunk: each chunk reads and adds to the gradient of the whole matrix, so few are better than many. */
@@ -42,7 +45,7 @@ static void cost(const struct node *n, struct cost *c)
 }
 
 /* Tokens [first, first + n) and their logits. */
-struct chunk { int64_t first, n, width, vocab; struct matrix h, w, logits; bool narrow; };
+struct chunk { int64_t first, n, width, vocab; struct matrix h, w, logits; bool narrow; real cap; };
 
 static struct chunk chunk_at(const struct args *a, int64_t first)
 {
@@ -53,6 +56,7 @@ static struct chunk chunk_at(const struct args *a, int64_t first)
     c.w = matrix_of(&a->in[W], c.width);
     c.logits = matrix_of(&a->work[LOGITS], c.vocab);
     c.narrow = a->in[H].format == FORMAT_BF16;
+    c.cap = (real)((const struct attr *)a->attr)->softcap;
     return c;
 }
 
@@ -78,12 +82,16 @@ static int32_t target_of(const struct args *a, const struct chunk *c, int64_t t)
     return target;
 }
 
+/* cap tanh(x / cap) */
+static real capped(real x, real cap) { return cap * vec_tanh(x / cap); }
+
 /* Of a row of logits x, which becomes e^(x - top). */
 struct score { double sum; real top, chosen; bool hit; };
 
 static struct score score_of(const struct args *a, const struct chunk *c, int64_t i)
 {
     real *x = (real *)c->logits.data + i * c->vocab;
+    for (int64_t v = 0; c->cap != 0 && v < c->vocab; v++) x[v] = capped(x[v], c->cap);
     int32_t target = target_of(a, c, c->first + i), best = 0;
     struct score s = { .top = row_top(x, c->vocab), .chosen = x[target] };
     while (best < target && x[best] != s.top) best++;
@@ -103,14 +111,21 @@ static void report(const struct args *a, int64_t t, struct score s)
 
 static real incoming(const struct tensor *dout, int64_t t) { return dout->data ? reals(dout)[t] : 0; }
 
-/* dx = dnll (p - onehot) + dlse p, with p = e^(x - top) / sum */
+/* The slope of the cap where it gives z, 1 - tanh^2. */
+static real slope(real z, real cap) { return 1 - z / cap * (z / cap); }
+
+/* dx = dnll (p - onehot) + dlse p, with p = e^(x - top) / sum; of a capped logit times the slope there, which e^(x - top)
+   tells: where that is 0, so is dx. */
 static void differ(const struct args *a, const struct chunk *c, int64_t i, struct score s)
 {
     int64_t t = c->first + i;
-    real *restrict x = (real *)c->logits.data + i * c->vocab, dnll = incoming(&a->dout[NLL], t);
-    real by = (real)((double)(dnll + incoming(&a->dout[LSE], t)) / s.sum);
-    for (int64_t v = 0; v < c->vocab; v++) x[v] *= by;
-    x[target_of(a, c, t)] -= dnll;
+    int32_t target = target_of(a, c, t);
+    real *restrict x = (real *)c->logits.data + i * c->vocab, dnll = incoming(&a->dout[NLL], t), cap = c->cap;
+    real by = (real)((double)(dnll + incoming(&a->dout[LSE], t)) / s.sum), whole = x[target];
+    if (cap == 0) for (int64_t v = 0; v < c->vocab; v++) x[v] *= by;
+    else for (int64_t v = 0; v < c->vocab; v++) x[v] *= by * slope(s.top + vec_log(x[v] > 0 ? x[v] : 1), cap);
+    if (cap == 0) x[target] -= dnll;
+    else x[target] = (by * whole - dnll) * slope(s.chosen, cap);
 }
 
 static void forward_rows(const struct args *a, int64_t from, int64_t to)
@@ -167,9 +182,11 @@ static void backward(const struct args *a) { gradients(a, backward_rows); }
 static void joint(const struct args *a) { gradients(a, joint_rows); }
 
 KERNELS(cross_entropy) = { forward, backward, joint };
+
+ATTRIBUTES(cross_entropy, struct attr, REAL(struct attr, softcap, 0, 0, HUGE_VAL, "", "largest logit; 0: no cap"));
 OP(cross_entropy, .inputs = "h[T,D] w[V,D] target:I32[B,S]",
    .outputs = "loss:REAL[T] lse:REAL[T] hit:REAL[T]",
-   .about = "-log p of the target, p = softmax(h w^T); lse: log of the sum of exponentials; hit: 1 where the target "
-          "has the largest logit",
-   .infer = infer, .cost = cost, .gradient = true, .no_grad_out = 1u << HIT,
+   .about = "-log p of the target, p = softmax of the logits x = h w^T, or softcap tanh(x / softcap); lse: log of the "
+          "sum of exponentials; hit: 1 where the target has the largest logit",
+   ATTR(cross_entropy), .infer = infer, .cost = cost, .gradient = true, .no_grad_out = 1u << HIT,
     .reads_in = 1u << H | 1u << W | 1u << TARGET, .joins = true, .packs = 1u << W);

@@ -10,11 +10,11 @@
 #define fn_exp vec_exp
 #define fn_log vec_log
 #define fn_sigmoid vec_sigmoid
+#define fn_tanh vec_tanh
 #define fn_divide(x, y) ((x) / (y))
 #define FN static inline __attribute__((unused))
 #ifdef SLUICE_DOUBLE
 #define fn_sqrt sqrt
-FN double fn_tanh(double x) { return tanh(x); }
 FN double fn_softplus(double x) { return (x > 0 ? x : 0) + log1p(exp(x > 0 ? -x : x)); }
 FN double fn_normal(double x) { return 0.5 * erfc(-x * sqrt(0.5)); }
 #else

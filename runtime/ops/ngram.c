@@ -1,18 +1,15 @@
-/* Hashed n-grams (over-encoding, Huang 2025): the row of a table that a token and the order - 1 before it share.
-   History outside the document or the sequence is token 0; the current token is the lowest digit. */
+/* Hashed n-grams: the row of a table that a token and the order - 1 before it share (over-encoding, Huang 2025;
+   Engram, DeepSeek 2026). What stands before the document or the sequence is token `pad`. As a number of base `vocab`
+   the current token is the lowest digit; xor: the exclusive or of tokens times factors, without overflow. */
 #define VERBS "graph/ops/tokens.h"
 #include "op.h"
 #include "cpu/sort.h"
 
-struct attr { int64_t order, vocab, rows, hash; };
-
 enum { IDS, START, POS };                                   /* inputs of ngram */
 
-VERB struct node *ngram(struct graph *g, struct node *ids, struct node *start, struct node *pos, int order,
-                        int64_t vocab, int64_t rows, enum hash_kind hash)
+VERB struct node *ngram(struct graph *g, struct node *ids, struct node *start, struct node *pos, struct ngram_attr a)
 {
-    struct attr at = { order, vocab, rows, hash };
-    return graph_emit(g, &op_ngram, &at, ids, start, pos);
+    return graph_emit(g, &op_ngram, &a, ids, start, pos);
 }
 
 static int infer(struct node *n, struct err *e)
@@ -22,19 +19,28 @@ static int infer(struct node *n, struct err *e)
         char have[64], need[64];
         return err_set(e, "ids %s do not fit document starts %s", shape_text(ids, have), shape_text(start, need));
     }
+    const struct ngram_attr *at = n->attr;
+    const int64_t by[NGRAM_MOST] = { at->by0, at->by1, at->by2, at->by3 };
+    if (at->hash == HASH_XOR && at->order > NGRAM_MOST)
+        return err_set(e, "order = %lld: xor has factors for %d tokens", (long long)at->order, NGRAM_MOST);
+    for (int i = 0; at->hash == HASH_XOR && i < at->order; i++)
+        if (by[i] % 2 != 1 || by[i] < 0 || by[i] > INT64_MAX / at->vocab)
+            return err_set(e, "by%d = %lld: must be odd, and at most 2^63 / %lld", i, (long long)by[i],
+                           (long long)at->vocab);
     node_value(n, DTYPE_I32, start);
     return 0;
 }
 
 /* The token `back` before position p of a sequence whose document begins at `start`. */
-static int32_t token_before(const int32_t *ids, int64_t p, int64_t back, int64_t start)
+static int32_t token_before(const int32_t *ids, int64_t p, int64_t back, int64_t start, int32_t pad)
 {
-    return p - back >= start ? ids[p - back] : 0;
+    return p - back >= start ? ids[p - back] : pad;
 }
 
 static void tokens(const struct args *a, int64_t from, int64_t to)
 {
-    const struct attr *at = a->attr;
+    const struct ngram_attr *at = a->attr;
+    const uint64_t by[NGRAM_MOST] = { (uint64_t)at->by0, (uint64_t)at->by1, (uint64_t)at->by2, (uint64_t)at->by3 };
     int64_t s = a->in[START].shape.dim[1], room = a->in[IDS].shape.dim[1],
             before = a->in[POS].data ? ints(&a->in[POS])[0] : 0;
     for (int64_t t = from; t < to; t++) {
@@ -44,11 +50,14 @@ static void tokens(const struct args *a, int64_t from, int64_t to)
                   (long long)room, (long long)start);
         uint64_t gram = 0;
         for (int64_t back = at->order - 1; back >= 0; back--) {
-            gram = gram * (uint64_t)at->vocab + (uint64_t)token_before(ids, p, back, start);
-            gram = at->hash == HASH_MUL32 ? (uint32_t)gram : gram % (uint64_t)at->rows;
+            uint64_t token = (uint64_t)token_before(ids, p, back, start, (int32_t)at->pad);
+            if (at->hash == HASH_XOR) gram ^= token * by[back];
+            else gram = gram * (uint64_t)at->vocab + token;
+            if (at->hash == HASH_MUL32) gram = (uint32_t)gram;
+            if (at->hash == HASH_MOD) gram %= (uint64_t)at->rows;
         }
-        if (at->hash == HASH_MUL32) gram = (uint32_t)(gram * 2654435761u) % (uint64_t)at->rows;
-        ints(&a->out[0])[t] = (int32_t)gram;
+        if (at->hash == HASH_MUL32) gram = (uint32_t)(gram * 2654435761u);
+        ints(&a->out[0])[t] = (int32_t)(gram % (uint64_t)at->rows);
     }
 }
 
@@ -56,15 +65,19 @@ static void forward(const struct args *a) { each(a, shape_count(a->out[0].shape)
 
 KERNELS(ngram) = { forward, NULL, NULL };
 
-ATTRIBUTES(ngram, struct attr,
-    INT(struct attr, order, NEEDED, 1, INT32_MAX, "tokens", "of an n-gram"),
-    INT(struct attr, vocab, NEEDED, 1, INT32_MAX, "", "ids there are"),
-    INT(struct attr, rows, NEEDED, 1, INT32_MAX, "", "of the table"),
-    CHOICE(struct attr, hash, NEEDED, "mul32 mod", "how n-grams are hashed"));
+#define FACTOR(name) INT(struct ngram_attr, name, 1, 0, HUGE_VAL, "", "of xor, a token's factor")
+ATTRIBUTES(ngram, struct ngram_attr,
+    INT(struct ngram_attr, order, NEEDED, 1, INT32_MAX, "tokens", "of an n-gram"),
+    INT(struct ngram_attr, vocab, NEEDED, 1, INT32_MAX, "", "ids there are"),
+    INT(struct ngram_attr, rows, NEEDED, 1, INT32_MAX, "", "of the table"),
+    CHOICE(struct ngram_attr, hash, NEEDED, "mul32 mod xor", "how n-grams are hashed"),
+    INT(struct ngram_attr, pad, 0, 0, INT32_MAX, "", "the token that stands before a document"),
+    FACTOR(by0), FACTOR(by1), FACTOR(by2), FACTOR(by3));
 OP(ngram, .inputs = "ids:I32[B,L] start:I32[B,S] pos?:I32[1]",
    .outputs = "rows:I32[B,S]",
-   .about = "the row of a table that a token and the order - 1 before it share; what stands before the document is "
-          "token 0. With pos, ids is a cache",
+   .about = "the row of a table that a token and the order - 1 before it share. mul32: of their number to base vocab, "
+          "times 2654435761, in 32 bits; mod: of the number; xor: of the exclusive or of by0 times the token, by1 times "
+          "the one before it, ..; each modulo rows. With pos, ids is a cache",
    ATTR(ngram), .infer = infer);
 
 /* ---- collision_rate: of the distinct n-grams of a batch, the share that shares its row with another one ---- */
@@ -89,7 +102,7 @@ static int collision_infer(struct node *n, struct err *e)
 static int32_t digit(const struct args *a, int64_t token, int64_t back)
 {
     int64_t s = a->in[0].shape.dim[1];
-    return token_before(ints(&a->in[0]) + token / s * s, token % s, back, ints(&a->in[1])[token]);
+    return token_before(ints(&a->in[0]) + token / s * s, token % s, back, ints(&a->in[1])[token], 0);
 }
 
 static bool same_gram(const struct args *a, int64_t t, int64_t u)

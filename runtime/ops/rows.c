@@ -1,4 +1,4 @@
-/* Ops on a row at a time: softmax, logsumexp, normalize, row_entropy, cumsum, center. Sums in double. */
+/* Ops on a row at a time: softmax, logsumexp, normalize, row_entropy, row_rms, cumsum, center. Sums in double. */
 #define VERBS "graph/ops/rows.h"
 #include "op.h"
 #include "cpu/vec_math.h"
@@ -247,6 +247,33 @@ OP(row_entropy, .inputs = "p[T,E]",
    .infer = per_row_infer, .gradient = true, .reads_in = 1, .reads_out = 1);
 
 VERB struct node *row_entropy(struct graph *g, struct node *p) { return graph_emit(g, &op_row_entropy, NULL, p); }
+
+/* ---- row_rms: sqrt(mean x^2) ---- */
+
+static void row_rms_rows(const struct args *a, int64_t from, int64_t to)
+{
+    int64_t d = shape_last(a->in[0].shape);
+    real buffer[STRIP];
+    for (int64_t t = from; t < to; t++) {
+        double sum = 0, more;
+        for (int64_t at = 0; at < d; at += STRIP) {
+            int64_t n = d - at < STRIP ? d - at : STRIP;
+            const real *restrict x = row_read(&a->in[0], t * d + at, n, buffer);
+            ROW_SUM(more, i, n, (double)x[i] * (double)x[i]);
+            sum += more;
+        }
+        reals(&a->out[0])[t] = (real)sqrt(sum / (double)d);
+    }
+}
+
+static void row_rms_forward(const struct args *a) { each_row(a, row_rms_rows); }
+KERNELS(row_rms) = { row_rms_forward, NULL, NULL };
+OP(row_rms, .inputs = "x[T,D]",
+   .outputs = "y:REAL[T]",
+   .about = "sqrt(mean of x^2) of each row; no gradient",
+   .infer = per_row_infer, .rows = 1);
+
+VERB struct node *row_rms(struct graph *g, struct node *x) { return graph_emit(g, &op_row_rms, NULL, x); }
 
 /* ---- cumsum: y[t,i] = sum of x[t,j] over j <= i;  dx[t,j] = sum of dy[t,i] over i >= j ---- */
 

@@ -19,6 +19,7 @@
     X(dot, (struct graph *g, struct node *a, struct node *b)) \
     X(max_all, (struct graph *g, struct node *x)) \
     X(rms, (struct graph *g, struct node *x)) \
+    X(spectral, (struct graph *g, struct node *w, int64_t iterations)) \
     X(outside, (struct graph *g, struct node *x, double low, double high))
 
 BROADCAST_OPS(OP_DECLARE)

@@ -9,10 +9,11 @@
     X(grouped_matmul, (struct graph *g, struct node *x, struct node *w, struct node *offsets)) \
     X(head_matmul, (struct graph *g, struct node *x, struct node *w, bool transposed)) \
     X(attention, (struct graph *g, struct attention a)) \
+    X(attention_entropy, (struct graph *g, struct attention a)) \
     X(index_topk, (struct graph *g, struct index_topk a)) \
     X(block_topk, (struct graph *g, struct block_topk a)) \
     X(delta_rule, (struct graph *g, struct delta_rule a)) \
-    X(cross_entropy, (struct graph *g, struct node *h, struct node *w, struct node *target))
+    X(cross_entropy, (struct graph *g, struct node *h, struct node *w, struct node *target, double softcap))
 
 PRODUCT_OPS(OP_DECLARE)
 

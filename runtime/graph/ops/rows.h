@@ -13,6 +13,7 @@
     X(normalize, (struct graph *g, struct node *x, double eps)) \
     X(sinkhorn, (struct graph *g, struct node *logits, int64_t iterations, double eps)) \
     X(row_entropy, (struct graph *g, struct node *p)) \
+    X(row_rms, (struct graph *g, struct node *x)) \
     X(kl_rows, (struct graph *g, struct node *score, struct node *mass)) \
     X(cumsum, (struct graph *g, struct node *x)) \
     X(rope, (struct graph *g, struct node *x, struct node *start, struct node *pos, struct rope_attr a)) \

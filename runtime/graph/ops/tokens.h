@@ -6,8 +6,7 @@
 
 #define TOKEN_OPS(X) \
     X(embed, (struct graph *g, struct node *table, struct node *ids)) \
-    X(ngram, (struct graph *g, struct node *ids, struct node *start, struct node *pos, int order, int64_t vocab, \
-              int64_t rows, enum hash_kind hash)) \
+    X(ngram, (struct graph *g, struct node *ids, struct node *start, struct node *pos, struct ngram_attr a)) \
     X(collision_rate, (struct graph *g, struct node *ids, struct node *start, struct node *index, int order)) \
     X(shift, (struct graph *g, struct node *x, int by)) \
     X(positions, (struct graph *g, struct node *start, struct node *pos, int64_t length, bool whole)) \

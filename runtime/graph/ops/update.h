@@ -15,6 +15,7 @@
     X(bias_step, (struct graph *g, struct node *bias, struct node *counts, struct node *clip, struct node *target, \
                   struct bias_step_attr a)) \
     X(clip_heads, (struct graph *g, struct node *w, struct node *most, struct node *clip, struct clip_heads_attr a)) \
+    X(unit_norm, (struct graph *g, struct node *w, struct node *clip, bool columns)) \
     X(average, (struct graph *g, struct node *average, struct node *w, struct node *clip, struct node *rate)) \
     X(update_ratio, (struct graph *g, int n, struct node *const *changes))
 
