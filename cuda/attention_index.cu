@@ -121,8 +121,9 @@ attention_named_forward(struct sizes s, struct named named, struct view q, struc
     }
 }
 
-/* Entropy of the keys that a token sees, or of those of them that an index names, by the heads of a GROUP: log of the sum
-   of 2^z less the mean of z. Threads take every BLOCK-th key; what each has of the sums is to its own largest score. */
+/* Entropy of the keys that a token sees, or of those of them that an index names, by the heads of a GROUP: log of the
+   sum of 2^z less the mean of z. Threads take every BLOCK-th key; what each has of the sums is to its own largest
+   score. */
 template <bool BENT>
 static __global__ void __launch_bounds__(BLOCK)
 attention_entropy_tokens(struct sizes s, struct named named, struct view q, struct view k, float *entropy)
@@ -308,8 +309,8 @@ void attention_entropy(const struct args *a, struct sizes s)
     struct named named = { };
     if (a->in[INDEX].data) named = named_of(a);
 #define ENTROPY(BENT) \
-    LAUNCH_SHARED(a, (attention_entropy_tokens<BENT>), tokens_of(a, s), BLOCK, GROUP * s.width * sizeof(float), s, named, \
-                  view_of(a->in[Q]), view_of(a->in[K]), reals(&a->out[0]))
+    LAUNCH_SHARED(a, (attention_entropy_tokens<BENT>), tokens_of(a, s), BLOCK, GROUP * s.width * sizeof(float), s, \
+                  named, view_of(a->in[Q]), view_of(a->in[K]), reals(&a->out[0]))
     BY_BEND(s, ENTROPY);
 }
 

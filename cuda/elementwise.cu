@@ -14,6 +14,7 @@ ELEMENTWISE_PARTS(FN, float)
 
 #define UNARY_TWO false
 #define POSITIVE_TWO false
+#define STEEP_TWO false
 #define BINARY_TWO true
 #define BY_TWO false
 #define RANGE_TWO false

@@ -1,7 +1,7 @@
-/* After each step every vector of a matrix that meets the residual stream is made as long as 1: rows of what reads it, of
-   embeddings and the head, columns of what writes to it. nGPT (Loshchilov 2024, arXiv 2410.01131), of which this is the
-   weights' part; norms and their gains stay as the model has them. Matrices should begin about as long: init = "fan".
-   Weight decay has nothing left to do: train.optim.decay = 0. */
+/* After each step every vector of a matrix that meets the residual stream is made as long as 1: rows of what reads it,
+   of embeddings and the head, columns of what writes to it. nGPT (Loshchilov 2024, arXiv 2410.01131), of which this is
+   the weights' part; norms and their gains stay as the model has them. Matrices should begin about as long: init =
+   "fan". Weight decay has nothing left to do: train.optim.decay = 0. */
 #include "model/module.h"
 
 static void build(struct build *b, struct pick self, struct node *w, struct update u)

@@ -1,11 +1,12 @@
-/* One vector a token: scale * E[id], or with a rank scale * E[id] W, E of so many columns (ALBERT, Lan 2019). A head that is
-   tied to E then has a projection of its own to its width. */
+/* One vector a token: scale * E[id], or with a rank scale * E[id] W, E of so many columns (ALBERT, Lan 2019). A head
+   that is tied to E then has a projection of its own to its width. */
 #include "model/module.h"
 
 struct conf { double scale; int rank; };
 static const struct param params[] = {
     REAL(struct conf, scale, 1, 0.01, 1000, "", "factor on the vectors; Gemma: sqrt(d_model)"),
-    INT(struct conf, rank, 0, 0, 65536, "", "width of a token's own vector, from which a matrix leads to d_model; 0: d_model"),
+    INT(struct conf, rank, 0, 0, 65536, "",
+        "width of a token's own vector, from which a matrix leads to d_model; 0: d_model"),
     { 0 }
 };
 

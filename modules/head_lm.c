@@ -1,10 +1,10 @@
-/* Next-token head: logits x = h W^T, cross-entropy averaged over the tokens that count. Tied: W is the embedding. Added
-   to the objective, as means over the same tokens, may be
+/* Next-token head: logits x = h W^T, cross-entropy averaged over the tokens that count. Tied: W is the embedding.
+   Added to the objective, as means over the same tokens, may be
        z_loss lse^2,  lse = log sum e^x          which keeps the sum of exponentials near 1 (PaLM; Chowdhery 2022)
        smoothing (x_t - mean of x)               label smoothing: of the target's probability 1 - smoothing is asked
-   for, and the rest of all of the vocabulary alike (Szegedy 2015). With `focal` a token's loss counts (1 - p)^focal times,
-   p the probability of its target: what is known already counts less (Lin 2017). Logits may be capped, softcap tanh(x /
-   softcap) (Gemma 2). The loss that is reported is cross-entropy alone. */
+   for, and the rest of all of the vocabulary alike (Szegedy 2015). With `focal` a token's loss counts (1 - p)^focal
+   times, p the probability of its target: what is known already counts less (Lin 2017). Logits may be capped, softcap
+   tanh(x / softcap) (Gemma 2). The loss that is reported is cross-entropy alone. */
 #include "model/module.h"
 
 struct conf { int tied; double softcap, z_loss, smoothing, focal; struct pick mtp; };
@@ -23,8 +23,8 @@ static void check(struct pick self, const struct model_conf *model, const char *
     const struct conf *c = self.conf;
     (void)model;
     if (c->softcap > 0 && c->smoothing > 0)
-        module_problem(problems, path, "smoothing", "%g beside a softcap of %g: the mean logit that smoothing asks for is "
-                       "that of logits without a cap", c->smoothing, c->softcap);
+        module_problem(problems, path, "smoothing", "%g beside a softcap of %g: the mean logit that smoothing asks for "
+                       "is that of logits without a cap", c->smoothing, c->softcap);
 }
 
 static struct node *matrix(struct build *b, const struct conf *c)

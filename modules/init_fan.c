@@ -10,8 +10,8 @@ static const struct param params[] = {
     CHOICE(struct conf, fan, FAN_IN, "in both", "what a matrix' width goes by: its inputs, or these and its outputs"),
     REAL(struct conf, gain, 1, 1e-4, 100, "", "of the variance"),
     OPTIONAL(struct conf, cut, 3, 10, "std", "draws beyond it are drawn again; 0: not truncated"),
-    OPTIONAL(struct conf, embed, 0, 100, "", "standard deviation of embeddings; 0: 1, or 1 / sqrt(d_model) where they are the "
-                                             "head too"),
+    OPTIONAL(struct conf, embed, 0, 100, "",
+             "standard deviation of embeddings; 0: 1, or 1 / sqrt(d_model) where they are the head too"),
     { 0 }
 };
 

@@ -1,6 +1,7 @@
-/* Normal draws, truncated: 1 wide for embeddings, 1 / sqrt(D) for the head, and `std` for matrices, of which those that
-   write to the stream and a feed-forward's projection up are narrower by depth. As OLMo-core's llama and llama_depth.
-   Where the head is tied to the embedding both are 1 / sqrt(D) wide: logits begin as large as with a head of its own. */
+/* Normal draws, truncated: 1 wide for embeddings, 1 / sqrt(D) for the head, and `std` for matrices, of which those
+   that write to the stream and a feed-forward's projection up are narrower by depth. As OLMo-core's llama and
+   llama_depth. Where the head is tied to the embedding both are 1 / sqrt(D) wide: logits begin as large as with a head
+   of its own. */
 #include "model/module.h"
 #include <math.h>
 
@@ -9,8 +10,8 @@ struct conf { double std, cut, embed; int depth; };
 static const struct param params[] = {
     REAL(struct conf, std, 0.02, 1e-4, 1, "", "standard deviation of matrices"),
     OPTIONAL(struct conf, cut, 3, 10, "std", "draws beyond it are drawn again; 0: not truncated"),
-    OPTIONAL(struct conf, embed, 0, 100, "", "standard deviation of embeddings; 0: 1, or 1 / sqrt(d_model) where they are the "
-                                             "head too"),
+    OPTIONAL(struct conf, embed, 0, 100, "",
+             "standard deviation of embeddings; 0: 1, or 1 / sqrt(d_model) where they are the head too"),
     CHOICE(struct conf, depth, MODEL, "model layer",
            "narrower by sqrt(2 layers), or in layer l, counted from 0, by sqrt(2 (l + 1))"),
     { 0 }

@@ -1,11 +1,11 @@
 /* Engram: hashed n-grams inside the trunk, behind a gate that the stream sets. Before attention each stream x_i gets
        x_i += sigmoid(signed_root(d_i)) v,   d_i = sum_c g_ic norm(x_i)_c norm(k_i)_c / sqrt D,
        k_i = e K_i,  v = e V
-   with e the rows, end to end, that the last 2, 3 .. `order` tokens have in `heads` tables each; signed_root(d) = sign(d)
-   sqrt |d|. Hashes are exclusive ors of tokens times odd factors, of each layer its own, modulo primes that all tables
-   have apart; history stops at the start of a document. Tokens are hashed as they are, without folding of case.
-   DeepSeek 2026; key and value without bias, and no convolution of what is added, as in NeMo's form. Published models
-   train tables at five times the rate: train.rates = { "roles", table = 5 }. */
+   with e the rows, end to end, that the last 2, 3 .. `order` tokens have in `heads` tables each; signed_root(d) =
+   sign(d) sqrt |d|. Hashes are exclusive ors of tokens times odd factors, of each layer its own, modulo primes that
+   all tables have apart; history stops at the start of a document. Tokens are hashed as they are, without folding of
+   case. DeepSeek 2026; key and value without bias, and no convolution of what is added, as in NeMo's form. Published
+   models train tables at five times the rate: train.rates = { "roles", table = 5 }. */
 #include "model/module.h"
 #include <math.h>
 
@@ -55,7 +55,8 @@ static struct node *looked_up(struct build *b, struct pick self)
                                               build_init(b, ROLE_TABLE, size));
             row[n++] = embed(g, table, index);                                                  /* [T,width] */
             if (head == 0 && b->mode == MODE_TRAIN)
-                rate[gram.order - 2] = view(g, collision_rate(g, history, b->start, index, (int)gram.order), SHAPE(1, 1));
+                rate[gram.order - 2] = view(g, collision_rate(g, history, b->start, index, (int)gram.order),
+                                            SHAPE(1, 1));
         }
     if (b->mode == MODE_TRAIN)
         build_metric(b, "memory_collision_rate", view(g, concat(g, orders, rate), SHAPE(orders)), "", BETTER_LOWER,

@@ -1,6 +1,6 @@
 /* How widely heads look, in evaluations: head_attn_entropy, the mean entropy in nats of what a query gives its keys, 0
-   where it goes to one, log n where n share it. Where it falls to 0 early, training becomes unstable (Zhai 2023). A sink
-   is no key. It costs about as much as attention itself. */
+   where it goes to one, log n where n share it. Where it falls to 0 early, training becomes unstable (Zhai 2023). A
+   sink is no key. It costs about as much as attention itself. */
 #include "model/module.h"
 
 static void attention_of(struct build *b, struct pick self, struct attention a)

@@ -8,7 +8,8 @@
 
 struct conf { const char *match; int iterations; };
 static const struct param params[] = {
-    TEXT_OF(struct conf, match, "*", "which, by their names within a layer: * any text, ? any letter, [abc] one of these"),
+    TEXT_OF(struct conf, match, "*",
+            "which, by their names within a layer: * any text, ? any letter, [abc] one of these"),
     INT(struct conf, iterations, 20, 1, 10000, "", "of power; s comes from below"),
     { 0 }
 };

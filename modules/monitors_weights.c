@@ -9,7 +9,8 @@
 
 struct conf { const char *match; };
 static const struct param params[] = {
-    TEXT_OF(struct conf, match, "*", "which, by their names within a layer: * any text, ? any letter, [abc] one of these"),
+    TEXT_OF(struct conf, match, "*",
+            "which, by their names within a layer: * any text, ? any letter, [abc] one of these"),
     { 0 }
 };
 

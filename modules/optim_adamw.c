@@ -17,7 +17,8 @@ static const struct param params[] = {
 static struct node *build(struct build *b, struct pick self, struct node *w, struct node *grad, struct update u)
 {
     const struct conf *c = self.conf;
-    struct adamw_attr attr = { c->beta1, c->beta2, c->eps, build_decay(w, c->decay, c->decay_gains, c->decay_tables), u.rate };
+    double decay = build_decay(w, c->decay, c->decay_gains, c->decay_tables);
+    struct adamw_attr attr = { c->beta1, c->beta2, c->eps, decay, u.rate };
     struct node *m = build_moment(b, "m", w), *v = build_moment(b, "v", w);
     return adamw(b->graph, w, grad, m, v, u.lr, u.step, u.clip, attr);
 }

@@ -1,6 +1,6 @@
-/* Learning rates by layer: lr times a factor that goes from `first`, of layer 0, to `last`, of the last layer, by the same
-   ratio from each to the next. Layer-wise decay of the rate is a `first` below 1 (ULMFiT, Howard 2018). What is in no
-   layer keeps lr; blocks of multi-token prediction are as the last. */
+/* Learning rates by layer: lr times a factor that goes from `first`, of layer 0, to `last`, of the last layer, by the
+   same ratio from each to the next. Layer-wise decay of the rate is a `first` below 1 (ULMFiT, Howard 2018). What is
+   in no layer keeps lr; blocks of multi-token prediction are as the last. */
 #include "model/module.h"
 #include <math.h>
 

@@ -15,7 +15,7 @@ graph    | base                      | attributes elementwise graph ops signatur
 comm     | base                      | comm
 backend  | base graph comm           | backend kernel
 cpu      | base graph backend        | gemm isa pool seen sort values vec_math
-cpu      |                           | isa/attend_decode isa/attend_index isa/attend_narrow isa/attend_sink
+cpu      |                           | isa/attend_decode isa/attend_entropy isa/attend_narrow isa/attend_sink
 cpu      |                           | isa/delta_rows isa/vector
 ops      | base graph backend cpu    |
 plan     | base graph backend        | plan

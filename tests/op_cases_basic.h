@@ -12,6 +12,7 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
 /* Every op of the elementwise table. */
 #define UNARY_CALL(name, ...) name(g, act_in(g, __VA_ARGS__))
 #define POSITIVE_CALL(name, ...) name(g, positive_in(g, __VA_ARGS__))
+#define STEEP_CALL POSITIVE_CALL
 #define BINARY_CALL(name, ...) name(g, act_in(g, __VA_ARGS__), act_in(g, __VA_ARGS__))
 #define BY_CALL(name, ...) name(g, act_in(g, __VA_ARGS__), 0.8)
 #define RANGE_CALL(name, ...) name(g, act_in(g, __VA_ARGS__), -0.4, 0.5)

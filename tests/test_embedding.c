@@ -26,6 +26,29 @@ static void test_empty_tables(void **state)
     }
 }
 
+/* A factorised embedding is the product of its parts; a tied head has a projection of its own. */
+static void test_factorised(void **state)
+{
+    (void)state;
+    struct pair p = pair_new(TEXT({"embed": {"module": "plain", "rank": 3, "scale": 2}, "head.tied": false}),
+                             TEXT({"embed.scale": 2, "head.tied": false}));
+    const real *e = tiny_weight(&p.a, "embed.weight"), *w = tiny_weight(&p.a, "embed.project.weight");
+    real *whole = tiny_weight(&p.b, "embed.weight");
+    for (int i = 0; i < 11; i++)
+        for (int c = 0; c < 8; c++) {
+            whole[i * 8 + c] = 0;
+            for (int k = 0; k < 3; k++) whole[i * 8 + c] += e[i * 3 + k] * w[c * 3 + k];
+        }
+    tiny_copy(&p.b, &p.a);
+    pair_run(&p);
+    check_near(p.x, p.y, p.n, 1e-5);
+    pair_free(&p);
+    struct tiny t = tiny_new(TEXT({"embed": {"module": "plain", "rank": 3}, "head.mtp": "sequential"}), NULL,
+                             MODE_TRAIN, 2, 6);
+    assert_true(shape_equal(tiny_leaf(&t, "head.down.weight")->decl.shape, SHAPE(3, 8)));
+    tiny_free(&t);
+}
+
 /* E2c: an n-gram of order 3 sees the token and two before it. */
 static void test_ngram_reach(void **state)
 {
@@ -171,6 +194,7 @@ static void test_mtp_reads_over_encoding(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_factorised),
         RUN(empty_tables), RUN(ngram_reach), RUN(table_rows), RUN(rows_not_hit), RUN(mtp_weight), RUN(mtp_shift),
         RUN(mtp_reads_over_encoding),
     };

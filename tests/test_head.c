@@ -76,10 +76,64 @@ static void test_objective(void **state)
     tiny_free(&t);
 }
 
+/* Capped logits are what sampling sees, and what cross-entropy is of; a cap far above them changes nothing. */
+static void test_softcap(void **state)
+{
+    (void)state;
+    static const char *const sets[] = { TEXT({"head": {"module": "lm", "tied": false, "softcap": 0.7}}),
+                                        TEXT({"head": {"module": "lm", "tied": false}}) };
+    struct tiny t = tiny_new(sets[0], NULL, MODE_EVAL, BATCH, SEQ);
+    tiny_start(&t, 1);
+    tiny_forward(&t);
+    int v = t.model.vocab;
+    double *x = logits_like(&t, sets[0]), *plain = logits_like(&t, sets[1]), nll = 0, n = 0;
+    for (int i = 0; i < t.tokens * v; i++) assert_float_equal(x[i], 0.7 * tanh(plain[i] / 0.7), 1e-6);
+    for (int i = 0; i < t.tokens; i++) {
+        double sum = 0;
+        for (int k = 0; k < v; k++) sum += exp(x[i * v + k]);
+        if (t.weight[i] == 0) continue;
+        nll += log(sum) - x[i * v + t.target[i]];
+        n++;
+    }
+    assert_float_equal(tiny_loss(&t, "lm"), nll / n, 1e-5);
+    free(x);
+    free(plain);
+    tiny_free(&t);
+    tiny_refused(TEXT({"head": {"module": "lm", "softcap": 30, "smoothing": 0.1}}), "that of logits without a cap");
+}
+
+/* Each token's loss by (1 - p)^focal, and no loss of its own beside it; what is reported stays cross-entropy. */
+static void test_focal(void **state)
+{
+    (void)state;
+    static const char *const sets = TEXT({"head": {"module": "lm", "tied": false, "focal": 1.5}});
+    struct tiny t = tiny_new(sets, NULL, MODE_TRAIN, BATCH, SEQ);
+    tiny_start(&t, 1);
+    tiny_forward(&t);
+    int v = t.model.vocab;
+    double *x = logits_like(&t, sets), nll = 0, focal = 0, n = 0, objective;
+    for (int i = 0; i < t.tokens; i++) {
+        double sum = 0, own;
+        for (int k = 0; k < v; k++) sum += exp(x[i * v + k]);
+        if (t.weight[i] == 0) continue;
+        own = log(sum) - x[i * v + t.target[i]];
+        nll += own;
+        focal += own * pow(1 - exp(-own), 1.5);
+        n++;
+    }
+    tiny_metric(&t, "objective", -1, &objective);
+    assert_float_equal(tiny_loss(&t, "lm"), nll / n, 1e-5);
+    assert_float_equal(tiny_loss(&t, "focal"), focal / n, 1e-5);
+    assert_float_equal(objective, focal / n, 1e-5);
+    free(x);
+    tiny_free(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_losses), cmocka_unit_test(test_shifted_logits), cmocka_unit_test(test_objective),
+        cmocka_unit_test(test_softcap), cmocka_unit_test(test_focal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

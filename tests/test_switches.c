@@ -222,16 +222,21 @@ static struct toggle *rate_of(const struct toggle *on, double lr)
     return toggle_new(optim, p, json_real(lr));
 }
 
-/* What a model that knows all targets has: 0, or what label smoothing asks for. */
-static double least_loss(const struct tiny *t)
+static double of_head(const struct tiny *t, const char *name)
 {
     const struct pick head = t->model.head;
-    for (const struct param *p = head.module->params; p->name; p++) {
-        if (strcmp(p->name, "smoothing") != 0) continue;
-        double s = *(const double *)((const char *)head.conf + p->offset);
-        return -log(1 - s + s / t->model.vocab);
-    }
+    for (const struct param *p = head.module->params; p->name; p++)
+        if (strcmp(p->name, name) == 0) return *(const double *)((const char *)head.conf + p->offset);
+    fail_msg("the head has no '%s'", name);
     return 0;
+}
+
+/* What a model that knows all targets has: 0, or what label smoothing asks for, or a cap leaves. */
+static double least_loss(const struct tiny *t)
+{
+    double s = of_head(t, "smoothing"), cap = of_head(t, "softcap"), others = t->model.vocab - 1;
+    if (cap > 0) return log(1 + others * exp(-2 * cap));
+    return -log(1 - s + s / t->model.vocab);
 }
 
 /* X3: one batch is learnt by heart. */

@@ -278,6 +278,33 @@ static void test_bias_rules(void **state)
     }
 }
 
+/* Rows, or columns, of length 1, zeros as they are; a step that does not count leaves all. */
+static void test_unit_norm(void **state)
+{
+    (void)state;
+    struct run r = run_new();
+    struct node *a = values(&r, "a", SHAPE(2, 2)), *b = values(&r, "b", SHAPE(2, 2, 2)),
+                *clip = values(&r, "clip", SHAPE(2)), *of_a = unit_norm(r.graph, a, clip, false),
+                *of_b = unit_norm(r.graph, b, clip, true);
+    run_start(&r, 2);
+    for (int go = 0; go < 2; go++) {
+        run_fill(&r, a, 3, 4, 0, 0);
+        run_fill(&r, b, 3, 1, 4, 0, 0, 2, 0, 0);
+        run_fill(&r, clip, .5, go);
+        run_forward(&r);
+        if (go) {
+            assert_reals(run_reals(&r, a), 1e-7, .6, .8, 0, 0);
+            assert_reals(run_reals(&r, b), 1e-7, .6, 1, .8, 0, 0, 1, 0, 0);
+        } else {
+            assert_reals(run_reals(&r, a), 0, 3, 4, 0, 0);
+            assert_reals(run_reals(&r, b), 0, 3, 1, 4, 0, 0, 2, 0, 0);
+        }
+        assert_reals(run_reals(&r, of_a), 1e-6, go * sqrt(12.5));
+        assert_reals(run_reals(&r, of_b), 1e-6, go * sqrt(7.5));
+    }
+    run_free(&r);
+}
+
 /* Golden: a largest score of 250 under a limit of 100 is a factor of .4, of which queries and keys get the root. */
 static void test_clip_heads(void **state)
 {
@@ -478,6 +505,7 @@ int main(void)
         cmocka_unit_test(test_newton_schulz_of_rank_one), cmocka_unit_test(test_newton_schulz_transposed_and_scaled),
         cmocka_unit_test(test_stack_is_its_matrices), cmocka_unit_test(test_muon_momentum),
         cmocka_unit_test(test_bias_step), cmocka_unit_test(test_bias_rules), cmocka_unit_test(test_clip_heads),
+        cmocka_unit_test(test_unit_norm),
         cmocka_unit_test(test_average),
         cmocka_unit_test(test_clip), cmocka_unit_test(test_skipped_step), cmocka_unit_test(test_threads_keep_bits),
         cmocka_unit_test(test_messages),

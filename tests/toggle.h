@@ -394,6 +394,7 @@ static inline int toggles_begin(void **state)
     struct toggles others = { 0 };
     (void)state;
     for (const struct module *const *m = module_all; *m; m++) {
+        if ((*m)->slot == SLOT_MONITORS) continue;          /* metrics alone */
         toggles_sort(toggle_new(*m, NULL, NULL), &others);
         for (const struct param *p = (*m)->params; p && p->name; p++) {
             json_t *values = switched_values(p), *value;

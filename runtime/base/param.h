@@ -25,8 +25,8 @@ struct param {
     double value, min, max;                                           /* default and inclusive range */
     const char *choices;                                    /* words separated by spaces; the first is no default */
     const char *unit, *help;
-    unsigned slot; const char *module; /* of slots: enum slot, and the default module ("" for an empty list); of a text: its
-                                          default */
+    /* of slots: enum slot, and the default module ("" for an empty list); of a text: its default */
+    unsigned slot; const char *module;
     bool optional;                                          /* of a real: 0 is "off" */
 };
 

@@ -12,8 +12,8 @@
 
 enum { X_ = 1, Y_ = 2, Z_ = 4, TO_REAL = 8, CHEAP = 16, NOT_Y = 32 };
 
-/* UNARY name(g, x)   POSITIVE the same, for an x above 0   BINARY name(g, x, y)   BY name(g, x, p)
-   RANGE name(g, x, p, q)   GLU name(g, x, y, p, q) */
+/* UNARY name(g, x)   POSITIVE the same, for an x above 0   STEEP the same, with a slope that grows towards 0
+   BINARY name(g, x, y)   BY name(g, x, p)   RANGE name(g, x, p, q)   GLU name(g, x, y, p, q) */
 #define ELEMENTWISE(ROW, X) \
     /* arithmetic */ \
     ROW(X, BINARY, add,      0,               "x + y", \
@@ -36,7 +36,7 @@ enum { X_ = 1, Y_ = 2, Z_ = 4, TO_REAL = 8, CHEAP = 16, NOT_Y = 32 };
         x < p ? p : x > q ? q : x,          x < p || x > q ? 0 : dz,           0) \
     ROW(X, POSITIVE, root, Z_,                "square root of x", \
         fn_sqrt(x),                         fn_divide(dz, 2 * z),              0) \
-    ROW(X, UNARY,  signed_root, X_,           "sign(x) sqrt(|x|), of an |x| below 1e-6 as of 1e-6, and there no gradient", \
+    ROW(X, STEEP,  signed_root, X_,           "sign(x) sqrt(|x|), |x| 1e-6 or more: below no gradient", \
         fn_signed_root(x),                  fn_signed_root_slope(x) * dz,      0) \
     /* functions */ \
     ROW(X, UNARY,  exp_of,   Z_,              "e^x", \

@@ -104,8 +104,8 @@ struct heads { int64_t n, kv_heads, width; bool bias, output_bias; };
 /* Queries [T,K H W] of K projections of H heads each, in the order of the key heads that they read; what leads back
    from there to those who made them. */
 struct queries { struct node *q; int64_t k; struct heads heads; struct routing r; struct dispatched d; };
-/* What updates go by: learning rate and number of the step, REAL [1]; clip: what clip_norm gives, REAL [2]; rate: factor
-   on the learning rate of the weight that is updated. */
+/* What updates go by: learning rate and number of the step, REAL [1]; clip: what clip_norm gives, REAL [2]; rate:
+   factor on the learning rate of the weight that is updated. */
 struct update { struct node *lr, *step, *clip; double rate; };
 
 /* What a gate may be on, in an attention: what heads read, values, keys and queries as they were projected, [T,H,W], or

@@ -48,7 +48,8 @@ static int fits(const struct node *n, struct err *e)
     if (q.dim[1] % groups != 0)
         return err_set(e, "%lld query heads cannot share %lld key heads evenly", (long long)q.dim[1],
                        (long long)groups);
-    if (q.dim[2] > HEAD_WIDEST || value_width(n) > HEAD_WIDEST) return err_set(e, "heads are at most %d wide", HEAD_WIDEST);
+    if (q.dim[2] > HEAD_WIDEST || value_width(n) > HEAD_WIDEST)
+        return err_set(e, "heads are at most %d wide", HEAD_WIDEST);
     if (named && shape_last(n->in[INDEX]->shape) * (at->block ? at->block : 1) > INDEX_MOST)
         return err_set(e, "index %s: of a token at most %d keys are named", shape_text(n->in[INDEX]->shape, text),
                        INDEX_MOST);
@@ -66,7 +67,8 @@ static int infer(struct node *n, struct err *e)
     if (fits(n, e)) return -1;
     struct shape q = n->in[Q]->shape, k = n->in[K]->shape, start = n->in[START]->shape;
     bool named = n->in[INDEX];
-    int64_t wide_value = value_width(n), groups = k.dim[k.rank - 2], rows = shape_count(k) / (groups * shape_last(k));
+    int64_t wide_value = value_width(n), groups = k.dim[k.rank - 2],
+            rows = shape_count(k) / (groups * shape_last(k));
     node_value(n, n->in[Q]->dtype, SHAPE(q.dim[0], q.dim[1], wide_value));
     node_output(n, DTYPE_REAL, SHAPE(q.dim[1]));
     if (n->in[SINK] || named) node_output(n, DTYPE_REAL, SHAPE(q.dim[1]));

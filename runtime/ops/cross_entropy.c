@@ -114,8 +114,8 @@ static real incoming(const struct tensor *dout, int64_t t) { return dout->data ?
 /* The slope of the cap where it gives z, 1 - tanh^2. */
 static real slope(real z, real cap) { return 1 - z / cap * (z / cap); }
 
-/* dx = dnll (p - onehot) + dlse p, with p = e^(x - top) / sum; of a capped logit times the slope there, which e^(x - top)
-   tells: where that is 0, so is dx. */
+/* dx = dnll (p - onehot) + dlse p, with p = e^(x - top) / sum; of a capped logit times the slope there, which
+   e^(x - top) tells: where that is 0, so is dx. */
 static void differ(const struct args *a, const struct chunk *c, int64_t i, struct score s)
 {
     int64_t t = c->first + i;

@@ -46,6 +46,7 @@ ATTRIBUTES(range, struct elementwise_attr,
     REAL(struct elementwise_attr, q, NEEDED, -HUGE_VAL, HUGE_VAL, "", "of the formula"));
 #define UNARY_ATTR .attributes = NULL
 #define POSITIVE_ATTR UNARY_ATTR
+#define STEEP_ATTR UNARY_ATTR
 #define BINARY_ATTR UNARY_ATTR
 #define BY_ATTR ATTR(by)
 #define RANGE_ATTR ATTR(range)
@@ -53,6 +54,7 @@ ATTRIBUTES(range, struct elementwise_attr,
 
 #define UNARY_INPUTS 1
 #define POSITIVE_INPUTS 1
+#define STEEP_INPUTS 1
 #define BINARY_INPUTS 2
 #define BY_INPUTS 1
 #define RANGE_INPUTS 1
@@ -62,6 +64,7 @@ ATTRIBUTES(range, struct elementwise_attr,
     return graph_emit(g, &op_##name, NULL, x); \
 }
 #define POSITIVE_VERB UNARY_VERB
+#define STEEP_VERB UNARY_VERB
 #define BINARY_VERB(name) VERB struct node *name(struct graph *g, struct node *x, struct node *y) \
 { \
     return graph_emit(g, &op_##name, NULL, x, y); \

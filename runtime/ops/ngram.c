@@ -76,8 +76,8 @@ ATTRIBUTES(ngram, struct ngram_attr,
 OP(ngram, .inputs = "ids:I32[B,L] start:I32[B,S] pos?:I32[1]",
    .outputs = "rows:I32[B,S]",
    .about = "the row of a table that a token and the order - 1 before it share. mul32: of their number to base vocab, "
-          "times 2654435761, in 32 bits; mod: of the number; xor: of the exclusive or of by0 times the token, by1 times "
-          "the one before it, ..; each modulo rows. With pos, ids is a cache",
+          "times 2654435761, in 32 bits; mod: of the number; xor: of the exclusive or of by0 times the token, by1 "
+          "times the one before it, ..; each modulo rows. With pos, ids is a cache",
    ATTR(ngram), .infer = infer);
 
 /* ---- collision_rate: of the distinct n-grams of a batch, the share that shares its row with another one ---- */

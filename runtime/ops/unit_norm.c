@@ -50,7 +50,8 @@ static void strips(const struct args *a, int64_t from, int64_t to)
 {
     struct vectors v = vectors_of(a->in[W].shape, a->attr);
     for (int64_t s = from; s < to; s++) {
-        int64_t matrix = s / v.strips, first = s % v.strips * STRIP, n = v.cols - first < STRIP ? v.cols - first : STRIP;
+        int64_t matrix = s / v.strips, first = s % v.strips * STRIP,
+                n = v.cols - first < STRIP ? v.cols - first : STRIP;
         real *w = reals(&a->in[W]) + matrix * v.rows * v.cols + first, by[STRIP];
         double sum[STRIP] = { 0 };
         for (int64_t r = 0; r < v.rows; r++)
@@ -81,6 +82,6 @@ KERNELS(unit_norm) = { forward, NULL, NULL };
 ATTRIBUTES(unit_norm, struct attr, BOOL(struct attr, columns, false, "columns in place of rows"));
 OP(unit_norm, .inputs = "w*:REAL[..,N,D] clip:REAL[2]",
    .outputs = "length:REAL[1]",
-   .about = "rows of matrices, or columns, over their lengths, where clip says that the step counts; how long they were "
-          "before, as a root mean square, or 0",
+   .about = "rows of matrices, or columns, over their lengths, where clip says that the step counts; how long they "
+          "were before, as a root mean square, or 0",
    ATTR(unit_norm), .infer = infer);

@@ -7,6 +7,7 @@
 
 #define UNARY_OF (struct graph *g, struct node *x)
 #define POSITIVE_OF UNARY_OF
+#define STEEP_OF UNARY_OF
 #define BINARY_OF (struct graph *g, struct node *x, struct node *y)
 #define BY_OF (struct graph *g, struct node *x, double p)
 #define RANGE_OF (struct graph *g, struct node *x, double p, double q)

@@ -1,0 +1,167 @@
+/* Engram and the other memories inside the trunk: published rows and gates, reach, documents, streams. */
+#include "run_graph.h"
+#include "tiny_pair.h"
+
+#define ENGRAM(...) TEXT({"memory": {"module": "engram", "rows": 11, "heads": 2, "width": 3, __VA_ARGS__}})
+
+/* Golden rows: tokens 5 9 2 9 5, factors 11 7 13, pad 2, primes 101 103 for pairs, 107 109 for triples. */
+static void test_golden_rows(void **state)
+{
+    (void)state;
+    static const struct { int order, rows, want[5]; } table[] = {
+        { 2, 101, { 57, 64, 41, 8, 8 } }, { 2, 103, { 57, 64, 41, 6, 8 } },
+        { 3, 107, { 35, 90, 104, 24, 18 } }, { 3, 109, { 35, 90, 104, 24, 18 } },
+    };
+    struct run r = run_new();
+    struct node *ids = graph_input(r.graph, "ids", DTYPE_I32, SHAPE(1, 5)),
+                *start = graph_input(r.graph, "start", DTYPE_I32, SHAPE(1, 5)), *row[COUNT(table)];
+    for (int i = 0; i < COUNT(table); i++) {
+        struct ngram_attr gram = { .order = table[i].order, .vocab = 10, .rows = table[i].rows, .hash = HASH_XOR,
+                                   .pad = 2, .by0 = 11, .by1 = 7, .by2 = 13 };
+        row[i] = ngram(r.graph, ids, start, NULL, gram);
+    }
+    run_start(&r, 1);
+    run_fill(&r, ids, 5, 9, 2, 9, 5);
+    run_fill(&r, start, 0, 0, 0, 0, 0);
+    run_forward(&r);
+    for (int i = 0; i < COUNT(table); i++) assert_integers(run_ints(&r, row[i]), 5, table[i].want);
+    run_free(&r);
+}
+
+static void test_factors_refused(void **state)
+{
+    (void)state;
+    struct run r = run_new();
+    struct node *ids = graph_input(r.graph, "ids", DTYPE_I32, SHAPE(1, 2)),
+                *start = graph_input(r.graph, "start", DTYPE_I32, SHAPE(1, 2));
+    struct ngram_attr even = { .order = 2, .vocab = 10, .rows = 7, .hash = HASH_XOR, .by0 = 3, .by1 = 4 },
+                      large = even, many = even;
+    large.by1 = INT64_MAX;
+    many.order = 5;
+    check_message(r.graph, ngram(r.graph, ids, start, NULL, even), "by1 = 4: must be odd");
+    check_message(r.graph, ngram(r.graph, ids, start, NULL, large), "at most 2^63 / 10");
+    check_message(r.graph, ngram(r.graph, ids, start, NULL, many), "order = 5: xor has factors for 4 tokens");
+    run_start(&r, 1);
+    run_free(&r);
+}
+
+/* Golden gate: d = norm(x) . norm(k) / sqrt D with gains of 1, and what it lets in. */
+static void test_golden_gate(void **state)
+{
+    (void)state;
+    struct run r = run_new();
+    struct graph *g = r.graph;
+    struct node *x = graph_input(g, "x", DTYPE_REAL, SHAPE(1, 4)), *k = graph_input(g, "k", DTYPE_REAL, SHAPE(1, 4)),
+                *d = scale(g, dot(g, rmsnorm(g, x, NULL, 1e-6, false), rmsnorm(g, k, NULL, 1e-6, false)), .5),
+                *open = sigmoid(g, signed_root(g, d)), *small = graph_input(g, "small", DTYPE_REAL, SHAPE(4)),
+                *root = signed_root(g, small);
+    run_start(&r, 1);
+    for (int i = 0; i < 4; i++) {
+        run_reals(&r, x)[i] = (real)sin(.7 * i + .1);
+        run_reals(&r, k)[i] = (real)sin(.9 * i + .2);
+    }
+    run_fill(&r, small, 1e-9, -1e-9, 0, -4);
+    run_forward(&r);
+    assert_reals(run_reals(&r, d), 2e-6, 1.821402);
+    assert_reals(run_reals(&r, open), 2e-6, .794063);
+    assert_reals(run_reals(&r, root), 1e-6, 1e-3, -1e-3, 0, -2);
+    run_free(&r);
+}
+
+/* With V = 0 it is not there, in one stream and in several. */
+static void test_nothing_added(void **state)
+{
+    (void)state;
+    static const char *const residual[] = { TEXT({"residual": "pre"}),
+                                            TEXT({"residual": {"module": "mhc", "streams": 2}}),
+                                            TEXT({"residual": {"module": "hyper", "streams": 1}}) };
+    for (int i = 0; i < COUNT(residual); i++) {
+        char with[256];
+        snprintf(with, sizeof with, "%.*s, \"memory\": {\"module\": \"engram\", \"rows\": 11, \"zero\": true}}",
+                 (int)strlen(residual[i]) - 1, residual[i]);
+        struct pair p = pair_new(with, residual[i]);
+        pair_run(&p);
+        check_near(p.x, p.y, p.n, 1e-7);
+        pair_free(&p);
+    }
+}
+
+/* A token's row knows the two before it, and no later one; the stream has nothing else from there. */
+static void test_reach(void **state)
+{
+    (void)state;
+    struct tiny t = decoder(TEXT({"layers": 1, "attention.mask": {"module": "window", "size": 1},
+        "memory": {"module": "engram", "rows": 1009, "width": 4}}));
+    double *before = logits_of(&t);
+    t.ids[1] = other_token(&t, t.ids[1]);
+    double *after = logits_of(&t);
+    for (int row = 0; row < t.seq; row++)
+        assert_int_equal(equal_rows(before, after, t.model.vocab, row), row < 1 || row > 3);
+    free(before);
+    free(after);
+    tiny_free(&t);
+}
+
+/* No two tables have as many rows, whichever layer they are in; layers have factors of their own. */
+static void test_primes(void **state)
+{
+    (void)state;
+    struct tiny t = tiny_new(ENGRAM("order": 3), NULL, MODE_EVAL, 2, 6);
+    int64_t rows[64];
+    int n = 0;
+    for (int i = 0; i < t.leaves->n; i++) {
+        const struct leaf *l = t.leaves->leaf[i];
+        if (l->role == ROLE_TABLE && l->kind == LEAF_WEIGHT) rows[n++] = l->decl.shape.dim[0];
+    }
+    assert_int_equal(n, 3 * 2 * 2);
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < i; k++) assert_true(rows[i] != rows[k]);
+    assert_int_equal(rows[0], 11);
+    struct node *first = tiny_find(&t, &op_ngram, 0), *other = first;
+    while ((other = tiny_find(&t, &op_ngram, other->id + 1))->layer == first->layer) continue;
+    assert_true(((const struct ngram_attr *)first->attr)->by0 != ((const struct ngram_attr *)other->attr)->by0);
+    tiny_free(&t);
+}
+
+/* A document's first tokens are what they are in a sequence of their own. */
+static void test_documents(void **state)
+{
+    (void)state;
+    struct tiny t = tiny_new(ENGRAM("order": 4), NULL, MODE_EVAL, 2, 6);
+    tiny_start(&t, 1);
+    for (int i = 3; i < 6; i++) t.start[i] = 3;
+    struct node *row = tiny_find(&t, &op_ngram, 0);
+    for (; ((const struct ngram_attr *)row->attr)->order < 4;) row = tiny_find(&t, &op_ngram, row->id + 1);
+    for (int i = 0; i < 3; i++) t.ids[6 + i] = t.ids[3 + i];
+    tiny_forward(&t);
+    double *index = tiny_read(&t, row);
+    for (int i = 0; i < 3; i++) assert_true(index[3 + i] == index[6 + i]);
+    free(index);
+    tiny_free(&t);
+}
+
+/* A convolution of taps 0 adds nothing; of one tap on the token itself x_0 again. */
+static void test_conv(void **state)
+{
+    (void)state;
+    struct pair p = pair_new(TEXT({"memory": {"module": "conv", "zero": true}}), "{}");
+    pair_run(&p);
+    check_equal(p.x, p.y, p.n);
+    pair_free(&p);
+    p = pair_new(TEXT({"layers": 1, "memory": {"module": "conv", "taps": 2}}), TEXT({"layers": 1, "embed.scale": 2}));
+    real *taps = tiny_weight(&p.a, "layers.0.memory.conv");
+    for (int c = 0; c < 8; c++) taps[2 * c] = 0, taps[2 * c + 1] = 1;
+    pair_run(&p);
+    check_near(p.x, p.y, p.n, 1e-6);
+    pair_free(&p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_golden_rows), cmocka_unit_test(test_factors_refused), cmocka_unit_test(test_golden_gate),
+        cmocka_unit_test(test_nothing_added), cmocka_unit_test(test_reach), cmocka_unit_test(test_primes),
+        cmocka_unit_test(test_documents), cmocka_unit_test(test_conv),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
