@@ -112,7 +112,7 @@ void figure_panel(const struct canvas *c, const struct grid *g, int at)
            top = 1 - (GRID_TOP + row * g->panel) / tall;
     fprintf(c->gp, "set lmargin at screen %.4f\nset rmargin at screen %.4f\nset tmargin at screen %.4f\n"
                    "set bmargin at screen %.4f\n",
-            x, x + width - 0.035, top - 22 / tall, top - (g->panel - g->below) / tall);
+            x, x + width - (g->apart > 0 ? g->apart : 0.035), top - 22 / tall, top - (g->panel - g->below) / tall);
 }
 
 bool figure_lowest(const struct grid *g, int at) { return at + g->columns >= g->n; }

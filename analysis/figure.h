@@ -12,8 +12,8 @@ struct figure {
     bool asks;                                              /* loads checkpoints of a run, and needs its data */
 };
 
-extern const struct figure figure_loss, figure_position, figure_final, figure_pairs, figure_load, figure_collapse,
-    figure_margin, figure_coactivation, figure_saturation;
+extern const struct figure figure_loss, figure_position, figure_final, figure_pairs, figure_health, figure_load,
+    figure_collapse, figure_margin, figure_coactivation, figure_saturation;
 
 /* Text as a single-quoted gnuplot string, in which nothing is expanded. */
 void figure_quote(FILE *gp, const char *text);
@@ -34,9 +34,10 @@ const char *figure_dash(int variant, int baseline);
 void figure_shade(double at, char out[8]);
 
 /* n panels of equal size: `panel` pixels high, of which `below` are for what stands below a plot; right: where they
-   end, of the width. Below them is room for an axis and a caption. */
+   end, of the width; apart: what is left between two columns, of the width, 0: enough for no axis. Below them is room
+   for an axis and a caption. */
 enum { GRID_TOP = 52, GRID_BOTTOM = 84 };
-struct grid { int n, panel, below; double right; int columns, rows; };
+struct grid { int n, panel, below; double right, apart; int columns, rows; };
 void figure_grid(struct canvas *c, struct grid *g);                 /* sets the canvas' size, columns and rows */
 void figure_panel(const struct canvas *c, const struct grid *g, int at);        /* margins of the next plot */
 bool figure_lowest(const struct grid *g, int at);                   /* none is below it: it has the axis' names */

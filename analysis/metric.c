@@ -54,20 +54,37 @@ static int derive(struct metric *m, int n, int given, enum store_group group, co
         snprintf(s.unit, sizeof s.unit, "%s", d->unit);
         snprintf(s.about, sizeof s.about, "%s", d->about);
         snprintf(s.dim_name[0], sizeof s.dim_name[0], "%s", tokens->dim_name[0]);
-        m[n++] = (struct metric){ s, d, router };
+        m[n++] = (struct metric){ .series = s, .derived = d, .router = router };
     }
     return n;
 }
 
+/* Adds what follows from the losses and norms of all steps. */
+static int derive_spikes(struct metric *m, int n, int given)
+{
+    bool known = stored(m, given, STORE_TRAIN, "loss") && stored(m, given, STORE_TRAIN, "grad_norm");
+    for (const struct spiked *d = spikes_derived; known && d->name; d++) {
+        struct reader_series s = { .group = STORE_TRAIN, .type = STORE_F64, .better = BETTER_LOWER };
+        if (stored(m, given, STORE_TRAIN, d->name)) continue;
+        snprintf(s.name, sizeof s.name, "%s", d->name);
+        snprintf(s.about, sizeof s.about, "%s", d->about);
+        m[n++] = (struct metric){ .series = s, .spiked = d };
+    }
+    return n;
+}
+
+bool metric_is_stored(const struct metric *m) { return !m->derived && !m->spiked; }
+
 int metric_derive(struct metric **list, int n)
 {
     int room = n, given = n;
+    for (const struct spiked *d = spikes_derived; d->name; d++) room++;
     for (const char *const *router = routing_routers; *router; router++)
         for (const struct derived *d = routing_derived; d->name; d++) room += STORE_GROUPS;
     struct metric *m = *list = xrealloc(*list, ((size_t)room + 1) * sizeof *m);
     for (int group = 0; group < STORE_GROUPS; group++)
         for (const char *const *router = routing_routers; *router; router++) n = derive(m, n, given, group, *router);
-    return n;
+    return derive_spikes(m, n, given);
 }
 
 int metric_list(struct run *r, struct metric **list)
@@ -142,6 +159,18 @@ static int read_derived(struct reader *r, const struct metric *m, double **value
     return bad;
 }
 
+static int read_spikes(struct reader *r, const struct metric *m, double **value, struct err *e)
+{
+    int64_t rows = reader_rows(r, STORE_TRAIN);
+    double *loss = NULL, *norm = NULL;
+    int bad = reader_read(r, reader_find(r, STORE_TRAIN, "loss"), &loss, e) ||
+              reader_read(r, reader_find(r, STORE_TRAIN, "grad_norm"), &norm, e);
+    if (!bad) m->spiked->steps(loss, norm, rows, *value = xcalloc((size_t)rows + 1, sizeof **value));
+    free(loss);
+    free(norm);
+    return bad ? -1 : 0;
+}
+
 int metric_read(struct run *r, const struct metric *m, struct curve *out, struct err *e)
 {
     struct reader *reader = run_reader(r);
@@ -149,8 +178,9 @@ int metric_read(struct run *r, const struct metric *m, struct curve *out, struct
     if (!reader) return err_set(e, "%s: %s", r->name, r->problem ? r->problem : condition_name(r->condition));
     out->rows = reader_rows(reader, m->series.group);
     int failed = reader_steps(reader, m->series.group, &out->step, e) ||
-                 (m->derived ? read_derived(reader, m, &out->value, e)
-                             : reader_read(reader, &m->series, &out->value, e));
+                 (m->derived  ? read_derived(reader, m, &out->value, e)
+                  : m->spiked ? read_spikes(reader, m, &out->value, e)
+                              : reader_read(reader, &m->series, &out->value, e));
     if (!failed) return 0;
     curve_free(out);
     run_distrust(r, e->text);

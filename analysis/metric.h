@@ -1,15 +1,22 @@
-/* Metrics of a run by name: those that are stored, and those that follow from them (routing.h). A run whose file fails
-   on the way is unreadable from then on, and has none. */
+/* Metrics of a run by name: those that are stored, and those that follow from them (routing.h, spikes.h). A run whose
+   file fails on the way is unreadable from then on, and has none. */
 #ifndef SLUICE_METRIC_H
 #define SLUICE_METRIC_H
 
 #include "routing.h"
 #include "runs.h"
+#include "spikes.h"
 
 extern const char *const metric_group[STORE_GROUPS];        /* "train", "eval" */
 
-/* derived: NULL when stored; router: whose counts it follows from, of routing_routers. */
-struct metric { struct reader_series series; const struct derived *derived; const char *router; };
+/* derived: of the counts of a router, one of routing_routers; spiked: of the rows of loss and grad_norm; both NULL when
+   it is stored. */
+struct metric {
+    struct reader_series series;
+    const struct derived *derived; const char *router;
+    const struct spiked *spiked;
+};
+bool metric_is_stored(const struct metric *m);
 int metric_list(struct run *r, struct metric **list);       /* malloc'd; returns how many */
 /* Adds those that follow from the n stored ones of a malloc'd list; returns how many there are then. */
 int metric_derive(struct metric **list, int n);

@@ -12,10 +12,10 @@
 #include <unistd.h>
 
 static const struct figure *const figures[] = { &figure_loss, &figure_position, &figure_final, &figure_pairs,
-                                                &figure_load, &figure_collapse, &figure_margin,
+                                                &figure_health, &figure_load, &figure_collapse, &figure_margin,
                                                 &figure_coactivation, &figure_saturation };
-const char *const plot_kinds[] = { "loss", "position", "final", "pairs", "load", "collapse", "margin", "coactivation",
-                                   "saturation", NULL };
+const char *const plot_kinds[] = { "loss", "position", "final", "pairs", "health", "load", "collapse", "margin",
+                                   "coactivation", "saturation", NULL };
 const char *const plot_formats[] = { "svg", "png", "pdf", "gp", NULL };
 
 bool plot_is_among(const char *const *names, const char *name)

@@ -374,6 +374,42 @@ static void test_json(void **state)
 
 /* ---- routing metrics ---- */
 
+static void spikes_of(const char *name, const double *loss, const double *norm, int64_t n, double *out)
+{
+    const struct spiked *s = spikes_derived;
+    while (s->name && strcmp(s->name, name) != 0) s++;
+    assert_non_null(s->name);
+    s->steps(loss, norm, n, out);
+}
+
+/* Golden: of 3 + .01 sin(.9 t + .1) with 4 at 200 and 3.05 at 250 the first is a spike, which hides the second from a
+   standard deviation and not from a median. A spike of either series is one; NaN is none. */
+static void test_spikes(void **state)
+{
+    (void)state;
+    enum { N = 300 };
+    double loss[N], norm[N], plain[N], robust[N], score[N];
+    for (int t = 0; t < N; t++) loss[t] = 3 + .01 * sin(.9 * t + .1), norm[t] = 1;
+    loss[200] = 4;
+    loss[250] = 3.05;
+    loss[60] = NAN;
+    spikes_of("spike", loss, norm, N, plain);
+    spikes_of("spike_robust", loss, norm, N, robust);
+    spikes_of("spike_score", loss, norm, N, score);
+    for (int t = 0; t < N; t++) {
+        assert_true(plain[t] == (t == 200));
+        assert_true(robust[t] == (t == 200 || t == 250));
+    }
+    assert_true(score[199] == 0 && score[299] == 1. / 300);
+    for (int t = 0; t < N; t++) norm[t] = 1 + .1 * cos(.7 * t);
+    norm[140] = INFINITY;
+    spikes_of("spike", loss, norm, N, plain);
+    assert_true(plain[140] == 1 && plain[141] == 0 && plain[200] == 1);
+    loss[20] = 9;                                           /* before there are 128 to compare with */
+    spikes_of("spike_robust", loss, norm, N, robust);
+    assert_true(robust[20] == 0);
+}
+
 static const struct derived *derived_named(const char *name)
 {
     const struct derived *d = routing_derived;
@@ -732,6 +768,7 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_spikes),
         cmocka_unit_test(test_conditions), cmocka_unit_test(test_dead), cmocka_unit_test(test_compare),
         cmocka_unit_test(test_compare_at), cmocka_unit_test(test_direction), cmocka_unit_test(test_agreement),
         cmocka_unit_test(test_looks_ahead), cmocka_unit_test(test_absent), cmocka_unit_test(test_doubts),

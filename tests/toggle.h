@@ -25,6 +25,9 @@ static inline bool has_slot(const struct param *p)
     return p->type == PARAM_SLOT || p->type == PARAM_SLOTS || p->type == PARAM_LAYERS;
 }
 
+/* Monitors change nothing: test_monitors. */
+static inline bool is_metrics_alone(const struct module *m) { return m->slot == SLOT_MONITORS; }
+
 /* Where a slot is: its path in the tables of the model or of the training, the dots in it, and the module that has it
    (NULL: the table itself), with the row that it is. */
 struct site { bool train, list; int depth; char path[96]; const struct module *owner; const struct param *param; };
@@ -394,7 +397,7 @@ static inline int toggles_begin(void **state)
     struct toggles others = { 0 };
     (void)state;
     for (const struct module *const *m = module_all; *m; m++) {
-        if ((*m)->slot == SLOT_MONITORS) continue;          /* metrics alone */
+        if (is_metrics_alone(*m)) continue;
         toggles_sort(toggle_new(*m, NULL, NULL), &others);
         for (const struct param *p = (*m)->params; p && p->name; p++) {
             json_t *values = switched_values(p), *value;

@@ -9,12 +9,12 @@
 static const struct option options[] = {
     { "output", 'o', "FILE", "figure.svg, .png or .pdf; figure.gp for the gnuplot script; - for stdout" },
     { "format", 'f', "FORMAT", "svg, png, pdf or gp (default: as the file's name ends)" },
-    { "kind", 'k', "KIND", "loss (default), position, final, pairs, load, collapse, margin, coactivation or "
-                           "saturation" },
+    { "kind", 'k', "KIND", "loss (default), position, final, pairs, health, load, collapse, margin, "
+                           "coactivation or saturation" },
     { "metric", 'm', "NAME", "metric to draw (default: the study's primary metric); of kinds load and collapse "
                              "train.expert_tokens or train.attention_expert_tokens" },
     { "smooth", 0, "S", "exponential mean over training curves, 0 to below 1 (default: 1 - 50/rows; 0: none)" },
-    { "variant", 0, "NAME", "of kinds of one run, from load on: which variant of a study (default: the baseline)" },
+    { "variant", 0, "NAME", "of kinds of one run, from health on: which variant of a study (default: the baseline)" },
     { "replicate", 0, "K", "likewise: which replicate (default 0)" },
     { "data", 'd', "FILE", "of kinds that ask checkpoints, from margin on: where the run's data lies now" },
     { 0 }
@@ -33,8 +33,8 @@ static enum code run(const struct call *c)
     if (!plot_is_among(plot_kinds, o.kind)) {
         const char *near = nearest_name(o.kind, plot_kinds);
         return near ? cli_usage(c, "--kind %s: did you mean '%s'?", o.kind, near)
-                    : cli_usage(c, "--kind %s: must be loss, position, final, pairs, load, collapse, margin, "
-                                   "coactivation or saturation", o.kind);
+                    : cli_usage(c, "--kind %s: must be loss, position, final, pairs, health, load, collapse, "
+                                   "margin, coactivation or saturation", o.kind);
     }
     if (o.format && !plot_is_among(plot_formats, o.format))
         return cli_usage(c, "--format %s: must be svg, png, pdf or gp", o.format);
@@ -49,7 +49,8 @@ static enum code run(const struct call *c)
 }
 
 const struct command command_plot = {
-    .name = "plot", .about = "figures: loss curves, final values, paired differences, expert load, what routers do",
+    .name = "plot",
+    .about = "figures: loss curves, final values, paired differences, a run's health, expert load, what routers do",
     .usage = "PATH -o FILE",
     .example = "sluice plot runs/quickstart -o loss.svg\nsluice plot runs/quickstart -o load.png --kind load --variant "
                "gated", .options = options, .least = 1, .most = 1, .run = run,
@@ -57,6 +58,7 @@ const struct command command_plot = {
             "baseline\nposition  the same of the last evaluation's losses, over how far into its document a token is\n"
             "final     the last value of every run, means with 95 % intervals\n"
             "pairs     paired differences to the baseline with 95 % intervals\n"
+            "health    one run on a page: loss and spikes, norms, updates, logits, loads, what monitors add\n"
             "load      how one run's experts share the tokens, by layer and step\n"
             "collapse  the shares as bands, and how uneven they are (MaxVio), over the steps\n"
             "margin    by how much one run's experts are chosen, as sluice routing asks\n"

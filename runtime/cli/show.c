@@ -257,7 +257,7 @@ static json_t *metrics_json(struct run *r)
         snprintf(name, sizeof name, "%s.%s", metric_group[m[i].series.group], m[i].series.name);
         json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:b}", "metric", name, "unit", m[i].series.unit,
                                               "about", m[i].series.about, "better", better_name[m[i].series.better],
-                                              "derived", m[i].derived != NULL));
+                                              "derived", !metric_is_stored(&m[i])));
     }
     free(m);
     return list;
