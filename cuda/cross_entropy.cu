@@ -61,14 +61,14 @@ static __device__ inline struct tally block_tally(struct tally t)
 /* Rows of one width; what is NULL is not wanted, or is 0. */
 struct report { float *nll, *lse, *hit; };
 
-/* cap tanh(x / cap), and the slope where it gives z; a cap of 0 is none. */
-static __device__ inline float capped(float x, float cap)
+/* cap tanh(x / cap), and the slope where it gives z. Kernels without a cap are compiled without it. */
+template <bool CAPPED> static __device__ inline float capped(float x, float cap)
 {
-    return cap == 0 ? x : cap * hyperbolic_tangent(divide(x, cap));
+    return CAPPED ? cap * hyperbolic_tangent(divide(x, cap)) : x;
 }
-static __device__ inline float slope(float z, float cap)
+template <bool CAPPED> static __device__ inline float slope(float z, float cap)
 {
-    float t = cap == 0 ? 0 : divide(z, cap);
+    float t = CAPPED ? divide(z, cap) : 0;
     return 1 - t * t;
 }
 struct incoming { const float *nll, *lse; bool wanted, narrow; };
@@ -76,6 +76,7 @@ struct incoming { const float *nll, *lse; bool wanted, narrow; };
 /* The gradient takes the place of the row, dx = dnll (p - onehot) + dlse p with p = e^(x - top) / sum. Narrow, it
    takes the first half of it: a value comes to lie where only values before it were, so all threads read theirs of a
    stretch before any writes. */
+template <bool CAPPED>
 static __device__ inline void differ(float *row, int vocab, int whole, int target, struct tally t, float dnll, float by,
                                      float cap, bool narrow)
 {
@@ -88,20 +89,21 @@ static __device__ inline void differ(float *row, int vocab, int whole, int targe
         if (v >= whole) continue;
 #pragma unroll
         for (int l = 0; l < LANES; l++) {
-            float z = capped(x.v[l], cap);
-            x.v[l] = (by * __expf(z - t.top) - (v + l == target ? dnll : 0)) * slope(z, cap);
+            float z = capped<CAPPED>(x.v[l], cap);
+            x.v[l] = (by * __expf(z - t.top) - (v + l == target ? dnll : 0)) * slope<CAPPED>(z, cap);
         }
         store8(dx, v, x);
     }
     for (int first = whole; first < vocab; first += (int)blockDim.x) {
         int v = first + (int)threadIdx.x;
-        float z = v < vocab ? capped(row[v], cap) : 0;
+        float z = v < vocab ? capped<CAPPED>(row[v], cap) : 0;
         __syncthreads();
-        if (v < vocab) store(dx, v, (by * __expf(z - t.top) - (v == target ? dnll : 0)) * slope(z, cap));
+        if (v < vocab) store(dx, v, (by * __expf(z - t.top) - (v == target ? dnll : 0)) * slope<CAPPED>(z, cap));
     }
 }
 
 /* A block a row, of as many warps as find eight values a thread, up to BLOCK threads. */
+template <bool CAPPED>
 static __global__ void __launch_bounds__(BLOCK)
 cross_entropy_rows(float *logits, int vocab, const int *targets, float cap, struct report out, struct incoming in,
                    struct fault *fault)
@@ -114,23 +116,23 @@ cross_entropy_rows(float *logits, int vocab, const int *targets, float cap, stru
     for (int v = (int)threadIdx.x * LANES; v < whole; v += (int)blockDim.x * LANES) {
         struct eight x = load8({ row, false }, v);
 #pragma unroll
-        for (int l = 0; l < LANES; l++) x.v[l] = capped(x.v[l], cap);
+        for (int l = 0; l < LANES; l++) x.v[l] = capped<CAPPED>(x.v[l], cap);
         count<LANES>(&t, x.v, v);
     }
     for (int v = whole + (int)threadIdx.x; v < vocab; v += (int)blockDim.x) {
-        float z = capped(row[v], cap);
+        float z = capped<CAPPED>(row[v], cap);
         count<1>(&t, &z, v);
     }
     t = block_tally(t);
     if (out.nll && threadIdx.x == 0) {
-        float lse = logf(t.sum), chosen = capped(row[target], cap);
+        float lse = logf(t.sum), chosen = capped<CAPPED>(row[target], cap);
         out.nll[blockIdx.x] = lse - (chosen - t.top);
         out.lse[blockIdx.x] = lse + t.top;
         out.hit[blockIdx.x] = t.at == target;
     }
     if (!in.wanted) return;
     float dnll = in.nll ? in.nll[blockIdx.x] : 0, dlse = in.lse ? in.lse[blockIdx.x] : 0;
-    differ(row, vocab, whole, target, t, dnll, divide(dnll + dlse, t.sum), cap, in.narrow);
+    differ<CAPPED>(row, vocab, whole, target, t, dnll, divide(dnll + dlse, t.sum), cap, in.narrow);
 }
 
 /* ---- chunks ---- */
@@ -169,11 +171,21 @@ static struct incoming incoming_of(const struct args *a, int64_t first, bool nar
     return { nll ? nll + first : NULL, lse ? lse + first : NULL, true, narrow };
 }
 
-/* dh = dx w;  dw = dx^T h, chunk after chunk. Forward wants the outputs, backward the gradients, joint both. */
-static void chunks(const struct args *a, bool outputs, bool gradients)
+template <bool CAPPED>
+static void rows_of_chunk(const struct args *a, const struct chunk &c, int64_t first, int64_t n, bool outputs,
+                          bool gradients)
 {
     const struct report none = {};
     const struct incoming nothing = {};
+    LAUNCH(a, cross_entropy_rows<CAPPED>, (unsigned)n, row_threads(c.w.rows), 0, (float *)c.logits.data, (int)c.w.rows,
+           ints(&a->in[TARGET]) + first, (float)*(const double *)a->attr, outputs ? report_of(a, first) : none,
+           gradients ? incoming_of(a, first, c.narrow) : nothing, device_of(a)->fault);
+}
+
+/* dh = dx w;  dw = dx^T h, chunk after chunk. Forward wants the outputs, backward the gradients, joint both. */
+static void chunks(const struct args *a, bool outputs, bool gradients)
+{
+    double cap = *(const double *)a->attr;
     struct chunk c = chunk_of(a);
     char *rest = (char *)a->scratch + logits_bytes(c);
     int64_t tokens = c.h.rows, most = c.logits.rows;
@@ -186,9 +198,8 @@ static void chunks(const struct args *a, bool outputs, bool gradients)
         struct operand h = operand_rows(c.h, first, n);
         c.logits.rows = c.dx.rows = n;
         product(a, { h, operand_transposed(c.w), c.logits, 0, c.narrow }, rest);
-        LAUNCH(a, cross_entropy_rows, (unsigned)n, row_threads(c.w.rows), 0, (float *)c.logits.data, (int)c.w.rows,
-               ints(&a->in[TARGET]) + first, (float)*(const double *)a->attr, outputs ? report_of(a, first) : none,
-               gradients ? incoming_of(a, first, c.narrow) : nothing, device_of(a)->fault);
+        if (cap == 0) rows_of_chunk<false>(a, c, first, n, outputs, gradients);
+        else rows_of_chunk<true>(a, c, first, n, outputs, gradients);
         if (!gradients) continue;
         if (c.dh.data) product(a, { c.dx, c.w, operand_rows(c.dh, first, n), a->beta[H], c.narrow }, rest);
         if (c.dw.data) product(a, { operand_transposed(c.dx), h, c.dw, first ? 1 : a->beta[W], c.narrow }, rest);

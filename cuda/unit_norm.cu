@@ -6,9 +6,9 @@ enum { W, CLIP };                                           /* inputs */
 enum { ACROSS = 32, DOWN = BLOCK / ACROSS };                /* threads of a strip of columns */
 
 /* n: of vectors; cols: of a matrix of `rows`; squares: of lengths */
-struct vectors { float *w; void *packed; const float *clip; double *squares; int64_t n; int rows, cols; };
+struct vectors { float *w; void *packed; const float *clip; float *squares; int64_t n; int rows, cols; };
 
-static __device__ inline float factor(double square) { return square > 0 ? (float)(1 / sqrt(square)) : 1; }
+static __device__ inline float factor(float square) { return square > 0 ? rsqrtf(square) : 1; }
 
 static __device__ inline void scale(const struct vectors &v, int64_t at, float by)
 {
@@ -22,10 +22,10 @@ static __global__ void __launch_bounds__(BLOCK) unit_norm_rows(struct vectors v)
 {
     if (v.clip[1] == 0) return;
     for (int64_t r = blockIdx.x; r < v.n; r += gridDim.x) {
-        double sum = 0;
+        float sum = 0;
         for (int c = threadIdx.x; c < v.cols; c += BLOCK) {
             float w = v.w[r * v.cols + c];
-            sum += (double)w * w;
+            sum += w * w;
         }
         sum = block_sum(sum);
         if (threadIdx.x == 0) v.squares[r] = sum;
@@ -37,14 +37,14 @@ static __global__ void __launch_bounds__(BLOCK) unit_norm_rows(struct vectors v)
 /* Block (strip of ACROSS columns, matrix). */
 static __global__ void __launch_bounds__(BLOCK) unit_norm_columns(struct vectors v)
 {
-    __shared__ double part[DOWN][ACROSS];
+    __shared__ float part[DOWN][ACROSS];
     int across = threadIdx.x % ACROSS, down = threadIdx.x / ACROSS, c = blockIdx.x * ACROSS + across;
     int64_t first = (int64_t)blockIdx.y * v.rows * v.cols + c;
-    double sum = 0;
+    float sum = 0;
     if (v.clip[1] == 0) return;
     for (int r = down; c < v.cols && r < v.rows; r += DOWN) {
         float w = v.w[first + (int64_t)r * v.cols];
-        sum += (double)w * w;
+        sum += w * w;
     }
     part[down][across] = sum;
     __syncthreads();
@@ -58,10 +58,11 @@ static __global__ void __launch_bounds__(BLOCK) unit_norm_columns(struct vectors
 
 static __global__ void __launch_bounds__(BLOCK) unit_norm_length(struct vectors v, float *out)
 {
-    double sum = 0;
+    float sum = 0;
     for (int64_t i = threadIdx.x; i < v.n && v.clip[1] != 0; i += BLOCK) sum += v.squares[i];
     sum = block_sum(sum);
-    if (threadIdx.x == 0) *out = (float)sqrt(sum / (double)v.n);
+    sum = divide(sum, (float)v.n);
+    if (threadIdx.x == 0) *out = sum > 0 ? sum * rsqrtf(sum) : 0;
 }
 
 static void update(const struct args *a)
@@ -69,7 +70,7 @@ static void update(const struct args *a)
     struct shape w = a->in[W].shape;
     int64_t rows = w.dim[w.rank - 2], cols = w.dim[w.rank - 1], columns = *(const int64_t *)a->attr,
             n = shape_count(w) / (columns ? rows : cols);
-    struct vectors v = { reals(&a->in[W]), a->in[W].packed, reals(&a->in[CLIP]), (double *)a->scratch, n, (int)rows,
+    struct vectors v = { reals(&a->in[W]), a->in[W].packed, reals(&a->in[CLIP]), (float *)a->scratch, n, (int)rows,
                          (int)cols };
     if (columns)
         LAUNCH(a, unit_norm_columns, dim3((unsigned)((cols + ACROSS - 1) / ACROSS), (unsigned)(n / cols)), BLOCK, 0, v);
@@ -81,7 +82,7 @@ static size_t scratch(const struct args *a)
 {
     struct shape w = a->in[W].shape;
     int64_t columns = *(const int64_t *)a->attr;
-    return (size_t)(shape_count(w) / (columns ? w.dim[w.rank - 2] : w.dim[w.rank - 1])) * sizeof(double);
+    return (size_t)(shape_count(w) / (columns ? w.dim[w.rank - 2] : w.dim[w.rank - 1])) * sizeof(float);
 }
 
 TWIN(unit_norm, update, NULL, NULL, scratch);

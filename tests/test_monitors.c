@@ -212,6 +212,11 @@ static void test_patterns(void **state)
     graph_free(g);
     leaves_free(leaves);
     arena_free(t.arena);
+    json_decref(train);
+    train = tiny_json(&train_schema, "{}", TEXT({"monitors": [{"module": "spectral", "match": 3}]}));
+    assert_false(tiny_load(&t, model, train, why));
+    assert_string_equal(why, "train.monitors.spectral.match = 3: must be a text");
+    arena_free(t.arena);
     json_decref(model);
     json_decref(train);
 }

@@ -120,6 +120,7 @@ static void test_totals(void **state)
         { "glm-4.5", 352797814784 }, { "llama-4-maverick", 400711848960 }, { "llama-4-scout", 107769861120 },
         { "gemma-2-9b", 9241705984 }, { "gemma-3-27b", 27009346304 }, { "smollm3-3b", 3075098624 },
         { "olmoe-1b-7b", 6919161856 },
+        { "olmo-2-7b", 7298617344 },
     };
     for (int i = 0; i < COUNT(model); i++) {
         struct planned p = planned_new(preset(model[i].preset), 1);

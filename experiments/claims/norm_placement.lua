@@ -17,5 +17,9 @@ return sl.study(claim {
     pre = {}, post = { residual = "post" }, deepnorm = { residual = { "post", deep = true } },
     sandwich = { residual = "sandwich" }, peri = { residual = { "sandwich", embed_norm = true } },
     reordered = { residual = "reordered" }, partial_post = { residual = "partial_post" },
+    -- As their authors begin: vectors of tokens as large as what branches write (Gemma), Xavier's width.
+    sandwich_scaled = { residual = "sandwich", ["embed.scale"] = 8 },
+    reordered_scaled = { residual = "reordered", ["embed.scale"] = 8 },
+    deepnorm_xavier = { residual = { "post", deep = true }, init = { "fan", fan = "both" } },
   },
 })

@@ -30,6 +30,7 @@
 ---| "mixtral-8x22b" # Mixtral 8x22B, published size, to plan and count (140,620,634,112 parameters). Mistral AI 2024.
 ---| "mixtral-8x7b" # Mixtral 8x7B, published size, to plan and count (46,702,792,704 parameters). Jiang 2024 (arXiv 2401.04088).
 ---| "moonlight" # Moonlight-16B-A3B, published size, to plan and count (15,960,108,544 parameters, and 1,664 biases of experts, which are none here). Liu 2025 (arXiv 2502.16982): DeepSeek-V3's layers at the size of V2-Lite.
+---| "olmo-2-7b" # OLMo 2 7B, published size, to plan and count (7,298,617,344 parameters). OLMo 2025 (arXiv 2501.00656). Norms stand behind what branches write, queries and keys are normalised over all their heads together.
 ---| "olmoe-1b-7b" # OLMoE-1B-7B, published size, to plan and count (6,919,161,856 parameters). Muennighoff 2024 (arXiv 2409.02060). Queries and keys are normalised over all their heads together.
 ---| "qwen1.5-moe-a2.7b" # Qwen1.5-MoE-A2.7B, published size, to plan and count (14,315,784,192 parameters). Qwen 2024.
 ---| "qwen3-235b-a22b" # Qwen3-235B-A22B, published size, to plan and count (235,093,634,560 parameters). Yang 2025 (arXiv 2505.09388); the balance is global there.
@@ -119,8 +120,11 @@
 ---@field precision? "fp32"|"bf16" of activations; weights, scores and sums stay fp32; default fp32
 ---@field recompute? "none"|"selective" selective: norms, gathered expert rows and gated activations are computed again for backward; less memory, a little more time, the same bits; default none
 ---@field optim? sluice.optim the optimizer; default adamw
+---@field rates? sluice.rates|sluice.rates[] factors on the learning rate, of layers or kinds of weights; default {}
+---@field constraint? sluice.constraint what weights are held to after each step; default none
 ---@field schedule? sluice.schedule the learning rate over the run; default wsd
 ---@field average? sluice.average averages of the weights, for evaluation and sampling; default none
+---@field monitors? sluice.monitors|sluice.monitors[] further metrics of weights, the residual stream, attention; default {}
 ---@field eval_every? integer steps between evaluations; the last step always evaluates; default 100, ≥ 1
 ---@field eval_tokens? integer held-out tokens that an evaluation measures, the same for all variants; 0: all there are; default 32768, ≥ 0
 ---@field eval_seq? integer length of an evaluation's sequences, a multiple of the model's seq; 0: that; default 0, 0 … 1048576
@@ -135,6 +139,10 @@
 ---@alias sluice.init
 ---| "normal" # truncated normal, branch outputs scaled by depth
 ---| sluice.init.normal
+---| "llama" # wide embeddings, what writes to the stream narrower by depth
+---| sluice.init.llama
+---| "fan" # as wide as keeps the size of what goes through: fan-in, Xavier
+---| sluice.init.fan
 
 ---truncated normal, branch outputs scaled by depth
 ---@class sluice.init.normal
@@ -142,6 +150,22 @@
 ---@field std? number standard deviation; default 0.02, 0.0001 … 1
 ---@field cut? number draws beyond it are drawn again; 0: not truncated; default 3, 0 … 10
 ---@field depth_scale? boolean divide by sqrt(2 layers) where a branch writes to an un-normalised residual; default true
+
+---wide embeddings, what writes to the stream narrower by depth
+---@class sluice.init.llama
+---@field [1]? "llama"
+---@field std? number standard deviation of matrices; default 0.02, 0.0001 … 1
+---@field cut? number draws beyond it are drawn again; 0: not truncated; default 3, 0 … 10
+---@field embed? number standard deviation of embeddings; 0: 1, or 1 / sqrt(d_model) where they are the head too; default 0, 0 … 100
+---@field depth? "model"|"layer" narrower by sqrt(2 layers), or in layer l, counted from 0, by sqrt(2 (l + 1)); default model
+
+---as wide as keeps the size of what goes through: fan-in, Xavier
+---@class sluice.init.fan
+---@field [1]? "fan"
+---@field fan? "in"|"both" what a matrix' width goes by: its inputs, or these and its outputs; default in
+---@field gain? number of the variance; default 1, 0.0001 … 100
+---@field cut? number draws beyond it are drawn again; 0: not truncated; default 3, 0 … 10
+---@field embed? number standard deviation of embeddings; 0: 1, or 1 / sqrt(d_model) where they are the head too; default 0, 0 … 100
 
 ---@alias sluice.embed
 ---| "plain" # one vector a token
@@ -153,6 +177,7 @@
 ---@class sluice.embed.plain
 ---@field [1]? "plain"
 ---@field scale? number factor on the vectors; Gemma: sqrt(d_model); default 1, 0.01 … 1000
+---@field rank? integer width of a token's own vector, from which a matrix leads to d_model; 0: d_model; default 0, 0 … 65536
 
 ---hashed n-gram tables beside the token's vector
 ---@class sluice.embed.over_encoding
@@ -209,6 +234,7 @@
 ---@field [1]? "rms"
 ---@field eps? number added to the mean square; default 1e-06, 1e-12 … 0.01
 ---@field zero_centred? boolean keep the gain as its distance from 1, to which it then decays where train.optim.decay_gains is set; default false
+---@field gain? number initial gain, times what a place asks for; default 1, 0.001 … 100
 
 ---mean taken out, then root mean square
 ---@class sluice.norm.layer
@@ -308,6 +334,10 @@
 ---| sluice.memory.bigram
 ---| "smear" # the token before, behind a gate
 ---| sluice.memory.smear
+---| "conv" # a short convolution of what `embed` gave
+---| sluice.memory.conv
+---| "engram" # hashed n-grams behind a gate that the stream sets (Engram)
+---| sluice.memory.engram
 
 ---no look-up
 ---@class sluice.memory.none
@@ -324,6 +354,22 @@
 ---@field [1]? "smear"
 ---@field channels? integer|fun(layer: integer): integer values of x that the gate reads; default 24, 1 … 65536
 ---@field factor? number|fun(layer: integer): number initial factor; default 0, -10 … 10
+
+---a short convolution of what `embed` gave
+---@class sluice.memory.conv
+---@field [1]? "conv"
+---@field taps? integer|fun(layer: integer): integer how far it reaches, its own token included; default 4, 2 … 64
+---@field zero? boolean|fun(layer: integer): boolean taps are 0 at first, not even within 1 / sqrt(taps); default false
+
+---hashed n-grams behind a gate that the stream sets (Engram)
+---@class sluice.memory.engram
+---@field [1]? "engram"
+---@field order? integer|fun(layer: integer): integer the longest n-grams; there are tables of all from pairs on; default 3, 2 … 4
+---@field heads? integer|fun(layer: integer): integer tables of each order; default 4, 1 … 16
+---@field width? integer|fun(layer: integer): integer width of a row; default 16, 1 … 8192
+---@field rows? integer|fun(layer: integer): integer rows of the smallest table; each table takes the next prime; default 4096, 2 … 268435456
+---@field zero? boolean|fun(layer: integer): boolean V is 0 at first, so that nothing is added; default false
+---@field eps? number|fun(layer: integer): number added to mean squares; default 1e-06, 1e-12 … 0.01
 
 ---@alias sluice.block
 ---| "sequential" # attention, then ffn
@@ -966,6 +1012,7 @@
 ---each expert its best tokens; not causal
 ---@class sluice.select.expert_choice
 ---@field [1]? "expert_choice"
+---@field capacity? number|fun(layer: integer): number tokens of an expert, in those of an even share; default 1, 0.001 … 1000
 ---@field cap? integer|fun(layer: integer): integer experts that a token has at most, top_k or more; 0: any number; default 0, 0 … 4096
 ---@field temperature? number|fun(layer: integer): number of the plan that keeps the cap; default 0.001, 0.0001 … 1
 ---@field iterations? integer|fun(layer: integer): integer over the plan's constraints at most; default 100, 1 … 10000
@@ -1200,8 +1247,10 @@
 ---@class sluice.head.lm
 ---@field [1]? "lm"
 ---@field tied? boolean use the embedding's matrix; default true
+---@field softcap? number largest logit; Gemma 2: 30; default 0, 0 … 10000
 ---@field z_loss? number weight of the squared log of the sum of exponentials; PaLM: 1e-4; default 0, 0 … 1
 ---@field smoothing? number share of the target's probability that all others share; default 0, 0 … 0.9
+---@field focal? number power of 1 - p that a token's loss is weighted with; default 0, 0 … 10
 ---@field mtp? sluice.mtp prediction of tokens further on; default none
 
 ---@alias sluice.mtp
@@ -1243,6 +1292,7 @@
 ---@field eps? number added to the root; default 1e-08, 1e-16 … 1
 ---@field decay? number weight decay; default 0.1, 0 … 10
 ---@field decay_gains? boolean the gains of norms decay too: to 0, zero-centred ones to 1; default false
+---@field decay_tables? boolean the vectors of tokens and the rows of tables decay too; default false
 
 ---orthogonalised momentum for hidden matrices
 ---@class sluice.optim.muon
@@ -1252,11 +1302,61 @@
 ---@field nesterov? boolean look one step ahead; default true
 ---@field decay? number weight decay; default 0.1, 0 … 10
 ---@field decay_gains? boolean the gains of norms decay too: to 0, zero-centred ones to 1; default false
+---@field decay_tables? boolean the vectors of tokens and the rows of tables decay too; default false
 ---@field scale? "rms"|"spectral"|"jordan" length of the step by the matrix's shape; default rms
 ---@field steps? integer Newton-Schulz steps; default 5, 1 … 20
 ---@field beta1? number AdamW: decay of the first moment; default 0.9, 0 … 0.9999
 ---@field beta2? number AdamW: decay of the second moment; default 0.95, 0 … 0.99999
 ---@field eps? number AdamW: added to the root; default 1e-08, 1e-16 … 1
+
+---@alias sluice.rates
+---| "layers" # by layer, from the first to the last
+---| sluice.rates.layers
+---| "roles" # by what a weight is
+---| sluice.rates.roles
+
+---by layer, from the first to the last
+---@class sluice.rates.layers
+---@field [1]? "layers"
+---@field first? number factor of the first layer; default 1, 1e-06 … 1000000
+---@field last? number factor of the last layer; default 1, 1e-06 … 1000000
+
+---by what a weight is
+---@class sluice.rates.roles
+---@field [1]? "roles"
+---@field embed? number vectors of tokens, also where the head is tied to them; default 1, 0 … 1000000
+---@field head? number an untied head; default 1, 0 … 1000000
+---@field q? number projection to queries; default 1, 0 … 1000000
+---@field k? number projection to keys; default 1, 0 … 1000000
+---@field v? number projection to values; default 1, 0 … 1000000
+---@field out? number projection of attention's heads; default 1, 0 … 1000000
+---@field gate? number gates of attention's heads and of shared experts; default 1, 0 … 1000000
+---@field ffn_gate? number gate of a feed-forward, of shared experts or of each expert; default 1, 0 … 1000000
+---@field ffn_up? number its projection up; default 1, 0 … 1000000
+---@field ffn_down? number its projection down; default 1, 0 … 1000000
+---@field router? number scores of experts; default 1, 0 … 1000000
+---@field stream? number residual streams to how they are read, written and mixed; default 1, 0 … 1000000
+---@field table? number rows of hashed n-grams; default 1, 0 … 1000000
+---@field mix? number n-grams to the model's width; what joins token and trunk in multi-token prediction; default 1, 0 … 1000000
+---@field gain? number gains of norms; default 1, 0 … 1000000
+---@field taps? number short convolutions, of each channel its own; default 1, 0 … 1000000
+---@field scalar? number factors on streams, branches and values; offsets; rates of a memory's decay; default 1, 0 … 1000000
+---@field latent_down? number from the model's width to that of routed experts, or of attention's latents; default 1, 0 … 1000000
+---@field latent_up? number back from it; default 1, 0 … 1000000
+
+---@alias sluice.constraint
+---| "none" # no constraint
+---| sluice.constraint.none
+---| "unit_norm" # vectors of matrices along the stream have length 1 (nGPT)
+---| sluice.constraint.unit_norm
+
+---no constraint
+---@class sluice.constraint.none
+---@field [1]? "none"
+
+---vectors of matrices along the stream have length 1 (nGPT)
+---@class sluice.constraint.unit_norm
+---@field [1]? "unit_norm"
 
 ---@alias sluice.schedule
 ---| "constant" # warm-up, then constant
@@ -1299,3 +1399,33 @@
 ---@field [1]? "ema"
 ---@field decay? number what a step keeps of the average; 1: the mean of all steps; default 0.999, 0 … 1
 ---@field from? integer steps before it begins, in which averages are the weights; default 0, ≥ 0
+
+---@alias sluice.monitors
+---| "weights" # size, gradient and change of each weight
+---| sluice.monitors.weights
+---| "spectral" # largest singular value and stable rank of each matrix
+---| sluice.monitors.spectral
+---| "stream" # similarity, outliers and rank of the residual stream
+---| sluice.monitors.stream
+---| "attention" # entropy of attention
+---| sluice.monitors.attention
+
+---size, gradient and change of each weight
+---@class sluice.monitors.weights
+---@field [1]? "weights"
+---@field match? string which, by their names within a layer: * any text, ? any letter, [abc] one of these; default *
+
+---largest singular value and stable rank of each matrix
+---@class sluice.monitors.spectral
+---@field [1]? "spectral"
+---@field match? string which, by their names within a layer: * any text, ? any letter, [abc] one of these; default *
+---@field iterations? integer of power; s comes from below; default 20, 1 … 10000
+
+---similarity, outliers and rank of the residual stream
+---@class sluice.monitors.stream
+---@field [1]? "stream"
+---@field tokens? integer of a micro-batch, the first, whose rank is taken; default 256, 2 … 4096
+
+---entropy of attention
+---@class sluice.monitors.attention
+---@field [1]? "attention"

@@ -41,7 +41,8 @@ static void write_roles(void)
     for (int i = 0; i < ROLE_COUNT; i++) {
         const struct role_rule *r = &role_rule[i];
         printf("| `%s` | %s | %s | %s |\n", r->name, r->about,
-               !r->exempt ? "yes" : i == ROLE_GAIN ? "where `decay_gains` is set" : "no",
+               !r->exempt ? "yes" : i == ROLE_GAIN ? "where `decay_gains` is set"
+               : i == ROLE_EMBED || i == ROLE_TABLE ? "where `decay_tables` is set" : "no",
                r->outside ? "AdamW" : "Muon");
     }
 }

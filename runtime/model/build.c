@@ -388,17 +388,53 @@ struct node *build_block(struct build *b, int like, struct node *x)
     return build_close(b, residual, &s);
 }
 
-struct node *build_ended(struct build *b, struct node *x)
+/* make(b, x, width) with weights of the model, whichever block asks. */
+static struct node *of_model(struct build *b, struct node *(*make)(struct build *b, struct node *x, int64_t width),
+                             struct node *x, int64_t width)
 {
-    struct pick residual = b->conf->residual.pick[model_layer(b->conf, b->layers - 1)];
-    if (module_traits(residual).ends_normed) return x;
     char outer[sizeof b->path];
     memcpy(outer, b->path, sizeof outer);
-    b->path[0] = 0;                                         /* of the model, whichever block asks */
-    x = build_norm(b, "final_norm", x);
+    b->path[0] = 0;
+    publish_path(b);
+    x = make(b, x, width);
     memcpy(b->path, outer, sizeof outer);
     publish_path(b);
     return x;
+}
+
+static struct node *final_norm(struct build *b, struct node *x, int64_t width)
+{
+    (void)width;
+    return build_norm(b, "final_norm", x);
+}
+
+struct node *build_ended(struct build *b, struct node *x)
+{
+    struct pick residual = b->conf->residual.pick[model_layer(b->conf, b->layers - 1)];
+    return module_traits(residual).ends_normed ? x : of_model(b, final_norm, x, 0);
+}
+
+static struct node *head_down(struct build *b, struct node *h, int64_t width)
+{
+    return linear(b, "head.down", ROLE_MIX, h, width);
+}
+
+/* Rows as wide as the head's matrix. */
+static struct node *narrowed(struct build *b, struct node *h, const struct node *head_weight)
+{
+    int64_t width = shape_last(head_weight->shape);
+    return shape_last(h->shape) == width ? h : of_model(b, head_down, h, width);
+}
+
+struct node *build_logits(struct build *b, struct node *h, struct node *head_weight)
+{
+    struct node *x = matmul(b->graph, narrowed(b, h, head_weight), head_weight, DTYPE_REAL);    /* [T,V] */
+    return b->softcap > 0 ? softcap(b->graph, x, b->softcap) : x;
+}
+
+struct node *build_cross_entropy(struct build *b, struct node *h, struct node *head_weight, struct node *target)
+{
+    return cross_entropy(b->graph, narrowed(b, h, head_weight), head_weight, target, b->softcap);
 }
 
 struct node *build_ids(struct build *b)

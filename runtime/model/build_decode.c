@@ -181,30 +181,6 @@ struct node *build_branch(struct build *b)
     return build_close(b, residual, &s);
 }
 
-/* Rows as wide as the head's matrix. */
-static struct node *narrowed(struct build *b, struct node *h, const struct node *head_weight)
-{
-    char outer[sizeof b->path];
-    if (shape_last(h->shape) == shape_last(head_weight->shape)) return h;
-    memcpy(outer, b->path, sizeof outer);
-    b->path[0] = 0;                                         /* of the model, whichever block asks */
-    h = linear(b, "head.down", ROLE_MIX, h, shape_last(head_weight->shape));
-    memcpy(b->path, outer, sizeof outer);
-    b->graph->path = arena_text(b->arena, "%s", outer);
-    return h;
-}
-
-struct node *build_logits(struct build *b, struct node *h, struct node *head_weight)
-{
-    struct node *x = matmul(b->graph, narrowed(b, h, head_weight), head_weight, DTYPE_REAL);   /* [T,V] */
-    return b->softcap > 0 ? softcap(b->graph, x, b->softcap) : x;
-}
-
-struct node *build_cross_entropy(struct build *b, struct node *h, struct node *head_weight, struct node *target)
-{
-    return cross_entropy(b->graph, narrowed(b, h, head_weight), head_weight, target, b->softcap);
-}
-
 void build_further(struct build *b, struct node *h, struct node *head_weight, double weight)
 {
     int ahead = part_of(b);
