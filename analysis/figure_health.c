@@ -29,8 +29,9 @@ static const struct panel { const char *metric, *title; bool log, marked; double
     { "eval.spectral_norm.attention.out", "spectral norm of attention.out", true, false, 0 },
 };
 
-/* [rows,layers]: what each layer has in the mean of its heads; of the model's alone one layer. */
-struct health { const struct panel *panel; struct curve curve; int64_t layers; };
+/* [rows,layers]: what each layer has in the mean of its heads; of the model's alone one layer. known: which layers have
+   values; spikes: how many points are marked. */
+struct health { const struct panel *panel; struct curve curve; int64_t layers; bool *known; int spikes; };
 
 static int read_curve_of(struct run *r, const char *name, struct curve *out, struct metric *m, struct err *e)
 {
@@ -88,37 +89,31 @@ static void write_layer(FILE *gp, const struct health *h, int64_t layer)
     }
 }
 
-/* Data block $healthN: a block a layer. Returns how many layers have values. */
-static int64_t write_panel(FILE *gp, int number, const struct health *h)
+/* Data block $healthN: a block for each layer that has values. */
+static void write_panel(FILE *gp, int number, struct health *h)
 {
-    int64_t known = 0;
+    h->known = xcalloc((size_t)h->layers + 1, sizeof *h->known);
     fprintf(gp, "$health%d << END\n", number);
     for (int64_t layer = 0; layer < h->layers; layer++) {
-        bool any = false;
-        for (int64_t row = 0; row < h->curve.rows && !any; row++)
-            any = shown(h->panel, h->curve.value[row * h->curve.cells + layer]);
-        known += any;
-        if (any) write_layer(gp, h, layer);
-        else fputs("0 NaN\n", gp);
+        for (int64_t row = 0; row < h->curve.rows && !h->known[layer]; row++)
+            h->known[layer] = shown(h->panel, h->curve.value[row * h->curve.cells + layer]);
+        if (!h->known[layer]) continue;
+        write_layer(gp, h, layer);
         fputs("\n\n", gp);
     }
     fputs("END\n", gp);
-    return known;
 }
 
-/* Data block $spikesN: the points of a marked panel that are spikes. Returns how many. */
-static int write_spikes(FILE *gp, int number, const struct health *h, const struct curve *spikes)
+/* Data block $spikesN: the points of a marked panel that are spikes. */
+static void write_spikes(FILE *gp, int number, struct health *h, const struct curve *spikes)
 {
-    int n = 0;
     fprintf(gp, "$spikes%d << END\n", number);
     for (int64_t row = 0; row < h->curve.rows && row < spikes->rows; row++) {
         if (!(spikes->value[row] > 0) || !shown(h->panel, h->curve.value[row])) continue;
         fprintf(gp, "%lld %.6g\n", (long long)h->curve.step[row], h->curve.value[row]);
-        n++;
+        h->spikes++;
     }
-    if (n == 0) fputs("0 NaN\n", gp);
     fputs("END\n", gp);
-    return n;
 }
 
 static void plot_panel(const struct canvas *canvas, const struct grid *grid, int at, const struct health *h,
@@ -133,18 +128,20 @@ static void plot_panel(const struct canvas *canvas, const struct grid *grid, int
     if (h->panel->most > 0) fprintf(gp, "set yrange [*<0:%g]\n", h->panel->most);
     else fputs("set yrange [*:*]\n", gp);
     fputs("set format y '%g'\nset ytics autofreq\n", gp);
-    fputs("plot ", gp);
-    for (int64_t layer = 0; layer < h->layers; layer++) {
+    const char *before = "plot";
+    for (int64_t layer = 0, block = 0; layer < h->layers; layer++) {
+        if (!h->known[layer]) continue;
         figure_shade(h->layers > 1 ? 0.92 * (double)layer / (double)(h->layers - 1) : 0.35, color);
-        fprintf(gp, "$health%d index %lld using 1:2 with lines linewidth 1.3 linecolor rgb '%s' notitle, ", at,
-                (long long)layer, color);
+        fprintf(gp, "%s $health%d index %lld using 1:2 with lines linewidth 1.3 linecolor rgb '%s' notitle", before, at,
+                (long long)block++, color);
+        before = ",";
     }
-    if (h->panel->marked)
-        fprintf(gp, "$spikes%d using 1:2 with points pointtype 7 pointsize 0.6 linecolor rgb '%s' notitle, ", at,
+    if (h->spikes)
+        fprintf(gp, ", $spikes%d using 1:2 with points pointtype 7 pointsize 0.6 linecolor rgb '%s' notitle", at,
                 spike_color);
     if (!strcmp(h->panel->metric, "train.loss") && held_out)
-        fprintf(gp, "%s using 1:2 with points pointtype 7 pointsize 0.5 linecolor rgb '#D55E00' notitle, ", held_out);
-    fputs("1/0 notitle\n", gp);
+        fprintf(gp, ", %s using 1:2 with points pointtype 7 pointsize 0.5 linecolor rgb '#D55E00' notitle", held_out);
+    fputc('\n', gp);
 }
 
 /* Data block $eval: held-out losses. NULL: there are none. */
@@ -174,6 +171,12 @@ static void mark_end(FILE *gp, const struct run *r)
                 "linecolor rgb '%s'\n", (long long)r->step, (long long)r->step, spike_color);
 }
 
+static bool has_values(const struct health *h)
+{
+    for (int64_t i = 0; i < h->curve.rows * h->curve.cells; i++) if (shown(h->panel, h->curve.value[i])) return true;
+    return false;
+}
+
 static int read_all(struct run *r, struct health *h, struct curve *spikes, struct err *e)
 {
     struct metric m;
@@ -184,7 +187,7 @@ static int read_all(struct run *r, struct health *h, struct curve *spikes, struc
         if (read_curve_of(r, panels[i].metric, &h[n].curve, &m, e)) return -1;
         h[n].layers = layers_of(&m);
         fold(&h[n]);
-        if (h[n].curve.rows > 0) n++;
+        if (has_values(&h[n])) n++;
         else curve_free(&h[n].curve);
     }
     if (n == 0) return err_set(e, "%s: has no steps yet", r->name), -1;
@@ -192,34 +195,53 @@ static int read_all(struct run *r, struct health *h, struct curve *spikes, struc
     return read_curve_of(r, "train.spike_robust", spikes, &m, e) ? -1 : n;
 }
 
+static void write_words(const struct canvas *canvas, const struct runs *all, const struct run *r, int spikes)
+{
+    figure_title(canvas, "%s: health of %s, %s at step %lld", all->study ? all->study->name : "run", r->name,
+                 condition_name(r->condition), (long long)r->step);
+    figure_caption(canvas, "Lines are layers, from the first, dark, to the last, bright. Red: %d spike%s, six deviations "
+                           "above the 128 steps before%s.\nWhere lines would have too many points, lowest and highest of "
+                           "some steps.", spikes, spikes == 1 ? "" : "s",
+                   r->condition == STATUS_DIVERGED ? "; dashed: where it diverged" : "");
+}
+
+static void draw_page(struct canvas *canvas, const struct runs *all, struct run *r, struct health *h, int n,
+                      const struct curve *spikes)
+{
+    FILE *gp = canvas->gp;
+    int64_t steps = r->step ? r->step : 1;
+    int marks = 0;
+    struct grid grid = { .n = n, .panel = TALL, .below = 30, .right = 1.02, .apart = 0.065 };
+    for (int i = 0; i < n; i++) {
+        write_panel(gp, i, &h[i]);
+        if (h[i].panel->marked) write_spikes(gp, i, &h[i], spikes);
+        if (h[i].spikes > marks) marks = h[i].spikes;
+    }
+    const char *held_out = write_held_out(gp, r);
+    figure_grid(canvas, &grid);
+    write_words(canvas, all, r, marks);
+    fputs("set multiplot\nset key off\n", gp);
+    figure_tics(canvas, "x", 0, (double)steps);
+    fprintf(gp, "set xrange [0:%lld]\n", (long long)steps);
+    mark_end(gp, r);
+    for (int i = 0; i < n; i++) plot_panel(canvas, &grid, i, &h[i], held_out);
+    fputs("unset multiplot\n", gp);
+}
+
 static int draw(struct canvas *canvas, const struct runs *all, const struct plot_options *o, struct err *e)
 {
     struct run *r = runs_choose(all, o->variant, o->replicate, e);
+    if (!r) return -1;
+    if (!run_look(r))
+        return err_set(e, "%s: %s", r->name, r->problem ? r->problem : condition_name(r->condition));
     struct health *h = xcalloc(PANELS, sizeof *h);
     struct curve spikes = { 0 };
-    FILE *gp = canvas->gp;
-    int n = r && run_look(r) ? read_all(r, h, &spikes, e) : -1, marks = 0, at = 0;
-    if (r && !run_look(r)) err_set(e, "%s: %s", r->name, r->problem ? r->problem : condition_name(r->condition));
-    for (int i = 0; i < n; i++) if (h[i].panel->marked) marks = write_spikes(gp, i, &h[i], &spikes);
-    const char *held_out = n > 0 ? write_held_out(gp, r) : NULL;
-    struct grid grid = { .n = n, .panel = TALL, .below = 30, .right = 1.02, .apart = 0.065 };
-    for (int i = 0; i < n; i++) write_panel(gp, i, &h[i]);
-    if (n > 0) {
-        figure_grid(canvas, &grid);
-        figure_title(canvas, "%s: health of %s, %s at step %lld", all->study ? all->study->name : "run", r->name,
-                     condition_name(r->condition), (long long)r->step);
-        figure_caption(canvas, "Lines are layers, from the first, dark, to the last, bright. Red: %d spike%s, six "
-                               "deviations above the 128 steps before%s.\nWhere lines would have too many points, "
-                               "lowest and highest of some steps.", marks, marks == 1 ? "" : "s",
-                       r->condition == STATUS_DIVERGED ? "; dashed: where it diverged" : "");
-        fputs("set multiplot\nset key off\n", gp);
-        figure_tics(canvas, "x", 0, (double)(r->step ? r->step : 1));
-        fprintf(gp, "set xrange [0:%lld]\n", (long long)(r->step ? r->step : 1));
-        mark_end(gp, r);
-        for (at = 0; at < n; at++) plot_panel(canvas, &grid, at, &h[at], held_out);
-        fputs("unset multiplot\n", gp);
+    int n = read_all(r, h, &spikes, e);
+    if (n > 0) draw_page(canvas, all, r, h, n, &spikes);
+    for (int i = 0; i < PANELS; i++) {
+        curve_free(&h[i].curve);
+        free(h[i].known);
     }
-    for (int i = 0; i < PANELS; i++) curve_free(&h[i].curve);
     curve_free(&spikes);
     free(h);
     return n > 0 ? 0 : -1;

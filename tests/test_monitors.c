@@ -252,12 +252,45 @@ static void test_stream(void **state)
     tiny_free(&t);
 }
 
+/* Every kind of attention is watched; who has none, in linear time, is passed over. */
+static void test_all_attentions(void **state)
+{
+    (void)state;
+    static const struct { const char *sets; int heads; } kind[] = {
+        { TEXT({"layers": 1, "attention.sink": "token", "attention.softcap": 2}), 2 },
+        { TEXT({"layers": 1, "attention": {"module": "mla", "heads": 2, "nope_dim": 4, "value_dim": 4, "kv_rank": 4,
+                                           "rope_dim": 2}}), 2 },
+        { TEXT({"layers": 1, "attention.keys": {"module": "dsa", "top_k": 2}}), 2 },
+        { TEXT({"layers": 1, "attention.keys": {"module": "moba", "size": 2, "blocks": 2}}), 2 },
+        { TEXT({"layers": 1, "attention": {"module": "compressed", "heads": 2, "head_dim": 4, "groups": 1,
+                                           "pool": 2, "window": 2}}), 2 },
+        { TEXT({"layers": 1, "attention": {"module": "gated_delta", "heads": 2, "value_heads": 2, "key_dim": 4,
+                                           "value_dim": 4}}), 0 },
+    };
+    for (int i = 0; i < COUNT(kind); i++) {
+        struct tiny t = tiny_new(kind[i].sets, all, MODE_EVAL, 2, 6);
+        int found = 0;
+        tiny_start(&t, 1);
+        tiny_forward(&t);
+        for (int p = 0; p < t.graph->n_probes; p++) {
+            if (strcmp(t.graph->probe[p].name, "head_attn_entropy") != 0) continue;
+            double *entropy = tiny_probe(&t, p);
+            found = (int)probe_count(&t.graph->probe[p]);
+            for (int h = 0; h < found; h++) assert_true(entropy[h] > 0 && entropy[h] < log(6));
+            free(entropy);
+        }
+        assert_int_equal(found, kind[i].heads);
+        tiny_free(&t);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_spectral), cmocka_unit_test(test_spectral_edges), cmocka_unit_test(test_row_rms),
         cmocka_unit_test(test_entropy), cmocka_unit_test(test_entropy_named), cmocka_unit_test(test_changes_nothing),
         cmocka_unit_test(test_weights), cmocka_unit_test(test_patterns), cmocka_unit_test(test_stream),
+        cmocka_unit_test(test_all_attentions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
