@@ -199,9 +199,9 @@ static void write_words(const struct canvas *canvas, const struct runs *all, con
 {
     figure_title(canvas, "%s: health of %s, %s at step %lld", all->study ? all->study->name : "run", r->name,
                  condition_name(r->condition), (long long)r->step);
-    figure_caption(canvas, "Lines are layers, from the first, dark, to the last, bright. Red: %d spike%s, six deviations "
-                           "above the 128 steps before%s.\nWhere lines would have too many points, lowest and highest of "
-                           "some steps.", spikes, spikes == 1 ? "" : "s",
+    figure_caption(canvas, "Lines are layers, from the first, dark, to the last, bright. Red: %d spike%s, six "
+                           "deviations above the 128 steps before%s.\nWhere lines would have too many points, lowest "
+                           "and highest of some steps.", spikes, spikes == 1 ? "" : "s",
                    r->condition == STATUS_DIVERGED ? "; dashed: where it diverged" : "");
 }
 

@@ -95,6 +95,20 @@ static inline void pair_free(struct pair *p)
 
 static inline int other_token(const struct tiny *t, int id) { return (id + 1) % t->model.vocab; }
 
+/* Another token 1 is seen by rows 1 to `last`, and by no other. */
+static inline void check_reach(const char *sets, int last)
+{
+    struct tiny t = decoder(sets);
+    double *before = logits_of(&t);
+    t.ids[1] = other_token(&t, t.ids[1]);
+    double *after = logits_of(&t);
+    for (int row = 0; row < t.seq; row++)
+        assert_int_equal(equal_rows(before, after, t.model.vocab, row), row < 1 || row > last);
+    free(before);
+    free(after);
+    tiny_free(&t);
+}
+
 #define RUN(name) cmocka_unit_test(test_##name)
 
 #endif
