@@ -39,7 +39,7 @@ static struct node *above_mean(struct build *b, struct node *loss, struct node *
 {
     struct graph *g = b->graph;
     struct node *target = subtract(g, graph_result(g, loss, 1), loss),                          /* [T] */
-                *mean = matmul(g, h, view(g, mean_rows(g, w), SHAPE(1, b->width)), DTYPE_REAL);         /* [T,1] */
+                *mean = build_logits(b, h, view(g, mean_rows(g, w), SHAPE(1, shape_last(w->shape))));   /* [T,1] */
     return subtract(g, target, view(g, mean, SHAPE(b->tokens)));
 }
 

@@ -3,14 +3,15 @@
 #include "tiny_gradient.h"
 #include "toggle.h"
 
-/* A module that its owner has anyhow brings only the owner. Branches that are normalised are not scaled by depth;
-   attention may turn nothing of a head by positions. */
+/* A module that its owner has anyhow brings only the owner. Branches that are normalised are not scaled by depth, a
+   head that is not tied leaves embeddings as wide as usual; attention may turn nothing of a head by positions. */
 static bool is_silent(const struct toggle *t, const struct tiny *both)
 {
     struct site at = site_of(t->module->slot);
     if (!t->param && at.owner && strcmp(at.param->module, t->module->name) == 0) return true;
     if (t->module->slot == SLOT_POSITION) return module_traits(both->model.attention.pick[0]).rotated == 0;
-    return t->module->slot == SLOT_INIT && module_traits(both->model.residual.pick[0]).branch_bounded;
+    if (t->module->slot != SLOT_INIT) return false;
+    return module_traits(both->model.residual.pick[0]).branch_bounded || !module_traits(both->model.head).tied;
 }
 
 /* A switch that another makes silent would read as "no effect": it must be refused. Not so where it lacks what must be

@@ -102,6 +102,27 @@ static void test_softcap(void **state)
     tiny_refused(TEXT({"head": {"module": "lm", "softcap": 30, "smoothing": 0.1}}), "that of logits without a cap");
 }
 
+/* What smoothing asks of a narrow head, which a projection leads to. */
+static void test_narrow_head(void **state)
+{
+    (void)state;
+    static const char *const sets = TEXT({"embed": {"module": "plain", "rank": 3},
+                                          "head": {"module": "lm", "smoothing": 0.1}});
+    struct tiny t = tiny_new(sets, NULL, MODE_EVAL, BATCH, SEQ);
+    tiny_start(&t, 1);
+    tiny_forward(&t);
+    int v = t.model.vocab;
+    double *x = logits_like(&t, sets), above = 0, n = 0;
+    for (int i = 0; i < t.tokens; i++) {
+        if (t.weight[i] == 0) continue;
+        for (int k = 0; k < v; k++) above += (x[i * v + t.target[i]] - x[i * v + k]) / v;
+        n++;
+    }
+    assert_float_equal(tiny_loss(&t, "smoothing"), above / n, 1e-5);
+    free(x);
+    tiny_free(&t);
+}
+
 /* Each token's loss by (1 - p)^focal, and no loss of its own beside it; what is reported stays cross-entropy. */
 static void test_focal(void **state)
 {
@@ -134,6 +155,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_losses), cmocka_unit_test(test_shifted_logits), cmocka_unit_test(test_objective),
         cmocka_unit_test(test_softcap), cmocka_unit_test(test_focal),
+        cmocka_unit_test(test_narrow_head),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
