@@ -4,12 +4,15 @@
 #include "toggle.h"
 
 /* A module that its owner has anyhow brings only the owner. Branches that are normalised are not scaled by depth, a
-   head that is not tied leaves embeddings as wide as usual; attention may turn nothing of a head by positions. */
+   head that is not tied leaves embeddings as wide as usual; attention may turn nothing of a head by positions, and
+   where nothing turns, a norm behind it is one before it. */
 static bool is_silent(const struct toggle *t, const struct tiny *both)
 {
     struct site at = site_of(t->module->slot);
     if (!t->param && at.owner && strcmp(at.param->module, t->module->name) == 0) return true;
     if (t->module->slot == SLOT_POSITION) return module_traits(both->model.attention.pick[0]).rotated == 0;
+    if (t->module->slot == SLOT_QK_NORM && t->param && strcmp(t->param->name, "behind") == 0)
+        return !both->model.position.pick[0].module->position_back;
     if (t->module->slot != SLOT_INIT) return false;
     return module_traits(both->model.residual.pick[0]).branch_bounded || !module_traits(both->model.head).tied;
 }
