@@ -1,11 +1,11 @@
 /* Expert choice: of each sequence each expert takes the C = ceil(capacity S top_k / E) tokens with its largest keys,
    so that the load is even by construction and a token has any number of experts. Zhou 2022 (arXiv 2202.09368). One
-   expert of a capacity below 1 is a feed-forward that passes tokens by: Mixture-of-Depths (Raposo 2024).  Whether a
-   token is taken depends on later ones: this is no causal model, and there is nothing to sample. With a cap they take
-   the largest of the plan A that maximizes <key, A> + temperature H(A) where every expert has C, a token at most
-   `cap`, and no expert more than 1 of a token. What of A is neither 0 nor 1, or is not there yet when its iterations
-   end, may put a token above its cap: then it stays with the `cap` experts that have most of it, and others have less
-   than C. Gates know of no plan. */
+   expert of a capacity below 1 is a feed-forward that passes tokens by: Mixture-of-Depths (Raposo 2024). Whether a
+   token is taken depends on later ones: this is no causal model, and there is nothing to sample.
+   With a cap they take the largest of the plan A that maximizes <key, A> + temperature H(A) where every expert has
+   C, a token at most `cap`, and no expert more than 1 of a token. What of A is neither 0 nor 1, or is not there yet
+   when its iterations end, may put a token above its cap: then it stays with the `cap` experts that have most of
+   it, and others have less than C. Gates know of no plan. */
 #include "model/module.h"
 #include <math.h>
 

@@ -6,15 +6,17 @@
 /* A module that its owner has anyhow brings only the owner. Branches that are normalised are not scaled by depth, a
    head that is not tied leaves embeddings as wide as usual; attention may turn nothing of a head by positions, and
    where nothing turns, a norm behind it is one before it. */
-static bool is_silent(const struct toggle *t, const struct tiny *both)
+static bool is_silent(const struct toggle *t, const struct toggle *other, const struct tiny *both)
 {
     struct site at = site_of(t->module->slot);
-    if (!t->param && at.owner && strcmp(at.param->module, t->module->name) == 0) return true;
+    if (!t->param && at.owner && at.owner == other->module && strcmp(at.param->module, t->module->name) == 0)
+        return true;
     if (t->module->slot == SLOT_POSITION) return module_traits(both->model.attention.pick[0]).rotated == 0;
     if (t->module->slot == SLOT_QK_NORM && t->param && strcmp(t->param->name, "behind") == 0)
         return !both->model.position.pick[0].module->position_back;
     if (t->module->slot != SLOT_INIT) return false;
-    return module_traits(both->model.residual.pick[0]).branch_bounded || !module_traits(both->model.head).tied;
+    if (t->param && strcmp(t->param->name, "embed") == 0 && !module_traits(both->model.head).tied) return true;
+    return module_traits(both->model.residual.pick[0]).branch_bounded;
 }
 
 /* A switch that another makes silent would read as "no effect": it must be refused. Not so where it lacks what must be
@@ -25,7 +27,7 @@ static void check_active(const struct toggle *const *t, const struct together *s
     struct hash with = graph_fingerprint(both->graph), without;
     for (int i = 0; i < 2; i++) {
         bool lacks = t[i]->beside && s->n == 2;
-        if (lacks || t[1 - i]->beside || is_silent(t[i], both)) continue;
+        if (lacks || t[1 - i]->beside || is_silent(t[i], t[1 - i], both)) continue;
         if (!together_fingerprint(s, t[i], MODE_TRAIN, &without)) continue;
         if (hash_equal(with, without)) fail_msg("%s: '%s' changes nothing", name, t[i]->name);
     }
