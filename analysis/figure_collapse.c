@@ -150,12 +150,10 @@ static void vio_panel(const struct canvas *canvas, int64_t layer, int row, doubl
 
 static int read_layers(const struct experts *x, const char *name, struct curve *out, struct err *e)
 {
-    struct metric *list, m;
+    struct metric m;
     char full[64];
-    snprintf(full, sizeof full, "train.%s%s:mean", x->router, name);
-    int n = metric_list(x->run, &list), bad = metric_choose(list, n, full, &m, e);
-    free(list);
-    return bad || metric_read(x->run, &m, out, e) ? -1 : 0;
+    snprintf(full, sizeof full, "train.%s%s", x->router, name);
+    return metric_cells(x->run, full, out, &m, e);
 }
 
 static void write_words(const struct canvas *canvas, const struct runs *all, const struct experts *x)

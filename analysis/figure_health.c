@@ -33,17 +33,6 @@ static const struct panel { const char *metric, *title; bool log, marked; double
    values; spikes: how many points are marked. */
 struct health { const struct panel *panel; struct curve curve; int64_t layers; bool *known; int spikes; };
 
-static int read_curve_of(struct run *r, const char *name, struct curve *out, struct metric *m, struct err *e)
-{
-    struct metric *list;
-    char full[96];
-    int n = metric_list(r, &list);
-    snprintf(full, sizeof full, "%s:mean", name);
-    int bad = metric_choose(list, n, full, m, e);
-    free(list);
-    return bad || metric_read(r, m, out, e) ? -1 : 0;
-}
-
 static int64_t layers_of(const struct metric *m)
 {
     return m->series.rank > 0 && !strcmp(m->series.dim_name[0], "layer") ? m->series.dim[0] : 1;
@@ -150,7 +139,7 @@ static const char *write_held_out(FILE *gp, struct run *r)
     struct curve c;
     struct metric m;
     struct err e;
-    if (read_curve_of(r, "eval.loss", &c, &m, &e)) return NULL;
+    if (metric_cells(r, "eval.loss", &c, &m, &e)) return NULL;
     int n = 0;
     fputs("$eval << END\n", gp);
     for (int64_t row = 0; row < c.rows; row++) {
@@ -184,15 +173,15 @@ static int read_all(struct run *r, struct health *h, struct curve *spikes, struc
     for (int i = 0; i < COUNT(panels); i++) {
         if (!metric_has(r, panels[i].metric)) continue;
         h[n].panel = &panels[i];
-        if (read_curve_of(r, panels[i].metric, &h[n].curve, &m, e)) return -1;
+        if (metric_cells(r, panels[i].metric, &h[n].curve, &m, e)) return -1;
         h[n].layers = layers_of(&m);
         fold(&h[n]);
         if (has_values(&h[n])) n++;
         else curve_free(&h[n].curve);
     }
-    if (n == 0) return err_set(e, "%s: has no steps yet", r->name), -1;
+    if (n == 0) return err_set(e, "%s: has no steps yet", r->name);
     if (!metric_has(r, "train.spike_robust")) return n;
-    return read_curve_of(r, "train.spike_robust", spikes, &m, e) ? -1 : n;
+    return metric_cells(r, "train.spike_robust", spikes, &m, e) ? -1 : n;
 }
 
 static void write_words(const struct canvas *canvas, const struct runs *all, const struct run *r, int spikes)

@@ -285,6 +285,14 @@ int metric_scalar(struct run *r, const char *name, struct curve *out, struct met
     return 0;
 }
 
+int metric_cells(struct run *r, const char *name, struct curve *out, struct metric *metric, struct err *e)
+{
+    struct metric *list;
+    int n = metric_list(r, &list), bad = find(list, n, name, metric, e);
+    free(list);
+    return bad || metric_read(r, metric, out, e) ? -1 : 0;
+}
+
 static int64_t key_of(struct run *r, const char *table, const char *key)
 {
     json_t *config = json_loads(run_config(r), 0, NULL);

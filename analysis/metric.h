@@ -30,6 +30,8 @@ bool metric_has(struct run *r, const char *name);           /* whatever its redu
 /* Values of all committed rows: value[row * cells + cell], cells being the product of the series' dimensions. */
 struct curve { int64_t rows, cells; int64_t *step; double *value; };
 int metric_read(struct run *r, const struct metric *m, struct curve *out, struct err *e);
+/* All that a row has of a metric, by name. */
+int metric_cells(struct run *r, const char *name, struct curve *out, struct metric *metric, struct err *e);
 void curve_free(struct curve *c);
 
 /* One number a row, by name: "eval.loss", or with a reduction over layers, experts, … "train.max_vio:mean" (mean, max,

@@ -8,7 +8,7 @@ static void build(struct build *b, struct pick self, struct node *w, struct upda
 {
     (void)self;
     enum role role = w->leaf->role;
-    bool writes = role == ROLE_OUT || role == ROLE_FFN_DOWN || role == ROLE_LATENT_UP,
+    bool writes = role_writes(role),
          reads = role == ROLE_EMBED || role == ROLE_HEAD || role == ROLE_Q || role == ROLE_K || role == ROLE_V ||
                  role == ROLE_GATE || role == ROLE_FFN_GATE || role == ROLE_FFN_UP || role == ROLE_ROUTER ||
                  role == ROLE_LATENT_DOWN;

@@ -20,10 +20,9 @@ static struct init init(struct build *b, struct pick self, enum role role, struc
     const struct conf *c = self.conf;
     double in = (double)shape_last(shape), out = shape.rank > 1 ? (double)shape.dim[shape.rank - 2] : 1,
            std = sqrt(c->gain / (c->fan == FAN_IN ? in : (in + out) / 2)), head = 1 / sqrt((double)b->width);
-    bool of_branch = role == ROLE_OUT || role == ROLE_FFN_DOWN || role == ROLE_LATENT_UP || role == ROLE_V ||
-                     role == ROLE_FFN_GATE || role == ROLE_FFN_UP, looked_up = role == ROLE_EMBED || role == ROLE_TABLE;
-    if (looked_up) std = c->embed > 0 ? c->embed : module_traits(b->conf->head).tied ? head : 1;
-    if (of_branch) std *= b->branch_std;
+    if (role == ROLE_EMBED || role == ROLE_TABLE)
+        std = c->embed > 0 ? c->embed : module_traits(b->conf->head).tied ? head : 1;
+    if (role_of_branch(role)) std *= b->branch_std;
     return (struct init){ .kind = INIT_NORMAL, .std = std, .cut = c->cut };
 }
 

@@ -23,11 +23,10 @@ static struct init init(struct build *b, struct pick self, enum role role, struc
     const struct conf *c = self.conf;
     double depth = c->depth == MODEL || b->layer < 0 ? b->layers : b->layer + 1, std = c->std,
            head = 1 / sqrt((double)b->width);
-    bool writes = role == ROLE_OUT || role == ROLE_FFN_DOWN || role == ROLE_LATENT_UP;
     if (role == ROLE_EMBED) std = c->embed > 0 ? c->embed : module_traits(b->conf->head).tied ? head : 1;
     if (role == ROLE_HEAD) std = head;
-    if (writes || role == ROLE_FFN_UP) std /= sqrt(2 * depth);
-    if (writes || role == ROLE_V || role == ROLE_FFN_GATE || role == ROLE_FFN_UP) std *= b->branch_std;
+    if (role_writes(role) || role == ROLE_FFN_UP) std /= sqrt(2 * depth);
+    if (role_of_branch(role)) std *= b->branch_std;
     return (struct init){ .kind = INIT_NORMAL, .std = std, .cut = c->cut };
 }
 

@@ -15,10 +15,8 @@ static struct init init(struct build *b, struct pick self, enum role role, struc
 {
     (void)shape;
     const struct conf *c = self.conf;
-    bool writes = role == ROLE_OUT || role == ROLE_FFN_DOWN || role == ROLE_LATENT_UP;
-    bool of_branch = writes || role == ROLE_V || role == ROLE_FFN_GATE || role == ROLE_FFN_UP;
-    double narrow = c->depth_scale && writes && !b->branch_bounded ? sqrt(2.0 * b->layers) : 1,
-           std = of_branch ? c->std * b->branch_std : c->std;
+    double narrow = c->depth_scale && role_writes(role) && !b->branch_bounded ? sqrt(2.0 * b->layers) : 1,
+           std = role_of_branch(role) ? c->std * b->branch_std : c->std;
     return (struct init){ .kind = INIT_NORMAL, .std = std / narrow, .cut = c->cut };
 }
 

@@ -153,6 +153,15 @@ static inline struct init init_log_uniform(double low, double high)
 {
     return (struct init){ .kind = INIT_LOG_UNIFORM, .value = low, .std = high - low };
 }
+/* Whether a matrix of this role writes to the stream; whether branch_std is a factor on how wide it begins. */
+static inline bool role_writes(enum role role)
+{
+    return role == ROLE_OUT || role == ROLE_FFN_DOWN || role == ROLE_LATENT_UP;
+}
+static inline bool role_of_branch(enum role role)
+{
+    return role_writes(role) || role == ROLE_V || role == ROLE_FFN_GATE || role == ROLE_FFN_UP;
+}
 /* The initial values that the init slot gives a matrix. */
 struct init build_init(struct build *b, enum role role, struct shape shape);
 
