@@ -130,8 +130,10 @@ static struct node *build(struct build *b, struct pick self, const struct attend
 
 static void traits(struct pick self, struct traits *t)
 {
-    t->index_rotated = ((const struct conf *)self.conf)->dim;
+    const struct conf *c = self.conf;
+    t->index_rotated = c->dim;
     t->names = true;
+    t->of_others = c->share > 1;
 }
 
 const struct module keys_dsa = {

@@ -22,7 +22,7 @@ static struct kv build(struct build *b, struct pick self, struct node *u, struct
     return build_kv_of(b, b->layer < b->layers ? b->layer - b->layer % share : b->layer, u, project);
 }
 
-static void traits(struct pick self, struct traits *t) { (void)self; t->others_keys = true; }
+static void traits(struct pick self, struct traits *t) { (void)self; t->others_keys = t->of_others = true; }
 
 const struct module kv_cla = {
     .slot = SLOT_KV, .name = "cla", .about = "groups of layers share keys and values",

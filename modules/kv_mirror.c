@@ -48,7 +48,9 @@ static struct kv build(struct build *b, struct pick self, struct node *u, struct
     return project.build(b, project.context, source < 0 ? u : build_rows(b, build_kept(b, source, "attention.input")));
 }
 
+static void traits(struct pick self, struct traits *t) { (void)self; t->of_others = true; }
+
 const struct module kv_mirror = {
     .slot = SLOT_KV, .name = "mirror", .about = "deep layers read shallow layers' inputs (WeLM)",
-    .conf_size = sizeof(struct conf), .params = params, .check = check, .kv = build,
+    .conf_size = sizeof(struct conf), .params = params, .check = check, .traits = traits, .kv = build,
 };

@@ -47,7 +47,7 @@ static struct kv build(struct build *b, struct pick self, struct node *u, struct
     return build_kv_of(b, source_of(self, b->conf, b->layer), u, project);
 }
 
-static void traits(struct pick self, struct traits *t) { (void)self; t->others_keys = true; }
+static void traits(struct pick self, struct traits *t) { (void)self; t->others_keys = t->of_others = true; }
 
 const struct module kv_tail = {
     .slot = SLOT_KV, .name = "tail", .about = "the last layers read earlier ones' keys and values (Gemma 3n)",

@@ -48,7 +48,7 @@ static struct kv build(struct build *b, struct pick self, struct node *u, struct
     return build_kv_of(b, source, u, project);
 }
 
-static void traits(struct pick self, struct traits *t) { (void)self; t->others_keys = true; }
+static void traits(struct pick self, struct traits *t) { (void)self; t->others_keys = t->of_others = true; }
 
 const struct module kv_yoco = {
     .slot = SLOT_KV, .name = "yoco", .about = "the upper layers read one layer's keys and values",

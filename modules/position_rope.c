@@ -86,7 +86,8 @@ static struct node *build(struct build *b, struct pick self, struct node *x)
                            .factor = c->stretch == PLAIN ? 1 : c->factor,
                            .amplitude = c->temperature == ROTATED ? sharper(c) : 1 };
     bounds(c, a.where == ROPE_PROPORTIONAL ? whole : width, &a);
-    return rope(b->graph, x, b->start, b->pos, a);
+    struct places at = build_places(b);
+    return rope(b->graph, x, at.start, at.pos, a);
 }
 
 static void traits(struct pick self, struct traits *t)

@@ -17,7 +17,8 @@ static struct node *build(struct build *b, struct pick self)
 {
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
-    struct node *lengths = positions(g, b->start, b->pos, c->length, c->rises == STEPS);        /* [T] */
+    struct places at = build_places(b);
+    struct node *lengths = positions(g, at.start, at.pos, c->length, c->rises == STEPS);        /* [T] */
     lengths = c->rises == STEPS ? offset(g, lengths, 1) : clamp(g, lengths, 1, 1e30);
     return view(g, offset(g, scale(g, log_of(g, lengths), c->rate), 1), SHAPE(b->tokens, 1));
 }

@@ -35,7 +35,7 @@ static struct node *build(struct build *b, struct pick self, struct node *u, str
     return v;
 }
 
-static void traits(struct pick self, struct traits *t) { (void)self; t->first_values = true; }
+static void traits(struct pick self, struct traits *t) { (void)self; t->first_values = t->of_others = true; }
 
 const struct module value_first = {
     .slot = SLOT_VALUE, .name = "first", .about = "the first layer's in all layers",

@@ -47,7 +47,9 @@ static struct node *build(struct build *b, struct pick self, struct node *u, str
     return add(b->graph, times(b, c, "value.own", c->own, v), times(b, c, "value.first", c->first, first));
 }
 
+static void traits(struct pick self, struct traits *t) { (void)self; t->of_others = true; }
+
 const struct module value_residual = {
     .slot = SLOT_VALUE, .name = "residual", .about = "the first layer's values beside the layer's own",
-    .conf_size = sizeof(struct conf), .params = params, .check = check, .value = build,
+    .conf_size = sizeof(struct conf), .params = params, .check = check, .traits = traits, .value = build,
 };

@@ -2,6 +2,7 @@
    sum: some for each file of kernels. Sizes are odd, so that the last wave, chunk and part are not full. test_cuda_ops
    runs them; see op_check.h. */
 static inline int32_t wave_token(int64_t i) { return (int32_t)(i * i % 5003); }
+static inline int32_t wave_index(int64_t i) { return (int32_t)i; }
 static inline int32_t wave_start(int64_t i) { return (int32_t)(i % 1801 / 700 * 700); }
 static inline int32_t wave_choice(int64_t i) { return (int32_t)(i * i / 3 % 61); }
 static inline int32_t wave_expert(int64_t e)
@@ -30,6 +31,9 @@ static inline int32_t wave_order(int64_t r) { return (int32_t)(48603 * (r + 6804
     CASE(reject, waves, reject(g, act_in(g, 10007, 4, 40), act_in(g, 10007, 2, 40), real_in(g, 10007, 4))) \
     CASE(sum_by_position, waves, \
          sum_by_position(g, real_in(g, 401 * 1801), count_in(g, SHAPE(401, 1801), wave_start), 3, 700)) \
+    CASE(take, waves, take(g, count_in(g, SHAPE(401, 1801), wave_token), count_in(g, SHAPE(401, 1801), wave_index))) \
+    CASE(passing, waves, passing(g, count_in(g, SHAPE(401, 1801), wave_start), \
+                                 count_in(g, SHAPE(401, 1801), wave_index))) \
     CASE(positions, waves, positions(g, count_in(g, SHAPE(401, 1801), wave_start), NULL, 7, false)) \
     CASE(columns, waves, columns(g, act_in(g, 20011, 133), 11, 101)) \
     CASE(repeat, waves, repeat(g, act_in(g, 20011, 133), 3)) \

@@ -33,6 +33,9 @@
     CASE(shift, left, shift(g, int_in(g, SHAPE(2, 3), 1, 2, 3, 4, 5, 6), 1)) \
     CASE(shift, right, shift(g, int_in(g, SHAPE(2, 3), 1, 2, 3, 4, 5, 6), -2)) \
     CASE(shift, beyond, shift(g, int_in(g, SHAPE(2, 3), 1, 2, 3, 4, 5, 6), 7)) \
+    CASE(take, some, take(g, int_in(g, SHAPE(2, 3), 5, 6, 7, 8, 9, 1), int_in(g, SHAPE(2, 2), 0, 2, 5, -1))) \
+    CASE(passing, documents, passing(g, int_in(g, SHAPE(2, 6), 0, 0, 2, 2, 2, 2, 0, 0, 0, 3, 3, 3), \
+                                     int_in(g, SHAPE(2, 3), 1, 3, 5, 6, 9, 11))) \
     CASE(cache, integers, cache(g, int_in(g, SHAPE(2, 4), 1, 2, 3, 4, 5, 6, 7, 8), \
                                 int_in(g, SHAPE(2, 2), 10, 20, 30, 40), \
                                 int_in(g, SHAPE(2, 2), 0, 0, 0, 0), int_in(g, SHAPE(1), 1))) \
@@ -287,6 +290,22 @@ static void test_shift(void **state)
     bench_close(&beyond);
 }
 
+/* Positions 1 | 1, 3 and 0 | 0, 2 in their documents: a place less its origin. */
+static void test_passing(void **state)
+{
+    (void)state;
+    OPEN(t, take, some);
+    OPEN(p, passing, documents);
+    bench_forward(&t);
+    bench_forward(&p);
+    SEE(t.out[0], 0, 5, 7, 1, 0);
+    SEE(p.out[0], 0, 0, 1, 1, 0, 1, 1);
+    SEE(p.out[1], 0, -1, 0, -1, 0, 1, 0);
+    SEE(p.out[2], 0, 0);
+    bench_close(&t);
+    bench_close(&p);
+}
+
 static void test_cache(void **state)
 {
     (void)state;
@@ -409,7 +428,7 @@ int main(void)
         cmocka_unit_test(test_rmsnorm), cmocka_unit_test(test_rmsnorm_has_no_scale), cmocka_unit_test(test_rope),
         cmocka_unit_test(test_rope_of_a_long_sequence), cmocka_unit_test(test_rope_of_all_and_none),
         cmocka_unit_test(test_rope_is_relative), cmocka_unit_test(test_rows), cmocka_unit_test(test_to_one_number),
-        cmocka_unit_test(test_embed_leaves_other_rows), cmocka_unit_test(test_shift), cmocka_unit_test(test_cache),
+        cmocka_unit_test(test_embed_leaves_other_rows), cmocka_unit_test(test_shift), cmocka_unit_test(test_passing), cmocka_unit_test(test_cache),
         cmocka_unit_test(test_rows_of_nobody), cmocka_unit_test(test_carry), cmocka_unit_test(test_exp_and_log),
         cmocka_unit_test(test_head_matmul),
     };

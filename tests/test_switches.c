@@ -231,9 +231,27 @@ static double of_head(const struct tiny *t, const char *name)
     return 0;
 }
 
-/* What a model that knows all targets has: 0, or what label smoothing asks for, or a cap leaves. */
+/* Of who knows a token alone, and not those before it: the entropy of what follows it. */
+static double by_token_alone(const struct tiny *t)
+{
+    double sum = 0, all = 0;
+    for (int i = 0; i < t->tokens; i++) {
+        double like = 0, right = 0;
+        for (int k = 0; k < t->tokens; k++) {
+            like += t->ids[k] == t->ids[i] ? (double)t->weight[k] : 0;
+            right += t->ids[k] == t->ids[i] && t->target[k] == t->target[i] ? (double)t->weight[k] : 0;
+        }
+        if (t->weight[i] > 0) sum -= log(right / like), all++;
+    }
+    return sum / all;
+}
+
+/* What a model that knows all targets has: 0, or what label smoothing asks for, or a cap leaves. Where some tokens pass
+   all blocks by, those are known by themselves alone. */
 static double least_loss(const struct tiny *t)
 {
+    if (module_traits(t->model.block.pick[0]).takes > 0) return by_token_alone(t);
+
     double s = of_head(t, "smoothing"), cap = of_head(t, "softcap"), others = t->model.vocab - 1;
     if (cap > 0) return log(1 + others * exp(-2 * cap));
     return -log(1 - s + s / t->model.vocab);
@@ -287,7 +305,9 @@ static void check_conservation(const struct toggle *on)
             int k = module_traits(t.model.ffn.pick[0]).top_k;
             double *tokens = tiny_probe(&t, i), sum = 0;
             int further = p->layer < t.model.layers ? 0 : p->layer - t.model.layers + 1,
-                rows = t.tokens / t.seq * (t.seq - further);
+                each = t.seq - further, rows;
+            double takes = module_traits(t.model.block.pick[0]).takes;
+            rows = t.tokens / t.seq * (takes > 0 ? (int)ceil(takes * each) : each);
             for (int64_t e = 0; e < probe_count(p); e++) sum += tokens[e];
             if (!module_traits(t.model.ffn.pick[0]).uneven && sum != (double)(micros * rows * k))
                 fail_msg("%s: layer %d counts %g assignments of %d rows", on->name, p->layer, sum, micros * rows);

@@ -41,14 +41,20 @@ void build_keep(struct build *b, int layer, const char *name, struct node *x)
 {
     struct building *o = b->own;
     if (o->n_kept == o->kept_room) o->kept = arena_more(b->arena, o->kept, &o->kept_room, sizeof *o->kept);
-    o->kept[o->n_kept++] = (struct kept){ layer, name, x };
+    o->kept[o->n_kept++] = (struct kept){ layer, name, b->pass, x };
 }
 
 struct node *build_found(const struct build *b, int layer, const char *name)
 {
     const struct building *o = b->own;
-    for (int i = o->n_kept - 1; i >= 0; i--)
-        if (o->kept[i].layer == layer && strcmp(o->kept[i].name, name) == 0) return o->kept[i].x;
+    for (int i = o->n_kept - 1; i >= 0; i--) {
+        const struct kept *k = &o->kept[i];
+        if (k->layer != layer || strcmp(k->name, name) != 0) continue;
+        bool weight = k->x && k->x->leaf && k->x->leaf->kind == LEAF_WEIGHT;
+        if (k->of == b->pass || weight) return k->x;
+        return graph_fail(b->graph, "%s: reads '%s' of layer %d, and a block takes tokens out of their sequences "
+                                    "between them", b->path, name, layer);
+    }
     return NULL;
 }
 
@@ -95,7 +101,10 @@ void build_observed(struct build *b, const struct routed *r)
 {
     const struct observer *o = b->own->observer;
     const char *dot = strrchr(b->path, '.');
-    if (o) o->router(o->to, dot ? dot + 1 : b->path, b->layer, r);
+    if (o && b->pass)
+        graph_fail(b->graph, "%s: a block takes tokens out of their sequences, and routers are looked at with all of them",
+                   b->path);
+    else if (o) o->router(o->to, dot ? dot + 1 : b->path, b->layer, r);
 }
 
 struct node *build_without_best(struct build *b, struct node *key)
@@ -114,7 +123,9 @@ static struct node *weight(struct build *b, const char *path, enum role role, st
 {
     int before = b->graph->leaves->n;
     struct node *w = graph_weight(b->graph, path, role, shape, init);
-    if (b->graph->leaves->n > before) w->leaf->layer = b->layer;
+    if (b->graph->leaves->n == before) return w;
+    w->leaf->layer = b->layer;
+    w->leaf->active = b->share;
     return w;
 }
 
@@ -148,7 +159,7 @@ struct node *expert_linear(struct build *b, const char *name, enum role role, co
                            struct node *rows, int64_t out, int experts, double active)
 {
     struct node *w = matrix(b, name, role, SHAPE(experts, out, shape_last(rows->shape)));    /* [E,out,in] */
-    w->leaf->active = active;
+    w->leaf->active = active * b->share;
     return grouped_matmul(b->graph, rows, w, d->offsets);                                     /* [R,out] */
 }
 
@@ -203,7 +214,7 @@ double build_progress(double length, int64_t step, int64_t steps)
 struct node *build_weight(struct build *b, const char *name, enum role role, struct shape shape, struct init init)
 {
     struct node *w = weight(b, build_path(b, name, ""), role, shape, init);
-    if (role == ROLE_TABLE) w->leaf->active = 1.0 / (double)shape.dim[0];               /* a token looks up one row */
+    if (role == ROLE_TABLE) w->leaf->active = b->share / (double)shape.dim[0];      /* a token looks up one row */
     return w;
 }
 
@@ -440,6 +451,45 @@ struct node *build_cross_entropy(struct build *b, struct node *h, struct node *h
 struct node *build_ids(struct build *b)
 {
     return b->ids->shape.dim[1] == b->seq ? b->ids : slice(b->graph, b->ids, b->seq);
+}
+
+/* ---- tokens that a block takes out of their sequences ---- */
+
+const struct pass *build_pass_enter(struct build *b, struct node *index, int64_t each)
+{
+    struct graph *g = b->graph;
+    struct pass *p = arena_alloc(b->arena, sizeof *p);
+    struct node *sorted = dispatch(g, index, 1, b->batch * each), *order = graph_result(g, sorted, 1),
+                *inverse = graph_result(g, sorted, 2), *at = view(g, order, SHAPE(b->batch, each)),         /* [B,C] */
+                *begins = passing(g, b->start, at);
+    *p = (struct pass){ order, inverse, graph_result(g, begins, 1), graph_result(g, begins, 2),
+                        arena_alloc(b->arena, sizeof *b) };
+    *p->outer = *b;
+    b->pass = p;
+    b->share *= (double)each / (double)b->seq;
+    b->ids = take(g, build_ids(b), at);
+    b->start = begins;
+    if (b->present) b->present = view(g, gather(g, view(g, b->present, SHAPE(b->tokens, 1)), order, inverse), at->shape);
+    b->seq = each;
+    b->tokens = b->batch * each;
+    return p;
+}
+
+void build_pass_leave(struct build *b)
+{
+    const struct build *outer = b->pass->outer;
+    b->ids = outer->ids;
+    b->start = outer->start;
+    b->present = outer->present;
+    b->seq = outer->seq;
+    b->tokens = outer->tokens;
+    b->share = outer->share;
+    b->pass = outer->pass;
+}
+
+struct places build_places(const struct build *b)
+{
+    return b->pass ? (struct places){ b->pass->origin, b->pass->zero } : (struct places){ b->start, b->pos };
 }
 
 struct node *build_rows(struct build *b, struct node *x)

@@ -21,6 +21,8 @@ struct build {
     int blocks;                                             /* layers and MTP blocks together */
     bool branch_bounded;                                    /* trait of the current layer's residual */
     double branch_std;    /* factor on how wide values, what attention writes and feed-forwards begin; a residual's */
+    double share;                                           /* of the tokens, those that reach what is built now */
+    const struct pass *pass;    /* which these are, where a block takes some out of their sequences; NULL: all */
     double softcap;                                         /* of the head's logits; 0: none */
     INPUTS(INPUT_NODE)                                      /* ids, start, ..: NULL where this mode has none */
     char path[256];                                         /* of weights made now: "layers.3.attention" */
@@ -50,6 +52,10 @@ struct mask { int64_t window, chunk; };
    that they are made of, [T,R], rotary keys, [T,1,P] or NULL, and latents again; as caches k has both, [B,C,1,R+P].
    pos, start: where in a cache the tokens and their documents begin, NULL: as b->pos and b->start say. */
 struct kv { struct node *k, *v, *value, *pos, *start; };
+/* Tokens that a block takes out of their sequences, as many of each: order I32 [R] and inverse I32 [T,1] as op dispatch
+   gives them; origin: I32 [B,C], what their positions in their documents count from, zero I32 [1]. outer: who built
+   before. */
+struct pass { struct node *order, *inverse, *origin, *zero; struct build *outer; };
 /* What attention goes to that has no value: nothing, a learned logit of each head, or one that each token makes. */
 enum sink { SINK_NONE, SINK_HEAD, SINK_TOKEN };
 /* Attention that is about to look: the call, as it would be with all keys that its mask leaves; what the sublayer reads
@@ -269,6 +275,13 @@ struct node *build_cross_entropy(struct build *b, struct node *h, struct node *h
 /* What MTP block b->layer says of the token that it is to predict: by rows h [T,D] its loss, with this weight, and how
    often it is right; in decode its logits, kept as such. */
 void build_further(struct build *b, struct node *h, struct node *head_weight, double weight);
+/* Between enter and leave the tokens of `index` are all that there are: I32 [T,1], 0, and -1 for those that pass by;
+   of each sequence `each`, which are sequences of their own. Positions are those that they had. */
+const struct pass *build_pass_enter(struct build *b, struct node *index, int64_t each);
+void build_pass_leave(struct build *b);
+/* What positions in documents count from, as op rope reads it. */
+struct places { struct node *start, *pos; };
+struct places build_places(const struct build *b);
 /* Vectors of the tokens that are so many positions ahead of this graph's rows. [T,D] */
 struct node *build_embedded(struct build *b, int ahead);
 /* ids of the tokens of this graph's rows, I32 [B,S]: MTP blocks have fewer than the trunk. */

@@ -13,7 +13,7 @@ struct node *expert_affine(struct build *b, bool bias, const char *name, enum ro
     struct node *y = expert_linear(b, name, role, d, rows, out, computed, active);
     if (!bias) return y;
     struct node *added = build_bias(b, name, SHAPE(computed, out));
-    added->leaf->active = active;
+    added->leaf->active = active * b->share;
     return grouped_add_row(b->graph, y, added, d->offsets);
 }
 
@@ -128,6 +128,8 @@ static bool is_only(struct build *b, const char *what, struct node *x)
     const char *name = arena_text(b->arena, "%s%s", b->metric_prefix, what);
     bool only = !build_kept(b, b->layer, name);
     build_keep(b, b->layer, name, x);
+    if (b->pass) graph_fail(b->graph, "%s: a block takes tokens out of their sequences, and a record has the choices of "
+                                      "all", b->path);
     if (!only) graph_fail(b->graph, "%s: layer %d has two routers, and a record has the choices of one", b->path,
                           b->layer);
     return only;

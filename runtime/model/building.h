@@ -16,7 +16,7 @@ struct building {
     struct whole { int64_t seq; struct node *start, *present; } whole;       /* the trunk's rows, in an MTP block */
     const char *of;                                         /* before the names of inputs */
     struct stream fork; struct node *fork_joins;            /* what the last layer reads, for what branches off there */
-    int n_kept, kept_room; struct kept { int layer; const char *name; struct node *x; } *kept;
+    int n_kept, kept_room; struct kept { int layer; const char *name; const struct pass *of; struct node *x; } *kept;
     struct node *counted, *present_count;                   /* of which rows present_count is, REAL [1] */
     struct node *targets;   /* REAL [1]: how many of the step count, once a loss of next tokens is there; NULL before */
     struct node *joins, *joins_next;    /* [T,D]: what this layer's feed-forward, and the next one's, is joined by */
@@ -43,7 +43,7 @@ struct stream build_open(struct build *b, struct pick residual, struct node *x, 
 struct node *build_close(struct build *b, struct pick residual, const struct stream *s);
 void build_layer(struct build *b, int like, struct stream *s);
 
-/* What build_keep was given, in whichever graph it is. */
+/* What build_keep was given, in whichever graph it is; of tokens that are not those of b, it is an error. */
 struct node *build_found(const struct build *b, int layer, const char *name);
 /* "<b->path>.<name><suffix>" */
 const char *build_path(struct build *b, const char *name, const char *suffix);

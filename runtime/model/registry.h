@@ -13,6 +13,8 @@ struct traits {
     bool ends_normed;                                       /* residual: no final norm follows the last block */
     bool reads_past;    /* residual: what the stream was before, and keeps it and its own beside the stream */
     int streams;                                            /* residual: how many it keeps; 0: one */
+    bool joins_next;    /* block: what it makes is added in the next layer */
+    double takes;    /* block: share of a sequence's tokens that it takes out of it, at least one; 0: it leaves it whole */
     bool gated;                                             /* activation: it has a second operand */
     int heads, kv_heads, qk_dim, v_dim;                     /* attention: numbers of heads, their widths */
     int rotated;                                            /* of a head, what positions rotate; 0: none */
@@ -28,6 +30,7 @@ struct traits {
     bool convolved;    /* attention: its queries, keys and values pass the conv slot */
     int gated_at;                                           /* gate: where, enum gated */
     bool others_keys;                                       /* kv: keys may be another layer's */
+    bool of_others;    /* kv, value, keys: another layer's keys, values or choices of the same tokens are read */
     int idle;    /* ffn: of its experts the last ones, which compute nothing */
     int top_k; bool gates_sum_to_one;                       /* router */
     bool even_gates;    /* router: gates are the same for all who were chosen, whatever their score */
