@@ -47,7 +47,8 @@ static bool has_slow_bf16(void)
 #define SETS(X) X(portable, portable, NULL, always)
 #endif
 
-#define DECLARE(name) extern const struct level isa_level_##name;
+/* Weak: a build may be without some of them. */
+#define DECLARE(name) extern const struct level isa_level_##name __attribute__((weak));
 LEVELS(DECLARE)
 #define ROW(name, level, dot, has) { { #name, &isa_level_##level, dot }, has },
 static const struct { struct isa isa; bool (*has)(void); } sets[] = { SETS(ROW) };
@@ -56,7 +57,8 @@ static const struct isa *_Atomic chosen;
 
 const struct isa *isa_level(int i)
 {
-    for (int at = 0; at < COUNT(sets); at++) if (sets[at].has() && i-- == 0) return &sets[at].isa;
+    for (int at = 0; at < COUNT(sets); at++)
+        if (sets[at].isa.level && sets[at].has() && i-- == 0) return &sets[at].isa;
     return NULL;
 }
 
