@@ -71,7 +71,10 @@ static void build(struct build *b, struct pick self, struct stream *s)
     build_around(b, s, (struct sublayer){ both, &at, "dense" });
 }
 
-static void traits(struct pick self, struct traits *t) { t->joins_next = ((const struct conf *)self.conf)->joins == NEXT; }
+static void traits(struct pick self, struct traits *t)
+{
+    t->joins_next = ((const struct conf *)self.conf)->joins == NEXT;
+}
 
 const struct module block_shortcut = {
     .slot = SLOT_BLOCK, .name = "shortcut", .about = "a dense feed-forward in place, the ffn on a path around it",

@@ -67,8 +67,8 @@ static void test_takes_the_largest(void **state)
 static void test_sequences_of_their_own(void **state)
 {
     (void)state;
-    struct tiny a = one_layer(", \"position\": \"none\", \"block\": {\"module\": \"depths\", \"capacity\": 0.5, \"gate\": "
-                              "\"sigmoid\"}", true), b = { 0 };
+    struct tiny a = one_layer(", \"position\": \"none\", \"block\": {\"module\": \"depths\", \"capacity\": 0.5, "
+                              "\"gate\": \"sigmoid\"}", true), b = { 0 };
     tiny_scale(&a, "layers.0.depths.router.weight", 1e-4);  /* an order, and gates of 1/2 */
     double *x = written(&a), *row = taken(&a), *first = embedded(&a);
     b = tiny_new(TEXT({"layers": 1, "position": "none"}), NULL, MODE_EVAL, 2, 3);

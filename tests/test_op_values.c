@@ -428,9 +428,9 @@ int main(void)
         cmocka_unit_test(test_rmsnorm), cmocka_unit_test(test_rmsnorm_has_no_scale), cmocka_unit_test(test_rope),
         cmocka_unit_test(test_rope_of_a_long_sequence), cmocka_unit_test(test_rope_of_all_and_none),
         cmocka_unit_test(test_rope_is_relative), cmocka_unit_test(test_rows), cmocka_unit_test(test_to_one_number),
-        cmocka_unit_test(test_embed_leaves_other_rows), cmocka_unit_test(test_shift), cmocka_unit_test(test_passing), cmocka_unit_test(test_cache),
-        cmocka_unit_test(test_rows_of_nobody), cmocka_unit_test(test_carry), cmocka_unit_test(test_exp_and_log),
-        cmocka_unit_test(test_head_matmul),
+        cmocka_unit_test(test_embed_leaves_other_rows), cmocka_unit_test(test_shift), cmocka_unit_test(test_passing),
+        cmocka_unit_test(test_cache), cmocka_unit_test(test_rows_of_nobody), cmocka_unit_test(test_carry),
+        cmocka_unit_test(test_exp_and_log), cmocka_unit_test(test_head_matmul),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -378,6 +378,8 @@
 ---| sluice.block.parallel
 ---| "shortcut" # a dense feed-forward in place, the ffn on a path around it
 ---| sluice.block.shortcut
+---| "depths" # another block on some of the tokens (Mixture-of-Depths)
+---| sluice.block.depths
 
 ---attention, then ffn
 ---@class sluice.block.sequential
@@ -393,6 +395,13 @@
 ---@field dense? sluice.ffn|fun(layer: integer): sluice.ffn the feed-forward in the usual place; it or ffn may have experts; default dense
 ---@field reads? "dense"|"block"|fun(layer: integer): "dense"|"block" what ffn reads: what `dense` does, or the layer's input, by a norm of its own; default dense
 ---@field joins? "next"|"here"|fun(layer: integer): "next"|"here" where it is added: to the next layer's feed-forward, in the last layer and in multi-token prediction to `dense`; or there always; default next
+
+---another block on some of the tokens (Mixture-of-Depths)
+---@class sluice.block.depths
+---@field [1]? "depths"
+---@field block? sluice.block|fun(layer: integer): sluice.block what runs on the tokens that are taken; default sequential
+---@field capacity? number|fun(layer: integer): number share of a sequence's tokens that is taken; default 0.125, 0.001 … 1
+---@field gate? "raw"|"sigmoid"|fun(layer: integer): "raw"|"sigmoid" the factor on what the block adds: r, or its sigmoid; default raw
 
 ---@alias sluice.ple
 ---| "none" # no per-layer embedding

@@ -47,10 +47,10 @@ static bool has_slow_bf16(void)
 #define SETS(X) X(portable, portable, NULL, always)
 #endif
 
-/* Weak: a build may be without some of them. */
-#define DECLARE(name) extern const struct level isa_level_##name __attribute__((weak));
+#define DECLARE(name) extern const struct level isa_level_##name;
 LEVELS(DECLARE)
-#define ROW(name, level, dot, has) { { #name, &isa_level_##level, dot }, has },
+/* LEVEL_name: &isa_level_name, or NULL in a build without that set. */
+#define ROW(name, level, dot, has) { { #name, LEVEL_##level, dot }, has },
 static const struct { struct isa isa; bool (*has)(void); } sets[] = { SETS(ROW) };
 
 static const struct isa *_Atomic chosen;

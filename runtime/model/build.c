@@ -102,8 +102,8 @@ void build_observed(struct build *b, const struct routed *r)
     const struct observer *o = b->own->observer;
     const char *dot = strrchr(b->path, '.');
     if (o && b->pass)
-        graph_fail(b->graph, "%s: a block takes tokens out of their sequences, and routers are looked at with all of them",
-                   b->path);
+        graph_fail(b->graph, "%s: a block takes tokens out of their sequences, and routers are looked at with all of "
+                             "them", b->path);
     else if (o) o->router(o->to, dot ? dot + 1 : b->path, b->layer, r);
 }
 
@@ -469,7 +469,8 @@ const struct pass *build_pass_enter(struct build *b, struct node *index, int64_t
     b->share *= (double)each / (double)b->seq;
     b->ids = take(g, build_ids(b), at);
     b->start = begins;
-    if (b->present) b->present = view(g, gather(g, view(g, b->present, SHAPE(b->tokens, 1)), order, inverse), at->shape);
+    if (b->present)
+        b->present = view(g, gather(g, view(g, b->present, SHAPE(b->tokens, 1)), order, inverse), at->shape);
     b->seq = each;
     b->tokens = b->batch * each;
     return p;

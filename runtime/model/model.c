@@ -221,8 +221,8 @@ struct node *model_build(struct graph *g, struct arena *arena, const struct mode
         .vocab = conf->vocab, .context = mode == MODE_DECODE ? size.context : size.seq, .rewind = size.rewind,
         .drafts = mode != MODE_DECODE || size.drafts,
         .recorded = recorded(train, mode, size.seq),
-        .layers = model_passes(conf), .layer = -1, .blocks = model_blocks(conf), .branch_std = 1, .share = 1, .metric_prefix = "",
-        .own = &own,
+        .layers = model_passes(conf), .layer = -1, .blocks = model_blocks(conf), .branch_std = 1, .share = 1,
+        .metric_prefix = "", .own = &own,
     }, *b = &build;
     if (mode == MODE_DECODE && model_looks_ahead(conf) == AHEAD_ALWAYS)
         return graph_fail(g, "the model looks ahead: what it makes of a token depends on later ones, so it has nothing "

@@ -14,7 +14,7 @@ struct traits {
     bool reads_past;    /* residual: what the stream was before, and keeps it and its own beside the stream */
     int streams;                                            /* residual: how many it keeps; 0: one */
     bool joins_next;    /* block: what it makes is added in the next layer */
-    double takes;    /* block: share of a sequence's tokens that it takes out of it, at least one; 0: it leaves it whole */
+    double takes;    /* block: share of a sequence's tokens that it takes out, one at least; 0: sequences stay whole */
     bool gated;                                             /* activation: it has a second operand */
     int heads, kv_heads, qk_dim, v_dim;                     /* attention: numbers of heads, their widths */
     int rotated;                                            /* of a head, what positions rotate; 0: none */
