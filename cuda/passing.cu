@@ -2,15 +2,17 @@
 #include "kernel.cuh"
 
 static __global__ void __launch_bounds__(BLOCK)
-take_values(const int32_t *x, const int32_t *index, int64_t n, int32_t *y)
+take_values(const int32_t *x, const int32_t *index, unsigned n, int32_t *y)
 {
-    for (int64_t i = first_item(); i < n; i += all_items()) y[i] = index[i] < 0 ? 0 : x[index[i]];
+    for (unsigned i = (unsigned)first_item(); i < n; i += (unsigned)all_items())
+        y[i] = index[i] < 0 ? 0 : x[index[i]];
 }
 
 static void take_forward(const struct args *a)
 {
     int64_t n = shape_count(a->out[0].shape);
-    LAUNCH(a, take_values, grid_for(a, n, BLOCK), BLOCK, 0, ints(&a->in[0]), ints(&a->in[1]), n, ints(&a->out[0]));
+    LAUNCH(a, take_values, grid_for(a, n, BLOCK), BLOCK, 0, ints(&a->in[0]), ints(&a->in[1]), (unsigned)n,
+           ints(&a->out[0]));
 }
 
 TWIN(take, take_forward);

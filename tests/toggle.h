@@ -96,13 +96,16 @@ static inline bool config_has_module(const struct config *c, const struct module
 }
 
 /* A module that is no larger than a tiny model. Its integers beyond 8 are 4, 6, 8 ...: even, as widths of heads are, no
-   two the same, the first below the length of a sequence. Its reals beyond 3, as what caps values, are 2. */
+   two the same, the first below the length of a sequence. Its reals beyond 3, as what caps values, are 2. What a block
+   takes of a sequence is half of it: of one token's attention, queries and keys have no gradient but rounding. */
 static inline json_t *module_small(const struct module *m)
 {
     json_t *value = json_pack("{s:s}", "module", m->name);
     int size = 2;
     for (const struct param *p = m->params; p && p->name; p++) {
         if (p->type == PARAM_INT && p->value > 8) json_object_set_new(value, p->name, json_integer(size += 2));
+        if (m->slot == SLOT_BLOCK && strcmp(p->name, "capacity") == 0)
+            json_object_set_new(value, p->name, json_real(0.5));
         if (p->type == PARAM_REAL && p->value > 3) json_object_set_new(value, p->name, json_real(fmax(2, p->min)));
     }
     return value;
