@@ -124,7 +124,8 @@ static void test_schedules(void **state)
     static const struct golden linear[] = { { 0, 1 }, { 50, 1 }, { 51, 0.98 }, { 75, 0.5 }, { 99, 0.02 }, { 100, 0 } };
     static const struct golden line[] = { { 9, 1 }, { 10, 1 }, { 60, 0.5 }, { 109, 0.01 }, { 110, 0 } };
     static const struct golden inverse[] = { { 3, 0.25 }, { 15, 1 }, { 16, 1 }, { 64, 0.5 }, { 100, 0.4 } };
-    static const struct golden falls[] = { { 79, 1 }, { 80, 0.316 }, { 89, 0.316 }, { 90, 0.099856 }, { 99, 0.099856 } };
+    static const struct golden falls[] = { { 79, 1 }, { 80, 0.316 }, { 89, 0.316 }, { 90, 0.099856 },
+                                           { 99, 0.099856 } };
     static const struct golden cosine_tail[] = { { 50, 1 }, { 75, 0.5 }, { 100, 0 } };
     static const struct golden exponential[] = { { 50, 1 }, { 75, 0.5 }, { 100, 0.25 } };
     static const struct golden to_a_tenth[] = { { 80, 1 }, { 85, 0.55 }, { 100, 0.1 } };

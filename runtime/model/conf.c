@@ -151,7 +151,8 @@ static void check_warmup(const struct model_conf *model, const struct train_conf
                        w->steps);
     else if (warmup > c->steps)
         module_problem(problems, "train.schedule", key,
-                       "%lld steps of warm-up in a run of %d: lr is never reached; at most %lld", warmup, c->steps, most);
+                       "%lld steps of warm-up in a run of %d: lr is never reached; at most %lld", warmup, c->steps,
+                       most);
     else if (warmup > most)
         module_problem(problems, "train.schedule", key,
                        "%lld steps of warm-up, but the decay begins after step %lld of %d: at most %lld, or a shorter "

@@ -29,5 +29,6 @@ double schedule_decay(enum decay_shape shape, double final, double x)
 void schedule_check_decay(enum decay_shape shape, double final, const char *path, struct problems *problems)
 {
     if (shape == DECAY_EXPONENTIAL && final == 0)
-        module_problem(problems, path, "final", "0: an exponential never gets there; give what it is to end at, as 0.1");
+        module_problem(problems, path, "final",
+                       "0: an exponential never gets there; give what it is to end at, as 0.1");
 }
