@@ -1,26 +1,36 @@
-/* Warm-up, stable, decay over the last share of the run, to 0 where the step after its last would be: 1 - sqrt(x) or 1
-   - x. Hu 2024 (MiniCPM); Hagele 2024. */
+/* Warm-up, stable, decay over the last share of the run, from 1 to f where the step after its last would be. With x
+   from 0 to 1 over the decay:
+       sqrt    1 - (1 - f) sqrt(x)                   Hagele 2024
+       linear  1 - (1 - f) x
+       cosine  f + (1 - f) (1 + cos(pi x)) / 2       DeepSeek-V3 2024, Kimi K2 2025
+       exponential  f^x                              Hu 2024 (MiniCPM) */
 #include "model/module.h"
 #include <math.h>
 
-enum shape_of_decay { SQRT, LINEAR };
-struct conf { int warmup; double decay; int shape; };
+struct conf { struct warmup warmup; double decay; int shape; double final; };
 static const struct param params[] = {
-    INT(struct conf, warmup, 0, 0, 1 << 30, "step", "steps of linear warm-up"),
+    WARMUP(struct conf),
     REAL(struct conf, decay, 0.2, 0, 1, "",
-         "share of the run that decays; 0 is where the step after the last would be"),
-    CHOICE(struct conf, shape, SQRT, "sqrt linear", "how it decays"),
+         "share of the run that decays; its end is where the step after the last would be"),
+    CHOICE(struct conf, shape, DECAY_SQRT, DECAY_SHAPES, "how it decays"),
+    REAL(struct conf, final, 0, 0, 1, "", "share of the peak that it ends at"),
     { 0 }
 };
 
-static double factor(struct pick self, int64_t step, int64_t steps)
+static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {
     const struct conf *c = self.conf;
-    if (step < c->warmup) return (double)(step + 1) / c->warmup;
+    (void)model;
+    schedule_check_decay(c->shape, c->final, path, problems);
+}
+
+static double factor(struct pick self, int64_t warmup, int64_t step, int64_t steps)
+{
+    const struct conf *c = self.conf;
     double from = (1 - c->decay) * (double)steps;
+    (void)warmup;
     if ((double)step <= from) return 1;
-    double x = fmin(1, ((double)step - from) / ((double)steps - from));
-    return 1 - (c->shape == SQRT ? sqrt(x) : x);
+    return schedule_decay(c->shape, c->final, fmin(1, ((double)step - from) / ((double)steps - from)));
 }
 
 static int64_t peak_ends(struct pick self, int64_t steps)
@@ -28,10 +38,7 @@ static int64_t peak_ends(struct pick self, int64_t steps)
     return (int64_t)floor((1 - ((const struct conf *)self.conf)->decay) * (double)steps + 1e-6);
 }
 
-static void traits(struct pick self, struct traits *t) { t->warmup = ((const struct conf *)self.conf)->warmup; }
-
 const struct module schedule_wsd = {
     .slot = SLOT_SCHEDULE, .name = "wsd", .about = "warm-up, stable, decay",
-    .conf_size = sizeof(struct conf), .params = params, .traits = traits,
-    .schedule = factor, .peak_ends = peak_ends,
+    .conf_size = sizeof(struct conf), .params = params, .check = check, .schedule = factor, .peak_ends = peak_ends,
 };

@@ -231,7 +231,7 @@ refused() {
     says "$3"
 }
 # What docs/guide.md says of 40 steps with a warm-up of 4, and by hand.
-for schedule in constant cosine wsd; do
+for schedule in constant linear cosine inverse_sqrt step wsd wsds; do
     told=$(awk -F ' *[|] *' -v row="\`$schedule\`" '
         $2 == "step" { n = NF; for (i = 3; i < n; i++) step[i] = $i }
         $2 == row && n { for (i = 3; i < n; i++) printf "%s=%s ", step[i], $i }

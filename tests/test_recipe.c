@@ -106,7 +106,9 @@ static void check_schedule(const char *train, int64_t steps, const struct golden
 {
     struct tiny t = tiny_new("{}", train, MODE_EVAL, 1, 2);
     const struct pick *s = &t.train.schedule;
-    for (int i = 0; i < n; i++) assert_float_equal(s->module->schedule(*s, want[i].step, steps), want[i].factor, 1e-6);
+    int64_t warmup = schedule_warmup(*s, 8);
+    for (int i = 0; i < n; i++)
+        assert_float_equal(schedule_factor(*s, warmup, want[i].step, steps), want[i].factor, 1e-6);
     tiny_free(&t);
 }
 
@@ -120,11 +122,31 @@ static void test_schedules(void **state)
     static const struct golden roots[] = { { 0, 0.1 }, { 79, 1 }, { 80, 1 }, { 81, 0.776393 }, { 85, 0.5 },
                                            { 90, 0.292893 }, { 95, 0.133975 }, { 99, 0.025321 }, { 100, 0 } };
     static const struct golden linear[] = { { 0, 1 }, { 50, 1 }, { 51, 0.98 }, { 75, 0.5 }, { 99, 0.02 }, { 100, 0 } };
+    static const struct golden line[] = { { 9, 1 }, { 10, 1 }, { 60, 0.5 }, { 109, 0.01 }, { 110, 0 } };
+    static const struct golden inverse[] = { { 3, 0.25 }, { 15, 1 }, { 16, 1 }, { 64, 0.5 }, { 100, 0.4 } };
+    static const struct golden falls[] = { { 79, 1 }, { 80, 0.316 }, { 89, 0.316 }, { 90, 0.099856 },
+                                           { 99, 0.099856 } };
+    static const struct golden cosine_tail[] = { { 50, 1 }, { 75, 0.5 }, { 100, 0 } };
+    static const struct golden exponential[] = { { 50, 1 }, { 75, 0.5 }, { 100, 0.25 } };
+    static const struct golden to_a_tenth[] = { { 80, 1 }, { 85, 0.55 }, { 100, 0.1 } };
+    static const struct golden horizons[] = { { 22, 1 }, { 24, 0.4 }, { 25, 1 }, { 47, 1 }, { 49, 0.4 }, { 50, 1 },
+                                              { 95, 1 }, { 99, 0.2 } };
     static const struct golden ramp[] = { { 0, 0.01 }, { 49, 0.5 }, { 98, 0.99 }, { 99, 1 } };
     check_schedule(TEXT({"schedule": {"module": "constant", "warmup": 10}}), 100, constant, COUNT(constant));
     check_schedule(TEXT({"schedule": {"module": "cosine", "warmup": 10}}), 110, cosine, COUNT(cosine));
     check_schedule(TEXT({"schedule": {"module": "wsd", "warmup": 10}}), 100, roots, COUNT(roots));
     check_schedule(TEXT({"schedule": {"module": "wsd", "decay": 0.5, "shape": "linear"}}), 100, linear, COUNT(linear));
+    check_schedule(TEXT({"schedule": {"module": "linear", "warmup": 10}}), 110, line, COUNT(line));
+    check_schedule(TEXT({"schedule": {"module": "inverse_sqrt", "warmup": 16}}), 100, inverse, COUNT(inverse));
+    check_schedule(TEXT({"schedule": "step"}), 100, falls, COUNT(falls));
+    check_schedule(TEXT({"schedule": {"module": "wsd", "decay": 0.5, "shape": "cosine"}}), 100, cosine_tail,
+                   COUNT(cosine_tail));
+    check_schedule(TEXT({"schedule": {"module": "wsd", "decay": 0.5, "shape": "exponential", "final": 0.25}}), 100,
+                   exponential, COUNT(exponential));
+    check_schedule(TEXT({"schedule": {"module": "wsd", "final": 0.1}}), 100, to_a_tenth, COUNT(to_a_tenth));
+    check_schedule(TEXT({"schedule": "wsds"}), 100, horizons, COUNT(horizons));
+    /* steps of 8 tokens: 79 are ten of them, begun */
+    check_schedule(TEXT({"schedule": {"module": "constant", "warmup_tokens": 79}}), 100, constant, COUNT(constant));
     check_schedule(TEXT({"steps": 100, "schedule": {"module": "constant", "warmup": 100}}), 100, ramp, COUNT(ramp));
     check_schedule(TEXT({"steps": 100, "schedule": {"module": "cosine", "warmup": 100}}), 100, ramp, COUNT(ramp));
 }

@@ -99,6 +99,18 @@ static void mistakes_are_named(void **state)
             "11 steps of warm-up in a run of 10: lr is never reached; at most 10");
     refuses(TEXT({"train": {"schedule": {"module": "wsd", "warmup": 10}}}), NULL, "train.schedule.warmup",
             "the decay begins after step 9 of 10: at most 9");
+    refuses(TEXT({"train": {"schedule": {"module": "step", "warmup": 9}}}), NULL, "train.schedule.warmup",
+            "the decay begins after step 8 of 10: at most 8");
+    refuses(TEXT({"train": {"schedule": {"module": "wsds", "warmup": 4}}}), NULL, "train.schedule.warmup",
+            "the decay begins after step 3 of 10: at most 3");
+    refuses(TEXT({"train": {"schedule": {"module": "wsd", "warmup_tokens": 1000000}}}), NULL,
+            "train.schedule.warmup_tokens", "in a run of 10: lr is never reached");
+    refuses(TEXT({"train": {"schedule": {"module": "wsd", "warmup": 1, "warmup_tokens": 10}}}), NULL,
+            "train.schedule.warmup_tokens", "10: the warm-up is given in steps already, 1");
+    refuses(TEXT({"train": {"schedule": {"module": "wsd", "shape": "exponential"}}}), NULL, "train.schedule.final",
+            "an exponential never gets there");
+    refuses(TEXT({"train": {"schedule": {"module": "step", "first": 0.95}}}), NULL, "train.schedule.second",
+            "is before the first fall");
     refuses(TEXT({"train": {"average": {"module": "ema", "from": 10}}}), NULL, "train.average.from",
             "10 steps of a run of 10: nothing is averaged; at most 9");
     refuses(TEXT({"train": {"schedule": {"module": "wsd", "decay": 0, "warmup": 11}}}), NULL, "train.schedule.warmup",

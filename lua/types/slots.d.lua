@@ -1372,26 +1372,70 @@
 ---| sluice.schedule.constant
 ---| "cosine" # warm-up, then half a cosine
 ---| sluice.schedule.cosine
+---| "linear" # warm-up, then a line down
+---| sluice.schedule.linear
+---| "inverse_sqrt" # warm-up, then as one over the root of the step
+---| sluice.schedule.inverse_sqrt
+---| "step" # warm-up, constant, two falls
+---| sluice.schedule.step
 ---| "wsd" # warm-up, stable, decay
 ---| sluice.schedule.wsd
+---| "wsds" # warm-up, and several decays in one run, each back to the peak
+---| sluice.schedule.wsds
 
 ---warm-up, then constant
 ---@class sluice.schedule.constant
 ---@field [1]? "constant"
 ---@field warmup? integer steps of linear warm-up; default 0, ≥ 0
+---@field warmup_tokens? integer the same as a number of tokens, rounded up to whole steps; 0: as `warmup` says; default 0, ≥ 0
 
 ---warm-up, then half a cosine
 ---@class sluice.schedule.cosine
 ---@field [1]? "cosine"
 ---@field warmup? integer steps of linear warm-up; default 0, ≥ 0
+---@field warmup_tokens? integer the same as a number of tokens, rounded up to whole steps; 0: as `warmup` says; default 0, ≥ 0
 ---@field final? number share of the peak that the cosine ends at, where the step after the last would be; default 0.1, 0 … 1
+
+---warm-up, then a line down
+---@class sluice.schedule.linear
+---@field [1]? "linear"
+---@field warmup? integer steps of linear warm-up; default 0, ≥ 0
+---@field warmup_tokens? integer the same as a number of tokens, rounded up to whole steps; 0: as `warmup` says; default 0, ≥ 0
+---@field final? number share of the peak that the line ends at, where the step after the last would be; default 0, 0 … 1
+
+---warm-up, then as one over the root of the step
+---@class sluice.schedule.inverse_sqrt
+---@field [1]? "inverse_sqrt"
+---@field warmup? integer steps of linear warm-up; default 0, ≥ 0
+---@field warmup_tokens? integer the same as a number of tokens, rounded up to whole steps; 0: as `warmup` says; default 0, ≥ 0
+
+---warm-up, constant, two falls
+---@class sluice.schedule.step
+---@field [1]? "step"
+---@field warmup? integer steps of linear warm-up; default 0, ≥ 0
+---@field warmup_tokens? integer the same as a number of tokens, rounded up to whole steps; 0: as `warmup` says; default 0, ≥ 0
+---@field first? number share of the run after which the rate falls; default 0.8, 0 … 1
+---@field second? number and falls again; default 0.9, 0 … 1
+---@field factor? number what the rate is multiplied by, each time; default 0.316, 1e-06 … 1
 
 ---warm-up, stable, decay
 ---@class sluice.schedule.wsd
 ---@field [1]? "wsd"
 ---@field warmup? integer steps of linear warm-up; default 0, ≥ 0
----@field decay? number share of the run that decays; 0 is where the step after the last would be; default 0.2, 0 … 1
----@field shape? "sqrt"|"linear" how it decays; default sqrt
+---@field warmup_tokens? integer the same as a number of tokens, rounded up to whole steps; 0: as `warmup` says; default 0, ≥ 0
+---@field decay? number share of the run that decays; its end is where the step after the last would be; default 0.2, 0 … 1
+---@field shape? "sqrt"|"linear"|"cosine"|"exponential" how it decays; default sqrt
+---@field final? number share of the peak that it ends at; default 0, 0 … 1
+
+---warm-up, and several decays in one run, each back to the peak
+---@class sluice.schedule.wsds
+---@field [1]? "wsds"
+---@field warmup? integer steps of linear warm-up; default 0, ≥ 0
+---@field warmup_tokens? integer the same as a number of tokens, rounded up to whole steps; 0: as `warmup` says; default 0, ≥ 0
+---@field horizons? integer ends of a decay: of 3 at a quarter, at half and at the end of the run; default 3, 1 … 30
+---@field decay? number share of a horizon's own steps that decays; default 0.1, 0 … 1
+---@field shape? "sqrt"|"linear"|"cosine"|"exponential" how it decays, as wsd; default linear
+---@field final? number share of the peak that it ends at; default 0, 0 … 1
 
 ---@alias sluice.average
 ---| "none" # no averages

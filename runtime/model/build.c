@@ -528,17 +528,19 @@ void build_update(struct build *b, void (*run)(struct build *b, void *state, str
     *last = c;
 }
 
-/* The schedule's factor; conf is the pick of the schedule slot. */
+struct scheduled { struct pick schedule; int64_t warmup; };
+
 static double scheduled(const void *conf, double scale, int64_t step, int64_t steps)
 {
-    const struct pick *schedule = conf;
-    return scale * schedule->module->schedule(*schedule, step, steps);
+    const struct scheduled *s = conf;
+    return scale * schedule_factor(s->schedule, s->warmup, step, steps);
 }
 
 struct node *build_rate(struct build *b, double lr)
 {
-    return graph_control(b->graph, "lr",
-                         (struct control){ scheduled, &b->train->schedule, sizeof b->train->schedule, lr });
+    const struct train_conf *t = b->train;
+    struct scheduled s = { t->schedule, schedule_warmup(t->schedule, t->batch * b->seq) };
+    return graph_control(b->graph, "lr", (struct control){ scheduled, &s, sizeof s, lr });
 }
 
 static double constant_at(const void *conf, double scale, int64_t step, int64_t steps)

@@ -121,25 +121,6 @@ void model_load(const json_t *json, struct arena *arena, struct model_conf *conf
     if (problems->found == before) check_picks(model_params, conf, "", conf, problems);
 }
 
-/* The rate that is asked for is reached, and what follows it begins there. */
-static void check_warmup(const struct train_conf *c, struct problems *problems)
-{
-    const struct module *m = c->schedule.module;
-    int warmup = module_traits(c->schedule).warmup;
-    int64_t most = m->peak_ends ? m->peak_ends(c->schedule, c->steps) + 1 : c->steps;
-    if (most > c->steps) most = c->steps;
-    if (warmup <= most) return;
-    if (warmup > c->steps)
-        module_problem(problems, "train.schedule", "warmup",
-                       "%d steps of warm-up in a run of %d: lr is never reached; at most %lld", warmup, c->steps,
-                       (long long)most);
-    else
-        module_problem(
-            problems, "train.schedule", "warmup",
-            "%d steps of warm-up, but the decay begins after step %lld of %d: at most %lld, or a shorter decay",
-            warmup, (long long)most, c->steps, (long long)most);
-}
-
 void train_load(const json_t *json, struct arena *arena, struct train_conf *conf, struct problems *problems)
 {
     int before = problems->found;
@@ -149,7 +130,6 @@ void train_load(const json_t *json, struct arena *arena, struct train_conf *conf
         problem_add(problems, "train.micro", "%d does not divide the batch of %d sequences", conf->micro, conf->batch);
     if (conf->record && conf->eval_tokens == 0)
         problem_add(problems, "train.record", "needs train.eval_tokens: of how many tokens an evaluation has choices");
-    check_warmup(conf, problems);
     int from = module_traits(conf->average).averages_from;
     if (from >= conf->steps)
         module_problem(problems, "train.average", "from", "%d steps of a run of %d: nothing is averaged; at most %d",
@@ -157,8 +137,31 @@ void train_load(const json_t *json, struct arena *arena, struct train_conf *conf
     check_picks(train_params, conf, "train", NULL, problems);
 }
 
+/* The rate that is asked for is reached, and what follows it begins there. */
+static void check_warmup(const struct model_conf *model, const struct train_conf *c, struct problems *problems)
+{
+    const struct module *m = c->schedule.module;
+    const struct warmup *w = c->schedule.conf;
+    const char *key = w->tokens ? "warmup_tokens" : "warmup";
+    long long warmup = schedule_warmup(c->schedule, (int64_t)c->batch * model->seq),
+              most = m->peak_ends ? m->peak_ends(c->schedule, c->steps) + 1 : c->steps;
+    if (most > c->steps) most = c->steps;
+    if (w->tokens && w->steps)
+        module_problem(problems, "train.schedule", key, "%d: the warm-up is given in steps already, %d", w->tokens,
+                       w->steps);
+    else if (warmup > c->steps)
+        module_problem(problems, "train.schedule", key,
+                       "%lld steps of warm-up in a run of %d: lr is never reached; at most %lld", warmup, c->steps,
+                       most);
+    else if (warmup > most)
+        module_problem(problems, "train.schedule", key,
+                       "%lld steps of warm-up, but the decay begins after step %lld of %d: at most %lld, or a shorter "
+                       "decay", warmup, most, c->steps, most);
+}
+
 void conf_agree(const struct model_conf *model, const struct train_conf *train, struct problems *problems)
 {
+    check_warmup(model, train, problems);
     if (train->eval_seq % model->seq != 0)
         problem_add(problems, "train.eval_seq", "%d: must be a multiple of the model's seq of %d", train->eval_seq,
                     model->seq);

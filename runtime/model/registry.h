@@ -60,7 +60,8 @@ struct traits {
     double computed;    /* balance: of its experts a token is to have so many that are not idle; 0: it has no aim */
     int expert_groups;    /* balance: equal groups that experts are divided into; 0, 1: none */
     int mtp_blocks;                                         /* blocks that MTP adds */
-    double lr; int warmup, averages_from;                   /* optimizer, schedule, average: as set */
+    double lr; int averages_from;                           /* optimizer, average: as set */
+    bool jumps;                                             /* schedule: from one step to the next by more than a bit */
 };
 
 /* Says when a position may see later ones; what says the most has the last word. Always: losses are no causal model's,
@@ -164,12 +165,30 @@ struct module {
                                  struct node *change);
         };
         struct {
-            double (*schedule)(struct pick self, int64_t step, int64_t steps);      /* factor on lr, step from 0 */
+            /* factor on lr from step `warmup` on; steps count from 0 */
+            double (*schedule)(struct pick self, int64_t warmup, int64_t step, int64_t steps);
             /* optional: the last step before it decays, warm-up or not */
             int64_t (*peak_ends)(struct pick self, int64_t steps);
         };
     };
 };
+
+/* What all schedules have: a linear warm-up, of steps or of tokens. */
+struct warmup { int steps, tokens; };
+#define WARMUP(type) \
+    { "warmup", PARAM_INT, FIELD(type, warmup.steps), 0, 0, 1 << 30, NULL, "step", "steps of linear warm-up", 0, NULL, \
+      false }, \
+    { "warmup_tokens", PARAM_INT, FIELD(type, warmup.tokens), 0, 0, INT32_MAX, NULL, "token", \
+      "the same as a number of tokens, rounded up to whole steps; 0: as `warmup` says", 0, NULL, false }
+/* In steps of so many tokens. */
+int64_t schedule_warmup(struct pick schedule, int64_t tokens);
+/* The factor on the rate. */
+double schedule_factor(struct pick schedule, int64_t warmup, int64_t step, int64_t steps);
+/* How a rate decays from 1 to `final`, x from 0 to 1. */
+enum decay_shape { DECAY_SQRT, DECAY_LINEAR, DECAY_COSINE, DECAY_EXPONENTIAL };
+#define DECAY_SHAPES "sqrt linear cosine exponential"
+double schedule_decay(enum decay_shape shape, double final, double x);
+void schedule_check_decay(enum decay_shape shape, double final, const char *path, struct problems *problems);
 
 extern const struct module *const module_all[];             /* ends in NULL */
 const struct module *module_find(enum slot slot, const char *name);
