@@ -284,6 +284,32 @@ static void test_learning(void **state)
     for_each_switch(TRAINING, check_learning);
 }
 
+/* What is computed again for backward is what was computed. */
+static void check_recompute(const struct toggle *on)
+{
+    struct tiny t[RECOMPUTE_FULL + 1];
+    for (enum recompute how = RECOMPUTE_NONE; how <= RECOMPUTE_FULL; how++) {
+        t[how] = toggle_build(on, MODE_TRAIN, 2, 6);
+        t[how].graph->keep = false;
+        tiny_start_on(&t[how], (struct plan_how){ &backend_cpu, PRECISION_FP32, how }, 1);
+        for (int i = 0; i < 2; i++) tiny_step(&t[how], i);
+    }
+    for (int i = 0; i < t[0].leaves->n; i++) {
+        const struct leaf *l = t[0].leaves->leaf[i];
+        size_t bytes = (size_t)shape_count(l->decl.shape) * sizeof(real);
+        for (int how = 1; how <= RECOMPUTE_FULL && (l->kind == LEAF_WEIGHT || l->kind == LEAF_BUFFER); how++)
+            if (memcmp(state_data(t[0].state, l), tiny_weight(&t[how], l->path), bytes) != 0)
+                fail_msg("%s: %s has other bits with %s recompute", on->name, l->path, how == 1 ? "selective" : "full");
+    }
+    for (int how = 0; how <= RECOMPUTE_FULL; how++) tiny_free(&t[how]);
+}
+
+static void test_recompute(void **state)
+{
+    (void)state;
+    for_each_switch(TRAINING, check_recompute);
+}
+
 /* Every token goes to K experts, in every layer, step and micro-batch; A8, 4.2: none is dropped, none counted twice. */
 static void check_conservation(const struct toggle *on)
 {
@@ -326,6 +352,6 @@ static void test_conservation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { RUN(causality), RUN(documents), RUN(batches), RUN(decoding), RUN(learning),
-                                        RUN(conservation) };
+                                        RUN(recompute), RUN(conservation) };
     return cmocka_run_group_tests(tests, toggles_begin, toggles_end);
 }

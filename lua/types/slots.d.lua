@@ -118,7 +118,7 @@
 ---@field clip? number largest global gradient norm; 0: no clipping; default 1, ≥ 0
 ---@field backend? "cpu"|"cuda" what computes: the processor, or an NVIDIA GPU; default cpu
 ---@field precision? "fp32"|"bf16" of activations; weights, scores and sums stay fp32; default fp32
----@field recompute? "none"|"selective" selective: norms, gathered expert rows and gated activations are computed again for backward; less memory, a little more time, the same bits; default none
+---@field recompute? "none"|"selective"|"full" what is computed again for backward rather than kept, to the same bits. selective: norms, gathered expert rows and gated activations, a little more time; full: all that a layer makes, but for what others read of it, about a third more time; default none
 ---@field optim? sluice.optim the optimizer; default adamw
 ---@field rates? sluice.rates|sluice.rates[] factors on the learning rate, of layers or kinds of weights; default {}
 ---@field constraint? sluice.constraint what weights are held to after each step; default none

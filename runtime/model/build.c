@@ -8,7 +8,12 @@
 
 /* ---- paths ---- */
 
-static void publish_path(struct build *b) { b->graph->path = arena_text(b->graph->arena, "%s", b->path); }
+/* Where nodes are emitted from here on. */
+static void publish_path(struct build *b)
+{
+    b->graph->path = arena_text(b->graph->arena, "%s", b->path);
+    b->graph->layer = b->layer;
+}
 
 void build_enter(struct build *b, const char *format, ...)
 {

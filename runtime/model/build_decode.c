@@ -14,7 +14,7 @@ static bool in_part(const struct build *b)
 
 void build_at(struct build *b, int layer)
 {
-    b->layer = layer;
+    b->layer = b->graph->layer = layer;
     if (b->mode == MODE_DECODE) b->pos = in_part(b) ? b->own->pos : NULL;
 }
 

@@ -35,9 +35,10 @@ static const struct param train_params[] = {
     REAL(struct train_conf, clip, 1, 0, 1e9, "", "largest global gradient norm; 0: no clipping"),
     CHOICE(struct train_conf, backend, BACKEND_CPU, BACKENDS, "what computes: the processor, or an NVIDIA GPU"),
     CHOICE(struct train_conf, precision, 0, "fp32 bf16", "of activations; weights, scores and sums stay fp32"),
-    CHOICE(struct train_conf, recompute, 0, "none selective",
-           "selective: norms, gathered expert rows and gated activations are computed again for backward; less memory, "
-           "a little more time, the same bits"),
+    CHOICE(struct train_conf, recompute, 0, "none selective full",
+           "what is computed again for backward rather than kept, to the same bits. selective: norms, gathered expert "
+           "rows and gated activations, a little more time; full: all that a layer makes, but for what others read of "
+           "it, about a third more time"),
     SLOT(struct train_conf, optim, SLOT_OPTIM, "adamw", "the optimizer"),
     SLOTS(struct train_conf, rates, SLOT_RATES, "factors on the learning rate, of layers or kinds of weights"),
     SLOT(struct train_conf, constraint, SLOT_CONSTRAINT, "none", "what weights are held to after each step"),

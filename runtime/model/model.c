@@ -198,7 +198,7 @@ static struct node *run_layers(struct build *b, struct node *x, struct node **en
         if (b->layer + 1 == b->layers || begins(conf, b->layer + 1)) x = build_close(b, residual, &s);
         build_leave(b);
     }
-    b->layer = -1;
+    b->layer = b->graph->layer = -1;
     b->own->pass = 0;
     return build_ended(b, x);
 }

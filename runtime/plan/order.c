@@ -82,11 +82,10 @@ static void find_joint(struct plan *p)
 /* Whether the backward call reads input k. */
 static bool reads_back(const struct node *n, int k) { return n->in[k] && has_bit(n->op->reads_in, k); }
 
-/* Values of cheap ops that a backward call reads are recomputed for it, where that is wanted. */
-static void find_recompute(struct plan *p)
+/* Values that backward calls read. */
+static bool *read_back(const struct plan *p)
 {
     const struct graph *g = p->graph;
-    if (p->how.recompute != RECOMPUTE_SELECTIVE || g->keep) return;
     bool *read = xcalloc((size_t)g->n + 1, sizeof *read);
     for (int i = 0; i < g->n; i++) {
         const struct node *n = g->node[i];
@@ -94,11 +93,43 @@ static void find_recompute(struct plan *p)
         read[i] |= n->op->reads_out != 0;
         for (int k = 0; k < n->n_in; k++) if (reads_back(n, k)) read[node_root(n->in[k]).node->id] = true;
     }
+    return read;
+}
+
+/* Values that are read outside of the layer that makes them, or by what waits for the backward walk. */
+static bool *read_elsewhere(const struct plan *p)
+{
+    const struct graph *g = p->graph;
+    bool *read = xcalloc((size_t)g->n + 1, sizeof *read);
     for (int i = 0; i < g->n; i++) {
         const struct node *n = g->node[i];
-        bool may = n->op->cheap && n->region == REGION_MICRO && !n->output_of_graph &&
-                   (p->planned[i].backward || !n->op->gradient);
-        p->planned[i].recompute = may && n->n_out == 1 && n->n_save == 0 && read[i];
+        bool waits = p->planned[i].joint || p->planned[i].follows != NONE;
+        for (int k = 0; k < n->n_in; k++) {
+            const struct node *of = n->in[k] ? node_root(n->in[k]).node : n;
+            if (p->planned[i].live && (waits || of->layer != n->layer || of->region != n->region)) read[of->id] = true;
+        }
+    }
+    return read;
+}
+
+/* What a call of forward leaves behind nothing but values. */
+static bool may_repeat(const struct plan *p, const struct node *n)
+{
+    const struct planned *at = &p->planned[n->id];
+    return n->op->kind == OP_COMPUTE && n->region == REGION_MICRO && at->live && !n->output_of_graph && !at->joint &&
+           at->follows == NONE && !op_changes(n->op) && !n->op->in_place && !n->op->bridges;
+}
+
+static void find_recompute(struct plan *p)
+{
+    const struct graph *g = p->graph;
+    bool full = p->how.recompute == RECOMPUTE_FULL;
+    if (p->how.recompute == RECOMPUTE_NONE || g->keep) return;
+    bool *read = full ? read_elsewhere(p) : read_back(p);
+    for (int i = 0; i < g->n; i++) {
+        const struct node *n = g->node[i];
+        bool cheap = n->op->cheap && (p->planned[i].backward || !n->op->gradient) && n->n_out == 1 && n->n_save == 0;
+        p->planned[i].recompute = may_repeat(p, n) && (full ? n->layer >= 0 && !read[i] : cheap && read[i]);
     }
     free(read);
 }
@@ -183,7 +214,7 @@ static void add_recompute(struct plan *p, const struct node *n, struct chain *c)
 static void add_backward(struct plan *p, const struct node *n, struct chain *c)
 {
     for (int k = 0; k < n->n_in; k++) if (reads_back(n, k)) add_recompute(p, node_root(n->in[k]).node, c);
-    if (n->op->reads_out) add_recompute(p, n, c);
+    if (n->op->reads_out || n->n_save) add_recompute(p, n, c);
     add_time(p, n, BACKWARD, c);
 }
 

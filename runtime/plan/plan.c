@@ -38,10 +38,9 @@ static void declare(struct plan *p, const struct node *n)
 {
     struct planned *at = &p->planned[n->id];
     int now = at->time[FORWARD], last = p->graph->keep ? p->end : now;
-    for (int k = 0; k < NODE_OUTS; k++) at->value[k] = at->grad[k] = NONE;
-    for (int k = 0; k < NODE_SAVES; k++) at->save[k] = NONE;
+    for (int k = 0; k < NODE_OUTS; k++) at->value[k] = at->grad[k] = at->again[k] = NONE;
+    for (int k = 0; k < NODE_SAVES; k++) at->save[k] = at->resaved[k] = NONE;
     for (int k = 0; k < NODE_WORKS; k++) at->work[FORWARD][k] = at->work[BACKWARD][k] = at->work[RECOMPUTE][k] = NONE;
-    at->recomputed = NONE;
     if (n->op->kind == OP_LEAF) {
         at->value[0] = storage_new(p, n->out[0], 0, 0);
         p->storage[at->value[0]].where = IN_LEAF;
@@ -56,9 +55,15 @@ static void declare(struct plan *p, const struct node *n)
         p->storage[at->value[k]].bridge = bridge_of(n);
         p->storage[at->value[k]].phase = at->phase;
     }
-    if (at->recompute) at->recomputed = storage_new(p, n->out[0], at->time[RECOMPUTE], at->time[RECOMPUTE]);
-    for (int k = 0; k < n->n_save; k++)
-        at->save[k] = storage_new(p, n->save[k], now, at->backward ? at->time[BACKWARD] : now);
+    int once_more = at->time[RECOMPUTE];
+    for (int k = 0; k < n->n_out && once_more != NONE; k++)
+        at->again[k] = storage_new(p, n->out[k], once_more, once_more);
+    for (int k = 0; k < n->n_save; k++) {
+        int *last_saved = once_more != NONE ? &at->resaved[k] : &at->save[k];
+        at->save[k] = storage_new(p, n->save[k], now, now);
+        if (once_more != NONE) at->resaved[k] = storage_new(p, n->save[k], once_more, once_more);
+        if (at->backward) storage_extend(p, *last_saved, at->time[BACKWARD]);
+    }
     for (enum pass pass = 0; pass < PASSES; pass++)
         for (int k = 0; k < n->n_work && at->time[pass] != NONE && !(at->joint && pass == FORWARD); k++)
             at->work[pass][k] = storage_new(p, n->work[k], at->time[pass], at->time[pass]);
@@ -70,12 +75,24 @@ int plan_value_storage(const struct plan *p, const struct node *n)
     return p->planned[r.node->id].value[r.output];
 }
 
-/* Where a call finds a value. */
+/* Where a call finds a value, an output of a node, and what it saved. */
 static int value_storage(const struct plan *p, const struct node *n, enum pass pass)
 {
     struct root r = node_root(n);
     const struct planned *at = &p->planned[r.node->id];
-    return pass != FORWARD && at->recompute ? at->recomputed : at->value[r.output];
+    return pass != FORWARD && at->time[RECOMPUTE] != NONE ? at->again[r.output] : at->value[r.output];
+}
+
+static int output_storage(const struct plan *p, const struct node *n, int output, enum pass pass)
+{
+    const struct planned *at = &p->planned[n->id];
+    if (output == 0) return value_storage(p, n, pass);      /* it may be another node's memory */
+    return pass != FORWARD && at->time[RECOMPUTE] != NONE ? at->again[output] : at->value[output];
+}
+
+static int save_storage(const struct planned *at, int save, enum pass pass)
+{
+    return pass != FORWARD && at->time[RECOMPUTE] != NONE ? at->resaved[save] : at->save[save];
 }
 
 static int grad_storage(struct plan *p, const struct node *n, int time)
@@ -105,13 +122,14 @@ static void live_through(struct plan *p, const struct node *n)
     for (int i = 0; i < n->n_in; i++) {
         if (!n->in[i]) continue;
         storage_extend(p, value_storage(p, n->in[i], FORWARD), at->time[FORWARD]);
-        if (at->recompute) storage_extend(p, value_storage(p, n->in[i], RECOMPUTE), at->time[RECOMPUTE]);
+        if (at->time[RECOMPUTE] != NONE)
+            storage_extend(p, value_storage(p, n->in[i], RECOMPUTE), at->time[RECOMPUTE]);
         if (at->backward && has_bit(n->op->reads_in, i))
             storage_extend(p, value_storage(p, n->in[i], BACKWARD), at->time[BACKWARD]);
     }
     for (int k = 0; at->backward && k < n->n_out; k++)
         if (has_bit(n->op->reads_out, k))
-            storage_extend(p, k == 0 ? value_storage(p, n, BACKWARD) : at->value[k], at->time[BACKWARD]);
+            storage_extend(p, output_storage(p, n, k, BACKWARD), at->time[BACKWARD]);
 }
 
 /* ---- calls ---- */
@@ -144,8 +162,8 @@ static struct call call_new(struct plan *p, const struct node *n, enum pass pass
     for (int i = 0; i < n->n_in; i++)
         if (n->in[i]) in[i] = tensor_in(p, value_storage(p, n->in[i], pass), n->in[i]->shape);
     for (int k = 0; k < n->n_out; k++)
-        out[k] = tensor_in(p, k == 0 ? value_storage(p, n, pass) : at->value[k], n->out[k].shape);
-    for (int k = 0; k < n->n_save; k++) save[k] = tensor_in(p, at->save[k], n->save[k].shape);
+        out[k] = tensor_in(p, output_storage(p, n, k, pass), n->out[k].shape);
+    for (int k = 0; k < n->n_save; k++) save[k] = tensor_in(p, save_storage(at, k, pass), n->save[k].shape);
     for (int k = 0; k < n->n_work; k++) work[k] = tensor_in(p, at->work[pass][k], n->work[k].shape);
     struct cost cost = { 0 };
     if (n->op->cost) n->op->cost(n, &cost);
