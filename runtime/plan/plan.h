@@ -6,8 +6,8 @@
 #include "backend/backend.h"
 
 enum precision { PRECISION_FP32, PRECISION_BF16 };
-/* What is computed again for backward rather than kept. selective: the values of cheap ops; full: all that a layer makes,
-   but for what others read of it */
+/* What is computed again for backward rather than kept. selective: the values of cheap ops; full: all that a layer
+   makes, but for what others read of it */
 enum recompute { RECOMPUTE_NONE, RECOMPUTE_SELECTIVE, RECOMPUTE_FULL };
 struct plan_how { const struct backend *backend; enum precision precision; enum recompute recompute; };
 

@@ -25,8 +25,8 @@ enum { NONE = -1 };
 enum pass { FORWARD, BACKWARD, RECOMPUTE, PASSES };
 
 /* What planning knows of a node: its storage, and when its calls run. joint: forward and backward are one call.
-   follows: the joint node whose call its forward call follows, or NONE. recompute: may be computed again for
-   backward, into the storages `again` and `resaved`. phase: of an update, see update.c; precedes: a change of a weight depends on
+   follows: the joint node whose call its forward call follows, or NONE. recompute: may be computed again for backward,
+   into the storages `again` and `resaved`. phase: of an update, see update.c; precedes: a change of a weight depends on
    it. */
 struct planned {
     int value[NODE_OUTS], grad[NODE_OUTS], save[NODE_SAVES], work[PASSES][NODE_WORKS];
