@@ -3,9 +3,7 @@
        grad_rms.attention.q         the same of its gradient, before clipping
        update_ratio.attention.q     |change| / |w|, a few thousandths where training is well (0.001: Karpathy)
    and of stacked experts, by expert, expert_grad_rms.ffn.experts.up: 0 where one got no token. */
-#define _GNU_SOURCE
 #include "model/module.h"
-#include <fnmatch.h>
 
 struct conf { const char *match; };
 static const struct param params[] = {
@@ -13,11 +11,6 @@ static const struct param params[] = {
             "which, by their names within a layer: * any text, ? any letter, [abc] one of these"),
     { 0 }
 };
-
-static bool watches(struct pick self, const char *name)
-{
-    return fnmatch(((const struct conf *)self.conf)->match, name, 0) == 0;
-}
 
 static void metric(struct build *b, const char *what, const char *name, struct node *value, const char *about)
 {
@@ -37,7 +30,9 @@ static void update(struct build *b, struct pick self, const char *name, struct n
     metric(b, "expert_grad_rms", name, row_rms(g, view(g, grad, stack)), "the gradient's root mean square by expert");
 }
 
+static void traits(struct pick self, struct traits *t) { t->watched = ((const struct conf *)self.conf)->match; }
+
 const struct module monitors_weights = {
     .slot = SLOT_MONITORS, .name = "weights", .about = "size, gradient and change of each weight",
-    .conf_size = sizeof(struct conf), .params = params, .watches = watches, .watch_update = update,
+    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .watch_update = update,
 };

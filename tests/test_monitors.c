@@ -110,6 +110,33 @@ static void test_entropy(void **state)
     run_free(&r);
 }
 
+/* What a node was made of makes it again; a graph that has failed has none to tell of. */
+static void test_given(void **state)
+{
+    (void)state;
+    struct leaves *leaves = leaves_new();
+    struct graph *g = graph_new(leaves);
+    struct attention a = { .q = graph_input(g, "q", DTYPE_REAL, SHAPE(4, 2, 2)), .scale = .7, .window = 3, .chunk = 2,
+                           .k = graph_input(g, "k", DTYPE_REAL, SHAPE(4, 1, 2)),
+                           .v = graph_input(g, "v", DTYPE_REAL, SHAPE(4, 1, 5)),
+                           .start = graph_input(g, "start", DTYPE_I32, SHAPE(1, 4)),
+                           .sink = graph_input(g, "sink", DTYPE_REAL, SHAPE(2)),
+                           .rel = graph_input(g, "rel", DTYPE_REAL, SHAPE(4, 2, 2)), .softcap = 5 },
+                     named = { .q = a.q, .k = a.k, .values = 1, .start = a.start, .block = 2, .scale = 1,
+                               .index = graph_input(g, "index", DTYPE_I32, SHAPE(4, 2)) };
+    const struct attention made[] = { a, named };
+    for (int i = 0; i < COUNT(made); i++) {
+        struct node *n = attention(g, made[i]);
+        struct attention given = attention_given(n);
+        assert_false(g->failed);
+        assert_memory_equal(&given, &made[i], sizeof given);
+    }
+    graph_fail(g, "planted");
+    assert_null(attention_given(attention(g, a)).q);
+    graph_free(g);
+    leaves_free(leaves);
+}
+
 /* Keys that an index names; of equal keys the log of their number, of none 0. */
 static void test_entropy_named(void **state)
 {
@@ -208,7 +235,8 @@ static void test_patterns(void **state)
     struct graph *g = graph_new(leaves);
     model_build(g, t.arena, &t.model, &t.train, MODE_EVAL, (struct model_size){ .batch = 2, .seq = 6 });
     assert_true(g->failed);
-    if (!strstr(g->err.text, "train.monitors.spectral: match names no weight")) fail_msg("%s", g->err.text);
+    if (!strstr(g->err.text, "train.monitors.spectral: match names no weight: 'atention.*'; "))
+        fail_msg("%s", g->err.text);
     graph_free(g);
     leaves_free(leaves);
     arena_free(t.arena);
@@ -288,9 +316,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_spectral), cmocka_unit_test(test_spectral_edges), cmocka_unit_test(test_row_rms),
-        cmocka_unit_test(test_entropy), cmocka_unit_test(test_entropy_named), cmocka_unit_test(test_changes_nothing),
-        cmocka_unit_test(test_weights), cmocka_unit_test(test_patterns), cmocka_unit_test(test_stream),
-        cmocka_unit_test(test_all_attentions),
+        cmocka_unit_test(test_entropy), cmocka_unit_test(test_entropy_named), cmocka_unit_test(test_given),
+        cmocka_unit_test(test_changes_nothing), cmocka_unit_test(test_weights), cmocka_unit_test(test_patterns),
+        cmocka_unit_test(test_stream), cmocka_unit_test(test_all_attentions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

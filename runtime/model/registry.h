@@ -57,6 +57,7 @@ struct traits {
     double computed;    /* balance: of its experts a token is to have so many that are not idle; 0: it has no aim */
     int expert_groups;    /* balance: equal groups that experts are divided into; 0, 1: none */
     int mtp_blocks;                                         /* blocks that MTP adds */
+    const char *watched;    /* monitors: which weights it is shown, a pattern of their names; NULL: none */
     double lr; int warmup, averages_from;                   /* optimizer, schedule, average: as set */
 };
 
@@ -153,9 +154,8 @@ struct module {
             /* In evaluations: the stream before and after a layer; attention as its heads look. */
             void (*watch_layer)(struct build *b, struct pick self, struct node *before, struct node *after);
             void (*watch_attention)(struct build *b, struct pick self, struct attention a);
-            /* Of a weight that `watches` says yes to, by its name within its layer: in evaluations; and in training,
+            /* Of a weight that trait `watched` has, by its name within its layer: in evaluations; and in training,
                where change is what the optimizer gives. */
-            bool (*watches)(struct pick self, const char *name);
             void (*watch_weight)(struct build *b, struct pick self, const char *name, struct node *w);
             void (*watch_update)(struct build *b, struct pick self, const char *name, struct node *w, struct node *grad,
                                  struct node *change);
