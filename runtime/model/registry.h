@@ -144,7 +144,7 @@ struct module {
                                struct hidden expert, struct node *routed);
         void         (*head)(struct build *b, struct pick self, struct node *h);
         void         (*mtp)(struct build *b, struct pick self, struct node *h, struct node *head_weight);
-        /* one weight's update, REAL [2] as op adamw's */
+        /* one weight's update, REAL [3] as op adamw's */
         struct node *(*optim)(struct build *b, struct pick self, struct node *w, struct node *grad, struct update u);
         double (*rate)(struct build *b, struct pick self, const struct leaf *w);    /* factor on lr of one weight */
         /* optional: changes one weight after its update */
