@@ -6,8 +6,8 @@
    all tables have apart; history stops at the start of a document. Tokens are hashed as they are, without folding of
    case. With `conv` taps, 4 in the paper, what is added to a stream is instead
        y + silu(sum_j w_j norm(y at the token j order before)),   y = sigmoid(signed_root(d_i)) v,
-   each channel with taps w of its own, over the tokens of the document: grams that end where the last begins. norm
-   takes the gate out again, and its gain is in w. DeepSeek 2026 (arXiv 2601.07372); key and value without bias, as in
+   each channel with taps w of its own, over the tokens of the document; grams so far apart share no token. norm takes
+   the gate out again, and its gain is in w. DeepSeek 2026 (arXiv 2601.07372); key and value without bias, as in
    NeMo's form, which has no convolution. Published models train tables at five times the rate: train.rates =
    { "roles", table = 5 }. */
 #include "model/module.h"
@@ -20,7 +20,7 @@ static const struct param params[] = {
     INT(struct conf, heads, 4, 1, HEADS, "", "tables of each order"),
     INT(struct conf, width, 16, 1, 8192, "", "width of a row"),
     INT(struct conf, rows, 4096, 2, 1 << 28, "row", "rows of the smallest table; each table takes the next prime"),
-    INT(struct conf, conv, 0, 0, 16, "tap", "of a convolution of what is added, `order` tokens apart; 0: none"),
+    INT(struct conf, conv, 0, 0, 16, "", "taps of a convolution of what is added, `order` tokens apart; 0: none"),
     BOOL(struct conf, zero, false, "V and the taps are 0 at first, so that nothing is added"),
     REAL(struct conf, eps, 1e-6, 1e-12, 1e-2, "", "added to mean squares"),
     { 0 }
