@@ -1,5 +1,5 @@
-/* What the optimizers share. An update's output is REAL [SUMS], made of partial sums of spans: span s leaves its doubles
-   from part[SUMS s] on. */
+/* What the optimizers share. An update's output is REAL [SUMS], made of partial sums of spans: span s leaves its
+   doubles from part[SUMS s] on. */
 #ifndef SLUICE_CUDA_UPDATE_CUH
 #define SLUICE_CUDA_UPDATE_CUH
 

@@ -24,7 +24,8 @@ static void update(struct build *b, struct pick self, const char *name, struct n
                    struct node *change)
 {
     struct graph *g = b->graph;
-    struct node *most = max_all(g, square(g, w)), *reached = outside(g, grad, 0, 0), *moved = update_ratio(g, 1, &change);
+    struct node *most = max_all(g, square(g, w)), *reached = outside(g, grad, 0, 0),
+                *moved = update_ratio(g, 1, &change);
     (void)self;
     metric(b, "weight_rms", name, rms(g, w), "root mean square of the weight after the step");
     metric(b, "weight_max", name, root(g, most), "its largest value after the step, without its sign");

@@ -251,7 +251,7 @@ static void test_balanced(void **state)
     same_on_both(&p);
 }
 
-/* An op on n tensors of `width` values, of which the first is i + 1 in tensor i and the others are 1: its first results. */
+/* An op on n tensors of `width` values, of which the first is i + 1 in tensor i and the others are 1: its results. */
 struct results { float first, second; };
 
 static struct results of_many(int op, int n, int64_t width)

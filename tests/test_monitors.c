@@ -222,7 +222,7 @@ static void test_weights(void **state)
     tiny_free(&t);
 }
 
-/* Vectors of tokens that do not occur have gradients of 0, and no others: -0 is 0 too. Without targets nothing moves. */
+/* Vectors of tokens that do not occur have gradients of 0, and no others. Without targets nothing moves. */
 static void test_nothing_there(void **state)
 {
     (void)state;

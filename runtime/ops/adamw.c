@@ -107,8 +107,8 @@ ATTRIBUTES(adamw, struct adamw_attr,
     REAL(struct adamw_attr, rate, NEEDED, 0, HUGE_VAL, "", "factor on lr"));
 OP(adamw, .inputs = "w*:REAL[..] grad:REAL[..] m*:REAL[..] v*:REAL[..] lr:REAL[1] step:REAL[1] clip:REAL[2]",
    .outputs = "change:REAL[3]",
-   .about = "AdamW; step: its number, from 1; clip: of clip_norm. Sums of squares of the change and of w before, and of "
-          "the products of both",
+   .about = "AdamW; step: its number, from 1; clip: of clip_norm. Sums of squares of the change and of w before, and "
+          "of the products of both",
    ATTR(adamw), .infer = adamw_infer);
 
 /* ---- global_norm: the L2 norm of all gradients as one vector ---- */
