@@ -37,17 +37,14 @@ static __device__ inline struct rates rates_of(const struct adamw &a, const stru
     };
 }
 
-/* One value, and the squares of its change and of what it was. */
 static __device__ inline void adamw_value(const struct rates &k, float grad, float &w, float &m, float &v,
-                                          double &changed, double &before)
+                                          struct change_sums *sum)
 {
     float g = k.clip * grad, old = w;
     m = k.b1 * m + k.keep1 * g;
     v = k.b2 * v + k.keep2 * g * g;
     w = old - k.rate * (divide(m * k.unbias1, sqrtf(v * k.unbias2) + k.eps) + k.decay * old);
-    double change = (double)w - old;
-    changed += change * change;
-    before += (double)old * old;
+    change_take(sum, w, old);
 }
 
 static __global__ void __launch_bounds__(BLOCK) adamw_span(const __grid_constant__ struct adamw a)
@@ -66,37 +63,34 @@ static __global__ void __launch_bounds__(BLOCK) adamw_span(const __grid_constant
             whole = to / LANES * LANES;
     struct view w = { x.w, false }, m = { x.m, false }, v = { x.v, false }, grad = { (void *)x.grad, false },
                 packed = { x.packed, true };
-    double changed = 0, before = 0;
+    struct change_sums sum = {};
     for (int64_t i = from + threadIdx.x * LANES; i < whole; i += BLOCK * LANES) {
         struct eight g = load8(grad, i), u = load8(w, i), y = load8(m, i), z = load8(v, i);
-        for (int l = 0; l < LANES; l++) adamw_value(k, g.v[l], u.v[l], y.v[l], z.v[l], changed, before);
+        for (int l = 0; l < LANES; l++) adamw_value(k, g.v[l], u.v[l], y.v[l], z.v[l], &sum);
         store8(w, i, u);
         store8(m, i, y);
         store8(v, i, z);
         if (packed.data) store8(packed, i, u);
     }
     for (int64_t i = whole + threadIdx.x; i < to; i += BLOCK) {
-        adamw_value(k, x.grad[i], x.w[i], x.m[i], x.v[i], changed, before);
+        adamw_value(k, x.grad[i], x.w[i], x.m[i], x.v[i], &sum);
         if (packed.data) store(packed, i, x.w[i]);
     }
-    changed = block_sum(changed);
-    before = block_sum(before);
-    if (threadIdx.x != 0) return;
-    a.part[2 * blockIdx.x] = changed;
-    a.part[2 * blockIdx.x + 1] = before;
+    sum = change_fold(sum);
+    if (threadIdx.x == 0) change_leave(sum, a.part + SUMS * blockIdx.x);
 }
 
 /* A block adds the parts of one weight. */
 static __global__ void __launch_bounds__(BLOCK) adamw_fold(const __grid_constant__ struct adamw a)
 {
     const struct weight &x = a.weight[blockIdx.x];
-    fold_span_parts(a.part + 2 * x.first, spans_of(x.n), a.clip, x.out);
+    fold_span_parts(a.part + SUMS * x.first, spans_of(x.n), a.clip, x.out);
 }
 
 static size_t scratch(const struct args *a)
 {
     size_t bytes = 0;
-    for (; a; a = a->next) bytes += 2 * spans_of(shape_count(a->in[W].shape)) * sizeof(double);
+    for (; a; a = a->next) bytes += SUMS * spans_of(shape_count(a->in[W].shape)) * sizeof(double);
     return bytes;
 }
 
@@ -119,7 +113,7 @@ static void update(const struct args *a)
         if (next->next && all.weights < MANY) continue;
         LAUNCH(a, adamw_span, all.spans, BLOCK, 0, all);
         LAUNCH(a, adamw_fold, all.weights, BLOCK, 0, all);
-        all.part += 2 * all.spans;
+        all.part += SUMS * all.spans;
         all.weights = all.spans = 0;
     }
 }

@@ -64,22 +64,16 @@ static __global__ void __launch_bounds__(BLOCK) muon_apply(struct matrices a, co
 {
     int64_t from = (int64_t)blockIdx.x * SPAN, to = a.n - from < SPAN ? a.n : from + SPAN, start = blockIdx.y * a.n;
     struct view packed = { a.packed, true };
-    double changed = 0, before = 0;
+    struct change_sums sum = {};
     if (clip[1] == 0) return;
     for (int64_t i = start + from + threadIdx.x; i < start + to; i += BLOCK) {
         float old = a.w[i], w = old - *lr * (scale * x[i] + decay * old);
-        double change = (double)w - old;
         a.w[i] = w;
         if (a.packed) store(packed, i, w);
-        changed += change * change;
-        before += (double)old * old;
+        change_take(&sum, w, old);
     }
-    changed = block_sum(changed);
-    before = block_sum(before);
-    if (threadIdx.x != 0) return;
-    part += 2 * (blockIdx.y * gridDim.x + blockIdx.x);
-    part[0] = changed;
-    part[1] = before;
+    sum = change_fold(sum);
+    if (threadIdx.x == 0) change_leave(sum, part + SUMS * (blockIdx.y * gridDim.x + blockIdx.x));
 }
 
 /* ---- Newton-Schulz ---- */
@@ -135,7 +129,7 @@ static float *newton_schulz(const struct args *a, const struct sizes *s, int bat
 static size_t scratch(const struct args *a)
 {
     struct sizes s = sizes_of(a);
-    return 2 * s.stack * s.spans * sizeof(double) + s.batch * 2 * s.low * (s.low + s.high) * sizeof(float);
+    return SUMS * s.stack * s.spans * sizeof(double) + s.batch * 2 * s.low * (s.low + s.high) * sizeof(float);
 }
 
 static void update(const struct args *a)
@@ -144,12 +138,12 @@ static void update(const struct args *a)
     struct sizes s = sizes_of(a);
     int64_t size = s.rows * s.cols, square = s.low * s.low;
     const float *clip = reals(&a->in[CLIP]), *lr = reals(&a->in[LR]);
-    double *part = (double *)a->scratch;
-    float *x = (float *)(part + 2 * s.stack * s.spans), *next = x + s.batch * size, *first = next + s.batch * size,
+    float *x = (float *)a->scratch, *next = x + s.batch * size, *first = next + s.batch * size,
           *second = first + s.batch * square;
+    double *part = (double *)(second + s.batch * square);
     for (int64_t from = 0; from < s.stack; from += s.batch) {
         int batch = (int)(s.stack - from < s.batch ? s.stack - from : s.batch);
-        double *sums = part + 2 * from * s.spans;
+        double *sums = part + SUMS * from * s.spans;
         void *packed = a->in[W].packed ? (__nv_bfloat16 *)a->in[W].packed + from * size : NULL;
         struct matrices m = { reals(&a->in[W]) + from * size, reals(&a->in[M]) + from * size,
                               reals(&a->in[GRAD]) + from * size, packed, size };

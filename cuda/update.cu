@@ -85,21 +85,23 @@ static void clip_norm(const struct args *a)
 
 TWIN(clip_norm, clip_norm);
 
-/* ---- update_ratio: length of all changes over length of all weights; 0 for a skipped step ---- */
+/* ---- update_ratio: length of all changes over length of all weights, and their cosine; 0 for a skipped step ---- */
 
 enum { CHANGES = 128 };                                     /* of a launch */
 
 struct changes { int n; const float *of[CHANGES]; };
 
 /* Adds to the sums of the launch before, in the order of the inputs. */
-static __global__ void __launch_bounds__(WARP) update_ratio_sums(struct changes c, double *sums, bool first, float *out)
+static __global__ void __launch_bounds__(WARP)
+update_ratio_sums(struct changes c, double *sums, bool first, float *ratio, float *cosine)
 {
     if (threadIdx.x != 0) return;
-    double changed = first ? 0 : sums[0], before = first ? 0 : sums[1];
-    for (int i = 0; i < c.n; i++) changed += c.of[i][0], before += c.of[i][1];
-    sums[0] = changed;
-    sums[1] = before;
-    *out = before > 0 ? (float)sqrt(changed / before) : 0;
+    struct change_sums sum = {};
+    if (!first) sum = { sums[0], sums[1], sums[2] };
+    for (int i = 0; i < c.n; i++) sum.changed += c.of[i][0], sum.before += c.of[i][1], sum.along += c.of[i][2];
+    change_leave(sum, sums);
+    *ratio = sum.before > 0 ? (float)sqrt(sum.changed / sum.before) : 0;
+    *cosine = sum.changed > 0 && sum.before > 0 ? (float)(sum.along / sqrt(sum.changed * sum.before)) : 0;
 }
 
 static void update_ratio(const struct args *a)
@@ -107,11 +109,12 @@ static void update_ratio(const struct args *a)
     for (int from = 0; from < a->n_in; from += CHANGES) {
         struct changes c = {};
         for (; c.n < CHANGES && from + c.n < a->n_in; c.n++) c.of[c.n] = reals(&a->in[from + c.n]);
-        LAUNCH(a, update_ratio_sums, 1, WARP, 0, c, (double *)a->scratch, from == 0, reals(&a->out[0]));
+        LAUNCH(a, update_ratio_sums, 1, WARP, 0, c, (double *)a->scratch, from == 0, reals(&a->out[0]),
+               reals(&a->out[1]));
     }
 }
 
-static size_t update_ratio_scratch(const struct args *) { return 2 * sizeof(double); }
+static size_t update_ratio_scratch(const struct args *) { return SUMS * sizeof(double); }
 
 TWIN(update_ratio, update_ratio, NULL, NULL, update_ratio_scratch);
 

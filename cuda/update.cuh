@@ -1,26 +1,50 @@
-/* What the optimizers share. An update's output is REAL [2], the sum of squares of the change and of the weight before,
-   made of partial sums of spans: span s leaves its two doubles in part[2s] and part[2s+1]. */
+/* What the optimizers share. An update's output is REAL [SUMS], made of partial sums of spans: span s leaves its
+   doubles from part[SUMS s] on. */
 #ifndef SLUICE_CUDA_UPDATE_CUH
 #define SLUICE_CUDA_UPDATE_CUH
 
 #include "kernel.cuh"
 
 enum { SPAN = 8192 };    /* values of a block of an update: bits depend on shapes alone */
+enum { SUMS = 3 };    /* of squares of the change and of the weight before, and of the products of both */
 
 static __host__ __device__ inline int spans_of(int64_t n) { return (int)((n + SPAN - 1) / SPAN); }
+
+/* Of a thread, or of those before it. */
+struct change_sums { double changed, before, along; };
+
+static __device__ inline void change_take(struct change_sums *sum, float w, float old)
+{
+    double change = (double)w - old;
+    sum->changed += change * change;
+    sum->before += (double)old * old;
+    sum->along += change * old;
+}
+
+/* By a block: the sums of its threads, in the first of them. */
+static __device__ inline struct change_sums change_fold(struct change_sums sum)
+{
+    return { block_sum(sum.changed), block_sum(sum.before), block_sum(sum.along) };
+}
+
+static __device__ inline void change_leave(struct change_sums sum, double *part)
+{
+    part[0] = sum.changed;
+    part[1] = sum.before;
+    part[2] = sum.along;
+}
 
 /* By a block: out := the sum of the spans' parts, or zeros where clip, what clip_norm gave, says
    that the step is skipped. */
 static __device__ inline void fold_span_parts(const double *part, int spans, const float *clip, float *out)
 {
-    double changed = 0, before = 0;
-    if (clip[1] != 0)
-        for (int s = threadIdx.x; s < spans; s += BLOCK) changed += part[2 * s], before += part[2 * s + 1];
-    changed = block_sum(changed);
-    before = block_sum(before);
-    if (threadIdx.x != 0) return;
-    out[0] = (float)changed;
-    out[1] = (float)before;
+    for (int k = 0; k < SUMS; k++) {
+        double sum = 0;
+        if (clip[1] != 0)
+            for (int s = threadIdx.x; s < spans; s += BLOCK) sum += part[SUMS * s + k];
+        sum = block_sum(sum);
+        if (threadIdx.x == 0) out[k] = (float)sum;
+    }
 }
 
 /* The same as a launch. */

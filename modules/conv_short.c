@@ -59,7 +59,7 @@ static struct node *build(struct build *b, struct pick self, enum conv_at at, st
     struct node *taps = build_weight(b, "conv", ROLE_TAPS, SHAPE(width, c->taps),
                                      c->zero ? init_constant(0) : init_uniform(-most, most));
     struct node *state = build_state(b, "conv", SHAPE(width), c->taps > 1 ? c->taps - 1 : 1);
-    return add(b->graph, x, conv1d(b->graph, x, taps, b->start, b->pos, state, false));
+    return add(b->graph, x, conv1d(b->graph, x, taps, b->start, b->pos, state, 1, false));
 }
 
 const struct module conv_short = {

@@ -18,7 +18,8 @@ static struct node *build(struct build *b, struct pick self, const struct stream
     struct node *x = build_rows(b, build_kept(b, -1, "embed.token")),                           /* [T,D] */
                 *taps = build_weight(b, "conv", ROLE_TAPS, SHAPE(b->width, c->taps),
                                      c->zero ? init_constant(0) : init_uniform(-most, most));
-    return conv1d(b->graph, x, taps, b->start, b->pos, build_state(b, "conv", SHAPE(b->width), c->taps - 1), false);
+    return conv1d(b->graph, x, taps, b->start, b->pos, build_state(b, "conv", SHAPE(b->width), c->taps - 1), 1,
+                  false);
 }
 
 const struct module memory_conv = {

@@ -4,19 +4,24 @@
    with e the rows, end to end, that the last 2, 3 .. `order` tokens have in `heads` tables each; signed_root(d) =
    sign(d) sqrt |d|. Hashes are exclusive ors of tokens times odd factors, of each layer its own, modulo primes that
    all tables have apart; history stops at the start of a document. Tokens are hashed as they are, without folding of
-   case. DeepSeek 2026; key and value without bias, and no convolution of what is added, as in NeMo's form. Published
-   models train tables at five times the rate: train.rates = { "roles", table = 5 }. */
+   case. With `conv` taps, 4 in the paper, what is added to a stream is instead
+       y + silu(sum_j w_j norm(y at the token j order before)),   y = sigmoid(signed_root(d_i)) v,
+   each channel with taps w of its own, over the tokens of the document; grams so far apart share no token. norm takes
+   the gate out again, and its gain is in w. DeepSeek 2026 (arXiv 2601.07372); key and value without bias, as in
+   NeMo's form, which has no convolution. Published models train tables at five times the rate: train.rates =
+   { "roles", table = 5 }. */
 #include "model/module.h"
 #include <math.h>
 
 enum { ORDERS = NGRAM_MOST - 1, HEADS = 16 };
-struct conf { int order, heads, width, rows, zero; double eps; };
+struct conf { int order, heads, width, rows, conv, zero; double eps; };
 static const struct param params[] = {
     INT(struct conf, order, 3, 2, NGRAM_MOST, "token", "the longest n-grams; there are tables of all from pairs on"),
     INT(struct conf, heads, 4, 1, HEADS, "", "tables of each order"),
     INT(struct conf, width, 16, 1, 8192, "", "width of a row"),
     INT(struct conf, rows, 4096, 2, 1 << 28, "row", "rows of the smallest table; each table takes the next prime"),
-    BOOL(struct conf, zero, false, "V is 0 at first, so that nothing is added"),
+    INT(struct conf, conv, 0, 0, 16, "", "taps of a convolution of what is added, `order` tokens apart; 0: none"),
+    BOOL(struct conf, zero, false, "V and the taps are 0 at first, so that nothing is added"),
     REAL(struct conf, eps, 1e-6, 1e-12, 1e-2, "", "added to mean squares"),
     { 0 }
 };
@@ -78,6 +83,20 @@ static struct node *gate(struct build *b, const struct conf *c, struct node *x, 
     return sigmoid(g, signed_root(g, near));
 }
 
+/* Of y, of T n rows, each channel of each stream over the tokens before. */
+static struct node *convolved(struct build *b, const struct conf *c, struct node *y, int64_t n)
+{
+    struct graph *g = b->graph;
+    int64_t width = n * b->width, back = (c->conv - 1) * c->order;
+    double most = 1 / sqrt(c->conv);
+    struct node *rows = rmsnorm(g, view(g, y, SHAPE(b->tokens * n, b->width)), NULL, c->eps, false),
+                *taps = build_weight(b, "conv", ROLE_TAPS, SHAPE(width, c->conv),
+                                     c->zero ? init_constant(0) : init_uniform(-most, most)),
+                *state = build_state(b, "conv", SHAPE(width), back > 0 ? back : 1);
+    rows = view(g, rows, SHAPE(b->tokens, width));
+    return view(g, conv1d(g, rows, taps, b->start, b->pos, state, c->order, true), y->shape);
+}
+
 static struct node *build(struct build *b, struct pick self, const struct stream *s)
 {
     const struct conf *c = self.conf;
@@ -88,8 +107,9 @@ static struct node *build(struct build *b, struct pick self, const struct stream
                 *open = gate(b, c, s->x, key, n);
     build_row_metric(b, "layer_memory_gate", mean_rows(g, build_present(b, open, 0)), "", BETTER_NONE,
                      "mean share of what it looked up that each stream takes");
-    if (n == 1 && s->x->shape.rank == 2) return build_gated(b, value, open);
-    return mul_heads(g, repeat(g, value, n), open);                                             /* [T,n,D] */
+    struct node *y = s->x->shape.rank == 2 ? build_gated(b, value, open)
+                                           : mul_heads(g, repeat(g, value, n), open);           /* [T,n,D] */
+    return c->conv ? add(g, y, convolved(b, c, y, n)) : y;
 }
 
 const struct module memory_engram = {

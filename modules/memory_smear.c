@@ -22,7 +22,8 @@ static struct node *before(struct build *b, struct node *x)
 {
     struct graph *g = b->graph;
     struct node *tap[] = { build_ones(b, SHAPE(b->width, 1)), scale(g, build_ones(b, SHAPE(b->width, 1)), 0) };
-    return conv1d(g, x, concat(g, 2, tap), b->start, b->pos, build_state(b, "before", SHAPE(b->width), 1), false);
+    return conv1d(g, x, concat(g, 2, tap), b->start, b->pos, build_state(b, "before", SHAPE(b->width), 1), 1,
+                  false);
 }
 
 static struct node *build(struct build *b, struct pick self, const struct stream *s)

@@ -2,9 +2,7 @@
        spectral_norm.attention.q    the largest singular value s, by power iteration; of stacked experts of each
        stable_rank.attention.q      |W|_F^2 / s^2: how many directions a matrix acts in
    What grows without bound here ends as growing logits and loss spikes (Zhai 2023, Kimi K2 2025). */
-#define _GNU_SOURCE
 #include "model/module.h"
-#include <fnmatch.h>
 
 struct conf { const char *match; int iterations; };
 static const struct param params[] = {
@@ -13,11 +11,6 @@ static const struct param params[] = {
     INT(struct conf, iterations, 20, 1, 10000, "", "of power; s comes from below"),
     { 0 }
 };
-
-static bool watches(struct pick self, const char *name)
-{
-    return fnmatch(((const struct conf *)self.conf)->match, name, 0) == 0;
-}
 
 static void weight(struct build *b, struct pick self, const char *name, struct node *w)
 {
@@ -30,7 +23,9 @@ static void weight(struct build *b, struct pick self, const char *name, struct n
                  "square of the Frobenius norm over that of the largest singular value");
 }
 
+static void traits(struct pick self, struct traits *t) { t->watched = ((const struct conf *)self.conf)->match; }
+
 const struct module monitors_spectral = {
     .slot = SLOT_MONITORS, .name = "spectral", .about = "largest singular value and stable rank of each matrix",
-    .conf_size = sizeof(struct conf), .params = params, .watches = watches, .watch_weight = weight,
+    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .watch_weight = weight,
 };

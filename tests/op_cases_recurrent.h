@@ -47,17 +47,20 @@ static inline int32_t five_documents(int64_t i) { return (int32_t)(i % 67 / 15 *
     CASE(delta_rule, decode_first, RULE(1, 1, 1, 1, 2, 2, real_of(g, decay, 1, 1, 2), int_in(g, SHAPE(1, 1), 0), 0, 4, \
          .pos = int_in(g, SHAPE(1), 0), .state = real_in(g, 1, 2, 1, 4))) \
     CASE(conv1d, plain, \
-         conv1d(g, act_in(g, 6, 3), real_in(g, 3, 4), int_in(g, SHAPE(1, 6), 0, 0, 0, 0, 0, 0), NULL, NULL, false)) \
-    CASE(conv1d, silu, conv1d(g, act_in(g, 10, 2), real_in(g, 2, 3), OTHER_DOCUMENTS, NULL, NULL, true)) \
-    CASE(conv1d, one_tap, conv1d(g, real_in(g, 10, 3), act_in(g, 3, 1), OTHER_DOCUMENTS, NULL, NULL, true)) \
+         conv1d(g, act_in(g, 6, 3), real_in(g, 3, 4), int_in(g, SHAPE(1, 6), 0, 0, 0, 0, 0, 0), NULL, NULL, 1, false)) \
+    CASE(conv1d, silu, conv1d(g, act_in(g, 10, 2), real_in(g, 2, 3), OTHER_DOCUMENTS, NULL, NULL, 1, true)) \
+    CASE(conv1d, one_tap, conv1d(g, real_in(g, 10, 3), act_in(g, 3, 1), OTHER_DOCUMENTS, NULL, NULL, 1, true)) \
     CASE(conv1d, wider_than_long, \
-         conv1d(g, act_in(g, 3, 1), real_in(g, 1, 5), int_in(g, SHAPE(1, 3), 0, 0, 2), NULL, NULL, false)) \
+         conv1d(g, act_in(g, 3, 1), real_in(g, 1, 5), int_in(g, SHAPE(1, 3), 0, 0, 2), NULL, NULL, 1, false)) \
     CASE(conv1d, blind, \
-         conv1d(g, act_in(g, 3, 2), real_in(g, 2, 2), int_in(g, SHAPE(1, 3), 0, 3, 3), NULL, NULL, true)) \
+         conv1d(g, act_in(g, 3, 2), real_in(g, 2, 2), int_in(g, SHAPE(1, 3), 0, 3, 3), NULL, NULL, 1, true)) \
     CASE(conv1d, decode, conv1d(g, act_in(g, 4, 3), real_in(g, 3, 4), int_in(g, SHAPE(2, 2), 0, 0, 4, 6), \
-         int_in(g, SHAPE(1), 5), real_in(g, 2, 5, 3), true)) \
+         int_in(g, SHAPE(1), 5), real_in(g, 2, 5, 3), 1, true)) \
     CASE(conv1d, decode_first, conv1d(g, act_in(g, 2, 3), real_in(g, 3, 3), int_in(g, SHAPE(1, 2), 0, 0), \
-         int_in(g, SHAPE(1), 1), real_in(g, 1, 7, 3), false))
+         int_in(g, SHAPE(1), 1), real_in(g, 1, 7, 3), 1, false)) \
+    CASE(conv1d, apart, conv1d(g, act_in(g, 10, 2), real_in(g, 2, 3), OTHER_DOCUMENTS, NULL, NULL, 2, true)) \
+    CASE(conv1d, decode_apart, conv1d(g, act_in(g, 4, 3), real_in(g, 3, 3), int_in(g, SHAPE(2, 2), 0, 0, 2, 6), \
+         int_in(g, SHAPE(1), 5), real_in(g, 2, 7, 3), 2, true))
 
 #define RECURRENT_LARGE_CASES(CASE) \
     CASE(delta_rule, scalar_long, LONG_RULE(1, 134, 1, 2, 24, 20, real_of(g, decay, 134, 2), \
@@ -78,8 +81,12 @@ static inline int32_t five_documents(int64_t i) { return (int32_t)(i % 67 / 15 *
          count_in(g, SHAPE(2, 33), one_document), 1, 16, .pos = int_in(g, SHAPE(1), 3), \
          .state = real_in(g, 2, 4, 2, 128))) \
     CASE(conv1d, large, conv1d(g, act_in(g, 402, 300), real_in(g, 300, 4), count_in(g, SHAPE(6, 67), five_documents), \
-                               NULL, NULL, true)) \
+                               NULL, NULL, 1, true)) \
     CASE(conv1d, even, conv1d(g, act_in(g, 670, 64), real_in(g, 64, 4), count_in(g, SHAPE(10, 67), five_documents), \
-                              NULL, NULL, false)) \
+                              NULL, NULL, 1, false)) \
     CASE(conv1d, prefill, conv1d(g, act_in(g, 134, 33), real_in(g, 33, 4), count_in(g, SHAPE(2, 67), one_document), \
-         int_in(g, SHAPE(1), 2), real_in(g, 2, 4, 33), true))
+         int_in(g, SHAPE(1), 2), real_in(g, 2, 4, 33), 1, true)) \
+    CASE(conv1d, far, conv1d(g, act_in(g, 402, 300), real_in(g, 300, 4), count_in(g, SHAPE(6, 67), five_documents), \
+                             NULL, NULL, 5, true)) \
+    CASE(conv1d, prefill_far, conv1d(g, act_in(g, 134, 33), real_in(g, 33, 4), \
+         count_in(g, SHAPE(2, 67), one_document), int_in(g, SHAPE(1), 7), real_in(g, 2, 10, 33), 3, true))

@@ -201,7 +201,7 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
     CASE(unit_norm, columns, UNIT_NORM(true, 2, 5, 3)) \
     CASE(average, vector, AVERAGE_OF(positive_in(g, 1), 7)) \
     CASE(average, copy, AVERAGE_OF(real_count_in(g, SHAPE(1), rate_one), 3, 5)) \
-    CASE(update_ratio, two, update_ratio(g, 2, (struct node *[]){ positive_in(g, 2), positive_in(g, 2) }))
+    CASE(update_ratio, two, update_ratio(g, 2, (struct node *[]){ positive_in(g, 3), positive_in(g, 3) }))
 
 #define ROUTING_LARGE_CASES(CASE) \
     CASE(topk, large, topk(g, real_in(g, 700, 37), 5)) \

@@ -37,7 +37,7 @@
     CASE(average, small, average(g, real_in(g, 11), real_in(g, 11), positive_in(g, 2), positive_in(g, 1))) \
     CASE(bias_step, small, bias_step(g, real_in(g, 4), positive_in(g, 4), positive_in(g, 2), NULL, \
                                          (struct bias_step_attr){ 1e-3, -1, 1, BIAS_SIGN, false })) \
-    CASE(update_ratio, two, update_ratio(g, 2, (struct node *[]){ positive_in(g, 2), positive_in(g, 2) }))
+    CASE(update_ratio, two, update_ratio(g, 2, (struct node *[]){ positive_in(g, 3), positive_in(g, 3) }))
 EDGE_CASES(BENCH_BUILD)
 
 
@@ -237,8 +237,8 @@ static void test_skipped_steps(void **state)
         same_on_both(&p);
     }
     BOTH(update_ratio, two);
-    GIVE(0, 0, 0);
-    GIVE(1, 0, 0);
+    GIVE(0, 0, 0, 0);
+    GIVE(1, 0, 0, 0);
     same_on_both(&p);
 }
 
@@ -251,24 +251,29 @@ static void test_balanced(void **state)
     same_on_both(&p);
 }
 
-/* An op on n tensors of `width` values, of which the first is i + 1 in tensor i and the others are 1. */
-static float of_many(int op, int n, int64_t width)
+/* An op on n tensors of `width` values, of which the first is i + 1 in tensor i and the others are 1: its results. */
+struct results { float first, second; };
+
+static struct results of_many(int op, int n, int64_t width)
 {
+    struct results result;
     struct tensor *in = xcalloc((size_t)n, sizeof *in),
-                  out = { cuda->alloc(gpu, sizeof(float)), SHAPE(1), FORMAT_REAL, NULL };
-    float *value = xcalloc((size_t)width, sizeof *value), result;
+                  out[] = { { cuda->alloc(gpu, sizeof result), SHAPE(1), FORMAT_REAL, NULL },
+                            { NULL, SHAPE(1), FORMAT_REAL, NULL } };
+    float *value = xcalloc((size_t)width, sizeof *value);
+    out[1].data = (float *)out[0].data + 1;
     for (int i = 0; i < n; i++) {
         in[i] = (struct tensor){ cuda->alloc(gpu, (size_t)width * sizeof *value), SHAPE(width), FORMAT_REAL, NULL };
         for (int64_t k = 0; k < width; k++) value[k] = k == 0 ? (float)i + 1 : 1;
         cuda->put(gpu, in[i].data, value, (size_t)width * sizeof *value);
     }
-    struct args a = { .n_in = n, .in = in, .out = &out, .device = gpu };
+    struct args a = { .n_in = n, .in = in, .out = out, .device = gpu };
     size_t scratch = cuda->scratch(op, &a);
     a.scratch = cuda->alloc(gpu, scratch);
     cuda->kernels(op)->forward(&a);
-    cuda->get(gpu, &result, out.data, sizeof result);
+    cuda->get(gpu, &result, out[0].data, sizeof result);
     for (int i = 0; i < n; i++) cuda->release(gpu, in[i].data, (size_t)width * sizeof *value);
-    cuda->release(gpu, out.data, sizeof result);
+    cuda->release(gpu, out[0].data, sizeof result);
     cuda->release(gpu, a.scratch, scratch);
     free(value);
     free(in);
@@ -282,11 +287,14 @@ static void test_many_tensors(void **state)
     (void)state;
     for (int i = 0; i < COUNT(norms); i++) {
         double n = norms[i].n, squares = n * (n + 1) * (2 * n + 1) / 6 + n * (double)(norms[i].width - 1);
-        same_value(sqrt(squares), (double)of_many(OP_global_norm, norms[i].n, norms[i].width), "norm of", norms[i].n,
-                   0);
+        same_value(sqrt(squares), (double)of_many(OP_global_norm, norms[i].n, norms[i].width).first, "norm of",
+                   norms[i].n, 0);
     }
-    for (int n = 1; n <= 300; n += 127)
-        same_value(sqrt((n + 1) / 2.), (double)of_many(OP_update_ratio, n, 2), "ratio of", n, 0);
+    for (int n = 1; n <= 300; n += 127) {
+        struct results of = of_many(OP_update_ratio, n, 3);
+        same_value(sqrt((n + 1) / 2.), (double)of.first, "ratio of", n, 0);
+        same_value(1 / sqrt((n + 1) / 2.), (double)of.second, "cosine of", n, 0);
+    }
 }
 
 /* The weight's bf16 form after an update is what packing gives. */

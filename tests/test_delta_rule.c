@@ -22,7 +22,7 @@ static int32_t one(int64_t i) { (void)i; return 1; }
     RULE(n, 2, real_of(g, memory, n, 2, 2), count_in(g, SHAPE(1, n), zero), delta_, 3, .scale = 0.6, \
          CACHED(1, ring, 2, 4))
 #define CONV(n, ...) conv1d(g, real_in(g, n, 2), real_in(g, 2, 4), count_in(g, SHAPE(1, n), zero), __VA_ARGS__)
-#define CONV_PART(n, ring) CONV(n, int_in(g, SHAPE(1), 0), real_in(g, 1, ring, 2), true)
+#define CONV_PART(n, dilation, ring) CONV(n, int_in(g, SHAPE(1), 0), real_in(g, 1, ring, 2), dilation, true)
 
 #define HERE(CASE) \
     CASE(delta_rule, scalar, GOLDEN(real_in(g, 4, 1), 1, 3)) \
@@ -40,16 +40,23 @@ static int32_t one(int64_t i) { (void)i; return 1; }
     CASE(delta_rule, one_of_ring, PART(1, 1, 4)) \
     CASE(delta_rule, three_of_ring, PART(3, 1, 4)) \
     CASE(delta_rule, long_of_ring, PART(9, 1, 4)) \
-    CASE(conv1d, golden, CONV(6, NULL, NULL, false)) \
-    CASE(conv1d, silu, CONV(6, NULL, NULL, true)) \
+    CASE(conv1d, golden, CONV(6, NULL, NULL, 1, false)) \
+    CASE(conv1d, silu, CONV(6, NULL, NULL, 1, true)) \
     CASE(conv1d, whole, conv1d(g, real_in(g, TOKENS, 2), real_in(g, 2, 4), \
-                               count_in(g, SHAPE(1, TOKENS), third), NULL, NULL, true)) \
+                               count_in(g, SHAPE(1, TOKENS), third), NULL, NULL, 1, true)) \
     CASE(conv1d, scale, conv1d(g, real_in(g, 6, 2), real_in(g, 2, 1), count_in(g, SHAPE(1, 6), zero), NULL, NULL, \
-                               false)) \
-    CASE(conv1d, one_token, CONV_PART(1, 3)) \
-    CASE(conv1d, one_of_ring, CONV_PART(1, 6)) \
-    CASE(conv1d, three_of_ring, CONV_PART(3, 6)) \
-    CASE(conv1d, long_of_ring, CONV_PART(9, 6))
+                               1, false)) \
+    CASE(conv1d, one_token, CONV_PART(1, 1, 3)) \
+    CASE(conv1d, one_of_ring, CONV_PART(1, 1, 6)) \
+    CASE(conv1d, three_of_ring, CONV_PART(3, 1, 6)) \
+    CASE(conv1d, long_of_ring, CONV_PART(9, 1, 6)) \
+    CASE(conv1d, apart, CONV(TOKENS, NULL, NULL, 2, true)) \
+    CASE(conv1d, apart_one_token, CONV_PART(1, 2, 6)) \
+    CASE(conv1d, apart_one_of_ring, CONV_PART(1, 2, 9)) \
+    CASE(conv1d, apart_three_of_ring, CONV_PART(3, 2, 9)) \
+    CASE(conv1d, apart_long_of_ring, CONV_PART(9, 2, 9)) \
+    CASE(conv1d, spread, conv1d(g, real_in(g, TOKENS, 2), real_in(g, 2, 7), \
+                                count_in(g, SHAPE(1, TOKENS), zero), NULL, NULL, 1, true))
 
 HERE(BENCH_BUILD)
 
@@ -194,6 +201,29 @@ static void test_golden_conv(void **state)
     bench_close(&b);
     bench_close(&c);
     bench_close(&s);
+}
+
+/* Taps two tokens apart are those of a longer convolution with zeros between them, and so are their gradients. */
+static void test_dilation(void **state)
+{
+    (void)state;
+    OPEN(a, conv1d, apart);
+    OPEN(b, conv1d, spread);
+    memcpy(b.in[0].data, a.in[0].data, tensor_bytes(&a.in[0]));
+    memcpy(b.dout[0].data, a.dout[0].data, tensor_bytes(&a.dout[0]));
+    for (int cut = 0; cut < TOKENS; cut += 5) {             /* where a second document begins; 0: there is one */
+        for (int t = 0; t < TOKENS; t++)
+            for (struct bench *x = &a; x; x = x == &a ? &b : NULL) tensor_set(&x->in[2], t, cut && t >= cut ? cut : 0);
+        for (int i = 0; i < 14; i++)
+            tensor_set(&b.in[1], i, i % 7 % 2 ? 0 : tensor_get(&a.in[1], i / 7 * 4 + i % 7 / 2));
+        run(&a);
+        run(&b);
+        close_to(&a.out[0], 0, &b.out[0], 0, 2 * TOKENS);
+        close_to(&a.din[0], 0, &b.din[0], 0, 2 * TOKENS);
+        for (int i = 0; i < 8; i++) close_to(&a.din[1], i, &b.din[1], i / 4 * 7 + i % 4 * 2, 1);
+    }
+    bench_close(&a);
+    bench_close(&b);
 }
 
 /* ---- special cases, on one chunk of three tokens and one of one ---- */
@@ -377,13 +407,15 @@ static void decode(struct bench b[BENCHES])
     free(kept.data);
 }
 
-#define DECODED(op, whole) { BENCH_CASE(op, whole, ) BENCH_CASE(op, one_token, ) BENCH_CASE(op, one_of_ring, ) \
-                             BENCH_CASE(op, three_of_ring, ) BENCH_CASE(op, long_of_ring, ) }
+#define DECODED(op, whole, of) { BENCH_CASE(op, whole, ) BENCH_CASE(op, of##one_token, ) \
+                                 BENCH_CASE(op, of##one_of_ring, ) BENCH_CASE(op, of##three_of_ring, ) \
+                                 BENCH_CASE(op, of##long_of_ring, ) }
 
 static void test_decoding(void **state)
 {
     (void)state;
-    static const struct op_case decoded[][BENCHES] = { DECODED(delta_rule, whole_5), DECODED(conv1d, whole) };
+    static const struct op_case decoded[][BENCHES] = { DECODED(delta_rule, whole_5, ), DECODED(conv1d, whole, ),
+                                                       DECODED(conv1d, apart, apart_) };
     for (int c = 0; c < COUNT(decoded); c++) {
         struct bench b[BENCHES];
         for (int i = 0; i < BENCHES; i++) bench_open(&b[i], &decoded[c][i], false, 1);
@@ -408,8 +440,10 @@ static struct node *no_chunk(struct graph *g) { return GOLDEN(real_in(g, 4, 1), 
 static struct node *odd_decay(struct graph *g) { return GOLDEN(real_in(g, 4, 3), 1, 1); }
 static struct node *short_ring(struct graph *g)
 {
-    return CONV(1, count_in(g, SHAPE(1), one), real_in(g, 1, 2, 2), false);
+    return CONV(1, count_in(g, SHAPE(1), one), real_in(g, 1, 2, 2), 1, false);
 }
+static struct node *too_far(struct graph *g) { return CONV(1, NULL, NULL, 22, false); }
+static struct node *no_dilation(struct graph *g) { return CONV(1, NULL, NULL, 0, false); }
 
 static void test_messages(void **state)
 {
@@ -418,7 +452,9 @@ static void test_messages(void **state)
     refuses(shapeless, "state [1,2,1,5] must end in N M = 4");
     refuses(no_chunk, "chunk = 0, it must be at least 1");
     refuses(odd_decay, "'g' is [4,3], [T,J] or [T,J,N] is needed: J is 1 in 'v', not 3");
-    refuses(short_ring, "state [1,2,2] keeps 2 positions, 4 taps need 3");
+    refuses(short_ring, "state [1,2,2] keeps 2 positions, the taps need 3");
+    refuses(too_far, "4 taps over 67 tokens: at most 64");
+    refuses(no_dilation, "dilation = 0, it must be 1 to 64");
 }
 
 static double flops_of(const struct op_case *c)
@@ -444,9 +480,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden_scalar), cmocka_unit_test(test_golden_vector), cmocka_unit_test(test_golden_state),
-        cmocka_unit_test(test_golden_conv), cmocka_unit_test(test_recall), cmocka_unit_test(test_extremes),
-        cmocka_unit_test(test_same_decays), cmocka_unit_test(test_chunks), cmocka_unit_test(test_documents),
-        cmocka_unit_test(test_decoding), cmocka_unit_test(test_messages), cmocka_unit_test(test_cost),
+        cmocka_unit_test(test_golden_conv), cmocka_unit_test(test_dilation), cmocka_unit_test(test_recall),
+        cmocka_unit_test(test_extremes), cmocka_unit_test(test_same_decays), cmocka_unit_test(test_chunks),
+        cmocka_unit_test(test_documents), cmocka_unit_test(test_decoding), cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_cost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -77,8 +77,8 @@ static void test_nothing_added(void **state)
                                             TEXT({"residual": {"module": "hyper", "streams": 1}}) };
     for (int i = 0; i < COUNT(residual); i++) {
         char with[256];
-        snprintf(with, sizeof with, "%.*s, \"memory\": {\"module\": \"engram\", \"rows\": 11, \"zero\": true}}",
-                 (int)strlen(residual[i]) - 1, residual[i]);
+        snprintf(with, sizeof with, "%.*s, %s}", (int)strlen(residual[i]) - 1, residual[i],
+                 "\"memory\": {\"module\": \"engram\", \"rows\": 11, \"conv\": 2, \"zero\": true}");
         struct pair p = pair_new(with, residual[i]);
         pair_run(&p);
         check_near(p.x, p.y, p.n, 1e-7);
@@ -132,6 +132,109 @@ static void test_documents(void **state)
     tiny_free(&t);
 }
 
+/* What the convolution is of, and what is added with it. Kept by the plan, for a test to read. */
+struct added { struct node *y, *sum; };
+
+static struct node *viewed(struct node *n)
+{
+    while (n->op == &op_view) n = n->in[0];
+    return n;
+}
+
+static struct added added_of(const struct tiny *t)
+{
+    struct node *conv = tiny_find(t, &op_conv1d, 0), *norm = viewed(conv->in[0]);
+    struct added a = { viewed(norm->in[0]), tiny_find(t, &op_add, conv->id) };
+    assert_true(norm->op == &op_rmsnorm && viewed(a.sum->in[0]) == a.y && viewed(a.sum->in[1]) == conv);
+    a.y->output_of_graph = a.sum->output_of_graph = true;
+    return a;
+}
+
+/* norm(y) of channel c of a stream at token t, 0 before the document of token `of`. */
+static double normed(const struct tiny *t, const double *y, int streams, int of, int row, int stream, int c)
+{
+    if (row < of / t->seq * t->seq + t->start[of]) return 0;
+    double sum = 0;
+    y += (row * streams + stream) * 8;
+    for (int i = 0; i < 8; i++) sum += y[i] * y[i] / 8;
+    return y[c] / sqrt(sum + 1e-6);
+}
+
+/* y + silu(sum_j w_j norm(y_{t - j order})), each stream with taps of its own, within documents. */
+static void check_convolution(const char *sets, int streams, int order, int taps)
+{
+    struct tiny t = tiny_new(sets, NULL, MODE_TRAIN, 2, 6);
+    struct added a = added_of(&t);
+    tiny_start(&t, 1);
+    for (int i = 8; i < 12; i++) t.start[i] = 2;
+    tiny_forward(&t);
+    double *y = tiny_read(&t, a.y), *sum = tiny_read(&t, a.sum);
+    const real *w = tiny_weight(&t, "layers.0.memory.conv");
+    assert_int_equal(tiny_count(&t, "layers.0.memory.conv"), streams * 8 * taps);
+    for (int row = 0; row < t.tokens; row++)
+        for (int s = 0; s < streams; s++)
+            for (int c = 0; c < 8; c++) {
+                int at = (row * streams + s) * 8 + c;
+                double z = 0;
+                for (int j = 0; j < taps; j++)
+                    z += (double)w[(s * 8 + c) * taps + taps - 1 - j] *
+                         normed(&t, y, streams, row, row - j * order, s, c);
+                assert_float_equal(sum[at], y[at] + z / (1 + exp(-z)), 1e-5);
+            }
+    free(y);
+    free(sum);
+    tiny_free(&t);
+}
+
+static void test_engram_convolution(void **state)
+{
+    (void)state;
+    check_convolution(ENGRAM("order": 2, "conv": 3), 1, 2, 3);
+    check_convolution(ENGRAM("order": 3, "conv": 1), 1, 3, 1);
+    check_convolution(TEXT({"residual": {"module": "mhc", "streams": 2},
+                            "memory": {"module": "engram", "rows": 11, "width": 3, "order": 2, "conv": 2}}), 2, 2, 2);
+}
+
+/* Two taps, two tokens apart, of grams of two: a token is heard by itself and the three behind it. */
+static void test_engram_convolution_reach(void **state)
+{
+    (void)state;
+    check_reach(TEXT({"layers": 1, "attention.mask": {"module": "window", "size": 1},
+        "memory": {"module": "engram", "rows": 1009, "width": 4, "order": 2, "conv": 2}}), 4);
+}
+
+static void test_engram_convolution_decodes(void **state)
+{
+    (void)state;
+    static const char *const kind[] = { ENGRAM("order": 2, "conv": 3), ENGRAM("order": 4, "conv": 2),
+                                        TEXT({"residual": {"module": "mhc", "streams": 2},
+                                              "memory": {"module": "engram", "rows": 11, "order": 2, "conv": 2}}) };
+    for (int i = 0; i < COUNT(kind); i++) {
+        struct tiny whole = decoder(kind[i]);
+        decoded_alike(&whole, kind[i]);
+        tiny_free(&whole);
+    }
+}
+
+/* From nothing V learns first, then the taps. */
+static void test_engram_convolution_learns(void **state)
+{
+    (void)state;
+    struct tiny t = tiny_new(TEXT({"memory": {"module": "engram", "rows": 11, "conv": 3, "zero": true}}), NULL,
+                             MODE_TRAIN, 2, 6);
+    const char *const name[] = { "layers.0.memory.value.weight", "layers.0.memory.conv" };
+    tiny_start(&t, 1);
+    for (int step = 0; step < 2; step++) {
+        tiny_step(&t, step);
+        for (int i = 0; i < 2; i++) {
+            double size = 0;
+            for (int64_t k = 0; k < tiny_count(&t, name[i]); k++) size += fabs((double)tiny_weight(&t, name[i])[k]);
+            assert_true((size > 0) == (step >= i));
+        }
+    }
+    tiny_free(&t);
+}
+
 /* A convolution of taps 0 adds nothing; of one tap on the token itself x_0 again. */
 static void test_conv(void **state)
 {
@@ -153,7 +256,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden_rows), cmocka_unit_test(test_factors_refused), cmocka_unit_test(test_golden_gate),
         cmocka_unit_test(test_nothing_added), cmocka_unit_test(test_reach), cmocka_unit_test(test_primes),
-        cmocka_unit_test(test_documents), cmocka_unit_test(test_conv),
+        cmocka_unit_test(test_documents), cmocka_unit_test(test_conv), cmocka_unit_test(test_engram_convolution),
+        cmocka_unit_test(test_engram_convolution_reach), cmocka_unit_test(test_engram_convolution_decodes),
+        cmocka_unit_test(test_engram_convolution_learns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -110,6 +110,33 @@ static void test_entropy(void **state)
     run_free(&r);
 }
 
+/* What a node was made of makes it again; a graph that has failed has none to tell of. */
+static void test_given(void **state)
+{
+    (void)state;
+    struct leaves *leaves = leaves_new();
+    struct graph *g = graph_new(leaves);
+    struct attention a = { .q = graph_input(g, "q", DTYPE_REAL, SHAPE(4, 2, 2)), .scale = .7, .window = 3, .chunk = 2,
+                           .k = graph_input(g, "k", DTYPE_REAL, SHAPE(4, 1, 2)),
+                           .v = graph_input(g, "v", DTYPE_REAL, SHAPE(4, 1, 5)),
+                           .start = graph_input(g, "start", DTYPE_I32, SHAPE(1, 4)),
+                           .sink = graph_input(g, "sink", DTYPE_REAL, SHAPE(2)),
+                           .rel = graph_input(g, "rel", DTYPE_REAL, SHAPE(4, 2, 2)), .softcap = 5 },
+                     named = { .q = a.q, .k = a.k, .values = 1, .start = a.start, .block = 2, .scale = 1,
+                               .index = graph_input(g, "index", DTYPE_I32, SHAPE(4, 2)) };
+    const struct attention made[] = { a, named };
+    for (int i = 0; i < COUNT(made); i++) {
+        struct node *n = attention(g, made[i]);
+        struct attention given = attention_given(n);
+        assert_false(g->failed);
+        assert_memory_equal(&given, &made[i], sizeof given);
+    }
+    graph_fail(g, "planted");
+    assert_null(attention_given(attention(g, a)).q);
+    graph_free(g);
+    leaves_free(leaves);
+}
+
 /* Keys that an index names; of equal keys the log of their number, of none 0. */
 static void test_entropy_named(void **state)
 {
@@ -164,28 +191,56 @@ static void test_weights(void **state)
 {
     (void)state;
     struct tiny t = tiny_new(NULL, TEXT({"monitors": ["weights"], "clip": 0}), MODE_TRAIN, 2, 6);
-    double size, ratio, grad, of_expert[4], sum = 0, before = 0, change = 0;
+    double size, most, ratio, cosine, grad, of_expert[4], sum = 0, largest = 0, before = 0, change = 0, along = 0;
     tiny_start(&t, 1);
     int64_t n = tiny_count(&t, "layers.1.ffn.experts.up.weight");
     real *w = tiny_weight(&t, "layers.1.ffn.experts.up.weight"), *old = xmalloc((size_t)n * sizeof *old);
     memcpy(old, w, (size_t)n * sizeof *old);
     tiny_step(&t, 0);
     tiny_metric(&t, "weight_rms.ffn.experts.up", 1, &size);
+    tiny_metric(&t, "weight_max.ffn.experts.up", 1, &most);
     tiny_metric(&t, "update_ratio.ffn.experts.up", 1, &ratio);
+    tiny_metric(&t, "update_cosine.ffn.experts.up", 1, &cosine);
     tiny_metric(&t, "grad_rms.ffn.experts.up", 1, &grad);
     tiny_metric(&t, "expert_grad_rms.ffn.experts.up", 1, of_expert);
     for (int64_t i = 0; i < n; i++) {
         sum += (double)w[i] * (double)w[i];
         before += (double)old[i] * (double)old[i];
         change += pow((double)w[i] - (double)old[i], 2);
+        along += ((double)w[i] - (double)old[i]) * (double)old[i];
+        largest = fmax(largest, fabs((double)w[i]));
     }
     assert_float_equal(size, sqrt(sum / (double)n), 1e-6);
+    assert_true(most == largest);
     assert_float_equal(ratio, sqrt(change / before), 1e-6);
+    assert_float_equal(cosine, along / sqrt(change * before), 1e-6);
     sum = 0;
     for (int e = 0; e < 4; e++) sum += of_expert[e] * of_expert[e] / 4;
     assert_true(grad > 0);
     assert_float_equal(sqrt(sum), grad, 1e-6 * grad + 1e-12);
     free(old);
+    tiny_free(&t);
+}
+
+/* Vectors of tokens that do not occur have gradients of 0, and no others. Without targets nothing moves. */
+static void test_nothing_there(void **state)
+{
+    (void)state;
+    struct tiny t = tiny_new(TEXT({"head.tied": false}), TEXT({"monitors": ["weights"]}), MODE_TRAIN, 2, 6);
+    double zeros, none, ratio, cosine;
+    tiny_start(&t, 1);
+    for (int i = 0; i < t.tokens; i++) t.ids[i] = i % 3;
+    tiny_step(&t, 0);
+    tiny_metric(&t, "grad_zeros.embed", -1, &zeros);
+    tiny_metric(&t, "grad_zeros.head", -1, &none);
+    assert_float_equal(zeros, 8. / 11, 1e-6);
+    assert_true(none == 0);
+    for (int i = 0; i < t.tokens; i++) t.weight[i] = 0;
+    tiny_step(&t, 1);
+    tiny_metric(&t, "grad_zeros.head", -1, &zeros);
+    tiny_metric(&t, "update_ratio.head", -1, &ratio);
+    tiny_metric(&t, "update_cosine.head", -1, &cosine);
+    assert_true(zeros == 1 && ratio == 0 && cosine == 0);
     tiny_free(&t);
 }
 
@@ -208,7 +263,8 @@ static void test_patterns(void **state)
     struct graph *g = graph_new(leaves);
     model_build(g, t.arena, &t.model, &t.train, MODE_EVAL, (struct model_size){ .batch = 2, .seq = 6 });
     assert_true(g->failed);
-    if (!strstr(g->err.text, "train.monitors.spectral: match names no weight")) fail_msg("%s", g->err.text);
+    if (!strstr(g->err.text, "train.monitors.spectral: match names no weight: 'atention.*'; "))
+        fail_msg("%s", g->err.text);
     graph_free(g);
     leaves_free(leaves);
     arena_free(t.arena);
@@ -288,9 +344,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_spectral), cmocka_unit_test(test_spectral_edges), cmocka_unit_test(test_row_rms),
-        cmocka_unit_test(test_entropy), cmocka_unit_test(test_entropy_named), cmocka_unit_test(test_changes_nothing),
-        cmocka_unit_test(test_weights), cmocka_unit_test(test_patterns), cmocka_unit_test(test_stream),
-        cmocka_unit_test(test_all_attentions),
+        cmocka_unit_test(test_entropy), cmocka_unit_test(test_entropy_named), cmocka_unit_test(test_given),
+        cmocka_unit_test(test_changes_nothing), cmocka_unit_test(test_weights), cmocka_unit_test(test_nothing_there),
+        cmocka_unit_test(test_patterns), cmocka_unit_test(test_stream), cmocka_unit_test(test_all_attentions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

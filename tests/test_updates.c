@@ -16,7 +16,8 @@ static void test_adamw_two_steps(void **state)
     struct node *lr = values(&r, "lr", SHAPE(1)), *step = values(&r, "step", SHAPE(1)),
                 *clip = values(&r, "clip", SHAPE(2));
     struct node *sums = adamw(r.graph, w, grad, m, v, lr, step, clip, (struct adamw_attr){ 0.9, 0.95, 1e-8, 0.1, 2 });
-    struct node *ratio = update_ratio(r.graph, 2, (struct node *[]){ sums, sums });
+    struct node *ratio = update_ratio(r.graph, 2, (struct node *[]){ sums, sums }),
+                *cosine = graph_result(r.graph, ratio, 1);
     run_start(&r, 1);
     run_fill(&r, w, 1);
     run_fill(&r, m, 0);
@@ -29,8 +30,9 @@ static void test_adamw_two_steps(void **state)
     assert_reals(run_reals(&r, m), 1e-6, .05);
     assert_reals(run_reals(&r, v), 1e-6, .0125);
     assert_reals(run_reals(&r, w), 1e-6, .89);
-    assert_reals(run_reals(&r, sums), 1e-6, .0121, 1);
+    assert_reals(run_reals(&r, sums), 1e-6, .0121, 1, -.11);
     assert_reals(run_reals(&r, ratio), 1e-6, .11);
+    assert_reals(run_reals(&r, cosine), 1e-6, -1);
     run_fill(&r, step, 2);
     run_fill(&r, grad, -.25);
     run_fill(&r, clip, 1, 1);
@@ -107,7 +109,7 @@ static void orthogonal(struct shape shape, int steps, int threads, const real *g
     memcpy(made, run_reals(&r, w), (size_t)n * sizeof *made);
     double squares = 0;
     for (int64_t i = 0; i < n; i++) squares += (double)made[i] * (double)made[i];
-    assert_reals(run_reals(&r, sums), 1e-5 * squares, squares, 0);
+    assert_reals(run_reals(&r, sums), 1e-5 * squares, squares, 0, 0);
     run_free(&r);
 }
 
@@ -204,7 +206,7 @@ static void check_momentum(int nesterov, double momentum, double grad, double ex
     struct node *w = values(&r, "w", SHAPE(1, 1)), *g = values(&r, "grad", SHAPE(1, 1)),
                 *m = values(&r, "m", SHAPE(1, 1));
     struct node *lr = values(&r, "lr", SHAPE(1)), *clip = values(&r, "clip", SHAPE(2));
-    muon(r.graph, w, g, m, lr, clip, (struct muon_attr){ 0.5, 0.1, 0.2, nesterov, 5 });
+    struct node *sums = muon(r.graph, w, g, m, lr, clip, (struct muon_attr){ 0.5, 0.1, 0.2, nesterov, 5 });
     run_start(&r, 1);
     run_fill(&r, w, 2);
     run_fill(&r, g, 2 * grad);
@@ -213,7 +215,9 @@ static void check_momentum(int nesterov, double momentum, double grad, double ex
     run_fill(&r, clip, 0.5, 1);
     run_forward(&r);
     assert_reals(run_reals(&r, m), 1e-6, 0.5 * momentum + grad);
-    assert_reals(run_reals(&r, w), 1e-5, 2 - 0.1 * (0.2 * .69644 * expected_sign + 0.1 * 2));
+    double change = -0.1 * (0.2 * .69644 * expected_sign + 0.1 * 2);
+    assert_reals(run_reals(&r, w), 1e-5, 2 + change);
+    assert_reals(run_reals(&r, sums), 1e-5, change * change, 4, 2 * change);
     run_free(&r);
 }
 
@@ -436,13 +440,13 @@ static void all_updates(int threads, double go, bool run, real *kept)
         memcpy(kept, run_reals(&r, changed[i]), (size_t)n * sizeof *kept);
         kept += n;
     }
-    for (int i = 0; run && i < 3; i++, kept += 2) memcpy(kept, run_reals(&r, sums[i]), 2 * sizeof *kept);
-    if (run && go == 0) assert_reals(kept - 6, 0, 0, 0, 0, 0, 0, 0);
+    for (int i = 0; run && i < 3; i++, kept += 3) memcpy(kept, run_reals(&r, sums[i]), 3 * sizeof *kept);
+    if (run && go == 0) assert_reals(kept - 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
     if (run) *kept = run_reals(&r, norm)[0];
     run_free(&r);
 }
 
-enum { CHANGED = 5 * 150 * 130 + 2 * 5 * 20 * 30 + 37, KEPT = CHANGED + 7 };
+enum { CHANGED = 5 * 150 * 130 + 2 * 5 * 20 * 30 + 37, KEPT = CHANGED + 10 };
 
 static void test_skipped_step(void **state)
 {
@@ -492,7 +496,7 @@ static void test_messages(void **state)
     check_message(r.graph, global_norm(r.graph, 2, (struct node *[]){ w, ids }), "'grads[1]' is I32, REAL is needed");
     check_message(r.graph, global_norm(r.graph, 0, NULL), "there are no grads");
     check_message(r.graph, clip_norm(r.graph, lr, NULL, -1), "most = -1, it must be at least 0");
-    check_message(r.graph, update_ratio(r.graph, 1, &lr), "'changes[0]' is [1], [2] is needed");
+    check_message(r.graph, update_ratio(r.graph, 1, &lr), "'changes[0]' is [1], [3] is needed");
     graph_free(r.graph);
     leaves_free(r.leaves);
 }

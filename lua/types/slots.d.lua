@@ -368,7 +368,8 @@
 ---@field heads? integer|fun(layer: integer): integer tables of each order; default 4, 1 … 16
 ---@field width? integer|fun(layer: integer): integer width of a row; default 16, 1 … 8192
 ---@field rows? integer|fun(layer: integer): integer rows of the smallest table; each table takes the next prime; default 4096, 2 … 268435456
----@field zero? boolean|fun(layer: integer): boolean V is 0 at first, so that nothing is added; default false
+---@field conv? integer|fun(layer: integer): integer taps of a convolution of what is added, `order` tokens apart; 0: none; default 0, 0 … 16
+---@field zero? boolean|fun(layer: integer): boolean V and the taps are 0 at first, so that nothing is added; default false
 ---@field eps? number|fun(layer: integer): number added to mean squares; default 1e-06, 1e-12 … 0.01
 
 ---@alias sluice.block

@@ -268,12 +268,7 @@ void build_attended(struct build *b, struct node *heads, enum sink sink)
                      "mean share of its attention that each head gives to its sink");
     for (int i = 0; b->mode == MODE_EVAL && i < b->own->monitors.n; i++) {
         struct pick p = b->own->monitors.pick[i];
-        const struct node *n = heads;
-        const struct attention_attr *at = n->attr;
-        struct attention a = { .q = n->in[0], .k = n->in[1], .start = n->in[3], .pos = n->in[4], .rel = n->in[6],
-                               .index = n->in[7], .scale = at->scale, .window = at->window, .chunk = at->chunk,
-                               .block = at->block, .softcap = at->softcap };
-        if (p.module->watch_attention) p.module->watch_attention(b, p, a);
+        if (p.module->watch_attention) p.module->watch_attention(b, p, attention_given(heads));
     }
 }
 

@@ -15,7 +15,7 @@ struct node *build_conv(struct build *b, const char *name, struct node *x, struc
     build_enter(b, "%s", name);
     struct node *w = build_weight(b, "conv", ROLE_TAPS, SHAPE(width, taps), init_uniform(-edge, edge));
     struct node *state = build_state(b, "conv", SHAPE(width), taps > 1 ? taps - 1 : 1);
-    struct node *y = conv1d(g, x, w, start, b->pos, state, !bias);
+    struct node *y = conv1d(g, x, w, start, b->pos, state, 1, !bias);
     if (bias) y = silu(g, add_row(g, y, build_bias(b, "conv", SHAPE(width))));
     build_leave(b);
     return y;

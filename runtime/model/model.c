@@ -2,6 +2,7 @@
 #include "building.h"
 #include "model.h"
 
+#include <fnmatch.h>
 #include <string.h>
 
 static double step_number(const void *conf, double scale, int64_t step, int64_t steps)
@@ -41,7 +42,8 @@ static void show_weight(struct build *b, struct leaf *w, struct node *grad, stru
     b->layer = w->layer;
     for (int i = 0; i < b->own->monitors.n; i++) {
         struct pick p = b->own->monitors.pick[i];
-        if (!p.module->watches || !p.module->watches(p, name)) continue;
+        const char *pattern = module_traits(p).watched;
+        if (!pattern || fnmatch(pattern, name, 0) != 0) continue;
         shown[i]++;
         if (change && p.module->watch_update) p.module->watch_update(b, p, name, graph_leaf(b->graph, w), grad, change);
         if (!change && p.module->watch_weight) p.module->watch_weight(b, p, name, graph_leaf(b->graph, w));
@@ -60,13 +62,13 @@ static void check_shown(struct build *b, const int *shown)
     const struct leaves *l = b->graph->leaves;
     for (int i = 0; i < b->own->monitors.n && !b->graph->failed; i++) {
         struct pick p = b->own->monitors.pick[i];
-        const char *one = "";
+        const char *pattern = module_traits(p).watched, *one = "";
+        if (!pattern || shown[i]) continue;
         for (int k = 0; k < l->n && !*one; k++) if (l->leaf[k]->kind == LEAF_WEIGHT && l->leaf[k]->layer >= 0)
             one = name_within(b, l->leaf[k]);
-        if (p.module->watches && shown[i] == 0)
-            graph_fail(b->graph, "train.monitors.%s: match names no weight; names are as '%s', and 'sluice plan SCRIPT "
-                                 "--weights VARIANT' lists all, of which a layer's are named within it",
-                       p.module->name, one);
+        graph_fail(b->graph, "train.monitors.%s: match names no weight: '%s'; names are as '%s', and 'sluice plan "
+                             "SCRIPT --weights VARIANT' lists all, of which a layer's are named within it",
+                   p.module->name, pattern, one);
     }
 }
 

@@ -60,6 +60,7 @@ struct traits {
     double computed;    /* balance: of its experts a token is to have so many that are not idle; 0: it has no aim */
     int expert_groups;    /* balance: equal groups that experts are divided into; 0, 1: none */
     int mtp_blocks;                                         /* blocks that MTP adds */
+    const char *watched;    /* monitors: which weights it is shown, a pattern of their names; NULL: none */
     double lr; int averages_from;                           /* optimizer, average: as set */
     bool jumps;                                             /* schedule: from one step to the next by more than a bit */
 };
@@ -147,7 +148,7 @@ struct module {
                                struct hidden expert, struct node *routed);
         void         (*head)(struct build *b, struct pick self, struct node *h);
         void         (*mtp)(struct build *b, struct pick self, struct node *h, struct node *head_weight);
-        /* one weight's update, REAL [2] as op adamw's */
+        /* one weight's update, REAL [3] as op adamw's */
         struct node *(*optim)(struct build *b, struct pick self, struct node *w, struct node *grad, struct update u);
         double (*rate)(struct build *b, struct pick self, const struct leaf *w);    /* factor on lr of one weight */
         /* optional: changes one weight after its update */
@@ -157,9 +158,8 @@ struct module {
             /* In evaluations: the stream before and after a layer; attention as its heads look. */
             void (*watch_layer)(struct build *b, struct pick self, struct node *before, struct node *after);
             void (*watch_attention)(struct build *b, struct pick self, struct attention a);
-            /* Of a weight that `watches` says yes to, by its name within its layer: in evaluations; and in training,
+            /* Of a weight that trait `watched` has, by its name within its layer: in evaluations; and in training,
                where change is what the optimizer gives. */
-            bool (*watches)(struct pick self, const char *name);
             void (*watch_weight)(struct build *b, struct pick self, const char *name, struct node *w);
             void (*watch_update)(struct build *b, struct pick self, const char *name, struct node *w, struct node *grad,
                                  struct node *change);

@@ -5,6 +5,7 @@
 #include "cpu/vec_math.h"
 
 enum { BLOCK = 8192, SPAN = 65536 };                        /* values of a block of an update, and of the norm */
+enum { SUMS = 3 };    /* of squares of the change and of w before, and of the products of both */
 
 /* Room for the blocks' parts of sums. */
 static double *parts(const struct tensor *t) { return t->data; }
@@ -27,8 +28,8 @@ VERB struct node *adamw(struct graph *g, struct node *w, struct node *grad, stru
 static int adamw_infer(struct node *n, struct err *e)
 {
     (void)e;
-    node_value(n, DTYPE_REAL, SHAPE(2));
-    work_parts(n, 2 * blocks_of(shape_count(n->in[W]->shape), BLOCK));
+    node_value(n, DTYPE_REAL, SHAPE(SUMS));
+    work_parts(n, SUMS * blocks_of(shape_count(n->in[W]->shape), BLOCK));
     return 0;
 }
 
@@ -52,17 +53,21 @@ static struct rates rates_of(const struct args *a)
     };
 }
 
-/* n <= SUM_LANES values, and the squares of their changes and of what they were, a lane each. */
+/* The sums of each lane. */
+struct lanes { double changed[SUM_LANES], before[SUM_LANES], along[SUM_LANES]; };
+
+/* n <= SUM_LANES values, a lane each. */
 static inline void adamw_some(const struct rates *k, int64_t n, real *restrict w, const real *restrict grad,
-                              real *restrict m, real *restrict v, double *restrict changed, double *restrict before)
+                              real *restrict m, real *restrict v, struct lanes *restrict sum)
 {
     for (int64_t i = 0; i < n; i++) {
         real g = k->clip * grad[i], old = w[i];
         m[i] = k->b1 * m[i] + k->keep1 * g;
         v[i] = k->b2 * v[i] + k->keep2 * g * g;
         w[i] = old - k->rate * (m[i] * k->unbias1 / ((real)sqrt(v[i] * k->unbias2) + k->eps) + k->decay * old);
-        changed[i] += ((double)w[i] - (double)old) * ((double)w[i] - (double)old);
-        before[i] += (double)old * (double)old;
+        sum->changed[i] += ((double)w[i] - (double)old) * ((double)w[i] - (double)old);
+        sum->before[i] += (double)old * (double)old;
+        sum->along[i] += ((double)w[i] - (double)old) * (double)old;
     }
 }
 
@@ -71,27 +76,25 @@ static void adamw_block(const struct args *a, int64_t from, int64_t to)
     const struct rates k = rates_of(a);
     real *w = reals(&a->in[W]), *m = reals(&a->in[M]), *v = reals(&a->in[V]);
     const real *grad = reals(&a->in[GRAD]);
-    double changed[SUM_LANES] = { 0 }, before[SUM_LANES] = { 0 }, *part = parts(&a->work[0]) + 2 * (from / BLOCK);
+    struct lanes sum = { { 0 }, { 0 }, { 0 } };
+    double *part = parts(&a->work[0]) + SUMS * (from / BLOCK);
     int64_t i = from;
     for (; i + SUM_LANES <= to; i += SUM_LANES)
-        adamw_some(&k, SUM_LANES, w + i, grad + i, m + i, v + i, changed, before);
-    adamw_some(&k, to - i, w + i, grad + i, m + i, v + i, changed, before);
-    part[0] = fold_lanes(changed);
-    part[1] = fold_lanes(before);
+        adamw_some(&k, SUM_LANES, w + i, grad + i, m + i, v + i, &sum);
+    adamw_some(&k, to - i, w + i, grad + i, m + i, v + i, &sum);
+    part[0] = fold_lanes(sum.changed);
+    part[1] = fold_lanes(sum.before);
+    part[2] = fold_lanes(sum.along);
 }
 
 static void adamw_forward(const struct args *a)
 {
-    real *out = reals(&a->out[0]);
-    out[0] = out[1] = 0;
-    if (reals(&a->in[CLIP])[1] == 0) return;
-    int64_t count = shape_count(a->in[W].shape);
-    each(a, count, BLOCK, adamw_block);
-    double changed = 0, before = 0;
-    const double *part = parts(&a->work[0]);
-    for (int64_t b = 0; b < blocks_of(count, BLOCK); b++) changed += part[2 * b], before += part[2 * b + 1];
-    out[0] = (real)changed;
-    out[1] = (real)before;
+    bool go = reals(&a->in[CLIP])[1] != 0;
+    int64_t count = shape_count(a->in[W].shape), n = go ? SUMS * blocks_of(count, BLOCK) : 0;
+    double sum[SUMS] = { 0 };
+    if (go) each(a, count, BLOCK, adamw_block);
+    for (int64_t i = 0; i < n; i++) sum[i % SUMS] += parts(&a->work[0])[i];
+    for (int i = 0; i < SUMS; i++) reals(&a->out[0])[i] = (real)sum[i];
 }
 
 KERNELS(adamw) = { adamw_forward, NULL, NULL };
@@ -103,8 +106,9 @@ ATTRIBUTES(adamw, struct adamw_attr,
     REAL(struct adamw_attr, decay, NEEDED, 0, HUGE_VAL, "", "of w, times lr"),
     REAL(struct adamw_attr, rate, NEEDED, 0, HUGE_VAL, "", "factor on lr"));
 OP(adamw, .inputs = "w*:REAL[..] grad:REAL[..] m*:REAL[..] v*:REAL[..] lr:REAL[1] step:REAL[1] clip:REAL[2]",
-   .outputs = "change:REAL[2]",
-   .about = "AdamW; step: its number, from 1; clip: of clip_norm. Sums of squares of the change and of w before",
+   .outputs = "change:REAL[3]",
+   .about = "AdamW; step: its number, from 1; clip: of clip_norm. Sums of squares of the change and of w before, and "
+          "of the products of both",
    ATTR(adamw), .infer = adamw_infer);
 
 /* ---- global_norm: the L2 norm of all gradients as one vector ---- */
@@ -194,7 +198,7 @@ OP(clip_norm, .inputs = "norm:REAL[1] targets?:REAL[1]",
           "else 0: the step is skipped, nothing changes",
    ATTR(clip_norm), .infer = clip_norm_infer);
 
-/* ---- update_ratio: length of all changes over length of all weights; 0 for a skipped step ---- */
+/* ---- update_ratio: length of all changes over length of all weights, and their cosine; 0 for a skipped step ---- */
 
 VERB struct node *update_ratio(struct graph *g, int n, struct node *const *changes)
 {
@@ -205,21 +209,26 @@ static int update_ratio_infer(struct node *n, struct err *e)
 {
     (void)e;
     node_value(n, DTYPE_REAL, SHAPE(1));
+    node_output(n, DTYPE_REAL, SHAPE(1));
     return 0;
 }
 
 static void update_ratio_forward(const struct args *a)
 {
-    double changed = 0, before = 0;
+    double changed = 0, before = 0, along = 0;
     for (int i = 0; i < a->n_in; i++) {
-        changed += (double)reals(&a->in[i])[0];
-        before += (double)reals(&a->in[i])[1];
+        const real *sum = reals(&a->in[i]);
+        changed += (double)sum[0];
+        before += (double)sum[1];
+        along += (double)sum[2];
     }
     reals(&a->out[0])[0] = before > 0 ? (real)sqrt(changed / before) : 0;
+    reals(&a->out[1])[0] = changed > 0 && before > 0 ? (real)(along / sqrt(changed * before)) : 0;
 }
 
 KERNELS(update_ratio) = { update_ratio_forward, NULL, NULL };
-OP(update_ratio, .inputs = "changes..:REAL[2]",
-   .outputs = "ratio:REAL[1]",
-   .about = "sqrt(sum of changes[i][0] / sum of changes[i][1]), 0 for a skipped step",
+OP(update_ratio, .inputs = "changes..:REAL[3]",
+   .outputs = "ratio:REAL[1] cosine:REAL[1]",
+   .about = "of all changes as one vector: its norm over that of the weights before, and its cosine with them; 0 for a "
+          "skipped step",
    .infer = update_ratio_infer);

@@ -17,6 +17,15 @@ VERB struct node *attention(struct graph *g, struct attention a)
     return graph_emit(g, &op_attention, &at, a.q, a.k, a.v, a.start, a.pos, a.sink, a.rel, a.index);
 }
 
+VERB struct attention attention_given(const struct node *n)
+{
+    const struct attention_attr *at = n->attr;
+    struct node *const *in = n->in;
+    if (!at) return (struct attention){ 0 };                /* what a graph that has failed gives instead */
+    return (struct attention){ in[Q], in[K], in[V], in[START], in[POS], in[SINK], in[REL], in[INDEX], at->scale,
+                               at->window, at->chunk, at->values, at->block, at->softcap };
+}
+
 VERB struct node *attention_entropy(struct graph *g, struct attention a)
 {
     struct attention_attr at = { a.scale, a.softcap, a.window, a.chunk, 1, a.block };

@@ -8,6 +8,7 @@
 
 enum { W, GRAD, M, LR, CLIP };                              /* inputs */
 enum { BLOCKS = 16 };    /* most matrices at work at one time, each with its scratch */
+enum { SUMS = 3 };    /* as adamw's */
 enum { BANDS = 4, BAND = 32 };    /* of a symmetric product: most of them, and what their columns are a multiple of */
 
 VERB struct node *muon(struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *lr,
@@ -33,9 +34,9 @@ static int infer(struct node *n, struct err *e)
 {
     (void)e;
     struct sizes s = sizes_of(n->in[W]->shape);
-    node_value(n, DTYPE_REAL, SHAPE(2));
+    node_value(n, DTYPE_REAL, SHAPE(SUMS));
     node_work(n, DTYPE_REAL, SHAPE(blocks_of(s.stack, s.grain), 2 * s.low * s.high + 2 * s.low * s.low));
-    node_work(n, DTYPE_U8, SHAPE(2 * s.stack * (int64_t)sizeof(double)));     /* sums of each matrix */
+    node_work(n, DTYPE_U8, SHAPE(SUMS * s.stack * (int64_t)sizeof(double)));  /* of each matrix */
     return 0;
 }
 
@@ -114,7 +115,6 @@ static void load_momentum(const struct args *a, const struct sizes *s, int64_t s
     for (int64_t i = 0; i < n; i++) x[i] *= by;
 }
 
-/* sums: of squares of the change, and of w before */
 static void apply(const struct args *a, const struct sizes *s, int64_t start, real *restrict x, double *sums)
 {
     const struct muon_attr *at = a->attr;
@@ -128,6 +128,7 @@ static void apply(const struct args *a, const struct sizes *s, int64_t start, re
         x[i] = w[i] - old;
     }
     ROW_SUM(sums[0], i, n, (double)x[i] * x[i]);
+    ROW_SUM(sums[2], i, n, (double)x[i] * ((double)w[i] - (double)x[i]));
 }
 
 static void matrices(const struct args *a, int64_t from, int64_t to)
@@ -138,22 +139,18 @@ static void matrices(const struct args *a, int64_t from, int64_t to)
     for (int64_t i = from; i < to; i++) {
         int64_t start = i * s.rows * s.cols;
         load_momentum(a, &s, start, x);
-        apply(a, &s, start, newton_schulz(a, &s, x, at->steps), (double *)a->work[1].data + 2 * i);
+        apply(a, &s, start, newton_schulz(a, &s, x, at->steps), (double *)a->work[1].data + SUMS * i);
     }
 }
 
 static void forward(const struct args *a)
 {
     struct sizes s = sizes_of(a->in[W].shape);
-    real *out = reals(&a->out[0]);
-    out[0] = out[1] = 0;
-    if (reals(&a->in[CLIP])[1] == 0) return;
-    each(a, s.stack, s.grain, matrices);
-    double changed = 0, before = 0;
-    const double *sums = a->work[1].data;
-    for (int64_t i = 0; i < s.stack; i++) changed += sums[2 * i], before += sums[2 * i + 1];
-    out[0] = (real)changed;
-    out[1] = (real)before;
+    bool go = reals(&a->in[CLIP])[1] != 0;
+    double sum[SUMS] = { 0 };
+    if (go) each(a, s.stack, s.grain, matrices);
+    for (int64_t i = 0; go && i < SUMS * s.stack; i++) sum[i % SUMS] += ((double *)a->work[1].data)[i];
+    for (int i = 0; i < SUMS; i++) reals(&a->out[0])[i] = (real)sum[i];
 }
 
 KERNELS(muon) = { forward, NULL, NULL };
@@ -165,6 +162,6 @@ ATTRIBUTES(muon, struct muon_attr,
     BOOL(struct muon_attr, nesterov, NEEDED, "looks a step ahead"),
     INT(struct muon_attr, steps, NEEDED, 0, 100, "", "of Newton and Schulz"));
 OP(muon, .inputs = "w*:REAL[..,N,D] grad:REAL[..,N,D] m*:REAL[..,N,D] lr:REAL[1] clip:REAL[2]",
-   .outputs = "change:REAL[2]",
+   .outputs = "change:REAL[3]",
    .about = "Muon, each matrix of a stack by itself. Sums as of adamw",
    ATTR(muon), .infer = infer, .cost = cost);

@@ -17,4 +17,7 @@
 
 PRODUCT_OPS(OP_DECLARE)
 
+/* What a node of op attention was made of; nothing where the graph has failed. */
+struct attention attention_given(const struct node *n);
+
 #endif

@@ -15,7 +15,7 @@
     X(sum_by_position, (struct graph *g, struct node *x, struct node *start, int64_t n, int64_t length)) \
     X(slice, (struct graph *g, struct node *x, int64_t length)) \
     X(conv1d, (struct graph *g, struct node *x, struct node *w, struct node *start, struct node *pos, \
-               struct node *state, bool silu)) \
+               struct node *state, int64_t dilation, bool silu)) \
     X(pool_windows, (struct graph *g, struct node *c, struct node *z, struct node *bias, struct node *start, \
                      struct node *pos, struct node *state, struct node *entries, int64_t m, bool overlap)) \
     X(join_pooled, (struct graph *g, struct node *k, struct node *entries, struct node *chosen, struct node *start, \
