@@ -163,7 +163,7 @@ static struct node *build(struct build *b, struct pick self, struct node *u)
     struct cached raw = build_cached_in(b, "kv", kv, (struct mask){ .window = c->window });      /* [T,W], [B,C,W] */
     struct attention a = { .q = placed(b, q, NULL, zero, c->heads, false), .start = start,
                            .sink = build_sink(b, SINK_HEAD, u, c->heads),
-                           .scale = 1 / sqrt(c->head_dim) };
+                           .scale = build_sharpness(b) / sqrt(c->head_dim) };
     struct index_topk i = { 0 };
     if (c->top_k) i = indexer(b, c, u, latent, start);
     struct node *score = c->top_k ? index_topk(g, i) : NULL;

@@ -16,6 +16,14 @@ static const struct param params[] = {
     { 0 }
 };
 
+static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
+{
+    (void)model;
+    const struct conf *c = self.conf;
+    if (c->zero_centred && !c->gain)
+        module_problem(problems, path, "zero_centred", "true: there are no gains, say gain = true");
+}
+
 static struct node *build(struct build *b, struct pick self, const char *which, struct node *x)
 {
     const struct conf *c = self.conf;
@@ -41,5 +49,5 @@ static void traits(struct pick self, struct traits *t)
 
 const struct module qk_norm_qk = {
     .slot = SLOT_QK_NORM, .name = "qk", .about = "norm on queries and keys",
-    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .qk_norm = build,
+    .conf_size = sizeof(struct conf), .params = params, .check = check, .traits = traits, .qk_norm = build,
 };

@@ -13,6 +13,9 @@ static const struct param params[] = {
 
 static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {
+    const struct conf *c = self.conf;
+    if (c->per_head && !c->learned)
+        module_problem(problems, path, "per_head", "true: factors of all heads begin alike, say learned = true");
     int source = 0;                                         /* layers without values of their own are passed over */
     while (module_part(model->attention.pick[source], SLOT_VALUE).module == NULL) source++;
     struct traits first = module_traits(model->attention.pick[source]);

@@ -56,7 +56,7 @@ static void test_norm_of_all_heads(void **state)
     pair_free(&one);
 }
 
-/* Without gains a norm and a rotation change places; what comes last is what attention reads. */
+/* Without gains a norm and a rotation change places; what comes last is what attention reads. No gain is no centre. */
 static void test_norm_behind(void **state)
 {
     (void)state;
@@ -68,6 +68,8 @@ static void test_norm_behind(void **state)
     pair_run(&p);
     check_near(p.x, p.y, p.n, 1e-5);
     pair_free(&p);
+    tiny_refused(TEXT({"attention.qk_norm": {"module": "qk", "gain": false, "zero_centred": true}}),
+                 "zero_centred = true: there are no gains, say gain = true");
 }
 
 /* ---- gates ---- */
@@ -267,6 +269,8 @@ static void test_residual_values(void **state)
     pair_run(&p);
     check_near(p.x, p.y, p.n, 1e-6);
     pair_free(&p);
+    tiny_refused(TEXT({"attention.value": {"module": "residual", "learned": false, "per_head": true}}),
+                 "per_head = true: factors of all heads begin alike, say learned = true");
 }
 
 /* A layer that has it alone mixes in what the first layer made, though that one has it not. */

@@ -257,6 +257,25 @@ static void test_kept(void **state)
     }
 }
 
+/* Where the whole head rotates it is one whether its two sides grow or the scores of both: what values carry of it is
+   taken back. */
+static void test_sharper(void **state)
+{
+    (void)state;
+    static const char *const attention = HCA, *const how[] = { "rotated", "scores", "none" };
+    char sets[3][400];
+    for (int i = 0; i < 3; i++)
+        snprintf(sets[i], sizeof sets[i], "%.*s, \"position\": {\"module\": \"rope\", \"stretch\": \"linear\", "
+                 "\"factor\": 40, \"temperature\": \"%s\"}}", (int)strlen(attention) - 1, attention, how[i]);
+    for (int i = 0; i < 3; i += 2) {
+        struct pair p = pair_new(sets[i], sets[1]);
+        pair_run(&p);
+        if (i) assert_true(distance(p.x, p.y, p.n) > 1e-4);
+        else check_near(p.x, p.y, p.n, 1e-5);
+        pair_free(&p);
+    }
+}
+
 static void test_rules(void **state)
 {
     (void)state;
@@ -269,7 +288,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         RUN(golden_entries), RUN(formula), RUN(choice_of_all), RUN(causality), RUN(documents), RUN(decoding), RUN(kept),
-        RUN(rules),
+        RUN(sharper), RUN(rules),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

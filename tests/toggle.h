@@ -222,6 +222,22 @@ static inline bool together_fingerprint(const struct together *s, const struct t
     return true;
 }
 
+/* Whether a switch sets what is set without it: of two legal models, written out in full, that they are one. */
+static inline bool together_is_usual(const struct together *s, const struct toggle *off)
+{
+    struct config c[2] = { { NULL, NULL }, { NULL, NULL } };
+    for (int i = 0; i < 2; i++) {
+        struct tiny tiny;
+        char why[256];
+        if (!together_load(s, i ? off : NULL, &tiny, why)) continue;
+        c[i] = config_full(&tiny);
+        arena_free(tiny.arena);
+    }
+    bool usual = json_equal(c[0].model, c[1].model) && json_equal(c[0].train, c[1].train);
+    for (int i = 0; i < 2; i++) config_free(&c[i]);
+    return usual;
+}
+
 /* ---- one switch ---- */
 
 /* That is known to be legal. */
@@ -254,17 +270,7 @@ static inline bool toggle_acts(const struct toggle *t, enum mode mode)
 static inline bool toggle_is_usual(const struct toggle *t)
 {
     struct together s = together_new(&t, 1, true);
-    struct config c[2] = { { NULL, NULL }, { NULL, NULL } };
-    for (int i = 0; i < 2; i++) {
-        struct tiny tiny;
-        char why[256];
-        if (!together_load(&s, i ? t : NULL, &tiny, why)) continue;
-        c[i] = config_full(&tiny);
-        arena_free(tiny.arena);
-    }
-    bool usual = json_equal(c[0].model, c[1].model) && json_equal(c[0].train, c[1].train);
-    for (int i = 0; i < 2; i++) config_free(&c[i]);
-    return usual;
+    return together_is_usual(&s, t);
 }
 
 /* ---- all of them ---- */
