@@ -1,6 +1,6 @@
 /* Steps whose loss or gradient norm is more than sigma standard deviations above the mean of the last `window` steps
-   are left out: weights, moments and balance stay as they are, and the batch is gone. Judged from half a window on. What
-   is left out enters the window too. OLMo 2 2025. Metric `outlier`, and an event of the run, say when. */
+   are left out: weights, moments and balance stay as they are, and the batch is gone. Judged from half a window on.
+   What is left out enters the window too. OLMo 2 2025. Metric `outlier`, and an event of the run, say when. */
 #include "model/module.h"
 
 struct conf { int window; double sigma; };
