@@ -49,6 +49,17 @@ static inline int32_t large_crowd(int64_t i) { return i == 700 ? 1 : 3; }
 static inline int32_t wide_inverse(int64_t i) { return (int32_t)((7 * i + 3) % 120); }
 static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) % 120); }
 
+static inline int32_t all_ones(int64_t i) { (void)i; return 1; }
+static inline int32_t six(int64_t i) { (void)i; return 6; }
+static inline int32_t seven(int64_t i) { (void)i; return 7; }
+static inline int32_t nine(int64_t i) { (void)i; return 9; }
+static inline int32_t ninety(int64_t i) { (void)i; return 90; }
+static inline int32_t about_nine(int64_t i) { return (int32_t)(8 + i % 3); }
+/* Rings of four, of which so many values were seen. */
+#define SKIP_OUTLIERS(clip, x, seen) \
+    skip_outliers(g, real_count_in(g, SHAPE(2), clip), real_count_in(g, SHAPE(1), nine), \
+                  real_count_in(g, SHAPE(1), x), real_count_in(g, SHAPE(2, 4), about_nine), \
+                  real_count_in(g, SHAPE(1), seen), 3)
 #define ADAMW(...) \
     adamw(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, __VA_ARGS__), \
           positive_in(g, 1), positive_in(g, 1), positive_in(g, 2), (struct adamw_attr){ 0.9, 0.95, 1e-8, 0.1, 1 })
@@ -189,6 +200,11 @@ static inline int32_t wide_order(int64_t r) { return (int32_t)(103 * (r + 117) %
     CASE(clip_norm, clips, clip_norm(g, positive_in(g, 1), NULL, 0.05)) \
     CASE(clip_norm, targets, clip_norm(g, positive_in(g, 1), positive_in(g, 1), 0.05)) \
     CASE(clip_norm, no_target, clip_norm(g, positive_in(g, 1), real_count_in(g, SHAPE(1), none_present), 0.05)) \
+    CASE(skip_outliers, goes, SKIP_OUTLIERS(all_ones, nine, six)) \
+    CASE(skip_outliers, skips, SKIP_OUTLIERS(all_ones, ninety, six)) \
+    CASE(skip_outliers, early, SKIP_OUTLIERS(all_ones, ninety, all_ones)) \
+    CASE(skip_outliers, wraps, SKIP_OUTLIERS(all_ones, nine, seven)) \
+    CASE(skip_outliers, stopped, SKIP_OUTLIERS(none_present, ninety, six)) \
     CASE(adamw, vector, ADAMW(7)) \
     CASE(muon, tall, MUON(5, 3)) \
     CASE(muon, stack, MUON(3, 2, 5)) \

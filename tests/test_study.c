@@ -111,6 +111,8 @@ static void mistakes_are_named(void **state)
             "an exponential never gets there");
     refuses(TEXT({"train": {"schedule": {"module": "step", "first": 0.95}}}), NULL, "train.schedule.second",
             "is before the first fall");
+    refuses(TEXT({"train": {"guard": "outliers"}}), NULL, "train.guard.window",
+            "the first 64 steps are not judged, and the run has 10");
     refuses(TEXT({"train": {"average": {"module": "ema", "from": 10}}}), NULL, "train.average.from",
             "10 steps of a run of 10: nothing is averaged; at most 9");
     refuses(TEXT({"train": {"schedule": {"module": "wsd", "decay": 0, "warmup": 11}}}), NULL, "train.schedule.warmup",

@@ -123,6 +123,7 @@
 ---@field rates? sluice.rates|sluice.rates[] factors on the learning rate, of layers or kinds of weights; default {}
 ---@field constraint? sluice.constraint what weights are held to after each step; default none
 ---@field schedule? sluice.schedule the learning rate over the run; default wsd
+---@field guard? sluice.guard steps that are left out; default none
 ---@field average? sluice.average averages of the weights, for evaluation and sampling; default none
 ---@field monitors? sluice.monitors|sluice.monitors[] further metrics of weights, the residual stream, attention; default {}
 ---@field eval_every? integer steps between evaluations; the last step always evaluates; default 100, ≥ 1
@@ -1437,6 +1438,22 @@
 ---@field decay? number share of a horizon's own steps that decays; default 0.1, 0 … 1
 ---@field shape? "sqrt"|"linear"|"cosine"|"exponential" how it decays, as wsd; default linear
 ---@field final? number share of the peak that it ends at; default 0, 0 … 1
+
+---@alias sluice.guard
+---| "none" # no guard
+---| sluice.guard.none
+---| "outliers" # leaves out steps far above those before
+---| sluice.guard.outliers
+
+---no guard
+---@class sluice.guard.none
+---@field [1]? "none"
+
+---leaves out steps far above those before
+---@class sluice.guard.outliers
+---@field [1]? "outliers"
+---@field window? integer steps that one is measured against; default 128, 4 … 65536
+---@field sigma? number standard deviations above their mean that are too many; default 6, 0.1 … 1000000
 
 ---@alias sluice.average
 ---| "none" # no averages

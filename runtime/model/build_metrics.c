@@ -174,7 +174,9 @@ void build_token_loss(struct build *b, const char *name, struct node *x, int ahe
     if (!all) all = carry(g, weighted_sum(g, build_token_weights(b, ahead), NULL), CARRY_SUM);
     g->region = REGION_MICRO;
     if (ahead == 0) b->own->targets = all;
-    graph_loss(g, name, divide(g, weighted_sum(g, x, build_token_weights(b, ahead)), all), weight, true);
+    struct node *part = divide(g, weighted_sum(g, x, build_token_weights(b, ahead)), all);
+    if (b->train->guard.module->guard && strcmp(name, "lm") == 0) b->own->loss_of_step = carry(g, part, CARRY_SUM);
+    graph_loss(g, name, part, weight, true);
 }
 
 /* loss_NAME: each loss summed over layers, unweighted; loss: that of the next token; targets: how many of these there

@@ -19,6 +19,7 @@ struct building {
     int n_kept, kept_room; struct kept { int layer; const char *name; const struct pass *of; struct node *x; } *kept;
     struct node *counted, *present_count;                   /* of which rows present_count is, REAL [1] */
     struct node *targets;   /* REAL [1]: how many of the step count, once a loss of next tokens is there; NULL before */
+    struct node *loss_of_step;    /* REAL [1]: that of next tokens, where a guard asks for it */
     struct node *joins, *joins_next;    /* [T,D]: what this layer's feed-forward, and the next one's, is joined by */
     int n_losses, loss_room; struct build_loss { const char *name; double weight; struct term value; } *loss;
     struct common { const char *name; void *memory; struct common *next; } *common;

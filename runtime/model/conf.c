@@ -43,6 +43,7 @@ static const struct param train_params[] = {
     SLOTS(struct train_conf, rates, SLOT_RATES, "factors on the learning rate, of layers or kinds of weights"),
     SLOT(struct train_conf, constraint, SLOT_CONSTRAINT, "none", "what weights are held to after each step"),
     SLOT(struct train_conf, schedule, SLOT_SCHEDULE, "wsd", "the learning rate over the run"),
+    SLOT(struct train_conf, guard, SLOT_GUARD, "none", "steps that are left out"),
     SLOT(struct train_conf, average, SLOT_AVERAGE, "none", "averages of the weights, for evaluation and sampling"),
     SLOTS(struct train_conf, monitors, SLOT_MONITORS, "further metrics of weights, the residual stream, attention"),
     INT(struct train_conf, eval_every, 100, 1, 1e9, "step",
@@ -135,6 +136,10 @@ void train_load(const json_t *json, struct arena *arena, struct train_conf *conf
     if (from >= conf->steps)
         module_problem(problems, "train.average", "from", "%d steps of a run of %d: nothing is averaged; at most %d",
                        from, conf->steps, conf->steps - 1);
+    int judged = module_traits(conf->guard).guards_from;
+    if (judged >= conf->steps)
+        module_problem(problems, "train.guard", "window", "the first %d steps are not judged, and the run has %d",
+                       judged, conf->steps);
     check_picks(train_params, conf, "train", NULL, problems);
 }
 

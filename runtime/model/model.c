@@ -135,6 +135,9 @@ static void build_update_region(struct build *b)
     struct node *norm = norm_of(b, -1);
     build_metric(b, "grad_norm", norm, "", BETTER_NONE, "L2 norm of all gradients before clipping");
     struct update u = { .clip = clip_norm(g, norm, b->own->targets, b->train->clip), .rate = 1 };
+    struct pick guard = b->train->guard;
+    if (guard.module->guard && b->own->loss_of_step)
+        u.clip = guard.module->guard(b, guard, u.clip, b->own->loss_of_step, norm);
     u.step = graph_control(g, "step", (struct control){ step_number, NULL, 0, 1 });
     u.lr = build_rate(b, module_traits(b->train->optim).lr);
     optimize(b, u);

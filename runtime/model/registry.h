@@ -61,7 +61,7 @@ struct traits {
     int expert_groups;    /* balance: equal groups that experts are divided into; 0, 1: none */
     int mtp_blocks;                                         /* blocks that MTP adds */
     const char *watched;    /* monitors: which weights it is shown, a pattern of their names; NULL: none */
-    double lr; int averages_from;                           /* optimizer, average: as set */
+    double lr; int averages_from, guards_from;              /* optimizer, average, guard: as set */
     bool jumps;                                             /* schedule: from one step to the next by more than a bit */
 };
 
@@ -153,6 +153,9 @@ struct module {
         double (*rate)(struct build *b, struct pick self, const struct leaf *w);    /* factor on lr of one weight */
         /* optional: changes one weight after its update */
         void (*constrain)(struct build *b, struct pick self, struct node *w, struct update u);
+        /* optional: of a step's clip, as op clip_norm gives it, loss and gradient norm another clip */
+        struct node *(*guard)(struct build *b, struct pick self, struct node *clip, struct node *loss,
+                              struct node *norm);
         struct node *(*average)(struct build *b, struct pick self);     /* rate of op average, REAL [1]; NULL: none */
         struct {                                            /* all optional: metrics alone */
             /* In evaluations: the stream before and after a layer; attention as its heads look. */

@@ -168,10 +168,15 @@ static int log_step(struct trainer *t)
     metrics_set(t->train, "tokens", (double)(t->done * s->train.batch * s->model.seq));
     metrics_set(t->train, "lr", t->lr);
     metrics_set(t->train, "clipped", s->train.clip > 0 && norm > s->train.clip);
-    metrics_set(t->train, "skipped", !isfinite(norm) || targets == 0);
+    bool outlier = metrics_get(t->train, "outlier") > 0;    /* without a guard there is none */
+    metrics_set(t->train, "skipped", !isfinite(norm) || targets == 0 || outlier);
     metrics_set(t->train, "wall_time", train_seconds(t));
     metrics_set(t->train, "wall_time_total", t->spent + clock_seconds() - t->began);
     int failure = store_append(t->store, STORE_TRAIN, t->done, metrics_values(t->train), &t->err);
+    if (!failure && outlier)
+        failure = store_event(t->store, t->done, LEVEL_WARNING, EVENT_SKIPPED,
+                              "train.guard: loss or gradient norm far above the steps before; the update was left out",
+                              &t->err);
     if (failure) t->cause = errno;
     return failure;
 }

@@ -8,6 +8,8 @@
     X(carry, (struct graph *g, struct node *x, enum carry how)) \
     X(global_norm, (struct graph *g, int n, struct node *const *grads)) \
     X(clip_norm, (struct graph *g, struct node *norm, struct node *targets, double most)) \
+    X(skip_outliers, (struct graph *g, struct node *clip, struct node *loss, struct node *norm, struct node *rings, \
+                      struct node *seen, double sigma)) \
     X(adamw, (struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *v, struct node *lr, \
               struct node *step, struct node *clip, struct adamw_attr a)) \
     X(muon, (struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *lr, struct node *clip, \
