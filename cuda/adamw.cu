@@ -1,129 +1,115 @@
 /* m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;  w -= lr (m^ / (sqrt(v^) + eps) + decay w). Memory bounds it: a value
-   costs 28 bytes, and 2 for the weight rounded to bf16, which products read: that is the least. */
-#include "update.cuh"
+   costs 28 bytes, and 2 for the weight rounded to bf16, which products read: that is the least. On a sphere, where
+   lengths must be known first, it costs 64. */
+#include "step.cuh"
 
-enum { W, GRAD, M, V, LR, STEP, CLIP };                     /* inputs */
+enum { W, GRAD, M, V, LR, STEP, CLIP, RADIUS };             /* inputs */
+static const struct places at = { { M, V }, 0, LR, STEP, CLIP };
 
-/* Up to MANY weights in one launch: small ones alone would cost more to launch than to compute. */
-enum { MANY = 32 };
-struct weight {
-    float *w, *m, *v;
-    const float *grad;
-    void *packed;
-    float *out;
-    int64_t n;
-    float decay;
-    double rate;
-    int first;                                              /* of its spans */
-};
+/* u = (now m + ahead g) / (sqrt(unbias v + inside) + eps) */
 struct adamw {
-    const float *lr, *step, *clip;
-    double *part;
+    enum { MEMORIES = 2 };
     struct adamw_attr at;
     double log1, log2;
-    int weights, spans;
-    struct weight weight[MANY];
-};
-struct rates { float b1, b2, keep1, keep2, eps, decay, clip, rate, unbias1, unbias2; };
-
-/* 1 / (1 - beta^step) */
-static __device__ inline float unbias(double log_beta, float step) { return (float)(1 / (1 - exp(log_beta * step))); }
-
-static __device__ inline struct rates rates_of(const struct adamw &a, const struct weight &x)
-{
-    return {
-        (float)a.at.beta1, (float)a.at.beta2, (float)(1 - a.at.beta1), (float)(1 - a.at.beta2), (float)a.at.eps,
-        x.decay, a.clip[0], (float)(x.rate * *a.lr), unbias(a.log1, *a.step), unbias(a.log2, *a.step)
+    struct rates {
+        float b1, b2, keep1, keep2, now, ahead, unbias, inside, eps, decay, clip, rate;
+        bool cautious, lazy;
     };
-}
 
-static __device__ inline void adamw_value(const struct rates &k, float grad, float &w, float &m, float &v,
-                                          struct change_sums *sum)
-{
-    float g = k.clip * grad, old = w;
-    m = k.b1 * m + k.keep1 * g;
-    v = k.b2 * v + k.keep2 * g * g;
-    w = old - k.rate * (divide(m * k.unbias1, sqrtf(v * k.unbias2) + k.eps) + k.decay * old);
-    change_take(sum, w, old);
-}
+    /* 1 / (1 - beta^step) */
+    static __device__ float unbias(double log_beta, float step) { return (float)(1 / (1 - exp(log_beta * step))); }
 
-static __global__ void __launch_bounds__(BLOCK) adamw_span(const __grid_constant__ struct adamw a)
-{
-    __shared__ struct rates k;
-    __shared__ struct weight x;
-    if (a.clip[1] == 0) return;
-    if (threadIdx.x == 0) {
-        int t = 0;
-        while (t + 1 < a.weights && (int)blockIdx.x >= a.weight[t + 1].first) t++;
-        x = a.weight[t];
-        k = rates_of(a, x);
+    __device__ struct rates rates_of(const struct weight &x, float clip, float lr, float step) const
+    {
+        float first = unbias(log1, step), eps = (float)at.eps;
+        return {
+            (float)at.beta1, (float)at.beta2, (float)(1 - at.beta1), (float)(1 - at.beta2),
+            at.nesterov ? (float)at.beta1 * unbias(log1, step + 1) : first,
+            at.nesterov ? (float)(1 - at.beta1) * first : 0, unbias(log2, step), at.inside ? eps : 0,
+            at.inside ? 0 : eps, x.decay, clip, (float)(x.rate * lr), at.cautious != 0, at.lazy != 0
+        };
     }
+
+    static __device__ float direction(const struct rates &k, float g, float &m, float &v)
+    {
+        m = k.b1 * m + k.keep1 * g;
+        v = k.b2 * v + k.keep2 * g * g;
+        return divide(k.now * m + k.ahead * g, sqrtf(v * k.unbias + k.inside) + k.eps);
+    }
+
+    static __device__ void value(const struct rates &k, float grad, float &w, float (&memory)[2])
+    {
+        float g = k.clip * grad, m1 = memory[0], v1 = memory[1], u = direction(k, g, m1, v1),
+              decay = k.cautious && u * w < 0 ? 0 : k.decay;
+        if (k.lazy && g == 0) return;
+        memory[0] = m1;
+        memory[1] = v1;
+        w -= k.rate * (u + decay * w);
+    }
+};
+
+static __global__ void __launch_bounds__(BLOCK) adamw_span(const __grid_constant__ struct steps<adamw> a)
+{
+    step_span(a);
+}
+
+/* u := the direction of one weight */
+static __global__ void __launch_bounds__(BLOCK) adamw_direction(const __grid_constant__ struct steps<adamw> a, float *u)
+{
+    __shared__ struct adamw::rates k;
+    const struct weight &x = a.all.of[0];
+    if (a.all.clip[1] == 0) return;
+    if (threadIdx.x == 0) k = a.rule.rates_of(x, a.all.clip[0], *a.lr, *a.step);
     __syncthreads();
-    int64_t from = (int64_t)(blockIdx.x - x.first) * SPAN, to = x.n - from < SPAN ? x.n : from + SPAN,
-            whole = to / LANES * LANES;
-    struct view w = { x.w, false }, m = { x.m, false }, v = { x.v, false }, grad = { (void *)x.grad, false },
-                packed = { x.packed, true };
-    struct change_sums sum = {};
-    for (int64_t i = from + threadIdx.x * LANES; i < whole; i += BLOCK * LANES) {
-        struct eight g = load8(grad, i), u = load8(w, i), y = load8(m, i), z = load8(v, i);
-        for (int l = 0; l < LANES; l++) adamw_value(k, g.v[l], u.v[l], y.v[l], z.v[l], &sum);
-        store8(w, i, u);
-        store8(m, i, y);
-        store8(v, i, z);
-        if (packed.data) store8(packed, i, u);
-    }
-    for (int64_t i = whole + threadIdx.x; i < to; i += BLOCK) {
-        adamw_value(k, x.grad[i], x.w[i], x.m[i], x.v[i], &sum);
-        if (packed.data) store(packed, i, x.w[i]);
-    }
-    sum = change_fold(sum);
-    if (threadIdx.x == 0) change_leave(sum, a.part + SUMS * blockIdx.x);
+    for (int64_t i = first_item(); i < x.n; i += all_items())
+        u[i] = adamw::direction(k, k.clip * x.grad[i], x.memory[0][i], x.memory[1][i]);
 }
 
-/* A block adds the parts of one weight. */
-static __global__ void __launch_bounds__(BLOCK) adamw_fold(const __grid_constant__ struct adamw a)
+static struct adamw rule_of(const struct args *a)
 {
-    const struct weight &x = a.weight[blockIdx.x];
-    fold_span_parts(a.part + SUMS * x.first, spans_of(x.n), a.clip, x.out);
+    const struct adamw_attr *attr = (const struct adamw_attr *)a->attr;
+    return { *attr, log(attr->beta1), log(attr->beta2) };
 }
 
-static size_t scratch(const struct args *a)
+static int64_t matrix_of(const struct args *a)
 {
-    size_t bytes = 0;
-    for (; a; a = a->next) bytes += SUMS * spans_of(shape_count(a->in[W].shape)) * sizeof(double);
-    return bytes;
+    struct shape w = a->in[W].shape;
+    return w.dim[w.rank - 2] * w.dim[w.rank - 1];
 }
 
-static void append(struct adamw *all, const struct args *a)
+static void turn(const struct args *a)
 {
-    const struct adamw_attr *at = (const struct adamw_attr *)a->attr;
-    int64_t n = shape_count(a->in[W].shape);
-    all->weight[all->weights++] = { reals(&a->in[W]), reals(&a->in[M]), reals(&a->in[V]), reals(&a->in[GRAD]),
-                                    a->in[W].packed, reals(&a->out[0]), n, (float)at->decay, at->rate, all->spans };
-    all->spans += spans_of(n);
+    const struct adamw_attr *attr = (const struct adamw_attr *)a->attr;
+    int64_t n = matrix_of(a), count = shape_count(a->in[RADIUS].shape);
+    double *part = (double *)a->scratch;
+    float *u = (float *)(part + motion_doubles(count * spans_of(n), true));
+    struct steps<adamw> s = { reals(&a->in[LR]), reals(&a->in[STEP]), rule_of(a), { reals(&a->in[CLIP]) } };
+    s.all.of[0] = weight_of(a, at, 0, attr->rate, 0);
+    LAUNCH(a, adamw_direction, grid_for(a, n * count, BLOCK), BLOCK, 0, s, u);
+    move_matrices(a, { reals(&a->in[W]), u, a->in[W].packed, reals(&a->in[RADIUS]), n, (int)count, spans_of(n) },
+                  { reals(&a->in[CLIP]), reals(&a->in[LR]), (float)attr->rate, 0, false, part });
+    fold_changes(a, part, (int)(count * spans_of(n)), reals(&a->in[CLIP]), reals(&a->out[0]));
 }
 
 static void update(const struct args *a)
 {
-    const struct adamw_attr *at = (const struct adamw_attr *)a->attr;
-    struct adamw all = { reals(&a->in[LR]), reals(&a->in[STEP]), reals(&a->in[CLIP]), (double *)a->scratch, *at,
-                         log(at->beta1), log(at->beta2) };
-    for (const struct args *next = a; next; next = next->next) {
-        append(&all, next);
-        if (next->next && all.weights < MANY) continue;
-        LAUNCH(a, adamw_span, all.spans, BLOCK, 0, all);
-        LAUNCH(a, adamw_fold, all.weights, BLOCK, 0, all);
-        all.part += SUMS * all.spans;
-        all.weights = all.spans = 0;
-    }
+    if (a->in[RADIUS].data) turn(a);
+    else step_launch<struct adamw_attr>(a, at, rule_of(a), adamw_span);
+}
+
+static size_t scratch(const struct args *a)
+{
+    if (!a->in[RADIUS].data) return step_scratch(a);
+    return motion_doubles(shape_count(a->in[RADIUS].shape) * spans_of(matrix_of(a)), true) * sizeof(double) +
+           (size_t)shape_count(a->in[W].shape) * sizeof(float);
 }
 
 extern "C" kernel *fuse_adamw(const struct args *a, const struct args *b)
 {
     const struct adamw_attr *x = (const struct adamw_attr *)a->attr, *y = (const struct adamw_attr *)b->attr;
-    bool same = x->beta1 == y->beta1 && x->beta2 == y->beta2 && x->eps == y->eps;
-    for (int i = LR; i <= CLIP; i++) same = same && a->in[i].data == b->in[i].data;
-    return same ? update : NULL;
+    bool same = x->beta1 == y->beta1 && x->beta2 == y->beta2 && x->eps == y->eps && x->nesterov == y->nesterov &&
+                x->inside == y->inside && x->cautious == y->cautious && x->lazy == y->lazy;
+    return same && !a->in[RADIUS].data && !b->in[RADIUS].data && step_together(a, b, at) ? update : NULL;
 }
 
 TWIN(adamw, update, NULL, NULL, scratch);

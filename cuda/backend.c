@@ -15,8 +15,12 @@ static kernel *fuse(int first, const struct args *a, int second, const struct ar
 {
     if (first == OP_add && second == OP_rmsnorm) return fuse_add_rmsnorm(b);
     if (first == OP_rmsnorm && second == OP_rope) return fuse_rmsnorm_rope(a, b);
-    if (first == OP_average && second == OP_average) return fuse_average(a, b);
-    return first == OP_adamw && second == OP_adamw ? fuse_adamw(a, b) : NULL;
+    if (first != second) return NULL;
+    if (first == OP_average) return fuse_average(a, b);
+    if (first == OP_lion) return fuse_lion(a, b);
+    if (first == OP_schedule_free) return fuse_schedule_free(a, b);
+    if (first == OP_sgd) return fuse_sgd(a, b);
+    return first == OP_adamw ? fuse_adamw(a, b) : NULL;
 }
 
 /* Products of bf16 activations read weights that were rounded once a step. */

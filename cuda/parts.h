@@ -67,11 +67,12 @@ void grouped_open(void);                                    /* refuses it where 
 void grouped_library_forward(const struct args *a);
 void grouped_library_backward(const struct args *a);
 
-/* adamw.cu */
-kernel *fuse_adamw(const struct args *a, const struct args *b);     /* of two weights, and of as many more as follow */
-
-/* average.cu */
-kernel *fuse_average(const struct args *a, const struct args *b);   /* likewise */
+/* adamw.cu, lion.cu, schedule_free.cu, sgd.cu, average.cu: of two weights, and of as many more as follow */
+kernel *fuse_adamw(const struct args *a, const struct args *b);
+kernel *fuse_lion(const struct args *a, const struct args *b);
+kernel *fuse_schedule_free(const struct args *a, const struct args *b);
+kernel *fuse_sgd(const struct args *a, const struct args *b);
+kernel *fuse_average(const struct args *a, const struct args *b);
 
 /* fill.cu */
 void cuda_fill(void *device, const struct fill *f);

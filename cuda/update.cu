@@ -1,7 +1,7 @@
 /* What stands around the updates of weights: the norm of all gradients, clipping by it, how large the changes
    are, and the rule that balances experts. The norm reads every gradient once, which bounds it; the others are a
    few values, and latency. */
-#include "update.cuh"
+#include "step.cuh"
 
 #include <float.h>
 
@@ -129,6 +129,20 @@ changes_fold(const double *part, int spans, const float *clip, float *out)
 void fold_changes(const struct args *a, const double *part, int spans, const float *clip, float *out)
 {
     LAUNCH(a, changes_fold, 1, BLOCK, 0, part, spans, clip, out);
+}
+
+/* ---- of several ---- */
+
+/* A block adds the parts of one weight. */
+static __global__ void __launch_bounds__(BLOCK) step_fold(const __grid_constant__ struct weights all)
+{
+    const struct weight &x = all.of[blockIdx.x];
+    fold_span_parts(all.part + SUMS * x.first, spans_of(x.n), all.clip, x.out);
+}
+
+void fold_weights(const struct args *a, const struct weights &all)
+{
+    LAUNCH(a, step_fold, all.n, BLOCK, 0, all);
 }
 
 /* ---- bias_step: bias_i += rate sign(mean(counts) - counts_i), or rate (mean - counts_i) / mean ---- */

@@ -50,4 +50,12 @@ static __device__ inline void fold_span_parts(const double *part, int spans, con
 /* The same as a launch. */
 void fold_changes(const struct args *a, const double *part, int spans, const float *clip, float *out);
 
+/* Matrices of n values, each in so many spans: w -= lr (scale u + decay w), cautious as of the op on the CPU. With
+   radii they turn along u on their spheres; u is lost. part: of the first matrix's first span, SUMS doubles a span, and
+   with radii one more behind those of all `count` matrices. */
+struct matrices { float *w, *u; void *packed; float *radius; int64_t n; int count, spans; };
+struct motion { const float *clip, *lr; float scale, decay; bool cautious; double *part; };
+static inline size_t motion_doubles(int64_t spans, bool radii) { return (SUMS + radii) * (size_t)spans; }
+void move_matrices(const struct args *a, const struct matrices &m, const struct motion &k);
+
 #endif

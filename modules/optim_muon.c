@@ -1,56 +1,77 @@
 /* Muon: the momentum of a matrix, orthogonalised by Newton-Schulz steps, sets the step; every expert of a stack is its
    own matrix. Jordan 2024; Moonlight (arXiv 2502.16982). Embeddings, tables, the head and gains take AdamW.
        w -= lr (scale * orthogonal(momentum) + decay w)
-   scale: rms     0.2 sqrt(max(rows, columns))    the size of an AdamW step, so that its rate can be kept
-          spectral sqrt(rows / columns)           jordan  sqrt(max(1, rows / columns)) */
+   scale: rms     `rms` sqrt(max(rows, columns))   0.2 is the size of an AdamW step, so that its rate can be kept
+          spectral sqrt(rows / columns)            jordan  sqrt(max(1, rows / columns))
+   Momentum is a sum; as a mean it would be smaller by a factor that the steps take out. neurons: NorMuon (Li 2025,
+   arXiv 2510.05491), short as in modded-nanogpt and nanochat. sphere: as of adamw (MuonH). */
 #include "model/module.h"
 #include <math.h>
 
 enum scale { RMS, SPECTRAL, JORDAN };
+enum router { MUON, ADAMW };
 struct conf {
-    double lr, momentum;
-    int nesterov;
-    double decay;
-    int decay_gains, decay_tables, scale, steps;
-    double beta1, beta2, eps;
+    struct pace pace;
+    double momentum;
+    int nesterov, scale;
+    double rms;
+    int steps, quintics, even_rows, neurons;
+    double neurons_beta;
+    int snap, cautious, sphere, router;
+    struct adam adam;
 };
 static const struct param params[] = {
-    REAL(struct conf, lr, 1e-3, 0, 10, "", "peak learning rate, of both kinds of weights"),
+    PACE(struct conf, pace, 1e-3, 0.1),
     REAL(struct conf, momentum, 0.95, 0, 0.9999, "", "decay of the momentum"),
     BOOL(struct conf, nesterov, true, "look one step ahead"),
-    REAL(struct conf, decay, 0.1, 0, 10, "", "weight decay"),
-    BOOL(struct conf, decay_gains, false, "the gains of norms decay too: to 0, zero-centred ones to 1"),
-    BOOL(struct conf, decay_tables, false, "the vectors of tokens and the rows of tables decay too"),
     CHOICE(struct conf, scale, RMS, "rms spectral jordan", "length of the step by the matrix's shape"),
+    REAL(struct conf, rms, 0.2, 1e-3, 10, "", "of rms: how large the values of an orthogonal step are"),
     INT(struct conf, steps, 5, 1, 20, "", "Newton-Schulz steps"),
-    REAL(struct conf, beta1, 0.9, 0, 0.9999, "", "AdamW: decay of the first moment"),
-    REAL(struct conf, beta2, 0.95, 0, 0.99999, "", "AdamW: decay of the second moment"),
-    REAL(struct conf, eps, 1e-8, 1e-16, 1, "", "AdamW: added to the root"),
+    CHOICE(struct conf, quintics, QUINTIC_JORDAN, QUINTICS,
+           "their polynomials: one; five in a row; Polar Express; jordan's, the last two of which go to 1"),
+    BOOL(struct conf, even_rows, false, "rows of the momentum become equally long before the steps (MuonEq)"),
+    CHOICE(struct conf, neurons, NEURONS_NONE, "none row short",
+           "whose size is kept, and evened out: nobody's; each row's; each row's or column's, whichever is shorter"),
+    REAL(struct conf, neurons_beta, 0.95, 0, 0.99999, "", "decay of these sizes"),
+    BOOL(struct conf, snap, false, "the step gets the Frobenius norm of an orthogonal matrix (Muon+)"),
+    BOOL(struct conf, cautious, false, "weights decay only where that goes the way of the step"),
+    BOOL(struct conf, sphere, false, "hidden matrices keep their norm, and do not decay"),
+    CHOICE(struct conf, router, MUON, "muon adamw", "what moves the weights of routers"),
+    ADAM(struct conf, adam, "AdamW: "),
     { 0 }
 };
 
-static double step_scale(enum scale kind, struct shape s)
+static double step_scale(const struct conf *c, struct shape s)
 {
     double rows = (double)s.dim[s.rank - 2], columns = (double)s.dim[s.rank - 1];
-    if (kind == RMS) return 0.2 * sqrt(fmax(rows, columns));
-    return sqrt(kind == SPECTRAL ? rows / columns : fmax(1, rows / columns));
+    if (c->sphere) return 1;
+    if (c->scale == RMS) return c->rms * sqrt(fmax(rows, columns));
+    return sqrt(c->scale == SPECTRAL ? rows / columns : fmax(1, rows / columns));
+}
+
+/* What level_neurons keeps of each. */
+static struct shape neurons_of(const struct conf *c, struct shape s)
+{
+    int64_t rows = s.dim[s.rank - 2], columns = s.dim[s.rank - 1], stack = shape_count(s) / (rows * columns);
+    return SHAPE(stack, c->neurons == NEURONS_SHORT && rows < columns ? columns : rows);
 }
 
 static struct node *build(struct build *b, struct pick self, struct node *w, struct node *grad, struct update u)
 {
     const struct conf *c = self.conf;
-    double decay = build_decay(w, c->decay, c->decay_gains, c->decay_tables);
-    struct node *m = build_moment(b, "m", w);
-    if (!role_rule[w->leaf->role].outside) {
-        struct muon_attr attr = { c->momentum, u.rate * decay, u.rate * step_scale(c->scale, w->shape), c->nesterov,
-                                  c->steps };
-        return muon(b->graph, w, grad, m, u.lr, u.clip, attr);
-    }
-    struct adamw_attr attr = { c->beta1, c->beta2, c->eps, decay, u.rate };
-    return adamw(b->graph, w, grad, m, build_moment(b, "v", w), u.lr, u.step, u.clip, attr);
+    if (!build_is_hidden(w) || (c->router == ADAMW && w->leaf->role == ROLE_ROUTER))
+        return build_adamw(b, &c->pace, &c->adam, w, grad, u);
+    struct muon_attr attr = {
+        .momentum = c->momentum, .decay = c->sphere ? 0 : u.rate * build_decay(&c->pace, w),
+        .scale = u.rate * step_scale(c, w->shape), .nesterov = c->nesterov, .steps = c->steps, .quintics = c->quintics,
+        .even = c->even_rows, .neurons = c->neurons, .snap = c->snap, .cautious = c->cautious, .beta2 = c->neurons_beta
+    };
+    return muon(b->graph, w, grad, build_moment(b, "m", w), u.lr, u.clip,
+                c->neurons ? build_memory_of(b, "v", w, neurons_of(c, w->shape)) : NULL,
+                c->sphere ? build_radius(b, w) : NULL, attr);
 }
 
-static void traits(struct pick self, struct traits *t) { t->lr = ((const struct conf *)self.conf)->lr; }
+static void traits(struct pick self, struct traits *t) { t->lr = ((const struct conf *)self.conf)->pace.lr; }
 
 const struct module optim_muon = {
     .slot = SLOT_OPTIM, .name = "muon", .about = "orthogonalised momentum for hidden matrices",

@@ -35,6 +35,7 @@ static inline int32_t choice_and_beyond(int64_t i) { return (int32_t)(i * i / 3 
 static inline int32_t few_keys(int64_t i) { return (int32_t)(i * i / 7 % 5) - 2; }
 static inline int32_t often_zero(int64_t i) { return (int32_t)(i * i / 7 % 3) - 1; }
 static inline int32_t rate_one(int64_t i) { (void)i; return 1; }
+static inline int32_t third_step(int64_t i) { (void)i; return 3; }
 static inline int32_t room_now(int64_t i) { (void)i; return 700; }
 static inline int32_t rooms_of(int64_t i) { return (int32_t)(i < 3 ? i : i * 97 % 900); }
 static inline int32_t counts_of(int64_t i) { return (int32_t)(i < 8 ? i * 7 % 23 : i * i % 5000); }
@@ -60,15 +61,38 @@ static inline int32_t about_nine(int64_t i) { return (int32_t)(8 + i % 3); }
     skip_outliers(g, real_count_in(g, SHAPE(2), clip), real_count_in(g, SHAPE(1), nine), \
                   real_count_in(g, SHAPE(1), x), real_count_in(g, SHAPE(2, 4), about_nine), \
                   real_count_in(g, SHAPE(1), seen), 3)
-#define ADAMW(...) \
+#define ADAM_USUAL .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.1, .rate = 1
+#define ADAMW(...) ADAMW_AS(NULL, (ADAM_USUAL), __VA_ARGS__)
+#define BARE(...) __VA_ARGS__
+#define ADAMW_AS(radius, how, ...) \
     adamw(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, __VA_ARGS__), \
-          positive_in(g, 1), positive_in(g, 1), positive_in(g, 2), (struct adamw_attr){ 0.9, 0.95, 1e-8, 0.1, 1 })
+          positive_in(g, 1), positive_in(g, 1), positive_in(g, 2), radius, (struct adamw_attr){ BARE how })
+#define FACTOR .power = 0.8, .tiny = 1e-30, .most = 1, .least = 1e-3, .beta1 = 0.9, .decay = 0.1, .rate = 1.5
+#define ADAFACTOR(row, col, v, m, how, ...) \
+    adafactor(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, 1), \
+              real_count_in(g, SHAPE(1), third_step), positive_in(g, 2), row, col, v, m, \
+              (struct adafactor_attr){ BARE how })
+#define LION(...) \
+    lion(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, 1), \
+         positive_in(g, 2), (struct lion_attr){ 0.9, 0.99, 0.1, 1 })
+#define SCHEDULE_FREE(power, ...) \
+    schedule_free(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), \
+                  real_in(g, __VA_ARGS__), positive_in(g, __VA_ARGS__), positive_in(g, 3), positive_in(g, 1), \
+                  positive_in(g, 1), positive_in(g, 2), \
+                  (struct schedule_free_attr){ 0.9, 0.95, 1e-8, 0.1, 1.5, power })
+#define SGD(m, nesterov, coupled, ...) \
+    sgd(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, 1), positive_in(g, 2), m, \
+        (struct sgd_attr){ 0.9, 0.1, 0.5, nesterov, coupled })
 #define BIAS_STEP(target, rule, centred, ...) \
     bias_step(g, real_in(g, __VA_ARGS__), positive_in(g, __VA_ARGS__), positive_in(g, 2), target, \
               (struct bias_step_attr){ 1e-3, -0.5, 0.5, rule, centred })
-#define MUON(...) \
+#define MUON_USUAL .momentum = 0.95, .decay = 0.1, .scale = 0.2, .nesterov = 1, .steps = 5
+#define MUON(...) MUON_AS(NULL, NULL, (MUON_USUAL), __VA_ARGS__)
+#define MUON_AS(v, radius, how, ...) \
     muon(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, 1), \
-         positive_in(g, 2), (struct muon_attr){ 0.95, 0.1, 0.2, 1, 5 })
+         positive_in(g, 2), v, radius, (struct muon_attr){ BARE how })
+#define NORMUON(axis, v, ...) \
+    MUON_AS(positive_in(g, v), NULL, (MUON_USUAL, .neurons = NEURONS_##axis, .beta2 = 0.9), __VA_ARGS__)
 
 /* Sums of rows and columns are equal; or rows sum to so much at most, of values up to 1. */
 #define TRANSPORT(groups, cycles, tolerance, column) \
@@ -206,8 +230,26 @@ static inline int32_t about_nine(int64_t i) { return (int32_t)(8 + i % 3); }
     CASE(skip_outliers, wraps, SKIP_OUTLIERS(all_ones, nine, seven)) \
     CASE(skip_outliers, stopped, SKIP_OUTLIERS(none_present, ninety, six)) \
     CASE(adamw, vector, ADAMW(7)) \
+    CASE(adamw, ahead, ADAMW_AS(NULL, (ADAM_USUAL, .nesterov = 1, .inside = 1, .cautious = 1, .lazy = 1), 3, 5)) \
+    CASE(adamw, sphere, ADAMW_AS(positive_in(g, 2), (ADAM_USUAL), 2, 3, 5)) \
+    CASE(adafactor, vector, ADAFACTOR(NULL, NULL, positive_in(g, 7), NULL, (FACTOR, .relative = 1), 7)) \
+    CASE(adafactor, stack, ADAFACTOR(positive_in(g, 6), positive_in(g, 10), NULL, real_in(g, 2, 3, 5), (FACTOR), \
+                                     2, 3, 5)) \
+    CASE(lion, vector, LION(7)) \
+    CASE(schedule_free, vector, SCHEDULE_FREE(0, 7)) \
+    CASE(sgd, bare, SGD(NULL, 0, 0, 7)) \
+    CASE(sgd, momentum, SGD(real_in(g, 7), 0, 1, 7)) \
+    CASE(sgd, nesterov, SGD(real_in(g, 7), 1, 0, 7)) \
     CASE(muon, tall, MUON(5, 3)) \
     CASE(muon, stack, MUON(3, 2, 5)) \
+    CASE(muon, length, MUON_AS(NULL, NULL, (.momentum = 0.9, .decay = 0.1, .scale = 1), 2, 3, 5)) \
+    CASE(muon, vector, MUON_AS(NULL, NULL, (.momentum = 0.9, .scale = 1), 7)) \
+    CASE(muon, polar, MUON_AS(NULL, NULL, (MUON_USUAL, .quintics = QUINTIC_POLAR, .even = 1), 5, 3)) \
+    CASE(muon, rows, NORMUON(ROW, 6, 2, 3, 5)) \
+    CASE(muon, columns, NORMUON(SHORT, 10, 2, 3, 5)) \
+    CASE(muon, snap, MUON_AS(NULL, NULL, (MUON_USUAL, .snap = 1, .cautious = 1), 2, 5, 3)) \
+    CASE(muon, sphere, MUON_AS(positive_in(g, 10), positive_in(g, 2), \
+                               (MUON_USUAL, .neurons = NEURONS_SHORT, .beta2 = 0.9), 2, 5, 3)) \
     CASE(bias_step, sign, BIAS_STEP(NULL, BIAS_SIGN, false, 5)) \
     CASE(bias_step, centred, BIAS_STEP(NULL, BIAS_PROPORTIONAL, true, 5)) \
     CASE(bias_step, target, BIAS_STEP(positive_in(g, 3), BIAS_SIGN, false, 3)) \
@@ -292,8 +334,18 @@ static inline int32_t about_nine(int64_t i) { return (int32_t)(8 + i % 3); }
     CASE(global_norm, large, global_norm(g, 3, (struct node *[]){ real_in(g, 1000, 70), real_in(g, 5), \
                                                                   real_in(g, 3, 300, 80) })) \
     CASE(adamw, large, ADAMW(300, 133)) \
+    CASE(adamw, large_sphere, ADAMW_AS(positive_in(g, 3), (ADAM_USUAL, .nesterov = 1), 3, 130, 97)) \
+    CASE(adafactor, large, ADAFACTOR(positive_in(g, 3 * 130), positive_in(g, 3 * 97), NULL, NULL, \
+                                     (FACTOR, .relative = 1), 3, 130, 97)) \
+    CASE(lion, large, LION(300, 133)) \
+    CASE(schedule_free, large, SCHEDULE_FREE(1, 300, 133)) \
+    CASE(sgd, large, SGD(real_in(g, 300, 133), 1, 1, 300, 133)) \
     CASE(muon, large, MUON(130, 70)) \
     CASE(muon, large_stack, MUON(35, 12, 9)) \
+    CASE(muon, large_rows, NORMUON(ROW, 35 * 12, 35, 12, 9)) \
+    CASE(muon, large_columns, NORMUON(SHORT, 3 * 300, 3, 60, 300)) \
+    CASE(muon, large_sphere, MUON_AS(NULL, positive_in(g, 1), \
+                                     (MUON_USUAL, .quintics = QUINTIC_POLAR, .even = 1, .snap = 1), 130, 97)) \
     CASE(topk, thousand, topk(g, real_in(g, 9, 1000), 40)) \
     CASE(dispatch, thousand, dispatch(g, count_in(g, SHAPE(800, 4), large_inverse), 1200, 0)) \
     CASE(dispatch, crowded, dispatch(g, count_in(g, SHAPE(1500, 1), large_crowd), 5, 0)) \

@@ -27,11 +27,13 @@
     CASE(clip_norm, never, clip_norm(g, positive_in(g, 1), NULL, 0)) \
     CASE(global_norm, two, global_norm(g, 2, (struct node *[]){ positive_in(g, 3), positive_in(g, 1, 2) })) \
     CASE(adamw, small, adamw(g, real_in(g, 11), real_in(g, 11), real_in(g, 11), positive_in(g, 11), positive_in(g, 1), \
-                             positive_in(g, 1), positive_in(g, 2), \
-                             (struct adamw_attr){ 0.9, 0.95, 1e-8, 0.1, 1 })) \
+                             positive_in(g, 1), positive_in(g, 2), NULL, \
+                             (struct adamw_attr){ .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.1, \
+                                                  .rate = 1 })) \
     CASE(muon, small, muon(g, real_in(g, 2, 3, 5), real_in(g, 2, 3, 5), real_in(g, 2, 3, 5), positive_in(g, 1), \
                            positive_in(g, 2), \
-                           (struct muon_attr){ 0.95, 0.1, 0.2, 1, 5 })) \
+                           (struct muon_attr){ .momentum = 0.95, .decay = 0.1, .scale = 0.2, .nesterov = 1, \
+                                               .steps = 5 })) \
     CASE(clip_heads, small, clip_heads(g, real_in(g, 6, 5), positive_in(g, 6), positive_in(g, 2), \
                                        (struct clip_heads_attr){ 0.05, 0.5, 3 })) \
     CASE(average, small, average(g, real_in(g, 11), real_in(g, 11), positive_in(g, 2), positive_in(g, 1))) \

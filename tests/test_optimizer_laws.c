@@ -14,7 +14,8 @@ static void orthogonal(const double *u, double *made)
                 *m = graph_input(r.graph, "m", DTYPE_REAL, shape);
     struct node *lr = graph_input(r.graph, "lr", DTYPE_REAL, SHAPE(1)),
                 *clip = graph_input(r.graph, "clip", DTYPE_REAL, SHAPE(2));
-    muon(r.graph, w, g, m, lr, clip, (struct muon_attr){ 0.95, 0, -1, 1, 5 });
+    muon(r.graph, w, g, m, lr, clip, NULL, NULL,
+         (struct muon_attr){ .momentum = 0.95, .scale = -1, .nesterov = 1, .steps = 5 });
     run_start(&r, 1);
     for (int i = 0; i < SIZE; i++) {
         run_reals(&r, w)[i] = run_reals(&r, m)[i] = 0;

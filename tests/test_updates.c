@@ -15,7 +15,8 @@ static void test_adamw_two_steps(void **state)
                 *v = values(&r, "v", SHAPE(1));
     struct node *lr = values(&r, "lr", SHAPE(1)), *step = values(&r, "step", SHAPE(1)),
                 *clip = values(&r, "clip", SHAPE(2));
-    struct node *sums = adamw(r.graph, w, grad, m, v, lr, step, clip, (struct adamw_attr){ 0.9, 0.95, 1e-8, 0.1, 2 });
+    struct node *sums = adamw(r.graph, w, grad, m, v, lr, step, clip, NULL,
+                              (struct adamw_attr){ .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.1, .rate = 2 });
     struct node *ratio = update_ratio(r.graph, 2, (struct node *[]){ sums, sums }),
                 *cosine = graph_result(r.graph, ratio, 1);
     run_start(&r, 1);
@@ -52,7 +53,8 @@ static void test_adamw_is_scale_free(void **state)
                 *v = values(&r, "v", SHAPE(4));
     struct node *lr = values(&r, "lr", SHAPE(1)), *step = values(&r, "step", SHAPE(1)),
                 *clip = values(&r, "clip", SHAPE(2));
-    adamw(r.graph, w, grad, m, v, lr, step, clip, (struct adamw_attr){ 0.9, 0.95, 1e-12, 0, 1 });
+    adamw(r.graph, w, grad, m, v, lr, step, clip, NULL,
+          (struct adamw_attr){ .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-12, .rate = 1 });
     run_start(&r, 1);
     run_fill(&r, w, 1, 1, 1, 1);
     run_fill(&r, m, 0, 0, 0, 0);
@@ -78,7 +80,8 @@ static void test_adamw_eps(void **state)
                 *v = values(&r, "v", SHAPE(1));
     struct node *lr = values(&r, "lr", SHAPE(1)), *step = values(&r, "step", SHAPE(1)),
                 *clip = values(&r, "clip", SHAPE(2));
-    adamw(r.graph, w, grad, m, v, lr, step, clip, (struct adamw_attr){ 0.9, 0.95, 0.5, 0, 1 });
+    adamw(r.graph, w, grad, m, v, lr, step, clip, NULL,
+          (struct adamw_attr){ .beta1 = 0.9, .beta2 = 0.95, .eps = 0.5, .rate = 1 });
     run_start(&r, 1);
     run_fill(&r, w, 1);
     run_fill(&r, m, 0);
@@ -98,7 +101,8 @@ static void orthogonal(struct shape shape, int steps, int threads, const real *g
     struct run r = run_new();
     struct node *w = values(&r, "w", shape), *g = values(&r, "grad", shape), *m = values(&r, "m", shape);
     struct node *lr = values(&r, "lr", SHAPE(1)), *clip = values(&r, "clip", SHAPE(2));
-    struct node *sums = muon(r.graph, w, g, m, lr, clip, (struct muon_attr){ 0.95, 0, -1, 1, steps });
+    struct node *sums = muon(r.graph, w, g, m, lr, clip, NULL, NULL,
+                             (struct muon_attr){ .momentum = 0.95, .scale = -1, .nesterov = 1, .steps = steps });
     run_start(&r, threads);
     int64_t n = shape_count(shape);
     for (int64_t i = 0; i < n; i++) run_reals(&r, w)[i] = run_reals(&r, m)[i] = 0;
@@ -206,7 +210,9 @@ static void check_momentum(int nesterov, double momentum, double grad, double ex
     struct node *w = values(&r, "w", SHAPE(1, 1)), *g = values(&r, "grad", SHAPE(1, 1)),
                 *m = values(&r, "m", SHAPE(1, 1));
     struct node *lr = values(&r, "lr", SHAPE(1)), *clip = values(&r, "clip", SHAPE(2));
-    struct node *sums = muon(r.graph, w, g, m, lr, clip, (struct muon_attr){ 0.5, 0.1, 0.2, nesterov, 5 });
+    struct node *sums = muon(r.graph, w, g, m, lr, clip, NULL, NULL,
+                             (struct muon_attr){ .momentum = 0.5, .decay = 0.1, .scale = 0.2, .nesterov = nesterov,
+                                                 .steps = 5 });
     run_start(&r, 1);
     run_fill(&r, w, 2);
     run_fill(&r, g, 2 * grad);
@@ -414,13 +420,13 @@ static void all_updates(int threads, double go, bool run, real *kept)
                 *counts = values(&r, "counts", vector);
     struct node *lr = values(&r, "lr", SHAPE(1)), *step = values(&r, "step", SHAPE(1)),
                 *clip = values(&r, "clip", SHAPE(2));
-    struct muon_attr at = { 0.95, 0.1, 0.2, 1, 5 };
+    struct muon_attr at = { .momentum = 0.95, .decay = 0.1, .scale = 0.2, .nesterov = 1, .steps = 5 };
     struct node *norm = global_norm(r.graph, 2, (struct node *[]){ grad, stack_grad });
     struct node *sums[] = {
-        adamw(r.graph, changed[0], grad, changed[1], changed[2], lr, step, clip,
-              (struct adamw_attr){ 0.9, 0.95, 1e-8, 0.1, 1 }),
-        muon(r.graph, changed[3], stack_grad, changed[4], lr, clip, at),
-        muon(r.graph, changed[5], grad, changed[6], lr, clip, at)
+        adamw(r.graph, changed[0], grad, changed[1], changed[2], lr, step, clip, NULL,
+              (struct adamw_attr){ .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.1, .rate = 1 }),
+        muon(r.graph, changed[3], stack_grad, changed[4], lr, clip, NULL, NULL, at),
+        muon(r.graph, changed[5], grad, changed[6], lr, clip, NULL, NULL, at)
     };
     bias_step(r.graph, changed[7], counts, clip, NULL, by_sign);
     run_start(&r, threads);
@@ -476,14 +482,20 @@ static void test_messages(void **state)
                 *flat = values(&r, "flat", SHAPE(4));
     struct node *lr = values(&r, "lr", SHAPE(1)), *clip = values(&r, "clip", SHAPE(2)),
                 *ids = graph_input(r.graph, "ids", DTYPE_I32, SHAPE(3, 4));
-    struct adamw_attr adam = { 0.9, 0.95, 1e-8, 0.1, 1 };
-    struct muon_attr at = { 0.95, 0.1, 0.2, 1, 5 };
-    check_message(r.graph, adamw(r.graph, w, other, w, w, lr, lr, clip, adam),
+    struct adamw_attr adam = { .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.1, .rate = 1 };
+    struct muon_attr at = { .momentum = 0.95, .decay = 0.1, .scale = 0.2, .nesterov = 1, .steps = 5 };
+    check_message(r.graph, adamw(r.graph, w, other, w, w, lr, lr, clip, NULL, adam),
                   "'grad' is [4,3], [..] is needed: .. is [3,4] in 'w'");
-    check_message(r.graph, adamw(r.graph, w, w, w, w, lr, lr, lr, adam), "'clip' is [1], [2] is needed");
-    check_message(r.graph, muon(r.graph, flat, flat, flat, lr, clip, at), "'w' is [4], [..,N,D] is needed");
-    check_message(r.graph, muon(r.graph, w, w, other, lr, clip, at),
-                  "'m' is [4,3], [..,N,D] is needed: N is 3 in 'w', not 4");
+    check_message(r.graph, adamw(r.graph, w, w, w, w, lr, lr, lr, NULL, adam), "'clip' is [1], [2] is needed");
+    check_message(r.graph, muon(r.graph, w, w, other, lr, clip, NULL, NULL, at),
+                  "'m' is [4,3], [..] is needed: .. is [3,4] in 'w'");
+    check_message(r.graph, muon(r.graph, w, w, w, lr, clip, flat, NULL, at), "neurons have v, and nothing else");
+    at.neurons = NEURONS_ROW;
+    check_message(r.graph, muon(r.graph, w, w, w, lr, clip, flat, NULL, at), "'v' has 4 values, 3 are needed");
+    at.neurons = NEURONS_SHORT;
+    check_message(r.graph, muon(r.graph, w, w, w, lr, clip, flat, flat, at), "'radius' has 4 values, 1 are needed");
+    check_message(r.graph, adamw(r.graph, w, w, w, w, lr, lr, clip, flat, adam),
+                  "a radius for each matrix is needed: there are 4");
     check_message(r.graph, bias_step(r.graph, flat, values(&r, "counts", SHAPE(5)), clip, NULL, by_sign),
                   "'counts' is [5], [E] is needed: E is 4 in 'bias', not 5");
     check_message(r.graph, clip_heads(r.graph, w, flat, clip, (struct clip_heads_attr){ 100, 0.5, 2 }),

@@ -1289,36 +1289,118 @@
 ---@field weight? number weight of the loss of each; default 1, 0 … 10
 
 ---@alias sluice.optim
+---| "adafactor" # second moments of rows and columns in place of values
+---| sluice.optim.adafactor
 ---| "adamw" # Adam with decoupled weight decay
 ---| sluice.optim.adamw
+---| "lion" # the sign of the momentum
+---| sluice.optim.lion
 ---| "muon" # orthogonalised momentum for hidden matrices
 ---| sluice.optim.muon
+---| "normalized_momentum" # momentum of which the direction alone counts
+---| sluice.optim.normalized_momentum
+---| "schedule_free" # AdamW with a mean of the weights in place of a schedule
+---| sluice.optim.schedule_free
+---| "sgd" # gradient descent with momentum
+---| sluice.optim.sgd
+
+---second moments of rows and columns in place of values
+---@class sluice.optim.adafactor
+---@field [1]? "adafactor"
+---@field lr? number peak learning rate; default 0.01, 0 … 10
+---@field decay? number weight decay; default 0, 0 … 10
+---@field decay_gains? boolean the gains of norms decay too: to 0, zero-centred ones to 1; default false
+---@field decay_tables? boolean the vectors of tokens and the rows of tables decay too; default false
+---@field power? number of a step's number, which moments decay by; default 0.8, 0.1 … 2
+---@field most? number the largest root mean square of a step; default 1, 0.001 … 1000
+---@field relative? boolean steps are in proportion to the size of the weight; default true
+---@field least? number the smallest such size; default 0.001, 0 … 1
+---@field tiny? number added to squares of gradients; default 1e-30, 1e-30 … 1
+---@field beta1? number decay of a momentum of steps; 0: there is none; default 0, 0 … 0.9999
 
 ---Adam with decoupled weight decay
 ---@class sluice.optim.adamw
 ---@field [1]? "adamw"
 ---@field lr? number peak learning rate; default 0.001, 0 … 10
----@field beta1? number decay of the first moment; default 0.9, 0 … 0.9999
----@field beta2? number decay of the second moment; default 0.95, 0 … 0.99999
----@field eps? number added to the root; default 1e-08, 1e-16 … 1
 ---@field decay? number weight decay; default 0.1, 0 … 10
 ---@field decay_gains? boolean the gains of norms decay too: to 0, zero-centred ones to 1; default false
 ---@field decay_tables? boolean the vectors of tokens and the rows of tables decay too; default false
+---@field beta1? number decay of the first moment; default 0.9, 0 … 0.9999
+---@field beta2? number decay of the second moment; default 0.95, 0 … 0.99999
+---@field eps? number added to the root; default 1e-08, 1e-16 … 1
+---@field nesterov? boolean look one step ahead; default false
+---@field eps_inside? boolean eps is added to the second moment, under the root; default false
+---@field cautious? boolean weights decay only where that goes the way of the step; default false
+---@field lazy? boolean where a gradient is 0, as of an expert without tokens, nothing moves or decays; default false
+---@field sphere? boolean hidden matrices keep their norm, and do not decay; default false
+
+---the sign of the momentum
+---@class sluice.optim.lion
+---@field [1]? "lion"
+---@field lr? number peak learning rate; default 0.0002, 0 … 10
+---@field decay? number weight decay; default 0.5, 0 … 10
+---@field decay_gains? boolean the gains of norms decay too: to 0, zero-centred ones to 1; default false
+---@field decay_tables? boolean the vectors of tokens and the rows of tables decay too; default false
+---@field beta1? number share of the momentum in what the step goes by; default 0.9, 0 … 0.9999
+---@field beta2? number decay of the momentum; default 0.99, 0 … 0.99999
 
 ---orthogonalised momentum for hidden matrices
 ---@class sluice.optim.muon
 ---@field [1]? "muon"
----@field lr? number peak learning rate, of both kinds of weights; default 0.001, 0 … 10
----@field momentum? number decay of the momentum; default 0.95, 0 … 0.9999
----@field nesterov? boolean look one step ahead; default true
+---@field lr? number peak learning rate; default 0.001, 0 … 10
 ---@field decay? number weight decay; default 0.1, 0 … 10
 ---@field decay_gains? boolean the gains of norms decay too: to 0, zero-centred ones to 1; default false
 ---@field decay_tables? boolean the vectors of tokens and the rows of tables decay too; default false
+---@field momentum? number decay of the momentum; default 0.95, 0 … 0.9999
+---@field nesterov? boolean look one step ahead; default true
 ---@field scale? "rms"|"spectral"|"jordan" length of the step by the matrix's shape; default rms
+---@field rms? number of rms: how large the values of an orthogonal step are; default 0.2, 0.001 … 10
 ---@field steps? integer Newton-Schulz steps; default 5, 1 … 20
+---@field quintics? "jordan"|"tuned"|"polar"|"exact" their polynomials: one; five in a row; Polar Express; jordan's, the last two of which go to 1; default jordan
+---@field even_rows? boolean rows of the momentum become equally long before the steps (MuonEq); default false
+---@field neurons? "none"|"row"|"short" whose size is kept, and evened out: nobody's; each row's; each row's or column's, whichever is shorter; default none
+---@field neurons_beta? number decay of these sizes; default 0.95, 0 … 0.99999
+---@field snap? boolean the step gets the Frobenius norm of an orthogonal matrix (Muon+); default false
+---@field cautious? boolean weights decay only where that goes the way of the step; default false
+---@field sphere? boolean hidden matrices keep their norm, and do not decay; default false
+---@field router? "muon"|"adamw" what moves the weights of routers; default muon
 ---@field beta1? number AdamW: decay of the first moment; default 0.9, 0 … 0.9999
 ---@field beta2? number AdamW: decay of the second moment; default 0.95, 0 … 0.99999
 ---@field eps? number AdamW: added to the root; default 1e-08, 1e-16 … 1
+
+---momentum of which the direction alone counts
+---@class sluice.optim.normalized_momentum
+---@field [1]? "normalized_momentum"
+---@field lr? number peak learning rate; default 0.01, 0 … 10
+---@field decay? number weight decay; default 0.1, 0 … 10
+---@field decay_gains? boolean the gains of norms decay too: to 0, zero-centred ones to 1; default false
+---@field decay_tables? boolean the vectors of tokens and the rows of tables decay too; default false
+---@field momentum? number decay of the momentum; default 0.95, 0 … 0.9999
+---@field nesterov? boolean look one step ahead; default false
+---@field scale? "none"|"rms" length of the step by how many values a matrix has; default none
+
+---AdamW with a mean of the weights in place of a schedule
+---@class sluice.optim.schedule_free
+---@field [1]? "schedule_free"
+---@field lr? number peak learning rate; default 0.0025, 0 … 10
+---@field decay? number weight decay; default 0.1, 0 … 10
+---@field decay_gains? boolean the gains of norms decay too: to 0, zero-centred ones to 1; default false
+---@field decay_tables? boolean the vectors of tokens and the rows of tables decay too; default false
+---@field beta1? number decay of the first moment; default 0.9, 0 … 0.9999
+---@field beta2? number decay of the second moment; default 0.95, 0 … 0.99999
+---@field eps? number added to the root; default 1e-08, 1e-16 … 1
+---@field power? number of a step's number in its share of the mean; default 0, 0 … 8
+
+---gradient descent with momentum
+---@class sluice.optim.sgd
+---@field [1]? "sgd"
+---@field lr? number peak learning rate; default 0.1, 0 … 10
+---@field decay? number weight decay; default 0.0001, 0 … 10
+---@field decay_gains? boolean the gains of norms decay too: to 0, zero-centred ones to 1; default false
+---@field decay_tables? boolean the vectors of tokens and the rows of tables decay too; default false
+---@field momentum? number decay of the momentum; 0: none; default 0.9, 0 … 0.9999
+---@field nesterov? boolean look one step ahead; default false
+---@field coupled? boolean decay is a part of the gradient; default false
 
 ---@alias sluice.rates
 ---| "layers" # by layer, from the first to the last

@@ -40,12 +40,14 @@ const char *param_word(const char *words, int i, int *length);
 #define FIELD(type, field) offsetof(type, field), sizeof(((type *)0)->field)
 #define INT(type, field, def, low, high, unit, help) \
     { #field, PARAM_INT, FIELD(type, field), def, low, high, NULL, unit, help, 0, NULL, false }
-#define REAL(type, field, def, low, high, unit, help) \
-    { #field, PARAM_REAL, FIELD(type, field), def, low, high, NULL, unit, help, 0, NULL, false }
+#define REAL(type, field, def, low, high, unit, help) REAL_AS(#field, type, field, def, low, high, unit, help)
+#define REAL_AS(name, type, field, def, low, high, unit, help)    /* of a field within a field */ \
+    { name, PARAM_REAL, FIELD(type, field), def, low, high, NULL, unit, help, 0, NULL, false }
 #define OPTIONAL(type, field, def, high, unit, help) /* a real that is 0 where it is off */ \
     { #field, PARAM_REAL, FIELD(type, field), def, 0, high, NULL, unit, help, 0, NULL, true }
-#define BOOL(type, field, def, help) \
-    { #field, PARAM_BOOL, FIELD(type, field), def, 0, 1, NULL, "", help, 0, NULL, false }
+#define BOOL(type, field, def, help) BOOL_AS(#field, type, field, def, help)
+#define BOOL_AS(name, type, field, def, help) \
+    { name, PARAM_BOOL, FIELD(type, field), def, 0, 1, NULL, "", help, 0, NULL, false }
 #define CHOICE(type, field, def, words, help) \
     { #field, PARAM_CHOICE, FIELD(type, field), def, 0, 0, words, "", help, 0, NULL, false }
 #define INTS(type, field, low, high, help) \

@@ -6,6 +6,8 @@
 #include "train/train.h"
 #include "cpu/pool.h"
 #include "graph/ops.h"
+#include "graph/signature.h"
+#include "model/registry.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -235,6 +237,20 @@ static void print_sorted(const json_t *config)
     putchar('\n');
 }
 
+/* Whether a node is the update of a weight; its decay. Ops of optimizers are those that read a gradient. */
+static bool is_update(const struct node *n)
+{
+    struct op_value in;
+    return n->region == REGION_UPDATE && op_input(n->op, 1, &in) && strcmp(in.name, "grad") == 0;
+}
+
+static double decay_of(const struct node *n)
+{
+    const struct param *p = n->op->attributes;
+    while (strcmp(p->name, "decay") != 0) p++;
+    return *(const double *)((const char *)n->attr + p->offset);
+}
+
 /* Every weight has one update in the training graph, which knows by what it moves and how it decays. */
 static void print_weights(const json_t *config, bool json)
 {
@@ -253,21 +269,21 @@ static void print_weights(const json_t *config, bool json)
     INVARIANT(none.n == 0 && !g->failed, "a variant of a resolved study does not build");
     for (int i = 0; i < g->n; i++) {
         const struct node *n = g->node[i];
-        if (n->op != &op_adamw && n->op != &op_muon) continue;
+        if (!is_update(n)) continue;
         const struct leaf *w = n->in[0]->leaf;
-        double decay = n->op == &op_muon ? ((const struct muon_attr *)n->attr)->decay
-                                         : ((const struct adamw_attr *)n->attr)->decay;
+        const char *optimizer = n->op == &op_adamw ? n->op->name : train.optim.module->name;
+        double decay = decay_of(n);
         char shape[64], text[FORMAT_SIZE];
         shape_text(w->decl.shape, shape);
         json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:s, s:s, s:f}", "weight", w->path, "shape", shape,
                                               "params", (json_int_t)shape_count(w->decl.shape),
-                                              "role", role_rule[w->role].name, "optimizer", n->op->name,
+                                              "role", role_rule[w->role].name, "optimizer", optimizer,
                                               "decay", decay));
         table_cell(t, "%s", w->path);
         table_cell(t, "%s", shape);
         table_cell(t, "%lld", (long long)shape_count(w->decl.shape));
         table_cell(t, "%s", role_rule[w->role].name);
-        table_cell(t, "%s", n->op->name);
+        table_cell(t, "%s", optimizer);
         table_cell(t, "%s", format_figures(decay, 6, text));
     }
     table_print(t, json ? NULL : stdout);

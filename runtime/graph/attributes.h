@@ -54,8 +54,22 @@ struct block_topk { struct node *q, *k, *start, *pos; int64_t chosen, block, win
 struct block_topk_attr { int64_t chosen, block, window, chunk; };
 enum { INDEX_MOST = 4096 };                                 /* keys that an index may name for a token */
 
-struct adamw_attr { double beta1, beta2, eps, decay, rate; };             /* rate multiplies lr */
-struct muon_attr { double momentum, decay, scale; int nesterov, steps; }; /* scale: see optim_muon */
+/* Of the optimizers. rate multiplies lr; what else is meant stands where each op is. */
+struct adamw_attr { double beta1, beta2, eps, decay, rate; int nesterov, inside, cautious, lazy; };
+struct adafactor_attr { double power, tiny, most, least, beta1, decay, rate; int64_t relative; };
+struct lion_attr { double beta1, beta2, decay, rate; };
+struct schedule_free_attr { double beta1, beta2, eps, decay, rate, power; };
+struct sgd_attr { double momentum, decay, rate; int nesterov, coupled; };
+/* What of a matrix has a size of its own: nothing; its rows; its rows or columns, whichever are fewer values long. */
+enum neurons { NEURONS_NONE, NEURONS_ROW, NEURONS_SHORT };
+/* Polynomials of Newton-Schulz steps, as backend/quintic.h has them. */
+enum quintics { QUINTIC_JORDAN, QUINTIC_TUNED, QUINTIC_POLAR, QUINTIC_EXACT };
+#define QUINTICS "jordan tuned polar exact"
+struct muon_attr {
+    double momentum, decay, scale;
+    int64_t nesterov, steps, quintics, even, neurons, snap, cautious;
+    double beta2;
+};
 
 /* What a bias goes by: the sign of what its expert lacks, or how much of the mean; centred: steps sum to 0. */
 enum bias_rule { BIAS_SIGN, BIAS_PROPORTIONAL };

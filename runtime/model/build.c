@@ -559,8 +559,3 @@ struct node *build_ones(struct build *b, struct shape shape)
 {
     return view(b->graph, repeat(b->graph, build_constant(b, 1), shape_count(shape)), shape);
 }
-
-struct node *build_moment(struct build *b, const char *which, const struct node *w)
-{
-    return graph_buffer(b->graph, arena_text(b->arena, "optim.%s.%s", which, w->leaf->path), DTYPE_REAL, w->shape, 0);
-}

@@ -364,15 +364,35 @@ struct node *build_rate(struct build *b, double lr);
 /* A number as a node, REAL [1]. */
 struct node *build_constant(struct build *b, double value);
 struct node *build_ones(struct build *b, struct shape shape);                                  /* REAL */
-/* An optimizer's `decay` where it is for this weight, else 0; gains, tables: whether it is for gains too, for the
-   vectors of tokens and the rows of tables. */
-static inline double build_decay(const struct node *w, double decay, bool gains, bool tables)
-{
-    enum role role = w->leaf->role;
-    bool asked = (gains && role == ROLE_GAIN) || (tables && (role == ROLE_EMBED || role == ROLE_TABLE));
-    return role_rule[role].exempt && !asked ? 0 : decay;
-}
-/* An optimizer's memory of a weight, of its shape, zero at first. */
+
+/* ---- of optimizers ---- */
+
+/* What all are told: the rate at its peak, and the decay, which is for weights by their role. */
+struct pace { double lr, decay; int decay_gains, decay_tables; };
+#define PACE(type, field, lr_, decay_) \
+    REAL_AS("lr", type, field.lr, lr_, 0, 10, "", "peak learning rate"), \
+    REAL_AS("decay", type, field.decay, decay_, 0, 10, "", "weight decay"), \
+    BOOL_AS("decay_gains", type, field.decay_gains, false, \
+            "the gains of norms decay too: to 0, zero-centred ones to 1"), \
+    BOOL_AS("decay_tables", type, field.decay_tables, false, "the vectors of tokens and the rows of tables decay too")
+/* AdamW, of those too that leave it what is no hidden matrix. */
+struct adam { double beta1, beta2, eps; };
+#define ADAM(type, field, whose) \
+    REAL_AS("beta1", type, field.beta1, 0.9, 0, 0.9999, "", whose "decay of the first moment"), \
+    REAL_AS("beta2", type, field.beta2, 0.95, 0, 0.99999, "", whose "decay of the second moment"), \
+    REAL_AS("eps", type, field.eps, 1e-8, 1e-16, 1, "", whose "added to the root")
+/* The decay where it is for this weight, else 0. */
+double build_decay(const struct pace *p, const struct node *w);
+/* Whether it is a hidden matrix, or a stack of them. */
+bool build_is_hidden(const struct node *w);
+/* AdamW's step of a weight. REAL [2] */
+struct node *build_adamw(struct build *b, const struct pace *p, const struct adam *a, struct node *w, struct node *grad,
+                         struct update u);
+/* Norms on which matrices of w stay, REAL [E], not known before the first step; a weight that begins at zero has
+   none. */
+struct node *build_radius(struct build *b, const struct node *w);
+/* An optimizer's memory of a weight, zero at first: of its shape, or of another. */
 struct node *build_moment(struct build *b, const char *which, const struct node *w);
+struct node *build_memory_of(struct build *b, const char *which, const struct node *w, struct shape shape);
 
 #endif

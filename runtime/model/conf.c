@@ -140,6 +140,9 @@ void train_load(const json_t *json, struct arena *arena, struct train_conf *conf
     if (judged >= conf->steps)
         module_problem(problems, "train.guard", "window", "the first %d steps are not judged, and the run has %d",
                        judged, conf->steps);
+    if (module_traits(conf->optim).averages && conf->average.module != module_find(SLOT_AVERAGE, "none"))
+        problem_add(problems, "train.average", "%s: %s keeps averages of its own; it must be 'none'",
+                    conf->average.module->name, conf->optim.module->name);
     check_picks(train_params, conf, "train", NULL, problems);
 }
 

@@ -62,6 +62,7 @@ struct traits {
     int mtp_blocks;                                         /* blocks that MTP adds */
     const char *watched;    /* monitors: which weights it is shown, a pattern of their names; NULL: none */
     double lr; int averages_from, guards_from;              /* optimizer, average, guard: as set */
+    bool averages;    /* optimizer: keeps the averages of weights that evaluation reads */
     bool jumps;                                             /* schedule: from one step to the next by more than a bit */
 };
 

@@ -1,234 +1,131 @@
-/* AdamW (Loshchilov and Hutter) with what stands around an update: the norm of all gradients, clipping by it, and
-   how large the changes are. Sums are in double over blocks that the shapes cut. */
+/* AdamW (Loshchilov and Hutter 2017) and what goes by its name: m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;
+       w -= lr (u + decay w),  u = m^ / (sqrt(v^) + eps),  m^ = m / (1 - b1^t),  v^ = v / (1 - b2^t)
+   nesterov (Dozat 2016): m^ = b1 m / (1 - b1^(t+1)) + (1-b1) g / (1 - b1^t). inside: eps stands under the root.
+   cautious: see step.h. lazy: where g is 0, nothing moves. With a radius, of each matrix of a stack, w turns along u on
+   the sphere on which it began (hyperball, Wen 2025) and does not decay. */
 #define VERBS "graph/ops/update.h"
-#include "op.h"
-#include "cpu/vec_math.h"
+#include "step.h"
 
-enum { BLOCK = 8192, SPAN = 65536 };                        /* values of a block of an update, and of the norm */
-enum { SUMS = 3 };    /* of squares of the change and of w before, and of the products of both */
-
-/* Room for the blocks' parts of sums. */
-static double *parts(const struct tensor *t) { return t->data; }
-
-static void work_parts(struct node *n, int64_t count)
-{
-    node_work(n, DTYPE_U8, SHAPE(count * (int64_t)sizeof(double)));
-}
-
-/* ---- adamw: m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;  w -= lr (m^ / (sqrt(v^) + eps) + decay w) ---- */
-
-enum { W, GRAD, M, V, LR, STEP, CLIP };
+enum { W, GRAD, M, V, LR, STEP, CLIP, RADIUS };
 
 VERB struct node *adamw(struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *v,
-                        struct node *lr, struct node *step, struct node *clip, struct adamw_attr a)
+                        struct node *lr, struct node *step, struct node *clip, struct node *radius,
+                        struct adamw_attr a)
 {
-    return graph_emit(g, &op_adamw, &a, w, grad, m, v, lr, step, clip);
+    return graph_emit(g, &op_adamw, &a, w, grad, m, v, lr, step, clip, radius);
 }
 
-static int adamw_infer(struct node *n, struct err *e)
+static int infer(struct node *n, struct err *e)
 {
-    (void)e;
+    const struct node *radius = n->in[RADIUS];
+    struct shape w = n->in[W]->shape;
+    if (!radius) { step_infer(n); return 0; }
+    int64_t stack = shape_count(radius->shape);
+    if (w.rank < 2 || stack != shape_count(w) / (w.dim[w.rank - 2] * w.dim[w.rank - 1]))
+        return err_set(e, "a radius for each matrix is needed: there are %lld", (long long)stack);
     node_value(n, DTYPE_REAL, SHAPE(SUMS));
-    work_parts(n, SUMS * blocks_of(shape_count(n->in[W]->shape), BLOCK));
+    step_work(n, stack);
+    node_work(n, DTYPE_REAL, w);
     return 0;
 }
 
-struct rates { real b1, b2, keep1, keep2, eps, decay, clip, rate, unbias1, unbias2; };
+/* u = (now m + ahead g) / (sqrt(unbias v + inside) + eps) */
+struct rates { real b1, b2, keep1, keep2, now, ahead, unbias, inside, eps, decay, clip, rate; bool cautious, lazy; };
 
 static struct rates rates_of(const struct args *a)
 {
     const struct adamw_attr *at = a->attr;
-    double step = (double)reals(&a->in[STEP])[0];
+    double step = (double)reals(&a->in[STEP])[0], first = 1 / (1 - pow(at->beta1, step));
     return (struct rates){
         .b1 = (real)at->beta1,
         .b2 = (real)at->beta2,
         .keep1 = (real)(1 - at->beta1),
         .keep2 = (real)(1 - at->beta2),
-        .eps = (real)at->eps,
+        .now = (real)(at->nesterov ? at->beta1 / (1 - pow(at->beta1, step + 1)) : first),
+        .ahead = (real)(at->nesterov ? (1 - at->beta1) * first : 0),
+        .unbias = (real)(1 / (1 - pow(at->beta2, step))),
+        .inside = at->inside ? (real)at->eps : 0,
+        .eps = at->inside ? 0 : (real)at->eps,
         .decay = (real)at->decay,
         .clip = reals(&a->in[CLIP])[0],
         .rate = (real)(at->rate * (double)reals(&a->in[LR])[0]),
-        .unbias1 = (real)(1 / (1 - pow(at->beta1, step))),
-        .unbias2 = (real)(1 / (1 - pow(at->beta2, step))),
+        .cautious = at->cautious,
+        .lazy = at->lazy,
     };
 }
 
-/* The sums of each lane. */
-struct lanes { double changed[SUM_LANES], before[SUM_LANES], along[SUM_LANES]; };
+/* Takes g in, and gives u. */
+static inline real direction(const struct rates *k, real g, real *m, real *v)
+{
+    *m = k->b1 * *m + k->keep1 * g;
+    *v = k->b2 * *v + k->keep2 * g * g;
+    return (k->now * *m + k->ahead * g) / ((real)sqrt(*v * k->unbias + k->inside) + k->eps);
+}
 
 /* n <= SUM_LANES values, a lane each. */
-static inline void adamw_some(const struct rates *k, int64_t n, real *restrict w, const real *restrict grad,
-                              real *restrict m, real *restrict v, struct lanes *restrict sum)
+static inline void some(const struct rates *k, int64_t n, real *restrict w, const real *restrict grad,
+                        real *restrict m, real *restrict v, struct step_lanes *restrict sums)
 {
     for (int64_t i = 0; i < n; i++) {
-        real g = k->clip * grad[i], old = w[i];
-        m[i] = k->b1 * m[i] + k->keep1 * g;
-        v[i] = k->b2 * v[i] + k->keep2 * g * g;
-        w[i] = old - k->rate * (m[i] * k->unbias1 / ((real)sqrt(v[i] * k->unbias2) + k->eps) + k->decay * old);
-        sum->changed[i] += ((double)w[i] - (double)old) * ((double)w[i] - (double)old);
-        sum->before[i] += (double)old * (double)old;
-        sum->along[i] += ((double)w[i] - (double)old) * (double)old;
+        real g = k->clip * grad[i], old = w[i], m1 = m[i], v1 = v[i], u = direction(k, g, &m1, &v1),
+             decay = k->cautious && u * old < 0 ? 0 : k->decay;
+        bool rests = k->lazy && g == 0;
+        m[i] = rests ? m[i] : m1;
+        v[i] = rests ? v[i] : v1;
+        w[i] = rests ? old : old - k->rate * (u + decay * old);
+        step_count(sums, i, old, w[i]);
     }
 }
 
-static void adamw_block(const struct args *a, int64_t from, int64_t to)
+static void block(const struct args *a, int64_t from, int64_t to)
 {
     const struct rates k = rates_of(a);
     real *w = reals(&a->in[W]), *m = reals(&a->in[M]), *v = reals(&a->in[V]);
     const real *grad = reals(&a->in[GRAD]);
-    struct lanes sum = { { 0 }, { 0 }, { 0 } };
-    double *part = parts(&a->work[0]) + SUMS * (from / BLOCK);
+    struct step_lanes sums = { 0 };
     int64_t i = from;
-    for (; i + SUM_LANES <= to; i += SUM_LANES)
-        adamw_some(&k, SUM_LANES, w + i, grad + i, m + i, v + i, &sum);
-    adamw_some(&k, to - i, w + i, grad + i, m + i, v + i, &sum);
-    part[0] = fold_lanes(sum.changed);
-    part[1] = fold_lanes(sum.before);
-    part[2] = fold_lanes(sum.along);
+    for (; i + SUM_LANES <= to; i += SUM_LANES) some(&k, SUM_LANES, w + i, grad + i, m + i, v + i, &sums);
+    some(&k, to - i, w + i, grad + i, m + i, v + i, &sums);
+    step_fold(&sums, step_part(a, from / STEP_BLOCK));
 }
 
-static void adamw_forward(const struct args *a)
+static void matrices(const struct args *a, int64_t from, int64_t to)
+{
+    const struct rates k = rates_of(a);
+    const struct step_move move = { k.rate, 1, 0, false };
+    struct shape shape = a->in[W].shape;
+    int64_t n = shape.dim[shape.rank - 2] * shape.dim[shape.rank - 1];
+    for (int64_t e = from; e < to; e++) {
+        real *m = reals(&a->in[M]) + e * n, *v = reals(&a->in[V]) + e * n, *u = reals(&a->work[1]) + e * n;
+        const real *grad = reals(&a->in[GRAD]) + e * n;
+        for (int64_t i = 0; i < n; i++) u[i] = direction(&k, k.clip * grad[i], m + i, v + i);
+        step_turn(&move, n, reals(&a->in[W]) + e * n, u, reals(&a->in[RADIUS]) + e, step_part(a, e));
+    }
+}
+
+static void forward(const struct args *a)
 {
     bool go = reals(&a->in[CLIP])[1] != 0;
-    int64_t count = shape_count(a->in[W].shape), n = go ? SUMS * blocks_of(count, BLOCK) : 0;
-    double sum[SUMS] = { 0 };
-    if (go) each(a, count, BLOCK, adamw_block);
-    for (int64_t i = 0; i < n; i++) sum[i % SUMS] += parts(&a->work[0])[i];
-    for (int i = 0; i < SUMS; i++) reals(&a->out[0])[i] = (real)sum[i];
+    int64_t stack = a->in[RADIUS].data ? shape_count(a->in[RADIUS].shape) : 0;
+    if (stack) step_run(a, go, stack, 1, stack, matrices);
+    else step_values(a, go, block);
 }
 
-KERNELS(adamw) = { adamw_forward, NULL, NULL };
+KERNELS(adamw) = { forward, NULL, NULL };
 
 ATTRIBUTES(adamw, struct adamw_attr,
     REAL(struct adamw_attr, beta1, NEEDED, 0, 1, "", "decay of m"),
     REAL(struct adamw_attr, beta2, NEEDED, 0, 1, "", "decay of v"),
     REAL(struct adamw_attr, eps, NEEDED, 0, HUGE_VAL, "", "beside the root of v"),
     REAL(struct adamw_attr, decay, NEEDED, 0, HUGE_VAL, "", "of w, times lr"),
-    REAL(struct adamw_attr, rate, NEEDED, 0, HUGE_VAL, "", "factor on lr"));
-OP(adamw, .inputs = "w*:REAL[..] grad:REAL[..] m*:REAL[..] v*:REAL[..] lr:REAL[1] step:REAL[1] clip:REAL[2]",
+    REAL(struct adamw_attr, rate, NEEDED, 0, HUGE_VAL, "", "factor on lr"),
+    BOOL(struct adamw_attr, nesterov, false, "looks a step ahead"),
+    BOOL(struct adamw_attr, inside, false, "eps stands under the root"),
+    BOOL(struct adamw_attr, cautious, false, "w decays only where it goes the way of the step"),
+    BOOL(struct adamw_attr, lazy, false, "where the gradient is 0, nothing moves"));
+OP(adamw, .inputs = "w*:REAL[..] grad:REAL[..] m*:REAL[..] v*:REAL[..] lr:REAL[1] step:REAL[1] clip:REAL[2] "
+                    "radius?*:REAL[E]",
    .outputs = "change:REAL[3]",
-   .about = "AdamW; step: its number, from 1; clip: of clip_norm. Sums of squares of the change and of w before, and "
-          "of the products of both",
-   ATTR(adamw), .infer = adamw_infer);
-
-/* ---- global_norm: the L2 norm of all gradients as one vector ---- */
-
-VERB struct node *global_norm(struct graph *g, int n, struct node *const *grads)
-{
-    return graph_emit_n(g, &op_global_norm, NULL, n, grads);
-}
-
-static int global_norm_infer(struct node *n, struct err *e)
-{
-    (void)e;
-    int64_t count = 0;
-    for (int i = 0; i < n->n_in; i++) count += shape_count(n->in[i]->shape);
-    node_value(n, DTYPE_REAL, SHAPE(1));
-    work_parts(n, blocks_of(count, SPAN));
-    return 0;
-}
-
-static double squares(const real *x, int64_t n)
-{
-    double sum;
-    ROW_SUM(sum, i, n, (double)x[i] * (double)x[i]);
-    return sum;
-}
-
-/* The gradients as if they lay end to end; a block may begin in one and end in another. */
-static void norm_block(const struct args *a, int64_t from, int64_t to)
-{
-    double sum = 0;
-    for (int64_t i = 0, start = 0; i < a->n_in && start < to; i++) {
-        int64_t count = shape_count(a->in[i].shape), at = from > start ? from - start : 0,
-                end = to - start < count ? to - start : count;
-        if (at < end) sum += squares(reals(&a->in[i]) + at, end - at);
-        start += count;
-    }
-    parts(&a->work[0])[from / SPAN] = sum;
-}
-
-static void global_norm_forward(const struct args *a)
-{
-    int64_t count = 0;
-    double sum = 0;
-    for (int i = 0; i < a->n_in; i++) count += shape_count(a->in[i].shape);
-    each(a, count, SPAN, norm_block);
-    for (int64_t b = 0; b < blocks_of(count, SPAN); b++) sum += parts(&a->work[0])[b];
-    reals(&a->out[0])[0] = (real)sqrt(sum);
-}
-
-KERNELS(global_norm) = { global_norm_forward, NULL, NULL };
-OP(global_norm, .inputs = "grads..:REAL",
-   .outputs = "norm:REAL[1]",
-   .about = "L2 norm of all gradients as one vector, accumulated in double",
-   .infer = global_norm_infer);
-
-/* ---- clip_norm: a factor on gradients, and whether to go at all ---- */
-
-struct clip_norm_attr { double most; };
-
-VERB struct node *clip_norm(struct graph *g, struct node *norm, struct node *targets, double most)
-{
-    return graph_emit(g, &op_clip_norm, &most, norm, targets);
-}
-
-static int clip_norm_infer(struct node *n, struct err *e)
-{
-    (void)e;
-    node_value(n, DTYPE_REAL, SHAPE(2));
-    return 0;
-}
-
-static void clip_norm_forward(const struct args *a)
-{
-    double most = *(const double *)a->attr, norm = (double)reals(&a->in[0])[0];
-    bool go = isfinite(norm) && (!a->in[1].data || reals(&a->in[1])[0] > 0);
-    reals(&a->out[0])[0] = go && most > 0 ? (real)fmin(1, most / (norm + 1e-6)) : 1;
-    reals(&a->out[0])[1] = go;
-}
-
-KERNELS(clip_norm) = { clip_norm_forward, NULL, NULL };
-
-ATTRIBUTES(clip_norm, struct clip_norm_attr,
-    REAL(struct clip_norm_attr, most, 0, 0, HUGE_VAL, "", "the largest norm; 0: no clipping"));
-OP(clip_norm, .inputs = "norm:REAL[1] targets?:REAL[1]",
-   .outputs = "clip:REAL[2]",
-   .about = "the factor on gradients, min(1, most / (norm + 1e-6)); and 1 if norm is finite and there are targets, "
-          "else 0: the step is skipped, nothing changes",
-   ATTR(clip_norm), .infer = clip_norm_infer);
-
-/* ---- update_ratio: length of all changes over length of all weights, and their cosine; 0 for a skipped step ---- */
-
-VERB struct node *update_ratio(struct graph *g, int n, struct node *const *changes)
-{
-    return graph_emit_n(g, &op_update_ratio, NULL, n, changes);
-}
-
-static int update_ratio_infer(struct node *n, struct err *e)
-{
-    (void)e;
-    node_value(n, DTYPE_REAL, SHAPE(1));
-    node_output(n, DTYPE_REAL, SHAPE(1));
-    return 0;
-}
-
-static void update_ratio_forward(const struct args *a)
-{
-    double changed = 0, before = 0, along = 0;
-    for (int i = 0; i < a->n_in; i++) {
-        const real *sum = reals(&a->in[i]);
-        changed += (double)sum[0];
-        before += (double)sum[1];
-        along += (double)sum[2];
-    }
-    reals(&a->out[0])[0] = before > 0 ? (real)sqrt(changed / before) : 0;
-    reals(&a->out[1])[0] = changed > 0 && before > 0 ? (real)(along / sqrt(changed * before)) : 0;
-}
-
-KERNELS(update_ratio) = { update_ratio_forward, NULL, NULL };
-OP(update_ratio, .inputs = "changes..:REAL[3]",
-   .outputs = "ratio:REAL[1] cosine:REAL[1]",
-   .about = "of all changes as one vector: its norm over that of the weights before, and its cosine with them; 0 for a "
-          "skipped step",
-   .infer = update_ratio_infer);
+   .about = "AdamW; step: its number, from 1; clip: of clip_norm; radius: of the sphere on which each matrix turns, 0: "
+            "not known yet. Sums of squares of the change and of w before, and of the products of both",
+   ATTR(adamw), .infer = infer);

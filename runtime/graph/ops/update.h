@@ -11,9 +11,19 @@
     X(skip_outliers, (struct graph *g, struct node *clip, struct node *loss, struct node *norm, struct node *rings, \
                       struct node *seen, double sigma)) \
     X(adamw, (struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *v, struct node *lr, \
-              struct node *step, struct node *clip, struct adamw_attr a)) \
+              struct node *step, struct node *clip, struct node *radius, struct adamw_attr a)) \
+    X(adafactor, (struct graph *g, struct node *w, struct node *grad, struct node *lr, struct node *step, \
+                  struct node *clip, struct node *row, struct node *col, struct node *v, struct node *m, \
+                  struct adafactor_attr a)) \
+    X(lion, (struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *lr, struct node *clip, \
+             struct lion_attr a)) \
+    X(sgd, (struct graph *g, struct node *w, struct node *grad, struct node *lr, struct node *clip, struct node *m, \
+            struct sgd_attr a)) \
+    X(schedule_free, (struct graph *g, struct node *w, struct node *grad, struct node *x, struct node *lead, \
+                      struct node *v, struct node *mean, struct node *lr, struct node *step, struct node *clip, \
+                      struct schedule_free_attr a)) \
     X(muon, (struct graph *g, struct node *w, struct node *grad, struct node *m, struct node *lr, struct node *clip, \
-             struct muon_attr a)) \
+             struct node *v, struct node *radius, struct muon_attr a)) \
     X(bias_step, (struct graph *g, struct node *bias, struct node *counts, struct node *clip, struct node *target, \
                   struct bias_step_attr a)) \
     X(clip_heads, (struct graph *g, struct node *w, struct node *most, struct node *clip, struct clip_heads_attr a)) \

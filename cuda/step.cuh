@@ -1,0 +1,129 @@
+/* Ops that move each value of a weight by itself, by a rule, up to MANY weights in one launch: small ones alone would
+   cost more to launch than to compute. An op has inputs w, grad, .., and a file with
+
+       struct lion {                                        // its rule: what its weights have in common
+           enum { MEMORIES = 1 };                           // that it keeps of each value
+           struct rates { .. };                             // of one weight, for a thread
+           __device__ struct rates rates_of(const struct weight &x, float clip, float lr, float step) const;
+           static __device__ void value(const struct rates &k, float g, float &w, float (&memory)[1]);
+       };
+       static __global__ void __launch_bounds__(BLOCK) lion_span(const __grid_constant__ struct steps<lion> a)
+       {
+           step_span(a);
+       }
+*/
+#ifndef SLUICE_CUDA_STEP_CUH
+#define SLUICE_CUDA_STEP_CUH
+
+#include "update.cuh"
+
+enum { MANY = 32, MEMORIES_MOST = 3 };
+struct weight {
+    float *w, *memory[MEMORIES_MOST];                       /* NULL: this weight has no such */
+    const float *grad;
+    float *own;                                             /* what is kept of the weight as a whole */
+    void *packed;
+    float *out;
+    int64_t n;
+    float decay;
+    double rate;
+    int first;                                              /* of its spans */
+};
+struct weights { const float *clip; double *part; int n, spans; struct weight of[MANY]; };
+template <class Rule> struct steps { const float *lr, *step; Rule rule; struct weights all; };
+
+/* Where the inputs of an op are; 0: it has no such. */
+struct places { int memory[MEMORIES_MOST], own, lr, step, clip; };
+
+template <class Rule> static __device__ inline void step_span(const struct steps<Rule> &a)
+{
+    __shared__ typename Rule::rates rates;
+    __shared__ struct weight x;
+    if (a.all.clip[1] == 0) return;
+    if (threadIdx.x == 0) {
+        int t = 0;
+        while (t + 1 < a.all.n && (int)blockIdx.x >= a.all.of[t + 1].first) t++;
+        x = a.all.of[t];
+        rates = a.rule.rates_of(x, a.all.clip[0], *a.lr, a.step ? *a.step : 0);
+    }
+    __syncthreads();
+    int64_t from = (int64_t)(blockIdx.x - x.first) * SPAN, to = x.n - from < SPAN ? x.n : from + SPAN,
+            whole = to / LANES * LANES;
+    struct view w = { x.w, false }, grad = { (void *)x.grad, false }, packed = { x.packed, true };
+    struct change_sums sum = {};
+    for (int64_t i = from + threadIdx.x * LANES; i < whole; i += BLOCK * LANES) {
+        struct eight g = load8(grad, i), now = load8(w, i), memory[Rule::MEMORIES] = {};
+        for (int k = 0; k < Rule::MEMORIES; k++) if (x.memory[k]) memory[k] = load8({ x.memory[k], false }, i);
+        for (int l = 0; l < LANES; l++) {
+            float old = now.v[l], one[Rule::MEMORIES];
+            for (int k = 0; k < Rule::MEMORIES; k++) one[k] = memory[k].v[l];
+            Rule::value(rates, g.v[l], now.v[l], one);
+            for (int k = 0; k < Rule::MEMORIES; k++) memory[k].v[l] = one[k];
+            change_take(&sum, now.v[l], old);
+        }
+        store8(w, i, now);
+        for (int k = 0; k < Rule::MEMORIES; k++) if (x.memory[k]) store8({ x.memory[k], false }, i, memory[k]);
+        if (packed.data) store8(packed, i, now);
+    }
+    for (int64_t i = whole + threadIdx.x; i < to; i += BLOCK) {
+        float old = x.w[i], now = old, one[Rule::MEMORIES];
+        for (int k = 0; k < Rule::MEMORIES; k++) one[k] = x.memory[k] ? x.memory[k][i] : 0;
+        Rule::value(rates, x.grad[i], now, one);
+        change_take(&sum, now, old);
+        x.w[i] = now;
+        for (int k = 0; k < Rule::MEMORIES; k++) if (x.memory[k]) x.memory[k][i] = one[k];
+        if (packed.data) store(packed, i, now);
+    }
+    sum = change_fold(sum);
+    if (threadIdx.x == 0) change_leave(sum, a.all.part + SUMS * blockIdx.x);
+}
+
+/* In update.cu: adds the parts of each weight. */
+void fold_weights(const struct args *a, const struct weights &all);
+
+static inline size_t step_scratch(const struct args *a)
+{
+    size_t bytes = 0;
+    for (; a; a = a->next) bytes += SUMS * spans_of(shape_count(a->in[0].shape)) * sizeof(double);
+    return bytes;
+}
+
+static inline struct weight weight_of(const struct args *a, struct places at, double decay, double rate, int first)
+{
+    struct weight x = { .w = reals(&a->in[0]), .memory = {}, .grad = reals(&a->in[1]),
+                        .own = at.own ? reals(&a->in[at.own]) : NULL, .packed = a->in[0].packed,
+                        .out = reals(&a->out[0]), .n = shape_count(a->in[0].shape), .decay = (float)decay, .rate = rate,
+                        .first = first };
+    for (int k = 0; k < MEMORIES_MOST; k++) x.memory[k] = at.memory[k] ? reals(&a->in[at.memory[k]]) : NULL;
+    return x;
+}
+
+/* Attr: of the op, with a decay and a rate, which are each weight's own. after: a block for each weight, for what is
+   kept of it as a whole. */
+template <class Attr, class Rule>
+static void step_launch(const struct args *a, struct places at, Rule rule, void (*kernel)(const struct steps<Rule>),
+                        void (*after)(const struct steps<Rule>) = NULL)
+{
+    struct steps<Rule> s = { reals(&a->in[at.lr]), at.step ? reals(&a->in[at.step]) : NULL, rule,
+                             { reals(&a->in[at.clip]), (double *)a->scratch } };
+    struct weights &all = s.all;
+    for (const struct args *next = a; next; next = next->next) {
+        const Attr *attr = (const Attr *)next->attr;
+        all.of[all.n++] = weight_of(next, at, attr->decay, attr->rate, all.spans);
+        all.spans += spans_of(shape_count(next->in[0].shape));
+        if (next->next && all.n < MANY) continue;
+        LAUNCH(a, kernel, all.spans, BLOCK, 0, s);
+        fold_weights(a, all);
+        if (after) LAUNCH(a, after, all.n, WARP, 0, s);
+        all.part += SUMS * all.spans;
+        all.n = all.spans = 0;
+    }
+}
+
+static inline bool step_together(const struct args *a, const struct args *b, struct places at)
+{
+    bool same = a->in[at.lr].data == b->in[at.lr].data && a->in[at.clip].data == b->in[at.clip].data;
+    return same && (!at.step || a->in[at.step].data == b->in[at.step].data);
+}
+
+#endif

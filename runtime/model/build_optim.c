@@ -1,0 +1,41 @@
+/* What optimizers share: which weights decay, who moves what, and the memory that they keep. */
+#include "building.h"
+#include "graph/ops.h"
+
+double build_decay(const struct pace *p, const struct node *w)
+{
+    enum role role = w->leaf->role;
+    bool asked = (p->decay_gains && role == ROLE_GAIN) ||
+                 (p->decay_tables && (role == ROLE_EMBED || role == ROLE_TABLE));
+    return role_rule[role].exempt && !asked ? 0 : p->decay;
+}
+
+bool build_is_hidden(const struct node *w) { return !role_rule[w->leaf->role].outside; }
+
+struct node *build_adamw(struct build *b, const struct pace *p, const struct adam *a, struct node *w, struct node *grad,
+                         struct update u)
+{
+    struct adamw_attr attr = {
+        .beta1 = a->beta1, .beta2 = a->beta2, .eps = a->eps, .decay = build_decay(p, w), .rate = u.rate
+    };
+    return adamw(b->graph, w, grad, build_moment(b, "m", w), build_moment(b, "v", w), u.lr, u.step, u.clip, NULL, attr);
+}
+
+struct node *build_radius(struct build *b, const struct node *w)
+{
+    const struct init *init = &w->leaf->init;
+    struct shape s = w->shape;
+    if (init->kind == INIT_CONSTANT && init->value == 0)
+        return graph_fail(b->graph, "train.optim.sphere: %s begins at zero, and has no length to keep", w->leaf->path);
+    return build_memory_of(b, "radius", w, SHAPE(shape_count(s) / (s.dim[s.rank - 2] * s.dim[s.rank - 1])));
+}
+
+struct node *build_moment(struct build *b, const char *which, const struct node *w)
+{
+    return build_memory_of(b, which, w, w->shape);
+}
+
+struct node *build_memory_of(struct build *b, const char *which, const struct node *w, struct shape shape)
+{
+    return graph_buffer(b->graph, arena_text(b->arena, "optim.%s.%s", which, w->leaf->path), DTYPE_REAL, shape, 0);
+}

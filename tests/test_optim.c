@@ -1,0 +1,137 @@
+/* Optimizers in a model: each learns, remembers in leaves what a run that goes on needs, and skips a step without a
+   trace; which weights they move; averages that they keep. */
+#include "tiny_pair.h"
+
+static const char *const optimizers[] = {
+    TEXT("adamw"), TEXT({"module": "adamw", "nesterov": true, "lazy": true, "cautious": true}),
+    TEXT({"module": "adamw", "sphere": true}), TEXT("lion"), TEXT("sgd"), TEXT({"module": "sgd", "momentum": 0}),
+    TEXT("normalized_momentum"), TEXT("muon"), TEXT("adafactor"), TEXT("schedule_free"),
+    TEXT({"module": "muon", "neurons": "short", "quintics": "polar", "sphere": true, "router": "adamw"}),
+};
+
+static struct tiny start(const char *optim, int batch)
+{
+    char sets[512];
+    snprintf(sets, sizeof sets, "{\"optim\": %s, \"schedule\": {\"module\": \"constant\", \"warmup\": 0}}", optim);
+    struct tiny t = tiny_new(TEXT({"ffn": {"module": "moe", "experts": 4, "d_ff": 6}}), sets, MODE_TRAIN, batch, 6);
+    tiny_start(&t, 3);
+    return t;
+}
+
+/* All that a checkpoint holds of one is what a checkpoint holds of the other. */
+static void check_same(const struct tiny *a, const struct tiny *b, const char *optim)
+{
+    for (int i = 0; i < a->leaves->n; i++) {
+        const struct leaf *l = a->leaves->leaf[i];
+        bool kept = l->kind == LEAF_WEIGHT || (l->kind == LEAF_BUFFER && !l->transient);
+        if (!kept) continue;
+        if (memcmp(state_data(a->state, l), state_data(b->state, leaves_find(b->leaves, l->path)), leaf_bytes(l)))
+            fail_msg("%s: %s is another", optim, l->path);
+    }
+}
+
+static void test_learn_and_go_on(void **state)
+{
+    (void)state;
+    for (int i = 0; i < COUNT(optimizers); i++) {
+        struct tiny whole = start(optimizers[i], 2), first = start(optimizers[i], 2), rest = start(optimizers[i], 2);
+        double before, after;
+        for (int step = 0; step < 12; step++) {
+            tiny_step(&whole, step);
+            if (step == 0) before = tiny_loss(&whole, "lm");
+            tiny_step(step < 5 ? &first : &rest, step);
+            if (step == 4) tiny_copy(&rest, &first);
+        }
+        after = tiny_loss(&whole, "lm");
+        if (!(after < before)) fail_msg("%s: a loss of %g, and then of %g", optimizers[i], before, after);
+        check_same(&whole, &rest, optimizers[i]);
+        tiny_free(&whole);
+        tiny_free(&first);
+        tiny_free(&rest);
+    }
+}
+
+/* Where no target counts, nothing moves, weights and memory. */
+static void test_skip(void **state)
+{
+    (void)state;
+    for (int i = 0; i < COUNT(optimizers); i++) {
+        struct tiny t = start(optimizers[i], 2), before = start(optimizers[i], 2);
+        for (int step = 0; step < 3; step++) tiny_step(&t, step);
+        tiny_copy(&before, &t);
+        for (int k = 0; k < t.tokens; k++) t.weight[k] = 0;
+        tiny_step(&t, 3);
+        check_same(&t, &before, optimizers[i]);
+        tiny_free(&t);
+        tiny_free(&before);
+    }
+}
+
+/* What evaluation reads is x; where gradients are taken is between it and z. There is one kind of averages. */
+static void test_schedule_free(void **state)
+{
+    (void)state;
+    static const char *const path = "layers.0.attention.q.weight",
+                      *const x_path = "average.layers.0.attention.q.weight",
+                      *const lead_path = "optim.lead.layers.0.attention.q.weight";
+    struct tiny t = start(TEXT("schedule_free"), 2);
+    int64_t n = tiny_count(&t, path);
+    assert_memory_equal(tiny_weight(&t, path), tiny_weight(&t, x_path), (size_t)n * sizeof(real));
+    for (int step = 0; step < 4; step++) tiny_step(&t, step);
+    const real *y = tiny_weight(&t, path), *x = tiny_weight(&t, x_path), *lead = tiny_weight(&t, lead_path);
+    double apart = 0;
+    for (int64_t i = 0; i < n; i++) {
+        assert_float_equal(y[i], x[i] + 0.1f * lead[i], 1e-7);
+        apart = fmax(apart, fabs((double)lead[i]));
+    }
+    assert_true(apart > 1e-4);
+    double trained, averaged;
+    tiny_forward(&t);
+    trained = tiny_loss(&t, "lm");
+    plan_swap_averages(t.plan);
+    tiny_forward(&t);
+    averaged = tiny_loss(&t, "lm");
+    assert_true(trained != averaged);
+    tiny_free(&t);
+
+    char why[256] = "";
+    json_t *model = tiny_json(&model_schema, tiny_base, NULL),
+           *train = tiny_json(&train_schema, "{}", TEXT({"optim": "schedule_free", "average": "ema"}));
+    assert_false(tiny_load(&t, model, train, why));
+    if (!strstr(why, "train.average = ema: schedule_free keeps averages of its own; it must be 'none'"))
+        fail_msg("%s", why);
+    arena_free(t.arena);
+    json_decref(model);
+    json_decref(train);
+}
+
+/* A matrix that begins at zero has no sphere to turn on. */
+static void test_no_sphere_around_zero(void **state)
+{
+    (void)state;
+    static const char *const model = TEXT({"attention.gate": {"module": "head", "zero": true}});
+    struct tiny t = { 0 };
+    char why[256];
+    json_t *json = tiny_json(&model_schema, tiny_base, model),
+           *train = tiny_json(&train_schema, "{}", TEXT({"optim": {"module": "muon", "sphere": true}}));
+    assert_true(tiny_load(&t, json, train, why));
+    t.leaves = leaves_new();
+    t.graph = graph_new(t.leaves);
+    model_build(t.graph, t.arena, &t.model, &t.train, MODE_TRAIN, (struct model_size){ .batch = 2, .seq = 6 });
+    assert_true(t.graph->failed);
+    if (!strstr(t.graph->err.text, "gate.weight begins at zero, and has no length to keep"))
+        fail_msg("%s", t.graph->err.text);
+    json_decref(json);
+    json_decref(train);
+    graph_free(t.graph);
+    leaves_free(t.leaves);
+    arena_free(t.arena);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        RUN(learn_and_go_on), RUN(skip), RUN(schedule_free), RUN(no_sphere_around_zero),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
