@@ -161,12 +161,13 @@ static double models_apart(const struct together *a, const struct together *b, e
     return share;
 }
 
-/* Whether they have other losses, and not as one model has whose choices rounding turns. */
-static bool differ(const struct together *a, const struct together *b)
+/* Whether they have other losses in training, and not as one model has whose choices rounding turns; or, unless that
+   is all that is asked, in evaluation. */
+static bool differ(const struct together *a, const struct together *b, bool in_training)
 {
     double share = models_apart(a, b, MODE_TRAIN, 0);
     if (share > 0) return share > 100 * models_apart(a, a, MODE_TRAIN, 1e-15);
-    return models_apart(a, b, MODE_EVAL, 0) > 0;
+    return !in_training && models_apart(a, b, MODE_EVAL, 0) > 0;
 }
 
 static bool is_legal(const struct together *s)
@@ -183,10 +184,10 @@ static void check_module(const struct toggle *on)
 {
     struct toggles own = toggles_own(on->module, NULL);
     struct together with = together_new(&on, 1, true), without = together_new(&on->beside, on->beside != NULL, false);
-    bool found = differ(&with, &without);
+    bool found = differ(&with, &without, false);
     for (int i = 0; i < own.n && !found; i++) {
         with = together_new((const struct toggle *[]){ on, own.toggle[i] }, 2, true);
-        found = is_legal(&with) && differ(&with, &without);
+        found = is_legal(&with) && differ(&with, &without, false);
     }
     if (!found) fail_msg("%s: not one loss of %d steps changes", on->name, STEPS);
     toggles_free(&own);
@@ -219,8 +220,8 @@ static json_t *value_now(const struct toggle *on, const struct param *p)
     return value;
 }
 
-/* A parameter of a module that is on, what it may be, and of these how many legal ones are tried. */
-struct trial { const struct toggle *on; const struct param *param; const json_t *values; int most; bool legal; };
+/* A parameter of a module that is on, and what it may be. quick: the first legal value is tried, in training. */
+struct trial { const struct toggle *on; const struct param *param; const json_t *values; bool quick, legal; };
 
 /* Whether a value changes a loss, in a model with its module and two other switches. */
 static bool acts(struct trial *t, const struct toggle *one, const struct toggle *two)
@@ -230,16 +231,15 @@ static bool acts(struct trial *t, const struct toggle *one, const struct toggle 
     struct together usual = together_new(on, 3, true), now = together_new(on, 4, true);
     json_t *value;
     size_t i;
-    int tried = 0;
+    bool tried = false, found = false;
     if (!is_legal(&usual)) return false;
     json_array_foreach((json_t *)t->values, i, value) {
         changed.value = value;
-        if (tried == t->most || !is_legal(&now)) continue;
-        t->legal = true;
-        tried++;
-        if (differ(&now, &usual)) return true;
+        if (found || (tried && t->quick) || !is_legal(&now)) continue;
+        tried = t->legal = true;
+        found = differ(&now, &usual, t->quick);
     }
-    return false;
+    return found;
 }
 
 static bool acts_beside(struct trial *t, const struct toggles *others, int n)
@@ -249,7 +249,7 @@ static bool acts_beside(struct trial *t, const struct toggles *others, int n)
     return found;
 }
 
-enum { FEW = 24 };
+enum { NEAR = 8, FEW = 24 };
 
 static bool acts_beside_two(struct trial *t, const struct toggles *own)
 {
@@ -262,24 +262,22 @@ static bool acts_beside_two(struct trial *t, const struct toggles *own)
 
 /* Beside another parameter of the module at another value, or one of the module that has this one; beside another
    switch; beside two other parameters. */
-static bool acts_in_company(struct trial *t, const struct toggles *own, const struct toggles *outer, int most)
+static bool acts_in_company(struct trial *t, const struct toggles *own, const struct toggles *outer, bool quick)
 {
-    t->most = most;
+    t->quick = quick;
     return acts_beside(t, own, own->n) || acts_beside(t, outer, outer->n) || acts_beside(t, &toggles, toggles.n) ||
            acts_beside_two(t, own);
 }
 
-/* Alone, beside few, then in any company. There are many: first one legal value is tried, which mostly does what any
-   does, and all where that one does nothing. */
+/* Alone, beside few, then in any company. There are many: quickly first, for mostly one value does what any does. */
 static void check_values(const struct toggle *on, const struct param *p, const json_t *values)
 {
     struct site at = site_of(on->module->slot);
     struct toggles own = toggles_own(on->module, p),
                    outer = at.owner ? toggles_own(at.owner, at.param) : (struct toggles){ 0 };
-    int all = (int)json_array_size(values);
-    struct trial t = { on, p, values, all, false };
-    bool found = acts(&t, on, on) || acts_beside(&t, &own, FEW) || acts_in_company(&t, &own, &outer, 1) ||
-                 acts_in_company(&t, &own, &outer, all);
+    struct trial t = { on, p, values, false, false };
+    bool found = acts(&t, on, on) || acts_beside(&t, &own, NEAR) || acts_in_company(&t, &own, &outer, true) ||
+                 acts_in_company(&t, &own, &outer, false);
     char *text = config_canonical(values);
     if (!found)
         fail_msg("%s %s %s = one of %s: %s, alone and beside others", slot_name[on->module->slot], on->module->name,
