@@ -161,12 +161,13 @@ static double models_apart(const struct together *a, const struct together *b, e
     return share;
 }
 
-/* Whether they have other losses, and not as one model has whose choices rounding turns. */
-static bool differ(const struct together *a, const struct together *b)
+/* Whether they have other losses in training, and not as one model has whose choices rounding turns; or, unless that
+   is all that is asked, in evaluation. */
+static bool differ(const struct together *a, const struct together *b, bool in_training)
 {
     double share = models_apart(a, b, MODE_TRAIN, 0);
     if (share > 0) return share > 100 * models_apart(a, a, MODE_TRAIN, 1e-15);
-    return models_apart(a, b, MODE_EVAL, 0) > 0;
+    return !in_training && models_apart(a, b, MODE_EVAL, 0) > 0;
 }
 
 static bool is_legal(const struct together *s)
@@ -183,10 +184,10 @@ static void check_module(const struct toggle *on)
 {
     struct toggles own = toggles_own(on->module, NULL);
     struct together with = together_new(&on, 1, true), without = together_new(&on->beside, on->beside != NULL, false);
-    bool found = differ(&with, &without);
+    bool found = differ(&with, &without, false);
     for (int i = 0; i < own.n && !found; i++) {
         with = together_new((const struct toggle *[]){ on, own.toggle[i] }, 2, true);
-        found = is_legal(&with) && differ(&with, &without);
+        found = is_legal(&with) && differ(&with, &without, false);
     }
     if (!found) fail_msg("%s: not one loss of %d steps changes", on->name, STEPS);
     toggles_free(&own);
@@ -219,45 +220,68 @@ static json_t *value_now(const struct toggle *on, const struct param *p)
     return value;
 }
 
-/* Whether one of some values of a parameter changes a loss, in a model with its module and two other switches. */
-static bool acts(const struct toggle *on, const struct param *p, const json_t *values, const struct toggle *one,
-                 const struct toggle *two, bool *legal)
+/* A parameter of a module that is on, and what it may be. quick: the first legal value is tried, in training. */
+struct trial { const struct toggle *on; const struct param *param; const json_t *values; bool quick, legal; };
+
+/* Whether a value changes a loss, in a model with its module and two other switches. */
+static bool acts(struct trial *t, const struct toggle *one, const struct toggle *two)
 {
-    struct toggle changed = { .module = on->module, .param = p };
-    const struct toggle *t[] = { on, one, two, &changed };
-    struct together usual = together_new(t, 3, true), now = together_new(t, 4, true);
+    struct toggle changed = { .module = t->on->module, .param = t->param };
+    const struct toggle *on[] = { t->on, one, two, &changed };
+    struct together usual = together_new(on, 3, true), now = together_new(on, 4, true);
     json_t *value;
     size_t i;
+    bool tried = false, found = false;
     if (!is_legal(&usual)) return false;
-    json_array_foreach((json_t *)values, i, value) {
+    json_array_foreach((json_t *)t->values, i, value) {
         changed.value = value;
-        if (!is_legal(&now)) continue;
-        *legal = true;
-        if (differ(&now, &usual)) return true;
+        if (found || (tried && t->quick) || !is_legal(&now)) continue;
+        tried = t->legal = true;
+        found = differ(&now, &usual, t->quick);
     }
-    return false;
+    return found;
 }
 
-/* Alone; beside another parameter of the module at another value, or another switch; beside a parameter of the module
-   that has this one; beside two other parameters. */
+static bool acts_beside(struct trial *t, const struct toggles *others, int n)
+{
+    bool found = false;
+    for (int i = 0; i < others->n && i < n && !found; i++) found = acts(t, others->toggle[i], t->on);
+    return found;
+}
+
+enum { NEAR = 8, FEW = 24 };
+
+static bool acts_beside_two(struct trial *t, const struct toggles *own)
+{
+    bool found = false;
+    for (int i = 0; i < own->n && i < FEW; i++)
+        for (int k = 0; k < i && !found; k++)
+            if (own->toggle[i]->param != own->toggle[k]->param) found = acts(t, own->toggle[i], own->toggle[k]);
+    return found;
+}
+
+/* Beside another parameter of the module at another value, or one of the module that has this one; beside another
+   switch; beside two other parameters. */
+static bool acts_in_company(struct trial *t, const struct toggles *own, const struct toggles *outer, bool quick)
+{
+    t->quick = quick;
+    return acts_beside(t, own, own->n) || acts_beside(t, outer, outer->n) || acts_beside(t, &toggles, toggles.n) ||
+           acts_beside_two(t, own);
+}
+
+/* Alone, beside few, then in any company. There are many: quickly first, for mostly one value does what any does. */
 static void check_values(const struct toggle *on, const struct param *p, const json_t *values)
 {
-    enum { FEW = 24 };
     struct site at = site_of(on->module->slot);
     struct toggles own = toggles_own(on->module, p),
                    outer = at.owner ? toggles_own(at.owner, at.param) : (struct toggles){ 0 };
-    bool legal = false, found = acts(on, p, values, on, on, &legal);
-    for (int i = 0; i < own.n && !found; i++) found = acts(on, p, values, own.toggle[i], on, &legal);
-    for (int i = 0; i < toggles.n && !found; i++) found = acts(on, p, values, toggles.toggle[i], on, &legal);
-    for (int i = 0; i < outer.n && !found; i++) found = acts(on, p, values, outer.toggle[i], on, &legal);
-    for (int i = 0; i < own.n && i < FEW; i++)
-        for (int k = 0; k < i && !found; k++)
-            if (own.toggle[i]->param != own.toggle[k]->param)
-                found = acts(on, p, values, own.toggle[i], own.toggle[k], &legal);
+    struct trial t = { on, p, values, false, false };
+    bool found = acts(&t, on, on) || acts_beside(&t, &own, NEAR) || acts_in_company(&t, &own, &outer, true) ||
+                 acts_in_company(&t, &own, &outer, false);
     char *text = config_canonical(values);
     if (!found)
         fail_msg("%s %s %s = one of %s: %s, alone and beside others", slot_name[on->module->slot], on->module->name,
-                 p->name, text, legal ? "no loss changes" : "refused");
+                 p->name, text, t.legal ? "no loss changes" : "refused");
     free(text);
     toggles_free(&own);
     toggles_free(&outer);

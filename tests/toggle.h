@@ -257,13 +257,15 @@ static inline struct tiny toggle_build(const struct toggle *t, enum mode mode, i
     return tiny;
 }
 
-/* Whether it is legal, and another graph than without it. */
-static inline bool toggle_acts(const struct toggle *t, enum mode mode)
+enum effect { EFFECT_REFUSED, EFFECT_NONE, EFFECT_SOME };
+
+/* Some: it is legal, and another graph than without it. */
+static inline enum effect toggle_effect(const struct toggle *t, enum mode mode)
 {
     struct together s = together_new(&t, 1, true);
     struct hash on, off;
-    if (!together_fingerprint(&s, NULL, mode, &on)) return false;
-    return !together_fingerprint(&s, t, mode, &off) || !hash_equal(on, off);
+    if (!together_fingerprint(&s, NULL, mode, &on)) return EFFECT_REFUSED;
+    return together_fingerprint(&s, t, mode, &off) && hash_equal(on, off) ? EFFECT_NONE : EFFECT_SOME;
 }
 
 /* Whether it sets what is set without it. */
@@ -379,10 +381,9 @@ static inline bool toggle_settle(struct toggle *t, struct toggle *const *other, 
     for (int i = 0; i < n && !*usual; i++) {
         size_t end = strlen(t->name);
         t->beside = other[i];
-        if (!toggle_acts(t, MODE_TRAIN)) {
-            *usual = toggle_is_usual(t);
-            continue;
-        }
+        enum effect effect = toggle_effect(t, MODE_TRAIN);
+        if (effect == EFFECT_NONE) *usual = toggle_is_usual(t);
+        if (effect != EFFECT_SOME) continue;
         snprintf(t->name + end, sizeof t->name - end, " beside %.90s", t->beside->name);
         return true;
     }
@@ -395,9 +396,8 @@ static struct toggles toggles, besides;
 /* What is usual is no switch, nor what says something of evaluations alone. */
 static inline void toggles_sort(struct toggle *t, struct toggles *others)
 {
-    if (toggle_is_usual(t)) toggle_free(t);
-    else if (toggle_acts(t, MODE_TRAIN)) toggles_push(&toggles, t);
-    else if (toggle_acts(t, MODE_EVAL)) toggle_free(t);
+    if (toggle_effect(t, MODE_TRAIN) == EFFECT_SOME) toggles_push(&toggles, t);
+    else if (toggle_is_usual(t) || toggle_effect(t, MODE_EVAL) == EFFECT_SOME) toggle_free(t);
     else toggles_push(others, t);
 }
 
