@@ -31,7 +31,7 @@
                              (struct adamw_attr){ .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.1, \
                                                   .rate = 1 })) \
     CASE(muon, small, muon(g, real_in(g, 2, 3, 5), real_in(g, 2, 3, 5), real_in(g, 2, 3, 5), positive_in(g, 1), \
-                           positive_in(g, 2), \
+                           positive_in(g, 2), NULL, NULL, \
                            (struct muon_attr){ .momentum = 0.95, .decay = 0.1, .scale = 0.2, .nesterov = 1, \
                                                .steps = 5 })) \
     CASE(clip_heads, small, clip_heads(g, real_in(g, 6, 5), positive_in(g, 6), positive_in(g, 2), \
