@@ -6,13 +6,13 @@
 
 struct conf { struct pace pace; double power, most, least, tiny, beta1; int relative; };
 static const struct param params[] = {
-    PACE(struct conf, pace, 1e-2, 0),
+    PACE(struct conf, pace, 1e-2, 0.01),
     REAL(struct conf, power, 0.8, 0.1, 2, "", "of a step's number, which moments decay by"),
     REAL(struct conf, most, 1, 1e-3, 1e3, "", "the largest root mean square of a step"),
     BOOL(struct conf, relative, true, "steps are in proportion to the size of the weight"),
     REAL(struct conf, least, 1e-3, 0, 1, "", "the smallest such size"),
-    REAL(struct conf, tiny, 1e-30, 1e-30, 1, "", "added to squares of gradients"),
-    REAL(struct conf, beta1, 0, 0, 0.9999, "", "decay of a momentum of steps; 0: there is none"),
+    REAL(struct conf, tiny, 1e-30, 1e-30, 1e-6, "", "added to squares of gradients"),
+    REAL(struct conf, beta1, 0, 0, 0.99, "", "decay of a momentum of steps; 0: there is none"),
     { 0 }
 };
 

@@ -11,7 +11,8 @@ static const struct param params[] = {
     BOOL(struct conf, eps_inside, false, "eps is added to the second moment, under the root"),
     BOOL(struct conf, cautious, false, "weights decay only where that goes the way of the step"),
     BOOL(struct conf, lazy, false, "where a gradient is 0, as of an expert without tokens, nothing moves or decays"),
-    BOOL(struct conf, sphere, false, "hidden matrices keep their norm, and do not decay"),
+    BOOL(struct conf, sphere, false,
+         "hidden matrices keep their norm, and do not decay, but for those that begin at zero"),
     { 0 }
 };
 

@@ -35,7 +35,8 @@ static const struct param params[] = {
     REAL(struct conf, neurons_beta, 0.95, 0, 0.99999, "", "decay of these sizes"),
     BOOL(struct conf, snap, false, "the step gets the Frobenius norm of an orthogonal matrix (Muon+)"),
     BOOL(struct conf, cautious, false, "weights decay only where that goes the way of the step"),
-    BOOL(struct conf, sphere, false, "hidden matrices keep their norm, and do not decay"),
+    BOOL(struct conf, sphere, false,
+         "hidden matrices keep their norm, and do not decay, but for those that begin at zero"),
     CHOICE(struct conf, router, MUON, "muon adamw", "what moves the weights of routers"),
     ADAM(struct conf, adam, "AdamW: "),
     { 0 }
@@ -44,7 +45,6 @@ static const struct param params[] = {
 static double step_scale(const struct conf *c, struct shape s)
 {
     double rows = (double)s.dim[s.rank - 2], columns = (double)s.dim[s.rank - 1];
-    if (c->sphere) return 1;
     if (c->scale == RMS) return c->rms * sqrt(fmax(rows, columns));
     return sqrt(c->scale == SPECTRAL ? rows / columns : fmax(1, rows / columns));
 }
@@ -61,14 +61,15 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
     const struct conf *c = self.conf;
     if (!build_is_hidden(w) || (c->router == ADAMW && w->leaf->role == ROLE_ROUTER))
         return build_adamw(b, &c->pace, &c->adam, w, grad, u);
+    struct node *radius = c->sphere ? build_radius(b, w) : NULL;
     struct muon_attr attr = {
-        .momentum = c->momentum, .decay = c->sphere ? 0 : u.rate * build_decay(&c->pace, w),
-        .scale = u.rate * step_scale(c, w->shape), .nesterov = c->nesterov, .steps = c->steps, .quintics = c->quintics,
-        .even = c->even_rows, .neurons = c->neurons, .snap = c->snap, .cautious = c->cautious, .beta2 = c->neurons_beta
+        .momentum = c->momentum, .decay = radius ? 0 : u.rate * build_decay(&c->pace, w),
+        .scale = u.rate * (radius ? 1 : step_scale(c, w->shape)), .nesterov = c->nesterov, .steps = c->steps,
+        .quintics = c->quintics, .even = c->even_rows, .neurons = c->neurons, .snap = c->snap, .cautious = c->cautious,
+        .beta2 = c->neurons_beta
     };
-    return muon(b->graph, w, grad, build_moment(b, "m", w), u.lr, u.clip,
-                c->neurons ? build_memory_of(b, "v", w, neurons_of(c, w->shape)) : NULL,
-                c->sphere ? build_radius(b, w) : NULL, attr);
+    struct node *v = c->neurons ? build_memory_of(b, "v", w, neurons_of(c, w->shape)) : NULL;
+    return muon(b->graph, w, grad, build_moment(b, "m", w), u.lr, u.clip, v, radius, attr);
 }
 
 static void traits(struct pick self, struct traits *t) { t->lr = ((const struct conf *)self.conf)->pace.lr; }

@@ -183,7 +183,7 @@ static void test_kept(void **state)
     struct building own = { 0 };
     struct arena *arena = arena_new();
     struct build b = { .arena = arena, .own = &own };
-    struct node node[40];
+    struct node node[40] = { { .id = 0 } };
     assert_null(build_kept(&b, 0, "x"));
     for (int i = 0; i < 20; i++) {
         build_keep(&b, i - 1, "x", &node[i]);

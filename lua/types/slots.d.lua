@@ -1308,15 +1308,15 @@
 ---@class sluice.optim.adafactor
 ---@field [1]? "adafactor"
 ---@field lr? number peak learning rate; default 0.01, 0 … 10
----@field decay? number weight decay; default 0, 0 … 10
+---@field decay? number weight decay; default 0.01, 0 … 10
 ---@field decay_gains? boolean the gains of norms decay too: to 0, zero-centred ones to 1; default false
 ---@field decay_tables? boolean the vectors of tokens and the rows of tables decay too; default false
 ---@field power? number of a step's number, which moments decay by; default 0.8, 0.1 … 2
 ---@field most? number the largest root mean square of a step; default 1, 0.001 … 1000
 ---@field relative? boolean steps are in proportion to the size of the weight; default true
 ---@field least? number the smallest such size; default 0.001, 0 … 1
----@field tiny? number added to squares of gradients; default 1e-30, 1e-30 … 1
----@field beta1? number decay of a momentum of steps; 0: there is none; default 0, 0 … 0.9999
+---@field tiny? number added to squares of gradients; default 1e-30, 1e-30 … 1e-06
+---@field beta1? number decay of a momentum of steps; 0: there is none; default 0, 0 … 0.99
 
 ---Adam with decoupled weight decay
 ---@class sluice.optim.adamw
@@ -1332,7 +1332,7 @@
 ---@field eps_inside? boolean eps is added to the second moment, under the root; default false
 ---@field cautious? boolean weights decay only where that goes the way of the step; default false
 ---@field lazy? boolean where a gradient is 0, as of an expert without tokens, nothing moves or decays; default false
----@field sphere? boolean hidden matrices keep their norm, and do not decay; default false
+---@field sphere? boolean hidden matrices keep their norm, and do not decay, but for those that begin at zero; default false
 
 ---the sign of the momentum
 ---@class sluice.optim.lion
@@ -1362,7 +1362,7 @@
 ---@field neurons_beta? number decay of these sizes; default 0.95, 0 … 0.99999
 ---@field snap? boolean the step gets the Frobenius norm of an orthogonal matrix (Muon+); default false
 ---@field cautious? boolean weights decay only where that goes the way of the step; default false
----@field sphere? boolean hidden matrices keep their norm, and do not decay; default false
+---@field sphere? boolean hidden matrices keep their norm, and do not decay, but for those that begin at zero; default false
 ---@field router? "muon"|"adamw" what moves the weights of routers; default muon
 ---@field beta1? number AdamW: decay of the first moment; default 0.9, 0 … 0.9999
 ---@field beta2? number AdamW: decay of the second moment; default 0.95, 0 … 0.99999

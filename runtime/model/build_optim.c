@@ -25,8 +25,7 @@ struct node *build_radius(struct build *b, const struct node *w)
 {
     const struct init *init = &w->leaf->init;
     struct shape s = w->shape;
-    if (init->kind == INIT_CONSTANT && init->value == 0)
-        return graph_fail(b->graph, "train.optim.sphere: %s begins at zero, and has no length to keep", w->leaf->path);
+    if (init->kind == INIT_CONSTANT && init->value == 0) return NULL;
     return build_memory_of(b, "radius", w, SHAPE(shape_count(s) / (s.dim[s.rank - 2] * s.dim[s.rank - 1])));
 }
 
