@@ -54,7 +54,7 @@ static struct node *placed(const struct build *b, struct node *x, struct node *s
                            bool back)
 {
     struct build at = *b;
-    at.pass = NULL;
+    at.taken = NULL;
     at.start = start ? start : b->start;
     at.pos = start || !b->pos ? zero : b->pos;
     int64_t rows = shape_count(at.start->shape);

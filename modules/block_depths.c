@@ -56,13 +56,13 @@ static void build(struct build *b, struct pick self, struct stream *s)
                 *gate = c->gate == SIGMOID ? sigmoid(g, r) : r,
                 *index = topk_columns(g, build_present(b, r, -1e30), b->batch, each);
     build_leave(b);
-    const struct pass *p = build_pass_enter(b, index, each);
-    struct node *rows = gather(g, s->x, p->order, p->inverse);                                  /* [R,D] */
-    struct stream taken = { .x = rows, .x0 = rows };
-    c->block.module->block(b, c->block, &taken);
-    build_pass_leave(b);
-    s->x = add(g, s->x, combine(g, subtract(g, taken.x, rows), p->order, p->inverse, gate));
-    s->sublayers += taken.sublayers;
+    const struct taken *t = build_take_enter(b, index, each);
+    struct node *rows = gather(g, s->x, t->order, t->inverse);                                  /* [R,D] */
+    struct stream inner = { .x = rows, .x0 = rows };
+    c->block.module->block(b, c->block, &inner);
+    build_take_leave(b);
+    s->x = add(g, s->x, combine(g, subtract(g, inner.x, rows), t->order, t->inverse, gate));
+    s->sublayers += inner.sublayers;
 }
 
 const struct module block_depths = {

@@ -32,9 +32,7 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
                      matrix ? NULL : build_moment(b, "v", w), c->beta1 > 0 ? build_moment(b, "m", w) : NULL, attr);
 }
 
-static void traits(struct pick self, struct traits *t) { t->lr = ((const struct conf *)self.conf)->pace.lr; }
-
 const struct module optim_adafactor = {
     .slot = SLOT_OPTIM, .name = "adafactor", .about = "second moments of rows and columns in place of values",
-    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .optim = build,
+    .conf_size = sizeof(struct conf), .params = params, .optim = build,
 };

@@ -29,9 +29,7 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
     return adamw(b->graph, w, grad, m, v, u.lr, u.step, u.clip, radius, attr);
 }
 
-static void traits(struct pick self, struct traits *t) { t->lr = ((const struct conf *)self.conf)->pace.lr; }
-
 const struct module optim_adamw = {
     .slot = SLOT_OPTIM, .name = "adamw", .about = "Adam with decoupled weight decay",
-    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .optim = build,
+    .conf_size = sizeof(struct conf), .params = params, .optim = build,
 };

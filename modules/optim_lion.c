@@ -18,9 +18,7 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
     return lion(b->graph, w, grad, build_moment(b, "m", w), u.lr, u.clip, attr);
 }
 
-static void traits(struct pick self, struct traits *t) { t->lr = ((const struct conf *)self.conf)->pace.lr; }
-
 const struct module optim_lion = {
     .slot = SLOT_OPTIM, .name = "lion", .about = "the sign of the momentum",
-    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .optim = build,
+    .conf_size = sizeof(struct conf), .params = params, .optim = build,
 };

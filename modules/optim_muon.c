@@ -72,9 +72,7 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
     return muon(b->graph, w, grad, build_moment(b, "m", w), u.lr, u.clip, v, radius, attr);
 }
 
-static void traits(struct pick self, struct traits *t) { t->lr = ((const struct conf *)self.conf)->pace.lr; }
-
 const struct module optim_muon = {
     .slot = SLOT_OPTIM, .name = "muon", .about = "orthogonalised momentum for hidden matrices",
-    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .optim = build,
+    .conf_size = sizeof(struct conf), .params = params, .optim = build,
 };

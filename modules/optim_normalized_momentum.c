@@ -26,9 +26,7 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
     return muon(b->graph, w, grad, build_moment(b, "m", w), u.lr, u.clip, NULL, NULL, attr);
 }
 
-static void traits(struct pick self, struct traits *t) { t->lr = ((const struct conf *)self.conf)->pace.lr; }
-
 const struct module optim_normalized_momentum = {
     .slot = SLOT_OPTIM, .name = "normalized_momentum", .about = "momentum of which the direction alone counts",
-    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .optim = build,
+    .conf_size = sizeof(struct conf), .params = params, .optim = build,
 };

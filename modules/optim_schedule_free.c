@@ -21,11 +21,7 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
                          build_memory_of(b, "mean", w, SHAPE(3)), u.lr, u.step, u.clip, attr);
 }
 
-static void traits(struct pick self, struct traits *t)
-{
-    t->lr = ((const struct conf *)self.conf)->pace.lr;
-    t->averages = true;
-}
+static void traits(struct pick self, struct traits *t) { (void)self; t->averages = true; }
 
 const struct module optim_schedule_free = {
     .slot = SLOT_OPTIM, .name = "schedule_free", .about = "AdamW with a mean of the weights in place of a schedule",

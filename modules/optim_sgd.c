@@ -19,9 +19,7 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
     return sgd(b->graph, w, grad, u.lr, u.clip, c->momentum > 0 ? build_moment(b, "m", w) : NULL, attr);
 }
 
-static void traits(struct pick self, struct traits *t) { t->lr = ((const struct conf *)self.conf)->pace.lr; }
-
 const struct module optim_sgd = {
     .slot = SLOT_OPTIM, .name = "sgd", .about = "gradient descent with momentum",
-    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .optim = build,
+    .conf_size = sizeof(struct conf), .params = params, .optim = build,
 };

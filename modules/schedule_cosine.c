@@ -1,7 +1,6 @@
 /* Linear warm-up, then half a cosine, down to `final` of the peak where the step after the last
    would be. Loshchilov 2016. */
 #include "model/module.h"
-#include <math.h>
 
 struct conf { struct warmup warmup; double final; };
 static const struct param params[] = {
@@ -14,8 +13,7 @@ static const struct param params[] = {
 static double factor(struct pick self, int64_t warmup, int64_t step, int64_t steps)
 {
     double final = ((const struct conf *)self.conf)->final;
-    double x = steps > warmup ? fmin(1, (double)(step - warmup) / (double)(steps - warmup)) : 1;
-    return final + 0.5 * (1 - final) * (1 + cos(acos(-1) * x));
+    return schedule_shape(DECAY_COSINE, final, schedule_progress(warmup, step, steps));
 }
 
 const struct module schedule_cosine = {

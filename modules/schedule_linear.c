@@ -1,6 +1,5 @@
 /* Linear warm-up, then a line down to `final` of the peak where the step after the last would be. */
 #include "model/module.h"
-#include <math.h>
 
 struct conf { struct warmup warmup; double final; };
 static const struct param params[] = {
@@ -13,8 +12,7 @@ static const struct param params[] = {
 static double factor(struct pick self, int64_t warmup, int64_t step, int64_t steps)
 {
     double final = ((const struct conf *)self.conf)->final;
-    double x = steps > warmup ? fmin(1, (double)(step - warmup) / (double)(steps - warmup)) : 1;
-    return 1 - (1 - final) * x;
+    return schedule_shape(DECAY_LINEAR, final, schedule_progress(warmup, step, steps));
 }
 
 const struct module schedule_linear = {

@@ -5,21 +5,18 @@
 #include "model/module.h"
 #include <math.h>
 
-struct conf { struct warmup warmup; int horizons; double decay; int shape; double final; };
+struct conf { struct warmup warmup; int horizons; struct cooldown cooldown; };
 static const struct param params[] = {
     WARMUP(struct conf),
     INT(struct conf, horizons, 3, 1, 30, "", "ends of a decay: of 3 at a quarter, at half and at the end of the run"),
-    REAL(struct conf, decay, 0.1, 0, 1, "", "share of a horizon's own steps that decays"),
-    CHOICE(struct conf, shape, DECAY_LINEAR, DECAY_SHAPES, "how it decays, as wsd"),
-    REAL(struct conf, final, 0, 0, 1, "", "share of the peak that it ends at"),
+    COOLDOWN(struct conf, 0.1, DECAY_LINEAR, "share of a horizon's own steps that decays"),
     { 0 }
 };
 
 static void check(struct pick self, const struct model_conf *model, const char *path, struct problems *problems)
 {
-    const struct conf *c = self.conf;
     (void)model;
-    schedule_check_decay(c->shape, c->final, path, problems);
+    schedule_check_cooldown(&((const struct conf *)self.conf)->cooldown, path, problems);
 }
 
 /* Where horizon i, counted from the last, ends. */
@@ -28,18 +25,16 @@ static double end_of(int i, int64_t steps) { return ldexp((double)steps, -i); }
 static double factor(struct pick self, int64_t warmup, int64_t step, int64_t steps)
 {
     const struct conf *c = self.conf;
+    int first = c->horizons - 1, i = first;
     (void)warmup;
-    int i = c->horizons - 1;
     while (i > 0 && (double)step >= end_of(i, steps)) i--;
-    double end = end_of(i, steps), begin = i == c->horizons - 1 ? 0 : end_of(i + 1, steps),
-           from = end - c->decay * (end - begin);
-    return (double)step <= from ? 1 : schedule_decay(c->shape, c->final, fmin(1, ((double)step - from) / (end - from)));
+    return schedule_cooldown(&c->cooldown, i == first ? 0 : end_of(i + 1, steps), end_of(i, steps), step);
 }
 
 static int64_t peak_ends(struct pick self, int64_t steps)
 {
     const struct conf *c = self.conf;
-    return (int64_t)floor((1 - c->decay) * end_of(c->horizons - 1, steps) + 1e-6);
+    return schedule_peak_ends(&c->cooldown, end_of(c->horizons - 1, steps));
 }
 
 static void traits(struct pick self, struct traits *t) { (void)self; t->jumps = true; }

@@ -94,9 +94,9 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
          sum_by_position(g, real_in(g, 12), int_in(g, SHAPE(2, 6), 0, 0, 2, 2, 2, 2, 0, 0, 0, 6, 6, 6), 3, 2)) \
     CASE(positions, whole, positions(g, int_in(g, SHAPE(2, 2), 3, 3, 0, 9), int_in(g, SHAPE(1), 8), 4, true)) \
     CASE(take, some, take(g, int_in(g, SHAPE(2, 3), 5, 6, 7, 8, 9, 1), int_in(g, SHAPE(2, 2), 0, 2, 5, -1))) \
-    CASE(passing, documents, passing(g, int_in(g, SHAPE(2, 6), 0, 0, 2, 2, 2, 2, 0, 0, 0, 3, 3, 3), \
+    CASE(taken_starts, documents, taken_starts(g, int_in(g, SHAPE(2, 6), 0, 0, 2, 2, 2, 2, 0, 0, 0, 3, 3, 3), \
                                      int_in(g, SHAPE(2, 3), 1, 3, 5, 6, 9, 11))) \
-    CASE(passing, nobody, passing(g, int_in(g, SHAPE(1, 4), 0, 1, 1, 3), int_in(g, SHAPE(1, 3), 2, 3, -1))) \
+    CASE(taken_starts, nobody, taken_starts(g, int_in(g, SHAPE(1, 4), 0, 1, 1, 3), int_in(g, SHAPE(1, 3), 2, 3, -1))) \
     CASE(reject, all, reject(g, act_in(g, 3, 4, 5), act_in(g, 3, 2, 5), NULL)) \
     CASE(reject, part, reject(g, act_in(g, 3, 2, 7), real_in(g, 3, 1, 7), real_in(g, 3, 2))) \
     CASE(reject, own, reject(g, real_in(g, 2, 3, 2), act_in(g, 2, 3, 2), real_in(g, 2, 3))) \
@@ -191,7 +191,8 @@ static inline int32_t none_present(int64_t i) { (void)i; return 0; }
     CASE(sum_by_position, large, \
          sum_by_position(g, real_in(g, 700), count_in(g, SHAPE(14, 50), large_start), 5, 7)) \
     CASE(take, large, take(g, count_in(g, SHAPE(14, 50), large_start), count_in(g, SHAPE(14, 25), large_even))) \
-    CASE(passing, large, passing(g, count_in(g, SHAPE(14, 50), large_start), count_in(g, SHAPE(14, 25), large_even))) \
+    CASE(taken_starts, large, taken_starts(g, count_in(g, SHAPE(14, 50), large_start), \
+                                           count_in(g, SHAPE(14, 25), large_even))) \
     CASE(positions, large, positions(g, count_in(g, SHAPE(14, 50), large_start), NULL, 7, false)) \
     CASE(reject, large, reject(g, act_in(g, 700, 6, 16), act_in(g, 700, 2, 16), real_in(g, 700, 6))) \
     CASE(reject, odd, reject(g, act_in(g, 300, 3, 37), act_in(g, 300, 3, 37), NULL)) \

@@ -32,7 +32,7 @@ static inline int32_t wave_order(int64_t r) { return (int32_t)(48603 * (r + 6804
     CASE(sum_by_position, waves, \
          sum_by_position(g, real_in(g, 401 * 1801), count_in(g, SHAPE(401, 1801), wave_start), 3, 700)) \
     CASE(take, waves, take(g, count_in(g, SHAPE(401, 1801), wave_token), count_in(g, SHAPE(401, 1801), wave_index))) \
-    CASE(passing, waves, passing(g, count_in(g, SHAPE(401, 1801), wave_start), \
+    CASE(taken_starts, waves, taken_starts(g, count_in(g, SHAPE(401, 1801), wave_start), \
                                  count_in(g, SHAPE(401, 1801), wave_index))) \
     CASE(positions, waves, positions(g, count_in(g, SHAPE(401, 1801), wave_start), NULL, 7, false)) \
     CASE(columns, waves, columns(g, act_in(g, 20011, 133), 11, 101)) \

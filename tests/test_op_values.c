@@ -34,7 +34,7 @@
     CASE(shift, right, shift(g, int_in(g, SHAPE(2, 3), 1, 2, 3, 4, 5, 6), -2)) \
     CASE(shift, beyond, shift(g, int_in(g, SHAPE(2, 3), 1, 2, 3, 4, 5, 6), 7)) \
     CASE(take, some, take(g, int_in(g, SHAPE(2, 3), 5, 6, 7, 8, 9, 1), int_in(g, SHAPE(2, 2), 0, 2, 5, -1))) \
-    CASE(passing, documents, passing(g, int_in(g, SHAPE(2, 6), 0, 0, 2, 2, 2, 2, 0, 0, 0, 3, 3, 3), \
+    CASE(taken_starts, documents, taken_starts(g, int_in(g, SHAPE(2, 6), 0, 0, 2, 2, 2, 2, 0, 0, 0, 3, 3, 3), \
                                      int_in(g, SHAPE(2, 3), 1, 3, 5, 6, 9, 11))) \
     CASE(cache, integers, cache(g, int_in(g, SHAPE(2, 4), 1, 2, 3, 4, 5, 6, 7, 8), \
                                 int_in(g, SHAPE(2, 2), 10, 20, 30, 40), \
@@ -291,11 +291,11 @@ static void test_shift(void **state)
 }
 
 /* Positions 1 | 1, 3 and 0 | 0, 2 in their documents: a place less its origin. */
-static void test_passing(void **state)
+static void test_taken(void **state)
 {
     (void)state;
     OPEN(t, take, some);
-    OPEN(p, passing, documents);
+    OPEN(p, taken_starts, documents);
     bench_forward(&t);
     bench_forward(&p);
     SEE(t.out[0], 0, 5, 7, 1, 0);
@@ -428,7 +428,7 @@ int main(void)
         cmocka_unit_test(test_rmsnorm), cmocka_unit_test(test_rmsnorm_has_no_scale), cmocka_unit_test(test_rope),
         cmocka_unit_test(test_rope_of_a_long_sequence), cmocka_unit_test(test_rope_of_all_and_none),
         cmocka_unit_test(test_rope_is_relative), cmocka_unit_test(test_rows), cmocka_unit_test(test_to_one_number),
-        cmocka_unit_test(test_embed_leaves_other_rows), cmocka_unit_test(test_shift), cmocka_unit_test(test_passing),
+        cmocka_unit_test(test_embed_leaves_other_rows), cmocka_unit_test(test_shift), cmocka_unit_test(test_taken),
         cmocka_unit_test(test_cache), cmocka_unit_test(test_rows_of_nobody), cmocka_unit_test(test_carry),
         cmocka_unit_test(test_exp_and_log), cmocka_unit_test(test_head_matmul),
     };

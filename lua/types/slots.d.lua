@@ -1518,7 +1518,7 @@
 ---@field warmup_tokens? integer the same as a number of tokens, rounded up to whole steps; 0: as `warmup` says; default 0, ≥ 0
 ---@field horizons? integer ends of a decay: of 3 at a quarter, at half and at the end of the run; default 3, 1 … 30
 ---@field decay? number share of a horizon's own steps that decays; default 0.1, 0 … 1
----@field shape? "sqrt"|"linear"|"cosine"|"exponential" how it decays, as wsd; default linear
+---@field shape? "sqrt"|"linear"|"cosine"|"exponential" how it decays; default linear
 ---@field final? number share of the peak that it ends at; default 0, 0 … 1
 
 ---@alias sluice.guard

@@ -46,7 +46,7 @@ void build_keep(struct build *b, int layer, const char *name, struct node *x)
 {
     struct building *o = b->own;
     if (o->n_kept == o->kept_room) o->kept = arena_more(b->arena, o->kept, &o->kept_room, sizeof *o->kept);
-    o->kept[o->n_kept++] = (struct kept){ layer, name, b->pass, x };
+    o->kept[o->n_kept++] = (struct kept){ layer, name, b->taken, x };
 }
 
 struct node *build_found(const struct build *b, int layer, const char *name)
@@ -56,7 +56,7 @@ struct node *build_found(const struct build *b, int layer, const char *name)
         const struct kept *k = &o->kept[i];
         if (k->layer != layer || strcmp(k->name, name) != 0) continue;
         bool weight = k->x && k->x->leaf && k->x->leaf->kind == LEAF_WEIGHT;
-        if (k->of == b->pass || weight) return k->x;
+        if (k->of == b->taken || weight) return k->x;
         return graph_fail(b->graph, "%s: reads '%s' of layer %d, and a block takes tokens out of their sequences "
                                     "between them", b->path, name, layer);
     }
@@ -106,7 +106,7 @@ void build_observed(struct build *b, const struct routed *r)
 {
     const struct observer *o = b->own->observer;
     const char *dot = strrchr(b->path, '.');
-    if (o && b->pass)
+    if (o && b->taken)
         graph_fail(b->graph, "%s: a block takes tokens out of their sequences, and routers are looked at with all of "
                              "them", b->path);
     else if (o) o->router(o->to, dot ? dot + 1 : b->path, b->layer, r);
@@ -455,17 +455,17 @@ struct node *build_ids(struct build *b)
 
 /* ---- tokens that a block takes out of their sequences ---- */
 
-const struct pass *build_pass_enter(struct build *b, struct node *index, int64_t each)
+const struct taken *build_take_enter(struct build *b, struct node *index, int64_t each)
 {
     struct graph *g = b->graph;
-    struct pass *p = arena_alloc(b->arena, sizeof *p);
+    struct taken *p = arena_alloc(b->arena, sizeof *p);
     struct node *sorted = dispatch(g, index, 1, b->batch * each), *order = graph_result(g, sorted, 1),
                 *inverse = graph_result(g, sorted, 2), *at = view(g, order, SHAPE(b->batch, each)),         /* [B,C] */
-                *begins = passing(g, b->start, at);
-    *p = (struct pass){ order, inverse, graph_result(g, begins, 1), graph_result(g, begins, 2),
+                *begins = taken_starts(g, b->start, at);
+    *p = (struct taken){ order, inverse, graph_result(g, begins, 1), graph_result(g, begins, 2),
                         arena_alloc(b->arena, sizeof *b) };
     *p->outer = *b;
-    b->pass = p;
+    b->taken = p;
     b->share *= (double)each / (double)b->seq;
     b->ids = take(g, build_ids(b), at);
     b->start = begins;
@@ -476,21 +476,21 @@ const struct pass *build_pass_enter(struct build *b, struct node *index, int64_t
     return p;
 }
 
-void build_pass_leave(struct build *b)
+void build_take_leave(struct build *b)
 {
-    const struct build *outer = b->pass->outer;
+    const struct build *outer = b->taken->outer;
     b->ids = outer->ids;
     b->start = outer->start;
     b->present = outer->present;
     b->seq = outer->seq;
     b->tokens = outer->tokens;
     b->share = outer->share;
-    b->pass = outer->pass;
+    b->taken = outer->taken;
 }
 
 struct places build_places(const struct build *b)
 {
-    return b->pass ? (struct places){ b->pass->origin, b->pass->zero } : (struct places){ b->start, b->pos };
+    return b->taken ? (struct places){ b->taken->origin, b->taken->zero } : (struct places){ b->start, b->pos };
 }
 
 struct node *build_rows(struct build *b, struct node *x)

@@ -22,7 +22,7 @@ struct build {
     bool branch_bounded;                                    /* trait of the current layer's residual */
     double branch_std;    /* factor on how wide values, what attention writes and feed-forwards begin; a residual's */
     double share;                                           /* of the tokens, those that reach what is built now */
-    const struct pass *pass;    /* which these are, where a block takes some out of their sequences; NULL: all */
+    const struct taken *taken;    /* which these are, where a block takes some out of their sequences; NULL: all */
     double softcap;                                         /* of the head's logits; 0: none */
     INPUTS(INPUT_NODE)                                      /* ids, start, ..: NULL where this mode has none */
     char path[256];                                         /* of weights made now: "layers.3.attention" */
@@ -55,7 +55,7 @@ struct kv { struct node *k, *v, *value, *pos, *start; };
 /* Tokens that a block takes out of their sequences, as many of each: order I32 [R] and inverse I32 [T,1] as op dispatch
    gives them; origin: I32 [B,C], what their positions in their documents count from, zero I32 [1]. outer: who built
    before. */
-struct pass { struct node *order, *inverse, *origin, *zero; struct build *outer; };
+struct taken { struct node *order, *inverse, *origin, *zero; struct build *outer; };
 /* What attention goes to that has no value: nothing, a learned logit of each head, or one that each token makes. */
 enum sink { SINK_NONE, SINK_HEAD, SINK_TOKEN };
 /* Attention that is about to look: the call, as it would be with all keys that its mask leaves; what the sublayer reads
@@ -277,8 +277,8 @@ struct node *build_cross_entropy(struct build *b, struct node *h, struct node *h
 void build_further(struct build *b, struct node *h, struct node *head_weight, double weight);
 /* Between enter and leave the tokens of `index` are all that there are: I32 [T,1], 0, and -1 for those that pass by;
    of each sequence `each`, which are sequences of their own. Positions are those that they had. */
-const struct pass *build_pass_enter(struct build *b, struct node *index, int64_t each);
-void build_pass_leave(struct build *b);
+const struct taken *build_take_enter(struct build *b, struct node *index, int64_t each);
+void build_take_leave(struct build *b);
 /* What positions in documents count from, as op rope reads it. */
 struct places { struct node *start, *pos; };
 struct places build_places(const struct build *b);
@@ -367,7 +367,8 @@ struct node *build_ones(struct build *b, struct shape shape);                   
 
 /* ---- of optimizers ---- */
 
-/* What all are told: the rate at its peak, and the decay, which is for weights by their role. */
+/* What all are told, and their conf begins with: the rate at its peak, and the decay, which is for weights by their
+   role. */
 struct pace { double lr, decay; int decay_gains, decay_tables; };
 #define PACE(type, field, lr_, decay_) \
     REAL_AS("lr", type, field.lr, lr_, 0, 10, "", "peak learning rate"), \
@@ -385,7 +386,7 @@ struct adam { double beta1, beta2, eps; };
 double build_decay(const struct pace *p, const struct node *w);
 /* Whether it is a hidden matrix, or a stack of them. */
 bool build_is_hidden(const struct node *w);
-/* AdamW's step of a weight. REAL [2] */
+/* AdamW's step of a weight. REAL [3] */
 struct node *build_adamw(struct build *b, const struct pace *p, const struct adam *a, struct node *w, struct node *grad,
                          struct update u);
 /* Norms on which matrices of w stay, REAL [E], not known before the first step; a weight that begins at zero has

@@ -128,7 +128,7 @@ static bool is_only(struct build *b, const char *what, struct node *x)
     const char *name = arena_text(b->arena, "%s%s", b->metric_prefix, what);
     bool only = !build_kept(b, b->layer, name);
     build_keep(b, b->layer, name, x);
-    if (b->pass)
+    if (b->taken)
         graph_fail(b->graph, "%s: a block takes tokens out of their sequences, and a record has the choices of all",
                    b->path);
     if (!only) graph_fail(b->graph, "%s: layer %d has two routers, and a record has the choices of one", b->path,

@@ -16,7 +16,7 @@ struct building {
     struct whole { int64_t seq; struct node *start, *present; } whole;       /* the trunk's rows, in an MTP block */
     const char *of;                                         /* before the names of inputs */
     struct stream fork; struct node *fork_joins;            /* what the last layer reads, for what branches off there */
-    int n_kept, kept_room; struct kept { int layer; const char *name; const struct pass *of; struct node *x; } *kept;
+    int n_kept, kept_room; struct kept { int layer; const char *name; const struct taken *of; struct node *x; } *kept;
     struct node *counted, *present_count;                   /* of which rows present_count is, REAL [1] */
     struct node *targets;   /* REAL [1]: how many of the step count, once a loss of next tokens is there; NULL before */
     struct node *loss_of_step;    /* REAL [1]: that of next tokens, where a guard asks for it */

@@ -136,10 +136,10 @@ static void build_update_region(struct build *b)
     build_metric(b, "grad_norm", norm, "", BETTER_NONE, "L2 norm of all gradients before clipping");
     struct update u = { .clip = clip_norm(g, norm, b->own->targets, b->train->clip), .rate = 1 };
     struct pick guard = b->train->guard;
-    if (guard.module->guard && b->own->loss_of_step)
+    if (guard.module->guard)
         u.clip = guard.module->guard(b, guard, u.clip, b->own->loss_of_step, norm);
     u.step = graph_control(g, "step", (struct control){ step_number, NULL, 0, 1 });
-    u.lr = build_rate(b, module_traits(b->train->optim).lr);
+    u.lr = build_rate(b, ((const struct pace *)b->train->optim.conf)->lr);
     optimize(b, u);
     for (struct callback *c = b->own->update; c; c = c->next) {
         b->layer = c->layer;

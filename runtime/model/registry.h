@@ -61,7 +61,7 @@ struct traits {
     int expert_groups;    /* balance: equal groups that experts are divided into; 0, 1: none */
     int mtp_blocks;                                         /* blocks that MTP adds */
     const char *watched;    /* monitors: which weights it is shown, a pattern of their names; NULL: none */
-    double lr; int averages_from, guards_from;              /* optimizer, average, guard: as set */
+    int averages_from, guards_from;                         /* average, guard: as set */
     bool averages;    /* optimizer: keeps the averages of weights that evaluation reads */
     bool jumps;                                             /* schedule: from one step to the next by more than a bit */
 };
@@ -188,11 +188,22 @@ struct warmup { int steps, tokens; };
 int64_t schedule_warmup(struct pick schedule, int64_t tokens);
 /* The factor on the rate. */
 double schedule_factor(struct pick schedule, int64_t warmup, int64_t step, int64_t steps);
+/* How far step is on the way from the end of the warm-up to that of the run: 0 to 1. */
+double schedule_progress(int64_t warmup, int64_t step, int64_t steps);
 /* How a rate decays from 1 to `final`, x from 0 to 1. */
 enum decay_shape { DECAY_SQRT, DECAY_LINEAR, DECAY_COSINE, DECAY_EXPONENTIAL };
-#define DECAY_SHAPES "sqrt linear cosine exponential"
-double schedule_decay(enum decay_shape shape, double final, double x);
-void schedule_check_decay(enum decay_shape shape, double final, const char *path, struct problems *problems);
+double schedule_shape(enum decay_shape shape, double final, double x);
+/* A decay over the last `decay`, a share, of a stretch of steps. */
+struct cooldown { double decay; int shape; double final; };
+#define COOLDOWN(type, decay_, shape_, help) \
+    REAL_AS("decay", type, cooldown.decay, decay_, 0, 1, "", help), \
+    { "shape", PARAM_CHOICE, FIELD(type, cooldown.shape), shape_, 0, 0, "sqrt linear cosine exponential", "", \
+      "how it decays", 0, NULL, false }, \
+    REAL_AS("final", type, cooldown.final, 0, 0, 1, "", "share of the peak that it ends at")
+/* The factor at step, which is within the stretch; how many steps have the peak, of a stretch from 0 on. */
+double schedule_cooldown(const struct cooldown *c, double begin, double end, int64_t step);
+int64_t schedule_peak_ends(const struct cooldown *c, double end);
+void schedule_check_cooldown(const struct cooldown *c, const char *path, struct problems *problems);
 
 extern const struct module *const module_all[];             /* ends in NULL */
 const struct module *module_find(enum slot slot, const char *name);

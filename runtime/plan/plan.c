@@ -75,24 +75,30 @@ int plan_value_storage(const struct plan *p, const struct node *n)
     return p->planned[r.node->id].value[r.output];
 }
 
+/* Whether a call of this pass reads and writes what was made again. */
+static bool is_again(const struct planned *at, enum pass pass)
+{
+    return pass != FORWARD && at->time[RECOMPUTE] != NONE;
+}
+
 /* Where a call finds a value, an output of a node, and what it saved. */
 static int value_storage(const struct plan *p, const struct node *n, enum pass pass)
 {
     struct root r = node_root(n);
     const struct planned *at = &p->planned[r.node->id];
-    return pass != FORWARD && at->time[RECOMPUTE] != NONE ? at->again[r.output] : at->value[r.output];
+    return is_again(at, pass) ? at->again[r.output] : at->value[r.output];
 }
 
 static int output_storage(const struct plan *p, const struct node *n, int output, enum pass pass)
 {
     const struct planned *at = &p->planned[n->id];
     if (output == 0) return value_storage(p, n, pass);      /* it may be another node's memory */
-    return pass != FORWARD && at->time[RECOMPUTE] != NONE ? at->again[output] : at->value[output];
+    return is_again(at, pass) ? at->again[output] : at->value[output];
 }
 
 static int save_storage(const struct planned *at, int save, enum pass pass)
 {
-    return pass != FORWARD && at->time[RECOMPUTE] != NONE ? at->resaved[save] : at->save[save];
+    return is_again(at, pass) ? at->resaved[save] : at->save[save];
 }
 
 static int grad_storage(struct plan *p, const struct node *n, int time)

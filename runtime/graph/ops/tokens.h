@@ -11,7 +11,7 @@
     X(shift, (struct graph *g, struct node *x, int by)) \
     X(positions, (struct graph *g, struct node *start, struct node *pos, int64_t length, bool whole)) \
     X(take, (struct graph *g, struct node *x, struct node *index)) \
-    X(passing, (struct graph *g, struct node *start, struct node *order)) \
+    X(taken_starts, (struct graph *g, struct node *start, struct node *order)) \
     X(sum_by_position, (struct graph *g, struct node *x, struct node *start, int64_t n, int64_t length)) \
     X(slice, (struct graph *g, struct node *x, int64_t length)) \
     X(conv1d, (struct graph *g, struct node *x, struct node *w, struct node *start, struct node *pos, \

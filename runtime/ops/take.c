@@ -1,5 +1,5 @@
 /* Tokens taken out of their sequences, as many of each and in their order, as sequences of their own: take, values that
-   are no gradients' business, and passing, where documents begin among them. */
+   are no gradients' business, and taken_starts, where documents begin among them. */
 #define VERBS "graph/ops/tokens.h"
 #include "op.h"
 #include "cpu/vec_math.h"
@@ -37,17 +37,17 @@ OP(take, .inputs = "x:I32[B,S] index:I32[B,C]",
    .about = "the values of tokens by their numbers, of all sequences together; 0 for -1",
    .infer = take_infer, .reads_in = 1 << 0 | 1 << INDEX);
 
-/* ---- passing ---- */
+/* ---- taken_starts ---- */
 
 enum { START, ORDER };
 enum { BEGINS, ORIGIN, ZERO };
 
-VERB struct node *passing(struct graph *g, struct node *start, struct node *order)
+VERB struct node *taken_starts(struct graph *g, struct node *start, struct node *order)
 {
-    return graph_emit(g, &op_passing, NULL, start, order);
+    return graph_emit(g, &op_taken_starts, NULL, start, order);
 }
 
-static int passing_infer(struct node *n, struct err *e)
+static int taken_infer(struct node *n, struct err *e)
 {
     (void)e;
     node_value(n, DTYPE_I32, n->in[ORDER]->shape);
@@ -67,7 +67,7 @@ static int64_t before(const int32_t *order, int64_t n, int64_t seq, int64_t posi
     return low;
 }
 
-static void passing_tokens(const struct args *a, int64_t from, int64_t to)
+static void taken_tokens(const struct args *a, int64_t from, int64_t to)
 {
     int64_t seq = a->in[START].shape.dim[1], n = a->in[ORDER].shape.dim[1];
     const int32_t *order = ints(&a->in[ORDER]), *start = ints(&a->in[START]);
@@ -78,16 +78,16 @@ static void passing_tokens(const struct args *a, int64_t from, int64_t to)
     }
 }
 
-static void passing_forward(const struct args *a)
+static void taken_forward(const struct args *a)
 {
     ints(&a->out[ZERO])[0] = 0;
-    each(a, shape_count(a->in[ORDER].shape), rows_grain(1), passing_tokens);
+    each(a, shape_count(a->in[ORDER].shape), rows_grain(1), taken_tokens);
 }
 
-KERNELS(passing) = { passing_forward, NULL, NULL };
-OP(passing, .inputs = "start:I32[B,S] order:I32[B,C]",
+KERNELS(taken_starts) = { taken_forward, NULL, NULL };
+OP(taken_starts, .inputs = "start:I32[B,S] order:I32[B,C]",
    .outputs = "begins:I32[B,C] origin:I32[B,C] zero:I32[1]",
    .about = "of tokens by their numbers, in order: the place among those of its sequence at which each one's document "
             "begins; its own place less its position in the document; the pos with which positions count from there. "
             "-1: a document by itself",
-   .infer = passing_infer, .reads_in = 1 << START | 1 << ORDER);
+   .infer = taken_infer, .reads_in = 1 << START | 1 << ORDER);

@@ -32,7 +32,7 @@ static __device__ inline unsigned before(const int32_t *order, unsigned n, int s
 }
 
 static __global__ void __launch_bounds__(BLOCK)
-passing_tokens(const int32_t *start, const int32_t *order, unsigned all, unsigned n, int seq, int32_t *begins,
+taken_tokens(const int32_t *start, const int32_t *order, unsigned all, unsigned n, int seq, int32_t *begins,
                int32_t *origin, int32_t *zero)
 {
     if (first_item() == 0) *zero = 0;
@@ -44,13 +44,13 @@ passing_tokens(const int32_t *start, const int32_t *order, unsigned all, unsigne
     }
 }
 
-static void passing_forward(const struct args *a)
+static void taken_forward(const struct args *a)
 {
     struct shape order = a->in[ORDER].shape;
     int64_t n = shape_count(order);
-    LAUNCH(a, passing_tokens, grid_for(a, n, BLOCK), BLOCK, 0, ints(&a->in[START]), ints(&a->in[ORDER]), (unsigned)n,
+    LAUNCH(a, taken_tokens, grid_for(a, n, BLOCK), BLOCK, 0, ints(&a->in[START]), ints(&a->in[ORDER]), (unsigned)n,
            (unsigned)order.dim[1], (int)a->in[START].shape.dim[1], ints(&a->out[BEGINS]), ints(&a->out[ORIGIN]),
            ints(&a->out[ZERO]));
 }
 
-TWIN(passing, passing_forward);
+TWIN(taken_starts, taken_forward);
