@@ -1,6 +1,6 @@
 /* The emulated libcudart's memory: the device's, pinned memory of the host. A device address is not mapped;
    its storage is ph_storage(address). Allocations end before a page that faults, new memory is 0xFF (NaN, -1), and freed addresses
-   come up again only after all others. */
+   come up again late: only after FREED_BYTES of others, which bounds what the checker has to remember. */
 #define _GNU_SOURCE
 #include "cudart.h"
 
@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { PAGE = 4096, ALIGNMENT = 256 };
+enum { PAGE = 4096, ALIGNMENT = 256, FREED_BYTES = 1 << 30 };
 
 struct ranges { struct range *of; int count, capacity; };
 static struct ranges device, pinned;                        /* by address */
@@ -114,7 +114,7 @@ uint64_t memory_take(uint64_t bytes, int of_device)
     if (mprotect(ph_storage(at), pages, PROT_READ | PROT_WRITE) != 0) return 0;
     memset(ph_storage(at), 0xff, pages);
     struct range r = { at + pages - slots, bytes, of_device };
-    cursor = at + pages;
+    cursor = at + pages < PH_ARENA + FREED_BYTES ? at + pages : PH_ARENA;
     ranges_add(&device, r);
     used_bytes += slots;
     ph_check_alloc(r.address, r.bytes);
