@@ -8,7 +8,7 @@
 #include "routing_flip.h"
 #include "toggle.h"
 
-enum { SEEDS = 1000, STEPS = 2, ROUNDINGS = 4, NEAR = 3, UNTOLD = 1 };
+enum { SEEDS = 300, STEPS = 2, ROUNDINGS = 4, NEAR = 3 };
 static const double unclear = 0.25;
 
 /* Shares by which the two may differ: a metric of its largest value, a gradient and an update of its length. Adam
@@ -26,7 +26,7 @@ static const struct kind { const char *name; enum precision precision; double un
 static const struct backend *cuda;
 static char **chosen;                                       /* words of names, ended by NULL; none: all */
 static int every = 1;
-static int differing, untold;    /* values that are not equal; models that rounding to bf16 moves too far */
+static int differing;                                       /* values that are not equal */
 
 /* One model on both; near: on the CPU, from weights that are a rounding away. */
 struct twins { struct tiny cpu, gpu, near[NEAR]; const char *name; const struct kind *kind; };
@@ -301,11 +301,11 @@ static double metrics_moved(struct twins *w)
 
 /* Whether a rounding of the weights turns no choice, moves the gradient little, and no metric by half: else a seed
    tells nothing. */
-static bool is_clear(const struct toggle *on, const struct kind *k, uint64_t seed)
+static bool is_clear(const struct toggle *on, const struct kind *k, uint64_t seed, int steps)
 {
     struct twins w = near_new(on, k, seed);
     bool clear = true;
-    for (int i = 0; i < STEPS && clear; i++) {
+    for (int i = 0; i < steps && clear; i++) {
         step(&w.cpu, i);
         for (int n = 0; n < NEAR; n++) {
             step(&w.near[n], i);
@@ -318,11 +318,11 @@ static bool is_clear(const struct toggle *on, const struct kind *k, uint64_t see
 }
 
 /* False: a token routed differently, by keys that are as near as rounding; another seed may tell more. */
-static bool compare(struct twins *w)
+static bool compare(struct twins *w, int steps)
 {
     double **begun = begin(w);
     struct flip f = { 0 };
-    for (int i = 0; i < STEPS; i++) {
+    for (int i = 0; i < steps; i++) {
         step(&w->cpu, i);
         step(&w->gpu, i);
         for (int n = 0; n < NEAR; n++) step(&w->near[n], i);
@@ -341,21 +341,26 @@ static bool compare(struct twins *w)
     return f.tokens == 0;
 }
 
-static void check(const struct toggle *on, const struct kind *k)
+static bool compare_steps(const struct toggle *on, const struct kind *k, int steps)
 {
     bool compared = false;
     for (uint64_t seed = 1; seed <= SEEDS && !compared; seed++) {
-        if (!is_clear(on, k, seed)) continue;
+        if (!is_clear(on, k, seed, steps)) continue;
         struct twins w = near_new(on, k, seed);
         w.gpu = start(on, (struct plan_how){ cuda, k->precision, RECOMPUTE_NONE }, seed);
-        compared = compare(&w);
+        compared = compare(&w, steps);
         tiny_free(&w.gpu);
         near_free(&w);
     }
-    if (compared) return;
-    print_message("%s, %s: each of %d seeds is unclear\n", on->name, k->name, SEEDS);
-    untold += k->precision == PRECISION_BF16 ? 1 : UNTOLD + 1;
-    if (untold > UNTOLD) fail_msg("%d models tell nothing in bf16, or one in float", untold);
+    return compared;
+}
+
+/* In bf16 an update may be nothing but rounding too, so that no second step is clear. */
+static void check(const struct toggle *on, const struct kind *k)
+{
+    if (compare_steps(on, k, STEPS)) return;
+    print_message("%s, %s: of %d seeds none has two clear steps\n", on->name, k->name, SEEDS);
+    if (k->precision != PRECISION_BF16 || !compare_steps(on, k, 1)) fail_msg("%s, %s: not compared", on->name, k->name);
 }
 
 static bool is_chosen(const char *name)
