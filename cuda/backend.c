@@ -15,6 +15,7 @@ static kernel *fuse(int first, const struct args *a, int second, const struct ar
 {
     if (first == OP_add && second == OP_rmsnorm) return fuse_add_rmsnorm(b);
     if (first == OP_rmsnorm && second == OP_rope) return fuse_rmsnorm_rope(a, b);
+    if (second == OP_mul_heads) return fuse_weighed(twin[first]->kernels.forward, b);
     if (first != second) return NULL;
     if (first == OP_average) return fuse_average(a, b);
     if (first == OP_lion) return fuse_lion(a, b);

@@ -1,12 +1,12 @@
-/* Rows on their way to experts and back. Memory bounds gather and combine. Of tokens x [T,D] and rows y [R,D],
-   gather reads x, most of it K times but once from memory, and writes y; its backward reads dy and writes dx;
-   combine the same the other way round; its backward reads y and dout and writes dy. That is the least. A warp
-   takes a row; sums run over the slots in their order. What goes to no expert has no row, inverse -1; the last
+/* Rows on their way to experts and back. Memory bounds them. Of tokens x [T,D] and rows y [R,D], gather reads x,
+   most of it K times but once from memory, and writes y; its backward reads dy and writes dx; unpermute is the same
+   the other way round, and so is combine, but that its backward reads y and dout and writes dy. That is the least. A
+   warp takes a row; sums run over the slots in their order. What goes to no expert has no row, inverse -1; the last
    rows, of order -1, are nobody's: what is in them reaches no token. */
 #include "warp.cuh"
 #include "sort.cuh"
 
-/* outputs of dispatch; ORDER and INVERSE are inputs of gather and combine, too */
+/* outputs of dispatch; ORDER and INVERSE are inputs of the others, too */
 enum { OFFSETS, ORDER, INVERSE, COUNTS };
 enum { GATE = 3 };                                          /* of combine */
 
@@ -33,7 +33,7 @@ TWIN(dispatch, dispatch_forward, NULL, NULL, dispatch_scratch);
 /* ---- gather: row r = x[order[r] / K], or 0 ---- */
 
 static __global__ void __launch_bounds__(BLOCK)
-gather_forward(struct view x, struct view out, const int32_t *order, int64_t rows, int k, int d)
+rows_of_tokens(struct view x, struct sum out, const int32_t *order, int64_t rows, int k, int d)
 {
     EACH_ROW(r, rows) {
         int from = order[r];
@@ -41,7 +41,7 @@ gather_forward(struct view x, struct view out, const int32_t *order, int64_t row
         EACH_EIGHT(c, d) {
             struct eight row = {};
             if (from >= 0) row = row_load(x, token * d, c, d, 0);
-            row_store(out, r * d, c, d, row);
+            row_add(out, r * d, c, d, row);
         }
     }
 }
@@ -69,32 +69,54 @@ static __device__ inline struct eight sum_of_rows(struct view y, const int32_t *
     return sum;
 }
 
-/* dx[t] = sum_j dout[inverse[t,j]] */
 static __global__ void __launch_bounds__(BLOCK)
-gather_backward(struct sum dx, struct view dout, const int32_t *inverse, int64_t tokens, int k, int d)
+tokens_of_rows(struct view y, struct sum out, const int32_t *inverse, int64_t tokens, int k, int d)
 {
     EACH_ROW(t, tokens) {
         int some = some_row(inverse + t * k, k);
-        EACH_EIGHT(c, d) row_add(dx, t * d, c, d, sum_of_rows(dout, inverse + t * k, NULL, some, k, c, d));
+        EACH_EIGHT(c, d) row_add(out, t * d, c, d, sum_of_rows(y, inverse + t * k, NULL, some, k, c, d));
     }
 }
 
+/* out[r] = x[order[r] / K], or 0 */
+static void spread(const struct args *a, struct view x, struct sum out, int64_t rows)
+{
+    LAUNCH(a, rows_of_tokens, grid_for(a, rows, WARPS), BLOCK, 0, x, out, ints(&a->in[ORDER]), rows,
+           (int)a->in[INVERSE].shape.dim[1], (int)a->in[0].shape.dim[1]);
+}
+
+/* out[t] = sum_j y[inverse[t,j]] */
+static void collect(const struct args *a, struct view y, struct sum out, int64_t tokens)
+{
+    LAUNCH(a, tokens_of_rows, grid_for(a, tokens, WARPS), BLOCK, 0, y, out, ints(&a->in[INVERSE]), tokens,
+           (int)a->in[INVERSE].shape.dim[1], (int)a->in[0].shape.dim[1]);
+}
+
+static struct sum out_of(const struct args *a) { return { view_of(a->out[0]), 0 }; }
+
 static void gather_rows(const struct args *a)
 {
-    int64_t rows = a->out[0].shape.dim[0];
-    LAUNCH(a, gather_forward, grid_for(a, rows, WARPS), BLOCK, 0, view_of(a->in[0]), view_of(a->out[0]),
-           ints(&a->in[ORDER]), rows, (int)a->in[INVERSE].shape.dim[1], (int)a->in[0].shape.dim[1]);
+    spread(a, view_of(a->in[0]), out_of(a), a->out[0].shape.dim[0]);
 }
 
 static void gather_back(const struct args *a)
 {
-    int64_t tokens = a->in[0].shape.dim[0];
-    if (!a->din[0].data) return;
-    LAUNCH(a, gather_backward, grid_for(a, tokens, WARPS), BLOCK, 0, sum_of(a, 0), view_of(a->dout[0]),
-           ints(&a->in[INVERSE]), tokens, (int)a->in[INVERSE].shape.dim[1], (int)a->in[0].shape.dim[1]);
+    if (a->din[0].data) collect(a, view_of(a->dout[0]), sum_of(a, 0), a->in[0].shape.dim[0]);
 }
 
 TWIN(gather, gather_rows, gather_back);
+
+static void unpermute_tokens(const struct args *a)
+{
+    collect(a, view_of(a->in[0]), out_of(a), a->out[0].shape.dim[0]);
+}
+
+static void unpermute_back(const struct args *a)
+{
+    if (a->din[0].data) spread(a, view_of(a->dout[0]), sum_of(a, 0), a->in[0].shape.dim[0]);
+}
+
+TWIN(unpermute, unpermute_tokens, unpermute_back);
 
 /* ---- combine: out[t] = sum_j gate[t,j] y[inverse[t,j]] over the rows that there are ---- */
 

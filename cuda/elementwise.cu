@@ -43,3 +43,20 @@ static void name##_backward(const struct args *a) { backward_values<name##_value
 TWIN(name, name##_forward, name##_backward);
 
 ELEMENTWISE(ELEMENTWISE_TWIN, )
+
+/* ---- activations that rows of experts are weighed after ---- */
+
+template <class Op, int READS> static kernel *weighed()
+{
+    if constexpr ((READS & CHEAP) != 0) return forward_weighed<Op>;
+    else return NULL;
+}
+
+#define WEIGHED(X, kind, name, reads, ...) if (activation == name##_forward) return weighed<name##_values, (reads)>();
+
+extern "C" kernel *fuse_weighed(kernel *activation, const struct args *by)
+{
+    if (shape_last(by->in[0].shape) % LANES) return NULL;
+    ELEMENTWISE(WEIGHED, )
+    return NULL;
+}

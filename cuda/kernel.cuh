@@ -99,6 +99,9 @@ static __device__ inline void store(struct view x, int64_t i, float value)
     if (x.bf16) ((__nv_bfloat16 *)x.data)[i] = __float2bfloat16_rn(value);
     else ((float *)x.data)[i] = value;
 }
+/* As it will be read again. */
+static __device__ inline float as_stored(struct view y, float x) { return y.bf16 ? bf16_low(bf16_two(x, 0)) : x; }
+
 static __device__ inline void add(struct sum s, int64_t i, float g)
 {
     if (s.to.data) store(s.to, i, s.beta == 0 ? g : s.beta * load(s.to, i) + g);

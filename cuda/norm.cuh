@@ -32,7 +32,4 @@ template <bool HELD> static __device__ inline float inverse_rms(const struct row
     return rsqrtf(divide(row_sum(sum, x.lanes), (float)d) + eps);
 }
 
-/* As it will be read again. */
-static __device__ inline float as_stored(struct view y, float x) { return y.bf16 ? bf16_low(bf16_two(x, 0)) : x; }
-
 #endif

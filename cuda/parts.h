@@ -55,6 +55,9 @@ void *device_recorded(void *device);
 void device_replay(void *device, void *recording);
 void device_forget(void *device, void *recording);
 
+/* elementwise.cu: of an activation whose rows are multiplied; NULL: it is none, or they are of odd width */
+kernel *fuse_weighed(kernel *activation, const struct args *by);
+
 /* rmsnorm.cu */
 kernel *fuse_add_rmsnorm(const struct args *norm);          /* of a sum that is normed; NULL: its rows are too wide */
 

@@ -38,6 +38,22 @@ values_forward(struct view x, struct view y, struct view z, float p, float q, in
         store(z, i, Op::value(given(x, i), given(y, i), p, q));
 }
 
+/* z, and w = z times the value of its row, each of `wide` eights: z is not read again. */
+template <class Op>
+static __global__ void __launch_bounds__(BLOCK)
+values_weighed(struct view x, struct view y, struct view z, struct view by, struct view w, float p, float q,
+               int64_t eights, int wide)
+{
+    for (int64_t i = first_item(); i < eights; i += all_items()) {
+        struct eight u = given8(x, i * LANES), v = given8(y, i * LANES);
+        float factor = load(by, (unsigned)i / (unsigned)wide);
+        for (int l = 0; l < LANES; l++) u.v[l] = as_stored(z, Op::value(u.v[l], v.v[l], p, q));
+        store8(z, i * LANES, u);
+        for (int l = 0; l < LANES; l++) u.v[l] *= factor;
+        store8(w, i * LANES, u);
+    }
+}
+
 template <class Op>
 static __global__ void __launch_bounds__(BLOCK) values_backward(struct view x, struct view y, struct view dz, float p,
                                                                 float q, struct sum dx, struct sum dy, int64_t n)
@@ -68,6 +84,18 @@ template <class Op> static inline void forward_values(const struct args *a)
     LAUNCH(a, values_forward<Op>, grid_for(a, n, BLOCK * LANES), BLOCK, 0, view_of(a->in[0]),
            a->n_in > 1 ? view_of(a->in[1]) : none, view_of(a->out[0]), attr ? (float)attr->p : 0,
            attr ? (float)attr->q : 0, n);
+}
+
+/* With the call of mul_heads that follows. */
+template <class Op> static inline void forward_weighed(const struct args *a)
+{
+    const struct elementwise_attr *attr = (const struct elementwise_attr *)a->attr;
+    const struct args *b = a->next;
+    int64_t eights = shape_count(a->out[0].shape) / LANES;
+    struct view none = {};
+    LAUNCH(a, values_weighed<Op>, grid_for(a, eights, BLOCK), BLOCK, 0, view_of(a->in[0]),
+           a->n_in > 1 ? view_of(a->in[1]) : none, view_of(a->out[0]), view_of(b->in[1]), view_of(b->out[0]),
+           attr ? (float)attr->p : 0, attr ? (float)attr->q : 0, eights, (int)(shape_last(b->in[0].shape) / LANES));
 }
 
 /* reads: as in the table. */

@@ -70,6 +70,8 @@ static struct node *output(struct build *b, struct pick self, const struct queri
     struct node *rows = gather(g, view(g, heads, SHAPE(pairs, width)), q->d.order,
                                view(g, q->d.inverse, SHAPE(pairs, 1)));                         /* [R,H W] */
     build_enter(b, "experts");
+    struct node *gates = expert_gates(b, &q->r, &q->d);
+    if (gates) rows = build_gated(b, rows, gates);
     rows = expert_affine(b, false, "out", ROLE_OUT, &q->r, &q->d, rows, b->width);              /* [R,D] */
     build_leave(b);
     struct node *y = build_combined(b, &q->r, &q->d, rows);

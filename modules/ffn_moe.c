@@ -44,6 +44,9 @@ static void check(struct pick self, const struct model_conf *model, const char *
     const struct conf *c = self.conf;
     struct experts e = experts_of(c);
     experts_check(&e, path, problems);
+    if (c->bias && module_traits(c->router).hidden_gates)
+        module_problem(problems, path, "router.gate_on",
+                       "hidden: the last product of an expert has a bias, which the gate would miss: bias = false");
     if (e.idle > 0 && module_traits(c->shared).by_groups)
         module_problem(problems, path, "shared",
                        "%s: goes by groups of experts that compute, and %d idle ones have none",

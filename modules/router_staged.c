@@ -15,7 +15,6 @@
 
 enum score { SOFTMAX, SIGMOID, SQRT_SOFTPLUS, RELU };
 enum normalize { NONE, BEFORE, AFTER, EVEN };
-enum gate_on { OUTPUT, INPUT };
 struct conf {
     int score, top_k; struct pick logits; int bias; double bias_start, logit_norm;
     struct pick anneal, noise, select, revise; int normalize, gate_on; double scale;
@@ -35,7 +34,9 @@ static const struct param params[] = {
     SLOT(struct conf, revise, SLOT_REVISE, "none", "what becomes of the choice once there are gates"),
     CHOICE(struct conf, normalize, NONE, "none before after even",
            "divide scores by their sum: over all experts, or over the chosen; even: of those each has the same gate"),
-    CHOICE(struct conf, gate_on, OUTPUT, "output input", "what of an expert the gate is a factor on"),
+    CHOICE(struct conf, gate_on, GATE_OUTPUT, "output input hidden",
+           "what of an expert the gate is a factor on; hidden: on what its last product reads, the same function, for "
+           "which what experts write need not be kept (WeLM)"),
     REAL(struct conf, scale, 1, 0, 100, "",
          "factor on the gates; 0: with which a sum of unlike experts keeps the size of one (Moonlight)"),
     { 0 }
@@ -108,12 +109,13 @@ static void check_logits(const struct conf *c, const char *path, struct problems
 
 static void check_gates(const struct conf *c, const char *path, struct problems *problems)
 {
+    bool one = c->top_k == 1 && !module_traits(c->select).uneven && !module_traits(c->revise).uneven;
     if (c->score == SOFTMAX && c->normalize == BEFORE)
         module_problem(problems, path, "normalize", "before: softmax scores sum to 1 already, say \"none\"");
-    if (c->gate_on == INPUT && (c->top_k != 1 || module_traits(c->select).uneven || module_traits(c->revise).uneven))
+    if (c->gate_on == GATE_INPUT && !one)
         module_problem(problems, path, "gate_on",
                        "input: a token has one input, so it must have one expert: top_k = 1, chosen by the token");
-    if (c->gate_on == INPUT && c->normalize == EVEN)
+    if (c->gate_on == GATE_INPUT && c->normalize == EVEN)
         module_problem(problems, path, "gate_on", "input: with normalize = even the gate of one expert is 1");
     if (c->normalize == EVEN && module_traits(c->noise).learned)
         module_problem(problems, path, "noise", "%s: learns from gates, and even ones tell nothing",
@@ -204,7 +206,7 @@ static struct routing build(struct build *b, struct pick self, struct node *u, i
     struct traits choice = module_traits(self);
     struct routing r = { .experts = experts, .k = c->top_k, .uneven = module_traits(c->select).uneven,
                          .keyless = choice.keyless, .largest_keys = choice.largest_keys, .input = u,
-                         .gates_input = c->gate_on == INPUT };
+                         .gate_on = (enum gate_on)c->gate_on };
     const struct module *m = c->noise.module;
     struct node *from = m->noise_input ? m->noise_input(b, c->noise, u) : u;                    /* [T,D] */
     struct anneal start = anneal_of(b, c);
@@ -246,6 +248,7 @@ static void traits(struct pick self, struct traits *t)
     t->top_k = c->top_k;
     t->gates_sum_to_one = c->normalize == AFTER;
     t->even_gates = c->normalize == EVEN;
+    t->hidden_gates = c->gate_on == GATE_HIDDEN;
     t->has_zeros = c->score == RELU && c->normalize != BEFORE;
     if (c->score == RELU || narrows(c)) { t->uneven = true; t->largest_keys = false; }
 }

@@ -199,14 +199,19 @@ static inline int32_t about_nine(int64_t i) { return (int32_t)(8 + i % 3); }
     CASE(dispatch, full, dispatch(g, int_in(g, SHAPE(3, 2), 1, -1, 7, 2, 0, 1), 4, 4)) \
     CASE(gather, bound, gather(g, act_in(g, 3, 7), BOUND_ORDER, HOLES_INVERSE)) \
     CASE(combine, bound, combine(g, ragged_in(g, 4, 5, 7), BOUND_ORDER, HOLES_INVERSE, real_in(g, 3, 2))) \
+    CASE(unpermute, bound, unpermute(g, ragged_in(g, 4, 5, 7), BOUND_ORDER, HOLES_INVERSE)) \
     CASE(combine, ragged, combine(g, ragged_in(g, 4, 6, 7), HOLES_ORDER, HOLES_INVERSE, real_in(g, 3, 2))) \
+    CASE(unpermute, ragged, unpermute(g, ragged_in(g, 4, 6, 7), HOLES_ORDER, HOLES_INVERSE)) \
     CASE(combine, unwritten, combine(g, ragged_in(g, 0, 4, 3), NOBODY(4), NOBODY(2, 2), real_in(g, 2, 2))) \
+    CASE(unpermute, unwritten, unpermute(g, ragged_in(g, 0, 4, 3), NOBODY(4), NOBODY(2, 2))) \
     CASE(gather, holes, gather(g, act_in(g, 3, 7), HOLES_ORDER, HOLES_INVERSE)) \
     CASE(gather, back, gather(g, act_in(g, 5, 7), int_in(g, SHAPE(6), 2, -1, 0, 3, -1, 1), \
                               int_in(g, SHAPE(5, 1), 2, 5, 0, 3, -1))) \
     CASE(gather, nobody, gather(g, act_in(g, 2, 3), NOBODY(4), NOBODY(2, 2))) \
     CASE(combine, holes, combine(g, act_in(g, 6, 7), HOLES_ORDER, HOLES_INVERSE, real_in(g, 3, 2))) \
+    CASE(unpermute, holes, unpermute(g, act_in(g, 6, 7), HOLES_ORDER, HOLES_INVERSE)) \
     CASE(combine, nobody, combine(g, act_in(g, 4, 3), NOBODY(4), NOBODY(2, 2), real_in(g, 2, 2))) \
+    CASE(unpermute, nobody, unpermute(g, act_in(g, 4, 3), NOBODY(4), NOBODY(2, 2))) \
     CASE(gather, mixed, gather(g, act_in(g, 3, 7), MIXED_ORDER, MIXED_INVERSE)) \
     CASE(gather, top_1, gather(g, act_in(g, 4, 3), TOP_1_ORDER, TOP_1_INVERSE)) \
     CASE(gather, all, gather(g, act_in(g, 2, 9), ALL_ORDER, ALL_INVERSE)) \
@@ -214,11 +219,17 @@ static inline int32_t about_nine(int64_t i) { return (int32_t)(8 + i % 3); }
     CASE(gather, top_5, gather(g, act_in(g, 2, 3), TOP_5_ORDER, TOP_5_INVERSE)) \
     CASE(gather, same, gather(g, real_in(g, 3, 1), SAME_ORDER, SAME_INVERSE)) \
     CASE(combine, mixed, combine(g, act_in(g, 6, 7), MIXED_ORDER, MIXED_INVERSE, real_in(g, 3, 2))) \
+    CASE(unpermute, mixed, unpermute(g, act_in(g, 6, 7), MIXED_ORDER, MIXED_INVERSE)) \
     CASE(combine, top_1, combine(g, act_in(g, 4, 3), TOP_1_ORDER, TOP_1_INVERSE, real_in(g, 4, 1))) \
+    CASE(unpermute, top_1, unpermute(g, act_in(g, 4, 3), TOP_1_ORDER, TOP_1_INVERSE)) \
     CASE(combine, all, combine(g, act_in(g, 4, 9), ALL_ORDER, ALL_INVERSE, real_in(g, 2, 2))) \
+    CASE(unpermute, all, unpermute(g, act_in(g, 4, 9), ALL_ORDER, ALL_INVERSE)) \
     CASE(combine, top_3, combine(g, act_in(g, 6, 3), TOP_3_ORDER, TOP_3_INVERSE, real_in(g, 2, 3))) \
+    CASE(unpermute, top_3, unpermute(g, act_in(g, 6, 3), TOP_3_ORDER, TOP_3_INVERSE)) \
     CASE(combine, top_5, combine(g, act_in(g, 10, 3), TOP_5_ORDER, TOP_5_INVERSE, real_in(g, 2, 5))) \
+    CASE(unpermute, top_5, unpermute(g, act_in(g, 10, 3), TOP_5_ORDER, TOP_5_INVERSE)) \
     CASE(combine, same, combine(g, act_in(g, 3, 1), SAME_ORDER, SAME_INVERSE, real_in(g, 3, 1))) \
+    CASE(unpermute, same, unpermute(g, act_in(g, 3, 1), SAME_ORDER, SAME_INVERSE)) \
     CASE(global_norm, three, global_norm(g, 3, (struct node *[]){ real_in(g, 3, 5), real_in(g, 1), \
                                                                   real_in(g, 2, 2, 3) })) \
     CASE(clip_norm, clips, clip_norm(g, positive_in(g, 1), NULL, 0.05)) \
@@ -280,6 +291,8 @@ static inline int32_t about_nine(int64_t i) { return (int32_t)(8 + i % 3); }
     CASE(combine, large, combine(g, act_in(g, 1200, 33), count_in(g, SHAPE(1200), large_order), \
                                  count_in(g, SHAPE(300, 4), large_inverse), \
                                  real_in(g, 300, 4))) \
+    CASE(unpermute, large, unpermute(g, act_in(g, 1200, 33), count_in(g, SHAPE(1200), large_order), \
+                                   count_in(g, SHAPE(300, 4), large_inverse))) \
     CASE(dispatch, large_holes, dispatch(g, count_in(g, SHAPE(5000, 3), holes_choice), 11, 0)) \
     CASE(dispatch, large_nobody, dispatch(g, count_in(g, SHAPE(1500, 1), nobody), 5, 0)) \
     CASE(gather, large_holes, gather(g, act_in(g, 300, 33), count_in(g, SHAPE(1200), holes_order), \
@@ -289,8 +302,12 @@ static inline int32_t about_nine(int64_t i) { return (int32_t)(8 + i % 3); }
     CASE(combine, large_holes, combine(g, act_in(g, 1200, 33), count_in(g, SHAPE(1200), holes_order), \
                                        count_in(g, SHAPE(300, 4), holes_inverse), \
                                        real_in(g, 300, 4))) \
+    CASE(unpermute, large_holes, unpermute(g, act_in(g, 1200, 33), count_in(g, SHAPE(1200), holes_order), \
+                                         count_in(g, SHAPE(300, 4), holes_inverse))) \
     CASE(combine, large_ragged, combine(g, ragged_in(g, 800, 1000, 33), count_in(g, SHAPE(1000), holes_order), \
                                         count_in(g, SHAPE(300, 4), holes_inverse), real_in(g, 300, 4))) \
+    CASE(unpermute, large_ragged, unpermute(g, ragged_in(g, 800, 1000, 33), count_in(g, SHAPE(1000), holes_order), \
+                                          count_in(g, SHAPE(300, 4), holes_inverse))) \
     CASE(dispatch, large_bound, dispatch(g, count_in(g, SHAPE(5000, 3), choice_and_beyond), 11, 12000)) \
     CASE(count_chosen, large, count_chosen(g, count_in(g, SHAPE(5000, 3), choice_and_beyond), 12, 4, 5, false)) \
     CASE(count_chosen, large_once, count_chosen(g, count_in(g, SHAPE(5000, 3), choice_and_beyond), 12, 6, 1, true)) \
@@ -353,6 +370,8 @@ static inline int32_t about_nine(int64_t i) { return (int32_t)(8 + i % 3); }
                               count_in(g, SHAPE(30, 4), wide_inverse))) \
     CASE(combine, wide, combine(g, act_in(g, 120, 520), count_in(g, SHAPE(120), wide_order), \
                                 count_in(g, SHAPE(30, 4), wide_inverse), real_in(g, 30, 4))) \
+    CASE(unpermute, wide, unpermute(g, act_in(g, 120, 520), count_in(g, SHAPE(120), wide_order), \
+                                  count_in(g, SHAPE(30, 4), wide_inverse))) \
     CASE(bias_step, many, BIAS_STEP(NULL, BIAS_SIGN, true, 70)) \
     CASE(unit_norm, large_rows, UNIT_NORM(false, 3, 270, 301)) \
     CASE(unit_norm, large_columns, UNIT_NORM(true, 3, 270, 301)) \

@@ -58,6 +58,8 @@ static inline int32_t wave_order(int64_t r) { return (int32_t)(48603 * (r + 6804
     CASE(combine, waves, combine(g, act_in(g, 68044, 33), count_in(g, SHAPE(68044), wave_order), \
                                  count_in(g, SHAPE(17011, 4), wave_inverse), \
                                  real_in(g, 17011, 4))) \
+    CASE(unpermute, waves, unpermute(g, act_in(g, 68044, 33), count_in(g, SHAPE(68044), wave_order), \
+                                   count_in(g, SHAPE(17011, 4), wave_inverse))) \
     CASE(topk, waves, topk(g, real_in(g, 20011, 37), 5)) \
     CASE(scatter, waves, scatter(g, real_in(g, 20011, 3), count_in(g, SHAPE(20011, 3), wave_choice), 61)) \
     CASE(pick, waves, pick(g, real_in(g, 20011, 61), count_in(g, SHAPE(20011, 3), wave_choice))) \

@@ -1,5 +1,5 @@
 /* Calls that one kernel computes leave the bits of calls that run one after the other: sum and norm, norm and rotary
-   position, and the updates of all weights and their averages. */
+   position, activation and gates of experts, and the updates of all weights and their averages. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -23,9 +23,12 @@ static json_t *config_of(const char *precision)
         if (config_set(&model_schema, model, sizes[i].path, value, &e)) fail_msg("%s: %s", sizes[i].path, e.text);
         json_decref(value);
     }
-    json_t *words = json_string("qk");
-    if (config_set(&model_schema, model, "attention.qk_norm", words, &e)) fail_msg("%s", e.text);
-    json_decref(words);
+    static const char *const words[][2] = { { "attention.qk_norm", "qk" }, { "ffn.router.gate_on", "hidden" } };
+    for (int i = 0; i < COUNT(words); i++) {
+        json_t *value = json_string(words[i][1]);
+        if (config_set(&model_schema, model, words[i][0], value, &e)) fail_msg("%s: %s", words[i][0], e.text);
+        json_decref(value);
+    }
     return json_pack("{s:o, s:{s:i, s:i, s:s, s:s, s:s}}", "model", model, "train", "steps", STEPS, "batch", 2,
                      "backend", "cuda", "precision", precision, "average", "ema");
 }
@@ -61,6 +64,7 @@ static struct hash trained(struct session *s)
 }
 
 static const struct { int first, second, least; } pairs[] = { { OP_add, OP_rmsnorm, 2 }, { OP_rmsnorm, OP_rope, 2 },
+                                                              { OP_swiglu, OP_mul_heads, 2 },
                                                               { OP_adamw, OP_adamw, 10 },
                                                               { OP_average, OP_average, 10 } };
 

@@ -289,7 +289,7 @@ static struct both both_gates(const char *activation)
         tiny_start(&t[i], 1);
         if (strstr(activation, "oss")) tiny_scale_all(&t[i], "experts.up.weight", 0);
         tiny_forward(&t[i]);
-        double *read = tiny_read(&t[i], tiny_find(&t[i], &op_combine, 0));
+        double *read = tiny_read(&t[i], tiny_find(&t[i], i ? &op_unpermute : &op_combine, 0));
         *(i ? &y.input : &y.output) = read;
     }
     y.gate = tiny_read(&t[0], tiny_find(&t[0], &op_combine, 0)->in[3]);
@@ -332,6 +332,38 @@ static void test_gates_on_inputs(void **state)
     assert_true(apart("\"swiglu\"", 2) > 0.01);
 }
 
+/* Gates on what the last product reads, as a factor of its result: the same model, of which backward keeps none of
+   what experts write. */
+static void check_hidden(const char *sets)
+{
+    struct tiny t[2];
+    size_t arena[2];
+    for (int i = 0; i < 2; i++) {
+        char text[512];
+        snprintf(text, sizeof text, sets, i ? "hidden" : "output");
+        t[i] = tiny_new(text, NULL, MODE_TRAIN, 2, 32);
+        t[i].graph->keep = false;
+        tiny_start_on(&t[i], (struct plan_how){ &backend_cpu, PRECISION_FP32, RECOMPUTE_SELECTIVE }, 1);
+        for (int k = 0; k < 2; k++) tiny_step(&t[i], k);
+        arena[i] = plan_report(t[i].plan)->arena;
+    }
+    assert_true(fabs(tiny_loss(&t[0], "lm") - tiny_loss(&t[1], "lm")) < 1e-5);
+    double norm[2];
+    for (int i = 0; i < 2; i++) tiny_metric(&t[i], "grad_norm", -1, &norm[i]);
+    assert_true(fabs(norm[0] / norm[1] - 1) < 1e-4);
+    assert_true(arena[0] - arena[1] >= 7168);
+    for (int i = 0; i < 2; i++) tiny_free(&t[i]);
+}
+
+static void test_hidden_gates(void **state)
+{
+    (void)state;
+    check_hidden("{\"ffn.router\": {\"score\": \"sigmoid\", \"gate_on\": \"%s\"}}");
+    check_hidden("{\"ffn\": {\"module\": \"moe\", \"experts\": 4, \"d_ff\": 6, \"dispatch\": \"capacity\", "
+                 "\"zero\": 2, \"router\": {\"gate_on\": \"%s\"}}}");
+    check_hidden("{\"attention.experts\": {\"module\": \"routed\", \"n\": 4, \"router\": {\"gate_on\": \"%s\"}}}");
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
@@ -339,6 +371,7 @@ static void test_refusals(void **state)
                  "largest logits");
     tiny_refused(TEXT({"ffn.router": {"scale": 0}}), "sum to 1");
     tiny_refused(TEXT({"ffn.router": {"gate_on": "input"}}), "one input");
+    tiny_refused(TEXT({"ffn.router": {"gate_on": "hidden"}, "ffn.bias": true}), "has a bias");
     tiny_refused(TEXT({"ffn.router": {"gate_on": "input", "top_k": 1, "select": "expert_choice"}}), "one input");
     tiny_refused(TEXT({"ffn.router": {"score": "relu", "top_k": 1, "normalize": "after"}}), "no gradient");
 }
@@ -347,7 +380,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         RUN(scores), RUN(nobody_scores), RUN(z_loss_of_every_score), RUN(unit_scale), RUN(cosine), RUN(mlp),
-        RUN(logit_norm), RUN(logit_norm_of_two_sizes), RUN(gates_on_inputs), RUN(refusals),
+        RUN(logit_norm), RUN(logit_norm_of_two_sizes), RUN(gates_on_inputs), RUN(hidden_gates),
+        RUN(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -897,7 +897,7 @@
 ---@field select? sluice.select|fun(layer: integer): sluice.select who chooses whom; default top_k
 ---@field revise? sluice.revise|fun(layer: integer): sluice.revise what becomes of the choice once there are gates; default none
 ---@field normalize? "none"|"before"|"after"|"even"|fun(layer: integer): "none"|"before"|"after"|"even" divide scores by their sum: over all experts, or over the chosen; even: of those each has the same gate; default none
----@field gate_on? "output"|"input"|fun(layer: integer): "output"|"input" what of an expert the gate is a factor on; default output
+---@field gate_on? "output"|"input"|"hidden"|fun(layer: integer): "output"|"input"|"hidden" what of an expert the gate is a factor on; hidden: on what its last product reads, the same function, for which what experts write need not be kept (WeLM); default output
 ---@field scale? number|fun(layer: integer): number factor on the gates; 0: with which a sum of unlike experts keeps the size of one (Moonlight); default 1, 0 … 100
 
 ---@alias sluice.logits

@@ -102,6 +102,8 @@ void build_run_finish(struct build *b)
 
 /* ---- who looks at routers ---- */
 
+bool build_is_observed(const struct build *b) { return b->own->observer != NULL; }
+
 void build_observed(struct build *b, const struct routed *r)
 {
     const struct observer *o = b->own->observer;

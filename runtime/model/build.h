@@ -63,6 +63,9 @@ enum sink { SINK_NONE, SINK_HEAD, SINK_TOKEN };
 struct attending { struct attention attention; struct node *u, *from; };
 /* Makes keys and values, finished, of what they are made from. */
 struct projector { struct kv (*build)(struct build *b, const void *context, struct node *from); const void *context; };
+/* What of an expert its gate is a factor on: what it writes, what it reads, or what its last product reads, to the same
+   result where that has no bias. */
+enum gate_on { GATE_OUTPUT, GATE_INPUT, GATE_HIDDEN };
 /* A router's logits as choice and gates see them, REAL [T,E]. std, or std_all where it is the same for all: spread of
    the noise in `choice` where that is normal; else NULL and 0. drawn: where the largest of `choice` are draws without
    replacement, each in proportion to e^drawn; else NULL. */
@@ -86,7 +89,7 @@ struct routing {
     struct node *counts;                                    /* I32 or REAL [E], set by dispatch; idle ones too */
     bool uneven;                                            /* a token may have more or fewer experts than K */
     bool keyless, largest_keys;                             /* traits of the choice */
-    bool gates_input;                                       /* gates are factors on what experts read, not write */
+    enum gate_on gate_on;
 };
 /* What a module has of experts: how many there are to choose from, the last `idle` of which compute nothing; who
    goes where; what keeps the load even; how tokens reach them. */
@@ -146,6 +149,7 @@ void build_finish(struct build *b, void (*run)(struct build *b, void *state), vo
 /* Tells who looks at the graph of a router that is complete, by the last word of the path; keys as they are chosen by,
    for who closes some. */
 void build_observed(struct build *b, const struct routed *r);
+bool build_is_observed(const struct build *b);
 struct node *build_without_best(struct build *b, struct node *key);                                /* [T,E] */
 
 /* Initial values: all one number. */
@@ -193,6 +197,8 @@ struct node *feed_forward(struct build *b, struct hidden h, struct node *u);    
 /* The same by the experts of r, each over its rows. [R,W] */
 struct node *expert_feed_forward(struct build *b, struct hidden h, const struct routing *r,
                                  const struct dispatched *d);
+/* Gates on what the last product of experts reads, REAL [R,1]; NULL: they are elsewhere. */
+struct node *expert_gates(struct build *b, const struct routing *r, const struct dispatched *d);
 /* index [T,K] without the choices after the first that have 0 in `later` [T,K-1]. */
 struct node *build_drop_later(struct build *b, struct node *index, struct node *later);
 /* The choices that another run made for the tokens of the current layer, I32 [T,K], -1: none; NULL in decoding, of

@@ -24,6 +24,20 @@ static struct node *projection(struct build *b, struct hidden h, const struct ro
     return d ? expert_affine(b, h.bias, name, role, r, d, x, out) : affine(b, h.bias, name, role, x, out);
 }
 
+/* Whoever looks at a router sees what experts write before gates. */
+static bool gates_hidden(const struct build *b, const struct routing *r)
+{
+    return r->gate_on == GATE_HIDDEN && !build_is_observed(b);
+}
+
+struct node *expert_gates(struct build *b, const struct routing *r, const struct dispatched *d)
+{
+    struct graph *g = b->graph;
+    if (!gates_hidden(b, r)) return NULL;
+    struct shape pairs = SHAPE(shape_count(r->gate->shape), 1);
+    return gather(g, view(g, r->gate, pairs), d->order, view(g, d->inverse, pairs));
+}
+
 static struct node *layers_of(struct build *b, struct hidden h, const struct routing *r, const struct dispatched *d,
                               struct node *u)
 {
@@ -32,7 +46,8 @@ static struct node *layers_of(struct build *b, struct hidden h, const struct rou
                 *up = projection(b, h, r, d, "up", ROLE_FFN_UP, u, h.width);                  /* [T,F] or [R,F] */
     if (!d && gate) gate = build_convolved(b, CONV_HIDDEN, "gate", gate);
     if (!d) up = build_convolved(b, CONV_HIDDEN, "up", up);
-    struct node *hidden = act.module->activation(b, act, up, gate);
+    struct node *gates = d ? expert_gates(b, r, d) : NULL, *hidden = act.module->activation(b, act, up, gate);
+    if (gates) hidden = build_gated(b, hidden, gates);
     return projection(b, h, r, d, "down", ROLE_FFN_DOWN, hidden, shape_last(u->shape));
 }
 
@@ -168,7 +183,7 @@ struct routing build_routing(struct build *b, const struct experts *e, struct no
 
 struct dispatched build_dispatch(struct build *b, const struct experts *e, struct node *u, struct routing *r)
 {
-    if (r->gates_input) u = build_gated(b, u, r->gate);
+    if (r->gate_on == GATE_INPUT) u = build_gated(b, u, r->gate);
     struct dispatched d = e->dispatch.module->dispatch(b, e->dispatch, u, r);
     for (int i = 0; i < e->balance.n; i++) e->balance.pick[i].module->balance(b, e->balance.pick[i], r);
     struct traits router = module_traits(e->router);
@@ -179,6 +194,6 @@ struct dispatched build_dispatch(struct build *b, const struct experts *e, struc
 struct node *build_combined(struct build *b, const struct routing *r, const struct dispatched *d, struct node *rows)
 {
     build_observed(b, &(struct routed){ r, d, rows });
-    struct node *factor = r->gates_input ? build_ones(b, r->gate->shape) : r->gate;
-    return combine(b->graph, rows, d->order, d->inverse, factor);
+    if (r->gate_on == GATE_INPUT || gates_hidden(b, r)) return unpermute(b->graph, rows, d->order, d->inverse);
+    return combine(b->graph, rows, d->order, d->inverse, r->gate);
 }

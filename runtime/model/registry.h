@@ -33,6 +33,7 @@ struct traits {
     bool of_others;    /* kv, value, keys: another layer's keys, values or choices of the same tokens are read */
     int idle;    /* ffn: of its experts the last ones, which compute nothing */
     int top_k; bool gates_sum_to_one;                       /* router */
+    bool hidden_gates;    /* router: gates are factors on what the last product of an expert reads */
     bool even_gates;    /* router: gates are the same for all who were chosen, whatever their score */
     bool has_zeros;    /* router: scores may be 0, and do not sum to 1 */
     bool unscored;                                          /* logits: they say nothing, and no weight makes them */

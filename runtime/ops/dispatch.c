@@ -1,7 +1,8 @@
 /* Rows on their way to experts and back. dispatch sorts the T*K assignments by expert, ties in token order; gather
-   copies tokens into that order, combine sums a token's K rows again. Sums run in slot order, over the inverse map:
-   no scatter, so the same inputs give the same bits. What goes to no expert has no row, and the rows that are left
-   behind the last expert's are nobody's: gather makes them 0, and what others leave there reaches no token. */
+   copies tokens into that order, unpermute and combine sum a token's K rows again. Sums run in slot order, over the
+   inverse map: no scatter, so the same inputs give the same bits. What goes to no expert has no row, and the rows
+   that are left behind the last expert's are nobody's: gather makes them 0, and what others leave there reaches no
+   token. */
 #define VERBS "graph/ops/routing.h"
 #include "op.h"
 #include "cpu/vec_math.h"
@@ -106,8 +107,8 @@ VERB struct node *gather(struct graph *g, struct node *x, struct node *order, st
     return graph_emit(g, &op_gather, NULL, x, order, inverse);
 }
 
-/* order [R] and inverse [T,K], inputs 1 and 2 of both ops, are inverse to one another where neither is -1. So rows of
-   experts go back to pairs by the same op, with the maps exchanged. */
+/* order [R] and inverse [T,K], inputs 1 and 2 of all three ops, are inverse to one another where neither is -1. So rows
+   of experts go back to pairs by the same op, with the maps exchanged. */
 static int gather_infer(struct node *n, struct err *e)
 {
     (void)e;
@@ -187,14 +188,14 @@ OP(gather, .inputs = "x[T,D] order:I32[R] inverse:I32[T,K]",
    .infer = gather_infer, .gradient = true, .cheap = true, .rows = 2,
    .reads_in = 1u << 2);
 
-/* ---- combine: out[t] = sum_j gate[t,j] y[inverse[t,j]] over the rows that there are ---- */
+/* ---- unpermute: out[t] = sum_j y[inverse[t,j]], gather's transpose ---- */
 
-VERB struct node *combine(struct graph *g, struct node *y, struct node *order, struct node *inverse, struct node *gate)
+VERB struct node *unpermute(struct graph *g, struct node *y, struct node *order, struct node *inverse)
 {
-    return graph_emit(g, &op_combine, NULL, y, order, inverse, gate);
+    return graph_emit(g, &op_unpermute, NULL, y, order, inverse);
 }
 
-static int combine_infer(struct node *n, struct err *e)
+static int unpermute_infer(struct node *n, struct err *e)
 {
     char text[64];
     if (n->in[1]->shape.dim[0] > shape_count(n->in[2]->shape))
@@ -202,6 +203,56 @@ static int combine_infer(struct node *n, struct err *e)
                        shape_text(n->in[2]->shape, text));
     node_value(n, DTYPE_ACT, SHAPE(n->in[2]->shape.dim[0], shape_last(n->in[0]->shape)));
     return 0;
+}
+
+static void unpermute_tokens(const struct args *a, int64_t from, int64_t to)
+{
+    int64_t d = a->in[0].shape.dim[1], k = a->in[2].shape.dim[1];
+    real buffer[d];
+    for (int64_t t = from; t < to; t++) {
+        real *out = row_write(&a->out[0], t * d, d, buffer);
+        sum_rows(&a->in[0], ints(&a->in[2]) + t * k, NULL, k, d, 0, out);
+        row_done(&a->out[0], t * d, d, out);
+    }
+}
+
+static void unpermute_forward(const struct args *a)
+{
+    each(a, a->out[0].shape.dim[0], TOKENS, unpermute_tokens);
+}
+
+/* dy[r] = dout[order[r] / K], or 0 */
+static void unpermute_rows(const struct args *a, int64_t from, int64_t to)
+{
+    int64_t d = a->in[0].shape.dim[1], k = a->in[2].shape.dim[1];
+    const int32_t *order = ints(&a->in[1]);
+    real wide[d], buffer[d], beta = a->beta[0];
+    for (int64_t r = from; r < to; r++) {
+        if (r + AHEAD < to && order[r + AHEAD] >= 0) row_prefetch(&a->dout[0], order[r + AHEAD] / k * d, d);
+        const real *restrict dout = order[r] < 0 ? NULL : row_read(&a->dout[0], order[r] / k * d, d, wide);
+        real *restrict dy = row_open(&a->din[0], r * d, d, beta, buffer);
+        for (int64_t c = 0; c < d; c++) dy[c] = keep(beta, dy[c]) + (dout ? dout[c] : 0);
+        row_done(&a->din[0], r * d, d, dy);
+    }
+}
+
+static void unpermute_backward(const struct args *a)
+{
+    if (a->din[0].data) each(a, a->in[0].shape.dim[0], TOKENS, unpermute_rows);
+}
+
+KERNELS(unpermute) = { unpermute_forward, unpermute_backward, NULL };
+OP(unpermute, .inputs = "y[R,D] order:I32[R] inverse:I32[T,K]",
+   .outputs = "x[T,D]",
+   .about = "sum over j of y[inverse[t,j]], less those of -1; rows of y that are nobody's are not read",
+   .infer = unpermute_infer, .gradient = true,
+   .reads_in = 1u << 1 | 1u << 2);
+
+/* ---- combine: out[t] = sum_j gate[t,j] y[inverse[t,j]] over the rows that there are ---- */
+
+VERB struct node *combine(struct graph *g, struct node *y, struct node *order, struct node *inverse, struct node *gate)
+{
+    return graph_emit(g, &op_combine, NULL, y, order, inverse, gate);
 }
 
 static void combine_tokens(const struct args *a, int64_t from, int64_t to)
@@ -271,5 +322,5 @@ KERNELS(combine) = { combine_forward, combine_backward, NULL };
 OP(combine, .inputs = "y[R,D] order:I32[R] inverse:I32[T,K] gate:REAL[T,K]",
    .outputs = "x[T,D]",
    .about = "sum over j of gate[t,j] y[inverse[t,j]], less those of -1; rows of y that are nobody's are not read",
-   .infer = combine_infer, .gradient = true,
+   .infer = unpermute_infer, .gradient = true,
    .reads_in = 1u << 0 | 1u << 1 | 1u << 2 | 1u << 3);

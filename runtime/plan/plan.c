@@ -348,6 +348,16 @@ static void plan_calls(struct plan *p)
     free(written);
 }
 
+/* Whether what b reads beside what a makes is there before a runs. */
+static bool waits_for_none(const struct call *a, const struct call *b)
+{
+    for (int k = 0; k < b->node->n_in; k++) {
+        const struct node *root = b->node->in[k] ? node_root(b->node->in[k]).node : NULL;
+        if (root && root->op->kind == OP_COMPUTE && root->id > a->node->id) return false;
+    }
+    return true;
+}
+
 /* What two calls compute together: the second runs with the first, so that its results live from the time of
    the first. */
 static void fuse(struct plan *p)
@@ -359,6 +369,7 @@ static void fuse(struct plan *p)
         for (int k = i + 1; k < f->n && k <= i + NEAR && !a->fused && !a->follower; k++) {
             struct call *b = &f->call[k];
             if (b->follower || b->fused || !b->args.n_in || b->args.in[0].data != a->args.out[0].data) continue;
+            if (!waits_for_none(a, b)) continue;
             a->fused = p->how.backend->fuse(op_index(a->node->op), &a->args, op_index(b->node->op), &b->args);
             if (!a->fused) continue;
             a->args.next = &b->args;

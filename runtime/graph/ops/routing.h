@@ -19,6 +19,7 @@
     X(merge_groups, (struct graph *g, struct node *gate, struct node *index, int64_t size)) \
     X(dispatch, (struct graph *g, struct node *index, int experts, int64_t rows)) \
     X(gather, (struct graph *g, struct node *x, struct node *order, struct node *inverse)) \
+    X(unpermute, (struct graph *g, struct node *y, struct node *order, struct node *inverse)) \
     X(combine, (struct graph *g, struct node *y, struct node *order, struct node *inverse, struct node *gate)) \
     X(load, (struct graph *g, struct node *counts)) \
     X(count_chosen, (struct graph *g, struct node *index, int experts, int64_t parts, int64_t groups, bool once)) \
