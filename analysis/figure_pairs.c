@@ -81,7 +81,8 @@ static int draw(struct canvas *canvas, const struct runs *runs, const struct plo
     canvas->width = (widest > 90 ? widest : 90) + PLOT + WORDS;
     fprintf(gp, "set tmargin 3.2\nset bmargin 5.5\nset rmargin at screen %.5f\nset yrange [0.4:%d.6]\nset key off\n"
                 "set bars 0.6\n", 1 - (double)WORDS / canvas->width, lines);
-    figure_title(canvas, "%s: %s against %s", runs->study->name, c->metric, runs->study->variant[runs->study->baseline].name);
+    figure_title(canvas, "%s: %s against %s", runs->study->name, c->metric,
+                 runs->study->variant[runs->study->baseline].name);
     static const char *const family[] = { "all intervals hold at once", "p by Holm, intervals are not simultaneous",
                                           "each variant for itself" };
     figure_caption(canvas, "Small dots: pairs of runs with one seed; large: their mean with the 95 %% interval; %s.",

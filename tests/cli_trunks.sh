@@ -55,6 +55,13 @@ leaves 0 "$sluice" show runs/s/base,steps=24-*/0
 says "the first 10 steps are those of base,steps=12-"
 echo "4 horizons x 3 variants: 152 of 360 steps are trained, with the bits of 12 runs by themselves"
 
+# A branch is a run as any: a warm-up that reaches into its decay is refused before anything is trained.
+leaves 3 "$sluice" run study.lua --out runs --set "horizons={ 9, 24 }" --set train.schedule.warmup=8
+says "warm-up"
+says "in variant 'base,steps=9'"
+leaves 3 "$sluice" run study.lua --out runs --set train.steps=12
+says "horizons: train.steps is what they say"
+
 # ---- killed at any time, with several processes ----
 i=0
 while [ $i -lt "$kills" ]; do

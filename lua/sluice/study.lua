@@ -264,8 +264,8 @@ local function read_test(site, spec)
   return { family = family }
 end
 
-local STUDY_KEYS = { choices = "string", data = "string", horizons = "table", name = "string", primary = "string", baseline = "string",
-                     replicates = "integer", seed = "integer" }
+local STUDY_KEYS = { choices = "string", data = "string", horizons = "table", name = "string", primary = "string",
+                     baseline = "string", replicates = "integer", seed = "integer" }
 
 -- The value that --set gives to a path; where a text is wanted, digits and all else that is not quoted is the text.
 local function value_of(site, set)
@@ -322,7 +322,7 @@ local function add_variant(site, d, horizons, variant, set, baseline)
     for path, value in next, set do its[path] = value end
     its["train.steps"] = steps or set["train.steps"]
     d.variants[#d.variants + 1] = { name = name_at(variant.name, steps), set = its,
-                                    baseline = baseline and name_at(baseline, steps) }
+                                    baseline = steps and baseline and name_at(baseline, steps) or nil }
   end
 end
 

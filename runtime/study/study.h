@@ -30,8 +30,8 @@ struct variant {
     bool replays;                               /* its choices are another run's, whose hash config has as "choices" */
 };
 
-/* dir: relative to the study's folder. shared: how many steps are those of the point `trunk`, which goes before; 0: none,
-   or study_trunks was not asked. */
+/* dir: relative to the study's folder. shared: how many steps are those of the point `trunk`, which goes before;
+   0: none, or study_trunks was not asked. */
 struct point { int variant, replicate; uint64_t seed; char *dir; int trunk; int64_t shared; };
 
 struct study {
@@ -80,8 +80,8 @@ int study_choices(const char *path, struct study **out, int *variant, struct err
 /* For study_resolve: of variants that replay, whether those whose choices they are were like them, and whose they
    are. */
 void study_impose(struct study *s, const struct corpus_info *data, uint64_t seed, struct problems *problems);
-/* The steps from the beginning that runs of two configurations may share; 0: too few. alike: in which they are equal, bit
-   for bit; -1: more differs than steps and schedule. */
+/* The steps from the beginning that runs of two configurations may share; 0: too few. alike: in which they are equal,
+   bit for bit; -1: more differs than steps and schedule. */
 int64_t study_shared(const json_t *a, const json_t *b, int64_t *alike);
 void study_trunks(struct study *s);     /* of every point: whose steps it shares, and how many */
 int study_point(const struct study *s, int variant, int replicate);         /* -1: there is none */

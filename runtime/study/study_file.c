@@ -103,8 +103,9 @@ static struct hash hash_of_json(const json_t *json)
 
 static json_t *variant_json(const struct variant *v)
 {
-    return json_pack("{s:s, s:i, s:O, s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:I, s:s}", "name", v->name,
-                     "baseline", v->baseline, "config", v->config, "fingerprint", hash_json(v->fingerprint), "hash", hash_json(v->hash),
+    return json_pack("{s:s, s:i, s:O, s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:I, s:s}",
+                     "name", v->name, "baseline", v->baseline,
+                     "config", v->config, "fingerprint", hash_json(v->fingerprint), "hash", hash_json(v->hash),
                      "params_total", (json_int_t)v->counts.total, "params_active", (json_int_t)v->counts.active,
                      "params_active_embedded", (json_int_t)v->counts.active_embedded,
                      "params_non_embedding", (json_int_t)v->counts.non_embedding,
@@ -196,7 +197,8 @@ static int open_variants(struct study *s, const json_t *list, struct err *e)
         const json_t *v = json_array_get(list, (size_t)i), *baseline = json_object_get(v, "baseline");
         s->variant[i] = (struct variant){
             .name = text_of(s, v, "name", "?"),
-            .baseline = baseline ? (int)json_integer_value(baseline) : s->baseline, .config = json_incref(json_object_get(v, "config")),
+            .baseline = baseline ? (int)json_integer_value(baseline) : s->baseline,
+            .config = json_incref(json_object_get(v, "config")),
             .fingerprint = hash_of_json(json_object_get(v, "fingerprint")),
             .hash = hash_of_json(json_object_get(v, "hash")),
             .counts = { integer_of(v, "params_total"), integer_of(v, "params_active"),

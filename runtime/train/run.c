@@ -242,7 +242,8 @@ static bool waits(const struct runner *r, int point)
     return goes_on && !trunk_is_there(r->study, point);
 }
 
-/* The first point that nobody trains and that need not wait, or -1. Ranks, which go through all of them in one process, do not look. */
+/* The first point that nobody trains and that need not wait, or -1. Ranks, which go through all of them in one process,
+   do not look. */
 static int next_point(struct runner *r)
 {
     r->elsewhere = 0;

@@ -262,10 +262,17 @@ static struct store_plan *describe(struct trainer *t, struct arena *a)
 
 /* ---- beginning, and going on ---- */
 
-static int create(struct trainer *t, const char *path, const struct store_plan *plan)
+/* That it does not go on with an earlier run is told once for all replicates. */
+static int create(struct trainer *t, const char *path, const struct store_plan *plan, const struct trunk *trunk)
 {
+    char text[512] = "started";
+    bool anew = !*trunk->dir && *trunk->earlier;
+    if (anew)
+        snprintf(text, sizeof text, "begins anew: it is like %s, an earlier run, up to step %lld, and no checkpoint "
+                                    "that is left lies there", trunk->earlier, (long long)trunk->alike);
+    if (anew && t->point->replicate == 0) fprintf(stderr, "%s/0 %s\n", t->variant->name, text);
     if (store_create(&t->store, path, plan, &t->err)) return -1;
-    return store_event(t->store, 0, LEVEL_INFO, EVENT_STARTED, "started", &t->err);
+    return store_event(t->store, 0, LEVEL_INFO, EVENT_STARTED, text, &t->err);
 }
 
 static int go_on(struct trainer *t, const char *path, const struct store_plan *plan, const struct checkpoint *from)
@@ -286,17 +293,14 @@ static void find_trunk(struct trainer *t, bool exists, struct trunk *trunk)
     const struct trunk_wanted wanted = { t->study, t->point, t->variant->config, corpus_info(t->corpus), origin_of(t),
                                          t->options->mix, !exists };
     trunk_find(trunk, &wanted, t->done);
-    if (*trunk->dir || exists || !*trunk->earlier) return;
-    fprintf(stderr, "%s/%d begins anew: it is like %s, an earlier run, up to step %lld, and no checkpoint that is left "
-                    "lies there\n",
-            t->variant->name, t->point->replicate, trunk->earlier, (long long)trunk->alike);
 }
 
 static int begin_with(struct trainer *t, const struct trunk *trunk)
 {
     char text[384];
     snprintf(text, sizeof text, "the first %lld steps are those of %s", (long long)trunk->step, trunk->dir);
-    if (trunk_rows(trunk, t->study, t->store, t->train, t->eval, &t->err)) return err_prefix(&t->err, "%s: ", trunk->dir);
+    if (trunk_rows(trunk, t->study, t->store, t->train, t->eval, &t->err))
+        return err_prefix(&t->err, "%s: ", trunk->dir);
     if (store_event(t->store, t->done, LEVEL_INFO, EVENT_BRANCHED, text, &t->err) || train_save(t)) return -1;
     trunk_release(t->study, t->number);
     return 0;
@@ -316,7 +320,7 @@ int train_open(struct trainer *t, const struct past *past)
         failure = *trunk.dir && take(t, trunk.checkpoint, trunk.config_hash, &its);
     }
     t->began = clock_seconds();
-    if (!failure) failure = past->exists ? go_on(t, path, plan, &from) : create(t, path, plan);
+    if (!failure) failure = past->exists ? go_on(t, path, plan, &from) : create(t, path, plan, &trunk);
     if (!failure && *trunk.dir) failure = begin_with(t, &trunk);
     t->taken = t->done - own;
     if (failure) t->cause = errno;

@@ -142,6 +142,8 @@ static void take_farther(struct trunk *best, const struct trunk_wanted *w, const
     free(path);
 }
 
+static int64_t steps_of(const json_t *config) { return json_integer_value(config_get(config, "train.steps")); }
+
 static void look_at(struct trunk *best, const struct trunk_wanted *w, const char *name)
 {
     struct err ignored;
@@ -154,7 +156,7 @@ static void look_at(struct trunk *best, const struct trunk_wanted *w, const char
     int64_t alike = -1, shared = config ? study_shared(w->config, config, &alike) : 0,
             step = newest_in(checkpoints, shared);
     if (step > best->step) take_farther(best, w, name, step);
-    else if (alike >= 0 && !named) {
+    else if (alike >= 0 && !named && steps_of(config) < steps_of(w->config)) {
         snprintf(best->earlier, sizeof best->earlier, "%s/%d", name, w->point->replicate);
         best->alike = alike;
     }

@@ -7,7 +7,7 @@
 #include "train.h"
 
 /* A checkpoint to begin at, of the run in `dir`, which lies in the study's folder. Where there is none, `earlier` may
-   name an earlier run that differs in steps and schedule alone, and is alike for so many steps. */
+   name an earlier run of fewer steps that differs in these and the schedule alone, and is alike for `alike` steps. */
 struct trunk { char dir[256], checkpoint[4608], config_hash[33], earlier[256]; int64_t step, alike; };
 
 struct trunk_wanted {
@@ -21,12 +21,11 @@ void trunk_find(struct trunk *out, const struct trunk_wanted *w, int64_t beyond)
 int trunk_rows(const struct trunk *trunk, const struct study *s, struct store *to, const struct metrics *train,
                const struct metrics *eval, struct err *e);
 
-/* Of points whose trunk study_trunks found: whether what one waits for is there; whether another waits for this step
-   of a point; the steps that others wait for still, whose checkpoints are kept for them. */
-bool trunk_is_there(const struct study *s, int point);
-bool trunk_is_left(const struct study *s, int point, int64_t step);
-struct held trunk_held(const struct study *s, int point);
-void trunk_prune(const struct study *s, int point, int keep);       /* all but these and the newest */
-void trunk_release(const struct study *s, int point);       /* what was kept for this one alone, of a run that is over */
+/* Of points whose trunk study_trunks found */
+bool trunk_is_there(const struct study *s, int point);              /* what one waits for, or what it made of it */
+bool trunk_is_left(const struct study *s, int point, int64_t step); /* by another, after this step */
+struct held trunk_held(const struct study *s, int point);           /* where others are still to leave it */
+void trunk_prune(const struct study *s, int point, int keep);       /* all checkpoints but these and the newest */
+void trunk_release(const struct study *s, int point);               /* what its trunk, when it is over, held for it */
 
 #endif
