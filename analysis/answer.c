@@ -61,7 +61,7 @@ static void append_learnt(const struct comparison *c, const struct arm *a, char 
 /* What the mean does not show. */
 static void append_doubts(const struct comparison *c, const struct arm *a, char *out, size_t size)
 {
-    const struct arm *base = &c->arm[c->baseline];
+    const struct arm *base = compare_baseline(c, a);
     const struct spread *s = &a->spread;
     int digits = answer_digits(c);
     const char *wider = s->variant > s->baseline ? a->variant->name : base->variant->name;
@@ -88,7 +88,7 @@ static const char *verb(enum verdict verdict)
 
 void answer_sentence(const struct comparison *c, int arm, char *out, size_t size)
 {
-    const struct arm *a = &c->arm[arm], *b = &c->arm[c->baseline];
+    const struct arm *a = &c->arm[arm], *b = compare_baseline(c, a);
     const char *name = a->variant->name, *base = b->variant->name, *unit = answer_unit(c), *gap = *unit ? " " : "";
     int digits = answer_digits(c), n = a->paired.n;
     char p[32];
@@ -160,7 +160,8 @@ static json_t *arm_json(const struct comparison *c, int arm)
                           "params_active", (json_int_t)a->variant->counts.active,
                           "train_flops_per_token", number(a->variant->train_flops_per_token),
                           "kv_bytes_per_token", (json_int_t)a->variant->kv_bytes_per_token, "runs", runs);
-    if (arm == c->baseline) return j;
+    if (compare_is_baseline(c, arm)) return j;
+    json_object_set_new(j, "baseline", json_string(compare_baseline(c, a)->variant->name));
     char sentence[ANSWER_SIZE];
     answer_sentence(c, arm, sentence, sizeof sentence);
     json_object_set_new(j, "paired", json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i}",

@@ -174,9 +174,13 @@ static void describe_pairs(const struct comparison *c, struct arm *a, const doub
     free(d);
 }
 
+const struct arm *compare_baseline(const struct comparison *c, const struct arm *a) { return &c->arm[a->baseline]; }
+
+bool compare_is_baseline(const struct comparison *c, int arm) { return c->arm[arm].baseline == arm; }
+
 static void contrast_arm(struct comparison *c, struct arm *a)
 {
-    const struct arm *b = &c->arm[c->baseline];
+    const struct arm *b = compare_baseline(c, a);
     double *x = xcalloc((size_t)c->n_readings + 1, 2 * sizeof *x), *y = x + c->n_readings + 1;
     int n = counted_values(c, a, x), m = counted_values(c, b, y);
     a->welch = stats_welch(x, n, y, m, STATS_LEVEL);
@@ -196,7 +200,7 @@ bool compare_saw_later(const struct comparison *c, const struct arm *a)
 /* What knows later tokens predicts them well: nothing with a good and a bad end can be told of such a pair. */
 static bool cannot_judge(const struct comparison *c, const struct arm *a)
 {
-    return c->better != BETTER_NONE && compare_saw_later(c, a) != compare_saw_later(c, &c->arm[c->baseline]);
+    return c->better != BETTER_NONE && compare_saw_later(c, a) != compare_saw_later(c, compare_baseline(c, a));
 }
 
 /* Puts the family's p of every variant into p, for all pairs or without those of one replicate (leave >= 0). */
@@ -204,8 +208,8 @@ static void correct(const struct comparison *c, int leave, double *p)
 {
     double *x = xcalloc((size_t)c->n_readings + 1, 2 * sizeof *x), *y = x + c->n_readings + 1;
     for (int i = 0; i < c->n_arms; i++) {
-        int n = pair(c, &c->arm[i], &c->arm[c->baseline], leave, x, y);
-        p[i] = i == c->baseline || cannot_judge(c, &c->arm[i]) ? NAN : stats_paired(x, y, n, c->alpha).p;
+        int n = pair(c, &c->arm[i], compare_baseline(c, &c->arm[i]), leave, x, y);
+        p[i] = compare_is_baseline(c, i) || cannot_judge(c, &c->arm[i]) ? NAN : stats_paired(x, y, n, c->alpha).p;
     }
     stats_adjust(c->family, p, c->n_arms, c->family_size);
     free(x);
@@ -235,19 +239,17 @@ static bool is_tested(enum verdict v)
 /* Verdicts, and whether they would be others without one of the seeds. */
 static void judge_all(struct comparison *c)
 {
-    const struct arm *base = &c->arm[c->baseline];
     double *p = xcalloc((size_t)c->n_arms + 1, sizeof *p);
     correct(c, -1, p);
     for (int i = 0; i < c->n_arms; i++) {
         struct arm *a = &c->arm[i];
         a->p = p[i];
-        a->verdict = i == c->baseline               ? VERDICT_BASELINE
+        a->verdict = compare_is_baseline(c, i)      ? VERDICT_BASELINE
                      : a->absent                    ? VERDICT_ABSENT
                      : cannot_judge(c, a)           ? VERDICT_AHEAD
                                                     : judge(c, p[i], a->paired.delta);
     }
-    for (int k = 0; k < base->total; k++) {
-        int replicate = c->reading[base->first + k].run->replicate;
+    for (int replicate = 0; replicate < c->replicates; replicate++) {
         correct(c, replicate, p);
         for (int i = 0; i < c->n_arms; i++) {
             struct arm *a = &c->arm[i];
@@ -255,17 +257,19 @@ static void judge_all(struct comparison *c)
             if (!a->rests++) a->rests_on = replicate;
         }
     }
-    for (int i = 0; i < c->n_arms; i++)
+    for (int i = 0; i < c->n_arms; i++) {
+        const struct arm *base = compare_baseline(c, &c->arm[i]);
         if (c->arm[i].verdict == VERDICT_BETTER && lost_alone(c, &c->arm[i], base) > lost_alone(c, base, &c->arm[i]))
             c->arm[i].verdict = VERDICT_PARTIAL;
+    }
     free(p);
 }
 
-static void fill_arm(struct comparison *c, const struct study *s, int variant, int first)
+static void fill_arm(struct comparison *c, const struct study *s, int variant, int baseline, int first)
 {
     struct arm *a = &c->arm[variant];
     double *x = xcalloc((size_t)c->n_readings + 1, sizeof *x);
-    *a = (struct arm){ .variant = &s->variant[variant], .first = first };
+    *a = (struct arm){ .variant = &s->variant[variant], .first = first, .baseline = baseline };
     while (first + a->total < c->n_readings && c->reading[first + a->total].run->variant == variant) {
         a->diverged += is_lost(&c->reading[first + a->total]);
         a->untaught += c->reading[first + a->total].untaught;
@@ -282,7 +286,6 @@ static void fill_arm(struct comparison *c, const struct study *s, int variant, i
 
 static int find_baseline(const struct study *s, const char *name, struct err *e)
 {
-    if (!name) return s->baseline;
     const char **names = xcalloc((size_t)s->n_variants + 1, sizeof *names);
     int at = -1;
     for (int i = 0; i < s->n_variants; i++) {
@@ -371,9 +374,10 @@ int compare_study(const struct runs *runs, const struct compare_options *o, stru
     c->options = *o;
     snprintf(c->metric, sizeof c->metric, "%s", o->metric ? o->metric : s->primary);
     c->n_arms = s->n_variants;
+    c->replicates = s->replicates;
     c->arm = xcalloc((size_t)s->n_variants + 1, sizeof *c->arm);
     c->reading = xcalloc((size_t)runs->n + 1, sizeof *c->reading);
-    c->baseline = find_baseline(s, o->baseline, e);
+    c->baseline = o->baseline ? find_baseline(s, o->baseline, e) : s->baseline;
     int family = find_family(o->family ? o->family : s->family, e);
     if (c->baseline < 0 || family < 0 || read_all(runs, c, e) || check_text(c, e)) {
         compare_free(c);
@@ -381,11 +385,11 @@ int compare_study(const struct runs *runs, const struct compare_options *o, stru
     }
     read_floor(c, s);
     for (int v = 0, first = 0; v < s->n_variants; v++) {
-        fill_arm(c, s, v, first);
+        fill_arm(c, s, v, o->baseline ? c->baseline : s->variant[v].baseline, first);
         first += c->arm[v].total;
     }
     for (int v = 0; v < s->n_variants; v++)
-        c->family_size += v != c->baseline && !c->arm[v].absent && !cannot_judge(c, &c->arm[v]);
+        c->family_size += !compare_is_baseline(c, v) && !c->arm[v].absent && !cannot_judge(c, &c->arm[v]);
     c->family = (enum family)family;
     c->alpha = stats_interval_alpha(c->family, c->family_size);
     for (int v = 0; v < s->n_variants; v++) contrast_arm(c, &c->arm[v]);

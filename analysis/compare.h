@@ -34,6 +34,7 @@ enum verdict {
 /* delta is variant minus baseline: negative means a lower value. */
 struct arm {
     const struct variant *variant;
+    int baseline;                       /* the arm that it is compared with; itself: it is a baseline */
     int total, n, first;                /* runs; of them counted; index of its first reading */
     int diverged, untaught, absent, collapsed;  /* of its runs */
     double mean, sd;
@@ -54,13 +55,15 @@ struct comparison {
     enum family family; int family_size;            /* of the variants that could be tested, whether or not their runs
                                                        finished */
     double alpha;                                   /* intervals are of level 1 - alpha */
-    int baseline, n_arms, n_readings;
+    int baseline, replicates, n_arms, n_readings;   /* baseline: the study's own, or the one that was asked for */
     struct arm *arm; struct reading *reading;       /* readings by variant, then replicate */
     int64_t step_low, step_high;                    /* of the counted readings */
     struct counting floor;                          /* NaN: not to be had, why says it */
     char why_no_floor[256];
 };
 
+const struct arm *compare_baseline(const struct comparison *c, const struct arm *a);
+bool compare_is_baseline(const struct comparison *c, int arm);
 /* Whether what is compared was measured while a variant's positions saw later ones. */
 bool compare_saw_later(const struct comparison *c, const struct arm *a);
 int compare_study(const struct runs *runs, const struct compare_options *o, struct comparison **out, struct err *e);

@@ -59,7 +59,7 @@ static int draw(struct canvas *canvas, const struct runs *runs, const struct plo
     struct comparison *c;
     FILE *gp = canvas->gp;
     if (compare_study(runs, &how, &c, e)) return -1;
-    const struct arm *base = &c->arm[c->baseline];
+    const struct arm *base = &c->arm[runs->study->baseline];
     int counted = 0, missing = 0, untaught = 0;
     for (int i = 0; i < c->n_arms; i++) {
         counted += c->arm[i].n;
@@ -94,7 +94,7 @@ static int draw(struct canvas *canvas, const struct runs *runs, const struct plo
         if (c->arm[i].n)
             fprintf(gp, " $dots%d using 1:2 with points pointtype 7 pointsize 0.7 linecolor rgb '#80%s', $mean%d using "
                         "1:3:2 with xerrorbars pointtype 7 pointsize 1.3 linewidth 2 linecolor rgb '%s', \\\n",
-                i, figure_color(i, c->baseline) + 1, i, figure_color(i, c->baseline));
+                i, figure_color(i, runs->study->baseline) + 1, i, figure_color(i, runs->study->baseline));
     fputs(" 1/0\n", gp);
     compare_free(c);
     return 0;

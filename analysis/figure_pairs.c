@@ -9,7 +9,7 @@ enum { PLOT = 540, WORDS = 270 };    /* pixels of the plot and right of it; left
 
 static void write_pairs(FILE *gp, const struct comparison *c, const struct arm *a, int index, double y)
 {
-    const struct arm *b = &c->arm[c->baseline];
+    const struct arm *b = compare_baseline(c, a);
     fprintf(gp, "$mean%d << END\n%.9g %.9g %.9g\nEND\n$pairs%d << END\n", index, a->paired.delta,
             isnan(a->paired.half) ? 0 : a->paired.half, y - 0.14, index);
     for (int i = 0; i < a->total; i++)
@@ -26,8 +26,8 @@ static void set_range(const struct canvas *canvas, const struct comparison *c)
 {
     double low = 0, high = 0;
     for (int i = 0; i < c->n_arms; i++) {
-        const struct arm *a = &c->arm[i], *b = &c->arm[c->baseline];
-        if (i == c->baseline || !a->paired.n) continue;
+        const struct arm *a = &c->arm[i], *b = compare_baseline(c, a);
+        if (compare_is_baseline(c, i) || !a->paired.n) continue;
         double half = isnan(a->paired.half) ? 0 : a->paired.half;
         low = fmin(low, a->paired.delta - half);
         high = fmax(high, a->paired.delta + half);
@@ -60,7 +60,7 @@ static int draw(struct canvas *canvas, const struct runs *runs, const struct plo
     FILE *gp = canvas->gp;
     int lines = 0, widest = 0;
     if (compare_study(runs, &how, &c, e)) return -1;
-    for (int i = 0; i < c->n_arms; i++) lines += i != c->baseline && c->arm[i].paired.n > 0;
+    for (int i = 0; i < c->n_arms; i++) lines += !compare_is_baseline(c, i) && c->arm[i].paired.n > 0;
     if (!lines) {
         err_set(e, "no pair of runs has values of %s yet: nothing to draw", c->metric);
         compare_free(c);
@@ -69,7 +69,7 @@ static int draw(struct canvas *canvas, const struct runs *runs, const struct plo
     fputs("set ytics ()\n", gp);
     for (int i = 0, line = lines; i < c->n_arms; i++) {
         const struct arm *a = &c->arm[i];
-        if (i == c->baseline || !a->paired.n) continue;
+        if (compare_is_baseline(c, i) || !a->paired.n) continue;
         write_pairs(gp, c, a, i, line);
         write_words(gp, c, a, line);
         widest = figure_width(a->variant->name) > widest ? figure_width(a->variant->name) : widest;
@@ -81,7 +81,8 @@ static int draw(struct canvas *canvas, const struct runs *runs, const struct plo
     canvas->width = (widest > 90 ? widest : 90) + PLOT + WORDS;
     fprintf(gp, "set tmargin 3.2\nset bmargin 5.5\nset rmargin at screen %.5f\nset yrange [0.4:%d.6]\nset key off\n"
                 "set bars 0.6\n", 1 - (double)WORDS / canvas->width, lines);
-    figure_title(canvas, "%s: %s against %s", runs->study->name, c->metric, c->arm[c->baseline].variant->name);
+    figure_title(canvas, "%s: %s against %s", runs->study->name, c->metric,
+                 runs->study->variant[runs->study->baseline].name);
     static const char *const family[] = { "all intervals hold at once", "p by Holm, intervals are not simultaneous",
                                           "each variant for itself" };
     figure_caption(canvas, "Small dots: pairs of runs with one seed; large: their mean with the 95 %% interval; %s.",
@@ -93,10 +94,10 @@ static int draw(struct canvas *canvas, const struct runs *runs, const struct plo
     set_range(canvas, c);
     fputs("set arrow 1 from 0, graph 0 to 0, graph 1 nohead linecolor rgb '#606060' back\nplot \\\n", gp);
     for (int i = 0; i < c->n_arms; i++)
-        if (i != c->baseline && c->arm[i].paired.n)
+        if (!compare_is_baseline(c, i) && c->arm[i].paired.n)
             fprintf(gp, " $pairs%d using 1:2 with points pointtype 7 pointsize 0.7 linecolor rgb '#80%s', $mean%d "
                         "using 1:3:2 with xerrorbars pointtype 13 pointsize 1.6 linewidth 2 linecolor rgb '%s', \\\n",
-                    i, figure_color(i, c->baseline) + 1, i, figure_color(i, c->baseline));
+                    i, figure_color(i, runs->study->baseline) + 1, i, figure_color(i, runs->study->baseline));
     fputs(" 1/0\n", gp);
     compare_free(c);
     return 0;

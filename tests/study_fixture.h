@@ -143,8 +143,9 @@ static inline void fixture_study(const char *dir, const struct fixture_variant *
             .kv_bytes_per_token = 512 };
         s->variant[i].hash = study_identity(s->variant[i].config, corpus_info(corpus), 0);
         for (int k = 0; k < replicates; k++)
-            s->point[s->n_points++] = (struct point){ i, k, (uint64_t)k,
-                                                      arena_text(s->arena, "%s-0000000%d/%d", v[i].name, i, k) };
+            s->point[s->n_points++] = (struct point){
+                .variant = i, .replicate = k, .seed = (uint64_t)k,
+                .dir = arena_text(s->arena, "%s-0000000%d/%d", v[i].name, i, k) };
     }
     fixture_must(study_save(s, &e), &e);
     for (int i = 0; i < s->n_points; i++)

@@ -101,7 +101,7 @@ static int save(const struct model *m, int64_t step, int keep)
 {
     struct checkpoint c;
     json_t *extra = json_pack("{s:f, s:s}", "seconds", 0.1, "words", "\xc3\xa9 and \"quotes\"");
-    int status = checkpoint_save(folder, step, m->leaves, m->state, extra, keep, &c, &err);
+    int status = checkpoint_save(folder, step, m->leaves, m->state, extra, keep, NULL, &c, &err);
     memcpy(path, c.path, sizeof path);
     json_decref(extra);
     return status;
@@ -193,10 +193,10 @@ static void test_keep(void **state)
     assert_int_equal(truncate(name, 30), 0);
     assert_int_equal(checkpoint_newest(folder, INT64_MAX, path, sizeof path, &err), 1);
     assert_non_null(strstr(path, "step-00000040"));
-    checkpoint_prune(folder, INT64_MAX, 1);                     /* by number, whether good or not */
+    checkpoint_prune(folder, INT64_MAX, 1, NULL);                     /* by number, whether good or not */
     assert_int_equal(checkpoint_newest(folder, INT64_MAX, path, sizeof path, &err), 0);
     ok(save(&a, 60, 3));
-    checkpoint_prune(folder, INT64_MAX, 0);
+    checkpoint_prune(folder, INT64_MAX, 0, NULL);
     assert_int_equal(access(folder, F_OK), -1);
     assert_int_equal(mkdir(folder, 0700), 0);
     model_free(a);

@@ -285,7 +285,7 @@ static int64_t damage_newest(const struct study *s)
     const struct leaf *weight = leaves_find(session->leaves, "layers.1.attention.out.weight");
     assert_non_null(weight);
     ((real *)state_data(session->state, weight))[7] = NAN;
-    if (checkpoint_save(dir, c.step, session->leaves, session->state, extra, 0, &c, &e)) fail_msg("%s", e.text);
+    if (checkpoint_save(dir, c.step, session->leaves, session->state, extra, 0, NULL, &c, &e)) fail_msg("%s", e.text);
     json_decref(extra);
     session_free(session);
     free(dir);

@@ -173,6 +173,30 @@ static void test_axes(void **state)
               "{'name':'balance=none,score=softmax','set':{'ffn.balance':'none','ffn.router.score':'softmax'}}]}");
 }
 
+static void test_horizons(void **state)
+{
+    (void)state;
+    describes(BASE "return sl.study { base = base, horizons = { 5, 20 }, baseline = 'b', variants = { a = {}, "
+                   "b = sl.extend(base, { ['d_model'] = 64 }) } }",
+              "{'base':{'d_model':32,'ffn':'moe','layers':2},'baseline':'b,steps=20','data':'synthetic','name':'x',"
+              "'primary':'eval.loss','replicates':5,'seed':0,'train':{'steps':20},'variants':["
+              "{'baseline':'b,steps=5','name':'a,steps=5','set':{'train.steps':5}},"
+              "{'baseline':'b,steps=20','name':'a,steps=20','set':{'train.steps':20}},"
+              "{'baseline':'b,steps=5','name':'b,steps=5','set':{'d_model':64,'ffn':'moe','layers':2,'train.steps':5}},"
+              "{'baseline':'b,steps=20','name':'b,steps=20',"
+              "'set':{'d_model':64,'ffn':'moe','layers':2,'train.steps':20}}]}");
+    static const char *const lists[] = { "{}", "{ 5, 5 }", "{ 9, 5 }", "{ 0 }", "{ 1.5 }", "{ 'a' }", "{ 5, a = 6 }" };
+    for (int i = 0; i < COUNT(lists); i++) {
+        char script[256];
+        snprintf(script, sizeof script, BASE "return sl.study { base = base, horizons = %s, variants = { a = {} } }",
+                 lists[i]);
+        struct result r = run(script);
+        if (!strstr(told(&r), "horizons: must be a list of steps that ascend: { 100, 200, 400 }"))
+            fail_msg("%s: %s", lists[i], told(&r));
+        done(&r);
+    }
+}
+
 static const char *names_of(struct result *r)
 {
     static char text[1024];
@@ -433,6 +457,10 @@ static const struct { const char *script, *words; } bad[] = {
       "x.lua:3: attention.gat: no parameter 'gat' (did you mean 'gate'?)" },
     { BASE "return sl.study { base = base, variants = { a = {}, b = sl.model { layers = 2 } } }",
       "variants.b: the model says nothing of 'd_model'" },
+    { BASE "return sl.study { base = base, horizons = { 5 }, train = { steps = 7 }, variants = { a = {} } }",
+      "x.lua:1: horizons: train.steps is what they say: give one of the two" },
+    { BASE "return sl.study { base = base, horizons = { 5 }, variants = { a = {\n ['train.steps'] = 7 } } }",
+      "'a' sets train.steps, and horizons do too" },
     { BASE "return sl.study { base = base, variants = { a = {} }, train = {\n optim = { 'adamw',\n rl = 3 } } }",
       "x.lua:3: train.optim.rl: no parameter 'rl' (did you mean 'lr'?)" },
 };
@@ -843,6 +871,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_named_variants), cmocka_unit_test(test_defaults), cmocka_unit_test(test_axes),
+        cmocka_unit_test(test_horizons),
         cmocka_unit_test(test_shapes_of_studies), cmocka_unit_test(test_models),
         cmocka_unit_test(test_functions_meet_variants), cmocka_unit_test(test_overrides),
         cmocka_unit_test(test_order_does_not_matter), cmocka_unit_test(test_bad_scripts),

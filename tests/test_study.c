@@ -339,6 +339,86 @@ static void points_are_selected(void **state)
     }
 }
 
+/* ---- what runs share ---- */
+
+/* Of a study's base and of it with `change`: steps that are shared, and in which they are alike. */
+static void shares(const char *study, const char *change, int64_t steps, int64_t alike)
+{
+    char text[1024];
+    snprintf(text, sizeof text, "{%s, \"variants\": [{\"name\": \"base\", \"set\": {}}, "
+                                "{\"name\": \"other\", \"set\": %s}]}", study, change);
+    struct study *s = resolved(text);
+    int64_t its, back;
+    assert_int_equal(study_shared(s->variant[0].config, s->variant[1].config, &its), steps);
+    assert_int_equal(its, alike);
+    assert_int_equal(study_shared(s->variant[1].config, s->variant[0].config, &back), steps);
+    study_trunks(s);
+    for (int p = 0; p < s->n_points; p++) {
+        bool branch = s->point[p].variant == 1 && steps > 0;
+        assert_int_equal(s->point[p].shared, branch ? steps : 0);
+        if (branch) assert_int_equal(s->point[s->point[p].trunk].replicate, s->point[p].replicate);
+        if (branch) assert_int_equal(s->point[s->point[p].trunk].variant, 0);
+    }
+    study_free(s);
+}
+
+static void trunks_are_what_runs_share(void **state)
+{
+    (void)state;
+#define TRAINED(schedule) "\"train\": {\"steps\": 100, \"schedule\": {\"module\": " schedule ", \"warmup\": 5}}"
+    static const char wsd[] = TRAINED("\"wsd\", \"decay\": 0.2"), constant[] = TRAINED("\"constant\""),
+                      cosine[] = TRAINED("\"cosine\"");
+    /* Step (1 - d) n + 1 has the peak still. */
+    shares(wsd, TEXT({"train.steps": 200}), 81, 81);
+    shares(wsd, TEXT({"train.schedule.shape": "cosine"}), 81, 81);
+    shares(wsd, TEXT({"train.schedule.decay": 0.5}), 51, 51);
+    shares(wsd, TEXT({"train.schedule": {"module": "constant", "warmup": 5}}), 81, 81);
+    shares(wsd, TEXT({"train.schedule": {"module": "wsds", "warmup": 5, "horizons": 2}}), 46, 46);
+    shares(constant, TEXT({"train.steps": 101}), 100, 100);
+    shares(constant, TEXT({"train.steps": 60}), 60, 60);
+    /* Too little, and nothing. */
+    shares(cosine, TEXT({"train.steps": 200}), 0, 6);
+    shares(constant, TEXT({"train.steps": 200, "train.schedule.warmup": 6}), 0, 0);
+    shares(constant, TEXT({"train.steps": 200, "train.optim.lr": 1e-4}), 0, -1);
+    shares(constant, TEXT({"train.steps": 200, "attention.gate": "head"}), 0, -1);
+    /* All that goes by the step is asked: biases that move for half of the run. */
+    static const char bias[] = TRAINED("\"constant\"") ", \"base\": {\"ffn\": {\"module\": \"moe\", \"experts\": 4, "
+                               "\"balance\": [{\"module\": \"bias\", \"length\": 0.5}]}}";
+    shares(bias, TEXT({"train.steps": 200}), 50, 50);
+}
+
+static void each_horizon_has_its_baseline(void **state)
+{
+    (void)state;
+    struct err e;
+    struct study *s = resolved(TEXT({"baseline": "long", "match": {"quantity": "train_flops", "adjust": "ffn.d_ff",
+                                                                   "tolerance": 0.2},
+        "variants": [{"name": "short", "set": {"train.steps": 5}, "baseline": "short"},
+                     {"name": "long", "set": {}},
+                     {"name": "short_top1", "set": {"train.steps": 5, "ffn.router.top_k": 1}, "baseline": "short"},
+                     {"name": "long_top1", "set": {"ffn.router.top_k": 1}}]})), *again;
+    static const int baseline[] = { 0, 1, 0, 1 };
+    json_t *json = study_write(s);
+    assert_int_equal(study_read(json, &again, &e), 0);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(s->variant[i].baseline, baseline[i]);
+        assert_int_equal(again->variant[i].baseline, baseline[i]);
+    }
+    assert_int_equal(s->variant[2].counts.total, s->variant[3].counts.total);       /* each matched to its own */
+    assert_true(s->variant[2].counts.total > s->variant[0].counts.total);
+    const char *name = "short_top1";
+    assert_int_equal(study_select(s, &name, 1, &e), 0);
+    for (int p = 0; p < s->n_points; p++) assert_true(s->point[p].variant == 0 || s->point[p].variant == 2);
+    json_object_set_new(json_array_get(json_object_get(json, "variants"), 2), "baseline", json_integer(4));
+    study_free(again);
+    assert_int_equal(study_read(json, &again, &e), -1);
+    assert_non_null(strstr(e.text, "the baseline is variant 4 of 4"));
+    refuses(TEXT({"variants": [{"name": "base", "set": {}, "baseline": "bade"}]}), NULL, "baseline",
+            "no variant 'bade' (did you mean 'base'?)");
+    json_decref(json);
+    study_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -348,6 +428,7 @@ int main(void)
         cmocka_unit_test(flops_are_of_the_run), cmocka_unit_test(identity_is_content),
         cmocka_unit_test(study_json_reads_back), cmocka_unit_test(changes_are_counted),
         cmocka_unit_test(points_are_selected),
+        cmocka_unit_test(trunks_are_what_runs_share), cmocka_unit_test(each_horizon_has_its_baseline),
     };
     return cmocka_run_group_tests_name("study", tests, NULL, NULL);
 }

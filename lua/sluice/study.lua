@@ -4,8 +4,8 @@ local tree = require "sluice.tree"
 local model = require "sluice.model"
 local study = {}
 
-local COMMON = { "base", "baseline", "choices", "data", "match", "name", "primary", "replicates", "seed", "test",
-                 "train" }
+local COMMON = { "base", "baseline", "choices", "data", "horizons", "match", "name", "primary", "replicates", "seed",
+                 "test", "train" }
 local MOST_VARIANTS, LONGEST_NAME = 4096, host.longest_name
 
 local function with(...)
@@ -237,6 +237,19 @@ local function read_match(site, spec)
   return { quantity = match[1], adjust = match.adjust, tolerance = tolerance }
 end
 
+-- Numbers of steps that every variant is trained for, each a run of its own; nil: train.steps alone.
+local function read_horizons(site, spec)
+  local given, list = take(site, spec, "horizons", "table"), {}
+  if not given then return nil end
+  for i, steps in ipairs(given) do list[i] = math.tointeger(steps) end
+  for i = 1, math.max(1, rawlen(given)) do
+    if next(given, #list > 0 and #list or nil) or not list[i] or list[i] <= (list[i - 1] or 0) then
+      host.fail(site, "horizons", "horizons: must be a list of steps that ascend: { 100, 200, 400 }")
+    end
+  end
+  return list
+end
+
 local FAMILIES = { "holm", "none", "sidak" }
 
 local function read_test(site, spec)
@@ -251,8 +264,8 @@ local function read_test(site, spec)
   return { family = family }
 end
 
-local STUDY_KEYS = { choices = "string", data = "string", name = "string", primary = "string", baseline = "string",
-                     replicates = "integer", seed = "integer" }
+local STUDY_KEYS = { choices = "string", data = "string", horizons = "table", name = "string", primary = "string",
+                     baseline = "string", replicates = "integer", seed = "integer" }
 
 -- The value that --set gives to a path; where a text is wanted, digits and all else that is not quoted is the text.
 local function value_of(site, set)
@@ -297,10 +310,29 @@ local function check_texts(site, d)
   end
 end
 
+local function name_at(name, steps) return steps and ("%s,steps=%d"):format(name, steps) or name end
+
+-- What a variant sets, at each horizon, where it is compared with the baseline at that one.
+local function add_variant(site, d, horizons, variant, set, baseline)
+  if horizons and set["train.steps"] then
+    host.problem(site, variant.where, ("'%s' sets train.steps, and horizons do too"):format(variant.name))
+  end
+  for _, steps in ipairs(horizons or { false }) do
+    local its = {}
+    for path, value in next, set do its[path] = value end
+    its["train.steps"] = steps or set["train.steps"]
+    d.variants[#d.variants + 1] = { name = name_at(variant.name, steps), set = its,
+                                    baseline = steps and baseline and name_at(baseline, steps) or nil }
+  end
+end
+
 local function description(site, spec, list, default_baseline)
   override_study(site, spec)
   name_of_script(site, spec)
   local train, changes = override_rest(site, tree.normal(take(site, spec, "train", "table", {}), site, "train") or {})
+  local horizons = read_horizons(site, spec)
+  local longest = horizons and horizons[#horizons]
+  local baseline = find_baseline(site, spec, list, default_baseline)
   local d = {
     name = take(site, spec, "name", "string", "study"),
     data = take(site, spec, "data", "string", "synthetic"),
@@ -308,29 +340,35 @@ local function description(site, spec, list, default_baseline)
     primary = take(site, spec, "primary", "string", "eval.loss"),
     replicates = take_count(site, spec, "replicates", #list < 3 and 5 or 8, 1, 1000),
     seed = take_count(site, spec, "seed", 0, 0, 1 << 53),
-    baseline = find_baseline(site, spec, list, default_baseline),
+    baseline = baseline and name_at(baseline, longest),
     match = read_match(site, spec), test = read_test(site, spec), train = train, variants = {},
   }
   check_texts(site, d)
   if tree.has_function(train) then host.problem(site, "train", "train: functions are for the model's layers") end
+  if horizons and train.steps then
+    host.problem(site, "horizons", "horizons: train.steps is what they say: give one of the two")
+  end
+  train.steps = longest or train.steps
   if not model.is(spec.base) then
     host.problem(site, "base", spec.base == nil and "base is missing: a model, from sl.model or sl.preset"
                  or "base: must be a model: what sl.model, sl.preset or sl.extend gives")
     return d, {}
   end
   d.base = model.plain(spec.base, changes)
-  for i, variant in ipairs(list) do
+  for _, variant in ipairs(list) do
     local set = variant.settings
     if model.is(set) then set = model.replacement(set, changes, d.base, site, variant.where)
     else set = model.settings(spec.base, changes, model.changes(site, set, variant.where)) end
-    d.variants[i] = { name = variant.name, set = set }
+    add_variant(site, d, horizons, variant, set, baseline)
   end
   return d, model.sites(spec.base)
 end
 
 local function finish(site, spec, list, default_baseline)
-  if #list > MOST_VARIANTS then host.fail(site, "", ("%d variants: at most %d"):format(#list, MOST_VARIANTS)) end
   local d, sites = description(site, spec, list, default_baseline)
+  if #d.variants > MOST_VARIANTS then
+    host.fail(site, "", ("%d variants: at most %d"):format(#d.variants, MOST_VARIANTS))
+  end
   return host.study(site, d, sites)
 end
 

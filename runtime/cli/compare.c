@@ -41,7 +41,7 @@ static void print_table(const struct comparison *c, bool unpaired)
     for (int i = 0; i < c->n_arms; i++) {
         const struct arm *a = &c->arm[i];
         const struct contrast *p = &a->paired;
-        bool base = i == c->baseline;
+        bool base = compare_is_baseline(c, i);
         table_cell(t, "%s", a->variant->name);
         table_cell(t, a->n == a->total ? "%d" : "%d of %d", a->n, a->total);
         table_cell(t, "%s", format_real(a->mean, digits, text));
@@ -65,7 +65,7 @@ static void print_answers(const struct comparison *c)
     char text[ANSWER_SIZE];
     putchar('\n');
     for (int i = 0; i < c->n_arms; i++) {
-        if (i == c->baseline) continue;
+        if (compare_is_baseline(c, i)) continue;
         answer_sentence(c, i, text, sizeof text);
         text_print(stdout, 0, 2, "%s\n", text);
     }
@@ -126,6 +126,18 @@ static void print_family(const struct comparison *c)
                              "level. rho: correlation of the pairs.\n");
 }
 
+/* Runs of one seed that are branches of one trunk. */
+static void print_trunks(struct study *s)
+{
+    int branches = 0;
+    study_trunks(s);
+    for (int p = 0; p < s->n_points; p++) branches += s->point[p].shared > 0;
+    if (!branches) return;
+    text_print(stdout, 0, 2, "\nbranches: %d of %d runs begin with the steps of another run of their seed; they are no "
+                             "independent replicates of it. n counts seeds, and differences are within seeds.\n",
+               branches, s->n_points);
+}
+
 static void print_notes(const struct comparison *c)
 {
     static const char *const direction[] = { "neither higher nor lower is better", "lower is better",
@@ -133,12 +145,15 @@ static void print_notes(const struct comparison *c)
     const struct arm *base = &c->arm[c->baseline];
     double worst = 0;
     bool tested = false;
+    int baselines = 0;
     char unit[48] = "", text[FORMAT_SIZE];
     if (*c->unit) snprintf(unit, sizeof unit, " (%s)", c->unit);
+    for (int i = 0; i < c->n_arms; i++) baselines += compare_is_baseline(c, i);
     if (!c->known) text_print(stdout, 0, 2, "\nNo run has %s yet.\n", c->metric);
     else
         text_print(stdout, 0, 2, "\n%s%s, %s; difference = variant - %s, over pairs of runs with one seed.\n",
-                   c->metric, unit, direction[c->better], base->variant->name);
+                   c->metric, unit, direction[c->better],
+                   baselines > 1 ? "the baseline of as many steps" : base->variant->name);
     for (int i = 0; i < c->n_arms; i++) tested |= !isnan(c->arm[i].p);
     if (tested) print_family(c);
     for (int i = 0; i < c->n_arms && base->variant->counts.active; i++)
@@ -201,6 +216,7 @@ static enum code run(const struct call *c)
         print_left_out(result);
         print_untaught(result);
         print_collapsed(result);
+        print_trunks(runs->study);
         print_notes(result);
         print_floor(runs, result);
         status_earlier(runs, stdout);

@@ -67,10 +67,25 @@ static void print_data(const struct study *s, const struct corpus *c)
     print_vocab(s, i);
 }
 
+/* Of runs that begin alike one trains what they have in common. */
+static void print_steps(const struct study *s)
+{
+    int64_t all = 0, taken = 0;
+    for (int p = 0; p < s->n_points; p++) {
+        const json_t *config = s->variant[s->point[p].variant].config;
+        all += json_integer_value(config_get(config, "train.steps"));
+        taken += s->point[p].shared;
+    }
+    if (taken)
+        text_print(stdout, 0, 2, "steps: %lld of %lld are trained: runs that begin alike share their trunk\n",
+                   (long long)(all - taken), (long long)all);
+}
+
 /* What this many pairs can see: differences of pairs whose runs have standard deviation 1 and correlation rho. */
 static void print_power(const struct study *s)
 {
-    int n = s->replicates, k = s->n_variants - 1, family = stats_family_find(s->family);
+    int n = s->replicates, k = 0, family = stats_family_find(s->family);
+    for (int i = 0; i < s->n_variants; i++) k += s->variant[i].baseline != i;
     double alpha = stats_alpha(family < 0 ? FAMILY_SIDAK : (enum family)family, k);
     char shared[64] = "";
     if (k < 1) { printf("One variant: there is nothing to compare it with.\n"); return; }
@@ -119,9 +134,13 @@ static int estimate(const struct study *s, struct estimate *out, struct err *e)
     double step = step_seconds(s, e), total = 0;
     if (isnan(step)) return -1;
     int64_t steps = json_integer_value(json_object_get(json_object_get(base->config, "train"), "steps"));
-    for (int i = 0; i < s->n_variants; i++)
-        total += step * (double)steps * (double)variant_tokens(&s->variant[i]) * s->variant[i].train_flops_per_token /
-                 ((double)variant_tokens(base) * base->train_flops_per_token);
+    for (int i = 0; i < s->n_variants; i++) {
+        const struct variant *v = &s->variant[i];
+        int64_t its = json_integer_value(config_get(v->config, "train.steps")),
+                taken = s->point[study_point(s, i, 0)].shared;
+        total += step * (double)steps * (double)variant_tokens(v) * v->train_flops_per_token /
+                 ((double)variant_tokens(base) * base->train_flops_per_token) * (double)(its - taken) / (double)its;
+    }
     int jobs = pool_cores() < s->n_points ? pool_cores() : s->n_points;
     *out = (struct estimate){ step, total * s->replicates / jobs, jobs };
     return 0;
@@ -178,7 +197,7 @@ static void print_table(const struct study *s, const struct corpus *c)
     for (int i = 0; i < s->n_variants; i++) {
         const struct variant *v = &s->variant[i];
         double tokens = (double)variant_tokens(v);
-        table_cell(t, "%s%s", v->name, i == s->baseline ? " (baseline)" : "");
+        table_cell(t, "%s%s", v->name, i == v->baseline ? " (baseline)" : "");
         table_cell(t, "%s", format_count((double)v->counts.total, text));
         table_cell(t, "%s", format_count((double)v->counts.active, text));
         table_cell(t, "%s", format_count((double)v->counts.active_embedded, text));
@@ -209,6 +228,7 @@ static void print_table(const struct study *s, const struct corpus *c)
     print_ahead(s);
     printf("%d variant%s x %d replicate%s = %d run%s\n", s->n_variants, s->n_variants == 1 ? "" : "s", s->replicates,
            s->replicates == 1 ? "" : "s", s->n_points, s->n_points == 1 ? "" : "s");
+    print_steps(s);
     print_disk(&disk[s->n_variants]);
     free(disk);
     print_data(s, c);
@@ -378,7 +398,10 @@ static enum code run(const struct call *c)
                                  : NULL;
     if (config && of) print_sorted(of);
     else if (weights && of) print_weights(of, cli_flag(c, "json"));
-    else if (!config && !weights) code = plan_study(c, s);
+    else if (!config && !weights) {
+        study_trunks(s);
+        code = plan_study(c, s);
+    }
     study_free(s);
     return code;
 }

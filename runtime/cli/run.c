@@ -63,6 +63,7 @@ enum code run_points(const struct call *c, struct study *s)
     if (run_options_read(c, &o)) return CODE_USAGE;
     int pending = select_points(c, s);
     if (pending < 0) return CODE_USAGE;
+    study_trunks(s);
     if (o.jobs * o.threads > pool_cores())
         fprintf(stderr, "note: %d jobs of %d threads share %d cores; they slow each other down\n", o.jobs, o.threads,
                 pool_cores());

@@ -28,7 +28,7 @@ static void print_variants(const struct study *s)
         const struct variant *v = &s->variant[i];
         char text[FORMAT_SIZE], graph[33];
         hash_print(v->fingerprint, graph);
-        table_cell(t, "%s%s", v->name, i == s->baseline ? " (baseline)" : "");
+        table_cell(t, "%s%s", v->name, i == v->baseline ? " (baseline)" : "");
         table_cell(t, "%s", format_count((double)v->counts.total, text));
         table_cell(t, "%s", format_count((double)v->counts.active, text));
         table_cell(t, "%s", format_count((double)v->counts.active_embedded, text));

@@ -283,19 +283,18 @@ static int match_variant(struct study *s, struct variant *v, double want, struct
 
 static void match_all(struct study *s, const json_t *given, struct problems *problems)
 {
-    struct variant *base = &s->variant[s->baseline];
-    struct measure m = { .counts = base->counts, .train_flops = base->train_flops_per_token,
-                         .tokens = variant_tokens(base) };
-    double want = quantity_of(&m, s->match_quantity);
     for (int i = 0; i < s->n_variants; i++) {
         const json_t *set = json_object_get(json_array_get(json_object_get(given, "variants"), (size_t)i), "set");
-        if (i == s->baseline) continue;
+        struct variant *base = &s->variant[s->variant[i].baseline];
+        struct measure m = { .counts = base->counts, .train_flops = base->train_flops_per_token,
+                             .tokens = variant_tokens(base) };
+        if (i == s->variant[i].baseline) continue;
         if (json_object_get(set, s->match_adjust)) {
             problem_add(problems, "match.adjust", "variant '%s' sets '%s' itself: it cannot be adjusted too",
                         s->variant[i].name, s->match_adjust);
             continue;
         }
-        match_variant(s, &s->variant[i], want, problems);
+        match_variant(s, &s->variant[i], quantity_of(&m, s->match_quantity), problems);
     }
 }
 
@@ -315,8 +314,9 @@ static void name_points(struct study *s, uint64_t seed)
         for (int i = 0; i < s->n_variants; i++) {
             char hash[33];
             hash_print(s->variant[i].hash, hash);
-            s->point[s->n_points++] = (struct point){ i, k, seed + (uint64_t)k,
-                                                      arena_text(s->arena, "%s-%.8s/%d", s->variant[i].name, hash, k) };
+            s->point[s->n_points++] = (struct point){
+                .variant = i, .replicate = k, .seed = seed + (uint64_t)k, .trunk = -1,
+                .dir = arena_text(s->arena, "%s-%.8s/%d", s->variant[i].name, hash, k) };
         }
 }
 
@@ -377,11 +377,9 @@ static int read_head(struct study *s, const json_t *given, struct problems *prob
     return problems->n - before;
 }
 
-static int find_baseline(struct study *s, const json_t *given, struct problems *problems)
+static int find_baseline(struct study *s, const char *name, struct problems *problems)
 {
-    const char *name = json_string_value(json_object_get(given, "baseline"));
     const char **names = arena_alloc(s->arena, (size_t)(s->n_variants + 1) * sizeof *names);
-    if (!name) name = s->variant[0].name;
     for (int i = 0; i < s->n_variants; i++) {
         names[i] = s->variant[i].name;
         if (strcmp(names[i], name) == 0) return i;
@@ -390,6 +388,18 @@ static int find_baseline(struct study *s, const json_t *given, struct problems *
     problem_add(problems, "baseline", "no variant '%s'%s%s%s", name, near ? " (did you mean '" : "", near ? near : "",
                 near ? "'?)" : "");
     return -1;
+}
+
+/* The study's, and what each variant is compared with. */
+static void find_baselines(struct study *s, const json_t *given, struct problems *problems)
+{
+    const char *name = json_string_value(json_object_get(given, "baseline"));
+    s->baseline = find_baseline(s, name ? name : s->variant[0].name, problems);
+    for (int i = 0; i < s->n_variants; i++) {
+        const json_t *variant = json_array_get(json_object_get(given, "variants"), (size_t)i);
+        name = json_string_value(json_object_get(variant, "baseline"));
+        s->variant[i].baseline = name ? find_baseline(s, name, problems) : s->baseline;
+    }
 }
 
 int study_resolve(const json_t *given, const struct corpus_info *data, struct study **out, struct problems *problems)
@@ -408,7 +418,7 @@ int study_resolve(const json_t *given, const struct corpus_info *data, struct st
         for (int i = 0; i < s->n_variants; i++)
             resolve_variant(s, &s->variant[i], base ? base : empty, train_json ? train_json : empty, &train,
                             json_array_get(json_object_get(given, "variants"), (size_t)i), data, problems);
-        s->baseline = find_baseline(s, given, problems);
+        find_baselines(s, given, problems);
         if (problems->n == 0 && s->match_quantity) match_all(s, given, problems);
         if (problems->n == 0) study_impose(s, data, seed, problems);
         if (problems->n == 0) identify(s, data, seed, problems);

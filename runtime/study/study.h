@@ -18,6 +18,7 @@ extern const char study_name_rule[];
 
 struct variant {
     const char *name;
+    int baseline;                       /* the variant that it is compared with; itself: it is a baseline */
     json_t *config;                     /* {"data": ..., "model": {...}, "train": {...}}, every key present */
     struct hash fingerprint, hash;      /* of the graphs; of config + data + format version (the identity) */
     struct counts counts;
@@ -29,7 +30,9 @@ struct variant {
     bool replays;                               /* its choices are another run's, whose hash config has as "choices" */
 };
 
-struct point { int variant, replicate; uint64_t seed; char *dir; };         /* dir relative to the study's folder */
+/* dir: relative to the study's folder. shared: how many steps are those of the point `trunk`, which goes before;
+   0: none, or study_trunks was not asked. */
+struct point { int variant, replicate; uint64_t seed; char *dir; int trunk; int64_t shared; };
 
 struct study {
     struct arena *arena;
@@ -47,7 +50,7 @@ struct study {
 
 /* From a description: {"name","script_path","script_text","base":{..},"train":{..},"data":"..","replicates":n,"seed":n,
    "choices":".." or absent,"baseline":"..","primary":"..","test":{"family":".."} or absent,
-   "variants":[{"name":"..","set":{"dotted.path":value,..}},..],
+   "variants":[{"name":"..","set":{"dotted.path":value,..},"baseline":".." or absent},..],
    "match":{"quantity":"active_params","adjust":"ffn.d_ff","tolerance":x} or absent,
    "required":[..], "record":{..} or absent}. Paths in "set" that start with "train." address
    the training table, others the model. Finds all mistakes; two variants with one fingerprint are one. */
@@ -77,6 +80,10 @@ int study_choices(const char *path, struct study **out, int *variant, struct err
 /* For study_resolve: of variants that replay, whether those whose choices they are were like them, and whose they
    are. */
 void study_impose(struct study *s, const struct corpus_info *data, uint64_t seed, struct problems *problems);
+/* The steps from the beginning that runs of two configurations may share; 0: too few. alike: in which they are equal,
+   bit for bit; -1: more differs than steps and schedule. */
+int64_t study_shared(const json_t *a, const json_t *b, int64_t *alike);
+void study_trunks(struct study *s);     /* of every point: whose steps it shares, and how many */
 int study_point(const struct study *s, int variant, int replicate);         /* -1: there is none */
 int64_t variant_tokens(const struct variant *v);                            /* that a run trains on */
 enum backend_kind variant_backend(const struct variant *v);

@@ -56,7 +56,7 @@ static int select_one(const struct study *s, const char *name, bool *wanted, str
         return err_set(e, "%s: no such variant%s%s%s%s", name, strchr(name, '/') ? " and replicate" : "",
                        near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
     for (int i = 0; i < s->n_points; i++)
-        wanted[i] |= s->point[i].variant == found || s->point[i].variant == s->baseline;
+        wanted[i] |= s->point[i].variant == found || s->point[i].variant == s->variant[found].baseline;
     return 0;
 }
 
@@ -103,7 +103,8 @@ static struct hash hash_of_json(const json_t *json)
 
 static json_t *variant_json(const struct variant *v)
 {
-    return json_pack("{s:s, s:O, s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:I, s:s}", "name", v->name,
+    return json_pack("{s:s, s:i, s:O, s:o, s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:I, s:I, s:I, s:s}",
+                     "name", v->name, "baseline", v->baseline,
                      "config", v->config, "fingerprint", hash_json(v->fingerprint), "hash", hash_json(v->hash),
                      "params_total", (json_int_t)v->counts.total, "params_active", (json_int_t)v->counts.active,
                      "params_active_embedded", (json_int_t)v->counts.active_embedded,
@@ -181,14 +182,23 @@ int study_save(const struct study *s, struct err *e)
 
 static int64_t integer_of(const json_t *v, const char *key) { return json_integer_value(json_object_get(v, key)); }
 
-static void open_variants(struct study *s, const json_t *list)
+static int check_baseline(const struct study *s, int variant, struct err *e)
+{
+    if (variant >= 0 && variant < s->n_variants) return 0;
+    return err_set(e, "the baseline is variant %d of %d", variant, s->n_variants);
+}
+
+/* Studies of before have one baseline. */
+static int open_variants(struct study *s, const json_t *list, struct err *e)
 {
     s->n_variants = (int)json_array_size(list);
     s->variant = arena_alloc(s->arena, (size_t)(s->n_variants + 1) * sizeof *s->variant);
     for (int i = 0; i < s->n_variants; i++) {
-        const json_t *v = json_array_get(list, (size_t)i);
+        const json_t *v = json_array_get(list, (size_t)i), *baseline = json_object_get(v, "baseline");
         s->variant[i] = (struct variant){
-            .name = text_of(s, v, "name", "?"), .config = json_incref(json_object_get(v, "config")),
+            .name = text_of(s, v, "name", "?"),
+            .baseline = baseline ? (int)json_integer_value(baseline) : s->baseline,
+            .config = json_incref(json_object_get(v, "config")),
             .fingerprint = hash_of_json(json_object_get(v, "fingerprint")),
             .hash = hash_of_json(json_object_get(v, "hash")),
             .counts = { integer_of(v, "params_total"), integer_of(v, "params_active"),
@@ -202,7 +212,9 @@ static void open_variants(struct study *s, const json_t *list)
             .looks_ahead = ahead_of_json(json_object_get(v, "looks_ahead")),
             .replays = json_object_get(json_object_get(v, "config"), "choices") != NULL,
         };
+        if (check_baseline(s, s->variant[i].baseline, e)) return -1;
     }
+    return check_baseline(s, s->baseline, e);
 }
 
 static int open_points(struct study *s, const json_t *list, struct err *e)
@@ -214,9 +226,10 @@ static int open_points(struct study *s, const json_t *list, struct err *e)
         int variant = (int)json_integer_value(json_object_get(p, "variant"));
         if (variant < 0 || variant >= s->n_variants)
             return err_set(e, "point %d names variant %d of %d", i, variant, s->n_variants);
-        s->point[i] = (struct point){ variant, (int)json_integer_value(json_object_get(p, "replicate")),
-                                      (uint64_t)json_integer_value(json_object_get(p, "seed")),
-                                      (char *)(uintptr_t)text_of(s, p, "dir", "?") };
+        s->point[i] = (struct point){ .variant = variant, .trunk = -1,
+                                      .replicate = (int)json_integer_value(json_object_get(p, "replicate")),
+                                      .seed = (uint64_t)json_integer_value(json_object_get(p, "seed")),
+                                      .dir = (char *)(uintptr_t)text_of(s, p, "dir", "?") };
     }
     return 0;
 }
@@ -247,10 +260,8 @@ int study_read(const json_t *json, struct study **out, struct err *e)
         s->match_adjust = text_of(s, match, "adjust", "");
         s->match_tolerance = json_number_value(json_object_get(match, "tolerance"));
     }
-    open_variants(s, json_object_get(json, "variants"));
-    int bad = open_points(s, json_object_get(json, "points"), e);
-    if (!bad && (s->baseline < 0 || s->baseline >= s->n_variants))
-        bad = err_set(e, "the baseline is variant %d of %d", s->baseline, s->n_variants);
+    int bad = open_variants(s, json_object_get(json, "variants"), e) ||
+              open_points(s, json_object_get(json, "points"), e);
     if (bad) { study_free(s); return -1; }
     *out = s;
     return 0;

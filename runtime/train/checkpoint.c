@@ -108,13 +108,20 @@ int checkpoint_tidy(const char *dir)
     return n < 0 ? -1 : 0;
 }
 
-void checkpoint_prune(const char *dir, int64_t newest, int keep)
+static bool is_among(int64_t step, const struct held *held)
+{
+    for (int i = 0; held && i < held->n; i++) if (held->step[i] == step) return true;
+    return false;
+}
+
+void checkpoint_prune(const char *dir, int64_t newest, int keep, const struct held *held)
 {
     struct entry *entry;
     if (keep == 0) checkpoint_tidy(dir);
     int n = list(dir, &entry), seen = 0;
     for (int i = 0; i < n; i++)
-        if (entry[i].step <= newest && !entry[i].old && ++seen > keep) discard(dir, entry[i].step, "");
+        if (entry[i].step <= newest && !entry[i].old && ++seen > keep && !is_among(entry[i].step, held))
+            discard(dir, entry[i].step, "");
     free(entry);
     if (keep == 0) rmdir(dir);
 }
@@ -134,7 +141,7 @@ static int replace(const char *dir, int64_t step, const char *temporary, const c
 }
 
 int checkpoint_save(const char *dir, int64_t step, struct leaves *leaves, struct state *state, const json_t *extra,
-                    int keep, struct checkpoint *out, struct err *e)
+                    int keep, const struct held *held, struct checkpoint *out, struct err *e)
 {
     char *path = path_of(dir, step, ""), *temporary = path_of(dir, step, ".tmp");
     out->step = step;
@@ -147,7 +154,7 @@ int checkpoint_save(const char *dir, int64_t step, struct leaves *leaves, struct
     if (failure) {
         remove_folder(temporary);
         err_set(e, "%s: cannot be written: %s", path, strerror(cause));
-    } else if (keep > 0) checkpoint_prune(dir, step, keep);
+    } else if (keep > 0) checkpoint_prune(dir, step, keep, held);
     free(path);
     free(temporary);
     errno = cause;

@@ -9,10 +9,13 @@
 /* bytes and hash (XXH128) of state.safetensors. */
 struct checkpoint { char path[4096], hash[33]; int64_t step; uint64_t bytes; };
 
+/* Steps whose checkpoints are kept all the same; NULL: none. */
+struct held { int n; int64_t *step; };
+
 /* Writes dir/step-N beside the others (making dir), replaces one of the same step, and removes all but the `keep`
    newest up to this step (0 keeps all). -1 leaves errno as the system gave it. */
 int checkpoint_save(const char *dir, int64_t step, struct leaves *leaves, struct state *state, const json_t *extra,
-                    int keep, struct checkpoint *out, struct err *e);
+                    int keep, const struct held *held, struct checkpoint *out, struct err *e);
 
 /* Verifies every byte, then fills the state. The checkpoint must hold exactly the leaves' paths and shapes; on an error
    nothing is filled. *extra (new reference) is what was given to checkpoint_save. */
@@ -21,7 +24,7 @@ int checkpoint_load(const char *path, struct leaves *leaves, struct state *state
 
 /* Removes all but the `keep` newest up to step `newest`; with none to keep, the folder too. What cannot be removed
    stays. */
-void checkpoint_prune(const char *dir, int64_t newest, int keep);
+void checkpoint_prune(const char *dir, int64_t newest, int keep, const struct held *held);
 
 uint64_t checkpoint_bytes(const struct leaves *leaves);     /* of state.safetensors */
 int checkpoint_verify(const char *path, struct err *e);

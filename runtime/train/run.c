@@ -1,6 +1,7 @@
 /* The pool of runs: forks, watches, stops. */
 #define _GNU_SOURCE
 #include "run_private.h"
+#include "trunk.h"
 #include "cpu/pool.h"
 #include "base/process.h"
 #include "base/terminal.h"
@@ -160,6 +161,7 @@ static void settle(struct runner *r, struct job *j, enum outcome outcome, int ki
     r->state[j->point] = lost && r->ranks == 1 ? POINT_KILLED : POINT_OVER;
     r->seconds_of_work += j->last.seconds;
     r->steps_of_work += j->last.step - j->last.first;
+    r->taken += j->last.taken;
     r->ended += outcome != OUTCOME_INTERRUPTED;
     r->finished += outcome == OUTCOME_FINISHED;
     r->diverged += outcome == OUTCOME_DIVERGED;
@@ -231,12 +233,22 @@ static bool fits(struct runner *r, int point)
     return running == 0 || need < r->room[kind];
 }
 
-/* The first point that nobody trains, or -1. Ranks, which go through all of them in one process, do not look. */
+/* Whether another run is to come to where this one begins first. One that is over, or lost, will not. */
+static bool waits(const struct runner *r, int point)
+{
+    const struct point *p = &r->study->point[point];
+    if (p->shared == 0 || r->over_before[point]) return false;
+    bool goes_on = r->state[p->trunk] == POINT_LEFT || r->state[p->trunk] == POINT_HERE;
+    return goes_on && !trunk_is_there(r->study, point);
+}
+
+/* The first point that nobody trains and that need not wait, or -1. Ranks, which go through all of them in one process,
+   do not look. */
 static int next_point(struct runner *r)
 {
     r->elsewhere = 0;
     for (int p = 0; p < r->study->n_points; p++) {
-        if (r->state[p] != POINT_LEFT) continue;
+        if (r->state[p] != POINT_LEFT || (r->ranks == 1 && waits(r, p))) continue;
         if (r->ranks > 1 || !run_is_elsewhere(r, p)) return p;
         r->elsewhere++;
     }

@@ -44,13 +44,14 @@ static double time_left(const struct runner *r)
 {
     double seconds = r->seconds_of_work, left = 0;
     int64_t steps = r->steps_of_work;
-    for (int p = 0; p < r->study->n_points; p++) if (r->state[p] != POINT_OVER) left += (double)steps_of(r, p);
+    for (int p = 0; p < r->study->n_points; p++)
+        if (r->state[p] != POINT_OVER) left += (double)(steps_of(r, p) - r->study->point[p].shared);
     for (int i = 0; i < r->jobs; i++) {
         const struct job *j = &r->job[i];
         if (!j->pid || j->settled) continue;
         seconds += j->last.seconds;
         steps += j->last.step - j->last.first;
-        left -= (double)j->last.step;
+        left -= (double)(j->last.step - j->last.taken);
     }
     return steps ? left * seconds / (double)steps / r->jobs : NAN;
 }
@@ -111,7 +112,9 @@ static void print_end_json(const struct runner *r, const struct progress *p, enu
 
 static void print_study_json(const struct runner *r, enum outcome code)
 {
-    json_t *j = json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i}", "event", "study", "study", r->study->name,
+    json_t *j = json_pack("{s:s, s:s, s:I, s:I, s:i, s:i, s:i, s:i, s:i, s:i}", "event", "study",
+                          "study", r->study->name, "steps_trained", (json_int_t)r->steps_of_work,
+                          "steps_taken", (json_int_t)r->taken,
                           "finished", r->finished, "diverged", r->diverged, "failed", r->failed,
                           "left", left_of(r), "runs", r->study->n_points, "code", (int)code);
     set_signal(j, r->stopped_by);
@@ -185,7 +188,7 @@ void run_show_end(struct runner *r, const struct job *j, enum outcome outcome, i
 {
     const struct progress *p = &j->last;
     char took[24], left[24], name[128], signal[16], eval[24];
-    bool idle = p->step == p->first && outcome == OUTCOME_FINISHED;
+    bool idle = p->step == p->first && p->taken == 0 && outcome == OUTCOME_FINISHED;
     if (r->rank > 0 || (r->options->show == SHOW_NOTHING && outcome == OUTCOME_FINISHED)) return;
     if (r->options->show == SHOW_JSON) { print_end_json(r, p, outcome, killed_by); return; }
     erase(r);
@@ -231,6 +234,9 @@ void run_show_study(struct runner *r, enum outcome code)
             r->diverged, r->failed, r->study->n_points, took);
     if (r->stopped_by) fprintf(stderr, ", stopped by %s", process_signal(r->stopped_by, signal));
     fputs(r->at_once ? ", at once\n" : "\n", stderr);
+    if (r->taken)
+        fprintf(stderr, "trained %lld of %lld steps: runs that begin alike share their trunk\n",
+                (long long)r->steps_of_work, (long long)(r->steps_of_work + r->taken));
     const char *goes_on = left == 1 ? "run is" : "runs are";
     if (left && !r->gone) fprintf(stderr, "%d %s left: sluice resume %s goes on\n", left, goes_on, r->study->dir);
 }

@@ -2,6 +2,7 @@
    before it left behind, and batches are a function of the step, so going on repeats the same bits. */
 #define _GNU_SOURCE
 #include "train_private.h"
+#include "trunk.h"
 #include "base/file.h"
 #include "base/process.h"
 
@@ -33,7 +34,7 @@ static void tell(struct trainer *t, enum store_status status)
 {
     if (t->options->watcher < 0 || (status == STATUS_RUNNING && pipe_state(t) == 0)) return;
     struct progress p = { false, OUTCOME_FINISHED, status == STATUS_PREEMPTED ? stop_asked : 0, t->number, status,
-                          t->done, t->session ? t->session->train.steps : 0, t->first,
+                          t->done, t->session ? t->session->train.steps : 0, t->first, t->taken,
                           t->train ? metrics_get(t->train, "loss") : NAN, t->eval_loss,
                           t->session ? train_seconds(t) - t->spent : 0,
                           t->session ? (t->done - t->first) * t->session->train.batch * t->session->model.seq : 0 };
@@ -136,13 +137,19 @@ static bool is_last(const struct trainer *t)
                                    train_seconds(t) > c->stop_seconds);
 }
 
+/* After so many steps another run begins with them, or what is left here is to be kept. */
+static bool is_saved(const struct trainer *t)
+{
+    return t->done % t->session->train.checkpoint_every == 0 || trunk_is_left(t->study, t->number, t->done);
+}
+
 /* A device need not wait for the row of the last step, unless something else is due then that needs the weights as they
    are. */
 static bool may_go_ahead(const struct trainer *t)
 {
     const struct train_conf *c = &t->session->train;
     return t->session->backend->fetch && !t->disk_low && !is_last(t) && t->done % c->eval_every != 0 &&
-           t->done % c->checkpoint_every != 0;
+           !is_saved(t);
 }
 
 /* Completes a step, but for its row. False: as of give_step. */
@@ -294,7 +301,7 @@ static int after_step(struct trainer *t, bool last, bool repeated)
 {
     const struct train_conf *c = &t->session->train;
     int go = t->done > 0 && (t->done % c->eval_every == 0 || last) ? evaluate(t) : 1;
-    if (go > 0 && t->done > 0 && !repeated && (t->done % c->checkpoint_every == 0 || last) && train_save(t)) return -1;
+    if (go > 0 && t->done > 0 && !repeated && (is_saved(t) || last) && train_save(t)) return -1;
     return go;
 }
 
@@ -383,6 +390,7 @@ static enum outcome start(struct trainer *t, const struct past *past)
     if (train_open(t, past)) return leave(t, past->exists ? OUTCOME_INPUT : OUTCOME_FAILED);
     t->first = t->done;
     t->began = clock_seconds();
+    t->paused = 0;
     comm_order(ORDER_SHARE, 0);
     if (comm_here()->ranks > 1) state_share(t->session->state);
     return loop(t);

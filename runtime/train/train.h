@@ -15,7 +15,9 @@ enum outcome {
    count. signal: what stopped it, 0: nothing did. */
 struct progress {
     bool ended; enum outcome outcome; int signal;
-    int point; enum store_status status; int64_t step, steps, first;        /* first: where this attempt began */
+    int point; enum store_status status; int64_t step, steps, first, taken;
+                                                            /* first: where this attempt began; taken: over from another
+                                                               run, of the steps before that */
     double loss, eval_loss, seconds; int64_t tokens;                        /* seconds, tokens: of this attempt */
 };
 

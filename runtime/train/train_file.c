@@ -1,7 +1,7 @@
 /* The files of a run: what the run file says of it, going on with it, checkpoints. */
 #define _GNU_SOURCE
 #include "train_private.h"
-#include "checkpoint.h"
+#include "trunk.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -119,11 +119,9 @@ static const char *text_in(const json_t *j, const char *key)
     return text ? text : "";
 }
 
-static int check_owner(struct trainer *t, const char *path, const json_t *extra)
+static int check_owner(struct trainer *t, const char *path, const char *hash, const json_t *extra)
 {
     struct origin here = origin_of(t), there = { "", "" };
-    char hash[33];
-    hash_print(t->variant->hash, hash);
     json_int_t seed = json_integer_value(json_object_get(extra, "seed"));
     if (strcmp(text_in(extra, "config_hash"), hash) != 0 || (uint64_t)seed != t->point->seed)
         return err_set(&t->err,
@@ -137,23 +135,29 @@ static int check_owner(struct trainer *t, const char *path, const json_t *extra)
                    path, there.revision, there.isa, here.revision, here.isa);
 }
 
-/* Goes back to the newest good checkpoint that the committed rows reach to; step 0 when there is none. */
-static int restore(struct trainer *t, int64_t most, struct checkpoint *from)
+/* hash: of the configuration that made it. */
+static int take(struct trainer *t, const char *path, const char *hash, struct checkpoint *from)
 {
-    char path[4096], *dir = folder(t);
     json_t *extra = NULL;
-    int found = checkpoint_tidy(dir) ? err_set(&t->err, "%s: %s", dir, strerror(errno))
-                                     : checkpoint_newest(dir, most, path, sizeof path, &t->err);
-    free(dir);
-    if (found <= 0) return found;
     if (checkpoint_load(path, t->session->leaves, t->session->state, from, &extra, &t->err)) return -1;
-    int failure = check_owner(t, path, extra);
+    int failure = check_owner(t, path, hash, extra);
     t->done = from->step;
     t->spent = json_number_value(json_object_get(extra, "seconds"));
     t->flops = t->flops_before = json_number_value(json_object_get(extra, "flops"));
     stop_load(t->stop, json_object_get(extra, "stop"));
     json_decref(extra);
     return failure;
+}
+
+/* Goes back to the newest good checkpoint that the committed rows reach to; step 0 when there is none. */
+static int restore(struct trainer *t, int64_t most, struct checkpoint *from)
+{
+    char path[4096], hash[33], *dir = folder(t);
+    hash_print(t->variant->hash, hash);
+    int found = checkpoint_tidy(dir) ? err_set(&t->err, "%s: %s", dir, strerror(errno))
+                                     : checkpoint_newest(dir, most, path, sizeof path, &t->err);
+    free(dir);
+    return found <= 0 ? found : take(t, path, hash, from);
 }
 
 static int list_checkpoint(struct trainer *t, const struct checkpoint *c)
@@ -163,10 +167,7 @@ static int list_checkpoint(struct trainer *t, const struct checkpoint *c)
 
 void train_tidy(const struct trainer *t)
 {
-    if (json_integer_value(config_get(t->variant->config, "train.keep")) > 0) return;
-    char *dir = folder(t);
-    checkpoint_prune(dir, INT64_MAX, 0);
-    free(dir);
+    if (json_integer_value(config_get(t->variant->config, "train.keep")) == 0) trunk_prune(t->study, t->number, 0);
 }
 
 int train_save(struct trainer *t)
@@ -176,11 +177,13 @@ int train_save(struct trainer *t)
     struct checkpoint c;
     json_t *extra = memory_of(t);
     int keep = t->session->train.keep;
+    struct held held = trunk_held(t->study, t->number);
     int failure = store_flush(t->store, &t->err) ||
-                  checkpoint_save(dir, t->done, t->session->leaves, t->session->state, extra, keep ? keep : 1, &c,
-                                  &t->err) ||
+                  checkpoint_save(dir, t->done, t->session->leaves, t->session->state, extra, keep ? keep : 1,
+                                  &held, &c, &t->err) ||
                   list_checkpoint(t, &c);
     if (failure) t->cause = errno;
+    free(held.step);
     json_decref(extra);
     free(dir);
     t->paused += clock_seconds() - start;
@@ -257,18 +260,50 @@ static struct store_plan *describe(struct trainer *t, struct arena *a)
     return plan;
 }
 
-static int go_on(struct trainer *t, const char *path, const struct store_plan *plan, const struct past *past)
+/* ---- beginning, and going on ---- */
+
+/* That it does not go on with an earlier run is told once for all replicates. */
+static int create(struct trainer *t, const char *path, const struct store_plan *plan, const struct trunk *trunk)
+{
+    char text[512] = "started";
+    bool anew = !*trunk->dir && *trunk->earlier;
+    if (anew)
+        snprintf(text, sizeof text, "begins anew: it is like %s, an earlier run, up to step %lld, and no checkpoint "
+                                    "that is left lies there", trunk->earlier, (long long)trunk->alike);
+    if (anew && t->point->replicate == 0) fprintf(stderr, "%s/0 %s\n", t->variant->name, text);
+    if (store_create(&t->store, path, plan, &t->err)) return -1;
+    return store_event(t->store, 0, LEVEL_INFO, EVENT_STARTED, text, &t->err);
+}
+
+static int go_on(struct trainer *t, const char *path, const struct store_plan *plan, const struct checkpoint *from)
 {
     char text[192];
     struct origin here = origin_of(t);
-    struct checkpoint from = { .step = 0 };
-    if (restore(t, past->last, &from)) return -1;
     if (t->options->mix && store_rewind(path, t->done, &t->err)) return -1;
     if (store_resume(&t->store, path, plan, &t->err)) return say_fsck(&t->err, path);
     snprintf(text, sizeof text, "resumed from step %lld by revision %s with %s", (long long)t->done, here.revision,
              here.isa);
     if (store_event(t->store, t->done, LEVEL_INFO, EVENT_RESUMED, text, &t->err)) return -1;
-    return *from.path ? list_checkpoint(t, &from) : 0;    /* a kill may have come between the checkpoint and its row */
+    return *from->path ? list_checkpoint(t, from) : 0;    /* a kill may have come between the checkpoint and its row */
+}
+
+/* What another run has begun for this one, where that is farther than this one came. */
+static void find_trunk(struct trainer *t, bool exists, struct trunk *trunk)
+{
+    const struct trunk_wanted wanted = { t->study, t->point, t->variant->config, corpus_info(t->corpus), origin_of(t),
+                                         t->options->mix, !exists };
+    trunk_find(trunk, &wanted, t->done);
+}
+
+static int begin_with(struct trainer *t, const struct trunk *trunk)
+{
+    char text[384];
+    snprintf(text, sizeof text, "the first %lld steps are those of %s", (long long)trunk->step, trunk->dir);
+    if (trunk_rows(trunk, t->study, t->store, t->train, t->eval, &t->err))
+        return err_prefix(&t->err, "%s: ", trunk->dir);
+    if (store_event(t->store, t->done, LEVEL_INFO, EVENT_BRANCHED, text, &t->err) || train_save(t)) return -1;
+    trunk_release(t->study, t->number);
+    return 0;
 }
 
 int train_open(struct trainer *t, const struct past *past)
@@ -276,9 +311,18 @@ int train_open(struct trainer *t, const struct past *past)
     char *path = study_point_path(t->study, t->number, "run.h5");
     struct arena *a = arena_new();
     struct store_plan *plan = describe(t, a);
-    int failure = past->exists ? go_on(t, path, plan, past)
-                               : store_create(&t->store, path, plan, &t->err) ||
-                                     store_event(t->store, 0, LEVEL_INFO, EVENT_STARTED, "started", &t->err);
+    struct checkpoint from = { .step = 0 }, its;
+    struct trunk trunk;
+    int failure = past->exists ? restore(t, past->last, &from) : 0;
+    int64_t own = t->done;
+    if (!failure) {
+        find_trunk(t, past->exists, &trunk);
+        failure = *trunk.dir && take(t, trunk.checkpoint, trunk.config_hash, &its);
+    }
+    t->began = clock_seconds();
+    if (!failure) failure = past->exists ? go_on(t, path, plan, &from) : create(t, path, plan, &trunk);
+    if (!failure && *trunk.dir) failure = begin_with(t, &trunk);
+    t->taken = t->done - own;
     if (failure) t->cause = errno;
     arena_free(a);
     free(path);

@@ -26,7 +26,8 @@ struct trainer {
                                                                training */
     double flops_before, flops;                             /* of the steps up to the checkpoint, and up to `done` */
     double eval_loss;
-    int64_t done;                                           /* completed steps */
+    int64_t done, taken;                                    /* completed steps; of them what this attempt took over from
+                                                               another run */
     bool ahead;                                             /* the one after them is given to the device already */
     bool data_lost;                                         /* the file of the tokens became shorter */
     double lr, told; bool disk_low;                         /* of the last of them; when the watcher was told; seen

@@ -1,0 +1,123 @@
+/* What runs share: of two configurations that differ in nothing but the number of steps and the schedule, the steps in
+   which all that goes by the step has equal values. They have equal bits so far, so one of the runs may begin where the
+   other leaves their trunk. */
+#include "study.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* All that goes by the step is a control of the training graph. */
+struct course { char *rest; struct arena *arena; struct leaves *leaves; struct graph *graph; int64_t steps; };
+
+/* The configuration without what may differ. */
+static char *rest_of(const json_t *config)
+{
+    json_t *copy = json_deep_copy(config), *train = json_object_get(copy, "train");
+    json_object_del(train, "steps");
+    json_object_del(train, "schedule");
+    char *text = config_canonical(copy);
+    json_decref(copy);
+    return text;
+}
+
+static void course_build(struct course *c, const json_t *config)
+{
+    struct model_conf model;
+    struct train_conf train;
+    struct problems none = { 0 };
+    c->arena = arena_new();
+    c->leaves = leaves_new();
+    c->graph = graph_new(c->leaves);
+    model_load(json_object_get(config, "model"), c->arena, &model, &none);
+    train_load(json_object_get(config, "train"), c->arena, &train, &none);
+    if (none.n == 0)
+        model_build(c->graph, c->arena, &model, &train, MODE_TRAIN,
+                    (struct model_size){ .batch = train.batch / train.micro, .seq = model.seq });
+    c->steps = none.n == 0 && !c->graph->failed ? train.steps : 0;
+    problems_free(&none);
+}
+
+static void course_free(struct course *c)
+{
+    free(c->rest);
+    if (!c->graph) return;
+    graph_free(c->graph);
+    leaves_free(c->leaves);
+    arena_free(c->arena);
+}
+
+static double value_of(const struct leaf *l, int64_t step, int64_t steps)
+{
+    return l->control.at(l->control.conf, l->control.scale, step, steps);
+}
+
+/* Steps in which a control has equal values, of at most `most`. */
+static int64_t equal_steps(const struct course *a, const struct course *b, const struct leaf *l, int64_t most)
+{
+    const struct leaf *other = leaves_find(b->leaves, l->path);
+    int64_t step = 0;
+    while (other && step < most && value_of(l, step, a->steps) == value_of(other, step, b->steps)) step++;
+    return step;
+}
+
+/* A warm-up alone is not worth a checkpoint, nor that one waits for it: it is to be a quarter of the shorter run. */
+static int64_t shared(const struct course *a, const struct course *b, int64_t *alike)
+{
+    int64_t shorter = a->steps < b->steps ? a->steps : b->steps;
+    *alike = shorter;
+    for (int i = 0; i < a->leaves->n; i++)
+        if (a->leaves->leaf[i]->kind == LEAF_CONTROL) *alike = equal_steps(a, b, a->leaves->leaf[i], *alike);
+    return 4 * *alike >= shorter ? *alike : 0;
+}
+
+int64_t study_shared(const json_t *a, const json_t *b, int64_t *alike)
+{
+    struct course left = { .rest = rest_of(a) }, right = { .rest = rest_of(b) };
+    int64_t steps = 0;
+    *alike = -1;
+    if (strcmp(left.rest, right.rest) == 0) {
+        course_build(&left, a);
+        course_build(&right, b);
+        steps = shared(&left, &right, alike);
+    }
+    course_free(&left);
+    course_free(&right);
+    return steps;
+}
+
+/* The variant before this one with which it shares most. */
+static int trunk_of(const struct study *s, struct course *course, int variant, int64_t *most)
+{
+    struct course *own = &course[variant];
+    int trunk = -1;
+    *most = 0;
+    own->rest = rest_of(s->variant[variant].config);
+    for (int i = 0; i < variant; i++) {
+        if (strcmp(course[i].rest, own->rest) != 0) continue;
+        if (!course[i].graph) course_build(&course[i], s->variant[i].config);
+        if (!own->graph) course_build(own, s->variant[variant].config);
+        int64_t alike, steps = shared(&course[i], own, &alike);
+        if (steps > *most) {
+            *most = steps;
+            trunk = i;
+        }
+    }
+    return trunk;
+}
+
+void study_trunks(struct study *s)
+{
+    struct course *course = xcalloc((size_t)s->n_variants + 1, sizeof *course);
+    for (int v = 0; v < s->n_variants; v++) {
+        int64_t steps;
+        int trunk = trunk_of(s, course, v, &steps);
+        for (int p = 0; p < s->n_points; p++) {
+            struct point *point = &s->point[p];
+            if (point->variant != v) continue;
+            point->trunk = trunk < 0 ? -1 : study_point(s, trunk, point->replicate);
+            point->shared = point->trunk < 0 ? 0 : steps;
+        }
+    }
+    for (int v = 0; v < s->n_variants; v++) course_free(&course[v]);
+    free(course);
+}
