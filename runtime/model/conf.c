@@ -12,6 +12,8 @@ static const struct param model_params[] = {
     INTS(struct model_conf, order, 0, 1023,
          "layers from 0 as they run, any of them more than once, with the same weights; empty: each once"),
     SLOT(struct model_conf, init, SLOT_INIT, "normal", "how weights are drawn"),
+    SLOT(struct model_conf, parametrization, SLOT_PARAMETRIZATION, "standard",
+         "how initial values, rates and logits go with the model's width"),
     SLOT(struct model_conf, embed, SLOT_EMBED, "plain", "from token ids to vectors"),
     SLOT(struct model_conf, norm, SLOT_NORM, "rms", "the normalisation that residual, head and blocks use"),
     SLOT(struct model_conf, head, SLOT_HEAD, "lm", "from vectors to losses"),
@@ -168,9 +170,25 @@ static void check_warmup(const struct model_conf *model, const struct train_conf
                        "decay", warmup, most, c->steps, most);
 }
 
+/* Rates that hold at other widths need an optimizer of which is known how its steps go with them. */
+static void check_widths(const struct model_conf *model, const struct train_conf *c, struct problems *problems)
+{
+    const struct module *m = model->parametrization.module;
+    struct traits optim = module_traits(c->optim);
+    if (!m->scaling) return;
+    if (optim.stepping == STEPPING_UNKNOWN)
+        problem_add(problems, "train.optim", "%s: no rule is known by which its steps go with a model's width, and "
+                    "parametrization = '%s' needs one%s%s", c->optim.module->name, m->name,
+                    optim.steps_if ? "; one is of " : "", optim.steps_if ? optim.steps_if : "");
+    if (c->constraint.module->constrain)
+        problem_add(problems, "train.constraint", "%s: sets how large weights are, as parametrization = '%s' does; "
+                    "it must be 'none'", c->constraint.module->name, m->name);
+}
+
 void conf_agree(const struct model_conf *model, const struct train_conf *train, struct problems *problems)
 {
     check_warmup(model, train, problems);
+    check_widths(model, train, problems);
     if (train->eval_seq % model->seq != 0)
         problem_add(problems, "train.eval_seq", "%d: must be a multiple of the model's seq of %d", train->eval_seq,
                     model->seq);

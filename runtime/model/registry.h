@@ -5,6 +5,11 @@
 
 #include "build.h"
 
+/* What the size of an optimizer's step goes by. Even: a value moves by about the rate, whatever its gradient is.
+   Spectral: a step of a hidden matrix has the spectral norm sqrt(rows / columns) times the rate, and routers and all
+   else move evenly. */
+enum stepping { STEPPING_UNKNOWN, STEPPING_EVEN, STEPPING_GRADIENT, STEPPING_SPECTRAL };
+
 /* What a module says of itself, to the checks of others, to `plan` and `compare`. The traits of a slot's module are
    its own and those of what fills its slots. */
 struct traits {
@@ -62,6 +67,8 @@ struct traits {
     int mtp_blocks;                                         /* blocks that MTP adds */
     const char *watched;    /* monitors: which weights it is shown, a pattern of their names; NULL: none */
     int averages_from, guards_from;                         /* average, guard: as set */
+    enum stepping stepping;                                 /* optimizer: what its steps go by */
+    const char *steps_if;    /* of one that is unknown as it is set: what would make it known; NULL: nothing */
     bool averages;    /* optimizer: keeps the averages of weights that evaluation reads */
     bool jumps;                                             /* schedule: from one step to the next by more than a bit */
 };
@@ -69,6 +76,14 @@ struct traits {
 /* Says when a position may see later ones; what says the most has the last word. Always: losses are no causal model's,
    and there is no sample. */
 static inline void looks_ahead(struct traits *t, enum ahead when) { if (when > t->looks_ahead) t->looks_ahead = when; }
+
+/* What a parametrization does to a weight: factors on its initial values, on the logits that it says, on its learning
+   rate, and on what an optimizer adds to a root. model: how many times wider the model is than the one for which rate
+   and initial values are meant; wider: likewise what the weight reads. */
+struct scaling { double model, wider, init, logits, rate, eps; };
+/* Of a weight of so many inputs. */
+struct scaling model_scaling(const struct model_conf *model, enum weight_reads reads, int64_t inputs,
+                             enum stepping stepping);
 
 struct module {
     enum slot slot; const char *name, *about;
@@ -80,6 +95,9 @@ struct module {
     /* What it does, by slot. */
     union {
         struct init  (*init)(struct build *b, struct pick self, enum role role, struct shape shape);
+        /* optional: without it all factors are 1 */
+        struct scaling (*scaling)(struct pick self, const struct model_conf *model, enum weight_reads reads,
+                                  int64_t inputs, enum stepping stepping);
         /* [T,D] of the token `ahead` positions later */
         struct node *(*embed)(struct build *b, struct pick self, int ahead);
         struct {
