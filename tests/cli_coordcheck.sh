@@ -16,14 +16,14 @@ for _, width in ipairs { 32, 64, 128 } do
 end
 return sl.study {
   base = sl.model { layers = 2, seq = 32, attention = { "gqa", head_dim = 8 },
-                    ffn = { "moe", experts = 4, router = { top_k = 2 } } },
+                    ffn = { "moe", experts = 8, router = { top_k = 2 }, balance = { { "switch_aux", alpha = 0.1 } } } },
   variants = variants, baseline = "standard_32", replicates = 2, data = "synthetic",
-  train = { steps = 10, batch = 4, optim = { "adamw", lr = 3e-3 } },
+  train = { steps = 10, batch = 4, optim = { "adamw", lr = 1e-2 } },
 }
 LUA
 leaves 0 "$sluice" coordcheck widths.lua
 says 'mup base_d_model=16: all are flat'
-says 'standard: 9 of these go with the width'
+says 'standard: 9 grow with the width'
 leaves 0 "$sluice" coordcheck widths.lua --json
 /usr/bin/python3 - <<'PY' || fail "slopes"
 import json
@@ -39,6 +39,6 @@ PY
 sed 's/{ 32, 64, 128 }/{ 64 }/; s/standard_32/standard_64/' widths.lua >one.lua
 leaves 3 "$sluice" coordcheck one.lua
 says "has one width, d_model = 64"
-sed 's/variants = variants/axes = { d_model = { 32, 64 }, ["ffn.d_ff"] = { 16, 32 } }/; s/baseline = .standard_32.,/baseline = "d_ff=16,d_model=32",/' widths.lua >twice.lua
+sed 's/variants = variants/axes = { d_model = { 32, 64 }, ["ffn.d_ff"] = { 16, 32 } }/; s/baseline = .standard_32.,/baseline = "d_model=32,d_ff=16",/' widths.lua >twice.lua
 leaves 3 "$sluice" coordcheck twice.lua
 says "are both 32 wide"

@@ -121,11 +121,13 @@ static const char *verdict(double slope)
 static bool is_there(const struct line *x, enum coord c) { return !isnan(x->at[0].log_change[0][c]); }
 
 /* How many of them are not flat. */
-static int print_line(const struct line *x)
+struct uneven { int grow, shrink; };
+
+static struct uneven print_line(const struct line *x)
 {
     const char *column[WIDTHS + 4] = { "", ">after step" };
     char name[WIDTHS][32], text[FORMAT_SIZE];
-    int uneven = 0;
+    struct uneven uneven = { 0, 0 };
     for (int w = 0; w < x->n; w++) {
         snprintf(name[w], sizeof name[w], ">d_model %lld", (long long)x->at[w].width);
         column[w + 2] = name[w];
@@ -143,7 +145,8 @@ static int print_line(const struct line *x)
             table_cell(t, "%+.2f", by);
             table_cell(t, "%s", verdict(by));
             table_paint(t, fabs(by) < flat ? PAINT_GOOD : PAINT_BAD);
-            uneven += !(fabs(by) < flat);
+            uneven.grow += !(by < flat);
+            uneven.shrink += by <= -flat;
         }
     printf("%s%s%s\n", cli_paint(stdout, PAINT_BOLD), x->name, cli_paint(stdout, PAINT_OFF));
     table_print(t, stdout);
@@ -153,11 +156,10 @@ static int print_line(const struct line *x)
 static void print_all(const struct lines *l)
 {
     for (int i = 0; i < l->n; i++) {
-        int uneven = print_line(&l->line[i]);
-        if (uneven)
-            text_print(stdout, 0, 2, "%s: %d of these go with the width: what is tuned at one does not hold at "
-                                     "another\n\n", l->line[i].name, uneven);
-        else text_print(stdout, 0, 2, "%s: all are flat\n\n", l->line[i].name);
+        struct uneven u = print_line(&l->line[i]);
+        if (u.grow + u.shrink == 0) text_print(stdout, 0, 2, "%s: all are flat\n\n", l->line[i].name);
+        else if (u.shrink == 0) text_print(stdout, 0, 2, "%s: %d grow with the width\n\n", l->line[i].name, u.grow);
+        else text_print(stdout, 0, 2, "%s: %d grow with the width, %d shrink\n\n", l->line[i].name, u.grow, u.shrink);
     }
 }
 
@@ -216,6 +218,7 @@ const struct command command_coordcheck = {
     "The variants of the study are the models, and its replicates the seeds: those of one parametrization make a table, "
     "in which their d_model goes from left to right. Each trains for ten steps at its full rate, and what it makes of "
     "the same held-out tokens is held against what it did at first: the table has root mean squares of the change, and "
-    "the slope of their logarithm over that of the width. Below 0.1 it is flat, and a rate that is tuned at one width "
-    "holds at another. No run is kept.", run,
+    "the slope of their logarithm over that of the width. Within 0.1 of 0 it is flat, and a rate that is tuned at one "
+    "width holds at another. Logits of a head or a router that begins at random and wide shrink for a few steps under "
+    "muP, where the first change of what they read is seen through that. No run is kept.", run,
 };

@@ -582,8 +582,6 @@ void build_update(struct build *b, void (*run)(struct build *b, void *state, str
     *last = c;
 }
 
-struct scheduled { struct pick schedule; int64_t warmup; };
-
 static double scheduled(const void *conf, double scale, int64_t step, int64_t steps)
 {
     const struct scheduled *s = conf;
@@ -593,7 +591,7 @@ static double scheduled(const void *conf, double scale, int64_t step, int64_t st
 struct node *build_rate(struct build *b, double lr)
 {
     const struct train_conf *t = b->train;
-    struct scheduled s = { t->schedule, schedule_warmup(t->schedule, t->batch * b->seq) };
+    struct scheduled s = train_scheduled(t->schedule, t, b->seq);
     return graph_control(b->graph, "lr", (struct control){ scheduled, &s, sizeof s, lr });
 }
 

@@ -195,17 +195,23 @@ struct module {
     };
 };
 
-/* What all schedules have: a linear warm-up, of steps or of tokens. */
-struct warmup { int steps, tokens; };
+/* What all schedules have: a linear warm-up, of steps or of tokens, from a share of the peak. */
+struct warmup { int steps, tokens; double from; };
 #define WARMUP(type) \
     { "warmup", PARAM_INT, FIELD(type, warmup.steps), 0, 0, 1 << 30, NULL, "step", "steps of linear warm-up", 0, NULL, \
       false }, \
     { "warmup_tokens", PARAM_INT, FIELD(type, warmup.tokens), 0, 0, INT32_MAX, NULL, "token", \
-      "the same as a number of tokens, rounded up to whole steps; 0: as `warmup` says", 0, NULL, false }
-/* In steps of so many tokens. */
-int64_t schedule_warmup(struct pick schedule, int64_t tokens);
-/* The factor on the rate. */
+      "the same as a number of tokens, rounded up to whole steps; 0: as `warmup` says", 0, NULL, false }, \
+    REAL_AS("warmup_from", type, warmup.from, 0, 0, 1, "", "share of the peak that the warm-up begins at")
+/* Steps of warm-up in a run whose sequences have so many tokens. */
+int64_t schedule_warmup(struct pick schedule, const struct train_conf *train, int64_t seq);
+/* The factor on what is scheduled. */
 double schedule_factor(struct pick schedule, int64_t warmup, int64_t step, int64_t steps);
+/* Whether it is ever another than 1. */
+bool schedule_varies(struct pick schedule);
+/* A schedule of a run. */
+struct scheduled { struct pick schedule; int64_t warmup; };
+struct scheduled train_scheduled(struct pick schedule, const struct train_conf *train, int64_t seq);
 /* How far step is on the way from the end of the warm-up to that of the run: 0 to 1. */
 double schedule_progress(int64_t warmup, int64_t step, int64_t steps);
 /* How a rate decays from 1 to `final`, x from 0 to 1. */

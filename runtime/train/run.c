@@ -159,7 +159,7 @@ static void settle(struct runner *r, struct job *j, enum outcome outcome, int ki
     bool lost = killed_by && outcome != OUTCOME_INTERRUPTED;
     r->state[j->point] = lost && r->ranks == 1 ? POINT_KILLED : POINT_OVER;
     r->seconds_of_work += j->last.seconds;
-    r->steps_of_work += j->last.step - j->last.first;
+    r->tokens_of_work += j->last.tokens;
     r->ended += outcome != OUTCOME_INTERRUPTED;
     r->finished += outcome == OUTCOME_FINISHED;
     r->diverged += outcome == OUTCOME_DIVERGED;
