@@ -1,5 +1,5 @@
 -- Does the best learning rate of a narrow model hold for a wide one? Five rates at three widths, with muP and without;
--- mup_64 is standard_64. The sign that it does: the best of mup_RATE_256 is at the rate of the best of standard_RATE_64.
+-- mup at 64 is standard at 64. The sign that it does: at 256 the best of muP has the rate of the best at 64.
 local sl = require "sluice"
 local base = require "baseline"
 
@@ -20,5 +20,5 @@ end
 return sl.study {
   base = sl.extend(base, { layers = 2, seq = 64 }), variants = variants, baseline = "standard_0.003_64",
   replicates = 3, data = "corpus.tok",
-  train = { steps = 200, batch = 8, eval_every = 100, schedule = { "wsd", warmup = 20 } },
+  train = { steps = 200, batch = 8, eval_every = 100, keep = 0, schedule = { "wsd", warmup = 20 } },
 }

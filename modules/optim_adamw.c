@@ -31,6 +31,7 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
 
 static void traits(struct pick self, struct traits *t)
 {
+    t->paced = true;
     if (((const struct conf *)self.conf)->sphere) t->steps_if = "adamw without sphere";
     else t->stepping = STEPPING_EVEN;
 }

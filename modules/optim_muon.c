@@ -75,6 +75,7 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
 static void traits(struct pick self, struct traits *t)
 {
     const struct conf *c = self.conf;
+    t->paced = true;
     if (c->scale == SPECTRAL && c->router == ADAMW && !c->sphere) t->stepping = STEPPING_SPECTRAL;
     else t->steps_if = "muon with scale = \"spectral\", router = \"adamw\" and without sphere";
 }

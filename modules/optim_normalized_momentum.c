@@ -26,7 +26,9 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
     return muon(b->graph, w, grad, build_moment(b, "m", w), u.lr, u.clip, NULL, NULL, attr);
 }
 
+static void traits(struct pick self, struct traits *t) { (void)self; t->paced = true; }
+
 const struct module optim_normalized_momentum = {
     .slot = SLOT_OPTIM, .name = "normalized_momentum", .about = "momentum of which the direction alone counts",
-    .conf_size = sizeof(struct conf), .params = params, .optim = build,
+    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .optim = build,
 };

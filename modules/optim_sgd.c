@@ -19,7 +19,7 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
     return sgd(b->graph, w, grad, u.lr, u.clip, c->momentum > 0 ? build_moment(b, "m", w) : NULL, attr);
 }
 
-static void traits(struct pick self, struct traits *t) { (void)self; t->stepping = STEPPING_GRADIENT; }
+static void traits(struct pick self, struct traits *t) { (void)self; t->paced = true; t->stepping = STEPPING_GRADIENT; }
 
 const struct module optim_sgd = {
     .slot = SLOT_OPTIM, .name = "sgd", .about = "gradient descent with momentum",

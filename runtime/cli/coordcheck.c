@@ -76,8 +76,9 @@ static enum code take_all(struct lines *l, const struct study *s)
         if (take(l, &s->variant[i])) return CODE_SCRIPT;
     for (int i = 0; i < l->n; i++)
         if (l->line[i].n < 2)
-            return cli_fail(CODE_SCRIPT, "'%s' has one width, d_model = %lld of variant '%s': two at least show a slope",
-                            l->line[i].name, (long long)l->line[i].at[0].width, l->line[i].at[0].variant->name);
+            return cli_fail(CODE_SCRIPT, "'%s' has one width, d_model = %lld of variant '%s': two at least show a "
+                                         "slope", l->line[i].name, (long long)l->line[i].at[0].width,
+                            l->line[i].at[0].variant->name);
     return CODE_OK;
 }
 
@@ -215,10 +216,10 @@ static enum code run(const struct call *c)
 const struct command command_coordcheck = {
     "coordcheck", "whether steps change activations alike at every width", "SCRIPT",
     "sluice coordcheck experiments/coordcheck.lua --data synthetic", options, 1, 1,
-    "The variants of the study are the models, and its replicates the seeds: those of one parametrization make a table, "
-    "in which their d_model goes from left to right. Each trains for ten steps at its full rate, and what it makes of "
-    "the same held-out tokens is held against what it did at first: the table has root mean squares of the change, and "
-    "the slope of their logarithm over that of the width. Within 0.1 of 0 it is flat, and a rate that is tuned at one "
-    "width holds at another. Logits of a head or a router that begins at random and wide shrink for a few steps under "
-    "muP, where the first change of what they read is seen through that. No run is kept.", run,
+    "The variants of the study are the models, and its replicates the seeds. Those of one parametrization make a "
+    "table, in which their d_model goes from left to right. Each trains for ten steps at its full rate, and what it "
+    "makes of the same held-out tokens is held against what it did at first: the table has root mean squares of the "
+    "change, and the slope of their logarithm over that of the width. Within 0.1 of 0 it is flat, and a rate that is "
+    "tuned at one width holds at another. Logits of a head or a router that begins at random and wide shrink for a few "
+    "steps under muP, where the first change of what they read is seen through that. No run is kept.", run,
 };

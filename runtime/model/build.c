@@ -588,11 +588,22 @@ static double scheduled(const void *conf, double scale, int64_t step, int64_t st
     return scale * schedule_factor(s->schedule, s->warmup, step, steps);
 }
 
+static struct node *control(struct build *b, const char *name, struct pick schedule, double scale)
+{
+    struct scheduled s = train_scheduled(schedule, b->train, b->seq);
+    return graph_control(b->graph, name, (struct control){ scheduled, &s, sizeof s, scale });
+}
+
 struct node *build_rate(struct build *b, double lr)
 {
     const struct train_conf *t = b->train;
-    struct scheduled s = train_scheduled(t->schedule, t, b->seq);
-    return graph_control(b->graph, "lr", (struct control){ scheduled, &s, sizeof s, lr });
+    struct graph *g = b->graph;
+    struct node *rate = control(b, "lr", t->schedule, lr);
+    if (!schedule_varies(t->decay_schedule) && !schedule_varies(t->momentum_schedule)) return rate;
+    struct node *part[] = { rate, control(b, "decay", t->decay_schedule, 1),
+                            control(b, "momentum", t->momentum_schedule, 1) };
+    for (int i = 0; i < COUNT(part); i++) part[i] = view(g, part[i], SHAPE(1, 1));
+    return view(g, concat(g, COUNT(part), part), SHAPE(COUNT(part)));
 }
 
 static double constant_at(const void *conf, double scale, int64_t step, int64_t steps)

@@ -110,8 +110,9 @@ struct heads { int64_t n, kv_heads, width; bool bias, output_bias; };
 /* Queries [T,K H W] of K projections of H heads each, in the order of the key heads that they read; what leads back
    from there to those who made them. */
 struct queries { struct node *q; int64_t k; struct heads heads; struct routing r; struct dispatched d; };
-/* What updates go by: learning rate and number of the step, REAL [1]; clip: what clip_norm gives, REAL [2]; rate,
-   eps, decay: factors on the learning rate of the weight that is updated, and on what its optimizer has of these. */
+/* What updates go by: learning rate, REAL [1], or [3] with factors on decay and momentum; number of the step, REAL [1];
+   clip: what clip_norm gives, REAL [2]; rate, eps, decay: factors on the learning rate of the weight that is updated,
+   and on what its optimizer has of these. */
 struct update { struct node *lr, *step, *clip; double rate, eps, decay; };
 
 /* What a gate may be on, in an attention: what heads read, values, keys and queries as they were projected, [T,H,W], or
@@ -366,7 +367,8 @@ void build_token_loss(struct build *b, const char *name, struct node *x, int ahe
 /* Runs in the update region after the optimizer, with b->layer as it was when registered; u->clip tells whether the
    step counts. Never called outside MODE_TRAIN. */
 void build_update(struct build *b, void (*run)(struct build *b, void *state, struct update u), void *state);
-/* The control "lr": lr times the schedule's factor of the step. REAL [1]. */
+/* The control "lr": lr times the schedule's factor of the step. REAL [1]; where decay or momentum change too, [3]: their
+   factors beside it. */
 struct node *build_rate(struct build *b, double lr);
 /* A number as a node, REAL [1]. */
 struct node *build_constant(struct build *b, double value);

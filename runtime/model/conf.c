@@ -46,6 +46,10 @@ static const struct param train_params[] = {
     SLOTS(struct train_conf, rates, SLOT_RATES, "factors on the learning rate, of layers or kinds of weights"),
     SLOT(struct train_conf, constraint, SLOT_CONSTRAINT, "none", "what weights are held to after each step"),
     SLOT(struct train_conf, schedule, SLOT_SCHEDULE, "wsd", "the learning rate over the run"),
+    SLOT(struct train_conf, decay_schedule, SLOT_SCHEDULE, "constant",
+         "the optimizer's decay over the run, beside what the rate makes of it"),
+    SLOT(struct train_conf, momentum_schedule, SLOT_SCHEDULE, "constant",
+         "its momentum over the run: of AdamW and Lion beta1, of SGD and Muon momentum"),
     SLOT(struct train_conf, batch_schedule, SLOT_SCHEDULE, "constant",
          "the batch over the run, as a share of `batch`, in whole micro-batches"),
     SLOT(struct train_conf, seq_schedule, SLOT_SCHEDULE, "constant",
@@ -171,8 +175,8 @@ static void check_warmup(struct pick schedule, const char *name, const struct mo
         module_problem(problems, path, key, "%lld steps of warm-up in a run of %d: %s is never reached; at most %lld",
                        warmup, c->steps, strcmp(name, "schedule") ? "what is set" : "lr", most);
     else if (warmup > most)
-        module_problem(problems, path, key, "%lld steps of warm-up, but the decay begins after step %lld of %d: at most "
-                       "%lld, or a shorter decay", warmup, most, c->steps, most);
+        module_problem(problems, path, key, "%lld steps of warm-up, but the decay begins after step %lld of %d: at "
+                       "most %lld, or a shorter decay", warmup, most, c->steps, most);
 }
 
 static void check_schedules(const struct model_conf *model, const struct train_conf *c, struct problems *problems)
@@ -180,6 +184,11 @@ static void check_schedules(const struct model_conf *model, const struct train_c
     for (const struct param *p = train_params; p->name; p++)
         if (p->type == PARAM_SLOT && p->slot == SLOT_SCHEDULE)
             check_warmup(*(const struct pick *)((const char *)c + p->offset), p->name, model, c, problems);
+    bool paced = schedule_varies(c->decay_schedule) || schedule_varies(c->momentum_schedule);
+    if (paced && !module_traits(c->optim).paced)
+        problem_add(problems, schedule_varies(c->decay_schedule) ? "train.decay_schedule" : "train.momentum_schedule",
+                    "%s: decay and momentum of this optimizer stay as they are; it must be 'constant'",
+                    c->optim.module->name);
     if (!schedule_varies(c->batch_schedule)) return;
     if (c->micro == 1)
         problem_add(problems, "train.batch_schedule", "%s: a smaller batch has fewer micro-batches, and there is one: "

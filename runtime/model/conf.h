@@ -30,7 +30,8 @@ struct train_conf {
     int steps, batch, micro;
     double clip;
     int backend, precision, recompute;                      /* enum backend_kind, enum precision, enum recompute */
-    struct pick optim, constraint, schedule, batch_schedule, seq_schedule, guard, average;
+    struct pick optim, constraint, schedule, decay_schedule, momentum_schedule, batch_schedule,
+                seq_schedule, guard, average;
     struct picks rates, monitors;
     int eval_every, eval_tokens, eval_seq, record, checkpoint_every, keep;
     int stop_window; double stop_sigma, stop_dead, stop_seconds;

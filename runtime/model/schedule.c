@@ -51,7 +51,8 @@ struct scheduled train_scheduled(struct pick schedule, const struct train_conf *
 
 struct ramps train_ramps(const struct train_conf *t, int64_t seq)
 {
-    return (struct ramps){ t, seq, schedule_warmup(t->batch_schedule, t, seq), schedule_warmup(t->seq_schedule, t, seq) };
+    return (struct ramps){ t, seq, schedule_warmup(t->batch_schedule, t, seq),
+                           schedule_warmup(t->seq_schedule, t, seq) };
 }
 
 int train_micros(const struct ramps *r, int64_t step) { return micros_at(r->train, r->batch_warmup, step); }

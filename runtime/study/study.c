@@ -123,8 +123,8 @@ static int measure(const struct model_conf *model, const struct train_conf *trai
         out->replays = false;
         for (int i = 0; i < leaves->n; i++) out->replays |= inputs_choices_layer(leaves->leaf[i]) >= 0;
         if (out->replays && schedule_varies(train->batch_schedule))
-            failure = err_set(e, "train.batch_schedule: choices are replayed, and a record of them has as many sequences "
-                                 "in every step: it must be constant");
+            failure = err_set(e, "train.batch_schedule: choices are replayed, and a record of them has as many "
+                                 "sequences in every step: it must be constant");
         size_t bytes = train->precision == PRECISION_BF16 ? 2 : 4;
         out->cache = model_cache_bytes(decode_leaves, 1, model->seq, bytes);
         if (memory && out->looks_ahead != AHEAD_ALWAYS) failure = measure_prompt(model, arena, how, bytes, out, e);
