@@ -21,11 +21,12 @@ struct adamw {
 
     __device__ struct rates rates_of(const struct weight &x, float clip, float lr, float step) const
     {
-        float first = unbias(log1, step), eps = (float)at.eps;
+        double beta1 = at.beta1 * x.momentum, log = log1 + logf(x.momentum);
+        float first = unbias(log, step), eps = (float)at.eps;
         return {
-            (float)at.beta1, (float)at.beta2, (float)(1 - at.beta1), (float)(1 - at.beta2),
-            at.nesterov ? (float)at.beta1 * unbias(log1, step + 1) : first,
-            at.nesterov ? (float)(1 - at.beta1) * first : 0, unbias(log2, step), at.inside ? eps : 0,
+            (float)beta1, (float)at.beta2, (float)(1 - beta1), (float)(1 - at.beta2),
+            at.nesterov ? (float)beta1 * unbias(log, step + 1) : first,
+            at.nesterov ? (float)(1 - beta1) * first : 0, unbias(log2, step), at.inside ? eps : 0,
             at.inside ? 0 : eps, x.decay, clip, (float)(x.rate * lr), at.cautious != 0, at.lazy != 0
         };
     }
@@ -57,7 +58,7 @@ static __global__ void __launch_bounds__(BLOCK) adamw_span(const __grid_constant
 static __global__ void __launch_bounds__(BLOCK) adamw_direction(const __grid_constant__ struct steps<adamw> a, float *u)
 {
     __shared__ struct adamw::rates k;
-    const struct weight &x = a.all.of[0];
+    const struct weight x = step_paced(a, a.all.of[0]);
     if (a.all.clip[1] == 0) return;
     if (threadIdx.x == 0) k = a.rule.rates_of(x, a.all.clip[0], *a.lr, *a.step);
     __syncthreads();
@@ -83,7 +84,8 @@ static void turn(const struct args *a)
     int64_t n = matrix_of(a), count = shape_count(a->in[RADIUS].shape);
     double *part = (double *)a->scratch;
     float *u = (float *)(part + motion_doubles(count * spans_of(n), true));
-    struct steps<adamw> s = { reals(&a->in[LR]), reals(&a->in[STEP]), rule_of(a), { reals(&a->in[CLIP]) } };
+    struct steps<adamw> s = { reals(&a->in[LR]), reals(&a->in[STEP]), paces(a, LR), rule_of(a),
+                              { reals(&a->in[CLIP]) } };
     s.all.of[0] = weight_of(a, at, 0, attr->rate, 0);
     LAUNCH(a, adamw_direction, grid_for(a, n * count, BLOCK), BLOCK, 0, s, u);
     move_matrices(a, { reals(&a->in[W]), u, a->in[W].packed, reals(&a->in[RADIUS]), n, (int)count, spans_of(n) },

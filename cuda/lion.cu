@@ -12,7 +12,8 @@ struct lion {
 
     __device__ struct rates rates_of(const struct weight &x, float clip, float lr, float) const
     {
-        return { (float)at.beta1, (float)at.beta2, (float)(1 - at.beta1), (float)(1 - at.beta2), x.decay, clip,
+        double beta1 = at.beta1 * x.momentum;
+        return { (float)beta1, (float)at.beta2, (float)(1 - beta1), (float)(1 - at.beta2), x.decay, clip,
                  (float)(x.rate * lr) };
     }
 

@@ -27,7 +27,7 @@ static __global__ void __launch_bounds__(BLOCK) step_move(struct matrices m, str
     struct change_sums sum = {};
     if (k.clip[1] == 0) return;
     for (int64_t i = at.from + threadIdx.x; i < at.to; i += BLOCK) {
-        float old = m.w[i], u = m.u[i], decay = k.cautious && u * old < 0 ? 0 : k.decay,
+        float old = m.w[i], u = m.u[i], decay = k.cautious && u * old < 0 ? 0 : k.paces ? k.decay * k.lr[1] : k.decay,
               w = old - *k.lr * (k.scale * u + decay * old);
         m.w[i] = w;
         if (m.packed) store(packed, i, w);

@@ -35,15 +35,16 @@ static struct sizes sizes_of(const struct args *a)
 /* ---- around the steps: block (span, matrix of the batch) ---- */
 
 /* From the first of a batch on; n: values of one. x := what is to be made orthogonal, and its squares. A step that is
-   skipped leaves m as it is. */
-struct momentum { float *m; const float *grad, *clip; float mu; bool nesterov; int64_t n; };
+   skipped leaves m as it is. by: factor on mu; NULL: 1. */
+struct momentum { float *m; const float *grad, *clip, *by; float mu; bool nesterov; int64_t n; };
 static __global__ void __launch_bounds__(BLOCK) muon_momentum(struct momentum a, float *x, double *part)
 {
     int64_t from = (int64_t)blockIdx.x * SPAN, to = a.n - from < SPAN ? a.n : from + SPAN, start = blockIdx.y * a.n;
     bool go = a.clip[1] != 0;
+    float mu = a.by ? a.mu * *a.by : a.mu;
     double sum = 0;
     for (int64_t i = start + from + threadIdx.x; i < start + to; i += BLOCK) {
-        float g = go ? a.clip[0] * a.grad[i] : 0, m = go ? a.mu * a.m[i] + g : 0, value = a.nesterov ? g + a.mu * m : m;
+        float g = go ? a.clip[0] * a.grad[i] : 0, m = go ? mu * a.m[i] + g : 0, value = a.nesterov ? g + mu * m : m;
         if (go) a.m[i] = m;
         x[i] = value;
         sum += (double)value * value;
@@ -139,7 +140,7 @@ static void load(const struct args *a, const struct sizes *s, const struct room 
     const struct muon_attr *at = (const struct muon_attr *)a->attr;
     int64_t size = s->rows * s->cols;
     struct momentum m = { reals(&a->in[M]) + from * size, reals(&a->in[GRAD]) + from * size, reals(&a->in[CLIP]),
-                          (float)at->momentum, at->nesterov != 0, size };
+                          paces(a, LR) ? reals(&a->in[LR]) + 2 : NULL, (float)at->momentum, at->nesterov != 0, size };
     dim3 grid(s->spans, batch);
     LAUNCH(a, muon_momentum, grid, BLOCK, 0, m, r->x, r->part);
     if (at->even) {
@@ -193,7 +194,8 @@ static void update(const struct args *a)
         even_out(a, &s, &r, u, from, batch);
         move_matrices(a, { reals(&a->in[W]) + from * size, u, packed, turns ? reals(&a->in[RADIUS]) + from : NULL, size,
                            batch, s.spans },
-                      { clip, reals(&a->in[LR]), (float)at->scale, (float)at->decay, at->cautious != 0, r.part });
+                      { clip, reals(&a->in[LR]), (float)at->scale, (float)at->decay, at->cautious != 0, r.part,
+                        paces(a, LR) });
     }
     fold_changes(a, sums, (int)(s.stack * s.spans), clip, reals(&a->out[0]));
 }

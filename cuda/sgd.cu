@@ -15,7 +15,8 @@ struct sgd {
     __device__ struct rates rates_of(const struct weight &x, float clip, float lr, float) const
     {
         bool ahead = bare || at.nesterov;
-        return { (float)at.momentum, bare ? 0 : at.nesterov ? (float)at.momentum : 1, ahead ? 1.0f : 0,
+        float mu = (float)(at.momentum * x.momentum);
+        return { mu, bare ? 0 : at.nesterov ? mu : 1, ahead ? 1.0f : 0,
                  at.coupled ? x.decay : 0, at.coupled ? 0 : x.decay, clip, (float)(x.rate * lr) };
     }
 

@@ -25,15 +25,23 @@ struct weight {
     void *packed;
     float *out;
     int64_t n;
-    float decay;
+    float decay, momentum;                                  /* momentum: a factor on it */
     double rate;
     int first;                                              /* of its spans */
 };
 struct weights { const float *clip; double *part; int n, spans; struct weight of[MANY]; };
-template <class Rule> struct steps { const float *lr, *step; Rule rule; struct weights all; };
+/* paces: behind the rate lr has factors on decay and momentum */
+template <class Rule> struct steps { const float *lr, *step; bool paces; Rule rule; struct weights all; };
 
 /* Where the inputs of an op are; 0: it has no such. */
 struct places { int memory[MEMORIES_MOST], own, lr, step, clip; };
+
+template <class Rule> static __device__ inline struct weight step_paced(const struct steps<Rule> &a, struct weight x)
+{
+    x.momentum = a.paces ? a.lr[2] : 1;
+    if (a.paces) x.decay *= a.lr[1];
+    return x;
+}
 
 template <class Rule> static __device__ inline void step_span(const struct steps<Rule> &a)
 {
@@ -43,7 +51,7 @@ template <class Rule> static __device__ inline void step_span(const struct steps
     if (threadIdx.x == 0) {
         int t = 0;
         while (t + 1 < a.all.n && (int)blockIdx.x >= a.all.of[t + 1].first) t++;
-        x = a.all.of[t];
+        x = step_paced(a, a.all.of[t]);
         rates = a.rule.rates_of(x, a.all.clip[0], *a.lr, a.step ? *a.step : 0);
     }
     __syncthreads();
@@ -92,8 +100,8 @@ static inline struct weight weight_of(const struct args *a, struct places at, do
 {
     struct weight x = { .w = reals(&a->in[0]), .memory = {}, .grad = reals(&a->in[1]),
                         .own = at.own ? reals(&a->in[at.own]) : NULL, .packed = a->in[0].packed,
-                        .out = reals(&a->out[0]), .n = shape_count(a->in[0].shape), .decay = (float)decay, .rate = rate,
-                        .first = first };
+                        .out = reals(&a->out[0]), .n = shape_count(a->in[0].shape), .decay = (float)decay,
+                        .momentum = 1, .rate = rate, .first = first };
     for (int k = 0; k < MEMORIES_MOST; k++) x.memory[k] = at.memory[k] ? reals(&a->in[at.memory[k]]) : NULL;
     return x;
 }
@@ -104,7 +112,7 @@ template <class Attr, class Rule>
 static void step_launch(const struct args *a, struct places at, Rule rule, void (*kernel)(const struct steps<Rule>),
                         void (*after)(const struct steps<Rule>) = NULL)
 {
-    struct steps<Rule> s = { reals(&a->in[at.lr]), at.step ? reals(&a->in[at.step]) : NULL, rule,
+    struct steps<Rule> s = { reals(&a->in[at.lr]), at.step ? reals(&a->in[at.step]) : NULL, paces(a, at.lr), rule,
                              { reals(&a->in[at.clip]), (double *)a->scratch } };
     struct weights &all = s.all;
     for (const struct args *next = a; next; next = next->next) {

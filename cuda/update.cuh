@@ -5,6 +5,9 @@
 
 #include "kernel.cuh"
 
+/* Whether input `lr` has factors on decay and momentum behind the rate. */
+static inline bool paces(const struct args *a, int lr) { return shape_count(a->in[lr].shape) > 1; }
+
 enum { SPAN = 8192 };    /* values of a block of an update: bits depend on shapes alone */
 enum { SUMS = 3 };    /* of squares of the change and of the weight before, and of the products of both */
 
@@ -54,7 +57,7 @@ void fold_changes(const struct args *a, const double *part, int spans, const flo
    radii they turn along u on their spheres; u is lost. part: of the first matrix's first span, SUMS doubles a span, and
    with radii one more behind those of all `count` matrices. */
 struct matrices { float *w, *u; void *packed; float *radius; int64_t n; int count, spans; };
-struct motion { const float *clip, *lr; float scale, decay; bool cautious; double *part; };
+struct motion { const float *clip, *lr; float scale, decay; bool cautious; double *part; bool paces; };
 static inline size_t motion_doubles(int64_t spans, bool radii) { return (SUMS + radii) * (size_t)spans; }
 void move_matrices(const struct args *a, const struct matrices &m, const struct motion &k);
 

@@ -83,7 +83,8 @@ static struct node *expected(struct build *b, const struct state *s, struct node
     struct shape each = SHAPE(b->tokens);
     if (c->baseline == MEAN)
         return view(g, repeat(g, mean_before(b, "reward", reward, ahead, nothing, c->ema), b->tokens), each);
-    struct node *w = build_weight(b, "router.value.weight", ROLE_SCALAR, SHAPE(1, b->width), init_constant(0)),
+    struct node *w = build_reads(build_weight(b, "router.value.weight", ROLE_SCALAR, SHAPE(1, b->width),
+                                             init_constant(0)), READS_STREAM),
                 *mean = build_weight(b, "router.value.offset", ROLE_SCALAR, SHAPE(1), init_constant(nothing)),
                 *v = add_row(g, matmul(g, detach(g, s->input), w, DTYPE_REAL), mean);           /* [T,1] */
     return view(g, v, each);

@@ -52,7 +52,7 @@ static void build(struct build *b, struct pick self, struct stream *s)
     struct graph *g = b->graph;
     int64_t each = (int64_t)ceil(c->capacity * (double)b->seq);
     build_enter(b, "depths");
-    struct node *r = linear(b, "router", ROLE_ROUTER, s->x, 1),                                 /* [T,1] */
+    struct node *r = readout(b, "router", ROLE_ROUTER, s->x, 1),                                /* [T,1] */
                 *gate = c->gate == SIGMOID ? sigmoid(g, r) : r,
                 *index = topk_columns(g, build_present(b, r, -1e30), b->batch, each);
     build_leave(b);

@@ -72,7 +72,7 @@ static struct node *build(struct build *b, struct pick self, int ahead)
     if (watch)
         build_metric(b, "oe_collision_rate", view(g, concat(g, grams->n, rate), SHAPE(grams->n)), "", BETTER_LOWER,
                      "share of the distinct n-grams of a micro-batch that share their row, a table");
-    struct node *x = joined(b, c, token, linear(b, "mix", ROLE_MIX, concat(g, grams->n, row), b->width));
+    struct node *x = joined(b, c, token, linear_same(b, "mix", ROLE_MIX, concat(g, grams->n, row), b->width, false));
     build_leave(b);
     return x;
 }

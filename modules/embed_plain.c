@@ -19,7 +19,7 @@ static struct node *build(struct build *b, struct pick self, int ahead)
     struct node *table = build_weight(b, "weight", ROLE_EMBED, shape, build_init(b, ROLE_EMBED, shape));
     build_keep(b, -1, "embed.table", table);
     struct node *x = embed(g, table, ahead ? shift(g, b->ids, ahead) : b->ids);         /* [T,D] or [T,R] */
-    if (c->rank) x = linear(b, "project", ROLE_MIX, x, b->width);
+    if (c->rank) x = linear_same(b, "project", ROLE_MIX, x, b->width, false);
     build_leave(b);
     return c->scale == 1 ? x : scale(g, x, c->scale);
 }

@@ -62,7 +62,7 @@ static struct node *idle(struct build *b, const struct conf *c, struct node *u, 
                 *copied = c->copy ? columns(g, gates, c->experts, c->copy) : NULL;
     if (c->constant == 0) return build_gated(b, u, build_row_sum(b, copied));
     struct node *of = columns(g, gates, c->experts + c->copy, c->constant),                     /* [T,C] */
-                *mixed = mul(g, of, sigmoid(g, linear(b, "constants.share", ROLE_ROUTER, u, c->constant))),
+                *mixed = mul(g, of, sigmoid(g, readout(b, "constants.share", ROLE_ROUTER, u, c->constant))),
                 *left = subtract(g, of, mixed),
                 *vectors = build_weight(b, "constants.weight", ROLE_SCALAR, SHAPE(b->width, c->constant),
                                         (struct init){ .kind = INIT_NORMAL, .std = 1 });        /* [D,C] */

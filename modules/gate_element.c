@@ -37,9 +37,10 @@ static void check(struct pick self, const struct model_conf *model, const char *
 static struct node *open_of(struct build *b, const struct conf *c, struct node *u, int64_t width)
 {
     struct graph *g = b->graph;
-    if (c->rank > 0) u = linear(b, "gate_down", ROLE_GATE, u, c->rank);
-    struct node *z = c->blind ? build_weight(b, "gate", ROLE_SCALAR, SHAPE(width), init_constant(0))
-                              : linear_from(b, "gate", ROLE_GATE, u, width, c->zero);
+    struct node *z;
+    if (c->blind) z = build_weight(b, "gate", ROLE_SCALAR, SHAPE(width), init_constant(0));
+    else if (c->rank == 0) z = linear_from(b, "gate", ROLE_GATE, u, width, c->zero);
+    else z = linear_same(b, "gate", ROLE_GATE, linear(b, "gate_down", ROLE_GATE, u, c->rank), width, c->zero);
     if (c->bias) z = add_row(g, z, build_bias(b, "gate", SHAPE(width)));
     if (c->silu) return silu(g, z);
     struct node *open = sigmoid(g, z);

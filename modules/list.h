@@ -2,6 +2,8 @@
 MODULE(init, normal)
 MODULE(init, llama)
 MODULE(init, fan)
+MODULE(parametrization, standard)
+MODULE(parametrization, mup)
 MODULE(embed, plain)
 MODULE(embed, over_encoding)
 MODULE(position, none)

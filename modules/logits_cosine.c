@@ -16,7 +16,8 @@ static struct node *build(struct build *b, struct pick self, struct node *u, int
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
     struct shape shape = SHAPE(experts, c->width ? c->width : (experts + 1) / 2);               /* [E,P] */
-    struct node *centre = build_weight(b, "router.weight", ROLE_ROUTER, shape, build_init(b, ROLE_ROUTER, shape)),
+    struct init init = build_init_of(b, ROLE_ROUTER, READS_SAME, shape);
+    struct node *centre = build_reads(build_weight(b, "router.weight", ROLE_ROUTER, shape, init), READS_SAME),
                 *seen = linear(b, "router.projection", ROLE_ROUTER, u, shape.dim[1]),           /* [T,P] */
                 *cosine = matmul(g, l2norm(g, seen, tiny), l2norm(g, centre, tiny), DTYPE_REAL);    /* [T,E] */
     struct node *power = build_weight(b, "router.sharpness", ROLE_SCALAR, SHAPE(1),

@@ -4,7 +4,7 @@
 static struct node *build(struct build *b, struct pick self, struct node *u, int experts)
 {
     (void)self;
-    return linear(b, "router", ROLE_ROUTER, u, experts);                                        /* [T,E] */
+    return readout(b, "router", ROLE_ROUTER, u, experts);                                        /* [T,E] */
 }
 
 const struct module logits_linear = {

@@ -13,7 +13,7 @@ static struct node *build(struct build *b, struct pick self, struct node *u, int
     struct graph *g = b->graph;
     struct node *hidden = linear(b, "router.hidden", ROLE_ROUTER, u, c->hidden),                /* [T,H] */
                 *shift = build_weight(b, "router.hidden.offset", ROLE_SCALAR, SHAPE(c->hidden), init_constant(0));
-    return linear(b, "router", ROLE_ROUTER, gelu(g, add_row(g, hidden, shift)), experts);       /* [T,E] */
+    return linear_same(b, "router", ROLE_ROUTER, gelu(g, add_row(g, hidden, shift)), experts, false);       /* [T,E] */
 }
 
 const struct module logits_mlp = {

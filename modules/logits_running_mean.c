@@ -13,7 +13,7 @@ static struct node *build(struct build *b, struct pick self, struct node *u, int
     (void)self;
     struct graph *g = b->graph;
     struct node *one = build_ones(b, SHAPE(b->tokens, 1)), *key = view(g, one, SHAPE(b->tokens, 1, 1)),
-                *logits = linear(b, "router", ROLE_ROUTER, u, experts),                         /* [T,E] */
+                *logits = readout(b, "router", ROLE_ROUTER, u, experts),                         /* [T,E] */
                 *counted = concat(g, 2, (struct node *[]){ logits, one });                      /* [T,E+1] */
     struct delta_rule rule = { .q = key, .k = key, .v = view(g, counted, SHAPE(b->tokens, 1, experts + 1)),
                                .g = scale(g, one, 0), .beta = one, .start = b->start, .pos = b->pos, .scale = 1,

@@ -102,8 +102,8 @@ static struct node *build(struct build *b, struct pick self, const struct stream
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
     int64_t n = s->x->shape.rank == 3 ? s->x->shape.dim[1] : 1;
-    struct node *rows = looked_up(b, self), *key = linear(b, "key", ROLE_MIX, rows, n * b->width),
-                *value = linear_from(b, "value", ROLE_MIX, rows, b->width, c->zero),
+    struct node *rows = looked_up(b, self), *key = linear_same(b, "key", ROLE_MIX, rows, n * b->width, false),
+                *value = linear_same(b, "value", ROLE_MIX, rows, b->width, c->zero),
                 *open = gate(b, c, s->x, key, n);
     build_row_metric(b, "layer_memory_gate", mean_rows(g, build_present(b, open, 0)), "", BETTER_NONE,
                      "mean share of what it looked up that each stream takes");

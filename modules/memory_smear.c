@@ -32,7 +32,8 @@ static struct node *build(struct build *b, struct pick self, const struct stream
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
     struct node *x = build_rows(b, build_kept(b, -1, "embed.token"));                           /* [T,D] */
-    struct node *weight = build_weight(b, "gate.weight", ROLE_GATE, SHAPE(1, c->channels), init_uniform(0, 0.02)),
+    struct node *weight = build_reads(build_weight(b, "gate.weight", ROLE_GATE, SHAPE(1, c->channels),
+                                                   init_uniform(0, 0.02)), READS_SAME),
                 *some = c->channels < b->width ? columns(g, x, 0, c->channels) : x,
                 *gate = sigmoid(g, matmul(g, some, weight, DTYPE_REAL));                        /* [T,1] */
     return mul_scalar(g, build_gated(b, before(b, x), gate),

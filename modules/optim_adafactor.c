@@ -24,7 +24,7 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
     int64_t n = shape_count(s), cols = s.dim[s.rank - 1], rows = matrix ? s.dim[s.rank - 2] : 1;
     struct adafactor_attr attr = {
         .power = c->power, .tiny = c->tiny, .most = c->most, .least = c->least, .beta1 = c->beta1,
-        .decay = build_decay(&c->pace, w), .rate = u.rate, .relative = c->relative
+        .decay = build_decay(&c->pace, w, u), .rate = u.rate, .relative = c->relative
     };
     return adafactor(b->graph, w, grad, u.lr, u.step, u.clip,
                      matrix ? build_memory_of(b, "row", w, SHAPE(n / cols)) : NULL,

@@ -22,14 +22,21 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
     struct node *m = build_moment(b, "m", w), *v = build_moment(b, "v", w),
                 *radius = c->sphere && build_is_hidden(w) ? build_radius(b, w) : NULL;
     struct adamw_attr attr = {
-        .beta1 = c->adam.beta1, .beta2 = c->adam.beta2, .eps = c->adam.eps,
-        .decay = radius ? 0 : build_decay(&c->pace, w), .rate = u.rate,
+        .beta1 = c->adam.beta1, .beta2 = c->adam.beta2, .eps = c->adam.eps * u.eps,
+        .decay = radius ? 0 : build_decay(&c->pace, w, u), .rate = u.rate,
         .nesterov = c->nesterov, .inside = c->eps_inside, .cautious = c->cautious, .lazy = c->lazy
     };
     return adamw(b->graph, w, grad, m, v, u.lr, u.step, u.clip, radius, attr);
 }
 
+static void traits(struct pick self, struct traits *t)
+{
+    t->paced = true;
+    if (((const struct conf *)self.conf)->sphere) t->steps_if = "adamw without sphere";
+    else t->stepping = STEPPING_EVEN;
+}
+
 const struct module optim_adamw = {
     .slot = SLOT_OPTIM, .name = "adamw", .about = "Adam with decoupled weight decay",
-    .conf_size = sizeof(struct conf), .params = params, .optim = build,
+    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .optim = build,
 };

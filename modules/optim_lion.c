@@ -14,11 +14,13 @@ static const struct param params[] = {
 static struct node *build(struct build *b, struct pick self, struct node *w, struct node *grad, struct update u)
 {
     const struct conf *c = self.conf;
-    struct lion_attr attr = { c->beta1, c->beta2, build_decay(&c->pace, w), u.rate };
+    struct lion_attr attr = { c->beta1, c->beta2, build_decay(&c->pace, w, u), u.rate };
     return lion(b->graph, w, grad, build_moment(b, "m", w), u.lr, u.clip, attr);
 }
 
+static void traits(struct pick self, struct traits *t) { (void)self; t->paced = true; t->stepping = STEPPING_EVEN; }
+
 const struct module optim_lion = {
     .slot = SLOT_OPTIM, .name = "lion", .about = "the sign of the momentum",
-    .conf_size = sizeof(struct conf), .params = params, .optim = build,
+    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .optim = build,
 };

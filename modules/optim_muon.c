@@ -63,7 +63,7 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
         return build_adamw(b, &c->pace, &c->adam, w, grad, u);
     struct node *radius = c->sphere ? build_radius(b, w) : NULL;
     struct muon_attr attr = {
-        .momentum = c->momentum, .decay = radius ? 0 : u.rate * build_decay(&c->pace, w),
+        .momentum = c->momentum, .decay = radius ? 0 : u.rate * build_decay(&c->pace, w, u),
         .scale = u.rate * (radius ? 1 : step_scale(c, w->shape)), .nesterov = c->nesterov, .steps = c->steps,
         .quintics = c->quintics, .even = c->even_rows, .neurons = c->neurons, .snap = c->snap, .cautious = c->cautious,
         .beta2 = c->neurons_beta
@@ -72,7 +72,15 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
     return muon(b->graph, w, grad, build_moment(b, "m", w), u.lr, u.clip, v, radius, attr);
 }
 
+static void traits(struct pick self, struct traits *t)
+{
+    const struct conf *c = self.conf;
+    t->paced = true;
+    if (c->scale == SPECTRAL && c->router == ADAMW && !c->sphere) t->stepping = STEPPING_SPECTRAL;
+    else t->steps_if = "muon with scale = \"spectral\", router = \"adamw\" and without sphere";
+}
+
 const struct module optim_muon = {
     .slot = SLOT_OPTIM, .name = "muon", .about = "orthogonalised momentum for hidden matrices",
-    .conf_size = sizeof(struct conf), .params = params, .optim = build,
+    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .optim = build,
 };

@@ -20,13 +20,15 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
     struct shape s = w->shape;
     double values = (double)s.dim[s.rank - 1] * (s.rank > 1 ? (double)s.dim[s.rank - 2] : 1);
     struct muon_attr attr = {
-        .momentum = c->momentum, .decay = u.rate * build_decay(&c->pace, w),
+        .momentum = c->momentum, .decay = u.rate * build_decay(&c->pace, w, u),
         .scale = u.rate * (c->scale == RMS ? 0.2 * sqrt(values) : 1), .nesterov = c->nesterov
     };
     return muon(b->graph, w, grad, build_moment(b, "m", w), u.lr, u.clip, NULL, NULL, attr);
 }
 
+static void traits(struct pick self, struct traits *t) { (void)self; t->paced = true; }
+
 const struct module optim_normalized_momentum = {
     .slot = SLOT_OPTIM, .name = "normalized_momentum", .about = "momentum of which the direction alone counts",
-    .conf_size = sizeof(struct conf), .params = params, .optim = build,
+    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .optim = build,
 };

@@ -15,13 +15,13 @@ static struct node *build(struct build *b, struct pick self, struct node *w, str
 {
     const struct conf *c = self.conf;
     struct graph *g = b->graph;
-    struct schedule_free_attr attr = { c->adam.beta1, c->adam.beta2, c->adam.eps, build_decay(&c->pace, w), u.rate,
-                                       c->power };
+    struct schedule_free_attr attr = { c->adam.beta1, c->adam.beta2, c->adam.eps * u.eps, build_decay(&c->pace, w, u),
+                                       u.rate, c->power };
     return schedule_free(g, w, grad, graph_average_of(g, w->leaf), build_moment(b, "lead", w), build_moment(b, "v", w),
                          build_memory_of(b, "mean", w, SHAPE(3)), u.lr, u.step, u.clip, attr);
 }
 
-static void traits(struct pick self, struct traits *t) { (void)self; t->averages = true; }
+static void traits(struct pick self, struct traits *t) { (void)self; t->averages = true; t->stepping = STEPPING_EVEN; }
 
 const struct module optim_schedule_free = {
     .slot = SLOT_OPTIM, .name = "schedule_free", .about = "AdamW with a mean of the weights in place of a schedule",

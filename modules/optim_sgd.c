@@ -15,11 +15,13 @@ static const struct param params[] = {
 static struct node *build(struct build *b, struct pick self, struct node *w, struct node *grad, struct update u)
 {
     const struct conf *c = self.conf;
-    struct sgd_attr attr = { c->momentum, build_decay(&c->pace, w), u.rate, c->nesterov, c->coupled };
+    struct sgd_attr attr = { c->momentum, build_decay(&c->pace, w, u), u.rate, c->nesterov, c->coupled };
     return sgd(b->graph, w, grad, u.lr, u.clip, c->momentum > 0 ? build_moment(b, "m", w) : NULL, attr);
 }
 
+static void traits(struct pick self, struct traits *t) { (void)self; t->paced = true; t->stepping = STEPPING_GRADIENT; }
+
 const struct module optim_sgd = {
     .slot = SLOT_OPTIM, .name = "sgd", .about = "gradient descent with momentum",
-    .conf_size = sizeof(struct conf), .params = params, .optim = build,
+    .conf_size = sizeof(struct conf), .params = params, .traits = traits, .optim = build,
 };

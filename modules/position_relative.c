@@ -25,7 +25,7 @@ static struct node *bias(struct build *b, struct pick self, struct node *u, int6
     build_enter(b, "relative");
     struct node *r = linear(b, "features", ROLE_Q, u, heads * c->features),
                 *by_head = view(g, r, SHAPE(b->tokens * heads, c->features)),
-                *logits = linear(b, "profiles", ROLE_MIX, by_head, c->extent);                  /* [T H,R] */
+                *logits = linear_same(b, "profiles", ROLE_MIX, by_head, c->extent, false);      /* [T H,R] */
     build_leave(b);
     return view(g, logits, SHAPE(b->tokens, heads, c->extent));
 }

@@ -24,7 +24,8 @@ static struct node *build(struct build *b, struct pick self, struct node *u, str
     struct shape size = SHAPE(b->vocab, heads * shape_last(v->shape));
     build_enter(b, "value");
     struct node *table = build_weight(b, "table", ROLE_TABLE, size, build_init(b, ROLE_TABLE, size)),
-                *weight = build_weight(b, "gate.weight", ROLE_GATE, SHAPE(heads, c->channels), init_uniform(0, 0.02));
+                *weight = build_reads(build_weight(b, "gate.weight", ROLE_GATE, SHAPE(heads, c->channels),
+                                                  init_uniform(0, 0.02)), READS_SAME);
     build_leave(b);
     struct node *some = c->channels < b->width ? columns(g, u, 0, c->channels) : u,
                 *gate = scale(g, sigmoid(g, matmul(g, some, weight, DTYPE_REAL)), c->mult);     /* [T,G] */

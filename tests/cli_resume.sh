@@ -21,6 +21,8 @@ return sl.study {
   data = "synthetic", variants = { base = {}, plain = { ["attention.gate"] = "none" } },
   train = { steps = $2, batch = 4, micro = 2, eval_every = $3, eval_tokens = $4, checkpoint_every = $5,
             optim = { "muon", lr = 2e-3 },
+            batch_schedule = { "constant", warmup = $(($2 / 2)), warmup_from = 0.2 },
+            seq_schedule = { "constant", warmup = $(($2 / 3)), warmup_from = 0.25 },
             average = { "ema", decay = 0.9 } },
 }
 LUA

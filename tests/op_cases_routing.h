@@ -63,33 +63,36 @@ static inline int32_t about_nine(int64_t i) { return (int32_t)(8 + i % 3); }
                   real_count_in(g, SHAPE(1), seen), 3)
 #define ADAM_USUAL .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .decay = 0.1, .rate = 1
 #define ADAMW(...) ADAMW_AS(NULL, (ADAM_USUAL), __VA_ARGS__)
+#define ADAMW_AS(radius, how, ...) ADAMW_AT(1, radius, how, __VA_ARGS__)
 #define BARE(...) __VA_ARGS__
-#define ADAMW_AS(radius, how, ...) \
+#define ADAMW_AT(values, radius, how, ...) \
     adamw(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, __VA_ARGS__), \
-          positive_in(g, 1), positive_in(g, 1), positive_in(g, 2), radius, (struct adamw_attr){ BARE how })
+          positive_in(g, values), positive_in(g, 1), positive_in(g, 2), radius, (struct adamw_attr){ BARE how })
 #define FACTOR .power = 0.8, .tiny = 1e-30, .most = 1, .least = 1e-3, .beta1 = 0.9, .decay = 0.1, .rate = 1.5
 #define ADAFACTOR(row, col, v, m, how, ...) \
     adafactor(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, 1), \
               real_count_in(g, SHAPE(1), third_step), positive_in(g, 2), row, col, v, m, \
               (struct adafactor_attr){ BARE how })
-#define LION(...) \
-    lion(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, 1), \
+/* values: of lr; 3: with factors on decay and momentum */
+#define LION(values, ...) \
+    lion(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, values), \
          positive_in(g, 2), (struct lion_attr){ 0.9, 0.99, 0.1, 1 })
 #define SCHEDULE_FREE(power, ...) \
     schedule_free(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), \
                   real_in(g, __VA_ARGS__), positive_in(g, __VA_ARGS__), positive_in(g, 3), positive_in(g, 1), \
                   positive_in(g, 1), positive_in(g, 2), \
                   (struct schedule_free_attr){ 0.9, 0.95, 1e-8, 0.1, 1.5, power })
-#define SGD(m, nesterov, coupled, ...) \
-    sgd(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, 1), positive_in(g, 2), m, \
+#define SGD(values, m, nesterov, coupled, ...) \
+    sgd(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, values), positive_in(g, 2), m, \
         (struct sgd_attr){ 0.9, 0.1, 0.5, nesterov, coupled })
 #define BIAS_STEP(target, rule, centred, ...) \
     bias_step(g, real_in(g, __VA_ARGS__), positive_in(g, __VA_ARGS__), positive_in(g, 2), target, \
               (struct bias_step_attr){ 1e-3, -0.5, 0.5, rule, centred })
 #define MUON_USUAL .momentum = 0.95, .decay = 0.1, .scale = 0.2, .nesterov = 1, .steps = 5
 #define MUON(...) MUON_AS(NULL, NULL, (MUON_USUAL), __VA_ARGS__)
-#define MUON_AS(v, radius, how, ...) \
-    muon(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, 1), \
+#define MUON_AS(v, radius, how, ...) MUON_AT(1, v, radius, how, __VA_ARGS__)
+#define MUON_AT(values, v, radius, how, ...) \
+    muon(g, real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), real_in(g, __VA_ARGS__), positive_in(g, values), \
          positive_in(g, 2), v, radius, (struct muon_attr){ BARE how })
 #define NORMUON(axis, v, ...) \
     MUON_AS(positive_in(g, v), NULL, (MUON_USUAL, .neurons = NEURONS_##axis, .beta2 = 0.9), __VA_ARGS__)
@@ -241,17 +244,22 @@ static inline int32_t about_nine(int64_t i) { return (int32_t)(8 + i % 3); }
     CASE(skip_outliers, wraps, SKIP_OUTLIERS(all_ones, nine, seven)) \
     CASE(skip_outliers, stopped, SKIP_OUTLIERS(none_present, ninety, six)) \
     CASE(adamw, vector, ADAMW(7)) \
+    CASE(adamw, paced, ADAMW_AT(3, NULL, (ADAM_USUAL, .nesterov = 1), 7)) \
+    CASE(adamw, paced_sphere, ADAMW_AT(3, positive_in(g, 1), (ADAM_USUAL), 5, 3)) \
     CASE(adamw, ahead, ADAMW_AS(NULL, (ADAM_USUAL, .nesterov = 1, .inside = 1, .cautious = 1, .lazy = 1), 3, 5)) \
     CASE(adamw, sphere, ADAMW_AS(positive_in(g, 2), (ADAM_USUAL), 2, 3, 5)) \
     CASE(adafactor, vector, ADAFACTOR(NULL, NULL, positive_in(g, 7), NULL, (FACTOR, .relative = 1), 7)) \
     CASE(adafactor, stack, ADAFACTOR(positive_in(g, 6), positive_in(g, 10), NULL, real_in(g, 2, 3, 5), (FACTOR), \
                                      2, 3, 5)) \
-    CASE(lion, vector, LION(7)) \
+    CASE(lion, vector, LION(1, 7)) \
+    CASE(lion, paced, LION(3, 7)) \
     CASE(schedule_free, vector, SCHEDULE_FREE(0, 7)) \
-    CASE(sgd, bare, SGD(NULL, 0, 0, 7)) \
-    CASE(sgd, momentum, SGD(real_in(g, 7), 0, 1, 7)) \
-    CASE(sgd, nesterov, SGD(real_in(g, 7), 1, 0, 7)) \
+    CASE(sgd, paced, SGD(3, real_in(g, 7), 1, 1, 7)) \
+    CASE(sgd, bare, SGD(1, NULL, 0, 0, 7)) \
+    CASE(sgd, momentum, SGD(1, real_in(g, 7), 0, 1, 7)) \
+    CASE(sgd, nesterov, SGD(1, real_in(g, 7), 1, 0, 7)) \
     CASE(muon, tall, MUON(5, 3)) \
+    CASE(muon, paced, MUON_AT(3, NULL, NULL, (MUON_USUAL), 5, 3)) \
     CASE(muon, stack, MUON(3, 2, 5)) \
     CASE(muon, length, MUON_AS(NULL, NULL, (.momentum = 0.9, .decay = 0.1, .scale = 1), 2, 3, 5)) \
     CASE(muon, vector, MUON_AS(NULL, NULL, (.momentum = 0.9, .scale = 1), 7)) \
@@ -354,9 +362,9 @@ static inline int32_t about_nine(int64_t i) { return (int32_t)(8 + i % 3); }
     CASE(adamw, large_sphere, ADAMW_AS(positive_in(g, 3), (ADAM_USUAL, .nesterov = 1), 3, 130, 97)) \
     CASE(adafactor, large, ADAFACTOR(positive_in(g, 3 * 130), positive_in(g, 3 * 97), NULL, NULL, \
                                      (FACTOR, .relative = 1), 3, 130, 97)) \
-    CASE(lion, large, LION(300, 133)) \
+    CASE(lion, large, LION(1, 300, 133)) \
     CASE(schedule_free, large, SCHEDULE_FREE(1, 300, 133)) \
-    CASE(sgd, large, SGD(real_in(g, 300, 133), 1, 1, 300, 133)) \
+    CASE(sgd, large, SGD(1, real_in(g, 300, 133), 1, 1, 300, 133)) \
     CASE(muon, large, MUON(130, 70)) \
     CASE(muon, large_stack, MUON(35, 12, 9)) \
     CASE(muon, large_rows, NORMUON(ROW, 35 * 12, 35, 12, 9)) \

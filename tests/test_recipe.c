@@ -106,7 +106,8 @@ static void check_schedule(const char *train, int64_t steps, const struct golden
 {
     struct tiny t = tiny_new("{}", train, MODE_EVAL, 1, 2);
     const struct pick *s = &t.train.schedule;
-    int64_t warmup = schedule_warmup(*s, 8);
+    t.train.batch = 1;
+    int64_t warmup = schedule_warmup(*s, &t.train, 8);
     for (int i = 0; i < n; i++)
         assert_float_equal(schedule_factor(*s, warmup, want[i].step, steps), want[i].factor, 1e-6);
     tiny_free(&t);

@@ -1,5 +1,6 @@
 COMMAND(run)
 COMMAND(plan)
+COMMAND(coordcheck)
 COMMAND(resume)
 COMMAND(sample)
 COMMAND(merge)

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROLE_RULE(upper, name, about, outside, exempt, real) { name, about, outside, exempt, real },
+#define ROLE_RULE(upper, name, about, outside, exempt, real, reads) \
+    { name, about, outside, exempt, real, READS_##reads },
 const struct role_rule role_rule[ROLE_COUNT] = { ROLE_LIST(ROLE_RULE) };
 
 /* ---- leaves ---- */
@@ -297,6 +298,7 @@ struct node *graph_weight(struct graph *g, const char *path, enum role role, str
     if (!leaf) return g->poison;
     if (made) {
         leaf->role = role;
+        leaf->reads = role_rule[role].reads;
         leaf->init = init;
         for (int i = 0; i + 2 < shape.rank; i++) leaf->stack *= (int)shape.dim[i];
     }

@@ -13,36 +13,45 @@ enum { NODE_OUTS = 4, NODE_SAVES = 4, NODE_WORKS = 4 };
    gates, losses, master weights, gradients of weights). */
 enum dtype { DTYPE_ACT, DTYPE_REAL, DTYPE_I32, DTYPE_U8 };
 
+/* What a weight reads, as widths of models go: as much in all of them (a token, a channel, a rank, a width of heads);
+   as much as the stream is wide; as feed-forwards are; or the stream, to say logits of it. */
+enum weight_reads { READS_SAME, READS_STREAM, READS_HIDDEN, READS_OUT };
+
 /* What a weight, or the matmul that uses it, is: the one selector for init, decay, optimizer group, precision. One line
    each: outside: no hidden matrix, so that Muon leaves it to AdamW; exempt: no weight decay, gains unless the
-   optimizer decays them; real: what it makes are scores, which are REAL. */
-#define ROLE_LIST(X) /* constant, name, about, outside, exempt, real */ \
-    X(EMBED,    "embed", "vectors of tokens, also where the head is tied to them", true, true, false) \
-    X(HEAD,     "head", "an untied head", true, false, false) \
-    X(Q,        "q", "projection to queries", false, false, false) \
-    X(K,        "k", "projection to keys", false, false, false) \
-    X(V,        "v", "projection to values", false, false, false) \
-    X(OUT,      "out", "projection of attention's heads", false, false, false) \
-    X(GATE,     "gate", "gates of attention's heads and of shared experts", false, false, true) \
-    X(FFN_GATE, "ffn_gate", "gate of a feed-forward, of shared experts or of each expert", false, false, false) \
-    X(FFN_UP,   "ffn_up", "its projection up", false, false, false) \
-    X(FFN_DOWN, "ffn_down", "its projection down", false, false, false) \
-    X(ROUTER,   "router", "scores of experts", false, false, true) \
-    X(STREAM,   "stream", "residual streams to how they are read, written and mixed", true, true, true) \
-    X(TABLE,    "table", "rows of hashed n-grams", true, true, false) \
+   optimizer decays them; real: what it makes are scores, which are REAL; reads: where nothing else is said. */
+#define ROLE_LIST(X) /* constant, name, about, outside, exempt, real, reads */ \
+    X(EMBED,    "embed", "vectors of tokens, also where the head is tied to them", true, true, false, SAME) \
+    X(HEAD,     "head", "an untied head", true, false, false, OUT) \
+    X(Q,        "q", "projection to queries", false, false, false, STREAM) \
+    X(K,        "k", "projection to keys", false, false, false, STREAM) \
+    X(V,        "v", "projection to values", false, false, false, STREAM) \
+    X(OUT,      "out", "projection of attention's heads", false, false, false, STREAM) \
+    X(GATE,     "gate", "gates of attention's heads and of shared experts", false, false, true, STREAM) \
+    X(FFN_GATE, "ffn_gate", "gate of a feed-forward, of shared experts or of each expert", false, false, false, \
+      STREAM) \
+    X(FFN_UP,   "ffn_up", "its projection up", false, false, false, STREAM) \
+    X(FFN_DOWN, "ffn_down", "its projection down", false, false, false, HIDDEN) \
+    X(ROUTER,   "router", "scores of experts", false, false, true, STREAM) \
+    X(STREAM,   "stream", "residual streams to how they are read, written and mixed", true, true, true, STREAM) \
+    X(TABLE,    "table", "rows of hashed n-grams", true, true, false, SAME) \
     X(MIX,      "mix", "n-grams to the model's width; what joins token and trunk in multi-token prediction", \
-      false, false, false) \
-    X(GAIN,     "gain", "gains of norms", true, true, false) \
-    X(TAPS,     "taps", "short convolutions, of each channel its own", true, false, false) \
+      false, false, false, STREAM) \
+    X(GAIN,     "gain", "gains of norms", true, true, false, SAME) \
+    X(TAPS,     "taps", "short convolutions, of each channel its own", true, false, false, SAME) \
     X(SCALAR,   "scalar", "factors on streams, branches and values; offsets; rates of a memory's decay", true, true, \
-      false) \
+      false, SAME) \
     X(LATENT_DOWN, "latent_down", "from the model's width to that of routed experts, or of attention's latents", \
-      false, false, false) \
-    X(LATENT_UP, "latent_up", "back from it", false, false, false)
+      false, false, false, STREAM) \
+    X(LATENT_UP, "latent_up", "back from it", false, false, false, STREAM)
 
-#define ROLE_ENUM(upper, name, about, outside, exempt, real) ROLE_##upper,
+#define ROLE_ENUM(upper, ...) ROLE_##upper,
 enum role { ROLE_LIST(ROLE_ENUM) ROLE_COUNT };
-extern const struct role_rule { const char *name, *about; bool outside, exempt, real; } role_rule[ROLE_COUNT];
+extern const struct role_rule {
+    const char *name, *about;
+    bool outside, exempt, real;
+    enum weight_reads reads;
+} role_rule[ROLE_COUNT];
 
 /* ahead: once per micro-batch, for all of a step before the first forward pass; reads inputs alone, and what it
    carries is that of the whole step when micro reads it. micro: once per micro-batch, with gradients. update:
@@ -121,6 +130,7 @@ struct leaf {
     bool transient;                                         /* buffer not kept in checkpoints (KV cache) */
     int64_t window;                                         /* of a cache: how many positions are read back; 0: all */
     int64_t fixed;    /* of a ring that does not grow with the context: entries that decoding needs; 0: a cache */
+    enum weight_reads reads;                                       /* of a weight */
     int stack;    /* leading dimension counts independent matrices (experts); 1 otherwise */
     int holder;   /* the rank that alone updates the weight, and keeps the buffer, counted from 1; 0: every rank does */
     double active;    /* share of the weight that one token uses (k/E); 1 otherwise */

@@ -136,10 +136,40 @@ static struct node *weight(struct build *b, const char *path, enum role role, st
     return w;
 }
 
-struct init build_init(struct build *b, enum role role, struct shape shape)
+struct scaling model_scaling(const struct model_conf *model, enum weight_reads reads, int64_t inputs,
+                             enum stepping stepping)
+{
+    struct pick p = model->parametrization;
+    if (!p.module->scaling) return (struct scaling){ 1, 1, 1, 1, 1, 1 };
+    return p.module->scaling(p, model, reads, inputs, stepping);
+}
+
+static int64_t narrower(int64_t n, double by) { return n > by ? llround((double)n / by) : 1; }
+
+/* Of the base, with the factor of what it reads. */
+struct init build_init_of(struct build *b, enum role role, enum weight_reads reads, struct shape shape)
 {
     struct pick p = b->conf->init;
-    return p.module->init(b, p, role, shape);
+    struct scaling s = model_scaling(b->conf, reads, shape_last(shape), STEPPING_UNKNOWN);
+    int64_t width = b->width;
+    for (int i = shape.rank - 1; i >= 0 && i >= shape.rank - 2; i--)
+        if (reads != READS_OUT || i == shape.rank - 1) shape.dim[i] = narrower(shape.dim[i], s.wider);
+    b->width = narrower(width, s.model);
+    struct init init = p.module->init(b, p, role, shape);
+    b->width = width;
+    init.std *= s.init;
+    return init;
+}
+
+struct init build_init(struct build *b, enum role role, struct shape shape)
+{
+    return build_init_of(b, role, role_rule[role].reads, shape);
+}
+
+struct node *build_reads(struct node *w, enum weight_reads reads)
+{
+    if (w->leaf) w->leaf->reads = reads;
+    return w;
 }
 
 static struct node *matrix(struct build *b, const char *name, enum role role, struct shape shape)
@@ -147,14 +177,37 @@ static struct node *matrix(struct build *b, const char *name, enum role role, st
     return weight(b, build_path(b, name, ".weight"), role, shape, build_init(b, role, shape));
 }
 
-struct node *linear_from(struct build *b, const char *name, enum role role, struct node *x, int64_t out, bool zero)
+static struct node *product(struct build *b, const char *name, enum role role, enum weight_reads reads, struct node *x,
+                            int64_t out, bool zero)
 {
     struct graph *g = b->graph;
     if (x->shape.rank != 2) x = view(g, x, SHAPE(b->tokens, shape_count(x->shape) / b->tokens));
     struct shape shape = SHAPE(out, shape_last(x->shape));                                   /* [out,in] */
-    struct init init = zero ? init_constant(0) : build_init(b, role, shape);
-    struct node *w = weight(b, build_path(b, name, ".weight"), role, shape, init);
+    struct init init = zero ? init_constant(0) : build_init_of(b, role, reads, shape);
+    struct node *w = build_reads(weight(b, build_path(b, name, ".weight"), role, shape, init), reads);
     return matmul(g, x, w, role_rule[role].real ? DTYPE_REAL : DTYPE_ACT);    /* [T,out] */
+}
+
+struct node *linear_from(struct build *b, const char *name, enum role role, struct node *x, int64_t out, bool zero)
+{
+    return product(b, name, role, role_rule[role].reads, x, out, zero);
+}
+
+struct node *linear_same(struct build *b, const char *name, enum role role, struct node *x, int64_t out, bool zero)
+{
+    return product(b, name, role, READS_SAME, x, out, zero);
+}
+
+/* x, times the factor on logits that a weight says of it. */
+static struct node *to_logits(struct build *b, struct node *x)
+{
+    double by = model_scaling(b->conf, READS_OUT, shape_last(x->shape), STEPPING_UNKNOWN).logits;
+    return by == 1 ? x : scale(b->graph, x, by);
+}
+
+struct node *readout(struct build *b, const char *name, enum role role, struct node *x, int64_t out)
+{
+    return to_logits(b, product(b, name, role, READS_OUT, x, out, false));
 }
 
 struct node *linear(struct build *b, const char *name, enum role role, struct node *x, int64_t out)
@@ -183,8 +236,9 @@ struct node *affine(struct build *b, bool bias, const char *name, enum role role
 
 struct node *low_rank(struct build *b, const char *name, enum role role, struct node *x, int rank, int64_t out)
 {
-    if (rank > 0) x = linear(b, arena_text(b->arena, "%s_down", name), role, x, rank);
-    return linear(b, name, role, x, out);
+    if (rank == 0) return linear(b, name, role, x, out);
+    x = linear(b, arena_text(b->arena, "%s_down", name), role, x, rank);
+    return linear_same(b, name, role, x, out, false);
 }
 
 struct node *build_gated(struct build *b, struct node *x, struct node *gate)
@@ -432,11 +486,11 @@ static struct node *head_down(struct build *b, struct node *h, int64_t width)
     return linear(b, "head.down", ROLE_MIX, h, width);
 }
 
-/* Rows as wide as the head's matrix. */
+/* Rows as wide as the head's matrix, as it reads them. */
 static struct node *narrowed(struct build *b, struct node *h, const struct node *head_weight)
 {
     int64_t width = shape_last(head_weight->shape);
-    return shape_last(h->shape) == width ? h : of_model(b, head_down, h, width);
+    return shape_last(h->shape) == width ? to_logits(b, h) : of_model(b, head_down, h, width);
 }
 
 struct node *build_logits(struct build *b, struct node *h, struct node *head_weight)
@@ -530,19 +584,28 @@ void build_update(struct build *b, void (*run)(struct build *b, void *state, str
     *last = c;
 }
 
-struct scheduled { struct pick schedule; int64_t warmup; };
-
 static double scheduled(const void *conf, double scale, int64_t step, int64_t steps)
 {
     const struct scheduled *s = conf;
     return scale * schedule_factor(s->schedule, s->warmup, step, steps);
 }
 
+static struct node *control(struct build *b, const char *name, struct pick schedule, double scale)
+{
+    struct scheduled s = train_scheduled(schedule, b->train, b->seq);
+    return graph_control(b->graph, name, (struct control){ scheduled, &s, sizeof s, scale });
+}
+
 struct node *build_rate(struct build *b, double lr)
 {
     const struct train_conf *t = b->train;
-    struct scheduled s = { t->schedule, schedule_warmup(t->schedule, t->batch * b->seq) };
-    return graph_control(b->graph, "lr", (struct control){ scheduled, &s, sizeof s, lr });
+    struct graph *g = b->graph;
+    struct node *rate = control(b, "lr", t->schedule, lr);
+    if (!schedule_varies(t->decay_schedule) && !schedule_varies(t->momentum_schedule)) return rate;
+    struct node *part[] = { rate, control(b, "decay", t->decay_schedule, 1),
+                            control(b, "momentum", t->momentum_schedule, 1) };
+    for (int i = 0; i < COUNT(part); i++) part[i] = view(g, part[i], SHAPE(1, 1));
+    return view(g, concat(g, COUNT(part), part), SHAPE(COUNT(part)));
 }
 
 static double constant_at(const void *conf, double scale, int64_t step, int64_t steps)

@@ -113,9 +113,10 @@ struct heads { int64_t n, kv_heads, width; bool bias, output_bias; };
 /* Queries [T,K H W] of K projections of H heads each, in the order of the key heads that they read; what leads back
    from there to those who made them. */
 struct queries { struct node *q; int64_t k; struct heads heads; struct routing r; struct dispatched d; };
-/* What updates go by: learning rate and number of the step, REAL [1]; clip: what clip_norm gives, REAL [2]; rate:
-   factor on the learning rate of the weight that is updated. */
-struct update { struct node *lr, *step, *clip; double rate; };
+/* What updates go by: learning rate, REAL [1], or [3] with factors on decay and momentum; number of the step, REAL [1];
+   clip: what clip_norm gives, REAL [2]; rate, eps, decay: factors on the learning rate of the weight that is updated,
+   and on what its optimizer has of these. */
+struct update { struct node *lr, *step, *clip; double rate, eps, decay; };
 
 /* What a gate may be on, in an attention: what heads read, values, keys and queries as they were projected, [T,H,W], or
    what the attention writes, [T,D]. */
@@ -172,14 +173,21 @@ static inline bool role_of_branch(enum role role)
 {
     return role_writes(role) || role == ROLE_V || role == ROLE_FFN_GATE || role == ROLE_FFN_UP;
 }
-/* The initial values that the init slot gives a matrix. */
+/* The initial values that the init slot gives a matrix, which reads what its role says, or something else. */
 struct init build_init(struct build *b, enum role role, struct shape shape);
+struct init build_init_of(struct build *b, enum role role, enum weight_reads reads, struct shape shape);
+/* w, which reads something else than its role says. */
+struct node *build_reads(struct node *w, enum weight_reads reads);
 
 /* x W^T: W is [out, shape_last(x)], initialised by the init slot, at path "<b->path>.<name>.weight". ACT out; REAL
    for roles whose products are scores. x of rank 3 is read as [T, rest]. */
 struct node *linear(struct build *b, const char *name, enum role role, struct node *x, int64_t out);
 /* linear, of zeros at first where `zero`: what it makes begins at 0. */
 struct node *linear_from(struct build *b, const char *name, enum role role, struct node *x, int64_t out, bool zero);
+/* linear_from of x [T,I] that is as wide in all models: of rows of tables, ranks, heads, a router's hidden layer. */
+struct node *linear_same(struct build *b, const char *name, enum role role, struct node *x, int64_t out, bool zero);
+/* linear of the stream to logits, times the factor of the model's width. */
+struct node *readout(struct build *b, const char *name, enum role role, struct node *x, int64_t out);
 /* linear, and a bias of zeros at path "<b->path>.<name>.bias" where it is asked for. */
 struct node *affine(struct build *b, bool bias, const char *name, enum role role, struct node *x, int64_t out);
 /* linear, or where rank is not 0 a product of two: to `rank` by "<name>_down", from there by "<name>". */
@@ -365,7 +373,8 @@ void build_token_loss(struct build *b, const char *name, struct node *x, int ahe
 /* Runs in the update region after the optimizer, with b->layer as it was when registered; u->clip tells whether the
    step counts. Never called outside MODE_TRAIN. */
 void build_update(struct build *b, void (*run)(struct build *b, void *state, struct update u), void *state);
-/* The control "lr": lr times the schedule's factor of the step. REAL [1]. */
+/* The control "lr": lr times the schedule's factor of the step. REAL [1]; where decay or momentum change too, [3]: their
+   factors beside it. */
 struct node *build_rate(struct build *b, double lr);
 /* A number as a node, REAL [1]. */
 struct node *build_constant(struct build *b, double value);
@@ -389,7 +398,7 @@ struct adam { double beta1, beta2, eps; };
     REAL_AS("beta2", type, field.beta2, 0.95, 0, 0.99999, "", whose "decay of the second moment"), \
     REAL_AS("eps", type, field.eps, 1e-8, 1e-16, 1, "", whose "added to the root")
 /* The decay where it is for this weight, else 0. */
-double build_decay(const struct pace *p, const struct node *w);
+double build_decay(const struct pace *p, const struct node *w, struct update u);
 /* Whether it is a hidden matrix, or a stack of them. */
 bool build_is_hidden(const struct node *w);
 /* AdamW's step of a weight. REAL [3] */

@@ -2,12 +2,12 @@
 #include "building.h"
 #include "graph/ops.h"
 
-double build_decay(const struct pace *p, const struct node *w)
+double build_decay(const struct pace *p, const struct node *w, struct update u)
 {
     enum role role = w->leaf->role;
     bool asked = (p->decay_gains && role == ROLE_GAIN) ||
                  (p->decay_tables && (role == ROLE_EMBED || role == ROLE_TABLE));
-    return role_rule[role].exempt && !asked ? 0 : p->decay;
+    return role_rule[role].exempt && !asked ? 0 : p->decay * u.decay;
 }
 
 bool build_is_hidden(const struct node *w) { return !role_rule[w->leaf->role].outside; }
@@ -16,7 +16,7 @@ struct node *build_adamw(struct build *b, const struct pace *p, const struct ada
                          struct update u)
 {
     struct adamw_attr attr = {
-        .beta1 = a->beta1, .beta2 = a->beta2, .eps = a->eps, .decay = build_decay(p, w), .rate = u.rate
+        .beta1 = a->beta1, .beta2 = a->beta2, .eps = a->eps * u.eps, .decay = build_decay(p, w, u), .rate = u.rate
     };
     return adamw(b->graph, w, grad, build_moment(b, "m", w), build_moment(b, "v", w), u.lr, u.step, u.clip, NULL, attr);
 }

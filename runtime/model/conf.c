@@ -3,6 +3,7 @@
 #include "registry.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static const struct param model_params[] = {
     INT(struct model_conf, layers, 4, 1, 1024, "", "blocks of attention and ffn"),
@@ -12,6 +13,8 @@ static const struct param model_params[] = {
     INTS(struct model_conf, order, 0, 1023,
          "layers from 0 as they run, any of them more than once, with the same weights; empty: each once"),
     SLOT(struct model_conf, init, SLOT_INIT, "normal", "how weights are drawn"),
+    SLOT(struct model_conf, parametrization, SLOT_PARAMETRIZATION, "standard",
+         "how initial values, rates and logits go with the model's width"),
     SLOT(struct model_conf, embed, SLOT_EMBED, "plain", "from token ids to vectors"),
     SLOT(struct model_conf, norm, SLOT_NORM, "rms", "the normalisation that residual, head and blocks use"),
     SLOT(struct model_conf, head, SLOT_HEAD, "lm", "from vectors to losses"),
@@ -43,6 +46,14 @@ static const struct param train_params[] = {
     SLOTS(struct train_conf, rates, SLOT_RATES, "factors on the learning rate, of layers or kinds of weights"),
     SLOT(struct train_conf, constraint, SLOT_CONSTRAINT, "none", "what weights are held to after each step"),
     SLOT(struct train_conf, schedule, SLOT_SCHEDULE, "wsd", "the learning rate over the run"),
+    SLOT(struct train_conf, decay_schedule, SLOT_SCHEDULE, "constant",
+         "the optimizer's decay over the run, beside what the rate makes of it"),
+    SLOT(struct train_conf, momentum_schedule, SLOT_SCHEDULE, "constant",
+         "its momentum over the run: of AdamW and Lion beta1, of SGD and Muon momentum"),
+    SLOT(struct train_conf, batch_schedule, SLOT_SCHEDULE, "constant",
+         "the batch over the run, as a share of `batch`, in whole micro-batches"),
+    SLOT(struct train_conf, seq_schedule, SLOT_SCHEDULE, "constant",
+         "how long sequences may be over the run, as a share of the model's seq; what is longer is cut into documents"),
     SLOT(struct train_conf, guard, SLOT_GUARD, "none", "steps that are left out"),
     SLOT(struct train_conf, average, SLOT_AVERAGE, "none", "averages of the weights, for evaluation and sampling"),
     SLOTS(struct train_conf, monitors, SLOT_MONITORS, "further metrics of weights, the residual stream, attention"),
@@ -146,31 +157,66 @@ void train_load(const json_t *json, struct arena *arena, struct train_conf *conf
     check_picks(train_params, conf, "train", NULL, problems);
 }
 
-/* The rate that is asked for is reached, and what follows it begins there. */
-static void check_warmup(const struct model_conf *model, const struct train_conf *c, struct problems *problems)
+/* What is asked for is reached, and what follows it begins there. */
+static void check_warmup(struct pick schedule, const char *name, const struct model_conf *model,
+                         const struct train_conf *c, struct problems *problems)
 {
-    const struct module *m = c->schedule.module;
-    const struct warmup *w = c->schedule.conf;
+    const struct module *m = schedule.module;
+    const struct warmup *w = schedule.conf;
     const char *key = w->tokens ? "warmup_tokens" : "warmup";
-    long long warmup = schedule_warmup(c->schedule, (int64_t)c->batch * model->seq),
-              most = m->peak_ends ? m->peak_ends(c->schedule, c->steps) + 1 : c->steps;
+    char path[64];
+    long long warmup = schedule_warmup(schedule, c, model->seq),
+              most = m->peak_ends ? m->peak_ends(schedule, c->steps) + 1 : c->steps;
+    snprintf(path, sizeof path, "train.%s", name);
     if (most > c->steps) most = c->steps;
     if (w->tokens && w->steps)
-        module_problem(problems, "train.schedule", key, "%d: the warm-up is given in steps already, %d", w->tokens,
-                       w->steps);
+        module_problem(problems, path, key, "%d: the warm-up is given in steps already, %d", w->tokens, w->steps);
     else if (warmup > c->steps)
-        module_problem(problems, "train.schedule", key,
-                       "%lld steps of warm-up in a run of %d: lr is never reached; at most %lld", warmup, c->steps,
-                       most);
+        module_problem(problems, path, key, "%lld steps of warm-up in a run of %d: %s is never reached; at most %lld",
+                       warmup, c->steps, strcmp(name, "schedule") ? "what is set" : "lr", most);
     else if (warmup > most)
-        module_problem(problems, "train.schedule", key,
-                       "%lld steps of warm-up, but the decay begins after step %lld of %d: at most %lld, or a shorter "
-                       "decay", warmup, most, c->steps, most);
+        module_problem(problems, path, key, "%lld steps of warm-up, but the decay begins after step %lld of %d: at "
+                       "most %lld, or a shorter decay", warmup, most, c->steps, most);
+}
+
+static void check_schedules(const struct model_conf *model, const struct train_conf *c, struct problems *problems)
+{
+    for (const struct param *p = train_params; p->name; p++)
+        if (p->type == PARAM_SLOT && p->slot == SLOT_SCHEDULE)
+            check_warmup(*(const struct pick *)((const char *)c + p->offset), p->name, model, c, problems);
+    bool paced = schedule_varies(c->decay_schedule) || schedule_varies(c->momentum_schedule);
+    if (paced && !module_traits(c->optim).paced)
+        problem_add(problems, schedule_varies(c->decay_schedule) ? "train.decay_schedule" : "train.momentum_schedule",
+                    "%s: decay and momentum of this optimizer stay as they are; it must be 'constant'",
+                    c->optim.module->name);
+    if (!schedule_varies(c->batch_schedule)) return;
+    if (c->micro == 1)
+        problem_add(problems, "train.batch_schedule", "%s: a smaller batch has fewer micro-batches, and there is one: "
+                    "train.micro says how many a whole one is cut into", c->batch_schedule.module->name);
+    if (c->record)
+        problem_add(problems, "train.record", "a record has as many sequences in every step: batch_schedule must be "
+                    "constant");
+}
+
+/* Rates that hold at other widths need an optimizer of which is known how its steps go with them. */
+static void check_widths(const struct model_conf *model, const struct train_conf *c, struct problems *problems)
+{
+    const struct module *m = model->parametrization.module;
+    struct traits optim = module_traits(c->optim);
+    if (!m->scaling) return;
+    if (optim.stepping == STEPPING_UNKNOWN)
+        problem_add(problems, "train.optim", "%s: no rule is known by which its steps go with a model's width, and "
+                    "parametrization = '%s' needs one%s%s", c->optim.module->name, m->name,
+                    optim.steps_if ? "; one is of " : "", optim.steps_if ? optim.steps_if : "");
+    if (c->constraint.module->constrain)
+        problem_add(problems, "train.constraint", "%s: sets how large weights are, as parametrization = '%s' does; "
+                    "it must be 'none'", c->constraint.module->name, m->name);
 }
 
 void conf_agree(const struct model_conf *model, const struct train_conf *train, struct problems *problems)
 {
-    check_warmup(model, train, problems);
+    check_schedules(model, train, problems);
+    check_widths(model, train, problems);
     if (train->eval_seq % model->seq != 0)
         problem_add(problems, "train.eval_seq", "%d: must be a multiple of the model's seq of %d", train->eval_seq,
                     model->seq);

@@ -15,7 +15,7 @@ extern const char *const ahead_name[];
 struct model_conf {
     int layers, d_model, seq, vocab;
     struct ints order;
-    struct pick init, embed, norm, head;
+    struct pick init, parametrization, embed, norm, head;
     struct picks position, residual, memory, block, ple, conv, attention, ffn;     /* one a layer */
 };
 extern const struct schema model_schema;
@@ -30,7 +30,8 @@ struct train_conf {
     int steps, batch, micro;
     double clip;
     int backend, precision, recompute;                      /* enum backend_kind, enum precision, enum recompute */
-    struct pick optim, constraint, schedule, guard, average;
+    struct pick optim, constraint, schedule, decay_schedule, momentum_schedule, batch_schedule,
+                seq_schedule, guard, average;
     struct picks rates, monitors;
     int eval_every, eval_tokens, eval_seq, record, checkpoint_every, keep;
     int stop_window; double stop_sigma, stop_dead, stop_seconds;

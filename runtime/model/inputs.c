@@ -39,6 +39,16 @@ struct node *inputs_node(struct graph *g, const char *of, enum input input, int6
                        all[input].decl.shape);
 }
 
+void inputs_cut(struct inputs in, int64_t batch, int64_t seq, int64_t longest)
+{
+    for (int64_t i = 0; i < batch * seq; i++) {
+        int64_t at = i % seq, from = at - at % longest;
+        bool last = (at + 1) % longest == 0 && at + 1 < seq;
+        if (in.start[i] < from) in.start[i] = (int32_t)from;
+        if (last) in.weight[i] = 0;
+    }
+}
+
 /* ---- rings ---- */
 
 struct ring_nodes inputs_ring(struct graph *g, const char *of, struct ring_view v, int64_t batch, int64_t seq)

@@ -46,6 +46,9 @@ void inputs_free(struct inputs in);
    rank it is in: numbers first.. */
 void inputs_noise(struct inputs in, uint64_t seed, int64_t first, int64_t batch);
 
+/* Sequences that are longer are cut into documents of so many tokens. */
+void inputs_cut(struct inputs in, int64_t batch, int64_t seq, int64_t longest);
+
 struct node *inputs_node(struct graph *g, const char *of, enum input input, int64_t batch, int64_t seq);
 
 /* In decode: what a position reads of a ring, I32: the entries of `back` positions before the first of a chunk and of

@@ -92,6 +92,19 @@ static double rate_of(struct build *b, const struct leaf *w)
     return rate;
 }
 
+/* What moves a weight, and by how much. An optimizer whose steps go by their spectral norm leaves to AdamW what is no
+   hidden matrix, and routers. */
+static void pace(struct build *b, const struct leaf *w, struct update *u)
+{
+    enum stepping stepping = module_traits(b->train->optim).stepping;
+    bool even = role_rule[w->role].outside || w->role == ROLE_ROUTER;
+    if (stepping == STEPPING_SPECTRAL && even) stepping = STEPPING_EVEN;
+    struct scaling s = model_scaling(b->conf, w->reads, shape_last(w->decl.shape), stepping);
+    u->rate = rate_of(b, w) * s.rate;
+    u->eps = s.eps;
+    u->decay = 1 / s.rate;
+}
+
 /* One update for each weight. */
 static void optimize(struct build *b, struct update u)
 {
@@ -103,7 +116,7 @@ static void optimize(struct build *b, struct update u)
         struct leaf *w = g->leaves->leaf[i];
         if (w->kind != LEAF_WEIGHT) continue;
         struct node *grad = graph_grad_of(g, w), *change;
-        u.rate = rate_of(b, w);
+        pace(b, w, &u);
         changes[n++] = change = optim.module->optim(b, optim, graph_leaf(g, w), grad, u);
         if (constraint.module->constrain) constraint.module->constrain(b, constraint, graph_leaf(g, w), u);
         show_weight(b, w, grad, change, shown);
@@ -134,7 +147,7 @@ static void build_update_region(struct build *b)
     b->layer = -1;
     struct node *norm = norm_of(b, -1);
     build_metric(b, "grad_norm", norm, "", BETTER_NONE, "L2 norm of all gradients before clipping");
-    struct update u = { .clip = clip_norm(g, norm, b->own->targets, b->train->clip), .rate = 1 };
+    struct update u = { .clip = clip_norm(g, norm, b->own->targets, b->train->clip), .rate = 1, .eps = 1, .decay = 1 };
     struct pick guard = b->train->guard;
     if (guard.module->guard)
         u.clip = guard.module->guard(b, guard, u.clip, b->own->loss_of_step, norm);

@@ -8,6 +8,12 @@
 /* Reads and checks a model against its schema and every module's own rules. */
 void model_load(const json_t *json, struct arena *arena, struct model_conf *conf, struct problems *problems);
 void train_load(const json_t *json, struct arena *arena, struct train_conf *conf, struct problems *problems);
+/* Of a step: its micro-batches, and how long its sequences may be. Sequences of all steps before one. */
+struct ramps { const struct train_conf *train; int64_t seq, batch_warmup, seq_warmup; };
+struct ramps train_ramps(const struct train_conf *train, int64_t seq);
+int train_micros(const struct ramps *r, int64_t step);
+int train_longest(const struct ramps *r, int64_t step);
+int64_t train_sequences(const struct ramps *r, int64_t step);
 /* Rules between the two tables. */
 void conf_agree(const struct model_conf *model, const struct train_conf *train, struct problems *problems);
 

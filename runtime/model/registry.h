@@ -5,6 +5,11 @@
 
 #include "build.h"
 
+/* What the size of an optimizer's step goes by. Even: a value moves by about the rate, whatever its gradient is.
+   Spectral: a step of a hidden matrix has the spectral norm sqrt(rows / columns) times the rate, and routers and all
+   else move evenly. */
+enum stepping { STEPPING_UNKNOWN, STEPPING_EVEN, STEPPING_GRADIENT, STEPPING_SPECTRAL };
+
 /* What a module says of itself, to the checks of others, to `plan` and `compare`. The traits of a slot's module are
    its own and those of what fills its slots. */
 struct traits {
@@ -63,6 +68,9 @@ struct traits {
     int mtp_blocks;                                         /* blocks that MTP adds */
     const char *watched;    /* monitors: which weights it is shown, a pattern of their names; NULL: none */
     int averages_from, guards_from;                         /* average, guard: as set */
+    bool paced;                                             /* optimizer: decay and momentum may change over a run */
+    enum stepping stepping;                                 /* optimizer: what its steps go by */
+    const char *steps_if;    /* of one that is unknown as it is set: what would make it known; NULL: nothing */
     bool averages;    /* optimizer: keeps the averages of weights that evaluation reads */
     bool jumps;                                             /* schedule: from one step to the next by more than a bit */
 };
@@ -70,6 +78,14 @@ struct traits {
 /* Says when a position may see later ones; what says the most has the last word. Always: losses are no causal model's,
    and there is no sample. */
 static inline void looks_ahead(struct traits *t, enum ahead when) { if (when > t->looks_ahead) t->looks_ahead = when; }
+
+/* What a parametrization does to a weight: factors on its initial values, on the logits that it says, on its learning
+   rate, and on what an optimizer adds to a root. model: how many times wider the model is than the one for which rate
+   and initial values are meant; wider: likewise what the weight reads. */
+struct scaling { double model, wider, init, logits, rate, eps; };
+/* Of a weight of so many inputs. */
+struct scaling model_scaling(const struct model_conf *model, enum weight_reads reads, int64_t inputs,
+                             enum stepping stepping);
 
 struct module {
     enum slot slot; const char *name, *about;
@@ -81,6 +97,9 @@ struct module {
     /* What it does, by slot. */
     union {
         struct init  (*init)(struct build *b, struct pick self, enum role role, struct shape shape);
+        /* optional: without it all factors are 1 */
+        struct scaling (*scaling)(struct pick self, const struct model_conf *model, enum weight_reads reads,
+                                  int64_t inputs, enum stepping stepping);
         /* [T,D] of the token `ahead` positions later */
         struct node *(*embed)(struct build *b, struct pick self, int ahead);
         struct {
@@ -178,17 +197,23 @@ struct module {
     };
 };
 
-/* What all schedules have: a linear warm-up, of steps or of tokens. */
-struct warmup { int steps, tokens; };
+/* What all schedules have: a linear warm-up, of steps or of tokens, from a share of the peak. */
+struct warmup { int steps, tokens; double from; };
 #define WARMUP(type) \
     { "warmup", PARAM_INT, FIELD(type, warmup.steps), 0, 0, 1 << 30, NULL, "step", "steps of linear warm-up", 0, NULL, \
       false }, \
     { "warmup_tokens", PARAM_INT, FIELD(type, warmup.tokens), 0, 0, INT32_MAX, NULL, "token", \
-      "the same as a number of tokens, rounded up to whole steps; 0: as `warmup` says", 0, NULL, false }
-/* In steps of so many tokens. */
-int64_t schedule_warmup(struct pick schedule, int64_t tokens);
-/* The factor on the rate. */
+      "the same as a number of tokens, rounded up to whole steps; 0: as `warmup` says", 0, NULL, false }, \
+    REAL_AS("warmup_from", type, warmup.from, 0, 0, 1, "", "share of the peak that the warm-up begins at")
+/* Steps of warm-up in a run whose sequences have so many tokens. */
+int64_t schedule_warmup(struct pick schedule, const struct train_conf *train, int64_t seq);
+/* The factor on what is scheduled. */
 double schedule_factor(struct pick schedule, int64_t warmup, int64_t step, int64_t steps);
+/* Whether it is ever another than 1. */
+bool schedule_varies(struct pick schedule);
+/* A schedule of a run. */
+struct scheduled { struct pick schedule; int64_t warmup; };
+struct scheduled train_scheduled(struct pick schedule, const struct train_conf *train, int64_t seq);
 /* How far step is on the way from the end of the warm-up to that of the run: 0 to 1. */
 double schedule_progress(int64_t warmup, int64_t step, int64_t steps);
 /* How a rate decays from 1 to `final`, x from 0 to 1. */

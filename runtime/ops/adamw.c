@@ -19,6 +19,7 @@ static int infer(struct node *n, struct err *e)
 {
     const struct node *radius = n->in[RADIUS];
     struct shape w = n->in[W]->shape;
+    if (step_check_pace(n, LR, e)) return -1;
     if (!radius) { step_infer(n); return 0; }
     int64_t stack = shape_count(radius->shape);
     if (w.rank < 2 || stack != shape_count(w) / (w.dim[w.rank - 2] * w.dim[w.rank - 1]))
@@ -35,20 +36,22 @@ struct rates { real b1, b2, keep1, keep2, now, ahead, unbias, inside, eps, decay
 static struct rates rates_of(const struct args *a)
 {
     const struct adamw_attr *at = a->attr;
-    double step = (double)reals(&a->in[STEP])[0], first = 1 / (1 - pow(at->beta1, step));
+    const struct step_pace pace = step_pace(a, LR);
+    double step = (double)reals(&a->in[STEP])[0], beta1 = at->beta1 * (double)pace.momentum,
+           first = 1 / (1 - pow(beta1, step));
     return (struct rates){
-        .b1 = (real)at->beta1,
+        .b1 = (real)beta1,
         .b2 = (real)at->beta2,
-        .keep1 = (real)(1 - at->beta1),
+        .keep1 = (real)(1 - beta1),
         .keep2 = (real)(1 - at->beta2),
-        .now = (real)(at->nesterov ? at->beta1 / (1 - pow(at->beta1, step + 1)) : first),
-        .ahead = (real)(at->nesterov ? (1 - at->beta1) * first : 0),
+        .now = (real)(at->nesterov ? beta1 / (1 - pow(beta1, step + 1)) : first),
+        .ahead = (real)(at->nesterov ? (1 - beta1) * first : 0),
         .unbias = (real)(1 / (1 - pow(at->beta2, step))),
         .inside = at->inside ? (real)at->eps : 0,
         .eps = at->inside ? 0 : (real)at->eps,
-        .decay = (real)at->decay,
+        .decay = (real)(at->decay * (double)pace.decay),
         .clip = reals(&a->in[CLIP])[0],
-        .rate = (real)(at->rate * (double)reals(&a->in[LR])[0]),
+        .rate = (real)(at->rate * (double)pace.rate),
         .cautious = at->cautious,
         .lazy = at->lazy,
     };
@@ -123,9 +126,10 @@ ATTRIBUTES(adamw, struct adamw_attr,
     BOOL(struct adamw_attr, inside, false, "eps stands under the root"),
     BOOL(struct adamw_attr, cautious, false, "w decays only where it goes the way of the step"),
     BOOL(struct adamw_attr, lazy, false, "where the gradient is 0, nothing moves"));
-OP(adamw, .inputs = "w*:REAL[..] grad:REAL[..] m*:REAL[..] v*:REAL[..] lr:REAL[1] step:REAL[1] clip:REAL[2] "
+OP(adamw, .inputs = "w*:REAL[..] grad:REAL[..] m*:REAL[..] v*:REAL[..] lr:REAL[P] step:REAL[1] clip:REAL[2] "
                     "radius?*:REAL[E]",
    .outputs = "change:REAL[3]",
-   .about = "AdamW; step: its number, from 1; clip: of clip_norm; radius: of the sphere on which each matrix turns, 0: "
-            "not known yet. Sums of squares of the change and of w before, and of the products of both",
+   .about = "AdamW; lr: the rate, or also factors on decay and momentum; step: its number, from 1; clip: of clip_norm; "
+            "radius: of the sphere on which each matrix turns, 0: not known yet. Sums of squares of the change and of w "
+            "before, and of the products of both",
    ATTR(adamw), .infer = infer);

@@ -14,7 +14,7 @@ VERB struct node *lion(struct graph *g, struct node *w, struct node *grad, struc
 
 static int infer(struct node *n, struct err *e)
 {
-    (void)e;
+    if (step_check_pace(n, LR, e)) return -1;
     step_infer(n);
     return 0;
 }
@@ -24,14 +24,16 @@ struct rates { real b1, b2, keep1, keep2, decay, clip, rate; };
 static struct rates rates_of(const struct args *a)
 {
     const struct lion_attr *at = a->attr;
+    const struct step_pace pace = step_pace(a, LR);
+    double beta1 = at->beta1 * (double)pace.momentum;
     return (struct rates){
-        .b1 = (real)at->beta1,
+        .b1 = (real)beta1,
         .b2 = (real)at->beta2,
-        .keep1 = (real)(1 - at->beta1),
+        .keep1 = (real)(1 - beta1),
         .keep2 = (real)(1 - at->beta2),
-        .decay = (real)at->decay,
+        .decay = (real)(at->decay * (double)pace.decay),
         .clip = reals(&a->in[CLIP])[0],
-        .rate = (real)(at->rate * (double)reals(&a->in[LR])[0]),
+        .rate = (real)(at->rate * (double)pace.rate),
     };
 }
 
@@ -72,7 +74,7 @@ ATTRIBUTES(lion, struct lion_attr,
     REAL(struct lion_attr, beta2, NEEDED, 0, 1, "", "decay of m"),
     REAL(struct lion_attr, decay, NEEDED, 0, HUGE_VAL, "", "of w, times lr"),
     REAL(struct lion_attr, rate, NEEDED, 0, HUGE_VAL, "", "factor on lr"));
-OP(lion, .inputs = "w*:REAL[..] grad:REAL[..] m*:REAL[..] lr:REAL[1] clip:REAL[2]",
+OP(lion, .inputs = "w*:REAL[..] grad:REAL[..] m*:REAL[..] lr:REAL[P] clip:REAL[2]",
    .outputs = "change:REAL[3]",
-   .about = "Lion. Sums as of adamw",
+   .about = "Lion. lr and sums as of adamw",
    ATTR(lion), .infer = infer);

@@ -52,6 +52,7 @@ static int infer(struct node *n, struct err *e)
     const struct muon_attr *at = n->attr;
     struct sizes s = sizes_of(n->in[W]->shape);
     int64_t blocks = blocks_of(s.stack, s.grain);
+    if (step_check_pace(n, LR, e)) return -1;
     if ((at->neurons != NEURONS_NONE) != (n->in[V] != NULL))
         return err_set(e, "muon: neurons have v, and nothing else");
     if (check(n, "v", V, s.stack * (has_columns(&s, at) ? s.cols : s.rows), e) != 0) return -1;
@@ -181,7 +182,8 @@ static void load_momentum(const struct args *a, const struct sizes *s, int64_t s
     const struct muon_attr *at = a->attr;
     int64_t n = s->rows * s->cols;
     const real *restrict grad = reals(&a->in[GRAD]) + start;
-    real *restrict m = reals(&a->in[M]) + start, mu = (real)at->momentum, clip = reals(&a->in[CLIP])[0];
+    real *restrict m = reals(&a->in[M]) + start, clip = reals(&a->in[CLIP])[0],
+         mu = (real)(at->momentum * (double)step_pace(a, LR).momentum);
     bool nesterov = at->nesterov;
     for (int64_t i = 0; i < n; i++) {
         real g = clip * grad[i];
@@ -196,7 +198,8 @@ static void load_momentum(const struct args *a, const struct sizes *s, int64_t s
 static void matrices(const struct args *a, int64_t from, int64_t to)
 {
     const struct muon_attr *at = a->attr;
-    const struct step_move move = { reals(&a->in[LR])[0], (real)at->scale, (real)at->decay, at->cautious };
+    const struct step_pace pace = step_pace(a, LR);
+    const struct step_move move = { pace.rate, (real)at->scale, (real)(at->decay * (double)pace.decay), at->cautious };
     struct sizes s = sizes_of(a->in[W].shape);
     int64_t n = s.rows * s.cols, neurons = has_columns(&s, at) ? s.cols : s.rows, block = from / s.grain;
     real *room = reals(&a->work[1]) + block * a->work[1].shape.dim[1];
@@ -232,7 +235,7 @@ ATTRIBUTES(muon, struct muon_attr,
     BOOL(struct muon_attr, snap, false, "the Frobenius norm becomes that of an orthogonal matrix"),
     BOOL(struct muon_attr, cautious, false, "w decays only where it goes the way of the step"),
     REAL(struct muon_attr, beta2, 0, 0, 1, "", "decay of v"));
-OP(muon, .inputs = "w*:REAL[..] grad:REAL[..] m*:REAL[..] lr:REAL[1] clip:REAL[2] v?*:REAL radius?*:REAL[E]",
+OP(muon, .inputs = "w*:REAL[..] grad:REAL[..] m*:REAL[..] lr:REAL[P] clip:REAL[2] v?*:REAL radius?*:REAL[E]",
    .outputs = "change:REAL[3]",
-   .about = "Muon, each matrix of a stack by itself, a vector as one row. Sums and radius as of adamw",
+   .about = "Muon, each matrix of a stack by itself, a vector as one row. lr, sums and radius as of adamw",
    ATTR(muon), .infer = infer, .cost = cost);

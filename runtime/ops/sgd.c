@@ -14,7 +14,7 @@ VERB struct node *sgd(struct graph *g, struct node *w, struct node *grad, struct
 
 static int infer(struct node *n, struct err *e)
 {
-    (void)e;
+    if (step_check_pace(n, LR, e)) return -1;
     step_infer(n);
     return 0;
 }
@@ -25,14 +25,16 @@ struct rates { real mu, now, ahead, coupled, decay, clip, rate; };
 static struct rates rates_of(const struct args *a)
 {
     const struct sgd_attr *at = a->attr;
+    const struct step_pace pace = step_pace(a, LR);
+    real mu = (real)(at->momentum * (double)pace.momentum), decay = (real)(at->decay * (double)pace.decay);
     return (struct rates){
-        .mu = (real)at->momentum,
-        .now = (real)(at->nesterov ? at->momentum : 1),
+        .mu = mu,
+        .now = at->nesterov ? mu : 1,
         .ahead = at->nesterov ? 1 : 0,
-        .coupled = at->coupled ? (real)at->decay : 0,
-        .decay = at->coupled ? 0 : (real)at->decay,
+        .coupled = at->coupled ? decay : 0,
+        .decay = at->coupled ? 0 : decay,
         .clip = reals(&a->in[CLIP])[0],
-        .rate = (real)(at->rate * (double)reals(&a->in[LR])[0]),
+        .rate = (real)(at->rate * (double)pace.rate),
     };
 }
 
@@ -76,7 +78,7 @@ ATTRIBUTES(sgd, struct sgd_attr,
     REAL(struct sgd_attr, rate, NEEDED, 0, HUGE_VAL, "", "factor on lr"),
     BOOL(struct sgd_attr, nesterov, NEEDED, "looks a step ahead"),
     BOOL(struct sgd_attr, coupled, NEEDED, "decay is a part of the gradient"));
-OP(sgd, .inputs = "w*:REAL[..] grad:REAL[..] lr:REAL[1] clip:REAL[2] m?*:REAL[..]",
+OP(sgd, .inputs = "w*:REAL[..] grad:REAL[..] lr:REAL[P] clip:REAL[2] m?*:REAL[..]",
    .outputs = "change:REAL[3]",
-   .about = "gradient descent, with momentum where it has room for it. Sums as of adamw",
+   .about = "gradient descent, with momentum where it has room for it. lr and sums as of adamw",
    ATTR(sgd), .infer = infer);

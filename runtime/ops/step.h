@@ -6,6 +6,23 @@
 #include "op.h"
 #include "cpu/vec_math.h"
 
+/* What an op's `lr` says: the rate, and where it has three values factors on decay and momentum. */
+struct step_pace { real rate, decay, momentum; };
+static inline struct step_pace step_pace(const struct args *a, int lr)
+{
+    const real *x = reals(&a->in[lr]);
+    bool more = shape_count(a->in[lr].shape) > 1;
+    return (struct step_pace){ x[0], more ? x[1] : 1, more ? x[2] : 1 };
+}
+
+/* For infer. */
+static inline int step_check_pace(const struct node *n, int lr, struct err *e)
+{
+    int64_t values = shape_count(n->in[lr]->shape);
+    return values == 1 || values == 3 ? 0 : err_set(e, "'lr' has %lld values: the rate, or also factors on decay and "
+                                                       "momentum", (long long)values);
+}
+
 /* ---- each value by itself ---- */
 
 enum { STEP_BLOCK = 8192 };

@@ -97,7 +97,10 @@ static void put_seeds(struct plan *p)
 void plan_begin(struct plan *p, int64_t step, int64_t steps, int micros)
 {
     bool same = p->step.micros == micros;
-    INVARIANT(same || !p->recording, "the number of micro-batches does not change");
+    if (!same && p->recording) {                            /* it has as many of them as it was recorded with */
+        p->how.backend->forget(p->state->device, p->recording);
+        p->recording = NULL;
+    }
     p->step = (struct step){ step, 0, micros };
     p->is_gathered = false;
     if (!same) put_seeds(p);

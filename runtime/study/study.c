@@ -1,5 +1,6 @@
 /* From a description to variants and points: every mistake found, budgets matched, identities hashed. */
 #include "study.h"
+#include "model/registry.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -27,11 +28,22 @@ enum backend_kind variant_backend(const struct variant *v)
     return word && strcmp(word, "cuda") == 0 ? BACKEND_CUDA : BACKEND_CPU;
 }
 
+static int64_t tokens_of(const struct train_conf *train, int64_t seq)
+{
+    struct ramps ramps = train_ramps(train, seq);
+    return train_sequences(&ramps, train->steps) * seq;
+}
+
 int64_t variant_tokens(const struct variant *v)
 {
-    const json_t *train = json_object_get(v->config, "train"), *model = json_object_get(v->config, "model");
-    return json_integer_value(json_object_get(train, "steps")) * json_integer_value(json_object_get(train, "batch")) *
-           json_integer_value(json_object_get(model, "seq"));
+    struct train_conf train;
+    struct problems problems = { 0 };
+    struct arena *arena = arena_new();
+    train_load(json_object_get(v->config, "train"), arena, &train, &problems);
+    int64_t tokens = problems.n ? 0 : tokens_of(&train, json_integer_value(config_get(v->config, "model.seq")));
+    problems_free(&problems);
+    arena_free(arena);
+    return tokens;
 }
 
 /* ---- one configuration, built and measured ---- */
@@ -106,10 +118,13 @@ static int measure(const struct model_conf *model, const struct train_conf *trai
     if (!failure) {
         out->counts = model_count(leaves);
         out->fingerprint = fingerprint_of(g, eval, decode);
-        out->tokens = (int64_t)train->steps * train->batch * model->seq;
+        out->tokens = tokens_of(train, model->seq);
         out->records = leaves_find(leaves, "place") != NULL;
         out->replays = false;
         for (int i = 0; i < leaves->n; i++) out->replays |= inputs_choices_layer(leaves->leaf[i]) >= 0;
+        if (out->replays && schedule_varies(train->batch_schedule))
+            failure = err_set(e, "train.batch_schedule: choices are replayed, and a record of them has as many "
+                                 "sequences in every step: it must be constant");
         size_t bytes = train->precision == PRECISION_BF16 ? 2 : 4;
         out->cache = model_cache_bytes(decode_leaves, 1, model->seq, bytes);
         if (memory && out->looks_ahead != AHEAD_ALWAYS) failure = measure_prompt(model, arena, how, bytes, out, e);
@@ -339,6 +354,12 @@ static void identify(struct study *s, const struct corpus_info *data, uint64_t s
         const char *precision = json_string_value(json_object_get(train, "precision"));
         v->fingerprint = hash_more(hash_more(v->fingerprint, run, sizeof run), precision,
                                    precision ? strlen(precision) : 0);
+        static const char *const ramps[] = { "batch_schedule", "seq_schedule" };
+        for (int k = 0; k < COUNT(ramps); k++) {
+            char *text = config_canonical(json_object_get(train, ramps[k]));
+            v->fingerprint = hash_more(v->fingerprint, text, strlen(text));
+            free(text);
+        }
         const char *choices = json_string_value(json_object_get(v->config, "choices"));
         if (choices) v->fingerprint = hash_more(v->fingerprint, choices, strlen(choices));
         for (int j = 0; j < i; j++)

@@ -6,8 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* All that goes by the step is a control of the training graph. */
-struct course { char *rest; struct arena *arena; struct leaves *leaves; struct graph *graph; int64_t steps; };
+/* All that goes by the step is a control of the training graph, or how large its batch is. */
+struct course {
+    char *rest; struct arena *arena; struct leaves *leaves; struct graph *graph; struct train_conf train;
+    struct ramps ramps; int64_t steps;
+};
 
 /* The configuration without what may differ. */
 static char *rest_of(const json_t *config)
@@ -23,17 +26,17 @@ static char *rest_of(const json_t *config)
 static void course_build(struct course *c, const json_t *config)
 {
     struct model_conf model;
-    struct train_conf train;
     struct problems none = { 0 };
     c->arena = arena_new();
     c->leaves = leaves_new();
     c->graph = graph_new(c->leaves);
     model_load(json_object_get(config, "model"), c->arena, &model, &none);
-    train_load(json_object_get(config, "train"), c->arena, &train, &none);
+    train_load(json_object_get(config, "train"), c->arena, &c->train, &none);
     if (none.n == 0)
-        model_build(c->graph, c->arena, &model, &train, MODE_TRAIN,
-                    (struct model_size){ .batch = train.batch / train.micro, .seq = model.seq });
-    c->steps = none.n == 0 && !c->graph->failed ? train.steps : 0;
+        model_build(c->graph, c->arena, &model, &c->train, MODE_TRAIN,
+                    (struct model_size){ .batch = c->train.batch / c->train.micro, .seq = model.seq });
+    c->steps = none.n == 0 && !c->graph->failed ? c->train.steps : 0;
+    if (c->steps) c->ramps = train_ramps(&c->train, model.seq);
     problems_free(&none);
 }
 
@@ -60,6 +63,15 @@ static int64_t equal_steps(const struct course *a, const struct course *b, const
     return step;
 }
 
+/* Steps in which batches have equal shapes, of at most `most`. */
+static int64_t equal_batches(const struct course *a, const struct course *b, int64_t most)
+{
+    int64_t step = 0;
+    while (step < most && train_micros(&a->ramps, step) == train_micros(&b->ramps, step) &&
+           train_longest(&a->ramps, step) == train_longest(&b->ramps, step)) step++;
+    return step;
+}
+
 /* A warm-up alone is not worth a checkpoint, nor that one waits for it: it is to be a quarter of the shorter run. */
 static int64_t shared(const struct course *a, const struct course *b, int64_t *alike)
 {
@@ -67,6 +79,7 @@ static int64_t shared(const struct course *a, const struct course *b, int64_t *a
     *alike = shorter;
     for (int i = 0; i < a->leaves->n; i++)
         if (a->leaves->leaf[i]->kind == LEAF_CONTROL) *alike = equal_steps(a, b, a->leaves->leaf[i], *alike);
+    *alike = equal_batches(a, b, *alike);
     return 4 * *alike >= shorter ? *alike : 0;
 }
 

@@ -160,6 +160,7 @@ static void settle(struct runner *r, struct job *j, enum outcome outcome, int ki
     bool lost = killed_by && outcome != OUTCOME_INTERRUPTED;
     r->state[j->point] = lost && r->ranks == 1 ? POINT_KILLED : POINT_OVER;
     r->seconds_of_work += j->last.seconds;
+    r->tokens_of_work += j->last.tokens;
     r->steps_of_work += j->last.step - j->last.first;
     r->taken += j->last.taken;
     r->ended += outcome != OUTCOME_INTERRUPTED;

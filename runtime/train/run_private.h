@@ -20,8 +20,8 @@ struct runner {
     int ended, finished, diverged, failed, killed, refused; /* refused: by ranks, which do not wait for others */
     int elsewhere, elsewhere_said;                          /* points that others train, when nothing else is left */
     enum outcome worst; bool stopping, at_once, gone, terminal; int stopped_by; double stopped;
-    double began, seconds_of_work; int64_t steps_of_work;   /* what this session's runs needed, for the estimate */
-    int64_t taken;                                          /* steps that they took over from others */
+    double began, seconds_of_work; int64_t tokens_of_work;  /* what this session's runs needed, for the estimate */
+    int64_t steps_of_work, taken;                           /* steps that they trained, and took over from others */
     size_t room[BACKEND_KINDS];                             /* memory of the device, free before its runs began */
     sigset_t outside;                                       /* signals are heard only while waiting */
 };

@@ -39,21 +39,28 @@ static int64_t steps_of(const struct runner *r, int point)
 /* Runs that resume would go on with. */
 static int left_of(const struct runner *r) { return r->study->n_points - r->ended + r->killed; }
 
-/* Work left over work done, from the step times of this session. */
+/* That so many steps have in the mean. */
+static double tokens_of(const struct runner *r, int point, int64_t steps)
+{
+    double all = (double)variant_tokens(&r->study->variant[r->study->point[point].variant]);
+    return all * (double)steps / (double)steps_of(r, point);
+}
+
+/* Work left over work done, from what tokens took in this session. */
 static double time_left(const struct runner *r)
 {
     double seconds = r->seconds_of_work, left = 0;
-    int64_t steps = r->steps_of_work;
+    int64_t tokens = r->tokens_of_work;
     for (int p = 0; p < r->study->n_points; p++)
-        if (r->state[p] != POINT_OVER) left += (double)(steps_of(r, p) - r->study->point[p].shared);
+        if (r->state[p] != POINT_OVER) left += tokens_of(r, p, steps_of(r, p) - r->study->point[p].shared);
     for (int i = 0; i < r->jobs; i++) {
         const struct job *j = &r->job[i];
         if (!j->pid || j->settled) continue;
         seconds += j->last.seconds;
-        steps += j->last.step - j->last.first;
-        left -= (double)(j->last.step - j->last.taken);
+        tokens += j->last.tokens;
+        left -= (double)j->last.seen - tokens_of(r, j->point, j->last.taken);
     }
-    return steps ? left * seconds / (double)steps / r->jobs : NAN;
+    return tokens ? left * seconds / (double)tokens / r->jobs : NAN;
 }
 
 static void erase(struct runner *r)
@@ -127,8 +134,8 @@ static void draw_run(struct runner *r, const struct job *j, int width)
 {
     char line[512], name[128], left[24], loss[24], eval[24];
     const struct progress *p = &j->last;
-    double step_seconds = p->step > p->first ? p->seconds / (double)(p->step - p->first) : NAN;
-    format_time((double)(p->steps - p->step) * step_seconds, left);
+    double token_seconds = p->tokens > 0 ? p->seconds / (double)p->tokens : NAN;
+    format_time((tokens_of(r, j->point, steps_of(r, j->point)) - (double)p->seen) * token_seconds, left);
     snprintf(line, sizeof line, "  %s  step %lld/%lld  loss %s  eval %s  %.0f tok/s  %s left",
              run_name(r, j->point, name), (long long)p->step, (long long)steps_of(r, j->point),
              format_loss(p->loss, loss), format_loss(p->eval_loss, eval),

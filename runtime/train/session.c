@@ -38,6 +38,7 @@ static int session_plan(struct session **out, const json_t *config, int micro, s
         session_free(s);
         return -1;
     }
+    s->ramps = train_ramps(&s->train, s->model.seq);
     s->leaves = leaves_new();
     s->graph = graph_new(s->leaves);
     s->eval_graph = graph_new(s->leaves);

@@ -28,6 +28,23 @@ static int pipe_state(const struct trainer *t)
     return poll(&to, 1, 0) == 1 ? to.revents : 0;
 }
 
+/* In a micro-batch, of all ranks */
+static int64_t sequences(const struct trainer *t) { return t->session->batch * comm_here()->ranks; }
+
+/* Number of the step's first sequence. */
+static int64_t first_of(struct trainer *t, int64_t step)
+{
+    const struct session *s = t->session;
+    if (step < t->counted) t->counted = t->sequences = 0;
+    for (; t->counted < step; t->counted++) t->sequences += train_micros(&s->ramps, t->counted) * sequences(t);
+    return t->sequences;
+}
+
+static int64_t tokens_before(struct trainer *t, int64_t step)
+{
+    return t->session ? first_of(t, step) * t->session->model.seq : 0;
+}
+
 /* A watcher that does not read (its terminal is stopped) misses what only says how far the run is, and stops
    nothing. */
 static void tell(struct trainer *t, enum store_status status)
@@ -37,7 +54,7 @@ static void tell(struct trainer *t, enum store_status status)
                           t->done, t->session ? t->session->train.steps : 0, t->first, t->taken,
                           t->train ? metrics_get(t->train, "loss") : NAN, t->eval_loss,
                           t->session ? train_seconds(t) - t->spent : 0,
-                          t->session ? (t->done - t->first) * t->session->train.batch * t->session->model.seq : 0 };
+                          tokens_before(t, t->done) - t->first_tokens, tokens_before(t, t->done) };
     ssize_t written = write(t->options->watcher, &p, sizeof p);
     if (written != (ssize_t)sizeof p) ask_stop(SIGPIPE);    /* nobody watches any more: the parent is gone */
 }
@@ -92,9 +109,6 @@ static bool go_on(void) { return !stop_asked; }
 /* All ranks together read number `first` and those that follow: here this rank's begin. */
 static int64_t mine(const struct trainer *t, int64_t first) { return first + comm_here()->rank * t->session->batch; }
 
-/* In a micro-batch, of all ranks */
-static int64_t sequences(const struct trainer *t) { return t->session->batch * comm_here()->ranks; }
-
 /* Of the sequences whose place is staged. False: they cannot be read any more. */
 static bool replay(struct trainer *t, enum store_group group, int64_t step, int micro)
 {
@@ -106,11 +120,13 @@ static bool replay(struct trainer *t, enum store_group group, int64_t step, int 
 static bool stage(struct trainer *t, int64_t step)
 {
     struct session *s = t->session;
-    for (int micro = 0; micro < s->train.micro && t->staged != step; micro++) {
+    int64_t begin = first_of(t, step);
+    for (int micro = 0; micro < train_micros(&s->ramps, step) && t->staged != step; micro++) {
         if (stop_asked && comm_here()->ranks == 1) return false;
-        int64_t first = mine(t, step * s->train.batch + micro * sequences(t));
+        int64_t first = mine(t, begin + micro * sequences(t));
         corpus_batch(t->corpus, t->point->seed, first, (int)s->batch, s->model.seq, t->batch);
-        t->batch.place[0] = (int32_t)(first - step * s->train.batch);
+        inputs_cut(t->batch, s->batch, s->model.seq, train_longest(&s->ramps, step));
+        t->batch.place[0] = (int32_t)(first - begin);
         session_stage(s, micro, &t->batch);
         if (!replay(t, STORE_TRAIN, step + 1, micro)) return false;
     }
@@ -125,7 +141,7 @@ static bool give_step(struct trainer *t)
     struct session *s = t->session;
     if (!stage(t, t->done) || stop_asked) return false;
     comm_order(ORDER_STEP, t->done);
-    plan_begin(s->plan, t->done, s->train.steps, s->train.micro);
+    plan_begin(s->plan, t->done, s->train.steps, train_micros(&s->ramps, t->done));
     return plan_step(s->plan, comm_here()->ranks == 1 ? go_on : NULL);      /* ranks end a step that they began */
 }
 
@@ -172,7 +188,7 @@ static int log_step(struct trainer *t)
     struct session *s = t->session;
     metrics_gather(t->train, s->plan);
     double norm = metrics_get(t->train, "grad_norm"), targets = metrics_get(t->train, "targets");
-    metrics_set(t->train, "tokens", (double)(t->done * s->train.batch * s->model.seq));
+    metrics_set(t->train, "tokens", (double)tokens_before(t, t->done));
     metrics_set(t->train, "lr", t->lr);
     metrics_set(t->train, "clipped", s->train.clip > 0 && norm > s->train.clip);
     bool outlier = metrics_get(t->train, "outlier") > 0;    /* without a guard there is none */
@@ -389,6 +405,7 @@ static enum outcome start(struct trainer *t, const struct past *past)
     if (outcome) return outcome;
     if (train_open(t, past)) return leave(t, past->exists ? OUTCOME_INPUT : OUTCOME_FAILED);
     t->first = t->done;
+    t->first_tokens = tokens_before(t, t->first);
     t->began = clock_seconds();
     t->paused = 0;
     comm_order(ORDER_SHARE, 0);
@@ -406,7 +423,7 @@ static enum outcome follow(struct trainer *t)
         switch (o.kind) {
         case ORDER_STEP:
             t->done = o.value;
-            plan_begin(s->plan, t->done, s->train.steps, s->train.micro);
+            plan_begin(s->plan, t->done, s->train.steps, train_micros(&s->ramps, t->done));
             stage(t, t->done);
             plan_step(s->plan, NULL);
             if (t->done + 1 < s->train.steps) stage(t, t->done + 1);

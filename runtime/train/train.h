@@ -18,7 +18,7 @@ struct progress {
     int point; enum store_status status; int64_t step, steps, first, taken;
                                                             /* first: where this attempt began; taken: over from another
                                                                run, of the steps before that */
-    double loss, eval_loss, seconds; int64_t tokens;                        /* seconds, tokens: of this attempt */
+    double loss, eval_loss, seconds; int64_t tokens, seen;    /* seconds, tokens: of this attempt; seen: up to step */
 };
 
 /* watcher: file descriptor, or -1. retry_failed: also runs that ended as failed. mix: go on although another revision
@@ -58,6 +58,7 @@ struct session {
     const struct backend *backend;
     struct leaves *leaves; struct graph *graph, *eval_graph; struct plan *plan, *eval_plan; struct state *state;
     int64_t batch;                                                          /* sequences in a micro-batch */
+    struct ramps ramps;
 };
 /* errno is ENOMEM when the memory that is free is too small; the error says what would fit. */
 int session_new(struct session **out, const json_t *config, int threads, struct err *e);

@@ -22,6 +22,7 @@ struct trainer {
     double *loads;                                          /* of all experts, in the step that was logged */
     struct choices *choices;                                /* of another run, that this replays; NULL: its own */
     struct inputs batch; int64_t staged;                    /* the step whose batch is staged, -1: none */
+    int64_t counted, sequences, first_tokens;               /* sequences of so many steps; tokens before `first` */
     double spent, began, paused; int64_t first;             /* training seconds of earlier attempts; of this one; not
                                                                training */
     double flops_before, flops;                             /* of the steps up to the checkpoint, and up to `done` */
