@@ -39,6 +39,7 @@ PY
 sed 's/{ 32, 64, 128 }/{ 64 }/; s/standard_32/standard_64/' widths.lua >one.lua
 leaves 3 "$sluice" coordcheck one.lua
 says "has one width, d_model = 64"
-sed 's/variants = variants/axes = { d_model = { 32, 64 }, ["ffn.d_ff"] = { 16, 32 } }/; s/baseline = .standard_32.,/baseline = "d_model=32,d_ff=16",/' widths.lua >twice.lua
+sed 's/variants = variants/axes = { d_model = { 32, 64 }, ["ffn.d_ff"] = { 16, 32 } }/
+     s/baseline = .standard_32.,/baseline = "d_model=32,d_ff=16",/' widths.lua >twice.lua
 leaves 3 "$sluice" coordcheck twice.lua
 says "are both 32 wide"

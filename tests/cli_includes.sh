@@ -23,7 +23,7 @@ model    | base graph plan modules/list | build config inputs model module regis
 data     | base model                | data
 store    | base                      | store
 study    | base backend model data   | study
-train    | base cpu plan model store study | checkpoint decoder disk merge metrics routes run train trained
+train    | base cpu plan model store study | checkpoint coords decoder disk merge metrics routes run train trained
 modules  | model/module              | list
 lua      | base graph model study    | bind embedded graph
 analysis | base store study train    | answer declared export metric plot runs stats views views_write

@@ -48,6 +48,19 @@ PY
 leaves 3 "$sluice" plan ramp.lua --set train.micro=1
 says "train.batch_schedule"
 says "train.micro says how many a whole one is cut into"
-sed 's/ffn = { "dense", d_ff = 16 }/ffn = { "moe", experts = 4, router = { select = "replayed" } }/; s/train = {/choices = "runs\/other\/base", train = {/' ramp.lua >replay.lua
+of='base = sl.model { layers = 1, d_model = 16, seq = 32, attention = { "gqa", heads = 2, kv_heads = 1, head_dim = 8 },
+    ffn = { "moe", experts = 4, d_ff = 8, router = { select = SELECT } } }, replicates = 1, data = "synthetic"'
+cat >record.lua <<LUA
+local sl, SELECT = require "sluice", "top_k"
+return sl.study { $of, baseline = "base", variants = { base = {} },
+  train = { steps = 4, batch = 8, micro = 4, eval_tokens = 320, record = true } }
+LUA
+cat >replay.lua <<LUA
+local sl, SELECT = require "sluice", "replayed"
+return sl.study { $of, baseline = "base", choices = "runs/record/base",
+  variants = { base = {}, batch = { ["train.batch_schedule"] = { "constant", warmup = 4, warmup_from = 0.25 } } },
+  train = { steps = 4, batch = 8, micro = 4, eval_tokens = 320 } }
+LUA
+leaves 0 "$sluice" run record.lua --out runs --progress none
 leaves 3 "$sluice" plan replay.lua
 says "a record of them has as many sequences"

@@ -98,6 +98,7 @@
 ---@field vocab? integer size of the vocabulary; at least the data's; default 256, 2 … 1048576
 ---@field order? integer[] layers from 0 as they run, any of them more than once, with the same weights; empty: each once; default {}, 0 … 1023
 ---@field init? sluice.init how weights are drawn; default normal
+---@field parametrization? sluice.parametrization how initial values, rates and logits go with the model's width; default standard
 ---@field embed? sluice.embed from token ids to vectors; default plain
 ---@field norm? sluice.norm the normalisation that residual, head and blocks use; default rms
 ---@field head? sluice.head from vectors to losses; default lm
@@ -123,6 +124,10 @@
 ---@field rates? sluice.rates|sluice.rates[] factors on the learning rate, of layers or kinds of weights; default {}
 ---@field constraint? sluice.constraint what weights are held to after each step; default none
 ---@field schedule? sluice.schedule the learning rate over the run; default wsd
+---@field decay_schedule? sluice.schedule the optimizer's decay over the run, beside what the rate makes of it; default constant
+---@field momentum_schedule? sluice.schedule its momentum over the run: of AdamW and Lion beta1, of SGD and Muon momentum; default constant
+---@field batch_schedule? sluice.schedule the batch over the run, as a share of `batch`, in whole micro-batches; default constant
+---@field seq_schedule? sluice.schedule how long sequences may be over the run, as a share of the model's seq; what is longer is cut into documents; default constant
 ---@field guard? sluice.guard steps that are left out; default none
 ---@field average? sluice.average averages of the weights, for evaluation and sampling; default none
 ---@field monitors? sluice.monitors|sluice.monitors[] further metrics of weights, the residual stream, attention; default {}
@@ -167,6 +172,22 @@
 ---@field gain? number of the variance; default 1, 0.0001 … 100
 ---@field cut? number draws beyond it are drawn again; 0: not truncated; default 3, 0 … 10
 ---@field embed? number standard deviation of embeddings; 0: 1, or 1 / sqrt(d_model) where they are the head too; default 0, 0 … 100
+
+---@alias sluice.parametrization
+---| "standard" # as they are set, whatever the width
+---| sluice.parametrization.standard
+---| "mup" # for a base width, so that they hold at others
+---| sluice.parametrization.mup
+
+---as they are set, whatever the width
+---@class sluice.parametrization.standard
+---@field [1]? "standard"
+
+---for a base width, so that they hold at others
+---@class sluice.parametrization.mup
+---@field [1]? "mup"
+---@field base_d_model? integer d_model of the model for which init and rates are set; default 64, 1 … 65536
+---@field base_d_ff? integer width of its feed-forwards and experts; 0: in proportion to d_model; default 0, 0 … 1048576
 
 ---@alias sluice.embed
 ---| "plain" # one vector a token
@@ -1472,12 +1493,14 @@
 ---@field [1]? "constant"
 ---@field warmup? integer steps of linear warm-up; default 0, ≥ 0
 ---@field warmup_tokens? integer the same as a number of tokens, rounded up to whole steps; 0: as `warmup` says; default 0, ≥ 0
+---@field warmup_from? number share of the peak that the warm-up begins at; default 0, 0 … 1
 
 ---warm-up, then half a cosine
 ---@class sluice.schedule.cosine
 ---@field [1]? "cosine"
 ---@field warmup? integer steps of linear warm-up; default 0, ≥ 0
 ---@field warmup_tokens? integer the same as a number of tokens, rounded up to whole steps; 0: as `warmup` says; default 0, ≥ 0
+---@field warmup_from? number share of the peak that the warm-up begins at; default 0, 0 … 1
 ---@field final? number share of the peak that the cosine ends at, where the step after the last would be; default 0.1, 0 … 1
 
 ---warm-up, then a line down
@@ -1485,6 +1508,7 @@
 ---@field [1]? "linear"
 ---@field warmup? integer steps of linear warm-up; default 0, ≥ 0
 ---@field warmup_tokens? integer the same as a number of tokens, rounded up to whole steps; 0: as `warmup` says; default 0, ≥ 0
+---@field warmup_from? number share of the peak that the warm-up begins at; default 0, 0 … 1
 ---@field final? number share of the peak that the line ends at, where the step after the last would be; default 0, 0 … 1
 
 ---warm-up, then as one over the root of the step
@@ -1492,12 +1516,14 @@
 ---@field [1]? "inverse_sqrt"
 ---@field warmup? integer steps of linear warm-up; default 0, ≥ 0
 ---@field warmup_tokens? integer the same as a number of tokens, rounded up to whole steps; 0: as `warmup` says; default 0, ≥ 0
+---@field warmup_from? number share of the peak that the warm-up begins at; default 0, 0 … 1
 
 ---warm-up, constant, two falls
 ---@class sluice.schedule.step
 ---@field [1]? "step"
 ---@field warmup? integer steps of linear warm-up; default 0, ≥ 0
 ---@field warmup_tokens? integer the same as a number of tokens, rounded up to whole steps; 0: as `warmup` says; default 0, ≥ 0
+---@field warmup_from? number share of the peak that the warm-up begins at; default 0, 0 … 1
 ---@field first? number share of the run after which the rate falls; default 0.8, 0 … 1
 ---@field second? number and falls again; default 0.9, 0 … 1
 ---@field factor? number what the rate is multiplied by, each time; default 0.316, 1e-06 … 1
@@ -1507,6 +1533,7 @@
 ---@field [1]? "wsd"
 ---@field warmup? integer steps of linear warm-up; default 0, ≥ 0
 ---@field warmup_tokens? integer the same as a number of tokens, rounded up to whole steps; 0: as `warmup` says; default 0, ≥ 0
+---@field warmup_from? number share of the peak that the warm-up begins at; default 0, 0 … 1
 ---@field decay? number share of the run that decays; its end is where the step after the last would be; default 0.2, 0 … 1
 ---@field shape? "sqrt"|"linear"|"cosine"|"exponential" how it decays; default sqrt
 ---@field final? number share of the peak that it ends at; default 0, 0 … 1
@@ -1516,6 +1543,7 @@
 ---@field [1]? "wsds"
 ---@field warmup? integer steps of linear warm-up; default 0, ≥ 0
 ---@field warmup_tokens? integer the same as a number of tokens, rounded up to whole steps; 0: as `warmup` says; default 0, ≥ 0
+---@field warmup_from? number share of the peak that the warm-up begins at; default 0, 0 … 1
 ---@field horizons? integer ends of a decay: of 3 at a quarter, at half and at the end of the run; default 3, 1 … 30
 ---@field decay? number share of a horizon's own steps that decays; default 0.1, 0 … 1
 ---@field shape? "sqrt"|"linear"|"cosine"|"exponential" how it decays; default linear

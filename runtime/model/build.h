@@ -373,8 +373,8 @@ void build_token_loss(struct build *b, const char *name, struct node *x, int ahe
 /* Runs in the update region after the optimizer, with b->layer as it was when registered; u->clip tells whether the
    step counts. Never called outside MODE_TRAIN. */
 void build_update(struct build *b, void (*run)(struct build *b, void *state, struct update u), void *state);
-/* The control "lr": lr times the schedule's factor of the step. REAL [1]; where decay or momentum change too, [3]: their
-   factors beside it. */
+/* The control "lr": lr times the schedule's factor of the step. REAL [1]; where decay or momentum change too, REAL [3]
+   with their factors. */
 struct node *build_rate(struct build *b, double lr);
 /* A number as a node, REAL [1]. */
 struct node *build_constant(struct build *b, double value);

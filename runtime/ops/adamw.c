@@ -130,6 +130,6 @@ OP(adamw, .inputs = "w*:REAL[..] grad:REAL[..] m*:REAL[..] v*:REAL[..] lr:REAL[P
                     "radius?*:REAL[E]",
    .outputs = "change:REAL[3]",
    .about = "AdamW; lr: the rate, or also factors on decay and momentum; step: its number, from 1; clip: of clip_norm; "
-            "radius: of the sphere on which each matrix turns, 0: not known yet. Sums of squares of the change and of w "
-            "before, and of the products of both",
+            "radius: of the sphere on which each matrix turns, 0: not known yet. Sums of squares of the change and of "
+            "w before, and of the products of both",
    ATTR(adamw), .infer = infer);

@@ -3,8 +3,7 @@
 #ifndef SLUICE_COORDS_H
 #define SLUICE_COORDS_H
 
-#include "data/data.h"
-#include <jansson.h>
+#include "study/study.h"
 
 enum coord { COORD_ROUTER, COORD_STREAM, COORD_LOGITS, COORD_COUNT };
 extern const char *const coord_name[COORD_COUNT];
