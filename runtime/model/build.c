@@ -145,6 +145,15 @@ static struct node *matrix(struct build *b, const char *name, enum role role, st
     return weight(b, build_path(b, name, ".weight"), role, shape, build_init(b, role, shape));
 }
 
+struct node *build_product(struct build *b, struct node *x, struct node *w, struct node *offsets)
+{
+    struct pick fp8 = b->train ? b->train->fp8 : (struct pick){ 0 };
+    struct node *y = b->train && fp8.module->product ? fp8.module->product(b, fp8, x, w, offsets) : NULL;
+    if (y) return y;
+    if (offsets) return grouped_matmul(b->graph, x, w, offsets);
+    return matmul(b->graph, x, w, role_rule[w->leaf->role].real ? DTYPE_REAL : DTYPE_ACT);
+}
+
 struct node *linear_from(struct build *b, const char *name, enum role role, struct node *x, int64_t out, bool zero)
 {
     struct graph *g = b->graph;
@@ -152,7 +161,7 @@ struct node *linear_from(struct build *b, const char *name, enum role role, stru
     struct shape shape = SHAPE(out, shape_last(x->shape));                                   /* [out,in] */
     struct init init = zero ? init_constant(0) : build_init(b, role, shape);
     struct node *w = weight(b, build_path(b, name, ".weight"), role, shape, init);
-    return matmul(g, x, w, role_rule[role].real ? DTYPE_REAL : DTYPE_ACT);    /* [T,out] */
+    return build_product(b, x, w, NULL);                    /* [T,out] */
 }
 
 struct node *linear(struct build *b, const char *name, enum role role, struct node *x, int64_t out)
@@ -165,7 +174,7 @@ struct node *expert_linear(struct build *b, const char *name, enum role role, co
 {
     struct node *w = matrix(b, name, role, SHAPE(experts, out, shape_last(rows->shape)));    /* [E,out,in] */
     w->leaf->active = active * b->share;
-    return grouped_matmul(b->graph, rows, w, d->offsets);                                     /* [R,out] */
+    return build_product(b, rows, w, d->offsets);           /* [R,out] */
 }
 
 struct node *build_bias(struct build *b, const char *name, struct shape shape)
